@@ -1,0 +1,80 @@
+/**
+ * Every failure a person or a program may meet has one code here. `docs/errors.md` lists the same codes;
+ * a test holds the two together. `exit` is the process exit code, `status` the HTTP one.
+ */
+const CODES = {
+  // what the caller gave
+  usage: { exit: 2, status: 400 },
+  "input-malformed": { exit: 3, status: 400 },
+  "event-invalid": { exit: 3, status: 422 },
+  "event-too-large": { exit: 3, status: 413 },
+  "schema-unknown": { exit: 3, status: 422 },
+  "schema-malformed": { exit: 3, status: 422 },
+  "projection-malformed": { exit: 3, status: 500 },
+  "not-found": { exit: 4, status: 404 },
+  // who the caller is
+  "token-missing": { exit: 5, status: 401 },
+  "token-invalid": { exit: 5, status: 401 },
+  "token-expired": { exit: 5, status: 401 },
+  "token-scope": { exit: 5, status: 403 },
+  "token-site": { exit: 5, status: 403 },
+  // the log's discipline
+  "batch-undecodable": { exit: 6, status: 400 },
+  "batch-too-large": { exit: 6, status: 413 },
+  "batch-gap": { exit: 6, status: 409 },
+  "chain-broken": { exit: 6, status: 422 },
+  "origin-forked": { exit: 6, status: 409 },
+  "verify-failed": { exit: 6, status: 500 },
+  // the machine and its servers
+  "backend-unreachable": { exit: 7, status: 503 },
+  "backend-missing": { exit: 7, status: 503 },
+  "backend-failed": { exit: 7, status: 503 },
+  "sync-gave-up": { exit: 7, status: 503 },
+  "disk-full": { exit: 8, status: 507 },
+  "data-locked": { exit: 8, status: 409 },
+  "data-corrupt": { exit: 8, status: 500 },
+  "port-in-use": { exit: 8, status: 500 },
+  "already-running": { exit: 8, status: 409 },
+  internal: { exit: 1, status: 500 },
+} as const;
+
+export type ErrorCode = keyof typeof CODES;
+
+/**
+ * An operating failure: what happened (`message`), what to do about it (`hint`), and a stable `code`.
+ * Expected outcomes are returned, not thrown; bugs are asserted.
+ */
+export class TributaryError extends Error {
+  override readonly name = "TributaryError";
+  readonly code: ErrorCode;
+  readonly hint: string;
+
+  constructor(code: ErrorCode, message: string, hint: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+    this.hint = hint;
+  }
+
+  /** The process exit code that this failure ends a command with. */
+  get exitCode(): number {
+    return CODES[this.code].exit;
+  }
+
+  /** The HTTP status that this failure answers a request with. */
+  get status(): number {
+    return CODES[this.code].status;
+  }
+}
+
+/** All codes, for the test that holds `docs/errors.md` to this file. */
+export const ERROR_CODES = Object.keys(CODES) as readonly ErrorCode[];
+
+export const isTributaryError = (error: unknown): error is TributaryError => error instanceof TributaryError;
+
+/** Throws a bug report when `condition` is false: for invariants, never for input. */
+export function assert(condition: unknown, invariant: string): asserts condition {
+  if (!condition) throw new Error(`invariant broken: ${invariant}`);
+}
+
+/** The message of anything thrown. */
+export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
