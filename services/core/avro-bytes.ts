@@ -1,0 +1,118 @@
+/**
+ * Avro's binary encoding for the few types that the batch frame uses. Written out, because the frame must encode in a
+ * browser and at ten thousand events a second; a test reads and writes the same bytes with `avsc`.
+ * Source: https://avro.apache.org/docs/1.12.0/specification/#binary_encoding
+ */
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+export interface Writer {
+  long(value: number): void;
+  bytes(value: Uint8Array): void;
+  fixed(value: Uint8Array): void;
+  string(value: string): void;
+  array<T>(items: readonly T[], write: (item: T) => void): void;
+  finish(): Uint8Array;
+}
+
+export function writer(initialBytes = 4096): Writer {
+  let buffer = new Uint8Array(initialBytes);
+  let at = 0;
+  const room = (count: number): void => {
+    if (at + count <= buffer.length) return;
+    const next = new Uint8Array(Math.max(buffer.length * 2, at + count));
+    next.set(buffer.subarray(0, at));
+    buffer = next;
+  };
+  const self: Writer = {
+    long(value) {
+      room(10);
+      let rest = value >= 0 ? value * 2 : -value * 2 - 1;
+      while (rest >= 0x80) {
+        buffer[at++] = (rest % 0x80) | 0x80;
+        rest = Math.floor(rest / 0x80);
+      }
+      buffer[at++] = rest;
+    },
+    bytes(value) {
+      self.long(value.length);
+      self.fixed(value);
+    },
+    fixed(value) {
+      room(value.length);
+      buffer.set(value, at);
+      at += value.length;
+    },
+    string(value) {
+      self.bytes(encoder.encode(value));
+    },
+    array(items, write) {
+      if (items.length > 0) {
+        self.long(items.length);
+        for (const item of items) write(item);
+      }
+      self.long(0);
+    },
+    finish: () => buffer.slice(0, at),
+  };
+  return self;
+}
+
+export interface Reader {
+  long(): number;
+  bytes(): Uint8Array;
+  fixed(length: number): Uint8Array;
+  string(): string;
+  /** Reads an array of at most `max` items. */
+  array<T>(max: number, read: () => T): T[];
+  readonly atEnd: boolean;
+}
+
+/** Reads Avro bytes; throws `RangeError` at anything cut short or beyond its bound. */
+export function reader(buffer: Uint8Array): Reader {
+  let at = 0;
+  const self: Reader = {
+    long() {
+      let value = 0;
+      let scale = 1;
+      for (;;) {
+        if (at >= buffer.length) throw new RangeError("cut short");
+        const byte = buffer[at++]!;
+        value += (byte & 0x7f) * scale;
+        if (byte < 0x80) break;
+        scale *= 0x80;
+        if (scale > 2 ** 56) throw new RangeError("number too large");
+      }
+      if (value > 2 ** 54) throw new RangeError("number too large");
+      return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
+    },
+    bytes() {
+      return self.fixed(self.long());
+    },
+    fixed(length) {
+      if (length < 0 || at + length > buffer.length) throw new RangeError("cut short");
+      at += length;
+      return buffer.subarray(at - length, at);
+    },
+    string() {
+      return decoder.decode(self.bytes());
+    },
+    array(max, read) {
+      const out: ReturnType<typeof read>[] = [];
+      for (let count = self.long(); count !== 0; count = self.long()) {
+        if (count < 0) {
+          count = -count;
+          self.long();
+        }
+        if (out.length + count > max) throw new RangeError(`more than ${max} items`);
+        for (let i = 0; i < count; i++) out.push(read());
+      }
+      return out;
+    },
+    get atEnd() {
+      return at === buffer.length;
+    },
+  };
+  return self;
+}

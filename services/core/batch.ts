@@ -1,0 +1,382 @@
+import { reader, writer } from "./avro-bytes.ts";
+import { isTributaryError, messageOf, TributaryError } from "./errors.ts";
+import type { EntityRef, EventBody, SchemaRef } from "./event.ts";
+import { envelopeProblem } from "./event.ts";
+import { formatHlc, parseHlc } from "./hlc.ts";
+import { type Hash, isOriginId, type OriginId, orgOf, type Seq } from "./ids.ts";
+import type { Vector } from "./vector.ts";
+
+/**
+ * The wire form of a run of one origin's events.
+ *
+ * A frame is three bytes, `T` `B` and the compression (0 none, 1 zstd), then one Avro record (`BATCH_SCHEMA`). Texts that
+ * repeat (types, schemas, actors, origins, entities) stand once in dictionaries; the events themselves are columns, so
+ * that equal neighbours compress to next to nothing. Neither ids nor hashes travel: both follow from the content, and
+ * `prev` and `head` pin the chain's two ends.
+ */
+export interface Batch {
+  readonly origin: OriginId;
+  readonly firstSeq: Seq;
+  /** Hash of the event before the first, and of the last. */
+  readonly prev: Hash;
+  readonly head: Hash;
+  /** The device's wall clock when it sent this: lets the hub notice a wrong clock. Not covered by any hash. */
+  readonly sentAtMs: number;
+  readonly events: readonly PackedEvent[];
+}
+
+/** An event as it travels: the envelope, and the data still in the form that its schema gives it. */
+export interface PackedEvent {
+  readonly head: Omit<EventBody, "data">;
+  /** `json`: canonical JSON text as UTF-8. `avro`: the body that `head.schema` writes. */
+  readonly encoding: "json" | "avro";
+  readonly payload: Uint8Array;
+}
+
+export interface Compression {
+  compress(bytes: Uint8Array): Uint8Array;
+  /** Must throw rather than return more than `maxBytes`. */
+  decompress(bytes: Uint8Array, maxBytes: number): Uint8Array;
+}
+
+export const MAX_BATCH_EVENTS = 2_000;
+/** A frame on the wire: below the broker's default payload limit of 1 MiB. */
+export const MAX_FRAME_BYTES = 1_000_000;
+/** The same, decompressed: a frame that grows beyond is refused unread. */
+export const MAX_BATCH_BYTES = 8 * 1_048_576;
+
+const ints = { type: "array", items: "int" } as const;
+const longs = { type: "array", items: "long" } as const;
+const strings = { type: "array", items: "string" } as const;
+
+/** The Avro schema of the record inside a frame. */
+export const BATCH_SCHEMA = {
+  type: "record",
+  name: "Batch",
+  namespace: "tributary.wire",
+  fields: [
+    { name: "origin", type: "string" },
+    { name: "firstSeq", type: "long" },
+    { name: "prev", type: { type: "fixed", name: "Hash", size: 32 } },
+    { name: "head", type: "Hash" },
+    { name: "sentAtMs", type: "long" },
+    { name: "types", type: strings },
+    {
+      name: "schemas",
+      type: {
+        type: "array",
+        items: {
+          type: "record",
+          name: "SchemaRef",
+          fields: [
+            { name: "subject", type: "string" },
+            { name: "version", type: "int" },
+          ],
+        },
+      },
+    },
+    { name: "actors", type: strings },
+    { name: "origins", type: strings },
+    { name: "entityTypes", type: strings },
+    {
+      name: "entities",
+      type: {
+        type: "array",
+        items: {
+          type: "record",
+          name: "EntityRef",
+          fields: [
+            { name: "type", type: "int" },
+            { name: "id", type: ["string", { type: "fixed", name: "Uuid", size: 16 }] },
+          ],
+        },
+      },
+    },
+    { name: "links", type: { type: "array", items: ["string", "Uuid"] } },
+    { name: "type", type: ints },
+    { name: "schema", type: ints },
+    { name: "actor", type: ints },
+    { name: "entity", type: ints, doc: "0: the next entity of the dictionary; k: the one k before that" },
+    { name: "wallMs", type: longs, doc: "difference to the event before; the first to sentAtMs" },
+    { name: "counter", type: ints },
+    { name: "occurredMs", type: longs, doc: "difference to the event's wallMs" },
+    { name: "basis", type: longs, doc: "per event: how many pairs, then origin index and seq (own origin: event's seq − seq)" },
+    { name: "correlation", type: ints, doc: "index in links + 1, 0 none; empty when no event has one" },
+    { name: "causation", type: ints, doc: "likewise" },
+    { name: "encoding", type: ints, doc: "0 JSON, 1 Avro" },
+    { name: "length", type: ints },
+    { name: "data", type: "bytes" },
+  ],
+} as const;
+
+const MAGIC = [0x54, 0x42] as const;
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+
+const hexBytes = (hex: string): Uint8Array => {
+  const out = new Uint8Array(hex.length / 2);
+  for (let i = 0; i < out.length; i++) out[i] = Number.parseInt(hex.slice(i * 2, i * 2 + 2), 16);
+  return out;
+};
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+const bytesHex = (bytes: Uint8Array): string => {
+  let out = "";
+  for (const byte of bytes) out += HEX[byte]!;
+  return out;
+};
+const uuidText = (bytes: Uint8Array): string => {
+  const hex = bytesHex(bytes);
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+};
+
+/** A list in which each text stands once; `of` gives its index. */
+function dictionary(): { readonly list: string[]; of(text: string): number } {
+  const list: string[] = [];
+  const index = new Map<string, number>();
+  return {
+    list,
+    of(text) {
+      let at = index.get(text);
+      if (at === undefined) {
+        at = list.length;
+        index.set(text, at);
+        list.push(text);
+      }
+      return at;
+    },
+  };
+}
+
+/**
+ * Writes a batch as a frame. The caller has cut it to `MAX_BATCH_EVENTS`; a frame above `MAX_FRAME_BYTES` is the caller's
+ * to halve and write again.
+ */
+export function encodeBatch(batch: Batch, compression: Compression): Uint8Array {
+  const types = dictionary();
+  const schemas = dictionary();
+  const schemaRefs: SchemaRef[] = [];
+  const actors = dictionary();
+  const origins = dictionary();
+  const entityTypes = dictionary();
+  const entities = dictionary();
+  const entityRefs: EntityRef[] = [];
+  const links = dictionary();
+  const type: number[] = [];
+  const schema: number[] = [];
+  const actor: number[] = [];
+  const entity: number[] = [];
+  const wallMs: number[] = [];
+  const counter: number[] = [];
+  const occurredMs: number[] = [];
+  const basis: number[] = [];
+  const correlation: number[] = [];
+  const causation: number[] = [];
+  const encoding: number[] = [];
+  const length: number[] = [];
+  let lastWallMs = batch.sentAtMs;
+  let dataBytes = 0;
+
+  for (const { head, encoding: form, payload } of batch.events) {
+    const stamp = parseHlc(head.hlc);
+    type.push(types.of(head.type));
+    const schemaAt = schemas.of(`${head.schema.subject}@${head.schema.version}`);
+    if (schemaAt === schemaRefs.length) schemaRefs.push(head.schema);
+    schema.push(schemaAt);
+    actor.push(actors.of(head.actor));
+    const entityAt = entities.of(`${head.entity.type}\n${head.entity.id}`);
+    if (entityAt === entityRefs.length) {
+      entityRefs.push(head.entity);
+      entityTypes.of(head.entity.type);
+      entity.push(0);
+    } else {
+      entity.push(entityRefs.length - entityAt);
+    }
+    wallMs.push(stamp.wallMs - lastWallMs);
+    lastWallMs = stamp.wallMs;
+    counter.push(stamp.counter);
+    occurredMs.push(Date.parse(head.occurredAt) - stamp.wallMs);
+    const known = Object.keys(head.basis).sort() as OriginId[];
+    basis.push(known.length);
+    for (const origin of known) {
+      const seq = head.basis[origin]!;
+      basis.push(origins.of(origin), origin === batch.origin ? head.seq - seq : seq);
+    }
+    correlation.push(head.correlationId === undefined ? 0 : links.of(head.correlationId) + 1);
+    causation.push(head.causationId === undefined ? 0 : links.of(head.causationId) + 1);
+    encoding.push(form === "avro" ? 1 : 0);
+    length.push(payload.length);
+    dataBytes += payload.length;
+  }
+
+  const data = new Uint8Array(dataBytes);
+  let at = 0;
+  for (const { payload } of batch.events) {
+    data.set(payload, at);
+    at += payload.length;
+  }
+
+  const out = writer(dataBytes + 64 * batch.events.length + 1024);
+  const textOrUuid = (text: string): void => {
+    const uuid = UUID.test(text);
+    out.long(uuid ? 1 : 0);
+    if (uuid) out.fixed(hexBytes(text.replaceAll("-", "")));
+    else out.string(text);
+  };
+  out.string(batch.origin);
+  out.long(batch.firstSeq);
+  out.fixed(hexBytes(batch.prev));
+  out.fixed(hexBytes(batch.head));
+  out.long(batch.sentAtMs);
+  out.array(types.list, out.string);
+  out.array(schemaRefs, ({ subject, version }) => {
+    out.string(subject);
+    out.long(version);
+  });
+  out.array(actors.list, out.string);
+  out.array(origins.list, out.string);
+  out.array(entityTypes.list, out.string);
+  out.array(entityRefs, (ref) => {
+    out.long(entityTypes.of(ref.type));
+    textOrUuid(ref.id);
+  });
+  out.array(links.list, textOrUuid);
+  const empty: number[] = [];
+  for (const column of [type, schema, actor, entity, wallMs, counter, occurredMs, basis]) out.array(column, out.long);
+  for (const column of [correlation, causation]) out.array(links.list.length === 0 ? empty : column, out.long);
+  out.array(encoding, out.long);
+  out.array(length, out.long);
+  out.bytes(data);
+
+  const body = compression.compress(out.finish());
+  const frame = new Uint8Array(3 + body.length);
+  frame.set([...MAGIC, 1]);
+  frame.set(body, 3);
+  return frame;
+}
+
+const undecodable = (why: string, cause?: unknown): TributaryError =>
+  new TributaryError(
+    "batch-undecodable",
+    `the batch cannot be read: ${why}`,
+    "Send it again; if it fails again the sender's software is damaged or too old.",
+    { cause },
+  );
+
+/**
+ * Reads a frame. Checks its form and every envelope, not the chain and not the data: those need the gate.
+ * Throws `batch-undecodable` or `batch-too-large`; bounded in time and memory whatever the bytes.
+ */
+export function decodeBatch(frame: Uint8Array, compression: Compression): Batch {
+  if (frame.length > MAX_FRAME_BYTES) {
+    throw new TributaryError(
+      "batch-too-large",
+      `the batch has ${frame.length} bytes; ${MAX_FRAME_BYTES} are allowed`,
+      "Send fewer events at a time.",
+    );
+  }
+  if (frame[0] !== MAGIC[0] || frame[1] !== MAGIC[1] || (frame[2] !== 0 && frame[2] !== 1))
+    throw undecodable("it is no Tributary batch");
+  try {
+    const packed = frame.subarray(3);
+    const body = frame[2] === 1 ? compression.decompress(packed, MAX_BATCH_BYTES) : packed;
+    return readBody(body);
+  } catch (error) {
+    throw isTributaryError(error) ? error : undecodable(messageOf(error), error);
+  }
+}
+
+function readBody(body: Uint8Array): Batch {
+  const from = reader(body);
+  const n = MAX_BATCH_EVENTS;
+  const textOrUuid = (): string => {
+    const branch = from.long();
+    if (branch === 0) return from.string();
+    if (branch === 1) return uuidText(from.fixed(16));
+    throw new RangeError("no such branch");
+  };
+  const column = (max = n): number[] => from.array(max, from.long);
+
+  const origin = from.string();
+  if (!isOriginId(origin)) throw new RangeError(`${JSON.stringify(origin)} is no origin`);
+  const firstSeq = from.long();
+  if (firstSeq < 0) throw new RangeError("a negative seq");
+  const prev = bytesHex(from.fixed(32)) as Hash;
+  const head = bytesHex(from.fixed(32)) as Hash;
+  const sentAtMs = from.long();
+  const types = from.array(n, from.string);
+  const schemas = from.array(n, () => ({ subject: from.string(), version: from.long() }));
+  const actors = from.array(n, from.string);
+  const origins = from.array(n * 8, from.string);
+  for (const known of origins) if (!isOriginId(known)) throw new RangeError(`${JSON.stringify(known)} is no origin`);
+  const entityTypes = from.array(n, from.string);
+  const entities = from.array(n, () => ({ type: pick(entityTypes, from.long()), id: textOrUuid() }));
+  const links = from.array(n * 2, textOrUuid);
+  const type = column();
+  const schema = column();
+  const actor = column();
+  const entity = column();
+  const wallMs = column();
+  const counter = column();
+  const occurredMs = column();
+  const basis = column(n * 64);
+  const correlation = column();
+  const causation = column();
+  const encoding = column();
+  const length = column();
+  const data = from.bytes();
+  if (!from.atEnd) throw new RangeError("bytes left over");
+  const count = type.length;
+  if (count === 0) throw new RangeError("it holds no events");
+  for (const other of [schema, actor, entity, wallMs, counter, occurredMs, encoding, length]) {
+    if (other.length !== count) throw new RangeError("its columns differ in length");
+  }
+
+  const events: PackedEvent[] = [];
+  let lastWallMs = sentAtMs;
+  let nextEntity = 0;
+  let basisAt = 0;
+  let dataAt = 0;
+  for (let i = 0; i < count; i++) {
+    const seq = firstSeq + i;
+    lastWallMs += wallMs[i]!;
+    const back = entity[i]!;
+    const entityAt = back === 0 ? nextEntity++ : nextEntity - back;
+    const vector: Record<OriginId, Seq> = {};
+    for (let pairs = pick(basis, basisAt++); pairs > 0; pairs--) {
+      const of = pick(origins, pick(basis, basisAt++)) as OriginId;
+      const known = pick(basis, basisAt++);
+      vector[of] = (of === origin ? seq - known : known) as Seq;
+    }
+    const payloadBytes = length[i]!;
+    if (payloadBytes < 0 || dataAt + payloadBytes > data.length) throw new RangeError("data cut short");
+    const eventHead: Omit<EventBody, "data"> = {
+      type: pick(types, type[i]!),
+      origin,
+      seq: seq as Seq,
+      entity: pick(entities, entityAt),
+      schema: pick(schemas, schema[i]!),
+      actor: pick(actors, actor[i]!),
+      org: orgOf(origin),
+      occurredAt: new Date(lastWallMs + occurredMs[i]!).toISOString(),
+      hlc: formatHlc({ wallMs: lastWallMs, counter: counter[i]! }),
+      basis: vector as Vector,
+      ...(correlation.length > 0 && pick(correlation, i) > 0 ? { correlationId: pick(links, correlation[i]! - 1) } : {}),
+      ...(causation.length > 0 && pick(causation, i) > 0 ? { causationId: pick(links, causation[i]! - 1) } : {}),
+    };
+    const problem = envelopeProblem(eventHead);
+    if (problem !== null) throw new RangeError(`event ${seq}: ${problem}`);
+    events.push({
+      head: eventHead,
+      encoding: encoding[i] === 1 ? "avro" : "json",
+      payload: data.subarray(dataAt, dataAt + payloadBytes),
+    });
+    dataAt += payloadBytes;
+  }
+  if (dataAt !== data.length || basisAt !== basis.length) throw new RangeError("bytes left over");
+  return { origin, firstSeq: firstSeq as Seq, prev, head, sentAtMs, events };
+}
+
+function pick<T>(list: readonly T[], index: number): T {
+  const item = list[index];
+  if (item === undefined) throw new RangeError("an index points nowhere");
+  return item;
+}

@@ -1,0 +1,13 @@
+/**
+ * The pure heart: events, their clock, chain, vectors and wire form. In come plain values; out come plain values.
+ * Never I/O, a clock, randomness or a Node API: what differs between Node and a browser is passed in (`node.ts`).
+ */
+export * from "./batch.ts";
+export * from "./chain.ts";
+export * from "./errors.ts";
+export * from "./event.ts";
+export * from "./hlc.ts";
+export * from "./ids.ts";
+export * from "./json.ts";
+export * from "./protocol.ts";
+export * from "./vector.ts";

@@ -1,0 +1,70 @@
+import { TributaryError } from "./errors.ts";
+
+export type JsonValue = null | boolean | number | string | readonly JsonValue[] | JsonObject;
+export interface JsonObject {
+  readonly [key: string]: JsonValue;
+}
+
+/** How deep an event's data may nest: far beyond any form, well within the stack. */
+export const MAX_JSON_DEPTH = 64;
+
+const unfit = (problem: string): TributaryError =>
+  new TributaryError("event-invalid", `the data cannot be written as canonical JSON: ${problem}`, "Send plain JSON values only.");
+
+function quoted(text: string): string {
+  if (!text.isWellFormed()) throw unfit("a text holds half of a surrogate pair");
+  return JSON.stringify(text);
+}
+
+/**
+ * Canonical JSON after RFC 8785 (JCS): members sorted by UTF-16 code units, numbers and strings as ECMAScript writes
+ * them, no white space. Members that are `undefined` are left out, as JSON.stringify does.
+ * Throws `event-invalid` for what JSON cannot hold, half surrogates, and nesting beyond `MAX_JSON_DEPTH`.
+ * Source: https://www.rfc-editor.org/rfc/rfc8785
+ */
+export function canonicalize(value: unknown, depth = 0): string {
+  if (depth > MAX_JSON_DEPTH) throw unfit(`it nests more than ${MAX_JSON_DEPTH} deep`);
+  if (value === null) return "null";
+  switch (typeof value) {
+    case "string":
+      return quoted(value);
+    case "boolean":
+      return value ? "true" : "false";
+    case "number":
+      if (!Number.isFinite(value)) throw unfit(`${value} is no JSON number`);
+      return value === 0 ? "0" : String(value);
+    case "object":
+      break;
+    default:
+      throw unfit(`a ${typeof value} is no JSON value`);
+  }
+  if (Array.isArray(value)) {
+    let out = "[";
+    for (let i = 0; i < value.length; i++) {
+      if (i > 0) out += ",";
+      out += canonicalize(value[i], depth + 1);
+    }
+    return `${out}]`;
+  }
+  const object = value as Record<string, unknown>;
+  let out = "";
+  for (const key of Object.keys(object).sort()) {
+    const member = object[key];
+    if (member === undefined) continue;
+    out += `${out === "" ? "" : ","}${quoted(key)}:${canonicalize(member, depth + 1)}`;
+  }
+  return `{${out}}`;
+}
+
+/** Parses JSON text that must already be canonical; `null` when it is not JSON or not in its canonical form. */
+export function parseCanonical(text: string): { readonly value: JsonValue } | null {
+  try {
+    const value = JSON.parse(text) as JsonValue;
+    return canonicalize(value) === text ? { value } : null;
+  } catch {
+    return null;
+  }
+}
+
+export const isJsonObject = (value: unknown): value is JsonObject =>
+  typeof value === "object" && value !== null && !Array.isArray(value);

@@ -1,0 +1,75 @@
+import { z } from "zod";
+import type { ErrorCode } from "./errors.ts";
+import { hashSchema } from "./event.ts";
+import { isOriginId, type OriginId, type Seq } from "./ids.ts";
+
+/**
+ * What field and hub say to each other besides batches: the hello with which a sync begins, and receipts.
+ * All of it is JSON, small, and checked with these schemas on arrival.
+ */
+
+const origin = z.custom<OriginId>((v) => typeof v === "string" && isOriginId(v), "is written org.site.device.epoch");
+const seqSchema = z.int().min(0) as unknown as z.ZodType<Seq>;
+
+export const quarantineNoteSchema = z.object({ seq: seqSchema, code: z.string(), reason: z.string() });
+/** One event that the gate held back: it is in the log at its seq, waiting for a fix. */
+export type QuarantineNote = z.infer<typeof quarantineNoteSchema>;
+
+export const receiptSchema = z.object({
+  kind: z.literal("receipt"),
+  origin,
+  /** All events up to and with this seq are in the log. `null`: none yet. */
+  through: seqSchema.nullable(),
+  /** Hash of the event at `through`: tells a device that was restored from a backup that it is behind itself. */
+  head: hashSchema.nullable(),
+  /** Log position of the event at `through`, decimal. */
+  position: z.string().regex(/^\d+$/).nullable(),
+  quarantined: z.array(quarantineNoteSchema),
+});
+/** The hub's word that events are in the log. Only this makes an event SYNCED. */
+export type Receipt = z.infer<typeof receiptSchema>;
+
+export const refusalSchema = z.object({
+  kind: z.literal("refusal"),
+  origin: origin.nullable(),
+  firstSeq: seqSchema.nullable(),
+  code: z.string() as unknown as z.ZodType<ErrorCode>,
+  message: z.string(),
+  hint: z.string(),
+  /** Where the hub stands, when it knows the origin: a gap is mended by sending from `through + 1`. */
+  through: seqSchema.nullable(),
+});
+/** The hub's word that a batch was not taken, and why. Nothing of it is in the log beyond `through`. */
+export type Refusal = z.infer<typeof refusalSchema>;
+
+export const replySchema = z.discriminatedUnion("kind", [receiptSchema, refusalSchema]);
+export type Reply = z.infer<typeof replySchema>;
+
+export const helloRequestSchema = z.object({
+  origin,
+  /** What the device holds a receipt for already; the hub reports the quarantined events after it. */
+  since: seqSchema.nullable(),
+});
+export type HelloRequest = z.infer<typeof helloRequestSchema>;
+
+export const helloSchema = z.object({
+  kind: z.literal("hello"),
+  /** The hub's clock, milliseconds. */
+  nowMs: z.number(),
+  receipt: receiptSchema,
+  /** The Avro schemas that the hub can decode, as `subject@version` → fingerprint; others travel as JSON. */
+  avro: z.record(z.string(), z.string()),
+});
+export type Hello = z.infer<typeof helloSchema>;
+
+/** Broker subjects. A batch goes to `ingress.<org>.<site>.<device>`; replies come on `receipt.<origin>`. */
+export const SUBJECTS = {
+  ingress: "ingress",
+  hello: "hello",
+  receipt: "receipt",
+  dead: "dead",
+} as const;
+
+export const HEADER_TOKEN = "Authorization";
+export const MEDIA_TYPE_BATCH = "application/vnd.tributary.batch";
+export const MEDIA_TYPE_PROBLEM = "application/problem+json";

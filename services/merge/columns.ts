@@ -1,0 +1,44 @@
+import type { JsonValue } from "../core/index.ts";
+
+/** A column's type: its SQL type, and the check that a value fits before it reaches the database. */
+export interface Column<T extends JsonValue = JsonValue> {
+  readonly sql: "text" | "bigint" | "double precision" | "boolean" | "date" | "timestamptz" | "jsonb";
+  /** Whether a non-null value fits. */
+  fits(value: JsonValue): boolean;
+  readonly index: boolean;
+  /** Never set: carries the type of the column's values. */
+  readonly value?: T;
+}
+
+interface ColumnOptions {
+  /** Adds a database index for lookups by this column. */
+  readonly index?: boolean;
+}
+
+const DATE = /^\d{4}-\d\d-\d\d$/;
+const isDate = (text: string): boolean =>
+  DATE.test(text) && !Number.isNaN(Date.parse(text)) && new Date(text).toISOString().startsWith(text);
+
+function column<T extends JsonValue>(
+  sql: Column["sql"],
+  fits: (value: JsonValue) => boolean,
+  options: ColumnOptions = {},
+): Column<T> {
+  return { sql, fits, index: options.index ?? false };
+}
+
+// PostgreSQL's text cannot hold U+0000.
+export const text = (options?: ColumnOptions): Column<string> =>
+  column("text", (v) => typeof v === "string" && !v.includes("\0"), options);
+export const integer = (options?: ColumnOptions): Column<number> => column("bigint", (v) => Number.isSafeInteger(v), options);
+export const number = (options?: ColumnOptions): Column<number> =>
+  column("double precision", (v) => typeof v === "number", options);
+export const boolean = (options?: ColumnOptions): Column<boolean> => column("boolean", (v) => typeof v === "boolean", options);
+/** A calendar day, `YYYY-MM-DD`. */
+export const date = (options?: ColumnOptions): Column<string> =>
+  column("date", (v) => typeof v === "string" && isDate(v), options);
+/** An instant, ISO 8601. */
+export const timestamp = (options?: ColumnOptions): Column<string> =>
+  column("timestamptz", (v) => typeof v === "string" && !Number.isNaN(Date.parse(v)), options);
+/** Anything JSON. */
+export const json = (): Column<JsonValue> => column("jsonb", (v) => !JSON.stringify(v).includes("\\u0000"));

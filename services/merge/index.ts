@@ -1,0 +1,10 @@
+/**
+ * Registers, resolvers and the projection language. In come events and declarations; out come states, rows and decisions.
+ * Never I/O; never an outcome that depends on the order, repetition or delay of arrival.
+ */
+export * from "./columns.ts";
+export * from "./fold.ts";
+export * from "./projection.ts";
+export * from "./register.ts";
+export * from "./resolvers.ts";
+export * from "./state.ts";

@@ -1,0 +1,58 @@
+import { covers, type Hlc, type JsonValue, join, type OriginId, type Seq, type Vector, withDot } from "../core/index.ts";
+
+/** Who wrote a value, and when by their own account: all that a resolver may look at, besides the value. */
+export interface Author {
+  readonly origin: OriginId;
+  readonly seq: Seq;
+  readonly hlc: Hlc;
+  readonly actor: string;
+  /** The hub saw that this device's clock was wrong beyond the drift limit. */
+  readonly clockWrong: boolean;
+}
+
+/** A value that no other known write of its register covers. */
+export interface Sibling {
+  readonly by: Author;
+  readonly value: JsonValue;
+}
+
+/**
+ * The unit of conflict. `siblings` are the writes that no known write covers, in a fixed order; `context` is all that the
+ * known writes cover, themselves included. Both are functions of the *set* of writes: order and repetition do not matter.
+ */
+export interface Register {
+  readonly siblings: readonly Sibling[];
+  readonly context: Vector;
+}
+
+export interface Write extends Sibling {
+  /** What the author had seen of the entity. Their own earlier events always count as seen. */
+  readonly basis: Vector;
+}
+
+/** Whether the author of `write` had seen the event of `by`. */
+const knew = (write: Write, by: Author): boolean =>
+  by.origin === write.by.origin ? by.seq < write.by.seq : covers(write.basis, by);
+
+const bySiblingOrder = (a: Sibling, b: Sibling): number =>
+  a.by.origin < b.by.origin ? -1 : a.by.origin > b.by.origin ? 1 : a.by.seq - b.by.seq;
+
+/**
+ * The register after one more write. Commutative, associative and idempotent, whatever the bases claim:
+ * siblings = writes that no write covers; context = join of all dots and bases.
+ */
+export function applyWrite(register: Register | undefined, write: Write): Register {
+  const reach = withDot(write.basis, write.by);
+  if (register === undefined) return { siblings: [sibling(write)], context: reach };
+  const context = join(register.context, reach);
+  const isNews = !covers(register.context, write.by);
+  const kept = register.siblings.filter((old) => !knew(write, old.by));
+  if (!isNews) {
+    return kept.length === register.siblings.length && context === register.context ? register : { siblings: kept, context };
+  }
+  kept.push(sibling(write));
+  if (kept.length > 1) kept.sort(bySiblingOrder);
+  return { siblings: kept, context };
+}
+
+const sibling = ({ by, value }: Sibling): Sibling => ({ by, value });
