@@ -1,6 +1,5 @@
 import {
   canonicalize,
-  covers,
   type JsonObject,
   type JsonValue,
   join,
@@ -10,7 +9,7 @@ import {
   withDot,
 } from "../core/index.ts";
 import { DELETED, type ProjectedEvent, type Projection, type RegisterRule } from "./projection.ts";
-import { type Author, applyWrite, type Register, type Sibling } from "./register.ts";
+import { type Author, applyWrite, type Register, reachOf, type Sibling } from "./register.ts";
 import type { Reason } from "./resolvers.ts";
 
 /** An event as the fold takes it. */
@@ -61,7 +60,7 @@ export function fold(projection: Projection, state: EntityState | undefined, eve
   // Most events write several registers whose contexts are one and the same object: one join serves them all.
   let lastContext: Vector | undefined;
   let lastJoined: Vector | undefined;
-  const reach = withDot(event.basis, by);
+  const reach = reachOf({ by, basis: event.basis });
   for (const [name, value] of writes) {
     const old = registers[name];
     if (old === undefined) {

@@ -1,4 +1,4 @@
-import { covers, type Hlc, type JsonValue, join, type OriginId, type Seq, type Vector, withDot } from "../core/index.ts";
+import { covers, type Hlc, type JsonValue, join, type OriginId, type Seq, type Vector } from "../core/index.ts";
 
 /** Who wrote a value, and when by their own account: all that a resolver may look at, besides the value. */
 export interface Author {
@@ -34,6 +34,9 @@ export interface Write extends Sibling {
 const knew = (write: Write, by: Author): boolean =>
   by.origin === write.by.origin ? by.seq < write.by.seq : covers(write.basis, by);
 
+/** All that a write covers: its basis and itself. Whatever a basis claims, nobody has seen their own later events. */
+export const reachOf = ({ by, basis }: Pick<Write, "by" | "basis">): Vector => ({ ...basis, [by.origin]: by.seq });
+
 const bySiblingOrder = (a: Sibling, b: Sibling): number =>
   a.by.origin < b.by.origin ? -1 : a.by.origin > b.by.origin ? 1 : a.by.seq - b.by.seq;
 
@@ -42,7 +45,7 @@ const bySiblingOrder = (a: Sibling, b: Sibling): number =>
  * siblings = writes that no write covers; context = join of all dots and bases.
  */
 export function applyWrite(register: Register | undefined, write: Write): Register {
-  const reach = withDot(write.basis, write.by);
+  const reach = reachOf(write);
   if (register === undefined) return { siblings: [sibling(write)], context: reach };
   const context = join(register.context, reach);
   const isNews = !covers(register.context, write.by);
