@@ -265,7 +265,9 @@ const undecodable = (why: string, cause?: unknown): TributaryError =>
  * Reads a frame. Checks its form and every envelope, not the chain and not the data: those need the gate.
  * Throws `batch-undecodable` or `batch-too-large`; bounded in time and memory whatever the bytes.
  */
-export function decodeBatch(frame: Uint8Array, compression: Compression): Batch {
+export const decodeBatch = (frame: Uint8Array, compression: Compression): Batch => readFrame(frame, compression, readBody);
+
+function readFrame<T>(frame: Uint8Array, compression: Compression, read: (body: Uint8Array) => T): T {
   if (frame.length > MAX_FRAME_BYTES) {
     throw new TributaryError(
       "batch-too-large",
@@ -277,11 +279,17 @@ export function decodeBatch(frame: Uint8Array, compression: Compression): Batch 
     throw undecodable("it is no Tributary batch");
   try {
     const packed = frame.subarray(3);
-    const body = frame[2] === 1 ? compression.decompress(packed, MAX_BATCH_BYTES) : packed;
-    return readBody(body);
+    return read(frame[2] === 1 ? compression.decompress(packed, MAX_BATCH_BYTES) : packed);
   } catch (error) {
     throw isTributaryError(error) ? error : undecodable(messageOf(error), error);
   }
+}
+
+/** Whose batch a frame is, without reading the events: for routing. Throws like `decodeBatch`. */
+export function peekOrigin(frame: Uint8Array, compression: Compression): OriginId {
+  const origin = readFrame(frame, compression, (body) => reader(body).string());
+  if (!isOriginId(origin)) throw undecodable(`${JSON.stringify(origin.slice(0, 80))} is no origin`);
+  return origin;
 }
 
 function readBody(body: Uint8Array): Batch {

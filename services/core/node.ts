@@ -19,3 +19,6 @@ const ALPHABET = "abcdefghijklmnopqrstuvwxyz234567";
 
 /** A new epoch: 12 characters, 60 random bits. */
 export const randomEpoch = (): string => Array.from(randomBytes(12), (byte) => ALPHABET[byte & 31]).join("");
+
+/** Names a frame in replies: the first 128 bits of its SHA-256. */
+export const batchKey = (frame: Uint8Array): string => createHash("sha256").update(frame).digest("hex").slice(0, 32);

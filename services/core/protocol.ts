@@ -17,6 +17,8 @@ export type QuarantineNote = z.infer<typeof quarantineNoteSchema>;
 
 export const receiptSchema = z.object({
   kind: z.literal("receipt"),
+  /** `batchKey` of the frame that this answers; `null` in a hello. */
+  batch: z.string().nullable(),
   origin,
   /** All events up to and with this seq are in the log. `null`: none yet. */
   through: seqSchema.nullable(),
@@ -31,6 +33,7 @@ export type Receipt = z.infer<typeof receiptSchema>;
 
 export const refusalSchema = z.object({
   kind: z.literal("refusal"),
+  batch: z.string().nullable(),
   origin: origin.nullable(),
   firstSeq: seqSchema.nullable(),
   code: z.string() as unknown as z.ZodType<ErrorCode>,
@@ -62,7 +65,10 @@ export const helloSchema = z.object({
 });
 export type Hello = z.infer<typeof helloSchema>;
 
-/** Broker subjects. A batch goes to `ingress.<org>.<site>.<device>`; replies come on `receipt.<origin>`. */
+/**
+ * Broker subjects, each followed by `.<org>.<site>.<device>`: batches, hellos (request and reply), what the hub answers,
+ * and batches that cannot be taken.
+ */
 export const SUBJECTS = {
   ingress: "ingress",
   hello: "hello",

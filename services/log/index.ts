@@ -1,0 +1,51 @@
+/**
+ * The log: EventStoreDB through its official client, for a real server and the embedded node alike. In go runs of an
+ * origin's events, each exactly once; out come entries in log order. Never a second write of an event, never a gap.
+ */
+import type { OriginId, Position, Seq } from "../core/index.ts";
+import { type AppendOutcome, appendRun } from "./append.ts";
+import { connect, within } from "./client.ts";
+import { logEnd, originHead, readAll, readOrigin } from "./read.ts";
+import type { Appendable, LogEntry, OriginHead } from "./stored.ts";
+import { type LogPage, type SubscribeOptions, subscribe } from "./subscribe.ts";
+
+export interface Log {
+  append(run: readonly Appendable[], known?: OriginHead | null): Promise<AppendOutcome>;
+  head(origin: OriginId): Promise<OriginHead | null>;
+  end(): Promise<Position | null>;
+  readOrigin(origin: OriginId, options?: { from?: Seq; maxCount?: number }): AsyncGenerator<LogEntry>;
+  readAll(options?: { from?: Position | null; to?: Position }): AsyncGenerator<LogEntry>;
+  subscribe(options: SubscribeOptions): AsyncGenerator<LogPage>;
+  close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** Opens the log at an `esdb://` address. Connects on first use. */
+export function openLog(url: string): Log {
+  const client = connect(url);
+  const close = (): Promise<void> => client.dispose();
+  return {
+    append: (run, known) => appendRun(client, run, known),
+    head: (origin) => within(`reading ${origin}`, originHead(client, origin)),
+    end: () => within("reading the log's end", logEnd(client)),
+    readOrigin: (origin, options) => readOrigin(client, origin, options),
+    readAll: (options) => readAll(client, options),
+    subscribe: (options) => subscribe(client, options),
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+export { type AppendOutcome, MAX_APPEND_BYTES, storedBytes } from "./append.ts";
+export {
+  type Appendable,
+  type Content,
+  type EventHead,
+  type LogEntry,
+  ORIGIN_PREFIX,
+  type OriginHead,
+  type QuarantineReason,
+  streamOf,
+  textOf,
+} from "./stored.ts";
+export type { Interruption, LogPage, SubscribeOptions } from "./subscribe.ts";

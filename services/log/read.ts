@@ -1,0 +1,74 @@
+import { BACKWARDS, END, type EventStoreDBClient, FORWARDS, START, StreamNotFoundError } from "@eventstore/db-client";
+import type { OriginId, Position, Seq } from "../core/index.ts";
+import { asTributary } from "./client.ts";
+import { fromStored, type LogEntry, type OriginHead, streamOf } from "./stored.ts";
+
+/** Reads an origin's events in order, from `from` (a seq, inclusive; default the first). Ends at once when there are none. */
+export async function* readOrigin(
+  client: EventStoreDBClient,
+  origin: OriginId,
+  options: { readonly from?: Seq; readonly maxCount?: number } = {},
+): AsyncGenerator<LogEntry> {
+  const events = client.readStream(streamOf(origin), {
+    direction: FORWARDS,
+    fromRevision: options.from === undefined ? START : BigInt(options.from),
+    ...(options.maxCount === undefined ? {} : { maxCount: options.maxCount }),
+  });
+  try {
+    for await (const resolved of events) {
+      const entry = fromStored(resolved);
+      if (entry !== null) yield entry;
+    }
+  } catch (error) {
+    if (error instanceof StreamNotFoundError) return;
+    throw asTributary(`reading ${origin}`, error);
+  }
+}
+
+/** Where an origin stands in the log; `null` when it has no events. */
+export async function originHead(client: EventStoreDBClient, origin: OriginId): Promise<OriginHead | null> {
+  try {
+    for await (const resolved of client.readStream(streamOf(origin), { direction: BACKWARDS, fromRevision: END, maxCount: 1 })) {
+      const entry = fromStored(resolved);
+      if (entry !== null) return { through: entry.head.seq, hash: entry.head.hash, position: entry.position };
+    }
+    return null;
+  } catch (error) {
+    if (error instanceof StreamNotFoundError) return null;
+    throw asTributary(`reading ${origin}`, error);
+  }
+}
+
+/**
+ * Reads all origins' events in log order, from `from` (a position that was returned before, inclusive; default the first)
+ * up to `to` (inclusive; default where the log ends at the time).
+ */
+export async function* readAll(
+  client: EventStoreDBClient,
+  options: { readonly from?: Position | null; readonly to?: Position } = {},
+): AsyncGenerator<LogEntry> {
+  const { from, to } = options;
+  try {
+    const events = client.readAll({ direction: FORWARDS, fromPosition: from == null ? START : { commit: from, prepare: from } });
+    for await (const resolved of events) {
+      const entry = fromStored(resolved);
+      if (entry === null) continue;
+      if (to !== undefined && entry.position > to) return;
+      yield entry;
+    }
+  } catch (error) {
+    throw asTributary("reading the log", error);
+  }
+}
+
+/** The position of the last event of any kind in the log; `null` for an empty log. Tells whether a server answers. */
+export async function logEnd(client: EventStoreDBClient): Promise<Position | null> {
+  try {
+    for await (const { event } of client.readAll({ direction: BACKWARDS, fromPosition: END, maxCount: 1 })) {
+      return event === undefined ? null : (event.position.commit as Position);
+    }
+    return null;
+  } catch (error) {
+    throw asTributary("reading the log's end", error);
+  }
+}

@@ -1,0 +1,186 @@
+import {
+  type AllStreamResolvedEvent,
+  type AllStreamSubscription,
+  type EventStoreDBClient,
+  START,
+  streamNameFilter,
+} from "@eventstore/db-client";
+import { messageOf, type Position, position } from "../core/index.ts";
+import { within } from "./client.ts";
+import { logEnd } from "./read.ts";
+import { fromStored, type LogEntry, ORIGIN_PREFIX } from "./stored.ts";
+
+/** Events held for a reader that is busy, before the server is made to wait. */
+const MAX_BUFFERED = 2_000;
+/** Without any sign from the server for this long, the watchdog looks whether the log has gone on without us. */
+const QUIET_MS = 10_000;
+const MIN_PAUSE_MS = 50;
+const MAX_PAUSE_MS = 5_000;
+/** The server reports progress after this many × 32 events that the filter passed over. */
+const CHECKPOINT_INTERVAL = 1;
+
+/** What has come since the reader last asked: at least an event or progress over events that the filter passed over. */
+export interface LogPage {
+  readonly entries: readonly LogEntry[];
+  /** All of the filter's events up to here have been delivered. */
+  readonly through: Position;
+}
+
+export type Interruption =
+  /** The server ended the subscription, or cannot be reached. */
+  | { readonly kind: "dropped"; readonly message: string; readonly pauseMs: number }
+  /** The subscription was silent while the log grew. */
+  | { readonly kind: "quiet"; readonly behind: Position };
+
+export interface SubscribeOptions {
+  /** Deliver what comes after this position; `null`: from the beginning. */
+  readonly after: Position | null;
+  /** Streams whose name begins so; default: all origins. */
+  readonly prefixes?: readonly string[];
+  /** Events in a page at most. */
+  readonly maxPage?: number;
+  readonly quietMs?: number;
+  readonly signal?: AbortSignal;
+  readonly onInterruption?: (what: Interruption) => void;
+}
+
+/**
+ * Follows the log for ever, in order, without gap or repeat.
+ *
+ *   connecting ── first sign ──▶ following ── error, end, silence while the log grows ──▶ pausing ──▶ connecting
+ *
+ * A server drops a live reader that falls 32 events behind ("consumer too slow"), restarts, or goes silent: each time the
+ * subscription is made anew after the last position *received*. Ends when `signal` aborts.
+ */
+export async function* subscribe(client: EventStoreDBClient, options: SubscribeOptions): AsyncGenerator<LogPage> {
+  const { prefixes = [ORIGIN_PREFIX], maxPage = 500, quietMs = QUIET_MS, signal, onInterruption } = options;
+  let received: Position | null = options.after;
+  let delivered: Position | null = options.after;
+  let buffer: LogEntry[] = [];
+  let wake: (() => void) | null = null;
+  const ring = (): void => {
+    wake?.();
+    wake = null;
+  };
+  signal?.addEventListener("abort", ring, { once: true });
+
+  const follower = follow();
+  try {
+    while (!signal?.aborted) {
+      if (buffer.length === 0 && received === delivered) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+        continue;
+      }
+      const entries = buffer.length <= maxPage ? buffer : buffer.slice(0, maxPage);
+      buffer = buffer.length <= maxPage ? [] : buffer.slice(maxPage);
+      delivered = buffer.length === 0 ? received : entries.at(-1)!.position;
+      follower.drained();
+      yield { entries, through: delivered! };
+    }
+  } finally {
+    signal?.removeEventListener("abort", ring);
+    await follower.stop();
+  }
+
+  /** Keeps one subscription alive, filling `buffer`. */
+  function follow(): { drained(): void; stop(): Promise<void> } {
+    let current: AllStreamSubscription | null = null;
+    let stopped = false;
+    let pauseMs = MIN_PAUSE_MS;
+    let lastSignMs = Date.now();
+    let retry: NodeJS.Timeout | undefined;
+
+    const start = (): void => {
+      if (stopped) return;
+      lastSignMs = Date.now();
+      const from = received;
+      const subscription = client.subscribeToAll({
+        fromPosition: from === null ? START : { commit: from, prepare: from },
+        filter: streamNameFilter({
+          prefixes: [...prefixes],
+          checkpointInterval: CHECKPOINT_INTERVAL,
+          checkpointReached: async (_, reached) => {
+            if (subscription !== current) return;
+            sign();
+            advance(position(reached.commit));
+          },
+        }),
+      });
+      current = subscription;
+      subscription.on("data", (resolved: AllStreamResolvedEvent) => {
+        if (subscription !== current || resolved.event === undefined) return;
+        sign();
+        const at = position(resolved.event.position.commit);
+        if (received !== null && at <= received) return;
+        const entry = fromStored(resolved);
+        if (entry !== null) buffer.push(entry);
+        advance(at);
+        if (buffer.length >= MAX_BUFFERED) subscription.pause();
+      });
+      subscription.on("caughtUp", sign);
+      subscription.on("error", (error) => again(subscription, messageOf(error)));
+      subscription.on("end", () => again(subscription, "the server ended the subscription"));
+      subscription.on("close", () => again(subscription, "the subscription was closed"));
+    };
+
+    const sign = (): void => {
+      lastSignMs = Date.now();
+      pauseMs = MIN_PAUSE_MS;
+    };
+    const advance = (at: Position): void => {
+      if (received === null || at > received) received = at;
+      ring();
+    };
+    const again = (from: AllStreamSubscription, message: string): void => {
+      if (stopped || from !== current) return;
+      drop();
+      onInterruption?.({ kind: "dropped", message, pauseMs });
+      retry = setTimeout(start, pauseMs);
+      pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS);
+    };
+    const drop = (): void => {
+      const old = current;
+      current = null;
+      old?.unsubscribe().catch(() => {});
+    };
+
+    let looking = false;
+    const look = async (): Promise<void> => {
+      const seen = current;
+      if (looking || seen === null || seen.isPaused() || Date.now() - lastSignMs < quietMs) return;
+      looking = true;
+      try {
+        const end = await within("the watchdog's look", logEnd(client), quietMs);
+        if (seen !== current || Date.now() - lastSignMs < quietMs) return;
+        lastSignMs = Date.now();
+        if (end !== null && (received === null || end > received)) {
+          onInterruption?.({ kind: "quiet", behind: end });
+          drop();
+          start();
+        }
+      } catch (error) {
+        if (seen === current) again(seen, messageOf(error));
+      } finally {
+        looking = false;
+      }
+    };
+    const watchdog = setInterval(() => void look(), Math.max(quietMs / 4, 20));
+
+    start();
+    return {
+      drained: () => {
+        if (buffer.length < MAX_BUFFERED / 2 && current?.isPaused()) current.resume();
+      },
+      stop: async () => {
+        stopped = true;
+        clearInterval(watchdog);
+        clearTimeout(retry);
+        const old = current;
+        current = null;
+        await old?.unsubscribe().catch(() => {});
+      },
+    };
+  }
+}
