@@ -1,5 +1,5 @@
 import { type EventStoreDBClient, WrongExpectedVersionError } from "@eventstore/db-client";
-import { assert, GENESIS, type Hash, type OriginId, type Position, position, type Seq, TributaryError } from "../core/index.ts";
+import { assert, GENESIS, type OriginId, position, type Seq, TributaryError } from "../core/index.ts";
 import { within } from "./client.ts";
 import { originHead, readOrigin } from "./read.ts";
 import { type Appendable, type OriginHead, streamOf, toStored } from "./stored.ts";
