@@ -1,0 +1,107 @@
+import { createHash } from "node:crypto";
+import { canonicalize, TributaryError } from "../core/index.ts";
+import { type Gate, readTable, rowToData } from "../gate/index.ts";
+import type { NewEvent, Outbox } from "./outbox.ts";
+import type { Store } from "./store.ts";
+
+/** Rows written in one transaction: 100 cost hardly more than one. */
+const ROWS_PER_TRANSACTION = 200;
+
+export interface ImportOptions {
+  /** The CSV file's text. */
+  readonly text: string;
+  /** The event type that each row becomes, for example `beneficiary.registered`. */
+  readonly type: string;
+  readonly actor: string;
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+export interface ImportResult {
+  readonly rows: number;
+  /** Rows that became events. */
+  readonly imported: number;
+  /** Rows that stand in the file, or an earlier import, already. */
+  readonly repeated: number;
+  /** Rows that do not fit their schema: kept, and quarantined by the hub until mended. */
+  readonly misfits: readonly { readonly line: number; readonly entity: string; readonly message: string }[];
+}
+
+/**
+ * Turns each row of a CSV file into an event, offline. A file that cannot be read as a table is refused whole; a row that
+ * does not fit its schema is kept. Importing a file again, or going on after a crash, takes each row once.
+ */
+export function importCsv(
+  { store, gate, outbox }: { store: Store; gate: Gate; outbox: Outbox },
+  options: ImportOptions,
+): ImportResult {
+  const { type, actor, onProgress } = options;
+  const schema = gate.subjectFor(type);
+  if (schema === undefined) {
+    throw new TributaryError(
+      "schema-unknown",
+      `no schema declares the event type ${type}`,
+      "Name one with --as; `schemas/` lists them.",
+    );
+  }
+  const { entity, key } = schema.annotations;
+  if (key === undefined) {
+    throw new TributaryError(
+      "schema-malformed",
+      `${schema.subject} names no key`,
+      'Add "key" to the schema\'s "tributary" member.',
+    );
+  }
+  const { header, rows } = readTable(options.text);
+  if (!header.includes(key)) {
+    throw new TributaryError(
+      "input-malformed",
+      `the file has no column ${key}`,
+      `It names each ${entity}; add it. The file has: ${header.join(", ")}.`,
+    );
+  }
+  for (const { line, cells } of rows) {
+    if ((cells[key] ?? "") !== "") continue;
+    throw new TributaryError(
+      "input-malformed",
+      `line ${line} has no ${key}`,
+      `Give each row its ${key} and import the file again; nothing was taken.`,
+    );
+  }
+  const taken = store.db.prepare("SELECT 1 FROM imported WHERE digest = ?");
+  const take = store.db.prepare("INSERT INTO imported VALUES (?, ?, ?)");
+  const misfits: { line: number; entity: string; message: string }[] = [];
+  let imported = 0;
+  let repeated = 0;
+
+  for (let at = 0; at < rows.length; at += ROWS_PER_TRANSACTION) {
+    const part = rows.slice(at, at + ROWS_PER_TRANSACTION);
+    const events: NewEvent[] = [];
+    const digests: string[] = [];
+    const lines: number[] = [];
+    for (const { line, cells } of part) {
+      const id = cells[key]!;
+      const data = rowToData(schema, cells);
+      const digest = createHash("sha256")
+        .update(`${type}\n${canonicalize(data)}`)
+        .digest("hex");
+      if (digests.includes(digest) || taken.get(digest) !== undefined) {
+        repeated++;
+        continue;
+      }
+      digests.push(digest);
+      lines.push(line);
+      events.push({ type, entity: { type: entity, id }, data, actor });
+    }
+    store.transaction(() => {
+      const appended = outbox.append(events, { onInvalid: "keep" });
+      for (const [i, { seq, problem }] of appended.entries()) {
+        take.run(digests[i]!, store.current().id, seq);
+        if (problem !== null)
+          misfits.push({ line: lines[i]!, entity: `${entity}/${events[i]!.entity.id}`, message: problem.message });
+      }
+    });
+    imported += events.length;
+    onProgress?.(Math.min(at + ROWS_PER_TRANSACTION, rows.length), rows.length);
+  }
+  return { rows: rows.length, imported, repeated, misfits };
+}

@@ -1,0 +1,146 @@
+/**
+ * What a field app imports. In go events, durable on the device before `append` returns; out they go when there is a link, until
+ * the hub's receipt has come. Never a lost event, never a wait for the network to write one.
+ */
+import { randomEpoch as nodeRandomEpoch } from "../core/node.ts";
+import { createGate, type Gate, loadSchemas } from "../gate/index.ts";
+import { type Follower, follow } from "./follow.ts";
+import { type ImportOptions, type ImportResult, importCsv } from "./import.ts";
+import { type Appended, type AppendOptions, type NewEvent, openOutbox } from "./outbox.ts";
+import { type FieldStatus, statusOf } from "./status.ts";
+import { type FieldName, openStore, type Store } from "./store.ts";
+import { type SyncOptions, type SyncResult, sync } from "./sync.ts";
+
+export interface FieldOptions {
+  /** The database file; its folder is made if missing. */
+  readonly path: string;
+  /** Who writes; needed to create the database, checked against it otherwise. */
+  readonly name?: FieldName;
+  /** The schemas that this device may write: a folder like `schemas/`, or a gate made of one. */
+  readonly schemas: string | Gate;
+  /** The device's wall clock, milliseconds; default `Date.now`. */
+  readonly now?: () => number;
+  readonly randomEpoch?: () => string;
+  /** Bounds the database's size, in pages of 4 KiB. */
+  readonly maxPages?: number;
+}
+
+export interface Field {
+  readonly store: Store;
+  readonly gate: Gate;
+  /**
+   * Writes an event; resolves when it is durable on this device. Calls made at the same time share one disk flush.
+   * Throws `event-invalid`, `event-too-large`, `schema-unknown`, `disk-full`: then nothing was written.
+   */
+  append(event: NewEvent, options?: AppendOptions): Promise<Appended>;
+  /** Writes many in one transaction: all or none. */
+  appendMany(events: readonly NewEvent[], options?: AppendOptions): Promise<Appended[]>;
+  /** Turns a CSV file's rows into events, offline; repeating it takes each row once. */
+  importCsv(options: ImportOptions): ImportResult;
+  /** Sends what the hub has no receipt for; returns when it has. */
+  sync(options: SyncOptions): Promise<SyncResult>;
+  /** Stays connected, and sends each event as soon as it is written. */
+  follow(options: SyncOptions): Follower;
+  status(): FieldStatus;
+  close(): void;
+  [Symbol.dispose](): void;
+}
+
+/**
+ * Opens a device's database.
+ *
+ *   const field = openField({ path: "site.db", name: { org: "relief", site: "juba", device: "tablet-1" }, schemas: "schemas" });
+ *   await field.append({ type: "beneficiary.updated", entity: { type: "beneficiary", id: "JUB-000007" }, data: { phone: "+211912345678" }, actor: "deng" });
+ *   await field.sync({ url: "https://hub.example.org", token });
+ */
+export function openField(options: FieldOptions): Field {
+  const { now = Date.now, randomEpoch = nodeRandomEpoch } = options;
+  const gate = typeof options.schemas === "string" ? createGate(loadSchemas(options.schemas)) : options.schemas;
+  const store = openStore({
+    path: options.path,
+    create: options.name !== undefined,
+    randomEpoch,
+    ...(options.name === undefined ? {} : { name: options.name }),
+    ...(options.maxPages === undefined ? {} : { maxPages: options.maxPages }),
+  });
+  const outbox = openOutbox(store, gate, now);
+  const deps = { store, gate, outbox, now };
+  const listeners = new Set<() => void>();
+  const written = (): void => {
+    for (const listener of listeners) listener();
+  };
+
+  interface Waiting {
+    readonly event: NewEvent;
+    readonly options: AppendOptions;
+    readonly resolve: (appended: Appended) => void;
+    readonly reject: (error: unknown) => void;
+  }
+  let queue: Waiting[] = [];
+  /** One transaction for all that was asked in this turn; when one event is refused, each gets its own, so that only it fails. */
+  const flush = (): void => {
+    const group = queue;
+    queue = [];
+    const sameOptions = group.every(({ options }) => options.onInvalid === group[0]!.options.onInvalid);
+    if (sameOptions) {
+      try {
+        const appended = outbox.appendNow(
+          group.map(({ event }) => event),
+          group[0]!.options,
+        );
+        for (const [i, waiting] of group.entries()) waiting.resolve(appended[i]!);
+        written();
+        return;
+      } catch (error) {
+        if (group.length === 1) {
+          group[0]!.reject(error);
+          return;
+        }
+      }
+    }
+    for (const { event, options, resolve, reject } of group) {
+      try {
+        resolve(outbox.appendNow([event], options)[0]!);
+      } catch (error) {
+        reject(error);
+      }
+    }
+    written();
+  };
+
+  const close = (): void => {
+    if (queue.length > 0) flush();
+    store.close();
+  };
+  return {
+    store,
+    gate,
+    append: (event, appendOptions = {}) =>
+      new Promise((resolve, reject) => {
+        queue.push({ event, options: appendOptions, resolve, reject });
+        if (queue.length === 1) setImmediate(flush);
+      }),
+    async appendMany(events, appendOptions) {
+      const appended = outbox.appendNow(events, appendOptions);
+      written();
+      return appended;
+    },
+    importCsv(importOptions) {
+      const result = importCsv(deps, importOptions);
+      written();
+      return result;
+    },
+    sync: (syncOptions) => sync(deps, syncOptions),
+    follow: (syncOptions) => follow(deps, listeners, syncOptions),
+    status: () => statusOf(store),
+    close,
+    [Symbol.dispose]: close,
+  };
+}
+
+export type { Follower } from "./follow.ts";
+export type { ImportOptions, ImportResult } from "./import.ts";
+export type { Appended, AppendOptions, NewEvent } from "./outbox.ts";
+export type { FieldStatus } from "./status.ts";
+export type { FieldName } from "./store.ts";
+export { pauseMs, type SyncOptions, type SyncProgress, type SyncResult } from "./sync.ts";

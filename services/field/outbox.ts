@@ -1,0 +1,182 @@
+import {
+  type EntityRef,
+  type EventBody,
+  type EventId,
+  envelopeProblem,
+  eventIdOf,
+  eventText,
+  formatHlc,
+  type Hash,
+  type HlcParts,
+  isHlc,
+  type JsonObject,
+  MAX_EVENT_BYTES,
+  type OriginId,
+  orgOf,
+  parseHlc,
+  type SchemaRef,
+  type Seq,
+  TributaryError,
+  tick,
+  type Vector,
+  withDot,
+} from "../core/index.ts";
+import { chainHash } from "../core/node.ts";
+import type { Gate, Problem } from "../gate/index.ts";
+import type { OriginRow, Store } from "./store.ts";
+
+/** What an app says of an event; the rest follows from the device. */
+export interface NewEvent {
+  readonly type: string;
+  readonly entity: EntityRef;
+  readonly data: JsonObject;
+  /** Who did it. */
+  readonly actor: string;
+  /** Default: the newest version of the subject that declares this event type. */
+  readonly schema?: SchemaRef;
+  /** When it happened, if not now: ISO 8601 with milliseconds and `Z`. */
+  readonly occurredAt?: string;
+  readonly correlationId?: string;
+  readonly causationId?: string;
+}
+
+export interface AppendOptions {
+  /**
+   * What to do with data that does not fit its schema. `refuse` (default): throw, nothing is written. `keep`: write it;
+   * the hub will quarantine it until it can be mended: for data that exists nowhere else, such as an import.
+   */
+  readonly onInvalid?: "refuse" | "keep";
+}
+
+/** An event that is durable on this device. */
+export interface Appended {
+  readonly id: EventId;
+  readonly origin: OriginId;
+  readonly seq: Seq;
+  readonly hash: Hash;
+  /** Why the hub will quarantine it; only with `onInvalid: "keep"`. */
+  readonly problem: Problem | null;
+}
+
+export interface Outbox {
+  /** Writes events in one transaction; all are durable when it returns, or none is written. */
+  appendNow(events: readonly NewEvent[], options?: AppendOptions): Appended[];
+  /** The same, inside the caller's transaction. */
+  append(events: readonly NewEvent[], options?: AppendOptions): Appended[];
+  /** Writes the events of a forked origin again under the current one. Call inside a transaction. */
+  rewrite(from: OriginRow, afterSeq: number): number;
+}
+
+/** Room left for names, vectors and framing around an event's data. */
+const ENVELOPE_BYTES = 16_384;
+
+export function openOutbox(store: Store, gate: Gate, now: () => number): Outbox {
+  const { db } = store;
+  const insertEvent = db.prepare("INSERT INTO event (origin, seq, head, data, hash) VALUES (?, ?, ?, ?, ?)");
+  const readEntity = db.prepare("SELECT vector FROM entity WHERE type = ? AND id = ?");
+  const writeEntity = db.prepare("INSERT INTO entity VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET vector = excluded.vector");
+  const advance = db.prepare("UPDATE origin SET next_seq = ?, head = ? WHERE id = ?");
+
+  /** The running end of the chain within one transaction. */
+  interface Tail {
+    readonly origin: OriginRow;
+    seq: number;
+    head: Hash;
+    hlc: HlcParts | null;
+  }
+  const openTail = (): Tail => {
+    const origin = store.current();
+    const last = store.meta("hlc");
+    return { origin, seq: origin.nextSeq, head: origin.head, hlc: last !== null && isHlc(last) ? parseHlc(last) : null };
+  };
+  const closeTail = ({ origin, seq, head, hlc }: Tail): void => {
+    advance.run(seq, head, origin.id);
+    if (hlc !== null) store.setMeta("hlc", formatHlc(hlc));
+  };
+
+  const link = (tail: Tail, head: Omit<EventBody, "data">, text: string): Appended => {
+    const hash = chainHash(tail.head, eventText(head, text));
+    insertEvent.run(tail.origin.id, tail.seq, JSON.stringify(head), text, hash);
+    writeEntity.run(head.entity.type, head.entity.id, JSON.stringify(withDot(head.basis, head)));
+    const id = eventIdOf(parseHlc(head.hlc).wallMs, hash);
+    tail.seq++;
+    tail.head = hash;
+    return { id, origin: head.origin, seq: head.seq, hash, problem: null };
+  };
+
+  const seenOf = (entity: EntityRef): Vector => {
+    const row = readEntity.get(entity.type, entity.id);
+    return row === undefined ? {} : (JSON.parse(row.vector as string) as Vector);
+  };
+
+  const write = (tail: Tail, event: NewEvent, { onInvalid = "refuse" }: AppendOptions): Appended => {
+    const nowMs = now();
+    const schema = event.schema ?? gate.subjectFor(event.type);
+    if (schema === undefined) {
+      throw new TributaryError(
+        "schema-unknown",
+        `no schema declares the event type ${event.type}`,
+        "Check the spelling; `schemas/` lists the event types in each subject's `tributary.events`.",
+      );
+    }
+    const { text, problem } = gate.pack({ subject: schema.subject, version: schema.version }, event.data);
+    if (problem !== null && onInvalid === "refuse") {
+      throw new TributaryError(
+        "event-invalid",
+        `${event.type}: ${problem.message}`,
+        "Correct it and try again; nothing was written.",
+      );
+    }
+    const bytes = Buffer.byteLength(text);
+    if (bytes > MAX_EVENT_BYTES - ENVELOPE_BYTES) {
+      throw new TributaryError(
+        "event-too-large",
+        `the event has ${bytes} bytes of data; ${MAX_EVENT_BYTES - ENVELOPE_BYTES} are allowed`,
+        "Split it, or keep attachments elsewhere and name them in the event. Nothing was written.",
+      );
+    }
+    const hlc = tick(tail.hlc, nowMs);
+    const origin = tail.origin.name;
+    const head: Omit<EventBody, "data"> = {
+      type: event.type,
+      origin,
+      seq: tail.seq as Seq,
+      entity: { type: event.entity.type, id: event.entity.id },
+      schema: { subject: schema.subject, version: schema.version },
+      actor: event.actor,
+      org: orgOf(origin),
+      occurredAt: event.occurredAt ?? new Date(hlc.wallMs).toISOString(),
+      hlc: formatHlc(hlc),
+      basis: seenOf(event.entity),
+      ...(event.correlationId === undefined ? {} : { correlationId: event.correlationId }),
+      ...(event.causationId === undefined ? {} : { causationId: event.causationId }),
+    };
+    const wrong = envelopeProblem(head);
+    if (wrong !== null)
+      throw new TributaryError("event-invalid", `the event's ${wrong}`, "Correct it and try again; nothing was written.");
+    tail.hlc = hlc;
+    return { ...link(tail, head, text), problem };
+  };
+
+  const append: Outbox["append"] = (events, options = {}) => {
+    const tail = openTail();
+    const appended = events.map((event) => write(tail, event, options));
+    closeTail(tail);
+    return appended;
+  };
+
+  return {
+    append,
+    appendNow: (events, options) => store.transaction(() => append(events, options)),
+    rewrite(from, afterSeq) {
+      const tail = openTail();
+      const rows = db.prepare("SELECT head, data FROM event WHERE origin = ? AND seq > ? ORDER BY seq").all(from.id, afterSeq);
+      for (const { head, data } of rows) {
+        const old = JSON.parse(head as string) as Omit<EventBody, "data">;
+        link(tail, { ...old, origin: tail.origin.name, seq: tail.seq as Seq, basis: seenOf(old.entity) }, data as string);
+      }
+      closeTail(tail);
+      return rows.length;
+    },
+  };
+}

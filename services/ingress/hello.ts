@@ -1,0 +1,62 @@
+import type { NatsConnection } from "nats";
+import {
+  HEADER_TOKEN,
+  helloRequestSchema,
+  isTributaryError,
+  messageOf,
+  type Refusal,
+  SUBJECTS,
+  TributaryError,
+} from "../core/index.ts";
+import type { Acceptor } from "./accept.ts";
+import { checkOrigin, type Doorkeeper } from "./token.ts";
+
+export interface Deps {
+  readonly nc: NatsConnection;
+  readonly keeper: Doorkeeper;
+  readonly accepts: Acceptor;
+  readonly say: (event: Record<string, unknown>) => void;
+}
+
+const encoder = new TextEncoder();
+export const toJson = (value: unknown): Uint8Array => encoder.encode(JSON.stringify(value));
+
+/** Anything thrown, as what is told to the sender. */
+export function refusalOf(error: unknown, of: Pick<Refusal, "batch" | "origin" | "firstSeq" | "through">): Refusal {
+  const known = isTributaryError(error)
+    ? error
+    : new TributaryError("internal", `the hub failed: ${messageOf(error)}`, "Try again; the hub's log has the details.");
+  return { kind: "refusal", ...of, code: known.code, message: known.message, hint: known.hint };
+}
+
+/** Answers "where do you stand with me?", asked on `hello.<org>.<site>.<device>`; one process answers each. */
+export function answerHellos({ nc, keeper, accepts, say }: Deps): { close(): Promise<void> } {
+  const questions = nc.subscribe(`${SUBJECTS.hello}.>`, { queue: "ingress" });
+  const serve = async (): Promise<void> => {
+    for await (const question of questions) {
+      const answer = async (): Promise<void> => {
+        const nowMs = Date.now();
+        try {
+          const claims = await keeper.admit(question.headers?.get(HEADER_TOKEN), nowMs);
+          const request = parseHello(question.data);
+          checkOrigin(claims, request.origin);
+          question.respond(toJson(await accepts.hello(request, nowMs)));
+        } catch (error) {
+          say({ event: "hello-refused", error });
+          question.respond(toJson(refusalOf(error, { batch: null, origin: null, firstSeq: null, through: null })));
+        }
+      };
+      void answer();
+    }
+  };
+  void serve();
+  return { close: () => questions.drain() };
+}
+
+function parseHello(data: Uint8Array): ReturnType<typeof helloRequestSchema.parse> {
+  try {
+    return helloRequestSchema.parse(JSON.parse(new TextDecoder().decode(data)));
+  } catch (error) {
+    throw new TributaryError("input-malformed", "the hello cannot be read", 'Send {"origin": …, "since": …}.', { cause: error });
+  }
+}

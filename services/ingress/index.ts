@@ -1,0 +1,59 @@
+/**
+ * The hub's door: batches come in over JetStream and HTTP; runs of gated events go into the log, and receipts back to their
+ * senders. Never an acknowledgement before the log has the events, never a rejected event that is not kept.
+ */
+import type { JSONWebKeySet } from "jose";
+import type { Gate } from "../gate/index.ts";
+import type { Log } from "../log/index.ts";
+import { acceptor } from "./accept.ts";
+import { connectBroker, prepareBroker } from "./broker.ts";
+import { consume } from "./consume.ts";
+import { type Listening, listen } from "./door.ts";
+import { answerHellos } from "./hello.ts";
+import { doorkeeper } from "./token.ts";
+
+export interface IngressOptions {
+  readonly natsUrl: string;
+  readonly log: Log;
+  readonly gate: Gate;
+  readonly keys: JSONWebKeySet;
+  /** Where the HTTP door listens; `null`: no HTTP. */
+  readonly listen: { readonly host: string; readonly port: number } | null;
+  readonly driftLimitMs?: number;
+  readonly say?: (event: Record<string, unknown>) => void;
+}
+
+export interface Ingress {
+  readonly http: Listening | null;
+  /** Stops taking batches, finishes those begun, and closes. */
+  close(): Promise<void>;
+}
+
+export async function startIngress(options: IngressOptions): Promise<Ingress> {
+  const { log, gate, say = () => {} } = options;
+  const keeper = doorkeeper(options.keys);
+  const accepts = acceptor({ log, gate, ...(options.driftLimitMs === undefined ? {} : { driftLimitMs: options.driftLimitMs }) });
+  const nc = await connectBroker(options.natsUrl, "tributary-ingress");
+  try {
+    await prepareBroker(nc);
+    const consumer = await consume({ nc, keeper, accepts, say });
+    const hellos = answerHellos({ nc, keeper, accepts, say });
+    const http = options.listen === null ? null : await listen({ nc, keeper, accepts, say, log, ...options.listen });
+    return {
+      http,
+      async close() {
+        await http?.close();
+        await hellos.close();
+        await consumer.close();
+        await nc.drain();
+      },
+    };
+  } catch (error) {
+    await nc.close();
+    throw error;
+  }
+}
+
+export { type Acceptor, acceptor, DRIFT_LIMIT_MS } from "./accept.ts";
+export { ACK_WAIT_MS, CONSUMER, connectBroker, DEAD_STREAM, prepareBroker, STREAM } from "./broker.ts";
+export { issueToken, makeKey, publicKey } from "./token.ts";

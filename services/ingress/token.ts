@@ -1,0 +1,162 @@
+import {
+  createLocalJWKSet,
+  errors,
+  exportJWK,
+  generateKeyPair,
+  importJWK,
+  type JSONWebKeySet,
+  type JWK,
+  jwtVerify,
+  SignJWT,
+} from "jose";
+import type { OriginId } from "../core/index.ts";
+import { messageOf, partsOf, TributaryError } from "../core/index.ts";
+
+export const ISSUER = "tributary";
+export const AUDIENCE = "tributary-ingress";
+export const SCOPE_APPEND = "events:append";
+/** Clock difference allowed between who issues a token and the hub. */
+const CLOCK_TOLERANCE_S = 30;
+/** Decoded tokens remembered, so that a stream of batches under one token is checked by signature once. */
+const MAX_REMEMBERED = 1_000;
+
+/** What a valid token says. */
+export interface Claims {
+  readonly org: string;
+  readonly site: string;
+  /** Present where the token is for one device only. */
+  readonly device: string | null;
+  readonly subject: string;
+  readonly notBeforeMs: number | null;
+  readonly expiresAtMs: number;
+}
+
+const again = "Ask your coordinator for a new token (`tributary site add` issues one).";
+
+/** Makes a signing key: an Ed25519 JWK with a key id, private part included. Keep it secret. */
+export async function makeKey(kid: string): Promise<JWK> {
+  const { privateKey } = await generateKeyPair("EdDSA", { crv: "Ed25519", extractable: true });
+  return { ...(await exportJWK(privateKey)), kid, alg: "EdDSA", use: "sig" };
+}
+
+/** The public half of a key, as verifiers need it. */
+export const publicKey = ({ d: _, ...rest }: JWK): JWK => rest;
+
+/** Issues a site's token. `lifetimeS` in seconds. */
+export async function issueToken(
+  key: JWK,
+  claims: {
+    readonly org: string;
+    readonly site: string;
+    readonly device?: string;
+    readonly lifetimeS: number;
+    readonly nowMs: number;
+  },
+): Promise<string> {
+  const { org, site, device, lifetimeS, nowMs } = claims;
+  const nowS = Math.floor(nowMs / 1000);
+  return new SignJWT({ org, site, ...(device === undefined ? {} : { device }), scope: SCOPE_APPEND })
+    .setProtectedHeader({ alg: "EdDSA", kid: key.kid! })
+    .setIssuer(ISSUER)
+    .setAudience(AUDIENCE)
+    .setSubject(`${org}.${site}`)
+    .setJti(crypto.randomUUID())
+    .setIssuedAt(nowS)
+    .setExpirationTime(nowS + lifetimeS)
+    .sign(await importJWK(key, "EdDSA"));
+}
+
+export interface Doorkeeper {
+  /**
+   * Checks an `Authorization` header's value as of `atMs`: signature, issuer, audience, times, scope. A message that
+   * waited in the broker is checked as of its arrival there. Throws `token-missing`, `-invalid`, `-expired`, `-scope`.
+   */
+  admit(authorization: string | null | undefined, atMs: number): Promise<Claims>;
+}
+
+/** Checks tokens against a set of public keys. Each key must name its algorithm; no other is accepted for it. */
+export function doorkeeper(keys: JSONWebKeySet): Doorkeeper {
+  for (const key of keys.keys) {
+    if (key.kid === undefined || key.alg !== "EdDSA" || key.kty !== "OKP") {
+      throw new TributaryError(
+        "input-malformed",
+        `the key ${JSON.stringify(key.kid ?? "without kid")} is no Ed25519 key`,
+        'List keys with "kid", "kty": "OKP", "alg": "EdDSA".',
+      );
+    }
+  }
+  const find = createLocalJWKSet({ keys: keys.keys.map(publicKey) });
+  const remembered = new Map<string, Claims>();
+
+  const inTime = (claims: Claims, atMs: number): Claims => {
+    if (atMs > claims.expiresAtMs + CLOCK_TOLERANCE_S * 1000) {
+      throw new TributaryError("token-expired", `the token ran out on ${new Date(claims.expiresAtMs).toISOString()}`, again);
+    }
+    if (claims.notBeforeMs !== null && atMs < claims.notBeforeMs - CLOCK_TOLERANCE_S * 1000) {
+      throw new TributaryError("token-invalid", "the token is not valid yet", "Check the clock of the machine that issued it.");
+    }
+    return claims;
+  };
+
+  return {
+    async admit(authorization, atMs) {
+      const token = /^Bearer ([\w-]+\.[\w-]+\.[\w-]+)$/.exec(authorization ?? "")?.[1];
+      if (token === undefined)
+        throw new TributaryError("token-missing", "no token came with the request", 'Send it as "Authorization: Bearer …".');
+      const known = remembered.get(token);
+      if (known !== undefined) return inTime(known, atMs);
+      const claims = claimsOf(await verify(token, atMs));
+      if (remembered.size >= MAX_REMEMBERED) remembered.delete(remembered.keys().next().value!);
+      remembered.set(token, claims);
+      return inTime(claims, atMs);
+    },
+  };
+
+  async function verify(token: string, atMs: number): Promise<Record<string, unknown>> {
+    try {
+      const { payload } = await jwtVerify(token, find, {
+        algorithms: ["EdDSA"],
+        issuer: ISSUER,
+        audience: AUDIENCE,
+        requiredClaims: ["exp", "sub", "org", "site", "scope"],
+        clockTolerance: CLOCK_TOLERANCE_S,
+        currentDate: new Date(atMs),
+      });
+      return payload;
+    } catch (error) {
+      if (error instanceof errors.JWTExpired) {
+        throw new TributaryError("token-expired", "the token has run out", again, { cause: error });
+      }
+      throw new TributaryError("token-invalid", `the token is not valid: ${messageOf(error)}`, again, { cause: error });
+    }
+  }
+}
+
+function claimsOf(payload: Record<string, unknown>): Claims {
+  const { org, site, device, scope, sub, nbf, exp } = payload;
+  if (typeof scope !== "string" || !scope.split(" ").includes(SCOPE_APPEND)) {
+    throw new TributaryError("token-scope", `the token does not allow ${SCOPE_APPEND}`, again);
+  }
+  if (typeof org !== "string" || typeof site !== "string" || (device !== undefined && typeof device !== "string")) {
+    throw new TributaryError("token-invalid", "the token names no organisation and site", again);
+  }
+  return {
+    org,
+    site,
+    device: device ?? null,
+    subject: String(sub),
+    notBeforeMs: typeof nbf === "number" ? nbf * 1000 : null,
+    expiresAtMs: Number(exp) * 1000,
+  };
+}
+
+/** Refuses an origin that a token is not for: `token-site`. */
+export function checkOrigin(claims: Claims, origin: OriginId): void {
+  const { org, site, device } = partsOf(origin);
+  if (org === claims.org && site === claims.site && (claims.device === null || claims.device === device)) return;
+  throw new TributaryError(
+    "token-site",
+    `a token for ${claims.org}.${claims.site}${claims.device === null ? "" : `.${claims.device}`} cannot send events of ${origin}`,
+    "Use the token of that site.",
+  );
+}
