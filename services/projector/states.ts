@@ -1,0 +1,49 @@
+import type { Client } from "pg";
+import { type EntityState, type Projection, unpackState } from "../merge/index.ts";
+
+/** Entities whose state is kept in memory between batches; the rest is read back from the view when needed. */
+export const MAX_HOT_ENTITIES = 50_000;
+
+export interface Held {
+  readonly state: EntityState;
+  readonly firstPosition: string;
+}
+
+/** The states of a view's entities: the hot ones in memory, least recently used first out. */
+export interface States {
+  /** Makes sure that the states of these entities are at hand. */
+  load(ids: Iterable<string>): Promise<void>;
+  get(id: string): Held | undefined;
+  set(id: string, held: Held): void;
+}
+
+export function openStates(db: Client, projection: Projection, options: { maxHot?: number; schema?: string } = {}): States {
+  const { maxHot = MAX_HOT_ENTITIES, schema = "views" } = options;
+  const hot = new Map<string, Held | null>();
+  const sql = `SELECT id, state, first_position FROM "${schema}"."${projection.name}" WHERE id = ANY($1)`;
+  const put = (id: string, held: Held | null): void => {
+    hot.delete(id);
+    hot.set(id, held);
+  };
+  return {
+    async load(ids) {
+      const cold: string[] = [];
+      for (const id of ids) {
+        const held = hot.get(id);
+        if (held === undefined) cold.push(id);
+        else put(id, held);
+      }
+      // Those at hand have just become the most recent; what a batch needs is never what is put out.
+      for (const id of hot.keys()) {
+        if (hot.size + cold.length <= maxHot) break;
+        hot.delete(id);
+      }
+      if (cold.length === 0) return;
+      const { rows } = await db.query<{ id: string; state: string; first_position: string }>(sql, [cold]);
+      for (const id of cold) put(id, null);
+      for (const { id, state, first_position } of rows) put(id, { state: unpackState(state), firstPosition: first_position });
+    },
+    get: (id) => hot.get(id) ?? undefined,
+    set: put,
+  };
+}
