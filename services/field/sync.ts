@@ -336,7 +336,7 @@ function nextFrame(
   const events = rows.map(({ head, data }): PackedEvent => {
     const parsed = JSON.parse(head) as Omit<EventBody, "data">;
     const { subject, version } = parsed.schema;
-    return { head: parsed, ...gate.payload({ subject, version }, data, null, avro[`${subject}@${version}`] !== undefined) };
+    return { head: parsed, ...gate.payload({ subject, version }, data, avro[`${subject}@${version}`] !== undefined) };
   });
   for (let count = rows.length; ; count = Math.ceil(count / 2)) {
     const batch: Batch = {
