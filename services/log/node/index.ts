@@ -1,0 +1,81 @@
+/**
+ * The embedded node: EventStoreDB's gRPC protocol for one machine, over SQLite. In come appends and reads of the official
+ * client; out go the answers a real server gives. Never an acknowledgement before the disk has the events.
+ */
+import { ServerCredentials } from "@grpc/grpc-js";
+import { messageOf, TributaryError } from "../../core/index.ts";
+import { MAX_LIVE_LAG_EVENTS } from "./reads.ts";
+import { makeServer } from "./service.ts";
+import { openStore } from "./store.ts";
+
+export interface NodeOptions {
+  /** 0 (default): a free one. */
+  readonly port?: number;
+  readonly host?: string;
+  /** Where the database lives; absent: in memory. */
+  readonly dataDir?: string;
+  /** Drops a live reader that is this many events behind; a real server drops at 32. */
+  readonly liveBufferEvents?: number;
+  readonly now?: () => number;
+  readonly log?: (event: Record<string, unknown>) => void;
+  /** Bounds the database in pages of 4 KiB: for tests of a full disk. */
+  readonly maxPages?: number;
+}
+
+export interface EmbeddedNode {
+  readonly port: number;
+  /** `esdb://127.0.0.1:PORT?tls=false` */
+  readonly url: string;
+  close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** How long calls under way may take to end when the node closes. */
+const CLOSE_MS = 1_000;
+
+/** Starts a node; resolves when it answers. Throws `port-in-use`, `data-locked`, `data-corrupt`. */
+export async function startNode(options: NodeOptions = {}): Promise<EmbeddedNode> {
+  const { host = "127.0.0.1", now = Date.now, log = () => {}, dataDir, maxPages } = options;
+  const store = openStore({ dataDir: dataDir ?? null, now, ...(maxPages === undefined ? {} : { maxPages }) });
+  let port = options.port ?? 0;
+  const server = makeServer({
+    store,
+    now,
+    log,
+    maxLagEvents: options.liveBufferEvents ?? MAX_LIVE_LAG_EVENTS,
+    address: () => ({ host, port }),
+  });
+  try {
+    port = await new Promise<number>((resolve, reject) => {
+      server.bindAsync(`${host}:${port}`, ServerCredentials.createInsecure(), (error, bound) =>
+        error === null ? resolve(bound) : reject(error),
+      );
+    });
+  } catch (error) {
+    store.close();
+    if (/EADDRINUSE|No address added|in use/i.test(messageOf(error))) {
+      throw new TributaryError(
+        "port-in-use",
+        `port ${port} of ${host} is in use`,
+        "Stop the program that listens there, or choose another with --port.",
+        {
+          cause: error,
+        },
+      );
+    }
+    throw error;
+  }
+  let closing: Promise<void> | null = null;
+  const close = (): Promise<void> => {
+    closing ??= new Promise<void>((resolve) => {
+      const force = setTimeout(() => server.forceShutdown(), CLOSE_MS);
+      server.tryShutdown(() => {
+        clearTimeout(force);
+        store.close();
+        resolve();
+      });
+    });
+    return closing;
+  };
+  return { port, url: `esdb://${host}:${port}?tls=false`, close, [Symbol.asyncDispose]: close };
+}
