@@ -1,0 +1,136 @@
+import { execFile } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { homedir, tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { connect } from "nats";
+import { messageOf, TributaryError } from "../core/index.ts";
+import { type Backend, fromEnvironment, never, type StartOptions } from "./backend.ts";
+import { containerEngine, IMAGES, startContainer } from "./engine.ts";
+import { choosePort, findProgram, startProcess, whenReady } from "./process.ts";
+
+const run = promisify(execFile);
+const INSTALL_TIMEOUT_MS = 5 * 60_000;
+const PROBE_TIMEOUT_MS = 2_000;
+
+async function probe(url: string): Promise<void> {
+  const nc = await connect({ servers: url, timeout: PROBE_TIMEOUT_MS, reconnect: false });
+  try {
+    await (await nc.jetstreamManager()).getAccountInfo();
+  } finally {
+    await nc.close();
+  }
+}
+
+/** NATS with JetStream: by `TRIBUTARY_NATS_URL`, in a container, on PATH, or installed with the system's package manager. */
+export async function startNats({ dataDir, port, say = () => {} }: StartOptions): Promise<Backend> {
+  const url = process.env.TRIBUTARY_NATS_URL;
+  if (url !== undefined && url !== "") {
+    await probe(url).catch((error: unknown) => {
+      throw new TributaryError(
+        "backend-unreachable",
+        `no NATS with JetStream answers at TRIBUTARY_NATS_URL: ${messageOf(error)}`,
+        "Start it, or unset the variable.",
+        {
+          cause: error,
+        },
+      );
+    });
+    return fromEnvironment("nats", "TRIBUTARY_NATS_URL", url);
+  }
+  const chosen = await choosePort(port, "NATS");
+  const store = join(dataDir, "nats");
+  mkdirSync(store, { recursive: true });
+  const local = `nats://127.0.0.1:${chosen}`;
+  const engine = await containerEngine();
+  if (engine !== null) {
+    const container = await startContainer(engine, {
+      image: IMAGES.nats,
+      port: 4222,
+      hostPort: chosen,
+      volume: [store, "/data"],
+      args: ["-js", "-sd", "/data"],
+    });
+    for (let tries = 50; tries > 0; tries--) {
+      if (
+        await probe(local).then(
+          () => true,
+          () => false,
+        )
+      )
+        break;
+    }
+    return { name: "nats", url: local, how: "container", pid: null, detail: IMAGES.nats, exited: never, close: container.stop };
+  }
+  const onPath = findProgram("nats-server", ["/usr/sbin", "/usr/local/sbin"]);
+  const program = onPath ?? (await installed(say));
+  const version = /v?(\d+)\.(\d+)\.(\d+)/.exec((await run(program, ["--version"])).stdout);
+  // Older servers acknowledge from the page cache and refuse the setting.
+  const syncs = version !== null && (Number(version[1]) > 2 || Number(version[2]) >= 10);
+  const config = join(dataDir, "nats.conf");
+  writeFileSync(
+    config,
+    `host: 127.0.0.1\nport: ${chosen}\njetstream {\n  store_dir: ${JSON.stringify(store)}\n${syncs ? "  sync_interval: always\n" : ""}}\n`,
+  );
+  const server = await startProcess(dataDir, "nats", program, ["-c", config]);
+  await whenReady("nats-server", server, () => probe(local));
+  return {
+    name: "nats",
+    url: local,
+    how: onPath === null ? "installed" : "path",
+    pid: server.pid,
+    detail: `nats-server ${version?.[0] ?? ""} (${program})`,
+    exited: server.exited,
+    close: () => server.stop(),
+  };
+}
+
+/** Where programs fetched for this user live. */
+function cacheDir(): string {
+  const wanted = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "tributary");
+  try {
+    mkdirSync(wanted, { recursive: true });
+    return wanted;
+  } catch {
+    const other = join(tmpdir(), `tributary-cache-${process.getuid?.() ?? 0}`);
+    mkdirSync(other, { recursive: true });
+    return other;
+  }
+}
+
+/** Fetches nats-server with the system's package manager and unpacks it beside us: no root, no system service started. */
+async function installed(say: (line: string) => void): Promise<string> {
+  const root = join(cacheDir(), "nats-server");
+  const program = join(root, "usr/sbin/nats-server");
+  if (existsSync(program)) return program;
+  const missing = (cause?: unknown): TributaryError =>
+    new TributaryError(
+      "backend-missing",
+      `nats-server is not installed, and could not be fetched${cause === undefined ? "" : `: ${messageOf(cause)}`}`,
+      "Install it (Debian: apt-get install nats-server; macOS: brew install nats-server), or set TRIBUTARY_NATS_URL.",
+      { cause },
+    );
+  const apt = findProgram("apt-get");
+  if (apt === null || findProgram("dpkg-deb") === null) throw missing();
+  say(
+    `nats-server is not on this machine: fetching Debian's package with apt-get and unpacking it into ${root} (nothing is installed system-wide) …`,
+  );
+  const work = join(cacheDir(), "apt");
+  const lists = join(work, "lists");
+  for (const dir of [root, join(lists, "partial"), join(work, "archives/partial")]) mkdirSync(dir, { recursive: true });
+  const own = ["-o", `Dir::State::Lists=${lists}`, "-o", `Dir::Cache=${work}`, "-o", "APT::Sandbox::User=root"];
+  const options = { cwd: work, timeout: INSTALL_TIMEOUT_MS };
+  try {
+    await run(apt, ["download", "nats-server"], options).catch(async () => {
+      await run(apt, [...own, "update"], options);
+      await run(apt, [...own, "download", "nats-server"], options);
+    });
+    const deb = readdirSync(work).find((name) => /^nats-server_.*\.deb$/.test(name));
+    if (deb === undefined) throw new Error("apt-get brought no package");
+    await run("dpkg-deb", ["-x", join(work, deb), root], options);
+  } catch (error) {
+    throw missing(error);
+  }
+  if (!existsSync(program)) throw missing();
+  return program;
+}

