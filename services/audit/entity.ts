@@ -1,0 +1,188 @@
+import type { Client } from "pg";
+import {
+  type ClockNote,
+  type Hlc,
+  type JsonObject,
+  type OriginId,
+  type Position,
+  type Seq,
+  TributaryError,
+  type Vector,
+} from "../core/index.ts";
+import type { Gate } from "../gate/index.ts";
+import {
+  type Author,
+  type Decision,
+  decisionsOf,
+  type EntityState,
+  fold,
+  type Projection,
+  rowOf,
+  waitingFor,
+} from "../merge/index.ts";
+
+/** One event as the audit shows it. */
+export interface AuditRow {
+  readonly origin: OriginId;
+  readonly seq: number;
+  readonly position: string;
+  readonly id: string;
+  readonly type: string;
+  readonly entity: string;
+  readonly site: string;
+  readonly device: string;
+  readonly actor: string;
+  readonly occurredAt: string;
+  readonly recordedAt: string;
+  readonly hlc: string;
+  /** Device clock minus hub clock, where it was wrong. */
+  readonly clockOffsetMs: number | null;
+  readonly schema: string;
+  readonly basis: Vector;
+  readonly data: JsonObject | null;
+  readonly hash: string;
+  readonly prev: string;
+  readonly quarantine: string | null;
+  readonly projectionError: string | null;
+}
+
+export interface DecisionRow {
+  readonly view: string;
+  readonly register: string;
+  readonly position: string;
+  readonly rule: string;
+  readonly reason: Decision["reason"];
+  readonly winner: { readonly value: unknown; readonly by: Author };
+  readonly losers: readonly { readonly value: unknown; readonly by: Author }[];
+  /** The position of the event that changed it again; `null`: it stands. */
+  readonly settledPosition: string | null;
+}
+
+export interface EntityTrail {
+  readonly entity: string;
+  readonly events: readonly AuditRow[];
+  readonly decisions: readonly DecisionRow[];
+}
+
+const EVENT_COLUMNS = `origin, seq, position, id, type, entity_type || '/' || entity_id AS entity, site, device, actor,
+  to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "occurredAt",
+  to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "recordedAt",
+  hlc, clock_offset_ms::float8 AS "clockOffsetMs", schema_subject || '@' || schema_version AS schema, basis, data, hash, prev,
+  quarantine_code AS quarantine, projection_error AS "projectionError"`;
+
+const asAuditRow = (row: Record<string, unknown>): AuditRow => ({ ...(row as unknown as AuditRow), seq: Number(row.seq) });
+
+const notFound = (what: string): TributaryError =>
+  new TributaryError(
+    "not-found",
+    `the audit has no ${what}`,
+    "Check the spelling, and whether the site has synced; `tributary site list` shows when.",
+  );
+
+/** Splits `beneficiary/NBO-000017`. */
+export function parseEntity(text: string): { readonly type: string; readonly id: string } {
+  const slash = text.indexOf("/");
+  if (slash < 1 || slash === text.length - 1) {
+    throw new TributaryError(
+      "usage",
+      `${JSON.stringify(text)} is no entity`,
+      "Write it as type/id, for example beneficiary/NBO-000017.",
+    );
+  }
+  return { type: text.slice(0, slash), id: text.slice(slash + 1) };
+}
+
+/** All events of an entity in log order, and every decision on it. */
+export async function entityTrail(db: Client, entity: string): Promise<EntityTrail> {
+  const { type, id } = parseEntity(entity);
+  const events = await db.query<Record<string, unknown>>(
+    `SELECT ${EVENT_COLUMNS} FROM tributary.audit WHERE entity_type = $1 AND entity_id = $2 ORDER BY position`,
+    [type, id],
+  );
+  if (events.rows.length === 0) throw notFound(entity);
+  const decisions = await db.query<DecisionRow & Record<string, unknown>>(
+    `SELECT view, register, position, rule, reason, winner, losers, settled_position AS "settledPosition" FROM tributary.decision
+     WHERE entity_id = $1 ORDER BY position, register`,
+    [id],
+  );
+  return { entity, events: events.rows.map(asAuditRow), decisions: decisions.rows };
+}
+
+/** One event by its id, or by `origin/seq`. */
+export async function eventRecord(db: Client, name: string): Promise<AuditRow> {
+  const slash = name.lastIndexOf("/");
+  const isUuid = /^[0-9a-f-]{36}$/i.test(name);
+  if (!isUuid && (slash < 1 || !/^\d+$/.test(name.slice(slash + 1)))) {
+    throw new TributaryError("usage", `${JSON.stringify(name)} is no event`, "Name it by its id, or as origin/seq.");
+  }
+  const { rows } = isUuid
+    ? await db.query<Record<string, unknown>>(`SELECT ${EVENT_COLUMNS} FROM tributary.audit WHERE id = $1`, [name])
+    : await db.query<Record<string, unknown>>(`SELECT ${EVENT_COLUMNS} FROM tributary.audit WHERE origin = $1 AND seq = $2`, [
+        name.slice(0, slash),
+        name.slice(slash + 1),
+      ]);
+  if (rows[0] === undefined) throw notFound(`event ${name}`);
+  return asAuditRow(rows[0]);
+}
+
+/** A row as a view showed it, or shows it, with what was contested. */
+export interface RowAsOf {
+  readonly view: string;
+  readonly entity: string;
+  /** Recorded time: only events up to this log position count. `null`: all. */
+  readonly asOf: string | null;
+  readonly values: JsonObject;
+  readonly deleted: boolean;
+  readonly waitingFor: Vector;
+  readonly decisions: readonly Decision[];
+  readonly events: number;
+}
+
+/** What the hub knew of an entity when the log ended at `asOf` (recorded time): the fold of its events up to there. */
+export async function rowAsOf(
+  deps: { readonly db: Client; readonly gate: Gate; readonly projections: readonly Projection[] },
+  entity: string,
+  asOf: Position | null,
+): Promise<RowAsOf> {
+  const { type, id } = parseEntity(entity);
+  const projection = deps.projections.find((candidate) => candidate.entity === type);
+  if (projection === undefined) throw notFound(`view of entities of type ${type}`);
+  const { rows } = await deps.db.query<Record<string, unknown>>(
+    `SELECT origin, seq, type, actor, site, hlc, basis, data, clock_offset_ms, schema_subject, schema_version,
+       to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS occurred_at
+     FROM tributary.audit WHERE entity_type = $1 AND entity_id = $2 AND ($3::bigint IS NULL OR position <= $3) AND data IS NOT NULL
+     ORDER BY position`,
+    [type, id, asOf?.toString() ?? null],
+  );
+  let state: EntityState | undefined;
+  for (const row of rows) {
+    const clock: ClockNote | null = row.clock_offset_ms == null ? null : { offsetMs: Number(row.clock_offset_ms) };
+    const schema = { subject: row.schema_subject as string, version: Number(row.schema_version) };
+    state =
+      fold(projection, state, {
+        type: row.type as string,
+        data: deps.gate.read(schema, row.data as JsonObject).data,
+        entity: { type, id },
+        actor: row.actor as string,
+        occurredAt: row.occurred_at as string,
+        site: row.site as string,
+        origin: row.origin as OriginId,
+        seq: Number(row.seq) as Seq,
+        hlc: row.hlc as Hlc,
+        clockWrong: clock !== null,
+        basis: row.basis as Vector,
+      })?.state ?? state;
+  }
+  if (state === undefined) throw notFound(`${entity} up to position ${asOf?.toString() ?? "the end"}`);
+  const { values, deleted } = rowOf(projection, state);
+  return {
+    view: projection.name,
+    entity,
+    asOf: asOf?.toString() ?? null,
+    values,
+    deleted,
+    waitingFor: waitingFor(state),
+    decisions: decisionsOf(projection, state),
+    events: rows.length,
+  };
+}

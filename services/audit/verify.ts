@@ -1,0 +1,198 @@
+import type { Client } from "pg";
+import { canonicalize, eventIdOf, eventText, GENESIS, type Hash, type OriginId, type Position, wallMsOf } from "../core/index.ts";
+import { chainHash } from "../core/node.ts";
+import type { Gate } from "../gate/index.ts";
+import { type Log, type LogEntry, textOf } from "../log/index.ts";
+import { decisionsOf, type EntityState, fold, type Projection, rowOf, waitingFor } from "../merge/index.ts";
+import { toFoldEvent } from "../projector/index.ts";
+
+/** Problems listed at most; all are counted. */
+const MAX_LISTED = 100;
+const PROGRESS_EVERY = 1_000;
+
+export interface Problem {
+  readonly where: string;
+  readonly what: string;
+}
+
+export interface OriginReport {
+  readonly origin: string;
+  readonly events: number;
+  readonly quarantined: number;
+  readonly head: Hash;
+  readonly chainIntact: boolean;
+}
+
+export interface VerifyReport {
+  readonly events: number;
+  readonly origins: readonly OriginReport[];
+  readonly chainsIntact: boolean;
+  /** The last position looked at. */
+  readonly through: string | null;
+  /** Entities whose view row was compared with the fold of the log; `null` when views were not asked for. */
+  readonly rowsCompared: number | null;
+  readonly problemCount: number;
+  readonly problems: readonly Problem[];
+}
+
+export interface VerifyDeps {
+  readonly log: Log;
+  /** Given: views and audit rows are compared as well, up to the projector's checkpoint. */
+  readonly views?: { readonly db: Client; readonly gate: Gate; readonly projections: readonly Projection[] };
+  readonly onProgress?: (events: number) => void;
+  /** Told of every event, for a caller's own checks in the same pass. */
+  readonly onEntry?: (entry: LogEntry) => void;
+}
+
+/**
+ * Reads the whole log and checks that each origin's events stand in order, once, and chained; that ids follow from content; and, when
+ * views are given, that the audit has each event once and each view row is what folding the log gives.
+ */
+export async function verify({ log, views, onProgress, onEntry }: VerifyDeps): Promise<VerifyReport> {
+  const problems: Problem[] = [];
+  let problemCount = 0;
+  const report = (where: string, what: string): void => {
+    problemCount++;
+    if (problems.length < MAX_LISTED) problems.push({ where, what });
+  };
+  const origins = new Map<OriginId, { events: number; quarantined: number; head: Hash; intact: boolean }>();
+  const states = new Map<Projection, Map<string, EntityState>>(views?.projections.map((projection) => [projection, new Map()]));
+  const checkpoint = views === undefined ? null : await checkpointOf(views.db);
+  let events = 0;
+  let audited = 0;
+  let through: Position | null = null;
+
+  for await (const entry of log.readAll()) {
+    events++;
+    through = entry.position;
+    onEntry?.(entry);
+    const { head } = entry;
+    const origin = origins.get(head.origin) ?? { events: 0, quarantined: 0, head: GENESIS, intact: true };
+    origins.set(head.origin, origin);
+    const wrong = linkProblem(entry, origin);
+    if (wrong !== null) {
+      origin.intact = false;
+      report(`${head.origin}/${head.seq}`, wrong);
+    }
+    origin.events++;
+    origin.head = head.hash;
+    if (entry.content.kind === "quarantined") origin.quarantined++;
+    if (views !== undefined && checkpoint !== null && entry.position <= checkpoint) {
+      audited++;
+      if (entry.content.kind === "accepted") foldInto(states, entry, entry.content.data, views.gate, report);
+    }
+    if (events % PROGRESS_EVERY === 0) onProgress?.(events);
+  }
+
+  let rowsCompared: number | null = null;
+  if (views !== undefined) {
+    rowsCompared = 0;
+    await compareAudit(views.db, checkpoint, audited, report);
+    for (const [projection, entities] of states) rowsCompared += await compareView(views.db, projection, entities, report);
+  }
+  return {
+    events,
+    origins: [...origins].map(([origin, { events, quarantined, head, intact }]) => ({
+      origin,
+      events,
+      quarantined,
+      head,
+      chainIntact: intact,
+    })),
+    chainsIntact: [...origins.values()].every(({ intact }) => intact),
+    through: through?.toString() ?? null,
+    rowsCompared,
+    problemCount,
+    problems,
+  };
+}
+
+function linkProblem({ head, content }: LogEntry, before: { readonly events: number; readonly head: Hash }): string | null {
+  if (head.seq !== before.events) return `seq ${head.seq} stands where ${before.events} should: an event is missing or doubled`;
+  if (head.prev !== before.head) return `its prev is not the hash of the event before`;
+  if (chainHash(head.prev, eventText(head, textOf(content))) !== head.hash)
+    return "its hash does not fit its content: it was altered";
+  return eventIdOf(wallMsOf(head.hlc), head.hash) === head.id ? null : "its id does not follow from its hash";
+}
+
+type Report = (where: string, what: string) => void;
+
+function foldInto(
+  states: ReadonlyMap<Projection, Map<string, EntityState>>,
+  entry: LogEntry,
+  data: Parameters<typeof toFoldEvent>[1],
+  gate: Gate,
+  report: Report,
+): void {
+  for (const [projection, entities] of states) {
+    if (projection.entity !== entry.head.entity.type) continue;
+    try {
+      const { id } = entry.head.entity;
+      const folded = fold(projection, entities.get(id), toFoldEvent(entry, data, gate));
+      if (folded !== null) entities.set(id, folded.state);
+    } catch (error) {
+      report(`${entry.head.origin}/${entry.head.seq}`, `${projection.name} cannot fold it: ${(error as Error).message}`);
+    }
+  }
+}
+
+async function checkpointOf(db: Client): Promise<Position | null> {
+  const { rows } = await db.query<{ position: string | null }>("SELECT position FROM tributary.checkpoint WHERE name = 'main'");
+  return rows[0]?.position == null ? null : (BigInt(rows[0].position) as Position);
+}
+
+async function compareAudit(db: Client, checkpoint: Position | null, expected: number, report: Report): Promise<void> {
+  const { rows } = await db.query<{ count: string; distinct: string }>(
+    "SELECT count(*) AS count, count(DISTINCT (origin, seq)) AS distinct FROM tributary.audit WHERE position <= $1",
+    [checkpoint?.toString() ?? "-1"],
+  );
+  const { count, distinct } = rows[0]!;
+  if (Number(count) !== expected || Number(distinct) !== expected) {
+    report("audit", `${count} rows for ${expected} events: the audit does not hold each event once`);
+  }
+}
+
+async function compareView(
+  db: Client,
+  projection: Projection,
+  entities: ReadonlyMap<string, EntityState>,
+  report: Report,
+): Promise<number> {
+  const columns = Object.entries(projection.columns).map(([name, { sql }]) =>
+    // Days as text: the driver would make midnights of them in some time zone.
+    sql === "date"
+      ? `"${name}"::text`
+      : sql === "bigint"
+        ? `"${name}"::float8`
+        : sql === "timestamptz"
+          ? `to_char("${name}" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "${name}"`
+          : `"${name}"`,
+  );
+  const { rows } = await db.query<Record<string, unknown>>(
+    `SELECT id, ${columns.join(", ")}, deleted, conflicts, waiting_for FROM views."${projection.name}"`,
+  );
+  const seen = new Set<string>();
+  for (const { id, deleted, conflicts, waiting_for, ...values } of rows) {
+    const key = String(id);
+    seen.add(key);
+    const state = entities.get(key);
+    if (state === undefined) {
+      report(`${projection.name}/${key}`, "the view has a row that the log does not explain");
+      continue;
+    }
+    const expected = rowOf(projection, state);
+    const waits = waitingFor(state);
+    const wanted = canonicalize({
+      values: expected.values,
+      deleted: expected.deleted,
+      conflicts: decisionsOf(projection, state).length,
+      waiting: Object.keys(waits).length === 0 ? null : waits,
+    });
+    if (canonicalize({ values, deleted, conflicts, waiting: waiting_for }) !== wanted) {
+      report(`${projection.name}/${key}`, "the view's row is not what folding the log gives");
+    }
+  }
+  for (const key of entities.keys())
+    if (!seen.has(key)) report(`${projection.name}/${key}`, "the view lacks a row that the log has");
+  return seen.size;
+}
