@@ -2,12 +2,13 @@
  * What a field app imports. In go events, durable on the device before `append` returns; out they go when there is a link, until
  * the hub's receipt has come. Never a lost event, never a wait for the network to write one.
  */
+import type { EntityRef, Vector } from "../core/index.ts";
 import { randomEpoch as nodeRandomEpoch } from "../core/node.ts";
 import { createGate, type Gate, loadSchemas } from "../gate/index.ts";
 import { type Follower, follow } from "./follow.ts";
 import { type ImportOptions, type ImportResult, importCsv } from "./import.ts";
 import { type Appended, type AppendOptions, type NewEvent, openOutbox } from "./outbox.ts";
-import { type FieldStatus, statusOf } from "./status.ts";
+import { eventsOf, type FieldEvent, type FieldStatus, statusOf } from "./status.ts";
 import { type FieldName, openStore, type Store } from "./store.ts";
 import { type SyncOptions, type SyncResult, sync } from "./sync.ts";
 
@@ -41,7 +42,13 @@ export interface Field {
   sync(options: SyncOptions): Promise<SyncResult>;
   /** Stays connected, and sends each event as soon as it is written. */
   follow(options: SyncOptions): Follower;
+  /** What this device has seen of an entity: to hand on, for example in a code on the person's card. */
+  seen(entity: EntityRef): Vector;
+  /** Notes that this device's user has been shown an entity as another device had it: what they write next builds on it. */
+  noteSeen(entity: EntityRef, vector: Vector): void;
   status(): FieldStatus;
+  /** Every event on this device, with its level. */
+  events(): Iterable<FieldEvent>;
   close(): void;
   [Symbol.dispose](): void;
 }
@@ -132,7 +139,10 @@ export function openField(options: FieldOptions): Field {
     },
     sync: (syncOptions) => sync(deps, syncOptions),
     follow: (syncOptions) => follow(deps, listeners, syncOptions),
+    seen: outbox.seen,
+    noteSeen: outbox.noteSeen,
     status: () => statusOf(store),
+    events: () => eventsOf(store),
     close,
     [Symbol.dispose]: close,
   };
@@ -141,6 +151,6 @@ export function openField(options: FieldOptions): Field {
 export type { Follower } from "./follow.ts";
 export type { ImportOptions, ImportResult } from "./import.ts";
 export type { Appended, AppendOptions, NewEvent } from "./outbox.ts";
-export type { FieldStatus } from "./status.ts";
+export type { FieldEvent, FieldStatus } from "./status.ts";
 export type { FieldName } from "./store.ts";
 export { pauseMs, type SyncOptions, type SyncProgress, type SyncResult } from "./sync.ts";

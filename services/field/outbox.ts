@@ -10,6 +10,7 @@ import {
   type HlcParts,
   isHlc,
   type JsonObject,
+  join,
   MAX_EVENT_BYTES,
   type OriginId,
   orgOf,
@@ -19,6 +20,7 @@ import {
   TributaryError,
   tick,
   type Vector,
+  vectorSchema,
   withDot,
 } from "../core/index.ts";
 import { chainHash } from "../core/node.ts";
@@ -63,6 +65,10 @@ export interface Outbox {
   appendNow(events: readonly NewEvent[], options?: AppendOptions): Appended[];
   /** The same, inside the caller's transaction. */
   append(events: readonly NewEvent[], options?: AppendOptions): Appended[];
+  /** What this device has seen of an entity. */
+  seen(entity: EntityRef): Vector;
+  /** Notes that this device's user has been shown an entity as of `vector`: what they write next builds on it. */
+  noteSeen(entity: EntityRef, vector: Vector): void;
   /** Writes the events of a forked origin again under the current one. Call inside a transaction. */
   rewrite(from: OriginRow, afterSeq: number): number;
 }
@@ -167,6 +173,12 @@ export function openOutbox(store: Store, gate: Gate, now: () => number): Outbox 
 
   return {
     append,
+    seen: seenOf,
+    noteSeen(entity, vector) {
+      store.transaction(() => {
+        writeEntity.run(entity.type, entity.id, JSON.stringify(join(seenOf(entity), vectorSchema.parse(vector))));
+      });
+    },
     appendNow: (events, options) => store.transaction(() => append(events, options)),
     rewrite(from, afterSeq) {
       const tail = openTail();

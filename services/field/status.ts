@@ -66,3 +66,26 @@ export function statusOf(store: Store): FieldStatus {
     })),
   };
 }
+
+/** An event on the device. */
+export interface FieldEvent {
+  readonly origin: string;
+  readonly seq: number;
+  readonly type: string;
+  readonly entity: { readonly type: string; readonly id: string };
+  readonly data: string;
+  readonly hash: string;
+  readonly level: "LOCAL" | "QUEUED" | "SYNCED";
+}
+
+/** All events on the device, origin by origin, in order. */
+export function* eventsOf(store: Store): Generator<FieldEvent> {
+  for (const { id, name, syncedThrough, queuedThrough } of store.origins()) {
+    for (const row of store.db.prepare("SELECT seq, head, data, hash FROM event WHERE origin = ? ORDER BY seq").iterate(id)) {
+      const seq = Number(row.seq);
+      const { type, entity } = JSON.parse(row.head as string) as Pick<FieldEvent, "type" | "entity">;
+      const level = seq <= syncedThrough ? "SYNCED" : seq <= queuedThrough ? "QUEUED" : "LOCAL";
+      yield { origin: name, seq, type, entity, data: row.data as string, hash: row.hash as string, level };
+    }
+  }
+}

@@ -38,6 +38,8 @@ export interface SyncOptions {
   readonly url: string;
   readonly token: string;
   readonly batchEvents?: number;
+  /** Send everything once more, also what the hub has confirmed. Harmless; for when somebody doubts it. */
+  readonly again?: boolean;
   readonly replyTimeoutMs?: number;
   /** Tries before giving up, first included. Each progress starts the count anew. */
   readonly maxTries?: number;
@@ -164,7 +166,7 @@ export async function pushAll(deps: SyncDeps, transport: Transport, options: Syn
   for (let i = 0; i < deps.store.origins().length; i++) {
     const origin = deps.store.origins()[i]!;
     const isCurrent = origin.id === deps.store.current().id;
-    if (!isCurrent && origin.syncedThrough === origin.nextSeq - 1) continue;
+    if (!isCurrent && origin.syncedThrough === origin.nextSeq - 1 && !options.again) continue;
     await pushOrigin(deps, transport, options, tally, origin.id);
   }
 }
@@ -197,7 +199,7 @@ async function pushOrigin(
     confirm(deps, originId, hello.receipt, tally, options);
   }
   let avro = hello === null ? {} : commonAvro(gate, hello.avro);
-  let nextSeq = origin().syncedThrough + 1;
+  let nextSeq = options.again ? 0 : origin().syncedThrough + 1;
   let refusals = 0;
   const flying: { readonly firstSeq: number; readonly reply: Promise<Reply | null> }[] = [];
 

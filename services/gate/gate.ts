@@ -30,6 +30,8 @@ export interface Gate {
   /** Data of any version as the newest version shows it. Data of an unknown schema is returned as it is. */
   read(schema: SchemaRef, data: JsonObject): { readonly data: JsonObject; readonly version: number };
   newest(subject: string): SchemaVersion | undefined;
+  /** The newest version of every subject. */
+  subjects(): readonly SchemaVersion[];
   /** The newest version of the subject that declares this event type. */
   subjectFor(eventType: string): SchemaVersion | undefined;
   /** What an Avro sender may use: `subject@version` → fingerprint. */
@@ -142,6 +144,7 @@ export function createGate(store: SchemaStore): Gate {
     },
 
     newest,
+    subjects: () => store.subjects().map((subject) => newest(subject)!),
     subjectFor(eventType) {
       for (const subject of store.subjects()) {
         const last = newest(subject);

@@ -1,0 +1,28 @@
+import { runNode } from "../log/node/main.ts";
+import type { Command } from "./args.ts";
+
+export const node: Command = {
+  name: "node",
+  summary: "run the embedded event node alone",
+  usage: "tributary node [--port N] [--data DIR | --memory] [--host HOST]",
+  help: `Answers EventStoreDB's gRPC protocol on one machine, over SQLite with a full disk flush before each acknowledgement. The official clients
+connect to esdb://127.0.0.1:PORT?tls=false. For development, tests and small hubs; production is EventStoreDB or KurrentDB. With --live-buffer N it
+drops live readers that fall N events behind, as a real server does at 32.
+
+  tributary node --port 2113 --data ./events`,
+  options: {
+    port: { type: "string" },
+    host: { type: "string" },
+    data: { type: "string" },
+    memory: { type: "boolean" },
+    "live-buffer": { type: "string" },
+  },
+  async run({ text, number, flag, out }) {
+    const args = [...(flag("memory") ? ["--memory"] : []), ...(out.json ? ["--json"] : []), "--port", String(number("port", 0))];
+    for (const name of ["host", "data", "live-buffer"]) {
+      const value = text(name);
+      if (value !== undefined) args.push(`--${name}`, value);
+    }
+    return runNode(args);
+  },
+};

@@ -1,0 +1,242 @@
+import { type DecisionRow, entityTrail, eventRecord, parseEntity, rowAsOf, verify } from "../audit/index.ts";
+import { type Position, TributaryError } from "../core/index.ts";
+import { createGate, loadSchemas } from "../gate/index.ts";
+import { openLog } from "../log/index.ts";
+import { connectViews } from "../projector/index.ts";
+import type { Command } from "./args.ts";
+import { withViews } from "./commands-hub.ts";
+import { shown, table } from "./output.ts";
+import { hubDir, PROJECTIONS_DIR, readState, SCHEMAS_DIR } from "./places.ts";
+import { loadProjections } from "./projections.ts";
+
+const REASONS: Record<DecisionRow["reason"], string> = {
+  "later-stamp": "its stamp is later",
+  "origin-tie": "the stamps are equal; the origin's name decided",
+  "clock-trusted": "the other's clock is known to be wrong",
+};
+
+const siteOf = (origin: string): string => origin.split(".")[1] ?? origin;
+
+/** A decision as a sentence. */
+export const explain = ({
+  register,
+  rule,
+  reason,
+  winner,
+  losers,
+}: Pick<DecisionRow, "register" | "rule" | "reason" | "winner" | "losers">): string => {
+  const by = ({ by }: DecisionRow["winner"]): string => `${by.actor} (${siteOf(by.origin)})`;
+  return `${register}: ${shown(winner.value)} by ${by(winner)} won over ${losers.map((loser) => `${shown(loser.value)} by ${by(loser)}`).join(" and ")} by ${rule}: ${REASONS[reason]}.`;
+};
+
+function parsePosition(text: string): Position {
+  if (!/^\d{1,19}$/.test(text)) {
+    throw new TributaryError(
+      "usage",
+      `${JSON.stringify(text)} is no position`,
+      "Positions are whole numbers; `tributary audit entity` shows each event's.",
+    );
+  }
+  return BigInt(text) as Position;
+}
+
+export const auditEntity: Command = {
+  name: "audit entity",
+  summary: "tell an entity's whole story, or show it as it was",
+  usage: "tributary audit entity TYPE/ID [--as-of POSITION] [--data DIR]",
+  help: `Every event about the entity in log order, who wrote it, when by their clock and when by the hub's, and every conflict with its decision.
+With --as-of: the row as the hub knew it when the log ended at that position (recorded time).
+
+  tributary audit entity beneficiary/NBO-000017`,
+  options: { data: { type: "string" }, "as-of": { type: "string" } },
+  async run({ positionals, text, out }) {
+    const [entity] = positionals;
+    if (entity === undefined) throw new TributaryError("usage", "the entity is missing", `Use: ${auditEntity.usage}`);
+    parseEntity(entity);
+    const asOf = text("as-of");
+    return withViews(text("data"), async (db) => {
+      if (asOf !== undefined) {
+        const deps = { db, gate: createGate(loadSchemas(SCHEMAS_DIR)), projections: await loadProjections(PROJECTIONS_DIR) };
+        const row = await rowAsOf(deps, entity, parsePosition(asOf));
+        out.result(row);
+        out.line(`${entity} as the hub knew it at position ${asOf} (${row.events} events):`);
+        out.line(
+          table(
+            ["column", "value"],
+            [...Object.entries(row.values).map(([name, value]) => [name, value as string]), ["deleted", row.deleted]],
+            "  ",
+          ),
+        );
+        for (const decision of row.decisions) out.line(`  ${explain(decision)}`);
+        return 0;
+      }
+      const trail = await entityTrail(db, entity);
+      out.result(trail);
+      out.line(`${entity}: ${trail.events.length} events\n`);
+      for (const event of trail.events) {
+        const clock =
+          event.clockOffsetMs === null ? "" : `  [clock off by ${(event.clockOffsetMs / 86_400_000).toFixed(1)} days]`;
+        out.line(`${event.position}  ${event.type}  by ${event.actor} at ${event.site}/${event.device}${clock}`);
+        out.line(`    happened ${event.occurredAt}, recorded ${event.recordedAt}, ${event.origin}/${event.seq}`);
+        out.line(event.quarantine === null ? `    ${JSON.stringify(event.data)}` : `    quarantined: ${event.quarantine}`);
+        if (event.projectionError !== null) out.line(`    a projection failed on it: ${event.projectionError}`);
+      }
+      if (trail.decisions.length > 0) out.line("\nConflicts:");
+      for (const decision of trail.decisions) {
+        out.line(
+          `  ${explain(decision)}${decision.settledPosition === null ? "" : ` Changed again at ${decision.settledPosition}.`}`,
+        );
+      }
+      return 0;
+    });
+  },
+};
+
+export const auditEvent: Command = {
+  name: "audit event",
+  summary: "show one event with all that is known of it",
+  usage: "tributary audit event ID|ORIGIN/SEQ [--data DIR]",
+  help: "By its id, or by its origin and number.",
+  options: { data: { type: "string" } },
+  async run({ positionals, text, out }) {
+    const [name] = positionals;
+    if (name === undefined) throw new TributaryError("usage", "the event is missing", `Use: ${auditEvent.usage}`);
+    const event = await withViews(text("data"), (db) => eventRecord(db, name));
+    out.result(event);
+    out.line(
+      table(
+        ["", ""],
+        Object.entries(event).map(([key, value]) => [
+          key,
+          typeof value === "object" && value !== null ? JSON.stringify(value) : (value as string),
+        ]),
+      ),
+    );
+    return 0;
+  },
+};
+
+export const auditVerify: Command = {
+  name: "audit verify",
+  summary: "prove that log, audit and views agree",
+  usage: "tributary audit verify [--log-only] [--data DIR]",
+  help: `Reads the whole log: each origin's events in order, once, and chained by hash; ids that follow from content. Then, unless --log-only:
+one audit row per event, and each view row equal to the fold of the log. Exit 6 when anything differs.`,
+  options: { data: { type: "string" }, "log-only": { type: "boolean" } },
+  async run({ text, flag, out }) {
+    const { eventstoreUrl, postgresUrl } = readState(hubDir(text("data")));
+    await using log = openLog(eventstoreUrl);
+    const db = flag("log-only") ? null : await connectViews(postgresUrl, "tributary-audit");
+    try {
+      const views =
+        db === null
+          ? undefined
+          : { db, gate: createGate(loadSchemas(SCHEMAS_DIR)), projections: await loadProjections(PROJECTIONS_DIR) };
+      const report = await verify({
+        log,
+        onProgress: (events) => out.progress(`${events} events read`),
+        ...(views === undefined ? {} : { views }),
+      });
+      if (process.stderr.isTTY) out.progress("");
+      out.result(report);
+      out.line(
+        table(
+          ["origin", "events", "quarantined", "chain", "head"],
+          report.origins.map((o) => [
+            o.origin,
+            o.events,
+            o.quarantined,
+            o.chainIntact ? "intact" : "BROKEN",
+            o.head.slice(0, 12),
+          ]),
+        ),
+      );
+      out.line(
+        `\n${report.events} events, ${report.origins.length} origins${report.rowsCompared === null ? "" : `, ${report.rowsCompared} view rows compared with the fold of the log`}.`,
+      );
+      for (const { where, what } of report.problems) out.line(`PROBLEM ${where}: ${what}`);
+      if (report.problemCount === 0) {
+        out.line("All of it agrees.");
+        return 0;
+      }
+      throw new TributaryError(
+        "verify-failed",
+        `${report.problemCount} problems were found`,
+        "Keep the log as it is, and ask for help before anything else.",
+      );
+    } finally {
+      await db?.end();
+    }
+  },
+};
+
+interface QuarantineRow {
+  readonly origin: string;
+  readonly seq: number;
+  readonly position: string;
+  readonly type: string;
+  readonly entity: string;
+  readonly site: string;
+  readonly actor: string;
+  readonly recordedAt: string;
+  readonly schema: string;
+  readonly code: string;
+  readonly reason: string;
+  readonly path: string | null;
+  readonly raw: string;
+}
+
+const QUARANTINE = `SELECT origin, seq::float8, position::text, type, entity_type || '/' || entity_id AS entity, site, actor,
+  to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS "recordedAt", schema_subject || '@' || schema_version AS schema,
+  code, reason, path, raw FROM tributary.quarantine`;
+
+export const quarantineList: Command = {
+  name: "quarantine list",
+  summary: "list events that the gate held back",
+  usage: "tributary quarantine list [--site NAME] [--data DIR]",
+  help: "They are in the log at their place, with their raw data and the reason; nothing was lost and nothing waits for them.",
+  options: { data: { type: "string" }, site: { type: "string" } },
+  async run({ text, out }) {
+    const site = text("site") ?? null;
+    const { rows } = await withViews(text("data"), (db) =>
+      db.query<QuarantineRow>(`${QUARANTINE} WHERE $1::text IS NULL OR site = $1 ORDER BY quarantine.position`, [site]),
+    );
+    out.result(rows);
+    out.line(
+      rows.length === 0
+        ? "Nothing is quarantined."
+        : table(
+            ["event", "site", "entity", "type", "reason"],
+            rows.map((r) => [`${r.origin}/${r.seq}`, r.site, r.entity, r.type, r.reason]),
+          ),
+    );
+    return 0;
+  },
+};
+
+export const quarantineShow: Command = {
+  name: "quarantine show",
+  summary: "show a quarantined event: its raw data and the reason",
+  usage: "tributary quarantine show ORIGIN/SEQ [--data DIR]",
+  help: "`tributary quarantine list` gives the names.",
+  options: { data: { type: "string" } },
+  async run({ positionals, text, out }) {
+    const [name = ""] = positionals;
+    const slash = name.lastIndexOf("/");
+    if (slash < 1) throw new TributaryError("usage", "the event is missing", `Use: ${quarantineShow.usage}`);
+    const { rows } = await withViews(text("data"), (db) =>
+      db.query<QuarantineRow>(`${QUARANTINE} WHERE origin = $1 AND seq::text = $2`, [
+        name.slice(0, slash),
+        name.slice(slash + 1),
+      ]),
+    );
+    const [row] = rows;
+    if (row === undefined)
+      throw new TributaryError("not-found", `${name} is not in quarantine`, "`tributary quarantine list` lists what is.");
+    out.result(row);
+    out.line(`${row.entity} (${row.type}, schema ${row.schema}) by ${row.actor} at ${row.site}, recorded ${row.recordedAt}`);
+    out.line(`  why: ${row.reason}${row.path === null ? "" : ` (at ${row.path})`}`);
+    out.line(`  raw: ${row.raw}`);
+    return 0;
+  },
+};

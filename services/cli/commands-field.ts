@@ -1,0 +1,218 @@
+import { existsSync } from "node:fs";
+import { userInfo } from "node:os";
+import { isJsonObject, type JsonObject, messageOf, TributaryError } from "../core/index.ts";
+import { type Field, openField } from "../field/index.ts";
+import { readTable, type SchemaVersion } from "../gate/index.ts";
+import type { Command, Input } from "./args.ts";
+import { table } from "./output.ts";
+import { fieldPath, readText, SCHEMAS_DIR, tokenOf } from "./places.ts";
+
+const COMMON = { db: { type: "string" }, schemas: { type: "string" } } as const;
+const DB_HELP = "The device's database is --db, or TRIBUTARY_FIELD, or .tributary/field.db.";
+
+const open = ({ text }: Input): Field => openField({ path: fieldPath(text("db")), schemas: text("schemas") ?? SCHEMAS_DIR });
+const actorOf = ({ text }: Input): string => text("actor") ?? userInfo().username;
+
+export const fieldInit: Command = {
+  name: "field init",
+  summary: "make a device's database",
+  usage: "tributary field init --org NAME --site NAME --device NAME [--db FILE]",
+  help: `Needs no network. Each database writes under a name of its own (org.site.device.epoch); a copy of one goes on under a new name by
+itself, so that a cloned tablet or a restored backup does no harm.
+
+  tributary field init --org relief --site juba --device tablet-1 --db juba.db`,
+  options: { ...COMMON, org: { type: "string" }, site: { type: "string" }, device: { type: "string" } },
+  async run(input) {
+    const path = fieldPath(input.text("db"));
+    const existed = existsSync(path);
+    const name = {
+      org: input.need("org", "the organisation the site belongs to"),
+      site: input.need("site", "the site's name"),
+      device: input.need("device", "this device's name"),
+    };
+    using field = openField({ path, name, schemas: input.text("schemas") ?? SCHEMAS_DIR });
+    const status = field.status();
+    input.out.result(status);
+    input.out.line(`${existed ? "There already is" : "Made"} a field database at ${path}. It writes as ${status.origin}.`);
+    return 0;
+  },
+};
+
+export const fieldAppend: Command = {
+  name: "field append",
+  summary: "write an event, offline",
+  usage: "tributary field append TYPE ENTITY DATA [--actor NAME] [--keep-invalid] [--db FILE]",
+  help: `ENTITY is type/id; DATA is JSON, @file, or - for standard input. The command returns when the event is durable on this device.
+Data that does not fit its schema is refused; with --keep-invalid it is kept, and the hub will quarantine it. ${DB_HELP}
+
+  tributary field append beneficiary.updated beneficiary/JUB-000007 '{"phone":"+211912345678"}' --actor deng`,
+  options: { ...COMMON, actor: { type: "string" }, "keep-invalid": { type: "boolean" } },
+  async run(input) {
+    const [type, entity, given] = input.positionals;
+    const slash = entity?.indexOf("/") ?? -1;
+    if (type === undefined || entity === undefined || given === undefined || slash < 1) {
+      throw new TributaryError("usage", "an event needs a type, an entity (type/id) and data", `Use: ${fieldAppend.usage}`);
+    }
+    const data = parseData(given === "-" ? readText("-") : given.startsWith("@") ? readText(given.slice(1)) : given);
+    using field = open(input);
+    const appended = await field.append(
+      { type, entity: { type: entity.slice(0, slash), id: entity.slice(slash + 1) }, data, actor: actorOf(input) },
+      { onInvalid: input.flag("keep-invalid") ? "keep" : "refuse" },
+    );
+    input.out.result(appended);
+    input.out.line(`Event ${appended.seq} of ${appended.origin} is on this device (id ${appended.id}).`);
+    if (appended.problem !== null)
+      input.out.line(`It does not fit its schema, so the hub will quarantine it: ${appended.problem.message}.`);
+    return 0;
+  },
+};
+
+function parseData(text: string): JsonObject {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new TributaryError(
+      "input-malformed",
+      `the data is no JSON: ${messageOf(error)}`,
+      "Quote it as one argument, or put it into a file and give @file.",
+      {
+        cause: error,
+      },
+    );
+  }
+  if (!isJsonObject(value))
+    throw new TributaryError("input-malformed", "the data is no JSON object", 'Write it like {"phone": "+211912345678"}.');
+  return value;
+}
+
+/** The schema whose key the file has as a column, and all of whose other columns it knows. */
+function schemaFor(field: Field, header: readonly string[]): SchemaVersion {
+  const fits = field.gate
+    .subjects()
+    .filter(({ annotations }) => annotations.key !== undefined && header.includes(annotations.key));
+  const named = fits.filter((schema) => header.every((name) => schema.text.includes(JSON.stringify(name))));
+  if (named.length === 1) return named[0]!;
+  throw new TributaryError(
+    "input-malformed",
+    named.length === 0 ? "no schema has this file's columns" : "more than one schema has this file's columns",
+    `Name the event type with --as, for example --as beneficiary.registered. The file has: ${header.join(", ")}.`,
+  );
+}
+
+export const fieldImport: Command = {
+  name: "field import",
+  summary: "turn CSV files into events, offline",
+  usage: "tributary field import FILE… [--as TYPE] [--actor NAME] [--db FILE]",
+  help: `Each row becomes an event; which one is told by the columns, or by --as. A row that stands twice, or was imported before, is taken
+once, so an import can be repeated. A row that does not fit its schema is kept, and quarantined by the hub until it is mended: nothing is
+lost. A file that is no table at all is refused whole. ${DB_HELP}
+
+  tributary field import beneficiaries.csv distributions.csv --actor deng`,
+  options: { ...COMMON, as: { type: "string" }, actor: { type: "string" } },
+  async run(input) {
+    if (input.positionals.length === 0) throw new TributaryError("usage", "no file is named", `Use: ${fieldImport.usage}`);
+    const texts = input.positionals.map((file) => ({ file, text: readText(file) }));
+    using field = open(input);
+    const results = texts.map(({ file, text }) => {
+      try {
+        const type = input.text("as") ?? schemaFor(field, readTable(text).header).annotations.events[0]!;
+        const result = field.importCsv({
+          text,
+          type,
+          actor: actorOf(input),
+          onProgress: (done, total) => input.out.progress(`${file}: ${done} of ${total} rows`),
+        });
+        return { file, type, ...result };
+      } catch (error) {
+        throw error instanceof TributaryError
+          ? new TributaryError(error.code, `${file}: ${error.message}`, error.hint, { cause: error })
+          : error;
+      }
+    });
+    if (process.stderr.isTTY) input.out.progress("");
+    input.out.result(results);
+    input.out.line(
+      table(
+        ["file", "events", "rows", "imported", "repeated", "misfits"],
+        results.map((r) => [r.file, r.type, r.rows, r.imported, r.repeated, r.misfits.length]),
+      ),
+    );
+    for (const { file, misfits } of results) {
+      for (const { line, entity, message } of misfits)
+        input.out.line(`  ${file} line ${line}, ${entity}: ${message} (kept; the hub will quarantine it)`);
+    }
+    return 0;
+  },
+};
+
+export const fieldSync: Command = {
+  name: "field sync",
+  summary: "send what the hub has not confirmed",
+  usage: "tributary field sync --hub URL --token TOKEN|@file [--again] [--tries N] [--db FILE]",
+  help: `URL is nats://… or, where that is blocked, http(s)://…. A lost link is tried again (1 s, doubling to 5 min, at most 10 tries); a refused
+token is not. Events stay on the device whatever happens; an interrupted sync goes on where it was. --again sends all once more, which
+does no harm. TRIBUTARY_HUB and TRIBUTARY_TOKEN stand in for the options. ${DB_HELP}
+
+  tributary field sync --hub https://hub.example.org --token @token.txt`,
+  options: {
+    ...COMMON,
+    hub: { type: "string" },
+    token: { type: "string" },
+    again: { type: "boolean" },
+    tries: { type: "string" },
+    batch: { type: "string" },
+  },
+  async run(input) {
+    const url = input.text("hub") ?? process.env.TRIBUTARY_HUB;
+    if (url === undefined) throw new TributaryError("usage", "--hub is missing: the hub's address", `Use: ${fieldSync.usage}`);
+    using field = open(input);
+    const result = await field.sync({
+      url,
+      token: tokenOf(input.text("token")),
+      again: input.flag("again"),
+      maxTries: input.number("tries", 10),
+      batchEvents: Math.min(Math.max(input.number("batch", 500), 1), 2_000),
+      onProgress: (progress) =>
+        input.out.progress(
+          progress.kind === "synced"
+            ? `${progress.done} of ${progress.total} events confirmed`
+            : `${progress.because}; next try in ${(progress.pauseMs / 1000).toFixed(1)} s`,
+        ),
+    });
+    if (process.stderr.isTTY) input.out.progress("");
+    input.out.result({ ...result, status: field.status() });
+    input.out.line(
+      `The hub confirmed ${result.confirmed} events in ${result.batches} batches, ${result.sentBytes} bytes; ${result.pending} are still to be sent.`,
+    );
+    if (result.renamedTo !== null)
+      input.out.line(`This database is a copy of one that has written on: it goes on as ${result.renamedTo}.`);
+    const offsetMs = result.clockOffsetMs;
+    if (offsetMs !== null && Math.abs(offsetMs) > 600_000) {
+      input.out.line(
+        `This device's clock is ${offsetMs > 0 ? "ahead" : "behind"} by ${(Math.abs(offsetMs) / 86_400_000).toFixed(1)} days: please set it.`,
+      );
+    }
+    for (const { seq, reason } of result.quarantined) input.out.line(`  event ${seq} is quarantined: ${reason}`);
+    return 0;
+  },
+};
+
+export const fieldStatus: Command = {
+  name: "field status",
+  summary: "show what is on a device, and what the hub has of it",
+  usage: "tributary field status [--db FILE]",
+  help: `LOCAL: on this device only. QUEUED: the broker has it. SYNCED: the hub has confirmed it. ${DB_HELP}`,
+  options: COMMON,
+  async run(input) {
+    using field = open(input);
+    const status = field.status();
+    input.out.result(status);
+    const { LOCAL, QUEUED, SYNCED } = status.levels;
+    input.out.line(`${status.origin}: ${status.events} events`);
+    input.out.line(`  SYNCED ${SYNCED}   QUEUED ${QUEUED}   LOCAL ${LOCAL}`);
+    input.out.line(`  last sync: ${status.syncedAt ?? "never"}`);
+    for (const { entity, reason } of status.quarantined) input.out.line(`  quarantined: ${entity}: ${reason}`);
+    return 0;
+  },
+};

@@ -1,0 +1,215 @@
+import { userInfo } from "node:os";
+import type { Client } from "pg";
+import { TributaryError } from "../core/index.ts";
+import { connectViews } from "../projector/index.ts";
+import type { Command } from "./args.ts";
+import { shown, table } from "./output.ts";
+import { hubDir, readState } from "./places.ts";
+import { addSite, listSites } from "./sites.ts";
+import { startHub } from "./supervise.ts";
+import { parseListen } from "./workers.ts";
+
+const DEFAULT_TOKEN_DAYS = 90;
+
+/** Runs `work` with a connection to the hub's views. */
+export async function withViews<T>(data: string | undefined, work: (db: Client) => Promise<T>): Promise<T> {
+  const db = await connectViews(readState(hubDir(data)).postgresUrl, "tributary-cli");
+  try {
+    return await work(db);
+  } finally {
+    await db.end();
+  }
+}
+
+export const hub: Command = {
+  name: "hub",
+  summary: "run a hub: broker, event store, views, ingress and projector",
+  usage: "tributary hub [--data DIR] [--org NAME] [--listen HOST:PORT]",
+  help: `Starts what a hub needs and stays until Ctrl-C. Each server is taken from the environment when a URL names it
+(TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL, TRIBUTARY_POSTGRES_URL), else from a container engine, else from PATH, else embedded.
+Data stay in --data (default .tributary/hub) between runs.
+
+  tributary hub --org relief --listen 127.0.0.1:8080`,
+  options: { data: { type: "string" }, org: { type: "string" }, listen: { type: "string" } },
+  async run({ text, out }) {
+    const dir = hubDir(text("data"));
+    const org = text("org");
+    const listen = text("listen");
+    out.progress(`Starting a hub in ${dir} …`);
+    const running = await startHub({
+      dataDir: dir,
+      say: out.progress,
+      ...(org === undefined ? {} : { org }),
+      ...(listen === undefined ? {} : { listen: parseListen(listen) }),
+    });
+    const { state, backends } = running;
+    out.result({
+      ...state,
+      backends: [backends.nats, backends.eventstore, backends.postgres].map(({ name, how, detail }) => ({ name, how, detail })),
+    });
+    out.line(`The hub of ${state.org} is running.\n`);
+    out.line(
+      table(
+        ["part", "where", "how"],
+        [
+          ["HTTP door", state.httpUrl, "ingress"],
+          ...[backends.nats, backends.eventstore, backends.postgres].map(({ name, url, how, detail }) => [
+            name,
+            url.replace(/:[^:@/]+@/, ":…@"),
+            `${how}: ${detail}`,
+          ]),
+        ],
+        "  ",
+      ),
+    );
+    out.line(`\nRegister a site with \`tributary site add NAME\`; Ctrl-C stops the hub.`);
+    const stopped = new Promise<void>((resolve) => {
+      process.once("SIGINT", resolve);
+      process.once("SIGTERM", resolve);
+    });
+    try {
+      await Promise.race([stopped, running.failed]);
+    } finally {
+      out.progress("Stopping …");
+      await running.close();
+    }
+    return 0;
+  },
+};
+
+export const siteAdd: Command = {
+  name: "site add",
+  summary: "register a site and issue its token",
+  usage: "tributary site add NAME [--title TEXT] [--days N] [--device NAME] [--data DIR]",
+  help: `Writes the registration as an event of the hub's own origin, and prints the token with which the site's devices sync. A token
+is for one site (with --device: one device), and runs out after --days (default ${DEFAULT_TOKEN_DAYS}). It is shown once: keep it safe.
+
+  tributary site add juba --title "Juba, Munuki office"`,
+  options: { data: { type: "string" }, title: { type: "string" }, days: { type: "string" }, device: { type: "string" } },
+  async run({ positionals, text, number, out }) {
+    const [site] = positionals;
+    if (site === undefined) throw new TributaryError("usage", "the site's name is missing", `Use: ${siteAdd.usage}`);
+    const dir = hubDir(text("data"));
+    const title = text("title");
+    const device = text("device");
+    const state = readState(dir);
+    const added = await addSite(dir, state, {
+      site,
+      days: number("days", DEFAULT_TOKEN_DAYS),
+      actor: userInfo().username,
+      ...(title === undefined ? {} : { title }),
+      ...(device === undefined ? {} : { device }),
+    });
+    out.result({ ...added, natsUrl: state.natsUrl, httpUrl: state.httpUrl });
+    out.line(`Site ${added.org}.${added.site} is registered. Its token, good until ${added.expiresAt}:\n\n${added.token}\n`);
+    out.line(
+      `On a device:\n  tributary field init --org ${added.org} --site ${added.site} --device NAME\n  tributary field sync --hub ${state.natsUrl} --token TOKEN`,
+    );
+    return 0;
+  },
+};
+
+export const siteList: Command = {
+  name: "site list",
+  summary: "show each site's standing",
+  usage: "tributary site list [--data DIR]",
+  help: "Events in the log, quarantined ones, events stamped by wrong clocks, and when the site was last heard of.",
+  options: { data: { type: "string" } },
+  async run({ text, out }) {
+    const sites = await withViews(text("data"), listSites);
+    out.result(sites);
+    out.line(
+      table(
+        ["site", "title", "devices", "events", "quarantined", "wrong clock", "last heard of"],
+        sites.map((s) => [s.site, s.title, s.devices, s.events, s.quarantined, s.clockWrong, s.lastRecordedAt]),
+      ),
+    );
+    return 0;
+  },
+};
+
+const DEFAULT_ROWS = 50;
+const SYSTEM = new Set(["state", "first_position", "last_position"]);
+
+export const view: Command = {
+  name: "view",
+  summary: "show a view's rows",
+  usage: "tributary view NAME [--id ID] [--where COLUMN=VALUE] [--limit N] [--data DIR]",
+  help: `Views are declared in projections/. Without a name: the list of them. Columns after the declared ones: deleted, conflicts (how
+many of its registers are contested), waiting_for (events that have not come yet).
+
+  tributary view beneficiaries --where status=idp --limit 20`,
+  options: { data: { type: "string" }, id: { type: "string" }, where: { type: "string" }, limit: { type: "string" } },
+  async run({ positionals, text, number, out }) {
+    return withViews(text("data"), async (db) => {
+      const known = (await db.query<{ name: string }>("SELECT name FROM tributary.view ORDER BY name")).rows.map(
+        ({ name }) => name,
+      );
+      const [name] = positionals;
+      if (name === undefined) {
+        out.result(known);
+        out.line(known.join("\n"));
+        return 0;
+      }
+      if (!known.includes(name))
+        throw new TributaryError("not-found", `there is no view ${name}`, `There are: ${known.join(", ")}.`);
+      const columns = (
+        await db.query<{ column_name: string }>(
+          "SELECT column_name FROM information_schema.columns WHERE table_schema = 'views' AND table_name = $1 ORDER BY ordinal_position",
+          [name],
+        )
+      ).rows.map(({ column_name }) => column_name);
+      const conditions: string[] = [];
+      const values: unknown[] = [];
+      const id = text("id");
+      if (id !== undefined) conditions.push(`id = $${values.push(id)}`);
+      const where = text("where");
+      if (where !== undefined) {
+        const [, column, value] = /^([a-z0-9_]+)=(.*)$/s.exec(where) ?? [];
+        if (column === undefined || !columns.includes(column)) {
+          throw new TributaryError(
+            "usage",
+            `--where ${shown(where)} names no column of ${name}`,
+            `Write COLUMN=VALUE; columns are ${columns.join(", ")}.`,
+          );
+        }
+        conditions.push(`"${column}"::text = $${values.push(value)}`);
+      }
+      const shownColumns = columns.filter((column) => !SYSTEM.has(column));
+      const { rows } = await db.query<Record<string, unknown>>(
+        `SELECT ${shownColumns.map((column) => `"${column}"`).join(", ")} FROM (SELECT * FROM views."${name}"
+           ${conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`} ORDER BY id LIMIT ${number("limit", DEFAULT_ROWS)}) v`,
+        values,
+      );
+      const { rows: counted } = await db.query<{ count: string }>(
+        `SELECT count(*) FROM views."${name}" ${conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`}`,
+        values,
+      );
+      const plain = rows.map((row) =>
+        Object.fromEntries(Object.entries(row).map(([key, value]) => [key, value instanceof Date ? dayOf(value) : value])),
+      );
+      out.result({ view: name, total: Number(counted[0]!.count), rows: plain });
+      out.line(
+        table(
+          shownColumns,
+          plain.map((row) => shownColumns.map((column) => cellOf(row[column]))),
+        ),
+      );
+      out.line(`\n${rows.length} of ${counted[0]!.count} rows.`);
+      return 0;
+    });
+  },
+};
+
+const cellOf = (value: unknown): string | number | boolean | null =>
+  value === null || value === undefined
+    ? null
+    : typeof value === "object"
+      ? JSON.stringify(value)
+      : (value as string | number | boolean);
+
+/** The driver makes local midnights of days; they are shown as the day they stand for. */
+const dayOf = (value: Date): string =>
+  value.getHours() === 0 && value.getMinutes() === 0 && value.getSeconds() === 0 && value.getMilliseconds() === 0
+    ? `${value.getFullYear()}-${String(value.getMonth() + 1).padStart(2, "0")}-${String(value.getDate()).padStart(2, "0")}`
+    : value.toISOString();

@@ -1,0 +1,77 @@
+#!/usr/bin/env -S node --disable-warning=ExperimentalWarning
+/**
+ * `tributary …`: where the parts are wired together. In go arguments; out come words for people, or with --json one document. Never an
+ * error without what to do about it and an exit code.
+ */
+import { TributaryError } from "../core/index.ts";
+import { type Command, inputOf } from "./args.ts";
+import { reportFailure, table } from "./output.ts";
+
+/** Loaded when used: a field command must not load gRPC, nor `--help` a database driver. */
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  demo: async () => (await import("./demo.ts")).demo,
+  hub: async () => (await import("./commands-hub.ts")).hub,
+  node: async () => (await import("./command-node.ts")).node,
+  "site add": async () => (await import("./commands-hub.ts")).siteAdd,
+  "site list": async () => (await import("./commands-hub.ts")).siteList,
+  "field init": async () => (await import("./commands-field.ts")).fieldInit,
+  "field append": async () => (await import("./commands-field.ts")).fieldAppend,
+  "field import": async () => (await import("./commands-field.ts")).fieldImport,
+  "field sync": async () => (await import("./commands-field.ts")).fieldSync,
+  "field status": async () => (await import("./commands-field.ts")).fieldStatus,
+  view: async () => (await import("./commands-hub.ts")).view,
+  "audit entity": async () => (await import("./commands-audit.ts")).auditEntity,
+  "audit event": async () => (await import("./commands-audit.ts")).auditEvent,
+  "audit verify": async () => (await import("./commands-audit.ts")).auditVerify,
+  "quarantine list": async () => (await import("./commands-audit.ts")).quarantineList,
+  "quarantine show": async () => (await import("./commands-audit.ts")).quarantineShow,
+  ingress: async () => (await import("./workers.ts")).ingress,
+  projector: async () => (await import("./workers.ts")).projector,
+};
+
+const EXIT_CODES = `Exit codes:  0 done   1 a bug   2 wrong usage   3 input that does not fit   4 not found   5 token refused
+             6 the log's discipline (gap, broken chain, fork)   7 a server is away   8 disk, lock or port`;
+
+async function overview(prefix = ""): Promise<string> {
+  const names = Object.keys(COMMANDS).filter((name) => name.startsWith(prefix));
+  const rows = await Promise.all(names.map(async (name) => [`tributary ${name}`, (await COMMANDS[name]!()).summary]));
+  const head = prefix === "" ? "Tributary: an append-only sync backbone for teams that work offline.\n\n" : "";
+  return `${head}${table(["command", "what it does"], rows)}\n\n\`tributary COMMAND --help\` teaches one; every command takes --json.\n\n${EXIT_CODES}`;
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const json = args.includes("--json");
+  const [first = "--help", second = ""] = args;
+  const name = [`${first} ${second}`, first].find((candidate) => COMMANDS[candidate] !== undefined);
+  try {
+    if (name === undefined) {
+      const isGroup = Object.keys(COMMANDS).some((known) => known.startsWith(`${first} `));
+      if (["--help", "-h", "help"].includes(first) || (isGroup && (second === "" || second === "--help" || second === "-h"))) {
+        process.stdout.write(`${await overview(isGroup ? `${first} ` : "")}\n`);
+        return 0;
+      }
+      throw new TributaryError(
+        "usage",
+        `there is no command ${[first, second].join(" ").trim()}`,
+        "`tributary --help` lists them.",
+      );
+    }
+    const command = await COMMANDS[name]!();
+    const input = inputOf(command, args.slice(name.split(" ").length));
+    if (input.wantsHelp) {
+      process.stdout.write(
+        `${command.summary[0]!.toUpperCase()}${command.summary.slice(1)}.\n\n  ${command.usage}\n\n${command.help}\n\n${EXIT_CODES}\n`,
+      );
+      return 0;
+    }
+    return await command.run(input);
+  } catch (error) {
+    return reportFailure(error, json);
+  }
+}
+
+main(process.argv.slice(2)).then((code) => {
+  process.exitCode = code;
+  // A client library may hold a socket open; all that had to be written has been.
+  process.stdout.write("", () => process.exit(code));
+});

@@ -1,0 +1,82 @@
+import { isTributaryError, messageOf } from "../core/index.ts";
+
+/** Where a command's words go. Results to stdout; progress and errors to stderr, so that `--json` output is one clean document. */
+export interface Output {
+  readonly json: boolean;
+  /** A line for people; nothing with `--json`. */
+  line(text?: string): void;
+  /** The command's result as one JSON document; nothing without `--json`. */
+  result(value: unknown): void;
+  /** What is going on, on stderr. */
+  progress(text: string): void;
+}
+
+export function output(json: boolean): Output {
+  const isTerminal = process.stderr.isTTY === true;
+  return {
+    json,
+    line: (text = "") => {
+      if (!json) process.stdout.write(`${text}\n`);
+    },
+    result: (value) => {
+      if (json) process.stdout.write(`${JSON.stringify(value, replacer, 2)}\n`);
+    },
+    progress: (text) => process.stderr.write(isTerminal ? `\r\x1b[2K${text}` : `${text}\n`),
+  };
+}
+
+const replacer = (_: string, value: unknown): unknown => (typeof value === "bigint" ? value.toString() : value);
+
+/** How many columns a text takes: marks that combine take none, wide scripts two. */
+function width(text: string): number {
+  let columns = 0;
+  for (const char of text) {
+    const code = char.codePointAt(0)!;
+    if (/\p{Mark}|\p{Cf}/u.test(char)) continue;
+    columns +=
+      (code >= 0x1100 && code <= 0x115f) ||
+      (code >= 0x2e80 && code <= 0xa4cf) ||
+      (code >= 0xac00 && code <= 0xd7a3) ||
+      code >= 0x1f300
+        ? 2
+        : 1;
+  }
+  return columns;
+}
+
+export type Cell = string | number | boolean | null | undefined;
+
+/** Rows as aligned columns. Numbers stand to the right. */
+export function table(header: readonly string[], rows: readonly (readonly Cell[])[], indent = ""): string {
+  const text = rows.map((row) =>
+    row.map((cell) => (cell === null || cell === undefined ? "–" : String(cell).replaceAll("\n", " "))),
+  );
+  const widths = header.map((name, i) => Math.max(width(name), ...text.map((row) => width(row[i] ?? ""))));
+  const right = header.map((_, i) => rows.length > 0 && rows.every((row) => typeof row[i] === "number"));
+  const pad = (value: string, i: number): string => {
+    const gap = " ".repeat(Math.max(0, widths[i]! - width(value)));
+    return right[i] ? gap + value : value + gap;
+  };
+  const line = (cells: readonly string[]): string => indent + cells.map(pad).join("  ").trimEnd();
+  return [line(header), indent + widths.map((w) => "─".repeat(w)).join("  "), ...text.map(line)].join("\n");
+}
+
+/** A value as it stands in a sentence. */
+export const shown = (value: unknown): string =>
+  value === null || value === undefined ? "empty" : typeof value === "string" ? `“${value}”` : JSON.stringify(value);
+
+/** Tells of a failure, in the form asked for, and returns the exit code. */
+export function reportFailure(error: unknown, json: boolean): number {
+  const known = isTributaryError(error) ? error : null;
+  if (json) {
+    process.stdout.write(
+      `${JSON.stringify({ error: { code: known?.code ?? "internal", message: messageOf(error), hint: known?.hint ?? "This is a bug; please report it with the log." } })}\n`,
+    );
+  }
+  process.stderr.write(
+    known === null
+      ? `tributary: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`
+      : `tributary: ${known.message}\n${known.hint}\n`,
+  );
+  return known?.exitCode ?? 1;
+}

@@ -1,0 +1,126 @@
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import type { JWK } from "jose";
+import { messageOf, nameOf, TributaryError } from "../core/index.ts";
+import { makeKey } from "../ingress/index.ts";
+
+/** The project's own folders, for a program that is run from anywhere. */
+const ROOT = resolve(import.meta.dirname, "../..");
+export const SCHEMAS_DIR = process.env.TRIBUTARY_SCHEMAS ?? join(ROOT, "schemas");
+export const PROJECTIONS_DIR = process.env.TRIBUTARY_PROJECTIONS ?? join(ROOT, "projections");
+export const SAMPLES_DIR = join(ROOT, "test/data");
+
+export const hubDir = (given: string | undefined): string => resolve(given ?? process.env.TRIBUTARY_DATA ?? ".tributary/hub");
+export const fieldPath = (given: string | undefined): string =>
+  resolve(given ?? process.env.TRIBUTARY_FIELD ?? ".tributary/field.db");
+
+/** What a running hub writes down for the other commands. */
+export interface HubState {
+  readonly pid: number;
+  readonly org: string;
+  readonly natsUrl: string;
+  readonly eventstoreUrl: string;
+  readonly postgresUrl: string;
+  readonly httpUrl: string;
+}
+
+const stateFile = (dir: string): string => join(dir, "hub.json");
+
+export function writeState(dir: string, state: HubState): void {
+  writeWhole(stateFile(dir), JSON.stringify(state, null, 2));
+}
+
+/** The hub of a data directory; addresses in the environment come first. Throws `not-found` when there is neither. */
+export function readState(dir: string): HubState {
+  const file = stateFile(dir);
+  const kept: Partial<HubState> = existsSync(file) ? (parsed(file) as Partial<HubState>) : {};
+  const state: Partial<HubState> = {
+    ...kept,
+    ...(process.env.TRIBUTARY_NATS_URL ? { natsUrl: process.env.TRIBUTARY_NATS_URL } : {}),
+    ...(process.env.TRIBUTARY_EVENTSTORE_URL ? { eventstoreUrl: process.env.TRIBUTARY_EVENTSTORE_URL } : {}),
+    ...(process.env.TRIBUTARY_POSTGRES_URL ? { postgresUrl: process.env.TRIBUTARY_POSTGRES_URL } : {}),
+  };
+  if (state.natsUrl === undefined || state.eventstoreUrl === undefined || state.postgresUrl === undefined) {
+    throw new TributaryError(
+      "not-found",
+      `there is no hub in ${dir}`,
+      "Start one with `tributary hub`, or name its folder with --data.",
+    );
+  }
+  return { pid: 0, org: "", httpUrl: "", ...kept, ...state } as HubState;
+}
+
+function parsed(file: string): unknown {
+  try {
+    return JSON.parse(readFileSync(file, "utf8"));
+  } catch (error) {
+    throw new TributaryError(
+      "data-corrupt",
+      `${file} cannot be read: ${messageOf(error)}`,
+      "Restore it from a backup, or remove it and start the hub again.",
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+/** Writes a file so that it is there whole or not at all. */
+function writeWhole(file: string, text: string, mode = 0o600): void {
+  writeFileSync(`${file}.new`, text, { mode });
+  renameSync(`${file}.new`, file);
+}
+
+/** The hub's organisation: chosen at its first start, kept ever after. */
+export function hubOrg(dir: string, given: string | undefined): string {
+  mkdirSync(dir, { recursive: true });
+  const file = join(dir, "config.json");
+  const kept = existsSync(file) ? (parsed(file) as { org: string }).org : undefined;
+  const org = nameOf("organisation", given ?? kept ?? "relief");
+  if (kept !== undefined && kept !== org) {
+    throw new TributaryError(
+      "usage",
+      `the hub in ${dir} belongs to ${kept}, not to ${org}`,
+      "Leave out --org, or give the new hub a folder of its own.",
+    );
+  }
+  if (kept === undefined) writeWhole(file, JSON.stringify({ org }), 0o644);
+  return org;
+}
+
+/** The hub's signing key, made at its first start. Tokens are as secret as this file. */
+export async function hubKey(dir: string): Promise<JWK> {
+  mkdirSync(dir, { recursive: true });
+  const file = join(dir, "signing-key.json");
+  if (!existsSync(file)) writeWhole(file, JSON.stringify(await makeKey(`hub-${new Date().toISOString().slice(0, 10)}`), null, 2));
+  return parsed(file) as JWK;
+}
+
+/** A token given as itself or as `@file`. */
+export function tokenOf(given: string | undefined): string {
+  const token = given ?? process.env.TRIBUTARY_TOKEN;
+  if (token === undefined || token === "") {
+    throw new TributaryError(
+      "token-missing",
+      "there is no token",
+      "Give --token TOKEN or --token @file, or set TRIBUTARY_TOKEN. `tributary site add` issues one.",
+    );
+  }
+  return token.startsWith("@") ? readText(token.slice(1)).trim() : token;
+}
+
+/** A file's text, or standard input for `-`. Throws `input-malformed` when it cannot be read. */
+export function readText(file: string): string {
+  try {
+    const bytes = readFileSync(file === "-" ? 0 : file);
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (error) {
+    const notUtf8 = error instanceof TypeError;
+    throw new TributaryError(
+      "input-malformed",
+      notUtf8 ? `${file} is not UTF-8` : `${file} cannot be read: ${messageOf(error)}`,
+      notUtf8 ? "Save it as UTF-8 and try again." : "Check the name.",
+      { cause: error },
+    );
+  }
+}

@@ -1,0 +1,99 @@
+import { mkdirSync } from "node:fs";
+import { dirname } from "node:path";
+import pino from "pino";
+import { TributaryError } from "../core/index.ts";
+import { createGate, loadSchemas } from "../gate/index.ts";
+import { startIngress } from "../ingress/index.ts";
+import { openLog } from "../log/index.ts";
+import { startProjector } from "../projector/index.ts";
+import type { Command } from "./args.ts";
+import { hubDir, hubKey, PROJECTIONS_DIR, readState, SCHEMAS_DIR } from "./places.ts";
+import { loadProjections } from "./projections.ts";
+
+/** A worker's log: events with fields, to a file or stderr. */
+function logger(name: string, file: string | undefined): (event: Record<string, unknown>) => void {
+  if (file !== undefined) mkdirSync(dirname(file), { recursive: true });
+  const log = pino({ name, base: { pid: process.pid } }, pino.destination({ dest: file ?? 2, sync: true }));
+  return ({ event, error, ...fields }) => {
+    const level = error === undefined && !String(event).includes("interrupted") ? "info" : "warn";
+    log[level](error === undefined ? fields : { ...fields, err: error }, String(event));
+  };
+}
+
+const ended = (): Promise<void> =>
+  new Promise((resolve) => {
+    process.once("SIGINT", resolve);
+    process.once("SIGTERM", resolve);
+    // A worker of a hub that is gone has nobody to stop it.
+    process.once("disconnect", resolve);
+  });
+
+/** Splits `host:port`; an IPv6 host stands in brackets. */
+export function parseListen(text: string): { readonly host: string; readonly port: number } {
+  const parts = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(text);
+  if (parts === null || Number(parts[3]) > 65_535) {
+    throw new TributaryError(
+      "usage",
+      `${JSON.stringify(text)} is no address to listen on`,
+      "Write it as host:port, for example 127.0.0.1:8080.",
+    );
+  }
+  return { host: parts[1] ?? parts[2]!, port: Number(parts[3]) };
+}
+
+export const ingress: Command = {
+  name: "ingress",
+  summary: "run the hub's door alone (the hub starts one itself)",
+  usage: "tributary ingress [--data DIR] [--listen HOST:PORT] [--log FILE]",
+  help: `Takes batches from NATS and HTTP into the log. Several may run at once. Servers are those of the hub in --data, or of
+TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
+  options: { data: { type: "string" }, listen: { type: "string" }, log: { type: "string" } },
+  async run({ text, out }) {
+    const dir = hubDir(text("data"));
+    const { natsUrl, eventstoreUrl } = readState(dir);
+    const say = logger("ingress", text("log"));
+    const log = openLog(eventstoreUrl);
+    const running = await startIngress({
+      natsUrl,
+      log,
+      gate: createGate(loadSchemas(SCHEMAS_DIR)),
+      keys: { keys: [await hubKey(dir)] },
+      listen: parseListen(text("listen") ?? "127.0.0.1:0"),
+      say,
+    });
+    say({ event: "ingress-started", url: running.http?.url });
+    process.send?.({ ready: true, url: running.http?.url });
+    out.line(`Ingress listens at ${running.http?.url}.`);
+    await ended();
+    await running.close();
+    await log.close();
+    return 0;
+  },
+};
+
+export const projector: Command = {
+  name: "projector",
+  summary: "run the projector alone (the hub starts one itself)",
+  usage: "tributary projector [--data DIR] [--log FILE]",
+  help: "Folds the log into PostgreSQL. Only one may write to a database; a second says who does, and ends.",
+  options: { data: { type: "string" }, log: { type: "string" } },
+  async run({ text, out }) {
+    const { eventstoreUrl, postgresUrl } = readState(hubDir(text("data")));
+    const say = logger("projector", text("log"));
+    const log = openLog(eventstoreUrl);
+    const running = await startProjector({
+      postgresUrl,
+      log,
+      gate: createGate(loadSchemas(SCHEMAS_DIR)),
+      projections: await loadProjections(PROJECTIONS_DIR),
+      say,
+    });
+    say({ event: "projector-started" });
+    process.send?.({ ready: true });
+    out.line("The projector follows the log.");
+    await Promise.race([ended(), running.done]);
+    await running.close();
+    await log.close();
+    return 0;
+  },
+};
