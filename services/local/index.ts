@@ -51,4 +51,4 @@ export type { Backend, StartOptions } from "./backend.ts";
 export { startEventStore } from "./eventstore.ts";
 export { startNats } from "./nats.ts";
 export { startPostgres } from "./postgres.ts";
-export { freePort, isAlive } from "./process.ts";
+export { freePort, isAlive, removeAbandoned } from "./process.ts";

@@ -1,5 +1,5 @@
 import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { delimiter, dirname, join } from "node:path";
 import { TributaryError } from "../core/index.ts";
@@ -144,6 +144,13 @@ async function endLeftover(pidFile: string): Promise<void> {
     }
   }
   rmSync(pidFile, { force: true });
+}
+
+/** Removes a data directory whose owner is gone, ending the servers that it left behind. */
+export async function removeAbandoned(dataDir: string): Promise<void> {
+  for (const name of existsSync(dataDir) ? readdirSync(dataDir) : [])
+    if (name.endsWith(".pid")) await endLeftover(join(dataDir, name));
+  rmSync(dataDir, { recursive: true, force: true });
 }
 
 /** Waits until `probe` succeeds; fails with the process's last words when it ends or takes too long. */

@@ -89,9 +89,11 @@ async function compare(
 }
 
 async function headAt(client: EventStoreDBClient, origin: OriginId, seq: Seq): Promise<OriginHead> {
+  let found: OriginHead | null = null;
   for await (const entry of readOrigin(client, origin, { from: seq, maxCount: 1 })) {
-    return { through: entry.head.seq, hash: entry.head.hash, position: entry.position };
+    found = { through: entry.head.seq, hash: entry.head.hash, position: entry.position };
   }
+  if (found !== null) return found;
   throw new TributaryError("data-corrupt", `the log lacks event ${seq} of ${origin}`, "Run `tributary audit verify`.");
 }
 

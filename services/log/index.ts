@@ -20,10 +20,14 @@ export interface Log {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+const CLOSE_TIMEOUT_MS = 500;
+
 /** Opens the log at an `esdb://` address. Connects on first use. */
 export function openLog(url: string): Log {
   const client = connect(url);
-  const close = (): Promise<void> => client.dispose();
+  // The client waits for calls that a dead server will never end.
+  const close = (): Promise<void> =>
+    Promise.race([client.dispose(), new Promise<void>((resolve) => setTimeout(resolve, CLOSE_TIMEOUT_MS).unref())]);
   return {
     append: (run, known) => appendRun(client, run, known),
     head: (origin) => within(`reading ${origin}`, originHead(client, origin)),

@@ -14,25 +14,32 @@ export async function* readOrigin(
     fromRevision: options.from === undefined ? START : BigInt(options.from),
     ...(options.maxCount === undefined ? {} : { maxCount: options.maxCount }),
   });
+  let isWhole = false;
   try {
     for await (const resolved of events) {
       const entry = fromStored(resolved);
       if (entry !== null) yield entry;
     }
+    isWhole = true;
   } catch (error) {
+    isWhole = true;
     if (error instanceof StreamNotFoundError) return;
     throw asTributary(`reading ${origin}`, error);
+  } finally {
+    if (!isWhole) await events.cancel();
   }
 }
 
 /** Where an origin stands in the log; `null` when it has no events. */
 export async function originHead(client: EventStoreDBClient, origin: OriginId): Promise<OriginHead | null> {
   try {
+    let head: OriginHead | null = null;
+    // Read to its end: a call that is left early is never let go by the client.
     for await (const resolved of client.readStream(streamOf(origin), { direction: BACKWARDS, fromRevision: END, maxCount: 1 })) {
       const entry = fromStored(resolved);
-      if (entry !== null) return { through: entry.head.seq, hash: entry.head.hash, position: entry.position };
+      if (entry !== null) head = { through: entry.head.seq, hash: entry.head.hash, position: entry.position };
     }
-    return null;
+    return head;
   } catch (error) {
     if (error instanceof StreamNotFoundError) return null;
     throw asTributary(`reading ${origin}`, error);
@@ -48,26 +55,32 @@ export async function* readAll(
   options: { readonly from?: Position | null; readonly to?: Position } = {},
 ): AsyncGenerator<LogEntry> {
   const { from, to } = options;
+  const events = client.readAll({ direction: FORWARDS, fromPosition: from == null ? START : { commit: from, prepare: from } });
+  let isWhole = false;
   try {
-    const events = client.readAll({ direction: FORWARDS, fromPosition: from == null ? START : { commit: from, prepare: from } });
     for await (const resolved of events) {
       const entry = fromStored(resolved);
       if (entry === null) continue;
       if (to !== undefined && entry.position > to) return;
       yield entry;
     }
+    isWhole = true;
   } catch (error) {
+    isWhole = true;
     throw asTributary("reading the log", error);
+  } finally {
+    if (!isWhole) await events.cancel();
   }
 }
 
 /** The position of the last event of any kind in the log; `null` for an empty log. Tells whether a server answers. */
 export async function logEnd(client: EventStoreDBClient): Promise<Position | null> {
   try {
+    let end: Position | null = null;
     for await (const { event } of client.readAll({ direction: BACKWARDS, fromPosition: END, maxCount: 1 })) {
-      return event === undefined ? null : (event.position.commit as Position);
+      if (event !== undefined) end = event.position.commit as Position;
     }
-    return null;
+    return end;
   } catch (error) {
     throw asTributary("reading the log's end", error);
   }
