@@ -249,7 +249,8 @@ function clusterDir(dataDir: string, owner: Owner): string {
 async function initialise(bin: string, cluster: string, password: string, owner: Owner): Promise<void> {
   const partial = `${cluster}.partial`;
   rmSync(partial, { recursive: true, force: true });
-  mkdirSync(partial, { recursive: true, mode: 0o700 });
+  mkdirSync(dirname(partial), { recursive: true });
+  mkdirSync(partial, { mode: 0o700 });
   const secret = `${cluster}.secret`;
   writeFileSync(secret, password, { mode: 0o600 });
   if (owner.uid !== undefined) for (const path of [partial, secret]) chownSync(path, owner.uid, owner.gid!);

@@ -30,9 +30,16 @@ export async function appendRun(
   assert(run.length > 0, "a run holds events");
   const origin = run[0]!.head.origin;
   let head = known === undefined ? await originHead(client, origin) : known;
+  let isFresh = known === undefined;
   let written = 0;
   for (let races = 0; ; ) {
     const step = await compare(client, origin, run, head);
+    // Another process may have written since `known` was seen.
+    if ((step.kind === "gap" || step.kind === "fork") && !isFresh) {
+      head = await originHead(client, origin);
+      isFresh = true;
+      continue;
+    }
     if (step.kind !== "append") return step.kind === "present" ? { kind: "appended", head: step.head, written } : step;
     const chunk = cut(run, step.from);
     try {

@@ -1,0 +1,134 @@
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { JWK } from "jose";
+import type { Client } from "pg";
+import { loadProjections } from "../../services/cli/projections.ts";
+import { type Field, openField } from "../../services/field/index.ts";
+import { createGate, type Gate, loadSchemas } from "../../services/gate/index.ts";
+import { type Ingress, issueToken, makeKey, publicKey, startIngress } from "../../services/ingress/index.ts";
+import { type Backends, startBackends } from "../../services/local/index.ts";
+import { type Log, openLog } from "../../services/log/index.ts";
+import type { Projection } from "../../services/merge/index.ts";
+import { connectViews, type Projector, startProjector } from "../../services/projector/index.ts";
+import { eventually } from "./temp.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+export const SCHEMAS = join(ROOT, "schemas");
+export const gate: Gate = createGate(loadSchemas(SCHEMAS));
+export const ORG = "relief";
+
+/** A hub on real servers, in this process but for the servers. */
+export interface TestHub {
+  readonly dir: string;
+  readonly backends: Backends;
+  readonly key: JWK;
+  readonly log: Log;
+  readonly db: Client;
+  readonly projections: readonly Projection[];
+  readonly said: Record<string, unknown>[];
+  ingress: Ingress;
+  projector: Projector;
+  startIngress(): Promise<Ingress>;
+  startProjector(projections?: readonly Projection[]): Promise<Projector>;
+  token(site: string, more?: { device?: string; lifetimeS?: number; nowMs?: number }): Promise<string>;
+  field(site: string, device?: string, options?: { now?: () => number; path?: string }): Field;
+  /** Waits until all that the log holds has been projected. */
+  projected(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function openTestHub(): Promise<TestHub> {
+  const dir = mkdtempSync(join(tmpdir(), "tributary-hub-"));
+  // As root, PostgreSQL runs as another user, who must reach its folder.
+  chmodSync(dir, 0o755);
+  const backends = await startBackends({ dataDir: dir });
+  const key = await makeKey("test");
+  const log = openLog(backends.eventstore.url);
+  const projections = await loadProjections(join(ROOT, "projections"));
+  const said: Record<string, unknown>[] = [];
+  const say = (event: Record<string, unknown>): void => {
+    said.push(event);
+  };
+  const fields: Field[] = [];
+  const ingresses: Ingress[] = [];
+  const projectors: Projector[] = [];
+  const begin = async (): Promise<Ingress> => {
+    const ingress = await startIngress({
+      natsUrl: backends.nats.url,
+      log,
+      gate,
+      keys: { keys: [publicKey(key)] },
+      listen: { host: "127.0.0.1", port: 0 },
+      say,
+    });
+    ingresses.push(ingress);
+    return ingress;
+  };
+  const project = async (which: readonly Projection[] = projections): Promise<Projector> => {
+    const projector = await startProjector({ postgresUrl: backends.postgres.url, log, gate, projections: which, say });
+    projectors.push(projector);
+    return projector;
+  };
+  const hub: TestHub = {
+    dir,
+    backends,
+    key,
+    log,
+    projections,
+    said,
+    db: await connectViews(backends.postgres.url, "tributary-test"),
+    ingress: await begin(),
+    projector: await project(),
+    startIngress: begin,
+    startProjector: project,
+    token: (site, { device, lifetimeS = 3600, nowMs = Date.now() } = {}) =>
+      issueToken(key, { org: ORG, site, lifetimeS, nowMs, ...(device === undefined ? {} : { device }) }),
+    field(site, device = "t1", { now, path } = {}) {
+      const field = openField({
+        path: path ?? join(dir, `${site}-${device}.db`),
+        name: { org: ORG, site, device },
+        schemas: gate,
+        ...(now === undefined ? {} : { now }),
+      });
+      fields.push(field);
+      return field;
+    },
+    async projected() {
+      let last = -1n;
+      for await (const { position } of log.readAll()) last = position;
+      await eventually("the projection of the whole log", async () => {
+        const { rows } = await hub.db.query<{ position: string | null }>("SELECT position FROM tributary.checkpoint");
+        return BigInt(rows[0]?.position ?? -1) >= last;
+      });
+    },
+    async close() {
+      for (const field of fields) field.close();
+      await Promise.all(projectors.map((projector) => projector.close()));
+      await Promise.all(ingresses.map((ingress) => ingress.close()));
+      await hub.db.end();
+      await log.close();
+      await backends.close();
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+  return hub;
+}
+
+/** A beneficiary's registration, for tests that need one. */
+export const registration = (id: string, more: Record<string, string | number> = {}) => ({
+  type: "beneficiary.registered",
+  entity: { type: "beneficiary", id },
+  actor: "tester",
+  data: { registration_no: id, given_name: "Awɛŋ", sex: "female", registered_on: "2026-01-05", ...more },
+});
+
+export const update = (id: string, data: Record<string, string | number | null>) => ({
+  type: "beneficiary.updated",
+  entity: { type: "beneficiary", id },
+  actor: "tester",
+  data,
+});
+
+/** A registration number from a small number. */
+export const number = (n: number): string => `TST-${String(n).padStart(6, "0")}`;
