@@ -1,0 +1,201 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+  eventIdOf,
+  eventText,
+  formatHlc,
+  GENESIS,
+  type Hash,
+  type OriginId,
+  type Seq,
+  wallMsOf,
+} from "../../services/core/index.ts";
+import { chainHash, randomEpoch } from "../../services/core/node.ts";
+import { type Appendable, type Interruption, type Log, type LogEntry, openLog } from "../../services/log/index.ts";
+import { type EmbeddedNode, startNode } from "../../services/log/node/index.ts";
+import { all, eventually, sleep } from "../support/temp.ts";
+
+const WALL_MS = Date.parse("2026-10-01T00:00:00.000Z");
+
+/** A chained run of an origin's events. */
+function runOf(
+  origin: OriginId,
+  from: number,
+  count: number,
+  options: { prev?: Hash; value?: string; bytes?: number } = {},
+): Appendable[] {
+  let prev = options.prev ?? GENESIS;
+  return Array.from({ length: count }, (_, i): Appendable => {
+    const data = { v: `${options.value ?? "x"}${"y".repeat(options.bytes ?? 0)}`, i: from + i };
+    const body = {
+      type: "thing.noted",
+      origin,
+      seq: (from + i) as Seq,
+      entity: { type: "thing", id: "t" },
+      schema: { subject: "thing", version: 1 },
+      actor: "a",
+      org: "relief",
+      occurredAt: "2026-10-01T00:00:00.000Z",
+      hlc: formatHlc({ wallMs: WALL_MS + from + i, counter: 0 }),
+      basis: {},
+    };
+    const hash = chainHash(prev, eventText(body, `{"i":${data.i},"v":${JSON.stringify(data.v)}}`));
+    const item: Appendable = {
+      head: { ...body, id: eventIdOf(wallMsOf(body.hlc), hash), prev, hash },
+      content: { kind: "accepted", data },
+      clock: null,
+    };
+    prev = hash;
+    return item;
+  });
+}
+const newOrigin = (): OriginId => `relief.test.t1.${randomEpoch()}` as OriginId;
+const headOf = (run: readonly Appendable[]): Hash => run.at(-1)!.head.hash;
+
+/** The same tests against the embedded node, and against a real server whose URL is given. */
+const servers: { name: string; url: () => string }[] = [{ name: "the embedded node", url: () => node.url }];
+const real = process.env.TRIBUTARY_EVENTSTORE_URL;
+if (real !== undefined && real !== "") servers.push({ name: "the server at TRIBUTARY_EVENTSTORE_URL", url: () => real });
+
+let node: EmbeddedNode;
+beforeAll(async () => {
+  node = await startNode();
+});
+afterAll(() => node.close());
+
+describe.each(servers)("a run of an origin's events, at $name", ({ url }) => {
+  let log: Log;
+  beforeAll(() => {
+    log = openLog(url());
+  });
+  afterAll(() => log.close());
+
+  it("is appended once, and again without a second write", async () => {
+    const origin = newOrigin();
+    const run = runOf(origin, 0, 5);
+    const first = await log.append(run);
+    expect(first).toMatchObject({ kind: "appended", written: 5, head: { through: 4, hash: headOf(run) } });
+    expect(await log.append(run)).toMatchObject({ kind: "appended", written: 0, head: { through: 4 } });
+    expect(await log.append(run.slice(1, 3))).toMatchObject({ kind: "appended", written: 0 });
+    expect((await all(log.readOrigin(origin))).map(({ head }) => head)).toEqual(run.map(({ head }) => head));
+  });
+
+  it("that overlaps what is there is completed", async () => {
+    const origin = newOrigin();
+    const run = runOf(origin, 0, 9);
+    await log.append(run.slice(0, 4));
+    expect(await log.append(run.slice(2))).toMatchObject({ kind: "appended", written: 5, head: { through: 8 } });
+    expect(await all(log.readOrigin(origin))).toHaveLength(9);
+  });
+
+  it("ahead of its predecessor is a gap, and writes nothing", async () => {
+    const origin = newOrigin();
+    const run = runOf(origin, 0, 6);
+    expect(await log.append(run.slice(3))).toEqual({ kind: "gap", head: null });
+    await log.append(run.slice(0, 2));
+    expect(await log.append(run.slice(4))).toMatchObject({ kind: "gap", head: { through: 1 } });
+    expect(await all(log.readOrigin(origin))).toHaveLength(2);
+  });
+
+  it("with another event at a seq that is taken is a fork, also where the caller's knowledge is old", async () => {
+    const origin = newOrigin();
+    const run = runOf(origin, 0, 3);
+    await log.append(run.slice(0, 1));
+    const old = await log.head(origin);
+    await log.append(run.slice(1));
+    const other = runOf(origin, 1, 2, { prev: run[0]!.head.hash, value: "other" });
+    expect(await log.append(other, old)).toMatchObject({ kind: "fork", seq: 2 });
+    expect((await all(log.readOrigin(origin))).map(({ head }) => head.hash)).toEqual(run.map(({ head }) => head.hash));
+  });
+
+  it("raced by two writers is written once", async () => {
+    const origin = newOrigin();
+    const run = runOf(origin, 0, 40);
+    const outcomes = await Promise.all(Array.from({ length: 8 }, (_, i) => log.append(run.slice(0, 20 + i), null)));
+    for (const outcome of outcomes) expect(outcome.kind).toBe("appended");
+    expect((await all(log.readOrigin(origin))).map(({ head }) => head.seq)).toEqual(Array.from({ length: 27 }, (_, i) => i));
+  });
+
+  it("larger than one append may be is cut", async () => {
+    const origin = newOrigin();
+    const run = runOf(origin, 0, 30, { bytes: 90_000 });
+    expect(await log.append(run)).toMatchObject({ kind: "appended", written: 30 });
+    expect(await all(log.readOrigin(origin))).toHaveLength(30);
+  });
+
+  it("keeps quarantined events, clock notes and links as they were", async () => {
+    const origin = newOrigin();
+    const [item] = runOf(origin, 0, 1);
+    const held: Appendable = {
+      head: { ...item!.head, correlationId: "c-1", causationId: "c-0" },
+      content: { kind: "quarantined", reason: { code: "invalid", message: "no", path: "/v" }, text: "{oops" },
+      clock: { offsetMs: -63_072_000_000 },
+    };
+    await log.append([held]);
+    const [entry] = await all(log.readOrigin(origin));
+    expect(entry).toMatchObject(held);
+  });
+});
+
+async function follow(log: Log, count: number, options: Parameters<Log["subscribe"]>[0], perPageMs = 0): Promise<LogEntry[]> {
+  const out: LogEntry[] = [];
+  const stop = new AbortController();
+  for await (const { entries } of log.subscribe({ ...options, signal: stop.signal })) {
+    out.push(...entries);
+    if (perPageMs > 0) await sleep(perPageMs);
+    if (out.length >= count) stop.abort();
+  }
+  return out;
+}
+
+describe("following the log", () => {
+  it("survives being dropped as too slow, again and again, without gap or repeat", async () => {
+    await using strict = await startNode({ liveBufferEvents: 32 });
+    await using log = openLog(strict.url);
+    const origin = newOrigin();
+    const drops: Interruption[] = [];
+    const following = follow(log, 6_000, { after: null, onInterruption: (what) => drops.push(what) });
+    await sleep(300);
+    const run = runOf(origin, 0, 6_000, { bytes: 400 });
+    for (let at = 0; at < run.length; at += 500) await log.append(run.slice(at, at + 500));
+    const entries = await following;
+    expect(entries.map(({ head }) => head.seq)).toEqual(Array.from({ length: 6_000 }, (_, i) => i));
+    expect(drops.some((drop) => drop.kind === "dropped" && drop.message.includes("too slow"))).toBe(true);
+  });
+
+  it("goes on from where it was after the server was gone", async () => {
+    const first = await startNode();
+    const { port } = first;
+    await first.close();
+    const dir = (await import("../support/temp.ts")).tempDir();
+    let server = await startNode({ port, dataDir: dir });
+    await using log = openLog(server.url);
+    const origin = newOrigin();
+    const run = runOf(origin, 0, 100);
+    await log.append(run.slice(0, 50));
+    const following = follow(log, 100, { after: null });
+    await sleep(200);
+    await server.close();
+    server = await startNode({ port, dataDir: dir });
+    await eventually("the append after the restart", async () => (await log.append(run.slice(50))).kind === "appended");
+    expect((await following).map(({ head }) => head.seq)).toEqual(Array.from({ length: 100 }, (_, i) => i));
+    await server.close();
+  });
+
+  it("starts after a position, and only takes origins", async () => {
+    await using log = openLog(node.url);
+    const origin = newOrigin();
+    const run = runOf(origin, 0, 3);
+    const outcome = await log.append(run.slice(0, 1));
+    const following = follow(log, 2, { after: outcome.head!.position });
+    await log.append(run.slice(1));
+    expect((await following).map(({ head }) => head.hash)).toEqual(run.slice(1).map(({ head }) => head.hash));
+  });
+});
+
+it("a dead event store is reported with what to do", async () => {
+  const gone = await startNode();
+  const { url } = gone;
+  await gone.close();
+  await using log = openLog(url);
+  await expect(log.end()).rejects.toMatchObject({ code: "backend-unreachable", hint: expect.stringContaining("address") });
+});
