@@ -2,6 +2,7 @@ import { type ConsumerMessages, headers, type JsMsg } from "nats";
 import {
   type Batch,
   decodeBatch,
+  type ErrorCode,
   HEADER_TOKEN,
   isTributaryError,
   messageOf,
@@ -174,8 +175,8 @@ async function acceptInTime(
   }
 }
 
-const isAway = (error: TributaryError | null): boolean =>
-  error?.code === "backend-unreachable" || error?.code === "backend-failed";
+const AWAY: readonly string[] = ["backend-unreachable", "backend-failed", "disk-full"] satisfies ErrorCode[];
+const isAway = (error: TributaryError | null): boolean => error !== null && AWAY.includes(error.code);
 
 /** Keeps a batch that cannot be taken, with the reason, for somebody to look at. */
 async function bury({ nc }: Deps, message: JsMsg, place: string, error: unknown): Promise<void> {

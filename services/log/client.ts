@@ -56,6 +56,16 @@ export function asTributary(what: string, error: unknown): unknown {
       },
     );
   }
+  if (/disk is full|No space left/i.test(messageOf(error))) {
+    return new TributaryError(
+      "disk-full",
+      "the event store's disk is full",
+      "Free some space there; nothing was lost, and senders try again.",
+      {
+        cause: error,
+      },
+    );
+  }
   const unreachable =
     error instanceof UnavailableError ||
     error instanceof DeadlineExceededError ||

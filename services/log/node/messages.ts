@@ -341,8 +341,10 @@ function failureDetails(failure: BatchFailure): Buffer {
 }
 
 export function encodeBatchFailure(req: { correlationId: string; identifier: Buffer }, failure: BatchFailure): Buffer {
+  // The client shows a failure's words only when it does not know its type.
+  const type = failure.kind === "Unknown" ? "google.rpc.DebugInfo" : `event_store.client.${failure.kind}`;
   const any = proto()
-    .text(1, `type.googleapis.com/event_store.client.${failure.kind}`)
+    .text(1, `type.googleapis.com/${type}`)
     .bytes(2, failureDetails(failure))
     .finish();
   const message = failure.kind === "Unknown" ? failure.message : failure.kind;
