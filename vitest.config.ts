@@ -3,6 +3,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/**/*.spec.ts"],
+    setupFiles: ["test/support/setup.ts"],
     // Two cores, real servers: files run in two workers, and a slow, shared machine is given time.
     pool: "forks",
     maxWorkers: 2,

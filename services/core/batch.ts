@@ -281,7 +281,7 @@ function readFrame<T>(frame: Uint8Array, compression: Compression, read: (body: 
     const packed = frame.subarray(3);
     return read(frame[2] === 1 ? compression.decompress(packed, MAX_BATCH_BYTES) : packed);
   } catch (error) {
-    throw isTributaryError(error) ? error : undecodable(messageOf(error), error);
+    throw isTributaryError(error) && error.code === "batch-undecodable" ? error : undecodable(messageOf(error), error);
   }
 }
 

@@ -1,0 +1,137 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
+import { describe, expect, it } from "vitest";
+import { ERROR_CODES } from "../services/core/index.ts";
+
+const ROOT = join(import.meta.dirname, "..");
+const SERVICES = join(ROOT, "services");
+
+/** Which folder may import which of ours. `exchange` and `api` are to come. */
+const MAY_IMPORT: Record<string, readonly string[]> = {
+  core: [],
+  merge: ["core"],
+  gate: ["core"],
+  log: ["core"],
+  "log/node": ["core"],
+  field: ["core", "merge", "gate"],
+  ingress: ["core", "gate", "log"],
+  projector: ["core", "merge", "gate", "log"],
+  audit: ["core", "merge", "gate", "log", "projector"],
+  // `local` asks each server through its own driver whether it answers; for the event store that is `log`.
+  local: ["core", "log", "log/node"],
+  cli: ["core", "merge", "gate", "log", "log/node", "field", "ingress", "projector", "audit", "local"],
+  projections: ["merge"],
+};
+
+/** One driver, one home. */
+const HOMES: Record<string, readonly string[]> = {
+  "@eventstore/db-client": ["log"],
+  "@grpc/grpc-js": ["log/node"],
+  pg: ["projector", "local", "audit", "cli"],
+  "pg-copy-streams": ["projector"],
+  "node:sqlite": ["field", "log/node"],
+  nats: ["ingress", "field", "local"],
+  avsc: ["gate"],
+  "ajv/dist/2020.js": ["gate"],
+  pino: ["cli"],
+  jose: ["ingress", "cli"],
+};
+
+interface Source {
+  readonly file: string;
+  readonly folder: string;
+  readonly imports: readonly { readonly from: string; readonly isType: boolean }[];
+}
+
+const folderOf = (file: string): string => {
+  if (file.startsWith(join(ROOT, "projections"))) return "projections";
+  const path = relative(SERVICES, dirname(file));
+  return path.startsWith("log/node") ? "log/node" : path.split("/")[0]!;
+};
+
+const sources: Source[] = [SERVICES, join(ROOT, "projections")].flatMap((dir) =>
+  readdirSync(dir, { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".ts"))
+    .map((name): Source => {
+      const file = join(dir, name);
+      const text = readFileSync(file, "utf8");
+      const found = [
+        ...[...text.matchAll(/^(?:import|export)\s+(type\s+)?[^;"]*?from\s+"([^"]+)"/gms)].map(([, type, from]) => ({
+          from: from!,
+          isType: type !== undefined,
+        })),
+        ...[...text.matchAll(/^import "([^"]+)"/gm)].map(([, from]) => ({ from: from!, isType: false })),
+      ];
+      return { file, folder: folderOf(file), imports: found };
+    }),
+);
+const resolved = ({ file }: Source, from: string): string => join(dirname(file), from);
+
+describe("the house", () => {
+  it("is found by this test", () => {
+    expect(sources.length).toBeGreaterThan(60);
+    expect(sources.flatMap(({ imports }) => imports).length).toBeGreaterThan(200);
+  });
+
+  it("keeps its rooms: no folder imports one it may not", () => {
+    for (const source of sources) {
+      for (const { from } of source.imports.filter(({ from }) => from.startsWith("."))) {
+        const target = folderOf(resolved(source, from));
+        if (target === source.folder) continue;
+        expect(MAY_IMPORT[source.folder], `${relative(ROOT, source.file)} imports ${target}`).toContain(target);
+      }
+    }
+  });
+
+  it("enters other folders by their edge: index.ts, or core's node.ts", () => {
+    for (const source of sources) {
+      for (const { from } of source.imports.filter(({ from }) => from.startsWith("."))) {
+        const target = resolved(source, from);
+        if (folderOf(target) === source.folder) continue;
+        expect(
+          /(index|core\/node|log\/node\/main)\.ts$/.test(target),
+          `${relative(ROOT, source.file)} imports ${relative(ROOT, target)}`,
+        ).toBe(true);
+      }
+    }
+  });
+
+  it("has one home for each driver", () => {
+    for (const { file, folder, imports } of sources) {
+      for (const { from, isType } of imports) {
+        if (HOMES[from] === undefined || isType) continue;
+        expect(HOMES[from], `${relative(ROOT, file)} imports ${from}`).toContain(folder);
+      }
+    }
+  });
+
+  it("has no cycle among its files", () => {
+    const graph = new Map(
+      sources.map((source) => [
+        source.file,
+        source.imports.filter(({ from }) => from.startsWith(".")).map(({ from }) => resolved(source, from)),
+      ]),
+    );
+    const done = new Set<string>();
+    const visit = (file: string, path: readonly string[]): void => {
+      expect(path, `cycle: ${[...path, file].map((f) => relative(ROOT, f)).join(" → ")}`).not.toContain(file);
+      if (done.has(file)) return;
+      for (const next of graph.get(file) ?? []) visit(next, [...path, file]);
+      done.add(file);
+    };
+    for (const file of graph.keys()) visit(file, []);
+  });
+
+  it("imports only files that exist", () => {
+    for (const source of sources)
+      for (const { from } of source.imports.filter(({ from }) => from.startsWith(".")))
+        expect(existsSync(resolved(source, from)), `${source.file}: ${from}`).toBe(true);
+  });
+});
+
+it("docs/errors.md lists every error code, and no other", () => {
+  const listed = [...readFileSync(join(ROOT, "docs/errors.md"), "utf8").matchAll(/^\| `([a-z-]+)` \|/gm)].map(
+    ([, code]) => code!,
+  );
+  expect([...listed].sort()).toEqual([...ERROR_CODES].sort());
+});
