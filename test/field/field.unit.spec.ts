@@ -1,0 +1,190 @@
+import { chmodSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { openField, pauseMs } from "../../services/field/index.ts";
+import { freePort } from "../../services/local/index.ts";
+import { gate, number, registration, update } from "../support/hub.ts";
+import { tempDir } from "../support/temp.ts";
+
+const NAME = { org: "relief", site: "juba", device: "t1" };
+const open = (path = join(tempDir(), "f.db"), more: Partial<Parameters<typeof openField>[0]> = {}) =>
+  openField({ path, name: NAME, schemas: gate, ...more });
+const HEADER = "registration_no,given_name,sex,registered_on,birth_date,household_size";
+
+describe("an event on the device", () => {
+  it("is there again after the device was switched off, with its chain and number", async () => {
+    const path = join(tempDir(), "f.db");
+    const first = open(path);
+    const [a, b] = await Promise.all([
+      first.append(registration(number(1))),
+      first.append(update(number(1), { phone: "+211900000001" })),
+    ]);
+    first.close();
+    using second = open(path);
+    const c = await second.append(update(number(1), { village: "Gumbo" }));
+    expect([a!.seq, b!.seq, c.seq]).toEqual([0, 1, 2]);
+    expect([...second.events()].map(({ hash }) => hash)).toEqual([a!.hash, b!.hash, c.hash]);
+    expect(second.seen({ type: "beneficiary", id: number(1) })).toEqual({ [c.origin]: 2 });
+  });
+
+  it("that does not fit its schema is refused, and the others written at the same time are kept", async () => {
+    using field = open();
+    const results = await Promise.allSettled([
+      field.append(registration(number(1))),
+      field.append(update(number(1), { phone: "12" })),
+      field.append(registration(number(2))),
+    ]);
+    expect(results.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+    expect(results[1]).toMatchObject({ reason: { code: "event-invalid", message: expect.stringContaining("phone '12'") } });
+    expect(field.status().events).toBe(2);
+  });
+
+  it("over 1 MiB is refused, and nothing is written", async () => {
+    using field = open();
+    const data = { ...registration(number(1)).data, given_name: "x".repeat(1_100_000) };
+    await expect(field.append({ ...registration(number(1)), data }, { onInvalid: "keep" })).rejects.toMatchObject({
+      code: "event-too-large",
+    });
+    expect(field.status().events).toBe(0);
+  });
+
+  it("of an unknown type is refused by name", async () => {
+    using field = open();
+    await expect(field.append({ ...registration(number(1)), type: "weather.seen" })).rejects.toMatchObject({
+      code: "schema-unknown",
+    });
+  });
+
+  it("is refused when the disk is full, and all earlier ones are safe", async () => {
+    const path = join(tempDir(), "f.db");
+    open(path).close();
+    const field = open(path, { maxPages: 24 });
+    let written = 0;
+    const filling = (async () => {
+      for (let i = 0; i < 500; i++) {
+        await field.appendMany([registration(number(i))]);
+        written++;
+      }
+    })();
+    await expect(filling).rejects.toMatchObject({ code: "disk-full", hint: expect.stringContaining("earlier events are safe") });
+    field.close();
+    using again = open(path);
+    expect(again.status().events).toBe(written);
+    expect(written).toBeGreaterThan(0);
+    await again.append(registration(number(900)));
+    expect(again.status().events).toBe(written + 1);
+  });
+
+  it("keeps its order when the wall clock jumps back two years", async () => {
+    let now = Date.parse("2026-05-01");
+    using field = open(undefined, { now: () => now });
+    await field.append(registration(number(1)));
+    now -= 2 * 365 * 86_400_000;
+    await field.append(update(number(1), { village: "Gumbo" }));
+    const stamps = field.store.db
+      .prepare("SELECT head FROM event ORDER BY seq")
+      .all()
+      .map((row) => (JSON.parse(row.head as string) as { hlc: string }).hlc);
+    expect(stamps[1]! > stamps[0]!).toBe(true);
+  });
+});
+
+describe("a database file", () => {
+  it("that is no database is refused and left as it is", () => {
+    const path = join(tempDir(), "f.db");
+    writeFileSync(path, "this is no database, but somebody's notes about one, long enough to be looked at");
+    expect(() => open(path)).toThrow(expect.objectContaining({ code: "data-corrupt" }));
+    expect(readFileSync(path, "utf8")).toContain("somebody's notes");
+  });
+  it("of another device is refused", () => {
+    const path = join(tempDir(), "f.db");
+    open(path).close();
+    expect(() => openField({ path, name: { ...NAME, device: "t2" }, schemas: gate })).toThrow(/belongs to relief\.juba\.t1/);
+  });
+  it("that is missing is not made by accident", () => {
+    expect(() => openField({ path: join(tempDir(), "none.db"), schemas: gate })).toThrow(
+      expect.objectContaining({ code: "not-found" }),
+    );
+  });
+  it.skipIf(process.getuid?.() === 0)("that may not be written is refused (not as root, who may write anything)", () => {
+    const dir = tempDir();
+    chmodSync(dir, 0o500);
+    expect(() => open(join(dir, "f.db"))).toThrow(expect.objectContaining({ code: "data-corrupt" }));
+  });
+});
+
+describe("an import", () => {
+  const csv = (...rows: string[]): string => [HEADER, ...rows, ""].join("\n");
+  it("takes each row once, however often it is repeated, and keeps rows that do not fit", () => {
+    using field = open();
+    const text = csv(
+      `${number(1)},Acol,female,2026-01-05,,3`,
+      `${number(1)},Acol,female,2026-01-05,,3`,
+      `${number(2)},Wani,male,2026-01-05,2019-02-30,many`,
+    );
+    const options = { text, type: "beneficiary.registered", actor: "deng" };
+    expect(field.importCsv(options)).toMatchObject({
+      rows: 3,
+      imported: 2,
+      repeated: 1,
+      misfits: [{ line: 4, message: expect.stringContaining("2019-02-30") }],
+    });
+    expect(field.importCsv(options)).toMatchObject({ imported: 0, repeated: 3 });
+    const [first, second] = [...field.events()];
+    expect(JSON.parse(first!.data)).toEqual({
+      given_name: "Acol",
+      household_size: 3,
+      registered_on: "2026-01-05",
+      registration_no: number(1),
+      sex: "female",
+    });
+    expect(JSON.parse(second!.data)).toMatchObject({ household_size: "many" });
+  });
+  it.each([
+    ["a row with too many cells", csv(`${number(1)},A,female,2026-01-05,,3,extra`), /line 2.*number of cells/],
+    ["a quote that is not closed", csv(`${number(1)},"A,female,2026-01-05,,3`), /quote is opened and not closed/],
+    ["a column twice", `a,a\n1,2\n`, /two columns are named a/],
+    ["an empty file", "", /empty/],
+    ["a column the schema lacks", `registration_no,shoe_size\n${number(1)},44\n`, /shoe_size/],
+    ["a row without its key", csv(",A,female,2026-01-05,,3"), /line 2 has no registration_no/],
+    ["a file without the key's column", "given_name,sex\nA,female\n", /no column registration_no/],
+    ["bytes that were no UTF-8", `${HEADER}\n\uFFFD`, /not UTF-8/],
+  ])("refuses %s whole, with the place and what to do", (_, text, expected) => {
+    using field = open();
+    let thrown: unknown;
+    try {
+      field.importCsv({ text, type: "beneficiary.registered", actor: "deng" });
+    } catch (error) {
+      thrown = error;
+    }
+    expect(thrown).toMatchObject({ code: "input-malformed", message: expect.stringMatching(expected), hint: expect.any(String) });
+    expect(field.status().events).toBe(0);
+  });
+});
+
+describe("a sync without a hub", () => {
+  it("tries ten times with growing, jittered pauses, then gives up with the events safe", async () => {
+    using field = open();
+    await field.append(registration(number(1)));
+    const pauses: number[] = [];
+    const sync = field.sync({
+      url: `nats://127.0.0.1:${await freePort()}`,
+      token: "t",
+      random: () => 1,
+      sleep: async (ms) => {
+        pauses.push(ms);
+      },
+    });
+    await expect(sync).rejects.toMatchObject({ code: "sync-gave-up", message: expect.stringContaining("10 tries") });
+    expect(pauses).toEqual([1, 2, 4, 8, 16, 32, 64, 128, 256].map((s) => s * 1000));
+    expect(field.status().levels).toEqual({ LOCAL: 1, QUEUED: 0, SYNCED: 0 });
+  });
+  it("pauses at most five minutes", () => {
+    expect(pauseMs(30, () => 1)).toBe(300_000);
+    expect(pauseMs(5, () => 0)).toBe(0);
+  });
+  it("refuses an address that is none", async () => {
+    using field = open();
+    await expect(field.sync({ url: "ftp://x", token: "t" })).rejects.toMatchObject({ code: "usage" });
+  });
+});

@@ -1,0 +1,215 @@
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { formatHlc, type OriginId, type PackedEvent, type Seq } from "../../services/core/index.ts";
+import { createGate, loadSchemas } from "../../services/gate/index.ts";
+import { generate } from "../data/generate.ts";
+import { gate, SCHEMAS } from "../support/hub.ts";
+import { tempDir } from "../support/temp.ts";
+
+const packed = (
+  schema: { subject: string; version: number },
+  payload: string | Uint8Array,
+  over: { type?: string; entity?: string } = {},
+): PackedEvent => ({
+  head: {
+    type: over.type ?? "beneficiary.registered",
+    origin: "relief.juba.t1.a" as OriginId,
+    seq: 0 as Seq,
+    entity: { type: over.entity ?? "beneficiary", id: "X" },
+    schema,
+    actor: "a",
+    org: "relief",
+    occurredAt: "2026-01-01T00:00:00.000Z",
+    hlc: formatHlc({ wallMs: 1, counter: 0 }),
+    basis: {},
+  },
+  encoding: typeof payload === "string" ? "json" : "avro",
+  payload: typeof payload === "string" ? new TextEncoder().encode(payload) : payload,
+});
+const PERSON = '{"given_name":"Awɛŋ","registered_on":"2026-01-05","registration_no":"JUB-000001","sex":"female"}';
+const handOut = {
+  distribution_no: "D1",
+  registration_no: "JUB-000001",
+  item: "RICE",
+  quantity: 5.5,
+  unit: "KG",
+  distributed_on: "2026-01-05",
+};
+const distribution = { subject: "distribution", version: 2 };
+const asHandOut = { type: "distribution.recorded", entity: "distribution" };
+
+describe("the gate", () => {
+  it("takes what fits, and changes nothing on the way", () => {
+    expect(gate.admit(packed({ subject: "beneficiary", version: 1 }, PERSON))).toEqual({
+      ok: true,
+      data: JSON.parse(PERSON),
+      text: PERSON,
+    });
+  });
+  it.each([
+    ["an unknown subject", packed({ subject: "nothing", version: 1 }, "{}"), "schema-unknown"],
+    ["an unknown version", packed({ subject: "beneficiary", version: 9 }, PERSON), "schema-unknown"],
+    [
+      "a type the schema is not for",
+      packed({ subject: "beneficiary", version: 1 }, PERSON, { type: "beneficiary.updated" }),
+      "type-not-allowed",
+    ],
+    [
+      "an entity the schema is not about",
+      packed({ subject: "beneficiary", version: 1 }, PERSON, { entity: "site" }),
+      "entity-not-allowed",
+    ],
+    ["no JSON", packed({ subject: "beneficiary", version: 1 }, "{oops"), "not-json"],
+    ["JSON that is no object", packed({ subject: "beneficiary", version: 1 }, "[1]"), "not-json"],
+    [
+      "JSON in another order",
+      packed({ subject: "beneficiary-update", version: 1 }, '{"village":"a","phone":null}'),
+      "not-canonical",
+    ],
+    ["a missing field", packed({ subject: "beneficiary", version: 1 }, '{"given_name":"A"}'), "invalid"],
+  ])("holds back %s, keeping its text for the chain", (_, event, code) => {
+    const verdict = gate.admit(event);
+    expect(verdict).toMatchObject({ ok: false, problem: { code }, text: new TextDecoder().decode(event.payload) });
+  });
+  it("has no text for Avro that it cannot decode, so that the sender is asked for JSON", () => {
+    expect(gate.admit(packed({ subject: "distribution", version: 9 }, new Uint8Array([1]), asHandOut))).toMatchObject({
+      ok: false,
+      text: null,
+    });
+    expect(gate.admit(packed(distribution, new Uint8Array([200, 1, 2]), asHandOut))).toMatchObject({
+      ok: false,
+      problem: { code: "undecodable" },
+      text: null,
+    });
+  });
+  it.each([
+    [
+      "beneficiary",
+      { ...JSON.parse(PERSON), birth_date: "2019-02-30" },
+      "birth_date '2019-02-30' is not a date; write YYYY-MM-DD",
+      "/birth_date",
+    ],
+    ["beneficiary", { ...JSON.parse(PERSON), sex: "f" }, "sex 'f' is not one of female, male, other, unknown", "/sex"],
+    [
+      "beneficiary",
+      { ...JSON.parse(PERSON), household_size: "many" },
+      "household_size 'many' must be integer",
+      "/household_size",
+    ],
+    ["beneficiary", { ...JSON.parse(PERSON), shoe: 44 }, "shoe is not a field of this form", null],
+    ["beneficiary-update", {}, "nothing was filled in", null],
+    ["distribution", { ...handOut, item: "XRICE" }, /^item 'XRICE' is not one of RICE, MAIZE/, "/item"],
+    ["distribution", { ...handOut, quantity: "five" }, "quantity 'five' must be a number", "/quantity"],
+    ["distribution", { ...handOut, shoe: 44 }, "shoe is not a field of this form", "/shoe"],
+  ])("says of a %s what is wrong in words for a field officer", (subject, data, message, path) => {
+    const { problem } = gate.pack({ subject, version: gate.newest(subject)!.version }, data as never);
+    expect(problem).toMatchObject({
+      code: "invalid",
+      message: message instanceof RegExp ? expect.stringMatching(message) : message,
+      path,
+    });
+  });
+});
+
+describe("Avro data", () => {
+  it("travels as Avro and is admitted as the same text that was hashed", () => {
+    const item = fc.record({
+      ...Object.fromEntries(Object.entries(handOut).map(([name, value]) => [name, fc.constant(value)])),
+      quantity: fc.double({ noNaN: true, noDefaultInfinity: true }),
+      registration_no: fc.string(),
+      voucher_no: fc.option(fc.string({ unit: "grapheme" })),
+    });
+    fc.assert(
+      fc.property(item, (data) => {
+        fc.pre(data.registration_no.isWellFormed() && (data.voucher_no?.isWellFormed() ?? true));
+        const { text, problem } = gate.pack(distribution, data as never);
+        expect(problem).toBeNull();
+        const { encoding, payload } = gate.payload(distribution, text, true);
+        expect(encoding).toBe("avro");
+        expect(gate.admit({ ...packed(distribution, payload, asHandOut) })).toMatchObject({ ok: true, text });
+      }),
+    );
+  });
+  it("that does not fit travels as JSON, so that nothing of it is lost", () => {
+    const { text } = gate.pack(distribution, { ...handOut, item: "XRICE" } as never);
+    expect(gate.payload(distribution, text, true).encoding).toBe("json");
+  });
+  it("of hostile bytes is decided in bounded time", () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
+        expect(typeof gate.admit(packed(distribution, bytes, asHandOut)).ok).toBe("boolean");
+      }),
+      { numRuns: 500 },
+    );
+  });
+  it("of an older version is read as the newest shows it", () => {
+    expect(gate.read({ subject: "distribution", version: 1 }, handOut)).toEqual({
+      version: 2,
+      data: { ...handOut, voucher_no: null },
+    });
+    expect(gate.read({ subject: "beneficiary", version: 1 }, { given_name: "A" })).toEqual({
+      version: 2,
+      data: { given_name: "A", consent: false },
+    });
+  });
+});
+
+describe("a schema file", () => {
+  const load = (name: string, text: string) => {
+    const dir = tempDir();
+    mkdirSync(join(dir, "thing"));
+    writeFileSync(join(dir, "thing", name), text);
+    return createGate(loadSchemas(dir));
+  };
+  const tributary = { entity: "thing", events: ["thing.noted"] };
+  it.each([
+    ["that is no JSON", "v1.schema.json", "{", /no JSON/],
+    ["without annotations", "v1.schema.json", "{}", /tributary/],
+    ["with a gap before its version", "v2.schema.json", JSON.stringify({ tributary }), /version 1 is missing/],
+    ["with a strange name", "first.json", "{}", /named v1/],
+    ["that is no Avro", "v1.avsc", JSON.stringify({ tributary, type: "recrod", name: "X" }), /no Avro schema/],
+    [
+      "with bytes, which JSON cannot hold",
+      "v1.avsc",
+      JSON.stringify({ tributary, type: "record", name: "X", fields: [{ name: "b", type: "bytes" }] }),
+      /bytes/,
+    ],
+  ])("%s is refused by name", (_, name, text, expected) => {
+    expect(() => load(name, text)).toThrow(
+      expect.objectContaining({ code: "schema-malformed", message: expect.stringMatching(expected) }),
+    );
+  });
+  it("with items that take no bytes is refused: a few bytes could claim billions of them", () => {
+    const gate = load(
+      "v1.avsc",
+      JSON.stringify({ tributary, type: "record", name: "X", fields: [{ name: "n", type: { type: "array", items: "null" } }] }),
+    );
+    expect(() => gate.pack({ subject: "thing", version: 1 }, { n: [] })).toThrow(/take no bytes/);
+  });
+  it("of this project loads, and its subjects have the versions that the README names", () => {
+    const store = loadSchemas(SCHEMAS);
+    expect(Object.fromEntries(store.subjects().map((subject) => [subject, store.versions(subject).length]))).toEqual({
+      assessment: 1,
+      beneficiary: 2,
+      "beneficiary-removal": 1,
+      "beneficiary-update": 1,
+      distribution: 2,
+      site: 1,
+    });
+  });
+});
+
+it("the sample data are what their generator writes, at least 3,000 rows, with one bad date and one unknown code", () => {
+  const dir = join(import.meta.dirname, "../data");
+  const files = generate();
+  for (const [path, text] of Object.entries(files))
+    expect(readFileSync(join(dir, path), "utf8") === text, `${path} is not what test/data/generate.ts writes`).toBe(true);
+  expect(readdirSync(dir, { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".csv"))).toHaveLength(
+    Object.keys(files).length,
+  );
+  const all = Object.values(files).join("");
+  expect(all.match(/2019-02-30/g)).toHaveLength(1);
+  expect(all.match(/XRICE/g)).toHaveLength(1);
+});
