@@ -343,10 +343,7 @@ function failureDetails(failure: BatchFailure): Buffer {
 export function encodeBatchFailure(req: { correlationId: string; identifier: Buffer }, failure: BatchFailure): Buffer {
   // The client shows a failure's words only when it does not know its type.
   const type = failure.kind === "Unknown" ? "google.rpc.DebugInfo" : `event_store.client.${failure.kind}`;
-  const any = proto()
-    .text(1, `type.googleapis.com/${type}`)
-    .bytes(2, failureDetails(failure))
-    .finish();
+  const any = proto().text(1, `type.googleapis.com/${type}`).bytes(2, failureDetails(failure)).finish();
   const message = failure.kind === "Unknown" ? failure.message : failure.kind;
   const status = proto().uint(1, CODES[failure.kind]).text(2, message).message(3, any).finish();
   return proto().message(1, uuidMessage(req.correlationId)).message(2, status).message(4, req.identifier).finish();
