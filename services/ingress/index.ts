@@ -39,13 +39,18 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
     const consumer = await consume({ nc, keeper, accepts, say });
     const hellos = answerHellos({ nc, keeper, accepts, say });
     const http = options.listen === null ? null : await listen({ nc, keeper, accepts, say, log, ...options.listen });
+    const close = async (): Promise<void> => {
+      await http?.close();
+      await hellos.close();
+      await consumer.close();
+      await nc.drain();
+    };
+    let closing: Promise<void> | null = null;
     return {
       http,
-      async close() {
-        await http?.close();
-        await hellos.close();
-        await consumer.close();
-        await nc.drain();
+      close: () => {
+        closing ??= close();
+        return closing;
       },
     };
   } catch (error) {

@@ -1,0 +1,58 @@
+import { SCHEMAS_DIR } from "../services/cli/places.ts";
+import { type Field, type NewEvent, openField } from "../services/field/index.ts";
+
+/** Seeded, so that each run does the same work. */
+function random(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return state / 4_294_967_296;
+  };
+}
+
+const GIVEN = ["Amina", "Dɛŋ", "Espérance", "ዮሃንስ", "فاطمة", "Wanjikũ", "Kato", "Nyaröl"];
+const VILLAGES = ["Munuki", "Gudele", "Kisenyi", "Katwe", "Eastleigh North", "Pumwani"];
+
+/** A site's work: two registrations, then an update of an earlier person and a distribution, and again. */
+export function eventsOf(site: string, count: number, seed: number): NewEvent[] {
+  const next = random(seed);
+  const code = site.slice(0, 3).toUpperCase().padEnd(3, "X");
+  const people: string[] = [];
+  return Array.from({ length: count }, (_, i): NewEvent => {
+    const actor = "officer-1";
+    const kind = i % 4;
+    if (kind < 2) {
+      const id = `${code}-${String(i).padStart(6, "0")}`;
+      people.push(id);
+      const data = {
+        registration_no: id,
+        given_name: GIVEN[Math.floor(next() * GIVEN.length)]!,
+        sex: next() < 0.5 ? "female" : "male",
+        birth_date: `19${60 + Math.floor(next() * 40)}-0${1 + Math.floor(next() * 9)}-1${Math.floor(next() * 10)}`,
+        household_size: 1 + Math.floor(next() * 9),
+        village: VILLAGES[Math.floor(next() * VILLAGES.length)]!,
+        district: "Juba Na Bari",
+        registered_on: "2026-03-01",
+      };
+      return { type: "beneficiary.registered", entity: { type: "beneficiary", id }, data, actor };
+    }
+    const person = people[Math.floor(next() * people.length)]!;
+    if (kind === 2) {
+      const data = { phone: `+2119${String(Math.floor(next() * 1e8)).padStart(8, "0")}` };
+      return { type: "beneficiary.updated", entity: { type: "beneficiary", id: person }, data, actor };
+    }
+    const id = `${code}-D-${i}`;
+    const data = {
+      distribution_no: id,
+      registration_no: person,
+      item: "RICE",
+      quantity: 5 + Math.floor(next() * 45),
+      unit: "KG",
+      distributed_on: "2026-03-02",
+    };
+    return { type: "distribution.recorded", entity: { type: "distribution", id }, data, actor };
+  });
+}
+
+export const openSite = (path: string, site: string): Field =>
+  openField({ path, name: { org: "bench", site, device: "t1" }, schemas: SCHEMAS_DIR });
