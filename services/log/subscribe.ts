@@ -40,6 +40,8 @@ export interface SubscribeOptions {
   /** Events in a page at most. */
   readonly maxPage?: number;
   readonly quietMs?: number;
+  /** What the reader is still busy with, if anything: a page that is not full waits for it, since taking it earlier gains nothing. */
+  readonly busy?: () => Promise<unknown> | null;
   readonly signal?: AbortSignal;
   readonly onInterruption?: (what: Interruption) => void;
 }
@@ -71,6 +73,16 @@ export async function* subscribe(client: EventStoreDBClient, options: SubscribeO
         await new Promise<void>((resolve) => {
           wake = resolve;
         });
+        continue;
+      }
+      const busy = buffer.length < maxPage ? options.busy?.() : null;
+      if (busy != null) {
+        await Promise.race([
+          busy,
+          new Promise<void>((resolve) => {
+            wake = resolve;
+          }),
+        ]);
         continue;
       }
       const entries = buffer.length <= maxPage ? buffer : buffer.slice(0, maxPage);

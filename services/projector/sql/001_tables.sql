@@ -44,7 +44,6 @@ CREATE TABLE tributary.audit (
   PRIMARY KEY (origin, seq)
 );
 CREATE INDEX audit_by_entity ON tributary.audit (entity_type, entity_id, position);
-CREATE INDEX audit_by_position ON tributary.audit (position);
 
 -- Every contested register, as it was decided when an event made it so. settled_position: the event that changed it again.
 CREATE TABLE tributary.decision (
