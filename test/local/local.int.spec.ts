@@ -1,0 +1,177 @@
+import { spawn, spawnSync } from "node:child_process";
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import pg from "pg";
+import { describe, expect, it, onTestFinished, vi } from "vitest";
+import {
+  isAlive,
+  removeAbandoned,
+  startBackends,
+  startEventStore,
+  startNats,
+  startPostgres,
+} from "../../services/local/index.ts";
+import { eventually, tempDir } from "../support/temp.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+const BOOTSTRAP = join(ROOT, "services/local/bootstrap.mjs");
+const { fingerprint } = (await import(BOOTSTRAP)) as { fingerprint(lockText: string, platform?: string): string };
+
+/** A folder that PostgreSQL's own user can reach when the tests run as root. */
+function openDir(): string {
+  const dir = tempDir();
+  chmodSync(dir, 0o755);
+  return dir;
+}
+
+describe("a backend", () => {
+  it("keeps its data between runs, and its password to itself", async () => {
+    const dataDir = openDir();
+    const query = async (sql: string): Promise<unknown[]> => {
+      const postgres = await startPostgres({ dataDir });
+      const client = new pg.Client({ connectionString: postgres.url });
+      await client.connect();
+      const { rows } = await client.query(sql);
+      await client.end();
+      await postgres.close();
+      return rows;
+    };
+    await query("CREATE TABLE kept AS SELECT 7 AS n");
+    expect(await query("SELECT n FROM kept")).toEqual([{ n: 7 }]);
+    expect(statSync(join(dataDir, "postgres.password")).mode & 0o077).toBe(0);
+  }, 60_000);
+
+  it("of PostgreSQL comes from the npm package where none is on PATH", async ({ skip }) => {
+    if (existsSync("/usr/lib/postgresql")) skip("a PostgreSQL of the system stands in /usr/lib/postgresql");
+    const tools = openDir();
+    vi.stubEnv("PATH", tools);
+    onTestFinished(() => {
+      vi.unstubAllEnvs();
+    });
+    const postgres = await startPostgres({ dataDir: openDir() });
+    expect(postgres).toMatchObject({ how: "embedded", detail: expect.stringContaining("PostgreSQL 18") });
+    await postgres.close();
+  }, 60_000);
+
+  it.skipIf(process.getuid?.() !== 0)(
+    "of PostgreSQL runs for root also from a folder that is closed to others (only root needs another user)",
+    async () => {
+      const closed = join(tempDir(), "closed");
+      mkdirSync(closed, { mode: 0o700 });
+      const postgres = await startPostgres({ dataDir: closed });
+      expect(isAlive(postgres.pid!)).toBe(true);
+      await postgres.close();
+    },
+    60_000,
+  );
+
+  it("named in the environment is used, and is an error when it does not answer", async () => {
+    const dataDir = tempDir();
+    const nats = await startNats({ dataDir });
+    vi.stubEnv("TRIBUTARY_NATS_URL", nats.url);
+    onTestFinished(() => {
+      vi.unstubAllEnvs();
+    });
+    expect(await startNats({ dataDir: tempDir() })).toMatchObject({ how: "environment", url: nats.url, pid: null });
+    await nats.close();
+    await expect(startNats({ dataDir: tempDir() })).rejects.toMatchObject({
+      code: "backend-unreachable",
+      message: expect.stringContaining("TRIBUTARY_NATS_URL"),
+    });
+  }, 60_000);
+
+  it("on a port in use says which", async () => {
+    const server = createServer().listen(0, "127.0.0.1");
+    await new Promise((resolve) => server.once("listening", resolve));
+    const { port } = server.address() as { port: number };
+    await expect(startEventStore({ dataDir: tempDir(), port })).rejects.toMatchObject({
+      code: "port-in-use",
+      message: expect.stringContaining(String(port)),
+    });
+    server.close();
+  });
+
+  it("that fails to start shows its last words", async () => {
+    const dataDir = tempDir();
+    mkdirSync(join(dataDir, "eventstore"));
+    writeFileSync(join(dataDir, "eventstore/events.db"), "no database at all, just words, and enough of them to be read");
+    await expect(startEventStore({ dataDir })).rejects.toMatchObject({
+      code: "backend-failed",
+      message: expect.stringContaining("cannot be opened"),
+    });
+  }, 60_000);
+});
+
+describe("a data directory", () => {
+  it("has one owner; a stale lock is taken over, and said", async () => {
+    const dataDir = openDir();
+    const first = await startBackends({ dataDir });
+    await expect(startBackends({ dataDir })).rejects.toMatchObject({
+      code: "already-running",
+      message: expect.stringContaining(String(process.pid)),
+    });
+    await first.close();
+    writeFileSync(join(dataDir, "lock"), JSON.stringify({ pid: 999_999_999, start: "1" }));
+    const said: string[] = [];
+    const again = await startBackends({ dataDir, say: (line) => said.push(line) });
+    await again.close();
+    expect(said.join()).toContain("taking over its lock");
+  }, 90_000);
+
+  it("whose owner was killed with SIGKILL works again: what it left running is ended first", async () => {
+    const dataDir = openDir();
+    const script = `import { startBackends } from ${JSON.stringify(join(ROOT, "services/local/index.ts"))};
+      await startBackends({ dataDir: ${JSON.stringify(dataDir)} }); console.log("ready"); setInterval(() => {}, 1000);`;
+    const file = join(tempDir(), "owner.mts");
+    writeFileSync(file, script);
+    const owner = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", file], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    await new Promise((resolve) => owner.stdout.once("data", resolve));
+    const pids = ["nats", "eventstore", "postgres"].map(
+      (name) => (JSON.parse(readFileSync(join(dataDir, `${name}.pid`), "utf8")) as { pid: number }).pid,
+    );
+    owner.kill("SIGKILL");
+    await new Promise((resolve) => owner.once("exit", resolve));
+    const again = await startBackends({ dataDir });
+    for (const pid of pids) await eventually("the end of what was left", async () => !isAlive(pid));
+    await again.close();
+    await removeAbandoned(dataDir);
+    expect(existsSync(dataDir)).toBe(false);
+  }, 90_000);
+});
+
+describe("the bootstrap", () => {
+  it("sees a lock file that changed, and another platform", () => {
+    expect(fingerprint("a", "linux-x64")).not.toBe(fingerprint("b", "linux-x64"));
+    expect(fingerprint("a", "linux-x64")).not.toBe(fingerprint("a", "linux-arm64"));
+  });
+  it("runs a script under the pinned Node, passes its words on and ends as it ends", () => {
+    const file = join(tempDir(), "s.mjs");
+    writeFileSync(file, "console.log(process.version, process.argv.slice(2).join()); process.exit(7);");
+    const ended = spawnSync(process.execPath, [BOOTSTRAP, file, "a", "--json"], { encoding: "utf8" });
+    expect(ended.stdout).toMatch(/^v24\..* a,--json\n$/);
+    expect(ended.status).toBe(7);
+    expect(spawnSync(process.execPath, [BOOTSTRAP], { encoding: "utf8" })).toMatchObject({
+      status: 7,
+      stderr: expect.stringContaining("nothing to run"),
+    });
+  });
+});
+
+it("docker-compose.yml gives every service a health check and a pinned image, and the hub waits for all three", () => {
+  const text = readFileSync(join(ROOT, "docker-compose.yml"), "utf8");
+  const services = [
+    ...text
+      .split(/^services:$/m)[1]!
+      .split(/^configs:$/m)[0]!
+      .matchAll(/^ {2}([a-z]+):\n((?: {4}.*\n|\n)+)/gm),
+  ].map(([, name, body]) => ({ name: name!, body: body! }));
+  expect(services.map(({ name }) => name)).toEqual(["hub", "eventstore", "nats", "postgres"]);
+  for (const { name, body } of services) {
+    expect(body, name).toContain("healthcheck:");
+    expect(body, name).toMatch(/image: \S+:\d\S*|build: \./);
+    if (name !== "hub") expect(services[0]!.body).toContain(`${name}: { condition: service_healthy }`);
+  }
+});
