@@ -84,9 +84,20 @@ function decodeProposed(message: Buffer): ProposedEvent {
 
 export interface BatchAppendReq {
   readonly correlationId: string;
-  readonly options: (WriteOptions & { readonly identifier: Buffer }) | null;
+  readonly options: (WriteOptions & { readonly identifier: Buffer; readonly deadlineMs: number }) | null;
   readonly events: readonly ProposedEvent[];
   readonly isFinal: boolean;
+}
+
+/** The instant (google.protobuf.Timestamp) after which the caller no longer wants an append; Infinity: none given. */
+function decodeDeadline(options: Buffer): number {
+  const timestamp = fieldOf(options, 6);
+  if (timestamp === null) return Number.POSITIVE_INFINITY;
+  let ms = 0;
+  eachField(timestamp, ({ number, uint }) => {
+    ms += number === 1 ? uint * 1000 : number === 2 ? uint / 1e6 : 0;
+  });
+  return ms;
 }
 
 export function decodeBatchAppendReq(message: Buffer): BatchAppendReq {
@@ -96,7 +107,8 @@ export function decodeBatchAppendReq(message: Buffer): BatchAppendReq {
   const events: ProposedEvent[] = [];
   eachField(message, ({ number, uint, bytes }) => {
     if (number === 1) correlationId = uuidOf(bytes);
-    else if (number === 2) options = { ...decodeWriteOptions(bytes), identifier: fieldOf(bytes, 1) ?? EMPTY };
+    else if (number === 2)
+      options = { ...decodeWriteOptions(bytes), identifier: fieldOf(bytes, 1) ?? EMPTY, deadlineMs: decodeDeadline(bytes) };
     else if (number === 3) events.push(decodeProposed(bytes));
     else if (number === 4) isFinal = uint === 1;
   });
@@ -160,11 +172,14 @@ const fromOf = (
   return { stream, from };
 };
 
+/** Events a server looks at between checkpoints when the client names no window. */
+const DEFAULT_WINDOW = 32;
+
 function decodeFilter(message: Buffer): Filter {
   let on: Filter["on"] = "stream";
   let regex = "";
   const prefixes: string[] = [];
-  let window = 1;
+  let window = DEFAULT_WINDOW;
   let multiplier = 1;
   eachField(message, ({ number, uint, bytes }) => {
     if (number === 1 || number === 2) {

@@ -168,7 +168,8 @@ export function makeServer({ store, maxLagEvents, now, address, log }: ServiceOp
       const about = { correlationId, identifier: options.identifier };
       const fail = (failed: BatchFailure): boolean => call.write(encodeBatchFailure(about, failed));
       const { stream, expected } = options;
-      if (stream === "") fail({ kind: "BadRequest", message: "Stream name is empty." });
+      if (now() > options.deadlineMs) fail({ kind: "Timeout" });
+      else if (stream === "") fail({ kind: "BadRequest", message: "Stream name is empty." });
       else if (bytes > MAX_APPEND_BYTES) fail({ kind: "MaximumAppendSizeExceeded", bytes: MAX_APPEND_BYTES });
       else {
         try {

@@ -322,7 +322,9 @@ export function openStore(options: StoreOptions): Store {
     const last = head?.last ?? -1;
     if (head?.tombstoned) return { kind: "deleted" };
     const wrong: WriteOutcome = { kind: "wrong-version", expected, actual: last };
-    if (kind === "delete" && last < 0) return wrong;
+    // A stream that has metadata exists in so far, though it holds no events.
+    const isKnown = last >= 0 || (findHead(`$$${stream}`)?.last ?? -1) >= 0;
+    if (kind === "delete" && !isKnown) return wrong;
     if (expected.kind === "revision" && expected.revision !== last) return wrong;
     if (expected.kind === "no_stream" && last >= 0) return wrong;
     if (expected.kind === "stream_exists" && last < 0) return wrong;
@@ -397,6 +399,23 @@ export function openStore(options: StoreOptions): Store {
     createdMs: Number(row.created_ms),
     message: bufferOf(row.message as Uint8Array),
   });
+
+  // A new server begins its log with events of its own.
+  if (end === 0) {
+    const json = (text: string): ProposedEvent => ({
+      id: crypto.randomUUID(),
+      type: "$metadata",
+      contentType: "application/json",
+      data: Buffer.from(text),
+      metadata: Buffer.alloc(0),
+    });
+    db.exec("BEGIN IMMEDIATE");
+    append("$$$stats", { kind: "no_stream" }, [json('{"$maxAge":2592000}')]);
+    append("$$$scavenges", { kind: "no_stream" }, [json('{"$maxAge":2592000}')]);
+    append("$epoch-information", { kind: "no_stream" }, [{ ...json("{}"), type: "$epoch-information" }]);
+    db.exec("COMMIT");
+    committed = [];
+  }
 
   return {
     write: (write) =>
