@@ -57,12 +57,12 @@ export class TributaryError extends Error {
 
   /** The process exit code that this failure ends a command with. */
   get exitCode(): number {
-    return CODES[this.code].exit;
+    return (CODES[this.code] ?? CODES.internal).exit;
   }
 
   /** The HTTP status that this failure answers a request with. */
   get status(): number {
-    return CODES[this.code].status;
+    return (CODES[this.code] ?? CODES.internal).status;
   }
 }
 

@@ -201,7 +201,7 @@ async function pushOrigin(
   let avro = hello === null ? {} : commonAvro(gate, hello.avro);
   let nextSeq = options.again ? 0 : origin().syncedThrough + 1;
   let refusals = 0;
-  const flying: { readonly firstSeq: number; readonly reply: Promise<Reply | null> }[] = [];
+  const flying: { readonly firstSeq: number; readonly lastSeq: number; readonly reply: Promise<Reply | null> }[] = [];
 
   for (;;) {
     options.signal?.throwIfAborted();
@@ -210,8 +210,8 @@ async function pushOrigin(
       const { frame, batch } = nextFrame(store, gate, origin(), nextSeq, options.batchEvents ?? BATCH_EVENTS, avro, now());
       const { reply } = await transport.send(frame, batch.origin);
       tally.batches++;
-      flying.push({ firstSeq: nextSeq, reply });
-      nextSeq = batch.firstSeq + batch.events.length;
+      flying.push({ firstSeq: nextSeq, lastSeq: nextSeq + batch.events.length - 1, reply });
+      nextSeq += batch.events.length;
       store.transaction(() => {
         store.db.prepare("UPDATE origin SET queued_through = max(queued_through, ?) WHERE id = ?").run(nextSeq - 1, originId);
       });
@@ -229,7 +229,9 @@ async function pushOrigin(
     }
     if (reply.kind === "receipt") {
       refusals = 0;
-      confirm(deps, originId, reply, tally, options);
+      // The log may hold more than this batch: ours, or a copy's that has written on. Only what is provably ours counts.
+      const own = hashAt(store, originId, reply.through);
+      confirm(deps, originId, own === reply.head ? reply : { ...reply, through: first.lastSeq as Seq }, tally, options);
       continue;
     }
     await Promise.all(flying.splice(0).map(({ reply }) => reply));
@@ -269,9 +271,11 @@ function commonAvro(gate: Gate, hub: Readonly<Record<string, string>>): Record<s
 function isCopy(store: Store, origin: OriginRow, { receipt }: Hello): boolean {
   if (receipt.through === null) return false;
   if (receipt.through >= origin.nextSeq) return true;
-  const own = store.db.prepare("SELECT hash FROM event WHERE origin = ? AND seq = ?").get(origin.id, receipt.through);
-  return own?.hash !== receipt.head;
+  return hashAt(store, origin.id, receipt.through) !== receipt.head;
 }
+
+const hashAt = (store: Store, originId: number, seq: number | null): string | undefined =>
+  store.db.prepare("SELECT hash FROM event WHERE origin = ? AND seq = ?").get(originId, seq ?? -1)?.hash as string | undefined;
 
 /** Goes on under a new origin; what the hub never had of the old one is written again there, and nothing is dropped. */
 function rewriteFork({ store, outbox }: SyncDeps, from: OriginRow, sharedThrough: number): string {
@@ -334,7 +338,6 @@ function nextFrame(
   const rows = store.db
     .prepare("SELECT head, data, hash FROM event WHERE origin = ? AND seq >= ? ORDER BY seq LIMIT ?")
     .all(origin.id, firstSeq, maxEvents) as { head: string; data: string; hash: Hash }[];
-  const before = store.db.prepare("SELECT hash FROM event WHERE origin = ? AND seq = ?").get(origin.id, firstSeq - 1);
   const events = rows.map(({ head, data }): PackedEvent => {
     const parsed = JSON.parse(head) as Omit<EventBody, "data">;
     const { subject, version } = parsed.schema;
@@ -344,7 +347,7 @@ function nextFrame(
     const batch: Batch = {
       origin: origin.name,
       firstSeq: firstSeq as Seq,
-      prev: (before?.hash as Hash | undefined) ?? GENESIS,
+      prev: (hashAt(store, origin.id, firstSeq - 1) as Hash | undefined) ?? GENESIS,
       head: rows[count - 1]!.hash,
       sentAtMs: Math.trunc(sentAtMs),
       events: events.slice(0, count),
