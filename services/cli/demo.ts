@@ -189,8 +189,8 @@ async function story(out: Output, hub: Hub, hubData: string, sitesDir: string, s
     const log = openLog(state.eventstoreUrl);
     const db = await connectViews(state.postgresUrl, "tributary-demo");
     try {
-      await sendAll(out, hub, field, tokens as ReadonlyMap<SiteName, string>, log, db);
-      return await show(out, { fields, log, db, total, startedMs });
+      const timeline = await sendAll(out, hub, field, tokens as ReadonlyMap<SiteName, string>, log, db);
+      return await show(out, { fields, log, db, total, startedMs, timeline });
     } finally {
       await db.end();
       await log.close();
@@ -234,11 +234,10 @@ async function edits(out: Output, fields: ReadonlyMap<SiteName, Field>): Promise
 
 interface Timeline {
   /** Where the log ended before Nairobi, the second to know her, had synced. */
-  before: Position | null;
-  sentBytes: number;
-  sentEvents: number;
+  readonly before: Position | null;
+  readonly sentBytes: number;
+  readonly sentEvents: number;
 }
-const timeline: Timeline = { before: null, sentBytes: 0, sentEvents: 0 };
 
 async function sendAll(
   out: Output,
@@ -247,7 +246,7 @@ async function sendAll(
   tokens: ReadonlyMap<SiteName, string>,
   log: Log,
   db: Client,
-): Promise<void> {
+): Promise<Timeline> {
   const { natsUrl, httpUrl } = hub.state;
   const token = (name: SiteName): string => tokens.get(name)!;
 
@@ -277,17 +276,16 @@ async function sendAll(
   );
   out.line(`   The hub noticed that Kampala's clock is off by ${Math.round((kampala.clockOffsetMs ?? 0) / 86_400_000)} days.`);
 
-  timeline.before = await log.end();
+  const before = await log.end();
   await untilProjected(log, db);
   const nairobi = await field("nairobi").sync({ url: natsUrl, token: token("nairobi") });
   out.line(`   Nairobi, last: ${nairobi.confirmed} events confirmed, ${nairobi.sentBytes} bytes on the wire.`);
-  timeline.sentBytes = nairobi.sentBytes;
-  timeline.sentEvents = nairobi.confirmed;
   const again = await field("nairobi").sync({ url: natsUrl, token: token("nairobi"), again: true });
   out.line(
     `   Nairobi sends all of it a second time: ${again.batches} batches, ${again.confirmed} events newly confirmed, none written twice.`,
   );
   await untilProjected(log, db);
+  return { before, sentBytes: nairobi.sentBytes, sentEvents: nairobi.confirmed };
 }
 
 /** Waits until the projector has folded all that the log holds. */
@@ -314,9 +312,10 @@ async function show(
     readonly db: Client;
     readonly total: (of: (result: ImportFacts) => number) => number;
     readonly startedMs: number;
+    readonly timeline: Timeline;
   },
 ): Promise<Facts> {
-  const { fields, log, db, total, startedMs } = deps;
+  const { fields, log, db, total, startedMs, timeline } = deps;
   const gate = createGate(loadSchemas(SCHEMAS_DIR));
   const projections = await loadProjections(PROJECTIONS_DIR);
 

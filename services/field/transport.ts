@@ -7,7 +7,6 @@ import {
   MEDIA_TYPE_BATCH,
   messageOf,
   type OriginId,
-  partsOf,
   type Reply,
   refusalSchema,
   replySchema,
@@ -213,7 +212,7 @@ async function httpTransport({ url, token, replyTimeoutMs }: TransportOptions): 
         reply: Promise.resolve({
           kind: "refusal",
           batch: batchKey(frame),
-          origin: partsOf(origin) && origin,
+          origin,
           firstSeq: null,
           code: error.code,
           message: error.message,
