@@ -1,4 +1,6 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import {
   eventIdOf,
   eventText,
@@ -14,6 +16,7 @@ import { type Appendable, type Interruption, type Log, type LogEntry, openLog } 
 import { type EmbeddedNode, startNode } from "../../services/log/node/index.ts";
 import { all, eventually, sleep } from "../support/temp.ts";
 
+const NODE = join(import.meta.dirname, "../../services/log/node/main.ts");
 const WALL_MS = Date.parse("2026-10-01T00:00:00.000Z");
 
 /** A chained run of an origin's events. */
@@ -179,6 +182,28 @@ describe("following the log", () => {
     await eventually("the append after the restart", async () => (await log.append(run.slice(50))).kind === "appended");
     expect((await following).map(({ head }) => head.seq)).toEqual(Array.from({ length: 100 }, (_, i) => i));
     await server.close();
+  });
+
+  it("notices a server that has gone silent without a word, and goes on when it is back", async () => {
+    const server = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", NODE, "--memory", "--json"], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    onTestFinished(() => {
+      server.kill("SIGKILL");
+    });
+    const said = await new Promise<string>((resolve) => server.stdout.once("data", (chunk: Buffer) => resolve(chunk.toString())));
+    await using log = openLog((JSON.parse(said) as { url: string }).url);
+    const run = runOf(newOrigin(), 0, 20);
+    await log.append(run.slice(0, 10));
+    const noticed: Interruption[] = [];
+    const following = follow(log, 20, { after: null, quietMs: 300, onInterruption: (what) => noticed.push(what) });
+    await sleep(300);
+    expect(noticed).toEqual([]);
+    server.kill("SIGSTOP");
+    await eventually("the watchdog's bark", async () => noticed.length > 0);
+    server.kill("SIGCONT");
+    await log.append(run.slice(10));
+    expect((await following).map(({ head }) => head.seq)).toEqual(Array.from({ length: 20 }, (_, i) => i));
   });
 
   it("starts after a position, and only takes origins", async () => {
