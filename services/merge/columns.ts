@@ -16,8 +16,17 @@ interface ColumnOptions {
 }
 
 const DATE = /^\d{4}-\d\d-\d\d$/;
-const isDate = (text: string): boolean =>
-  DATE.test(text) && !Number.isNaN(Date.parse(text)) && new Date(text).toISOString().startsWith(text);
+const DAYS = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+
+/** Whether a text is a day of the (proleptic Gregorian) calendar. Arithmetic: it runs for each event, and Date is ten times slower. */
+function isDate(text: string): boolean {
+  if (!DATE.test(text)) return false;
+  const year = Number(text.slice(0, 4));
+  const month = Number(text.slice(5, 7));
+  const day = Number(text.slice(8));
+  if (year === 0 || month < 1 || month > 12 || day < 1 || day > DAYS[month - 1]!) return false;
+  return month !== 2 || day < 29 || (year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0));
+}
 
 function column<T extends JsonValue>(
   sql: Column["sql"],

@@ -1,5 +1,4 @@
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
+import { finished } from "node:stream/promises";
 import type { Client } from "pg";
 import { from as copyFrom } from "pg-copy-streams";
 import { type Position, partsOf, TributaryError } from "../core/index.ts";
@@ -94,7 +93,9 @@ function cell(value: string | number | bigint | null | undefined): string {
 const line = (cells: readonly (string | number | bigint | null | undefined)[]): string => `${cells.map(cell).join("\t")}\n`;
 
 async function copyText(db: Client, sql: string, text: string): Promise<void> {
-  await pipeline(Readable.from([Buffer.from(text)]), db.query(copyFrom(sql)));
+  const copying = db.query(copyFrom(sql));
+  copying.end(Buffer.from(text));
+  await finished(copying);
 }
 
 function copyAudit(db: Client, { entries, projectionErrors }: Prepared): Promise<void> {

@@ -3,6 +3,7 @@ import { describe, expect, it } from "vitest";
 import { formatHlc, type OriginId, type Seq, type Vector } from "../../services/core/index.ts";
 import {
   applyWrite,
+  date,
   decisionsOf,
   defineProjection,
   type EntityState,
@@ -307,6 +308,19 @@ describe("a projection's declaration", () => {
     ["no events", { name: "v", entity: "p", columns, events: {} }, "no event"],
   ])("is refused with the name of what is wrong: %s", (_, declared, named) => {
     expect(() => defineProjection(declared as never)).toThrow(named);
+  });
+
+  it.each([
+    ["2024-02-29", true],
+    ["2023-02-29", false],
+    ["1900-02-29", false],
+    ["2000-02-29", true],
+    ["2026-04-31", false],
+    ["2026-13-01", false],
+    ["2026-1-01", false],
+    ["0000-01-01", false],
+  ])("knows the calendar: %s is a day: %s", (day, expected) => {
+    expect(date().fits(day)).toBe(expected);
   });
 
   it("refuses a value that does not fit its column, naming both", () => {
