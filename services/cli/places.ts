@@ -11,8 +11,10 @@ export const PROJECTIONS_DIR = process.env.TRIBUTARY_PROJECTIONS ?? join(ROOT, "
 export const SAMPLES_DIR = join(ROOT, "test/data");
 
 export const hubDir = (given: string | undefined): string => resolve(given ?? process.env.TRIBUTARY_DATA ?? ".tributary/hub");
-export const fieldPath = (given: string | undefined): string =>
-  resolve(given ?? process.env.TRIBUTARY_FIELD ?? ".tributary/field.db");
+export const fieldPath = (given: string | undefined): string => {
+  const path = given ?? process.env.TRIBUTARY_FIELD ?? ".tributary/field.db";
+  return path === ":memory:" ? path : resolve(path);
+};
 
 /** What a running hub writes down for the other commands. */
 export interface HubState {

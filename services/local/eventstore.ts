@@ -4,7 +4,7 @@ import { messageOf, TributaryError } from "../core/index.ts";
 import { openLog } from "../log/index.ts";
 import { type Backend, fromEnvironment, never, type StartOptions } from "./backend.ts";
 import { containerEngine, IMAGES, startContainer } from "./engine.ts";
-import { choosePort, startProcess, whenReady } from "./process.ts";
+import { choosePort, endLeftover, startProcess, whenReady } from "./process.ts";
 
 const NODE = join(import.meta.dirname, "../log/node/main.ts");
 const CONTAINER_TRIES = 60;
@@ -30,6 +30,7 @@ export async function startEventStore({ dataDir, port, eventstoreArgs = [] }: St
     });
     return fromEnvironment("eventstore", "TRIBUTARY_EVENTSTORE_URL", url);
   }
+  await endLeftover(dataDir, "eventstore");
   const chosen = await choosePort(port, "the event store");
   const local = `esdb://127.0.0.1:${chosen}?tls=false`;
   const store = join(dataDir, "eventstore");

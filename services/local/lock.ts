@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { TributaryError } from "../core/index.ts";
 import { isAlive, startTimeOf } from "./process.ts";
@@ -10,7 +10,14 @@ export function lockDirectory(dataDir: string, say: (line: string) => void): () 
   const mine = JSON.stringify({ pid: process.pid, start: startTimeOf(process.pid) });
   for (;;) {
     try {
-      writeFileSync(file, mine, { flag: "wx" });
+      // Linked into place whole: nobody ever sees a lock without its owner's name.
+      const whole = `${file}.${process.pid}`;
+      writeFileSync(whole, mine);
+      try {
+        linkSync(whole, file);
+      } finally {
+        rmSync(whole, { force: true });
+      }
       return () => rmSync(file, { force: true });
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;

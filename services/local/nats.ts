@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -7,7 +7,7 @@ import { connect } from "nats";
 import { messageOf, TributaryError } from "../core/index.ts";
 import { type Backend, fromEnvironment, never, type StartOptions } from "./backend.ts";
 import { containerEngine, IMAGES, startContainer } from "./engine.ts";
-import { choosePort, findProgram, startProcess, whenReady } from "./process.ts";
+import { choosePort, endLeftover, findProgram, startProcess, whenReady } from "./process.ts";
 
 const run = promisify(execFile);
 const INSTALL_TIMEOUT_MS = 5 * 60_000;
@@ -38,6 +38,7 @@ export async function startNats({ dataDir, port, say = () => {} }: StartOptions)
     });
     return fromEnvironment("nats", "TRIBUTARY_NATS_URL", url);
   }
+  await endLeftover(dataDir, "nats");
   const chosen = await choosePort(port, "NATS");
   const store = join(dataDir, "nats");
   mkdirSync(store, { recursive: true });
@@ -115,9 +116,11 @@ async function installed(say: (line: string) => void): Promise<string> {
   say(
     `nats-server is not on this machine: fetching Debian's package with apt-get and unpacking it into ${root} (nothing is installed system-wide) …`,
   );
-  const work = join(cacheDir(), "apt");
+  // Unpacked in a folder of this process and moved into place whole: several may be doing the same at once.
+  const mine = `${root}.${process.pid}`;
+  const work = join(mine, "apt");
   const lists = join(work, "lists");
-  for (const dir of [root, join(lists, "partial"), join(work, "archives/partial")]) mkdirSync(dir, { recursive: true });
+  for (const dir of [mine, join(lists, "partial"), join(work, "archives/partial")]) mkdirSync(dir, { recursive: true });
   const own = ["-o", `Dir::State::Lists=${lists}`, "-o", `Dir::Cache=${work}`, "-o", "APT::Sandbox::User=root"];
   const options = { cwd: work, timeout: INSTALL_TIMEOUT_MS };
   try {
@@ -127,9 +130,14 @@ async function installed(say: (line: string) => void): Promise<string> {
     });
     const deb = readdirSync(work).find((name) => /^nats-server_.*\.deb$/.test(name));
     if (deb === undefined) throw new Error("apt-get brought no package");
-    await run("dpkg-deb", ["-x", join(work, deb), root], options);
+    await run("dpkg-deb", ["-x", join(work, deb), mine], options);
+    rmSync(work, { recursive: true, force: true });
+    if (!existsSync(program)) renameSync(mine, root);
   } catch (error) {
-    throw missing(error);
+    // Another process may have been first.
+    if (!existsSync(program)) throw missing(error);
+  } finally {
+    rmSync(mine, { recursive: true, force: true });
   }
   if (!existsSync(program)) throw missing();
   return program;

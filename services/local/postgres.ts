@@ -23,7 +23,7 @@ import pg from "pg";
 import { messageOf, TributaryError } from "../core/index.ts";
 import { type Backend, fromEnvironment, never, type StartOptions } from "./backend.ts";
 import { containerEngine, IMAGES, startContainer } from "./engine.ts";
-import { choosePort, findProgram, startProcess, whenReady } from "./process.ts";
+import { choosePort, endLeftover, findProgram, startProcess, whenReady } from "./process.ts";
 
 const run = promisify(execFile);
 const PROBE_TIMEOUT_MS = 2_000;
@@ -64,6 +64,7 @@ export async function startPostgres({ dataDir, port }: StartOptions): Promise<Ba
     });
     return fromEnvironment("postgres", "TRIBUTARY_POSTGRES_URL", url);
   }
+  await endLeftover(dataDir, "postgres");
   const chosen = await choosePort(port, "PostgreSQL");
   mkdirSync(dataDir, { recursive: true });
   const password = keptPassword(join(dataDir, "postgres.password"));

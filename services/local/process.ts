@@ -98,7 +98,6 @@ export async function startProcess(
   options: SpawnOptions = {},
 ): Promise<Running> {
   const pidFile = join(dataDir, `${name}.pid`);
-  await endLeftover(pidFile);
   const logFile = join(dataDir, "logs", `${name}.log`);
   mkdirSync(dirname(logFile), { recursive: true });
   const log = openSync(logFile, "a");
@@ -133,14 +132,18 @@ export async function startProcess(
 }
 
 /** Ends a server that a killed parent left behind: only one whose pid and start time are those we wrote down. */
-async function endLeftover(pidFile: string): Promise<void> {
+export async function endLeftover(dataDir: string, name: string): Promise<void> {
+  const pidFile = join(dataDir, `${name}.pid`);
   if (!existsSync(pidFile)) return;
   const { pid, start } = JSON.parse(readFileSync(pidFile, "utf8")) as PidFile;
   const isOurs = start !== null && startTimeOf(pid) === start;
   if (isOurs) {
     process.kill(pid, "SIGTERM");
-    for (const until = Date.now() + STOP_TIMEOUT_MS; startTimeOf(pid) === start; await sleep(50)) {
-      if (Date.now() > until) process.kill(pid, "SIGKILL");
+    const until = Date.now() + STOP_TIMEOUT_MS;
+    while (startTimeOf(pid) === start && Date.now() < until) await sleep(50);
+    if (startTimeOf(pid) === start) {
+      process.kill(pid, "SIGKILL");
+      await sleep(500);
     }
   }
   rmSync(pidFile, { force: true });
@@ -149,7 +152,7 @@ async function endLeftover(pidFile: string): Promise<void> {
 /** Removes a data directory whose owner is gone, ending the servers that it left behind. */
 export async function removeAbandoned(dataDir: string): Promise<void> {
   for (const name of existsSync(dataDir) ? readdirSync(dataDir) : [])
-    if (name.endsWith(".pid")) await endLeftover(join(dataDir, name));
+    if (name.endsWith(".pid")) await endLeftover(dataDir, name.slice(0, -4));
   rmSync(dataDir, { recursive: true, force: true });
 }
 
