@@ -90,7 +90,7 @@ export function importCsv(
       }
       digests.push(digest);
       lines.push(line);
-      events.push({ type, entity: { type: entity, id }, data, actor });
+      events.push({ type, entity: { type: entity!, id }, data, actor });
     }
     store.transaction(() => {
       const appended = outbox.append(events, { onInvalid: "keep" });

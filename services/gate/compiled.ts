@@ -1,11 +1,14 @@
-import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
-import formats from "ajv-formats";
 import avsc from "avsc";
-import { isJsonObject, type JsonObject, type JsonValue, messageOf, TributaryError } from "../core/index.ts";
-import { avroType, type SchemaVersion } from "./store.ts";
+import type { JsonObject, JsonValue } from "../core/index.ts";
+import { avroDecoder, avroText } from "./avro/decode.ts";
+import { avroCheck } from "./avro/misfit.ts";
+import { avroReader } from "./avro/resolve.ts";
+import { jsonReader } from "./json/reading.ts";
+import { compileDocument } from "./json/validator.ts";
+import { type SchemaVersion, unfitForEvents } from "./schema.ts";
 import { avroProblem, jsonProblem, type Problem } from "./words.ts";
 
-/** Data larger than this, decoded, is refused: no form is, and a few hostile Avro bytes can claim any length. */
+/** Avro data larger than this is refused: an event has less. */
 const MAX_AVRO_BYTES = 1_048_576;
 
 /** A schema ready for use; compiling takes milliseconds, so each is compiled once. */
@@ -15,142 +18,87 @@ export interface Compiled {
   check(data: JsonObject): Problem | null;
   /** Fills the defaults that an Avro decode would return; JSON Schema data is returned as it is. */
   normalise(data: JsonObject): JsonObject;
-  /** Avro only: the binary form, and back. `decode` throws on anything but exactly one whole value. */
+  /** Avro only: the binary form, and back. `decode` throws `RangeError` on anything but exactly one whole value. */
   encode(data: JsonObject): Uint8Array;
   decode(bytes: Uint8Array): JsonObject;
-  /** Reads data that `writer` wrote. */
+  /** Avro only: canonical JSON of data that fits. */
+  text(data: JsonObject): string;
+  /** Reads data that `writer` wrote. Throws where it cannot be read. */
   readFrom(writer: Compiled, data: JsonObject): JsonObject;
 }
-
-export const compile = (schema: SchemaVersion): Compiled => (schema.kind === "avro" ? compileAvro(schema) : compileJson(schema));
 
 const unsupported = (): never => {
   throw new TypeError("JSON Schema data has no binary form");
 };
 
+/** Compiles a schema. Throws `TypeError` for one that events cannot be written with. */
+export function compile(schema: SchemaVersion): Compiled {
+  const unfit = unfitForEvents(schema);
+  if (unfit !== null) throw new TypeError(unfit);
+  return schema.model.kind === "avro" ? compileAvro(schema) : compileJson(schema);
+}
+
 function compileJson(schema: SchemaVersion): Compiled {
-  const ajv = new Ajv2020({
-    strict: true,
-    strictTypes: false,
-    strictRequired: false,
-    allErrors: false,
-    verbose: true,
-    validateFormats: true,
-  });
-  formats.default(ajv);
-  ajv.addKeyword("tributary");
-  let validate: ValidateFunction;
-  const parsed = JSON.parse(schema.text) as JsonObject;
-  try {
-    validate = ajv.compile(parsed);
-  } catch (error) {
-    throw new TributaryError(
-      "schema-malformed",
-      `${schema.subject} version ${schema.version}: ${messageOf(error)}`,
-      "Correct the schema file.",
-      { cause: error },
-    );
-  }
-  const defaults = Object.entries((parsed.properties ?? {}) as Record<string, JsonObject>).filter(
-    ([, property]) => property.default !== undefined,
-  );
+  const { document } = schema.model as Extract<SchemaVersion["model"], { kind: "json" }>;
+  const validate = compileDocument(document);
+  let read: ((value: JsonValue) => JsonValue) | null = null;
   return {
     schema,
     check: (data) => (validate(data) ? null : jsonProblem(validate.errors![0]!, data)),
     normalise: (data) => data,
     encode: unsupported,
     decode: unsupported,
+    text: unsupported,
     readFrom(_, data) {
-      let out: Record<string, JsonValue> | null = null;
-      for (const [name, property] of defaults) {
-        if (data[name] !== undefined) continue;
-        out ??= { ...data };
-        out[name] = property.default!;
-      }
-      return out ?? data;
+      read ??= jsonReader(document);
+      return read(data) as JsonObject;
     },
   };
 }
 
 function compileAvro(schema: SchemaVersion): Compiled {
-  const type = avroType(JSON.parse(schema.text));
-  if (!avsc.Type.isType(type, "record")) {
-    throw new TributaryError(
-      "schema-malformed",
-      `${schema.subject} version ${schema.version} is no record`,
-      "Make it a record: an event's data is an object.",
-    );
-  }
-  const bounds = boundsOf(type);
-  const resolvers = new Map<string, avsc.Resolver>();
-  const plain = (value: unknown): JsonObject => plainCopy(value) as JsonObject;
-  const self: Compiled & { readonly type: avsc.Type } = {
-    schema,
-    type,
-    check: (data) => avroProblem(type, data),
-    normalise: (data) => plain(type.fromBuffer(type.toBuffer(data))),
-    encode: (data) => type.toBuffer(data),
-    decode(bytes) {
-      bounds(bytes);
-      const value: unknown = type.fromBuffer(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
-      if (!isJsonObject(value)) throw new RangeError("no record");
-      return plain(value);
-    },
-    readFrom(writer, data) {
-      const from = (writer as typeof self).type;
-      const key = writer.schema.fingerprint;
-      let resolver = resolvers.get(key);
-      if (resolver === undefined) {
-        resolver = type.createResolver(from);
-        resolvers.set(key, resolver);
-      }
-      return plain(type.fromBuffer(from.toBuffer(data), resolver));
-    },
+  const { type, parts } = schema.model as Extract<SchemaVersion["model"], { kind: "avro" }>;
+  if (type.kind !== "record") throw new TypeError("no record");
+  const check = avroCheck(type);
+  const decodeBytes = avroDecoder(type);
+  const text = avroText(type);
+  /** Only who writes needs it: the hub does not. */
+  let writer: avsc.Type | null = null;
+  const readers = new Map<string, (value: JsonValue) => JsonValue>();
+  const encode = (data: JsonObject): Uint8Array => {
+    writer ??= avscType(parts);
+    return writer.toBuffer(data);
   };
-  return self;
-}
-
-/** avsc's records have constructors of their own; a copy as plain objects behaves like parsed JSON everywhere. */
-function plainCopy(value: unknown): unknown {
-  if (typeof value !== "object" || value === null) return value;
-  if (Array.isArray(value)) return value.map(plainCopy);
-  const out: Record<string, unknown> = {};
-  for (const key in value) out[key] = plainCopy((value as Record<string, unknown>)[key]);
-  return out;
-}
-
-/**
- * A check that runs before avsc decodes: an array of nothings (nulls, empty records) can claim billions of items in a few bytes.
- * Types without such items need none, since every item then takes a byte.
- */
-function boundsOf(type: avsc.Type): (bytes: Uint8Array) => void {
-  if (mayHoldNothings(type, new Set())) {
-    throw new TributaryError(
-      "schema-malformed",
-      `${type.name ?? "the schema"} has an array or map whose items take no bytes`,
-      "Give the items a field.",
-    );
-  }
-  return (bytes) => {
+  const decode = (bytes: Uint8Array): JsonObject => {
     if (bytes.length > MAX_AVRO_BYTES) throw new RangeError(`more than ${MAX_AVRO_BYTES} bytes`);
+    return decodeBytes(bytes);
+  };
+  return {
+    schema,
+    check: (data) => avroProblem(check(data)),
+    normalise: (data) => decode(encode(data)),
+    encode,
+    decode,
+    text,
+    readFrom({ schema: from }, data) {
+      let read = readers.get(from.fingerprint);
+      if (read === undefined) {
+        if (from.model.kind !== "avro") throw new TypeError("no Avro");
+        read = avroReader(type, from.model.type);
+        readers.set(from.fingerprint, read);
+      }
+      return read(data) as JsonObject;
+    },
   };
 }
 
-function mayHoldNothings(type: avsc.Type, seen: Set<avsc.Type>): boolean {
-  if (seen.has(type)) return false;
-  seen.add(type);
-  if (avsc.Type.isType(type, "array")) {
-    const { itemsType } = type as avsc.types.ArrayType;
-    return isNothing(itemsType) || mayHoldNothings(itemsType, seen);
-  }
-  if (avsc.Type.isType(type, "map")) return mayHoldNothings((type as avsc.types.MapType).valuesType, seen);
-  if (avsc.Type.isType(type, "record"))
-    return (type as avsc.types.RecordType).fields.some((field) => mayHoldNothings(field.type, seen));
-  if (avsc.Type.isType(type, "union"))
-    return (type as avsc.types.UnwrappedUnionType).types.some((branch) => mayHoldNothings(branch, seen));
-  return false;
+/** The schema as `avsc` has it, with values as plain JSON. Throws avsc's error for unions whose branches JSON cannot tell apart. */
+export function avscType(parts: readonly JsonValue[]): avsc.Type {
+  const registry: Record<string, avsc.Type> = {};
+  const options = { omitRecordMethods: true, wrapUnions: "never", registry } as unknown as Parameters<
+    typeof avsc.Type.forSchema
+  >[1];
+  let last: avsc.Type | null = null;
+  for (const part of parts) last = avsc.Type.forSchema(part as avsc.Schema, options);
+  return last!;
 }
-
-const isNothing = (type: avsc.Type): boolean =>
-  type.typeName === "null" ||
-  (avsc.Type.isType(type, "record") && (type as avsc.types.RecordType).fields.every((field) => isNothing(field.type)));

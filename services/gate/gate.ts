@@ -1,21 +1,24 @@
 import {
   canonicalize,
   isJsonObject,
-  isTributaryError,
   type JsonObject,
   messageOf,
   type PackedEvent,
   parseCanonical,
   type SchemaRef,
 } from "../core/index.ts";
+import { type Casters, NO_CASTERS, route, runCaster } from "./casters.ts";
 import { type Compiled, compile } from "./compiled.ts";
-import type { SchemaStore, SchemaVersion } from "./store.ts";
+import type { SchemaStore, SchemaVersion } from "./schema.ts";
 import type { Problem } from "./words.ts";
 
 export type Verdict =
   | { readonly ok: true; readonly data: JsonObject; readonly text: string }
   /** `text`: what the event's hash covers, where it can be told; `null` for Avro bytes that cannot be decoded. */
   | { readonly ok: false; readonly problem: Problem; readonly text: string | null };
+
+/** The versions that somebody reads with, by subject; a subject that is not named is read as its first. */
+export type Pins = Readonly<Record<string, number>>;
 
 export interface Gate {
   /** The hub's door: decodes with the writer's version and validates. Never throws for what an event holds. */
@@ -27,97 +30,97 @@ export interface Gate {
   ): { readonly data: JsonObject; readonly text: string; readonly problem: Problem | null };
   /** The travelling form of canonical text: Avro where allowed and exact, else the text itself. */
   payload(schema: SchemaRef, text: string, avroAllowed: boolean): Pick<PackedEvent, "encoding" | "payload">;
-  /** Data of any version as the newest version shows it. Data of an unknown schema is returned as it is. */
-  read(schema: SchemaRef, data: JsonObject): { readonly data: JsonObject; readonly version: number };
+  /**
+   * Data of any version as `pins` (default: the newest) has it. Data of an unknown schema is returned as it is. Throws where the one cannot
+   * be read as the other, which only a change registered without compatibility can bring about.
+   */
+  read(schema: SchemaRef, data: JsonObject, pins?: Pins): { readonly data: JsonObject; readonly version: number };
+  /** What is wrong with data of a schema and event type; `null` when it can be accepted. */
+  check(schema: SchemaRef, type: string, entity: string, data: JsonObject): Problem | null;
+  knows(schema: SchemaRef): boolean;
   newest(subject: string): SchemaVersion | undefined;
-  /** The newest version of every subject. */
+  /** The newest version of every subject that events are written with. */
   subjects(): readonly SchemaVersion[];
   /** The newest version of the subject that declares this event type. */
   subjectFor(eventType: string): SchemaVersion | undefined;
+  /** The newest version of every subject, to read with from now on. */
+  pins(): Pins;
   /** What an Avro sender may use: `subject@version` → fingerprint. */
   avroFingerprints(): Record<string, string>;
+  readonly store: SchemaStore;
 }
 
 const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 
-/** Makes a gate over a schema store. Schemas are compiled when first used. */
-export function createGate(store: SchemaStore): Gate {
-  const compiled = new Map<string, Compiled | null>();
-  const versionOf = ({ subject, version }: SchemaRef): Compiled | null => {
-    const key = `${subject}@${version}`;
-    let found = compiled.get(key);
-    if (found === undefined) {
-      const schema = store.versions(subject)[version - 1];
-      found = schema === undefined ? null : compile(schema);
-      compiled.set(key, found);
+/** Makes a gate over a schema store, which may grow. Schemas are compiled when first used. */
+export function createGate(store: SchemaStore, { casters = NO_CASTERS }: { readonly casters?: Casters } = {}): Gate {
+  const compiled = new Map<SchemaVersion, Compiled | string>();
+  const find = ({ subject, version }: SchemaRef): SchemaVersion | undefined => store.versions(subject)[version - 1];
+  /** The compiled schema; a text says why there is none. */
+  const compiledOf = (ref: SchemaRef): Compiled | string => {
+    const schema = find(ref);
+    if (schema === undefined) return `the hub does not know ${ref.subject} version ${ref.version}`;
+    let known = compiled.get(schema);
+    if (known === undefined) {
+      try {
+        known = compile(schema);
+      } catch (error) {
+        known = `events cannot be written with ${ref.subject} version ${ref.version}: ${messageOf(error)}`;
+      }
+      compiled.set(schema, known);
     }
-    return found;
+    return known;
   };
   const newest = (subject: string): SchemaVersion | undefined => store.versions(subject).at(-1);
-  const unknown = ({ subject, version }: SchemaRef): Problem => ({
-    code: "schema-unknown",
-    message: `the hub does not know ${subject} version ${version}`,
-    path: null,
-  });
-  const misplaced = ({ head }: PackedEvent, { annotations, subject }: SchemaVersion): Problem | null => {
-    if (!annotations.events.includes(head.type)) {
-      return { code: "type-not-allowed", message: `${subject} is not for events of type ${head.type}`, path: null };
-    }
-    return annotations.entity === head.entity.type
+  const unknown = (message: string): Problem => ({ code: "schema-unknown", message, path: null });
+  const misplaced = (type: string, entity: string, { annotations, subject }: SchemaVersion): Problem | null => {
+    if (!annotations.events.includes(type))
+      return { code: "type-not-allowed", message: `${subject} is not for events of type ${type}`, path: null };
+    return annotations.entity === entity
       ? null
-      : {
-          code: "entity-not-allowed",
-          message: `${subject} is about a ${annotations.entity}, not a ${head.entity.type}`,
-          path: null,
-        };
+      : { code: "entity-not-allowed", message: `${subject} is about a ${annotations.entity}, not a ${entity}`, path: null };
+  };
+
+  const admitJson = (head: PackedEvent["head"], payload: Uint8Array, writer: Compiled | string): Verdict => {
+    const text = decoder.decode(payload);
+    const parsed = parseCanonical(text);
+    const no = (code: Problem["code"], message: string): Verdict => ({ ok: false, problem: { code, message, path: null }, text });
+    if (parsed === null)
+      return isJson(text) ? no("not-canonical", "its data is not in canonical form") : no("not-json", "its data is no JSON");
+    if (!isJsonObject(parsed.value)) return no("not-json", "its data is no JSON object");
+    if (typeof writer === "string") return { ok: false, problem: unknown(writer), text };
+    const problem = misplaced(head.type, head.entity.type, writer.schema) ?? writer.check(parsed.value);
+    return problem === null ? { ok: true, data: parsed.value, text } : { ok: false, problem, text };
+  };
+
+  const admitAvro = (head: PackedEvent["head"], payload: Uint8Array, writer: Compiled | string): Verdict => {
+    if (typeof writer === "string") return { ok: false, problem: unknown(writer), text: null };
+    if (writer.schema.kind !== "avro")
+      return { ok: false, problem: unknown(`${head.schema.subject} is no Avro schema`), text: null };
+    let data: JsonObject;
+    let text: string;
+    try {
+      data = writer.decode(payload);
+      text = writer.text(data);
+    } catch (error) {
+      return {
+        ok: false,
+        problem: { code: "undecodable", message: `its data is no ${head.schema.subject}: ${messageOf(error)}`, path: null },
+        text: null,
+      };
+    }
+    const problem = misplaced(head.type, head.entity.type, writer.schema);
+    return problem === null ? { ok: true, data, text } : { ok: false, problem, text };
   };
 
   return {
-    admit(event) {
-      const { head, encoding, payload } = event;
-      const writer = versionOf(head.schema);
-      let data: JsonObject;
-      let text: string;
-      if (encoding === "avro") {
-        if (writer === null || writer.schema.kind !== "avro") return { ok: false, problem: unknown(head.schema), text: null };
-        try {
-          data = writer.decode(payload);
-          text = canonicalize(data);
-        } catch (error) {
-          return {
-            ok: false,
-            problem: { code: "undecodable", message: `its data is no ${head.schema.subject}: ${messageOf(error)}`, path: null },
-            text: null,
-          };
-        }
-      } else {
-        text = decoder.decode(payload);
-        const parsed = parseCanonical(text);
-        if (parsed === null) {
-          const code = isJson(text) ? "not-canonical" : "not-json";
-          return {
-            ok: false,
-            problem: {
-              code,
-              message: code === "not-json" ? "its data is no JSON" : "its data is not in canonical form",
-              path: null,
-            },
-            text,
-          };
-        }
-        if (!isJsonObject(parsed.value))
-          return { ok: false, problem: { code: "not-json", message: "its data is no JSON object", path: null }, text };
-        data = parsed.value;
-        if (writer === null) return { ok: false, problem: unknown(head.schema), text };
-      }
-      const problem = misplaced(event, writer.schema) ?? (encoding === "avro" ? null : writer.check(data));
-      return problem === null ? { ok: true, data, text } : { ok: false, problem, text };
-    },
+    store,
+    admit: ({ head, encoding, payload }) => (encoding === "avro" ? admitAvro : admitJson)(head, payload, compiledOf(head.schema)),
 
     pack(schema, data) {
-      const writer = versionOf(schema);
-      if (writer === null) return { data, text: canonicalize(data), problem: unknown(schema) };
+      const writer = compiledOf(schema);
+      if (typeof writer === "string") return { data, text: canonicalize(data), problem: unknown(writer) };
       const problem = writer.check(data);
       const normal = problem === null ? writer.normalise(data) : data;
       return { data: normal, text: canonicalize(normal), problem };
@@ -125,8 +128,8 @@ export function createGate(store: SchemaStore): Gate {
 
     payload(schema, text, avroAllowed) {
       const asJson = { encoding: "json", payload: encoder.encode(text) } as const;
-      const writer = avroAllowed ? versionOf(schema) : null;
-      if (writer === null || writer.schema.kind !== "avro") return asJson;
+      const writer = avroAllowed ? compiledOf(schema) : "";
+      if (typeof writer === "string" || writer.schema.kind !== "avro") return asJson;
       try {
         const payload = writer.encode(JSON.parse(text) as JsonObject);
         return canonicalize(writer.decode(payload)) === text ? { encoding: "avro", payload } : asJson;
@@ -135,16 +138,42 @@ export function createGate(store: SchemaStore): Gate {
       }
     },
 
-    read(schema, data) {
-      const last = newest(schema.subject);
-      const writer = versionOf(schema);
-      if (last === undefined || writer === null || last.kind !== writer.schema.kind) return { data, version: schema.version };
-      if (last.version === schema.version && last.kind === "avro") return { data, version: schema.version };
-      return { data: versionOf(last)!.readFrom(writer, data), version: last.version };
+    read(schema, data, pins) {
+      const { subject, version } = schema;
+      const target = pins === undefined ? newest(subject)?.version : (pins[subject] ?? 1);
+      const writer = compiledOf(schema);
+      if (target === undefined || typeof writer === "string") return { data, version };
+      const reader = compiledOf({ subject, version: target });
+      if (typeof reader === "string") return { data, version };
+      const steps = target === version ? null : route(casters, subject, version, target);
+      if (steps === null) {
+        // An Avro record is already what its own version reads.
+        const isAsIs = (target === version && reader.schema.kind === "avro") || reader.schema.kind !== writer.schema.kind;
+        return isAsIs ? { data, version } : { data: reader.readFrom(writer, data), version: target };
+      }
+      let at = writer;
+      let value = data;
+      for (const { to, cast } of steps) {
+        const next = compiledOf({ subject, version: to });
+        if (typeof next === "string") throw new TypeError(next);
+        value = cast === null ? next.readFrom(at, value) : runCaster(cast, value);
+        at = next;
+      }
+      return { data: reader.readFrom(reader, value), version: target };
     },
 
+    check(schema, type, entity, data) {
+      const writer = compiledOf(schema);
+      return typeof writer === "string" ? unknown(writer) : (misplaced(type, entity, writer.schema) ?? writer.check(data));
+    },
+
+    knows: (ref) => find(ref) !== undefined,
     newest,
-    subjects: () => store.subjects().map((subject) => newest(subject)!),
+    subjects: () =>
+      store
+        .subjects()
+        .map((subject) => newest(subject)!)
+        .filter(({ annotations }) => annotations.events.length > 0),
     subjectFor(eventType) {
       for (const subject of store.subjects()) {
         const last = newest(subject);
@@ -152,6 +181,7 @@ export function createGate(store: SchemaStore): Gate {
       }
       return undefined;
     },
+    pins: () => Object.fromEntries(store.subjects().map((subject) => [subject, store.versions(subject).length])),
     avroFingerprints() {
       const out: Record<string, string> = {};
       for (const subject of store.subjects()) {
@@ -167,8 +197,7 @@ function isJson(text: string): boolean {
   try {
     JSON.parse(text);
     return true;
-  } catch (error) {
-    if (isTributaryError(error)) throw error;
+  } catch {
     return false;
   }
 }

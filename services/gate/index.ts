@@ -2,7 +2,20 @@
  * The schema gate. In come events in their writers' forms; out come verdicts: data that fits, or the reason why not, in words.
  * Never a value changed on its way through, never a schema fetched: the store is handed in.
  */
-export { createGate, type Gate, type Verdict } from "./gate.ts";
+export { type Caster, type Casters, loadCasters, NO_CASTERS } from "./casters.ts";
+export { checkCompatibility, DEFAULT_LEVEL, type Finding, isLevel, LEVELS, type Level } from "./compatibility.ts";
+export { loadSchemas, schemaFile, schemaStore } from "./files.ts";
+export { createGate, type Gate, type Pins, type Verdict } from "./gate.ts";
 export { readTable, rowToData, type Table } from "./rows.ts";
-export { type Annotations, loadSchemas, type SchemaStore, type SchemaVersion, schemaVersion } from "./store.ts";
+export {
+  type Annotations,
+  type Kind,
+  membersOf,
+  type Reference,
+  referencesIn,
+  type SchemaStore,
+  type SchemaText,
+  type SchemaVersion,
+  schemaVersion,
+} from "./schema.ts";
 export type { Problem } from "./words.ts";

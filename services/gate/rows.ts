@@ -1,6 +1,6 @@
 import { parse } from "csv-parse/sync";
 import { type JsonObject, type JsonValue, messageOf, TributaryError } from "../core/index.ts";
-import type { SchemaVersion } from "./store.ts";
+import type { SchemaVersion } from "./schema.ts";
 
 export interface Table {
   readonly header: readonly string[];

@@ -1,5 +1,6 @@
 import type { ErrorObject } from "ajv/dist/2020.js";
-import type avsc from "avsc";
+import type { JsonValue } from "../core/index.ts";
+import { expectedWords, type Misfit } from "./avro/misfit.ts";
 
 /** Why an event cannot be taken as it is. */
 export interface Problem {
@@ -17,16 +18,20 @@ export interface Problem {
   readonly path: string | null;
 }
 
+/** Characters of a value, and of a name, that a message shows. */
 const MAX_SHOWN = 60;
-const shown = (value: unknown): string => {
-  const text = typeof value === "string" ? `'${value}'` : (JSON.stringify(value) ?? "nothing");
-  return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text;
-};
+const MAX_NAME = 200;
+const bounded = (text: string, max = MAX_NAME): string => (text.length > max ? `${text.slice(0, max)}…` : text);
+const shown = (value: JsonValue | undefined): string =>
+  bounded(typeof value === "string" ? `'${value}'` : (JSON.stringify(value) ?? "nothing"), MAX_SHOWN);
+
+const MAX_MESSAGE = 500;
 
 const FORMATS: Record<string, string> = {
   date: "is not a date; write YYYY-MM-DD",
   "date-time": "is not a date and time; write YYYY-MM-DDThh:mm:ssZ",
-  time: "is not a time; write hh:mm:ss",
+  time: "is not a time; write hh:mm:ssZ",
+  duration: "is not a length of time; write P3D for three days",
   email: "is not an e-mail address",
   uuid: "is not a UUID",
   uri: "is not a web address",
@@ -35,21 +40,36 @@ const FORMATS: Record<string, string> = {
 /** A JSON Schema failure in plain words. */
 export function jsonProblem(error: ErrorObject, data: unknown): Problem {
   const at = error.instancePath;
-  const name = at === "" ? "the event" : at.slice(1).replaceAll("/", ".").replaceAll("~1", "/").replaceAll("~0", "~");
-  const value = shown(valueAt(data, at));
+  const name = at === "" ? "the event" : bounded(at.slice(1).replaceAll("/", ".").replaceAll("~1", "/").replaceAll("~0", "~"));
+  const value = shown(valueAt(data, at) as JsonValue);
   const { params } = error as { params: Record<string, unknown> };
   const description = (error.parentSchema as { description?: string } | undefined)?.description;
   const words = (): string => {
     switch (error.keyword) {
       case "required":
-        return `${String(params.missingProperty)} is missing`;
+        return `${at === "" ? "" : `${name}.`}${String(params.missingProperty)} is missing`;
+      case "dependentRequired":
+        return `${String(params.missingProperty)} is missing; it goes with ${String(params.property)}`;
+      case "minItems":
+      case "contains":
+        return `${name} has too few entries`;
+      case "maxItems":
+        return `${name} has too many entries (at most ${String(params.limit)})`;
+      case "uniqueItems":
+        return `${name} has the same entry twice`;
+      case "multipleOf":
+        return `${name} ${value} must be a multiple of ${String(params.multipleOf)}`;
+      case "anyOf":
+      case "oneOf":
+      case "not":
+        return `${name} ${value} does not fit${description === undefined ? "" : `: ${description}`}`;
       case "additionalProperties":
       case "unevaluatedProperties":
-        return `${String(params.additionalProperty ?? params.unevaluatedProperty)} is not a field of this form`;
+        return `${bounded(String(params.additionalProperty ?? params.unevaluatedProperty))} is not a field of this form`;
       case "enum":
         return `${name} ${value} is not one of ${(params.allowedValues as unknown[]).filter((v) => v !== null).join(", ")}`;
       case "const":
-        return `${name} ${value} must be ${shown(params.allowedValue)}`;
+        return `${name} ${value} must be ${shown(params.allowedValue as JsonValue)}`;
       case "type":
         return `${name} ${value} must be ${[params.type].flat().join(" or ")}`;
       case "format":
@@ -71,7 +91,7 @@ export function jsonProblem(error: ErrorObject, data: unknown): Problem {
         return `${name} ${error.message ?? "does not fit"}`;
     }
   };
-  return { code: "invalid", message: words(), path: at === "" ? null : at };
+  return { code: "invalid", message: bounded(words(), MAX_MESSAGE), path: at === "" ? null : bounded(at) };
 }
 
 function valueAt(data: unknown, pointer: string): unknown {
@@ -83,41 +103,20 @@ function valueAt(data: unknown, pointer: string): unknown {
   return value;
 }
 
-/** What does not fit an Avro type, in plain words; `null` when all fits. */
-export function avroProblem(type: avsc.Type, data: Record<string, unknown>): Problem | null {
-  const { fields } = type as avsc.types.RecordType;
-  const names = new Set(fields.map(({ name }) => name));
-  for (const name of Object.keys(data)) {
-    if (!names.has(name)) return { code: "invalid", message: `${name} is not a field of this form`, path: `/${name}` };
-  }
-  let found: Problem | null = null;
-  type.isValid(data, {
-    errorHook(path: string[], value: unknown, at: avsc.Type) {
-      if (found !== null) return;
-      const name = path.join(".") || "the event";
-      found = { code: "invalid", message: misfit(name, value, at), path: path.length === 0 ? null : `/${path.join("/")}` };
-    },
-  });
-  return found;
-}
+/** An Avro misfit in plain words. */
+export function avroProblem(misfit: Misfit | null): Problem | null {
+  if (misfit === null) return null;
+  const { path, value, expected } = misfit;
+  const name = bounded(path.join(".")) || "the event";
+  const pointer =
+    path.length === 0 ? null : bounded(`/${path.map((part) => part.replaceAll("~", "~0").replaceAll("/", "~1")).join("/")}`);
+  return { code: "invalid", message: words(), path: pointer };
 
-function misfit(name: string, value: unknown, type: avsc.Type): string {
-  if (value === undefined) return `${name} is missing`;
-  if (type.typeName === "enum")
-    return `${name} ${shown(value)} is not one of ${(type as avsc.types.EnumType).symbols.join(", ")}`;
-  if (type.typeName.startsWith("union")) {
-    const branches = (type as avsc.types.UnwrappedUnionType).types
-      .map((branch) => branch.typeName)
-      .filter((branch) => branch !== "null");
-    return `${name} ${shown(value)} must be ${branches.join(" or ")} or empty`;
+  function words(): string {
+    if (expected === "member") return `${name} is not a field of this form`;
+    if (value === undefined) return `${name} is missing`;
+    return expected.kind === "enum"
+      ? `${name} ${shown(value)} is not ${expectedWords(expected)}`
+      : `${name} ${shown(value)} must be ${expectedWords(expected)}`;
   }
-  const kinds: Record<string, string> = {
-    int: "a whole number",
-    long: "a whole number",
-    float: "a number",
-    double: "a number",
-    string: "a text",
-    boolean: "true or false",
-  };
-  return `${name} ${shown(value)} must be ${kinds[type.typeName] ?? `a ${type.typeName}`}`;
 }

@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { formatHlc, type OriginId, type PackedEvent, type Seq } from "../../services/core/index.ts";
+import { formatHlc, type JsonObject, type OriginId, type PackedEvent, type Seq } from "../../services/core/index.ts";
 import { createGate, loadSchemas } from "../../services/gate/index.ts";
 import { generate } from "../data/generate.ts";
 import { gate, SCHEMAS } from "../support/hub.ts";
@@ -166,7 +166,15 @@ describe("a schema file", () => {
   const tributary = { entity: "thing", events: ["thing.noted"] };
   it.each([
     ["that is no JSON", "v1.schema.json", "{", /no JSON/],
-    ["without annotations", "v1.schema.json", "{}", /tributary/],
+    ["whose annotations are no annotations", "v1.schema.json", '{"tributary":{"entity":"thing"}}', /tributary.*go together/],
+    ["with an annotation that nobody knows", "v1.schema.json", '{"tributary":{"entitty":"thing"}}', /entitty/],
+    ["with a misspelt keyword", "v1.schema.json", JSON.stringify({ tributary, requierd: ["a"] }), /requierd/],
+    ["of another dialect", "v1.schema.json", '{"$schema":"http://json-schema.org/draft-07/schema#"}', /dialect/],
+    ["with a format that cannot be checked rightly", "v1.schema.json", '{"format":"hostname"}', /hostname/],
+    ["that refers to nothing", "v1.schema.json", '{"$ref":"#/$defs/none"}', /leads nowhere/],
+    ["that refers to itself for ever", "v1.schema.json", '{"$ref":"#"}', /refers to itself/],
+    ["that is too large", "v1.schema.json", JSON.stringify({ description: "x".repeat(300_000) }), /more than/],
+    ["that nests without end", "v1.schema.json", `${'{"not":'.repeat(200)}{}${"}".repeat(200)}`, /nests more than/],
     ["with a gap before its version", "v2.schema.json", JSON.stringify({ tributary }), /version 1 is missing/],
     ["with a strange name", "first.json", "{}", /named v1/],
     ["that is no Avro", "v1.avsc", JSON.stringify({ tributary, type: "recrod", name: "X" }), /no Avro schema/],
@@ -181,12 +189,72 @@ describe("a schema file", () => {
       expect.objectContaining({ code: "schema-malformed", message: expect.stringMatching(expected) }),
     );
   });
-  it("with items that take no bytes is refused: a few bytes could claim billions of them", () => {
-    const gate = load(
+  it("with items that take no bytes costs an attacker's few bytes no more than a bounded count", () => {
+    const made = load(
       "v1.avsc",
       JSON.stringify({ tributary, type: "record", name: "X", fields: [{ name: "n", type: { type: "array", items: "null" } }] }),
     );
-    expect(() => gate.pack({ subject: "thing", version: 1 }, { n: [] })).toThrow(/take no bytes/);
+    const claim = (count: number[]) =>
+      made.admit(
+        packed({ subject: "thing", version: 1 }, new Uint8Array([...count, 0]), { type: "thing.noted", entity: "thing" }),
+      );
+    expect(claim([4])).toMatchObject({ ok: true, data: { n: [null, null] } });
+    expect(claim([0xfe, 0xff, 0xff, 0xff, 0x0f])).toMatchObject({
+      ok: false,
+      problem: { code: "undecodable", message: expect.stringMatching(/more than \d+ items/) },
+    });
+  });
+  it("may refer to another subject's, at a version", () => {
+    const dir = tempDir();
+    const write = (subject: string, name: string, schema: unknown) => {
+      mkdirSync(join(dir, subject), { recursive: true });
+      writeFileSync(join(dir, subject, name), JSON.stringify(schema));
+    };
+    write("phone", "v1.schema.json", { type: "string", pattern: "^\\+[0-9]{7,15}$" });
+    write("contact", "v1.schema.json", {
+      tributary: { entity: "contact", events: ["contact.noted"], references: [{ name: "phone", subject: "phone", version: 1 }] },
+      type: "object",
+      properties: { phone: { $ref: "phone" } },
+      additionalProperties: false,
+    });
+    write("place", "v1.avsc", { type: "record", name: "relief.Place", fields: [{ name: "lat", type: "double" }] });
+    write("visit", "v1.avsc", {
+      tributary: {
+        entity: "visit",
+        events: ["visit.made"],
+        references: [{ name: "relief.Place", subject: "place", version: 1 }],
+      },
+      type: "record",
+      name: "relief.Visit",
+      fields: [{ name: "at", type: "relief.Place" }],
+    });
+    const made = createGate(loadSchemas(dir));
+    expect(made.check({ subject: "contact", version: 1 }, "contact.noted", "contact", { phone: "+254712345678" })).toBeNull();
+    expect(made.check({ subject: "contact", version: 1 }, "contact.noted", "contact", { phone: "0712" })?.message).toMatch(
+      /phone '0712'/,
+    );
+    const text = made.pack({ subject: "visit", version: 1 }, { at: { lat: 1.5 } }).text;
+    const sent = made.payload({ subject: "visit", version: 1 }, text, true);
+    expect(sent.encoding).toBe("avro");
+    expect(
+      made.admit(packed({ subject: "visit", version: 1 }, sent.payload as Uint8Array, { type: "visit.made", entity: "visit" })),
+    ).toMatchObject({ ok: true, text });
+  });
+  it("of Avro names a member that nobody knows, however deep it stands", () => {
+    const made = load(
+      "v1.avsc",
+      JSON.stringify({
+        tributary,
+        type: "record",
+        name: "X",
+        fields: [{ name: "at", type: ["null", { type: "record", name: "P", fields: [{ name: "lat", type: "double" }] }] }],
+      }),
+    );
+    const check = (data: JsonObject) => made.check({ subject: "thing", version: 1 }, "thing.noted", "thing", data);
+    expect(check({ at: { lat: 1 } })).toBeNull();
+    expect(check({ at: null })).toBeNull();
+    expect(check({ at: { lat: 1, alt: 5 } })).toMatchObject({ message: "at.alt is not a field of this form", path: "/at/alt" });
+    expect(check({ at: { lat: "north" } })?.message).toBe("at.lat 'north' must be a number");
   });
   it("of this project loads, and its subjects have the versions that the README names", () => {
     const store = loadSchemas(SCHEMAS);

@@ -1,0 +1,125 @@
+import { isJsonObject, type JsonObject, type JsonValue } from "../../core/index.ts";
+import { type Avro, type AvroRecord, fits, INT, nameOfType } from "./model.ts";
+
+/** The first thing about a value that does not fit a type: where, what stands there, and what should. */
+export interface Misfit {
+  readonly path: readonly string[];
+  readonly value: JsonValue | undefined;
+  readonly expected: "member" | Avro;
+}
+
+const MAX_DEPTH = 64;
+
+/**
+ * A check for values of a record type: `null` when the value fits. Stricter than Avro libraries, which pass over members that the
+ * schema does not have: what a form wrote and nobody can read would be lost in silence.
+ */
+export function avroCheck(type: AvroRecord): (value: JsonObject) => Misfit | null {
+  const made = new Map<Avro, { check: Check }>();
+  const check = make(type);
+  return (value) => check(value, 0);
+
+  type Check = (value: JsonValue | undefined, depth: number) => Misfit | null;
+
+  function make(of: Avro): Check {
+    const known = made.get(of);
+    if (known !== undefined) return (value, depth) => known.check(value, depth);
+    const slot: { check: Check } = { check: () => null };
+    if (of.kind === "record") made.set(of, slot);
+    slot.check = build(of);
+    return slot.check;
+  }
+
+  function build(of: Avro): Check {
+    const no = (value: JsonValue | undefined): Misfit => ({ path: [], value, expected: of });
+    const below = (name: string, found: Misfit): Misfit => ({ ...found, path: [name, ...found.path] });
+    switch (of.kind) {
+      case "string":
+        return (value) => (typeof value === "string" ? null : no(value));
+      case "int":
+        return (value) => (Number.isInteger(value) && (value as number) >= -INT && (value as number) < INT ? null : no(value));
+      case "long":
+        return (value) => (Number.isSafeInteger(value) ? null : no(value));
+      case "float":
+      case "double":
+        return (value) => (typeof value === "number" ? null : no(value));
+      case "enum": {
+        const symbols = new Set(of.symbols);
+        return (value) => (symbols.has(value as string) ? null : no(value));
+      }
+      case "union": {
+        const branches = of.branches.map((branch) => ({ branch, check: make(branch) }));
+        return (value, depth) => {
+          for (const { check } of branches) if (check(value, depth) === null) return null;
+          // The only branch that a value of its kind could be of tells better what is wrong inside it.
+          const near = branches.filter(({ branch }) =>
+            isJsonObject(value) ? branch.kind === "record" : Array.isArray(value) && branch.kind === "array",
+          );
+          return near.length === 1 ? near[0]!.check(value, depth) : no(value);
+        };
+      }
+      case "array": {
+        const item = make(of.items);
+        return (value, depth) => {
+          if (!Array.isArray(value) || depth > MAX_DEPTH) return no(value as JsonValue);
+          for (let i = 0; i < value.length; i++) {
+            const found = item(value[i] as JsonValue, depth + 1);
+            if (found !== null) return below(String(i), found);
+          }
+          return null;
+        };
+      }
+      case "map": {
+        const member = make(of.values);
+        return (value, depth) => {
+          if (!isJsonObject(value) || depth > MAX_DEPTH) return no(value);
+          for (const name of Object.keys(value)) {
+            const found = member(value[name], depth + 1);
+            if (found !== null) return below(name, found);
+          }
+          return null;
+        };
+      }
+      case "record": {
+        const fields = of.fields.map(({ name, type: member, default: preset }) => ({ name, preset, check: make(member) }));
+        const names = new Set(fields.map(({ name }) => name));
+        return (value, depth) => {
+          if (!isJsonObject(value) || depth > MAX_DEPTH) return no(value);
+          for (const name in value) if (!names.has(name)) return { path: [name], value: value[name], expected: "member" };
+          for (const { name, preset, check } of fields) {
+            const member = Object.hasOwn(value, name) ? value[name] : undefined;
+            if (member === undefined && preset !== undefined) continue;
+            const found = check(member, depth + 1);
+            if (found !== null) return below(name, found);
+          }
+          return null;
+        };
+      }
+      default:
+        return (value) => (fits(of, value) ? null : no(value));
+    }
+  }
+}
+
+const KINDS: Readonly<Record<string, string>> = {
+  int: "a whole number",
+  long: "a whole number",
+  float: "a number",
+  double: "a number",
+  string: "a text",
+  boolean: "true or false",
+  array: "a list",
+  record: "a group of fields",
+  map: "a group of fields",
+  null: "empty",
+};
+
+/** What should stand there, in words. */
+export function expectedWords(type: Avro): string {
+  if (type.kind === "enum") return `one of ${type.symbols.slice(0, 20).join(", ")}${type.symbols.length > 20 ? ", …" : ""}`;
+  if (type.kind === "union") {
+    const words = type.branches.filter(({ kind }) => kind !== "null").map(expectedWords);
+    return [...words, ...(type.branches.length > words.length ? ["empty"] : [])].join(" or ");
+  }
+  return KINDS[type.kind] ?? nameOfType(type);
+}

@@ -1,0 +1,234 @@
+import type { JsonValue } from "../../core/index.ts";
+
+/** Avro's types with all names resolved. Named types may refer to themselves, so this is a graph. */
+export type Avro = Primitive | AvroRecord | AvroEnum | AvroFixed | AvroArray | AvroMap | AvroUnion;
+
+export const PRIMITIVES = ["null", "boolean", "int", "long", "float", "double", "bytes", "string"] as const;
+export interface Primitive {
+  readonly kind: (typeof PRIMITIVES)[number];
+}
+export interface AvroField {
+  readonly name: string;
+  readonly aliases: readonly string[];
+  readonly type: Avro;
+  /** `undefined`: no default. As JSON; a union's default may fit any branch. */
+  readonly default?: JsonValue;
+}
+export interface AvroRecord {
+  readonly kind: "record";
+  readonly name: string;
+  readonly aliases: readonly string[];
+  readonly fields: AvroField[];
+}
+export interface AvroEnum {
+  readonly kind: "enum";
+  readonly name: string;
+  readonly aliases: readonly string[];
+  readonly symbols: readonly string[];
+  readonly default?: string;
+}
+export interface AvroFixed {
+  readonly kind: "fixed";
+  readonly name: string;
+  readonly aliases: readonly string[];
+  readonly size: number;
+}
+export interface AvroArray {
+  readonly kind: "array";
+  readonly items: Avro;
+}
+export interface AvroMap {
+  readonly kind: "map";
+  readonly values: Avro;
+}
+export interface AvroUnion {
+  readonly kind: "union";
+  readonly branches: readonly Avro[];
+}
+
+/** How deep a schema may nest, and how many types it may define: far beyond any form. */
+const MAX_DEPTH = 64;
+const MAX_NAMED = 1_000;
+const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+/** Why a text is no Avro schema: where, and what is wrong there. */
+export class AvroSchemaError extends Error {
+  readonly path: string;
+  constructor(path: string, message: string) {
+    super(path === "" ? message : `${path}: ${message}`);
+    this.path = path;
+  }
+}
+
+/**
+ * Reads an Avro schema (parsed JSON). `references` are schemas whose named types it may use. Throws `AvroSchemaError`, naming the
+ * place. Source: https://avro.apache.org/docs/1.12.0/specification/#schema-declaration
+ */
+export function parseAvro(schema: JsonValue, references: readonly JsonValue[] = []): Avro {
+  const named = new Map<string, Avro>();
+  for (const reference of references) parse(reference, "", "", 0);
+  return parse(schema, "", "", 0);
+
+  function parse(node: JsonValue | undefined, path: string, namespace: string, depth: number): Avro {
+    if (depth > MAX_DEPTH) throw new AvroSchemaError(path, `it nests more than ${MAX_DEPTH} deep`);
+    if (typeof node === "string") {
+      if ((PRIMITIVES as readonly string[]).includes(node)) return { kind: node as Primitive["kind"] };
+      const full = node.includes(".") || namespace === "" ? node : `${namespace}.${node}`;
+      const known = named.get(full) ?? named.get(node);
+      if (known === undefined) throw new AvroSchemaError(path, `there is no type named ${node}`);
+      return known;
+    }
+    if (Array.isArray(node)) return parseUnion(node as JsonValue[], path, namespace, depth);
+    if (typeof node !== "object" || node === null) throw new AvroSchemaError(path, "a type is a name, an object or a list");
+    const of = node as Record<string, JsonValue | undefined>;
+    switch (of.type) {
+      case "record":
+      case "error":
+        return parseRecord(of, path, namespace, depth);
+      case "enum":
+        return parseEnum(of, path, namespace);
+      case "fixed":
+        return parseFixed(of, path, namespace);
+      case "array":
+        return { kind: "array", items: parse(of.items, `${path}/items`, namespace, depth + 1) };
+      case "map":
+        return { kind: "map", values: parse(of.values, `${path}/values`, namespace, depth + 1) };
+      default:
+        if (of.type === undefined) throw new AvroSchemaError(path, "its member type is missing");
+        return parse(of.type, path, namespace, depth + 1);
+    }
+  }
+
+  function parseUnion(branches: readonly JsonValue[], path: string, namespace: string, depth: number): AvroUnion {
+    const parsed = branches.map((branch, i) => parse(branch, `${path}/${i}`, namespace, depth + 1));
+    const seen = new Set<string>();
+    for (const [i, branch] of parsed.entries()) {
+      if (branch.kind === "union") throw new AvroSchemaError(`${path}/${i}`, "a union stands directly in a union");
+      const key = "name" in branch ? branch.name : branch.kind;
+      if (seen.has(key)) throw new AvroSchemaError(`${path}/${i}`, `the union has two branches of ${key}`);
+      seen.add(key);
+    }
+    return { kind: "union", branches: parsed };
+  }
+
+  function naming(of: Record<string, JsonValue | undefined>, path: string, namespace: string) {
+    if (typeof of.name !== "string" || !of.name.split(".").every((part) => NAME.test(part)))
+      throw new AvroSchemaError(path, "its name is missing, or no Avro name");
+    const own = typeof of.namespace === "string" ? of.namespace : namespace;
+    const name = of.name.includes(".") || own === "" ? of.name : `${own}.${of.name}`;
+    const space = name.includes(".") ? name.slice(0, name.lastIndexOf(".")) : "";
+    const aliases = stringsOf(of.aliases, `${path}/aliases`).map((alias) =>
+      alias.includes(".") || space === "" ? alias : `${space}.${alias}`,
+    );
+    if (named.has(name)) throw new AvroSchemaError(path, `the name ${name} is defined twice`);
+    if (named.size >= MAX_NAMED) throw new AvroSchemaError(path, `it defines more than ${MAX_NAMED} types`);
+    return { name, space, aliases };
+  }
+
+  function parseRecord(of: Record<string, JsonValue | undefined>, path: string, namespace: string, depth: number): AvroRecord {
+    const { name, space, aliases } = naming(of, path, namespace);
+    const record: AvroRecord = { kind: "record", name, aliases, fields: [] };
+    named.set(name, record);
+    if (!Array.isArray(of.fields)) throw new AvroSchemaError(path, "its member fields is no list");
+    const seen = new Set<string>();
+    for (const [i, given] of (of.fields as JsonValue[]).entries()) {
+      const at = `${path}/fields/${i}`;
+      const field = given as Record<string, JsonValue | undefined>;
+      if (typeof field !== "object" || field === null || typeof field.name !== "string" || !NAME.test(field.name))
+        throw new AvroSchemaError(at, "its name is missing, or no Avro name");
+      if (seen.has(field.name)) throw new AvroSchemaError(at, `the field ${field.name} stands twice`);
+      seen.add(field.name);
+      const type = parse(field.type, `${at}/type`, space, depth + 1);
+      const parsed: AvroField = { name: field.name, aliases: stringsOf(field.aliases, `${at}/aliases`), type };
+      if (field.default !== undefined && !fits(type, field.default, MAX_DEPTH))
+        throw new AvroSchemaError(`${at}/default`, `the default of ${field.name} does not fit its type`);
+      record.fields.push(field.default === undefined ? parsed : { ...parsed, default: field.default });
+    }
+    return record;
+  }
+
+  function parseEnum(of: Record<string, JsonValue | undefined>, path: string, namespace: string): AvroEnum {
+    const { name, aliases } = naming(of, path, namespace);
+    const symbols = stringsOf(of.symbols, `${path}/symbols`);
+    if (new Set(symbols).size !== symbols.length) throw new AvroSchemaError(`${path}/symbols`, "a symbol stands twice");
+    if (!symbols.every((symbol) => NAME.test(symbol))) throw new AvroSchemaError(`${path}/symbols`, "a symbol is no Avro name");
+    if (of.default !== undefined && !symbols.includes(of.default as string))
+      throw new AvroSchemaError(`${path}/default`, "the default is none of the symbols");
+    const parsed: AvroEnum = {
+      kind: "enum",
+      name,
+      aliases,
+      symbols,
+      ...(of.default === undefined ? {} : { default: of.default as string }),
+    };
+    named.set(name, parsed);
+    return parsed;
+  }
+
+  function parseFixed(of: Record<string, JsonValue | undefined>, path: string, namespace: string): AvroFixed {
+    const { name, aliases } = naming(of, path, namespace);
+    if (!Number.isSafeInteger(of.size) || (of.size as number) < 0) throw new AvroSchemaError(`${path}/size`, "it is no size");
+    const parsed: AvroFixed = { kind: "fixed", name, aliases, size: of.size as number };
+    named.set(name, parsed);
+    return parsed;
+  }
+}
+
+function stringsOf(value: JsonValue | undefined, path: string): string[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value) || !value.every((item) => typeof item === "string"))
+    throw new AvroSchemaError(path, "it is no list of names");
+  return value as string[];
+}
+
+export const INT = 2 ** 31;
+/** Whether a JSON value is a value of the type: exactly the members of a record, the first fitting branch of a union. */
+export function fits(type: Avro, value: JsonValue | undefined, depth = 64): boolean {
+  if (depth < 0) return false;
+  switch (type.kind) {
+    case "null":
+      return value === null;
+    case "boolean":
+      return typeof value === "boolean";
+    case "int":
+      return Number.isInteger(value) && (value as number) >= -INT && (value as number) < INT;
+    case "long":
+      return Number.isSafeInteger(value);
+    case "float":
+    case "double":
+      return typeof value === "number";
+    case "bytes":
+    case "string":
+      return typeof value === "string";
+    case "fixed":
+      return typeof value === "string" && value.length === type.size;
+    case "enum":
+      return typeof value === "string" && type.symbols.includes(value);
+    case "array":
+      return Array.isArray(value) && value.every((item) => fits(type.items, item as JsonValue, depth - 1));
+    case "map":
+      return isPlain(value) && Object.values(value).every((item) => fits(type.values, item as JsonValue, depth - 1));
+    case "union":
+      return type.branches.some((branch) => fits(branch, value, depth - 1));
+    case "record": {
+      if (!isPlain(value)) return false;
+      const fields = new Map(type.fields.map((field) => [field.name, field]));
+      for (const name of Object.keys(value)) if (!fields.has(name)) return false;
+      return type.fields.every((field) => {
+        const member = Object.hasOwn(value, field.name) ? (value[field.name] as JsonValue) : field.default;
+        return member !== undefined && fits(field.type, member, depth - 1);
+      });
+    }
+  }
+}
+
+const isPlain = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** A type's name as it stands in a sentence. */
+export const nameOfType = (type: Avro): string =>
+  "name" in type
+    ? `${type.kind} ${type.name}`
+    : type.kind === "union"
+      ? `[${type.branches.map(nameOfType).join(", ")}]`
+      : type.kind;

@@ -1,0 +1,100 @@
+import type { JsonValue } from "../../core/index.ts";
+import { avroMismatches, promotes, sameName, sourceOf } from "./compat.ts";
+import { type Avro, fits, nameOfType } from "./model.ts";
+
+type Read = (value: JsonValue, depth: number) => JsonValue;
+
+/** How deep a value may nest before it is refused. */
+const MAX_DEPTH = 64;
+
+/** A value that was written cannot be read: what, in words. */
+export class UnreadableError extends Error {}
+
+const unreadable = (why: string): Read => {
+  return () => {
+    throw new UnreadableError(why);
+  };
+};
+
+/**
+ * A function that shows values of `writer` as `reader` reads them: members it does not know left out, its defaults filled in,
+ * renamed ones found by their aliases. Works on plain JSON values, so nothing is encoded and decoded. The function throws `UnreadableError`
+ * for a value that cannot be read, and only then.
+ * Source: https://avro.apache.org/docs/1.12.0/specification/#schema-resolution
+ */
+export function avroReader(reader: Avro, writer: Avro): (value: JsonValue) => JsonValue {
+  const made = new Map<Avro, Map<Avro, { read: Read | null }>>();
+  const read = make(reader, writer);
+  return (value) => read(value, 0);
+
+  function make(r: Avro, w: Avro): Read {
+    const known = made.get(r)?.get(w);
+    if (known !== undefined) return (value, depth) => known.read!(value, depth);
+    const slot: { read: Read | null } = { read: null };
+    made.set(r, (made.get(r) ?? new Map()).set(w, slot));
+    slot.read = build(r, w);
+    return slot.read;
+  }
+
+  function build(r: Avro, w: Avro): Read {
+    if (w.kind === "union") {
+      const branches = w.branches.map((branch) => ({ branch, read: make(r, branch) }));
+      return (value, depth) => {
+        const taken = branches.find(({ branch }) => fits(branch, value));
+        if (taken === undefined) throw new UnreadableError("no branch of the writer's union wrote it");
+        return taken.read(value, depth);
+      };
+    }
+    if (r.kind === "union") {
+      const takes = (branch: Avro): boolean => avroMismatches(branch, w).length === 0;
+      const exact = r.branches.find((branch) => branch.kind === w.kind && takes(branch)) ?? r.branches.find(takes);
+      // A branch that takes some values of the writer's type is better than none.
+      const branch = exact ?? r.branches.find((candidate) => candidate.kind === w.kind);
+      return branch === undefined ? unreadable(`no branch of ${nameOfType(r)} takes ${nameOfType(w)}`) : make(branch, w);
+    }
+    if (r.kind === "record" && w.kind === "record") {
+      if (!sameName(r, w)) return unreadable(`${r.name} is not ${w.name}`);
+      const fields = r.fields.map((field) => {
+        const source = sourceOf(field, w);
+        return { name: field.name, from: source?.name, preset: field.default, read: source && make(field.type, source.type) };
+      });
+      return (value, depth) => {
+        if (depth > MAX_DEPTH) throw new UnreadableError(`it nests more than ${MAX_DEPTH} deep`);
+        const written = value as Record<string, JsonValue>;
+        const out: Record<string, JsonValue> = {};
+        for (const { name, from, preset, read } of fields) {
+          if (read !== undefined) out[name] = read(written[from!]!, depth + 1);
+          else if (preset !== undefined) out[name] = preset;
+          else throw new UnreadableError(`${name} was not written, and has no default`);
+        }
+        return out;
+      };
+    }
+    if (r.kind === "enum" && w.kind === "enum") {
+      if (!sameName(r, w)) return unreadable(`${r.name} is not ${w.name}`);
+      const symbols = new Set(r.symbols);
+      return (value) => {
+        if (symbols.has(value as string)) return value;
+        if (r.default !== undefined) return r.default;
+        throw new UnreadableError(`${String(value)} is none of ${r.symbols.join(", ")}`);
+      };
+    }
+    if (r.kind === "fixed" && w.kind === "fixed")
+      return sameName(r, w) && r.size === w.size ? same : unreadable(`${nameOfType(w)} is not ${nameOfType(r)}`);
+    if (r.kind === "array" && w.kind === "array") {
+      const item = make(r.items, w.items);
+      return (value, depth) => (value as JsonValue[]).map((each) => item(each, depth + 1));
+    }
+    if (r.kind === "map" && w.kind === "map") {
+      const member = make(r.values, w.values);
+      return (value, depth) =>
+        Object.fromEntries(
+          Object.entries(value as Record<string, JsonValue>).map(([key, each]) => [key, member(each, depth + 1)]),
+        );
+    }
+    if (!promotes(w, r)) return unreadable(`${nameOfType(w)} cannot be read as ${nameOfType(r)}`);
+    return r.kind === "float" ? (value) => Math.fround(value as number) : same;
+  }
+}
+
+const same: Read = (value) => value;

@@ -1,0 +1,264 @@
+import { isJsonObject, type JsonObject, type JsonValue, messageOf } from "../core/index.ts";
+import { avroMismatches } from "./avro/compat.ts";
+import { avroExamples } from "./avro/examples.ts";
+import { fits } from "./avro/model.ts";
+import { avroReader } from "./avro/resolve.ts";
+import { type Casters, NO_CASTERS, route, runCaster } from "./casters.ts";
+import { compile } from "./compiled.ts";
+import { type JsonMismatch, jsonMismatches } from "./json/compat.ts";
+import { type Document, viewOf } from "./json/document.ts";
+import { jsonExamples } from "./json/examples.ts";
+import { readable } from "./json/reading.ts";
+import { type Oracle, oracle } from "./json/validator.ts";
+import { type SchemaVersion, unfitForEvents } from "./schema.ts";
+import { jsonProblem } from "./words.ts";
+
+/** What a new version owes the earlier ones. TRANSITIVE: all of them, else the last. */
+export const LEVELS = [
+  "NONE",
+  "BACKWARD",
+  "BACKWARD_TRANSITIVE",
+  "FORWARD",
+  "FORWARD_TRANSITIVE",
+  "FULL",
+  "FULL_TRANSITIVE",
+] as const;
+export type Level = (typeof LEVELS)[number];
+/** Sites are away for long: an old version may come back after many new ones. */
+export const DEFAULT_LEVEL: Level = "FULL_TRANSITIVE";
+
+export const isLevel = (text: unknown): text is Level => (LEVELS as readonly unknown[]).includes(text);
+
+/** A reason why a version may not be registered. */
+export interface Finding {
+  /** `backward`: the new version cannot read what `against` writes; `forward`: the other way round. */
+  readonly direction: "backward" | "forward";
+  /** The earlier version that it breaks with. */
+  readonly against: number;
+  readonly rule: string;
+  readonly message: string;
+  /** JSON pointers into the new schema and into the earlier one. */
+  readonly path: string;
+  readonly againstPath: string;
+  /** A document that the writer's version takes, and what the reader's says of it; `null` when none could be made. */
+  readonly counterexample: { readonly document: JsonValue; readonly problem: string } | null;
+  /** What to do instead. */
+  readonly hint: string;
+}
+
+/** Documents that a caster is tried on. */
+const MAX_TRIED = 100;
+
+/**
+ * Checks a new version against the earlier ones (in ascending order). Empty: it may be registered. Every counterexample has been put to the
+ * validators that the gate itself uses.
+ */
+export function checkCompatibility(
+  candidate: SchemaVersion,
+  earlier: readonly SchemaVersion[],
+  level: Level,
+  casters: Casters = NO_CASTERS,
+): Finding[] {
+  if (level === "NONE") return [];
+  const against = level.endsWith("_TRANSITIVE") ? earlier : earlier.slice(-1);
+  const out: Finding[] = [];
+  for (const version of against) {
+    const { fingerprint, annotations } = version;
+    if (annotations.entity !== null && annotations.entity !== candidate.annotations.entity) {
+      out.push({
+        direction: "backward",
+        against: version.version,
+        rule: "entity",
+        message: `it was about a ${annotations.entity}, and is about ${candidate.annotations.entity === null ? "nothing" : `a ${candidate.annotations.entity}`}`,
+        path: "/tributary/entity",
+        againstPath: "/tributary/entity",
+        counterexample: null,
+        hint: "Events of both are about the same things: make it a subject of its own.",
+      });
+    }
+    if (fingerprint === candidate.fingerprint && candidate.kind === version.kind) continue;
+    if (!level.startsWith("FORWARD"))
+      for (const found of readsAll(candidate, version, casters))
+        out.push(asFinding("backward", version.version, found, found.readerPath, found.writerPath));
+    if (!level.startsWith("BACKWARD"))
+      for (const found of readsAll(version, candidate, casters))
+        out.push(asFinding("forward", version.version, found, found.writerPath, found.readerPath));
+  }
+  return out;
+}
+
+interface Mismatch extends JsonMismatch {
+  readonly counterexample: Finding["counterexample"];
+}
+
+const asFinding = (
+  direction: Finding["direction"],
+  against: number,
+  found: Mismatch,
+  path: string,
+  againstPath: string,
+): Finding => ({
+  direction,
+  against,
+  rule: found.rule,
+  message: found.message,
+  path,
+  againstPath,
+  counterexample: found.counterexample,
+  hint: hintFor(direction, found.rule, against),
+});
+
+/** What keeps `reader` from reading all that `writer` writes. */
+function readsAll(reader: SchemaVersion, writer: SchemaVersion, casters: Casters): Mismatch[] {
+  const subject = reader.subject;
+  const steps = route(casters, subject, writer.version, reader.version);
+  if (steps !== null && unfitForEvents(writer) === null && unfitForEvents(reader) === null)
+    return castersFail(reader, writer, casters);
+  if (reader.model.kind === "avro" && writer.model.kind === "avro") return avroFails(reader, writer);
+  if (reader.model.kind === "json" && writer.model.kind === "json")
+    return jsonFails(reader.model.document, writer.model.document);
+  return [
+    {
+      rule: "kind",
+      message: `${writer.kind === "avro" ? "Avro" : "JSON Schema"} data is not read with ${reader.kind === "avro" ? "an Avro schema" : "a JSON Schema"}`,
+      readerPath: "",
+      writerPath: "",
+      counterexample: null,
+    },
+  ];
+}
+
+function avroFails(reader: SchemaVersion, writer: SchemaVersion): Mismatch[] {
+  const r = (reader.model as Extract<SchemaVersion["model"], { kind: "avro" }>).type;
+  const w = (writer.model as Extract<SchemaVersion["model"], { kind: "avro" }>).type;
+  const mismatches = avroMismatches(r, w);
+  if (mismatches.length === 0) return [];
+  const read = avroReader(r, w);
+  const failing: NonNullable<Finding["counterexample"]>[] = [];
+  for (const document of avroExamples(w)) {
+    if (!fits(w, document)) continue;
+    try {
+      read(document);
+    } catch (error) {
+      if (!failing.some(({ problem }) => problem === messageOf(error))) failing.push({ document, problem: messageOf(error) });
+    }
+  }
+  return mismatches.map((mismatch, i) => ({ ...mismatch, counterexample: failing[i] ?? failing[0] ?? null }));
+}
+
+function jsonFails(reader: Document, writer: Document): Mismatch[] {
+  const relaxed = readable(reader);
+  const ask = oracle();
+  const mismatches = jsonMismatches(relaxed, writer, ask);
+  const examples = jsonExamples(writer, ask, relaxed).filter((document) => !ask(viewOf(relaxed), document));
+  if (mismatches.length === 0) {
+    // The proof says that there can be none. Should it err, the example is right.
+    const [document] = examples;
+    return document === undefined
+      ? []
+      : [
+          {
+            rule: "example",
+            message: "a document shows it",
+            readerPath: "",
+            writerPath: "",
+            counterexample: { document, problem: problemOf(ask, relaxed, document) },
+          },
+        ];
+  }
+  const errors = examples.slice(0, MAX_TRIED).map((document) => ({
+    document,
+    places: ask.errors(relaxed, document).map(({ schemaPath }) => decodeURIComponent(schemaPath.replace(/^[^#]*#/, ""))),
+  }));
+  return mismatches.map((mismatch) => {
+    const shows = errors.find(({ places }) =>
+      places.some(
+        (place) =>
+          place === mismatch.readerPath || place.startsWith(mismatch.readerPath) || mismatch.readerPath.startsWith(place),
+      ),
+    );
+    const document = (shows ?? errors[0])?.document;
+    return {
+      ...mismatch,
+      counterexample: document === undefined ? null : { document, problem: problemOf(ask, relaxed, document) },
+    };
+  });
+}
+
+function problemOf(ask: Oracle, reader: Document, document: JsonValue): string {
+  const [error] = ask.errors(reader, document);
+  return error === undefined ? "it does not fit" : jsonProblem(error, document).message;
+}
+
+/** A declared caster cannot be proved right; it is tried on documents of every kind that the writer's schema allows. */
+function castersFail(reader: SchemaVersion, writer: SchemaVersion, casters: Casters): Mismatch[] {
+  const target = compile(reader);
+  for (const document of examplesOf(writer).slice(0, MAX_TRIED)) {
+    if (!isJsonObject(document)) continue;
+    const problem = castProblem(document);
+    if (problem !== null) {
+      return [
+        {
+          rule: "caster",
+          message: `what the caster makes of version ${writer.version} does not fit version ${reader.version}`,
+          readerPath: "",
+          writerPath: "",
+          counterexample: { document, problem },
+        },
+      ];
+    }
+  }
+  return [];
+
+  function castProblem(document: JsonObject): string | null {
+    let data = document;
+    try {
+      for (const { cast } of route(casters, reader.subject, writer.version, reader.version) ?? [])
+        if (cast !== null) data = runCaster(cast, data);
+      return target.check(target.readFrom(target, data))?.message ?? null;
+    } catch (error) {
+      return messageOf(error);
+    }
+  }
+}
+
+/** Documents that fit a schema, the plainest first. */
+export function examplesOf({ model }: SchemaVersion): JsonValue[] {
+  return model.kind === "avro" ? avroExamples(model.type) : jsonExamples(model.document, oracle());
+}
+
+function hintFor(direction: Finding["direction"], rule: string, against: number): string {
+  switch (rule) {
+    case "required":
+    case "reader_field_missing_default_value":
+      return direction === "backward"
+        ? "Make the field optional, or give it a default."
+        : `Version ${against} needs that field: keep it, or write a downcaster that fills it in.`;
+    case "type":
+    case "type_mismatch":
+    case "missing_union_branch":
+      return "Keep the field as it is, and add another with the new type under another name.";
+    case "enum":
+    case "const":
+    case "missing_enum_symbols":
+      return direction === "forward"
+        ? `Version ${against} does not know the new value: write a downcaster that turns it into one it knows (Avro: give the enum a default from the start).`
+        : "Keep every value that was allowed; retire one by agreement, not in the schema.";
+    case "additionalProperties":
+    case "false":
+      return "Keep the field; a field that is no longer wanted can stay optional.";
+    case "name_mismatch":
+      return "Keep the name, or give the new one the old as an alias.";
+    case "caster":
+      return "Correct the caster so that its result fits.";
+    case "kind":
+      return "Make it a subject of its own.";
+    case "pattern":
+    case "format":
+      return "Keep the rule as it was written; a new rule needs a new field.";
+    default:
+      return direction === "backward"
+        ? "Loosen the rule to what was allowed before."
+        : `Keep within what version ${against} allows, or write a downcaster.`;
+  }
+}

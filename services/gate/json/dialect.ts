@@ -1,0 +1,165 @@
+import { canonicalize, isJsonObject, type JsonObject } from "../../core/index.ts";
+import { type Document, follow, type Schema, type View, viewOf, walk } from "./document.ts";
+import { FORMATS } from "./formats.ts";
+
+/** Why a JSON Schema is not taken, where, and what to write instead. */
+export interface Refusal {
+  readonly path: string;
+  readonly reason: string;
+  readonly hint: string;
+}
+
+export const DIALECT = "https://json-schema.org/draft/2020-12/schema";
+/** Bounds on a schema: far beyond any form, small enough that checking one stays cheap. */
+export const MAX_SCHEMA_BYTES = 256 * 1024;
+const MAX_SCHEMAS = 2_000;
+const MAX_DEPTH = 64;
+const MAX_REFUSALS = 20;
+
+/**
+ * What of JSON Schema 2020-12 is refused rather than validated wrongly: `ajv` 8 fails the JSON Schema Test Suite on these (docs/schemas.md
+ * has the figures). Also refused: what no validator could check in bounded time.
+ */
+export function refusals(doc: Document): Refusal[] {
+  const out: Refusal[] = [];
+  const refuse = (path: string, reason: string, hint: string): void => {
+    if (out.length < MAX_REFUSALS) out.push({ path, reason, hint });
+  };
+  let count = 0;
+  let hasUnevaluated: string | null = null;
+  let hasIf = false;
+  for (const view of walk(viewOf(doc))) {
+    const { schema, path, depth } = view;
+    if (++count > MAX_SCHEMAS) {
+      refuse(path, `it holds more than ${MAX_SCHEMAS} schemas`, "Split it into several subjects.");
+      break;
+    }
+    if (depth > MAX_DEPTH) {
+      refuse(path, `it nests more than ${MAX_DEPTH} deep`, "Make it flatter.");
+      break;
+    }
+    if (typeof schema === "boolean") continue;
+    if (schema.unevaluatedProperties !== undefined) hasUnevaluated ??= path;
+    if (schema.if !== undefined) hasIf = true;
+    refuseKeywords(schema, path, refuse);
+    refuseReference(view, refuse);
+  }
+  if (hasUnevaluated !== null && hasIf) {
+    refuse(
+      `${hasUnevaluated}/unevaluatedProperties`,
+      "unevaluatedProperties together with if is validated wrongly by the validator in use",
+      "Name the properties, or use anyOf instead of if.",
+    );
+  }
+  if (out.length === 0) refuseLoops(doc, refuse);
+  return out;
+}
+
+type Refuse = (path: string, reason: string, hint: string) => void;
+
+const WRONG: Readonly<Record<string, string>> = {
+  $dynamicRef: "Use $ref.",
+  $dynamicAnchor: "Use $anchor and $ref.",
+  $recursiveRef: "It belongs to an older draft; use $ref.",
+  $recursiveAnchor: "It belongs to an older draft; use $ref.",
+  unevaluatedItems: "Use items after prefixItems.",
+  $vocabulary: "Leave it out: the standard vocabularies are in force.",
+  additionalItems: "It belongs to an older draft; use prefixItems and items.",
+  dependencies: "It belongs to an older draft; use dependentRequired or dependentSchemas.",
+};
+
+function refuseKeywords(schema: JsonObject, path: string, refuse: Refuse): void {
+  for (const [keyword, hint] of Object.entries(WRONG)) {
+    if (schema[keyword] !== undefined)
+      refuse(`${path}/${keyword}`, `${keyword} is not among the keywords that can be validated rightly here`, hint);
+  }
+  if (schema.$schema !== undefined && (schema.$schema !== DIALECT || path !== "")) {
+    refuse(`${path}/$schema`, `its dialect is ${JSON.stringify(schema.$schema)}`, `Only ${DIALECT} is spoken here.`);
+  }
+  if (schema.$id !== undefined && path !== "")
+    refuse(`${path}/$id`, "a schema inside has an $id of its own", "Use $anchor, or make it a subject of its own.");
+  if (path === "" && typeof schema.$id === "string" && !/^(https?|urn):/.test(schema.$id))
+    refuse("/$id", "its $id is no http(s) or urn address", "Leave it out, or write https://….");
+  if (Array.isArray(schema.items))
+    refuse(`${path}/items`, "items is a list, which belongs to an older draft", "Use prefixItems.");
+  if (typeof schema.format === "string" && !FORMATS.includes(schema.format)) {
+    refuse(
+      `${path}/format`,
+      `the format ${schema.format} is not one that can be checked rightly here`,
+      `There are ${FORMATS.join(", ")}; or use a pattern.`,
+    );
+  }
+  if (Array.isArray(schema.enum) && schema.enum.length === 0)
+    refuse(`${path}/enum`, "no value can be one of none", "List the values.");
+  for (const keyword of ["properties", "dependentSchemas", "dependentRequired"]) {
+    if (isJsonObject(schema[keyword]) && Object.hasOwn(schema[keyword], "__proto__"))
+      refuse(`${path}/${keyword}`, "a member named __proto__ is validated wrongly here", "Choose another name.");
+  }
+}
+
+function refuseReference({ schema, doc, path }: View, refuse: Refuse): void {
+  if (typeof schema === "boolean" || schema.$ref === undefined) return;
+  if (typeof schema.$ref !== "string" || follow(schema.$ref, doc) === null) {
+    refuse(
+      `${path}/$ref`,
+      `${JSON.stringify(schema.$ref)} leads nowhere`,
+      "Refer to #/$defs/…, or to a subject that tributary.references names.",
+    );
+  }
+}
+
+const IN_PLACE = ["allOf", "anyOf", "oneOf"] as const;
+/** A schema that applies itself to the same value can never be answered. */
+function refuseLoops(doc: Document, refuse: Refuse): void {
+  const done = new Set<Schema>();
+  const visit = (view: View, open: readonly Schema[]): void => {
+    const { schema, path } = view;
+    if (typeof schema === "boolean") return;
+    if (open.includes(schema)) {
+      refuse(path, "it refers to itself without going deeper into the value", "Refer to it from within properties or items.");
+      return;
+    }
+    if (done.has(schema)) return;
+    const below = [...open, schema];
+    if (typeof schema.$ref === "string") {
+      const target = follow(schema.$ref, view.doc);
+      if (target !== null) visit(target, below);
+    }
+    for (const keyword of IN_PLACE) {
+      const list = schema[keyword];
+      if (Array.isArray(list))
+        for (const [i, member] of list.entries())
+          visit({ schema: member as Schema, doc: view.doc, path: `${path}/${keyword}/${i}` }, below);
+    }
+    for (const keyword of ["not", "if", "then", "else"] as const) {
+      if (schema[keyword] !== undefined)
+        visit({ schema: schema[keyword] as Schema, doc: view.doc, path: `${path}/${keyword}` }, below);
+    }
+    for (const [name, member] of Object.entries((schema.dependentSchemas ?? {}) as Record<string, Schema>))
+      visit({ schema: member, doc: view.doc, path: `${path}/dependentSchemas/${name}` }, below);
+    done.add(schema);
+  };
+  for (const view of walk(viewOf(doc))) visit(view, []);
+}
+
+/** Patterns of a document, for the check of how long matching may take. */
+export function patternsOf(doc: Document): { readonly path: string; readonly pattern: string }[] {
+  const out: { path: string; pattern: string }[] = [];
+  for (const { schema, path } of walk(viewOf(doc))) {
+    if (typeof schema === "boolean") continue;
+    if (typeof schema.pattern === "string") out.push({ path: `${path}/pattern`, pattern: schema.pattern });
+    for (const pattern of Object.keys((schema.patternProperties ?? {}) as JsonObject))
+      out.push({ path: `${path}/patternProperties`, pattern });
+  }
+  return out;
+}
+
+/** Whether two documents say the same, references included. */
+export function sameDocument(a: Document, b: Document): boolean {
+  if (a === b) return true;
+  if (a.references.size !== b.references.size || canonicalize(a.root) !== canonicalize(b.root)) return false;
+  return [...a.references].every(([name, doc]) => {
+    const other = b.references.get(name);
+    return other !== undefined && sameDocument(doc, other);
+  });
+}

@@ -1,0 +1,317 @@
+import { canonicalize, isJsonObject, type JsonObject, type JsonValue } from "../../core/index.ts";
+import { reasonerFor } from "./compat.ts";
+import { type Document, follow, isSchema, type Schema, type View, viewOf } from "./document.ts";
+import { type Conjunction, type Facts, made, type Reasoner, TooComplexError } from "./facts.ts";
+import { FORMAT_EXAMPLES } from "./formats.ts";
+import { textsMatching } from "./texts.ts";
+import type { Oracle } from "./validator.ts";
+
+/** Values in a list of examples, alternatives looked at, and nesting, at most. */
+const MAX_EXAMPLES = 600;
+const MAX_PER_MEMBER = 24;
+const MAX_ALTERNATIVES = 24;
+const MAX_DEPTH = 5;
+/** A text or list is made at most this long to show that longer ones are not taken. */
+const MAX_LENGTH = 5_000;
+
+/**
+ * Documents that fit a schema, the plainest first: edges of what it allows, and what `reader` (another schema) may stumble over: its
+ * bounds overstepped, its members left out or filled with something else. Each is checked against the schema by the real validator.
+ */
+export function jsonExamples(writer: Document, ask: Oracle, reader?: Document): JsonValue[] {
+  const reason = reasonerFor(ask);
+  const root = viewOf(writer);
+  const seen = new Set<string>();
+  const out: JsonValue[] = [];
+  const consider = (value: JsonValue): void => {
+    let text: string;
+    try {
+      text = canonicalize(value);
+    } catch {
+      return;
+    }
+    if (seen.has(text)) return;
+    seen.add(text);
+    if (ask(root, value)) out.push(value);
+  };
+  try {
+    for (const value of generator(reason).examples([root], reader === undefined ? [] : [viewOf(reader)], 0)) consider(value);
+  } catch (error) {
+    if (!(error instanceof TooComplexError)) throw error;
+  }
+  return out.sort((a, b) => canonicalize(a).length - canonicalize(b).length);
+}
+
+function generator({ dnf, facts, member, item, others, patterned, isEmpty }: Reasoner) {
+  return { examples };
+
+  /** Values that likely fit all of `views`, with `hints` saying where another schema draws its lines. */
+  function examples(views: readonly View[], hints: readonly View[], depth: number): JsonValue[] {
+    if (depth > MAX_DEPTH) return [];
+    const out: JsonValue[] = [];
+    const lines = hints.flatMap(flatten);
+    for (const c of dnf(views).slice(0, MAX_ALTERNATIVES)) {
+      if (isEmpty(c)) continue;
+      out.push(...ofConjunction(c, lines, depth));
+      if (out.length >= MAX_EXAMPLES) break;
+    }
+    return out.slice(0, MAX_EXAMPLES);
+  }
+
+  function ofConjunction(c: Conjunction, hints: readonly View[], depth: number): JsonValue[] {
+    const f = facts(c);
+    if (f.values !== null) return [...f.values];
+    const out: JsonValue[] = [];
+    if (f.types.has("object")) out.push(...objects(c, f, hints, depth));
+    if (f.types.has("string")) out.push(...strings(f, hints));
+    if (f.types.has("integer") || f.types.has("fraction")) out.push(...numbers(f, hints));
+    if (f.types.has("array")) out.push(...arrays(c, f, hints, depth));
+    if (f.types.has("boolean")) out.push(true, false);
+    if (f.types.has("null")) out.push(null);
+    return out;
+  }
+
+  function numbers({ number, types }: Facts, hints: readonly View[]): number[] {
+    const tries = new Set<number>([1, 0, -1, 0.5, 1.5, 1e6]);
+    const around = (at: unknown): void => {
+      if (typeof at !== "number" || !Number.isFinite(at)) return;
+      for (const step of [0, -1, 1, -0.5, 0.5]) tries.add(at + step);
+    };
+    around(number.min.at);
+    around(number.max.at);
+    for (const { schema } of hints) {
+      for (const keyword of ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"])
+        around((schema as JsonObject)[keyword]);
+      for (const value of listed(schema as JsonObject)) around(value);
+    }
+    for (const multiple of number.multiples)
+      for (const from of [...tries]) for (const step of [0, 1, 2, 3]) tries.add((Math.ceil(from / multiple) + step) * multiple);
+    return [...tries].filter(
+      (n) =>
+        types.has(Number.isInteger(n) ? "integer" : "fraction") &&
+        (n > number.min.at || (n === number.min.at && !number.min.open)) &&
+        (n < number.max.at || (n === number.max.at && !number.max.open)),
+    );
+  }
+
+  function strings({ string }: Facts, hints: readonly View[]): string[] {
+    const tries: string[] = [];
+    const lengths = new Set([string.minLength, string.minLength + 1]);
+    if (string.maxLength < MAX_LENGTH) lengths.add(string.maxLength);
+    for (const { schema } of hints) {
+      const { minLength, maxLength, pattern, format } = schema as JsonObject;
+      if (typeof minLength === "number") lengths.add(minLength - 1).add(minLength);
+      if (typeof maxLength === "number") lengths.add(maxLength + 1).add(maxLength);
+      if (typeof pattern === "string") tries.push(...textsMatching(pattern).slice(0, 3));
+      if (typeof format === "string") tries.push(FORMAT_EXAMPLES[format] ?? "");
+      for (const value of listed(schema as JsonObject)) if (typeof value === "string") tries.push(value, `${value}x`);
+    }
+    const fitting = [...lengths].filter(
+      (length) => length >= string.minLength && length <= string.maxLength && length <= MAX_LENGTH,
+    );
+    for (const format of string.formats) tries.unshift(FORMAT_EXAMPLES[format] ?? "");
+    for (const pattern of string.patterns) tries.unshift(...textsMatching(pattern, fitting));
+    for (const length of fitting) tries.push("a".repeat(length), "A1-".repeat(length).slice(0, length));
+    tries.push("text", "1", "", "2026-05-03");
+    return tries.filter((text) => {
+      const length = [...text].length;
+      return (
+        length >= string.minLength &&
+        length <= string.maxLength &&
+        string.patterns.every((pattern) => new RegExp(pattern, "u").test(text))
+      );
+    });
+  }
+
+  function arrays(c: Conjunction, { array }: Facts, hints: readonly View[], depth: number): JsonValue[] {
+    const lengths = new Set([array.minItems, array.minItems + 1, array.positions, array.positions + 1]);
+    if (array.maxItems < MAX_LENGTH) lengths.add(array.maxItems);
+    for (const { schema } of hints) {
+      const { minItems, maxItems, prefixItems, minContains, maxContains } = schema as JsonObject;
+      for (const n of [minItems, maxItems, minContains, maxContains])
+        if (typeof n === "number")
+          lengths
+            .add(n - 1)
+            .add(n)
+            .add(n + 1);
+      if (Array.isArray(prefixItems)) lengths.add(prefixItems.length).add(prefixItems.length + 1);
+      if ((schema as JsonObject).uniqueItems === true) lengths.add(2);
+    }
+    const kinds = new Map<number, JsonValue[]>();
+    const at = (i: number): JsonValue[] => {
+      const position = Math.min(
+        i,
+        Math.max(
+          array.positions,
+          ...hints.map(({ schema }) => (((schema as JsonObject).prefixItems ?? []) as JsonValue[]).length),
+        ),
+      );
+      let found = kinds.get(position);
+      if (found === undefined) {
+        found = examples(
+          item(c, position),
+          hints.flatMap((hint) => hintItem(hint, position)),
+          depth + 1,
+        ).slice(0, MAX_PER_MEMBER);
+        kinds.set(position, found);
+      }
+      return found;
+    };
+    const edges = hints.flatMap((hint) => hintItem(hint, array.positions));
+    const wanted = array.contains.map(({ view, min }) => ({
+      min,
+      values: examples([view, ...item(c, array.positions)], edges, depth + 1),
+    }));
+    const out: JsonValue[] = [];
+    for (const length of [...lengths]
+      .filter((n) => n >= array.minItems && n <= array.maxItems && n <= MAX_LENGTH)
+      .sort((a, b) => a - b)) {
+      const base: JsonValue[] = [];
+      for (let i = 0; i < length; i++) {
+        const choices = at(i);
+        if (choices.length === 0) break;
+        base.push(array.unique ? choices[i % choices.length]! : choices[0]!);
+      }
+      if (base.length < length) continue;
+      let place = length;
+      for (const { min, values } of wanted)
+        for (let k = 0; k < min && place > 0 && values.length > 0; k++) base[--place] = values[k % values.length]!;
+      out.push(base);
+      for (const i of [0, 1, array.positions, length - 1]) {
+        if (i < 0 || i >= length) continue;
+        for (const other of at(i).slice(0, 8)) out.push(base.with(i, other));
+      }
+      if (length > 1) out.push(base.with(1, base[0]!));
+      for (const { values } of wanted)
+        for (const value of values.slice(0, 8)) if (length > 0) out.push(base.with(length - 1, value));
+    }
+    return out;
+  }
+
+  function objects(c: Conjunction, f: Facts, hints: readonly View[], depth: number): JsonValue[] {
+    const { object } = f;
+    const hinted = new Set<string>();
+    for (const { schema } of hints) {
+      const { properties, required, patternProperties, dependentRequired, dependentSchemas } = schema as JsonObject;
+      for (const name of Object.keys((properties ?? {}) as JsonObject)) hinted.add(name);
+      for (const name of (required ?? []) as string[]) hinted.add(name);
+      for (const named of [dependentRequired, dependentSchemas])
+        for (const name of Object.keys((named ?? {}) as JsonObject)) hinted.add(name);
+      for (const pattern of Object.keys((patternProperties ?? {}) as JsonObject))
+        for (const name of textsMatching(pattern).slice(0, 2)) hinted.add(name);
+    }
+    for (const pattern of object.patterns) for (const name of textsMatching(pattern).slice(0, 2)) hinted.add(name);
+    const known = new Set([...object.names, ...object.required, ...hinted]);
+    const choices = new Map<string, JsonValue[]>();
+    const of = (name: string): JsonValue[] => {
+      let found = choices.get(name);
+      if (found === undefined) {
+        found = examples(
+          member(c, name),
+          hints.flatMap((hint) => hintMember(hint, name)),
+          depth + 1,
+        ).slice(0, MAX_PER_MEMBER);
+        choices.set(name, found);
+      }
+      return found;
+    };
+    const base: Record<string, JsonValue> = {};
+    for (const name of object.required) {
+      const [first] = of(name);
+      if (first === undefined) return [];
+      base[name] = first;
+    }
+    const spare = spareNames(object, hints, c);
+    const fill = (of_: Record<string, JsonValue>, count: number): Record<string, JsonValue> => {
+      const out = { ...of_ };
+      for (const name of [...known, ...spare]) {
+        if (Object.keys(out).length >= count) break;
+        const [first] = of(name);
+        if (out[name] === undefined && first !== undefined) out[name] = first;
+      }
+      return out;
+    };
+    const least = fill(base, object.minProperties);
+    const out: JsonValue[] = [least];
+    for (const name of known) {
+      for (const value of of(name)) {
+        const changed = { ...least, [name]: value };
+        for (const need of object.dependentRequired.get(name) ?? [])
+          if (changed[need] === undefined && of(need).length > 0) changed[need] = of(need)[0]!;
+        out.push(changed);
+      }
+    }
+    for (const name of spare.slice(0, 2)) for (const value of of(name).slice(0, 8)) out.push({ ...least, [name]: value });
+    const all = fill(base, Math.min(object.maxProperties, known.size));
+    out.push(all);
+    for (const name of [...known].slice(0, 8)) for (const value of of(name).slice(0, 4)) out.push({ ...all, [name]: value });
+    for (const { schema } of hints) {
+      const { minProperties, maxProperties } = schema as JsonObject;
+      if (typeof minProperties === "number") out.push(fill(base, minProperties - 1));
+      if (typeof maxProperties === "number" && maxProperties < MAX_LENGTH) out.push(fill(base, maxProperties + 1));
+    }
+    return out;
+  }
+
+  /** Names that neither schema knows, where the writer allows such. */
+  function spareNames(object: Facts["object"], hints: readonly View[], c: Conjunction): string[] {
+    let count = object.minProperties + 1;
+    for (const { schema } of hints) {
+      const { maxProperties, minProperties } = schema as JsonObject;
+      for (const n of [maxProperties, minProperties]) if (typeof n === "number") count = Math.max(count, n + 1);
+    }
+    if (others(c).some(({ schema }) => schema === false)) {
+      return [...object.patterns].flatMap((pattern) =>
+        patterned(c, pattern).some(({ schema }) => schema === false) ? [] : textsMatching(pattern, [1, 2, 3]),
+      );
+    }
+    const texts = object.propertyNames.flatMap((view) =>
+      dnf([view, made({ type: "string" })]).flatMap((d) => strings(facts(d), [])),
+    );
+    const plain = Array.from({ length: Math.min(count, 200) }, (_, i) => (i === 0 ? "other" : `other${i}`));
+    return [...plain, ...texts.slice(0, 20)];
+  }
+}
+
+const listed = (schema: JsonObject): readonly JsonValue[] =>
+  Array.isArray(schema.enum) ? (schema.enum as JsonValue[]) : schema.const === undefined ? [] : [schema.const];
+
+/** A schema and all that it combines: each says something of the same value. */
+function flatten(view: View, depth = 0): View[] {
+  const { schema, doc, path } = view;
+  if (typeof schema === "boolean" || depth > 8) return [];
+  const out: View[] = [view];
+  const below = (child: JsonValue | undefined, at: string): void => {
+    if (isSchema(child)) out.push(...flatten({ schema: child as Schema, doc, path: `${path}/${at}` }, depth + 1));
+  };
+  if (typeof schema.$ref === "string") {
+    const target = follow(schema.$ref, doc);
+    if (target !== null) out.push(...flatten(target, depth + 1));
+  }
+  for (const keyword of ["allOf", "anyOf", "oneOf"])
+    if (Array.isArray(schema[keyword]))
+      for (const [i, each] of schema[keyword].entries()) below(each as JsonValue, `${keyword}/${i}`);
+  for (const keyword of ["not", "if", "then", "else"]) below(schema[keyword], keyword);
+  for (const each of Object.values((schema.dependentSchemas ?? {}) as JsonObject)) below(each, "dependentSchemas");
+  return out;
+}
+
+function hintMember({ schema, doc, path }: View, name: string): View[] {
+  const { properties, patternProperties, additionalProperties } = schema as JsonObject;
+  if (isJsonObject(properties) && Object.hasOwn(properties, name))
+    return [{ schema: properties[name] as Schema, doc, path: `${path}/properties/${name}` }];
+  const out: View[] = [];
+  for (const [pattern, each] of Object.entries((patternProperties ?? {}) as JsonObject))
+    if (new RegExp(pattern, "u").test(name)) out.push({ schema: each as Schema, doc, path: `${path}/patternProperties` });
+  if (out.length === 0 && isSchema(additionalProperties))
+    out.push({ schema: additionalProperties, doc, path: `${path}/additionalProperties` });
+  return out;
+}
+
+function hintItem({ schema, doc, path }: View, position: number): View[] {
+  const { prefixItems, items, contains } = schema as JsonObject;
+  const out: View[] = [];
+  const own = Array.isArray(prefixItems) && position < prefixItems.length ? prefixItems[position] : items;
+  for (const each of [own, contains]) if (isSchema(each)) out.push({ schema: each as Schema, doc, path });
+  return out;
+}

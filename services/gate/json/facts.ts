@@ -1,0 +1,394 @@
+import { canonicalize, isJsonObject, type JsonObject, type JsonValue } from "../../core/index.ts";
+import { type Document, follow, isSchema, type Schema, type View } from "./document.ts";
+import type { Oracle } from "./validator.ts";
+
+/**
+ * What a schema says, taken apart so that two can be compared: a union of conjunctions of plain schemas, and for each conjunction
+ * what it allows of every type.
+ */
+
+/** JSON's types; numbers are parted into whole ones and others. */
+export type Type = "null" | "boolean" | "integer" | "fraction" | "string" | "array" | "object";
+export const TYPES: readonly Type[] = ["null", "boolean", "integer", "fraction", "string", "array", "object"];
+
+/** All of `atoms` hold, and none of `nots`. */
+export interface Conjunction {
+  readonly atoms: readonly View[];
+  readonly nots: readonly View[];
+}
+
+export interface Facts {
+  readonly types: ReadonlySet<Type>;
+  /** All values there are, where they are few; `null`: too many to list. */
+  readonly values: readonly JsonValue[] | null;
+  readonly number: { readonly min: Bound; readonly max: Bound; readonly multiples: readonly number[] };
+  readonly string: {
+    readonly minLength: number;
+    readonly maxLength: number;
+    readonly patterns: readonly string[];
+    readonly formats: readonly string[];
+    /** contentEncoding and contentMediaType, as `keyword=value`. */
+    readonly contents: readonly string[];
+  };
+  readonly array: {
+    readonly minItems: number;
+    readonly maxItems: number;
+    readonly unique: boolean;
+    /** Positions that have schemas of their own. */
+    readonly positions: number;
+    readonly contains: readonly { readonly view: View; readonly min: number; readonly max: number }[];
+  };
+  readonly object: {
+    readonly minProperties: number;
+    readonly maxProperties: number;
+    readonly required: ReadonlySet<string>;
+    readonly names: ReadonlySet<string>;
+    readonly patterns: ReadonlySet<string>;
+    readonly propertyNames: readonly View[];
+    readonly dependentRequired: ReadonlyMap<string, readonly string[]>;
+  };
+}
+
+export interface Bound {
+  readonly at: number;
+  readonly open: boolean;
+}
+
+/** The two schemas are beyond what is compared; nothing is claimed of them. */
+export class TooComplexError extends Error {}
+
+const MAX_CONJUNCTIONS = 256;
+const MAX_STEPS = 100_000;
+const MAX_DEPTH = 40;
+/** Whole numbers in a range are listed up to this many. */
+const MAX_LISTED = 64;
+
+/** A schema made up for the comparison. */
+export const made = (schema: Schema): View => ({ schema, doc: { root: schema, references: new Map() } as Document, path: "" });
+const NEVER = made(false);
+
+export interface Reasoner {
+  dnf(views: readonly View[]): Conjunction[];
+  facts(c: Conjunction): Facts;
+  /** What all of a conjunction's schemas say of a member; `never` where there can be none. */
+  member(c: Conjunction, name: string): readonly View[];
+  /** Of members whose name fits a pattern that some atom has, and of members that no atom names. */
+  patterned(c: Conjunction, pattern: string): readonly View[];
+  others(c: Conjunction): readonly View[];
+  item(c: Conjunction, position: number): readonly View[];
+  isNothing(views: readonly View[]): boolean;
+  isEmpty(c: Conjunction): boolean;
+  ask: Oracle;
+  step(): void;
+}
+
+export function reasoner(ask: Oracle, coversNot: (c: Conjunction, not: View) => boolean): Reasoner {
+  const known = new WeakMap<Conjunction, Facts>();
+  let steps = 0;
+  let depth = 0;
+  const step = (): void => {
+    if (++steps > MAX_STEPS) throw new TooComplexError("the schemas are too intricate to be compared");
+  };
+
+  const product = (a: readonly Conjunction[], b: readonly Conjunction[]): Conjunction[] => {
+    if (a.length * b.length > MAX_CONJUNCTIONS)
+      throw new TooComplexError("the schemas combine too many alternatives to be compared");
+    return a.flatMap((x) => b.map((y) => ({ atoms: [...x.atoms, ...y.atoms], nots: [...x.nots, ...y.nots] })));
+  };
+  const EVERYTHING: readonly Conjunction[] = [{ atoms: [], nots: [] }];
+
+  function expand(view: View): Conjunction[] {
+    step();
+    const { schema, doc, path } = view;
+    if (schema === true) return [...EVERYTHING];
+    if (schema === false) return [];
+    let out: Conjunction[] = [{ atoms: [view], nots: [] }];
+    const below = (child: JsonValue | undefined, at: string): View => ({ schema: child as Schema, doc, path: `${path}/${at}` });
+    if (typeof schema.$ref === "string") {
+      const target = follow(schema.$ref, doc);
+      if (target !== null) out = product(out, expand(target));
+    }
+    const lists = (keyword: string): View[] =>
+      Array.isArray(schema[keyword]) ? schema[keyword].map((each, i) => below(each as JsonValue, `${keyword}/${i}`)) : [];
+    for (const each of lists("allOf")) out = product(out, expand(each));
+    const any = lists("anyOf");
+    if (any.length > 0) out = product(out, any.flatMap(expand));
+    const one = lists("oneOf");
+    if (one.length > 0) {
+      out = product(
+        out,
+        one.flatMap((each) =>
+          expand(each).map((c) => ({ atoms: c.atoms, nots: [...c.nots, ...one.filter((other) => other !== each)] })),
+        ),
+      );
+    }
+    if (schema.not !== undefined) out = out.map((c) => ({ ...c, nots: [...c.nots, below(schema.not, "not")] }));
+    if (schema.if !== undefined) {
+      const condition = below(schema.if, "if");
+      const yes = product(expand(condition), schema.then === undefined ? EVERYTHING : expand(below(schema.then, "then")));
+      const no = (schema.else === undefined ? EVERYTHING : expand(below(schema.else, "else"))).map((c) => ({
+        atoms: c.atoms,
+        nots: [...c.nots, condition],
+      }));
+      out = product(out, [...yes, ...no]);
+    }
+    if (isJsonObject(schema.dependentSchemas)) {
+      for (const [name, each] of Object.entries(schema.dependentSchemas)) {
+        const absent: Conjunction = { atoms: [made({ properties: { [name]: false } })], nots: [] };
+        const notObject: Conjunction = { atoms: [made({ type: TYPES_BUT_OBJECT })], nots: [] };
+        const present = expand(below(each, `dependentSchemas/${name}`)).map((c) => ({
+          atoms: [...c.atoms, made({ type: "object", required: [name] })],
+          nots: c.nots,
+        }));
+        out = product(out, [absent, notObject, ...present]);
+      }
+    }
+    return out;
+  }
+
+  const dnf = (views: readonly View[]): Conjunction[] =>
+    views.reduce<Conjunction[]>((sofar, view) => product(sofar, expand(view)), [...EVERYTHING]);
+
+  const objects = (c: Conjunction): { readonly view: View; readonly schema: JsonObject }[] =>
+    c.atoms.flatMap((view) => (typeof view.schema === "boolean" ? [] : [{ view, schema: view.schema }]));
+
+  const child = (view: View, schema: JsonValue | undefined, at: string): View => ({
+    schema: schema as Schema,
+    doc: view.doc,
+    path: `${view.path}/${at}`,
+  });
+
+  function ofMember(view: View, schema: JsonObject, name: string): View[] {
+    const out: View[] = [];
+    const named = schema.properties as JsonObject | undefined;
+    const isNamed = named !== undefined && Object.hasOwn(named, name);
+    if (isNamed) out.push(child(view, named[name], `properties/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`));
+    let isPatterned = false;
+    for (const [pattern, each] of Object.entries((schema.patternProperties ?? {}) as JsonObject)) {
+      if (!new RegExp(pattern, "u").test(name)) continue;
+      isPatterned = true;
+      out.push(child(view, each, `patternProperties/${pattern.replaceAll("~", "~0").replaceAll("/", "~1")}`));
+    }
+    if (!isNamed && !isPatterned && isSchema(schema.additionalProperties))
+      out.push(child(view, schema.additionalProperties, "additionalProperties"));
+    return out;
+  }
+
+  const member = (c: Conjunction, name: string): readonly View[] =>
+    objects(c).flatMap(({ view, schema }) => [
+      ...ofMember(view, schema, name),
+      ...(isSchema(schema.propertyNames) && !ask(child(view, schema.propertyNames, "propertyNames"), name) ? [NEVER] : []),
+    ]);
+
+  const patterned = (c: Conjunction, pattern: string): readonly View[] =>
+    objects(c).flatMap(({ view, schema }) => {
+      const own = schema.patternProperties as JsonObject | undefined;
+      if (own !== undefined && Object.hasOwn(own, pattern))
+        return [child(view, own[pattern], `patternProperties/${pattern.replaceAll("~", "~0").replaceAll("/", "~1")}`)];
+      // A name may be one that this atom names otherwise; only without any patterns is it surely an additional one (named ones are compared apart).
+      return own === undefined && isSchema(schema.additionalProperties)
+        ? [child(view, schema.additionalProperties, "additionalProperties")]
+        : [];
+    });
+
+  const others = (c: Conjunction): readonly View[] =>
+    objects(c).flatMap(({ view, schema }) =>
+      isSchema(schema.additionalProperties) ? [child(view, schema.additionalProperties, "additionalProperties")] : [],
+    );
+
+  const item = (c: Conjunction, position: number): readonly View[] =>
+    objects(c).flatMap(({ view, schema }) => {
+      const prefix = (schema.prefixItems ?? []) as readonly Schema[];
+      if (position < prefix.length) return [child(view, prefix[position] as JsonValue, `prefixItems/${position}`)];
+      return isSchema(schema.items) ? [child(view, schema.items, "items")] : [];
+    });
+
+  function isNothing(views: readonly View[]): boolean {
+    if (views.some(({ schema }) => schema === false)) return true;
+    if (depth > MAX_DEPTH) return false;
+    depth++;
+    try {
+      return dnf(views).every(isEmpty);
+    } finally {
+      depth--;
+    }
+  }
+
+  function isEmpty(c: Conjunction): boolean {
+    step();
+    if (facts(c).types.size === 0) return true;
+    if (c.nots.length === 0 || depth > MAX_DEPTH) return false;
+    depth++;
+    try {
+      return c.nots.some((not) => coversNot({ atoms: c.atoms, nots: [] }, not));
+    } finally {
+      depth--;
+    }
+  }
+
+  function facts(c: Conjunction): Facts {
+    let found = known.get(c);
+    if (found === undefined) {
+      found = gather(c);
+      known.set(c, found);
+    }
+    return found;
+  }
+
+  function gather(c: Conjunction): Facts {
+    const types = new Set<Type>(TYPES);
+    let values: JsonValue[] | null = null;
+    let min: Bound = { at: -Infinity, open: false };
+    let max: Bound = { at: Infinity, open: false };
+    const multiples: number[] = [];
+    let [minLength, maxLength] = [0, Infinity];
+    const patterns: string[] = [];
+    const formats: string[] = [];
+    const contents: string[] = [];
+    let [minItems, maxItems, unique, positions] = [0, Infinity, false, 0];
+    const contains: { view: View; min: number; max: number }[] = [];
+    let [minProperties, maxProperties] = [0, Infinity];
+    const required = new Set<string>();
+    const names = new Set<string>();
+    const namePatterns = new Set<string>();
+    const propertyNames: View[] = [];
+    const dependentRequired = new Map<string, readonly string[]>();
+
+    for (const { view, schema } of objects(c)) {
+      if (schema.type !== undefined) {
+        const allowed = typesOf(schema.type);
+        for (const type of types) if (!allowed.has(type)) types.delete(type);
+      }
+      const listed =
+        schema.const !== undefined ? [schema.const] : Array.isArray(schema.enum) ? (schema.enum as JsonValue[]) : null;
+      if (listed !== null) {
+        const texts = new Set(listed.map((value) => canonicalize(value)));
+        values = values === null ? [...listed] : values.filter((value) => texts.has(canonicalize(value)));
+      }
+      const n = (keyword: string): number | undefined => schema[keyword] as number | undefined;
+      min = tighter(tighter(min, n("minimum"), false, 1), n("exclusiveMinimum"), true, 1);
+      max = tighter(tighter(max, n("maximum"), false, -1), n("exclusiveMaximum"), true, -1);
+      if (n("multipleOf") !== undefined) multiples.push(n("multipleOf")!);
+      minLength = Math.max(minLength, n("minLength") ?? 0);
+      maxLength = Math.min(maxLength, n("maxLength") ?? Infinity);
+      if (typeof schema.pattern === "string") patterns.push(schema.pattern);
+      if (typeof schema.format === "string") formats.push(schema.format);
+      for (const keyword of ["contentEncoding", "contentMediaType"])
+        if (schema[keyword] !== undefined) contents.push(`${keyword}=${String(schema[keyword])}`);
+      minItems = Math.max(minItems, n("minItems") ?? 0);
+      maxItems = Math.min(maxItems, n("maxItems") ?? Infinity);
+      unique ||= schema.uniqueItems === true;
+      positions = Math.max(positions, Array.isArray(schema.prefixItems) ? schema.prefixItems.length : 0);
+      if (isSchema(schema.contains)) {
+        const bounds = { min: n("minContains") ?? 1, max: n("maxContains") ?? Infinity };
+        contains.push({ view: child(view, schema.contains, "contains"), ...bounds });
+        minItems = Math.max(minItems, bounds.min);
+      }
+      minProperties = Math.max(minProperties, n("minProperties") ?? 0);
+      maxProperties = Math.min(maxProperties, n("maxProperties") ?? Infinity);
+      for (const name of (schema.required ?? []) as string[]) required.add(name);
+      for (const name of Object.keys((schema.properties ?? {}) as JsonObject)) names.add(name);
+      for (const pattern of Object.keys((schema.patternProperties ?? {}) as JsonObject)) namePatterns.add(pattern);
+      if (isSchema(schema.propertyNames)) propertyNames.push(child(view, schema.propertyNames, "propertyNames"));
+      for (const [name, needs] of Object.entries((schema.dependentRequired ?? {}) as Record<string, string[]>))
+        dependentRequired.set(name, [...(dependentRequired.get(name) ?? []), ...needs]);
+    }
+    closeOver(required, dependentRequired);
+    minProperties = Math.max(minProperties, required.size);
+
+    const low = min.open && Number.isInteger(min.at) ? min.at + 1 : Math.ceil(min.at);
+    const high = max.open && Number.isInteger(max.at) ? max.at - 1 : Math.floor(max.at);
+    if (low > high) types.delete("integer");
+    if (min.at > max.at || (min.at === max.at && (min.open || max.open || Number.isInteger(min.at)))) types.delete("fraction");
+    if (multiples.some(Number.isInteger)) types.delete("fraction");
+    if (minLength > maxLength) types.delete("string");
+
+    if (depth < MAX_DEPTH && (types.has("array") || types.has("object"))) {
+      depth++;
+      try {
+        if (types.has("array")) {
+          for (let i = 0; i <= positions && i < maxItems; i++) if (isNothing(item(c, i))) maxItems = i;
+          if (minItems > maxItems) types.delete("array");
+        }
+        if (types.has("object")) {
+          if (minProperties > maxProperties || [...required].some((name) => isNothing(member(c, name)))) types.delete("object");
+        }
+      } finally {
+        depth--;
+      }
+    }
+
+    if (values === null && [...types].every((type) => type === "null" || type === "boolean" || type === "integer")) {
+      const fewWhole = !types.has("integer") || high - low < MAX_LISTED;
+      if (fewWhole) {
+        values = [];
+        if (types.has("null")) values.push(null);
+        if (types.has("boolean")) values.push(true, false);
+        if (types.has("integer")) for (let i = low; i <= high; i++) values.push(i === 0 ? 0 : i);
+      }
+    }
+    if (values !== null) {
+      const all = values.filter((value) => c.atoms.every((atom) => ask(atom, value)) && !c.nots.some((not) => ask(not, value)));
+      values = all;
+      const present = new Set(all.map(typeOf));
+      for (const type of types) if (!present.has(type)) types.delete(type);
+    }
+    return {
+      types,
+      values,
+      number: { min, max, multiples },
+      string: { minLength, maxLength, patterns, formats, contents },
+      array: { minItems, maxItems, unique, positions, contains },
+      object: { minProperties, maxProperties, required, names, patterns: namePatterns, propertyNames, dependentRequired },
+    };
+  }
+
+  return { dnf, facts, member, patterned, others, item, isNothing, isEmpty, ask, step };
+}
+
+const TYPES_BUT_OBJECT = ["null", "boolean", "number", "string", "array"];
+
+export function typesOf(type: JsonValue): Set<Type> {
+  const out = new Set<Type>();
+  for (const name of [type].flat() as string[]) {
+    if (name === "number") out.add("integer").add("fraction");
+    else out.add(name as Type);
+  }
+  return out;
+}
+
+export function typeOf(value: JsonValue): Type {
+  if (value === null) return "null";
+  if (Array.isArray(value)) return "array";
+  switch (typeof value) {
+    case "number":
+      return Number.isInteger(value) ? "integer" : "fraction";
+    case "boolean":
+      return "boolean";
+    case "string":
+      return "string";
+    default:
+      return "object";
+  }
+}
+
+/** The tighter of two bounds; `side` is 1 for lower bounds, −1 for upper ones. */
+function tighter(bound: Bound, at: number | undefined, open: boolean, side: 1 | -1): Bound {
+  if (at === undefined) return bound;
+  if (at * side > bound.at * side) return { at, open };
+  return at === bound.at && open ? { at, open } : bound;
+}
+
+/** Adds what required members require. */
+function closeOver(required: Set<string>, needs: ReadonlyMap<string, readonly string[]>): void {
+  for (let grown = true; grown; ) {
+    grown = false;
+    for (const name of [...required]) {
+      for (const need of needs.get(name) ?? []) {
+        if (required.has(need)) continue;
+        required.add(need);
+        grown = true;
+      }
+    }
+  }
+}

@@ -1,0 +1,136 @@
+import fc from "fast-check";
+import type { JsonValue } from "../../services/core/index.ts";
+import type { Document, Schema } from "../../services/gate/json/document.ts";
+
+const small = fc.integer({ min: 0, max: 4 });
+const NAMES = ["a", "b", "c", "ab"] as const;
+const names = fc.uniqueArray(fc.constantFrom(...NAMES), { maxLength: 3 });
+const literal: fc.Arbitrary<JsonValue> = fc.constantFrom<JsonValue>(
+  null,
+  true,
+  false,
+  0,
+  1,
+  2,
+  3.5,
+  "",
+  "a",
+  "ab",
+  "abc",
+  [],
+  [1],
+  {},
+  { a: 1 },
+);
+
+/** Schemas of everything that the comparison knows, small enough that edges are met. */
+const { schema } = fc.letrec<{ schema: Schema; plain: Schema }>((tie) => {
+  const sub = tie("schema") as fc.Arbitrary<Schema>;
+  const some = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined, freq: 2 });
+  const string = fc.record({
+    type: fc.constant("string"),
+    minLength: some(small),
+    maxLength: some(small),
+    pattern: some(fc.constantFrom("^a", "b$", "^[a-c]+$")),
+  });
+  const number = fc.record({
+    type: fc.constantFrom("integer", "number"),
+    minimum: some(small),
+    maximum: some(small),
+    exclusiveMinimum: some(small),
+    exclusiveMaximum: some(small),
+    multipleOf: some(fc.constantFrom(1, 2, 3, 0.5)),
+  });
+  const array = fc.record({
+    type: fc.constant("array"),
+    items: some(sub),
+    prefixItems: some(fc.array(sub, { minLength: 1, maxLength: 2 })),
+    minItems: some(small),
+    maxItems: some(small),
+    uniqueItems: some(fc.boolean()),
+    contains: some(sub),
+  });
+  const object = fc.record({
+    type: fc.constant("object"),
+    properties: some(fc.dictionary(fc.constantFrom(...NAMES), sub, { maxKeys: 3 })),
+    required: some(names),
+    additionalProperties: some(fc.oneof(fc.constant<Schema>(false), sub)),
+    patternProperties: some(fc.dictionary(fc.constantFrom("^a", "b$"), sub, { maxKeys: 1 })),
+    minProperties: some(small),
+    maxProperties: some(small),
+    propertyNames: some(fc.record({ maxLength: small })),
+    dependentRequired: some(fc.dictionary(fc.constantFrom(...NAMES), names, { maxKeys: 1 })),
+    dependentSchemas: some(fc.dictionary(fc.constantFrom(...NAMES), sub, { maxKeys: 1 })),
+  });
+  const choice = fc.oneof(
+    fc.record({ enum: fc.uniqueArray(literal, { minLength: 1, maxLength: 4, selector: (value) => JSON.stringify(value) }) }),
+    fc.record({ const: literal }),
+    fc.record({ type: fc.uniqueArray(fc.constantFrom("string", "null", "integer", "boolean"), { minLength: 1, maxLength: 3 }) }),
+    fc.constantFrom<Schema>(true, {}),
+  );
+  const combined = fc.oneof(
+    fc.record({ allOf: fc.array(sub, { minLength: 1, maxLength: 2 }) }),
+    fc.record({ anyOf: fc.array(sub, { minLength: 1, maxLength: 3 }) }),
+    fc.record({ oneOf: fc.array(sub, { minLength: 1, maxLength: 2 }) }),
+    fc.record({ not: sub }),
+    fc.tuple(sub, sub, sub).map(([condition, yes, no]) =>
+      Object.fromEntries([
+        ["if", condition],
+        ["then", yes],
+        ["else", no],
+      ]),
+    ),
+    fc.constant<Schema>({ $ref: "#/$defs/leaf" }),
+  );
+  const clean = (arbitrary: fc.Arbitrary<unknown>): fc.Arbitrary<Schema> =>
+    arbitrary.map((value) => JSON.parse(JSON.stringify(value)) as Schema);
+  return {
+    plain: clean(fc.oneof(string, number, choice)),
+    schema: clean(fc.oneof({ maxDepth: 3, depthSize: "small" }, tie("plain"), object, array, combined)),
+  };
+});
+
+export const document = fc.tuple(schema, schema).map(([root, leaf]): Document => {
+  const top = typeof root === "boolean" ? { allOf: [root] } : root;
+  return { root: { ...top, $defs: { leaf: withoutRefs(leaf) as Schema } }, references: new Map() };
+});
+const withoutRefs = (value: unknown): unknown =>
+  Array.isArray(value)
+    ? value.map(withoutRefs)
+    : typeof value === "object" && value !== null
+      ? "$ref" in value
+        ? { type: "string" }
+        : Object.fromEntries(Object.entries(value).map(([key, each]) => [key, withoutRefs(each)]))
+      : value;
+
+/** A change such as people make: a keyword taken away, or replaced by one of another schema. */
+const changed = fc.tuple(document, document, fc.nat(), fc.boolean()).map(([before, other, at, drop]): [Document, Document] => {
+  const keywords = Object.keys(before.root as object).filter((keyword) => keyword !== "$defs");
+  if (keywords.length === 0) return [before, other];
+  const keyword = keywords[at % keywords.length]!;
+  const root: Record<string, JsonValue> = { ...(before.root as Record<string, JsonValue>) };
+  const replacement = (other.root as Record<string, JsonValue>)[keyword];
+  if (drop || replacement === undefined) delete root[keyword];
+  else root[keyword] = replacement;
+  return [before, { root, references: new Map() }];
+});
+/** A writer's and a reader's schema. */
+export const pairs = fc.oneof(
+  changed,
+  changed.map(([a, b]): [Document, Document] => [b, a]),
+  fc.tuple(document, document),
+);
+
+/** Values of the same small world. */
+export const { value } = fc.letrec<{ value: JsonValue }>((tie) => ({
+  value: fc.oneof(
+    { maxDepth: 3, depthSize: "small" },
+    literal,
+    fc.integer({ min: -1, max: 6 }),
+    fc.string({ maxLength: 5, unit: fc.constantFrom("a", "b", "c") }),
+    fc.array(tie("value"), { maxLength: 4 }) as fc.Arbitrary<JsonValue>,
+    fc.dictionary(fc.constantFrom(...NAMES, "d"), tie("value") as fc.Arbitrary<JsonValue>, {
+      maxKeys: 4,
+    }) as fc.Arbitrary<JsonValue>,
+  ),
+}));
