@@ -6,7 +6,7 @@ import { ERROR_CODES } from "../services/core/index.ts";
 const ROOT = join(import.meta.dirname, "..");
 const SERVICES = join(ROOT, "services");
 
-/** Which folder may import which of ours. `exchange` and `api` are to come. */
+/** Which folder may import which of ours. `exchange` is to come. */
 const MAY_IMPORT: Record<string, readonly string[]> = {
   core: [],
   merge: ["core"],
@@ -16,10 +16,11 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   field: ["core", "merge", "gate"],
   ingress: ["core", "gate", "log"],
   projector: ["core", "merge", "gate", "log"],
+  api: ["core", "gate"],
   audit: ["core", "merge", "gate", "log", "projector"],
   // `local` asks each server through its own driver whether it answers; for the event store that is `log`.
   local: ["core", "log", "log/node"],
-  cli: ["core", "merge", "gate", "log", "log/node", "field", "ingress", "projector", "audit", "local"],
+  cli: ["core", "merge", "gate", "log", "log/node", "field", "ingress", "projector", "audit", "api", "local"],
   projections: ["merge"],
 };
 

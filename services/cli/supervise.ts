@@ -2,7 +2,9 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
 import { messageOf, TributaryError } from "../core/index.ts";
 import { type Backends, freePort, startBackends } from "../local/index.ts";
+import { openLog } from "../log/index.ts";
 import { type HubState, hubKey, hubOrg, writeState } from "./places.ts";
+import { openHubGate, registerProjectSchemas } from "./registry.ts";
 
 const MAIN = join(import.meta.dirname, "main.ts");
 const READY_TIMEOUT_MS = 30_000;
@@ -50,6 +52,7 @@ export async function startHub({ dataDir, org, listen, say = () => {} }: HubOpti
     await backends.close();
   };
   try {
+    await prepareSchemas(backends.eventstore.url, say);
     const host = listen?.host ?? "127.0.0.1";
     const port = listen?.port || (await freePort());
     const state: HubState = {
@@ -78,6 +81,22 @@ export async function startHub({ dataDir, org, listen, say = () => {} }: HubOpti
   } catch (error) {
     await close();
     throw error;
+  }
+}
+
+/** Registers what the schema folder has and the log lacks, before anybody writes with it. */
+async function prepareSchemas(eventstoreUrl: string, say: (line: string) => void): Promise<void> {
+  const log = openLog(eventstoreUrl);
+  try {
+    const { registry } = await openHubGate(log);
+    try {
+      const added = await registerProjectSchemas(registry, "hub");
+      if (added.length > 0) say(`Registered ${added.length} schema versions: ${added.join(", ")}.`);
+    } finally {
+      registry.close();
+    }
+  } finally {
+    await log.close();
   }
 }
 

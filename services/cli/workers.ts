@@ -1,14 +1,15 @@
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import pino from "pino";
+import { registryApi } from "../api/index.ts";
 import { TributaryError } from "../core/index.ts";
-import { createGate, loadSchemas } from "../gate/index.ts";
-import { startIngress } from "../ingress/index.ts";
+import { SCOPE_SCHEMAS, startIngress } from "../ingress/index.ts";
 import { openLog } from "../log/index.ts";
 import { startProjector } from "../projector/index.ts";
 import type { Command } from "./args.ts";
-import { hubDir, hubKey, PROJECTIONS_DIR, readState, SCHEMAS_DIR } from "./places.ts";
+import { hubDir, hubKey, PROJECTIONS_DIR, readState } from "./places.ts";
 import { loadProjections } from "./projections.ts";
+import { openHubGate } from "./registry.ts";
 
 /** A worker's log: events with fields, to a file or stderr. */
 function logger(name: string, file: string | undefined): (event: Record<string, unknown>) => void {
@@ -53,10 +54,17 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
     const { natsUrl, eventstoreUrl } = readState(dir);
     const say = logger("ingress", text("log"));
     const log = openLog(eventstoreUrl);
+    const { registry, gate } = await openHubGate(log, say);
     const running = await startIngress({
       natsUrl,
       log,
-      gate: createGate(loadSchemas(SCHEMAS_DIR)),
+      gate,
+      registry,
+      also: (request, keeper) =>
+        registryApi(registry, async (authorization, writes) => {
+          const { subject } = await keeper.admit(authorization, Date.now(), writes ? SCOPE_SCHEMAS : null);
+          return { actor: subject };
+        })(request),
       keys: { keys: [await hubKey(dir)] },
       listen: parseListen(text("listen") ?? "127.0.0.1:0"),
       say,
@@ -65,6 +73,7 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
     process.send?.({ ready: true, url: running.http?.url });
     out.line(`Ingress listens at ${running.http?.url}.`);
     await ended();
+    registry.close();
     await running.close();
     await log.close();
     return 0;
@@ -81,10 +90,11 @@ export const projector: Command = {
     const { eventstoreUrl, postgresUrl } = readState(hubDir(text("data")));
     const say = logger("projector", text("log"));
     const log = openLog(eventstoreUrl);
+    const { registry, gate } = await openHubGate(log, say);
     const running = await startProjector({
       postgresUrl,
       log,
-      gate: createGate(loadSchemas(SCHEMAS_DIR)),
+      gate,
       projections: await loadProjections(PROJECTIONS_DIR),
       say,
     });
@@ -92,6 +102,7 @@ export const projector: Command = {
     process.send?.({ ready: true });
     out.line("The projector follows the log.");
     await Promise.race([ended(), running.done]);
+    registry.close();
     await running.close();
     await log.close();
     return 0;

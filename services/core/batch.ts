@@ -28,6 +28,11 @@ export interface Batch {
 /** An event as it travels: the envelope, and the data still in the form that its schema gives it. */
 export interface PackedEvent {
   readonly head: Omit<EventBody, "data">;
+  /**
+   * The first 16 hexadecimal digits of the fingerprint of the schema that the writer calls `head.schema`: a hub that knows another schema by that name
+   * must not take the data for it.
+   */
+  readonly fingerprint?: string;
   /** `json`: canonical JSON text as UTF-8. `avro`: the body that `head.schema` writes. */
   readonly encoding: "json" | "avro";
   readonly payload: Uint8Array;
@@ -71,6 +76,7 @@ export const BATCH_SCHEMA = {
           fields: [
             { name: "subject", type: "string" },
             { name: "version", type: "int" },
+            { name: "fingerprint", type: "string" },
           ],
         },
       },
@@ -153,7 +159,7 @@ function dictionary(): { readonly list: string[]; of(text: string): number } {
 export function encodeBatch(batch: Batch, compression: Compression): Uint8Array {
   const types = dictionary();
   const schemas = dictionary();
-  const schemaRefs: SchemaRef[] = [];
+  const schemaRefs: (SchemaRef & { readonly fingerprint: string })[] = [];
   const actors = dictionary();
   const origins = dictionary();
   const entityTypes = dictionary();
@@ -175,11 +181,11 @@ export function encodeBatch(batch: Batch, compression: Compression): Uint8Array 
   let lastWallMs = batch.sentAtMs;
   let dataBytes = 0;
 
-  for (const { head, encoding: form, payload } of batch.events) {
+  for (const { head, fingerprint = "", encoding: form, payload } of batch.events) {
     const stamp = parseHlc(head.hlc);
     type.push(types.of(head.type));
     const schemaAt = schemas.of(`${head.schema.subject}@${head.schema.version}`);
-    if (schemaAt === schemaRefs.length) schemaRefs.push(head.schema);
+    if (schemaAt === schemaRefs.length) schemaRefs.push({ ...head.schema, fingerprint });
     schema.push(schemaAt);
     actor.push(actors.of(head.actor));
     const entityAt = entities.of(`${head.entity.type}\n${head.entity.id}`);
@@ -227,9 +233,10 @@ export function encodeBatch(batch: Batch, compression: Compression): Uint8Array 
   out.fixed(hexBytes(batch.head));
   out.long(batch.sentAtMs);
   out.array(types.list, out.string);
-  out.array(schemaRefs, ({ subject, version }) => {
+  out.array(schemaRefs, ({ subject, version, fingerprint }) => {
     out.string(subject);
     out.long(version);
+    out.string(fingerprint);
   });
   out.array(actors.list, out.string);
   out.array(origins.list, out.string);
@@ -311,7 +318,7 @@ function readBody(body: Uint8Array): Batch {
   const head = bytesHex(from.fixed(32)) as Hash;
   const sentAtMs = from.long();
   const types = from.array(n, from.string);
-  const schemas = from.array(n, () => ({ subject: from.string(), version: from.long() }));
+  const schemas = from.array(n, () => ({ subject: from.string(), version: from.long(), fingerprint: from.string() }));
   const actors = from.array(n, from.string);
   const origins = from.array(n * 8, from.string);
   for (const known of origins) if (!isOriginId(known)) throw new RangeError(`${JSON.stringify(known)} is no origin`);
@@ -356,12 +363,13 @@ function readBody(body: Uint8Array): Batch {
     }
     const payloadBytes = length[i]!;
     if (payloadBytes < 0 || dataAt + payloadBytes > data.length) throw new RangeError("data cut short");
+    const { subject, version, fingerprint } = pick(schemas, schema[i]!);
     const eventHead: Omit<EventBody, "data"> = {
       type: pick(types, type[i]!),
       origin,
       seq: seq as Seq,
       entity: pick(entities, entityAt),
-      schema: pick(schemas, schema[i]!),
+      schema: { subject, version },
       actor: pick(actors, actor[i]!),
       org: orgOf(origin),
       occurredAt: new Date(lastWallMs + occurredMs[i]!).toISOString(),
@@ -374,6 +382,7 @@ function readBody(body: Uint8Array): Batch {
     if (problem !== null) throw new RangeError(`event ${seq}: ${problem}`);
     events.push({
       head: eventHead,
+      ...(fingerprint === "" ? {} : { fingerprint }),
       encoding: encoding[i] === 1 ? "avro" : "json",
       payload: data.subarray(dataAt, dataAt + payloadBytes),
     });

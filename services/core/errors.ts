@@ -10,6 +10,9 @@ const CODES = {
   "event-too-large": { exit: 3, status: 413 },
   "schema-unknown": { exit: 3, status: 422 },
   "schema-malformed": { exit: 3, status: 422 },
+  "schema-incompatible": { exit: 3, status: 409 },
+  "schema-conflict": { exit: 3, status: 409 },
+  "schema-readonly": { exit: 3, status: 422 },
   "projection-malformed": { exit: 3, status: 500 },
   "not-found": { exit: 4, status: 404 },
   // who the caller is

@@ -48,10 +48,29 @@ export type Refusal = z.infer<typeof refusalSchema>;
 export const replySchema = z.discriminatedUnion("kind", [receiptSchema, refusalSchema]);
 export type Reply = z.infer<typeof replySchema>;
 
+const references = z.array(z.object({ name: z.string(), subject: z.string(), version: z.int().min(1) }));
+/** A schema on its way between device and hub. */
+export const schemaNewsSchema = z.object({
+  subject: z.string().max(200),
+  version: z.int().min(1),
+  kind: z.enum(["avro", "json"]),
+  text: z.string(),
+  references,
+});
+export type SchemaNews = z.infer<typeof schemaNewsSchema>;
+/** Schemas in one hello, either way, at most; the rest comes with the next. */
+export const MAX_SCHEMA_NEWS = 100;
+
 export const helloRequestSchema = z.object({
   origin,
   /** What the device holds a receipt for already; the hub reports the quarantined events after it. */
   since: seqSchema.nullable(),
+  /** A digest of the schemas that the device has; the hub says whether it has the same. */
+  schemas: z.string().max(64).optional(),
+  /** The fingerprints (first 16 digits) of each subject's versions that the device has; asked when the digests differ. */
+  have: z.record(z.string().max(200), z.array(z.string().max(64)).max(1_000)).optional(),
+  /** Schemas that the device writes with and the hub has not confirmed. */
+  proposes: z.array(schemaNewsSchema).max(MAX_SCHEMA_NEWS).optional(),
 });
 export type HelloRequest = z.infer<typeof helloRequestSchema>;
 
@@ -62,6 +81,16 @@ export const helloSchema = z.object({
   receipt: receiptSchema,
   /** The Avro schemas that the hub can decode, as `subject@version` → fingerprint; others travel as JSON. */
   avro: z.record(z.string(), z.string()),
+  /** Whether the device's schemas differ from the hub's; and, if it has said what it has, in what. */
+  schemas: z
+    .object({
+      differ: z.boolean(),
+      /** Versions that the device lacks, or has otherwise. */
+      news: z.array(schemaNewsSchema).optional(),
+      /** Versions that the device has and the hub does not. */
+      unknown: z.array(z.object({ subject: z.string(), version: z.int().min(1) })).optional(),
+    })
+    .optional(),
 });
 export type Hello = z.infer<typeof helloSchema>;
 

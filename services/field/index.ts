@@ -8,6 +8,7 @@ import { createGate, type Gate, loadSchemas } from "../gate/index.ts";
 import { type Follower, follow } from "./follow.ts";
 import { type ImportOptions, type ImportResult, importCsv } from "./import.ts";
 import { type Appended, type AppendOptions, type NewEvent, openOutbox } from "./outbox.ts";
+import { type FieldSchemas, fieldSchemas } from "./schemas.ts";
 import { eventsOf, type FieldEvent, type FieldStatus, statusOf } from "./status.ts";
 import { type FieldName, openStore, type Store } from "./store.ts";
 import { type SyncOptions, type SyncResult, sync } from "./sync.ts";
@@ -17,7 +18,10 @@ export interface FieldOptions {
   readonly path: string;
   /** Who writes; needed to create the database, checked against it otherwise. */
   readonly name?: FieldName;
-  /** The schemas that this device may write: a folder like `schemas/`, or a gate made of one. */
+  /**
+   * The schemas that this device may write: a folder like `schemas/`, which each sync brings up to date with what the hub has registered
+   * since (kept in the database); or a gate, whose schemas the app keeps itself.
+   */
   readonly schemas: string | Gate;
   /** The device's wall clock, milliseconds; default `Date.now`. */
   readonly now?: () => number;
@@ -62,7 +66,6 @@ export interface Field {
  */
 export function openField(options: FieldOptions): Field {
   const { now = Date.now, randomEpoch = nodeRandomEpoch } = options;
-  const gate = typeof options.schemas === "string" ? createGate(loadSchemas(options.schemas)) : options.schemas;
   const store = openStore({
     path: options.path,
     create: options.name !== undefined,
@@ -70,8 +73,10 @@ export function openField(options: FieldOptions): Field {
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(options.maxPages === undefined ? {} : { maxPages: options.maxPages }),
   });
+  const schemas = typeof options.schemas === "string" ? schemasOf(store, options.schemas) : null;
+  const gate = schemas === null ? (options.schemas as Gate) : createGate(schemas);
   const outbox = openOutbox(store, gate, now);
-  const deps = { store, gate, outbox, now };
+  const deps = { store, gate, outbox, schemas, now };
   const listeners = new Set<() => void>();
   const written = (): void => {
     for (const listener of listeners) listener();
@@ -146,6 +151,16 @@ export function openField(options: FieldOptions): Field {
     close,
     [Symbol.dispose]: close,
   };
+}
+
+/** Closes the database when the schemas of a folder cannot be read. */
+function schemasOf(store: Store, dir: string): FieldSchemas {
+  try {
+    return fieldSchemas(store, loadSchemas(dir));
+  } catch (error) {
+    store.close();
+    throw error;
+  }
 }
 
 export type { Follower } from "./follow.ts";

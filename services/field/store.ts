@@ -6,9 +6,15 @@ import { DatabaseSync } from "node:sqlite";
 import { GENESIS, type Hash, messageOf, type OriginId, originId, TributaryError } from "../core/index.ts";
 
 /** Raised with every change to the tables below. */
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 /** How long a second process on the same device waits for the first to finish its transaction. */
 const BUSY_TIMEOUT_MS = 5_000;
+
+/** Schemas that the hub has told this device of. Came with version 2. */
+const SCHEMA_TABLE = `
+  CREATE TABLE schema (subject TEXT NOT NULL, version INTEGER NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL, refs TEXT NOT NULL,
+    PRIMARY KEY (subject, version)) STRICT;
+`;
 
 const TABLES = `
   CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -106,10 +112,17 @@ export function openStore(options: StoreOptions): Store {
       }
       store.transaction(() => {
         db.exec(TABLES);
+        db.exec(SCHEMA_TABLE);
         db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
         for (const key of ["org", "site", "device"] as const) store.setMeta(key, name[key]);
         store.setMeta("identity", identityOf(path));
         store.startEpoch();
+      });
+    }
+    if (version === 1) {
+      store.transaction(() => {
+        db.exec(SCHEMA_TABLE);
+        db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
       });
     }
     checkName(store, path, name);

@@ -17,6 +17,7 @@ import {
 import { zstd } from "../core/node.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Outbox } from "./outbox.ts";
+import type { FieldSchemas } from "./schemas.ts";
 import type { OriginRow, Store } from "./store.ts";
 import { openTransport, type Transport } from "./transport.ts";
 
@@ -28,6 +29,8 @@ const REPLY_TIMEOUT_MS = 15_000;
 const CLOCK_LIMIT_MS = 10 * 60_000;
 /** The same batch refused as damaged, or the same gap, this often in a row: something is broken that sending does not mend. */
 const MAX_REFUSALS = 3;
+/** An answer holds a bounded number of schemas; more come with the next question, so often. */
+const MAX_SCHEMA_ROUNDS = 20;
 
 const FIRST_PAUSE_MS = 1_000;
 const MAX_PAUSE_MS = 5 * 60_000;
@@ -60,6 +63,9 @@ export interface SyncResult {
   /** Events still without a receipt (written meanwhile). */
   readonly pending: number;
   readonly quarantined: readonly QuarantineNote[];
+  /** Schema versions that the hub told this device of, and that the device told the hub of. */
+  readonly schemasLearnt: number;
+  readonly schemasProposed: number;
   readonly sentBytes: number;
   readonly batches: number;
   /** Device clock minus hub clock, milliseconds; `null` when the hub did not tell. */
@@ -72,6 +78,8 @@ export interface SyncDeps {
   readonly store: Store;
   readonly gate: Gate;
   readonly outbox: Outbox;
+  /** `null`: the app keeps its schemas itself. */
+  readonly schemas: FieldSchemas | null;
   readonly now: () => number;
 }
 
@@ -138,6 +146,8 @@ export async function sync(deps: SyncDeps, options: SyncOptions): Promise<SyncRe
 }
 
 export interface Tally {
+  schemasLearnt: number;
+  schemasProposed: number;
   confirmed: number;
   batches: number;
   sentBytes: number;
@@ -148,6 +158,8 @@ export interface Tally {
 
 export const emptyTally = (): Tally => ({
   confirmed: 0,
+  schemasLearnt: 0,
+  schemasProposed: 0,
   batches: 0,
   sentBytes: 0,
   quarantined: [],
@@ -189,8 +201,10 @@ async function pushOrigin(
   const hello = await transport.hello({
     origin: origin().name,
     since: origin().syncedThrough < 0 ? null : (origin().syncedThrough as Seq),
+    ...(deps.schemas === null ? {} : { schemas: deps.schemas.digest() }),
   });
   if (hello !== null) {
+    if (hello.schemas?.differ) await exchangeSchemas(deps, transport, origin(), tally);
     learnClock(deps, hello, tally);
     if (isCopy(store, origin(), hello)) {
       tally.renamedTo = rewriteFork(deps, origin(), origin().syncedThrough);
@@ -251,6 +265,23 @@ async function pushOrigin(
     }
     if (++refusals >= MAX_REFUSALS) throw refused(reply);
     nextSeq = Math.min(first.firstSeq, reply.through === null ? 0 : reply.through + 1);
+  }
+}
+
+/** Learns what the hub has registered since, and proposes what this device writes with and the hub does not know. */
+async function exchangeSchemas({ schemas }: SyncDeps, transport: Transport, origin: OriginRow, tally: Tally): Promise<void> {
+  if (schemas === null) return;
+  const ask = { origin: origin.name, since: origin.nextSeq === 0 ? null : ((origin.nextSeq - 1) as Seq) };
+  for (let rounds = 0; rounds < MAX_SCHEMA_ROUNDS; rounds++) {
+    const answer = (await transport.hello({ ...ask, have: schemas.have() }))?.schemas;
+    if (answer === undefined) return;
+    const learnt = schemas.learn(answer.news ?? []);
+    tally.schemasLearnt += learnt;
+    const offers = schemas.offers(answer.unknown ?? []);
+    // One at a time: a schema may be large, and a broker's message is not.
+    for (const offer of offers) await transport.hello({ ...ask, proposes: [offer] });
+    tally.schemasProposed += offers.length;
+    if (learnt === 0 || offers.length > 0) return;
   }
 }
 

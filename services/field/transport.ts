@@ -175,10 +175,15 @@ async function httpTransport({ url, token, replyTimeoutMs }: TransportOptions): 
   };
   const hello = async (request: HelloRequest): Promise<Hello> => {
     const query = new URLSearchParams({ origin: request.origin, since: request.since === null ? "" : String(request.since) });
+    const { have, proposes, schemas } = request;
+    if (schemas !== undefined) query.set("schemas", schemas);
+    const news = have === undefined && proposes === undefined ? undefined : { have, proposes };
     const { status, json } = await call(
       "the hello",
       `/v1/ingress/hello?${query}`,
-      { headers: { authorization } },
+      news === undefined
+        ? { headers: { authorization } }
+        : { method: "POST", headers: { authorization }, body: JSON.stringify(news) },
       ANSWER_TIMEOUT_MS,
     );
     if (status === 200) return parseHello(json);

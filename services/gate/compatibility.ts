@@ -108,6 +108,10 @@ const asFinding = (
   hint: hintFor(direction, found.rule, against),
 });
 
+/** Whether all data of one version can be read with another. */
+export const canRead = (reader: SchemaVersion, writer: SchemaVersion, casters: Casters): boolean =>
+  reader === writer || readsAll(reader, writer, casters).length === 0;
+
 /** What keeps `reader` from reading all that `writer` writes. */
 function readsAll(reader: SchemaVersion, writer: SchemaVersion, casters: Casters): Mismatch[] {
   const subject = reader.subject;

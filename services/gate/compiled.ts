@@ -4,7 +4,7 @@ import { avroDecoder, avroText } from "./avro/decode.ts";
 import { avroCheck } from "./avro/misfit.ts";
 import { avroReader } from "./avro/resolve.ts";
 import { jsonReader } from "./json/reading.ts";
-import { compileDocument } from "./json/validator.ts";
+import { compileDocument, type Oracle, oracle } from "./json/validator.ts";
 import { type SchemaVersion, unfitForEvents } from "./schema.ts";
 import { avroProblem, jsonProblem, type Problem } from "./words.ts";
 
@@ -16,6 +16,8 @@ export interface Compiled {
   readonly schema: SchemaVersion;
   /** What is wrong with the data; `null` when it fits. */
   check(data: JsonObject): Problem | null;
+  /** Everything that is wrong with it, as far as it can be told at once. */
+  checkAll(data: JsonObject): readonly Problem[];
   /** Fills the defaults that an Avro decode would return; JSON Schema data is returned as it is. */
   normalise(data: JsonObject): JsonObject;
   /** Avro only: the binary form, and back. `decode` throws `RangeError` on anything but exactly one whole value. */
@@ -42,9 +44,14 @@ function compileJson(schema: SchemaVersion): Compiled {
   const { document } = schema.model as Extract<SchemaVersion["model"], { kind: "json" }>;
   const validate = compileDocument(document);
   let read: ((value: JsonValue) => JsonValue) | null = null;
+  let all: Oracle | null = null;
   return {
     schema,
     check: (data) => (validate(data) ? null : jsonProblem(validate.errors![0]!, data)),
+    checkAll: (data) => {
+      all ??= oracle();
+      return all.errors(document, data).map((error) => jsonProblem(error, data));
+    },
     normalise: (data) => data,
     encode: unsupported,
     decode: unsupported,
@@ -76,6 +83,10 @@ function compileAvro(schema: SchemaVersion): Compiled {
   return {
     schema,
     check: (data) => avroProblem(check(data)),
+    checkAll: (data) => {
+      const problem = avroProblem(check(data));
+      return problem === null ? [] : [problem];
+    },
     normalise: (data) => decode(encode(data)),
     encode,
     decode,

@@ -9,7 +9,7 @@ import {
 } from "../core/index.ts";
 import { type Casters, NO_CASTERS, route, runCaster } from "./casters.ts";
 import { type Compiled, compile } from "./compiled.ts";
-import type { SchemaStore, SchemaVersion } from "./schema.ts";
+import { FINGERPRINT_DIGITS, type SchemaStore, type SchemaVersion } from "./schema.ts";
 import type { Problem } from "./words.ts";
 
 export type Verdict =
@@ -29,7 +29,7 @@ export interface Gate {
     data: JsonObject,
   ): { readonly data: JsonObject; readonly text: string; readonly problem: Problem | null };
   /** The travelling form of canonical text: Avro where allowed and exact, else the text itself. */
-  payload(schema: SchemaRef, text: string, avroAllowed: boolean): Pick<PackedEvent, "encoding" | "payload">;
+  payload(schema: SchemaRef, text: string, avroAllowed: boolean): Pick<PackedEvent, "encoding" | "payload" | "fingerprint">;
   /**
    * Data of any version as `pins` (default: the newest) has it. Data of an unknown schema is returned as it is. Throws where the one cannot
    * be read as the other, which only a change registered without compatibility can bring about.
@@ -37,6 +37,10 @@ export interface Gate {
   read(schema: SchemaRef, data: JsonObject, pins?: Pins): { readonly data: JsonObject; readonly version: number };
   /** What is wrong with data of a schema and event type; `null` when it can be accepted. */
   check(schema: SchemaRef, type: string, entity: string, data: JsonObject): Problem | null;
+  /** Every problem that can be told of data at once; for who is to mend it. */
+  problems(schema: SchemaRef, data: JsonObject): readonly Problem[];
+  /** Makes sure that schemas which others have registered are known here. */
+  ensure(schemas: Iterable<SchemaRef>): Promise<void>;
   knows(schema: SchemaRef): boolean;
   newest(subject: string): SchemaVersion | undefined;
   /** The newest version of every subject that events are written with. */
@@ -48,13 +52,17 @@ export interface Gate {
   /** What an Avro sender may use: `subject@version` → fingerprint. */
   avroFingerprints(): Record<string, string>;
   readonly store: SchemaStore;
+  readonly casters: Casters;
 }
 
 const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 
 /** Makes a gate over a schema store, which may grow. Schemas are compiled when first used. */
-export function createGate(store: SchemaStore, { casters = NO_CASTERS }: { readonly casters?: Casters } = {}): Gate {
+export function createGate(
+  store: SchemaStore,
+  { casters = NO_CASTERS, refresh }: { readonly casters?: Casters; readonly refresh?: (subject: string) => Promise<void> } = {},
+): Gate {
   const compiled = new Map<SchemaVersion, Compiled | string>();
   const find = ({ subject, version }: SchemaRef): SchemaVersion | undefined => store.versions(subject)[version - 1];
   /** The compiled schema; a text says why there is none. */
@@ -116,7 +124,20 @@ export function createGate(store: SchemaStore, { casters = NO_CASTERS }: { reado
 
   return {
     store,
-    admit: ({ head, encoding, payload }) => (encoding === "avro" ? admitAvro : admitJson)(head, payload, compiledOf(head.schema)),
+    casters,
+    admit({ head, fingerprint, encoding, payload }) {
+      const writer = compiledOf(head.schema);
+      const verdict = (encoding === "avro" ? admitAvro : admitJson)(head, payload, writer);
+      if (fingerprint === undefined || typeof writer === "string" || writer.schema.fingerprint.startsWith(fingerprint))
+        return verdict;
+      const { subject, version } = head.schema;
+      const message = `it was written with another ${subject} version ${version} than the one registered here`;
+      return {
+        ok: false,
+        problem: { code: "schema-differs", message, path: null },
+        text: encoding === "avro" ? null : verdict.text,
+      };
+    },
 
     pack(schema, data) {
       const writer = compiledOf(schema);
@@ -127,12 +148,14 @@ export function createGate(store: SchemaStore, { casters = NO_CASTERS }: { reado
     },
 
     payload(schema, text, avroAllowed) {
-      const asJson = { encoding: "json", payload: encoder.encode(text) } as const;
+      const mine = find(schema);
+      const name = mine === undefined ? {} : { fingerprint: mine.fingerprint.slice(0, FINGERPRINT_DIGITS) };
+      const asJson = { encoding: "json", payload: encoder.encode(text), ...name } as const;
       const writer = avroAllowed ? compiledOf(schema) : "";
       if (typeof writer === "string" || writer.schema.kind !== "avro") return asJson;
       try {
         const payload = writer.encode(JSON.parse(text) as JsonObject);
-        return canonicalize(writer.decode(payload)) === text ? { encoding: "avro", payload } : asJson;
+        return canonicalize(writer.decode(payload)) === text ? { encoding: "avro", payload, ...name } : asJson;
       } catch {
         return asJson;
       }
@@ -167,6 +190,16 @@ export function createGate(store: SchemaStore, { casters = NO_CASTERS }: { reado
       return typeof writer === "string" ? unknown(writer) : (misplaced(type, entity, writer.schema) ?? writer.check(data));
     },
 
+    problems(schema, data) {
+      const writer = compiledOf(schema);
+      return typeof writer === "string" ? [unknown(writer)] : writer.checkAll(data);
+    },
+    async ensure(schemas) {
+      if (refresh === undefined) return;
+      const subjects = new Set<string>();
+      for (const ref of schemas) if (find(ref) === undefined) subjects.add(ref.subject);
+      await Promise.all([...subjects].map(refresh));
+    },
     knows: (ref) => find(ref) !== undefined,
     newest,
     subjects: () =>

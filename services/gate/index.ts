@@ -3,12 +3,23 @@
  * Never a value changed on its way through, never a schema fetched: the store is handed in.
  */
 export { type Caster, type Casters, loadCasters, NO_CASTERS } from "./casters.ts";
-export { checkCompatibility, DEFAULT_LEVEL, type Finding, isLevel, LEVELS, type Level } from "./compatibility.ts";
+export { canRead, checkCompatibility, DEFAULT_LEVEL, type Finding, isLevel, LEVELS, type Level } from "./compatibility.ts";
 export { loadSchemas, schemaFile, schemaStore } from "./files.ts";
 export { createGate, type Gate, type Pins, type Verdict } from "./gate.ts";
+export {
+  MODES,
+  type Mode,
+  openRegistry,
+  type Proposal,
+  type Registered,
+  type Registration,
+  type Registry,
+  type RegistryJournal,
+} from "./registry.ts";
 export { readTable, rowToData, type Table } from "./rows.ts";
 export {
   type Annotations,
+  FINGERPRINT_DIGITS,
   type Kind,
   membersOf,
   type Reference,
@@ -16,6 +27,7 @@ export {
   type SchemaStore,
   type SchemaText,
   type SchemaVersion,
+  schemasDigest,
   schemaVersion,
 } from "./schema.ts";
 export type { Problem } from "./words.ts";

@@ -206,6 +206,17 @@ function avroModel(parsed: JsonValue, parts: readonly JsonValue[], where: string
 
 export const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 
+/** Enough of a fingerprint to tell schemas of one name apart, and few bytes where it travels. */
+export const FINGERPRINT_DIGITS = 16;
+
+/** A short text that is the same for the same schemas, given each subject's short fingerprints by version. */
+export function schemasDigest(have: Readonly<Record<string, readonly string[]>>): string {
+  const lines = Object.keys(have)
+    .sort()
+    .map((subject) => `${subject} ${have[subject]!.join(" ")}`);
+  return sha256(lines.join("\n")).slice(0, FINGERPRINT_DIGITS);
+}
+
 /** The members that a schema declares at its top. */
 export function membersOf({ model }: SchemaVersion): readonly string[] {
   if (model.kind === "avro") return model.type.kind === "record" ? model.type.fields.map(({ name: field }) => field) : [];

@@ -6,6 +6,7 @@ import { expectedWords, type Misfit } from "./avro/misfit.ts";
 export interface Problem {
   readonly code:
     | "schema-unknown"
+    | "schema-differs"
     | "type-not-allowed"
     | "entity-not-allowed"
     | "not-json"

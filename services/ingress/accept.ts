@@ -7,14 +7,17 @@ import {
   type Hello,
   type HelloRequest,
   MAX_EVENT_BYTES,
+  MAX_SCHEMA_NEWS,
   type OriginId,
+  partsOf,
   type QuarantineNote,
   type Receipt,
+  type SchemaNews,
   TributaryError,
   wallMsOf,
 } from "../core/index.ts";
 import { chainHash } from "../core/node.ts";
-import type { Gate } from "../gate/index.ts";
+import { FINGERPRINT_DIGITS, type Gate, type Registry, type SchemaVersion, schemasDigest } from "../gate/index.ts";
 import { type Appendable, type Log, type OriginHead, storedBytes } from "../log/index.ts";
 
 /** A device's clock may differ from the hub's by this much before it counts as wrong. */
@@ -23,6 +26,8 @@ export const DRIFT_LIMIT_MS = 10 * 60_000;
 const MAX_REMEMBERED_HEADS = 10_000;
 /** Quarantined events that one receipt lists at most; the rest is in the hub's quarantine list. */
 const MAX_NOTES = 500;
+/** Schema texts in one hello, at most: an answer must fit a broker's message. */
+const MAX_NEWS_BYTES = 400_000;
 
 export interface Acceptor {
   /**
@@ -45,10 +50,12 @@ export interface Accepted {
 export function acceptor({
   log,
   gate,
+  registry,
   driftLimitMs = DRIFT_LIMIT_MS,
 }: {
   log: Log;
   gate: Gate;
+  registry?: Registry;
   driftLimitMs?: number;
 }): Acceptor {
   const heads = new Map<OriginId, OriginHead>();
@@ -61,6 +68,7 @@ export function acceptor({
   return {
     async accept(batch, key, receivedAtMs) {
       const { origin } = batch;
+      await gate.ensure(batch.events.map(({ head }) => head.schema));
       const run = chained(gate, batch, receivedAtMs, driftLimitMs);
       const outcome = await log.append(run, heads.get(origin)).catch((error: unknown) => {
         heads.delete(origin);
@@ -91,7 +99,7 @@ export function acceptor({
       }
     },
 
-    async hello({ origin, since }, nowMs) {
+    async hello({ origin, since, schemas, have, proposes = [] }, nowMs) {
       const head = await log.head(origin);
       const notes: QuarantineNote[] = [];
       if (head !== null) {
@@ -106,11 +114,54 @@ export function acceptor({
       } else {
         heads.delete(origin);
       }
-      return { kind: "hello", nowMs, receipt: receiptOf(origin, head, notes, null), avro: gate.avroFingerprints() };
+      const { org, site, device } = partsOf(origin);
+      for (const { subject, version, ...given } of proposes)
+        await registry?.propose(subject, version, given, `${org}.${site}.${device}`);
+      const standing =
+        have !== undefined ? schemaStanding(gate, have) : schemas === undefined ? null : { differ: schemas !== digestOf(gate) };
+      return {
+        kind: "hello",
+        nowMs,
+        receipt: receiptOf(origin, head, notes, null),
+        avro: gate.avroFingerprints(),
+        ...(standing === null ? {} : { schemas: standing }),
+      };
     },
 
     through: (origin) => heads.get(origin)?.through ?? null,
   };
+}
+
+const shortOf = ({ fingerprint }: SchemaVersion): string => fingerprint.slice(0, FINGERPRINT_DIGITS);
+
+function digestOf({ store }: Gate): string {
+  return schemasDigest(Object.fromEntries(store.subjects().map((subject) => [subject, store.versions(subject).map(shortOf)])));
+}
+
+/** What a device's schemas lack, as far as an answer has room, and what the hub lacks of them. */
+function schemaStanding({ store }: Gate, have: Readonly<Record<string, readonly string[]>>): NonNullable<Hello["schemas"]> {
+  const news: SchemaNews[] = [];
+  const unknown: { subject: string; version: number }[] = [];
+  let bytes = 0;
+  for (const subject of store.subjects()) {
+    const theirs = Object.hasOwn(have, subject) ? have[subject]! : [];
+    for (const schema of store.versions(subject)) {
+      if (theirs[schema.version - 1] === shortOf(schema)) continue;
+      const { version, kind, text, references } = schema;
+      bytes += Buffer.byteLength(text);
+      if (news.length >= MAX_SCHEMA_NEWS || bytes > MAX_NEWS_BYTES) break;
+      news.push({ subject, version, kind, text, references: [...references] });
+    }
+  }
+  for (const [subject, theirs] of Object.entries(have)) {
+    for (
+      let version = store.versions(subject).length + 1;
+      version <= theirs.length && unknown.length < MAX_SCHEMA_NEWS;
+      version++
+    )
+      unknown.push({ subject, version });
+  }
+  return { differ: news.length > 0 || unknown.length > 0, news, unknown };
 }
 
 const receiptOf = (origin: OriginId, head: OriginHead | null, quarantined: QuarantineNote[], batch: string | null): Receipt => ({

@@ -19,7 +19,7 @@ import {
 import { batchKey, zstd } from "../core/node.ts";
 import type { Log } from "../log/index.ts";
 import { type Deps, refusalOf } from "./hello.ts";
-import { checkOrigin } from "./token.ts";
+import { checkOrigin, type Doorkeeper } from "./token.ts";
 
 /** How long a request waits for its receipt unless it asks otherwise, and at most. Then it is told 202: queued. */
 const DEFAULT_WAIT_MS = 10_000;
@@ -27,6 +27,19 @@ const MAX_WAIT_MS = 60_000;
 /** Requests waiting for receipts at a time; beyond, 503 says to come back. */
 const MAX_WAITING = 1_000;
 const PUBLISH_TIMEOUT_MS = 5_000;
+
+/** A request for somebody else's routes, and the answer. */
+export interface DoorRequest {
+  readonly method: string;
+  readonly url: URL;
+  readonly authorization: string | undefined;
+  body(): Promise<string>;
+}
+export interface DoorAnswer {
+  readonly status: number;
+  readonly type?: string;
+  readonly body: unknown;
+}
 
 export interface Listening {
   readonly url: string;
@@ -39,12 +52,21 @@ export interface Listening {
  *
  *   POST /v1/ingress         a batch frame; published into the same stream. 200 receipt, 202 queued, 4xx problem
  *   GET  /v1/ingress/hello   ?origin=…&since=…: where the hub stands with this origin
+ *   POST /v1/ingress/hello   the same, with {have, proposes} as body: what schemas the device has
  *   GET  /v1/health          200 when broker and event store answer
+ *   …                        what `also` answers: the schema registry
  *
  * Errors are problem documents (RFC 9457) with our code in `code` and what to do in `hint`.
  */
-export async function listen(deps: Deps & { log: Log; host: string; port: number }): Promise<Listening> {
-  const { nc, keeper, accepts, say, log, host, port } = deps;
+export async function listen(
+  deps: Deps & {
+    log: Log;
+    host: string;
+    port: number;
+    also?: (request: DoorRequest, keeper: Doorkeeper) => Promise<DoorAnswer | null>;
+  },
+): Promise<Listening> {
+  const { nc, keeper, accepts, say, log, host, port, also } = deps;
   const waiting = new Map<string, Set<(reply: Reply) => void>>();
   const replies = nc.subscribe(`${SUBJECTS.receipt}.>`, {
     callback: (_, message) => {
@@ -54,7 +76,7 @@ export async function listen(deps: Deps & { log: Log; host: string; port: number
     },
   });
 
-  const ingest = async (request: IncomingMessage): Promise<Answer> => {
+  const ingest = async (request: IncomingMessage): Promise<DoorAnswer> => {
     const claims = await keeper.admit(request.headers.authorization, Date.now());
     const frame = await bodyOf(request);
     const origin = peekOrigin(frame, zstd);
@@ -93,13 +115,16 @@ export async function listen(deps: Deps & { log: Log; host: string; port: number
     }
   };
 
-  const hello = async (request: IncomingMessage, query: URLSearchParams): Promise<Answer> => {
+  const hello = async (request: IncomingMessage, query: URLSearchParams): Promise<DoorAnswer> => {
     const nowMs = Date.now();
     const claims = await keeper.admit(request.headers.authorization, nowMs);
     const since = query.get("since");
+    const news = request.method === "POST" ? helloNews(await bodyOf(request)) : {};
     const asked = helloRequestSchema.safeParse({
+      ...news,
       origin: query.get("origin"),
       since: since === null || since === "" ? null : Number(since),
+      ...(query.has("schemas") ? { schemas: query.get("schemas") } : {}),
     });
     if (!asked.success) {
       throw new TributaryError(
@@ -113,7 +138,7 @@ export async function listen(deps: Deps & { log: Log; host: string; port: number
     return { status: 200, body };
   };
 
-  const health = async (): Promise<Answer> => {
+  const health = async (): Promise<DoorAnswer> => {
     const end = await log.end();
     return {
       status: nc.isClosed() ? 503 : 200,
@@ -121,12 +146,19 @@ export async function listen(deps: Deps & { log: Log; host: string; port: number
     };
   };
 
-  const route = (request: IncomingMessage): Promise<Answer> => {
-    const { pathname, searchParams } = new URL(request.url ?? "/", "http://hub");
+  const route = async (request: IncomingMessage): Promise<DoorAnswer> => {
+    const url = new URL(request.url ?? "/", "http://hub");
+    const { pathname, searchParams } = url;
     const key = `${request.method} ${pathname}`;
     if (key === "POST /v1/ingress") return ingest(request);
-    if (key === "GET /v1/ingress/hello") return hello(request, searchParams);
+    if (key === "GET /v1/ingress/hello" || key === "POST /v1/ingress/hello") return hello(request, searchParams);
     if (key === "GET /v1/health") return health();
+    const body = async (): Promise<string> => (await bodyOf(request)).toString();
+    const answer = await also?.(
+      { method: request.method ?? "GET", url, authorization: request.headers.authorization, body },
+      keeper,
+    );
+    if (answer != null) return answer;
     throw new TributaryError("not-found", `there is no ${key}`, "See docs/protocol.md for the routes.");
   };
 
@@ -182,13 +214,7 @@ export async function listen(deps: Deps & { log: Log; host: string; port: number
   };
 }
 
-interface Answer {
-  readonly status: number;
-  readonly body: unknown;
-  readonly type?: string;
-}
-
-const problem = (error: TributaryError, instance: string | undefined, more: Record<string, unknown> = {}): Answer => ({
+const problem = (error: TributaryError, instance: string | undefined, more: Record<string, unknown> = {}): DoorAnswer => ({
   status: error.status,
   type: MEDIA_TYPE_PROBLEM,
   body: {
@@ -203,7 +229,7 @@ const problem = (error: TributaryError, instance: string | undefined, more: Reco
   },
 });
 
-function send(response: ServerResponse, { status, body, type = "application/json" }: Answer): void {
+function send(response: ServerResponse, { status, body, type = "application/json" }: DoorAnswer): void {
   if (response.headersSent || response.destroyed) return;
   const text = JSON.stringify(body);
   response.writeHead(status, {
@@ -217,7 +243,19 @@ function send(response: ServerResponse, { status, body, type = "application/json
   response.end(text);
 }
 
-async function bodyOf(request: IncomingMessage): Promise<Uint8Array> {
+/** What a device says of its schemas. Checked with the rest of the hello. */
+function helloNews(body: Buffer): object {
+  try {
+    const { have, proposes } = JSON.parse(body.toString()) as { have?: unknown; proposes?: unknown };
+    return { have, proposes };
+  } catch (error) {
+    throw new TributaryError("input-malformed", "the hello's body is no JSON", 'Send {"have": {…}, "proposes": […]}.', {
+      cause: error,
+    });
+  }
+}
+
+async function bodyOf(request: IncomingMessage): Promise<Buffer> {
   const tooLarge = (): TributaryError =>
     new TributaryError("batch-too-large", `a batch has at most ${MAX_FRAME_BYTES} bytes`, "Send fewer events at a time.");
   if (Number(request.headers["content-length"] ?? 0) > MAX_FRAME_BYTES) throw tooLarge();

@@ -3,19 +3,23 @@
  * senders. Never an acknowledgement before the log has the events, never a rejected event that is not kept.
  */
 import type { JSONWebKeySet } from "jose";
-import type { Gate } from "../gate/index.ts";
+import type { Gate, Registry } from "../gate/index.ts";
 import type { Log } from "../log/index.ts";
 import { acceptor } from "./accept.ts";
 import { connectBroker, prepareBroker } from "./broker.ts";
 import { consume } from "./consume.ts";
-import { type Listening, listen } from "./door.ts";
+import { type DoorAnswer, type DoorRequest, type Listening, listen } from "./door.ts";
 import { answerHellos } from "./hello.ts";
-import { doorkeeper } from "./token.ts";
+import { type Doorkeeper, doorkeeper } from "./token.ts";
 
 export interface IngressOptions {
   readonly natsUrl: string;
   readonly log: Log;
   readonly gate: Gate;
+  /** Where devices' proposals go. */
+  readonly registry?: Registry;
+  /** Answers requests whose path is none of the door's own; `null`: nor of these. */
+  readonly also?: (request: DoorRequest, keeper: Doorkeeper) => Promise<DoorAnswer | null>;
   readonly keys: JSONWebKeySet;
   /** Where the HTTP door listens; `null`: no HTTP. */
   readonly listen: { readonly host: string; readonly port: number } | null;
@@ -30,15 +34,23 @@ export interface Ingress {
 }
 
 export async function startIngress(options: IngressOptions): Promise<Ingress> {
-  const { log, gate, say = () => {} } = options;
+  const { log, gate, registry, also, say = () => {} } = options;
   const keeper = doorkeeper(options.keys);
-  const accepts = acceptor({ log, gate, ...(options.driftLimitMs === undefined ? {} : { driftLimitMs: options.driftLimitMs }) });
+  const accepts = acceptor({
+    log,
+    gate,
+    ...(registry === undefined ? {} : { registry }),
+    ...(options.driftLimitMs === undefined ? {} : { driftLimitMs: options.driftLimitMs }),
+  });
   const nc = await connectBroker(options.natsUrl, "tributary-ingress");
   try {
     await prepareBroker(nc);
     const consumer = await consume({ nc, keeper, accepts, say });
     const hellos = answerHellos({ nc, keeper, accepts, say });
-    const http = options.listen === null ? null : await listen({ nc, keeper, accepts, say, log, ...options.listen });
+    const http =
+      options.listen === null
+        ? null
+        : await listen({ nc, keeper, accepts, say, log, ...(also === undefined ? {} : { also }), ...options.listen });
     const close = async (): Promise<void> => {
       await http?.close();
       await hellos.close();
@@ -61,4 +73,5 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
 
 export { type Acceptor, acceptor, DRIFT_LIMIT_MS } from "./accept.ts";
 export { ACK_WAIT_MS, CONSUMER, connectBroker, DEAD_STREAM, prepareBroker, STREAM } from "./broker.ts";
-export { issueToken, makeKey, publicKey } from "./token.ts";
+export type { DoorAnswer, DoorRequest } from "./door.ts";
+export { type Doorkeeper, issueToken, makeKey, publicKey, SCOPE_APPEND, SCOPE_SCHEMAS } from "./token.ts";

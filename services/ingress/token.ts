@@ -15,6 +15,8 @@ import { messageOf, partsOf, TributaryError } from "../core/index.ts";
 export const ISSUER = "tributary";
 export const AUDIENCE = "tributary-ingress";
 export const SCOPE_APPEND = "events:append";
+/** For registering schemas and setting how they may change. */
+export const SCOPE_SCHEMAS = "schemas:write";
 /** Clock difference allowed between who issues a token and the hub. */
 const CLOCK_TOLERANCE_S = 30;
 /** Decoded tokens remembered, so that a stream of batches under one token is checked by signature once. */
@@ -27,6 +29,7 @@ export interface Claims {
   /** Present where the token is for one device only. */
   readonly device: string | null;
   readonly subject: string;
+  readonly scopes: readonly string[];
   readonly notBeforeMs: number | null;
   readonly expiresAtMs: number;
 }
@@ -51,11 +54,13 @@ export async function issueToken(
     readonly device?: string;
     readonly lifetimeS: number;
     readonly nowMs: number;
+    /** What it allows; default: sending events. */
+    readonly scopes?: readonly string[];
   },
 ): Promise<string> {
-  const { org, site, device, lifetimeS, nowMs } = claims;
+  const { org, site, device, lifetimeS, nowMs, scopes = [SCOPE_APPEND] } = claims;
   const nowS = Math.floor(nowMs / 1000);
-  return new SignJWT({ org, site, ...(device === undefined ? {} : { device }), scope: SCOPE_APPEND })
+  return new SignJWT({ org, site, ...(device === undefined ? {} : { device }), scope: scopes.join(" ") })
     .setProtectedHeader({ alg: "EdDSA", kid: key.kid! })
     .setIssuer(ISSUER)
     .setAudience(AUDIENCE)
@@ -69,9 +74,10 @@ export async function issueToken(
 export interface Doorkeeper {
   /**
    * Checks an `Authorization` header's value as of `atMs`: signature, issuer, audience, times, scope. A message that
-   * waited in the broker is checked as of its arrival there. Throws `token-missing`, `-invalid`, `-expired`, `-scope`.
+   * waited in the broker is checked as of its arrival there. `scope`: what it must allow (default: sending events; `null`: any).
+   * A token may also come as the password of `Basic` credentials. Throws `token-missing`, `-invalid`, `-expired`, `-scope`.
    */
-  admit(authorization: string | null | undefined, atMs: number): Promise<Claims>;
+  admit(authorization: string | null | undefined, atMs: number, scope?: string | null): Promise<Claims>;
 }
 
 /** Checks tokens against a set of public keys. Each key must name its algorithm; no other is accepted for it. */
@@ -88,7 +94,9 @@ export function doorkeeper(keys: JSONWebKeySet): Doorkeeper {
   const find = createLocalJWKSet({ keys: keys.keys.map(publicKey) });
   const remembered = new Map<string, Claims>();
 
-  const inTime = (claims: Claims, atMs: number): Claims => {
+  const inTime = (claims: Claims, atMs: number, scope: string | null): Claims => {
+    if (scope !== null && !claims.scopes.includes(scope))
+      throw new TributaryError("token-scope", `the token does not allow ${scope}`, again);
     if (atMs > claims.expiresAtMs + CLOCK_TOLERANCE_S * 1000) {
       throw new TributaryError("token-expired", `the token ran out on ${new Date(claims.expiresAtMs).toISOString()}`, again);
     }
@@ -99,16 +107,16 @@ export function doorkeeper(keys: JSONWebKeySet): Doorkeeper {
   };
 
   return {
-    async admit(authorization, atMs) {
-      const token = /^Bearer ([\w-]+\.[\w-]+\.[\w-]+)$/.exec(authorization ?? "")?.[1];
+    async admit(authorization, atMs, scope = SCOPE_APPEND) {
+      const token = /^([\w-]+\.[\w-]+\.[\w-]+)$/.exec(bearerOf(authorization ?? ""))?.[1];
       if (token === undefined)
         throw new TributaryError("token-missing", "no token came with the request", 'Send it as "Authorization: Bearer …".');
       const known = remembered.get(token);
-      if (known !== undefined) return inTime(known, atMs);
+      if (known !== undefined) return inTime(known, atMs, scope);
       const claims = claimsOf(await verify(token, atMs));
       if (remembered.size >= MAX_REMEMBERED) remembered.delete(remembered.keys().next().value!);
       remembered.set(token, claims);
-      return inTime(claims, atMs);
+      return inTime(claims, atMs, scope);
     },
   };
 
@@ -132,11 +140,16 @@ export function doorkeeper(keys: JSONWebKeySet): Doorkeeper {
   }
 }
 
+function bearerOf(authorization: string): string {
+  const [, kind, rest] = /^(Bearer|Basic) (\S+)$/i.exec(authorization) ?? [];
+  if (kind === undefined || rest === undefined) return "";
+  if (kind.toLowerCase() === "bearer") return rest;
+  const credentials = Buffer.from(rest, "base64").toString();
+  return credentials.slice(credentials.indexOf(":") + 1);
+}
+
 function claimsOf(payload: Record<string, unknown>): Claims {
   const { org, site, device, scope, sub, nbf, exp } = payload;
-  if (typeof scope !== "string" || !scope.split(" ").includes(SCOPE_APPEND)) {
-    throw new TributaryError("token-scope", `the token does not allow ${SCOPE_APPEND}`, again);
-  }
   if (typeof org !== "string" || typeof site !== "string" || (device !== undefined && typeof device !== "string")) {
     throw new TributaryError("token-invalid", "the token names no organisation and site", again);
   }
@@ -145,6 +158,7 @@ function claimsOf(payload: Record<string, unknown>): Claims {
     site,
     device: device ?? null,
     subject: String(sub),
+    scopes: typeof scope === "string" ? scope.split(" ") : [],
     notBeforeMs: typeof nbf === "number" ? nbf * 1000 : null,
     expiresAtMs: Number(exp) * 1000,
   };

@@ -5,6 +5,7 @@
 import type { OriginId, Position, Seq } from "../core/index.ts";
 import { type AppendOutcome, appendRun } from "./append.ts";
 import { connect, within } from "./client.ts";
+import { type Journal, journalOf } from "./journal.ts";
 import { logEnd, originHead, readAll, readOrigin } from "./read.ts";
 import type { Appendable, LogEntry, OriginHead } from "./stored.ts";
 import { type LogPage, type SubscribeOptions, subscribe } from "./subscribe.ts";
@@ -16,6 +17,8 @@ export interface Log {
   readOrigin(origin: OriginId, options?: { from?: Seq; maxCount?: number }): AsyncGenerator<LogEntry>;
   readAll(options?: { from?: Position | null; to?: Position }): AsyncGenerator<LogEntry>;
   subscribe(options: SubscribeOptions): AsyncGenerator<LogPage>;
+  /** Facts about the hub itself, beside the origins' events. */
+  readonly journal: Journal;
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -35,12 +38,14 @@ export function openLog(url: string): Log {
     readOrigin: (origin, options) => readOrigin(client, origin, options),
     readAll: (options) => readAll(client, options),
     subscribe: (options) => subscribe(client, options),
+    journal: journalOf(client),
     close,
     [Symbol.asyncDispose]: close,
   };
 }
 
 export { type AppendOutcome, MAX_APPEND_BYTES, storedBytes } from "./append.ts";
+export type { Fact, FollowOptions, Journal, NewFact } from "./journal.ts";
 export {
   type Appendable,
   type Content,

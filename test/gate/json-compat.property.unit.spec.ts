@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { jsonMismatches } from "../../services/gate/json/compat.ts";
-import { type Document, type Schema, viewOf } from "../../services/gate/json/document.ts";
+import { type Document, viewOf } from "../../services/gate/json/document.ts";
 import { jsonExamples } from "../../services/gate/json/examples.ts";
 import { jsonReader, readable } from "../../services/gate/json/reading.ts";
 import { compileDocument, oracle } from "../../services/gate/json/validator.ts";
@@ -43,31 +43,21 @@ it("never calls schemas compatible where a document tells otherwise, and proves 
   expect(doubted).toBeLessThan((compatible + proved) / 6);
 });
 
-/** Counting is done before members are left out: what was written counts. */
-const uncounted = (schema: unknown): Schema =>
-  (Array.isArray(schema)
-    ? schema.map(uncounted)
-    : typeof schema === "object" && schema !== null
-      ? Object.fromEntries(
-          Object.entries(schema).flatMap(([keyword, value]) =>
-            keyword === "minProperties" || keyword === "uniqueItems" ? [] : [[keyword, uncounted(value)]],
-          ),
-        )
-      : schema) as Schema;
+/** Members and equal items are counted before members are left out: what was written counts. */
+const counts = (doc: Document): boolean => /"(minProperties|uniqueItems)"/.test(JSON.stringify(doc.root));
 
 it("reads what it calls readable: the reading fits the reader's schema, unknown members left out and defaults filled in", () => {
   let read = 0;
   fc.assert(
     fc.property(pairs, ([writer, reader]) => {
-      fc.pre(compiles(writer) && compiles(reader));
+      fc.pre(compiles(writer) && compiles(reader) && !counts(reader));
       const ask = oracle();
       const relaxed = readable(reader);
       fc.pre(jsonMismatches(relaxed, writer, ask).length === 0);
       const reads = jsonReader(reader);
-      const wanted: Document = { root: uncounted(relaxed.root), references: new Map() };
       for (const each of jsonExamples(writer, ask, reader)) {
         read++;
-        expect(ask(viewOf(wanted), reads(each)), JSON.stringify([reader.root, each])).toBe(true);
+        expect(ask(viewOf(relaxed), reads(each)), JSON.stringify([reader.root, each])).toBe(true);
       }
     }),
     { numRuns: 100 },

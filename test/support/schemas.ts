@@ -73,13 +73,8 @@ const { schema } = fc.letrec<{ schema: Schema; plain: Schema }>((tie) => {
     fc.record({ anyOf: fc.array(sub, { minLength: 1, maxLength: 3 }) }),
     fc.record({ oneOf: fc.array(sub, { minLength: 1, maxLength: 2 }) }),
     fc.record({ not: sub }),
-    fc.tuple(sub, sub, sub).map(([condition, yes, no]) =>
-      Object.fromEntries([
-        ["if", condition],
-        ["then", yes],
-        ["else", no],
-      ]),
-    ),
+    // biome-ignore lint/suspicious/noThenProperty: it is JSON Schema's keyword
+    fc.record({ if: sub, then: sub, else: sub }),
     fc.constant<Schema>({ $ref: "#/$defs/leaf" }),
   );
   const clean = (arbitrary: fc.Arbitrary<unknown>): fc.Arbitrary<Schema> =>

@@ -177,11 +177,7 @@ function comparison(ask: Oracle): {
       return [];
     if (splits < MAX_SPLITS) {
       const parts = partsOf(c);
-      if (
-        parts !== null &&
-        parts.every((part) => isEmpty(part) || coversOne(part, branches, splits + 1, keyword, no).length === 0)
-      )
-        return [];
+      if (parts?.every((part) => isEmpty(part) || coversOne(part, branches, splits + 1, keyword, no).length === 0)) return [];
     }
     if (fitting.length > 1 || (keyword === "oneOf" && fitting.length === 1))
       return [no(keyword, "values may fit more than one alternative")];

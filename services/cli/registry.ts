@@ -1,0 +1,88 @@
+import { TributaryError } from "../core/index.ts";
+import {
+  type Casters,
+  createGate,
+  type Finding,
+  type Gate,
+  loadCasters,
+  loadSchemas,
+  openRegistry,
+  type Registry,
+  type SchemaStore,
+} from "../gate/index.ts";
+import type { Log } from "../log/index.ts";
+import { SCHEMAS_DIR } from "./places.ts";
+
+/** A hub's registry and the gate over it. */
+export interface HubGate {
+  readonly registry: Registry;
+  readonly gate: Gate;
+}
+
+/** Opens the registry in a hub's log. Casters are code, and come from the schema folder. Close the registry after use. */
+export async function openHubGate(log: Log, say: (event: Record<string, unknown>) => void = () => {}): Promise<HubGate> {
+  const casters = await loadCasters(SCHEMAS_DIR);
+  const registry = await openRegistry(log.journal, {
+    casters,
+    onInterruption: (message) => say({ event: "registry-interrupted", message }),
+    onBroken: (message) => say({ event: "schema-unusable", message }),
+  });
+  return { registry, gate: gateOver(registry, casters) };
+}
+
+export const gateOver = (registry: Registry, casters: Casters): Gate =>
+  createGate(registry, { casters, refresh: (subject) => registry.refresh(subject) });
+
+/**
+ * Registers what a schema folder has and the registry lacks, in an order in which each finds what it refers to. Returns what is new.
+ * Throws `schema-incompatible` with the findings, `schema-conflict` where a file differs from what is registered under its number.
+ */
+export async function registerFolder(registry: Registry, folder: SchemaStore, actor: string): Promise<string[]> {
+  const added: string[] = [];
+  let waiting = folder.subjects().flatMap((subject) => folder.versions(subject));
+  while (waiting.length > 0) {
+    const ready = waiting.filter(({ references }) =>
+      references.every(({ subject, version }) => registry.versions(subject)[version - 1] !== undefined),
+    );
+    if (ready.length === 0)
+      throw new TributaryError("schema-malformed", "schemas refer to one another in a circle", "Part them.");
+    for (const { subject, version, kind, text, references } of ready) {
+      const outcome = await registry.register(subject, { kind, text, references }, { actor, version });
+      if (outcome.kind === "incompatible") throw incompatible(subject, version, outcome.findings);
+      if (outcome.isNew) added.push(`${subject}@${version}`);
+    }
+    waiting = waiting.filter((schema) => !ready.includes(schema));
+  }
+  return added;
+}
+
+export const registerProjectSchemas = (registry: Registry, actor: string): Promise<string[]> =>
+  registerFolder(registry, loadSchemas(SCHEMAS_DIR), actor);
+
+export const incompatible = (subject: string, version: number, findings: readonly Finding[]): TributaryError =>
+  new TributaryError(
+    "schema-incompatible",
+    `${subject} version ${version} cannot be registered:\n${findings.map((finding) => findingLines(finding).join("\n")).join("\n")}`,
+    "Nothing was registered. `tributary schema check schemas/ --against hub` shows the same before you try.",
+  );
+
+/** A finding in words, a few lines. */
+export function findingLines(
+  { direction, against, rule, message, path, againstPath, counterexample, hint }: Finding,
+  indent = "  ",
+): string[] {
+  const who =
+    direction === "backward"
+      ? `the new version cannot read what version ${against} writes`
+      : `version ${against} cannot read what the new version writes`;
+  return [
+    `${indent}✗ ${who}`,
+    `${indent}  rule     ${rule}, at ${path || "/"} (version ${against}: ${againstPath || "/"})`,
+    `${indent}  why      ${message}`,
+    counterexample === null
+      ? `${indent}  example  none could be made: nobody has shown that it breaks, nor that it does not`
+      : `${indent}  example  ${JSON.stringify(counterexample.document)}`,
+    ...(counterexample === null ? [] : [`${indent}           read by the other: ${counterexample.problem}`]),
+    `${indent}  instead  ${hint}`,
+  ];
+}

@@ -1,0 +1,98 @@
+import type { SchemaNews } from "../core/index.ts";
+import { FINGERPRINT_DIGITS, type SchemaStore, type SchemaVersion, schemasDigest, schemaVersion } from "../gate/index.ts";
+import type { Store } from "./store.ts";
+
+/**
+ * The schemas of a device: those its app came with, and those the hub has told it of since. Where both have a version of one name, the hub's
+ * holds: its word is what the data is read by. Events are written with what is here, offline; nothing is fetched to write one.
+ */
+export interface FieldSchemas extends SchemaStore {
+  /** A short text that is the same for the same schemas: so that a sync without news costs a few bytes. */
+  digest(): string;
+  /** Each subject's fingerprints, by version. */
+  have(): Record<string, string[]>;
+  /** Keeps what the hub has told. Returns how many versions are new here. */
+  learn(news: readonly SchemaNews[]): number;
+  /** Texts of versions that the hub does not know. */
+  offers(unknown: readonly { readonly subject: string; readonly version: number }[]): SchemaNews[];
+}
+
+const short = (schema: SchemaVersion): string => schema.fingerprint.slice(0, FINGERPRINT_DIGITS);
+
+export function fieldSchemas(store: Store, base: SchemaStore): FieldSchemas {
+  const { db } = store;
+  const write = db.prepare(
+    "INSERT INTO schema VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET kind = excluded.kind, text = excluded.text, refs = excluded.refs",
+  );
+  let bySubject = load();
+
+  return {
+    subjects: () => [...bySubject.keys()].sort(),
+    versions: (subject) => bySubject.get(subject) ?? [],
+    digest: () => schemasDigest(have()),
+    have,
+    learn(news) {
+      if (news.length === 0) return 0;
+      store.transaction(() => {
+        for (const { subject, version, kind, text, references } of news)
+          write.run(subject, version, kind, text, JSON.stringify(references));
+      });
+      const before = count();
+      const old = bySubject;
+      bySubject = load();
+      const changed = news.filter(
+        ({ subject, version }) => old.get(subject)?.[version - 1] !== undefined && differs(old, subject, version),
+      ).length;
+      return count() - before + changed;
+    },
+    offers: (unknown) =>
+      unknown.flatMap(({ subject, version }) => {
+        const known = bySubject.get(subject)?.[version - 1];
+        return known === undefined
+          ? []
+          : [{ subject, version, kind: known.kind, text: known.text, references: [...known.references] }];
+      }),
+  };
+
+  function have(): Record<string, string[]> {
+    return Object.fromEntries([...bySubject].map(([subject, versions]) => [subject, versions.map(short)]));
+  }
+  function count(): number {
+    return [...bySubject.values()].reduce((sum, versions) => sum + versions.length, 0);
+  }
+  function differs(old: ReadonlyMap<string, readonly SchemaVersion[]>, subject: string, version: number): boolean {
+    return old.get(subject)![version - 1]!.fingerprint !== bySubject.get(subject)?.[version - 1]?.fingerprint;
+  }
+
+  /** The hub's versions, then the app's beyond them. What this program cannot read (a newer one's) ends its subject here. */
+  function load(): Map<string, SchemaVersion[]> {
+    const out = new Map<string, SchemaVersion[]>();
+    const rows = db.prepare("SELECT subject, version, kind, text, refs FROM schema ORDER BY rowid").all() as {
+      subject: string;
+      version: number;
+      kind: "avro" | "json";
+      text: string;
+      refs: string;
+    }[];
+    const told = new Map(rows.map((row) => [`${row.subject}@${row.version}`, row]));
+    const make = (subject: string, version: number): SchemaVersion | undefined => {
+      const known = out.get(subject)?.[version - 1];
+      if (known !== undefined) return known;
+      const row = told.get(`${subject}@${version}`);
+      if (row === undefined) return base.versions(subject)[version - 1];
+      try {
+        const given = { kind: row.kind, text: row.text, references: JSON.parse(row.refs) as SchemaVersion["references"] };
+        return schemaVersion(subject, version, given, (reference) => make(reference.subject, reference.version));
+      } catch {
+        return undefined;
+      }
+    };
+    for (const subject of new Set([...base.subjects(), ...rows.map((row) => row.subject)])) {
+      const versions: SchemaVersion[] = [];
+      out.set(subject, versions);
+      for (let next = make(subject, 1); next !== undefined; next = make(subject, versions.length + 1)) versions.push(next);
+      if (versions.length === 0) out.delete(subject);
+    }
+    return out;
+  }
+}

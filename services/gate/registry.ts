@@ -1,0 +1,485 @@
+import { isJsonObject, type JsonObject, type Position, TributaryError } from "../core/index.ts";
+import { type Casters, NO_CASTERS } from "./casters.ts";
+import { checkCompatibility, DEFAULT_LEVEL, type Finding, isLevel, type Level } from "./compatibility.ts";
+import {
+  type Kind,
+  type Reference,
+  type SchemaStore,
+  type SchemaText,
+  type SchemaVersion,
+  schemaVersion,
+  sha256,
+  subjectName,
+} from "./schema.ts";
+
+/** The facts that a registry is made of, and where they are kept. The log's journal is one. */
+export interface RegistryJournal {
+  append(
+    stream: string,
+    after: number | "any",
+    fact: { type: string; data: JsonObject; by: JsonObject },
+  ): Promise<Position | null>;
+  read(stream: string, from?: number): Promise<readonly RegistryFact[]>;
+  end(): Promise<Position | null>;
+  follow(options: {
+    prefixes: readonly string[];
+    after: Position | null;
+    signal: AbortSignal;
+    onFact(fact: RegistryFact): void;
+    onInterruption?(message: string): void;
+  }): void;
+}
+
+export interface RegistryFact {
+  readonly stream: string;
+  readonly revision: number;
+  readonly type: string;
+  readonly data: JsonObject;
+  readonly by: JsonObject;
+  readonly position: Position;
+  readonly recordedAtMs: number;
+}
+
+/** Whether a subject takes new versions. READONLY_OVERRIDE and IMPORT of other registries are not spoken here. */
+export const MODES = ["READWRITE", "READONLY"] as const;
+export type Mode = (typeof MODES)[number];
+
+/** A registered version, with what the registry knows of it. */
+export interface Registered {
+  readonly schema: SchemaVersion;
+  /** The same number for the same text, in whatever subject: the how-manieth distinct text of the log it is. Counts from 1. */
+  readonly id: number;
+  readonly actor: string;
+  readonly registeredAtMs: number;
+  readonly position: Position;
+  /** Hidden from lists; its data is read as ever. */
+  readonly deleted: boolean;
+}
+
+export type Registration =
+  | { readonly kind: "registered"; readonly version: Registered; readonly isNew: boolean }
+  | { readonly kind: "incompatible"; readonly findings: readonly Finding[]; readonly level: Level };
+
+/** A schema that a device writes with, waiting for somebody to register it. */
+export interface Proposal extends SchemaText {
+  readonly subject: string;
+  readonly version: number;
+  readonly fingerprint: string;
+  readonly by: string;
+  readonly proposedAtMs: number;
+}
+
+export interface RegisterOptions {
+  readonly actor: string;
+  /** Takes this version number only; for files that are numbered. */
+  readonly version?: number;
+}
+
+export interface Registry extends SchemaStore {
+  /** Registers a text as the subject's next version, once: the same text again gives the same version. */
+  register(subject: string, given: SchemaText, options: RegisterOptions): Promise<Registration>;
+  /** What would keep a text from being registered, by the level in force or another. Nothing is written. */
+  check(
+    subject: string,
+    given: SchemaText,
+    options?: { readonly level?: Level; readonly against?: readonly number[] },
+  ): readonly Finding[];
+  /** The version that holds this very schema. */
+  find(subject: string, given: SchemaText): Registered | undefined;
+  registered(subject: string, options?: { readonly withDeleted?: boolean }): readonly Registered[];
+  byId(id: number): readonly Registered[];
+  level(subject: string | null): Level;
+  /** The level that a subject was given itself. */
+  ownLevel(subject: string | null): Level | null;
+  setLevel(subject: string | null, level: Level | null, actor: string): Promise<void>;
+  mode(subject: string | null): Mode;
+  ownMode(subject: string | null): Mode | null;
+  setMode(subject: string | null, mode: Mode | null, actor: string): Promise<void>;
+  setDeleted(subject: string, version: number, deleted: boolean, actor: string): Promise<void>;
+  /** Notes a schema that a device writes with and that is not registered; once for each text. `false`: it is no schema, or too many wait. */
+  propose(subject: string, version: number, given: SchemaText, actor: string): Promise<boolean>;
+  /** What devices have proposed, and nobody has registered or turned down. */
+  proposals(): readonly Proposal[];
+  /** Takes a proposal off the list. */
+  dismiss(subject: string, version: number, fingerprint: string, actor: string): Promise<void>;
+  /** Makes sure that what others have registered for a subject is known here. */
+  refresh(subject: string): Promise<void>;
+  /** What a subject would be with this text next; throws `schema-malformed`. */
+  draft(subject: string, given: SchemaText): SchemaVersion;
+  onChange(listener: (subject: string) => void): () => void;
+  close(): void;
+}
+
+const SCHEMA_PREFIX = "schema-";
+/** Which subjects there are, and what was set for them. */
+const INDEX = "registry";
+const MAX_RACES = 5;
+/** A subject that turned out to have nothing new is not asked for again for so long. */
+const REFRESH_PAUSE_MS = 1_000;
+/** A subject has at most so many versions: each new one is compared with all. */
+const MAX_VERSIONS = 1_000;
+/** Proposals that may wait; a device's further ones are not noted until some are dealt with. */
+const MAX_PROPOSALS = 500;
+
+const stream = (subject: string): string => SCHEMA_PREFIX + subject;
+
+/**
+ * The schema registry, over the log: stream `schema-<subject>`, whose revision is the version less one, so that two who register at once get
+ * two versions or one refusal, never one version twice. The cache follows the log; what it holds of a version never changes.
+ */
+export async function openRegistry(
+  journal: RegistryJournal,
+  options: {
+    readonly casters?: Casters;
+    readonly now?: () => number;
+    readonly onInterruption?: (message: string) => void;
+    readonly onBroken?: (what: string) => void;
+  } = {},
+): Promise<Registry> {
+  const { casters = NO_CASTERS, now = Date.now, onBroken = () => {} } = options;
+  const bySubject = new Map<string, Entry[]>();
+  const deleted = new Set<string>();
+  const levels = new Map<string | null, Level>();
+  const modes = new Map<string | null, Mode>();
+  const listeners = new Set<(subject: string) => void>();
+  const asked = new Map<string, number>();
+  let ids: Map<string, number> | null = null;
+  let names: readonly string[] | null = null;
+  const stop = new AbortController();
+
+  interface Entry {
+    readonly schema: SchemaVersion;
+    readonly text: string;
+    readonly actor: string;
+    readonly registeredAtMs: number;
+    readonly position: Position;
+  }
+
+  const lookUp = ({ subject, version }: Reference): SchemaVersion | undefined => bySubject.get(subject)?.[version - 1]?.schema;
+
+  const apply = (fact: RegistryFact): void => {
+    if (fact.stream === INDEX) applyIndex(fact);
+    else applySchema(fact);
+  };
+  const proposed = new Map<string, Proposal>();
+  const proposalKey = (subject: unknown, version: unknown, fingerprint: unknown): string =>
+    `${String(subject)}@${String(version)}:${String(fingerprint)}`;
+  const applyIndex = ({ type, data, by, recordedAtMs }: RegistryFact): void => {
+    const subject = typeof data.subject === "string" ? data.subject : null;
+    const set = <T>(map: Map<string | null, T>, value: T | null): void => {
+      if (value === null) map.delete(subject);
+      else map.set(subject, value);
+    };
+    if (type === "compatibility-set") set(levels, isLevel(data.level) ? data.level : null);
+    else if (type === "mode-set") set(modes, MODES.find((mode) => mode === data.mode) ?? null);
+    else if (type === "version-deleted") deleted.add(`${subject}@${String(data.version)}`);
+    else if (type === "schema-proposed") {
+      const proposal = { ...(data as unknown as Proposal), by: String(by.actor ?? ""), proposedAtMs: recordedAtMs };
+      proposed.set(proposalKey(subject, data.version, data.fingerprint), proposal);
+    } else if (type === "proposal-dismissed") proposed.delete(proposalKey(subject, data.version, data.fingerprint));
+    else if (type === "version-restored") deleted.delete(`${subject}@${String(data.version)}`);
+    if (subject !== null) for (const listener of listeners) listener(subject);
+  };
+  const applySchema = (fact: RegistryFact): void => {
+    const subject = fact.stream.slice(SCHEMA_PREFIX.length);
+    const versions = bySubject.get(subject) ?? [];
+    if (fact.revision !== versions.length || fact.type !== "schema-registered") return;
+    const { kind, text, references } = fact.data as { kind?: Kind; text?: string; references?: Reference[] };
+    let schema: SchemaVersion;
+    try {
+      schema = schemaVersion(
+        subject,
+        fact.revision + 1,
+        { kind: kind === "avro" ? "avro" : "json", text: String(text), references: references ?? [] },
+        lookUp,
+      );
+    } catch (error) {
+      // Registered by a newer program: it keeps its number, takes no data here, and is told.
+      onBroken(
+        `${subject} version ${fact.revision + 1} cannot be used here: ${error instanceof Error ? error.message : String(error)}`,
+      );
+      schema = schemaVersion(subject, fact.revision + 1, { kind: "json", text: "false", references: [] }, lookUp);
+    }
+    bySubject.set(subject, [
+      ...versions,
+      {
+        schema,
+        text: String(text),
+        actor: String(fact.by.actor ?? ""),
+        registeredAtMs: fact.recordedAtMs,
+        position: fact.position,
+      },
+    ]);
+    ids = null;
+    names = null;
+    for (const listener of listeners) listener(subject);
+  };
+
+  const load = async (subject: string): Promise<void> => {
+    for (const fact of await journal.read(stream(subject), bySubject.get(subject)?.length ?? 0)) applySchema(fact);
+  };
+
+  const idOf = (entry: Entry): number => {
+    if (ids === null) {
+      const all = [...bySubject.values()].flat().sort((a, b) => (a.position < b.position ? -1 : 1));
+      ids = new Map();
+      for (const each of all) if (!ids.has(contentOf(each))) ids.set(contentOf(each), ids.size + 1);
+    }
+    return ids.get(contentOf(entry))!;
+  };
+  const registeredOf = (entry: Entry): Registered => ({
+    schema: entry.schema,
+    id: idOf(entry),
+    actor: entry.actor,
+    registeredAtMs: entry.registeredAtMs,
+    position: entry.position,
+    deleted: deleted.has(`${entry.schema.subject}@${entry.schema.version}`),
+  });
+
+  // The position first: what is written while the streams are read is followed from here.
+  const after = await journal.end();
+  const index = await journal.read(INDEX);
+  const subjects = new Set<string>();
+  for (const { type, data } of index)
+    if (type === "subject-added" && typeof data.subject === "string") subjects.add(data.subject);
+  // A schema may refer to one of another subject: all facts in log order.
+  const facts = (await Promise.all([...subjects].map((subject) => journal.read(stream(subject))))).flat();
+  for (const fact of [...index, ...facts].sort((a, b) => (a.position < b.position ? -1 : 1))) apply(fact);
+  const indexed = index.at(-1)?.revision ?? -1;
+  journal.follow({
+    prefixes: [SCHEMA_PREFIX, INDEX],
+    after,
+    signal: stop.signal,
+    onFact: (fact) => {
+      if (fact.stream === INDEX ? fact.revision > indexed : fact.stream.startsWith(SCHEMA_PREFIX)) apply(fact);
+    },
+    ...(options.onInterruption === undefined ? {} : { onInterruption: options.onInterruption }),
+  });
+
+  const level = (subject: string | null): Level =>
+    (subject === null ? undefined : levels.get(subject)) ?? levels.get(null) ?? DEFAULT_LEVEL;
+  const mode = (subject: string | null): Mode =>
+    (subject === null ? undefined : modes.get(subject)) ?? modes.get(null) ?? "READWRITE";
+  const draft = (subject: string, given: SchemaText): SchemaVersion =>
+    schemaVersion(
+      subject,
+      (bySubject.get(subject)?.length ?? 0) + 1,
+      given,
+      lookUp,
+      `${subject} version ${(bySubject.get(subject)?.length ?? 0) + 1}`,
+    );
+  const live = (subject: string): Entry[] =>
+    (bySubject.get(subject) ?? []).filter(({ schema }) => !deleted.has(`${subject}@${schema.version}`));
+  const sameAs =
+    (candidate: SchemaVersion) =>
+    (entry: Entry): boolean =>
+      entry.schema.kind === candidate.kind && contentKey(entry.schema) === contentKey(candidate);
+
+  const set = async (fact: { type: string; data: JsonObject }, actor: string): Promise<void> => {
+    await journal.append(INDEX, "any", { ...fact, by: { actor } });
+    applyIndex({ ...fact, stream: INDEX, revision: -1, by: { actor }, position: 0n as Position, recordedAtMs: now() });
+  };
+
+  const registry: Registry = {
+    subjects() {
+      names ??= [...bySubject.keys()].sort();
+      return names;
+    },
+    versions: (subject) => versionsOf(bySubject.get(subject)),
+
+    async register(subject, given, { actor, version }) {
+      subjectName(subject);
+      for (let races = 0; races <= MAX_RACES; races++) {
+        await load(subject);
+        const earlier = bySubject.get(subject) ?? [];
+        const candidate = draft(subject, given);
+        const same = live(subject).find(sameAs(candidate));
+        if (same !== undefined && (version === undefined || same.schema.version === version))
+          return { kind: "registered", version: registeredOf(same), isNew: false };
+        if (version !== undefined && version !== candidate.version) {
+          throw new TributaryError(
+            "schema-conflict",
+            version < candidate.version
+              ? `${subject} version ${version} is registered, and says something else`
+              : `${subject} has ${earlier.length} versions here, so the next is ${candidate.version}, not ${version}`,
+            version < candidate.version
+              ? "A registered version never changes: make it the next one."
+              : "Register the versions between first.",
+          );
+        }
+        if (mode(subject) === "READONLY")
+          throw new TributaryError(
+            "schema-readonly",
+            `${subject} takes no new versions`,
+            "`tributary schema mode READWRITE` opens it again.",
+          );
+        if (candidate.version > MAX_VERSIONS)
+          throw new TributaryError(
+            "schema-conflict",
+            `${subject} has ${MAX_VERSIONS} versions, and takes no more`,
+            "Begin a new subject.",
+          );
+        const taken = takenEvent(candidate);
+        if (taken !== null)
+          throw new TributaryError(
+            "schema-conflict",
+            taken,
+            "An event type belongs to one subject: choose another type, or extend that subject.",
+          );
+        const findings = checkCompatibility(
+          candidate,
+          live(subject).map(({ schema }) => schema),
+          level(subject),
+          casters,
+        );
+        if (findings.length > 0) return { kind: "incompatible", findings, level: level(subject) };
+        if (earlier.length === 0) await journal.append(INDEX, "any", { type: "subject-added", data: { subject }, by: { actor } });
+        const data: JsonObject = {
+          subject,
+          version: candidate.version,
+          kind: given.kind,
+          fingerprint: candidate.fingerprint,
+          text: given.text,
+          references: given.references as unknown as JsonObject[],
+        };
+        const written = await journal.append(stream(subject), earlier.length - 1, {
+          type: "schema-registered",
+          data,
+          by: { actor },
+        });
+        if (written === null) continue;
+        await load(subject);
+        const entry = bySubject.get(subject)![candidate.version - 1]!;
+        return { kind: "registered", version: registeredOf(entry), isNew: true };
+      }
+      throw new TributaryError("backend-failed", `others keep registering ${subject}`, "Try again.");
+    },
+
+    check(subject, given, { level: asked, against } = {}) {
+      const candidate = draft(subject, given);
+      const earlier = live(subject).map(({ schema }) => schema);
+      const chosen = against === undefined ? earlier : earlier.filter(({ version }) => against.includes(version));
+      const use = asked ?? level(subject);
+      // A check against named versions is against each of them.
+      return checkCompatibility(candidate, chosen, against === undefined || use === "NONE" ? use : transitive(use), casters);
+    },
+
+    find(subject, given) {
+      const found = live(subject).find(sameAs(draft(subject, given)));
+      return found && registeredOf(found);
+    },
+    registered: (subject, { withDeleted = false } = {}) =>
+      (withDeleted ? (bySubject.get(subject) ?? []) : live(subject)).map(registeredOf),
+    byId: (id) =>
+      [...bySubject.values()]
+        .flat()
+        .filter((entry) => idOf(entry) === id)
+        .map(registeredOf),
+    level,
+    ownLevel: (subject) => levels.get(subject) ?? null,
+    setLevel: (subject, value, actor) => set({ type: "compatibility-set", data: { subject, level: value } }, actor),
+    mode,
+    ownMode: (subject) => modes.get(subject) ?? null,
+    setMode: (subject, value, actor) => set({ type: "mode-set", data: { subject, mode: value } }, actor),
+    setDeleted: (subject, version, isDeleted, actor) =>
+      set({ type: isDeleted ? "version-deleted" : "version-restored", data: { subject, version } }, actor),
+
+    async propose(subject, version, given, actor) {
+      let made: SchemaVersion;
+      try {
+        made = schemaVersion(subject, version, given, lookUp);
+      } catch {
+        return false;
+      }
+      const { fingerprint } = made;
+      if ((bySubject.get(subject) ?? []).some(({ schema }) => schema.fingerprint === fingerprint)) return true;
+      if (proposed.has(proposalKey(subject, version, fingerprint))) return true;
+      if (proposed.size >= MAX_PROPOSALS) return false;
+      const data: JsonObject = {
+        subject,
+        version,
+        fingerprint,
+        kind: given.kind,
+        text: given.text,
+        references: given.references as unknown as JsonObject[],
+      };
+      await set({ type: "schema-proposed", data }, actor);
+      return true;
+    },
+    proposals: () =>
+      [...proposed.values()].filter(
+        ({ subject, fingerprint }) => !(bySubject.get(subject) ?? []).some(({ schema }) => schema.fingerprint === fingerprint),
+      ),
+    dismiss: (subject, version, fingerprint, actor) =>
+      set({ type: "proposal-dismissed", data: { subject, version, fingerprint } }, actor),
+
+    async refresh(subject) {
+      const last = asked.get(subject);
+      if (last !== undefined && now() - last < REFRESH_PAUSE_MS) return;
+      if (asked.size > 10_000) asked.clear();
+      asked.set(subject, now());
+      await load(subject);
+    },
+    draft,
+    onChange(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    close: () => stop.abort(),
+  };
+  return registry;
+
+  function takenEvent(candidate: SchemaVersion): string | null {
+    for (const [subject, entries] of bySubject) {
+      if (subject === candidate.subject) continue;
+      const events = entries.at(-1)!.schema.annotations.events;
+      const both = candidate.annotations.events.find((event) => events.includes(event));
+      if (both !== undefined) return `events of type ${both} are ${subject}'s already`;
+    }
+    return null;
+  }
+}
+
+const versionLists = new WeakMap<readonly { schema: SchemaVersion }[], readonly SchemaVersion[]>();
+function versionsOf(entries: readonly { readonly schema: SchemaVersion }[] | undefined): readonly SchemaVersion[] {
+  if (entries === undefined) return [];
+  let found = versionLists.get(entries);
+  if (found === undefined) {
+    found = entries.map(({ schema }) => schema);
+    versionLists.set(entries, found);
+  }
+  return found;
+}
+
+/** What makes two schemas the same one: all they say, annotations and defaults included, but not how the text is laid out. */
+const contentKey = ({ text, kind, references }: SchemaText): string => {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch {
+    parsed = text;
+  }
+  return sha256(`${kind}\n${stable(parsed)}\n${stable(references)}`);
+};
+const contents = new WeakMap<object, string>();
+function contentOf(entry: { readonly schema: SchemaVersion; readonly text: string }): string {
+  let key = contents.get(entry);
+  if (key === undefined) {
+    key = contentKey({ ...entry.schema, text: entry.text });
+    contents.set(entry, key);
+  }
+  return key;
+}
+
+function stable(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(stable).join(",")}]`;
+  if (isJsonObject(value))
+    return `{${Object.keys(value)
+      .sort()
+      .map((key) => `${JSON.stringify(key)}:${stable(value[key])}`)
+      .join(",")}}`;
+  return JSON.stringify(value);
+}
+
+const transitive = (level: Level): Level =>
+  level === "NONE" || level.endsWith("_TRANSITIVE") ? level : (`${level}_TRANSITIVE` as Level);

@@ -1,0 +1,162 @@
+import {
+  ANY,
+  type EventStoreDBClient,
+  FORWARDS,
+  type JSONEventType,
+  jsonEvent,
+  NO_STREAM,
+  type ResolvedEvent,
+  START,
+  StreamNotFoundError,
+  streamNameFilter,
+  WrongExpectedVersionError,
+} from "@eventstore/db-client";
+import { isJsonObject, type JsonObject, messageOf, type Position, position } from "../core/index.ts";
+import { asTributary, within } from "./client.ts";
+import { logEnd } from "./read.ts";
+
+/** A fact about the hub itself (a schema was registered …), in a stream beside the origins'. */
+export interface Fact {
+  readonly stream: string;
+  /** Its place in the stream, from 0. */
+  readonly revision: number;
+  readonly type: string;
+  readonly data: JsonObject;
+  /** Who wrote it, and from where. */
+  readonly by: JsonObject;
+  readonly position: Position;
+  /** When the event store recorded it, by its clock. */
+  readonly recordedAtMs: number;
+}
+
+export interface NewFact {
+  readonly type: string;
+  readonly data: JsonObject;
+  readonly by: JsonObject;
+}
+
+export interface Journal {
+  /**
+   * Writes a fact. `after`: the revision of the stream's last fact as the writer knows it (−1: none), so that two who write at the same time do
+   * not both succeed; `"any"` where order does not matter. `null`: somebody else was first; nothing was written.
+   */
+  append(stream: string, after: number | "any", fact: NewFact): Promise<Position | null>;
+  /** A stream's facts from a revision on. None for a stream that is not there. */
+  read(stream: string, from?: number): Promise<Fact[]>;
+  end(): Promise<Position | null>;
+  /** Follows the streams whose names begin so, from after a position, until `signal` aborts. A lost link is made anew. */
+  follow(options: FollowOptions): void;
+}
+
+export interface FollowOptions {
+  readonly prefixes: readonly string[];
+  readonly after: Position | null;
+  readonly signal: AbortSignal;
+  onFact(fact: Fact): void;
+  /** The link was lost, and is being made anew. */
+  onInterruption?(message: string): void;
+}
+
+const MIN_PAUSE_MS = 100;
+const MAX_PAUSE_MS = 5_000;
+/** An idle link is made anew this often: a server that went silent is not noticed otherwise. */
+const RENEW_MS = 60_000;
+
+function toFact({ event }: ResolvedEvent): Fact | null {
+  if (event === undefined || !event.isJson) return null;
+  const data = event.data as unknown;
+  if (!isJsonObject(data)) return null;
+  return {
+    stream: event.streamId,
+    revision: Number(event.revision),
+    type: event.type,
+    data,
+    by: isJsonObject(event.metadata) ? event.metadata : {},
+    position: position((event as unknown as { position: { commit: bigint } }).position.commit),
+    recordedAtMs: event.created.getTime(),
+  };
+}
+
+export function journalOf(client: EventStoreDBClient): Journal {
+  return {
+    async append(stream, after, { type, data, by }) {
+      const event = jsonEvent({ type, data: data as JSONEventType["data"], metadata: by as Record<string, unknown> });
+      try {
+        const result = await within(
+          `writing to ${stream}`,
+          client.appendToStream(stream, event, {
+            expectedRevision: after === "any" ? ANY : after < 0 ? NO_STREAM : BigInt(after),
+          }),
+        );
+        return position(result.position!.commit);
+      } catch (error) {
+        if (error instanceof WrongExpectedVersionError) return null;
+        throw asTributary(`writing to ${stream}`, error);
+      }
+    },
+
+    read: (stream, from = 0) => within(`reading ${stream}`, readFacts(client, stream, from)),
+    end: () => within("reading the log's end", logEnd(client)),
+
+    follow({ prefixes, after, signal, onFact, onInterruption }) {
+      let received = after;
+      let pauseMs = MIN_PAUSE_MS;
+      let stop = (): void => {};
+      const start = (): void => {
+        if (signal.aborted) return;
+        const subscription = client.subscribeToAll({
+          fromPosition: received === null ? START : { commit: received, prepare: received },
+          filter: streamNameFilter({ prefixes: [...prefixes], checkpointInterval: 1 }),
+        });
+        let isOver = false;
+        const again = (message: string, pause: number): void => {
+          if (isOver) return;
+          isOver = true;
+          clearTimeout(renewal);
+          subscription.unsubscribe().catch(() => {});
+          if (signal.aborted) return;
+          if (pause > 0) onInterruption?.(message);
+          retry = setTimeout(start, pause);
+          if (pause > 0) pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS);
+        };
+        const renewal = setTimeout(() => again("", 0), RENEW_MS);
+        renewal.unref();
+        subscription.on("data", (resolved) => {
+          const fact = toFact(resolved);
+          if (isOver || fact === null || (received !== null && fact.position <= received)) return;
+          pauseMs = MIN_PAUSE_MS;
+          received = fact.position;
+          onFact(fact);
+        });
+        subscription.on("error", (error) => again(messageOf(error), pauseMs));
+        subscription.on("end", () => again("the server ended the subscription", pauseMs));
+        subscription.on("close", () => again("the subscription was closed", pauseMs));
+        stop = () => again("", 0);
+      };
+      let retry: NodeJS.Timeout | undefined;
+      signal.addEventListener(
+        "abort",
+        () => {
+          clearTimeout(retry);
+          stop();
+        },
+        { once: true },
+      );
+      start();
+    },
+  };
+}
+
+async function readFacts(client: EventStoreDBClient, stream: string, from: number): Promise<Fact[]> {
+  const facts: Fact[] = [];
+  try {
+    for await (const resolved of client.readStream(stream, { direction: FORWARDS, fromRevision: BigInt(from) })) {
+      const fact = toFact(resolved);
+      if (fact !== null) facts.push(fact);
+    }
+    return facts;
+  } catch (error) {
+    if (error instanceof StreamNotFoundError) return [];
+    throw asTributary(`reading ${stream}`, error);
+  }
+}
