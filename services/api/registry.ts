@@ -30,10 +30,8 @@ export interface ApiAnswer {
   readonly body: unknown;
 }
 
-export interface RegistryApi {
-  /** Answers a request, or `null` for a path that is none of the registry's. */
-  (request: ApiRequest): Promise<ApiAnswer | null>;
-}
+/** Answers a request, or `null` for a path that is none of the registry's. */
+export type RegistryApi = (request: ApiRequest) => Promise<ApiAnswer | null>;
 
 /** Says who asks; throws `token-…` for somebody who may not. */
 export type Authorize = (authorization: string | undefined, writes: boolean) => Promise<{ readonly actor: string }>;

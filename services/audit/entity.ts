@@ -9,7 +9,7 @@ import {
   TributaryError,
   type Vector,
 } from "../core/index.ts";
-import type { Gate } from "../gate/index.ts";
+import type { Gate, Pins } from "../gate/index.ts";
 import {
   type Author,
   type Decision,
@@ -20,6 +20,12 @@ import {
   rowOf,
   waitingFor,
 } from "../merge/index.ts";
+
+/** The versions of schemas that each view reads with. */
+export async function readersOf(db: Client): Promise<Map<string, Pins>> {
+  const { rows } = await db.query<{ name: string; readers: Pins | null }>("SELECT name, readers FROM tributary.view");
+  return new Map(rows.map(({ name, readers }) => [name, readers ?? {}]));
+}
 
 /** One event as the audit shows it. */
 export interface AuditRow {
@@ -43,6 +49,15 @@ export interface AuditRow {
   readonly hash: string;
   readonly prev: string;
   readonly quarantine: string | null;
+  /** What became of a quarantined event; `null` for one that never was. */
+  readonly settled: {
+    readonly state: "held" | "released" | "rejected";
+    readonly by: string | null;
+    readonly at: string | null;
+    readonly position: string | null;
+    readonly note: string | null;
+    readonly data: JsonObject | null;
+  } | null;
   readonly projectionError: string | null;
 }
 
@@ -64,11 +79,16 @@ export interface EntityTrail {
   readonly decisions: readonly DecisionRow[];
 }
 
-const EVENT_COLUMNS = `origin, seq, position, id, type, entity_type || '/' || entity_id AS entity, site, device, actor,
+const EVENT_COLUMNS = `audit.origin, audit.seq, audit.position, id, type, entity_type || '/' || entity_id AS entity, site, device, actor,
   to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "occurredAt",
   to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "recordedAt",
   hlc, clock_offset_ms::float8 AS "clockOffsetMs", schema_subject || '@' || schema_version AS schema, basis, data, hash, prev,
   quarantine_code AS quarantine, projection_error AS "projectionError"`;
+
+const SETTLED = `(SELECT json_build_object('state', state, 'by', settled_by,
+    'at', to_char(settled_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'position', settled_position::text, 'note', settled_note,
+    'data', released_data)
+  FROM tributary.quarantine q WHERE q.origin = audit.origin AND q.seq = audit.seq) AS settled`;
 
 const asAuditRow = (row: Record<string, unknown>): AuditRow => ({ ...(row as unknown as AuditRow), seq: Number(row.seq) });
 
@@ -96,7 +116,7 @@ export function parseEntity(text: string): { readonly type: string; readonly id:
 export async function entityTrail(db: Client, entity: string): Promise<EntityTrail> {
   const { type, id } = parseEntity(entity);
   const events = await db.query<Record<string, unknown>>(
-    `SELECT ${EVENT_COLUMNS} FROM tributary.audit WHERE entity_type = $1 AND entity_id = $2 ORDER BY position`,
+    `SELECT ${EVENT_COLUMNS}, ${SETTLED} FROM tributary.audit WHERE entity_type = $1 AND entity_id = $2 ORDER BY position`,
     [type, id],
   );
   if (events.rows.length === 0) throw notFound(entity);
@@ -116,11 +136,11 @@ export async function eventRecord(db: Client, name: string): Promise<AuditRow> {
     throw new TributaryError("usage", `${JSON.stringify(name)} is no event`, "Name it by its id, or as origin/seq.");
   }
   const { rows } = isUuid
-    ? await db.query<Record<string, unknown>>(`SELECT ${EVENT_COLUMNS} FROM tributary.audit WHERE id = $1`, [name])
-    : await db.query<Record<string, unknown>>(`SELECT ${EVENT_COLUMNS} FROM tributary.audit WHERE origin = $1 AND seq = $2`, [
-        name.slice(0, slash),
-        name.slice(slash + 1),
-      ]);
+    ? await db.query<Record<string, unknown>>(`SELECT ${EVENT_COLUMNS}, ${SETTLED} FROM tributary.audit WHERE id = $1`, [name])
+    : await db.query<Record<string, unknown>>(
+        `SELECT ${EVENT_COLUMNS}, ${SETTLED} FROM tributary.audit WHERE origin = $1 AND seq = $2`,
+        [name.slice(0, slash), name.slice(slash + 1)],
+      );
   if (rows[0] === undefined) throw notFound(`event ${name}`);
   return asAuditRow(rows[0]);
 }
@@ -148,12 +168,16 @@ export async function rowAsOf(
   const projection = deps.projections.find((candidate) => candidate.entity === type);
   if (projection === undefined) throw notFound(`view of entities of type ${type}`);
   const { rows } = await deps.db.query<Record<string, unknown>>(
-    `SELECT origin, seq, type, actor, site, hlc, basis, data, clock_offset_ms, schema_subject, schema_version,
-       to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS occurred_at
-     FROM tributary.audit WHERE entity_type = $1 AND entity_id = $2 AND ($3::bigint IS NULL OR position <= $3) AND data IS NOT NULL
-     ORDER BY position`,
+    `SELECT a.origin, a.seq, a.type, a.actor, a.site, a.hlc, a.basis, coalesce(a.data, q.released_data) AS data, a.clock_offset_ms,
+       coalesce(q.released_subject, a.schema_subject) AS schema_subject, coalesce(q.released_version, a.schema_version) AS schema_version,
+       to_char(a.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS occurred_at
+     FROM tributary.audit a LEFT JOIN tributary.quarantine q ON q.origin = a.origin AND q.seq = a.seq AND q.state = 'released'
+     WHERE a.entity_type = $1 AND a.entity_id = $2 AND coalesce(a.data, q.released_data) IS NOT NULL
+       AND ($3::bigint IS NULL OR coalesce(q.settled_position, a.position) <= $3)
+     ORDER BY coalesce(q.settled_position, a.position)`,
     [type, id, asOf?.toString() ?? null],
   );
+  const pins = (await readersOf(deps.db)).get(projection.name) ?? {};
   let state: EntityState | undefined;
   for (const row of rows) {
     const clock: ClockNote | null = row.clock_offset_ms == null ? null : { offsetMs: Number(row.clock_offset_ms) };
@@ -161,7 +185,7 @@ export async function rowAsOf(
     state =
       fold(projection, state, {
         type: row.type as string,
-        data: deps.gate.read(schema, row.data as JsonObject).data,
+        data: deps.gate.read(schema, row.data as JsonObject, pins).data,
         entity: { type, id },
         actor: row.actor as string,
         occurredAt: row.occurred_at as string,

@@ -1,10 +1,11 @@
 import type { Client } from "pg";
 import { canonicalize, eventIdOf, eventText, GENESIS, type Hash, type OriginId, type Position, wallMsOf } from "../core/index.ts";
 import { chainHash } from "../core/node.ts";
-import type { Gate } from "../gate/index.ts";
+import type { Gate, Pins } from "../gate/index.ts";
 import { type Log, type LogEntry, textOf } from "../log/index.ts";
 import { decisionsOf, type EntityState, fold, type Projection, rowOf, waitingFor } from "../merge/index.ts";
-import { toFoldEvent } from "../projector/index.ts";
+import { countedAs, toFoldEvent } from "../projector/index.ts";
+import { readersOf } from "./entity.ts";
 
 /** Problems listed at most; all are counted. */
 const MAX_LISTED = 100;
@@ -58,6 +59,7 @@ export async function verify({ log, views, onProgress, onEntry }: VerifyDeps): P
   const origins = new Map<OriginId, { events: number; quarantined: number; head: Hash; intact: boolean }>();
   const states = new Map<Projection, Map<string, EntityState>>(views?.projections.map((projection) => [projection, new Map()]));
   const checkpoint = views === undefined ? null : await checkpointOf(views.db);
+  const pins = views === undefined ? new Map<string, Pins>() : await readersOf(views.db);
   let events = 0;
   let audited = 0;
   let through: Position | null = null;
@@ -79,7 +81,8 @@ export async function verify({ log, views, onProgress, onEntry }: VerifyDeps): P
     if (entry.content.kind === "quarantined") origin.quarantined++;
     if (views !== undefined && checkpoint !== null && entry.position <= checkpoint) {
       audited++;
-      if (entry.content.kind === "accepted") foldInto(states, entry, entry.content.data, views.gate, report);
+      const counted = await countedAs(log, entry);
+      if (counted?.content.kind === "accepted") foldInto(states, counted, counted.content.data, views.gate, pins, report);
     }
     if (events % PROGRESS_EVERY === 0) onProgress?.(events);
   }
@@ -122,13 +125,14 @@ function foldInto(
   entry: LogEntry,
   data: Parameters<typeof toFoldEvent>[1],
   gate: Gate,
+  pins: ReadonlyMap<string, Pins>,
   report: Report,
 ): void {
   for (const [projection, entities] of states) {
     if (projection.entity !== entry.head.entity.type) continue;
     try {
       const { id } = entry.head.entity;
-      const folded = fold(projection, entities.get(id), toFoldEvent(entry, data, gate));
+      const folded = fold(projection, entities.get(id), toFoldEvent(entry, data, gate, pins.get(projection.name) ?? {}));
       if (folded !== null) entities.set(id, folded.state);
     } catch (error) {
       report(`${entry.head.origin}/${entry.head.seq}`, `${projection.name} cannot fold it: ${(error as Error).message}`);

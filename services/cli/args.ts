@@ -20,6 +20,8 @@ export interface Input {
   readonly positionals: readonly string[];
   /** A string option; `undefined` when it was not given. */
   text(name: string): string | undefined;
+  /** All values of a string option that may stand more than once. */
+  list(name: string): readonly string[];
   /** A string option that must be there. */
   need(name: string, what: string): string;
   flag(name: string): boolean;
@@ -42,6 +44,7 @@ export function inputOf(command: Command, args: readonly string[]): Input & { re
   return {
     positionals,
     text,
+    list: (name) => [values[name] ?? []].flat() as string[],
     need(name, what) {
       const value = text(name);
       if (value === undefined || value === "")

@@ -1,13 +1,13 @@
 import { type DecisionRow, entityTrail, eventRecord, parseEntity, rowAsOf, verify } from "../audit/index.ts";
 import { type Position, TributaryError } from "../core/index.ts";
-import { createGate, loadSchemas } from "../gate/index.ts";
 import { openLog } from "../log/index.ts";
 import { connectViews } from "../projector/index.ts";
 import type { Command } from "./args.ts";
 import { withViews } from "./commands-hub.ts";
 import { shown, table } from "./output.ts";
-import { hubDir, PROJECTIONS_DIR, readState, SCHEMAS_DIR } from "./places.ts";
+import { hubDir, PROJECTIONS_DIR, readState } from "./places.ts";
 import { loadProjections } from "./projections.ts";
+import { openHubGate } from "./registry.ts";
 
 const REASONS: Record<DecisionRow["reason"], string> = {
   "later-stamp": "its stamp is later",
@@ -56,8 +56,11 @@ With --as-of: the row as the hub knew it when the log ended at that position (re
     const asOf = text("as-of");
     return withViews(text("data"), async (db) => {
       if (asOf !== undefined) {
-        const deps = { db, gate: createGate(loadSchemas(SCHEMAS_DIR)), projections: await loadProjections(PROJECTIONS_DIR) };
-        const row = await rowAsOf(deps, entity, parsePosition(asOf));
+        const log = openLog(readState(hubDir(text("data"))).eventstoreUrl);
+        const { registry, gate } = await openHubGate(log);
+        registry.close();
+        await log.close();
+        const row = await rowAsOf({ db, gate, projections: await loadProjections(PROJECTIONS_DIR) }, entity, parsePosition(asOf));
         out.result(row);
         out.line(`${entity} as the hub knew it at position ${asOf} (${row.events} events):`);
         out.line(
@@ -79,6 +82,11 @@ With --as-of: the row as the hub knew it when the log ended at that position (re
         out.line(`${event.position}  ${event.type}  by ${event.actor} at ${event.site}/${event.device}${clock}`);
         out.line(`    happened ${event.occurredAt}, recorded ${event.recordedAt}, ${event.origin}/${event.seq}`);
         out.line(event.quarantine === null ? `    ${JSON.stringify(event.data)}` : `    quarantined: ${event.quarantine}`);
+        if (event.settled !== null && event.settled.state !== "held") {
+          const { state, by, at, position, note, data } = event.settled;
+          out.line(`    ${state} by ${by} on ${at}, at ${position}${note === null ? "" : `: ${note}`}`);
+          if (data !== null) out.line(`    ${JSON.stringify(data)}`);
+        }
         if (event.projectionError !== null) out.line(`    a projection failed on it: ${event.projectionError}`);
       }
       if (trail.decisions.length > 0) out.line("\nConflicts:");
@@ -128,10 +136,9 @@ one audit row per event, and each view row equal to the fold of the log. Exit 6 
     await using log = openLog(eventstoreUrl);
     const db = flag("log-only") ? null : await connectViews(postgresUrl, "tributary-audit");
     try {
-      const views =
-        db === null
-          ? undefined
-          : { db, gate: createGate(loadSchemas(SCHEMAS_DIR)), projections: await loadProjections(PROJECTIONS_DIR) };
+      const hub = db === null ? null : await openHubGate(log);
+      hub?.registry.close();
+      const views = db === null ? undefined : { db, gate: hub!.gate, projections: await loadProjections(PROJECTIONS_DIR) };
       const report = await verify({
         log,
         onProgress: (events) => out.progress(`${events} events read`),
@@ -167,76 +174,5 @@ one audit row per event, and each view row equal to the fold of the log. Exit 6 
     } finally {
       await db?.end();
     }
-  },
-};
-
-interface QuarantineRow {
-  readonly origin: string;
-  readonly seq: number;
-  readonly position: string;
-  readonly type: string;
-  readonly entity: string;
-  readonly site: string;
-  readonly actor: string;
-  readonly recordedAt: string;
-  readonly schema: string;
-  readonly code: string;
-  readonly reason: string;
-  readonly path: string | null;
-  readonly raw: string;
-}
-
-const QUARANTINE = `SELECT origin, seq::float8, position::text, type, entity_type || '/' || entity_id AS entity, site, actor,
-  to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS "recordedAt", schema_subject || '@' || schema_version AS schema,
-  code, reason, path, raw FROM tributary.quarantine`;
-
-export const quarantineList: Command = {
-  name: "quarantine list",
-  summary: "list events that the gate held back",
-  usage: "tributary quarantine list [--site NAME] [--data DIR]",
-  help: "They are in the log at their place, with their raw data and the reason; nothing was lost and nothing waits for them.",
-  options: { data: { type: "string" }, site: { type: "string" } },
-  async run({ text, out }) {
-    const site = text("site") ?? null;
-    const { rows } = await withViews(text("data"), (db) =>
-      db.query<QuarantineRow>(`${QUARANTINE} WHERE $1::text IS NULL OR site = $1 ORDER BY quarantine.position`, [site]),
-    );
-    out.result(rows);
-    out.line(
-      rows.length === 0
-        ? "Nothing is quarantined."
-        : table(
-            ["event", "site", "entity", "type", "reason"],
-            rows.map((r) => [`${r.origin}/${r.seq}`, r.site, r.entity, r.type, r.reason]),
-          ),
-    );
-    return 0;
-  },
-};
-
-export const quarantineShow: Command = {
-  name: "quarantine show",
-  summary: "show a quarantined event: its raw data and the reason",
-  usage: "tributary quarantine show ORIGIN/SEQ [--data DIR]",
-  help: "`tributary quarantine list` gives the names.",
-  options: { data: { type: "string" } },
-  async run({ positionals, text, out }) {
-    const [name = ""] = positionals;
-    const slash = name.lastIndexOf("/");
-    if (slash < 1) throw new TributaryError("usage", "the event is missing", `Use: ${quarantineShow.usage}`);
-    const { rows } = await withViews(text("data"), (db) =>
-      db.query<QuarantineRow>(`${QUARANTINE} WHERE origin = $1 AND seq::text = $2`, [
-        name.slice(0, slash),
-        name.slice(slash + 1),
-      ]),
-    );
-    const [row] = rows;
-    if (row === undefined)
-      throw new TributaryError("not-found", `${name} is not in quarantine`, "`tributary quarantine list` lists what is.");
-    out.result(row);
-    out.line(`${row.entity} (${row.type}, schema ${row.schema}) by ${row.actor} at ${row.site}, recorded ${row.recordedAt}`);
-    out.line(`  why: ${row.reason}${row.path === null ? "" : ` (at ${row.path})`}`);
-    out.line(`  raw: ${row.raw}`);
-    return 0;
   },
 };

@@ -10,8 +10,8 @@ import {
   type Registry,
   type SchemaStore,
 } from "../gate/index.ts";
-import type { Log } from "../log/index.ts";
-import { SCHEMAS_DIR } from "./places.ts";
+import { type Log, openLog } from "../log/index.ts";
+import { type HubState, hubDir, readState, SCHEMAS_DIR } from "./places.ts";
 
 /** A hub's registry and the gate over it. */
 export interface HubGate {
@@ -28,6 +28,26 @@ export async function openHubGate(log: Log, say: (event: Record<string, unknown>
     onBroken: (message) => say({ event: "schema-unusable", message }),
   });
   return { registry, gate: gateOver(registry, casters) };
+}
+
+/** Runs `work` with the registry and gate of a data directory's hub. */
+export async function withHubGate<T>(
+  data: string | undefined,
+  work: (hub: HubGate & { readonly dir: string; readonly state: HubState }) => Promise<T>,
+): Promise<T> {
+  const dir = hubDir(data);
+  const state = readState(dir);
+  const log = openLog(state.eventstoreUrl);
+  try {
+    const hub = await openHubGate(log);
+    try {
+      return await work({ ...hub, dir, state });
+    } finally {
+      hub.registry.close();
+    }
+  } finally {
+    await log.close();
+  }
 }
 
 export const gateOver = (registry: Registry, casters: Casters): Gate =>

@@ -1,11 +1,9 @@
-import { join } from "node:path";
 import type { Client } from "pg";
 import { nameOf } from "../core/index.ts";
-import { openField } from "../field/index.ts";
+import { createGate, loadSchemas } from "../gate/index.ts";
 import { issueToken } from "../ingress/index.ts";
+import { writeAtDesk } from "./desk.ts";
 import { type HubState, hubKey, SCHEMAS_DIR } from "./places.ts";
-
-const CONSOLE_TOKEN_S = 300;
 
 export interface NewSite {
   readonly site: string;
@@ -36,17 +34,13 @@ export async function addSite(
   const key = await hubKey(dir);
   const lifetimeS = days * 86_400;
   const expiresAt = new Date(Math.floor(nowMs / 1000) * 1000 + lifetimeS * 1000).toISOString();
-  using desk = openField({ path: join(dir, "console.db"), name: { org, site: "hub", device: "console" }, schemas: SCHEMAS_DIR });
-  await desk.append({
+  const event = {
     type: "site.registered",
     entity: { type: "site", id: `${org}.${site}` },
     data: { org, site, ...(title === undefined ? {} : { title }), token_expires_at: expiresAt },
     actor,
-  });
-  await desk.sync({
-    url: state.natsUrl,
-    token: await issueToken(key, { org, site: "hub", device: "console", lifetimeS: CONSOLE_TOKEN_S, nowMs }),
-  });
+  };
+  await writeAtDesk(dir, state, createGate(loadSchemas(SCHEMAS_DIR)), [event]);
   const token = await issueToken(key, { org, site, lifetimeS, nowMs, ...(device === undefined ? {} : { device }) });
   return { org, site, token, expiresAt };
 }
@@ -57,6 +51,7 @@ export interface SiteStatus {
   readonly title: string | null;
   readonly devices: number;
   readonly events: number;
+  /** Events that are held back now. */
   readonly quarantined: number;
   readonly clockWrong: number;
   readonly lastRecordedAt: string | null;
@@ -67,12 +62,13 @@ export interface SiteStatus {
 export async function listSites(db: Client): Promise<SiteStatus[]> {
   const { rows } = await db.query<SiteStatus>(`
     SELECT coalesce(v.site, o.site) AS site, v.title, coalesce(o.devices, 0)::int AS devices, coalesce(o.events, 0)::float8 AS events,
-      coalesce(o.quarantined, 0)::float8 AS quarantined, coalesce(o.clock_wrong, 0)::float8 AS "clockWrong",
+      coalesce(q.held, 0)::float8 AS quarantined, coalesce(o.clock_wrong, 0)::float8 AS "clockWrong",
       to_char(o.last AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS "lastRecordedAt", o.position::text AS position
     FROM views.sites v FULL JOIN (
-      SELECT org, site, count(DISTINCT device) AS devices, sum(events) AS events, sum(quarantined) AS quarantined, sum(clock_wrong) AS clock_wrong,
+      SELECT org, site, count(DISTINCT device) AS devices, sum(events) AS events, sum(clock_wrong) AS clock_wrong,
         max(last_recorded_at) AS last, max(position) AS position
       FROM tributary.origin GROUP BY org, site) o ON o.org = v.org AND o.site = v.site
+    LEFT JOIN (SELECT site, count(*) AS held FROM tributary.quarantine WHERE state = 'held' GROUP BY site) q ON q.site = coalesce(v.site, o.site)
     ORDER BY 1`);
   return rows;
 }

@@ -9,7 +9,7 @@ import { startProjector } from "../projector/index.ts";
 import type { Command } from "./args.ts";
 import { hubDir, hubKey, PROJECTIONS_DIR, readState } from "./places.ts";
 import { loadProjections } from "./projections.ts";
-import { openHubGate } from "./registry.ts";
+import { openHubGate, registerProjectSchemas } from "./registry.ts";
 
 /** A worker's log: events with fields, to a file or stderr. */
 function logger(name: string, file: string | undefined): (event: Record<string, unknown>) => void {
@@ -55,6 +55,8 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
     const say = logger("ingress", text("log"));
     const log = openLog(eventstoreUrl);
     const { registry, gate } = await openHubGate(log, say);
+    const added = await registerProjectSchemas(registry, "hub");
+    if (added.length > 0) say({ event: "schemas-registered", schemas: added });
     const running = await startIngress({
       natsUrl,
       log,

@@ -10,4 +10,5 @@ export * from "./hlc.ts";
 export * from "./ids.ts";
 export * from "./json.ts";
 export * from "./protocol.ts";
+export * from "./release.ts";
 export * from "./vector.ts";

@@ -170,22 +170,18 @@ function jsonFails(reader: Document, writer: Document): Mismatch[] {
           },
         ];
   }
-  const errors = examples.slice(0, MAX_TRIED).map((document) => ({
+  const failing = examples.slice(0, MAX_TRIED).map((document) => ({
     document,
-    places: ask.errors(relaxed, document).map(({ schemaPath }) => decodeURIComponent(schemaPath.replace(/^[^#]*#/, ""))),
+    errors: ask
+      .errors(relaxed, document)
+      .map((error) => ({ error, place: decodeURIComponent(error.schemaPath.replace(/^[^#]*#/, "")) })),
   }));
   return mismatches.map((mismatch) => {
-    const shows = errors.find(({ places }) =>
-      places.some(
-        (place) =>
-          place === mismatch.readerPath || place.startsWith(mismatch.readerPath) || mismatch.readerPath.startsWith(place),
-      ),
-    );
-    const document = (shows ?? errors[0])?.document;
-    return {
-      ...mismatch,
-      counterexample: document === undefined ? null : { document, problem: problemOf(ask, relaxed, document) },
-    };
+    const isAt = (place: string): boolean => place.startsWith(mismatch.readerPath) || mismatch.readerPath.startsWith(place);
+    const shows = failing.find(({ errors }) => errors.some(({ place }) => isAt(place))) ?? failing[0];
+    if (shows === undefined) return { ...mismatch, counterexample: null };
+    const { error } = shows.errors.find(({ place }) => isAt(place)) ?? shows.errors[0]!;
+    return { ...mismatch, counterexample: { document: shows.document, problem: jsonProblem(error, shows.document).message } };
   });
 }
 

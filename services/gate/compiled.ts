@@ -4,7 +4,7 @@ import { avroDecoder, avroText } from "./avro/decode.ts";
 import { avroCheck } from "./avro/misfit.ts";
 import { avroReader } from "./avro/resolve.ts";
 import { jsonReader } from "./json/reading.ts";
-import { compileDocument, type Oracle, oracle } from "./json/validator.ts";
+import { comparesValues, compileDocument, type Oracle, oracle, reservedName } from "./json/validator.ts";
 import { type SchemaVersion, unfitForEvents } from "./schema.ts";
 import { avroProblem, jsonProblem, type Problem } from "./words.ts";
 
@@ -43,12 +43,21 @@ export function compile(schema: SchemaVersion): Compiled {
 function compileJson(schema: SchemaVersion): Compiled {
   const { document } = schema.model as Extract<SchemaVersion["model"], { kind: "json" }>;
   const validate = compileDocument(document);
+  const compares = comparesValues(document);
+  const unsafe = (data: JsonObject): Problem | null => {
+    const path = compares ? reservedName(data) : null;
+    return path === null
+      ? null
+      : { code: "invalid", message: `${path.join(".")} has a name that no field may have`, path: `/${path.join("/")}` };
+  };
   let read: ((value: JsonValue) => JsonValue) | null = null;
   let all: Oracle | null = null;
   return {
     schema,
-    check: (data) => (validate(data) ? null : jsonProblem(validate.errors![0]!, data)),
+    check: (data) => unsafe(data) ?? (validate(data) ? null : jsonProblem(validate.errors![0]!, data)),
     checkAll: (data) => {
+      const problem = unsafe(data);
+      if (problem !== null) return [problem];
       all ??= oracle();
       return all.errors(document, data).map((error) => jsonProblem(error, data));
     },

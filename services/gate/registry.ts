@@ -1,6 +1,7 @@
 import { isJsonObject, type JsonObject, type Position, TributaryError } from "../core/index.ts";
 import { type Casters, NO_CASTERS } from "./casters.ts";
 import { checkCompatibility, DEFAULT_LEVEL, type Finding, isLevel, type Level } from "./compatibility.ts";
+import { refuseSlowPatterns } from "./patterns.ts";
 import {
   type Kind,
   type Reference,
@@ -326,6 +327,7 @@ export async function openRegistry(
             taken,
             "An event type belongs to one subject: choose another type, or extend that subject.",
           );
+        await refuseSlowPatterns(candidate);
         const findings = checkCompatibility(
           candidate,
           live(subject).map(({ schema }) => schema),

@@ -6,18 +6,22 @@ import {
   GENESIS,
   type Hello,
   type HelloRequest,
+  HUB_SITE,
   MAX_EVENT_BYTES,
   MAX_SCHEMA_NEWS,
   type OriginId,
+  type PackedEvent,
   partsOf,
+  QUARANTINE_ENTITY,
   type QuarantineNote,
   type Receipt,
+  releaseOf,
   type SchemaNews,
   TributaryError,
   wallMsOf,
 } from "../core/index.ts";
 import { chainHash } from "../core/node.ts";
-import { FINGERPRINT_DIGITS, type Gate, type Registry, type SchemaVersion, schemasDigest } from "../gate/index.ts";
+import { FINGERPRINT_DIGITS, type Gate, type Registry, type SchemaVersion, schemasDigest, type Verdict } from "../gate/index.ts";
 import { type Appendable, type Log, type OriginHead, storedBytes } from "../log/index.ts";
 
 /** A device's clock may differ from the hub's by this much before it counts as wrong. */
@@ -185,7 +189,7 @@ function chained(gate: Gate, batch: Batch, receivedAtMs: number, driftLimitMs: n
   let prev = batch.prev;
   for (const packed of batch.events) {
     const { head } = packed;
-    const verdict = gate.admit(packed);
+    const verdict = settles(gate, packed, gate.admit(packed));
     if (verdict.text === null) {
       throw new TributaryError(
         "schema-unknown",
@@ -215,6 +219,24 @@ function chained(gate: Gate, batch: Batch, receivedAtMs: number, driftLimitMs: n
   }
   if (prev !== batch.head) throw broken(batch, "its hashes do not add up to what the sender computed");
   return run;
+}
+
+/** Only the hub's own people settle what is in quarantine, and only with data that fits. */
+function settles(gate: Gate, { head }: PackedEvent, verdict: Verdict): Verdict {
+  if (!verdict.ok || head.entity.type !== QUARANTINE_ENTITY) return verdict;
+  if (partsOf(head.origin).site !== HUB_SITE) {
+    const message = "only the hub's operators may settle what is in quarantine";
+    return { ok: false, problem: { code: "type-not-allowed", message, path: null }, text: verdict.text };
+  }
+  const release = releaseOf(head.type, verdict.data);
+  const problem = release === null ? null : gate.check(release.schema, release.type, release.entity.type, release.data);
+  if (problem === null) return verdict;
+  const path = problem.path === null ? "/data" : `/data${problem.path}`;
+  return {
+    ok: false,
+    problem: { ...problem, message: `what is released still does not fit: ${problem.message}`, path },
+    text: verdict.text,
+  };
 }
 
 const broken = (batch: Batch, why: string): TributaryError =>

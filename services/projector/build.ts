@@ -1,9 +1,10 @@
 import type { Client } from "pg";
 import type { Position } from "../core/index.ts";
-import type { Gate } from "../gate/index.ts";
+import type { Gate, Pins } from "../gate/index.ts";
 import type { Log, LogEntry } from "../log/index.ts";
 import type { Projection } from "../merge/index.ts";
-import { prepare } from "./prepare.ts";
+import { isReadable, prepare } from "./prepare.ts";
+import { countedAs } from "./releases.ts";
 import { openStates } from "./states.ts";
 import { createView, shapeOf } from "./views.ts";
 import { writeDecisions, writeViews } from "./write.ts";
@@ -11,8 +12,9 @@ import { writeDecisions, writeViews } from "./write.ts";
 const PAGE_EVENTS = 500;
 
 /**
- * Brings the view tables in line with the declarations: a view that is new, or declared otherwise than when it was built, is
- * folded from the log up to `checkpoint` in one transaction; readers see the old one until it commits.
+ * Brings the view tables in line with the declarations: a view that is new, declared otherwise than when it was built, or reading with versions that
+ * cannot read what has been registered since, is folded from the log up to `checkpoint` in one transaction; readers see the old one until it
+ * commits. Returns the versions that each view reads with.
  */
 export async function buildViews(
   db: Client,
@@ -23,22 +25,32 @@ export async function buildViews(
     readonly say: (event: Record<string, unknown>) => void;
   },
   checkpoint: Position | null,
-): Promise<void> {
-  const { rows } = await db.query<{ name: string; shape: string }>("SELECT name, shape FROM tributary.view");
-  const built = new Map(rows.map(({ name, shape }) => [name, shape]));
+): Promise<ReadonlyMap<Projection, Pins>> {
+  const { rows } = await db.query<{ name: string; shape: string; readers: Pins | null }>(
+    "SELECT name, shape, readers FROM tributary.view",
+  );
+  const built = new Map(rows.map((row) => [row.name, row]));
+  const readers = new Map<Projection, Pins>();
   for (const projection of deps.projections) {
     const shape = shapeOf(projection);
-    if (built.get(projection.name) === shape) continue;
+    const known = built.get(projection.name);
+    if (known?.shape === shape && known.readers !== null && readsAll(deps.gate, projection, known.readers)) {
+      readers.set(projection, known.readers);
+      continue;
+    }
+    const pins = pinsFor(deps.gate, projection);
+    readers.set(projection, pins);
     await db.query("BEGIN");
     try {
       await db.query(`DROP TABLE IF EXISTS views."${projection.name}"`);
       await db.query("DELETE FROM tributary.decision WHERE view = $1", [projection.name]);
       await createView(db, projection);
-      const events = checkpoint === null ? 0 : await fill(db, deps, projection, checkpoint);
-      await db.query("INSERT INTO tributary.view VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET shape = excluded.shape", [
-        projection.name,
-        shape,
-      ]);
+      const events = checkpoint === null ? 0 : await fill(db, deps, projection, pins, checkpoint);
+      await db.query(
+        `INSERT INTO tributary.view (name, shape, readers) VALUES ($1, $2, $3)
+         ON CONFLICT (name) DO UPDATE SET shape = excluded.shape, readers = excluded.readers`,
+        [projection.name, shape, JSON.stringify(pins)],
+      );
       await db.query("COMMIT");
       deps.say({ event: "view-built", view: projection.name, events });
     } catch (error) {
@@ -46,12 +58,29 @@ export async function buildViews(
       throw error;
     }
   }
+  return readers;
 }
+
+/** The subjects that write about a projection's entities, each with its newest version. */
+function pinsFor({ store }: Gate, { entity }: Projection): Pins {
+  const about = store
+    .subjects()
+    .filter((subject) => store.versions(subject).some(({ annotations }) => annotations.entity === entity));
+  return Object.fromEntries(about.map((subject) => [subject, store.versions(subject).length]));
+}
+
+const readsAll = (gate: Gate, projection: Projection, pins: Pins): boolean =>
+  Object.entries(pinsFor(gate, projection)).every(([subject, newest]) => {
+    for (let version = (pins[subject] ?? 0) + 1; version <= newest; version++)
+      if (!isReadable(gate, pins, { subject, version })) return false;
+    return true;
+  });
 
 async function fill(
   db: Client,
   { log, gate, say }: Parameters<typeof buildViews>[1],
   projection: Projection,
+  pins: Pins,
   checkpoint: Position,
 ): Promise<number> {
   const states = openStates(db, projection);
@@ -59,14 +88,14 @@ async function fill(
   let events = 0;
   const flush = async (): Promise<void> => {
     if (page.length === 0) return;
-    const prepared = await prepare(gate, [{ projection, states }], page, page.at(-1)!.position);
+    const prepared = await prepare({ log, gate }, [{ projection, states, pins }], page, page.at(-1)!.position);
     await writeViews(db, prepared);
     await writeDecisions(db, prepared);
     events += page.length;
     page = [];
   };
   for await (const entry of log.readAll({ to: checkpoint })) {
-    if (entry.head.entity.type !== projection.entity) continue;
+    if ((await countedAs(log, entry))?.head.entity.type !== projection.entity) continue;
     page.push(entry);
     if (page.length < PAGE_EVENTS) continue;
     await flush();

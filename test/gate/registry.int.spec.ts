@@ -30,7 +30,11 @@ const record = (fields: unknown[], name = "relief.Visit"): { kind: "avro"; text:
   text: JSON.stringify({ type: "record", name, fields }),
   references: [],
 });
-const document = (schema: JsonObject): { kind: "json"; text: string; references: [] } => ({ kind: "json", text: JSON.stringify(schema), references: [] });
+const document = (schema: JsonObject): { kind: "json"; text: string; references: [] } => ({
+  kind: "json",
+  text: JSON.stringify(schema),
+  references: [],
+});
 const by = { actor: "tester" };
 
 describe("the registry in the log", () => {
@@ -38,14 +42,25 @@ describe("the registry in the log", () => {
     const registry = await open();
     const first = await registry.register("visit", record([{ name: "place", type: "string" }]), by);
     const again = await registry.register("visit", record([{ type: "string", name: "place" }]), by);
-    const second = await registry.register("visit", record([{ name: "place", type: "string" }, { name: "note", type: "string", default: "" }]), by);
-    expect([first, again, second].map((outcome) => outcome.kind === "registered" && [outcome.version.schema.version, outcome.isNew])).toEqual([
+    const second = await registry.register(
+      "visit",
+      record([
+        { name: "place", type: "string" },
+        { name: "note", type: "string", default: "" },
+      ]),
+      by,
+    );
+    expect(
+      [first, again, second].map((outcome) => outcome.kind === "registered" && [outcome.version.schema.version, outcome.isNew]),
+    ).toEqual([
       [1, true],
       [1, false],
       [2, true],
     ]);
     const other = await open();
-    expect(other.versions("visit").map(({ fingerprint }) => fingerprint)).toEqual(registry.versions("visit").map(({ fingerprint }) => fingerprint));
+    expect(other.versions("visit").map(({ fingerprint }) => fingerprint)).toEqual(
+      registry.versions("visit").map(({ fingerprint }) => fingerprint),
+    );
     expect(other.registered("visit").map(({ id }) => id)).toEqual(registry.registered("visit").map(({ id }) => id));
   });
 
@@ -53,11 +68,24 @@ describe("the registry in the log", () => {
     const hubs = await Promise.all([open(), open(), open()]);
     const field = (n: number) => ({ name: `extra${n}`, type: "int", default: n });
     await hubs[0]!.register("race", record([{ name: "a", type: "int" }]), by);
-    const outcomes = await Promise.all(hubs.map((each, n) => each.register("race", record([{ name: "a", type: "int" }, field(n)]), by)));
+    const outcomes = await Promise.all(
+      hubs.map((each, n) => each.register("race", record([{ name: "a", type: "int" }, field(n)]), by)),
+    );
     expect(outcomes.map(({ kind }) => kind)).toEqual(["registered", "registered", "registered"]);
     const versions = outcomes.map((outcome) => (outcome.kind === "registered" ? outcome.version.schema.version : 0));
     expect(versions.toSorted()).toEqual([2, 3, 4]);
-    await eventually("all hubs to know the same", async () => new Set(hubs.map((each) => each.versions("race").map(({ text }) => text).join())).size === 1 && hubs.every((each) => each.versions("race").length === 4));
+    await eventually(
+      "all hubs to know the same",
+      async () =>
+        new Set(
+          hubs.map((each) =>
+            each
+              .versions("race")
+              .map(({ text }) => text)
+              .join(),
+          ),
+        ).size === 1 && hubs.every((each) => each.versions("race").length === 4),
+    );
   });
 
   it("tells a hub that follows of what another has registered", async () => {
@@ -70,7 +98,11 @@ describe("the registry in the log", () => {
     expect(told).toContain("news");
   });
 
-  const refused = async (subject: string, first: Parameters<Registry["register"]>[1], second: Parameters<Registry["register"]>[1]): Promise<readonly Finding[]> => {
+  const refused = async (
+    subject: string,
+    first: Parameters<Registry["register"]>[1],
+    second: Parameters<Registry["register"]>[1],
+  ): Promise<readonly Finding[]> => {
     const registry = await open();
     await registry.register(subject, first, by);
     const outcome = await registry.register(subject, second, by);
@@ -83,22 +115,41 @@ describe("the registry in the log", () => {
     const findings = await refused(
       "person",
       document({ type: "object", properties: { name: { type: "string" } }, required: ["name"], additionalProperties: false }),
-      document({ type: "object", properties: { name: { type: "string" }, phone: { type: "string" } }, required: ["name", "phone"], additionalProperties: false }),
+      document({
+        type: "object",
+        properties: { name: { type: "string" }, phone: { type: "string" } },
+        required: ["name", "phone"],
+        additionalProperties: false,
+      }),
     );
     expect(findings).toMatchObject([
-      { direction: "backward", against: 1, rule: "required", path: "/required/1", counterexample: { document: { name: expect.any(String) }, problem: "phone is missing" } },
+      {
+        direction: "backward",
+        against: 1,
+        rule: "required",
+        path: "/required/1",
+        counterexample: { document: { name: expect.any(String) }, problem: "phone is missing" },
+      },
     ]);
   });
 
   it("refuses a change that an old reader would not survive, and says which value it does not know", async () => {
-    const findings = await refused("colour", document({ type: "object", properties: { c: { enum: ["red"] } } }), document({ type: "object", properties: { c: { enum: ["red", "blue"] } } }));
-    expect(findings).toMatchObject([{ direction: "forward", rule: "enum", counterexample: { document: { c: "blue" }, problem: "c 'blue' is not one of red" } }]);
+    const findings = await refused(
+      "colour",
+      document({ type: "object", properties: { c: { enum: ["red"] } } }),
+      document({ type: "object", properties: { c: { enum: ["red", "blue"] } } }),
+    );
+    expect(findings).toMatchObject([
+      { direction: "forward", rule: "enum", counterexample: { document: { c: "blue" }, problem: "c 'blue' is not one of red" } },
+    ]);
     const avro = await refused(
       "grade",
       record([{ name: "g", type: { type: "enum", name: "G", symbols: ["A"] } }]),
       record([{ name: "g", type: { type: "enum", name: "G", symbols: ["A", "B"] } }]),
     );
-    expect(avro).toMatchObject([{ direction: "forward", rule: "missing_enum_symbols", counterexample: { document: { g: "B" } } }]);
+    expect(avro).toMatchObject([
+      { direction: "forward", rule: "missing_enum_symbols", counterexample: { document: { g: "B" } } },
+    ]);
   });
 
   it("compares with every earlier version, not only the last: a field that went may not come back as something else", async () => {
@@ -110,7 +161,9 @@ describe("the registry in the log", () => {
     await registry.setLevel("back", "FULL", "tester");
     const third = closed({ a: { type: "string" }, b: { type: "integer" } });
     expect(registry.check("back", third)).toEqual([]);
-    expect(registry.check("back", third, { level: "FULL_TRANSITIVE" }).map(({ against, direction }) => [against, direction])).toEqual([
+    expect(
+      registry.check("back", third, { level: "FULL_TRANSITIVE" }).map(({ against, direction }) => [against, direction]),
+    ).toEqual([
       [1, "backward"],
       [1, "forward"],
     ]);
@@ -118,8 +171,18 @@ describe("the registry in the log", () => {
 
   it("takes an optional field for what it is: old readers leave it out, old data lack it", async () => {
     const registry = await open();
-    const first = document({ type: "object", properties: { a: { type: "string" } }, required: ["a"], additionalProperties: false });
-    const second = document({ type: "object", properties: { a: { type: "string" }, b: { type: "string", default: "none" } }, required: ["a"], additionalProperties: false });
+    const first = document({
+      type: "object",
+      properties: { a: { type: "string" } },
+      required: ["a"],
+      additionalProperties: false,
+    });
+    const second = document({
+      type: "object",
+      properties: { a: { type: "string" }, b: { type: "string", default: "none" } },
+      required: ["a"],
+      additionalProperties: false,
+    });
     await registry.register("grows", first, by);
     expect((await registry.register("grows", second, by)).kind).toBe("registered");
     const gate = gateOver(registry, NO_CASTERS);
@@ -137,10 +200,14 @@ describe("the registry in the log", () => {
 
   it("refuses a number that is taken, a subject that is closed, and an event type of another subject", async () => {
     const registry = await open();
-    await expect(registry.register("site", document({ type: "object" }), { ...by, version: 1 })).rejects.toThrow(expect.objectContaining({ code: "schema-conflict" }));
+    await expect(registry.register("site", document({ type: "object" }), { ...by, version: 1 })).rejects.toThrow(
+      expect.objectContaining({ code: "schema-conflict" }),
+    );
     await registry.register("closed", document({ type: "object" }), by);
     await registry.setMode("closed", "READONLY", "tester");
-    await expect(registry.register("closed", document({ type: "object", properties: {} }), by)).rejects.toThrow(expect.objectContaining({ code: "schema-readonly" }));
+    await expect(registry.register("closed", document({ type: "object", properties: {} }), by)).rejects.toThrow(
+      expect.objectContaining({ code: "schema-readonly" }),
+    );
     const thief = document({ tributary: { entity: "site", events: ["site.registered"] }, type: "object" });
     await expect(registry.register("thief", thief, by)).rejects.toThrow(/site.registered are site's/);
   });
@@ -169,8 +236,16 @@ describe("the registry over HTTP, for tools that speak Confluent's routes", () =
     close = () => ingress.close();
   });
   afterAll(() => close());
-  const call = async (method: string, path: string, body?: unknown): Promise<{ status: number; json: Record<string, unknown> & unknown[] }> => {
-    const response = await fetch(url + path, { method, headers: { authorization: "Bearer x" }, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+  const call = async (
+    method: string,
+    path: string,
+    body?: unknown,
+  ): Promise<{ status: number; json: Record<string, unknown> & unknown[] }> => {
+    const response = await fetch(url + path, {
+      method,
+      headers: { authorization: "Bearer x" },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
     return { status: response.status, json: (await response.json()) as Record<string, unknown> & unknown[] };
   };
 
@@ -183,16 +258,30 @@ describe("the registry over HTTP, for tools that speak Confluent's routes", () =
     expect(await client.decode(bytes)).toEqual({ item: "RICE" });
     expect(await client.getLatestSchemaId("orders-value")).toBe(id);
     expect(registry.level("orders-value")).toBe("BACKWARD");
-    const next = await client.register({ type: SchemaType.AVRO, schema: schema([{ name: "item", type: "string" }, { name: "kg", type: "double", default: 0 }]) }, options);
+    const next = await client.register(
+      {
+        type: SchemaType.AVRO,
+        schema: schema([
+          { name: "item", type: "string" },
+          { name: "kg", type: "double", default: 0 },
+        ]),
+      },
+      options,
+    );
     expect(next.id).not.toBe(id);
     expect(await client.getRegistryId("orders-value", 1)).toBe(id);
-    await expect(client.register({ type: SchemaType.AVRO, schema: schema([{ name: "item", type: "int" }]) }, options)).rejects.toThrow(/incompatible.*cannot read what version 2 writes/s);
+    await expect(
+      client.register({ type: SchemaType.AVRO, schema: schema([{ name: "item", type: "int" }]) }, options),
+    ).rejects.toThrow(/incompatible.*cannot read what version 2 writes/s);
   });
 
   it("serves the same client JSON Schema", async () => {
     const client = new SchemaRegistry({ host: url, auth: { username: "any", password: "token" } });
     const { id } = await client.register(
-      { type: SchemaType.JSON, schema: JSON.stringify({ type: "object", properties: { n: { type: "integer" } }, required: ["n"] }) },
+      {
+        type: SchemaType.JSON,
+        schema: JSON.stringify({ type: "object", properties: { n: { type: "integer" } }, required: ["n"] }),
+      },
       { subject: "counts-value", compatibility: "FULL_TRANSITIVE" as never },
     );
     expect(await client.decode(await client.encode(id, { n: 3 }))).toEqual({ n: 3 });
@@ -200,17 +289,29 @@ describe("the registry over HTTP, for tools that speak Confluent's routes", () =
   });
 
   it("answers the routes as Confluent's does", async () => {
-    expect((await call("GET", "/subjects")).json).toEqual(expect.arrayContaining(["orders-value", "counts-value", "beneficiary"]));
+    expect((await call("GET", "/subjects")).json).toEqual(
+      expect.arrayContaining(["orders-value", "counts-value", "beneficiary"]),
+    );
     expect((await call("GET", "/subjects?subjectPrefix=orders")).json).toEqual(["orders-value"]);
     expect((await call("GET", "/subjects/orders-value/versions")).json).toEqual([1, 2]);
     const latest = await call("GET", "/subjects/orders-value/versions/latest");
-    expect(latest.json).toMatchObject({ subject: "orders-value", version: 2, id: expect.any(Number), schema: expect.stringContaining("Ration") });
+    expect(latest.json).toMatchObject({
+      subject: "orders-value",
+      version: 2,
+      id: expect.any(Number),
+      schema: expect.stringContaining("Ration"),
+    });
     expect((await call("GET", `/schemas/ids/${String(latest.json.id)}`)).json).toEqual({ schema: latest.json.schema });
-    expect((await call("GET", `/schemas/ids/${String(latest.json.id)}/versions`)).json).toEqual([{ subject: "orders-value", version: 2 }]);
+    expect((await call("GET", `/schemas/ids/${String(latest.json.id)}/versions`)).json).toEqual([
+      { subject: "orders-value", version: 2 },
+    ]);
     expect((await call("GET", "/subjects/counts-value/versions/1")).json).toMatchObject({ schemaType: "JSON" });
     expect((await call("GET", "/subjects/orders-value/versions/1/schema")).json).toMatchObject({ name: "Ration" });
     expect((await call("GET", "/schemas/types")).json).toEqual(["AVRO", "JSON"]);
-    expect((await call("POST", "/subjects/orders-value", { schema: latest.json.schema })).json).toMatchObject({ version: 2, id: latest.json.id });
+    expect((await call("POST", "/subjects/orders-value", { schema: latest.json.schema })).json).toMatchObject({
+      version: 2,
+      id: latest.json.id,
+    });
     expect((await call("GET", "/config")).json).toEqual({ compatibilityLevel: "FULL_TRANSITIVE" });
     expect((await call("GET", "/mode")).json).toEqual({ mode: "READWRITE" });
     expect((await call("PUT", "/config/orders-value", { compatibility: "NONE" })).json).toEqual({ compatibility: "NONE" });
@@ -242,15 +343,21 @@ describe("the registry over HTTP, for tools that speak Confluent's routes", () =
   it("says whether a schema would do, and why not with an example", async () => {
     const bad = { schema: JSON.stringify({ type: "record", name: "relief.Ration", fields: [{ name: "item", type: "int" }] }) };
     await call("PUT", "/config/orders-value", { compatibility: "BACKWARD" });
-    expect((await call("POST", "/compatibility/subjects/orders-value/versions/latest", bad)).json).toEqual({ is_compatible: false });
+    expect((await call("POST", "/compatibility/subjects/orders-value/versions/latest", bad)).json).toEqual({
+      is_compatible: false,
+    });
     const verbose = await call("POST", "/compatibility/subjects/orders-value/versions?verbose=true", bad);
     expect(verbose.json).toMatchObject({ is_compatible: false, messages: [expect.stringContaining("for example")] });
-    const good = { schema: JSON.stringify({ type: "record", name: "relief.Ration", fields: [{ name: "item", type: "string" }] }) };
+    const good = {
+      schema: JSON.stringify({ type: "record", name: "relief.Ration", fields: [{ name: "item", type: "string" }] }),
+    };
     expect((await call("POST", "/compatibility/subjects/orders-value/versions/1", good)).json).toEqual({ is_compatible: true });
   });
 
   it("hides a deleted version, and reads its data as ever", async () => {
-    expect((await call("POST", "/subjects/gone/versions", { schema: '{"type":"record","name":"G","fields":[]}' })).status).toBe(200);
+    expect((await call("POST", "/subjects/gone/versions", { schema: '{"type":"record","name":"G","fields":[]}' })).status).toBe(
+      200,
+    );
     expect((await call("DELETE", "/subjects/gone/versions/1")).json).toBe(1);
     expect((await call("GET", "/subjects/gone/versions")).json).toMatchObject({ error_code: 40404 });
     expect((await call("GET", "/subjects/gone/versions?deleted=true")).json).toEqual([1]);

@@ -117,7 +117,7 @@ export const pairs = fc.oneof(
 );
 
 /** Values of the same small world. */
-export const { value } = fc.letrec<{ value: JsonValue }>((tie) => ({
+const values = fc.letrec<{ value: JsonValue }>((tie) => ({
   value: fc.oneof(
     { maxDepth: 3, depthSize: "small" },
     literal,
@@ -129,3 +129,5 @@ export const { value } = fc.letrec<{ value: JsonValue }>((tie) => ({
     }) as fc.Arbitrary<JsonValue>,
   ),
 }));
+/** As parsed JSON has them. */
+export const value: fc.Arbitrary<JsonValue> = values.value.map((each) => JSON.parse(JSON.stringify(each)) as JsonValue);

@@ -39,6 +39,34 @@ function ajvFor(doc: Document, allErrors: boolean): Ajv2020 {
 }
 
 /**
+ * Names that ajv's comparison of values (for `uniqueItems`, and `enum` and `const` of objects) takes for an object's own methods: a value that has
+ * them is compared wrongly, or the comparison throws.
+ */
+const RESERVED = ["valueOf", "toString", "constructor"];
+
+/** Whether a document compares whole objects or lists. */
+export function comparesValues(doc: Document): boolean {
+  const isObject = (value: unknown): boolean => typeof value === "object" && value !== null;
+  for (const { schema } of walk(viewOf(doc))) {
+    if (typeof schema === "boolean") continue;
+    if (schema.uniqueItems === true || isObject(schema.const)) return true;
+    if (Array.isArray(schema.enum) && schema.enum.some(isObject)) return true;
+  }
+  return [...doc.references.values()].some(comparesValues);
+}
+
+/** The path of a member whose name such a comparison cannot bear; `null` when there is none. */
+export function reservedName(value: JsonValue, path: readonly string[] = []): readonly string[] | null {
+  if (typeof value !== "object" || value === null) return null;
+  for (const [name, member] of Object.entries(value)) {
+    if (!Array.isArray(value) && RESERVED.includes(name)) return [...path, name];
+    const found = reservedName(member as JsonValue, [...path, name]);
+    if (found !== null) return found;
+  }
+  return null;
+}
+
+/**
  * A schema as ajv is given it. ajv 8 may take an empty list for one that `contains` something, where another keyword looks at its items too;
  * the length that `contains` implies is said to it in so many words.
  */

@@ -1,0 +1,314 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, writeFileSync } from "node:fs";
+import { join, relative, resolve } from "node:path";
+import { canonicalize, isTributaryError, type JsonValue, messageOf, TributaryError } from "../core/index.ts";
+import {
+  type Casters,
+  checkCompatibility,
+  DEFAULT_LEVEL,
+  isLevel,
+  LEVELS,
+  type Level,
+  type LintNote,
+  lintCasters,
+  lintSchema,
+  loadCasters,
+  loadSchemas,
+  memberChanges,
+  type SchemaStore,
+  type SchemaVersion,
+  schemaFile,
+  schemaStore,
+  schemaVersion,
+} from "../gate/index.ts";
+import type { Command } from "./args.ts";
+import { refOf, schemaText } from "./commands-schema.ts";
+import { table } from "./output.ts";
+import { SCHEMAS_DIR } from "./places.ts";
+import { findingLines, withHubGate } from "./registry.ts";
+import { type CheckResult, sarif } from "./sarif.ts";
+
+export const schemaCheck: Command = {
+  name: "schema check",
+  summary: "tell whether a folder of schemas may be deployed: for a team's CI",
+  usage: `tributary schema check [FOLDER] [--against hub|GIT-REF] [--level LEVEL] [--sarif FILE] [--data DIR]`,
+  help: `Every version is checked by itself (as \`schema lint\` does) and with all earlier ones. --against hub: with what a running hub has registered, and by
+its levels. --against a git commit, branch or tag: with the folder as it was there; a version that stood there must not have changed or gone.
+Exit 1 when anything is wrong, with an example for each change that would break a site. --sarif writes the findings for code review tools.
+
+  tributary schema check schemas/ --against origin/main --sarif schemas.sarif
+  tributary schema check schemas/ --against hub`,
+  options: { data: { type: "string" }, against: { type: "string" }, level: { type: "string" }, sarif: { type: "string" } },
+  async run({ positionals, text, out }) {
+    const dir = positionals[0] ?? SCHEMAS_DIR;
+    const given = text("level");
+    if (given !== undefined && !isLevel(given))
+      throw new TributaryError("usage", `--level ${given} is none of ${LEVELS.join(", ")}`, `Use: ${schemaCheck.usage}`);
+    const results = await checkFolder(dir, text("against"), given, text("data"));
+    const errors = results.filter(({ severity }) => severity === "error").length;
+    const file = text("sarif");
+    if (file !== undefined) writeFileSync(file, `${JSON.stringify(sarif(results), null, 2)}\n`);
+    out.result({ ok: errors === 0, errors, warnings: results.length - errors, results });
+    for (const result of results) out.line(`${linesOf(result).join("\n")}\n`);
+    out.line(
+      errors === 0
+        ? `${dir}: nothing would break${results.length === 0 ? "" : `; ${results.length} warnings`}.`
+        : `${dir}: ${errors} errors, ${results.length - errors} warnings.`,
+    );
+    return errors === 0 ? 0 : 1;
+  },
+};
+
+async function checkFolder(
+  dir: string,
+  against: string | undefined,
+  level: Level | undefined,
+  data: string | undefined,
+): Promise<CheckResult[]> {
+  let folder: SchemaStore;
+  try {
+    folder = loadSchemas(dir);
+  } catch (error) {
+    if (!isTributaryError(error) || error.code !== "schema-malformed") throw error;
+    const file = [...error.message.matchAll(/(\S+\.(?:avsc|json))/g)][0]?.[1] ?? null;
+    return [
+      {
+        subject: "",
+        version: 0,
+        severity: "error",
+        rule: "malformed",
+        path: "",
+        message: error.message,
+        hint: error.hint,
+        finding: null,
+        file: file === null || !existsSync(file) ? null : relative(".", file),
+      },
+    ];
+  }
+  const casters = await loadCasters(dir);
+  const compare = (base: SchemaStore, levelOf: (subject: string) => Level, isWhole: boolean): Promise<CheckResult[]> =>
+    compareStores(dir, folder, base, casters, levelOf, isWhole);
+  const fixed = (): Level => level ?? DEFAULT_LEVEL;
+  if (against === undefined) return compare({ subjects: () => [], versions: () => [] }, fixed, false);
+  if (against === "hub")
+    return withHubGate(data, ({ registry }) => compare(registry, (subject) => level ?? registry.level(subject), false));
+  return compare(gitStore(dir, against), fixed, true);
+}
+
+async function compareStores(
+  dir: string,
+  folder: SchemaStore,
+  base: SchemaStore,
+  casters: Casters,
+  levelOf: (subject: string) => Level,
+  isWhole: boolean,
+): Promise<CheckResult[]> {
+  const out: CheckResult[] = [];
+  const error = (schema: { subject: string; version: number }, rule: string, message: string, hint: string): void => {
+    out.push({ ...where(schema), severity: "error", rule, path: "", message, hint, finding: null, file: fileOf(dir, schema) });
+  };
+  for (const subject of folder.subjects()) {
+    const known = base.versions(subject);
+    const versions = folder.versions(subject);
+    for (const schema of versions) {
+      for (const note of await lintSchema(schema)) out.push(asResult(dir, note));
+      const registered = known[schema.version - 1];
+      if (registered !== undefined) {
+        if (sameText(registered, schema)) continue;
+        error(
+          schema,
+          "changed",
+          `version ${schema.version} of ${subject} has changed, and tablets may hold it as it was`,
+          "Restore it, and make the change the next version.",
+        );
+        continue;
+      }
+      const earlier = versions.slice(0, schema.version - 1).map((each, i) => known[i] ?? each);
+      for (const finding of checkCompatibility(schema, earlier, levelOf(subject), casters)) {
+        out.push({
+          ...where(schema),
+          severity: "error",
+          rule: finding.rule,
+          path: finding.path,
+          message: finding.message,
+          hint: finding.hint,
+          finding,
+          file: fileOf(dir, schema),
+        });
+      }
+    }
+    if (known.length > versions.length && isWhole)
+      error(
+        { subject, version: versions.length + 1 },
+        "removed",
+        `version ${versions.length + 1} of ${subject} is gone, and tablets may hold it`,
+        "Restore its file.",
+      );
+    for (const note of lintCasters(folder, casters, subject)) out.push(asResult(dir, note));
+  }
+  if (isWhole) {
+    for (const subject of base.subjects())
+      if (folder.versions(subject).length === 0)
+        error(
+          { subject, version: 1 },
+          "removed",
+          `the subject ${subject} is gone, and tablets may write it`,
+          "Restore its folder.",
+        );
+  }
+  return out;
+}
+
+const where = ({ subject, version }: { readonly subject: string; readonly version: number }) => ({ subject, version });
+const asResult = (dir: string, { subject, version, severity, rule, path, message, hint }: LintNote): CheckResult => ({
+  subject,
+  version,
+  severity,
+  rule,
+  path,
+  message,
+  hint,
+  finding: null,
+  file: fileOf(dir, { subject, version }),
+});
+const sameText = (a: SchemaVersion, b: SchemaVersion): boolean =>
+  a.kind === b.kind && canonicalize(JSON.parse(a.text) as JsonValue) === canonicalize(JSON.parse(b.text) as JsonValue);
+
+function fileOf(dir: string, { subject, version }: { readonly subject: string; readonly version: number }): string | null {
+  for (const end of ["avsc", "schema.json"]) {
+    const file = join(dir, subject, `v${version}.${end}`);
+    if (existsSync(file)) return relative(".", file);
+  }
+  return null;
+}
+
+function linesOf({ subject, version, severity, rule, path, message, hint, finding, file }: CheckResult): string[] {
+  const head = `${file ?? `${subject} version ${version}`}${severity === "warning" ? " (warning)" : ""}`;
+  if (finding !== null) return [head, ...findingLines(finding)];
+  return [
+    head,
+    `  ${severity === "error" ? "✗" : "·"} ${message}`,
+    `    rule     ${rule}${path === "" ? "" : `, at ${path}`}`,
+    `    instead  ${hint}`,
+  ];
+}
+
+/** The folder as it was at a commit. */
+function gitStore(dir: string, ref: string): SchemaStore {
+  const git = (...args: string[]): string =>
+    execFileSync("git", ["-C", dir, ...args], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "pipe"],
+      maxBuffer: 64 * 1024 * 1024,
+    });
+  let names: string[];
+  try {
+    names = git("ls-tree", "-r", "--name-only", "-z", ref, ".")
+      .split("\0")
+      .filter((name) => name !== "");
+  } catch (error) {
+    throw new TributaryError(
+      "not-found",
+      `git knows no ${JSON.stringify(ref)} for ${dir}: ${messageOf(error).split("\n").slice(-2)[0] ?? ""}`,
+      "Name a commit, branch or tag, or write --against hub. In CI, fetch the history first.",
+      { cause: error },
+    );
+  }
+  const files = new Map<string, Map<number, { path: string; kind: "avro" | "json"; text: string }>>();
+  for (const name of names) {
+    const [subject, file, more] = name.split("/");
+    if (file === undefined || more !== undefined || !/^v\d.*\.(avsc|schema\.json)$/.test(file)) continue;
+    const { version, kind } = schemaFile(name, file);
+    const mine = files.get(subject!) ?? new Map();
+    files.set(subject!, mine.set(version, { path: `${ref}:${name}`, kind, text: git("show", `${ref}:./${name}`) }));
+  }
+  return schemaStore(files);
+}
+
+export const schemaDiff: Command = {
+  name: "schema diff",
+  summary: "show what changed between two versions, and who could not read whom",
+  usage: "tributary schema diff SUBJECT@A SUBJECT@B|FILE [--from FOLDER] [--data DIR]",
+  help: `From a running hub, or with --from out of a folder like schemas/. The second may be a file that nobody has registered yet.
+
+  tributary schema diff beneficiary@1 beneficiary@2 --from schemas
+  tributary schema diff beneficiary@2 new.schema.json`,
+  options: { data: { type: "string" }, from: { type: "string" } },
+  async run({ positionals, text, out }) {
+    const [a, b] = positionals;
+    if (a === undefined || b === undefined)
+      throw new TributaryError("usage", "two versions are needed", `Use: ${schemaDiff.usage}`);
+    const from = text("from");
+    const work = async (store: SchemaStore, casters: Casters): Promise<number> => {
+      const before = versionIn(store, a);
+      const after = existsSync(b) ? draftOf(store, before, b) : versionIn(store, b);
+      const members = memberChanges(before, after);
+      const findings = checkCompatibility(after, [before], "FULL", casters);
+      out.result({ from: a, to: b, members, findings });
+      out.line(
+        members.length === 0
+          ? "No member was added, removed or changed."
+          : members.map(({ member, change }) => `  ${{ added: "+", removed: "-", changed: "~" }[change]} ${member}`).join("\n"),
+      );
+      for (const finding of findings) out.line(`\n${findingLines(finding).join("\n")}`);
+      if (findings.length === 0) out.line("\nEach can read what the other writes.");
+      return 0;
+    };
+    return from === undefined
+      ? withHubGate(text("data"), ({ registry, gate }) => work(registry, gate.casters))
+      : work(loadSchemas(from), await loadCasters(from));
+  },
+};
+
+function versionIn(store: SchemaStore, given: string): SchemaVersion {
+  const { subject, version } = refOf(given, schemaDiff.usage);
+  const versions = store.versions(subject);
+  const found = version === null ? versions.at(-1) : versions[version - 1];
+  if (found === undefined)
+    throw new TributaryError(
+      "not-found",
+      `there is no ${given}`,
+      "`tributary schema list` shows what there is; a folder is named with --from.",
+    );
+  return found;
+}
+
+function draftOf(store: SchemaStore, before: SchemaVersion, file: string): SchemaVersion {
+  const given = schemaText(file);
+  return schemaVersion(
+    before.subject,
+    store.versions(before.subject).length + 1,
+    given,
+    (reference) => store.versions(reference.subject)[reference.version - 1],
+    file,
+  );
+}
+
+export const schemaLint: Command = {
+  name: "schema lint",
+  summary: "look over a folder's schemas one by one",
+  usage: "tributary schema lint [FOLDER]",
+  help: "Finds what cannot be validated rightly, patterns that could be made to run for ever, defaults that do not fit, annotations that name nothing, and casters whose results do not fit. Exit 1 on an error; warnings are advice.",
+  options: {},
+  async run({ positionals, out }) {
+    const dir = resolve(positionals[0] ?? SCHEMAS_DIR);
+    const store = loadSchemas(dir);
+    const casters = await loadCasters(dir);
+    const notes: LintNote[] = [];
+    for (const subject of store.subjects()) {
+      for (const schema of store.versions(subject)) notes.push(...(await lintSchema(schema)));
+      notes.push(...lintCasters(store, casters, subject));
+    }
+    const errors = notes.filter(({ severity }) => severity === "error").length;
+    out.result({ ok: errors === 0, notes });
+    out.line(
+      notes.length === 0
+        ? "Nothing to say."
+        : table(
+            ["schema", "", "rule", "at", "what"],
+            notes.map((n) => [`${n.subject}@${n.version}`, n.severity, n.rule, n.path || "/", `${n.message}. ${n.hint}`]),
+          ),
+    );
+    return errors === 0 ? 0 : 1;
+  },
+};

@@ -1,0 +1,27 @@
+import { join } from "node:path";
+import { type Appended, type NewEvent, openField, type SyncResult } from "../field/index.ts";
+import type { Gate } from "../gate/index.ts";
+import { issueToken } from "../ingress/index.ts";
+import { type HubState, hubKey } from "./places.ts";
+
+const TOKEN_S = 300;
+/** Events that are written in one transaction. */
+const CHUNK = 500;
+
+/** The hub's own origin: what its people decide is written as events, and goes the way of every other event. */
+export async function writeAtDesk(
+  dir: string,
+  state: HubState,
+  gate: Gate,
+  events: readonly NewEvent[],
+): Promise<{ readonly appended: readonly Appended[]; readonly sync: SyncResult }> {
+  const name = { org: state.org, site: "hub", device: "console" };
+  using desk = openField({ path: join(dir, "console.db"), name, schemas: gate });
+  const appended: Appended[] = [];
+  for (let at = 0; at < events.length; at += CHUNK) appended.push(...(await desk.appendMany(events.slice(at, at + CHUNK))));
+  const sync = await desk.sync({
+    url: state.natsUrl,
+    token: await issueToken(await hubKey(dir), { ...name, lifetimeS: TOKEN_S, nowMs: Date.now() }),
+  });
+  return { appended, sync };
+}

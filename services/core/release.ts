@@ -1,0 +1,49 @@
+import type { EntityRef, SchemaRef } from "./event.ts";
+import { type Hash, isHash, isOriginId, type OriginId, type Seq } from "./ids.ts";
+import { isJsonObject, type JsonObject } from "./json.ts";
+
+/**
+ * How a quarantined event is settled: by an ordinary event of the hub's own origin. A release names the event by origin, seq and hash, and
+ * carries the data that counts from now on; a rejection carries the reason.
+ */
+export const RELEASED = "quarantine.released";
+export const REJECTED = "quarantine.rejected";
+/** The entity that releases and rejections are about: `quarantine/<origin>/<seq>`. */
+export const QUARANTINE_ENTITY = "quarantine";
+/** The site whose origins may settle quarantined events. */
+export const HUB_SITE = "hub";
+
+export interface Settled {
+  readonly origin: OriginId;
+  readonly seq: Seq;
+  readonly hash: Hash;
+}
+
+export interface Release extends Settled {
+  readonly type: string;
+  readonly entity: EntityRef;
+  readonly schema: SchemaRef;
+  readonly data: JsonObject;
+  readonly note?: string;
+}
+
+export interface Rejection extends Settled {
+  readonly reason: string;
+}
+
+/** Which event a release or rejection settles; `null` for what is neither. */
+export function settledBy(type: string, data: JsonObject): Settled | null {
+  if (type !== RELEASED && type !== REJECTED) return null;
+  const { origin, seq, hash } = data;
+  if (typeof origin !== "string" || !isOriginId(origin) || !Number.isInteger(seq) || typeof hash !== "string" || !isHash(hash))
+    return null;
+  return { origin, seq: seq as Seq, hash };
+}
+
+/** An event's data as a release; `null` when it is none. Its schema has been checked by the gate. */
+export function releaseOf(type: string, data: JsonObject): Release | null {
+  const settled = type === RELEASED ? settledBy(type, data) : null;
+  return settled !== null && isJsonObject(data.data) && isJsonObject(data.schema) && isJsonObject(data.entity)
+    ? { ...(data as unknown as Release), ...settled }
+    : null;
+}

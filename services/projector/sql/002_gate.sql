@@ -1,0 +1,17 @@
+-- Which version of each subject a view reads with: what was registered since is read down to it, until the view is built anew.
+-- NULL: built before this was kept, so it is built anew.
+ALTER TABLE tributary.view ADD COLUMN readers json;
+
+-- How a quarantined event was settled: 'held', 'released' or 'rejected', by which event of the hub's own origin.
+ALTER TABLE tributary.quarantine
+  ADD COLUMN state text NOT NULL DEFAULT 'held',
+  ADD COLUMN hash text NOT NULL DEFAULT '',
+  ADD COLUMN settled_position bigint,
+  ADD COLUMN settled_at timestamptz,
+  ADD COLUMN settled_by text,
+  ADD COLUMN settled_note text,
+  ADD COLUMN released_subject text,
+  ADD COLUMN released_version integer,
+  ADD COLUMN released_data json;
+CREATE INDEX quarantine_held ON tributary.quarantine (position) WHERE state = 'held';
+CREATE INDEX audit_by_schema ON tributary.audit (schema_subject, schema_version, site);
