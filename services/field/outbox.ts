@@ -78,7 +78,7 @@ const ENVELOPE_BYTES = 16_384;
 
 export function openOutbox(store: Store, gate: Gate, now: () => number): Outbox {
   const { db } = store;
-  const insertEvent = db.prepare("INSERT INTO event (origin, seq, head, data, hash) VALUES (?, ?, ?, ?, ?)");
+  const insertEvent = db.prepare("INSERT INTO event (origin, seq, head, data, hash, fingerprint) VALUES (?, ?, ?, ?, ?, ?)");
   const readEntity = db.prepare("SELECT vector FROM entity WHERE type = ? AND id = ?");
   const writeEntity = db.prepare("INSERT INTO entity VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET vector = excluded.vector");
   const advance = db.prepare("UPDATE origin SET next_seq = ?, head = ? WHERE id = ?");
@@ -100,9 +100,9 @@ export function openOutbox(store: Store, gate: Gate, now: () => number): Outbox 
     if (hlc !== null) store.setMeta("hlc", formatHlc(hlc));
   };
 
-  const link = (tail: Tail, head: Omit<EventBody, "data">, text: string): Appended => {
+  const link = (tail: Tail, head: Omit<EventBody, "data">, text: string, fingerprint: string): Appended => {
     const hash = chainHash(tail.head, eventText(head, text));
-    insertEvent.run(tail.origin.id, tail.seq, JSON.stringify(head), text, hash);
+    insertEvent.run(tail.origin.id, tail.seq, JSON.stringify(head), text, hash, fingerprint);
     writeEntity.run(head.entity.type, head.entity.id, JSON.stringify(withDot(head.basis, head)));
     const id = eventIdOf(parseHlc(head.hlc).wallMs, hash);
     tail.seq++;
@@ -161,7 +161,7 @@ export function openOutbox(store: Store, gate: Gate, now: () => number): Outbox 
     if (wrong !== null)
       throw new TributaryError("event-invalid", `the event's ${wrong}`, "Correct it and try again; nothing was written.");
     tail.hlc = hlc;
-    return { ...link(tail, head, text), problem };
+    return { ...link(tail, head, text, gate.fingerprint(head.schema)), problem };
   };
 
   const append: Outbox["append"] = (events, options = {}) => {
@@ -182,10 +182,17 @@ export function openOutbox(store: Store, gate: Gate, now: () => number): Outbox 
     appendNow: (events, options) => store.transaction(() => append(events, options)),
     rewrite(from, afterSeq) {
       const tail = openTail();
-      const rows = db.prepare("SELECT head, data FROM event WHERE origin = ? AND seq > ? ORDER BY seq").all(from.id, afterSeq);
-      for (const { head, data } of rows) {
+      const rows = db
+        .prepare("SELECT head, data, fingerprint FROM event WHERE origin = ? AND seq > ? ORDER BY seq")
+        .all(from.id, afterSeq);
+      for (const { head, data, fingerprint } of rows) {
         const old = JSON.parse(head as string) as Omit<EventBody, "data">;
-        link(tail, { ...old, origin: tail.origin.name, seq: tail.seq as Seq, basis: seenOf(old.entity) }, data as string);
+        link(
+          tail,
+          { ...old, origin: tail.origin.name, seq: tail.seq as Seq, basis: seenOf(old.entity) },
+          data as string,
+          fingerprint as string,
+        );
       }
       closeTail(tail);
       return rows.length;

@@ -10,10 +10,11 @@ const SCHEMA_VERSION = 2;
 /** How long a second process on the same device waits for the first to finish its transaction. */
 const BUSY_TIMEOUT_MS = 5_000;
 
-/** Schemas that the hub has told this device of. Came with version 2. */
-const SCHEMA_TABLE = `
+/** Came with version 2: schemas that the hub has told this device of, and which schema each event was written with. */
+const SECOND = `
   CREATE TABLE schema (subject TEXT NOT NULL, version INTEGER NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL, refs TEXT NOT NULL,
     PRIMARY KEY (subject, version)) STRICT;
+  ALTER TABLE event ADD COLUMN fingerprint TEXT NOT NULL DEFAULT '';
 `;
 
 const TABLES = `
@@ -112,7 +113,7 @@ export function openStore(options: StoreOptions): Store {
       }
       store.transaction(() => {
         db.exec(TABLES);
-        db.exec(SCHEMA_TABLE);
+        db.exec(SECOND);
         db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
         for (const key of ["org", "site", "device"] as const) store.setMeta(key, name[key]);
         store.setMeta("identity", identityOf(path));
@@ -121,7 +122,7 @@ export function openStore(options: StoreOptions): Store {
     }
     if (version === 1) {
       store.transaction(() => {
-        db.exec(SCHEMA_TABLE);
+        db.exec(SECOND);
         db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
       });
     }

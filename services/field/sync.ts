@@ -367,12 +367,15 @@ function nextFrame(
   sentAtMs: number,
 ): { frame: Uint8Array; batch: Batch } {
   const rows = store.db
-    .prepare("SELECT head, data, hash FROM event WHERE origin = ? AND seq >= ? ORDER BY seq LIMIT ?")
-    .all(origin.id, firstSeq, maxEvents) as { head: string; data: string; hash: Hash }[];
-  const events = rows.map(({ head, data }): PackedEvent => {
+    .prepare("SELECT head, data, hash, fingerprint FROM event WHERE origin = ? AND seq >= ? ORDER BY seq LIMIT ?")
+    .all(origin.id, firstSeq, maxEvents) as { head: string; data: string; hash: Hash; fingerprint: string }[];
+  const events = rows.map(({ head, data, fingerprint }): PackedEvent => {
     const parsed = JSON.parse(head) as Omit<EventBody, "data">;
     const { subject, version } = parsed.schema;
-    return { head: parsed, ...gate.payload({ subject, version }, data, avro[`${subject}@${version}`] !== undefined) };
+    // A schema may have become another since the event was written: then its data travels as it stands, with the old one's fingerprint.
+    const asAvro = avro[`${subject}@${version}`] !== undefined && fingerprint === gate.fingerprint(parsed.schema);
+    const packed = { head: parsed, ...gate.payload({ subject, version }, data, asAvro) };
+    return fingerprint === "" ? packed : { ...packed, fingerprint };
   });
   for (let count = rows.length; ; count = Math.ceil(count / 2)) {
     const batch: Batch = {

@@ -29,7 +29,9 @@ export interface Gate {
     data: JsonObject,
   ): { readonly data: JsonObject; readonly text: string; readonly problem: Problem | null };
   /** The travelling form of canonical text: Avro where allowed and exact, else the text itself. */
-  payload(schema: SchemaRef, text: string, avroAllowed: boolean): Pick<PackedEvent, "encoding" | "payload" | "fingerprint">;
+  payload(schema: SchemaRef, text: string, avroAllowed: boolean): Pick<PackedEvent, "encoding" | "payload">;
+  /** The short fingerprint of a schema, which tells it from others of its name; empty for one that is not known. */
+  fingerprint(schema: SchemaRef): string;
   /**
    * Data of any version as `pins` (default: the newest) has it. Data of an unknown schema is returned as it is. Throws where the one cannot
    * be read as the other, which only a change registered without compatibility can bring about.
@@ -148,18 +150,18 @@ export function createGate(
     },
 
     payload(schema, text, avroAllowed) {
-      const mine = find(schema);
-      const name = mine === undefined ? {} : { fingerprint: mine.fingerprint.slice(0, FINGERPRINT_DIGITS) };
-      const asJson = { encoding: "json", payload: encoder.encode(text), ...name } as const;
+      const asJson = { encoding: "json", payload: encoder.encode(text) } as const;
       const writer = avroAllowed ? compiledOf(schema) : "";
       if (typeof writer === "string" || writer.schema.kind !== "avro") return asJson;
       try {
         const payload = writer.encode(JSON.parse(text) as JsonObject);
-        return canonicalize(writer.decode(payload)) === text ? { encoding: "avro", payload, ...name } : asJson;
+        return canonicalize(writer.decode(payload)) === text ? { encoding: "avro", payload } : asJson;
       } catch {
         return asJson;
       }
     },
+
+    fingerprint: (schema) => find(schema)?.fingerprint.slice(0, FINGERPRINT_DIGITS) ?? "",
 
     read(schema, data, pins) {
       const { subject, version } = schema;

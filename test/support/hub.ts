@@ -4,8 +4,17 @@ import { join } from "node:path";
 import type { JWK } from "jose";
 import type { Client } from "pg";
 import { loadProjections } from "../../services/cli/projections.ts";
-import { type Field, openField } from "../../services/field/index.ts";
-import { createGate, type Gate, loadSchemas } from "../../services/gate/index.ts";
+import { gateOver, registerFolder } from "../../services/cli/registry.ts";
+import { type Field, type NewEvent, openField, type SyncResult } from "../../services/field/index.ts";
+import {
+  createGate,
+  type Gate,
+  loadCasters,
+  loadSchemas,
+  NO_CASTERS,
+  openRegistry,
+  type Registry,
+} from "../../services/gate/index.ts";
 import { type Ingress, issueToken, makeKey, publicKey, startIngress } from "../../services/ingress/index.ts";
 import { type Backends, startBackends } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
@@ -27,24 +36,33 @@ export interface TestHub {
   readonly db: Client;
   readonly projections: readonly Projection[];
   readonly said: Record<string, unknown>[];
+  readonly registry: Registry | null;
+  readonly gate: Gate;
   ingress: Ingress;
   projector: Projector;
   startIngress(): Promise<Ingress>;
   startProjector(projections?: readonly Projection[]): Promise<Projector>;
   token(site: string, more?: { device?: string; lifetimeS?: number; nowMs?: number }): Promise<string>;
-  field(site: string, device?: string, options?: { now?: () => number; path?: string }): Field;
+  field(site: string, device?: string, options?: { now?: () => number; path?: string; schemas?: string }): Field;
+  /** Settles quarantined events as the hub's operators do. */
+  settle(events: readonly NewEvent[]): Promise<SyncResult>;
   /** Waits until all that the log holds has been projected. */
   projected(): Promise<void>;
   close(): Promise<void>;
 }
 
-export async function openTestHub(): Promise<TestHub> {
+/** `schemas`: a folder to register at the start; then the hub's gate is over its registry, and `hub.registry` is there. */
+export async function openTestHub({ schemas }: { readonly schemas?: string } = {}): Promise<TestHub> {
   const dir = mkdtempSync(join(tmpdir(), "tributary-hub-"));
   // As root, PostgreSQL runs as another user, who must reach its folder.
   chmodSync(dir, 0o755);
   const backends = await startBackends({ dataDir: dir });
   const key = await makeKey("test");
   const log = openLog(backends.eventstore.url);
+  const casters = schemas === undefined ? NO_CASTERS : await loadCasters(schemas);
+  const registry = schemas === undefined ? null : await openRegistry(log.journal, { casters });
+  if (registry !== null) await registerFolder(registry, loadSchemas(schemas!), "test");
+  const hubGate = registry === null ? gate : gateOver(registry, casters);
   const projections = await loadProjections(join(ROOT, "projections"));
   const said: Record<string, unknown>[] = [];
   const say = (event: Record<string, unknown>): void => {
@@ -57,7 +75,8 @@ export async function openTestHub(): Promise<TestHub> {
     const ingress = await startIngress({
       natsUrl: backends.nats.url,
       log,
-      gate,
+      gate: hubGate,
+      ...(registry === null ? {} : { registry }),
       keys: { keys: [publicKey(key)] },
       listen: { host: "127.0.0.1", port: 0 },
       say,
@@ -66,7 +85,13 @@ export async function openTestHub(): Promise<TestHub> {
     return ingress;
   };
   const project = async (which: readonly Projection[] = projections): Promise<Projector> => {
-    const projector = await startProjector({ postgresUrl: backends.postgres.url, log, gate, projections: which, say });
+    const projector = await startProjector({
+      postgresUrl: backends.postgres.url,
+      log,
+      gate: hubGate,
+      projections: which,
+      say,
+    });
     projectors.push(projector);
     return projector;
   };
@@ -77,6 +102,8 @@ export async function openTestHub(): Promise<TestHub> {
     log,
     projections,
     said,
+    registry,
+    gate: hubGate,
     db: await connectViews(backends.postgres.url, "tributary-test"),
     ingress: await begin(),
     projector: await project(),
@@ -84,15 +111,28 @@ export async function openTestHub(): Promise<TestHub> {
     startProjector: project,
     token: (site, { device, lifetimeS = 3600, nowMs = Date.now() } = {}) =>
       issueToken(key, { org: ORG, site, lifetimeS, nowMs, ...(device === undefined ? {} : { device }) }),
-    field(site, device = "t1", { now, path } = {}) {
+    field(site, device = "t1", { now, path, schemas: folder } = {}) {
       const field = openField({
         path: path ?? join(dir, `${site}-${device}.db`),
         name: { org: ORG, site, device },
-        schemas: gate,
+        schemas: folder ?? gate,
         ...(now === undefined ? {} : { now }),
       });
       fields.push(field);
       return field;
+    },
+    async settle(events) {
+      const desk = openField({
+        path: join(dir, "console.db"),
+        name: { org: ORG, site: "hub", device: "console" },
+        schemas: hubGate,
+      });
+      try {
+        await desk.appendMany(events);
+        return await desk.sync({ url: backends.nats.url, token: await hub.token("hub") });
+      } finally {
+        desk.close();
+      }
     },
     async projected() {
       let last = -1n;
@@ -107,6 +147,7 @@ export async function openTestHub(): Promise<TestHub> {
       await Promise.all(projectors.map((projector) => projector.close()));
       await Promise.all(ingresses.map((ingress) => ingress.close()));
       await hub.db.end();
+      registry?.close();
       await log.close();
       await backends.close();
       rmSync(dir, { recursive: true, force: true });
