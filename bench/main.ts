@@ -21,6 +21,7 @@ import type { Field } from "../services/field/index.ts";
 import { issueToken } from "../services/ingress/index.ts";
 import { type LogEntry, openLog } from "../services/log/index.ts";
 import { connectViews } from "../services/projector/index.ts";
+import { benchGate } from "./gate.ts";
 import { eventsOf, openSite } from "./workload.ts";
 
 const SITES = ["nairobi", "kampala", "juba"];
@@ -283,6 +284,8 @@ async function wireBytes(hub: Hub, dir: string): Promise<void> {
 }
 
 async function run(number: number): Promise<void> {
+  progress(`run ${number} of ${RUNS}: gate`);
+  benchGate(note);
   const dir = resolve(".tributary", `bench-${process.pid}-${number}`);
   mkdirSync(dir, { recursive: true });
   const hub = await startHub({ dataDir: dir, org: "bench" });
@@ -350,10 +353,14 @@ const ROWS: readonly (readonly [name: string, unit: string, ceiling?: string])[]
   ["single-event-p50", "ms"],
   ["single-event-p99", "ms"],
   ["wire-bytes-per-event", "bytes"],
+  ["gate-avro", "events/s", "bare-avsc"],
+  ["gate-json", "events/s", "bare-ajv"],
   ["bare-sqlite", "events/s"],
   ["bare-grpc-append", "events/s"],
   ["bare-postgres", "events/s"],
   ["bare-jetstream-publish", "events/s"],
+  ["bare-avsc", "events/s"],
+  ["bare-ajv", "events/s"],
 ];
 
 await loadProjections(PROJECTIONS_DIR);

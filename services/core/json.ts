@@ -56,10 +56,32 @@ export function canonicalize(value: unknown, depth = 0): string {
   return `{${out}}`;
 }
 
+/**
+ * Whether every object's members stand in order, so that `JSON.stringify` writes the canonical form (but for half surrogates, which it escapes).
+ * `false` may also mean that members with numbers for names have lost their order in parsing.
+ */
+function isInOrder(value: JsonValue, depth: number): boolean {
+  if (typeof value !== "object" || value === null) return true;
+  if (depth > MAX_JSON_DEPTH) return false;
+  if (Array.isArray(value)) return value.every((item) => isInOrder(item as JsonValue, depth + 1));
+  let last = "";
+  let isFirst = true;
+  for (const key in value) {
+    if (!isFirst && key <= last) return false;
+    isFirst = false;
+    last = key;
+    const member = (value as JsonObject)[key]!;
+    if (typeof member === "object" && !isInOrder(member, depth + 1)) return false;
+  }
+  return true;
+}
+
 /** Parses JSON text that must already be canonical; `null` when it is not JSON or not in its canonical form. */
 export function parseCanonical(text: string): { readonly value: JsonValue } | null {
   try {
     const value = JSON.parse(text) as JsonValue;
+    // The engine's own writer is several times as fast as ours; what it cannot tell, ours does.
+    if (!text.includes("\\ud") && isInOrder(value, 0) && JSON.stringify(value) === text) return { value };
     return canonicalize(value) === text ? { value } : null;
   } catch {
     return null;

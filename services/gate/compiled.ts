@@ -1,6 +1,6 @@
 import avsc from "avsc";
 import type { JsonObject, JsonValue } from "../core/index.ts";
-import { avroDecoder, avroText } from "./avro/decode.ts";
+import { avroDecoder } from "./avro/decode.ts";
 import { avroCheck } from "./avro/misfit.ts";
 import { avroReader } from "./avro/resolve.ts";
 import { jsonReader } from "./json/reading.ts";
@@ -20,11 +20,9 @@ export interface Compiled {
   checkAll(data: JsonObject): readonly Problem[];
   /** Fills the defaults that an Avro decode would return; JSON Schema data is returned as it is. */
   normalise(data: JsonObject): JsonObject;
-  /** Avro only: the binary form, and back. `decode` throws `RangeError` on anything but exactly one whole value. */
+  /** Avro only: the binary form; and back, with the canonical JSON. `decode` throws `RangeError` on anything but exactly one whole value. */
   encode(data: JsonObject): Uint8Array;
-  decode(bytes: Uint8Array): JsonObject;
-  /** Avro only: canonical JSON of data that fits. */
-  text(data: JsonObject): string;
+  decode(bytes: Uint8Array): { readonly data: JsonObject; readonly text: string };
   /** Reads data that `writer` wrote. Throws where it cannot be read. */
   readFrom(writer: Compiled, data: JsonObject): JsonObject;
 }
@@ -64,7 +62,6 @@ function compileJson(schema: SchemaVersion): Compiled {
     normalise: (data) => data,
     encode: unsupported,
     decode: unsupported,
-    text: unsupported,
     readFrom(_, data) {
       read ??= jsonReader(document);
       return read(data) as JsonObject;
@@ -77,7 +74,6 @@ function compileAvro(schema: SchemaVersion): Compiled {
   if (type.kind !== "record") throw new TypeError("no record");
   const check = avroCheck(type);
   const decodeBytes = avroDecoder(type);
-  const text = avroText(type);
   /** Only who writes needs it: the hub does not. */
   let writer: avsc.Type | null = null;
   const readers = new Map<string, (value: JsonValue) => JsonValue>();
@@ -85,7 +81,7 @@ function compileAvro(schema: SchemaVersion): Compiled {
     writer ??= avscType(parts);
     return writer.toBuffer(data);
   };
-  const decode = (bytes: Uint8Array): JsonObject => {
+  const decode = (bytes: Uint8Array): { readonly data: JsonObject; readonly text: string } => {
     if (bytes.length > MAX_AVRO_BYTES) throw new RangeError(`more than ${MAX_AVRO_BYTES} bytes`);
     return decodeBytes(bytes);
   };
@@ -96,10 +92,9 @@ function compileAvro(schema: SchemaVersion): Compiled {
       const problem = avroProblem(check(data));
       return problem === null ? [] : [problem];
     },
-    normalise: (data) => decode(encode(data)),
+    normalise: (data) => decode(encode(data)).data,
     encode,
     decode,
-    text,
     readFrom({ schema: from }, data) {
       let read = readers.get(from.fingerprint);
       if (read === undefined) {

@@ -108,11 +108,9 @@ export function createGate(
     if (typeof writer === "string") return { ok: false, problem: unknown(writer), text: null };
     if (writer.schema.kind !== "avro")
       return { ok: false, problem: unknown(`${head.schema.subject} is no Avro schema`), text: null };
-    let data: JsonObject;
-    let text: string;
+    let decoded: { readonly data: JsonObject; readonly text: string };
     try {
-      data = writer.decode(payload);
-      text = writer.text(data);
+      decoded = writer.decode(payload);
     } catch (error) {
       return {
         ok: false,
@@ -121,6 +119,7 @@ export function createGate(
       };
     }
     const problem = misplaced(head.type, head.entity.type, writer.schema);
+    const { data, text } = decoded;
     return problem === null ? { ok: true, data, text } : { ok: false, problem, text };
   };
 
@@ -155,7 +154,7 @@ export function createGate(
       if (typeof writer === "string" || writer.schema.kind !== "avro") return asJson;
       try {
         const payload = writer.encode(JSON.parse(text) as JsonObject);
-        return canonicalize(writer.decode(payload)) === text ? { encoding: "avro", payload } : asJson;
+        return writer.decode(payload).text === text ? { encoding: "avro", payload } : asJson;
       } catch {
         return asJson;
       }

@@ -28,6 +28,7 @@ import {
   MAX_COUNTER,
   type OriginId,
   observe,
+  parseCanonical,
   parseHlc,
   peekOrigin,
   type Seq,
@@ -212,6 +213,41 @@ describe("the hash chain", () => {
 });
 
 describe("canonical JSON (RFC 8785)", () => {
+  it("is told from other JSON, however it is told", () => {
+    const key = fc.oneof(fc.constantFrom("a", "b", "10", "9", "é", "\u{1F600}", "__proto__", ""), fc.string({ maxLength: 3 }));
+    const { value } = fc.letrec<{ value: unknown }>((tie) => ({
+      value: fc.oneof(
+        { maxDepth: 3 },
+        fc.double({ noNaN: true, noDefaultInfinity: true }),
+        fc.string(),
+        fc.boolean(),
+        fc.constant(null),
+        fc.array(tie("value")),
+        fc.dictionary(key, tie("value")),
+      ),
+    }));
+    fc.assert(
+      fc.property(value, (given) => {
+        const text = canonicalize(given);
+        expect(parseCanonical(text)).not.toBeNull();
+        expect(canonicalize(parseCanonical(text)!.value)).toBe(text);
+        const plain = JSON.stringify(given);
+        expect(parseCanonical(plain) !== null).toBe(plain === text);
+      }),
+    );
+    for (const other of [
+      '{"b":1,"a":1}',
+      '{"a":1,"a":1}',
+      "1.0",
+      "-0",
+      '"\\ud800"',
+      '{"a": 1}',
+      "[1,]",
+      '"\\u0041"',
+      `${"[".repeat(100)}${"]".repeat(100)}`,
+    ])
+      expect(parseCanonical(other), other).toBeNull();
+  });
   it.each([
     [{ b: 1, a: [true, null, "x"] }, '{"a":[true,null,"x"],"b":1}'],
     [[333333333.3333333, 1e30, 4.5, 2e-3, 1e-27, -0], "[333333333.3333333,1e+30,4.5,0.002,1e-27,0]"],

@@ -21,7 +21,8 @@ const FIELDS: readonly (readonly string[])[] = [[], ["shelter"], ["water_point",
 const version = (n: number): Record<string, JsonObject> => {
   const base = JSON.parse(readFileSync(join(SCHEMAS, "beneficiary/v2.schema.json"), "utf8")) as Record<string, JsonObject>;
   const extra: Record<string, JsonObject> = {};
-  for (const name of FIELDS[n - 2]!) extra[name] = name === "head_count" ? { type: "integer", minimum: 0 } : { type: "string", maxLength: 40 };
+  for (const name of FIELDS[n - 2]!)
+    extra[name] = name === "head_count" ? { type: "integer", minimum: 0 } : { type: "string", maxLength: 40 };
   return { ...base, properties: { ...base.properties, ...extra } };
 };
 

@@ -2,7 +2,18 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { formatHlc, type JsonObject, type OriginId, type PackedEvent, type Seq } from "../../services/core/index.ts";
+import {
+  canonicalize,
+  formatHlc,
+  type JsonObject,
+  type JsonValue,
+  type OriginId,
+  type PackedEvent,
+  type Seq,
+} from "../../services/core/index.ts";
+import { avroDecoder } from "../../services/gate/avro/decode.ts";
+import { type AvroRecord, parseAvro } from "../../services/gate/avro/model.ts";
+import { avscType } from "../../services/gate/compiled.ts";
 import { createGate, loadSchemas } from "../../services/gate/index.ts";
 import { generate } from "../data/generate.ts";
 import { gate, SCHEMAS } from "../support/hub.ts";
@@ -140,6 +151,57 @@ describe("Avro data", () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
         expect(typeof gate.admit(packed(distribution, bytes, asHandOut)).ok).toBe("boolean");
+      }),
+      { numRuns: 500 },
+    );
+  });
+  it("in Avro's binary form comes out as avsc reads it, with its canonical text", () => {
+    const fields = [
+      { name: "b", type: "string" },
+      { name: "a", type: ["null", "long"] },
+      { name: "e", type: { type: "enum", name: "E", symbols: ["X", "Y"] } },
+      {
+        name: "list",
+        type: {
+          type: "array",
+          items: {
+            type: "record",
+            name: "P",
+            fields: [
+              { name: "z", type: "double" },
+              { name: "y", type: "boolean" },
+            ],
+          },
+        },
+      },
+      { name: "m", type: { type: "map", values: "float" } },
+      { name: "i", type: "int" },
+    ];
+    const parts = [{ type: "record", name: "R", fields } as unknown as JsonValue];
+    const type = avscType(parts);
+    const decode = avroDecoder(parseAvro(parts[0]!) as AvroRecord);
+    const value = fc.record({
+      b: fc.string({ unit: "binary" }),
+      a: fc.option(fc.maxSafeInteger()),
+      e: fc.constantFrom("X", "Y"),
+      list: fc.array(fc.record({ z: fc.double({ noNaN: true, noDefaultInfinity: true }), y: fc.boolean() })),
+      m: fc.dictionary(fc.string({ minLength: 1 }), fc.float({ noNaN: true, noDefaultInfinity: true })),
+      i: fc.integer(),
+    });
+    fc.assert(
+      fc.property(value, (given) => {
+        const { data, text } = decode(type.toBuffer(given));
+        expect(text).toBe(canonicalize(JSON.parse(JSON.stringify(given))));
+        expect(canonicalize(data)).toBe(text);
+      }),
+    );
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 60 }), (bytes) => {
+        try {
+          decode(bytes);
+        } catch (error) {
+          expect(error).toSatisfy((thrown: unknown) => thrown instanceof RangeError || thrown instanceof TypeError);
+        }
       }),
       { numRuns: 500 },
     );

@@ -14,4 +14,3 @@ ALTER TABLE tributary.quarantine
   ADD COLUMN released_version integer,
   ADD COLUMN released_data json;
 CREATE INDEX quarantine_held ON tributary.quarantine (position) WHERE state = 'held';
-CREATE INDEX audit_by_schema ON tributary.audit (schema_subject, schema_version, site);
