@@ -2,7 +2,7 @@ import avsc from "avsc";
 import type { JsonObject, JsonValue } from "../core/index.ts";
 import { avroDecoder } from "./avro/decode.ts";
 import { avroCheck } from "./avro/misfit.ts";
-import { avroReader } from "./avro/resolve.ts";
+import { avroNormaliser, avroReader } from "./avro/resolve.ts";
 import { jsonReader } from "./json/reading.ts";
 import { comparesValues, compileDocument, type Oracle, oracle, reservedName } from "./json/validator.ts";
 import { type SchemaVersion, unfitForEvents } from "./schema.ts";
@@ -74,6 +74,7 @@ function compileAvro(schema: SchemaVersion): Compiled {
   if (type.kind !== "record") throw new TypeError("no record");
   const check = avroCheck(type);
   const decodeBytes = avroDecoder(type);
+  const normal = avroNormaliser(type);
   /** Only who writes needs it: the hub does not. */
   let writer: avsc.Type | null = null;
   const readers = new Map<string, (value: JsonValue) => JsonValue>();
@@ -92,7 +93,7 @@ function compileAvro(schema: SchemaVersion): Compiled {
       const problem = avroProblem(check(data));
       return problem === null ? [] : [problem];
     },
-    normalise: (data) => decode(encode(data)).data,
+    normalise: (data) => normal(data) as JsonObject,
     encode,
     decode,
     readFrom({ schema: from }, data) {

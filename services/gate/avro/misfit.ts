@@ -41,6 +41,7 @@ export function avroCheck(type: AvroRecord): (value: JsonObject) => Misfit | nul
       case "long":
         return (value) => (Number.isSafeInteger(value) ? null : no(value));
       case "float":
+        return (value) => (typeof value === "number" && Number.isFinite(Math.fround(value)) ? null : no(value));
       case "double":
         return (value) => (typeof value === "number" ? null : no(value));
       case "enum": {

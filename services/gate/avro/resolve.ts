@@ -98,3 +98,61 @@ export function avroReader(reader: Avro, writer: Avro): (value: JsonValue) => Js
 }
 
 const same: Read = (value) => value;
+
+/**
+ * A function that gives values of a type the form in which they come back from Avro's binary form: defaults filled in, floats of 32 bits rounded to them.
+ * Not by writing and reading them: avsc loses the last bit of whole numbers beyond 2^52.
+ */
+export function avroNormaliser(type: Avro): (value: JsonValue) => JsonValue {
+  const made = new Map<Avro, { normal: (value: JsonValue) => JsonValue }>();
+  return make(type);
+
+  function make(of: Avro): (value: JsonValue) => JsonValue {
+    const known = made.get(of);
+    if (known !== undefined) return (value) => known.normal(value);
+    const slot = { normal: (value: JsonValue) => value };
+    if (of.kind === "record") made.set(of, slot);
+    slot.normal = build(of);
+    return slot.normal;
+  }
+
+  function build(of: Avro): (value: JsonValue) => JsonValue {
+    switch (of.kind) {
+      case "float":
+        return (value) => zeroed(Math.fround(value as number));
+      case "int":
+      case "long":
+      case "double":
+        return (value) => zeroed(value as number);
+      case "array": {
+        const item = make(of.items);
+        return (value) => (value as JsonValue[]).map(item);
+      }
+      case "map": {
+        const member = make(of.values);
+        return (value) =>
+          Object.fromEntries(Object.entries(value as Record<string, JsonValue>).map(([key, each]) => [key, member(each)]));
+      }
+      case "union": {
+        const branches = of.branches.map((branch) => ({ branch, normal: make(branch) }));
+        return (value) => branches.find(({ branch }) => fits(branch, value))?.normal(value) ?? value;
+      }
+      case "record": {
+        const fields = of.fields.map((field) => ({ name: field.name, preset: field.default, normal: make(field.type) }));
+        return (value) => {
+          const given = value as Record<string, JsonValue | undefined>;
+          const out: Record<string, JsonValue> = {};
+          for (const { name, preset, normal } of fields) {
+            const member = Object.hasOwn(given, name) ? (given[name] ?? (given[name] === null ? null : preset)) : preset;
+            if (member !== undefined) out[name] = normal(member);
+          }
+          return out;
+        };
+      }
+      default:
+        return same as (value: JsonValue) => JsonValue;
+    }
+  }
+}
+
+const zeroed = (value: number): number => (value === 0 ? 0 : value);
