@@ -187,6 +187,13 @@ does no harm. TRIBUTARY_HUB and TRIBUTARY_TOKEN stand in for the options. ${DB_H
     );
     if (result.renamedTo !== null)
       input.out.line(`This database is a copy of one that has written on: it goes on as ${result.renamedTo}.`);
+    if (result.schemasLearnt > 0)
+      input.out.line(`The hub has registered ${result.schemasLearnt} schema versions since; they are on this device now.`);
+    if (result.schemasProposed > 0) {
+      input.out.line(
+        `The hub does not know ${result.schemasProposed} of this device's schemas; they were sent along. Events written with them wait in quarantine until somebody registers them (\`tributary schema proposals\`).`,
+      );
+    }
     const offsetMs = result.clockOffsetMs;
     if (offsetMs !== null && Math.abs(offsetMs) > 600_000) {
       input.out.line(

@@ -249,6 +249,35 @@ it("does not take data for what another schema of the same name says", async () 
   });
 });
 
+it("builds a view anew when a version was registered that it could not read", async () => {
+  const registry = hub.registry!;
+  const newest = JSON.parse(registry.versions("beneficiary").at(-1)!.text) as { properties: Record<string, JsonObject> };
+  const text = JSON.stringify({
+    ...newest,
+    properties: { ...newest.properties, sex: { enum: ["female", "male", "other", "unknown", "undisclosed"] } },
+  });
+  const given = { kind: "json", text, references: [] } as const;
+  expect(await registry.register("beneficiary", given, { actor: "operator" })).toMatchObject({
+    kind: "incompatible",
+    findings: expect.arrayContaining([
+      expect.objectContaining({
+        direction: "forward",
+        rule: "enum",
+        counterexample: { document: expect.objectContaining({ sex: "undisclosed" }), problem: expect.any(String) },
+      }),
+    ]),
+  });
+  await registry.setLevel("beneficiary", "BACKWARD_TRANSITIVE", "operator");
+  expect((await registry.register("beneficiary", given, { actor: "operator" })).kind).toBe("registered");
+  const field = hub.field("malakal", "new", { schemas: SCHEMAS });
+  await sync(field, "malakal");
+  await field.append(registration("MAL-000001", { sex: "undisclosed" }));
+  expect((await sync(field, "malakal")).quarantined).toEqual([]);
+  await hub.projected();
+  expect(await rowOf("MAL-000001")).toMatchObject({ sex: "undisclosed" });
+  expect(hub.said.filter(({ event, view }) => event === "view-built" && view === "beneficiaries").length).toBeGreaterThan(1);
+});
+
 it("agrees with the log in the end, releases included", async () => {
   await hub.projected();
   const report = await verify({ log: hub.log, views: { db: hub.db, gate: hub.gate, projections: hub.projections } });
