@@ -96,7 +96,11 @@ export function doorkeeper(keys: JSONWebKeySet): Doorkeeper {
 
   const inTime = (claims: Claims, atMs: number, scope: string | null): Claims => {
     if (scope !== null && !claims.scopes.includes(scope))
-      throw new TributaryError("token-scope", `the token does not allow ${scope}`, again);
+      throw new TributaryError(
+        "token-scope",
+        `the token does not allow ${scope}`,
+        scope === SCOPE_SCHEMAS ? "`tributary schema token` issues one that does." : again,
+      );
     if (atMs > claims.expiresAtMs + CLOCK_TOLERANCE_S * 1000) {
       throw new TributaryError("token-expired", `the token ran out on ${new Date(claims.expiresAtMs).toISOString()}`, again);
     }

@@ -1,5 +1,5 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { chmodSync, readFileSync, writeFileSync } from "node:fs";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { chmodSync, cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
@@ -7,6 +7,7 @@ import { isAlive } from "../../services/local/index.ts";
 import { eventually, tempDir } from "../support/temp.ts";
 
 const MAIN = join(import.meta.dirname, "../../services/cli/main.ts");
+const SCHEMAS = join(import.meta.dirname, "../../schemas");
 const SAMPLES = join(import.meta.dirname, "../data");
 
 interface Ended {
@@ -148,6 +149,55 @@ it("a newcomer's way: hub, site, device, import, sync, view, audit, quarantine; 
   for (const [args, text] of shown)
     expect(await tributary([...args, "--data", data])).toMatchObject({ code: 0, stdout: expect.stringContaining(text) });
 
+  // What was held back is mended and counts; the shape of the form grows while the hub runs.
+  const name = `${held!.origin}/${held!.seq}`;
+  expect(await tributary(["quarantine", "release", name, "--data", data])).toMatchObject({
+    code: 3,
+    stdout: expect.stringContaining("birth_date '2019-02-30' is not a date"),
+  });
+  expect(
+    await json(["quarantine", "release", name, "--set", "birth_date=2019-02-28", "--note", "asked", "--data", data]),
+  ).toMatchObject({
+    released: [name],
+    held: [],
+  });
+  await eventually("the released row", async () => {
+    const { rows } = (await json(["view", "beneficiaries", "--id", "JUB-000211", "--data", data])) as {
+      rows: { birth_date: string }[];
+    };
+    return rows[0]?.birth_date === "2019-02-28";
+  });
+  expect(await tributary(["quarantine", "reject", name, "--reason", "no", "--data", data])).toMatchObject({ code: 2 });
+  expect(await json(["quarantine", "rates", "--data", data])).toContainEqual(
+    expect.objectContaining({ site: "juba", schema: "beneficiary@2", quarantined: 1, held: 0 }),
+  );
+  const v2 = JSON.parse(readFileSync(join(SCHEMAS, "beneficiary/v2.schema.json"), "utf8")) as {
+    properties: object;
+    required: string[];
+  };
+  const draft = join(tempDir(), "draft.schema.json");
+  const grown = { ...v2, properties: { ...v2.properties, shelter: { type: "string", maxLength: 40 } } };
+  writeFileSync(draft, JSON.stringify({ ...grown, required: [...v2.required, "shelter"] }));
+  expect(await tributary(["schema", "register", "beneficiary", draft, "--data", data])).toMatchObject({
+    code: 3,
+    stdout: expect.stringMatching(
+      /cannot read what version 1 writes[\s\S]*example[\s\S]*shelter is missing[\s\S]*Make the field optional/,
+    ),
+  });
+  writeFileSync(draft, JSON.stringify(grown));
+  expect(await json(["schema", "register", "beneficiary", draft, "--data", data])).toMatchObject({
+    registered: "beneficiary@3",
+    isNew: true,
+  });
+  expect(await json(["schema", "show", "beneficiary", "--data", data])).toMatchObject({ version: 3, kind: "json" });
+  expect(await json(["schema", "list", "--data", data])).toMatchObject({ level: "FULL_TRANSITIVE" });
+  expect(await tributary(["schema", "check", SCHEMAS, "--against", "hub", "--data", data])).toMatchObject({ code: 0 });
+  expect(await json(["field", "sync", "--hub", site.httpUrl, "--token", `@${token}`, "--db", db])).toMatchObject({
+    schemasLearnt: 1,
+    quarantined: [],
+  });
+  expect(await json(["audit", "verify", "--data", data])).toMatchObject({ chainsIntact: true, problemCount: 0 });
+
   const pids = ["nats", "eventstore", "postgres"].map(
     (name) => (JSON.parse(readFileSync(join(data, `${name}.pid`), "utf8")) as { pid: number }).pid,
   );
@@ -156,6 +206,91 @@ it("a newcomer's way: hub, site, device, import, sync, view, audit, quarantine; 
   expect(code).toBe(0);
   for (const pid of pids) expect(isAlive(pid)).toBe(false);
 }, 100_000);
+
+describe("schemas in a folder, for a team's CI", () => {
+  const copy = (): string => {
+    const dir = tempDir();
+    cpSync(SCHEMAS, dir, { recursive: true });
+    return dir;
+  };
+  const git = (dir: string, ...args: string[]): void => {
+    execFileSync("git", ["-C", dir, "-c", "user.name=t", "-c", "user.email=t@example.org", ...args], { stdio: "ignore" });
+  };
+
+  it("pass as they are, and against the commit they stand at", async () => {
+    const dir = copy();
+    git(dir, "init", "-q");
+    git(dir, "add", ".");
+    git(dir, "commit", "-qm", "schemas");
+    expect(await tributary(["schema", "check", dir])).toMatchObject({ code: 0 });
+    expect(await tributary(["schema", "check", dir, "--against", "HEAD"])).toMatchObject({ code: 0 });
+    expect(await tributary(["schema", "lint", dir])).toMatchObject({ code: 0, stdout: "Nothing to say.\n" });
+    // A version that tablets may hold neither changes nor goes.
+    const file = join(dir, "site/v1.schema.json");
+    writeFileSync(file, readFileSync(file, "utf8").replace('"org"', '"organisation"'));
+    rmSync(join(dir, "beneficiary/v2.schema.json"));
+    const { code, stdout } = await tributary(["schema", "check", dir, "--against", "HEAD", "--json"]);
+    expect(code).toBe(1);
+    expect((JSON.parse(stdout) as { results: { rule: string }[] }).results.map(({ rule }) => rule)).toEqual(
+      expect.arrayContaining(["changed", "removed"]),
+    );
+    expect(await tributary(["schema", "check", dir, "--against", "no-such-ref"])).toMatchObject({
+      code: 4,
+      stderr: expect.stringContaining("no-such-ref"),
+    });
+  });
+
+  it("fail with an example for each change that would break a site, in words, JSON and SARIF", async () => {
+    const dir = copy();
+    const avro = JSON.parse(readFileSync(join(dir, "distribution/v2.avsc"), "utf8")) as {
+      fields: { name: string; type: unknown }[];
+    };
+    writeFileSync(
+      join(dir, "distribution/v3.avsc"),
+      JSON.stringify(
+        { ...avro, fields: avro.fields.map((field) => (field.name === "quantity" ? { ...field, type: "string" } : field)) },
+        null,
+        2,
+      ),
+    );
+    const sarif = join(dir, "out.sarif");
+    const { code, stdout } = await tributary(["schema", "check", dir, "--sarif", sarif]);
+    expect(code).toBe(1);
+    expect(stdout).toMatch(
+      /cannot read what version 1 writes[\s\S]*type_mismatch, at \/fields\/\d\/type[\s\S]*double cannot be read as string/,
+    );
+    const report = JSON.parse(readFileSync(sarif, "utf8")) as {
+      version: string;
+      runs: {
+        results: {
+          ruleId: string;
+          level: string;
+          locations: { physicalLocation: { artifactLocation: { uri: string }; region: { startLine: number } } }[];
+        }[];
+      }[];
+    };
+    expect(report.version).toBe("2.1.0");
+    const [result] = report.runs[0]!.results;
+    expect(result).toMatchObject({ ruleId: "type_mismatch", level: "error" });
+    expect(result!.locations[0]!.physicalLocation.artifactLocation.uri).toMatch(/distribution\/v3\.avsc$/);
+    expect(await tributary(["schema", "diff", "distribution@2", join(dir, "distribution/v3.avsc"), "--from", dir])).toMatchObject(
+      { code: 0, stdout: expect.stringContaining("~ quantity") },
+    );
+  });
+
+  it("fail when a file is no schema, naming it", async () => {
+    const dir = copy();
+    writeFileSync(join(dir, "site/v2.schema.json"), '{"type":"objekt"}');
+    expect(await tributary(["schema", "check", dir])).toMatchObject({
+      code: 1,
+      stdout: expect.stringContaining("site/v2.schema.json"),
+    });
+    expect(await tributary(["schema", "lint", dir])).toMatchObject({
+      code: 3,
+      stderr: expect.stringContaining("site/v2.schema.json"),
+    });
+  });
+});
 
 describe("a mistake", () => {
   it.each([
