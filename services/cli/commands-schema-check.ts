@@ -280,7 +280,7 @@ function draftOf(store: SchemaStore, before: SchemaVersion, file: string): Schem
     store.versions(before.subject).length + 1,
     given,
     (reference) => store.versions(reference.subject)[reference.version - 1],
-    file,
+    { where: file },
   );
 }
 

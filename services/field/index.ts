@@ -156,7 +156,7 @@ export function openField(options: FieldOptions): Field {
 /** Closes the database when the schemas of a folder cannot be read. */
 function schemasOf(store: Store, dir: string): FieldSchemas {
   try {
-    return fieldSchemas(store, loadSchemas(dir));
+    return fieldSchemas(store, loadSchemas(dir, { trusted: true }));
   } catch (error) {
     store.close();
     throw error;

@@ -24,14 +24,17 @@ interface File {
  * Reads `<dir>/<subject>/v<N>.avsc` and `v<N>.schema.json`. Throws `schema-malformed`, naming the file, when a file does not
  * parse, versions are missing or doubled, or events could not be written with a schema that declares some.
  */
-export function loadSchemas(dir: string): SchemaStore {
+export function loadSchemas(dir: string, options: { readonly trusted?: boolean } = {}): SchemaStore {
   const files = new Map<string, Map<number, File>>();
   for (const entry of entriesOf(dir)) if (entry.isDirectory()) files.set(entry.name, filesOf(dir, entry.name));
-  return schemaStore(files);
+  return schemaStore(files, options);
 }
 
 /** The same of texts that were read elsewhere, by subject and version; for a commit's schemas. */
-export function schemaStore(files: ReadonlyMap<string, ReadonlyMap<number, File>>): SchemaStore {
+export function schemaStore(
+  files: ReadonlyMap<string, ReadonlyMap<number, File>>,
+  options: { readonly trusted?: boolean } = {},
+): SchemaStore {
   const loaded = new Map<string, SchemaVersion>();
   const load = (subject: string, version: number, open: readonly string[]): SchemaVersion | undefined => {
     const key = `${subject}@${version}`;
@@ -42,7 +45,10 @@ export function schemaStore(files: ReadonlyMap<string, ReadonlyMap<number, File>
     if (open.includes(key)) throw malformed(file.path, `it refers to itself, by ${open.join(", ")}`);
     const lookUp = (reference: Reference): SchemaVersion | undefined =>
       load(reference.subject, reference.version, [...open, key]);
-    const made = schemaVersion(subject, version, { ...file, references: referencesIn(file.text) }, lookUp, file.path);
+    const made = schemaVersion(subject, version, { ...file, references: referencesIn(file.text) }, lookUp, {
+      ...options,
+      where: file.path,
+    });
     const unfit = made.annotations.events.length > 0 ? unfitForEvents(made) : null;
     if (unfit !== null) throw malformed(file.path, unfit);
     loaded.set(key, made);

@@ -193,6 +193,7 @@ export async function openRegistry(
         fact.revision + 1,
         { kind: kind === "avro" ? "avro" : "json", text: String(text), references: references ?? [] },
         lookUp,
+        { trusted: true },
       );
     } catch (error) {
       // Registered by a newer program: it keeps its number, takes no data here, and is told.
@@ -262,13 +263,7 @@ export async function openRegistry(
   const mode = (subject: string | null): Mode =>
     (subject === null ? undefined : modes.get(subject)) ?? modes.get(null) ?? "READWRITE";
   const draft = (subject: string, given: SchemaText): SchemaVersion =>
-    schemaVersion(
-      subject,
-      (bySubject.get(subject)?.length ?? 0) + 1,
-      given,
-      lookUp,
-      `${subject} version ${(bySubject.get(subject)?.length ?? 0) + 1}`,
-    );
+    schemaVersion(subject, (bySubject.get(subject)?.length ?? 0) + 1, given, lookUp);
   const live = (subject: string): Entry[] =>
     (bySubject.get(subject) ?? []).filter(({ schema }) => !deleted.has(`${subject}@${schema.version}`));
   const sameAs =
