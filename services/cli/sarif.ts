@@ -1,16 +1,8 @@
 import { readFileSync } from "node:fs";
-import type { Finding } from "../gate/index.ts";
+import type { Finding, LintNote } from "../gate/index.ts";
 
 /** What a check found at a version. */
-export interface CheckResult {
-  readonly subject: string;
-  readonly version: number;
-  readonly severity: "error" | "warning";
-  readonly rule: string;
-  /** JSON pointer into the schema. */
-  readonly path: string;
-  readonly message: string;
-  readonly hint: string;
+export interface CheckResult extends LintNote {
   /** Where it is a matter of compatibility. */
   readonly finding: Finding | null;
   readonly file: string | null;

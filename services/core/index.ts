@@ -8,6 +8,7 @@ export * from "./errors.ts";
 export * from "./event.ts";
 export * from "./hlc.ts";
 export * from "./ids.ts";
+export type * from "./journal.ts";
 export * from "./json.ts";
 export * from "./protocol.ts";
 export * from "./release.ts";

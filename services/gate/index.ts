@@ -15,7 +15,6 @@ export {
   type Registered,
   type Registration,
   type Registry,
-  type RegistryJournal,
 } from "./registry.ts";
 export { readTable, rowToData, type Table } from "./rows.ts";
 export {

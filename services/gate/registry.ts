@@ -1,4 +1,4 @@
-import { isJsonObject, type JsonObject, type Position, TributaryError } from "../core/index.ts";
+import { type Fact, isJsonObject, type Journal, type JsonObject, type Position, TributaryError } from "../core/index.ts";
 import { type Casters, NO_CASTERS } from "./casters.ts";
 import { checkCompatibility, DEFAULT_LEVEL, type Finding, isLevel, type Level } from "./compatibility.ts";
 import { refuseSlowPatterns } from "./patterns.ts";
@@ -12,34 +12,6 @@ import {
   sha256,
   subjectName,
 } from "./schema.ts";
-
-/** The facts that a registry is made of, and where they are kept. The log's journal is one. */
-export interface RegistryJournal {
-  append(
-    stream: string,
-    after: number | "any",
-    fact: { type: string; data: JsonObject; by: JsonObject },
-  ): Promise<Position | null>;
-  read(stream: string, from?: number): Promise<readonly RegistryFact[]>;
-  end(): Promise<Position | null>;
-  follow(options: {
-    prefixes: readonly string[];
-    after: Position | null;
-    signal: AbortSignal;
-    onFact(fact: RegistryFact): void;
-    onInterruption?(message: string): void;
-  }): void;
-}
-
-export interface RegistryFact {
-  readonly stream: string;
-  readonly revision: number;
-  readonly type: string;
-  readonly data: JsonObject;
-  readonly by: JsonObject;
-  readonly position: Position;
-  readonly recordedAtMs: number;
-}
 
 /** Whether a subject takes new versions. READONLY_OVERRIDE and IMPORT of other registries are not spoken here. */
 export const MODES = ["READWRITE", "READONLY"] as const;
@@ -129,7 +101,7 @@ const stream = (subject: string): string => SCHEMA_PREFIX + subject;
  * two versions or one refusal, never one version twice. The cache follows the log; what it holds of a version never changes.
  */
 export async function openRegistry(
-  journal: RegistryJournal,
+  journal: Journal,
   options: {
     readonly casters?: Casters;
     readonly now?: () => number;
@@ -158,14 +130,14 @@ export async function openRegistry(
 
   const lookUp = ({ subject, version }: Reference): SchemaVersion | undefined => bySubject.get(subject)?.[version - 1]?.schema;
 
-  const apply = (fact: RegistryFact): void => {
+  const apply = (fact: Fact): void => {
     if (fact.stream === INDEX) applyIndex(fact);
     else applySchema(fact);
   };
   const proposed = new Map<string, Proposal>();
   const proposalKey = (subject: unknown, version: unknown, fingerprint: unknown): string =>
     `${String(subject)}@${String(version)}:${String(fingerprint)}`;
-  const applyIndex = ({ type, data, by, recordedAtMs }: RegistryFact): void => {
+  const applyIndex = ({ type, data, by, recordedAtMs }: Fact): void => {
     const subject = typeof data.subject === "string" ? data.subject : null;
     const set = <T>(map: Map<string | null, T>, value: T | null): void => {
       if (value === null) map.delete(subject);
@@ -181,7 +153,7 @@ export async function openRegistry(
     else if (type === "version-restored") deleted.delete(`${subject}@${String(data.version)}`);
     if (subject !== null) for (const listener of listeners) listener(subject);
   };
-  const applySchema = (fact: RegistryFact): void => {
+  const applySchema = (fact: Fact): void => {
     const subject = fact.stream.slice(SCHEMA_PREFIX.length);
     const versions = bySubject.get(subject) ?? [];
     if (fact.revision !== versions.length || fact.type !== "schema-registered") return;

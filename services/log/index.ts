@@ -2,10 +2,10 @@
  * The log: EventStoreDB through its official client, for a real server and the embedded node alike. In go runs of an
  * origin's events, each exactly once; out come entries in log order. Never a second write of an event, never a gap.
  */
-import type { OriginId, Position, Seq } from "../core/index.ts";
+import type { Journal, OriginId, Position, Seq } from "../core/index.ts";
 import { type AppendOutcome, appendRun } from "./append.ts";
 import { connect, within } from "./client.ts";
-import { type Journal, journalOf } from "./journal.ts";
+import { journalOf } from "./journal.ts";
 import { logEnd, originHead, readAll, readOrigin } from "./read.ts";
 import type { Appendable, LogEntry, OriginHead } from "./stored.ts";
 import { type LogPage, type SubscribeOptions, subscribe } from "./subscribe.ts";
@@ -45,7 +45,6 @@ export function openLog(url: string): Log {
 }
 
 export { type AppendOutcome, MAX_APPEND_BYTES, storedBytes } from "./append.ts";
-export type { Fact, FollowOptions, Journal, NewFact } from "./journal.ts";
 export {
   type Appendable,
   type Content,
