@@ -37,7 +37,12 @@ export type RegistryApi = (request: ApiRequest) => Promise<ApiAnswer | null>;
 export type Authorize = (authorization: string | undefined, writes: boolean) => Promise<{ readonly actor: string }>;
 
 const MEDIA_TYPE = "application/vnd.schemaregistry.v1+json";
-const ROOTS = ["subjects", "schemas", "config", "mode", "compatibility", "contexts"];
+const ROOTS = ["", "subjects", "schemas", "config", "mode", "compatibility", "contexts"];
+/** What tools ask to see whether they have found a registry. */
+const METADATA: Readonly<Record<string, unknown>> = {
+  "/v1/metadata/id": { scope: { path: [], clusters: { "schema-registry-cluster": "tributary" } }, id: "" },
+  "/v1/metadata/version": { version: "7.0.0", commitId: "" },
+};
 
 /** Their error codes: an HTTP status with two digits more. */
 const CODES = {
@@ -73,7 +78,7 @@ export function registryApi(registry: Registry, authorize: Authorize): RegistryA
       .slice(1)
       .filter((part) => part !== "")
       .map(decode);
-    if (!ROOTS.includes(parts[0] ?? "")) return null;
+    if (!ROOTS.includes(parts[0] ?? "") && METADATA[request.url.pathname] === undefined) return null;
     try {
       const { actor } = await authorize(request.authorization, writes(request.method, parts));
       const body = await route(registry, request, parts, actor);
@@ -124,6 +129,10 @@ async function route(registry: Registry, request: ApiRequest, parts: readonly st
   };
 
   switch (root) {
+    case undefined:
+      return {};
+    case "v1":
+      return METADATA[url.pathname];
     case "contexts":
       return ["."];
     case "subjects":

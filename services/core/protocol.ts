@@ -58,8 +58,9 @@ export const schemaNewsSchema = z.object({
   references,
 });
 export type SchemaNews = z.infer<typeof schemaNewsSchema>;
-/** Schemas in one hello, either way, at most; the rest comes with the next. */
+/** Schemas in one hello, at most: the hub's, and the device's. The rest comes with the next. */
 export const MAX_SCHEMA_NEWS = 100;
+const MAX_PROPOSALS = 10;
 
 export const helloRequestSchema = z.object({
   origin,
@@ -70,7 +71,7 @@ export const helloRequestSchema = z.object({
   /** The fingerprints (first 16 digits) of each subject's versions that the device has; asked when the digests differ. */
   have: z.record(z.string().max(200), z.array(z.string().max(64)).max(1_000)).optional(),
   /** Schemas that the device writes with and the hub has not confirmed. */
-  proposes: z.array(schemaNewsSchema).max(MAX_SCHEMA_NEWS).optional(),
+  proposes: z.array(schemaNewsSchema).max(MAX_PROPOSALS).optional(),
 });
 export type HelloRequest = z.infer<typeof helloRequestSchema>;
 

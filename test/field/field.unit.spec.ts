@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { openField, pauseMs } from "../../services/field/index.ts";
 import { freePort } from "../../services/local/index.ts";
-import { gate, number, registration, update } from "../support/hub.ts";
+import { gate, number, registration, SCHEMAS, update } from "../support/hub.ts";
 import { tempDir } from "../support/temp.ts";
 
 const NAME = { org: "relief", site: "juba", device: "t1" };
@@ -90,6 +90,23 @@ describe("an event on the device", () => {
 });
 
 describe("a database file", () => {
+  it("of the version before is brought up to date when it is opened, its events untouched", async () => {
+    const path = join(tempDir(), "f.db");
+    const first = open(path, { schemas: SCHEMAS });
+    await first.append(registration(number(1)));
+    const before = [...first.events()];
+    first.store.db.exec("DROP TABLE schema; ALTER TABLE event DROP COLUMN fingerprint; PRAGMA user_version = 1");
+    first.close();
+    using second = open(path, { schemas: SCHEMAS });
+    expect([...second.events()]).toEqual(before);
+    await second.append(update(number(1), { village: "Gumbo" }));
+    expect(
+      second.store.db
+        .prepare("SELECT fingerprint FROM event ORDER BY seq")
+        .all()
+        .map(({ fingerprint }) => String(fingerprint).length),
+    ).toEqual([0, 16]);
+  });
   it("that is no database is refused and left as it is", () => {
     const path = join(tempDir(), "f.db");
     writeFileSync(path, "this is no database, but somebody's notes about one, long enough to be looked at");

@@ -278,6 +278,16 @@ it("builds a view anew when a version was registered that it could not read", as
   expect(hub.said.filter(({ event, view }) => event === "view-built" && view === "beneficiaries").length).toBeGreaterThan(1);
 });
 
+it("builds views of an older program anew, which did not say what they read with", async () => {
+  await hub.projector.close();
+  await hub.db.query("UPDATE tributary.view SET readers = NULL WHERE name = 'sites'");
+  const before = hub.said.length;
+  hub.projector = await hub.startProjector();
+  expect(hub.said.slice(before).filter(({ event }) => event === "view-built")).toMatchObject([{ view: "sites" }]);
+  const { rows } = await hub.db.query<{ readers: object }>("SELECT readers FROM tributary.view WHERE name = 'sites'");
+  expect(rows[0]!.readers).toEqual({ site: 2 });
+});
+
 it("agrees with the log in the end, releases included", async () => {
   await hub.projected();
   const report = await verify({ log: hub.log, views: { db: hub.db, gate: hub.gate, projections: hub.projections } });

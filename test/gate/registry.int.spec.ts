@@ -317,6 +317,8 @@ describe("the registry over HTTP, for tools that speak Confluent's routes", () =
     expect((await call("PUT", "/config/orders-value", { compatibility: "NONE" })).json).toEqual({ compatibility: "NONE" });
     expect((await call("DELETE", "/config/orders-value")).status).toBe(200);
     expect((await call("GET", "/contexts")).json).toEqual(["."]);
+    expect((await call("GET", "/")).json).toEqual({});
+    expect((await call("GET", "/v1/metadata/version")).json).toMatchObject({ version: expect.any(String) });
   });
 
   it.each([
