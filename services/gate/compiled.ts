@@ -1,15 +1,21 @@
 import avsc from "avsc";
-import type { JsonObject, JsonValue } from "../core/index.ts";
+import { type JsonObject, type JsonValue, messageOf } from "../core/index.ts";
 import { avroDecoder } from "./avro/decode.ts";
 import { avroCheck } from "./avro/misfit.ts";
 import { avroNormaliser, avroReader } from "./avro/resolve.ts";
 import { jsonReader } from "./json/reading.ts";
-import { comparesValues, compileDocument, type Oracle, oracle, reservedName } from "./json/validator.ts";
+import { comparesValues, compileDocument, multiplies, type Oracle, oracle } from "./json/validator.ts";
+import { depthOf, longestList, reservedName } from "./json/values.ts";
 import { type SchemaVersion, unfitForEvents } from "./schema.ts";
-import { avroProblem, jsonProblem, type Problem } from "./words.ts";
+import { avroProblem, bounded, jsonProblem, type Problem } from "./words.ts";
 
 /** Avro data larger than this is refused: an event has less. */
 const MAX_AVRO_BYTES = 1_048_576;
+
+/** Lists that are compared item by item, each with each, have at most so many. */
+const MAX_COMPARED = 2_000;
+/** How deep data may nest where each level is looked at more than once, so that the work doubles with each. */
+const MAX_BRANCHING_DEPTH = 12;
 
 /** A schema ready for use; compiling takes milliseconds, so each is compiled once. */
 export interface Compiled {
@@ -42,17 +48,33 @@ function compileJson(schema: SchemaVersion): Compiled {
   const { document } = schema.model as Extract<SchemaVersion["model"], { kind: "json" }>;
   const validate = compileDocument(document);
   const compares = comparesValues(document);
+  const isBranching = multiplies(document);
+  const no = (message: string, path: string | null): Problem => ({
+    code: "invalid",
+    message: bounded(message),
+    path: path === null ? null : bounded(path),
+  });
+  /** What the validator would take too long over, or get wrong. */
   const unsafe = (data: JsonObject): Problem | null => {
-    const path = compares ? reservedName(data) : null;
-    return path === null
-      ? null
-      : { code: "invalid", message: `${path.join(".")} has a name that no field may have`, path: `/${path.join("/")}` };
+    if (isBranching && depthOf(data) > MAX_BRANCHING_DEPTH)
+      return no(`the event nests more than ${MAX_BRANCHING_DEPTH} deep`, null);
+    if (!compares) return null;
+    if (longestList(data) > MAX_COMPARED) return no(`the event has a list of more than ${MAX_COMPARED} entries`, null);
+    const path = reservedName(data);
+    return path === null ? null : no(`${path.join(".")} has a name that no field may have`, `/${path.join("/")}`);
   };
+  const failed = (error: unknown): Problem => no(`it cannot be checked: ${messageOf(error)}`, null);
   let read: ((value: JsonValue) => JsonValue) | null = null;
   let all: Oracle | null = null;
   return {
     schema,
-    check: (data) => unsafe(data) ?? (validate(data) ? null : jsonProblem(validate.errors![0]!, data)),
+    check(data) {
+      try {
+        return unsafe(data) ?? (validate(data) ? null : jsonProblem(validate.errors![0]!, data));
+      } catch (error) {
+        return failed(error);
+      }
+    },
     checkAll: (data) => {
       const problem = unsafe(data);
       if (problem !== null) return [problem];

@@ -22,7 +22,7 @@ export interface Problem {
 /** Characters of a value, and of a name, that a message shows. */
 const MAX_SHOWN = 60;
 const MAX_NAME = 200;
-const bounded = (text: string, max = MAX_NAME): string => (text.length > max ? `${text.slice(0, max)}…` : text);
+export const bounded = (text: string, max = MAX_NAME): string => (text.length > max ? `${text.slice(0, max)}…` : text);
 const shown = (value: JsonValue | undefined): string =>
   bounded(typeof value === "string" ? `'${value}'` : (JSON.stringify(value) ?? "nothing"), MAX_SHOWN);
 
@@ -59,7 +59,7 @@ export function jsonProblem(error: ErrorObject, data: unknown): Problem {
       case "uniqueItems":
         return `${name} has the same entry twice`;
       case "multipleOf":
-        return `${name} ${value} must be a multiple of ${String(params.multipleOf)}`;
+        return `${name} ${value} must be a multiple of ${String(error.schema)}`;
       case "anyOf":
       case "oneOf":
       case "not":
@@ -111,7 +111,7 @@ export function avroProblem(misfit: Misfit | null): Problem | null {
   const name = bounded(path.join(".")) || "the event";
   const pointer =
     path.length === 0 ? null : bounded(`/${path.map((part) => part.replaceAll("~", "~0").replaceAll("/", "~1")).join("/")}`);
-  return { code: "invalid", message: words(), path: pointer };
+  return { code: "invalid", message: bounded(words(), MAX_MESSAGE), path: pointer };
 
   function words(): string {
     if (expected === "member") return `${name} is not a field of this form`;

@@ -42,9 +42,7 @@ describe("Avro schema resolution agrees with Apache Avro on all 131 pairs", () =
         return true;
       }
     });
-    // A JSON number does not say whether it was written as float or double, so the pair has no example in JSON.
-    const hasNone = result === "compatible" || JSON.stringify([reader, writer]) === '["float",["int","long","float","double"]]';
-    expect(unreadable.length > 0).toBe(!hasNone);
+    expect(unreadable.length > 0).toBe(result !== "compatible");
   });
 });
 

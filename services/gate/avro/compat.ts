@@ -8,11 +8,16 @@ export interface AvroMismatch {
     | "fixed_size_mismatch"
     | "missing_enum_symbols"
     | "missing_union_branch"
-    | "reader_field_missing_default_value";
+    | "reader_field_missing_default_value"
+    | "complexity";
   readonly message: string;
   readonly readerPath: string;
   readonly writerPath: string;
 }
+
+class TooComplexError extends Error {}
+const MAX_STEPS = 20_000;
+const MAX_MISMATCHES = 50;
 
 /** The promotions of the specification: writer → readers that take it. */
 const PROMOTES: Readonly<Record<string, readonly string[]>> = {
@@ -49,11 +54,18 @@ export const sourceOf = (reader: AvroField, writer: AvroRecord): AvroField | und
  * Source: https://avro.apache.org/docs/1.12.0/specification/#schema-resolution
  */
 export function avroMismatches(reader: Avro, writer: Avro): AvroMismatch[] {
-  /** Pairs under comparison: a type that contains itself is compared once. */
-  const open = new Map<Avro, Set<Avro>>();
-  return compare(reader, writer, "", "");
+  /** Pairs that are compared, or were found to fit: a type that contains itself is compared once. */
+  let open = new Map<Avro, Set<Avro>>();
+  let steps = 0;
+  try {
+    return compare(reader, writer, "", "").slice(0, MAX_MISMATCHES);
+  } catch (error) {
+    if (!(error instanceof TooComplexError)) throw error;
+    return [{ rule: "complexity", message: "the types are too intricate to be compared", readerPath: "", writerPath: "" }];
+  }
 
   function compare(r: Avro, w: Avro, readerPath: string, writerPath: string): AvroMismatch[] {
+    if (++steps > MAX_STEPS) throw new TooComplexError();
     const begun = open.get(r) ?? new Set();
     if (begun.has(w)) return [];
     if (r.kind === "record") open.set(r, begun.add(w));
@@ -118,7 +130,14 @@ export function avroMismatches(reader: Avro, writer: Avro): AvroMismatch[] {
 
   /** The reader's branch for a writer's type: one of the same type and name first, else the first that takes it. */
   function branchOf(branches: readonly Avro[], w: Avro): Avro | undefined {
-    const takes = (branch: Avro): boolean => compare(branch, w, "", "").length === 0;
+    const takes = (branch: Avro): boolean => {
+      // What is found to fit on the way counts only if the branch does.
+      const before = open;
+      open = new Map([...before].map(([type, others]) => [type, new Set(others)]));
+      const taken = compare(branch, w, "", "").length === 0;
+      if (!taken) open = before;
+      return taken;
+    };
     return branches.find((branch) => branch.kind === w.kind && takes(branch)) ?? branches.find(takes);
   }
 }

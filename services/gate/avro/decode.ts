@@ -1,5 +1,5 @@
 import { canonicalize, type JsonObject, type JsonValue } from "../../core/index.ts";
-import type { Avro, AvroRecord } from "./model.ts";
+import { type Avro, type AvroRecord, MAX_VALUE_DEPTH } from "./model.ts";
 
 /**
  * Avro's binary form to plain JSON values and their canonical text, in one pass, for bytes that may be hostile: a few bytes can claim a list of
@@ -9,7 +9,6 @@ import type { Avro, AvroRecord } from "./model.ts";
 
 /** Items and members of all lists, maps and records in one value, at most. */
 const MAX_ITEMS = 100_000;
-const MAX_DEPTH = 64;
 
 const unfit = (why: string): never => {
   throw new RangeError(why);
@@ -99,9 +98,10 @@ class Cursor {
     return value === 0 ? 0 : value;
   }
 
-  enter(): void {
-    if (++this.depth > MAX_DEPTH) unfit(`it nests more than ${MAX_DEPTH} deep`);
-    this.take(1);
+  /** Goes into a record, list or map; comes out with `depth--`. */
+  enter(items: number): void {
+    if (++this.depth > MAX_VALUE_DEPTH) unfit(`it nests more than ${MAX_VALUE_DEPTH} deep`);
+    this.take(items);
   }
 }
 
@@ -195,6 +195,7 @@ export function avroDecoder(type: AvroRecord): (bytes: Uint8Array) => { readonly
 
   function arrayOf(item: Read): Read {
     return (from) => {
+      from.enter(1);
       const out: JsonValue[] = [];
       const texts: string[] = [];
       for (let count = blockOf(from); count > 0; count = blockOf(from)) {
@@ -205,12 +206,14 @@ export function avroDecoder(type: AvroRecord): (bytes: Uint8Array) => { readonly
         }
       }
       from.text = `[${texts.join(",")}]`;
+      from.depth--;
       return out;
     };
   }
 
   function mapOf(member: Read): Read {
     return (from) => {
+      from.enter(1);
       const out: Record<string, JsonValue> = {};
       for (let count = blockOf(from); count > 0; count = blockOf(from)) {
         from.take(count);
@@ -220,6 +223,7 @@ export function avroDecoder(type: AvroRecord): (bytes: Uint8Array) => { readonly
         }
       }
       from.text = canonicalize(out);
+      from.depth--;
       return out;
     };
   }
@@ -235,7 +239,7 @@ export function avroDecoder(type: AvroRecord): (bytes: Uint8Array) => { readonly
     const code = `"use strict";
       ${reads.map((_, i) => `const r${i} = reads[${i}];`).join("\n      ")}
       return (from) => {
-        from.enter();
+        from.enter(${fields.length + 1});
         ${fields.map((_, i) => `const v${i} = r${i}(from), t${i} = from.text;`).join("\n        ")}
         from.text = ${fields.length === 0 ? "'{}'" : `${text} + '}'`};
         from.depth--;

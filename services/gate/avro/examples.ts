@@ -1,13 +1,15 @@
 import type { JsonValue } from "../../core/index.ts";
-import type { Avro } from "./model.ts";
+import type { Avro, Budget } from "./model.ts";
 
 /** Values of a type that are worth a look: each branch, each symbol, the edges. Bounded, and always the same. */
 const MAX_EXAMPLES = 200;
 const MAX_DEPTH = 12;
+const MAX_LOOKS = 5_000;
+const MAX_FIXED = 10_000;
 
-/** Examples of a type, the plainest first. Empty when every value is infinitely deep. */
-export function avroExamples(type: Avro, depth = 0): JsonValue[] {
-  if (depth > MAX_DEPTH) return [];
+/** Examples of a type, the plainest first. Empty when every value is infinitely deep, or too large. */
+export function avroExamples(type: Avro, budget: Budget = { left: MAX_LOOKS }, depth = 0): JsonValue[] {
+  if (depth > MAX_DEPTH || --budget.left < 0) return [];
   switch (type.kind) {
     case "null":
       return [null];
@@ -25,17 +27,17 @@ export function avroExamples(type: Avro, depth = 0): JsonValue[] {
     case "string":
       return ["text", ""];
     case "fixed":
-      return ["x".repeat(type.size)];
+      return type.size > MAX_FIXED ? [] : ["x".repeat(type.size)];
     case "enum":
       return [...type.symbols];
     case "array":
-      return [[], ...avroExamples(type.items, depth + 1).map((item) => [item])].slice(0, MAX_EXAMPLES);
+      return [[], ...avroExamples(type.items, budget, depth + 1).map((item) => [item])].slice(0, MAX_EXAMPLES);
     case "map":
-      return [{}, ...avroExamples(type.values, depth + 1).map((value) => ({ key: value }))].slice(0, MAX_EXAMPLES);
+      return [{}, ...avroExamples(type.values, budget, depth + 1).map((value) => ({ key: value }))].slice(0, MAX_EXAMPLES);
     case "union":
-      return interleave(type.branches.map((branch) => avroExamples(branch, depth + 1)));
+      return interleave(type.branches.map((branch) => avroExamples(branch, budget, depth + 1)));
     case "record": {
-      const members = type.fields.map((field) => ({ name: field.name, values: avroExamples(field.type, depth + 1) }));
+      const members = type.fields.map((field) => ({ name: field.name, values: avroExamples(field.type, budget, depth + 1) }));
       if (members.some(({ values }) => values.length === 0)) return [];
       const plain = Object.fromEntries(members.map(({ name, values }) => [name, values[0]!]));
       const out: JsonValue[] = [plain];

@@ -1,5 +1,5 @@
 import { isJsonObject, type JsonObject, type JsonValue } from "../../core/index.ts";
-import { type Avro, type AvroRecord, fits, INT, nameOfType } from "./model.ts";
+import { type Avro, type AvroRecord, fits, INT, MAX_VALUE_DEPTH, nameOfType } from "./model.ts";
 
 /** The first thing about a value that does not fit a type: where, what stands there, and what should. */
 export interface Misfit {
@@ -8,7 +8,9 @@ export interface Misfit {
   readonly expected: "member" | Avro;
 }
 
-const MAX_DEPTH = 64;
+/** Looks at a value's parts, at most; one of types within themselves could take very long. */
+const MAX_LOOKS = 200_000;
+const MAX_DEPTH = MAX_VALUE_DEPTH;
 
 /**
  * A check for values of a record type: `null` when the value fits. Stricter than Avro libraries, which pass over members that the
@@ -17,7 +19,11 @@ const MAX_DEPTH = 64;
 export function avroCheck(type: AvroRecord): (value: JsonObject) => Misfit | null {
   const made = new Map<Avro, { check: Check }>();
   const check = make(type);
-  return (value) => check(value, 0);
+  let looks = 0;
+  return (value) => {
+    looks = 0;
+    return check(value, 0);
+  };
 
   type Check = (value: JsonValue | undefined, depth: number) => Misfit | null;
 
@@ -49,14 +55,20 @@ export function avroCheck(type: AvroRecord): (value: JsonObject) => Misfit | nul
         return (value) => (symbols.has(value as string) ? null : no(value));
       }
       case "union": {
-        const branches = of.branches.map((branch) => ({ branch, check: make(branch) }));
+        const branches = of.branches.map((branch) => ({ kind: branch.kind, check: make(branch) }));
         return (value, depth) => {
-          for (const { check } of branches) if (check(value, depth) === null) return null;
-          // The only branch that a value of its kind could be of tells better what is wrong inside it.
-          const near = branches.filter(({ branch }) =>
-            isJsonObject(value) ? branch.kind === "record" : Array.isArray(value) && branch.kind === "array",
-          );
-          return near.length === 1 ? near[0]!.check(value, depth) : no(value);
+          let near: Misfit | null = null;
+          let isOnly = true;
+          for (const { kind, check } of branches) {
+            const found = ++looks > MAX_LOOKS ? no(value) : check(value, depth);
+            if (found === null) return null;
+            // The only branch that a value of its kind could be of tells better what is wrong inside it.
+            if (isJsonObject(value) ? kind === "record" : Array.isArray(value) && kind === "array") {
+              isOnly = near === null;
+              near = found;
+            }
+          }
+          return near !== null && isOnly ? near : no(value);
         };
       }
       case "array": {

@@ -49,7 +49,11 @@ export interface AvroUnion {
 /** How deep a schema may nest, and how many types it may define: far beyond any form. */
 const MAX_DEPTH = 64;
 const MAX_NAMED = 1_000;
-const NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+/** Bytes of a fixed type, at most: an event has not more. */
+const MAX_FIXED = 1_048_576;
+/** Looks at values and their parts that checking a schema's defaults may take. */
+const MAX_STEPS = 200_000;
+const NAME = /^(?!__proto__$)[A-Za-z_][A-Za-z0-9_]*$/;
 
 /** Why a text is no Avro schema: where, and what is wrong there. */
 export class AvroSchemaError extends Error {
@@ -66,6 +70,7 @@ export class AvroSchemaError extends Error {
  */
 export function parseAvro(schema: JsonValue, references: readonly JsonValue[] = []): Avro {
   const named = new Map<string, Avro>();
+  const budget: Budget = { left: MAX_STEPS };
   for (const reference of references) parse(reference, "", "", 0);
   return parse(schema, "", "", 0);
 
@@ -140,8 +145,10 @@ export function parseAvro(schema: JsonValue, references: readonly JsonValue[] = 
       seen.add(field.name);
       const type = parse(field.type, `${at}/type`, space, depth + 1);
       const parsed: AvroField = { name: field.name, aliases: stringsOf(field.aliases, `${at}/aliases`), type };
-      if (field.default !== undefined && !fits(type, field.default, MAX_DEPTH))
-        throw new AvroSchemaError(`${at}/default`, `the default of ${field.name} does not fit its type`);
+      if (field.default !== undefined && !fits(type, field.default, budget)) {
+        const why = budget.left > 0 ? `the default of ${field.name} does not fit its type` : "its defaults are too intricate";
+        throw new AvroSchemaError(`${at}/default`, why);
+      }
       record.fields.push(field.default === undefined ? parsed : { ...parsed, default: field.default });
     }
     return record;
@@ -167,7 +174,8 @@ export function parseAvro(schema: JsonValue, references: readonly JsonValue[] = 
 
   function parseFixed(of: Record<string, JsonValue | undefined>, path: string, namespace: string): AvroFixed {
     const { name, aliases } = naming(of, path, namespace);
-    if (!Number.isSafeInteger(of.size) || (of.size as number) < 0) throw new AvroSchemaError(`${path}/size`, "it is no size");
+    if (!Number.isSafeInteger(of.size) || (of.size as number) < 0 || (of.size as number) > MAX_FIXED)
+      throw new AvroSchemaError(`${path}/size`, "it is no size");
     const parsed: AvroFixed = { kind: "fixed", name, aliases, size: of.size as number };
     named.set(name, parsed);
     return parsed;
@@ -182,9 +190,18 @@ function stringsOf(value: JsonValue | undefined, path: string): string[] {
 }
 
 export const INT = 2 ** 31;
-/** Whether a JSON value is a value of the type: exactly the members of a record, the first fitting branch of a union. */
-export function fits(type: Avro, value: JsonValue | undefined, depth = 64): boolean {
-  if (depth < 0) return false;
+/** How deep a value may nest: within what canonical JSON takes. */
+export const MAX_VALUE_DEPTH = 60;
+
+/** How much may still be looked at: values of types within themselves can take very long to be told apart. */
+export interface Budget {
+  left: number;
+}
+const MAX_LOOKS = 100_000;
+
+/** Whether a JSON value is a value of the type: exactly the members of a record, the first fitting branch of a union. Beyond its budget: `false`. */
+export function fits(type: Avro, value: JsonValue | undefined, budget: Budget = { left: MAX_LOOKS }, depth = 0): boolean {
+  if (--budget.left < 0 || depth > MAX_VALUE_DEPTH) return false;
   switch (type.kind) {
     case "null":
       return value === null;
@@ -195,6 +212,7 @@ export function fits(type: Avro, value: JsonValue | undefined, depth = 64): bool
     case "long":
       return Number.isSafeInteger(value);
     case "float":
+      return typeof value === "number" && Number.isFinite(Math.fround(value));
     case "double":
       return typeof value === "number";
     case "bytes":
@@ -205,18 +223,18 @@ export function fits(type: Avro, value: JsonValue | undefined, depth = 64): bool
     case "enum":
       return typeof value === "string" && type.symbols.includes(value);
     case "array":
-      return Array.isArray(value) && value.every((item) => fits(type.items, item as JsonValue, depth - 1));
+      return Array.isArray(value) && value.every((item) => fits(type.items, item as JsonValue, budget, depth + 1));
     case "map":
-      return isPlain(value) && Object.values(value).every((item) => fits(type.values, item as JsonValue, depth - 1));
+      return isPlain(value) && Object.values(value).every((item) => fits(type.values, item as JsonValue, budget, depth + 1));
     case "union":
-      return type.branches.some((branch) => fits(branch, value, depth - 1));
+      return type.branches.some((branch) => fits(branch, value, budget, depth));
     case "record": {
       if (!isPlain(value)) return false;
-      const fields = new Map(type.fields.map((field) => [field.name, field]));
-      for (const name of Object.keys(value)) if (!fields.has(name)) return false;
+      const names = new Set(type.fields.map((field) => field.name));
+      for (const name of Object.keys(value)) if (!names.has(name)) return false;
       return type.fields.every((field) => {
         const member = Object.hasOwn(value, field.name) ? (value[field.name] as JsonValue) : field.default;
-        return member !== undefined && fits(field.type, member, depth - 1);
+        return member !== undefined && fits(field.type, member, budget, depth + 1);
       });
     }
   }

@@ -1,6 +1,6 @@
 import type { JsonValue } from "../../core/index.ts";
 import { avroMismatches, promotes, sameName, sourceOf } from "./compat.ts";
-import { type Avro, fits, nameOfType } from "./model.ts";
+import { type Avro, type AvroField, fits, nameOfType } from "./model.ts";
 
 type Read = (value: JsonValue, depth: number) => JsonValue;
 
@@ -9,6 +9,10 @@ const MAX_DEPTH = 64;
 
 /** A value that was written cannot be read: what, in words. */
 export class UnreadableError extends Error {}
+
+/** A field's default with the defaults inside it filled in. */
+const presetOf = ({ type, default: preset }: AvroField): JsonValue | undefined =>
+  preset === undefined ? undefined : avroNormaliser(type)(preset);
 
 const unreadable = (why: string): Read => {
   return () => {
@@ -56,14 +60,17 @@ export function avroReader(reader: Avro, writer: Avro): (value: JsonValue) => Js
       if (!sameName(r, w)) return unreadable(`${r.name} is not ${w.name}`);
       const fields = r.fields.map((field) => {
         const source = sourceOf(field, w);
-        return { name: field.name, from: source?.name, preset: field.default, read: source && make(field.type, source.type) };
+        const preset = presetOf(field);
+        // What the writer left to its default.
+        const left = source === undefined ? undefined : presetOf(source);
+        return { name: field.name, from: source?.name, left, preset, read: source && make(field.type, source.type) };
       });
       return (value, depth) => {
         if (depth > MAX_DEPTH) throw new UnreadableError(`it nests more than ${MAX_DEPTH} deep`);
         const written = value as Record<string, JsonValue>;
         const out: Record<string, JsonValue> = {};
-        for (const { name, from, preset, read } of fields) {
-          if (read !== undefined) out[name] = read(written[from!]!, depth + 1);
+        for (const { name, from, left, preset, read } of fields) {
+          if (read !== undefined) out[name] = read((Object.hasOwn(written, from!) ? written[from!] : left)!, depth + 1);
           else if (preset !== undefined) out[name] = preset;
           else throw new UnreadableError(`${name} was not written, and has no default`);
         }

@@ -12,6 +12,7 @@ import {
   type Type,
   typesOf,
 } from "./facts.ts";
+import { isMultiple } from "./multiples.ts";
 import type { Oracle } from "./validator.ts";
 
 /** A place where a document that fits the writer's schema may not fit the reader's. Paths are JSON pointers into the schemas. */
@@ -229,12 +230,14 @@ function comparison(ask: Oracle): {
   function ofNumbers({ number }: Facts, types: ReadonlySet<Type>, schema: JsonObject, no: No): JsonMismatch[] {
     const out: JsonMismatch[] = [];
     const wholeOnly = !types.has("fraction");
-    const low =
-      wholeOnly && number.min.open && Number.isInteger(number.min.at) ? { at: number.min.at + 1, open: false } : number.min;
-    const high =
-      wholeOnly && number.max.open && Number.isInteger(number.max.at) ? { at: number.max.at - 1, open: false } : number.max;
-    const lowest = wholeOnly ? Math.ceil(low.at) : low.at;
-    const highest = wholeOnly ? Math.floor(high.at) : high.at;
+    // Of whole numbers, the outermost that are allowed.
+    const [low, high] = wholeOnly
+      ? [
+          { at: number.min.open && Number.isInteger(number.min.at) ? number.min.at + 1 : Math.ceil(number.min.at), open: false },
+          { at: number.max.open && Number.isInteger(number.max.at) ? number.max.at - 1 : Math.floor(number.max.at), open: false },
+        ]
+      : [number.min, number.max];
+    const [lowest, highest] = [low.at, high.at];
     const n = (keyword: string): number => schema[keyword] as number;
     if (n("minimum") !== undefined && lowest < n("minimum"))
       out.push(no("minimum", `numbers below ${n("minimum")} were allowed`));
@@ -253,7 +256,7 @@ function comparison(ask: Oracle): {
     const step = n("multipleOf");
     if (step !== undefined) {
       const given = wholeOnly ? [1, ...number.multiples] : number.multiples;
-      if (!given.some((multiple) => Number.isInteger(multiple / step)))
+      if (!given.some((multiple) => isMultiple(multiple, step)))
         out.push(no("multipleOf", `numbers that are no multiples of ${step} were allowed`));
     }
     return out;

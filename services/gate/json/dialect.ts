@@ -1,6 +1,7 @@
 import { canonicalize, isJsonObject, type JsonObject } from "../../core/index.ts";
 import { type Document, follow, type Schema, type View, viewOf, walk } from "./document.ts";
 import { FORMATS } from "./formats.ts";
+import { reservedName } from "./values.ts";
 
 /** Why a JSON Schema is not taken, where, and what to write instead. */
 export interface Refusal {
@@ -14,6 +15,10 @@ export const DIALECT = "https://json-schema.org/draft/2020-12/schema";
 export const MAX_SCHEMA_BYTES = 256 * 1024;
 const MAX_SCHEMAS = 2_000;
 const MAX_DEPTH = 64;
+/** More members of one object than this overflow the stack of what ajv makes of them. */
+const MAX_PROPERTIES = 1_000;
+/** Each pattern is examined when a schema is registered, which takes up to a second. */
+const MAX_PATTERNS = 50;
 const MAX_REFUSALS = 20;
 
 /**
@@ -44,6 +49,9 @@ export function refusals(doc: Document): Refusal[] {
     refuseKeywords(schema, path, refuse);
     refuseReference(view, refuse);
   }
+  const patterns = new Set(patternsOf(doc).map(({ pattern }) => pattern)).size;
+  if (patterns > MAX_PATTERNS)
+    refuse("", `it has ${patterns} different patterns; ${MAX_PATTERNS} are taken`, "Use formats, enums, or fewer of them.");
   if (hasUnevaluated !== null && hasIf) {
     refuse(
       `${hasUnevaluated}/unevaluatedProperties`,
@@ -91,6 +99,18 @@ function refuseKeywords(schema: JsonObject, path: string, refuse: Refuse): void 
   }
   if (Array.isArray(schema.enum) && schema.enum.length === 0)
     refuse(`${path}/enum`, "no value can be one of none", "List the values.");
+  for (const keyword of ["enum", "const"]) {
+    if (schema[keyword] !== undefined && reservedName(schema[keyword]) !== null)
+      refuse(
+        `${path}/${keyword}`,
+        "a value has a member named like a method of objects, and is compared wrongly here",
+        "Choose another name.",
+      );
+  }
+  for (const keyword of ["properties", "dependentSchemas", "dependentRequired", "patternProperties"]) {
+    if (isJsonObject(schema[keyword]) && Object.keys(schema[keyword]).length > MAX_PROPERTIES)
+      refuse(`${path}/${keyword}`, `it has more than ${MAX_PROPERTIES} members`, "Group them, or use another subject.");
+  }
   for (const keyword of ["properties", "dependentSchemas", "dependentRequired"]) {
     if (isJsonObject(schema[keyword]) && Object.hasOwn(schema[keyword], "__proto__"))
       refuse(`${path}/${keyword}`, "a member named __proto__ is validated wrongly here", "Choose another name.");

@@ -83,15 +83,31 @@ function anchorsOf(doc: Document): Map<string, View> {
   return found;
 }
 
-/** Where a `$ref` leads; `null` when nowhere. */
-export function follow(ref: string, doc: Document): View | null {
+/** The document that a `$ref` leads to; `null` when there is none. */
+export function targetOf(ref: string, doc: Document): Document | null {
   const hash = ref.indexOf("#");
   const base = hash < 0 ? ref : ref.slice(0, hash);
-  const fragment = decode(hash < 0 ? "" : ref.slice(hash + 1));
-  if (fragment === null) return null;
   const isOwn = base === "" || (typeof doc.root === "object" && base === doc.root.$id);
-  const target = isOwn ? doc : doc.references.get(base);
-  if (target === undefined) return null;
+  return isOwn ? doc : (doc.references.get(base) ?? null);
+}
+
+const places = new WeakMap<Document, ReadonlySet<Schema>>();
+/** All places of a document where a schema stands, as `walk` finds them. */
+function placesOf(doc: Document): ReadonlySet<Schema> {
+  let found = places.get(doc);
+  if (found === undefined) {
+    found = new Set([...walk(viewOf(doc))].map(({ schema }) => schema));
+    places.set(doc, found);
+  }
+  return found;
+}
+
+/** Where a `$ref` leads; `null` when nowhere, or to a place where no schema stands: an example, say. */
+export function follow(ref: string, doc: Document): View | null {
+  const hash = ref.indexOf("#");
+  const fragment = decode(hash < 0 ? "" : ref.slice(hash + 1));
+  const target = targetOf(ref, doc);
+  if (fragment === null || target === null) return null;
   if (fragment === "") return viewOf(target);
   if (!fragment.startsWith("/")) return anchorsOf(target).get(fragment) ?? null;
   let at: JsonValue | undefined = target.root;
@@ -100,7 +116,7 @@ export function follow(ref: string, doc: Document): View | null {
     const name = unescapePointer(part);
     at = Object.hasOwn(at, name) ? (at as Record<string, JsonValue>)[name] : undefined;
   }
-  return isSchema(at) ? { schema: at, doc: target, path: fragment } : null;
+  return isSchema(at) && placesOf(target).has(at) ? { schema: at, doc: target, path: fragment } : null;
 }
 
 function decode(fragment: string): string | null {

@@ -1,5 +1,5 @@
 import { canonicalize, isJsonObject, type JsonObject, type JsonValue } from "../../core/index.ts";
-import { type Document, follow, isSchema, type Schema, type View } from "./document.ts";
+import { type Document, escapePointer, follow, isSchema, type Schema, type View } from "./document.ts";
 import type { Oracle } from "./validator.ts";
 
 /**
@@ -136,7 +136,7 @@ export function reasoner(ask: Oracle, coversNot: (c: Conjunction, not: View) => 
       for (const [name, each] of Object.entries(schema.dependentSchemas)) {
         const absent: Conjunction = { atoms: [made({ properties: { [name]: false } })], nots: [] };
         const notObject: Conjunction = { atoms: [made({ type: TYPES_BUT_OBJECT })], nots: [] };
-        const present = expand(below(each, `dependentSchemas/${name}`)).map((c) => ({
+        const present = expand(below(each, `dependentSchemas/${escapePointer(name)}`)).map((c) => ({
           atoms: [...c.atoms, made({ type: "object", required: [name] })],
           nots: c.nots,
         }));
@@ -162,12 +162,12 @@ export function reasoner(ask: Oracle, coversNot: (c: Conjunction, not: View) => 
     const out: View[] = [];
     const named = schema.properties as JsonObject | undefined;
     const isNamed = named !== undefined && Object.hasOwn(named, name);
-    if (isNamed) out.push(child(view, named[name], `properties/${name.replaceAll("~", "~0").replaceAll("/", "~1")}`));
+    if (isNamed) out.push(child(view, named[name], `properties/${escapePointer(name)}`));
     let isPatterned = false;
     for (const [pattern, each] of Object.entries((schema.patternProperties ?? {}) as JsonObject)) {
       if (!new RegExp(pattern, "u").test(name)) continue;
       isPatterned = true;
-      out.push(child(view, each, `patternProperties/${pattern.replaceAll("~", "~0").replaceAll("/", "~1")}`));
+      out.push(child(view, each, `patternProperties/${escapePointer(pattern)}`));
     }
     if (!isNamed && !isPatterned && isSchema(schema.additionalProperties))
       out.push(child(view, schema.additionalProperties, "additionalProperties"));
@@ -184,7 +184,7 @@ export function reasoner(ask: Oracle, coversNot: (c: Conjunction, not: View) => 
     objects(c).flatMap(({ view, schema }) => {
       const own = schema.patternProperties as JsonObject | undefined;
       if (own !== undefined && Object.hasOwn(own, pattern))
-        return [child(view, own[pattern], `patternProperties/${pattern.replaceAll("~", "~0").replaceAll("/", "~1")}`)];
+        return [child(view, own[pattern], `patternProperties/${escapePointer(pattern)}`)];
       // A name may be one that this atom names otherwise; only without any patterns is it surely an additional one (named ones are compared apart).
       return own === undefined && isSchema(schema.additionalProperties)
         ? [child(view, schema.additionalProperties, "additionalProperties")]
@@ -319,7 +319,8 @@ export function reasoner(ask: Oracle, coversNot: (c: Conjunction, not: View) => 
     }
 
     if (values === null && [...types].every((type) => type === "null" || type === "boolean" || type === "integer")) {
-      const fewWhole = !types.has("integer") || high - low < MAX_LISTED;
+      const fewWhole =
+        !types.has("integer") || (Number.isSafeInteger(low) && Number.isSafeInteger(high) && high - low < MAX_LISTED);
       if (fewWhole) {
         values = [];
         if (types.has("null")) values.push(null);

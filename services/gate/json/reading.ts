@@ -1,5 +1,5 @@
 import { isJsonObject, type JsonObject, type JsonValue } from "../../core/index.ts";
-import { type Document, follow, isSchema, LIST, NAMED, ONE, type Schema, type View, viewOf } from "./document.ts";
+import { children, type Document, follow, isSchema, LIST, NAMED, ONE, type Schema, type View, viewOf } from "./document.ts";
 
 /**
  * How a reader with one version of a JSON Schema reads data written with another, as Avro readers do: where its schema closes an object
@@ -33,8 +33,54 @@ const mayFill = (schema: JsonObject): boolean => isPlain(schema) && COUNTING.eve
 
 const defaultOf = (schema: JsonValue | undefined): JsonValue | undefined => (isJsonObject(schema) ? schema.default : undefined);
 
+/** Keywords that say nothing about what fits; a `$ref` beside nothing else stands for what it leads to. */
+const WORDS = [
+  "$ref",
+  "$schema",
+  "$id",
+  "$defs",
+  "$comment",
+  "title",
+  "description",
+  "default",
+  "examples",
+  "deprecated",
+  "readOnly",
+  "writeOnly",
+  "tributary",
+];
+const isPureRef = (schema: JsonObject): boolean =>
+  typeof schema.$ref === "string" && Object.keys(schema).every((keyword) => WORDS.includes(keyword) || keyword.startsWith("x-"));
+
+/** The children that reading goes into from a plain schema. */
+const READ_INTO = ["properties", "additionalProperties", "items", "prefixItems"];
+
+/**
+ * The schemas that reading acts on wherever they apply. One that is also reached through a combination is not among them: there, data is taken as it is.
+ */
+function actedOn(doc: Document): ReadonlySet<Schema> {
+  const plain = new Set<Schema>();
+  const other = new Set<Schema>();
+  const visit = (view: View, isActedOn: boolean): void => {
+    const { schema } = view;
+    const mine = isActedOn ? plain : other;
+    if (typeof schema === "boolean" || mine.has(schema)) return;
+    mine.add(schema);
+    const target = typeof schema.$ref === "string" ? follow(schema.$ref, view.doc) : null;
+    if (target !== null) visit(target, isActedOn && isPureRef(schema));
+    const goesOn = isActedOn && isPlain(schema);
+    for (const child of children(view)) {
+      const keyword = child.path.slice(view.path.length + 1).split("/")[0]!;
+      if (keyword !== "$defs" && keyword !== "definitions") visit(child, goesOn && READ_INTO.includes(keyword));
+    }
+  };
+  visit(viewOf(doc), true);
+  return new Set([...plain].filter((schema) => !other.has(schema)));
+}
+
 /** The schema that data must fit to be readable: the reader's own, less what reading takes care of. */
 export function readable(doc: Document): Document {
+  const acted = actedOn(doc);
   const relaxed = new Map<Document, Document>();
   return relaxDocument(doc);
 
@@ -61,6 +107,7 @@ export function readable(doc: Document): Document {
           Object.entries(named).map(([name, each]) => [name, isSchema(each) ? relax(each) : each]),
         );
     }
+    if (!acted.has(schema)) return out;
     if (isPlain(schema) && schema.additionalProperties === false) delete out.additionalProperties;
     if (mayFill(schema) && Array.isArray(schema.required) && isJsonObject(schema.properties)) {
       const { properties } = schema;
@@ -70,11 +117,18 @@ export function readable(doc: Document): Document {
   }
 }
 
+/** Sets a member of whatever name; assigning to `__proto__` would do something else. */
+function put(out: Record<string, JsonValue>, name: string, value: JsonValue): void {
+  if (name === "__proto__") Object.defineProperty(out, name, { value, enumerable: true, writable: true, configurable: true });
+  else out[name] = value;
+}
+
 type Read = (value: JsonValue) => JsonValue;
 const same: Read = (value) => value;
 
 /** The function that reads data as a document's schema has it; what needs no change is returned as it is. */
 export function jsonReader(doc: Document): Read {
+  const acted = actedOn(doc);
   const made = new Map<Schema, { read: Read }>();
   return make(viewOf(doc));
 
@@ -91,12 +145,10 @@ export function jsonReader(doc: Document): Read {
 
   function build(schema: JsonObject, view: View): Read {
     if (typeof schema.$ref === "string") {
-      const asserts = Object.keys(schema).some(
-        (keyword) => !["$ref", "title", "description", "default", "$defs"].includes(keyword),
-      );
-      const target = asserts ? null : follow(schema.$ref, view.doc);
+      const target = isPureRef(schema) ? follow(schema.$ref, view.doc) : null;
       return target === null ? same : make(target);
     }
+    if (!acted.has(schema)) return same;
     if (!isPlain(schema)) return same;
     const below = (child: JsonValue | undefined): Read | null => {
       if (!isSchema(child)) return null;
@@ -126,9 +178,9 @@ export function jsonReader(doc: Document): Read {
       const out: Record<string, JsonValue> = {};
       for (const [name, member] of Object.entries(value)) {
         const read = members.get(name);
-        if (read !== undefined) out[name] = read === null ? member : read(member);
-        else if (patterns.some((pattern) => pattern.test(name))) out[name] = member;
-        else if (!closed) out[name] = others === null ? member : others(member);
+        if (read !== undefined) put(out, name, read === null ? member : read(member));
+        else if (patterns.some((pattern) => pattern.test(name))) put(out, name, member);
+        else if (!closed) put(out, name, others === null ? member : others(member));
       }
       for (const { name, preset } of fills) if (!Object.hasOwn(out, name)) out[name] = preset;
       return out;

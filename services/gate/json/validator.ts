@@ -1,7 +1,21 @@
 import { Ajv2020, type ErrorObject, type ValidateFunction } from "ajv/dist/2020.js";
 import { canonicalize, isJsonObject, type JsonValue } from "../../core/index.ts";
-import { type Document, isSchema, LIST, NAMED, ONE, type Schema, type View, viewOf, walk } from "./document.ts";
+import {
+  children,
+  type Document,
+  follow,
+  isSchema,
+  LIST,
+  NAMED,
+  ONE,
+  type Schema,
+  targetOf,
+  type View,
+  viewOf,
+  walk,
+} from "./document.ts";
 import { addFormats } from "./formats.ts";
+import { isMultiple } from "./multiples.ts";
 
 const OPTIONS = {
   strict: true,
@@ -10,6 +24,8 @@ const OPTIONS = {
   strictTuples: false,
   allowMatchingProperties: true,
   verbose: true,
+  // A schema that is referred to often is compiled once, not once for each.
+  inlineRefs: false,
   logger: false,
 } as const;
 
@@ -26,23 +42,26 @@ function ajvFor(doc: Document, allErrors: boolean): Ajv2020 {
     for (const { schema } of walk(viewOf(each))) {
       if (typeof schema === "boolean") continue;
       for (const keyword of Object.keys(schema)) if (keyword.startsWith("x-")) annotations.add(keyword);
-      if (isJsonObject(schema.properties)) for (const name of Object.keys(schema.properties)) names.add(name);
-      if (Array.isArray(schema.required)) for (const name of schema.required) names.add(String(name));
+      for (const keyword of ["properties", "dependentRequired", "dependentSchemas"] as const)
+        if (isJsonObject(schema[keyword])) for (const name of Object.keys(schema[keyword])) names.add(name);
+      const needs = isJsonObject(schema.dependentRequired) ? Object.values(schema.dependentRequired) : [];
+      for (const name of [schema.required ?? [], ...needs].flat()) names.add(String(name));
     }
     for (const reference of each.references.values()) visit(reference);
   };
   visit(doc);
   const ajv = new Ajv2020({ ...OPTIONS, allErrors, ownProperties: [...names].some((name) => INHERITED.has(name)) });
   addFormats(ajv);
+  ajv.removeKeyword("multipleOf");
+  ajv.addKeyword({
+    keyword: "multipleOf",
+    type: "number",
+    schemaType: "number",
+    validate: (of: number, value: number) => isMultiple(value, of),
+  });
   for (const keyword of annotations) if (ajv.getKeyword(keyword) === false) ajv.addKeyword(keyword);
   return ajv;
 }
-
-/**
- * Names that ajv's comparison of values (for `uniqueItems`, and `enum` and `const` of objects) takes for an object's own methods: a value that has
- * them is compared wrongly, or the comparison throws.
- */
-const RESERVED = ["valueOf", "toString", "constructor"];
 
 /** Whether a document compares whole objects or lists. */
 export function comparesValues(doc: Document): boolean {
@@ -55,55 +74,80 @@ export function comparesValues(doc: Document): boolean {
   return [...doc.references.values()].some(comparesValues);
 }
 
-/** The path of a member whose name such a comparison cannot bear; `null` when there is none. */
-export function reservedName(value: JsonValue, path: readonly string[] = []): readonly string[] | null {
-  if (typeof value !== "object" || value === null) return null;
-  for (const [name, member] of Object.entries(value)) {
-    if (!Array.isArray(value) && RESERVED.includes(name)) return [...path, name];
-    const found = reservedName(member as JsonValue, [...path, name]);
-    if (found !== null) return found;
+/** Whether a document combines schemas and comes back to itself: then each level of data may be looked at several times. */
+export function multiplies(doc: Document): boolean {
+  let combines = false;
+  let loops = false;
+  const done = new Set<Schema>();
+  const visit = (view: View, open: readonly Schema[]): void => {
+    const { schema } = view;
+    if (typeof schema === "boolean") return;
+    if (open.includes(schema)) {
+      loops = true;
+      return;
+    }
+    if (done.has(schema)) return;
+    if (COMBINING.some((keyword) => schema[keyword] !== undefined)) combines = true;
+    const below = [...open, schema];
+    const target = typeof schema.$ref === "string" ? follow(schema.$ref, view.doc) : null;
+    for (const child of [...children(view), ...(target === null ? [] : [target])]) visit(child, below);
+    done.add(schema);
+  };
+  visit(viewOf(doc), []);
+  return combines && loops;
+}
+const COMBINING = ["allOf", "anyOf", "oneOf", "not", "if", "dependentSchemas", "patternProperties", "contains"];
+
+/** The address under which ajv knows a document. Each has its own, whatever it and others call themselves. */
+const addresses = new WeakMap<Document, string>();
+let nextAddress = 0;
+function addressOf(doc: Document): string {
+  let address = addresses.get(doc);
+  if (address === undefined) {
+    address = `https://schema.invalid/${nextAddress++}`;
+    addresses.set(doc, address);
   }
-  return null;
+  return address;
 }
 
 /**
- * A schema as ajv is given it. ajv 8 may take an empty list for one that `contains` something, where another keyword looks at its items too;
- * the length that `contains` implies is said to it in so many words.
+ * A schema as ajv is given it. References lead to documents' addresses, since two documents may call different ones by the same name. And ajv 8 may take
+ * an empty list for one that `contains` something, where another keyword looks at its items too; the length that `contains` implies is said to it in so
+ * many words.
  */
-function guarded(schema: Schema): Schema {
+function prepared(schema: Schema, doc: Document): Schema {
   if (typeof schema === "boolean") return schema;
   const out: Record<string, JsonValue> = { ...schema };
-  for (const keyword of ONE) if (isSchema(schema[keyword])) out[keyword] = guarded(schema[keyword]);
+  delete out.$id;
+  delete out.$schema;
+  for (const keyword of ONE) if (isSchema(schema[keyword])) out[keyword] = prepared(schema[keyword], doc);
   for (const keyword of LIST)
-    if (Array.isArray(schema[keyword])) out[keyword] = (schema[keyword] as Schema[]).map(guarded) as JsonValue[];
+    if (Array.isArray(schema[keyword]))
+      out[keyword] = (schema[keyword] as Schema[]).map((each) => prepared(each, doc)) as JsonValue[];
   for (const keyword of NAMED) {
     const named = schema[keyword];
     if (isJsonObject(named))
       out[keyword] = Object.fromEntries(
-        Object.entries(named).map(([name, each]) => [name, isSchema(each) ? guarded(each) : each]),
+        Object.entries(named).map(([name, each]) => [name, isSchema(each) ? prepared(each, doc) : each]),
       );
+  }
+  if (typeof schema.$ref === "string") {
+    const hash = schema.$ref.indexOf("#");
+    const target = targetOf(schema.$ref, doc);
+    if (target !== null) out.$ref = `${addressOf(target)}${hash < 0 ? "#" : schema.$ref.slice(hash)}`;
   }
   if (schema.contains !== undefined)
     out.minItems = Math.max((schema.minItems as number | undefined) ?? 0, (schema.minContains as number | undefined) ?? 1);
   return out;
 }
 
-const OWN = "https://tributary.invalid/own";
-
-/** Makes ajv know a document and what it refers to, each by the name in its `$ref`s. */
+/** Makes ajv know a document and all that it refers to. */
 function add(ajv: Ajv2020, doc: Document): void {
-  const added = new Map<string, Document>();
-  const addReferences = (each: Document): void => {
-    for (const [name, reference] of each.references) {
-      if (added.has(name)) continue;
-      added.set(name, reference);
-      const root = guarded(reference.root);
-      // ajv resolves a reference against the $id of where it stands; without one, names stay as they are written.
-      ajv.addSchema(typeof root === "boolean" ? root : { ...root, $id: name }, name);
-      addReferences(reference);
-    }
-  };
-  addReferences(doc);
+  const address = addressOf(doc);
+  if (ajv.schemas[address] !== undefined) return;
+  const schema = prepared(doc.root, doc);
+  ajv.addSchema(typeof schema === "boolean" ? { $id: address, allOf: [schema] } : { ...schema, $id: address }, address);
+  for (const reference of doc.references.values()) add(ajv, reference);
 }
 
 const compiledOnce = new WeakMap<Document, ValidateFunction>();
@@ -121,7 +165,7 @@ export function compileDocument(doc: Document): ValidateFunction {
 function compileAnew(doc: Document, allErrors: boolean): ValidateFunction {
   const ajv = ajvFor(doc, allErrors);
   add(ajv, doc);
-  return ajv.compile(guarded(doc.root) as Parameters<typeof ajv.compile>[0]);
+  return ajv.getSchema(addressOf(doc)) as ValidateFunction;
 }
 
 /** Asks the real validator about any schema within documents; compiled once each. */
@@ -152,12 +196,9 @@ export function oracle(): Oracle {
     if (ajv === undefined) {
       ajv = ajvFor(doc, false);
       add(ajv, doc);
-      const root = guarded(doc.root);
-      ajv.addSchema(typeof root === "boolean" ? root : { ...root, $id: (root.$id as string) ?? OWN }, OWN);
       documents.set(doc, ajv);
     }
-    const base = typeof doc.root === "object" && typeof doc.root.$id === "string" ? doc.root.$id : OWN;
-    return ajv.compile({ $ref: `${base}#${path.split("/").map(encodeURIComponent).join("/")}` });
+    return ajv.compile({ $ref: `${addressOf(doc)}#${path.split("/").map(encodeURIComponent).join("/")}` });
   };
   ask.errors = (doc: Document, value: JsonValue): readonly ErrorObject[] => {
     let validate = whole.get(doc);
