@@ -4,7 +4,7 @@ import { chainHash } from "../core/node.ts";
 import type { Gate, Pins } from "../gate/index.ts";
 import { type Log, type LogEntry, textOf } from "../log/index.ts";
 import { decisionsOf, type EntityState, fold, type Projection, rowOf, waitingFor } from "../merge/index.ts";
-import { countedAs, toFoldEvent } from "../projector/index.ts";
+import { countedAs, settlements, toFoldEvent } from "../projector/index.ts";
 import { readersOf } from "./entity.ts";
 
 /** Problems listed at most; all are counted. */
@@ -60,6 +60,7 @@ export async function verify({ log, views, onProgress, onEntry }: VerifyDeps): P
   const states = new Map<Projection, Map<string, EntityState>>(views?.projections.map((projection) => [projection, new Map()]));
   const checkpoint = views === undefined ? null : await checkpointOf(views.db);
   const pins = views === undefined ? new Map<string, Pins>() : await readersOf(views.db);
+  const settled = settlements();
   let events = 0;
   let audited = 0;
   let through: Position | null = null;
@@ -81,7 +82,7 @@ export async function verify({ log, views, onProgress, onEntry }: VerifyDeps): P
     if (entry.content.kind === "quarantined") origin.quarantined++;
     if (views !== undefined && checkpoint !== null && entry.position <= checkpoint) {
       audited++;
-      const counted = await countedAs(log, entry);
+      const counted = await countedAs(log, entry, settled);
       if (counted?.content.kind === "accepted") foldInto(states, counted, counted.content.data, views.gate, pins, report);
     }
     if (events % PROGRESS_EVERY === 0) onProgress?.(events);

@@ -13,6 +13,8 @@ export interface Command {
   /** What to know, and an example that runs. */
   readonly help: string;
   readonly options: Options;
+  /** How many arguments besides options it takes at most; default: any number. */
+  readonly maxPositionals?: number;
   run(input: Input): Promise<number>;
 }
 
@@ -40,6 +42,12 @@ export function inputOf(command: Command, args: readonly string[]): Input & { re
     throw new TributaryError("usage", messageOf(error), `Use: ${command.usage}`);
   }
   const { values, positionals } = parsed;
+  if (positionals.length > (command.maxPositionals ?? Infinity))
+    throw new TributaryError(
+      "usage",
+      `${positionals[command.maxPositionals!]} is one argument too many`,
+      `Use: ${command.usage}`,
+    );
   const text = (name: string): string | undefined => values[name] as string | undefined;
   return {
     positionals,

@@ -13,6 +13,7 @@ import type { NewEvent } from "../field/index.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Command, Input } from "./args.ts";
 import { withViews } from "./commands-hub.ts";
+import { refOf } from "./commands-schema.ts";
 import { writeAtDesk } from "./desk.ts";
 import { table } from "./output.ts";
 import { readText } from "./places.ts";
@@ -55,17 +56,13 @@ const FILTERS = { site: { type: "string" }, code: { type: "string" }, schema: { 
 const FILTER_HELP = "--site, --code and --schema (SUBJECT or SUBJECT@VERSION) choose among them.";
 
 async function find(db: Client, { text }: Input, state: string | null): Promise<QuarantineRow[]> {
-  const [subject, version] = (text("schema") ?? "").split("@");
+  const given = text("schema");
+  const { subject, version } =
+    given === undefined ? { subject: null, version: null } : refOf(given, "--schema SUBJECT or --schema SUBJECT@VERSION");
   const { rows } = await db.query<QuarantineRow>(
     `${ROWS} WHERE ($1::text IS NULL OR site = $1) AND ($2::text IS NULL OR code = $2) AND ($3::text IS NULL OR schema_subject = $3)
        AND ($4::integer IS NULL OR schema_version = $4) AND ($5::text IS NULL OR state = $5) ORDER BY quarantine.position`,
-    [
-      text("site") ?? null,
-      text("code") ?? null,
-      subject || null,
-      version === undefined || !/^\d{1,9}$/.test(version) ? null : Number(version),
-      state,
-    ],
+    [text("site") ?? null, text("code") ?? null, subject, version, state],
   );
   return rows;
 }
@@ -94,6 +91,7 @@ export const quarantineList: Command = {
     "tributary quarantine list [--state held|released|rejected|all] [--site NAME] [--code CODE] [--schema SUBJECT[@VERSION]] [--data DIR]",
   help: `They are in the log at their place, with their raw data and the reason; nothing was lost and nothing waits for them. Without --state: those
 that are still held. ${FILTER_HELP}`,
+  maxPositionals: 0,
   options: { data: { type: "string" }, state: { type: "string" }, ...FILTERS },
   async run(input) {
     const state = input.text("state") ?? "held";
@@ -122,6 +120,7 @@ export const quarantineShow: Command = {
   help: `The data are decoded as far as possible, and checked again with the schemas as they are now: what was wrong when it came may be right since.
 
   tributary quarantine show relief.juba.tablet-1.k3x9/17`,
+  maxPositionals: 1,
   options: { data: { type: "string" } },
   async run({ positionals, text, out }) {
     const [name] = positionals;
@@ -372,6 +371,7 @@ export const quarantineRates: Command = {
   summary: "show how much of each site's and schema's data is held back",
   usage: "tributary quarantine rates [--days N] [--data DIR]",
   help: "A site or form whose rate is high needs somebody to call: a version of the app, or a question that people misunderstand. --days counts what was recorded since.",
+  maxPositionals: 0,
   options: { data: { type: "string" }, days: { type: "string" } },
   async run({ text, number, out }) {
     const days = text("days") === undefined ? null : number("days", 0);

@@ -38,6 +38,7 @@ Exit 1 when anything is wrong, with an example for each change that would break 
 
   tributary schema check schemas/ --against origin/main --sarif schemas.sarif
   tributary schema check schemas/ --against hub`,
+  maxPositionals: 1,
   options: { data: { type: "string" }, against: { type: "string" }, level: { type: "string" }, sarif: { type: "string" } },
   async run({ positionals, text, out }) {
     const dir = positionals[0] ?? SCHEMAS_DIR;
@@ -47,7 +48,7 @@ Exit 1 when anything is wrong, with an example for each change that would break 
     const results = await checkFolder(dir, text("against"), given, text("data"));
     const errors = results.filter(({ severity }) => severity === "error").length;
     const file = text("sarif");
-    if (file !== undefined) writeFileSync(file, `${JSON.stringify(sarif(results), null, 2)}\n`);
+    if (file !== undefined) writeReport(file, `${JSON.stringify(sarif(results), null, 2)}\n`);
     out.result({ ok: errors === 0, errors, warnings: results.length - errors, results });
     for (const result of results) out.line(`${linesOf(result).join("\n")}\n`);
     out.line(
@@ -59,6 +60,19 @@ Exit 1 when anything is wrong, with an example for each change that would break 
   },
 };
 
+function writeReport(file: string, text: string): void {
+  try {
+    writeFileSync(file, text);
+  } catch (error) {
+    throw new TributaryError(
+      "usage",
+      `${file} cannot be written: ${messageOf(error)}`,
+      "Name a file in a folder that exists and may be written.",
+      { cause: error },
+    );
+  }
+}
+
 async function checkFolder(
   dir: string,
   against: string | undefined,
@@ -69,7 +83,7 @@ async function checkFolder(
   try {
     folder = loadSchemas(dir);
   } catch (error) {
-    if (!isTributaryError(error) || error.code !== "schema-malformed") throw error;
+    if (!isTributaryError(error) || error.code !== "schema-malformed" || !existsSync(dir)) throw error;
     const file = [...error.message.matchAll(/(\S+\.(?:avsc|json))/g)][0]?.[1] ?? null;
     return [
       {
@@ -183,7 +197,7 @@ function fileOf(dir: string, { subject, version }: { readonly subject: string; r
 }
 
 function linesOf({ subject, version, severity, rule, path, message, hint, finding, file }: CheckResult): string[] {
-  const head = `${file ?? `${subject} version ${version}`}${severity === "warning" ? " (warning)" : ""}`;
+  const head = `${file ?? (subject === "" ? "The folder" : `${subject} version ${version}`)}${severity === "warning" ? " (warning)" : ""}`;
   if (finding !== null) return [head, ...findingLines(finding)];
   return [
     head,
@@ -233,6 +247,7 @@ export const schemaDiff: Command = {
 
   tributary schema diff beneficiary@1 beneficiary@2 --from schemas
   tributary schema diff beneficiary@2 new.schema.json`,
+  maxPositionals: 2,
   options: { data: { type: "string" }, from: { type: "string" } },
   async run({ positionals, text, out }) {
     const [a, b] = positionals;
@@ -289,6 +304,7 @@ export const schemaLint: Command = {
   summary: "look over a folder's schemas one by one",
   usage: "tributary schema lint [FOLDER]",
   help: "Finds what cannot be validated rightly, patterns that could be made to run for ever, defaults that do not fit, annotations that name nothing, and casters whose results do not fit. Exit 1 on an error; warnings are advice.",
+  maxPositionals: 1,
   options: {},
   async run({ positionals, out }) {
     const dir = resolve(positionals[0] ?? SCHEMAS_DIR);

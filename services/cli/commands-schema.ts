@@ -49,6 +49,7 @@ export const schemaList: Command = {
   summary: "list the registered schemas",
   usage: "tributary schema list [--data DIR]",
   help: "Each subject with its versions, what its events are about, and how it may change.",
+  maxPositionals: 0,
   options: DATA,
   run: ({ text, out }) =>
     withHubGate(text("data"), async ({ registry }) => {
@@ -85,6 +86,7 @@ export const schemaShow: Command = {
   summary: "show a schema's text, and who registered it when",
   usage: "tributary schema show SUBJECT[@VERSION] [--data DIR]",
   help: "Without a version: the newest.\n\n  tributary schema show beneficiary@1",
+  maxPositionals: 1,
   options: DATA,
   run: ({ positionals, text, out }) =>
     withHubGate(text("data"), async ({ registry }) => {
@@ -135,6 +137,7 @@ The same text again changes nothing. The hub registers schemas/ by itself when i
 
   tributary schema register beneficiary schemas/beneficiary/v3.schema.json
   tributary schema register schemas/`,
+  maxPositionals: 2,
   options: { ...DATA, actor: { type: "string" } },
   async run(input) {
     const { positionals, text, out } = input;
@@ -186,6 +189,7 @@ export const schemaLevel: Command = {
 FORWARD: old readers read new data. FULL: both. _TRANSITIVE: with every earlier version, not only the last.
 
   tributary schema level beneficiary FULL_TRANSITIVE`,
+  maxPositionals: 2,
   options: { ...DATA, actor: { type: "string" } },
   run: (input) =>
     setting(input, schemaLevel.usage, LEVELS, {
@@ -199,6 +203,7 @@ export const schemaMode: Command = {
   summary: "show or set whether new versions are taken",
   usage: `tributary schema mode [SUBJECT] [${MODES.join("|")}|default] [--data DIR]`,
   help: "Without a subject: of all that have none of their own.",
+  maxPositionals: 2,
   options: { ...DATA, actor: { type: "string" } },
   run: (input) =>
     setting(input, schemaMode.usage, MODES, {
@@ -241,6 +246,7 @@ export const schemaProposals: Command = {
   usage: "tributary schema proposals [--accept SUBJECT@VERSION | --dismiss SUBJECT@VERSION] [--actor NAME] [--data DIR]",
   help: `An app may come with a newer schema than the hub has. Its events are kept in quarantine and the schema is listed here. --accept registers it, by the
 same rules as any; then \`tributary quarantine release --all --code schema-unknown --schema SUBJECT@VERSION\` lets the events count.`,
+  maxPositionals: 0,
   options: { ...DATA, accept: { type: "string" }, dismiss: { type: "string" }, actor: { type: "string" } },
   run: (input) =>
     withHubGate(input.text("data"), async ({ registry }) => {
@@ -309,6 +315,7 @@ export const schemaToken: Command = {
 password of basic credentials with any name. Reading takes any token of the hub.
 
   curl -u tools:$TOKEN http://127.0.0.1:8080/subjects`,
+  maxPositionals: 0,
   options: { ...DATA, days: { type: "string" } },
   async run({ text, number, out }) {
     const dir = hubDir(text("data"));

@@ -55,7 +55,7 @@ async function overview(prefix = ""): Promise<string> {
 async function main(args: readonly string[]): Promise<number> {
   const json = args.includes("--json");
   const [first = "--help", second = ""] = args;
-  const name = [`${first} ${second}`, first].find((candidate) => COMMANDS[candidate] !== undefined);
+  const name = [`${first} ${second}`, first].find((candidate) => Object.hasOwn(COMMANDS, candidate));
   try {
     if (name === undefined) {
       const isGroup = Object.keys(COMMANDS).some((known) => known.startsWith(`${first} `));

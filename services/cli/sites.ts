@@ -1,5 +1,5 @@
 import type { Client } from "pg";
-import { nameOf } from "../core/index.ts";
+import { HUB_SITE, nameOf, TributaryError } from "../core/index.ts";
 import { createGate, loadSchemas } from "../gate/index.ts";
 import { issueToken } from "../ingress/index.ts";
 import { writeAtDesk } from "./desk.ts";
@@ -30,6 +30,13 @@ export async function addSite(
 ): Promise<RegisteredSite> {
   const org = state.org;
   nameOf("site", site);
+  if (site === HUB_SITE) {
+    throw new TributaryError(
+      "usage",
+      `${site} is the hub's own site, whose people settle what is in quarantine`,
+      "Choose another name for a site in the field.",
+    );
+  }
   const nowMs = Date.now();
   const key = await hubKey(dir);
   const lifetimeS = days * 86_400;

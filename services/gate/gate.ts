@@ -171,9 +171,9 @@ export function createGate(
       if (typeof reader === "string") return { data, version };
       const steps = target === version ? null : route(casters, subject, version, target);
       if (steps === null) {
-        // An Avro record is already what its own version reads.
-        const isAsIs = (target === version && reader.schema.kind === "avro") || reader.schema.kind !== writer.schema.kind;
-        return isAsIs ? { data, version } : { data: reader.readFrom(writer, data), version: target };
+        return reader.schema.kind !== writer.schema.kind
+          ? { data, version }
+          : { data: reader.readFrom(writer, data), version: target };
       }
       let at = writer;
       let value = data;

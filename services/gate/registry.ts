@@ -1,7 +1,7 @@
 import { type Fact, isJsonObject, type Journal, type JsonObject, type Position, TributaryError } from "../core/index.ts";
 import { type Casters, NO_CASTERS } from "./casters.ts";
 import { checkCompatibility, DEFAULT_LEVEL, type Finding, isLevel, type Level } from "./compatibility.ts";
-import { refuseSlowPatterns } from "./patterns.ts";
+import { lintSchema } from "./lint.ts";
 import {
   type Kind,
   type Reference,
@@ -294,7 +294,7 @@ export async function openRegistry(
             taken,
             "An event type belongs to one subject: choose another type, or extend that subject.",
           );
-        await refuseSlowPatterns(candidate);
+        await refuseErrors(candidate);
         const findings = checkCompatibility(
           candidate,
           live(subject).map(({ schema }) => schema),
@@ -408,6 +408,17 @@ export async function openRegistry(
     }
     return null;
   }
+}
+
+/** Throws `schema-malformed` for what is wrong with a schema by itself: a pattern that could run for ever, a default that does not fit … */
+async function refuseErrors(schema: SchemaVersion): Promise<void> {
+  const note = (await lintSchema(schema)).find(({ severity }) => severity === "error");
+  if (note === undefined) return;
+  throw new TributaryError(
+    "schema-malformed",
+    `${schema.subject} version ${schema.version}${note.path === "" ? "" : ` at ${note.path}`}: ${note.message}`,
+    note.hint,
+  );
 }
 
 const versionLists = new WeakMap<readonly { schema: SchemaVersion }[], readonly SchemaVersion[]>();

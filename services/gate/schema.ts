@@ -49,7 +49,7 @@ export type Model =
 export interface SchemaVersion extends SchemaText {
   readonly subject: string;
   readonly version: number;
-  /** SHA-256, hexadecimal: of Avro's Parsing Canonical Form, or of the JSON Schema's canonical JSON (RFC 8785). */
+  /** SHA-256, hexadecimal: of Avro's Parsing Canonical Form, or of the JSON Schema's canonical JSON (RFC 8785) and the fingerprints of what it refers to. */
   readonly fingerprint: string;
   /** Avro only: CRC-64-AVRO of the Parsing Canonical Form, hexadecimal. */
   readonly crc64?: string;
@@ -159,7 +159,10 @@ export function schemaVersion(
   for (const { reference, found } of referred)
     if (found.model.kind === "json") documents.set(reference.name, found.model.document);
   const document: Document = { root: parsed as Schema, references: documents };
-  const made: SchemaVersion = { ...base, fingerprint: sha256(canonicalize(parsed)), model: { kind, document } };
+  // What it refers to is part of what it says; without references, it is the canonical JSON's own digest.
+  const referredTo = referred.map(({ found }) => found.fingerprint).join("\n");
+  const fingerprint = sha256(referredTo === "" ? canonicalize(parsed) : `${canonicalize(parsed)}\n${referredTo}`);
+  const made: SchemaVersion = { ...base, fingerprint, model: { kind, document } };
   if (trusted) return made;
   const [refusal] =
     typeof parsed === "boolean" || isJsonObject(parsed)

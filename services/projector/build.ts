@@ -4,7 +4,7 @@ import type { Gate, Pins } from "../gate/index.ts";
 import type { Log, LogEntry } from "../log/index.ts";
 import type { Projection } from "../merge/index.ts";
 import { isReadable, prepare } from "./prepare.ts";
-import { countedAs } from "./releases.ts";
+import { countedAs, settlements } from "./releases.ts";
 import { openStates } from "./states.ts";
 import { createView, shapeOf } from "./views.ts";
 import { writeDecisions, writeViews } from "./write.ts";
@@ -84,18 +84,19 @@ async function fill(
   checkpoint: Position,
 ): Promise<number> {
   const states = openStates(db, projection);
+  const settled = settlements();
   let page: LogEntry[] = [];
   let events = 0;
   const flush = async (): Promise<void> => {
     if (page.length === 0) return;
-    const prepared = await prepare({ log, gate }, [{ projection, states, pins }], page, page.at(-1)!.position);
+    const prepared = await prepare({ log, gate, settled }, [{ projection, states, pins }], page, page.at(-1)!.position);
     await writeViews(db, prepared);
     await writeDecisions(db, prepared);
     events += page.length;
     page = [];
   };
   for await (const entry of log.readAll({ to: checkpoint })) {
-    if ((await countedAs(log, entry))?.head.entity.type !== projection.entity) continue;
+    if ((await countedAs(log, entry, settled))?.head.entity.type !== projection.entity) continue;
     page.push(entry);
     if (page.length < PAGE_EVENTS) continue;
     await flush();

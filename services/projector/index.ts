@@ -10,8 +10,9 @@ import { buildViews } from "./build.ts";
 import { becomeWriter, connectViews } from "./connect.ts";
 import { migrate } from "./migrate.ts";
 import { prepare, type ViewTarget } from "./prepare.ts";
+import { settlements } from "./releases.ts";
 import { openStates } from "./states.ts";
-import { readCheckpoint, write } from "./write.ts";
+import { readCheckpoint, settledAt, write } from "./write.ts";
 
 /** Events in one transaction at most: beyond, it gains nothing (500: 44 k/s, 2,000: 45 k/s measured) and is slower to see. */
 const PAGE_EVENTS = 500;
@@ -117,12 +118,13 @@ async function openSession(options: ProjectorOptions, say: (event: Record<string
 
 async function follow(
   { log, gate, quietMs }: ProjectorOptions,
-  { writer, targets, checkpoint }: Session,
+  { writer, reader, targets, checkpoint }: Session,
   signal: AbortSignal,
   say: (event: Record<string, unknown>) => void,
   onProgress: () => void,
 ): Promise<void> {
   let after = checkpoint;
+  const known = settlements((event) => settledAt(reader, event));
   let writing: Promise<void> = Promise.resolve();
   let inFlight: Promise<unknown> | null = null;
   try {
@@ -137,7 +139,7 @@ async function follow(
     });
     for await (const { entries, through } of pages) {
       if (entries.length === 0) continue;
-      const prepared = await prepare({ log, gate }, targets, entries, through);
+      const prepared = await prepare({ log, gate, settled: known }, targets, entries, through);
       await writing;
       const from = after;
       const startedMs = performance.now();
@@ -166,4 +168,4 @@ async function follow(
 
 export { connectViews } from "./connect.ts";
 export { toFoldEvent } from "./prepare.ts";
-export { countedAs } from "./releases.ts";
+export { countedAs, settlements } from "./releases.ts";

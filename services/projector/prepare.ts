@@ -14,7 +14,7 @@ import {
   rowOf,
   waitingFor,
 } from "../merge/index.ts";
-import { countedAs } from "./releases.ts";
+import { countedAs, type Settlements } from "./releases.ts";
 import type { States } from "./states.ts";
 import type { ViewRow } from "./views.ts";
 
@@ -87,13 +87,17 @@ export function toFoldEvent({ head, clock }: LogEntry, data: JsonObject, gate: G
 
 /** Folds a page of the log into rows. Reads states from the database where they are not hot; writes nothing. */
 export async function prepare(
-  { log, gate }: { readonly log: Pick<Log, "readOrigin">; readonly gate: Gate },
+  {
+    log,
+    gate,
+    settled: settlements,
+  }: { readonly log: Pick<Log, "readOrigin">; readonly gate: Gate; readonly settled: Settlements },
   targets: readonly ViewTarget[],
   entries: readonly LogEntry[],
   through: Position,
 ): Promise<Prepared> {
   const counted: (LogEntry | null)[] = [];
-  for (const entry of entries) counted.push(await countedAs(log, entry));
+  for (const entry of entries) counted.push(await countedAs(log, entry, settlements));
   await gate.ensure(counted.flatMap((entry) => (entry === null ? [] : [entry.head.schema])));
   const projectionErrors = new Map<number, string>();
   const views = new Map<Projection, ViewRow[]>();

@@ -1,7 +1,7 @@
 import { finished } from "node:stream/promises";
 import type { Client } from "pg";
 import { from as copyFrom } from "pg-copy-streams";
-import { HUB_SITE, type Position, partsOf, releaseOf, settledBy, TributaryError } from "../core/index.ts";
+import { HUB_SITE, type Position, partsOf, releaseOf, type Settled, settledBy, TributaryError } from "../core/index.ts";
 import type { LogEntry } from "../log/index.ts";
 import type { Author, Sibling } from "../merge/index.ts";
 import type { DecisionRow, Prepared } from "./prepare.ts";
@@ -185,6 +185,15 @@ async function writeQuarantine(db: Client, entries: readonly LogEntry[]): Promis
   );
 }
 
+/** Where in the log a quarantined event was settled, as far as it has been written; `null` while it is held. */
+export async function settledAt(db: Client, { origin, seq, hash }: Settled): Promise<Position | null> {
+  const { rows } = await db.query<{ position: string | null }>(
+    "SELECT settled_position AS position FROM tributary.quarantine WHERE origin = $1 AND seq = $2 AND hash = $3",
+    [origin, seq, hash],
+  );
+  return rows[0]?.position == null ? null : (BigInt(rows[0].position) as Position);
+}
+
 /** Notes what releases and rejections say of events in quarantine. The first word holds. */
 async function settleQuarantine(db: Client, entries: readonly LogEntry[]): Promise<void> {
   for (const { head, content, position, recordedAtMs } of entries) {
@@ -195,7 +204,8 @@ async function settleQuarantine(db: Client, entries: readonly LogEntry[]): Promi
     await db.query(
       `UPDATE tributary.quarantine SET state = $4, settled_position = $5, settled_at = $6, settled_by = $7, settled_note = $8,
          released_subject = $9, released_version = $10, released_data = $11
-       WHERE origin = $1 AND seq = $2 AND hash = $3 AND state = 'held'`,
+       WHERE origin = $1 AND seq = $2 AND hash = $3 AND state = 'held'
+         AND ($12::text IS NULL OR (type = $12 AND entity_type = $13 AND entity_id = $14))`,
       [
         settled.origin,
         settled.seq,
@@ -208,6 +218,9 @@ async function settleQuarantine(db: Client, entries: readonly LogEntry[]): Promi
         release?.schema.subject ?? null,
         release?.schema.version ?? null,
         release === null ? null : JSON.stringify(release.data).replaceAll("\\u0000", "\\ufffd"),
+        release?.type ?? null,
+        release?.entity.type ?? null,
+        release?.entity.id ?? null,
       ],
     );
   }

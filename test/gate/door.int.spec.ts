@@ -137,8 +137,29 @@ it("rejects for good with a reason; the event stays in log and audit, and counts
   await hub.settle([release(row!, id, { household_size: 4 })]);
   await hub.projected();
   expect(await quarantined(id)).toMatchObject([{ state: "rejected" }]);
+  expect(await rowOf(id)).toMatchObject({ household_size: null });
   const trail = await entityTrail(hub.db, `beneficiary/${id}`);
   expect(trail.events[1]).toMatchObject({ settled: { state: "rejected", note: "a test" } });
+});
+
+it("lets the first of several settlements hold, and none that says it is of another event", async () => {
+  const field = hub.field("aweil");
+  const id = "AWE-100001";
+  await field.append(registration(id));
+  await field.append(update(id, { phone: "0712" }), { onInvalid: "keep" });
+  await sync(field, "aweil");
+  await hub.projected();
+  const [row] = await quarantined(id);
+  const elsewhere = release(row!, "AWE-999999", { phone: "+211911111111" });
+  await hub.settle([
+    elsewhere,
+    release(row!, id, { phone: "+211922222222" }),
+    release(row!, id, { phone: "+211933333333", village: "Gudele" }),
+  ]);
+  await hub.projected();
+  expect(await rowOf(id)).toMatchObject({ phone: "+211922222222", village: null });
+  expect(await rowOf("AWE-999999")).toBeUndefined();
+  expect(await quarantined(id)).toMatchObject([{ state: "released" }]);
 });
 
 it("tells a device of what was registered since, and takes old and new versions at once", async () => {

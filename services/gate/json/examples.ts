@@ -13,6 +13,21 @@ const MAX_ALTERNATIVES = 24;
 const MAX_DEPTH = 5;
 /** A text or list is made at most this long to show that longer ones are not taken. */
 const MAX_LENGTH = 5_000;
+/** Values within one example, at most. */
+const MAX_SIZE = 20_000;
+
+const sizes = new WeakMap<object, number>();
+/** How many values a value holds. Parts that stand in it many times are counted so, and looked at once. */
+function sizeOf(value: JsonValue): number {
+  if (typeof value !== "object" || value === null) return 1;
+  let size = sizes.get(value);
+  if (size === undefined) {
+    size = 1;
+    for (const member of Object.values(value)) size += sizeOf(member as JsonValue);
+    sizes.set(value, size);
+  }
+  return size;
+}
 
 /**
  * Documents that fit a schema, the plainest first: edges of what it allows, and what `reader` (another schema) may stumble over: its
@@ -24,6 +39,7 @@ export function jsonExamples(writer: Document, ask: Oracle, reader?: Document): 
   const seen = new Set<string>();
   const out: JsonValue[] = [];
   const consider = (value: JsonValue): void => {
+    if (sizeOf(value) > MAX_SIZE) return;
     let text: string;
     try {
       text = canonicalize(value);
