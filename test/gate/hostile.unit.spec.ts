@@ -161,7 +161,10 @@ describe("Avro data", () => {
         { name: "r", type: { type: "record", name: "I", fields: [{ name: "a", type: "int", default: 1 }] }, default: {} },
       ],
     };
-    const gate = gateOf(first, { ...first, fields: [...(first.fields as JsonValue[]), { name: "note", type: "string", default: "" }] });
+    const gate = gateOf(first, {
+      ...first,
+      fields: [...(first.fields as JsonValue[]), { name: "note", type: "string", default: "" }],
+    });
     expect(gate.admit(packed("{}"))).toMatchObject({ ok: true });
     expect(gate.read({ subject: "thing", version: 1 }, {}, { thing: 1 }).data).toEqual({ tags: [], r: { a: 1 } });
     expect(gate.read({ subject: "thing", version: 1 }, {}).data).toEqual({ tags: [], r: { a: 1 }, note: "" });
