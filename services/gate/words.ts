@@ -52,8 +52,9 @@ export function jsonProblem(error: ErrorObject, data: unknown): Problem {
       case "dependentRequired":
         return `${String(params.missingProperty)} is missing; it goes with ${String(params.property)}`;
       case "minItems":
-      case "contains":
         return `${name} has too few entries`;
+      case "contains":
+        return `${name} has too few or too many of the entries that it must have`;
       case "maxItems":
         return `${name} has too many entries (at most ${String(params.limit)})`;
       case "uniqueItems":

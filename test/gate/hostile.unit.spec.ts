@@ -426,3 +426,19 @@ describe("a comparison", () => {
     expect(Object.keys(data)).toEqual(["__proto__", "n"]);
   });
 });
+
+it("a list that is too short for its first positions must still contain what it must", () => {
+  const gate = gateOf({
+    properties: { list: { type: "array", prefixItems: [{}, { type: "string" }], contains: { type: "object", required: ["c"] } } },
+  });
+  const check = (list: JsonValue) =>
+    gate.check({ subject: "thing", version: 1 }, "thing.noted", "thing", { list })?.message ?? "fits";
+  expect([[], [{}], [{ c: 1 }], [1, "a"], [1, "a", { c: 1 }], [1, 2, { c: 1 }]].map(check)).toEqual([
+    "list has too few or too many of the entries that it must have",
+    "list has too few or too many of the entries that it must have",
+    "fits",
+    "list has too few or too many of the entries that it must have",
+    "fits",
+    "list.1 2 must be string",
+  ]);
+});

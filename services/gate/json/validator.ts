@@ -1,4 +1,4 @@
-import { Ajv2020, type ErrorObject, type ValidateFunction } from "ajv/dist/2020.js";
+import { Ajv2020, type ErrorObject, type FuncKeywordDefinition, type ValidateFunction } from "ajv/dist/2020.js";
 import { canonicalize, isJsonObject, type JsonValue } from "../../core/index.ts";
 import {
   children,
@@ -52,6 +52,8 @@ function ajvFor(doc: Document, allErrors: boolean): Ajv2020 {
   visit(doc);
   const ajv = new Ajv2020({ ...OPTIONS, allErrors, ownProperties: [...names].some((name) => INHERITED.has(name)) });
   addFormats(ajv);
+  ajv.removeKeyword("contains");
+  ajv.addKeyword(containing(ajv));
   ajv.removeKeyword("multipleOf");
   ajv.addKeyword({
     keyword: "multipleOf",
@@ -111,9 +113,7 @@ function addressOf(doc: Document): string {
 }
 
 /**
- * A schema as ajv is given it. References lead to documents' addresses, since two documents may call different ones by the same name. And ajv 8 may take
- * an empty list for one that `contains` something, where another keyword looks at its items too; the length that `contains` implies is said to it in so
- * many words.
+ * A schema as ajv is given it. References lead to documents' addresses, since two documents may call different ones by the same name.
  */
 function prepared(schema: Schema, doc: Document): Schema {
   if (typeof schema === "boolean") return schema;
@@ -136,9 +136,35 @@ function prepared(schema: Schema, doc: Document): Schema {
     const target = targetOf(schema.$ref, doc);
     if (target !== null) out.$ref = `${addressOf(target)}${hash < 0 ? "#" : schema.$ref.slice(hash)}`;
   }
-  if (schema.contains !== undefined)
-    out.minItems = Math.max((schema.minItems as number | undefined) ?? 0, (schema.minContains as number | undefined) ?? 1);
   return out;
+}
+
+/**
+ * `contains`, before `prefixItems`: ajv 8 leaves out what comes after that for lists too short for any of its positions, and so takes them for ones that
+ * contain what they do not. What is looked for is compiled when it is first needed, since it may lead back to the schema it stands in; references are addresses, so it may stand alone.
+ */
+function containing(ajv: Ajv2020): FuncKeywordDefinition {
+  const compiled = new Map<Schema, ValidateFunction>();
+  return {
+    keyword: "contains",
+    before: "prefixItems",
+    type: "array",
+    schemaType: ["object", "boolean"],
+    validate: ((
+      wanted: Schema,
+      items: readonly JsonValue[],
+      parent?: { readonly minContains?: number; readonly maxContains?: number },
+    ) => {
+      let isWanted = compiled.get(wanted);
+      if (isWanted === undefined) {
+        isWanted = ajv.compile(wanted);
+        compiled.set(wanted, isWanted);
+      }
+      let count = 0;
+      for (const item of items) if (isWanted(item)) count++;
+      return count >= (parent?.minContains ?? 1) && count <= (parent?.maxContains ?? Infinity);
+    }) as NonNullable<FuncKeywordDefinition["validate"]>,
+  };
 }
 
 /** Makes ajv know a document and all that it refers to. */
