@@ -9,7 +9,9 @@ import { eventsOf } from "./workload.ts";
 
 const COUNT = 20_000;
 /** Each measurement goes over the events so often; the two sides take turns, so that both meet the same machine. */
-const ROUNDS = 6;
+const ROUNDS = 8;
+/** Rounds before, until the engine has made of both what it can. */
+const WARM_UP = 4;
 
 /** Calls `note` with the rates of gate and bare library, for Avro and JSON Schema. */
 export function benchGate(note: (name: string, value: number) => void): void {
@@ -76,14 +78,13 @@ function sideBySide(
   // Bytes as they come off the wire: Buffers, which avsc needs.
   const events = given.map((event) => ({ ...event, payload: Buffer.from(event.payload) }));
   const spentMs = new Map<string, number>();
-  for (let round = 0; round < ROUNDS + 1; round++) {
+  for (let round = 0; round < WARM_UP + ROUNDS; round++) {
     for (const [name, work] of round % 2 === 0 ? sides : sides.toReversed()) {
       const startedMs = performance.now();
       let fitting = 0;
       for (const event of events) if (work(event)) fitting++;
       if (fitting !== events.length) throw new Error(`${name}: ${events.length - fitting} of ${events.length} events do not fit`);
-      // The first round warms up.
-      if (round > 0) spentMs.set(name, (spentMs.get(name) ?? 0) + performance.now() - startedMs);
+      if (round >= WARM_UP) spentMs.set(name, (spentMs.get(name) ?? 0) + performance.now() - startedMs);
     }
   }
   for (const [name, ms] of spentMs) note(name, ((events.length * ROUNDS) / ms) * 1000);

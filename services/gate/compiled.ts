@@ -1,6 +1,6 @@
 import avsc from "avsc";
 import { type JsonObject, type JsonValue, messageOf } from "../core/index.ts";
-import { avroDecoder } from "./avro/decode.ts";
+import { avroDecoder, type Decoded } from "./avro/decode.ts";
 import { avroCheck } from "./avro/misfit.ts";
 import { avroNormaliser, avroReader } from "./avro/resolve.ts";
 import { jsonReader } from "./json/reading.ts";
@@ -28,7 +28,7 @@ export interface Compiled {
   normalise(data: JsonObject): JsonObject;
   /** Avro only: the binary form; and back, with the canonical JSON. `decode` throws `RangeError` on anything but exactly one whole value. */
   encode(data: JsonObject): Uint8Array;
-  decode(bytes: Uint8Array): { readonly data: JsonObject; readonly text: string };
+  decode(bytes: Uint8Array): Decoded;
   /** Reads data that `writer` wrote. Throws where it cannot be read. */
   readFrom(writer: Compiled, data: JsonObject): JsonObject;
 }
@@ -104,7 +104,7 @@ function compileAvro(schema: SchemaVersion): Compiled {
     writer ??= avscType(parts);
     return writer.toBuffer(data);
   };
-  const decode = (bytes: Uint8Array): { readonly data: JsonObject; readonly text: string } => {
+  const decode = (bytes: Uint8Array): Decoded => {
     if (bytes.length > MAX_AVRO_BYTES) throw new RangeError(`more than ${MAX_AVRO_BYTES} bytes`);
     return decodeBytes(bytes);
   };

@@ -7,6 +7,7 @@ import {
   parseCanonical,
   type SchemaRef,
 } from "../core/index.ts";
+import type { Decoded } from "./avro/decode.ts";
 import { type Casters, NO_CASTERS, route, runCaster } from "./casters.ts";
 import { type Compiled, compile } from "./compiled.ts";
 import { FINGERPRINT_DIGITS, type SchemaStore, type SchemaVersion } from "./schema.ts";
@@ -108,7 +109,7 @@ export function createGate(
     if (typeof writer === "string") return { ok: false, problem: unknown(writer), text: null };
     if (writer.schema.kind !== "avro")
       return { ok: false, problem: unknown(`${head.schema.subject} is no Avro schema`), text: null };
-    let decoded: { readonly data: JsonObject; readonly text: string };
+    let decoded: Decoded;
     try {
       decoded = writer.decode(payload);
     } catch (error) {
@@ -119,8 +120,7 @@ export function createGate(
       };
     }
     const problem = misplaced(head.type, head.entity.type, writer.schema);
-    const { data, text } = decoded;
-    return problem === null ? { ok: true, data, text } : { ok: false, problem, text };
+    return problem === null ? decoded : { ok: false, problem, text: decoded.text };
   };
 
   return {

@@ -111,6 +111,8 @@ export async function openRegistry(
 ): Promise<Registry> {
   const { casters = NO_CASTERS, now = Date.now, onBroken = () => {} } = options;
   const bySubject = new Map<string, Entry[]>();
+  /** The same without what the registry knows besides: what a gate looks up for each event. */
+  const schemas = new Map<string, readonly SchemaVersion[]>();
   const deleted = new Set<string>();
   const levels = new Map<string | null, Level>();
   const modes = new Map<string | null, Mode>();
@@ -184,6 +186,7 @@ export async function openRegistry(
         position: fact.position,
       },
     ]);
+    schemas.set(subject, [...(schemas.get(subject) ?? NONE), schema]);
     ids = null;
     names = null;
     for (const listener of listeners) listener(subject);
@@ -253,7 +256,7 @@ export async function openRegistry(
       names ??= [...bySubject.keys()].sort();
       return names;
     },
-    versions: (subject) => versionsOf(bySubject.get(subject)),
+    versions: (subject) => schemas.get(subject) ?? NONE,
 
     async register(subject, given, { actor, version }) {
       subjectName(subject);
@@ -421,16 +424,7 @@ async function refuseErrors(schema: SchemaVersion): Promise<void> {
   );
 }
 
-const versionLists = new WeakMap<readonly { schema: SchemaVersion }[], readonly SchemaVersion[]>();
-function versionsOf(entries: readonly { readonly schema: SchemaVersion }[] | undefined): readonly SchemaVersion[] {
-  if (entries === undefined) return [];
-  let found = versionLists.get(entries);
-  if (found === undefined) {
-    found = entries.map(({ schema }) => schema);
-    versionLists.set(entries, found);
-  }
-  return found;
-}
+const NONE: readonly SchemaVersion[] = [];
 
 /** What makes two schemas the same one: all they say, annotations and defaults included, but not how the text is laid out. */
 const contentKey = ({ text, kind, references }: SchemaText): string => {

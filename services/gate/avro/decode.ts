@@ -108,8 +108,15 @@ class Cursor {
 /** Reads a value, and leaves its canonical text in `from.text`. */
 type Read = (from: Cursor) => JsonValue;
 
+/** A whole value and its canonical text, in the form of the gate's verdict, which it mostly is. */
+export interface Decoded {
+  readonly ok: true;
+  readonly data: JsonObject;
+  readonly text: string;
+}
+
 /** A decoder for a record type; it throws `RangeError`, with words, for anything but exactly one whole value. */
-export function avroDecoder(type: AvroRecord): (bytes: Uint8Array) => { readonly data: JsonObject; readonly text: string } {
+export function avroDecoder(type: AvroRecord): (bytes: Uint8Array) => Decoded {
   const made = new Map<Avro, { read: Read }>();
   const read = make(type);
   const cursor = new Cursor();
@@ -121,7 +128,7 @@ export function avroDecoder(type: AvroRecord): (bytes: Uint8Array) => { readonly
     cursor.depth = 0;
     const data = read(cursor) as JsonObject;
     if (cursor.at !== bytes.length) unfit("bytes are left over");
-    return { data, text: cursor.text };
+    return { ok: true, data, text: cursor.text };
   };
 
   function make(of: Avro): Read {
