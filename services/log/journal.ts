@@ -19,6 +19,8 @@ const MIN_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 5_000;
 /** An idle link is made anew this often: a server that went silent is not noticed otherwise. */
 const RENEW_MS = 60_000;
+/** The server reports progress after this many × 32 events that are no facts. */
+const CHECKPOINT_INTERVAL = 32;
 
 function toFact({ event }: ResolvedEvent): Fact | null {
   if (event === undefined || !event.isJson) return null;
@@ -62,11 +64,18 @@ export function journalOf(client: EventStoreDBClient): Journal {
       let stop = (): void => {};
       const start = (): void => {
         if (signal.aborted) return;
+        let isOver = false;
         const subscription = client.subscribeToAll({
           fromPosition: received === null ? START : { commit: received, prepare: received },
-          filter: streamNameFilter({ prefixes: [...prefixes], checkpointInterval: 1 }),
+          filter: streamNameFilter({
+            prefixes: [...prefixes],
+            checkpointInterval: CHECKPOINT_INTERVAL,
+            // Facts are few among many events: without this, a link made anew would have the server look through all of them again.
+            checkpointReached: async (_, reached) => {
+              if (!isOver && (received === null || reached.commit > received)) received = position(reached.commit);
+            },
+          }),
         });
-        let isOver = false;
         const again = (message: string, pause: number): void => {
           if (isOver) return;
           isOver = true;

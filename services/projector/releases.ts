@@ -1,4 +1,13 @@
-import { HUB_SITE, type Position, partsOf, RELEASED, releaseOf, type Settled, settledBy } from "../core/index.ts";
+import {
+  HUB_SITE,
+  type Position,
+  partsOf,
+  QUARANTINE_ENTITY,
+  RELEASED,
+  releaseOf,
+  type Settled,
+  settledBy,
+} from "../core/index.ts";
 import type { Log, LogEntry } from "../log/index.ts";
 
 /** Settlements that are remembered: those of pages that are still being written, and many before. */
@@ -37,6 +46,7 @@ export function settlements(earlier: (settled: Settled) => Promise<Position | nu
 export async function countedAs(log: Pick<Log, "readOrigin">, entry: LogEntry, known: Settlements): Promise<LogEntry | null> {
   if (entry.content.kind !== "accepted") return null;
   const { type, origin } = entry.head;
+  if (entry.head.entity.type !== QUARANTINE_ENTITY) return entry;
   const settled = settledBy(type, entry.content.data);
   if (settled === null) return entry;
   if (partsOf(origin).site !== HUB_SITE) return null;

@@ -1,7 +1,16 @@
 import { finished } from "node:stream/promises";
 import type { Client } from "pg";
 import { from as copyFrom } from "pg-copy-streams";
-import { HUB_SITE, type Position, partsOf, releaseOf, type Settled, settledBy, TributaryError } from "../core/index.ts";
+import {
+  HUB_SITE,
+  type Position,
+  partsOf,
+  QUARANTINE_ENTITY,
+  releaseOf,
+  type Settled,
+  settledBy,
+  TributaryError,
+} from "../core/index.ts";
 import type { LogEntry } from "../log/index.ts";
 import type { Author, Sibling } from "../merge/index.ts";
 import type { DecisionRow, Prepared } from "./prepare.ts";
@@ -197,7 +206,7 @@ export async function settledAt(db: Client, { origin, seq, hash }: Settled): Pro
 /** Notes what releases and rejections say of events in quarantine. The first word holds. */
 async function settleQuarantine(db: Client, entries: readonly LogEntry[]): Promise<void> {
   for (const { head, content, position, recordedAtMs } of entries) {
-    if (content.kind !== "accepted" || partsOf(head.origin).site !== HUB_SITE) continue;
+    if (content.kind !== "accepted" || head.entity.type !== QUARANTINE_ENTITY || partsOf(head.origin).site !== HUB_SITE) continue;
     const settled = settledBy(head.type, content.data);
     if (settled === null) continue;
     const release = releaseOf(head.type, content.data);

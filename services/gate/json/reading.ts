@@ -172,9 +172,27 @@ export function jsonReader(doc: Document): Read {
     const readsItems = [...first, rest].some((read) => read !== null);
     if (!closed && fills.length === 0 && !reads && !readsItems) return same;
 
+    /** Whether every member stays as it is: what most events are. */
+    const isAsRead = (value: JsonObject): boolean => {
+      for (const name in value) {
+        const read = members.get(name);
+        if (read === undefined ? closed || others !== null : read !== null) return false;
+      }
+      return true;
+    };
+    const filled = (value: JsonObject): JsonObject => {
+      let out: Record<string, JsonValue> | null = null;
+      for (const { name, preset } of fills) {
+        if (Object.hasOwn(value, name)) continue;
+        out ??= { ...value };
+        put(out, name, preset);
+      }
+      return out ?? value;
+    };
     return (value) => {
       if (Array.isArray(value)) return readsItems ? value.map((item, i) => (first[i] ?? rest ?? same)(item as JsonValue)) : value;
       if (!isJsonObject(value)) return value;
+      if (isAsRead(value)) return filled(value);
       const out: Record<string, JsonValue> = {};
       for (const [name, member] of Object.entries(value)) {
         const read = members.get(name);
@@ -182,8 +200,7 @@ export function jsonReader(doc: Document): Read {
         else if (patterns.some((pattern) => pattern.test(name))) put(out, name, member);
         else if (!closed) put(out, name, others === null ? member : others(member));
       }
-      for (const { name, preset } of fills) if (!Object.hasOwn(out, name)) out[name] = preset;
-      return out;
+      return filled(out);
     };
   }
 }
