@@ -34,6 +34,8 @@ const HOMES: Record<string, readonly string[]> = {
   nats: ["ingress", "field", "local"],
   avsc: ["gate"],
   "ajv/dist/2020.js": ["gate"],
+  "ajv-formats": ["gate"],
+  "@eslint-community/regexpp": ["gate"],
   pino: ["cli"],
   jose: ["ingress", "cli"],
 };

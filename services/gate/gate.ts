@@ -58,7 +58,8 @@ export interface Gate {
   readonly casters: Casters;
 }
 
-const decoder = new TextDecoder();
+/** A buffer's own method, which takes any bytes and is quicker than a decoder for the few that an event has. Like that, it shows what is no UTF-8 as U+FFFD. */
+const { utf8Slice } = Buffer.prototype as unknown as { utf8Slice(this: Uint8Array, from: number, to: number): string };
 const encoder = new TextEncoder();
 
 /** Makes a gate over a schema store, which may grow. Schemas are compiled when first used. */
@@ -94,7 +95,7 @@ export function createGate(
   };
 
   const admitJson = (head: PackedEvent["head"], payload: Uint8Array, writer: Compiled | string): Verdict => {
-    const text = decoder.decode(payload);
+    const text = utf8Slice.call(payload, 0, payload.length);
     const parsed = parseCanonical(text);
     const no = (code: Problem["code"], message: string): Verdict => ({ ok: false, problem: { code, message, path: null }, text });
     if (parsed === null)

@@ -28,6 +28,18 @@ const shown = (value: JsonValue | undefined): string =>
 
 const MAX_MESSAGE = 500;
 
+const COMPARISONS: Record<string, string> = { ">=": "at least", "<=": "at most", ">": "more than", "<": "less than" };
+
+const TYPES: Record<string, string> = {
+  string: "a text",
+  integer: "a whole number",
+  number: "a number",
+  boolean: "true or false",
+  array: "a list",
+  object: "a group of fields",
+  null: "empty",
+};
+
 const FORMATS: Record<string, string> = {
   date: "is not a date; write YYYY-MM-DD",
   "date-time": "is not a date and time; write YYYY-MM-DDThh:mm:ssZ",
@@ -73,7 +85,10 @@ export function jsonProblem(error: ErrorObject, data: unknown): Problem {
       case "const":
         return `${name} ${value} must be ${shown(params.allowedValue as JsonValue)}`;
       case "type":
-        return `${name} ${value} must be ${[params.type].flat().join(" or ")}`;
+        return `${name} ${value} must be ${[params.type]
+          .flat()
+          .map((type) => TYPES[String(type)] ?? String(type))
+          .join(" or ")}`;
       case "format":
         return `${name} ${value} ${FORMATS[String(params.format)] ?? `is not a valid ${String(params.format)}`}`;
       case "pattern":
@@ -82,7 +97,7 @@ export function jsonProblem(error: ErrorObject, data: unknown): Problem {
       case "maximum":
       case "exclusiveMinimum":
       case "exclusiveMaximum":
-        return `${name} ${value} must be ${String(params.comparison)} ${String(params.limit)}`;
+        return `${name} ${value} must be ${COMPARISONS[String(params.comparison)] ?? String(params.comparison)} ${String(params.limit)}`;
       case "minLength":
         return `${name} is too short (at least ${String(params.limit)} characters)`;
       case "maxLength":

@@ -106,7 +106,7 @@ describe("the gate", () => {
     [
       "beneficiary",
       { ...JSON.parse(PERSON), household_size: "many" },
-      "household_size 'many' must be integer",
+      "household_size 'many' must be a whole number",
       "/household_size",
     ],
     ["beneficiary", { ...JSON.parse(PERSON), shoe: 44 }, "shoe is not a field of this form", null],

@@ -439,6 +439,6 @@ it("a list that is too short for its first positions must still contain what it 
     "fits",
     "list has too few or too many of the entries that it must have",
     "fits",
-    "list.1 2 must be string",
+    "list.1 2 must be a text",
   ]);
 });
