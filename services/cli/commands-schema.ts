@@ -27,7 +27,12 @@ const actorOf = ({ text }: Input): string => text("actor") ?? userInfo().usernam
 /** Splits `beneficiary@2`. */
 export function refOf(given: string | undefined, usage: string): { readonly subject: string; readonly version: number | null } {
   const parts = /^([^@]+)(?:@([1-9]\d{0,8}))?$/.exec(given ?? "");
-  if (parts === null) throw new TributaryError("usage", "the subject is missing", `Use: ${usage}`);
+  if (parts === null)
+    throw new TributaryError(
+      "usage",
+      given === undefined ? "the subject is missing" : `${given} is neither SUBJECT nor SUBJECT@VERSION`,
+      `Use: ${usage}`,
+    );
   return { subject: parts[1]!, version: parts[2] === undefined ? null : Number(parts[2]) };
 }
 
