@@ -11,17 +11,30 @@ const LOG_LINES_SHOWN = 8;
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** A port that is free at the moment. */
+/** Ports below those that systems hand out to outgoing connections: between choosing one and listening on it, nobody takes it by chance. */
+const FIRST_PORT = 20_000;
+const LAST_PORT = 32_000;
+const MAX_PORT_TRIES = 50;
+
+/** A port of 127.0.0.1 on which nobody listens. */
 export async function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
-    });
-  });
+  for (let tries = 0; tries < MAX_PORT_TRIES; tries++) {
+    const port = FIRST_PORT + Math.floor(Math.random() * (LAST_PORT - FIRST_PORT));
+    if (await isFree(port)) return port;
+  }
+  throw new TributaryError(
+    "port-in-use",
+    `no free port was found between ${FIRST_PORT} and ${LAST_PORT}`,
+    "Stop some of the programs that listen there.",
+  );
 }
+
+const isFree = (port: number): Promise<boolean> =>
+  new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", () => resolve(false));
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+  });
 
 /** The given port, which must be free, or any free one. */
 export async function choosePort(port: number | undefined, name: string): Promise<number> {
