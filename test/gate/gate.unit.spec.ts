@@ -2,43 +2,16 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import {
-  canonicalize,
-  formatHlc,
-  type JsonObject,
-  type JsonValue,
-  type OriginId,
-  type PackedEvent,
-  type Seq,
-} from "../../services/core/index.ts";
+import { canonicalize, type JsonObject, type JsonValue } from "../../services/core/index.ts";
 import { avroDecoder } from "../../services/gate/avro/decode.ts";
 import { type AvroRecord, parseAvro } from "../../services/gate/avro/model.ts";
 import { avscType } from "../../services/gate/compiled.ts";
 import { createGate, loadSchemas } from "../../services/gate/index.ts";
 import { generate } from "../data/generate.ts";
+import { gateOf, packed } from "../support/gate.ts";
 import { gate, SCHEMAS } from "../support/hub.ts";
 import { tempDir } from "../support/temp.ts";
 
-const packed = (
-  schema: { subject: string; version: number },
-  payload: string | Uint8Array,
-  over: { type?: string; entity?: string } = {},
-): PackedEvent => ({
-  head: {
-    type: over.type ?? "beneficiary.registered",
-    origin: "relief.juba.t1.a" as OriginId,
-    seq: 0 as Seq,
-    entity: { type: over.entity ?? "beneficiary", id: "X" },
-    schema,
-    actor: "a",
-    org: "relief",
-    occurredAt: "2026-01-01T00:00:00.000Z",
-    hlc: formatHlc({ wallMs: 1, counter: 0 }),
-    basis: {},
-  },
-  encoding: typeof payload === "string" ? "json" : "avro",
-  payload: typeof payload === "string" ? new TextEncoder().encode(payload) : payload,
-});
 const PERSON = '{"given_name":"Awɛŋ","registered_on":"2026-01-05","registration_no":"JUB-000001","sex":"female"}';
 const handOut = {
   distribution_no: "D1",
@@ -238,16 +211,6 @@ describe("Avro data", () => {
     });
   });
 });
-
-const gateOf = (schema: object) => {
-  const dir = tempDir();
-  mkdirSync(join(dir, "thing"));
-  writeFileSync(
-    join(dir, "thing", "v1.avsc"),
-    JSON.stringify({ tributary: { entity: "thing", events: ["thing.noted"] }, ...schema }),
-  );
-  return createGate(loadSchemas(dir));
-};
 
 describe("a schema file", () => {
   const load = (name: string, text: string) => {

@@ -1,58 +1,17 @@
-import { mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import {
-  formatHlc,
-  type JsonObject,
-  type JsonValue,
-  type OriginId,
-  type PackedEvent,
-  type Seq,
-} from "../../services/core/index.ts";
+import type { JsonObject, JsonValue, PackedEvent } from "../../services/core/index.ts";
 import { avroMismatches } from "../../services/gate/avro/compat.ts";
 import { parseAvro } from "../../services/gate/avro/model.ts";
 import { avroReader } from "../../services/gate/avro/resolve.ts";
-import {
-  checkCompatibility,
-  createGate,
-  type Gate,
-  loadSchemas,
-  type Reference,
-  type SchemaVersion,
-  schemaVersion,
-} from "../../services/gate/index.ts";
+import { checkCompatibility, createGate, type Reference, type SchemaVersion, schemaVersion } from "../../services/gate/index.ts";
 import { isMultiple } from "../../services/gate/json/multiples.ts";
-import { tempDir } from "../support/temp.ts";
+import { gateOf, packed as packedFor } from "../support/gate.ts";
 
 /** What somebody tried who wanted to break the gate. Each of these once took minutes, crashed it, or was told wrongly. */
 
 const tributary = { entity: "thing", events: ["thing.noted"] };
-const gateOf = (...schemas: JsonObject[]): Gate => {
-  const dir = tempDir();
-  mkdirSync(join(dir, "thing"));
-  for (const [i, schema] of schemas.entries())
-    writeFileSync(
-      join(dir, "thing", `v${i + 1}.${schema.fields === undefined ? "schema.json" : "avsc"}`),
-      JSON.stringify({ tributary, ...schema }),
-    );
-  return createGate(loadSchemas(dir));
-};
-const packed = (payload: string | Uint8Array, version = 1): PackedEvent => ({
-  head: {
-    type: "thing.noted",
-    origin: "relief.juba.t1.a" as OriginId,
-    seq: 0 as Seq,
-    entity: { type: "thing", id: "X" },
-    schema: { subject: "thing", version },
-    actor: "a",
-    org: "relief",
-    occurredAt: "2026-01-01T00:00:00.000Z",
-    hlc: formatHlc({ wallMs: 1, counter: 0 }),
-    basis: {},
-  },
-  encoding: typeof payload === "string" ? "json" : "avro",
-  payload: typeof payload === "string" ? new TextEncoder().encode(payload) : payload,
-});
+const packed = (payload: string | Uint8Array, version = 1): PackedEvent =>
+  packedFor({ subject: "thing", version }, payload, { type: "thing.noted", entity: "thing" });
 const json = (
   text: JsonObject | boolean,
   references: Reference[] = [],
