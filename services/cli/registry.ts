@@ -67,6 +67,8 @@ export async function registerFolder(registry: Registry, folder: SchemaStore, ac
     if (ready.length === 0)
       throw new TributaryError("schema-malformed", "schemas refer to one another in a circle", "Part them.");
     for (const { subject, version, kind, text, references } of ready) {
+      // A hub that starts again has it all: nothing to read, compile and compare.
+      if (registry.versions(subject)[version - 1]?.text === text) continue;
       const outcome = await registry.register(subject, { kind, text, references }, { actor, version });
       if (outcome.kind === "incompatible") throw incompatible(subject, version, outcome.findings);
       if (outcome.isNew) added.push(`${subject}@${version}`);
