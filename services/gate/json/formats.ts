@@ -7,6 +7,16 @@ import formats, { type FormatName } from "ajv-formats";
  */
 const AS_THEY_ARE: readonly FormatName[] = ["date", "time", "ipv4", "ipv6", "json-pointer", "relative-json-pointer", "regex"];
 
+/** One of the library's own checks, for a part of a text. */
+function taken(name: FormatName): (text: string) => boolean {
+  const format = formats.default.get(name);
+  if (format instanceof RegExp) return (text) => format.test(text);
+  return (format as { readonly validate: (text: string) => boolean }).validate;
+}
+const isDate = taken("date");
+const isIpv4 = taken("ipv4");
+const isIpv6 = taken("ipv6");
+
 const DATE = String.raw`\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])`;
 const DATE_TIME = new RegExp(
   String.raw`^(${DATE})[Tt ]((?:[01]\d|2[0-3]):[0-5]\d:(?:[0-5]\d|60))(?:\.\d+)?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)$`,
@@ -19,7 +29,6 @@ const ATOM = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
 const EMAIL = new RegExp(
   String.raw`^(?:${ATOM}(?:\.${ATOM})*|"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\[\x20-\x7e])*")@(?:(${LABEL}(?:\.${LABEL})*)|\[([^\]]+)\])$`,
 );
-const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)$/;
 /** Longer texts are no address of any kind; a bound keeps matching cheap. */
 const MAX_ADDRESS = 2_048;
 
@@ -37,31 +46,12 @@ function isDateTime(text: string): boolean {
   return (((hours * 60 + minutes - offset) % 1_440) + 1_440) % 1_440 === 1_439;
 }
 
-function isDate(text: string): boolean {
-  const [year, month, day] = text.split("-").map(Number) as [number, number, number];
-  const last =
-    month === 2 ? (year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0) ? 29 : 28) : [4, 6, 9, 11].includes(month) ? 30 : 31;
-  return day <= last;
-}
-
 function isEmail(text: string): boolean {
   if (text.length > 320) return false;
   const parts = EMAIL.exec(text);
   if (parts === null) return false;
   const literal = parts[2];
-  return literal === undefined || IPV4.test(literal) || (/^IPv6:/i.test(literal) && isIpv6(literal.slice(5)));
-}
-
-function isIpv6(text: string): boolean {
-  const tail = /^(.*:)([^:]*\.[^:]*)$/.exec(text);
-  if (tail !== null && !IPV4.test(tail[2]!)) return false;
-  const plain = tail === null ? text : `${tail[1]}0:0`;
-  const halves = plain.split("::");
-  if (halves.length > 2) return false;
-  const groups = halves.map((half) => (half === "" ? [] : half.split(":")));
-  if (!groups.flat().every((group) => /^[0-9a-f]{1,4}$/i.test(group))) return false;
-  const count = groups.flat().length;
-  return halves.length === 2 ? count <= 7 : count === 8;
+  return literal === undefined || isIpv4(literal) || (/^IPv6:/i.test(literal) && isIpv6(literal.slice(5)));
 }
 
 const UNRESERVED = "[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2}";
