@@ -1,9 +1,10 @@
 import { isJsonObject, isTributaryError, messageOf } from "../core/index.ts";
 import {
   type Finding,
-  isLevel,
   LEVELS,
+  type Level,
   MODES,
+  type Mode,
   type Reference,
   type Registered,
   type Registry,
@@ -168,10 +169,10 @@ async function route(registry: Registry, request: ApiRequest, parts: readonly st
       return none();
     case "config":
       if (parts.length > 2) return none();
-      return config(registry, a ?? null, request, actor);
+      return setting(config(registry), a ?? null, request, actor);
     case "mode":
       if (parts.length > 2) return none();
-      return mode(registry, a ?? null, request, actor);
+      return setting(mode(registry), a ?? null, request, actor);
     default:
       return none();
   }
@@ -324,53 +325,69 @@ async function compatible(registry: Registry, subject: string, given: string | n
   return { is_compatible: findings.length === 0, ...(verbose ? { messages: findings.map(messageOfFinding), findings } : {}) };
 }
 
-async function config(registry: Registry, subject: string | null, request: ApiRequest, actor: string): Promise<unknown> {
-  const own = registry.ownLevel(subject);
-  switch (request.method) {
-    case "GET": {
-      const falls = subject === null || request.url.searchParams.get("defaultToGlobal") === "true";
-      if (own === null && !falls)
-        throw new ApiError(CODES.config, `Subject '${subject}' does not have subject-level compatibility configured`);
-      return { compatibilityLevel: registry.level(subject) };
-    }
-    case "PUT": {
-      const { compatibility } = await jsonOf(request);
-      if (!isLevel(compatibility))
-        throw new ApiError(CODES.invalidLevel, `Invalid compatibility level. Valid values are ${LEVELS.join(", ")}`);
-      await registry.setLevel(subject, compatibility, actor);
-      return { compatibility };
-    }
-    case "DELETE":
-      if (own === null && subject !== null)
-        throw new ApiError(CODES.config, `Subject '${subject}' does not have subject-level compatibility configured`);
-      await registry.setLevel(subject, null, actor);
-      return { compatibilityLevel: own ?? registry.level(null) };
-    default:
-      throw new ApiError(405, "GET, PUT and DELETE are taken here");
-  }
+/** One of the two things that are set for all subjects, or for one. */
+interface Setting<T extends string> {
+  /** Its member in what is asked, and in answers. */
+  readonly given: string;
+  readonly told: string;
+  readonly values: readonly T[];
+  readonly words: string;
+  readonly invalid: readonly [code: number, message: string];
+  readonly missing: number;
+  own(subject: string | null): T | null;
+  inForce(subject: string | null): T;
+  set(subject: string | null, value: T | null, actor: string): Promise<void>;
 }
 
-async function mode(registry: Registry, subject: string | null, request: ApiRequest, actor: string): Promise<unknown> {
-  const own = registry.ownMode(subject);
+const config = (registry: Registry): Setting<Level> => ({
+  given: "compatibility",
+  told: "compatibilityLevel",
+  values: LEVELS,
+  words: "compatibility",
+  invalid: [CODES.invalidLevel, "Invalid compatibility level"],
+  missing: CODES.config,
+  own: registry.ownLevel,
+  inForce: registry.level,
+  set: registry.setLevel,
+});
+
+const mode = (registry: Registry): Setting<Mode> => ({
+  given: "mode",
+  told: "mode",
+  values: MODES,
+  words: "mode",
+  invalid: [CODES.invalidMode, "Invalid mode"],
+  missing: CODES.mode,
+  own: registry.ownMode,
+  inForce: registry.mode,
+  set: registry.setMode,
+});
+
+async function setting<T extends string>(
+  of: Setting<T>,
+  subject: string | null,
+  request: ApiRequest,
+  actor: string,
+): Promise<unknown> {
+  const own = of.own(subject);
+  const isMissing = own === null && subject !== null;
+  const missing = (): ApiError =>
+    new ApiError(of.missing, `Subject '${subject}' does not have subject-level ${of.words} configured`);
   switch (request.method) {
-    case "GET": {
-      const falls = subject === null || request.url.searchParams.get("defaultToGlobal") === "true";
-      if (own === null && !falls)
-        throw new ApiError(CODES.mode, `Subject '${subject}' does not have subject-level mode configured`);
-      return { mode: registry.mode(subject) };
-    }
+    case "GET":
+      if (isMissing && request.url.searchParams.get("defaultToGlobal") !== "true") throw missing();
+      return { [of.told]: of.inForce(subject) };
     case "PUT": {
-      const given = (await jsonOf(request)).mode;
-      const found = MODES.find((each) => each === given);
-      if (found === undefined) throw new ApiError(CODES.invalidMode, `Invalid mode. Valid values are ${MODES.join(", ")}`);
-      await registry.setMode(subject, found, actor);
-      return { mode: found };
+      const wanted = (await jsonOf(request))[of.given];
+      const value = of.values.find((each) => each === wanted);
+      if (value === undefined) throw new ApiError(of.invalid[0], `${of.invalid[1]}. Valid values are ${of.values.join(", ")}`);
+      await of.set(subject, value, actor);
+      return { [of.given]: value };
     }
     case "DELETE":
-      if (own === null && subject !== null)
-        throw new ApiError(CODES.mode, `Subject '${subject}' does not have subject-level mode configured`);
-      await registry.setMode(subject, null, actor);
-      return { mode: own ?? registry.mode(null) };
+      if (isMissing) throw missing();
+      await of.set(subject, null, actor);
+      return { [of.told]: own ?? of.inForce(null) };
     default:
       throw new ApiError(405, "GET, PUT and DELETE are taken here");
   }

@@ -7,7 +7,7 @@ import { withViews } from "./commands-hub.ts";
 import { shown, table } from "./output.ts";
 import { hubDir, PROJECTIONS_DIR, readState } from "./places.ts";
 import { loadProjections } from "./projections.ts";
-import { openHubGate } from "./registry.ts";
+import { openHubGate, withHubGate } from "./registry.ts";
 
 const REASONS: Record<DecisionRow["reason"], string> = {
   "later-stamp": "its stamp is later",
@@ -56,11 +56,9 @@ With --as-of: the row as the hub knew it when the log ended at that position (re
     const asOf = text("as-of");
     return withViews(text("data"), async (db) => {
       if (asOf !== undefined) {
-        const log = openLog(readState(hubDir(text("data"))).eventstoreUrl);
-        const { registry, gate } = await openHubGate(log);
-        registry.close();
-        await log.close();
-        const row = await rowAsOf({ db, gate, projections: await loadProjections(PROJECTIONS_DIR) }, entity, parsePosition(asOf));
+        const projections = await loadProjections(PROJECTIONS_DIR);
+        const position = parsePosition(asOf);
+        const row = await withHubGate(text("data"), ({ gate }) => rowAsOf({ db, gate, projections }, entity, position));
         out.result(row);
         out.line(`${entity} as the hub knew it at position ${asOf} (${row.events} events):`);
         out.line(

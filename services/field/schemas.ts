@@ -1,5 +1,5 @@
 import type { SchemaNews } from "../core/index.ts";
-import { FINGERPRINT_DIGITS, type SchemaStore, type SchemaVersion, schemasDigest, schemaVersion } from "../gate/index.ts";
+import { type SchemaStore, type SchemaVersion, schemasDigest, schemaVersion, shortFingerprints } from "../gate/index.ts";
 import type { Store } from "./store.ts";
 
 /**
@@ -17,8 +17,6 @@ export interface FieldSchemas extends SchemaStore {
   offers(unknown: readonly { readonly subject: string; readonly version: number }[]): SchemaNews[];
 }
 
-const short = (schema: SchemaVersion): string => schema.fingerprint.slice(0, FINGERPRINT_DIGITS);
-
 export function fieldSchemas(store: Store, base: SchemaStore): FieldSchemas {
   const { db } = store;
   const write = db.prepare(
@@ -26,11 +24,14 @@ export function fieldSchemas(store: Store, base: SchemaStore): FieldSchemas {
   );
   let bySubject = load();
 
-  return {
+  const held: SchemaStore = {
     subjects: () => [...bySubject.keys()].sort(),
     versions: (subject) => bySubject.get(subject) ?? [],
-    digest: () => schemasDigest(have()),
-    have,
+  };
+  return {
+    ...held,
+    digest: () => schemasDigest(held),
+    have: () => shortFingerprints(held),
     learn(news) {
       if (news.length === 0) return 0;
       store.transaction(() => {
@@ -54,9 +55,6 @@ export function fieldSchemas(store: Store, base: SchemaStore): FieldSchemas {
       }),
   };
 
-  function have(): Record<string, string[]> {
-    return Object.fromEntries([...bySubject].map(([subject, versions]) => [subject, versions.map(short)]));
-  }
   function count(): number {
     return [...bySubject.values()].reduce((sum, versions) => sum + versions.length, 0);
   }

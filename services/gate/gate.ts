@@ -10,7 +10,7 @@ import {
 import type { Decoded } from "./avro/decode.ts";
 import { type Casters, NO_CASTERS, route, runCaster } from "./casters.ts";
 import { type Compiled, compile } from "./compiled.ts";
-import { FINGERPRINT_DIGITS, type SchemaStore, type SchemaVersion } from "./schema.ts";
+import { type SchemaStore, type SchemaVersion, shortFingerprint } from "./schema.ts";
 import type { Problem } from "./words.ts";
 
 export type Verdict =
@@ -161,7 +161,10 @@ export function createGate(
       }
     },
 
-    fingerprint: (schema) => find(schema)?.fingerprint.slice(0, FINGERPRINT_DIGITS) ?? "",
+    fingerprint(ref) {
+      const schema = find(ref);
+      return schema === undefined ? "" : shortFingerprint(schema);
+    },
 
     read(schema, data, pins) {
       const { subject, version } = schema;

@@ -19,9 +19,7 @@ export {
 export { readTable, rowToData, type Table } from "./rows.ts";
 export {
   type Annotations,
-  FINGERPRINT_DIGITS,
   type Kind,
-  membersOf,
   type Reference,
   referencesIn,
   type SchemaStore,
@@ -29,5 +27,7 @@ export {
   type SchemaVersion,
   schemasDigest,
   schemaVersion,
+  shortFingerprint,
+  shortFingerprints,
 } from "./schema.ts";
 export type { Problem } from "./words.ts";

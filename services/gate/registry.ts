@@ -1,4 +1,12 @@
-import { type Fact, isJsonObject, type Journal, type JsonObject, type Position, TributaryError } from "../core/index.ts";
+import {
+  canonicalize,
+  type Fact,
+  type Journal,
+  type JsonObject,
+  messageOf,
+  type Position,
+  TributaryError,
+} from "../core/index.ts";
 import { type Casters, NO_CASTERS } from "./casters.ts";
 import { checkCompatibility, DEFAULT_LEVEL, type Finding, isLevel, type Level } from "./compatibility.ts";
 import { lintSchema } from "./lint.ts";
@@ -171,9 +179,7 @@ export async function openRegistry(
       );
     } catch (error) {
       // Registered by a newer program: it keeps its number, takes no data here, and is told.
-      onBroken(
-        `${subject} version ${fact.revision + 1} cannot be used here: ${error instanceof Error ? error.message : String(error)}`,
-      );
+      onBroken(`${subject} version ${fact.revision + 1} cannot be used here: ${messageOf(error)}`);
       schema = schemaVersion(subject, fact.revision + 1, { kind: "json", text: "false", references: [] }, lookUp);
     }
     bySubject.set(subject, [
@@ -241,10 +247,10 @@ export async function openRegistry(
     schemaVersion(subject, (bySubject.get(subject)?.length ?? 0) + 1, given, lookUp);
   const live = (subject: string): Entry[] =>
     (bySubject.get(subject) ?? []).filter(({ schema }) => !deleted.has(`${subject}@${schema.version}`));
-  const sameAs =
-    (candidate: SchemaVersion) =>
-    (entry: Entry): boolean =>
-      entry.schema.kind === candidate.kind && contentKey(entry.schema) === contentKey(candidate);
+  const sameAs = (candidate: SchemaText): ((entry: Entry) => boolean) => {
+    const key = contentKey(candidate);
+    return (entry) => contentOf(entry) === key;
+  };
 
   const set = async (fact: { type: string; data: JsonObject }, actor: string): Promise<void> => {
     await journal.append(INDEX, "any", { ...fact, by: { actor } });
@@ -428,13 +434,13 @@ const NONE: readonly SchemaVersion[] = [];
 
 /** What makes two schemas the same one: all they say, annotations and defaults included, but not how the text is laid out. */
 const contentKey = ({ text, kind, references }: SchemaText): string => {
-  let parsed: unknown;
+  let said: string;
   try {
-    parsed = JSON.parse(text);
+    said = canonicalize(JSON.parse(text));
   } catch {
-    parsed = text;
+    said = text;
   }
-  return sha256(`${kind}\n${stable(parsed)}\n${stable(references)}`);
+  return sha256(`${kind}\n${said}\n${canonicalize(references)}`);
 };
 const contents = new WeakMap<object, string>();
 function contentOf(entry: { readonly schema: SchemaVersion; readonly text: string }): string {
@@ -444,16 +450,6 @@ function contentOf(entry: { readonly schema: SchemaVersion; readonly text: strin
     contents.set(entry, key);
   }
   return key;
-}
-
-function stable(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(stable).join(",")}]`;
-  if (isJsonObject(value))
-    return `{${Object.keys(value)
-      .sort()
-      .map((key) => `${JSON.stringify(key)}:${stable(value[key])}`)
-      .join(",")}}`;
-  return JSON.stringify(value);
 }
 
 const transitive = (level: Level): Level =>

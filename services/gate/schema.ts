@@ -219,14 +219,20 @@ function avroModel(parsed: JsonValue, parts: readonly JsonValue[], where: string
 export const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 
 /** Enough of a fingerprint to tell schemas of one name apart, and few bytes where it travels. */
-export const FINGERPRINT_DIGITS = 16;
+const SHORT_DIGITS = 16;
+export const shortFingerprint = ({ fingerprint }: SchemaVersion): string => fingerprint.slice(0, SHORT_DIGITS);
 
-/** A short text that is the same for the same schemas, given each subject's short fingerprints by version. */
-export function schemasDigest(have: Readonly<Record<string, readonly string[]>>): string {
+/** Each subject's short fingerprints, by version. */
+export const shortFingerprints = (store: SchemaStore): Record<string, string[]> =>
+  Object.fromEntries(store.subjects().map((subject) => [subject, store.versions(subject).map(shortFingerprint)]));
+
+/** A short text that is the same for the same schemas. */
+export function schemasDigest(store: SchemaStore): string {
+  const have = shortFingerprints(store);
   const lines = Object.keys(have)
     .sort()
     .map((subject) => `${subject} ${have[subject]!.join(" ")}`);
-  return sha256(lines.join("\n")).slice(0, FINGERPRINT_DIGITS);
+  return sha256(lines.join("\n")).slice(0, SHORT_DIGITS);
 }
 
 /** The members that a schema declares at its top. */

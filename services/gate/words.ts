@@ -1,6 +1,7 @@
 import type { ErrorObject } from "ajv/dist/2020.js";
 import type { JsonValue } from "../core/index.ts";
 import { expectedWords, type Misfit } from "./avro/misfit.ts";
+import { escapePointer, unescapePointer } from "./json/document.ts";
 
 /** Why an event cannot be taken as it is. */
 export interface Problem {
@@ -53,7 +54,7 @@ const FORMATS: Record<string, string> = {
 /** A JSON Schema failure in plain words. */
 export function jsonProblem(error: ErrorObject, data: unknown): Problem {
   const at = error.instancePath;
-  const name = at === "" ? "the event" : bounded(at.slice(1).replaceAll("/", ".").replaceAll("~1", "/").replaceAll("~0", "~"));
+  const name = at === "" ? "the event" : bounded(unescapePointer(at.slice(1).replaceAll("/", ".")));
   const value = shown(valueAt(data, at) as JsonValue);
   const { params } = error as { params: Record<string, unknown> };
   const description = (error.parentSchema as { description?: string } | undefined)?.description;
@@ -115,7 +116,7 @@ function valueAt(data: unknown, pointer: string): unknown {
   let value = data;
   for (const part of pointer.split("/").slice(1)) {
     if (typeof value !== "object" || value === null) return undefined;
-    value = (value as Record<string, unknown>)[part.replaceAll("~1", "/").replaceAll("~0", "~")];
+    value = (value as Record<string, unknown>)[unescapePointer(part)];
   }
   return value;
 }
@@ -125,8 +126,7 @@ export function avroProblem(misfit: Misfit | null): Problem | null {
   if (misfit === null) return null;
   const { path, value, expected } = misfit;
   const name = bounded(path.join(".")) || "the event";
-  const pointer =
-    path.length === 0 ? null : bounded(`/${path.map((part) => part.replaceAll("~", "~0").replaceAll("/", "~1")).join("/")}`);
+  const pointer = path.length === 0 ? null : bounded(`/${path.map(escapePointer).join("/")}`);
   return { code: "invalid", message: bounded(words(), MAX_MESSAGE), path: pointer };
 
   function words(): string {

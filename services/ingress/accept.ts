@@ -21,7 +21,7 @@ import {
   wallMsOf,
 } from "../core/index.ts";
 import { chainHash } from "../core/node.ts";
-import { FINGERPRINT_DIGITS, type Gate, type Registry, type SchemaVersion, schemasDigest, type Verdict } from "../gate/index.ts";
+import { type Gate, type Registry, schemasDigest, shortFingerprint, type Verdict } from "../gate/index.ts";
 import { type Appendable, type Log, type OriginHead, storedBytes } from "../log/index.ts";
 
 /** A device's clock may differ from the hub's by this much before it counts as wrong. */
@@ -122,7 +122,11 @@ export function acceptor({
       for (const { subject, version, ...given } of proposes)
         await registry?.propose(subject, version, given, `${org}.${site}.${device}`);
       const standing =
-        have !== undefined ? schemaStanding(gate, have) : schemas === undefined ? null : { differ: schemas !== digestOf(gate) };
+        have !== undefined
+          ? schemaStanding(gate, have)
+          : schemas === undefined
+            ? null
+            : { differ: schemas !== schemasDigest(gate.store) };
       return {
         kind: "hello",
         nowMs,
@@ -136,12 +140,6 @@ export function acceptor({
   };
 }
 
-const shortOf = ({ fingerprint }: SchemaVersion): string => fingerprint.slice(0, FINGERPRINT_DIGITS);
-
-function digestOf({ store }: Gate): string {
-  return schemasDigest(Object.fromEntries(store.subjects().map((subject) => [subject, store.versions(subject).map(shortOf)])));
-}
-
 /** What a device's schemas lack, as far as an answer has room, and what the hub lacks of them. */
 function schemaStanding({ store }: Gate, have: Readonly<Record<string, readonly string[]>>): NonNullable<Hello["schemas"]> {
   const news: SchemaNews[] = [];
@@ -150,7 +148,7 @@ function schemaStanding({ store }: Gate, have: Readonly<Record<string, readonly 
   for (const subject of store.subjects()) {
     const theirs = Object.hasOwn(have, subject) ? have[subject]! : [];
     for (const schema of store.versions(subject)) {
-      if (theirs[schema.version - 1] === shortOf(schema)) continue;
+      if (theirs[schema.version - 1] === shortFingerprint(schema)) continue;
       const { version, kind, text, references } = schema;
       bytes += Buffer.byteLength(text);
       if (news.length >= MAX_SCHEMA_NEWS || bytes > MAX_NEWS_BYTES) break;

@@ -1,4 +1,4 @@
-import { type JsonObject, messageOf, type Position, partsOf, QUARANTINE_ENTITY, type SchemaRef } from "../core/index.ts";
+import { type JsonObject, messageOf, type Position, partsOf, type SchemaRef } from "../core/index.ts";
 import { canRead, type Gate, type Pins } from "../gate/index.ts";
 import type { Log, LogEntry } from "../log/index.ts";
 import {
@@ -97,10 +97,7 @@ export async function prepare(
   through: Position,
 ): Promise<Prepared> {
   const counted: (LogEntry | null)[] = [];
-  for (const entry of entries) {
-    const isPlain = entry.content.kind === "accepted" && entry.head.entity.type !== QUARANTINE_ENTITY;
-    counted.push(isPlain ? entry : await countedAs(log, entry, settlements));
-  }
+  for (const entry of entries) counted.push(await countedAs(log, entry, settlements));
   await gate.ensure(counted.flatMap((entry) => (entry === null ? [] : [entry.head.schema])));
   const projectionErrors = new Map<number, string>();
   const views = new Map<Projection, ViewRow[]>();

@@ -19,7 +19,7 @@ export interface View {
 export const viewOf = (doc: Document): View => ({ schema: doc.root, doc, path: "" });
 
 export const escapePointer = (name: string): string => name.replaceAll("~", "~0").replaceAll("/", "~1");
-const unescapePointer = (part: string): string => part.replaceAll("~1", "/").replaceAll("~0", "~");
+export const unescapePointer = (part: string): string => part.replaceAll("~1", "/").replaceAll("~0", "~");
 
 /** Keywords whose value is a schema, a list of schemas, or schemas by name. */
 export const ONE = [
