@@ -8,6 +8,8 @@ export interface Author {
   readonly actor: string;
   /** The hub saw that this device's clock was wrong beyond the drift limit. */
   readonly clockWrong: boolean;
+  /** Where the hub's log has the write: its commit position, exact below 2^53. `null`: not in the log yet, as far as this replica knows. */
+  readonly position: number | null;
 }
 
 /** A value that no other known write of its register covers. */

@@ -1,0 +1,26 @@
+import type { JsonValue, Vector } from "../core/index.ts";
+import type { Author } from "./register.ts";
+
+/** A write to a register that merges by itself. */
+export interface CrdtWrite {
+  readonly by: Author;
+  /** What the author had seen of the entity. Their own earlier events always count as seen. */
+  readonly basis: Vector;
+  readonly value: JsonValue;
+}
+
+/**
+ * A kind of register whose concurrent writes merge into one value, so that there is never anything to decide. Its state is plain JSON and a
+ * function of the *set* of writes: `join` is commutative, associative and idempotent (a write is named by `by.origin` and `by.seq`), and states of
+ * the same writes are equal member for member, whatever order they came in.
+ */
+export interface Crdt {
+  readonly name: string;
+  readonly version: number;
+  /** Why a value is no write of this kind; `null` when it is one. */
+  problem(value: JsonValue): string | null;
+  /** The state with one more write. Never changes its argument. */
+  join(state: JsonValue | undefined, write: CrdtWrite): JsonValue;
+  /** What the column shows. */
+  read(state: JsonValue): JsonValue;
+}
