@@ -17,10 +17,11 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   ingress: ["core", "gate", "log"],
   projector: ["core", "merge", "gate", "log"],
   api: ["core", "gate"],
+  notify: ["core"],
   audit: ["core", "merge", "gate", "log", "projector"],
   // `local` asks each server through its own driver whether it answers; for the event store that is `log`.
   local: ["core", "log", "log/node"],
-  cli: ["core", "merge", "gate", "log", "log/node", "field", "ingress", "projector", "audit", "api", "local"],
+  cli: ["core", "merge", "gate", "log", "log/node", "field", "ingress", "projector", "notify", "audit", "api", "local"],
   projections: ["merge"],
 };
 
@@ -38,6 +39,7 @@ const HOMES: Record<string, readonly string[]> = {
   "@eslint-community/regexpp": ["gate"],
   pino: ["cli"],
   jose: ["ingress", "cli"],
+  nodemailer: ["notify"],
 };
 
 interface Source {

@@ -1,0 +1,83 @@
+import { createHash } from "node:crypto";
+import { createTransport } from "nodemailer";
+import type { Message } from "./message.ts";
+import { noteOf, type Outcome, reasonOf, type Send } from "./outcome.ts";
+import type { EmailSettings } from "./settings.ts";
+import { within } from "./within.ts";
+
+export const EMAIL_TIMEOUT_MS = 30_000;
+const SUBMISSION_PORT = 587;
+const SUBMISSIONS_PORT = 465;
+const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]"]);
+
+export interface EmailOptions {
+  /** For the whole of a sending. */
+  readonly timeoutMs?: number;
+}
+
+/** Sends messages as plain text over SMTP: one connection a message. */
+export const emailSender = (settings: EmailSettings, { timeoutMs = EMAIL_TIMEOUT_MS }: EmailOptions = {}): Send => {
+  const transport = transportOf(settings, timeoutMs);
+  return async (message) => {
+    try {
+      const sending = transport.sendMail({
+        from: settings.from,
+        to: [...settings.to],
+        subject: message.subject,
+        text: message.text,
+        messageId: messageId(message, settings),
+        headers: { "Auto-Submitted": "auto-generated" },
+        disableFileAccess: true,
+        disableUrlAccess: true,
+      });
+      // A server that answers each step just in time could hold a sending for ever.
+      return sentOutcome(await within(timeoutMs, sending, "not taken"));
+    } catch (error) {
+      return failedOutcome(error);
+    }
+  };
+};
+
+/** The same for the same message to the same people, so that mail programs show a repeat as one. */
+export function messageId({ key }: Pick<Message, "key">, { from, to }: EmailSettings): string {
+  const name = createHash("sha256")
+    .update(JSON.stringify([key, ...to]))
+    .digest("hex")
+    .slice(0, 32);
+  return `<${name}@${/@([^>]+)>?$/.exec(from)?.[1] ?? "tributary.invalid"}>`;
+}
+
+function transportOf({ smtp }: EmailSettings, timeoutMs: number) {
+  const secure = smtp.protocol === "smtps:";
+  const auth =
+    smtp.username === "" ? undefined : { user: decodeURIComponent(smtp.username), pass: decodeURIComponent(smtp.password) };
+  return createTransport({
+    host: smtp.hostname.replace(/^\[(.*)\]$/, "$1"),
+    port: smtp.port === "" ? (secure ? SUBMISSIONS_PORT : SUBMISSION_PORT) : Number(smtp.port),
+    secure,
+    // A password crosses no network in the clear, whatever a server (or somebody before it) offers.
+    requireTLS: !secure && auth !== undefined && !LOOPBACK.has(smtp.hostname),
+    ...(auth === undefined ? {} : { auth }),
+    connectionTimeout: timeoutMs,
+    greetingTimeout: timeoutMs,
+    socketTimeout: timeoutMs,
+  });
+}
+
+interface Sent {
+  readonly response: string;
+  readonly rejected: readonly unknown[];
+}
+
+/** To some of its people is sent: another try would reach those twice. Who was left out is told. */
+const sentOutcome = ({ response, rejected }: Sent): Outcome =>
+  rejected.length === 0
+    ? { kind: "sent", note: noteOf(response) }
+    : { kind: "sent", note: noteOf(response), missed: noteOf(`the server did not take it for ${rejected.join(", ")}`) };
+
+/** A reply 5xx is for good (RFC 5321, 4.2.1); all else, connections among it, may pass. */
+function failedOutcome(error: unknown): Outcome {
+  const code = error instanceof Error && "responseCode" in error ? error.responseCode : undefined;
+  const isFinal = typeof code === "number" && code >= 500 && code < 600;
+  return { kind: isFinal ? "refused" : "later", note: reasonOf(error) };
+}
