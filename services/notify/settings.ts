@@ -156,8 +156,9 @@ function told(issue: z.core.$ZodIssue): string {
   if (issue.code === "unrecognized_keys")
     return issue.keys.map((key) => `${path === "" ? "" : `${path}.`}${key} is no member`).join("; ");
   if (issue.code === "invalid_key") return `${place} ${issue.issues[0]?.message ?? "is no name"}`;
-  if (issue.code === "invalid_type" && issue.input === undefined) return `${place} is missing, or no ${issue.expected}`;
-  if (issue.code === "invalid_type") return `${place} is no ${issue.expected}`;
+  // The input itself is not in the issue, so that no secret can end up in a message; that there was none, only its words say.
+  if (issue.code === "invalid_type")
+    return `${place} is ${issue.message.endsWith("undefined") ? "missing" : `no ${issue.expected === "record" ? "object" : issue.expected}`}`;
   return `${place} ${issue.message}`;
 }
 

@@ -1,9 +1,10 @@
 import { spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { deliverOnce, parseSettings, retryFailed } from "../../services/notify/index.ts";
-import { eventually, sleep } from "../support/temp.ts";
+import { eventually, sleep, tempDir } from "../support/temp.ts";
 import {
   caseOf,
   hurriedNotifier,
@@ -50,6 +51,23 @@ describe("a notification to a webhook", () => {
     expect(document.text).toContain("Two people changed the phone");
     expect(document.text).toContain("tributary case show beneficiaries/NBO-000001/phone");
     expect(await outbox.rows()).toMatchObject([{ tries: 1, last_error: null, sent_at: expect.any(Date) }]);
+  });
+
+  it("is known as ours by the check that the docs show, and no other body is", async () => {
+    const docs = readFileSync(join(import.meta.dirname, "../../docs/notifications.md"), "utf8");
+    const [, code] = /```js\n([\s\S]*?)```/.exec(docs) ?? [];
+    const file = join(tempDir(), "check.mjs");
+    writeFileSync(file, `${code}\nexport { isOurs };`);
+    const { isOurs } = (await import(file)) as { isOurs(header: string, body: Buffer, secret: string): boolean };
+    const desk = await openReceiver();
+    await outbox.put("a", { subject: "Awɛŋ" });
+    await deliverOnce({ connect: outbox.connect, settings: webhooks({ desk: desk.url }) });
+    const header = String(desk.posts[0]!.headers["x-tributary-signature"]);
+    const body = Buffer.from(desk.posts[0]!.body);
+    expect(isOurs(header, body, SECRET)).toBe(true);
+    expect(isOurs(header, Buffer.concat([body, Buffer.from(" ")]), SECRET)).toBe(false);
+    expect(isOurs(header, body, "another secret")).toBe(false);
+    expect(isOurs(header.replace(/t=\d+/, "t=1"), body, SECRET)).toBe(false);
   });
 
   it("carries no field values unless the target's settings say so", async () => {
@@ -218,6 +236,22 @@ describe("several notifiers and crashes", () => {
     const events = said.map(({ event }) => event);
     expect(events).toContain("notifier-interrupted");
     expect(events).toContain("delivery-interrupted");
+  });
+
+  it("one that finds all taken by another does not ask the database without pause", async () => {
+    await outbox.put("a");
+    const other = await outbox.connect();
+    onTestFinished(() => other.end());
+    await other.query("BEGIN; SELECT * FROM tributary.notification FOR UPDATE");
+    let connections = 0;
+    const connect = () => {
+      connections++;
+      return outbox.connect();
+    };
+    hurriedNotifier(outbox, webhooks({ desk: "http://127.0.0.1:9/" }), { connect, pollMs: 200 });
+    await sleep(1_000);
+    expect(connections).toBeGreaterThan(2);
+    expect(connections).toBeLessThan(10);
   });
 
   it("is woken by the projector, without waiting for its next look", async () => {

@@ -1,0 +1,120 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { type ErrorCode, isTributaryError } from "../../services/core/index.ts";
+import { parseSettings, readSettings } from "../../services/notify/index.ts";
+import { messageOf } from "../../services/notify/message.ts";
+import { tempDir } from "../support/temp.ts";
+
+const SECRET = "a-secret-of-the-desk";
+const webhook = { url: "https://desk.example.org/hook", secret: SECRET };
+const email = { smtp: "smtp://user:pass@mail.example.org:587", from: "Hub <hub@example.org>", to: ["hq@example.org"] };
+const one = (target: unknown) => ({ targets: { desk: target } });
+
+function problem(work: () => unknown): { readonly code: ErrorCode; readonly message: string } {
+  try {
+    work();
+  } catch (error) {
+    if (isTributaryError(error)) return error;
+    throw error;
+  }
+  throw new Error("nothing was thrown");
+}
+
+describe("notification settings", () => {
+  it("name targets: webhooks and mailboxes, at once or as a digest", () => {
+    const settings = parseSettings({ targets: { desk: { webhook }, hq: { email, digest: "1h", includeValues: true } } });
+    expect(settings.get("desk")).toEqual({
+      name: "desk",
+      way: { kind: "webhook", webhook },
+      digestMs: null,
+      includeValues: false,
+    });
+    expect(settings.get("hq")).toMatchObject({ way: { kind: "email" }, digestMs: 3_600_000, includeValues: true });
+  });
+
+  it("take secrets from the environment", () => {
+    const given = { webhook: { url: "env:URL", secret: "env:SECRET" } };
+    expect(parseSettings(one(given), { URL: webhook.url, SECRET }).get("desk")?.way).toEqual({ kind: "webhook", webhook });
+    expect(problem(() => parseSettings(one(given), { URL: webhook.url })).message).toBe(
+      "notifications.json: targets.desk.webhook.secret takes the environment variable SECRET, which is not set",
+    );
+  });
+
+  const faults: readonly (readonly [string, unknown, string])[] = [
+    ["no target's member", {}, "targets is missing"],
+    ["a member of no meaning", { targets: {}, target: {} }, "target is no member"],
+    ["a misspelt member", one({ webhook: { ...webhook, sekret: "x" } }), "targets.desk.webhook.sekret is no member"],
+    ["no way", one({ digest: "1h" }), "targets.desk needs one of webhook and email"],
+    ["two ways", one({ webhook, email }), "targets.desk needs one of webhook and email"],
+    ["a name of a target", { targets: { "The Desk": { webhook } } }, "targets.The Desk is no name"],
+    ["no URL", one({ webhook: { secret: SECRET } }), "targets.desk.webhook.url is missing"],
+    [
+      "what is no URL",
+      one({ webhook: { ...webhook, url: "desk" } }),
+      "targets.desk.webhook.url is no address: write https://host/path",
+    ],
+    ["another protocol", one({ webhook: { ...webhook, url: "ftp://x/y" } }), "targets.desk.webhook.url is no address"],
+    ["a password in a URL", one({ webhook: { ...webhook, url: "https://u:p@x/" } }), "targets.desk.webhook.url holds a user"],
+    [
+      "a short secret",
+      one({ webhook: { ...webhook, secret: "short" } }),
+      "targets.desk.webhook.secret is shorter than 16 characters",
+    ],
+    ["what is no SMTP address", one({ email: { ...email, smtp: "mail:25" } }), "targets.desk.email.smtp is no address"],
+    ["a stray %", one({ email: { ...email, smtp: "smtp://u:100%@x" } }), "targets.desk.email.smtp holds a % that is no escape"],
+    ["a sender with a line end", one({ email: { ...email, from: "a@b\r\nBcc: c@d" } }), "targets.desk.email.from is no address"],
+    ["two people as one", one({ email: { ...email, to: ["a@b, c@d"] } }), "targets.desk.email.to.0 is no address"],
+    ["nobody", one({ email: { ...email, to: [] } }), "targets.desk.email.to names nobody"],
+    ["no period", one({ webhook, digest: "hourly" }), 'targets.desk.digest is no period: write "15m", "1h" or "24h"'],
+    ["too long a period", one({ webhook, digest: "8d" }), "targets.desk.digest is no period"],
+    ["a list of targets", { targets: [] }, "targets is no object"],
+    ["no truth", one({ webhook, includeValues: "yes" }), "targets.desk.includeValues is no boolean"],
+    [
+      "too many targets",
+      { targets: Object.fromEntries(Array.from({ length: 17 }, (_, n) => [`t${n}`, { webhook }])) },
+      "targets names more than 16",
+    ],
+  ];
+  it.each(faults)("say by name what is wrong: %s", (_, value, expected) => {
+    const { code, message } = problem(() => parseSettings(value));
+    expect(code).toBe("input-malformed");
+    expect(message).toContain(expected);
+    expect(message).not.toContain(SECRET);
+  });
+
+  it("without a file are none, and a file that is no JSON is said", () => {
+    const file = join(tempDir(), "notifications.json");
+    expect(readSettings(file, {}).size).toBe(0);
+    writeFileSync(file, "{");
+    expect(problem(() => readSettings(file, {}))).toMatchObject({
+      code: "input-malformed",
+      message: expect.stringContaining(file),
+    });
+    writeFileSync(file, JSON.stringify(one({ webhook })));
+    expect(readSettings(file, {}).size).toBe(1);
+  });
+});
+
+describe("a message", () => {
+  const desk = parseSettings(one({ webhook })).get("desk")!;
+
+  it("shows a command that can be pasted, whatever the case's name holds", () => {
+    const { text } = messageOf({ key: "k", subject: "s", body: { case: "x; rm -rf 'y'" }, createdAt: new Date(0) }, desk);
+    expect(text).toContain(`tributary case show 'x; rm -rf '\\''y'\\'''`);
+  });
+
+  it("is told though its body is of an unknown form", () => {
+    for (const body of [null, "text", 7, [], { entity: 7, case: 12, text: ["x"] }])
+      expect(messageOf({ key: "k", subject: "s", body, createdAt: new Date(0) }, desk).text).toMatch(/^s\n/);
+  });
+
+  it("has a subject of one line and bounded length", () => {
+    const { subject } = messageOf(
+      { key: "k", subject: `a\r\n\u202eb${"x".repeat(500)}`, body: {}, createdAt: new Date(0) },
+      desk,
+    );
+    expect(subject).toMatch(/^a bx+…$/);
+    expect(subject.length).toBe(200);
+  });
+});
