@@ -377,11 +377,16 @@ describe("a digest", () => {
     expect(desk.posts.length).toBe(1);
   });
 
-  it("is not parted between two notifiers", async () => {
-    const desk = await openReceiver((_, response) => setTimeout(() => response.end(), 100));
-    for (let n = 0; n < 30; n++) await outbox.put(`n${n}`, { createdAt: new Date(Date.now() - 2 * HOUR_MS) });
+  it("is not parted between two notifiers: what comes up while one is being sent waits for the next", async () => {
+    const desk = await openReceiver((_, response) => setTimeout(() => response.end(), 1_000));
+    const createdAt = new Date(Date.now() - 2 * HOUR_MS);
+    for (let n = 0; n < 30; n++) await outbox.put(`n${n}`, { createdAt });
     const settings = webhooks({ desk: desk.url }, { digest: "1h" });
-    await Promise.all([1, 2, 3].map(() => deliverOnce({ connect: outbox.connect, settings })));
-    expect(desk.posts.length).toBe(1);
+    const first = deliverOnce({ connect: outbox.connect, settings });
+    await eventually("the digest under way", async () => desk.posts.length === 1);
+    await outbox.put("late", { createdAt });
+    expect(await deliverOnce({ connect: outbox.connect, settings })).toMatchObject({ sent: 0 });
+    await first;
+    expect(desk.posts.map(({ body }) => JSON.parse(body).digest.length)).toEqual([30, 1]);
   });
 });
