@@ -14,6 +14,7 @@ const CODES = {
   "schema-conflict": { exit: 3, status: 409 },
   "schema-readonly": { exit: 3, status: 422 },
   "projection-malformed": { exit: 3, status: 500 },
+  "projection-failed": { exit: 3, status: 500 },
   "not-found": { exit: 4, status: 404 },
   // who the caller is
   "token-missing": { exit: 5, status: 401 },
@@ -21,6 +22,7 @@ const CODES = {
   "token-expired": { exit: 5, status: 401 },
   "token-scope": { exit: 5, status: 403 },
   "token-site": { exit: 5, status: 403 },
+  "not-permitted": { exit: 5, status: 403 },
   // the log's discipline
   "batch-undecodable": { exit: 6, status: 400 },
   "batch-too-large": { exit: 6, status: 413 },

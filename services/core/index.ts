@@ -3,6 +3,7 @@
  * Never I/O, a clock, randomness or a Node API: what differs between Node and a browser is passed in (`node.ts`).
  */
 export * from "./batch.ts";
+export * from "./case.ts";
 export * from "./chain.ts";
 export * from "./errors.ts";
 export * from "./event.ts";

@@ -58,6 +58,9 @@ export interface Gate {
   readonly casters: Casters;
 }
 
+/** A schema whose events may be about any entity says this instead of its type. */
+export const ANY_ENTITY = "*";
+
 /** A buffer's own method, which takes any bytes and is quicker than a decoder for the few that an event has. Like that, it shows what is no UTF-8 as U+FFFD. */
 const { utf8Slice } = Buffer.prototype as unknown as { utf8Slice(this: Uint8Array, from: number, to: number): string };
 const encoder = new TextEncoder();
@@ -89,7 +92,7 @@ export function createGate(
   const misplaced = (type: string, entity: string, { annotations, subject }: SchemaVersion): Problem | null => {
     if (!annotations.events.includes(type))
       return { code: "type-not-allowed", message: `${subject} is not for events of type ${type}`, path: null };
-    return annotations.entity === entity
+    return annotations.entity === entity || annotations.entity === ANY_ENTITY
       ? null
       : { code: "entity-not-allowed", message: `${subject} is about a ${annotations.entity}, not a ${entity}`, path: null };
   };

@@ -68,7 +68,7 @@ const annotationsSchema = z
   .strictObject({
     entity: z
       .string()
-      .regex(/^[a-z][a-z0-9.-]*$/, "is written like 'beneficiary'")
+      .regex(/^([a-z][a-z0-9.-]*|\*)$/, "is written like 'beneficiary', or * for any")
       .optional(),
     events: z
       .array(z.string().regex(/^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)+$/, "is written like 'beneficiary.registered'"))

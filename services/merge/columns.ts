@@ -2,7 +2,7 @@ import type { JsonValue } from "../core/index.ts";
 
 /** A column's type: its SQL type, and the check that a value fits before it reaches the database. */
 export interface Column<T extends JsonValue = JsonValue> {
-  readonly sql: "text" | "bigint" | "double precision" | "boolean" | "date" | "timestamptz" | "jsonb";
+  readonly sql: "text" | "bigint" | "double precision" | "numeric" | "boolean" | "date" | "timestamptz" | "jsonb";
   /** Whether a non-null value fits. */
   fits(value: JsonValue): boolean;
   readonly index: boolean;
@@ -42,12 +42,20 @@ export const text = (options?: ColumnOptions): Column<string> =>
 export const integer = (options?: ColumnOptions): Column<number> => column("bigint", (v) => Number.isSafeInteger(v), options);
 export const number = (options?: ColumnOptions): Column<number> =>
   column("double precision", (v) => typeof v === "number", options);
+/** A number kept and added up exactly, as its shortest decimal form says: for amounts. */
+export const decimal = (options?: ColumnOptions): Column<number> => column("numeric", (v) => typeof v === "number", options);
 export const boolean = (options?: ColumnOptions): Column<boolean> => column("boolean", (v) => typeof v === "boolean", options);
 /** A calendar day, `YYYY-MM-DD`. */
 export const date = (options?: ColumnOptions): Column<string> =>
   column("date", (v) => typeof v === "string" && isDate(v), options);
-/** An instant, ISO 8601. */
+/** ISO 8601 with its zone. What else `Date.parse` takes, the database reads otherwise or not at all. */
+const INSTANT = /^(?!0000)\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/;
+/** An instant, ISO 8601 with its zone. */
 export const timestamp = (options?: ColumnOptions): Column<string> =>
-  column("timestamptz", (v) => typeof v === "string" && !Number.isNaN(Date.parse(v)), options);
+  column(
+    "timestamptz",
+    (v) => typeof v === "string" && INSTANT.test(v) && isDate(v.slice(0, 10)) && !Number.isNaN(Date.parse(v)),
+    options,
+  );
 /** Anything JSON. */
 export const json = (): Column<JsonValue> => column("jsonb", (v) => !JSON.stringify(v).includes("\\u0000"));

@@ -5,25 +5,34 @@ import {
   join,
   type OriginId,
   type Seq,
+  TributaryError,
   type Vector,
   withDot,
 } from "../core/index.ts";
-import { DELETED, type ProjectedEvent, type Projection, type RegisterRule } from "./projection.ts";
-import { type Author, applyWrite, type Register, reachOf, type Sibling } from "./register.ts";
-import type { Reason } from "./resolvers.ts";
+import { type Columns, DELETED, type DecidedRule, type ProjectedEvent, type Projection, type RegisterRule } from "./projection.ts";
+import { type Author, applyWrite, bySiblingOrder, type Register, reachOf, type Sibling, type Write } from "./register.ts";
+import { countCovered, isOneOf, type Reason, type ResolveContext } from "./resolvers.ts";
 
 /** An event as the fold takes it. */
 export interface FoldEvent extends ProjectedEvent, Author {
   readonly basis: Vector;
 }
 
+/** The entity's events by name: for each origin their numbers, ascending. */
+export type Dots = Readonly<Record<OriginId, readonly Seq[]>>;
+
 /** All that is known of one entity in one view: a function of the set of its events. */
 export interface EntityState {
+  /** By register; `<register>!` holds what those wrote who have the say over it. */
   readonly registers: Readonly<Record<string, Register>>;
+  /** States of the registers that merge by themselves. */
+  readonly merged: Readonly<Record<string, JsonValue>>;
   /** The last event of this entity known from each origin. */
   readonly seen: Vector;
   /** All that the known events' authors had seen. Beyond `seen`: parents that have not come yet. */
   readonly referred: Vector;
+  /** Kept where a rule counts what authors had seen. */
+  readonly dots: Dots | null;
 }
 
 /** A contested register: who won, by which rule, against whom. */
@@ -32,8 +41,12 @@ export interface Decision {
   readonly rule: string;
   readonly ruleVersion: number;
   readonly reason: Reason;
+  /** What the row shows. */
+  readonly value: JsonValue;
   readonly winner: Sibling;
   readonly losers: readonly Sibling[];
+  /** A person is to decide. */
+  readonly isOpen: boolean;
 }
 
 export interface Folded {
@@ -41,6 +54,9 @@ export interface Folded {
   /** Registers that this event wrote. */
   readonly written: readonly string[];
 }
+
+/** Where a state keeps what those wrote who have the say over a register. */
+const ofAuthority = (register: string): string => `${register}!`;
 
 /**
  * The state after one more event; `null` when the event does not touch the view. Folding an event twice, or in any
@@ -55,55 +71,112 @@ export function fold(projection: Projection, state: EntityState | undefined, eve
     hlc: event.hlc,
     actor: event.actor,
     clockWrong: event.clockWrong,
+    position: event.position,
   };
   const registers: Record<string, Register> = { ...state?.registers };
+  let merged: Record<string, JsonValue> | null = null;
   // Most events write several registers whose contexts are one and the same object: one join serves them all.
   let lastContext: Vector | undefined;
   let lastJoined: Vector | undefined;
   const reach = reachOf({ by, basis: event.basis });
-  for (const [name, value] of writes) {
+  const apply = (name: string, write: Write): void => {
     const old = registers[name];
+    const next = applyWrite(old, write);
     if (old === undefined) {
-      registers[name] = { siblings: [{ by, value }], context: reach };
-      continue;
-    }
-    const next = applyWrite(old, { by, value, basis: event.basis });
-    if (old.context === lastContext && lastJoined !== undefined) {
+      registers[name] = { siblings: next.siblings, context: reach };
+    } else if (old.context === lastContext && lastJoined !== undefined) {
       registers[name] = { siblings: next.siblings, context: lastJoined };
     } else {
       registers[name] = next;
       lastContext = old.context;
       lastJoined = next.context;
     }
+  };
+  for (const [name, value] of writes) {
+    const rule = projection.registers.get(name)!;
+    if (rule.kind === "merged") {
+      merged ??= { ...state?.merged };
+      merged[name] = rule.crdt.join(merged[name], { by, basis: event.basis, value });
+      continue;
+    }
+    const write = writeOf(rule, by, event, value);
+    apply(name, write);
+    if (rule.authority !== null && isOneOf(rule.authority, by)) apply(ofAuthority(name), write);
   }
   return {
     state: {
       registers,
+      merged: merged ?? state?.merged ?? NOTHING_MERGED,
       seen: withDot(state?.seen ?? {}, by),
       referred: state === undefined ? reach : join(state.referred, reach),
+      dots: projection.keepsDots ? noteDot(state?.dots ?? {}, by) : null,
     },
     written: [...writes.keys()],
   };
 }
 
-/** Whether siblings disagree: equal values written twice are no conflict. */
-export function isContested(register: Register | undefined): register is Register {
-  if (register === undefined || register.siblings.length < 2) return false;
-  const first = canonicalize(register.siblings[0]!.value);
-  return register.siblings.some((other) => canonicalize(other.value) !== first);
+const NOTHING_MERGED: EntityState["merged"] = Object.freeze({});
+
+function writeOf({ resolver }: DecidedRule, by: Author, event: FoldEvent, value: JsonValue): Write {
+  const { reads, needsHistory } = resolver;
+  if (reads === undefined && needsHistory === undefined) return { by, value, basis: event.basis };
+  const read = reads === undefined ? undefined : Object.fromEntries(reads.map((name) => [name, event.data[name] ?? null]));
+  return {
+    by,
+    value,
+    basis: event.basis,
+    keepsBasis: needsHistory === true,
+    ...(read === undefined ? {} : { read }),
+  };
 }
 
+function noteDot(dots: Dots, { origin, seq }: Author): Dots {
+  const known = dots[origin] ?? [];
+  if (known.includes(seq)) return dots;
+  return { ...dots, [origin]: [...known, seq].sort((a, b) => a - b) };
+}
+
+/**
+ * A register's values that no write of theirs covers. Where some have the say over it, what others wrote never covers what these wrote: their values
+ * stand even against writers who had seen them.
+ */
+export function siblingsOf(rule: RegisterRule, state: EntityState): readonly Sibling[] {
+  const all = state.registers[rule.name]?.siblings ?? NO_SIBLINGS;
+  const having = rule.kind === "decided" && rule.authority !== null ? state.registers[ofAuthority(rule.name)] : undefined;
+  if (having === undefined) return all;
+  const missing = having.siblings.filter(
+    ({ by }) => !all.some((other) => other.by.origin === by.origin && other.by.seq === by.seq),
+  );
+  return missing.length === 0 ? all : [...all, ...missing].sort(bySiblingOrder);
+}
+const NO_SIBLINGS: readonly Sibling[] = [];
+
+/** Whether siblings disagree: equal values written twice are no conflict. */
+export function isContested(siblings: readonly Sibling[]): boolean {
+  if (siblings.length < 2) return false;
+  const first = canonicalize(siblings[0]!.value);
+  return siblings.some((other) => canonicalize(other.value) !== first);
+}
+
+const contextOf = ({ dots }: EntityState): ResolveContext => ({
+  historyOf: ({ by, basis }) => (dots === null ? 0 : countCovered(dots, { ...basis, [by.origin]: (by.seq - 1) as Seq })),
+});
+
 /** The decision on a register, or null where there is nothing to decide. */
-export function decide(rule: RegisterRule, register: Register | undefined): Decision | null {
-  if (!isContested(register)) return null;
-  const { winner, reason } = rule.resolver.resolve(register.siblings);
+export function decide(rule: RegisterRule, state: EntityState): Decision | null {
+  if (rule.kind === "merged") return null;
+  const siblings = siblingsOf(rule, state);
+  if (!isContested(siblings)) return null;
+  const { winner, reason, merged, isOpen } = rule.resolver.resolve(siblings, contextOf(state));
   return {
     register: rule.name,
     rule: rule.resolver.name,
     ruleVersion: rule.resolver.version,
     reason,
+    value: merged === undefined ? winner.value : merged,
     winner,
-    losers: register.siblings.filter((sibling) => sibling !== winner),
+    losers: siblings.filter((sibling) => sibling !== winner),
+    isOpen: isOpen === true,
   };
 }
 
@@ -111,7 +184,7 @@ export function decide(rule: RegisterRule, register: Register | undefined): Deci
 export function decisionsOf(projection: Projection, state: EntityState): Decision[] {
   const out: Decision[] = [];
   for (const rule of projection.registers.values()) {
-    const decision = decide(rule, state.registers[rule.name]);
+    const decision = decide(rule, state);
     if (decision !== null) out.push(decision);
   }
   return out;
@@ -135,15 +208,20 @@ export interface Row {
   readonly conflicts: number;
 }
 
-/** The row that a state shows: each register resolved by its rule. */
+/** The row that a state shows: each register resolved by its rule. Without the columns that are derived from it: see `rowWith`. */
 export function rowOf(projection: Projection, state: EntityState): Row {
   const values: Record<string, JsonValue> = {};
   let deleted = false;
   let conflicts = 0;
   for (const rule of projection.registers.values()) {
-    const register = state.registers[rule.name];
-    const value = register === undefined ? null : current(rule, register);
-    if (register !== undefined && isContested(register)) conflicts++;
+    if (rule.kind === "merged") {
+      const merged = state.merged[rule.name];
+      values[rule.name] = merged === undefined ? null : fitting(projection, rule, rule.crdt.read(merged));
+      continue;
+    }
+    const siblings = siblingsOf(rule, state);
+    if (siblings.length > 1 && isContested(siblings)) conflicts++;
+    const value = current(projection, rule, siblings, state);
     if (rule.name === DELETED) deleted = value === true;
     else if (rule.columns.length === 1 && rule.columns[0] === rule.name) values[rule.name] = value;
     else for (const column of rule.columns) values[column] = (value as JsonObject | null)?.[column] ?? null;
@@ -151,7 +229,67 @@ export function rowOf(projection: Projection, state: EntityState): Row {
   return { values, deleted, conflicts };
 }
 
-function current(rule: RegisterRule, { siblings }: Register): JsonValue {
+function current(projection: Projection, rule: DecidedRule, siblings: readonly Sibling[], state: EntityState): JsonValue {
   if (siblings.length === 0) return null;
-  return siblings.length === 1 ? siblings[0]!.value : rule.resolver.resolve(siblings).winner.value;
+  if (siblings.length === 1) return siblings[0]!.value;
+  const { winner, merged } = rule.resolver.resolve(siblings, contextOf(state));
+  return merged === undefined ? winner.value : fitting(projection, rule, merged);
 }
+
+/** What a rule made of several values; it must fit its column, as each single value does. */
+function fitting(projection: Projection, { name, columns }: RegisterRule, value: JsonValue): JsonValue {
+  for (const column of columns) {
+    const one = columns.length === 1 && column === name ? value : ((value as JsonObject | null)?.[column] ?? null);
+    if (one !== null && !projection.columns[column]!.fits(one))
+      throw misfit(`${projection.name}.${column}`, one, projection.columns[column]!.sql);
+  }
+  return value;
+}
+
+/** All that a view shows of an entity: its row with derived columns, and the rows of its tables. */
+export interface FullRow extends Row {
+  readonly tables: Readonly<Record<string, readonly Readonly<Record<string, JsonValue>>[]>>;
+}
+
+/** Throws `projection-failed` where a function of the declaration throws or gives what its column cannot hold. */
+export function rowWith(projection: Projection, id: string, state: EntityState): FullRow {
+  const row = rowOf(projection, state);
+  const derived = Object.entries(projection.derived);
+  const tables = Object.entries(projection.tables);
+  if (derived.length === 0 && tables.length === 0) return { ...row, tables: NO_TABLES };
+  const seen = { ...row.values, id } as never;
+  const values: Record<string, JsonValue> = { ...row.values };
+  for (const [name, { column, of }] of derived) {
+    const value = of(seen) ?? null;
+    if (value !== null && !column.fits(value)) throw misfit(`${projection.name}.${name}`, value, column.sql);
+    values[name] = value;
+  }
+  return {
+    ...row,
+    values,
+    tables: Object.fromEntries(
+      tables.map(([name, { columns, rows }]) => [
+        name,
+        row.deleted ? [] : rows(seen).map((child) => checkChild(`${projection.name}_${name}`, columns, child)),
+      ]),
+    ),
+  };
+}
+const NO_TABLES: FullRow["tables"] = Object.freeze({});
+
+function checkChild(table: string, columns: Columns, row: Readonly<Record<string, JsonValue>>): Readonly<Record<string, JsonValue>> {
+  for (const name in row) {
+    const value = row[name] ?? null;
+    const column = Object.hasOwn(columns, name) ? columns[name]! : null;
+    if (column === null) throw misfit(`${table}.${name}`, value, "missing");
+    if (value !== null && !column.fits(value)) throw misfit(`${table}.${name}`, value, column.sql);
+  }
+  return row;
+}
+
+const misfit = (where: string, value: JsonValue, sql: string): TributaryError =>
+  new TributaryError(
+    "projection-failed",
+    `${JSON.stringify(value).slice(0, 80)} does not fit ${where}, a ${sql} column`,
+    "Correct the projection, then `tributary parked retry`.",
+  );

@@ -3,8 +3,10 @@
  * Never I/O; never an outcome that depends on the order, repetition or delay of arrival.
  */
 export * from "./columns.ts";
+export type { Crdt, CrdtWrite } from "./crdt.ts";
 export * from "./fold.ts";
 export * from "./projection.ts";
 export * from "./register.ts";
 export * from "./resolvers.ts";
 export * from "./state.ts";
+export * from "./views.ts";

@@ -1,10 +1,15 @@
-import { type JsonObject, type JsonValue, TributaryError } from "../core/index.ts";
+import { isJsonObject, type JsonObject, type JsonValue, TributaryError } from "../core/index.ts";
 import type { Column } from "./columns.ts";
-import { lastWriteWins, type Resolver } from "./resolvers.ts";
+import type { Crdt } from "./crdt.ts";
+import { authorityOf, lastWriteWins, type Resolver, settingsOf, type Who } from "./resolvers.ts";
 
 export type Columns = Readonly<Record<string, Column>>;
-/** The values that an event may write: only what it names is written; `null` clears. */
-export type Values<C extends Columns> = { readonly [K in keyof C]?: (C[K] extends Column<infer T> ? T : never) | null };
+/** The values that an event writes, by column: only what it names is written; `null` clears. What a column cannot hold is refused when it is folded. */
+export type Values = Readonly<Record<string, JsonValue | undefined>>;
+/** A row as the view's own functions see it: every column, `null` where nothing is known. */
+export type RowOf<C extends Columns> = { readonly [K in keyof C]: (C[K] extends Column<infer T> ? T : never) | null } & {
+  readonly id: string;
+};
 
 /** What a projection's rule sees of an event: its data in the newest version of its schema. */
 export interface ProjectedEvent {
@@ -16,17 +21,39 @@ export interface ProjectedEvent {
   readonly site: string;
 }
 
-export type EventRule<C extends Columns> =
-  | { readonly kind: "set"; readonly columns: readonly (keyof C & string)[] }
-  | { readonly kind: "map"; map(event: ProjectedEvent): Values<C> }
+export type EventRule =
+  | { readonly kind: "set"; readonly columns: readonly string[] }
+  | { readonly kind: "map"; readonly map: (event: ProjectedEvent) => Values }
   | { readonly kind: "remove" };
 
 /** Writes the columns named like the data's members; all that the data has, unless columns are listed. */
-export const set = <C extends Columns>(...columns: (keyof C & string)[]): EventRule<C> => ({ kind: "set", columns });
+export const set = (...columns: string[]): EventRule => ({ kind: "set", columns });
 /** Writes what `map` returns. */
-export const map = <C extends Columns>(map: (event: ProjectedEvent) => Values<C>): EventRule<C> => ({ kind: "map", map });
-/** Marks the entity deleted. Any other event, concurrent or later, speaks for its being there. */
-export const remove = (): EventRule<never> => ({ kind: "remove" });
+export const map = (map: (event: ProjectedEvent) => Values): EventRule => ({ kind: "map", map });
+/** Marks the entity deleted. Any other event speaks for its being there: one that had seen the removal creates it again. */
+export const remove = (): EventRule => ({ kind: "remove" });
+
+/** A column that follows from the row, computed anew whenever the row changes. */
+export interface Derived<C extends Columns = Columns> {
+  readonly column: Column;
+  readonly of: (row: RowOf<C>) => JsonValue;
+}
+
+/** Rows of a table of their own, many for one entity: `views.<view>_<name>` with the entity's id in `id` and a running number in `n`. */
+export interface Many<C extends Columns = Columns> {
+  readonly columns: Columns;
+  readonly rows: (row: RowOf<C>) => readonly Readonly<Record<string, JsonValue>>[];
+}
+
+/**
+ * What must hold, and what no merge of single entities can keep. Checked after the fold: a violation is a case for people, with all events
+ * involved. Nothing is undone.
+ */
+export type Invariant<C extends Columns = Columns> =
+  /** At most so many entities that are not deleted share a key; `null`: the entity has none. `says` is told of a violation. */
+  | { readonly atMost: number; readonly says: string; readonly key: (row: RowOf<C>) => JsonValue }
+  /** Each row for itself: what is wrong with it, or `null`. */
+  | { readonly problem: (row: RowOf<C>) => string | null };
 
 /** The declaration of a view: one file in `projections/`, `export default defineProjection({ … })`. */
 export interface Declaration<C extends Columns> {
@@ -36,32 +63,74 @@ export interface Declaration<C extends Columns> {
   readonly entity: string;
   readonly columns: C;
   /** Columns that change together: an event that writes one of a group writes all; those it does not name become null. */
-  readonly groups?: Readonly<Record<string, readonly (keyof C & string)[]>>;
-  /** The resolver of each register (a column or group by name), of `deleted`, and of all `others`. */
-  readonly resolve?: Readonly<Record<string, Resolver>>;
-  /** What each event type writes. Types not named here do not touch the view. */
-  readonly events: Readonly<Record<string, EventRule<C>>>;
+  readonly groups?: Readonly<Record<string, readonly (keyof NoInfer<C> & string)[]>>;
+  /** The record is one register, `record`: of two concurrent events one wins whole. For events that carry the whole record. */
+  readonly whole?: boolean;
+  /** The rule of each register (a column or group by name), of `deleted`, and of all `others`. Default: the later write wins. */
+  readonly resolve?: Readonly<Record<string, Resolver | Crdt>>;
+  /**
+   * Who has the say over a register: others may write it, but never replace what these wrote, whatever they had seen; their value then stands
+   * beside it as one that lost, with the reason.
+   */
+  readonly authority?: Readonly<Record<string, Who>>;
+  readonly derive?: Readonly<Record<string, Derived<NoInfer<C>>>>;
+  readonly tables?: Readonly<Record<string, Many<NoInfer<C>>>>;
+  readonly invariants?: Readonly<Record<string, Invariant<NoInfer<C>>>>;
+  /** Whom to tell of conflicts on a register or of violations of an invariant, and of all `others`: targets of the hub's notification settings. */
+  readonly notify?: Readonly<Record<string, readonly string[]>>;
+  /** What each event type writes. Types not named here do not touch the view; `conflict.resolved` always does. */
+  readonly events: Readonly<Record<string, EventRule>>;
+  /** Whether each row's past is kept, to read the view as of a position. Default: yes. */
+  readonly history?: boolean;
 }
 
-export interface RegisterRule {
+interface RegisterBase {
   readonly name: string;
   readonly columns: readonly string[];
-  readonly resolver: Resolver;
 }
+/** A register whose concurrent values stand side by side until a rule or a person decides. */
+export interface DecidedRule extends RegisterBase {
+  readonly kind: "decided";
+  readonly resolver: Resolver;
+  /** Who has the say, where only some have. */
+  readonly authority: Who | null;
+}
+/** A register that merges by itself. */
+export interface MergedRule extends RegisterBase {
+  readonly kind: "merged";
+  readonly crdt: Crdt;
+}
+export type RegisterRule = DecidedRule | MergedRule;
 
 /** A checked declaration, ready to fold. */
 export interface Projection {
+  readonly kind: "entity";
   readonly name: string;
   readonly entity: string;
+  /** Columns that events write. */
   readonly columns: Columns;
+  readonly derived: Readonly<Record<string, Derived>>;
+  readonly tables: Readonly<Record<string, Many>>;
+  readonly invariants: Readonly<Record<string, Invariant>>;
   readonly registers: ReadonlyMap<string, RegisterRule>;
   readonly eventTypes: ReadonlySet<string>;
+  /** Whether some rule counts what authors had seen: states then keep the entity's events by name. */
+  readonly keepsDots: boolean;
+  readonly keepsHistory: boolean;
+  /** Whom to tell of a register or an invariant. */
+  notified(name: string): readonly string[];
   /** The register values that an event writes; `null` when it does not touch this view. Throws `event-invalid` on a misfit. */
   writesOf(event: ProjectedEvent): ReadonlyMap<string, JsonValue> | null;
+  /** All that a change of must lead to a view built anew: registers, rules, and the text of the declaration's functions. */
+  readonly shape: JsonValue;
 }
 
 /** The register that says whether an entity is deleted. */
 export const DELETED = "deleted";
+/** The one register of a view whose records change as a whole. */
+export const RECORD = "record";
+/** What a person's decision on a conflict is written as: `{ values: { column: value }, deleted?, case?, note? }`. */
+export const RESOLVED = "conflict.resolved";
 const NAME = /^[a-z][a-z0-9_]{0,50}$/;
 /** Columns that every view has; a declaration cannot use these names. */
 export const SYSTEM_COLUMNS = [
@@ -76,90 +145,206 @@ export const SYSTEM_COLUMNS = [
   "state",
 ];
 
+/** A complaint about a declaration, naming it. */
+export const malformed = (view: string, problem: string): TributaryError =>
+  new TributaryError(
+    "projection-malformed",
+    `projection ${view}: ${problem}`,
+    "Correct its file in projections/ and start again.",
+  );
+
+/** Checks the names of a view and its columns. */
+export function checkNames(view: string, columns: readonly string[], others: readonly string[] = []): void {
+  for (const name of [view, ...columns, ...others])
+    if (!NAME.test(name))
+      throw malformed(view, `${JSON.stringify(name)} is no name (lower-case letters, digits, _; at most 51)`);
+  for (const name of columns)
+    if (SYSTEM_COLUMNS.includes(name)) throw malformed(view, `every view has a column ${name} already`);
+}
+
+const isCrdt = (rule: Resolver | Crdt): rule is Crdt => "join" in rule;
+
 /** Checks a declaration and makes it a projection. Throws `projection-malformed`, naming what is wrong. */
 export function defineProjection<const C extends Columns>(declared: Declaration<C>): Projection {
-  const wrong = (problem: string): TributaryError =>
-    new TributaryError(
-      "projection-malformed",
-      `projection ${declared.name}: ${problem}`,
-      "Correct its file in projections/ and start again.",
-    );
+  const wrong = (problem: string): TributaryError => malformed(declared.name, problem);
   const columnNames = Object.keys(declared.columns);
-  for (const name of [declared.name, ...columnNames, ...Object.keys(declared.groups ?? {})]) {
-    if (!NAME.test(name)) throw wrong(`${JSON.stringify(name)} is no name (lower-case letters, digits, _; at most 51)`);
+  const derived = (declared.derive ?? {}) as unknown as Readonly<Record<string, Derived>>;
+  const tables = (declared.tables ?? {}) as unknown as Readonly<Record<string, Many>>;
+  const invariants = (declared.invariants ?? {}) as unknown as Readonly<Record<string, Invariant>>;
+  checkNames(
+    declared.name,
+    [...columnNames, ...Object.keys(derived)],
+    [...Object.keys(declared.groups ?? {}), ...Object.keys(tables), ...Object.keys(invariants)],
+  );
+  for (const name of Object.keys(derived))
+    if (columnNames.includes(name)) throw wrong(`column ${name} is both written by events and derived`);
+  for (const [name, { columns }] of Object.entries(tables)) {
+    for (const column of Object.keys(columns))
+      if (!NAME.test(column) || column === "id" || column === "n")
+        throw wrong(`table ${name} cannot have a column ${JSON.stringify(column)}`);
   }
-  for (const name of columnNames) if (SYSTEM_COLUMNS.includes(name)) throw wrong(`every view has a column ${name} already`);
+  for (const [name, invariant] of Object.entries(invariants))
+    if ("atMost" in invariant && !(Number.isInteger(invariant.atMost) && invariant.atMost >= 1))
+      throw wrong(`invariant ${name} allows at most ${invariant.atMost}: it needs a whole number of 1 or more`);
 
-  const registers = new Map<string, RegisterRule>();
+  const registers = registersOf(declared, columnNames, wrong);
   const registerOf = new Map<string, string>();
-  const resolverOf = (name: string): Resolver => declared.resolve?.[name] ?? declared.resolve?.others ?? lastWriteWins;
-  for (const [group, members] of Object.entries(declared.groups ?? {})) {
-    if (columnNames.includes(group) || group === DELETED) throw wrong(`group ${group} has the name of a column`);
-    if (members.length < 2) throw wrong(`group ${group} needs two columns or more`);
-    for (const member of members) {
-      if (!columnNames.includes(member)) throw wrong(`group ${group} names a column ${member} that is not declared`);
-      if (registerOf.has(member)) throw wrong(`column ${member} is in two groups`);
-      registerOf.set(member, group);
-    }
-    registers.set(group, { name: group, columns: members, resolver: resolverOf(group) });
-  }
-  for (const name of columnNames) {
-    if (registerOf.has(name)) continue;
-    registerOf.set(name, name);
-    registers.set(name, { name, columns: [name], resolver: resolverOf(name) });
-  }
-  registers.set(DELETED, { name: DELETED, columns: [], resolver: resolverOf(DELETED) });
-  for (const name of Object.keys(declared.resolve ?? {})) {
-    if (name !== "others" && !registers.has(name)) throw wrong(`it declares a resolver for ${name}, which is no register`);
-  }
+  for (const { name, columns } of registers.values()) for (const column of columns) registerOf.set(column, name);
+  for (const name of Object.keys(declared.notify ?? {}))
+    if (name !== "others" && !registers.has(name) && !Object.hasOwn(invariants, name))
+      throw wrong(`it notifies of ${name}, which is no register and no invariant`);
+
   const rules = Object.entries(declared.events);
   if (rules.length === 0) throw wrong("no event writes it");
   for (const [type, rule] of rules) {
+    if (type === RESOLVED) throw wrong(`${RESOLVED} has its meaning already, in every view`);
     if (rule.kind !== "set") continue;
     for (const name of rule.columns)
       if (!columnNames.includes(name)) throw wrong(`${type} sets a column ${name} that is not declared`);
   }
 
-  const valuesOf = (rule: EventRule<C>, event: ProjectedEvent): Readonly<Record<string, JsonValue | undefined>> => {
+  const valuesOf = (event: ProjectedEvent): Readonly<Record<string, JsonValue | undefined>> | null => {
+    if (event.type === RESOLVED) return isJsonObject(event.data.values ?? null) ? (event.data.values as JsonObject) : {};
+    const rule = Object.hasOwn(declared.events, event.type) ? declared.events[event.type]! : null;
+    if (rule === null) return null;
     if (rule.kind === "remove") return {};
-    if (rule.kind === "map") return rule.map(event) as Record<string, JsonValue | undefined>;
+    if (rule.kind === "map") return rule.map(event);
     if (rule.columns.length === 0) return event.data;
     return Object.fromEntries(rule.columns.map((name) => [name, event.data[name]]));
   };
+  /** What an event says of the entity's being there; `undefined`: nothing. */
+  const deletedBy = (event: ProjectedEvent): boolean | undefined =>
+    event.type === RESOLVED
+      ? typeof event.data.deleted === "boolean"
+        ? event.data.deleted
+        : undefined
+      : declared.events[event.type]!.kind === "remove";
+  const misfit = (event: ProjectedEvent, name: string, value: JsonValue, what: string): TributaryError =>
+    new TributaryError(
+      "event-invalid",
+      `${event.type} writes ${JSON.stringify(value).slice(0, 80)} into ${declared.name}.${name}, ${what}`,
+      "Correct the projection's rule or its column's type.",
+    );
 
   return {
+    kind: "entity",
     name: declared.name,
     entity: declared.entity,
     columns: declared.columns,
+    derived,
+    tables,
+    invariants,
     registers,
-    eventTypes: new Set(Object.keys(declared.events)),
+    eventTypes: new Set([...Object.keys(declared.events), RESOLVED]),
+    keepsDots: [...registers.values()].some((rule) => rule.kind === "decided" && rule.resolver.needsHistory === true),
+    keepsHistory: declared.history !== false,
+    shape: shapeOf(declared, registers),
+    notified: (name) => declared.notify?.[name] ?? declared.notify?.others ?? [],
     writesOf(event) {
       if (event.entity.type !== declared.entity) return null;
-      const rule = declared.events[event.type];
-      if (rule === undefined) return null;
-      const values = valuesOf(rule, event);
+      const values = valuesOf(event);
+      if (values === null) return null;
       const writes = new Map<string, JsonValue>();
       for (const name in values) {
         const value = values[name];
-        const column = declared.columns[name];
+        const column = Object.hasOwn(declared.columns, name) ? declared.columns[name] : undefined;
         if (value === undefined || column === undefined) continue;
-        if (value !== null && !column.fits(value)) {
-          throw new TributaryError(
-            "event-invalid",
-            `${event.type} writes ${JSON.stringify(value).slice(0, 80)} into ${declared.name}.${name}, a ${column.sql} column`,
-            "Correct the projection's rule or its column's type.",
-          );
-        }
-        const register = registerOf.get(name)!;
-        if (register === name) {
+        const rule = registers.get(registerOf.get(name)!)!;
+        if (rule.kind === "merged") {
+          const problem = rule.crdt.problem(value);
+          if (problem !== null) throw misfit(event, name, value, `a ${rule.crdt.name}: ${problem}`);
           writes.set(name, value);
-        } else if (!writes.has(register)) {
-          const { columns } = registers.get(register)!;
-          writes.set(register, Object.fromEntries(columns.map((member) => [member, values[member] ?? null])));
+          continue;
+        }
+        if (value !== null && !column.fits(value)) throw misfit(event, name, value, `a ${column.sql} column`);
+        if (rule.name === name) {
+          writes.set(name, value);
+        } else if (!writes.has(rule.name)) {
+          writes.set(rule.name, Object.fromEntries(rule.columns.map((member) => [member, values[member] ?? null])));
         }
       }
-      writes.set(DELETED, rule.kind === "remove");
-      return writes;
+      const deleted = deletedBy(event);
+      if (deleted !== undefined) writes.set(DELETED, deleted);
+      return writes.size === 0 ? null : writes;
     },
   };
+}
+
+function registersOf<C extends Columns>(
+  declared: Declaration<C>,
+  columnNames: readonly string[],
+  wrong: (problem: string) => TributaryError,
+): Map<string, RegisterRule> {
+  const registers = new Map<string, RegisterRule>();
+  const taken = new Set<string>();
+  const ruleOf = (name: string, columns: readonly string[]): RegisterRule => {
+    // What `others` says is said of values; whether an entity is there is a question of its own.
+    const declaredRule = declared.resolve?.[name] ?? (name === DELETED ? undefined : declared.resolve?.others) ?? lastWriteWins;
+    const authority = declared.authority?.[name] ?? null;
+    if (isCrdt(declaredRule)) {
+      if (columns.length !== 1 || columns[0] !== name)
+        throw wrong(`${name} cannot merge by ${declaredRule.name}: only a single column can`);
+      if (authority !== null) throw wrong(`${name} merges all that is written, so nobody can have the say over it`);
+      return { kind: "merged", name, columns, crdt: declaredRule };
+    }
+    const resolver = authority === null ? declaredRule : authorityOf(authority, declaredRule);
+    return { kind: "decided", name, columns, resolver, authority };
+  };
+  const groups: Record<string, readonly string[]> = { ...declared.groups };
+  for (const [group, members] of Object.entries(groups)) {
+    if (columnNames.includes(group) || group === DELETED || group === RECORD)
+      throw wrong(`group ${group} has the name of a column`);
+    if (members.length < 2) throw wrong(`group ${group} needs two columns or more`);
+    for (const member of members) {
+      if (!columnNames.includes(member)) throw wrong(`group ${group} names a column ${member} that is not declared`);
+      if (taken.has(member)) throw wrong(`column ${member} is in two groups`);
+      taken.add(member);
+    }
+    registers.set(group, ruleOf(group, members));
+  }
+  const alone = columnNames.filter((name) => !taken.has(name));
+  if (declared.whole === true) {
+    if (taken.size > 0) throw wrong("a record that changes as a whole cannot have groups");
+    if (columnNames.includes(RECORD)) throw wrong(`a record that changes as a whole cannot have a column ${RECORD}`);
+    registers.set(RECORD, ruleOf(RECORD, alone));
+  } else for (const name of alone) registers.set(name, ruleOf(name, [name]));
+  registers.set(DELETED, ruleOf(DELETED, []));
+  for (const [what, names] of [
+    ["a resolver", declared.resolve],
+    ["an authority", declared.authority],
+  ] as const) {
+    for (const name of Object.keys(names ?? {}))
+      if (!(name === "others" && what === "a resolver") && !registers.has(name))
+        throw wrong(`it declares ${what} for ${name}, which is no register`);
+  }
+  return registers;
+}
+
+/** A function as its text: what it calls elsewhere is not seen. */
+const textOf = (f: unknown): string => String(f);
+const columnShape = (columns: Columns): JsonValue =>
+  Object.entries(columns).map(([name, { sql, index }]) => [name, sql, index]);
+
+function shapeOf<C extends Columns>(declared: Declaration<C>, registers: ReadonlyMap<string, RegisterRule>): JsonValue {
+  return [
+    declared.entity,
+    columnShape(declared.columns),
+    [...registers.values()].map((rule) => [
+      rule.name,
+      [...rule.columns],
+      rule.kind === "decided" ? settingsOf(rule.resolver) : [rule.crdt.name, rule.crdt.version],
+      rule.kind === "decided" ? (rule.authority as JsonValue) : null,
+    ]),
+    Object.entries(declared.events)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([type, rule]) => [type, rule.kind, rule.kind === "set" ? [...rule.columns] : rule.kind === "map" ? textOf(rule.map) : null]),
+    Object.entries(declared.derive ?? {}).map(([name, { column, of }]) => [name, column.sql, column.index, textOf(of)]),
+    Object.entries(declared.tables ?? {}).map(([name, { columns, rows }]) => [name, columnShape(columns), textOf(rows)]),
+    Object.entries(declared.invariants ?? {}).map(([name, invariant]) =>
+      "atMost" in invariant
+        ? [name, invariant.atMost, invariant.says, textOf(invariant.key)]
+        : [name, textOf(invariant.problem)],
+    ),
+    declared.history !== false,
+  ];
 }

@@ -1,4 +1,4 @@
-import { covers, type Hlc, type JsonValue, join, type OriginId, type Seq, type Vector } from "../core/index.ts";
+import { covers, type Hlc, type JsonObject, type JsonValue, join, type OriginId, type Seq, type Vector } from "../core/index.ts";
 
 /** Who wrote a value, and when by their own account: all that a resolver may look at, besides the value. */
 export interface Author {
@@ -16,6 +16,10 @@ export interface Author {
 export interface Sibling {
   readonly by: Author;
   readonly value: JsonValue;
+  /** Members of the event's data that the register's rule looks at. */
+  readonly read?: JsonObject;
+  /** What its author had seen of the entity; kept where the register's rule counts it. */
+  readonly basis?: Vector;
 }
 
 /**
@@ -30,6 +34,8 @@ export interface Register {
 export interface Write extends Sibling {
   /** What the author had seen of the entity. Their own earlier events always count as seen. */
   readonly basis: Vector;
+  /** Whether the sibling keeps the basis. */
+  readonly keepsBasis?: boolean;
 }
 
 /** Whether the author of `write` had seen the event of `by`. */
@@ -39,7 +45,7 @@ const knew = (write: Write, by: Author): boolean =>
 /** All that a write covers: its basis and itself. Whatever a basis claims, nobody has seen their own later events. */
 export const reachOf = ({ by, basis }: Pick<Write, "by" | "basis">): Vector => ({ ...basis, [by.origin]: by.seq });
 
-const bySiblingOrder = (a: Sibling, b: Sibling): number =>
+export const bySiblingOrder = (a: Sibling, b: Sibling): number =>
   a.by.origin < b.by.origin ? -1 : a.by.origin > b.by.origin ? 1 : a.by.seq - b.by.seq;
 
 /**
@@ -60,4 +66,7 @@ export function applyWrite(register: Register | undefined, write: Write): Regist
   return { siblings: kept, context };
 }
 
-const sibling = ({ by, value }: Sibling): Sibling => ({ by, value });
+const sibling = ({ by, value, read, basis, keepsBasis }: Write): Sibling =>
+  read === undefined && !keepsBasis
+    ? { by, value }
+    : { by, value, ...(read === undefined ? {} : { read }), ...(keepsBasis ? { basis } : {}) };

@@ -1,46 +1,355 @@
-import { compareStamps } from "../core/index.ts";
+import { canonicalize, compareStamps, covers, type JsonObject, type JsonValue, partsOf, TributaryError } from "../core/index.ts";
 import type { Author, Sibling } from "./register.ts";
 
-/** What decided between siblings. */
+/** What decided between siblings. `docs/conflicts.md` explains each to people. */
 export type Reason =
   /** The later stamp won. */
   | "later-stamp"
-  /** The stamps are equal; the origin's name broke the tie, the same way everywhere. */
+  /** The earlier stamp won. */
+  | "earlier-stamp"
+  /** All else is equal; the origin's name broke the tie, the same way everywhere. */
   | "origin-tie"
   /** All others come from devices whose clock was wrong. */
-  | "clock-trusted";
+  | "clock-trusted"
+  /** It came later into the hub's log, or is not there yet: this replica's own. */
+  | "later-in-log"
+  /** It came earlier into the hub's log. */
+  | "earlier-in-log"
+  /** Its author had seen more of the entity's history. */
+  | "longer-history"
+  /** Its site stands before the others in the rule's list. */
+  | "site-priority"
+  /** Its organisation, site or person has the say over this register. */
+  | "authority"
+  /** Another field of the same event ranks it above the others. */
+  | "field-priority"
+  | "greater"
+  | "lesser"
+  /** All values count: the one shown is made of them. */
+  | "merged"
+  /** A deletion outranks changes made beside it, or they outrank it. */
+  | "deletion-outranks"
+  | "change-outranks"
+  /** Nobody has decided yet; what is shown meanwhile is the latest by stamp. */
+  | "awaits-person"
+  /** A rule of the project's own. */
+  | "custom";
 
 export interface Resolution {
+  /** The write whose value is shown, or that comes nearest to it where the value is merged. */
   readonly winner: Sibling;
   readonly reason: Reason;
+  /** The value shown, where it is not the winner's own. */
+  readonly merged?: JsonValue;
+  /** A person is to decide. */
+  readonly isOpen?: boolean;
 }
 
-/** Picks one of at least one sibling: a pure function of their set. */
+/** What a resolver may look at besides the siblings: a function of the set of the entity's events, as they are. */
+export interface ResolveContext {
+  /** How many of the entity's known events the sibling's author had seen. Only for resolvers with `needsHistory`. */
+  historyOf(sibling: Sibling): number;
+}
+
+/** Picks one of at least one sibling, or makes a value of all: a pure function of their set. */
 export interface Resolver {
   readonly name: string;
   readonly version: number;
-  resolve(siblings: readonly Sibling[]): Resolution;
+  /** What a change of must lead to a new decision, besides name and version: the rule's own settings. */
+  readonly settings?: JsonValue;
+  /** Members of the event's data that each sibling keeps for the rule to look at. */
+  readonly reads?: readonly string[];
+  readonly needsHistory?: boolean;
+  resolve(siblings: readonly Sibling[], context: ResolveContext): Resolution;
 }
 
-const outranks = (a: Author, b: Author): boolean =>
+/** Whether `a` outranks `b`: later, and never by a clock known to be wrong. */
+const laterThan = (a: Author, b: Author): boolean =>
   a.clockWrong === b.clockWrong ? (compareStamps(a, b) || a.seq - b.seq) > 0 : b.clockWrong;
+const earlierThan = (a: Author, b: Author): boolean =>
+  a.clockWrong === b.clockWrong ? (compareStamps(a, b) || a.seq - b.seq) < 0 : b.clockWrong;
+
+/** The first by an order that is total. */
+function best(siblings: readonly Sibling[], outranks: (a: Sibling, b: Sibling) => boolean): Sibling {
+  let winner = siblings[0]!;
+  for (const other of siblings) if (other !== winner && outranks(other, winner)) winner = other;
+  return winner;
+}
+const latest = (siblings: readonly Sibling[]): Sibling => best(siblings, (a, b) => laterThan(a.by, b.by));
+
+/** Among those that rank first, the latest by stamp; `reason` where rank alone decided, else what the stamps said. */
+function ranked(siblings: readonly Sibling[], compare: (a: Sibling, b: Sibling) => number, reason: Reason): Resolution {
+  const top = best(siblings, (a, b) => compare(a, b) > 0);
+  const tied = siblings.filter((sibling) => compare(sibling, top) === 0);
+  if (tied.length === 1) return { winner: top, reason };
+  const { winner, reason: stamps } = lastWriteWins.resolve(tied, NO_CONTEXT);
+  return { winner, reason: tied.length === siblings.length ? stamps : reason };
+}
+
+/** For resolvers that do not look at the history. */
+export const NO_CONTEXT: ResolveContext = {
+  historyOf() {
+    throw new Error("this resolver has to declare needsHistory");
+  },
+};
+
+const byStamp = (
+  name: string,
+  outranks: (a: Author, b: Author) => boolean,
+  reason: "later-stamp" | "earlier-stamp",
+): Resolver => ({
+  name,
+  version: 1,
+  resolve(siblings) {
+    const winner = best(siblings, (a, b) => outranks(a.by, b.by));
+    const others = siblings.filter((other) => other !== winner);
+    if (others.every(({ by }) => by.clockWrong && !winner.by.clockWrong)) return { winner, reason: "clock-trusted" };
+    const isTied = others.some(({ by }) => by.clockWrong === winner.by.clockWrong && by.hlc === winner.by.hlc);
+    return { winner, reason: isTied ? "origin-tie" : reason };
+  },
+});
 
 /**
  * The write with the latest hybrid-clock stamp wins. A stamp of a clock known to be wrong never wins against one that is
  * not; between two such, the later still wins, so that the outcome is the same everywhere.
  */
-export const lastWriteWins: Resolver = {
-  name: "lastWriteWins",
+export const lastWriteWins: Resolver = byStamp("lastWriteWins", laterThan, "later-stamp");
+
+/** The write with the earliest stamp wins: first come, first served, by the devices' clocks. Wrong clocks lose as with `lastWriteWins`. */
+export const firstWriteWins: Resolver = byStamp("firstWriteWins", earlierThan, "earlier-stamp");
+
+/** Where a write stands in the hub's log; one that is not there yet comes after all that are. */
+const place = ({ by }: Sibling): number => by.position ?? Number.POSITIVE_INFINITY;
+
+/**
+ * The hub's log decides: the write that came in last wins, or with `"first"` the one that came first. A device shows its own pending value until the
+ * receipt, as it will then be the last: with `"first"`, pending values lose.
+ */
+export const logOrder = (which: "last" | "first" = "last"): Resolver => ({
+  name: which === "last" ? "logOrder" : "firstInLog",
+  version: 1,
+  resolve: (siblings) =>
+    ranked(
+      siblings,
+      (a, b) => {
+        const [x, y] = [place(a), place(b)];
+        return x === y ? 0 : x > y === (which === "last") ? 1 : -1;
+      },
+      which === "last" ? "later-in-log" : "earlier-in-log",
+    ),
+});
+
+/** The write whose author had seen the most of this entity's events wins; the later stamp where two had seen as much. */
+export const versionCompare: Resolver = {
+  name: "versionCompare",
+  version: 1,
+  needsHistory: true,
+  resolve: (siblings, context) =>
+    ranked(siblings, (a, b) => context.historyOf(a) - context.historyOf(b), "longer-history"),
+};
+
+/** Sites as a rule names them: `site`, or `org.site`. */
+const isAt = (name: string, { origin }: Author): boolean => {
+  const { org, site } = partsOf(origin);
+  return name === site || name === `${org}.${site}`;
+};
+
+/** Writes of the site named first win over those of the next, and those over sites not named. Within a site: the later stamp. */
+export function sitePriority(sites: readonly string[]): Resolver {
+  const rank = ({ by }: Sibling): number => {
+    const at = sites.findIndex((name) => isAt(name, by));
+    return at === -1 ? sites.length : at;
+  };
+  return {
+    name: "sitePriority",
+    version: 1,
+    settings: [...sites],
+    resolve: (siblings) => ranked(siblings, (a, b) => rank(b) - rank(a), "site-priority"),
+  };
+}
+
+/** What the hub's own people wrote wins over what sites wrote. */
+export const serverWins: Resolver = { ...sitePriority(["hub"]), name: "serverWins" };
+/** What sites wrote wins over what the hub's own people wrote. */
+export const clientWins: Resolver = {
+  name: "clientWins",
+  version: 1,
+  resolve: (siblings) =>
+    ranked(siblings, (a, b) => Number(isAt("hub", b.by)) - Number(isAt("hub", a.by)), "site-priority"),
+};
+
+/** Orders JSON values: numbers by size, else text by code points of their canonical form; nothing is less than anything. */
+function compareValues(a: JsonValue | undefined, b: JsonValue | undefined): number {
+  if (a === b) return 0;
+  const [aIsNone, bIsNone] = [a === null || a === undefined, b === null || b === undefined];
+  if (aIsNone || bIsNone) return aIsNone && bIsNone ? 0 : aIsNone ? -1 : 1;
+  if (typeof a === "number" && typeof b === "number") return a - b;
+  if (typeof a !== typeof b) return typeof a < typeof b ? -1 : 1;
+  const [x, y] = [typeof a === "string" ? a : canonicalize(a!), typeof b === "string" ? b : canonicalize(b!)];
+  return x < y ? -1 : x > y ? 1 : 0;
+}
+
+/** Another member of the same event's data ranks the write: `byField("source_quality", "max")`. Equal ones: the later stamp. */
+export const byField = (member: string, which: "max" | "min"): Resolver => ({
+  name: "byField",
+  version: 1,
+  settings: [member, which],
+  reads: [member],
+  resolve: (siblings) =>
+    ranked(
+      siblings,
+      (a, b) => compareValues(a.read?.[member], b.read?.[member]) * (which === "max" ? 1 : -1),
+      "field-priority",
+    ),
+});
+
+/** The greatest value wins: numbers by size, texts by their order. Nothing loses against anything. */
+export const max: Resolver = {
+  name: "max",
+  version: 1,
+  resolve: (siblings) => ranked(siblings, (a, b) => compareValues(a.value, b.value), "greater"),
+};
+
+/** The least value wins. Nothing loses against anything. */
+export const min: Resolver = {
+  name: "min",
+  version: 1,
+  resolve: (siblings) =>
+    ranked(
+      siblings,
+      (a, b) => (a.value === null || b.value === null ? compareValues(a.value, b.value) : compareValues(b.value, a.value)),
+      "lesser",
+    ),
+};
+
+/** All values count: a list of what any sibling holds, each once, in a fixed order. For `json()` columns. */
+export const union: Resolver = {
+  name: "union",
   version: 1,
   resolve(siblings) {
-    let winner = siblings[0]!;
-    for (const other of siblings) if (outranks(other.by, winner.by)) winner = other;
-    const others = siblings.filter((other) => other !== winner);
-    const reason: Reason = others.every(({ by }) => by.clockWrong && !winner.by.clockWrong)
-      ? "clock-trusted"
-      : others.some(({ by }) => by.clockWrong === winner.by.clockWrong && by.hlc === winner.by.hlc)
-        ? "origin-tie"
-        : "later-stamp";
-    return { winner, reason };
+    const all = new Map<string, JsonValue>();
+    for (const { value } of siblings)
+      for (const item of Array.isArray(value) ? value : value === null ? [] : [value]) all.set(canonicalize(item), item);
+    const merged = [...all].sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([, item]) => item);
+    return { winner: latest(siblings), reason: "merged", merged };
   },
+};
+
+/** A person decides: the conflict is a case in the queue. Until then the latest by stamp is shown. */
+export const manual: Resolver = {
+  name: "manual",
+  version: 1,
+  resolve: (siblings) => ({ winner: latest(siblings), reason: "awaits-person", isOpen: true }),
+};
+
+/** Who has the say: organisations, sites (`site` or `org.site`), people. */
+export interface Who {
+  readonly orgs?: readonly string[];
+  readonly sites?: readonly string[];
+  readonly actors?: readonly string[];
+}
+
+/** Whether an author is one of these. */
+export const isOneOf = ({ orgs = [], sites = [], actors = [] }: Who, by: Pick<Author, "origin" | "actor">): boolean =>
+  orgs.includes(partsOf(by.origin).org) || sites.some((name) => isAt(name, by as Author)) || actors.includes(by.actor);
+
+/** Writes of those who have the say win over all others; among equals, `otherwise` decides. */
+export const authorityOf = (who: Who, otherwise: Resolver = lastWriteWins): Resolver => ({
+  name: "authority",
+  version: 1,
+  settings: { who: who as JsonObject, otherwise: settingsOf(otherwise) },
+  ...(otherwise.reads === undefined ? {} : { reads: otherwise.reads }),
+  ...(otherwise.needsHistory === undefined ? {} : { needsHistory: otherwise.needsHistory }),
+  resolve(siblings, context) {
+    const having = siblings.filter(({ by }) => isOneOf(who, by));
+    if (having.length === 0 || having.length === siblings.length) return otherwise.resolve(siblings, context);
+    return having.length === 1
+      ? { winner: having[0]!, reason: "authority" }
+      : { ...otherwise.resolve(having, context), reason: "authority" };
+  },
+});
+
+/** Name, version and settings: what makes two rules one and the same. */
+export const settingsOf = ({ name, version, settings }: Resolver): JsonValue => [name, version, settings ?? null];
+
+export interface CustomRule {
+  readonly name: string;
+  /** Raise it with every change of what `resolve` answers: the view is then built anew. */
+  readonly version: number;
+  /** Members of the event's data that siblings keep for it. */
+  readonly reads?: readonly string[];
+  /** The sibling to show, or a value made of all. Must not depend on the order of siblings, nor on anything but them. */
+  resolve(siblings: readonly Sibling[]): { readonly winner: Sibling; readonly merged?: JsonValue; readonly isOpen?: boolean };
+}
+
+/**
+ * A rule of the project's own. It is tried on every set in two orders: a rule that answers differently is refused with `projection-failed`, as
+ * replicas would not agree. `problemsOfRule` tries more, for tests.
+ */
+export const custom = ({ name, version, reads, resolve }: CustomRule): Resolver => ({
+  name,
+  version,
+  ...(reads === undefined ? {} : { reads }),
+  settings: ["custom", resolve.toString()],
+  resolve(siblings) {
+    const answer = resolve(siblings);
+    const again = resolve([...siblings].reverse());
+    if (!siblings.includes(answer.winner)) throw failed(name, "picks what is none of the siblings");
+    if (answer.winner !== again.winner || canonicalize(answer.merged ?? null) !== canonicalize(again.merged ?? null))
+      throw failed(name, "depends on the order of the siblings");
+    return { ...answer, reason: "custom" };
+  },
+});
+
+const failed = (name: string, problem: string): TributaryError =>
+  new TributaryError("projection-failed", `the rule ${name} ${problem}`, "Make it a function of the set of siblings alone.");
+
+/** What is wrong with a resolver, tried on sets of siblings in several orders, and twice each; empty: nothing was found. For a project's tests. */
+export function problemsOfRule(rule: Resolver, sets: Iterable<readonly Sibling[]>): string[] {
+  const problems: string[] = [];
+  const shown = (siblings: readonly Sibling[]): string => {
+    const { winner, merged } = rule.resolve(siblings, NO_CONTEXT);
+    return canonicalize([winner.by.origin, winner.by.seq, merged ?? null]);
+  };
+  for (const siblings of sets) {
+    try {
+      const first = shown(siblings);
+      if (shown(siblings) !== first) problems.push(`${rule.name} answers differently when asked twice`);
+      for (let turn = 1; turn <= siblings.length; turn++) {
+        const turned = [...siblings.slice(turn), ...siblings.slice(0, turn)];
+        if (shown(turned) !== first || shown([...turned].reverse()) !== first)
+          problems.push(`${rule.name} depends on the order of ${siblings.map(({ value }) => canonicalize(value)).join(", ")}`);
+      }
+    } catch (error) {
+      problems.push(String(error));
+    }
+  }
+  return [...new Set(problems)];
+}
+
+// ── deletion ────────────────────────────────────────────────────────────────
+
+/** The values of the register `deleted` are booleans: `true` by removals, `false` by every other event. */
+const deletion = (name: string, wins: boolean): Resolver => ({
+  name,
+  version: 1,
+  resolve(siblings) {
+    const having = siblings.filter(({ value }) => value === wins);
+    return having.length === 0
+      ? { winner: latest(siblings), reason: wins ? "change-outranks" : "deletion-outranks" }
+      : { winner: latest(having), reason: wins ? "deletion-outranks" : "change-outranks" };
+  },
+});
+
+/** A deletion holds against changes made beside it. A change by somebody who had seen the deletion creates the entity again. */
+export const deleteWins: Resolver = deletion("deleteWins", true);
+/** A change holds against deletions made beside it. */
+export const updateWins: Resolver = deletion("updateWins", false);
+
+/** How many of these events a vector covers. */
+export const countCovered = (dots: Readonly<Record<string, readonly number[]>>, vector: Sibling["basis"]): number => {
+  let count = 0;
+  for (const origin in dots)
+    for (const seq of dots[origin]!) if (vector !== undefined && covers(vector, { origin, seq } as never)) count++;
+  return count;
 };

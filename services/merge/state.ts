@@ -1,17 +1,23 @@
-import type { Hlc, JsonValue, OriginId, Seq, Vector } from "../core/index.ts";
-import type { EntityState } from "./fold.ts";
-import type { Author, Register } from "./register.ts";
+import type { Hlc, JsonObject, JsonValue, OriginId, Seq, Vector } from "../core/index.ts";
+import type { Dots, EntityState } from "./fold.ts";
+import type { Author, Register, Sibling } from "./register.ts";
+
+/** A sibling: its author, its value, and where its rule wants them what it read and its basis. */
+type PackedSibling = [number, JsonValue, (JsonObject | 0)?, number?];
 
 /**
  * An entity's state as compact JSON: authors and vectors, which many registers share, stand once.
- * `a`: authors [origin, seq, hlc, actor, clockWrong]; `v`: vectors; `r`: register → [context, [author, value] …].
+ * `a`: authors [origin, seq, hlc, actor, clockWrong, position]; `v`: vectors; `r`: register → [context, sibling …];
+ * `m`: registers that merge by themselves; `d`: the entity's events.
  */
 interface Packed {
-  readonly a: [OriginId, Seq, Hlc, string, 0 | 1][];
+  readonly a: [OriginId, Seq, Hlc, string, 0 | 1, number | null][];
   readonly v: Vector[];
-  readonly r: Record<string, [number, ...[number, JsonValue][]]>;
+  readonly r: Record<string, [number, ...PackedSibling[]]>;
   readonly s: number;
   readonly f: number;
+  readonly m?: Readonly<Record<string, JsonValue>>;
+  readonly d?: Dots;
 }
 
 /** Writes a state as JSON text for the database. */
@@ -38,27 +44,51 @@ export function packState(state: EntityState): string {
     const key = `${by.origin}/${by.seq}`;
     let at = authors.get(key);
     if (at === undefined) {
-      at = packed.a.push([by.origin, by.seq, by.hlc, by.actor, by.clockWrong ? 1 : 0]) - 1;
+      at = packed.a.push([by.origin, by.seq, by.hlc, by.actor, by.clockWrong ? 1 : 0, by.position]) - 1;
       authors.set(key, at);
     }
     byIdentity.set(by, at);
     return at;
   };
+  const siblingOf = ({ by, value, read, basis }: Sibling): PackedSibling =>
+    basis !== undefined
+      ? [authorAt(by), value, read ?? 0, vectorAt(basis)]
+      : read !== undefined
+        ? [authorAt(by), value, read]
+        : [authorAt(by), value];
   for (const name in state.registers) {
     const { context, siblings } = state.registers[name]!;
-    packed.r[name] = [vectorAt(context), ...siblings.map(({ by, value }): [number, JsonValue] => [authorAt(by), value])];
+    packed.r[name] = [vectorAt(context), ...siblings.map(siblingOf)];
   }
-  return JSON.stringify({ ...packed, s: vectorAt(state.seen), f: vectorAt(state.referred) });
+  return JSON.stringify({
+    ...packed,
+    s: vectorAt(state.seen),
+    f: vectorAt(state.referred),
+    ...(Object.keys(state.merged).length === 0 ? {} : { m: state.merged }),
+    ...(state.dots === null ? {} : { d: state.dots }),
+  });
 }
 
 /** Reads what `packState` wrote. */
 export function unpackState(text: string): EntityState {
-  const { a, v, r, s, f } = JSON.parse(text) as Packed;
-  const authors = a.map(([origin, seq, hlc, actor, wrong]): Author => ({ origin, seq, hlc, actor, clockWrong: wrong === 1 }));
+  const { a, v, r, s, f, m, d } = JSON.parse(text) as Packed;
+  const authors = a.map(
+    ([origin, seq, hlc, actor, wrong, position]): Author => ({ origin, seq, hlc, actor, clockWrong: wrong === 1, position }),
+  );
   const registers: Record<string, Register> = {};
   for (const name in r) {
     const [context, ...siblings] = r[name]!;
-    registers[name] = { context: v[context]!, siblings: siblings.map(([by, value]) => ({ by: authors[by]!, value })) };
+    registers[name] = {
+      context: v[context]!,
+      siblings: siblings.map(
+        ([by, value, read, basis]): Sibling => ({
+          by: authors[by]!,
+          value,
+          ...(read === undefined || read === 0 ? {} : { read }),
+          ...(basis === undefined ? {} : { basis: v[basis]! }),
+        }),
+      ),
+    };
   }
-  return { registers, seen: v[s]!, referred: v[f]! };
+  return { registers, merged: m ?? {}, seen: v[s]!, referred: v[f]!, dots: d ?? null };
 }

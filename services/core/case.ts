@@ -1,0 +1,11 @@
+/**
+ * What people do about a case is an event of the hub's own origin, about the entity `case/<id>`: it is audited, replicated and replayed like any
+ * other, and outlives every build of the view that the case is of.
+ */
+export const CASE_ENTITY = "case";
+/** Event type → what it notes. */
+export const CASE_NOTES: Readonly<Record<string, "assigned" | "commented" | "accepted">> = {
+  "case.assigned": "assigned",
+  "case.commented": "commented",
+  "case.accepted": "accepted",
+};
