@@ -15,9 +15,10 @@ import {
   type Decision,
   decisionsOf,
   type EntityState,
+  entityViews,
   fold,
-  type Projection,
-  rowOf,
+  rowWith,
+  type View,
   waitingFor,
 } from "../merge/index.ts";
 
@@ -160,15 +161,15 @@ export interface RowAsOf {
 
 /** What the hub knew of an entity when the log ended at `asOf` (recorded time): the fold of its events up to there. */
 export async function rowAsOf(
-  deps: { readonly db: Client; readonly gate: Gate; readonly projections: readonly Projection[] },
+  deps: { readonly db: Client; readonly gate: Gate; readonly projections: readonly View[] },
   entity: string,
   asOf: Position | null,
 ): Promise<RowAsOf> {
   const { type, id } = parseEntity(entity);
-  const projection = deps.projections.find((candidate) => candidate.entity === type);
+  const projection = entityViews(deps.projections).find((candidate) => candidate.entity === type);
   if (projection === undefined) throw notFound(`view of entities of type ${type}`);
   const { rows } = await deps.db.query<Record<string, unknown>>(
-    `SELECT a.origin, a.seq, a.type, a.actor, a.site, a.hlc, a.basis, coalesce(a.data, q.released_data) AS data, a.clock_offset_ms,
+    `SELECT coalesce(q.settled_position, a.position) AS position, a.origin, a.seq, a.type, a.actor, a.site, a.hlc, a.basis, coalesce(a.data, q.released_data) AS data, a.clock_offset_ms,
        coalesce(q.released_subject, a.schema_subject) AS schema_subject, coalesce(q.released_version, a.schema_version) AS schema_version,
        to_char(a.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS occurred_at
      FROM tributary.audit a LEFT JOIN tributary.quarantine q ON q.origin = a.origin AND q.seq = a.seq AND q.state = 'released'
@@ -194,11 +195,12 @@ export async function rowAsOf(
         seq: Number(row.seq) as Seq,
         hlc: row.hlc as Hlc,
         clockWrong: clock !== null,
+        position: Number(row.position),
         basis: row.basis as Vector,
       })?.state ?? state;
   }
   if (state === undefined) throw notFound(`${entity} up to position ${asOf?.toString() ?? "the end"}`);
-  const { values, deleted } = rowOf(projection, state);
+  const { values, deleted } = rowWith(projection, id, state);
   return {
     view: projection.name,
     entity,

@@ -3,8 +3,8 @@ import { canonicalize, eventIdOf, eventText, GENESIS, type Hash, type OriginId, 
 import { chainHash } from "../core/node.ts";
 import type { Gate, Pins } from "../gate/index.ts";
 import { type Log, type LogEntry, textOf } from "../log/index.ts";
-import { decisionsOf, type EntityState, fold, type Projection, rowOf, waitingFor } from "../merge/index.ts";
-import { countedAs, settlements, toFoldEvent } from "../projector/index.ts";
+import { decisionsOf, type EntityState, entityViews, fold, type Projection, rowWith, type View, waitingFor } from "../merge/index.ts";
+import { countedAs, declaredColumns, settlements, toFoldEvent } from "../projector/index.ts";
 import { readersOf } from "./entity.ts";
 
 /** Problems listed at most; all are counted. */
@@ -39,7 +39,7 @@ export interface VerifyReport {
 export interface VerifyDeps {
   readonly log: Log;
   /** Given: views and audit rows are compared as well, up to the projector's checkpoint. */
-  readonly views?: { readonly db: Client; readonly gate: Gate; readonly projections: readonly Projection[] };
+  readonly views?: { readonly db: Client; readonly gate: Gate; readonly projections: readonly View[] };
   readonly onProgress?: (events: number) => void;
   /** Told of every event, for a caller's own checks in the same pass. */
   readonly onEntry?: (entry: LogEntry) => void;
@@ -57,7 +57,9 @@ export async function verify({ log, views, onProgress, onEntry }: VerifyDeps): P
     if (problems.length < MAX_LISTED) problems.push({ where, what });
   };
   const origins = new Map<OriginId, { events: number; quarantined: number; head: Hash; intact: boolean }>();
-  const states = new Map<Projection, Map<string, EntityState>>(views?.projections.map((projection) => [projection, new Map()]));
+  const states = new Map<Projection, Map<string, EntityState>>(
+    entityViews(views?.projections ?? []).map((projection) => [projection, new Map()]),
+  );
   const checkpoint = views === undefined ? null : await checkpointOf(views.db);
   const pins = views === undefined ? new Map<string, Pins>() : await readersOf(views.db);
   const settled = settlements();
@@ -163,12 +165,12 @@ async function compareView(
   entities: ReadonlyMap<string, EntityState>,
   report: Report,
 ): Promise<number> {
-  const columns = Object.entries(projection.columns).map(([name, { sql }]) =>
+  const columns = declaredColumns(projection).map(([name, { sql }]) =>
     // Days as text: the driver would make midnights of them in some time zone.
     sql === "date"
-      ? `"${name}"::text`
-      : sql === "bigint"
-        ? `"${name}"::float8`
+      ? `"${name}"::text AS "${name}"`
+      : sql === "bigint" || sql === "numeric"
+        ? `"${name}"::float8 AS "${name}"`
         : sql === "timestamptz"
           ? `to_char("${name}" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "${name}"`
           : `"${name}"`,
@@ -185,7 +187,7 @@ async function compareView(
       report(`${projection.name}/${key}`, "the view has a row that the log does not explain");
       continue;
     }
-    const expected = rowOf(projection, state);
+    const expected = rowWith(projection, key, state);
     const waits = waitingFor(state);
     const wanted = canonicalize({
       values: expected.values,

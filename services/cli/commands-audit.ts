@@ -13,6 +13,20 @@ const REASONS: Record<DecisionRow["reason"], string> = {
   "later-stamp": "its stamp is later",
   "origin-tie": "the stamps are equal; the origin's name decided",
   "clock-trusted": "the other's clock is known to be wrong",
+  "earlier-stamp": "its stamp is earlier",
+  "later-in-log": "it came later into the log",
+  "earlier-in-log": "it came earlier into the log",
+  "longer-history": "its author had seen more of the history",
+  "site-priority": "its site comes first in the rule's order",
+  authority: "its author has the say over this field",
+  "field-priority": "another field of the same event ranks it above",
+  greater: "it is the greater value",
+  lesser: "it is the lesser value",
+  merged: "all values count",
+  "deletion-outranks": "a deletion holds against changes made beside it",
+  "change-outranks": "a change holds against deletions made beside it",
+  "awaits-person": "a person is to decide; the latest is shown meanwhile",
+  custom: "by the project's own rule",
 };
 
 const siteOf = (origin: string): string => origin.split(".")[1] ?? origin;

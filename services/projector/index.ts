@@ -1,18 +1,21 @@
 /**
- * Folds the log into PostgreSQL. In come pages of the log; out go, in one transaction a page, view rows, audit rows, decisions
- * and the checkpoint. Never two writers, never a page twice, never a page in part.
+ * Folds the log into PostgreSQL. In come pages of the log; out go, in one transaction a page, view rows, their past, audit rows, decisions, cases
+ * and how far it came. Never two writers to a shard, never a page twice, never a page in part.
  */
-import { isTributaryError, messageOf, type Position } from "../core/index.ts";
+import { isTributaryError, messageOf, type Position, TributaryError } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
-import type { Log } from "../log/index.ts";
-import type { Projection } from "../merge/index.ts";
-import { buildViews } from "./build.ts";
-import { becomeWriter, connectViews } from "./connect.ts";
+import type { Log, LogEntry } from "../log/index.ts";
+import type { Projection, Totals, View } from "../merge/index.ts";
+import { connectViews } from "./connect.ts";
+import { differences, generationsOf, parkedIn, targetsFor } from "./generations.ts";
+import { enroll, giveBack, type Lease, leave, type Member, othersAlive, TEND_MS, takeShards, tend } from "./leases.ts";
 import { migrate } from "./migrate.ts";
-import { prepare, type ViewTarget } from "./prepare.ts";
+import { prepare, StaleViewError, type ViewTarget } from "./prepare.ts";
+import { alone, bringUpToDate } from "./rebuild.ts";
+import { isAsked, refold } from "./refold.ts";
 import { settlements } from "./releases.ts";
-import { openStates } from "./states.ts";
-import { readCheckpoint, settledAt, write } from "./write.ts";
+import { shardOfEntry } from "./shards.ts";
+import { settledAt, write } from "./write.ts";
 
 /** Events in one transaction at most: beyond, it gains nothing (500: 44 k/s, 2,000: 45 k/s measured) and is slower to see. */
 const PAGE_EVENTS = 500;
@@ -23,55 +26,73 @@ export interface ProjectorOptions {
   readonly postgresUrl: string;
   readonly log: Log;
   readonly gate: Gate;
-  readonly projections: readonly Projection[];
+  /** All views as they are declared. */
+  readonly projections: readonly View[];
+  /** What this process is called where projectors are listed. Default: its pid. */
+  readonly name?: string;
   readonly say?: (event: Record<string, unknown>) => void;
   /** Watchdog of the subscription, milliseconds. */
   readonly quietMs?: number;
 }
 
 export interface Projector {
-  /** Ends when the projector does: with an error only if it cannot go on (another projector writes). */
+  /** Ends when the projector does: with an error only if it cannot go on (views were built by other declarations than its own). */
   readonly done: Promise<void>;
+  /** The shards in hand. */
+  shards(): readonly number[];
   close(): Promise<void>;
 }
 
 /**
- * Starts projecting; resolves when this process is the one writer and the tables stand. Then:
+ * Starts projecting; resolves when the views stand as declared and this process shares in folding them. Then:
  *
- *   following the log ─▶ folding a page while the page before is being written ─▶ …
- *        ▲    └ database or log away ─▶ pause ─▶ connect, take the lock, read the checkpoint ┐
- *        └──────────────────────────────────────────────────────────────────────────────────┘
+ *   taking shards ─▶ following the log ─▶ folding a page while the page before is being written ─▶ …
+ *        ▲              ├ shards to hand over or to take, entities to fold anew, views swapped ─▶ look again ┐
+ *        │              └ database or log away ─▶ pause ─▶ connect anew ────────────────────────────────────┤
+ *        └──────────────────────────────────────────────────────────────────────────────────────────────────┘
  */
 export async function startProjector(options: ProjectorOptions): Promise<Projector> {
   const { say = () => {} } = options;
   const stop = new AbortController();
-  const session = await openSession(options, say);
+  let membership: Membership | null = null;
+  /** This process's place among the projectors, kept over sessions, so that others see no coming and going. */
+  const enrolled = async (): Promise<Membership> => {
+    if (membership !== null && !membership.isLost()) return membership;
+    await membership?.end();
+    membership = await openMembership(options);
+    return membership;
+  };
+  const open = async (isStart: boolean): Promise<Session> => openSession(options, await enrolled(), say, isStart);
+  let session: Session | null = await open(true).catch(async (error: unknown) => {
+    await membership?.end();
+    throw error;
+  });
 
   const run = async (): Promise<void> => {
-    let current: Session | null = session;
     let pauseMs = MIN_PAUSE_MS;
     while (!stop.signal.aborted) {
       try {
-        current ??= await openSession(options, say);
-        await follow(options, current, stop.signal, say, () => {
+        session ??= await open(false);
+        await follow(options, session, stop.signal, say, () => {
           pauseMs = MIN_PAUSE_MS;
         });
       } catch (error) {
-        if (isTributaryError(error) && error.code === "already-running") throw error;
+        if (isTributaryError(error) && error.code === "projection-malformed") throw error;
         if (stop.signal.aborted) break;
         say({ event: "projector-interrupted", message: messageOf(error), pauseMs });
         await new Promise((resolve) => setTimeout(resolve, pauseMs));
         pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS);
       } finally {
-        await current?.close();
-        current = null;
+        await session?.close();
+        session = null;
       }
     }
   };
-  const done = run();
+  const done = run().finally(() => membership?.end());
   done.catch(() => {});
   return {
     done,
+    shards: () => session?.leases.map(({ shard }) => shard) ?? [],
     async close() {
       stop.abort();
       await done.catch(() => {});
@@ -79,71 +100,153 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
   };
 }
 
+type Connection = Awaited<ReturnType<typeof connectViews>>;
+
+interface Membership {
+  readonly db: Connection;
+  readonly member: Member;
+  isLost(): boolean;
+  end(): Promise<void>;
+}
+
+async function openMembership({ postgresUrl, name = `pid ${process.pid}` }: ProjectorOptions): Promise<Membership> {
+  const db = await connectViews(postgresUrl, `tributary-projector ${name}`);
+  let isLost = false;
+  db.on("end", () => {
+    isLost = true;
+  });
+  try {
+    await migrate(db);
+    const member = await enroll(db, name);
+    return {
+      db,
+      member,
+      isLost: () => isLost,
+      async end() {
+        if (!isLost) await leave(db, member).catch(() => {});
+        await db.end().catch(() => {});
+      },
+    };
+  } catch (error) {
+    await db.end();
+    throw error;
+  }
+}
+
 interface Session {
-  readonly writer: Awaited<ReturnType<typeof connectViews>>;
-  readonly reader: Awaited<ReturnType<typeof connectViews>>;
+  readonly writer: Connection;
+  readonly reader: Connection;
+  readonly membership: Membership;
   readonly targets: readonly ViewTarget[];
-  readonly checkpoint: Position | null;
+  readonly leases: Lease[];
+  readonly layout: string;
   close(): Promise<void>;
 }
 
-/** Connects, takes the writer's lock, and brings tables and views up to date. */
-async function openSession(options: ProjectorOptions, say: (event: Record<string, unknown>) => void): Promise<Session> {
-  const writer = await connectViews(options.postgresUrl, `tributary-projector pid ${process.pid}`);
-  const reader = await connectViews(options.postgresUrl, "tributary-projector reads").catch(async (error: unknown) => {
+/** Connects, brings tables and views up to date, takes shards, and folds anew what waits for it. */
+async function openSession(
+  options: ProjectorOptions,
+  membership: Membership,
+  say: (event: Record<string, unknown>) => void,
+  isStart: boolean,
+): Promise<Session> {
+  const { postgresUrl, gate, log, projections: views } = options;
+  const { member } = membership;
+  const writer = await connectViews(postgresUrl, "tributary-projector writes");
+  const reader = await connectViews(postgresUrl, "tributary-projector reads").catch(async (error: unknown) => {
     await writer.end();
     throw error;
   });
+  let leases: Lease[] = [];
   const close = async (): Promise<void> => {
+    if (leases.length > 0) await giveBack(writer, leases).catch(() => {});
     await Promise.allSettled([writer.end(), reader.end()]);
   };
   try {
-    await becomeWriter(writer);
-    await migrate(writer);
-    // Safe here: rows and checkpoint are lost or kept together, and what is lost is folded again from the log. Saves a disk flush a page.
+    // Safe here: rows and places in the log are lost or kept together, and what is lost is folded again. Saves a disk flush a page.
     await writer.query("SET synchronous_commit = off");
-    const checkpoint = await readCheckpoint(writer);
-    const readers = await buildViews(writer, { ...options, say }, checkpoint);
-    const targets = options.projections.map((projection) => ({
-      projection,
-      states: openStates(reader, projection),
-      pins: readers.get(projection) ?? {},
-    }));
-    return { writer, reader, targets, checkpoint, close };
+    const deps = { db: writer, reader, log, gate, views, say };
+    // Shards are taken before anybody can swap the views again: their layout is that of `live`.
+    const { live, taken } = await alone(writer, true, async () => {
+      const live = await bringUpToDate(deps, async () => {
+        const others = isStart ? await othersAlive(reader, member) : [];
+        if (!isStart || others.length > 0)
+          throw declaredOtherwise(differences(views, gate, await generationsOf(writer, "live")), others);
+      });
+      return { live, taken: await takeShards(writer, member) };
+    });
+    leases = taken.leases;
+    const built = [...live.values()].filter(({ kind }) => kind === "entity");
+    const parked = await parkedIn(reader, built);
+    const targets = targetsFor(
+      reader,
+      views.filter((view): view is Projection | Totals => view.kind !== "sql"),
+      (view) => {
+        const { generation, place, readers } = live.get(view.name)!;
+        return { generation, place, pins: readers ?? {} };
+      },
+      parked,
+    );
+    const refolded = leases.length === 0 ? 0 : await refold({ db: writer, reader, log, gate }, targets, leases, taken.layout);
+    if (refolded > 0) say({ event: "entities-refolded", entities: refolded });
+    say({ event: "shards-taken", shards: leases.map(({ shard }) => shard), projector: member.number });
+    return { writer, reader, membership, targets, leases, layout: taken.layout, close };
   } catch (error) {
     await close();
     throw error;
   }
 }
 
+const declaredOtherwise = (
+  { changed, undeclared }: ReturnType<typeof differences>,
+  others: readonly string[] = [],
+): TributaryError =>
+  new TributaryError(
+    "projection-malformed",
+    others.length === 0
+      ? `views were built anew by other declarations than this process has: ${[...changed, ...undeclared].join(", ")}`
+      : `this process declares ${[...changed, ...undeclared].join(", ")} otherwise than the views that ${others.join(" and ")} keep up to date`,
+    others.length === 0
+      ? "Start it again, with the files of projections/ as they were when the views were built."
+      : "Put the same files in place everywhere; then `tributary rebuild` builds the views anew while the others go on.",
+  );
+
 async function follow(
   { log, gate, quietMs }: ProjectorOptions,
-  { writer, reader, targets, checkpoint }: Session,
+  session: Session,
   signal: AbortSignal,
   say: (event: Record<string, unknown>) => void,
   onProgress: () => void,
 ): Promise<void> {
-  let after = checkpoint;
+  const { writer, reader, targets, leases, layout } = session;
   const known = settlements((event) => settledAt(reader, event));
+  const watch = watchShards(session, signal);
   let writing: Promise<void> = Promise.resolve();
   let inFlight: Promise<unknown> | null = null;
   try {
+    if (leases.length === 0) {
+      await watch.ended;
+      return;
+    }
+    // Shards that were taken over from others may stand at different places: what one has folded already is passed over.
+    const places = new Map(leases.map(({ shard, position }) => [shard, position]));
     const pages = log.subscribe({
-      after,
+      after: leastOf(leases),
       maxPage: PAGE_EVENTS,
-      signal,
+      signal: watch.signal,
       // While a page is being written the next one fills: few large transactions instead of many small ones.
       busy: () => inFlight,
       onInterruption: (what) => say({ event: "subscription-interrupted", ...what }),
       ...(quietMs === undefined ? {} : { quietMs }),
     });
-    for await (const { entries, through } of pages) {
-      if (entries.length === 0) continue;
+    for await (const { entries: all, through } of pages) {
+      if (all.length === 0) continue;
+      const entries = await mineOf(log, all, places);
       const prepared = await prepare({ log, gate, settled: known }, targets, entries, through);
       await writing;
-      const from = after;
       const startedMs = performance.now();
-      writing = write(writer, prepared, from).then(() => {
+      writing = write(writer, prepared, leases, layout).then(() => {
+        for (const lease of leases) if (lease.position === null || lease.position < through) lease.position = through;
         onProgress();
         say({
           event: "page-projected",
@@ -159,13 +262,71 @@ async function follow(
           if (inFlight === settled) inFlight = null;
         });
       inFlight = settled;
-      after = through;
     }
+  } catch (error) {
+    // The views are built anew when the session is opened again, at once.
+    if (!(error instanceof StaleViewError)) throw error;
+    say({ event: "view-stale", message: error.message });
   } finally {
+    watch.end();
     await writing;
   }
 }
 
+const leastOf = (leases: readonly Lease[]): Position | null =>
+  leases.some(({ position }) => position === null)
+    ? null
+    : leases.reduce<Position>((low, { position }) => (position! < low ? position! : low), leases[0]!.position!);
+
+/** The entries that this process is to fold. */
+async function mineOf(
+  log: Log,
+  entries: readonly LogEntry[],
+  places: ReadonlyMap<number, Position | null>,
+): Promise<readonly LogEntry[]> {
+  const mine: LogEntry[] = [];
+  for (const entry of entries) {
+    const place = places.get(await shardOfEntry(log, entry));
+    if (place !== undefined && (place === null || entry.position > place)) mine.push(entry);
+  }
+  return mine;
+}
+
+/** Renews the leases, and ends the session where shards should change hands or entities wait to be folded anew. */
+function watchShards({ reader, membership: { db, member }, leases }: Session, signal: AbortSignal) {
+  const ending = new AbortController();
+  const ended = Promise.withResolvers<void>();
+  const end = (): void => {
+    clearInterval(timer);
+    signal.removeEventListener("abort", end);
+    ending.abort();
+    ended.resolve();
+  };
+  let isLooking = false;
+  const look = async (): Promise<void> => {
+    if (isLooking) return;
+    isLooking = true;
+    try {
+      if ((await tend(db, member, leases)) !== "fine" || (await isAsked(reader, leases))) end();
+    } catch {
+      // A connection that is gone: following notices it as well; without shards nothing else would.
+      end();
+    } finally {
+      isLooking = false;
+    }
+  };
+  const timer = setInterval(() => void look(), TEND_MS);
+  signal.addEventListener("abort", end, { once: true });
+  if (signal.aborted) end();
+  return { signal: ending.signal, ended: ended.promise, end };
+}
+
+export { compareBuild, type Comparison } from "./compare.ts";
 export { connectViews } from "./connect.ts";
+export { differences, type Generation, generationsOf, livePositions } from "./generations.ts";
 export { toFoldEvent } from "./prepare.ts";
+export { alone, type Progress, type Rebuilt, type RebuildOptions, rebuild } from "./rebuild.ts";
+export { askRefold, eventsOf } from "./refold.ts";
 export { countedAs, settlements } from "./releases.ts";
+export { SHARDS, shardOf } from "./shards.ts";
+export { declaredColumns, shapeOf } from "./tables.ts";

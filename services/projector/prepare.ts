@@ -1,4 +1,4 @@
-import { type JsonObject, messageOf, type Position, partsOf, type SchemaRef } from "../core/index.ts";
+import { canonicalize, type JsonObject, type JsonValue, messageOf, type Position, partsOf, type SchemaRef } from "../core/index.ts";
 import { canRead, type Gate, type Pins } from "../gate/index.ts";
 import type { Log, LogEntry } from "../log/index.ts";
 import {
@@ -6,23 +6,31 @@ import {
   decide,
   type EntityState,
   type FoldEvent,
+  type FullRow,
   fold,
-  isContested,
   type Projection,
   packState,
-  type Register,
-  rowOf,
+  rowWith,
+  siblingsOf,
+  type Totals,
   waitingFor,
 } from "../merge/index.ts";
 import { countedAs, type Settlements } from "./releases.ts";
-import type { States } from "./states.ts";
-import type { ViewRow } from "./views.ts";
+import type { Held, States } from "./states.ts";
+import type { Addition, ViewRow } from "./tables.ts";
 
 export interface ViewTarget {
   readonly projection: Projection;
+  readonly generation: number;
+  /** The schema that its tables stand in. */
+  readonly place: string;
   readonly states: States;
   /** The versions that the view reads with. */
   readonly pins: Pins;
+  /** Totals that add up its rows, in the same place. */
+  readonly totals: readonly Totals[];
+  /** Entities whose fold has stopped. */
+  readonly parked: Set<string>;
 }
 
 /** A version was registered that a view, as it was built, cannot read: it must be built anew. */
@@ -30,10 +38,65 @@ export class StaleViewError extends Error {}
 
 export interface DecisionRow {
   readonly view: string;
+  readonly generation: number;
   readonly entityId: string;
   readonly position: string;
   readonly decision: Decision;
   settledPosition: string | null;
+}
+
+export interface Settled {
+  readonly view: string;
+  readonly generation: number;
+  readonly entityId: string;
+  readonly register: string;
+  readonly position: string;
+}
+
+export interface HistoryRow {
+  readonly id: string;
+  readonly position: string;
+  readonly recordedAtMs: number;
+  readonly row: FullRow;
+}
+
+/** An entity's part in an invariant: the key it held and the one it holds. */
+export interface Claim {
+  readonly invariant: string;
+  readonly entityId: string;
+  readonly before: string | null;
+  readonly after: string | null;
+}
+
+/** Whether a row satisfies an invariant of its own. */
+export interface RowCheck {
+  readonly invariant: string;
+  readonly entityId: string;
+  readonly problem: string | null;
+}
+
+export interface ParkedRow {
+  readonly entityId: string;
+  readonly entry: LogEntry;
+  readonly error: string;
+  readonly stack: string;
+  readonly state: string | null;
+}
+
+/** All that a page changes in one view. */
+export interface ViewChanges {
+  readonly target: ViewTarget;
+  readonly rows: readonly ViewRow[];
+  readonly history: readonly HistoryRow[];
+  readonly decisions: readonly DecisionRow[];
+  /** Decisions of earlier pages that an event of this one settled. */
+  readonly settled: readonly Settled[];
+  readonly claims: readonly Claim[];
+  readonly checks: readonly RowCheck[];
+  readonly additions: ReadonlyMap<Totals, readonly Addition[]>;
+  readonly parked: readonly ParkedRow[];
+  /** By entity, the events whose values its row shows or decided against: for cases. */
+  eventsOf(entityId: string): readonly string[];
 }
 
 export interface OriginRow {
@@ -56,20 +119,12 @@ export interface Prepared {
   readonly through: Position;
   /** What made a projection throw, by index into `entries`. */
   readonly projectionErrors: ReadonlyMap<number, string>;
-  readonly views: ReadonlyMap<Projection, readonly ViewRow[]>;
-  readonly decisions: readonly DecisionRow[];
-  /** Decisions of earlier batches that an event of this one settled. */
-  readonly settled: readonly {
-    readonly view: string;
-    readonly entityId: string;
-    readonly register: string;
-    readonly position: string;
-  }[];
+  readonly views: readonly ViewChanges[];
   readonly origins: readonly OriginRow[];
 }
 
 /** The event as projections see it: its data as the view's version of the schema has it. */
-export function toFoldEvent({ head, clock }: LogEntry, data: JsonObject, gate: Gate, pins: Pins): FoldEvent {
+export function toFoldEvent({ head, clock, position }: LogEntry, data: JsonObject, gate: Gate, pins: Pins): FoldEvent {
   return {
     type: head.type,
     data: gate.read(head.schema, data, pins).data,
@@ -81,113 +136,229 @@ export function toFoldEvent({ head, clock }: LogEntry, data: JsonObject, gate: G
     seq: head.seq,
     hlc: head.hlc,
     clockWrong: clock !== null,
+    position: Number(position),
     basis: head.basis,
   };
 }
 
+export interface PrepareDeps {
+  readonly log: Pick<Log, "readOrigin">;
+  readonly gate: Gate;
+  readonly settled: Settlements;
+}
+
 /** Folds a page of the log into rows. Reads states from the database where they are not hot; writes nothing. */
 export async function prepare(
-  {
-    log,
-    gate,
-    settled: settlements,
-  }: { readonly log: Pick<Log, "readOrigin">; readonly gate: Gate; readonly settled: Settlements },
+  { log, gate, settled }: PrepareDeps,
   targets: readonly ViewTarget[],
   entries: readonly LogEntry[],
   through: Position,
 ): Promise<Prepared> {
   const counted: (LogEntry | null)[] = [];
-  for (const entry of entries) counted.push(await countedAs(log, entry, settlements));
+  for (const entry of entries) counted.push(await countedAs(log, entry, settled));
   await gate.ensure(counted.flatMap((entry) => (entry === null ? [] : [entry.head.schema])));
   const projectionErrors = new Map<number, string>();
-  const views = new Map<Projection, ViewRow[]>();
-  const decisions: DecisionRow[] = [];
-  const openHere = new Map<string, DecisionRow>();
-  const settled: Prepared["settled"][number][] = [];
-
-  for (const { projection, states, pins } of targets) {
-    const mine = counted.filter((entry) => entry?.head.entity.type === projection.entity).map((entry) => entry!);
-    for (const { head } of mine) {
-      if (!isReadable(gate, pins, head.schema))
+  const views: ViewChanges[] = [];
+  for (const target of targets) {
+    const { projection, states, pins, parked } = target;
+    const mine: { readonly entry: LogEntry; readonly index: number }[] = [];
+    for (const [index, entry] of counted.entries()) {
+      if (entry?.head.entity.type !== projection.entity || parked.has(entry.head.entity.id)) continue;
+      if (!isReadable(gate, pins, entry.head.schema))
         throw new StaleViewError(
-          `${projection.name} cannot read ${head.schema.subject} version ${head.schema.version}, and is built anew`,
+          `${projection.name} cannot read ${entry.head.schema.subject} version ${entry.head.schema.version}, and is built anew`,
         );
+      mine.push({ entry, index });
     }
-    if (mine.length > 0) await states.load(new Set(mine.map(({ head }) => head.entity.id)));
+    if (mine.length === 0) continue;
+    await states.load(new Set(mine.map(({ entry }) => entry.head.entity.id)));
+    views.push(foldView(target, mine, gate, { onError: (index, error) => projectionErrors.set(index, error) }));
   }
+  return { entries, through, projectionErrors, views, origins: originsOf(entries) };
+}
 
-  const changed = new Map<Projection, Map<string, { state: EntityState; firstPosition: string; lastPosition: string }>>();
-  for (const [i, entry] of counted.entries()) {
-    if (entry?.content.kind !== "accepted") continue;
-    const { id, type } = entry.head.entity;
-    const at = entry.position.toString();
-    for (const { projection, states, pins } of targets) {
-      if (type !== projection.entity) continue;
-      try {
-        const event = toFoldEvent(entry, entry.content.data, gate, pins);
-        const held = states.get(id);
-        const folded = fold(projection, held?.state, event);
-        if (folded === null) continue;
-        const firstPosition = held?.firstPosition ?? at;
-        states.set(id, { state: folded.state, firstPosition });
-        const rows = changed.get(projection) ?? new Map();
-        changed.set(projection, rows);
-        rows.set(id, { state: folded.state, firstPosition, lastPosition: at });
-        for (const name of folded.written) {
-          noteDecision(
-            projection,
-            id,
-            at,
-            projection.registers.get(name)!,
-            held?.state.registers[name],
-            folded.state.registers[name]!,
-          );
-        }
-      } catch (error) {
-        projectionErrors.set(i, `${projection.name}: ${messageOf(error)}`);
-      }
-    }
-  }
+/** An entity while a page is folded. */
+interface Working {
+  /** What the database shows of it; `null`: nothing. */
+  readonly before: FullRow | null;
+  state: EntityState;
+  row: FullRow;
+  readonly firstPosition: string;
+  lastPosition: string;
+}
 
-  function noteDecision(
-    projection: Projection,
-    entityId: string,
-    at: string,
-    rule: Parameters<typeof decide>[0],
-    before: Register | undefined,
-    after: Register,
-  ): void {
-    if (before === undefined || sameSiblings(before, after)) return;
-    const key = `${projection.name}\n${entityId}\n${rule.name}`;
-    if (isContested(before)) {
-      const here = openHere.get(key);
-      if (here !== undefined) here.settledPosition = at;
-      else settled.push({ view: projection.name, entityId, register: rule.name, position: at });
-      openHere.delete(key);
-    }
-    const decision = decide(rule, after);
-    if (decision === null) return;
-    const row: DecisionRow = { view: projection.name, entityId, position: at, decision, settledPosition: null };
-    decisions.push(row);
-    openHere.set(key, row);
-  }
+interface FoldOptions {
+  readonly onError?: (index: number, error: string) => void;
+  /** An entity that is folded from its first event, and what is shown of it until now, which all this takes the place of. */
+  readonly replaces?: { readonly id: string; readonly shown: FullRow | null };
+}
 
-  for (const [projection, rows] of changed) {
-    const out: ViewRow[] = [];
-    for (const [id, { state, firstPosition, lastPosition }] of rows) {
-      const waits = waitingFor(state);
-      out.push({
-        id,
-        row: rowOf(projection, state),
-        waitingFor: Object.keys(waits).length === 0 ? null : JSON.stringify(waits),
-        firstPosition,
-        lastPosition,
-        state: packState(state),
+/** Folds a page's events into one view. The target's states move on as they are folded. */
+export function foldView(
+  target: ViewTarget,
+  mine: readonly { readonly entry: LogEntry; readonly index: number }[],
+  gate: Gate,
+  { onError, replaces }: FoldOptions = {},
+): ViewChanges {
+  const { projection, states, pins, totals, parked } = target;
+  const invariants = Object.entries(projection.invariants);
+  const needsBefore = totals.length > 0 || invariants.length > 0;
+  const working = new Map<string, Working>();
+  const history: HistoryRow[] = [];
+  const decisions = decisionNotes(target);
+  const parkedHere: ParkedRow[] = [];
+
+  for (const { entry, index } of mine) {
+    const { id } = entry.head.entity;
+    if (entry.content.kind !== "accepted" || parked.has(id)) continue;
+    const held: Held | undefined = states.get(id);
+    try {
+      const event = toFoldEvent(entry, entry.content.data, gate, pins);
+      const folded = fold(projection, held?.state, event);
+      if (folded === null) continue;
+      const row = rowWith(projection, id, folded.state);
+      checkFunctions(target, id, row);
+      const known = working.get(id);
+      const before =
+        known !== undefined
+          ? known.before
+          : replaces?.id === id
+            ? replaces.shown
+            : needsBefore && held !== undefined
+              ? rowWith(projection, id, held.state)
+              : null;
+      const position = entry.position.toString();
+      const firstPosition = held?.firstPosition ?? position;
+      decisions.note(id, position, folded.written, held?.state, folded.state);
+      states.set(id, { state: folded.state, firstPosition });
+      working.set(id, { before, state: folded.state, row, firstPosition, lastPosition: position });
+      if (projection.keepsHistory) history.push({ id, position, recordedAtMs: entry.recordedAtMs, row });
+    } catch (error) {
+      parked.add(id);
+      onError?.(index, `${projection.name}: ${messageOf(error)}`);
+      parkedHere.push({
+        entityId: id,
+        entry,
+        error: messageOf(error),
+        stack: error instanceof Error ? (error.stack ?? "") : "",
+        state: held === undefined ? null : packState(held.state),
       });
     }
-    views.set(projection, out);
   }
-  return { entries, through, projectionErrors, views, decisions, settled, origins: originsOf(entries) };
+
+  const rows: ViewRow[] = [];
+  const claims: Claim[] = [];
+  const checks: RowCheck[] = [];
+  const additions = new Map<Totals, Addition[]>(totals.map((each) => [each, []]));
+  const compare = (id: string, before: FullRow | null, row: FullRow | null): void => {
+    for (const each of totals) additions.get(each)!.push(...additionsOf(each, projection.name, id, before, row));
+    for (const [invariant, rule] of invariants) {
+      if ("problem" in rule) {
+        checks.push({ invariant, entityId: id, problem: row === null || row.deleted ? null : rule.problem(seen(id, row)) });
+        continue;
+      }
+      const [was, is] = [keyOf(rule, id, before), keyOf(rule, id, row)];
+      if (was !== is) claims.push({ invariant, entityId: id, before: was, after: is });
+    }
+  };
+  if (replaces !== undefined && !working.has(replaces.id)) compare(replaces.id, replaces.shown, null);
+  for (const [id, { before, state, row, firstPosition, lastPosition }] of working) {
+    const waits = waitingFor(state);
+    rows.push({
+      id,
+      row,
+      waitingFor: Object.keys(waits).length === 0 ? null : JSON.stringify(waits),
+      firstPosition,
+      lastPosition,
+      state: packState(state),
+    });
+    compare(id, before, row);
+  }
+  return {
+    target,
+    rows,
+    history,
+    decisions: decisions.rows,
+    settled: decisions.settled,
+    claims,
+    checks,
+    additions,
+    parked: parkedHere,
+    eventsOf: (id) => eventsIn(projection, working.get(id)?.state),
+  };
+}
+
+/** A row as the declaration's functions see it. */
+const seen = (id: string, row: FullRow): never => ({ ...row.values, id }) as never;
+
+type AtMost = Extract<Projection["invariants"][string], { atMost: number }>;
+const keyOf = (rule: AtMost, id: string, row: FullRow | null): string | null => {
+  const key: JsonValue | undefined = row === null || row.deleted ? null : rule.key(seen(id, row));
+  return key === null || key === undefined ? null : canonicalize(key);
+};
+
+/** Calls what the declaration says of a row, so that what throws does so at the event that brought it about. */
+function checkFunctions({ projection, totals }: ViewTarget, id: string, row: FullRow): void {
+  for (const each of totals) if (!row.deleted) each.contributions(projection.name, seen(id, row));
+  for (const rule of Object.values(projection.invariants)) {
+    if ("atMost" in rule) keyOf(rule, id, row);
+    else if (!row.deleted) rule.problem(seen(id, row));
+  }
+}
+
+/** What a changed row changes in totals: what it added before is taken back, what it adds now is added. */
+export function additionsOf(totals: Totals, source: string, id: string, before: FullRow | null, after: FullRow | null): Addition[] {
+  const of = (row: FullRow | null, sign: 1 | -1): Addition[] =>
+    row === null || row.deleted
+      ? []
+      : totals.contributions(source, seen(id, row)).map((values) => ({
+          key: canonicalize(Object.keys(totals.keys).map((name) => values[name] ?? null)),
+          values,
+          sign,
+        }));
+  const [taken, added] = [of(before, -1), of(after, 1)];
+  if (canonicalize(taken.map(({ values }) => values) as JsonValue[]) === canonicalize(added.map(({ values }) => values) as JsonValue[]))
+    return [];
+  return [...taken, ...added];
+}
+
+/** The events whose values stand in an entity's registers, as `origin/seq`. */
+export function eventsIn(projection: Projection, state: EntityState | undefined): string[] {
+  const events = new Set<string>();
+  if (state !== undefined)
+    for (const rule of projection.registers.values())
+      for (const { by } of siblingsOf(rule, state)) events.add(`${by.origin}/${by.seq}`);
+  return [...events].sort();
+}
+
+/** Notes what was contested when, and what settled it. */
+function decisionNotes({ projection, generation }: ViewTarget) {
+  const rows: DecisionRow[] = [];
+  const settled: Settled[] = [];
+  const openHere = new Map<string, DecisionRow>();
+  return {
+    rows,
+    settled,
+    note(entityId: string, position: string, written: readonly string[], before: EntityState | undefined, after: EntityState): void {
+      if (before === undefined) return;
+      for (const register of written) {
+        const rule = projection.registers.get(register)!;
+        if (rule.kind === "merged" || sameSiblings(siblingsOf(rule, before), siblingsOf(rule, after))) continue;
+        const key = `${entityId}\n${register}`;
+        if (decide(rule, before) !== null) {
+          const here = openHere.get(key);
+          if (here !== undefined) here.settledPosition = position;
+          else settled.push({ view: projection.name, generation, entityId, register, position });
+          openHere.delete(key);
+        }
+        const decision = decide(rule, after);
+        if (decision === null) continue;
+        const row: DecisionRow = { view: projection.name, generation, entityId, position, decision, settledPosition: null };
+        rows.push(row);
+        openHere.set(key, row);
+      }
+    },
+  };
 }
 
 const readable = new WeakMap<Gate, Map<string, boolean>>();
@@ -212,9 +383,9 @@ export function isReadable(gate: Gate, pins: Pins, { subject, version }: SchemaR
   return answer;
 }
 
-const sameSiblings = (a: Register, b: Register): boolean =>
-  a.siblings.length === b.siblings.length &&
-  a.siblings.every(({ by }, i) => by.origin === b.siblings[i]!.by.origin && by.seq === b.siblings[i]!.by.seq);
+type Siblings = ReturnType<typeof siblingsOf>;
+const sameSiblings = (a: Siblings, b: Siblings): boolean =>
+  a.length === b.length && a.every(({ by }, i) => by.origin === b[i]!.by.origin && by.seq === b[i]!.by.seq);
 
 function originsOf(entries: readonly LogEntry[]): OriginRow[] {
   const rows = new Map<string, OriginRow>();

@@ -67,7 +67,7 @@ export async function countedAs(log: Pick<Log, "readOrigin">, entry: LogEntry, k
 const isOf = ({ type, entity }: Pick<LogEntry["head"], "type" | "entity">, { head }: LogEntry): boolean =>
   type === head.type && entity.type === head.entity.type && entity.id === head.entity.id;
 
-async function quarantinedEvent(log: Pick<Log, "readOrigin">, { origin, seq, hash }: Settled): Promise<LogEntry | null> {
+export async function quarantinedEvent(log: Pick<Log, "readOrigin">, { origin, seq, hash }: Settled): Promise<LogEntry | null> {
   let found: LogEntry | null = null;
   // Read to its end: a call that is left early is never let go by the client.
   for await (const entry of log.readOrigin(origin, { from: seq, maxCount: 1 })) found = entry;

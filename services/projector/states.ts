@@ -1,5 +1,6 @@
 import type { Client } from "pg";
 import { type EntityState, type Projection, unpackState } from "../merge/index.ts";
+import { at, LIVE } from "./tables.ts";
 
 /** Entities whose state is kept in memory between batches; the rest is read back from the view when needed. */
 export const MAX_HOT_ENTITIES = 50_000;
@@ -17,10 +18,10 @@ export interface States {
   set(id: string, held: Held): void;
 }
 
-export function openStates(db: Client, projection: Projection, options: { maxHot?: number; schema?: string } = {}): States {
-  const { maxHot = MAX_HOT_ENTITIES, schema = "views" } = options;
+export function openStates(db: Client, projection: Projection, options: { maxHot?: number; place?: string } = {}): States {
+  const { maxHot = MAX_HOT_ENTITIES, place = LIVE } = options;
   const hot = new Map<string, Held | null>();
-  const sql = `SELECT id, state, first_position FROM "${schema}"."${projection.name}" WHERE id = ANY($1)`;
+  const sql = `SELECT id, state, first_position FROM ${at(place, projection.name)} WHERE id = ANY($1)`;
   const put = (id: string, held: Held | null): void => {
     hot.delete(id);
     hot.set(id, held);
@@ -45,5 +46,17 @@ export function openStates(db: Client, projection: Projection, options: { maxHot
     },
     get: (id) => hot.get(id) ?? undefined,
     set: put,
+  };
+}
+
+/** A state store of its own for a few entities: for folding them anew. */
+export function freshStates(): States {
+  const held = new Map<string, Held>();
+  return {
+    load: async () => {},
+    get: (id) => held.get(id),
+    set: (id, state) => {
+      held.set(id, state);
+    },
   };
 }

@@ -2,57 +2,40 @@ import { finished } from "node:stream/promises";
 import type { Client } from "pg";
 import { from as copyFrom } from "pg-copy-streams";
 import {
+  CASE_ENTITY,
+  CASE_NOTES,
   HUB_SITE,
+  type Settled as Judged,
   type Position,
   partsOf,
   QUARANTINE_ENTITY,
   releaseOf,
-  type Settled,
   settledBy,
-  TributaryError,
 } from "../core/index.ts";
 import type { LogEntry } from "../log/index.ts";
 import type { Author, Sibling } from "../merge/index.ts";
-import type { DecisionRow, Prepared } from "./prepare.ts";
-import { upsertView } from "./views.ts";
-
-const CHECKPOINT = "main";
-
-/** The last position projected; `null` when nothing has been. */
-export async function readCheckpoint(db: Client): Promise<Position | null> {
-  const { rows } = await db.query<{ position: string | null }>("SELECT position FROM tributary.checkpoint WHERE name = $1", [
-    CHECKPOINT,
-  ]);
-  if (rows.length === 0)
-    await db.query("INSERT INTO tributary.checkpoint VALUES ($1, NULL) ON CONFLICT DO NOTHING", [CHECKPOINT]);
-  return rows[0]?.position == null ? null : (BigInt(rows[0].position) as Position);
-}
+import { type CaseNow, registerCases, writeCases, writeInvariants } from "./cases.ts";
+import { type Lease, moveShards } from "./leases.ts";
+import { decisionNotices, type Notice, writeNotices } from "./notices.ts";
+import type { DecisionRow, HistoryRow, ParkedRow, Prepared, Settled, ViewChanges, ViewTarget } from "./prepare.ts";
+import { at, replaceMany, upsertRows } from "./tables.ts";
 
 /**
- * Writes a page in one transaction: checkpoint, audit, views, decisions, quarantine, origins. The checkpoint moves only from
- * where this projector left it, so that a page can never be written twice.
+ * Writes a page in one transaction: shards, audit, views, decisions, cases, quarantine, origins. The shards move only if they are still this
+ * process's, so that a page can never be written twice, nor by two.
  */
-export async function write(db: Client, prepared: Prepared, after: Position | null): Promise<void> {
+export async function write(db: Client, prepared: Prepared, leases: readonly Lease[], layout: string): Promise<void> {
   await db.query("BEGIN");
   try {
-    const moved = await db.query({
-      name: "checkpoint",
-      text: "UPDATE tributary.checkpoint SET position = $2 WHERE name = $1 AND position IS NOT DISTINCT FROM $3",
-      values: [CHECKPOINT, prepared.through.toString(), after?.toString() ?? null],
-    });
-    if (moved.rowCount !== 1) {
-      throw new TributaryError(
-        "already-running",
-        "another projector has moved the checkpoint",
-        "Only one may write; stop the other.",
-      );
+    await moveShards(db, leases, layout, prepared.through);
+    if (prepared.entries.length > 0) {
+      await copyAudit(db, prepared);
+      await writeViews(db, prepared.views, { tells: true });
+      await writeQuarantine(db, prepared.entries);
+      await settleQuarantine(db, prepared.entries);
+      await writeCaseNotes(db, prepared.entries);
+      await writeOrigins(db, prepared);
     }
-    await copyAudit(db, prepared);
-    await writeViews(db, prepared);
-    await writeDecisions(db, prepared);
-    await writeQuarantine(db, prepared.entries);
-    await settleQuarantine(db, prepared.entries);
-    await writeOrigins(db, prepared);
     await db.query("COMMIT");
   } catch (error) {
     await db.query("ROLLBACK").catch(() => {});
@@ -60,22 +43,50 @@ export async function write(db: Client, prepared: Prepared, after: Position | nu
   }
 }
 
-/** Views and decisions alone: for a view that is built anew. */
-export async function writeViews(db: Client, prepared: Prepared, schema = "views"): Promise<void> {
-  for (const [projection, rows] of prepared.views) {
-    const upsert = upsertView(projection, schema);
-    await db.query({ name: `view:${schema}.${projection.name}`, text: upsert.text, values: upsert.values(rows) });
+/** Writes what a page changes in views: rows, their past, decisions, claims, totals, cases, and with `tells` whom to notify. */
+export async function writeViews(db: Client, views: readonly ViewChanges[], { tells }: { readonly tells: boolean }): Promise<void> {
+  const cases: CaseNow[] = [];
+  const notices: Notice[] = [];
+  for (const changes of views) {
+    const { target, rows, history, decisions, settled, parked } = changes;
+    const { projection, place } = target;
+    if (rows.length > 0) await db.query(upsertRows(projection, place, rows));
+    for (const name of Object.keys(projection.tables))
+      for (const statement of replaceMany(projection, name, place, rows)) await db.query(statement);
+    if (history.length > 0) {
+      await copyText(
+        db,
+        `COPY ${at(place, `${projection.name}_history`)} (id, position, recorded_at, deleted, values) FROM STDIN`,
+        history.map(historyLine).join(""),
+      );
+    }
+    await writeDecisions(db, settled, decisions);
+    if (parked.length > 0) await writeParked(db, target, parked);
+    const through = rows.at(-1)?.lastPosition ?? "0";
+    cases.push(...registerCases(changes), ...(await writeInvariants(db, changes, through)));
+    if (tells) notices.push(...decisionNotices(changes));
   }
+  if (cases.length > 0) notices.push(...(await writeCases(db, cases)));
+  if (tells) await writeNotices(db, notices);
 }
 
-export async function writeDecisions(db: Client, { settled, decisions }: Prepared): Promise<void> {
+const historyLine = ({ id, position, recordedAtMs, row }: HistoryRow): string =>
+  line([id, position, new Date(recordedAtMs).toISOString(), row.deleted ? "t" : "f", JSON.stringify(row.values)]);
+
+export async function writeDecisions(
+  db: Client,
+  settled: readonly Settled[],
+  decisions: readonly DecisionRow[],
+): Promise<void> {
   if (settled.length > 0) {
     await db.query(
-      `UPDATE tributary.decision d SET settled_position = s.position
-       FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[]) AS s (view, entity_id, register, position)
-       WHERE d.view = s.view AND d.entity_id = s.entity_id AND d.register = s.register AND d.settled_position IS NULL`,
+      `UPDATE tributary.decision_row d SET settled_position = s.position
+       FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::bigint[]) AS s (view, generation, entity_id, register, position)
+       WHERE d.view = s.view AND d.generation = s.generation AND d.entity_id = s.entity_id AND d.register = s.register
+         AND d.settled_position IS NULL`,
       [
         settled.map((s) => s.view),
+        settled.map((s) => s.generation),
         settled.map((s) => s.entityId),
         settled.map((s) => s.register),
         settled.map((s) => s.position),
@@ -85,19 +96,44 @@ export async function writeDecisions(db: Client, { settled, decisions }: Prepare
   if (decisions.length > 0) await copyText(db, DECISION_COPY, decisions.map(decisionLine).join(""));
 }
 
+async function writeParked(db: Client, { projection, generation }: ViewTarget, parked: readonly ParkedRow[]): Promise<void> {
+  for (const { entityId, entry, error, stack, state } of parked) {
+    await db.query(
+      `INSERT INTO tributary.parked (view, generation, entity_id, position, origin, seq, type, error, stack, state)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+       ON CONFLICT (view, generation, entity_id) DO UPDATE SET position = excluded.position, origin = excluded.origin, seq = excluded.seq,
+         type = excluded.type, error = excluded.error, stack = excluded.stack, state = excluded.state, parked_at = excluded.parked_at`,
+      [
+        projection.name,
+        generation,
+        entityId,
+        entry.position.toString(),
+        entry.head.origin,
+        entry.head.seq,
+        entry.head.type,
+        withoutNul(error),
+        withoutNul(stack),
+        state === null ? null : withoutNul(state),
+      ],
+    );
+  }
+}
+
+/** PostgreSQL's text has no U+0000; what carries one is shown with the replacement character. */
+const withoutNul = (text: string): string => (text.includes("\0") ? text.replaceAll("\0", "\uFFFD") : text);
+
 const AUDIT_COPY = `COPY tributary.audit (origin, seq, position, id, type, entity_type, entity_id, org, site, device, actor, occurred_at,
   recorded_at, hlc, clock_offset_ms, schema_subject, schema_version, basis, data, correlation_id, causation_id, prev, hash,
   quarantine_code, projection_error) FROM STDIN`;
 const DECISION_COPY =
-  "COPY tributary.decision (view, entity_id, register, position, rule, rule_version, reason, winner, losers, settled_position) FROM STDIN";
+  "COPY tributary.decision_row (view, generation, entity_id, register, position, rule, rule_version, reason, value, winner, losers, is_open, settled_position) FROM STDIN";
 
 const SPECIAL = /[\\\n\r\t]/;
 const ESCAPES: Record<string, string> = { "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t" };
-/** A value in COPY's text form. PostgreSQL's text has no U+0000; what carries one is shown with the replacement character. */
+/** A value in COPY's text form. */
 function cell(value: string | number | bigint | null | undefined): string {
   if (value === null || value === undefined) return "\\N";
-  let text = String(value);
-  if (text.includes("\0")) text = text.replaceAll("\0", "\uFFFD");
+  const text = withoutNul(String(value));
   return SPECIAL.test(text) ? text.replace(/[\\\n\r\t]/g, (c) => ESCAPES[c]!) : text;
 }
 const line = (cells: readonly (string | number | bigint | null | undefined)[]): string => `${cells.map(cell).join("\t")}\n`;
@@ -145,17 +181,20 @@ function auditLine({ head, content, clock, position, recordedAtMs }: LogEntry, p
 
 const authored = ({ by, value }: Sibling): { value: unknown; by: Author } => ({ value, by });
 
-const decisionLine = ({ view, entityId, position, decision, settledPosition }: DecisionRow): string =>
+const decisionLine = ({ view, generation, entityId, position, decision, settledPosition }: DecisionRow): string =>
   line([
     view,
+    generation,
     entityId,
     decision.register,
     position,
     decision.rule,
     decision.ruleVersion,
     decision.reason,
+    JSON.stringify(decision.value),
     JSON.stringify(authored(decision.winner)),
     JSON.stringify(decision.losers.map(authored)),
+    decision.isOpen ? "t" : "f",
     settledPosition,
   ]);
 
@@ -195,7 +234,7 @@ async function writeQuarantine(db: Client, entries: readonly LogEntry[]): Promis
 }
 
 /** Where in the log a quarantined event was settled, as far as it has been written; `null` while it is held. */
-export async function settledAt(db: Client, { origin, seq, hash }: Settled): Promise<Position | null> {
+export async function settledAt(db: Client, { origin, seq, hash }: Judged): Promise<Position | null> {
   const { rows } = await db.query<{ position: string | null }>(
     "SELECT settled_position AS position FROM tributary.quarantine WHERE origin = $1 AND seq = $2 AND hash = $3",
     [origin, seq, hash],
@@ -235,16 +274,46 @@ async function settleQuarantine(db: Client, entries: readonly LogEntry[]): Promi
   }
 }
 
-async function writeOrigins(db: Client, { origins }: Prepared): Promise<void> {
+/** Notes what people did about cases. */
+async function writeCaseNotes(db: Client, entries: readonly LogEntry[]): Promise<void> {
+  for (const { head, content, position, recordedAtMs } of entries) {
+    if (content.kind !== "accepted" || head.entity.type !== CASE_ENTITY || partsOf(head.origin).site !== HUB_SITE) continue;
+    const kind = CASE_NOTES[head.type];
+    if (kind === undefined) continue;
+    const { assignee, mark, text } = content.data;
+    await db.query(
+      `INSERT INTO tributary.case_note (case_id, position, kind, actor, origin, recorded_at, assignee, mark, text)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+      [
+        head.entity.id,
+        position.toString(),
+        kind,
+        head.actor,
+        head.origin,
+        new Date(recordedAtMs).toISOString(),
+        assignee ?? null,
+        mark ?? null,
+        typeof text === "string" ? withoutNul(text) : null,
+      ],
+    );
+  }
+}
+
+async function writeOrigins(db: Client, { origins: unordered }: Prepared): Promise<void> {
+  // In one order everywhere: processes that fold other shards write the same origins.
+  const origins = [...unordered].sort((a, b) => (a.origin < b.origin ? -1 : 1));
   const at = (ms: number): string => new Date(ms).toISOString();
   await db.query({
     name: "origins",
     text: `INSERT INTO tributary.origin
       SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[],
         $10::timestamptz[], $11::timestamptz[])
-      ON CONFLICT (origin) DO UPDATE SET through = excluded.through, position = excluded.position,
+      ON CONFLICT (origin) DO UPDATE SET through = greatest(tributary.origin.through, excluded.through),
+        position = greatest(tributary.origin.position, excluded.position),
         events = tributary.origin.events + excluded.events, quarantined = tributary.origin.quarantined + excluded.quarantined,
-        clock_wrong = tributary.origin.clock_wrong + excluded.clock_wrong, last_recorded_at = excluded.last_recorded_at`,
+        clock_wrong = tributary.origin.clock_wrong + excluded.clock_wrong,
+        first_recorded_at = least(tributary.origin.first_recorded_at, excluded.first_recorded_at),
+        last_recorded_at = greatest(tributary.origin.last_recorded_at, excluded.last_recorded_at)`,
     values: [
       origins.map((o) => o.origin),
       origins.map((o) => o.org),

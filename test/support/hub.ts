@@ -18,7 +18,7 @@ import {
 import { type Ingress, issueToken, makeKey, publicKey, startIngress } from "../../services/ingress/index.ts";
 import { type Backends, startBackends } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
-import type { Projection } from "../../services/merge/index.ts";
+import type { View } from "../../services/merge/index.ts";
 import { connectViews, type Projector, startProjector } from "../../services/projector/index.ts";
 import { eventually } from "./temp.ts";
 
@@ -34,14 +34,14 @@ export interface TestHub {
   readonly key: JWK;
   readonly log: Log;
   readonly db: Client;
-  readonly projections: readonly Projection[];
+  readonly projections: readonly View[];
   readonly said: Record<string, unknown>[];
   readonly registry: Registry | null;
   readonly gate: Gate;
   ingress: Ingress;
   projector: Projector;
   startIngress(): Promise<Ingress>;
-  startProjector(projections?: readonly Projection[]): Promise<Projector>;
+  startProjector(projections?: readonly View[]): Promise<Projector>;
   token(site: string, more?: { device?: string; lifetimeS?: number; nowMs?: number }): Promise<string>;
   field(site: string, device?: string, options?: { now?: () => number; path?: string; schemas?: string }): Field;
   /** Settles quarantined events as the hub's operators do. */
@@ -84,7 +84,7 @@ export async function openTestHub({ schemas }: { readonly schemas?: string } = {
     ingresses.push(ingress);
     return ingress;
   };
-  const project = async (which: readonly Projection[] = projections): Promise<Projector> => {
+  const project = async (which: readonly View[] = projections): Promise<Projector> => {
     const projector = await startProjector({
       postgresUrl: backends.postgres.url,
       log,

@@ -1,0 +1,310 @@
+import type { Client } from "pg";
+import { type Position, TributaryError } from "../core/index.ts";
+import type { Gate, Pins } from "../gate/index.ts";
+import { closureOf, entityViews, inOrder, type Projection, type SqlView, type Totals, tablesOf, type View } from "../merge/index.ts";
+import { isReadable, type ViewTarget } from "./prepare.ts";
+import { SHARDS } from "./shards.ts";
+import { openStates } from "./states.ts";
+import { at, createTables, LIVE, q, shapeOf } from "./tables.ts";
+
+/** One build of a view's tables, as `tributary.generation` has it. */
+export interface Generation {
+  readonly view: string;
+  readonly generation: number;
+  readonly state: "building" | "live" | "previous";
+  readonly place: string;
+  readonly kind: View["kind"];
+  readonly shape: string;
+  readonly readers: Pins | null;
+  readonly tables: readonly string[];
+  /** How far it has been folded, by shard, while it is not live. */
+  readonly positions: readonly (Position | null)[] | null;
+  readonly events: number;
+}
+
+/** How far each shard has been folded. */
+export type Positions = readonly (Position | null)[];
+export const NOWHERE: Positions = Array.from({ length: SHARDS }, () => null);
+
+const asPosition = (text: string | null): Position | null => (text === null ? null : (BigInt(text) as Position));
+
+export async function generationsOf(db: Client, state: Generation["state"]): Promise<Map<string, Generation>> {
+  const { rows } = await db.query<Omit<Generation, "positions" | "events"> & { positions: (string | null)[] | null; events: string }>(
+    `SELECT view, generation, state, place, kind, shape, readers, tables, positions, events FROM tributary.generation
+     WHERE state = $1 ORDER BY generation`,
+    [state],
+  );
+  return new Map(
+    rows.map((row) => [row.view, { ...row, positions: row.positions?.map(asPosition) ?? null, events: Number(row.events) }]),
+  );
+}
+
+/** Where each shard of the live views stands. */
+export async function livePositions(db: Client): Promise<Positions> {
+  const { rows } = await db.query<{ position: string | null }>("SELECT position FROM tributary.shard ORDER BY shard");
+  return rows.map(({ position }) => asPosition(position));
+}
+
+export const least = (positions: Positions): Position | null =>
+  positions.reduce<Position | null>((low, each) => (each === null || low === null ? null : each < low ? each : low), positions[0] ?? null);
+
+/** The subjects that write about a projection's entities, each with its newest version. */
+export function pinsFor({ store }: Gate, { entity }: Projection): Pins {
+  const about = store
+    .subjects()
+    .filter((subject) => store.versions(subject).some(({ annotations }) => annotations.entity === entity || annotations.entity === "*"));
+  return Object.fromEntries(about.map((subject) => [subject, store.versions(subject).length]));
+}
+
+const readsAll = (gate: Gate, projection: Projection, pins: Pins): boolean =>
+  Object.entries(pinsFor(gate, projection)).every(([subject, newest]) => {
+    for (let version = (pins[subject] ?? 0) + 1; version <= newest; version++)
+      if (!isReadable(gate, pins, { subject, version })) return false;
+    return true;
+  });
+
+/** How the views that stand differ from those declared. */
+export interface Difference {
+  /** Declared otherwise than they were built, or not built at all. */
+  readonly changed: readonly string[];
+  /** Built, and declared no more. */
+  readonly undeclared: readonly string[];
+  /** Cannot read what has been registered since they were built. */
+  readonly stale: readonly string[];
+}
+
+export function differences(views: readonly View[], gate: Gate, live: ReadonlyMap<string, Generation>): Difference {
+  const changed = views.filter((view) => live.get(view.name)?.shape !== shapeOf(view)).map(({ name }) => name);
+  const declared = new Set(views.map(({ name }) => name));
+  const undeclared = [...live.keys()].filter((name) => !declared.has(name));
+  const stale = entityViews(views)
+    .filter((view) => {
+      const built = live.get(view.name);
+      return built !== undefined && !changed.includes(view.name) && (built.readers === null || !readsAll(gate, view, built.readers));
+    })
+    .map(({ name }) => name);
+  return { changed, undeclared, stale };
+}
+
+/** What a page is folded into: each entity view with the totals that add it up. */
+export function targetsFor(
+  reader: Client,
+  views: readonly (Projection | Totals)[],
+  of: (view: Projection) => { readonly generation: number; readonly place: string; readonly pins: Pins },
+  parked: ReadonlyMap<string, Set<string>>,
+  maxHot?: number,
+): ViewTarget[] {
+  const totals = views.filter((view): view is Totals => view.kind === "totals");
+  return entityViews(views).map((projection) => {
+    const { generation, place, pins } = of(projection);
+    return {
+      projection,
+      generation,
+      place,
+      pins,
+      states: openStates(reader, projection, { place, ...(maxHot === undefined ? {} : { maxHot }) }),
+      totals: totals.filter(({ sources }) => sources.has(projection.name)),
+      parked: parked.get(projection.name) ?? new Set(),
+    };
+  });
+}
+
+/** Entities whose fold has stopped, by view. */
+export async function parkedIn(db: Client, generations: Iterable<Generation>): Promise<Map<string, Set<string>>> {
+  const wanted = [...generations];
+  const { rows } = await db.query<{ view: string; entity_id: string }>(
+    `SELECT p.view, p.entity_id FROM tributary.parked p JOIN unnest($1::text[], $2::int[]) AS x (view, generation) USING (view, generation)`,
+    [wanted.map(({ view }) => view), wanted.map(({ generation }) => generation)],
+  );
+  const out = new Map<string, Set<string>>(wanted.map(({ view }) => [view, new Set()]));
+  for (const { view, entity_id } of rows) out.get(view)!.add(entity_id);
+  return out;
+}
+
+const placeOf = (generation: number): string => `tributary_g${generation}`;
+
+/**
+ * The build to go on with for these views: one that was begun for the same declarations and versions, or a new one, with its tables. Builds that were
+ * begun for others are dropped.
+ */
+export async function beginBuild(db: Client, gate: Gate, views: readonly (Projection | Totals)[], fresh: boolean): Promise<Generation[]> {
+  const begun = await generationsOf(db, "building");
+  const wanted = views.map((view) => ({
+    view,
+    shape: shapeOf(view),
+    pins: view.kind === "entity" ? pinsFor(gate, view) : null,
+  }));
+  const isSame = wanted.every(({ view, shape, pins }) => {
+    const known = begun.get(view.name);
+    return (
+      known?.shape === shape &&
+      known.generation === begun.get(wanted[0]!.view.name)?.generation &&
+      JSON.stringify(known.readers) === JSON.stringify(pins)
+    );
+  });
+  if (isSame && !fresh) return wanted.map(({ view }) => begun.get(view.name)!);
+  await db.query("BEGIN");
+  try {
+    for (const { view } of wanted) {
+      const old = begun.get(view.name);
+      if (old !== undefined) await dropGeneration(db, old);
+    }
+    const { rows } = await db.query<{ n: number }>("SELECT nextval('tributary.generation_number')::int AS n");
+    const generation = rows[0]!.n;
+    const place = placeOf(generation);
+    const out: Generation[] = [];
+    for (const { view, shape, pins } of wanted) {
+      await createTables(db, view, place);
+      await db.query(
+        `INSERT INTO tributary.generation (view, generation, state, place, kind, shape, readers, tables, positions)
+         VALUES ($1, $2, 'building', $3, $4, $5, $6, $7, $8)`,
+        [
+          view.name,
+          generation,
+          place,
+          view.kind,
+          shape,
+          pins === null ? null : JSON.stringify(pins),
+          JSON.stringify(tablesOf(view)),
+          JSON.stringify(NOWHERE),
+        ],
+      );
+      out.push({
+        view: view.name,
+        generation,
+        state: "building",
+        place,
+        kind: view.kind,
+        shape,
+        readers: pins,
+        tables: tablesOf(view),
+        positions: NOWHERE,
+        events: 0,
+      });
+    }
+    await db.query("COMMIT");
+    return out;
+  } catch (error) {
+    await db.query("ROLLBACK").catch(() => {});
+    throw error;
+  }
+}
+
+/** Notes how far a build has come, in the transaction that wrote it. */
+export async function notePositions(db: Client, builds: readonly Generation[], positions: Positions, events: number): Promise<void> {
+  await db.query(
+    `UPDATE tributary.generation g SET positions = $3, events = events + $4 FROM unnest($1::text[]) AS x (view)
+     WHERE g.view = x.view AND g.generation = $2 AND g.state = 'building'`,
+    [
+      builds.map(({ view }) => view),
+      builds[0]!.generation,
+      JSON.stringify(positions.map((position) => position?.toString() ?? null)),
+      events,
+    ],
+  );
+}
+
+/** Removes a build with all that was kept for it. */
+export async function dropGeneration(db: Client, { view, generation, place, tables }: Generation): Promise<void> {
+  for (const table of [...tables].reverse()) await db.query(`DROP TABLE IF EXISTS ${at(place, table)}`);
+  for (const kept of ["decision_row", "case_row", "parked"])
+    await db.query(`DELETE FROM tributary.${kept} WHERE view = $1 AND generation = $2`, [view, generation]);
+  await db.query("DELETE FROM tributary.generation WHERE view = $1 AND generation = $2", [view, generation]);
+  const { rows } = await db.query("SELECT 1 FROM tributary.generation WHERE place = $1 LIMIT 1", [place]);
+  if (rows.length === 0 && place !== LIVE) await db.query(`DROP SCHEMA IF EXISTS ${q(place)} CASCADE`);
+}
+
+/**
+ * Puts builds into the place of the live views, and views of SQL over them, inside the caller's transaction, which holds the shards still. Readers see
+ * the old or the new; what they were granted on the old they have on the new. The old ones are kept until the next swap.
+ */
+export async function swap(
+  db: Client,
+  change: { readonly builds: readonly Generation[]; readonly retired: readonly string[]; readonly views: readonly View[] },
+  positions: Positions,
+): Promise<void> {
+  const { builds, retired, views } = change;
+  const live = await generationsOf(db, "live");
+  const previous = await generationsOf(db, "previous");
+  const grants = new Map<string, string[]>();
+  const sqlViews = inOrder(views.filter((view): view is SqlView => view.kind === "sql"));
+  // Views of SQL cling to the tables they were made over: they go first and come back last.
+  for (const { view } of [...live.values()].filter(({ kind }) => kind === "sql")) {
+    grants.set(view, await grantsOn(db, view));
+    await db.query(`DROP VIEW IF EXISTS ${at(LIVE, view)} CASCADE`);
+    await db.query("DELETE FROM tributary.generation WHERE view = $1 AND state = 'live'", [view]);
+  }
+  for (const name of [...builds.map(({ view }) => view), ...retired]) {
+    const kept = previous.get(name);
+    if (kept !== undefined && !builds.includes(kept)) await dropGeneration(db, kept);
+    const old = live.get(name);
+    if (old === undefined || old.kind === "sql") continue;
+    const place = placeOf(old.generation);
+    await db.query(`CREATE SCHEMA IF NOT EXISTS ${q(place)}`);
+    for (const table of old.tables) {
+      grants.set(table, await grantsOn(db, table));
+      await db.query(`ALTER TABLE ${at(LIVE, table)} SET SCHEMA ${q(place)}`);
+    }
+    await db.query(
+      "UPDATE tributary.generation SET state = 'previous', place = $3, positions = $4 WHERE view = $1 AND generation = $2",
+      [name, old.generation, place, JSON.stringify(positions.map((position) => position?.toString() ?? null))],
+    );
+  }
+  for (const { view, generation, place, tables } of builds) {
+    for (const table of tables) await db.query(`ALTER TABLE ${at(place, table)} SET SCHEMA ${q(LIVE)}`);
+    await db.query(
+      `UPDATE tributary.generation SET state = 'live', place = $3, positions = NULL, live_at = now() WHERE view = $1 AND generation = $2`,
+      [view, generation, LIVE],
+    );
+  }
+  for (const view of sqlViews) {
+    try {
+      await db.query(`CREATE VIEW ${at(LIVE, view.name)} AS ${view.sql}`);
+    } catch (error) {
+      throw new TributaryError(
+        "projection-malformed",
+        `projection ${view.name}: PostgreSQL refuses its SQL: ${(error as Error).message}`,
+        "Correct its file in projections/ and start again.",
+        { cause: error },
+      );
+    }
+    await db.query(
+      `INSERT INTO tributary.generation (view, generation, state, place, kind, shape, live_at)
+       VALUES ($1, nextval('tributary.generation_number'), 'live', $2, 'sql', $3, now())`,
+      [view.name, LIVE, shapeOf(view)],
+    );
+  }
+  for (const [name, statements] of grants) {
+    const { rows } = await db.query("SELECT 1 WHERE to_regclass($1) IS NOT NULL", [at(LIVE, name)]);
+    if (rows.length > 0) for (const statement of statements) await db.query(statement);
+  }
+  for (const { place } of builds) {
+    const { rows } = await db.query("SELECT 1 FROM tributary.generation WHERE place = $1 LIMIT 1", [place]);
+    if (rows.length === 0 && place !== LIVE) await db.query(`DROP SCHEMA IF EXISTS ${q(place)}`);
+  }
+  // Every process at work on the old views finds its shards' layout changed, and looks again.
+  await db.query("UPDATE tributary.shard SET layout = layout + 1");
+}
+
+/** What others than the owner may do with a table, as statements that grant it again. */
+async function grantsOn(db: Client, table: string): Promise<string[]> {
+  const { rows } = await db.query<{ statement: string }>(
+    `SELECT format('GRANT %s ON views.%I TO %s%s', a.privilege_type, c.relname,
+       CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
+       CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) AS statement
+     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, aclexplode(c.relacl) a
+     WHERE n.nspname = 'views' AND c.relname = $1 AND a.grantee <> c.relowner`,
+    [table],
+  );
+  return rows.map(({ statement }) => statement);
+}
+
+/** Views that are built together with `names`. Throws `not-found` for a name that is not declared. */
+export function familyOf(views: readonly View[], names: readonly string[]): (Projection | Totals)[] {
+  for (const name of names) {
+    const view = views.find((candidate) => candidate.name === name);
+    if (view === undefined)
+      throw new TributaryError("not-found", `there is no view ${name}`, `There are: ${views.map((v) => v.name).join(", ")}.`);
+  }
+  return closureOf(views, names);
+}

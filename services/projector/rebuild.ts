@@ -1,0 +1,353 @@
+import type { Client } from "pg";
+import { type Position, QUARANTINE_ENTITY, TributaryError } from "../core/index.ts";
+import type { Gate } from "../gate/index.ts";
+import type { Log, LogEntry } from "../log/index.ts";
+import type { Projection, Totals, View } from "../merge/index.ts";
+import { compareBuild, type Comparison } from "./compare.ts";
+import {
+  beginBuild,
+  differences,
+  familyOf,
+  type Generation,
+  generationsOf,
+  least,
+  livePositions,
+  notePositions,
+  type Positions,
+  parkedIn,
+  swap,
+  targetsFor,
+} from "./generations.ts";
+import { prepare, type ViewTarget } from "./prepare.ts";
+import { countedAs, settlements } from "./releases.ts";
+import { shardOfEntry } from "./shards.ts";
+import { shapeOf } from "./tables.ts";
+import { settledAt, writeViews } from "./write.ts";
+
+/** Events in one transaction of a rebuild: nobody waits for it, so it may be larger than a page. */
+const BATCH_EVENTS = 2_000;
+/** The views are swapped once no more events than this were left to fold in a round: they are folded while the projectors wait. */
+const CLOSE_ENOUGH_EVENTS = 2_000;
+const MAX_ROUNDS = 50;
+const SWAP_TRIES = 60;
+/** How long the swap may hold up readers who come while it waits for those before them. */
+const LOCK_TIMEOUT_MS = 500;
+const SWAP_PAUSE_MS = 250;
+/** One rebuild at a time; an arbitrary number of ours. */
+const REBUILD_LOCK = 7_401_105;
+
+export interface RebuildDeps {
+  readonly db: Client;
+  /** A second connection, to read states while the first writes. */
+  readonly reader: Client;
+  readonly log: Log;
+  readonly gate: Gate;
+  /** All views as they are declared. */
+  readonly views: readonly View[];
+  readonly say?: (event: Record<string, unknown>) => void;
+}
+
+export interface RebuildOptions {
+  readonly names: readonly string[];
+  /** Views that are declared no more, to be taken away in the same swap. */
+  readonly retired?: readonly string[];
+  /** Go back to the builds before the live ones, brought up to date. Their declarations must be in place again. */
+  readonly rollback?: boolean;
+  /** Begin at the start, even where a build was interrupted. */
+  readonly fresh?: boolean;
+  /** Build and compare, but leave the live views as they are. */
+  readonly compareOnly?: boolean;
+  /** Compare with the live rows before the swap. */
+  readonly compare?: boolean;
+  /** Events a second at most; default: as fast as it goes. */
+  readonly maxEventsPerSecond?: number;
+  readonly onProgress?: (progress: Progress) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface Progress {
+  readonly events: number;
+  /** Estimated from the positions, which say how far, not how many. */
+  readonly share: number;
+  readonly etaSeconds: number | null;
+}
+
+export interface Rebuilt {
+  readonly views: readonly string[];
+  readonly generation: number;
+  readonly events: number;
+  /** Events that an interrupted build had folded already. */
+  readonly resumedAt: number;
+  readonly swapped: boolean;
+  readonly comparisons: readonly Comparison[];
+  readonly parked: number;
+  readonly seconds: number;
+}
+
+/** Runs `work` while no other process rebuilds or swaps. With `wait: false`: throws `already-running` when one does. */
+export async function alone<T>(db: Client, wait: boolean, work: () => Promise<T>): Promise<T> {
+  if (wait) await db.query("SELECT pg_advisory_lock($1)", [REBUILD_LOCK]);
+  else {
+    const { rows } = await db.query<{ got: boolean }>("SELECT pg_try_advisory_lock($1) AS got", [REBUILD_LOCK]);
+    if (!rows[0]?.got)
+      throw new TributaryError("already-running", "another process is rebuilding views", "Wait until it has ended; it can be interrupted and goes on later.");
+  }
+  try {
+    return await work();
+  } finally {
+    await db.query("SELECT pg_advisory_unlock($1)", [REBUILD_LOCK]).catch(() => {});
+  }
+}
+
+/**
+ * Builds views anew beside the live ones and puts them in their place:
+ *
+ *   begin (or go on with) a generation ─▶ fold the log up to where the live views are ─▶ little left? ── no ─▶ fold on
+ *      └── its own schema, its own place in the log                                        └ yes ─▶ compare ─▶ hold the shards ─▶ fold the rest ─▶ swap
+ *
+ * Live reads and the projectors go on all the while; the projectors wait only for the last step. Killed at any moment it goes on where it was.
+ */
+export async function rebuild(deps: RebuildDeps, options: RebuildOptions): Promise<Rebuilt> {
+  const { db, gate, views, say = () => {} } = deps;
+  const family = familyOf(views, options.names);
+  const startedMs = performance.now();
+  const builds = options.rollback ? await resumePrevious(db, family) : await beginBuild(db, gate, family, options.fresh === true);
+  if (builds.length === 0) return swapOnly(deps, options, startedMs);
+  const build = await openBuild(deps, family, builds);
+  const resumedAt = builds[0]!.events;
+  say({ event: "view-building", views: builds.map(({ view }) => view), generation: builds[0]!.generation, resumedAt });
+
+  const pace = paceOf(options);
+  for (let round = 0; ; round++) {
+    const to = least(await livePositions(db));
+    const events = to === null ? 0 : await build.foldTo(to, pace);
+    options.signal?.throwIfAborted();
+    if (events <= CLOSE_ENOUGH_EVENTS) break;
+    if (round >= MAX_ROUNDS)
+      throw new TributaryError("backend-failed", "events come in faster than the views are built", "Try again in a quieter hour, or without a throttle.");
+  }
+
+  const comparisons: Comparison[] = [];
+  if (options.compare || options.compareOnly)
+    for (const each of builds) comparisons.push(await compareBuild(deps.reader, each, family.find(({ name }) => name === each.view)!, build.through()));
+  const done = (swapped: boolean): Rebuilt => ({
+    views: builds.map(({ view }) => view),
+    generation: builds[0]!.generation,
+    events: build.events(),
+    resumedAt,
+    swapped,
+    comparisons,
+    parked: build.parked(),
+    seconds: Math.round((performance.now() - startedMs) / 100) / 10,
+  });
+  if (options.compareOnly) return done(false);
+  await swapIn(deps, options.retired ?? [], builds, build);
+  say({ event: "view-built", views: builds.map(({ view }) => view), generation: builds[0]!.generation, events: build.events() });
+  return done(true);
+}
+
+/** Nothing to fold: views of SQL alone, or views that are declared no more. */
+async function swapOnly(deps: RebuildDeps, { retired = [], names }: RebuildOptions, startedMs: number): Promise<Rebuilt> {
+  await swapIn(deps, retired, [], null);
+  return {
+    views: names,
+    generation: 0,
+    events: 0,
+    resumedAt: 0,
+    swapped: true,
+    comparisons: [],
+    parked: 0,
+    seconds: Math.round((performance.now() - startedMs) / 100) / 10,
+  };
+}
+
+/** Takes up the builds that were live before. */
+async function resumePrevious(db: Client, family: readonly (Projection | Totals)[]): Promise<Generation[]> {
+  const previous = await generationsOf(db, "previous");
+  const found = family.map((view) => {
+    const kept = previous.get(view.name);
+    if (kept === undefined)
+      throw new TributaryError("not-found", `no earlier build of ${view.name} is kept`, "Only the build before the live one can be gone back to.");
+    if (kept.shape !== shapeOf(view))
+      throw new TributaryError(
+        "projection-malformed",
+        `the earlier build of ${view.name} was made by another declaration than the one in projections/`,
+        "Put the earlier file back first, for example with git; then run this again.",
+      );
+    return kept;
+  });
+  await db.query(
+    `UPDATE tributary.generation g SET state = 'building' FROM unnest($1::text[], $2::int[]) AS x (view, generation)
+     WHERE g.view = x.view AND g.generation = x.generation`,
+    [found.map(({ view }) => view), found.map(({ generation }) => generation)],
+  );
+  return found.map((kept) => ({ ...kept, state: "building" }));
+}
+
+interface Build {
+  /** Folds what lies between where the build is and `to`; returns how many events of its views that were. */
+  foldTo(to: Position, pace: Pace): Promise<number>;
+  /** Folds the rest inside the caller's transaction, each shard to where it is live. */
+  foldRest(live: Positions): Promise<void>;
+  events(): number;
+  parked(): number;
+  through(): Position | null;
+}
+
+/** What a rebuild does after each batch: progress, throttle, and whether to stop. */
+type Pace = (events: number, from: Position | null, at: Position, to: Position) => Promise<void>;
+
+async function openBuild(deps: RebuildDeps, family: readonly (Projection | Totals)[], builds: readonly Generation[]): Promise<Build> {
+  const { db, reader, log, gate } = deps;
+  const byName = new Map(builds.map((build) => [build.view, build]));
+  const parked = await parkedIn(db, builds);
+  const targets: ViewTarget[] = targetsFor(
+    reader,
+    family,
+    ({ name }) => {
+      const { generation, place, readers } = byName.get(name)!;
+      return { generation, place, pins: readers ?? {} };
+    },
+    parked,
+  );
+  const wanted = new Set(targets.map(({ projection }) => projection.entity));
+  let positions: Positions = builds[0]!.positions ?? [];
+  // The live tables are ahead of the build, so they know who settled what first.
+  const settled = settlements((event) => settledAt(reader, event));
+  let events = builds[0]!.events;
+
+  const write = async (page: readonly LogEntry[], upTo: Positions): Promise<void> => {
+    if (page.length > 0) {
+      const prepared = await prepare({ log, gate, settled }, targets, page, page.at(-1)!.position);
+      await writeViews(db, prepared.views, { tells: false });
+    }
+    await notePositions(db, builds, upTo, page.length);
+    positions = upTo;
+    events += page.length;
+  };
+  const inTransaction = async (work: () => Promise<void>): Promise<void> => {
+    await db.query("BEGIN");
+    try {
+      await db.query("SET LOCAL synchronous_commit = off");
+      await work();
+      await db.query("COMMIT");
+    } catch (error) {
+      await db.query("ROLLBACK").catch(() => {});
+      throw error;
+    }
+  };
+  /** Entries of the build's views after where it is, in order, with their shards. */
+  async function* missing(to: Position): AsyncGenerator<{ entry: LogEntry; shard: number }> {
+    const from = least(positions);
+    for await (const entry of log.readAll({ from, to })) {
+      if (entry.head.entity.type !== QUARANTINE_ENTITY && !wanted.has(entry.head.entity.type)) continue;
+      const shard = await shardOfEntry(log, entry);
+      if (positions[shard] !== null && positions[shard] !== undefined && entry.position <= positions[shard]!) continue;
+      if (!wanted.has((await countedAs(log, entry, peek))?.head.entity.type ?? "")) continue;
+      yield { entry, shard };
+    }
+  }
+  return {
+    events: () => events,
+    parked: () => [...parked.values()].reduce((sum, ids) => sum + ids.size, 0),
+    through: () => least(positions),
+    async foldTo(to, pace) {
+      const from = least(positions);
+      let page: LogEntry[] = [];
+      let folded = 0;
+      const flush = async (through: Position): Promise<void> => {
+        await inTransaction(() => write(page, positions.map((each) => (each !== null && each > through ? each : through))));
+        folded += page.length;
+        const count = page.length;
+        page = [];
+        await pace(count, from, through, to);
+      };
+      if (from !== null && from >= to) return 0;
+      for await (const { entry } of missing(to)) {
+        page.push(entry);
+        if (page.length >= BATCH_EVENTS) await flush(entry.position);
+      }
+      await flush(to);
+      return folded;
+    },
+    async foldRest(live) {
+      const end = live.reduce<Position | null>((high, each) => (each !== null && (high === null || each > high) ? each : high), null);
+      const page: LogEntry[] = [];
+      if (end !== null)
+        for await (const { entry, shard } of missing(end)) {
+          const upTo = live[shard] ?? null;
+          if (upTo !== null && entry.position <= upTo) page.push(entry);
+        }
+      await write(page, live);
+    },
+  };
+}
+
+/** For looking only: whether a settlement was the first is asked again, and answered, when it is folded. */
+const peek = { isFirst: async () => true };
+
+function paceOf({ maxEventsPerSecond, onProgress, signal }: RebuildOptions): Pace {
+  const startedMs = performance.now();
+  let done = 0;
+  return async (events, from, at, to) => {
+    done += events;
+    const seconds = (performance.now() - startedMs) / 1000;
+    const begin = from ?? 0n;
+    const share = to === begin ? 1 : Number(at - begin) / Number(to - begin);
+    onProgress?.({
+      events: done,
+      share,
+      etaSeconds: share > 0.01 ? Math.round((seconds / share) * (1 - share)) : null,
+    });
+    signal?.throwIfAborted();
+    if (maxEventsPerSecond === undefined) return;
+    const dueSeconds = done / maxEventsPerSecond;
+    if (dueSeconds > seconds) await new Promise((resolve) => setTimeout(resolve, (dueSeconds - seconds) * 1000));
+  };
+}
+
+/** Holds the shards still, folds what is left, and swaps: all in one transaction, tried again where readers are in the way for long. */
+async function swapIn(deps: RebuildDeps, retired: readonly string[], builds: readonly Generation[], begun: Build | null): Promise<void> {
+  const { db, views, say = () => {} } = deps;
+  for (let attempt = 1, build = begun; ; attempt++) {
+    await db.query("BEGIN");
+    try {
+      await db.query("LOCK TABLE tributary.shard IN EXCLUSIVE MODE");
+      const live = await livePositions(db);
+      await build?.foldRest(live);
+      await db.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
+      await swap(db, { builds, retired, views }, live);
+      await db.query("COMMIT");
+      return;
+    } catch (error) {
+      await db.query("ROLLBACK").catch(() => {});
+      // 55P03: lock_timeout. Somebody has been reading for longer than readers behind us should wait.
+      if ((error as { code?: string }).code !== "55P03" || attempt >= SWAP_TRIES) throw error;
+      say({ event: "swap-waits", attempt });
+      // What was folded in the transaction is undone: go on from what stands.
+      if (build !== null) build = await openBuild(deps, familyOf(views, builds.map(({ view }) => view)), await currentOf(db, builds));
+      await new Promise((resolve) => setTimeout(resolve, SWAP_PAUSE_MS));
+    }
+  }
+}
+
+async function currentOf(db: Client, builds: readonly Generation[]): Promise<Generation[]> {
+  const building = await generationsOf(db, "building");
+  return builds.map(({ view }) => building.get(view)!);
+}
+
+/**
+ * Brings the views that stand in line with the declarations. What cannot read the newest schemas is built anew in any case; what is declared otherwise
+ * than it was built only where `mayChange` says so, since processes with other declarations would undo it.
+ */
+export async function bringUpToDate(
+  deps: RebuildDeps,
+  mayChange: () => Promise<void>,
+): Promise<ReadonlyMap<string, Generation>> {
+  const { db, gate, views } = deps;
+  const { changed, undeclared, stale } = differences(views, gate, await generationsOf(db, "live"));
+  if (changed.length > 0 || undeclared.length > 0) await mayChange();
+  if (changed.length > 0 || undeclared.length > 0 || stale.length > 0)
+    await rebuild(deps, { names: [...changed, ...stale], retired: undeclared });
+  return generationsOf(db, "live");
+}
