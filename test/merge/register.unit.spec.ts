@@ -10,6 +10,7 @@ import {
   type FoldEvent,
   fold,
   lastWriteWins,
+  NO_CONTEXT,
   packState,
   type Register,
   remove,
@@ -72,6 +73,7 @@ function play(steps: readonly Step[]): FoldEvent[] {
       seq: all.filter((other) => other.origin === origin).length as Seq,
       hlc: formatHlc({ wallMs: 1_700_000_000_000 + i + step.clock * 1000, counter: 0 }),
       clockWrong: Math.abs(step.clock) === 5,
+      position: i,
       basis: basis as Vector,
     };
     here.push(event);
@@ -137,6 +139,7 @@ describe("registers", () => {
         hlc: fc.constant(formatHlc({ wallMs: 1, counter: 0 })),
         actor: fc.constant("a"),
         clockWrong: fc.boolean(),
+        position: fc.constant(null),
       }),
       basis: fc.dictionary(fc.constantFrom(...ORIGINS), fc.nat(9)).map((v) => v as unknown as Vector),
       value: fc.constant("v"),
@@ -185,6 +188,7 @@ describe("what a coordinator sees", () => {
     seq: seq as Seq,
     hlc: formatHlc({ wallMs: 1_700_000_000_000 + at * 1000 + seq, counter: 0 }),
     clockWrong: false,
+    position: null,
     basis: {},
     ...rest,
   });
@@ -287,13 +291,13 @@ describe("what a coordinator sees", () => {
     const [decision] = decisionsOf(people, foldAll(events)!);
     expect(decision).toMatchObject({ reason: "origin-tie", winner: { value: "2" } });
     expect(rowOf(people, foldAll([...events].reverse())!)).toEqual(rowOf(people, foldAll(events)!));
-    expect(lastWriteWins.resolve(decision!.losers).winner.value).toBe("3");
+    expect(lastWriteWins.resolve(decision!.losers, NO_CONTEXT).winner.value).toBe("3");
   });
 });
 
 describe("a projection's declaration", () => {
   const columns = { name: text(), phone: text() };
-  const events = { "person.registered": set<typeof columns>() };
+  const events = { "person.registered": set() };
   it.each([
     ["a group naming a missing column", { name: "v", entity: "p", columns, events, groups: { g: ["name", "nome"] } }, "nome"],
     [
