@@ -37,6 +37,8 @@ const HOMES: Record<string, readonly string[]> = {
   "ajv/dist/2020.js": ["gate"],
   "ajv-formats": ["gate"],
   "@eslint-community/regexpp": ["gate"],
+  yjs: ["merge"],
+  "ot-text-unicode": ["merge"],
   pino: ["cli"],
   jose: ["ingress", "cli"],
   nodemailer: ["notify"],
