@@ -1,15 +1,6 @@
 import type { Client } from "pg";
-import {
-  type ClockNote,
-  type Hlc,
-  type JsonObject,
-  type OriginId,
-  type Position,
-  type Seq,
-  TributaryError,
-  type Vector,
-} from "../core/index.ts";
-import type { Gate, Pins } from "../gate/index.ts";
+import { type JsonObject, type OriginId, type Position, TributaryError, type Vector } from "../core/index.ts";
+import type { Gate } from "../gate/index.ts";
 import {
   type Author,
   type Decision,
@@ -21,12 +12,7 @@ import {
   type View,
   waitingFor,
 } from "../merge/index.ts";
-
-/** The versions of schemas that each view reads with. */
-export async function readersOf(db: Client): Promise<Map<string, Pins>> {
-  const { rows } = await db.query<{ name: string; readers: Pins | null }>("SELECT name, readers FROM tributary.view");
-  return new Map(rows.map(({ name, readers }) => [name, readers ?? {}]));
-}
+import { countedEvents, readersOf } from "./events.ts";
 
 /** One event as the audit shows it. */
 export interface AuditRow {
@@ -67,9 +53,14 @@ export interface DecisionRow {
   readonly register: string;
   readonly position: string;
   readonly rule: string;
+  readonly ruleVersion: number;
   readonly reason: Decision["reason"];
+  /** What the row showed; the winner's, unless the rule made it of several. */
+  readonly value: unknown;
   readonly winner: { readonly value: unknown; readonly by: Author };
   readonly losers: readonly { readonly value: unknown; readonly by: Author }[];
+  /** A person was to decide. */
+  readonly isOpen: boolean;
   /** The position of the event that changed it again; `null`: it stands. */
   readonly settledPosition: string | null;
 }
@@ -93,7 +84,7 @@ const SETTLED = `(SELECT json_build_object('state', state, 'by', settled_by,
 
 const asAuditRow = (row: Record<string, unknown>): AuditRow => ({ ...(row as unknown as AuditRow), seq: Number(row.seq) });
 
-const notFound = (what: string): TributaryError =>
+export const notFound = (what: string): TributaryError =>
   new TributaryError(
     "not-found",
     `the audit has no ${what}`,
@@ -122,7 +113,7 @@ export async function entityTrail(db: Client, entity: string): Promise<EntityTra
   );
   if (events.rows.length === 0) throw notFound(entity);
   const decisions = await db.query<DecisionRow & Record<string, unknown>>(
-    `SELECT view, register, position, rule, reason, winner, losers, settled_position AS "settledPosition" FROM tributary.decision
+    `SELECT view, register, position, rule, rule_version AS "ruleVersion", reason, value, winner, losers, is_open AS "isOpen", settled_position AS "settledPosition" FROM tributary.decision
      WHERE entity_id = $1 ORDER BY position, register`,
     [id],
   );
@@ -168,37 +159,10 @@ export async function rowAsOf(
   const { type, id } = parseEntity(entity);
   const projection = entityViews(deps.projections).find((candidate) => candidate.entity === type);
   if (projection === undefined) throw notFound(`view of entities of type ${type}`);
-  const { rows } = await deps.db.query<Record<string, unknown>>(
-    `SELECT coalesce(q.settled_position, a.position) AS position, a.origin, a.seq, a.type, a.actor, a.site, a.hlc, a.basis, coalesce(a.data, q.released_data) AS data, a.clock_offset_ms,
-       coalesce(q.released_subject, a.schema_subject) AS schema_subject, coalesce(q.released_version, a.schema_version) AS schema_version,
-       to_char(a.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS occurred_at
-     FROM tributary.audit a LEFT JOIN tributary.quarantine q ON q.origin = a.origin AND q.seq = a.seq AND q.state = 'released'
-     WHERE a.entity_type = $1 AND a.entity_id = $2 AND coalesce(a.data, q.released_data) IS NOT NULL
-       AND ($3::bigint IS NULL OR coalesce(q.settled_position, a.position) <= $3)
-     ORDER BY coalesce(q.settled_position, a.position)`,
-    [type, id, asOf?.toString() ?? null],
-  );
   const pins = (await readersOf(deps.db)).get(projection.name) ?? {};
+  const events = await countedEvents({ ...deps, pins }, { type, id }, asOf);
   let state: EntityState | undefined;
-  for (const row of rows) {
-    const clock: ClockNote | null = row.clock_offset_ms == null ? null : { offsetMs: Number(row.clock_offset_ms) };
-    const schema = { subject: row.schema_subject as string, version: Number(row.schema_version) };
-    state =
-      fold(projection, state, {
-        type: row.type as string,
-        data: deps.gate.read(schema, row.data as JsonObject, pins).data,
-        entity: { type, id },
-        actor: row.actor as string,
-        occurredAt: row.occurred_at as string,
-        site: row.site as string,
-        origin: row.origin as OriginId,
-        seq: Number(row.seq) as Seq,
-        hlc: row.hlc as Hlc,
-        clockWrong: clock !== null,
-        position: Number(row.position),
-        basis: row.basis as Vector,
-      })?.state ?? state;
-  }
+  for (const event of events) state = fold(projection, state, event)?.state ?? state;
   if (state === undefined) throw notFound(`${entity} up to position ${asOf?.toString() ?? "the end"}`);
   const { values, deleted } = rowWith(projection, id, state);
   return {
@@ -209,6 +173,6 @@ export async function rowAsOf(
     deleted,
     waitingFor: waitingFor(state),
     decisions: decisionsOf(projection, state),
-    events: rows.length,
+    events: events.length,
   };
 }

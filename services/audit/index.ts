@@ -12,4 +12,7 @@ export {
   type RowAsOf,
   rowAsOf,
 } from "./entity.ts";
+export { type CountedEvent, countedEvents, readersOf } from "./events.ts";
+export { type Explanation, explainEntity, isResolution, type RegisterStory, type Step } from "./explain.ts";
+export { type ChangedRow, readColumns, type Tried, tryRules } from "./try.ts";
 export { type Problem, type VerifyDeps, type VerifyReport, verify } from "./verify.ts";

@@ -3,9 +3,19 @@ import { canonicalize, eventIdOf, eventText, GENESIS, type Hash, type OriginId, 
 import { chainHash } from "../core/node.ts";
 import type { Gate, Pins } from "../gate/index.ts";
 import { type Log, type LogEntry, textOf } from "../log/index.ts";
-import { decisionsOf, type EntityState, entityViews, fold, type Projection, rowWith, type View, waitingFor } from "../merge/index.ts";
-import { countedAs, declaredColumns, settlements, toFoldEvent } from "../projector/index.ts";
-import { readersOf } from "./entity.ts";
+import {
+  decisionsOf,
+  type EntityState,
+  entityViews,
+  fold,
+  type Projection,
+  rowWith,
+  type View,
+  waitingFor,
+} from "../merge/index.ts";
+import { countedAs, settlements, toFoldEvent } from "../projector/index.ts";
+import { readersOf } from "./events.ts";
+import { readColumns } from "./try.ts";
 
 /** Problems listed at most; all are counted. */
 const MAX_LISTED = 100;
@@ -165,16 +175,7 @@ async function compareView(
   entities: ReadonlyMap<string, EntityState>,
   report: Report,
 ): Promise<number> {
-  const columns = declaredColumns(projection).map(([name, { sql }]) =>
-    // Days as text: the driver would make midnights of them in some time zone.
-    sql === "date"
-      ? `"${name}"::text AS "${name}"`
-      : sql === "bigint" || sql === "numeric"
-        ? `"${name}"::float8 AS "${name}"`
-        : sql === "timestamptz"
-          ? `to_char("${name}" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "${name}"`
-          : `"${name}"`,
-  );
+  const columns = readColumns(projection);
   const { rows } = await db.query<Record<string, unknown>>(
     `SELECT id, ${columns.join(", ")}, deleted, conflicts, waiting_for FROM views."${projection.name}"`,
   );

@@ -9,7 +9,7 @@ import { hubDir, PROJECTIONS_DIR, readState } from "./places.ts";
 import { loadProjections } from "./projections.ts";
 import { openHubGate, withHubGate } from "./registry.ts";
 
-const REASONS: Record<DecisionRow["reason"], string> = {
+export const REASONS: Record<DecisionRow["reason"], string> = {
   "later-stamp": "its stamp is later",
   "origin-tie": "the stamps are equal; the origin's name decided",
   "clock-trusted": "the other's clock is known to be wrong",

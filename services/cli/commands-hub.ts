@@ -24,14 +24,21 @@ export async function withViews<T>(data: string | undefined, work: (db: Client) 
 export const hub: Command = {
   name: "hub",
   summary: "run a hub: broker, event store, views, ingress and projector",
-  usage: "tributary hub [--data DIR] [--org NAME] [--listen HOST:PORT]",
+  usage: "tributary hub [--data DIR] [--org NAME] [--listen HOST:PORT] [--projectors N] [--reconcile-every HOURS]",
   help: `Starts what a hub needs and stays until Ctrl-C. Each server is taken from the environment when a URL names it
 (TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL, TRIBUTARY_POSTGRES_URL), else from a container engine, else from PATH, else embedded.
-Data stay in --data (default .tributary/hub) between runs.
+Data stay in --data (default .tributary/hub) between runs. --projectors: processes that share the folding (default 1). --reconcile-every: balance
+views against the log that often, and put right what differs. With notifications.json in the data folder, people are told of conflicts.
 
   tributary hub --org relief --listen 127.0.0.1:8080`,
-  options: { data: { type: "string" }, org: { type: "string" }, listen: { type: "string" } },
-  async run({ text, out }) {
+  options: {
+    data: { type: "string" },
+    org: { type: "string" },
+    listen: { type: "string" },
+    projectors: { type: "string" },
+    "reconcile-every": { type: "string" },
+  },
+  async run({ text, number, out }) {
     const dir = hubDir(text("data"));
     const org = text("org");
     const listen = text("listen");
@@ -39,6 +46,8 @@ Data stay in --data (default .tributary/hub) between runs.
     const running = await startHub({
       dataDir: dir,
       say: out.progress,
+      projectors: Math.max(1, number("projectors", 1)),
+      ...(number("reconcile-every", 0) === 0 ? {} : { reconcileEveryHours: number("reconcile-every", 0) }),
       ...(org === undefined ? {} : { org }),
       ...(listen === undefined ? {} : { listen: parseListen(listen) }),
     });
@@ -130,16 +139,30 @@ export const siteList: Command = {
 
 const DEFAULT_ROWS = 50;
 const SYSTEM = new Set(["state", "first_position", "last_position"]);
+/** Columns that a row's kept past does not have. */
+const PRESENT_ONLY = new Set(["conflicts", "waiting_for"]);
 
 export const view: Command = {
   name: "view",
   summary: "show a view's rows",
-  usage: "tributary view NAME [--id ID] [--where COLUMN=VALUE] [--limit N] [--data DIR]",
+  usage: "tributary view NAME [--id ID] [--where COLUMN=VALUE] [--as-of POSITION | --at TIME] [--limit N] [--data DIR]",
   help: `Views are declared in projections/. Without a name: the list of them. Columns after the declared ones: deleted, conflicts (how
 many of its registers are contested), waiting_for (events that have not come yet).
 
-  tributary view beneficiaries --where status=idp --limit 20`,
-  options: { data: { type: "string" }, id: { type: "string" }, where: { type: "string" }, limit: { type: "string" } },
+With --as-of or --at: the rows as the hub knew them when the log ended at that position, or had recorded what it had at that time; rows of the present
+rules, from their kept past.
+
+  tributary view beneficiaries --where status=idp --limit 20
+  tributary view beneficiaries --at 2026-05-03T12:00Z`,
+  maxPositionals: 1,
+  options: {
+    data: { type: "string" },
+    id: { type: "string" },
+    where: { type: "string" },
+    limit: { type: "string" },
+    "as-of": { type: "string" },
+    at: { type: "string" },
+  },
   async run({ positionals, text, number, out }) {
     return withViews(text("data"), async (db) => {
       const known = (await db.query<{ name: string }>("SELECT name FROM tributary.view ORDER BY name")).rows.map(
@@ -161,6 +184,9 @@ many of its registers are contested), waiting_for (events that have not come yet
       ).rows.map(({ column_name }) => column_name);
       const conditions: string[] = [];
       const values: unknown[] = [];
+      const past = await pastOf(db, name, text("as-of"), text("at"));
+      const source = past === null ? `views."${name}"` : past.sql;
+      if (past !== null) values.push(past.moment);
       const id = text("id");
       if (id !== undefined) conditions.push(`id = $${values.push(id)}`);
       const where = text("where");
@@ -175,14 +201,14 @@ many of its registers are contested), waiting_for (events that have not come yet
         }
         conditions.push(`"${column}"::text = $${values.push(value)}`);
       }
-      const shownColumns = columns.filter((column) => !SYSTEM.has(column));
+      const shownColumns = columns.filter((column) => !SYSTEM.has(column) && !(past !== null && PRESENT_ONLY.has(column)));
       const { rows } = await db.query<Record<string, unknown>>(
-        `SELECT ${shownColumns.map((column) => `"${column}"`).join(", ")} FROM (SELECT * FROM views."${name}"
+        `SELECT ${shownColumns.map((column) => `"${column}"`).join(", ")} FROM (SELECT * FROM ${source} t
            ${conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`} ORDER BY id LIMIT ${number("limit", DEFAULT_ROWS)}) v`,
         values,
       );
       const { rows: counted } = await db.query<{ count: string }>(
-        `SELECT count(*) FROM views."${name}" ${conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`}`,
+        `SELECT count(*) FROM ${source} t ${conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`}`,
         values,
       );
       const plain = rows.map((row) =>
@@ -200,6 +226,40 @@ many of its registers are contested), waiting_for (events that have not come yet
     });
   },
 };
+
+/** A view's rows as of a position or a time: of each row the last version that was recorded by then. `null`: the present was asked for. */
+async function pastOf(
+  db: Client,
+  name: string,
+  position: string | undefined,
+  time: string | undefined,
+): Promise<{ readonly sql: string; readonly moment: string } | null> {
+  if (position === undefined && time === undefined) return null;
+  if (position !== undefined && time !== undefined)
+    throw new TributaryError("usage", "--as-of and --at do not go together", `Use: ${view.usage}`);
+  if (position !== undefined && !/^\d{1,19}$/.test(position))
+    throw new TributaryError(
+      "usage",
+      `--as-of ${position} is no position`,
+      "Positions are whole numbers; `tributary audit entity` shows each event's.",
+    );
+  if (time !== undefined && Number.isNaN(Date.parse(time)))
+    throw new TributaryError("usage", `--at ${time} is no time`, "Write it like 2026-05-03T12:00Z.");
+  const { rows } = await db.query("SELECT 1 WHERE to_regclass($1) IS NOT NULL", [`views."${name}_history"`]);
+  if (rows.length === 0)
+    throw new TributaryError(
+      "not-found",
+      `the past of ${name} is not kept`,
+      "Views of entities keep it, unless their declaration says history: false.",
+    );
+  const until = position === undefined ? "recorded_at <= $1::timestamptz" : "position <= $1::bigint";
+  // The columns of the view as it is declared now; what a version lacks is null.
+  return {
+    sql: `(SELECT r.* FROM (SELECT DISTINCT ON (id) id, deleted, values FROM views."${name}_history" WHERE ${until} ORDER BY id, position DESC) h,
+      LATERAL jsonb_populate_record(NULL::views."${name}", h.values::jsonb || jsonb_build_object('id', h.id, 'deleted', h.deleted)) r)`,
+    moment: position ?? new Date(time!).toISOString(),
+  };
+}
 
 const cellOf = (value: unknown): string | number | boolean | null =>
   value === null || value === undefined

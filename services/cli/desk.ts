@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { EntityRef, Vector } from "../core/index.ts";
 import { type Appended, type NewEvent, openField, type SyncResult } from "../field/index.ts";
 import type { Gate } from "../gate/index.ts";
 import { issueToken } from "../ingress/index.ts";
@@ -14,9 +15,12 @@ export async function writeAtDesk(
   state: HubState,
   gate: Gate,
   events: readonly NewEvent[],
+  /** What its writer has been shown of entities: what they write builds on it. */
+  shown: readonly { readonly entity: EntityRef; readonly seen: Vector }[] = [],
 ): Promise<{ readonly appended: readonly Appended[]; readonly sync: SyncResult }> {
   const name = { org: state.org, site: "hub", device: "console" };
   using desk = openField({ path: join(dir, "console.db"), name, schemas: gate });
+  for (const { entity, seen } of shown) desk.noteSeen(entity, seen);
   const appended: Appended[] = [];
   for (let at = 0; at < events.length; at += CHUNK) appended.push(...(await desk.appendMany(events.slice(at, at + CHUNK))));
   const sync = await desk.sync({

@@ -1,8 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf, TributaryError } from "../core/index.ts";
 import { type Backends, freePort, startBackends } from "../local/index.ts";
 import { openLog } from "../log/index.ts";
+import { settingsFile } from "./commands-notify.ts";
 import { type HubState, hubKey, hubOrg, writeState } from "./places.ts";
 import { openHubGate, registerProjectSchemas } from "./registry.ts";
 
@@ -36,11 +38,22 @@ export interface HubOptions {
   readonly dataDir: string;
   readonly org?: string;
   readonly listen?: { readonly host: string; readonly port: number };
+  /** Projector processes that share the folding; default 1. */
+  readonly projectors?: number;
+  /** Balance the books every so many hours. */
+  readonly reconcileEveryHours?: number;
   readonly say?: (line: string) => void;
 }
 
 /** Starts a hub: backends, ingress and projector, each a process of its own; a worker that dies is started again. */
-export async function startHub({ dataDir, org, listen, say = () => {} }: HubOptions): Promise<Hub> {
+export async function startHub({
+  dataDir,
+  org,
+  listen,
+  projectors = 1,
+  reconcileEveryHours,
+  say = () => {},
+}: HubOptions): Promise<Hub> {
   const owner = hubOrg(dataDir, org);
   await hubKey(dataDir);
   const backends = await startBackends({ dataDir, say });
@@ -64,10 +77,10 @@ export async function startHub({ dataDir, org, listen, say = () => {} }: HubOpti
       httpUrl: `http://${host === "0.0.0.0" ? "127.0.0.1" : host}:${port}`,
     };
     writeState(dataDir, state);
-    const start = (name: string, args: readonly string[]): Worker => {
+    const start = (name: string, args: readonly string[], command = name): Worker => {
       const worker = supervise(
         name,
-        [MAIN, name, "--data", dataDir, "--log", join(dataDir, "logs", `${name}.log`), ...args],
+        [MAIN, command, "--data", dataDir, "--log", join(dataDir, "logs", `${name}.log`), ...args],
         say,
         failure.reject,
       );
@@ -77,6 +90,12 @@ export async function startHub({ dataDir, org, listen, say = () => {} }: HubOpti
     const ingress = start("ingress", ["--listen", `${host}:${port}`]);
     const projector = start("projector", []);
     await Promise.race([Promise.all([ingress.ready(), projector.ready()]), failure.promise]);
+    // One after the other: the first brings tables and views up to date.
+    const more: Worker[] = [];
+    for (let n = 2; n <= projectors; n++) more.push(start(`projector-${n}`, [], "projector"));
+    if (existsSync(settingsFile(dataDir))) more.push(start("notifier", []));
+    if (reconcileEveryHours !== undefined) more.push(start("reconciler", ["--every", String(reconcileEveryHours)]));
+    await Promise.race([Promise.all(more.map((worker) => worker.ready())), failure.promise]);
     return { state, backends, ingress, projector, failed: failure.promise, close };
   } catch (error) {
     await close();

@@ -1,29 +1,9 @@
-import { mkdirSync } from "node:fs";
-import { dirname } from "node:path";
-import pino from "pino";
 import { readSettings, startNotifier } from "../notify/index.ts";
 import { connectViews } from "../projector/index.ts";
 import type { Command } from "./args.ts";
 import { settingsFile } from "./commands-notify.ts";
 import { hubDir, readState } from "./places.ts";
-
-/** The notifier's log: events with fields, to a file or stderr. */
-function logger(file: string | undefined): (event: Record<string, unknown>) => void {
-  if (file !== undefined) mkdirSync(dirname(file), { recursive: true });
-  const log = pino({ name: "notifier", base: { pid: process.pid } }, pino.destination({ dest: file ?? 2, sync: true }));
-  return ({ event, error, ...fields }) => {
-    const level = error === undefined && !String(event).includes("interrupted") ? "info" : "warn";
-    log[level](error === undefined ? fields : { ...fields, err: error }, String(event));
-  };
-}
-
-const ended = (): Promise<void> =>
-  new Promise((resolve) => {
-    process.once("SIGINT", resolve);
-    process.once("SIGTERM", resolve);
-    // A worker of a hub that is gone has nobody to stop it.
-    process.once("disconnect", resolve);
-  });
+import { ended, logger } from "./workers.ts";
 
 export const notifier: Command = {
   name: "notifier",
@@ -35,7 +15,7 @@ kept as failed until a target is named.`,
   options: { data: { type: "string" }, log: { type: "string" } },
   async run({ text, out }) {
     const { postgresUrl } = readState(hubDir(text("data")));
-    const say = logger(text("log"));
+    const say = logger("notifier", text("log"));
     const settings = readSettings(settingsFile(text("data")), process.env);
     const running = startNotifier({
       connect: () => connectViews(postgresUrl, `tributary-notifier pid ${process.pid}`),

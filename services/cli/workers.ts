@@ -12,7 +12,7 @@ import { loadProjections } from "./projections.ts";
 import { openHubGate, registerProjectSchemas } from "./registry.ts";
 
 /** A worker's log: events with fields, to a file or stderr. */
-function logger(name: string, file: string | undefined): (event: Record<string, unknown>) => void {
+export function logger(name: string, file: string | undefined): (event: Record<string, unknown>) => void {
   if (file !== undefined) mkdirSync(dirname(file), { recursive: true });
   const log = pino({ name, base: { pid: process.pid } }, pino.destination({ dest: file ?? 2, sync: true }));
   return ({ event, error, ...fields }) => {
@@ -21,7 +21,7 @@ function logger(name: string, file: string | undefined): (event: Record<string, 
   };
 }
 
-const ended = (): Promise<void> =>
+export const ended = (): Promise<void> =>
   new Promise((resolve) => {
     process.once("SIGINT", resolve);
     process.once("SIGTERM", resolve);

@@ -9,7 +9,14 @@ import {
   type Vector,
   withDot,
 } from "../core/index.ts";
-import { type Columns, DELETED, type DecidedRule, type ProjectedEvent, type Projection, type RegisterRule } from "./projection.ts";
+import {
+  type Columns,
+  DELETED,
+  type DecidedRule,
+  type ProjectedEvent,
+  type Projection,
+  type RegisterRule,
+} from "./projection.ts";
 import { type Author, applyWrite, bySiblingOrder, type Register, reachOf, type Sibling, type Write } from "./register.ts";
 import { countCovered, isOneOf, type Reason, type ResolveContext } from "./resolvers.ts";
 
@@ -277,7 +284,11 @@ export function rowWith(projection: Projection, id: string, state: EntityState):
 }
 const NO_TABLES: FullRow["tables"] = Object.freeze({});
 
-function checkChild(table: string, columns: Columns, row: Readonly<Record<string, JsonValue>>): Readonly<Record<string, JsonValue>> {
+function checkChild(
+  table: string,
+  columns: Columns,
+  row: Readonly<Record<string, JsonValue>>,
+): Readonly<Record<string, JsonValue>> {
   for (const name in row) {
     const value = row[name] ?? null;
     const column = Object.hasOwn(columns, name) ? columns[name]! : null;

@@ -3,6 +3,7 @@
  * Never I/O; never an outcome that depends on the order, repetition or delay of arrival.
  */
 export * from "./columns.ts";
+export * from "./crdt/index.ts";
 export type { Crdt, CrdtWrite } from "./crdt.ts";
 export * from "./fold.ts";
 export * from "./projection.ts";

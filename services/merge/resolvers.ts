@@ -144,8 +144,7 @@ export const versionCompare: Resolver = {
   name: "versionCompare",
   version: 1,
   needsHistory: true,
-  resolve: (siblings, context) =>
-    ranked(siblings, (a, b) => context.historyOf(a) - context.historyOf(b), "longer-history"),
+  resolve: (siblings, context) => ranked(siblings, (a, b) => context.historyOf(a) - context.historyOf(b), "longer-history"),
 };
 
 /** Sites as a rule names them: `site`, or `org.site`. */
@@ -174,8 +173,7 @@ export const serverWins: Resolver = { ...sitePriority(["hub"]), name: "serverWin
 export const clientWins: Resolver = {
   name: "clientWins",
   version: 1,
-  resolve: (siblings) =>
-    ranked(siblings, (a, b) => Number(isAt("hub", b.by)) - Number(isAt("hub", a.by)), "site-priority"),
+  resolve: (siblings) => ranked(siblings, (a, b) => Number(isAt("hub", b.by)) - Number(isAt("hub", a.by)), "site-priority"),
 };
 
 /** Orders JSON values: numbers by size, else text by code points of their canonical form; nothing is less than anything. */
@@ -196,11 +194,7 @@ export const byField = (member: string, which: "max" | "min"): Resolver => ({
   settings: [member, which],
   reads: [member],
   resolve: (siblings) =>
-    ranked(
-      siblings,
-      (a, b) => compareValues(a.read?.[member], b.read?.[member]) * (which === "max" ? 1 : -1),
-      "field-priority",
-    ),
+    ranked(siblings, (a, b) => compareValues(a.read?.[member], b.read?.[member]) * (which === "max" ? 1 : -1), "field-priority"),
 });
 
 /** The greatest value wins: numbers by size, texts by their order. Nothing loses against anything. */

@@ -1,5 +1,13 @@
 import { isJsonObject, type JsonObject, type JsonValue } from "../core/index.ts";
-import { type Columns, checkNames, type Invariant, malformed, type Projection, type RowOf, SYSTEM_COLUMNS } from "./projection.ts";
+import {
+  type Columns,
+  checkNames,
+  type Invariant,
+  malformed,
+  type Projection,
+  type RowOf,
+  SYSTEM_COLUMNS,
+} from "./projection.ts";
 
 /** What one row adds to a total: keys and amounts by column. */
 export type Contribution<K extends Columns = Columns, S extends Columns = Columns> = {
@@ -175,7 +183,8 @@ export function checkViews(views: readonly View[]): void {
   for (const view of views) {
     if (view.kind === "totals") {
       for (const source of view.sources)
-        if (byName.get(source)?.kind !== "entity") throw malformed(view.name, `it adds up ${source}, which is no view of entities`);
+        if (byName.get(source)?.kind !== "entity")
+          throw malformed(view.name, `it adds up ${source}, which is no view of entities`);
     }
     if (view.kind !== "sql") continue;
     for (const needed of view.needs) if (!byName.has(needed)) throw malformed(view.name, `it reads ${needed}, which is no view`);

@@ -126,7 +126,12 @@ async function moveClaims(db: Client, { target, eventsOf }: ViewChanges, claims:
 
 const lockOf = (name: string): number => createHash("sha256").update(name).digest().readInt32BE(0);
 
-async function moveTotals(db: Client, { target, additions, rows }: ViewChanges, totals: Totals, through: string): Promise<CaseNow[]> {
+async function moveTotals(
+  db: Client,
+  { target, additions, rows }: ViewChanges,
+  totals: Totals,
+  through: string,
+): Promise<CaseNow[]> {
   const added = additions.get(totals)!;
   const result = await db.query<Record<string, string | number | null>>(addTotals(totals, target.place, added));
   const empty = result.rows.filter(({ rows }) => rows === 0).map(({ id }) => id);
@@ -188,7 +193,9 @@ export function registerCases({ target, decisions, settled }: ViewChanges): Case
     const { register, winner, losers, isOpen } = decision;
     none(entityId, register, position);
     if (!isOpen || settledPosition !== null) continue;
-    const siblings = [winner, ...losers].sort((a, b) => (a.by.origin < b.by.origin ? -1 : a.by.origin > b.by.origin ? 1 : a.by.seq - b.by.seq));
+    const siblings = [winner, ...losers].sort((a, b) =>
+      a.by.origin < b.by.origin ? -1 : a.by.origin > b.by.origin ? 1 : a.by.seq - b.by.seq,
+    );
     cases.set(`${entityId}\n${register}`, {
       ...cases.get(`${entityId}\n${register}`)!,
       about: {
@@ -223,7 +230,9 @@ export async function writeCases(db: Client, cases: readonly CaseNow[]): Promise
     );
   }
   // Totals that two of a page's views add to come twice: the later word holds.
-  const open = [...new Map(cases.filter(({ about }) => about !== null).map((one) => [`${one.view}/${caseIdOf(one)}`, one])).values()];
+  const open = [
+    ...new Map(cases.filter(({ about }) => about !== null).map((one) => [`${one.view}/${caseIdOf(one)}`, one])).values(),
+  ];
   if (open.length === 0) return [];
   const marks = open.map(({ about }) => markOf(about!));
   const { rows } = await db.query<{ id: string; mark: string }>(

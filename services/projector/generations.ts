@@ -1,7 +1,16 @@
 import type { Client } from "pg";
 import { type Position, TributaryError } from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
-import { closureOf, entityViews, inOrder, type Projection, type SqlView, type Totals, tablesOf, type View } from "../merge/index.ts";
+import {
+  closureOf,
+  entityViews,
+  inOrder,
+  type Projection,
+  type SqlView,
+  type Totals,
+  tablesOf,
+  type View,
+} from "../merge/index.ts";
 import { isReadable, type ViewTarget } from "./prepare.ts";
 import { SHARDS } from "./shards.ts";
 import { openStates } from "./states.ts";
@@ -29,7 +38,9 @@ export const NOWHERE: Positions = Array.from({ length: SHARDS }, () => null);
 const asPosition = (text: string | null): Position | null => (text === null ? null : (BigInt(text) as Position));
 
 export async function generationsOf(db: Client, state: Generation["state"]): Promise<Map<string, Generation>> {
-  const { rows } = await db.query<Omit<Generation, "positions" | "events"> & { positions: (string | null)[] | null; events: string }>(
+  const { rows } = await db.query<
+    Omit<Generation, "positions" | "events"> & { positions: (string | null)[] | null; events: string }
+  >(
     `SELECT view, generation, state, place, kind, shape, readers, tables, positions, events FROM tributary.generation
      WHERE state = $1 ORDER BY generation`,
     [state],
@@ -46,13 +57,18 @@ export async function livePositions(db: Client): Promise<Positions> {
 }
 
 export const least = (positions: Positions): Position | null =>
-  positions.reduce<Position | null>((low, each) => (each === null || low === null ? null : each < low ? each : low), positions[0] ?? null);
+  positions.reduce<Position | null>(
+    (low, each) => (each === null || low === null ? null : each < low ? each : low),
+    positions[0] ?? null,
+  );
 
 /** The subjects that write about a projection's entities, each with its newest version. */
 export function pinsFor({ store }: Gate, { entity }: Projection): Pins {
   const about = store
     .subjects()
-    .filter((subject) => store.versions(subject).some(({ annotations }) => annotations.entity === entity || annotations.entity === "*"));
+    .filter((subject) =>
+      store.versions(subject).some(({ annotations }) => annotations.entity === entity || annotations.entity === "*"),
+    );
   return Object.fromEntries(about.map((subject) => [subject, store.versions(subject).length]));
 }
 
@@ -80,7 +96,9 @@ export function differences(views: readonly View[], gate: Gate, live: ReadonlyMa
   const stale = entityViews(views)
     .filter((view) => {
       const built = live.get(view.name);
-      return built !== undefined && !changed.includes(view.name) && (built.readers === null || !readsAll(gate, view, built.readers));
+      return (
+        built !== undefined && !changed.includes(view.name) && (built.readers === null || !readsAll(gate, view, built.readers))
+      );
     })
     .map(({ name }) => name);
   return { changed, undeclared, stale };
@@ -127,7 +145,12 @@ const placeOf = (generation: number): string => `tributary_g${generation}`;
  * The build to go on with for these views: one that was begun for the same declarations and versions, or a new one, with its tables. Builds that were
  * begun for others are dropped.
  */
-export async function beginBuild(db: Client, gate: Gate, views: readonly (Projection | Totals)[], fresh: boolean): Promise<Generation[]> {
+export async function beginBuild(
+  db: Client,
+  gate: Gate,
+  views: readonly (Projection | Totals)[],
+  fresh: boolean,
+): Promise<Generation[]> {
   const begun = await generationsOf(db, "building");
   const wanted = views.map((view) => ({
     view,
@@ -191,7 +214,12 @@ export async function beginBuild(db: Client, gate: Gate, views: readonly (Projec
 }
 
 /** Notes how far a build has come, in the transaction that wrote it. */
-export async function notePositions(db: Client, builds: readonly Generation[], positions: Positions, events: number): Promise<void> {
+export async function notePositions(
+  db: Client,
+  builds: readonly Generation[],
+  positions: Positions,
+  events: number,
+): Promise<void> {
   await db.query(
     `UPDATE tributary.generation g SET positions = $3, events = events + $4 FROM unnest($1::text[]) AS x (view)
      WHERE g.view = x.view AND g.generation = $2 AND g.state = 'building'`,

@@ -321,11 +321,13 @@ function watchShards({ reader, membership: { db, member }, leases }: Session, si
   return { signal: ending.signal, ended: ended.promise, end };
 }
 
-export { compareBuild, type Comparison } from "./compare.ts";
+export { caseIdOf } from "./cases.ts";
+export { type Comparison, compareBuild } from "./compare.ts";
 export { connectViews } from "./connect.ts";
 export { differences, type Generation, generationsOf, livePositions } from "./generations.ts";
 export { toFoldEvent } from "./prepare.ts";
-export { alone, type Progress, type Rebuilt, type RebuildOptions, rebuild } from "./rebuild.ts";
+export { alone, type Progress, type RebuildOptions, type Rebuilt, rebuild } from "./rebuild.ts";
+export { type Reconciled, reconcile } from "./reconcile.ts";
 export { askRefold, eventsOf } from "./refold.ts";
 export { countedAs, settlements } from "./releases.ts";
 export { SHARDS, shardOf } from "./shards.ts";

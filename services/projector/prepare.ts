@@ -1,4 +1,12 @@
-import { canonicalize, type JsonObject, type JsonValue, messageOf, type Position, partsOf, type SchemaRef } from "../core/index.ts";
+import {
+  canonicalize,
+  type JsonObject,
+  type JsonValue,
+  messageOf,
+  type Position,
+  partsOf,
+  type SchemaRef,
+} from "../core/index.ts";
 import { canRead, type Gate, type Pins } from "../gate/index.ts";
 import type { Log, LogEntry } from "../log/index.ts";
 import {
@@ -307,7 +315,13 @@ function checkFunctions({ projection, totals }: ViewTarget, id: string, row: Ful
 }
 
 /** What a changed row changes in totals: what it added before is taken back, what it adds now is added. */
-export function additionsOf(totals: Totals, source: string, id: string, before: FullRow | null, after: FullRow | null): Addition[] {
+export function additionsOf(
+  totals: Totals,
+  source: string,
+  id: string,
+  before: FullRow | null,
+  after: FullRow | null,
+): Addition[] {
   const of = (row: FullRow | null, sign: 1 | -1): Addition[] =>
     row === null || row.deleted
       ? []
@@ -317,7 +331,10 @@ export function additionsOf(totals: Totals, source: string, id: string, before: 
           sign,
         }));
   const [taken, added] = [of(before, -1), of(after, 1)];
-  if (canonicalize(taken.map(({ values }) => values) as JsonValue[]) === canonicalize(added.map(({ values }) => values) as JsonValue[]))
+  if (
+    canonicalize(taken.map(({ values }) => values) as JsonValue[]) ===
+    canonicalize(added.map(({ values }) => values) as JsonValue[])
+  )
     return [];
   return [...taken, ...added];
 }
@@ -339,7 +356,13 @@ function decisionNotes({ projection, generation }: ViewTarget) {
   return {
     rows,
     settled,
-    note(entityId: string, position: string, written: readonly string[], before: EntityState | undefined, after: EntityState): void {
+    note(
+      entityId: string,
+      position: string,
+      written: readonly string[],
+      before: EntityState | undefined,
+      after: EntityState,
+    ): void {
       if (before === undefined) return;
       for (const register of written) {
         const rule = projection.registers.get(register)!;

@@ -3,7 +3,7 @@ import { type Position, QUARANTINE_ENTITY, TributaryError } from "../core/index.
 import type { Gate } from "../gate/index.ts";
 import type { Log, LogEntry } from "../log/index.ts";
 import type { Projection, Totals, View } from "../merge/index.ts";
-import { compareBuild, type Comparison } from "./compare.ts";
+import { type Comparison, compareBuild } from "./compare.ts";
 import {
   beginBuild,
   differences,
@@ -90,7 +90,11 @@ export async function alone<T>(db: Client, wait: boolean, work: () => Promise<T>
   else {
     const { rows } = await db.query<{ got: boolean }>("SELECT pg_try_advisory_lock($1) AS got", [REBUILD_LOCK]);
     if (!rows[0]?.got)
-      throw new TributaryError("already-running", "another process is rebuilding views", "Wait until it has ended; it can be interrupted and goes on later.");
+      throw new TributaryError(
+        "already-running",
+        "another process is rebuilding views",
+        "Wait until it has ended; it can be interrupted and goes on later.",
+      );
   }
   try {
     return await work();
@@ -117,19 +121,11 @@ export async function rebuild(deps: RebuildDeps, options: RebuildOptions): Promi
   const resumedAt = builds[0]!.events;
   say({ event: "view-building", views: builds.map(({ view }) => view), generation: builds[0]!.generation, resumedAt });
 
-  const pace = paceOf(options);
-  for (let round = 0; ; round++) {
-    const to = least(await livePositions(db));
-    const events = to === null ? 0 : await build.foldTo(to, pace);
-    options.signal?.throwIfAborted();
-    if (events <= CLOSE_ENOUGH_EVENTS) break;
-    if (round >= MAX_ROUNDS)
-      throw new TributaryError("backend-failed", "events come in faster than the views are built", "Try again in a quieter hour, or without a throttle.");
-  }
-
+  await unhurried(deps, build, options);
   const comparisons: Comparison[] = [];
   if (options.compare || options.compareOnly)
-    for (const each of builds) comparisons.push(await compareBuild(deps.reader, each, family.find(({ name }) => name === each.view)!, build.through()));
+    for (const each of builds)
+      comparisons.push(await compareBuild(deps.reader, each, family.find(({ name }) => name === each.view)!, build.through()));
   const done = (swapped: boolean): Rebuilt => ({
     views: builds.map(({ view }) => view),
     generation: builds[0]!.generation,
@@ -144,6 +140,22 @@ export async function rebuild(deps: RebuildDeps, options: RebuildOptions): Promi
   await swapIn(deps, options.retired ?? [], builds, build);
   say({ event: "view-built", views: builds.map(({ view }) => view), generation: builds[0]!.generation, events: build.events() });
   return done(true);
+}
+
+/** Folds the log until a build is close behind the live views, while those go on. */
+export async function unhurried({ db }: RebuildDeps, build: Build, options: Omit<RebuildOptions, "names">): Promise<void> {
+  const pace = paceOf(options);
+  for (let round = 0; round < MAX_ROUNDS; round++) {
+    const to = least(await livePositions(db));
+    const events = to === null ? 0 : await build.foldTo(to, pace);
+    options.signal?.throwIfAborted();
+    if (events <= CLOSE_ENOUGH_EVENTS) return;
+  }
+  throw new TributaryError(
+    "backend-failed",
+    "events come in faster than the views are built",
+    "Try again in a quieter hour, or without a throttle.",
+  );
 }
 
 /** Nothing to fold: views of SQL alone, or views that are declared no more. */
@@ -167,7 +179,11 @@ async function resumePrevious(db: Client, family: readonly (Projection | Totals)
   const found = family.map((view) => {
     const kept = previous.get(view.name);
     if (kept === undefined)
-      throw new TributaryError("not-found", `no earlier build of ${view.name} is kept`, "Only the build before the live one can be gone back to.");
+      throw new TributaryError(
+        "not-found",
+        `no earlier build of ${view.name} is kept`,
+        "Only the build before the live one can be gone back to.",
+      );
     if (kept.shape !== shapeOf(view))
       throw new TributaryError(
         "projection-malformed",
@@ -184,7 +200,7 @@ async function resumePrevious(db: Client, family: readonly (Projection | Totals)
   return found.map((kept) => ({ ...kept, state: "building" }));
 }
 
-interface Build {
+export interface Build {
   /** Folds what lies between where the build is and `to`; returns how many events of its views that were. */
   foldTo(to: Position, pace: Pace): Promise<number>;
   /** Folds the rest inside the caller's transaction, each shard to where it is live. */
@@ -197,7 +213,11 @@ interface Build {
 /** What a rebuild does after each batch: progress, throttle, and whether to stop. */
 type Pace = (events: number, from: Position | null, at: Position, to: Position) => Promise<void>;
 
-async function openBuild(deps: RebuildDeps, family: readonly (Projection | Totals)[], builds: readonly Generation[]): Promise<Build> {
+export async function openBuild(
+  deps: RebuildDeps,
+  family: readonly (Projection | Totals)[],
+  builds: readonly Generation[],
+): Promise<Build> {
   const { db, reader, log, gate } = deps;
   const byName = new Map(builds.map((build) => [build.view, build]));
   const parked = await parkedIn(db, builds);
@@ -256,7 +276,12 @@ async function openBuild(deps: RebuildDeps, family: readonly (Projection | Total
       let page: LogEntry[] = [];
       let folded = 0;
       const flush = async (through: Position): Promise<void> => {
-        await inTransaction(() => write(page, positions.map((each) => (each !== null && each > through ? each : through))));
+        await inTransaction(() =>
+          write(
+            page,
+            positions.map((each) => (each !== null && each > through ? each : through)),
+          ),
+        );
         folded += page.length;
         const count = page.length;
         page = [];
@@ -271,7 +296,10 @@ async function openBuild(deps: RebuildDeps, family: readonly (Projection | Total
       return folded;
     },
     async foldRest(live) {
-      const end = live.reduce<Position | null>((high, each) => (each !== null && (high === null || each > high) ? each : high), null);
+      const end = live.reduce<Position | null>(
+        (high, each) => (each !== null && (high === null || each > high) ? each : high),
+        null,
+      );
       const page: LogEntry[] = [];
       if (end !== null)
         for await (const { entry, shard } of missing(end)) {
@@ -286,7 +314,7 @@ async function openBuild(deps: RebuildDeps, family: readonly (Projection | Total
 /** For looking only: whether a settlement was the first is asked again, and answered, when it is folded. */
 const peek = { isFirst: async () => true };
 
-function paceOf({ maxEventsPerSecond, onProgress, signal }: RebuildOptions): Pace {
+function paceOf({ maxEventsPerSecond, onProgress, signal }: Omit<RebuildOptions, "names">): Pace {
   const startedMs = performance.now();
   let done = 0;
   return async (events, from, at, to) => {
@@ -307,7 +335,12 @@ function paceOf({ maxEventsPerSecond, onProgress, signal }: RebuildOptions): Pac
 }
 
 /** Holds the shards still, folds what is left, and swaps: all in one transaction, tried again where readers are in the way for long. */
-async function swapIn(deps: RebuildDeps, retired: readonly string[], builds: readonly Generation[], begun: Build | null): Promise<void> {
+async function swapIn(
+  deps: RebuildDeps,
+  retired: readonly string[],
+  builds: readonly Generation[],
+  begun: Build | null,
+): Promise<void> {
   const { db, views, say = () => {} } = deps;
   for (let attempt = 1, build = begun; ; attempt++) {
     await db.query("BEGIN");
@@ -325,7 +358,15 @@ async function swapIn(deps: RebuildDeps, retired: readonly string[], builds: rea
       if ((error as { code?: string }).code !== "55P03" || attempt >= SWAP_TRIES) throw error;
       say({ event: "swap-waits", attempt });
       // What was folded in the transaction is undone: go on from what stands.
-      if (build !== null) build = await openBuild(deps, familyOf(views, builds.map(({ view }) => view)), await currentOf(db, builds));
+      if (build !== null)
+        build = await openBuild(
+          deps,
+          familyOf(
+            views,
+            builds.map(({ view }) => view),
+          ),
+          await currentOf(db, builds),
+        );
       await new Promise((resolve) => setTimeout(resolve, SWAP_PAUSE_MS));
     }
   }
@@ -340,10 +381,7 @@ async function currentOf(db: Client, builds: readonly Generation[]): Promise<Gen
  * Brings the views that stand in line with the declarations. What cannot read the newest schemas is built anew in any case; what is declared otherwise
  * than it was built only where `mayChange` says so, since processes with other declarations would undo it.
  */
-export async function bringUpToDate(
-  deps: RebuildDeps,
-  mayChange: () => Promise<void>,
-): Promise<ReadonlyMap<string, Generation>> {
+export async function bringUpToDate(deps: RebuildDeps, mayChange: () => Promise<void>): Promise<ReadonlyMap<string, Generation>> {
   const { db, gate, views } = deps;
   const { changed, undeclared, stale } = differences(views, gate, await generationsOf(db, "live"));
   if (changed.length > 0 || undeclared.length > 0) await mayChange();

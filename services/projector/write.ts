@@ -44,7 +44,11 @@ export async function write(db: Client, prepared: Prepared, leases: readonly Lea
 }
 
 /** Writes what a page changes in views: rows, their past, decisions, claims, totals, cases, and with `tells` whom to notify. */
-export async function writeViews(db: Client, views: readonly ViewChanges[], { tells }: { readonly tells: boolean }): Promise<void> {
+export async function writeViews(
+  db: Client,
+  views: readonly ViewChanges[],
+  { tells }: { readonly tells: boolean },
+): Promise<void> {
   const cases: CaseNow[] = [];
   const notices: Notice[] = [];
   for (const changes of views) {
@@ -73,11 +77,7 @@ export async function writeViews(db: Client, views: readonly ViewChanges[], { te
 const historyLine = ({ id, position, recordedAtMs, row }: HistoryRow): string =>
   line([id, position, new Date(recordedAtMs).toISOString(), row.deleted ? "t" : "f", JSON.stringify(row.values)]);
 
-export async function writeDecisions(
-  db: Client,
-  settled: readonly Settled[],
-  decisions: readonly DecisionRow[],
-): Promise<void> {
+export async function writeDecisions(db: Client, settled: readonly Settled[], decisions: readonly DecisionRow[]): Promise<void> {
   if (settled.length > 0) {
     await db.query(
       `UPDATE tributary.decision_row d SET settled_position = s.position

@@ -10,7 +10,7 @@ import {
 } from "../../core/index.ts";
 import type { Crdt, CrdtWrite } from "../crdt.ts";
 import { type Author, applyWrite, type Register, type Sibling } from "../register.ts";
-import { lastWriteWins } from "../resolvers.ts";
+import { lastWriteWins, NO_CONTEXT } from "../resolvers.ts";
 import { byText } from "./dots.ts";
 
 /** Most elements or keys that one write may name. What is removed leaves a trace, so a state is as large as all it has ever named. */
@@ -219,7 +219,7 @@ export const lwwMap: Crdt = {
     const shown: [string, JsonValue][] = [];
     for (const { key, register } of entriesOf(state).values()) {
       if (register.siblings.length === 0) continue;
-      const [value] = lastWriteWins.resolve(register.siblings).winner.value as Cell;
+      const [value] = lastWriteWins.resolve(register.siblings, NO_CONTEXT).winner.value as Cell;
       if (value !== undefined) shown.push([key as string, value]);
     }
     // `fromEntries` makes members of its own, "__proto__" too.

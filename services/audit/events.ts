@@ -1,0 +1,89 @@
+import type { Client } from "pg";
+import type { Hlc, JsonObject, OriginId, Position, Seq, Vector } from "../core/index.ts";
+import type { Gate, Pins } from "../gate/index.ts";
+import type { FoldEvent } from "../merge/index.ts";
+
+/** The versions of schemas that each view reads with. */
+export async function readersOf(db: Client): Promise<Map<string, Pins>> {
+  const { rows } = await db.query<{ name: string; readers: Pins | null }>("SELECT name, readers FROM tributary.view");
+  return new Map(rows.map(({ name, readers }) => [name, readers ?? {}]));
+}
+
+/** An event of the audit as views count it, with what people want to see of it. */
+export interface CountedEvent extends FoldEvent {
+  readonly recordedAt: string;
+  readonly device: string;
+}
+
+/** A page of events of one entity, or of all of a type in order of their ids; releases in their events' stead. */
+const COUNTED = `SELECT a.entity_id, coalesce(q.settled_position, a.position) AS position, a.origin, a.seq, a.type, a.actor, a.site, a.device, a.hlc,
+    a.basis, coalesce(a.data, q.released_data) AS data, a.clock_offset_ms, coalesce(q.released_subject, a.schema_subject) AS schema_subject,
+    coalesce(q.released_version, a.schema_version) AS schema_version,
+    to_char(a.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS occurred_at,
+    to_char(a.recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS recorded_at
+  FROM tributary.audit a LEFT JOIN tributary.quarantine q ON q.origin = a.origin AND q.seq = a.seq AND q.state = 'released'
+  WHERE a.entity_type = $1 AND coalesce(a.data, q.released_data) IS NOT NULL`;
+
+function asEvent(row: Record<string, unknown>, type: string, gate: Gate, pins: Pins): CountedEvent {
+  const schema = { subject: row.schema_subject as string, version: Number(row.schema_version) };
+  return {
+    type: row.type as string,
+    data: gate.read(schema, row.data as JsonObject, pins).data,
+    entity: { type, id: row.entity_id as string },
+    actor: row.actor as string,
+    occurredAt: row.occurred_at as string,
+    recordedAt: row.recorded_at as string,
+    site: row.site as string,
+    device: row.device as string,
+    origin: row.origin as OriginId,
+    seq: Number(row.seq) as Seq,
+    hlc: row.hlc as Hlc,
+    clockWrong: row.clock_offset_ms !== null,
+    position: Number(row.position),
+    basis: row.basis as Vector,
+  };
+}
+
+/** An entity's events up to a position (`null`: all), in log order. */
+export async function countedEvents(
+  { db, gate, pins }: { readonly db: Client; readonly gate: Gate; readonly pins: Pins },
+  { type, id }: { readonly type: string; readonly id: string },
+  upTo: Position | null,
+): Promise<CountedEvent[]> {
+  const { rows } = await db.query<Record<string, unknown>>(
+    `${COUNTED} AND a.entity_id = $2 AND ($3::bigint IS NULL OR coalesce(q.settled_position, a.position) <= $3)
+     ORDER BY coalesce(q.settled_position, a.position)`,
+    [type, id, upTo?.toString() ?? null],
+  );
+  return rows.map((row) => asEvent(row, type, gate, pins));
+}
+
+const PAGE_ROWS = 2_000;
+
+/** All entities of a type, one after the other with all their events in log order. Reads inside a transaction of its own, so that all is of one moment. */
+export async function* entitiesOf(
+  { db, gate, pins }: { readonly db: Client; readonly gate: Gate; readonly pins: Pins },
+  type: string,
+): AsyncGenerator<{ readonly id: string; readonly events: readonly CountedEvent[] }> {
+  await db.query(
+    "DECLARE entities NO SCROLL CURSOR FOR " + `${COUNTED} ORDER BY a.entity_id, coalesce(q.settled_position, a.position)`,
+    [type],
+  );
+  let id: string | null = null;
+  let events: CountedEvent[] = [];
+  for (;;) {
+    const { rows } = await db.query<Record<string, unknown>>(`FETCH ${PAGE_ROWS} FROM entities`);
+    for (const row of rows) {
+      const event = asEvent(row, type, gate, pins);
+      if (event.entity.id !== id) {
+        if (id !== null) yield { id, events };
+        id = event.entity.id;
+        events = [];
+      }
+      events.push(event);
+    }
+    if (rows.length < PAGE_ROWS) break;
+  }
+  if (id !== null) yield { id, events };
+  await db.query("CLOSE entities");
+}

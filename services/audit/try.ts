@@ -1,0 +1,182 @@
+import type { Client } from "pg";
+import { canonicalize, type JsonObject, type JsonValue, messageOf } from "../core/index.ts";
+import type { Gate } from "../gate/index.ts";
+import { decisionsOf, type EntityState, type FullRow, fold, type Projection, rowWith } from "../merge/index.ts";
+import { declaredColumns } from "../projector/index.ts";
+import { entitiesOf } from "./events.ts";
+
+/** A row that would show something else. */
+export interface ChangedRow {
+  readonly id: string;
+  /** By column: what is shown now and what would be. */
+  readonly columns: Readonly<
+    Record<string, { readonly now: JsonValue; readonly would: JsonValue; readonly because: string | null }>
+  >;
+  readonly kind: "changed" | "new" | "gone";
+}
+
+export interface Tried {
+  readonly view: string;
+  readonly entities: number;
+  readonly equal: number;
+  readonly changed: number;
+  readonly appearing: number;
+  readonly disappearing: number;
+  /** How many rows would differ, by column. */
+  readonly byColumn: Readonly<Record<string, number>>;
+  /** Contested registers, now and then; and those that a person would have to decide. */
+  readonly conflicts: { readonly now: number; readonly would: number; readonly forPeople: number };
+  /** Entities whose events the rules would throw on, with the first problems. */
+  readonly failing: number;
+  readonly problems: readonly string[];
+  readonly rows: readonly ChangedRow[];
+  readonly isNew: boolean;
+}
+
+const BATCH_ENTITIES = 500;
+const MAX_PROBLEMS = 10;
+
+/** Columns as JSON values, whatever they are kept as. */
+export const readColumns = (projection: Projection): string[] =>
+  declaredColumns(projection).map(([name, { sql }]) =>
+    // Days as text: the driver would make midnights of them in some time zone.
+    sql === "date"
+      ? `"${name}"::text AS "${name}"`
+      : sql === "bigint" || sql === "numeric"
+        ? `"${name}"::float8 AS "${name}"`
+        : sql === "timestamptz"
+          ? `to_char("${name}" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "${name}"`
+          : `"${name}"`,
+  );
+
+/**
+ * Replays the history under a declaration that is not in use, and tells row by row what the view would show otherwise. Nothing is written; all is
+ * read of one moment.
+ */
+export async function tryRules(
+  deps: { readonly db: Client; readonly gate: Gate },
+  projection: Projection,
+  options: { readonly maxRows: number; readonly onProgress?: (entities: number) => void },
+): Promise<Tried> {
+  const { db, gate } = deps;
+  await db.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+  try {
+    const live = await liveColumns(db, projection);
+    const byColumn: Record<string, number> = {};
+    const rows: ChangedRow[] = [];
+    const problems: string[] = [];
+    const count = {
+      entities: 0,
+      equal: 0,
+      changed: 0,
+      appearing: 0,
+      disappearing: 0,
+      failing: 0,
+      now: 0,
+      would: 0,
+      forPeople: 0,
+    };
+    let batch: { id: string; state: EntityState | null; row: FullRow | null }[] = [];
+
+    const compare = async (): Promise<void> => {
+      const shown =
+        live === null
+          ? new Map()
+          : await liveRows(
+              db,
+              projection,
+              live,
+              batch.map(({ id }) => id),
+            );
+      for (const { id, state, row } of batch) {
+        count.entities++;
+        const decisions = state === null ? [] : decisionsOf(projection, state);
+        const now = shown.get(id);
+        count.now += now?.conflicts ?? 0;
+        count.would += decisions.length;
+        count.forPeople += decisions.filter(({ isOpen }) => isOpen).length;
+        if (row === null && now === undefined) continue;
+        const would: JsonObject | null = row === null ? null : { ...row.values, deleted: row.deleted };
+        const names = [...new Set([...(live ?? []), ...(would === null ? [] : Object.keys(would))])];
+        const columns: Record<string, ChangedRow["columns"][string]> = {};
+        for (const name of names) {
+          const [a, b] = [now?.values[name] ?? null, would?.[name] ?? null];
+          if (now !== undefined && would !== null && canonicalize(a) === canonicalize(b)) continue;
+          if (now === undefined && b === null) continue;
+          const decision = decisions.find(
+            ({ register }) => projection.registers.get(register)?.columns.includes(name) || register === name,
+          );
+          columns[name] = { now: a, would: b, because: decision === undefined ? null : `${decision.rule}: ${decision.reason}` };
+        }
+        const kind = now === undefined ? "new" : would === null ? "gone" : "changed";
+        if (kind === "changed" && Object.keys(columns).length === 0) {
+          count.equal++;
+          continue;
+        }
+        count[kind === "new" ? "appearing" : kind === "gone" ? "disappearing" : "changed"]++;
+        for (const name of Object.keys(columns)) byColumn[name] = (byColumn[name] ?? 0) + 1;
+        if (rows.length < options.maxRows) rows.push({ id, columns, kind });
+      }
+      batch = [];
+      options.onProgress?.(count.entities);
+    };
+
+    for await (const { id, events } of entitiesOf({ db, gate, pins: gate.pins() }, projection.entity)) {
+      let state: EntityState | null = null;
+      let row: FullRow | null = null;
+      try {
+        for (const event of events) state = fold(projection, state ?? undefined, event)?.state ?? state;
+        row = state === null ? null : rowWith(projection, id, state);
+      } catch (error) {
+        count.failing++;
+        state = null;
+        if (problems.length < MAX_PROBLEMS) problems.push(`${id}: ${messageOf(error)}`);
+      }
+      batch.push({ id, state, row });
+      if (batch.length >= BATCH_ENTITIES) await compare();
+    }
+    await compare();
+    return {
+      view: projection.name,
+      entities: count.entities,
+      equal: count.equal,
+      changed: count.changed,
+      appearing: count.appearing,
+      disappearing: count.disappearing,
+      byColumn,
+      conflicts: { now: count.now, would: count.would, forPeople: count.forPeople },
+      failing: count.failing,
+      problems,
+      rows,
+      isNew: live === null,
+    };
+  } finally {
+    await db.query("ROLLBACK").catch(() => {});
+  }
+}
+
+/** The columns of the live view that the declaration has too, and those that it has no more; `null`: there is no such view. */
+async function liveColumns(db: Client, projection: Projection): Promise<string[] | null> {
+  const { rows } = await db.query<{ column_name: string }>(
+    "SELECT column_name FROM information_schema.columns WHERE table_schema = 'views' AND table_name = $1",
+    [projection.name],
+  );
+  if (rows.length === 0) return null;
+  const known = new Set(rows.map(({ column_name }) => column_name));
+  return [...declaredColumns(projection).map(([name]) => name), "deleted"].filter((name) => known.has(name));
+}
+
+async function liveRows(
+  db: Client,
+  projection: Projection,
+  live: readonly string[],
+  ids: readonly string[],
+): Promise<Map<string, { readonly values: JsonObject; readonly conflicts: number }>> {
+  const names = declaredColumns(projection).map(([name]) => name);
+  const columns = readColumns(projection).filter((_, i) => live.includes(names[i]!));
+  const { rows } = await db.query<Record<string, JsonValue>>(
+    `SELECT id, conflicts, deleted${columns.map((column) => `, ${column}`).join("")} FROM views."${projection.name}" WHERE id = ANY($1)`,
+    [ids],
+  );
+  return new Map(rows.map(({ id, conflicts, ...values }) => [String(id), { values, conflicts: Number(conflicts) }]));
+}

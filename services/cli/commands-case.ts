@@ -1,0 +1,425 @@
+import { userInfo } from "node:os";
+import type { Client } from "pg";
+import { CASE_ENTITY, HUB_SITE, type JsonObject, type JsonValue, type OriginId, TributaryError } from "../core/index.ts";
+import type { Gate } from "../gate/index.ts";
+import {
+  DELETED,
+  type DecidedRule,
+  type EntityState,
+  entityViews,
+  isOneOf,
+  type Projection,
+  RESOLVED,
+  type Sibling,
+  siblingsOf,
+  unpackState,
+} from "../merge/index.ts";
+import type { Command, Input } from "./args.ts";
+import { withViews } from "./commands-hub.ts";
+import { writeAtDesk } from "./desk.ts";
+import { shown, table } from "./output.ts";
+import { PROJECTIONS_DIR } from "./places.ts";
+import { loadProjections } from "./projections.ts";
+import { withHubGate } from "./registry.ts";
+
+interface CaseRow extends Record<string, unknown> {
+  readonly id: string;
+  readonly state: "open" | "accepted" | "closed";
+  readonly kind: "register" | "invariant";
+  readonly view: string;
+  readonly entityType: string;
+  /** The entity, or the key that entities share. */
+  readonly subject: string;
+  /** The register or the invariant. */
+  readonly rule: string;
+  readonly says: string;
+  readonly about: {
+    readonly siblings?: readonly {
+      readonly event: string;
+      readonly actor: string;
+      readonly hlc: string;
+      readonly clockWrong: boolean;
+      readonly value: JsonValue;
+    }[];
+    readonly members?: readonly { readonly entity: string; readonly events: readonly string[] }[];
+    readonly values?: JsonObject;
+  };
+  readonly mark: string;
+  readonly openedAt: string;
+  readonly assignee: string | null;
+  readonly acceptedBy: string | null;
+  readonly acceptedNote: string | null;
+}
+
+const SELECT = `SELECT id, state, kind, view, entity_type AS "entityType", subject, rule, says, about, mark, assignee, accepted_by AS "acceptedBy",
+    accepted_note AS "acceptedNote", to_char(opened_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS "openedAt"
+  FROM tributary.case`;
+
+const STATES = ["open", "accepted", "closed", "all"];
+
+async function findCases(db: Client, { text }: Input): Promise<CaseRow[]> {
+  const state = text("state") ?? "open";
+  if (!STATES.includes(state)) throw new TributaryError("usage", `--state ${state} is none`, `States are ${STATES.join(", ")}.`);
+  const { rows } = await db.query<CaseRow>(
+    `${SELECT} WHERE ($1 = 'all' OR state = $1) AND ($2::text IS NULL OR view = $2) AND ($3::text IS NULL OR rule = $3)
+       AND ($4::text IS NULL OR assignee IS NOT DISTINCT FROM nullif($4, 'nobody')) ORDER BY opened_position, id LIMIT 1000`,
+    [state, text("view") ?? null, text("rule") ?? null, text("assignee") ?? null],
+  );
+  return rows;
+}
+
+async function findCase(db: Client, id: string | undefined, usage: string): Promise<CaseRow> {
+  if (id === undefined) throw new TributaryError("usage", "the case is missing", `Use: ${usage}`);
+  const { rows } = await db.query<CaseRow>(`${SELECT} WHERE id = $1`, [id]);
+  if (rows[0] === undefined)
+    throw new TributaryError("not-found", `there is no case ${id}`, "`tributary case list --state all` shows all.");
+  return rows[0];
+}
+
+const subjectOf = ({ kind, entityType, subject }: CaseRow): string =>
+  kind === "register" ? `${entityType}/${subject}` : subject;
+
+export const caseList: Command = {
+  name: "case list",
+  summary: "show what waits for people: conflicts under a manual rule, violated invariants",
+  usage:
+    "tributary case list [--state open|accepted|closed|all] [--view NAME] [--rule NAME] [--assignee PERSON|nobody] [--data DIR]",
+  help: "The queue, oldest first.\n\n  tributary case list --view distributions --assignee nobody",
+  maxPositionals: 0,
+  options: {
+    data: { type: "string" },
+    state: { type: "string" },
+    view: { type: "string" },
+    rule: { type: "string" },
+    assignee: { type: "string" },
+  },
+  async run(input) {
+    const rows = await withViews(input.text("data"), (db) => findCases(db, input));
+    input.out.result(rows);
+    input.out.line(
+      rows.length === 0
+        ? "There are none."
+        : table(
+            ["case", "state", "view", "rule", "about", "what", "assigned to", "since"],
+            rows.map((r) => [r.id, r.state, r.view, r.rule, subjectOf(r), r.says, r.assignee, r.openedAt]),
+          ),
+    );
+    return 0;
+  },
+};
+
+export const caseShow: Command = {
+  name: "case show",
+  summary: "show a case with all events involved, and what people said",
+  usage: "tributary case show CASE [--data DIR]",
+  help: "The values that stand side by side, or the entities that break the invariant, with their events; assignments and comments.",
+  maxPositionals: 1,
+  options: { data: { type: "string" } },
+  async run({ positionals, text, out }) {
+    return withViews(text("data"), async (db) => {
+      const found = await findCase(db, positionals[0], caseShow.usage);
+      const { rows: notes } = await db.query<{
+        kind: string;
+        actor: string;
+        at: string;
+        text: string | null;
+        assignee: string | null;
+      }>(
+        `SELECT kind, actor, to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') AS at, text, assignee
+         FROM tributary.case_note WHERE case_id = $1 ORDER BY position`,
+        [found.id],
+      );
+      const events = await eventsOf(db, found);
+      out.result({ ...found, events, notes });
+      out.line(`Case ${found.id}, ${found.state}: ${found.says}`);
+      out.line(`  ${found.view}, ${found.kind} ${found.rule}, about ${subjectOf(found)}, open since ${found.openedAt}`);
+      if (found.assignee !== null) out.line(`  assigned to ${found.assignee}`);
+      if (found.state === "accepted")
+        out.line(`  left as it is by ${found.acceptedBy}${found.acceptedNote === null ? "" : `: ${found.acceptedNote}`}`);
+      out.line("");
+      if (found.about.siblings !== undefined) {
+        out.line(
+          table(
+            ["pick", "value", "by", "stamp", "event"],
+            found.about.siblings.map((s, i) => [
+              i + 1,
+              shown(s.value),
+              s.actor,
+              s.hlc.slice(0, 19) + (s.clockWrong ? " (wrong clock)" : ""),
+              s.event,
+            ]),
+            "  ",
+          ),
+        );
+        out.line(`\nDecide with \`tributary case resolve ${found.id} --pick N\`, or --value VALUE.`);
+      } else {
+        out.line(
+          table(
+            ["entity", "event", "type", "by", "site", "happened", "data"],
+            events.map((e) => [e.entity, e.event, e.type, e.actor, e.site, e.occurredAt, JSON.stringify(e.data)]),
+            "  ",
+          ),
+        );
+        if (found.about.values !== undefined) out.line(`  ${JSON.stringify(found.about.values)}`);
+        out.line(
+          `\nCorrect or cancel one of them by an event of its own, and the case closes; or \`tributary case accept ${found.id} --note WHY\` leaves it as it is.`,
+        );
+      }
+      for (const note of notes)
+        out.line(
+          `  ${note.at}  ${note.actor} ${note.kind}${note.assignee === null ? "" : ` to ${note.assignee}`}${note.text === null ? "" : `: ${note.text}`}`,
+        );
+      return 0;
+    });
+  },
+};
+
+interface InvolvedEvent extends Record<string, unknown> {
+  readonly entity: string;
+  readonly event: string;
+  readonly type: string;
+  readonly actor: string;
+  readonly site: string;
+  readonly occurredAt: string;
+  readonly data: JsonObject | null;
+}
+
+async function eventsOf(db: Client, { about }: CaseRow): Promise<InvolvedEvent[]> {
+  const names = about.siblings?.map(({ event }) => event) ?? about.members?.flatMap(({ events }) => events) ?? [];
+  const { rows } = await db.query<InvolvedEvent>(
+    `SELECT a.entity_type || '/' || a.entity_id AS entity, a.origin || '/' || a.seq AS event, a.type, a.actor, a.site,
+       to_char(a.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') AS "occurredAt", a.data
+     FROM tributary.audit a JOIN unnest($1::text[], $2::bigint[]) AS x (origin, seq) USING (origin, seq) ORDER BY a.position`,
+    [names.map((name) => name.slice(0, name.lastIndexOf("/"))), names.map((name) => name.slice(name.lastIndexOf("/") + 1))],
+  );
+  return rows;
+}
+
+/** Writes an event about a case at the hub's desk. */
+async function note(input: Input, usage: string, type: string, dataOf: (found: CaseRow) => JsonObject): Promise<CaseRow> {
+  const found = await withViews(input.text("data"), (db) => findCase(db, input.positionals[0], usage));
+  const text = input.text("note");
+  const data = { ...dataOf(found), ...(text === undefined ? {} : { text }) };
+  await withHubGate(input.text("data"), ({ dir, state, gate }) =>
+    writeAtDesk(dir, state, gate, [{ type, entity: { type: CASE_ENTITY, id: found.id }, data, actor: actorOf(input) }]),
+  );
+  input.out.result({ case: found.id, type, data });
+  return found;
+}
+
+const actorOf = ({ text }: Input): string => text("actor") ?? userInfo().username;
+const NOTE_OPTIONS = { data: { type: "string" }, actor: { type: "string" }, note: { type: "string" } } as const;
+
+export const caseAssign: Command = {
+  name: "case assign",
+  summary: "give a case to somebody",
+  usage: "tributary case assign CASE PERSON|nobody [--note TEXT] [--actor NAME] [--data DIR]",
+  help: "An event like any other: who gave it to whom is in the log.",
+  maxPositionals: 2,
+  options: NOTE_OPTIONS,
+  async run(input) {
+    const person = input.positionals[1];
+    if (person === undefined) throw new TributaryError("usage", "the person is missing", `Use: ${caseAssign.usage}`);
+    const found = await note(input, caseAssign.usage, "case.assigned", () => ({ assignee: person === "nobody" ? null : person }));
+    input.out.line(`Case ${found.id} is ${person === "nobody" ? "nobody's" : `${person}'s`} now.`);
+    return 0;
+  },
+};
+
+export const caseComment: Command = {
+  name: "case comment",
+  summary: "say something about a case",
+  usage: "tributary case comment CASE TEXT [--actor NAME] [--data DIR]",
+  help: "Kept in the log with the case.",
+  maxPositionals: 2,
+  options: NOTE_OPTIONS,
+  async run(input) {
+    const text = input.positionals[1];
+    if (text === undefined) throw new TributaryError("usage", "the text is missing", `Use: ${caseComment.usage}`);
+    const found = await note(input, caseComment.usage, "case.commented", () => ({ text }));
+    input.out.line(`Noted on case ${found.id}.`);
+    return 0;
+  },
+};
+
+export const caseAccept: Command = {
+  name: "case accept",
+  summary: "leave a violated invariant as it is, with the reason",
+  usage: "tributary case accept CASE --note WHY [--actor NAME] [--data DIR]",
+  help: "For what was right after all, or cannot be undone. It holds for the case as it stands: should anything join it, it is open again.",
+  maxPositionals: 1,
+  options: NOTE_OPTIONS,
+  async run(input) {
+    input.need("note", "say why it may stay as it is");
+    const found = await note(input, caseAccept.usage, "case.accepted", (row) => {
+      if (row.state === "closed") throw new TributaryError("usage", `case ${row.id} is closed`, "There is nothing to accept.");
+      if (row.kind === "register")
+        throw new TributaryError("usage", `case ${row.id} is a conflict between values`, "Choose one: `tributary case resolve`.");
+      return { mark: row.mark };
+    });
+    input.out.line(`Case ${found.id} stays as it is.`);
+    return 0;
+  },
+};
+
+export const caseResolve: Command = {
+  name: "case resolve",
+  summary: "decide a conflict: pick one of the values, or set another",
+  usage:
+    "tributary case resolve CASE | TYPE/ID REGISTER (--pick N|ORIGIN/SEQ | --value VALUE) [--note TEXT] [--actor NAME] [--data DIR]",
+  help: `Writes an event of the hub's own origin that has seen all values standing side by side, and so takes their place. Any conflict may be decided so, also
+one that a rule has decided: name the entity and its register. VALUE is JSON, or plain text. A value that somebody wrote meanwhile without having seen
+the decision stands beside it: then the case is open again. Where only some have the say over a register, only they can decide.
+
+  tributary case resolve 3fa2b1c09d5e --pick 2 --note "asked her"
+  tributary case resolve beneficiary/NBO-000023 phone --value +254712000023`,
+  maxPositionals: 2,
+  options: { ...NOTE_OPTIONS, pick: { type: "string" }, value: { type: "string" } },
+  async run(input) {
+    const { positionals, text, out } = input;
+    const views = await loadProjections(PROJECTIONS_DIR);
+    return withHubGate(text("data"), async ({ dir, state: hub, gate }) => {
+      const { projection, id, rule, held, caseId } = await withViews(text("data"), async (db) => {
+        const target = await targetOf(db, positionals, entityViews(views));
+        return { ...target, held: await stateOf(db, target.projection, target.id) };
+      });
+      const siblings = siblingsOf(rule, held);
+      const actor = actorOf(input);
+      const author = { origin: `${hub.org}.${HUB_SITE}.console.x` as OriginId, actor };
+      if (rule.authority !== null && !isOneOf(rule.authority, author))
+        throw new TributaryError(
+          "not-permitted",
+          `${actor} at the hub of ${hub.org} has no say over ${projection.name}.${rule.name}`,
+          `It is for ${Object.entries(rule.authority)
+            .map(([kind, names]) => `${kind} ${(names as string[]).join(", ")}`)
+            .join("; ")}. They decide by an event of type ${RESOLVED}.`,
+        );
+      const value = chosenValue(input, rule, siblings);
+      const data: JsonObject = {
+        ...(rule.name === DELETED ? { values: {}, deleted: value === true } : { values: valuesOf(rule, value) }),
+        ...(caseId === null ? {} : { case: caseId }),
+        ...(text("note") === undefined ? {} : { note: text("note")! }),
+      };
+      checkValues(projection, gate, data.values as JsonObject);
+      const entity = { type: projection.entity, id };
+      const { appended } = await writeAtDesk(
+        dir,
+        hub,
+        gate,
+        [{ type: RESOLVED, entity, data, actor }],
+        [{ entity, seen: held.seen }],
+      );
+      out.result({ entity: `${entity.type}/${id}`, register: rule.name, value, event: appended[0] });
+      out.line(`${entity.type}/${id}, ${rule.name}: ${shown(value)}, decided by ${actor}.`);
+      return 0;
+    });
+  },
+};
+
+async function targetOf(
+  db: Client,
+  positionals: readonly string[],
+  projections: readonly Projection[],
+): Promise<{ readonly projection: Projection; readonly id: string; readonly rule: DecidedRule; readonly caseId: string | null }> {
+  const [first, second] = positionals;
+  const slash = first?.indexOf("/") ?? -1;
+  let wanted: { view?: string; type: string; id: string; register: string; caseId: string | null };
+  if (first !== undefined && slash > 0) {
+    if (second === undefined) throw new TributaryError("usage", "the register is missing", `Use: ${caseResolve.usage}`);
+    wanted = { type: first.slice(0, slash), id: first.slice(slash + 1), register: second, caseId: null };
+  } else {
+    const found = await findCase(db, first, caseResolve.usage);
+    if (found.kind === "invariant")
+      throw new TributaryError(
+        "usage",
+        `case ${found.id} is a violated invariant: there are no values to choose from`,
+        "Correct or cancel one of the entities by an event of its own, or `tributary case accept` it.",
+      );
+    if (found.state === "closed")
+      throw new TributaryError("usage", `case ${found.id} is closed`, "`tributary explain` tells who decided it.");
+    wanted = { view: found.view, type: found.entityType, id: found.subject, register: found.rule, caseId: found.id };
+  }
+  const projection = projections.find(({ name, entity }) =>
+    wanted.view === undefined ? entity === wanted.type : name === wanted.view,
+  );
+  const rule =
+    projection?.registers.get(wanted.register) ??
+    [...(projection?.registers.values() ?? [])].find(({ columns }) => columns.includes(wanted.register));
+  if (projection === undefined || rule === undefined)
+    throw new TributaryError(
+      "not-found",
+      projection === undefined
+        ? `no view is of entities of type ${wanted.type}`
+        : `${projection.name} has no register ${wanted.register}`,
+      projection === undefined ? "Check the spelling." : `There are: ${[...projection.registers.keys()].join(", ")}.`,
+    );
+  if (rule.kind === "merged")
+    throw new TributaryError(
+      "usage",
+      `${rule.name} merges by itself: there is never a conflict to decide`,
+      "Write an ordinary event to change it.",
+    );
+  return { projection, id: wanted.id, rule, caseId: wanted.caseId };
+}
+
+async function stateOf(db: Client, { name }: Projection, id: string): Promise<EntityState> {
+  const { rows } = await db.query<{ state: string }>(`SELECT state FROM views."${name}" WHERE id = $1`, [id]);
+  if (rows[0] === undefined)
+    throw new TributaryError("not-found", `${name} has no row ${id}`, "Check the spelling, and whether the site has synced.");
+  return unpackState(rows[0].state);
+}
+
+/** The value that the options choose. */
+function chosenValue({ text }: Input, rule: DecidedRule, siblings: readonly Sibling[]): JsonValue {
+  const [pick, given] = [text("pick"), text("value")];
+  if ((pick === undefined) === (given === undefined))
+    throw new TributaryError("usage", "either --pick or --value says what is decided", `Use: ${caseResolve.usage}`);
+  if (pick !== undefined) {
+    const found = siblings.find(({ by }, i) => pick === String(i + 1) || pick === `${by.origin}/${by.seq}`);
+    if (found === undefined)
+      throw new TributaryError(
+        "usage",
+        `--pick ${pick} is none of the values that stand side by side`,
+        `There are: ${siblings.map(({ value, by }, i) => `${i + 1} ${shown(value)} by ${by.actor}`).join("; ")}.`,
+      );
+    return found.value;
+  }
+  try {
+    return JSON.parse(given!) as JsonValue;
+  } catch {
+    if (rule.columns.length > 1)
+      throw new TributaryError(
+        "usage",
+        `--value for ${rule.name} is a JSON object of ${rule.columns.join(", ")}`,
+        `Use: ${caseResolve.usage}`,
+      );
+    return given!;
+  }
+}
+
+const valuesOf = ({ name, columns }: DecidedRule, value: JsonValue): JsonObject =>
+  columns.length === 1 && columns[0] === name ? { [name]: value } : (value as JsonObject);
+
+/** Holds a decided value to what its column and the schemas that write the field allow. */
+function checkValues({ name, entity, columns, eventTypes }: Projection, gate: Gate, values: JsonObject): void {
+  for (const [column, value] of Object.entries(values)) {
+    const declared = Object.hasOwn(columns, column) ? columns[column]! : null;
+    if (declared === null) throw new TributaryError("usage", `${name} has no column ${column}`, "Name its columns in --value.");
+    if (value !== null && !declared.fits(value))
+      throw new TributaryError(
+        "event-invalid",
+        `${shown(value)} does not fit ${name}.${column}, a ${declared.sql} column`,
+        "Correct the value.",
+      );
+    if (value === null) continue;
+    for (const schema of gate.subjects()) {
+      if (schema.annotations.entity !== entity || !schema.annotations.events.some((type) => eventTypes.has(type))) continue;
+      const wrong = gate
+        .problems(schema, { [column]: value })
+        .find(({ path }) => path === `/${column}` || path?.startsWith(`/${column}/`));
+      // A schema that does not know the field has no say about it.
+      if (wrong !== undefined && !wrong.message.includes("not allowed"))
+        throw new TributaryError("event-invalid", `${column} ${wrong.message}`, `${schema.subject} says what it may be.`);
+    }
+  }
+}

@@ -1,0 +1,176 @@
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { type Explanation, explainEntity, isResolution, type RegisterStory, type Step, tryRules } from "../audit/index.ts";
+import { messageOf, TributaryError } from "../core/index.ts";
+import { DELETED, type Decision, type Projection } from "../merge/index.ts";
+import type { Command } from "./args.ts";
+import { REASONS } from "./commands-audit.ts";
+import { withViews } from "./commands-hub.ts";
+import { shown, table } from "./output.ts";
+import { PROJECTIONS_DIR } from "./places.ts";
+import { loadProjections } from "./projections.ts";
+import { withHubGate } from "./registry.ts";
+
+/** A moment as a story tells it. */
+const when = (iso: string): string => `${iso.slice(0, 10)} ${iso.slice(11, 16)}`;
+const where = ({ org, site }: Pick<Step, "org" | "site">): string => (site === "hub" ? "the hub" : `${site} (${org})`);
+
+const worded = (register: string, value: unknown): string =>
+  register === DELETED ? (value === true ? "deleted" : "there") : shown(value);
+
+/** What a rule made of values that stand side by side, as a sentence. */
+function verdict(register: string, { rule, ruleVersion, reason, value, isOpen }: Decision): string {
+  const how = `${rule}${ruleVersion === 1 ? "" : ` ${ruleVersion}`}: ${REASONS[reason]}`;
+  return isOpen
+    ? `Nobody has decided yet; ${worded(register, value)} is shown meanwhile (${how}).`
+    : `${worded(register, value)} is shown (${how}).`;
+}
+
+/** A register's story, a few lines for each write. */
+function storyLines({ register, steps, decision, value, rule }: RegisterStory): string[] {
+  const byEvent = new Map(steps.map((step) => [step.event, step]));
+  const name = (event: string): string => {
+    const step = byEvent.get(event);
+    return step === undefined ? event : `${worded(register, step.value)} by ${step.actor} at ${where(step)}`;
+  };
+  const lines = [`${register}: ${worded(register, value)}${decision === null ? "" : "  ← contested"}   [rule: ${rule}]`];
+  for (const step of steps) {
+    const clock = step.clockWrong ? ", by a clock known to be wrong" : "";
+    const act = isResolution(step)
+      ? "decided on"
+      : register === DELETED
+        ? step.value === true
+          ? "deleted it"
+          : "wrote: it is"
+        : "wrote";
+    const what = register === DELETED && step.value === true ? "" : ` ${worded(register, step.value)}`;
+    lines.push(
+      `  ${when(step.occurredAt)}  ${step.actor} at ${where(step)} ${act}${what}${clock}  (recorded ${when(step.recordedAt)}, position ${step.position})`,
+    );
+    if (step.replaces.length > 0) lines.push(`      having seen ${step.replaces.map(name).join(" and ")}`);
+    if (step.beside.length > 0) {
+      lines.push(
+        `      beside ${step.beside.map(name).join(" and ")}: ${step.beside.length === 1 ? "neither had seen the other's" : "they had not seen one another's"}`,
+      );
+      lines.push(
+        `      ${step.decision === null ? "They agree, so there was nothing to decide." : verdict(register, step.decision)}`,
+      );
+    }
+  }
+  if (decision !== null)
+    for (const loser of decision.losers)
+      lines.push(`  Kept beside it: ${worded(register, loser.value)} by ${loser.by.actor}, ${loser.by.origin}/${loser.by.seq}.`);
+  return lines;
+}
+
+/** Tells an explanation as a story. */
+export const storyOf = ({ entity, view, deleted, registers }: Explanation): string =>
+  [`${entity} in ${view}${deleted ? ", deleted" : ""}`, ...registers.map((register) => storyLines(register).join("\n"))].join(
+    "\n\n",
+  );
+
+export const explainCommand: Command = {
+  name: "explain",
+  summary: "tell how an entity's row, or one field of it, came to be what it is",
+  usage: "tributary explain TYPE ID [FIELD] | TYPE/ID [FIELD] [--data DIR]",
+  help: `For each field: who wrote what, when by their clock and when by the hub's, what they had seen, what stood beside it, which rule decided and why,
+and what was kept of those that lost.
+
+  tributary explain beneficiary NBO-000023 household_size`,
+  maxPositionals: 3,
+  options: { data: { type: "string" } },
+  async run({ positionals, text, out }) {
+    const [first, second, third] = positionals;
+    if (first === undefined) throw new TributaryError("usage", "the entity is missing", `Use: ${explainCommand.usage}`);
+    const isWhole = first.includes("/");
+    if (!isWhole && second === undefined)
+      throw new TributaryError("usage", "the entity's id is missing", `Use: ${explainCommand.usage}`);
+    const entity = isWhole ? first : `${first}/${second}`;
+    const field = (isWhole ? second : third) ?? null;
+    const projections = await loadProjections(PROJECTIONS_DIR);
+    const explanation = await withViews(text("data"), (db) =>
+      withHubGate(text("data"), ({ gate }) => explainEntity({ db, gate, projections }, entity, field)),
+    );
+    out.result(explanation);
+    out.line(storyOf(explanation));
+    return 0;
+  },
+};
+
+const DEFAULT_ROWS = 20;
+
+/** A projection file that is not in use. */
+async function candidate(file: string): Promise<Projection> {
+  const path = resolve(file);
+  if (!existsSync(path)) throw new TributaryError("input-malformed", `there is no file ${file}`, "Check the name.");
+  let module: { readonly default?: { readonly kind?: string; readonly name?: string } };
+  try {
+    module = (await import(pathToFileURL(path).href)) as typeof module;
+  } catch (error) {
+    if (error instanceof TributaryError) throw error;
+    throw new TributaryError("projection-malformed", `${file}: ${messageOf(error)}`, "Correct it and try again.", {
+      cause: error,
+    });
+  }
+  if (module.default?.kind === "entity") return module.default as Projection;
+  throw new TributaryError(
+    "projection-malformed",
+    `${file} declares no view of entities`,
+    module.default?.kind === undefined
+      ? "Its default export is made with defineProjection."
+      : "Totals and joins have no rules of their own: try the views that they are made of, or `tributary rebuild --no-swap`.",
+  );
+}
+
+export const rulesTry: Command = {
+  name: "rules try",
+  summary: "replay the history under changed rules, and show what would differ, before anyone deploys them",
+  usage: "tributary rules try FILE [--limit N] [--data DIR]",
+  help: `FILE is a projection, as it stands in projections/ or would: its rules, groups, columns and functions are tried on every entity of the hub.
+Nothing is written. Shown: how many rows would show something else, by column and row by row, and which rule would then decide.
+
+  tributary rules try projections/beneficiaries.ts`,
+  maxPositionals: 1,
+  options: { data: { type: "string" }, limit: { type: "string" } },
+  async run({ positionals, text, number, out }) {
+    const [file] = positionals;
+    if (file === undefined) throw new TributaryError("usage", "the file is missing", `Use: ${rulesTry.usage}`);
+    const projection = await candidate(file);
+    const tried = await withViews(text("data"), (db) =>
+      withHubGate(text("data"), ({ gate }) =>
+        tryRules({ db, gate }, projection, {
+          maxRows: number("limit", DEFAULT_ROWS),
+          onProgress: (entities) => out.progress(`${entities} entities folded`),
+        }),
+      ),
+    );
+    out.result(tried);
+    if (tried.isNew) {
+      out.line(`There is no view ${tried.view} yet. It would have ${tried.appearing} rows.`);
+    } else {
+      const differing = tried.changed + tried.appearing + tried.disappearing;
+      out.line(
+        differing === 0
+          ? `${tried.view}: all ${tried.equal} rows would show what they show now.`
+          : `${tried.view}: ${differing} of ${tried.entities} rows would show something else (${tried.changed} changed, ${tried.appearing} new, ${tried.disappearing} gone).`,
+      );
+      if (tried.changed > 0) out.line(table(["column", "rows"], Object.entries(tried.byColumn), "  "));
+    }
+    out.line(
+      `Conflicts: ${tried.conflicts.now} now, ${tried.conflicts.would} then, ${tried.conflicts.forPeople} of them for people to decide.`,
+    );
+    if (tried.failing > 0) {
+      out.line(`\n${tried.failing} entities could not be folded, and would be parked:`);
+      for (const problem of tried.problems) out.line(`  ${problem}`);
+    }
+    for (const { id, kind, columns } of tried.rows) {
+      out.line(`\n${projection.entity}/${id}${kind === "changed" ? "" : kind === "new" ? " (new)" : " (gone)"}`);
+      for (const [column, { now, would, because }] of Object.entries(columns))
+        out.line(`  ${column}: ${shown(now)} → ${shown(would)}${because === null ? "" : `   (${because})`}`);
+    }
+    const left = tried.changed + tried.appearing + tried.disappearing - tried.rows.length;
+    if (left > 0) out.line(`\n${left} more; --limit shows them.`);
+    return 0;
+  },
+};

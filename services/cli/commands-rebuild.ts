@@ -1,0 +1,264 @@
+import { TributaryError } from "../core/index.ts";
+import { openLog } from "../log/index.ts";
+import { alone, type Comparison, connectViews, type Progress, type Rebuilt, rebuild, reconcile } from "../projector/index.ts";
+import type { Command, Input } from "./args.ts";
+import { withViews } from "./commands-hub.ts";
+import { type Output, table } from "./output.ts";
+import { hubDir, PROJECTIONS_DIR, readState } from "./places.ts";
+import { loadProjections } from "./projections.ts";
+import { openHubGate } from "./registry.ts";
+
+/** All that building a view beside the live ones needs, of a hub's data directory. */
+export async function withBuilder<T>(
+  data: string | undefined,
+  work: (deps: Parameters<typeof rebuild>[0]) => Promise<T>,
+): Promise<T> {
+  const state = readState(hubDir(data));
+  const views = await loadProjections(PROJECTIONS_DIR);
+  const log = openLog(state.eventstoreUrl);
+  try {
+    const { registry, gate } = await openHubGate(log);
+    try {
+      const db = await connectViews(state.postgresUrl, "tributary-rebuild");
+      const reader = await connectViews(state.postgresUrl, "tributary-rebuild reads");
+      try {
+        return await alone(db, false, () => work({ db, reader, log, gate, views }));
+      } finally {
+        await Promise.allSettled([db.end(), reader.end()]);
+      }
+    } finally {
+      registry.close();
+    }
+  } finally {
+    await log.close();
+  }
+}
+
+const duration = (seconds: number | null): string =>
+  seconds === null
+    ? "?"
+    : seconds < 90
+      ? `${seconds} s`
+      : seconds < 5_400
+        ? `${Math.round(seconds / 60)} min`
+        : `${Math.round(seconds / 3600)} h`;
+
+/** Progress, a few times a second at most. */
+function progressTo(out: Output): (progress: Progress) => void {
+  let lastMs = 0;
+  return ({ events, share, etaSeconds }) => {
+    if (Date.now() - lastMs < 300) return;
+    lastMs = Date.now();
+    out.progress(`${events} events folded, ${Math.floor(share * 100)} % of the way, ${duration(etaSeconds)} to go`);
+  };
+}
+
+/** Ctrl-C ends the work after the batch at hand. */
+function interruptible(): AbortSignal {
+  const stop = new AbortController();
+  const end = (): void =>
+    stop.abort(new TributaryError("backend-failed", "interrupted", "Nothing is lost: the same command goes on where it was."));
+  process.once("SIGINT", end);
+  process.once("SIGTERM", end);
+  return stop.signal;
+}
+
+async function chosenViews({ positionals, flag, text }: Input, usage: string): Promise<string[]> {
+  if (flag("all")) {
+    if (positionals.length > 0) throw new TributaryError("usage", "--all and names of views do not go together", `Use: ${usage}`);
+    const views = await loadProjections(PROJECTIONS_DIR);
+    return views.map(({ name }) => name);
+  }
+  if (positionals.length === 0) throw new TributaryError("usage", "no view is named", `Use: ${usage}, or --all`);
+  void text;
+  return [...positionals];
+}
+
+const comparisonLines = (comparisons: readonly Comparison[]): string =>
+  table(
+    ["view", "equal", "differ", "only before", "only now", "changed meanwhile", "for example"],
+    comparisons.map((c) => [
+      c.view,
+      c.equal,
+      c.differing,
+      c.onlyLive,
+      c.onlyBuilt,
+      c.changedSince,
+      c.named.slice(0, 3).join(", "),
+    ]),
+    "  ",
+  );
+
+export const rebuildCommand: Command = {
+  name: "rebuild",
+  summary: "build views anew from the log beside the live ones, and swap them in",
+  usage: "tributary rebuild VIEW… [--all] [--compare] [--no-swap] [--fresh] [--rollback] [--max-rate N] [--data DIR]",
+  help: `For a declaration that has changed, and as well on mere suspicion. The new build stands beside the live view until it has caught up; then it takes
+its place in one transaction: readers see the old rows or the new ones, never a part. Totals are built together with the views they add up.
+The build before is kept; --rollback brings it up to date and puts it back (its file in projections/ must be back first).
+Interrupted at any moment, the same command goes on where it was; --fresh begins at the start. --max-rate: events a second at most, to spare
+the hub. --compare: compare all rows with the live ones by hash; --no-swap: only compare, change nothing.
+
+  tributary rules try projections/beneficiaries.ts     # what would differ?
+  tributary rebuild beneficiaries --compare`,
+  options: {
+    data: { type: "string" },
+    all: { type: "boolean" },
+    compare: { type: "boolean" },
+    "no-swap": { type: "boolean" },
+    fresh: { type: "boolean" },
+    rollback: { type: "boolean" },
+    "max-rate": { type: "string" },
+  },
+  async run(input) {
+    const { flag, text, number, out } = input;
+    const names = await chosenViews(input, rebuildCommand.usage);
+    const rate = number("max-rate", 0);
+    const result: Rebuilt = await withBuilder(text("data"), (deps) =>
+      rebuild(
+        {
+          ...deps,
+          say: ({ event, attempt }) => event === "swap-waits" && out.progress(`waiting for readers (${String(attempt)})`),
+        },
+        {
+          names,
+          compare: flag("compare"),
+          compareOnly: flag("no-swap"),
+          fresh: flag("fresh"),
+          rollback: flag("rollback"),
+          onProgress: progressTo(out),
+          signal: interruptible(),
+          ...(rate === 0 ? {} : { maxEventsPerSecond: rate }),
+        },
+      ),
+    );
+    out.result(result);
+    out.line(
+      `${result.views.join(", ")}: ${result.events} events folded in ${result.seconds} s${result.resumedAt > 0 ? `, ${result.resumedAt} of them before it was interrupted` : ""}.`,
+    );
+    if (result.comparisons.length > 0) out.line(comparisonLines(result.comparisons));
+    if (result.parked > 0) out.line(`${result.parked} entities could not be folded: \`tributary parked list\` says why.`);
+    out.line(
+      result.swapped ? "The new build is live; the one before is kept for --rollback." : "The live views were left as they are.",
+    );
+    return 0;
+  },
+};
+
+export const reconcileCommand: Command = {
+  name: "reconcile",
+  summary: "balance the books: views against the fold of the log, a device against the hub",
+  usage: "tributary reconcile [VIEW…] [--all] [--repair] [--max-rate N] | --field FILE [--data DIR]",
+  help: `Folds the log anew beside the live views and compares both by a tree of checksums, from the whole down to the rows that differ. Exit 6 when rows
+differ and --repair is not given. --repair puts just those rows right. \`tributary hub --reconcile-every 24\` runs it each day. With --field: whether all that the hub confirmed to a device is in the log as the device wrote it; since each
+event's hash covers all before it, the first that differs is found in a few steps.
+
+  tributary reconcile --all
+  tributary reconcile --field juba.db`,
+  options: {
+    data: { type: "string" },
+    all: { type: "boolean" },
+    repair: { type: "boolean" },
+    "max-rate": { type: "string" },
+    field: { type: "string" },
+  },
+  async run(input) {
+    const { flag, text, number, out } = input;
+    const field = text("field");
+    if (field !== undefined) return (await import("./reconcile-field.ts")).reconcileField(field, text("data"), out);
+    const names = await chosenViews(input, reconcileCommand.usage);
+    const rate = number("max-rate", 0);
+    const results = await withBuilder(text("data"), (deps) =>
+      reconcile(deps, {
+        names,
+        repair: flag("repair"),
+        onProgress: progressTo(out),
+        signal: interruptible(),
+        ...(rate === 0 ? {} : { maxEventsPerSecond: rate }),
+      }),
+    );
+    out.result(results);
+    out.line(
+      table(
+        ["view", "rows", "checksums compared", "differ", "repaired", "for example"],
+        results.map((r) => [
+          r.view,
+          r.rows,
+          r.comparisons,
+          r.differing,
+          r.repaired ? "yes" : "–",
+          r.named.slice(0, 3).join(", "),
+        ]),
+      ),
+    );
+    const wrong = results.filter(({ differing, repaired }) => differing > 0 && !repaired);
+    if (wrong.length === 0) return 0;
+    throw new TributaryError(
+      "verify-failed",
+      `${wrong.map(({ view, differing }) => `${differing} rows of ${view}`).join(" and ")} are not what folding the log gives`,
+      "`tributary reconcile --repair` puts them right; find out who changed them.",
+    );
+  },
+};
+
+export const lag: Command = {
+  name: "lag",
+  summary: "show how far the views are behind the log, and which process folds what",
+  usage: "tributary lag [--data DIR]",
+  help: "Events in the log that are not in the views yet, how long the oldest of them has waited, and the projectors with their shards.",
+  maxPositionals: 0,
+  options: { data: { type: "string" } },
+  async run({ text, out }) {
+    const state = readState(hubDir(text("data")));
+    const log = openLog(state.eventstoreUrl);
+    try {
+      return await withViews(text("data"), async (db) => {
+        const shards = (
+          await db.query<{ shard: number; position: string | null; holder: string | null; behind: string }>(
+            `SELECT s.shard, s.position, p.name AS holder, (max(s.position) OVER () - s.position) AS behind
+             FROM tributary.shard s LEFT JOIN tributary.projector p ON p.number = s.holder ORDER BY s.shard`,
+          )
+        ).rows;
+        const least = shards.some(({ position }) => position === null)
+          ? null
+          : shards.reduce(
+              (low, { position }) => (BigInt(position!) < low ? BigInt(position!) : low),
+              BigInt(shards[0]!.position!),
+            );
+        let events = 0;
+        let oldestMs: number | null = null;
+        for await (const entry of log.readAll({ from: least as never })) {
+          if (least !== null && entry.position <= least) continue;
+          events++;
+          oldestMs ??= entry.recordedAtMs;
+        }
+        const seconds = oldestMs === null ? 0 : Math.max(0, Math.round((Date.now() - oldestMs) / 100) / 10);
+        const projectors = new Map<string, number[]>();
+        for (const { shard, holder } of shards) {
+          const name = holder ?? "nobody";
+          projectors.set(name, [...(projectors.get(name) ?? []), shard]);
+        }
+        const { rows: parked } = await db.query<{ count: number }>(
+          "SELECT count(*)::int AS count FROM tributary.parked JOIN tributary.generation USING (view, generation) WHERE tributary.generation.state = 'live'",
+        );
+        out.result({ events, seconds, parked: parked[0]!.count, projectors: Object.fromEntries(projectors) });
+        out.line(
+          events === 0
+            ? "The views show all that the log holds."
+            : `${events} events are not in the views yet; the oldest has waited ${seconds} s.`,
+        );
+        if (parked[0]!.count > 0) out.line(`${parked[0]!.count} entities are parked: \`tributary parked list\`.`);
+        out.line("");
+        out.line(
+          table(
+            ["projector", "shards"],
+            [...projectors].map(([name, held]) => [name, held.join(" ")]),
+          ),
+        );
+        return 0;
+      });
+    } finally {
+      await log.close();
+    }
+  },
+};

@@ -1,0 +1,73 @@
+import { TributaryError } from "../core/index.ts";
+import { type FieldEvent, openField } from "../field/index.ts";
+import { openLog } from "../log/index.ts";
+import type { Output } from "./output.ts";
+import { fieldPath, hubDir, readState, SCHEMAS_DIR } from "./places.ts";
+
+/** What a device holds beside what the hub's log holds of it. */
+interface Report {
+  readonly origin: string;
+  readonly confirmed: number;
+  readonly inLog: number;
+  readonly comparisons: number;
+  /** The first event that is not the same; `null`: all are. */
+  readonly differsAt: number | null;
+}
+
+/**
+ * Compares the events that the hub has confirmed to a device with the log. An event's hash covers all before it, so equal hashes at one place mean
+ * equal histories up to there: the first difference is found by halving.
+ */
+export async function reconcileField(file: string, data: string | undefined, out: Output): Promise<number> {
+  const state = readState(hubDir(data));
+  using field = openField({ path: fieldPath(file), schemas: SCHEMAS_DIR });
+  const byOrigin = new Map<string, FieldEvent[]>();
+  for (const event of field.events()) {
+    if (event.level !== "SYNCED") continue;
+    const events = byOrigin.get(event.origin) ?? [];
+    events.push(event);
+    byOrigin.set(event.origin, events);
+  }
+  const log = openLog(state.eventstoreUrl);
+  const reports: Report[] = [];
+  try {
+    for (const [origin, events] of byOrigin) {
+      const head = await log.head(origin as never);
+      const inLog = head === null ? 0 : head.through + 1;
+      let comparisons = 0;
+      const agrees = async (at: number): Promise<boolean> => {
+        comparisons++;
+        if (at >= inLog) return false;
+        let hash: string | null = null;
+        for await (const entry of log.readOrigin(origin as never, { from: at as never, maxCount: 1 })) hash = entry.head.hash;
+        return hash === events[at]!.hash;
+      };
+      let differsAt: number | null = null;
+      if (events.length > 0 && !(await agrees(events.length - 1))) {
+        let [low, high] = [0, events.length - 1];
+        while (low < high) {
+          const middle = (low + high) >> 1;
+          if (await agrees(middle)) low = middle + 1;
+          else high = middle;
+        }
+        differsAt = low;
+      }
+      reports.push({ origin, confirmed: events.length, inLog, comparisons, differsAt });
+    }
+  } finally {
+    await log.close();
+  }
+  out.result(reports);
+  for (const { origin, confirmed, inLog, comparisons, differsAt } of reports)
+    out.line(
+      `${origin}: ${confirmed} events confirmed, ${inLog} in the log; ${differsAt === null ? "the same" : `they differ from event ${differsAt} on`} (${comparisons} hashes compared).`,
+    );
+  const wrong = reports.find(({ differsAt }) => differsAt !== null);
+  if (wrong !== undefined)
+    throw new TributaryError(
+      "verify-failed",
+      `the log does not hold what was confirmed to ${wrong.origin}`,
+      "The hub's log was lost in part or set back: restore it. The device still has its events; `tributary field sync --again` sends them once more.",
+    );
+  return 0;
+}

@@ -1,0 +1,43 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { messageOf } from "../core/index.ts";
+import { reconcile } from "../projector/index.ts";
+import type { Command } from "./args.ts";
+import { withBuilder } from "./commands-rebuild.ts";
+import { PROJECTIONS_DIR } from "./places.ts";
+import { loadProjections } from "./projections.ts";
+import { ended, logger } from "./workers.ts";
+
+const HOUR_MS = 3_600_000;
+/** Events a second at most: the books can wait, the hub's own work not. */
+const MAX_RATE = 2_000;
+
+export const reconciler: Command = {
+  name: "reconciler",
+  summary: "balance the books on a schedule (a hub with --reconcile-every starts one itself)",
+  usage: "tributary reconciler --every HOURS [--data DIR] [--log FILE]",
+  help: "Compares all views with the fold of the log every so many hours, puts right what differs, and logs what it found.",
+  maxPositionals: 0,
+  options: { data: { type: "string" }, every: { type: "string" }, log: { type: "string" } },
+  async run({ text, number, need }) {
+    need("every", "how many hours lie between two runs");
+    const say = logger("reconciler", text("log"));
+    const stop = new AbortController();
+    const stopped = ended().then(() => stop.abort());
+    process.send?.({ ready: true });
+    while (!stop.signal.aborted) {
+      await sleep(number("every", 24) * HOUR_MS, undefined, { signal: stop.signal }).catch(() => {});
+      if (stop.signal.aborted) break;
+      try {
+        const names = (await loadProjections(PROJECTIONS_DIR)).map(({ name }) => name);
+        const found = await withBuilder(text("data"), (deps) =>
+          reconcile(deps, { names, repair: true, maxEventsPerSecond: MAX_RATE, signal: stop.signal }),
+        );
+        for (const result of found) say({ event: "reconciled", ...result });
+      } catch (error) {
+        say({ event: "reconcile-interrupted", message: messageOf(error) });
+      }
+    }
+    await stopped;
+    return 0;
+  },
+};
