@@ -89,23 +89,26 @@ views against the log that often, and put right what differs. With notifications
 export const siteAdd: Command = {
   name: "site add",
   summary: "register a site and issue its token",
-  usage: "tributary site add NAME [--title TEXT] [--days N] [--device NAME] [--data DIR]",
+  usage: "tributary site add NAME [--org NAME] [--title TEXT] [--days N] [--device NAME] [--data DIR]",
   help: `Writes the registration as an event of the hub's own origin, and prints the token with which the site's devices sync. A token
-is for one site (with --device: one device), and runs out after --days (default ${DEFAULT_TOKEN_DAYS}). It is shown once: keep it safe.
+is for one site (with --device: one device), and runs out after --days (default ${DEFAULT_TOKEN_DAYS}). It is shown once: keep it safe. --org: a partner
+organisation whose site it is; default: the hub's own.
 
   tributary site add juba --title "Juba, Munuki office"`,
-  options: { data: { type: "string" }, title: { type: "string" }, days: { type: "string" }, device: { type: "string" } },
+  options: { data: { type: "string" }, org: { type: "string" }, title: { type: "string" }, days: { type: "string" }, device: { type: "string" } },
   async run({ positionals, text, number, out }) {
     const [site] = positionals;
     if (site === undefined) throw new TributaryError("usage", "the site's name is missing", `Use: ${siteAdd.usage}`);
     const dir = hubDir(text("data"));
     const title = text("title");
     const device = text("device");
+    const org = text("org");
     const state = readState(dir);
     const added = await addSite(dir, state, {
       site,
       days: number("days", DEFAULT_TOKEN_DAYS),
       actor: userInfo().username,
+      ...(org === undefined ? {} : { org }),
       ...(title === undefined ? {} : { title }),
       ...(device === undefined ? {} : { device }),
     });

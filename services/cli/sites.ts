@@ -7,6 +7,8 @@ import { type HubState, hubKey, SCHEMAS_DIR } from "./places.ts";
 
 export interface NewSite {
   readonly site: string;
+  /** Whose site it is, where that is not the hub's own organisation. */
+  readonly org?: string;
   readonly title?: string;
   readonly device?: string;
   readonly days: number;
@@ -26,9 +28,9 @@ export interface RegisteredSite {
 export async function addSite(
   dir: string,
   state: HubState,
-  { site, title, device, days, actor }: NewSite,
+  { site, org: given, title, device, days, actor }: NewSite,
 ): Promise<RegisteredSite> {
-  const org = state.org;
+  const org = nameOf("organisation", given ?? state.org);
   nameOf("site", site);
   if (site === HUB_SITE) {
     throw new TributaryError(

@@ -257,7 +257,8 @@ async function follow(
       });
       // Awaited with the next page, or below; a failure must not count as unhandled until then.
       const settled: Promise<unknown> = writing
-        .catch(() => {})
+        // Nothing more may come that would await it: a page that could not be written ends the session at once.
+        .catch(() => watch.end())
         .finally(() => {
           if (inFlight === settled) inFlight = null;
         });
