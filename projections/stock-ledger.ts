@@ -1,6 +1,6 @@
 import { decimal, defineTotals, text } from "../services/merge/index.ts";
 
-/** What each site's store should hold: what came in, less what was handed out. Kept from the site's first delivery of an item on. */
+/** What each site's store should hold: what came in, less what was handed out. */
 export default defineTotals({
   name: "stock_ledger",
   keys: { site: text({ index: true }), item: text({ index: true }), unit: text() },

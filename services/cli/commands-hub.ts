@@ -95,7 +95,13 @@ is for one site (with --device: one device), and runs out after --days (default 
 organisation whose site it is; default: the hub's own.
 
   tributary site add juba --title "Juba, Munuki office"`,
-  options: { data: { type: "string" }, org: { type: "string" }, title: { type: "string" }, days: { type: "string" }, device: { type: "string" } },
+  options: {
+    data: { type: "string" },
+    org: { type: "string" },
+    title: { type: "string" },
+    days: { type: "string" },
+    device: { type: "string" },
+  },
   async run({ positionals, text, number, out }) {
     const [site] = positionals;
     if (site === undefined) throw new TributaryError("usage", "the site's name is missing", `Use: ${siteAdd.usage}`);

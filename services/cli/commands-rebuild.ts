@@ -134,7 +134,7 @@ the hub. --compare: compare all rows with the live ones by hash; --no-swap: only
     );
     out.result(result);
     out.line(
-      `${result.views.join(", ")}: ${result.events} events folded in ${result.seconds} s${result.resumedAt > 0 ? `, ${result.resumedAt} of them before it was interrupted` : ""}.`,
+      `${result.views.join(", ")}: ${result.events} events folded in ${result.seconds} s${result.resumedAt > 0 ? `, ${result.resumedAt} of them in an earlier run` : ""}.`,
     );
     if (result.comparisons.length > 0) out.line(comparisonLines(result.comparisons));
     if (result.parked > 0) out.line(`${result.parked} entities could not be folded: \`tributary parked list\` says why.`);

@@ -128,7 +128,7 @@ const lockOf = (name: string): number => createHash("sha256").update(name).diges
 
 async function moveTotals(
   db: Client,
-  { target, additions, rows }: ViewChanges,
+  { target, additions, eventsOf }: ViewChanges,
   totals: Totals,
   through: string,
 ): Promise<CaseNow[]> {
@@ -140,7 +140,11 @@ async function moveTotals(
   const rules = Object.entries(totals.invariants);
   if (rules.length === 0) return [];
   const cases: CaseNow[] = [];
-  const latest = rows.map(({ id }) => id).slice(-MAX_MEMBERS);
+  /** Entities whose change brought a total to what it is, with their events: all that add up to it may be thousands. */
+  const membersOf = (key: string): JsonObject[] => {
+    const ids = new Set(added.filter((each) => each.key === key).map(({ entityId }) => entityId));
+    return [...ids].slice(-MAX_MEMBERS).map((entity) => ({ entity, events: [...eventsOf(entity)] }));
+  };
   for (const row of result.rows) {
     for (const [name, rule] of rules) {
       const problem = row.rows === 0 || !("problem" in rule) ? null : problemIn(rule.problem, row);
@@ -151,7 +155,7 @@ async function moveTotals(
         entityType: totals.name,
         subject: String(row.id),
         rule: name,
-        about: problem === null ? null : { problem, values: row, latest },
+        about: problem === null ? null : { problem, values: row, members: membersOf(String(row.id)) },
         says: problem ?? "",
         position: through,
         targets: totals.notified(name),

@@ -294,7 +294,7 @@ async function mineOf(
 }
 
 /** Renews the leases, and ends the session where shards should change hands or entities wait to be folded anew. */
-function watchShards({ reader, membership: { db, member }, leases }: Session, signal: AbortSignal) {
+function watchShards({ reader, membership: { db, member }, leases, layout }: Session, signal: AbortSignal) {
   const ending = new AbortController();
   const ended = Promise.withResolvers<void>();
   const end = (): void => {
@@ -308,7 +308,7 @@ function watchShards({ reader, membership: { db, member }, leases }: Session, si
     if (isLooking) return;
     isLooking = true;
     try {
-      if ((await tend(db, member, leases)) !== "fine" || (await isAsked(reader, leases))) end();
+      if ((await tend(db, member, leases, layout)) !== "fine" || (await isAsked(reader, leases))) end();
     } catch {
       // A connection that is gone: following notices it as well; without shards nothing else would.
       end();

@@ -82,8 +82,13 @@ async function fairShare(db: Client, { number }: Member): Promise<number> {
   return Math.ceil(rows[0]!.shards / Math.max(1, rows[0]!.alive));
 }
 
-/** Says that this process is there, and what has changed: whether it holds more than its share, or some are free for it. */
-export async function tend(db: Client, member: Member, leases: readonly Lease[]): Promise<"fine" | "rebalance" | "lost"> {
+/** Says that this process is there, and what has changed: whether views were swapped, it holds more than its share, or some are free for it. */
+export async function tend(
+  db: Client,
+  member: Member,
+  leases: readonly Lease[],
+  layout: string,
+): Promise<"fine" | "rebalance" | "lost"> {
   await db.query({
     name: "heartbeat",
     text: `INSERT INTO tributary.projector AS p VALUES ($1, 'again', clock_timestamp()) ON CONFLICT (number) DO UPDATE SET heartbeat_at = excluded.heartbeat_at`,
@@ -92,8 +97,8 @@ export async function tend(db: Client, member: Member, leases: readonly Lease[])
   const { rowCount } = await db.query({
     name: "renew",
     text: `UPDATE tributary.shard s SET lease_until = clock_timestamp() + $4 * interval '1 ms'
-      FROM unnest($2::int[], $3::bigint[]) AS x (shard, fence) WHERE s.shard = x.shard AND s.fence = x.fence AND s.holder = $1`,
-    values: [member.number, leases.map(({ shard }) => shard), leases.map(({ fence }) => fence), LEASE_MS],
+      FROM unnest($2::int[], $3::bigint[]) AS x (shard, fence) WHERE s.shard = x.shard AND s.fence = x.fence AND s.holder = $1 AND s.layout = $5`,
+    values: [member.number, leases.map(({ shard }) => shard), leases.map(({ fence }) => fence), LEASE_MS, layout || "0"],
   });
   if (rowCount !== leases.length) return "lost";
   const share = await fairShare(db, member);

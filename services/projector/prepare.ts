@@ -328,6 +328,7 @@ export function additionsOf(
       : totals.contributions(source, seen(id, row)).map((values) => ({
           key: canonicalize(Object.keys(totals.keys).map((name) => values[name] ?? null)),
           values,
+          entityId: id,
           sign,
         }));
   const [taken, added] = [of(before, -1), of(after, 1)];

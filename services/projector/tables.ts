@@ -167,6 +167,8 @@ export function replaceMany(
 export interface Addition {
   readonly key: string;
   readonly values: Readonly<Record<string, JsonValue>>;
+  /** Whose row it is. */
+  readonly entityId: string;
   /** 1: the row counts from now on; -1: it does no longer. */
   readonly sign: 1 | -1;
 }
