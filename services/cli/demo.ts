@@ -11,6 +11,7 @@ import { type Log, openLog } from "../log/index.ts";
 import { connectViews } from "../projector/index.ts";
 import type { Command } from "./args.ts";
 import { explain } from "./commands-audit.ts";
+import { type AgencyFacts, agencies, writeProjections } from "./demo-agencies.ts";
 import { type Output, shown, table } from "./output.ts";
 import { PROJECTIONS_DIR, SAMPLES_DIR, SCHEMAS_DIR } from "./places.ts";
 import { loadProjections } from "./projections.ts";
@@ -61,12 +62,13 @@ interface Facts {
   readonly before: unknown;
   readonly after: unknown;
   readonly bytesPerEvent: number;
+  readonly agencies: AgencyFacts;
   readonly seconds: number;
 }
 
 export const demo: Command = {
   name: "demo",
-  summary: "three offline sites, a crash, conflicts, and the proof that nothing was lost",
+  summary: "offline sites, a crash, conflicts and a changed rule, and the proof that nothing was lost",
   usage: "tributary demo [--keep] [--json] [--data DIR]",
   help: `Starts a hub on free ports of 127.0.0.1, imports the CSV files of test/data at three offline sites, lets them edit the same people, brings
 them online one after the other while the hub's door is killed, and shows what a coordinator would want to see. Everything is real: broker,
@@ -87,15 +89,20 @@ event store, PostgreSQL, one process each. It ends by itself; with --keep the hu
     const startedMs = Date.now();
     step(out, 1, "A hub starts on this machine");
     let failed = true;
+    // A copy, in which the story can change a rule.
+    process.env.TRIBUTARY_PROJECTIONS = join(runDir, "projections");
+    writeProjections(PROJECTIONS_DIR, process.env.TRIBUTARY_PROJECTIONS);
     const hub = await startHub({ dataDir: hubData, org: ORG, say: out.progress });
     try {
-      const facts = await story(out, hub, hubData, sitesDir, startedMs);
+      const facts = await story(out, hub, { hubData, sitesDir, projections: process.env.TRIBUTARY_PROJECTIONS }, startedMs);
       out.result(facts);
       const good =
         facts.chainsIntact &&
         facts.viewsMatchLog &&
         facts.inLogExactlyOnce === facts.acknowledged &&
-        facts.acknowledged === facts.events;
+        facts.acknowledged === facts.events &&
+        facts.agencies.doubleRation !== null &&
+        facts.agencies.reader.failures + facts.agencies.reader.empty === 0;
       if (flag("keep")) {
         out.line(
           `\nThe hub stays up until Ctrl-C. In another terminal:\n  npm run tributary -- view beneficiaries --data ${hubData}`,
@@ -125,7 +132,14 @@ function step(out: Output, number: number, title: string): void {
   if (out.json) out.progress(`${number}. ${title}`);
 }
 
-async function story(out: Output, hub: Hub, hubData: string, sitesDir: string, startedMs: number): Promise<Facts> {
+interface Places {
+  readonly hubData: string;
+  readonly sitesDir: string;
+  readonly projections: string;
+}
+
+async function story(out: Output, hub: Hub, places: Places, startedMs: number): Promise<Facts> {
+  const { hubData, sitesDir, projections } = places;
   const { state, backends } = hub;
   out.line(
     table(
@@ -190,7 +204,25 @@ async function story(out: Output, hub: Hub, hubData: string, sitesDir: string, s
     const db = await connectViews(state.postgresUrl, "tributary-demo");
     try {
       const timeline = await sendAll(out, hub, field, tokens as ReadonlyMap<SiteName, string>, log, db);
-      return await show(out, { fields, log, db, total, startedMs, timeline });
+      const facts = await show(out, { fields, log, db, total, timeline, projections });
+      step(out, 7, "Three agencies share the hub, and one person");
+      const inHub = (args: readonly string[]): Promise<string> => cli([...args, "--data", hubData]);
+      const story = await agencies(out, {
+        hub,
+        hubData,
+        sitesDir,
+        projections,
+        db,
+        cli: inHub,
+        projected: () => untilProjected(log, db),
+      });
+      const books = JSON.parse(await inHub(["audit", "verify", "--json"])) as { problemCount: number; rowsCompared: number };
+      out.line(
+        `   Log, audit and views once more: ${books.rowsCompared} rows compared, ${books.problemCount === 0 ? "all equal" : `${books.problemCount} problems`}.`,
+      );
+      const seconds = Math.round((Date.now() - startedMs) / 100) / 10;
+      out.line(`\n   ${seconds} s in all.`);
+      return { ...facts, viewsMatchLog: facts.viewsMatchLog && books.problemCount === 0, agencies: story, seconds };
     } finally {
       await db.end();
       await log.close();
@@ -311,13 +343,13 @@ async function show(
     readonly log: Log;
     readonly db: Client;
     readonly total: (of: (result: ImportFacts) => number) => number;
-    readonly startedMs: number;
     readonly timeline: Timeline;
+    readonly projections: string;
   },
-): Promise<Facts> {
-  const { fields, log, db, total, startedMs, timeline } = deps;
+): Promise<Omit<Facts, "agencies" | "seconds">> {
+  const { fields, log, db, total, timeline } = deps;
   const gate = createGate(loadSchemas(SCHEMAS_DIR));
-  const projections = await loadProjections(PROJECTIONS_DIR);
+  const projections = await loadProjections(deps.projections);
 
   step(out, 6, "What the coordinator sees");
   const sites = await listSites(db);
@@ -420,7 +452,6 @@ async function show(
       if (found?.times === 1 && found.hash === event.hash) inLogExactlyOnce++;
     }
   }
-  const seconds = Math.round((Date.now() - startedMs) / 100) / 10;
   out.line("\n   The proof:");
   out.line(
     `     ${acknowledged} events were confirmed to the sites; ${inLogExactlyOnce} of them are in the log exactly once, with the hash the device computed.`,
@@ -430,7 +461,6 @@ async function show(
     `     ${report.rowsCompared} view rows compared with the fold of the log: ${report.problemCount === 0 ? "all equal" : `${report.problemCount} problems`}.`,
   );
   for (const { where, what } of report.problems) out.line(`     PROBLEM ${where}: ${what}`);
-  out.line(`\n   ${seconds} s in all.`);
   return {
     rows: total((r) => r.rows),
     imported: total((r) => r.imported),
@@ -454,7 +484,6 @@ async function show(
     before: before.values,
     after: after.values,
     bytesPerEvent: Math.round((timeline.sentBytes / Math.max(1, timeline.sentEvents)) * 10) / 10,
-    seconds,
   };
 }
 
