@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { join } from "node:path";
 import { TributaryError } from "../core/index.ts";
 import {
   listNotifications,
@@ -14,11 +13,7 @@ import {
 import type { Command } from "./args.ts";
 import { withViews } from "./commands-hub.ts";
 import { table } from "./output.ts";
-import { hubDir } from "./places.ts";
-
-/** Where a hub's notification settings are. */
-export const settingsFile = (data: string | undefined): string =>
-  process.env.TRIBUTARY_NOTIFICATIONS ?? join(hubDir(data), "notifications.json");
+import { settingsFile } from "./places.ts";
 
 const STATES: Readonly<Record<string, readonly NotificationState[]>> = {
   open: ["waiting", "failed"],

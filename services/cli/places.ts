@@ -11,6 +11,9 @@ export const PROJECTIONS_DIR = process.env.TRIBUTARY_PROJECTIONS ?? join(ROOT, "
 export const SAMPLES_DIR = join(ROOT, "test/data");
 
 export const hubDir = (given: string | undefined): string => resolve(given ?? process.env.TRIBUTARY_DATA ?? ".tributary/hub");
+/** Whom a hub tells of conflicts, and how; `docs/notifications.md`. */
+export const settingsFile = (data: string | undefined): string =>
+  process.env.TRIBUTARY_NOTIFICATIONS ?? join(hubDir(data), "notifications.json");
 export const fieldPath = (given: string | undefined): string => {
   const path = given ?? process.env.TRIBUTARY_FIELD ?? ".tributary/field.db";
   return path === ":memory:" ? path : resolve(path);

@@ -4,8 +4,7 @@ import { join } from "node:path";
 import { messageOf, TributaryError } from "../core/index.ts";
 import { type Backends, freePort, startBackends } from "../local/index.ts";
 import { openLog } from "../log/index.ts";
-import { settingsFile } from "./commands-notify.ts";
-import { type HubState, hubKey, hubOrg, writeState } from "./places.ts";
+import { type HubState, hubKey, hubOrg, settingsFile, writeState } from "./places.ts";
 import { openHubGate, registerProjectSchemas } from "./registry.ts";
 
 const MAIN = join(import.meta.dirname, "main.ts");

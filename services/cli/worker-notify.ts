@@ -1,8 +1,7 @@
 import { readSettings, startNotifier } from "../notify/index.ts";
 import { connectViews } from "../projector/index.ts";
 import type { Command } from "./args.ts";
-import { settingsFile } from "./commands-notify.ts";
-import { hubDir, readState } from "./places.ts";
+import { hubDir, readState, settingsFile } from "./places.ts";
 import { ended, logger } from "./workers.ts";
 
 export const notifier: Command = {

@@ -104,7 +104,7 @@ it(`three sites sync while ingress, projector and event node are killed at rando
         token,
         batchEvents: 20,
         replyTimeoutMs: 8_000,
-        maxTries: 40,
+        maxTries: 200,
         sleep: (ms) => sleep(Math.min(ms, 300)),
       });
     }),

@@ -337,10 +337,15 @@ describe("a schema file", () => {
       beneficiary: 2,
       "beneficiary-removal": 1,
       "beneficiary-update": 1,
+      "case-acceptance": 1,
+      "case-assignment": 1,
+      "case-comment": 1,
+      "conflict-resolution": 1,
       distribution: 2,
       "quarantine-rejection": 1,
       "quarantine-release": 1,
       site: 1,
+      "stock-movement": 1,
     });
   });
 });
