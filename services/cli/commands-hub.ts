@@ -185,12 +185,17 @@ rules, from their kept past.
       }
       if (!known.includes(name))
         throw new TributaryError("not-found", `there is no view ${name}`, `There are: ${known.join(", ")}.`);
-      const columns = (
-        await db.query<{ column_name: string }>(
-          "SELECT column_name FROM information_schema.columns WHERE table_schema = 'views' AND table_name = $1 ORDER BY ordinal_position",
+      const described = (
+        await db.query<{ column_name: string; data_type: string }>(
+          "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = 'views' AND table_name = $1 ORDER BY ordinal_position",
           [name],
         )
-      ).rows.map(({ column_name }) => column_name);
+      ).rows;
+      const columns = described.map(({ column_name }) => column_name);
+      // The driver gives such numbers as texts.
+      const isWide = new Set(
+        described.filter(({ data_type }) => data_type === "bigint" || data_type === "numeric").map((c) => c.column_name),
+      );
       const conditions: string[] = [];
       const values: unknown[] = [];
       const past = await pastOf(db, name, text("as-of"), text("at"));
@@ -212,7 +217,7 @@ rules, from their kept past.
       }
       const shownColumns = columns.filter((column) => !SYSTEM.has(column) && !(past !== null && PRESENT_ONLY.has(column)));
       const { rows } = await db.query<Record<string, unknown>>(
-        `SELECT ${shownColumns.map((column) => `"${column}"`).join(", ")} FROM (SELECT * FROM ${source} t
+        `SELECT ${shownColumns.map((column) => (isWide.has(column) ? `"${column}"::float8 AS "${column}"` : `"${column}"`)).join(", ")} FROM (SELECT * FROM ${source} t
            ${conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`} ORDER BY id LIMIT ${number("limit", DEFAULT_ROWS)}) v`,
         values,
       );

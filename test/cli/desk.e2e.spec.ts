@@ -1,0 +1,273 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, it, onTestFinished } from "vitest";
+import { writeState } from "../../services/cli/places.ts";
+import { loadProjections } from "../../services/cli/projections.ts";
+import type { Field } from "../../services/field/index.ts";
+import { number, ORG, openTestHub, registration, SCHEMAS, type TestHub, update } from "../support/hub.ts";
+import { eventually } from "../support/temp.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+const MAIN = join(ROOT, "services/cli/main.ts");
+
+let hub: TestHub;
+let projections: string;
+let one: Field;
+let two: Field;
+
+/** The shipped projections in a folder of their own, with changes to beneficiaries. */
+function writeProjections(changes: readonly [string, string][]): void {
+  mkdirSync(projections, { recursive: true });
+  for (const name of readdirSync(join(ROOT, "projections"))) {
+    let text = readFileSync(join(ROOT, "projections", name), "utf8").replace("../services/", `${ROOT}/services/`);
+    if (name === "beneficiaries.ts")
+      for (const [from, to] of changes) {
+        expect(text).toContain(from);
+        text = text.replace(from, to);
+      }
+    writeFileSync(join(projections, name), text);
+  }
+}
+const MANUAL: [string, string][] = [
+  [
+    "resolve: { others: lastWriteWins }",
+    'resolve: { others: lastWriteWins, phone: manual }, authority: { status: { orgs: ["unhcr"] } }, notify: { phone: ["desk"] }',
+  ],
+  ["lastWriteWins, remove", "lastWriteWins, manual, remove"],
+];
+
+const start = (args: readonly string[]): ChildProcess =>
+  spawn(process.execPath, ["--disable-warning=ExperimentalWarning", MAIN, ...args], {
+    env: { ...process.env, TRIBUTARY_DATA: hub.dir, TRIBUTARY_PROJECTIONS: projections },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+
+async function run(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  const child = start(args);
+  let [stdout, stderr] = ["", ""];
+  child.stdout!.on("data", (chunk) => {
+    stdout += chunk;
+  });
+  child.stderr!.on("data", (chunk) => {
+    stderr += chunk;
+  });
+  const [code] = (await once(child, "close")) as [number];
+  return { code, stdout, stderr };
+}
+/** What a command that succeeds prints with --json. */
+async function json<T>(...args: string[]): Promise<T> {
+  const { code, stdout, stderr } = await run(...args, "--json");
+  expect(`${code} ${code === 0 ? "" : stderr}`).toBe("0 ");
+  return JSON.parse(stdout) as T;
+}
+const send = async (...fields: Field[]): Promise<void> => {
+  for (const field of fields) await field.sync({ url: hub.backends.nats.url, token: await hub.token(field.status().site) });
+  await hub.projected();
+};
+
+interface Case {
+  readonly id: string;
+  readonly state: string;
+  readonly rule: string;
+  readonly subject: string;
+  readonly assignee: string | null;
+}
+const cases = (...args: string[]): Promise<Case[]> => json("case", "list", ...args);
+
+beforeAll(async () => {
+  hub = await openTestHub({ schemas: SCHEMAS });
+  projections = join(hub.dir, "projections");
+  writeProjections(MANUAL);
+  await hub.projector.close();
+  hub.projector = await hub.startProjector(await loadProjections(projections));
+  writeFileSync(join(hub.dir, "signing-key.json"), JSON.stringify(hub.key));
+  writeState(hub.dir, {
+    pid: process.pid,
+    org: ORG,
+    natsUrl: hub.backends.nats.url,
+    eventstoreUrl: hub.backends.eventstore.url,
+    postgresUrl: hub.backends.postgres.url,
+    httpUrl: "",
+  });
+  [one, two] = [hub.field("one"), hub.field("two")];
+  const entity = { type: "beneficiary", id: number(1) };
+  await one.append(registration(number(1), { phone: "+254700000000", household_size: 2 }));
+  two.noteSeen(entity, one.seen(entity));
+  await one.append(update(number(1), { phone: "+254700000001" }));
+  await two.append(update(number(1), { phone: "+254700000002" }));
+  await send(one, two);
+});
+afterAll(() => hub?.close());
+
+it("a conflict under a manual rule is a case: shown, assigned, commented, decided, and open again when somebody writes without having seen that", async () => {
+  const [found] = await cases();
+  expect(found).toMatchObject({ state: "open", rule: "phone", subject: number(1), assignee: null });
+  const { stdout } = await run("case", "show", found!.id);
+  expect(stdout).toMatch(/1 {2}“\+254700000001”[\s\S]*2 {2}“\+254700000002”/);
+
+  await json("case", "assign", found!.id, "maria", "--actor", "boss");
+  await json("case", "comment", found!.id, "asked her sister", "--actor", "maria");
+  await hub.projected();
+  expect(await cases("--assignee", "maria")).toHaveLength(1);
+  expect(await cases("--assignee", "nobody")).toHaveLength(0);
+  expect((await run("case", "show", found!.id)).stdout).toContain("maria commented: asked her sister");
+
+  expect(await run("case", "resolve", found!.id)).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("--pick or --value"),
+  });
+  expect(await run("case", "resolve", found!.id, "--pick", "3")).toMatchObject({ code: 2 });
+  expect(await run("case", "resolve", found!.id, "--value", "none")).toMatchObject({
+    code: 3,
+    stderr: expect.stringContaining("phone"),
+  });
+  await json("case", "resolve", found!.id, "--pick", "2", "--note", "she answered", "--actor", "maria");
+  await hub.projected();
+  expect(await cases()).toEqual([]);
+  const told = (await run("explain", "beneficiary", number(1), "phone")).stdout;
+  expect(told).toContain("maria at the hub decided on “+254700000002”");
+  expect(told).toContain("having seen “+254700000001” by tester at one (relief) and “+254700000002” by tester at two (relief)");
+
+  await one.append(update(number(1), { phone: "+254700000003" }));
+  await send(one);
+  expect(await cases()).toMatchObject([{ id: found!.id, state: "open" }]);
+  await json("case", "resolve", `beneficiary/${number(1)}`, "phone", "--value", "+254700000009", "--actor", "maria");
+  await hub.projected();
+  expect(await json("view", "beneficiaries", "--id", number(1))).toMatchObject({
+    rows: [{ phone: "+254700000009", conflicts: 0 }],
+  });
+}, 90_000);
+
+it("a decision on what only others have the say over is refused, and names them", async () => {
+  expect(await run("case", "resolve", `beneficiary/${number(1)}`, "status", "--value", "idp")).toMatchObject({
+    code: 5,
+    stderr: expect.stringContaining("orgs unhcr"),
+  });
+}, 30_000);
+
+it("a ration that two sites handed out is a case with both events, accepted for what it is, and open again with a third", async () => {
+  const handOut = (site: string, n: number) => ({
+    type: "distribution.recorded",
+    entity: { type: "distribution", id: `${site}-${n}` },
+    actor: `clerk-${site}`,
+    data: {
+      distribution_no: `${site}-${n}`,
+      registration_no: number(1),
+      item: "RICE",
+      quantity: 12.5,
+      unit: "KG",
+      distributed_on: "2026-03-02",
+      voucher_no: null,
+    },
+  });
+  await one.append(handOut("one", 1));
+  await two.append(handOut("two", 1));
+  await send(one, two);
+  const [found] = await cases("--rule", "ration_once");
+  const shown = await run("case", "show", found!.id);
+  expect(shown.stdout).toContain("clerk-one");
+  expect(shown.stdout).toContain("clerk-two");
+  expect(await run("case", "resolve", found!.id, "--pick", "1")).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining("invariant"),
+  });
+  expect(await run("case", "accept", found!.id)).toMatchObject({ code: 2, stderr: expect.stringContaining("--note") });
+  await json("case", "accept", found!.id, "--note", "two families share the number", "--actor", "maria");
+  await hub.projected();
+  expect(await cases("--rule", "ration_once")).toEqual([]);
+  expect(await cases("--state", "accepted")).toMatchObject([{ id: found!.id }]);
+  await one.append(handOut("one", 2));
+  await send(one);
+  expect(await cases("--rule", "ration_once")).toMatchObject([{ id: found!.id, state: "open" }]);
+}, 60_000);
+
+it("people are told of a case once, at the webhook that the settings name, without field values", async () => {
+  const bodies: string[] = [];
+  const server = createServer((request, response) => {
+    let body = "";
+    request.on("data", (chunk) => {
+      body += chunk;
+    });
+    request.on("end", () => {
+      bodies.push(body);
+      response.end();
+    });
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  const settings = { targets: { desk: { webhook: { url, secret: "0123456789abcdef0123456789abcdef" } } } };
+  writeFileSync(join(hub.dir, "notifications.json"), JSON.stringify(settings));
+  const notifier = start(["notifier"]);
+  onTestFinished(async () => {
+    notifier.kill("SIGTERM");
+    await once(notifier, "exit");
+    server.close();
+  });
+  await eventually("both openings of the case to be told", async () => bodies.length >= 2, 30_000);
+  const [found] = await cases("--state", "all", "--rule", "phone");
+  for (const body of bodies) {
+    expect(body).toContain(found!.id);
+    expect(body).not.toContain("+2547");
+  }
+  const { rows } = await hub.db.query("SELECT state, count(*)::int AS n FROM tributary.notification GROUP BY state");
+  expect(rows).toEqual([{ state: "sent", n: bodies.length }]);
+}, 60_000);
+
+it("changed rules are tried without changing anything, then rebuilt; the old build can be gone back to; the books balance", async () => {
+  const entity = { type: "beneficiary", id: number(1) };
+  two.noteSeen(entity, one.seen(entity));
+  await one.append(update(number(1), { household_size: 7 }));
+  await two.append(update(number(1), { household_size: 4 }));
+  await send(one, two);
+  writeProjections([
+    ...MANUAL,
+    ["phone: manual }", "phone: manual, household_size: max }"],
+    ["manual, remove", "manual, max, remove"],
+  ]);
+  const file = join(projections, "beneficiaries.ts");
+  expect(await json("rules", "try", file)).toMatchObject({
+    changed: 1,
+    byColumn: { household_size: 1 },
+    rows: [{ id: number(1), columns: { household_size: { now: 4, would: 7, because: "max: greater" } } }],
+  });
+  expect(await json("view", "beneficiaries", "--id", number(1))).toMatchObject({ rows: [{ household_size: 4 }] });
+
+  expect(await json("rebuild", "beneficiaries", "--no-swap")).toMatchObject({
+    swapped: false,
+    comparisons: [{ differing: 1, named: [number(1)] }],
+  });
+  await expect(Promise.all([json("rebuild", "beneficiaries"), hub.projector.done])).rejects.toMatchObject({
+    code: "projection-malformed",
+  });
+  hub.projector = await hub.startProjector(await freshViews());
+  expect(await json("view", "beneficiaries", "--id", number(1))).toMatchObject({ rows: [{ household_size: 7 }] });
+
+  const { rows } = await hub.db.query<{ position: string }>(
+    "SELECT position FROM tributary.audit WHERE site = 'one' ORDER BY position LIMIT 1",
+  );
+  expect(await json("view", "beneficiaries", "--as-of", rows[0]!.position)).toMatchObject({
+    rows: [{ household_size: 2, phone: "+254700000000" }],
+  });
+
+  await hub.db.query("UPDATE views.beneficiaries SET household_size = 70 WHERE id = $1", [number(1)]);
+  const found = await run("reconcile", "beneficiaries");
+  expect(found).toMatchObject({ code: 6, stderr: expect.stringContaining("1 rows of beneficiaries") });
+  expect(found.stdout).toContain(number(1));
+  await json("reconcile", "beneficiaries", "--repair");
+  expect(await json("view", "beneficiaries", "--id", number(1))).toMatchObject({ rows: [{ household_size: 7 }] });
+  expect(await json("reconcile", "--field", join(hub.dir, "one-t1.db"))).toMatchObject([{ differsAt: null, comparisons: 1 }]);
+  expect(await json("lag")).toMatchObject({ events: 0, parked: 0 });
+}, 120_000);
+
+/** The declarations as they stand in the folder now: a module that was loaded before is not loaded again under its name. */
+async function freshViews(): ReturnType<typeof loadProjections> {
+  const copy = `${projections}-again`;
+  mkdirSync(copy, { recursive: true });
+  for (const name of readdirSync(projections)) writeFileSync(join(copy, name), readFileSync(join(projections, name), "utf8"));
+  return loadProjections(copy);
+}
