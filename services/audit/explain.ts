@@ -47,6 +47,8 @@ export interface RegisterStory {
   readonly steps: readonly Step[];
   /** What stands side by side at present; `null`: nothing is contested. */
   readonly decision: Decision | null;
+  /** Writes that a register which merges by itself could not take in. */
+  readonly leftOut: readonly string[];
 }
 
 export interface Explanation {
@@ -105,6 +107,10 @@ export async function explainEntity(
         value: rule.name === DELETED ? deleted : columnsIn(rule, values),
         steps: steps.get(rule.name)!,
         decision: decide(rule, known),
+        leftOut:
+          rule.kind === "merged" && known.merged[rule.name] !== undefined
+            ? (rule.crdt.leftOut?.(known.merged[rule.name]!) ?? [])
+            : [],
       })),
   };
 }

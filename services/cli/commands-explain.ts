@@ -28,7 +28,7 @@ function verdict(register: string, { rule, ruleVersion, reason, value, isOpen }:
 }
 
 /** A register's story, a few lines for each write. */
-function storyLines({ register, steps, decision, value, rule }: RegisterStory): string[] {
+function storyLines({ register, steps, decision, value, rule, leftOut }: RegisterStory): string[] {
   const byEvent = new Map(steps.map((step) => [step.event, step]));
   const name = (event: string): string => {
     const step = byEvent.get(event);
@@ -61,6 +61,7 @@ function storyLines({ register, steps, decision, value, rule }: RegisterStory): 
   if (decision !== null)
     for (const loser of decision.losers)
       lines.push(`  Kept beside it: ${worded(register, loser.value)} by ${loser.by.actor}, ${loser.by.origin}/${loser.by.seq}.`);
+  for (const left of leftOut) lines.push(`  Not in what is shown: ${left}.`);
   return lines;
 }
 

@@ -1,4 +1,5 @@
 import type { JsonValue, Vector } from "../core/index.ts";
+import type { Column } from "./columns.ts";
 import type { Author } from "./register.ts";
 
 /** A write to a register that merges by itself. */
@@ -17,10 +18,14 @@ export interface CrdtWrite {
 export interface Crdt {
   readonly name: string;
   readonly version: number;
+  /** Kinds of columns that can show what `read` gives. */
+  readonly columns: readonly Column["sql"][];
   /** Why a value is no write of this kind; `null` when it is one. */
   problem(value: JsonValue): string | null;
   /** The state with one more write. Never changes its argument. */
   join(state: JsonValue | undefined, write: CrdtWrite): JsonValue;
   /** What the column shows. */
   read(state: JsonValue): JsonValue;
+  /** Writes of a state that the value shown leaves out, as sentences; the row then counts as contested. Most kinds never leave one out. */
+  leftOut?(state: JsonValue): readonly string[];
 }

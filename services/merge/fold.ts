@@ -223,6 +223,7 @@ export function rowOf(projection: Projection, state: EntityState): Row {
   for (const rule of projection.registers.values()) {
     if (rule.kind === "merged") {
       const merged = state.merged[rule.name];
+      if (merged !== undefined && (rule.crdt.leftOut?.(merged).length ?? 0) > 0) conflicts++;
       values[rule.name] = merged === undefined ? null : fitting(projection, rule, rule.crdt.read(merged));
       continue;
     }

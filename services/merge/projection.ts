@@ -282,6 +282,8 @@ function registersOf<C extends Columns>(
     if (isCrdt(declaredRule)) {
       if (columns.length !== 1 || columns[0] !== name)
         throw wrong(`${name} cannot merge by ${declaredRule.name}: only a single column can`);
+      if (!declaredRule.columns.includes(declared.columns[name]!.sql))
+        throw wrong(`${name} merges by ${declaredRule.name}, which a ${declared.columns[name]!.sql} column cannot show`);
       if (authority !== null) throw wrong(`${name} merges all that is written, so nobody can have the say over it`);
       return { kind: "merged", name, columns, crdt: declaredRule };
     }

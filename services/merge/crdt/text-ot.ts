@@ -86,6 +86,13 @@ const knownPosition = (a: number | null, b: number | null): number | null => (a 
 export const sequencedText: Crdt = {
   name: "sequencedText",
   version: 1,
+  columns: ["text"],
+  leftOut: (state) =>
+    textProblems(state).map(({ origin, seq, reason }) =>
+      reason === "does-not-fit"
+        ? `the edit ${origin}/${seq} does not fit the text it says it was made on`
+        : `the edit ${origin}/${seq} was made beside too many others`,
+    ),
   problem: problemOf,
   join(state, { by, basis, value }) {
     refuseProblem("sequencedText", problemOf(value));

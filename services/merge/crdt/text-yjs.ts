@@ -78,6 +78,7 @@ function textOf(state: JsonValue): string {
 export const collaborativeText: Crdt = {
   name: "collaborativeText",
   version: 1,
+  columns: ["text"],
   problem: problemOf,
   join(state, { by, value }) {
     if (typeof value !== "string") throw new TypeError(`collaborativeText: ${SHAPE}`);
