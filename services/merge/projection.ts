@@ -155,11 +155,11 @@ export const malformed = (view: string, problem: string): TributaryError =>
 
 /** Checks the names of a view and its columns. */
 export function checkNames(view: string, columns: readonly string[], others: readonly string[] = []): void {
+  // `constructor` is on every object: it would be found where nobody declared it.
   for (const name of [view, ...columns, ...others])
-    if (!NAME.test(name))
+    if (!NAME.test(name) || name === "constructor")
       throw malformed(view, `${JSON.stringify(name)} is no name (lower-case letters, digits, _; at most 51)`);
-  for (const name of columns)
-    if (SYSTEM_COLUMNS.includes(name)) throw malformed(view, `every view has a column ${name} already`);
+  for (const name of columns) if (SYSTEM_COLUMNS.includes(name)) throw malformed(view, `every view has a column ${name} already`);
 }
 
 const isCrdt = (rule: Resolver | Crdt): rule is Crdt => "join" in rule;
@@ -287,6 +287,11 @@ function registersOf<C extends Columns>(
       if (authority !== null) throw wrong(`${name} merges all that is written, so nobody can have the say over it`);
       return { kind: "merged", name, columns, crdt: declaredRule };
     }
+    const isJson = columns.length === 1 && columns[0] === name && declared.columns[name]!.sql === "jsonb";
+    if (declaredRule.onlyFor === "json" && !isJson)
+      throw wrong(`${name} cannot be decided by ${declaredRule.name}: only a json() column can`);
+    if (declaredRule.onlyFor === "deleted" && name !== DELETED)
+      throw wrong(`${name} cannot be decided by ${declaredRule.name}: only ${DELETED} can`);
     const resolver = authority === null ? declaredRule : authorityOf(authority, declaredRule);
     return { kind: "decided", name, columns, resolver, authority };
   };
@@ -322,8 +327,7 @@ function registersOf<C extends Columns>(
 
 /** A function as its text: what it calls elsewhere is not seen. */
 const textOf = (f: unknown): string => String(f);
-const columnShape = (columns: Columns): JsonValue =>
-  Object.entries(columns).map(([name, { sql, index }]) => [name, sql, index]);
+const columnShape = (columns: Columns): JsonValue => Object.entries(columns).map(([name, { sql, index }]) => [name, sql, index]);
 
 function shapeOf<C extends Columns>(declared: Declaration<C>, registers: ReadonlyMap<string, RegisterRule>): JsonValue {
   return [
@@ -337,13 +341,15 @@ function shapeOf<C extends Columns>(declared: Declaration<C>, registers: Readonl
     ]),
     Object.entries(declared.events)
       .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([type, rule]) => [type, rule.kind, rule.kind === "set" ? [...rule.columns] : rule.kind === "map" ? textOf(rule.map) : null]),
+      .map(([type, rule]) => [
+        type,
+        rule.kind,
+        rule.kind === "set" ? [...rule.columns] : rule.kind === "map" ? textOf(rule.map) : null,
+      ]),
     Object.entries(declared.derive ?? {}).map(([name, { column, of }]) => [name, column.sql, column.index, textOf(of)]),
     Object.entries(declared.tables ?? {}).map(([name, { columns, rows }]) => [name, columnShape(columns), textOf(rows)]),
     Object.entries(declared.invariants ?? {}).map(([name, invariant]) =>
-      "atMost" in invariant
-        ? [name, invariant.atMost, invariant.says, textOf(invariant.key)]
-        : [name, textOf(invariant.problem)],
+      "atMost" in invariant ? [name, invariant.atMost, invariant.says, textOf(invariant.key)] : [name, textOf(invariant.problem)],
     ),
     declared.history !== false,
   ];
