@@ -5,7 +5,7 @@ import { checkHistories, nothingCounted } from "../support/model.ts";
 const SEED = Number(process.env.TRIBUTARY_TEST_SEED ?? Date.now() % 2 ** 31);
 const RUNS = 1000;
 
-/** Every reason that a view can give, but `awaits-person` of several kinds. */
+/** Every reason that a view can give: a run that never met one has not tried its rule. */
 const REASONS = [
   "authority",
   "awaits-person",
