@@ -300,6 +300,13 @@ the decision stands beside it: then the case is open again. Where only some have
         ...(caseId === null ? {} : { case: caseId }),
         ...(text("note") === undefined ? {} : { note: text("note")! }),
       };
+      const missing = rule.columns.filter((column) => rule.name !== DELETED && !Object.hasOwn(data.values as JsonObject, column));
+      if (missing.length > 0)
+        throw new TributaryError(
+          "usage",
+          `--value for ${rule.name} leaves out ${missing.join(", ")}`,
+          "These columns change together: name them all, null for what is to be empty.",
+        );
       checkValues(projection, gate, data.values as JsonObject);
       const entity = { type: projection.entity, id };
       const { appended } = await writeAtDesk(

@@ -40,10 +40,9 @@ function column<T extends JsonValue>(
 export const text = (options?: ColumnOptions): Column<string> =>
   column("text", (v) => typeof v === "string" && !v.includes("\0"), options);
 export const integer = (options?: ColumnOptions): Column<number> => column("bigint", (v) => Number.isSafeInteger(v), options);
-export const number = (options?: ColumnOptions): Column<number> =>
-  column("double precision", (v) => typeof v === "number", options);
+export const number = (options?: ColumnOptions): Column<number> => column("double precision", Number.isFinite, options);
 /** A number kept and added up exactly, as its shortest decimal form says: for amounts. */
-export const decimal = (options?: ColumnOptions): Column<number> => column("numeric", (v) => typeof v === "number", options);
+export const decimal = (options?: ColumnOptions): Column<number> => column("numeric", Number.isFinite, options);
 export const boolean = (options?: ColumnOptions): Column<boolean> => column("boolean", (v) => typeof v === "boolean", options);
 /** A calendar day, `YYYY-MM-DD`. */
 export const date = (options?: ColumnOptions): Column<string> =>
@@ -57,5 +56,7 @@ export const timestamp = (options?: ColumnOptions): Column<string> =>
     (v) => typeof v === "string" && INSTANT.test(v) && isDate(v.slice(0, 10)) && !Number.isNaN(Date.parse(v)),
     options,
   );
+/** U+0000 as JSON text escapes it: behind an even number of backslashes, or it is a text about it. */
+const NUL = /(?<!\\)(?:\\\\)*\\u0000/;
 /** Anything JSON. */
-export const json = (): Column<JsonValue> => column("jsonb", (v) => !JSON.stringify(v).includes("\\u0000"));
+export const json = (): Column<JsonValue> => column("jsonb", (v) => !NUL.test(JSON.stringify(v)));

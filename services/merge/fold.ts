@@ -1,5 +1,4 @@
 import {
-  canonicalize,
   type JsonObject,
   type JsonValue,
   join,
@@ -18,7 +17,7 @@ import {
   type RegisterRule,
 } from "./projection.ts";
 import { type Author, applyWrite, bySiblingOrder, type Register, reachOf, type Sibling, type Write } from "./register.ts";
-import { countCovered, isOneOf, type Reason, type ResolveContext } from "./resolvers.ts";
+import { countCovered, isContested, isOneOf, type Reason, type ResolveContext } from "./resolvers.ts";
 
 /** An event as the fold takes it. */
 export interface FoldEvent extends ProjectedEvent, Author {
@@ -158,13 +157,6 @@ export function siblingsOf(rule: RegisterRule, state: EntityState): readonly Sib
 }
 const NO_SIBLINGS: readonly Sibling[] = [];
 
-/** Whether siblings disagree: equal values written twice are no conflict. */
-export function isContested(siblings: readonly Sibling[]): boolean {
-  if (siblings.length < 2) return false;
-  const first = canonicalize(siblings[0]!.value);
-  return siblings.some((other) => canonicalize(other.value) !== first);
-}
-
 const contextOf = ({ dots }: EntityState): ResolveContext => ({
   historyOf: ({ by, basis }) => (dots === null ? 0 : countCovered(dots, { ...basis, [by.origin]: (by.seq - 1) as Seq })),
 });
@@ -228,8 +220,10 @@ export function rowOf(projection: Projection, state: EntityState): Row {
       continue;
     }
     const siblings = siblingsOf(rule, state);
-    if (siblings.length > 1 && isContested(siblings)) conflicts++;
-    const value = current(projection, rule, siblings, state);
+    const contested = isContested(siblings);
+    if (contested) conflicts++;
+    // What all wrote alike is shown as they wrote it: no rule is asked where there is nothing to decide.
+    const value = contested ? decided(projection, rule, siblings, state) : (siblings[0]?.value ?? null);
     if (rule.name === DELETED) deleted = value === true;
     else if (rule.columns.length === 1 && rule.columns[0] === rule.name) values[rule.name] = value;
     else for (const column of rule.columns) values[column] = (value as JsonObject | null)?.[column] ?? null;
@@ -237,9 +231,7 @@ export function rowOf(projection: Projection, state: EntityState): Row {
   return { values, deleted, conflicts };
 }
 
-function current(projection: Projection, rule: DecidedRule, siblings: readonly Sibling[], state: EntityState): JsonValue {
-  if (siblings.length === 0) return null;
-  if (siblings.length === 1) return siblings[0]!.value;
+function decided(projection: Projection, rule: DecidedRule, siblings: readonly Sibling[], state: EntityState): JsonValue {
   const { winner, merged } = rule.resolver.resolve(siblings, contextOf(state));
   return merged === undefined ? winner.value : fitting(projection, rule, merged);
 }

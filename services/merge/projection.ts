@@ -155,8 +155,10 @@ export const malformed = (view: string, problem: string): TributaryError =>
 
 /** Checks the names of a view and its columns. */
 export function checkNames(view: string, columns: readonly string[], others: readonly string[] = []): void {
+  // `constructor` is on every object: it would be found where nobody declared it.
   for (const name of [view, ...columns, ...others])
-    if (!NAME.test(name)) throw malformed(view, `${JSON.stringify(name)} is no name (lower-case letters, digits, _; at most 51)`);
+    if (!NAME.test(name) || name === "constructor")
+      throw malformed(view, `${JSON.stringify(name)} is no name (lower-case letters, digits, _; at most 51)`);
   for (const name of columns) if (SYSTEM_COLUMNS.includes(name)) throw malformed(view, `every view has a column ${name} already`);
 }
 
@@ -287,6 +289,11 @@ function registersOf<C extends Columns>(
       if (authority !== null) throw wrong(`${name} merges all that is written, so nobody can have the say over it`);
       return { kind: "merged", name, columns, crdt: declaredRule };
     }
+    const isJson = columns.length === 1 && columns[0] === name && declared.columns[name]!.sql === "jsonb";
+    if (declaredRule.onlyFor === "json" && !isJson)
+      throw wrong(`${name} cannot be decided by ${declaredRule.name}: only a json() column can`);
+    if (declaredRule.onlyFor === "deleted" && name !== DELETED)
+      throw wrong(`${name} cannot be decided by ${declaredRule.name}: only ${DELETED} can`);
     const resolver = authority === null ? declaredRule : authorityOf(authority, declaredRule);
     return { kind: "decided", name, columns, resolver, authority };
   };

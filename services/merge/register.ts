@@ -59,11 +59,25 @@ export function applyWrite(register: Register | undefined, write: Write): Regist
   const isNews = !covers(register.context, write.by);
   const kept = register.siblings.filter((old) => !knew(write, old.by));
   if (!isNews) {
+    const at = kept.findIndex(({ by }) => by.origin === write.by.origin && by.seq === write.by.seq);
+    const known = at === -1 ? null : withNotes(kept[at]!.by, write.by);
+    if (known !== null && known !== kept[at]!.by) return { siblings: kept.with(at, { ...kept[at]!, by: known }), context };
     return kept.length === register.siblings.length && context === register.context ? register : { siblings: kept, context };
   }
   kept.push(sibling(write));
   if (kept.length > 1) kept.sort(bySiblingOrder);
   return { siblings: kept, context };
+}
+
+/**
+ * An author with what a repeat of their event adds: a device folds its own event before the hub has given it a place and looked at the clock. What is
+ * known of either never becomes unknown.
+ */
+function withNotes(by: Author, again: Author): Author {
+  const clockWrong = by.clockWrong || again.clockWrong;
+  const position =
+    by.position === null || again.position === null ? (by.position ?? again.position) : Math.min(by.position, again.position);
+  return clockWrong === by.clockWrong && position === by.position ? by : { ...by, clockWrong, position };
 }
 
 const sibling = ({ by, value, read, basis, keepsBasis }: Write): Sibling =>

@@ -60,6 +60,8 @@ export interface Resolver {
   /** Members of the event's data that each sibling keeps for the rule to look at. */
   readonly reads?: readonly string[];
   readonly needsHistory?: boolean;
+  /** Only for a register of this kind; a declaration that says otherwise is refused. */
+  readonly onlyFor?: "deleted" | "json";
   resolve(siblings: readonly Sibling[], context: ResolveContext): Resolution;
 }
 
@@ -84,6 +86,13 @@ function ranked(siblings: readonly Sibling[], compare: (a: Sibling, b: Sibling) 
   if (tied.length === 1) return { winner: top, reason };
   const { winner, reason: stamps } = lastWriteWins.resolve(tied, NO_CONTEXT);
   return { winner, reason: tied.length === siblings.length ? stamps : reason };
+}
+
+/** Whether siblings disagree: equal values written twice are no conflict. */
+export function isContested(siblings: readonly Sibling[]): boolean {
+  if (siblings.length < 2) return false;
+  const first = canonicalize(siblings[0]!.value);
+  return siblings.some((other) => canonicalize(other.value) !== first);
 }
 
 /** For resolvers that do not look at the history. */
@@ -176,7 +185,7 @@ export const clientWins: Resolver = {
   resolve: (siblings) => ranked(siblings, (a, b) => Number(isAt("hub", b.by)) - Number(isAt("hub", a.by)), "site-priority"),
 };
 
-/** Orders JSON values: numbers by size, else text by code points of their canonical form; nothing is less than anything. */
+/** Orders JSON values: numbers by size, else text by UTF-16 code units of their canonical form; nothing is less than anything. */
 function compareValues(a: JsonValue | undefined, b: JsonValue | undefined): number {
   if (a === b) return 0;
   const [aIsNone, bIsNone] = [a === null || a === undefined, b === null || b === undefined];
@@ -187,14 +196,27 @@ function compareValues(a: JsonValue | undefined, b: JsonValue | undefined): numb
   return x < y ? -1 : x > y ? 1 : 0;
 }
 
-/** Another member of the same event's data ranks the write: `byField("source_quality", "max")`. Equal ones: the later stamp. */
+/** The other way round, but that nothing is still less than anything: what was never measured is no least measure. */
+function compareDown(a: JsonValue | undefined, b: JsonValue | undefined): number {
+  const hasNone = a === null || a === undefined || b === null || b === undefined;
+  return hasNone ? compareValues(a, b) : compareValues(b, a);
+}
+
+/**
+ * Another member of the same event's data ranks the write: `byField("source_quality", "max")`. Nothing loses against anything. Equal ones: the later
+ * stamp.
+ */
 export const byField = (member: string, which: "max" | "min"): Resolver => ({
   name: "byField",
   version: 1,
   settings: [member, which],
   reads: [member],
   resolve: (siblings) =>
-    ranked(siblings, (a, b) => compareValues(a.read?.[member], b.read?.[member]) * (which === "max" ? 1 : -1), "field-priority"),
+    ranked(
+      siblings,
+      (a, b) => (which === "max" ? compareValues : compareDown)(a.read?.[member], b.read?.[member]),
+      "field-priority",
+    ),
 });
 
 /** The greatest value wins: numbers by size, texts by their order. Nothing loses against anything. */
@@ -208,18 +230,14 @@ export const max: Resolver = {
 export const min: Resolver = {
   name: "min",
   version: 1,
-  resolve: (siblings) =>
-    ranked(
-      siblings,
-      (a, b) => (a.value === null || b.value === null ? compareValues(a.value, b.value) : compareValues(b.value, a.value)),
-      "lesser",
-    ),
+  resolve: (siblings) => ranked(siblings, (a, b) => compareDown(a.value, b.value), "lesser"),
 };
 
 /** All values count: a list of what any sibling holds, each once, in a fixed order. For `json()` columns. */
 export const union: Resolver = {
   name: "union",
   version: 1,
+  onlyFor: "json",
   resolve(siblings) {
     const all = new Map<string, JsonValue>();
     for (const { value } of siblings)
@@ -254,11 +272,13 @@ export const authorityOf = (who: Who, otherwise: Resolver = lastWriteWins): Reso
   settings: { who: who as JsonObject, otherwise: settingsOf(otherwise) },
   ...(otherwise.reads === undefined ? {} : { reads: otherwise.reads }),
   ...(otherwise.needsHistory === undefined ? {} : { needsHistory: otherwise.needsHistory }),
+  ...(otherwise.onlyFor === undefined ? {} : { onlyFor: otherwise.onlyFor }),
   resolve(siblings, context) {
     const having = siblings.filter(({ by }) => isOneOf(who, by));
     if (having.length === 0 || having.length === siblings.length) return otherwise.resolve(siblings, context);
-    return having.length === 1
-      ? { winner: having[0]!, reason: "authority" }
+    // Where those who have the say agree, there is nothing left that `otherwise` could decide, or a person.
+    return !isContested(having)
+      ? { winner: latest(having), reason: "authority" }
       : { ...otherwise.resolve(having, context), reason: "authority" };
   },
 });
@@ -284,12 +304,14 @@ export const custom = ({ name, version, reads, resolve }: CustomRule): Resolver 
   name,
   version,
   ...(reads === undefined ? {} : { reads }),
-  settings: ["custom", resolve.toString()],
+  settings: ["custom", [...(reads ?? [])], resolve.toString()],
   resolve(siblings) {
-    const answer = resolve(siblings);
+    // Copies: a rule that sorts what it is given must not sort the state.
+    const answer = resolve([...siblings]);
     const again = resolve([...siblings].reverse());
     if (!siblings.includes(answer.winner)) throw failed(name, "picks what is none of the siblings");
-    if (answer.winner !== again.winner || canonicalize(answer.merged ?? null) !== canonicalize(again.merged ?? null))
+    const shown = ({ merged, isOpen }: typeof answer): string => canonicalize([merged ?? null, isOpen === true]);
+    if (answer.winner !== again.winner || shown(answer) !== shown(again))
       throw failed(name, "depends on the order of the siblings");
     return { ...answer, reason: "custom" };
   },
@@ -301,9 +323,13 @@ const failed = (name: string, problem: string): TributaryError =>
 /** What is wrong with a resolver, tried on sets of siblings in several orders, and twice each; empty: nothing was found. For a project's tests. */
 export function problemsOfRule(rule: Resolver, sets: Iterable<readonly Sibling[]>): string[] {
   const problems: string[] = [];
+  // A history of its own for each sibling, the same at each asking.
+  const context: ResolveContext =
+    rule.needsHistory === true ? { historyOf: ({ by, basis }) => by.seq + Object.keys(basis ?? {}).length } : NO_CONTEXT;
   const shown = (siblings: readonly Sibling[]): string => {
-    const { winner, merged } = rule.resolve(siblings, NO_CONTEXT);
-    return canonicalize([winner.by.origin, winner.by.seq, merged ?? null]);
+    const { winner, reason, merged, isOpen } = rule.resolve([...siblings], context);
+    if (!siblings.includes(winner)) problems.push(`${rule.name} picks what is none of the siblings`);
+    return canonicalize([winner.by.origin, winner.by.seq, reason, merged ?? null, isOpen === true]);
   };
   for (const siblings of sets) {
     try {
@@ -327,6 +353,7 @@ export function problemsOfRule(rule: Resolver, sets: Iterable<readonly Sibling[]
 const deletion = (name: string, wins: boolean): Resolver => ({
   name,
   version: 1,
+  onlyFor: "deleted",
   resolve(siblings) {
     const having = siblings.filter(({ value }) => value === wins);
     return having.length === 0

@@ -1,4 +1,4 @@
-import { isJsonObject, type JsonObject, type JsonValue } from "../core/index.ts";
+import { isJsonObject, type JsonObject, type JsonValue, TributaryError } from "../core/index.ts";
 import {
   type Columns,
   checkNames,
@@ -82,7 +82,12 @@ export function defineTotals<const K extends Columns, const S extends Columns>(d
   if (Object.keys(declared.from).length === 0) throw malformed(declared.name, "it adds up no view");
 
   const check = (source: string, id: string, contribution: JsonValue): Contribution => {
-    const wrong = (problem: string): Error => new TypeError(`${declared.name}, from ${source}/${id}: ${problem}`);
+    const wrong = (problem: string): TributaryError =>
+      new TributaryError(
+        "projection-failed",
+        `${declared.name}, from ${source}/${id}: ${problem}`,
+        "Correct the totals, then `tributary parked retry`.",
+      );
     if (!isJsonObject(contribution)) throw wrong("a contribution is an object of keys and amounts");
     for (const [name, column] of Object.entries(declared.keys)) {
       const value = contribution[name] ?? null;
@@ -123,7 +128,9 @@ export function defineTotals<const K extends Columns, const S extends Columns>(d
 export function defineJoin(declared: JoinDeclaration): SqlView {
   const aliases = Object.keys(declared.join);
   checkNames(declared.name, [], [...Object.keys(declared.columns), ...aliases, declared.from]);
-  const uses: Record<string, string[]> = { [declared.from]: [] };
+  if (aliases.includes(BASE)) throw malformed(declared.name, `${BASE} is what it calls ${declared.from}: take another alias`);
+  // Rows that are deleted are left out, so what it starts from must be able to say so.
+  const uses: Record<string, string[]> = { [declared.from]: ["deleted"] };
   /** `column` or `alias.column` as SQL, and noted for the check. */
   const column = (text: string, known: readonly string[]): string => {
     const [, alias, name] = /^(?:([a-z][a-z0-9_]*)\.)?([a-z][a-z0-9_]*)$/.exec(text) ?? [];
@@ -175,7 +182,7 @@ export function checkViews(views: readonly View[]): void {
   for (const view of views) {
     if (byName.has(view.name)) throw malformed(view.name, "there is a second view of this name");
     byName.set(view.name, view);
-    for (const table of tablesOf(view)) {
+    for (const table of view.kind === "sql" ? [view.name] : tablesOf(view)) {
       if (tables.has(table)) throw malformed(view.name, `there is another table ${table}`);
       tables.add(table);
     }
