@@ -4,8 +4,9 @@
  *
  *     node bench/peers/emmett.ts [--events 20000] [--with-defaults]
  */
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -20,7 +21,9 @@ export interface PeerTask {
   /** A server on which databases may be created; the peer's own are dropped at the end. */
   readonly postgresUrl: string;
   readonly events: readonly PeerEvent[];
-  /** Measure its own projector too, tuned and with its defaults: as long again as all the rest, or longer. */
+  /** Measure its own projector too, tuned: as long again as all the rest, or longer. */
+  readonly withProjector?: boolean;
+  /** And with its defaults. */
   readonly withDefaults?: boolean;
 }
 
@@ -38,6 +41,27 @@ export interface PeerFigures {
 /** What the thread tells: lines as it goes, then the figures. */
 export type PeerMessage = { readonly line: string } | { readonly figures: PeerFigures };
 
+const INSTALL_TIMEOUT_MS = 180_000;
+
+/**
+ * Installs the peer's packages beside this file if they are not there. Returns why they cannot be had, or `null`. They are no dependency of this
+ * project, as they state no licence.
+ */
+export function installPeer(say: (line: string) => void): string | null {
+  const here = import.meta.dirname;
+  if (existsSync(join(here, "node_modules/@event-driven-io/emmett-postgresql"))) return null;
+  say("installing the peer's packages into bench/peers/node_modules, to measure beside them …");
+  const { status, error, stderr } = spawnSync("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"], {
+    cwd: here,
+    stdio: ["ignore", "ignore", "pipe"],
+    encoding: "utf8",
+    timeout: INSTALL_TIMEOUT_MS,
+    env: { ...process.env, npm_config_loglevel: "error" },
+  });
+  if (status === 0) return null;
+  return error?.message ?? stderr.trim().split("\n")[0] ?? `npm ended with ${status}`;
+}
+
 export async function benchEmmett({ say, ...task }: PeerTask & { readonly say: (line: string) => void }): Promise<PeerFigures> {
   let figures: PeerFigures | null = null;
   const thread = new Worker(new URL("emmettThread.ts", import.meta.url), { workerData: task satisfies PeerTask });
@@ -54,6 +78,8 @@ if (import.meta.main) {
   const { values } = parseArgs({
     options: { events: { type: "string", default: "20000" }, "with-defaults": { type: "boolean", default: false } },
   });
+  const missing = installPeer((line) => process.stderr.write(`${line}\n`));
+  if (missing !== null) throw new Error(`the peer's packages cannot be installed: ${missing}`);
   const sites = ["nairobi", "kampala", "juba"];
   const events = sites.flatMap((site, i) => eventsOf(site, Math.ceil(Number(values.events) / sites.length), i + 1));
   const dataDir = mkdtempSync(join(tmpdir(), "tributary-peer-"));
@@ -63,6 +89,7 @@ if (import.meta.main) {
       const figures = await benchEmmett({
         postgresUrl: server.url,
         events,
+        withProjector: values["with-defaults"],
         withDefaults: values["with-defaults"],
         say: (line) => process.stderr.write(`${line}\n`),
       });

@@ -19,23 +19,19 @@
  */
 import { isDeepStrictEqual } from "node:util";
 import { parentPort, workerData } from "node:worker_threads";
-import type { Event, ReadEvent, ReadEventMetadataWithGlobalPosition } from "@event-driven-io/emmett";
-import {
+import pg from "pg";
+import type { PeerEvent, PeerFigures, PeerMessage, PeerTask } from "./emmett.ts";
+import { loadEmmett, type Processor, type ProcessorContext, type Projection, type StoredEvent } from "./emmettShapes.ts";
+
+const {
   getPostgreSQLEventStore,
-  type PongoProjectionHandlerContext,
-  type PostgreSQLProcessor,
-  type PostgreSQLProcessorHandlerContext,
-  type PostgreSQLProjectionDefinition,
-  type PostgreSQLProjectionHandlerContext,
   pongoProjection,
   pongoSingleStreamProjection,
   postgreSQLProjector,
   readProcessorCheckpoint,
   storeProcessorCheckpoint,
   transactionToPostgreSQLProjectionHandlerContext,
-} from "@event-driven-io/emmett-postgresql";
-import pg from "pg";
-import type { PeerEvent, PeerFigures, PeerMessage, PeerTask } from "./emmett.ts";
+} = await loadEmmett();
 
 const APPENDS_IN_FLIGHT = 16;
 /** Events of one stream among so many of the workload go into one append, as Tributary's gate takes them. */
@@ -46,9 +42,6 @@ const MAX_POOL_CONNECTIONS = 16;
 const CHECKED_EACH = 97;
 
 type Data = Record<string, unknown>;
-type Stored = Event<string, Data, { actor: string }>;
-type Read = ReadEvent<Stored, ReadEventMetadataWithGlobalPosition>;
-type Projection = PostgreSQLProjectionDefinition<Stored>;
 type Collection = (typeof COLLECTIONS)[number];
 
 const COLLECTIONS = [
@@ -82,8 +75,8 @@ const storeOn = (url: string, pool: pg.Pool) =>
   getPostgreSQLEventStore(url, { schema: { autoMigration: "None" }, connectionOptions: { connectionString: url, pool } });
 
 /** The appends of the workload in as many lanes as run at once: a stream's all in one lane, in order, so that none conflicts. */
-function appendLanes(events: readonly PeerEvent[]): { readonly stream: string; readonly events: Stored[] }[][] {
-  const lanes = Array.from({ length: APPENDS_IN_FLIGHT }, (): { stream: string; events: Stored[] }[] => []);
+function appendLanes(events: readonly PeerEvent[]): { readonly stream: string; readonly events: StoredEvent[] }[][] {
+  const lanes = Array.from({ length: APPENDS_IN_FLIGHT }, (): { stream: string; events: StoredEvent[] }[] => []);
   const laneOf = new Map<string, number>();
   for (let at = 0; at < events.length; at += WINDOW_EVENTS) {
     const byStream = Map.groupBy(events.slice(at, at + WINDOW_EVENTS), streamOf);
@@ -123,28 +116,28 @@ async function inOneOrder(pool: pg.Pool): Promise<void> {
 }
 
 const singleStream = ({ collectionName, canHandle }: Collection): Projection =>
-  pongoSingleStreamProjection<Data, Stored>({
+  pongoSingleStreamProjection({
     collectionName,
     canHandle: [...canHandle],
-    getDocumentId: (event) => idOf((event as Read).metadata.streamName), // typed without what every read event carries
+    getDocumentId: ({ metadata }) => idOf(metadata.streamName),
     initialState: () => ({}),
-    evolve: (document: Data, event: ReadEvent<Stored>): Data => ({ ...document, ...event.data }),
+    evolve: (document, event) => ({ ...document, ...event.data }),
   });
 
 /** Merges a batch's events by document, inserts those documents in one statement, and updates the ones that were there. */
 const bulk = ({ collectionName, canHandle }: Collection): Projection =>
-  pongoProjection<Stored>({
+  pongoProjection({
     name: collectionName,
     canHandle: [...canHandle],
-    handle: async (events: Read[], { pongo }: PongoProjectionHandlerContext) => {
+    handle: async (events, { pongo }) => {
       const changes = new Map<string, Data>();
       for (const { data, metadata } of events) {
         const id = idOf(metadata.streamName);
         changes.set(id, { ...changes.get(id), ...data });
       }
-      const collection = pongo.db().collection<Data>(collectionName);
+      const collection = pongo.db().collection(collectionName);
       const { insertedIds } = await collection.insertMany([...changes].map(([_id, data]) => ({ ...data, _id })));
-      const inserted = new Set<string>(insertedIds);
+      const inserted = new Set(insertedIds);
       for (const [_id, data] of changes) if (!inserted.has(_id)) await collection.updateOne({ _id }, { $set: data });
     },
   });
@@ -153,15 +146,15 @@ const bulk = ({ collectionName, canHandle }: Collection): Projection =>
  * A processor for Emmett's consumer that hands a projection the whole batch, in one transaction with one checkpoint. Its own projector
  * calls the projection and stores a checkpoint for each event.
  */
-function batchProcessor(projection: Projection, onError: (error: unknown) => void): PostgreSQLProcessor<Stored> {
+function batchProcessor(projection: Projection, onError: (error: unknown) => void): Processor {
   const id = `bench:${projection.name}`;
   let isActive = false;
   let checkpoint: bigint | null = null;
   const inTransaction = (
-    context: Partial<PostgreSQLProcessorHandlerContext>,
-    work: (context: PostgreSQLProjectionHandlerContext) => Promise<void>,
+    context: ProcessorContext,
+    work: (context: { readonly execute: unknown }) => Promise<void>,
   ): Promise<void> => {
-    const { pool, connectionString } = context.connection!; // the consumer always gives it
+    const { pool, connectionString } = context.connection!;
     return pool.withTransaction(async (transaction) =>
       work(await transactionToPostgreSQLProjectionHandlerContext(connectionString, pool, transaction)),
     );
@@ -174,10 +167,13 @@ function batchProcessor(projection: Projection, onError: (error: unknown) => voi
       return isActive;
     },
     init: (context) =>
-      inTransaction(context, async (inner) => projection.init?.({ version: 1, registrationType: "async", context: inner })),
+      inTransaction(
+        context,
+        async (inner) => void (await projection.init?.({ version: 1, registrationType: "async", context: inner })),
+      ),
     start: async ({ execute }) => {
       isActive = true;
-      checkpoint = (await readProcessorCheckpoint(execute!, { processorId: id })).lastProcessedCheckpoint;
+      checkpoint = (await readProcessorCheckpoint(execute, { processorId: id })).lastProcessedCheckpoint;
       return checkpoint === null ? "BEGINNING" : { lastCheckpoint: checkpoint };
     },
     close: async () => {
@@ -189,7 +185,7 @@ function batchProcessor(projection: Projection, onError: (error: unknown) => voi
       try {
         await inTransaction(context, async (inner) => {
           const mine = messages.filter(({ type }) => projection.canHandle.includes(type));
-          if (mine.length > 0) await projection.handle(mine as Read[], inner);
+          if (mine.length > 0) await projection.handle(mine, inner);
           const place = { processorId: id, version: 1, lastProcessedCheckpoint: checkpoint, newCheckpoint: last };
           const { success } = await storeProcessorCheckpoint(inner.execute, place);
           if (!success) throw new Error(`${id}: the checkpoint was moved by another`);
@@ -217,11 +213,11 @@ async function project(url: string, count: number, { projection, isBatched, pull
   const store = storeOn(url, pool);
   const errors: unknown[] = [];
   const projections = COLLECTIONS.map(projection);
-  const consumer = store.consumer<Stored>({
+  const consumer = store.consumer({
     stopWhen: { noMessagesLeft: true },
     ...(pulling === undefined ? {} : { pulling }),
     processors: projections.map((projection) =>
-      isBatched ? batchProcessor(projection, (error) => errors.push(error)) : postgreSQLProjector<Stored>({ projection }),
+      isBatched ? batchProcessor(projection, (error) => errors.push(error)) : postgreSQLProjector({ projection }),
     ),
   });
   const rate = await rateOf(count, () => consumer.start());
@@ -258,7 +254,7 @@ async function check(url: string, events: readonly PeerEvent[]): Promise<number>
 }
 
 async function measure(
-  { postgresUrl, events, withDefaults = false }: PeerTask,
+  { postgresUrl, events, withProjector = false, withDefaults = false }: PeerTask,
   say: (line: string) => void,
 ): Promise<PeerFigures> {
   const filled = `emmett_${process.pid}_${Date.now()}`;
@@ -283,9 +279,10 @@ async function measure(
     say(`Emmett, append: ${Math.round(appendPerSecond)} events/s`);
     const best = await measured({ name: "whole batches", projection: bulk, isBatched: true, pulling: BULK });
     const figures = { appendPerSecond, projectPerSecond: best.rate, documents: best.documents };
-    if (!withDefaults) return figures;
+    if (!withProjector) return figures;
     const own = { projection: singleStream, isBatched: false };
     const tuned = await measured({ ...own, name: "its projector, tuned", pulling: TUNED });
+    if (!withDefaults) return { ...figures, projectorPerSecond: tuned.rate };
     const defaults = await measured({ ...own, name: "its projector, defaults" });
     return { ...figures, projectorPerSecond: tuned.rate, defaultsPerSecond: defaults.rate };
   } finally {
