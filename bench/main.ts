@@ -1,40 +1,54 @@
 /**
- * `npm run bench [-- --json] [--runs N] [--events N]`: what each stretch of the way does, beside what the bare servers do with the same
+ * `npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers]`: what each stretch of the way does, beside what the bare servers do with the same
  * events in the same run. Every server and worker is a process of its own on this machine, as a hub runs them.
  */
-import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
 import { parseArgs } from "node:util";
 import { EventStoreDBClient, jsonEvent } from "@eventstore/db-client";
 import { connect } from "nats";
 import type { Client } from "pg";
-import { from as copyFrom, to as copyTo } from "pg-copy-streams";
 import { table } from "../services/cli/output.ts";
 import { hubKey, PROJECTIONS_DIR } from "../services/cli/places.ts";
 import { loadProjections } from "../services/cli/projections.ts";
 import { type Hub, startHub } from "../services/cli/supervise.ts";
 import type { Field } from "../services/field/index.ts";
 import { issueToken } from "../services/ingress/index.ts";
-import { type LogEntry, openLog } from "../services/log/index.ts";
+import { type Log, type LogEntry, openLog } from "../services/log/index.ts";
 import { connectViews } from "../services/projector/index.ts";
+import { bareViews } from "./bare.ts";
+import { fillLog } from "./device.ts";
+import { benchFold } from "./fold.ts";
 import { benchGate } from "./gate.ts";
-import { eventsOf, openSite } from "./workload.ts";
+import { benchEmmett, installPeer, type PeerEvent, type PeerFigures } from "./peers/emmett.ts";
+import { checkpointReaches, foldedBy, rebuildView, startProjector, stopProjector } from "./projectors.ts";
+import { contestedWork, eventsOf, openSite, peopleOf } from "./workload.ts";
 
 const SITES = ["nairobi", "kampala", "juba"];
 const BATCH_EVENTS = 500;
 const LONE_EVENTS = 100;
 const WARM_UP_EVENTS = 15;
-const MAIN = join(import.meta.dirname, "../services/cli/main.ts");
+/** Events in one transaction of a rebuild. */
+const REBUILD_BATCH_EVENTS = 2_000;
+const CONTESTED_PERCENT = [1, 10, 50];
+const REBUILD_CONTESTED = 0.1;
+const PAIR = ["nairobi", "kampala"] as const;
 
 const { values } = parseArgs({
-  options: { json: { type: "boolean" }, runs: { type: "string", default: "3" }, events: { type: "string", default: "20000" } },
+  options: {
+    json: { type: "boolean" },
+    runs: { type: "string", default: "3" },
+    events: { type: "string", default: "20000" },
+    "rebuild-events": { type: "string", default: "100000" },
+    "no-peers": { type: "boolean" },
+    /** The rebuild alone: for a million events, once. */
+    "only-rebuild": { type: "boolean" },
+  },
 });
 const RUNS = Number(values.runs);
 const EVENTS = Number(values.events);
+const REBUILD_EVENTS = Number(values["rebuild-events"]);
 
 const progress = (text: string): void => {
   process.stderr.write(`${text}\n`);
@@ -98,29 +112,6 @@ async function syncAll(hub: Hub, dir: string, fields: readonly Field[]): Promise
   );
 }
 
-async function checkpointReaches(db: Client, position: bigint): Promise<void> {
-  for (;;) {
-    const { rows } = await db.query<{ position: string | null }>("SELECT position FROM tributary.checkpoint WHERE name = 'main'");
-    if (BigInt(rows[0]?.position ?? -1) >= position) return;
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
-/** Starts a projector process on an empty database; resolves when it begins. */
-function startProjector(dir: string): Promise<ChildProcess> {
-  const child = spawn(
-    process.execPath,
-    ["--disable-warning=ExperimentalWarning", MAIN, "projector", "--data", dir, "--log", join(dir, "logs/bench-projector.log")],
-    {
-      stdio: ["ignore", "ignore", "inherit", "ipc"],
-    },
-  );
-  return new Promise((resolve, reject) => {
-    child.on("message", () => resolve(child));
-    child.on("exit", (code) => reject(new Error(`the projector ended with ${code}`)));
-  });
-}
-
 /** The same events appended by the official client alone, 500 a call, 4 calls in flight. */
 async function bareGrpc(hub: Hub, entries: readonly LogEntry[]): Promise<void> {
   const client = EventStoreDBClient.connectionString(hub.state.eventstoreUrl);
@@ -156,76 +147,6 @@ async function bareJetStream(hub: Hub): Promise<void> {
   });
   await jsm.streams.delete("BARE");
   await nc.close();
-}
-
-async function copiedOut(db: Client, sql: string): Promise<string[]> {
-  let text = "";
-  for await (const chunk of db.query(copyTo(sql)) as AsyncIterable<Buffer>) text += chunk.toString();
-  return text.trimEnd().split("\n");
-}
-
-/** The same audit rows by COPY and the same view rows by unnest upsert, 500 a transaction, tables and indexes alike, nothing computed. */
-async function barePostgres(db: Client): Promise<void> {
-  const audit = await copiedOut(db, "COPY (SELECT * FROM tributary.audit ORDER BY position) TO STDOUT");
-  await db.query(
-    "DROP SCHEMA IF EXISTS bare CASCADE; CREATE SCHEMA bare; CREATE TABLE bare.audit (LIKE tributary.audit INCLUDING ALL)",
-  );
-  await db.query(
-    "CREATE TABLE bare.checkpoint (name text PRIMARY KEY, position bigint); INSERT INTO bare.checkpoint VALUES ('main', 0)",
-  );
-  const views = new Map<string, { columns: string[]; types: string[]; rows: Map<string, unknown[]> }>();
-  for (const name of ["beneficiaries", "distributions"]) {
-    await db.query(`CREATE TABLE bare."${name}" (LIKE views."${name}" INCLUDING ALL)`);
-    const described = await db.query<{ column_name: string; data_type: string }>(
-      "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = 'views' AND table_name = $1 ORDER BY ordinal_position",
-      [name],
-    );
-    const columns = described.rows.map(({ column_name }) => column_name);
-    const { rows } = await db.query({
-      text: `SELECT ${columns.map((c) => `"${c}"::text`).join(", ")} FROM views."${name}"`,
-      rowMode: "array",
-    });
-    views.set(name, {
-      columns,
-      types: described.rows.map(({ data_type }) => data_type),
-      rows: new Map((rows as unknown[][]).map((row) => [row[0] as string, row])),
-    });
-  }
-  const viewOf: Record<string, string> = { beneficiary: "beneficiaries", distribution: "distributions" };
-  const pages: { lines: string; upserts: { name: string; text: string; values: unknown[][] }[] }[] = [];
-  for (let at = 0; at < audit.length; at += BATCH_EVENTS) {
-    const lines = audit.slice(at, at + BATCH_EVENTS);
-    const ids = new Map<string, Set<string>>();
-    for (const line of lines) {
-      const [, , , , , type, id] = line.split("\t");
-      const name = viewOf[type!];
-      if (name !== undefined) ids.set(name, (ids.get(name) ?? new Set()).add(id!));
-    }
-    const upserts = [...ids].map(([name, wanted]) => {
-      const { columns, types, rows } = views.get(name)!;
-      const taken = [...wanted].map((id) => rows.get(id)!);
-      return {
-        name: `bare-${name}`,
-        text: `INSERT INTO bare."${name}" SELECT * FROM unnest(${types.map((type, i) => `$${i + 1}::${type}[]`).join(", ")})
-          ON CONFLICT (id) DO UPDATE SET ${columns
-            .slice(1)
-            .map((c) => `"${c}" = excluded."${c}"`)
-            .join(", ")}`,
-        values: columns.map((_, i) => taken.map((row) => row[i])),
-      };
-    });
-    pages.push({ lines: `${lines.join("\n")}\n`, upserts });
-  }
-  await rate("bare-postgres", audit.length, async () => {
-    for (const [i, { lines, upserts }] of pages.entries()) {
-      await db.query("BEGIN");
-      await pipeline(Readable.from([Buffer.from(lines)]), db.query(copyFrom("COPY bare.audit FROM STDIN")));
-      for (const upsert of upserts) await db.query(upsert);
-      await db.query("UPDATE bare.checkpoint SET position = $1", [i]);
-      await db.query("COMMIT");
-    }
-  });
-  await db.query("DROP SCHEMA bare CASCADE");
 }
 
 /** One event at a time on an idle hub: from `append` on the device until the view shows it. */
@@ -283,51 +204,138 @@ async function wireBytes(hub: Hub, dir: string): Promise<void> {
   note("wire-bytes-per-event", sentBytes / confirmed);
 }
 
-async function run(number: number): Promise<void> {
-  progress(`run ${number} of ${RUNS}: gate`);
-  benchGate(note);
-  const dir = resolve(".tributary", `bench-${process.pid}-${number}`);
+interface Bench {
+  readonly hub: Hub;
+  readonly dir: string;
+  readonly db: Client;
+  readonly log: Log;
+}
+
+/** A hub of its own whose projector does not run, with an empty log and an empty database; all gone afterwards. */
+async function withHub(name: string, work: (bench: Bench) => Promise<void>): Promise<void> {
+  const dir = resolve(".tributary", `bench-${process.pid}-${name}`);
   mkdirSync(dir, { recursive: true });
   const hub = await startHub({ dataDir: dir, org: "bench" });
   const db = await connectViews(hub.state.postgresUrl, "tributary-bench");
   const log = openLog(hub.state.eventstoreUrl);
-  const count = EVENTS * SITES.length;
   try {
     await hub.projector.stop();
-    await db.query("DROP SCHEMA IF EXISTS views CASCADE; DROP SCHEMA IF EXISTS tributary CASCADE");
-    progress(`run ${number} of ${RUNS}: outbox`);
-    const first = await fillSites(dir, "a", true);
-    await bareSqlite(dir, first[0]!);
-    progress(`run ${number} of ${RUNS}: field to log`);
-    await rate("field-to-log", count, () => syncAll(hub, dir, first));
-    for (const field of first) field.close();
-    const entries: LogEntry[] = [];
-    for await (const entry of log.readAll()) entries.push(entry);
-    progress(`run ${number} of ${RUNS}: log to view`);
-    const projector = await startProjector(dir);
-    await rate("log-to-view", entries.length, () => checkpointReaches(db, entries.at(-1)!.position));
-    await barePostgres(db);
-    await bareGrpc(hub, entries.slice(0, 20_000));
-    await bareJetStream(hub);
-    progress(`run ${number} of ${RUNS}: field to view`);
-    const second = await fillSites(dir, "b", false);
-    await rate("field-to-view", count, async () => {
-      await syncAll(hub, dir, second);
-      await checkpointReaches(db, (await log.end())!);
-    });
-    for (const field of second) field.close();
-    progress(`run ${number} of ${RUNS}: single events`);
-    await loneEvents(hub, dir, db);
-    await wireBytes(hub, dir);
-    projector.removeAllListeners("exit");
-    projector.kill("SIGTERM");
-    await new Promise((resolve) => projector.once("exit", resolve));
+    await work({ hub, dir, db, log });
   } finally {
     await db.end();
     await log.close();
     await hub.close();
     rmSync(dir, { recursive: true, force: true });
   }
+}
+
+/** The way from devices to views. */
+async function wholeWay({ hub, dir, db, log }: Bench, step: (what: string) => void): Promise<void> {
+  const count = EVENTS * SITES.length;
+  step("outbox");
+  const first = await fillSites(dir, "a", true);
+  await bareSqlite(dir, first[0]!);
+  step("field to log");
+  await rate("field-to-log", count, () => syncAll(hub, dir, first));
+  for (const field of first) field.close();
+  const entries: LogEntry[] = [];
+  for await (const entry of log.readAll()) entries.push(entry);
+  const filled = { dir, db, count: entries.length, end: entries.at(-1)!.position };
+
+  step("log to view");
+  const before = await foldedBy(1, filled);
+  note("log-to-view", before.perSecond);
+  await bareGrpc(hub, entries.slice(0, 20_000));
+  note(
+    "bare-postgres",
+    await bareViews(db, { views: ["beneficiaries", "distributions"], withAudit: true, batchEvents: BATCH_EVENTS }),
+  );
+  await Promise.all(before.running.map(stopProjector));
+  const theirs = await peerFigures(hub, entries, step);
+  step("log to view by 2, by 4 and by 1 processes");
+  for (const processes of [2, 4]) {
+    const { perSecond, running } = await foldedBy(processes, filled);
+    note(`log-to-view-${processes}p`, perSecond);
+    await Promise.all(running.map(stopProjector));
+  }
+  const after = await foldedBy(1, filled);
+  note("log-to-view", after.perSecond);
+  if (theirs !== null) {
+    const ours = (before.perSecond + after.perSecond) / 2;
+    note("emmett-projector", theirs.projectorPerSecond!);
+    note("emmett-batches", theirs.projectPerSecond);
+    note("vs-emmett-projector", ours / theirs.projectorPerSecond!);
+    note("vs-emmett-batches", ours / theirs.projectPerSecond);
+  }
+
+  await bareJetStream(hub);
+  step("field to view");
+  const second = await fillSites(dir, "b", false);
+  await rate("field-to-view", count, async () => {
+    await syncAll(hub, dir, second);
+    await checkpointReaches(db, (await log.end())!);
+  });
+  for (const field of second) field.close();
+  step("single events");
+  await loneEvents(hub, dir, db);
+  await wireBytes(hub, dir);
+  await Promise.all(after.running.map(stopProjector));
+}
+
+/** The peer with the same events on the same server, between two measurements of ours. */
+async function peerFigures(hub: Hub, entries: readonly LogEntry[], step: (what: string) => void): Promise<PeerFigures | null> {
+  if (values["no-peers"]) return null;
+  const missing = installPeer(progress);
+  if (missing !== null) {
+    progress(`rows of the peer are left out: its packages cannot be installed (${missing})`);
+    return null;
+  }
+  step("the peer");
+  const events = entries.flatMap(({ head: { type, entity, actor }, content }): PeerEvent[] =>
+    content.kind === "accepted" ? [{ type, entity, actor, data: content.data }] : [],
+  );
+  return benchEmmett({ postgresUrl: hub.state.postgresUrl, events, withProjector: true, say: progress });
+}
+
+/** Two sites updating the same people, offline. */
+async function contested(percent: number, { dir, db, log }: Bench): Promise<void> {
+  const [ours, theirs] = contestedWork(PAIR, Math.floor((EVENTS * SITES.length) / 2), 5, percent / 100);
+  const count = await fillLog(log, { [PAIR[0]]: ours!, [PAIR[1]]: theirs! });
+  const { perSecond, running } = await foldedBy(1, { dir, db, count, end: (await log.end())! });
+  note(`log-to-view-contested-${percent}`, perSecond);
+  await Promise.all(running.map(stopProjector));
+}
+
+/**
+ * A view built anew beside the live one, and what the rows alone cost. The live views are empty and said to be at the log's end: a rebuild looks at
+ * how far they are, not at their rows.
+ */
+async function rebuilds({ dir, db, log }: Bench): Promise<void> {
+  await stopProjector(await startProjector(dir));
+  const work = PAIR.map((site, i) => peopleOf([site, PAIR[1 - i]!], REBUILD_EVENTS / 2, i + 1, REBUILD_CONTESTED));
+  const count = await fillLog(log, { [PAIR[0]]: work[0]!, [PAIR[1]]: work[1]! });
+  await db.query("UPDATE tributary.shard SET position = $1", [(await log.end())!.toString()]);
+  const { events, perSecond, rssMb } = await rebuildView(dir, "beneficiaries");
+  if (events !== count) throw new Error(`the rebuild folded ${events} of ${count} events`);
+  note("rebuild", perSecond);
+  note("rebuild-rss-mb", rssMb);
+  note("bare-rebuild", await bareViews(db, { views: ["beneficiaries"], withAudit: false, batchEvents: REBUILD_BATCH_EVENTS }));
+}
+
+async function run(number: number): Promise<void> {
+  const step = (what: string): void => progress(`run ${number} of ${RUNS}: ${what}`);
+  if (!values["only-rebuild"]) {
+    step("gate and fold");
+    benchGate(note);
+    await benchFold(note);
+    await withHub(`${number}`, (bench) => wholeWay(bench, step));
+    for (const percent of CONTESTED_PERCENT) {
+      step(`log to view, ${percent} % contested`);
+      await withHub(`${number}-contested-${percent}`, (bench) => contested(percent, bench));
+    }
+  }
+  step(`rebuild of ${REBUILD_EVENTS} events`);
+  await withHub(`${number}-rebuild`, rebuilds);
 }
 
 const median = (list: readonly number[]): number => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)]!;
@@ -349,6 +357,14 @@ const ROWS: readonly (readonly [name: string, unit: string, ceiling?: string])[]
   ["outbox-append", "events/s", "bare-sqlite"],
   ["field-to-log", "events/s", "bare-grpc-append"],
   ["log-to-view", "events/s", "bare-postgres"],
+  ...CONTESTED_PERCENT.map((percent) => [`log-to-view-contested-${percent}`, "events/s", "log-to-view"] as const),
+  ["log-to-view-2p", "events/s", "log-to-view"],
+  ["log-to-view-4p", "events/s", "log-to-view"],
+  ["vs-emmett-projector", "×"],
+  ["vs-emmett-batches", "×"],
+  ["rebuild", "events/s", "bare-rebuild"],
+  ["rebuild-rss-mb", "MiB"],
+  ["fold", "events/s", "bare-reduce"],
   ["field-to-view", "events/s", "bare-postgres"],
   ["single-event-p50", "ms"],
   ["single-event-p99", "ms"],
@@ -358,6 +374,10 @@ const ROWS: readonly (readonly [name: string, unit: string, ceiling?: string])[]
   ["bare-sqlite", "events/s"],
   ["bare-grpc-append", "events/s"],
   ["bare-postgres", "events/s"],
+  ["bare-rebuild", "events/s"],
+  ["bare-reduce", "events/s"],
+  ["emmett-projector", "events/s"],
+  ["emmett-batches", "events/s"],
   ["bare-jetstream-publish", "events/s"],
   ["bare-avsc", "events/s"],
   ["bare-ajv", "events/s"],
@@ -365,9 +385,14 @@ const ROWS: readonly (readonly [name: string, unit: string, ceiling?: string])[]
 
 await loadProjections(PROJECTIONS_DIR);
 for (let number = 1; number <= RUNS; number++) await run(number);
-const rows = ROWS.map(([name, unit, ceiling]): Row => {
+/** A row's figure in one run: the mean of what was measured in it. */
+const inRun = (list: readonly number[], run: number): number => {
+  const perRun = list.length / RUNS;
+  return list.slice(run * perRun, (run + 1) * perRun).reduce((sum, value) => sum + value, 0) / perRun;
+};
+const rows = ROWS.filter(([name]) => figures.has(name)).map(([name, unit, ceiling]): Row => {
   const list = figures.get(name)!;
-  const bare = ceiling === undefined ? undefined : figures.get(ceiling)!;
+  const bare = ceiling === undefined ? undefined : figures.get(ceiling);
   const perRun = list.length / RUNS;
   return {
     name,
@@ -380,7 +405,7 @@ const rows = ROWS.map(([name, unit, ceiling]): Row => {
       : {
           ceiling: round(median(bare)),
           ceilingName: ceiling!,
-          ratio: Math.round(median(list.map((value, i) => value / bare[Math.floor(i / perRun)]!)) * 100) / 100,
+          ratio: Math.round(median(list.map((value, i) => value / inRun(bare, Math.floor(i / perRun)))) * 100) / 100,
         }),
   };
 });

@@ -54,5 +54,57 @@ export function eventsOf(site: string, count: number, seed: number): NewEvent[] 
   });
 }
 
+/**
+ * Two sites' work, offline: of all their updates the share `contested` is of people that the other site updates too, in the same field, without
+ * having seen it.
+ */
+export function contestedWork(sites: readonly [string, string], count: number, seed: number, contested: number): NewEvent[][] {
+  const next = random(seed);
+  const [ours, theirs] = sites.map((site, i) => eventsOf(site, count, seed + i)) as [NewEvent[], NewEvent[]];
+  return [
+    ours,
+    // The same places in both lists are updates; what is contested is so on both sides.
+    theirs.map((event, i) =>
+      event.type === "beneficiary.updated" && next() < contested ? { ...event, entity: ours[i]!.entity } : event,
+    ),
+  ];
+}
+
+/** A site's people only: a registration, then two updates of people registered before; of these the share `contested` are the other site's people. */
+export function* peopleOf(
+  [site, other]: readonly [string, string],
+  count: number,
+  seed: number,
+  contested: number,
+): Generator<NewEvent> {
+  const next = random(seed);
+  const idOf = (site: string, n: number): string =>
+    `${site.slice(0, 3).toUpperCase().padEnd(3, "X")}-${String(n).padStart(6, "0")}`;
+  const actor = "officer-1";
+  for (let i = 0, people = 0; i < count; i++) {
+    const village = VILLAGES[Math.floor(next() * VILLAGES.length)]!;
+    if (i % 3 === 0) {
+      const id = idOf(site, people++);
+      const data = {
+        registration_no: id,
+        given_name: GIVEN[Math.floor(next() * GIVEN.length)]!,
+        sex: next() < 0.5 ? "female" : "male",
+        household_size: 1 + Math.floor(next() * 9),
+        village,
+        district: "Juba Na Bari",
+        registered_on: "2026-03-01",
+      };
+      yield { type: "beneficiary.registered", entity: { type: "beneficiary", id }, data, actor };
+      continue;
+    }
+    const id = idOf(next() < contested ? other : site, Math.floor(next() * people));
+    const data: NewEvent["data"] =
+      i % 3 === 1
+        ? { phone: `+2119${String(Math.floor(next() * 1e8)).padStart(8, "0")}` }
+        : { village, district: "Juba Na Bari", status: "idp" };
+    yield { type: "beneficiary.updated", entity: { type: "beneficiary", id }, data, actor };
+  }
+}
+
 export const openSite = (path: string, site: string): Field =>
   openField({ path, name: { org: "bench", site, device: "t1" }, schemas: SCHEMAS_DIR });

@@ -16,7 +16,16 @@ import {
   type Projection,
   type RegisterRule,
 } from "./projection.ts";
-import { type Author, applyWrite, bySiblingOrder, type Register, reachOf, type Sibling, type Write } from "./register.ts";
+import {
+  type Author,
+  applyKnowing,
+  bySiblingOrder,
+  contextAfter,
+  type Register,
+  reachOf,
+  type Sibling,
+  type Write,
+} from "./register.ts";
 import { countCovered, isContested, isOneOf, type Reason, type ResolveContext } from "./resolvers.ts";
 
 /** An event as the fold takes it. */
@@ -87,16 +96,15 @@ export function fold(projection: Projection, state: EntityState | undefined, eve
   const reach = reachOf({ by, basis: event.basis });
   const apply = (name: string, write: Write): void => {
     const old = registers[name];
-    const next = applyWrite(old, write);
     if (old === undefined) {
-      registers[name] = { siblings: next.siblings, context: reach };
-    } else if (old.context === lastContext && lastJoined !== undefined) {
-      registers[name] = { siblings: next.siblings, context: lastJoined };
-    } else {
-      registers[name] = next;
-      lastContext = old.context;
-      lastJoined = next.context;
+      registers[name] = applyKnowing(undefined, write, reach);
+      return;
     }
+    if (old.context !== lastContext || lastJoined === undefined) {
+      lastContext = old.context;
+      lastJoined = contextAfter(old, reach);
+    }
+    registers[name] = applyKnowing(old, write, lastJoined);
   };
   for (const [name, value] of writes) {
     const rule = projection.registers.get(name)!;

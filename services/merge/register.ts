@@ -48,14 +48,20 @@ export const reachOf = ({ by, basis }: Pick<Write, "by" | "basis">): Vector => (
 export const bySiblingOrder = (a: Sibling, b: Sibling): number =>
   a.by.origin < b.by.origin ? -1 : a.by.origin > b.by.origin ? 1 : a.by.seq - b.by.seq;
 
+/** All that a register's writes cover, with one more of this reach. */
+export const contextAfter = (register: Register | undefined, reach: Vector): Vector =>
+  register === undefined ? reach : join(register.context, reach);
+
 /**
  * The register after one more write. Commutative, associative and idempotent, whatever the bases claim:
  * siblings = writes that no write covers; context = join of all dots and bases.
  */
-export function applyWrite(register: Register | undefined, write: Write): Register {
-  const reach = reachOf(write);
-  if (register === undefined) return { siblings: [sibling(write)], context: reach };
-  const context = join(register.context, reach);
+export const applyWrite = (register: Register | undefined, write: Write): Register =>
+  applyKnowing(register, write, contextAfter(register, reachOf(write)));
+
+/** The same, for a caller who has the context after the write at hand: most events write several registers with one and the same. */
+export function applyKnowing(register: Register | undefined, write: Write, context: Vector): Register {
+  if (register === undefined) return { siblings: [sibling(write)], context };
   const isNews = !covers(register.context, write.by);
   const kept = register.siblings.filter((old) => !knew(write, old.by));
   if (!isNews) {
