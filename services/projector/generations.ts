@@ -53,6 +53,12 @@ export async function generationsOf(db: Client, state: Generation["state"]): Pro
 /** Where each shard of the live views stands. */
 export async function livePositions(db: Client): Promise<Positions> {
   const { rows } = await db.query<{ position: string | null }>("SELECT position FROM tributary.shard ORDER BY shard");
+  if (rows.length !== SHARDS)
+    throw new TributaryError(
+      "data-corrupt",
+      `tributary.shard has ${rows.length} of ${SHARDS} rows: nobody knows how far the views have come`,
+      "A running projector finds the places again from the audit. Start one, or wait a moment, and try again.",
+    );
   return rows.map(({ position }) => asPosition(position));
 }
 
@@ -103,6 +109,10 @@ export function differences(views: readonly View[], gate: Gate, live: ReadonlyMa
     .map(({ name }) => name);
   return { changed, undeclared, stale };
 }
+
+/** Whether the views stand as declared, and can read all that is written. */
+export const isInLine = ({ changed, undeclared, stale }: Difference): boolean =>
+  changed.length + undeclared.length + stale.length === 0;
 
 /** What a page is folded into: each entity view with the totals that add it up. */
 export function targetsFor(
@@ -157,14 +167,11 @@ export async function beginBuild(
     shape: shapeOf(view),
     pins: view.kind === "entity" ? pinsFor(gate, view) : null,
   }));
-  const isSame = wanted.every(({ view, shape, pins }) => {
-    const known = begun.get(view.name);
-    return (
-      known?.shape === shape &&
-      known.generation === begun.get(wanted[0]!.view.name)?.generation &&
-      JSON.stringify(known.readers) === JSON.stringify(pins)
-    );
-  });
+  const isSame =
+    wanted.every(({ view, shape, pins }) => {
+      const known = begun.get(view.name);
+      return known?.shape === shape && JSON.stringify(known.readers) === JSON.stringify(pins);
+    }) && areAbreast(wanted.map(({ view }) => begun.get(view.name)!));
   if (isSame && !fresh) return wanted.map(({ view }) => begun.get(view.name)!);
   await db.query("BEGIN");
   try {
@@ -175,6 +182,8 @@ export async function beginBuild(
     const { rows } = await db.query<{ n: number }>("SELECT nextval('tributary.generation_number')::int AS n");
     const generation = rows[0]!.n;
     const place = placeOf(generation);
+    // Left over from a database whose own tables were lost: no generation stands there.
+    await db.query(`DROP SCHEMA IF EXISTS ${q(place)} CASCADE`);
     const out: Generation[] = [];
     for (const { view, shape, pins } of wanted) {
       await createTables(db, view, place);
@@ -213,6 +222,10 @@ export async function beginBuild(
   }
 }
 
+/** Whether builds have come equally far, so that they can go on together. */
+export const areAbreast = (builds: readonly Generation[]): boolean =>
+  new Set(builds.map(({ positions }) => (positions ?? []).join())).size <= 1;
+
 /** Notes how far a build has come, in the transaction that wrote it. */
 export async function notePositions(
   db: Client,
@@ -221,11 +234,11 @@ export async function notePositions(
   events: number,
 ): Promise<void> {
   await db.query(
-    `UPDATE tributary.generation g SET positions = $3, events = events + $4 FROM unnest($1::text[]) AS x (view)
-     WHERE g.view = x.view AND g.generation = $2 AND g.state = 'building'`,
+    `UPDATE tributary.generation g SET positions = $3, events = events + $4 FROM unnest($1::text[], $2::int[]) AS x (view, generation)
+     WHERE g.view = x.view AND g.generation = x.generation AND g.state = 'building'`,
     [
       builds.map(({ view }) => view),
-      builds[0]!.generation,
+      builds.map(({ generation }) => generation),
       JSON.stringify(positions.map((position) => position?.toString() ?? null)),
       events,
     ],
@@ -278,7 +291,15 @@ export async function swap(
       [name, old.generation, place, JSON.stringify(positions.map((position) => position?.toString() ?? null))],
     );
   }
+  // What stands in the way and is nobody's was a view before the tables that knew it were lost: the log has all of it.
+  const known = new Set([...live.values()].flatMap(({ tables }) => tables));
+  for (const { name } of [...sqlViews].reverse()) if (!live.has(name)) await db.query(`DROP VIEW IF EXISTS ${at(LIVE, name)}`);
   for (const { view, generation, place, tables } of builds) {
+    for (const table of tables) {
+      if (known.has(table)) continue;
+      grants.set(table, await grantsOn(db, table));
+      await db.query(`DROP TABLE IF EXISTS ${at(LIVE, table)}`);
+    }
     for (const table of tables) await db.query(`ALTER TABLE ${at(place, table)} SET SCHEMA ${q(LIVE)}`);
     await db.query(
       `UPDATE tributary.generation SET state = 'live', place = $3, positions = NULL, live_at = now() WHERE view = $1 AND generation = $2`,
