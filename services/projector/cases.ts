@@ -260,7 +260,7 @@ export async function writeCases(db: Client, found: readonly CaseNow[]): Promise
   const { rows } = await db.query<{ id: string; mark: string }>(
     `INSERT INTO tributary.case_row AS c (view, generation, id, kind, entity_type, subject, rule, says, about, mark, opened_position, opened_at,
        changed_position)
-     SELECT x.*, x.changed_position, now(), x.changed_position FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[],
+     SELECT x.*, now(), x.changed_position FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[],
        $7::text[], $8::text[], $9::json[], $10::text[], $11::bigint[])
        AS x (view, generation, id, kind, entity_type, subject, rule, says, about, mark, changed_position)
      ON CONFLICT (view, generation, id) DO UPDATE SET says = excluded.says, about = excluded.about, mark = excluded.mark,

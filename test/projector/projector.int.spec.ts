@@ -103,7 +103,10 @@ describe("the views", () => {
 describe("the projector", () => {
   it("shares the work with a second one, and takes all of it back when that one ends", async () => {
     const second = await hub.startProjector();
-    await eventually("each to hold half of the shards", async () => second.shards().length === 8 && hub.projector.shards().length === 8);
+    await eventually(
+      "each to hold half of the shards",
+      async () => second.shards().length === 8 && hub.projector.shards().length === 8,
+    );
     await second.close();
     await eventually("the first to hold all", async () => hub.projector.shards().length === 16);
   });
