@@ -245,8 +245,27 @@ export async function notePositions(
   );
 }
 
+/** Somebody's own views cling to the tables they were made over, also when newer ones are live; they are not ours to drop. */
+async function refuseIfUsed(db: Client, place: string, tables: readonly string[]): Promise<void> {
+  const { rows } = await db.query<{ user: string; table: string }>(
+    `SELECT DISTINCT format('%s.%s', vn.nspname, v.relname) AS user, t.relname AS table
+     FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid JOIN pg_class v ON v.oid = r.ev_class
+     JOIN pg_namespace vn ON vn.oid = v.relnamespace JOIN pg_class t ON d.refclassid = 'pg_class'::regclass AND t.oid = d.refobjid
+     JOIN pg_namespace tn ON tn.oid = t.relnamespace
+     WHERE tn.nspname = $1 AND t.relname = ANY($2) AND v.oid <> t.oid ORDER BY 1`,
+    [place, tables],
+  );
+  if (rows.length > 0)
+    throw new TributaryError(
+      "usage",
+      `${rows.map(({ user }) => user).join(", ")} still reads an earlier build of ${rows[0]!.table}, which is to go`,
+      "Drop it and make it anew after the rebuild; or declare it in projections/ with defineSql, then it is kept up.",
+    );
+}
+
 /** Removes a build with all that was kept for it. */
 export async function dropGeneration(db: Client, { view, generation, place, tables }: Generation): Promise<void> {
+  await refuseIfUsed(db, place, tables);
   for (const table of [...tables].reverse()) await db.query(`DROP TABLE IF EXISTS ${at(place, table)}`);
   for (const kept of ["decision_row", "case_row", "parked"])
     await db.query(`DELETE FROM tributary.${kept} WHERE view = $1 AND generation = $2`, [view, generation]);
@@ -267,7 +286,7 @@ export async function swap(
   const { builds, retired, views } = change;
   const live = await generationsOf(db, "live");
   const previous = await generationsOf(db, "previous");
-  const grants = new Map<string, string[]>();
+  const grants = new Map<string, Grant[]>();
   const sqlViews = inOrder(views.filter((view): view is SqlView => view.kind === "sql"));
   // Views of SQL cling to the tables they were made over: they go first and come back last.
   for (const { view } of [...live.values()].filter(({ kind }) => kind === "sql")) {
@@ -323,9 +342,14 @@ export async function swap(
       [view.name, LIVE, shapeOf(view)],
     );
   }
-  for (const [name, statements] of grants) {
-    const { rows } = await db.query("SELECT 1 WHERE to_regclass($1) IS NOT NULL", [at(LIVE, name)]);
-    if (rows.length > 0) for (const statement of statements) await db.query(statement);
+  for (const [name, granted] of grants) {
+    const { rows } = await db.query<{ column: string }>(
+      "SELECT attname AS column FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0",
+      [at(LIVE, name)],
+    );
+    const columns = new Set(rows.map(({ column }) => column));
+    for (const { statement, column } of granted)
+      if (columns.size > 0 && (column === null || columns.has(column))) await db.query(statement);
   }
   for (const { place } of builds) {
     const { rows } = await db.query("SELECT 1 FROM tributary.generation WHERE place = $1 LIMIT 1", [place]);
@@ -335,17 +359,25 @@ export async function swap(
   await db.query("UPDATE tributary.shard SET layout = layout + 1");
 }
 
-/** What others than the owner may do with a table, as statements that grant it again. */
-async function grantsOn(db: Client, table: string): Promise<string[]> {
-  const { rows } = await db.query<{ statement: string }>(
-    `SELECT format('GRANT %s ON views.%I TO %s%s', a.privilege_type, c.relname,
+interface Grant {
+  readonly statement: string;
+  /** `null`: on the whole table. */
+  readonly column: string | null;
+}
+
+/** What others than the owner may do with a table, or with columns of it, as statements that grant it again. */
+async function grantsOn(db: Client, table: string): Promise<Grant[]> {
+  const { rows } = await db.query<Grant>(
+    `SELECT g.column, format('GRANT %s%s ON views.%I TO %s%s', a.privilege_type, ' (' || quote_ident(g.column) || ')', c.relname,
        CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
        CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) AS statement
-     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, aclexplode(c.relacl) a
+     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     CROSS JOIN LATERAL (SELECT NULL::text AS column, c.relacl AS acl UNION ALL SELECT attname, attacl FROM pg_attribute WHERE attrelid = c.oid) g
+     CROSS JOIN LATERAL aclexplode(g.acl) a
      WHERE n.nspname = 'views' AND c.relname = $1 AND a.grantee <> c.relowner`,
     [table],
   );
-  return rows.map(({ statement }) => statement);
+  return rows;
 }
 
 /** Views that are built together with `names`. Throws `not-found` for a name that is not declared. */

@@ -81,7 +81,11 @@ async function balance(
   position: Position | null,
   repair: boolean,
 ): Promise<Reconciled> {
-  const columns = comparedColumns(declared);
+  // The state too: what comes later is built on it.
+  const columns = [
+    ...comparedColumns(declared),
+    ...(declared.kind === "entity" ? ["first_position", "last_position", "state"] : []),
+  ];
   const [live, built] = [await leavesOf(db, LIVE, view, columns), await leavesOf(db, place, view, columns)];
   const { differing, comparisons } = differingLeaves(live.sums, built.sums);
   const ids = differing.length === 0 ? [] : await differingRows(db, view, place, columns, differing);
