@@ -13,7 +13,7 @@ beforeAll(async () => {
   const next = random(SEED);
   for (const site of ["east", "west"]) {
     const field = hub.field(site);
-    for (let page = 0; page < 3; page++) {
+    for (let page = 0; page < 2; page++) {
       await field.appendMany(dayOf(next, 150));
       await field.sync({ url: hub.backends.nats.url, token: await hub.token(site) });
       await hub.projected();
