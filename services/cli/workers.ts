@@ -86,7 +86,7 @@ export const projector: Command = {
   name: "projector",
   summary: "run the projector alone (the hub starts one itself)",
   usage: "tributary projector [--data DIR] [--log FILE]",
-  help: "Folds the log into PostgreSQL. Only one may write to a database; a second says who does, and ends.",
+  help: "Folds the log into PostgreSQL. Several may run: they share the work, and take over what another leaves. All must have the same projections.",
   options: { data: { type: "string" }, log: { type: "string" } },
   async run({ text, out }) {
     const { eventstoreUrl, postgresUrl } = readState(hubDir(text("data")));

@@ -95,7 +95,8 @@ export function defineTotals<const K extends Columns, const S extends Columns>(d
     }
     for (const [name, column] of Object.entries(declared.sums)) {
       const value = contribution[name] ?? 0;
-      if (typeof value !== "number" || !column.fits(value)) throw wrong(`amount ${name} is ${JSON.stringify(value)}`);
+      if (typeof value !== "number" || !Number.isFinite(value) || !column.fits(value))
+        throw wrong(`amount ${name} is ${JSON.stringify(value)}`);
     }
     return contribution as Contribution;
   };

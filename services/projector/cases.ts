@@ -3,8 +3,8 @@ import type { Client } from "pg";
 import { type JsonObject, type JsonValue, messageOf } from "../core/index.ts";
 import type { Invariant, Totals } from "../merge/index.ts";
 import type { Notice } from "./notices.ts";
-import type { Claim, ViewChanges } from "./prepare.ts";
-import { addTotals, at, q } from "./tables.ts";
+import type { Claim, ViewChanges, ViewTarget } from "./prepare.ts";
+import { type Addition, addTotals, at, q } from "./tables.ts";
 
 /** A case as it stands after a page: what is to be decided, or that there is nothing any more. */
 export interface CaseNow {
@@ -18,6 +18,8 @@ export interface CaseNow {
   readonly rule: string;
   /** `null`: there is no case. */
   readonly about: JsonValue | null;
+  /** What a decision of people holds for, where that is not all of `about`: a change of it opens the case again. */
+  readonly matter?: JsonValue;
   readonly says: string;
   readonly position: string;
   readonly targets: readonly string[];
@@ -34,15 +36,15 @@ export const caseIdOf = ({ view, kind, subject, rule }: Pick<CaseNow, "view" | "
 const MAX_MEMBERS = 100;
 const LOCK_CLASS = 7_401_104;
 
-/** What a decision of people holds for: a change of it opens the case again. */
-const markOf = (about: JsonValue): string => createHash("sha256").update(JSON.stringify(about)).digest("hex").slice(0, 16);
+const markOf = ({ about, matter = about }: CaseNow): string =>
+  createHash("sha256").update(JSON.stringify(matter)).digest("hex").slice(0, 16);
 
 /**
- * Writes what a page changed in claims and totals, and returns the cases that follow. Keys are locked in one order everywhere: two processes that
+ * Writes what a page changed in a view's claims, and returns the cases that follow. Keys are locked in one order everywhere: two processes that
  * hand in the same key at once see each other's.
  */
-export async function writeInvariants(db: Client, changes: ViewChanges, through: string): Promise<CaseNow[]> {
-  const { target, claims, checks, additions } = changes;
+export async function writeInvariants(db: Client, changes: ViewChanges): Promise<CaseNow[]> {
+  const { target, claims, checks, through } = changes;
   const { projection, generation } = target;
   const base = { view: projection.name, generation, kind: "invariant", entityType: projection.entity } as const;
   const cases: CaseNow[] = [];
@@ -72,9 +74,41 @@ export async function writeInvariants(db: Client, changes: ViewChanges, through:
       });
     }
   }
-  for (const [totals, added] of additions) {
-    if (added.length > 0) cases.push(...(await moveTotals(db, changes, totals, through)));
+  return cases;
+}
+
+interface Movement {
+  readonly target: ViewTarget;
+  readonly additions: Addition[];
+  /** By key: entities whose change moves the total, with their events. All that add up to it may be thousands. */
+  readonly members: Map<string, Map<string, JsonObject>>;
+  through: string;
+}
+
+/**
+ * Adds what a page changed to totals, and returns the cases that follow. Each total is moved once, with what all of its sources add, in one order everywhere:
+ * two processes never wait for each other crosswise, and only what stands at the page's end makes a case.
+ */
+export async function writeTotals(db: Client, views: readonly ViewChanges[]): Promise<CaseNow[]> {
+  const movements = new Map<Totals, Movement>();
+  for (const { target, additions, through, eventsOf } of views) {
+    for (const [totals, added] of additions) {
+      if (added.length === 0) continue;
+      const movement: Movement = movements.get(totals) ?? { target, additions: [], members: new Map(), through };
+      movement.additions.push(...added);
+      if (Object.keys(totals.invariants).length > 0) {
+        for (const { key, entityId } of added) {
+          const members = movement.members.get(key) ?? new Map<string, JsonObject>();
+          movement.members.set(key, members.set(entityId, { entity: entityId, events: [...eventsOf(entityId)] }));
+        }
+      }
+      if (BigInt(through) > BigInt(movement.through)) movement.through = through;
+      movements.set(totals, movement);
+    }
   }
+  const cases: CaseNow[] = [];
+  for (const [totals, movement] of [...movements].sort(([a], [b]) => (a.name < b.name ? -1 : 1)))
+    cases.push(...(await moveTotals(db, totals, movement)));
   return cases;
 }
 
@@ -103,7 +137,8 @@ async function moveClaims(db: Client, { target, eventsOf }: ViewChanges, claims:
   const here = claims.filter(({ after }) => after !== null);
   if (here.length > 0) {
     await db.query(
-      `INSERT INTO ${table} SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::json[]) ON CONFLICT (invariant, key, entity_id) DO NOTHING`,
+      `INSERT INTO ${table} SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::json[])
+       ON CONFLICT (invariant, key, entity_id) DO UPDATE SET events = excluded.events`,
       [
         here.map(({ invariant }) => invariant),
         here.map(({ after }) => after),
@@ -126,25 +161,14 @@ async function moveClaims(db: Client, { target, eventsOf }: ViewChanges, claims:
 
 const lockOf = (name: string): number => createHash("sha256").update(name).digest().readInt32BE(0);
 
-async function moveTotals(
-  db: Client,
-  { target, additions, eventsOf }: ViewChanges,
-  totals: Totals,
-  through: string,
-): Promise<CaseNow[]> {
-  const added = additions.get(totals)!;
-  const result = await db.query<Record<string, string | number | null>>(addTotals(totals, target.place, added));
+async function moveTotals(db: Client, totals: Totals, { target, additions, members, through }: Movement): Promise<CaseNow[]> {
+  const result = await db.query<Record<string, string | number | null>>(addTotals(totals, target.place, additions));
   const empty = result.rows.filter(({ rows }) => rows === 0).map(({ id }) => id);
   if (empty.length > 0)
     await db.query(`DELETE FROM ${at(target.place, totals.name)} WHERE id = ANY($1) AND ${q("rows")} = 0`, [empty]);
   const rules = Object.entries(totals.invariants);
   if (rules.length === 0) return [];
   const cases: CaseNow[] = [];
-  /** Entities whose change brought a total to what it is, with their events: all that add up to it may be thousands. */
-  const membersOf = (key: string): JsonObject[] => {
-    const ids = new Set(added.filter((each) => each.key === key).map(({ entityId }) => entityId));
-    return [...ids].slice(-MAX_MEMBERS).map((entity) => ({ entity, events: [...eventsOf(entity)] }));
-  };
   for (const row of result.rows) {
     for (const [name, rule] of rules) {
       const problem = row.rows === 0 || !("problem" in rule) ? null : problemIn(rule.problem, row);
@@ -155,7 +179,11 @@ async function moveTotals(
         entityType: totals.name,
         subject: String(row.id),
         rule: name,
-        about: problem === null ? null : { problem, values: row, members: membersOf(String(row.id)) },
+        about:
+          problem === null
+            ? null
+            : { problem, values: row, members: [...(members.get(String(row.id))?.values() ?? [])].slice(-MAX_MEMBERS) },
+        matter: { problem, values: row },
         says: problem ?? "",
         position: through,
         targets: totals.notified(name),
@@ -218,7 +246,9 @@ export function registerCases({ target, decisions, settled }: ViewChanges): Case
 }
 
 /** Opens, changes and closes cases, and returns whom to tell of what is new. */
-export async function writeCases(db: Client, cases: readonly CaseNow[]): Promise<Notice[]> {
+export async function writeCases(db: Client, found: readonly CaseNow[]): Promise<Notice[]> {
+  // Of several words on one case the last holds.
+  const cases = [...new Map(found.map((one) => [`${one.view}/${caseIdOf(one)}`, one])).values()];
   const closed = cases.filter(({ about }) => about === null);
   if (closed.length > 0) {
     await db.query(
@@ -233,12 +263,8 @@ export async function writeCases(db: Client, cases: readonly CaseNow[]): Promise
       ],
     );
   }
-  // Totals that two of a page's views add to come twice: the later word holds.
-  const open = [
-    ...new Map(cases.filter(({ about }) => about !== null).map((one) => [`${one.view}/${caseIdOf(one)}`, one])).values(),
-  ];
+  const open = cases.filter(({ about }) => about !== null);
   if (open.length === 0) return [];
-  const marks = open.map(({ about }) => markOf(about!));
   const { rows } = await db.query<{ id: string; mark: string }>(
     `INSERT INTO tributary.case_row AS c (view, generation, id, kind, entity_type, subject, rule, says, about, mark, opened_position, opened_at,
        changed_position)
@@ -261,7 +287,7 @@ export async function writeCases(db: Client, cases: readonly CaseNow[]): Promise
       open.map(({ rule }) => rule),
       open.map(({ says }) => says),
       open.map(({ about }) => JSON.stringify(about)),
-      marks,
+      open.map(markOf),
       open.map(({ position }) => position),
     ],
   );
@@ -271,7 +297,7 @@ export async function writeCases(db: Client, cases: readonly CaseNow[]): Promise
     if (!changed.has(id)) return [];
     return one.targets.map(
       (target): Notice => ({
-        key: `${target}/case/${id}/${markOf(one.about!)}`,
+        key: `${target}/case/${id}/${markOf(one)}`,
         target,
         subject: `Case ${id}: ${one.view}, ${one.kind === "register" ? `${one.subject}, ${one.rule}` : one.rule}`,
         body: {

@@ -29,7 +29,7 @@ export const hashOf = (alias: string, columns: readonly string[]): string =>
 export const comparedColumns = (view: Projection | Totals): string[] =>
   view.kind === "entity"
     ? [...declaredColumns(view).map(([name]) => name), "deleted", "conflicts", "waiting_for"]
-    : [...Object.keys(view.sums), "rows"];
+    : [...Object.keys(view.keys), ...Object.keys(view.sums), "rows"];
 
 /** Compares a build's rows with the live ones, as far as both have columns of a name. Rows that changed after `through` are left out. */
 export async function compareBuild(

@@ -53,6 +53,12 @@ export async function generationsOf(db: Client, state: Generation["state"]): Pro
 /** Where each shard of the live views stands. */
 export async function livePositions(db: Client): Promise<Positions> {
   const { rows } = await db.query<{ position: string | null }>("SELECT position FROM tributary.shard ORDER BY shard");
+  if (rows.length !== SHARDS)
+    throw new TributaryError(
+      "data-corrupt",
+      `tributary.shard has ${rows.length} of ${SHARDS} rows: nobody knows how far the views have come`,
+      "A running projector finds the places again from the audit. Start one, or wait a moment, and try again.",
+    );
   return rows.map(({ position }) => asPosition(position));
 }
 
@@ -103,6 +109,10 @@ export function differences(views: readonly View[], gate: Gate, live: ReadonlyMa
     .map(({ name }) => name);
   return { changed, undeclared, stale };
 }
+
+/** Whether the views stand as declared, and can read all that is written. */
+export const isInLine = ({ changed, undeclared, stale }: Difference): boolean =>
+  changed.length + undeclared.length + stale.length === 0;
 
 /** What a page is folded into: each entity view with the totals that add it up. */
 export function targetsFor(
@@ -157,14 +167,11 @@ export async function beginBuild(
     shape: shapeOf(view),
     pins: view.kind === "entity" ? pinsFor(gate, view) : null,
   }));
-  const isSame = wanted.every(({ view, shape, pins }) => {
-    const known = begun.get(view.name);
-    return (
-      known?.shape === shape &&
-      known.generation === begun.get(wanted[0]!.view.name)?.generation &&
-      JSON.stringify(known.readers) === JSON.stringify(pins)
-    );
-  });
+  const isSame =
+    wanted.every(({ view, shape, pins }) => {
+      const known = begun.get(view.name);
+      return known?.shape === shape && JSON.stringify(known.readers) === JSON.stringify(pins);
+    }) && areAbreast(wanted.map(({ view }) => begun.get(view.name)!));
   if (isSame && !fresh) return wanted.map(({ view }) => begun.get(view.name)!);
   await db.query("BEGIN");
   try {
@@ -175,6 +182,8 @@ export async function beginBuild(
     const { rows } = await db.query<{ n: number }>("SELECT nextval('tributary.generation_number')::int AS n");
     const generation = rows[0]!.n;
     const place = placeOf(generation);
+    // Left over from a database whose own tables were lost: no generation stands there.
+    await db.query(`DROP SCHEMA IF EXISTS ${q(place)} CASCADE`);
     const out: Generation[] = [];
     for (const { view, shape, pins } of wanted) {
       await createTables(db, view, place);
@@ -213,6 +222,10 @@ export async function beginBuild(
   }
 }
 
+/** Whether builds have come equally far, so that they can go on together. */
+export const areAbreast = (builds: readonly Generation[]): boolean =>
+  new Set(builds.map(({ positions }) => (positions ?? []).join())).size <= 1;
+
 /** Notes how far a build has come, in the transaction that wrote it. */
 export async function notePositions(
   db: Client,
@@ -221,19 +234,38 @@ export async function notePositions(
   events: number,
 ): Promise<void> {
   await db.query(
-    `UPDATE tributary.generation g SET positions = $3, events = events + $4 FROM unnest($1::text[]) AS x (view)
-     WHERE g.view = x.view AND g.generation = $2 AND g.state = 'building'`,
+    `UPDATE tributary.generation g SET positions = $3, events = events + $4 FROM unnest($1::text[], $2::int[]) AS x (view, generation)
+     WHERE g.view = x.view AND g.generation = x.generation AND g.state = 'building'`,
     [
       builds.map(({ view }) => view),
-      builds[0]!.generation,
+      builds.map(({ generation }) => generation),
       JSON.stringify(positions.map((position) => position?.toString() ?? null)),
       events,
     ],
   );
 }
 
+/** Somebody's own views cling to the tables they were made over, also when newer ones are live; they are not ours to drop. */
+async function refuseIfUsed(db: Client, place: string, tables: readonly string[]): Promise<void> {
+  const { rows } = await db.query<{ user: string; table: string }>(
+    `SELECT DISTINCT format('%s.%s', vn.nspname, v.relname) AS user, t.relname AS table
+     FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid JOIN pg_class v ON v.oid = r.ev_class
+     JOIN pg_namespace vn ON vn.oid = v.relnamespace JOIN pg_class t ON d.refclassid = 'pg_class'::regclass AND t.oid = d.refobjid
+     JOIN pg_namespace tn ON tn.oid = t.relnamespace
+     WHERE tn.nspname = $1 AND t.relname = ANY($2) AND v.oid <> t.oid ORDER BY 1`,
+    [place, tables],
+  );
+  if (rows.length > 0)
+    throw new TributaryError(
+      "usage",
+      `${rows.map(({ user }) => user).join(", ")} still reads an earlier build of ${rows[0]!.table}, which is to go`,
+      "Drop it and make it anew after the rebuild; or declare it in projections/ with defineSql, then it is kept up.",
+    );
+}
+
 /** Removes a build with all that was kept for it. */
 export async function dropGeneration(db: Client, { view, generation, place, tables }: Generation): Promise<void> {
+  await refuseIfUsed(db, place, tables);
   for (const table of [...tables].reverse()) await db.query(`DROP TABLE IF EXISTS ${at(place, table)}`);
   for (const kept of ["decision_row", "case_row", "parked"])
     await db.query(`DELETE FROM tributary.${kept} WHERE view = $1 AND generation = $2`, [view, generation]);
@@ -254,7 +286,7 @@ export async function swap(
   const { builds, retired, views } = change;
   const live = await generationsOf(db, "live");
   const previous = await generationsOf(db, "previous");
-  const grants = new Map<string, string[]>();
+  const grants = new Map<string, Grant[]>();
   const sqlViews = inOrder(views.filter((view): view is SqlView => view.kind === "sql"));
   // Views of SQL cling to the tables they were made over: they go first and come back last.
   for (const { view } of [...live.values()].filter(({ kind }) => kind === "sql")) {
@@ -278,7 +310,15 @@ export async function swap(
       [name, old.generation, place, JSON.stringify(positions.map((position) => position?.toString() ?? null))],
     );
   }
+  // What stands in the way and is nobody's was a view before the tables that knew it were lost: the log has all of it.
+  const known = new Set([...live.values()].flatMap(({ tables }) => tables));
+  for (const { name } of [...sqlViews].reverse()) if (!live.has(name)) await db.query(`DROP VIEW IF EXISTS ${at(LIVE, name)}`);
   for (const { view, generation, place, tables } of builds) {
+    for (const table of tables) {
+      if (known.has(table)) continue;
+      grants.set(table, await grantsOn(db, table));
+      await db.query(`DROP TABLE IF EXISTS ${at(LIVE, table)}`);
+    }
     for (const table of tables) await db.query(`ALTER TABLE ${at(place, table)} SET SCHEMA ${q(LIVE)}`);
     await db.query(
       `UPDATE tributary.generation SET state = 'live', place = $3, positions = NULL, live_at = now() WHERE view = $1 AND generation = $2`,
@@ -302,9 +342,14 @@ export async function swap(
       [view.name, LIVE, shapeOf(view)],
     );
   }
-  for (const [name, statements] of grants) {
-    const { rows } = await db.query("SELECT 1 WHERE to_regclass($1) IS NOT NULL", [at(LIVE, name)]);
-    if (rows.length > 0) for (const statement of statements) await db.query(statement);
+  for (const [name, granted] of grants) {
+    const { rows } = await db.query<{ column: string }>(
+      "SELECT attname AS column FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0",
+      [at(LIVE, name)],
+    );
+    const columns = new Set(rows.map(({ column }) => column));
+    for (const { statement, column } of granted)
+      if (columns.size > 0 && (column === null || columns.has(column))) await db.query(statement);
   }
   for (const { place } of builds) {
     const { rows } = await db.query("SELECT 1 FROM tributary.generation WHERE place = $1 LIMIT 1", [place]);
@@ -314,17 +359,25 @@ export async function swap(
   await db.query("UPDATE tributary.shard SET layout = layout + 1");
 }
 
-/** What others than the owner may do with a table, as statements that grant it again. */
-async function grantsOn(db: Client, table: string): Promise<string[]> {
-  const { rows } = await db.query<{ statement: string }>(
-    `SELECT format('GRANT %s ON views.%I TO %s%s', a.privilege_type, c.relname,
+interface Grant {
+  readonly statement: string;
+  /** `null`: on the whole table. */
+  readonly column: string | null;
+}
+
+/** What others than the owner may do with a table, or with columns of it, as statements that grant it again. */
+async function grantsOn(db: Client, table: string): Promise<Grant[]> {
+  const { rows } = await db.query<Grant>(
+    `SELECT g.column, format('GRANT %s%s ON views.%I TO %s%s', a.privilege_type, ' (' || quote_ident(g.column) || ')', c.relname,
        CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END,
        CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) AS statement
-     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, aclexplode(c.relacl) a
+     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     CROSS JOIN LATERAL (SELECT NULL::text AS column, c.relacl AS acl UNION ALL SELECT attname, attacl FROM pg_attribute WHERE attrelid = c.oid) g
+     CROSS JOIN LATERAL aclexplode(g.acl) a
      WHERE n.nspname = 'views' AND c.relname = $1 AND a.grantee <> c.relowner`,
     [table],
   );
-  return rows.map(({ statement }) => statement);
+  return rows;
 }
 
 /** Views that are built together with `names`. Throws `not-found` for a name that is not declared. */

@@ -7,11 +7,12 @@ import type { Gate } from "../gate/index.ts";
 import type { Log, LogEntry } from "../log/index.ts";
 import type { Projection, Totals, View } from "../merge/index.ts";
 import { connectViews } from "./connect.ts";
-import { differences, generationsOf, parkedIn, targetsFor } from "./generations.ts";
+import { differences, type Generation, generationsOf, isInLine, parkedIn, targetsFor } from "./generations.ts";
 import { enroll, giveBack, type Lease, leave, type Member, othersAlive, TEND_MS, takeShards, tend } from "./leases.ts";
 import { migrate } from "./migrate.ts";
+import { arePlacesLost, restorePlaces } from "./places.ts";
 import { prepare, StaleViewError, type ViewTarget } from "./prepare.ts";
-import { alone, bringUpToDate } from "./rebuild.ts";
+import { alone, bringUpToDate, type RebuildDeps } from "./rebuild.ts";
 import { isAsked, refold } from "./refold.ts";
 import { settlements } from "./releases.ts";
 import { shardOfEntry } from "./shards.ts";
@@ -21,6 +22,10 @@ import { settledAt, write } from "./write.ts";
 const PAGE_EVENTS = 500;
 const MIN_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 5_000;
+/** A process that hangs inside a transaction keeps its shards from others no longer than this: then PostgreSQL ends its connection. */
+const IDLE_IN_TRANSACTION_MS = 15_000;
+/** How often views may be swapped between looking at them and taking shards before it is no accident any more. */
+const MAX_LOOKS = 10;
 
 export interface ProjectorOptions {
   readonly postgresUrl: string;
@@ -62,7 +67,12 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
     membership = await openMembership(options);
     return membership;
   };
-  const open = async (isStart: boolean): Promise<Session> => openSession(options, await enrolled(), say, isStart);
+  let isPlaceDoubted = false;
+  const open = async (isStart: boolean): Promise<Session> => {
+    const session = await openSession(options, await enrolled(), say, { isStart, isPlaceDoubted });
+    isPlaceDoubted = false;
+    return session;
+  };
   let session: Session | null = await open(true).catch(async (error: unknown) => {
     await membership?.end();
     throw error;
@@ -80,6 +90,14 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
         if (isTributaryError(error) && error.code === "projection-malformed") throw error;
         if (stop.signal.aborted) break;
         say({ event: "projector-interrupted", message: messageOf(error), pauseMs });
+        const { code, constraint } = error as { code?: string; constraint?: string };
+        // An event that is in the audit already: shards stand before what was folded.
+        if (code === "23505" && constraint === "audit_pkey") isPlaceDoubted = true;
+        if (code !== undefined && IS_MISSING.has(code)) {
+          // Tables are gone: a new membership makes them anew.
+          await membership?.end();
+          membership = null;
+        }
         await new Promise((resolve) => setTimeout(resolve, pauseMs));
         pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS);
       } finally {
@@ -99,6 +117,9 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
     },
   };
 }
+
+/** PostgreSQL's codes for a table or a schema that is not there. */
+const IS_MISSING = new Set(["42P01", "3F000"]);
 
 type Connection = Awaited<ReturnType<typeof connectViews>>;
 
@@ -148,10 +169,9 @@ async function openSession(
   options: ProjectorOptions,
   membership: Membership,
   say: (event: Record<string, unknown>) => void,
-  isStart: boolean,
+  since: { readonly isStart: boolean; readonly isPlaceDoubted: boolean },
 ): Promise<Session> {
   const { postgresUrl, gate, log, projections: views } = options;
-  const { member } = membership;
   const writer = await connectViews(postgresUrl, "tributary-projector writes");
   const reader = await connectViews(postgresUrl, "tributary-projector reads").catch(async (error: unknown) => {
     await writer.end();
@@ -165,17 +185,14 @@ async function openSession(
   try {
     // Safe here: rows and places in the log are lost or kept together, and what is lost is folded again. Saves a disk flush a page.
     await writer.query("SET synchronous_commit = off");
-    const deps = { db: writer, reader, log, gate, views, say };
-    // Shards are taken before anybody can swap the views again: their layout is that of `live`.
-    const { live, taken } = await alone(writer, true, async () => {
-      const live = await bringUpToDate(deps, async () => {
-        const others = isStart ? await othersAlive(reader, member) : [];
-        if (!isStart || others.length > 0)
-          throw declaredOtherwise(differences(views, gate, await generationsOf(writer, "live")), others);
-      });
-      return { live, taken: await takeShards(writer, member) };
-    });
+    await writer.query(`SET idle_in_transaction_session_timeout = ${IDLE_IN_TRANSACTION_MS}`);
+    if (since.isPlaceDoubted || (await arePlacesLost(writer))) {
+      const shards = await restorePlaces(writer, log);
+      if (shards.length > 0) say({ event: "places-restored", shards });
+    }
+    const taken = await takeInLine({ db: writer, reader, log, gate, views, say }, membership.member, since.isStart);
     leases = taken.leases;
+    const live = taken.seen;
     const built = [...live.values()].filter(({ kind }) => kind === "entity");
     const parked = await parkedIn(reader, built);
     const targets = targetsFor(
@@ -189,12 +206,39 @@ async function openSession(
     );
     const refolded = leases.length === 0 ? 0 : await refold({ db: writer, reader, log, gate }, targets, leases, taken.layout);
     if (refolded > 0) say({ event: "entities-refolded", entities: refolded });
-    say({ event: "shards-taken", shards: leases.map(({ shard }) => shard), projector: member.number });
+    say({ event: "shards-taken", shards: leases.map(({ shard }) => shard), projector: membership.member.number });
     return { writer, reader, membership, targets, leases, layout: taken.layout, close };
   } catch (error) {
     await close();
     throw error;
   }
+}
+
+/**
+ * Takes shards of views that stand as they are declared here. Views that do not are built anew first, alone; otherwise a rebuild that takes hours keeps nobody
+ * from taking shards.
+ */
+async function takeInLine(deps: RebuildDeps, member: Member, isStart: boolean) {
+  const { db, reader, gate, views } = deps;
+  const look = (): Promise<Map<string, Generation>> => generationsOf(db, "live");
+  const mayChange = async (): Promise<void> => {
+    const live = await look();
+    // Nothing stands: the database is new, or was emptied.
+    if (live.size === 0) return;
+    const others = isStart ? await othersAlive(reader, member) : [];
+    if (!isStart || others.length > 0) throw declaredOtherwise(differences(views, gate, live), others);
+  };
+  for (let looks = 0; looks < MAX_LOOKS; looks++) {
+    if (!isInLine(differences(views, gate, await look()))) await alone(db, true, () => bringUpToDate(deps, mayChange));
+    const taken = await takeShards(db, member, look);
+    if (isInLine(differences(views, gate, taken.seen))) return taken;
+    await giveBack(db, taken.leases);
+  }
+  throw new TributaryError(
+    "backend-failed",
+    "views are swapped again and again",
+    "See who rebuilds them: `tributary lag` lists the projectors.",
+  );
 }
 
 const declaredOtherwise = (

@@ -8,9 +8,10 @@ export const TEND_MS = 1_000;
 /** With a projector's number it names the advisory lock that its connection holds: gone at once when the process dies. */
 const ALIVE_LOCK = 7_401_103;
 
-/** One projector process, as the database knows it. */
+/** One projector process, as the database knows it: listed from when it first takes shards. */
 export interface Member {
   readonly number: number;
+  readonly name: string;
 }
 
 /** A shard in hand. Every transaction checks `fence`: whoever took the shard over has raised it. */
@@ -21,18 +22,23 @@ export interface Lease {
   position: Position | null;
 }
 
-/** Makes a connection's process known as a projector. */
+/** Gives a connection's process a number, and holds the lock that says that it lives. It counts among the projectors once it takes shards. */
 export async function enroll(db: Client, name: string): Promise<Member> {
   const { rows } = await db.query<{ number: number }>("SELECT nextval('tributary.projector_number')::int AS number");
   const number = rows[0]!.number;
   await db.query("SELECT pg_advisory_lock($1, $2)", [ALIVE_LOCK, number]);
-  await db.query("INSERT INTO tributary.projector VALUES ($1, $2, clock_timestamp())", [number, name]);
-  return { number };
+  return { number, name };
 }
+
+const saysIsThere = ({ number, name }: Member) => ({
+  name: "heartbeat",
+  text: `INSERT INTO tributary.projector AS p VALUES ($1, $2, clock_timestamp()) ON CONFLICT (number) DO UPDATE SET heartbeat_at = excluded.heartbeat_at`,
+  values: [number, name],
+});
 
 const IS_GONE = `(p.number IS NULL OR p.heartbeat_at < clock_timestamp() - $2 * interval '1 ms' OR pg_try_advisory_xact_lock_shared(${ALIVE_LOCK}, p.number))`;
 
-/** The other projectors that are alive, by name. */
+/** The other projectors at work, by name. */
 export async function othersAlive(db: Client, { number }: Member): Promise<string[]> {
   const { rows } = await db.query<{ name: string }>(
     `SELECT p.name FROM tributary.projector p WHERE p.number <> $1 AND NOT ${IS_GONE} ORDER BY p.number`,
@@ -41,12 +47,20 @@ export async function othersAlive(db: Client, { number }: Member): Promise<strin
   return rows.map(({ name }) => name);
 }
 
-/** Takes shards that nobody has, or whose holder is gone, up to this process's fair share. */
-export async function takeShards(db: Client, member: Member): Promise<{ readonly leases: Lease[]; readonly layout: string }> {
+/**
+ * Takes shards that nobody has, or whose holder is gone, up to this process's fair share. `look` is asked what stands in the same transaction, which keeps
+ * swaps out: what it sees is of the layout that is returned.
+ */
+export async function takeShards<T>(
+  db: Client,
+  member: Member,
+  look: () => Promise<T>,
+): Promise<{ readonly leases: Lease[]; readonly layout: string; readonly seen: T }> {
   await db.query("BEGIN");
   try {
     // One at a time: two that take at once would each see the same ones free.
     await db.query("SELECT pg_advisory_xact_lock($1)", [ALIVE_LOCK]);
+    await db.query(saysIsThere(member));
     const share = await fairShare(db, member);
     const { rows } = await db.query<{ shard: number; fence: string; position: string | null; layout: string }>(
       `UPDATE tributary.shard SET holder = $1, fence = fence + 1, lease_until = clock_timestamp() + $2 * interval '1 ms'
@@ -57,6 +71,7 @@ export async function takeShards(db: Client, member: Member): Promise<{ readonly
        RETURNING shard, fence, position, layout`,
       [member.number, LEASE_MS, share],
     );
+    const seen = await look();
     await db.query(`DELETE FROM tributary.projector p WHERE p.number <> $1 AND ${IS_GONE}`, [member.number, LEASE_MS]);
     await db.query("COMMIT");
     return {
@@ -66,6 +81,7 @@ export async function takeShards(db: Client, member: Member): Promise<{ readonly
         position: position === null ? null : (BigInt(position) as Position),
       })),
       layout: rows[0]?.layout ?? "",
+      seen,
     };
   } catch (error) {
     await db.query("ROLLBACK").catch(() => {});
@@ -82,23 +98,19 @@ async function fairShare(db: Client, { number }: Member): Promise<number> {
   return Math.ceil(rows[0]!.shards / Math.max(1, rows[0]!.alive));
 }
 
-/** Says that this process is there, and what has changed: whether views were swapped, it holds more than its share, or some are free for it. */
+/** Says that this process is there, and what has changed: whether its shards were taken or swapped, it holds more than its share, or some are free for it. */
 export async function tend(
   db: Client,
   member: Member,
   leases: readonly Lease[],
   layout: string,
 ): Promise<"fine" | "rebalance" | "lost"> {
-  await db.query({
-    name: "heartbeat",
-    text: `INSERT INTO tributary.projector AS p VALUES ($1, 'again', clock_timestamp()) ON CONFLICT (number) DO UPDATE SET heartbeat_at = excluded.heartbeat_at`,
-    values: [member.number],
-  });
+  await db.query(saysIsThere(member));
   const { rowCount } = await db.query({
     name: "renew",
     text: `UPDATE tributary.shard s SET lease_until = clock_timestamp() + $4 * interval '1 ms'
-      FROM unnest($2::int[], $3::bigint[]) AS x (shard, fence) WHERE s.shard = x.shard AND s.fence = x.fence AND s.holder = $1 AND s.layout = $5`,
-    values: [member.number, leases.map(({ shard }) => shard), leases.map(({ fence }) => fence), LEASE_MS, layout || "0"],
+      FROM unnest($2::int[], $3::bigint[]) AS x (shard, fence) WHERE s.shard = x.shard AND s.fence = x.fence AND s.holder = $1 AND s.layout::text = $5`,
+    values: [member.number, leases.map(({ shard }) => shard), leases.map(({ fence }) => fence), LEASE_MS, layout],
   });
   if (rowCount !== leases.length) return "lost";
   const share = await fairShare(db, member);

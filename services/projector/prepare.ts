@@ -103,6 +103,8 @@ export interface ViewChanges {
   readonly checks: readonly RowCheck[];
   readonly additions: ReadonlyMap<Totals, readonly Addition[]>;
   readonly parked: readonly ParkedRow[];
+  /** The last position folded. */
+  readonly through: string;
   /** By entity, the events whose values its row shows or decided against: for cases. */
   eventsOf(entityId: string): readonly string[];
 }
@@ -189,6 +191,7 @@ export async function prepare(
 interface Working {
   /** What the database shows of it; `null`: nothing. */
   readonly before: FullRow | null;
+  readonly stateBefore: EntityState | undefined;
   state: EntityState;
   row: FullRow;
   readonly firstPosition: string;
@@ -239,7 +242,8 @@ export function foldView(
       const firstPosition = held?.firstPosition ?? position;
       decisions.note(id, position, folded.written, held?.state, folded.state);
       states.set(id, { state: folded.state, firstPosition });
-      working.set(id, { before, state: folded.state, row, firstPosition, lastPosition: position });
+      const stateBefore = known === undefined ? held?.state : known.stateBefore;
+      working.set(id, { before, stateBefore, state: folded.state, row, firstPosition, lastPosition: position });
       if (projection.keepsHistory) history.push({ id, position, recordedAtMs: entry.recordedAtMs, row });
     } catch (error) {
       parked.add(id);
@@ -258,7 +262,7 @@ export function foldView(
   const claims: Claim[] = [];
   const checks: RowCheck[] = [];
   const additions = new Map<Totals, Addition[]>(totals.map((each) => [each, []]));
-  const compare = (id: string, before: FullRow | null, row: FullRow | null): void => {
+  const compare = (id: string, before: FullRow | null, row: FullRow | null, hasOtherEvents: () => boolean): void => {
     for (const each of totals) additions.get(each)!.push(...additionsOf(each, projection.name, id, before, row));
     for (const [invariant, rule] of invariants) {
       if ("problem" in rule) {
@@ -266,11 +270,12 @@ export function foldView(
         continue;
       }
       const [was, is] = [keyOf(rule, id, before), keyOf(rule, id, row)];
-      if (was !== is) claims.push({ invariant, entityId: id, before: was, after: is });
+      // What a claim rests on is kept with it, so that cases are the same however the log was cut into pages.
+      if (was !== is || (is !== null && hasOtherEvents())) claims.push({ invariant, entityId: id, before: was, after: is });
     }
   };
-  if (replaces !== undefined && !working.has(replaces.id)) compare(replaces.id, replaces.shown, null);
-  for (const [id, { before, state, row, firstPosition, lastPosition }] of working) {
+  if (replaces !== undefined && !working.has(replaces.id)) compare(replaces.id, replaces.shown, null, () => true);
+  for (const [id, { before, stateBefore, state, row, firstPosition, lastPosition }] of working) {
     const waits = waitingFor(state);
     rows.push({
       id,
@@ -280,7 +285,7 @@ export function foldView(
       lastPosition,
       state: packState(state),
     });
-    compare(id, before, row);
+    compare(id, before, row, () => eventsIn(projection, stateBefore).join() !== eventsIn(projection, state).join());
   }
   return {
     target,
@@ -292,6 +297,7 @@ export function foldView(
     checks,
     additions,
     parked: parkedHere,
+    through: mine.at(-1)?.entry.position.toString() ?? "0",
     eventsOf: (id) => eventsIn(projection, working.get(id)?.state),
   };
 }
@@ -327,8 +333,8 @@ export function additionsOf(
       ? []
       : totals.contributions(source, seen(id, row)).map((values) => ({
           key: canonicalize(Object.keys(totals.keys).map((name) => values[name] ?? null)),
-          values,
           entityId: id,
+          values,
           sign,
         }));
   const [taken, added] = [of(before, -1), of(after, 1)];

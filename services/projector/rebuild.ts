@@ -5,8 +5,10 @@ import type { Log, LogEntry } from "../log/index.ts";
 import type { Projection, Totals, View } from "../merge/index.ts";
 import { type Comparison, compareBuild } from "./compare.ts";
 import {
+  areAbreast,
   beginBuild,
   differences,
+  dropGeneration,
   familyOf,
   type Generation,
   generationsOf,
@@ -33,6 +35,8 @@ const SWAP_TRIES = 60;
 /** How long the swap may hold up readers who come while it waits for those before them. */
 const LOCK_TIMEOUT_MS = 500;
 const SWAP_PAUSE_MS = 250;
+/** How long a process that holds the projectors up may be silent. */
+const HOLD_IDLE_MS = 60_000;
 /** One rebuild at a time; an arbitrary number of ours. */
 const REBUILD_LOCK = 7_401_105;
 
@@ -173,11 +177,12 @@ async function swapOnly(deps: RebuildDeps, { retired = [], names }: RebuildOptio
   };
 }
 
-/** Takes up the builds that were live before. */
+/** Takes up the builds that were live before, or goes on where that was interrupted. */
 async function resumePrevious(db: Client, family: readonly (Projection | Totals)[]): Promise<Generation[]> {
   const previous = await generationsOf(db, "previous");
+  const building = await generationsOf(db, "building");
   const found = family.map((view) => {
-    const kept = previous.get(view.name);
+    const kept = previous.get(view.name) ?? building.get(view.name);
     if (kept === undefined)
       throw new TributaryError(
         "not-found",
@@ -192,6 +197,16 @@ async function resumePrevious(db: Client, family: readonly (Projection | Totals)
       );
     return kept;
   });
+  if (!areAbreast(found))
+    throw new TributaryError(
+      "usage",
+      `the earlier builds of ${found.map(({ view }) => view).join(", ")} were live until different moments`,
+      "Go back to them one by one.",
+    );
+  for (const { view } of found) {
+    const begun = building.get(view);
+    if (begun !== undefined && previous.has(view)) await dropGeneration(db, begun);
+  }
   await db.query(
     `UPDATE tributary.generation g SET state = 'building' FROM unnest($1::text[], $2::int[]) AS x (view, generation)
      WHERE g.view = x.view AND g.generation = x.generation`,
@@ -334,6 +349,12 @@ function paceOf({ maxEventsPerSecond, onProgress, signal }: Omit<RebuildOptions,
   };
 }
 
+/** Keeps projectors from writing until the caller's transaction ends, which PostgreSQL sees to if the caller hangs. */
+export async function holdShards(db: Client): Promise<void> {
+  await db.query(`SET LOCAL idle_in_transaction_session_timeout = ${HOLD_IDLE_MS}`);
+  await db.query("LOCK TABLE tributary.shard IN EXCLUSIVE MODE");
+}
+
 /** Holds the shards still, folds what is left, and swaps: all in one transaction, tried again where readers are in the way for long. */
 async function swapIn(
   deps: RebuildDeps,
@@ -345,7 +366,7 @@ async function swapIn(
   for (let attempt = 1, build = begun; ; attempt++) {
     await db.query("BEGIN");
     try {
-      await db.query("LOCK TABLE tributary.shard IN EXCLUSIVE MODE");
+      await holdShards(db);
       const live = await livePositions(db);
       await build?.foldRest(live);
       await db.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
@@ -355,7 +376,14 @@ async function swapIn(
     } catch (error) {
       await db.query("ROLLBACK").catch(() => {});
       // 55P03: lock_timeout. Somebody has been reading for longer than readers behind us should wait.
-      if ((error as { code?: string }).code !== "55P03" || attempt >= SWAP_TRIES) throw error;
+      if ((error as { code?: string }).code !== "55P03") throw error;
+      if (attempt >= SWAP_TRIES)
+        throw new TributaryError(
+          "backend-failed",
+          "readers have held on to the live views all the time, so that the new ones could not take their place",
+          "End transactions that stay open (pg_stat_activity shows them); then the same command goes on where it was.",
+          { cause: error },
+        );
       say({ event: "swap-waits", attempt });
       // What was folded in the transaction is undone: go on from what stands.
       if (build !== null)

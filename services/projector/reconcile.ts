@@ -3,7 +3,7 @@ import { type Position, TributaryError } from "../core/index.ts";
 import type { Projection, Totals } from "../merge/index.ts";
 import { comparedColumns, hashOf } from "./compare.ts";
 import { beginBuild, dropGeneration, familyOf, type Generation, generationsOf, least, livePositions } from "./generations.ts";
-import { openBuild, type RebuildDeps, type RebuildOptions, unhurried } from "./rebuild.ts";
+import { holdShards, openBuild, type RebuildDeps, type RebuildOptions, unhurried } from "./rebuild.ts";
 import { at, LIVE, q, shapeOf } from "./tables.ts";
 
 /** Leaves of the checksum tree: rows are dealt out to them by the hash of their id. */
@@ -49,7 +49,7 @@ export async function reconcile(
     await unhurried(deps, build, options);
     await db.query("BEGIN");
     try {
-      await db.query("LOCK TABLE tributary.shard IN EXCLUSIVE MODE");
+      await holdShards(db);
       const live = await livePositions(db);
       await build.foldRest(live);
       const out: Reconciled[] = [];
@@ -81,7 +81,11 @@ async function balance(
   position: Position | null,
   repair: boolean,
 ): Promise<Reconciled> {
-  const columns = comparedColumns(declared);
+  // The state too: what comes later is built on it.
+  const columns = [
+    ...comparedColumns(declared),
+    ...(declared.kind === "entity" ? ["first_position", "last_position", "state"] : []),
+  ];
   const [live, built] = [await leavesOf(db, LIVE, view, columns), await leavesOf(db, place, view, columns)];
   const { differing, comparisons } = differingLeaves(live.sums, built.sums);
   const ids = differing.length === 0 ? [] : await differingRows(db, view, place, columns, differing);

@@ -121,8 +121,10 @@ async function refoldOne(
     [...which, upTo.toString()],
   );
   if (projection.keepsHistory) await db.query(`DELETE FROM ${at(place, `${projection.name}_history`)} WHERE id = $1`, [id]);
-  await db.query(`DELETE FROM ${at(place, projection.name)} WHERE id = $1`, [id]);
-  await writeViews(db, [folded], { tells: false });
+  for (const table of [projection.name, ...Object.keys(projection.tables).map((name) => `${projection.name}_${name}`)])
+    await db.query(`DELETE FROM ${at(place, table)} WHERE id = $1`, [id]);
+  // Notices are named after what they tell of: only what could not be told while the entity was parked is new.
+  await writeViews(db, [folded], { tells: true });
   if (folded.parked.length === 0) target.parked.delete(id);
   else target.parked.add(id);
 }

@@ -166,9 +166,9 @@ export function replaceMany(
 /** What changes in one total: amounts to add, and rows that count. */
 export interface Addition {
   readonly key: string;
-  readonly values: Readonly<Record<string, JsonValue>>;
-  /** Whose row it is. */
+  /** The row that it comes from. */
   readonly entityId: string;
+  readonly values: Readonly<Record<string, JsonValue>>;
   /** 1: the row counts from now on; -1: it does no longer. */
   readonly sign: 1 | -1;
 }
@@ -182,16 +182,18 @@ export function addTotals(totals: Totals, place: string, additions: readonly Add
   const arrays = types.map((type, i) => `$${i + 1}::${type}[]`).join(", ");
   const table = at(place, totals.name);
   const added = [...sums.map(([name]) => name), "rows"];
+  // Without zeros at the end, so that equal amounts are equal texts, however they came together.
+  const exact = (name: string, sql: string): string => (totals.sums[name]?.sql === "numeric" ? `trim_scale(${sql})` : sql);
   return {
     name: statementName("totals", place, totals.name),
     text: `INSERT INTO ${table} AS t (${names.map(q).join(", ")})
-      SELECT id, ${keys.map(([name]) => `min(${q(name)})`).join(", ")}, ${added.map((name) => `sum(${q(name)})`).join(", ")}
+      SELECT id, ${keys.map(([name]) => `(array_agg(${q(name)}))[1]`).join(", ")}, ${added.map((name) => exact(name, `sum(${q(name)})`)).join(", ")}
       FROM unnest(${arrays}) AS x (${names.map(q).join(", ")}) GROUP BY id ORDER BY id
-      ON CONFLICT (id) DO UPDATE SET ${added.map((name) => `${q(name)} = t.${q(name)} + excluded.${q(name)}`).join(", ")}
+      ON CONFLICT (id) DO UPDATE SET ${added.map((name) => `${q(name)} = ${exact(name, `t.${q(name)} + excluded.${q(name)}`)}`).join(", ")}
       RETURNING ${names.map((name) => (added.includes(name) ? `${q(name)}::float8` : `${q(name)}::text`)).join(", ")}`,
     values: [
       additions.map(({ key }) => key),
-      ...keys.map(([name]) => additions.map(({ values }) => values[name] ?? null)),
+      ...keys.map(([name, column]) => additions.map(({ values }) => toSql(column, values[name]))),
       ...sums.map(([name]) => additions.map(({ values, sign }) => negated(values[name] ?? 0, sign))),
       additions.map(({ sign }) => sign),
     ],

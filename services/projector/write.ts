@@ -14,7 +14,7 @@ import {
 } from "../core/index.ts";
 import type { LogEntry } from "../log/index.ts";
 import type { Author, Sibling } from "../merge/index.ts";
-import { type CaseNow, registerCases, writeCases, writeInvariants } from "./cases.ts";
+import { type CaseNow, registerCases, writeCases, writeInvariants, writeTotals } from "./cases.ts";
 import { type Lease, moveShards } from "./leases.ts";
 import { decisionNotices, type Notice, writeNotices } from "./notices.ts";
 import type { DecisionRow, HistoryRow, ParkedRow, Prepared, Settled, ViewChanges, ViewTarget } from "./prepare.ts";
@@ -66,10 +66,10 @@ export async function writeViews(
     }
     await writeDecisions(db, settled, decisions);
     if (parked.length > 0) await writeParked(db, target, parked);
-    const through = rows.at(-1)?.lastPosition ?? "0";
-    cases.push(...registerCases(changes), ...(await writeInvariants(db, changes, through)));
+    cases.push(...registerCases(changes), ...(await writeInvariants(db, changes)));
     if (tells) notices.push(...decisionNotices(changes));
   }
+  cases.push(...(await writeTotals(db, views)));
   if (cases.length > 0) notices.push(...(await writeCases(db, cases)));
   if (tells) await writeNotices(db, notices);
 }

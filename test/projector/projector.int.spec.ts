@@ -3,7 +3,7 @@ import { entityTrail, rowAsOf, verify } from "../../services/audit/index.ts";
 import type { OriginId, Position } from "../../services/core/index.ts";
 import { defineProjection, map, text } from "../../services/merge/index.ts";
 import { gate, number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
-import { all } from "../support/temp.ts";
+import { all, eventually } from "../support/temp.ts";
 
 let hub: TestHub;
 beforeAll(async () => {
@@ -101,12 +101,15 @@ describe("the views", () => {
 });
 
 describe("the projector", () => {
-  it("is alone: a second one says who writes, and writes nothing", async () => {
-    await expect(hub.startProjector()).rejects.toMatchObject({
-      code: "already-running",
-      message: expect.stringContaining(`pid ${process.pid}`),
-    });
-  }, 20_000);
+  it("shares the work with a second one, and takes all of it back when that one ends", async () => {
+    const second = await hub.startProjector();
+    await eventually(
+      "each to hold half of the shards",
+      async () => second.shards().length === 8 && hub.projector.shards().length === 8,
+    );
+    await second.close();
+    await eventually("the first to hold all", async () => hub.projector.shards().length === 16);
+  });
 
   it("goes on exactly where it was after a restart, and folds what came meanwhile", async () => {
     await hub.projector.close();
@@ -131,7 +134,7 @@ describe("the projector", () => {
     expect(await row(number(5_000))).toBeDefined();
   });
 
-  it("builds a view that is new from the whole log, and goes on with an event that a projection throws on, saying so", async () => {
+  it("builds a view that is new from the whole log, and parks an entity whose event a projection throws on, saying so", async () => {
     await hub.projector.close();
     const villages = defineProjection({
       name: "villages",
@@ -160,5 +163,7 @@ describe("the projector", () => {
     expect(await row(number(6_000))).toMatchObject({ phone: "+254700000006" });
     const errors = await hub.db.query("SELECT projection_error FROM tributary.audit WHERE projection_error IS NOT NULL");
     expect(errors.rows).toEqual([{ projection_error: "villages: no such village" }]);
+    const parked = await hub.db.query("SELECT view, entity_id, error FROM tributary.parked");
+    expect(parked.rows).toEqual([{ view: "villages", entity_id: number(6_000), error: "no such village" }]);
   });
 });

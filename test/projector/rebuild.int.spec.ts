@@ -1,0 +1,278 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { defineProjection, defineSql, map, type Projection, set, text, type View } from "../../services/merge/index.ts";
+import { alone, connectViews, type RebuildOptions, type Rebuilt, rebuild } from "../../services/projector/index.ts";
+import { expectBalanced } from "../support/books.ts";
+import { number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
+import { eventually, sleep } from "../support/temp.ts";
+
+const PEOPLE = 2_300;
+
+type Data = Readonly<Record<string, string | null>>;
+/** A view whose rows all say by which rule they were made. */
+const people = (rule: (data: Data) => string): Projection =>
+  defineProjection({
+    name: "people",
+    entity: "beneficiary",
+    columns: { rule: text({ index: true }), village: text() },
+    events: {
+      "beneficiary.registered": map(({ data }) => ({
+        rule: rule(data as Data),
+        village: (data.village ?? null) as string | null,
+      })),
+      "beneficiary.updated": set("village"),
+    },
+    // The rule's text is part of the declaration where it can be seen.
+    derive: { made_by: { column: text(), of: RULES.get(rule)! as never } },
+  });
+const old = (): string => "old";
+const renewed = (): string => "new";
+const partly = ({ village }: Data): string => (village === "V7" ? "other" : "new");
+const RULES = new Map<unknown, (...row: unknown[]) => string>([
+  [old, () => "anybody"],
+  [renewed, (_row) => "anybody"],
+  [partly, (_row, _nothing) => "anybody"],
+]);
+
+let hub: TestHub;
+let shipped: readonly View[];
+const declared = (rule: (data: Data) => string): readonly View[] => [...shipped, people(rule)];
+/** The hub's views as people have them from now on. */
+const declare = (views: readonly View[]): void => void Object.assign(hub, { projections: views });
+
+beforeAll(async () => {
+  hub = await openTestHub();
+  shipped = hub.projections;
+  const field = hub.field("base");
+  await field.appendMany(Array.from({ length: PEOPLE }, (_, i) => registration(number(i), { village: `V${i % 100}` })));
+  await field.sync({ url: hub.backends.nats.url, token: await hub.token("base") });
+  await hub.projector.close();
+  declare(declared(old));
+  hub.projector = await hub.startProjector(hub.projections);
+  await hub.projected();
+});
+afterAll(() => hub?.close());
+
+const build = async (views: readonly View[], options: RebuildOptions): Promise<Rebuilt> => {
+  const [db, reader] = [
+    await connectViews(hub.backends.postgres.url, "test"),
+    await connectViews(hub.backends.postgres.url, "test"),
+  ];
+  try {
+    return await alone(db, true, () => rebuild({ db, reader, log: hub.log, gate: hub.gate, views }, options));
+  } finally {
+    await Promise.all([db.end(), reader.end()]);
+  }
+};
+/** Stops a rebuild after its first batch. */
+const interrupted = async (views: readonly View[], options: RebuildOptions): Promise<void> => {
+  const stop = new AbortController();
+  const running = build(views, { ...options, signal: stop.signal, onProgress: () => stop.abort(new Error("stopped")) });
+  await expect(running).rejects.toThrow("stopped");
+};
+const rules = async (): Promise<Record<string, number>> => {
+  const { rows } = await hub.db.query<{ rule: string; n: number }>(
+    "SELECT rule, count(*)::int AS n FROM views.people GROUP BY 1 ORDER BY 1",
+  );
+  return Object.fromEntries(rows.map(({ rule, n }) => [rule, n]));
+};
+let added = PEOPLE;
+const addOne = async (): Promise<void> => {
+  const field = hub.field("base");
+  await field.append(registration(number(added++), { village: "V1" }));
+  await field.sync({ url: hub.backends.nats.url, token: await hub.token("base") });
+  field.close();
+};
+
+describe("a view that is built anew", () => {
+  it("shows every reader the old rows or the new, all of them, while others write; grants stay, and the old projector ends and says why", async () => {
+    await hub.db.query(
+      "CREATE ROLE analyst; GRANT SELECT ON views.people TO analyst; GRANT SELECT (id, position) ON views.people_history TO analyst",
+    );
+    const seen: { readonly n: number; readonly rules: readonly string[] }[] = [];
+    const during = new AbortController();
+    const reading = (async () => {
+      const reader = await connectViews(hub.backends.postgres.url, "test-reader");
+      while (!during.signal.aborted) {
+        const { rows } = await reader.query("SELECT count(*)::int AS n, array_agg(DISTINCT rule) AS rules FROM views.people");
+        seen.push(rows[0]);
+      }
+      await reader.end();
+    })();
+    const writing = (async () => {
+      while (!during.signal.aborted) await addOne();
+    })();
+    const views = declared(renewed);
+    await sleep(300);
+    const built = await build(views, { names: ["people"], compare: true });
+    expect(built).toMatchObject({ views: ["people"], swapped: true, resumedAt: 0, parked: 0 });
+    expect(built.comparisons[0]!.differing).toBeGreaterThanOrEqual(PEOPLE);
+    await expect(hub.projector.done).rejects.toMatchObject({
+      code: "projection-malformed",
+      message: expect.stringContaining("people"),
+    });
+    await sleep(200);
+    during.abort();
+    await Promise.all([reading, writing]);
+    expect(seen.filter(({ n, rules }) => n < PEOPLE || rules.length !== 1)).toEqual([]);
+    expect(seen.map(({ rules }) => rules[0]).filter((rule, i, all) => rule !== all[i - 1])).toEqual(["old", "new"]);
+    declare(views);
+    hub.projector = await hub.startProjector(views);
+    await hub.projected();
+    await expectBalanced(hub);
+    expect(await rules()).toEqual({ new: added });
+    const { rows } = await hub.db.query(
+      `SELECT has_table_privilege('analyst', 'views.people', 'SELECT') AS whole, has_column_privilege('analyst', 'views.people_history', 'id', 'SELECT') AS part,
+         has_table_privilege('analyst', 'views.people_history', 'SELECT') AS more`,
+    );
+    expect(rows).toEqual([{ whole: true, part: true, more: false }]);
+  });
+
+  it("compares row by row with the live one, and leaves that as it is with --no-swap", async () => {
+    const compared = await build(declared(partly), { names: ["people"], compareOnly: true });
+    expect(compared).toMatchObject({ swapped: false });
+    const expected = Array.from({ length: PEOPLE / 100 }, (_, i) => number(i * 100 + 7));
+    expect(compared.comparisons).toMatchObject([
+      {
+        view: "people",
+        differing: expected.length,
+        onlyLive: 0,
+        onlyBuilt: 0,
+        named: expected.slice(0, 20),
+        equal: added - expected.length,
+      },
+    ]);
+    expect(await rules()).toEqual({ new: added });
+    await addOne();
+    await hub.projected();
+    await expectBalanced(hub);
+  });
+
+  it("goes on where it was interrupted, and begins at the start with --fresh", async () => {
+    await interrupted(hub.projections, { names: ["people"], fresh: true });
+    const resumed = await build(hub.projections, { names: ["people"], compareOnly: true });
+    expect(resumed).toMatchObject({ resumedAt: 2_000, events: added });
+    expect(resumed.comparisons).toMatchObject([{ equal: added, differing: 0, onlyLive: 0, onlyBuilt: 0 }]);
+    expect(await build(hub.projections, { names: ["people"], compareOnly: true, fresh: true })).toMatchObject({
+      resumedAt: 0,
+      events: added,
+    });
+  });
+
+  it("is whole although two views were begun together, and only one of them was gone on with", async () => {
+    await interrupted(hub.projections, { names: ["people", "beneficiaries"], fresh: true });
+    await build(hub.projections, { names: ["people"], compareOnly: true });
+    const both = await build(hub.projections, { names: ["people", "beneficiaries"] });
+    expect(both).toMatchObject({ swapped: true });
+    expect(await rules()).toEqual({ new: added });
+    await hub.projected();
+    await expectBalanced(hub);
+  });
+
+  it("spares the hub with a throttle, and a projector that restarts meanwhile goes on at once", async () => {
+    const startedMs = performance.now();
+    const building = build(hub.projections, { names: ["people"], fresh: true, compareOnly: true, maxEventsPerSecond: 500 });
+    await hub.projector.close();
+    hub.projector = await hub.startProjector(hub.projections);
+    await addOne();
+    await hub.projected();
+    const projectedMs = performance.now() - startedMs;
+    await building;
+    const builtMs = performance.now() - startedMs;
+    expect(builtMs).toBeGreaterThan((added / 500) * 1_000 * 0.9);
+    expect(projectedMs).toBeLessThan(builtMs);
+  });
+
+  it("makes room for the build before it with --rollback, brought up to date, even if that is interrupted on the way", async () => {
+    const before = hub.projections;
+    await hub.projector.close();
+    const views = declared(partly);
+    await build(views, { names: ["people"] });
+    hub.projector = await hub.startProjector(views);
+    await addOne();
+    await hub.projected();
+    expect((await rules()).other).toBe(PEOPLE / 100);
+    await hub.projector.close();
+    await interrupted(before, { names: ["people"], rollback: true });
+    await build(before, { names: ["people"], rollback: true });
+    expect(await rules()).toEqual({ new: added });
+    declare(before);
+    hub.projector = await hub.startProjector(before);
+    await addOne();
+    await hub.projected();
+    await expectBalanced(hub);
+    await expect(build(declared(old), { names: ["people"], rollback: true })).rejects.toMatchObject({
+      code: "projection-malformed",
+    });
+  });
+
+  it("goes back together with another only as far as both were live together", async () => {
+    await build(hub.projections, { names: ["people"] });
+    await addOne();
+    await hub.projected();
+    await build(hub.projections, { names: ["beneficiaries"] });
+    await expect(build(hub.projections, { names: ["people", "beneficiaries"], rollback: true })).rejects.toMatchObject({
+      code: "usage",
+      message: expect.stringContaining("people"),
+    });
+    await build(hub.projections, { names: ["people"], rollback: true });
+    await build(hub.projections, { names: ["beneficiaries"], rollback: true });
+    await hub.projected();
+    await expectBalanced(hub);
+    // Built at different times, replaced at the same moment: these go back together.
+    await build(hub.projections, { names: ["people", "beneficiaries"] });
+    await addOne();
+    await hub.projected();
+    await interrupted(hub.projections, { names: ["people", "beneficiaries"], rollback: true });
+    await addOne();
+    await build(hub.projections, { names: ["people", "beneficiaries"], rollback: true });
+    await hub.projected();
+    await expectBalanced(hub);
+  });
+});
+
+describe("a view of SQL", () => {
+  it("that PostgreSQL refuses is refused by name, and the live views stay as they are", async () => {
+    const broken = defineSql({ name: "nonsense", needs: ["people"], sql: "SELECT no_such_column FROM views.people" });
+    await expect(build([...hub.projections, broken], { names: ["nonsense"] })).rejects.toMatchObject({
+      code: "projection-malformed",
+      message: expect.stringContaining("nonsense"),
+    });
+    await hub.projector.close();
+    await expect(hub.startProjector([...hub.projections, broken])).rejects.toMatchObject({
+      message: expect.stringContaining("nonsense"),
+    });
+    expect((await hub.db.query("SELECT count(*)::int AS n FROM views.handouts")).rows).toEqual([{ n: 0 }]);
+    hub.projector = await hub.startProjector(hub.projections);
+    await addOne();
+    await hub.projected();
+    await expectBalanced(hub);
+  });
+
+  it("of somebody's own over a view does not keep that from being built anew", async () => {
+    await hub.db.query(
+      "CREATE SCHEMA own; CREATE VIEW own.villages AS SELECT village, count(*) AS n FROM views.people GROUP BY 1",
+    );
+    await build(hub.projections, { names: ["people"], fresh: true });
+    const again = build(hub.projections, { names: ["people"], fresh: true });
+    await expect(again).rejects.toMatchObject({ code: "usage", message: expect.stringContaining("own.villages") });
+    await hub.db.query("DROP SCHEMA own CASCADE");
+    await build(hub.projections, { names: ["people"] });
+  });
+});
+
+describe("a view that is declared no more", () => {
+  it("is taken away at the next start, and the others go on", async () => {
+    await hub.projector.close();
+    declare(shipped);
+    hub.projector = await hub.startProjector(shipped);
+    await eventually(
+      "the view to be gone",
+      async () => (await hub.db.query("SELECT to_regclass('views.people') AS t")).rows[0].t === null,
+    );
+    const field = hub.field("base");
+    await field.append(update(number(1), { village: "last", district: "D" }));
+    await field.sync({ url: hub.backends.nats.url, token: await hub.token("base") });
+    await hub.projected();
+    await expectBalanced(hub);
+  });
+});
