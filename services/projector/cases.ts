@@ -43,7 +43,7 @@ const markOf = ({ about, matter = about }: CaseNow): string =>
  * Writes what a page changed in a view's claims, and returns the cases that follow. Keys are locked in one order everywhere: two processes that
  * hand in the same key at once see each other's.
  */
-export async function writeInvariants(db: Client, changes: ViewChanges): Promise<CaseNow[]> {
+export async function writeInvariants(db: Client, changes: ViewChanges, alone: boolean): Promise<CaseNow[]> {
   const { target, claims, checks, through } = changes;
   const { projection, generation } = target;
   const base = { view: projection.name, generation, kind: "invariant", entityType: projection.entity } as const;
@@ -60,7 +60,7 @@ export async function writeInvariants(db: Client, changes: ViewChanges): Promise
     });
   }
   if (claims.length > 0) {
-    for (const { invariant, key, count, members } of await moveClaims(db, changes, claims)) {
+    for (const { invariant, key, count, members } of await moveClaims(db, changes, claims, alone)) {
       const rule = projection.invariants[invariant] as Extract<Invariant, { atMost: number }>;
       const isBroken = count > rule.atMost;
       cases.push({
@@ -119,13 +119,22 @@ interface ClaimedKey {
   readonly members: readonly JsonObject[];
 }
 
-async function moveClaims(db: Client, { target, eventsOf }: ViewChanges, claims: readonly Claim[]): Promise<ClaimedKey[]> {
+async function moveClaims(
+  db: Client,
+  { target, eventsOf }: ViewChanges,
+  claims: readonly Claim[],
+  alone: boolean,
+): Promise<ClaimedKey[]> {
   const table = at(target.place, `${target.projection.name}_claims`);
   const keys = new Map<string, { invariant: string; key: string }>();
   for (const { invariant, before, after } of claims)
     for (const key of [before, after]) if (key !== null) keys.set(`${invariant}\n${key}`, { invariant, key });
-  const locks = [...new Set([...keys.keys()].map((name) => lockOf(`${target.projection.name}\n${name}`)))].sort((a, b) => a - b);
-  await db.query("SELECT pg_advisory_xact_lock($1, k) FROM unnest($2::int[]) k", [LOCK_CLASS, locks]);
+  if (!alone) {
+    const locks = [...new Set([...keys.keys()].map((name) => lockOf(`${target.projection.name}\n${name}`)))].sort(
+      (a, b) => a - b,
+    );
+    await db.query("SELECT pg_advisory_xact_lock($1, k) FROM unnest($2::int[]) k", [LOCK_CLASS, locks]);
+  }
   const gone = claims.filter(({ before }) => before !== null);
   if (gone.length > 0) {
     await db.query(

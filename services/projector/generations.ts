@@ -115,26 +115,29 @@ export const isInLine = ({ changed, undeclared, stale }: Difference): boolean =>
   changed.length + undeclared.length + stale.length === 0;
 
 /** What a page is folded into: each entity view with the totals that add it up. */
-export function targetsFor(
+export async function targetsFor(
   reader: Client,
   views: readonly (Projection | Totals)[],
   of: (view: Projection) => { readonly generation: number; readonly place: string; readonly pins: Pins },
   parked: ReadonlyMap<string, Set<string>>,
   maxHot?: number,
-): ViewTarget[] {
+): Promise<ViewTarget[]> {
   const totals = views.filter((view): view is Totals => view.kind === "totals");
-  return entityViews(views).map((projection) => {
+  const targets: ViewTarget[] = [];
+  for (const projection of entityViews(views)) {
     const { generation, place, pins } = of(projection);
-    return {
+    const { rows } = await reader.query(`SELECT 1 FROM ${at(place, projection.name)} LIMIT 1`);
+    targets.push({
       projection,
       generation,
       place,
       pins,
-      states: openStates(reader, projection, { place, ...(maxHot === undefined ? {} : { maxHot }) }),
+      states: openStates(reader, projection, { place, isEmpty: rows.length === 0, ...(maxHot === undefined ? {} : { maxHot }) }),
       totals: totals.filter(({ sources }) => sources.has(projection.name)),
       parked: parked.get(projection.name) ?? new Set(),
-    };
-  });
+    });
+  }
+  return targets;
 }
 
 /** Entities whose fold has stopped, by view. */

@@ -195,7 +195,7 @@ async function openSession(
     const live = taken.seen;
     const built = [...live.values()].filter(({ kind }) => kind === "entity");
     const parked = await parkedIn(reader, built);
-    const targets = targetsFor(
+    const targets = await targetsFor(
       reader,
       views.filter((view): view is Projection | Totals => view.kind !== "sql"),
       (view) => {

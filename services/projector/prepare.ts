@@ -189,6 +189,8 @@ export async function prepare(
 
 /** An entity while a page is folded. */
 interface Working {
+  /** Whether the table has no row of it. */
+  readonly isNew: boolean;
   /** What the database shows of it; `null`: nothing. */
   readonly before: FullRow | null;
   readonly stateBefore: EntityState | undefined;
@@ -243,7 +245,8 @@ export function foldView(
       decisions.note(id, position, folded.written, held?.state, folded.state);
       states.set(id, { state: folded.state, firstPosition });
       const stateBefore = known === undefined ? held?.state : known.stateBefore;
-      working.set(id, { before, stateBefore, state: folded.state, row, firstPosition, lastPosition: position });
+      const isNew = known === undefined ? held === undefined : known.isNew;
+      working.set(id, { isNew, before, stateBefore, state: folded.state, row, firstPosition, lastPosition: position });
       if (projection.keepsHistory) history.push({ id, position, recordedAtMs: entry.recordedAtMs, row });
     } catch (error) {
       parked.add(id);
@@ -275,10 +278,11 @@ export function foldView(
     }
   };
   if (replaces !== undefined && !working.has(replaces.id)) compare(replaces.id, replaces.shown, null, () => true);
-  for (const [id, { before, stateBefore, state, row, firstPosition, lastPosition }] of working) {
+  for (const [id, { isNew, before, stateBefore, state, row, firstPosition, lastPosition }] of working) {
     const waits = waitingFor(state);
     rows.push({
       id,
+      isNew,
       row,
       waitingFor: Object.keys(waits).length === 0 ? null : JSON.stringify(waits),
       firstPosition,

@@ -20,14 +20,14 @@ import {
   swap,
   targetsFor,
 } from "./generations.ts";
-import { prepare, type ViewTarget } from "./prepare.ts";
+import { type Prepared, prepare, type ViewTarget } from "./prepare.ts";
 import { countedAs, settlements } from "./releases.ts";
 import { shardOfEntry } from "./shards.ts";
-import { shapeOf } from "./tables.ts";
+import { createIndexes, shapeOf } from "./tables.ts";
 import { settledAt, writeViews } from "./write.ts";
 
 /** Events in one transaction of a rebuild: nobody waits for it, so it may be larger than a page. */
-const BATCH_EVENTS = 2_000;
+const BATCH_EVENTS = 5_000;
 /** The views are swapped once no more events than this were left to fold in a round: they are folded while the projectors wait. */
 const CLOSE_ENOUGH_EVENTS = 2_000;
 const MAX_ROUNDS = 50;
@@ -63,6 +63,8 @@ export interface RebuildOptions {
   readonly compareOnly?: boolean;
   /** Compare with the live rows before the swap. */
   readonly compare?: boolean;
+  /** Events in one transaction; what a build that is interrupted loses at most. */
+  readonly batchEvents?: number;
   /** Events a second at most; default: as fast as it goes. */
   readonly maxEventsPerSecond?: number;
   readonly onProgress?: (progress: Progress) => void;
@@ -126,6 +128,7 @@ export async function rebuild(deps: RebuildDeps, options: RebuildOptions): Promi
   say({ event: "view-building", views: builds.map(({ view }) => view), generation: builds[0]!.generation, resumedAt });
 
   await unhurried(deps, build, options);
+  for (const { view, place } of builds) await createIndexes(db, family.find(({ name }) => name === view)!, place);
   const comparisons: Comparison[] = [];
   if (options.compare || options.compareOnly)
     for (const each of builds)
@@ -149,9 +152,12 @@ export async function rebuild(deps: RebuildDeps, options: RebuildOptions): Promi
 /** Folds the log until a build is close behind the live views, while those go on. */
 export async function unhurried({ db }: RebuildDeps, build: Build, options: Omit<RebuildOptions, "names">): Promise<void> {
   const pace = paceOf(options);
+  const { batchEvents = BATCH_EVENTS, maxEventsPerSecond = BATCH_EVENTS } = options;
+  // A throttled build works in strides of a second at most.
+  const stride = Math.max(1, Math.min(batchEvents, maxEventsPerSecond));
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const to = least(await livePositions(db));
-    const events = to === null ? 0 : await build.foldTo(to, pace);
+    const events = to === null ? 0 : await build.foldTo(to, pace, stride);
     options.signal?.throwIfAborted();
     if (events <= CLOSE_ENOUGH_EVENTS) return;
   }
@@ -217,7 +223,7 @@ async function resumePrevious(db: Client, family: readonly (Projection | Totals)
 
 export interface Build {
   /** Folds what lies between where the build is and `to`; returns how many events of its views that were. */
-  foldTo(to: Position, pace: Pace): Promise<number>;
+  foldTo(to: Position, pace: Pace, batchEvents: number): Promise<number>;
   /** Folds the rest inside the caller's transaction, each shard to where it is live. */
   foldRest(live: Positions): Promise<void>;
   events(): number;
@@ -236,7 +242,7 @@ export async function openBuild(
   const { db, reader, log, gate } = deps;
   const byName = new Map(builds.map((build) => [build.view, build]));
   const parked = await parkedIn(db, builds);
-  const targets: ViewTarget[] = targetsFor(
+  const targets: ViewTarget[] = await targetsFor(
     reader,
     family,
     ({ name }) => {
@@ -251,14 +257,14 @@ export async function openBuild(
   const settled = settlements((event) => settledAt(reader, event));
   let events = builds[0]!.events;
 
-  const write = async (page: readonly LogEntry[], upTo: Positions): Promise<void> => {
-    if (page.length > 0) {
-      const prepared = await prepare({ log, gate, settled }, targets, page, page.at(-1)!.position);
-      await writeViews(db, prepared.views, { tells: false });
-    }
-    await notePositions(db, builds, upTo, page.length);
+  const fold = async (page: readonly LogEntry[]): Promise<Prepared | null> =>
+    page.length === 0 ? null : prepare({ log, gate, settled }, targets, page, page.at(-1)!.position);
+  const write = async (prepared: Prepared | null, upTo: Positions): Promise<void> => {
+    const count = prepared?.entries.length ?? 0;
+    if (prepared !== null) await writeViews(db, prepared.views, { tells: false, alone: true });
+    await notePositions(db, builds, upTo, count);
     positions = upTo;
-    events += page.length;
+    events += count;
   };
   const inTransaction = async (work: () => Promise<void>): Promise<void> => {
     await db.query("BEGIN");
@@ -286,28 +292,34 @@ export async function openBuild(
     events: () => events,
     parked: () => [...parked.values()].reduce((sum, ids) => sum + ids.size, 0),
     through: () => least(positions),
-    async foldTo(to, pace) {
+    async foldTo(to, pace, batchEvents) {
       const from = least(positions);
       let page: LogEntry[] = [];
       let folded = 0;
+      let writing: Promise<void> = Promise.resolve();
+      /** Folds a batch while the one before is being written. */
       const flush = async (through: Position): Promise<void> => {
-        await inTransaction(() =>
-          write(
-            page,
-            positions.map((each) => (each !== null && each > through ? each : through)),
-          ),
-        );
-        folded += page.length;
-        const count = page.length;
+        const batch = page;
         page = [];
-        await pace(count, from, through, to);
+        const prepared = await fold(batch);
+        await writing;
+        const upTo = positions.map((each) => (each !== null && each > through ? each : through));
+        writing = inTransaction(() => write(prepared, upTo));
+        // Awaited with the next batch, or below; a failure must not count as unhandled until then.
+        writing.catch(() => {});
+        folded += batch.length;
+        await pace(batch.length, from, through, to);
       };
       if (from !== null && from >= to) return 0;
-      for await (const { entry } of missing(to)) {
-        page.push(entry);
-        if (page.length >= BATCH_EVENTS) await flush(entry.position);
+      try {
+        for await (const { entry } of missing(to)) {
+          page.push(entry);
+          if (page.length >= batchEvents) await flush(entry.position);
+        }
+        await flush(to);
+      } finally {
+        await writing;
       }
-      await flush(to);
       return folded;
     },
     async foldRest(live) {
@@ -321,7 +333,7 @@ export async function openBuild(
           const upTo = live[shard] ?? null;
           if (upTo !== null && entry.position <= upTo) page.push(entry);
         }
-      await write(page, live);
+      await write(await fold(page), live);
     },
   };
 }

@@ -124,7 +124,7 @@ async function refoldOne(
   for (const table of [projection.name, ...Object.keys(projection.tables).map((name) => `${projection.name}_${name}`)])
     await db.query(`DELETE FROM ${at(place, table)} WHERE id = $1`, [id]);
   // Notices are named after what they tell of: only what could not be told while the entity was parked is new.
-  await writeViews(db, [folded], { tells: true });
+  await writeViews(db, [folded], { tells: true, alone: false });
   if (folded.parked.length === 0) target.parked.delete(id);
   else target.parked.add(id);
 }

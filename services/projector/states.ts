@@ -18,8 +18,14 @@ export interface States {
   set(id: string, held: Held): void;
 }
 
-export function openStates(db: Client, projection: Projection, options: { maxHot?: number; place?: string } = {}): States {
-  const { maxHot = MAX_HOT_ENTITIES, place = LIVE } = options;
+/** `isEmpty`: the view has no rows yet of what this process folds, so that nothing need be looked up that was never put out of memory. */
+export function openStates(
+  db: Client,
+  projection: Projection,
+  options: { readonly maxHot?: number; readonly place?: string; readonly isEmpty?: boolean } = {},
+): States {
+  const { maxHot = MAX_HOT_ENTITIES, place = LIVE, isEmpty = false } = options;
+  let knowsAll = isEmpty;
   const hot = new Map<string, Held | null>();
   const sql = `SELECT id, state, first_position FROM ${at(place, projection.name)} WHERE id = ANY($1)`;
   const put = (id: string, held: Held | null): void => {
@@ -38,8 +44,13 @@ export function openStates(db: Client, projection: Projection, options: { maxHot
       for (const id of hot.keys()) {
         if (hot.size + cold.length <= maxHot) break;
         hot.delete(id);
+        knowsAll = false;
       }
       if (cold.length === 0) return;
+      if (knowsAll) {
+        for (const id of cold) put(id, null);
+        return;
+      }
       const { rows } = await db.query<{ id: string; state: string; first_position: string }>(sql, [cold]);
       for (const id of cold) put(id, null);
       for (const { id, state, first_position } of rows) put(id, { state: unpackState(state), firstPosition: first_position });

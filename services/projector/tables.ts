@@ -13,6 +13,8 @@ export const LIVE = "views";
 /** A row on its way into a view's table. */
 export interface ViewRow {
   readonly id: string;
+  /** Whether the table has no row of it yet. */
+  readonly isNew: boolean;
   readonly row: FullRow;
   readonly waitingFor: string | null;
   readonly firstPosition: string;
@@ -34,13 +36,31 @@ export const declaredColumns = ({ columns, derived }: Projection): [string, Colu
 const sqlColumns = (columns: readonly [string, Column][]): string =>
   columns.map(([name, { sql }]) => `${q(name)} ${sql},`).join("\n    ");
 
-/** Makes the tables of a view in a schema, which is made too. */
+/** Makes the indexes that a declaration asks for, where they are not there yet. Cheaper once the tables are full. */
+export async function createIndexes(db: Client, view: Projection | Totals, place: string): Promise<void> {
+  const wanted: [string, [string, Column][]][] =
+    view.kind === "totals"
+      ? [[view.name, Object.entries(view.keys)]]
+      : [
+          [view.name, declaredColumns(view)],
+          ...Object.entries(view.tables).map(([name, { columns }]): [string, [string, Column][]] => [
+            `${view.name}_${name}`,
+            Object.entries(columns),
+          ]),
+        ];
+  for (const [table, columns] of wanted) {
+    for (const [column, { index }] of columns) {
+      if (!index) continue;
+      const name = `by_${createHash("sha256").update(`${table}.${column}`).digest("hex").slice(0, 24)}`;
+      await db.query(`CREATE INDEX IF NOT EXISTS ${q(name)} ON ${at(place, table)} (${q(column)})`);
+    }
+  }
+}
+
+/** Makes the tables of a view in a schema, which is made too; `createIndexes` comes later. */
 export async function createTables(db: Client, view: Projection | Totals, place: string): Promise<void> {
   await db.query(`CREATE SCHEMA IF NOT EXISTS ${q(place)}`);
   const table = at(place, view.name);
-  const indexes = async (name: string, columns: readonly [string, Column][]): Promise<void> => {
-    for (const [column, { index }] of columns) if (index) await db.query(`CREATE INDEX ON ${at(place, name)} (${q(column)})`);
-  };
   if (view.kind === "totals") {
     const keys = Object.entries(view.keys);
     await db.query(`CREATE TABLE ${table} (
@@ -48,7 +68,6 @@ export async function createTables(db: Client, view: Projection | Totals, place:
     ${sqlColumns([...keys, ...Object.entries(view.sums)])}
     rows bigint NOT NULL
   )`);
-    await indexes(view.name, keys);
     return;
   }
   const columns = declaredColumns(view);
@@ -62,13 +81,11 @@ export async function createTables(db: Client, view: Projection | Totals, place:
     last_position bigint NOT NULL,
     state text NOT NULL
   )`);
-  await indexes(view.name, columns);
   for (const [name, child] of Object.entries(view.tables)) {
     const table = `${view.name}_${name}`;
     await db.query(
       `CREATE TABLE ${at(place, table)} (id text NOT NULL, n integer NOT NULL, ${sqlColumns(Object.entries(child.columns))} PRIMARY KEY (id, n))`,
     );
-    await indexes(table, Object.entries(child.columns));
   }
   const names = tablesOf(view);
   if (names.includes(`${view.name}_history`)) {
@@ -96,19 +113,46 @@ interface Statement {
   readonly name: string;
 }
 
+const rowColumns = (columns: readonly [string, Column][]): string[] => [
+  "id",
+  ...columns.map(([name]) => name),
+  "deleted",
+  "conflicts",
+  "waiting_for",
+  "first_position",
+  "last_position",
+  "state",
+];
+
+/** Rows of entities that the table does not have yet, for COPY: half the work of an upsert. */
+export function copyRows(
+  projection: Projection,
+  place: string,
+  rows: readonly ViewRow[],
+): { readonly sql: string; readonly lines: readonly (string | number | null)[][] } {
+  const columns = declaredColumns(projection);
+  return {
+    sql: `COPY ${at(place, projection.name)} (${rowColumns(columns).map(q).join(", ")}) FROM STDIN`,
+    lines: rows.map(({ id, row, waitingFor, firstPosition, lastPosition, state }) => [
+      id,
+      ...columns.map(([name, column]): string | number | null => {
+        const value = toSql(column, row.values[name]);
+        return typeof value === "boolean" ? (value ? "t" : "f") : (value as string | number | null);
+      }),
+      row.deleted ? "t" : "f",
+      row.conflicts,
+      waitingFor,
+      firstPosition,
+      lastPosition,
+      state,
+    ]),
+  };
+}
+
 /** One statement that writes any number of rows: `unnest` of one array a column. */
 export function upsertRows(projection: Projection, place: string, rows: readonly ViewRow[]): Statement {
   const columns = declaredColumns(projection);
-  const names = [
-    "id",
-    ...columns.map(([name]) => name),
-    "deleted",
-    "conflicts",
-    "waiting_for",
-    "first_position",
-    "last_position",
-    "state",
-  ];
+  const names = rowColumns(columns);
   const types = ["text", ...columns.map(([, { sql }]) => sql), "boolean", "integer", "json", "bigint", "bigint", "text"];
   const arrays = types.map((type, i) => `$${i + 1}::${type}[]`).join(", ");
   const updates = names

@@ -18,7 +18,8 @@ import { type CaseNow, registerCases, writeCases, writeInvariants, writeTotals }
 import { type Lease, moveShards } from "./leases.ts";
 import { decisionNotices, type Notice, writeNotices } from "./notices.ts";
 import type { DecisionRow, HistoryRow, ParkedRow, Prepared, Settled, ViewChanges, ViewTarget } from "./prepare.ts";
-import { at, replaceMany, upsertRows } from "./tables.ts";
+import { SHARDS } from "./shards.ts";
+import { at, copyRows, replaceMany, upsertRows } from "./tables.ts";
 
 /**
  * Writes a page in one transaction: shards, audit, views, decisions, cases, quarantine, origins. The shards move only if they are still this
@@ -30,7 +31,7 @@ export async function write(db: Client, prepared: Prepared, leases: readonly Lea
     await moveShards(db, leases, layout, prepared.through);
     if (prepared.entries.length > 0) {
       await copyAudit(db, prepared);
-      await writeViews(db, prepared.views, { tells: true });
+      await writeViews(db, prepared.views, { tells: true, alone: leases.length === SHARDS });
       await writeQuarantine(db, prepared.entries);
       await settleQuarantine(db, prepared.entries);
       await writeCaseNotes(db, prepared.entries);
@@ -43,18 +44,26 @@ export async function write(db: Client, prepared: Prepared, leases: readonly Lea
   }
 }
 
-/** Writes what a page changes in views: rows, their past, decisions, claims, totals, cases, and with `tells` whom to notify. */
+/**
+ * Writes what a page changes in views: rows, their past, decisions, claims, totals, cases, and with `tells` whom to notify. `alone`: nobody else writes to
+ * these tables until the transaction has ended, so that nothing need be locked.
+ */
 export async function writeViews(
   db: Client,
   views: readonly ViewChanges[],
-  { tells }: { readonly tells: boolean },
+  { tells, alone }: { readonly tells: boolean; readonly alone: boolean },
 ): Promise<void> {
   const cases: CaseNow[] = [];
   const notices: Notice[] = [];
   for (const changes of views) {
     const { target, rows, history, decisions, settled, parked } = changes;
     const { projection, place } = target;
-    if (rows.length > 0) await db.query(upsertRows(projection, place, rows));
+    const [fresh, known] = [rows.filter(({ isNew }) => isNew), rows.filter(({ isNew }) => !isNew)];
+    if (known.length > 0) await db.query(upsertRows(projection, place, known));
+    if (fresh.length > 0) {
+      const { sql, lines } = copyRows(projection, place, fresh);
+      await copyText(db, sql, lines.map(line).join(""));
+    }
     for (const name of Object.keys(projection.tables))
       for (const statement of replaceMany(projection, name, place, rows)) await db.query(statement);
     if (history.length > 0) {
@@ -66,7 +75,7 @@ export async function writeViews(
     }
     await writeDecisions(db, settled, decisions);
     if (parked.length > 0) await writeParked(db, target, parked);
-    cases.push(...registerCases(changes), ...(await writeInvariants(db, changes)));
+    cases.push(...registerCases(changes), ...(await writeInvariants(db, changes, alone)));
     if (tells) notices.push(...decisionNotices(changes));
   }
   cases.push(...(await writeTotals(db, views)));

@@ -66,7 +66,12 @@ const build = async (views: readonly View[], options: RebuildOptions): Promise<R
 /** Stops a rebuild after its first batch. */
 const interrupted = async (views: readonly View[], options: RebuildOptions): Promise<void> => {
   const stop = new AbortController();
-  const running = build(views, { ...options, signal: stop.signal, onProgress: () => stop.abort(new Error("stopped")) });
+  const running = build(views, {
+    ...options,
+    batchEvents: 2_000,
+    signal: stop.signal,
+    onProgress: () => stop.abort(new Error("stopped")),
+  });
   await expect(running).rejects.toThrow("stopped");
 };
 const rules = async (): Promise<Record<string, number>> => {
