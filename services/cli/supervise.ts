@@ -9,6 +9,7 @@ import { openHubGate, registerProjectSchemas } from "./registry.ts";
 
 const MAIN = join(import.meta.dirname, "main.ts");
 const READY_TIMEOUT_MS = 30_000;
+const READY_LOOK_MS = 500;
 const FIRST_PAUSE_MS = 200;
 const MAX_PAUSE_MS = 10_000;
 const STOP_TIMEOUT_MS = 10_000;
@@ -128,18 +129,26 @@ function supervise(name: string, args: readonly string[], say: (line: string) =>
   let everReady = false;
   let pauseMs = FIRST_PAUSE_MS;
   let readiness = Promise.withResolvers<void>();
+  /** A worker that says what it is busy with is waited for. */
+  let lastSignMs = Date.now();
 
   const start = (): void => {
     const startedMs = Date.now();
     let words = "";
-    const current = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ...args], {
+    // A worker that is started again goes on with what stands: files that somebody is just editing must not go live by an accident.
+    const again = everReady && name.startsWith("projector") ? ["--again"] : [];
+    const current = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ...args, ...again], {
       stdio: ["ignore", "ignore", "pipe", "ipc"],
     });
     child = current;
     current.stderr?.on("data", (chunk: Buffer) => {
       words = (words + chunk.toString()).slice(-2_000);
     });
-    current.on("message", (message: { ready?: boolean }) => {
+    current.on("message", (message: { ready?: boolean; busy?: string }) => {
+      if (message.busy !== undefined) {
+        lastSignMs = Date.now();
+        say(`The ${name} is busy: ${message.busy}.`);
+      }
       if (message.ready !== true) return;
       everReady = true;
       readiness.resolve();
@@ -163,7 +172,9 @@ function supervise(name: string, args: readonly string[], say: (line: string) =>
       }
       readiness = Promise.withResolvers<void>();
       if (Date.now() - startedMs > HEALTHY_MS) pauseMs = FIRST_PAUSE_MS;
-      say(`The ${name} ended (${signal ?? `exit ${code}`}); starting it again.`);
+      say(
+        `The ${name} ended (${signal ?? `exit ${code}`})${words.trim() === "" ? "" : `: ${words.trim().replaceAll("\n", " ")}`}; starting it again.`,
+      );
       setTimeout(() => {
         if (!stopping) start();
       }, pauseMs);
@@ -176,16 +187,17 @@ function supervise(name: string, args: readonly string[], say: (line: string) =>
     name,
     pid: () => child?.pid ?? null,
     async ready() {
-      const timeout = setTimeout(
-        () => fail(new TributaryError("backend-failed", `the ${name} was not ready in ${READY_TIMEOUT_MS} ms`, "See its log.")),
-        READY_TIMEOUT_MS,
-      );
+      lastSignMs = Date.now();
+      const timeout = setInterval(() => {
+        if (Date.now() - lastSignMs > READY_TIMEOUT_MS)
+          fail(new TributaryError("backend-failed", `the ${name} was not ready in ${READY_TIMEOUT_MS} ms`, "See its log."));
+      }, READY_LOOK_MS);
       try {
         await readiness.promise;
       } catch (error) {
         throw new Error(messageOf(error));
       } finally {
-        clearTimeout(timeout);
+        clearInterval(timeout);
       }
     },
     async stop() {

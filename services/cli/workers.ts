@@ -21,6 +21,8 @@ export function logger(name: string, file: string | undefined): (event: Record<s
   };
 }
 
+const BUSY_SIGN_MS = 10_000;
+
 export const ended = (): Promise<void> =>
   new Promise((resolve) => {
     process.once("SIGINT", resolve);
@@ -85,21 +87,27 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
 export const projector: Command = {
   name: "projector",
   summary: "run the projector alone (the hub starts one itself)",
-  usage: "tributary projector [--data DIR] [--log FILE]",
-  help: "Folds the log into PostgreSQL. Several may run: they share the work, and take over what another leaves. All must have the same projections.",
-  options: { data: { type: "string" }, log: { type: "string" } },
-  async run({ text, out }) {
+  usage: "tributary projector [--data DIR] [--log FILE] [--again]",
+  help: "Folds the log into PostgreSQL. Several may run: they share the work, and take over what another leaves. All must have the same projections. Started alone with changed ones, it builds their views first; with --again (as the hub starts one anew that ended) it does not.",
+  options: { data: { type: "string" }, log: { type: "string" }, again: { type: "boolean" } },
+  async run({ text, flag, out }) {
     const { eventstoreUrl, postgresUrl } = readState(hubDir(text("data")));
     const say = logger("projector", text("log"));
     const log = openLog(eventstoreUrl);
     const { registry, gate } = await openHubGate(log, say);
+    // Building views takes as long as their history is: whoever waits for this process is told that it is at work.
+    const signs = setInterval(
+      () => process.send?.({ busy: "it brings the views in line with their declarations" }),
+      BUSY_SIGN_MS,
+    );
     const running = await startProjector({
       postgresUrl,
       log,
       gate,
       projections: await loadProjections(PROJECTIONS_DIR),
+      mayBuild: !flag("again"),
       say,
-    });
+    }).finally(() => clearInterval(signs));
     say({ event: "projector-started" });
     process.send?.({ ready: true });
     out.line("The projector follows the log.");

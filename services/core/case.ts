@@ -9,3 +9,6 @@ export const CASE_NOTES: Readonly<Record<string, "assigned" | "commented" | "acc
   "case.commented": "commented",
   "case.accepted": "accepted",
 };
+
+/** What a person's decision on a conflict is written as, about the entity itself: `{ values: { column: value }, deleted?, case?, note? }`. */
+export const RESOLVED = "conflict.resolved";

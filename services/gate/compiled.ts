@@ -7,7 +7,7 @@ import { jsonReader } from "./json/reading.ts";
 import { comparesValues, compileDocument, multiplies, type Oracle, oracle } from "./json/validator.ts";
 import { depthOf, longestList, reservedName } from "./json/values.ts";
 import { type SchemaVersion, unfitForEvents } from "./schema.ts";
-import { avroProblem, bounded, jsonProblem, type Problem } from "./words.ts";
+import { avroProblem, bounded, jsonProblem, noField, type Problem } from "./words.ts";
 
 /** Avro data larger than this is refused: an event has less. */
 const MAX_AVRO_BYTES = 1_048_576;
@@ -24,6 +24,8 @@ export interface Compiled {
   check(data: JsonObject): Problem | null;
   /** Everything that is wrong with it, as far as it can be told at once. */
   checkAll(data: JsonObject): readonly Problem[];
+  /** What is wrong with one field by itself; `null` when it fits, `undefined` when the schema has no such field. */
+  checkField(name: string, value: JsonValue): Problem | null | undefined;
   /** Fills the defaults that an Avro decode would return; JSON Schema data is returned as it is. */
   normalise(data: JsonObject): JsonObject;
   /** Avro only: the binary form; and back, with the canonical JSON. `decode` throws `RangeError` on anything but exactly one whole value. */
@@ -81,6 +83,15 @@ function compileJson(schema: SchemaVersion): Compiled {
       all ??= oracle();
       return all.errors(document, data).map((error) => jsonProblem(error, data));
     },
+    checkField(name, value) {
+      const data = { [name]: value };
+      const problem = unsafe(data);
+      if (problem !== null) return problem;
+      all ??= oracle();
+      const problems = all.errors(document, data).map((error) => jsonProblem(error, data));
+      if (problems.some(({ message }) => message === noField(name))) return undefined;
+      return problems.find(({ path }) => path === `/${name}` || path?.startsWith(`/${name}/`)) ?? null;
+    },
     normalise: (data) => data,
     encode: unsupported,
     decode: unsupported,
@@ -114,6 +125,10 @@ function compileAvro(schema: SchemaVersion): Compiled {
     checkAll: (data) => {
       const problem = avroProblem(check(data));
       return problem === null ? [] : [problem];
+    },
+    checkField(name, value) {
+      const field = type.fields.find((each) => each.name === name);
+      return field === undefined ? undefined : avroProblem(avroCheck({ ...type, fields: [field] })({ [name]: value }));
     },
     normalise: (data) => normal(data) as JsonObject,
     encode,

@@ -2,9 +2,11 @@ import {
   canonicalize,
   isJsonObject,
   type JsonObject,
+  type JsonValue,
   messageOf,
   type PackedEvent,
   parseCanonical,
+  RESOLVED,
   type SchemaRef,
 } from "../core/index.ts";
 import type { Decoded } from "./avro/decode.ts";
@@ -40,6 +42,11 @@ export interface Gate {
   read(schema: SchemaRef, data: JsonObject, pins?: Pins): { readonly data: JsonObject; readonly version: number };
   /** What is wrong with data of a schema and event type; `null` when it can be accepted. */
   check(schema: SchemaRef, type: string, entity: string, data: JsonObject): Problem | null;
+  /**
+   * What is wrong with a value for one field of an entity, by the newest schemas that its events are written with; `null` when some schema has the field
+   * and none objects. For values that do not come as a whole form.
+   */
+  checkField(entity: string, name: string, value: JsonValue): Problem | null;
   /** Every problem that can be told of data at once; for who is to mend it. */
   problems(schema: SchemaRef, data: JsonObject): readonly Problem[];
   /** Makes sure that schemas which others have registered are known here. */
@@ -97,6 +104,31 @@ export function createGate(
       : { code: "entity-not-allowed", message: `${subject} is about a ${annotations.entity}, not a ${entity}`, path: null };
   };
 
+  function checkField(entity: string, name: string, value: JsonValue): Problem | null {
+    let isKnown = false;
+    for (const subject of store.subjects()) {
+      const { annotations, version } = newest(subject)!;
+      if (annotations.entity !== entity || annotations.events.length === 0) continue;
+      const reader = compiledOf({ subject, version });
+      const problem = typeof reader === "string" ? undefined : reader.checkField(name, value);
+      if (problem === undefined) continue;
+      if (problem !== null) return { ...problem, path: `/values${problem.path ?? ""}` };
+      isKnown = true;
+    }
+    if (isKnown) return null;
+    return { code: "invalid", message: `${name} is no field that events about a ${entity} may write`, path: `/values/${name}` };
+  }
+
+  /** A decision on any entity's fields is held to what its own forms say of them; `null` empties a field, as everywhere. */
+  const misdecided = ({ type, entity }: PackedEvent["head"], data: JsonObject): Problem | null => {
+    if (type !== RESOLVED || !isJsonObject(data.values ?? null)) return null;
+    for (const [name, value] of Object.entries(data.values as JsonObject)) {
+      const problem = value === null ? null : checkField(entity.type, name, value);
+      if (problem !== null) return problem;
+    }
+    return null;
+  };
+
   const admitJson = (head: PackedEvent["head"], payload: Uint8Array, writer: Compiled | string): Verdict => {
     const text = utf8Slice.call(payload, 0, payload.length);
     const parsed = parseCanonical(text);
@@ -105,7 +137,8 @@ export function createGate(
       return isJson(text) ? no("not-canonical", "its data is not in canonical form") : no("not-json", "its data is no JSON");
     if (!isJsonObject(parsed.value)) return no("not-json", "its data is no JSON object");
     if (typeof writer === "string") return { ok: false, problem: unknown(writer), text };
-    const problem = misplaced(head.type, head.entity.type, writer.schema) ?? writer.check(parsed.value);
+    const problem =
+      misplaced(head.type, head.entity.type, writer.schema) ?? writer.check(parsed.value) ?? misdecided(head, parsed.value);
     return problem === null ? { ok: true, data: parsed.value, text } : { ok: false, problem, text };
   };
 
@@ -197,6 +230,8 @@ export function createGate(
       const writer = compiledOf(schema);
       return typeof writer === "string" ? unknown(writer) : (misplaced(type, entity, writer.schema) ?? writer.check(data));
     },
+
+    checkField,
 
     problems(schema, data) {
       const writer = compiledOf(schema);

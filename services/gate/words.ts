@@ -52,6 +52,8 @@ const FORMATS: Record<string, string> = {
 };
 
 /** A JSON Schema failure in plain words. */
+export const noField = (name: string): string => `${name} is not a field of this form`;
+
 export function jsonProblem(error: ErrorObject, data: unknown): Problem {
   const at = error.instancePath;
   const name = at === "" ? "the event" : bounded(unescapePointer(at.slice(1).replaceAll("/", ".")));
@@ -80,7 +82,7 @@ export function jsonProblem(error: ErrorObject, data: unknown): Problem {
         return `${name} ${value} does not fit${description === undefined ? "" : `: ${description}`}`;
       case "additionalProperties":
       case "unevaluatedProperties":
-        return `${bounded(String(params.additionalProperty ?? params.unevaluatedProperty))} is not a field of this form`;
+        return noField(bounded(String(params.additionalProperty ?? params.unevaluatedProperty)));
       case "enum":
         return `${name} ${value} is not one of ${(params.allowedValues as unknown[]).filter((v) => v !== null).join(", ")}`;
       case "const":
@@ -130,7 +132,7 @@ export function avroProblem(misfit: Misfit | null): Problem | null {
   return { code: "invalid", message: bounded(words(), MAX_MESSAGE), path: pointer };
 
   function words(): string {
-    if (expected === "member") return `${name} is not a field of this form`;
+    if (expected === "member") return noField(name);
     if (value === undefined) return `${name} is missing`;
     return expected.kind === "enum"
       ? `${name} ${shown(value)} is not ${expectedWords(expected)}`

@@ -10,6 +10,10 @@ export interface Column<T extends JsonValue = JsonValue> {
   readonly value?: T;
 }
 
+/** A value as its column keeps it: of the ways to write it the one. */
+export const normal = ({ sql }: Column, value: JsonValue): JsonValue =>
+  sql === "timestamptz" && typeof value === "string" ? new Date(value).toISOString() : value;
+
 interface ColumnOptions {
   /** Adds a database index for lookups by this column. */
   readonly index?: boolean;
@@ -36,20 +40,30 @@ function column<T extends JsonValue>(
   return { sql, fits, index: options.index ?? false };
 }
 
+/** Characters of a text that is indexed, at most: an entry of a PostgreSQL index is 2,704 bytes, a character up to four. */
+const MAX_INDEXED = 600;
+
 // PostgreSQL's text cannot hold U+0000.
 export const text = (options?: ColumnOptions): Column<string> =>
-  column("text", (v) => typeof v === "string" && !v.includes("\0"), options);
+  column(
+    "text",
+    (v) => typeof v === "string" && !v.includes("\0") && !(options?.index === true && v.length > MAX_INDEXED),
+    options,
+  );
 export const integer = (options?: ColumnOptions): Column<number> => column("bigint", (v) => Number.isSafeInteger(v), options);
 export const number = (options?: ColumnOptions): Column<number> => column("double precision", Number.isFinite, options);
+/** Far beyond any amount, and far from where sums of amounts could not be told as a number any more. */
+const MAX_AMOUNT = 1e30;
 /** A number kept and added up exactly, as its shortest decimal form says: for amounts. */
-export const decimal = (options?: ColumnOptions): Column<number> => column("numeric", Number.isFinite, options);
+export const decimal = (options?: ColumnOptions): Column<number> =>
+  column("numeric", (v) => typeof v === "number" && Math.abs(v) <= MAX_AMOUNT, options);
 export const boolean = (options?: ColumnOptions): Column<boolean> => column("boolean", (v) => typeof v === "boolean", options);
 /** A calendar day, `YYYY-MM-DD`. */
 export const date = (options?: ColumnOptions): Column<string> =>
   column("date", (v) => typeof v === "string" && isDate(v), options);
 /** ISO 8601 with its zone. What else `Date.parse` takes, the database reads otherwise or not at all. */
-const INSTANT = /^(?!0000)\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/;
-/** An instant, ISO 8601 with its zone. */
+const INSTANT = /^(?!0000)\d{4}-\d\d-\d\dT([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?(Z|[+-](0\d|1[0-4]):[0-5]\d)$/;
+/** An instant, ISO 8601 with its zone. Kept in UTC and to the millisecond, so that one instant is one value. */
 export const timestamp = (options?: ColumnOptions): Column<string> =>
   column(
     "timestamptz",

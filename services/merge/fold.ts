@@ -8,6 +8,7 @@ import {
   type Vector,
   withDot,
 } from "../core/index.ts";
+import { normal } from "./columns.ts";
 import {
   type Columns,
   DELETED,
@@ -270,7 +271,7 @@ export function rowWith(projection: Projection, id: string, state: EntityState):
   for (const [name, { column, of }] of derived) {
     const value = of(seen) ?? null;
     if (value !== null && !column.fits(value)) throw misfit(`${projection.name}.${name}`, value, column.sql);
-    values[name] = value;
+    values[name] = normal(column, value);
   }
   return {
     ...row,

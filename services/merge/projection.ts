@@ -1,5 +1,5 @@
-import { isJsonObject, type JsonObject, type JsonValue, TributaryError } from "../core/index.ts";
-import type { Column } from "./columns.ts";
+import { isJsonObject, type JsonObject, type JsonValue, RESOLVED, TributaryError } from "../core/index.ts";
+import { type Column, normal } from "./columns.ts";
 import type { Crdt } from "./crdt.ts";
 import { authorityOf, lastWriteWins, type Resolver, settingsOf, type Who } from "./resolvers.ts";
 
@@ -129,8 +129,8 @@ export interface Projection {
 export const DELETED = "deleted";
 /** The one register of a view whose records change as a whole. */
 export const RECORD = "record";
-/** What a person's decision on a conflict is written as: `{ values: { column: value }, deleted?, case?, note? }`. */
-export const RESOLVED = "conflict.resolved";
+export { RESOLVED };
+
 const NAME = /^[a-z][a-z0-9_]{0,50}$/;
 /** Columns that every view has; a declaration cannot use these names. */
 export const SYSTEM_COLUMNS = [
@@ -252,15 +252,23 @@ export function defineProjection<const C extends Columns>(declared: Declaration<
         const rule = registers.get(registerOf.get(name)!)!;
         if (rule.kind === "merged") {
           const problem = rule.crdt.problem(value);
+          if (problem !== null && event.type === RESOLVED) continue;
           if (problem !== null) throw misfit(event, name, value, `a ${rule.crdt.name}: ${problem}`);
           writes.set(name, value);
           continue;
         }
-        if (value !== null && !column.fits(value)) throw misfit(event, name, value, `a ${column.sql} column`);
+        if (value !== null && !column.fits(value)) {
+          // A decision that came before the gate looked into it must not stop the entity: no correction could take it back.
+          if (event.type === RESOLVED) continue;
+          throw misfit(event, name, value, `a ${column.sql} column`);
+        }
+        const fits = (member: string): boolean => values[member] == null || declared.columns[member]!.fits(values[member]);
+        if (event.type === RESOLVED && !rule.columns.every(fits)) continue;
         if (rule.name === name) {
-          writes.set(name, value);
+          writes.set(name, normal(column, value));
         } else if (!writes.has(rule.name)) {
-          writes.set(rule.name, Object.fromEntries(rule.columns.map((member) => [member, values[member] ?? null])));
+          const whole = rule.columns.map((member) => [member, normal(declared.columns[member]!, values[member] ?? null)]);
+          writes.set(rule.name, Object.fromEntries(whole));
         }
       }
       const deleted = deletedBy(event);

@@ -33,6 +33,8 @@ export interface ProjectorOptions {
   readonly gate: Gate;
   /** All views as they are declared. */
   readonly projections: readonly View[];
+  /** Whether views may be built anew at the start where they are declared otherwise than they stand. Default: yes, where no other projector is at work. */
+  readonly mayBuild?: boolean;
   /** What this process is called where projectors are listed. Default: its pid. */
   readonly name?: string;
   readonly say?: (event: Record<string, unknown>) => void;
@@ -68,12 +70,13 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
     return membership;
   };
   let isPlaceDoubted = false;
+  let care: Care | null = null;
   const open = async (isStart: boolean): Promise<Session> => {
     const session = await openSession(options, await enrolled(), say, { isStart, isPlaceDoubted });
     isPlaceDoubted = false;
     return session;
   };
-  let session: Session | null = await open(true).catch(async (error: unknown) => {
+  let session: Session | null = await open(options.mayBuild !== false).catch(async (error: unknown) => {
     await membership?.end();
     throw error;
   });
@@ -83,9 +86,10 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
     while (!stop.signal.aborted) {
       try {
         session ??= await open(false);
-        await follow(options, session, stop.signal, say, () => {
+        await follow(options, session, care, stop.signal, say, () => {
           pauseMs = MIN_PAUSE_MS;
         });
+        if (care !== null && care.left <= 0) care = null;
       } catch (error) {
         if (isTributaryError(error) && error.code === "projection-malformed") throw error;
         if (stop.signal.aborted) break;
@@ -93,6 +97,8 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
         const { code, constraint } = error as { code?: string; constraint?: string };
         // An event that is in the audit already: shards stand before what was folded.
         if (code === "23505" && constraint === "audit_pkey") isPlaceDoubted = true;
+        // Something in the page is what the database cannot hold. Event by event it is found, and its entity is parked.
+        if (code !== undefined && isOfData(code)) care ??= { left: CAREFUL_EVENTS, untakable: new Map() };
         if (code !== undefined && IS_MISSING.has(code)) {
           // Tables are gone: a new membership makes them anew.
           await membership?.end();
@@ -117,6 +123,17 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
     },
   };
 }
+
+/** Following event by event, after a page that the database could not hold. */
+interface Care {
+  left: number;
+  /** By `view/id`: entities with an event that it could not hold, and why. */
+  readonly untakable: Map<string, string>;
+}
+/** Events that are folded one by one before pages are tried again: twice a page. */
+const CAREFUL_EVENTS = 2 * PAGE_EVENTS;
+/** PostgreSQL's classes of errors that are about the values: 22 data exceptions, 54 limits such as an index entry's. */
+const isOfData = (code: string): boolean => code.startsWith("22") || code.startsWith("54");
 
 /** PostgreSQL's codes for a table or a schema that is not there. */
 const IS_MISSING = new Set(["42P01", "3F000"]);
@@ -248,16 +265,17 @@ const declaredOtherwise = (
   new TributaryError(
     "projection-malformed",
     others.length === 0
-      ? `views were built anew by other declarations than this process has: ${[...changed, ...undeclared].join(", ")}`
+      ? `${[...changed, ...undeclared].join(", ")}: the views that stand were built by other declarations than this process has`
       : `this process declares ${[...changed, ...undeclared].join(", ")} otherwise than the views that ${others.join(" and ")} keep up to date`,
     others.length === 0
-      ? "Start it again, with the files of projections/ as they were when the views were built."
+      ? "`tributary rebuild` builds them from the files as they are now; or put back those that they were built with. Until then nothing is folded."
       : "Put the same files in place everywhere; then `tributary rebuild` builds the views anew while the others go on.",
   );
 
 async function follow(
   { log, gate, quietMs }: ProjectorOptions,
   session: Session,
+  care: Care | null,
   signal: AbortSignal,
   say: (event: Record<string, unknown>) => void,
   onProgress: () => void,
@@ -276,7 +294,7 @@ async function follow(
     const places = new Map(leases.map(({ shard, position }) => [shard, position]));
     const pages = log.subscribe({
       after: leastOf(leases),
-      maxPage: PAGE_EVENTS,
+      maxPage: care === null ? PAGE_EVENTS : 1,
       signal: watch.signal,
       // While a page is being written the next one fills: few large transactions instead of many small ones.
       busy: () => inFlight,
@@ -286,7 +304,12 @@ async function follow(
     for await (const { entries: all, through } of pages) {
       if (all.length === 0) continue;
       const entries = await mineOf(log, all, places);
-      const prepared = await prepare({ log, gate, settled: known }, targets, entries, through);
+      const prepared = await prepare(
+        { log, gate, settled: known, ...(care === null ? {} : { untakable: care.untakable }) },
+        targets,
+        entries,
+        through,
+      );
       await writing;
       const startedMs = performance.now();
       writing = write(writer, prepared, leases, layout).then(() => {
@@ -298,7 +321,20 @@ async function follow(
           through: through.toString(),
           ms: Math.round(performance.now() - startedMs),
         });
+        if (care !== null) care.left -= 1;
       });
+      if (care !== null) {
+        await writing.catch((error: unknown) => {
+          if (!isOfData((error as { code?: string }).code ?? "")) return;
+          const { view } = error as { view?: string };
+          for (const { target, rows } of prepared.views) {
+            const { name } = target.projection;
+            if (view !== undefined && view !== name) continue;
+            for (const { id } of rows) care.untakable.set(`${name}/${id}`, `PostgreSQL cannot hold it: ${messageOf(error)}`);
+          }
+        });
+        if (care.left <= 0) watch.end();
+      }
       // Awaited with the next page, or below; a failure must not count as unhandled until then.
       const settled: Promise<unknown> = writing
         // Nothing more may come that would await it: a page that could not be written ends the session at once.

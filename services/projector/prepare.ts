@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import {
   canonicalize,
   type JsonObject,
@@ -6,6 +7,7 @@ import {
   type Position,
   partsOf,
   type SchemaRef,
+  TributaryError,
 } from "../core/index.ts";
 import { canRead, type Gate, type Pins } from "../gate/index.ts";
 import type { Log, LogEntry } from "../log/index.ts";
@@ -155,11 +157,12 @@ export interface PrepareDeps {
   readonly log: Pick<Log, "readOrigin">;
   readonly gate: Gate;
   readonly settled: Settlements;
+  readonly untakable?: Untakable;
 }
 
 /** Folds a page of the log into rows. Reads states from the database where they are not hot; writes nothing. */
 export async function prepare(
-  { log, gate, settled }: PrepareDeps,
+  { log, gate, settled, untakable }: PrepareDeps,
   targets: readonly ViewTarget[],
   entries: readonly LogEntry[],
   through: Position,
@@ -182,7 +185,12 @@ export async function prepare(
     }
     if (mine.length === 0) continue;
     await states.load(new Set(mine.map(({ entry }) => entry.head.entity.id)));
-    views.push(foldView(target, mine, gate, { onError: (index, error) => projectionErrors.set(index, error) }));
+    views.push(
+      foldView(target, mine, gate, {
+        onError: (index, error) => projectionErrors.set(index, error),
+        ...(untakable === undefined ? {} : { untakable }),
+      }),
+    );
   }
   return { entries, through, projectionErrors, views, origins: originsOf(entries) };
 }
@@ -200,7 +208,11 @@ interface Working {
   lastPosition: string;
 }
 
+/** Why the database would not take what an event makes of an entity: by `view/id`. */
+export type Untakable = ReadonlyMap<string, string>;
+
 interface FoldOptions {
+  readonly untakable?: Untakable;
   readonly onError?: (index: number, error: string) => void;
   /** An entity that is folded from its first event, and what is shown of it until now, which all this takes the place of. */
   readonly replaces?: { readonly id: string; readonly shown: FullRow | null };
@@ -211,7 +223,7 @@ export function foldView(
   target: ViewTarget,
   mine: readonly { readonly entry: LogEntry; readonly index: number }[],
   gate: Gate,
-  { onError, replaces }: FoldOptions = {},
+  { onError, replaces, untakable }: FoldOptions = {},
 ): ViewChanges {
   const { projection, states, pins, totals, parked } = target;
   const invariants = Object.entries(projection.invariants);
@@ -226,6 +238,13 @@ export function foldView(
     if (entry.content.kind !== "accepted" || parked.has(id)) continue;
     const held: Held | undefined = states.get(id);
     try {
+      const refused = untakable?.get(`${projection.name}/${id}`);
+      if (refused !== undefined)
+        throw new TributaryError(
+          "projection-failed",
+          refused,
+          "Correct the projection's columns, then `tributary rebuild` the view.",
+        );
       const event = toFoldEvent(entry, entry.content.data, gate, pins);
       const folded = fold(projection, held?.state, event);
       if (folded === null) continue;
@@ -312,8 +331,18 @@ const seen = (id: string, row: FullRow): never => ({ ...row.values, id }) as nev
 type AtMost = Extract<Projection["invariants"][string], { atMost: number }>;
 const keyOf = (rule: AtMost, id: string, row: FullRow | null): string | null => {
   const key: JsonValue | undefined = row === null || row.deleted ? null : rule.key(seen(id, row));
-  return key === null || key === undefined ? null : canonicalize(key);
+  return key === null || key === undefined ? null : boundedKey(key);
 };
+
+/** Characters of a key that are kept as they are; an index takes no text of any length. */
+const MAX_KEY = 500;
+const KEPT_OF_LONG = 100;
+/** A key as text: itself, or its beginning and its hash. */
+function boundedKey(key: JsonValue): string {
+  const text = canonicalize(key);
+  if (text.length <= MAX_KEY) return text;
+  return `${text.slice(0, KEPT_OF_LONG)}… sha256:${createHash("sha256").update(text).digest("hex")}`;
+}
 
 /** Calls what the declaration says of a row, so that what throws does so at the event that brought it about. */
 function checkFunctions({ projection, totals }: ViewTarget, id: string, row: FullRow): void {
@@ -336,7 +365,7 @@ export function additionsOf(
     row === null || row.deleted
       ? []
       : totals.contributions(source, seen(id, row)).map((values) => ({
-          key: canonicalize(Object.keys(totals.keys).map((name) => values[name] ?? null)),
+          key: boundedKey(Object.keys(totals.keys).map((name) => values[name] ?? null)),
           entityId: id,
           values,
           sign,
@@ -364,6 +393,9 @@ function decisionNotes({ projection, generation }: ViewTarget) {
   const rows: DecisionRow[] = [];
   const settled: Settled[] = [];
   const openHere = new Map<string, DecisionRow>();
+  const counting = [...projection.registers.values()]
+    .filter((rule) => rule.kind === "decided" && rule.resolver.needsHistory === true)
+    .map(({ name }) => name);
   return {
     rows,
     settled,
@@ -375,9 +407,14 @@ function decisionNotes({ projection, generation }: ViewTarget) {
       after: EntityState,
     ): void {
       if (before === undefined) return;
-      for (const register of written) {
+      for (const register of counting.length === 0 ? written : new Set([...written, ...counting])) {
         const rule = projection.registers.get(register)!;
-        if (rule.kind === "merged" || sameSiblings(siblingsOf(rule, before), siblingsOf(rule, after))) continue;
+        if (rule.kind === "merged") continue;
+        // A rule that counts what authors had seen may think otherwise after any event.
+        const isSame = counting.includes(register)
+          ? sameDecision(decide(rule, before), decide(rule, after))
+          : sameSiblings(siblingsOf(rule, before), siblingsOf(rule, after));
+        if (isSame) continue;
         const key = `${entityId}\n${register}`;
         if (decide(rule, before) !== null) {
           const here = openHere.get(key);
@@ -416,6 +453,13 @@ export function isReadable(gate: Gate, pins: Pins, { subject, version }: SchemaR
   }
   return answer;
 }
+
+const sameDecision = (a: Decision | null, b: Decision | null): boolean =>
+  a === null || b === null
+    ? a === b
+    : canonicalize(a.value) === canonicalize(b.value) &&
+      a.reason === b.reason &&
+      sameSiblings([a.winner, ...a.losers], [b.winner, ...b.losers]);
 
 type Siblings = ReturnType<typeof siblingsOf>;
 const sameSiblings = (a: Siblings, b: Siblings): boolean =>

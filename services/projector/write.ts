@@ -56,31 +56,40 @@ export async function writeViews(
   const cases: CaseNow[] = [];
   const notices: Notice[] = [];
   for (const changes of views) {
-    const { target, rows, history, decisions, settled, parked } = changes;
-    const { projection, place } = target;
-    const [fresh, known] = [rows.filter(({ isNew }) => isNew), rows.filter(({ isNew }) => !isNew)];
-    if (known.length > 0) await db.query(upsertRows(projection, place, known));
-    if (fresh.length > 0) {
-      const { sql, lines } = copyRows(projection, place, fresh);
-      await copyText(db, sql, lines.map(line).join(""));
+    try {
+      cases.push(...(await writeView(db, changes, alone)));
+    } catch (error) {
+      throw Object.assign(error as Error, { view: changes.target.projection.name });
     }
-    for (const name of Object.keys(projection.tables))
-      for (const statement of replaceMany(projection, name, place, rows)) await db.query(statement);
-    if (history.length > 0) {
-      await copyText(
-        db,
-        `COPY ${at(place, `${projection.name}_history`)} (id, position, recorded_at, deleted, values) FROM STDIN`,
-        history.map(historyLine).join(""),
-      );
-    }
-    await writeDecisions(db, settled, decisions);
-    if (parked.length > 0) await writeParked(db, target, parked);
-    cases.push(...registerCases(changes), ...(await writeInvariants(db, changes, alone)));
     if (tells) notices.push(...decisionNotices(changes));
   }
   cases.push(...(await writeTotals(db, views)));
   if (cases.length > 0) notices.push(...(await writeCases(db, cases)));
   if (tells) await writeNotices(db, notices);
+}
+
+/** Writes what a page changes in one view; what the database refuses is thrown with the view's name. */
+async function writeView(db: Client, changes: ViewChanges, alone: boolean): Promise<CaseNow[]> {
+  const { target, rows, history, decisions, settled, parked } = changes;
+  const { projection, place } = target;
+  const [fresh, known] = [rows.filter(({ isNew }) => isNew), rows.filter(({ isNew }) => !isNew)];
+  if (known.length > 0) await db.query(upsertRows(projection, place, known));
+  if (fresh.length > 0) {
+    const { sql, lines } = copyRows(projection, place, fresh);
+    await copyText(db, sql, lines.map(line).join(""));
+  }
+  for (const name of Object.keys(projection.tables))
+    for (const statement of replaceMany(projection, name, place, rows)) await db.query(statement);
+  if (history.length > 0) {
+    await copyText(
+      db,
+      `COPY ${at(place, `${projection.name}_history`)} (id, position, recorded_at, deleted, values) FROM STDIN`,
+      history.map(historyLine).join(""),
+    );
+  }
+  await writeDecisions(db, settled, decisions);
+  if (parked.length > 0) await writeParked(db, target, parked);
+  return [...registerCases(changes), ...(await writeInvariants(db, changes, alone))];
 }
 
 const historyLine = ({ id, position, recordedAtMs, row }: HistoryRow): string =>

@@ -41,7 +41,7 @@ export interface TestHub {
   ingress: Ingress;
   projector: Projector;
   startIngress(): Promise<Ingress>;
-  startProjector(projections?: readonly View[]): Promise<Projector>;
+  startProjector(projections?: readonly View[], options?: { readonly mayBuild?: boolean }): Promise<Projector>;
   token(site: string, more?: { device?: string; lifetimeS?: number; nowMs?: number }): Promise<string>;
   field(site: string, device?: string, options?: { now?: () => number; path?: string; schemas?: string }): Field;
   /** Settles quarantined events as the hub's operators do. */
@@ -84,12 +84,16 @@ export async function openTestHub({ schemas }: { readonly schemas?: string } = {
     ingresses.push(ingress);
     return ingress;
   };
-  const project = async (which: readonly View[] = projections): Promise<Projector> => {
+  const project = async (
+    which: readonly View[] = projections,
+    options: { readonly mayBuild?: boolean } = {},
+  ): Promise<Projector> => {
     const projector = await startProjector({
       postgresUrl: backends.postgres.url,
       log,
       gate: hubGate,
       projections: which,
+      ...options,
       say,
     });
     projectors.push(projector);
