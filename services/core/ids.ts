@@ -47,22 +47,36 @@ export function originId(parts: OriginParts): OriginId {
   ) as OriginId;
 }
 
-export const isOriginId = (text: string): text is OriginId => {
-  const parts = text.split(".");
-  return parts.length === 4 && parts.every(isName);
-};
+/** Origins whose names were looked at: there are few, and each event names one, several times over. */
+const MAX_KNOWN_ORIGINS = 10_000;
+const knownOrigins = new Map<string, OriginParts>();
+
+/** The parts of an origin's name; `null` for what is none. */
+function readOrigin(text: string): OriginParts | null {
+  const known = knownOrigins.get(text);
+  if (known !== undefined) return known;
+  const split = text.split(".");
+  if (split.length !== 4 || !split.every(isName)) return null;
+  const [org, site, device, epoch] = split as [string, string, string, string];
+  const parts = Object.freeze({ org, site, device, epoch });
+  if (knownOrigins.size >= MAX_KNOWN_ORIGINS) knownOrigins.clear();
+  knownOrigins.set(text, parts);
+  return parts;
+}
+
+export const isOriginId = (text: string): text is OriginId => readOrigin(text) !== null;
 
 /** Splits an origin's name; throws `input-malformed` when it is none. */
 export function partsOf(origin: string): OriginParts {
-  if (!isOriginId(origin)) {
+  const parts = readOrigin(origin);
+  if (parts === null) {
     throw new TributaryError(
       "input-malformed",
       `${JSON.stringify(origin)} is not an origin`,
       "An origin is written org.site.device.epoch.",
     );
   }
-  const [org, site, device, epoch] = origin.split(".") as [string, string, string, string];
-  return { org, site, device, epoch };
+  return parts;
 }
 
 export const orgOf = (origin: OriginId): string => origin.slice(0, origin.indexOf("."));
