@@ -6,13 +6,14 @@ import {
   type Decision,
   decisionsOf,
   type EntityState,
-  entityViews,
   fold,
   rowWith,
   type View,
   waitingFor,
 } from "../merge/index.ts";
 import { countedEvents, readersOf } from "./events.ts";
+import { builtOtherwise, viewsOfType } from "./live.ts";
+import { notFound, parseEntity } from "./names.ts";
 
 /** One event as the audit shows it. */
 export interface AuditRow {
@@ -84,26 +85,6 @@ const SETTLED = `(SELECT json_build_object('state', state, 'by', settled_by,
 
 const asAuditRow = (row: Record<string, unknown>): AuditRow => ({ ...(row as unknown as AuditRow), seq: Number(row.seq) });
 
-export const notFound = (what: string): TributaryError =>
-  new TributaryError(
-    "not-found",
-    `the audit has no ${what}`,
-    "Check the spelling, and whether the site has synced; `tributary site list` shows when.",
-  );
-
-/** Splits `beneficiary/NBO-000017`. */
-export function parseEntity(text: string): { readonly type: string; readonly id: string } {
-  const slash = text.indexOf("/");
-  if (slash < 1 || slash === text.length - 1) {
-    throw new TributaryError(
-      "usage",
-      `${JSON.stringify(text)} is no entity`,
-      "Write it as type/id, for example beneficiary/NBO-000017.",
-    );
-  }
-  return { type: text.slice(0, slash), id: text.slice(slash + 1) };
-}
-
 /** All events of an entity in log order, and every decision on it. */
 export async function entityTrail(db: Client, entity: string): Promise<EntityTrail> {
   const { type, id } = parseEntity(entity);
@@ -148,6 +129,8 @@ export interface RowAsOf {
   readonly waitingFor: Vector;
   readonly decisions: readonly Decision[];
   readonly events: number;
+  /** The live view was built by another declaration: this row is by the file in projections/. */
+  readonly builtOtherwise: boolean;
 }
 
 /** What the hub knew of an entity when the log ended at `asOf` (recorded time): the fold of its events up to there. */
@@ -155,10 +138,10 @@ export async function rowAsOf(
   deps: { readonly db: Client; readonly gate: Gate; readonly projections: readonly View[] },
   entity: string,
   asOf: Position | null,
+  view: string | null = null,
 ): Promise<RowAsOf> {
   const { type, id } = parseEntity(entity);
-  const projection = entityViews(deps.projections).find((candidate) => candidate.entity === type);
-  if (projection === undefined) throw notFound(`view of entities of type ${type}`);
+  const [projection] = viewsOfType(deps.projections, type, view);
   const pins = (await readersOf(deps.db)).get(projection.name) ?? {};
   const events = await countedEvents({ ...deps, pins }, { type, id }, asOf);
   let state: EntityState | undefined;
@@ -174,5 +157,6 @@ export async function rowAsOf(
     waitingFor: waitingFor(state),
     decisions: decisionsOf(projection, state),
     events: events.length,
+    builtOtherwise: (await builtOtherwise(deps.db, [projection])).size > 0,
   };
 }

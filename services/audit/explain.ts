@@ -1,25 +1,26 @@
 import type { Client } from "pg";
-import { type JsonValue, TributaryError } from "../core/index.ts";
+import { covers, type JsonValue, TributaryError, type Vector } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import {
   DELETED,
   type Decision,
   decide,
   type EntityState,
-  entityViews,
   fold,
   type Projection,
   RESOLVED,
   type RegisterRule,
+  reachOf,
   rowWith,
   type Sibling,
   siblingsOf,
   type View,
 } from "../merge/index.ts";
-import { notFound, parseEntity } from "./entity.ts";
 import { type CountedEvent, countedEvents, readersOf } from "./events.ts";
+import { builtOtherwise, viewsOfType } from "./live.ts";
+import { notFound, parseEntity } from "./names.ts";
 
-/** One thing that happened to a register. */
+/** One thing that happened to a register. How it stands to the writes listed before it follows from what their authors had seen. */
 export interface Step {
   readonly position: string;
   readonly event: string;
@@ -33,6 +34,12 @@ export interface Step {
   readonly value: JsonValue;
   /** Writes whose values it took the place of: its author had seen them. */
   readonly replaces: readonly string[];
+  /** Writes that its author had seen as well, and that stand all the same: only those with the say replace them. */
+  readonly cannotReplace: readonly string[];
+  /** Writes whose authors had seen this one before the hub counted it: it came late. */
+  readonly seenBy: readonly string[];
+  /** Whether it stood once it had come. One that came late may have been replaced already. */
+  readonly stands: boolean;
   /** Writes that stand beside it: neither author had seen the other's. */
   readonly beside: readonly string[];
   /** What the rule made of it then. */
@@ -54,58 +61,86 @@ export interface RegisterStory {
 export interface Explanation {
   readonly entity: string;
   readonly view: string;
+  /** The live view was built by another declaration: this is told by the file in projections/. */
+  readonly builtOtherwise: boolean;
   readonly deleted: boolean;
   readonly registers: readonly RegisterStory[];
 }
 
-const dotOf = ({ by }: Sibling): string => `${by.origin}/${by.seq}`;
+const dotOf = ({ origin, seq }: Pick<CountedEvent, "origin" | "seq">): string => `${origin}/${seq}`;
+const dotsOf = (siblings: readonly Sibling[]): readonly string[] => siblings.map(({ by }) => dotOf(by));
 
-/** How an entity's row came to be what it is: for each register (or the one that holds `field`) who wrote what, beside whom, and what decided. */
+/**
+ * How an entity's row came to be what it is, in each view that shows it (or the one named): for each register (or the one that holds `field`) who wrote
+ * what, having seen what, beside whom, and what decided.
+ */
 export async function explainEntity(
   deps: { readonly db: Client; readonly gate: Gate; readonly projections: readonly View[] },
   entity: string,
   field: string | null,
-): Promise<Explanation> {
-  const { type, id } = parseEntity(entity);
-  const projection = entityViews(deps.projections).find((candidate) => candidate.entity === type);
-  if (projection === undefined) throw notFound(`view of entities of type ${type}`);
-  const rules = [...projection.registers.values()].filter(
-    ({ name, columns }) => field === null || name === field || columns.includes(field),
-  );
-  if (rules.length === 0)
+  view: string | null = null,
+): Promise<readonly Explanation[]> {
+  const ref = parseEntity(entity);
+  const views = viewsOfType(deps.projections, ref.type, view);
+  const having = views.filter((projection) => registersWith(projection, field).length > 0);
+  if (having.length === 0)
     throw new TributaryError(
       "not-found",
-      `${projection.name} has no field ${field}`,
-      `There are: ${[...Object.keys(projection.columns), DELETED].join(", ")}.`,
+      `${views.map(({ name }) => name).join(" and ")} has no field ${field}`,
+      `There are: ${[...new Set(views.flatMap(({ columns }) => Object.keys(columns))), DELETED].join(", ")}.`,
     );
-  const pins = (await readersOf(deps.db)).get(projection.name) ?? {};
-  const events = await countedEvents({ ...deps, pins }, { type, id }, null);
-  if (events.length === 0) throw notFound(entity);
+  const otherwise = await builtOtherwise(deps.db, having);
+  const readers = await readersOf(deps.db);
+  const out: Explanation[] = [];
+  for (const projection of having) {
+    const events = await countedEvents({ ...deps, pins: readers.get(projection.name) ?? {} }, ref, null);
+    const told = tell(projection, ref.id, events, field);
+    if (told !== null) out.push({ entity, view: projection.name, builtOtherwise: otherwise.has(projection.name), ...told });
+  }
+  if (out.length === 0) throw notFound(entity);
+  return out;
+}
 
-  const steps = new Map<string, Step[]>(rules.map(({ name }) => [name, []]));
+const registersWith = ({ registers }: Projection, field: string | null): RegisterRule[] =>
+  [...registers.values()].filter(({ name, columns }) => field === null || name === field || columns.includes(field));
+
+/** The story that an entity's events make in one view; `null` where none touches it. */
+export function tell(
+  projection: Projection,
+  id: string,
+  events: readonly CountedEvent[],
+  field: string | null,
+): Pick<Explanation, "deleted" | "registers"> | null {
+  const rules = registersWith(projection, field);
+  const told = new Map<string, { readonly steps: Step[]; readonly writes: Write[] }>(
+    rules.map(({ name }) => [name, { steps: [], writes: [] }]),
+  );
   let state: EntityState | undefined;
   for (const event of events) {
     const folded = fold(projection, state, event);
     if (folded === null) continue;
-    for (const rule of rules)
-      if (folded.written.includes(rule.name)) steps.get(rule.name)!.push(stepOf(projection, rule, event, state, folded.state));
     state = folded.state;
+    for (const rule of rules) {
+      if (!folded.written.includes(rule.name)) continue;
+      const { steps, writes } = told.get(rule.name)!;
+      const write: Write = { event, dot: dotOf(event), reach: reachOf({ by: event, basis: event.basis }) };
+      steps.push(stepOf(projection, rule, write, writes, state));
+      writes.push(write);
+    }
   }
-  if (state === undefined) throw notFound(entity);
-  const { values, deleted } = rowWith(projection, id, state);
+  if (state === undefined) return null;
   const known = state;
+  const { values, deleted } = rowWith(projection, id, known);
   return {
-    entity,
-    view: projection.name,
     deleted,
     registers: rules
-      .filter(({ name }) => field !== null || steps.get(name)!.length > 0)
+      .filter(({ name }) => field !== null || told.get(name)!.steps.length > 0)
       .map((rule) => ({
         register: rule.name,
         columns: rule.columns,
         rule: rule.kind === "decided" ? rule.resolver.name : rule.crdt.name,
         value: rule.name === DELETED ? deleted : columnsIn(rule, values),
-        steps: steps.get(rule.name)!,
+        steps: told.get(rule.name)!.steps,
         decision: decide(rule, known),
         leftOut:
           rule.kind === "merged" && known.merged[rule.name] !== undefined
@@ -120,30 +155,59 @@ const columnsIn = ({ name, columns }: RegisterRule, values: Readonly<Record<stri
     ? (values[name] ?? null)
     : Object.fromEntries(columns.map((column) => [column, values[column] ?? null]));
 
-function stepOf(
-  projection: Projection,
-  rule: RegisterRule,
-  event: CountedEvent,
-  before: EntityState | undefined,
-  after: EntityState,
-): Step {
-  const dot = `${event.origin}/${event.seq}`;
-  const had = before === undefined ? [] : siblingsOf(rule, before).map(dotOf);
-  const has = siblingsOf(rule, after);
-  const org = event.origin.slice(0, event.origin.indexOf("."));
+interface Write {
+  readonly event: CountedEvent;
+  readonly dot: string;
+  /** All that its author had seen of the entity, with the event itself. */
+  readonly reach: Vector;
+}
+
+const hadSeen = (write: Write, other: Write): boolean => covers(write.reach, other.event);
+
+/** Those of the writes that none of the others comes after: `isAfter(a, b)` says that a comes after b. In the order given. */
+function foremost(writes: readonly Write[], isAfter: (a: Write, b: Write) => boolean): Write[] {
+  let out: Write[] = [];
+  for (const write of writes) {
+    if (out.some((other) => isAfter(other, write))) continue;
+    out = [...out.filter((other) => !isAfter(write, other)), write];
+  }
+  return out;
+}
+
+type Relations = Pick<Step, "replaces" | "cannotReplace" | "seenBy" | "stands" | "beside">;
+/** In a register that merges by itself no write takes another's place. */
+const MERGES: Relations = { replaces: [], cannotReplace: [], seenBy: [], stands: true, beside: [] };
+
+function relationsOf(write: Write, earlier: readonly Write[], standing: readonly string[]): Relations {
+  const stands = standing.includes(write.dot);
+  const seen = earlier.filter((other) => hadSeen(write, other));
+  const seenBy = earlier.filter((other) => hadSeen(other, write));
+  const isStanding = ({ dot }: Write): boolean => standing.includes(dot);
+  const dots = (writes: readonly Write[]): string[] => writes.map(({ dot }) => dot);
+  return {
+    stands,
+    // The last that its author had seen of each line; what those had replaced themselves is their own story.
+    replaces: dots(foremost(seen, hadSeen).filter((other) => !isStanding(other))),
+    cannotReplace: dots(seen.filter(isStanding)),
+    seenBy: dots(foremost(seenBy, (a, b) => hadSeen(b, a))),
+    beside: stands ? dots(earlier.filter((other) => isStanding(other) && !seen.includes(other) && !seenBy.includes(other))) : [],
+  };
+}
+
+function stepOf(projection: Projection, rule: RegisterRule, write: Write, earlier: readonly Write[], after: EntityState): Step {
+  const { event, dot } = write;
   return {
     position: String(event.position),
     event: dot,
     type: event.type,
     actor: event.actor,
-    org,
+    org: event.origin.slice(0, event.origin.indexOf(".")),
     site: event.site,
     occurredAt: event.occurredAt,
     recordedAt: event.recordedAt,
     clockWrong: event.clockWrong,
     value: projection.writesOf(event)?.get(rule.name) ?? null,
-    replaces: had.filter((known) => !has.some((sibling) => dotOf(sibling) === known)),
-    beside: has.map(dotOf).filter((known) => known !== dot),
+    ...(rule.kind === "merged" ? MERGES : relationsOf(write, earlier, dotsOf(siblingsOf(rule, after)))),
     decision: decide(rule, after),
   };
 }

@@ -8,11 +8,12 @@ export {
   type EntityTrail,
   entityTrail,
   eventRecord,
-  parseEntity,
   type RowAsOf,
   rowAsOf,
 } from "./entity.ts";
 export { type CountedEvent, countedEvents, readersOf } from "./events.ts";
-export { type Explanation, explainEntity, isResolution, type RegisterStory, type Step } from "./explain.ts";
+export { type Explanation, explainEntity, isResolution, type RegisterStory, type Step, tell } from "./explain.ts";
+export { builtOtherwise } from "./live.ts";
+export { parseEntity } from "./names.ts";
 export { type ChangedRow, readColumns, type Tried, tryRules } from "./try.ts";
 export { type Problem, type VerifyDeps, type VerifyReport, verify } from "./verify.ts";

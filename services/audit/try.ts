@@ -26,7 +26,9 @@ export interface Tried {
   readonly byColumn: Readonly<Record<string, number>>;
   /** Contested registers, now and then; and those that a person would have to decide. */
   readonly conflicts: { readonly now: number; readonly would: number; readonly forPeople: number };
-  /** Entities whose events the rules would throw on, with the first problems. */
+  /** Cases of violated invariants: those open now, and those that there would be. */
+  readonly violations: { readonly now: number; readonly would: number };
+  /** Entities whose events the declaration would throw on, with the first problems. They would be parked, their rows left as before that event. */
   readonly failing: number;
   readonly problems: readonly string[];
   readonly rows: readonly ChangedRow[];
@@ -38,16 +40,17 @@ const MAX_PROBLEMS = 10;
 
 /** Columns as JSON values, whatever they are kept as. */
 export const readColumns = (projection: Projection): string[] =>
-  declaredColumns(projection).map(([name, { sql }]) =>
-    // Days as text: the driver would make midnights of them in some time zone.
-    sql === "date"
-      ? `"${name}"::text AS "${name}"`
-      : sql === "bigint" || sql === "numeric"
-        ? `"${name}"::float8 AS "${name}"`
-        : sql === "timestamptz"
-          ? `to_char("${name}" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "${name}"`
-          : `"${name}"`,
-  );
+  declaredColumns(projection).map(([name, { sql }]) => readColumn(name, sql));
+
+const readColumn = (name: string, sql: string): string =>
+  // Days as text: the driver would make midnights of them in some time zone.
+  sql === "date"
+    ? `"${name}"::text AS "${name}"`
+    : sql === "bigint" || sql === "numeric"
+      ? `"${name}"::float8 AS "${name}"`
+      : sql === "timestamptz"
+        ? `to_char("${name}" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "${name}"`
+        : `"${name}"`;
 
 /**
  * Replays the history under a declaration that is not in use, and tells row by row what the view would show otherwise. Nothing is written; all is
@@ -76,6 +79,7 @@ export async function tryRules(
       would: 0,
       forPeople: 0,
     };
+    const tally = tallyOf(projection);
     let batch: { id: string; state: EntityState | null; row: FullRow | null }[] = [];
 
     const compare = async (): Promise<void> => {
@@ -97,7 +101,7 @@ export async function tryRules(
         count.forPeople += decisions.filter(({ isOpen }) => isOpen).length;
         if (row === null && now === undefined) continue;
         const would: JsonObject | null = row === null ? null : { ...row.values, deleted: row.deleted };
-        const names = [...new Set([...(live ?? []), ...(would === null ? [] : Object.keys(would))])];
+        const names = [...new Set([...(live?.keys() ?? []), ...(would === null ? [] : Object.keys(would))])];
         const columns: Record<string, ChangedRow["columns"][string]> = {};
         for (const name of names) {
           const [a, b] = [now?.values[name] ?? null, would?.[name] ?? null];
@@ -125,13 +129,18 @@ export async function tryRules(
       let state: EntityState | null = null;
       let row: FullRow | null = null;
       try {
-        for (const event of events) state = fold(projection, state ?? undefined, event)?.state ?? state;
-        row = state === null ? null : rowWith(projection, id, state);
+        for (const event of events) {
+          const folded = fold(projection, state ?? undefined, event);
+          if (folded === null) continue;
+          const next = rowWith(projection, id, folded.state);
+          invariantsOf(projection, id, next);
+          [state, row] = [folded.state, next];
+        }
       } catch (error) {
         count.failing++;
-        state = null;
         if (problems.length < MAX_PROBLEMS) problems.push(`${id}: ${messageOf(error)}`);
       }
+      if (row !== null) tally.add(invariantsOf(projection, id, row));
       batch.push({ id, state, row });
       if (batch.length >= BATCH_ENTITIES) await compare();
     }
@@ -145,6 +154,7 @@ export async function tryRules(
       disappearing: count.disappearing,
       byColumn,
       conflicts: { now: count.now, would: count.would, forPeople: count.forPeople },
+      violations: { now: live === null ? 0 : await openViolations(db, projection), would: tally.violations() },
       failing: count.failing,
       problems,
       rows,
@@ -155,25 +165,80 @@ export async function tryRules(
   }
 }
 
-/** The columns of the live view that the declaration has too, and those that it has no more; `null`: there is no such view. */
-async function liveColumns(db: Client, projection: Projection): Promise<string[] | null> {
-  const { rows } = await db.query<{ column_name: string }>(
-    "SELECT column_name FROM information_schema.columns WHERE table_schema = 'views' AND table_name = $1",
+interface Checked {
+  /** Keys that the row holds, by invariant. */
+  readonly keys: readonly (readonly [invariant: string, key: string])[];
+  readonly problems: number;
+}
+
+/** What the declaration's invariants say of a row. Throws what they throw. */
+function invariantsOf({ invariants }: Projection, id: string, row: FullRow): Checked {
+  const keys: (readonly [string, string])[] = [];
+  let problems = 0;
+  if (row.deleted) return { keys, problems };
+  const seen = { ...row.values, id } as never;
+  for (const [name, rule] of Object.entries(invariants)) {
+    if ("problem" in rule) {
+      if (rule.problem(seen) !== null) problems++;
+      continue;
+    }
+    const key: JsonValue | undefined = rule.key(seen);
+    if (key !== null && key !== undefined) keys.push([name, canonicalize(key)]);
+  }
+  return { keys, problems };
+}
+
+/** Counts the cases that rows would make: one for each key that too many hold, and one for each row with a problem. */
+function tallyOf({ invariants }: Projection): { add(checked: Checked): void; violations(): number } {
+  const holders = new Map<string, Map<string, number>>();
+  let count = 0;
+  return {
+    add({ keys, problems }) {
+      count += problems;
+      for (const [name, key] of keys) {
+        const held = holders.get(name) ?? new Map<string, number>();
+        holders.set(name, held.set(key, (held.get(key) ?? 0) + 1));
+      }
+    },
+    violations() {
+      let broken = count;
+      for (const [name, held] of holders) {
+        const rule = invariants[name]!;
+        for (const holding of held.values()) if ("atMost" in rule && holding > rule.atMost) broken++;
+      }
+      return broken;
+    },
+  };
+}
+
+async function openViolations(db: Client, { name }: Projection): Promise<number> {
+  const { rows } = await db.query<{ count: number }>(
+    "SELECT count(*)::int AS count FROM tributary.case WHERE view = $1 AND kind = 'invariant' AND state = 'open'",
+    [name],
+  );
+  return rows[0]!.count;
+}
+
+/** The columns of the live view that the declaration has too, each with the type that it has there; `null`: there is no such view. */
+async function liveColumns(db: Client, projection: Projection): Promise<ReadonlyMap<string, string> | null> {
+  const { rows } = await db.query<{ column_name: string; udt_name: string }>(
+    "SELECT column_name, udt_name FROM information_schema.columns WHERE table_schema = 'views' AND table_name = $1",
     [projection.name],
   );
   if (rows.length === 0) return null;
-  const known = new Set(rows.map(({ column_name }) => column_name));
-  return [...declaredColumns(projection).map(([name]) => name), "deleted"].filter((name) => known.has(name));
+  const known = new Map(rows.map(({ column_name, udt_name }) => [column_name, udt_name === "int8" ? "bigint" : udt_name]));
+  const names = [...declaredColumns(projection).map(([name]) => name), "deleted"];
+  return new Map(names.filter((name) => known.has(name)).map((name) => [name, known.get(name)!]));
 }
 
 async function liveRows(
   db: Client,
   projection: Projection,
-  live: readonly string[],
+  live: ReadonlyMap<string, string>,
   ids: readonly string[],
 ): Promise<Map<string, { readonly values: JsonObject; readonly conflicts: number }>> {
-  const names = declaredColumns(projection).map(([name]) => name);
-  const columns = readColumns(projection).filter((_, i) => live.includes(names[i]!));
+  // As they are kept, not as they are declared: a text that is to be a number would not be read as one.
+  const columns = [...live].filter(([name]) => name !== "deleted").map(([name, type]) => readColumn(name, type));
   const { rows } = await db.query<Record<string, JsonValue>>(
     `SELECT id, conflicts, deleted${columns.map((column) => `, ${column}`).join("")} FROM views."${projection.name}" WHERE id = ANY($1)`,
     [ids],

@@ -6,6 +6,7 @@ import { type Log, type LogEntry, textOf } from "../log/index.ts";
 import { type EntityState, entityViews, fold, type Projection, rowWith, type View, waitingFor } from "../merge/index.ts";
 import { countedAs, settlements, toFoldEvent } from "../projector/index.ts";
 import { readersOf } from "./events.ts";
+import { builtOtherwise } from "./live.ts";
 import { readColumns } from "./try.ts";
 
 /** Problems listed at most; all are counted. */
@@ -33,6 +34,8 @@ export interface VerifyReport {
   readonly through: string | null;
   /** Entities whose view row was compared with the fold of the log; `null` when views were not asked for. */
   readonly rowsCompared: number | null;
+  /** Views that were left out: declared otherwise than the live ones were built, their rows cannot be what the declaration gives. */
+  readonly notCompared: readonly string[];
   readonly problemCount: number;
   readonly problems: readonly Problem[];
 }
@@ -58,8 +61,10 @@ export async function verify({ log, views, onProgress, onEntry }: VerifyDeps): P
     if (problems.length < MAX_LISTED) problems.push({ where, what });
   };
   const origins = new Map<OriginId, { events: number; quarantined: number; head: Hash; intact: boolean }>();
+  const declared = entityViews(views?.projections ?? []);
+  const leftOut = views === undefined ? new Set<string>() : await builtOtherwise(views.db, declared);
   const states = new Map<Projection, Map<string, EntityState>>(
-    entityViews(views?.projections ?? []).map((projection) => [projection, new Map()]),
+    declared.filter(({ name }) => !leftOut.has(name)).map((projection) => [projection, new Map()]),
   );
   const checkpoint = views === undefined ? null : await checkpointOf(views.db);
   const pins = views === undefined ? new Map<string, Pins>() : await readersOf(views.db);
@@ -109,6 +114,7 @@ export async function verify({ log, views, onProgress, onEntry }: VerifyDeps): P
     chainsIntact: [...origins.values()].every(({ intact }) => intact),
     through: through?.toString() ?? null,
     rowsCompared,
+    notCompared: [...leftOut],
     problemCount,
     problems,
   };

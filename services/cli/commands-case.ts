@@ -1,6 +1,16 @@
+import { createHash } from "node:crypto";
 import { userInfo } from "node:os";
 import type { Client } from "pg";
-import { CASE_ENTITY, HUB_SITE, type JsonObject, type JsonValue, type OriginId, TributaryError } from "../core/index.ts";
+import { parseEntity } from "../audit/index.ts";
+import {
+  CASE_ENTITY,
+  HUB_SITE,
+  isJsonObject,
+  type JsonObject,
+  type JsonValue,
+  type OriginId,
+  TributaryError,
+} from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import {
   DELETED,
@@ -10,6 +20,7 @@ import {
   isOneOf,
   type Projection,
   RESOLVED,
+  type RegisterRule,
   type Sibling,
   siblingsOf,
   unpackState,
@@ -17,7 +28,7 @@ import {
 import type { Command, Input } from "./args.ts";
 import { withViews } from "./commands-hub.ts";
 import { writeAtDesk } from "./desk.ts";
-import { shown, table } from "./output.ts";
+import { type Output, shown, table } from "./output.ts";
 import { PROJECTIONS_DIR } from "./places.ts";
 import { loadProjections } from "./projections.ts";
 import { withHubGate } from "./registry.ts";
@@ -34,13 +45,7 @@ interface CaseRow extends Record<string, unknown> {
   readonly rule: string;
   readonly says: string;
   readonly about: {
-    readonly siblings?: readonly {
-      readonly event: string;
-      readonly actor: string;
-      readonly hlc: string;
-      readonly clockWrong: boolean;
-      readonly value: JsonValue;
-    }[];
+    readonly siblings?: readonly Choice[];
     readonly members?: readonly { readonly entity: string; readonly events: readonly string[] }[];
     readonly values?: JsonObject;
   };
@@ -108,14 +113,91 @@ export const caseList: Command = {
   },
 };
 
+/** A value as a person may pick it. */
+interface Choice {
+  readonly event: string;
+  readonly actor: string;
+  readonly hlc: string;
+  readonly clockWrong: boolean;
+  readonly value: JsonValue;
+}
+
+const choiceOf = ({ by, value }: Sibling): Choice => ({
+  event: `${by.origin}/${by.seq}`,
+  actor: by.actor,
+  hlc: by.hlc,
+  clockWrong: by.clockWrong,
+  value,
+});
+
+const MIN_CODE_DIGITS = 4;
+const longCodeOf = (event: string): string => createHash("sha256").update(event).digest("hex");
+
+/**
+ * A short code for each of the values that stand side by side, by its event: what is picked is what was shown, whoever wrote meanwhile. Never a place in
+ * the list, which moves.
+ */
+export function pickCodes(events: readonly string[]): string[] {
+  const codes = events.map(longCodeOf);
+  const isClear = (digits: number): boolean => new Set(codes.map((code) => code.slice(0, digits))).size === new Set(codes).size;
+  let digits = MIN_CODE_DIGITS;
+  while (!isClear(digits)) digits++;
+  return codes.map((code) => code.slice(0, digits));
+}
+
+/** The value that a code or ORIGIN/SEQ names; a code that was shown when fewer stood there holds while it names but one. */
+function picked(pick: string, choices: readonly Choice[]): Choice {
+  const isCode = new RegExp(`^[0-9a-f]{${MIN_CODE_DIGITS},64}$`).test(pick);
+  const found = choices.filter(({ event }) => event === pick || (isCode && longCodeOf(event).startsWith(pick)));
+  if (found.length === 1) return found[0]!;
+  const codes = pickCodes(choices.map(({ event }) => event));
+  throw new TributaryError(
+    "usage",
+    `--pick ${pick} names ${found.length === 0 ? "none" : "several"} of the values that stand side by side`,
+    `There are: ${choices.map(({ value, actor }, i) => `${codes[i]} ${shown(value)} by ${actor}`).join("; ")}.`,
+  );
+}
+
+function choiceTable(choices: readonly Choice[], worded: (value: JsonValue) => string): string {
+  const codes = pickCodes(choices.map(({ event }) => event));
+  return table(
+    ["pick", "value", "by", "stamp", "event"],
+    choices.map(({ value, actor, hlc, clockWrong, event }, i) => [
+      codes[i],
+      worded(value),
+      actor,
+      hlc.slice(0, 19) + (clockWrong ? " (wrong clock)" : ""),
+      event,
+    ]),
+    "  ",
+  );
+}
+
+/** With its code, for programs. */
+const withCodes = (choices: readonly Choice[]): (Choice & { readonly pick: string })[] => {
+  const codes = pickCodes(choices.map(({ event }) => event));
+  return choices.map((choice, i) => ({ pick: codes[i]!, ...choice }));
+};
+
+/** Whether an entity is there, or a value, in words. */
+const wordedIn =
+  (register: string) =>
+  (value: JsonValue): string =>
+    register === DELETED ? (value === true ? "deleted" : "there") : shown(value);
+
 export const caseShow: Command = {
   name: "case show",
   summary: "show a case with all events involved, and what people said",
-  usage: "tributary case show CASE [--data DIR]",
-  help: "The values that stand side by side, or the entities that break the invariant, with their events; assignments and comments.",
-  maxPositionals: 1,
+  usage: "tributary case show CASE | TYPE/ID REGISTER [--data DIR]",
+  help: `The values that stand side by side, or the entities that break the invariant, with their events; assignments and comments. Each value has a code that
+--pick of \`case resolve\` takes. With TYPE/ID REGISTER: the values of a register, though a rule has decided it and nobody is asked.
+
+  tributary case show beneficiary/NBO-000023 phone`,
+  maxPositionals: 2,
   options: { data: { type: "string" } },
   async run({ positionals, text, out }) {
+    if (positionals[0]?.includes("/") === true) return showRegister(positionals, text("data"), out);
+    refuseRegister(positionals, caseShow.usage);
     return withViews(text("data"), async (db) => {
       const found = await findCase(db, positionals[0], caseShow.usage);
       const { rows: notes } = await db.query<{
@@ -130,28 +212,23 @@ export const caseShow: Command = {
         [found.id],
       );
       const events = await eventsOf(db, found);
-      out.result({ ...found, events, notes });
+      const choices = found.about.siblings;
+      out.result({
+        ...found,
+        ...(choices === undefined ? {} : { about: { ...found.about, siblings: withCodes(choices) } }),
+        events,
+        notes,
+      });
       out.line(`Case ${found.id}, ${found.state}: ${found.says}`);
       out.line(`  ${found.view}, ${found.kind} ${found.rule}, about ${subjectOf(found)}, open since ${found.openedAt}`);
       if (found.assignee !== null) out.line(`  assigned to ${found.assignee}`);
       if (found.state === "accepted")
         out.line(`  left as it is by ${found.acceptedBy}${found.acceptedNote === null ? "" : `: ${found.acceptedNote}`}`);
       out.line("");
-      if (found.about.siblings !== undefined) {
-        out.line(
-          table(
-            ["pick", "value", "by", "stamp", "event"],
-            found.about.siblings.map((s, i) => [
-              i + 1,
-              shown(s.value),
-              s.actor,
-              s.hlc.slice(0, 19) + (s.clockWrong ? " (wrong clock)" : ""),
-              s.event,
-            ]),
-            "  ",
-          ),
-        );
-        out.line(`\nDecide with \`tributary case resolve ${found.id} --pick N\`, or --value VALUE.`);
+      if (choices !== undefined) {
+        out.line(choiceTable(choices, wordedIn(found.rule)));
+        if (found.state !== "closed")
+          out.line(`\nDecide with \`tributary case resolve ${found.id} --pick CODE\`, or --value VALUE.`);
       } else {
         out.line(
           table(
@@ -161,9 +238,10 @@ export const caseShow: Command = {
           ),
         );
         if (found.about.values !== undefined) out.line(`  ${JSON.stringify(found.about.values)}`);
-        out.line(
-          `\nCorrect or cancel one of them by an event of its own, and the case closes; or \`tributary case accept ${found.id} --note WHY\` leaves it as it is.`,
-        );
+        if (found.state !== "closed")
+          out.line(
+            `\nCorrect or cancel one of them by an event of its own, and the case closes; or \`tributary case accept ${found.id} --note WHY\` leaves it as it is.`,
+          );
       }
       for (const note of notes)
         out.line(
@@ -173,6 +251,33 @@ export const caseShow: Command = {
     });
   },
 };
+
+/** The values of one register of an entity, whether or not anybody is asked to decide. */
+async function showRegister(positionals: readonly string[], data: string | undefined, out: Output): Promise<number> {
+  const views = await loadProjections(PROJECTIONS_DIR);
+  return withViews(data, async (db) => {
+    const { projection, id, rule } = await targetOf(db, positionals, entityViews(views), caseShow.usage);
+    const choices = siblingsOf(rule, await stateOf(db, projection, id)).map(choiceOf);
+    const entity = `${projection.entity}/${id}`;
+    out.result({ entity, view: projection.name, register: rule.name, siblings: withCodes(choices) });
+    if (choices.length === 0) {
+      out.line(`${entity}, ${rule.name} in ${projection.name}: nobody has written it.`);
+      return 0;
+    }
+    out.line(
+      `${entity}, ${rule.name} in ${projection.name}: ${choices.length === 1 ? "one value stands" : `${choices.length} values stand side by side`}\n`,
+    );
+    out.line(choiceTable(choices, wordedIn(rule.name)));
+    out.line(`\nDecide with \`tributary case resolve ${entity} ${rule.name} --pick CODE\`, or --value VALUE.`);
+    return 0;
+  });
+}
+
+/** A case has its register already. */
+function refuseRegister([first, second]: readonly string[], usage: string): void {
+  if (first !== undefined && second !== undefined)
+    throw new TributaryError("usage", `${second} is one argument too many: ${first} is a case, not TYPE/ID`, `Use: ${usage}`);
+}
 
 interface InvolvedEvent extends Record<string, unknown> {
   readonly entity: string;
@@ -219,7 +324,8 @@ export const caseAssign: Command = {
   options: NOTE_OPTIONS,
   async run(input) {
     const person = input.positionals[1];
-    if (person === undefined) throw new TributaryError("usage", "the person is missing", `Use: ${caseAssign.usage}`);
+    if (person === undefined || person === "")
+      throw new TributaryError("usage", "the person is missing", `Use: ${caseAssign.usage}`);
     const found = await note(input, caseAssign.usage, "case.assigned", () => ({ assignee: person === "nobody" ? null : person }));
     input.out.line(`Case ${found.id} is ${person === "nobody" ? "nobody's" : `${person}'s`} now.`);
     return 0;
@@ -235,7 +341,7 @@ export const caseComment: Command = {
   options: NOTE_OPTIONS,
   async run(input) {
     const text = input.positionals[1];
-    if (text === undefined) throw new TributaryError("usage", "the text is missing", `Use: ${caseComment.usage}`);
+    if (text === undefined || text === "") throw new TributaryError("usage", "the text is missing", `Use: ${caseComment.usage}`);
     const found = await note(input, caseComment.usage, "case.commented", () => ({ text }));
     input.out.line(`Noted on case ${found.id}.`);
     return 0;
@@ -266,12 +372,13 @@ export const caseResolve: Command = {
   name: "case resolve",
   summary: "decide a conflict: pick one of the values, or set another",
   usage:
-    "tributary case resolve CASE | TYPE/ID REGISTER (--pick N|ORIGIN/SEQ | --value VALUE) [--note TEXT] [--actor NAME] [--data DIR]",
+    "tributary case resolve CASE | TYPE/ID REGISTER (--pick CODE|ORIGIN/SEQ | --value VALUE) [--note TEXT] [--actor NAME] [--data DIR]",
   help: `Writes an event of the hub's own origin that has seen all values standing side by side, and so takes their place. Any conflict may be decided so, also
-one that a rule has decided: name the entity and its register. VALUE is JSON, or plain text. A value that somebody wrote meanwhile without having seen
+one that a rule has decided: name the entity and its register. \`case show\` gives each value's CODE. VALUE is JSON, or plain text; for \`deleted\` it is
+true or false. A value that somebody wrote meanwhile without having seen
 the decision stands beside it: then the case is open again. Where only some have the say over a register, only they can decide.
 
-  tributary case resolve 3fa2b1c09d5e --pick 2 --note "asked her"
+  tributary case resolve 3fa2b1c09d5e --pick 7c1e --note "asked her"
   tributary case resolve beneficiary/NBO-000023 phone --value +254712000023`,
   maxPositionals: 2,
   options: { ...NOTE_OPTIONS, pick: { type: "string" }, value: { type: "string" } },
@@ -280,7 +387,7 @@ the decision stands beside it: then the case is open again. Where only some have
     const views = await loadProjections(PROJECTIONS_DIR);
     return withHubGate(text("data"), async ({ dir, state: hub, gate }) => {
       const { projection, id, rule, held, caseId } = await withViews(text("data"), async (db) => {
-        const target = await targetOf(db, positionals, entityViews(views));
+        const target = await targetOf(db, positionals, entityViews(views), caseResolve.usage);
         return { ...target, held: await stateOf(db, target.projection, target.id) };
       });
       const siblings = siblingsOf(rule, held);
@@ -296,17 +403,10 @@ the decision stands beside it: then the case is open again. Where only some have
         );
       const value = chosenValue(input, rule, siblings);
       const data: JsonObject = {
-        ...(rule.name === DELETED ? { values: {}, deleted: value === true } : { values: valuesOf(rule, value) }),
+        ...(rule.name === DELETED ? { values: {}, deleted: value } : { values: valuesOf(rule, value) }),
         ...(caseId === null ? {} : { case: caseId }),
         ...(text("note") === undefined ? {} : { note: text("note")! }),
       };
-      const missing = rule.columns.filter((column) => rule.name !== DELETED && !Object.hasOwn(data.values as JsonObject, column));
-      if (missing.length > 0)
-        throw new TributaryError(
-          "usage",
-          `--value for ${rule.name} leaves out ${missing.join(", ")}`,
-          "These columns change together: name them all, null for what is to be empty.",
-        );
       checkValues(projection, gate, data.values as JsonObject);
       const entity = { type: projection.entity, id };
       const { appended } = await writeAtDesk(
@@ -317,7 +417,7 @@ the decision stands beside it: then the case is open again. Where only some have
         [{ entity, seen: held.seen }],
       );
       out.result({ entity: `${entity.type}/${id}`, register: rule.name, value, event: appended[0] });
-      out.line(`${entity.type}/${id}, ${rule.name}: ${shown(value)}, decided by ${actor}.`);
+      out.line(`${entity.type}/${id}, ${rule.name}: ${wordedIn(rule.name)(value)}, decided by ${actor}.`);
       return 0;
     });
   },
@@ -327,15 +427,17 @@ async function targetOf(
   db: Client,
   positionals: readonly string[],
   projections: readonly Projection[],
+  usage: string,
 ): Promise<{ readonly projection: Projection; readonly id: string; readonly rule: DecidedRule; readonly caseId: string | null }> {
   const [first, second] = positionals;
-  const slash = first?.indexOf("/") ?? -1;
   let wanted: { view?: string; type: string; id: string; register: string; caseId: string | null };
-  if (first !== undefined && slash > 0) {
-    if (second === undefined) throw new TributaryError("usage", "the register is missing", `Use: ${caseResolve.usage}`);
-    wanted = { type: first.slice(0, slash), id: first.slice(slash + 1), register: second, caseId: null };
+  if (first?.includes("/") === true) {
+    const entity = parseEntity(first);
+    if (second === undefined) throw new TributaryError("usage", "the register is missing", `Use: ${usage}`);
+    wanted = { ...entity, register: second, caseId: null };
   } else {
-    const found = await findCase(db, first, caseResolve.usage);
+    refuseRegister(positionals, usage);
+    const found = await findCase(db, first, usage);
     if (found.kind === "invariant")
       throw new TributaryError(
         "usage",
@@ -346,19 +448,23 @@ async function targetOf(
       throw new TributaryError("usage", `case ${found.id} is closed`, "`tributary explain` tells who decided it.");
     wanted = { view: found.view, type: found.entityType, id: found.subject, register: found.rule, caseId: found.id };
   }
-  const projection = projections.find(({ name, entity }) =>
+  const candidates = projections.filter(({ name, entity }) =>
     wanted.view === undefined ? entity === wanted.type : name === wanted.view,
   );
-  const rule =
-    projection?.registers.get(wanted.register) ??
-    [...(projection?.registers.values() ?? [])].find(({ columns }) => columns.includes(wanted.register));
+  const ruleIn = ({ registers }: Projection): RegisterRule | undefined =>
+    registers.get(wanted.register) ?? [...registers.values()].find(({ columns }) => columns.includes(wanted.register));
+  // Of several views of an entity, the first that has the register.
+  const projection = candidates.find((view) => ruleIn(view) !== undefined);
+  const rule = projection === undefined ? undefined : ruleIn(projection);
   if (projection === undefined || rule === undefined)
     throw new TributaryError(
       "not-found",
-      projection === undefined
+      candidates.length === 0
         ? `no view is of entities of type ${wanted.type}`
-        : `${projection.name} has no register ${wanted.register}`,
-      projection === undefined ? "Check the spelling." : `There are: ${[...projection.registers.keys()].join(", ")}.`,
+        : `${candidates.map(({ name }) => name).join(" and ")} has no register ${wanted.register}`,
+      candidates.length === 0
+        ? "Check the spelling."
+        : `There are: ${[...new Set(candidates.flatMap(({ registers }) => [...registers.keys()]))].join(", ")}.`,
     );
   if (rule.kind === "merged")
     throw new TributaryError(
@@ -370,6 +476,9 @@ async function targetOf(
 }
 
 async function stateOf(db: Client, { name }: Projection, id: string): Promise<EntityState> {
+  const { rows: tables } = await db.query<{ table: string | null }>("SELECT to_regclass($1) AS table", [`views."${name}"`]);
+  if (tables[0]?.table == null)
+    throw new TributaryError("not-found", `view ${name} has not been built`, `\`tributary rebuild ${name}\` builds it.`);
   const { rows } = await db.query<{ state: string }>(`SELECT state FROM views."${name}" WHERE id = $1`, [id]);
   if (rows[0] === undefined)
     throw new TributaryError("not-found", `${name} has no row ${id}`, "Check the spelling, and whether the site has synced.");
@@ -382,30 +491,69 @@ function chosenValue({ text }: Input, rule: DecidedRule, siblings: readonly Sibl
   if ((pick === undefined) === (given === undefined))
     throw new TributaryError("usage", "either --pick or --value says what is decided", `Use: ${caseResolve.usage}`);
   if (pick !== undefined) {
-    const found = siblings.find(({ by }, i) => pick === String(i + 1) || pick === `${by.origin}/${by.seq}`);
-    if (found === undefined)
-      throw new TributaryError(
-        "usage",
-        `--pick ${pick} is none of the values that stand side by side`,
-        `There are: ${siblings.map(({ value, by }, i) => `${i + 1} ${shown(value)} by ${by.actor}`).join("; ")}.`,
-      );
-    return found.value;
+    if (siblings.length === 0)
+      throw new TributaryError("usage", `nobody has written ${rule.name}: there is nothing to pick`, "Set it with --value.");
+    return picked(pick, siblings.map(choiceOf)).value;
   }
+  return rule.name === DELETED
+    ? asPresence(given!)
+    : isAlone(rule)
+      ? asJson(given!, given!)
+      : asMembers(rule, asJson(given!, null, rule));
+}
+
+function asJson(text: string, otherwise: string | null, rule?: DecidedRule): JsonValue {
   try {
-    return JSON.parse(given!) as JsonValue;
+    return JSON.parse(text) as JsonValue;
   } catch {
-    if (rule.columns.length > 1)
-      throw new TributaryError(
-        "usage",
-        `--value for ${rule.name} is a JSON object of ${rule.columns.join(", ")}`,
-        `Use: ${caseResolve.usage}`,
-      );
-    return given!;
+    if (otherwise === null) throw notMembers(rule!);
+    return otherwise;
   }
 }
 
-const valuesOf = ({ name, columns }: DecidedRule, value: JsonValue): JsonObject =>
-  columns.length === 1 && columns[0] === name ? { [name]: value } : (value as JsonObject);
+function asPresence(text: string): boolean {
+  if (text === "true" || text === "false") return text === "true";
+  throw new TributaryError(
+    "usage",
+    `--value ${text} does not say whether it is ${DELETED}`,
+    "Say --value true (gone) or --value false (there).",
+  );
+}
+
+/** Whether a register is one column of its own name. */
+const isAlone = ({ name, columns }: DecidedRule): boolean => columns.length === 1 && columns[0] === name;
+
+const notMembers = ({ name, columns }: DecidedRule): TributaryError =>
+  new TributaryError(
+    "usage",
+    `--value for ${name} is a JSON object of ${columns.join(", ")}, or null`,
+    `For example: --value '${JSON.stringify(Object.fromEntries(columns.map((column) => [column, null])))}'.`,
+  );
+
+/** The values of columns that change together: all of them, and no others. */
+function asMembers(rule: DecidedRule, value: JsonValue): JsonObject {
+  const { name, columns } = rule;
+  if (value === null) return Object.fromEntries(columns.map((column) => [column, null]));
+  if (!isJsonObject(value)) throw notMembers(rule);
+  const missing = columns.filter((column) => !Object.hasOwn(value, column));
+  if (missing.length > 0)
+    throw new TributaryError(
+      "usage",
+      `--value for ${name} leaves out ${missing.join(", ")}`,
+      "These columns change together: name them all, null for what is to be empty.",
+    );
+  const foreign = Object.keys(value).filter((column) => !columns.includes(column));
+  if (foreign.length > 0)
+    throw new TributaryError(
+      "usage",
+      `${foreign.join(", ")} is not in ${name}`,
+      `It has: ${columns.join(", ")}. Decide other registers one by one.`,
+    );
+  return value;
+}
+
+const valuesOf = (rule: DecidedRule, value: JsonValue): JsonObject =>
+  isAlone(rule) ? { [rule.name]: value } : asMembers(rule, value);
 
 /** Holds a decided value to what its column and the schemas that write the field allow. */
 function checkValues({ name, entity, columns, eventTypes }: Projection, gate: Gate, values: JsonObject): void {
@@ -416,7 +564,9 @@ function checkValues({ name, entity, columns, eventTypes }: Projection, gate: Ga
       throw new TributaryError(
         "event-invalid",
         `${shown(value)} does not fit ${name}.${column}, a ${declared.sql} column`,
-        "Correct the value.",
+        declared.sql === "text"
+          ? `Where it is a text, quote it: --value '${JSON.stringify(String(value))}'.`
+          : "Correct the value.",
       );
     if (value === null) continue;
     for (const schema of gate.subjects()) {

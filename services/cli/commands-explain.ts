@@ -5,7 +5,7 @@ import { type Explanation, explainEntity, isResolution, type RegisterStory, type
 import { messageOf, TributaryError } from "../core/index.ts";
 import { DELETED, type Decision, type Projection } from "../merge/index.ts";
 import type { Command } from "./args.ts";
-import { REASONS } from "./commands-audit.ts";
+import { byTheFile, REASONS } from "./commands-audit.ts";
 import { withViews } from "./commands-hub.ts";
 import { shown, table } from "./output.ts";
 import { PROJECTIONS_DIR } from "./places.ts";
@@ -25,6 +25,25 @@ function verdict(register: string, { rule, ruleVersion, reason, value, isOpen }:
   return isOpen
     ? `Nobody has decided yet; ${worded(register, value)} is shown meanwhile (${how}).`
     : `${worded(register, value)} is shown (${how}).`;
+}
+
+/** How a write stands to those told before it. */
+function relationLines({ replaces, cannotReplace, seenBy, stands, beside }: Step, name: (event: string) => string): string[] {
+  const all = (events: readonly string[]): string => events.map(name).join(" and ");
+  const lines: string[] = [];
+  if (seenBy.length > 0)
+    lines.push(
+      stands
+        ? `came late: ${all(seenBy)} had seen it, which only those with the say replace`
+        : `came late: already replaced by ${all(seenBy)}`,
+    );
+  if (replaces.length > 0) lines.push(`having seen ${all(replaces)}`);
+  if (cannotReplace.length > 0) lines.push(`having seen ${all(cannotReplace)}, which only those with the say replace`);
+  if (beside.length > 0)
+    lines.push(
+      `beside ${all(beside)}: ${beside.length === 1 ? "neither had seen the other's" : "their authors and this one had not seen one another's"}`,
+    );
+  return lines;
 }
 
 /** A register's story, a few lines for each write. */
@@ -48,15 +67,11 @@ function storyLines({ register, steps, decision, value, rule, leftOut }: Registe
     lines.push(
       `  ${when(step.occurredAt)}  ${step.actor} at ${where(step)} ${act}${what}${clock}  (recorded ${when(step.recordedAt)}, position ${step.position})`,
     );
-    if (step.replaces.length > 0) lines.push(`      having seen ${step.replaces.map(name).join(" and ")}`);
-    if (step.beside.length > 0) {
-      lines.push(
-        `      beside ${step.beside.map(name).join(" and ")}: ${step.beside.length === 1 ? "neither had seen the other's" : "they had not seen one another's"}`,
-      );
+    for (const line of relationLines(step, name)) lines.push(`      ${line}`);
+    if (step.beside.length + step.cannotReplace.length > 0 || (step.stands && step.seenBy.length > 0))
       lines.push(
         `      ${step.decision === null ? "They agree, so there was nothing to decide." : verdict(register, step.decision)}`,
       );
-    }
   }
   if (decision !== null)
     for (const loser of decision.losers)
@@ -66,35 +81,38 @@ function storyLines({ register, steps, decision, value, rule, leftOut }: Registe
 }
 
 /** Tells an explanation as a story. */
-export const storyOf = ({ entity, view, deleted, registers }: Explanation): string =>
-  [`${entity} in ${view}${deleted ? ", deleted" : ""}`, ...registers.map((register) => storyLines(register).join("\n"))].join(
-    "\n\n",
-  );
+export const storyOf = ({ entity, view, builtOtherwise, deleted, registers }: Explanation): string =>
+  [
+    `${entity} in ${view}${deleted ? ", deleted" : ""}${builtOtherwise ? `\n${byTheFile(view)}` : ""}`,
+    ...registers.map((register) => storyLines(register).join("\n")),
+  ].join("\n\n");
 
 export const explainCommand: Command = {
   name: "explain",
   summary: "tell how an entity's row, or one field of it, came to be what it is",
-  usage: "tributary explain TYPE ID [FIELD] | TYPE/ID [FIELD] [--data DIR]",
+  usage: "tributary explain TYPE ID [FIELD] | TYPE/ID [FIELD] [--view NAME] [--data DIR]",
   help: `For each field: who wrote what, when by their clock and when by the hub's, what they had seen, what stood beside it, which rule decided and why,
-and what was kept of those that lost.
+and what was kept of those that lost. Each view that shows the entity tells its own story; --view NAME takes one.
 
   tributary explain beneficiary NBO-000023 household_size`,
   maxPositionals: 3,
-  options: { data: { type: "string" } },
+  options: { data: { type: "string" }, view: { type: "string" } },
   async run({ positionals, text, out }) {
     const [first, second, third] = positionals;
     if (first === undefined) throw new TributaryError("usage", "the entity is missing", `Use: ${explainCommand.usage}`);
     const isWhole = first.includes("/");
     if (!isWhole && second === undefined)
       throw new TributaryError("usage", "the entity's id is missing", `Use: ${explainCommand.usage}`);
+    if (isWhole && third !== undefined)
+      throw new TributaryError("usage", `${third} is one argument too many`, `Use: ${explainCommand.usage}`);
     const entity = isWhole ? first : `${first}/${second}`;
     const field = (isWhole ? second : third) ?? null;
     const projections = await loadProjections(PROJECTIONS_DIR);
-    const explanation = await withViews(text("data"), (db) =>
-      withHubGate(text("data"), ({ gate }) => explainEntity({ db, gate, projections }, entity, field)),
+    const views = await withViews(text("data"), (db) =>
+      withHubGate(text("data"), ({ gate }) => explainEntity({ db, gate, projections }, entity, field, text("view") ?? null)),
     );
-    out.result(explanation);
-    out.line(storyOf(explanation));
+    out.result({ entity, views });
+    out.line(views.map(storyOf).join("\n\n"));
     return 0;
   },
 };
@@ -129,7 +147,8 @@ export const rulesTry: Command = {
   summary: "replay the history under changed rules, and show what would differ, before anyone deploys them",
   usage: "tributary rules try FILE [--limit N] [--data DIR]",
   help: `FILE is a projection, as it stands in projections/ or would: its rules, groups, columns and functions are tried on every entity of the hub.
-Nothing is written. Shown: how many rows would show something else, by column and row by row, and which rule would then decide.
+Nothing is written. Shown: how many rows would show something else, by column and row by row, and which rule would then decide; how many cases its
+invariants would make; and which entities it throws on.
 
   tributary rules try projections/beneficiaries.ts`,
   maxPositionals: 1,
@@ -161,6 +180,8 @@ Nothing is written. Shown: how many rows would show something else, by column an
     out.line(
       `Conflicts: ${tried.conflicts.now} now, ${tried.conflicts.would} then, ${tried.conflicts.forPeople} of them for people to decide.`,
     );
+    if (Object.keys(projection.invariants).length > 0 || tried.violations.now > 0)
+      out.line(`Violated invariants: ${tried.violations.now} open cases now, ${tried.violations.would} then.`);
     if (tried.failing > 0) {
       out.line(`\n${tried.failing} entities could not be folded, and would be parked:`);
       for (const problem of tried.problems) out.line(`  ${problem}`);

@@ -5,7 +5,7 @@
  */
 import { TributaryError } from "../core/index.ts";
 import { type Command, inputOf } from "./args.ts";
-import { reportFailure, table } from "./output.ts";
+import { mindTheReader, reportFailure, table } from "./output.ts";
 
 /** Loaded when used: a field command must not load gRPC, nor `--help` a database driver. */
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
@@ -102,6 +102,7 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
+mindTheReader();
 main(process.argv.slice(2)).then((code) => {
   process.exitCode = code;
   // A client library may hold a socket open; all that had to be written has been.

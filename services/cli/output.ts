@@ -65,6 +65,14 @@ export function table(header: readonly string[], rows: readonly (readonly Cell[]
 export const shown = (value: unknown): string =>
   value === null || value === undefined ? "empty" : typeof value === "string" ? `“${value}”` : JSON.stringify(value);
 
+/** A reader who has read enough (`| head`) closes the pipe: the rest of the words is dropped, and the command's work goes on to its own end and code. */
+export function mindTheReader(): void {
+  for (const stream of [process.stdout, process.stderr])
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EPIPE" && error.code !== "ERR_STREAM_DESTROYED") throw error;
+    });
+}
+
 /** Tells of a failure, in the form asked for, and returns the exit code. */
 export function reportFailure(error: unknown, json: boolean): number {
   const known = isTributaryError(error) ? error : null;

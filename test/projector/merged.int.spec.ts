@@ -129,8 +129,8 @@ it("an edit that does not fit its text is not lost in silence: the row counts it
   await change(one, { letter: [500, "far behind the end"] });
   await send(one);
   expect(await row()).toMatchObject({ letter: "My dear all, thanks", conflicts: 1 });
-  const { registers } = await explainEntity({ db: hub.db, gate: hub.gate, projections: [plans] }, "plan/P-1", "letter");
-  expect(registers).toMatchObject([
+  const [told] = await explainEntity({ db: hub.db, gate: hub.gate, projections: [plans] }, "plan/P-1", "letter");
+  expect(told!.registers).toMatchObject([
     { value: "My dear all, thanks", leftOut: [expect.stringContaining("does not fit the text")] },
   ]);
 });

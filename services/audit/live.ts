@@ -1,0 +1,27 @@
+import type { Client } from "pg";
+import { TributaryError } from "../core/index.ts";
+import { entityViews, type Projection, type View } from "../merge/index.ts";
+import { generationsOf, shapeOf } from "../projector/index.ts";
+import { notFound } from "./names.ts";
+
+/** Views that are declared otherwise than the live ones were built, or were never built: what their files tell is not what readers see. */
+export async function builtOtherwise(db: Client, views: readonly View[]): Promise<ReadonlySet<string>> {
+  const live = await generationsOf(db, "live");
+  return new Set(views.filter((view) => live.get(view.name)?.shape !== shapeOf(view)).map(({ name }) => name));
+}
+
+/** The views of entities of a type, or the one that is asked for by name. */
+export function viewsOfType(views: readonly View[], type: string, name: string | null): readonly [Projection, ...Projection[]] {
+  const [first, ...others] = entityViews(views).filter(({ entity }) => entity === type);
+  if (first === undefined) throw notFound(`view of entities of type ${type}`);
+  if (name === null) return [first, ...others];
+  const all = [first, ...others];
+  const found = all.find((view) => view.name === name);
+  if (found === undefined)
+    throw new TributaryError(
+      "not-found",
+      `${name} is no view of entities of type ${type}`,
+      `There are: ${all.map((view) => view.name).join(", ")}.`,
+    );
+  return [found];
+}

@@ -1,0 +1,102 @@
+import { expect, it } from "vitest";
+import { type CountedEvent, tell } from "../../services/audit/index.ts";
+import { pickCodes } from "../../services/cli/commands-case.ts";
+import { storyOf } from "../../services/cli/commands-explain.ts";
+import type { Hlc, OriginId, Seq, Vector } from "../../services/core/index.ts";
+import { defineProjection, set, text } from "../../services/merge/index.ts";
+
+const people = defineProjection({
+  name: "people",
+  entity: "person",
+  columns: { phone: text(), blood: text() },
+  authority: { blood: { orgs: ["clinic"] } },
+  events: { "person.changed": set() },
+});
+
+let position = 0;
+/** A write by `org`'s only device; `seen` names the other origins' events that its author had seen. */
+function wrote(org: string, seq: number, data: Record<string, string>, seen: Record<string, number> = {}): CountedEvent {
+  position++;
+  return {
+    type: "person.changed",
+    data,
+    entity: { type: "person", id: "p1" },
+    actor: `${org}-clerk`,
+    occurredAt: "2026-05-03T08:12:00.000Z",
+    recordedAt: "2026-05-09T16:40:00.000Z",
+    site: "town",
+    device: "t1",
+    origin: `${org}.town.t1.x` as OriginId,
+    seq: seq as Seq,
+    hlc: `2026-05-03T08:${String(10 + position).padStart(2, "0")}:00.000Z-0000` as Hlc,
+    clockWrong: false,
+    position,
+    basis: Object.fromEntries(Object.entries(seen).map(([name, at]) => [`${name}.town.t1.x`, at])) as Vector,
+  };
+}
+const story = (field: string, ...events: CountedEvent[]): string =>
+  storyOf({ entity: "person/p1", view: "people", builtOtherwise: false, ...tell(people, "p1", events, field)! });
+
+it("writes beside each other are told as such; one that had seen both as having replaced both", () => {
+  const told = story(
+    "phone",
+    wrote("a", 0, { phone: "1" }),
+    wrote("b", 0, { phone: "2" }),
+    wrote("c", 0, { phone: "3" }, { a: 0, b: 0 }),
+  );
+  expect(told).toContain("beside “1” by a-clerk at town (a): neither had seen the other's");
+  expect(told).toContain("having seen “1” by a-clerk at town (a) and “2” by b-clerk at town (b)");
+  expect(told.match(/beside/g)).toHaveLength(1);
+});
+
+it("a write that comes after one that had seen it came late and stands beside nothing, though the values differ", () => {
+  const late = wrote("a", 0, { phone: "1" });
+  const told = story("phone", wrote("b", 0, { phone: "2" }, { a: 0 }), late);
+  expect(told).toContain("came late: already replaced by “2” by b-clerk at town (b)");
+  expect(told).not.toContain("beside");
+  expect(told).not.toContain("agree");
+});
+
+it("an event of a device that is released after a later one of its own came late, too", () => {
+  const told = story("phone", wrote("a", 1, { phone: "2" }), wrote("a", 0, { phone: "1" }));
+  expect(told).toContain("came late: already replaced by “2”");
+});
+
+it("a late write names only whoever replaced it first, and what it had replaced itself", () => {
+  const told = story(
+    "phone",
+    wrote("a", 0, { phone: "1" }),
+    wrote("c", 0, { phone: "3" }, { a: 0, b: 0 }),
+    wrote("d", 0, { phone: "4" }, { a: 0, b: 0, c: 0 }),
+    wrote("b", 0, { phone: "2" }, { a: 0 }),
+  );
+  expect(told).toContain("came late: already replaced by “3” by c-clerk at town (c)\n      having seen “1”");
+});
+
+it("who has no say and had seen the value of one who has is not told to have been blind to it", () => {
+  const told = story("blood", wrote("clinic", 0, { blood: "A" }), wrote("b", 0, { blood: "B" }, { clinic: 0 }));
+  expect(told).toContain("having seen “A” by clinic-clerk at town (clinic), which only those with the say replace");
+  expect(told).toContain("“A” is shown (authority");
+  expect(told).not.toContain("beside “A”");
+});
+
+it("a value of one with the say that comes late stands all the same, and nobody is told to have been blind to it", () => {
+  const late = wrote("clinic", 0, { blood: "A" });
+  const told = story("blood", wrote("b", 0, { blood: "B" }, { clinic: 0 }), late);
+  expect(told).toContain("came late: “B” by b-clerk at town (b) had seen it, which only those with the say replace");
+  expect(told).toContain("“A” is shown (authority");
+  expect(told).not.toContain("beside “B”");
+});
+
+it("only equal values agree", () => {
+  expect(story("phone", wrote("a", 0, { phone: "1" }), wrote("b", 0, { phone: "1" }))).toContain("They agree");
+  expect(story("phone", wrote("a", 0, { phone: "1" }), wrote("b", 0, { phone: "2" }))).not.toContain("They agree");
+});
+
+it("a value's code follows from its event alone, and grows where two would clash", () => {
+  const [first] = pickCodes(["a.town.t1.x/0"]);
+  expect(first).toMatch(/^[0-9a-f]{4}$/);
+  expect(pickCodes(["0.town.t1.x/0", "a.town.t1.x/0"])[1]).toBe(first);
+  const many = Array.from({ length: 2_000 }, (_, i) => `a.town.t1.x/${i}`);
+  expect(new Set(pickCodes(many)).size).toBe(2_000);
+});
