@@ -556,7 +556,7 @@ const valuesOf = (rule: DecidedRule, value: JsonValue): JsonObject =>
   isAlone(rule) ? { [rule.name]: value } : asMembers(rule, value);
 
 /** Holds a decided value to what its column and the schemas that write the field allow. */
-function checkValues({ name, entity, columns, eventTypes }: Projection, gate: Gate, values: JsonObject): void {
+function checkValues({ name, entity, columns }: Projection, gate: Gate, values: JsonObject): void {
   for (const [column, value] of Object.entries(values)) {
     const declared = Object.hasOwn(columns, column) ? columns[column]! : null;
     if (declared === null) throw new TributaryError("usage", `${name} has no column ${column}`, "Name its columns in --value.");
@@ -568,15 +568,12 @@ function checkValues({ name, entity, columns, eventTypes }: Projection, gate: Ga
           ? `Where it is a text, quote it: --value '${JSON.stringify(String(value))}'.`
           : "Correct the value.",
       );
-    if (value === null) continue;
-    for (const schema of gate.subjects()) {
-      if (schema.annotations.entity !== entity || !schema.annotations.events.some((type) => eventTypes.has(type))) continue;
-      const wrong = gate
-        .problems(schema, { [column]: value })
-        .find(({ path }) => path === `/${column}` || path?.startsWith(`/${column}/`));
-      // A schema that does not know the field has no say about it.
-      if (wrong !== undefined && !wrong.message.includes("not allowed"))
-        throw new TributaryError("event-invalid", `${column} ${wrong.message}`, `${schema.subject} says what it may be.`);
-    }
+    const wrong = value === null ? null : gate.checkField(entity, column, value);
+    if (wrong !== null)
+      throw new TributaryError(
+        "event-invalid",
+        wrong.message,
+        `The forms of a ${entity} say what each field may be: \`tributary schema list\`.`,
+      );
   }
 }
