@@ -3,6 +3,7 @@ import type { Client } from "pg";
 import { TributaryError } from "../core/index.ts";
 import { connectViews } from "../projector/index.ts";
 import type { Command } from "./args.ts";
+import { checkEvery } from "./every.ts";
 import { shown, table } from "./output.ts";
 import { hubDir, readState } from "./places.ts";
 import { addSite, listSites } from "./sites.ts";
@@ -42,12 +43,14 @@ views against the log that often, and put right what differs. With notifications
     const dir = hubDir(text("data"));
     const org = text("org");
     const listen = text("listen");
+    const every = text("reconcile-every") === undefined ? undefined : number("reconcile-every", 0);
+    if (every !== undefined) checkEvery(every);
     out.progress(`Starting a hub in ${dir} …`);
     const running = await startHub({
       dataDir: dir,
       say: out.progress,
       projectors: Math.max(1, number("projectors", 1)),
-      ...(number("reconcile-every", 0) === 0 ? {} : { reconcileEveryHours: number("reconcile-every", 0) }),
+      ...(every === undefined ? {} : { reconcileEveryHours: every }),
       ...(org === undefined ? {} : { org }),
       ...(listen === undefined ? {} : { listen: parseListen(listen) }),
     });

@@ -1,6 +1,17 @@
 import { TributaryError } from "../core/index.ts";
 import { openLog } from "../log/index.ts";
-import { alone, type Comparison, connectViews, type Progress, type Rebuilt, rebuild, reconcile } from "../projector/index.ts";
+import { closureOf } from "../merge/index.ts";
+import {
+  alone,
+  type Comparison,
+  connectViews,
+  differences,
+  generationsOf,
+  type Progress,
+  type Rebuilt,
+  rebuild,
+  reconcile,
+} from "../projector/index.ts";
 import type { Command, Input } from "./args.ts";
 import { withViews } from "./commands-hub.ts";
 import { type Output, table } from "./output.ts";
@@ -74,6 +85,27 @@ async function chosenViews({ positionals, flag, text }: Input, usage: string): P
   return [...positionals];
 }
 
+/**
+ * Projectors load all files of projections/ when they start again after the swap: a view that is not named and declared otherwise than it stands would stop
+ * them. Throws `usage`, naming those. With `all`: returns the views that are declared no more, to be taken away.
+ */
+async function othersChanged(
+  { db, gate, views }: Parameters<typeof rebuild>[0],
+  names: readonly string[],
+  all: boolean,
+): Promise<readonly string[]> {
+  const { changed, undeclared } = differences(views, gate, await generationsOf(db, "live"));
+  if (all) return undeclared;
+  const family = new Set([...names, ...closureOf(views, names).map(({ name }) => name)]);
+  const others = [...changed.filter((name) => !family.has(name)), ...undeclared];
+  if (others.length === 0) return [];
+  throw new TributaryError(
+    "usage",
+    `also declared otherwise than they stand: ${others.join(", ")}`,
+    "Put their files back, or name them too; `--all` rebuilds every view and takes away those that are declared no more.",
+  );
+}
+
 const comparisonLines = (comparisons: readonly Comparison[]): string =>
   table(
     ["view", "equal", "differ", "only before", "only now", "changed meanwhile", "for example"],
@@ -114,14 +146,16 @@ the hub. --compare: compare all rows with the live ones by hash; --no-swap: only
     const { flag, text, number, out } = input;
     const names = await chosenViews(input, rebuildCommand.usage);
     const rate = number("max-rate", 0);
-    const result: Rebuilt = await withBuilder(text("data"), (deps) =>
-      rebuild(
+    const result: Rebuilt = await withBuilder(text("data"), async (deps) => {
+      const retired = flag("no-swap") ? [] : await othersChanged(deps, names, flag("all"));
+      return rebuild(
         {
           ...deps,
           say: ({ event, attempt }) => event === "swap-waits" && out.progress(`waiting for readers (${String(attempt)})`),
         },
         {
           names,
+          retired,
           compare: flag("compare"),
           compareOnly: flag("no-swap"),
           fresh: flag("fresh"),
@@ -130,8 +164,8 @@ the hub. --compare: compare all rows with the live ones by hash; --no-swap: only
           signal: interruptible(),
           ...(rate === 0 ? {} : { maxEventsPerSecond: rate }),
         },
-      ),
-    );
+      );
+    });
     out.result(result);
     out.line(
       `${result.views.join(", ")}: ${result.events} events folded in ${result.seconds} s${result.resumedAt > 0 ? `, ${result.resumedAt} of them in an earlier run` : ""}.`,

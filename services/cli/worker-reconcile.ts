@@ -3,6 +3,7 @@ import { messageOf } from "../core/index.ts";
 import { reconcile } from "../projector/index.ts";
 import type { Command } from "./args.ts";
 import { withBuilder } from "./commands-rebuild.ts";
+import { checkEvery, DAY_HOURS } from "./every.ts";
 import { PROJECTIONS_DIR } from "./places.ts";
 import { loadProjections } from "./projections.ts";
 import { ended, logger } from "./workers.ts";
@@ -24,8 +25,11 @@ export const reconciler: Command = {
     const stop = new AbortController();
     const stopped = ended().then(() => stop.abort());
     process.send?.({ ready: true });
+    const everyHours = number("every", DAY_HOURS);
+    checkEvery(everyHours);
     while (!stop.signal.aborted) {
-      await sleep(number("every", 24) * HOUR_MS, undefined, { signal: stop.signal }).catch(() => {});
+      for (let hour = 0; hour < everyHours && !stop.signal.aborted; hour++)
+        await sleep(HOUR_MS, undefined, { signal: stop.signal }).catch(() => {});
       if (stop.signal.aborted) break;
       try {
         const names = (await loadProjections(PROJECTIONS_DIR)).map(({ name }) => name);

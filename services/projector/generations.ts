@@ -20,7 +20,7 @@ import { at, createTables, LIVE, q, shapeOf } from "./tables.ts";
 export interface Generation {
   readonly view: string;
   readonly generation: number;
-  readonly state: "building" | "live" | "previous";
+  readonly state: "building" | "reconciling" | "live" | "previous";
   readonly place: string;
   readonly kind: View["kind"];
   readonly shape: string;
@@ -163,8 +163,9 @@ export async function beginBuild(
   gate: Gate,
   views: readonly (Projection | Totals)[],
   fresh: boolean,
+  state: "building" | "reconciling" = "building",
 ): Promise<Generation[]> {
-  const begun = await generationsOf(db, "building");
+  const begun = await generationsOf(db, state);
   const wanted = views.map((view) => ({
     view,
     shape: shapeOf(view),
@@ -192,7 +193,7 @@ export async function beginBuild(
       await createTables(db, view, place);
       await db.query(
         `INSERT INTO tributary.generation (view, generation, state, place, kind, shape, readers, tables, positions)
-         VALUES ($1, $2, 'building', $3, $4, $5, $6, $7, $8)`,
+         VALUES ($1, $2, $9, $3, $4, $5, $6, $7, $8)`,
         [
           view.name,
           generation,
@@ -202,12 +203,13 @@ export async function beginBuild(
           pins === null ? null : JSON.stringify(pins),
           JSON.stringify(tablesOf(view)),
           JSON.stringify(NOWHERE),
+          state,
         ],
       );
       out.push({
         view: view.name,
         generation,
-        state: "building",
+        state,
         place,
         kind: view.kind,
         shape,
@@ -238,7 +240,7 @@ export async function notePositions(
 ): Promise<void> {
   await db.query(
     `UPDATE tributary.generation g SET positions = $3, events = events + $4 FROM unnest($1::text[], $2::int[]) AS x (view, generation)
-     WHERE g.view = x.view AND g.generation = x.generation AND g.state = 'building'`,
+     WHERE g.view = x.view AND g.generation = x.generation`,
     [
       builds.map(({ view }) => view),
       builds.map(({ generation }) => generation),
@@ -248,27 +250,77 @@ export async function notePositions(
   );
 }
 
-/** Somebody's own views cling to the tables they were made over, also when newer ones are live; they are not ours to drop. */
-async function refuseIfUsed(db: Client, place: string, tables: readonly string[]): Promise<void> {
-  const { rows } = await db.query<{ user: string; table: string }>(
-    `SELECT DISTINCT format('%s.%s', vn.nspname, v.relname) AS user, t.relname AS table
+/** Somebody's own view that reads tables. */
+interface ForeignView {
+  readonly name: string;
+  readonly table: string;
+  readonly isMaterialized: boolean;
+  readonly definition: string;
+}
+
+/** Views that are not ours and read these tables or views. */
+async function foreignViews(
+  db: Client,
+  place: string,
+  tables: readonly string[],
+  ours: readonly string[],
+): Promise<ForeignView[]> {
+  const { rows } = await db.query<ForeignView>(
+    `SELECT DISTINCT format('%I.%I', vn.nspname, v.relname) AS name, t.relname AS table, v.relkind = 'm' AS "isMaterialized",
+       pg_get_viewdef(v.oid) AS definition
      FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid JOIN pg_class v ON v.oid = r.ev_class
      JOIN pg_namespace vn ON vn.oid = v.relnamespace JOIN pg_class t ON d.refclassid = 'pg_class'::regclass AND t.oid = d.refobjid
      JOIN pg_namespace tn ON tn.oid = t.relnamespace
-     WHERE tn.nspname = $1 AND t.relname = ANY($2) AND v.oid <> t.oid ORDER BY 1`,
-    [place, tables],
+     WHERE tn.nspname = $1 AND t.relname = ANY($2) AND v.oid <> t.oid AND NOT (vn.nspname = '${LIVE}' AND v.relname = ANY($3)) ORDER BY 1`,
+    [place, tables, ours],
   );
-  if (rows.length > 0)
-    throw new TributaryError(
-      "usage",
-      `${rows.map(({ user }) => user).join(", ")} still reads an earlier build of ${rows[0]!.table}, which is to go`,
-      "Drop it and make it anew after the rebuild; or declare it in projections/ with defineSql, then it is kept up.",
-    );
+  return rows;
+}
+
+const clings = ({ name, table }: ForeignView, why: string): TributaryError =>
+  new TributaryError(
+    "usage",
+    `${name}, which is not ours, reads ${table}: ${why}`,
+    "Drop it and make it anew after the rebuild; or declare it in projections/ with defineSql, then it is kept up. The live views were left as they are.",
+  );
+
+/** Has somebody's own view read the tables that stand under the names now, as it was written. */
+async function readAnew(db: Client, view: ForeignView): Promise<void> {
+  if (view.isMaterialized) throw clings(view, "a materialized view cannot be made to read its new build");
+  try {
+    await db.query(`CREATE OR REPLACE VIEW ${view.name} AS ${view.definition}`);
+  } catch (error) {
+    throw clings(view, (error as Error).message);
+  }
+}
+
+/** Makes a view of SQL, or has it read the tables that stand now; one whose columns change is dropped first, where nothing else reads it. */
+async function makeSqlView(db: Client, { name, sql }: SqlView): Promise<void> {
+  await db.query("SAVEPOINT made");
+  try {
+    await db.query(`CREATE OR REPLACE VIEW ${at(LIVE, name)} AS ${sql}`);
+  } catch {
+    await db.query("ROLLBACK TO SAVEPOINT made");
+    const [reader] = await foreignViews(db, LIVE, [name], []);
+    if (reader !== undefined) throw clings(reader, "its columns change");
+    await db.query(`DROP VIEW IF EXISTS ${at(LIVE, name)}`);
+    try {
+      await db.query(`CREATE VIEW ${at(LIVE, name)} AS ${sql}`);
+    } catch (error) {
+      throw new TributaryError(
+        "projection-malformed",
+        `projection ${name}: PostgreSQL refuses its SQL: ${(error as Error).message}`,
+        "Correct its file in projections/ and start again.",
+        { cause: error },
+      );
+    }
+  }
 }
 
 /** Removes a build with all that was kept for it. */
 export async function dropGeneration(db: Client, { view, generation, place, tables }: Generation): Promise<void> {
-  await refuseIfUsed(db, place, tables);
+  const [reader] = await foreignViews(db, place, tables, []);
+  if (reader !== undefined) throw clings(reader, "it is of an earlier build, which is to go");
   for (const table of [...tables].reverse()) await db.query(`DROP TABLE IF EXISTS ${at(place, table)}`);
   for (const kept of ["decision_row", "case_row", "parked"])
     await db.query(`DELETE FROM tributary.${kept} WHERE view = $1 AND generation = $2`, [view, generation]);
@@ -290,22 +342,30 @@ export async function swap(
   const live = await generationsOf(db, "live");
   const previous = await generationsOf(db, "previous");
   const grants = new Map<string, Grant[]>();
+  const kept = new Map<string, Kept[]>();
+  const ours = [...live.values()].filter(({ kind }) => kind === "sql").map(({ view }) => view);
   const sqlViews = inOrder(views.filter((view): view is SqlView => view.kind === "sql"));
-  // Views of SQL cling to the tables they were made over: they go first and come back last.
-  for (const { view } of [...live.values()].filter(({ kind }) => kind === "sql")) {
+  for (const view of ours) {
     grants.set(view, await grantsOn(db, view));
-    await db.query(`DROP VIEW IF EXISTS ${at(LIVE, view)} CASCADE`);
     await db.query("DELETE FROM tributary.generation WHERE view = $1 AND state = 'live'", [view]);
   }
+  const declared = new Set(sqlViews.map(({ name }) => name));
+  const gone = ours.filter((view) => !declared.has(view));
+  const [reader] = await foreignViews(db, LIVE, gone, gone);
+  if (reader !== undefined) throw clings(reader, "it is declared no more");
+  const replaced = [...builds.map(({ view }) => view), ...retired].flatMap((name) => live.get(name)?.tables ?? []);
+  // As they are written now, before anything moves: a definition names the place where its tables stand.
+  const foreign = await foreignViews(db, LIVE, replaced, ours);
   for (const name of [...builds.map(({ view }) => view), ...retired]) {
-    const kept = previous.get(name);
-    if (kept !== undefined && !builds.includes(kept)) await dropGeneration(db, kept);
+    const before = previous.get(name);
+    if (before !== undefined && !builds.includes(before)) await dropGeneration(db, before);
     const old = live.get(name);
     if (old === undefined || old.kind === "sql") continue;
     const place = placeOf(old.generation);
     await db.query(`CREATE SCHEMA IF NOT EXISTS ${q(place)}`);
     for (const table of old.tables) {
       grants.set(table, await grantsOn(db, table));
+      kept.set(table, await keptOn(db, table));
       await db.query(`ALTER TABLE ${at(LIVE, table)} SET SCHEMA ${q(place)}`);
     }
     await db.query(
@@ -329,16 +389,7 @@ export async function swap(
     );
   }
   for (const view of sqlViews) {
-    try {
-      await db.query(`CREATE VIEW ${at(LIVE, view.name)} AS ${view.sql}`);
-    } catch (error) {
-      throw new TributaryError(
-        "projection-malformed",
-        `projection ${view.name}: PostgreSQL refuses its SQL: ${(error as Error).message}`,
-        "Correct its file in projections/ and start again.",
-        { cause: error },
-      );
-    }
+    await makeSqlView(db, view);
     await db.query(
       `INSERT INTO tributary.generation (view, generation, state, place, kind, shape, live_at)
        VALUES ($1, nextval('tributary.generation_number'), 'live', $2, 'sql', $3, now())`,
@@ -354,6 +405,11 @@ export async function swap(
     for (const { statement, column } of granted)
       if (columns.size > 0 && (column === null || columns.has(column))) await db.query(statement);
   }
+  // All at once: they may read one another.
+  if (gone.length > 0) await db.query(`DROP VIEW IF EXISTS ${gone.map((view) => at(LIVE, view)).join(", ")}`);
+  for (const view of foreign) await readAnew(db, view);
+  const built = new Set(builds.flatMap(({ tables }) => tables));
+  for (const [table, statements] of kept) if (built.has(table)) for (const each of statements) await carryOver(db, table, each);
   for (const { place } of builds) {
     const { rows } = await db.query("SELECT 1 FROM tributary.generation WHERE place = $1 LIMIT 1", [place]);
     if (rows.length === 0 && place !== LIVE) await db.query(`DROP SCHEMA IF EXISTS ${q(place)}`);
@@ -381,6 +437,46 @@ async function grantsOn(db: Client, table: string): Promise<Grant[]> {
     [table],
   );
   return rows;
+}
+
+/** Something that somebody made on a view's table, as the statement that makes it again. */
+interface Kept {
+  readonly what: string;
+  readonly statement: string;
+}
+
+/** Policies of row-level security, whether it is on, and indexes that are not the declaration's. */
+async function keptOn(db: Client, table: string): Promise<Kept[]> {
+  const { rows } = await db.query<Kept>(
+    `SELECT 'the policy ' || policyname AS what, format('CREATE POLICY %I ON views.%I AS %s FOR %s TO %s%s%s', policyname, tablename, permissive, cmd,
+         (SELECT string_agg(CASE WHEN r = 'public' THEN 'PUBLIC' ELSE quote_ident(r) END, ', ') FROM unnest(roles::text[]) r),
+         ' USING (' || qual || ')', ' WITH CHECK (' || with_check || ')') AS statement
+       FROM pg_policies WHERE schemaname = 'views' AND tablename = $1
+     UNION ALL
+     SELECT 'row-level security', format('ALTER TABLE views.%I ENABLE ROW LEVEL SECURITY', relname)
+       FROM pg_class WHERE relnamespace = 'views'::regnamespace AND relname = $1 AND relrowsecurity
+     UNION ALL
+     SELECT 'row-level security', format('ALTER TABLE views.%I FORCE ROW LEVEL SECURITY', relname)
+       FROM pg_class WHERE relnamespace = 'views'::regnamespace AND relname = $1 AND relforcerowsecurity
+     UNION ALL
+     SELECT 'the index ' || i.relname, pg_get_indexdef(i.oid) FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
+       WHERE t.relnamespace = 'views'::regnamespace AND t.relname = $1 AND NOT x.indisprimary AND i.relname NOT LIKE 'by\\_%'`,
+    [table],
+  );
+  return rows;
+}
+
+async function carryOver(db: Client, table: string, { what, statement }: Kept): Promise<void> {
+  try {
+    await db.query(statement);
+  } catch (error) {
+    throw new TributaryError(
+      "usage",
+      `${what} on views.${table} cannot be carried over to its new build: ${(error as Error).message}`,
+      "Drop it, or change it so that it fits the new columns; the live views were left as they are.",
+      { cause: error },
+    );
+  }
 }
 
 /** Views that are built together with `names`. Throws `not-found` for a name that is not declared. */

@@ -43,7 +43,7 @@ export async function reconcile(
         `${view.name} is declared otherwise than the live view was built`,
         "`tributary rebuild` brings the view in line with its declaration; books are balanced after that.",
       );
-  const builds = await beginBuild(db, gate, family, true);
+  const builds = await beginBuild(db, gate, family, true, "reconciling");
   try {
     const build = await openBuild(deps, family, builds);
     await unhurried(deps, build, options);
@@ -74,33 +74,60 @@ export async function reconcile(
   }
 }
 
+/** A table that is compared: its rows belong to what stands in `key`. */
+interface Part {
+  readonly table: string;
+  readonly key: string;
+  readonly columns: readonly string[];
+}
+
+/** The tables of a view that the log explains row by row. Its past is not among them: it says when things were folded, too. */
+function partsOf(view: Projection | Totals): Part[] {
+  if (view.kind === "totals") return [{ table: view.name, key: "id", columns: comparedColumns(view) }];
+  return [
+    // The state too: what comes later is built on it.
+    { table: view.name, key: "id", columns: [...comparedColumns(view), "first_position", "last_position", "state"] },
+    ...Object.entries(view.tables).map(([name, { columns }]) => ({
+      table: `${view.name}_${name}`,
+      key: "id",
+      columns: ["n", ...Object.keys(columns)],
+    })),
+    ...(Object.keys(view.invariants).length === 0
+      ? []
+      : [{ table: `${view.name}_claims`, key: "entity_id", columns: ["invariant", "key", "events"] }]),
+  ];
+}
+
 async function balance(
   db: Client,
-  { view, place, tables }: Generation,
+  { view, place }: Generation,
   declared: Projection | Totals,
   position: Position | null,
   repair: boolean,
 ): Promise<Reconciled> {
-  // The state too: what comes later is built on it.
-  const columns = [
-    ...comparedColumns(declared),
-    ...(declared.kind === "entity" ? ["first_position", "last_position", "state"] : []),
-  ];
-  const [live, built] = [await leavesOf(db, LIVE, view, columns), await leavesOf(db, place, view, columns)];
-  const { differing, comparisons } = differingLeaves(live.sums, built.sums);
-  const ids = differing.length === 0 ? [] : await differingRows(db, view, place, columns, differing);
+  const parts = partsOf(declared);
+  const wrong = new Set<string>();
+  let comparisons = 1;
+  let rows = 0;
+  for (const [i, part] of parts.entries()) {
+    const [live, built] = [await leavesOf(db, LIVE, part), await leavesOf(db, place, part)];
+    const found = differingLeaves(live.sums, built.sums);
+    // One checksum stands over all parts of a view.
+    comparisons += found.comparisons - 1;
+    if (i === 0) rows = built.rows;
+    if (found.differing.length > 0) for (const key of await differingKeys(db, place, part, found.differing)) wrong.add(key);
+  }
+  const ids = [...wrong].sort();
   const isRepaired = repair && ids.length > 0;
   if (isRepaired) {
-    for (const table of tables) {
-      if (table.endsWith("_history")) continue;
-      const key = table.endsWith("_claims") && table !== view ? "entity_id" : "id";
+    for (const { table, key } of parts) {
       await db.query(`DELETE FROM ${at(LIVE, table)} WHERE ${q(key)} = ANY($1)`, [ids]);
       await db.query(`INSERT INTO ${at(LIVE, table)} SELECT * FROM ${at(place, table)} WHERE ${q(key)} = ANY($1)`, [ids]);
     }
   }
   return {
     view,
-    rows: built.rows,
+    rows,
     comparisons,
     differing: ids.length,
     named: ids.slice(0, MAX_NAMED),
@@ -109,16 +136,17 @@ async function balance(
   };
 }
 
+/** The leaf of the checksum tree that a row falls into. */
+const leafOf = (key: string): string => `(hashtextextended(t.${q(key)}, 1) & ${LEAVES - 1})::int`;
+
 /** The checksum of each leaf: the exclusive or of its rows' hashes, and how many they are. */
 async function leavesOf(
   db: Client,
   place: string,
-  view: string,
-  columns: readonly string[],
+  { table, key, columns }: Part,
 ): Promise<{ readonly sums: readonly string[]; readonly rows: number }> {
   const { rows } = await db.query<{ leaf: number; sum: string; count: string }>(
-    `SELECT (hashtextextended(t.id, 1) & ${LEAVES - 1})::int AS leaf, bit_xor(${hashOf("t", ["id", ...columns])})::text AS sum, count(*) AS count
-     FROM ${at(place, view)} t GROUP BY 1`,
+    `SELECT ${leafOf(key)} AS leaf, bit_xor(${hashOf("t", [key, ...columns])})::text AS sum, count(*) AS count FROM ${at(place, table)} t GROUP BY 1`,
   );
   const sums: string[] = Array.from({ length: LEAVES }, () => "");
   let total = 0;
@@ -147,19 +175,20 @@ export function differingLeaves(
   return { differing, comparisons };
 }
 
-async function differingRows(
+/** What rows of these leaves belong to, where live and built are not the same. */
+async function differingKeys(
   db: Client,
-  view: string,
   place: string,
-  columns: readonly string[],
+  { table, key, columns }: Part,
   leaves: readonly number[],
 ): Promise<string[]> {
-  const inLeaves = (place: string): string =>
-    `(SELECT * FROM ${at(place, view)} t WHERE (hashtextextended(t.id, 1) & ${LEAVES - 1})::int = ANY($1))`;
-  const { rows } = await db.query<{ id: string }>(
-    `SELECT coalesce(l.id, b.id) AS id FROM ${inLeaves(LIVE)} l FULL JOIN ${inLeaves(place)} b ON l.id = b.id
-     WHERE l.id IS NULL OR b.id IS NULL OR ${hashOf("l", columns)} <> ${hashOf("b", columns)} ORDER BY 1`,
+  const inLeaves = (from: string): string =>
+    `(SELECT t.${q(key)} AS key, bit_xor(${hashOf("t", columns)}) AS sum, count(*) AS count FROM ${at(from, table)} t
+      WHERE ${leafOf(key)} = ANY($1) GROUP BY 1)`;
+  const { rows } = await db.query<{ key: string }>(
+    `SELECT coalesce(l.key, b.key) AS key FROM ${inLeaves(LIVE)} l FULL JOIN ${inLeaves(place)} b ON l.key = b.key
+     WHERE l.key IS NULL OR b.key IS NULL OR l.sum <> b.sum OR l.count <> b.count`,
     [leaves],
   );
-  return rows.map(({ id }) => id);
+  return rows.map(({ key }) => key);
 }

@@ -253,15 +253,51 @@ describe("a view of SQL", () => {
     await expectBalanced(hub);
   });
 
-  it("of somebody's own over a view does not keep that from being built anew", async () => {
+  it("of somebody's own over views read the new builds, keep what was granted, and name themselves where they cannot", async () => {
     await hub.db.query(
-      "CREATE SCHEMA own; CREATE VIEW own.villages AS SELECT village, count(*) AS n FROM views.people GROUP BY 1",
+      `CREATE SCHEMA own; CREATE VIEW own.villages AS SELECT village, count(*) AS n FROM views.people GROUP BY 1;
+       CREATE VIEW own.given AS SELECT given_name FROM views.handouts; GRANT SELECT ON own.villages TO PUBLIC`,
     );
+    const before = (await hub.db.query("SELECT sum(n)::int AS n FROM own.villages")).rows[0].n as number;
     await build(hub.projections, { names: ["people"], fresh: true });
-    const again = build(hub.projections, { names: ["people"], fresh: true });
-    await expect(again).rejects.toMatchObject({ code: "usage", message: expect.stringContaining("own.villages") });
+    await addOne();
+    await hub.projected();
+    expect((await hub.db.query("SELECT sum(n)::int AS n FROM own.villages")).rows[0].n).toBe(before + 1);
+    await build(hub.projections, { names: ["people", "beneficiaries"], fresh: true });
+    await addOne();
+    await hub.projected();
+    expect((await hub.db.query("SELECT sum(n)::int AS n FROM own.villages")).rows[0].n).toBe(before + 2);
+    expect((await hub.db.query("SELECT given_name FROM own.given")).rows).toEqual([]);
+    await hub.db.query("CREATE MATERIALIZED VIEW own.kept AS SELECT village FROM views.people");
+    await expect(build(hub.projections, { names: ["people"], fresh: true })).rejects.toMatchObject({
+      code: "usage",
+      message: expect.stringContaining("own.kept"),
+    });
     await hub.db.query("DROP SCHEMA own CASCADE");
     await build(hub.projections, { names: ["people"] });
+  });
+
+  it("carry over who may see which rows, and the indexes that somebody made", async () => {
+    await hub.db.query(
+      `CREATE ROLE clerk_of_v1; GRANT USAGE ON SCHEMA views TO clerk_of_v1; GRANT SELECT ON views.people TO clerk_of_v1;
+       ALTER TABLE views.people ENABLE ROW LEVEL SECURITY; CREATE POLICY own_village ON views.people FOR SELECT TO clerk_of_v1 USING (village = 'nowhere');
+       CREATE INDEX mine ON views.people (lower(village))`,
+    );
+    const seen = async (): Promise<number> => {
+      await hub.db.query("SET ROLE clerk_of_v1");
+      try {
+        return (await hub.db.query("SELECT count(*)::int AS n FROM views.people")).rows[0].n as number;
+      } finally {
+        await hub.db.query("RESET ROLE");
+      }
+    };
+    expect(await seen()).toBe(0);
+    await build(hub.projections, { names: ["people"], fresh: true });
+    expect(await seen()).toBe(0);
+    const { rows } = await hub.db.query("SELECT 1 FROM pg_indexes WHERE schemaname = 'views' AND indexname = 'mine'");
+    expect(rows).toHaveLength(1);
+    await hub.db.query("DROP POLICY own_village ON views.people; ALTER TABLE views.people DISABLE ROW LEVEL SECURITY");
+    await hub.db.query("REVOKE ALL ON views.people FROM clerk_of_v1; REVOKE ALL ON SCHEMA views FROM clerk_of_v1");
   });
 });
 

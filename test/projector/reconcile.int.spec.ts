@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { alone, connectViews, type Reconciled, reconcile } from "../../services/projector/index.ts";
+import { alone, connectViews, type Reconciled, rebuild, reconcile } from "../../services/projector/index.ts";
 import { dayOf, expectBalanced, random } from "../support/books.ts";
 import { openTestHub, type TestHub } from "../support/hub.ts";
 
@@ -104,4 +104,23 @@ describe(`the books (seed ${SEED})`, () => {
     expect(rows).toEqual([]);
     expect((await hub.db.query("SELECT 1 FROM tributary.generation WHERE state <> 'live'")).rows).toEqual([]);
   });
+});
+
+it("claims to invariants that are gone are found and put back, and a build that somebody has begun is left alone", async () => {
+  const before = await ids("SELECT invariant || key || entity_id AS id FROM views.distributions_claims ORDER BY 1");
+  expect(before.length).toBeGreaterThan(5);
+  await hub.db.query("DELETE FROM views.distributions_claims");
+  const db = await connectViews(hub.backends.postgres.url, "tributary-test-rebuild");
+  try {
+    const deps = { db, reader: hub.db, log: hub.log, gate: hub.gate, views: hub.projections };
+    await alone(db, true, () => rebuild(deps, { names: ["distributions"], compareOnly: true }));
+  } finally {
+    await db.end();
+  }
+  expect((await balance(true)).get("distributions")).toMatchObject({ differing: expect.any(Number), repaired: true });
+  expect(await ids("SELECT invariant || key || entity_id AS id FROM views.distributions_claims ORDER BY 1")).toEqual(before);
+  expect((await balance(false)).get("distributions")).toMatchObject({ differing: 0, comparisons: 1 });
+  expect(
+    await ids("SELECT view AS id FROM tributary.generation WHERE state = 'building' AND view = 'distributions'"),
+  ).toHaveLength(1);
 });
