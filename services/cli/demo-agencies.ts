@@ -144,7 +144,10 @@ export async function agencies(
   await projected();
 
   const row = await rowOf(db);
-  const { registers } = JSON.parse(await cli(["explain", PERSON.type, PERSON.id, "--json"])) as { registers: RegisterStory[] };
+  const { views } = JSON.parse(await cli(["explain", PERSON.type, PERSON.id, "--json"])) as {
+    views: { registers: RegisterStory[] }[];
+  };
+  const { registers } = views[0]!;
   const contested = registers.flatMap(({ register, decision }) =>
     decision === null ? [] : [{ register, rule: decision.rule, reason: decision.reason, shown: decision.value }],
   );

@@ -43,7 +43,8 @@ it("never calls schemas compatible where a document tells otherwise, and proves 
   expect(compatible).toBeGreaterThan(10);
   expect(proved).toBeGreaterThan(10);
   // Doubts are refused too, and said to be doubts. Measured: about one pair in twenty of these, which are far stranger than people's schemas.
-  expect(doubted).toBeLessThan((compatible + proved) / 6);
+  // On a busy machine few pairs are tried before the time is up, and a handful says nothing about the share.
+  expect(doubted).toBeLessThan(Math.max(8, (compatible + proved) / 6));
 });
 
 /** Members and equal items are counted before members are left out: what was written counts. */
