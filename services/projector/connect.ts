@@ -27,3 +27,17 @@ export async function connectViews(url: string, name: string): Promise<pg.Client
     );
   }
 }
+
+/** Runs `work` in a transaction: all that it writes stays, or none of it where it throws. */
+export async function inTransaction<T>(db: pg.Client, work: () => Promise<T>): Promise<T> {
+  await db.query("BEGIN");
+  try {
+    const result = await work();
+    await db.query("COMMIT");
+    return result;
+  } catch (error) {
+    // On a connection that is lost there is nothing to roll back; what went wrong is told all the same.
+    await db.query("ROLLBACK").catch(() => {});
+    throw error;
+  }
+}

@@ -11,6 +11,7 @@ import {
   tablesOf,
   type View,
 } from "../merge/index.ts";
+import { inTransaction } from "./connect.ts";
 import { isReadable, type ViewTarget } from "./prepare.ts";
 import { SHARDS } from "./shards.ts";
 import { openStates } from "./states.ts";
@@ -177,8 +178,7 @@ export async function beginBuild(
       return known?.shape === shape && JSON.stringify(known.readers) === JSON.stringify(pins);
     }) && areAbreast(wanted.map(({ view }) => begun.get(view.name)!));
   if (isSame && !fresh) return wanted.map(({ view }) => begun.get(view.name)!);
-  await db.query("BEGIN");
-  try {
+  await inTransaction(db, async () => {
     for (const { view } of wanted) {
       const old = begun.get(view.name);
       if (old !== undefined) await dropGeneration(db, old);
@@ -188,7 +188,6 @@ export async function beginBuild(
     const place = placeOf(generation);
     // Left over from a database whose own tables were lost: no generation stands there.
     await db.query(`DROP SCHEMA IF EXISTS ${q(place)} CASCADE`);
-    const out: Generation[] = [];
     for (const { view, shape, pins } of wanted) {
       await createTables(db, view, place);
       await db.query(
@@ -206,25 +205,10 @@ export async function beginBuild(
           state,
         ],
       );
-      out.push({
-        view: view.name,
-        generation,
-        state,
-        place,
-        kind: view.kind,
-        shape,
-        readers: pins,
-        tables: tablesOf(view),
-        positions: NOWHERE,
-        events: 0,
-      });
     }
-    await db.query("COMMIT");
-    return out;
-  } catch (error) {
-    await db.query("ROLLBACK").catch(() => {});
-    throw error;
-  }
+  });
+  const made = await generationsOf(db, state);
+  return wanted.map(({ view }) => made.get(view.name)!);
 }
 
 /** Whether builds have come equally far, so that they can go on together. */

@@ -1,5 +1,6 @@
 import type { Client } from "pg";
 import { type Position, TributaryError } from "../core/index.ts";
+import { inTransaction } from "./connect.ts";
 
 /** A process that says nothing for so long has lost its shards, even if its connection stands. */
 export const LEASE_MS = 6_000;
@@ -56,8 +57,7 @@ export async function takeShards<T>(
   member: Member,
   look: () => Promise<T>,
 ): Promise<{ readonly leases: Lease[]; readonly layout: string; readonly seen: T }> {
-  await db.query("BEGIN");
-  try {
+  return inTransaction(db, async () => {
     // One at a time: two that take at once would each see the same ones free.
     await db.query("SELECT pg_advisory_xact_lock($1)", [ALIVE_LOCK]);
     await db.query(saysIsThere(member));
@@ -73,7 +73,6 @@ export async function takeShards<T>(
     );
     const seen = await look();
     await db.query(`DELETE FROM tributary.projector p WHERE p.number <> $1 AND ${IS_GONE}`, [member.number, LEASE_MS]);
-    await db.query("COMMIT");
     return {
       leases: rows.map(({ shard, fence, position }) => ({
         shard,
@@ -83,10 +82,7 @@ export async function takeShards<T>(
       layout: rows[0]?.layout ?? "",
       seen,
     };
-  } catch (error) {
-    await db.query("ROLLBACK").catch(() => {});
-    throw error;
-  }
+  });
 }
 
 async function fairShare(db: Client, { number }: Member): Promise<number> {

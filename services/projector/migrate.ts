@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Client } from "pg";
 import { TributaryError } from "../core/index.ts";
+import { inTransaction } from "./connect.ts";
 
 const DIR = join(import.meta.dirname, "sql");
 /** One migrator at a time; an arbitrary number of ours. */
@@ -12,8 +13,7 @@ export async function migrate(db: Client): Promise<void> {
   const files = readdirSync(DIR)
     .filter((name) => /^\d{3}_.*\.sql$/.test(name))
     .sort();
-  await db.query("BEGIN");
-  try {
+  await inTransaction(db, async () => {
     await db.query("SELECT pg_advisory_xact_lock($1)", [LOCK]);
     await db.query("CREATE SCHEMA IF NOT EXISTS tributary");
     await db.query(
@@ -35,9 +35,5 @@ export async function migrate(db: Client): Promise<void> {
       await db.query(readFileSync(join(DIR, name), "utf8"));
       await db.query("INSERT INTO tributary.migration (name) VALUES ($1)", [name]);
     }
-    await db.query("COMMIT");
-  } catch (error) {
-    await db.query("ROLLBACK").catch(() => {});
-    throw error;
-  }
+  });
 }

@@ -1,6 +1,7 @@
 import type { Client } from "pg";
 import { type OriginId, type Position, QUARANTINE_ENTITY, type Seq } from "../core/index.ts";
 import type { Log } from "../log/index.ts";
+import { inTransaction } from "./connect.ts";
 import { SHARDS, shardOf, shardOfEntry } from "./shards.ts";
 
 /** Audit rows looked at in one go, from the end of the log backwards. */
@@ -21,8 +22,7 @@ export async function arePlacesLost(db: Client): Promise<boolean> {
  * is as far as the shard was folded. Whoever holds a shard that is put right has lost it. Returns the shards put right.
  */
 export async function restorePlaces(db: Client, log: Pick<Log, "readOrigin">): Promise<number[]> {
-  await db.query("BEGIN");
-  try {
+  return inTransaction(db, async () => {
     await db.query("LOCK TABLE tributary.shard IN EXCLUSIVE MODE");
     const places = await lastAudited(db, log);
     // Fences and layouts count up from the clock: never one that was in use before.
@@ -35,12 +35,8 @@ export async function restorePlaces(db: Client, log: Pick<Log, "readOrigin">): P
        RETURNING shard`,
       [places.map((_, shard) => shard), places.map((position) => position?.toString() ?? null)],
     );
-    await db.query("COMMIT");
     return rows.map(({ shard }) => shard);
-  } catch (error) {
-    await db.query("ROLLBACK").catch(() => {});
-    throw error;
-  }
+  });
 }
 
 /** By shard, the position of its last event in the audit. */

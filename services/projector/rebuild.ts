@@ -4,6 +4,7 @@ import type { Gate } from "../gate/index.ts";
 import type { Log, LogEntry } from "../log/index.ts";
 import type { Projection, Totals, View } from "../merge/index.ts";
 import { type Comparison, compareBuild } from "./compare.ts";
+import { inTransaction } from "./connect.ts";
 import {
   areAbreast,
   beginBuild,
@@ -266,17 +267,6 @@ export async function openBuild(
     positions = upTo;
     events += count;
   };
-  const inTransaction = async (work: () => Promise<void>): Promise<void> => {
-    await db.query("BEGIN");
-    try {
-      await db.query("SET LOCAL synchronous_commit = off");
-      await work();
-      await db.query("COMMIT");
-    } catch (error) {
-      await db.query("ROLLBACK").catch(() => {});
-      throw error;
-    }
-  };
   /** Entries of the build's views after where it is, in order, with their shards. */
   async function* missing(to: Position): AsyncGenerator<{ entry: LogEntry; shard: number }> {
     const from = least(positions);
@@ -304,7 +294,10 @@ export async function openBuild(
         const prepared = await fold(batch);
         await writing;
         const upTo = positions.map((each) => (each !== null && each > through ? each : through));
-        writing = inTransaction(() => write(prepared, upTo));
+        writing = inTransaction(db, async () => {
+          await db.query("SET LOCAL synchronous_commit = off");
+          await write(prepared, upTo);
+        });
         // Awaited with the next batch, or below; a failure must not count as unhandled until then.
         writing.catch(() => {});
         folded += batch.length;
@@ -376,17 +369,16 @@ async function swapIn(
 ): Promise<void> {
   const { db, views, say = () => {} } = deps;
   for (let attempt = 1, build = begun; ; attempt++) {
-    await db.query("BEGIN");
     try {
-      await holdShards(db);
-      const live = await livePositions(db);
-      await build?.foldRest(live);
-      await db.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
-      await swap(db, { builds, retired, views }, live);
-      await db.query("COMMIT");
-      return;
+      const folded = build;
+      return await inTransaction(db, async () => {
+        await holdShards(db);
+        const live = await livePositions(db);
+        await folded?.foldRest(live);
+        await db.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
+        await swap(db, { builds, retired, views }, live);
+      });
     } catch (error) {
-      await db.query("ROLLBACK").catch(() => {});
       // 55P03: lock_timeout. Somebody has been reading for longer than readers behind us should wait.
       if ((error as { code?: string }).code !== "55P03") throw error;
       if (attempt >= SWAP_TRIES)

@@ -2,6 +2,7 @@ import type { Client } from "pg";
 import { type Position, TributaryError } from "../core/index.ts";
 import type { Projection, Totals } from "../merge/index.ts";
 import { comparedColumns, hashOf } from "./compare.ts";
+import { inTransaction } from "./connect.ts";
 import { beginBuild, dropGeneration, familyOf, type Generation, generationsOf, least, livePositions } from "./generations.ts";
 import { holdShards, openBuild, type RebuildDeps, type RebuildOptions, unhurried } from "./rebuild.ts";
 import { at, LIVE, q, shapeOf } from "./tables.ts";
@@ -47,8 +48,7 @@ export async function reconcile(
   try {
     const build = await openBuild(deps, family, builds);
     await unhurried(deps, build, options);
-    await db.query("BEGIN");
-    try {
+    return await inTransaction(db, async () => {
       await holdShards(db);
       const live = await livePositions(db);
       await build.foldRest(live);
@@ -63,12 +63,8 @@ export async function reconcile(
           [position, view, rows, comparisons, JSON.stringify(named), repaired],
         );
       }
-      await db.query("COMMIT");
       return out;
-    } catch (error) {
-      await db.query("ROLLBACK").catch(() => {});
-      throw error;
-    }
+    });
   } finally {
     for (const each of builds) await dropGeneration(db, each).catch(() => {});
   }

@@ -3,6 +3,7 @@ import type { EntityRef, OriginId, Position, Seq } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Log, LogEntry } from "../log/index.ts";
 import { rowWith, unpackState } from "../merge/index.ts";
+import { inTransaction } from "./connect.ts";
 import { type Lease, moveShards } from "./leases.ts";
 import { foldView, type ViewTarget } from "./prepare.ts";
 import { countedAs, settlements } from "./releases.ts";
@@ -54,16 +55,11 @@ export async function refold(
     for (const { view, entity_id, shard } of rows) {
       const target = targets.find(({ projection }) => projection.name === view);
       const lease = leases.find((each) => each.shard === shard)!;
-      await db.query("BEGIN");
-      try {
+      await inTransaction(db, async () => {
         if (lease.position !== null) await moveShards(db, [lease], layout, lease.position);
         if (target !== undefined && lease.position !== null) await refoldOne(deps, target, entity_id, lease.position);
         await db.query("DELETE FROM tributary.refold WHERE view = $1 AND entity_id = $2", [view, entity_id]);
-        await db.query("COMMIT");
-      } catch (error) {
-        await db.query("ROLLBACK").catch(() => {});
-        throw error;
-      }
+      });
       done++;
     }
   }

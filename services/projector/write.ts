@@ -15,6 +15,7 @@ import {
 import type { LogEntry } from "../log/index.ts";
 import type { Author, Sibling } from "../merge/index.ts";
 import { type CaseNow, registerCases, writeCases, writeInvariants, writeTotals } from "./cases.ts";
+import { inTransaction } from "./connect.ts";
 import { type Lease, moveShards } from "./leases.ts";
 import { decisionNotices, type Notice, writeNotices } from "./notices.ts";
 import type { DecisionRow, HistoryRow, ParkedRow, Prepared, Settled, ViewChanges, ViewTarget } from "./prepare.ts";
@@ -26,8 +27,7 @@ import { at, copyRows, replaceMany, upsertRows } from "./tables.ts";
  * process's, so that a page can never be written twice, nor by two.
  */
 export async function write(db: Client, prepared: Prepared, leases: readonly Lease[], layout: string): Promise<void> {
-  await db.query("BEGIN");
-  try {
+  await inTransaction(db, async () => {
     await moveShards(db, leases, layout, prepared.through);
     if (prepared.entries.length > 0) {
       await copyAudit(db, prepared);
@@ -37,11 +37,7 @@ export async function write(db: Client, prepared: Prepared, leases: readonly Lea
       await writeCaseNotes(db, prepared.entries);
       await writeOrigins(db, prepared);
     }
-    await db.query("COMMIT");
-  } catch (error) {
-    await db.query("ROLLBACK").catch(() => {});
-    throw error;
-  }
+  });
 }
 
 /**
@@ -95,7 +91,7 @@ async function writeView(db: Client, changes: ViewChanges, alone: boolean): Prom
 const historyLine = ({ id, position, recordedAtMs, row }: HistoryRow): string =>
   line([id, position, new Date(recordedAtMs).toISOString(), row.deleted ? "t" : "f", JSON.stringify(row.values)]);
 
-export async function writeDecisions(db: Client, settled: readonly Settled[], decisions: readonly DecisionRow[]): Promise<void> {
+async function writeDecisions(db: Client, settled: readonly Settled[], decisions: readonly DecisionRow[]): Promise<void> {
   if (settled.length > 0) {
     await db.query(
       `UPDATE tributary.decision_row d SET settled_position = s.position
