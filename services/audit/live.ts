@@ -1,13 +1,13 @@
 import type { Client } from "pg";
 import { TributaryError } from "../core/index.ts";
 import { entityViews, type Projection, type View } from "../merge/index.ts";
-import { generationsOf, shapeOf } from "../projector/index.ts";
+import { generationsOf, isBuiltAs } from "../projector/index.ts";
 import { notFound } from "./names.ts";
 
 /** Views that are declared otherwise than the live ones were built, or were never built: what their files tell is not what readers see. */
 export async function builtOtherwise(db: Client, views: readonly View[]): Promise<ReadonlySet<string>> {
   const live = await generationsOf(db, "live");
-  return new Set(views.filter((view) => live.get(view.name)?.shape !== shapeOf(view)).map(({ name }) => name));
+  return new Set(views.filter((view) => !isBuiltAs(view, live)).map(({ name }) => name));
 }
 
 /** The views of entities of a type, or the one that is asked for by name. */

@@ -4,7 +4,7 @@ import { chainHash } from "../core/node.ts";
 import type { Gate, Pins } from "../gate/index.ts";
 import { type Log, type LogEntry, textOf } from "../log/index.ts";
 import { type EntityState, entityViews, fold, type Projection, rowWith, type View, waitingFor } from "../merge/index.ts";
-import { countedAs, settlements, toFoldEvent } from "../projector/index.ts";
+import { asPosition, countedAs, settlements, toFoldEvent } from "../projector/index.ts";
 import { readersOf } from "./events.ts";
 import { builtOtherwise } from "./live.ts";
 import { readColumns } from "./try.ts";
@@ -158,7 +158,7 @@ function foldInto(
 
 async function checkpointOf(db: Client): Promise<Position | null> {
   const { rows } = await db.query<{ position: string | null }>("SELECT position FROM tributary.checkpoint WHERE name = 'main'");
-  return rows[0]?.position == null ? null : (BigInt(rows[0].position) as Position);
+  return asPosition(rows[0]?.position);
 }
 
 async function compareAudit(db: Client, checkpoint: Position | null, expected: number, report: Report): Promise<void> {

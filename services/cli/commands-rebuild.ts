@@ -3,6 +3,7 @@ import { openLog } from "../log/index.ts";
 import { closureOf } from "../merge/index.ts";
 import {
   alone,
+  asPosition,
   type Comparison,
   connectViews,
   differences,
@@ -74,14 +75,13 @@ function interruptible(): AbortSignal {
   return stop.signal;
 }
 
-async function chosenViews({ positionals, flag, text }: Input, usage: string): Promise<string[]> {
+async function chosenViews({ positionals, flag }: Input, usage: string): Promise<string[]> {
   if (flag("all")) {
     if (positionals.length > 0) throw new TributaryError("usage", "--all and names of views do not go together", `Use: ${usage}`);
     const views = await loadProjections(PROJECTIONS_DIR);
     return views.map(({ name }) => name);
   }
   if (positionals.length === 0) throw new TributaryError("usage", "no view is named", `Use: ${usage}, or --all`);
-  void text;
   return [...positionals];
 }
 
@@ -247,22 +247,15 @@ export const lag: Command = {
     const log = openLog(state.eventstoreUrl);
     try {
       return await withViews(text("data"), async (db) => {
-        const shards = (
-          await db.query<{ shard: number; position: string | null; holder: string | null; behind: string }>(
-            `SELECT s.shard, s.position, p.name AS holder, (max(s.position) OVER () - s.position) AS behind
-             FROM tributary.shard s LEFT JOIN tributary.projector p ON p.number = s.holder ORDER BY s.shard`,
-          )
-        ).rows;
-        const least = shards.some(({ position }) => position === null)
-          ? null
-          : shards.reduce(
-              (low, { position }) => (BigInt(position!) < low ? BigInt(position!) : low),
-              BigInt(shards[0]!.position!),
-            );
+        const { rows: shards } = await db.query<{ shard: number; holder: string | null }>(
+          `SELECT s.shard, p.name AS holder FROM tributary.shard s LEFT JOIN tributary.projector p ON p.number = s.holder ORDER BY s.shard`,
+        );
+        const { rows: checkpoint } = await db.query<{ position: string | null }>("SELECT position FROM tributary.checkpoint");
+        const through = asPosition(checkpoint[0]?.position);
         let events = 0;
         let oldestMs: number | null = null;
-        for await (const entry of log.readAll({ from: least as never })) {
-          if (least !== null && entry.position <= least) continue;
+        for await (const entry of log.readAll({ from: through })) {
+          if (through !== null && entry.position <= through) continue;
           events++;
           oldestMs ??= entry.recordedAtMs;
         }

@@ -1,5 +1,5 @@
 import type { Client } from "pg";
-import { type Position, TributaryError } from "../core/index.ts";
+import { TributaryError } from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
 import {
   closureOf,
@@ -13,7 +13,7 @@ import {
 } from "../merge/index.ts";
 import { inTransaction } from "./connect.ts";
 import { isReadable, type ViewTarget } from "./prepare.ts";
-import { SHARDS } from "./shards.ts";
+import { asPosition, NOWHERE, type Positions, SHARDS } from "./shards.ts";
 import { openStates } from "./states.ts";
 import { at, createTables, LIVE, q, shapeOf } from "./tables.ts";
 
@@ -28,15 +28,9 @@ export interface Generation {
   readonly readers: Pins | null;
   readonly tables: readonly string[];
   /** How far it has been folded, by shard, while it is not live. */
-  readonly positions: readonly (Position | null)[] | null;
+  readonly positions: Positions | null;
   readonly events: number;
 }
-
-/** How far each shard has been folded. */
-export type Positions = readonly (Position | null)[];
-export const NOWHERE: Positions = Array.from({ length: SHARDS }, () => null);
-
-const asPosition = (text: string | null): Position | null => (text === null ? null : (BigInt(text) as Position));
 
 export async function generationsOf(db: Client, state: Generation["state"]): Promise<Map<string, Generation>> {
   const { rows } = await db.query<
@@ -63,12 +57,6 @@ export async function livePositions(db: Client): Promise<Positions> {
   return rows.map(({ position }) => asPosition(position));
 }
 
-export const least = (positions: Positions): Position | null =>
-  positions.reduce<Position | null>(
-    (low, each) => (each === null || low === null ? null : each < low ? each : low),
-    positions[0] ?? null,
-  );
-
 /** The subjects that write about a projection's entities, each with its newest version. */
 export function pinsFor({ store }: Gate, { entity }: Projection): Pins {
   const about = store
@@ -86,6 +74,10 @@ const readsAll = (gate: Gate, projection: Projection, pins: Pins): boolean =>
     return true;
   });
 
+/** Whether a view stands, and was built by this declaration. */
+export const isBuiltAs = (view: View, live: ReadonlyMap<string, Generation>): boolean =>
+  live.get(view.name)?.shape === shapeOf(view);
+
 /** How the views that stand differ from those declared. */
 export interface Difference {
   /** Declared otherwise than they were built, or not built at all. */
@@ -97,7 +89,7 @@ export interface Difference {
 }
 
 export function differences(views: readonly View[], gate: Gate, live: ReadonlyMap<string, Generation>): Difference {
-  const changed = views.filter((view) => live.get(view.name)?.shape !== shapeOf(view)).map(({ name }) => name);
+  const changed = views.filter((view) => !isBuiltAs(view, live)).map(({ name }) => name);
   const declared = new Set(views.map(({ name }) => name));
   const undeclared = [...live.keys()].filter((name) => !declared.has(name));
   const stale = entityViews(views)
@@ -115,34 +107,33 @@ export function differences(views: readonly View[], gate: Gate, live: ReadonlyMa
 export const isInLine = ({ changed, undeclared, stale }: Difference): boolean =>
   changed.length + undeclared.length + stale.length === 0;
 
-/** What a page is folded into: each entity view with the totals that add it up. */
+/** What a page is folded into: each entity view, in its generation, with the totals that add it up. */
 export async function targetsFor(
   reader: Client,
   views: readonly (Projection | Totals)[],
-  of: (view: Projection) => { readonly generation: number; readonly place: string; readonly pins: Pins },
-  parked: ReadonlyMap<string, Set<string>>,
-  maxHot?: number,
+  generations: ReadonlyMap<string, Generation>,
 ): Promise<ViewTarget[]> {
   const totals = views.filter((view): view is Totals => view.kind === "totals");
+  const parked = await parkedIn(reader, generations.values());
   const targets: ViewTarget[] = [];
   for (const projection of entityViews(views)) {
-    const { generation, place, pins } = of(projection);
+    const { generation, place, readers } = generations.get(projection.name)!;
     const { rows } = await reader.query(`SELECT 1 FROM ${at(place, projection.name)} LIMIT 1`);
     targets.push({
       projection,
       generation,
       place,
-      pins,
-      states: openStates(reader, projection, { place, isEmpty: rows.length === 0, ...(maxHot === undefined ? {} : { maxHot }) }),
+      pins: readers ?? {},
+      states: openStates(reader, projection, { place, isEmpty: rows.length === 0 }),
       totals: totals.filter(({ sources }) => sources.has(projection.name)),
-      parked: parked.get(projection.name) ?? new Set(),
+      parked: parked.get(projection.name)!,
     });
   }
   return targets;
 }
 
 /** Entities whose fold has stopped, by view. */
-export async function parkedIn(db: Client, generations: Iterable<Generation>): Promise<Map<string, Set<string>>> {
+async function parkedIn(db: Client, generations: Iterable<Generation>): Promise<Map<string, Set<string>>> {
   const wanted = [...generations];
   const { rows } = await db.query<{ view: string; entity_id: string }>(
     `SELECT p.view, p.entity_id FROM tributary.parked p JOIN unnest($1::text[], $2::int[]) AS x (view, generation) USING (view, generation)`,

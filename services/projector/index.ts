@@ -7,7 +7,7 @@ import type { Gate } from "../gate/index.ts";
 import type { Log, LogEntry } from "../log/index.ts";
 import type { Projection, Totals, View } from "../merge/index.ts";
 import { connectViews } from "./connect.ts";
-import { differences, type Generation, generationsOf, isInLine, parkedIn, targetsFor } from "./generations.ts";
+import { differences, type Generation, generationsOf, isInLine, targetsFor } from "./generations.ts";
 import { enroll, giveBack, type Lease, leave, type Member, othersAlive, TEND_MS, takeShards, tend } from "./leases.ts";
 import { migrate } from "./migrate.ts";
 import { arePlacesLost, restorePlaces } from "./places.ts";
@@ -15,7 +15,7 @@ import { prepare, StaleViewError, type ViewTarget } from "./prepare.ts";
 import { alone, bringUpToDate, type RebuildDeps } from "./rebuild.ts";
 import { isAsked, refold } from "./refold.ts";
 import { settlements } from "./releases.ts";
-import { shardOfEntry } from "./shards.ts";
+import { least, shardOfEntry } from "./shards.ts";
 import { settledAt, write } from "./write.ts";
 
 /** Events in one transaction at most: beyond, it gains nothing (500: 44 k/s, 2,000: 45 k/s measured) and is slower to see. */
@@ -209,18 +209,8 @@ async function openSession(
     }
     const taken = await takeInLine({ db: writer, reader, log, gate, views, say }, membership.member, since.isStart);
     leases = taken.leases;
-    const live = taken.seen;
-    const built = [...live.values()].filter(({ kind }) => kind === "entity");
-    const parked = await parkedIn(reader, built);
-    const targets = await targetsFor(
-      reader,
-      views.filter((view): view is Projection | Totals => view.kind !== "sql"),
-      (view) => {
-        const { generation, place, readers } = live.get(view.name)!;
-        return { generation, place, pins: readers ?? {} };
-      },
-      parked,
-    );
+    const tabled = views.filter((view): view is Projection | Totals => view.kind !== "sql");
+    const targets = await targetsFor(reader, tabled, taken.seen);
     const refolded = leases.length === 0 ? 0 : await refold({ db: writer, reader, log, gate }, targets, leases, taken.layout);
     if (refolded > 0) say({ event: "entities-refolded", entities: refolded });
     say({ event: "shards-taken", shards: leases.map(({ shard }) => shard), projector: membership.member.number });
@@ -293,7 +283,7 @@ async function follow(
     // Shards that were taken over from others may stand at different places: what one has folded already is passed over.
     const places = new Map(leases.map(({ shard, position }) => [shard, position]));
     const pages = log.subscribe({
-      after: leastOf(leases),
+      after: least(leases.map(({ position }) => position)),
       maxPage: care === null ? PAGE_EVENTS : 1,
       signal: watch.signal,
       // While a page is being written the next one fills: few large transactions instead of many small ones.
@@ -354,11 +344,6 @@ async function follow(
   }
 }
 
-const leastOf = (leases: readonly Lease[]): Position | null =>
-  leases.some(({ position }) => position === null)
-    ? null
-    : leases.reduce<Position>((low, { position }) => (position! < low ? position! : low), leases[0]!.position!);
-
 /** The entries that this process is to fold. */
 async function mineOf(
   log: Log,
@@ -402,14 +387,13 @@ function watchShards({ reader, membership: { db, member }, leases, layout }: Ses
   return { signal: ending.signal, ended: ended.promise, end };
 }
 
-export { caseIdOf } from "./cases.ts";
 export { type Comparison, compareBuild } from "./compare.ts";
 export { connectViews } from "./connect.ts";
-export { differences, type Generation, generationsOf, livePositions } from "./generations.ts";
+export { differences, type Generation, generationsOf, isBuiltAs } from "./generations.ts";
 export { toFoldEvent } from "./prepare.ts";
 export { alone, type Progress, type RebuildOptions, type Rebuilt, rebuild } from "./rebuild.ts";
 export { type Reconciled, reconcile } from "./reconcile.ts";
 export { askRefold, eventsOf } from "./refold.ts";
 export { countedAs, settlements } from "./releases.ts";
-export { SHARDS, shardOf } from "./shards.ts";
-export { declaredColumns, shapeOf } from "./tables.ts";
+export { asPosition, SHARDS, shardOf } from "./shards.ts";
+export { declaredColumns } from "./tables.ts";

@@ -1,6 +1,7 @@
 import type { Client } from "pg";
 import { type Position, TributaryError } from "../core/index.ts";
 import { inTransaction } from "./connect.ts";
+import { asPosition } from "./shards.ts";
 
 /** A process that says nothing for so long has lost its shards, even if its connection stands. */
 export const LEASE_MS = 6_000;
@@ -77,7 +78,7 @@ export async function takeShards<T>(
       leases: rows.map(({ shard, fence, position }) => ({
         shard,
         fence,
-        position: position === null ? null : (BigInt(position) as Position),
+        position: asPosition(position),
       })),
       layout: rows[0]?.layout ?? "",
       seen,

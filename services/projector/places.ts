@@ -1,8 +1,8 @@
 import type { Client } from "pg";
-import { type OriginId, type Position, QUARANTINE_ENTITY, type Seq } from "../core/index.ts";
+import { type OriginId, QUARANTINE_ENTITY, type Seq } from "../core/index.ts";
 import type { Log } from "../log/index.ts";
 import { inTransaction } from "./connect.ts";
-import { SHARDS, shardOf, shardOfEntry } from "./shards.ts";
+import { asPosition, NOWHERE, type Positions, SHARDS, shardOf, shardOfEntry } from "./shards.ts";
 
 /** Audit rows looked at in one go, from the end of the log backwards. */
 const ROWS_AT_ONCE = 1_000;
@@ -40,8 +40,8 @@ export async function restorePlaces(db: Client, log: Pick<Log, "readOrigin">): P
 }
 
 /** By shard, the position of its last event in the audit. */
-async function lastAudited(db: Client, log: Pick<Log, "readOrigin">): Promise<(Position | null)[]> {
-  const places: (Position | null)[] = Array.from({ length: SHARDS }, () => null);
+async function lastAudited(db: Client, log: Pick<Log, "readOrigin">): Promise<Positions> {
+  const places = [...NOWHERE];
   let before: string | null = null;
   while (places.includes(null)) {
     const { rows }: { rows: { origin: OriginId; seq: string; position: string; type: string; id: string }[] } = await db.query(
@@ -51,7 +51,7 @@ async function lastAudited(db: Client, log: Pick<Log, "readOrigin">): Promise<(P
     );
     for (const { origin, seq, position, type, id } of rows) {
       const shard = type === QUARANTINE_ENTITY ? await shardAsLogged(log, origin, Number(seq) as Seq) : shardOf({ type, id });
-      if (shard !== null) places[shard] ??= BigInt(position) as Position;
+      if (shard !== null) places[shard] ??= asPosition(position);
     }
     if (rows.length < ROWS_AT_ONCE) break;
     before = rows.at(-1)!.position;

@@ -13,17 +13,14 @@ import {
   familyOf,
   type Generation,
   generationsOf,
-  least,
   livePositions,
   notePositions,
-  type Positions,
-  parkedIn,
   swap,
   targetsFor,
 } from "./generations.ts";
-import { type Prepared, prepare, type ViewTarget } from "./prepare.ts";
+import { type Prepared, prepare } from "./prepare.ts";
 import { countedAs, settlements } from "./releases.ts";
-import { shardOfEntry } from "./shards.ts";
+import { least, type Positions, shardOfEntry } from "./shards.ts";
 import { createIndexes, shapeOf } from "./tables.ts";
 import { settledAt, writeViews } from "./write.ts";
 
@@ -145,7 +142,7 @@ export async function rebuild(deps: RebuildDeps, options: RebuildOptions): Promi
     seconds: Math.round((performance.now() - startedMs) / 100) / 10,
   });
   if (options.compareOnly) return done(false);
-  await swapIn(deps, options.retired ?? [], builds, build);
+  await swapIn(deps, options.retired ?? [], family, builds, build);
   say({ event: "view-built", views: builds.map(({ view }) => view), generation: builds[0]!.generation, events: build.events() });
   return done(true);
 }
@@ -171,7 +168,7 @@ export async function unhurried({ db }: RebuildDeps, build: Build, options: Omit
 
 /** Nothing to fold: views of SQL alone, or views that are declared no more. */
 async function swapOnly(deps: RebuildDeps, { retired = [], names }: RebuildOptions, startedMs: number): Promise<Rebuilt> {
-  await swapIn(deps, retired, [], null);
+  await swapIn(deps, retired, [], [], null);
   return {
     views: names,
     generation: 0,
@@ -241,17 +238,7 @@ export async function openBuild(
   builds: readonly Generation[],
 ): Promise<Build> {
   const { db, reader, log, gate } = deps;
-  const byName = new Map(builds.map((build) => [build.view, build]));
-  const parked = await parkedIn(db, builds);
-  const targets: ViewTarget[] = await targetsFor(
-    reader,
-    family,
-    ({ name }) => {
-      const { generation, place, readers } = byName.get(name)!;
-      return { generation, place, pins: readers ?? {} };
-    },
-    parked,
-  );
+  const targets = await targetsFor(reader, family, new Map(builds.map((build) => [build.view, build])));
   const wanted = new Set(targets.map(({ projection }) => projection.entity));
   let positions: Positions = builds[0]!.positions ?? [];
   // The live tables are ahead of the build, so they know who settled what first.
@@ -280,7 +267,7 @@ export async function openBuild(
   }
   return {
     events: () => events,
-    parked: () => [...parked.values()].reduce((sum, ids) => sum + ids.size, 0),
+    parked: () => targets.reduce((sum, { parked }) => sum + parked.size, 0),
     through: () => least(positions),
     async foldTo(to, pace, batchEvents) {
       const from = least(positions);
@@ -364,6 +351,7 @@ export async function holdShards(db: Client): Promise<void> {
 async function swapIn(
   deps: RebuildDeps,
   retired: readonly string[],
+  family: readonly (Projection | Totals)[],
   builds: readonly Generation[],
   begun: Build | null,
 ): Promise<void> {
@@ -390,15 +378,7 @@ async function swapIn(
         );
       say({ event: "swap-waits", attempt });
       // What was folded in the transaction is undone: go on from what stands.
-      if (build !== null)
-        build = await openBuild(
-          deps,
-          familyOf(
-            views,
-            builds.map(({ view }) => view),
-          ),
-          await currentOf(db, builds),
-        );
+      if (build !== null) build = await openBuild(deps, family, await currentOf(db, builds));
       await new Promise((resolve) => setTimeout(resolve, SWAP_PAUSE_MS));
     }
   }
@@ -413,11 +393,10 @@ async function currentOf(db: Client, builds: readonly Generation[]): Promise<Gen
  * Brings the views that stand in line with the declarations. What cannot read the newest schemas is built anew in any case; what is declared otherwise
  * than it was built only where `mayChange` says so, since processes with other declarations would undo it.
  */
-export async function bringUpToDate(deps: RebuildDeps, mayChange: () => Promise<void>): Promise<ReadonlyMap<string, Generation>> {
+export async function bringUpToDate(deps: RebuildDeps, mayChange: () => Promise<void>): Promise<void> {
   const { db, gate, views } = deps;
   const { changed, undeclared, stale } = differences(views, gate, await generationsOf(db, "live"));
   if (changed.length > 0 || undeclared.length > 0) await mayChange();
   if (changed.length > 0 || undeclared.length > 0 || stale.length > 0)
     await rebuild(deps, { names: [...changed, ...stale], retired: undeclared });
-  return generationsOf(db, "live");
 }

@@ -3,9 +3,10 @@ import { type Position, TributaryError } from "../core/index.ts";
 import type { Projection, Totals } from "../merge/index.ts";
 import { comparedColumns, hashOf } from "./compare.ts";
 import { inTransaction } from "./connect.ts";
-import { beginBuild, dropGeneration, familyOf, type Generation, generationsOf, least, livePositions } from "./generations.ts";
+import { beginBuild, dropGeneration, familyOf, type Generation, generationsOf, isBuiltAs, livePositions } from "./generations.ts";
 import { holdShards, openBuild, type RebuildDeps, type RebuildOptions, unhurried } from "./rebuild.ts";
-import { at, LIVE, q, shapeOf } from "./tables.ts";
+import { least } from "./shards.ts";
+import { at, LIVE, q } from "./tables.ts";
 
 /** Leaves of the checksum tree: rows are dealt out to them by the hash of their id. */
 const LEAVES = 4_096;
@@ -38,7 +39,7 @@ export async function reconcile(
   const family = familyOf(views, options.names);
   const standing = await generationsOf(db, "live");
   for (const view of family)
-    if (standing.get(view.name)?.shape !== shapeOf(view))
+    if (!isBuiltAs(view, standing))
       throw new TributaryError(
         "projection-malformed",
         `${view.name} is declared otherwise than the live view was built`,

@@ -1,4 +1,4 @@
-import { type EntityRef, QUARANTINE_ENTITY, settledBy } from "../core/index.ts";
+import { type EntityRef, type Position, QUARANTINE_ENTITY, settledBy } from "../core/index.ts";
 import type { Log, LogEntry } from "../log/index.ts";
 import { quarantinedEvent } from "./releases.ts";
 
@@ -23,3 +23,18 @@ export async function shardOfEntry(log: Pick<Log, "readOrigin">, { head, content
   const original = settled === null ? null : await quarantinedEvent(log, settled);
   return shardOf(original?.head.entity ?? head.entity);
 }
+
+/** How far each shard has been folded. */
+export type Positions = readonly (Position | null)[];
+export const NOWHERE: Positions = Array.from({ length: SHARDS }, () => null);
+
+/** How far all of them have been folded. */
+export const least = (positions: Positions): Position | null =>
+  positions.reduce<Position | null>(
+    (low, each) => (each === null || low === null ? null : each < low ? each : low),
+    positions[0] ?? null,
+  );
+
+/** A position as the driver gives it. */
+export const asPosition = (text: string | null | undefined): Position | null =>
+  text == null ? null : (BigInt(text) as Position);

@@ -19,7 +19,7 @@ import { inTransaction } from "./connect.ts";
 import { type Lease, moveShards } from "./leases.ts";
 import { decisionNotices, type Notice, writeNotices } from "./notices.ts";
 import type { DecisionRow, HistoryRow, ParkedRow, Prepared, Settled, ViewChanges, ViewTarget } from "./prepare.ts";
-import { SHARDS } from "./shards.ts";
+import { asPosition, SHARDS } from "./shards.ts";
 import { at, copyRows, replaceMany, upsertRows } from "./tables.ts";
 
 /**
@@ -253,7 +253,7 @@ export async function settledAt(db: Client, { origin, seq, hash }: Judged): Prom
     "SELECT settled_position AS position FROM tributary.quarantine WHERE origin = $1 AND seq = $2 AND hash = $3",
     [origin, seq, hash],
   );
-  return rows[0]?.position == null ? null : (BigInt(rows[0].position) as Position);
+  return asPosition(rows[0]?.position);
 }
 
 /** Notes what releases and rejections say of events in quarantine. The first word holds. */
