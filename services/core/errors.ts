@@ -29,6 +29,7 @@ const CODES = {
   "batch-gap": { exit: 6, status: 409 },
   "chain-broken": { exit: 6, status: 422 },
   "origin-forked": { exit: 6, status: 409 },
+  "restored-behind": { exit: 6, status: 409 },
   "verify-failed": { exit: 6, status: 500 },
   // the machine and its servers
   "backend-unreachable": { exit: 7, status: 503 },

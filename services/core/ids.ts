@@ -11,6 +11,8 @@ export type EventId = Branded<string, "EventId">;
 export type Seq = Branded<number, "Seq">;
 /** Place in the whole log (the event store's `$all` commit position). Grows; says nothing about how many. */
 export type Position = Branded<bigint, "Position">;
+/** One life of a log, between its restores from backups: 12 characters. Positions of different incarnations say nothing of each other. */
+export type IncarnationId = Branded<string, "IncarnationId">;
 /** SHA-256 as 64 lower-case hexadecimal digits. */
 export type Hash = Branded<string, "Hash">;
 

@@ -9,6 +9,7 @@ export * from "./errors.ts";
 export * from "./event.ts";
 export * from "./hlc.ts";
 export * from "./ids.ts";
+export type * from "./incarnation.ts";
 export type * from "./journal.ts";
 export * from "./json.ts";
 export * from "./protocol.ts";

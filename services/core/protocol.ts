@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { ErrorCode } from "./errors.ts";
 import { hashSchema } from "./event.ts";
-import { isOriginId, type OriginId, type Seq } from "./ids.ts";
+import { type IncarnationId, isOriginId, type OriginId, type Seq } from "./ids.ts";
 
 /**
  * What field and hub say to each other besides batches: the hello with which a sync begins, and receipts.
@@ -10,6 +10,15 @@ import { isOriginId, type OriginId, type Seq } from "./ids.ts";
 
 const origin = z.custom<OriginId>((v) => typeof v === "string" && isOriginId(v), "is written org.site.device.epoch");
 const seqSchema = z.int().min(0) as unknown as z.ZodType<Seq>;
+
+/**
+ * One life of the log. A log that was restored from a backup gives positions again that it gave before: then a new incarnation begins, and a
+ * position says nothing without the incarnation that gave it.
+ */
+export const incarnationIdSchema = z
+  .string()
+  .regex(/^[a-z2-7]{12}$/, "is an incarnation's id") as unknown as z.ZodType<IncarnationId>;
+export const isIncarnationId = (text: string): text is IncarnationId => incarnationIdSchema.safeParse(text).success;
 
 export const quarantineNoteSchema = z.object({ seq: seqSchema, code: z.string(), reason: z.string() });
 /** One event that the gate held back: it is in the log at its seq, waiting for a fix. */
@@ -26,6 +35,8 @@ export const receiptSchema = z.object({
   head: hashSchema.nullable(),
   /** Log position of the event at `through`, decimal. */
   position: z.string().regex(/^\d+$/).nullable(),
+  /** The log's incarnation, which `position` belongs to. Absent: from a hub that does not tell. */
+  incarnation: incarnationIdSchema.optional(),
   quarantined: z.array(quarantineNoteSchema),
 });
 /** The hub's word that events are in the log. Only this makes an event SYNCED. */
@@ -61,11 +72,24 @@ export type SchemaNews = z.infer<typeof schemaNewsSchema>;
 /** Schemas in one hello, at most: the hub's, and the device's. The rest comes with the next. */
 export const MAX_SCHEMA_NEWS = 100;
 const MAX_PROPOSALS = 10;
+/** Events whose hashes one hello asks for: 15 cut what is in doubt to a sixteenth. */
+export const MAX_HASHES_ASKED = 15;
+/** Older epochs of a device that one hello names. */
+export const MAX_OTHER_ORIGINS = 50;
 
 export const helloRequestSchema = z.object({
   origin,
   /** What the device holds a receipt for already; the hub reports the quarantined events after it. */
   since: seqSchema.nullable(),
+  /** The device's own random text. Only a hello that repeats it may lower what the device believes to be confirmed. */
+  nonce: z.string().min(16).max(64).optional(),
+  /** Events of `origin` whose hashes the device wants to know: to find the last one that both sides share. */
+  hashesOf: z.array(seqSchema).max(MAX_HASHES_ASKED).optional(),
+  /** The device's other origins, and what it holds receipts for; the hub names those that its log is behind with. */
+  others: z
+    .array(z.object({ origin, through: seqSchema }))
+    .max(MAX_OTHER_ORIGINS)
+    .optional(),
   /** A digest of the schemas that the device has; the hub says whether it has the same. */
   schemas: z.string().max(64).optional(),
   /** The fingerprints (first 16 digits) of each subject's versions that the device has; asked when the digests differ. */
@@ -79,7 +103,13 @@ export const helloSchema = z.object({
   kind: z.literal("hello"),
   /** The hub's clock, milliseconds. */
   nowMs: z.number(),
+  /** As the question had it. */
+  nonce: z.string().max(64).optional(),
   receipt: receiptSchema,
+  /** For each event that was asked for, its hash in the log; `null`: the log has no such event. */
+  hashes: z.array(z.object({ seq: seqSchema, hash: hashSchema.nullable() })).optional(),
+  /** Of the device's other origins those that the log holds less of than the device has receipts for; `through`: what it holds, `null` nothing. */
+  behind: z.array(z.object({ origin, through: seqSchema.nullable() })).optional(),
   /** The Avro schemas that the hub can decode, as `subject@version` → fingerprint; others travel as JSON. */
   avro: z.record(z.string(), z.string()),
   /** Whether the device's schemas differ from the hub's; and, if it has said what it has, in what. */

@@ -45,6 +45,7 @@ export function openLog(url: string): Log {
 }
 
 export { type AppendOutcome, MAX_APPEND_BYTES, storedBytes } from "./append.ts";
+export { beginIncarnation, confirmIncarnation, currentIncarnation, INCARNATION_STREAM, incarnations } from "./incarnation.ts";
 export {
   type Appendable,
   type Content,
