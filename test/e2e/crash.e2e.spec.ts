@@ -12,6 +12,7 @@ import { type Backend, type Backends, freePort, startBackends, startEventStore }
 import { openLog } from "../../services/log/index.ts";
 import { connectViews } from "../../services/projector/index.ts";
 import { gate, number, registration, update } from "../support/hub.ts";
+import { random } from "../support/random.ts";
 import { eventually, sleep } from "../support/temp.ts";
 
 /** Another seed: TRIBUTARY_TEST_SEED. The one used is in the test's name. */
@@ -20,14 +21,6 @@ const KILLS = 6;
 const EVENTS_PER_SITE = 1_200;
 const SITES = ["nairobi", "kampala", "juba"];
 const MAIN = join(import.meta.dirname, "../../services/cli/main.ts");
-
-function random(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return state / 4_294_967_296;
-  };
-}
 
 let dir: string;
 let backends: Backends;

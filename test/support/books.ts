@@ -9,14 +9,7 @@ import { type EntityState, entityViews, fold, type Projection, type Totals, type
 import { countedAs, settlements, toFoldEvent } from "../../services/projector/index.ts";
 import { number, registration, update } from "./hub.ts";
 
-/** Numbers from 0 to 1, the same for the same seed. */
-export function random(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return state / 4_294_967_296;
-  };
-}
+export { random } from "./random.ts";
 
 export const handout = (id: string, more: Record<string, JsonValue> = {}): NewEvent => ({
   type: "distribution.recorded",
