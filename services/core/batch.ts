@@ -4,12 +4,14 @@ import type { EntityRef, EventBody, SchemaRef } from "./event.ts";
 import { envelopeProblem } from "./event.ts";
 import { formatHlc, parseHlc } from "./hlc.ts";
 import { type Hash, isOriginId, type OriginId, orgOf, type Seq } from "./ids.ts";
+import { PROTOCOL } from "./protocol-version.ts";
 import type { Vector } from "./vector.ts";
 
 /**
  * The wire form of a run of one origin's events.
  *
- * A frame is three bytes, `T` `B` and the compression (0 none, 1 zstd), then one Avro record (`BATCH_SCHEMA`). Texts that
+ * A frame is three bytes, `T`, `B` and one that says the version (above) and the compression (below: 0 none, 1 zstd), then one Avro record
+ * (`BATCH_SCHEMA`). Version 1 has a 0 for its number, and no `more`. What a reader does not know in `more`, or behind it, it passes over. Texts that
  * repeat (types, schemas, actors, origins, entities) stand once in dictionaries; the events themselves are columns, so
  * that equal neighbours compress to next to nothing. Neither ids nor hashes travel: both follow from the content, and
  * `prev` and `head` pin the chain's two ends.
@@ -23,6 +25,8 @@ export interface Batch {
   /** The device's wall clock when it sent this: lets the hub notice a wrong clock. Not covered by any hash. */
   readonly sentAtMs: number;
   readonly events: readonly PackedEvent[];
+  /** The origin's Ed25519 signature of the run's end, where it came with one. */
+  readonly signature?: Uint8Array;
 }
 
 /** An event as it travels: the envelope, and the data still in the form that its schema gives it. */
@@ -54,7 +58,13 @@ const ints = { type: "array", items: "int" } as const;
 const longs = { type: "array", items: "long" } as const;
 const strings = { type: "array", items: "string" } as const;
 
-/** The Avro schema of the record inside a frame. */
+/** What `more` holds, by tag. Tags are never used again for anything else. */
+export const MORE = { signature: 1 } as const;
+const SIGNATURE_BYTES = 64;
+/** Members of `more`, at most: what newer versions bring. */
+const MAX_MORE = 64;
+
+/** The Avro schema of the record inside a frame, in its newest version. */
 export const BATCH_SCHEMA = {
   type: "record",
   name: "Batch",
@@ -112,6 +122,21 @@ export const BATCH_SCHEMA = {
     { name: "encoding", type: ints, doc: "0 JSON, 1 Avro" },
     { name: "length", type: ints },
     { name: "data", type: "bytes" },
+    {
+      name: "more",
+      type: {
+        type: "array",
+        items: {
+          type: "record",
+          name: "More",
+          fields: [
+            { name: "tag", type: "int" },
+            { name: "value", type: "bytes" },
+          ],
+        },
+      },
+      doc: "since version 2: what came later, by tag; a reader passes over tags that it does not know",
+    },
   ],
 } as const;
 
@@ -153,10 +178,10 @@ function dictionary(): { readonly list: string[]; of(text: string): number } {
 }
 
 /**
- * Writes a batch as a frame. The caller has cut it to `MAX_BATCH_EVENTS`; a frame above `MAX_FRAME_BYTES` is the caller's
- * to halve and write again.
+ * Writes a batch as a frame of a protocol version (default: the newest). The caller has cut it to `MAX_BATCH_EVENTS`; a frame above `MAX_FRAME_BYTES` is
+ * the caller's to halve and write again.
  */
-export function encodeBatch(batch: Batch, compression: Compression): Uint8Array {
+export function encodeBatch(batch: Batch, compression: Compression, version: number = PROTOCOL.newest): Uint8Array {
   const types = dictionary();
   const schemas = dictionary();
   const schemaRefs: (SchemaRef & { readonly fingerprint: string })[] = [];
@@ -252,10 +277,16 @@ export function encodeBatch(batch: Batch, compression: Compression): Uint8Array 
   out.array(encoding, out.long);
   out.array(length, out.long);
   out.bytes(data);
+  if (version >= 2) {
+    out.array(batch.signature === undefined ? [] : [{ tag: MORE.signature, value: batch.signature }], ({ tag, value }) => {
+      out.long(tag);
+      out.bytes(value);
+    });
+  }
 
   const body = compression.compress(out.finish());
   const frame = new Uint8Array(3 + body.length);
-  frame.set([...MAGIC, 1]);
+  frame.set([...MAGIC, (version === 1 ? 0 : version << 4) | 1]);
   frame.set(body, 3);
   return frame;
 }
@@ -274,7 +305,7 @@ const undecodable = (why: string, cause?: unknown): TributaryError =>
  */
 export const decodeBatch = (frame: Uint8Array, compression: Compression): Batch => readFrame(frame, compression, readBody);
 
-function readFrame<T>(frame: Uint8Array, compression: Compression, read: (body: Uint8Array) => T): T {
+function readFrame<T>(frame: Uint8Array, compression: Compression, read: (body: Uint8Array, version: number) => T): T {
   if (frame.length > MAX_FRAME_BYTES) {
     throw new TributaryError(
       "batch-too-large",
@@ -282,11 +313,19 @@ function readFrame<T>(frame: Uint8Array, compression: Compression, read: (body: 
       "Send fewer events at a time.",
     );
   }
-  if (frame[0] !== MAGIC[0] || frame[1] !== MAGIC[1] || (frame[2] !== 0 && frame[2] !== 1))
-    throw undecodable("it is no Tributary batch");
+  const [first, second, form = 0xf] = frame;
+  if (first !== MAGIC[0] || second !== MAGIC[1] || (form & 0xf) > 1) throw undecodable("it is no Tributary batch");
+  const version = Math.max(1, form >> 4);
+  if (version > PROTOCOL.newest) {
+    throw new TributaryError(
+      "protocol-unsupported",
+      `the batch is written in version ${version} of the protocol; this hub speaks ${PROTOCOL.oldest} to ${PROTOCOL.newest}`,
+      "Update the hub, or send again in a version that its hello names.",
+    );
+  }
   try {
     const packed = frame.subarray(3);
-    return read(frame[2] === 1 ? compression.decompress(packed, MAX_BATCH_BYTES) : packed);
+    return read((form & 0xf) === 1 ? compression.decompress(packed, MAX_BATCH_BYTES) : packed, version);
   } catch (error) {
     throw isTributaryError(error) && error.code === "batch-undecodable" ? error : undecodable(messageOf(error), error);
   }
@@ -299,7 +338,7 @@ export function peekOrigin(frame: Uint8Array, compression: Compression): OriginI
   return origin;
 }
 
-function readBody(body: Uint8Array): Batch {
+function readBody(body: Uint8Array, version: number): Batch {
   const from = reader(body);
   const n = MAX_BATCH_EVENTS;
   const textOrUuid = (): string => {
@@ -338,7 +377,10 @@ function readBody(body: Uint8Array): Batch {
   const encoding = column();
   const length = column();
   const data = from.bytes();
-  if (!from.atEnd) throw new RangeError("bytes left over");
+  // What stands behind is of a version to come, and passed over.
+  const more = version >= 2 ? from.array(MAX_MORE, () => ({ tag: from.long(), value: from.bytes() })) : [];
+  const signature = more.find(({ tag }) => tag === MORE.signature)?.value;
+  if (signature !== undefined && signature.length !== SIGNATURE_BYTES) throw new RangeError("a signature of another length");
   const count = type.length;
   if (count === 0) throw new RangeError("it holds no events");
   for (const other of [schema, actor, entity, wallMs, counter, occurredMs, encoding, length]) {
@@ -389,7 +431,7 @@ function readBody(body: Uint8Array): Batch {
     dataAt += payloadBytes;
   }
   if (dataAt !== data.length || basisAt !== basis.length) throw new RangeError("bytes left over");
-  return { origin, firstSeq: firstSeq as Seq, prev, head, sentAtMs, events };
+  return { origin, firstSeq: firstSeq as Seq, prev, head, sentAtMs, events, ...(signature === undefined ? {} : { signature }) };
 }
 
 function pick<T>(list: readonly T[], index: number): T {

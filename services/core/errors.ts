@@ -26,6 +26,7 @@ const CODES = {
   // the log's discipline
   "batch-undecodable": { exit: 6, status: 400 },
   "batch-too-large": { exit: 6, status: 413 },
+  "protocol-unsupported": { exit: 6, status: 400 },
   "batch-gap": { exit: 6, status: 409 },
   "chain-broken": { exit: 6, status: 422 },
   "origin-forked": { exit: 6, status: 409 },

@@ -77,8 +77,13 @@ export const MAX_HASHES_ASKED = 15;
 /** Older epochs of a device that one hello names. */
 export const MAX_OTHER_ORIGINS = 50;
 
+/** The versions of the protocol that a side speaks. */
+const spokenSchema = z.object({ oldest: z.int().min(1).max(1_000), newest: z.int().min(1).max(1_000) });
+
 export const helloRequestSchema = z.object({
   origin,
+  /** Absent: version 1. */
+  protocol: spokenSchema.optional(),
   /** What the device holds a receipt for already; the hub reports the quarantined events after it. */
   since: seqSchema.nullable(),
   /** The device's own random text. Only a hello that repeats it may lower what the device believes to be confirmed. */
@@ -101,6 +106,8 @@ export type HelloRequest = z.infer<typeof helloRequestSchema>;
 
 export const helloSchema = z.object({
   kind: z.literal("hello"),
+  /** Absent: version 1. */
+  protocol: spokenSchema.optional(),
   /** The hub's clock, milliseconds. */
   nowMs: z.number(),
   /** As the question had it. */
