@@ -15,4 +15,5 @@ export * from "./json.ts";
 export * from "./protocol.ts";
 export * from "./protocol-version.ts";
 export * from "./release.ts";
+export * from "./signing.ts";
 export * from "./vector.ts";

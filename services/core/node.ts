@@ -1,9 +1,19 @@
 /** The platform functions that core asks for, as Node provides them. Core itself never imports this file. */
-import { createHash, randomBytes } from "node:crypto";
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+  sign,
+  verify,
+} from "node:crypto";
 import { constants as zlib, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import type { Compression } from "./batch.ts";
 import type { ChainHash } from "./chain.ts";
 import type { Hash } from "./ids.ts";
+import { type KeyId, type PublicKey, publicKeySchema, type Signature, type Signer, thumbprintText } from "./signing.ts";
 
 export const chainHash: ChainHash = (prev, text) => createHash("sha256").update(prev, "hex").update(text).digest("hex") as Hash;
 
@@ -22,3 +32,36 @@ export const randomEpoch = (): string => Array.from(randomBytes(12), (byte) => A
 
 /** Names a frame in replies: the first 128 bits of its SHA-256. */
 export const batchKey = (frame: Uint8Array): string => createHash("sha256").update(frame).digest("hex").slice(0, 32);
+
+/** A private key as a JWK (RFC 8037): as secret as what it signs. */
+export interface PrivateKey extends PublicKey {
+  readonly d: string;
+}
+
+export const keyIdOf = (key: PublicKey): KeyId => createHash("sha256").update(thumbprintText(key)).digest("base64url") as KeyId;
+
+/** Makes an Ed25519 key where it is to be used. */
+export const makeKeyPair = (): PrivateKey => generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" }) as PrivateKey;
+
+/** Signs with a private key. Throws where the key is none. */
+export function signerOf(privateKey: PrivateKey): Signer {
+  const key = publicKeySchema.parse(privateKey);
+  const secret = createPrivateKey({ key: { ...key, d: privateKey.d }, format: "jwk" });
+  const kid = keyIdOf(key);
+  return { kid, key, sign: (text): Signature => ({ kid, value: sign(null, Buffer.from(text), secret).toString("base64url") }) };
+}
+
+/** Keys that were read: parsing one costs as much as a signature. */
+const MAX_READ_KEYS = 10_000;
+const readKeys = new Map<string, KeyObject>();
+
+/** Whether a key has signed just this text. */
+export function isSignedBy(key: PublicKey, text: string, signature: Signature): boolean {
+  let known = readKeys.get(key.x);
+  if (known === undefined) {
+    if (readKeys.size >= MAX_READ_KEYS) readKeys.clear();
+    known = createPublicKey({ key: { kty: key.kty, crv: key.crv, x: key.x }, format: "jwk" });
+    readKeys.set(key.x, known);
+  }
+  return signature.kid === keyIdOf(key) && verify(null, Buffer.from(text), known, Buffer.from(signature.value, "base64url"));
+}

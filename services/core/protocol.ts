@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { ErrorCode } from "./errors.ts";
 import { hashSchema } from "./event.ts";
 import { type IncarnationId, isOriginId, type OriginId, type Seq } from "./ids.ts";
+import { publicKeySchema, signatureSchema } from "./signing.ts";
 
 /**
  * What field and hub say to each other besides batches: the hello with which a sync begins, and receipts.
@@ -38,6 +39,8 @@ export const receiptSchema = z.object({
   /** The log's incarnation, which `position` belongs to. Absent: from a hub that does not tell. */
   incarnation: incarnationIdSchema.optional(),
   quarantined: z.array(quarantineNoteSchema),
+  /** The hub's, over all the rest. */
+  signature: signatureSchema.optional(),
 });
 /** The hub's word that events are in the log. Only this makes an event SYNCED. */
 export type Receipt = z.infer<typeof receiptSchema>;
@@ -52,6 +55,10 @@ export const refusalSchema = z.object({
   hint: z.string(),
   /** Where the hub stands, when it knows the origin: a gap is mended by sending from `through + 1`. */
   through: seqSchema.nullable(),
+  /** The nonce of the hello that this refuses. */
+  nonce: z.string().max(64).optional(),
+  /** The hub's, over all the rest. */
+  signature: signatureSchema.optional(),
 });
 /** The hub's word that a batch was not taken, and why. Nothing of it is in the log beyond `through`. */
 export type Refusal = z.infer<typeof refusalSchema>;
@@ -101,6 +108,8 @@ export const helloRequestSchema = z.object({
   have: z.record(z.string().max(200), z.array(z.string().max(64)).max(1_000)).optional(),
   /** Schemas that the device writes with and the hub has not confirmed. */
   proposes: z.array(schemaNewsSchema).max(MAX_PROPOSALS).optional(),
+  /** The device's own, over all the rest: only who has the device's key asks in its name. */
+  signature: signatureSchema.optional(),
 });
 export type HelloRequest = z.infer<typeof helloRequestSchema>;
 
@@ -129,6 +138,10 @@ export const helloSchema = z.object({
       unknown: z.array(z.object({ subject: z.string(), version: z.int().min(1) })).optional(),
     })
     .optional(),
+  /** The keys that the hub signs with, now and next: a device that knows one of them and finds this hello signed by it takes the others. */
+  keys: z.array(publicKeySchema).max(8).optional(),
+  /** The hub's, over all the rest. */
+  signature: signatureSchema.optional(),
 });
 export type Hello = z.infer<typeof helloSchema>;
 

@@ -1,0 +1,54 @@
+import { z } from "zod";
+import type { Hash, OriginId, Seq } from "./ids.ts";
+import { canonicalize } from "./json.ts";
+
+/**
+ * What is signed, and how it is written down before. Devices and hubs have Ed25519 keys (RFC 8032), named by their thumbprints (RFC 7638). Each kind of
+ * statement begins with words of its own, so that a signature of one can never pass for another, nor for a token's.
+ */
+
+declare const brand: unique symbol;
+/** A key's RFC 7638 thumbprint: SHA-256 in base64url, 43 characters. */
+export type KeyId = string & { readonly [brand]: "KeyId" };
+
+const BASE64URL_32 = /^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/;
+const BASE64URL_64 = /^[A-Za-z0-9_-]{85}[AQgw]$/;
+const keyIdSchema = z.string().regex(BASE64URL_32, "is a key's thumbprint") as unknown as z.ZodType<KeyId>;
+
+/** A public key as a JWK (RFC 8037). The patterns take the canonical base64url alone: one key has one form. */
+export const publicKeySchema = z.object({
+  kty: z.literal("OKP"),
+  crv: z.literal("Ed25519"),
+  x: z.string().regex(BASE64URL_32, "is an Ed25519 public key in base64url"),
+});
+export type PublicKey = z.infer<typeof publicKeySchema>;
+
+export const signatureSchema = z.object({
+  kid: keyIdSchema,
+  /** Base64url. */
+  value: z.string().regex(BASE64URL_64, "is an Ed25519 signature in base64url"),
+});
+export type Signature = z.infer<typeof signatureSchema>;
+
+/** Somebody who signs. A browser's keys sign asynchronously. */
+export interface Signer {
+  readonly kid: KeyId;
+  readonly key: PublicKey;
+  sign(text: string): Signature | Promise<Signature>;
+}
+
+/** The text whose SHA-256 is the key's thumbprint (RFC 7638 §3). */
+export const thumbprintText = ({ crv, kty, x }: PublicKey): string => canonicalize({ crv, kty, x });
+
+/** What an origin signs of each run that it hands over: where the run ends. It stands for all of the origin's events up to there. */
+export const runText = ({ origin, through, head }: { origin: OriginId; through: Seq; head: Hash }): string =>
+  `tributary run\n${origin}\n${through}\n${head}`;
+
+/** Kinds of messages that are signed whole. */
+export type SignedKind = "hello" | "hello-request" | "receipt" | "refusal" | "enrolment" | "rotation";
+
+/** A message as it is signed: its kind, and all of its members but the signature, as canonical JSON (RFC 8785). */
+export function messageText(kind: SignedKind, message: object): string {
+  const { signature: _, ...rest } = message as { signature?: unknown };
+  return `tributary ${kind}\n${canonicalize(rest)}`;
+}
