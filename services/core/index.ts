@@ -13,5 +13,6 @@ export type * from "./incarnation.ts";
 export type * from "./journal.ts";
 export * from "./json.ts";
 export * from "./protocol.ts";
+export * from "./ranges.ts";
 export * from "./release.ts";
 export * from "./vector.ts";
