@@ -31,7 +31,7 @@ export async function followViews({
   gate: Gate;
   say: (event: Record<string, unknown>) => void;
 }): Promise<DoorViews> {
-  let declared = await loaded(dir, say, false);
+  let declared = await loaded(dir, say);
   let check = fitsOf(declared ?? [], gate);
   let standing = "";
   let unchecked: readonly string[] = [];
@@ -44,7 +44,7 @@ export async function followViews({
       const now = JSON.stringify([...live].map(([name, { shape }]) => [name, shape]).sort());
       const isNews = now !== standing;
       if ((!isNews && unchecked.length === 0) || live.size === 0) return;
-      if (standing !== "") declared = (await loaded(dir, say, true)) ?? declared;
+      if (standing !== "") declared = (await loaded(dir, say)) ?? declared;
       standing = now;
       const views = (declared ?? []).filter((view) => isBuiltAs(view, live));
       const before = unchecked.join();
@@ -79,9 +79,9 @@ export async function followViews({
 }
 
 /** A file that cannot be read must not close the door: then values are met when views are folded. */
-async function loaded(dir: string, say: (event: Record<string, unknown>) => void, again: boolean): Promise<View[] | null> {
+async function loaded(dir: string, say: (event: Record<string, unknown>) => void): Promise<View[] | null> {
   try {
-    return await loadProjections(dir, { again });
+    return await loadProjections(dir, { again: true });
   } catch (error) {
     say({ event: "projections-unreadable", message: messageOf(error) });
     return null;

@@ -87,7 +87,7 @@ function compare(view: Projection, form: FormLike): NarrowColumn[] {
       subject,
       version,
       member,
-      message: `${view.name}.${misfit.column} holds ${holds(view.columns[misfit.column]!)}; the form ${subject} lets ${letsThrough(form, example, member)}`,
+      message: `${view.name}.${misfit.column} holds ${holds(view.columns[misfit.column]!)}; ${letsThrough(form, example, member)}`,
       example,
       problem: misfit.message,
     });
@@ -192,7 +192,8 @@ function holds({ sql, index }: Column): string {
 /** What a form lets through at a member, in words: told by the document that does not fit. */
 function letsThrough(form: FormLike, example: JsonObject, member: string | null): string {
   const value = member === null ? undefined : example[member];
-  if (member === null || value === undefined) return `it be written with what does not fit, as in ${JSON.stringify(example)}`;
+  if (member === null || value === undefined)
+    return `of data of the form ${form.subject} like ${shortened(JSON.stringify(example))} its declaration makes something else`;
   const also = (other: JsonValue): boolean => form.lets({ ...example, [member]: other });
   const kind = ((): string => {
     switch (typeof value) {
@@ -213,5 +214,8 @@ function letsThrough(form: FormLike, example: JsonObject, member: string | null)
         return Array.isArray(value) ? "lists" : "groups of fields";
     }
   })();
-  return `${kind}${form.members.includes(member) ? "" : ` in ${member}`}`;
+  return `the form ${form.subject} lets ${kind}`;
 }
+
+const MAX_SHOWN = 80;
+const shortened = (text: string): string => (text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text);
