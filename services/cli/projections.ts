@@ -1,9 +1,9 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { messageOf, partsOf, TributaryError } from "../core/index.ts";
+import { messageOf, TributaryError } from "../core/index.ts";
 import type { Fits, Gate } from "../gate/index.ts";
-import { checkViews, entityViews, misfitFinder, type View } from "../merge/index.ts";
+import { checkViews, fitsViews, type View } from "../merge/index.ts";
 
 /**
  * Loads every projection of a folder: one file, one default export. Throws `projection-malformed`, naming the file. `again`: files that have changed since
@@ -38,18 +38,4 @@ export async function loadProjections(dir: string, { again = false }: { readonly
 }
 
 /** Tells what of an event the views cannot show, for door and device. */
-export function fitsOf(views: readonly View[], gate: Gate): Fits {
-  const find = misfitFinder(views);
-  const entities = new Set(entityViews(views).map(({ entity }) => entity));
-  return ({ type, entity, schema, origin, actor, occurredAt }, data) => {
-    if (!entities.has(entity.type)) return null;
-    try {
-      const read = gate.read(schema, data).data;
-      const misfit = find({ type, data: read, entity, actor, occurredAt, site: partsOf(origin).site });
-      return misfit === null ? null : { code: "unfit-for-view", message: misfit.message, path: misfit.path };
-    } catch {
-      // Data that cannot be read as the newest version is nothing that its writer could mend: the fold parks it.
-      return null;
-    }
-  };
-}
+export const fitsOf = (views: readonly View[], gate: Gate): Fits => fitsViews(views, gate.read);

@@ -1,4 +1,15 @@
-import { type Hlc, isJsonObject, type JsonObject, type JsonValue, type OriginId, RESOLVED, type Seq } from "../core/index.ts";
+import {
+  type EventBody,
+  type Hlc,
+  isJsonObject,
+  type JsonObject,
+  type JsonValue,
+  type OriginId,
+  partsOf,
+  RESOLVED,
+  type SchemaRef,
+  type Seq,
+} from "../core/index.ts";
 import { type Column, whyNot } from "./columns.ts";
 import type { MergedRule, ProjectedEvent, Projection } from "./projection.ts";
 import type { Author } from "./register.ts";
@@ -47,6 +58,34 @@ interface Checked {
 
 /** The same, for one event. */
 export const misfitIn = (views: readonly View[], event: ProjectedEvent): Misfit | null => misfitFinder(views)(event);
+
+type Written = Pick<EventBody, "type" | "entity" | "schema" | "origin" | "actor" | "occurredAt">;
+
+/**
+ * The same in the form that the hub's door and `openField` take. `read` gives the data as the newest version of its schema has it: a gate's `read`.
+ *
+ *   openField({ path, name, schemas, fits: fitsViews([beneficiaries]) })
+ */
+export function fitsViews(
+  views: readonly View[],
+  read: (schema: SchemaRef, data: JsonObject) => { readonly data: JsonObject } = (_, data) => ({ data }),
+): (
+  head: Written,
+  data: JsonObject,
+) => { readonly code: "unfit-for-view"; readonly message: string; readonly path: string | null } | null {
+  const find = misfitFinder(views);
+  const entities = new Set(entityViews(views).map(({ entity }) => entity));
+  return ({ type, entity, schema, origin, actor, occurredAt }, data) => {
+    if (!entities.has(entity.type)) return null;
+    try {
+      const misfit = find({ type, data: read(schema, data).data, entity, actor, occurredAt, site: partsOf(origin).site });
+      return misfit === null ? null : { code: "unfit-for-view", message: misfit.message, path: misfit.path };
+    } catch {
+      // Data that cannot be read as the newest version is nothing that its writer could mend: the fold parks it.
+      return null;
+    }
+  };
+}
 
 function misfitOf(checked: Checked, event: ProjectedEvent): Misfit | null {
   try {
