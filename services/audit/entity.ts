@@ -73,7 +73,8 @@ export interface EntityTrail {
 }
 
 const EVENT_COLUMNS = `audit.origin, audit.seq, audit.position, id, type, entity_type || '/' || entity_id AS entity, site, device, actor,
-  to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "occurredAt",
+  CASE WHEN occurred_at < '0001-01-01Z' THEN '0000' ELSE to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY') END ||
+      to_char(occurred_at AT TIME ZONE 'UTC', '-MM-DD"T"HH24:MI:SS.MS"Z"') AS "occurredAt",
   to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "recordedAt",
   hlc, clock_offset_ms::float8 AS "clockOffsetMs", schema_subject || '@' || schema_version AS schema, basis, data, hash, prev,
   quarantine_code AS quarantine, projection_error AS "projectionError"`;

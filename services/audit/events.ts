@@ -19,7 +19,8 @@ export interface CountedEvent extends FoldEvent {
 const COUNTED = `SELECT a.entity_id, coalesce(q.settled_position, a.position) AS position, a.origin, a.seq, a.type, a.actor, a.site, a.device, a.hlc,
     a.basis, coalesce(a.data, q.released_data) AS data, a.clock_offset_ms, coalesce(q.released_subject, a.schema_subject) AS schema_subject,
     coalesce(q.released_version, a.schema_version) AS schema_version,
-    to_char(a.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS occurred_at,
+    CASE WHEN a.occurred_at < '0001-01-01Z' THEN '0000' ELSE to_char(a.occurred_at AT TIME ZONE 'UTC', 'YYYY') END ||
+      to_char(a.occurred_at AT TIME ZONE 'UTC', '-MM-DD"T"HH24:MI:SS.MS"Z"') AS occurred_at,
     to_char(a.recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS recorded_at
   FROM tributary.audit a LEFT JOIN tributary.quarantine q ON q.origin = a.origin AND q.seq = a.seq AND q.state = 'released'
   WHERE a.entity_type = $1 AND coalesce(a.data, q.released_data) IS NOT NULL`;

@@ -5,7 +5,7 @@ import { messageOf, TributaryError } from "../core/index.ts";
 import { type Backends, freePort, startBackends } from "../local/index.ts";
 import { openLog } from "../log/index.ts";
 import { type HubState, hubKey, hubOrg, settingsFile, writeState } from "./places.ts";
-import { openHubGate, registerProjectSchemas } from "./registry.ts";
+import { narrowerThan, openHubGate, registerProjectSchemas } from "./registry.ts";
 
 const MAIN = join(import.meta.dirname, "main.ts");
 const READY_TIMEOUT_MS = 30_000;
@@ -111,6 +111,9 @@ async function prepareSchemas(eventstoreUrl: string, say: (line: string) => void
     try {
       const added = await registerProjectSchemas(registry, "hub");
       if (added.length > 0) say(`Registered ${added.length} schema versions: ${added.join(", ")}.`);
+      const narrow = await narrowerThan(registry);
+      if (narrow > 0)
+        say(`${narrow} columns of views hold less than their forms let through: \`tributary schema check\` lists them.`);
     } finally {
       registry.close();
     }

@@ -7,6 +7,7 @@ import { SCOPE_SCHEMAS, startIngress } from "../ingress/index.ts";
 import { openLog } from "../log/index.ts";
 import { startProjector } from "../projector/index.ts";
 import type { Command } from "./args.ts";
+import { followViews } from "./door-views.ts";
 import { hubDir, hubKey, PROJECTIONS_DIR, readState } from "./places.ts";
 import { loadProjections } from "./projections.ts";
 import { openHubGate, registerProjectSchemas } from "./registry.ts";
@@ -53,17 +54,19 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
   options: { data: { type: "string" }, listen: { type: "string" }, log: { type: "string" } },
   async run({ text, out }) {
     const dir = hubDir(text("data"));
-    const { natsUrl, eventstoreUrl } = readState(dir);
+    const { natsUrl, eventstoreUrl, postgresUrl } = readState(dir);
     const say = logger("ingress", text("log"));
     const log = openLog(eventstoreUrl);
     const { registry, gate } = await openHubGate(log, say);
     const added = await registerProjectSchemas(registry, "hub");
     if (added.length > 0) say({ event: "schemas-registered", schemas: added });
+    const views = await followViews({ dir: PROJECTIONS_DIR, postgresUrl, gate, say });
     const running = await startIngress({
       natsUrl,
       log,
       gate,
       registry,
+      fits: views.fits,
       also: (request, keeper) =>
         registryApi(registry, async (authorization, writes) => {
           const { subject } = await keeper.admit(authorization, Date.now(), writes ? SCOPE_SCHEMAS : null);
@@ -79,6 +82,7 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
     await ended();
     registry.close();
     await running.close();
+    await views.close();
     await log.close();
     return 0;
   },

@@ -6,6 +6,8 @@ export * from "./columns.ts";
 export * from "./crdt/index.ts";
 export type { Crdt, CrdtWrite } from "./crdt.ts";
 export * from "./fold.ts";
+export * from "./misfit.ts";
+export * from "./narrow.ts";
 export * from "./projection.ts";
 export * from "./register.ts";
 export * from "./resolvers.ts";

@@ -119,6 +119,8 @@ export interface Projection {
   readonly keepsHistory: boolean;
   /** Whom to tell of a register or an invariant. */
   notified(name: string): readonly string[];
+  /** What an event writes, by column, as the declaration says it; `null` when it does not touch this view. Nothing is checked. */
+  valuesOf(event: ProjectedEvent): Values | null;
   /** The register values that an event writes; `null` when it does not touch this view. Throws `event-invalid` on a misfit. */
   writesOf(event: ProjectedEvent): ReadonlyMap<string, JsonValue> | null;
   /** All that a change of must lead to a view built anew: registers, rules, and the text of the declaration's functions. */
@@ -203,7 +205,7 @@ export function defineProjection<const C extends Columns>(declared: Declaration<
       if (!columnNames.includes(name)) throw wrong(`${type} sets a column ${name} that is not declared`);
   }
 
-  const valuesOf = (event: ProjectedEvent): Readonly<Record<string, JsonValue | undefined>> | null => {
+  const valuesOf = (event: ProjectedEvent): Values | null => {
     if (event.type === RESOLVED) return isJsonObject(event.data.values ?? null) ? (event.data.values as JsonObject) : {};
     const rule = Object.hasOwn(declared.events, event.type) ? declared.events[event.type]! : null;
     if (rule === null) return null;
@@ -240,6 +242,7 @@ export function defineProjection<const C extends Columns>(declared: Declaration<
     keepsHistory: declared.history !== false,
     shape: shapeOf(declared, registers),
     notified: (name) => declared.notify?.[name] ?? declared.notify?.others ?? [],
+    valuesOf: (event) => (event.entity.type === declared.entity ? valuesOf(event) : null),
     writesOf(event) {
       if (event.entity.type !== declared.entity) return null;
       const values = valuesOf(event);

@@ -162,6 +162,9 @@ function copyAudit(db: Client, { entries, projectionErrors }: Prepared): Promise
   return copyText(db, AUDIT_COPY, entries.map((entry, i) => auditLine(entry, projectionErrors.get(i))).join(""));
 }
 
+/** ISO 8601 has a year 0; PostgreSQL calls it the year 1 before Christ. */
+const sqlInstant = (iso: string): string => (iso.startsWith("0000-") ? `0001${iso.slice(4)} BC` : iso);
+
 function auditLine({ head, content, clock, position, recordedAtMs }: LogEntry, projectionError: string | undefined): string {
   const { org, site, device } = partsOf(head.origin);
   return line([
@@ -176,7 +179,7 @@ function auditLine({ head, content, clock, position, recordedAtMs }: LogEntry, p
     site,
     device,
     head.actor,
-    head.occurredAt,
+    sqlInstant(head.occurredAt),
     new Date(recordedAtMs).toISOString(),
     head.hlc,
     clock === null ? null : Math.round(clock.offsetMs),
