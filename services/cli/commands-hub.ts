@@ -6,6 +6,7 @@ import type { Command } from "./args.ts";
 import { checkEvery } from "./every.ts";
 import { shown, table } from "./output.ts";
 import { hubDir, readState } from "./places.ts";
+import { positionAsked } from "./positions.ts";
 import { addSite, listSites } from "./sites.ts";
 import { startHub } from "./supervise.ts";
 import { parseListen } from "./workers.ts";
@@ -157,7 +158,8 @@ const PRESENT_ONLY = new Set(["conflicts", "waiting_for"]);
 export const view: Command = {
   name: "view",
   summary: "show a view's rows",
-  usage: "tributary view NAME [--id ID] [--where COLUMN=VALUE] [--as-of POSITION | --at TIME] [--limit N] [--data DIR]",
+  usage:
+    "tributary view NAME [--id ID] [--where COLUMN=VALUE] [--as-of [INCARNATION:]POSITION | --at TIME] [--limit N] [--data DIR]",
   help: `Views are declared in projections/. Without a name: the list of them. Columns after the declared ones: deleted, conflicts (how
 many of its registers are contested), waiting_for (events that have not come yet).
 
@@ -254,12 +256,7 @@ async function pastOf(
   if (position === undefined && time === undefined) return null;
   if (position !== undefined && time !== undefined)
     throw new TributaryError("usage", "--as-of and --at do not go together", `Use: ${view.usage}`);
-  if (position !== undefined && !/^\d{1,19}$/.test(position))
-    throw new TributaryError(
-      "usage",
-      `--as-of ${position} is no position`,
-      "Positions are whole numbers; `tributary audit entity` shows each event's.",
-    );
+  const asked = position === undefined ? null : (await positionAsked(db, position)).toString();
   if (time !== undefined && Number.isNaN(Date.parse(time)))
     throw new TributaryError("usage", `--at ${time} is no time`, "Write it like 2026-05-03T12:00Z.");
   const { rows } = await db.query("SELECT 1 WHERE to_regclass($1) IS NOT NULL", [`views."${name}_history"`]);
@@ -274,7 +271,7 @@ async function pastOf(
   return {
     sql: `(SELECT r.* FROM (SELECT DISTINCT ON (id) id, deleted, values FROM views."${name}_history" WHERE ${until} ORDER BY id, position DESC) h,
       LATERAL jsonb_populate_record(NULL::views."${name}", h.values::jsonb || jsonb_build_object('id', h.id, 'deleted', h.deleted)) r)`,
-    moment: position ?? new Date(time!).toISOString(),
+    moment: asked ?? new Date(time!).toISOString(),
   };
 }
 

@@ -15,11 +15,13 @@ import type { Fits, Gate } from "../gate/index.ts";
 import type { Command, Input } from "./args.ts";
 import { withViews } from "./commands-hub.ts";
 import { refOf } from "./commands-schema.ts";
+import { correctParked, parkedNamed } from "./correct-parked.ts";
 import { writeAtDesk } from "./desk.ts";
 import { table } from "./output.ts";
 import { PROJECTIONS_DIR, readText } from "./places.ts";
 import { fitsOf, loadProjections } from "./projections.ts";
 import { withHubGate } from "./registry.ts";
+import { changesOf } from "./set-values.ts";
 
 interface QuarantineRow {
   readonly origin: string;
@@ -217,40 +219,26 @@ async function chosen(db: Client, input: Input, usage: string): Promise<Quaranti
   return rows;
 }
 
-/** `field=value`; the value as JSON where it is JSON, else as text. `field=` takes the field away. */
+/** The data with the changes of `--set`. */
 function mended(data: JsonObject, changes: readonly string[]): JsonObject {
   const out: Record<string, JsonValue> = { ...data };
-  for (const change of changes) {
-    const equals = change.indexOf("=");
-    if (equals < 1)
-      throw new TributaryError(
-        "usage",
-        `--set ${change} is no change`,
-        "Write --set field=value, or --set field= to take it away.",
-      );
-    const [field, value] = [change.slice(0, equals), change.slice(equals + 1)];
-    if (value === "") delete out[field];
-    else out[field] = jsonOrText(value);
+  for (const [field, value] of changesOf(changes)) {
+    if (value === null) delete out[field];
+    else out[field] = value;
   }
   return out;
 }
 
-function jsonOrText(text: string): JsonValue {
-  try {
-    return JSON.parse(text) as JsonValue;
-  } catch {
-    return text;
-  }
-}
-
 export const quarantineRelease: Command = {
   name: "quarantine release",
-  summary: "let quarantined events count, as they are or mended",
+  summary: "let quarantined events count, as they are or mended; correct parked entities",
   usage: `tributary quarantine release ORIGIN/SEQ… | --all [--site NAME] [--code CODE] [--schema SUBJECT[@VERSION]]
       [--set FIELD=VALUE]… [--with JSON|@FILE] [--as SUBJECT@VERSION] [--note TEXT] [--actor NAME] [--dry-run] [--data DIR]`,
   help: `Each is checked again with the schemas and views as they are now, after the changes of --set (one or more fields) or --with (all of its data). What fits is
 released by an event of the hub's own origin: the views then count it in its own causal place, as written by its author at its time. What still does not
 fit stays, and is told. The log keeps the event as it came, and who released it with what. --as checks and reads it with another version.
+An entity that is parked, or its event, may be named as \`tributary parked list\` prints it: then --set is written as a correction by the hub, an ordinary event
+about the entity that builds on all that is known of it. The views fold the entity anew with it, and it stands in each of them.
 ${FILTER_HELP}
 
   tributary quarantine release relief.juba.tablet-1.k3x9/17 --set birth_date=2019-02-28 --note "typing error, asked the family"
@@ -276,6 +264,8 @@ ${FILTER_HELP}
     if (text("as") !== undefined && as === null)
       throw new TributaryError("usage", "--as names no schema", "Write SUBJECT@VERSION.");
     const wanted = as === null ? undefined : { subject: as[1]!, version: Number(as[2]) };
+    const parked = input.flag("all") ? [] : await withViews(text("data"), (db) => parkedNamed(db, input.positionals));
+    if (parked.length > 0) return correctParked(input, parked, replacement);
     const rows = await withViews(text("data"), (db) => chosen(db, input, quarantineRelease.usage));
     return withHubGate(text("data"), async ({ gate, dir, state }) => {
       const events: NewEvent[] = [];

@@ -4,11 +4,14 @@ import { closureOf } from "../merge/index.ts";
 import {
   alone,
   asPosition,
+  beyondNow,
   type Comparison,
   connectViews,
   differences,
   generationsOf,
+  incarnationOf,
   type Progress,
+  parkedCounts,
   type Rebuilt,
   rebuild,
   reconcile,
@@ -265,16 +268,34 @@ export const lag: Command = {
           const name = holder ?? "nobody";
           projectors.set(name, [...(projectors.get(name) ?? []), shard]);
         }
-        const { rows: parked } = await db.query<{ count: number }>(
-          "SELECT count(*)::int AS count FROM tributary.parked JOIN tributary.generation USING (view, generation) WHERE tributary.generation.state = 'live'",
-        );
-        out.result({ events, seconds, parked: parked[0]!.count, projectors: Object.fromEntries(projectors) });
+        const parkedByView = await parkedCounts(db);
+        const parked = Object.values(parkedByView).reduce((sum, count) => sum + count, 0);
+        const [incarnation, beyond] = [await incarnationOf(db), await beyondNow(db)];
+        out.result({
+          events,
+          seconds,
+          parked,
+          parkedByView,
+          incarnation,
+          position: through?.toString() ?? null,
+          beyond: beyond.events,
+          projectors: Object.fromEntries(projectors),
+        });
         out.line(
           events === 0
             ? "The views show all that the log holds."
             : `${events} events are not in the views yet; the oldest has waited ${seconds} s.`,
         );
-        if (parked[0]!.count > 0) out.line(`${parked[0]!.count} entities are parked: \`tributary parked list\`.`);
+        if (parked > 0)
+          out.line(
+            `${parked} entities are parked (${Object.entries(parkedByView)
+              .map(([name, count]) => `${name} ${count}`)
+              .join(", ")}): \`tributary parked list\`.`,
+          );
+        if (beyond.events > 0)
+          out.line(
+            `${beyond.events} events had been folded before the log was set back (noticed ${beyond.since}), and have not come again: tributary.audit_beyond has them; they come when their devices sync.`,
+          );
         out.line("");
         out.line(
           table(

@@ -2,6 +2,7 @@
  * Registers, resolvers and the projection language. In come events and declarations; out come states, rows and decisions.
  * Never I/O; never an outcome that depends on the order, repetition or delay of arrival.
  */
+export * from "./anew.ts";
 export * from "./columns.ts";
 export * from "./crdt/index.ts";
 export type { Crdt, CrdtWrite } from "./crdt.ts";
