@@ -49,14 +49,13 @@ Columns of the project's views that hold less than their form lets through are n
     const given = text("level");
     if (given !== undefined && !isLevel(given))
       throw new TributaryError("usage", `--level ${given} is none of ${LEVELS.join(", ")}`, `Use: ${schemaCheck.usage}`);
-    const found = await checkFolder(dir, text("against"), given, text("data"));
-    const narrow = found.some(({ rule }) => rule === "malformed") ? [] : await narrowResults(dir, (why) => out.progress(why));
-    const results = [...found, ...narrow];
+    const results = await checkFolder(dir, text("against"), given, text("data"));
+    const narrow = results.some(({ rule }) => rule === "malformed") ? [] : await narrowResults(dir, (why) => out.progress(why));
     const errors = results.filter(({ severity }) => severity === "error").length;
     const file = text("sarif");
-    if (file !== undefined) writeReport(file, `${JSON.stringify(sarif(results), null, 2)}\n`);
-    out.result({ ok: errors === 0, errors, warnings: results.length - errors, results });
-    for (const result of found) out.line(`${linesOf(result).join("\n")}\n`);
+    if (file !== undefined) writeReport(file, `${JSON.stringify(sarif([...results, ...narrow]), null, 2)}\n`);
+    out.result({ ok: errors === 0, errors, warnings: results.length - errors, results, narrow });
+    for (const result of results) out.line(`${linesOf(result).join("\n")}\n`);
     if (narrow.length > 0)
       out.line(
         `Columns that hold less than their form lets through. What does not fit is kept in quarantine:\n${narrow.map(({ message }) => `  · ${message}`).join("\n")}\n`,
