@@ -11,7 +11,8 @@ import {
   type SchemaStore,
 } from "../gate/index.ts";
 import { type Log, openLog } from "../log/index.ts";
-import { type HubState, hubDir, readState, SCHEMAS_DIR } from "./places.ts";
+import { type HubState, hubDir, SCHEMAS_DIR } from "./places.ts";
+import { runningHub } from "./reach.ts";
 
 /** A hub's registry and the gate over it. */
 export interface HubGate {
@@ -36,7 +37,7 @@ export async function withHubGate<T>(
   work: (hub: HubGate & { readonly dir: string; readonly state: HubState }) => Promise<T>,
 ): Promise<T> {
   const dir = hubDir(data);
-  const state = readState(dir);
+  const state = await runningHub(data, ["eventstore"]);
   const log = openLog(state.eventstoreUrl);
   try {
     const hub = await openHubGate(log);

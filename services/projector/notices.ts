@@ -36,11 +36,13 @@ export function decisionNotices({ target: { projection }, decisions }: ViewChang
   );
 }
 
-/** Puts notices into the outbox, in the transaction of what they tell of. */
+/** Puts notices into the outbox, in the transaction of what they tell of. Of what people were told before a restore they are not told again. */
 export async function writeNotices(db: Client, notices: readonly Notice[]): Promise<void> {
   if (notices.length === 0) return;
   await db.query(
-    `INSERT INTO tributary.notification (key, target, subject, body) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::json[])
+    `INSERT INTO tributary.notification (key, target, subject, body)
+     SELECT n.* FROM unnest($1::text[], $2::text[], $3::text[], $4::json[]) AS n (key, target, subject, body)
+     WHERE NOT EXISTS (SELECT FROM tributary.told t WHERE (n.body->>'position')::bigint <= t.through)
      ON CONFLICT (key) DO NOTHING`,
     [
       notices.map(({ key }) => key),
