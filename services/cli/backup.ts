@@ -14,7 +14,7 @@ import { TributaryError } from "../core/index.ts";
 import { lockDirectory, ownerOf, startEventStore, startPostgres } from "../local/index.ts";
 import { currentIncarnation, type Log, openLog } from "../log/index.ts";
 import { copyDatabase, copyRunning, sealCopy } from "../log/node/index.ts";
-import { connectViews, migrate } from "../projector/index.ts";
+import { connectViews } from "../projector/index.ts";
 import { FORMAT, folderDigests, hashOf, MANIFEST, type Manifest, megabytes } from "./manifest.ts";
 import { hubKey, hubOrg, PROGRAM_VERSION, readConfig, readState, settingsFile } from "./places.ts";
 import { mustAnswer } from "./reach.ts";
@@ -113,7 +113,6 @@ async function fill(partial: string, { dataDir, withoutLog, say }: BackupOptions
   const db = await connectViews(servers.postgresUrl, "tributary-backup");
   let told: Manifest["told"];
   try {
-    await migrate(db);
     told = await keepTold(db, file("told.jsonl"), log?.end ?? String(2n ** 63n - 1n));
   } finally {
     await db.end();

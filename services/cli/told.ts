@@ -18,10 +18,16 @@ export interface Told {
 /** Writes the outbox of notifications to a file, a line each, and how far it reaches. `end`: of the log that it will be restored with. */
 export async function keepTold(db: Client, file: string, end: string): Promise<Told> {
   const handle = await open(file, "w", 0o600);
+  // Nothing was folded yet, not even the tables made.
+  const { rows: made } = await db.query("SELECT WHERE to_regclass('tributary.notification') IS NOT NULL");
+  if (made.length === 0) {
+    await handle.close();
+    return { notifications: 0, through: null };
+  }
   await db.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
   try {
     const { rows } = await db.query<{ through: string | null }>(
-      "SELECT max(a.position)::text AS through FROM tributary.audit a, tributary.checkpoint c WHERE a.position <= least(c.position, $1::bigint)",
+      "SELECT max(a.position)::text AS through FROM tributary.audit a, tributary.checkpoint c WHERE a.position <= c.position AND a.position <= $1",
       [end],
     );
     let notifications = 0;

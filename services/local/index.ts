@@ -60,6 +60,7 @@ export async function startBackends(options: BackendsOptions): Promise<Backends>
 
 export { type Backend, portOf, type StartOptions } from "./backend.ts";
 export { startEventStore } from "./eventstore.ts";
+export { workFolder } from "./folder.ts";
 export { lockDirectory, ownerOf } from "./lock.ts";
 export { startNats } from "./nats.ts";
 export { silenceOf } from "./ping.ts";

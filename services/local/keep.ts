@@ -18,6 +18,8 @@ export interface KeepOptions {
   /** How often it is asked whether it answers, and how long that may take. */
   readonly lookMs?: number;
   readonly lookTimeoutMs?: number;
+  /** The first pause before a start. */
+  readonly pauseMs?: number;
 }
 
 const titled = (name: Backend["name"]): string => TITLES[name][0]!.toUpperCase() + TITLES[name].slice(1);
@@ -42,12 +44,12 @@ const firstLine = (error: unknown): string => {
  * A server that is not ours is only asked whether it answers.
  */
 export function keepServer(first: Backend, startAgain: (signal: AbortSignal) => Promise<Backend>, options: KeepOptions): Backend {
-  const { say, onGivenUp } = options;
+  const { say, onGivenUp, pauseMs: firstPauseMs = FIRST_PAUSE_MS } = options;
   const title = titled(first.name);
   let current = first;
   let upSinceMs = Date.now();
   let tries = 0;
-  let pauseMs = FIRST_PAUSE_MS;
+  let pauseMs = firstPauseMs;
   const closing = new AbortController();
   let isClosed = false;
   let isUp = true;
@@ -60,7 +62,7 @@ export function keepServer(first: Backend, startAgain: (signal: AbortSignal) => 
       isUp = false;
       if (Date.now() - upSinceMs >= HEALTHY_MS) {
         tries = 0;
-        pauseMs = FIRST_PAUSE_MS;
+        pauseMs = firstPauseMs;
       }
       later(`${title}${processOf(server)} ended (${wayOf(how)})`, null);
     });
