@@ -114,7 +114,8 @@ data folder, people are told of conflicts.
     if (every !== undefined) checkEvery(every);
     // From the first moment on: a hub that is stopped while it starts takes its servers with it.
     const stop = new AbortController();
-    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => stop.abort());
+    // And each time: npm passes on the Ctrl-C that the terminal has sent to all, and a second one must not end the hub before its servers.
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop.abort());
     const stopped = new Promise<void>((resolve) => stop.signal.addEventListener("abort", () => resolve()));
     out.progress(`Starting a hub in ${dir} …`);
     let running: Hub | null = null;
@@ -126,6 +127,7 @@ data folder, people are told of conflicts.
         projectors: Math.max(1, number("projectors", 1)),
         ports: portsOf(input),
         signal: stop.signal,
+        ownGroups: true,
         ...(every === undefined ? {} : { reconcileEveryHours: every }),
         ...(org === undefined ? {} : { org }),
         ...(listen === undefined ? {} : { listen: parseListen(listen) }),

@@ -21,13 +21,22 @@ export async function runningHub(data: string | undefined, needs: readonly Serve
   return state;
 }
 
+/** The hub of a data directory, for one of its own workers: it must be running, unless the environment names all of its servers. */
+export function hubHere(data: string | undefined): HubState {
+  const dir = hubDir(data);
+  const state = readState(dir);
+  if (isAway(dir, state, ["nats", "eventstore", "postgres"])) throw notRunning(dir);
+  return state;
+}
+
+const isNamed = (server: Server): boolean => !!process.env[SERVERS[server].variable];
+/** A hub on another machine is reached by the addresses in the environment alone; who runs it cannot be seen from here. */
+const isHere = (state: HubState, needs: readonly Server[]): boolean => state.pid > 0 && !needs.every(isNamed);
+const isAway = (dir: string, state: HubState, needs: readonly Server[]): boolean => isHere(state, needs) && ownerOf(dir) === null;
+
 /** Throws `backend-unreachable` when the hub is not running, or one of these servers does not answer. */
 export async function mustAnswer(dir: string, state: HubState, needs: readonly Server[]): Promise<void> {
-  const isNamed = (server: Server): boolean => !!process.env[SERVERS[server].variable];
-  // A hub on another machine is reached by the addresses in the environment alone; who runs it cannot be seen from here.
-  const isHere = state.pid > 0 && !needs.every(isNamed);
-  const isRunning = isHere && ownerOf(dir) !== null;
-  if (isHere && !isRunning) throw notRunning(dir);
+  if (isAway(dir, state, needs)) throw notRunning(dir);
   await Promise.all(
     needs.map(async (server) => {
       const { title, variable, url } = SERVERS[server];
@@ -39,7 +48,7 @@ export async function mustAnswer(dir: string, state: HubState, needs: readonly S
           `${title}, which ${variable} names, does not answer (${silence})`,
           "Start it, or check the variable.",
         );
-      if (!isRunning) throw notRunning(dir);
+      if (!isHere(state, needs)) throw notRunning(dir);
       throw new TributaryError(
         "backend-unreachable",
         `${title} of the hub in ${dir} does not answer (${silence})`,

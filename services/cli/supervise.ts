@@ -53,6 +53,8 @@ export interface HubOptions {
   /** Balance the books every so many hours. */
   readonly reconcileEveryHours?: number;
   readonly say?: (line: string) => void;
+  /** Whether servers get process groups of their own: for a caller that sees to their end, whatever the signal. */
+  readonly ownGroups?: boolean;
   /** Ends a start that is under way; what was begun is ended. */
   readonly signal?: AbortSignal;
 }
@@ -70,6 +72,7 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     dataDir,
     say,
     keep: { onGivenUp: failure.reject },
+    ...(options.ownGroups === undefined ? {} : { ownGroups: options.ownGroups }),
     ...(options.ports === undefined ? {} : { ports: options.ports }),
     ...(kept.ports === undefined ? {} : { lastPorts: kept.ports }),
     ...(signal === undefined ? {} : { signal }),

@@ -39,6 +39,11 @@ export interface StartOptions {
   readonly say?: (line: string) => void;
   /** More arguments for the embedded event node. */
   readonly eventstoreArgs?: readonly string[];
+  /**
+   * Whether servers get process groups of their own: then Ctrl-C at the terminal is for this program alone, which must end them in order. Without it they
+   * end with whoever started them at a terminal.
+   */
+  readonly ownGroups?: boolean;
   /** Ends a start that is under way: what was begun is ended, and the start throws. */
   readonly signal?: AbortSignal;
 }

@@ -15,7 +15,7 @@ async function probe(url: string): Promise<void> {
 
 /** The event store: by `TRIBUTARY_EVENTSTORE_URL`, in a container, or the embedded node as a process of its own. */
 export async function startEventStore(options: StartOptions): Promise<Backend> {
-  const { dataDir, eventstoreArgs = [], signal } = options;
+  const { dataDir, eventstoreArgs = [], signal, ownGroups = false } = options;
   const url = process.env.TRIBUTARY_EVENTSTORE_URL;
   if (url !== undefined && url !== "") {
     await probe(url).catch((error: unknown) => {
@@ -41,15 +41,13 @@ export async function startEventStore(options: StartOptions): Promise<Backend> {
       ...{ url: local, probe, ...(signal === undefined ? {} : { signal }) },
     });
   }
-  const server = await startProcess(dataDir, "eventstore", process.execPath, [
-    "--disable-warning=ExperimentalWarning",
-    NODE,
-    "--port",
-    String(chosen),
-    "--data",
-    store,
-    ...eventstoreArgs,
-  ]);
+  const server = await startProcess(
+    dataDir,
+    "eventstore",
+    process.execPath,
+    ["--disable-warning=ExperimentalWarning", NODE, "--port", String(chosen), "--data", store, ...eventstoreArgs],
+    { detached: ownGroups },
+  );
   await whenReady("the event node", server, () => probe(local), signal === undefined ? {} : { signal });
   return {
     name: "eventstore",

@@ -8,6 +8,9 @@ export const MAX_TRIES = 8;
 const HEALTHY_MS = 5_000;
 const LOOK_MS = 10_000;
 const LOOK_TIMEOUT_MS = 5_000;
+/** Lines of a server's log that are said, and letters. */
+const LAST_LINES = 3;
+const MAX_WORDS = 400;
 /** Servers are seldom silent by themselves: one look that finds nothing may be a busy machine. */
 const SILENT_LOOKS = 2;
 
@@ -26,9 +29,10 @@ const titled = (name: Backend["name"]): string => TITLES[name][0]!.toUpperCase()
 const processOf = ({ pid, container }: Backend): string =>
   container !== null ? ` (container ${container})` : pid === null ? "" : ` (process ${pid})`;
 const wayOf = ({ signal, code }: Ended): string => signal ?? (code === null ? "no exit code" : `exit ${code}`);
-const firstLine = (error: unknown): string => {
-  const lines = messageOf(error).trim().split("\n");
-  return lines.length === 1 ? lines[0]! : `${lines[0]} ${lines.at(-1)}`;
+/** What a failure says, on one line: of many lines the last, where a server tells why it ended. */
+const inOneLine = (error: unknown): string => {
+  const [first = "", ...rest] = messageOf(error).trim().split("\n");
+  return (rest.length === 0 ? first : rest.slice(-LAST_LINES).join("; ")).slice(0, MAX_WORDS);
 };
 
 /**
@@ -96,7 +100,7 @@ export function keepServer(first: Backend, startAgain: (signal: AbortSignal) => 
       say(`${title} is up again${processOf(server)}.`);
       watch(server);
     } catch (error) {
-      if (!isClosed) later(`${title} did not start: ${firstLine(error)}`, error);
+      if (!isClosed) later(`${title} did not start: ${inOneLine(error)}`, error);
     }
   };
 
@@ -146,7 +150,7 @@ function look(
         }),
       ]);
     } catch (error) {
-      problem = firstLine(error);
+      problem = inOneLine(error);
     } finally {
       clearTimeout(late);
       isLooking = false;

@@ -24,7 +24,7 @@ async function probe(url: string): Promise<void> {
 
 /** NATS with JetStream: by `TRIBUTARY_NATS_URL`, in a container, on PATH, or installed with the system's package manager. */
 export async function startNats(options: StartOptions): Promise<Backend> {
-  const { dataDir, say = () => {}, signal } = options;
+  const { dataDir, say = () => {}, signal, ownGroups = false } = options;
   const url = process.env.TRIBUTARY_NATS_URL;
   if (url !== undefined && url !== "") {
     await probe(url).catch((error: unknown) => {
@@ -59,7 +59,7 @@ export async function startNats(options: StartOptions): Promise<Backend> {
     config,
     `host: 127.0.0.1\nport: ${chosen}\njetstream {\n  store_dir: ${JSON.stringify(store)}\n${syncs ? "  sync_interval: always\n" : ""}}\n`,
   );
-  const server = await startProcess(dataDir, "nats", program, ["-c", config]);
+  const server = await startProcess(dataDir, "nats", program, ["-c", config], { detached: ownGroups });
   await whenReady("nats-server", server, () => probe(local), signal === undefined ? {} : { signal });
   return {
     name: "nats",

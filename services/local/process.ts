@@ -152,8 +152,7 @@ export async function startProcess(
   const log = openSync(logFile, "a");
   let child: ChildProcess;
   try {
-    // A group of its own: Ctrl-C at the terminal is for the hub, which ends its servers in order.
-    child = spawn(command, args, { stdio: ["ignore", log, log], detached: true, ...options });
+    child = spawn(command, args, { stdio: ["ignore", log, log], ...options });
   } finally {
     closeSync(log);
   }

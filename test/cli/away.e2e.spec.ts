@@ -7,7 +7,7 @@ import { jsonOf, openDir, runHub, tributary } from "../support/hub-process.ts";
 import { eventually } from "../support/temp.ts";
 import { startWorker } from "../support/workers.ts";
 
-/** What a command may take to say that the hub is not there, its own start on this machine aside. */
+/** What a command may take to say that the hub is not there; its own start aside, three times over for a busy machine. */
 const SAYS_MS = 2_000;
 const startOf = async (): Promise<number> => (await tributary(["view", "--help"])).ms;
 
@@ -43,7 +43,7 @@ describe("a command", () => {
       const { code, output, ms } = await tributary([...args, "--data", dir]);
       expect(output, args.join(" ")).toContain(`The hub in ${dir} is not running. Start it with \`tributary hub\`.`);
       expect(code, args.join(" ")).toBe(7);
-      expect(ms - base, args.join(" ")).toBeLessThan(SAYS_MS);
+      expect(ms, args.join(" ")).toBeLessThan(SAYS_MS + 3 * base);
     }
     const json = await tributary(["view", "sites", "--data", dir, "--json"]);
     expect(json.output).toContain('"code": "backend-unreachable"');
@@ -73,7 +73,7 @@ describe("a command", () => {
       const { code, output, ms } = await tributary([...args, "--data", dir]);
       expect(output).toContain(`${title} of the hub in ${dir} does not answer`);
       expect(code).toBe(7);
-      expect(ms - base).toBeLessThan(SAYS_MS);
+      expect(ms).toBeLessThan(SAYS_MS + 3 * base);
     };
     await suspend("nats", async () => {
       await refused(["site", "add", "juba"], "NATS");

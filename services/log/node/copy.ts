@@ -91,6 +91,8 @@ export async function copyRunning(
   url: string,
   onProgress: (share: number) => void = () => {},
 ): Promise<{ readonly path: string } | null> {
+  // Ours speaks without TLS.
+  if (!/[?&]tls=false/i.test(url)) return null;
   const address = /^[a-z+]+:\/\/(?:[^@/]*@)?([^/?,]+)/i.exec(url)?.[1] ?? url;
   const client = new Client(address, credentials.createInsecure());
   try {
