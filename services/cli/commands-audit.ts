@@ -5,9 +5,10 @@ import { connectViews } from "../projector/index.ts";
 import type { Command } from "./args.ts";
 import { withViews } from "./commands-hub.ts";
 import { shown, table } from "./output.ts";
-import { hubDir, PROJECTIONS_DIR, readState } from "./places.ts";
+import { PROJECTIONS_DIR } from "./places.ts";
 import { positionAsked } from "./positions.ts";
 import { loadProjections } from "./projections.ts";
+import { runningHub } from "./reach.ts";
 import { openHubGate, withHubGate } from "./registry.ts";
 
 export const REASONS: Record<DecisionRow["reason"], string> = {
@@ -156,7 +157,8 @@ otherwise than the live one was built, and entities that are parked, which are l
   maxPositionals: 0,
   options: { data: { type: "string" }, "log-only": { type: "boolean" } },
   async run({ text, flag, out }) {
-    const { eventstoreUrl, postgresUrl } = readState(hubDir(text("data")));
+    const needs = flag("log-only") ? (["eventstore"] as const) : (["eventstore", "postgres"] as const);
+    const { eventstoreUrl, postgresUrl } = await runningHub(text("data"), needs);
     await using log = openLog(eventstoreUrl);
     const db = flag("log-only") ? null : await connectViews(postgresUrl, "tributary-audit");
     try {

@@ -19,8 +19,9 @@ import {
 import type { Command, Input } from "./args.ts";
 import { withViews } from "./commands-hub.ts";
 import { type Output, table } from "./output.ts";
-import { hubDir, PROJECTIONS_DIR, readState } from "./places.ts";
+import { PROJECTIONS_DIR } from "./places.ts";
 import { loadProjections } from "./projections.ts";
+import { runningHub } from "./reach.ts";
 import { openHubGate } from "./registry.ts";
 
 /** All that building a view beside the live ones needs, of a hub's data directory. */
@@ -28,7 +29,7 @@ export async function withBuilder<T>(
   data: string | undefined,
   work: (deps: Parameters<typeof rebuild>[0]) => Promise<T>,
 ): Promise<T> {
-  const state = readState(hubDir(data));
+  const state = await runningHub(data, ["eventstore", "postgres"]);
   const views = await loadProjections(PROJECTIONS_DIR);
   const log = openLog(state.eventstoreUrl);
   try {
@@ -246,7 +247,7 @@ export const lag: Command = {
   maxPositionals: 0,
   options: { data: { type: "string" } },
   async run({ text, out }) {
-    const state = readState(hubDir(text("data")));
+    const state = await runningHub(text("data"), ["eventstore", "postgres"]);
     const log = openLog(state.eventstoreUrl);
     try {
       return await withViews(text("data"), async (db) => {

@@ -13,8 +13,9 @@ import {
 } from "../gate/index.ts";
 import { type Log, openLog } from "../log/index.ts";
 import { narrowColumns } from "../merge/index.ts";
-import { type HubState, hubDir, PROJECTIONS_DIR, readState, SCHEMAS_DIR } from "./places.ts";
+import { type HubState, hubDir, PROJECTIONS_DIR, SCHEMAS_DIR } from "./places.ts";
 import { loadProjections } from "./projections.ts";
+import { runningHub } from "./reach.ts";
 
 /** A hub's registry and the gate over it. */
 export interface HubGate {
@@ -39,7 +40,7 @@ export async function withHubGate<T>(
   work: (hub: HubGate & { readonly dir: string; readonly state: HubState }) => Promise<T>,
 ): Promise<T> {
   const dir = hubDir(data);
-  const state = readState(dir);
+  const state = await runningHub(data, ["eventstore"]);
   const log = openLog(state.eventstoreUrl);
   try {
     const hub = await openHubGate(log);

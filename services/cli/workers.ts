@@ -8,8 +8,9 @@ import { openLog } from "../log/index.ts";
 import { startProjector } from "../projector/index.ts";
 import type { Command } from "./args.ts";
 import { followViews } from "./door-views.ts";
-import { hubDir, hubKey, PROJECTIONS_DIR, readState } from "./places.ts";
+import { hubDir, hubKey, PROJECTIONS_DIR } from "./places.ts";
 import { loadProjections } from "./projections.ts";
+import { hubHere } from "./reach.ts";
 import { openHubGate, registerProjectSchemas } from "./registry.ts";
 
 /** A worker's log: events with fields, to a file or stderr. */
@@ -54,7 +55,7 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
   options: { data: { type: "string" }, listen: { type: "string" }, log: { type: "string" } },
   async run({ text, out }) {
     const dir = hubDir(text("data"));
-    const { natsUrl, eventstoreUrl, postgresUrl } = readState(dir);
+    const { natsUrl, eventstoreUrl, postgresUrl } = hubHere(text("data"));
     const say = logger("ingress", text("log"));
     const log = openLog(eventstoreUrl);
     const { registry, gate } = await openHubGate(log, say);
@@ -95,7 +96,7 @@ export const projector: Command = {
   help: "Folds the log into PostgreSQL. Several may run: they share the work, and take over what another leaves. All must have the same projections. Started alone with changed ones, it builds their views first; with --again (as the hub starts one anew that ended) it does not.",
   options: { data: { type: "string" }, log: { type: "string" }, again: { type: "boolean" } },
   async run({ text, flag, out }) {
-    const { eventstoreUrl, postgresUrl } = readState(hubDir(text("data")));
+    const { eventstoreUrl, postgresUrl } = hubHere(text("data"));
     const say = logger("projector", text("log"));
     const log = openLog(eventstoreUrl);
     const { registry, gate } = await openHubGate(log, say);

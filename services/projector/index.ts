@@ -268,6 +268,7 @@ export { type Comparison, compareBuild } from "./compare.ts";
 export { connectViews } from "./connect.ts";
 export { differences, type Generation, generationsOf, isBuiltAs } from "./generations.ts";
 export { type ProjectorHealth, parkedCounts, projectorHealth } from "./health.ts";
+export { migrate } from "./migrate.ts";
 export { toFoldEvent } from "./prepare.ts";
 export { alone, type Progress, type RebuildOptions, type Rebuilt, rebuild } from "./rebuild.ts";
 export { type Reconciled, reconcile } from "./reconcile.ts";

@@ -48,7 +48,7 @@ const markOf = ({ winner, losers, reason }: Decision): string =>
     .digest("hex")
     .slice(0, 16);
 
-/** Puts notices into the outbox, in the transaction of what they tell of. */
+/** Puts notices into the outbox, in the transaction of what they tell of. Of what people were told before a restore they are not told again. */
 export async function writeNotices(db: Client, unordered: readonly Notice[]): Promise<void> {
   if (unordered.length === 0) return;
   // In one order everywhere, so that two processes never wait for each other crosswise.
@@ -57,6 +57,7 @@ export async function writeNotices(db: Client, unordered: readonly Notice[]): Pr
     `INSERT INTO tributary.notification (key, target, subject, body)
      SELECT x.key, x.target, x.subject, x.body FROM unnest($1::text[], $2::text[], $3::text[], $4::json[], $5::text[]) AS x (key, target, subject, body, former)
      WHERE NOT EXISTS (SELECT 1 FROM tributary.notification n WHERE n.key = x.former)
+       AND NOT EXISTS (SELECT FROM tributary.told t WHERE (x.body->>'position')::bigint <= t.through)
      ON CONFLICT (key) DO NOTHING`,
     [
       notices.map(({ key }) => key),
