@@ -30,6 +30,19 @@ export async function* readOrigin(
   }
 }
 
+/** One event of an origin; `null` when the log has none at that seq. */
+export async function entryAt(client: EventStoreDBClient, origin: OriginId, seq: Seq): Promise<LogEntry | null> {
+  let found: LogEntry | null = null;
+  for await (const entry of readOrigin(client, origin, { from: seq, maxCount: 1 })) found = entry;
+  return found;
+}
+
+/** Where an origin stands when `entry` is its last event. */
+function headAfter({ head, content, position, lastQuarantined: before }: LogEntry): OriginHead {
+  const mark = content.kind === "quarantined" ? head.seq : before;
+  return { through: head.seq, hash: head.hash, position, ...(mark === undefined ? {} : { lastQuarantined: mark }) };
+}
+
 /** Where an origin stands in the log; `null` when it has no events. */
 export async function originHead(client: EventStoreDBClient, origin: OriginId): Promise<OriginHead | null> {
   try {
@@ -37,7 +50,7 @@ export async function originHead(client: EventStoreDBClient, origin: OriginId): 
     // Read to its end: a call that is left early is never let go by the client.
     for await (const resolved of client.readStream(streamOf(origin), { direction: BACKWARDS, fromRevision: END, maxCount: 1 })) {
       const entry = fromStored(resolved);
-      if (entry !== null) head = { through: entry.head.seq, hash: entry.head.hash, position: entry.position };
+      if (entry !== null) head = headAfter(entry);
     }
     return head;
   } catch (error) {
