@@ -7,6 +7,7 @@ import { SCOPE_SCHEMAS, startIngress } from "../ingress/index.ts";
 import { openLog } from "../log/index.ts";
 import { startProjector } from "../projector/index.ts";
 import type { Command } from "./args.ts";
+import { viewParts } from "./health.ts";
 import { hubDir, hubKey, PROJECTIONS_DIR, readState } from "./places.ts";
 import { loadProjections } from "./projections.ts";
 import { openHubGate, registerProjectSchemas } from "./registry.ts";
@@ -53,15 +54,18 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
   options: { data: { type: "string" }, listen: { type: "string" }, log: { type: "string" } },
   async run({ text, out }) {
     const dir = hubDir(text("data"));
-    const { natsUrl, eventstoreUrl } = readState(dir);
+    const { natsUrl, eventstoreUrl, postgresUrl, org } = readState(dir);
     const say = logger("ingress", text("log"));
     const log = openLog(eventstoreUrl);
     const { registry, gate } = await openHubGate(log, say);
     const added = await registerProjectSchemas(registry, "hub");
     if (added.length > 0) say({ event: "schemas-registered", schemas: added });
+    const views = viewParts(postgresUrl, log);
     const running = await startIngress({
       natsUrl,
       log,
+      ...(org === "" ? {} : { name: org }),
+      parts: views.parts,
       gate,
       registry,
       also: (request, keeper) =>
@@ -76,10 +80,14 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
     say({ event: "ingress-started", url: running.http?.url });
     process.send?.({ ready: true, url: running.http?.url });
     out.line(`Ingress listens at ${running.http?.url}.`);
-    await ended();
-    registry.close();
-    await running.close();
-    await log.close();
+    try {
+      await Promise.race([ended(), running.failed]);
+    } finally {
+      registry.close();
+      await running.close();
+      await views.close();
+      await log.close();
+    }
     return 0;
   },
 };

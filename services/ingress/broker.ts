@@ -1,6 +1,7 @@
 import {
   AckPolicy,
   type ConsumerConfig,
+  type ConsumerInfo,
   connect,
   DeliverPolicy,
   DiscardPolicy,
@@ -38,6 +39,10 @@ export const MAX_DEAD_AGE_DAYS = 90;
 /** How often the hub looks whether its streams and its consumer are there. */
 const LOOK_MS = 2_000;
 const REQUEST_TIMEOUT_MS = 3_000;
+/** What is missing is made this much later: made while the server still removes the files, a stream can get the old one's and hand out nothing (NATS 2.9.10). */
+const MEND_PAUSE_MS = 1_000;
+/** So many looks in a row that find batches waiting, somebody asking for them and none handed out: the consumer is stuck, and is made anew. */
+const STUCK_LOOKS = 4;
 const DAY_MS = 86_400_000;
 
 /** Connects to the broker; throws `backend-unreachable` when there is none. */
@@ -66,38 +71,45 @@ export async function connectBroker(url: string, name: string): Promise<NatsConn
 /** Makes the streams and the durable consumer where they are missing; brings their limits up to date. */
 export async function prepareBroker(nc: NatsConnection): Promise<void> {
   const jsm = await manager(nc);
-  await prepareStream(jsm, {
-    name: STREAM,
-    subjects: [`${SUBJECTS.ingress}.>`],
-    retention: RetentionPolicy.Workqueue,
-    storage: StorageType.File,
-    discard: DiscardPolicy.New,
-    max_bytes: MAX_STREAM_BYTES,
-    max_msgs: MAX_STREAM_BATCHES,
-    max_msgs_per_subject: MAX_DEVICE_BATCHES,
-    discard_new_per_subject: true,
-  });
-  await prepareStream(jsm, {
-    name: DEAD_STREAM,
-    subjects: [`${SUBJECTS.dead}.>`],
-    retention: RetentionPolicy.Limits,
-    storage: StorageType.File,
-    discard: DiscardPolicy.Old,
-    max_bytes: MAX_DEAD_BYTES,
-    max_age: nanos(MAX_DEAD_AGE_DAYS * DAY_MS),
-  });
-  const consumer: Partial<ConsumerConfig> = {
-    durable_name: CONSUMER,
-    ack_policy: AckPolicy.Explicit,
-    ack_wait: nanos(ACK_WAIT_MS),
-    deliver_policy: DeliverPolicy.All,
-    max_ack_pending: MAX_ACK_PENDING,
-    max_deliver: -1,
-  };
+  await prepareStream(jsm, INGRESS_CONFIG);
+  await prepareStream(jsm, DEAD_CONFIG);
+  await prepareConsumer(jsm);
+}
+
+const INGRESS_CONFIG = {
+  name: STREAM,
+  subjects: [`${SUBJECTS.ingress}.>`],
+  retention: RetentionPolicy.Workqueue,
+  storage: StorageType.File,
+  discard: DiscardPolicy.New,
+  max_bytes: MAX_STREAM_BYTES,
+  max_msgs: MAX_STREAM_BATCHES,
+  max_msgs_per_subject: MAX_DEVICE_BATCHES,
+  discard_new_per_subject: true,
+};
+const DEAD_CONFIG = {
+  name: DEAD_STREAM,
+  subjects: [`${SUBJECTS.dead}.>`],
+  retention: RetentionPolicy.Limits,
+  storage: StorageType.File,
+  discard: DiscardPolicy.Old,
+  max_bytes: MAX_DEAD_BYTES,
+  max_age: nanos(MAX_DEAD_AGE_DAYS * DAY_MS),
+};
+const CONSUMER_CONFIG: Partial<ConsumerConfig> = {
+  durable_name: CONSUMER,
+  ack_policy: AckPolicy.Explicit,
+  ack_wait: nanos(ACK_WAIT_MS),
+  deliver_policy: DeliverPolicy.All,
+  max_ack_pending: MAX_ACK_PENDING,
+  max_deliver: -1,
+};
+
+async function prepareConsumer(jsm: JetStreamManager): Promise<void> {
   try {
-    await jsm.consumers.add(STREAM, consumer);
+    await jsm.consumers.add(STREAM, CONSUMER_CONFIG);
   } catch {
-    await jsm.consumers.update(STREAM, CONSUMER, consumer);
+    await jsm.consumers.update(STREAM, CONSUMER, CONSUMER_CONFIG);
   }
 }
 
@@ -179,13 +191,14 @@ export function watchBroker({
 }): BrokerWatch {
   let state = FINE;
   let created: string | null = null;
+  let handedOut = 0;
+  let idleLooks = 0;
   let looking: Promise<void> | null = null;
   let otherSinceMs: number | null = null;
   const closing = new AbortController();
 
-  const mend = async (missing: string): Promise<void> => {
-    await prepareBroker(nc);
-    say({ event: "broker-mended", missing, message: `the ${missing} was gone from the broker, and was made anew` });
+  const mended = (missing: string, why = "was gone from the broker"): void => {
+    say({ event: "broker-mended", missing, message: `the ${missing} ${why}, and was made anew` });
     onMended(false);
   };
   /** Whose stream it is. A mark of another log stands while its hub may be about; then ours replaces it. */
@@ -212,23 +225,52 @@ export function watchBroker({
     await jsm.streams.update(STREAM, { ...config, description });
     return null;
   };
+  /** A consumer that hands out nothing although batches wait and are asked for. */
+  const unstick = async (
+    jsm: JetStreamManager,
+    { num_pending, num_waiting, num_ack_pending, delivered }: ConsumerInfo,
+  ): Promise<void> => {
+    const isIdle = num_pending > 0 && num_waiting > 0 && num_ack_pending === 0 && delivered.consumer_seq === handedOut;
+    handedOut = delivered.consumer_seq;
+    idleLooks = isIdle ? idleLooks + 1 : 0;
+    if (idleLooks < STUCK_LOOKS) return;
+    idleLooks = 0;
+    await jsm.consumers.delete(STREAM, CONSUMER);
+    await prepareConsumer(jsm);
+    mended(`consumer ${CONSUMER}`, "handed out nothing");
+  };
   const examine = async (): Promise<BrokerState> => {
     const jsm = await manager(nc);
-    const found = async <T>(what: string, ask: () => Promise<T>): Promise<T> => {
+    const found = async <T>(what: string, ask: () => Promise<T>, make: () => Promise<void>): Promise<T> => {
       try {
         return await ask();
       } catch (error) {
         if (!isMissing(error)) throw error;
-        await mend(what);
-        return ask();
       }
+      await pause(MEND_PAUSE_MS, closing.signal);
+      if (closing.signal.aborted) return ask();
+      await make();
+      mended(what);
+      return ask();
     };
-    const { config, state: held, created: since } = await found(`stream ${STREAM}`, () => jsm.streams.info(STREAM));
+    const stream = (config: Partial<StreamConfig> & { name: string }) =>
+      found(
+        `stream ${config.name}`,
+        () => jsm.streams.info(config.name),
+        () => prepareStream(jsm, config),
+      );
+    const { config, state: held, created: since } = await stream(INGRESS_CONFIG);
     const isNewStream = created !== null && created !== String(since);
     created = String(since);
     if (isNewStream) onMended(true);
-    await found(`stream ${DEAD_STREAM}`, () => jsm.streams.info(DEAD_STREAM));
-    const { num_ack_pending } = await found(`consumer ${CONSUMER}`, () => jsm.consumers.info(STREAM, CONSUMER));
+    await stream(DEAD_CONFIG);
+    const consumer = await found(
+      `consumer ${CONSUMER}`,
+      () => jsm.consumers.info(STREAM, CONSUMER),
+      () => prepareConsumer(jsm),
+    );
+    await unstick(jsm, consumer);
+    const { num_ack_pending } = consumer;
     return { ...FINE, waiting: held.messages, handedOut: num_ack_pending, otherHub: await mark(jsm, config) };
   };
   const look = async (): Promise<void> => {

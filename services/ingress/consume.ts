@@ -24,8 +24,10 @@ const BOUNDS: Bounds = {
   // Large batches of one site go one at a time: four at once would have another site's small one wait for them all in the event store.
   maxSiteWorkingBytes: 128 * 1024,
 };
-/** One request to the broker: at most this many bytes, and open this long. */
+/** One request to the broker: about this many bytes, judged by the batches of the last, within these bounds; and open this long. */
 const PULL_BYTES = 16 * MIB;
+const MIN_PULL = 16;
+const MAX_PULL = 128;
 const PULL_MS = 5_000;
 /** Held batches are kept from being handed out again this often. */
 const KEEP_MS = ACK_WAIT_MS / 3;
@@ -45,8 +47,9 @@ const MAX_INTERNAL_FAILURES = 5;
 const RETRY_PAUSE_MS = 500;
 const MAX_RETRY_PAUSE_MS = 30_000;
 const AT_ONCE = 0;
-/** How long a batch takes, until some have. */
+/** How long a batch takes, and how large it is, until some have come. */
 const FIRST_GUESS_MS = 20;
+const FIRST_GUESS_BYTES = MIB / 4;
 /** How long those under way may take when the process ends. */
 const CLOSE_MS = 10_000;
 /** Refusals of one kind and place are said again this often at most. */
@@ -374,12 +377,22 @@ function pull({
 }): { readonly done: Promise<void>; renew(): void } {
   let messages: ConsumerMessages | null = null;
   let consumer: Consumer | null = null;
+  let largest = FIRST_GUESS_BYTES;
   const sayNowAndThen = sparing(say, { everyMs: REFUSALS_EVERY_MS, maxKinds: 1 });
   const once = async (): Promise<void> => {
     consumer ??= await nc.jetstream().consumers.get(STREAM, CONSUMER);
-    messages = await consumer.fetch({ max_bytes: PULL_BYTES, expires: PULL_MS });
+    // Not by bytes: a request that names both ends only with its time when the messages were enough and the bytes were not (nats.js 2.29).
+    messages = await consumer.fetch({
+      max_messages: Math.min(MAX_PULL, Math.max(MIN_PULL, Math.floor(PULL_BYTES / largest))),
+      expires: PULL_MS,
+    });
     if (signal.aborted) return messages.stop();
-    for await (const message of messages) await take(message);
+    let bytes = 1;
+    for await (const message of messages) {
+      bytes = Math.max(bytes, message.data.length);
+      await take(message);
+    }
+    largest = bytes;
   };
   const run = async (): Promise<void> => {
     while (!signal.aborted) {

@@ -1,17 +1,32 @@
 import { headers, type JsMsg, type MsgHdrs, type NatsConnection, NatsError, type StoredMsg } from "nats";
-import { decodeBatch, isTributaryError, messageOf, SUBJECTS, TributaryError } from "../core/index.ts";
-import { zstd } from "../core/node.ts";
-import { DEAD_STREAM } from "./broker.ts";
+import {
+  decodeBatch,
+  HEADER_TOKEN,
+  isTributaryError,
+  messageOf,
+  partsOf,
+  peekOrigin,
+  type Reply,
+  replySchema,
+  SUBJECTS,
+  TributaryError,
+} from "../core/index.ts";
+import { batchKey, zstd } from "../core/node.ts";
+import { DEAD_STREAM, publishFailure } from "./broker.ts";
+import { fromJson, headerOf } from "./reply.ts";
 
 const CODE = "Tributary-Code";
 const REASON = "Tributary-Reason";
 const RECEIVED = "Tributary-Received";
+/** Names the dead letter that a batch was: what is refused again is there already, and is not kept twice. */
+const HEADER_RETRY = "Tributary-Dead-Letter";
 const PUBLISH_TIMEOUT_MS = 5_000;
 /** A header's text, in characters. */
 const MAX_REASON = 500;
 
 /** Keeps a batch that cannot be taken, with the reason, for somebody to look at. */
 export async function bury(nc: NatsConnection, message: JsMsg, place: string, error: unknown): Promise<void> {
+  if (headerOf(() => message.headers, HEADER_RETRY) !== undefined) return;
   const about = headers();
   about.set(CODE, isTributaryError(error) ? error.code : "internal");
   // Headers are lines of text; what was refused may be quoted in the reason.
@@ -53,22 +68,16 @@ export type DeadContent =
     }
   | { readonly kind: "unreadable"; readonly why: string };
 
-const header = (about: MsgHdrs | undefined, name: string, otherwise: string): string => {
-  try {
-    return about?.get(name) || otherwise;
-  } catch {
-    return otherwise;
-  }
-};
-
 /** Anybody may publish on `dead.…`: what is missing in a letter is said, not assumed. */
-function letterOf({ seq, subject, header: about, data, time }: StoredMsg): DeadLetter {
+function letterOf(message: StoredMsg): DeadLetter {
+  const { seq, subject, data, time } = message;
+  const about = (): MsgHdrs => message.header;
   return {
     number: seq,
     place: subject.slice(SUBJECTS.dead.length + 1),
-    code: printable(header(about, CODE, "unknown")),
-    reason: printable(header(about, REASON, "no reason is given")),
-    receivedAt: printable(header(about, RECEIVED, time.toISOString())),
+    code: printable(headerOf(about, CODE) ?? "unknown"),
+    reason: printable(headerOf(about, REASON) ?? "no reason is given"),
+    receivedAt: printable(headerOf(about, RECEIVED) ?? time.toISOString()),
     bytes: data.length,
   };
 }
@@ -153,17 +162,66 @@ function contentOf(frame: Uint8Array): DeadContent {
   }
 }
 
-/** A dead letter's frame and where it came from, to be sent again. Throws `not-found`. */
-export async function deadFrame(
+/** How long the hub may take for its word on a batch that is sent again. */
+const RETRY_TIMEOUT_MS = 15_000;
+
+/**
+ * Sends a dead letter's batch in again, to be checked anew: after a fix of the hub's, a new schema, a token that is right now. What is taken is removed from the
+ * dead letters; what is refused again stays. `null`: the hub has not answered; the batch is queued, and the letter stays. Throws `not-found`.
+ */
+export async function retryDead(
   nc: NatsConnection,
   number: number,
-): Promise<{ readonly place: string; readonly frame: Uint8Array }> {
+  /** A token for a site of an organisation. */
+  tokenFor: (org: string, site: string) => Promise<string>,
+  timeoutMs = RETRY_TIMEOUT_MS,
+): Promise<Reply | null> {
   const message = await deadMessage(nc, number);
-  return { place: letterOf(message).place, frame: message.data };
+  const { org, site, device } = placeOf(message);
+  const key = batchKey(message.data);
+  const answers = nc.subscribe(`${SUBJECTS.receipt}.${org}.${site}.${device}`, { timeout: timeoutMs });
+  const replied = (async (): Promise<Reply | null> => {
+    try {
+      for await (const { data } of answers) {
+        const reply = replySchema.safeParse(fromJson(data));
+        if (reply.success && reply.data.batch === key) return reply.data;
+      }
+    } catch {
+      // No word in time.
+    }
+    return null;
+  })();
+  const timer = setTimeout(() => answers.unsubscribe(), timeoutMs);
+  try {
+    const about = headers();
+    about.set(HEADER_TOKEN, `Bearer ${await tokenFor(org, site)}`);
+    about.set(HEADER_RETRY, String(number));
+    await nc
+      .jetstream()
+      .publish(`${SUBJECTS.ingress}.${org}.${site}.${device}`, message.data, { headers: about, timeout: PUBLISH_TIMEOUT_MS })
+      .catch((error: unknown) => {
+        throw publishFailure(error);
+      });
+    const reply = await replied;
+    if (reply?.kind === "receipt") await (await nc.jetstreamManager()).streams.deleteMessage(DEAD_STREAM, number);
+    return reply;
+  } finally {
+    clearTimeout(timer);
+    if (!answers.isClosed()) answers.unsubscribe();
+  }
 }
 
-/** Takes a dead letter out. */
-export async function removeDead(nc: NatsConnection, number: number): Promise<void> {
-  const jsm = await nc.jetstreamManager();
-  await jsm.streams.deleteMessage(DEAD_STREAM, number);
+/** Where a batch belongs: what it says itself, or else what the subject said that it came on. */
+function placeOf({ subject, data }: StoredMsg): { readonly org: string; readonly site: string; readonly device: string } {
+  try {
+    return partsOf(peekOrigin(data, zstd));
+  } catch {
+    const [org, site, device] = subject.slice(SUBJECTS.dead.length + 1).split(".");
+    if (org && site && device) return { org, site, device };
+    throw new TributaryError(
+      "batch-undecodable",
+      `it is no batch, and came on no device's subject (${printable(subject)})`,
+      "It can only be thrown away.",
+    );
+  }
 }

@@ -172,7 +172,7 @@ export {
   prepareBroker,
   STREAM,
 } from "./broker.ts";
-export { type DeadContent, type DeadLetter, deadFrame, deadLetter, deadLetters, removeDead } from "./dead.ts";
+export { type DeadContent, type DeadLetter, deadLetter, deadLetters, retryDead } from "./dead.ts";
 export type { DoorRequest } from "./door.ts";
 export type { PartCheck, PartChecks, PartState } from "./health.ts";
 export type { DoorAnswer } from "./reply.ts";

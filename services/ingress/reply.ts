@@ -26,14 +26,18 @@ export function refusalOf(error: unknown, of: Pick<Refusal, "batch" | "origin" |
   return { kind: "refusal", ...of, code: known.code, message: known.message.slice(0, MAX_MESSAGE), hint: known.hint };
 }
 
-/** The token that came with a message. Headers are parsed when they are first looked at, and may be anything. */
-export function tokenOf(message: { readonly headers?: MsgHdrs | undefined }): string | undefined {
+/** A header of a message; `undefined` where it has none. Headers are parsed when they are first looked at, and may be anything. */
+export function headerOf(headers: () => MsgHdrs | undefined, name: string): string | undefined {
   try {
-    return message.headers?.get(HEADER_TOKEN);
+    return headers()?.get(name) || undefined;
   } catch {
     return undefined;
   }
 }
+
+/** The token that came with a message. */
+export const tokenOf = (message: { readonly headers?: MsgHdrs | undefined }): string | undefined =>
+  headerOf(() => message.headers, HEADER_TOKEN);
 
 /**
  * Does something with the broker that nobody waits for: publishes, answers, acknowledges. On a connection that is closed, or with an answer that is too large,
