@@ -8,6 +8,7 @@ import { openLog } from "../log/index.ts";
 import { startProjector } from "../projector/index.ts";
 import type { Command } from "./args.ts";
 import { followViews } from "./door-views.ts";
+import { viewParts } from "./health.ts";
 import { hubDir, hubKey, PROJECTIONS_DIR } from "./places.ts";
 import { loadProjections } from "./projections.ts";
 import { hubHere } from "./reach.ts";
@@ -55,16 +56,19 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
   options: { data: { type: "string" }, listen: { type: "string" }, log: { type: "string" } },
   async run({ text, out }) {
     const dir = hubDir(text("data"));
-    const { natsUrl, eventstoreUrl, postgresUrl } = hubHere(text("data"));
+    const { natsUrl, eventstoreUrl, postgresUrl, org } = hubHere(text("data"));
     const say = logger("ingress", text("log"));
     const log = openLog(eventstoreUrl);
     const { registry, gate } = await openHubGate(log, say);
     const added = await registerProjectSchemas(registry, "hub");
     if (added.length > 0) say({ event: "schemas-registered", schemas: added });
     const views = await followViews({ dir: PROJECTIONS_DIR, postgresUrl, gate, say });
+    const health = viewParts(postgresUrl, log);
     const running = await startIngress({
       natsUrl,
       log,
+      ...(org === "" ? {} : { name: org }),
+      parts: health.parts,
       gate,
       registry,
       fits: views.fits,
@@ -80,11 +84,15 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
     say({ event: "ingress-started", url: running.http?.url });
     process.send?.({ ready: true, url: running.http?.url });
     out.line(`Ingress listens at ${running.http?.url}.`);
-    await ended();
-    registry.close();
-    await running.close();
-    await views.close();
-    await log.close();
+    try {
+      await Promise.race([ended(), running.failed]);
+    } finally {
+      registry.close();
+      await running.close();
+      await views.close();
+      await health.close();
+      await log.close();
+    }
     return 0;
   },
 };
