@@ -303,7 +303,7 @@ export async function openRegistry(
             taken,
             "An event type belongs to one subject: choose another type, or extend that subject.",
           );
-        await refuseErrors(candidate);
+        refuseErrors(candidate);
         const findings = checkCompatibility(
           candidate,
           live(subject).map(({ schema }) => schema),
@@ -419,9 +419,9 @@ export async function openRegistry(
   }
 }
 
-/** Throws `schema-malformed` for what is wrong with a schema by itself: a pattern that could run for ever, a default that does not fit … */
-async function refuseErrors(schema: SchemaVersion): Promise<void> {
-  const note = (await lintSchema(schema)).find(({ severity }) => severity === "error");
+/** Throws `schema-malformed` for what is wrong with a schema by itself: a default that does not fit … */
+function refuseErrors(schema: SchemaVersion): void {
+  const note = lintSchema(schema).find(({ severity }) => severity === "error");
   if (note === undefined) return;
   throw new TributaryError(
     "schema-malformed",

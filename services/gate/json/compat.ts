@@ -1,18 +1,9 @@
 import { canonicalize, isJsonObject, type JsonObject, type JsonValue } from "../../core/index.ts";
 import { sameDocument } from "./dialect.ts";
 import { type Document, escapePointer, follow, isSchema, LIST, NAMED, ONE, type Schema, type View, viewOf } from "./document.ts";
-import {
-  type Conjunction,
-  type Facts,
-  made,
-  type Reasoner,
-  reasoner,
-  TooComplexError,
-  TYPES,
-  type Type,
-  typesOf,
-} from "./facts.ts";
+import { type Conjunction, type Facts, isUndecided, made, type Reasoner, reasoner, TYPES, type Type, typesOf } from "./facts.ts";
 import { isMultiple } from "./multiples.ts";
+import { matches } from "./patterns.ts";
 import type { Oracle } from "./validator.ts";
 
 /** A place where a document that fits the writer's schema may not fit the reader's. Paths are JSON pointers into the schemas. */
@@ -39,7 +30,7 @@ export function jsonMismatches(reader: Document, writer: Document, ask: Oracle):
       .subset([viewOf(writer)], viewOf(reader))
       .slice(0, MAX_MISMATCHES);
   } catch (error) {
-    if (!(error instanceof TooComplexError)) throw error;
+    if (!isUndecided(error)) throw error;
     return [{ rule: "complexity", message: error.message, readerPath: "", writerPath: "" }];
   }
 }
@@ -367,7 +358,7 @@ function comparison(ask: Oracle): {
       const wanted = [
         ...(Object.hasOwn(named, name) ? [view(named[name], `properties/${escapePointer(name)}`)] : []),
         ...patterns
-          .filter(([pattern]) => new RegExp(pattern, "u").test(name))
+          .filter(([pattern]) => matches(pattern, name))
           .map(([pattern, each]) => view(each, `patternProperties/${escapePointer(pattern)}`)),
       ];
       if (wanted.length === 0 && additional !== null) wanted.push(additional);

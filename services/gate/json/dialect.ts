@@ -1,6 +1,7 @@
 import { canonicalize, isJsonObject, type JsonObject } from "../../core/index.ts";
 import { type Document, follow, type Schema, type View, viewOf, walk } from "./document.ts";
 import { FORMATS } from "./formats.ts";
+import { patternProblem } from "./patterns.ts";
 import { reservedName } from "./values.ts";
 
 /** Why a JSON Schema is not taken, where, and what to write instead. */
@@ -17,8 +18,8 @@ const MAX_SCHEMAS = 2_000;
 const MAX_DEPTH = 64;
 /** More members of one object than this overflow the stack of what ajv makes of them. */
 const MAX_PROPERTIES = 1_000;
-/** Each pattern is examined when a schema is registered, which takes up to a second. */
-const MAX_PATTERNS = 50;
+/** Each pattern may become an automaton of some hundred kilobytes. */
+const MAX_PATTERNS = 100;
 const MAX_REFUSALS = 20;
 
 /**
@@ -49,9 +50,7 @@ export function refusals(doc: Document): Refusal[] {
     refuseKeywords(schema, path, refuse);
     refuseReference(view, refuse);
   }
-  const patterns = new Set(patternsOf(doc).map(({ pattern }) => pattern)).size;
-  if (patterns > MAX_PATTERNS)
-    refuse("", `it has ${patterns} different patterns; ${MAX_PATTERNS} are taken`, "Use formats, enums, or fewer of them.");
+  refusePatterns(doc, refuse);
   if (hasUnevaluated !== null && hasIf) {
     refuse(
       `${hasUnevaluated}/unevaluatedProperties`,
@@ -162,8 +161,26 @@ function refuseLoops(doc: Document, refuse: Refuse): void {
   for (const view of walk(viewOf(doc))) visit(view, []);
 }
 
-/** Patterns of a document, for the check of how long matching may take. */
-export function patternsOf(doc: Document): { readonly path: string; readonly pattern: string }[] {
+function refusePatterns(doc: Document, refuse: Refuse): void {
+  const all = patternsOf(doc);
+  const count = new Set(all.map(({ pattern }) => pattern)).size;
+  if (count > MAX_PATTERNS) {
+    refuse("", `it has ${count} different patterns; ${MAX_PATTERNS} are taken`, "Use formats, enums, or fewer of them.");
+    return;
+  }
+  for (const { path, pattern } of all) {
+    const problem = patternProblem(pattern);
+    if (problem !== null)
+      refuse(
+        path,
+        `the pattern ${pattern.slice(0, 200)} is refused: ${problem}`,
+        "Write one without (?=…), (?!…), (?<=…) and \\1, and with + or * for large counts: maxLength bounds the text.",
+      );
+  }
+}
+
+/** Patterns of a document. */
+function patternsOf(doc: Document): { readonly path: string; readonly pattern: string }[] {
   const out: { path: string; pattern: string }[] = [];
   for (const { schema, path } of walk(viewOf(doc))) {
     if (typeof schema === "boolean") continue;

@@ -1,8 +1,9 @@
 import { canonicalize, isJsonObject, type JsonObject, type JsonValue } from "../../core/index.ts";
 import { reasonerFor } from "./compat.ts";
 import { type Document, follow, isSchema, type Schema, type View, viewOf } from "./document.ts";
-import { type Conjunction, type Facts, made, type Reasoner, TooComplexError } from "./facts.ts";
+import { type Conjunction, type Facts, isUndecided, made, type Reasoner } from "./facts.ts";
 import { FORMAT_EXAMPLES } from "./formats.ts";
+import { matches } from "./patterns.ts";
 import { textsMatching } from "./texts.ts";
 import type { Oracle } from "./validator.ts";
 
@@ -53,7 +54,7 @@ export function jsonExamples(writer: Document, ask: Oracle, reader?: Document): 
   try {
     for (const value of generator(reason).examples([root], reader === undefined ? [] : [viewOf(reader)], 0)) consider(value);
   } catch (error) {
-    if (!(error instanceof TooComplexError)) throw error;
+    if (!isUndecided(error)) throw error;
   }
   return out.sort((a, b) => canonicalize(a).length - canonicalize(b).length);
 }
@@ -132,9 +133,7 @@ function generator({ dnf, facts, member, item, others, patterned, isEmpty }: Rea
     return tries.filter((text) => {
       const length = [...text].length;
       return (
-        length >= string.minLength &&
-        length <= string.maxLength &&
-        string.patterns.every((pattern) => new RegExp(pattern, "u").test(text))
+        length >= string.minLength && length <= string.maxLength && string.patterns.every((pattern) => matches(pattern, text))
       );
     });
   }
@@ -318,7 +317,7 @@ function hintMember({ schema, doc, path }: View, name: string): View[] {
     return [{ schema: properties[name] as Schema, doc, path: `${path}/properties/${name}` }];
   const out: View[] = [];
   for (const [pattern, each] of Object.entries((patternProperties ?? {}) as JsonObject))
-    if (new RegExp(pattern, "u").test(name)) out.push({ schema: each as Schema, doc, path: `${path}/patternProperties` });
+    if (matches(pattern, name)) out.push({ schema: each as Schema, doc, path: `${path}/patternProperties` });
   if (out.length === 0 && isSchema(additionalProperties))
     out.push({ schema: additionalProperties, doc, path: `${path}/additionalProperties` });
   return out;

@@ -1,5 +1,6 @@
 import { canonicalize, isJsonObject, type JsonObject, type JsonValue } from "../../core/index.ts";
 import { type Document, escapePointer, follow, isSchema, type Schema, type View } from "./document.ts";
+import { CostlyError, matches, PatternError } from "./patterns.ts";
 import type { Oracle } from "./validator.ts";
 
 /**
@@ -56,6 +57,9 @@ export interface Bound {
 
 /** The two schemas are beyond what is compared; nothing is claimed of them. */
 export class TooComplexError extends Error {}
+/** Whether somebody gave up, rather than failed: the schemas are too intricate, or a pattern of theirs is not taken or costs too much. */
+export const isUndecided = (error: unknown): error is Error =>
+  error instanceof TooComplexError || error instanceof PatternError || error instanceof CostlyError;
 
 const MAX_CONJUNCTIONS = 256;
 const MAX_STEPS = 100_000;
@@ -165,7 +169,7 @@ export function reasoner(ask: Oracle, coversNot: (c: Conjunction, not: View) => 
     if (isNamed) out.push(child(view, named[name], `properties/${escapePointer(name)}`));
     let isPatterned = false;
     for (const [pattern, each] of Object.entries((schema.patternProperties ?? {}) as JsonObject)) {
-      if (!new RegExp(pattern, "u").test(name)) continue;
+      if (!matches(pattern, name)) continue;
       isPatterned = true;
       out.push(child(view, each, `patternProperties/${escapePointer(pattern)}`));
     }
