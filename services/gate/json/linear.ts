@@ -139,7 +139,7 @@ function longest(alternatives: readonly AST.Alternative[]): number {
         return longest(element.alternatives);
       case "Quantifier": {
         const each = of(element.element);
-        return each === 0 ? 0 : each * element.max;
+        return each === 0 || element.max === 0 ? 0 : each * element.max;
       }
       case "Assertion":
         return 0;
