@@ -32,8 +32,9 @@ class AmbiguousError extends Error {}
 export function isLinear(pattern: AST.Pattern): boolean {
   let comparisons = 0;
   const shapes = new Map<AST.Node, Shape>();
+  const isAnywhere = !isBound(pattern.alternatives);
   try {
-    if (!isBound(pattern.alternatives) && longest(pattern.alternatives) > MAX_UNBOUND_LENGTH) return false;
+    if (isAnywhere && longest(pattern.alternatives) > MAX_UNBOUND_LENGTH) return false;
     checkAlternatives(pattern.alternatives, []);
     return true;
   } catch (error) {
@@ -112,6 +113,8 @@ export function isLinear(pattern: AST.Pattern): boolean {
         return { first, isNullable: isNullable || node.min === 0 };
       }
       case "Assertion":
+        // V8 finds `\B` within a character of two code units as well, which the standard does not.
+        if (node.kind === "word" && isAnywhere) throw new AmbiguousError();
         return node.kind === "end" ? { first: ["end"], isNullable: false } : { first: [], isNullable: true };
       case "Character":
       case "CharacterSet":
