@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { ErrorCode } from "./errors.ts";
-import { hashSchema } from "./event.ts";
+import { hashSchema, MAX_SCHEMA_VERSION } from "./event.ts";
+import { MAX_WALL_MS } from "./hlc.ts";
 import { type IncarnationId, isOriginId, type OriginId, type Seq } from "./ids.ts";
 
 /**
@@ -34,7 +35,10 @@ export const receiptSchema = z.object({
   /** Hash of the event at `through`: tells a device that was restored from a backup that it is behind itself. */
   head: hashSchema.nullable(),
   /** Log position of the event at `through`, decimal. */
-  position: z.string().regex(/^\d+$/).nullable(),
+  position: z
+    .string()
+    .regex(/^\d{1,20}$/)
+    .nullable(),
   /** The log's incarnation, which `position` belongs to. Absent: from a hub that does not tell. */
   incarnation: incarnationIdSchema.optional(),
   quarantined: z.array(quarantineNoteSchema),
@@ -59,13 +63,16 @@ export type Refusal = z.infer<typeof refusalSchema>;
 export const replySchema = z.discriminatedUnion("kind", [receiptSchema, refusalSchema]);
 export type Reply = z.infer<typeof replySchema>;
 
-const references = z.array(z.object({ name: z.string(), subject: z.string(), version: z.int().min(1) }));
+const version = z.int().min(1).max(MAX_SCHEMA_VERSION);
+const references = z.array(z.object({ name: z.string().max(200), subject: z.string().max(200), version })).max(100);
+/** Characters of a schema on its way: no registry takes more bytes. */
+const MAX_SCHEMA_TEXT = 256 * 1024;
 /** A schema on its way between device and hub. */
 export const schemaNewsSchema = z.object({
   subject: z.string().max(200),
-  version: z.int().min(1),
+  version,
   kind: z.enum(["avro", "json"]),
-  text: z.string(),
+  text: z.string().max(MAX_SCHEMA_TEXT),
   references,
 });
 export type SchemaNews = z.infer<typeof schemaNewsSchema>;
@@ -102,7 +109,7 @@ export type HelloRequest = z.infer<typeof helloRequestSchema>;
 export const helloSchema = z.object({
   kind: z.literal("hello"),
   /** The hub's clock, milliseconds. */
-  nowMs: z.number(),
+  nowMs: z.number().min(0).max(MAX_WALL_MS),
   /** As the question had it. */
   nonce: z.string().max(64).optional(),
   receipt: receiptSchema,
@@ -119,7 +126,7 @@ export const helloSchema = z.object({
       /** Versions that the device lacks, or has otherwise. */
       news: z.array(schemaNewsSchema).optional(),
       /** Versions that the device has and the hub does not. */
-      unknown: z.array(z.object({ subject: z.string(), version: z.int().min(1) })).optional(),
+      unknown: z.array(z.object({ subject: z.string(), version })).optional(),
     })
     .optional(),
 });

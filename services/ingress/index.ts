@@ -74,4 +74,13 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
 export { type Acceptor, acceptor, DRIFT_LIMIT_MS } from "./accept.ts";
 export { ACK_WAIT_MS, CONSUMER, connectBroker, DEAD_STREAM, prepareBroker, STREAM } from "./broker.ts";
 export type { DoorAnswer, DoorRequest } from "./door.ts";
-export { type Doorkeeper, issueToken, makeKey, publicKey, SCOPE_APPEND, SCOPE_SCHEMAS } from "./token.ts";
+export {
+  type Doorkeeper,
+  issueToken,
+  MAY_READ_SCHEMAS,
+  makeKey,
+  publicKey,
+  SCOPE_APPEND,
+  SCOPE_SCHEMAS,
+  SCOPE_SCHEMAS_READ,
+} from "./token.ts";

@@ -159,7 +159,7 @@ describe("a pattern in a schema", () => {
     const random = chooser(SEED);
     let compared = 0;
     let automata = 0;
-    for (let i = 0; i < 4_000; i++) {
+    for (let i = 0; i < 2_500; i++) {
       const source = pattern(random);
       if (!isValid(source)) continue;
       const sticky = new RegExp(source, "uy");
@@ -178,14 +178,14 @@ describe("a pattern in a schema", () => {
         compared++;
       }
     }
-    expect(compared).toBeGreaterThan(20_000);
-    expect(automata).toBeGreaterThan(300);
+    expect(compared).toBeGreaterThan(12_000);
+    expect(automata).toBeGreaterThan(200);
   });
 
   it(`that runs on the engine's own backtracking takes steps that grow with the text only (seed ${SEED})`, () => {
     const random = chooser(SEED + 1);
     let linear = 0;
-    for (let i = 0; i < 6_000; i++) {
+    for (let i = 0; i < 4_000; i++) {
       const source = `${random.chance(0.6) ? "^" : ""}${pattern(random)}${random.chance(0.5) ? "$" : ""}`;
       if (!isValid(source)) continue;
       const tree = parsePattern(source);
@@ -207,7 +207,7 @@ describe("a pattern in a schema", () => {
         );
       }
     }
-    expect(linear).toBeGreaterThan(1_000);
+    expect(linear).toBeGreaterThan(600);
   });
 
   it("whose backtracking explodes is not taken for one that is linear, and is matched at once", () => {

@@ -21,8 +21,8 @@ interface Shape {
 
 /** Characters that a pattern may look at from each place of a text where it is not bound to the start. */
 const MAX_UNBOUND_LENGTH = 100;
-/** Comparisons of two atoms, at most; beyond, nothing is claimed. */
-const MAX_COMPARISONS = 100_000;
+/** Ranges and code points that are compared, at most; beyond, nothing is claimed. */
+const MAX_COMPARISONS = 500_000;
 /** Code points that are put to a property escape one by one. */
 const MAX_PROBED = 1_000;
 const LAST = 0x10ffff;
@@ -45,7 +45,8 @@ export function isLinear(pattern: AST.Pattern): boolean {
   function decides(a: readonly Atom[], b: readonly Atom[]): void {
     for (const one of a) {
       for (const other of b) {
-        if (++comparisons > MAX_COMPARISONS || overlap(one, other)) throw new AmbiguousError();
+        comparisons += costOf(one, other);
+        if (comparisons > MAX_COMPARISONS || overlap(one, other)) throw new AmbiguousError();
       }
     }
   }
@@ -246,6 +247,12 @@ function rangesWithin(atom: Exclude<Atom, "end">): readonly Range[] | null {
     known.set(atom, ranges);
   }
   return ranges;
+}
+
+function costOf(a: Atom, b: Atom): number {
+  if (a === "end" || b === "end") return 1;
+  const [x, y] = [rangesWithin(a), rangesWithin(b)];
+  return x === null || y === null ? MAX_PROBED : x.length + y.length;
 }
 
 /** Whether a code point may be one of both. Where it cannot be told cheaply: `true`. */

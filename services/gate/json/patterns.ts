@@ -27,6 +27,8 @@ const MAX_PATTERN_LENGTH = 4_000;
 const MAX_PROGRAM = 2_000;
 /** `re2js` takes repetitions whose product is no more than this. */
 const MAX_COPIES = 1_000;
+/** A property (`\p{L}`) has some hundred ranges. */
+const PROPERTY_WEIGHT = 32;
 const MAX_KNOWN = 1_000;
 /**
  * What one check of data may cost: for each text that RE2 looks at, its length times the steps of the automaton. A step takes 25 ns, 200 ns where
@@ -155,7 +157,7 @@ function write(node: AST.Pattern | AST.Alternative | AST.Element): Written {
         get text() {
           return set(node);
         },
-        size: 1,
+        size: weightOf(node),
         copies: 1,
       };
     default:
@@ -219,6 +221,16 @@ function set(atom: AST.Character | AST.CharacterSet | AST.CharacterClass): strin
   if (ranges === null) throw new PatternError(`its set ${atom.raw.slice(0, 60)} is not taken here`);
   if (ranges.length === 0) return NOTHING;
   return `[${ranges.map(([first, last]) => (first === last ? hex(first) : `${hex(first)}-${hex(last)}`)).join("")}]`;
+}
+
+/** A set counts as one step, and as more where it takes many ranges to write it. */
+function weightOf(atom: AST.Character | AST.CharacterSet | AST.CharacterClass): number {
+  if (atom.type === "Character") return 1;
+  if (atom.type === "CharacterSet") return atom.kind === "property" ? PROPERTY_WEIGHT : 1;
+  return atom.elements.reduce(
+    (sum, element) => sum + (element.type === "CharacterSet" && element.kind === "property" ? PROPERTY_WEIGHT : 1 / 16),
+    1,
+  );
 }
 
 const properties = new Map<string, readonly Range[]>();
