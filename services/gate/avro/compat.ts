@@ -1,4 +1,4 @@
-import { type Avro, type AvroField, type AvroRecord, type AvroUnion, nameOfType } from "./model.ts";
+import { type Avro, type AvroEnum, type AvroField, type AvroFixed, type AvroRecord, type AvroUnion, nameOfType } from "./model.ts";
 
 /** Why data of a writer's type cannot be read as a reader's. Paths are JSON pointers into the two schemas. */
 export interface AvroMismatch {
@@ -69,20 +69,24 @@ export function comparer(): Takes {
     const known = decided.get(reader)?.get(writer);
     if (known !== undefined) return known;
     const pairs = new Map<Avro, Map<Avro, Pair>>();
-    const struck: Pair[] = [];
     const toLook: Pair[] = [];
+    const lookAt = (pair: Pair): void => {
+      if (pair.isQueued || !pair.fits) return;
+      pair.isQueued = true;
+      toLook.push(pair);
+    };
     const pairOf = (r: Avro, w: Avro): Pair => {
       let pair = pairs.get(r)?.get(w);
       if (pair === undefined) {
-        pair = { r, w, fits: decided.get(r)?.get(w) ?? true, users: new Set() };
+        pair = { r, w, fits: decided.get(r)?.get(w) ?? true, isQueued: false, users: new Set() };
         pairs.set(r, (pairs.get(r) ?? new Map<Avro, Pair>()).set(w, pair));
-        if (decided.get(r)?.get(w) === undefined) toLook.push(pair);
+        if (decided.get(r)?.get(w) === undefined) lookAt(pair);
       }
       return pair;
     };
     const look = (pair: Pair): void => {
-      if (!pair.fits) return;
       const takes: Takes = (r, w) => {
+        if (!mayFit(r, w)) return false;
         if (++looks > MAX_LOOKS) throw new TooIntricateError("the types are too intricate to be compared");
         const part = pairOf(r, w);
         part.users.add(pair);
@@ -90,15 +94,12 @@ export function comparer(): Takes {
       };
       if (directly(pair.r, pair.w, takes)) return;
       pair.fits = false;
-      struck.push(pair);
+      for (const user of pair.users) lookAt(user);
     };
     const first = pairOf(reader, writer);
-    for (;;) {
-      const next = toLook.pop();
-      if (next !== undefined) look(next);
-      const gone = struck.pop();
-      if (gone !== undefined) for (const user of gone.users) look(user);
-      if (next === undefined && gone === undefined) break;
+    for (let next = toLook.pop(); next !== undefined; next = toLook.pop()) {
+      next.isQueued = false;
+      look(next);
     }
     for (const [r, of] of pairs)
       for (const [w, { fits }] of of) decided.set(r, (decided.get(r) ?? new Map<Avro, boolean>()).set(w, fits));
@@ -110,8 +111,16 @@ interface Pair {
   readonly r: Avro;
   readonly w: Avro;
   fits: boolean;
+  isQueued: boolean;
   /** Pairs that were looked at with this one as a part. */
   readonly users: Set<Pair>;
+}
+
+const isNamed = (type: Avro): type is AvroRecord | AvroEnum | AvroFixed => "name" in type;
+/** `false` for pairs that cannot fit whatever their parts say: most of those of two unions. */
+function mayFit(r: Avro, w: Avro): boolean {
+  if (r.kind === "union" || w.kind === "union") return true;
+  return isNamed(r) && isNamed(w) ? r.kind === w.kind && sameName(r, w) : promotes(w, r);
 }
 
 /** Whether a pair fits, if its parts do as `takes` says. */
