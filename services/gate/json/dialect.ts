@@ -243,10 +243,20 @@ function patternsOf(doc: Document): { readonly path: string; readonly pattern: s
   return out;
 }
 
+const documentTexts = new WeakMap<Document, string>();
+function textOf(doc: Document): string {
+  let text = documentTexts.get(doc);
+  if (text === undefined) {
+    text = canonicalize(doc.root);
+    documentTexts.set(doc, text);
+  }
+  return text;
+}
+
 /** Whether two documents say the same, references included. */
 export function sameDocument(a: Document, b: Document): boolean {
   if (a === b) return true;
-  if (a.references.size !== b.references.size || canonicalize(a.root) !== canonicalize(b.root)) return false;
+  if (a.references.size !== b.references.size || textOf(a) !== textOf(b)) return false;
   return [...a.references].every(([name, doc]) => {
     const other = b.references.get(name);
     return other !== undefined && sameDocument(doc, other);
