@@ -179,4 +179,13 @@ export { type DeadContent, type DeadLetter, deadLetter, deadLetters, retryDead }
 export type { DoorRequest } from "./door.ts";
 export type { PartCheck, PartChecks, PartState } from "./health.ts";
 export type { DoorAnswer } from "./reply.ts";
-export { type Doorkeeper, issueToken, makeKey, publicKey, SCOPE_APPEND, SCOPE_SCHEMAS } from "./token.ts";
+export {
+  type Doorkeeper,
+  issueToken,
+  MAY_READ_SCHEMAS,
+  makeKey,
+  publicKey,
+  SCOPE_APPEND,
+  SCOPE_SCHEMAS,
+  SCOPE_SCHEMAS_READ,
+} from "./token.ts";
