@@ -1,4 +1,12 @@
-import { type Avro, type AvroEnum, type AvroField, type AvroFixed, type AvroRecord, type AvroUnion, nameOfType } from "./model.ts";
+import {
+  type Avro,
+  type AvroEnum,
+  type AvroField,
+  type AvroFixed,
+  type AvroRecord,
+  type AvroUnion,
+  nameOfType,
+} from "./model.ts";
 
 /** Why data of a writer's type cannot be read as a reader's. Paths are JSON pointers into the two schemas. */
 export interface AvroMismatch {
@@ -196,7 +204,12 @@ export function avroMismatches(reader: Avro, writer: Avro, takes: Takes = compar
         const at = `${writerPath}/${i}`;
         if (r.kind !== "union") tell(r, branch, readerPath, at);
         else if (branchOf(r, branch, takes) === undefined)
-          out.push({ rule: "missing_union_branch", message: `no branch takes ${nameOfType(branch)}`, readerPath, writerPath: at });
+          out.push({
+            rule: "missing_union_branch",
+            message: `no branch takes ${nameOfType(branch)}`,
+            readerPath,
+            writerPath: at,
+          });
       }
       return;
     }

@@ -109,11 +109,7 @@ export interface Reasoner {
   step(): void;
 }
 
-export function reasoner(
-  ask: Oracle,
-  { remember }: Supposer,
-  coversNot: (c: Conjunction, not: View) => boolean,
-): Reasoner {
+export function reasoner(ask: Oracle, { remember }: Supposer, coversNot: (c: Conjunction, not: View) => boolean): Reasoner {
   const conjunctions = new Map<string, Conjunction>();
   const expanded = new Map<string, Conjunction[]>();
   /** Conjunctions whose facts are being gathered: where one leads back to itself, it is taken for what it says on its face. */
@@ -174,9 +170,7 @@ export function reasoner(
     if (one.length > 0) {
       out = product(
         out,
-        one.flatMap((each) =>
-          expand(each).map((c) => all(c.atoms, [...c.nots, ...one.filter((other) => other !== each)])),
-        ),
+        one.flatMap((each) => expand(each).map((c) => all(c.atoms, [...c.nots, ...one.filter((other) => other !== each)]))),
       );
     }
     if (schema.not !== undefined) out = out.map((c) => all(c.atoms, [...c.nots, below(schema.not, "not")]));
