@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf, TributaryError } from "../core/index.ts";
+import type { SchemaStore } from "../gate/index.ts";
 import { type Backends, freePort, startBackends } from "../local/index.ts";
 import { openLog } from "../log/index.ts";
 import { type HubState, hubKey, hubOrg, settingsFile, writeState } from "./places.ts";
@@ -65,7 +66,7 @@ export async function startHub({
     await backends.close();
   };
   try {
-    await prepareSchemas(backends.eventstore.url, say);
+    const schemas = await prepareSchemas(backends.eventstore.url, say);
     const host = listen?.host ?? "127.0.0.1";
     const port = listen?.port || (await freePort());
     const state: HubState = {
@@ -89,6 +90,10 @@ export async function startHub({
     };
     const ingress = start("ingress", ["--listen", `${host}:${port}`]);
     const projector = start("projector", []);
+    // While they start, which takes longer.
+    const narrow = await narrowerThan(schemas);
+    if (narrow > 0)
+      say(`${narrow} columns of views hold less than their forms let through: \`tributary schema check\` lists them.`);
     await Promise.race([Promise.all([ingress.ready(), projector.ready()]), failure.promise]);
     // One after the other: the first brings tables and views up to date.
     const more: Worker[] = [];
@@ -103,17 +108,15 @@ export async function startHub({
   }
 }
 
-/** Registers what the schema folder has and the log lacks, before anybody writes with it. */
-async function prepareSchemas(eventstoreUrl: string, say: (line: string) => void): Promise<void> {
+/** Registers what the schema folder has and the log lacks, before anybody writes with it. Returns all that is registered. */
+async function prepareSchemas(eventstoreUrl: string, say: (line: string) => void): Promise<SchemaStore> {
   const log = openLog(eventstoreUrl);
   try {
     const { registry } = await openHubGate(log);
     try {
       const added = await registerProjectSchemas(registry, "hub");
       if (added.length > 0) say(`Registered ${added.length} schema versions: ${added.join(", ")}.`);
-      const narrow = await narrowerThan(registry);
-      if (narrow > 0)
-        say(`${narrow} columns of views hold less than their forms let through: \`tributary schema check\` lists them.`);
+      return registry;
     } finally {
       registry.close();
     }
