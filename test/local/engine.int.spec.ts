@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { connect } from "nats";
 import { expect, it, onTestFinished } from "vitest";
 import { containerName, startContainer } from "../../services/local/engine.ts";
-import { endLeftover, isAlive } from "../../services/local/process.ts";
 import { freePort, startNats } from "../../services/local/index.ts";
+import { endLeftover, isAlive } from "../../services/local/process.ts";
 import { eventually, tempDir } from "../support/temp.ts";
 
 /**
