@@ -11,7 +11,8 @@ import { takeUpLog } from "./restore.ts";
 import { forgetTold } from "./told.ts";
 
 const MAIN = join(import.meta.dirname, "main.ts");
-const READY_TIMEOUT_MS = 30_000;
+/** A worker that says nothing for so long has hung; a small machine that is busy with a start of everything takes a minute. */
+const READY_TIMEOUT_MS = 180_000;
 const READY_LOOK_MS = 500;
 const FIRST_PAUSE_MS = 200;
 const MAX_PAUSE_MS = 10_000;
@@ -273,7 +274,7 @@ function supervise(name: string, args: readonly string[], say: (line: string) =>
       lastSignMs = Date.now();
       const timeout = setInterval(() => {
         if (Date.now() - lastSignMs > READY_TIMEOUT_MS)
-          fail(new TributaryError("backend-failed", `the ${name} was not ready in ${READY_TIMEOUT_MS} ms`, "See its log."));
+          fail(new TributaryError("backend-failed", `the ${name} was not ready in ${READY_TIMEOUT_MS / 1000} s`, "See its log."));
       }, READY_LOOK_MS);
       try {
         await readiness.promise;
