@@ -43,6 +43,7 @@ async function tributary(...args: string[]): Promise<{ readonly code: number; re
       if (out.json) output += JSON.stringify(value);
     },
     progress: () => {},
+    notice: () => {},
   };
   try {
     return { code: await command.run({ ...input, out }), output };
