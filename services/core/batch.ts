@@ -272,7 +272,25 @@ const undecodable = (why: string, cause?: unknown): TributaryError =>
  * Reads a frame. Checks its form and every envelope, not the chain and not the data: those need the gate.
  * Throws `batch-undecodable` or `batch-too-large`; bounded in time and memory whatever the bytes.
  */
-export const decodeBatch = (frame: Uint8Array, compression: Compression): Batch => readFrame(frame, compression, readBody);
+export const decodeBatch = (frame: Uint8Array, compression: Compression): Batch =>
+  readFrame(frame, compression, (body) => {
+    const steps = readBody(body);
+    for (let step = steps.next(); ; step = steps.next()) if (step.done === true) return step.value;
+  });
+
+/** The same, a few events at a time: `pause` is awaited in between, so that a reader of large frames keeps others waiting only shortly. */
+export async function decodeBatchInTurns(
+  frame: Uint8Array,
+  compression: Compression,
+  pause: () => Promise<void>,
+): Promise<Batch> {
+  const steps = readFrame(frame, compression, readBody);
+  for (;;) {
+    const step = readable(() => steps.next());
+    if (step.done === true) return step.value;
+    await pause();
+  }
+}
 
 function readFrame<T>(frame: Uint8Array, compression: Compression, read: (body: Uint8Array) => T): T {
   if (frame.length > MAX_FRAME_BYTES) {
@@ -284,9 +302,13 @@ function readFrame<T>(frame: Uint8Array, compression: Compression, read: (body: 
   }
   if (frame[0] !== MAGIC[0] || frame[1] !== MAGIC[1] || (frame[2] !== 0 && frame[2] !== 1))
     throw undecodable("it is no Tributary batch");
+  const packed = frame.subarray(3);
+  return readable(() => read(frame[2] === 1 ? compression.decompress(packed, MAX_BATCH_BYTES) : packed));
+}
+
+function readable<T>(read: () => T): T {
   try {
-    const packed = frame.subarray(3);
-    return read(frame[2] === 1 ? compression.decompress(packed, MAX_BATCH_BYTES) : packed);
+    return read();
   } catch (error) {
     throw isTributaryError(error) && error.code === "batch-undecodable" ? error : undecodable(messageOf(error), error);
   }
@@ -299,7 +321,10 @@ export function peekOrigin(frame: Uint8Array, compression: Compression): OriginI
   return origin;
 }
 
-function readBody(body: Uint8Array): Batch {
+/** Events between two steps of reading a body. */
+const STEP_EVENTS = 50;
+
+function* readBody(body: Uint8Array): Generator<void, Batch> {
   const from = reader(body);
   const n = MAX_BATCH_EVENTS;
   const textOrUuid = (): string => {
@@ -351,6 +376,7 @@ function readBody(body: Uint8Array): Batch {
   let basisAt = 0;
   let dataAt = 0;
   for (let i = 0; i < count; i++) {
+    if (i % STEP_EVENTS === STEP_EVENTS - 1) yield;
     const seq = firstSeq + i;
     lastWallMs += wallMs[i]!;
     const back = entity[i]!;

@@ -1,10 +1,18 @@
 import type { Consumer, ConsumerMessages, JsMsg, NatsConnection } from "nats";
-import { type Batch, decodeBatch, isTributaryError, messageOf, type Reply, SUBJECTS, TributaryError } from "../core/index.ts";
+import {
+  type Batch,
+  decodeBatchInTurns,
+  isTributaryError,
+  messageOf,
+  type Reply,
+  SUBJECTS,
+  TributaryError,
+} from "../core/index.ts";
 import { batchKey, zstd } from "../core/node.ts";
 import type { Acceptor } from "./accept.ts";
 import { ACK_WAIT_MS, type BrokerWatch, CONSUMER, STREAM } from "./broker.ts";
 import { bury } from "./dead.ts";
-import { sparing } from "./fair.ts";
+import { breaths, paced, sparing } from "./fair.ts";
 import type { Hubs } from "./hubs.ts";
 import { type Bounds, type Held, lanes } from "./lanes.ts";
 import { publish, quietly, refusalOf, tokenOf, UNKNOWN } from "./reply.ts";
@@ -50,6 +58,14 @@ const AT_ONCE = 0;
 /** How long a batch takes, and how large it is, until some have come. */
 const FIRST_GUESS_MS = 20;
 const FIRST_GUESS_BYTES = MIB / 4;
+/** A batch is worked on for so long before others have a turn. */
+const SLICE_MS = 4;
+/**
+ * A site whose batches were refused so often in a row, and none taken, has each further one looked at only after a pause: whoever sends again and again what is
+ * refused must not keep the hub busy with it.
+ */
+const PATIENCE = 20;
+const IMPATIENT_PAUSE_MS = 20;
 /** How long those under way may take when the process ends. */
 const CLOSE_MS = 10_000;
 /** Refusals of one kind and place are said again this often at most. */
@@ -105,6 +121,7 @@ export function consume(deps: ConsumeDeps): Consuming {
   const begunMs = Date.now();
   const inherits = deps.broker.state().handedOut > 0;
   const closing = new AbortController();
+  const turn = breaths();
   let stream = 0;
 
   const act = (item: HeldBatch, what: string, how: (message: JsMsg) => void): void => {
@@ -131,6 +148,15 @@ export function consume(deps: ConsumeDeps): Consuming {
   const settle = (item: HeldBatch): void => {
     act(item, "acknowledgement", (message) => message.ack());
     waiting.done(item);
+  };
+
+  const refusedInARow = new Map<string, number>();
+  const tried = (site: string): void => {
+    const times = (refusedInARow.get(site) ?? 0) + 1;
+    refusedInARow.set(site, times);
+    if (times <= PATIENCE) return;
+    waiting.rest(site, Date.now() + IMPATIENT_PAUSE_MS);
+    setTimeout(pump, IMPATIENT_PAUSE_MS + 1).unref();
   };
 
   /** What has come from the broker: held, or given back, or refused for its token. */
@@ -197,6 +223,7 @@ export function consume(deps: ConsumeDeps): Consuming {
     }
     refuse(item, batch, error);
     settle(item);
+    tried(item.site);
     sayRefused(`${item.place} ${isTributaryError(error) ? error.code : "internal"}`, {
       event: "batch-refused",
       place: item.place,
@@ -208,10 +235,17 @@ export function consume(deps: ConsumeDeps): Consuming {
     let batch: Batch | null = null;
     const startedMs = performance.now();
     try {
-      batch = decodeBatch(item.message.data, zstd);
+      const breathe = paced(turn, item.site, SLICE_MS);
+      batch = await decodeBatchInTurns(item.message.data, zstd, breathe);
       checkOrigin(item.claims, batch.origin);
-      const { receipt, written, quarantined } = await deps.accepts.accept(batch, batchKey(item.message.data), item.receivedAtMs);
+      const { receipt, written, quarantined } = await deps.accepts.accept(
+        batch,
+        batchKey(item.message.data),
+        item.receivedAtMs,
+        breathe,
+      );
       standing.recovered();
+      refusedInARow.delete(item.site);
       tell(item.place, receipt);
       settle(item);
       const ms = performance.now() - startedMs;

@@ -35,6 +35,7 @@ interface Site<T> {
   bytes: number;
   working: number;
   workingBytes: number;
+  notBeforeMs: number;
 }
 
 export interface Lanes<T extends Held> {
@@ -45,6 +46,8 @@ export interface Lanes<T extends Held> {
   done(item: T): void;
   /** It stays held, first in its lane, and is not tried again before `notBeforeMs`. */
   back(item: T, notBeforeMs: number): void;
+  /** A site has no further turn before `untilMs`; what is worked on goes on. */
+  rest(site: string, untilMs: number): void;
   /** All that is held, also what is worked on. */
   items(): Iterable<T>;
   /** Takes all out that is not being worked on. */
@@ -71,7 +74,7 @@ export function lanes<T extends Held>(bounds: Bounds): Lanes<T> {
   const siteOf = (name: string): Site<T> => {
     let site = sites.get(name);
     if (site === undefined) {
-      site = { lanes: new Map(), held: 0, bytes: 0, working: 0, workingBytes: 0 };
+      site = { lanes: new Map(), held: 0, bytes: 0, working: 0, workingBytes: 0, notBeforeMs: 0 };
       sites.set(name, site);
     }
     return site;
@@ -87,6 +90,7 @@ export function lanes<T extends Held>(bounds: Bounds): Lanes<T> {
     site.working === 0 || (site.working < bounds.maxSiteWorking && site.workingBytes + item.bytes <= bounds.maxSiteWorkingBytes);
 
   const nextOf = (site: Site<T>, nowMs: number): T | null => {
+    if (site.notBeforeMs > nowMs) return null;
     for (const [name, lane] of site.lanes) {
       const item = lane.queue[0];
       if (item === undefined || lane.isBusy || lane.notBeforeMs > nowMs || !mayWork(site, item)) continue;
@@ -159,6 +163,10 @@ export function lanes<T extends Held>(bounds: Bounds): Lanes<T> {
       const lane = release(item);
       lane.queue.unshift(item);
       lane.notBeforeMs = notBeforeMs;
+    },
+    rest(name, untilMs) {
+      const site = sites.get(name);
+      if (site !== undefined) site.notBeforeMs = untilMs;
     },
     *items() {
       yield* working;
