@@ -43,6 +43,7 @@ export interface Lanes<T extends Held> {
   take(item: T, anyhow?: boolean): boolean;
   /** The next to work on: sites in turn, the lanes of one in turn. The caller says `done` or `back` of each. */
   next(nowMs: number): T | null;
+  /** Of a batch that is not being worked on, `done` and `back` mean nothing. */
   done(item: T): void;
   /** It stays held, first in its lane, and is not tried again before `notBeforeMs`. */
   back(item: T, notBeforeMs: number): void;
@@ -156,10 +157,12 @@ export function lanes<T extends Held>(bounds: Bounds): Lanes<T> {
       return null;
     },
     done(item) {
+      if (!working.has(item)) return;
       release(item).notBeforeMs = 0;
       forget(item);
     },
     back(item, notBeforeMs) {
+      if (!working.has(item)) return;
       const lane = release(item);
       lane.queue.unshift(item);
       lane.notBeforeMs = notBeforeMs;
