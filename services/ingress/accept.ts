@@ -22,7 +22,7 @@ import {
 } from "../core/index.ts";
 import { chainHash } from "../core/node.ts";
 import { type Gate, type Registry, schemasDigest, shortFingerprint, type Verdict } from "../gate/index.ts";
-import { type Appendable, type Log, type OriginHead, storedBytes } from "../log/index.ts";
+import { type Appendable, currentIncarnation, type Log, type OriginHead, storedBytes } from "../log/index.ts";
 
 /** A device's clock may differ from the hub's by this much before it counts as wrong. */
 export const DRIFT_LIMIT_MS = 10 * 60_000;
@@ -103,7 +103,7 @@ export function acceptor({
       }
     },
 
-    async hello({ origin, since, schemas, have, proposes = [] }, nowMs) {
+    async hello({ origin, since, nonce, hashesOf, others, schemas, have, proposes = [] }, nowMs) {
       const head = await log.head(origin);
       const notes: QuarantineNote[] = [];
       if (head !== null) {
@@ -121,6 +121,19 @@ export function acceptor({
       const { org, site, device } = partsOf(origin);
       for (const { subject, version, ...given } of proposes)
         await registry?.propose(subject, version, given, `${org}.${site}.${device}`);
+      const incarnation = (await currentIncarnation(log.journal))?.id;
+      const hashes: NonNullable<Hello["hashes"]> = [];
+      for (const seq of hashesOf ?? []) {
+        let hash: OriginHead["hash"] | null = null;
+        for await (const entry of log.readOrigin(origin, { from: seq, maxCount: 1 })) hash = entry.head.hash;
+        hashes.push({ seq, hash });
+      }
+      const behind: NonNullable<Hello["behind"]> = [];
+      for (const other of others ?? []) {
+        const through = (await log.head(other.origin))?.through ?? null;
+        if ((through ?? -1) < other.through) behind.push({ origin: other.origin, through });
+      }
+      const receipt = receiptOf(origin, head, notes, null);
       const standing =
         have !== undefined
           ? schemaStanding(gate, have)
@@ -130,7 +143,10 @@ export function acceptor({
       return {
         kind: "hello",
         nowMs,
-        receipt: receiptOf(origin, head, notes, null),
+        ...(nonce === undefined ? {} : { nonce }),
+        receipt: incarnation === undefined ? receipt : { ...receipt, incarnation },
+        ...(hashesOf === undefined ? {} : { hashes }),
+        ...(others === undefined ? {} : { behind }),
         avro: gate.avroFingerprints(),
         ...(standing === null ? {} : { schemas: standing }),
       };

@@ -70,7 +70,13 @@ export async function listen(
   const waiting = new Map<string, Set<(reply: Reply) => void>>();
   const replies = nc.subscribe(`${SUBJECTS.receipt}.>`, {
     callback: (_, message) => {
-      const reply = replySchema.safeParse(message.json());
+      let json: unknown;
+      try {
+        json = JSON.parse(new TextDecoder().decode(message.data));
+      } catch {
+        return;
+      }
+      const reply = replySchema.safeParse(json);
       if (reply.success && reply.data.batch !== null)
         for (const resolve of waiting.get(reply.data.batch) ?? []) resolve(reply.data);
     },
@@ -246,8 +252,8 @@ function send(response: ServerResponse, { status, body, type = "application/json
 /** What a device says of its schemas. Checked with the rest of the hello. */
 function helloNews(body: Buffer): object {
   try {
-    const { have, proposes } = JSON.parse(body.toString()) as { have?: unknown; proposes?: unknown };
-    return { have, proposes };
+    const { nonce, hashesOf, others, have, proposes } = JSON.parse(body.toString()) as Record<string, unknown>;
+    return { nonce, hashesOf, others, have, proposes };
   } catch (error) {
     throw new TributaryError("input-malformed", "the hello's body is no JSON", 'Send {"have": {…}, "proposes": […]}.', {
       cause: error,
