@@ -7,8 +7,10 @@ export interface Output {
   line(text?: string): void;
   /** The command's result as one JSON document; nothing without `--json`. */
   result(value: unknown): void;
-  /** What is going on, on stderr. */
+  /** What is going on, on stderr; on a terminal the next such line takes its place. */
   progress(text: string): void;
+  /** A line on stderr that stays. */
+  note(text: string): void;
 }
 
 export function output(json: boolean): Output {
@@ -22,6 +24,7 @@ export function output(json: boolean): Output {
       if (json) process.stdout.write(`${JSON.stringify(value, replacer, 2)}\n`);
     },
     progress: (text) => process.stderr.write(isTerminal ? `\r\x1b[2K${text}` : `${text}\n`),
+    note: (text) => process.stderr.write(isTerminal ? `\r\x1b[2K${text}\n` : `${text}\n`),
   };
 }
 

@@ -50,6 +50,9 @@ export const MAX_FRAME_BYTES = 1_000_000;
 /** The same, decompressed: a frame that grows beyond is refused unread. */
 export const MAX_BATCH_BYTES = 8 * 1_048_576;
 
+/** Numbers that the bases of one batch's events may take: each event's count, and two for each origin that it names. */
+export const MAX_BASIS_ENTRIES = MAX_BATCH_EVENTS * 64;
+
 const ints = { type: "array", items: "int" } as const;
 const longs = { type: "array", items: "long" } as const;
 const strings = { type: "array", items: "string" } as const;
@@ -332,7 +335,7 @@ function readBody(body: Uint8Array): Batch {
   const wallMs = column();
   const counter = column();
   const occurredMs = column();
-  const basis = column(n * 64);
+  const basis = column(MAX_BASIS_ENTRIES);
   const correlation = column();
   const causation = column();
   const encoding = column();
