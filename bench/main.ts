@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers]`: what each stretch of the way does, beside what the bare servers do with the same
+ * `npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--bad-link]`: what each stretch of the way does, beside what the bare servers do with the same
  * events in the same run. Every server and worker is a process of its own on this machine, as a hub runs them.
  */
 import { mkdirSync, rmSync } from "node:fs";
@@ -17,6 +17,7 @@ import type { Field } from "../services/field/index.ts";
 import { issueToken } from "../services/ingress/index.ts";
 import { type Log, type LogEntry, openLog } from "../services/log/index.ts";
 import { connectViews } from "../services/projector/index.ts";
+import { benchBadLink } from "./bad-link.ts";
 import { bareViews } from "./bare.ts";
 import { fillLog } from "./device.ts";
 import { benchFold } from "./fold.ts";
@@ -44,6 +45,8 @@ const { values } = parseArgs({
     "no-peers": { type: "boolean" },
     /** The rebuild alone: for a million events, once. */
     "only-rebuild": { type: "boolean" },
+    /** The sync over a bad link alone: it takes minutes, whatever the machine. */
+    "bad-link": { type: "boolean" },
   },
 });
 const RUNS = Number(values.runs);
@@ -201,7 +204,9 @@ async function wireBytes(hub: Hub, dir: string): Promise<void> {
   }
   const { sentBytes, batches, confirmed } = await field.sync({ url: hub.state.natsUrl, token, batchEvents: 100 });
   if (batches !== 1 || confirmed !== 100) throw new Error(`the wire was measured with ${confirmed} events in ${batches} batches`);
-  note("wire-bytes-per-event", sentBytes / confirmed);
+  // Of a sync without anything to send: the hello, which is no event's.
+  const idle = await field.sync({ url: hub.state.natsUrl, token });
+  note("wire-bytes-per-event", (sentBytes - idle.sentBytes) / confirmed);
 }
 
 interface Bench {
@@ -322,8 +327,20 @@ async function rebuilds({ dir, db, log }: Bench): Promise<void> {
   note("bare-rebuild", await bareViews(db, { views: ["beneficiaries"], withAudit: false, batchEvents: REBUILD_BATCH_EVENTS }));
 }
 
+async function overBadLink({ hub, dir }: Bench): Promise<void> {
+  const field = openSite(join(dir, "bad-link.db"), "badlink");
+  const { seconds, sentOverNeeded } = await benchBadLink(field, hub.state.natsUrl, await tokenFor(dir, "badlink"));
+  field.close();
+  note("bad-link", seconds);
+  note("bad-link-sent", sentOverNeeded);
+}
+
 async function run(number: number): Promise<void> {
   const step = (what: string): void => progress(`run ${number} of ${RUNS}: ${what}`);
+  if (values["bad-link"]) {
+    step("sync over a bad link");
+    return withHub(`${number}-bad-link`, overBadLink);
+  }
   if (!values["only-rebuild"]) {
     step("gate and fold");
     benchGate(note);
@@ -369,6 +386,8 @@ const ROWS: readonly (readonly [name: string, unit: string, ceiling?: string])[]
   ["single-event-p50", "ms"],
   ["single-event-p99", "ms"],
   ["wire-bytes-per-event", "bytes"],
+  ["bad-link", "s"],
+  ["bad-link-sent", "×"],
   ["gate-avro", "events/s", "bare-avsc"],
   ["gate-json", "events/s", "bare-ajv"],
   ["bare-sqlite", "events/s"],
