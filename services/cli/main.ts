@@ -20,6 +20,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   "field append": async () => (await import("./commands-field.ts")).fieldAppend,
   "field import": async () => (await import("./commands-field.ts")).fieldImport,
   "field sync": async () => (await import("./commands-field.ts")).fieldSync,
+  "field salvage": async () => (await import("./commands-field.ts")).fieldSalvage,
   "field status": async () => (await import("./commands-field.ts")).fieldStatus,
   view: async () => (await import("./commands-hub.ts")).view,
   "audit entity": async () => (await import("./commands-audit.ts")).auditEntity,

@@ -56,7 +56,7 @@ export const MAX_BATCH_BYTES = 8 * 1_048_576;
 
 /** Origins that the events of a batch name in their bases, and numbers that say so, at most. An entity that many devices write must not make a batch unreadable. */
 export const MAX_BATCH_ORIGINS = 16_000;
-const MAX_BATCH_BASIS = 1_000_000;
+export const MAX_BATCH_BASIS = 1_000_000;
 /** A fingerprint has 64 digits, of which 16 travel. */
 const MAX_FINGERPRINT = 64;
 
