@@ -155,6 +155,7 @@ describe("each column of the hub's tables", () => {
         ],
         ...[
           "hash",
+          "held_otherwise",
           "id",
           "kind",
           "last_recorded_at",
