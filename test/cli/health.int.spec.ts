@@ -19,8 +19,8 @@ describe("a hub's health, where it lies in PostgreSQL", () => {
     const { parts, close } = viewParts(hub.backends.postgres.url, hub.log);
     try {
       expect(await parts.postgres!()).toEqual({ state: "ok" });
-      expect(await parts.projector!()).toMatchObject({ state: "ok", facts: { behindMs: 0 } });
-      expect(await parts.parked!()).toEqual({ state: "ok", facts: { count: 0 } });
+      expect(await parts.projector!()).toMatchObject({ state: "ok", facts: { behindSeconds: 0 } });
+      expect(await parts.parked!()).toEqual({ state: "ok", facts: { count: 0, views: {} } });
       await hub.db.query(
         `INSERT INTO tributary.parked (view, generation, entity_id, position, origin, seq, type, error, stack)
          SELECT view, generation, 'X', 1, 'o', 0, 't', 'no', '' FROM tributary.generation WHERE state = 'live' LIMIT 1`,
