@@ -194,7 +194,7 @@ describe("while the event store is away", () => {
     expect(said("batch-accepted")).toHaveLength(101);
     expect(said("event-store-away")).toHaveLength(1);
     expect(said("event-store-back")).toHaveLength(1);
-  }, 120_000);
+  }, 360_000);
 
   it("because its disk is full, the device is told so, its batch stays queued, and is accepted once there is room", async () => {
     await door.stopNode();
