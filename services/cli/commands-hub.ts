@@ -1,8 +1,10 @@
 import { userInfo } from "node:os";
 import type { Client } from "pg";
-import { TributaryError } from "../core/index.ts";
+import { TributaryError, withoutLogin } from "../core/index.ts";
+import { hasOwnBroker } from "../local/index.ts";
 import { connectViews } from "../projector/index.ts";
 import type { Command } from "./args.ts";
+import { NATS_OPTIONS, useNatsFiles } from "./broker.ts";
 import { checkEvery } from "./every.ts";
 import { shown, table } from "./output.ts";
 import { hubDir, readState } from "./places.ts";
@@ -25,9 +27,10 @@ export async function withViews<T>(data: string | undefined, work: (db: Client) 
 export const hub: Command = {
   name: "hub",
   summary: "run a hub: broker, event store, views, ingress and projector",
-  usage: "tributary hub [--data DIR] [--org NAME] [--listen HOST:PORT] [--projectors N] [--reconcile-every HOURS]",
+  usage:
+    "tributary hub [--data DIR] [--org NAME] [--listen HOST:PORT] [--projectors N] [--reconcile-every HOURS] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
   help: `Starts what a hub needs and stays until Ctrl-C. Each server is taken from the environment when a URL names it
-(TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL, TRIBUTARY_POSTGRES_URL), else from a container engine, else from PATH, else embedded.
+(TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL, TRIBUTARY_POSTGRES_URL; docs/production.md has the settings for logins and certificates), else from a container engine, else from PATH, else embedded.
 Data stay in --data (default .tributary/hub) between runs. --projectors: processes that share the folding (default 1). --reconcile-every: balance
 views against the log that often, and put right what differs. With notifications.json in the data folder, people are told of conflicts.
 
@@ -38,8 +41,10 @@ views against the log that often, and put right what differs. With notifications
     listen: { type: "string" },
     projectors: { type: "string" },
     "reconcile-every": { type: "string" },
+    ...NATS_OPTIONS,
   },
   async run({ text, number, out }) {
+    useNatsFiles(text);
     const dir = hubDir(text("data"));
     const org = text("org");
     const listen = text("listen");
@@ -57,6 +62,7 @@ views against the log that often, and put right what differs. With notifications
     const { state, backends } = running;
     out.result({
       ...state,
+      natsUrl: withoutLogin(state.natsUrl),
       backends: [backends.nats, backends.eventstore, backends.postgres].map(({ name, how, detail }) => ({ name, how, detail })),
     });
     out.line(`The hub of ${state.org} is running.\n`);
@@ -67,7 +73,7 @@ views against the log that often, and put right what differs. With notifications
           ["HTTP door", state.httpUrl, "ingress"],
           ...[backends.nats, backends.eventstore, backends.postgres].map(({ name, url, how, detail }) => [
             name,
-            url.replace(/:[^:@/]+@/, ":…@"),
+            name === "nats" ? withoutLogin(url) : url.replace(/:[^:@/]+@/, ":…@"),
             `${how}: ${detail}`,
           ]),
         ],
@@ -121,11 +127,16 @@ organisation whose site it is; default: the hub's own.
       ...(title === undefined ? {} : { title }),
       ...(device === undefined ? {} : { device }),
     });
-    out.result({ ...added, natsUrl: state.natsUrl, httpUrl: state.httpUrl });
+    const natsUrl = withoutLogin(state.natsUrl);
+    out.result({ ...added, natsUrl, httpUrl: state.httpUrl });
     out.line(`Site ${added.org}.${added.site} is registered. Its token, good until ${added.expiresAt}:\n\n${added.token}\n`);
     out.line(
-      `On a device:\n  tributary field init --org ${added.org} --site ${added.site} --device NAME\n  tributary field sync --hub ${state.natsUrl} --token TOKEN`,
+      `On a device:\n  tributary field init --org ${added.org} --site ${added.site} --device NAME\n  tributary field sync --hub ${natsUrl} --token TOKEN`,
     );
+    if (!hasOwnBroker(dir))
+      out.line(
+        `\nIf your NATS knows logins, give it the user ${added.login.user} with the password ${added.login.pass}, who may\n  publish ${added.rights.publish.join(", ")}\n  subscribe ${added.rights.subscribe.join(", ")}\n(docs/production.md); the device logs in with them by itself.`,
+      );
     return 0;
   },
 };

@@ -3,6 +3,7 @@ import type { EntityRef, Vector } from "../core/index.ts";
 import { type Appended, type NewEvent, openField, type SyncResult } from "../field/index.ts";
 import type { Gate } from "../gate/index.ts";
 import { issueToken } from "../ingress/index.ts";
+import { natsSettings } from "../local/index.ts";
 import { type HubState, hubKey } from "./places.ts";
 
 const TOKEN_S = 300;
@@ -25,6 +26,7 @@ export async function writeAtDesk(
   for (let at = 0; at < events.length; at += CHUNK) appended.push(...(await desk.appendMany(events.slice(at, at + CHUNK))));
   const sync = await desk.sync({
     url: state.natsUrl,
+    nats: natsSettings(),
     token: await issueToken(await hubKey(dir), { ...name, lifetimeS: TOKEN_S, nowMs: Date.now() }),
   });
   return { appended, sync };

@@ -47,6 +47,7 @@ export function follow(deps: SyncDeps, listeners: Set<() => void>, options: Sync
           url: options.url,
           token: options.token,
           name: deps.store.name,
+          ...(options.nats === undefined ? {} : { nats: options.nats }),
           replyTimeoutMs: options.replyTimeoutMs ?? REPLY_TIMEOUT_MS,
         });
         while (!stop.signal.aborted) {

@@ -7,6 +7,7 @@ import {
   type Hello,
   isTributaryError,
   MAX_FRAME_BYTES,
+  type NatsSettings,
   type PackedEvent,
   parseHlc,
   type QuarantineNote,
@@ -37,9 +38,11 @@ const MAX_PAUSE_MS = 5 * 60_000;
 const MAX_TRIES = 10;
 
 export interface SyncOptions {
-  /** The hub: `nats://…` or `https://…`. */
+  /** The hub: `nats://…` (several servers separated by commas) or `https://…`. */
   readonly url: string;
   readonly token: string;
+  /** Login and certificates at the broker: contents, not names of files. Default: what the token gives, and the system's authorities. */
+  readonly nats?: NatsSettings;
   readonly batchEvents?: number;
   /** Send everything once more, also what the hub has confirmed. Harmless; for when somebody doubts it. */
   readonly again?: boolean;
@@ -117,6 +120,7 @@ export async function sync(deps: SyncDeps, options: SyncOptions): Promise<SyncRe
         url: options.url,
         token: options.token,
         name: deps.store.name,
+        ...(options.nats === undefined ? {} : { nats: options.nats }),
         replyTimeoutMs: options.replyTimeoutMs ?? REPLY_TIMEOUT_MS,
       });
       try {

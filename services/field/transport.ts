@@ -1,24 +1,27 @@
-import { connect, headers, type NatsConnection, NatsError } from "nats";
+import { headers, NatsError } from "nats";
 import {
   HEADER_TOKEN,
   type Hello,
   type HelloRequest,
   helloSchema,
+  isNatsUrl,
   MEDIA_TYPE_BATCH,
   messageOf,
+  type NatsSettings,
   type OriginId,
   type Reply,
   refusalSchema,
   replySchema,
   SUBJECTS,
   TributaryError,
+  withoutLogin,
 } from "../core/index.ts";
-import { batchKey } from "../core/node.ts";
+import { batchKey, messageAuthorization } from "../core/node.ts";
+import { brokerFailure, connectField } from "./broker.ts";
 import type { FieldName } from "./store.ts";
 
 /** How long a device waits for the hub's answer to one message. */
 const ANSWER_TIMEOUT_MS = 10_000;
-const CONNECT_TIMEOUT_MS = 5_000;
 
 /** A way to the hub. All its failures are TributaryErrors; `backend-unreachable` ones are worth another try. */
 export interface Transport {
@@ -34,20 +37,22 @@ export interface Transport {
 }
 
 export interface TransportOptions {
-  /** `nats://…`, `tls://…`, `http://…` or `https://…` */
+  /** `nats://…`, `tls://…` (several, separated by commas), `http://…` or `https://…` */
   readonly url: string;
   readonly token: string;
+  /** Login and certificates at the broker, where the token's own login is not the one to use. */
+  readonly nats?: NatsSettings;
   readonly name: FieldName;
   readonly replyTimeoutMs: number;
 }
 
 export async function openTransport(options: TransportOptions): Promise<Transport> {
+  if (isNatsUrl(options.url)) return natsTransport(options);
   const scheme = URL.parse(options.url)?.protocol;
-  if (scheme === "nats:" || scheme === "tls:") return natsTransport(options);
   if (scheme === "http:" || scheme === "https:") return httpTransport(options);
   throw new TributaryError(
     "usage",
-    `${JSON.stringify(options.url)} is no hub address`,
+    `${JSON.stringify(withoutLogin(options.url))} is no hub address`,
     "Write it like nats://hub:4222 or https://hub:8080.",
   );
 }
@@ -77,23 +82,19 @@ function parseHello(json: unknown): Hello {
   return hello.data;
 }
 
-async function natsTransport({ url, token, name, replyTimeoutMs }: TransportOptions): Promise<Transport> {
-  let nc: NatsConnection;
-  try {
-    nc = await connect({
-      servers: url,
-      name: "tributary-field",
-      timeout: CONNECT_TIMEOUT_MS,
-      maxReconnectAttempts: 3,
-      reconnectTimeWait: 250,
-    });
-  } catch (error) {
-    throw away(`the hub's broker at ${new URL(url).host} does not answer`, error);
-  }
+async function natsTransport({ url, token, name, nats = {}, replyTimeoutMs }: TransportOptions): Promise<Transport> {
+  const nc = await connectField(url, nats, token, name);
   const place = `${name.org}.${name.site}.${name.device}`;
   const waiting = new Map<string, (reply: Reply | null) => void>();
+  /** Set when the broker does not let this login hear its receipts: no use in sending. */
+  let deaf: TributaryError | null = null;
   nc.subscribe(`${SUBJECTS.receipt}.${place}`, {
-    callback: (_, message) => {
+    callback: (error, message) => {
+      if (error !== null) {
+        deaf = brokerFailure("the broker does not bring receipts", error);
+        for (const resolve of waiting.values()) resolve(null);
+        return;
+      }
       const reply = replySchema.safeParse(message.json());
       if (reply.success && reply.data.batch !== null) waiting.get(reply.data.batch)?.(reply.data);
     },
@@ -102,20 +103,21 @@ async function natsTransport({ url, token, name, replyTimeoutMs }: TransportOpti
     for (const resolve of waiting.values()) resolve(null);
   });
   const js = nc.jetstream();
-  const about = (): ReturnType<typeof headers> => {
+  const about = (message: Uint8Array): ReturnType<typeof headers> => {
     const h = headers();
-    h.set(HEADER_TOKEN, `Bearer ${token}`);
+    h.set(HEADER_TOKEN, messageAuthorization(token, message));
     return h;
   };
-  const headerBytes = about().toString().length;
+  const headerBytes = about(new Uint8Array()).toString().length;
   let sentBytes = 0;
 
   return {
     window: 4,
     async hello(request) {
       try {
-        const answer = await nc.request(`${SUBJECTS.hello}.${place}`, JSON.stringify(request), {
-          headers: about(),
+        const question = new TextEncoder().encode(JSON.stringify(request));
+        const answer = await nc.request(`${SUBJECTS.hello}.${place}`, question, {
+          headers: about(question),
           timeout: ANSWER_TIMEOUT_MS,
         });
         return parseHello(answer.json());
@@ -123,10 +125,11 @@ async function natsTransport({ url, token, name, replyTimeoutMs }: TransportOpti
         if (error instanceof TributaryError) throw error;
         // 503: nobody listens. The broker is there, so batches can be queued all the same.
         if (error instanceof NatsError && (error.code === "503" || error.code === "TIMEOUT")) return null;
-        throw away("the hub does not answer", error);
+        throw brokerFailure("the hub does not answer", error);
       }
     },
     async send(frame) {
+      if (deaf !== null) throw deaf;
       const key = batchKey(frame);
       const replied = Promise.withResolvers<Reply | null>();
       const timer = setTimeout(() => replied.resolve(null), replyTimeoutMs);
@@ -136,10 +139,10 @@ async function natsTransport({ url, token, name, replyTimeoutMs }: TransportOpti
         waiting.delete(key);
       });
       try {
-        await js.publish(`${SUBJECTS.ingress}.${place}`, frame, { headers: about(), timeout: ANSWER_TIMEOUT_MS });
+        await js.publish(`${SUBJECTS.ingress}.${place}`, frame, { headers: about(frame), timeout: ANSWER_TIMEOUT_MS });
       } catch (error) {
         replied.resolve(null);
-        throw away("the broker did not take the batch", error);
+        throw brokerFailure("the broker did not take the batch", error);
       }
       sentBytes += frame.length + headerBytes;
       return { reply: replied.promise };

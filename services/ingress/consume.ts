@@ -11,7 +11,7 @@ import {
   type TributaryError,
 } from "../core/index.ts";
 import { batchKey, zstd } from "../core/node.ts";
-import { ACK_WAIT_MS, CONSUMER, STREAM } from "./broker.ts";
+import { ACK_WAIT_MS, CONSUMER, HEARTBEAT_MS, PULL_MS, STREAM } from "./broker.ts";
 import { type Deps, refusalOf, toJson } from "./hello.ts";
 import { checkOrigin } from "./token.ts";
 
@@ -67,7 +67,7 @@ export async function consume(deps: Deps): Promise<{ close(): Promise<void> }> {
   const run = async (): Promise<void> => {
     while (!closing) {
       try {
-        messages = await consumer.consume({ max_messages: MAX_HELD });
+        messages = await consumer.consume({ max_messages: MAX_HELD, expires: PULL_MS, idle_heartbeat: HEARTBEAT_MS });
         for await (const message of messages) {
           enqueue(message);
           if (held >= MAX_HELD) {
@@ -104,7 +104,7 @@ async function handle(deps: Deps, message: JsMsg): Promise<void> {
   let batch: Batch | null = null;
   const reply = (answer: Reply): void => nc.publish(`${SUBJECTS.receipt}.${place}`, toJson(answer));
   try {
-    const claims = await keeper.admit(message.headers?.get(HEADER_TOKEN), receivedAtMs);
+    const claims = await keeper.admitMessage(message.headers?.get(HEADER_TOKEN), message.data, receivedAtMs);
     batch = decodeBatch(message.data, zstd);
     checkOrigin(claims, batch.origin);
     const startedMs = performance.now();

@@ -90,7 +90,7 @@ export async function listen(
     waiting.set(key, waiters.add(replied.resolve));
     try {
       const about = headers();
-      about.set(HEADER_TOKEN, request.headers.authorization!);
+      about.set(HEADER_TOKEN, keeper.forMessage(request.headers.authorization!, frame));
       const { org, site, device } = partsOf(origin);
       await nc
         .jetstream()

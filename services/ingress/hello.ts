@@ -3,6 +3,7 @@ import {
   HEADER_TOKEN,
   helloRequestSchema,
   isTributaryError,
+  mayAnswerAt,
   messageOf,
   type Refusal,
   SUBJECTS,
@@ -36,8 +37,13 @@ export function answerHellos({ nc, keeper, accepts, say }: Deps): { close(): Pro
     for await (const question of questions) {
       const answer = async (): Promise<void> => {
         const nowMs = Date.now();
+        // Answering there would publish in the hub's name where the sender may not.
+        if (!mayAnswerAt(question.reply ?? "", question.subject.slice(SUBJECTS.hello.length + 1))) {
+          say({ event: "hello-unanswerable", subject: question.subject, reply: question.reply?.slice(0, 200) });
+          return;
+        }
         try {
-          const claims = await keeper.admit(question.headers?.get(HEADER_TOKEN), nowMs);
+          const claims = await keeper.admitMessage(question.headers?.get(HEADER_TOKEN), question.data, nowMs);
           const request = parseHello(question.data);
           checkOrigin(claims, request.origin);
           question.respond(toJson(await accepts.hello(request, nowMs)));

@@ -3,10 +3,11 @@
  * senders. Never an acknowledgement before the log has the events, never a rejected event that is not kept.
  */
 import type { JSONWebKeySet } from "jose";
+import type { NatsSettings } from "../core/index.ts";
 import type { Gate, Registry } from "../gate/index.ts";
 import type { Log } from "../log/index.ts";
 import { acceptor } from "./accept.ts";
-import { connectBroker, prepareBroker } from "./broker.ts";
+import { connectBroker, prepareBroker, type StreamSettings } from "./broker.ts";
 import { consume } from "./consume.ts";
 import { type DoorAnswer, type DoorRequest, type Listening, listen } from "./door.ts";
 import { answerHellos } from "./hello.ts";
@@ -14,6 +15,10 @@ import { type Doorkeeper, doorkeeper } from "./token.ts";
 
 export interface IngressOptions {
   readonly natsUrl: string;
+  /** Login and certificates at the broker, where the address has none. */
+  readonly nats?: NatsSettings;
+  /** How the broker keeps the hub's streams. */
+  readonly streams?: StreamSettings;
   readonly log: Log;
   readonly gate: Gate;
   /** Where devices' proposals go. */
@@ -42,9 +47,9 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
     ...(registry === undefined ? {} : { registry }),
     ...(options.driftLimitMs === undefined ? {} : { driftLimitMs: options.driftLimitMs }),
   });
-  const nc = await connectBroker(options.natsUrl, "tributary-ingress");
+  const nc = await connectBroker(options.natsUrl, "tributary-ingress", options.nats);
   try {
-    await prepareBroker(nc);
+    await prepareBroker(nc, options.streams);
     const consumer = await consume({ nc, keeper, accepts, say });
     const hellos = answerHellos({ nc, keeper, accepts, say });
     const http =
@@ -72,6 +77,6 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
 }
 
 export { type Acceptor, acceptor, DRIFT_LIMIT_MS } from "./accept.ts";
-export { ACK_WAIT_MS, CONSUMER, connectBroker, DEAD_STREAM, prepareBroker, STREAM } from "./broker.ts";
+export { ACK_WAIT_MS, CONSUMER, connectBroker, DEAD_STREAM, prepareBroker, STREAM, type StreamSettings } from "./broker.ts";
 export type { DoorAnswer, DoorRequest } from "./door.ts";
 export { type Doorkeeper, issueToken, makeKey, publicKey, SCOPE_APPEND, SCOPE_SCHEMAS } from "./token.ts";

@@ -48,7 +48,8 @@ export async function startBackends(
 }
 
 export type { Backend, StartOptions } from "./backend.ts";
+export { accountsText, admitSite, hasOwnBroker, type SiteLogin, withdrawSites } from "./broker-logins.ts";
 export { startEventStore } from "./eventstore.ts";
-export { startNats } from "./nats.ts";
+export { type NatsFiles, natsSettings, startNats } from "./nats.ts";
 export { startPostgres } from "./postgres.ts";
 export { freePort, isAlive, removeAbandoned } from "./process.ts";

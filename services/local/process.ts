@@ -162,6 +162,14 @@ export async function endLeftover(dataDir: string, name: string): Promise<void> 
   rmSync(pidFile, { force: true });
 }
 
+/** Sends a signal to a server that a hub of this folder runs, if it does. */
+export async function signalServer(dataDir: string, name: string, signal: NodeJS.Signals): Promise<void> {
+  const pidFile = join(dataDir, `${name}.pid`);
+  if (!existsSync(pidFile)) return;
+  const { pid, start } = JSON.parse(readFileSync(pidFile, "utf8")) as PidFile;
+  if (start === startTimeOf(pid)) process.kill(pid, signal);
+}
+
 /** Removes a data directory whose owner is gone, ending the servers that it left behind. */
 export async function removeAbandoned(dataDir: string): Promise<void> {
   for (const name of existsSync(dataDir) ? readdirSync(dataDir) : [])

@@ -1,4 +1,3 @@
-import { connect } from "nats";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   type Batch,
@@ -14,6 +13,7 @@ import {
 import { chainHash, zstd } from "../../services/core/node.ts";
 import { openTransport } from "../../services/field/transport.ts";
 import { DEAD_STREAM } from "../../services/ingress/index.ts";
+import { connectAs } from "../support/broker.ts";
 import { number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { all, eventually } from "../support/temp.ts";
 
@@ -186,7 +186,7 @@ describe("the door refuses, with what to do, and nothing lost", () => {
   it("bytes that are no batch, and keeps them as a dead letter when they come over NATS", async () => {
     const token = await hub.token("theta");
     expect(await post("not a batch", token)).toMatchObject({ status: 400, body: { code: "batch-undecodable" } });
-    const nc = await connect({ servers: hub.backends.nats.url });
+    const nc = await connectAs(hub.backends.nats.url);
     const transport = await openTransport({
       url: hub.backends.nats.url,
       token,

@@ -15,7 +15,7 @@ import {
   openRegistry,
   type Registry,
 } from "../../services/gate/index.ts";
-import { type Ingress, issueToken, makeKey, publicKey, startIngress } from "../../services/ingress/index.ts";
+import { type Ingress, issueToken, makeKey, startIngress } from "../../services/ingress/index.ts";
 import { type Backends, startBackends } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
 import type { View } from "../../services/merge/index.ts";
@@ -77,7 +77,7 @@ export async function openTestHub({ schemas }: { readonly schemas?: string } = {
       log,
       gate: hubGate,
       ...(registry === null ? {} : { registry }),
-      keys: { keys: [publicKey(key)] },
+      keys: { keys: [key] },
       listen: { host: "127.0.0.1", port: 0 },
       say,
     });
