@@ -4,6 +4,9 @@ import { siteLogin } from "../core/node.ts";
 import type { FieldName } from "./store.ts";
 
 const CONNECT_TIMEOUT_MS = 5_000;
+/** A server that reads its logins again, since a site was added, refuses all for some milliseconds: nobody is told so who asks again. */
+const LOGIN_TRIES = 3;
+const LOGIN_PAUSE_MS = 400;
 /** What a device's people know the server as. */
 const WHO = "the hub's broker";
 
@@ -18,17 +21,22 @@ export async function connectField(
   { org, site }: FieldName,
 ): Promise<NatsConnection> {
   const options = natsConnect(url, settings, { creds: credsAuthenticator, nkey: nkeyAuthenticator }, siteLogin(token, org, site));
-  try {
-    return await connect({
-      ...options,
-      name: "tributary-field",
-      inboxPrefix: inboxPrefix(org, site),
-      timeout: CONNECT_TIMEOUT_MS,
-      maxReconnectAttempts: 3,
-      reconnectTimeWait: 250,
-    });
-  } catch (error) {
-    throw natsRefusal(WHO, error) ?? brokerAway(`${WHO} at ${options.servers.join(", ")} does not answer`, error);
+  for (let tries = 1; ; tries++) {
+    try {
+      return await connect({
+        ...options,
+        name: "tributary-field",
+        inboxPrefix: inboxPrefix(org, site),
+        timeout: CONNECT_TIMEOUT_MS,
+        maxReconnectAttempts: 3,
+        reconnectTimeWait: 250,
+      });
+    } catch (error) {
+      const refusal = natsRefusal(WHO, error);
+      if (refusal?.code !== "login-refused" || tries >= LOGIN_TRIES)
+        throw refusal ?? brokerAway(`${WHO} at ${options.servers.join(", ")} does not answer`, error);
+      await new Promise((resolve) => setTimeout(resolve, LOGIN_PAUSE_MS));
+    }
   }
 }
 
