@@ -241,7 +241,7 @@ export function natsRefusal(who: string, error: unknown): TributaryError | null 
       "asks for a client certificate that it knows",
       "Give --nats-cert FILE and --nats-key FILE, or TRIBUTARY_NATS_CERT and TRIBUTARY_NATS_KEY.",
     );
-  if (codes.includes("SERVER_OPTION_NA") && text.includes("tls"))
+  if (codes.includes("SERVER_OPT_NA") && text.includes("tls"))
     return failed(
       "tls-refused",
       "does not offer TLS, which the address or a certificate asks for",
@@ -255,6 +255,12 @@ export function natsRefusal(who: string, error: unknown): TributaryError | null 
     );
   return null;
 }
+
+/** What more may be the matter with a server that does not answer: with TLS 1.3 one that misses a client certificate just goes silent. */
+export const silenceHint = ({ tls }: Pick<NatsConnect<unknown>, "tls">): string =>
+  tls !== undefined && tls.cert === undefined
+    ? " A server that asks for a client certificate looks like this, too: see --nats-cert, TRIBUTARY_NATS_CERT."
+    : "";
 
 /** Replies for a site's devices go to inboxes below this. */
 export const inboxPrefix = (org: string, site: string): string => `_INBOX_${org}_${site}`;

@@ -1,5 +1,5 @@
 import { connect, credsAuthenticator, type NatsConnection, NatsError, nkeyAuthenticator } from "nats";
-import { inboxPrefix, type NatsSettings, natsConnect, natsRefusal, TributaryError } from "../core/index.ts";
+import { inboxPrefix, type NatsSettings, natsConnect, natsRefusal, silenceHint, TributaryError } from "../core/index.ts";
 import { siteLogin } from "../core/node.ts";
 import type { FieldName } from "./store.ts";
 
@@ -34,7 +34,7 @@ export async function connectField(
     } catch (error) {
       const refusal = natsRefusal(WHO, error);
       if (refusal?.code !== "login-refused" || tries >= LOGIN_TRIES)
-        throw refusal ?? brokerAway(`${WHO} at ${options.servers.join(", ")} does not answer`, error);
+        throw refusal ?? brokerAway(`${WHO} at ${options.servers.join(", ")} does not answer`, error, silenceHint(options));
       await new Promise((resolve) => setTimeout(resolve, LOGIN_PAUSE_MS));
     }
   }
@@ -43,11 +43,11 @@ export async function connectField(
 /** A failure of a call to the broker. */
 export const brokerFailure = (what: string, error: unknown): TributaryError => natsRefusal(WHO, error) ?? brokerAway(what, error);
 
-function brokerAway(what: string, error: unknown): TributaryError {
+function brokerAway(what: string, error: unknown, more = ""): TributaryError {
   return new TributaryError(
     "backend-unreachable",
     `${what} (${reasonOf(error)})`,
-    "The events are safe on this device; sync again when there is a link.",
+    `The events are safe on this device; sync again when there is a link.${more}`,
     {
       cause: error,
     },

@@ -1,4 +1,4 @@
-import { headers, NatsError } from "nats";
+import { headers, type Msg, type MsgHdrs, type NatsConnection, NatsError } from "nats";
 import {
   HEADER_TOKEN,
   type Hello,
@@ -22,6 +22,11 @@ import type { FieldName } from "./store.ts";
 
 /** How long a device waits for the hub's answer to one message. */
 const ANSWER_TIMEOUT_MS = 10_000;
+/** A hello is small, and asked again this often meanwhile: one that a hub or broker just lost while it starts anew must not cost the whole time. */
+const HELLO_TRIES = 4;
+/** A cluster takes up to 9 s to choose a new leader for a stream; what is handed over meanwhile is lost. */
+const PUBLISH_TRIES = 6;
+const ACK_PATIENCE_MS = 2_000;
 
 /** A way to the hub. All its failures are TributaryErrors; `backend-unreachable` ones are worth another try. */
 export interface Transport {
@@ -102,7 +107,6 @@ async function natsTransport({ url, token, name, nats = {}, replyTimeoutMs }: Tr
   void nc.closed().then(() => {
     for (const resolve of waiting.values()) resolve(null);
   });
-  const js = nc.jetstream();
   const about = (message: Uint8Array): ReturnType<typeof headers> => {
     const h = headers();
     h.set(HEADER_TOKEN, messageAuthorization(token, message));
@@ -116,10 +120,7 @@ async function natsTransport({ url, token, name, nats = {}, replyTimeoutMs }: Tr
     async hello(request) {
       try {
         const question = new TextEncoder().encode(JSON.stringify(request));
-        const answer = await nc.request(`${SUBJECTS.hello}.${place}`, question, {
-          headers: about(question),
-          timeout: ANSWER_TIMEOUT_MS,
-        });
+        const answer = await asked(nc, `${SUBJECTS.hello}.${place}`, question, about(question));
         return parseHello(answer.json());
       } catch (error) {
         if (error instanceof TributaryError) throw error;
@@ -139,7 +140,7 @@ async function natsTransport({ url, token, name, nats = {}, replyTimeoutMs }: Tr
         waiting.delete(key);
       });
       try {
-        await js.publish(`${SUBJECTS.ingress}.${place}`, frame, { headers: about(frame), timeout: ANSWER_TIMEOUT_MS });
+        await published(nc, `${SUBJECTS.ingress}.${place}`, frame, about(frame));
       } catch (error) {
         replied.resolve(null);
         throw brokerFailure("the broker did not take the batch", error);
@@ -154,6 +155,44 @@ async function natsTransport({ url, token, name, nats = {}, replyTimeoutMs }: Tr
       await nc.close();
     },
   };
+}
+
+/**
+ * Hands a frame to the stream. A stream whose leader has just died forgets what it was given: once the server has the whole frame, on a slow link later, and no
+ * acknowledgement has come for ACK_PATIENCE_MS, the frame is handed over again. A frame that is there twice does no harm.
+ */
+async function published(nc: NatsConnection, subject: string, frame: Uint8Array, about: MsgHdrs): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    const isLast = tries >= PUBLISH_TRIES;
+    const timeout = isLast ? ACK_PATIENCE_MS : ANSWER_TIMEOUT_MS;
+    const acked = nc.jetstream().publish(subject, frame, { headers: about, timeout });
+    if (isLast) return void (await acked);
+    let timer: NodeJS.Timeout | undefined;
+    const late = nc.flush().then(
+      () =>
+        new Promise<"late">((resolve) => {
+          timer = setTimeout(() => resolve("late"), ACK_PATIENCE_MS);
+        }),
+    );
+    // Whichever is not waited for any more may fail unheard.
+    for (const promise of [acked, late]) promise.catch(() => {});
+    try {
+      if ((await Promise.race([acked, late.catch(() => acked)])) !== "late") return;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+/** A request that is sent again, to the same inbox or another, until it has an answer. Throws as the last try did. */
+async function asked(nc: NatsConnection, subject: string, question: Uint8Array, about: MsgHdrs): Promise<Msg> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await nc.request(subject, question, { headers: about, timeout: ANSWER_TIMEOUT_MS / HELLO_TRIES });
+    } catch (error) {
+      if (!(error instanceof NatsError) || error.code !== "TIMEOUT" || tries >= HELLO_TRIES || nc.isClosed()) throw error;
+    }
+  }
 }
 
 async function httpTransport({ url, token, replyTimeoutMs }: TransportOptions): Promise<Transport> {

@@ -14,7 +14,7 @@ import {
   StorageType,
   type StreamConfig,
 } from "nats";
-import { messageOf, type NatsSettings, natsConnect, natsRefusal, SUBJECTS, TributaryError } from "../core/index.ts";
+import { messageOf, type NatsSettings, natsConnect, natsRefusal, SUBJECTS, silenceHint, TributaryError } from "../core/index.ts";
 
 export const STREAM = "INGRESS";
 export const DEAD_STREAM = "DEAD";
@@ -70,7 +70,7 @@ export async function connectBroker(url: string, name: string, settings: NatsSet
       new TributaryError(
         "backend-unreachable",
         `NATS does not answer: ${messageOf(error)}`,
-        "Start it, or check TRIBUTARY_NATS_URL.",
+        `Start it, or check TRIBUTARY_NATS_URL.${silenceHint(options)}`,
         {
           cause: error,
         },

@@ -1,16 +1,8 @@
 import type { NatsConnection } from "nats";
-import {
-  HEADER_TOKEN,
-  helloRequestSchema,
-  isTributaryError,
-  mayAnswerAt,
-  messageOf,
-  type Refusal,
-  SUBJECTS,
-  TributaryError,
-} from "../core/index.ts";
+import { HEADER_TOKEN, helloRequestSchema, mayAnswerAt, type Refusal, SUBJECTS, TributaryError } from "../core/index.ts";
 import type { Acceptor } from "./accept.ts";
 import { checkOrigin, type Doorkeeper } from "./token.ts";
+import { wordsForSenders } from "./words.ts";
 
 export interface Deps {
   readonly nc: NatsConnection;
@@ -24,10 +16,7 @@ export const toJson = (value: unknown): Uint8Array => encoder.encode(JSON.string
 
 /** Anything thrown, as what is told to the sender. */
 export function refusalOf(error: unknown, of: Pick<Refusal, "batch" | "origin" | "firstSeq" | "through">): Refusal {
-  const known = isTributaryError(error)
-    ? error
-    : new TributaryError("internal", `the hub failed: ${messageOf(error)}`, "Try again; the hub's log has the details.");
-  return { kind: "refusal", ...of, code: known.code, message: known.message, hint: known.hint };
+  return { kind: "refusal", ...of, ...wordsForSenders(error) };
 }
 
 /** Answers "where do you stand with me?", asked on `hello.<org>.<site>.<device>`; one process answers each. */
