@@ -21,7 +21,8 @@ export interface LogAddress {
 export function logAddress(url: string): LogAddress {
   const trimmed = url.trim();
   const known = SCHEMES.find(([scheme]) => scheme.test(trimmed));
-  if (known === undefined) throw malformed(url, "");
+  // The client would take a second @ for a part of the host, and name it in its failures.
+  if (known === undefined || (trimmed.split("?")[0] ?? "").split("@").length > 2) throw malformed(url, "");
   const address = trimmed.replace(known[0], known[1]);
   const preference = PREFERENCE.exec(address)?.[2]?.toLowerCase();
   if (preference === undefined || preference === "leader") return { leader: address, follower: null };

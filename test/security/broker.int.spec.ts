@@ -2,11 +2,13 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync,
 import { join } from "node:path";
 import { headers, type NatsConnection } from "nats";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import { inboxPrefix, mayAnswerAt, SUBJECTS, withoutLogin } from "../../services/core/index.ts";
+import { inboxPrefix, mayAnswerAt, SUBJECTS, TributaryError, withoutLogin } from "../../services/core/index.ts";
 import { messageAuthorization, siteLogin } from "../../services/core/node.ts";
 import type { Field } from "../../services/field/index.ts";
-import { DEAD_STREAM, STREAM } from "../../services/ingress/index.ts";
-import { admitSite, startNats, withdrawSites } from "../../services/local/index.ts";
+import { DEAD_STREAM, STREAM, startIngress } from "../../services/ingress/index.ts";
+import { wordsForSenders } from "../../services/ingress/words.ts";
+import { admitSite, freePort, startNats, withdrawSites } from "../../services/local/index.ts";
+import { openLog } from "../../services/log/index.ts";
 import { connectAs } from "../support/broker.ts";
 import { number, ORG, openTestHub, registration, type TestHub } from "../support/hub.ts";
 import { eventually, sleep, tempDir } from "../support/temp.ts";
@@ -389,5 +391,61 @@ describe("logins of the hub's own broker", () => {
       code: "data-corrupt",
       message: expect.stringContaining("x.json"),
     });
+  });
+});
+
+describe("what a device is told when the hub's own servers fail", () => {
+  it.each(["NATS", "HTTP"])("over %s names no address, user or file of theirs", async (way) => {
+    // An event store that is away, at an address that nobody outside should hear.
+    const port = await freePort();
+    const log = openLog(`esdb://127.0.0.1:${port}?tls=false`);
+    onTestFinished(() => log.close());
+    const own = await startNats({ dataDir: tempDir() });
+    onTestFinished(() => own.close());
+    const ingress = await startIngress({
+      natsUrl: own.url,
+      log,
+      gate: hub.gate,
+      keys: { keys: [hub.key] },
+      listen: { host: "127.0.0.1", port: 0 },
+    });
+    onTestFinished(() => ingress.close());
+    const field = await written(`words-${way.toLowerCase()}`, 40);
+    const because: string[] = [];
+    const failure: unknown = await field
+      .sync({
+        url: way === "NATS" ? own.url : ingress.http!.url,
+        token: await hub.token(`words-${way.toLowerCase()}`),
+        maxTries: 2,
+        replyTimeoutMs: 1_000,
+        sleep: async () => {},
+        onProgress: (progress) => progress.kind === "waiting" && because.push(progress.because),
+      })
+      .catch((error: unknown) => error);
+    expect(failure).toMatchObject({ code: "sync-gave-up", message: expect.stringContaining("event store does not answer") });
+    const words = [String(failure), ...because].join(" ");
+    expect(words).not.toMatch(new RegExp(`${port}|127\\.0\\.0\\.1|esdb|TRIBUTARY_|ECONNREFUSED`));
+  });
+
+  it.each([
+    [
+      new TributaryError(
+        "backend-unreachable",
+        "the event store does not answer (append): 14 UNAVAILABLE: No connection to 10.0.0.5:2113",
+        "Check it.",
+        { cause: new Error("x") },
+      ),
+      "the event store does not answer (append)",
+    ],
+    [
+      new TributaryError("backend-failed", "the node at db-1.internal:5432 is full", "Look at postgres://u:p@db/x"),
+      "the node at … is full",
+    ],
+    [new Error("connect ECONNREFUSED /var/run/secret.sock"), "the hub failed"],
+    [new TributaryError("batch-gap", "events 3 to 7 are missing", "Send them."), "events 3 to 7 are missing"],
+  ])("keeps what helps a sender and leaves out what does not: %s", (error, message) => {
+    const words = wordsForSenders(error);
+    expect(words.message).toBe(message);
+    expect(words.hint).not.toMatch(/u:p|postgres:/);
   });
 });
