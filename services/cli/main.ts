@@ -12,6 +12,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   demo: async () => (await import("./demo.ts")).demo,
   hub: async () => (await import("./commands-hub.ts")).hub,
   node: async () => (await import("./command-node.ts")).node,
+  backup: async () => (await import("./commands-backup.ts")).backup,
+  restore: async () => (await import("./commands-backup.ts")).restore,
   "site add": async () => (await import("./commands-hub.ts")).siteAdd,
   "site list": async () => (await import("./commands-hub.ts")).siteList,
   "field init": async () => (await import("./commands-field.ts")).fieldInit,

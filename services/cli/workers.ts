@@ -9,8 +9,10 @@ import { openLog } from "../log/index.ts";
 import { startProjector } from "../projector/index.ts";
 import type { Command } from "./args.ts";
 import { NATS_OPTIONS, streamSettings, useNatsFiles } from "./broker.ts";
-import { hubDir, hubKey, PROJECTIONS_DIR, readState } from "./places.ts";
+import { followViews } from "./door-views.ts";
+import { hubDir, hubKey, PROJECTIONS_DIR } from "./places.ts";
 import { loadProjections } from "./projections.ts";
+import { hubHere } from "./reach.ts";
 import { openHubGate, registerProjectSchemas } from "./registry.ts";
 
 /** A worker's log: events with fields, to a file or stderr. */
@@ -57,12 +59,13 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
   async run({ text, out }) {
     useNatsFiles(text);
     const dir = hubDir(text("data"));
-    const { natsUrl, eventstoreUrl } = readState(dir);
+    const { natsUrl, eventstoreUrl, postgresUrl } = hubHere(text("data"));
     const say = logger("ingress", text("log"));
     const log = openLog(eventstoreUrl);
     const { registry, gate } = await openHubGate(log, say);
     const added = await registerProjectSchemas(registry, "hub");
     if (added.length > 0) say({ event: "schemas-registered", schemas: added });
+    const views = await followViews({ dir: PROJECTIONS_DIR, postgresUrl, gate, say });
     const running = await startIngress({
       natsUrl,
       nats: natsSettings(),
@@ -70,6 +73,7 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
       log,
       gate,
       registry,
+      fits: views.fits,
       also: (request, keeper) =>
         registryApi(registry, async (authorization, writes) => {
           const { subject } = await keeper.admit(authorization, Date.now(), writes ? SCOPE_SCHEMAS : null);
@@ -85,6 +89,7 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
     await ended();
     registry.close();
     await running.close();
+    await views.close();
     await log.close();
     return 0;
   },
@@ -97,7 +102,7 @@ export const projector: Command = {
   help: "Folds the log into PostgreSQL. Several may run: they share the work, and take over what another leaves. All must have the same projections. Started alone with changed ones, it builds their views first; with --again (as the hub starts one anew that ended) it does not.",
   options: { data: { type: "string" }, log: { type: "string" }, again: { type: "boolean" } },
   async run({ text, flag, out }) {
-    const { eventstoreUrl, postgresUrl } = readState(hubDir(text("data")));
+    const { eventstoreUrl, postgresUrl } = hubHere(text("data"));
     const say = logger("projector", text("log"));
     const log = openLog(eventstoreUrl);
     const { registry, gate } = await openHubGate(log, say);

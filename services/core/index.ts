@@ -15,6 +15,7 @@ export * from "./json.ts";
 export * from "./nats.ts";
 export * from "./protocol.ts";
 export * from "./protocol-version.ts";
+export * from "./ranges.ts";
 export * from "./release.ts";
 export * from "./signing.ts";
 export * from "./vector.ts";

@@ -21,7 +21,7 @@ import {
   wallMsOf,
 } from "../core/index.ts";
 import { chainHash } from "../core/node.ts";
-import { type Gate, type Registry, schemasDigest, shortFingerprint, type Verdict } from "../gate/index.ts";
+import { type Fits, type Gate, type Registry, schemasDigest, shortFingerprint, type Verdict } from "../gate/index.ts";
 import { type Appendable, type Log, type OriginHead, storedBytes } from "../log/index.ts";
 
 /** A device's clock may differ from the hub's by this much before it counts as wrong. */
@@ -32,6 +32,8 @@ const MAX_REMEMBERED_HEADS = 10_000;
 const MAX_NOTES = 500;
 /** Schema texts in one hello, at most: an answer must fit a broker's message. */
 const MAX_NEWS_BYTES = 400_000;
+
+const FITS_ALL: Fits = () => null;
 
 export interface Acceptor {
   /**
@@ -55,11 +57,14 @@ export function acceptor({
   log,
   gate,
   registry,
+  fits = FITS_ALL,
   driftLimitMs = DRIFT_LIMIT_MS,
 }: {
   log: Log;
   gate: Gate;
   registry?: Registry;
+  /** What views can show. Without it, a value that a column cannot hold is met when views are folded. */
+  fits?: Fits;
   driftLimitMs?: number;
 }): Acceptor {
   const heads = new Map<OriginId, OriginHead>();
@@ -73,7 +78,7 @@ export function acceptor({
     async accept(batch, key, receivedAtMs) {
       const { origin } = batch;
       await gate.ensure(batch.events.map(({ head }) => head.schema));
-      const run = chained(gate, batch, receivedAtMs, driftLimitMs);
+      const run = chained({ gate, fits }, batch, receivedAtMs, driftLimitMs);
       const outcome = await log.append(run, heads.get(origin)).catch((error: unknown) => {
         heads.delete(origin);
         throw error;
@@ -179,15 +184,21 @@ const receiptOf = (origin: OriginId, head: OriginHead | null, quarantined: Quara
 const noteOf = ({ head, content }: Appendable): QuarantineNote[] =>
   content.kind === "quarantined" ? [{ seq: head.seq, code: content.reason.code, reason: content.reason.message }] : [];
 
+/** What an event is held to: its schema, and what views can show. */
+interface Checks {
+  readonly gate: Gate;
+  readonly fits: Fits;
+}
+
 /** Passes each event through the gate and recomputes the chain; the batch's `head` must come out. */
-function chained(gate: Gate, batch: Batch, receivedAtMs: number, driftLimitMs: number): Appendable[] {
+function chained(checks: Checks, batch: Batch, receivedAtMs: number, driftLimitMs: number): Appendable[] {
   if (batch.firstSeq === 0 && batch.prev !== GENESIS) throw broken(batch, "its first event names a predecessor");
   const sentOffsetMs = batch.sentAtMs - receivedAtMs;
   const run: Appendable[] = [];
   let prev = batch.prev;
   for (const packed of batch.events) {
     const { head } = packed;
-    const verdict = settles(gate, packed, gate.admit(packed));
+    const verdict = judged(checks, packed);
     if (verdict.text === null) {
       throw new TributaryError(
         "schema-unknown",
@@ -219,15 +230,25 @@ function chained(gate: Gate, batch: Batch, receivedAtMs: number, driftLimitMs: n
   return run;
 }
 
+/** What the gate says of an event, and the views after it: a value that no view could show is held back here, where it can be mended. */
+function judged(checks: Checks, packed: PackedEvent): Verdict {
+  const verdict = checks.gate.admit(packed);
+  if (!verdict.ok) return verdict;
+  if (packed.head.entity.type === QUARANTINE_ENTITY) return settles(checks, packed, verdict);
+  const problem = checks.fits(packed.head, verdict.data);
+  return problem === null ? verdict : { ok: false, problem, text: verdict.text };
+}
+
 /** Only the hub's own people settle what is in quarantine, and only with data that fits. */
-function settles(gate: Gate, { head }: PackedEvent, verdict: Verdict): Verdict {
-  if (!verdict.ok || head.entity.type !== QUARANTINE_ENTITY) return verdict;
+function settles({ gate, fits }: Checks, { head }: PackedEvent, verdict: Extract<Verdict, { ok: true }>): Verdict {
   if (partsOf(head.origin).site !== HUB_SITE) {
     const message = "only the hub's operators may settle what is in quarantine";
     return { ok: false, problem: { code: "type-not-allowed", message, path: null }, text: verdict.text };
   }
   const release = releaseOf(head.type, verdict.data);
-  const problem = release === null ? null : gate.check(release.schema, release.type, release.entity.type, release.data);
+  if (release === null) return verdict;
+  const { type, entity, schema, origin, data } = release;
+  const problem = gate.check(schema, type, entity.type, data) ?? fits({ ...head, type, entity, schema, origin }, data);
   if (problem === null) return verdict;
   const path = problem.path === null ? "/data" : `/data${problem.path}`;
   return {

@@ -4,7 +4,7 @@
  */
 import type { JSONWebKeySet } from "jose";
 import type { NatsSettings } from "../core/index.ts";
-import type { Gate, Registry } from "../gate/index.ts";
+import type { Fits, Gate, Registry } from "../gate/index.ts";
 import type { Log } from "../log/index.ts";
 import { acceptor } from "./accept.ts";
 import { connectBroker, prepareBroker, type StreamSettings } from "./broker.ts";
@@ -25,6 +25,8 @@ export interface IngressOptions {
   readonly registry?: Registry;
   /** Answers requests whose path is none of the door's own; `null`: nor of these. */
   readonly also?: (request: DoorRequest, keeper: Doorkeeper) => Promise<DoorAnswer | null>;
+  /** What views can show; default: anything. */
+  readonly fits?: Fits;
   readonly keys: JSONWebKeySet;
   /** Where the HTTP door listens; `null`: no HTTP. */
   readonly listen: { readonly host: string; readonly port: number } | null;
@@ -39,12 +41,13 @@ export interface Ingress {
 }
 
 export async function startIngress(options: IngressOptions): Promise<Ingress> {
-  const { log, gate, registry, also, say = () => {} } = options;
+  const { log, gate, registry, fits, also, say = () => {} } = options;
   const keeper = doorkeeper(options.keys);
   const accepts = acceptor({
     log,
     gate,
     ...(registry === undefined ? {} : { registry }),
+    ...(fits === undefined ? {} : { fits }),
     ...(options.driftLimitMs === undefined ? {} : { driftLimitMs: options.driftLimitMs }),
   });
   const nc = await connectBroker(options.natsUrl, "tributary-ingress", options.nats);

@@ -56,6 +56,7 @@ export function brokerConfig(options: {
 /** Writes the accounts as they stand into `nats/accounts.conf` of the data folder. Logins that ran out are left out, and forgotten. */
 export function writeAccounts(dataDir: string, nowMs = Date.now()): void {
   mkdirSync(join(dataDir, "nats"), { recursive: true, mode: 0o700 });
+  takeUpLogins(dataDir);
   // Somebody else may write at the same time; whoever writes last has looked last.
   for (let before: string | null = null; ; ) {
     const text = accountsText(hubLogin(dataDir), currentLogins(dataDir, nowMs));
@@ -65,17 +66,21 @@ export function writeAccounts(dataDir: string, nowMs = Date.now()): void {
   }
 }
 
+const quoted = (list: readonly string[]): string => `[${list.map((each) => JSON.stringify(each)).join(", ")}]`;
+
+/** A login as a line of a server's configuration. */
+export function userLine(login: SiteLogin): string {
+  const { publish, subscribe } = siteRights(login.org, login.site, login.device);
+  const who =
+    login.kind === "password"
+      ? `user: ${JSON.stringify(login.user)}, password: ${JSON.stringify(login.pass)}`
+      : `nkey: ${login.nkey}`;
+  return `{ ${who}, permissions: { publish: { allow: ${quoted(publish)} }, subscribe: { allow: ${quoted(subscribe)} } } }`;
+}
+
 export function accountsText(hub: { readonly user: string; readonly password: string }, logins: readonly SiteLogin[]): string {
   const subjects = [SUBJECTS.ingress, SUBJECTS.hello].map((subject) => `${subject}.>`);
-  const quoted = (list: readonly string[]): string => `[${list.map((each) => JSON.stringify(each)).join(", ")}]`;
-  const users = logins.map((login) => {
-    const { publish, subscribe } = siteRights(login.org, login.site, login.device);
-    const who =
-      login.kind === "password"
-        ? `user: ${JSON.stringify(login.user)}, password: ${JSON.stringify(login.pass)}`
-        : `nkey: ${login.nkey}`;
-    return `      { ${who}, permissions: { publish: { allow: ${quoted(publish)} }, subscribe: { allow: ${quoted(subscribe)} } } }\n`;
-  });
+  const users = logins.map((login) => `      ${userLine(login)}\n`);
   return `accounts {
   HUB {
     jetstream: enabled
@@ -106,6 +111,28 @@ function currentLogins(dataDir: string, nowMs: number): SiteLogin[] {
       if (login !== null) rmSync(file, { force: true });
       return [];
     });
+}
+
+/** All logins that stand, as one text for a backup; `null`: there are none. */
+export function keptLogins(dataDir: string): string | null {
+  const logins = currentLogins(dataDir, Date.now());
+  return logins.length === 0 ? null : JSON.stringify(logins, null, 2);
+}
+
+/** Where a restore puts that text: the next start of the broker takes it up. */
+export const LOGINS_FILE = "nats-logins.json";
+
+function takeUpLogins(dataDir: string): void {
+  const file = join(dataDir, LOGINS_FILE);
+  if (!existsSync(file)) return;
+  mkdirSync(loginsDir(dataDir), { recursive: true, mode: 0o700 });
+  const kept: unknown = JSON.parse(readFileSync(file, "utf8"));
+  // Each is looked at before it goes further.
+  for (const login of Array.isArray(kept) ? (kept as SiteLogin[]) : []) {
+    checkLogin(login);
+    writeWhole(join(loginsDir(dataDir), `${nameOfLogin(login)}.json`), JSON.stringify(login));
+  }
+  rmSync(file);
 }
 
 /** A login from its file; `null` when the file has just gone. What it says goes into the server's configuration, so it is looked at first. */

@@ -3,7 +3,17 @@ import { type Position, TributaryError } from "../core/index.ts";
 import type { Projection, Totals } from "../merge/index.ts";
 import { comparedColumns, hashOf } from "./compare.ts";
 import { inTransaction } from "./connect.ts";
-import { beginBuild, dropGeneration, familyOf, type Generation, generationsOf, isBuiltAs, livePositions } from "./generations.ts";
+import {
+  beginBuild,
+  dropGeneration,
+  familyOf,
+  type Generation,
+  generationsOf,
+  isBuiltAs,
+  livePositions,
+  pinsFor,
+} from "./generations.ts";
+import { StaleViewError } from "./prepare.ts";
 import { holdShards, openBuild, type RebuildDeps, type RebuildOptions, unhurried } from "./rebuild.ts";
 import { least } from "./shards.ts";
 import { at, LIVE, q } from "./tables.ts";
@@ -45,7 +55,15 @@ export async function reconcile(
         `${view.name} is declared otherwise than the live view was built`,
         "`tributary rebuild` brings the view in line with its declaration; books are balanced after that.",
       );
-  const builds = await beginBuild(db, gate, family, true, "reconciling");
+  // Read as the live views read: what a newer version would show besides is no difference.
+  const builds = await beginBuild(
+    db,
+    gate,
+    family,
+    true,
+    "reconciling",
+    (view) => standing.get(view.name)?.readers ?? pinsFor(gate, view),
+  );
   try {
     const build = await openBuild(deps, family, builds);
     await unhurried(deps, build, options);
@@ -66,6 +84,14 @@ export async function reconcile(
       }
       return out;
     });
+  } catch (error) {
+    if (!(error instanceof StaleViewError)) throw error;
+    throw new TributaryError(
+      "schema-incompatible",
+      `the live views cannot read what has just been registered: ${error.message}`,
+      "A running projector builds them anew by itself; balance the books after that.",
+      { cause: error },
+    );
   } finally {
     for (const each of builds) await dropGeneration(db, each).catch(() => {});
   }
