@@ -120,6 +120,7 @@ async function fill(partial: string, { dataDir, withoutLog, say }: BackupOptions
   for (const name of ["config.json", "signing-key.json"]) copyFileSync(join(dataDir, name), file(name));
   const logins = keptLogins(dataDir);
   if (logins !== null) writeFileSync(file("nats-logins.json"), logins, { mode: 0o600 });
+  if (existsSync(join(dataDir, "nats.password"))) copyFileSync(join(dataDir, "nats.password"), file("nats.password"));
   const settings = settingsFile(dataDir);
   if (existsSync(settings)) copyFileSync(settings, file("notifications.json"));
 

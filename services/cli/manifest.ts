@@ -18,6 +18,7 @@ export const PLACES: Readonly<Record<string, string>> = {
   "signing-key.json": "signing-key.json",
   "notifications.json": "notifications.json",
   "nats-logins.json": LOGINS_FILE,
+  "nats.password": "nats.password",
   "told.jsonl": "told.jsonl",
 };
 
