@@ -229,6 +229,10 @@ event's hash covers all before it, the first that differs is found in a few step
         ]),
       ),
     );
+    for (const { view, notCompared, refused } of results) {
+      if (notCompared !== null) out.line(`${view} was not compared: ${notCompared} (\`tributary parked list\`).`);
+      if (refused.length > 0) out.line(`${view} refuses to be put right: ${refused.slice(0, 3).join(", ")}`);
+    }
     const wrong = results.filter(({ differing, repaired }) => differing > 0 && !repaired);
     if (wrong.length === 0) return 0;
     throw new TributaryError(

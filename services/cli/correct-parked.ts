@@ -1,10 +1,12 @@
 import { userInfo } from "node:os";
 import type { Client } from "pg";
-import { type JsonObject, RESOLVED, TributaryError, type Vector } from "../core/index.ts";
+import { countedEvents, readersOf } from "../audit/index.ts";
+import { type JsonObject, type JsonValue, RESOLVED, TributaryError, type Vector } from "../core/index.ts";
 import type { NewEvent } from "../field/index.ts";
 import type { Gate } from "../gate/index.ts";
-import { entityViews, type Projection } from "../merge/index.ts";
+import { entityViews, foldAnew, rowOf, type View } from "../merge/index.ts";
 import type { Input } from "./args.ts";
+import { withViews } from "./commands-hub.ts";
 import { writeAtDesk } from "./desk.ts";
 import { namedAmong, type ParkedRow, parkedRows, seenOf } from "./parked.ts";
 import { PROJECTIONS_DIR } from "./places.ts";
@@ -58,19 +60,19 @@ export async function correctParked(
   if (text("as") !== undefined)
     throw new TributaryError("usage", "--as is for events in quarantine", "A correction is checked with the entity's own forms.");
   return withHubGate(text("data"), async ({ gate, dir, state }) => {
-    const views = entityViews(await loadProjections(PROJECTIONS_DIR));
+    const projections = await loadProjections(PROJECTIONS_DIR);
+    const events: NewEvent[] = [];
     for (const { row } of entities) {
-      checkWhole(views, row, values);
-      checkValues(gate, row, values);
-    }
-    const events = entities.map(
-      ({ row }): NewEvent => ({
+      const whole = await withViews(text("data"), (db) => completed({ db, gate, projections }, row, values));
+      checkValues(gate, row, whole);
+      const note = text("note");
+      events.push({
         type: RESOLVED,
         entity: { type: row.entityType, id: row.entity },
         actor: text("actor") ?? userInfo().username,
-        data: { values, ...(text("note") === undefined ? {} : { note: text("note")! }) },
-      }),
-    );
+        data: { values: whole, ...(note === undefined ? {} : { note }) },
+      });
+    }
     if (!input.flag("dry-run")) {
       const shown = entities.map(({ row, seen }) => ({ entity: { type: row.entityType, id: row.entity }, seen }));
       const { sync } = await writeAtDesk(dir, state, gate, events, shown);
@@ -90,18 +92,46 @@ export async function correctParked(
   });
 }
 
-/** Columns that change together are written together: those that a correction leaves out would be emptied. */
-function checkWhole(views: readonly Projection[], { entityType }: ParkedRow, values: JsonObject): void {
-  for (const { name, registers } of views.filter(({ entity }) => entity === entityType))
-    for (const { columns } of registers.values()) {
-      const missing = columns.filter((column) => !Object.hasOwn(values, column));
-      if (missing.length > 0 && missing.length < columns.length)
-        throw new TributaryError(
-          "usage",
-          `${columns.join(", ")} change together in ${name}, and ${missing.join(", ")} is not given`,
-          "Give them all: --set field=value for each, --set field= for what is to be empty.",
-        );
-    }
+/**
+ * Columns that change together are written together, or those that are left out would be emptied: they are completed with what all of the entity's events make of
+ * them. Throws `usage` where that is what the view cannot show either.
+ */
+async function completed(
+  { db, gate, projections }: { readonly db: Client; readonly gate: Gate; readonly projections: readonly View[] },
+  { entityType, entity }: ParkedRow,
+  values: JsonObject,
+): Promise<JsonObject> {
+  const out: Record<string, JsonValue> = { ...values };
+  const readers = await readersOf(db);
+  for (const projection of entityViews(projections).filter((view) => view.entity === entityType)) {
+    const halves = [...projection.registers.values()].filter(
+      ({ columns }) =>
+        columns.some((column) => Object.hasOwn(values, column)) && columns.some((column) => !Object.hasOwn(values, column)),
+    );
+    if (halves.length === 0) continue;
+    const pins = readers.get(projection.name) ?? {};
+    const events = await countedEvents({ db, gate, pins }, { type: entityType, id: entity }, null);
+    const { steps } = foldAnew(
+      projection,
+      entity,
+      events.map((event) => () => event),
+    );
+    const state = steps.findLast(({ folded }) => folded !== null)?.folded?.state;
+    const known = state === undefined ? {} : rowOf(projection, state).values;
+    for (const { columns } of halves)
+      for (const column of columns) {
+        if (Object.hasOwn(values, column)) continue;
+        const value = known[column] ?? null;
+        if (value !== null && !projection.columns[column]!.fits(value))
+          throw new TributaryError(
+            "usage",
+            `${columns.join(", ")} change together in ${projection.name}, and what ${column} holds does not fit either`,
+            `Give it too: --set ${column}=value, or --set ${column}= to empty it.`,
+          );
+        out[column] = value;
+      }
+  }
+  return out;
 }
 
 /** Holds a correction to what the entity's forms say of its fields. */

@@ -3,17 +3,18 @@ import { dirname } from "node:path";
 import pino from "pino";
 import { registryApi } from "../api/index.ts";
 import { TributaryError } from "../core/index.ts";
-import { SCOPE_SCHEMAS, startIngress } from "../ingress/index.ts";
+import { startIngress } from "../ingress/index.ts";
 import { natsSettings } from "../local/index.ts";
 import { openLog } from "../log/index.ts";
 import { startProjector } from "../projector/index.ts";
 import type { Command } from "./args.ts";
 import { NATS_OPTIONS, streamSettings, useNatsFiles } from "./broker.ts";
 import { followViews } from "./door-views.ts";
+import { viewParts } from "./health.ts";
 import { hubDir, hubKey, PROJECTIONS_DIR } from "./places.ts";
 import { loadProjections } from "./projections.ts";
 import { hubHere } from "./reach.ts";
-import { openHubGate, registerProjectSchemas } from "./registry.ts";
+import { authorizeBy, openHubGate, registerProjectSchemas } from "./registry.ts";
 
 /** A worker's log: events with fields, to a file or stderr. */
 export function logger(name: string, file: string | undefined): (event: Record<string, unknown>) => void {
@@ -59,26 +60,25 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
   async run({ text, out }) {
     useNatsFiles(text);
     const dir = hubDir(text("data"));
-    const { natsUrl, eventstoreUrl, postgresUrl } = hubHere(text("data"));
+    const { natsUrl, eventstoreUrl, postgresUrl, org } = hubHere(text("data"));
     const say = logger("ingress", text("log"));
     const log = openLog(eventstoreUrl);
     const { registry, gate } = await openHubGate(log, say);
     const added = await registerProjectSchemas(registry, "hub");
     if (added.length > 0) say({ event: "schemas-registered", schemas: added });
     const views = await followViews({ dir: PROJECTIONS_DIR, postgresUrl, gate, say });
+    const health = viewParts(postgresUrl, log);
     const running = await startIngress({
       natsUrl,
       nats: natsSettings(),
       streams: streamSettings(),
       log,
+      ...(org === "" ? {} : { name: org }),
+      parts: health.parts,
       gate,
       registry,
       fits: views.fits,
-      also: (request, keeper) =>
-        registryApi(registry, async (authorization, writes) => {
-          const { subject } = await keeper.admit(authorization, Date.now(), writes ? SCOPE_SCHEMAS : null);
-          return { actor: subject };
-        })(request),
+      also: (request, keeper) => registryApi(registry, authorizeBy(keeper))(request),
       keys: { keys: [await hubKey(dir)] },
       listen: parseListen(text("listen") ?? "127.0.0.1:0"),
       say,
@@ -86,11 +86,15 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
     say({ event: "ingress-started", url: running.http?.url });
     process.send?.({ ready: true, url: running.http?.url });
     out.line(`Ingress listens at ${running.http?.url}.`);
-    await ended();
-    registry.close();
-    await running.close();
-    await views.close();
-    await log.close();
+    try {
+      await Promise.race([ended(), running.failed]);
+    } finally {
+      registry.close();
+      await running.close();
+      await views.close();
+      await health.close();
+      await log.close();
+    }
     return 0;
   },
 };

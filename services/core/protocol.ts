@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { ErrorCode } from "./errors.ts";
-import { hashSchema } from "./event.ts";
+import { hashSchema, MAX_SCHEMA_VERSION } from "./event.ts";
+import { MAX_WALL_MS } from "./hlc.ts";
 import { type IncarnationId, isOriginId, type OriginId, type Seq } from "./ids.ts";
 import { publicKeySchema, signatureSchema } from "./signing.ts";
 
@@ -35,7 +36,10 @@ export const receiptSchema = z.object({
   /** Hash of the event at `through`: tells a device that was restored from a backup that it is behind itself. */
   head: hashSchema.nullable(),
   /** Log position of the event at `through`, decimal. */
-  position: z.string().regex(/^\d+$/).nullable(),
+  position: z
+    .string()
+    .regex(/^\d{1,20}$/)
+    .nullable(),
   /** The log's incarnation, which `position` belongs to. Absent: from a hub that does not tell. */
   incarnation: incarnationIdSchema.optional(),
   quarantined: z.array(quarantineNoteSchema),
@@ -66,13 +70,16 @@ export type Refusal = z.infer<typeof refusalSchema>;
 export const replySchema = z.discriminatedUnion("kind", [receiptSchema, refusalSchema]);
 export type Reply = z.infer<typeof replySchema>;
 
-const references = z.array(z.object({ name: z.string(), subject: z.string(), version: z.int().min(1) }));
+const version = z.int().min(1).max(MAX_SCHEMA_VERSION);
+const references = z.array(z.object({ name: z.string().max(200), subject: z.string().max(200), version })).max(100);
+/** Characters of a schema on its way: no registry takes more bytes. */
+const MAX_SCHEMA_TEXT = 256 * 1024;
 /** A schema on its way between device and hub. */
 export const schemaNewsSchema = z.object({
   subject: z.string().max(200),
-  version: z.int().min(1),
+  version,
   kind: z.enum(["avro", "json"]),
-  text: z.string(),
+  text: z.string().max(MAX_SCHEMA_TEXT),
   references,
 });
 export type SchemaNews = z.infer<typeof schemaNewsSchema>;
@@ -118,7 +125,7 @@ export const helloSchema = z.object({
   /** Absent: version 1. */
   protocol: spokenSchema.optional(),
   /** The hub's clock, milliseconds. */
-  nowMs: z.number(),
+  nowMs: z.number().min(0).max(MAX_WALL_MS),
   /** As the question had it. */
   nonce: z.string().max(64).optional(),
   receipt: receiptSchema,
@@ -135,7 +142,7 @@ export const helloSchema = z.object({
       /** Versions that the device lacks, or has otherwise. */
       news: z.array(schemaNewsSchema).optional(),
       /** Versions that the device has and the hub does not. */
-      unknown: z.array(z.object({ subject: z.string(), version: z.int().min(1) })).optional(),
+      unknown: z.array(z.object({ subject: z.string(), version })).optional(),
     })
     .optional(),
   /** The keys that the hub signs with, now and next: a device that knows one of them and finds this hello signed by it takes the others. */

@@ -1,44 +1,37 @@
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { headers } from "nats";
+import { headers, type NatsConnection } from "nats";
 import {
   HEADER_TOKEN,
-  type Hello,
-  helloRequestSchema,
   isTributaryError,
   MAX_FRAME_BYTES,
   MEDIA_TYPE_PROBLEM,
   messageOf,
   partsOf,
   peekOrigin,
-  type Reply,
-  replySchema,
   SUBJECTS,
   TributaryError,
 } from "../core/index.ts";
 import { batchKey, zstd } from "../core/node.ts";
-import type { Log } from "../log/index.ts";
-import { type Deps, refusalOf } from "./hello.ts";
+import { type BrokerWatch, publishFailure } from "./broker.ts";
+import type { Health } from "./health.ts";
+import type { AnswerHello } from "./hello.ts";
+import { type Receipts, receipts } from "./receipts.ts";
+import { type DoorAnswer, fromJson, refusalOf } from "./reply.ts";
+import type { Standing } from "./standing.ts";
 import { checkOrigin, type Doorkeeper } from "./token.ts";
 
 /** How long a request waits for its receipt unless it asks otherwise, and at most. Then it is told 202: queued. */
 const DEFAULT_WAIT_MS = 10_000;
 const MAX_WAIT_MS = 60_000;
-/** Requests waiting for receipts at a time; beyond, 503 says to come back. */
-const MAX_WAITING = 1_000;
 const PUBLISH_TIMEOUT_MS = 5_000;
 
-/** A request for somebody else's routes, and the answer. */
+/** A request for somebody else's routes. */
 export interface DoorRequest {
   readonly method: string;
   readonly url: URL;
   readonly authorization: string | undefined;
   body(): Promise<string>;
-}
-export interface DoorAnswer {
-  readonly status: number;
-  readonly type?: string;
-  readonly body: unknown;
 }
 
 export interface Listening {
@@ -47,112 +40,42 @@ export interface Listening {
   close(): Promise<void>;
 }
 
+export interface DoorDeps {
+  readonly nc: NatsConnection;
+  readonly keeper: Doorkeeper;
+  readonly hello: AnswerHello;
+  readonly standing: Standing;
+  readonly broker: Pick<BrokerWatch, "look">;
+  readonly health: Health;
+  readonly say: (event: Record<string, unknown>) => void;
+  readonly host: string;
+  readonly port: number;
+  readonly also?: (request: DoorRequest, keeper: Doorkeeper) => Promise<DoorAnswer | null>;
+}
+
 /**
  * The HTTP door, for sites where NATS is blocked:
  *
  *   POST /v1/ingress         a batch frame; published into the same stream. 200 receipt, 202 queued, 4xx problem
  *   GET  /v1/ingress/hello   ?origin=…&since=…: where the hub stands with this origin
- *   POST /v1/ingress/hello   the same, with {have, proposes} as body: what schemas the device has
- *   GET  /v1/health          200 when broker and event store answer
+ *   POST /v1/ingress/hello   the same, with the other members of a hello as body
+ *   GET  /healthz            200: the process is alive
+ *   GET  /readyz             200, or 503 with the reason, part by part; /v1/health is the same
  *   …                        what `also` answers: the schema registry
  *
  * Errors are problem documents (RFC 9457) with our code in `code` and what to do in `hint`.
  */
-export async function listen(
-  deps: Deps & {
-    log: Log;
-    host: string;
-    port: number;
-    also?: (request: DoorRequest, keeper: Doorkeeper) => Promise<DoorAnswer | null>;
-  },
-): Promise<Listening> {
-  const { nc, keeper, accepts, say, log, host, port, also } = deps;
-  const waiting = new Map<string, Set<(reply: Reply) => void>>();
-  const replies = nc.subscribe(`${SUBJECTS.receipt}.>`, {
-    callback: (_, message) => {
-      const reply = replySchema.safeParse(message.json());
-      if (reply.success && reply.data.batch !== null)
-        for (const resolve of waiting.get(reply.data.batch) ?? []) resolve(reply.data);
-    },
-  });
-
-  const ingest = async (request: IncomingMessage): Promise<DoorAnswer> => {
-    const claims = await keeper.admit(request.headers.authorization, Date.now());
-    const frame = await bodyOf(request);
-    const origin = peekOrigin(frame, zstd);
-    checkOrigin(claims, origin);
-    if (waiting.size >= MAX_WAITING) {
-      throw new TributaryError("backend-failed", "the hub is busy", "Send the batch again in a few seconds.");
-    }
-    const key = batchKey(frame);
-    const replied = Promise.withResolvers<Reply>();
-    const waiters = waiting.get(key) ?? new Set();
-    waiting.set(key, waiters.add(replied.resolve));
-    try {
-      const about = headers();
-      about.set(HEADER_TOKEN, keeper.forMessage(request.headers.authorization!, frame));
-      const { org, site, device } = partsOf(origin);
-      await nc
-        .jetstream()
-        .publish(`${SUBJECTS.ingress}.${org}.${site}.${device}`, frame, { headers: about, timeout: PUBLISH_TIMEOUT_MS })
-        .catch((error: unknown) => {
-          throw new TributaryError(
-            "backend-unreachable",
-            `the broker did not take the batch: ${messageOf(error)}`,
-            "Send it again later.",
-            {
-              cause: error,
-            },
-          );
-        });
-      const reply = await Promise.race([replied.promise, waitMs(request).then(() => null)]);
-      if (reply === null) return { status: 202, body: { kind: "queued", batch: key, origin } };
-      if (reply.kind === "receipt") return { status: 200, body: reply };
-      return problem(new TributaryError(reply.code, reply.message, reply.hint), request.url, { ...reply });
-    } finally {
-      waiters.delete(replied.resolve);
-      if (waiters.size === 0) waiting.delete(key);
-    }
-  };
-
-  const hello = async (request: IncomingMessage, query: URLSearchParams): Promise<DoorAnswer> => {
-    const nowMs = Date.now();
-    const claims = await keeper.admit(request.headers.authorization, nowMs);
-    const since = query.get("since");
-    const news = request.method === "POST" ? helloNews(await bodyOf(request)) : {};
-    const asked = helloRequestSchema.safeParse({
-      ...news,
-      origin: query.get("origin"),
-      since: since === null || since === "" ? null : Number(since),
-      ...(query.has("schemas") ? { schemas: query.get("schemas") } : {}),
-    });
-    if (!asked.success) {
-      throw new TributaryError(
-        "input-malformed",
-        "the hello cannot be read",
-        "Ask with ?origin=org.site.device.epoch and &since=<seq>.",
-      );
-    }
-    checkOrigin(claims, asked.data.origin);
-    const body: Hello = await accepts.hello(asked.data, nowMs);
-    return { status: 200, body };
-  };
-
-  const health = async (): Promise<DoorAnswer> => {
-    const end = await log.end();
-    return {
-      status: nc.isClosed() ? 503 : 200,
-      body: { broker: nc.isClosed() ? "closed" : "ok", log: { end: end?.toString() ?? null } },
-    };
-  };
+export async function listen(deps: DoorDeps): Promise<Listening> {
+  const { keeper, say, health, also, host, port } = deps;
+  const waiting = receipts(deps.nc);
 
   const route = async (request: IncomingMessage): Promise<DoorAnswer> => {
-    const url = new URL(request.url ?? "/", "http://hub");
-    const { pathname, searchParams } = url;
-    const key = `${request.method} ${pathname}`;
-    if (key === "POST /v1/ingress") return ingest(request);
-    if (key === "GET /v1/ingress/hello" || key === "POST /v1/ingress/hello") return hello(request, searchParams);
-    if (key === "GET /v1/health") return health();
+    const url = urlOf(request);
+    const key = `${request.method} ${url.pathname}`;
+    if (key === "POST /v1/ingress") return ingest(deps, waiting, request);
+    if (key === "GET /v1/ingress/hello" || key === "POST /v1/ingress/hello") return hello(deps, request, url.searchParams);
+    if (key === "GET /healthz") return health.alive();
+    if (key === "GET /readyz" || key === "GET /v1/health") return health.ready();
     const body = async (): Promise<string> => (await bodyOf(request)).toString();
     const answer = await also?.(
       { method: request.method ?? "GET", url, authorization: request.headers.authorization, body },
@@ -162,20 +85,40 @@ export async function listen(
     throw new TributaryError("not-found", `there is no ${key}`, "See docs/protocol.md for the routes.");
   };
 
+  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    // A connection that breaks off is its sender's matter.
+    request.on("error", () => {});
+    response.on("error", () => {});
+    try {
+      send(response, await route(request));
+    } catch (error) {
+      if (response.destroyed) return;
+      if (!isTributaryError(error)) say({ event: "http-failed", error });
+      const { code, message, hint } = refusalOf(error);
+      send(response, problem(new TributaryError(code, message, hint), request.url));
+    }
+  };
   const server = createServer((request, response) => {
-    const serve = async (): Promise<void> => {
-      try {
-        send(response, await route(request));
-      } catch (error) {
-        if (!isTributaryError(error)) say({ event: "http-failed", error });
-        const { code, message, hint } = refusalOf(error, { batch: null, origin: null, firstSeq: null, through: null });
-        send(response, problem(new TributaryError(code, message, hint), request.url));
-      }
-    };
-    void serve();
+    serve(request, response).catch((error: unknown) => say({ event: "http-unanswered", message: messageOf(error) }));
   });
   server.requestTimeout = MAX_WAIT_MS;
+  await begin(server, host, port);
+  server.on("error", (error) => say({ event: "http-failed", error }));
+  const bound = (server.address() as AddressInfo).port;
+  return {
+    url: `http://${host.includes(":") ? `[${host}]` : host}:${bound}`,
+    port: bound,
+    async close() {
+      server.closeIdleConnections();
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      waiting.close();
+      setTimeout(() => server.closeAllConnections(), 1_000).unref();
+      await closed;
+    },
+  };
+}
 
+async function begin(server: Server, host: string, port: number): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) =>
       reject(
@@ -193,25 +136,67 @@ export async function listen(
     );
     server.listen(port, host, resolve);
   });
-  const bound = (server.address() as AddressInfo).port;
-  return {
-    url: `http://${host.includes(":") ? `[${host}]` : host}:${bound}`,
-    port: bound,
-    async close() {
-      replies.unsubscribe();
-      server.closeIdleConnections();
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      const stopping = refusalOf(new TributaryError("backend-failed", "the hub is stopping", "Send the batch again."), {
-        batch: null,
-        origin: null,
-        firstSeq: null,
-        through: null,
+  server.removeAllListeners("error");
+}
+
+/** Puts a batch into the stream, and waits for the hub's word. */
+async function ingest(
+  { nc, keeper, standing, broker }: DoorDeps,
+  waiting: Receipts,
+  request: IncomingMessage,
+): Promise<DoorAnswer> {
+  const authorization = request.headers.authorization;
+  const claims = await keeper.admit(authorization, Date.now());
+  const frame = await bodyOf(request);
+  const origin = peekOrigin(frame, zstd);
+  checkOrigin(claims, origin);
+  const key = batchKey(frame);
+  const { org, site, device } = partsOf(origin);
+  const receipt = waiting.wait(`${org}.${site}`, key, frame.length);
+  try {
+    const about = headers();
+    about.set(HEADER_TOKEN, keeper.forMessage(authorization ?? "", frame));
+    await nc
+      .jetstream()
+      .publish(`${SUBJECTS.ingress}.${org}.${site}.${device}`, frame, { headers: about, timeout: PUBLISH_TIMEOUT_MS })
+      .catch((error: unknown) => {
+        void broker.look();
+        throw publishFailure(error);
       });
-      for (const waiters of waiting.values()) for (const resolve of waiters) resolve(stopping);
-      setTimeout(() => server.closeAllConnections(), 1_000).unref();
-      await closed;
-    },
+    // While the event store is away no receipt comes; the batch is in the stream all the same.
+    const away = standing.away();
+    if (away !== null) return { status: 202, body: { kind: "queued", batch: key, origin, because: away.code } };
+    const reply = await Promise.race([receipt.reply, waitMs(request).then(() => null)]);
+    if (reply === null) return { status: 202, body: { kind: "queued", batch: key, origin } };
+    if (reply.kind === "receipt") return { status: 200, body: reply };
+    return problem(new TributaryError(reply.code, reply.message, reply.hint), request.url, { ...reply });
+  } finally {
+    receipt.end();
+  }
+}
+
+/** Where the hub stands: asked in the query alone, or with the rest of a hello as body. */
+async function hello({ keeper, hello }: DoorDeps, request: IncomingMessage, query: URLSearchParams): Promise<DoorAnswer> {
+  const nowMs = Date.now();
+  const claims = await keeper.admit(request.headers.authorization, nowMs);
+  const since = query.get("since");
+  const more = request.method === "POST" ? fromJson(await bodyOf(request)) : {};
+  if (typeof more !== "object" || more === null || Array.isArray(more))
+    throw new TributaryError("input-malformed", "the hello's body is no JSON object", 'Send {"have": {…}, "proposes": […]}.');
+  const asked = {
+    ...more,
+    ...(query.has("origin") ? { origin: query.get("origin") } : {}),
+    ...(query.has("since") || !("since" in more) ? { since: since === null || since === "" ? null : wholeNumber(since) } : {}),
+    ...(query.has("schemas") ? { schemas: query.get("schemas") } : {}),
   };
+  return { status: 200, body: await hello(claims, asked, nowMs) };
+}
+
+function urlOf(request: IncomingMessage): URL {
+  const url = URL.parse(request.url ?? "/", "http://hub");
+  if (url === null)
+    throw new TributaryError("usage", "the request's address cannot be read", "See docs/protocol.md for the routes.");
+  return url;
 }
 
 const problem = (error: TributaryError, instance: string | undefined, more: Record<string, unknown> = {}): DoorAnswer => ({
@@ -231,7 +216,7 @@ const problem = (error: TributaryError, instance: string | undefined, more: Reco
 
 function send(response: ServerResponse, { status, body, type = "application/json" }: DoorAnswer): void {
   if (response.headersSent || response.destroyed) return;
-  const text = JSON.stringify(body);
+  const text = JSON.stringify(body) ?? "null";
   response.writeHead(status, {
     "content-type": type,
     "content-length": Buffer.byteLength(text),
@@ -241,18 +226,6 @@ function send(response: ServerResponse, { status, body, type = "application/json
     ...(status === 413 ? { connection: "close" } : {}),
   });
   response.end(text);
-}
-
-/** What a device says of its schemas. Checked with the rest of the hello. */
-function helloNews(body: Buffer): object {
-  try {
-    const { have, proposes } = JSON.parse(body.toString()) as { have?: unknown; proposes?: unknown };
-    return { have, proposes };
-  } catch (error) {
-    throw new TributaryError("input-malformed", "the hello's body is no JSON", 'Send {"have": {…}, "proposes": […]}.', {
-      cause: error,
-    });
-  }
 }
 
 async function bodyOf(request: IncomingMessage): Promise<Buffer> {
@@ -269,9 +242,12 @@ async function bodyOf(request: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
+/** A number as people write it, not as JavaScript reads it: no `0x10`, no `1e9`. */
+const wholeNumber = (text: string): number => (/^\d{1,16}$/.test(text) ? Number(text) : Number.NaN);
+
 /** `Prefer: wait=<seconds>` (RFC 7240). */
 function waitMs(request: IncomingMessage): Promise<void> {
-  const asked = /(?:^|,\s*)wait=(\d+)/.exec(String(request.headers.prefer ?? ""))?.[1];
+  const asked = /(?:^|,\s*)wait=(\d{1,9})(?=\s*(?:[,;]|$))/.exec(String(request.headers.prefer ?? ""))?.[1];
   const ms = asked === undefined ? DEFAULT_WAIT_MS : Math.min(Number(asked) * 1000, MAX_WAIT_MS);
   return new Promise((resolve) => setTimeout(resolve, ms).unref());
 }

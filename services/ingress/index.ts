@@ -3,14 +3,19 @@
  * senders. Never an acknowledgement before the log has the events, never a rejected event that is not kept.
  */
 import type { JSONWebKeySet } from "jose";
-import type { NatsSettings } from "../core/index.ts";
+import type { NatsConnection } from "nats";
+import { messageOf, type NatsSettings, TributaryError } from "../core/index.ts";
 import type { Fits, Gate, Registry } from "../gate/index.ts";
 import type { Log } from "../log/index.ts";
-import { acceptor } from "./accept.ts";
-import { connectBroker, prepareBroker, type StreamSettings } from "./broker.ts";
-import { consume } from "./consume.ts";
-import { type DoorAnswer, type DoorRequest, type Listening, listen } from "./door.ts";
-import { answerHellos } from "./hello.ts";
+import { type Acceptor, acceptor } from "./accept.ts";
+import { type BrokerWatch, connectBroker, prepareBroker, type StreamSettings, watchBroker } from "./broker.ts";
+import { type Consuming, consume } from "./consume.ts";
+import { type DoorRequest, type Listening, listen } from "./door.ts";
+import { health, ownParts, type PartChecks } from "./health.ts";
+import { answerHellos, helloAnswers } from "./hello.ts";
+import { type Hubs, meetHubs } from "./hubs.ts";
+import type { DoorAnswer } from "./reply.ts";
+import { type Standing, watchStore } from "./standing.ts";
 import { type Doorkeeper, doorkeeper } from "./token.ts";
 
 export interface IngressOptions {
@@ -31,55 +36,168 @@ export interface IngressOptions {
   /** Where the HTTP door listens; `null`: no HTTP. */
   readonly listen: { readonly host: string; readonly port: number } | null;
   readonly driftLimitMs?: number;
+  /** What people call this hub, for another one on the same broker. */
+  readonly name?: string;
+  /** Further parts for `/readyz`: those of the hub that ingress itself does not know. */
+  readonly parts?: PartChecks;
   readonly say?: (event: Record<string, unknown>) => void;
 }
 
 export interface Ingress {
   readonly http: Listening | null;
+  /** Rejects when the connection to the broker is closed for good: then only a new process helps. */
+  readonly failed: Promise<never>;
   /** Stops taking batches, finishes those begun, and closes. */
   close(): Promise<void>;
 }
 
+/** What stands between a broker that is connected and doors that are open, each with its owner's `close`. */
+interface Watches {
+  readonly accepts: Acceptor;
+  readonly standing: Standing;
+  readonly broker: BrokerWatch;
+  readonly hubs: Hubs;
+  readonly consumer: Consuming;
+}
+
 export async function startIngress(options: IngressOptions): Promise<Ingress> {
-  const { log, gate, registry, fits, also, say = () => {} } = options;
+  const say = guarded(options.say ?? (() => {}));
   const keeper = doorkeeper(options.keys);
-  const accepts = acceptor({
-    log,
-    gate,
-    ...(registry === undefined ? {} : { registry }),
-    ...(fits === undefined ? {} : { fits }),
-    ...(options.driftLimitMs === undefined ? {} : { driftLimitMs: options.driftLimitMs }),
-  });
   const nc = await connectBroker(options.natsUrl, "tributary-ingress", options.nats);
+  const closers: (() => Promise<void> | void)[] = [() => leave(nc)];
+  const closeAll = async (): Promise<void> => {
+    for (const close of closers.reverse()) await close();
+  };
   try {
     await prepareBroker(nc, options.streams);
-    const consumer = await consume({ nc, keeper, accepts, say });
-    const hellos = answerHellos({ nc, keeper, accepts, say });
+    const { accepts, standing, broker, hubs, consumer } = await openWatches(options, nc, keeper, say, closers);
+    const hello = helloAnswers({ accepts, standing });
+    const hellos = answerHellos({ nc, keeper, accepts, standing, say }, hello);
+    closers.push(hellos.close);
+    // What another part says of its own comes after what the hub's door knows.
+    const parts = { ...ownParts({ broker, standing, hubs, accepts }), ...options.parts };
+    const { also } = options;
     const http =
       options.listen === null
         ? null
-        : await listen({ nc, keeper, accepts, say, log, ...(also === undefined ? {} : { also }), ...options.listen });
-    const close = async (): Promise<void> => {
-      await http?.close();
-      await hellos.close();
-      await consumer.close();
-      await nc.drain();
-    };
+        : await listen({
+            ...{ nc, keeper, hello, standing, broker, say },
+            health: health(parts),
+            ...(also === undefined ? {} : { also }),
+            ...options.listen,
+          });
+    if (http !== null) closers.push(http.close);
+    consumer.wake();
     let closing: Promise<void> | null = null;
     return {
       http,
+      failed: lost(nc, () => closing !== null),
       close: () => {
-        closing ??= close();
+        closing ??= closeAll();
         return closing;
       },
     };
   } catch (error) {
-    await nc.close();
+    await closeAll().catch(() => {});
     throw error;
   }
 }
 
-export { type Acceptor, acceptor, DRIFT_LIMIT_MS } from "./accept.ts";
-export { ACK_WAIT_MS, CONSUMER, connectBroker, DEAD_STREAM, prepareBroker, STREAM, type StreamSettings } from "./broker.ts";
-export type { DoorAnswer, DoorRequest } from "./door.ts";
-export { type Doorkeeper, issueToken, makeKey, publicKey, SCOPE_APPEND, SCOPE_SCHEMAS } from "./token.ts";
+async function openWatches(
+  options: IngressOptions,
+  nc: NatsConnection,
+  keeper: Doorkeeper,
+  say: (event: Record<string, unknown>) => void,
+  closers: (() => Promise<void> | void)[],
+): Promise<Watches> {
+  const { log, gate, registry, fits, driftLimitMs, name = "hub" } = options;
+  let standing: Standing | null = null;
+  let consumer: Consuming | null = null;
+  const accepts = acceptor({
+    log,
+    gate,
+    say,
+    incarnation: () => standing?.incarnation()?.id ?? null,
+    ...(fits === undefined ? {} : { fits }),
+    ...(registry === undefined ? {} : { registry }),
+    ...(driftLimitMs === undefined ? {} : { driftLimitMs }),
+  });
+  standing = await watchStore({ log, say, onDoubt: accepts.forget, onChange: () => consumer?.wake() });
+  closers.push(standing.close);
+  const { logId } = standing;
+  const hubs = meetHubs({ nc, logId, name, say });
+  closers.push(hubs.close);
+  const broker = watchBroker({
+    nc,
+    logId,
+    name,
+    say,
+    streams: options.streams ?? {},
+    onMended: (isNewStream) => consumer?.renew(isNewStream),
+  });
+  closers.push(broker.close);
+  await broker.look();
+  consumer = consume({ nc, keeper, accepts, standing, broker, hubs, say });
+  closers.push(consumer.close);
+  return { accepts, standing, broker, hubs, consumer };
+}
+
+/** A log that cannot be written must not stop what it tells of. */
+const guarded =
+  (say: (event: Record<string, unknown>) => void) =>
+  (event: Record<string, unknown>): void => {
+    try {
+      say(event);
+    } catch {
+      // Nobody is left to be told.
+    }
+  };
+
+async function leave(nc: NatsConnection): Promise<void> {
+  if (nc.isClosed()) return;
+  // A broker that is away has nothing to be drained to.
+  await Promise.race([nc.drain().catch(() => {}), new Promise((resolve) => setTimeout(resolve, LEAVE_MS).unref())]);
+  if (!nc.isClosed()) await nc.close();
+}
+const LEAVE_MS = 2_000;
+
+function lost(nc: NatsConnection, isClosing: () => boolean): Promise<never> {
+  const gone = nc.closed().then((error) => {
+    if (isClosing()) return new Promise<never>(() => {});
+    throw new TributaryError(
+      "backend-failed",
+      `the connection to NATS is closed${error instanceof Error ? `: ${messageOf(error)}` : ""}`,
+      "The worker ends, and is started anew.",
+    );
+  });
+  gone.catch(() => {});
+  return gone;
+}
+
+export { type Acceptor, acceptor, type Behind, DRIFT_LIMIT_MS } from "./accept.ts";
+export {
+  ACK_WAIT_MS,
+  CONSUMER,
+  connectBroker,
+  DEAD_STREAM,
+  MAX_DEAD_AGE_DAYS,
+  MAX_DEAD_BYTES,
+  MAX_DEVICE_BATCHES,
+  prepareBroker,
+  STREAM,
+  type StreamSettings,
+} from "./broker.ts";
+export { type DeadContent, type DeadLetter, deadLetter, deadLetters, retryDead } from "./dead.ts";
+export type { DoorRequest } from "./door.ts";
+export type { PartCheck, PartChecks, PartState } from "./health.ts";
+export type { DoorAnswer } from "./reply.ts";
+export {
+  type Doorkeeper,
+  issueToken,
+  MAY_READ_SCHEMAS,
+  makeKey,
+  publicKey,
+  SCOPE_APPEND,
+  SCOPE_SCHEMAS,
+  SCOPE_SCHEMAS_READ,
+} from "./token.ts";

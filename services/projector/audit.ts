@@ -85,23 +85,45 @@ const OPTIONAL: ReadonlySet<Column> = new Set(["clock_offset_ms", "data", "corre
 /** Characters of a note on an audit row. */
 const MAX_NOTE = 4_000;
 
-/** Writes one event's audit row in the fullest form that the table takes; each try is undone where it fails. */
+/** Writes one event's audit row in the fullest form that the table takes; each try is undone where it fails. Returns why it takes none at all, or `null`. */
 export async function writeAuditRow(
   entry: LogEntry,
   notes: readonly string[],
   tried: (sql: string, text: string) => Promise<unknown>,
-): Promise<void> {
+): Promise<unknown> {
   const note = (more: readonly unknown[]): string | undefined =>
     [...notes, ...more.map((error) => `audit: ${error instanceof Error ? error.message : String(error)}`)]
       .join("; ")
       .slice(0, MAX_NOTE) || undefined;
   const asItIs = tryCells(() => cellsOf(entry, note([])));
   const first = asItIs instanceof Error ? asItIs : await tried(COPY, line(asItIs));
-  if (first === null) return;
+  if (first === null) return null;
   const fitted = await tried(COPY_PLACEHOLDERS, placeholders(entry, note([first]), false));
-  if (fitted === null) return;
+  if (fitted === null) return null;
   const bare = await tried(COPY_PLACEHOLDERS, placeholders(entry, note([first]), true));
-  if (bare !== null) throw bare;
+  if (bare === null) return null;
+  // The words themselves may be what is refused, and so may what the columns were to hold.
+  const mute = await tried(COPY_PLACEHOLDERS, placeholders(entry, REFUSED, true, false));
+  return mute === null ? null : bare;
+}
+
+const REFUSED = "audit: the table took nothing of what the event says; the log has it";
+
+/** Whether the audit takes a row that no event has any part in; undone by the caller. Where it does not, no event is to blame. */
+export async function writeCanary(db: Client): Promise<void> {
+  const cells: Record<Column, Cell> = {
+    ...(Object.fromEntries(COLUMNS.map((column) => [column, "-"])) as Record<Column, Cell>),
+    seq: -1,
+    position: -1,
+    id: NO_UUID,
+    occurred_at: new Date(0).toISOString(),
+    recorded_at: new Date(0).toISOString(),
+    clock_offset_ms: null,
+    schema_version: 1,
+    basis: "{}",
+    data: "{}",
+  };
+  await copyText(db, COPY, line(COLUMNS.map((column) => cells[column])));
 }
 
 function tryCells(cells: () => Cell[]): Cell[] | Error {
@@ -114,9 +136,9 @@ function tryCells(cells: () => Cell[]): Cell[] | Error {
 
 /**
  * An audit row with placeholders for what its columns cannot hold; `isBare`: for all that is not the event's place, since nobody knows what the table
- * refuses. What the columns were to hold stands beside them.
+ * refuses. What the columns were to hold stands beside them, unless `says` is false.
  */
-function placeholders(entry: LogEntry, note: string | undefined, isBare: boolean): string {
+function placeholders(entry: LogEntry, note: string | undefined, isBare: boolean, says = true): string {
   const { head, content, clock, position, recordedAtMs } = entry;
   const { org, site, device } = partsOf(head.origin);
   const otherwise: Record<string, string> = {};
@@ -164,7 +186,7 @@ function placeholders(entry: LogEntry, note: string | undefined, isBare: boolean
     quarantine_code: text("quarantine_code", content.kind === "quarantined" ? content.reason.code : null),
     projection_error: note,
   };
-  return line([...COLUMNS.map((column) => cells[column]), JSON.stringify(otherwise)]);
+  return line([...COLUMNS.map((column) => cells[column]), JSON.stringify(says ? otherwise : {})]);
 }
 
 /** As text that any column takes: what cannot be seen is escaped as JSON escapes it. */

@@ -1,5 +1,5 @@
 import pg from "pg";
-import { isTributaryError } from "../core/index.ts";
+import { isTributaryError, messageOf } from "../core/index.ts";
 import { tablesOf } from "../merge/index.ts";
 import { StaleViewError, type ViewTarget } from "./prepare.ts";
 import { at, declaredColumns, q, rowColumns } from "./tables.ts";
@@ -24,6 +24,10 @@ export const MAX_REPEATS = 5;
 /** PostgreSQL's code of an error; `null` for what PostgreSQL did not say. */
 export const sqlState = (error: unknown): string | null =>
   error instanceof pg.DatabaseError && typeof error.code === "string" ? error.code : null;
+
+/** Why something is not in a view, in the words of whoever refused it. */
+export const wordsOf = (error: unknown): string =>
+  sqlState(error) === null ? messageOf(error) : `PostgreSQL cannot hold it: ${messageOf(error)}`;
 
 /** An event stands in the audit already: shards stand before what was folded, or the log was set back. Nothing that an event is to blame for. */
 export const isAudited = (error: unknown): boolean =>

@@ -22,6 +22,9 @@ export interface ProjectorHealth {
   readonly unheldShards: number;
 }
 
+/** Events of any kind that are looked at for the oldest one that is not in the views: what lies between origins' events are a hub's few facts. */
+const LOOK_EVENTS = 200;
+
 /** Entities that are parked in the live views, by view. */
 export async function parkedCounts(db: Client): Promise<Record<string, number>> {
   const { rows } = await db.query<{ view: string; count: number }>(
@@ -39,11 +42,8 @@ export async function projectorHealth(db: Client, log: Pick<Log, "readAll" | "en
   );
   const position = asPosition(rows[0]?.position);
   let oldestMs: number | null = null;
-  for await (const entry of log.readAll({ from: position })) {
-    if (position !== null && entry.position <= position) continue;
-    oldestMs = entry.recordedAtMs;
-    break;
-  }
+  for await (const entry of log.readAll({ from: position, maxCount: LOOK_EVENTS }))
+    if (position === null || entry.position > position) oldestMs ??= entry.recordedAtMs;
   return {
     parked: await parkedCounts(db),
     lag: {

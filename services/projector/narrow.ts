@@ -12,10 +12,10 @@ import { messageOf, type Position } from "../core/index.ts";
 import type { LogEntry } from "../log/index.ts";
 import { packState } from "../merge/index.ts";
 import { askWaiting } from "./asked.ts";
-import { withPlaceholders, writeAuditRow } from "./audit.ts";
+import { withPlaceholders, writeAuditRow, writeCanary } from "./audit.ts";
 import { inSavepoint } from "./connect.ts";
 import { copyText } from "./copy.ts";
-import { isOfData, sqlState } from "./failures.ts";
+import { isOfData, wordsOf } from "./failures.ts";
 import {
   originsOf,
   type ParkedRow,
@@ -120,7 +120,12 @@ async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Pr
   await part("case note", () => writeCaseNotes(db, [entry]));
   await part("origin", () => writeOrigins(db, originsOf([entry])));
   await part("folding anew", () => askWaiting(db, waiting, live.by));
-  await writeAuditRow(entry, notes, (sql, text) => tried(io, targets, () => copyText(db, sql, text)));
+  const unaudited = await writeAuditRow(entry, notes, (sql, text) => tried(io, targets, () => copyText(db, sql, text)));
+  if (unaudited !== null) {
+    // Where the audit takes no event at all, this one is not to blame, and nothing must go on without it.
+    if ((await rehearsed(io, targets, () => writeCanary(db))) !== null) throw unaudited;
+    notes.push(`audit: ${messageOf(unaudited)}; it has no row of the event`);
+  }
   io.say({ event: "event-narrowed", of: `${entry.head.origin}/${entry.head.seq}`, position: entry.position.toString(), notes });
   return waiting;
 }
@@ -162,11 +167,10 @@ async function writeEach(
   }
   refused.push(...(await writeTaken(io, targets, taken)));
   for (const { target, error, state } of refused) {
-    const message = messageOf(error);
     const row: ParkedRow = {
       entityId: id,
       entry: counted,
-      error: sqlState(error) === null ? message : `PostgreSQL cannot hold it: ${message}`,
+      error: wordsOf(error),
       stack: error instanceof Error ? (error.stack ?? "") : "",
       state,
     };

@@ -5,7 +5,7 @@ import type { Log, LogEntry } from "../log/index.ts";
 import { type Anew, type FullRow, foldAnew, packState, rowWith, unpackState } from "../merge/index.ts";
 import { inSavepoint, inTransaction } from "./connect.ts";
 import { withoutNul } from "./copy.ts";
-import { isOfData } from "./failures.ts";
+import { isOfData, wordsOf } from "./failures.ts";
 import { type Lease, type Member, moveShards } from "./leases.ts";
 import {
   checkFunctions,
@@ -163,7 +163,7 @@ export async function refoldOne(
       for (const version of whole.history) {
         const error = await attempt(() => writeHistory(db, target, [version]));
         const entry = entries.find(({ position }) => position.toString() === version.position);
-        if (error !== null && entry !== undefined) passedOver.push({ entry, error: messageOf(error) });
+        if (error !== null && entry !== undefined) passedOver.push({ entry, error: wordsOf(error) });
       }
   }
   if (failed !== null) await attempt(() => stayParked(db, target, id, entries, failed));
@@ -266,7 +266,7 @@ async function stayParked(
   entries: readonly LogEntry[],
   error: unknown,
 ): Promise<void> {
-  const said = [withoutNul(messageOf(error)), withoutNul(error instanceof Error ? (error.stack ?? "") : "")];
+  const said = [withoutNul(wordsOf(error)), withoutNul(error instanceof Error ? (error.stack ?? "") : "")];
   const { rowCount } = await db.query(
     `UPDATE tributary.parked SET error = $4, stack = $5, parked_at = now() WHERE view = $1 AND generation = $2 AND entity_id = $3`,
     [target.projection.name, target.generation, withoutNul(id), ...said],

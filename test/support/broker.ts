@@ -1,17 +1,13 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { connect, credsAuthenticator, type NatsConnection, nkeyAuthenticator } from "nats";
+import { type ConnectionOptions, connect, credsAuthenticator, type NatsConnection, nkeyAuthenticator } from "nats";
 import { type NatsSettings, natsConnect } from "../../services/core/index.ts";
 import { freePort, startNats } from "../../services/local/index.ts";
 import { eventually } from "./temp.ts";
 
 /** Connects as whoever the address and the settings say, the hub's operator for instance. */
-export const connectAs = (
-  url: string,
-  settings: NatsSettings = {},
-  more: { readonly timeout?: number; readonly inboxPrefix?: string } = {},
-): Promise<NatsConnection> =>
+export const connectAs = (url: string, settings: NatsSettings = {}, more: ConnectionOptions = {}): Promise<NatsConnection> =>
   connect({ ...natsConnect(url, settings, { creds: credsAuthenticator, nkey: nkeyAuthenticator }), reconnect: false, ...more });
 
 let found: Promise<string> | null = null;
