@@ -34,10 +34,10 @@ const PROBE_TIMEOUT_MS = 2_000;
 const loginsDir = (dataDir: string): string => join(dataDir, "nats-logins");
 const nameOfLogin = (login: SiteLogin): string => (login.kind === "password" ? login.user : login.nkey);
 
-/** The hub's own login at its broker; made once, kept in the data folder. */
+/** The hub's own login at its broker; made once, kept in the data folder. Begins with a letter: nats.js takes digits after a colon for a port. */
 export function hubLogin(dataDir: string): { readonly user: string; readonly password: string } {
   const file = join(dataDir, "nats.password");
-  if (!existsSync(file)) writeWhole(file, randomBytes(24).toString("base64url"));
+  if (!existsSync(file)) writeWhole(file, `h${randomBytes(24).toString("base64url")}`);
   return { user: HUB_USER, password: readFileSync(file, "utf8").trim() };
 }
 
