@@ -1,6 +1,6 @@
 import { closeSync, existsSync, fsyncSync, openSync, statSync, writeSync } from "node:fs";
 import { userInfo } from "node:os";
-import { isJsonObject, type JsonObject, messageOf, TributaryError } from "../core/index.ts";
+import { isJsonObject, isNatsUrl, type JsonObject, messageOf, TributaryError } from "../core/index.ts";
 import {
   type AsideNote,
   type Field,
@@ -11,7 +11,9 @@ import {
   salvage,
 } from "../field/index.ts";
 import { type Fits, readTable, type SchemaVersion } from "../gate/index.ts";
+import { natsSettings } from "../local/index.ts";
 import type { Command, Input } from "./args.ts";
+import { NATS_OPTIONS, natsFiles } from "./broker.ts";
 import { type Output, table } from "./output.ts";
 import { fieldPath, PROJECTIONS_DIR, readText, SCHEMAS_DIR, tokenOf } from "./places.ts";
 import { fitsOf, loadProjections } from "./projections.ts";
@@ -173,8 +175,10 @@ is lost. A file that is no table at all is refused whole. ${DB_HELP}
 export const fieldSync: Command = {
   name: "field sync",
   summary: "send what the hub has not confirmed",
-  usage: "tributary field sync --hub URL --token TOKEN|@file [--again] [--tries N] [--db FILE]",
-  help: `URL is nats://… or, where that is blocked, http(s)://…. A lost link is tried again (1 s, doubling to 5 min, at most 10 tries), with a line for each
+  usage:
+    "tributary field sync --hub URL --token TOKEN|@file [--again] [--tries N] [--db FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
+  help: `URL is nats://… (several servers: nats://one:4222,nats://two:4222; tls://… insists on TLS) or, where that is blocked, http(s)://…. The device logs in at the
+broker with what its token gives, unless the URL, one of these files or TRIBUTARY_NATS_USER, _PASSWORD, _TOKEN, _CREDS, _NKEY, _CA, _CERT or _KEY says otherwise. A lost link is tried again (1 s, doubling to 5 min, at most 10 tries), with a line for each
 pause; a refused token is not. Where nothing listens, the command says so at once; --tries N keeps trying there too. Events stay on the device whatever
 happens; an interrupted sync goes on where it was. --again sends all once more, also what the hub has refused, which does no harm. TRIBUTARY_HUB and
 TRIBUTARY_TOKEN stand in for the options. ${DB_HELP}
@@ -187,6 +191,7 @@ TRIBUTARY_TOKEN stand in for the options. ${DB_HELP}
     again: { type: "boolean" },
     tries: { type: "string" },
     batch: { type: "string" },
+    ...NATS_OPTIONS,
   },
   async run(input) {
     const { out } = input;
@@ -197,6 +202,7 @@ TRIBUTARY_TOKEN stand in for the options. ${DB_HELP}
     const result = await field.sync({
       url,
       token: tokenOf(input.text("token")),
+      ...(isNatsUrl(url) ? { nats: natsSettings(natsFiles(input.text)) } : {}),
       again: input.flag("again"),
       failFast: !isPatient,
       ...(isPatient ? { maxTries: input.number("tries", 10) } : {}),

@@ -1,8 +1,10 @@
 import { networkInterfaces, userInfo } from "node:os";
 import type { Client } from "pg";
-import { isTributaryError, TributaryError } from "../core/index.ts";
+import { isNatsUrl, isTributaryError, parseNatsUrl, TributaryError, withoutLogin } from "../core/index.ts";
+import { hasOwnBroker, userLine } from "../local/index.ts";
 import { connectViews } from "../projector/index.ts";
 import type { Command, Input } from "./args.ts";
+import { NATS_OPTIONS, useNatsFiles } from "./broker.ts";
 import { told } from "./commands-backup.ts";
 import { checkEvery } from "./every.ts";
 import { shown, table } from "./output.ts";
@@ -85,9 +87,9 @@ export const hub: Command = {
   name: "hub",
   summary: "run a hub: broker, event store, views, ingress and projector",
   usage:
-    "tributary hub [--data DIR] [--org NAME] [--listen HOST:PORT] [--public-url URL]… [--nats-port N] [--eventstore-port N] [--postgres-port N] [--projectors N] [--reconcile-every HOURS]",
+    "tributary hub [--data DIR] [--org NAME] [--listen HOST:PORT] [--public-url URL]… [--nats-port N] [--eventstore-port N] [--postgres-port N] [--projectors N] [--reconcile-every HOURS] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
   help: `Starts what a hub needs and stays until Ctrl-C. Each server is taken from the environment when a URL names it
-(TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL, TRIBUTARY_POSTGRES_URL), else from a container engine, else from PATH, else embedded. One of its own that
+(TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL, TRIBUTARY_POSTGRES_URL; docs/production.md has the settings for logins and certificates), else from a container engine, else from PATH, else embedded. One of its own that
 ends is started again; when it does not come back, the hub ends and says why. Data stay in --data (default .tributary/hub) between runs, and so do
 the ports. --public-url: where devices reach this hub, as \`site add\` prints it (repeat it, or use commas; "" forgets it). --projectors: processes that
 share the folding (default 1). --reconcile-every: balance views against the log that often, and put right what differs. With notifications.json in the
@@ -104,9 +106,11 @@ data folder, people are told of conflicts.
     "postgres-port": { type: "string" },
     projectors: { type: "string" },
     "reconcile-every": { type: "string" },
+    ...NATS_OPTIONS,
   },
   async run(input) {
     const { text, number, out } = input;
+    useNatsFiles(text);
     const dir = hubDir(text("data"));
     const org = text("org");
     const listen = text("listen");
@@ -152,14 +156,23 @@ data folder, people are told of conflicts.
 
 function tell({ state, backends, incarnation }: Hub, { out }: Input): void {
   const servers = [backends.nats, backends.eventstore, backends.postgres];
-  out.result({ ...state, incarnation, backends: servers.map(({ name, how, detail }) => ({ name, how, detail })) });
+  out.result({
+    ...state,
+    natsUrl: withoutLogin(state.natsUrl),
+    incarnation,
+    backends: servers.map(({ name, how, detail }) => ({ name, how, detail })),
+  });
   out.line(`The hub of ${state.org} is running.\n`);
   out.line(
     table(
       ["part", "where", "how"],
       [
         ["HTTP door", state.httpUrl, "ingress"],
-        ...servers.map(({ name, url, how, detail }) => [name, url.replace(/:[^:@/]+@/, ":…@"), `${how}: ${detail}`]),
+        ...servers.map(({ name, url, how, detail }) => [
+          name,
+          name === "nats" ? withoutLogin(url) : url.replace(/:[^:@/]+@/, ":…@"),
+          `${how}: ${detail}`,
+        ]),
       ],
       "  ",
     ),
@@ -175,8 +188,10 @@ function tell({ state, backends, incarnation }: Hub, { out }: Input): void {
   out.line(`\nRegister a site with \`tributary site add NAME\`; Ctrl-C stops the hub.`);
 }
 
-const withoutUser = (url: string): string => url.replace(/^([a-z+]+:\/\/)[^@/]*@/i, "$1");
-const isOnlyHere = (url: string): boolean => /^(127\.|localhost$|\[::1\]$)/.test(URL.parse(url)?.hostname ?? "");
+const isOnlyHere = (url: string): boolean =>
+  (isNatsUrl(url) ? parseNatsUrl(url).servers : [URL.parse(url)?.host ?? ""]).every((host) =>
+    /^(127\.|localhost(:|$)|\[::1\])/.test(host),
+  );
 
 /**
  * Where devices reach the hub: what its operator said, else this machine's addresses where a door is open to them, else, good on this machine alone, the hub's own.
@@ -184,7 +199,7 @@ const isOnlyHere = (url: string): boolean => /^(127\.|localhost$|\[::1\]$)/.test
 export function addressesOf(state: HubState): { readonly urls: readonly string[]; readonly isReachable: boolean } {
   if (state.publicUrls !== undefined && state.publicUrls.length > 0) return { urls: state.publicUrls, isReachable: true };
   const open = state.listen !== undefined && isEverywhere(state.listen.host) ? outsideAddresses(state.listen) : [];
-  const own = [withoutUser(state.natsUrl), state.httpUrl].filter((url) => url !== "");
+  const own = [withoutLogin(state.natsUrl), state.httpUrl].filter((url) => url !== "");
   const urls = [...own.filter((url) => !isOnlyHere(url)), ...open];
   return urls.length > 0 ? { urls, isReachable: true } : { urls: own, isReachable: false };
 }
@@ -230,7 +245,7 @@ organisation whose site it is; default: the hub's own.
       ...(device === undefined ? {} : { device }),
     });
     const { urls, isReachable } = addressesOf(state);
-    out.result({ ...added, natsUrl: withoutUser(state.natsUrl), httpUrl: state.httpUrl, urls, isReachable });
+    out.result({ ...added, natsUrl: withoutLogin(state.natsUrl), httpUrl: state.httpUrl, urls, isReachable });
     out.line(`Site ${added.org}.${added.site} is registered. Its token, good until ${added.expiresAt}:\n\n${added.token}\n`);
     out.line(
       `On a device:\n  tributary field init --org ${added.org} --site ${added.site} --device NAME\n  tributary field sync --hub ${urls[0]} --token TOKEN`,
@@ -239,6 +254,10 @@ organisation whose site it is; default: the hub's own.
     if (!isReachable)
       out.line(
         `\nThese addresses are good on this machine only. Start the hub with --public-url URL to have the one printed that devices reach, and with --listen 0.0.0.0:PORT to open the HTTP door to the network (TLS in front of it: docs/production.md).`,
+      );
+    if (!hasOwnBroker(dir))
+      out.line(
+        `\nIf your NATS knows logins, give it this user (docs/production.md); the device logs in as that by itself:\n  ${userLine({ kind: "password", ...added.login, org: added.org, site: added.site, device: device ?? null, expiresAtMs: 0 })}`,
       );
     return 0;
   },

@@ -3,6 +3,7 @@ import { type EntityRef, isTributaryError, TributaryError, type Vector } from ".
 import { type Appended, type NewEvent, openField, type SyncResult } from "../field/index.ts";
 import type { Gate } from "../gate/index.ts";
 import { issueToken } from "../ingress/index.ts";
+import { natsSettings } from "../local/index.ts";
 import { type HubState, hubKey } from "./places.ts";
 import { mustAnswer } from "./reach.ts";
 
@@ -35,6 +36,7 @@ export async function writeAtDesk(
   const sync = await desk
     .sync({
       url: state.natsUrl,
+      nats: natsSettings(),
       token,
       maxTries: MAX_TRIES,
       replyTimeoutMs: REPLY_TIMEOUT_MS,

@@ -1,7 +1,9 @@
 import type { Client } from "pg";
-import { HUB_SITE, nameOf, TributaryError } from "../core/index.ts";
+import { HUB_SITE, nameOf, siteRights, TributaryError } from "../core/index.ts";
+import { siteLogin } from "../core/node.ts";
 import { createGate, loadSchemas } from "../gate/index.ts";
 import { issueToken } from "../ingress/index.ts";
+import { admitSite } from "../local/index.ts";
 import { writeAtDesk } from "./desk.ts";
 import { type HubState, hubKey, SCHEMAS_DIR } from "./places.ts";
 
@@ -20,6 +22,9 @@ export interface RegisteredSite {
   readonly site: string;
   readonly token: string;
   readonly expiresAt: string;
+  /** What the token logs in with at a broker, and what it must be allowed there: for whoever keeps the logins of a broker that is not the hub's own. */
+  readonly login: { readonly user: string; readonly pass: string };
+  readonly rights: { readonly publish: readonly string[]; readonly subscribe: readonly string[] };
 }
 
 /**
@@ -51,7 +56,13 @@ export async function addSite(
   };
   await writeAtDesk(dir, state, createGate(loadSchemas(SCHEMAS_DIR)), [event]);
   const token = await issueToken(key, { org, site, lifetimeS, nowMs, ...(device === undefined ? {} : { device }) });
-  return { org, site, token, expiresAt };
+  const login = siteLogin(token, org, site);
+  await admitSite(dir, {
+    kind: "password",
+    ...{ org, site, device: device ?? null, expiresAtMs: nowMs + lifetimeS * 1000 },
+    ...login,
+  });
+  return { org, site, token, expiresAt, login, rights: siteRights(org, site, device ?? null) };
 }
 
 /** A site's standing at the hub. */

@@ -4,9 +4,11 @@ import pino from "pino";
 import { registryApi } from "../api/index.ts";
 import { TributaryError } from "../core/index.ts";
 import { startIngress } from "../ingress/index.ts";
+import { natsSettings } from "../local/index.ts";
 import { openLog } from "../log/index.ts";
 import { startProjector } from "../projector/index.ts";
 import type { Command } from "./args.ts";
+import { NATS_OPTIONS, streamSettings, useNatsFiles } from "./broker.ts";
 import { followViews } from "./door-views.ts";
 import { viewParts } from "./health.ts";
 import { hubDir, hubKey, PROJECTIONS_DIR } from "./places.ts";
@@ -50,11 +52,13 @@ export function parseListen(text: string): { readonly host: string; readonly por
 export const ingress: Command = {
   name: "ingress",
   summary: "run the hub's door alone (the hub starts one itself)",
-  usage: "tributary ingress [--data DIR] [--listen HOST:PORT] [--log FILE]",
+  usage:
+    "tributary ingress [--data DIR] [--listen HOST:PORT] [--log FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
   help: `Takes batches from NATS and HTTP into the log. Several may run at once. Servers are those of the hub in --data, or of
 TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
-  options: { data: { type: "string" }, listen: { type: "string" }, log: { type: "string" } },
+  options: { data: { type: "string" }, listen: { type: "string" }, log: { type: "string" }, ...NATS_OPTIONS },
   async run({ text, out }) {
+    useNatsFiles(text);
     const dir = hubDir(text("data"));
     const { natsUrl, eventstoreUrl, postgresUrl, org } = hubHere(text("data"));
     const say = logger("ingress", text("log"));
@@ -66,6 +70,8 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
     const health = viewParts(postgresUrl, log);
     const running = await startIngress({
       natsUrl,
+      nats: natsSettings(),
+      streams: streamSettings(),
       log,
       ...(org === "" ? {} : { name: org }),
       parts: health.parts,

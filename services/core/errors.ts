@@ -23,6 +23,8 @@ const CODES = {
   "token-scope": { exit: 5, status: 403 },
   "token-site": { exit: 5, status: 403 },
   "not-permitted": { exit: 5, status: 403 },
+  "login-refused": { exit: 5, status: 503 },
+  "tls-refused": { exit: 5, status: 503 },
   // the log's discipline
   "batch-undecodable": { exit: 6, status: 400 },
   "batch-too-large": { exit: 6, status: 413 },

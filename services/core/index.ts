@@ -12,6 +12,7 @@ export * from "./ids.ts";
 export type * from "./incarnation.ts";
 export type * from "./journal.ts";
 export * from "./json.ts";
+export * from "./nats.ts";
 export * from "./protocol.ts";
 export * from "./protocol-version.ts";
 export * from "./ranges.ts";

@@ -1,6 +1,7 @@
 /** The platform functions that core asks for, as Node provides them. Core itself never imports this file. */
 import {
   createHash,
+  createHmac,
   createPrivateKey,
   createPublicKey,
   generateKeyPairSync,
@@ -64,4 +65,37 @@ export function isSignedBy(key: PublicKey, text: string, signature: Signature): 
     readKeys.set(key.x, known);
   }
   return signature.kid === keyIdOf(key) && verify(null, Buffer.from(text), known, Buffer.from(signature.value, "base64url"));
+}
+
+/**
+ * With what a device that holds this token logs in at a broker that knows logins. Both come from the token, so that `site add` gives one secret only; neither
+ * tells anything of it: the broker learns who may connect, and cannot send events in a site's name.
+ */
+export function siteLogin(token: string, org: string, site: string): { readonly user: string; readonly pass: string } {
+  const derived = (what: string): string => createHash("sha256").update(`tributary ${what} 1\n${token}`).digest("base64url");
+  return { user: `${org}.${site}.${derived("broker user").slice(0, 12)}`, pass: derived("broker password") };
+}
+
+/** The scheme of an `Authorization` header that proves to have a token without showing it. */
+export const PROOF_SCHEME = "Proof";
+
+/** What a token's signature gives to prove with. Ed25519 is deterministic: who holds the signing key can make it again from the token's claims. */
+export const proofKey = (signature: string): Buffer =>
+  createHash("sha256").update(`tributary proof key 1\n${signature}`).digest();
+
+/** The proof that whoever made `message` has the token whose signature gave `key`. */
+export const proofOf = (key: Uint8Array, message: Uint8Array): string =>
+  createHmac("sha256", key)
+    .update("tributary message 1\n")
+    .update(createHash("sha256").update(message).digest())
+    .digest("base64url");
+
+/**
+ * The `Authorization` header of a message over a broker: the token's claims, and in place of its signature a proof that is good for this message only. Whoever
+ * reads it can send this message again, which does no harm, and no other. Text that is no token goes as it is, and the hub says so.
+ */
+export function messageAuthorization(token: string, message: Uint8Array): string {
+  const [, claims, signature] = /^([\w-]+\.[\w-]+)\.([\w-]+)$/.exec(token) ?? [];
+  if (claims === undefined || signature === undefined) return `Bearer ${token}`;
+  return `${PROOF_SCHEME} ${claims}.${proofOf(proofKey(signature), message)}`;
 }

@@ -50,6 +50,7 @@ export function follow(deps: PushDeps, listeners: Set<() => void>, options: Sync
           url: options.url,
           token: options.token,
           name: deps.store.name,
+          ...(options.nats === undefined ? {} : { nats: options.nats }),
           replyTimeoutMs: options.replyTimeoutMs ?? REPLY_TIMEOUT_MS,
         });
         let askedMs = performance.now();

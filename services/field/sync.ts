@@ -1,4 +1,4 @@
-import { isTributaryError, TributaryError } from "../core/index.ts";
+import { isTributaryError, type NatsSettings, TributaryError } from "../core/index.ts";
 import type { AsideNote } from "./move.ts";
 import { emptyTally, type PushDeps, type PushOptions, pushAll, type Tally } from "./push.ts";
 import type { Store } from "./store.ts";
@@ -15,9 +15,11 @@ const MAX_TRIES = 10;
 const MAX_QUEUED_TRIES = 3;
 
 export interface SyncOptions extends PushOptions {
-  /** The hub: `nats://…` or `https://…`. */
+  /** The hub: `nats://…` (several servers separated by commas) or `https://…`. */
   readonly url: string;
   readonly token: string;
+  /** Login and certificates at the broker: contents, not names of files. Default: what the token gives, and the system's authorities. */
+  readonly nats?: NatsSettings;
   readonly replyTimeoutMs?: number;
   /** Tries before giving up, first included; default 10, or 3 when all is queued and only receipts are missing. Each progress starts the count anew. */
   readonly maxTries?: number;
@@ -106,6 +108,7 @@ async function once(deps: PushDeps, options: SyncOptions, total: Tally): Promise
     url: options.url,
     token: options.token,
     name: deps.store.name,
+    ...(options.nats === undefined ? {} : { nats: options.nats }),
     replyTimeoutMs: options.replyTimeoutMs ?? REPLY_TIMEOUT_MS,
   });
   try {

@@ -52,9 +52,11 @@ export interface Transport {
 }
 
 export interface TransportOptions {
-  /** `nats://…`, `tls://…`, `http://…` or `https://…` */
+  /** `nats://…`, `tls://…` (several, separated by commas), `http://…` or `https://…` */
   readonly url: string;
   readonly token: string;
+  /** Login and certificates at the broker, where the token's own login is not the one to use. */
+  readonly nats?: NatsSettings;
   readonly name: FieldName;
   readonly replyTimeoutMs: number;
 }

@@ -185,7 +185,7 @@ const NEVER = new AbortController().signal;
 async function admitted(keeper: Doorkeeper, message: JsMsg, place: string, stream: number): Promise<HeldBatch> {
   const { data, info } = message;
   const receivedAtMs = info.timestampNanos / 1e6;
-  const claims = await keeper.admit(tokenOf(message), receivedAtMs);
+  const claims = await keeper.admitMessage(tokenOf(message), data, receivedAtMs);
   const site = `${claims.org}.${claims.site}`;
   if (!`${place}.`.startsWith(`${site}.`)) {
     const words = `a token for ${site} cannot send on ${message.subject}`;

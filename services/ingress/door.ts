@@ -155,7 +155,7 @@ async function ingest(
   const receipt = waiting.wait(`${org}.${site}`, key, frame.length);
   try {
     const about = headers();
-    about.set(HEADER_TOKEN, authorization!);
+    about.set(HEADER_TOKEN, keeper.forMessage(authorization ?? "", frame));
     await nc
       .jetstream()
       .publish(`${SUBJECTS.ingress}.${org}.${site}.${device}`, frame, { headers: about, timeout: PUBLISH_TIMEOUT_MS })

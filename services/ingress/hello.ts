@@ -4,6 +4,7 @@ import {
   type HelloRequest,
   helloRequestSchema,
   isTributaryError,
+  mayAnswerAt,
   partsOf,
   SUBJECTS,
   TributaryError,
@@ -75,7 +76,7 @@ export function answerHellos(deps: HelloDeps, answer: AnswerHello): { close(): P
     let answered: unknown;
     try {
       const nowMs = Date.now();
-      const claims = await keeper.admit(tokenOf(question), nowMs);
+      const claims = await keeper.admitMessage(tokenOf(question), question.data, nowMs);
       answered = await answer(claims, fromJson(question.data), nowMs);
     } catch (error) {
       sayRefused(`${question.subject} ${isTributaryError(error) ? error.code : "internal"}`, { event: "hello-refused", error });
@@ -86,7 +87,15 @@ export function answerHellos(deps: HelloDeps, answer: AnswerHello): { close(): P
   const questions = nc.subscribe(`${SUBJECTS.hello}.>`, {
     queue: "ingress",
     callback: (failure, question) => {
-      if (failure === null && wantsAnswer(question)) void serve(question);
+      if (failure !== null || !wantsAnswer(question)) return;
+      // Answering just anywhere would publish in the hub's name where the sender may not.
+      if (mayAnswerAt(question.reply ?? "", question.subject.slice(SUBJECTS.hello.length + 1))) void serve(question);
+      else
+        sayRefused(`${question.subject} reply`, {
+          event: "hello-unanswerable",
+          subject: question.subject,
+          reply: question.reply?.slice(0, 200),
+        });
     },
   });
   return {

@@ -4,11 +4,11 @@
  */
 import type { JSONWebKeySet } from "jose";
 import type { NatsConnection } from "nats";
-import { messageOf, TributaryError } from "../core/index.ts";
+import { messageOf, type NatsSettings, TributaryError } from "../core/index.ts";
 import type { Fits, Gate, Registry } from "../gate/index.ts";
 import type { Log } from "../log/index.ts";
 import { type Acceptor, acceptor } from "./accept.ts";
-import { type BrokerWatch, connectBroker, prepareBroker, watchBroker } from "./broker.ts";
+import { type BrokerWatch, connectBroker, prepareBroker, type StreamSettings, watchBroker } from "./broker.ts";
 import { type Consuming, consume } from "./consume.ts";
 import { type DoorRequest, type Listening, listen } from "./door.ts";
 import { health, ownParts, type PartChecks } from "./health.ts";
@@ -20,6 +20,10 @@ import { type Doorkeeper, doorkeeper } from "./token.ts";
 
 export interface IngressOptions {
   readonly natsUrl: string;
+  /** Login and certificates at the broker, where the address has none. */
+  readonly nats?: NatsSettings;
+  /** How the broker keeps the hub's streams. */
+  readonly streams?: StreamSettings;
   readonly log: Log;
   readonly gate: Gate;
   /** Where devices' proposals go. */
@@ -59,13 +63,13 @@ interface Watches {
 export async function startIngress(options: IngressOptions): Promise<Ingress> {
   const say = guarded(options.say ?? (() => {}));
   const keeper = doorkeeper(options.keys);
-  const nc = await connectBroker(options.natsUrl, "tributary-ingress");
+  const nc = await connectBroker(options.natsUrl, "tributary-ingress", options.nats);
   const closers: (() => Promise<void> | void)[] = [() => leave(nc)];
   const closeAll = async (): Promise<void> => {
     for (const close of closers.reverse()) await close();
   };
   try {
-    await prepareBroker(nc);
+    await prepareBroker(nc, options.streams);
     const { accepts, standing, broker, hubs, consumer } = await openWatches(options, nc, keeper, say, closers);
     const hello = helloAnswers({ accepts, standing });
     const hellos = answerHellos({ nc, keeper, accepts, standing, say }, hello);
@@ -123,7 +127,14 @@ async function openWatches(
   const { logId } = standing;
   const hubs = meetHubs({ nc, logId, name, say });
   closers.push(hubs.close);
-  const broker = watchBroker({ nc, logId, name, say, onMended: (isNewStream) => consumer?.renew(isNewStream) });
+  const broker = watchBroker({
+    nc,
+    logId,
+    name,
+    say,
+    streams: options.streams ?? {},
+    onMended: (isNewStream) => consumer?.renew(isNewStream),
+  });
   closers.push(broker.close);
   await broker.look();
   consumer = consume({ nc, keeper, accepts, standing, broker, hubs, say });
@@ -174,6 +185,7 @@ export {
   MAX_DEVICE_BATCHES,
   prepareBroker,
   STREAM,
+  type StreamSettings,
 } from "./broker.ts";
 export { type DeadContent, type DeadLetter, deadLetter, deadLetters, retryDead } from "./dead.ts";
 export type { DoorRequest } from "./door.ts";

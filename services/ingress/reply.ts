@@ -1,5 +1,6 @@
 import type { Msg, MsgHdrs, NatsConnection } from "nats";
-import { HEADER_TOKEN, isTributaryError, messageOf, type Refusal, TributaryError } from "../core/index.ts";
+import { HEADER_TOKEN, messageOf, type Refusal } from "../core/index.ts";
+import { wordsForSenders } from "./words.ts";
 
 const encoder = new TextEncoder();
 export const toJson = (value: unknown): Uint8Array => encoder.encode(JSON.stringify(value));
@@ -20,10 +21,8 @@ const MAX_MESSAGE = 2_000;
 
 /** Anything thrown, as what is told to the sender. */
 export function refusalOf(error: unknown, of: Pick<Refusal, "batch" | "origin" | "firstSeq" | "through"> = UNKNOWN): Refusal {
-  const known = isTributaryError(error)
-    ? error
-    : new TributaryError("internal", `the hub failed: ${messageOf(error)}`, "Try again; the hub's log has the details.");
-  return { kind: "refusal", ...of, code: known.code, message: known.message.slice(0, MAX_MESSAGE), hint: known.hint };
+  const { code, message, hint } = wordsForSenders(error);
+  return { kind: "refusal", ...of, code, message: message.slice(0, MAX_MESSAGE), hint };
 }
 
 /** A header of a message; `undefined` where it has none. Headers are parsed when they are first looked at, and may be anything. */

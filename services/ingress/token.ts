@@ -11,6 +11,8 @@ import {
 } from "jose";
 import type { OriginId } from "../core/index.ts";
 import { MAX_WALL_MS, messageOf, partsOf, TributaryError } from "../core/index.ts";
+import { messageAuthorization } from "../core/node.ts";
+import { proofReader } from "./proof.ts";
 
 export const ISSUER = "tributary";
 export const AUDIENCE = "tributary-ingress";
@@ -82,6 +84,10 @@ export interface Doorkeeper {
    * A token may also come as the password of `Basic` credentials. Throws `token-missing`, `-invalid`, `-expired`, `-scope`.
    */
   admit(authorization: string | null | undefined, atMs: number, scope?: string | readonly string[]): Promise<Claims>;
+  /** The same for a message that came over a broker: its header may prove a token for just these bytes instead of showing it. */
+  admitMessage(authorization: string | null | undefined, message: Uint8Array, atMs: number): Promise<Claims>;
+  /** What a message that the hub itself hands to the broker, for a sender whose header was admitted, may carry in its place. */
+  forMessage(authorization: string, message: Uint8Array): string;
 }
 
 /** Checks tokens against a set of public keys. Each key must name its algorithm; no other is accepted for it. */
@@ -96,6 +102,7 @@ export function doorkeeper(keys: JSONWebKeySet): Doorkeeper {
     }
   }
   const find = createLocalJWKSet({ keys: keys.keys.map(publicKey) });
+  const proofs = proofReader(keys);
   const remembered = new Map<string, Claims>();
 
   const inTime = (claims: Claims, atMs: number, scope: string | readonly string[]): Claims => {
@@ -129,6 +136,12 @@ export function doorkeeper(keys: JSONWebKeySet): Doorkeeper {
       remembered.set(token, claims);
       return inTime(claims, atMs, scope);
     },
+    async admitMessage(authorization, message, atMs) {
+      return this.admit(proofs.bearer(authorization, message), atMs);
+    },
+    // A hub with public keys alone could not read its own proof again.
+    forMessage: (authorization, message) =>
+      proofs.canRead ? messageAuthorization(bearerOf(authorization), message) : authorization,
   };
 
   async function verify(token: string, atMs: number): Promise<Record<string, unknown>> {

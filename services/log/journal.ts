@@ -12,7 +12,7 @@ import {
   WrongExpectedVersionError,
 } from "@eventstore/db-client";
 import { type Fact, isJsonObject, type Journal, messageOf, position } from "../core/index.ts";
-import { asTributary, within } from "./client.ts";
+import { asTributary, LEADER, within } from "./client.ts";
 import { logEnd } from "./read.ts";
 
 const MIN_PAUSE_MS = 100;
@@ -117,7 +117,7 @@ export function journalOf(client: EventStoreDBClient): Journal {
 async function readFacts(client: EventStoreDBClient, stream: string, from: number): Promise<Fact[]> {
   const facts: Fact[] = [];
   try {
-    for await (const resolved of client.readStream(stream, { direction: FORWARDS, fromRevision: BigInt(from) })) {
+    for await (const resolved of client.readStream(stream, { ...LEADER, direction: FORWARDS, fromRevision: BigInt(from) })) {
       const fact = toFact(resolved);
       if (fact !== null) facts.push(fact);
     }

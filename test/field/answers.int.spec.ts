@@ -15,7 +15,7 @@ let door: TestDoor;
 let nc: NatsConnection;
 beforeAll(async () => {
   door = await openDoor();
-  nc = await connect({ servers: door.natsUrl });
+  nc = await connectAs(door.natsUrl);
 });
 afterAll(async () => {
   await nc?.close();

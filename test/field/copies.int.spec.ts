@@ -266,7 +266,7 @@ describe("a hub whose log was restored from a backup", () => {
       avro: {},
     };
     await door.stopIngress();
-    const nc = await connect({ servers: door.natsUrl });
+    const nc = await connectAs(door.natsUrl);
     let asked = 0;
     for (const nonce of [undefined, "another question's nonce"]) {
       const sub = nc.subscribe("hello.relief.replay.>", {

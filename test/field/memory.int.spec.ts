@@ -54,7 +54,7 @@ describe.skipIf(!existsSync("/proc/self/status"))("a device's memory", () => {
         expect((peak.peakKb - peak.bareKb) / 1024).toBeLessThan(MAX_MIB);
       } finally {
         if (level === "QUEUED") {
-          const nc = await connect({ servers: door.natsUrl });
+          const nc = await connectAs(door.natsUrl);
           await (await nc.jetstreamManager()).streams.purge("INGRESS");
           await nc.close();
           await door.startIngress();

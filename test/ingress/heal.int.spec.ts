@@ -1,10 +1,11 @@
-import { connect, type JetStreamManager, type NatsConnection } from "nats";
+import type { JetStreamManager, NatsConnection } from "nats";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { OriginId } from "../../services/core/index.ts";
 import { CONSUMER, DEAD_STREAM, STREAM } from "../../services/ingress/index.ts";
 import { openLog } from "../../services/log/index.ts";
 import { startNode } from "../../services/log/node/index.ts";
 import { batchesOf, batchOf, frameOf } from "../support/batches.ts";
+import { connectAs } from "../support/broker.ts";
 import { type Door, openDoor } from "../support/door.ts";
 import { number, registration } from "../support/hub.ts";
 import { all, eventually, sleep } from "../support/temp.ts";
@@ -14,7 +15,7 @@ let nc: NatsConnection;
 let jsm: JetStreamManager;
 beforeEach(async () => {
   door = await openDoor();
-  nc = await connect({ servers: door.natsUrl, maxReconnectAttempts: -1, reconnectTimeWait: 100 });
+  nc = await connectAs(door.natsUrl, {}, { reconnect: true, maxReconnectAttempts: -1, reconnectTimeWait: 100 });
   jsm = await nc.jetstreamManager();
 });
 afterEach(async () => {

@@ -6,7 +6,7 @@ import { type Field, openField } from "../../services/field/index.ts";
 import { openTransport } from "../../services/field/transport.ts";
 import type { Transport } from "../../services/field/way.ts";
 import type { Gate } from "../../services/gate/index.ts";
-import { type Ingress, issueToken, makeKey, type PartChecks, publicKey, startIngress } from "../../services/ingress/index.ts";
+import { type Ingress, issueToken, makeKey, type PartChecks, startIngress } from "../../services/ingress/index.ts";
 import { type Backend, startNats } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
 import { type EmbeddedNode, type NodeOptions, startNode } from "../../services/log/node/index.ts";
@@ -75,7 +75,7 @@ export async function openDoor({
         natsUrl: nats.url,
         log: other ?? log,
         gate: hubGate,
-        keys: { keys: [publicKey(key)] },
+        keys: { keys: [key] },
         listen: { host: "127.0.0.1", port: 0 },
         ...(parts === undefined ? {} : { parts }),
         ...(name === undefined ? {} : { name }),

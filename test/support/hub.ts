@@ -15,7 +15,7 @@ import {
   openRegistry,
   type Registry,
 } from "../../services/gate/index.ts";
-import { type Ingress, issueToken, makeKey, publicKey, startIngress } from "../../services/ingress/index.ts";
+import { type Ingress, issueToken, makeKey, startIngress } from "../../services/ingress/index.ts";
 import { type Backends, startBackends } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
 import type { View } from "../../services/merge/index.ts";
@@ -89,7 +89,7 @@ export async function openTestHub({
       gate: hubGate,
       ...(registry === null ? {} : { registry }),
       ...(isNarrow ? { fits: fitsOf(projections, hubGate) } : {}),
-      keys: { keys: [publicKey(key)] },
+      keys: { keys: [key] },
       listen: { host: "127.0.0.1", port: 0 },
       say,
     });
