@@ -52,7 +52,7 @@ const versions = Array.from({ length: PROTOCOL.newest - PROTOCOL.oldest + 1 }, (
  * of its own among the vectors; one that older sides pass over (an optional member) changes the hash of the newest version here, and nothing else.
  */
 const HASHES: Readonly<Record<number, string>> = {
-  2: "e958d18f67c3f87e",
+  2: "ae4134aa2c4d00c0",
 };
 
 describe("the wire", () => {
