@@ -5,6 +5,7 @@ import {
   isJsonObject,
   isTributaryError,
   messageOf,
+  type NatsSettings,
   type OriginId,
   type Reply,
   refusalSchema,

@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
-import { connect, type NatsConnection } from "nats";
+import type { NatsConnection } from "nats";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { connectAs } from "../support/broker.ts";
 import { openDoor, type TestDoor } from "../support/device-hub.ts";
 import { number, update } from "../support/hub.ts";
 import { sleep } from "../support/temp.ts";

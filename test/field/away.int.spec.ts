@@ -1,9 +1,9 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
-import { connect } from "nats";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { SyncProgress } from "../../services/field/index.ts";
 import { freePort } from "../../services/local/index.ts";
+import { connectAs } from "../support/broker.ts";
 import { openDoor, type TestDoor } from "../support/device-hub.ts";
 import { number, update } from "../support/hub.ts";
 import { eventually, sleep, tempDir } from "../support/temp.ts";

@@ -3,8 +3,8 @@ import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { connect } from "nats";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { connectAs } from "../support/broker.ts";
 import { openDoor, type TestDoor } from "../support/device-hub.ts";
 import { number, SCHEMAS, update } from "../support/hub.ts";
 
