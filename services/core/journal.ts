@@ -30,7 +30,10 @@ export interface Journal {
   /** A stream's facts from a revision on. None for a stream that is not there. */
   read(stream: string, from?: number): Promise<Fact[]>;
   end(): Promise<Position | null>;
-  /** Follows the streams whose names begin so, from after a position, until `signal` aborts. A lost link is made anew. */
+  /**
+   * Follows the streams whose names begin so, from after a position, until `signal` aborts. A lost link is made anew. Where the log was set back to a backup
+   * meanwhile all facts come from the first, at the places that they have now.
+   */
   follow(options: FollowOptions): void;
 }
 

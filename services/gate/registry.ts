@@ -166,8 +166,12 @@ export async function openRegistry(
   };
   const applySchema = (fact: Fact): void => {
     const subject = fact.stream.slice(SCHEMA_PREFIX.length);
-    const versions = bySubject.get(subject) ?? [];
+    const known = bySubject.get(subject) ?? [];
+    // The log was set back, and goes on otherwise: what was known from here on is in it no more.
+    const isOther = fact.revision < known.length && known[fact.revision]!.position !== fact.position;
+    const versions = isOther ? known.slice(0, fact.revision) : known;
     if (fact.revision !== versions.length || fact.type !== "schema-registered") return;
+    if (isOther) schemas.set(subject, schemas.get(subject)!.slice(0, fact.revision));
     const { kind, text, references } = fact.data as { kind?: Kind; text?: string; references?: Reference[] };
     let schema: SchemaVersion;
     try {
@@ -229,13 +233,13 @@ export async function openRegistry(
   // A schema may refer to one of another subject: all facts in log order.
   const facts = (await Promise.all([...subjects].map((subject) => journal.read(stream(subject))))).flat();
   for (const fact of [...index, ...facts].sort((a, b) => (a.position < b.position ? -1 : 1))) apply(fact);
-  const indexed = index.at(-1)?.revision ?? -1;
   journal.follow({
     prefixes: [SCHEMA_PREFIX, INDEX],
     after,
     signal: stop.signal,
     onFact: (fact) => {
-      if (fact.stream === INDEX ? fact.revision > indexed : fact.stream.startsWith(SCHEMA_PREFIX)) apply(fact);
+      // Facts may come again, in their order: applied again they say the same.
+      if (fact.stream === INDEX || fact.stream.startsWith(SCHEMA_PREFIX)) apply(fact);
     },
     ...(options.onInterruption === undefined ? {} : { onInterruption: options.onInterruption }),
   });

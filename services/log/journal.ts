@@ -11,7 +11,7 @@ import {
   streamNameFilter,
   WrongExpectedVersionError,
 } from "@eventstore/db-client";
-import { type Fact, isJsonObject, type Journal, messageOf, position } from "../core/index.ts";
+import { type Fact, isJsonObject, type Journal, messageOf, type Position, position } from "../core/index.ts";
 import { asTributary, LEADER, within } from "./client.ts";
 import { logEnd } from "./read.ts";
 
@@ -60,6 +60,7 @@ export function journalOf(client: EventStoreDBClient): Journal {
 
     follow({ prefixes, after, signal, onFact, onInterruption }) {
       let received = after;
+      let last: Fact | null = null;
       let pauseMs = MIN_PAUSE_MS;
       let stop = (): void => {};
       const start = (): void => {
@@ -82,9 +83,13 @@ export function journalOf(client: EventStoreDBClient): Journal {
           clearTimeout(renewal);
           subscription.unsubscribe().catch(() => {});
           if (signal.aborted) return;
-          if (pause > 0) onInterruption?.(message);
-          retry = setTimeout(start, pause);
-          if (pause > 0) pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS);
+          if (pause === 0) {
+            start();
+            return;
+          }
+          onInterruption?.(message);
+          retry = setTimeout(() => void resume(), pause);
+          pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS);
         };
         const renewal = setTimeout(() => again("", 0), RENEW_MS);
         renewal.unref();
@@ -93,12 +98,26 @@ export function journalOf(client: EventStoreDBClient): Journal {
           if (isOver || fact === null || (received !== null && fact.position <= received)) return;
           pauseMs = MIN_PAUSE_MS;
           received = fact.position;
+          last = fact;
           onFact(fact);
         });
         subscription.on("error", (error) => again(messageOf(error), pauseMs));
         subscription.on("end", () => again("the server ended the subscription", pauseMs));
         subscription.on("close", () => again("the subscription was closed", pauseMs));
         stop = () => again("", 0);
+      };
+      /** Whoever answers now may have a log that was set back: then places in it mean nothing any more, and facts come from the first. */
+      const resume = async (): Promise<void> => {
+        if (signal.aborted) return;
+        try {
+          if (await within("looking for the last fact received", isSetBack(client, last, received)))
+            [received, last] = [null, null];
+          start();
+        } catch (error) {
+          onInterruption?.(messageOf(error));
+          retry = setTimeout(() => void resume(), pauseMs);
+          pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS);
+        }
       };
       let retry: NodeJS.Timeout | undefined;
       signal.addEventListener(
@@ -114,10 +133,18 @@ export function journalOf(client: EventStoreDBClient): Journal {
   };
 }
 
-async function readFacts(client: EventStoreDBClient, stream: string, from: number): Promise<Fact[]> {
+/** Whether the log ends before where it was followed to, or has something else where the last fact stood. */
+async function isSetBack(client: EventStoreDBClient, last: Fact | null, received: Position | null): Promise<boolean> {
+  if (received === null) return false;
+  if (received > ((await logEnd(client)) ?? -1n)) return true;
+  return last !== null && (await readFacts(client, last.stream, last.revision, 1))[0]?.position !== last.position;
+}
+
+async function readFacts(client: EventStoreDBClient, stream: string, from: number, maxCount?: number): Promise<Fact[]> {
   const facts: Fact[] = [];
+  const options = { ...LEADER, direction: FORWARDS, fromRevision: BigInt(from), ...(maxCount === undefined ? {} : { maxCount }) } as const;
   try {
-    for await (const resolved of client.readStream(stream, { ...LEADER, direction: FORWARDS, fromRevision: BigInt(from) })) {
+    for await (const resolved of client.readStream(stream, options)) {
       const fact = toFact(resolved);
       if (fact !== null) facts.push(fact);
     }

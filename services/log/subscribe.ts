@@ -5,9 +5,9 @@ import {
   START,
   streamNameFilter,
 } from "@eventstore/db-client";
-import { messageOf, type Position, position } from "../core/index.ts";
+import { messageOf, type Position, position, TributaryError } from "../core/index.ts";
 import { within } from "./client.ts";
-import { logEnd } from "./read.ts";
+import { entryAt, logEnd } from "./read.ts";
 import { fromStored, type LogEntry, ORIGIN_PREFIX } from "./stored.ts";
 
 /**
@@ -22,10 +22,10 @@ const MAX_PAUSE_MS = 5_000;
 /** The server reports progress after this many × 32 events that the filter passed over. */
 const CHECKPOINT_INTERVAL = 1;
 
-/** What has come since the reader last asked: at least an event or progress over events that the filter passed over. */
+/** What has come since the reader last asked: at least an event. */
 export interface LogPage {
   readonly entries: readonly LogEntry[];
-  /** All of the filter's events up to here have been delivered. */
+  /** The position of the last of them: a place that can be found again by what stands there, where the log was set back to a backup meanwhile. */
   readonly through: Position;
 }
 
@@ -49,6 +49,13 @@ export interface SubscribeOptions {
   readonly onInterruption?: (what: Interruption) => void;
 }
 
+async function stillStands(client: EventStoreDBClient, { head, position: at }: LogEntry): Promise<boolean> {
+  const found = await entryAt(client, head.origin, head.seq);
+  return found !== null && found.position === at && found.head.hash === head.hash;
+}
+
+const later = (a: Position | null, b: Position): Position => (a === null || b > a ? b : a);
+
 /**
  * Follows the log for ever, in order, without gap or repeat.
  *
@@ -56,12 +63,17 @@ export interface SubscribeOptions {
  *                                     └── too much unread ──▶ full ── half is read ──▶ connecting
  *
  * A server drops a live reader that falls 32 events behind ("consumer too slow"), restarts, or goes silent: each time the
- * subscription is made anew after the last position *received*. Ends when `signal` aborts.
+ * subscription is made anew after the last event *received*. Not after what the filter passed over since: a server that comes back with a backup
+ * of its log may end before that, and events to come would be missed. Where that event is gone from the log, throws `backend-failed`: what was read does not
+ * hold. Ends when `signal` aborts.
  */
 export async function* subscribe(client: EventStoreDBClient, options: SubscribeOptions): AsyncGenerator<LogPage> {
   const { prefixes = [ORIGIN_PREFIX], maxPage = 500, quietMs = QUIET_MS, signal, onInterruption } = options;
+  /** Where the last event in hand stands, and how far the filter has looked. */
   let received: Position | null = options.after;
-  let delivered: Position | null = options.after;
+  let last: LogEntry | null = null;
+  let setBack: TributaryError | null = null;
+  let looked: Position | null = options.after;
   let buffer: LogEntry[] = [];
   let wake: (() => void) | null = null;
   const ring = (): void => {
@@ -73,7 +85,8 @@ export async function* subscribe(client: EventStoreDBClient, options: SubscribeO
   const follower = follow();
   try {
     while (!signal?.aborted) {
-      if (buffer.length === 0 && received === delivered) {
+      if (setBack !== null) throw setBack;
+      if (buffer.length === 0) {
         await new Promise<void>((resolve) => {
           wake = resolve;
         });
@@ -91,9 +104,8 @@ export async function* subscribe(client: EventStoreDBClient, options: SubscribeO
       }
       const entries = buffer.length <= maxPage ? buffer : buffer.slice(0, maxPage);
       buffer = buffer.length <= maxPage ? [] : buffer.slice(maxPage);
-      delivered = buffer.length === 0 ? received : entries.at(-1)!.position;
       follower.drained();
-      yield { entries, through: delivered! };
+      yield { entries, through: entries.at(-1)!.position };
     }
   } finally {
     signal?.removeEventListener("abort", ring);
@@ -113,6 +125,7 @@ export async function* subscribe(client: EventStoreDBClient, options: SubscribeO
       if (stopped) return;
       lastSignMs = Date.now();
       const from = received;
+      looked = received;
       const subscription = client.subscribeToAll({
         fromPosition: from === null ? START : { commit: from, prepare: from },
         filter: streamNameFilter({
@@ -121,7 +134,7 @@ export async function* subscribe(client: EventStoreDBClient, options: SubscribeO
           checkpointReached: async (_, reached) => {
             if (subscription !== current) return;
             sign();
-            advance(position(reached.commit));
+            looked = later(looked, position(reached.commit));
           },
         }),
       });
@@ -132,8 +145,12 @@ export async function* subscribe(client: EventStoreDBClient, options: SubscribeO
         const at = position(resolved.event.position.commit);
         if (received !== null && at <= received) return;
         const entry = fromStored(resolved);
-        if (entry !== null) buffer.push(entry);
-        advance(at);
+        looked = later(looked, at);
+        if (entry === null) return;
+        buffer.push(entry);
+        received = at;
+        last = entry;
+        ring();
         if (buffer.length >= MAX_BUFFERED) {
           drop();
           isFull = true;
@@ -149,16 +166,32 @@ export async function* subscribe(client: EventStoreDBClient, options: SubscribeO
       lastSignMs = Date.now();
       pauseMs = MIN_PAUSE_MS;
     };
-    const advance = (at: Position): void => {
-      if (received === null || at > received) received = at;
-      ring();
-    };
     const again = (from: AllStreamSubscription, message: string): void => {
       if (stopped || from !== current) return;
       drop();
       onInterruption?.({ kind: "dropped", message, pauseMs });
-      retry = setTimeout(start, pauseMs);
+      pause();
+    };
+    const pause = (): void => {
+      retry = setTimeout(() => void resume(), pauseMs);
       pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS);
+    };
+    /** Whoever answers now may have a log that was set back, and grown again since beyond where we are. */
+    const resume = async (): Promise<void> => {
+      try {
+        if (last === null || (await within("looking for the last event received", stillStands(client, last), quietMs)))
+          return start();
+        setBack = new TributaryError(
+          "backend-failed",
+          `the log no longer holds the event at ${last.position} that was received of it`,
+          "It was set back to a backup, or replaced. What was read of it is compared before it is followed again.",
+        );
+        ring();
+      } catch (error) {
+        if (stopped) return;
+        onInterruption?.({ kind: "dropped", message: messageOf(error), pauseMs });
+        pause();
+      }
     };
     const drop = (): void => {
       const old = current;
@@ -175,7 +208,7 @@ export async function* subscribe(client: EventStoreDBClient, options: SubscribeO
         const end = await within("the watchdog's look", logEnd(client), quietMs);
         if (seen !== current || Date.now() - lastSignMs < quietMs) return;
         lastSignMs = Date.now();
-        if (end !== null && (received === null || end > received)) {
+        if (end !== null && (looked === null || end > looked)) {
           onInterruption?.({ kind: "quiet", behind: end });
           drop();
           start();

@@ -131,7 +131,6 @@ export async function follow(session: Session, options: FollowOptions): Promise<
       ...(quietMs === undefined ? {} : { quietMs }),
     });
     for await (const { entries: all, through } of pages) {
-      if (all.length === 0) continue;
       const entries = await mineOf(log, all, places);
       const before = targets;
       let folded = await fold(entries, through);

@@ -1,9 +1,11 @@
 import { spawn } from "node:child_process";
+import { cpSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import {
   eventIdOf,
   eventText,
+  type Fact,
   formatHlc,
   GENESIS,
   type Hash,
@@ -14,7 +16,7 @@ import {
 import { chainHash, randomEpoch } from "../../services/core/node.ts";
 import { type Appendable, type Interruption, type Log, type LogEntry, openLog } from "../../services/log/index.ts";
 import { type EmbeddedNode, startNode } from "../../services/log/node/index.ts";
-import { all, eventually, sleep } from "../support/temp.ts";
+import { all, eventually, sleep, tempDir } from "../support/temp.ts";
 
 const NODE = join(import.meta.dirname, "../../services/log/node/main.ts");
 const WALL_MS = Date.parse("2026-10-01T00:00:00.000Z");
@@ -247,6 +249,98 @@ describe("following the log", () => {
     const following = follow(log, 2, { after: outcome.head!.position });
     await log.append(run.slice(1));
     expect((await following).map(({ head }) => head.hash)).toEqual(run.slice(1).map(({ head }) => head.hash));
+  });
+});
+
+describe("a log that is set back to a backup while it is followed", () => {
+  /** A node whose files are put back to how they were at `mark()`, under the same address, and then hold what `then` writes before anybody is let in. */
+  async function setBackNode() {
+    const first = await startNode();
+    const { port } = first;
+    await first.close();
+    const [dir, backup] = [tempDir(), tempDir()];
+    let server = await startNode({ port, dataDir: dir });
+    const restarted = async (work: () => void): Promise<void> => {
+      await server.close();
+      work();
+      server = await startNode({ port, dataDir: dir });
+    };
+    return {
+      url: server.url,
+      mark: () => restarted(() => cpSync(dir, backup, { recursive: true })),
+      back: () =>
+        restarted(() => {
+          for (const name of readdirSync(dir)) rmSync(join(dir, name), { recursive: true });
+          cpSync(backup, dir, { recursive: true });
+        }),
+      [Symbol.asyncDispose]: () => server.close(),
+    };
+  }
+  const note = (i: number) => ({ type: "noted", data: { i }, by: {} });
+
+  it("is followed from its last event, also where only what the filter passes over is lost", async () => {
+    await using node = await setBackNode();
+    await using log = openLog(node.url);
+    const run = runOf(newOrigin(), 0, 2);
+    await log.append(run.slice(0, 1));
+    await node.mark();
+    const seen: number[] = [];
+    const stop = new AbortController();
+    const following = (async () => {
+      for await (const { entries } of log.subscribe({ after: null, signal: stop.signal })) {
+        seen.push(...entries.map(({ head }) => head.seq));
+        if (seen.length === 2) stop.abort();
+      }
+    })();
+    await eventually("the first event", async () => seen.length === 1);
+    await eventually("the notes", async () => (await log.journal.append("notes", "any", note(0))) !== null);
+    for (let i = 1; i < 200; i++) await log.journal.append("notes", "any", note(i));
+    await sleep(300);
+    await node.back();
+    await eventually("the append after it", async () => (await log.append(run.slice(1))).kind === "appended");
+    await following;
+    expect(seen).toEqual([0, 1]);
+  });
+
+  it("is noticed although it has grown beyond where it was", async () => {
+    await using node = await setBackNode();
+    await using log = openLog(node.url);
+    await log.append(runOf(newOrigin(), 0, 1));
+    await node.mark();
+    await eventually("the append after it", async () => (await log.append(runOf(newOrigin(), 0, 5))).kind === "appended");
+    let count = 0;
+    const following = (async () => {
+      for await (const { entries } of log.subscribe({ after: null })) count += entries.length;
+    })();
+    following.catch(() => {});
+    await eventually("all six", async () => count === 6);
+    await node.back();
+    // Another link, so that it has grown before the one that follows has found it again.
+    await using other = openLog(node.url);
+    await other.append(runOf(newOrigin(), 0, 50));
+    await expect(following).rejects.toMatchObject({
+      code: "backend-failed",
+      message: expect.stringContaining("no longer holds"),
+    });
+  });
+
+  it("gives its facts from the first", async () => {
+    await using node = await setBackNode();
+    await using log = openLog(node.url);
+    await log.journal.append("fact-a", "any", note(0));
+    await node.mark();
+    const after = await log.journal.end();
+    await log.append(runOf(newOrigin(), 0, 20));
+    await log.journal.append("fact-a", "any", note(1));
+    const stop = new AbortController();
+    onTestFinished(() => stop.abort());
+    const seen: Fact[] = [];
+    log.journal.follow({ prefixes: ["fact-"], after, signal: stop.signal, onFact: (fact) => seen.push(fact) });
+    await eventually("the second", async () => seen.length === 1);
+    await node.back();
+    await eventually("the append after it", async () => (await log.journal.append("fact-a", "any", note(2))) !== null);
+    await eventually("what stands now", async () => seen.length >= 3);
+    expect(seen.map(({ data }) => data.i)).toEqual([1, 0, 2]);
   });
 });
 

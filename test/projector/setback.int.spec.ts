@@ -221,20 +221,15 @@ describe("a log that was set back to a backup", () => {
     await expectSetBack();
     await expectWhole();
     expect(await notices()).toEqual({ n: 1 });
-    // Facts that are read over move the place in the log; lost, events come to stand before it.
+    // Facts that were read over are lost, and events come to stand where they stood.
     await store.close();
     rmSync(kept(), { recursive: true });
     cpSync(folder(), kept(), { recursive: true });
     store = await startEventStore({ dataDir: hub.dir, port });
     for (let i = 0; i < 100; i++)
       await hub.log.journal.append("notes", "any", { type: "noted", data: { i }, by: { actor: "test" } });
-    const end = await hub.log.end();
-    await eventually("the place at the end", async () => {
-      const row = await one("SELECT max(position) AS position FROM tributary.shard");
-      return BigInt(String(row!.position)) >= end! - 10_000n;
-    });
+    await sleep(1_000);
     await setBack();
-    await sleep(500);
     await oldWriter(hub.log, "late").append(person("LATE-1"));
     await hub.projected();
     expect(await one("SELECT id FROM views.beneficiaries WHERE id = 'LATE-1'")).toEqual({ id: "LATE-1" });
