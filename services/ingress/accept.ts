@@ -16,6 +16,7 @@ import {
   type QuarantineNote,
   type Receipt,
   releaseOf,
+  type Signature,
   type SchemaNews,
   TributaryError,
   wallMsOf,
@@ -23,6 +24,7 @@ import {
 import { chainHash } from "../core/node.ts";
 import { type Gate, type Registry, schemasDigest, shortFingerprint, type Verdict } from "../gate/index.ts";
 import { type Appendable, type Log, type OriginHead, storedBytes } from "../log/index.ts";
+import { keepEvidence, withSignature } from "./evidence.ts";
 
 /** A device's clock may differ from the hub's by this much before it counts as wrong. */
 export const DRIFT_LIMIT_MS = 10 * 60_000;
@@ -36,9 +38,9 @@ const MAX_NEWS_BYTES = 400_000;
 export interface Acceptor {
   /**
    * Gates, chains and appends a batch that arrived at `receivedAtMs` (hub clock). The receipt is the hub's word that all of
-   * it is in the log. Throws `schema-unknown`, `chain-broken`, `batch-gap`, `origin-forked`, `event-too-large`.
+   * it is in the log. `signed`: the origin's signature of the run, found good; kept with its last event. Throws `schema-unknown`, `chain-broken`, `batch-gap`, `origin-forked`, `event-too-large`.
    */
-  accept(batch: Batch, key: string, receivedAtMs: number): Promise<Accepted>;
+  accept(batch: Batch, key: string, receivedAtMs: number, signed?: Signature): Promise<Accepted>;
   /** Where the hub stands with an origin. */
   hello(request: HelloRequest, nowMs: number): Promise<Hello>;
   /** Where the hub stands, for a refusal; `null` when it does not know or cannot say. */
@@ -56,11 +58,14 @@ export function acceptor({
   gate,
   registry,
   driftLimitMs = DRIFT_LIMIT_MS,
+  onFork = () => {},
 }: {
   log: Log;
   gate: Gate;
   registry?: Registry;
   driftLimitMs?: number;
+  /** Told of each fork of which evidence was kept. */
+  onFork?: (origin: OriginId, seq: number) => void;
 }): Acceptor {
   const heads = new Map<OriginId, OriginHead>();
   const remember = (origin: OriginId, head: OriginHead): void => {
@@ -70,10 +75,10 @@ export function acceptor({
   };
 
   return {
-    async accept(batch, key, receivedAtMs) {
+    async accept(batch, key, receivedAtMs, signed) {
       const { origin } = batch;
       await gate.ensure(batch.events.map(({ head }) => head.schema));
-      const run = chained(gate, batch, receivedAtMs, driftLimitMs);
+      const run = withSignature(chained(gate, batch, receivedAtMs, driftLimitMs), signed);
       const outcome = await log.append(run, heads.get(origin)).catch((error: unknown) => {
         heads.delete(origin);
         throw error;
@@ -87,6 +92,7 @@ export function acceptor({
             "Send the events between first; nothing of this batch was taken.",
           );
         case "fork":
+          if (await keepEvidence(log, batch, outcome.seq, signed)) onFork(origin, outcome.seq);
           throw new TributaryError(
             "origin-forked",
             `${origin} has two different events ${outcome.seq}: two devices write under one name`,

@@ -7,13 +7,13 @@ import {
   isTributaryError,
   messageOf,
   type Reply,
+  type Signature,
   SUBJECTS,
   type TributaryError,
 } from "../core/index.ts";
 import { batchKey, zstd } from "../core/node.ts";
 import { ACK_WAIT_MS, CONSUMER, STREAM } from "./broker.ts";
 import { type Deps, refusalOf, toJson } from "./hello.ts";
-import { checkOrigin } from "./token.ts";
 
 /** Batches one process holds at a time. Each is at most 1 MB on the wire. */
 const MAX_HELD = 64;
@@ -96,20 +96,20 @@ export async function consume(deps: Deps): Promise<{ close(): Promise<void> }> {
 }
 
 async function handle(deps: Deps, message: JsMsg): Promise<void> {
-  const { nc, keeper, accepts, say } = deps;
+  const { nc, vouch, accepts, say, seal } = deps;
   const key = batchKey(message.data);
   const place = message.subject.slice(SUBJECTS.ingress.length + 1);
   const receivedAtMs = message.info.timestampNanos / 1e6;
+  const authorization = message.headers?.get(HEADER_TOKEN) || undefined;
   const keepAlive = setInterval(() => message.working(), ACK_WAIT_MS / 2);
   let batch: Batch | null = null;
-  const reply = (answer: Reply): void => nc.publish(`${SUBJECTS.receipt}.${place}`, toJson(answer));
+  const reply = async (answer: Reply): Promise<void> => nc.publish(`${SUBJECTS.receipt}.${place}`, toJson(await seal(answer)));
   try {
-    const claims = await keeper.admit(message.headers?.get(HEADER_TOKEN), receivedAtMs);
     batch = decodeBatch(message.data, zstd);
-    checkOrigin(claims, batch.origin);
     const startedMs = performance.now();
-    const { receipt, written, quarantined } = await acceptInTime(deps, batch, key, receivedAtMs);
-    reply(receipt);
+    const signed = await vouch.batch(authorization, batch, receivedAtMs);
+    const { receipt, written, quarantined } = await acceptInTime(deps, batch, key, receivedAtMs, signed);
+    await reply(receipt);
     message.ack();
     say({
       event: "batch-accepted",
@@ -122,15 +122,17 @@ async function handle(deps: Deps, message: JsMsg): Promise<void> {
       ms: Math.round(performance.now() - startedMs),
     });
   } catch (error) {
-    const known = isTributaryError(error) ? error : null;
+    let known = isTributaryError(error) ? error : null;
     if (isAway(known) || (known === null && message.info.redeliveryCount < MAX_INTERNAL_FAILURES)) {
       say({ event: "batch-postponed", place, error });
       message.nak(AWAY_PAUSE_MS);
       return;
     }
-    if (isPoison(known)) await bury(deps, message, place, error);
-    reply(
-      refusalOf(error, {
+    const strangers = await isOfStranger(deps, batch, authorization, receivedAtMs, known);
+    if (strangers !== null) known = strangers;
+    else if (isPoison(known)) await bury(deps, message, place, error);
+    await reply(
+      refusalOf(known ?? error, {
         batch: key,
         origin: batch?.origin ?? null,
         firstSeq: batch?.firstSeq ?? null,
@@ -144,10 +146,30 @@ async function handle(deps: Deps, message: JsMsg): Promise<void> {
   }
 }
 
+/**
+ * Bytes that cannot be read, and batches with a wrong signature, are kept only where a good token came with them: else whoever reaches the broker could fill
+ * the dead letters. Returns what to refuse instead; `null`: they may be kept.
+ */
+async function isOfStranger(
+  { keeper }: Deps,
+  batch: Batch | null,
+  authorization: string | undefined,
+  receivedAtMs: number,
+  error: TributaryError | null,
+): Promise<TributaryError | null> {
+  if (error === null || (batch !== null && error.code !== "signature-invalid")) return null;
+  try {
+    await keeper.admit(authorization, receivedAtMs);
+    return null;
+  } catch (refused) {
+    return batch !== null || !isTributaryError(refused) ? error : refused;
+  }
+}
+
 /** Whether sending the same bytes again can never help. A wrong token, a gap or an unknown schema can be mended by the sender. */
 const isPoison = (error: TributaryError | null): boolean =>
   error === null ||
-  ["batch-undecodable", "batch-too-large", "chain-broken", "origin-forked", "event-too-large"].includes(error.code);
+  ["batch-undecodable", "batch-too-large", "chain-broken", "origin-forked", "event-too-large", "signature-invalid"].includes(error.code);
 
 /** Accepts a batch, waiting in its lane for a predecessor that another process may hold, and for an event store that is away. */
 async function acceptInTime(
@@ -155,12 +177,13 @@ async function acceptInTime(
   batch: Batch,
   key: string,
   receivedAtMs: number,
+  signed: Signature | undefined,
 ): ReturnType<typeof accepts.accept> {
   let gaps = 0;
   let absences = 0;
   for (;;) {
     try {
-      return await accepts.accept(batch, key, receivedAtMs);
+      return await accepts.accept(batch, key, receivedAtMs, signed);
     } catch (error) {
       if (!isTributaryError(error)) throw error;
       if (error.code === "batch-gap" && ++gaps < GAP_TRIES) {

@@ -3,12 +3,13 @@ import type { AddressInfo } from "node:net";
 import { headers } from "nats";
 import {
   HEADER_TOKEN,
-  type Hello,
-  helloRequestSchema,
+  type Batch,
+  decodeBatch,
   isTributaryError,
   MAX_FRAME_BYTES,
   MEDIA_TYPE_PROBLEM,
   messageOf,
+  type OriginId,
   partsOf,
   peekOrigin,
   type Reply,
@@ -18,7 +19,7 @@ import {
 } from "../core/index.ts";
 import { batchKey, zstd } from "../core/node.ts";
 import type { Log } from "../log/index.ts";
-import { type Deps, refusalOf } from "./hello.ts";
+import { answerOf, type Deps, nonceOf, parseJson, refusalOf } from "./hello.ts";
 import { checkOrigin, type Doorkeeper } from "./token.ts";
 
 /** How long a request waits for its receipt unless it asks otherwise, and at most. Then it is told 202: queued. */
@@ -52,7 +53,7 @@ export interface Listening {
  *
  *   POST /v1/ingress         a batch frame; published into the same stream. 200 receipt, 202 queued, 4xx problem
  *   GET  /v1/ingress/hello   ?origin=…&since=…: where the hub stands with this origin
- *   POST /v1/ingress/hello   the same, with {have, proposes} as body: what schemas the device has
+ *   POST /v1/ingress/hello   the same, with {have, proposes} as body: what schemas the device has; or a whole request, signed: a hello, an enrolment, a rotation
  *   GET  /v1/health          200 when broker and event store answer
  *   …                        what `also` answers: the schema registry
  *
@@ -66,21 +67,25 @@ export async function listen(
     also?: (request: DoorRequest, keeper: Doorkeeper) => Promise<DoorAnswer | null>;
   },
 ): Promise<Listening> {
-  const { nc, keeper, accepts, say, log, host, port, also } = deps;
+  const { nc, keeper, vouch, seal, say, log, host, port, also } = deps;
   const waiting = new Map<string, Set<(reply: Reply) => void>>();
   const replies = nc.subscribe(`${SUBJECTS.receipt}.>`, {
     callback: (_, message) => {
-      const reply = replySchema.safeParse(message.json());
+      // As it came: the hub has signed all of it, also what this process does not know.
+      const raw = message.json<Reply>();
+      const reply = replySchema.safeParse(raw);
       if (reply.success && reply.data.batch !== null)
-        for (const resolve of waiting.get(reply.data.batch) ?? []) resolve(reply.data);
+        for (const resolve of waiting.get(reply.data.batch) ?? []) resolve(raw);
     },
   });
 
   const ingest = async (request: IncomingMessage): Promise<DoorAnswer> => {
-    const claims = await keeper.admit(request.headers.authorization, Date.now());
+    const { authorization } = request.headers;
+    const claims = authorization === undefined ? null : await keeper.admit(authorization, Date.now());
     const frame = await bodyOf(request);
-    const origin = peekOrigin(frame, zstd);
-    checkOrigin(claims, origin);
+    // Without a token it is the batch's own signature that lets it in.
+    const origin = claims === null ? await signedOrigin(frame) : peekOrigin(frame, zstd);
+    if (claims !== null) checkOrigin(claims, origin);
     if (waiting.size >= MAX_WAITING) {
       throw new TributaryError("backend-failed", "the hub is busy", "Send the batch again in a few seconds.");
     }
@@ -90,7 +95,7 @@ export async function listen(
     waiting.set(key, waiters.add(replied.resolve));
     try {
       const about = headers();
-      about.set(HEADER_TOKEN, request.headers.authorization!);
+      if (authorization !== undefined) about.set(HEADER_TOKEN, authorization);
       const { org, site, device } = partsOf(origin);
       await nc
         .jetstream()
@@ -108,34 +113,52 @@ export async function listen(
       const reply = await Promise.race([replied.promise, waitMs(request).then(() => null)]);
       if (reply === null) return { status: 202, body: { kind: "queued", batch: key, origin } };
       if (reply.kind === "receipt") return { status: 200, body: reply };
-      return problem(new TributaryError(reply.code, reply.message, reply.hint), request.url, { ...reply });
+      return problem(new TributaryError(reply.code, reply.message, reply.hint), request.url, { ...reply, refusal: reply });
     } finally {
       waiters.delete(replied.resolve);
       if (waiters.size === 0) waiting.delete(key);
     }
   };
 
+  const signedOrigin = async (frame: Uint8Array): Promise<OriginId> => {
+    const batch = signedBatch(frame);
+    if (batch === null) {
+      await keeper.admit(undefined, Date.now());
+      throw new Error("invariant broken: without a token nobody is admitted");
+    }
+    await vouch.batch(undefined, batch, Date.now());
+    return batch.origin;
+  };
+
   const hello = async (request: IncomingMessage, query: URLSearchParams): Promise<DoorAnswer> => {
     const nowMs = Date.now();
-    const claims = await keeper.admit(request.headers.authorization, nowMs);
+    const { authorization } = request.headers;
     const since = query.get("since");
-    const news = request.method === "POST" ? helloNews(await bodyOf(request)) : {};
-    const asked = helloRequestSchema.safeParse({
-      ...news,
-      origin: query.get("origin"),
-      since: since === null || since === "" ? null : Number(since),
-      ...(query.has("schemas") ? { schemas: query.get("schemas") } : {}),
-    });
-    if (!asked.success) {
-      throw new TributaryError(
-        "input-malformed",
-        "the hello cannot be read",
-        "Ask with ?origin=org.site.device.epoch and &since=<seq>.",
-      );
+    // Who shows a token that is none learns no more than that, whatever the body.
+    if (authorization !== undefined && request.method !== "POST") await keeper.admit(authorization, nowMs);
+    const body = request.method === "POST" ? (parseJson(await bodyOf(request)) as Record<string, unknown> | null) : {};
+    // A whole request as the body, as over the broker; or, as version 1 has it, in the address.
+    const raw =
+      body?.origin !== undefined || body?.kind !== undefined
+        ? body
+        : {
+            ...body,
+            origin: query.get("origin"),
+            since: since === null || since === "" ? null : Number(since),
+            ...(query.has("schemas") ? { schemas: query.get("schemas") } : {}),
+          };
+    try {
+      return { status: 200, body: await answerOf(deps, authorization, raw, nowMs) };
+    } catch (error) {
+      return refused(error, request.url, nonceOf(raw));
     }
-    checkOrigin(claims, asked.data.origin);
-    const body: Hello = await accepts.hello(asked.data, nowMs);
-    return { status: 200, body };
+  };
+
+  /** A problem that carries the hub's signed word. */
+  const refused = async (error: unknown, url: string | undefined, of: { nonce?: string } = {}): Promise<DoorAnswer> => {
+    if (!isTributaryError(error)) say({ event: "http-failed", error });
+    const refusal = refusalOf(error, { batch: null, origin: null, firstSeq: null, through: null, ...of });
+    return problem(new TributaryError(refusal.code, refusal.message, refusal.hint), url, { refusal: await seal(refusal) });
   };
 
   const health = async (): Promise<DoorAnswer> => {
@@ -167,9 +190,7 @@ export async function listen(
       try {
         send(response, await route(request));
       } catch (error) {
-        if (!isTributaryError(error)) say({ event: "http-failed", error });
-        const { code, message, hint } = refusalOf(error, { batch: null, origin: null, firstSeq: null, through: null });
-        send(response, problem(new TributaryError(code, message, hint), request.url));
+        send(response, await refused(error, request.url));
       }
     };
     void serve();
@@ -214,6 +235,17 @@ export async function listen(
   };
 }
 
+/** A batch that speaks for itself; `null` for bytes that are none, or that nobody has signed. */
+function signedBatch(frame: Uint8Array): Batch | null {
+  try {
+    const batch = decodeBatch(frame, zstd);
+    return batch.signature === undefined ? null : batch;
+  } catch (error) {
+    if (isTributaryError(error) && error.code !== "protocol-unsupported") return null;
+    throw error;
+  }
+}
+
 const problem = (error: TributaryError, instance: string | undefined, more: Record<string, unknown> = {}): DoorAnswer => ({
   status: error.status,
   type: MEDIA_TYPE_PROBLEM,
@@ -241,18 +273,6 @@ function send(response: ServerResponse, { status, body, type = "application/json
     ...(status === 413 ? { connection: "close" } : {}),
   });
   response.end(text);
-}
-
-/** What a device says of its schemas. Checked with the rest of the hello. */
-function helloNews(body: Buffer): object {
-  try {
-    const { have, proposes } = JSON.parse(body.toString()) as { have?: unknown; proposes?: unknown };
-    return { have, proposes };
-  } catch (error) {
-    throw new TributaryError("input-malformed", "the hello's body is no JSON", 'Send {"have": {…}, "proposes": […]}.', {
-      cause: error,
-    });
-  }
 }
 
 async function bodyOf(request: IncomingMessage): Promise<Buffer> {

@@ -124,8 +124,8 @@ export function storedBytes({ head, content }: Appendable): number {
       : Buffer.byteLength(JSON.stringify(content.text)) + 512;
   let basisBytes = 0;
   for (const origin in head.basis) basisBytes += origin.length + 16;
-  // Names are at most 200 characters of at most 4 bytes; the fixed members (hashes, clock, ids, keys) take under 700.
+  // Names are at most 200 characters of at most 4 bytes; the fixed members (hashes, clock, ids, keys) take under 900.
   return (
-    dataBytes + basisBytes + 700 + 4 * (head.type.length + head.actor.length + head.entity.id.length + head.entity.type.length)
+    dataBytes + basisBytes + 900 + 4 * (head.type.length + head.actor.length + head.entity.id.length + head.entity.type.length)
   );
 }

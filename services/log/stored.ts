@@ -13,6 +13,7 @@ import {
   type Position,
   position,
   type Seq,
+  type Signature,
 } from "../core/index.ts";
 
 export type EventHead = Omit<EventBody, "data"> & { readonly id: EventId; readonly prev: Hash; readonly hash: Hash };
@@ -35,6 +36,8 @@ export interface Appendable {
   readonly head: EventHead;
   readonly content: Content;
   readonly clock: ClockNote | null;
+  /** The origin's signature of the run that ends here: of this event and all before it. Beside the hashed event. */
+  readonly signed?: Signature;
 }
 
 /** An event in the log. */
@@ -58,11 +61,12 @@ export const QUARANTINED = "quarantined";
 type Metadata = Record<string, unknown> & { readonly origin: OriginId; readonly hash: Hash };
 
 /** The form in which the event store keeps an event: readable JSON, the envelope in the metadata. */
-export function toStored({ head, content, clock }: Appendable): ReturnType<typeof jsonEvent<JSONEventType>> {
+export function toStored({ head, content, clock, signed }: Appendable): ReturnType<typeof jsonEvent<JSONEventType>> {
   const { id, type, correlationId, causationId, ...rest } = head;
   const metadata = {
     ...rest,
     ...(clock === null ? {} : { clock }),
+    ...(signed === undefined ? {} : { signed }),
     ...(correlationId === undefined ? {} : { $correlationId: correlationId }),
     ...(causationId === undefined ? {} : { $causationId: causationId }),
   };
@@ -76,8 +80,9 @@ export function fromStored({ event }: ResolvedEvent): LogEntry | null {
   if (event === undefined || !event.isJson || !event.streamId.startsWith(ORIGIN_PREFIX)) return null;
   const metadata = event.metadata as Metadata | undefined;
   if (metadata === undefined || !isOriginId(metadata.origin) || !isHash(metadata.hash)) return null;
-  const { clock, $correlationId, $causationId, ...rest } = metadata as Metadata & {
+  const { clock, signed, $correlationId, $causationId, ...rest } = metadata as Metadata & {
     readonly clock?: ClockNote;
+    readonly signed?: Signature;
     readonly $correlationId?: string;
     readonly $causationId?: string;
   };
@@ -96,6 +101,7 @@ export function fromStored({ event }: ResolvedEvent): LogEntry | null {
     head,
     content: quarantined ? { kind: "quarantined", reason: held.reason, text: held.text } : { kind: "accepted", data },
     clock: clock ?? null,
+    ...(signed === undefined ? {} : { signed }),
     position: position((event as unknown as { position: { commit: bigint } }).position.commit),
     recordedAtMs: event.created.getTime(),
   };
