@@ -11,6 +11,7 @@ import { startHub } from "./supervise.ts";
 import { parseListen } from "./workers.ts";
 
 const DEFAULT_TOKEN_DAYS = 90;
+const DEFAULT_CODE_DAYS = 7;
 
 /** Runs `work` with a connection to the hub's views. */
 export async function withViews<T>(data: string | undefined, work: (db: Client) => Promise<T>): Promise<T> {
@@ -25,11 +26,12 @@ export async function withViews<T>(data: string | undefined, work: (db: Client) 
 export const hub: Command = {
   name: "hub",
   summary: "run a hub: broker, event store, views, ingress and projector",
-  usage: "tributary hub [--data DIR] [--org NAME] [--listen HOST:PORT] [--projectors N] [--reconcile-every HOURS]",
+  usage:
+    "tributary hub [--data DIR] [--org NAME] [--listen HOST:PORT] [--projectors N] [--reconcile-every HOURS] [--require-keys]",
   help: `Starts what a hub needs and stays until Ctrl-C. Each server is taken from the environment when a URL names it
 (TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL, TRIBUTARY_POSTGRES_URL), else from a container engine, else from PATH, else embedded.
 Data stay in --data (default .tributary/hub) between runs. --projectors: processes that share the folding (default 1). --reconcile-every: balance
-views against the log that often, and put right what differs. With notifications.json in the data folder, people are told of conflicts.
+views against the log that often, and put right what differs. --require-keys: take nothing from devices that have no enrolled key. With notifications.json in the data folder, people are told of conflicts.
 
   tributary hub --org relief --listen 127.0.0.1:8080`,
   options: {
@@ -38,8 +40,9 @@ views against the log that often, and put right what differs. With notifications
     listen: { type: "string" },
     projectors: { type: "string" },
     "reconcile-every": { type: "string" },
+    "require-keys": { type: "boolean" },
   },
-  async run({ text, number, out }) {
+  async run({ text, number, flag, out }) {
     const dir = hubDir(text("data"));
     const org = text("org");
     const listen = text("listen");
@@ -50,6 +53,7 @@ views against the log that often, and put right what differs. With notifications
       dataDir: dir,
       say: out.progress,
       projectors: Math.max(1, number("projectors", 1)),
+      requireKeys: flag("require-keys"),
       ...(every === undefined ? {} : { reconcileEveryHours: every }),
       ...(org === undefined ? {} : { org }),
       ...(listen === undefined ? {} : { listen: parseListen(listen) }),
@@ -91,11 +95,13 @@ views against the log that often, and put right what differs. With notifications
 
 export const siteAdd: Command = {
   name: "site add",
-  summary: "register a site and issue its token",
-  usage: "tributary site add NAME [--org NAME] [--title TEXT] [--days N] [--device NAME] [--data DIR]",
-  help: `Writes the registration as an event of the hub's own origin, and prints the token with which the site's devices sync. A token
-is for one site (with --device: one device), and runs out after --days (default ${DEFAULT_TOKEN_DAYS}). It is shown once: keep it safe. --org: a partner
-organisation whose site it is; default: the hub's own.
+  summary: "register a site; issue a one-time code and a token for its devices",
+  usage: "tributary site add NAME [--org NAME] [--title TEXT] [--days N] [--device NAME] [--code-days N] [--data DIR]",
+  help: `Writes the registration as an event of the hub's own origin, and prints a one-time code with which one device of the site enrols its key
+(\`tributary field enrol\`; good for --code-days, default ${DEFAULT_CODE_DAYS}), and a token with which devices of the site sync and enrol by themselves. Both are for one site
+(with --device: one device). The token runs out after --days (default ${DEFAULT_TOKEN_DAYS}); a device that has enrolled needs it no more. Both are shown once: keep them
+safe. For a tablet that was lost: \`tributary device revoke\`, then this with --device for the one that takes its place. --org: a partner organisation whose site it
+is; default: the hub's own.
 
   tributary site add juba --title "Juba, Munuki office"`,
   options: {
@@ -104,6 +110,7 @@ organisation whose site it is; default: the hub's own.
     title: { type: "string" },
     days: { type: "string" },
     device: { type: "string" },
+    "code-days": { type: "string" },
   },
   async run({ positionals, text, number, out }) {
     const [site] = positionals;
@@ -116,6 +123,7 @@ organisation whose site it is; default: the hub's own.
     const added = await addSite(dir, state, {
       site,
       days: number("days", DEFAULT_TOKEN_DAYS),
+      codeDays: number("code-days", DEFAULT_CODE_DAYS),
       actor: userInfo().username,
       ...(org === undefined ? {} : { org }),
       ...(title === undefined ? {} : { title }),
@@ -123,8 +131,9 @@ organisation whose site it is; default: the hub's own.
     });
     out.result({ ...added, natsUrl: state.natsUrl, httpUrl: state.httpUrl });
     out.line(`Site ${added.org}.${added.site} is registered. Its token, good until ${added.expiresAt}:\n\n${added.token}\n`);
+    out.line(`A one-time code for one device, good until ${added.codeExpiresAt}:\n\n${added.code}\n`);
     out.line(
-      `On a device:\n  tributary field init --org ${added.org} --site ${added.site} --device NAME\n  tributary field sync --hub ${state.natsUrl} --token TOKEN`,
+      `On a device:\n  tributary field init --org ${added.org} --site ${added.site} --device ${device ?? "NAME"}\n  tributary field enrol --hub ${state.natsUrl} --code CODE\n  tributary field sync --hub ${state.natsUrl}\nor, without enrolling first:\n  tributary field sync --hub ${state.natsUrl} --token TOKEN`,
     );
     return 0;
   },

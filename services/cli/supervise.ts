@@ -40,6 +40,8 @@ export interface HubOptions {
   readonly listen?: { readonly host: string; readonly port: number };
   /** Projector processes that share the folding; default 1. */
   readonly projectors?: number;
+  /** Take nothing from devices that have no enrolled key. */
+  readonly requireKeys?: boolean;
   /** Balance the books every so many hours. */
   readonly reconcileEveryHours?: number;
   readonly say?: (line: string) => void;
@@ -51,6 +53,7 @@ export async function startHub({
   org,
   listen,
   projectors = 1,
+  requireKeys = false,
   reconcileEveryHours,
   say = () => {},
 }: HubOptions): Promise<Hub> {
@@ -87,7 +90,7 @@ export async function startHub({
       workers.push(worker);
       return worker;
     };
-    const ingress = start("ingress", ["--listen", `${host}:${port}`]);
+    const ingress = start("ingress", ["--listen", `${host}:${port}`, ...(requireKeys ? ["--require-keys"] : [])]);
     const projector = start("projector", []);
     await Promise.race([Promise.all([ingress.ready(), projector.ready()]), failure.promise]);
     // One after the other: the first brings tables and views up to date.

@@ -7,7 +7,8 @@ import { SCOPE_SCHEMAS, startIngress } from "../ingress/index.ts";
 import { openLog } from "../log/index.ts";
 import { startProjector } from "../projector/index.ts";
 import type { Command } from "./args.ts";
-import { hubDir, hubKey, PROJECTIONS_DIR, readState } from "./places.ts";
+import { noteHubKeys } from "./hub-keys.ts";
+import { hubDir, hubRing, PROJECTIONS_DIR, readState } from "./places.ts";
 import { loadProjections } from "./projections.ts";
 import { openHubGate, registerProjectSchemas } from "./registry.ts";
 
@@ -47,11 +48,11 @@ export function parseListen(text: string): { readonly host: string; readonly por
 export const ingress: Command = {
   name: "ingress",
   summary: "run the hub's door alone (the hub starts one itself)",
-  usage: "tributary ingress [--data DIR] [--listen HOST:PORT] [--log FILE]",
+  usage: "tributary ingress [--data DIR] [--listen HOST:PORT] [--require-keys] [--log FILE]",
   help: `Takes batches from NATS and HTTP into the log. Several may run at once. Servers are those of the hub in --data, or of
-TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
-  options: { data: { type: "string" }, listen: { type: "string" }, log: { type: "string" } },
-  async run({ text, out }) {
+TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --require-keys: take nothing from devices that have no enrolled key.`,
+  options: { data: { type: "string" }, listen: { type: "string" }, log: { type: "string" }, "require-keys": { type: "boolean" } },
+  async run({ text, flag, out }) {
     const dir = hubDir(text("data"));
     const { natsUrl, eventstoreUrl } = readState(dir);
     const say = logger("ingress", text("log"));
@@ -69,10 +70,12 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
           const { subject } = await keeper.admit(authorization, Date.now(), writes ? SCOPE_SCHEMAS : null);
           return { actor: subject };
         })(request),
-      keys: { keys: [await hubKey(dir)] },
+      keys: await hubRing(dir),
+      requireKeys: flag("require-keys"),
       listen: parseListen(text("listen") ?? "127.0.0.1:0"),
       say,
     });
+    await noteHubKeys(log.journal, dir);
     say({ event: "ingress-started", url: running.http?.url });
     process.send?.({ ready: true, url: running.http?.url });
     out.line(`Ingress listens at ${running.http?.url}.`);

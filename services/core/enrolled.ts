@@ -1,5 +1,5 @@
-import type { Fact } from "./journal.ts";
 import { type Position, partsOf } from "./ids.ts";
+import type { Fact } from "./journal.ts";
 import { isJsonObject, type JsonObject } from "./json.ts";
 import { type KeyId, type PublicKey, publicKeySchema, type Signature, signatureSchema } from "./signing.ts";
 
@@ -177,6 +177,4 @@ export function keyRecord(): KeyRecord {
 
 /** The keys that may have signed what a device handed over at a time: the present one, and one that it has rotated away a short while before. */
 export const keysAt = (record: KeyRecord, device: DeviceName, atMs: number): EnrolledKey[] =>
-  record
-    .keysOf(device)
-    .filter(({ ended }) => ended === null || (ended.why === "rotated" && atMs <= ended.atMs + KEY_OVERLAP_MS));
+  record.keysOf(device).filter(({ ended }) => ended === null || (ended.why === "rotated" && atMs <= ended.atMs + KEY_OVERLAP_MS));

@@ -43,8 +43,13 @@ export const keyIdOf = (key: PublicKey): KeyId => createHash("sha256").update(th
 /** Makes an Ed25519 key where it is to be used. */
 export const makeKeyPair = (): PrivateKey => generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" }) as PrivateKey;
 
+/** A signer that need not be waited for. */
+export interface LocalSigner extends Signer {
+  sign(text: string): Signature;
+}
+
 /** Signs with a private key. Throws where the key is none. */
-export function signerOf(privateKey: PrivateKey): Signer {
+export function signerOf(privateKey: PrivateKey): LocalSigner {
   const key = publicKeySchema.parse(privateKey);
   const secret = createPrivateKey({ key: { ...key, d: privateKey.d }, format: "jwk" });
   const kid = keyIdOf(key);
@@ -73,12 +78,17 @@ const base32 = (bytes: Uint8Array, letters: number): string => {
   let bits = 0n;
   for (const byte of bytes) bits = (bits << 8n) | BigInt(byte);
   const spare = BigInt(bytes.length * 8 - letters * 5);
-  return Array.from({ length: letters }, (_, i) => ALPHABET[Number((bits >> (spare + BigInt((letters - 1 - i) * 5))) & 31n)]).join("");
+  return Array.from(
+    { length: letters },
+    (_, i) => ALPHABET[Number((bits >> (spare + BigInt((letters - 1 - i) * 5))) & 31n)],
+  ).join("");
 };
-const keyTag = (kid: KeyId): string => base32(createHash("sha256").update(`tributary hub\n${kid}`).digest().subarray(0, 10), SECRET_LETTERS);
+const keyTag = (kid: KeyId): string =>
+  base32(createHash("sha256").update(`tributary hub\n${kid}`).digest().subarray(0, 10), SECRET_LETTERS);
 
 /** A one-time code as people read it: eight groups of four letters. Half of it is random, half names the hub's key, so that each side knows the other. */
-export const makeCode = (hub: KeyId): string => `${base32(randomBytes(10), SECRET_LETTERS)}${keyTag(hub)}`.replace(/(....)(?!$)/g, "$1-");
+export const makeCode = (hub: KeyId): string =>
+  `${base32(randomBytes(10), SECRET_LETTERS)}${keyTag(hub)}`.replace(/(....)(?!$)/g, "$1-");
 
 /** A code's letters, however it was typed; `null` for what is none. */
 export const readCode = (given: string): string | null => {

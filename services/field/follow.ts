@@ -1,10 +1,9 @@
 import { isTributaryError, type TributaryError } from "../core/index.ts";
-import { emptyTally, pauseMs, pushAll, type SyncDeps, type SyncOptions } from "./sync.ts";
-import { openTransport, type Transport } from "./transport.ts";
+import { emptyTally, openWay, pauseMs, pushAll, type SyncDeps, type SyncOptions } from "./sync.ts";
+import type { Transport } from "./transport.ts";
 
 /** Looks for events that another process wrote into the same database this often. */
 const LOOK_MS = 1_000;
-const REPLY_TIMEOUT_MS = 15_000;
 
 export interface Follower {
   /** Ends with the error that another try would not mend (a refused token), or with `close`. */
@@ -43,12 +42,7 @@ export function follow(deps: SyncDeps, listeners: Set<() => void>, options: Sync
     while (!stop.signal.aborted) {
       let transport: Transport | null = null;
       try {
-        transport = await openTransport({
-          url: options.url,
-          token: options.token,
-          name: deps.store.name,
-          replyTimeoutMs: options.replyTimeoutMs ?? REPLY_TIMEOUT_MS,
-        });
+        transport = await openWay(deps, options);
         while (!stop.signal.aborted) {
           if (dirty || hasUnsent()) {
             dirty = false;

@@ -16,6 +16,8 @@ import {
 } from "../core/index.ts";
 import { zstd } from "../core/node.ts";
 import type { Gate } from "../gate/index.ts";
+import { finishRotation } from "./enrol.ts";
+import { type Identity, openIdentity, unprovenWords } from "./keys.ts";
 import type { Outbox } from "./outbox.ts";
 import type { FieldSchemas } from "./schemas.ts";
 import type { OriginRow, Store } from "./store.ts";
@@ -39,7 +41,8 @@ const MAX_TRIES = 10;
 export interface SyncOptions {
   /** The hub: `nats://…` or `https://…`. */
   readonly url: string;
-  readonly token: string;
+  /** The site's token. A device whose key is enrolled needs none. */
+  readonly token?: string;
   readonly batchEvents?: number;
   /** Send everything once more, also what the hub has confirmed. Harmless; for when somebody doubts it. */
   readonly again?: boolean;
@@ -83,6 +86,21 @@ export interface SyncDeps {
   readonly now: () => number;
 }
 
+/** The way to a hub, and what this device knows of it and says of itself. */
+export async function openWay(deps: SyncDeps, options: SyncOptions): Promise<Transport> {
+  const given = { url: options.url, ...(options.token === undefined ? {} : { token: options.token }) };
+  const identity = openIdentity(deps.store, { ...given, now: deps.now });
+  const replyTimeoutMs = options.replyTimeoutMs ?? REPLY_TIMEOUT_MS;
+  const transport = await openTransport({ ...given, identity, name: deps.store.name, replyTimeoutMs });
+  try {
+    await finishRotation(deps.store, transport, deps.now);
+    return transport;
+  } catch (error) {
+    await transport.close();
+    throw error;
+  }
+}
+
 const realSleep = (ms: number, signal?: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
     const timer = setTimeout(done, ms);
@@ -113,12 +131,7 @@ export async function sync(deps: SyncDeps, options: SyncOptions): Promise<SyncRe
   for (let tries = 1; ; tries++) {
     const before = total.confirmed;
     try {
-      const transport = await openTransport({
-        url: options.url,
-        token: options.token,
-        name: deps.store.name,
-        replyTimeoutMs: options.replyTimeoutMs ?? REPLY_TIMEOUT_MS,
-      });
+      const transport = await openWay(deps, options);
       try {
         await pushAll(deps, transport, options, total);
         return resultOf(deps.store, total, transport.sentBytes);
@@ -221,7 +234,17 @@ async function pushOrigin(
     options.signal?.throwIfAborted();
     const end = origin().nextSeq;
     if (nextSeq < end && flying.length < transport.window) {
-      const { frame, batch } = nextFrame(store, gate, origin(), nextSeq, options.batchEvents ?? BATCH_EVENTS, avro, now());
+      const { identity } = transport;
+      const { frame, batch } = nextFrame(
+        store,
+        gate,
+        origin(),
+        nextSeq,
+        options.batchEvents ?? BATCH_EVENTS,
+        avro,
+        now(),
+        identity,
+      );
       const { reply } = await transport.send(frame, batch.origin);
       tally.batches++;
       flying.push({ firstSeq: nextSeq, lastSeq: nextSeq + batch.events.length - 1, reply });
@@ -237,7 +260,7 @@ async function pushOrigin(
     if (reply === null) {
       throw new TributaryError(
         "backend-unreachable",
-        "the broker has taken the events, but the hub has not confirmed them yet",
+        `the broker has taken the events, but the hub has not confirmed them yet${unprovenWords(transport.identity.unproven)}`,
         "They are safe on this device and will be sent again; sync later.",
       );
     }
@@ -365,6 +388,7 @@ function nextFrame(
   maxEvents: number,
   avro: Readonly<Record<string, string>>,
   sentAtMs: number,
+  identity: Identity,
 ): { frame: Uint8Array; batch: Batch } {
   const rows = store.db
     .prepare("SELECT head, data, hash, fingerprint FROM event WHERE origin = ? AND seq >= ? ORDER BY seq LIMIT ?")
@@ -378,15 +402,15 @@ function nextFrame(
     return fingerprint === "" ? packed : { ...packed, fingerprint };
   });
   for (let count = rows.length; ; count = Math.ceil(count / 2)) {
-    const batch: Batch = {
+    const batch: Batch = identity.stamped({
       origin: origin.name,
       firstSeq: firstSeq as Seq,
       prev: (hashAt(store, origin.id, firstSeq - 1) as Hash | undefined) ?? GENESIS,
       head: rows[count - 1]!.hash,
       sentAtMs: Math.trunc(sentAtMs),
       events: events.slice(0, count),
-    };
-    const frame = encodeBatch(batch, zstd);
+    });
+    const frame = encodeBatch(batch, zstd, identity.version);
     if (frame.length <= MAX_FRAME_BYTES || count === 1) return { frame, batch };
   }
 }

@@ -14,6 +14,8 @@ import {
   TributaryError,
 } from "../core/index.ts";
 import { batchKey } from "../core/node.ts";
+import { askForProof, jsonFrom, wordOf } from "./answers.ts";
+import type { Identity } from "./keys.ts";
 import type { FieldName } from "./store.ts";
 
 /** How long a device waits for the hub's answer to one message. */
@@ -26,8 +28,12 @@ export interface Transport {
   readonly window: number;
   /** `null`: the way is open but the hub does not answer; batches may still be queued. */
   hello(request: HelloRequest): Promise<Hello | null>;
+  /** Asks the hub something else than a hello, and returns its answer as it came: whoever asks looks at its signature. */
+  ask(question: object, believes: (answer: unknown) => boolean): Promise<unknown>;
   /** Hands over a frame. Resolves when it is queued; `reply` is the hub's word, `null` when none came in time. */
   send(frame: Uint8Array, origin: OriginId): Promise<{ readonly reply: Promise<Reply | null> }>;
+  /** Who asks, and whose answers count. */
+  readonly identity: Identity;
   /** Bytes handed to the network so far: frames and their headers, without TCP and TLS. */
   readonly sentBytes: number;
   close(): Promise<void>;
@@ -36,7 +42,9 @@ export interface Transport {
 export interface TransportOptions {
   /** `nats://…`, `tls://…`, `http://…` or `https://…` */
   readonly url: string;
-  readonly token: string;
+  /** Not needed by a device whose key is enrolled. */
+  readonly token?: string;
+  readonly identity: Identity;
   readonly name: FieldName;
   readonly replyTimeoutMs: number;
 }
@@ -69,15 +77,28 @@ const strange = (what: string): TributaryError =>
     "Check the address: is this a Tributary hub of the same version?",
   );
 
-function parseHello(json: unknown): Hello {
+/** Asks; where the hub says that the question is not of now, it has said what time it is, and is asked once more. */
+async function inTheHubsTime(
+  identity: Identity,
+  request: HelloRequest,
+  exchange: (asked: HelloRequest & { readonly nonce: string }) => Promise<unknown>,
+): Promise<unknown> {
+  const answer = await exchange(identity.asked(request));
+  if (!identity.setsClock(answer)) return answer;
+  const { nonce: _, ...again } = request;
+  return exchange(identity.asked(again));
+}
+
+function parseHello(json: unknown, identity: Identity): Hello {
   const refusal = refusalSchema.safeParse(json);
   if (refusal.success) throw new TributaryError(refusal.data.code, refusal.data.message, refusal.data.hint);
   const hello = helloSchema.safeParse(json);
   if (!hello.success) throw strange("the hello");
+  identity.learn(json);
   return hello.data;
 }
 
-async function natsTransport({ url, token, name, replyTimeoutMs }: TransportOptions): Promise<Transport> {
+async function natsTransport({ url, token, identity, name, replyTimeoutMs }: TransportOptions): Promise<Transport> {
   let nc: NatsConnection;
   try {
     nc = await connect({
@@ -94,8 +115,10 @@ async function natsTransport({ url, token, name, replyTimeoutMs }: TransportOpti
   const waiting = new Map<string, (reply: Reply | null) => void>();
   nc.subscribe(`${SUBJECTS.receipt}.${place}`, {
     callback: (_, message) => {
-      const reply = replySchema.safeParse(message.json());
-      if (reply.success && reply.data.batch !== null) waiting.get(reply.data.batch)?.(reply.data);
+      const raw = jsonFrom(message.data);
+      const reply = replySchema.safeParse(raw);
+      if (!reply.success || reply.data.batch === null || !waiting.has(reply.data.batch)) return;
+      if (identity.believes(raw)) waiting.get(reply.data.batch)?.(reply.data);
     },
   });
   void nc.closed().then(() => {
@@ -104,7 +127,7 @@ async function natsTransport({ url, token, name, replyTimeoutMs }: TransportOpti
   const js = nc.jetstream();
   const about = (): ReturnType<typeof headers> => {
     const h = headers();
-    h.set(HEADER_TOKEN, `Bearer ${token}`);
+    if (token !== undefined) h.set(HEADER_TOKEN, `Bearer ${token}`);
     return h;
   };
   const headerBytes = about().toString().length;
@@ -112,13 +135,26 @@ async function natsTransport({ url, token, name, replyTimeoutMs }: TransportOpti
 
   return {
     window: 4,
+    identity,
+    ask: (question, believes) => {
+      const bytes = new TextEncoder().encode(JSON.stringify(question));
+      return askForProof(nc, `${SUBJECTS.hello}.${place}`, bytes, {
+        headers: about(),
+        timeoutMs: ANSWER_TIMEOUT_MS,
+        believes,
+      }).catch((error: unknown) => {
+        throw away("the hub does not answer", error);
+      });
+    },
     async hello(request) {
-      try {
-        const answer = await nc.request(`${SUBJECTS.hello}.${place}`, JSON.stringify(request), {
+      const exchange = async (asked: HelloRequest & { readonly nonce: string }): Promise<unknown> =>
+        askForProof(nc, `${SUBJECTS.hello}.${place}`, new TextEncoder().encode(JSON.stringify(asked)), {
           headers: about(),
-          timeout: ANSWER_TIMEOUT_MS,
+          timeoutMs: ANSWER_TIMEOUT_MS,
+          believes: (answer) => identity.believes(answer, asked.nonce),
         });
-        return parseHello(answer.json());
+      try {
+        return parseHello(await inTheHubsTime(identity, request, exchange), identity);
       } catch (error) {
         if (error instanceof TributaryError) throw error;
         // 503: nobody listens. The broker is there, so batches can be queued all the same.
@@ -153,9 +189,10 @@ async function natsTransport({ url, token, name, replyTimeoutMs }: TransportOpti
   };
 }
 
-async function httpTransport({ url, token, replyTimeoutMs }: TransportOptions): Promise<Transport> {
+async function httpTransport({ url, token, identity, replyTimeoutMs }: TransportOptions): Promise<Transport> {
   const base = url.endsWith("/") ? url.slice(0, -1) : url;
-  const authorization = `Bearer ${token}`;
+  const authorized: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
+  const where = `the server at ${base}`;
   const waitS = Math.max(1, Math.floor(replyTimeoutMs / 1000));
   let sentBytes = 0;
   const call = async (
@@ -175,24 +212,29 @@ async function httpTransport({ url, token, replyTimeoutMs }: TransportOptions): 
   };
   const hello = async (request: HelloRequest): Promise<Hello> => {
     const query = new URLSearchParams({ origin: request.origin, since: request.since === null ? "" : String(request.since) });
-    const { have, proposes, schemas } = request;
-    if (schemas !== undefined) query.set("schemas", schemas);
-    const news = have === undefined && proposes === undefined ? undefined : { have, proposes };
-    const { status, json } = await call(
-      "the hello",
-      `/v1/ingress/hello?${query}`,
-      news === undefined
-        ? { headers: { authorization } }
-        : { method: "POST", headers: { authorization }, body: JSON.stringify(news) },
-      ANSWER_TIMEOUT_MS,
-    );
-    if (status === 200) return parseHello(json);
-    throw problemOf(json, status) ?? strange("the hello");
+    if (request.schemas !== undefined) query.set("schemas", request.schemas);
+    let last: { status: number; json: unknown } = { status: 0, json: null };
+    // The address says what a hub of version 1 reads; the body is the whole request, as it was signed.
+    const word = await inTheHubsTime(identity, request, async (asked) => {
+      last = await question(`/v1/ingress/hello?${query}`, asked);
+      return wordOf(identity, where, last, last.status === 200 ? asked.nonce : undefined);
+    });
+    if (last.status === 200) return parseHello(word, identity);
+    throw problemOf(last.json, last.status) ?? strange("the hello");
   };
+  const question = (path: string, body: object): Promise<{ status: number; json: unknown }> =>
+    call("the hello", path, { method: "POST", headers: authorized, body: JSON.stringify(body) }, ANSWER_TIMEOUT_MS);
 
   return {
     window: 1,
+    identity,
     hello,
+    async ask(body, believes) {
+      const { status, json } = await question("/v1/ingress/hello", body);
+      const word = status === 200 ? json : ((json as { refusal?: unknown } | null)?.refusal ?? null);
+      if (believes(word)) return word;
+      throw problemOf(json, status) ?? strange("the question");
+    },
     async send(frame, origin) {
       const { status, json } = await call(
         "the batch",
@@ -200,11 +242,12 @@ async function httpTransport({ url, token, replyTimeoutMs }: TransportOptions): 
         {
           method: "POST",
           body: frame as Uint8Array<ArrayBuffer>,
-          headers: { authorization, "content-type": MEDIA_TYPE_BATCH, prefer: `wait=${waitS}` },
+          headers: { ...authorized, "content-type": MEDIA_TYPE_BATCH, prefer: `wait=${waitS}` },
         },
         replyTimeoutMs + ANSWER_TIMEOUT_MS,
       );
-      sentBytes += frame.length + authorization.length + 200;
+      sentBytes += frame.length + (authorized.authorization?.length ?? 0) + 200;
+      wordOf(identity, where, { status, json });
       if (status === 200 || status === 202) {
         const reply = replySchema.safeParse(json);
         return { reply: Promise.resolve(reply.success ? reply.data : null) };
@@ -212,7 +255,10 @@ async function httpTransport({ url, token, replyTimeoutMs }: TransportOptions): 
       const error = problemOf(json, status);
       if (error === null) throw strange("the batch");
       if (error.status === 503) throw error;
-      const { through = null } = json as { through?: number | null };
+      // Only what the hub has signed says where it stands.
+      const { through = null } = (identity.isPinned ? (json as { refusal: object }).refusal : json) as {
+        through?: number | null;
+      };
       return {
         reply: Promise.resolve({
           kind: "refusal",

@@ -16,8 +16,8 @@ import {
   type QuarantineNote,
   type Receipt,
   releaseOf,
-  type Signature,
   type SchemaNews,
+  type Signature,
   TributaryError,
   wallMsOf,
 } from "../core/index.ts";

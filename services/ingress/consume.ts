@@ -169,7 +169,9 @@ async function isOfStranger(
 /** Whether sending the same bytes again can never help. A wrong token, a gap or an unknown schema can be mended by the sender. */
 const isPoison = (error: TributaryError | null): boolean =>
   error === null ||
-  ["batch-undecodable", "batch-too-large", "chain-broken", "origin-forked", "event-too-large", "signature-invalid"].includes(error.code);
+  ["batch-undecodable", "batch-too-large", "chain-broken", "origin-forked", "event-too-large", "signature-invalid"].includes(
+    error.code,
+  );
 
 /** Accepts a batch, waiting in its lane for a predecessor that another process may hold, and for an event store that is away. */
 async function acceptInTime(

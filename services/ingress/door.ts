@@ -2,9 +2,9 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { headers } from "nats";
 import {
-  HEADER_TOKEN,
   type Batch,
   decodeBatch,
+  HEADER_TOKEN,
   isTributaryError,
   MAX_FRAME_BYTES,
   MEDIA_TYPE_PROBLEM,
@@ -74,8 +74,7 @@ export async function listen(
       // As it came: the hub has signed all of it, also what this process does not know.
       const raw = message.json<Reply>();
       const reply = replySchema.safeParse(raw);
-      if (reply.success && reply.data.batch !== null)
-        for (const resolve of waiting.get(reply.data.batch) ?? []) resolve(raw);
+      if (reply.success && reply.data.batch !== null) for (const resolve of waiting.get(reply.data.batch) ?? []) resolve(raw);
     },
   });
 

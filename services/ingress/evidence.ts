@@ -12,7 +12,12 @@ export const withSignature = (run: readonly Appendable[], signed: Signature | un
  * Keeps both branches of a fork: the log's signed head at or after the place where they part, and the one that was handed over. Whoever has the device's key
  * has signed both: that cannot be denied, nor made up by the hub. `false`: it was kept before.
  */
-export async function keepEvidence(log: Log, { origin, firstSeq, events, head }: Batch, seq: Seq, signed: Signature | undefined): Promise<boolean> {
+export async function keepEvidence(
+  log: Log,
+  { origin, firstSeq, events, head }: Batch,
+  seq: Seq,
+  signed: Signature | undefined,
+): Promise<boolean> {
   const accepted: { at: JsonObject | null; run: JsonObject | null } = { at: null, run: null };
   for await (const entry of log.readOrigin(origin, { from: seq, maxCount: MAX_LOOK })) {
     accepted.at ??= { seq: entry.head.seq, hash: entry.head.hash };

@@ -46,7 +46,11 @@ export async function answerOf(
   if (enrolled !== null) return enrolled;
   const asked = helloRequestSchema.safeParse(raw);
   if (!asked.success)
-    throw new TributaryError("input-malformed", "the hello cannot be read", 'Send {"origin": "org.site.device.epoch", "since": <seq>}.');
+    throw new TributaryError(
+      "input-malformed",
+      "the hello cannot be read",
+      'Send {"origin": "org.site.device.epoch", "since": <seq>}.',
+    );
   await vouch.hello(authorization, asked.data, raw, nowMs);
   return seal({ ...(await accepts.hello(asked.data, nowMs)), ...vouch.introduction(asked.data) });
 }

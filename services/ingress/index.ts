@@ -67,9 +67,7 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
     const consumer = await consume(deps);
     const hellos = answerHellos(deps);
     const http =
-      options.listen === null
-        ? null
-        : await listen({ ...deps, log, ...(also === undefined ? {} : { also }), ...options.listen });
+      options.listen === null ? null : await listen({ ...deps, log, ...(also === undefined ? {} : { also }), ...options.listen });
     const close = async (): Promise<void> => {
       await http?.close();
       await hellos.close();

@@ -1,5 +1,14 @@
 import type { JSONWebKeySet, JWK } from "jose";
-import { type KeyId, messageText, type PublicKey, publicKeySchema, type SignedKind, type Signer, type Succession, TributaryError } from "../core/index.ts";
+import {
+  type KeyId,
+  messageText,
+  type PublicKey,
+  publicKeySchema,
+  type SignedKind,
+  type Signer,
+  type Succession,
+  TributaryError,
+} from "../core/index.ts";
 import { keyIdOf, signerOf } from "../core/node.ts";
 
 /**
@@ -24,6 +33,8 @@ export interface RingState {
   /** Present and next, in this order. */
   readonly keys: readonly PublicKey[];
   readonly kids: readonly KeyId[];
+  /** All that are not retired: a code may name one that does not sign any more. */
+  readonly alive: readonly PublicKey[];
   readonly successions: readonly Succession[];
   /** What tokens are checked against. */
   readonly accepted: JSONWebKeySet;
@@ -47,7 +58,10 @@ export const signingKeyAt = (keys: readonly HubKey[], nowMs: number): (HubKey & 
   keys
     .filter(isPrivate)
     .filter((key) => key.retiredAt === undefined && signsFromMs(key) <= nowMs)
-    .reduce<(HubKey & { d: string }) | null>((last, key) => (last === null || signsFromMs(key) >= signsFromMs(last) ? key : last), null);
+    .reduce<(HubKey & { d: string }) | null>(
+      (last, key) => (last === null || signsFromMs(key) >= signsFromMs(last) ? key : last),
+      null,
+    );
 
 function stateOf(keys: readonly HubKey[], nowMs: number): RingState {
   const signing = signingKeyAt(keys, nowMs);
@@ -59,6 +73,7 @@ function stateOf(keys: readonly HubKey[], nowMs: number): RingState {
     signingKey: signing,
     keys: named,
     kids: named.map(keyIdOf),
+    alive: [...named, ...alive.map(publicOf).filter(({ x }) => named.every((key) => key.x !== x))],
     successions: keys.flatMap(({ succession }) => succession ?? []),
     accepted: { keys: alive.map(({ d: _, signsFrom: __, succession: ___, ...key }) => key) },
   };
@@ -86,7 +101,8 @@ export const fixedKeyring = ({ keys }: { readonly keys: readonly JWK[] }): Keyri
 /** The keys with a new one, which signs from `signsFromMs` on. */
 export async function withNextKey(keys: readonly HubKey[], next: HubKey, nowMs: number, signsFromMs: number): Promise<HubKey[]> {
   const present = signingKeyAt(keys, nowMs);
-  if (present === null) throw new TributaryError("not-found", "the hub has no key that signs", "Look at signing-key.json in its data folder.");
+  if (present === null)
+    throw new TributaryError("not-found", "the hub has no key that signs", "Look at signing-key.json in its data folder.");
   if (keys.some((key) => key.retiredAt === undefined && key.signsFrom !== undefined && Date.parse(key.signsFrom) > nowMs))
     throw new TributaryError("usage", "a next key is announced already", "`tributary key list` says when it begins to sign.");
   const signer = signerOf({ ...publicOf(present), d: present.d });
@@ -100,10 +116,19 @@ export function withoutKey(keys: readonly HubKey[], name: string, nowMs: number)
   const found = keys.filter((key) => key.kid === name || hubKeyId(key).startsWith(name));
   const [key] = found;
   if (key === undefined || found.length > 1)
-    throw new TributaryError("not-found", `${found.length === 0 ? "no key is" : "several keys are"} named ${name}`, "`tributary key list` shows them.");
-  if (key.retiredAt !== undefined) throw new TributaryError("usage", `${name} was retired on ${key.retiredAt}`, "`tributary key list` shows them.");
+    throw new TributaryError(
+      "not-found",
+      `${found.length === 0 ? "no key is" : "several keys are"} named ${name}`,
+      "`tributary key list` shows them.",
+    );
+  if (key.retiredAt !== undefined)
+    throw new TributaryError("usage", `${name} was retired on ${key.retiredAt}`, "`tributary key list` shows them.");
   if (key === signingKeyAt(keys, nowMs))
-    throw new TributaryError("usage", `${name} is the key that signs`, "`tributary key rotate` makes the next; retire this one when that signs.");
+    throw new TributaryError(
+      "usage",
+      `${name} is the key that signs`,
+      "`tributary key rotate` makes the next; retire this one when that signs.",
+    );
   const { d: _, ...rest } = key;
   return keys.map((each) => (each === key ? { ...rest, retiredAt: new Date(nowMs).toISOString() } : each));
 }

@@ -47,7 +47,8 @@ export interface Vouch {
   enrolment(raw: unknown, nowMs: number): Promise<Enrolled | null>;
 }
 
-const askCode = "Ask your coordinator for a one-time code (`tributary site add SITE --device NAME`) and give it to `tributary field enrol`.";
+const askCode =
+  "Ask your coordinator for a one-time code (`tributary site add SITE --device NAME`) and give it to `tributary field enrol`.";
 
 const unknownKey = (device: DeviceName, why: string): TributaryError =>
   new TributaryError("key-unknown", `${why} ${device}`, `Is another tablet of that name in use? ${askCode}`);
@@ -69,7 +70,11 @@ export const refuseRevoked =
     const since = record.revocationOf(`${org}.${site}`);
     const bySite = since !== null && issuedAtS <= since.issuedThroughS;
     if (!bySite && (jti === null || !record.isTokenRevoked(jti))) return;
-    throw new TributaryError("revoked", bySite ? `the site ${org}.${site} was revoked` : "the token was revoked", "Ask your coordinator.");
+    throw new TributaryError(
+      "revoked",
+      bySite ? `the site ${org}.${site} was revoked` : "the token was revoked",
+      "Ask your coordinator.",
+    );
   };
 
 export function vouch({
@@ -98,7 +103,9 @@ export function vouch({
     if (inTime && nonce !== undefined && isFresh(`${device}\n${nonce}`, nowMs)) return;
     throw new TributaryError(
       "request-stale",
-      inTime ? "the same signed request came before" : `the request is not of now: the hub's clock says ${new Date(nowMs).toISOString()}`,
+      inTime
+        ? "the same signed request came before"
+        : `the request is not of now: the hub's clock says ${new Date(nowMs).toISOString()}`,
       "Sign a new one, with the time that the hub says.",
     );
   };
@@ -113,7 +120,10 @@ export function vouch({
       // A key that was ended is not what somebody who has only a token may bring back.
       if (present !== null && !mayReplace) throw unknownKey(device, "another key is enrolled for");
       const how = mayReplace ? "hub" : "token";
-      return { type: "device.enrolled", data: { device, kid, key: { ...key }, how, ...(claims.jti === null ? {} : { jti: claims.jti }) } };
+      return {
+        type: "device.enrolled",
+        data: { device, kid, key: { ...key }, how, ...(claims.jti === null ? {} : { jti: claims.jti }) },
+      };
     });
 
   return {
@@ -127,7 +137,8 @@ export function vouch({
         keys = keysAt(record, device, receivedAtMs);
       }
       if (keys.length === 0) {
-        if (record.revoked(device) === "device" || (record.revoked(device) !== null && authorization === undefined)) throw revokedDevice(device);
+        if (record.revoked(device) === "device" || (record.revoked(device) !== null && authorization === undefined))
+          throw revokedDevice(device);
         if (requireKeys) throw unknownKey(device, "this hub takes events of enrolled devices only, and no key is enrolled for");
         await byToken(authorization, batch.origin, receivedAtMs);
         return undefined;
@@ -170,7 +181,8 @@ export function vouch({
       if (!isKnown()) await book.refresh();
       checkFresh(device, nonce, sentAtMs, nowMs);
       if (isKnown()) return;
-      if (record.present(device) === null && record.revoked(device) !== null && authorization === undefined) throw revokedDevice(device);
+      if (record.present(device) === null && record.revoked(device) !== null && authorization === undefined)
+        throw revokedDevice(device);
       if (record.present(device) !== null && authorization === undefined) throw unknownKey(device, "another key is enrolled for");
       const claims = await byToken(authorization, request.origin, nowMs);
       if (ring.state().signer !== null) await enrolFirst(device, key, claims);
@@ -181,7 +193,11 @@ export function vouch({
       const answered = { protocol: PROTOCOL, ...(nonce === undefined ? {} : { nonce }) };
       if (signer === null || (pins !== undefined && pins.join() === kids.join())) return answered;
       const isNew = pins !== undefined && !pins.includes(signer.kid);
-      return { ...answered, keys: keys.slice(0, MAX_HUB_KEYS), ...(isNew && successions.length > 0 ? { successions: [...successions] } : {}) };
+      return {
+        ...answered,
+        keys: keys.slice(0, MAX_HUB_KEYS),
+        ...(isNew && successions.length > 0 ? { successions: [...successions] } : {}),
+      };
     },
 
     async enrolment(raw, nowMs) {
@@ -189,10 +205,16 @@ export function vouch({
       if (kind !== "enrolment" && kind !== "rotation") return null;
       const { signer } = ring.state();
       if (signer === null)
-        throw new TributaryError("backend-failed", "this hub has no key to sign with", "Its operator has to give it its signing key.");
+        throw new TributaryError(
+          "backend-failed",
+          "this hub has no key to sign with",
+          "Its operator has to give it its signing key.",
+        );
       const { device, key, nonce } =
-        kind === "enrolment" ? await enrolByCode(book, parsed(enrolmentSchema, raw), raw as JsonObject, nowMs) : await rotate(parsed(rotationSchema, raw), raw as JsonObject, nowMs);
-      const { keys, successions } = ring.state();
+        kind === "enrolment"
+          ? await enrolByCode(book, parsed(enrolmentSchema, raw), raw as JsonObject, nowMs)
+          : await rotate(parsed(rotationSchema, raw), raw as JsonObject, nowMs);
+      const { alive, successions } = ring.state();
       const answer: Omit<Enrolled, "signature"> = {
         kind: "enrolled",
         device,
@@ -200,7 +222,7 @@ export function vouch({
         nonce,
         nowMs,
         protocol: PROTOCOL,
-        keys: keys.slice(0, MAX_HUB_KEYS),
+        keys: alive.slice(0, MAX_HUB_KEYS),
         ...(successions.length === 0 ? {} : { successions: [...successions] }),
       };
       return (await sealed(ring.state(), "enrolled", answer)) as Enrolled;
@@ -215,14 +237,20 @@ export function vouch({
     if (!isSignedBy(key, messageText("rotation-proof", unproven), proof)) throw proofless("rotation");
     const isDone = record.present(device)?.kid === kid;
     const by = record.keysOf(device).find((known) => known.kid === signature.kid && known.ended?.why !== "revoked");
-    if (by === undefined || (!isDone && by.ended !== null)) throw record.revoked(device) === null ? unknownKey(device, "the rotation is not signed by the key of") : revokedDevice(device);
+    if (by === undefined || (!isDone && by.ended !== null))
+      throw record.revoked(device) === null
+        ? unknownKey(device, "the rotation is not signed by the key of")
+        : revokedDevice(device);
     if (!isSignedBy(by.key, messageText("rotation", raw), signature)) throw proofless("rotation");
     checkFresh(device, nonce, sentAtMs, nowMs);
     await book.write(actorOfDevice(device), (now) => {
       const present = now.present(device);
       if (present?.kid === kid) return null;
       if (present?.kid !== by.kid) throw unknownKey(device, "another key has been enrolled meanwhile for");
-      return { type: "device.enrolled", data: { device, kid, key: { ...key }, how: "rotation", by: by.kid, proof: { ...signature } } };
+      return {
+        type: "device.enrolled",
+        data: { device, kid, key: { ...key }, how: "rotation", by: by.kid, proof: { ...signature } },
+      };
     });
     return rotation;
   }
@@ -289,4 +317,3 @@ export const seal =
   (ring: Keyring) =>
   <T extends { readonly kind: SignedKind }>(message: T): Promise<T> =>
     sealed(ring.state(), message.kind, message);
-

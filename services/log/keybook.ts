@@ -1,6 +1,7 @@
 import {
   canonicalize,
   type DeviceName,
+  deviceOf,
   type Fact,
   type Journal,
   type JsonObject,
@@ -127,7 +128,7 @@ async function signed(signer: Signer | null, revision: number, { type, data }: K
 }
 
 export const FORKS_PREFIX = "forks-";
-/** Forks that are kept of one origin: a device that makes more is broken or hostile, and some suffice to show it. */
+/** Forks that are kept of one device: one that makes more is broken or hostile, and some suffice to show it. */
 const MAX_FORKS = 8;
 
 /** Two branches of one origin: what the log has, and what somebody else handed over at the same place. */
@@ -140,7 +141,7 @@ export interface Fork {
 
 /** Keeps the two heads of a fork, once. `false`: it was kept before, or enough are. */
 export async function keepFork(journal: Journal, fork: Fork): Promise<boolean> {
-  const stream = FORKS_PREFIX + fork.origin;
+  const stream = FORKS_PREFIX + deviceOf(fork.origin);
   for (let races = 0; races < MAX_RACES; races++) {
     const facts = await journal.read(stream);
     const isKept = facts.some(({ data }) => canonicalize(data.refused ?? null) === canonicalize(fork.refused));
@@ -151,9 +152,9 @@ export async function keepFork(journal: Journal, fork: Fork): Promise<boolean> {
   return false;
 }
 
-/** What is kept of an origin's forks. */
-export async function forksOf(journal: Journal, origin: string): Promise<Fork[]> {
-  return (await journal.read(FORKS_PREFIX + origin)).map(({ data }) => data as unknown as Fork);
+/** What is kept of a device's forks. */
+export async function forksOf(journal: Journal, device: DeviceName): Promise<Fork[]> {
+  return (await journal.read(FORKS_PREFIX + device)).map(({ data }) => data as unknown as Fork);
 }
 
 export const actorOfDevice = (device: DeviceName): string => `device ${device}`;

@@ -15,7 +15,7 @@ import {
   openRegistry,
   type Registry,
 } from "../../services/gate/index.ts";
-import { type Ingress, issueToken, makeKey, publicKey, startIngress } from "../../services/ingress/index.ts";
+import { type Ingress, issueToken, makeKey, SCOPE_APPEND, SCOPE_ENROL, startIngress } from "../../services/ingress/index.ts";
 import { type Backends, startBackends } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
 import type { View } from "../../services/merge/index.ts";
@@ -77,7 +77,7 @@ export async function openTestHub({ schemas }: { readonly schemas?: string } = {
       log,
       gate: hubGate,
       ...(registry === null ? {} : { registry }),
-      keys: { keys: [publicKey(key)] },
+      keys: { keys: [key] },
       listen: { host: "127.0.0.1", port: 0 },
       say,
     });
@@ -114,7 +114,7 @@ export async function openTestHub({ schemas }: { readonly schemas?: string } = {
     startIngress: begin,
     startProjector: project,
     token: (site, { device, lifetimeS = 3600, nowMs = Date.now() } = {}) =>
-      issueToken(key, { org: ORG, site, lifetimeS, nowMs, ...(device === undefined ? {} : { device }) }),
+      issueToken(key, { org: ORG, site, lifetimeS, nowMs, hub: [key.x!], ...(device === undefined ? {} : { device }) }),
     field(site, device = "t1", { now, path, schemas: folder } = {}) {
       const field = openField({
         path: path ?? join(dir, `${site}-${device}.db`),
@@ -133,7 +133,9 @@ export async function openTestHub({ schemas }: { readonly schemas?: string } = {
       });
       try {
         await desk.appendMany(events);
-        return await desk.sync({ url: backends.nats.url, token: await hub.token("hub") });
+        const scopes = [SCOPE_APPEND, SCOPE_ENROL];
+        const token = await issueToken(key, { org: ORG, site: "hub", lifetimeS: 300, nowMs: Date.now(), hub: [key.x!], scopes });
+        return await desk.sync({ url: backends.nats.url, token });
       } finally {
         desk.close();
       }
