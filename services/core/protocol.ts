@@ -9,6 +9,10 @@ import { keyIdSchema, publicKeySchema, signatureSchema, successionSchema } from 
  * All of it is JSON, small, and checked with these schemas on arrival.
  */
 
+/** Keys of one hub that are named at a time, and successions between them that one answer tells of. */
+export const MAX_HUB_KEYS = 8;
+export const MAX_SUCCESSIONS = 32;
+
 const origin = z.custom<OriginId>((v) => typeof v === "string" && isOriginId(v), "is written org.site.device.epoch");
 const seqSchema = z.int().min(0) as unknown as z.ZodType<Seq>;
 
@@ -59,6 +63,8 @@ export const refusalSchema = z.object({
   nonce: z.string().max(64).optional(),
   /** The hub's clock, milliseconds: with `request-stale`, so that the sender asks again at once with the right time. */
   nowMs: z.number().optional(),
+  /** As in a hello: for a device that knows an older key of the hub. */
+  successions: z.array(successionSchema).max(MAX_SUCCESSIONS).optional(),
   /** The hub's, over all the rest. */
   signature: signatureSchema.optional(),
 });
@@ -88,10 +94,6 @@ export const MAX_OTHER_ORIGINS = 50;
 
 /** The versions of the protocol that a side speaks. */
 const spokenSchema = z.object({ oldest: z.int().min(1).max(1_000), newest: z.int().min(1).max(1_000) });
-
-/** Keys of one hub that are named at a time, and successions between them that one hello tells of. */
-export const MAX_HUB_KEYS = 8;
-const MAX_SUCCESSIONS = 32;
 
 /** When it was asked, by the hub's clock as far as the asker knows it: a signed request counts for some minutes, and once. */
 const asked = { sentAtMs: z.number().min(0).max(Number.MAX_SAFE_INTEGER).optional() };

@@ -19,7 +19,7 @@ import {
 } from "../core/index.ts";
 import { batchKey, zstd } from "../core/node.ts";
 import type { Log } from "../log/index.ts";
-import { answerOf, type Deps, nonceOf, parseJson, refusalOf } from "./hello.ts";
+import { answerOf, type Deps, parseJson, refusalOf } from "./hello.ts";
 import { checkOrigin, type Doorkeeper } from "./token.ts";
 
 /** How long a request waits for its receipt unless it asks otherwise, and at most. Then it is told 202: queued. */
@@ -149,12 +149,16 @@ export async function listen(
     try {
       return { status: 200, body: await answerOf(deps, authorization, raw, nowMs) };
     } catch (error) {
-      return refused(error, request.url, nonceOf(raw));
+      return refused(error, request.url, vouch.refusing(raw));
     }
   };
 
   /** A problem that carries the hub's signed word. */
-  const refused = async (error: unknown, url: string | undefined, of: { nonce?: string } = {}): Promise<DoorAnswer> => {
+  const refused = async (
+    error: unknown,
+    url: string | undefined,
+    of: ReturnType<typeof vouch.refusing> = {},
+  ): Promise<DoorAnswer> => {
     if (!isTributaryError(error)) say({ event: "http-failed", error });
     const refusal = refusalOf(error, { batch: null, origin: null, firstSeq: null, through: null, ...of });
     return problem(new TributaryError(refusal.code, refusal.message, refusal.hint), url, { refusal: await seal(refusal) });

@@ -27,7 +27,10 @@ const encoder = new TextEncoder();
 export const toJson = (value: unknown): Uint8Array => encoder.encode(JSON.stringify(value));
 
 /** Anything thrown, as what is told to the sender. */
-export function refusalOf(error: unknown, of: Pick<Refusal, "batch" | "origin" | "firstSeq" | "through" | "nonce">): Refusal {
+export function refusalOf(
+  error: unknown,
+  of: Pick<Refusal, "batch" | "origin" | "firstSeq" | "through" | "nonce" | "successions">,
+): Refusal {
   const known = isTributaryError(error)
     ? error
     : new TributaryError("internal", `the hub failed: ${messageOf(error)}`, "Try again; the hub's log has the details.");
@@ -55,15 +58,9 @@ export async function answerOf(
   return seal({ ...(await accepts.hello(asked.data, nowMs)), ...vouch.introduction(asked.data) });
 }
 
-/** The nonce of a question, for its refusal. */
-export const nonceOf = (raw: unknown): { nonce?: string } => {
-  const nonce = (raw as { nonce?: unknown } | null)?.nonce;
-  return typeof nonce === "string" && nonce.length <= 64 ? { nonce } : {};
-};
-
 /** Answers "where do you stand with me?", asked on `hello.<org>.<site>.<device>`; one process answers each. */
 export function answerHellos(deps: Deps): { close(): Promise<void> } {
-  const { nc, say, seal } = deps;
+  const { nc, say, seal, vouch } = deps;
   const questions = nc.subscribe(`${SUBJECTS.hello}.>`, { queue: "ingress" });
   const serve = async (): Promise<void> => {
     for await (const question of questions) {
@@ -75,7 +72,7 @@ export function answerHellos(deps: Deps): { close(): Promise<void> } {
           question.respond(toJson(await answerOf(deps, question.headers?.get(HEADER_TOKEN) || undefined, raw, nowMs)));
         } catch (error) {
           say({ event: "hello-refused", error });
-          const refusal = refusalOf(error, { batch: null, origin: null, firstSeq: null, through: null, ...nonceOf(raw) });
+          const refusal = refusalOf(error, { batch: null, origin: null, firstSeq: null, through: null, ...vouch.refusing(raw) });
           question.respond(toJson(await seal(refusal)));
         }
       };

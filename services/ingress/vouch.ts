@@ -13,9 +13,11 @@ import {
   type KeyRecord,
   keysAt,
   MAX_HUB_KEYS,
+  MAX_SUCCESSIONS,
   messageText,
   PROTOCOL,
   type PublicKey,
+  type Refusal,
   type Rotation,
   rotationSchema,
   runText,
@@ -34,6 +36,7 @@ import { type Claims, checkOrigin, type Doorkeeper, SCOPE_APPEND, SCOPE_ENROL } 
 export const REQUEST_WINDOW_MS = 5 * 60_000;
 /** Nonces of signed requests that are remembered; the oldest go first. */
 const MAX_NONCES = 100_000;
+const MAX_NONCE_LENGTH = 64;
 
 /** Says who may speak for a device: by a signature of its enrolled key, or by a token where it has none. */
 export interface Vouch {
@@ -43,6 +46,8 @@ export interface Vouch {
   hello(authorization: string | undefined, request: HelloRequest, raw: unknown, nowMs: number): Promise<void>;
   /** What a hello's answer says of the hub itself. */
   introduction(request: HelloRequest): Pick<Hello, "protocol" | "keys" | "successions" | "nonce">;
+  /** What a refusal of a question says besides: which question, and how the hub's present key follows from one that the asker knows. */
+  refusing(raw: unknown): Pick<Refusal, "nonce" | "successions">;
   /** Answers an enrolment or a rotation; `null`: the message is neither. */
   enrolment(raw: unknown, nowMs: number): Promise<Enrolled | null>;
 }
@@ -196,7 +201,17 @@ export function vouch({
       return {
         ...answered,
         keys: keys.slice(0, MAX_HUB_KEYS),
-        ...(isNew && successions.length > 0 ? { successions: [...successions] } : {}),
+        ...(isNew && successions.length > 0 ? { successions: successions.slice(-MAX_SUCCESSIONS) } : {}),
+      };
+    },
+
+    refusing(raw) {
+      const { nonce, pins } = (raw ?? {}) as { nonce?: unknown; pins?: unknown };
+      const { signer, successions } = ring.state();
+      const isNew = Array.isArray(pins) && signer !== null && !pins.includes(signer.kid) && successions.length > 0;
+      return {
+        ...(typeof nonce === "string" && nonce.length <= MAX_NONCE_LENGTH ? { nonce } : {}),
+        ...(isNew ? { successions: successions.slice(-MAX_SUCCESSIONS) } : {}),
       };
     },
 
@@ -223,7 +238,7 @@ export function vouch({
         nowMs,
         protocol: PROTOCOL,
         keys: alive.slice(0, MAX_HUB_KEYS),
-        ...(successions.length === 0 ? {} : { successions: [...successions] }),
+        ...(successions.length === 0 ? {} : { successions: successions.slice(-MAX_SUCCESSIONS) }),
       };
       return (await sealed(ring.state(), "enrolled", answer)) as Enrolled;
     },
