@@ -289,6 +289,10 @@ async function enrolByCode(book: KeyBook, enrolment: Enrolment, raw: JsonObject,
     if (code === null || code.isUsed) throw refused("was used already, or taken back");
     if (code.site !== siteOfDevice(device)) throw refused(`is for ${code.site}, not for ${siteOfDevice(device)}`);
     if (code.device !== null && code.device !== device) throw refused(`is for ${code.device}, not for ${device}`);
+    // A code for any device is not one to take over a device with.
+    const present = now.present(device);
+    if (present !== null && present.kid !== kid && code.device === null)
+      throw refused(`names no device, and ${device} has a key; a code for it has to name it`);
     if (nowMs > code.expiresAtMs) throw refused(`ran out on ${new Date(code.expiresAtMs).toISOString()}`);
     return { type: "device.enrolled", data: { device, kid, key: { ...key }, how: "code", code: hash, proof: { ...signature } } };
   });

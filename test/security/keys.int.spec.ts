@@ -147,7 +147,11 @@ describe("who can reach the broker", () => {
   it("cannot ask in a device's name with a hello that it has seen", async () => {
     const field = await enrolled("replayed-hello");
     let seen: Uint8Array = new Uint8Array();
-    const spy = nc.subscribe("hello.relief.replayed-hello.*", { callback: (_, { data }) => void (seen = data) });
+    const spy = nc.subscribe("hello.relief.replayed-hello.*", {
+      callback: (_, { data }) => {
+        seen = data;
+      },
+    });
     await nc.flush();
     await field.sync({ url: natsUrl() });
     spy.unsubscribe();
@@ -279,6 +283,13 @@ describe("a code", () => {
       code: "code-invalid",
     });
     await refused(hub.field("once", "b"), "not a code").toMatchObject({ code: "code-invalid" });
+    // A code for any device of the site takes over none that has a key; one that names it does.
+    const twin = hub.field("once", "a", { path: join(hub.dir, "once-twin.db") });
+    await refused(twin, await codeFor("once")).toMatchObject({
+      code: "code-invalid",
+      message: expect.stringContaining("names no device"),
+    });
+    await twin.enrol({ url: natsUrl(), code: await codeFor("once", "a") });
     // One code, two devices at the same moment, at two processes of the hub.
     const second = await hub.startIngress();
     const shared = await codeFor("once");
