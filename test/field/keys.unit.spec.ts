@@ -94,14 +94,14 @@ describe("the hub's keys", () => {
 
   it("lead to later ones as long as each is named by one before it", () => {
     const [first, second, third, stranger] = [newHub(), newHub(), newHub(), newHub()];
-    const after = (by: ReturnType<typeof newHub>, key: PublicKey) => {
+    const nextOf = (by: ReturnType<typeof newHub>, key: PublicKey) => {
       const statement = { key, by: keyIdOf(by.key) };
       return { ...statement, signature: by.signer.sign(messageText("succession", statement)) };
     };
-    const chain = [after(second, third.key), after(first, second.key)];
+    const chain = [nextOf(second, third.key), nextOf(first, second.key)];
     expect(withSuccessors([first.key], chain)).toEqual([first.key, second.key, third.key]);
     expect(withSuccessors([second.key], chain)).toEqual([second.key, third.key]);
-    const forged = { ...after(stranger, stranger.key), by: keyIdOf(first.key) };
-    expect(withSuccessors([first.key], [forged, after(stranger, third.key)])).toEqual([first.key]);
+    const forged = { ...nextOf(stranger, stranger.key), by: keyIdOf(first.key) };
+    expect(withSuccessors([first.key], [forged, nextOf(stranger, third.key)])).toEqual([first.key]);
   });
 });
