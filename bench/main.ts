@@ -3,7 +3,7 @@
  * events in the same run. Every server and worker is a process of its own on this machine, as a hub runs them.
  */
 import { mkdirSync, rmSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { parseArgs } from "node:util";
 import { EventStoreDBClient, jsonEvent } from "@eventstore/db-client";
@@ -15,6 +15,7 @@ import { loadProjections } from "../services/cli/projections.ts";
 import { type Hub, startHub } from "../services/cli/supervise.ts";
 import type { Field } from "../services/field/index.ts";
 import { issueToken } from "../services/ingress/index.ts";
+import { workFolder } from "../services/local/index.ts";
 import { type Log, type LogEntry, openLog } from "../services/log/index.ts";
 import { connectViews } from "../services/projector/index.ts";
 import { bareViews } from "./bare.ts";
@@ -213,7 +214,7 @@ interface Bench {
 
 /** A hub of its own whose projector does not run, with an empty log and an empty database; all gone afterwards. */
 async function withHub(name: string, work: (bench: Bench) => Promise<void>): Promise<void> {
-  const dir = resolve(".tributary", `bench-${process.pid}-${name}`);
+  const dir = join(workFolder("bench"), `${process.pid}-${name}`);
   mkdirSync(dir, { recursive: true });
   const hub = await startHub({ dataDir: dir, org: "bench" });
   const db = await connectViews(hub.state.postgresUrl, "tributary-bench");

@@ -6,7 +6,7 @@
  */
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
@@ -83,6 +83,8 @@ if (import.meta.main) {
   const sites = ["nairobi", "kampala", "juba"];
   const events = sites.flatMap((site, i) => eventsOf(site, Math.ceil(Number(values.events) / sites.length), i + 1));
   const dataDir = mkdtempSync(join(tmpdir(), "tributary-peer-"));
+  // As root, PostgreSQL runs as another user, who must reach its folder.
+  chmodSync(dataDir, 0o755);
   try {
     const server = await startPostgres({ dataDir });
     try {

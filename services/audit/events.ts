@@ -9,26 +9,46 @@ export async function readersOf(db: Client): Promise<Map<string, Pins>> {
   return new Map(rows.map(({ name, readers }) => [name, readers ?? {}]));
 }
 
-/** An event of the audit as views count it, with what people want to see of it. */
+/** An event of the audit as views count it, with what people want to see of it. Its data are read when they are asked for, which throws where the view cannot. */
 export interface CountedEvent extends FoldEvent {
   readonly recordedAt: string;
   readonly device: string;
 }
 
+/** What a column of an audit row holds, or was to hold where it stands with a placeholder. */
+export const heldIn = (table: string, column: string, read: string = `${table}.${column}`): string =>
+  `coalesce(${table}.held_otherwise ->> '${column}', ${read})`;
+const held = (column: string, read?: string): string => heldIn("a", column, read);
+/** An instant as ISO 8601 has it: PostgreSQL counts from the year 1 before Christ to the year 1, ISO 8601 by a year 0. */
+export const instantText = (column: string): string =>
+  `CASE WHEN ${column} < '0001-01-01Z' THEN '0000' ELSE to_char(${column} AT TIME ZONE 'UTC', 'YYYY') END ||
+    to_char(${column} AT TIME ZONE 'UTC', '-MM-DD"T"HH24:MI:SS.MS"Z"')`;
+/** Of the audit rows of a table's name, those about an entity: $1 its type, $2 its id. */
+export const aboutEntity = (table: string): string =>
+  `(${table}.entity_type = $1 AND ${table}.entity_id = $2 OR ${table}.held_otherwise IS NOT NULL AND ${table}.held_otherwise ->> 'entity_id' = $2
+    AND ${heldIn(table, "entity_type")} = $1)`;
+const DATA = `coalesce((a.held_otherwise ->> 'data')::json, a.data, q.released_data)`;
+
 /** A page of events of one entity, or of all of a type in order of their ids; releases in their events' stead. */
-const COUNTED = `SELECT a.entity_id, coalesce(q.settled_position, a.position) AS position, a.origin, a.seq, a.type, a.actor, a.site, a.device, a.hlc,
-    a.basis, coalesce(a.data, q.released_data) AS data, a.clock_offset_ms, coalesce(q.released_subject, a.schema_subject) AS schema_subject,
-    coalesce(q.released_version, a.schema_version) AS schema_version,
-    to_char(a.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS occurred_at,
+const COUNTED = `SELECT ${held("entity_id")} AS entity_id, coalesce(q.settled_position, a.position) AS position, a.origin, a.seq, ${held("type")} AS type,
+    ${held("actor")} AS actor, a.site, a.device, ${held("hlc")} AS hlc, coalesce((a.held_otherwise ->> 'basis')::json, a.basis) AS basis, ${DATA} AS data,
+    a.clock_offset_ms, coalesce(q.released_subject, ${held("schema_subject")}) AS schema_subject,
+    coalesce(q.released_version::text, ${held("schema_version", "a.schema_version::text")}) AS schema_version,
+    ${held("occurred_at", instantText("a.occurred_at"))} AS occurred_at,
     to_char(a.recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS recorded_at
   FROM tributary.audit a LEFT JOIN tributary.quarantine q ON q.origin = a.origin AND q.seq = a.seq AND q.state = 'released'
-  WHERE a.entity_type = $1 AND coalesce(a.data, q.released_data) IS NOT NULL`;
+  WHERE ${DATA} IS NOT NULL`;
+const OF_TYPE = `(a.entity_type = $1 OR a.held_otherwise IS NOT NULL AND a.held_otherwise ->> 'entity_type' = $1)`;
 
 function asEvent(row: Record<string, unknown>, type: string, gate: Gate, pins: Pins): CountedEvent {
   const schema = { subject: row.schema_subject as string, version: Number(row.schema_version) };
+  let data: JsonObject | undefined;
   return {
     type: row.type as string,
-    data: gate.read(schema, row.data as JsonObject, pins).data,
+    get data() {
+      data ??= gate.read(schema, row.data as JsonObject, pins).data;
+      return data;
+    },
     entity: { type, id: row.entity_id as string },
     actor: row.actor as string,
     occurredAt: row.occurred_at as string,
@@ -51,7 +71,7 @@ export async function countedEvents(
   upTo: Position | null,
 ): Promise<CountedEvent[]> {
   const { rows } = await db.query<Record<string, unknown>>(
-    `${COUNTED} AND a.entity_id = $2 AND ($3::bigint IS NULL OR coalesce(q.settled_position, a.position) <= $3)
+    `${COUNTED} AND ${aboutEntity("a")} AND ($3::bigint IS NULL OR coalesce(q.settled_position, a.position) <= $3)
      ORDER BY coalesce(q.settled_position, a.position)`,
     [type, id, upTo?.toString() ?? null],
   );
@@ -66,7 +86,7 @@ export async function* entitiesOf(
   type: string,
 ): AsyncGenerator<{ readonly id: string; readonly events: readonly CountedEvent[] }> {
   await db.query(
-    "DECLARE entities NO SCROLL CURSOR FOR " + `${COUNTED} ORDER BY a.entity_id, coalesce(q.settled_position, a.position)`,
+    "DECLARE entities NO SCROLL CURSOR FOR " + `${COUNTED} AND ${OF_TYPE} ORDER BY 1, coalesce(q.settled_position, a.position)`,
     [type],
   );
   let id: string | null = null;

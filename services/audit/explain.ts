@@ -1,21 +1,25 @@
 import type { Client } from "pg";
-import { covers, type JsonValue, TributaryError, type Vector } from "../core/index.ts";
+import { covers, type JsonValue, messageOf, TributaryError, type Vector } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import {
   DELETED,
   type Decision,
   decide,
   type EntityState,
+  type Folded,
   fold,
   type Projection,
   RESOLVED,
   type RegisterRule,
+  type Row,
   reachOf,
+  rowOf,
   rowWith,
   type Sibling,
   siblingsOf,
   type View,
 } from "../merge/index.ts";
+import { parkedIn } from "./entity.ts";
 import { type CountedEvent, countedEvents, readersOf } from "./events.ts";
 import { builtOtherwise, viewsOfType } from "./live.ts";
 import { notFound, parseEntity } from "./names.ts";
@@ -65,6 +69,10 @@ export interface Explanation {
   readonly builtOtherwise: boolean;
   readonly deleted: boolean;
   readonly registers: readonly RegisterStory[];
+  /** Where the view has the entity parked: what is shown stands as of before that event. */
+  readonly parked?: { readonly event: string; readonly error: string };
+  /** Events that the view cannot fold. They are told by no register. */
+  readonly unfolded: readonly { readonly event: string; readonly type: string; readonly error: string }[];
 }
 
 const dotOf = ({ origin, seq }: Pick<CountedEvent, "origin" | "seq">): string => `${origin}/${seq}`;
@@ -91,11 +99,20 @@ export async function explainEntity(
     );
   const otherwise = await builtOtherwise(deps.db, having);
   const readers = await readersOf(deps.db);
+  const parked = await parkedIn(deps.db, ref);
   const out: Explanation[] = [];
   for (const projection of having) {
     const events = await countedEvents({ ...deps, pins: readers.get(projection.name) ?? {} }, ref, null);
     const told = tell(projection, ref.id, events, field);
-    if (told !== null) out.push({ entity, view: projection.name, builtOtherwise: otherwise.has(projection.name), ...told });
+    const at = parked.find((each) => each.view === projection.name) ?? null;
+    if (told !== null || at !== null)
+      out.push({
+        entity,
+        view: projection.name,
+        builtOtherwise: otherwise.has(projection.name),
+        ...(told ?? { deleted: false, registers: [], unfolded: [] }),
+        ...(at === null ? {} : { parked: { event: at.event, error: at.error } }),
+      });
   }
   if (out.length === 0) throw notFound(entity);
   return out;
@@ -110,14 +127,22 @@ export function tell(
   id: string,
   events: readonly CountedEvent[],
   field: string | null,
-): Pick<Explanation, "deleted" | "registers"> | null {
+): Pick<Explanation, "deleted" | "registers" | "unfolded"> | null {
   const rules = registersWith(projection, field);
   const told = new Map<string, { readonly steps: Step[]; readonly writes: Write[] }>(
     rules.map(({ name }) => [name, { steps: [], writes: [] }]),
   );
+  const unfolded: { readonly event: string; readonly type: string; readonly error: string }[] = [];
   let state: EntityState | undefined;
   for (const event of events) {
-    const folded = fold(projection, state, event);
+    let folded: Folded | null;
+    try {
+      // What a later event has corrected need not fit its column: it is told all the same.
+      folded = fold(projection, state, event, { isLenient: true });
+    } catch (error) {
+      unfolded.push({ event: dotOf(event), type: event.type, error: messageOf(error) });
+      continue;
+    }
     if (folded === null) continue;
     state = folded.state;
     for (const rule of rules) {
@@ -128,11 +153,12 @@ export function tell(
       writes.push(write);
     }
   }
-  if (state === undefined) return null;
+  if (state === undefined) return unfolded.length === 0 ? null : { deleted: false, registers: [], unfolded };
   const known = state;
-  const { values, deleted } = rowWith(projection, id, known);
+  const { values, deleted } = shownOf(projection, id, known);
   return {
     deleted,
+    unfolded,
     registers: rules
       .filter(({ name }) => field !== null || told.get(name)!.steps.length > 0)
       .map((rule) => ({
@@ -141,13 +167,32 @@ export function tell(
         rule: rule.kind === "decided" ? rule.resolver.name : rule.crdt.name,
         value: rule.name === DELETED ? deleted : columnsIn(rule, values),
         steps: told.get(rule.name)!.steps,
-        decision: decide(rule, known),
+        decision: decisionOn(rule, known),
         leftOut:
           rule.kind === "merged" && known.merged[rule.name] !== undefined
             ? (rule.crdt.leftOut?.(known.merged[rule.name]!) ?? [])
             : [],
       })),
   };
+}
+
+/** The row, without what is derived where that cannot be; a parked entity may have no row at all. */
+function shownOf(projection: Projection, id: string, state: EntityState): Pick<Row, "values" | "deleted"> {
+  for (const show of [() => rowWith(projection, id, state), () => rowOf(projection, state)]) {
+    try {
+      return show();
+    } catch {}
+  }
+  return { values: {}, deleted: false };
+}
+
+/** A rule may throw on values that do not fit. */
+function decisionOn(rule: RegisterRule, state: EntityState): Decision | null {
+  try {
+    return decide(rule, state);
+  } catch {
+    return null;
+  }
 }
 
 const columnsIn = ({ name, columns }: RegisterRule, values: Readonly<Record<string, JsonValue>>): JsonValue =>
@@ -206,9 +251,9 @@ function stepOf(projection: Projection, rule: RegisterRule, write: Write, earlie
     occurredAt: event.occurredAt,
     recordedAt: event.recordedAt,
     clockWrong: event.clockWrong,
-    value: projection.writesOf(event)?.get(rule.name) ?? null,
+    value: projection.writesOf(event, true)?.get(rule.name) ?? null,
     ...(rule.kind === "merged" ? MERGES : relationsOf(write, earlier, dotsOf(siblingsOf(rule, after)))),
-    decision: decide(rule, after),
+    decision: decisionOn(rule, after),
   };
 }
 

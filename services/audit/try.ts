@@ -1,8 +1,8 @@
 import type { Client } from "pg";
 import { canonicalize, type JsonObject, type JsonValue, messageOf } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
-import { decisionsOf, type EntityState, type FullRow, fold, type Projection, rowWith } from "../merge/index.ts";
-import { declaredColumns } from "../projector/index.ts";
+import { decisionsOf, type EntityState, type FullRow, foldAnew, type Projection } from "../merge/index.ts";
+import { declaredColumns, readColumn } from "../projector/index.ts";
 import { entitiesOf } from "./events.ts";
 
 /** A row that would show something else. */
@@ -41,16 +41,6 @@ const MAX_PROBLEMS = 10;
 /** Columns as JSON values, whatever they are kept as. */
 export const readColumns = (projection: Projection): string[] =>
   declaredColumns(projection).map(([name, { sql }]) => readColumn(name, sql));
-
-const readColumn = (name: string, sql: string): string =>
-  // Days as text: the driver would make midnights of them in some time zone.
-  sql === "date"
-    ? `"${name}"::text AS "${name}"`
-    : sql === "bigint" || sql === "numeric"
-      ? `"${name}"::float8 AS "${name}"`
-      : sql === "timestamptz"
-        ? `to_char("${name}" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "${name}"`
-        : `"${name}"`;
 
 /**
  * Replays the history under a declaration that is not in use, and tells row by row what the view would show otherwise. Nothing is written; all is
@@ -126,20 +116,18 @@ export async function tryRules(
     };
 
     for await (const { id, events } of entitiesOf({ db, gate, pins: gate.pins() }, projection.entity)) {
-      let state: EntityState | null = null;
-      let row: FullRow | null = null;
-      try {
-        for (const event of events) {
-          const folded = fold(projection, state ?? undefined, event);
-          if (folded === null) continue;
-          const next = rowWith(projection, id, folded.state);
-          invariantsOf(projection, id, next);
-          [state, row] = [folded.state, next];
-        }
-      } catch (error) {
+      const { steps, shown, stop } = foldAnew(
+        projection,
+        id,
+        events.map((event) => () => event),
+        (each) => void invariantsOf(projection, id, each),
+      );
+      if (stop !== null) {
         count.failing++;
-        if (problems.length < MAX_PROBLEMS) problems.push(`${id}: ${messageOf(error)}`);
+        if (problems.length < MAX_PROBLEMS) problems.push(`${id}: ${messageOf(stop.error)}`);
       }
+      const last = steps.slice(0, shown).findLast(({ row }) => row !== null);
+      const [state, row] = [last?.folded?.state ?? null, last?.row ?? null];
       if (row !== null) tally.add(invariantsOf(projection, id, row));
       batch.push({ id, state, row });
       if (batch.length >= BATCH_ENTITIES) await compare();

@@ -1,15 +1,17 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type DecisionRow, entityTrail, eventRecord, parseEntity, rowAsOf, verify } from "../audit/index.ts";
-import { type Position, TributaryError } from "../core/index.ts";
+import { TributaryError } from "../core/index.ts";
 import { openLog } from "../log/index.ts";
 import { connectViews } from "../projector/index.ts";
 import type { Command } from "./args.ts";
 import { withViews } from "./commands-hub.ts";
 import { publicPartOf } from "./hub-keys.ts";
 import { shown, table } from "./output.ts";
-import { hubDir, PROJECTIONS_DIR, readHubKeys, readState } from "./places.ts";
+import { hubDir, PROJECTIONS_DIR, readHubKeys } from "./places.ts";
+import { positionAsked } from "./positions.ts";
 import { loadProjections } from "./projections.ts";
+import { runningHub } from "./reach.ts";
 import { openHubGate, withHubGate } from "./registry.ts";
 
 export const REASONS: Record<DecisionRow["reason"], string> = {
@@ -50,23 +52,13 @@ export const explain = ({
   return `${register}: ${shown(winner.value)} by ${by(winner)} won over ${losers.map((loser) => `${shown(loser.value)} by ${by(loser)}`).join(" and ")} by ${rule}: ${REASONS[reason]}.`;
 };
 
-function parsePosition(text: string): Position {
-  if (!/^\d{1,19}$/.test(text)) {
-    throw new TributaryError(
-      "usage",
-      `${JSON.stringify(text)} is no position`,
-      "Positions are whole numbers; `tributary audit entity` shows each event's.",
-    );
-  }
-  return BigInt(text) as Position;
-}
-
 export const auditEntity: Command = {
   name: "audit entity",
   summary: "tell an entity's whole story, or show it as it was",
-  usage: "tributary audit entity TYPE/ID [--as-of POSITION [--view NAME]] [--data DIR]",
+  usage: "tributary audit entity TYPE/ID [--as-of [INCARNATION:]POSITION [--view NAME]] [--data DIR]",
   help: `Every event about the entity in log order, who wrote it, when by their clock and when by the hub's, and every conflict with its decision.
 With --as-of: the row as the hub knew it when the log ended at that position (recorded time), in the first view of such entities or the one named.
+A log that was set back to a backup gives positions again: one that names another incarnation than the present one is refused.
 
   tributary audit entity beneficiary/NBO-000017`,
   maxPositionals: 1,
@@ -82,10 +74,11 @@ With --as-of: the row as the hub knew it when the log ended at that position (re
     return withViews(text("data"), async (db) => {
       if (asOf !== undefined) {
         const projections = await loadProjections(PROJECTIONS_DIR);
-        const position = parsePosition(asOf);
+        const position = await positionAsked(db, asOf);
         const row = await withHubGate(text("data"), ({ gate }) => rowAsOf({ db, gate, projections }, entity, position, view));
         out.result(row);
         out.line(`${entity} as the hub knew it at position ${asOf} (${row.events} events):`);
+        if (row.parked !== null) out.line(`  as of before ${row.parked.event}, at which the view stops: ${row.parked.error}`);
         if (row.builtOtherwise) out.line(`  ${byTheFile(row.view)}`);
         out.line(
           table(
@@ -111,8 +104,16 @@ With --as-of: the row as the hub knew it when the log ended at that position (re
           out.line(`    ${state} by ${by} on ${at}, at ${position}${note === null ? "" : `: ${note}`}`);
           if (data !== null) out.line(`    ${JSON.stringify(data)}`);
         }
+        if (event.placeholders.length > 0)
+          out.line(
+            `    the audit cannot hold its ${event.placeholders.join(", ")}, and has a placeholder; the log has the event as it is`,
+          );
         if (event.projectionError !== null) out.line(`    a projection failed on it: ${event.projectionError}`);
       }
+      for (const { view, event, error } of trail.parked) out.line(`\nParked in ${view} at ${event}: ${error}`);
+      if (trail.beyond.length > 0) out.line("\nFolded before the log was set back, and not in it any more:");
+      for (const { event, type, position, incarnation } of trail.beyond)
+        out.line(`  ${event} (${type}), at ${incarnation === null ? "" : `${incarnation}:`}${position}`);
       if (trail.decisions.length > 0) out.line("\nConflicts:");
       for (const decision of trail.decisions) {
         out.line(
@@ -155,13 +156,14 @@ export const auditVerify: Command = {
   usage: "tributary audit verify [--log-only] [--data DIR]",
   help: `Reads the whole log: each origin's events in order, once, and chained by hash; ids that follow from content; the
 signatures of their devices, against the keys that were enrolled then; what the log says about keys, against the hub's own. Then, unless --log-only:
-one audit row per event, and each view row equal to the fold of the log. Exit 6 when anything differs. A view that is declared otherwise than the live
-one was built is left out, by name.`,
+one audit row per event, and each view row equal to the fold of the log. Exit 6 when anything differs. Left out, by name: a view that is declared
+otherwise than the live one was built, and entities that are parked, which are listed with the reason and are no difference.`,
   maxPositionals: 0,
   options: { data: { type: "string" }, "log-only": { type: "boolean" } },
   async run({ text, flag, out }) {
     const dir = hubDir(text("data"));
-    const { eventstoreUrl, postgresUrl } = readState(dir);
+    const needs = flag("log-only") ? (["eventstore"] as const) : (["eventstore", "postgres"] as const);
+    const { eventstoreUrl, postgresUrl } = await runningHub(text("data"), needs);
     await using log = openLog(eventstoreUrl);
     const db = flag("log-only") ? null : await connectViews(postgresUrl, "tributary-audit");
     try {
@@ -199,9 +201,14 @@ one was built is left out, by name.`,
         out.line(
           `${name} was not compared: declared otherwise than it was built; \`tributary rebuild ${name}\` brings it in line, then verify again.`,
         );
+      if (report.parked.length > 0) {
+        out.line(`${report.parked.length} entities are parked, and were not compared (\`tributary parked list\`):`);
+        for (const { view, entity, event, error } of report.parked) out.line(`  ${view}/${entity} at ${event}: ${error}`);
+      }
       for (const { where, what } of report.problems) out.line(`PROBLEM ${where}: ${what}`);
       if (report.problemCount === 0) {
-        out.line(report.notCompared.length === 0 ? "All of it agrees." : "All that was compared agrees.");
+        const isAll = report.notCompared.length === 0 && report.parked.length === 0;
+        out.line(isAll ? "All of it agrees." : "All that was compared agrees.");
         return 0;
       }
       throw new TributaryError(

@@ -81,9 +81,15 @@ function storyLines({ register, steps, decision, value, rule, leftOut }: Registe
 }
 
 /** Tells an explanation as a story. */
-export const storyOf = ({ entity, view, builtOtherwise, deleted, registers }: Explanation): string =>
+export const storyOf = ({ entity, view, builtOtherwise, deleted, registers, parked, unfolded }: Explanation): string =>
   [
     `${entity} in ${view}${deleted ? ", deleted" : ""}${builtOtherwise ? `\n${byTheFile(view)}` : ""}`,
+    ...(parked === undefined
+      ? []
+      : [
+          `It is parked at ${parked.event}: ${parked.error}\nThe view shows it as it was before that event. What follows is what its events say; \`tributary parked show ${view}/${entity.slice(entity.indexOf("/") + 1)}\` tells more.`,
+        ]),
+    ...unfolded.map(({ event, type, error }) => `${event} (${type}) could not be folded: ${error}`),
     ...registers.map((register) => storyLines(register).join("\n")),
   ].join("\n\n");
 

@@ -2,15 +2,32 @@ import { existsSync } from "node:fs";
 import { userInfo } from "node:os";
 import { isJsonObject, type JsonObject, messageOf, TributaryError } from "../core/index.ts";
 import { type Field, openField } from "../field/index.ts";
-import { readTable, type SchemaVersion } from "../gate/index.ts";
+import { type Fits, readTable, type SchemaVersion } from "../gate/index.ts";
 import type { Command, Input } from "./args.ts";
 import { table } from "./output.ts";
-import { fieldPath, readText, SCHEMAS_DIR, tokenGiven } from "./places.ts";
+import { fieldPath, PROJECTIONS_DIR, readText, SCHEMAS_DIR, tokenGiven } from "./places.ts";
+import { fitsOf, loadProjections } from "./projections.ts";
 
 const COMMON = { db: { type: "string" }, schemas: { type: "string" } } as const;
 const DB_HELP = "The device's database is --db, or TRIBUTARY_FIELD, or .tributary/field.db.";
 
 const open = ({ text }: Input): Field => openField({ path: fieldPath(text("db")), schemas: text("schemas") ?? SCHEMAS_DIR });
+/** Opens the database for writing: what is written is held to the project's views as well. */
+async function openToWrite({ text, out }: Input): Promise<Field> {
+  let fits: Fits = () => null;
+  const field = openField({
+    path: fieldPath(text("db")),
+    schemas: text("schemas") ?? SCHEMAS_DIR,
+    fits: (head, data) => fits(head, data),
+  });
+  try {
+    fits = fitsOf(await loadProjections(PROJECTIONS_DIR), field.gate);
+  } catch (error) {
+    // A view that is being worked on must not keep anybody from writing: the hub looks again.
+    out.progress(`Values are not compared with the views' columns: ${messageOf(error)}`);
+  }
+  return field;
+}
 const actorOf = ({ text }: Input): string => text("actor") ?? userInfo().username;
 
 export const fieldInit: Command = {
@@ -43,7 +60,7 @@ export const fieldAppend: Command = {
   summary: "write an event, offline",
   usage: "tributary field append TYPE ENTITY DATA [--actor NAME] [--keep-invalid] [--db FILE]",
   help: `ENTITY is type/id; DATA is JSON, @file, or - for standard input. The command returns when the event is durable on this device.
-Data that does not fit its schema is refused; with --keep-invalid it is kept, and the hub will quarantine it. ${DB_HELP}
+Data that does not fit its schema, or a column of a view, is refused; with --keep-invalid it is kept, and the hub will quarantine it. ${DB_HELP}
 
   tributary field append beneficiary.updated beneficiary/JUB-000007 '{"phone":"+211912345678"}' --actor deng`,
   options: { ...COMMON, actor: { type: "string" }, "keep-invalid": { type: "boolean" } },
@@ -54,15 +71,14 @@ Data that does not fit its schema is refused; with --keep-invalid it is kept, an
       throw new TributaryError("usage", "an event needs a type, an entity (type/id) and data", `Use: ${fieldAppend.usage}`);
     }
     const data = parseData(given === "-" ? readText("-") : given.startsWith("@") ? readText(given.slice(1)) : given);
-    using field = open(input);
+    using field = await openToWrite(input);
     const appended = await field.append(
       { type, entity: { type: entity.slice(0, slash), id: entity.slice(slash + 1) }, data, actor: actorOf(input) },
       { onInvalid: input.flag("keep-invalid") ? "keep" : "refuse" },
     );
     input.out.result(appended);
     input.out.line(`Event ${appended.seq} of ${appended.origin} is on this device (id ${appended.id}).`);
-    if (appended.problem !== null)
-      input.out.line(`It does not fit its schema, so the hub will quarantine it: ${appended.problem.message}.`);
+    if (appended.problem !== null) input.out.line(`It does not fit, so the hub will quarantine it: ${appended.problem.message}.`);
     return 0;
   },
 };
@@ -105,15 +121,15 @@ export const fieldImport: Command = {
   summary: "turn CSV files into events, offline",
   usage: "tributary field import FILE… [--as TYPE] [--actor NAME] [--db FILE]",
   help: `Each row becomes an event; which one is told by the columns, or by --as. A row that stands twice, or was imported before, is taken
-once, so an import can be repeated. A row that does not fit its schema is kept, and quarantined by the hub until it is mended: nothing is
-lost. A file that is no table at all is refused whole. ${DB_HELP}
+once, so an import can be repeated. A row that does not fit its schema, or a column of a view, is kept, and quarantined by the hub until it is mended: nothing
+is lost. A file that is no table at all is refused whole. ${DB_HELP}
 
   tributary field import beneficiaries.csv distributions.csv --actor deng`,
   options: { ...COMMON, as: { type: "string" }, actor: { type: "string" } },
   async run(input) {
     if (input.positionals.length === 0) throw new TributaryError("usage", "no file is named", `Use: ${fieldImport.usage}`);
     const texts = input.positionals.map((file) => ({ file, text: readText(file) }));
-    using field = open(input);
+    using field = await openToWrite(input);
     const results = texts.map(({ file, text }) => {
       try {
         const type = input.text("as") ?? schemaFor(field, readTable(text).header).annotations.events[0]!;

@@ -1,13 +1,16 @@
-import { userInfo } from "node:os";
+import { networkInterfaces, userInfo } from "node:os";
 import type { Client } from "pg";
-import { TributaryError } from "../core/index.ts";
+import { isTributaryError, TributaryError } from "../core/index.ts";
 import { connectViews } from "../projector/index.ts";
-import type { Command } from "./args.ts";
+import type { Command, Input } from "./args.ts";
+import { told } from "./commands-backup.ts";
 import { checkEvery } from "./every.ts";
 import { shown, table } from "./output.ts";
-import { hubDir, readState } from "./places.ts";
+import { type HubState, hubDir } from "./places.ts";
+import { positionAsked } from "./positions.ts";
+import { runningHub } from "./reach.ts";
 import { addSite, listSites } from "./sites.ts";
-import { startHub } from "./supervise.ts";
+import { bracketed, type Hub, type HubOptions, isEverywhere, startHub } from "./supervise.ts";
 import { parseListen } from "./workers.ts";
 
 const DEFAULT_TOKEN_DAYS = 90;
@@ -15,7 +18,8 @@ const DEFAULT_CODE_DAYS = 7;
 
 /** Runs `work` with a connection to the hub's views. */
 export async function withViews<T>(data: string | undefined, work: (db: Client) => Promise<T>): Promise<T> {
-  const db = await connectViews(readState(hubDir(data)).postgresUrl, "tributary-cli");
+  const { postgresUrl } = await runningHub(data, ["postgres"]);
+  const db = await connectViews(postgresUrl, "tributary-cli");
   try {
     return await work(db);
   } finally {
@@ -23,67 +27,123 @@ export async function withViews<T>(data: string | undefined, work: (db: Client) 
   }
 }
 
+const PORTS = { nats: "nats-port", eventstore: "eventstore-port", postgres: "postgres-port" } as const;
+const VARIABLES = {
+  nats: "TRIBUTARY_NATS_URL",
+  eventstore: "TRIBUTARY_EVENTSTORE_URL",
+  postgres: "TRIBUTARY_POSTGRES_URL",
+} as const;
+const LAST_PORT = 65_535;
+
+/** The ports that were asked for. Throws `usage` for what is no port, or is about a server that is not the hub's own. */
+function portsOf({ text, number }: Input): NonNullable<HubOptions["ports"]> {
+  const ports: Partial<Record<keyof typeof PORTS, number>> = {};
+  for (const name of ["nats", "eventstore", "postgres"] as const) {
+    const option = PORTS[name];
+    if (text(option) === undefined) continue;
+    const port = number(option, 0);
+    if (port < 1 || port > LAST_PORT)
+      throw new TributaryError("usage", `--${option} ${port} is no port`, `Take one from 1 to ${LAST_PORT}.`);
+    if (process.env[VARIABLES[name]])
+      throw new TributaryError(
+        "usage",
+        `--${option} is for the hub's own server, and ${VARIABLES[name]} names another`,
+        "Leave out one of the two.",
+      );
+    ports[name] = port;
+  }
+  return ports;
+}
+
+const DEVICE_SCHEMES = ["nats:", "tls:", "http:", "https:"];
+
+/** Addresses that devices can reach, as the operator knows them; one empty word: none any more. `undefined`: nothing was said. */
+function publicUrlsOf({ list }: Input): string[] | undefined {
+  const given = list("public-url");
+  if (given.length === 0) return undefined;
+  const urls = given.flatMap((text) => text.split(",")).map((text) => text.trim());
+  return urls
+    .filter((url) => url !== "")
+    .map((url) => {
+      const parsed = URL.parse(url);
+      if (parsed === null || !DEVICE_SCHEMES.includes(parsed.protocol) || parsed.hostname === "")
+        throw new TributaryError(
+          "usage",
+          `--public-url ${JSON.stringify(url)} is no address that devices sync with`,
+          "Write it like nats://hub.example.org:4222 or https://hub.example.org; several with commas.",
+        );
+      if (parsed.username !== "" || parsed.password !== "")
+        throw new TributaryError(
+          "usage",
+          `--public-url ${parsed.protocol}//${parsed.host} has a user or a password in it`,
+          "Leave them out: this address is printed for everybody who sets up a device.",
+        );
+      return url.replace(/\/+$/, "");
+    });
+}
+
 export const hub: Command = {
   name: "hub",
   summary: "run a hub: broker, event store, views, ingress and projector",
   usage:
-    "tributary hub [--data DIR] [--org NAME] [--listen HOST:PORT] [--projectors N] [--reconcile-every HOURS] [--require-keys]",
+    "tributary hub [--data DIR] [--org NAME] [--listen HOST:PORT] [--public-url URL]… [--nats-port N] [--eventstore-port N] [--postgres-port N] [--projectors N] [--reconcile-every HOURS] [--require-keys]",
   help: `Starts what a hub needs and stays until Ctrl-C. Each server is taken from the environment when a URL names it
-(TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL, TRIBUTARY_POSTGRES_URL), else from a container engine, else from PATH, else embedded.
-Data stay in --data (default .tributary/hub) between runs. --projectors: processes that share the folding (default 1). --reconcile-every: balance
-views against the log that often, and put right what differs. --require-keys: take nothing from devices that have no enrolled key. With notifications.json in the data folder, people are told of conflicts.
+(TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL, TRIBUTARY_POSTGRES_URL), else from a container engine, else from PATH, else embedded. One of its own that
+ends is started again; when it does not come back, the hub ends and says why. Data stay in --data (default .tributary/hub) between runs, and so do
+the ports. --public-url: where devices reach this hub, as \`site add\` prints it (repeat it, or use commas; "" forgets it). --projectors: processes that
+share the folding (default 1). --reconcile-every: balance views against the log that often, and put right what differs. --require-keys: take nothing
+from devices that have no enrolled key. With notifications.json in the data folder, people are told of conflicts.
 
-  tributary hub --org relief --listen 127.0.0.1:8080`,
+  tributary hub --org relief --listen 127.0.0.1:8080 --public-url https://hub.example.org`,
   options: {
     data: { type: "string" },
     org: { type: "string" },
     listen: { type: "string" },
+    "public-url": { type: "string", multiple: true },
+    "nats-port": { type: "string" },
+    "eventstore-port": { type: "string" },
+    "postgres-port": { type: "string" },
     projectors: { type: "string" },
     "reconcile-every": { type: "string" },
     "require-keys": { type: "boolean" },
   },
-  async run({ text, number, flag, out }) {
+  async run(input) {
+    const { text, number, flag, out } = input;
     const dir = hubDir(text("data"));
     const org = text("org");
     const listen = text("listen");
+    const publicUrls = publicUrlsOf(input);
     const every = text("reconcile-every") === undefined ? undefined : number("reconcile-every", 0);
     if (every !== undefined) checkEvery(every);
+    // From the first moment on: a hub that is stopped while it starts takes its servers with it.
+    const stop = new AbortController();
+    // And each time: npm passes on the Ctrl-C that the terminal has sent to all, and a second one must not end the hub before its servers.
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop.abort());
+    const stopped = new Promise<void>((resolve) => stop.signal.addEventListener("abort", () => resolve()));
     out.progress(`Starting a hub in ${dir} …`);
-    const running = await startHub({
-      dataDir: dir,
-      say: out.progress,
-      projectors: Math.max(1, number("projectors", 1)),
-      requireKeys: flag("require-keys"),
-      ...(every === undefined ? {} : { reconcileEveryHours: every }),
-      ...(org === undefined ? {} : { org }),
-      ...(listen === undefined ? {} : { listen: parseListen(listen) }),
-    });
-    const { state, backends } = running;
-    out.result({
-      ...state,
-      backends: [backends.nats, backends.eventstore, backends.postgres].map(({ name, how, detail }) => ({ name, how, detail })),
-    });
-    out.line(`The hub of ${state.org} is running.\n`);
-    out.line(
-      table(
-        ["part", "where", "how"],
-        [
-          ["HTTP door", state.httpUrl, "ingress"],
-          ...[backends.nats, backends.eventstore, backends.postgres].map(({ name, url, how, detail }) => [
-            name,
-            url.replace(/:[^:@/]+@/, ":…@"),
-            `${how}: ${detail}`,
-          ]),
-        ],
-        "  ",
-      ),
-    );
-    out.line(`\nRegister a site with \`tributary site add NAME\`; Ctrl-C stops the hub.`);
-    const stopped = new Promise<void>((resolve) => {
-      process.once("SIGINT", resolve);
-      process.once("SIGTERM", resolve);
-    });
+    let running: Hub | null = null;
+    const say = (line: string): void => out.notice(running === null ? line : `${new Date().toISOString().slice(0, 19)}Z ${line}`);
     try {
+      running = await startHub({
+        dataDir: dir,
+        say,
+        projectors: Math.max(1, number("projectors", 1)),
+        requireKeys: flag("require-keys"),
+        ports: portsOf(input),
+        signal: stop.signal,
+        ownGroups: true,
+        ...(every === undefined ? {} : { reconcileEveryHours: every }),
+        ...(org === undefined ? {} : { org }),
+        ...(listen === undefined ? {} : { listen: parseListen(listen) }),
+        ...(publicUrls === undefined ? {} : { publicUrls }),
+      });
+    } catch (error) {
+      if (!stop.signal.aborted || !isTributaryError(error)) throw error;
+      out.progress("Stopped before it was up.");
+      return 0;
+    }
+    try {
+      tell(running, input);
       await Promise.race([stopped, running.failed]);
     } finally {
       out.progress("Stopping …");
@@ -92,6 +152,53 @@ views against the log that often, and put right what differs. --require-keys: ta
     return 0;
   },
 };
+
+function tell({ state, backends, incarnation }: Hub, { out }: Input): void {
+  const servers = [backends.nats, backends.eventstore, backends.postgres];
+  out.result({ ...state, incarnation, backends: servers.map(({ name, how, detail }) => ({ name, how, detail })) });
+  out.line(`The hub of ${state.org} is running.\n`);
+  out.line(
+    table(
+      ["part", "where", "how"],
+      [
+        ["HTTP door", state.httpUrl, "ingress"],
+        ...servers.map(({ name, url, how, detail }) => [name, url.replace(/:[^:@/]+@/, ":…@"), `${how}: ${detail}`]),
+      ],
+      "  ",
+    ),
+  );
+  const { urls, isReachable } = addressesOf(state);
+  if (isReachable) out.line(`\nDevices sync with ${urls.join(" or ")}.`);
+  const sentence = told(incarnation);
+  out.line(`\n${sentence[0]!.toUpperCase()}${sentence.slice(1)}.`);
+  if (!incarnation.isConfirmed)
+    out.line(
+      "The log holds less than was seen of it before. If you know why, say so with `tributary restore --confirm`; docs/operations.md tells what to look at.",
+    );
+  out.line(`\nRegister a site with \`tributary site add NAME\`; Ctrl-C stops the hub.`);
+}
+
+const withoutUser = (url: string): string => url.replace(/^([a-z+]+:\/\/)[^@/]*@/i, "$1");
+const isOnlyHere = (url: string): boolean => /^(127\.|localhost$|\[::1\]$)/.test(URL.parse(url)?.hostname ?? "");
+
+/**
+ * Where devices reach the hub: what its operator said, else this machine's addresses where a door is open to them, else, good on this machine alone, the hub's own.
+ */
+export function addressesOf(state: HubState): { readonly urls: readonly string[]; readonly isReachable: boolean } {
+  if (state.publicUrls !== undefined && state.publicUrls.length > 0) return { urls: state.publicUrls, isReachable: true };
+  const open = state.listen !== undefined && isEverywhere(state.listen.host) ? outsideAddresses(state.listen) : [];
+  const own = [withoutUser(state.natsUrl), state.httpUrl].filter((url) => url !== "");
+  const urls = [...own.filter((url) => !isOnlyHere(url)), ...open];
+  return urls.length > 0 ? { urls, isReachable: true } : { urls: own, isReachable: false };
+}
+
+/** A door's addresses on this machine's networks. */
+function outsideAddresses({ host, port }: NonNullable<HubState["listen"]>): string[] {
+  return Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .filter(({ internal, family, scopeid }) => !internal && !scopeid && (host === "::" || family === "IPv4"))
+    .map(({ address }) => `http://${bracketed(address)}:${port}`);
+}
 
 export const siteAdd: Command = {
   name: "site add",
@@ -116,10 +223,10 @@ is; default: the hub's own.
     const [site] = positionals;
     if (site === undefined) throw new TributaryError("usage", "the site's name is missing", `Use: ${siteAdd.usage}`);
     const dir = hubDir(text("data"));
+    const state = await runningHub(text("data"), ["nats"]);
     const title = text("title");
     const device = text("device");
     const org = text("org");
-    const state = readState(dir);
     const added = await addSite(dir, state, {
       site,
       days: number("days", DEFAULT_TOKEN_DAYS),
@@ -129,12 +236,18 @@ is; default: the hub's own.
       ...(title === undefined ? {} : { title }),
       ...(device === undefined ? {} : { device }),
     });
-    out.result({ ...added, natsUrl: state.natsUrl, httpUrl: state.httpUrl });
+    const { urls, isReachable } = addressesOf(state);
+    out.result({ ...added, natsUrl: withoutUser(state.natsUrl), httpUrl: state.httpUrl, urls, isReachable });
     out.line(`Site ${added.org}.${added.site} is registered. Its token, good until ${added.expiresAt}:\n\n${added.token}\n`);
     out.line(`A one-time code for one device, good until ${added.codeExpiresAt}:\n\n${added.code}\n`);
     out.line(
-      `On a device:\n  tributary field init --org ${added.org} --site ${added.site} --device ${device ?? "NAME"}\n  tributary field enrol --hub ${state.natsUrl} --code CODE\n  tributary field sync --hub ${state.natsUrl}\nor, without enrolling first:\n  tributary field sync --hub ${state.natsUrl} --token TOKEN`,
+      `On a device:\n  tributary field init --org ${added.org} --site ${added.site} --device ${device ?? "NAME"}\n  tributary field enrol --hub ${urls[0]} --code CODE\n  tributary field sync --hub ${urls[0]}\nor, without enrolling first:\n  tributary field sync --hub ${urls[0]} --token TOKEN`,
     );
+    if (urls.length > 1) out.line(`\nThe hub is also at ${urls.slice(1).join(" and ")}.`);
+    if (!isReachable)
+      out.line(
+        `\nThese addresses are good on this machine only. Start the hub with --public-url URL to have the one printed that devices reach, and with --listen 0.0.0.0:PORT to open the HTTP door to the network (TLS in front of it: docs/production.md).`,
+      );
     return 0;
   },
 };
@@ -166,7 +279,8 @@ const PRESENT_ONLY = new Set(["conflicts", "waiting_for"]);
 export const view: Command = {
   name: "view",
   summary: "show a view's rows",
-  usage: "tributary view NAME [--id ID] [--where COLUMN=VALUE] [--as-of POSITION | --at TIME] [--limit N] [--data DIR]",
+  usage:
+    "tributary view NAME [--id ID] [--where COLUMN=VALUE] [--as-of [INCARNATION:]POSITION | --at TIME] [--limit N] [--data DIR]",
   help: `Views are declared in projections/. Without a name: the list of them. Columns after the declared ones: deleted, conflicts (how
 many of its registers are contested), waiting_for (events that have not come yet).
 
@@ -263,12 +377,7 @@ async function pastOf(
   if (position === undefined && time === undefined) return null;
   if (position !== undefined && time !== undefined)
     throw new TributaryError("usage", "--as-of and --at do not go together", `Use: ${view.usage}`);
-  if (position !== undefined && !/^\d{1,19}$/.test(position))
-    throw new TributaryError(
-      "usage",
-      `--as-of ${position} is no position`,
-      "Positions are whole numbers; `tributary audit entity` shows each event's.",
-    );
+  const asked = position === undefined ? null : (await positionAsked(db, position)).toString();
   if (time !== undefined && Number.isNaN(Date.parse(time)))
     throw new TributaryError("usage", `--at ${time} is no time`, "Write it like 2026-05-03T12:00Z.");
   const { rows } = await db.query("SELECT 1 WHERE to_regclass($1) IS NOT NULL", [`views."${name}_history"`]);
@@ -283,7 +392,7 @@ async function pastOf(
   return {
     sql: `(SELECT r.* FROM (SELECT DISTINCT ON (id) id, deleted, values FROM views."${name}_history" WHERE ${until} ORDER BY id, position DESC) h,
       LATERAL jsonb_populate_record(NULL::views."${name}", h.values::jsonb || jsonb_build_object('id', h.id, 'deleted', h.deleted)) r)`,
-    moment: position ?? new Date(time!).toISOString(),
+    moment: asked ?? new Date(time!).toISOString(),
   };
 }
 

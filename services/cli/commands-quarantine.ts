@@ -4,20 +4,24 @@ import {
   isJsonObject,
   type JsonObject,
   type JsonValue,
+  type OriginId,
   QUARANTINE_ENTITY,
   REJECTED,
   RELEASED,
   TributaryError,
 } from "../core/index.ts";
 import type { NewEvent } from "../field/index.ts";
-import type { Gate } from "../gate/index.ts";
+import type { Fits, Gate } from "../gate/index.ts";
 import type { Command, Input } from "./args.ts";
 import { withViews } from "./commands-hub.ts";
 import { refOf } from "./commands-schema.ts";
+import { correctParked, parkedNamed } from "./correct-parked.ts";
 import { writeAtDesk } from "./desk.ts";
 import { table } from "./output.ts";
-import { readText } from "./places.ts";
+import { PROJECTIONS_DIR, readText } from "./places.ts";
+import { fitsOf, loadProjections } from "./projections.ts";
 import { withHubGate } from "./registry.ts";
+import { changesOf } from "./set-values.ts";
 
 interface QuarantineRow {
   readonly origin: string;
@@ -61,7 +65,7 @@ async function find(db: Client, { text }: Input, state: string | null): Promise<
     given === undefined ? { subject: null, version: null } : refOf(given, "--schema SUBJECT or --schema SUBJECT@VERSION");
   const { rows } = await db.query<QuarantineRow>(
     `${ROWS} WHERE ($1::text IS NULL OR site = $1) AND ($2::text IS NULL OR code = $2) AND ($3::text IS NULL OR schema_subject = $3)
-       AND ($4::integer IS NULL OR schema_version = $4) AND ($5::text IS NULL OR state = $5) ORDER BY quarantine.position`,
+       AND ($4::float8 IS NULL OR schema_version = $4) AND ($5::text IS NULL OR state = $5) ORDER BY quarantine.position`,
     [text("site") ?? null, text("code") ?? null, subject, version, state],
   );
   return rows;
@@ -127,7 +131,7 @@ export const quarantineShow: Command = {
     if (name === undefined) throw new TributaryError("usage", "the event is missing", `Use: ${quarantineShow.usage}`);
     const row = await withViews(text("data"), (db) => findNamed(db, name));
     return withHubGate(text("data"), async ({ gate }) => {
-      const { data, schema, problems } = examine(gate, row);
+      const { data, schema, problems } = examine(gate, await viewsFits(gate), row);
       out.result({ ...row, data, checkedWith: `${schema.subject}@${schema.version}`, problems });
       out.line(`${row.entity} (${row.type}, schema ${row.schema}) by ${row.actor} at ${row.site}, recorded ${row.recordedAt}`);
       out.line(`  held because: ${row.reason}${row.path === null ? "" : ` (at ${row.path})`}`);
@@ -156,9 +160,12 @@ export const quarantineShow: Command = {
   },
 };
 
-/** The data as it came, and what is wrong with it by the schemas that are known now. */
+const viewsFits = async (gate: Gate): Promise<Fits> => fitsOf(await loadProjections(PROJECTIONS_DIR), gate);
+
+/** The data as it came, and what is wrong with it by the schemas and views that are known now. */
 function examine(
   gate: Gate,
+  fits: Fits,
   row: QuarantineRow,
   wanted?: { readonly subject: string; readonly version: number },
   given?: JsonObject | null,
@@ -168,7 +175,17 @@ function examine(
   const schema = gate.knows(own) ? own : (gate.newest(own.subject) ?? gate.subjectFor(row.type) ?? own);
   const misplaced = data === null ? null : gate.check(schema, row.type, row.entityType, data);
   const all = data === null ? [] : gate.problems(schema, data);
-  const problems = misplaced === null ? [] : all.length > 0 ? all : [misplaced];
+  const { type, entityType, entityId, actor, origin, recordedAt } = row;
+  const head = {
+    type,
+    entity: { type: entityType, id: entityId },
+    schema,
+    actor,
+    origin: origin as OriginId,
+    occurredAt: recordedAt,
+  };
+  const unfit = misplaced === null && data !== null ? fits(head, data) : null;
+  const problems = misplaced !== null ? (all.length > 0 ? all : [misplaced]) : unfit === null ? [] : [unfit];
   return { data, schema: { subject: schema.subject, version: schema.version }, problems };
 }
 
@@ -202,40 +219,26 @@ async function chosen(db: Client, input: Input, usage: string): Promise<Quaranti
   return rows;
 }
 
-/** `field=value`; the value as JSON where it is JSON, else as text. `field=` takes the field away. */
+/** The data with the changes of `--set`. */
 function mended(data: JsonObject, changes: readonly string[]): JsonObject {
   const out: Record<string, JsonValue> = { ...data };
-  for (const change of changes) {
-    const equals = change.indexOf("=");
-    if (equals < 1)
-      throw new TributaryError(
-        "usage",
-        `--set ${change} is no change`,
-        "Write --set field=value, or --set field= to take it away.",
-      );
-    const [field, value] = [change.slice(0, equals), change.slice(equals + 1)];
-    if (value === "") delete out[field];
-    else out[field] = jsonOrText(value);
+  for (const [field, value] of changesOf(changes)) {
+    if (value === null) delete out[field];
+    else out[field] = value;
   }
   return out;
 }
 
-function jsonOrText(text: string): JsonValue {
-  try {
-    return JSON.parse(text) as JsonValue;
-  } catch {
-    return text;
-  }
-}
-
 export const quarantineRelease: Command = {
   name: "quarantine release",
-  summary: "let quarantined events count, as they are or mended",
+  summary: "let quarantined events count, as they are or mended; correct parked entities",
   usage: `tributary quarantine release ORIGIN/SEQ… | --all [--site NAME] [--code CODE] [--schema SUBJECT[@VERSION]]
       [--set FIELD=VALUE]… [--with JSON|@FILE] [--as SUBJECT@VERSION] [--note TEXT] [--actor NAME] [--dry-run] [--data DIR]`,
-  help: `Each is checked again with the schemas as they are now, after the changes of --set (one or more fields) or --with (all of its data). What fits is
+  help: `Each is checked again with the schemas and views as they are now, after the changes of --set (one or more fields) or --with (all of its data). What fits is
 released by an event of the hub's own origin: the views then count it in its own causal place, as written by its author at its time. What still does not
 fit stays, and is told. The log keeps the event as it came, and who released it with what. --as checks and reads it with another version.
+An entity that is parked, or its event, may be named as \`tributary parked list\` prints it: then --set is written as a correction by the hub, an ordinary event
+about the entity that builds on all that is known of it. The views fold the entity anew with it, and it stands in each of them.
 ${FILTER_HELP}
 
   tributary quarantine release relief.juba.tablet-1.k3x9/17 --set birth_date=2019-02-28 --note "typing error, asked the family"
@@ -261,14 +264,17 @@ ${FILTER_HELP}
     if (text("as") !== undefined && as === null)
       throw new TributaryError("usage", "--as names no schema", "Write SUBJECT@VERSION.");
     const wanted = as === null ? undefined : { subject: as[1]!, version: Number(as[2]) };
+    const parked = input.flag("all") ? [] : await withViews(text("data"), (db) => parkedNamed(db, input.positionals));
+    if (parked.length > 0) return correctParked(input, parked, replacement);
     const rows = await withViews(text("data"), (db) => chosen(db, input, quarantineRelease.usage));
     return withHubGate(text("data"), async ({ gate, dir, state }) => {
       const events: NewEvent[] = [];
       const held: { event: string; problem: string }[] = [];
+      const fits = await viewsFits(gate);
       for (const row of rows) {
         const base = replacement ?? parsed(row.raw);
         const data = base === null ? null : mended(base, input.list("set"));
-        const { schema, problems } = examine(gate, row, wanted, data);
+        const { schema, problems } = examine(gate, fits, row, wanted, data);
         if (data === null || problems.length > 0)
           held.push({
             event: nameOf(row),

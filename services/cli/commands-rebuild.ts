@@ -4,11 +4,14 @@ import { closureOf } from "../merge/index.ts";
 import {
   alone,
   asPosition,
+  beyondNow,
   type Comparison,
   connectViews,
   differences,
   generationsOf,
+  incarnationOf,
   type Progress,
+  parkedCounts,
   type Rebuilt,
   rebuild,
   reconcile,
@@ -16,8 +19,9 @@ import {
 import type { Command, Input } from "./args.ts";
 import { withViews } from "./commands-hub.ts";
 import { type Output, table } from "./output.ts";
-import { hubDir, PROJECTIONS_DIR, readState } from "./places.ts";
+import { PROJECTIONS_DIR } from "./places.ts";
 import { loadProjections } from "./projections.ts";
+import { runningHub } from "./reach.ts";
 import { openHubGate } from "./registry.ts";
 
 /** All that building a view beside the live ones needs, of a hub's data directory. */
@@ -25,7 +29,7 @@ export async function withBuilder<T>(
   data: string | undefined,
   work: (deps: Parameters<typeof rebuild>[0]) => Promise<T>,
 ): Promise<T> {
-  const state = readState(hubDir(data));
+  const state = await runningHub(data, ["eventstore", "postgres"]);
   const views = await loadProjections(PROJECTIONS_DIR);
   const log = openLog(state.eventstoreUrl);
   try {
@@ -225,6 +229,10 @@ event's hash covers all before it, the first that differs is found in a few step
         ]),
       ),
     );
+    for (const { view, notCompared, refused } of results) {
+      if (notCompared !== null) out.line(`${view} was not compared: ${notCompared} (\`tributary parked list\`).`);
+      if (refused.length > 0) out.line(`${view} refuses to be put right: ${refused.slice(0, 3).join(", ")}`);
+    }
     const wrong = results.filter(({ differing, repaired }) => differing > 0 && !repaired);
     if (wrong.length === 0) return 0;
     throw new TributaryError(
@@ -243,7 +251,7 @@ export const lag: Command = {
   maxPositionals: 0,
   options: { data: { type: "string" } },
   async run({ text, out }) {
-    const state = readState(hubDir(text("data")));
+    const state = await runningHub(text("data"), ["eventstore", "postgres"]);
     const log = openLog(state.eventstoreUrl);
     try {
       return await withViews(text("data"), async (db) => {
@@ -265,16 +273,34 @@ export const lag: Command = {
           const name = holder ?? "nobody";
           projectors.set(name, [...(projectors.get(name) ?? []), shard]);
         }
-        const { rows: parked } = await db.query<{ count: number }>(
-          "SELECT count(*)::int AS count FROM tributary.parked JOIN tributary.generation USING (view, generation) WHERE tributary.generation.state = 'live'",
-        );
-        out.result({ events, seconds, parked: parked[0]!.count, projectors: Object.fromEntries(projectors) });
+        const parkedByView = await parkedCounts(db);
+        const parked = Object.values(parkedByView).reduce((sum, count) => sum + count, 0);
+        const [incarnation, beyond] = [await incarnationOf(db), await beyondNow(db)];
+        out.result({
+          events,
+          seconds,
+          parked,
+          parkedByView,
+          incarnation,
+          position: through?.toString() ?? null,
+          beyond: beyond.events,
+          projectors: Object.fromEntries(projectors),
+        });
         out.line(
           events === 0
             ? "The views show all that the log holds."
             : `${events} events are not in the views yet; the oldest has waited ${seconds} s.`,
         );
-        if (parked[0]!.count > 0) out.line(`${parked[0]!.count} entities are parked: \`tributary parked list\`.`);
+        if (parked > 0)
+          out.line(
+            `${parked} entities are parked (${Object.entries(parkedByView)
+              .map(([name, count]) => `${name} ${count}`)
+              .join(", ")}): \`tributary parked list\`.`,
+          );
+        if (beyond.events > 0)
+          out.line(
+            `${beyond.events} events had been folded before the log was set back (noticed ${beyond.since}), and have not come again: tributary.audit_beyond has them; they come when their devices sync.`,
+          );
         out.line("");
         out.line(
           table(

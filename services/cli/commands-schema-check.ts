@@ -6,6 +6,7 @@ import {
   type Casters,
   checkCompatibility,
   DEFAULT_LEVEL,
+  formsOf,
   isLevel,
   LEVELS,
   type Level,
@@ -21,10 +22,12 @@ import {
   schemaStore,
   schemaVersion,
 } from "../gate/index.ts";
+import { narrowColumns } from "../merge/index.ts";
 import type { Command } from "./args.ts";
 import { refOf, schemaText } from "./commands-schema.ts";
 import { table } from "./output.ts";
-import { SCHEMAS_DIR } from "./places.ts";
+import { PROJECTIONS_DIR, SCHEMAS_DIR } from "./places.ts";
+import { loadProjections } from "./projections.ts";
 import { findingLines, withHubGate } from "./registry.ts";
 import { type CheckResult, sarif } from "./sarif.ts";
 
@@ -35,6 +38,7 @@ export const schemaCheck: Command = {
   help: `Every version is checked by itself (as \`schema lint\` does) and with all earlier ones. --against hub: with what a running hub has registered, and by
 its levels. --against a git commit, branch or tag: with the folder as it was there; a version that stood there must not have changed or gone.
 Exit 1 when anything is wrong, with an example for each change that would break a site. --sarif writes the findings for code review tools.
+Columns of the project's views that hold less than their form lets through are named as warnings: such values are found on the device and held back by the hub.
 
   tributary schema check schemas/ --against origin/main --sarif schemas.sarif
   tributary schema check schemas/ --against hub`,
@@ -46,11 +50,16 @@ Exit 1 when anything is wrong, with an example for each change that would break 
     if (given !== undefined && !isLevel(given))
       throw new TributaryError("usage", `--level ${given} is none of ${LEVELS.join(", ")}`, `Use: ${schemaCheck.usage}`);
     const results = await checkFolder(dir, text("against"), given, text("data"));
+    const narrow = results.some(({ rule }) => rule === "malformed") ? [] : await narrowResults(dir, (why) => out.progress(why));
     const errors = results.filter(({ severity }) => severity === "error").length;
     const file = text("sarif");
-    if (file !== undefined) writeReport(file, `${JSON.stringify(sarif(results), null, 2)}\n`);
-    out.result({ ok: errors === 0, errors, warnings: results.length - errors, results });
+    if (file !== undefined) writeReport(file, `${JSON.stringify(sarif([...results, ...narrow]), null, 2)}\n`);
+    out.result({ ok: errors === 0, errors, warnings: results.length - errors, results, narrow });
     for (const result of results) out.line(`${linesOf(result).join("\n")}\n`);
+    if (narrow.length > 0)
+      out.line(
+        `Columns that hold less than their form lets through. What does not fit is kept in quarantine:\n${narrow.map(({ message }) => `  · ${message}`).join("\n")}\n`,
+      );
     out.line(
       errors === 0
         ? `${dir}: nothing would break${results.length === 0 ? "" : `; ${results.length} warnings`}.`
@@ -107,6 +116,29 @@ async function checkFolder(
   if (against === "hub")
     return withHubGate(data, ({ registry }) => compare(registry, (subject) => level ?? registry.level(subject), false));
   return compare(gitStore(dir, against), fixed, true);
+}
+
+/** Columns of the project's views that are narrower than the folder's forms. */
+async function narrowResults(dir: string, skipped: (why: string) => void): Promise<CheckResult[]> {
+  try {
+    const views = await loadProjections(PROJECTIONS_DIR);
+    return narrowColumns(views, formsOf(loadSchemas(dir))).map(
+      ({ subject, version, view, column, member, message, problem }) => ({
+        subject,
+        version,
+        severity: "warning",
+        rule: "narrow-column",
+        path: member === null ? "" : `/${member}`,
+        message,
+        hint: `For example ${problem}. Give ${view}.${column} a wider type, or let the form's next version allow less.`,
+        finding: null,
+        file: fileOf(dir, { subject, version }),
+      }),
+    );
+  } catch (error) {
+    skipped(`Forms were not compared with the views' columns: ${messageOf(error)}`);
+    return [];
+  }
 }
 
 async function compareStores(

@@ -6,7 +6,7 @@ import { entityTrail, rowAsOf, verify } from "../audit/index.ts";
 import { type Position, TributaryError } from "../core/index.ts";
 import { type Field, openField } from "../field/index.ts";
 import { createGate, loadSchemas } from "../gate/index.ts";
-import { isAlive, removeAbandoned } from "../local/index.ts";
+import { isAlive, removeAbandoned, workFolder } from "../local/index.ts";
 import { type Log, openLog } from "../log/index.ts";
 import { connectViews } from "../projector/index.ts";
 import type { Command } from "./args.ts";
@@ -75,7 +75,8 @@ them online one after the other while the hub's door is killed, and shows what a
 event store, PostgreSQL, one process each. It ends by itself; with --keep the hub stays up until Ctrl-C, for looking around.`,
   options: { keep: { type: "boolean" }, data: { type: "string" } },
   async run({ flag, text, out }) {
-    const dir = resolve(text("data") ?? ".tributary/demo");
+    const given = text("data");
+    const dir = given === undefined ? workFolder("demo") : resolve(given);
     const runDir = join(dir, String(process.pid));
     const hubData = join(runDir, "hub");
     const sitesDir = join(runDir, "sites");

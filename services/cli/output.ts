@@ -7,8 +7,10 @@ export interface Output {
   line(text?: string): void;
   /** The command's result as one JSON document; nothing without `--json`. */
   result(value: unknown): void;
-  /** What is going on, on stderr. */
+  /** What is going on, on stderr: at a terminal each takes the place of the one before. */
   progress(text: string): void;
+  /** Something that happened, on stderr, to stay there. */
+  notice(text: string): void;
 }
 
 export function output(json: boolean): Output {
@@ -21,6 +23,7 @@ export function output(json: boolean): Output {
     result: (value) => {
       if (json) process.stdout.write(`${JSON.stringify(value, replacer, 2)}\n`);
     },
+    notice: (text) => process.stderr.write(`${isTerminal ? "\r\x1b[2K" : ""}${text}\n`),
     progress: (text) => process.stderr.write(isTerminal ? `\r\x1b[2K${text}` : `${text}\n`),
   };
 }

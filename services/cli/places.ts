@@ -9,6 +9,7 @@ const ROOT = resolve(import.meta.dirname, "../..");
 export const SCHEMAS_DIR = process.env.TRIBUTARY_SCHEMAS ?? join(ROOT, "schemas");
 export const PROJECTIONS_DIR = process.env.TRIBUTARY_PROJECTIONS ?? join(ROOT, "projections");
 export const SAMPLES_DIR = join(ROOT, "test/data");
+export const PROGRAM_VERSION = (JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string }).version;
 
 export const hubDir = (given: string | undefined): string => resolve(given ?? process.env.TRIBUTARY_DATA ?? ".tributary/hub");
 /** Whom a hub tells of conflicts, and how; `docs/notifications.md`. */
@@ -27,6 +28,24 @@ export interface HubState {
   readonly eventstoreUrl: string;
   readonly postgresUrl: string;
   readonly httpUrl: string;
+  /** Where the HTTP door listens. */
+  readonly listen?: Listen;
+  /** Where devices reach the hub, as its operator has said. */
+  readonly publicUrls?: readonly string[];
+}
+
+export interface Listen {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** What a hub keeps from one start to the next. */
+export interface HubConfig {
+  readonly org: string;
+  /** Where its own servers listen. */
+  readonly ports?: { readonly nats?: number; readonly eventstore?: number; readonly postgres?: number };
+  readonly listen?: Listen;
+  readonly publicUrls?: readonly string[];
 }
 
 const stateFile = (dir: string): string => join(dir, "hub.json");
@@ -71,16 +90,29 @@ function parsed(file: string): unknown {
 }
 
 /** Writes a file so that it is there whole or not at all. */
-function writeWhole(file: string, text: string, mode = 0o600): void {
+export function writeWhole(file: string, text: string, mode = 0o600): void {
   writeFileSync(`${file}.new`, text, { mode });
   renameSync(`${file}.new`, file);
+}
+
+const configFile = (dir: string): string => join(dir, "config.json");
+
+export function readConfig(dir: string): Partial<HubConfig> {
+  const file = configFile(dir);
+  return existsSync(file) ? (parsed(file) as Partial<HubConfig>) : {};
+}
+
+/** Keeps what is new or has changed; the rest stays. */
+export function keepConfig(dir: string, news: Partial<HubConfig>): void {
+  const kept = readConfig(dir);
+  const next = { ...kept, ...news };
+  if (JSON.stringify(next) !== JSON.stringify(kept)) writeWhole(configFile(dir), JSON.stringify(next, null, 2), 0o644);
 }
 
 /** The hub's organisation: chosen at its first start, kept ever after. */
 export function hubOrg(dir: string, given: string | undefined): string {
   mkdirSync(dir, { recursive: true });
-  const file = join(dir, "config.json");
-  const kept = existsSync(file) ? (parsed(file) as { org: string }).org : undefined;
+  const kept = readConfig(dir).org;
   const org = nameOf("organisation", given ?? kept ?? "relief");
   if (kept !== undefined && kept !== org) {
     throw new TributaryError(
@@ -89,7 +121,7 @@ export function hubOrg(dir: string, given: string | undefined): string {
       "Leave out --org, or give the new hub a folder of its own.",
     );
   }
-  if (kept === undefined) writeWhole(file, JSON.stringify({ org }), 0o644);
+  keepConfig(dir, { org });
   return org;
 }
 

@@ -1,11 +1,15 @@
-import { readdirSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { messageOf, TributaryError } from "../core/index.ts";
-import { checkViews, type View } from "../merge/index.ts";
+import type { Fits, Gate } from "../gate/index.ts";
+import { checkViews, fitsViews, type View } from "../merge/index.ts";
 
-/** Loads every projection of a folder: one file, one default export. Throws `projection-malformed`, naming the file. */
-export async function loadProjections(dir: string): Promise<View[]> {
+/**
+ * Loads every projection of a folder: one file, one default export. Throws `projection-malformed`, naming the file. `again`: files that have changed since
+ * this process loaded them are loaded anew.
+ */
+export async function loadProjections(dir: string, { again = false }: { readonly again?: boolean } = {}): Promise<View[]> {
   const wrong = (file: string, problem: string, cause?: unknown): TributaryError =>
     new TributaryError("projection-malformed", `${file}: ${problem}`, "Correct it and start again.", { cause });
   let files: string[];
@@ -19,7 +23,9 @@ export async function loadProjections(dir: string): Promise<View[]> {
     const file = join(dir, name);
     let module: { default?: View };
     try {
-      module = (await import(pathToFileURL(file).href)) as typeof module;
+      const url = pathToFileURL(file);
+      if (again) url.searchParams.set("changed", String(statSync(file).mtimeMs));
+      module = (await import(url.href)) as typeof module;
     } catch (error) {
       throw error instanceof TributaryError ? error : wrong(file, messageOf(error), error);
     }
@@ -30,3 +36,6 @@ export async function loadProjections(dir: string): Promise<View[]> {
   checkViews(out);
   return out;
 }
+
+/** Tells what of an event the views cannot show, for door and device. */
+export const fitsOf = (views: readonly View[], gate: Gate): Fits => fitsViews(views, gate.read);

@@ -2,7 +2,8 @@ import { TributaryError } from "../core/index.ts";
 import { type FieldEvent, openField } from "../field/index.ts";
 import { openLog } from "../log/index.ts";
 import type { Output } from "./output.ts";
-import { fieldPath, hubDir, readState, SCHEMAS_DIR } from "./places.ts";
+import { fieldPath, SCHEMAS_DIR } from "./places.ts";
+import { runningHub } from "./reach.ts";
 
 /** What a device holds beside what the hub's log holds of it. */
 interface Report {
@@ -19,7 +20,7 @@ interface Report {
  * equal histories up to there: the first difference is found by halving.
  */
 export async function reconcileField(file: string, data: string | undefined, out: Output): Promise<number> {
-  const state = readState(hubDir(data));
+  const state = await runningHub(data, ["eventstore"]);
   using field = openField({ path: fieldPath(file), schemas: SCHEMAS_DIR });
   const byOrigin = new Map<string, FieldEvent[]>();
   for (const event of field.events()) {

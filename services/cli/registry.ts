@@ -3,6 +3,7 @@ import {
   type Casters,
   createGate,
   type Finding,
+  formsOf,
   type Gate,
   loadCasters,
   loadSchemas,
@@ -11,7 +12,10 @@ import {
   type SchemaStore,
 } from "../gate/index.ts";
 import { type Log, openLog } from "../log/index.ts";
-import { type HubState, hubDir, readState, SCHEMAS_DIR } from "./places.ts";
+import { narrowColumns } from "../merge/index.ts";
+import { type HubState, hubDir, PROJECTIONS_DIR, SCHEMAS_DIR } from "./places.ts";
+import { loadProjections } from "./projections.ts";
+import { runningHub } from "./reach.ts";
 
 /** A hub's registry and the gate over it. */
 export interface HubGate {
@@ -36,7 +40,7 @@ export async function withHubGate<T>(
   work: (hub: HubGate & { readonly dir: string; readonly state: HubState }) => Promise<T>,
 ): Promise<T> {
   const dir = hubDir(data);
-  const state = readState(dir);
+  const state = await runningHub(data, ["eventstore"]);
   const log = openLog(state.eventstoreUrl);
   try {
     const hub = await openHubGate(log);
@@ -80,6 +84,12 @@ export async function registerFolder(registry: Registry, folder: SchemaStore, ac
 
 export const registerProjectSchemas = (registry: Registry, actor: string): Promise<string[]> =>
   registerFolder(registry, loadSchemas(SCHEMAS_DIR), actor);
+
+/** How many columns of the project's views hold less than their forms let through. Files that cannot be read are the projector's to complain of: 0. */
+export async function narrowerThan(store: SchemaStore): Promise<number> {
+  const views = await loadProjections(PROJECTIONS_DIR).catch(() => []);
+  return narrowColumns(views, formsOf(store)).length;
+}
 
 export const incompatible = (subject: string, version: number, findings: readonly Finding[]): TributaryError =>
   new TributaryError(

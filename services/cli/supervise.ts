@@ -1,11 +1,13 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { messageOf, TributaryError } from "../core/index.ts";
-import { type Backends, freePort, startBackends } from "../local/index.ts";
+import { type Incarnation, messageOf, TributaryError } from "../core/index.ts";
+import { type Backend, type Backends, choosePort, portOf, startBackends } from "../local/index.ts";
 import { openLog } from "../log/index.ts";
-import { type HubState, hubKey, hubOrg, settingsFile, writeState } from "./places.ts";
-import { openHubGate, registerProjectSchemas } from "./registry.ts";
+import { type HubState, hubKey, hubOrg, keepConfig, type Listen, readConfig, settingsFile, writeState } from "./places.ts";
+import { narrowerThan, openHubGate, registerProjectSchemas } from "./registry.ts";
+import { takeUpLog } from "./restore.ts";
+import { forgetTold } from "./told.ts";
 
 const MAIN = join(import.meta.dirname, "main.ts");
 const READY_TIMEOUT_MS = 30_000;
@@ -15,6 +17,7 @@ const MAX_PAUSE_MS = 10_000;
 const STOP_TIMEOUT_MS = 10_000;
 /** A worker that ran this long before it ended is started anew at once. */
 const HEALTHY_MS = 10_000;
+const HERE = "127.0.0.1";
 
 export interface Worker {
   readonly name: string;
@@ -27,9 +30,11 @@ export interface Worker {
 export interface Hub {
   readonly state: HubState;
   readonly backends: Backends;
+  /** Which life of its log the hub serves. */
+  readonly incarnation: Incarnation;
   readonly ingress: Worker;
   readonly projector: Worker;
-  /** Rejects when a worker cannot be kept running. */
+  /** Rejects when a worker or a server cannot be kept running. */
   readonly failed: Promise<never>;
   close(): Promise<void>;
 }
@@ -37,7 +42,12 @@ export interface Hub {
 export interface HubOptions {
   readonly dataDir: string;
   readonly org?: string;
-  readonly listen?: { readonly host: string; readonly port: number };
+  /** Where the HTTP door listens; port 0: a free one. Without it where it did before. */
+  readonly listen?: Listen;
+  /** Where the hub's own servers listen. Without it where they did before. */
+  readonly ports?: Partial<Record<Backend["name"], number>>;
+  /** Where devices reach the hub. Without it what was said before. */
+  readonly publicUrls?: readonly string[];
   /** Projector processes that share the folding; default 1. */
   readonly projectors?: number;
   /** Take nothing from devices that have no enrolled key. */
@@ -45,80 +55,151 @@ export interface HubOptions {
   /** Balance the books every so many hours. */
   readonly reconcileEveryHours?: number;
   readonly say?: (line: string) => void;
+  /** Whether servers get process groups of their own: for a caller that sees to their end, whatever the signal. */
+  readonly ownGroups?: boolean;
+  /** Ends a start that is under way; what was begun is ended. */
+  readonly signal?: AbortSignal;
 }
 
-/** Starts a hub: backends, ingress and projector, each a process of its own; a worker that dies is started again. */
-export async function startHub({
-  dataDir,
-  org,
-  listen,
-  projectors = 1,
-  requireKeys = false,
-  reconcileEveryHours,
-  say = () => {},
-}: HubOptions): Promise<Hub> {
+/** Starts a hub: backends, ingress and projector, each a process of its own; one that dies is started again. */
+export async function startHub(options: HubOptions): Promise<Hub> {
+  const { dataDir, org, say = () => {}, signal } = options;
   const owner = hubOrg(dataDir, org);
   await hubKey(dataDir);
-  const backends = await startBackends({ dataDir, say });
+  const kept = readConfig(dataDir);
   const failure = Promise.withResolvers<never>();
   failure.promise.catch(() => {});
+  const over = new AbortController();
+  const backends = await startBackends({
+    dataDir,
+    say,
+    keep: { onGivenUp: failure.reject },
+    ...(options.ownGroups === undefined ? {} : { ownGroups: options.ownGroups }),
+    ...(options.ports === undefined ? {} : { ports: options.ports }),
+    ...(kept.ports === undefined ? {} : { lastPorts: kept.ports }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const callOff = (): void =>
+    failure.reject(new TributaryError("backend-failed", "the hub was stopped while it was starting", "Start it again."));
+  signal?.addEventListener("abort", callOff);
+  if (signal?.aborted) callOff();
   const workers: Worker[] = [];
   const close = async (): Promise<void> => {
+    over.abort();
     await Promise.all(workers.map((worker) => worker.stop()));
     await backends.close();
   };
+  const start = (name: string, args: readonly string[], command = name): Worker => {
+    const worker = supervise(
+      name,
+      [MAIN, command, "--data", dataDir, "--log", join(dataDir, "logs", `${name}.log`), ...args],
+      say,
+      failure.reject,
+    );
+    workers.push(worker);
+    return worker;
+  };
   try {
-    await prepareSchemas(backends.eventstore.url, say);
-    const host = listen?.host ?? "127.0.0.1";
-    const port = listen?.port || (await freePort());
-    const state: HubState = {
-      pid: process.pid,
-      org: owner,
-      natsUrl: backends.nats.url,
-      eventstoreUrl: backends.eventstore.url,
-      postgresUrl: backends.postgres.url,
-      httpUrl: `http://${host === "0.0.0.0" ? "127.0.0.1" : host}:${port}`,
-    };
+    const state = await stateOf(options, owner, backends, say);
+    const prepared = prepareLog(dataDir, state, say);
+    prepared.catch(() => {});
+    const incarnation = await Promise.race([prepared, failure.promise]);
     writeState(dataDir, state);
-    const start = (name: string, args: readonly string[], command = name): Worker => {
-      const worker = supervise(
-        name,
-        [MAIN, command, "--data", dataDir, "--log", join(dataDir, "logs", `${name}.log`), ...args],
-        say,
-        failure.reject,
-      );
-      workers.push(worker);
-      return worker;
-    };
-    const ingress = start("ingress", ["--listen", `${host}:${port}`, ...(requireKeys ? ["--require-keys"] : [])]);
+    const { host, port } = state.listen ?? { host: HERE, port: 0 };
+    const strict = options.requireKeys ? ["--require-keys"] : [];
+    const ingress = start("ingress", ["--listen", `${bracketed(host)}:${port}`, ...strict]);
     const projector = start("projector", []);
     await Promise.race([Promise.all([ingress.ready(), projector.ready()]), failure.promise]);
     // One after the other: the first brings tables and views up to date.
-    const more: Worker[] = [];
-    for (let n = 2; n <= projectors; n++) more.push(start(`projector-${n}`, [], "projector"));
-    if (existsSync(settingsFile(dataDir))) more.push(start("notifier", []));
-    if (reconcileEveryHours !== undefined) more.push(start("reconciler", ["--every", String(reconcileEveryHours)]));
+    const more = startMore(options, start);
     await Promise.race([Promise.all(more.map((worker) => worker.ready())), failure.promise]);
-    return { state, backends, ingress, projector, failed: failure.promise, close };
+    void forgetTold(state.postgresUrl, over.signal);
+    return { state, backends, incarnation, ingress, projector, failed: failure.promise, close };
   } catch (error) {
     await close();
     throw error;
+  } finally {
+    signal?.removeEventListener("abort", callOff);
+  }
+}
+
+function startMore(
+  { dataDir, projectors = 1, reconcileEveryHours }: HubOptions,
+  start: (name: string, args: readonly string[], command?: string) => Worker,
+): Worker[] {
+  const more: Worker[] = [];
+  for (let n = 2; n <= projectors; n++) more.push(start(`projector-${n}`, [], "projector"));
+  if (existsSync(settingsFile(dataDir))) more.push(start("notifier", []));
+  if (reconcileEveryHours !== undefined) more.push(start("reconciler", ["--every", String(reconcileEveryHours)]));
+  return more;
+}
+
+/** A host as it stands in an address. */
+export const bracketed = (host: string): string => (host.includes(":") ? `[${host}]` : host);
+/** Whether a door that listens there is open to all of this machine's addresses. */
+export const isEverywhere = (host: string): boolean => host === "0.0.0.0" || host === "::";
+
+/** Where everything is; kept, so that the next start finds the same ports and addresses. */
+async function stateOf(
+  { dataDir, listen, publicUrls }: HubOptions,
+  org: string,
+  backends: Backends,
+  say: (line: string) => void,
+): Promise<HubState> {
+  const kept = readConfig(dataDir);
+  const host = listen?.host ?? kept.listen?.host ?? HERE;
+  const lastPort = kept.listen?.port;
+  const port = await choosePort(
+    { host, say, ...(listen === undefined ? {} : { port: listen.port }), ...(lastPort === undefined ? {} : { lastPort }) },
+    "the HTTP door",
+  );
+  const urls = publicUrls ?? kept.publicUrls ?? [];
+  const ports = Object.fromEntries(
+    [backends.nats, backends.eventstore, backends.postgres]
+      .filter(({ how }) => how !== "environment")
+      .map(({ name, url }) => [name, portOf(url)]),
+  );
+  keepConfig(dataDir, { ports: { ...kept.ports, ...ports }, listen: { host, port }, publicUrls: urls });
+  const here = host === "0.0.0.0" ? HERE : host === "::" ? "::1" : host;
+  return {
+    pid: process.pid,
+    org,
+    natsUrl: backends.nats.url,
+    eventstoreUrl: backends.eventstore.url,
+    postgresUrl: backends.postgres.url,
+    httpUrl: `http://${bracketed(here)}:${port}`,
+    listen: { host, port },
+    publicUrls: urls,
+  };
+}
+
+/** Before anything serves: the log's incarnation, and the schemas that events are checked by. */
+async function prepareLog(
+  dataDir: string,
+  { eventstoreUrl, postgresUrl }: HubState,
+  say: (line: string) => void,
+): Promise<Incarnation> {
+  const log = openLog(eventstoreUrl);
+  try {
+    const incarnation = await takeUpLog(dataDir, log, postgresUrl, say);
+    await prepareSchemas(log, say);
+    return incarnation;
+  } finally {
+    await log.close();
   }
 }
 
 /** Registers what the schema folder has and the log lacks, before anybody writes with it. */
-async function prepareSchemas(eventstoreUrl: string, say: (line: string) => void): Promise<void> {
-  const log = openLog(eventstoreUrl);
+async function prepareSchemas(log: ReturnType<typeof openLog>, say: (line: string) => void): Promise<void> {
+  const { registry } = await openHubGate(log);
   try {
-    const { registry } = await openHubGate(log);
-    try {
-      const added = await registerProjectSchemas(registry, "hub");
-      if (added.length > 0) say(`Registered ${added.length} schema versions: ${added.join(", ")}.`);
-    } finally {
-      registry.close();
-    }
+    const added = await registerProjectSchemas(registry, "hub");
+    if (added.length > 0) say(`Registered ${added.length} schema versions: ${added.join(", ")}.`);
+    const narrow = await narrowerThan(registry);
+    if (narrow > 0)
+      say(`${narrow} columns of views hold less than their forms let through: \`tributary schema check\` lists them.`);
   } finally {
-    await log.close();
+    registry.close();
   }
 }
 

@@ -1,7 +1,8 @@
 import { readSettings, startNotifier } from "../notify/index.ts";
 import { connectViews } from "../projector/index.ts";
 import type { Command } from "./args.ts";
-import { hubDir, readState, settingsFile } from "./places.ts";
+import { settingsFile } from "./places.ts";
+import { hubHere } from "./reach.ts";
 import { ended, logger } from "./workers.ts";
 
 export const notifier: Command = {
@@ -13,7 +14,7 @@ the start. Several may run at once; each notification is sent by one of them. Wi
 kept as failed until a target is named.`,
   options: { data: { type: "string" }, log: { type: "string" } },
   async run({ text, out }) {
-    const { postgresUrl } = readState(hubDir(text("data")));
+    const { postgresUrl } = hubHere(text("data"));
     const say = logger("notifier", text("log"));
     const settings = readSettings(settingsFile(text("data")), process.env);
     const running = startNotifier({

@@ -7,9 +7,12 @@ import { SCOPE_SCHEMAS, startIngress } from "../ingress/index.ts";
 import { openLog } from "../log/index.ts";
 import { startProjector } from "../projector/index.ts";
 import type { Command } from "./args.ts";
+import { followViews } from "./door-views.ts";
+import { viewParts } from "./health.ts";
 import { noteHubKeys } from "./hub-keys.ts";
-import { hubDir, hubRing, PROJECTIONS_DIR, readState } from "./places.ts";
+import { hubDir, hubRing, PROJECTIONS_DIR } from "./places.ts";
 import { loadProjections } from "./projections.ts";
+import { hubHere } from "./reach.ts";
 import { openHubGate, registerProjectSchemas } from "./registry.ts";
 
 /** A worker's log: events with fields, to a file or stderr. */
@@ -54,17 +57,22 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --requi
   options: { data: { type: "string" }, listen: { type: "string" }, log: { type: "string" }, "require-keys": { type: "boolean" } },
   async run({ text, flag, out }) {
     const dir = hubDir(text("data"));
-    const { natsUrl, eventstoreUrl } = readState(dir);
+    const { natsUrl, eventstoreUrl, postgresUrl, org } = hubHere(text("data"));
     const say = logger("ingress", text("log"));
     const log = openLog(eventstoreUrl);
     const { registry, gate } = await openHubGate(log, say);
     const added = await registerProjectSchemas(registry, "hub");
     if (added.length > 0) say({ event: "schemas-registered", schemas: added });
+    const views = await followViews({ dir: PROJECTIONS_DIR, postgresUrl, gate, say });
+    const health = viewParts(postgresUrl, log);
     const running = await startIngress({
       natsUrl,
       log,
+      ...(org === "" ? {} : { name: org }),
+      parts: health.parts,
       gate,
       registry,
+      fits: views.fits,
       also: (request, keeper) =>
         registryApi(registry, async (authorization, writes) => {
           const { subject } = await keeper.admit(authorization, Date.now(), writes ? SCOPE_SCHEMAS : null);
@@ -79,10 +87,15 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --requi
     say({ event: "ingress-started", url: running.http?.url });
     process.send?.({ ready: true, url: running.http?.url });
     out.line(`Ingress listens at ${running.http?.url}.`);
-    await ended();
-    registry.close();
-    await running.close();
-    await log.close();
+    try {
+      await Promise.race([ended(), running.failed]);
+    } finally {
+      registry.close();
+      await running.close();
+      await views.close();
+      await health.close();
+      await log.close();
+    }
     return 0;
   },
 };
@@ -94,7 +107,7 @@ export const projector: Command = {
   help: "Folds the log into PostgreSQL. Several may run: they share the work, and take over what another leaves. All must have the same projections. Started alone with changed ones, it builds their views first; with --again (as the hub starts one anew that ended) it does not.",
   options: { data: { type: "string" }, log: { type: "string" }, again: { type: "boolean" } },
   async run({ text, flag, out }) {
-    const { eventstoreUrl, postgresUrl } = readState(hubDir(text("data")));
+    const { eventstoreUrl, postgresUrl } = hubHere(text("data"));
     const say = logger("projector", text("log"));
     const log = openLog(eventstoreUrl);
     const { registry, gate } = await openHubGate(log, say);

@@ -5,7 +5,8 @@
  */
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
+/** A text that begins with U+FEFF keeps it: the event's hash covers it. */
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 export interface Writer {
   long(value: number): void;

@@ -54,6 +54,10 @@ export const MAX_FRAME_BYTES = 1_000_000;
 /** The same, decompressed: a frame that grows beyond is refused unread. */
 export const MAX_BATCH_BYTES = 8 * 1_048_576;
 
+/** Origins that the events of a batch name in their bases, and numbers that say so, at most. An entity that many devices write must not make a batch unreadable. */
+export const MAX_BATCH_ORIGINS = 16_000;
+const MAX_BATCH_BASIS = 1_000_000;
+
 const ints = { type: "array", items: "int" } as const;
 const longs = { type: "array", items: "long" } as const;
 const strings = { type: "array", items: "string" } as const;
@@ -359,7 +363,7 @@ function readBody(body: Uint8Array, version: number): Batch {
   const types = from.array(n, from.string);
   const schemas = from.array(n, () => ({ subject: from.string(), version: from.long(), fingerprint: from.string() }));
   const actors = from.array(n, from.string);
-  const origins = from.array(n * 8, from.string);
+  const origins = from.array(MAX_BATCH_ORIGINS, from.string);
   for (const known of origins) if (!isOriginId(known)) throw new RangeError(`${JSON.stringify(known)} is no origin`);
   const entityTypes = from.array(n, from.string);
   const entities = from.array(n, () => ({ type: pick(entityTypes, from.long()), id: textOrUuid() }));
@@ -371,7 +375,7 @@ function readBody(body: Uint8Array, version: number): Batch {
   const wallMs = column();
   const counter = column();
   const occurredMs = column();
-  const basis = column(n * 64);
+  const basis = column(MAX_BATCH_BASIS);
   const correlation = column();
   const causation = column();
   const encoding = column();

@@ -15,6 +15,7 @@ export type * from "./journal.ts";
 export * from "./json.ts";
 export * from "./protocol.ts";
 export * from "./protocol-version.ts";
+export * from "./ranges.ts";
 export * from "./release.ts";
 export * from "./signing.ts";
 export * from "./vector.ts";

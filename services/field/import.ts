@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { canonicalize, TributaryError } from "../core/index.ts";
+import { canonicalize, MAX_TEXT, TributaryError } from "../core/index.ts";
 import { type Gate, readTable, rowToData } from "../gate/index.ts";
 import type { NewEvent, Outbox } from "./outbox.ts";
 import type { Store } from "./store.ts";
@@ -22,9 +22,17 @@ export interface ImportResult {
   readonly imported: number;
   /** Rows that stand in the file, or an earlier import, already. */
   readonly repeated: number;
-  /** Rows that do not fit their schema: kept, and quarantined by the hub until mended. */
+  /** Rows that do not fit their schema or a view: kept, and quarantined by the hub until mended. */
   readonly misfits: readonly { readonly line: number; readonly entity: string; readonly message: string }[];
 }
+
+/** Why a key cannot name an entity, which is what no correction of the row would mend; `null` when it can. */
+const entityIdProblem = (id: string): string | null =>
+  id.length > MAX_TEXT
+    ? `has a key of ${id.length} characters, more than ${MAX_TEXT}`
+    : id.includes("\0")
+      ? "has the character U+0000 in its key"
+      : null;
 
 /**
  * Turns each row of a CSV file into an event, offline. A file that cannot be read as a table is refused whole; a row that
@@ -60,10 +68,12 @@ export function importCsv(
     );
   }
   for (const { line, cells } of rows) {
-    if ((cells[key] ?? "") !== "") continue;
+    const id = cells[key] ?? "";
+    const problem = id === "" ? `has no ${key}` : entityIdProblem(id);
+    if (problem === null) continue;
     throw new TributaryError(
       "input-malformed",
-      `line ${line} has no ${key}`,
+      `line ${line} ${problem}`,
       `Give each row its ${key} and import the file again; nothing was taken.`,
     );
   }

@@ -4,7 +4,7 @@
  */
 import type { EntityRef, Vector } from "../core/index.ts";
 import { randomEpoch as nodeRandomEpoch } from "../core/node.ts";
-import { createGate, type Gate, loadSchemas } from "../gate/index.ts";
+import { createGate, type Fits, type Gate, loadSchemas } from "../gate/index.ts";
 import { type EnrolResult, enrol, rotateKey } from "./enrol.ts";
 import { type Follower, follow } from "./follow.ts";
 import { type ImportOptions, type ImportResult, importCsv } from "./import.ts";
@@ -25,6 +25,8 @@ export interface FieldOptions {
    * since (kept in the database); or a gate, whose schemas the app keeps itself.
    */
   readonly schemas: string | Gate;
+  /** What the hub's views can show: a value that a column of theirs cannot hold is then found here, and not at the hub. Default: anything. */
+  readonly fits?: Fits;
   /** The device's wall clock, milliseconds; default `Date.now`. */
   readonly now?: () => number;
   readonly randomEpoch?: () => string;
@@ -83,7 +85,7 @@ export function openField(options: FieldOptions): Field {
   deviceKey(store);
   const schemas = typeof options.schemas === "string" ? schemasOf(store, options.schemas) : null;
   const gate = schemas === null ? (options.schemas as Gate) : createGate(schemas);
-  const outbox = openOutbox(store, gate, now);
+  const outbox = openOutbox(store, gate, now, options.fits);
   const deps = { store, gate, outbox, schemas, now };
   const listeners = new Set<() => void>();
   const written = (): void => {

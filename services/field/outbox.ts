@@ -1,7 +1,10 @@
 import {
+  basisBytes,
+  DATA_RANGE,
   type EntityRef,
   type EventBody,
   type EventId,
+  envelopeOutOfRange,
   envelopeProblem,
   eventIdOf,
   eventText,
@@ -11,7 +14,6 @@ import {
   isHlc,
   type JsonObject,
   join,
-  MAX_EVENT_BYTES,
   type OriginId,
   orgOf,
   parseHlc,
@@ -24,7 +26,7 @@ import {
   withDot,
 } from "../core/index.ts";
 import { chainHash } from "../core/node.ts";
-import type { Gate, Problem } from "../gate/index.ts";
+import type { Fits, Gate, Problem } from "../gate/index.ts";
 import type { OriginRow, Store } from "./store.ts";
 
 /** What an app says of an event; the rest follows from the device. */
@@ -44,7 +46,7 @@ export interface NewEvent {
 
 export interface AppendOptions {
   /**
-   * What to do with data that does not fit its schema. `refuse` (default): throw, nothing is written. `keep`: write it;
+   * What to do with data that does not fit its schema or a view. `refuse` (default): throw, nothing is written. `keep`: write it;
    * the hub will quarantine it until it can be mended: for data that exists nowhere else, such as an import.
    */
   readonly onInvalid?: "refuse" | "keep";
@@ -73,10 +75,11 @@ export interface Outbox {
   rewrite(from: OriginRow, afterSeq: number): number;
 }
 
-/** Room left for names, vectors and framing around an event's data. */
-const ENVELOPE_BYTES = 16_384;
+/** Of the room for an envelope, what a basis may take; a larger one takes of the data's. */
+const BASIS_ROOM_BYTES = 8_192;
 
-export function openOutbox(store: Store, gate: Gate, now: () => number): Outbox {
+/** `fits`: what views can show; data that they cannot is treated like data that does not fit its schema. */
+export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fits = () => null): Outbox {
   const { db } = store;
   const insertEvent = db.prepare("INSERT INTO event (origin, seq, head, data, hash, fingerprint) VALUES (?, ?, ?, ?, ?, ?)");
   const readEntity = db.prepare("SELECT vector FROM entity WHERE type = ? AND id = ?");
@@ -125,22 +128,7 @@ export function openOutbox(store: Store, gate: Gate, now: () => number): Outbox 
         "Check the spelling; `schemas/` lists the event types in each subject's `tributary.events`.",
       );
     }
-    const { text, problem } = gate.pack({ subject: schema.subject, version: schema.version }, event.data);
-    if (problem !== null && onInvalid === "refuse") {
-      throw new TributaryError(
-        "event-invalid",
-        `${event.type}: ${problem.message}`,
-        "Correct it and try again; nothing was written.",
-      );
-    }
-    const bytes = Buffer.byteLength(text);
-    if (bytes > MAX_EVENT_BYTES - ENVELOPE_BYTES) {
-      throw new TributaryError(
-        "event-too-large",
-        `the event has ${bytes} bytes of data; ${MAX_EVENT_BYTES - ENVELOPE_BYTES} are allowed`,
-        "Split it, or keep attachments elsewhere and name them in the event. Nothing was written.",
-      );
-    }
+    const packed = gate.pack({ subject: schema.subject, version: schema.version }, event.data);
     const hlc = tick(tail.hlc, nowMs);
     const origin = tail.origin.name;
     const head: Omit<EventBody, "data"> = {
@@ -157,11 +145,27 @@ export function openOutbox(store: Store, gate: Gate, now: () => number): Outbox 
       ...(event.correlationId === undefined ? {} : { correlationId: event.correlationId }),
       ...(event.causationId === undefined ? {} : { causationId: event.causationId }),
     };
-    const wrong = envelopeProblem(head);
+    const wrong = envelopeProblem(head) ?? envelopeOutOfRange(head)?.message ?? null;
     if (wrong !== null)
       throw new TributaryError("event-invalid", `the event's ${wrong}`, "Correct it and try again; nothing was written.");
+    const problem = packed.problem ?? fits(head, packed.data);
+    if (problem !== null && onInvalid === "refuse") {
+      throw new TributaryError(
+        "event-invalid",
+        `${event.type}: ${problem.message}`,
+        "Correct it and try again; nothing was written.",
+      );
+    }
+    const bytes = Buffer.byteLength(packed.text) + Math.max(0, basisBytes(head.basis) - BASIS_ROOM_BYTES);
+    if (bytes > DATA_RANGE.maxBytes) {
+      throw new TributaryError(
+        "event-too-large",
+        `the event has ${bytes} bytes of data; ${DATA_RANGE.maxBytes} are allowed`,
+        "Split it, or keep attachments elsewhere and name them in the event. Nothing was written.",
+      );
+    }
     tail.hlc = hlc;
-    return { ...link(tail, head, text, gate.fingerprint(head.schema)), problem };
+    return { ...link(tail, head, packed.text, gate.fingerprint(head.schema)), problem };
   };
 
   const append: Outbox["append"] = (events, options = {}) => {

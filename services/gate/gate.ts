@@ -1,9 +1,13 @@
 import {
   canonicalize,
+  dataOutOfRange,
+  type EventBody,
+  envelopeOutOfRange,
   isJsonObject,
   type JsonObject,
   type JsonValue,
   messageOf,
+  type OutOfRange,
   type PackedEvent,
   parseCanonical,
   RESOLVED,
@@ -13,12 +17,19 @@ import type { Decoded } from "./avro/decode.ts";
 import { type Casters, NO_CASTERS, route, runCaster } from "./casters.ts";
 import { type Compiled, compile } from "./compiled.ts";
 import { type SchemaStore, type SchemaVersion, shortFingerprint } from "./schema.ts";
-import type { Problem } from "./words.ts";
+import { bounded, type Problem } from "./words.ts";
 
 export type Verdict =
   | { readonly ok: true; readonly data: JsonObject; readonly text: string }
   /** `text`: what the event's hash covers, where it can be told; `null` for Avro bytes that cannot be decoded. */
   | { readonly ok: false; readonly problem: Problem; readonly text: string | null };
+
+/**
+ * Tells why some view cannot show what an event writes; `null`: all can. Door and device are handed it, for they know nothing of views. Called for every
+ * event that fits its schema; never throws.
+ */
+export type Fits = (head: FitsHead, data: JsonObject) => Problem | null;
+export type FitsHead = Pick<EventBody, "type" | "entity" | "schema" | "origin" | "actor" | "occurredAt">;
 
 /** The versions that somebody reads with, by subject; a subject that is not named is read as its first. */
 export type Pins = Readonly<Record<string, number>>;
@@ -96,6 +107,10 @@ export function createGate(
   };
   const newest = (subject: string): SchemaVersion | undefined => store.versions(subject).at(-1);
   const unknown = (message: string): Problem => ({ code: "schema-unknown", message, path: null });
+  const outOfRange = (found: OutOfRange | null): Problem | null =>
+    found === null
+      ? null
+      : { code: "out-of-range", message: bounded(found.message), path: found.path === null ? null : bounded(found.path) };
   const misplaced = (type: string, entity: string, { annotations, subject }: SchemaVersion): Problem | null => {
     if (!annotations.events.includes(type))
       return { code: "type-not-allowed", message: `${subject} is not for events of type ${type}`, path: null };
@@ -138,7 +153,10 @@ export function createGate(
     if (!isJsonObject(parsed.value)) return no("not-json", "its data is no JSON object");
     if (typeof writer === "string") return { ok: false, problem: unknown(writer), text };
     const problem =
-      misplaced(head.type, head.entity.type, writer.schema) ?? writer.check(parsed.value) ?? misdecided(head, parsed.value);
+      misplaced(head.type, head.entity.type, writer.schema) ??
+      writer.check(parsed.value) ??
+      misdecided(head, parsed.value) ??
+      outOfRange(dataOutOfRange(parsed.value, text));
     return problem === null ? { ok: true, data: parsed.value, text } : { ok: false, problem, text };
   };
 
@@ -156,7 +174,9 @@ export function createGate(
         text: null,
       };
     }
-    const problem = misplaced(head.type, head.entity.type, writer.schema);
+    const problem =
+      misplaced(head.type, head.entity.type, writer.schema) ??
+      (decoded.ok ? outOfRange(dataOutOfRange(decoded.data, decoded.text)) : null);
     return problem === null ? decoded : { ok: false, problem, text: decoded.text };
   };
 
@@ -166,6 +186,9 @@ export function createGate(
     admit({ head, fingerprint, encoding, payload }) {
       const writer = compiledOf(head.schema);
       const verdict = (encoding === "avro" ? admitAvro : admitJson)(head, payload, writer);
+      // First of all that may be wrong: no schema and no correction of the data mends an envelope.
+      const outside = outOfRange(envelopeOutOfRange(head));
+      if (outside !== null) return { ok: false, problem: outside, text: verdict.text };
       if (fingerprint === undefined || typeof writer === "string" || writer.schema.fingerprint.startsWith(fingerprint))
         return verdict;
       const { subject, version } = head.schema;
@@ -182,7 +205,8 @@ export function createGate(
       if (typeof writer === "string") return { data, text: canonicalize(data), problem: unknown(writer) };
       const problem = writer.check(data);
       const normal = problem === null ? writer.normalise(data) : data;
-      return { data: normal, text: canonicalize(normal), problem };
+      const text = canonicalize(normal);
+      return { data: normal, text, problem: problem ?? outOfRange(dataOutOfRange(normal, text)) };
     },
 
     payload(schema, text, avroAllowed) {
@@ -228,14 +252,18 @@ export function createGate(
 
     check(schema, type, entity, data) {
       const writer = compiledOf(schema);
-      return typeof writer === "string" ? unknown(writer) : (misplaced(type, entity, writer.schema) ?? writer.check(data));
+      return typeof writer === "string"
+        ? unknown(writer)
+        : (misplaced(type, entity, writer.schema) ?? writer.check(data) ?? outOfRange(dataOutOfRange(data)));
     },
 
     checkField,
 
     problems(schema, data) {
       const writer = compiledOf(schema);
-      return typeof writer === "string" ? [unknown(writer)] : writer.checkAll(data);
+      if (typeof writer === "string") return [unknown(writer)];
+      const outside = outOfRange(dataOutOfRange(data));
+      return outside === null ? writer.checkAll(data) : [...writer.checkAll(data), outside];
     },
     async ensure(schemas) {
       if (refresh === undefined) return;

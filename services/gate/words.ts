@@ -13,7 +13,11 @@ export interface Problem {
     | "not-json"
     | "not-canonical"
     | "undecodable"
-    | "invalid";
+    | "invalid"
+    /** No stage behind the gate could hold it: see `core/ranges.ts`. */
+    | "out-of-range"
+    /** A column of a view cannot hold it. */
+    | "unfit-for-view";
   /** For a field officer: which field, which value, what to write instead. */
   readonly message: string;
   /** JSON pointer into the data, where the problem has a place. */

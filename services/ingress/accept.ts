@@ -7,8 +7,10 @@ import {
   type Hello,
   type HelloRequest,
   HUB_SITE,
+  type IncarnationId,
   MAX_EVENT_BYTES,
   MAX_SCHEMA_NEWS,
+  messageOf,
   type OriginId,
   type PackedEvent,
   partsOf,
@@ -17,23 +19,42 @@ import {
   type Receipt,
   releaseOf,
   type SchemaNews,
+  type Seq,
   type Signature,
   TributaryError,
   wallMsOf,
 } from "../core/index.ts";
 import { chainHash } from "../core/node.ts";
-import { type Gate, type Registry, schemasDigest, shortFingerprint, type Verdict } from "../gate/index.ts";
-import { type Appendable, type Log, type OriginHead, storedBytes } from "../log/index.ts";
+import { type Fits, type Gate, type Registry, schemasDigest, shortFingerprint, type Verdict } from "../gate/index.ts";
+import { type Appendable, fitsStore, type Log, type OriginHead, type QuarantineReason } from "../log/index.ts";
 import { keepEvidence, withSignature } from "./evidence.ts";
+import { breaths, sparing } from "./fair.ts";
+import { fitting, noteOf, quarantinedOf } from "./notes.ts";
 
 /** A device's clock may differ from the hub's by this much before it counts as wrong. */
 export const DRIFT_LIMIT_MS = 10 * 60_000;
 /** Origins whose place in the log is remembered between batches. */
 const MAX_REMEMBERED_HEADS = 10_000;
-/** Quarantined events that one receipt lists at most; the rest is in the hub's quarantine list. */
-const MAX_NOTES = 500;
 /** Schema texts in one hello, at most: an answer must fit a broker's message. */
 const MAX_NEWS_BYTES = 400_000;
+
+const FITS_ALL: Fits = () => null;
+/** Questions of one hello that are put to the log at the same time. */
+const ASKED_AT_A_TIME = 5;
+/** A batch's events are looked at for so long before others have a turn. */
+const SLICE_MS = 5;
+/** Origins whose log is behind them that are remembered, and how often each is said again. */
+const MAX_BEHIND = 1_000;
+const SAY_BEHIND_EVERY_MS = 60_000;
+/** What the gate says of an event may quote it; this much of it is kept, in characters. */
+const MAX_REASON = 300;
+
+/** A device that holds receipts for more than the log has: the log was restored from a backup. */
+export interface Behind {
+  readonly origin: OriginId;
+  readonly since: Seq;
+  readonly through: Seq | null;
+}
 
 export interface Acceptor {
   /**
@@ -44,7 +65,11 @@ export interface Acceptor {
   /** Where the hub stands with an origin. */
   hello(request: HelloRequest, nowMs: number): Promise<Hello>;
   /** Where the hub stands, for a refusal; `null` when it does not know or cannot say. */
-  through(origin: OriginId): number | null;
+  through(origin: OriginId): Seq | null;
+  /** Origins that the log is behind, and that have not sent again yet. */
+  behind(): readonly Behind[];
+  /** Forgets what it remembers of the log: it may be another one now. */
+  forget(): void;
 }
 
 export interface Accepted {
@@ -57,33 +82,63 @@ export function acceptor({
   log,
   gate,
   registry,
+  fits = FITS_ALL,
   driftLimitMs = DRIFT_LIMIT_MS,
-  onFork = () => {},
+  incarnation = () => null,
+  say = () => {},
 }: {
   log: Log;
   gate: Gate;
   registry?: Registry;
+  /** What views can show. Without it, a value that a column cannot hold is met when views are folded. */
+  fits?: Fits;
   driftLimitMs?: number;
-  /** Told of each fork of which evidence was kept. */
-  onFork?: (origin: OriginId, seq: number) => void;
+  /** The log's present incarnation, which positions are of; `null` while it is not known. */
+  incarnation?: () => IncarnationId | null;
+  say?: (event: Record<string, unknown>) => void;
 }): Acceptor {
   const heads = new Map<OriginId, OriginHead>();
-  const remember = (origin: OriginId, head: OriginHead): void => {
+  const quarantined = quarantinedOf(log);
+  const breathe = breaths();
+  const behind = behindOnes(say);
+  const remember = (origin: OriginId, head: OriginHead | null): void => {
     heads.delete(origin);
+    if (head === null) return;
     if (heads.size >= MAX_REMEMBERED_HEADS) heads.delete(heads.keys().next().value!);
     heads.set(origin, head);
+  };
+  const receiptOf = (
+    origin: OriginId,
+    head: OriginHead | null,
+    notes: readonly QuarantineNote[],
+    batch: string | null,
+  ): Receipt => {
+    const life = incarnation();
+    return {
+      kind: "receipt",
+      batch,
+      origin,
+      through: head?.through ?? null,
+      head: head?.hash ?? null,
+      position: head?.position.toString() ?? null,
+      ...(life === null ? {} : { incarnation: life }),
+      quarantined: fitting(notes),
+    };
   };
 
   return {
     async accept(batch, key, receivedAtMs, signed) {
       const { origin } = batch;
       await gate.ensure(batch.events.map(({ head }) => head.schema));
-      const run = withSignature(chained(gate, batch, receivedAtMs, driftLimitMs), signed);
+      const { org, site } = partsOf(origin);
+      const checked = await chained({ gate, fits }, batch, receivedAtMs, driftLimitMs, () => breathe(`${org}.${site}`));
+      const run = withSignature(checked, signed);
       const outcome = await log.append(run, heads.get(origin)).catch((error: unknown) => {
         heads.delete(origin);
         throw error;
       });
-      if (outcome.head !== null) remember(origin, outcome.head);
+      remember(origin, outcome.head);
+      if (outcome.head !== null) behind.has(origin, outcome.head.through);
       switch (outcome.kind) {
         case "gap":
           throw new TributaryError(
@@ -92,41 +147,27 @@ export function acceptor({
             "Send the events between first; nothing of this batch was taken.",
           );
         case "fork":
-          if (await keepEvidence(log, batch, outcome.seq, signed)) onFork(origin, outcome.seq);
+          if (await keepEvidence(log, batch, outcome.seq, signed)) say({ event: "fork-kept", origin, seq: outcome.seq });
           throw new TributaryError(
             "origin-forked",
             `${origin} has two different events ${outcome.seq}: two devices write under one name`,
             "One of them was cloned or restored from a backup. It will continue under a new name; its events are kept.",
           );
         case "appended": {
-          const notes = run.flatMap(noteOf).slice(0, MAX_NOTES);
-          return {
-            receipt: receiptOf(origin, outcome.head, notes, key),
-            written: outcome.written,
-            quarantined: notes.length,
-          };
+          const notes = run.flatMap(noteOf);
+          return { receipt: receiptOf(origin, outcome.head, notes, key), written: outcome.written, quarantined: notes.length };
         }
       }
     },
 
-    async hello({ origin, since, schemas, have, proposes = [] }, nowMs) {
-      const head = await log.head(origin);
-      const notes: QuarantineNote[] = [];
-      if (head !== null) {
-        remember(origin, head);
-        const from = (since === null ? 0 : since + 1) as typeof head.through;
-        if (from <= head.through) {
-          for await (const entry of log.readOrigin(origin, { from })) {
-            notes.push(...noteOf(entry));
-            if (notes.length >= MAX_NOTES) break;
-          }
-        }
-      } else {
-        heads.delete(origin);
-      }
-      const { org, site, device } = partsOf(origin);
-      for (const { subject, version, ...given } of proposes)
-        await registry?.propose(subject, version, given, `${org}.${site}.${device}`);
+    async hello(request, nowMs) {
+      const { origin, since, schemas, have, nonce } = request;
+      const found = await log.head(origin);
+      if (since !== null && (found === null || found.through < since))
+        behind.add({ origin, since, through: found?.through ?? null });
+      const { head, notes } = found === null ? { head: null, notes: [] } : await quarantined.after(origin, found, since);
+      remember(origin, head);
+      await propose(registry, request, say);
       const standing =
         have !== undefined
           ? schemaStanding(gate, have)
@@ -136,14 +177,97 @@ export function acceptor({
       return {
         kind: "hello",
         nowMs,
+        ...(nonce === undefined ? {} : { nonce }),
         receipt: receiptOf(origin, head, notes, null),
+        ...(await compared(log, request, behind.add)),
         avro: gate.avroFingerprints(),
         ...(standing === null ? {} : { schemas: standing }),
       };
     },
 
     through: (origin) => heads.get(origin)?.through ?? null,
+    behind: behind.all,
+    forget() {
+      heads.clear();
+      quarantined.forget();
+    },
   };
+}
+
+/** What the log says to a device that doubts what both sides share. Origins that it is behind with are handed to `note`. */
+async function compared(
+  log: Log,
+  { origin, hashesOf = [], others = [] }: HelloRequest,
+  note: (one: Behind) => void,
+): Promise<Pick<Hello, "hashes" | "behind">> {
+  const hashes = await inParts([...new Set(hashesOf)], async (seq) => ({
+    seq,
+    hash: (await log.at(origin, seq))?.head.hash ?? null,
+  }));
+  // Only its own: another device's standing is not its business.
+  const own = others.filter((other) => isSameDevice(origin, other.origin));
+  const held = await inParts(own, async (other) => ({
+    origin: other.origin,
+    since: other.through,
+    through: (await log.head(other.origin))?.through ?? null,
+  }));
+  const behind = held.filter(({ since, through }) => through === null || through < since);
+  for (const one of behind) note(one);
+  return {
+    ...(hashesOf.length === 0 ? {} : { hashes }),
+    ...(others.length === 0 ? {} : { behind: behind.map(({ origin, through }) => ({ origin, through })) }),
+  };
+}
+
+async function propose(
+  registry: Registry | undefined,
+  { origin, proposes = [] }: HelloRequest,
+  say: (event: Record<string, unknown>) => void,
+): Promise<void> {
+  const { org, site, device } = partsOf(origin);
+  for (const { subject, version, ...given } of proposes) {
+    try {
+      await registry?.propose(subject, version, given, `${org}.${site}.${device}`);
+    } catch (error) {
+      // It is proposed again with the next sync; the device's events do not wait for it.
+      say({ event: "proposal-not-kept", origin, subject, version, message: messageOf(error) });
+    }
+  }
+}
+
+/** Origins that hold receipts for more than the log has: each is said, not in a flood, and remembered until it has sent again. */
+function behindOnes(say: (event: Record<string, unknown>) => void) {
+  const origins = new Map<OriginId, Behind>();
+  const sayBehind = sparing(say, { everyMs: SAY_BEHIND_EVERY_MS, maxKinds: MAX_BEHIND });
+  return {
+    add(one: Behind): void {
+      origins.delete(one.origin);
+      if (origins.size >= MAX_BEHIND) origins.delete(origins.keys().next().value!);
+      origins.set(one.origin, one);
+      const message = `${one.origin} holds receipts through event ${one.since}, but the log ends at ${one.through ?? "nothing"}: it was restored from a backup, and the device sends again`;
+      sayBehind(one.origin, { event: "restored-behind", ...one, message });
+    },
+    /** The log has an origin's events up to here. */
+    has(origin: OriginId, through: Seq): void {
+      const known = origins.get(origin);
+      if (known !== undefined && through >= known.since) origins.delete(origin);
+    },
+    all: () => [...origins.values()],
+  };
+}
+
+function isSameDevice(a: OriginId, b: OriginId): boolean {
+  const one = partsOf(a);
+  const other = partsOf(b);
+  return one.org === other.org && one.site === other.site && one.device === other.device;
+}
+
+/** Puts questions, a few at a time; the answers in their order. */
+async function inParts<T, R>(items: readonly T[], ask: (item: T) => Promise<R>): Promise<R[]> {
+  const answers: R[] = [];
+  for (let at = 0; at < items.length; at += ASKED_AT_A_TIME)
+    answers.push(...(await Promise.all(items.slice(at, at + ASKED_AT_A_TIME).map(ask))));
+  return answers;
 }
 
 /** What a device's schemas lack, as far as an answer has room, and what the hub lacks of them. */
@@ -172,28 +296,32 @@ function schemaStanding({ store }: Gate, have: Readonly<Record<string, readonly 
   return { differ: news.length > 0 || unknown.length > 0, news, unknown };
 }
 
-const receiptOf = (origin: OriginId, head: OriginHead | null, quarantined: QuarantineNote[], batch: string | null): Receipt => ({
-  kind: "receipt",
-  batch,
-  origin,
-  through: head?.through ?? null,
-  head: head?.hash ?? null,
-  position: head?.position.toString() ?? null,
-  quarantined,
-});
+/** What an event is held to: its schema, and what views can show. */
+interface Checks {
+  readonly gate: Gate;
+  readonly fits: Fits;
+}
 
-const noteOf = ({ head, content }: Appendable): QuarantineNote[] =>
-  content.kind === "quarantined" ? [{ seq: head.seq, code: content.reason.code, reason: content.reason.message }] : [];
-
-/** Passes each event through the gate and recomputes the chain; the batch's `head` must come out. */
-function chained(gate: Gate, batch: Batch, receivedAtMs: number, driftLimitMs: number): Appendable[] {
+/** Passes each event through the gate and recomputes the chain; the batch's `head` must come out. Others have their turn in between. */
+async function chained(
+  checks: Checks,
+  batch: Batch,
+  receivedAtMs: number,
+  driftLimitMs: number,
+  breathe: () => Promise<void>,
+): Promise<Appendable[]> {
   if (batch.firstSeq === 0 && batch.prev !== GENESIS) throw broken(batch, "its first event names a predecessor");
   const sentOffsetMs = batch.sentAtMs - receivedAtMs;
   const run: Appendable[] = [];
   let prev = batch.prev;
+  let sinceMs = performance.now();
   for (const packed of batch.events) {
+    if (performance.now() - sinceMs > SLICE_MS) {
+      await breathe();
+      sinceMs = performance.now();
+    }
     const { head } = packed;
-    const verdict = settles(gate, packed, gate.admit(packed));
+    const verdict = judged(checks, packed);
     if (verdict.text === null) {
       throw new TributaryError(
         "schema-unknown",
@@ -208,32 +336,69 @@ function chained(gate: Gate, batch: Batch, receivedAtMs: number, driftLimitMs: n
       head: { ...head, id: eventIdOf(wallMsOf(head.hlc), hash), prev, hash },
       content: verdict.ok
         ? { kind: "accepted", data: verdict.data }
-        : { kind: "quarantined", reason: verdict.problem, text: verdict.text },
+        : { kind: "quarantined", reason: shortened(verdict.problem), text: verdict.text },
       clock: clockNote(wallMsOf(head.hlc) - receivedAtMs, sentOffsetMs, driftLimitMs),
     };
-    if (storedBytes(item) > MAX_EVENT_BYTES) {
+    const kept = storable(item, verdict.text);
+    if (kept === null) {
       throw new TributaryError(
         "event-too-large",
         `event ${head.seq} of ${batch.origin} is larger than ${MAX_EVENT_BYTES} bytes`,
         "Split it, or keep attachments elsewhere and name them in the event.",
       );
     }
-    run.push(item);
+    run.push(kept);
     prev = hash;
   }
   if (prev !== batch.head) throw broken(batch, "its hashes do not add up to what the sender computed");
   return run;
 }
 
+/** What the gate says of an event, and the views after it: a value that no view could show is held back here, where it can be mended. */
+function judged(checks: Checks, packed: PackedEvent): Verdict {
+  const verdict = checks.gate.admit(packed);
+  if (!verdict.ok) return verdict;
+  if (packed.head.entity.type === QUARANTINE_ENTITY) return settles(checks, packed, verdict);
+  const problem = checks.fits(packed.head, verdict.data);
+  return problem === null ? verdict : { ok: false, problem, text: verdict.text };
+}
+
+/**
+ * An event in a form that the event store takes. One whose data a device may write, and whose envelope (the vector of hundreds of origins) makes it too large
+ * beside them, is held in quarantine, where both are packed. `null`: not even so.
+ */
+function storable(item: Appendable, text: string): Appendable | null {
+  if (Buffer.byteLength(text) > MAX_EVENT_BYTES) return null;
+  if (fitsStore(item)) return item;
+  const reason = {
+    code: "event-too-large",
+    message: "with all that its author had seen it is larger than the log takes",
+    path: null,
+  };
+  const held: Appendable = {
+    ...item,
+    content: item.content.kind === "accepted" ? { kind: "quarantined", reason, text } : item.content,
+  };
+  return fitsStore(held) ? held : null;
+}
+
+/** A gate's reason quotes what it found, whatever its size. */
+const shortened = ({ code, message, path }: QuarantineReason): QuarantineReason => ({
+  code,
+  message: message.length > MAX_REASON ? `${message.slice(0, MAX_REASON).toWellFormed()}…` : message,
+  path: path === null ? null : path.slice(0, MAX_REASON).toWellFormed(),
+});
+
 /** Only the hub's own people settle what is in quarantine, and only with data that fits. */
-function settles(gate: Gate, { head }: PackedEvent, verdict: Verdict): Verdict {
-  if (!verdict.ok || head.entity.type !== QUARANTINE_ENTITY) return verdict;
+function settles({ gate, fits }: Checks, { head }: PackedEvent, verdict: Extract<Verdict, { ok: true }>): Verdict {
   if (partsOf(head.origin).site !== HUB_SITE) {
     const message = "only the hub's operators may settle what is in quarantine";
     return { ok: false, problem: { code: "type-not-allowed", message, path: null }, text: verdict.text };
   }
   const release = releaseOf(head.type, verdict.data);
-  const problem = release === null ? null : gate.check(release.schema, release.type, release.entity.type, release.data);
+  if (release === null) return verdict;
+  const { type, entity, schema, origin, data } = release;
+  const problem = gate.check(schema, type, entity.type, data) ?? fits({ ...head, type, entity, schema, origin }, data);
   if (problem === null) return verdict;
   const path = problem.path === null ? "/data" : `/data${problem.path}`;
   return {

@@ -1,6 +1,7 @@
 import {
   AckPolicy,
   type ConsumerConfig,
+  type ConsumerInfo,
   connect,
   DeliverPolicy,
   DiscardPolicy,
@@ -13,16 +14,36 @@ import {
   type StreamConfig,
 } from "nats";
 import { messageOf, SUBJECTS, TributaryError } from "../core/index.ts";
+import { busy } from "./fair.ts";
+import { pause } from "./standing.ts";
 
 export const STREAM = "INGRESS";
 export const DEAD_STREAM = "DEAD";
 export const CONSUMER = "ingress";
 /** A batch that its consumer does not answer for this long goes to another: about a crash and a restart. */
 export const ACK_WAIT_MS = 5_000;
-/** Batches handed out and not yet answered, over all ingress processes. */
-export const MAX_ACK_PENDING = 256;
-/** What the broker holds for the hub at most; beyond, it refuses, and the field keeps its events. */
+/** What the broker holds for the hub at most, in bytes and batches; beyond, it refuses, and the field keeps its events. */
 const MAX_STREAM_BYTES = 1024 * 1024 * 1024;
+const MAX_STREAM_BATCHES = 100_000;
+/** And of one device: it has 4 under way at a time, and sends them again after each lost link. */
+export const MAX_DEVICE_BATCHES = 256;
+/**
+ * Batches handed out and not yet answered, over all ingress processes: as many as the stream holds. What a site has beyond its places is given back for later
+ * and counts here all the while; a lower bound would let one site use it up, and nobody else's batches would be handed out.
+ */
+export const MAX_ACK_PENDING = MAX_STREAM_BATCHES;
+/** Dead letters that are kept: these many bytes, this long; the oldest go first. */
+export const MAX_DEAD_BYTES = 256 * 1024 * 1024;
+export const MAX_DEAD_AGE_DAYS = 90;
+
+/** How often the hub looks whether its streams and its consumer are there. */
+const LOOK_MS = 2_000;
+const REQUEST_TIMEOUT_MS = 3_000;
+/** What is missing is made this much later: made while the server still removes the files, a stream can get the old one's and hand out nothing (NATS 2.9.10). */
+const MEND_PAUSE_MS = 1_000;
+/** So many looks in a row that find batches waiting, somebody asking for them and none handed out: the consumer is stuck, and is made anew. */
+const STUCK_LOOKS = 4;
+const DAY_MS = 86_400_000;
 
 /** Connects to the broker; throws `backend-unreachable` when there is none. */
 export async function connectBroker(url: string, name: string): Promise<NatsConnection> {
@@ -49,42 +70,263 @@ export async function connectBroker(url: string, name: string): Promise<NatsConn
 
 /** Makes the streams and the durable consumer where they are missing; brings their limits up to date. */
 export async function prepareBroker(nc: NatsConnection): Promise<void> {
-  const jsm = await nc.jetstreamManager();
-  await prepareStream(jsm, {
-    name: STREAM,
-    subjects: [`${SUBJECTS.ingress}.>`],
-    retention: RetentionPolicy.Workqueue,
-    storage: StorageType.File,
-    discard: DiscardPolicy.New,
-    max_bytes: MAX_STREAM_BYTES,
-  });
-  await prepareStream(jsm, {
-    name: DEAD_STREAM,
-    subjects: [`${SUBJECTS.dead}.>`],
-    retention: RetentionPolicy.Limits,
-    storage: StorageType.File,
-  });
-  const consumer: Partial<ConsumerConfig> = {
-    durable_name: CONSUMER,
-    ack_policy: AckPolicy.Explicit,
-    ack_wait: nanos(ACK_WAIT_MS),
-    deliver_policy: DeliverPolicy.All,
-    max_ack_pending: MAX_ACK_PENDING,
-    max_deliver: -1,
-  };
+  const jsm = await manager(nc);
+  await prepareStream(jsm, INGRESS_CONFIG);
+  await prepareStream(jsm, DEAD_CONFIG);
+  await prepareConsumer(jsm);
+}
+
+const INGRESS_CONFIG = {
+  name: STREAM,
+  subjects: [`${SUBJECTS.ingress}.>`],
+  retention: RetentionPolicy.Workqueue,
+  storage: StorageType.File,
+  discard: DiscardPolicy.New,
+  max_bytes: MAX_STREAM_BYTES,
+  max_msgs: MAX_STREAM_BATCHES,
+  max_msgs_per_subject: MAX_DEVICE_BATCHES,
+  discard_new_per_subject: true,
+};
+const DEAD_CONFIG = {
+  name: DEAD_STREAM,
+  subjects: [`${SUBJECTS.dead}.>`],
+  retention: RetentionPolicy.Limits,
+  storage: StorageType.File,
+  discard: DiscardPolicy.Old,
+  max_bytes: MAX_DEAD_BYTES,
+  max_age: nanos(MAX_DEAD_AGE_DAYS * DAY_MS),
+};
+const CONSUMER_CONFIG: Partial<ConsumerConfig> = {
+  durable_name: CONSUMER,
+  ack_policy: AckPolicy.Explicit,
+  ack_wait: nanos(ACK_WAIT_MS),
+  deliver_policy: DeliverPolicy.All,
+  max_ack_pending: MAX_ACK_PENDING,
+  max_deliver: -1,
+};
+
+async function prepareConsumer(jsm: JetStreamManager): Promise<void> {
   try {
-    await jsm.consumers.add(STREAM, consumer);
+    await jsm.consumers.add(STREAM, CONSUMER_CONFIG);
   } catch {
-    await jsm.consumers.update(STREAM, CONSUMER, consumer);
+    await jsm.consumers.update(STREAM, CONSUMER, CONSUMER_CONFIG);
   }
 }
 
+const manager = (nc: NatsConnection): Promise<JetStreamManager> =>
+  nc.jetstreamManager({ timeout: REQUEST_TIMEOUT_MS, checkAPI: false });
+
 async function prepareStream(jsm: JetStreamManager, config: Partial<StreamConfig> & { name: string }): Promise<void> {
   try {
-    await jsm.streams.info(config.name);
-    await jsm.streams.update(config.name, config);
+    const { description } = (await jsm.streams.info(config.name)).config;
+    await jsm.streams.update(config.name, { ...config, ...(description === undefined ? {} : { description }) });
   } catch (error) {
-    if (!(error instanceof NatsError) || error.api_error?.code !== 404) throw error;
+    if (!isMissing(error)) throw error;
     await jsm.streams.add(config);
   }
+}
+
+const isMissing = (error: unknown): boolean => error instanceof NatsError && error.api_error?.code === 404;
+
+/** JetStream's own words for what it lacks, as what the sender is told. */
+export function publishFailure(error: unknown): TributaryError {
+  const said = error instanceof NatsError ? (error.api_error?.description ?? error.message) : messageOf(error);
+  if (/no space left|insufficient (storage )?resources|disk/i.test(said))
+    return new TributaryError(
+      "disk-full",
+      "the broker's disk is full",
+      "Your events are safe on the device. Somebody has to free space at the hub.",
+      {
+        cause: error,
+      },
+    );
+  if (/maximum messages per subject/i.test(said)) return busy("this device has too many batches waiting there already");
+  if (/maximum (messages|bytes)/i.test(said)) return busy("too many batches wait at the broker");
+  return new TributaryError("backend-unreachable", `the broker did not take the batch: ${said}`, "Send it again later.", {
+    cause: error,
+  });
+}
+
+export interface BrokerState {
+  /** Each `null` when it is as it should be, else what is wrong with it. */
+  readonly broker: string | null;
+  readonly stream: string | null;
+  readonly consumer: string | null;
+  /** Batches in the stream, and those handed out of them; as of the last look. */
+  readonly waiting: number;
+  readonly handedOut: number;
+  /** The hub whose mark the stream bears, if it is not this one. */
+  readonly otherHub: { readonly log: string; readonly name: string } | null;
+}
+
+export interface BrokerWatch {
+  state(): BrokerState;
+  /** Looks now; what is missing is made. */
+  look(): Promise<void>;
+  close(): Promise<void>;
+}
+
+const FINE: BrokerState = { broker: null, stream: null, consumer: null, waiting: 0, handedOut: 0, otherHub: null };
+/** The mark on the stream of a hub that has not been heard of since this long is taken over. */
+const MARK_STANDS_MS = 30_000;
+const MARK = /^Tributary hub (.*), log ([a-z2-7]{12})$/s;
+
+/**
+ * Keeps the broker as the hub needs it: looks every few seconds, and at once when the link was lost, whether streams and consumer are there, and makes what
+ * somebody deleted or an emptied store lacks. The stream bears the mark of the hub that uses it, for one that starts later.
+ */
+export function watchBroker({
+  nc,
+  logId,
+  name,
+  say,
+  onMended,
+}: {
+  nc: NatsConnection;
+  logId: () => string | null;
+  name: string;
+  say: (event: Record<string, unknown>) => void;
+  /** The link was lost and is there again, or something was made anew: what was asked of the broker before is lost. A new stream numbers its batches anew. */
+  onMended: (isNewStream: boolean) => void;
+}): BrokerWatch {
+  let state = FINE;
+  let created: string | null = null;
+  let handedOut = 0;
+  let idleLooks = 0;
+  let looking: Promise<void> | null = null;
+  let otherSinceMs: number | null = null;
+  const closing = new AbortController();
+
+  const mended = (missing: string, why = "was gone from the broker"): void => {
+    say({ event: "broker-mended", missing, message: `the ${missing} ${why}, and was made anew` });
+    onMended(false);
+  };
+  /** Whose stream it is. A mark of another log stands while its hub may be about; then ours replaces it. */
+  const mark = async (jsm: JetStreamManager, config: StreamConfig): Promise<BrokerState["otherHub"]> => {
+    const log = logId();
+    if (log === null) return null;
+    const description = `Tributary hub ${name}, log ${log}`;
+    if (config.description === description) return null;
+    const [, otherName, other] = MARK.exec(config.description ?? "") ?? [];
+    if (other !== undefined && other !== log) {
+      if (otherSinceMs === null) {
+        otherSinceMs = Date.now();
+        say({
+          event: "another-hub",
+          log: other,
+          name: otherName,
+          message: `the broker's stream was last used by another hub (${otherName}), with another log`,
+        });
+      }
+      if (Date.now() - otherSinceMs < MARK_STANDS_MS) return { log: other, name: otherName ?? "" };
+      say({ event: "stream-taken-over", log: other, name: otherName });
+    }
+    otherSinceMs = null;
+    await jsm.streams.update(STREAM, { ...config, description });
+    return null;
+  };
+  /** A consumer that hands out nothing although batches wait and are asked for. */
+  const unstick = async (
+    jsm: JetStreamManager,
+    { num_pending, num_waiting, num_ack_pending, delivered }: ConsumerInfo,
+  ): Promise<void> => {
+    const isIdle = num_pending > 0 && num_waiting > 0 && num_ack_pending === 0 && delivered.consumer_seq === handedOut;
+    handedOut = delivered.consumer_seq;
+    idleLooks = isIdle ? idleLooks + 1 : 0;
+    if (idleLooks < STUCK_LOOKS) return;
+    idleLooks = 0;
+    await jsm.consumers.delete(STREAM, CONSUMER);
+    await prepareConsumer(jsm);
+    mended(`consumer ${CONSUMER}`, "handed out nothing");
+  };
+  const examine = async (): Promise<BrokerState> => {
+    const jsm = await manager(nc);
+    const found = async <T>(what: string, ask: () => Promise<T>, make: () => Promise<void>): Promise<T> => {
+      try {
+        return await ask();
+      } catch (error) {
+        if (!isMissing(error)) throw error;
+      }
+      await pause(MEND_PAUSE_MS, closing.signal);
+      if (closing.signal.aborted) return ask();
+      await make();
+      mended(what);
+      return ask();
+    };
+    const stream = (config: Partial<StreamConfig> & { name: string }) =>
+      found(
+        `stream ${config.name}`,
+        () => jsm.streams.info(config.name),
+        () => prepareStream(jsm, config),
+      );
+    const { config, state: held, created: since } = await stream(INGRESS_CONFIG);
+    const isNewStream = created !== null && created !== String(since);
+    created = String(since);
+    if (isNewStream) onMended(true);
+    await stream(DEAD_CONFIG);
+    const consumer = await found(
+      `consumer ${CONSUMER}`,
+      () => jsm.consumers.info(STREAM, CONSUMER),
+      () => prepareConsumer(jsm),
+    );
+    await unstick(jsm, consumer);
+    const { num_ack_pending } = consumer;
+    return { ...FINE, waiting: held.messages, handedOut: num_ack_pending, otherHub: await mark(jsm, config) };
+  };
+  const look = async (): Promise<void> => {
+    const before = state;
+    try {
+      state = await examine();
+      if (before.broker !== null || before.stream !== null) {
+        say({ event: "broker-back" });
+        onMended(false);
+      }
+    } catch (error) {
+      if (closing.signal.aborted) return;
+      const why = nc.isClosed() ? "the connection is closed" : messageOf(error);
+      const isBroker = nc.isClosed() || !(error instanceof NatsError) || error.api_error === undefined;
+      state = {
+        ...FINE,
+        broker: isBroker ? `the broker does not answer: ${why}` : null,
+        stream: `the streams cannot be looked at: ${why}`,
+        consumer: why,
+      };
+      if (before.stream === null) say({ event: "broker-away", message: why });
+    }
+  };
+  /** One look at a time; whoever asks meanwhile has the one under way. */
+  const lookOnce = (): Promise<void> => {
+    looking ??= look().finally(() => {
+      looking = null;
+    });
+    return looking;
+  };
+
+  const follow = async (): Promise<void> => {
+    for await (const { type } of nc.status()) {
+      if (closing.signal.aborted) return;
+      if (type === "disconnect") {
+        state = { ...state, broker: "the connection to the broker is lost" };
+        say({ event: "broker-disconnected" });
+      }
+      if (type === "reconnect") void lookOnce();
+    }
+  };
+  const watch = async (): Promise<void> => {
+    while (!closing.signal.aborted) {
+      await lookOnce();
+      await pause(LOOK_MS, closing.signal);
+    }
+  };
+  follow().catch((error: unknown) => say({ event: "broker-status-lost", message: messageOf(error) }));
+  const watching = watch();
+
+  return {
+    state: () => (nc.isClosed() ? { ...state, broker: "the connection is closed" } : state),
+    look: lookOnce,
+    async close() {
+      closing.abort();
+      await watching;
+    },
+  };
 }

@@ -1,6 +1,6 @@
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { headers } from "nats";
+import { headers, type NatsConnection } from "nats";
 import {
   type Batch,
   decodeBatch,
@@ -12,34 +12,30 @@ import {
   type OriginId,
   partsOf,
   peekOrigin,
-  type Reply,
-  replySchema,
   SUBJECTS,
   TributaryError,
 } from "../core/index.ts";
 import { batchKey, zstd } from "../core/node.ts";
-import type { Log } from "../log/index.ts";
-import { answerOf, type Deps, parseJson, refusalOf } from "./hello.ts";
+import { type BrokerWatch, publishFailure } from "./broker.ts";
+import type { Health } from "./health.ts";
+import type { AnswerHello } from "./hello.ts";
+import { type Receipts, receipts } from "./receipts.ts";
+import { type DoorAnswer, fromJson, refusalOf, UNKNOWN } from "./reply.ts";
+import type { Standing } from "./standing.ts";
 import { checkOrigin, type Doorkeeper } from "./token.ts";
+import type { seal, Vouch } from "./vouch.ts";
 
 /** How long a request waits for its receipt unless it asks otherwise, and at most. Then it is told 202: queued. */
 const DEFAULT_WAIT_MS = 10_000;
 const MAX_WAIT_MS = 60_000;
-/** Requests waiting for receipts at a time; beyond, 503 says to come back. */
-const MAX_WAITING = 1_000;
 const PUBLISH_TIMEOUT_MS = 5_000;
 
-/** A request for somebody else's routes, and the answer. */
+/** A request for somebody else's routes. */
 export interface DoorRequest {
   readonly method: string;
   readonly url: URL;
   readonly authorization: string | undefined;
   body(): Promise<string>;
-}
-export interface DoorAnswer {
-  readonly status: number;
-  readonly type?: string;
-  readonly body: unknown;
 }
 
 export interface Listening {
@@ -48,137 +44,45 @@ export interface Listening {
   close(): Promise<void>;
 }
 
+export interface DoorDeps {
+  readonly nc: NatsConnection;
+  readonly keeper: Doorkeeper;
+  readonly vouch: Vouch;
+  /** Signs what the hub says. */
+  readonly seal: ReturnType<typeof seal>;
+  readonly hello: AnswerHello;
+  readonly standing: Standing;
+  readonly broker: Pick<BrokerWatch, "look">;
+  readonly health: Health;
+  readonly say: (event: Record<string, unknown>) => void;
+  readonly host: string;
+  readonly port: number;
+  readonly also?: (request: DoorRequest, keeper: Doorkeeper) => Promise<DoorAnswer | null>;
+}
+
 /**
  * The HTTP door, for sites where NATS is blocked:
  *
  *   POST /v1/ingress         a batch frame; published into the same stream. 200 receipt, 202 queued, 4xx problem
  *   GET  /v1/ingress/hello   ?origin=…&since=…: where the hub stands with this origin
- *   POST /v1/ingress/hello   the same, with {have, proposes} as body: what schemas the device has; or a whole request, signed: a hello, an enrolment, a rotation
- *   GET  /v1/health          200 when broker and event store answer
+ *   POST /v1/ingress/hello   the same, with the other members of a hello as body, or all of them, signed; an enrolment or a rotation
+ *   GET  /healthz            200: the process is alive
+ *   GET  /readyz             200, or 503 with the reason, part by part; /v1/health is the same
  *   …                        what `also` answers: the schema registry
  *
  * Errors are problem documents (RFC 9457) with our code in `code` and what to do in `hint`.
  */
-export async function listen(
-  deps: Deps & {
-    log: Log;
-    host: string;
-    port: number;
-    also?: (request: DoorRequest, keeper: Doorkeeper) => Promise<DoorAnswer | null>;
-  },
-): Promise<Listening> {
-  const { nc, keeper, vouch, seal, say, log, host, port, also } = deps;
-  const waiting = new Map<string, Set<(reply: Reply) => void>>();
-  const replies = nc.subscribe(`${SUBJECTS.receipt}.>`, {
-    callback: (_, message) => {
-      // As it came: the hub has signed all of it, also what this process does not know.
-      const raw = message.json<Reply>();
-      const reply = replySchema.safeParse(raw);
-      if (reply.success && reply.data.batch !== null) for (const resolve of waiting.get(reply.data.batch) ?? []) resolve(raw);
-    },
-  });
-
-  const ingest = async (request: IncomingMessage): Promise<DoorAnswer> => {
-    const { authorization } = request.headers;
-    const claims = authorization === undefined ? null : await keeper.admit(authorization, Date.now());
-    const frame = await bodyOf(request);
-    // Without a token it is the batch's own signature that lets it in.
-    const origin = claims === null ? await signedOrigin(frame) : peekOrigin(frame, zstd);
-    if (claims !== null) checkOrigin(claims, origin);
-    if (waiting.size >= MAX_WAITING) {
-      throw new TributaryError("backend-failed", "the hub is busy", "Send the batch again in a few seconds.");
-    }
-    const key = batchKey(frame);
-    const replied = Promise.withResolvers<Reply>();
-    const waiters = waiting.get(key) ?? new Set();
-    waiting.set(key, waiters.add(replied.resolve));
-    try {
-      const about = headers();
-      if (authorization !== undefined) about.set(HEADER_TOKEN, authorization);
-      const { org, site, device } = partsOf(origin);
-      await nc
-        .jetstream()
-        .publish(`${SUBJECTS.ingress}.${org}.${site}.${device}`, frame, { headers: about, timeout: PUBLISH_TIMEOUT_MS })
-        .catch((error: unknown) => {
-          throw new TributaryError(
-            "backend-unreachable",
-            `the broker did not take the batch: ${messageOf(error)}`,
-            "Send it again later.",
-            {
-              cause: error,
-            },
-          );
-        });
-      const reply = await Promise.race([replied.promise, waitMs(request).then(() => null)]);
-      if (reply === null) return { status: 202, body: { kind: "queued", batch: key, origin } };
-      if (reply.kind === "receipt") return { status: 200, body: reply };
-      return problem(new TributaryError(reply.code, reply.message, reply.hint), request.url, { ...reply, refusal: reply });
-    } finally {
-      waiters.delete(replied.resolve);
-      if (waiters.size === 0) waiting.delete(key);
-    }
-  };
-
-  const signedOrigin = async (frame: Uint8Array): Promise<OriginId> => {
-    const batch = signedBatch(frame);
-    if (batch === null) {
-      await keeper.admit(undefined, Date.now());
-      throw new Error("invariant broken: without a token nobody is admitted");
-    }
-    await vouch.batch(undefined, batch, Date.now());
-    return batch.origin;
-  };
-
-  const hello = async (request: IncomingMessage, query: URLSearchParams): Promise<DoorAnswer> => {
-    const nowMs = Date.now();
-    const { authorization } = request.headers;
-    const since = query.get("since");
-    // Who shows a token that is none learns no more than that, whatever the body.
-    if (authorization !== undefined && request.method !== "POST") await keeper.admit(authorization, nowMs);
-    const body = request.method === "POST" ? (parseJson(await bodyOf(request)) as Record<string, unknown> | null) : {};
-    // A whole request as the body, as over the broker; or, as version 1 has it, in the address.
-    const raw =
-      body?.origin !== undefined || body?.kind !== undefined
-        ? body
-        : {
-            ...body,
-            origin: query.get("origin"),
-            since: since === null || since === "" ? null : Number(since),
-            ...(query.has("schemas") ? { schemas: query.get("schemas") } : {}),
-          };
-    try {
-      return { status: 200, body: await answerOf(deps, authorization, raw, nowMs) };
-    } catch (error) {
-      return refused(error, request.url, vouch.refusing(raw));
-    }
-  };
-
-  /** A problem that carries the hub's signed word. */
-  const refused = async (
-    error: unknown,
-    url: string | undefined,
-    of: ReturnType<typeof vouch.refusing> = {},
-  ): Promise<DoorAnswer> => {
-    if (!isTributaryError(error)) say({ event: "http-failed", error });
-    const refusal = refusalOf(error, { batch: null, origin: null, firstSeq: null, through: null, ...of });
-    return problem(new TributaryError(refusal.code, refusal.message, refusal.hint), url, { refusal: await seal(refusal) });
-  };
-
-  const health = async (): Promise<DoorAnswer> => {
-    const end = await log.end();
-    return {
-      status: nc.isClosed() ? 503 : 200,
-      body: { broker: nc.isClosed() ? "closed" : "ok", log: { end: end?.toString() ?? null } },
-    };
-  };
+export async function listen(deps: DoorDeps): Promise<Listening> {
+  const { keeper, say, health, also, host, port } = deps;
+  const waiting = receipts(deps.nc);
 
   const route = async (request: IncomingMessage): Promise<DoorAnswer> => {
-    const url = new URL(request.url ?? "/", "http://hub");
-    const { pathname, searchParams } = url;
-    const key = `${request.method} ${pathname}`;
-    if (key === "POST /v1/ingress") return ingest(request);
-    if (key === "GET /v1/ingress/hello" || key === "POST /v1/ingress/hello") return hello(request, searchParams);
-    if (key === "GET /v1/health") return health();
+    const url = urlOf(request);
+    const key = `${request.method} ${url.pathname}`;
+    if (key === "POST /v1/ingress") return ingest(deps, waiting, request);
+    if (key === "GET /v1/ingress/hello" || key === "POST /v1/ingress/hello") return hello(deps, request, url.searchParams);
+    if (key === "GET /healthz") return health.alive();
+    if (key === "GET /readyz" || key === "GET /v1/health") return health.ready();
     const body = async (): Promise<string> => (await bodyOf(request)).toString();
     const answer = await also?.(
       { method: request.method ?? "GET", url, authorization: request.headers.authorization, body },
@@ -188,18 +92,38 @@ export async function listen(
     throw new TributaryError("not-found", `there is no ${key}`, "See docs/protocol.md for the routes.");
   };
 
+  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    // A connection that breaks off is its sender's matter.
+    request.on("error", () => {});
+    response.on("error", () => {});
+    try {
+      send(response, await route(request));
+    } catch (error) {
+      if (response.destroyed) return;
+      send(response, await refused(deps, error, request.url));
+    }
+  };
   const server = createServer((request, response) => {
-    const serve = async (): Promise<void> => {
-      try {
-        send(response, await route(request));
-      } catch (error) {
-        send(response, await refused(error, request.url));
-      }
-    };
-    void serve();
+    serve(request, response).catch((error: unknown) => say({ event: "http-unanswered", message: messageOf(error) }));
   });
   server.requestTimeout = MAX_WAIT_MS;
+  await begin(server, host, port);
+  server.on("error", (error) => say({ event: "http-failed", error }));
+  const bound = (server.address() as AddressInfo).port;
+  return {
+    url: `http://${host.includes(":") ? `[${host}]` : host}:${bound}`,
+    port: bound,
+    async close() {
+      server.closeIdleConnections();
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      waiting.close();
+      setTimeout(() => server.closeAllConnections(), 1_000).unref();
+      await closed;
+    },
+  };
+}
 
+async function begin(server: Server, host: string, port: number): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     server.once("error", (error: NodeJS.ErrnoException) =>
       reject(
@@ -217,25 +141,86 @@ export async function listen(
     );
     server.listen(port, host, resolve);
   });
-  const bound = (server.address() as AddressInfo).port;
-  return {
-    url: `http://${host.includes(":") ? `[${host}]` : host}:${bound}`,
-    port: bound,
-    async close() {
-      replies.unsubscribe();
-      server.closeIdleConnections();
-      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      const stopping = refusalOf(new TributaryError("backend-failed", "the hub is stopping", "Send the batch again."), {
-        batch: null,
-        origin: null,
-        firstSeq: null,
-        through: null,
+  server.removeAllListeners("error");
+}
+
+/** Puts a batch into the stream, and waits for the hub's word. */
+async function ingest(deps: DoorDeps, waiting: Receipts, request: IncomingMessage): Promise<DoorAnswer> {
+  const { nc, keeper, standing, broker } = deps;
+  const authorization = request.headers.authorization;
+  const claims = authorization === undefined ? null : await keeper.admit(authorization, Date.now());
+  const frame = await bodyOf(request);
+  // Without a token it is the batch's own signature that lets it in.
+  const origin = claims === null ? await signedOrigin(deps, frame) : peekOrigin(frame, zstd);
+  if (claims !== null) checkOrigin(claims, origin);
+  const key = batchKey(frame);
+  const { org, site, device } = partsOf(origin);
+  const receipt = waiting.wait(`${org}.${site}`, key, frame.length);
+  try {
+    const about = headers();
+    if (authorization !== undefined) about.set(HEADER_TOKEN, authorization);
+    await nc
+      .jetstream()
+      .publish(`${SUBJECTS.ingress}.${org}.${site}.${device}`, frame, { headers: about, timeout: PUBLISH_TIMEOUT_MS })
+      .catch((error: unknown) => {
+        void broker.look();
+        throw publishFailure(error);
       });
-      for (const waiters of waiting.values()) for (const resolve of waiters) resolve(stopping);
-      setTimeout(() => server.closeAllConnections(), 1_000).unref();
-      await closed;
-    },
-  };
+    // While the event store is away no receipt comes; the batch is in the stream all the same.
+    const away = standing.away();
+    if (away !== null) return { status: 202, body: { kind: "queued", batch: key, origin, because: away.code } };
+    const reply = await Promise.race([receipt.reply, waitMs(request).then(() => null)]);
+    if (reply === null) return { status: 202, body: { kind: "queued", batch: key, origin } };
+    if (reply.kind === "receipt") return { status: 200, body: reply };
+    return problem(new TributaryError(reply.code, reply.message, reply.hint), request.url, { ...reply, refusal: reply });
+  } finally {
+    receipt.end();
+  }
+}
+
+/** Where the hub stands: asked in the query alone, or with the rest of a hello as body. */
+async function hello(deps: DoorDeps, request: IncomingMessage, query: URLSearchParams): Promise<DoorAnswer> {
+  const since = query.get("since");
+  const more = request.method === "POST" ? fromJson(await bodyOf(request)) : {};
+  if (typeof more !== "object" || more === null || Array.isArray(more))
+    throw new TributaryError("input-malformed", "the hello's body is no JSON object", 'Send {"have": {…}, "proposes": […]}.');
+  // What was signed is answered as it came; the address may say part of a hello, as version 1 has it.
+  const asked =
+    "kind" in more
+      ? more
+      : {
+          ...more,
+          ...(query.has("origin") ? { origin: query.get("origin") } : {}),
+          ...(query.has("since") || !("since" in more) ? { since: since === null || since === "" ? null : Number(since) } : {}),
+          ...(query.has("schemas") ? { schemas: query.get("schemas") } : {}),
+        };
+  try {
+    return { status: 200, body: await deps.hello(request.headers.authorization, asked, Date.now()) };
+  } catch (error) {
+    return refused(deps, error, request.url, deps.vouch.refusing(asked));
+  }
+}
+
+/** A problem that carries the hub's signed word. */
+async function refused(
+  { seal, say }: DoorDeps,
+  error: unknown,
+  url: string | undefined,
+  of: ReturnType<Vouch["refusing"]> = {},
+): Promise<DoorAnswer> {
+  if (!isTributaryError(error)) say({ event: "http-failed", error });
+  const refusal = refusalOf(error, { ...UNKNOWN, ...of });
+  return problem(new TributaryError(refusal.code, refusal.message, refusal.hint), url, { refusal: await seal(refusal) });
+}
+
+async function signedOrigin({ keeper, vouch }: DoorDeps, frame: Uint8Array): Promise<OriginId> {
+  const batch = signedBatch(frame);
+  if (batch === null) {
+    await keeper.admit(undefined, Date.now());
+    throw new Error("invariant broken: without a token nobody is admitted");
+  }
+  await vouch.batch(undefined, batch, Date.now());
+  return batch.origin;
 }
 
 /** A batch that speaks for itself; `null` for bytes that are none, or that nobody has signed. */
@@ -247,6 +232,13 @@ function signedBatch(frame: Uint8Array): Batch | null {
     if (isTributaryError(error) && error.code !== "protocol-unsupported") return null;
     throw error;
   }
+}
+
+function urlOf(request: IncomingMessage): URL {
+  const url = URL.parse(request.url ?? "/", "http://hub");
+  if (url === null)
+    throw new TributaryError("usage", "the request's address cannot be read", "See docs/protocol.md for the routes.");
+  return url;
 }
 
 const problem = (error: TributaryError, instance: string | undefined, more: Record<string, unknown> = {}): DoorAnswer => ({
@@ -266,7 +258,7 @@ const problem = (error: TributaryError, instance: string | undefined, more: Reco
 
 function send(response: ServerResponse, { status, body, type = "application/json" }: DoorAnswer): void {
   if (response.headersSent || response.destroyed) return;
-  const text = JSON.stringify(body);
+  const text = JSON.stringify(body) ?? "null";
   response.writeHead(status, {
     "content-type": type,
     "content-length": Buffer.byteLength(text),

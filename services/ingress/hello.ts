@@ -1,92 +1,105 @@
-import type { NatsConnection } from "nats";
+import type { Msg, NatsConnection } from "nats";
 import {
-  HEADER_TOKEN,
+  type Hello,
+  type HelloRequest,
   helloRequestSchema,
   isTributaryError,
-  messageOf,
-  type Refusal,
+  partsOf,
   SUBJECTS,
   TributaryError,
 } from "../core/index.ts";
 import type { Acceptor } from "./accept.ts";
-import type { Doorkeeper } from "./token.ts";
+import { busy, sparing, turns } from "./fair.ts";
+import { fromJson, quietly, refusalOf, toJson, tokenOf, UNKNOWN, wantsAnswer } from "./reply.ts";
+import { inTime, isAway, type Standing } from "./standing.ts";
 import type { seal, Vouch } from "./vouch.ts";
 
-export interface Deps {
+/** Hellos answered at a time, in all and of one site, and those of one site that wait. */
+const HELLO_BOUNDS = { max: 32, maxEach: 8, maxWaitingEach: 200 };
+/** A device waits 10 s for its answer; until then it must have one, whatever it is. */
+const ANSWER_TIMEOUT_MS = 6_000;
+const REFUSALS_EVERY_MS = 10_000;
+const MAX_REFUSAL_KINDS = 1_000;
+
+export interface HelloDeps {
   readonly nc: NatsConnection;
-  readonly keeper: Doorkeeper;
   readonly accepts: Acceptor;
   /** Who may speak for a device. */
   readonly vouch: Vouch;
   /** Signs what the hub says. */
   readonly seal: ReturnType<typeof seal>;
+  readonly standing: Standing;
   readonly say: (event: Record<string, unknown>) => void;
 }
 
-const encoder = new TextEncoder();
-export const toJson = (value: unknown): Uint8Array => encoder.encode(JSON.stringify(value));
+/** Answers a hello, an enrolment or a rotation, read from whatever door, with the hub's signature; throws what is told to who asked. */
+export type AnswerHello = (authorization: string | undefined, asked: unknown, nowMs: number) => Promise<object>;
 
-/** Anything thrown, as what is told to the sender. */
-export function refusalOf(
-  error: unknown,
-  of: Pick<Refusal, "batch" | "origin" | "firstSeq" | "through" | "nonce" | "successions">,
-): Refusal {
-  const known = isTributaryError(error)
-    ? error
-    : new TributaryError("internal", `the hub failed: ${messageOf(error)}`, "Try again; the hub's log has the details.");
-  const clock = known.code === "request-stale" ? { nowMs: Date.now() } : {};
-  return { kind: "refusal", ...of, code: known.code, message: known.message, hint: known.hint, ...clock };
-}
-
-/** Answers a question as it came over the broker or HTTP: a hello, an enrolment or a rotation. Throws what it refuses. */
-export async function answerOf(
-  { accepts, vouch, seal }: Pick<Deps, "accepts" | "vouch" | "seal">,
-  authorization: string | undefined,
-  raw: unknown,
-  nowMs: number,
-): Promise<object> {
-  const enrolled = await vouch.enrolment(raw, nowMs);
-  if (enrolled !== null) return enrolled;
-  const asked = helloRequestSchema.safeParse(raw);
-  if (!asked.success)
-    throw new TributaryError(
-      "input-malformed",
-      "the hello cannot be read",
-      'Send {"origin": "org.site.device.epoch", "since": <seq>}.',
-    );
-  await vouch.hello(authorization, asked.data, raw, nowMs);
-  return seal({ ...(await accepts.hello(asked.data, nowMs)), ...vouch.introduction(asked.data) });
+/**
+ * Answers hellos, sites in turn. While the event store is away the answer is why, at once: the device may send all the same, as the broker takes batches.
+ */
+export function helloAnswers({
+  accepts,
+  standing,
+  vouch,
+  seal,
+}: Pick<HelloDeps, "accepts" | "standing" | "vouch" | "seal">): AnswerHello {
+  const turn = turns(HELLO_BOUNDS);
+  const answer = async (request: HelloRequest, nowMs: number): Promise<Hello> => {
+    const away = standing.away();
+    if (away !== null) throw away;
+    try {
+      return await accepts.hello(request, nowMs);
+    } catch (error) {
+      if (isAway(error)) standing.failed(error);
+      throw error;
+    }
+  };
+  const admitted = async (authorization: string | undefined, asked: unknown, nowMs: number): Promise<object> => {
+    const enrolled = await vouch.enrolment(asked, nowMs);
+    if (enrolled !== null) return enrolled;
+    const request = helloRequestSchema.safeParse(asked);
+    if (!request.success)
+      throw new TributaryError(
+        "input-malformed",
+        "the hello cannot be read",
+        'Send {"origin": "org.site.device.epoch", "since": <seq> or null}.',
+      );
+    const { origin } = request.data;
+    await vouch.hello(authorization, request.data, asked, nowMs);
+    const { org, site } = partsOf(origin);
+    const hello = await turn.run(`${org}.${site}`, () => answer(request.data, nowMs));
+    return seal({ ...hello, ...vouch.introduction(request.data) });
+  };
+  // Not the event store's own word, which is kept: it is slow, or much is asked of it.
+  return (authorization, asked, nowMs) =>
+    inTime(admitted(authorization, asked, nowMs), ANSWER_TIMEOUT_MS, () => busy("hellos take long"));
 }
 
 /** Answers "where do you stand with me?", asked on `hello.<org>.<site>.<device>`; one process answers each. */
-export function answerHellos(deps: Deps): { close(): Promise<void> } {
-  const { nc, say, seal, vouch } = deps;
-  const questions = nc.subscribe(`${SUBJECTS.hello}.>`, { queue: "ingress" });
-  const serve = async (): Promise<void> => {
-    for await (const question of questions) {
-      const answer = async (): Promise<void> => {
-        const nowMs = Date.now();
-        let raw: unknown = null;
-        try {
-          raw = parseJson(question.data);
-          question.respond(toJson(await answerOf(deps, question.headers?.get(HEADER_TOKEN) || undefined, raw, nowMs)));
-        } catch (error) {
-          say({ event: "hello-refused", error });
-          const refusal = refusalOf(error, { batch: null, origin: null, firstSeq: null, through: null, ...vouch.refusing(raw) });
-          question.respond(toJson(await seal(refusal)));
-        }
-      };
-      void answer();
+export function answerHellos(deps: HelloDeps, answer: AnswerHello): { close(): Promise<void> } {
+  const { nc, vouch, seal, say } = deps;
+  const sayRefused = sparing(say, { everyMs: REFUSALS_EVERY_MS, maxKinds: MAX_REFUSAL_KINDS });
+  const serve = async (question: Msg): Promise<void> => {
+    let answered: unknown;
+    const asked = fromJson(question.data);
+    try {
+      answered = await answer(tokenOf(question), asked, Date.now());
+    } catch (error) {
+      sayRefused(`${question.subject} ${isTributaryError(error) ? error.code : "internal"}`, { event: "hello-refused", error });
+      answered = await seal(refusalOf(error, { ...UNKNOWN, ...vouch.refusing(asked) }));
     }
+    quietly(say, "hello", () => question.respond(toJson(answered)));
   };
-  void serve();
-  return { close: () => questions.drain() };
-}
-
-export function parseJson(data: Uint8Array): unknown {
-  try {
-    return JSON.parse(new TextDecoder().decode(data));
-  } catch (error) {
-    throw new TributaryError("input-malformed", "the hello is no JSON", 'Send {"origin": …, "since": …}.', { cause: error });
-  }
+  const questions = nc.subscribe(`${SUBJECTS.hello}.>`, {
+    queue: "ingress",
+    callback: (failure, question) => {
+      if (failure === null && wantsAnswer(question)) void serve(question);
+    },
+  });
+  return {
+    close: async () => {
+      if (!questions.isClosed() && !nc.isClosed()) await questions.drain();
+    },
+  };
 }

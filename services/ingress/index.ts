@@ -3,16 +3,22 @@
  * senders. Never an acknowledgement before the log has the events, never a rejected event that is not kept.
  */
 import type { JSONWebKeySet } from "jose";
-import type { Gate, Registry } from "../gate/index.ts";
-import { type Log, openKeyBook } from "../log/index.ts";
-import { acceptor } from "./accept.ts";
-import { connectBroker, prepareBroker } from "./broker.ts";
-import { consume } from "./consume.ts";
-import { type DoorAnswer, type DoorRequest, type Listening, listen } from "./door.ts";
-import { answerHellos } from "./hello.ts";
+import type { NatsConnection } from "nats";
+import { messageOf, TributaryError } from "../core/index.ts";
+import type { Fits, Gate, Registry } from "../gate/index.ts";
+import { type KeyBook, type Log, openKeyBook } from "../log/index.ts";
+import { type Acceptor, acceptor } from "./accept.ts";
+import { type BrokerWatch, connectBroker, prepareBroker, watchBroker } from "./broker.ts";
+import { type Consuming, consume } from "./consume.ts";
+import { type DoorRequest, type Listening, listen } from "./door.ts";
+import { health, ownParts, type PartChecks } from "./health.ts";
+import { answerHellos, helloAnswers } from "./hello.ts";
+import { type Hubs, meetHubs } from "./hubs.ts";
 import { fixedKeyring, type Keyring } from "./keyring.ts";
+import type { DoorAnswer } from "./reply.ts";
+import { type Standing, watchStore } from "./standing.ts";
 import { type Doorkeeper, doorkeeper } from "./token.ts";
-import { refuseRevoked, seal, vouch } from "./vouch.ts";
+import { refuseRevoked, seal, type Vouch, vouch } from "./vouch.ts";
 
 export interface IngressOptions {
   readonly natsUrl: string;
@@ -22,6 +28,8 @@ export interface IngressOptions {
   readonly registry?: Registry;
   /** Answers requests whose path is none of the door's own; `null`: nor of these. */
   readonly also?: (request: DoorRequest, keeper: Doorkeeper) => Promise<DoorAnswer | null>;
+  /** What views can show; default: anything. */
+  readonly fits?: Fits;
   /** The hub's keys. With their private part it signs its answers; without, it only checks tokens. */
   readonly keys: JSONWebKeySet | Keyring;
   /** Take nothing from devices that have no enrolled key. */
@@ -29,70 +37,178 @@ export interface IngressOptions {
   /** Where the HTTP door listens; `null`: no HTTP. */
   readonly listen: { readonly host: string; readonly port: number } | null;
   readonly driftLimitMs?: number;
+  /** What people call this hub, for another one on the same broker. */
+  readonly name?: string;
+  /** Further parts for `/readyz`: those of the hub that ingress itself does not know. */
+  readonly parts?: PartChecks;
   readonly say?: (event: Record<string, unknown>) => void;
 }
 
 export interface Ingress {
   readonly http: Listening | null;
+  /** Rejects when the connection to the broker is closed for good: then only a new process helps. */
+  readonly failed: Promise<never>;
   /** Stops taking batches, finishes those begun, and closes. */
   close(): Promise<void>;
 }
 
+/** What stands between a broker that is connected and doors that are open, each with its owner's `close`. */
+interface Watches {
+  readonly accepts: Acceptor;
+  readonly standing: Standing;
+  readonly broker: BrokerWatch;
+  readonly hubs: Hubs;
+  readonly consumer: Consuming;
+}
+
 export async function startIngress(options: IngressOptions): Promise<Ingress> {
-  const { log, gate, registry, also, say = () => {} } = options;
-  const ring = "state" in options.keys ? options.keys : fixedKeyring(options.keys);
+  const say = guarded(options.say ?? (() => {}));
+  const nc = await connectBroker(options.natsUrl, "tributary-ingress");
+  const closers: (() => Promise<void> | void)[] = [() => leave(nc)];
+  const closeAll = async (): Promise<void> => {
+    for (const close of closers.reverse()) await close();
+  };
+  try {
+    await prepareBroker(nc);
+    const trust = await openTrust(options, say);
+    closers.push(trust.book.close);
+    const { accepts, standing, broker, hubs, consumer } = await openWatches(options, nc, trust, say, closers);
+    const hello = helloAnswers({ accepts, standing, ...trust });
+    const hellos = answerHellos({ nc, accepts, standing, say, ...trust }, hello);
+    closers.push(hellos.close);
+    // What another part says of its own comes after what the hub's door knows.
+    const parts = { ...ownParts({ broker, standing, hubs, accepts }), ...options.parts };
+    const { also } = options;
+    const http =
+      options.listen === null
+        ? null
+        : await listen({
+            ...{ nc, hello, standing, broker, say, ...trust },
+            health: health(parts),
+            ...(also === undefined ? {} : { also }),
+            ...options.listen,
+          });
+    if (http !== null) closers.push(http.close);
+    consumer.wake();
+    let closing: Promise<void> | null = null;
+    return {
+      http,
+      failed: lost(nc, () => closing !== null),
+      close: () => {
+        closing ??= closeAll();
+        return closing;
+      },
+    };
+  } catch (error) {
+    await closeAll().catch(() => {});
+    throw error;
+  }
+}
+
+/** Who is believed, and how the hub shows who it is. */
+interface Trust {
+  readonly book: KeyBook;
+  readonly keeper: Doorkeeper;
+  readonly vouch: Vouch;
+  readonly seal: ReturnType<typeof seal>;
+}
+
+async function openTrust(options: IngressOptions, say: (event: Record<string, unknown>) => void): Promise<Trust> {
+  const { keys, requireKeys = false, log } = options;
+  const ring = "state" in keys ? keys : fixedKeyring(keys);
   const book = await openKeyBook(log.journal, {
     signer: () => ring.state().signer,
     follow: true,
     onFact: ({ type, data }) => say({ event: "keys-changed", what: type, device: data.device, site: data.site }),
     onInterruption: (message) => say({ event: "keys-interrupted", message }),
   });
-  const keeper = doorkeeper(ring, refuseRevoked(book.record));
-  const requireKeys = options.requireKeys ?? false;
-  const voucher = vouch({ book, ring, keeper, requireKeys });
+  const keeper = doorkeeper(ring, refuseRevoked(book));
+  return { book, keeper, vouch: vouch({ book, ring, keeper, requireKeys }), seal: seal(ring) };
+}
+
+async function openWatches(
+  options: IngressOptions,
+  nc: NatsConnection,
+  trust: Trust,
+  say: (event: Record<string, unknown>) => void,
+  closers: (() => Promise<void> | void)[],
+): Promise<Watches> {
+  const { log, gate, registry, fits, driftLimitMs, name = "hub" } = options;
+  let standing: Standing | null = null;
+  let consumer: Consuming | null = null;
   const accepts = acceptor({
     log,
     gate,
+    say,
+    incarnation: () => standing?.incarnation()?.id ?? null,
+    ...(fits === undefined ? {} : { fits }),
     ...(registry === undefined ? {} : { registry }),
-    ...(options.driftLimitMs === undefined ? {} : { driftLimitMs: options.driftLimitMs }),
-    onFork: (origin, seq) => say({ event: "fork-kept", origin, seq }),
+    ...(driftLimitMs === undefined ? {} : { driftLimitMs }),
   });
-  const nc = await connectBroker(options.natsUrl, "tributary-ingress").catch((error: unknown) => {
-    book.close();
-    throw error;
-  });
-  try {
-    await prepareBroker(nc);
-    const deps = { nc, keeper, accepts, vouch: voucher, seal: seal(ring), say };
-    const consumer = await consume(deps);
-    const hellos = answerHellos(deps);
-    const http =
-      options.listen === null ? null : await listen({ ...deps, log, ...(also === undefined ? {} : { also }), ...options.listen });
-    const close = async (): Promise<void> => {
-      await http?.close();
-      await hellos.close();
-      await consumer.close();
-      book.close();
-      await nc.drain();
-    };
-    let closing: Promise<void> | null = null;
-    return {
-      http,
-      close: () => {
-        closing ??= close();
-        return closing;
-      },
-    };
-  } catch (error) {
-    book.close();
-    await nc.close();
-    throw error;
-  }
+  const onDoubt = (): void => {
+    accepts.forget();
+    trust.book.reload().catch((error: unknown) => say({ event: "keys-interrupted", message: messageOf(error) }));
+  };
+  standing = await watchStore({ log, say, onDoubt, onChange: () => consumer?.wake() });
+  closers.push(standing.close);
+  const { logId } = standing;
+  const hubs = meetHubs({ nc, logId, name, say });
+  closers.push(hubs.close);
+  const broker = watchBroker({ nc, logId, name, say, onMended: (isNewStream) => consumer?.renew(isNewStream) });
+  closers.push(broker.close);
+  await broker.look();
+  consumer = consume({ nc, accepts, standing, broker, hubs, say, ...trust });
+  closers.push(consumer.close);
+  return { accepts, standing, broker, hubs, consumer };
 }
 
-export { type Acceptor, acceptor, DRIFT_LIMIT_MS } from "./accept.ts";
-export { ACK_WAIT_MS, CONSUMER, connectBroker, DEAD_STREAM, prepareBroker, STREAM } from "./broker.ts";
-export type { DoorAnswer, DoorRequest } from "./door.ts";
+/** A log that cannot be written must not stop what it tells of. */
+const guarded =
+  (say: (event: Record<string, unknown>) => void) =>
+  (event: Record<string, unknown>): void => {
+    try {
+      say(event);
+    } catch {
+      // Nobody is left to be told.
+    }
+  };
+
+async function leave(nc: NatsConnection): Promise<void> {
+  if (nc.isClosed()) return;
+  // A broker that is away has nothing to be drained to.
+  await Promise.race([nc.drain().catch(() => {}), new Promise((resolve) => setTimeout(resolve, LEAVE_MS).unref())]);
+  if (!nc.isClosed()) await nc.close();
+}
+const LEAVE_MS = 2_000;
+
+function lost(nc: NatsConnection, isClosing: () => boolean): Promise<never> {
+  const gone = nc.closed().then((error) => {
+    if (isClosing()) return new Promise<never>(() => {});
+    throw new TributaryError(
+      "backend-failed",
+      `the connection to NATS is closed${error instanceof Error ? `: ${messageOf(error)}` : ""}`,
+      "The worker ends, and is started anew.",
+    );
+  });
+  gone.catch(() => {});
+  return gone;
+}
+
+export { type Acceptor, acceptor, type Behind, DRIFT_LIMIT_MS } from "./accept.ts";
+export {
+  ACK_WAIT_MS,
+  CONSUMER,
+  connectBroker,
+  DEAD_STREAM,
+  MAX_DEAD_AGE_DAYS,
+  MAX_DEAD_BYTES,
+  MAX_DEVICE_BATCHES,
+  prepareBroker,
+  STREAM,
+} from "./broker.ts";
+export { type DeadContent, type DeadLetter, deadLetter, deadLetters, retryDead } from "./dead.ts";
+export type { DoorRequest } from "./door.ts";
+export type { PartCheck, PartChecks, PartState } from "./health.ts";
 export {
   fixedKeyring,
   type HubKey,
@@ -104,5 +220,6 @@ export {
   withNextKey,
   withoutKey,
 } from "./keyring.ts";
+export type { DoorAnswer } from "./reply.ts";
 export { type Doorkeeper, issueToken, makeKey, publicKey, SCOPE_APPEND, SCOPE_ENROL, SCOPE_SCHEMAS } from "./token.ts";
 export { REQUEST_WINDOW_MS } from "./vouch.ts";

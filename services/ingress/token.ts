@@ -200,7 +200,7 @@ function claimsOf(payload: Record<string, unknown>): Claims {
 }
 
 /** Refuses an origin that a token is not for: `token-site`. */
-export function checkOrigin(claims: Claims, origin: OriginId): void {
+export function checkOrigin(claims: Pick<Claims, "org" | "site" | "device">, origin: OriginId): void {
   const { org, site, device } = partsOf(origin);
   if (org === claims.org && site === claims.site && (claims.device === null || claims.device === device)) return;
   throw new TributaryError(

@@ -10,7 +10,6 @@ import {
   type Hello,
   type HelloRequest,
   type JsonObject,
-  type KeyRecord,
   keysAt,
   MAX_HUB_KEYS,
   MAX_SUCCESSIONS,
@@ -40,6 +39,13 @@ const MAX_NONCE_LENGTH = 64;
 
 /** Says who may speak for a device: by a signature of its enrolled key, or by a token where it has none. */
 export interface Vouch {
+  /**
+   * In whose name a batch came, as its subject says, where that device has a key: whether it is signed with it is looked at when its turn has come. `null`: it
+   * needs a token.
+   */
+  named(device: DeviceName, receivedAtMs: number): Pick<Claims, "org" | "site" | "device"> | null;
+  /** Looks for keys that were enrolled elsewhere a moment ago. */
+  look(): void;
   /** Whether a batch that arrived at `receivedAtMs` may be taken; returns the signature to be kept with it. */
   batch(authorization: string | undefined, batch: Batch, receivedAtMs: number): Promise<Signature | undefined>;
   /** Whether a hello may be answered; enrols a device's first key. `raw`: the request as it came, which the signature covers. */
@@ -70,8 +76,9 @@ const badSignature = (batch: Batch, why: string): TributaryError =>
 
 /** Refuses tokens that were revoked, themselves or with their site. For the doorkeeper. */
 export const refuseRevoked =
-  (record: KeyRecord) =>
+  (book: KeyBook) =>
   ({ jti, org, site, issuedAtS }: Claims): void => {
+    const { record } = book;
     const since = record.revocationOf(`${org}.${site}`);
     const bySite = since !== null && issuedAtS <= since.issuedThroughS;
     if (!bySite && (jti === null || !record.isTokenRevoked(jti))) return;
@@ -94,7 +101,6 @@ export function vouch({
   /** Refuse devices that have no key. */
   readonly requireKeys?: boolean;
 }): Vouch {
-  const { record } = book;
   const isFresh = nonceMemory();
 
   const byToken = async (authorization: string | undefined, batchOrigin: Batch["origin"], atMs: number): Promise<Claims> => {
@@ -132,17 +138,24 @@ export function vouch({
     });
 
   return {
+    named(device, receivedAtMs) {
+      const [org, site, name, ...more] = device.split(".");
+      if (org === undefined || site === undefined || name === undefined || more.length > 0) return null;
+      return keysAt(book.record, device, receivedAtMs).length === 0 ? null : { org, site, device: name };
+    },
+    look: () => void book.refresh().catch(() => {}),
+
     async batch(authorization, batch, receivedAtMs) {
       const device = deviceOf(batch.origin);
       const { signature } = batch;
-      let keys = keysAt(record, device, receivedAtMs);
+      let keys = keysAt(book.record, device, receivedAtMs);
       // Enrolled with another process a moment ago?
       if (keys.length === 0 && (signature !== undefined || authorization === undefined)) {
         await book.refresh();
-        keys = keysAt(record, device, receivedAtMs);
+        keys = keysAt(book.record, device, receivedAtMs);
       }
       if (keys.length === 0) {
-        if (record.revoked(device) === "device" || (record.revoked(device) !== null && authorization === undefined))
+        if (book.record.revoked(device) === "device" || (book.record.revoked(device) !== null && authorization === undefined))
           throw revokedDevice(device);
         if (requireKeys) throw unknownKey(device, "this hub takes events of enrolled devices only, and no key is enrolled for");
         await byToken(authorization, batch.origin, receivedAtMs);
@@ -154,7 +167,7 @@ export function vouch({
         throw badSignature(batch, "is not signed by the key of its device");
       }
       // Sent before the device had a key: the token is what it came with then.
-      if (authorization !== undefined && receivedAtMs < record.keysOf(device)[0]!.atMs) {
+      if (authorization !== undefined && receivedAtMs < book.record.keysOf(device)[0]!.atMs) {
         await byToken(authorization, batch.origin, receivedAtMs);
         return undefined;
       }
@@ -172,23 +185,23 @@ export function vouch({
       const device = deviceOf(request.origin);
       const { key, signature, nonce, sentAtMs } = request;
       if (key === undefined || signature === undefined) {
-        if (record.present(device) === null) await book.refresh();
-        if (record.present(device) !== null) throw unknownKey(device, "the hello is not signed by the key of");
+        if (book.record.present(device) !== null) throw unknownKey(device, "the hello is not signed by the key of");
         if (requireKeys) throw unknownKey(device, "this hub answers enrolled devices only, and no key is enrolled for");
         await byToken(authorization, request.origin, nowMs);
-        if (record.revoked(device) === "device") throw revokedDevice(device);
+        if (book.record.revoked(device) === "device") throw revokedDevice(device);
         return;
       }
       if (!isSignedBy(key, messageText("hello-request", raw as object), signature))
         throw new TributaryError("signature-invalid", "the hello's signature does not fit it", "Send it again.");
       const kid = keyIdOf(key);
-      const isKnown = (): boolean => keysAt(record, device, nowMs).some((known) => known.kid === kid);
+      const isKnown = (): boolean => keysAt(book.record, device, nowMs).some((known) => known.kid === kid);
       if (!isKnown()) await book.refresh();
       checkFresh(device, nonce, sentAtMs, nowMs);
       if (isKnown()) return;
-      if (record.present(device) === null && record.revoked(device) !== null && authorization === undefined)
+      if (book.record.present(device) === null && book.record.revoked(device) !== null && authorization === undefined)
         throw revokedDevice(device);
-      if (record.present(device) !== null && authorization === undefined) throw unknownKey(device, "another key is enrolled for");
+      if (book.record.present(device) !== null && authorization === undefined)
+        throw unknownKey(device, "another key is enrolled for");
       const claims = await byToken(authorization, request.origin, nowMs);
       if (ring.state().signer !== null) await enrolFirst(device, key, claims);
     },
@@ -247,13 +260,13 @@ export function vouch({
   async function rotate(rotation: Rotation, raw: JsonObject, nowMs: number): Promise<Rotation> {
     const { device, key, proof, signature, nonce, sentAtMs } = rotation;
     const kid = keyIdOf(key);
-    if (record.present(device)?.kid !== signature.kid) await book.refresh();
+    if (book.record.present(device)?.kid !== signature.kid) await book.refresh();
     const { proof: _, ...unproven } = raw;
     if (!isSignedBy(key, messageText("rotation-proof", unproven), proof)) throw proofless("rotation");
-    const isDone = record.present(device)?.kid === kid;
-    const by = record.keysOf(device).find((known) => known.kid === signature.kid && known.ended?.why !== "revoked");
+    const isDone = book.record.present(device)?.kid === kid;
+    const by = book.record.keysOf(device).find((known) => known.kid === signature.kid && known.ended?.why !== "revoked");
     if (by === undefined || (!isDone && by.ended !== null))
-      throw record.revoked(device) === null
+      throw book.record.revoked(device) === null
         ? unknownKey(device, "the rotation is not signed by the key of")
         : revokedDevice(device);
     if (!isSignedBy(by.key, messageText("rotation", raw), signature)) throw proofless("rotation");

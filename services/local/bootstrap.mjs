@@ -3,7 +3,7 @@
 // What it has to say goes to stderr, so that a script's --json output stays clean.
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import { delimiter, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -63,12 +63,20 @@ const isAlive = (pid) => {
   }
 };
 
+/** Whether the lock is this process's: only then it may take it away. */
+let isMine = false;
+const unlock = () => {
+  if (isMine) rmSync(LOCK, { recursive: true, force: true });
+  isMine = false;
+};
+
 /** Runs `work` while no other bootstrap of this clone installs; a lock whose owner is gone is taken over. */
 async function alone(work) {
   const owner = join(LOCK, "pid");
   for (const until = Date.now() + LOCK_WAIT_MS; ; ) {
     try {
       mkdirSync(LOCK);
+      isMine = true;
       writeFileSync(owner, String(process.pid));
       break;
     } catch (error) {
@@ -78,20 +86,34 @@ async function alone(work) {
     const pid = existsSync(owner) ? Number(readFileSync(owner, "utf8")) : 0;
     const isStale =
       pid > 0 ? !isAlive(pid) : Date.now() - (statSync(LOCK, { throwIfNoEntry: false })?.mtimeMs ?? Date.now()) > 5_000;
-    if (isStale) rmSync(LOCK, { recursive: true, force: true });
+    if (isStale) takeAway(pid);
     else if (Date.now() > until) fail("Another set-up of this clone does not finish.", `If none is running, remove ${LOCK}.`);
     else await new Promise((r) => setTimeout(r, 500));
   }
   try {
     work();
   } finally {
-    rmSync(LOCK, { recursive: true, force: true });
+    unlock();
   }
+}
+
+/** Takes away the lock of an owner that is gone; one that somebody else has made meanwhile goes back. */
+function takeAway(stale) {
+  const aside = `${LOCK}.stale.${process.pid}`;
+  try {
+    renameSync(LOCK, aside);
+    const owner = join(aside, "pid");
+    const pid = existsSync(owner) ? Number(readFileSync(owner, "utf8")) : 0;
+    if (pid !== stale && !existsSync(LOCK)) renameSync(aside, LOCK);
+  } catch {
+    // Another was first.
+  }
+  rmSync(aside, { recursive: true, force: true });
 }
 
 function fail(problem, hint) {
   say(`Tributary: ${problem}\n${hint}`);
-  rmSync(LOCK, { recursive: true, force: true });
+  unlock();
   process.exit(7);
 }
 

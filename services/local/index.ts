@@ -2,8 +2,10 @@
  * One machine's backends. In goes a data directory; out come running servers: those the environment names, else containers, else
  * programs on PATH, else embedded ones. Never a server replaced silently when the one that was named does not answer.
  */
-import type { Backend, StartOptions } from "./backend.ts";
+import type { TributaryError } from "../core/index.ts";
+import { type Backend, portOf, type StartOptions } from "./backend.ts";
 import { startEventStore } from "./eventstore.ts";
+import { keepServer } from "./keep.ts";
 import { lockDirectory } from "./lock.ts";
 import { startNats } from "./nats.ts";
 import { startPostgres } from "./postgres.ts";
@@ -16,39 +18,51 @@ export interface Backends {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+export type Ports = Partial<Record<Backend["name"], number>>;
+
+export interface BackendsOptions extends Omit<StartOptions, "port" | "lastPort"> {
+  /** Ports that were asked for, and those of the last run. */
+  readonly ports?: Ports;
+  readonly lastPorts?: Ports;
+  /** Servers that end are started again; `onGivenUp` when one does not come back. Without it they stay as they are. */
+  readonly keep?: { readonly onGivenUp: (error: TributaryError) => void };
+}
+
+const STARTS = { nats: startNats, eventstore: startEventStore, postgres: startPostgres } as const;
+
 /** Starts all three, or none: when one fails, those begun are closed again. The data directory belongs to this process until `close`. */
-export async function startBackends(
-  options: Omit<StartOptions, "port"> & { readonly ports?: Partial<Record<Backend["name"], number>> },
-): Promise<Backends> {
-  const { dataDir, ports = {}, say = () => {}, eventstoreArgs } = options;
+export async function startBackends(options: BackendsOptions): Promise<Backends> {
+  const { dataDir, ports = {}, lastPorts = {}, say = () => {}, keep, ...others } = options;
   const unlock = lockDirectory(dataDir, say);
-  const common = (name: Backend["name"]): StartOptions => ({
-    dataDir,
-    say,
-    ...(ports[name] === undefined ? {} : { port: ports[name] }),
-    ...(eventstoreArgs === undefined ? {} : { eventstoreArgs }),
-  });
-  const started = await Promise.allSettled([
-    startNats(common("nats")),
-    startEventStore(common("eventstore")),
-    startPostgres(common("postgres")),
-  ]);
+  const start = async (name: Backend["name"]): Promise<Backend> => {
+    const common = { ...others, dataDir, say };
+    const [port, lastPort] = [ports[name], lastPorts[name]];
+    const first = await STARTS[name]({
+      ...common,
+      ...(port === undefined ? {} : { port }),
+      ...(lastPort === undefined ? {} : { lastPort }),
+    });
+    const again = (signal: AbortSignal): Promise<Backend> => STARTS[name]({ ...common, port: portOf(first.url), signal });
+    return keep === undefined ? first : keepServer(first, again, { say, onGivenUp: keep.onGivenUp });
+  };
+  const started = await Promise.allSettled([start("nats"), start("eventstore"), start("postgres")]);
   const backends = started.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
   const close = async (): Promise<void> => {
     await Promise.allSettled(backends.map((backend) => backend.close()));
     unlock();
   };
-  const failed = started.find((result) => result.status === "rejected");
-  if (failed !== undefined) {
-    await close();
-    throw failed.reason;
-  }
-  const [nats, eventstore, postgres] = backends as [Backend, Backend, Backend];
-  return { nats, eventstore, postgres, close, [Symbol.asyncDispose]: close };
+  const [nats, eventstore, postgres] = started;
+  if (nats.status === "fulfilled" && eventstore.status === "fulfilled" && postgres.status === "fulfilled")
+    return { nats: nats.value, eventstore: eventstore.value, postgres: postgres.value, close, [Symbol.asyncDispose]: close };
+  await close();
+  throw started.find((result) => result.status === "rejected")?.reason;
 }
 
-export type { Backend, StartOptions } from "./backend.ts";
+export { type Backend, portOf, type StartOptions } from "./backend.ts";
 export { startEventStore } from "./eventstore.ts";
+export { workFolder } from "./folder.ts";
+export { lockDirectory, ownerOf } from "./lock.ts";
 export { startNats } from "./nats.ts";
-export { startPostgres } from "./postgres.ts";
-export { freePort, isAlive, removeAbandoned } from "./process.ts";
+export { silenceOf } from "./ping.ts";
+export { canHoldDatabase, startPostgres } from "./postgres.ts";
+export { choosePort, freePort, isAlive, removeAbandoned } from "./process.ts";

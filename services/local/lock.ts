@@ -1,47 +1,87 @@
-import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { TributaryError } from "../core/index.ts";
-import { isAlive, startTimeOf } from "./process.ts";
+import { isSame, startTimeOf } from "./process.ts";
+
+interface Owner {
+  readonly pid: number;
+  readonly start: string | null;
+}
+
+const lockFile = (dataDir: string): string => join(dataDir, "lock");
+
+/** The process that owns a data directory now; `null`: nobody does, as far as this machine can see. */
+export function ownerOf(dataDir: string): number | null {
+  const owner = readOwner(lockFile(dataDir));
+  return owner !== null && isSame(owner) ? owner.pid : null;
+}
 
 /** Makes this process the owner of a data directory. Returns the way to give it up. A lock whose owner is gone is taken over. */
 export function lockDirectory(dataDir: string, say: (line: string) => void): () => void {
   mkdirSync(dataDir, { recursive: true });
-  const file = join(dataDir, "lock");
-  const mine = JSON.stringify({ pid: process.pid, start: startTimeOf(process.pid) });
+  const file = lockFile(dataDir);
+  const mine = JSON.stringify({ pid: process.pid, start: startTimeOf(process.pid) } satisfies Owner);
   for (;;) {
-    try {
-      // Linked into place whole: nobody ever sees a lock without its owner's name.
-      const whole = `${file}.${process.pid}`;
-      writeFileSync(whole, mine);
-      try {
-        linkSync(whole, file);
-      } finally {
-        rmSync(whole, { force: true });
-      }
-      return () => rmSync(file, { force: true });
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    if (linkWhole(file, mine)) {
+      return () => {
+        if (readText(file) === mine) rmSync(file, { force: true });
+      };
     }
-    const { pid, start } = readOwner(file);
-    const isLive = pid > 0 && isAlive(pid) && (start === null || startTimeOf(pid) === start);
-    if (isLive) {
+    const seen = readText(file);
+    const owner = readOwner(file);
+    if (owner !== null && isSame(owner)) {
       throw new TributaryError(
         "already-running",
-        `a hub (process ${pid}) is using ${dataDir}`,
+        `a hub (process ${owner.pid}) is using ${dataDir}`,
         "Stop it first, or give this one another folder with --data.",
       );
     }
-    say(`The last hub here (process ${pid}) ended without cleaning up; taking over its lock.`);
-    rmSync(file, { force: true });
+    if (takeAway(file, seen))
+      say(`The last hub here (process ${owner?.pid ?? 0}) ended without cleaning up; taking over its lock.`);
   }
 }
 
-function readOwner(file: string): { pid: number; start: string | null } {
+/** Puts a file in place whole, where there is none: nobody ever sees a lock without its owner's name. */
+function linkWhole(file: string, text: string): boolean {
+  const whole = `${file}.${process.pid}`;
+  writeFileSync(whole, text);
   try {
-    return existsSync(file)
-      ? (JSON.parse(readFileSync(file, "utf8")) as { pid: number; start: string | null })
-      : { pid: 0, start: null };
+    linkSync(whole, file);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw error;
+  } finally {
+    rmSync(whole, { force: true });
+  }
+}
+
+/** Takes a stale lock away, and no other: one that somebody else has put there meanwhile goes back. */
+function takeAway(file: string, stale: string | null): boolean {
+  const aside = `${file}.stale.${process.pid}`;
+  try {
+    renameSync(file, aside);
   } catch {
-    return { pid: 0, start: null };
+    return false;
+  }
+  const taken = readText(aside);
+  if (taken !== stale && taken !== null) linkWhole(file, taken);
+  rmSync(aside, { force: true });
+  return taken === stale;
+}
+
+function readText(file: string): string | null {
+  try {
+    return readFileSync(file, "utf8");
+  } catch {
+    return null;
+  }
+}
+
+function readOwner(file: string): Owner | null {
+  try {
+    return JSON.parse(readText(file) ?? "null") as Owner | null;
+  } catch {
+    return null;
   }
 }

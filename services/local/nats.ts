@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { connect } from "nats";
 import { messageOf, TributaryError } from "../core/index.ts";
-import { type Backend, fromEnvironment, never, type StartOptions } from "./backend.ts";
-import { containerEngine, IMAGES, startContainer } from "./engine.ts";
+import { type Backend, fromEnvironment, type StartOptions, TITLES } from "./backend.ts";
+import { containerEngine, startContainer } from "./engine.ts";
 import { choosePort, endLeftover, findProgram, startProcess, whenReady } from "./process.ts";
 
 const run = promisify(execFile);
@@ -23,7 +23,8 @@ async function probe(url: string): Promise<void> {
 }
 
 /** NATS with JetStream: by `TRIBUTARY_NATS_URL`, in a container, on PATH, or installed with the system's package manager. */
-export async function startNats({ dataDir, port, say = () => {} }: StartOptions): Promise<Backend> {
+export async function startNats(options: StartOptions): Promise<Backend> {
+  const { dataDir, say = () => {}, signal, ownGroups = false } = options;
   const url = process.env.TRIBUTARY_NATS_URL;
   if (url !== undefined && url !== "") {
     await probe(url).catch((error: unknown) => {
@@ -31,40 +32,25 @@ export async function startNats({ dataDir, port, say = () => {} }: StartOptions)
         "backend-unreachable",
         `no NATS with JetStream answers at TRIBUTARY_NATS_URL: ${messageOf(error)}`,
         "Start it, or unset the variable.",
-        {
-          cause: error,
-        },
+        { cause: error },
       );
     });
-    return fromEnvironment("nats", "TRIBUTARY_NATS_URL", url);
+    return fromEnvironment("nats", "TRIBUTARY_NATS_URL", url, probe);
   }
   await endLeftover(dataDir, "nats");
-  const chosen = await choosePort(port, "NATS");
+  const chosen = await choosePort(options, TITLES.nats);
   const store = join(dataDir, "nats");
   mkdirSync(store, { recursive: true });
   const local = `nats://127.0.0.1:${chosen}`;
   const engine = await containerEngine();
   if (engine !== null) {
-    const container = await startContainer(engine, {
-      image: IMAGES.nats,
-      port: 4222,
-      hostPort: chosen,
-      volume: [store, "/data"],
-      args: ["-js", "-sd", "/data"],
+    return startContainer(engine, {
+      ...{ name: "nats", dataDir, port: 4222, hostPort: chosen, volume: [store, "/data"], args: ["-js", "-sd", "/data"] },
+      ...{ url: local, probe, ...(signal === undefined ? {} : { signal }) },
     });
-    for (let tries = 50; tries > 0; tries--) {
-      if (
-        await probe(local).then(
-          () => true,
-          () => false,
-        )
-      )
-        break;
-    }
-    return { name: "nats", url: local, how: "container", pid: null, detail: IMAGES.nats, exited: never, close: container.stop };
   }
   const onPath = findProgram("nats-server", ["/usr/sbin", "/usr/local/sbin"]);
-  const program = onPath ?? (await installed(say));
+  const program = onPath ?? (await installed(say, signal));
   const version = /v?(\d+)\.(\d+)\.(\d+)/.exec((await run(program, ["--version"])).stdout);
   // Older servers acknowledge from the page cache and refuse the setting.
   const syncs = version !== null && (Number(version[1]) > 2 || Number(version[2]) >= 10);
@@ -73,15 +59,17 @@ export async function startNats({ dataDir, port, say = () => {} }: StartOptions)
     config,
     `host: 127.0.0.1\nport: ${chosen}\njetstream {\n  store_dir: ${JSON.stringify(store)}\n${syncs ? "  sync_interval: always\n" : ""}}\n`,
   );
-  const server = await startProcess(dataDir, "nats", program, ["-c", config]);
-  await whenReady("nats-server", server, () => probe(local));
+  const server = await startProcess(dataDir, "nats", program, ["-c", config], { detached: ownGroups });
+  await whenReady("nats-server", server, () => probe(local), signal === undefined ? {} : { signal });
   return {
     name: "nats",
     url: local,
     how: onPath === null ? "installed" : "path",
     pid: server.pid,
+    container: null,
     detail: `nats-server ${version?.[0] ?? ""} (${program})`,
     exited: server.exited,
+    probe: () => probe(local),
     close: () => server.stop(),
   };
 }
@@ -100,7 +88,7 @@ function cacheDir(): string {
 }
 
 /** Fetches nats-server with the system's package manager and unpacks it beside us: no root, no system service started. */
-async function installed(say: (line: string) => void): Promise<string> {
+async function installed(say: (line: string) => void, signal?: AbortSignal): Promise<string> {
   const root = join(cacheDir(), "nats-server");
   const program = join(root, "usr/sbin/nats-server");
   if (existsSync(program)) return program;
@@ -122,7 +110,7 @@ async function installed(say: (line: string) => void): Promise<string> {
   const lists = join(work, "lists");
   for (const dir of [mine, join(lists, "partial"), join(work, "archives/partial")]) mkdirSync(dir, { recursive: true });
   const own = ["-o", `Dir::State::Lists=${lists}`, "-o", `Dir::Cache=${work}`, "-o", "APT::Sandbox::User=root"];
-  const options = { cwd: work, timeout: INSTALL_TIMEOUT_MS };
+  const options = { cwd: work, timeout: INSTALL_TIMEOUT_MS, ...(signal === undefined ? {} : { signal }) };
   try {
     await run(apt, ["download", "nats-server"], options).catch(async () => {
       await run(apt, [...own, "update"], options);

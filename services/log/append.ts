@@ -1,8 +1,8 @@
-import { type EventStoreDBClient, WrongExpectedVersionError } from "@eventstore/db-client";
+import { type EventData, type EventStoreDBClient, WrongExpectedVersionError } from "@eventstore/db-client";
 import { assert, GENESIS, type OriginId, position, type Seq, TributaryError } from "../core/index.ts";
 import { within } from "./client.ts";
-import { originHead, readOrigin } from "./read.ts";
-import { type Appendable, type OriginHead, streamOf, toStored } from "./stored.ts";
+import { entryAt, originHead } from "./read.ts";
+import { type Appendable, type OriginHead, type QuarantineMark, storedBytes, streamOf, toStored } from "./stored.ts";
 
 /** One call's events, at most: the server's limit of 1 MiB, less what its own framing may add. */
 export const MAX_APPEND_BYTES = 960_000;
@@ -34,24 +34,30 @@ export async function appendRun(
   let written = 0;
   for (let races = 0; ; ) {
     const step = await compare(client, origin, run, head);
-    // Another process may have written since `known` was seen.
-    if ((step.kind === "gap" || step.kind === "fork") && !isFresh) {
+    // Only an append proves what was seen before: another process may have written since, or the log may have been set back under us.
+    // Above all nothing is acknowledged that only a memory says is there.
+    if (step.kind !== "append" && !isFresh) {
       head = await originHead(client, origin);
       isFresh = true;
       continue;
     }
+    if (step.kind === "missing")
+      throw new TributaryError("data-corrupt", `the log lacks event ${step.seq} of ${origin}`, "Run `tributary audit verify`.");
     if (step.kind !== "append") return step.kind === "present" ? { kind: "appended", head: step.head, written } : step;
     const chunk = cut(run, step.from);
     try {
       const last = chunk.at(-1)!.head;
+      const marked = markEach(chunk, head);
       const result = await within(
         "append",
-        client.appendToStream(streamOf(origin), chunk.map(toStored), {
+        client.appendToStream(streamOf(origin), marked.stored, {
           expectedRevision: head === null ? "no_stream" : BigInt(head.through),
         }),
       );
       assert(result.success && result.position, "an append that does not throw has a position");
-      head = { through: last.seq, hash: last.hash, position: position(result.position.commit) };
+      const mark = marked.last === undefined ? {} : { lastQuarantined: marked.last };
+      head = { through: last.seq, hash: last.hash, position: position(result.position.commit), ...mark };
+      isFresh = true;
       written += chunk.length;
     } catch (error) {
       if (!(error instanceof WrongExpectedVersionError)) throw error;
@@ -65,8 +71,24 @@ export async function appendRun(
   }
 }
 
+/** The chunk in its stored form, each event with the last quarantined one before it. */
+function markEach(
+  chunk: readonly Appendable[],
+  head: OriginHead | null,
+): { readonly stored: EventData[]; readonly last: QuarantineMark } {
+  let mark: QuarantineMark = head === null ? null : head.lastQuarantined;
+  const stored = chunk.map((item) => {
+    const form = toStored(item, mark);
+    if (item.content.kind === "quarantined") mark = item.head.seq;
+    return form;
+  });
+  return { stored, last: mark };
+}
+
 type Step =
   | { readonly kind: "append"; readonly from: number }
+  /** The log lacks an event that its own end says is there. */
+  | { readonly kind: "missing"; readonly seq: Seq }
   | { readonly kind: "present"; readonly head: OriginHead }
   | Extract<AppendOutcome, { kind: "gap" | "fork" }>;
 
@@ -89,19 +111,11 @@ async function compare(
     return first.prev === head.hash ? { kind: "append", from: 0 } : { kind: "fork", seq: first.seq, head };
   }
   const shared = Math.min(last.seq, head.through);
-  const stored = shared === head.through ? head : await headAt(client, origin, shared as Seq);
+  const stored = shared === head.through ? head.hash : (await entryAt(client, origin, shared as Seq))?.head.hash;
   const mine = run[shared - first.seq]!.head;
-  if (mine.hash !== stored.hash) return { kind: "fork", seq: mine.seq, head };
+  if (stored === undefined) return { kind: "missing", seq: mine.seq };
+  if (mine.hash !== stored) return { kind: "fork", seq: mine.seq, head };
   return last.seq <= head.through ? { kind: "present", head } : { kind: "append", from: head.through + 1 - first.seq };
-}
-
-async function headAt(client: EventStoreDBClient, origin: OriginId, seq: Seq): Promise<OriginHead> {
-  let found: OriginHead | null = null;
-  for await (const entry of readOrigin(client, origin, { from: seq, maxCount: 1 })) {
-    found = { through: entry.head.seq, hash: entry.head.hash, position: entry.position };
-  }
-  if (found !== null) return found;
-  throw new TributaryError("data-corrupt", `the log lacks event ${seq} of ${origin}`, "Run `tributary audit verify`.");
 }
 
 /** As many events from `from` on as fit one call. */
@@ -114,18 +128,4 @@ function cut(run: readonly Appendable[], from: number): readonly Appendable[] {
     to++;
   }
   return run.slice(from, to);
-}
-
-/** An upper estimate of what the event store counts for an event: its data, its metadata, and framing. */
-export function storedBytes({ head, content }: Appendable): number {
-  const dataBytes =
-    content.kind === "accepted"
-      ? Buffer.byteLength(JSON.stringify(content.data))
-      : Buffer.byteLength(JSON.stringify(content.text)) + 512;
-  let basisBytes = 0;
-  for (const origin in head.basis) basisBytes += origin.length + 16;
-  // Names are at most 200 characters of at most 4 bytes; the fixed members (hashes, clock, ids, keys) take under 900.
-  return (
-    dataBytes + basisBytes + 900 + 4 * (head.type.length + head.actor.length + head.entity.id.length + head.entity.type.length)
-  );
 }

@@ -6,16 +6,18 @@ import type { Journal, OriginId, Position, Seq } from "../core/index.ts";
 import { type AppendOutcome, appendRun } from "./append.ts";
 import { connect, within } from "./client.ts";
 import { journalOf } from "./journal.ts";
-import { logEnd, originHead, readAll, readOrigin } from "./read.ts";
+import { entryAt, logEnd, originHead, readAll, readOrigin } from "./read.ts";
 import type { Appendable, LogEntry, OriginHead } from "./stored.ts";
 import { type LogPage, type SubscribeOptions, subscribe } from "./subscribe.ts";
 
 export interface Log {
   append(run: readonly Appendable[], known?: OriginHead | null): Promise<AppendOutcome>;
   head(origin: OriginId): Promise<OriginHead | null>;
+  /** One event of an origin; `null` when the log has none at that seq. */
+  at(origin: OriginId, seq: Seq): Promise<LogEntry | null>;
   end(): Promise<Position | null>;
   readOrigin(origin: OriginId, options?: { from?: Seq; maxCount?: number }): AsyncGenerator<LogEntry>;
-  readAll(options?: { from?: Position | null; to?: Position }): AsyncGenerator<LogEntry>;
+  readAll(options?: { from?: Position | null; to?: Position; maxCount?: number }): AsyncGenerator<LogEntry>;
   subscribe(options: SubscribeOptions): AsyncGenerator<LogPage>;
   /** Facts about the hub itself, beside the origins' events. */
   readonly journal: Journal;
@@ -34,6 +36,7 @@ export function openLog(url: string): Log {
   return {
     append: (run, known) => appendRun(client, run, known),
     head: (origin) => within(`reading ${origin}`, originHead(client, origin)),
+    at: (origin, seq) => within(`reading ${origin}`, entryAt(client, origin, seq)),
     end: () => within("reading the log's end", logEnd(client)),
     readOrigin: (origin, options) => readOrigin(client, origin, options),
     readAll: (options) => readAll(client, options),
@@ -44,16 +47,18 @@ export function openLog(url: string): Log {
   };
 }
 
-export { type AppendOutcome, MAX_APPEND_BYTES, storedBytes } from "./append.ts";
+export { type AppendOutcome, MAX_APPEND_BYTES } from "./append.ts";
 export { beginIncarnation, confirmIncarnation, currentIncarnation, INCARNATION_STREAM, incarnations } from "./incarnation.ts";
 export { actorOfDevice, type Fork, forksOf, type KeyBook, type KeyBookOptions, keepFork, openKeyBook } from "./keybook.ts";
 export {
   type Appendable,
   type Content,
   type EventHead,
+  fitsStore,
   type LogEntry,
   ORIGIN_PREFIX,
   type OriginHead,
+  type QuarantineMark,
   type QuarantineReason,
   streamOf,
   textOf,

@@ -26,6 +26,7 @@ const REFRESH_PAUSE_MS = 1_000;
  * is used once and the first key of a device is one key, whoever asks at the same time.
  */
 export interface KeyBook {
+  /** As of now; another object after `reload`. */
   readonly record: KeyRecord;
   /**
    * Writes the fact that `decide` makes of what is known at the time; it is asked again when somebody else was first, and throws to refuse. `null`: there is
@@ -34,6 +35,8 @@ export interface KeyBook {
   write(actor: string, decide: (record: KeyRecord) => KeyFact | null): Promise<void>;
   /** Makes sure that what others wrote until now is known here. */
   refresh(): Promise<void>;
+  /** The log may be another one now, restored from a backup: reads all of it anew. */
+  reload(): Promise<void>;
   close(): void;
 }
 
@@ -49,7 +52,7 @@ export interface KeyBookOptions {
 
 export async function openKeyBook(journal: Journal, options: KeyBookOptions = {}): Promise<KeyBook> {
   const { signer = () => null, onFact = () => {}, now = () => performance.now() } = options;
-  const record = keyRecord();
+  let record = keyRecord();
   const stop = new AbortController();
   const take = (fact: Fact): void => {
     const before = record.revision;
@@ -109,8 +112,15 @@ export async function openKeyBook(journal: Journal, options: KeyBookOptions = {}
   };
 
   return {
-    record,
+    get record() {
+      return record;
+    },
     write,
+    async reload() {
+      const fresh = keyRecord();
+      for (const fact of await journal.read(KEYS_STREAM)) fresh.apply(fact);
+      record = fresh;
+    },
     refresh() {
       looking ??= refresh();
       return looking;

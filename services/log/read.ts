@@ -30,6 +30,19 @@ export async function* readOrigin(
   }
 }
 
+/** One event of an origin; `null` when the log has none at that seq. */
+export async function entryAt(client: EventStoreDBClient, origin: OriginId, seq: Seq): Promise<LogEntry | null> {
+  let found: LogEntry | null = null;
+  for await (const entry of readOrigin(client, origin, { from: seq, maxCount: 1 })) found = entry;
+  return found;
+}
+
+/** Where an origin stands when `entry` is its last event. */
+function headAfter({ head, content, position, lastQuarantined: before }: LogEntry): OriginHead {
+  const mark = content.kind === "quarantined" ? head.seq : before;
+  return { through: head.seq, hash: head.hash, position, ...(mark === undefined ? {} : { lastQuarantined: mark }) };
+}
+
 /** Where an origin stands in the log; `null` when it has no events. */
 export async function originHead(client: EventStoreDBClient, origin: OriginId): Promise<OriginHead | null> {
   try {
@@ -37,7 +50,7 @@ export async function originHead(client: EventStoreDBClient, origin: OriginId): 
     // Read to its end: a call that is left early is never let go by the client.
     for await (const resolved of client.readStream(streamOf(origin), { direction: BACKWARDS, fromRevision: END, maxCount: 1 })) {
       const entry = fromStored(resolved);
-      if (entry !== null) head = { through: entry.head.seq, hash: entry.head.hash, position: entry.position };
+      if (entry !== null) head = headAfter(entry);
     }
     return head;
   } catch (error) {
@@ -48,14 +61,18 @@ export async function originHead(client: EventStoreDBClient, origin: OriginId): 
 
 /**
  * Reads all origins' events in log order, from `from` (a position that was returned before, inclusive; default the first)
- * up to `to` (inclusive; default where the log ends at the time).
+ * up to `to` (inclusive; default where the log ends at the time). `maxCount`: of events of any kind, so that a look at the next few leaves no call open.
  */
 export async function* readAll(
   client: EventStoreDBClient,
-  options: { readonly from?: Position | null; readonly to?: Position } = {},
+  options: { readonly from?: Position | null; readonly to?: Position; readonly maxCount?: number } = {},
 ): AsyncGenerator<LogEntry> {
-  const { from, to } = options;
-  const events = client.readAll({ direction: FORWARDS, fromPosition: from == null ? START : { commit: from, prepare: from } });
+  const { from, to, maxCount } = options;
+  const events = client.readAll({
+    direction: FORWARDS,
+    fromPosition: from == null ? START : { commit: from, prepare: from },
+    ...(maxCount === undefined ? {} : { maxCount }),
+  });
   let isWhole = false;
   try {
     for await (const resolved of events) {

@@ -41,19 +41,19 @@ function column<T extends JsonValue>(
 }
 
 /** Characters of a text that is indexed, at most: an entry of a PostgreSQL index is 2,704 bytes, a character up to four. */
-const MAX_INDEXED = 600;
+export const MAX_INDEXED_CHARS = 600;
 
 // PostgreSQL's text cannot hold U+0000.
 export const text = (options?: ColumnOptions): Column<string> =>
   column(
     "text",
-    (v) => typeof v === "string" && !v.includes("\0") && !(options?.index === true && v.length > MAX_INDEXED),
+    (v) => typeof v === "string" && !v.includes("\0") && !(options?.index === true && v.length > MAX_INDEXED_CHARS),
     options,
   );
 export const integer = (options?: ColumnOptions): Column<number> => column("bigint", (v) => Number.isSafeInteger(v), options);
 export const number = (options?: ColumnOptions): Column<number> => column("double precision", Number.isFinite, options);
 /** Far beyond any amount, and far from where sums of amounts could not be told as a number any more. */
-const MAX_AMOUNT = 1e30;
+export const MAX_AMOUNT = 1e30;
 /** A number kept and added up exactly, as its shortest decimal form says: for amounts. */
 export const decimal = (options?: ColumnOptions): Column<number> =>
   column("numeric", (v) => typeof v === "number" && Math.abs(v) <= MAX_AMOUNT, options);
@@ -63,14 +63,45 @@ export const date = (options?: ColumnOptions): Column<string> =>
   column("date", (v) => typeof v === "string" && isDate(v), options);
 /** ISO 8601 with its zone. What else `Date.parse` takes, the database reads otherwise or not at all. */
 const INSTANT = /^(?!0000)\d{4}-\d\d-\d\dT([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?(Z|[+-](0\d|1[0-4]):[0-5]\d)$/;
+/** In UTC, that is: a zone may carry an instant over the edge of the calendar. */
+const [FIRST_MS, LAST_MS] = [Date.parse("0001-01-01T00:00:00.000Z"), Date.parse("9999-12-31T23:59:59.999Z")];
+function isInstant(text: string): boolean {
+  if (!INSTANT.test(text) || !isDate(text.slice(0, 10))) return false;
+  const ms = Date.parse(text);
+  return ms >= FIRST_MS && ms <= LAST_MS;
+}
 /** An instant, ISO 8601 with its zone. Kept in UTC and to the millisecond, so that one instant is one value. */
 export const timestamp = (options?: ColumnOptions): Column<string> =>
-  column(
-    "timestamptz",
-    (v) => typeof v === "string" && INSTANT.test(v) && isDate(v.slice(0, 10)) && !Number.isNaN(Date.parse(v)),
-    options,
-  );
-/** U+0000 as JSON text escapes it: behind an even number of backslashes, or it is a text about it. */
-const NUL = /(?<!\\)(?:\\\\)*\\u0000/;
+  column("timestamptz", (v) => typeof v === "string" && isInstant(v), options);
+/** U+0000, or half of a surrogate pair, as JSON text escapes them: behind an even number of backslashes, or it is a text about it. */
+const UNHELD = /(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/;
 /** Anything JSON. */
-export const json = (): Column<JsonValue> => column("jsonb", (v) => !NUL.test(JSON.stringify(v)));
+export const json = (): Column<JsonValue> => column("jsonb", (v) => !UNHELD.test(JSON.stringify(v)));
+
+/** Why a value does not fit a column, to follow the value in a sentence; `where` names the column. */
+export function whyNot({ sql, index }: Column, value: JsonValue, where: string): string {
+  const no = (what: string): string => `is no ${what}, which ${where} needs`;
+  const isTooLarge = `is too large a number for ${where}`;
+  const holdsNul = `holds the character U+0000, which ${where} cannot hold`;
+  switch (sql) {
+    case "text":
+      if (typeof value !== "string") return no("text");
+      return index && value.length > MAX_INDEXED_CHARS
+        ? `has ${value.length} characters, and ${where} takes at most ${MAX_INDEXED_CHARS}`
+        : holdsNul;
+    case "bigint":
+      return Number.isInteger(value) ? isTooLarge : no("whole number");
+    case "double precision":
+      return no("number");
+    case "numeric":
+      return typeof value === "number" ? isTooLarge : no("number");
+    case "boolean":
+      return `is neither true nor false, which ${where} needs`;
+    case "date":
+      return no("day like 2026-05-03");
+    case "timestamptz":
+      return no("time like 2026-05-03T08:00:00Z");
+    case "jsonb":
+      return holdsNul;
+  }
+}

@@ -26,6 +26,8 @@ export interface Crdt {
   join(state: JsonValue | undefined, write: CrdtWrite): JsonValue;
   /** What the column shows. */
   read(state: JsonValue): JsonValue;
+  /** Texts that a write carries where they cannot be seen in it, for a check of what it adds; most kinds are plain JSON. */
+  texts?(value: JsonValue): readonly string[];
   /** Writes of a state that the value shown leaves out, as sentences; the row then counts as contested. Most kinds never leave one out. */
   leftOut?(state: JsonValue): readonly string[];
 }

@@ -76,10 +76,15 @@ const ofAuthority = (register: string): string => `${register}!`;
 
 /**
  * The state after one more event; `null` when the event does not touch the view. Folding an event twice, or in any
- * order, changes nothing: it ends in the same state.
+ * order, changes nothing: it ends in the same state. `isLenient`: values that no column holds are kept, and looked at in the row that is shown (`foldAnew`).
  */
-export function fold(projection: Projection, state: EntityState | undefined, event: FoldEvent): Folded | null {
-  const writes = projection.writesOf(event);
+export function fold(
+  projection: Projection,
+  state: EntityState | undefined,
+  event: FoldEvent,
+  { isLenient = false }: { readonly isLenient?: boolean } = {},
+): Folded | null {
+  const writes = projection.writesOf(event, isLenient);
   if (writes === null) return null;
   const by: Author = {
     origin: event.origin,
@@ -285,6 +290,14 @@ export function rowWith(projection: Projection, id: string, state: EntityState):
   };
 }
 const NO_TABLES: FullRow["tables"] = Object.freeze({});
+
+/** Throws `projection-failed` where a row shows what its columns cannot hold: a state that was folded leniently may. */
+export function checkRow({ name, columns }: Projection, { values }: Row): void {
+  for (const column in columns) {
+    const value = values[column] ?? null;
+    if (value !== null && !columns[column]!.fits(value)) throw misfit(`${name}.${column}`, value, columns[column]!.sql);
+  }
+}
 
 function checkChild(
   table: string,

@@ -119,8 +119,13 @@ export interface Projection {
   readonly keepsHistory: boolean;
   /** Whom to tell of a register or an invariant. */
   notified(name: string): readonly string[];
-  /** The register values that an event writes; `null` when it does not touch this view. Throws `event-invalid` on a misfit. */
-  writesOf(event: ProjectedEvent): ReadonlyMap<string, JsonValue> | null;
+  /** What an event writes, by column, as the declaration says it; `null` when it does not touch this view. Nothing is checked. */
+  valuesOf(event: ProjectedEvent): Values | null;
+  /**
+   * The register values that an event writes; `null` when it does not touch this view. Throws `event-invalid` on a misfit; `isLenient` lets a value that its
+   * column cannot hold stand in its register, for one who looks at the row in the end.
+   */
+  writesOf(event: ProjectedEvent, isLenient?: boolean): ReadonlyMap<string, JsonValue> | null;
   /** All that a change of must lead to a view built anew: registers, rules, and the text of the declaration's functions. */
   readonly shape: JsonValue;
 }
@@ -203,7 +208,7 @@ export function defineProjection<const C extends Columns>(declared: Declaration<
       if (!columnNames.includes(name)) throw wrong(`${type} sets a column ${name} that is not declared`);
   }
 
-  const valuesOf = (event: ProjectedEvent): Readonly<Record<string, JsonValue | undefined>> | null => {
+  const valuesOf = (event: ProjectedEvent): Values | null => {
     if (event.type === RESOLVED) return isJsonObject(event.data.values ?? null) ? (event.data.values as JsonObject) : {};
     const rule = Object.hasOwn(declared.events, event.type) ? declared.events[event.type]! : null;
     if (rule === null) return null;
@@ -240,7 +245,8 @@ export function defineProjection<const C extends Columns>(declared: Declaration<
     keepsHistory: declared.history !== false,
     shape: shapeOf(declared, registers),
     notified: (name) => declared.notify?.[name] ?? declared.notify?.others ?? [],
-    writesOf(event) {
+    valuesOf: (event) => (event.entity.type === declared.entity ? valuesOf(event) : null),
+    writesOf(event, isLenient = false) {
       if (event.entity.type !== declared.entity) return null;
       const values = valuesOf(event);
       if (values === null) return null;
@@ -260,14 +266,16 @@ export function defineProjection<const C extends Columns>(declared: Declaration<
         if (value !== null && !column.fits(value)) {
           // A decision that came before the gate looked into it must not stop the entity: no correction could take it back.
           if (event.type === RESOLVED) continue;
-          throw misfit(event, name, value, `a ${column.sql} column`);
+          if (!isLenient) throw misfit(event, name, value, `a ${column.sql} column`);
         }
         const fits = (member: string): boolean => values[member] == null || declared.columns[member]!.fits(values[member]);
         if (event.type === RESOLVED && !rule.columns.every(fits)) continue;
+        const kept = (member: string): JsonValue =>
+          isLenient && !fits(member) ? values[member]! : normal(declared.columns[member]!, values[member] ?? null);
         if (rule.name === name) {
-          writes.set(name, normal(column, value));
+          writes.set(name, kept(name));
         } else if (!writes.has(rule.name)) {
-          const whole = rule.columns.map((member) => [member, normal(declared.columns[member]!, values[member] ?? null)]);
+          const whole = rule.columns.map((member) => [member, kept(member)]);
           writes.set(rule.name, Object.fromEntries(whole));
         }
       }

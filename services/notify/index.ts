@@ -162,7 +162,16 @@ async function pause(ms: number, signal: AbortSignal): Promise<void> {
 
 export { backoffMs, type DeliverOptions, deliverOnce, senderOf, type Tally } from "./deliver.ts";
 export { testMessage } from "./message.ts";
-export { CHANNEL, type Listed, listNotifications, type NotificationState, retryFailed } from "./outbox.ts";
+export {
+  CHANNEL,
+  type KeptNotification,
+  keptNotifications,
+  type Listed,
+  listNotifications,
+  type NotificationState,
+  putBackNotifications,
+  retryFailed,
+} from "./outbox.ts";
 export type { Outcome } from "./outcome.ts";
 export { NO_TARGETS, parseSettings, readSettings, type Settings, type Target } from "./settings.ts";
 export { signature } from "./webhook.ts";

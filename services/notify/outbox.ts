@@ -154,3 +154,58 @@ export async function listNotifications(db: Client, states: readonly Notificatio
   );
   return rows;
 }
+
+/** A notification as a backup keeps it. */
+export interface KeptNotification {
+  readonly key: string;
+  readonly target: string;
+  readonly subject: string;
+  readonly body: unknown;
+  readonly createdAt: string;
+  readonly state: NotificationState;
+  readonly tries: number;
+  readonly nextTryAt: string;
+  readonly lastError: string | null;
+  readonly sentAt: string | null;
+}
+
+const KEPT_PAGE_ROWS = 2_000;
+
+/** All notifications, oldest first, as they stand in one moment: in a transaction of the caller's that sees one. */
+export async function* keptNotifications(db: Client): AsyncGenerator<KeptNotification> {
+  for (let after = "0"; ; ) {
+    const { rows } = await db.query<KeptNotification & { id: string }>(
+      `SELECT id::text, key, target, subject, body, created_at AS "createdAt", state, tries, next_try_at AS "nextTryAt",
+         last_error AS "lastError", sent_at AS "sentAt"
+       FROM tributary.notification WHERE id > $1 ORDER BY tributary.notification.id LIMIT $2`,
+      [after, KEPT_PAGE_ROWS],
+    );
+    for (const { id, ...row } of rows) {
+      after = id;
+      yield row;
+    }
+    if (rows.length < KEPT_PAGE_ROWS) return;
+  }
+}
+
+/** Puts notifications of a backup back, as they were; those that are there already stay. Returns how many are new. */
+export async function putBackNotifications(db: Client, rows: readonly KeptNotification[]): Promise<number> {
+  const { rowCount } = await db.query(
+    `INSERT INTO tributary.notification (key, target, subject, body, created_at, state, tries, next_try_at, last_error, sent_at)
+     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::json[], $5::timestamptz[], $6::text[], $7::int[], $8::timestamptz[], $9::text[],
+       $10::timestamptz[]) ON CONFLICT (key) DO NOTHING`,
+    [
+      rows.map(({ key }) => key),
+      rows.map(({ target }) => target),
+      rows.map(({ subject }) => subject),
+      rows.map(({ body }) => JSON.stringify(body)),
+      rows.map(({ createdAt }) => createdAt),
+      rows.map(({ state }) => state),
+      rows.map(({ tries }) => tries),
+      rows.map(({ nextTryAt }) => nextTryAt),
+      rows.map(({ lastError }) => lastError),
+      rows.map(({ sentAt }) => sentAt),
+    ],
+  );
+  return rowCount ?? 0;
+}

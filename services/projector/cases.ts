@@ -256,8 +256,9 @@ export function registerCases({ target, decisions, settled }: ViewChanges): Case
 
 /** Opens, changes and closes cases, and returns whom to tell of what is new. */
 export async function writeCases(db: Client, found: readonly CaseNow[]): Promise<Notice[]> {
-  // Of several words on one case the last holds.
-  const cases = [...new Map(found.map((one) => [`${one.view}/${caseIdOf(one)}`, one])).values()];
+  // Of several words on one case the last holds. In one order everywhere, so that two processes never wait for each other crosswise.
+  const last = new Map(found.map((one) => [`${one.view}/${caseIdOf(one)}`, one]));
+  const cases = [...last].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, one]) => one);
   const closed = cases.filter(({ about }) => about === null);
   if (closed.length > 0) {
     await db.query(

@@ -41,3 +41,18 @@ export async function inTransaction<T>(db: pg.Client, work: () => Promise<T>): P
     throw error;
   }
 }
+
+/** Runs `work` inside the caller's transaction: where it throws, what it wrote is undone, and the transaction goes on. Constraints are checked at its end. */
+export async function inSavepoint<T>(db: pg.Client, work: () => Promise<T>): Promise<T> {
+  await db.query("SAVEPOINT part");
+  try {
+    const result = await work();
+    await db.query("SET CONSTRAINTS ALL IMMEDIATE");
+    await db.query("RELEASE SAVEPOINT part");
+    return result;
+  } catch (error) {
+    await db.query("ROLLBACK TO SAVEPOINT part").catch(() => {});
+    await db.query("RELEASE SAVEPOINT part").catch(() => {});
+    throw error;
+  }
+}

@@ -67,12 +67,13 @@ export function pinsFor({ store }: Gate, { entity }: Projection): Pins {
   return Object.fromEntries(about.map((subject) => [subject, store.versions(subject).length]));
 }
 
-const readsAll = (gate: Gate, projection: Projection, pins: Pins): boolean =>
-  Object.entries(pinsFor(gate, projection)).every(([subject, newest]) => {
+/** The first registered version that a view with these pins cannot read, as `subject@version`; `null`: it reads them all. */
+export function unreadBy(gate: Gate, projection: Projection, pins: Pins): string | null {
+  for (const [subject, newest] of Object.entries(pinsFor(gate, projection)))
     for (let version = (pins[subject] ?? 0) + 1; version <= newest; version++)
-      if (!isReadable(gate, pins, { subject, version })) return false;
-    return true;
-  });
+      if (!isReadable(gate, pins, { subject, version })) return `${subject}@${version}`;
+  return null;
+}
 
 /** Whether a view stands, and was built by this declaration. */
 export const isBuiltAs = (view: View, live: ReadonlyMap<string, Generation>): boolean =>
@@ -96,7 +97,9 @@ export function differences(views: readonly View[], gate: Gate, live: ReadonlyMa
     .filter((view) => {
       const built = live.get(view.name);
       return (
-        built !== undefined && !changed.includes(view.name) && (built.readers === null || !readsAll(gate, view, built.readers))
+        built !== undefined &&
+        !changed.includes(view.name) &&
+        (built.readers === null || unreadBy(gate, view, built.readers) !== null)
       );
     })
     .map(({ name }) => name);
@@ -156,12 +159,14 @@ export async function beginBuild(
   views: readonly (Projection | Totals)[],
   fresh: boolean,
   state: "building" | "reconciling" = "building",
+  /** The versions to read with; default the newest. */
+  pinsOf: (view: Projection) => Pins = (view) => pinsFor(gate, view),
 ): Promise<Generation[]> {
   const begun = await generationsOf(db, state);
   const wanted = views.map((view) => ({
     view,
     shape: shapeOf(view),
-    pins: view.kind === "entity" ? pinsFor(gate, view) : null,
+    pins: view.kind === "entity" ? pinsOf(view) : null,
   }));
   const isSame =
     wanted.every(({ view, shape, pins }) => {

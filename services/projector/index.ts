@@ -2,24 +2,21 @@
  * Folds the log into PostgreSQL. In come pages of the log; out go, in one transaction a page, view rows, their past, audit rows, decisions, cases
  * and how far it came. Never two writers to a shard, never a page twice, never a page in part.
  */
-import { isTributaryError, messageOf, type Position, TributaryError } from "../core/index.ts";
+import { isTributaryError, messageOf, TributaryError } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
-import type { Log, LogEntry } from "../log/index.ts";
+import type { Log } from "../log/index.ts";
 import type { Projection, Totals, View } from "../merge/index.ts";
 import { connectViews } from "./connect.ts";
+import { isAudited, MAX_REPEATS, sqlState } from "./failures.ts";
+import { type Connection, follow, type Membership, type Session } from "./follow.ts";
 import { differences, type Generation, generationsOf, isInLine, targetsFor } from "./generations.ts";
-import { enroll, giveBack, type Lease, leave, type Member, othersAlive, TEND_MS, takeShards, tend } from "./leases.ts";
+import { enroll, giveBack, type Lease, leave, type Member, othersAlive, takeShards } from "./leases.ts";
 import { migrate } from "./migrate.ts";
 import { arePlacesLost, restorePlaces } from "./places.ts";
-import { prepare, StaleViewError, type ViewTarget } from "./prepare.ts";
 import { alone, bringUpToDate, type RebuildDeps } from "./rebuild.ts";
-import { isAsked, refold } from "./refold.ts";
-import { settlements } from "./releases.ts";
-import { least, shardOfEntry } from "./shards.ts";
-import { settledAt, write } from "./write.ts";
+import { refold } from "./refold.ts";
+import { keepUpWithLog, mayBeSetBack } from "./setback.ts";
 
-/** Events in one transaction at most: beyond, it gains nothing (500: 44 k/s, 2,000: 45 k/s measured) and is slower to see. */
-const PAGE_EVENTS = 500;
 const MIN_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 5_000;
 /** A process that hangs inside a transaction keeps its shards from others no longer than this: then PostgreSQL ends its connection. */
@@ -70,9 +67,9 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
     return membership;
   };
   let isPlaceDoubted = false;
-  let care: Care | null = null;
+  const repeats = repeatsOf();
   const open = async (isStart: boolean): Promise<Session> => {
-    const session = await openSession(options, await enrolled(), say, { isStart, isPlaceDoubted });
+    const session = await openSession(options, await enrolled(), say, { isStart, isPlaceDoubted, insists: repeats.insists() });
     isPlaceDoubted = false;
     return session;
   };
@@ -86,20 +83,26 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
     while (!stop.signal.aborted) {
       try {
         session ??= await open(false);
-        await follow(options, session, care, stop.signal, say, () => {
-          pauseMs = MIN_PAUSE_MS;
+        const { reader } = session;
+        await follow(session, {
+          ...options,
+          signal: stop.signal,
+          say,
+          insists: repeats.insists(),
+          onProgress() {
+            pauseMs = MIN_PAUSE_MS;
+            repeats.forget();
+          },
+          onInterruption: async () => !(await mayBeSetBack(reader, options.log)),
         });
-        if (care !== null && care.left <= 0) care = null;
       } catch (error) {
         if (isTributaryError(error) && error.code === "projection-malformed") throw error;
         if (stop.signal.aborted) break;
         say({ event: "projector-interrupted", message: messageOf(error), pauseMs });
-        const { code, constraint } = error as { code?: string; constraint?: string };
-        // An event that is in the audit already: shards stand before what was folded.
-        if (code === "23505" && constraint === "audit_pkey") isPlaceDoubted = true;
-        // Something in the page is what the database cannot hold. Event by event it is found, and its entity is parked.
-        if (code !== undefined && isOfData(code)) care ??= { left: CAREFUL_EVENTS, untakable: new Map() };
-        if (code !== undefined && IS_MISSING.has(code)) {
+        repeats.note(error);
+        // An event that is in the audit already: shards stand before what was folded, or the log was set back.
+        if (isAudited(error)) isPlaceDoubted = true;
+        if (IS_MISSING.has(sqlState(error) ?? "")) {
           // Tables are gone: a new membership makes them anew.
           await membership?.end();
           membership = null;
@@ -124,27 +127,24 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
   };
 }
 
-/** Following event by event, after a page that the database could not hold. */
-interface Care {
-  left: number;
-  /** By `view/id`: entities with an event that it could not hold, and why. */
-  readonly untakable: Map<string, string>;
-}
-/** Events that are folded one by one before pages are tried again: twice a page. */
-const CAREFUL_EVENTS = 2 * PAGE_EVENTS;
-/** PostgreSQL's classes of errors that are about the values: 22 data exceptions, 54 limits such as an index entry's. */
-const isOfData = (code: string): boolean => code.startsWith("22") || code.startsWith("54");
-
 /** PostgreSQL's codes for a table or a schema that is not there. */
 const IS_MISSING = new Set(["42P01", "3F000"]);
 
-type Connection = Awaited<ReturnType<typeof connectViews>>;
-
-interface Membership {
-  readonly db: Connection;
-  readonly member: Member;
-  isLost(): boolean;
-  end(): Promise<void>;
+/** Counts an error that comes again and again without a page in between. */
+function repeatsOf() {
+  let last = "";
+  let times = 0;
+  return {
+    note(error: unknown): void {
+      const said = `${sqlState(error)} ${messageOf(error)}`;
+      times = said === last ? times + 1 : 1;
+      last = said;
+    },
+    forget(): void {
+      times = 0;
+    },
+    insists: (): boolean => times >= MAX_REPEATS,
+  };
 }
 
 async function openMembership({ postgresUrl, name = `pid ${process.pid}` }: ProjectorOptions): Promise<Membership> {
@@ -171,22 +171,12 @@ async function openMembership({ postgresUrl, name = `pid ${process.pid}` }: Proj
   }
 }
 
-interface Session {
-  readonly writer: Connection;
-  readonly reader: Connection;
-  readonly membership: Membership;
-  readonly targets: readonly ViewTarget[];
-  readonly leases: Lease[];
-  readonly layout: string;
-  close(): Promise<void>;
-}
-
 /** Connects, brings tables and views up to date, takes shards, and folds anew what waits for it. */
 async function openSession(
   options: ProjectorOptions,
   membership: Membership,
   say: (event: Record<string, unknown>) => void,
-  since: { readonly isStart: boolean; readonly isPlaceDoubted: boolean },
+  since: { readonly isStart: boolean; readonly isPlaceDoubted: boolean; readonly insists: boolean },
 ): Promise<Session> {
   const { postgresUrl, gate, log, projections: views } = options;
   const writer = await connectViews(postgresUrl, "tributary-projector writes");
@@ -203,18 +193,23 @@ async function openSession(
     // Safe here: rows and places in the log are lost or kept together, and what is lost is folded again. Saves a disk flush a page.
     await writer.query("SET synchronous_commit = off");
     await writer.query(`SET idle_in_transaction_session_timeout = ${IDLE_IN_TRANSACTION_MS}`);
+    const deps: RebuildDeps = { db: writer, reader, log, gate, views, say };
+    const rule = mayChange(deps, membership.member, since.isStart);
+    await keepUpWithLog({ ...deps, say, isDoubted: since.isPlaceDoubted, mayChange: rule });
     if (since.isPlaceDoubted || (await arePlacesLost(writer))) {
       const shards = await restorePlaces(writer, log);
       if (shards.length > 0) say({ event: "places-restored", shards });
     }
-    const taken = await takeInLine({ db: writer, reader, log, gate, views, say }, membership.member, since.isStart);
+    const taken = await takeInLine(deps, membership.member, rule);
     leases = taken.leases;
     const tabled = views.filter((view): view is Projection | Totals => view.kind !== "sql");
-    const targets = await targetsFor(reader, tabled, taken.seen);
-    const refolded = leases.length === 0 ? 0 : await refold({ db: writer, reader, log, gate }, targets, leases, taken.layout);
+    const targetsNow = (db: Connection) => targetsFor(db, tabled, taken.seen);
+    const targets = await targetsNow(reader);
+    const refolding = { db: writer, reader, log, gate, insists: since.insists };
+    const refolded = leases.length === 0 ? 0 : await refold(refolding, targets, leases, taken.layout);
     if (refolded > 0) say({ event: "entities-refolded", entities: refolded });
     say({ event: "shards-taken", shards: leases.map(({ shard }) => shard), projector: membership.member.number });
-    return { writer, reader, membership, targets, leases, layout: taken.layout, close };
+    return { writer, reader, membership, targets, targetsNow, leases, layout: taken.layout, close };
   } catch (error) {
     await close();
     throw error;
@@ -225,18 +220,11 @@ async function openSession(
  * Takes shards of views that stand as they are declared here. Views that do not are built anew first, alone; otherwise a rebuild that takes hours keeps nobody
  * from taking shards.
  */
-async function takeInLine(deps: RebuildDeps, member: Member, isStart: boolean) {
-  const { db, reader, gate, views } = deps;
+async function takeInLine(deps: RebuildDeps, member: Member, rule: () => Promise<unknown>) {
+  const { db, gate, views } = deps;
   const look = (): Promise<Map<string, Generation>> => generationsOf(db, "live");
-  const mayChange = async (): Promise<void> => {
-    const live = await look();
-    // Nothing stands: the database is new, or was emptied.
-    if (live.size === 0) return;
-    const others = isStart ? await othersAlive(reader, member) : [];
-    if (!isStart || others.length > 0) throw declaredOtherwise(differences(views, gate, live), others);
-  };
   for (let looks = 0; looks < MAX_LOOKS; looks++) {
-    if (!isInLine(differences(views, gate, await look()))) await alone(db, true, () => bringUpToDate(deps, mayChange));
+    if (!isInLine(differences(views, gate, await look()))) await alone(db, true, () => bringUpToDate(deps, rule));
     const taken = await takeShards(db, member, look);
     if (isInLine(differences(views, gate, taken.seen))) return taken;
     await giveBack(db, taken.leases);
@@ -247,6 +235,19 @@ async function takeInLine(deps: RebuildDeps, member: Member, isStart: boolean) {
     "See who rebuilds them: `tributary lag` lists the projectors.",
   );
 }
+
+/** Returns the views that are declared no more. Throws where some are declared otherwise than they stand, and this process may not build them. */
+const mayChange =
+  ({ db, reader, gate, views }: RebuildDeps, member: Member, isStart: boolean) =>
+  async (): Promise<readonly string[]> => {
+    const live = await generationsOf(db, "live");
+    const { changed, undeclared, stale } = differences(views, gate, live);
+    // Nothing stands: the database is new, or was emptied.
+    if (live.size === 0 || changed.length + undeclared.length === 0) return undeclared;
+    const others = isStart ? await othersAlive(reader, member) : [];
+    if (!isStart || others.length > 0) throw declaredOtherwise({ changed, undeclared, stale }, others);
+    return undeclared;
+  };
 
 const declaredOtherwise = (
   { changed, undeclared }: ReturnType<typeof differences>,
@@ -262,138 +263,17 @@ const declaredOtherwise = (
       : "Put the same files in place everywhere; then `tributary rebuild` builds the views anew while the others go on.",
   );
 
-async function follow(
-  { log, gate, quietMs }: ProjectorOptions,
-  session: Session,
-  care: Care | null,
-  signal: AbortSignal,
-  say: (event: Record<string, unknown>) => void,
-  onProgress: () => void,
-): Promise<void> {
-  const { writer, reader, targets, leases, layout } = session;
-  const known = settlements((event) => settledAt(reader, event));
-  const watch = watchShards(session, signal);
-  let writing: Promise<void> = Promise.resolve();
-  let inFlight: Promise<unknown> | null = null;
-  try {
-    if (leases.length === 0) {
-      await watch.ended;
-      return;
-    }
-    // Shards that were taken over from others may stand at different places: what one has folded already is passed over.
-    const places = new Map(leases.map(({ shard, position }) => [shard, position]));
-    const pages = log.subscribe({
-      after: least(leases.map(({ position }) => position)),
-      maxPage: care === null ? PAGE_EVENTS : 1,
-      signal: watch.signal,
-      // While a page is being written the next one fills: few large transactions instead of many small ones.
-      busy: () => inFlight,
-      onInterruption: (what) => say({ event: "subscription-interrupted", ...what }),
-      ...(quietMs === undefined ? {} : { quietMs }),
-    });
-    for await (const { entries: all, through } of pages) {
-      if (all.length === 0) continue;
-      const entries = await mineOf(log, all, places);
-      const prepared = await prepare(
-        { log, gate, settled: known, ...(care === null ? {} : { untakable: care.untakable }) },
-        targets,
-        entries,
-        through,
-      );
-      await writing;
-      const startedMs = performance.now();
-      writing = write(writer, prepared, leases, layout).then(() => {
-        for (const lease of leases) if (lease.position === null || lease.position < through) lease.position = through;
-        onProgress();
-        say({
-          event: "page-projected",
-          events: entries.length,
-          through: through.toString(),
-          ms: Math.round(performance.now() - startedMs),
-        });
-        if (care !== null) care.left -= 1;
-      });
-      if (care !== null) {
-        await writing.catch((error: unknown) => {
-          if (!isOfData((error as { code?: string }).code ?? "")) return;
-          const { view } = error as { view?: string };
-          for (const { target, rows } of prepared.views) {
-            const { name } = target.projection;
-            if (view !== undefined && view !== name) continue;
-            for (const { id } of rows) care.untakable.set(`${name}/${id}`, `PostgreSQL cannot hold it: ${messageOf(error)}`);
-          }
-        });
-        if (care.left <= 0) watch.end();
-      }
-      // Awaited with the next page, or below; a failure must not count as unhandled until then.
-      const settled: Promise<unknown> = writing
-        // Nothing more may come that would await it: a page that could not be written ends the session at once.
-        .catch(() => watch.end())
-        .finally(() => {
-          if (inFlight === settled) inFlight = null;
-        });
-      inFlight = settled;
-    }
-  } catch (error) {
-    // The views are built anew when the session is opened again, at once.
-    if (!(error instanceof StaleViewError)) throw error;
-    say({ event: "view-stale", message: error.message });
-  } finally {
-    watch.end();
-    await writing;
-  }
-}
-
-/** The entries that this process is to fold. */
-async function mineOf(
-  log: Log,
-  entries: readonly LogEntry[],
-  places: ReadonlyMap<number, Position | null>,
-): Promise<readonly LogEntry[]> {
-  const mine: LogEntry[] = [];
-  for (const entry of entries) {
-    const place = places.get(await shardOfEntry(log, entry));
-    if (place !== undefined && (place === null || entry.position > place)) mine.push(entry);
-  }
-  return mine;
-}
-
-/** Renews the leases, and ends the session where shards should change hands or entities wait to be folded anew. */
-function watchShards({ reader, membership: { db, member }, leases, layout }: Session, signal: AbortSignal) {
-  const ending = new AbortController();
-  const ended = Promise.withResolvers<void>();
-  const end = (): void => {
-    clearInterval(timer);
-    signal.removeEventListener("abort", end);
-    ending.abort();
-    ended.resolve();
-  };
-  let isLooking = false;
-  const look = async (): Promise<void> => {
-    if (isLooking) return;
-    isLooking = true;
-    try {
-      if ((await tend(db, member, leases, layout)) !== "fine" || (await isAsked(reader, leases))) end();
-    } catch {
-      // A connection that is gone: following notices it as well; without shards nothing else would.
-      end();
-    } finally {
-      isLooking = false;
-    }
-  };
-  const timer = setInterval(() => void look(), TEND_MS);
-  signal.addEventListener("abort", end, { once: true });
-  if (signal.aborted) end();
-  return { signal: ending.signal, ended: ended.promise, end };
-}
-
+export { askRefold } from "./asked.ts";
 export { type Comparison, compareBuild } from "./compare.ts";
 export { connectViews } from "./connect.ts";
 export { differences, type Generation, generationsOf, isBuiltAs } from "./generations.ts";
+export { type ProjectorHealth, parkedCounts, projectorHealth } from "./health.ts";
+export { migrate } from "./migrate.ts";
 export { toFoldEvent } from "./prepare.ts";
 export { alone, type Progress, type RebuildOptions, type Rebuilt, rebuild } from "./rebuild.ts";
 export { type Reconciled, reconcile } from "./reconcile.ts";
-export { askRefold, eventsOf } from "./refold.ts";
+export { eventsOf } from "./refold.ts";
 export { countedAs, settlements } from "./releases.ts";
+export { beyondNow, incarnationOf, keepUpWithLog, mayBeSetBack } from "./setback.ts";
 export { asPosition, SHARDS, shardOf } from "./shards.ts";
-export { declaredColumns } from "./tables.ts";
+export { declaredColumns, readColumn } from "./tables.ts";

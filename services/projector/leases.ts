@@ -105,8 +105,9 @@ export async function tend(
   await db.query(saysIsThere(member));
   const { rowCount } = await db.query({
     name: "renew",
-    text: `UPDATE tributary.shard s SET lease_until = clock_timestamp() + $4 * interval '1 ms'
-      FROM unnest($2::int[], $3::bigint[]) AS x (shard, fence) WHERE s.shard = x.shard AND s.fence = x.fence AND s.holder = $1 AND s.layout::text = $5`,
+    text: `WITH mine AS (SELECT shard FROM tributary.shard WHERE shard = ANY($2) ORDER BY shard FOR UPDATE)
+      UPDATE tributary.shard s SET lease_until = clock_timestamp() + $4 * interval '1 ms'
+      FROM mine m, unnest($2::int[], $3::bigint[]) AS x (shard, fence) WHERE s.shard = m.shard AND s.shard = x.shard AND s.fence = x.fence AND s.holder = $1 AND s.layout::text = $5`,
     values: [member.number, leases.map(({ shard }) => shard), leases.map(({ fence }) => fence), LEASE_MS, layout],
   });
   if (rowCount !== leases.length) return "lost";
@@ -141,9 +142,11 @@ export async function leave(db: Client, { number }: Member): Promise<void> {
 export async function moveShards(db: Client, leases: readonly Lease[], layout: string, through: Position): Promise<void> {
   const { rowCount } = await db.query({
     name: "move",
-    text: `UPDATE tributary.shard s SET position = x.upto, lease_until = clock_timestamp() + $6 * interval '1 ms'
-      FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[]) AS x (shard, fence, before, upto)
-      WHERE s.shard = x.shard AND s.fence = x.fence AND s.layout = $5 AND s.position IS NOT DISTINCT FROM x.before`,
+    // Locked in one order everywhere: whoever renews leases meanwhile never waits crosswise.
+    text: `WITH mine AS (SELECT shard FROM tributary.shard WHERE shard = ANY($1) ORDER BY shard FOR UPDATE)
+      UPDATE tributary.shard s SET position = x.upto, lease_until = clock_timestamp() + $6 * interval '1 ms'
+      FROM mine m, unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[]) AS x (shard, fence, before, upto)
+      WHERE s.shard = m.shard AND s.shard = x.shard AND s.fence = x.fence AND s.layout = $5 AND s.position IS NOT DISTINCT FROM x.before`,
     values: [
       leases.map(({ shard }) => shard),
       leases.map(({ fence }) => fence),

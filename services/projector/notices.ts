@@ -1,11 +1,15 @@
+import { createHash } from "node:crypto";
 import type { Client } from "pg";
 import type { JsonObject } from "../core/index.ts";
+import type { Decision } from "../merge/index.ts";
 import type { ViewChanges } from "./prepare.ts";
 
 /** Something that a target of the hub's notification settings is to be told. Sent by `services/notify`. */
 export interface Notice {
-  /** Names what happened, so that it is said once. */
+  /** Names what happened, so that it is said once: by its events, not by their positions, which a log that was set back gives again for others. */
   readonly key: string;
+  /** What the same was named before keys were made so. */
+  readonly formerKey?: string;
   readonly target: string;
   /** One line for people, without field values. */
   readonly subject: string;
@@ -19,7 +23,8 @@ export function decisionNotices({ target: { projection }, decisions }: ViewChang
     decision.isOpen
       ? []
       : projection.notified(decision.register).map((target) => ({
-          key: `${target}/decision/${projection.name}/${entityId}/${decision.register}/${position}`,
+          key: `${target}/decision/${projection.name}/${entityId}/${decision.register}/${markOf(decision)}`,
+          formerKey: `${target}/decision/${projection.name}/${entityId}/${decision.register}/${position}`,
           target,
           subject: `Conflict decided: ${projection.entity}/${entityId}, ${decision.register}`,
           body: {
@@ -36,17 +41,30 @@ export function decisionNotices({ target: { projection }, decisions }: ViewChang
   );
 }
 
-/** Puts notices into the outbox, in the transaction of what they tell of. */
-export async function writeNotices(db: Client, notices: readonly Notice[]): Promise<void> {
-  if (notices.length === 0) return;
+/** A decision's own mark: who won against whom, and why. */
+const markOf = ({ winner, losers, reason }: Decision): string =>
+  createHash("sha256")
+    .update(JSON.stringify([reason, ...[winner, ...losers].map(({ by }) => `${by.origin}/${by.seq}`)]))
+    .digest("hex")
+    .slice(0, 16);
+
+/** Puts notices into the outbox, in the transaction of what they tell of. Of what people were told before a restore they are not told again. */
+export async function writeNotices(db: Client, unordered: readonly Notice[]): Promise<void> {
+  if (unordered.length === 0) return;
+  // In one order everywhere, so that two processes never wait for each other crosswise.
+  const notices = [...unordered].sort((a, b) => (a.key < b.key ? -1 : 1));
   await db.query(
-    `INSERT INTO tributary.notification (key, target, subject, body) SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::json[])
+    `INSERT INTO tributary.notification (key, target, subject, body)
+     SELECT x.key, x.target, x.subject, x.body FROM unnest($1::text[], $2::text[], $3::text[], $4::json[], $5::text[]) AS x (key, target, subject, body, former)
+     WHERE NOT EXISTS (SELECT 1 FROM tributary.notification n WHERE n.key = x.former)
+       AND NOT EXISTS (SELECT FROM tributary.told t WHERE (x.body->>'position')::bigint <= t.through)
      ON CONFLICT (key) DO NOTHING`,
     [
       notices.map(({ key }) => key),
       notices.map(({ target }) => target),
       notices.map(({ subject }) => subject),
       notices.map(({ body }) => JSON.stringify(body)),
+      notices.map(({ formerKey }) => formerKey ?? null),
     ],
   );
   await db.query("SELECT pg_notify('tributary_notification', '')");

@@ -7,11 +7,11 @@ import {
   type Position,
   partsOf,
   type SchemaRef,
-  TributaryError,
 } from "../core/index.ts";
 import { canRead, type Gate, type Pins } from "../gate/index.ts";
 import type { Log, LogEntry } from "../log/index.ts";
 import {
+  checkRow,
   type Decision,
   decide,
   type EntityState,
@@ -85,6 +85,12 @@ export interface RowCheck {
   readonly problem: string | null;
 }
 
+/** A version of a row that is not kept: a later event of its entity has put right what it could not show. */
+export interface PassedOver {
+  readonly entry: LogEntry;
+  readonly error: string;
+}
+
 export interface ParkedRow {
   readonly entityId: string;
   readonly entry: LogEntry;
@@ -105,6 +111,10 @@ export interface ViewChanges {
   readonly checks: readonly RowCheck[];
   readonly additions: ReadonlyMap<Totals, readonly Addition[]>;
   readonly parked: readonly ParkedRow[];
+  /** Parked entities with events after the one that they are parked at: they are folded anew once the page is written. */
+  readonly waiting: readonly string[];
+  /** Versions of rows that could not be shown, of entities that are folded anew. */
+  readonly passedOver: readonly PassedOver[];
   /** The last position folded. */
   readonly through: string;
   /** By entity, the events whose values its row shows or decided against: for cases. */
@@ -133,6 +143,13 @@ export interface Prepared {
   readonly projectionErrors: ReadonlyMap<number, string>;
   readonly views: readonly ViewChanges[];
   readonly origins: readonly OriginRow[];
+  readonly waiting: readonly Waiting[];
+}
+
+/** A parked entity to fold anew. */
+export interface Waiting {
+  readonly target: ViewTarget;
+  readonly id: string;
 }
 
 /** The event as projections see it: its data as the view's version of the schema has it. */
@@ -157,12 +174,11 @@ export interface PrepareDeps {
   readonly log: Pick<Log, "readOrigin">;
   readonly gate: Gate;
   readonly settled: Settlements;
-  readonly untakable?: Untakable;
 }
 
 /** Folds a page of the log into rows. Reads states from the database where they are not hot; writes nothing. */
 export async function prepare(
-  { log, gate, settled, untakable }: PrepareDeps,
+  { log, gate, settled }: PrepareDeps,
   targets: readonly ViewTarget[],
   entries: readonly LogEntry[],
   through: Position,
@@ -172,28 +188,35 @@ export async function prepare(
   await gate.ensure(counted.flatMap((entry) => (entry === null ? [] : [entry.head.schema])));
   const projectionErrors = new Map<number, string>();
   const views: ViewChanges[] = [];
+  const waiting: Waiting[] = [];
   for (const target of targets) {
     const { projection, states, pins, parked } = target;
     const mine: { readonly entry: LogEntry; readonly index: number }[] = [];
+    const waits = new Set<string>();
     for (const [index, entry] of counted.entries()) {
-      if (entry?.head.entity.type !== projection.entity || parked.has(entry.head.entity.id)) continue;
+      if (entry?.head.entity.type !== projection.entity) continue;
       if (!isReadable(gate, pins, entry.head.schema))
         throw new StaleViewError(
           `${projection.name} cannot read ${entry.head.schema.subject} version ${entry.head.schema.version}, and is built anew`,
         );
-      mine.push({ entry, index });
+      if (parked.has(entry.head.entity.id)) waits.add(entry.head.entity.id);
+      else mine.push({ entry, index });
     }
+    for (const id of waits) waiting.push({ target, id });
     if (mine.length === 0) continue;
     await states.load(new Set(mine.map(({ entry }) => entry.head.entity.id)));
-    views.push(
-      foldView(target, mine, gate, {
-        onError: (index, error) => projectionErrors.set(index, error),
-        ...(untakable === undefined ? {} : { untakable }),
-      }),
-    );
+    const changes = foldView(target, mine, gate, { onError: (index, error) => noteError(projectionErrors, index, error) });
+    views.push(changes);
+    for (const id of changes.waiting) waiting.push({ target, id });
   }
-  return { entries, through, projectionErrors, views, origins: originsOf(entries) };
+  return { entries, through, projectionErrors, views, origins: originsOf(entries), waiting };
 }
+
+/** Several views may fail at one event. */
+const noteError = (errors: Map<number, string>, index: number, error: string): void => {
+  const before = errors.get(index);
+  errors.set(index, before === undefined ? error : `${before}; ${error}`);
+};
 
 /** An entity while a page is folded. */
 interface Working {
@@ -208,13 +231,12 @@ interface Working {
   lastPosition: string;
 }
 
-/** Why the database would not take what an event makes of an entity: by `view/id`. */
-export type Untakable = ReadonlyMap<string, string>;
-
 interface FoldOptions {
-  readonly untakable?: Untakable;
   readonly onError?: (index: number, error: string) => void;
-  /** An entity that is folded from its first event, and what is shown of it until now, which all this takes the place of. */
+  /**
+   * An entity that is folded from its first event, and what is shown of it until now, which all this takes the place of. A version of it that cannot be shown is
+   * passed over: only the last one must.
+   */
   readonly replaces?: { readonly id: string; readonly shown: FullRow | null };
 }
 
@@ -223,7 +245,7 @@ export function foldView(
   target: ViewTarget,
   mine: readonly { readonly entry: LogEntry; readonly index: number }[],
   gate: Gate,
-  { onError, replaces, untakable }: FoldOptions = {},
+  { onError, replaces }: FoldOptions = {},
 ): ViewChanges {
   const { projection, states, pins, totals, parked } = target;
   const invariants = Object.entries(projection.invariants);
@@ -232,25 +254,30 @@ export function foldView(
   const history: HistoryRow[] = [];
   const decisions = decisionNotes(target);
   const parkedHere: ParkedRow[] = [];
+  const waiting = new Set<string>();
+  const passedOver: PassedOver[] = [];
+  const isLenient = replaces !== undefined;
 
   for (const { entry, index } of mine) {
     const { id } = entry.head.entity;
-    if (entry.content.kind !== "accepted" || parked.has(id)) continue;
+    if (entry.content.kind !== "accepted") continue;
+    if (parked.has(id)) {
+      waiting.add(id);
+      continue;
+    }
     const held: Held | undefined = states.get(id);
     try {
-      const refused = untakable?.get(`${projection.name}/${id}`);
-      if (refused !== undefined)
-        throw new TributaryError(
-          "projection-failed",
-          refused,
-          "Correct the projection's columns, then `tributary rebuild` the view.",
-        );
       const event = toFoldEvent(entry, entry.content.data, gate, pins);
-      const folded = fold(projection, held?.state, event);
+      const folded = fold(projection, held?.state, event, { isLenient });
       if (folded === null) continue;
-      const row = rowWith(projection, id, folded.state);
-      checkFunctions(target, id, row);
       const known = working.get(id);
+      const row = showing(target, id, folded.state, isLenient);
+      if (row instanceof Error) {
+        // What is shown in the end fits: see `refoldOne`.
+        passedOver.push({ entry, error: row.message });
+        states.set(id, { state: folded.state, firstPosition: held?.firstPosition ?? entry.position.toString() });
+        continue;
+      }
       const before =
         known !== undefined
           ? known.before
@@ -261,7 +288,7 @@ export function foldView(
               : null;
       const position = entry.position.toString();
       const firstPosition = held?.firstPosition ?? position;
-      decisions.note(id, position, folded.written, held?.state, folded.state);
+      noteDecisions(decisions, isLenient, id, position, folded.written, held?.state, folded.state);
       states.set(id, { state: folded.state, firstPosition });
       const stateBefore = known === undefined ? held?.state : known.stateBefore;
       const isNew = known === undefined ? held === undefined : known.isNew;
@@ -320,9 +347,37 @@ export function foldView(
     checks,
     additions,
     parked: parkedHere,
+    waiting: [...waiting],
+    passedOver,
     through: mine.at(-1)?.entry.position.toString() ?? "0",
     eventsOf: (id) => eventsIn(projection, working.get(id)?.state),
   };
+}
+
+/** The row that a state shows, all of whose parts the declaration takes; where a misfit is passed over: why there is none. */
+function showing(target: ViewTarget, id: string, state: EntityState, isLenient: boolean): FullRow | Error {
+  try {
+    const row = rowWith(target.projection, id, state);
+    if (isLenient) checkRow(target.projection, row);
+    checkFunctions(target, id, row);
+    return row;
+  } catch (error) {
+    if (!isLenient) throw error;
+    return error instanceof Error ? error : new Error(messageOf(error));
+  }
+}
+
+/** Values that do not fit may make a rule throw; what is decided once they are gone is noted all the same. */
+function noteDecisions(
+  decisions: ReturnType<typeof decisionNotes>,
+  isLenient: boolean,
+  ...change: Parameters<ReturnType<typeof decisionNotes>["note"]>
+): void {
+  try {
+    decisions.note(...change);
+  } catch (error) {
+    if (!isLenient) throw error;
+  }
 }
 
 /** A row as the declaration's functions see it. */
@@ -345,7 +400,7 @@ function boundedKey(key: JsonValue): string {
 }
 
 /** Calls what the declaration says of a row, so that what throws does so at the event that brought it about. */
-function checkFunctions({ projection, totals }: ViewTarget, id: string, row: FullRow): void {
+export function checkFunctions({ projection, totals }: ViewTarget, id: string, row: FullRow): void {
   for (const each of totals) if (!row.deleted) each.contributions(projection.name, seen(id, row));
   for (const rule of Object.values(projection.invariants)) {
     if ("atMost" in rule) keyOf(rule, id, row);
@@ -465,7 +520,8 @@ type Siblings = ReturnType<typeof siblingsOf>;
 const sameSiblings = (a: Siblings, b: Siblings): boolean =>
   a.length === b.length && a.every(({ by }, i) => by.origin === b[i]!.by.origin && by.seq === b[i]!.by.seq);
 
-function originsOf(entries: readonly LogEntry[]): OriginRow[] {
+/** What a page says of origins. */
+export function originsOf(entries: readonly LogEntry[]): OriginRow[] {
   const rows = new Map<string, OriginRow>();
   for (const { head, content, clock, position, recordedAtMs } of entries) {
     const row = rows.get(head.origin) ?? {

@@ -1,10 +1,11 @@
 import type { Client } from "pg";
-import { type Position, QUARANTINE_ENTITY, TributaryError } from "../core/index.ts";
+import { messageOf, type Position, QUARANTINE_ENTITY, TributaryError } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Log, LogEntry } from "../log/index.ts";
 import type { Projection, Totals, View } from "../merge/index.ts";
 import { type Comparison, compareBuild } from "./compare.ts";
-import { inTransaction } from "./connect.ts";
+import { inSavepoint, inTransaction } from "./connect.ts";
+import { isOfData } from "./failures.ts";
 import {
   areAbreast,
   beginBuild,
@@ -17,8 +18,12 @@ import {
   notePositions,
   swap,
   targetsFor,
+  unreadBy,
 } from "./generations.ts";
-import { type Prepared, prepare } from "./prepare.ts";
+import { narrow } from "./narrow.ts";
+import { type Outcome, outcomeOf } from "./outcome.ts";
+import { type Prepared, prepare, StaleViewError, type ViewTarget, type Waiting } from "./prepare.ts";
+import { refoldOne } from "./refold.ts";
 import { countedAs, settlements } from "./releases.ts";
 import { least, type Positions, shardOfEntry } from "./shards.ts";
 import { createIndexes, shapeOf } from "./tables.ts";
@@ -30,6 +35,8 @@ const BATCH_EVENTS = 5_000;
 const CLOSE_ENOUGH_EVENTS = 2_000;
 const MAX_ROUNDS = 50;
 const SWAP_TRIES = 60;
+/** How often a build is begun anew because schemas were registered under it. */
+const MAX_BEGINNINGS = 5;
 /** How long the swap may hold up readers who come while it waits for those before them. */
 const LOCK_TIMEOUT_MS = 500;
 const SWAP_PAUSE_MS = 250;
@@ -47,6 +54,17 @@ export interface RebuildDeps {
   /** All views as they are declared. */
   readonly views: readonly View[];
   readonly say?: (event: Record<string, unknown>) => void;
+  /** The log was set back: how far what was folded of it stands, and what is done in the transaction that swaps. */
+  readonly setBack?: {
+    readonly atMost: (position: Position | null) => Position | null;
+    readonly cut: (db: Client) => Promise<void>;
+  };
+}
+
+/** Where the live views stand, as far as the log has it. */
+async function standing({ db, setBack }: RebuildDeps): Promise<Positions> {
+  const live = await livePositions(db);
+  return setBack === undefined ? live : live.map(setBack.atMost);
 }
 
 export interface RebuildOptions {
@@ -116,10 +134,40 @@ export async function alone<T>(db: Client, wait: boolean, work: () => Promise<T>
  * Live reads and the projectors go on all the while; the projectors wait only for the last step. Killed at any moment it goes on where it was.
  */
 export async function rebuild(deps: RebuildDeps, options: RebuildOptions): Promise<Rebuilt> {
+  const { say = () => {} } = deps;
+  for (let tries = 1; ; tries++) {
+    try {
+      return await buildAndSwap(deps, options);
+    } catch (error) {
+      // A schema was registered meanwhile that the build, as it was begun, cannot read: it is begun anew with that.
+      if (!(error instanceof StaleViewError)) throw error;
+      if (options.rollback) throw unreadable(options.names, error.message);
+      if (tries >= MAX_BEGINNINGS)
+        throw new TributaryError(
+          "backend-failed",
+          `schemas are registered faster than the views are built: ${error.message}`,
+          "Run it again when the schemas are in place.",
+          { cause: error },
+        );
+      say({ event: "view-begun-anew", message: error.message });
+    }
+  }
+}
+
+const unreadable = (names: readonly string[], why: string): TributaryError =>
+  new TributaryError(
+    "schema-incompatible",
+    `the earlier build of ${names.join(", ")} cannot read all that has been registered since: ${why}`,
+    `\`tributary rebuild ${names.join(" ")}\` builds it anew, from the file that is in projections/ now. The live views were left as they are.`,
+  );
+
+async function buildAndSwap(deps: RebuildDeps, options: RebuildOptions): Promise<Rebuilt> {
   const { db, gate, views, say = () => {} } = deps;
   const family = familyOf(views, options.names);
   const startedMs = performance.now();
-  const builds = options.rollback ? await resumePrevious(db, family) : await beginBuild(db, gate, family, options.fresh === true);
+  const builds = options.rollback
+    ? await resumePrevious(db, gate, family)
+    : await beginBuild(db, gate, family, options.fresh === true);
   if (builds.length === 0) return swapOnly(deps, options, startedMs);
   const build = await openBuild(deps, family, builds);
   const resumedAt = builds[0]!.events;
@@ -148,13 +196,13 @@ export async function rebuild(deps: RebuildDeps, options: RebuildOptions): Promi
 }
 
 /** Folds the log until a build is close behind the live views, while those go on. */
-export async function unhurried({ db }: RebuildDeps, build: Build, options: Omit<RebuildOptions, "names">): Promise<void> {
+export async function unhurried(deps: RebuildDeps, build: Build, options: Omit<RebuildOptions, "names">): Promise<void> {
   const pace = paceOf(options);
   const { batchEvents = BATCH_EVENTS, maxEventsPerSecond = BATCH_EVENTS } = options;
   // A throttled build works in strides of a second at most.
   const stride = Math.max(1, Math.min(batchEvents, maxEventsPerSecond));
   for (let round = 0; round < MAX_ROUNDS; round++) {
-    const to = least(await livePositions(db));
+    const to = least(await standing(deps));
     const events = to === null ? 0 : await build.foldTo(to, pace, stride);
     options.signal?.throwIfAborted();
     if (events <= CLOSE_ENOUGH_EVENTS) return;
@@ -182,7 +230,7 @@ async function swapOnly(deps: RebuildDeps, { retired = [], names }: RebuildOptio
 }
 
 /** Takes up the builds that were live before, or goes on where that was interrupted. */
-async function resumePrevious(db: Client, family: readonly (Projection | Totals)[]): Promise<Generation[]> {
+async function resumePrevious(db: Client, gate: Gate, family: readonly (Projection | Totals)[]): Promise<Generation[]> {
   const previous = await generationsOf(db, "previous");
   const building = await generationsOf(db, "building");
   const found = family.map((view) => {
@@ -199,6 +247,8 @@ async function resumePrevious(db: Client, family: readonly (Projection | Totals)
         `the earlier build of ${view.name} was made by another declaration than the one in projections/`,
         "Put the earlier file back first, for example with git; then run this again.",
       );
+    const news = view.kind === "entity" && kept.readers !== null ? unreadBy(gate, view, kept.readers) : null;
+    if (news !== null) throw unreadable([view.name], news);
     return kept;
   });
   if (!areAbreast(found))
@@ -237,22 +287,57 @@ export async function openBuild(
   family: readonly (Projection | Totals)[],
   builds: readonly Generation[],
 ): Promise<Build> {
-  const { db, reader, log, gate } = deps;
-  const targets = await targetsFor(reader, family, new Map(builds.map((build) => [build.view, build])));
+  const { db, reader, log, gate, say = () => {} } = deps;
+  const generations = new Map(builds.map((build) => [build.view, build]));
+  const targetsOver = (db: Client): Promise<ViewTarget[]> => targetsFor(db, family, generations);
+  let targets = await targetsOver(reader);
   const wanted = new Set(targets.map(({ projection }) => projection.entity));
   let positions: Positions = builds[0]!.positions ?? [];
   // The live tables are ahead of the build, so they know who settled what first.
   const settled = settlements((event) => settledAt(reader, event));
   let events = builds[0]!.events;
 
-  const fold = async (page: readonly LogEntry[]): Promise<Prepared | null> =>
-    page.length === 0 ? null : prepare({ log, gate, settled }, targets, page, page.at(-1)!.position);
-  const write = async (prepared: Prepared | null, upTo: Positions): Promise<void> => {
-    const count = prepared?.entries.length ?? 0;
-    if (prepared !== null) await writeViews(db, prepared.views, { tells: false, alone: true });
-    await notePositions(db, builds, upTo, count);
+  const fold = (page: readonly LogEntry[], through: Position): Promise<Outcome<Prepared>> =>
+    outcomeOf(prepare({ log, gate, settled }, targets, page, through));
+  /** Writes a batch inside the caller's transaction, or whatever `scope` makes of it; what it is refused for is narrowed down to its events. */
+  const write = async (
+    folded: Outcome<Prepared>,
+    page: readonly LogEntry[],
+    through: Position,
+    scope: <T>(part: readonly LogEntry[], through: Position, work: () => Promise<T>) => Promise<T>,
+  ): Promise<void> => {
+    const mend = async (waiting: readonly Waiting[], upTo: Position): Promise<void> => {
+      for (const { target, id } of waiting) {
+        const settle = await scope([], upTo, () => refoldOne({ db, reader, log, gate }, target, id, upTo, { isLive: false }));
+        settle();
+      }
+    };
+    try {
+      if ("error" in folded) throw folded.error;
+      const { views } = folded.value;
+      await scope(page, through, () => writeViews(db, views, { tells: false, alone: true }));
+    } catch (error) {
+      if (!(await isOfData(db, targets, error))) throw error;
+      say({ event: "batch-narrowed", events: page.length, message: messageOf(error) });
+      const deps = { log, gate, settled };
+      await narrow({ db, deps, targets: () => targetsOver(db), scope, mend, live: null, insists: false, say }, page, through);
+      targets = await targetsOver(db);
+      return;
+    }
+    await mend(folded.value.waiting, through);
+  };
+  /** Moves the build's place with what is written: each part stands or falls with it. */
+  const moving = async <T>(part: readonly LogEntry[], through: Position, work: () => Promise<T>): Promise<T> => {
+    const upTo = positions.map((each) => (each !== null && each > through ? each : through));
+    const done = await inTransaction(db, async () => {
+      await db.query("SET LOCAL synchronous_commit = off");
+      const result = await work();
+      await notePositions(db, builds, upTo, part.length);
+      return result;
+    });
     positions = upTo;
-    events += count;
+    events += part.length;
+    return done;
   };
   /** Entries of the build's views after where it is, in order, with their shards. */
   async function* missing(to: Position): AsyncGenerator<{ entry: LogEntry; shard: number }> {
@@ -278,13 +363,11 @@ export async function openBuild(
       const flush = async (through: Position): Promise<void> => {
         const batch = page;
         page = [];
-        const prepared = await fold(batch);
+        const before = targets;
+        let prepared = await fold(batch, through);
         await writing;
-        const upTo = positions.map((each) => (each !== null && each > through ? each : through));
-        writing = inTransaction(db, async () => {
-          await db.query("SET LOCAL synchronous_commit = off");
-          await write(prepared, upTo);
-        });
+        if (targets !== before) prepared = await fold(batch, through);
+        writing = write(prepared, batch, through, moving);
         // Awaited with the next batch, or below; a failure must not count as unhandled until then.
         writing.catch(() => {});
         folded += batch.length;
@@ -313,7 +396,11 @@ export async function openBuild(
           const upTo = live[shard] ?? null;
           if (upTo !== null && entry.position <= upTo) page.push(entry);
         }
-      await write(await fold(page), live);
+      const last = page.at(-1)?.position;
+      if (last !== undefined) await write(await fold(page, last), page, last, (_part, _through, work) => inSavepoint(db, work));
+      await notePositions(db, builds, live, page.length);
+      positions = live;
+      events += page.length;
     },
   };
 }
@@ -361,10 +448,11 @@ async function swapIn(
       const folded = build;
       return await inTransaction(db, async () => {
         await holdShards(db);
-        const live = await livePositions(db);
+        const live = await standing(deps);
         await folded?.foldRest(live);
         await db.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
         await swap(db, { builds, retired, views }, live);
+        await deps.setBack?.cut(db);
       });
     } catch (error) {
       // 55P03: lock_timeout. Somebody has been reading for longer than readers behind us should wait.
@@ -393,7 +481,7 @@ async function currentOf(db: Client, builds: readonly Generation[]): Promise<Gen
  * Brings the views that stand in line with the declarations. What cannot read the newest schemas is built anew in any case; what is declared otherwise
  * than it was built only where `mayChange` says so, since processes with other declarations would undo it.
  */
-export async function bringUpToDate(deps: RebuildDeps, mayChange: () => Promise<void>): Promise<void> {
+export async function bringUpToDate(deps: RebuildDeps, mayChange: () => Promise<unknown>): Promise<void> {
   const { db, gate, views } = deps;
   const { changed, undeclared, stale } = differences(views, gate, await generationsOf(db, "live"));
   if (changed.length > 0 || undeclared.length > 0) await mayChange();

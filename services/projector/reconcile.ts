@@ -2,8 +2,19 @@ import type { Client } from "pg";
 import { type Position, TributaryError } from "../core/index.ts";
 import type { Projection, Totals } from "../merge/index.ts";
 import { comparedColumns, hashOf } from "./compare.ts";
-import { inTransaction } from "./connect.ts";
-import { beginBuild, dropGeneration, familyOf, type Generation, generationsOf, isBuiltAs, livePositions } from "./generations.ts";
+import { inSavepoint, inTransaction } from "./connect.ts";
+import { isOfData } from "./failures.ts";
+import {
+  beginBuild,
+  dropGeneration,
+  familyOf,
+  type Generation,
+  generationsOf,
+  isBuiltAs,
+  livePositions,
+  pinsFor,
+} from "./generations.ts";
+import { StaleViewError } from "./prepare.ts";
 import { holdShards, openBuild, type RebuildDeps, type RebuildOptions, unhurried } from "./rebuild.ts";
 import { least } from "./shards.ts";
 import { at, LIVE, q } from "./tables.ts";
@@ -23,6 +34,10 @@ export interface Reconciled {
   readonly differing: number;
   readonly named: readonly string[];
   readonly repaired: boolean;
+  /** Rows that differ and that the live tables refuse, which therefore stay as they are. */
+  readonly refused: readonly string[];
+  /** Why it was not compared; `null`: it was. */
+  readonly notCompared: string | null;
   readonly position: string | null;
 }
 
@@ -45,7 +60,15 @@ export async function reconcile(
         `${view.name} is declared otherwise than the live view was built`,
         "`tributary rebuild` brings the view in line with its declaration; books are balanced after that.",
       );
-  const builds = await beginBuild(db, gate, family, true, "reconciling");
+  // Read as the live views read: what a newer version would show besides is no difference.
+  const builds = await beginBuild(
+    db,
+    gate,
+    family,
+    true,
+    "reconciling",
+    (view) => standing.get(view.name)?.readers ?? pinsFor(gate, view),
+  );
   try {
     const build = await openBuild(deps, family, builds);
     await unhurried(deps, build, options);
@@ -66,6 +89,14 @@ export async function reconcile(
       }
       return out;
     });
+  } catch (error) {
+    if (!(error instanceof StaleViewError)) throw error;
+    throw new TributaryError(
+      "schema-incompatible",
+      `the live views cannot read what has just been registered: ${error.message}`,
+      "A running projector builds them anew by itself; balance the books after that.",
+      { cause: error },
+    );
   } finally {
     for (const each of builds) await dropGeneration(db, each).catch(() => {});
   }
@@ -104,6 +135,8 @@ async function balance(
 ): Promise<Reconciled> {
   const parts = partsOf(declared);
   const wrong = new Set<string>();
+  // Their rows stand as of before what they stopped at, here or there: that is told by `parked list`, and is no wrong row.
+  const parked = await parkedOf(db, view);
   let comparisons = 1;
   let rows = 0;
   for (const [i, part] of parts.entries()) {
@@ -112,25 +145,66 @@ async function balance(
     // One checksum stands over all parts of a view.
     comparisons += found.comparisons - 1;
     if (i === 0) rows = built.rows;
-    if (found.differing.length > 0) for (const key of await differingKeys(db, place, part, found.differing)) wrong.add(key);
+    if (found.differing.length > 0)
+      for (const key of await differingKeys(db, place, part, found.differing)) if (!parked.has(key)) wrong.add(key);
   }
-  const ids = [...wrong].sort();
-  const isRepaired = repair && ids.length > 0;
-  if (isRepaired) {
-    for (const { table, key } of parts) {
-      await db.query(`DELETE FROM ${at(LIVE, table)} WHERE ${q(key)} = ANY($1)`, [ids]);
-      await db.query(`INSERT INTO ${at(LIVE, table)} SELECT * FROM ${at(place, table)} WHERE ${q(key)} = ANY($1)`, [ids]);
-    }
-  }
+  const differs = declared.kind === "totals" ? await parkedInOne(db, [...declared.sources.keys()]) : 0;
+  const ids = differs > 0 ? [] : [...wrong].sort();
+  const refused = repair ? await putRight(db, place, parts, ids) : [];
   return {
     view,
     rows,
     comparisons,
     differing: ids.length,
     named: ids.slice(0, MAX_NAMED),
-    repaired: isRepaired,
+    repaired: repair && ids.length > 0 && refused.length === 0,
+    refused,
+    notCompared: differs === 0 ? null : `${differs} entities that it adds up are parked`,
     position: position?.toString() ?? null,
   };
+}
+
+/** Puts rows in the place of those that are wrong; returns those that the live tables refuse, which stay as they are. */
+async function putRight(db: Client, place: string, parts: readonly Part[], ids: readonly string[]): Promise<string[]> {
+  if (ids.length === 0) return [];
+  const put = async (some: readonly string[]): Promise<void> => {
+    for (const { table, key } of parts) {
+      await db.query(`DELETE FROM ${at(LIVE, table)} WHERE ${q(key)} = ANY($1)`, [some]);
+      await db.query(`INSERT INTO ${at(LIVE, table)} SELECT * FROM ${at(place, table)} WHERE ${q(key)} = ANY($1)`, [some]);
+    }
+  };
+  try {
+    await inSavepoint(db, () => put(ids));
+    return [];
+  } catch (error) {
+    if (!(await isOfData(db, [], error))) throw error;
+    if (ids.length === 1) return [...ids];
+    const middle = Math.ceil(ids.length / 2);
+    return [
+      ...(await putRight(db, place, parts, ids.slice(0, middle))),
+      ...(await putRight(db, place, parts, ids.slice(middle))),
+    ];
+  }
+}
+
+/** Entities of a view that are parked, live or in a build that is compared with it. */
+async function parkedOf(db: Client, view: string): Promise<ReadonlySet<string>> {
+  const { rows } = await db.query<{ id: string }>(
+    `SELECT DISTINCT p.entity_id AS id FROM tributary.parked p JOIN tributary.generation g USING (view, generation)
+     WHERE view = $1 AND g.state IN ('live', 'reconciling')`,
+    [view],
+  );
+  return new Set(rows.map(({ id }) => id));
+}
+
+/** Entities that are parked in one of live view and build alone, by whatever only one of them refuses: what they add to totals is in one of them alone, too. */
+async function parkedInOne(db: Client, views: readonly string[]): Promise<number> {
+  const { rows } = await db.query<{ count: number }>(
+    `SELECT count(*)::int AS count FROM (SELECT 1 FROM tributary.parked p JOIN tributary.generation g USING (view, generation)
+       WHERE view = ANY($1) AND g.state IN ('live', 'reconciling') GROUP BY view, p.entity_id HAVING count(*) = 1) one`,
+    [views],
+  );
+  return rows[0]!.count;
 }
 
 /** The leaf of the checksum tree that a row falls into. */

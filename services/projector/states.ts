@@ -16,6 +16,8 @@ export interface States {
   load(ids: Iterable<string>): Promise<void>;
   get(id: string): Held | undefined;
   set(id: string, held: Held): void;
+  /** What is known of an entity has changed elsewhere: it is looked up when it is needed. */
+  forget(id: string): void;
 }
 
 /** `isEmpty`: the view has no rows yet of what this process folds, so that nothing need be looked up that was never put out of memory. */
@@ -57,6 +59,10 @@ export function openStates(
     },
     get: (id) => hot.get(id) ?? undefined,
     set: put,
+    forget(id) {
+      hot.delete(id);
+      knowsAll = false;
+    },
   };
 }
 
@@ -69,5 +75,6 @@ export function freshStates(): States {
     set: (id, state) => {
       held.set(id, state);
     },
+    forget: (id) => void held.delete(id),
   };
 }

@@ -36,6 +36,17 @@ export const declaredColumns = ({ columns, derived }: Projection): [string, Colu
 const sqlColumns = (columns: readonly [string, Column][]): string =>
   columns.map(([name, { sql }]) => `${q(name)} ${sql},`).join("\n    ");
 
+/** A column as a JSON value, whatever it is kept as. */
+export const readColumn = (name: string, sql: string): string =>
+  // Days as text: the driver would make midnights of them in some time zone.
+  sql === "date"
+    ? `"${name}"::text AS "${name}"`
+    : sql === "bigint" || sql === "numeric"
+      ? `"${name}"::float8 AS "${name}"`
+      : sql === "timestamptz"
+        ? `to_char("${name}" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "${name}"`
+        : `"${name}"`;
+
 /** Makes the indexes that a declaration asks for, where they are not there yet. Cheaper once the tables are full. */
 export async function createIndexes(db: Client, view: Projection | Totals, place: string): Promise<void> {
   const wanted: [string, [string, Column][]][] =
@@ -113,7 +124,8 @@ interface Statement {
   readonly name: string;
 }
 
-const rowColumns = (columns: readonly [string, Column][]): string[] => [
+/** All columns of an entity view's table. */
+export const rowColumns = (columns: readonly [string, Column][]): string[] => [
   "id",
   ...columns.map(([name]) => name),
   "deleted",

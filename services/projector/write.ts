@@ -1,6 +1,4 @@
-import { finished } from "node:stream/promises";
 import type { Client } from "pg";
-import { from as copyFrom } from "pg-copy-streams";
 import {
   CASE_ENTITY,
   CASE_NOTES,
@@ -14,11 +12,14 @@ import {
 } from "../core/index.ts";
 import type { LogEntry } from "../log/index.ts";
 import type { Author, Sibling } from "../merge/index.ts";
+import { askWaiting } from "./asked.ts";
+import { copyAudit } from "./audit.ts";
 import { type CaseNow, registerCases, writeCases, writeInvariants, writeTotals } from "./cases.ts";
 import { inTransaction } from "./connect.ts";
-import { type Lease, moveShards } from "./leases.ts";
+import { copyText, line, withoutNul } from "./copy.ts";
+import { type Lease, type Member, moveShards } from "./leases.ts";
 import { decisionNotices, type Notice, writeNotices } from "./notices.ts";
-import type { DecisionRow, HistoryRow, ParkedRow, Prepared, Settled, ViewChanges, ViewTarget } from "./prepare.ts";
+import type { DecisionRow, HistoryRow, OriginRow, ParkedRow, Prepared, Settled, ViewChanges, ViewTarget } from "./prepare.ts";
 import { asPosition, SHARDS } from "./shards.ts";
 import { at, copyRows, replaceMany, upsertRows } from "./tables.ts";
 
@@ -26,18 +27,33 @@ import { at, copyRows, replaceMany, upsertRows } from "./tables.ts";
  * Writes a page in one transaction: shards, audit, views, decisions, cases, quarantine, origins. The shards move only if they are still this
  * process's, so that a page can never be written twice, nor by two.
  */
-export async function write(db: Client, prepared: Prepared, leases: readonly Lease[], layout: string): Promise<void> {
+export async function write(db: Client, prepared: Prepared, { leases, layout, member }: Hold): Promise<void> {
   await inTransaction(db, async () => {
     await moveShards(db, leases, layout, prepared.through);
-    if (prepared.entries.length > 0) {
-      await copyAudit(db, prepared);
-      await writeViews(db, prepared.views, { tells: true, alone: leases.length === SHARDS });
-      await writeQuarantine(db, prepared.entries);
-      await settleQuarantine(db, prepared.entries);
-      await writeCaseNotes(db, prepared.entries);
-      await writeOrigins(db, prepared);
-    }
+    if (prepared.entries.length > 0) await writePage(db, prepared, { alone: leases.length === SHARDS, by: member.number });
   });
+}
+
+/** What a process holds while it writes. */
+export interface Hold {
+  readonly leases: readonly Lease[];
+  readonly layout: string;
+  readonly member: Member;
+}
+
+/** All that a page writes besides its place in the log, inside the caller's transaction. */
+export async function writePage(
+  db: Client,
+  prepared: Prepared,
+  { alone, by }: { readonly alone: boolean; readonly by: number },
+): Promise<void> {
+  await copyAudit(db, prepared);
+  await writeViews(db, prepared.views, { tells: true, alone });
+  await writeQuarantine(db, prepared.entries);
+  await settleQuarantine(db, prepared.entries);
+  await writeCaseNotes(db, prepared.entries);
+  await writeOrigins(db, prepared.origins);
+  await askWaiting(db, prepared.waiting, by);
 }
 
 /**
@@ -52,11 +68,7 @@ export async function writeViews(
   const cases: CaseNow[] = [];
   const notices: Notice[] = [];
   for (const changes of views) {
-    try {
-      cases.push(...(await writeView(db, changes, alone)));
-    } catch (error) {
-      throw Object.assign(error as Error, { view: changes.target.projection.name });
-    }
+    cases.push(...(await writeView(db, changes, alone)));
     if (tells) notices.push(...decisionNotices(changes));
   }
   cases.push(...(await writeTotals(db, views)));
@@ -64,7 +76,7 @@ export async function writeViews(
   if (tells) await writeNotices(db, notices);
 }
 
-/** Writes what a page changes in one view; what the database refuses is thrown with the view's name. */
+/** Writes what a page changes in one view. */
 async function writeView(db: Client, changes: ViewChanges, alone: boolean): Promise<CaseNow[]> {
   const { target, rows, history, decisions, settled, parked } = changes;
   const { projection, place } = target;
@@ -76,16 +88,20 @@ async function writeView(db: Client, changes: ViewChanges, alone: boolean): Prom
   }
   for (const name of Object.keys(projection.tables))
     for (const statement of replaceMany(projection, name, place, rows)) await db.query(statement);
-  if (history.length > 0) {
-    await copyText(
-      db,
-      `COPY ${at(place, `${projection.name}_history`)} (id, position, recorded_at, deleted, values) FROM STDIN`,
-      history.map(historyLine).join(""),
-    );
-  }
+  await writeHistory(db, target, history);
   await writeDecisions(db, settled, decisions);
   if (parked.length > 0) await writeParked(db, target, parked);
   return [...registerCases(changes), ...(await writeInvariants(db, changes, alone))];
+}
+
+/** Adds versions to the past of a view's rows. */
+export async function writeHistory(db: Client, { projection, place }: ViewTarget, history: readonly HistoryRow[]): Promise<void> {
+  if (history.length === 0) return;
+  await copyText(
+    db,
+    `COPY ${at(place, `${projection.name}_history`)} (id, position, recorded_at, deleted, values) FROM STDIN`,
+    history.map(historyLine).join(""),
+  );
 }
 
 const historyLine = ({ id, position, recordedAtMs, row }: HistoryRow): string =>
@@ -110,7 +126,11 @@ async function writeDecisions(db: Client, settled: readonly Settled[], decisions
   if (decisions.length > 0) await copyText(db, DECISION_COPY, decisions.map(decisionLine).join(""));
 }
 
-async function writeParked(db: Client, { projection, generation }: ViewTarget, parked: readonly ParkedRow[]): Promise<void> {
+export async function writeParked(
+  db: Client,
+  { projection, generation }: ViewTarget,
+  parked: readonly ParkedRow[],
+): Promise<void> {
   for (const { entityId, entry, error, stack, state } of parked) {
     await db.query(
       `INSERT INTO tributary.parked (view, generation, entity_id, position, origin, seq, type, error, stack, state)
@@ -120,7 +140,7 @@ async function writeParked(db: Client, { projection, generation }: ViewTarget, p
       [
         projection.name,
         generation,
-        entityId,
+        withoutNul(entityId),
         entry.position.toString(),
         entry.head.origin,
         entry.head.seq,
@@ -133,65 +153,8 @@ async function writeParked(db: Client, { projection, generation }: ViewTarget, p
   }
 }
 
-/** PostgreSQL's text has no U+0000; what carries one is shown with the replacement character. */
-const withoutNul = (text: string): string => (text.includes("\0") ? text.replaceAll("\0", "\uFFFD") : text);
-
-const AUDIT_COPY = `COPY tributary.audit (origin, seq, position, id, type, entity_type, entity_id, org, site, device, actor, occurred_at,
-  recorded_at, hlc, clock_offset_ms, schema_subject, schema_version, basis, data, correlation_id, causation_id, prev, hash,
-  quarantine_code, projection_error) FROM STDIN`;
 const DECISION_COPY =
   "COPY tributary.decision_row (view, generation, entity_id, register, position, rule, rule_version, reason, value, winner, losers, is_open, settled_position) FROM STDIN";
-
-const SPECIAL = /[\\\n\r\t]/;
-const ESCAPES: Record<string, string> = { "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t" };
-/** A value in COPY's text form. */
-function cell(value: string | number | bigint | null | undefined): string {
-  if (value === null || value === undefined) return "\\N";
-  const text = withoutNul(String(value));
-  return SPECIAL.test(text) ? text.replace(/[\\\n\r\t]/g, (c) => ESCAPES[c]!) : text;
-}
-const line = (cells: readonly (string | number | bigint | null | undefined)[]): string => `${cells.map(cell).join("\t")}\n`;
-
-async function copyText(db: Client, sql: string, text: string): Promise<void> {
-  const copying = db.query(copyFrom(sql));
-  copying.end(Buffer.from(text));
-  await finished(copying);
-}
-
-function copyAudit(db: Client, { entries, projectionErrors }: Prepared): Promise<void> {
-  return copyText(db, AUDIT_COPY, entries.map((entry, i) => auditLine(entry, projectionErrors.get(i))).join(""));
-}
-
-function auditLine({ head, content, clock, position, recordedAtMs }: LogEntry, projectionError: string | undefined): string {
-  const { org, site, device } = partsOf(head.origin);
-  return line([
-    head.origin,
-    head.seq,
-    position,
-    head.id,
-    head.type,
-    head.entity.type,
-    head.entity.id,
-    org,
-    site,
-    device,
-    head.actor,
-    head.occurredAt,
-    new Date(recordedAtMs).toISOString(),
-    head.hlc,
-    clock === null ? null : Math.round(clock.offsetMs),
-    head.schema.subject,
-    head.schema.version,
-    JSON.stringify(head.basis),
-    content.kind === "accepted" ? JSON.stringify(content.data) : null,
-    head.correlationId,
-    head.causationId,
-    head.prev,
-    head.hash,
-    content.kind === "quarantined" ? content.reason.code : null,
-    projectionError,
-  ]);
-}
 
 const authored = ({ by, value }: Sibling): { value: unknown; by: Author } => ({ value, by });
 
@@ -212,7 +175,7 @@ const decisionLine = ({ view, generation, entityId, position, decision, settledP
     settledPosition,
   ]);
 
-async function writeQuarantine(db: Client, entries: readonly LogEntry[]): Promise<void> {
+export async function writeQuarantine(db: Client, entries: readonly LogEntry[]): Promise<void> {
   const lines = entries.flatMap(({ head, content, position, recordedAtMs }) =>
     content.kind === "accepted"
       ? []
@@ -256,8 +219,11 @@ export async function settledAt(db: Client, { origin, seq, hash }: Judged): Prom
   return asPosition(rows[0]?.position);
 }
 
-/** Notes what releases and rejections say of events in quarantine. The first word holds. */
-async function settleQuarantine(db: Client, entries: readonly LogEntry[]): Promise<void> {
+/**
+ * Notes what releases and rejections say of events in quarantine. The first word holds. `isBare`: only that and where, for a table that refuses what they say;
+ * the log has it.
+ */
+export async function settleQuarantine(db: Client, entries: readonly LogEntry[], isBare = false): Promise<void> {
   for (const { head, content, position, recordedAtMs } of entries) {
     if (content.kind !== "accepted" || head.entity.type !== QUARANTINE_ENTITY || partsOf(head.origin).site !== HUB_SITE) continue;
     const settled = settledBy(head.type, content.data);
@@ -275,11 +241,11 @@ async function settleQuarantine(db: Client, entries: readonly LogEntry[]): Promi
         release === null ? "rejected" : "released",
         position.toString(),
         new Date(recordedAtMs).toISOString(),
-        head.actor,
-        (release === null ? content.data.reason : release.note) ?? null,
-        release?.schema.subject ?? null,
-        release?.schema.version ?? null,
-        release === null ? null : JSON.stringify(release.data).replaceAll("\\u0000", "\\ufffd"),
+        isBare ? null : head.actor,
+        isBare ? null : ((release === null ? content.data.reason : release.note) ?? null),
+        isBare ? null : (release?.schema.subject ?? null),
+        isBare ? null : (release?.schema.version ?? null),
+        release === null || isBare ? null : JSON.stringify(release.data).replaceAll("\\u0000", "\\ufffd"),
         release?.type ?? null,
         release?.entity.type ?? null,
         release?.entity.id ?? null,
@@ -289,7 +255,7 @@ async function settleQuarantine(db: Client, entries: readonly LogEntry[]): Promi
 }
 
 /** Notes what people did about cases. */
-async function writeCaseNotes(db: Client, entries: readonly LogEntry[]): Promise<void> {
+export async function writeCaseNotes(db: Client, entries: readonly LogEntry[]): Promise<void> {
   for (const { head, content, position, recordedAtMs } of entries) {
     if (content.kind !== "accepted" || head.entity.type !== CASE_ENTITY || partsOf(head.origin).site !== HUB_SITE) continue;
     const kind = CASE_NOTES[head.type];
@@ -313,7 +279,7 @@ async function writeCaseNotes(db: Client, entries: readonly LogEntry[]): Promise
   }
 }
 
-async function writeOrigins(db: Client, { origins: unordered }: Prepared): Promise<void> {
+export async function writeOrigins(db: Client, unordered: readonly OriginRow[]): Promise<void> {
   // In one order everywhere: processes that fold other shards write the same origins.
   const origins = [...unordered].sort((a, b) => (a.origin < b.origin ? -1 : 1));
   const at = (ms: number): string => new Date(ms).toISOString();

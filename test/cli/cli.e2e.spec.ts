@@ -317,6 +317,21 @@ describe("schemas in a folder, for a team's CI", () => {
     );
   });
 
+  it("name the columns that hold less than their form, and pass all the same", async () => {
+    const sarif = join(tempDir(), "report.sarif");
+    const { code, stdout } = await tributary(["schema", "check", copy(), "--sarif", sarif]);
+    expect(code).toBe(0);
+    expect(stdout).toContain("· distributions.distributed_on holds days; the form distribution lets any text");
+    const report = JSON.parse(readFileSync(sarif, "utf8")) as {
+      runs: { results: { ruleId: string; level: string; message: { text: string } }[] }[];
+    };
+    const found = report.runs[0]!.results.filter(({ ruleId }) => ruleId === "narrow-column");
+    expect(found.map(({ level }) => level)).toEqual(found.map(() => "warning"));
+    expect(found.some(({ message }) => message.text.includes('distributed_on: "03/05/2026" is no day like 2026-05-03'))).toBe(
+      true,
+    );
+  });
+
   it("fail when a file is no schema, naming it", async () => {
     const dir = copy();
     writeFileSync(join(dir, "site/v2.schema.json"), '{"type":"objekt"}');

@@ -1,9 +1,13 @@
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import distributions from "../../projections/distributions.ts";
+import type { Member } from "../../services/core/index.ts";
 import { openField, pauseMs } from "../../services/field/index.ts";
 import { freePort } from "../../services/local/index.ts";
+import { fitsViews } from "../../services/merge/index.ts";
 import { gate, number, registration, SCHEMAS, update } from "../support/hub.ts";
+import { beyondOf, MEMBERS, withMember } from "../support/ranges.ts";
 import { tempDir } from "../support/temp.ts";
 
 const NAME = { org: "relief", site: "juba", device: "t1" };
@@ -37,6 +41,48 @@ describe("an event on the device", () => {
     expect(results.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
     expect(results[1]).toMatchObject({ reason: { code: "event-invalid", message: expect.stringContaining("phone '12'") } });
     expect(field.status().events).toBe(2);
+  });
+
+  it.each(MEMBERS.flatMap(([member, range]) => beyondOf(range).map((value): [Member, string | number] => [member, value])))(
+    "beyond what the hub can hold is refused, and nothing is written, also where misfits are kept: %s %j",
+    async (member, value) => {
+      using field = open();
+      const { type, entity, schema, actor, occurredAt, correlationId, causationId } = withMember(member, value);
+      const event = {
+        ...{ type, entity, schema, actor, occurredAt, data: { village: "Gumbo" } },
+        ...(correlationId === undefined ? {} : { correlationId }),
+        ...(causationId === undefined ? {} : { causationId }),
+      };
+      for (const onInvalid of ["keep", "refuse"] as const)
+        await expect(field.append(event, { onInvalid })).rejects.toMatchObject({ code: "event-invalid" });
+      expect(field.status().events).toBe(0);
+    },
+  );
+
+  it("with U+0000 in its data is refused by the field's name, or kept with the reason", async () => {
+    using field = open();
+    const event = update(number(1), { village: "Gum\0bo" });
+    const message = 'village "Gum\\u0000bo" holds the character U+0000, which no database text can hold';
+    await expect(field.append(event)).rejects.toMatchObject({
+      code: "event-invalid",
+      message: `beneficiary.updated: ${message}`,
+    });
+    expect(field.status().events).toBe(0);
+    expect(await field.append(event, { onInvalid: "keep" })).toMatchObject({
+      problem: { code: "out-of-range", message, path: "/village" },
+    });
+  });
+
+  it("that names thousands of others' events leaves less room for its data", async () => {
+    using field = open();
+    const entity = { type: "assessment", id: "A-1" };
+    const seen = Object.fromEntries(Array.from({ length: 5_000 }, (_, n) => [`relief.juba.t${n}.aaaaaaaaaaaa`, n]));
+    field.noteSeen(entity, seen as Parameters<typeof field.noteSeen>[1]);
+    const assessed = { assessment_no: "A-1", settlement: "S", assessed_on: "2026-05-03", households: 1, severity: "CRISIS" };
+    const event = { type: "assessment.submitted", entity, actor: "deng", data: { ...assessed, note: "x".repeat(900_000) } };
+    await expect(field.append(event)).rejects.toMatchObject({ code: "event-too-large" });
+    await field.append({ ...event, data: { ...assessed, note: "x" } });
+    expect(field.status().events).toBe(1);
   });
 
   it("over 1 MiB is refused, and nothing is written", async () => {
@@ -157,7 +203,36 @@ describe("an import", () => {
     });
     expect(JSON.parse(second!.data)).toMatchObject({ household_size: "many" });
   });
+  it("tells at once which rows no view could show, and keeps them", () => {
+    using field = open(undefined, { fits: fitsViews([distributions]) });
+    const text = [
+      "distribution_no,registration_no,item,quantity,unit,distributed_on",
+      "J-D-6,JUB-000141,OIL,4,LITRE,03/05/2026",
+      "J-D-7,JUB-000142,OIL,4,LITRE,2026-05-03",
+      "",
+    ].join("\n");
+    expect(field.importCsv({ text, type: "distribution.recorded", actor: "deng" })).toMatchObject({
+      imported: 2,
+      misfits: [
+        {
+          line: 2,
+          entity: "distribution/J-D-6",
+          message: 'distributed_on: "03/05/2026" is no day like 2026-05-03, which the view distributions needs',
+        },
+      ],
+    });
+  });
   it.each([
+    [
+      "a key that holds U+0000",
+      csv(`${number(1)},A,female,2026-01-05,,3`, "a\0,A,female,2026-01-05,,3"),
+      /line 3 has the character U\+0000 in its key/,
+    ],
+    [
+      "a key that is too long",
+      csv(`${"x".repeat(201)},A,female,2026-01-05,,3`),
+      /line 2 has a key of 201 characters, more than 200/,
+    ],
     ["a row with too many cells", csv(`${number(1)},A,female,2026-01-05,,3,extra`), /line 2.*number of cells/],
     ["a quote that is not closed", csv(`${number(1)},"A,female,2026-01-05,,3`), /quote is opened and not closed/],
     ["a column twice", `a,a\n1,2\n`, /two columns are named a/],

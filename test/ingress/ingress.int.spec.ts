@@ -1,19 +1,9 @@
 import { connect } from "nats";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import {
-  type Batch,
-  encodeBatch,
-  eventText,
-  formatHlc,
-  GENESIS,
-  type Hash,
-  type OriginId,
-  type PackedEvent,
-  type Seq,
-} from "../../services/core/index.ts";
-import { chainHash, zstd } from "../../services/core/node.ts";
+import type { Hash, OriginId } from "../../services/core/index.ts";
 import { openTransport } from "../../services/field/transport.ts";
 import { DEAD_STREAM } from "../../services/ingress/index.ts";
+import { batchOf, frameOf } from "../support/batches.ts";
 import { number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { all, eventually } from "../support/temp.ts";
 import { versionOne } from "../support/version1.ts";
@@ -25,40 +15,6 @@ beforeAll(async () => {
 afterAll(() => hub?.close());
 
 const origin = (site: string, epoch = "abc"): OriginId => `relief.${site}.t1.${epoch}` as OriginId;
-
-/** A batch made by hand, as another implementation would make it; `over` spoils what a test wants spoilt. */
-function batchOf(
-  of: OriginId,
-  texts: readonly string[],
-  over: { firstSeq?: number; prev?: Hash; head?: Hash; schema?: { subject: string; version: number } } = {},
-): Batch {
-  let prev = over.prev ?? GENESIS;
-  const first = over.firstSeq ?? 0;
-  const events = texts.map((text, i): PackedEvent => {
-    const head = {
-      type: "beneficiary.updated",
-      origin: of,
-      seq: (first + i) as Seq,
-      entity: { type: "beneficiary", id: "X" },
-      schema: over.schema ?? { subject: "beneficiary-update", version: 1 },
-      actor: "hand",
-      org: "relief",
-      occurredAt: "2026-11-01T00:00:00.000Z",
-      hlc: formatHlc({ wallMs: Date.parse("2026-11-01T00:00:00.000Z") + i, counter: 0 }),
-      basis: {},
-    };
-    prev = chainHash(prev, eventText(head, text));
-    return { head, encoding: "json", payload: new TextEncoder().encode(text) };
-  });
-  return {
-    origin: of,
-    firstSeq: first as Seq,
-    prev: over.prev ?? GENESIS,
-    head: over.head ?? prev,
-    sentAtMs: Date.now(),
-    events,
-  };
-}
 
 const post = async (
   body: Uint8Array | string,
@@ -76,7 +32,7 @@ const post = async (
     type: response.headers.get("content-type")!,
   };
 };
-const frame = (batch: Batch): Uint8Array => encodeBatch(batch, zstd);
+const frame = frameOf;
 
 describe("a site's events", () => {
   it("are in the log when the receipt comes, and sending them again writes nothing", async () => {

@@ -1,29 +1,36 @@
 import { spawn, spawnSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import pg from "pg";
 import { describe, expect, it, onTestFinished, vi } from "vitest";
+import type { TributaryError } from "../../services/core/index.ts";
 import {
   isAlive,
+  portOf,
   removeAbandoned,
   startBackends,
   startEventStore,
   startNats,
   startPostgres,
 } from "../../services/local/index.ts";
+import { openDir } from "../support/hub-process.ts";
 import { eventually, tempDir } from "../support/temp.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const BOOTSTRAP = join(ROOT, "services/local/bootstrap.mjs");
 const { fingerprint } = (await import(BOOTSTRAP)) as { fingerprint(lockText: string, platform?: string): string };
-
-/** A folder that PostgreSQL's own user can reach when the tests run as root. */
-function openDir(): string {
-  const dir = tempDir();
-  chmodSync(dir, 0o755);
-  return dir;
-}
 
 describe("a backend", () => {
   it("keeps its data between runs, and its password to itself", async () => {
@@ -55,16 +62,79 @@ describe("a backend", () => {
   }, 60_000);
 
   it.skipIf(process.getuid?.() !== 0)(
-    "of PostgreSQL runs for root also from a folder that is closed to others (only root needs another user)",
+    "of PostgreSQL says which folder is closed to its own user and how to mend it, and keeps no data elsewhere (only root needs another user)",
     async () => {
       const closed = join(tempDir(), "closed");
-      mkdirSync(closed, { mode: 0o700 });
-      const postgres = await startPostgres({ dataDir: closed });
+      const dataDir = join(closed, "hub");
+      mkdirSync(dataDir, { recursive: true });
+      chmodSync(dirname(closed), 0o755);
+      chmodSync(closed, 0o700);
+      await expect(startPostgres({ dataDir })).rejects.toMatchObject({
+        code: "backend-failed",
+        message: expect.stringMatching(new RegExp(`${dataDir}/postgres.*${closed} is closed to the user (postgres|nobody)`)),
+        hint: expect.stringContaining(`chmod o+x ${closed}`),
+      });
+      expect(existsSync(join(dataDir, "postgres"))).toBe(false);
+      chmodSync(closed, 0o711);
+      const postgres = await startPostgres({ dataDir });
       expect(isAlive(postgres.pid!)).toBe(true);
+      expect(existsSync(join(dataDir, "postgres/PG_VERSION"))).toBe(true);
       await postgres.close();
     },
     60_000,
   );
+
+  it.skipIf(process.getuid?.() !== 0)(
+    "of PostgreSQL whose data an earlier version kept elsewhere says where they are and how to move them (only root's were)",
+    async () => {
+      const dataDir = openDir();
+      const first = await startPostgres({ dataDir });
+      await first.close();
+      const elsewhere = join(
+        "/var/lib/tributary",
+        createHash("sha256").update(join(dataDir, "postgres")).digest("hex").slice(0, 16),
+        "postgres",
+      );
+      onTestFinished(() => rmSync(dirname(elsewhere), { recursive: true, force: true }));
+      mkdirSync(dirname(elsewhere), { recursive: true });
+      const move = (from: string, to: string): void => {
+        expect(spawnSync("mv", [from, to]).status).toBe(0);
+      };
+      move(join(dataDir, "postgres"), elsewhere);
+      const refused = await startPostgres({ dataDir }).then(
+        () => null,
+        (error: TributaryError) => error,
+      );
+      expect(refused).toMatchObject({ code: "backend-failed", message: expect.stringContaining(elsewhere) });
+      const [, from, to] = /mv (\S+) (\S+)/.exec(refused!.hint) ?? [];
+      move(from!, to!);
+      const again = await startPostgres({ dataDir });
+      await again.close();
+    },
+    60_000,
+  );
+
+  it("listens where it did before; where another program has taken its port it says so and goes elsewhere, unless the port was asked for", async () => {
+    const said: string[] = [];
+    const dataDir = tempDir();
+    const first = await startNats({ dataDir });
+    const port = portOf(first.url);
+    await first.close();
+    const second = await startNats({ dataDir, lastPort: port, say: (line) => said.push(line) });
+    expect(second.url).toBe(first.url);
+    expect(said).toEqual([]);
+    await second.close();
+    const other = createServer().listen(port, "127.0.0.1");
+    await new Promise((resolve) => other.once("listening", resolve));
+    onTestFinished(() => {
+      other.close();
+    });
+    const third = await startNats({ dataDir, lastPort: port, say: (line) => said.push(line) });
+    expect(portOf(third.url)).not.toBe(port);
+    expect(said).toEqual([expect.stringMatching(new RegExp(`port ${port}.* ${portOf(third.url)} now`))]);
+    await third.close();
+    await expect(startNats({ dataDir, port })).rejects.toMatchObject({ code: "port-in-use" });
+  }, 60_000);
 
   it("named in the environment is used, and is an error when it does not answer", async () => {
     const dataDir = tempDir();
@@ -142,7 +212,37 @@ describe("a data directory", () => {
   }, 90_000);
 });
 
+describe("a start that is called off", () => {
+  it("leaves no server, no lock and no pid file behind", async () => {
+    const dataDir = openDir();
+    const stop = new AbortController();
+    const started = startBackends({ dataDir, signal: stop.signal });
+    started.catch(() => {});
+    const pidsSeen = await eventually("the first server", async () => {
+      const pids = readdirSync(dataDir)
+        .filter((name) => name.endsWith(".pid"))
+        .map((name) => (JSON.parse(readFileSync(join(dataDir, name), "utf8")) as { pid: number }).pid);
+      return pids.length > 0 && pids;
+    });
+    stop.abort();
+    await expect(started).rejects.toMatchObject({ code: "backend-failed", message: expect.stringContaining("interrupted") });
+    expect(pidsSeen.filter(isAlive)).toEqual([]);
+    expect(readdirSync(dataDir).filter((name) => name.endsWith(".pid") || name.startsWith("lock"))).toEqual([]);
+  }, 60_000);
+});
+
 describe("the bootstrap", () => {
+  it("that fails leaves the lock of another that installs alone", () => {
+    const clone = tempDir();
+    const lock = join(clone, ".bootstrap-lock");
+    mkdirSync(join(clone, "services/local"), { recursive: true });
+    copyFileSync(BOOTSTRAP, join(clone, "services/local/bootstrap.mjs"));
+    writeFileSync(join(clone, "package-lock.json"), "{}");
+    mkdirSync(lock);
+    writeFileSync(join(lock, "pid"), String(process.pid));
+    expect(spawnSync(process.execPath, [join(clone, "services/local/bootstrap.mjs")]).status).toBe(7);
+    expect(readFileSync(join(lock, "pid"), "utf8")).toBe(String(process.pid));
+  });
   it("sees a lock file that changed, and another platform", () => {
     expect(fingerprint("a", "linux-x64")).not.toBe(fingerprint("b", "linux-x64"));
     expect(fingerprint("a", "linux-x64")).not.toBe(fingerprint("a", "linux-arm64"));

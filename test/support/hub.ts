@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { JWK } from "jose";
 import type { Client } from "pg";
-import { loadProjections } from "../../services/cli/projections.ts";
+import { fitsOf, loadProjections } from "../../services/cli/projections.ts";
 import { gateOver, registerFolder } from "../../services/cli/registry.ts";
 import { type Field, type NewEvent, openField, type SyncResult } from "../../services/field/index.ts";
 import {
@@ -62,8 +62,19 @@ export interface TestHub {
   close(): Promise<void>;
 }
 
-/** `schemas`: a folder to register at the start; then the hub's gate is over its registry, and `hub.registry` is there. */
-export async function openTestHub({ schemas }: { readonly schemas?: string } = {}): Promise<TestHub> {
+/**
+ * `schemas`: a folder to register at the start; then the hub's gate is over its registry, and `hub.registry` is there. `views`: beside the project's own.
+ * `isNarrow`: the door looks at what the views' columns can hold, as a hub's door does; without it, the fold meets what they cannot.
+ */
+export async function openTestHub({
+  schemas,
+  views = [],
+  isNarrow = false,
+}: {
+  readonly schemas?: string;
+  readonly views?: readonly View[];
+  readonly isNarrow?: boolean;
+} = {}): Promise<TestHub> {
   const dir = mkdtempSync(join(tmpdir(), "tributary-hub-"));
   // As root, PostgreSQL runs as another user, who must reach its folder.
   chmodSync(dir, 0o755);
@@ -74,7 +85,7 @@ export async function openTestHub({ schemas }: { readonly schemas?: string } = {
   const registry = schemas === undefined ? null : await openRegistry(log.journal, { casters });
   if (registry !== null) await registerFolder(registry, loadSchemas(schemas!), "test");
   const hubGate = registry === null ? gate : gateOver(registry, casters);
-  const projections = await loadProjections(join(ROOT, "projections"));
+  const projections = [...(await loadProjections(join(ROOT, "projections"))), ...views];
   const said: Record<string, unknown>[] = [];
   const say = (event: Record<string, unknown>): void => {
     said.push(event);
@@ -90,6 +101,7 @@ export async function openTestHub({ schemas }: { readonly schemas?: string } = {
       log,
       gate: hubGate,
       ...(registry === null ? {} : { registry }),
+      ...(isNarrow ? { fits: fitsOf(projections, hubGate) } : {}),
       keys: keyring(() => hub?.keys ?? first),
       requireKeys,
       listen: { host: "127.0.0.1", port: 0 },

@@ -4,6 +4,7 @@
  */
 import { ServerCredentials } from "@grpc/grpc-js";
 import { messageOf, TributaryError } from "../../core/index.ts";
+import { removeCopies } from "./copy.ts";
 import { MAX_LIVE_LAG_EVENTS } from "./reads.ts";
 import { makeServer } from "./service.ts";
 import { openStore } from "./store.ts";
@@ -37,6 +38,8 @@ const CLOSE_MS = 1_000;
 export async function startNode(options: NodeOptions = {}): Promise<EmbeddedNode> {
   const { host = "127.0.0.1", now = Date.now, log = () => {}, dataDir, maxPages } = options;
   const store = openStore({ dataDir: dataDir ?? null, now, ...(maxPages === undefined ? {} : { maxPages }) });
+  // With the database in hand: nobody else's copies are there.
+  if (dataDir !== undefined) removeCopies(dataDir);
   let port = options.port ?? 0;
   const server = makeServer({
     store,
@@ -79,3 +82,5 @@ export async function startNode(options: NodeOptions = {}): Promise<EmbeddedNode
   };
   return { port, url: `esdb://${host}:${port}?tls=false`, close, [Symbol.asyncDispose]: close };
 }
+
+export { type CopyFacts, copyDatabase, copyRunning, sealCopy } from "./copy.ts";

@@ -10,6 +10,7 @@ import {
   status,
 } from "@grpc/grpc-js";
 import { messageOf } from "../../core/index.ts";
+import { COPY_SERVICE, copier } from "./copy.ts";
 import { failure, missingMetadata, streamDeleted, tooLarge, wrongVersion } from "./failures.ts";
 import {
   type AppendReq,
@@ -231,5 +232,6 @@ export function makeServer({ store, maxLagEvents, now, address, log }: ServiceOp
         answer(null, encodeClusterInfo(id, address().host, address().port, now())),
     } as never,
   );
+  server.addService(COPY_SERVICE as ServiceDefinition, { copy: copier(store, log) } as never);
   return server;
 }

@@ -1,6 +1,6 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { backup, DatabaseSync, type StatementSync } from "node:sqlite";
 import { messageOf, TributaryError } from "../../core/index.ts";
 import { dataIn, type Expected, encodeEvent, type ProposedEvent, TOMBSTONE_REVISION } from "./messages.ts";
 
@@ -67,6 +67,10 @@ export interface Store {
   isPosition(position: number): boolean;
   /** The last position written; 0 for an empty log. */
   end(): number;
+  /** Where the database lives; `null`: in memory. */
+  readonly dataDir: string | null;
+  /** Copies the database to a new file while it is at work, so many pages at a time; what is committed meanwhile is in the copy. */
+  copyTo(path: string, pages: number, onProgress: (done: number, total: number) => void): Promise<void>;
   /** Called after each transaction with the events it wrote. Returns the way to stop. */
   onCommit(listener: (events: readonly StoredEvent[]) => void): () => void;
   close(): void;
@@ -451,6 +455,14 @@ export function openStore(options: StoreOptions): Store {
     readAll: (from, limit, backwards) => (backwards ? sql.allDown : sql.allUp).all(from, limit).map(stored),
     isPosition: (position) => sql.at.get(position) !== undefined,
     end: () => end,
+    dataDir: options.dataDir,
+    async copyTo(path, pages, onProgress) {
+      // A step never sees a transaction in part: SQLite answers "busy" while one is open, and the step is tried again.
+      await backup(db, path, {
+        rate: pages,
+        progress: ({ totalPages, remainingPages }) => onProgress(totalPages - remainingPages, totalPages),
+      });
+    },
     onCommit(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);

@@ -45,6 +45,12 @@ function problemOf(value: JsonValue): string | null {
   }
 }
 
+/** The texts that an update inserts, also those that wait for other updates. */
+function insertedBy(value: JsonValue): string[] {
+  const { structs } = Y.decodeUpdate(fromBase64(String(value)));
+  return structs.flatMap((item) => (item instanceof Y.Item && item.content instanceof Y.ContentString ? [item.content.str] : []));
+}
+
 /** The document of a state. An update that stumbles over what others made is left as far as it came: the same everywhere, as the order is. */
 function docOf(state: JsonValue | undefined): Y.Doc {
   const doc = new Y.Doc();
@@ -88,6 +94,7 @@ export const collaborativeText: Crdt = {
     return { u: u.toSpliced(-1 - at, 0, [by.origin, by.seq, value]) };
   },
   read: textOf,
+  texts: insertedBy,
 };
 
 /**

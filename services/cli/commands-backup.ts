@@ -1,0 +1,137 @@
+import { userInfo } from "node:os";
+import { resolve } from "node:path";
+import { type Incarnation, TributaryError } from "../core/index.ts";
+import { beginIncarnation, confirmIncarnation, currentIncarnation, type Log, openLog } from "../log/index.ts";
+import type { Command, Input } from "./args.ts";
+import { makeBackup } from "./backup.ts";
+import { type Manifest, megabytes } from "./manifest.ts";
+import { hubDir } from "./places.ts";
+import { runningHub } from "./reach.ts";
+import { restoreBackup } from "./restore.ts";
+
+const sizeOf = ({ files }: Manifest): string => megabytes(files.reduce((sum, { bytes }) => sum + bytes, 0));
+
+export const backup: Command = {
+  name: "backup",
+  summary: "back up a hub, while it runs or not",
+  usage: "tributary backup DIR [--without-log] [--data DIR]",
+  help: `Writes a folder with the log, the hub's own outbox, its settings and signing key, what people were told, and a manifest with the SHA-256 of each
+file. The folder is there whole or not at all. It has people's data and the key that tokens are signed with: keep it as safe as the hub, and on another disk. Views are
+folded from the log, and what the broker holds is still on the devices: neither is in it. Beside the log there must be room for a copy of it. An EventStoreDB
+or KurrentDB of your own is backed up by its own means (docs/production.md); then --without-log backs up the rest.
+
+  tributary backup /backups/hub-$(date +%F)`,
+  options: { data: { type: "string" }, "without-log": { type: "boolean" } },
+  maxPositionals: 1,
+  async run({ positionals, text, flag, out }) {
+    const [to] = positionals;
+    if (to === undefined) throw new TributaryError("usage", "the folder for the backup is missing", `Use: ${backup.usage}`);
+    const manifest = await makeBackup({
+      dataDir: hubDir(text("data")),
+      to,
+      withoutLog: flag("without-log"),
+      say: out.progress,
+    });
+    if (process.stderr.isTTY) out.progress("");
+    out.result({ backup: resolve(to), ...manifest });
+    out.line(
+      `Backed up ${manifest.org} to ${resolve(to)}: ${manifest.files.length} files, ${sizeOf(manifest)}${
+        manifest.log === null
+          ? "; WITHOUT the log, which its own server must back up"
+          : `, the log up to position ${manifest.log.end} of incarnation ${manifest.log.incarnation}`
+      }.`,
+    );
+    out.line(`To restore it: tributary restore ${resolve(to)} --data NEW`);
+    return 0;
+  },
+};
+
+export const restore: Command = {
+  name: "restore",
+  summary: "make a hub's folder from a backup, or declare that its log was restored",
+  usage: "tributary restore DIR --data NEW | --declare [--note TEXT] [--data DIR] | --confirm [--data DIR]",
+  help: `From a backup: checks every file, and makes the folder NEW, which must be empty or not there. Then start the hub there: its log begins a new incarnation, for
+positions are given again that were given before; devices send again by themselves what the log lacks, and the views are folded anew.
+
+--declare: while the hub runs, after an event store of your own was restored by its own means. --confirm: the hub has found by itself that the log holds
+less than before, and you know why.
+
+  tributary restore /backups/hub-2026-05-03 --data .tributary/hub
+  tributary hub`,
+  options: {
+    data: { type: "string" },
+    declare: { type: "boolean" },
+    confirm: { type: "boolean" },
+    note: { type: "string" },
+  },
+  maxPositionals: 1,
+  async run(input) {
+    const { positionals, flag, text, out } = input;
+    const [from] = positionals;
+    const modes = [from !== undefined, flag("declare"), flag("confirm")].filter(Boolean).length;
+    if (modes !== 1)
+      throw new TributaryError("usage", "name a backup, or give one of --declare and --confirm", `Use: ${restore.usage}`);
+    if (text("note") !== undefined && !flag("declare"))
+      throw new TributaryError("usage", "--note goes with --declare", `Use: ${restore.usage}`);
+    if (from === undefined) return flag("declare") ? declare(input) : confirm(input);
+    const dataDir = hubDir(text("data"));
+    const manifest = await restoreBackup({ from, dataDir, say: out.progress });
+    if (process.stderr.isTTY) out.progress("");
+    out.result({ data: dataDir, ...manifest });
+    out.line(
+      `Restored ${manifest.org} of ${manifest.createdAt} to ${dataDir}${manifest.log === null ? ", without a log" : `: ${manifest.log.events} entries of the log, up to position ${manifest.log.end}`}.`,
+    );
+    out.line(
+      `Start it: tributary hub --data ${dataDir}\nEach device sends again what the log lacks at its next sync; do not reuse the old folder beside it.`,
+    );
+    return 0;
+  },
+};
+
+async function withLog<T>(data: string | undefined, work: (log: Log) => Promise<T>): Promise<T> {
+  const { eventstoreUrl } = await runningHub(data, ["eventstore"]);
+  await using log = openLog(eventstoreUrl);
+  return work(log);
+}
+
+const declare = ({ text, out }: Input): Promise<number> =>
+  withLog(text("data"), async ({ journal }) => {
+    const before = await currentIncarnation(journal);
+    const note = text("note");
+    const begun = await beginIncarnation(journal, before.id, {
+      how: "declared",
+      by: userInfo().username,
+      ...(note === undefined ? {} : { note }),
+    });
+    out.result(begun);
+    out.line(
+      `The log is in a new incarnation: ${begun.id} (before: ${before.id}). Devices send again what it lacks at their next sync.`,
+    );
+    return 0;
+  });
+
+const confirm = ({ text, out }: Input): Promise<number> =>
+  withLog(text("data"), async ({ journal }) => {
+    const present = await currentIncarnation(journal);
+    if (!present.isConfirmed) await confirmIncarnation(journal, present.id, userInfo().username);
+    const now = await currentIncarnation(journal);
+    out.result(now);
+    out.line(
+      present.isConfirmed
+        ? `Nothing is to be confirmed: ${told(present)}.`
+        : `Confirmed: ${told(now)}. Devices send again what it lacks at their next sync.`,
+    );
+    return 0;
+  });
+
+/** An incarnation in a sentence. */
+export const told = ({ id, how, by, beganAtMs, note }: Incarnation): string => {
+  const when = new Date(beganAtMs).toISOString().slice(0, 16).replace("T", " ");
+  const ways = {
+    first: "the log's first",
+    restored: `restored by ${by}`,
+    declared: `declared by ${by}`,
+    detected: "found to hold less than before",
+  };
+  return `the log's incarnation is ${id} (${ways[how]}, ${when} UTC${note === null ? "" : `; ${note}`})`;
+};

@@ -1,0 +1,89 @@
+import type { Client } from "pg";
+import { messageOf } from "../core/index.ts";
+import type { Fits, Gate } from "../gate/index.ts";
+import type { View } from "../merge/index.ts";
+import { connectViews, generationsOf, isBuiltAs } from "../projector/index.ts";
+import { fitsOf, loadProjections } from "./projections.ts";
+
+/** How often the door looks which views stand. */
+const LOOK_MS = 2_000;
+
+export interface DoorViews {
+  readonly fits: Fits;
+  close(): Promise<void>;
+}
+
+/**
+ * What the door holds events to: the declarations of the views that stand. A view that is declared otherwise than it stands is not looked at, so that a file
+ * that somebody is just editing keeps no event back; once `tributary rebuild` has swapped it in, its file is loaded anew.
+ *
+ *   as declared ── the database tells which views stand ──▶ as they stand ⇄ others stand: files loaded again
+ *        └ database away, or not prepared yet: as before
+ */
+export async function followViews({
+  dir,
+  postgresUrl,
+  gate,
+  say,
+}: {
+  dir: string;
+  postgresUrl: string;
+  gate: Gate;
+  say: (event: Record<string, unknown>) => void;
+}): Promise<DoorViews> {
+  let declared = await loaded(dir, say);
+  let check = fitsOf(declared ?? [], gate);
+  let standing = "";
+  let unchecked: readonly string[] = [];
+  let db: Client | null = null;
+
+  const look = async (): Promise<void> => {
+    try {
+      db ??= await connectViews(postgresUrl, "tributary-door");
+      const live = await generationsOf(db, "live");
+      const now = JSON.stringify([...live].map(([name, { shape }]) => [name, shape]).sort());
+      const isNews = now !== standing;
+      if ((!isNews && unchecked.length === 0) || live.size === 0) return;
+      if (standing !== "") declared = (await loaded(dir, say)) ?? declared;
+      standing = now;
+      const views = (declared ?? []).filter((view) => isBuiltAs(view, live));
+      const before = unchecked.join();
+      unchecked = (declared ?? []).filter((view) => !views.includes(view)).map(({ name }) => name);
+      if (!isNews && unchecked.join() === before) return;
+      check = fitsOf(views, gate);
+      say({ event: "door-views", checked: views.length, unchecked });
+    } catch {
+      // The projector says what is wrong with the database; the door does without.
+      await db?.end().catch(() => {});
+      db = null;
+    }
+  };
+  let looking: Promise<void> | null = null;
+  const begin = (): void => {
+    looking ??= look().finally(() => {
+      looking = null;
+    });
+  };
+  const timer = setInterval(begin, LOOK_MS);
+  timer.unref();
+  begin();
+
+  return {
+    fits: (head, data) => check(head, data),
+    async close() {
+      clearInterval(timer);
+      await looking;
+      await db?.end().catch(() => {});
+    },
+  };
+}
+
+/** A file that cannot be read must not close the door: then values are met when views are folded. */
+async function loaded(dir: string, say: (event: Record<string, unknown>) => void): Promise<View[] | null> {
+  try {
+    return await loadProjections(dir, { again: true });
+  } catch (error) {
+    say({ event: "projections-unreadable", message: messageOf(error) });
+    return null;
+  }
+}

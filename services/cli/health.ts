@@ -1,0 +1,82 @@
+import type { Client } from "pg";
+import type { PartChecks, PartState } from "../ingress/index.ts";
+import type { Log } from "../log/index.ts";
+import { connectViews, parkedCounts, projectorHealth } from "../projector/index.ts";
+
+/** Views this far behind the log, for this long, mean that nobody folds. */
+const MAX_LAG_MS = 60_000;
+const QUERY_TIMEOUT_MS = 2_000;
+
+/** Parts of a hub's health that lie in PostgreSQL: whether it answers, whether the views follow the log, and what is parked. One connection, opened when asked. */
+export function viewParts(postgresUrl: string, log: Log): { readonly parts: PartChecks; close(): Promise<void> } {
+  let connecting: Promise<Client> | null = null;
+  const connected = (): Promise<Client> => {
+    connecting ??= connectViews(postgresUrl, "tributary-health").then(async (db) => {
+      await db.query(`SET statement_timeout = ${QUERY_TIMEOUT_MS}`);
+      return db;
+    });
+    return connecting;
+  };
+  const ask = async <T>(question: (db: Client) => Promise<T>): Promise<T> => {
+    const mine = connected();
+    try {
+      return await question(await mine);
+    } catch (error) {
+      // A connection that failed once is not trusted again.
+      if (connecting === mine) connecting = null;
+      mine.then((db) => db.end()).catch(() => {});
+      throw error;
+    }
+  };
+  const lag = lagWatch();
+  return {
+    parts: {
+      postgres: () =>
+        ask(async (db): Promise<PartState> => {
+          await db.query("SELECT 1");
+          return { state: "ok" };
+        }),
+      projector: () => ask((db) => lag(db, log)),
+      parked: () => ask(parked),
+    },
+    close: async () => {
+      await connecting?.then((db) => db.end()).catch(() => {});
+    },
+  };
+}
+
+/** The views are behind when their checkpoint has not moved for long although the log goes beyond it. */
+function lagWatch(): (db: Client, log: Log) => Promise<PartState> {
+  let stuckAt: bigint | null = null;
+  let sinceMs: number | null = null;
+  return async (db, log) => {
+    const { lag, incarnation, unheldShards } = await projectorHealth(db, log, Date.now());
+    const { position, seconds } = lag;
+    const facts = { through: position?.toString() ?? null, behindSeconds: seconds, incarnation, unheldShards };
+    if (seconds === 0) {
+      sinceMs = null;
+      return { state: "ok", facts };
+    }
+    if (sinceMs === null || stuckAt !== position) sinceMs = Date.now();
+    stuckAt = position;
+    const stuckMs = Date.now() - sinceMs;
+    if (stuckMs > MAX_LAG_MS)
+      return {
+        state: "failed",
+        reason: `the views have not moved for ${Math.round(stuckMs / 1000)} s, and the log goes on: is the projector running?`,
+        facts,
+      };
+    return seconds * 1000 > MAX_LAG_MS
+      ? { state: "warning", reason: `the views are ${Math.round(seconds)} s behind the log`, facts }
+      : { state: "ok", facts };
+  };
+}
+
+async function parked(db: Client): Promise<PartState> {
+  const views = await parkedCounts(db);
+  const count = Object.values(views).reduce((sum, each) => sum + each, 0);
+  const facts = { count, views };
+  return count === 0
+    ? { state: "ok", facts }
+    : { state: "warning", reason: `${count} entities are parked: \`tributary parked list\` shows them`, facts };
+}

@@ -1,0 +1,165 @@
+import {
+  chmodSync,
+  closeSync,
+  copyFileSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+} from "node:fs";
+import { userInfo } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { type Incarnation, type IncarnationId, TributaryError } from "../core/index.ts";
+import { canHoldDatabase } from "../local/index.ts";
+import { beginIncarnation, currentIncarnation, type Log } from "../log/index.ts";
+import { sealCopy } from "../log/node/index.ts";
+import { connectViews, migrate } from "../projector/index.ts";
+import { checkFiles, folderDigests, type Manifest, PLACES, readManifest } from "./manifest.ts";
+import { writeWhole } from "./places.ts";
+import { putBackTold } from "./told.ts";
+
+/** Stands in a restored folder until the hub's first start has declared the log's new incarnation. */
+const MARKER = "restored.json";
+const TOLD = "told.jsonl";
+
+interface Marker {
+  /** When the backup was taken, and who restored it. */
+  readonly backupAt: string;
+  readonly by: string;
+  readonly log: Manifest["log"];
+  readonly toldThrough: string | null;
+}
+
+export interface RestoreOptions {
+  readonly from: string;
+  /** Where the hub's folder is to be: not there yet, or empty. */
+  readonly dataDir: string;
+  readonly say: (line: string) => void;
+}
+
+/**
+ * Makes a hub's folder from a backup:
+ *
+ *   checked file by file ─▶ copied beside its place, on disk ─▶ in place, with a marker ─▶ first start: a new incarnation of the log, then the hub serves
+ *       └ damaged, not whole, newer ─▶ refused, naming the file; nothing was made
+ */
+export async function restoreBackup({ from, dataDir, say }: RestoreOptions): Promise<Manifest> {
+  const dir = resolve(from);
+  if (existsSync(dataDir) && (!statSync(dataDir).isDirectory() || readdirSync(dataDir).length > 0))
+    throw new TributaryError(
+      "usage",
+      `${dataDir} is not empty`,
+      "Restore into a folder that is not there yet: --data NEW. What stands there may be needed still; a restore never writes over it.",
+    );
+  const manifest = readManifest(dir);
+  await checkFiles(dir, manifest, say);
+  const partial = `${dataDir}.partial`;
+  rmSync(partial, { recursive: true, force: true });
+  mkdirSync(partial, { recursive: true });
+  // PostgreSQL, as a user of its own, must reach its folder; what is secret is closed by itself.
+  chmodSync(partial, 0o755);
+  try {
+    for (const { name } of manifest.files) {
+      say(`Restoring ${name} …`);
+      put(join(dir, name), join(partial, PLACES[name]!), name === "config.json" ? 0o644 : 0o600);
+    }
+    if (manifest.log !== null) {
+      const { end } = sealCopy(join(partial, PLACES["events.db"]!), true);
+      if (end !== manifest.log.end)
+        throw new TributaryError(
+          "data-corrupt",
+          `${join(dir, "events.db")} ends at ${end}, and the manifest says ${manifest.log.end}`,
+          "Take another backup.",
+        );
+    }
+    const { createdAt: backupAt, log, told } = manifest;
+    const marker: Marker = { backupAt, by: userInfo().username, log, toldThrough: told.through };
+    writeWhole(join(partial, MARKER), JSON.stringify(marker, null, 2));
+    syncPath(join(partial, MARKER));
+    syncPath(partial);
+    if (existsSync(dataDir)) rmdirSync(dataDir);
+    renameSync(partial, dataDir);
+    syncPath(dirname(dataDir));
+  } catch (error) {
+    rmSync(partial, { recursive: true, force: true });
+    throw error;
+  }
+  advise(dataDir, manifest, say);
+  return manifest;
+}
+
+function put(from: string, to: string, mode: number): void {
+  mkdirSync(dirname(to), { recursive: true, mode: 0o700 });
+  copyFileSync(from, to);
+  chmodSync(to, mode);
+  syncPath(to);
+}
+
+function syncPath(path: string): void {
+  const handle = openSync(path, "r");
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+}
+
+/** What the restored hub will meet that its operator should know beforehand. */
+function advise(dataDir: string, manifest: Manifest, say: (line: string) => void): void {
+  const now = folderDigests();
+  for (const folder of ["schemas", "projections"] as const)
+    if (manifest[folder] !== now[folder])
+      say(`The files in ${folder}/ are not those that the hub ran with; put them in place first if that is not meant.`);
+  if (!canHoldDatabase(dataDir))
+    say(`PostgreSQL does not run as root, and cannot reach ${dataDir}: the hub's start will say how to mend it.`);
+}
+
+function readMarker(dataDir: string): Marker | null {
+  const file = join(dataDir, MARKER);
+  return existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as Marker) : null;
+}
+
+/**
+ * What the first start after a restore does before anything serves: the log begins a new incarnation, and what people were told is put back. Once, also when
+ * the start is interrupted: an incarnation that was begun is not begun again. Returns the log's incarnation, restored or not.
+ */
+export async function takeUpLog(
+  dataDir: string,
+  log: Log,
+  postgresUrl: string,
+  say: (line: string) => void,
+): Promise<Incarnation> {
+  const marker = readMarker(dataDir);
+  if (marker === null) return currentIncarnation(log.journal);
+  const { backupAt, by, log: kept, toldThrough } = marker;
+  const present =
+    kept === null
+      ? await currentIncarnation(log.journal)
+      : await beginIncarnation(log.journal, kept.incarnation as IncarnationId, {
+          how: "restored",
+          by,
+          note: `from a backup of ${backupAt}`,
+          seenEnd: kept.end,
+        });
+  const db = await connectViews(postgresUrl, "tributary-hub");
+  try {
+    await migrate(db);
+    await putBackTold(db, join(dataDir, TOLD), toldThrough);
+  } finally {
+    await db.end();
+  }
+  rmSync(join(dataDir, MARKER));
+  rmSync(join(dataDir, TOLD), { force: true });
+  say(
+    kept === null
+      ? `This hub was restored from a backup of ${backupAt}, without its log. If the event store was restored as well: \`tributary restore --declare\`.`
+      : `This hub was restored from a backup of ${backupAt}: its log begins a new incarnation, ${present.id}. Devices send again what it lacks; the views are folded anew.`,
+  );
+  return present;
+}

@@ -1,0 +1,172 @@
+import { MAX_BATCH_ORIGINS } from "./batch.ts";
+import { type EventBody, MAX_EVENT_BYTES, MAX_TEXT } from "./event.ts";
+import { MAX_WALL_MS } from "./hlc.ts";
+import { isJsonObject, type JsonObject, type JsonValue, MAX_JSON_DEPTH } from "./json.ts";
+
+/**
+ * What every stage behind the door can hold, for each member of an event: said once, here. The envelope's schema (`event.ts`) is as wide as the wire ever
+ * was, so that an old event makes no dead letter of its batch; what it lets through beyond these ranges stands here as `carries`. From this follow the
+ * device's refusal, the gate's quarantine, what a test expects of the SQL columns, and the values that the tests are made of.
+ */
+
+/** A text of 1 to `maxChars` UTF-16 units. `isFree`: anything well-formed without U+0000; otherwise a name in ASCII. */
+export interface TextRange {
+  readonly kind: "text";
+  readonly maxChars: number;
+  readonly isFree: boolean;
+  /** The wire lets U+0000 through as well, which PostgreSQL's text cannot hold. */
+  readonly carriesNul: boolean;
+}
+export interface IntegerRange {
+  readonly kind: "integer";
+  readonly min: number;
+  readonly max: number;
+  readonly carries: { readonly min: number; readonly max: number };
+}
+/** An instant as ISO 8601 with milliseconds and `Z`. */
+export interface InstantRange {
+  readonly kind: "instant";
+  readonly min: string;
+  readonly max: string;
+  readonly carries: { readonly min: string; readonly max: string };
+}
+export type Range = TextRange | IntegerRange | InstantRange;
+
+const ascii = (maxChars: number): TextRange => ({ kind: "text", maxChars, isFree: false, carriesNul: false });
+const free: TextRange = { kind: "text", maxChars: MAX_TEXT, isFree: true, carriesNul: true };
+const integer = (min: number, max: number, carries = { min, max }): IntegerRange => ({ kind: "integer", min, max, carries });
+
+/** Parts of an origin are names of at most so many characters; an origin is four of them, with dots between. */
+const MAX_NAME = 40;
+/** Avro's `int`, as which a version travels. */
+const MAX_VERSION = 2 ** 31 - 1;
+/** Room for names, vectors and framing around an event's data. */
+export const ENVELOPE_BYTES = 16_384;
+
+/** The envelope, member by member. */
+export const RANGES = {
+  type: ascii(MAX_TEXT),
+  origin: ascii(4 * MAX_NAME + 3),
+  seq: integer(0, Number.MAX_SAFE_INTEGER),
+  "entity.type": ascii(MAX_TEXT),
+  "entity.id": free,
+  "schema.subject": ascii(MAX_TEXT),
+  "schema.version": integer(1, MAX_VERSION, { min: 1, max: Number.MAX_SAFE_INTEGER }),
+  actor: free,
+  org: ascii(MAX_NAME),
+  // ISO 8601 has a year 0, which PostgreSQL's calendar has not.
+  occurredAt: {
+    kind: "instant",
+    min: "0001-01-01T00:00:00.000Z",
+    max: "9999-12-31T23:59:59.999Z",
+    carries: { min: "0000-01-01T00:00:00.000Z", max: "9999-12-31T23:59:59.999Z" },
+  },
+  "hlc.wallMs": integer(0, MAX_WALL_MS),
+  "hlc.counter": integer(0, 0xffff),
+  "basis.seq": integer(0, Number.MAX_SAFE_INTEGER),
+  "basis.origins": integer(0, MAX_BATCH_ORIGINS),
+  correlationId: free,
+  causationId: free,
+} as const satisfies Record<string, Range>;
+export type Member = keyof typeof RANGES;
+
+/** Of an event's data: every text and every member's name is well-formed and without U+0000. */
+export const DATA_RANGE = { maxDepth: MAX_JSON_DEPTH, maxBytes: MAX_EVENT_BYTES - ENVELOPE_BYTES } as const;
+
+/** Why something lies outside its range: the member, in words, and its place in the data where it is there. */
+export interface OutOfRange {
+  readonly member: string;
+  readonly message: string;
+  /** JSON pointer into the data; `null`: in the envelope. */
+  readonly path: string | null;
+}
+
+type Head = Omit<EventBody, "data">;
+
+const MAX_SHOWN = 60;
+const shown = (value: JsonValue): string => {
+  const text = JSON.stringify(value);
+  return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text;
+};
+const HOLDS_NUL = "holds the character U+0000, which no database text can hold";
+
+type Check = (head: Head) => string | null;
+const textCheck =
+  (member: Member, of: (head: Head) => string | undefined): Check =>
+  (head) => {
+    const text = of(head);
+    return text?.includes("\0") ? `${member} ${shown(text)} ${HOLDS_NUL}` : null;
+  };
+const integerCheck =
+  (member: Member, { min, max }: IntegerRange, of: (head: Head) => number): Check =>
+  (head) => {
+    const n = of(head);
+    return n < min || n > max ? `${member} ${n} is not between ${min} and ${max}` : null;
+  };
+
+/** Instants are of one length, so that their texts compare as they do. */
+const instantCheck =
+  (member: Member, { min, max }: InstantRange, of: (head: Head) => string): Check =>
+  (head) => {
+    const text = of(head);
+    return text < min || text > max ? `${member} ${shown(text)} is not between ${min} and ${max}` : null;
+  };
+
+function countOf(vector: Head["basis"]): number {
+  let count = 0;
+  for (const _ in vector) count++;
+  return count;
+}
+
+/** Only members of which the wire carries more than their range need a look: the envelope's schema has seen to the others. */
+const CHECKS: readonly (readonly [Member, Check])[] = [
+  ["entity.id", textCheck("entity.id", ({ entity }) => entity.id)],
+  ["actor", textCheck("actor", ({ actor }) => actor)],
+  ["correlationId", textCheck("correlationId", ({ correlationId }) => correlationId)],
+  ["causationId", textCheck("causationId", ({ causationId }) => causationId)],
+  ["schema.version", integerCheck("schema.version", RANGES["schema.version"], ({ schema }) => schema.version)],
+  ["occurredAt", instantCheck("occurredAt", RANGES.occurredAt, ({ occurredAt }) => occurredAt)],
+  ["basis.origins", integerCheck("basis.origins", RANGES["basis.origins"], ({ basis }) => countOf(basis))],
+];
+
+/** What of an envelope no stage behind the door could hold; `null`: nothing. The envelope has its form already (`envelopeProblem`). */
+export function envelopeOutOfRange(head: Head): OutOfRange | null {
+  for (const [member, check] of CHECKS) {
+    const message = check(head);
+    if (message !== null) return { member, message, path: null };
+  }
+  return null;
+}
+
+const escaped = (name: string): string => name.replaceAll("~", "~0").replaceAll("/", "~1");
+
+/**
+ * What of an event's data no stage behind the door could hold; `null`: nothing. `text`: the data as canonical JSON, by which most events are told in one
+ * look; that it is well-formed and within its depth is what makes it canonical.
+ */
+export function dataOutOfRange(data: JsonObject, text?: string): OutOfRange | null {
+  if (text !== undefined && !text.includes("\\u0000")) return null;
+  return nulIn(data, "", "");
+}
+
+function nulIn(value: JsonValue, path: string, name: string): OutOfRange | null {
+  if (typeof value === "string")
+    return value.includes("\0") ? { member: name, message: `${name} ${shown(value)} ${HOLDS_NUL}`, path } : null;
+  if (typeof value !== "object" || value === null) return null;
+  for (const [key, member] of Object.entries(value as JsonObject)) {
+    const at = `${path}/${escaped(key)}`;
+    const under = name === "" ? key : `${name}.${key}`;
+    if (isJsonObject(value) && key.includes("\0"))
+      return { member: under, message: `the name of the field ${shown(key)} ${HOLDS_NUL}`, path: at };
+    const found = nulIn(member, at, under);
+    if (found !== null) return found;
+  }
+  return null;
+}
+
+/** The bytes that an event's basis takes, where it is kept as JSON; an upper estimate. */
+export function basisBytes(basis: Head["basis"]): number {
+  let bytes = 0;
+  for (const origin in basis) bytes += origin.length + 20;
+  return bytes;
+}

@@ -1,0 +1,227 @@
+import { headers, type JsMsg, type MsgHdrs, type NatsConnection, NatsError, type StoredMsg } from "nats";
+import {
+  decodeBatch,
+  HEADER_TOKEN,
+  isTributaryError,
+  messageOf,
+  partsOf,
+  peekOrigin,
+  type Reply,
+  replySchema,
+  SUBJECTS,
+  TributaryError,
+} from "../core/index.ts";
+import { batchKey, zstd } from "../core/node.ts";
+import { DEAD_STREAM, publishFailure } from "./broker.ts";
+import { fromJson, headerOf } from "./reply.ts";
+
+const CODE = "Tributary-Code";
+const REASON = "Tributary-Reason";
+const RECEIVED = "Tributary-Received";
+/** Names the dead letter that a batch was: what is refused again is there already, and is not kept twice. */
+const HEADER_RETRY = "Tributary-Dead-Letter";
+const PUBLISH_TIMEOUT_MS = 5_000;
+/** A header's text, in characters. */
+const MAX_REASON = 500;
+
+/** Keeps a batch that cannot be taken, with the reason, for somebody to look at. */
+export async function bury(nc: NatsConnection, message: JsMsg, place: string, error: unknown): Promise<void> {
+  if (headerOf(() => message.headers, HEADER_RETRY) !== undefined) return;
+  const about = headers();
+  about.set(CODE, isTributaryError(error) ? error.code : "internal");
+  // Headers are lines of text; what was refused may be quoted in the reason.
+  about.set(REASON, printable(messageOf(error)).slice(0, MAX_REASON));
+  about.set(RECEIVED, new Date(message.info.timestampNanos / 1e6).toISOString());
+  await nc.jetstream().publish(`${SUBJECTS.dead}.${place}`, message.data, { headers: about, timeout: PUBLISH_TIMEOUT_MS });
+}
+
+const printable = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Cs}]+/gu, " ");
+
+/** A batch that was refused for good, as the broker keeps it. */
+export interface DeadLetter {
+  /** Its number in the stream `DEAD`. */
+  readonly number: number;
+  /** `org.site.device`, as the sender's subject said. */
+  readonly place: string;
+  readonly code: string;
+  readonly reason: string;
+  readonly receivedAt: string;
+  readonly bytes: number;
+}
+
+/** What can be read of a dead letter's frame. */
+export type DeadContent =
+  | {
+      readonly kind: "batch";
+      readonly origin: string;
+      readonly firstSeq: number;
+      readonly lastSeq: number;
+      readonly sentAt: string;
+      readonly events: readonly {
+        readonly seq: number;
+        readonly type: string;
+        readonly entity: string;
+        readonly occurredAt: string;
+        readonly actor: string;
+        readonly bytes: number;
+      }[];
+    }
+  | { readonly kind: "unreadable"; readonly why: string };
+
+/** Anybody may publish on `dead.…`: what is missing in a letter is said, not assumed. */
+function letterOf(message: StoredMsg): DeadLetter {
+  const { seq, subject, data, time } = message;
+  const about = (): MsgHdrs => message.header;
+  return {
+    number: seq,
+    place: subject.slice(SUBJECTS.dead.length + 1),
+    code: printable(headerOf(about, CODE) ?? "unknown"),
+    reason: printable(headerOf(about, REASON) ?? "no reason is given"),
+    receivedAt: printable(headerOf(about, RECEIVED) ?? time.toISOString()),
+    bytes: data.length,
+  };
+}
+
+/** The dead letters, oldest first, after number `after`, at most `limit`. */
+export async function deadLetters(
+  nc: NatsConnection,
+  { after = 0, limit }: { readonly after?: number; readonly limit: number },
+): Promise<{ readonly letters: DeadLetter[]; readonly total: number }> {
+  const jsm = await nc.jetstreamManager();
+  const state = await jsm.streams.info(DEAD_STREAM).then(
+    (info) => info.state,
+    (error: unknown) => {
+      if (isMissing(error)) return null;
+      throw error;
+    },
+  );
+  const letters: DeadLetter[] = [];
+  if (state === null || state.messages === 0) return { letters, total: 0 };
+  for (let at = Math.max(after + 1, state.first_seq); at <= state.last_seq && letters.length < limit; ) {
+    const next = await storedFrom(nc, at);
+    if (next === null) break;
+    letters.push(letterOf(next));
+    at = next.seq + 1;
+  }
+  return { letters, total: state.messages };
+}
+
+/** The first message at or after a number: letters that were removed leave holes. */
+async function storedFrom(nc: NatsConnection, seq: number): Promise<StoredMsg | null> {
+  const jsm = await nc.jetstreamManager();
+  try {
+    // The server's "next by subject" takes a number and a filter together; the driver's type knows only one of them.
+    return await jsm.streams.getMessage(DEAD_STREAM, { seq, next_by_subj: `${SUBJECTS.dead}.>` } as unknown as { seq: number });
+  } catch (error) {
+    if (isMissing(error)) return null;
+    throw error;
+  }
+}
+
+const isMissing = (error: unknown): boolean =>
+  error instanceof NatsError && (error.api_error?.code === 404 || error.code === "404");
+
+async function deadMessage(nc: NatsConnection, number: number): Promise<StoredMsg> {
+  const jsm = await nc.jetstreamManager();
+  try {
+    return await jsm.streams.getMessage(DEAD_STREAM, { seq: number });
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    throw new TributaryError("not-found", `there is no dead letter ${number}`, "`tributary dead list` shows which there are.", {
+      cause: error,
+    });
+  }
+}
+
+/** One dead letter, and what can be read of it. Throws `not-found`. */
+export async function deadLetter(nc: NatsConnection, number: number): Promise<DeadLetter & { readonly content: DeadContent }> {
+  const message = await deadMessage(nc, number);
+  return { ...letterOf(message), content: contentOf(message.data) };
+}
+
+function contentOf(frame: Uint8Array): DeadContent {
+  try {
+    const { origin, firstSeq, sentAtMs, events } = decodeBatch(frame, zstd);
+    return {
+      kind: "batch",
+      origin,
+      firstSeq,
+      lastSeq: firstSeq + events.length - 1,
+      sentAt: new Date(sentAtMs).toISOString(),
+      events: events.map(({ head, payload }) => ({
+        seq: head.seq,
+        type: head.type,
+        entity: `${head.entity.type}/${head.entity.id}`,
+        occurredAt: head.occurredAt,
+        actor: head.actor,
+        bytes: payload.length,
+      })),
+    };
+  } catch (error) {
+    return { kind: "unreadable", why: messageOf(error) };
+  }
+}
+
+/** How long the hub may take for its word on a batch that is sent again. */
+const RETRY_TIMEOUT_MS = 15_000;
+
+/**
+ * Sends a dead letter's batch in again, to be checked anew: after a fix of the hub's, a new schema, a token that is right now. What is taken is removed from the
+ * dead letters; what is refused again stays. `null`: the hub has not answered; the batch is queued, and the letter stays. Throws `not-found`.
+ */
+export async function retryDead(
+  nc: NatsConnection,
+  number: number,
+  /** A token for a site of an organisation. */
+  tokenFor: (org: string, site: string) => Promise<string>,
+  timeoutMs = RETRY_TIMEOUT_MS,
+): Promise<Reply | null> {
+  const message = await deadMessage(nc, number);
+  const { org, site, device } = placeOf(message);
+  const key = batchKey(message.data);
+  const answers = nc.subscribe(`${SUBJECTS.receipt}.${org}.${site}.${device}`, { timeout: timeoutMs });
+  const replied = (async (): Promise<Reply | null> => {
+    try {
+      for await (const { data } of answers) {
+        const reply = replySchema.safeParse(fromJson(data));
+        if (reply.success && reply.data.batch === key) return reply.data;
+      }
+    } catch {
+      // No word in time.
+    }
+    return null;
+  })();
+  const timer = setTimeout(() => answers.unsubscribe(), timeoutMs);
+  try {
+    const about = headers();
+    about.set(HEADER_TOKEN, `Bearer ${await tokenFor(org, site)}`);
+    about.set(HEADER_RETRY, String(number));
+    await nc
+      .jetstream()
+      .publish(`${SUBJECTS.ingress}.${org}.${site}.${device}`, message.data, { headers: about, timeout: PUBLISH_TIMEOUT_MS })
+      .catch((error: unknown) => {
+        throw publishFailure(error);
+      });
+    const reply = await replied;
+    if (reply?.kind === "receipt") await (await nc.jetstreamManager()).streams.deleteMessage(DEAD_STREAM, number);
+    return reply;
+  } finally {
+    clearTimeout(timer);
+    if (!answers.isClosed()) answers.unsubscribe();
+  }
+}
+
+/** Where a batch belongs: what it says itself, or else what the subject said that it came on. */
+function placeOf({ subject, data }: StoredMsg): { readonly org: string; readonly site: string; readonly device: string } {
+  try {
+    return partsOf(peekOrigin(data, zstd));
+  } catch {
+    const [org, site, device] = subject.slice(SUBJECTS.dead.length + 1).split(".");
+    if (org && site && device) return { org, site, device };
+    throw new TributaryError(
+      "batch-undecodable",
+      `it is no batch, and came on no device's subject (${printable(subject)})`,
+      "It can only be thrown away.",
+    );
+  }
+}

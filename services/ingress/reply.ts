@@ -1,0 +1,77 @@
+import type { Msg, MsgHdrs, NatsConnection } from "nats";
+import { HEADER_TOKEN, isTributaryError, messageOf, type Refusal, TributaryError } from "../core/index.ts";
+
+const encoder = new TextEncoder();
+export const toJson = (value: unknown): Uint8Array => encoder.encode(JSON.stringify(value));
+
+/** What a message says, where it is JSON; `undefined` where it is not. */
+export function fromJson(data: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(data));
+  } catch {
+    return undefined;
+  }
+}
+
+/** Of a message that could not be read, or that is no batch. */
+export const UNKNOWN = { batch: null, origin: null, firstSeq: null, through: null } as const;
+/** A refusal's words, in characters: what was refused may be quoted in them. */
+const MAX_MESSAGE = 2_000;
+
+/** Anything thrown, as what is told to the sender. */
+export function refusalOf(
+  error: unknown,
+  of: Pick<Refusal, "batch" | "origin" | "firstSeq" | "through" | "nonce" | "successions"> = UNKNOWN,
+): Refusal {
+  const known = isTributaryError(error)
+    ? error
+    : new TributaryError("internal", `the hub failed: ${messageOf(error)}`, "Try again; the hub's log has the details.");
+  const clock = known.code === "request-stale" ? { nowMs: Date.now() } : {};
+  return {
+    kind: "refusal",
+    ...of,
+    code: known.code,
+    message: known.message.slice(0, MAX_MESSAGE).toWellFormed(),
+    hint: known.hint,
+    ...clock,
+  };
+}
+
+/** A header of a message; `undefined` where it has none. Headers are parsed when they are first looked at, and may be anything. */
+export function headerOf(headers: () => MsgHdrs | undefined, name: string): string | undefined {
+  try {
+    return headers()?.get(name) || undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The token that came with a message. */
+export const tokenOf = (message: { readonly headers?: MsgHdrs | undefined }): string | undefined =>
+  headerOf(() => message.headers, HEADER_TOKEN);
+
+/**
+ * Does something with the broker that nobody waits for: publishes, answers, acknowledges. On a connection that is closed, or with an answer that is too large,
+ * it does nothing and says so: what was not answered comes again.
+ */
+export function quietly(say: (event: Record<string, unknown>) => void, what: string, act: () => void): boolean {
+  try {
+    act();
+    return true;
+  } catch (error) {
+    say({ event: "not-answered", what, message: messageOf(error) });
+    return false;
+  }
+}
+
+export const publish = (nc: NatsConnection, subject: string, value: unknown): void => nc.publish(subject, toJson(value));
+
+/** Whether a request wants an answer: one without a reply subject gets none. */
+export const wantsAnswer = ({ reply }: Pick<Msg, "reply">): boolean => reply !== undefined && reply !== "";
+
+/** What the HTTP door answers. */
+export interface DoorAnswer {
+  readonly status: number;
+  readonly type?: string;
+  readonly body: unknown;
+}

@@ -1,0 +1,21 @@
+import { chmodSync, lstatSync, mkdirSync, mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { canHoldDatabase } from "./postgres.ts";
+
+/**
+ * A folder for servers that are not kept: `.tributary/NAME` here; in the system's temporary folder where this one is closed to PostgreSQL's own user, as a
+ * clone in /root is. The same at each call, so that what a killed run left there is found.
+ */
+export function workFolder(name: string): string {
+  const here = resolve(".tributary", name);
+  if (canHoldDatabase(here)) return here;
+  const uid = process.getuid?.() ?? 0;
+  const wanted = join(tmpdir(), `tributary-${name}-${uid}`);
+  mkdirSync(wanted, { recursive: true });
+  const found = lstatSync(wanted);
+  // Anybody can make a folder of that name there: only one's own is used.
+  const dir = found.isDirectory() && found.uid === uid ? wanted : mkdtempSync(`${wanted}-`);
+  chmodSync(dir, 0o755);
+  return dir;
+}

@@ -1,0 +1,221 @@
+import { isJsonObject, type JsonObject, type JsonValue } from "../core/index.ts";
+import { type Column, MAX_AMOUNT, MAX_INDEXED_CHARS } from "./columns.ts";
+import { type Misfit, misfitFinder } from "./misfit.ts";
+import type { ProjectedEvent, Projection } from "./projection.ts";
+import { entityViews, type View } from "./views.ts";
+
+/** What is asked of a form: `gate` has forms, and this folder knows nothing of it. */
+export interface FormLike {
+  readonly subject: string;
+  readonly version: number;
+  readonly entity: string;
+  readonly events: readonly string[];
+  readonly members: readonly string[];
+  examples(): readonly JsonObject[];
+  lets(data: JsonObject): boolean;
+  read(data: JsonObject): JsonObject;
+}
+
+/** A column that cannot hold all that a form lets through. */
+export interface NarrowColumn {
+  readonly view: string;
+  readonly column: string;
+  readonly subject: string;
+  readonly version: number;
+  /** The form's member that the value came from; `null` where none can be named. */
+  readonly member: string | null;
+  /** `distributions.distributed_on holds days; the form distribution lets any text`. */
+  readonly message: string;
+  /** A document that the form lets through and the column does not, and why. */
+  readonly example: JsonObject;
+  readonly problem: string;
+}
+
+/**
+ * Compares forms with declarations: names the columns that are narrower than their form. Each finding has a document that shows it, taken by the form's own
+ * validator and refused by the column, so that none is a false alarm; what the documents tried here do not show is not told. Edges of the calendar (the
+ * year 0, leap seconds) are not tried: every form for days lets them, and the door looks at each value anyway.
+ */
+export function narrowColumns(views: readonly View[], forms: readonly FormLike[]): NarrowColumn[] {
+  const out: NarrowColumn[] = [];
+  for (const view of entityViews(views))
+    for (const form of forms)
+      if (form.entity === view.entity && form.events.some((type) => view.eventTypes.has(type))) out.push(...compare(view, form));
+  return out;
+}
+
+/** Values of every kind, what people write instead of it first. */
+const TRIED: readonly JsonValue[] = [
+  "03/05/2026",
+  "text",
+  "x".repeat(MAX_INDEXED_CHARS + 1),
+  1e300,
+  1e20,
+  0.5,
+  20260503,
+  true,
+  "2026-05-03",
+  "2026-05-03T08:00:00Z",
+  [],
+  {},
+];
+/** Values of which one fits almost any column. */
+const PLAIN: readonly JsonValue[] = ["2026-05-03", "2026-05-03T08:00:00Z", "text", 1, true, null, [], {}];
+/** Places in a document that are tried, at most, and how deep they lie. */
+const MAX_PLACES = 200;
+const MAX_DEPTH = 4;
+
+type Place = readonly string[];
+
+function compare(view: Projection, form: FormLike): NarrowColumn[] {
+  const found = new Map<string, NarrowColumn>();
+  const misfits = misfitFinder([view]);
+  const look = (data: JsonObject): Misfit | null => {
+    for (const type of form.events) {
+      const misfit = misfits(asEvent(form, type, data));
+      if (misfit !== null) return misfit;
+    }
+    return null;
+  };
+  const note = (misfit: Misfit, example: JsonObject): void => {
+    if (found.has(misfit.column)) return;
+    const member = misfit.path === null ? null : misfit.path.slice(1).replaceAll("~1", "/").replaceAll("~0", "~");
+    const { subject, version } = form;
+    found.set(misfit.column, {
+      view: view.name,
+      column: misfit.column,
+      subject,
+      version,
+      member,
+      message: `${view.name}.${misfit.column} holds ${holds(view.columns[misfit.column]!)}; ${letsThrough(form, example, member)}`,
+      example,
+      problem: misfit.message,
+    });
+  };
+  const examples = form.examples();
+  const fullest = examples.reduce<JsonObject | null>(
+    (best, each) => (best === null || placesOf(each).length > placesOf(best).length ? each : best),
+    null,
+  );
+  if (fullest === null) return [];
+  const base = mended(form, fullest, look);
+  for (const place of placesOf(base, form.members)) {
+    for (const value of TRIED) {
+      const data = withValue(base, place, value);
+      if (!form.lets(data)) continue;
+      const misfit = look(data);
+      if (misfit !== null) note(misfit, data);
+    }
+  }
+  for (const example of examples) {
+    const misfit = look(example);
+    if (misfit !== null) note(misfit, example);
+  }
+  return [...found.values()];
+}
+
+/** A document like this one of which every value fits, as far as that can be had: what is then changed in it is what does not fit. */
+function mended(form: FormLike, document: JsonObject, look: (data: JsonObject) => Misfit | null): JsonObject {
+  let data = document;
+  for (let left = form.members.length; left > 0; left--) {
+    const misfit = look(data);
+    if (misfit === null) break;
+    const better = placesOf(data).flatMap((place) => PLAIN.map((value) => withValue(data, place, value)));
+    const next = better.find((each) => form.lets(each) && look(each)?.column !== misfit.column);
+    if (next === undefined) break;
+    data = next;
+  }
+  return data;
+}
+
+function asEvent(form: FormLike, type: string, data: JsonObject): ProjectedEvent {
+  let read = data;
+  try {
+    read = form.read(data);
+  } catch {
+    // As the fold does it: data that cannot be read is shown to nobody.
+  }
+  return {
+    type,
+    data: read,
+    entity: { type: form.entity, id: "example" },
+    actor: "somebody",
+    occurredAt: "2026-05-03T08:00:00.000Z",
+    site: "somewhere",
+  };
+}
+
+function placesOf(data: JsonObject, members: readonly string[] = []): Place[] {
+  const out: Place[] = members.filter((name) => !Object.hasOwn(data, name)).map((name) => [name]);
+  const visit = (value: JsonValue, place: Place): void => {
+    if (out.length >= MAX_PLACES) return;
+    if (place.length > 0) out.push(place);
+    if (typeof value !== "object" || value === null || place.length >= MAX_DEPTH) return;
+    for (const [name, member] of Object.entries(value as JsonObject)) visit(member, [...place, name]);
+  };
+  visit(data, []);
+  return out;
+}
+
+function withValue(data: JsonObject, [name, ...rest]: Place, value: JsonValue): JsonObject {
+  const before = data[name!] ?? null;
+  const after =
+    rest.length === 0
+      ? value
+      : Array.isArray(before)
+        ? Object.values(withValue(Object.fromEntries(before.entries()) as JsonObject, rest, value))
+        : withValue(isJsonObject(before) ? before : {}, rest, value);
+  return { ...data, [name!]: after };
+}
+
+function holds({ sql, index }: Column): string {
+  switch (sql) {
+    case "text":
+      return index ? `texts of at most ${MAX_INDEXED_CHARS} characters` : "texts";
+    case "bigint":
+      return `whole numbers up to ${Number.MAX_SAFE_INTEGER}`;
+    case "double precision":
+      return "numbers";
+    case "numeric":
+      return `amounts up to ${String(MAX_AMOUNT).replace("+", "")}`;
+    case "boolean":
+      return "true or false";
+    case "date":
+      return "days";
+    case "timestamptz":
+      return "times";
+    case "jsonb":
+      return "JSON";
+  }
+}
+
+/** What a form lets through at a member, in words: told by the document that does not fit. */
+function letsThrough(form: FormLike, example: JsonObject, member: string | null): string {
+  const value = member === null ? undefined : example[member];
+  if (member === null || value === undefined)
+    return `of data of the form ${form.subject} like ${shortened(JSON.stringify(example))} its declaration makes something else`;
+  const also = (other: JsonValue): boolean => form.lets({ ...example, [member]: other });
+  const kind = ((): string => {
+    switch (typeof value) {
+      case "string":
+        if (value.length > MAX_INDEXED_CHARS) return "texts of any length";
+        return also("text") && also("03/05/2026") ? "any text" : `texts like ${JSON.stringify(value)}`;
+      case "number":
+        return Math.abs(value) > Number.MAX_SAFE_INTEGER
+          ? also(0.5)
+            ? "any number"
+            : "any whole number"
+          : also(0.5)
+            ? "numbers"
+            : "whole numbers";
+      case "boolean":
+        return "true and false";
+      default:
+        return Array.isArray(value) ? "lists" : "groups of fields";
+    }
+  })();
+  return `the form ${form.subject} lets ${kind}`;
+}
+
+const MAX_SHOWN = 80;
+const shortened = (text: string): string => (text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text);

@@ -1,0 +1,57 @@
+import type { Client } from "pg";
+import type { Position } from "../core/index.ts";
+import type { Log } from "../log/index.ts";
+import { incarnationOf } from "./setback.ts";
+import { asPosition } from "./shards.ts";
+
+/** How the views stand, for whoever asks often. */
+export interface ProjectorHealth {
+  /** How many entities are parked, by view; views without any are left out. */
+  readonly parked: Readonly<Record<string, number>>;
+  readonly lag: {
+    /** How far all of the log has been folded; `null`: nothing yet. */
+    readonly position: Position | null;
+    /** Where the log ends; `null`: it is empty. */
+    readonly end: Position | null;
+    /** How long the oldest event that is not in the views has waited, seconds; 0: all are. */
+    readonly seconds: number;
+  };
+  /** The life of the log that positions are of; `null`: none was folded yet. */
+  readonly incarnation: string | null;
+  /** Shards that no living projector holds: nobody folds their entities. */
+  readonly unheldShards: number;
+}
+
+/** Events of any kind that are looked at for the oldest one that is not in the views: what lies between origins' events are a hub's few facts. */
+const LOOK_EVENTS = 200;
+
+/** Entities that are parked in the live views, by view. */
+export async function parkedCounts(db: Client): Promise<Record<string, number>> {
+  const { rows } = await db.query<{ view: string; count: number }>(
+    `SELECT p.view, count(*)::int AS count FROM tributary.parked p JOIN tributary.generation g USING (view, generation)
+     WHERE g.state = 'live' GROUP BY p.view ORDER BY p.view`,
+  );
+  return Object.fromEntries(rows.map(({ view, count }) => [view, count]));
+}
+
+/** Asks database and log how the views stand: a few small queries, and at most one event read. Throws where one of them does not answer. */
+export async function projectorHealth(db: Client, log: Pick<Log, "readAll" | "end">, nowMs: number): Promise<ProjectorHealth> {
+  const { rows } = await db.query<{ position: string | null; unheld: number }>(
+    `SELECT (SELECT position FROM tributary.checkpoint) AS position,
+       count(*) FILTER (WHERE holder IS NULL OR lease_until < clock_timestamp())::int AS unheld FROM tributary.shard`,
+  );
+  const position = asPosition(rows[0]?.position);
+  let oldestMs: number | null = null;
+  for await (const entry of log.readAll({ from: position, maxCount: LOOK_EVENTS }))
+    if (position === null || entry.position > position) oldestMs ??= entry.recordedAtMs;
+  return {
+    parked: await parkedCounts(db),
+    lag: {
+      position,
+      end: await log.end(),
+      seconds: oldestMs === null ? 0 : Math.max(0, Math.round((nowMs - oldestMs) / 100) / 10),
+    },
+    incarnation: await incarnationOf(db),
+    unheldShards: rows[0]?.unheld ?? 0,
+  };
+}

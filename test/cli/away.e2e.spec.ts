@@ -1,0 +1,202 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { freePort, isAlive, portOf, removeAbandoned } from "../../services/local/index.ts";
+import { jsonOf, openDir, runHub, tributary } from "../support/hub-process.ts";
+import { eventually } from "../support/temp.ts";
+import { startWorker } from "../support/workers.ts";
+
+/** What a command may take to say that the hub is not there; its own start aside, three times over for a busy machine. */
+const SAYS_MS = 2_000;
+const startOf = async (): Promise<number> => (await tributary(["view", "--help"])).ms;
+
+/** A command of each kind that needs the hub or one of its servers. */
+const COMMANDS: readonly (readonly string[])[] = [
+  ["site", "add", "juba"],
+  ["site", "list"],
+  ["view", "beneficiaries"],
+  ["lag"],
+  ["audit", "verify"],
+  ["audit", "entity", "beneficiary/A"],
+  ["schema", "list"],
+  ["quarantine", "list"],
+  ["quarantine", "release", "--all"],
+  ["case", "list"],
+  ["explain", "beneficiary", "A"],
+  ["rebuild", "--all"],
+  ["reconcile", "--all"],
+  ["notify", "list"],
+  ["parked", "list"],
+  ["restore", "--declare"],
+  ["restore", "--confirm"],
+];
+
+describe("a command", () => {
+  it("about a hub that is not running says so at once, whatever the command: after a SIGKILL that left its servers, and after its end", async () => {
+    const dir = openDir();
+    const hub = await runHub(dir);
+    onTestFinished(() => removeAbandoned(dir));
+    await hub.kill("SIGKILL");
+    const base = await startOf();
+    for (const args of COMMANDS) {
+      const { code, output, ms } = await tributary([...args, "--data", dir]);
+      expect(output, args.join(" ")).toContain(`The hub in ${dir} is not running. Start it with \`tributary hub\`.`);
+      expect(code, args.join(" ")).toBe(7);
+      expect(ms, args.join(" ")).toBeLessThan(SAYS_MS + 3 * base);
+    }
+    const json = await tributary(["view", "sites", "--data", dir, "--json"]);
+    expect(json.output).toContain('"code": "backend-unreachable"');
+
+    await removeAbandoned(join(dir));
+    mkdirSync(dir, { recursive: true });
+    expect(await tributary(["site", "add", "juba", "--data", dir])).toMatchObject({
+      code: 4,
+      output: expect.stringContaining("there is no hub"),
+    });
+  }, 600_000);
+
+  it("says which server is away when one is, and needs no other than its own", async () => {
+    const dir = openDir();
+    const hub = await runHub(dir);
+    const base = await startOf();
+    const suspend = async (name: "nats" | "eventstore" | "postgres", work: () => Promise<void>): Promise<void> => {
+      const pid = hub.serverPid(name);
+      process.kill(pid, "SIGSTOP");
+      try {
+        await work();
+      } finally {
+        process.kill(pid, "SIGCONT");
+      }
+    };
+    const refused = async (args: readonly string[], title: string): Promise<void> => {
+      const { code, output, ms } = await tributary([...args, "--data", dir]);
+      expect(output).toContain(`${title} of the hub in ${dir} does not answer`);
+      expect(code).toBe(7);
+      expect(ms).toBeLessThan(SAYS_MS + 3 * base);
+    };
+    await suspend("nats", async () => {
+      await refused(["site", "add", "juba"], "NATS");
+      expect((await tributary(["view", "sites", "--data", dir])).code).toBe(0);
+      // Nothing was written that would go later, unasked.
+      expect(existsSync(join(dir, "console.db"))).toBe(false);
+    });
+    await suspend("postgres", async () => {
+      await refused(["view", "sites"], "PostgreSQL");
+      await refused(["lag"], "PostgreSQL");
+      expect((await tributary(["schema", "list", "--data", dir])).code).toBe(0);
+    });
+    await suspend("eventstore", async () => {
+      await refused(["lag"], "the event store");
+      await refused(["schema", "list"], "the event store");
+      await refused(["restore", "--declare"], "the event store");
+    });
+    const added = await tributary(["site", "add", "juba", "--data", dir]);
+    expect(added.code).toBe(0);
+    expect(added.output).toContain("good on this machine only");
+    expect(added.output).toContain("--public-url");
+  }, 600_000);
+
+  it("whose server the environment names, and that does not answer, says which variable it is", async () => {
+    const dir = openDir();
+    const away = "127.0.0.1:1";
+    const env = {
+      TRIBUTARY_NATS_URL: `nats://${away}`,
+      TRIBUTARY_EVENTSTORE_URL: `esdb://${away}?tls=false`,
+      TRIBUTARY_POSTGRES_URL: `postgres://u:p@${away}/tributary`,
+    };
+    expect(await tributary(["view", "sites", "--data", dir], env)).toMatchObject({
+      code: 7,
+      output: expect.stringMatching(/TRIBUTARY_POSTGRES_URL names, does not answer \(127.0.0.1:1: nothing listens there\)/),
+    });
+    expect(await tributary(["schema", "list", "--data", dir], env)).toMatchObject({
+      code: 7,
+      output: expect.stringContaining("TRIBUTARY_EVENTSTORE_URL names"),
+    });
+  }, 60_000);
+});
+
+describe("a hub's addresses", () => {
+  it("can be chosen and are kept: a chosen port that is taken is an error, a kept one makes room; `site add` prints what devices reach", async () => {
+    const dir = openDir();
+    const [nats, eventstore, postgres, http] = await Promise.all([freePort(), freePort(), freePort(), freePort()]);
+    const chosen = [
+      ...["--nats-port", String(nats), "--eventstore-port", String(eventstore), "--postgres-port", String(postgres)],
+      ...["--listen", `0.0.0.0:${http}`],
+    ];
+    const first = await runHub(dir, chosen);
+    const portsIn = ({ state }: typeof first) =>
+      [state.natsUrl, state.eventstoreUrl, state.postgresUrl, state.httpUrl].map(portOf);
+    expect(portsIn(first)).toEqual([nats, eventstore, postgres, http]);
+    expect(first.state.httpUrl).toBe(`http://127.0.0.1:${http}`);
+    const site = await jsonOf<{ urls: string[]; isReachable: boolean }>(["site", "add", "juba", "--data", dir]);
+    // A machine without a network has no address that others reach.
+    expect(site.isReachable).toBe(site.urls.every((url) => !url.includes("127.0.0.1")));
+    expect(site.urls.every((url) => url.endsWith(`:${http}`) || !site.isReachable)).toBe(true);
+    expect(await first.stop()).toBe(0);
+
+    const other = createServer().listen(nats, "127.0.0.1");
+    await new Promise((resolve) => other.once("listening", resolve));
+    onTestFinished(() => {
+      other.close();
+    });
+    const refused = await tributary(["hub", "--data", dir, ...chosen]);
+    expect(refused).toMatchObject({ code: 8, output: expect.stringContaining(`port ${nats}, wanted for NATS, is in use`) });
+    const urls = ["--public-url", "https://hub.example.org/,nats://hub.example.org:4222"];
+    const second = await runHub(dir, urls);
+    expect(second.output()).toContain(`Another program listens on port ${nats}, where NATS was before`);
+    expect(portsIn(second).slice(1)).toEqual([eventstore, postgres, http]);
+    expect(second.state.listen).toEqual({ host: "0.0.0.0", port: http });
+    const added = await tributary(["site", "add", "kampala", "--data", dir]);
+    expect(added.output).toContain("tributary field sync --hub https://hub.example.org --token TOKEN");
+    expect(added.output).toContain("The hub is also at nats://hub.example.org:4222");
+    expect(added.output).not.toContain("good on this machine only");
+    expect(await second.stop()).toBe(0);
+    // Kept for the starts to come.
+    expect(JSON.parse(readFileSync(join(dir, "config.json"), "utf8"))).toMatchObject({
+      org: "relief",
+      publicUrls: ["https://hub.example.org", "nats://hub.example.org:4222"],
+      ports: { eventstore, postgres, nats: portOf(second.state.natsUrl) },
+      listen: { host: "0.0.0.0", port: http },
+    });
+  }, 600_000);
+
+  it("that devices cannot use, or that hold a password, are refused as public ones", async () => {
+    const dir = openDir();
+    const refused = async (args: readonly string[], words: string, env: Record<string, string> = {}): Promise<void> =>
+      expect(await tributary(["hub", "--data", dir, ...args], env)).toMatchObject({
+        code: 2,
+        output: expect.stringContaining(words),
+      });
+    await refused(["--public-url", "nats://user:secret@hub:4222"], "printed for everybody");
+    await refused(["--public-url", "ftp://hub"], "no address that devices sync with");
+    await refused(["--nats-port", "70000"], "is no port");
+    await refused(["--nats-port", "4222"], "TRIBUTARY_NATS_URL", { TRIBUTARY_NATS_URL: "nats://127.0.0.1:1" });
+  }, 60_000);
+});
+
+describe("a hub", () => {
+  it("that is stopped while it starts takes its servers with it", async () => {
+    const dir = openDir();
+    const worker = startWorker(["hub", "--data", dir]);
+    const pid = await eventually("its first server", async () =>
+      existsSync(join(dir, "nats.pid")) ? (JSON.parse(readFileSync(join(dir, "nats.pid"), "utf8")) as { pid: number }).pid : null,
+    );
+    worker.child.kill("SIGTERM");
+    expect(await worker.ended).toBe(0);
+    expect(isAlive(pid)).toBe(false);
+    expect(existsSync(join(dir, "lock"))).toBe(false);
+  }, 90_000);
+
+  it("whose server does not come back ends with the reason", async () => {
+    const dir = openDir();
+    const hub = await runHub(dir);
+    const pid = hub.serverPid("eventstore");
+    // The next start finds no database there.
+    writeFileSync(join(dir, "eventstore/events.db-wal"), "");
+    writeFileSync(join(dir, "eventstore/events.db"), "just words, and enough of them to be read as a file that is no database");
+    process.kill(pid, "SIGKILL");
+    expect(await hub.ended).toBe(7);
+    expect(hub.output()).toMatch(/tributary: The event store did not start: .*cannot be opened.*in a row/);
+  }, 600_000);
+});

@@ -1,0 +1,136 @@
+import { describe, expect, it } from "vitest";
+import { breaths, sparing, turns } from "../../services/ingress/fair.ts";
+import { type Bounds, type Held, lanes } from "../../services/ingress/lanes.ts";
+
+const BOUNDS: Bounds = {
+  maxHeld: 20,
+  maxHeldBytes: 2_000,
+  maxSiteHeld: 10,
+  maxSiteBytes: 1_000,
+  guaranteed: 2,
+  maxWorking: 4,
+  maxSiteWorking: 2,
+  maxSiteWorkingBytes: 150,
+};
+const held = (site: string, device: string, seq: number, bytes = 10): Held => ({ site, lane: `${site}.${device}`, seq, bytes });
+const names = (items: readonly (Held | null)[]): (string | null)[] =>
+  items.map((item) => (item === null ? null : `${item.lane}/${item.seq}`));
+
+describe("batches that a hub holds", () => {
+  it("of a site that sends one are next, however many another has sent before", () => {
+    const all = lanes<Held>(BOUNDS);
+    for (let seq = 0; seq < 10; seq++) expect(all.take(held("bad", `t${seq % 5}`, seq))).toBe(true);
+    all.take(held("good", "t1", 99));
+    const first = all.next(0)!;
+    expect(names([first, all.next(0)])).toEqual(["bad.t0/0", "good.t1/99"]);
+  });
+
+  it("are taken of each site up to its share, and beyond what all may have only so many as everybody is sure of", () => {
+    const all = lanes<Held>(BOUNDS);
+    const taken = (site: string): number =>
+      Array.from({ length: 15 }, (_, seq) => all.take(held(site, "t1", seq))).filter(Boolean).length;
+    expect([taken("a"), taken("b"), taken("c"), taken("d")]).toEqual([10, 10, 2, 2]);
+    expect(all.held).toBe(24);
+    const large = lanes<Held>(BOUNDS);
+    expect([0, 1, 2, 3].map((seq) => large.take(held("a", "t1", seq, 400)))).toEqual([true, true, false, false]);
+  });
+
+  it("of one device are worked on one after the other, in the broker's order, also one that came again later", () => {
+    const all = lanes<Held>(BOUNDS);
+    for (const seq of [5, 7, 6]) all.take(held("a", "t1", seq));
+    const first = all.next(0)!;
+    expect(first.seq).toBe(5);
+    expect(all.next(0)).toBeNull();
+    all.take(held("a", "t1", 4));
+    all.back(first, 0);
+    expect(all.next(0)!.seq).toBe(5);
+    all.done(first);
+    const rest: number[] = [];
+    for (let item = all.next(0); item !== null; item = all.next(0)) {
+      rest.push(item.seq);
+      all.done(item);
+    }
+    expect(rest).toEqual([4, 6, 7]);
+    expect([all.held, all.bytes, all.working]).toEqual([0, 0, 0]);
+  });
+
+  it("that failed wait for their time, and only their own lane with them", () => {
+    const all = lanes<Held>(BOUNDS);
+    all.take(held("a", "t1", 1));
+    all.take(held("a", "t2", 2));
+    const first = all.next(0)!;
+    all.back(first, 500);
+    expect(all.next(100)!.seq).toBe(2);
+    expect(all.next(499)).toBeNull();
+    expect(all.next(500)).toBe(first);
+  });
+
+  it("of one site are worked on a few at a time, and large ones alone", () => {
+    const all = lanes<Held>(BOUNDS);
+    for (const device of ["t1", "t2", "t3"]) all.take(held("a", device, 1));
+    expect(names([all.next(0), all.next(0), all.next(0)])).toEqual(["a.t1/1", "a.t2/1", null]);
+    const large = lanes<Held>(BOUNDS);
+    large.take(held("a", "t1", 1, 200));
+    large.take(held("a", "t2", 2, 200));
+    large.take(held("b", "t1", 3, 10));
+    expect(names([large.next(0), large.next(0), large.next(0)])).toEqual(["a.t1/1", "b.t1/3", null]);
+  });
+});
+
+describe("requests", () => {
+  it("are served in turns: one of a quiet site after at most one of a loud one", async () => {
+    const served: string[] = [];
+    const turn = turns({ max: 1, maxEach: 1, maxWaitingEach: 100 });
+    const ask = (key: string): Promise<void> =>
+      turn.run(key, async () => {
+        served.push(key);
+        await new Promise((resolve) => setImmediate(resolve));
+      });
+    await Promise.all([...Array.from({ length: 50 }, () => ask("loud")), ask("quiet")]);
+    expect(served.indexOf("quiet")).toBeLessThanOrEqual(2);
+    expect(served).toHaveLength(51);
+  });
+
+  it("beyond what one site may have waiting are told that the hub is busy; a failing one ends nobody's turn", async () => {
+    const turn = turns({ max: 1, maxEach: 1, maxWaitingEach: 2 });
+    const gate = Promise.withResolvers<void>();
+    const first = turn.run("a", () => gate.promise);
+    const failing = turn.run("a", async () => {
+      throw new Error("no");
+    });
+    failing.catch(() => {});
+    const third = turn.run("a", async () => "third");
+    await expect(turn.run("a", async () => "fourth")).rejects.toMatchObject({ code: "backend-failed" });
+    const other = turn.run("b", async () => "other");
+    gate.resolve();
+    await first;
+    expect(await other).toBe("other");
+    await expect(failing).rejects.toThrow("no");
+    expect(await third).toBe("third");
+  });
+
+  it("that take long share the processor by site, whatever their number", async () => {
+    const breathe = breaths();
+    const slices: string[] = [];
+    const work = async (key: string, count: number): Promise<void> => {
+      for (let i = 0; i < count; i++) {
+        await breathe(key);
+        slices.push(key);
+      }
+    };
+    await Promise.all([...Array.from({ length: 10 }, () => work("bad", 20)), work("good", 20)]);
+    // Twenty slices of the good one, each after at most one of the bad ones'.
+    expect(slices.lastIndexOf("good")).toBeLessThanOrEqual(41);
+  });
+});
+
+it("what repeats is said once, and later how often it came again", () => {
+  const said: Record<string, unknown>[] = [];
+  let nowMs = 0;
+  const say = sparing((event) => said.push(event), { everyMs: 100, maxKinds: 2, now: () => nowMs });
+  for (let i = 0; i < 10; i++) say("a", { event: "refused" });
+  nowMs = 150;
+  say("a", { event: "refused" });
+  say("b", { event: "other" });
+  expect(said).toEqual([{ event: "refused" }, { event: "refused", notSaid: 9 }, { event: "other" }]);
+});

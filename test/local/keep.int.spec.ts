@@ -1,0 +1,108 @@
+import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { connect } from "nats";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { isTributaryError, type TributaryError } from "../../services/core/index.ts";
+import { portOf } from "../../services/local/backend.ts";
+import { startEventStore } from "../../services/local/eventstore.ts";
+import { isAlive, startBackends, startNats } from "../../services/local/index.ts";
+import { keepServer, MAX_TRIES } from "../../services/local/keep.ts";
+import { openLog } from "../../services/log/index.ts";
+import { openDir } from "../support/hub-process.ts";
+import { eventually, sleep, tempDir } from "../support/temp.ts";
+
+describe("a server that the hub started", () => {
+  it("and that is killed is there again at the same address with its data, again and again", async () => {
+    const dataDir = openDir();
+    const said: string[] = [];
+    const backends = await startBackends({
+      dataDir,
+      say: (line) => said.push(line),
+      keep: { onGivenUp: (error) => said.push(`GIVEN UP ${error.message}`) },
+    });
+    onTestFinished(() => backends.close());
+    const log = openLog(backends.eventstore.url);
+    onTestFinished(() => log.close());
+    await log.journal.append("kept", "any", { type: "t", data: { n: 1 }, by: {} });
+    for (const backend of [backends.nats, backends.eventstore, backends.postgres]) {
+      for (let round = 0; round < 2; round++) {
+        const pid = backend.pid!;
+        process.kill(pid, "SIGKILL");
+        await eventually(`${backend.name} again`, async () => backend.pid !== null && backend.pid !== pid, 40_000);
+        await backend.probe();
+      }
+    }
+    await eventually("what was written", async () => (await log.journal.read("kept")).length === 1);
+    expect(said.filter((line) => line.includes("SIGKILL"))).toHaveLength(6);
+    expect(said.filter((line) => line.includes("is up again"))).toHaveLength(6);
+    const pids = [backends.nats, backends.eventstore, backends.postgres].map(({ pid }) => pid!);
+    await backends.close();
+    expect(pids.filter(isAlive)).toEqual([]);
+    expect(existsSync(join(dataDir, "lock"))).toBe(false);
+    await sleep(500);
+    // Nothing comes back after the end.
+    expect(readdirSync(dataDir).filter((name) => name.endsWith(".pid"))).toEqual([]);
+  }, 180_000);
+
+  it("and that does not come back is given up after so many tries, with its last words", async () => {
+    const dataDir = tempDir();
+    const first = await startEventStore({ dataDir });
+    const said: string[] = [];
+    const givenUp = Promise.withResolvers<TributaryError>();
+    let starts = 0;
+    const kept = keepServer(
+      first,
+      async () => {
+        starts++;
+        return startEventStore({ dataDir, port: portOf(first.url) });
+      },
+      { say: (line) => said.push(line), onGivenUp: givenUp.resolve, pauseMs: 20 },
+    );
+    onTestFinished(() => kept.close());
+    for (const name of readdirSync(join(dataDir, "eventstore"))) rmSync(join(dataDir, "eventstore", name), { recursive: true });
+    writeFileSync(join(dataDir, "eventstore/events.db"), "no database at all, just words, and enough of them to be read");
+    process.kill(first.pid!, "SIGKILL");
+    const error = await givenUp.promise;
+    expect(isTributaryError(error) && error.code).toBe("backend-failed");
+    expect(error.message).toContain("cannot be opened");
+    expect(error.message).toContain("in a row");
+    expect(starts).toBe(MAX_TRIES);
+    expect(said).toHaveLength(MAX_TRIES);
+  }, 120_000);
+
+  it("and that is suspended is said to be silent once, and to answer again; it is not ended", async () => {
+    const dataDir = tempDir();
+    const first = await startNats({ dataDir });
+    const said: string[] = [];
+    const kept = keepServer(first, () => startNats({ dataDir, port: portOf(first.url) }), {
+      say: (line) => said.push(line),
+      onGivenUp: (error) => said.push(error.message),
+      lookMs: 100,
+      lookTimeoutMs: 300,
+    });
+    process.kill(first.pid!, "SIGSTOP");
+    await eventually("word of it", async () => said.length > 0);
+    await sleep(1_500);
+    process.kill(first.pid!, "SIGCONT");
+    await eventually("word of its return", async () => said.length > 1);
+    expect(said).toEqual([expect.stringMatching(/NATS \(process \d+\) does not answer: .*waits for it/), "NATS answers again."]);
+    expect(kept.pid).toBe(first.pid);
+    const nc = await connect({ servers: first.url });
+    await nc.close();
+    await kept.close();
+  }, 60_000);
+});
+
+describe("a data directory's servers", () => {
+  it("are left alone by a second start while whoever started them lives", async () => {
+    const dataDir = tempDir();
+    const first = await startNats({ dataDir });
+    onTestFinished(() => first.close());
+    await expect(startNats({ dataDir })).rejects.toMatchObject({
+      code: "already-running",
+      message: expect.stringContaining(`process ${process.pid}`),
+    });
+    expect(isAlive(first.pid!)).toBe(true);
+    await first.probe();
+  }, 60_000);
+});

@@ -1,0 +1,85 @@
+import { chmodSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, onTestFinished } from "vitest";
+import type { HubState } from "../../services/cli/places.ts";
+import { eventually, tempDir } from "./temp.ts";
+import { startWorker, type Worker } from "./workers.ts";
+
+/** A folder that PostgreSQL's own user can reach when the tests run as root. */
+export function openDir(): string {
+  const dir = tempDir();
+  chmodSync(dir, 0o755);
+  return dir;
+}
+
+/** Two cores that others use as well: a start alone takes 8 s. */
+const START_MS = 150_000;
+
+export interface HubProcess extends Worker {
+  readonly dir: string;
+  readonly state: HubState;
+  /** The process of one of its servers now. */
+  serverPid(name: "nats" | "eventstore" | "postgres"): number;
+  /** Ctrl-C, and the exit code. */
+  stop(): Promise<number | string>;
+}
+
+/** `tributary hub` as a process of its own; resolves when it is up. Ended with the test. */
+export async function runHub(
+  dir: string,
+  args: readonly string[] = [],
+  env: Readonly<Record<string, string>> = {},
+): Promise<HubProcess> {
+  const worker = startWorker(["hub", "--data", dir, "--org", "relief", ...args], env);
+  let isOver = false;
+  void worker.ended.then(() => {
+    isOver = true;
+  });
+  onTestFinished(async () => {
+    if (isOver) return;
+    worker.child.kill("SIGTERM");
+    await worker.ended;
+  });
+  await eventually(
+    "the hub's start",
+    async () => {
+      if (isOver) return true;
+      return worker.output().includes("is running");
+    },
+    START_MS,
+  );
+  expect(isOver ? worker.output() : "").toBe("");
+  return {
+    ...worker,
+    dir,
+    state: JSON.parse(readFileSync(join(dir, "hub.json"), "utf8")) as HubState,
+    serverPid: (name) => (JSON.parse(readFileSync(join(dir, `${name}.pid`), "utf8")) as { pid: number }).pid,
+    async stop() {
+      worker.child.kill("SIGINT");
+      return worker.ended;
+    },
+  };
+}
+
+/** A command of the program, run to its end. */
+export async function tributary(
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<{ readonly code: number | string; readonly output: string; readonly ms: number }> {
+  const begunMs = performance.now();
+  const worker = startWorker(args, env);
+  const code = await worker.ended;
+  return { code, output: worker.output(), ms: performance.now() - begunMs };
+}
+
+/** The document that a command prints with `--json`. */
+export async function jsonOf<T>(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<T> {
+  const worker = startWorker([...args, "--json"], env);
+  let stdout = "";
+  worker.child.stdout?.on("data", (chunk: Buffer) => {
+    stdout += chunk.toString();
+  });
+  const code = await worker.ended;
+  expect(`${code} ${code === 0 ? "" : worker.output()}`).toBe("0 ");
+  return JSON.parse(stdout) as T;
+}

@@ -1,0 +1,94 @@
+import {
+  canonicalize,
+  type EventBody,
+  eventIdOf,
+  eventText,
+  formatHlc,
+  GENESIS,
+  type Hash,
+  type JsonObject,
+  type OriginId,
+  type Seq,
+  type Vector,
+  withDot,
+} from "../../services/core/index.ts";
+import { chainHash, randomEpoch } from "../../services/core/node.ts";
+import type { Appendable, Log } from "../../services/log/index.ts";
+
+/** An event as an older hub took it: whatever its envelope says. */
+export interface OldEvent extends Partial<Omit<EventBody, "data" | "origin" | "seq">> {
+  readonly type: string;
+  readonly entity: { readonly type: string; readonly id: string };
+  readonly data: JsonObject;
+  /** Device clock minus hub clock, noted by the hub. */
+  readonly clockOffsetMs?: number;
+  /** Held back by the hub, by this code. */
+  readonly quarantined?: string;
+}
+
+const SUBJECTS: Readonly<Record<string, string>> = {
+  "beneficiary.registered": "beneficiary",
+  "beneficiary.updated": "beneficiary-update",
+  "distribution.recorded": "distribution",
+};
+
+/** Writes events into the log past today's door, chained as a device chains them. `append` puts them there in one run. */
+export function oldWriter(log: Log, site: string) {
+  const origin = `relief.${site}.old.${randomEpoch()}` as OriginId;
+  let seq = 0;
+  let prev: Hash = GENESIS;
+  const seen = new Map<string, Vector>();
+  let wallMs = Date.UTC(2026, 4, 3);
+  const made = ({ clockOffsetMs, quarantined, data, ...event }: OldEvent): Appendable => {
+    const key = `${event.entity.type}/${event.entity.id}`;
+    const hlc = formatHlc({ wallMs: ++wallMs, counter: 0 });
+    const body = {
+      origin,
+      seq: seq++ as Seq,
+      schema: { subject: SUBJECTS[event.type] ?? "beneficiary", version: 1 },
+      actor: "deng",
+      org: "relief",
+      occurredAt: "2026-05-03T08:00:00.000Z",
+      hlc,
+      basis: seen.get(key) ?? {},
+      ...event,
+    } satisfies Omit<EventBody, "data">;
+    seen.set(key, withDot(body.basis, body));
+    const hash = chainHash(prev, eventText(body, canonicalize(data)));
+    const head = { ...body, id: eventIdOf(wallMs, hash), prev, hash };
+    prev = hash;
+    return {
+      head,
+      content:
+        quarantined === undefined
+          ? { kind: "accepted", data }
+          : {
+              kind: "quarantined",
+              reason: { code: quarantined, message: "it was held back", path: null },
+              text: canonicalize(data),
+            },
+      clock: clockOffsetMs === undefined ? null : { offsetMs: clockOffsetMs },
+    };
+  };
+  return {
+    origin,
+    async append(...events: readonly OldEvent[]): Promise<void> {
+      const outcome = await log.append(events.map(made));
+      if (outcome.kind !== "appended") throw new Error(`the log did not take them: ${outcome.kind}`);
+    },
+  };
+}
+
+export const person = (id: string, data: JsonObject = {}, more: Partial<OldEvent> = {}): OldEvent => ({
+  type: "beneficiary.registered",
+  entity: { type: "beneficiary", id },
+  data: { registration_no: id, given_name: "Awɛŋ", sex: "female", registered_on: "2026-01-05", ...data },
+  ...more,
+});
+
+export const change = (id: string, data: JsonObject, more: Partial<OldEvent> = {}): OldEvent => ({
+  type: "beneficiary.updated",
+  entity: { type: "beneficiary", id },
+  data,
+  ...more,
+});
