@@ -148,7 +148,7 @@ export function consume(deps: ConsumeDeps): Consuming {
     const place = message.subject.slice(SUBJECTS.ingress.length + 1);
     try {
       const token = tokenOf(message);
-      const named = deps.vouch.named(place, receivedAtMs);
+      const named = deps.vouch.named(place, receivedAtMs, token !== undefined);
       if (named === null && token === undefined && message.info.deliveryCount < UNKNOWN_DELIVERIES) {
         // Enrolled with another process a moment ago?
         deps.vouch.look();

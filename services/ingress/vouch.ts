@@ -41,9 +41,9 @@ const MAX_NONCE_LENGTH = 64;
 export interface Vouch {
   /**
    * In whose name a batch came, as its subject says, where that device has a key: whether it is signed with it is looked at when its turn has come. `null`: it
-   * needs a token.
+   * needs a token. Throws `revoked`.
    */
-  named(device: DeviceName, receivedAtMs: number): Pick<Claims, "org" | "site" | "device"> | null;
+  named(device: DeviceName, receivedAtMs: number, hasToken: boolean): Pick<Claims, "org" | "site" | "device"> | null;
   /** Looks for keys that were enrolled elsewhere a moment ago. */
   look(): void;
   /** Whether a batch that arrived at `receivedAtMs` may be taken; returns the signature to be kept with it. */
@@ -138,10 +138,13 @@ export function vouch({
     });
 
   return {
-    named(device, receivedAtMs) {
+    named(device, receivedAtMs, hasToken) {
       const [org, site, name, ...more] = device.split(".");
       if (org === undefined || site === undefined || name === undefined || more.length > 0) return null;
-      return keysAt(book.record, device, receivedAtMs).length === 0 ? null : { org, site, device: name };
+      if (keysAt(book.record, device, receivedAtMs).length > 0) return { org, site, device: name };
+      const revoked = book.record.revoked(device);
+      if (revoked === "device" || (revoked !== null && !hasToken)) throw revokedDevice(device);
+      return null;
     },
     look: () => void book.refresh().catch(() => {}),
 
