@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers]`: what each stretch of the way does, beside what the bare servers do with the same
+ * `npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild] [--only-fair]`: what each stretch of the way does, beside what the bare servers do with the same
  * events in the same run. Every server and worker is a process of its own on this machine, as a hub runs them.
  */
 import { mkdirSync, rmSync } from "node:fs";
@@ -20,6 +20,7 @@ import { type Log, type LogEntry, openLog } from "../services/log/index.ts";
 import { connectViews } from "../services/projector/index.ts";
 import { bareViews } from "./bare.ts";
 import { fillLog } from "./device.ts";
+import { benchFair } from "./fair.ts";
 import { benchFold } from "./fold.ts";
 import { benchGate } from "./gate.ts";
 import { benchEmmett, installPeer, type PeerEvent, type PeerFigures } from "./peers/emmett.ts";
@@ -45,6 +46,8 @@ const { values } = parseArgs({
     "no-peers": { type: "boolean" },
     /** The rebuild alone: for a million events, once. */
     "only-rebuild": { type: "boolean" },
+    /** A good site's sync beside a bad one alone. */
+    "only-fair": { type: "boolean" },
   },
 });
 const RUNS = Number(values.runs);
@@ -323,8 +326,15 @@ async function rebuilds({ dir, db, log }: Bench): Promise<void> {
   note("bare-rebuild", await bareViews(db, { views: ["beneficiaries"], withAudit: false, batchEvents: REBUILD_BATCH_EVENTS }));
 }
 
+const fair = (bench: Bench): Promise<void> => benchFair(bench.hub, bench.dir, (site) => tokenFor(bench.dir, site), note);
+
 async function run(number: number): Promise<void> {
   const step = (what: string): void => progress(`run ${number} of ${RUNS}: ${what}`);
+  if (!values["only-rebuild"]) {
+    step("a good site beside a bad one");
+    await withHub(`${number}-fair`, fair);
+  }
+  if (values["only-fair"]) return;
   if (!values["only-rebuild"]) {
     step("gate and fold");
     benchGate(note);
@@ -370,6 +380,12 @@ const ROWS: readonly (readonly [name: string, unit: string, ceiling?: string])[]
   ["single-event-p50", "ms"],
   ["single-event-p99", "ms"],
   ["wire-bytes-per-event", "bytes"],
+  ["fair-sync-p99", "×"],
+  ["fair-sync-p99-gaps", "×"],
+  ["fair-sync-p99-large", "×"],
+  ["fair-sync-p99-garbage", "×"],
+  ["fair-sync-p99-wrong-token", "×"],
+  ["fair-sync-alone-p99", "ms"],
   ["gate-avro", "events/s", "bare-avsc"],
   ["gate-json", "events/s", "bare-ajv"],
   ["bare-sqlite", "events/s"],

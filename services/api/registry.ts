@@ -34,7 +34,7 @@ export interface ApiAnswer {
 /** Answers a request, or `null` for a path that is none of the registry's. */
 export type RegistryApi = (request: ApiRequest) => Promise<ApiAnswer | null>;
 
-/** Says who asks; throws `token-…` for somebody who may not. */
+/** Says who asks; throws `token-…` for somebody who may not. `writes`: whether it takes the right to write schemas, or only to read them. */
 export type Authorize = (authorization: string | undefined, writes: boolean) => Promise<{ readonly actor: string }>;
 
 const MEDIA_TYPE = "application/vnd.schemaregistry.v1+json";
@@ -98,9 +98,9 @@ const decode = (part: string): string => {
   }
 };
 
-/** A POST that only asks (a look-up, a check) writes nothing. */
+/** A look-up is the one POST that only reads. Comparing writes nothing, but makes the hub work: it is for those who may register. */
 const writes = (method: string, parts: readonly string[]): boolean =>
-  method === "PUT" || method === "DELETE" || (method === "POST" && parts[0] === "subjects" && parts[2] === "versions");
+  method !== "GET" && !(method === "POST" && parts[0] === "subjects" && parts.length === 2);
 
 function failure(error: unknown): ApiAnswer {
   if (error instanceof ApiError) {
@@ -164,8 +164,8 @@ async function route(registry: Registry, request: ApiRequest, parts: readonly st
       return none();
     case "compatibility":
       if (a !== "subjects" || c !== "versions") return none();
-      if (is("POST", 4)) return compatible(registry, b!, null, request);
-      if (is("POST", 5)) return compatible(registry, b!, d!, request);
+      if (is("POST", 4)) return compatible(registry, b!, null, request, actor);
+      if (is("POST", 5)) return compatible(registry, b!, d!, request, actor);
       return none();
     case "config":
       if (parts.length > 2) return none();
@@ -317,10 +317,16 @@ async function deleteSubject(registry: Registry, subject: string, url: URL, acto
   return versions;
 }
 
-async function compatible(registry: Registry, subject: string, given: string | null, request: ApiRequest): Promise<unknown> {
+async function compatible(
+  registry: Registry,
+  subject: string,
+  given: string | null,
+  request: ApiRequest,
+  actor: string,
+): Promise<unknown> {
   const text = await textOf(request);
   const against = given === null ? undefined : [versionOf(registry, subject, given).schema.version];
-  const findings = registry.check(subject, text, against === undefined ? {} : { against });
+  const findings = await registry.check(subject, text, { actor, ...(against === undefined ? {} : { against }) });
   const verbose = request.url.searchParams.get("verbose") === "true";
   return { is_compatible: findings.length === 0, ...(verbose ? { messages: findings.map(messageOfFinding), findings } : {}) };
 }

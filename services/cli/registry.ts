@@ -1,3 +1,4 @@
+import type { Authorize } from "../api/index.ts";
 import { TributaryError } from "../core/index.ts";
 import {
   type Casters,
@@ -11,6 +12,7 @@ import {
   type Registry,
   type SchemaStore,
 } from "../gate/index.ts";
+import { type Doorkeeper, MAY_READ_SCHEMAS, SCOPE_SCHEMAS } from "../ingress/index.ts";
 import { type Log, openLog } from "../log/index.ts";
 import { narrowColumns } from "../merge/index.ts";
 import { type HubState, hubDir, PROJECTIONS_DIR, SCHEMAS_DIR } from "./places.ts";
@@ -53,6 +55,14 @@ export async function withHubGate<T>(
     await log.close();
   }
 }
+
+/** Who may do what over HTTP: reading takes the right to read schemas or to send events, all else the right to write schemas. */
+export const authorizeBy =
+  (keeper: Doorkeeper): Authorize =>
+  async (authorization, writes) => {
+    const { subject } = await keeper.admit(authorization, Date.now(), writes ? SCOPE_SCHEMAS : MAY_READ_SCHEMAS);
+    return { actor: subject };
+  };
 
 export const gateOver = (registry: Registry, casters: Casters): Gate =>
   createGate(registry, { casters, refresh: (subject) => registry.refresh(subject) });

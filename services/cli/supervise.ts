@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type Incarnation, messageOf, TributaryError } from "../core/index.ts";
+import type { SchemaStore } from "../gate/index.ts";
 import { type Backend, type Backends, choosePort, portOf, startBackends } from "../local/index.ts";
 import { openLog } from "../log/index.ts";
 import { type HubState, hubKey, hubOrg, keepConfig, type Listen, readConfig, settingsFile, writeState } from "./places.ts";
@@ -10,7 +11,8 @@ import { takeUpLog } from "./restore.ts";
 import { forgetTold } from "./told.ts";
 
 const MAIN = join(import.meta.dirname, "main.ts");
-const READY_TIMEOUT_MS = 30_000;
+/** A worker that says nothing for so long has hung; a small machine that is busy with a start of everything takes a minute. */
+const READY_TIMEOUT_MS = 180_000;
 const READY_LOOK_MS = 500;
 const FIRST_PAUSE_MS = 200;
 const MAX_PAUSE_MS = 10_000;
@@ -103,12 +105,16 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     const state = await stateOf(options, owner, backends, say);
     const prepared = prepareLog(dataDir, state, say);
     prepared.catch(() => {});
-    const incarnation = await Promise.race([prepared, failure.promise]);
+    const { incarnation, schemas } = await Promise.race([prepared, failure.promise]);
     writeState(dataDir, state);
     const { host, port } = state.listen ?? { host: HERE, port: 0 };
     const strict = options.requireKeys ? ["--require-keys"] : [];
     const ingress = start("ingress", ["--listen", `${bracketed(host)}:${port}`, ...strict]);
     const projector = start("projector", []);
+    // While they start, which takes longer.
+    const narrow = await narrowerThan(schemas);
+    if (narrow > 0)
+      say(`${narrow} columns of views hold less than their forms let through: \`tributary schema check\` lists them.`);
     await Promise.race([Promise.all([ingress.ready(), projector.ready()]), failure.promise]);
     // One after the other: the first brings tables and views up to date.
     const more = startMore(options, start);
@@ -178,26 +184,23 @@ async function prepareLog(
   dataDir: string,
   { eventstoreUrl, postgresUrl }: HubState,
   say: (line: string) => void,
-): Promise<Incarnation> {
+): Promise<{ readonly incarnation: Incarnation; readonly schemas: SchemaStore }> {
   const log = openLog(eventstoreUrl);
   try {
     const incarnation = await takeUpLog(dataDir, log, postgresUrl, say);
-    await prepareSchemas(log, say);
-    return incarnation;
+    return { incarnation, schemas: await prepareSchemas(log, say) };
   } finally {
     await log.close();
   }
 }
 
-/** Registers what the schema folder has and the log lacks, before anybody writes with it. */
-async function prepareSchemas(log: ReturnType<typeof openLog>, say: (line: string) => void): Promise<void> {
+/** Registers what the schema folder has and the log lacks, before anybody writes with it. Returns all that is registered. */
+async function prepareSchemas(log: ReturnType<typeof openLog>, say: (line: string) => void): Promise<SchemaStore> {
   const { registry } = await openHubGate(log);
   try {
     const added = await registerProjectSchemas(registry, "hub");
     if (added.length > 0) say(`Registered ${added.length} schema versions: ${added.join(", ")}.`);
-    const narrow = await narrowerThan(registry);
-    if (narrow > 0)
-      say(`${narrow} columns of views hold less than their forms let through: \`tributary schema check\` lists them.`);
+    return registry;
   } finally {
     registry.close();
   }
@@ -274,7 +277,7 @@ function supervise(name: string, args: readonly string[], say: (line: string) =>
       lastSignMs = Date.now();
       const timeout = setInterval(() => {
         if (Date.now() - lastSignMs > READY_TIMEOUT_MS)
-          fail(new TributaryError("backend-failed", `the ${name} was not ready in ${READY_TIMEOUT_MS} ms`, "See its log."));
+          fail(new TributaryError("backend-failed", `the ${name} was not ready in ${READY_TIMEOUT_MS / 1000} s`, "See its log."));
       }, READY_LOOK_MS);
       try {
         await readiness.promise;

@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 import pino from "pino";
 import { registryApi } from "../api/index.ts";
 import { TributaryError } from "../core/index.ts";
-import { SCOPE_SCHEMAS, startIngress } from "../ingress/index.ts";
+import { startIngress } from "../ingress/index.ts";
 import { openLog } from "../log/index.ts";
 import { startProjector } from "../projector/index.ts";
 import type { Command } from "./args.ts";
@@ -13,7 +13,7 @@ import { noteHubKeys } from "./hub-keys.ts";
 import { hubDir, hubRing, PROJECTIONS_DIR } from "./places.ts";
 import { loadProjections } from "./projections.ts";
 import { hubHere } from "./reach.ts";
-import { openHubGate, registerProjectSchemas } from "./registry.ts";
+import { authorizeBy, openHubGate, registerProjectSchemas } from "./registry.ts";
 
 /** A worker's log: events with fields, to a file or stderr. */
 export function logger(name: string, file: string | undefined): (event: Record<string, unknown>) => void {
@@ -73,11 +73,7 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --requi
       gate,
       registry,
       fits: views.fits,
-      also: (request, keeper) =>
-        registryApi(registry, async (authorization, writes) => {
-          const { subject } = await keeper.admit(authorization, Date.now(), writes ? SCOPE_SCHEMAS : null);
-          return { actor: subject };
-        })(request),
+      also: (request, keeper) => registryApi(registry, authorizeBy(keeper))(request),
       keys: await hubRing(dir),
       requireKeys: flag("require-keys"),
       listen: parseListen(text("listen") ?? "127.0.0.1:0"),

@@ -75,18 +75,19 @@ export function reader(buffer: Uint8Array): Reader {
   let at = 0;
   const self: Reader = {
     long() {
-      let value = 0;
-      let scale = 1;
-      for (;;) {
+      if (at >= buffer.length) throw new RangeError("cut short");
+      let byte = buffer[at++]!;
+      // The lowest bit is the sign; the rest is summed without it, so that every number that is taken is exact.
+      const isNegative = (byte & 1) === 1;
+      let value = (byte & 0x7f) >>> 1;
+      for (let scale = 64; byte >= 0x80; scale *= 0x80) {
         if (at >= buffer.length) throw new RangeError("cut short");
-        const byte = buffer[at++]!;
+        if (scale > Number.MAX_SAFE_INTEGER) throw new RangeError("number too large");
+        byte = buffer[at++]!;
         value += (byte & 0x7f) * scale;
-        if (byte < 0x80) break;
-        scale *= 0x80;
-        if (scale > 2 ** 56) throw new RangeError("number too large");
       }
-      if (value > 2 ** 54) throw new RangeError("number too large");
-      return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
+      if (value > Number.MAX_SAFE_INTEGER - (isNegative ? 1 : 0)) throw new RangeError("number too large");
+      return isNegative ? -value - 1 : value;
     },
     bytes() {
       return self.fixed(self.long());

@@ -2,7 +2,7 @@ import { reader, writer } from "./avro-bytes.ts";
 import { isTributaryError, messageOf, TributaryError } from "./errors.ts";
 import type { EntityRef, EventBody, SchemaRef } from "./event.ts";
 import { envelopeProblem } from "./event.ts";
-import { formatHlc, parseHlc } from "./hlc.ts";
+import { formatHlc, MAX_WALL_MS, parseHlc } from "./hlc.ts";
 import { type Hash, isOriginId, type OriginId, orgOf, type Seq } from "./ids.ts";
 import { PROTOCOL } from "./protocol-version.ts";
 import type { Vector } from "./vector.ts";
@@ -57,6 +57,8 @@ export const MAX_BATCH_BYTES = 8 * 1_048_576;
 /** Origins that the events of a batch name in their bases, and numbers that say so, at most. An entity that many devices write must not make a batch unreadable. */
 export const MAX_BATCH_ORIGINS = 16_000;
 const MAX_BATCH_BASIS = 1_000_000;
+/** A fingerprint has 64 digits, of which 16 travel. */
+const MAX_FINGERPRINT = 64;
 
 const ints = { type: "array", items: "int" } as const;
 const longs = { type: "array", items: "long" } as const;
@@ -354,17 +356,19 @@ function readBody(body: Uint8Array, version: number): Batch {
   const column = (max = n): number[] => from.array(max, from.long);
 
   const origin = from.string();
-  if (!isOriginId(origin)) throw new RangeError(`${JSON.stringify(origin)} is no origin`);
+  if (!isOriginId(origin)) throw new RangeError(`${quoted(origin)} is no origin`);
   const firstSeq = from.long();
-  if (firstSeq < 0) throw new RangeError("a negative seq");
+  if (firstSeq < 0 || firstSeq > Number.MAX_SAFE_INTEGER - n) throw new RangeError("no seq");
   const prev = bytesHex(from.fixed(32)) as Hash;
   const head = bytesHex(from.fixed(32)) as Hash;
   const sentAtMs = from.long();
+  if (Math.abs(sentAtMs) > MAX_WALL_MS) throw new RangeError("no time");
   const types = from.array(n, from.string);
   const schemas = from.array(n, () => ({ subject: from.string(), version: from.long(), fingerprint: from.string() }));
+  if (schemas.some(({ fingerprint }) => fingerprint.length > MAX_FINGERPRINT)) throw new RangeError("no fingerprint");
   const actors = from.array(n, from.string);
   const origins = from.array(MAX_BATCH_ORIGINS, from.string);
-  for (const known of origins) if (!isOriginId(known)) throw new RangeError(`${JSON.stringify(known)} is no origin`);
+  for (const known of origins) if (!isOriginId(known)) throw new RangeError(`${quoted(known)} is no origin`);
   const entityTypes = from.array(n, from.string);
   const entities = from.array(n, () => ({ type: pick(entityTypes, from.long()), id: textOrUuid() }));
   const links = from.array(n * 2, textOrUuid);
@@ -391,6 +395,12 @@ function readBody(body: Uint8Array, version: number): Batch {
     if (other.length !== count) throw new RangeError("its columns differ in length");
   }
 
+  for (const optional of [correlation, causation]) {
+    if (optional.length !== 0 && optional.length !== count) throw new RangeError("its columns differ in length");
+    if (optional.some((index) => index < 0)) throw new RangeError("an index points nowhere");
+  }
+  if (encoding.some((form) => form !== 0 && form !== 1)) throw new RangeError("no such encoding");
+
   const events: PackedEvent[] = [];
   let lastWallMs = sentAtMs;
   let nextEntity = 0;
@@ -402,7 +412,9 @@ function readBody(body: Uint8Array, version: number): Batch {
     const back = entity[i]!;
     const entityAt = back === 0 ? nextEntity++ : nextEntity - back;
     const vector: Record<OriginId, Seq> = {};
-    for (let pairs = pick(basis, basisAt++); pairs > 0; pairs--) {
+    const pairs = pick(basis, basisAt++);
+    if (pairs < 0) throw new RangeError("a negative count");
+    for (let pair = 0; pair < pairs; pair++) {
       const of = pick(origins, pick(basis, basisAt++)) as OriginId;
       const known = pick(basis, basisAt++);
       vector[of] = (of === origin ? seq - known : known) as Seq;
@@ -437,6 +449,9 @@ function readBody(body: Uint8Array, version: number): Batch {
   if (dataAt !== data.length || basisAt !== basis.length) throw new RangeError("bytes left over");
   return { origin, firstSeq: firstSeq as Seq, prev, head, sentAtMs, events, ...(signature === undefined ? {} : { signature }) };
 }
+
+/** Some of what a stranger wrote, for a message. */
+const quoted = (text: string): string => JSON.stringify(text.slice(0, 80));
 
 function pick<T>(list: readonly T[], index: number): T {
   const item = list[index];

@@ -54,6 +54,8 @@ export interface ClockNote {
 /** An event in one stored append at the event store, at most: 1 MiB less room for names and framing. */
 export const MAX_EVENT_BYTES = 1_048_576 - 16_384;
 export const MAX_TEXT = 200;
+/** The number of a schema's version, at most. */
+export const MAX_SCHEMA_VERSION = 999_999;
 
 const text = z
   .string()
@@ -87,7 +89,7 @@ export const eventBodySchema = z
     origin: z.custom<OriginId>((v) => typeof v === "string" && isOriginId(v), "is written org.site.device.epoch"),
     seq: z.int().min(0) as unknown as z.ZodType<Seq>,
     entity: entitySchema,
-    schema: z.strictObject({ subject, version: z.int().min(1) }),
+    schema: z.strictObject({ subject, version: z.int().min(1).max(MAX_SCHEMA_VERSION) }),
     actor: text,
     org: text,
     occurredAt: isoInstant,

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { ErrorCode } from "./errors.ts";
-import { hashSchema } from "./event.ts";
+import { hashSchema, MAX_SCHEMA_VERSION } from "./event.ts";
+import { MAX_WALL_MS } from "./hlc.ts";
 import { type IncarnationId, isOriginId, type OriginId, type Seq } from "./ids.ts";
 import { keyIdSchema, publicKeySchema, signatureSchema, successionSchema } from "./signing.ts";
 
@@ -39,7 +40,10 @@ export const receiptSchema = z.object({
   /** Hash of the event at `through`: tells a device that was restored from a backup that it is behind itself. */
   head: hashSchema.nullable(),
   /** Log position of the event at `through`, decimal. */
-  position: z.string().regex(/^\d+$/).nullable(),
+  position: z
+    .string()
+    .regex(/^\d{1,20}$/)
+    .nullable(),
   /** The log's incarnation, which `position` belongs to. Absent: from a hub that does not tell. */
   incarnation: incarnationIdSchema.optional(),
   quarantined: z.array(quarantineNoteSchema),
@@ -62,7 +66,7 @@ export const refusalSchema = z.object({
   /** The nonce of the hello that this refuses. */
   nonce: z.string().max(64).optional(),
   /** The hub's clock, milliseconds: with `request-stale`, so that the sender asks again at once with the right time. */
-  nowMs: z.number().optional(),
+  nowMs: z.number().min(0).max(MAX_WALL_MS).optional(),
   /** As in a hello: for a device that knows an older key of the hub. */
   successions: z.array(successionSchema).max(MAX_SUCCESSIONS).optional(),
   /** The hub's, over all the rest. */
@@ -74,13 +78,16 @@ export type Refusal = z.infer<typeof refusalSchema>;
 export const replySchema = z.discriminatedUnion("kind", [receiptSchema, refusalSchema]);
 export type Reply = z.infer<typeof replySchema>;
 
-const references = z.array(z.object({ name: z.string(), subject: z.string(), version: z.int().min(1) }));
+const version = z.int().min(1).max(MAX_SCHEMA_VERSION);
+const references = z.array(z.object({ name: z.string().max(200), subject: z.string().max(200), version })).max(100);
+/** Characters of a schema on its way: no registry takes more bytes. */
+const MAX_SCHEMA_TEXT = 256 * 1024;
 /** A schema on its way between device and hub. */
 export const schemaNewsSchema = z.object({
   subject: z.string().max(200),
-  version: z.int().min(1),
+  version,
   kind: z.enum(["avro", "json"]),
-  text: z.string(),
+  text: z.string().max(MAX_SCHEMA_TEXT),
   references,
 });
 export type SchemaNews = z.infer<typeof schemaNewsSchema>;
@@ -96,7 +103,7 @@ export const MAX_OTHER_ORIGINS = 50;
 const spokenSchema = z.object({ oldest: z.int().min(1).max(1_000), newest: z.int().min(1).max(1_000) });
 
 /** When it was asked, by the hub's clock as far as the asker knows it: a signed request counts for some minutes, and once. */
-const asked = { sentAtMs: z.number().min(0).max(Number.MAX_SAFE_INTEGER).optional() };
+const asked = { sentAtMs: z.number().min(0).max(MAX_WALL_MS).optional() };
 const nonceSchema = z.string().min(16).max(64);
 const deviceName = z.string().refine((text) => isOriginId(`${text}.x`), "is written org.site.device");
 
@@ -130,7 +137,7 @@ export const enrolledSchema = z.object({
   kid: keyIdSchema,
   nonce: z.string().max(64),
   /** The hub's clock, milliseconds. */
-  nowMs: z.number(),
+  nowMs: z.number().min(0).max(MAX_WALL_MS),
   protocol: spokenSchema,
   /** The hub's keys, now and next. */
   keys: z.array(publicKeySchema).max(MAX_HUB_KEYS),
@@ -175,7 +182,7 @@ export const helloSchema = z.object({
   /** Absent: version 1. */
   protocol: spokenSchema.optional(),
   /** The hub's clock, milliseconds. */
-  nowMs: z.number(),
+  nowMs: z.number().min(0).max(MAX_WALL_MS),
   /** As the question had it. */
   nonce: z.string().max(64).optional(),
   receipt: receiptSchema,
@@ -192,7 +199,7 @@ export const helloSchema = z.object({
       /** Versions that the device lacks, or has otherwise. */
       news: z.array(schemaNewsSchema).optional(),
       /** Versions that the device has and the hub does not. */
-      unknown: z.array(z.object({ subject: z.string(), version: z.int().min(1) })).optional(),
+      unknown: z.array(z.object({ subject: z.string(), version })).optional(),
     })
     .optional(),
   /** The keys that the hub signs with, now and next: a device that knows one of them and finds this hello signed by it takes the others. */

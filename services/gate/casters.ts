@@ -11,9 +11,11 @@ export interface Casters {
   get(subject: string, from: number, to: number): Caster | undefined;
   /** All of a subject's, as version pairs. */
   pairs(subject: string): readonly { readonly from: number; readonly to: number }[];
+  /** The folder that they were loaded from, for a thread to load them as well; `null`: there are none. */
+  readonly dir: string | null;
 }
 
-export const NO_CASTERS: Casters = { get: () => undefined, pairs: () => [] };
+export const NO_CASTERS: Casters = { get: () => undefined, pairs: () => [], dir: null };
 
 /**
  * Loads `<dir>/<subject>/v<N>-to-v<M>.ts`, each with the caster as its default export: upcasters lead to a later version, downcasters to an
@@ -33,6 +35,7 @@ export async function loadCasters(dir: string): Promise<Casters> {
     }
   }
   return {
+    dir,
     get: (subject, from, to) => found.get(subject)?.get(`${from}>${to}`),
     pairs: (subject) =>
       [...(found.get(subject)?.keys() ?? [])].map((key) => ({ from: Number(key.split(">")[0]), to: Number(key.split(">")[1]) })),

@@ -3,6 +3,7 @@ import { type JsonObject, type JsonValue, messageOf } from "../core/index.ts";
 import { avroDecoder, type Decoded } from "./avro/decode.ts";
 import { avroCheck } from "./avro/misfit.ts";
 import { avroNormaliser, avroReader } from "./avro/resolve.ts";
+import { beginCheck } from "./json/patterns.ts";
 import { jsonReader } from "./json/reading.ts";
 import { comparesValues, compileDocument, multiplies, type Oracle, oracle } from "./json/validator.ts";
 import { depthOf, longestList, reservedName } from "./json/values.ts";
@@ -68,10 +69,19 @@ function compileJson(schema: SchemaVersion): Compiled {
   const failed = (error: unknown): Problem => no(`it cannot be checked: ${messageOf(error)}`, null);
   let read: ((value: JsonValue) => JsonValue) | null = null;
   let all: Oracle | null = null;
+  const errors = (data: JsonObject): Problem[] | Error => {
+    all ??= oracle();
+    try {
+      return all.errors(document, data).map((error) => jsonProblem(error, data));
+    } catch (error) {
+      return error instanceof Error ? error : new Error(messageOf(error));
+    }
+  };
   return {
     schema,
     check(data) {
       try {
+        beginCheck();
         return unsafe(data) ?? (validate(data) ? null : jsonProblem(validate.errors![0]!, data));
       } catch (error) {
         return failed(error);
@@ -80,15 +90,15 @@ function compileJson(schema: SchemaVersion): Compiled {
     checkAll: (data) => {
       const problem = unsafe(data);
       if (problem !== null) return [problem];
-      all ??= oracle();
-      return all.errors(document, data).map((error) => jsonProblem(error, data));
+      const found = errors(data);
+      return found instanceof Error ? [failed(found)] : found;
     },
     checkField(name, value) {
       const data = { [name]: value };
       const problem = unsafe(data);
       if (problem !== null) return problem;
-      all ??= oracle();
-      const problems = all.errors(document, data).map((error) => jsonProblem(error, data));
+      const problems = errors(data);
+      if (problems instanceof Error) return failed(problems);
       if (problems.some(({ message }) => message === noField(name))) return undefined;
       return problems.find(({ path }) => path === `/${name}` || path?.startsWith(`/${name}/`)) ?? null;
     },

@@ -2,10 +2,8 @@ import { isJsonObject, type JsonObject, type JsonValue, messageOf } from "../cor
 import { type Casters, route } from "./casters.ts";
 import { checkCompatibility } from "./compatibility.ts";
 import { avscType, compile } from "./compiled.ts";
-import { patternsOf } from "./json/dialect.ts";
 import { viewOf, walk } from "./json/document.ts";
 import { oracle } from "./json/validator.ts";
-import { slowPattern } from "./patterns.ts";
 import { membersOf, type SchemaStore, type SchemaVersion, unfitForEvents } from "./schema.ts";
 
 /** Something about a schema that is wrong, or will trouble somebody. */
@@ -20,7 +18,7 @@ export interface LintNote {
 }
 
 /** Looks at a schema by itself. */
-export async function lintSchema(schema: SchemaVersion): Promise<LintNote[]> {
+export function lintSchema(schema: SchemaVersion): LintNote[] {
   const { subject, version, annotations, model } = schema;
   const out: LintNote[] = [];
   const note = (severity: LintNote["severity"], rule: string, path: string, message: string, hint: string): void => {
@@ -82,17 +80,6 @@ export async function lintSchema(schema: SchemaVersion): Promise<LintNote[]> {
         `${view.path}/default`,
         "the default does not fit the schema it stands in",
         "Readers fill it in: make it fit.",
-      );
-  }
-  for (const { path, pattern } of patternsOf(model.document)) {
-    const problem = await slowPattern(pattern);
-    if (problem !== null)
-      note(
-        "error",
-        "pattern",
-        path,
-        `the pattern ${pattern} is refused: ${problem}`,
-        "Write it without repetitions inside repetitions, and bound them: [a-z]{1,40} instead of [a-z]+.",
       );
   }
   const root = model.document.root as JsonValue;

@@ -8,8 +8,9 @@ import {
   TributaryError,
 } from "../core/index.ts";
 import { type Casters, NO_CASTERS } from "./casters.ts";
-import { checkCompatibility, DEFAULT_LEVEL, type Finding, isLevel, type Level } from "./compatibility.ts";
-import { lintSchema } from "./lint.ts";
+import { DEFAULT_LEVEL, type Finding, isLevel, type Level } from "./compatibility.ts";
+import type { Question, VersionText } from "./examination.ts";
+import { type ExaminerLimits, openExaminer } from "./examiner.ts";
 import {
   type Kind,
   type Reference,
@@ -59,12 +60,12 @@ export interface RegisterOptions {
 export interface Registry extends SchemaStore {
   /** Registers a text as the subject's next version, once: the same text again gives the same version. */
   register(subject: string, given: SchemaText, options: RegisterOptions): Promise<Registration>;
-  /** What would keep a text from being registered, by the level in force or another. Nothing is written. */
+  /** What would keep a text from being registered, by the level in force or another. Nothing is written. Throws `schema-malformed`. */
   check(
     subject: string,
     given: SchemaText,
-    options?: { readonly level?: Level; readonly against?: readonly number[] },
-  ): readonly Finding[];
+    options?: { readonly level?: Level; readonly against?: readonly number[]; readonly actor?: string },
+  ): Promise<readonly Finding[]>;
   /** The version that holds this very schema. */
   find(subject: string, given: SchemaText): Registered | undefined;
   registered(subject: string, options?: { readonly withDeleted?: boolean }): readonly Registered[];
@@ -85,8 +86,6 @@ export interface Registry extends SchemaStore {
   dismiss(subject: string, version: number, fingerprint: string, actor: string): Promise<void>;
   /** Makes sure that what others have registered for a subject is known here. */
   refresh(subject: string): Promise<void>;
-  /** What a subject would be with this text next; throws `schema-malformed`. */
-  draft(subject: string, given: SchemaText): SchemaVersion;
   onChange(listener: (subject: string) => void): () => void;
   close(): void;
 }
@@ -115,6 +114,7 @@ export async function openRegistry(
     readonly now?: () => number;
     readonly onInterruption?: (message: string) => void;
     readonly onBroken?: (what: string) => void;
+    readonly examinerLimits?: ExaminerLimits;
   } = {},
 ): Promise<Registry> {
   const { casters = NO_CASTERS, now = Date.now, onBroken = () => {} } = options;
@@ -129,6 +129,7 @@ export async function openRegistry(
   let ids: Map<string, number> | null = null;
   let names: readonly string[] | null = null;
   const stop = new AbortController();
+  const examiner = openExaminer(options.examinerLimits);
 
   interface Entry {
     readonly schema: SchemaVersion;
@@ -243,13 +244,32 @@ export async function openRegistry(
     (subject === null ? undefined : levels.get(subject)) ?? levels.get(null) ?? DEFAULT_LEVEL;
   const mode = (subject: string | null): Mode =>
     (subject === null ? undefined : modes.get(subject)) ?? modes.get(null) ?? "READWRITE";
+  /** What a subject would be with this text next, as far as its form goes: quick, whatever a stranger sends. */
   const draft = (subject: string, given: SchemaText): SchemaVersion =>
-    schemaVersion(subject, (bySubject.get(subject)?.length ?? 0) + 1, given, lookUp);
+    schemaVersion(subject, (bySubject.get(subject)?.length ?? 0) + 1, given, lookUp, { uncompiled: true });
   const live = (subject: string): Entry[] =>
     (bySubject.get(subject) ?? []).filter(({ schema }) => !deleted.has(`${subject}@${schema.version}`));
   const sameAs = (candidate: SchemaText): ((entry: Entry) => boolean) => {
     const key = contentKey(candidate);
     return (entry) => contentOf(entry) === key;
+  };
+
+  const examined = async (
+    candidate: SchemaVersion,
+    earlier: readonly SchemaVersion[],
+    asked: { readonly level: Level; readonly examines: boolean; readonly actor: string },
+  ): Promise<readonly Finding[]> => {
+    const { actor, ...rest } = asked;
+    const question: Question = {
+      ...rest,
+      candidate: textOf(candidate),
+      earlier: earlier.map(textOf),
+      referred: referredBy([candidate, ...earlier], lookUp),
+      castersDir: casters.dir,
+    };
+    const answer = await examiner.ask(question, actor);
+    if (answer.kind === "refused") throw new TributaryError("schema-malformed", answer.message, answer.hint);
+    return answer.findings;
   };
 
   const set = async (fact: { type: string; data: JsonObject }, actor: string): Promise<void> => {
@@ -303,12 +323,10 @@ export async function openRegistry(
             taken,
             "An event type belongs to one subject: choose another type, or extend that subject.",
           );
-        await refuseErrors(candidate);
-        const findings = checkCompatibility(
+        const findings = await examined(
           candidate,
           live(subject).map(({ schema }) => schema),
-          level(subject),
-          casters,
+          { level: level(subject), examines: true, actor },
         );
         if (findings.length > 0) return { kind: "incompatible", findings, level: level(subject) };
         if (earlier.length === 0) await journal.append(INDEX, "any", { type: "subject-added", data: { subject }, by: { actor } });
@@ -333,13 +351,13 @@ export async function openRegistry(
       throw new TributaryError("backend-failed", `others keep registering ${subject}`, "Try again.");
     },
 
-    check(subject, given, { level: asked, against } = {}) {
+    async check(subject, given, { level: asked, against, actor = "" } = {}) {
       const candidate = draft(subject, given);
       const earlier = live(subject).map(({ schema }) => schema);
       const chosen = against === undefined ? earlier : earlier.filter(({ version }) => against.includes(version));
       const use = asked ?? level(subject);
       // A check against named versions is against each of them.
-      return checkCompatibility(candidate, chosen, against === undefined || use === "NONE" ? use : transitive(use), casters);
+      return examined(candidate, chosen, { level: against === undefined ? use : transitive(use), examines: false, actor });
     },
 
     find(subject, given) {
@@ -365,8 +383,8 @@ export async function openRegistry(
     async propose(subject, version, given, actor) {
       let made: SchemaVersion;
       try {
-        // Parsed, not compiled: whoever has a site's token may send one, and compiling a large one takes a while. It is examined when it is accepted.
-        made = schemaVersion(subject, version, given, lookUp, { trusted: true });
+        // Examined, not compiled: whoever has a site's token may send one, and compiling a large one takes a while.
+        made = schemaVersion(subject, version, given, lookUp, { uncompiled: true });
       } catch {
         return false;
       }
@@ -399,12 +417,14 @@ export async function openRegistry(
       asked.set(subject, now());
       await load(subject);
     },
-    draft,
     onChange(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    close: () => stop.abort(),
+    close() {
+      stop.abort();
+      examiner.close();
+    },
   };
   return registry;
 
@@ -419,15 +439,31 @@ export async function openRegistry(
   }
 }
 
-/** Throws `schema-malformed` for what is wrong with a schema by itself: a pattern that could run for ever, a default that does not fit … */
-async function refuseErrors(schema: SchemaVersion): Promise<void> {
-  const note = (await lintSchema(schema)).find(({ severity }) => severity === "error");
-  if (note === undefined) return;
-  throw new TributaryError(
-    "schema-malformed",
-    `${schema.subject} version ${schema.version}${note.path === "" ? "" : ` at ${note.path}`}: ${note.message}`,
-    note.hint,
-  );
+const textOf = ({ subject, version, kind, text, references }: SchemaVersion): VersionText => ({
+  subject,
+  version,
+  kind,
+  text,
+  references,
+});
+
+/** All that schemas refer to, directly or not, each after what it refers to itself. */
+function referredBy(
+  schemas: readonly SchemaVersion[],
+  lookUp: (reference: Reference) => SchemaVersion | undefined,
+): VersionText[] {
+  const out = new Map<string, VersionText>();
+  const visit = ({ references }: SchemaVersion): void => {
+    for (const reference of references) {
+      const key = `${reference.subject}@${reference.version}`;
+      const found = out.has(key) ? undefined : lookUp(reference);
+      if (found === undefined) continue;
+      visit(found);
+      out.set(key, textOf(found));
+    }
+  };
+  for (const schema of schemas) visit(schema);
+  return [...out.values()];
 }
 
 const NONE: readonly SchemaVersion[] = [];

@@ -1,6 +1,14 @@
 import { createHash } from "node:crypto";
 import { z } from "zod";
-import { canonicalize, isJsonObject, type JsonObject, type JsonValue, messageOf, TributaryError } from "../core/index.ts";
+import {
+  canonicalize,
+  isJsonObject,
+  type JsonObject,
+  type JsonValue,
+  MAX_SCHEMA_VERSION,
+  messageOf,
+  TributaryError,
+} from "../core/index.ts";
 import { fingerprints } from "./avro/canonical.ts";
 import { type Avro, AvroSchemaError, parseAvro } from "./avro/model.ts";
 import { MAX_SCHEMA_BYTES, refusals } from "./json/dialect.ts";
@@ -64,6 +72,9 @@ export interface SchemaStore {
 }
 
 const name = z.string().min(1).max(200);
+/** Event types, members and references that a schema names. */
+const MAX_NAMED = 1_000;
+const MAX_REFERENCES = 100;
 const annotationsSchema = z
   .strictObject({
     entity: z
@@ -72,12 +83,16 @@ const annotationsSchema = z
       .optional(),
     events: z
       .array(z.string().regex(/^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)+$/, "is written like 'beneficiary.registered'"))
+      .max(MAX_NAMED)
       .optional(),
     key: name.optional(),
     title: name.optional(),
     occurredOn: name.optional(),
-    personal: z.array(name).optional(),
-    references: z.array(z.strictObject({ name, subject: name, version: z.int().min(1) })).optional(),
+    personal: z.array(name).max(MAX_NAMED).optional(),
+    references: z
+      .array(z.strictObject({ name, subject: name, version: z.int().min(1).max(MAX_SCHEMA_VERSION) }))
+      .max(MAX_REFERENCES)
+      .optional(),
   })
   .refine(({ entity, events }) => (entity === undefined) === (events === undefined || events.length === 0), {
     error: "entity and events go together",
@@ -115,6 +130,8 @@ export interface SchemaOptions {
   readonly where?: string;
   /** It was checked when it was registered, or by who ships it: a JSON Schema is compiled only when it is used, which a tablet's start need not wait for. */
   readonly trusted?: boolean;
+  /** Its form is examined, but it is not compiled, nor its patterns: these may take a second. For what strangers send; all else is for a thread. */
+  readonly uncompiled?: boolean;
 }
 
 /**
@@ -126,7 +143,7 @@ export function schemaVersion(
   version: number,
   given: SchemaText,
   lookUp: (reference: Reference) => SchemaVersion | undefined,
-  { where = `${subject} version ${version}`, trusted = false }: SchemaOptions = {},
+  { where = `${subject} version ${version}`, trusted = false, uncompiled = false }: SchemaOptions = {},
 ): SchemaVersion {
   subjectName(subject);
   const { kind, text, references } = given;
@@ -134,6 +151,8 @@ export function schemaVersion(
     throw malformed(where, `it has more than ${MAX_SCHEMA_BYTES} bytes`, "Split it into several subjects.");
   const parsed = parse(text, where);
   const annotations = annotationsOf(parsed, where);
+  if (references.length > MAX_REFERENCES)
+    throw malformed(where, `it refers to more than ${MAX_REFERENCES} schemas`, "Refer to fewer.");
   const referred = references.map((reference) => {
     const found = lookUp(reference);
     if (found === undefined)
@@ -158,18 +177,18 @@ export function schemaVersion(
   const documents = new Map<string, Document>();
   for (const { reference, found } of referred)
     if (found.model.kind === "json") documents.set(reference.name, found.model.document);
+  if (typeof parsed !== "boolean" && !isJsonObject(parsed))
+    throw malformed(where, "it is neither an object nor true or false", "Write an object.");
   const document: Document = { root: parsed as Schema, references: documents };
   // What it refers to is part of what it says; without references, it is the canonical JSON's own digest.
   const referredTo = referred.map(({ found }) => found.fingerprint).join("\n");
   const fingerprint = sha256(referredTo === "" ? canonicalize(parsed) : `${canonicalize(parsed)}\n${referredTo}`);
   const made: SchemaVersion = { ...base, fingerprint, model: { kind, document } };
   if (trusted) return made;
-  const [refusal] =
-    typeof parsed === "boolean" || isJsonObject(parsed)
-      ? refusals(document)
-      : [{ path: "", reason: "it is neither an object nor true or false", hint: "Write an object." }];
+  const [refusal] = refusals(document, { withPatterns: !uncompiled });
   if (refusal !== undefined)
     throw malformed(`${where}${refusal.path === "" ? "" : ` at ${refusal.path}`}`, refusal.reason, refusal.hint);
+  if (uncompiled) return made;
   try {
     compileDocument(document);
   } catch (error) {

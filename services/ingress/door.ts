@@ -191,7 +191,9 @@ async function hello(deps: DoorDeps, request: IncomingMessage, query: URLSearchP
       : {
           ...more,
           ...(query.has("origin") ? { origin: query.get("origin") } : {}),
-          ...(query.has("since") || !("since" in more) ? { since: since === null || since === "" ? null : Number(since) } : {}),
+          ...(query.has("since") || !("since" in more)
+            ? { since: since === null || since === "" ? null : wholeNumber(since) }
+            : {}),
           ...(query.has("schemas") ? { schemas: query.get("schemas") } : {}),
         };
   try {
@@ -284,9 +286,12 @@ async function bodyOf(request: IncomingMessage): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
+/** A number as people write it, not as JavaScript reads it: no `0x10`, no `1e9`. */
+const wholeNumber = (text: string): number => (/^\d{1,16}$/.test(text) ? Number(text) : Number.NaN);
+
 /** `Prefer: wait=<seconds>` (RFC 7240). */
 function waitMs(request: IncomingMessage): Promise<void> {
-  const asked = /(?:^|,\s*)wait=(\d+)/.exec(String(request.headers.prefer ?? ""))?.[1];
+  const asked = /(?:^|,\s*)wait=(\d{1,9})(?=\s*(?:[,;]|$))/.exec(String(request.headers.prefer ?? ""))?.[1];
   const ms = asked === undefined ? DEFAULT_WAIT_MS : Math.min(Number(asked) * 1000, MAX_WAIT_MS);
   return new Promise((resolve) => setTimeout(resolve, ms).unref());
 }

@@ -221,5 +221,15 @@ export {
   withoutKey,
 } from "./keyring.ts";
 export type { DoorAnswer } from "./reply.ts";
-export { type Doorkeeper, issueToken, makeKey, publicKey, SCOPE_APPEND, SCOPE_ENROL, SCOPE_SCHEMAS } from "./token.ts";
+export {
+  type Doorkeeper,
+  issueToken,
+  MAY_READ_SCHEMAS,
+  makeKey,
+  publicKey,
+  SCOPE_APPEND,
+  SCOPE_ENROL,
+  SCOPE_SCHEMAS,
+  SCOPE_SCHEMAS_READ,
+} from "./token.ts";
 export { REQUEST_WINDOW_MS } from "./vouch.ts";

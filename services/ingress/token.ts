@@ -10,16 +10,20 @@ import {
   SignJWT,
 } from "jose";
 import type { OriginId } from "../core/index.ts";
-import { messageOf, partsOf, TributaryError } from "../core/index.ts";
+import { MAX_WALL_MS, messageOf, partsOf, TributaryError } from "../core/index.ts";
 import { fixedKeyring, type Keyring } from "./keyring.ts";
 
 export const ISSUER = "tributary";
 export const AUDIENCE = "tributary-ingress";
 export const SCOPE_APPEND = "events:append";
-/** For registering schemas and setting how they may change. */
+/** For registering schemas, comparing them, and setting how they may change. */
 export const SCOPE_SCHEMAS = "schemas:write";
 /** For putting another key in the place of a device's: only the hub's own console has it, for some minutes. */
 export const SCOPE_ENROL = "keys:enrol";
+/** For reading the registry. */
+export const SCOPE_SCHEMAS_READ = "schemas:read";
+/** Any of these may read the registry: who sends events needs their schemas. */
+export const MAY_READ_SCHEMAS: readonly string[] = [SCOPE_SCHEMAS_READ, SCOPE_SCHEMAS, SCOPE_APPEND];
 /** Clock difference allowed between who issues a token and the hub. */
 const CLOCK_TOLERANCE_S = 30;
 /** Decoded tokens remembered, so that a stream of batches under one token is checked by signature once. */
@@ -84,10 +88,10 @@ export async function issueToken(
 export interface Doorkeeper {
   /**
    * Checks an `Authorization` header's value as of `atMs`: signature, issuer, audience, times, scope. A message that
-   * waited in the broker is checked as of its arrival there. `scope`: what it must allow (default: sending events; `null`: any).
+   * waited in the broker is checked as of its arrival there. `scope`: what it must allow (default: sending events); of several, one of them.
    * A token may also come as the password of `Basic` credentials. Throws `token-missing`, `-invalid`, `-expired`, `-scope`.
    */
-  admit(authorization: string | null | undefined, atMs: number, scope?: string | null): Promise<Claims>;
+  admit(authorization: string | null | undefined, atMs: number, scope?: string | readonly string[]): Promise<Claims>;
 }
 
 /** Each key must name its algorithm; no other is accepted for it. */
@@ -119,12 +123,13 @@ export function doorkeeper(keys: JSONWebKeySet | Keyring, refuse: (claims: Claim
     remembered.clear();
   };
 
-  const inTime = (claims: Claims, atMs: number, scope: string | null): Claims => {
-    if (scope !== null && !claims.scopes.includes(scope))
+  const inTime = (claims: Claims, atMs: number, scope: string | readonly string[]): Claims => {
+    const wanted = [scope].flat();
+    if (!claims.scopes.some((each) => wanted.includes(each)))
       throw new TributaryError(
         "token-scope",
-        `the token does not allow ${scope}`,
-        scope === SCOPE_SCHEMAS ? "`tributary schema token` issues one that does." : again,
+        `the token does not allow ${wanted[0]}`,
+        wanted.some((each) => each === SCOPE_SCHEMAS) ? "`tributary schema token` issues one that does." : again,
       );
     if (atMs > claims.expiresAtMs + CLOCK_TOLERANCE_S * 1000) {
       throw new TributaryError("token-expired", `the token ran out on ${new Date(claims.expiresAtMs).toISOString()}`, again);
@@ -141,6 +146,8 @@ export function doorkeeper(keys: JSONWebKeySet | Keyring, refuse: (claims: Claim
       const token = /^([\w-]+\.[\w-]+\.[\w-]+)$/.exec(bearerOf(authorization ?? ""))?.[1];
       if (token === undefined)
         throw new TributaryError("token-missing", "no token came with the request", 'Send it as "Authorization: Bearer …".');
+      if (!token.split(".").every(isCanonical))
+        throw new TributaryError("token-invalid", "the token is not valid: its base64 is not as it is written", again);
       look();
       const before = remembered.get(token);
       if (before !== undefined) return inTime(before, atMs, scope);
@@ -173,6 +180,19 @@ export function doorkeeper(keys: JSONWebKeySet | Keyring, refuse: (claims: Claim
   }
 }
 
+/**
+ * Whether a part of a token is base64url as an encoder writes it. Else several texts would be one token: `jose` takes padding bits that are not zero,
+ * and lengths that no bytes have.
+ */
+const isCanonical = (part: string): boolean => Buffer.from(part, "base64url").toString("base64url") === part;
+
+/** A claim's time in milliseconds. Throws `token-invalid` for what is none: no number, before 1970, or after the year 9999. */
+function timeOf(claim: string, value: unknown): number {
+  if (typeof value !== "number" || !(value >= 0) || value * 1000 > MAX_WALL_MS)
+    throw new TributaryError("token-invalid", `the token's ${claim} is no time`, again);
+  return value * 1000;
+}
+
 function bearerOf(authorization: string): string {
   const [, kind, rest] = /^(Bearer|Basic) (\S+)$/i.exec(authorization) ?? [];
   if (kind === undefined || rest === undefined) return "";
@@ -192,8 +212,8 @@ function claimsOf(payload: Record<string, unknown>): Claims {
     device: device ?? null,
     subject: String(sub),
     scopes: typeof scope === "string" ? scope.split(" ") : [],
-    notBeforeMs: typeof nbf === "number" ? nbf * 1000 : null,
-    expiresAtMs: Number(exp) * 1000,
+    notBeforeMs: nbf === undefined ? null : timeOf("nbf", nbf),
+    expiresAtMs: timeOf("exp", exp),
     issuedAtS: typeof iat === "number" ? iat : 0,
     jti: typeof jti === "string" ? jti : null,
   };

@@ -9,7 +9,7 @@ import type { Ended } from "./backend.ts";
 const run = promisify(execFile);
 
 /** How long a server may take to answer after its start, and to end after being asked to. */
-export const START_TIMEOUT_MS = 30_000;
+export const START_TIMEOUT_MS = 90_000;
 /** How long one may take that says it is recovering what a crash left. */
 const BUSY_TIMEOUT_MS = 15 * 60_000;
 const STOP_TIMEOUT_MS = 10_000;

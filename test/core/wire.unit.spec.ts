@@ -55,7 +55,7 @@ const versions = Array.from({ length: PROTOCOL.newest - PROTOCOL.oldest + 1 }, (
  * of its own among the vectors; one that older sides pass over (an optional member) changes the hash of the newest version here, and nothing else.
  */
 const HASHES: Readonly<Record<number, string>> = {
-  2: "3e1bef81c5970644",
+  2: "6c28d64c1cbbd680",
 };
 
 describe("the wire", () => {

@@ -230,6 +230,56 @@ describe("a schema", () => {
   });
 });
 
+describe("a document that is no schema", () => {
+  const refusal = (text: string): string => {
+    try {
+      schemaVersion("thing", 1, { kind: "json", text, references: [] }, () => undefined);
+      return "taken";
+    } catch (error) {
+      return (error as { code?: string }).code ?? String(error);
+    }
+  };
+  it("is refused by the standard's own schema of schemas", () => {
+    for (const text of [
+      "null",
+      "5",
+      '"x"',
+      "[]",
+      '{"$id":5}',
+      '{"oneOf":[-1]}',
+      '{"oneOf":[]}',
+      '{"minItems":-1}',
+      '{"maxLength":1.5}',
+      '{"type":"texts"}',
+      '{"required":"a"}',
+      '{"properties":[]}',
+      '{"pattern":5}',
+      '{"dependentSchemas":5}',
+      '{"if":null}',
+      '{"$ref":5}',
+      '{"$defs":{"a":1}}',
+      '{"multipleOf":0}',
+      '{"enum":5}',
+    ])
+      expect(refusal(text), text).toBe("schema-malformed");
+    expect(refusal("true")).toBe("taken");
+    expect(refusal('{"minItems":1}')).toBe("taken");
+  });
+  it("is refused for numbers beyond all bounds, on a device as well, whatever it was trusted to be", () => {
+    for (const text of [
+      '{"maxLength":1e400}',
+      '{"maxLength":1e300}',
+      '{"minItems":9007199254740993}',
+      '{"multipleOf":1e300}',
+      '{"multipleOf":5e-324}',
+    ])
+      expect(refusal(text), text).toBe("schema-malformed");
+    expect(() =>
+      schemaVersion("thing", 1, { kind: "json", text: "null", references: [] }, () => undefined, { trusted: true }),
+    ).toThrow(/neither an object/);
+  });
+});
+
 describe("references", () => {
   const lookUp =
     (versions: Record<string, SchemaVersion>) =>
@@ -290,6 +340,44 @@ describe("a comparison", () => {
       }
     })();
     expect(avroMismatches(reader, writer).length === 0).toBe(isRead);
+  });
+  it("decides types of many kinds that all lead back to themselves", () => {
+    const kinds = (n: number, more: JsonValue[]): JsonValue => {
+      const names = Array.from({ length: n }, (_, i) => `K${i}`);
+      const fields = (i: number): JsonValue[] => [
+        { name: "next", type: i === n - 1 ? ["null", ...names] : ["null", "Root"] },
+        ...(i === n - 1 ? more : []),
+      ];
+      return {
+        type: "record",
+        name: "Root",
+        fields: [{ name: "x", type: names.map((name, i) => ({ type: "record", name, fields: fields(i) })) }],
+      };
+    };
+    const old = parseAvro(kinds(200, []));
+    expect(avroMismatches(parseAvro(kinds(200, [{ name: "w", type: "int", default: 0 }])), old)).toEqual([]);
+    expect(avroMismatches(parseAvro(kinds(200, [{ name: "w", type: "int" }])), old)[0]).toMatchObject({
+      rule: "missing_union_branch",
+    });
+    const tree = (n: number, more: JsonObject): JsonObject => ({
+      $ref: "#/$defs/node",
+      $defs: {
+        node: {
+          oneOf: Array.from({ length: n }, (_, i) => ({
+            type: "object",
+            properties: {
+              kind: { const: `k${i}` },
+              kids: { type: "array", items: { $ref: "#/$defs/node" } },
+              ...(i === 0 ? more : {}),
+            },
+            required: i === 0 && more.must !== undefined ? ["kind", "must"] : ["kind"],
+            additionalProperties: false,
+          })),
+        },
+      },
+    });
+    expect(backward(tree(8, {}), tree(8, { note: { type: "string" } }))).toEqual([]);
+    expect(backward(tree(8, {}), tree(8, { must: { type: "string" } }))[0]).toMatchObject({ counterexample: expect.anything() });
   });
   it("ends, whatever the schemas hold", () => {
     const wide = (k: number, type: string): JsonValue => {

@@ -160,9 +160,9 @@ describe("the registry in the log", () => {
     await registry.register("back", closed({ a: { type: "string" } }), by);
     await registry.setLevel("back", "FULL", "tester");
     const third = closed({ a: { type: "string" }, b: { type: "integer" } });
-    expect(registry.check("back", third)).toEqual([]);
+    expect(await registry.check("back", third)).toEqual([]);
     expect(
-      registry.check("back", third, { level: "FULL_TRANSITIVE" }).map(({ against, direction }) => [against, direction]),
+      (await registry.check("back", third, { level: "FULL_TRANSITIVE" })).map(({ against, direction }) => [against, direction]),
     ).toEqual([
       [1, "backward"],
       [1, "forward"],

@@ -110,6 +110,39 @@ describe.each(servers)("a run of an origin's events, at $name", ({ url }) => {
     expect((await all(log.readOrigin(origin))).map(({ head }) => head.hash)).toEqual(run.map(({ head }) => head.hash));
   });
 
+  it("that the caller remembers and the log no longer has is written, not acknowledged from memory", async () => {
+    const remembered = newOrigin();
+    const run = runOf(remembered, 0, 6);
+    const { head } = await log.append(run);
+    // The same events under another name: a log that was set back to before them, or to the first two.
+    const lost = newOrigin();
+    const again = runOf(lost, 0, 6);
+    const known = { ...head!, hash: headOf(again) };
+    expect(await log.append(again, known)).toMatchObject({ kind: "appended", written: 6 });
+    const shorter = newOrigin();
+    const rest = runOf(shorter, 0, 6);
+    await log.append(rest.slice(0, 2));
+    const beyond = { ...head!, hash: headOf(rest) };
+    expect(await log.append(rest, beyond)).toMatchObject({ kind: "appended", written: 4 });
+    expect(await log.append(rest.slice(3, 5), beyond)).toMatchObject({ kind: "appended", written: 0 });
+    expect(await log.append(runOf(newOrigin(), 0, 6).slice(3), beyond)).toMatchObject({ kind: "gap", head: null });
+    for (const of of [lost, shorter]) expect(await all(log.readOrigin(of))).toHaveLength(6);
+  });
+
+  it("says of each event which quarantined one came before, across appends", async () => {
+    const origin = newOrigin();
+    const run = runOf(origin, 0, 9).map((item, i): Appendable => {
+      if (i % 4 !== 1) return item;
+      return { ...item, content: { kind: "quarantined", reason: { code: "invalid", message: "no", path: null }, text: "{" } };
+    });
+    const { head } = await log.append(run.slice(0, 3));
+    await log.append(run.slice(3, 5), head);
+    await log.append(run.slice(5));
+    const marks = (await all(log.readOrigin(origin))).map(({ lastQuarantined }) => lastQuarantined);
+    expect(marks).toEqual([null, null, 1, 1, 1, 1, 5, 5, 5]);
+    expect(await log.head(origin)).toMatchObject({ through: 8, lastQuarantined: 5 });
+  });
+
   it("raced by two writers is written once", async () => {
     const origin = newOrigin();
     const run = runOf(origin, 0, 40);

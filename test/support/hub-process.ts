@@ -13,7 +13,7 @@ export function openDir(): string {
 }
 
 /** Two cores that others use as well: a start alone takes 8 s. */
-const START_MS = 150_000;
+const START_MS = 240_000;
 
 export interface HubProcess extends Worker {
   readonly dir: string;

@@ -1,4 +1,12 @@
-import { type Avro, type AvroField, type AvroRecord, nameOfType } from "./model.ts";
+import {
+  type Avro,
+  type AvroEnum,
+  type AvroField,
+  type AvroFixed,
+  type AvroRecord,
+  type AvroUnion,
+  nameOfType,
+} from "./model.ts";
 
 /** Why data of a writer's type cannot be read as a reader's. Paths are JSON pointers into the two schemas. */
 export interface AvroMismatch {
@@ -15,8 +23,10 @@ export interface AvroMismatch {
   readonly writerPath: string;
 }
 
-class TooComplexError extends Error {}
-const MAX_STEPS = 20_000;
+/** Looks at pairs of types, and at parts of pairs: what schemas of the largest size and of many kinds take is less. */
+const MAX_LOOKS = 5_000_000;
+/** Pairs that are gone into to say where they fail. */
+const MAX_TOLD = 20_000;
 const MAX_MISMATCHES = 50;
 
 /** The promotions of the specification: writer → readers that take it. */
@@ -49,95 +59,189 @@ export const sourceOf = (reader: AvroField, writer: AvroRecord): AvroField | und
   return undefined;
 };
 
+/** The types are beyond what is compared; nothing is claimed of them. */
+export class TooIntricateError extends Error {}
+
+/** Whether all data of a writer's type can be read as a reader's; each pair of types is decided once. */
+export type Takes = (reader: Avro, writer: Avro) => boolean;
+
 /**
- * Everything that keeps data of `writer` from being read as `reader`; empty when all of it can be.
+ * Decides pairs of types together. All pairs that a pair depends on are supposed to fit; those that cannot are struck out, and what depends on them is looked
+ * at again, until nothing changes. So types that lead back to themselves, in however many ways, take a number of looks that grows with the pairs, and what
+ * remains holds: data is finite, and each of its parts is read by a pair that remains.
+ */
+export function comparer(): Takes {
+  const decided = new Map<Avro, Map<Avro, boolean>>();
+  let looks = 0;
+  return (reader, writer) => {
+    const known = decided.get(reader)?.get(writer);
+    if (known !== undefined) return known;
+    const pairs = new Map<Avro, Map<Avro, Pair>>();
+    const toLook: Pair[] = [];
+    const lookAt = (pair: Pair): void => {
+      if (pair.isQueued || !pair.fits) return;
+      pair.isQueued = true;
+      toLook.push(pair);
+    };
+    const pairOf = (r: Avro, w: Avro): Pair => {
+      let pair = pairs.get(r)?.get(w);
+      if (pair === undefined) {
+        pair = { r, w, fits: decided.get(r)?.get(w) ?? true, isQueued: false, users: new Set() };
+        pairs.set(r, (pairs.get(r) ?? new Map<Avro, Pair>()).set(w, pair));
+        if (decided.get(r)?.get(w) === undefined) lookAt(pair);
+      }
+      return pair;
+    };
+    const look = (pair: Pair): void => {
+      const takes: Takes = (r, w) => {
+        if (!mayFit(r, w)) return false;
+        if (++looks > MAX_LOOKS) throw new TooIntricateError("the types are too intricate to be compared");
+        const part = pairOf(r, w);
+        part.users.add(pair);
+        return part.fits;
+      };
+      if (directly(pair.r, pair.w, takes)) return;
+      pair.fits = false;
+      for (const user of pair.users) lookAt(user);
+    };
+    const first = pairOf(reader, writer);
+    for (let next = toLook.pop(); next !== undefined; next = toLook.pop()) {
+      next.isQueued = false;
+      look(next);
+    }
+    for (const [r, of] of pairs)
+      for (const [w, { fits }] of of) decided.set(r, (decided.get(r) ?? new Map<Avro, boolean>()).set(w, fits));
+    return first.fits;
+  };
+}
+
+interface Pair {
+  readonly r: Avro;
+  readonly w: Avro;
+  fits: boolean;
+  isQueued: boolean;
+  /** Pairs that were looked at with this one as a part. */
+  readonly users: Set<Pair>;
+}
+
+const isNamed = (type: Avro): type is AvroRecord | AvroEnum | AvroFixed => "name" in type;
+/** `false` for pairs that cannot fit whatever their parts say: most of those of two unions. */
+function mayFit(r: Avro, w: Avro): boolean {
+  if (r.kind === "union" || w.kind === "union") return true;
+  return isNamed(r) && isNamed(w) ? r.kind === w.kind && sameName(r, w) : promotes(w, r);
+}
+
+/** Whether a pair fits, if its parts do as `takes` says. */
+function directly(r: Avro, w: Avro, takes: Takes): boolean {
+  if (w.kind === "union")
+    return w.branches.every((branch) => (r.kind === "union" ? branchOf(r, branch, takes) !== undefined : takes(r, branch)));
+  if (r.kind === "union") return branchOf(r, w, takes) !== undefined;
+  if (r.kind === "record" && w.kind === "record") {
+    if (!sameName(r, w)) return false;
+    const sources = sourcesOf(w);
+    return r.fields.every((field) => {
+      const source = sources(field);
+      return source === undefined ? field.default !== undefined : takes(field.type, source.type);
+    });
+  }
+  if (r.kind === "enum" && w.kind === "enum")
+    return sameName(r, w) && (r.default !== undefined || w.symbols.every((symbol) => r.symbols.includes(symbol)));
+  if (r.kind === "fixed" && w.kind === "fixed") return sameName(r, w) && r.size === w.size;
+  if (r.kind === "array" && w.kind === "array") return takes(r.items, w.items);
+  if (r.kind === "map" && w.kind === "map") return takes(r.values, w.values);
+  return promotes(w, r);
+}
+
+/** The reader's branch for a writer's type: one of the same type and name first, else the first that takes it. */
+export const branchOf = ({ branches }: AvroUnion, w: Avro, takes: Takes): Avro | undefined =>
+  branches.find((branch) => branch.kind === w.kind && takes(branch, w)) ?? branches.find((branch) => takes(branch, w));
+
+const sources = new WeakMap<AvroRecord, Map<string, AvroField>>();
+/** `sourceOf` in one look, for records of many fields. */
+function sourcesOf(writer: AvroRecord): (reader: AvroField) => AvroField | undefined {
+  let byName = sources.get(writer);
+  if (byName === undefined) {
+    byName = new Map(writer.fields.map((field) => [field.name, field]));
+    sources.set(writer, byName);
+  }
+  return ({ name, aliases }) => byName.get(name) ?? byName.get(aliases.find((alias) => byName.has(alias)) ?? "");
+}
+
+/**
+ * Everything that keeps data of `writer` from being read as `reader`, fifty places at most; empty when all of it can be.
  * Source: https://avro.apache.org/docs/1.12.0/specification/#schema-resolution
  */
-export function avroMismatches(reader: Avro, writer: Avro): AvroMismatch[] {
-  /** Pairs that are compared, or were found to fit: a type that contains itself is compared once. */
-  let open = new Map<Avro, Set<Avro>>();
-  let steps = 0;
+export function avroMismatches(reader: Avro, writer: Avro, takes: Takes = comparer()): AvroMismatch[] {
+  const out: AvroMismatch[] = [];
+  /** Pairs further out: where they fail is being told. */
+  const open = new Map<Avro, Set<Avro>>();
+  let told = 0;
   try {
-    return compare(reader, writer, "", "").slice(0, MAX_MISMATCHES);
+    tell(reader, writer, "", "");
+    if (out.length === 0 && !takes(reader, writer))
+      out.push({ rule: "complexity", message: "they fail in places that take too long to name", readerPath: "", writerPath: "" });
+    return out.slice(0, MAX_MISMATCHES);
   } catch (error) {
-    if (!(error instanceof TooComplexError)) throw error;
-    return [{ rule: "complexity", message: "the types are too intricate to be compared", readerPath: "", writerPath: "" }];
+    if (!(error instanceof TooIntricateError)) throw error;
+    return [{ rule: "complexity", message: error.message, readerPath: "", writerPath: "" }];
   }
 
-  function compare(r: Avro, w: Avro, readerPath: string, writerPath: string): AvroMismatch[] {
-    if (++steps > MAX_STEPS) throw new TooComplexError();
-    const begun = open.get(r) ?? new Set();
-    if (begun.has(w)) return [];
-    if (r.kind === "record") open.set(r, begun.add(w));
-    const found = compareTypes(r, w, readerPath, writerPath);
-    // A pair that failed may fail again elsewhere, at another path.
-    if (found.length > 0) begun.delete(w);
-    return found;
+  function tell(r: Avro, w: Avro, readerPath: string, writerPath: string): void {
+    if (out.length >= MAX_MISMATCHES || ++told > MAX_TOLD || takes(r, w)) return;
+    const begun = open.get(r) ?? new Set<Avro>();
+    if (begun.has(w)) return;
+    open.set(r, begun.add(w));
+    tellTypes(r, w, readerPath, writerPath);
+    begun.delete(w);
   }
 
-  function compareTypes(r: Avro, w: Avro, readerPath: string, writerPath: string): AvroMismatch[] {
-    const no = (rule: AvroMismatch["rule"], message: string, below = ""): AvroMismatch[] => [
-      { rule, message, readerPath: readerPath + below, writerPath: writerPath + below },
-    ];
+  function tellTypes(r: Avro, w: Avro, readerPath: string, writerPath: string): void {
+    const no = (rule: AvroMismatch["rule"], message: string, below = ""): void => {
+      out.push({ rule, message, readerPath: readerPath + below, writerPath: writerPath + below });
+    };
     if (w.kind === "union") {
-      return w.branches.flatMap((branch, i) => {
+      for (const [i, branch] of w.branches.entries()) {
         const at = `${writerPath}/${i}`;
-        if (r.kind !== "union") return compare(r, branch, readerPath, at);
-        return branchOf(r.branches, branch) === undefined
-          ? [{ rule: "missing_union_branch", message: `no branch takes ${nameOfType(branch)}`, readerPath, writerPath: at }]
-          : [];
-      });
+        if (r.kind !== "union") tell(r, branch, readerPath, at);
+        else if (branchOf(r, branch, takes) === undefined)
+          out.push({
+            rule: "missing_union_branch",
+            message: `no branch takes ${nameOfType(branch)}`,
+            readerPath,
+            writerPath: at,
+          });
+      }
+      return;
     }
-    if (r.kind === "union") {
-      return branchOf(r.branches, w) === undefined
-        ? no("missing_union_branch", `no branch of ${nameOfType(r)} takes ${nameOfType(w)}`)
-        : [];
-    }
+    if (r.kind === "union") return no("missing_union_branch", `no branch of ${nameOfType(r)} takes ${nameOfType(w)}`);
     if (r.kind === "record" && w.kind === "record") {
       if (!sameName(r, w)) return no("name_mismatch", `${r.name} is not ${w.name}`, "/name");
-      return r.fields.flatMap((field, i) => {
+      for (const [i, field] of r.fields.entries()) {
         const source = sourceOf(field, w);
         const at = `${readerPath}/fields/${i}`;
         if (source !== undefined)
-          return compare(field.type, source.type, `${at}/type`, `${writerPath}/fields/${w.fields.indexOf(source)}/type`);
-        return field.default !== undefined
-          ? []
-          : [
-              {
-                rule: "reader_field_missing_default_value" as const,
-                message: `the writer does not write ${field.name}, and the reader has no default for it`,
-                readerPath: at,
-                writerPath: `${writerPath}/fields`,
-              },
-            ];
-      });
+          tell(field.type, source.type, `${at}/type`, `${writerPath}/fields/${w.fields.indexOf(source)}/type`);
+        else if (field.default === undefined)
+          out.push({
+            rule: "reader_field_missing_default_value",
+            message: `the writer does not write ${field.name}, and the reader has no default for it`,
+            readerPath: at,
+            writerPath: `${writerPath}/fields`,
+          });
+      }
+      return;
     }
     if (r.kind === "enum" && w.kind === "enum") {
       if (!sameName(r, w)) return no("name_mismatch", `${r.name} is not ${w.name}`, "/name");
       const missing = w.symbols.filter((symbol) => !r.symbols.includes(symbol));
-      return missing.length === 0 || r.default !== undefined
-        ? []
-        : no("missing_enum_symbols", `the reader does not know ${missing.join(", ")}, and has no default symbol`, "/symbols");
+      return no("missing_enum_symbols", `the reader does not know ${missing.join(", ")}, and has no default symbol`, "/symbols");
     }
     if (r.kind === "fixed" && w.kind === "fixed") {
       if (!sameName(r, w)) return no("name_mismatch", `${r.name} is not ${w.name}`, "/name");
-      return r.size === w.size ? [] : no("fixed_size_mismatch", `${w.size} bytes are not ${r.size}`, "/size");
+      return no("fixed_size_mismatch", `${w.size} bytes are not ${r.size}`, "/size");
     }
-    if (r.kind === "array" && w.kind === "array") return compare(r.items, w.items, `${readerPath}/items`, `${writerPath}/items`);
-    if (r.kind === "map" && w.kind === "map") return compare(r.values, w.values, `${readerPath}/values`, `${writerPath}/values`);
-    return promotes(w, r) ? [] : no("type_mismatch", `${nameOfType(w)} cannot be read as ${nameOfType(r)}`);
-  }
-
-  /** The reader's branch for a writer's type: one of the same type and name first, else the first that takes it. */
-  function branchOf(branches: readonly Avro[], w: Avro): Avro | undefined {
-    const takes = (branch: Avro): boolean => {
-      // What is found to fit on the way counts only if the branch does.
-      const before = open;
-      open = new Map([...before].map(([type, others]) => [type, new Set(others)]));
-      const taken = compare(branch, w, "", "").length === 0;
-      if (!taken) open = before;
-      return taken;
-    };
-    return branches.find((branch) => branch.kind === w.kind && takes(branch)) ?? branches.find(takes);
+    if (r.kind === "array" && w.kind === "array") return tell(r.items, w.items, `${readerPath}/items`, `${writerPath}/items`);
+    if (r.kind === "map" && w.kind === "map") return tell(r.values, w.values, `${readerPath}/values`, `${writerPath}/values`);
+    no("type_mismatch", `${nameOfType(w)} cannot be read as ${nameOfType(r)}`);
   }
 }

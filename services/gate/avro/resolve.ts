@@ -1,5 +1,5 @@
 import type { JsonValue } from "../../core/index.ts";
-import { avroMismatches, promotes, sameName, sourceOf } from "./compat.ts";
+import { branchOf, comparer, promotes, sameName, sourceOf, type Takes, TooIntricateError } from "./compat.ts";
 import { type Avro, type AvroField, fits, nameOfType } from "./model.ts";
 
 type Read = (value: JsonValue, depth: number) => JsonValue;
@@ -28,6 +28,16 @@ const unreadable = (why: string): Read => {
  */
 export function avroReader(reader: Avro, writer: Avro): (value: JsonValue) => JsonValue {
   const made = new Map<Avro, Map<Avro, { read: Read | null }>>();
+  const decide = comparer();
+  const takes: Takes = (r, w) => {
+    try {
+      return decide(r, w);
+    } catch (error) {
+      // Nothing is claimed of it: no branch takes all.
+      if (error instanceof TooIntricateError) return false;
+      throw error;
+    }
+  };
   const read = make(reader, writer);
   return (value) => read(value, 0);
 
@@ -50,10 +60,8 @@ export function avroReader(reader: Avro, writer: Avro): (value: JsonValue) => Js
       };
     }
     if (r.kind === "union") {
-      const takes = (branch: Avro): boolean => avroMismatches(branch, w).length === 0;
-      const exact = r.branches.find((branch) => branch.kind === w.kind && takes(branch)) ?? r.branches.find(takes);
       // A branch that takes some values of the writer's type is better than none.
-      const branch = exact ?? r.branches.find((candidate) => candidate.kind === w.kind);
+      const branch = branchOf(r, w, takes) ?? r.branches.find((candidate) => candidate.kind === w.kind);
       return branch === undefined ? unreadable(`no branch of ${nameOfType(r)} takes ${nameOfType(w)}`) : make(branch, w);
     }
     if (r.kind === "record" && w.kind === "record") {

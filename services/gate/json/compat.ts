@@ -1,18 +1,10 @@
 import { canonicalize, isJsonObject, type JsonObject, type JsonValue } from "../../core/index.ts";
 import { sameDocument } from "./dialect.ts";
 import { type Document, escapePointer, follow, isSchema, LIST, NAMED, ONE, type Schema, type View, viewOf } from "./document.ts";
-import {
-  type Conjunction,
-  type Facts,
-  made,
-  type Reasoner,
-  reasoner,
-  TooComplexError,
-  TYPES,
-  type Type,
-  typesOf,
-} from "./facts.ts";
+import { type Conjunction, type Facts, isUndecided, made, type Reasoner, reasoner, TYPES, type Type, typesOf } from "./facts.ts";
 import { isMultiple } from "./multiples.ts";
+import { matches } from "./patterns.ts";
+import { supposer } from "./supposing.ts";
 import type { Oracle } from "./validator.ts";
 
 /** A place where a document that fits the writer's schema may not fit the reader's. Paths are JSON pointers into the schemas. */
@@ -23,6 +15,9 @@ export interface JsonMismatch {
   readonly readerPath: string;
   readonly writerPath: string;
 }
+
+/** What fails fails whatever else is supposed: suppositions only let more fit. */
+const hasFailed = (found: readonly JsonMismatch[]): boolean => found.length > 0;
 
 const MAX_SPLITS = 3;
 const MAX_MISMATCHES = 20;
@@ -39,7 +34,7 @@ export function jsonMismatches(reader: Document, writer: Document, ask: Oracle):
       .subset([viewOf(writer)], viewOf(reader))
       .slice(0, MAX_MISMATCHES);
   } catch (error) {
-    if (!(error instanceof TooComplexError)) throw error;
+    if (!isUndecided(error)) throw error;
     return [{ rule: "complexity", message: error.message, readerPath: "", writerPath: "" }];
   }
 }
@@ -51,46 +46,39 @@ function comparison(ask: Oracle): {
   readonly reason: Reasoner;
   subset(writer: readonly View[], reader: View): JsonMismatch[];
 } {
-  const reason = reasoner(ask, (c, not) => covers(c, not, 0).length === 0);
-  const { dnf, facts, member, patterned, others, item, isNothing, isEmpty, step } = reason;
-  /** Pairs that are being compared further out: for finite data, what holds below holds here. */
-  const open = new Set<string>();
-  const numbers = new WeakMap<object, number>();
-  let next = 0;
-  const idOf = ({ schema }: View): string => {
-    if (typeof schema === "boolean") return String(schema);
-    if (!numbers.has(schema)) numbers.set(schema, next++);
-    return String(numbers.get(schema));
-  };
-
+  const { remember, suppose } = supposer();
+  const reason = reasoner(ask, { remember, suppose }, (c, not) => covers(c, not, 0).length === 0);
+  const { idOf, all, dnf, facts, member, patterned, others, item, isNothing, isApart, isEmpty, step } = reason;
   return { reason, subset };
 
   function subset(writer: readonly View[], reader: View): JsonMismatch[] {
     if (reader.schema === true) return [];
     const key = `${writer.map(idOf).sort().join("&")}<${idOf(reader)}`;
-    if (open.has(key)) return [];
-    open.add(key);
-    try {
-      const found: JsonMismatch[] = [];
-      for (const c of dnf(writer)) {
-        if (isEmpty(c)) continue;
-        for (const mismatch of covers(c, reader, 0)) {
-          if (!found.some((known) => known.readerPath === mismatch.readerPath && known.rule === mismatch.rule))
-            found.push(mismatch);
-        }
-        if (found.length >= MAX_MISMATCHES) break;
+    // For finite data, a pair that is being compared further out holds below if it holds there.
+    return suppose<JsonMismatch[]>(key, [], () => subsetAnew(writer, reader), hasFailed);
+  }
+
+  function subsetAnew(writer: readonly View[], reader: View): JsonMismatch[] {
+    const found: JsonMismatch[] = [];
+    for (const c of dnf(writer)) {
+      if (isEmpty(c)) continue;
+      for (const mismatch of covers(c, reader, 0)) {
+        if (!found.some((known) => known.readerPath === mismatch.readerPath && known.rule === mismatch.rule))
+          found.push(mismatch);
       }
-      // What the writer's schema says of the place, where the conjunction could not tell.
-      return found.map((mismatch) =>
-        mismatch.writerPath === "?" ? { ...mismatch, writerPath: writer[0]?.path ?? "" } : mismatch,
-      );
-    } finally {
-      open.delete(key);
+      if (found.length >= MAX_MISMATCHES) break;
     }
+    // What the writer's schema says of the place, where the conjunction could not tell.
+    return found.map((mismatch) => (mismatch.writerPath === "?" ? { ...mismatch, writerPath: writer[0]?.path ?? "" } : mismatch));
   }
 
   /** What keeps the values of `c` from all fitting `b`. */
   function covers(c: Conjunction, b: View, splits: number): JsonMismatch[] {
+    if (b.schema === true) return [];
+    return remember(`${c.id}<${idOf(b)}/${splits}`, () => coversAnew(c, b, splits), hasFailed);
+  }
+
+  function coversAnew(c: Conjunction, b: View, splits: number): JsonMismatch[] {
     step();
     const { schema, doc, path } = b;
     if (schema === true) return [];
@@ -139,18 +127,18 @@ function comparison(ask: Oracle): {
       const condition = below(schema.if, "if");
       if (schema.then !== undefined) {
         for (const d of dnf([condition])) {
-          const both = { atoms: [...c.atoms, ...d.atoms], nots: [...c.nots, ...d.nots] };
+          const both = all([...c.atoms, ...d.atoms], [...c.nots, ...d.nots]);
           if (!isEmpty(both)) out.push(...covers(both, below(schema.then, "then"), splits));
         }
       }
       if (schema.else !== undefined) {
-        const without = { atoms: c.atoms, nots: [...c.nots, condition] };
+        const without = all(c.atoms, [...c.nots, condition]);
         if (!isEmpty(without)) out.push(...covers(without, below(schema.else, "else"), splits));
       }
     }
     if (isJsonObject(schema.dependentSchemas) && f.types.has("object")) {
       for (const [name, each] of Object.entries(schema.dependentSchemas)) {
-        const present: Conjunction = { atoms: [...c.atoms, made({ type: "object", required: [name] })], nots: c.nots };
+        const present = all([...c.atoms, made({ type: "object", required: [name] })], c.nots);
         if (!isEmpty(present)) out.push(...covers(present, below(each, `dependentSchemas/${escapePointer(name)}`), splits));
       }
     }
@@ -168,7 +156,11 @@ function comparison(ask: Oracle): {
     keyword: "anyOf" | "oneOf",
     no: No,
   ): JsonMismatch[] {
-    const tried = branches.map((branch) => ({ branch, found: covers(c, branch, splits) }));
+    const tried = branches.map((branch) => ({
+      branch,
+      // Nothing of it is taken: no need to say in how many ways.
+      found: isApart(c, branch) ? [no("const", "none of them is taken")] : covers(c, branch, splits),
+    }));
     const fitting = tried.filter(({ found }) => found.length === 0);
     if (
       keyword === "anyOf"
@@ -191,7 +183,7 @@ function comparison(ask: Oracle): {
   /** The values of `c` by type, or by a required member that has few values; `null` when there is nothing to part by. */
   function partsOf(c: Conjunction): Conjunction[] | null {
     const f = facts(c);
-    const also = (schema: JsonObject): Conjunction => ({ atoms: [...c.atoms, made(schema)], nots: c.nots });
+    const also = (schema: JsonObject): Conjunction => all([...c.atoms, made(schema)], c.nots);
     const types = new Set([...f.types].map((type) => (type === "fraction" || type === "integer" ? "number" : type)));
     if (types.size > 1) return [...types].map((type) => also({ type }));
     if (!f.types.has("object")) return null;
@@ -205,7 +197,7 @@ function comparison(ask: Oracle): {
   }
 
   function areDisjoint(c: Conjunction, x: View): boolean {
-    return dnf([x]).every((d) => isEmpty({ atoms: [...c.atoms, ...d.atoms], nots: [...c.nots, ...d.nots] }));
+    return dnf([x]).every((d) => isEmpty(all([...c.atoms, ...d.atoms], [...c.nots, ...d.nots])));
   }
 
   /** The keywords that look at one value by itself or at its members. */
@@ -367,7 +359,7 @@ function comparison(ask: Oracle): {
       const wanted = [
         ...(Object.hasOwn(named, name) ? [view(named[name], `properties/${escapePointer(name)}`)] : []),
         ...patterns
-          .filter(([pattern]) => new RegExp(pattern, "u").test(name))
+          .filter(([pattern]) => matches(pattern, name))
           .map(([pattern, each]) => view(each, `patternProperties/${escapePointer(pattern)}`)),
       ];
       if (wanted.length === 0 && additional !== null) wanted.push(additional);

@@ -1,6 +1,8 @@
+import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
 import { canonicalize, isJsonObject, type JsonObject } from "../../core/index.ts";
 import { type Document, follow, type Schema, type View, viewOf, walk } from "./document.ts";
 import { FORMATS } from "./formats.ts";
+import { patternProblem } from "./patterns.ts";
 import { reservedName } from "./values.ts";
 
 /** Why a JSON Schema is not taken, where, and what to write instead. */
@@ -17,15 +19,45 @@ const MAX_SCHEMAS = 2_000;
 const MAX_DEPTH = 64;
 /** More members of one object than this overflow the stack of what ajv makes of them. */
 const MAX_PROPERTIES = 1_000;
-/** Each pattern is examined when a schema is registered, which takes up to a second. */
-const MAX_PATTERNS = 50;
+/** Each pattern may become an automaton of some hundred kilobytes. */
+const MAX_PATTERNS = 100;
+/** Each property of characters is looked up once, which takes some 60 ms. */
+const MAX_PROPERTY_ESCAPES = 20;
 const MAX_REFUSALS = 20;
+/** Lengths and counts: far beyond what an event can hold, and exact wherever they are added up. */
+const MAX_COUNT = 2 ** 31 - 1;
+const COUNTS = ["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "minContains", "maxContains"];
+/** What `multipleOf` may be: what decimal arithmetic takes in a few digits. */
+const MIN_STEP = 1e-15;
+const MAX_STEP = 1e15;
 
 /**
- * What of JSON Schema 2020-12 is refused rather than validated wrongly: `ajv` 8 fails the JSON Schema Test Suite on these (docs/schemas.md
+ * What a document is refused for: it is no JSON Schema by the 2020-12 meta-schema, or is one that would be validated wrongly: `ajv` 8 fails the JSON Schema Test Suite on these (docs/schemas.md
  * has the figures). Also refused: what no validator could check in bounded time.
  */
-export function refusals(doc: Document): Refusal[] {
+export function refusals(doc: Document, { withPatterns = true } = {}): Refusal[] {
+  if (typeof doc.root !== "boolean" && !isJsonObject(doc.root))
+    return [{ path: "", reason: "it is neither an object nor true or false", hint: "Write an object." }];
+  const unmeta = metaProblem(doc.root);
+  const found = dialectRefusals(doc, unmeta === null, withPatterns);
+  // What this dialect's own words say of a place is clearer than the meta-schema's.
+  return found.length > 0 || unmeta === null ? found : [unmeta];
+}
+
+let metaSchema: ValidateFunction | null = null;
+/** Why a document is no schema by the standard's own schema of schemas. */
+function metaProblem(root: Schema): Refusal | null {
+  metaSchema ??= new Ajv2020({ strict: false, validateFormats: false, logger: false }).getSchema(DIALECT)!;
+  if (metaSchema(root) === true) return null;
+  const error = metaSchema.errors?.[0];
+  return {
+    path: (error?.instancePath ?? "").slice(0, 200),
+    reason: `it is no JSON Schema 2020-12: this ${(error?.message ?? "is wrong").slice(0, 200)}`,
+    hint: "Correct it.",
+  };
+}
+
+function dialectRefusals(doc: Document, isSchemaByMeta: boolean, withPatterns: boolean): Refusal[] {
   const out: Refusal[] = [];
   const refuse = (path: string, reason: string, hint: string): void => {
     if (out.length < MAX_REFUSALS) out.push({ path, reason, hint });
@@ -47,11 +79,10 @@ export function refusals(doc: Document): Refusal[] {
     if (schema.unevaluatedProperties !== undefined) hasUnevaluated ??= path;
     if (schema.if !== undefined) hasIf = true;
     refuseKeywords(schema, path, refuse);
+    refuseNumbers(schema, path, refuse);
     refuseReference(view, refuse);
   }
-  const patterns = new Set(patternsOf(doc).map(({ pattern }) => pattern)).size;
-  if (patterns > MAX_PATTERNS)
-    refuse("", `it has ${patterns} different patterns; ${MAX_PATTERNS} are taken`, "Use formats, enums, or fewer of them.");
+  if (withPatterns) refusePatterns(doc, refuse);
   if (hasUnevaluated !== null && hasIf) {
     refuse(
       `${hasUnevaluated}/unevaluatedProperties`,
@@ -59,7 +90,7 @@ export function refusals(doc: Document): Refusal[] {
       "Name the properties, or use anyOf instead of if.",
     );
   }
-  if (out.length === 0) refuseLoops(doc, refuse);
+  if (out.length === 0 && isSchemaByMeta) refuseLoops(doc, refuse);
   return out;
 }
 
@@ -117,6 +148,17 @@ function refuseKeywords(schema: JsonObject, path: string, refuse: Refuse): void 
   }
 }
 
+function refuseNumbers(schema: JsonObject, path: string, refuse: Refuse): void {
+  for (const keyword of COUNTS) {
+    const count = schema[keyword];
+    if (typeof count === "number" && count > MAX_COUNT)
+      refuse(`${path}/${keyword}`, `${count} is more than ${MAX_COUNT}`, "Leave it out, or write what is meant.");
+  }
+  const step = schema.multipleOf;
+  if (typeof step === "number" && step > 0 && (step < MIN_STEP || step > MAX_STEP))
+    refuse(`${path}/multipleOf`, `${step} is not between ${MIN_STEP} and ${MAX_STEP}`, "Write what is meant.");
+}
+
 function refuseReference({ schema, doc, path }: View, refuse: Refuse): void {
   if (typeof schema === "boolean" || schema.$ref === undefined) return;
   if (typeof schema.$ref !== "string" || follow(schema.$ref, doc) === null) {
@@ -162,8 +204,35 @@ function refuseLoops(doc: Document, refuse: Refuse): void {
   for (const view of walk(viewOf(doc))) visit(view, []);
 }
 
-/** Patterns of a document, for the check of how long matching may take. */
-export function patternsOf(doc: Document): { readonly path: string; readonly pattern: string }[] {
+function refusePatterns(doc: Document, refuse: Refuse): void {
+  const all = patternsOf(doc);
+  const count = new Set(all.map(({ pattern }) => pattern)).size;
+  if (count > MAX_PATTERNS) {
+    refuse("", `it has ${count} different patterns; ${MAX_PATTERNS} are taken`, "Use formats, enums, or fewer of them.");
+    return;
+  }
+  const properties = new Set(all.flatMap(({ pattern }) => pattern.match(/\\p\{[^}]*\}/gi) ?? []));
+  if (properties.size > MAX_PROPERTY_ESCAPES) {
+    refuse(
+      "",
+      `its patterns name ${properties.size} different properties \\p{…}; ${MAX_PROPERTY_ESCAPES} are taken`,
+      "Use fewer.",
+    );
+    return;
+  }
+  for (const { path, pattern } of all) {
+    const problem = patternProblem(pattern);
+    if (problem !== null)
+      refuse(
+        path,
+        `the pattern ${pattern.slice(0, 200)} is refused: ${problem}`,
+        "Write one without (?=…), (?!…), (?<=…) and \\1, and with + or * for large counts: maxLength bounds the text.",
+      );
+  }
+}
+
+/** Patterns of a document. */
+function patternsOf(doc: Document): { readonly path: string; readonly pattern: string }[] {
   const out: { path: string; pattern: string }[] = [];
   for (const { schema, path } of walk(viewOf(doc))) {
     if (typeof schema === "boolean") continue;
@@ -174,10 +243,20 @@ export function patternsOf(doc: Document): { readonly path: string; readonly pat
   return out;
 }
 
+const documentTexts = new WeakMap<Document, string>();
+function textOf(doc: Document): string {
+  let text = documentTexts.get(doc);
+  if (text === undefined) {
+    text = canonicalize(doc.root);
+    documentTexts.set(doc, text);
+  }
+  return text;
+}
+
 /** Whether two documents say the same, references included. */
 export function sameDocument(a: Document, b: Document): boolean {
   if (a === b) return true;
-  if (a.references.size !== b.references.size || canonicalize(a.root) !== canonicalize(b.root)) return false;
+  if (a.references.size !== b.references.size || textOf(a) !== textOf(b)) return false;
   return [...a.references].every(([name, doc]) => {
     const other = b.references.get(name);
     return other !== undefined && sameDocument(doc, other);

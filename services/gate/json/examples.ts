@@ -1,8 +1,9 @@
 import { canonicalize, isJsonObject, type JsonObject, type JsonValue } from "../../core/index.ts";
 import { reasonerFor } from "./compat.ts";
 import { type Document, follow, isSchema, type Schema, type View, viewOf } from "./document.ts";
-import { type Conjunction, type Facts, made, type Reasoner, TooComplexError } from "./facts.ts";
+import { type Conjunction, type Facts, isUndecided, made, type Reasoner } from "./facts.ts";
 import { FORMAT_EXAMPLES } from "./formats.ts";
+import { matches } from "./patterns.ts";
 import { textsMatching } from "./texts.ts";
 import type { Oracle } from "./validator.ts";
 
@@ -53,7 +54,7 @@ export function jsonExamples(writer: Document, ask: Oracle, reader?: Document): 
   try {
     for (const value of generator(reason).examples([root], reader === undefined ? [] : [viewOf(reader)], 0)) consider(value);
   } catch (error) {
-    if (!(error instanceof TooComplexError)) throw error;
+    if (!isUndecided(error)) throw error;
   }
   return out.sort((a, b) => canonicalize(a).length - canonicalize(b).length);
 }
@@ -65,7 +66,7 @@ function generator({ dnf, facts, member, item, others, patterned, isEmpty }: Rea
   function examples(views: readonly View[], hints: readonly View[], depth: number): JsonValue[] {
     if (depth > MAX_DEPTH) return [];
     const out: JsonValue[] = [];
-    const lines = hints.flatMap(flatten);
+    const lines = flattened(hints);
     for (const c of dnf(views).slice(0, MAX_ALTERNATIVES)) {
       if (isEmpty(c)) continue;
       out.push(...ofConjunction(c, lines, depth));
@@ -132,9 +133,7 @@ function generator({ dnf, facts, member, item, others, patterned, isEmpty }: Rea
     return tries.filter((text) => {
       const length = [...text].length;
       return (
-        length >= string.minLength &&
-        length <= string.maxLength &&
-        string.patterns.every((pattern) => new RegExp(pattern, "u").test(text))
+        length >= string.minLength && length <= string.maxLength && string.patterns.every((pattern) => matches(pattern, text))
       );
     });
   }
@@ -293,23 +292,28 @@ const listed = (schema: JsonObject): readonly JsonValue[] =>
   Array.isArray(schema.enum) ? (schema.enum as JsonValue[]) : schema.const === undefined ? [] : [schema.const];
 
 /** A schema and all that it combines: each says something of the same value. */
-function flatten(view: View, depth = 0): View[] {
+function flattened(views: readonly View[]): View[] {
+  const seen = new Map<Schema, View>();
+  for (const view of views) flatten(view, seen);
+  return [...seen.values()];
+}
+
+function flatten(view: View, seen: Map<Schema, View>, depth = 0): void {
   const { schema, doc, path } = view;
-  if (typeof schema === "boolean" || depth > 8) return [];
-  const out: View[] = [view];
+  if (typeof schema === "boolean" || depth > 8 || seen.has(schema)) return;
+  seen.set(schema, view);
   const below = (child: JsonValue | undefined, at: string): void => {
-    if (isSchema(child)) out.push(...flatten({ schema: child as Schema, doc, path: `${path}/${at}` }, depth + 1));
+    if (isSchema(child)) flatten({ schema: child as Schema, doc, path: `${path}/${at}` }, seen, depth + 1);
   };
   if (typeof schema.$ref === "string") {
     const target = follow(schema.$ref, doc);
-    if (target !== null) out.push(...flatten(target, depth + 1));
+    if (target !== null) flatten(target, seen, depth + 1);
   }
   for (const keyword of ["allOf", "anyOf", "oneOf"])
     if (Array.isArray(schema[keyword]))
       for (const [i, each] of schema[keyword].entries()) below(each as JsonValue, `${keyword}/${i}`);
   for (const keyword of ["not", "if", "then", "else"]) below(schema[keyword], keyword);
   for (const each of Object.values((schema.dependentSchemas ?? {}) as JsonObject)) below(each, "dependentSchemas");
-  return out;
 }
 
 function hintMember({ schema, doc, path }: View, name: string): View[] {
@@ -318,7 +322,7 @@ function hintMember({ schema, doc, path }: View, name: string): View[] {
     return [{ schema: properties[name] as Schema, doc, path: `${path}/properties/${name}` }];
   const out: View[] = [];
   for (const [pattern, each] of Object.entries((patternProperties ?? {}) as JsonObject))
-    if (new RegExp(pattern, "u").test(name)) out.push({ schema: each as Schema, doc, path: `${path}/patternProperties` });
+    if (matches(pattern, name)) out.push({ schema: each as Schema, doc, path: `${path}/patternProperties` });
   if (out.length === 0 && isSchema(additionalProperties))
     out.push({ schema: additionalProperties, doc, path: `${path}/additionalProperties` });
   return out;

@@ -1,5 +1,7 @@
 import { canonicalize, isJsonObject, type JsonObject, type JsonValue } from "../../core/index.ts";
-import { type Document, escapePointer, follow, isSchema, type Schema, type View } from "./document.ts";
+import { escapePointer, follow, isSchema, type Schema, type View } from "./document.ts";
+import { CostlyError, matches, PatternError } from "./patterns.ts";
+import type { Supposer } from "./supposing.ts";
 import type { Oracle } from "./validator.ts";
 
 /**
@@ -11,8 +13,9 @@ import type { Oracle } from "./validator.ts";
 export type Type = "null" | "boolean" | "integer" | "fraction" | "string" | "array" | "object";
 export const TYPES: readonly Type[] = ["null", "boolean", "integer", "fraction", "string", "array", "object"];
 
-/** All of `atoms` hold, and none of `nots`. */
+/** All of `atoms` hold, and none of `nots`. The same ones are one object, so that what is found of it is found once. */
 export interface Conjunction {
+  readonly id: number;
   readonly atoms: readonly View[];
   readonly nots: readonly View[];
 }
@@ -56,18 +59,40 @@ export interface Bound {
 
 /** The two schemas are beyond what is compared; nothing is claimed of them. */
 export class TooComplexError extends Error {}
+/** Whether somebody gave up, rather than failed: the schemas are too intricate, or a pattern of theirs is not taken or costs too much. */
+export const isUndecided = (error: unknown): error is Error =>
+  error instanceof TooComplexError ||
+  error instanceof PatternError ||
+  error instanceof CostlyError ||
+  // The stack is bounded too: what nests that deep is too intricate.
+  (error instanceof RangeError && error.message.includes("call stack"));
 
 const MAX_CONJUNCTIONS = 256;
-const MAX_STEPS = 100_000;
+const MAX_STEPS = 200_000;
 const MAX_DEPTH = 40;
 /** Whole numbers in a range are listed up to this many. */
 const MAX_LISTED = 64;
 
-/** A schema made up for the comparison. */
-export const made = (schema: Schema): View => ({ schema, doc: { root: schema, references: new Map() } as Document, path: "" });
+const madeUp = new Map<string, View>();
+const MAX_MADE = 10_000;
+/** A schema made up for the comparison; the same for the same words. */
+export function made(schema: Schema): View {
+  const key = canonicalize(schema);
+  let view = madeUp.get(key);
+  if (view === undefined) {
+    view = { schema, doc: { root: schema, references: new Map() }, path: "" };
+    if (madeUp.size >= MAX_MADE) madeUp.clear();
+    madeUp.set(key, view);
+  }
+  return view;
+}
 const NEVER = made(false);
 
 export interface Reasoner {
+  /** Names a schema: the same place, the same name. */
+  idOf(view: View): string;
+  /** The conjunction of these. */
+  all(atoms: readonly View[], nots: readonly View[]): Conjunction;
   dnf(views: readonly View[]): Conjunction[];
   facts(c: Conjunction): Facts;
   /** What all of a conjunction's schemas say of a member; `never` where there can be none. */
@@ -77,13 +102,41 @@ export interface Reasoner {
   others(c: Conjunction): readonly View[];
   item(c: Conjunction, position: number): readonly View[];
   isNothing(views: readonly View[]): boolean;
+  /** Whether it is plain that no value fits both: by what all of them must have. */
+  isApart(c: Conjunction, view: View): boolean;
   isEmpty(c: Conjunction): boolean;
   ask: Oracle;
   step(): void;
 }
 
-export function reasoner(ask: Oracle, coversNot: (c: Conjunction, not: View) => boolean): Reasoner {
-  const known = new WeakMap<Conjunction, Facts>();
+export function reasoner(ask: Oracle, { remember }: Supposer, coversNot: (c: Conjunction, not: View) => boolean): Reasoner {
+  const conjunctions = new Map<string, Conjunction>();
+  const expanded = new Map<string, Conjunction[]>();
+  /** Conjunctions whose facts are being gathered: where one leads back to itself, it is taken for what it says on its face. */
+  const gathering = new Set<Conjunction>();
+  const emptying = new Set<Conjunction>();
+  const numbers = new WeakMap<object, number>();
+  let next = 0;
+  const idOf = ({ schema }: View): string => {
+    if (typeof schema === "boolean") return String(schema);
+    let number = numbers.get(schema);
+    if (number === undefined) {
+      number = next++;
+      numbers.set(schema, number);
+    }
+    return String(number);
+  };
+  const all = (atoms: readonly View[], nots: readonly View[]): Conjunction => {
+    const once = (views: readonly View[]): Map<string, View> => new Map(views.toReversed().map((view) => [idOf(view), view]));
+    const [a, n] = [once(atoms), once(nots)];
+    const key = `${[...a.keys()].sort().join("&")}-${[...n.keys()].sort().join("&")}`;
+    let found = conjunctions.get(key);
+    if (found === undefined) {
+      found = { id: conjunctions.size, atoms: [...a.values()].toReversed(), nots: [...n.values()].toReversed() };
+      conjunctions.set(key, found);
+    }
+    return found;
+  };
   let steps = 0;
   let depth = 0;
   const step = (): void => {
@@ -93,16 +146,16 @@ export function reasoner(ask: Oracle, coversNot: (c: Conjunction, not: View) => 
   const product = (a: readonly Conjunction[], b: readonly Conjunction[]): Conjunction[] => {
     if (a.length * b.length > MAX_CONJUNCTIONS)
       throw new TooComplexError("the schemas combine too many alternatives to be compared");
-    return a.flatMap((x) => b.map((y) => ({ atoms: [...x.atoms, ...y.atoms], nots: [...x.nots, ...y.nots] })));
+    return a.flatMap((x) => b.map((y) => all([...x.atoms, ...y.atoms], [...x.nots, ...y.nots])));
   };
-  const EVERYTHING: readonly Conjunction[] = [{ atoms: [], nots: [] }];
+  const EVERYTHING: readonly Conjunction[] = [all([], [])];
 
   function expand(view: View): Conjunction[] {
     step();
     const { schema, doc, path } = view;
     if (schema === true) return [...EVERYTHING];
     if (schema === false) return [];
-    let out: Conjunction[] = [{ atoms: [view], nots: [] }];
+    let out: Conjunction[] = [all([view], [])];
     const below = (child: JsonValue | undefined, at: string): View => ({ schema: child as Schema, doc, path: `${path}/${at}` });
     if (typeof schema.$ref === "string") {
       const target = follow(schema.$ref, doc);
@@ -117,37 +170,40 @@ export function reasoner(ask: Oracle, coversNot: (c: Conjunction, not: View) => 
     if (one.length > 0) {
       out = product(
         out,
-        one.flatMap((each) =>
-          expand(each).map((c) => ({ atoms: c.atoms, nots: [...c.nots, ...one.filter((other) => other !== each)] })),
-        ),
+        one.flatMap((each) => expand(each).map((c) => all(c.atoms, [...c.nots, ...one.filter((other) => other !== each)]))),
       );
     }
-    if (schema.not !== undefined) out = out.map((c) => ({ ...c, nots: [...c.nots, below(schema.not, "not")] }));
+    if (schema.not !== undefined) out = out.map((c) => all(c.atoms, [...c.nots, below(schema.not, "not")]));
     if (schema.if !== undefined) {
       const condition = below(schema.if, "if");
       const yes = product(expand(condition), schema.then === undefined ? EVERYTHING : expand(below(schema.then, "then")));
-      const no = (schema.else === undefined ? EVERYTHING : expand(below(schema.else, "else"))).map((c) => ({
-        atoms: c.atoms,
-        nots: [...c.nots, condition],
-      }));
+      const no = (schema.else === undefined ? EVERYTHING : expand(below(schema.else, "else"))).map((c) =>
+        all(c.atoms, [...c.nots, condition]),
+      );
       out = product(out, [...yes, ...no]);
     }
     if (isJsonObject(schema.dependentSchemas)) {
       for (const [name, each] of Object.entries(schema.dependentSchemas)) {
-        const absent: Conjunction = { atoms: [made({ properties: { [name]: false } })], nots: [] };
-        const notObject: Conjunction = { atoms: [made({ type: TYPES_BUT_OBJECT })], nots: [] };
-        const present = expand(below(each, `dependentSchemas/${escapePointer(name)}`)).map((c) => ({
-          atoms: [...c.atoms, made({ type: "object", required: [name] })],
-          nots: c.nots,
-        }));
+        const absent = all([made({ properties: { [name]: false } })], []);
+        const notObject = all([made({ type: TYPES_BUT_OBJECT })], []);
+        const present = expand(below(each, `dependentSchemas/${escapePointer(name)}`)).map((c) =>
+          all([...c.atoms, made({ type: "object", required: [name] })], c.nots),
+        );
         out = product(out, [absent, notObject, ...present]);
       }
     }
     return out;
   }
 
-  const dnf = (views: readonly View[]): Conjunction[] =>
-    views.reduce<Conjunction[]>((sofar, view) => product(sofar, expand(view)), [...EVERYTHING]);
+  const dnf = (views: readonly View[]): Conjunction[] => {
+    const key = views.map(idOf).join("&");
+    let found = expanded.get(key);
+    if (found === undefined) {
+      found = views.reduce<Conjunction[]>((sofar, view) => product(sofar, expand(view)), [...EVERYTHING]);
+      expanded.set(key, found);
+    }
+    return found;
+  };
 
   const objects = (c: Conjunction): { readonly view: View; readonly schema: JsonObject }[] =>
     c.atoms.flatMap((view) => (typeof view.schema === "boolean" ? [] : [{ view, schema: view.schema }]));
@@ -165,7 +221,7 @@ export function reasoner(ask: Oracle, coversNot: (c: Conjunction, not: View) => 
     if (isNamed) out.push(child(view, named[name], `properties/${escapePointer(name)}`));
     let isPatterned = false;
     for (const [pattern, each] of Object.entries((schema.patternProperties ?? {}) as JsonObject)) {
-      if (!new RegExp(pattern, "u").test(name)) continue;
+      if (!matches(pattern, name)) continue;
       isPatterned = true;
       out.push(child(view, each, `patternProperties/${escapePointer(pattern)}`));
     }
@@ -214,28 +270,42 @@ export function reasoner(ask: Oracle, coversNot: (c: Conjunction, not: View) => 
     }
   }
 
+  function isApart(c: Conjunction, view: View): boolean {
+    return dnf([view]).every((d) => facts(all([...c.atoms, ...d.atoms], [])).types.size === 0);
+  }
+
   function isEmpty(c: Conjunction): boolean {
     step();
     if (facts(c).types.size === 0) return true;
-    if (c.nots.length === 0 || depth > MAX_DEPTH) return false;
-    depth++;
-    try {
-      return c.nots.some((not) => coversNot({ atoms: c.atoms, nots: [] }, not));
-    } finally {
-      depth--;
-    }
+    // One that leads back to itself is not known to be empty.
+    if (c.nots.length === 0 || depth > MAX_DEPTH || emptying.has(c)) return false;
+    const compute = (): boolean => {
+      depth++;
+      emptying.add(c);
+      try {
+        return c.nots.some((not) => !isApart(c, not) && coversNot(all(c.atoms, []), not));
+      } finally {
+        emptying.delete(c);
+        depth--;
+      }
+    };
+    return remember(`empty ${c.id}`, compute, (isIt) => !isIt);
   }
 
   function facts(c: Conjunction): Facts {
-    let found = known.get(c);
-    if (found === undefined) {
-      found = gather(c);
-      known.set(c, found);
-    }
-    return found;
+    if (gathering.has(c)) return gather(c, false);
+    const compute = (): Facts => {
+      gathering.add(c);
+      try {
+        return gather(c, true);
+      } finally {
+        gathering.delete(c);
+      }
+    };
+    return remember(`facts ${c.id}`, compute, () => false);
   }
 
-  function gather(c: Conjunction): Facts {
+  function gather(c: Conjunction, goesIn: boolean): Facts {
     const types = new Set<Type>(TYPES);
     let values: JsonValue[] | null = null;
     let min: Bound = { at: -Infinity, open: false };
@@ -303,7 +373,7 @@ export function reasoner(ask: Oracle, coversNot: (c: Conjunction, not: View) => 
     if (multiples.some(Number.isInteger)) types.delete("fraction");
     if (minLength > maxLength) types.delete("string");
 
-    if (depth < MAX_DEPTH && (types.has("array") || types.has("object"))) {
+    if (goesIn && depth < MAX_DEPTH && (types.has("array") || types.has("object"))) {
       depth++;
       try {
         if (types.has("array")) {
@@ -344,7 +414,7 @@ export function reasoner(ask: Oracle, coversNot: (c: Conjunction, not: View) => 
     };
   }
 
-  return { dnf, facts, member, patterned, others, item, isNothing, isEmpty, ask, step };
+  return { idOf, all, dnf, facts, member, patterned, others, item, isNothing, isApart, isEmpty, ask, step };
 }
 
 const TYPES_BUT_OBJECT = ["null", "boolean", "number", "string", "array"];

@@ -1,5 +1,6 @@
 import { isJsonObject, type JsonObject, type JsonValue } from "../../core/index.ts";
 import { children, type Document, follow, isSchema, LIST, NAMED, ONE, type Schema, type View, viewOf } from "./document.ts";
+import { matcherOf } from "./patterns.ts";
 
 /**
  * How a reader with one version of a JSON Schema reads data written with another, as Avro readers do: where its schema closes an object
@@ -157,7 +158,7 @@ export function jsonReader(doc: Document): Read {
     };
     const members = new Map<string, Read | null>();
     for (const [name, child] of Object.entries((schema.properties ?? {}) as JsonObject)) members.set(name, below(child));
-    const patterns = Object.entries((schema.patternProperties ?? {}) as JsonObject).map(([pattern]) => new RegExp(pattern, "u"));
+    const patterns = Object.entries((schema.patternProperties ?? {}) as JsonObject).map(([pattern]) => matcherOf(pattern));
     const others = below(schema.additionalProperties);
     const closed = schema.additionalProperties === false;
     const fills = mayFill(schema)

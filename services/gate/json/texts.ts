@@ -1,4 +1,5 @@
-import { type AST, RegExpParser } from "@eslint-community/regexpp";
+import type { AST } from "@eslint-community/regexpp";
+import { matches, PatternError, parsePattern } from "./patterns.ts";
 
 /**
  * Texts that match a regular expression: for examples. Built from its syntax tree, then checked by the expression itself, so what comes
@@ -12,17 +13,17 @@ const MORE = [0, 1, 2, 5, 11];
 export function textsMatching(pattern: string, lengths: readonly number[] = []): string[] {
   let tree: AST.Pattern;
   try {
-    tree = new RegExpParser({ ecmaVersion: 2025 }).parsePattern(pattern, 0, pattern.length, { unicode: true });
-  } catch {
-    return [];
+    tree = parsePattern(pattern);
+  } catch (error) {
+    if (error instanceof PatternError) return [];
+    throw error;
   }
-  const matches = new RegExp(pattern, "u");
   const out = new Set<string>();
   for (const [i] of tree.alternatives.entries()) {
     for (const more of [...MORE, ...lengths]) {
       for (const variant of [0, 1, 2]) {
         const text = ofAlternative(tree.alternatives[i]!, more, variant);
-        if (text.length < 10_000 && matches.test(text)) out.add(text);
+        if (text.length < 10_000 && matches(pattern, text)) out.add(text);
         if (out.size >= MAX_TEXTS) return [...out];
       }
     }

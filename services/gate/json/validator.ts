@@ -16,6 +16,7 @@ import {
 } from "./document.ts";
 import { addFormats } from "./formats.ts";
 import { isMultiple } from "./multiples.ts";
+import { beginCheck, matcherOf } from "./patterns.ts";
 
 const OPTIONS = {
   strict: true,
@@ -27,6 +28,7 @@ const OPTIONS = {
   // A schema that is referred to often is compiled once, not once for each.
   inlineRefs: false,
   logger: false,
+  code: { regExp: Object.assign((pattern: string) => matcherOf(pattern), { code: "matcherOf" }) },
 } as const;
 
 /** Names that every JavaScript object has; a schema that uses one needs a check of own members only, which is slower. */
@@ -215,6 +217,7 @@ export function oracle(): Oracle {
       validate = compilePart({ schema, doc, path });
       mine.set(key, validate);
     }
+    beginCheck();
     return validate(value) as boolean;
   };
   const compilePart = ({ doc, path }: View): ValidateFunction => {
@@ -232,6 +235,7 @@ export function oracle(): Oracle {
       validate = compileAnew(doc, true);
       whole.set(doc, validate);
     }
+    beginCheck();
     return validate(value) ? [] : (validate.errors ?? []);
   };
   return ask;
