@@ -94,7 +94,8 @@ export async function signatureCheck(
 }
 
 function runProblem({ head, signed, position, recordedAtMs }: LogEntry, keys: readonly EnrolledKey[]): string | null {
-  const key = keys.find(({ kid, position: enrolled }) => kid === signed!.kid && enrolled <= position);
+  // A key may have been revoked and enrolled anew since: the last word before the event counts.
+  const key = keys.findLast(({ kid, position: enrolled }) => kid === signed!.kid && enrolled <= position);
   if (key === undefined) return "its run is signed by a key that was not enrolled for its device then";
   const { ended } = key;
   if (ended !== null && ended.why !== "rotated" && ended.position < position && recordedAtMs > ended.atMs + HEARD_MS)

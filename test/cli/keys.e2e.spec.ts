@@ -20,7 +20,11 @@ function run(...args: readonly string[]): Promise<Ended> {
     child.stdout.on("data", (chunk: Buffer) => {
       out += chunk;
     });
-    child.on("close", (code) => resolve({ code: code ?? -1, result: JSON.parse(out || "{}") as Record<string, unknown> }));
+    // One that fails after its result has told both: the result comes first.
+    child.on("close", (code) => {
+      const first = /^[[{].*?^[\]}]/ms.exec(out)?.[0] ?? "{}";
+      resolve({ code: code ?? -1, result: JSON.parse(first) as Record<string, unknown> });
+    });
   });
 }
 
