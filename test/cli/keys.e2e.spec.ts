@@ -22,7 +22,8 @@ function run(...args: readonly string[]): Promise<Ended> {
     });
     // One that fails after its result has told both: the result comes first.
     child.on("close", (code) => {
-      const first = /^[[{].*?^[\]}]/ms.exec(out)?.[0] ?? "{}";
+      const [line = ""] = out.split("\n");
+      const first = line.length > 1 ? line : (/^[[{]$.*?^[\]}]/ms.exec(out)?.[0] ?? "{}");
       resolve({ code: code ?? -1, result: JSON.parse(first) as Record<string, unknown> });
     });
   });
