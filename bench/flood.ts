@@ -1,6 +1,16 @@
 /** A site that behaves badly, as a process of its own: `node bench/flood.ts NATS_URL TOKEN KIND`. Sends until it is killed; each device has its next batch ready when a word on one before it has come. */
 import { connect, headers } from "nats";
-import { type Batch, encodeBatch, eventText, formatHlc, GENESIS, type Hash, type OriginId, type PackedEvent, type Seq } from "../services/core/index.ts";
+import {
+  type Batch,
+  encodeBatch,
+  eventText,
+  formatHlc,
+  GENESIS,
+  type Hash,
+  type OriginId,
+  type PackedEvent,
+  type Seq,
+} from "../services/core/index.ts";
 import { chainHash, randomEpoch, zstd } from "../services/core/node.ts";
 
 const [url = "", token = "", kind = "gaps"] = process.argv.slice(2);

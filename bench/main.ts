@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild] [--only-fair]`: what each stretch of the way does, beside what the bare servers do with the same
+ * `npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild] [--only-fair] [--bad-link]`: what each stretch of the way does, beside what the bare servers do with the same
  * events in the same run. Every server and worker is a process of its own on this machine, as a hub runs them.
  */
 import { mkdirSync, rmSync } from "node:fs";
@@ -18,6 +18,7 @@ import { issueToken } from "../services/ingress/index.ts";
 import { workFolder } from "../services/local/index.ts";
 import { type Log, type LogEntry, openLog } from "../services/log/index.ts";
 import { connectViews } from "../services/projector/index.ts";
+import { benchBadLink } from "./bad-link.ts";
 import { bareViews } from "./bare.ts";
 import { fillLog } from "./device.ts";
 import { benchFair } from "./fair.ts";
@@ -48,6 +49,8 @@ const { values } = parseArgs({
     "only-rebuild": { type: "boolean" },
     /** A good site's sync beside a bad one alone. */
     "only-fair": { type: "boolean" },
+    /** The sync over a bad link alone: it takes minutes, whatever the machine. */
+    "bad-link": { type: "boolean" },
   },
 });
 const RUNS = Number(values.runs);
@@ -205,7 +208,9 @@ async function wireBytes(hub: Hub, dir: string): Promise<void> {
   }
   const { sentBytes, batches, confirmed } = await field.sync({ url: hub.state.natsUrl, token, batchEvents: 100 });
   if (batches !== 1 || confirmed !== 100) throw new Error(`the wire was measured with ${confirmed} events in ${batches} batches`);
-  note("wire-bytes-per-event", sentBytes / confirmed);
+  // Of a sync without anything to send: the hello, which is no event's.
+  const idle = await field.sync({ url: hub.state.natsUrl, token });
+  note("wire-bytes-per-event", (sentBytes - idle.sentBytes) / confirmed);
 }
 
 interface Bench {
@@ -327,9 +332,20 @@ async function rebuilds({ dir, db, log }: Bench): Promise<void> {
 }
 
 const fair = (bench: Bench): Promise<void> => benchFair(bench.hub, bench.dir, (site) => tokenFor(bench.dir, site), note);
+async function overBadLink({ hub, dir }: Bench): Promise<void> {
+  const field = openSite(join(dir, "bad-link.db"), "badlink");
+  const { seconds, sentOverNeeded } = await benchBadLink(field, hub.state.natsUrl, await tokenFor(dir, "badlink"));
+  field.close();
+  note("bad-link", seconds);
+  note("bad-link-sent", sentOverNeeded);
+}
 
 async function run(number: number): Promise<void> {
   const step = (what: string): void => progress(`run ${number} of ${RUNS}: ${what}`);
+  if (values["bad-link"]) {
+    step("sync over a bad link");
+    return withHub(`${number}-bad-link`, overBadLink);
+  }
   if (!values["only-rebuild"]) {
     step("a good site beside a bad one");
     await withHub(`${number}-fair`, fair);
@@ -386,6 +402,8 @@ const ROWS: readonly (readonly [name: string, unit: string, ceiling?: string])[]
   ["fair-sync-p99-garbage", "×"],
   ["fair-sync-p99-wrong-token", "×"],
   ["fair-sync-alone-p99", "ms"],
+  ["bad-link", "s"],
+  ["bad-link-sent", "×"],
   ["gate-avro", "events/s", "bare-avsc"],
   ["gate-json", "events/s", "bare-ajv"],
   ["bare-sqlite", "events/s"],

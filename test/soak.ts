@@ -4,10 +4,13 @@
  *   histories   what `test/merge/model.property.unit.spec.ts` holds, of fresh random histories for as long as it is given
  *   faults      a hub of real processes and tablets, with faults of every kind (`test/support/faults.ts`), seed after seed
  *
+ *   fuzz        what `test/gate/fuzz.unit.spec.ts` throws at the doors, ten times as much
+ *
  * Ends with 1 at the first history that breaks a property, or when a run of faults has lost or doubled anything, saying how to play it again.
  */
 import { parseArgs } from "node:util";
 import { FAULTS, type FaultName, type FaultRun, runFaults } from "./support/faults.ts";
+import { DOORS, FULL, fuzz } from "./support/fuzz.ts";
 import { checkHistories, nothingCounted } from "./support/model.ts";
 
 /** Histories of one seed: a tenth of a test's, so that its run plays them all again. */
@@ -15,7 +18,8 @@ const RUNS_PER_SEED = 100;
 const PROGRESS_EVERY_MS = 10_000;
 const USAGE = `Use: npm run soak [-- histories --minutes N --seed N]      default 10 minutes
      npm run soak [-- faults --seeds N --seed N --rounds N --only FAULT,… --verbose]      default 50 seeds from 1
-Without a word both run. Faults: ${FAULTS.join(", ")}.`;
+     npm run soak [-- fuzz --seed N]
+Without a word all run. Faults: ${FAULTS.join(", ")}.`;
 
 function wrong(): never {
   console.error(USAGE);
@@ -39,7 +43,7 @@ const rounds = Number(values.rounds);
 const given = values.seed === undefined ? undefined : Number(values.seed);
 const only = values.only?.split(",").map((name) => FAULTS.find((known) => known === name) ?? wrong());
 if (!(minutes > 0) || ![seeds, rounds, given ?? 0].every(Number.isInteger)) wrong();
-if (positionals.some((word) => word !== "histories" && word !== "faults")) wrong();
+if (positionals.some((word) => word !== "histories" && word !== "faults" && word !== "fuzz")) wrong();
 
 function soakHistories(): boolean {
   const first = given ?? Date.now() % 2 ** 31;
@@ -105,9 +109,26 @@ async function soakFaults(): Promise<boolean> {
   return failed.length === 0;
 }
 
-const both = positionals.length === 0;
+async function soakFuzz(): Promise<boolean> {
+  const seed = given ?? Date.now() % 2 ** 31;
+  for (const door of DOORS) {
+    console.log(`soak: ${FULL[door]} ${door} from seed ${seed}`);
+    try {
+      const { taken, refused } = await fuzz(door, seed, FULL[door]);
+      console.log(`ok   ${taken} taken, ${refused} refused`);
+    } catch (error) {
+      console.error(error);
+      console.error(`soak: FAILED. To play it again:\n  npm run soak -- fuzz --seed ${seed}`);
+      return false;
+    }
+  }
+  return true;
+}
+
+const all = positionals.length === 0;
 let isFine = true;
-if (both || positionals.includes("histories")) isFine = soakHistories();
-if (isFine && (both || positionals.includes("faults"))) isFine = await soakFaults();
+if (all || positionals.includes("histories")) isFine = soakHistories();
+if (isFine && (all || positionals.includes("faults"))) isFine = await soakFaults();
+if (isFine && (all || positionals.includes("fuzz"))) isFine = await soakFuzz();
 if (isFine) console.log("soak: nothing found");
 process.exitCode = isFine ? 0 : 1;

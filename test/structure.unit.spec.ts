@@ -37,6 +37,7 @@ const HOMES: Record<string, readonly string[]> = {
   "ajv/dist/2020.js": ["gate"],
   "ajv-formats": ["gate"],
   "@eslint-community/regexpp": ["gate"],
+  re2js: ["gate"],
   yjs: ["merge"],
   "ot-text-unicode": ["merge"],
   pino: ["cli"],

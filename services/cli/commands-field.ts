@@ -1,10 +1,18 @@
-import { existsSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, openSync, statSync, writeSync } from "node:fs";
 import { userInfo } from "node:os";
 import { isJsonObject, type JsonObject, messageOf, TributaryError } from "../core/index.ts";
-import { type Field, openField } from "../field/index.ts";
+import {
+  type AsideNote,
+  type Field,
+  openField,
+  type Salvaged,
+  type SyncProgress,
+  type SyncResult,
+  salvage,
+} from "../field/index.ts";
 import { type Fits, readTable, type SchemaVersion } from "../gate/index.ts";
 import type { Command, Input } from "./args.ts";
-import { table } from "./output.ts";
+import { type Output, table } from "./output.ts";
 import { fieldPath, PROJECTIONS_DIR, readText, SCHEMAS_DIR, tokenGiven } from "./places.ts";
 import { fitsOf, loadProjections } from "./projections.ts";
 
@@ -166,9 +174,10 @@ export const fieldSync: Command = {
   name: "field sync",
   summary: "send what the hub has not confirmed",
   usage: "tributary field sync --hub URL [--token TOKEN|@file] [--again] [--tries N] [--db FILE]",
-  help: `URL is nats://… or, where that is blocked, http(s)://…. A lost link is tried again (1 s, doubling to 5 min, at most 10 tries); a refused
-token is not. Events stay on the device whatever happens; an interrupted sync goes on where it was. --again sends all once more, which
-does no harm. A device that has enrolled its key (\`field enrol\`, or an earlier sync with a token) needs no token. TRIBUTARY_HUB and TRIBUTARY_TOKEN stand in for the options. ${DB_HELP}
+  help: `URL is nats://… or, where that is blocked, http(s)://…. A lost link is tried again (1 s, doubling to 5 min, at most 10 tries), with a line for each
+pause; a refused token is not. Where nothing listens, the command says so at once; --tries N keeps trying there too. Events stay on the device whatever
+happens; an interrupted sync goes on where it was. --again sends all once more, also what the hub has refused, which does no harm. A device that has
+enrolled its key (\`field enrol\`, or an earlier sync with a token) needs no token. TRIBUTARY_HUB and TRIBUTARY_TOKEN stand in for the options. ${DB_HELP}
 
   tributary field sync --hub https://hub.example.org --token @token.txt`,
   options: {
@@ -180,53 +189,78 @@ does no harm. A device that has enrolled its key (\`field enrol\`, or an earlier
     batch: { type: "string" },
   },
   async run(input) {
+    const { out } = input;
     const url = input.text("hub") ?? process.env.TRIBUTARY_HUB;
     if (url === undefined) throw new TributaryError("usage", "--hub is missing: the hub's address", `Use: ${fieldSync.usage}`);
     const token = tokenGiven(input.text("token"));
     using field = open(input);
+    const isPatient = input.text("tries") !== undefined;
     const result = await field.sync({
       url,
       ...(token === undefined ? {} : { token }),
       again: input.flag("again"),
-      maxTries: input.number("tries", 10),
+      failFast: !isPatient,
+      ...(isPatient ? { maxTries: input.number("tries", 10) } : {}),
       batchEvents: Math.min(Math.max(input.number("batch", 500), 1), 2_000),
-      onProgress: (progress) =>
-        input.out.progress(
-          progress.kind === "synced"
-            ? `${progress.done} of ${progress.total} events confirmed`
-            : `${progress.because}; next try in ${(progress.pauseMs / 1000).toFixed(1)} s`,
-        ),
+      onProgress: (progress) => tellProgress(out, progress),
     });
-    if (process.stderr.isTTY) input.out.progress("");
-    input.out.result({ ...result, status: field.status() });
-    input.out.line(
-      `The hub confirmed ${result.confirmed} events in ${result.batches} batches, ${result.sentBytes} bytes; ${result.pending} are still to be sent.`,
-    );
-    if (result.renamedTo !== null)
-      input.out.line(`This database is a copy of one that has written on: it goes on as ${result.renamedTo}.`);
-    if (result.schemasLearnt > 0)
-      input.out.line(`The hub has registered ${result.schemasLearnt} schema versions since; they are on this device now.`);
-    if (result.schemasProposed > 0) {
-      input.out.line(
-        `The hub does not know ${result.schemasProposed} of this device's schemas; they were sent along. Events written with them wait in quarantine until somebody registers them (\`tributary schema proposals\`).`,
-      );
-    }
-    const offsetMs = result.clockOffsetMs;
-    if (offsetMs !== null && Math.abs(offsetMs) > 600_000) {
-      input.out.line(
-        `This device's clock is ${offsetMs > 0 ? "ahead" : "behind"} by ${(Math.abs(offsetMs) / 86_400_000).toFixed(1)} days: please set it.`,
-      );
-    }
-    for (const { seq, reason } of result.quarantined) input.out.line(`  event ${seq} is quarantined: ${reason}`);
+    if (process.stderr.isTTY) out.progress("");
+    out.result({ ...result, status: field.status() });
+    tellResult(out, result);
     return 0;
   },
 };
+
+function tellProgress(out: Output, progress: SyncProgress): void {
+  if (progress.kind === "synced") out.progress(`${progress.done} of ${progress.total} events confirmed`);
+  else if (progress.kind === "queued")
+    out.notice(`${progress.events} events are queued at the hub's broker, not confirmed yet: ${progress.because}.`);
+  else out.notice(`${progress.because}; next try in ${(progress.pauseMs / 1000).toFixed(1)} s`);
+}
+
+function tellResult(out: Output, result: SyncResult): void {
+  out.line(
+    `The hub confirmed ${result.confirmed} events in ${result.batches} batches, ${result.sentBytes} bytes; ${result.pending} are still to be sent.`,
+  );
+  if (result.restoredBehind > 0) {
+    out.line(
+      `The hub's log was restored from a backup: it lacked ${result.restoredBehind} events that it had confirmed to this device. They were sent again.`,
+    );
+  }
+  if (result.renamedTo !== null)
+    out.line(`This database is a copy of one that has written on: it goes on as ${result.renamedTo}.`);
+  if (result.moved > 0) out.line(`${result.moved} events go on under this device's new name; what they build on is named anew.`);
+  if (result.schemasLearnt > 0)
+    out.line(`The hub has registered ${result.schemasLearnt} schema versions since; they are on this device now.`);
+  if (result.schemasProposed > 0) {
+    out.line(
+      `The hub does not know ${result.schemasProposed} of this device's schemas; they were sent along. Events written with them wait in quarantine until somebody registers them (\`tributary schema proposals\`).`,
+    );
+  }
+  const offsetMs = result.clockOffsetMs;
+  if (offsetMs !== null && Math.abs(offsetMs) > 600_000) {
+    out.line(
+      `This device's clock is ${offsetMs > 0 ? "ahead" : "behind"} by ${(Math.abs(offsetMs) / 86_400_000).toFixed(1)} days: please set it.`,
+    );
+  }
+  for (const { seq, reason } of result.quarantined) out.line(`  event ${seq} is quarantined: ${reason}`);
+  if (result.setAside.length > 0) {
+    out.line(
+      `${result.setAside.length} events could not be sent and stay on this device; \`tributary field salvage\` writes what is readable of them. The others went on.`,
+    );
+  }
+  for (const note of result.setAside) out.line(`  ${asideWords(note)}`);
+}
+
+const asideWords = ({ origin, seq, entity, reason, code }: AsideNote): string =>
+  `set aside: event ${seq} of ${origin}${entity === null ? "" : `, ${entity}`}: ${reason} (${code})`;
 
 export const fieldStatus: Command = {
   name: "field status",
   summary: "show what is on a device, and what the hub has of it",
   usage: "tributary field status [--db FILE]",
-  help: `LOCAL: on this device only. QUEUED: the broker has it. SYNCED: the hub has confirmed it. ${DB_HELP}`,
+  help: `LOCAL: on this device only. QUEUED: the broker has it. SYNCED: the hub has confirmed it. Events that no hub takes, or that were damaged on this
+device's disk, are listed as set aside, with the reason. ${DB_HELP}`,
   options: COMMON,
   async run(input) {
     using field = open(input);
@@ -241,6 +275,7 @@ export const fieldStatus: Command = {
     input.out.line(hub.length === 0 ? "  hub: any that answers; no key of it is known yet" : `  hub: ${hub.join(", ")}`);
     if (unproven > 0) input.out.line(`  ${unproven} answers were not signed by the hub, and not believed`);
     for (const { entity, reason } of status.quarantined) input.out.line(`  quarantined: ${entity}: ${reason}`);
+    for (const note of status.aside) input.out.line(`  ${asideWords(note)}`);
     return 0;
   },
 };
@@ -288,5 +323,52 @@ needs a code to go on. ${DB_HELP}`,
     input.out.result(rotated);
     input.out.line(`${rotated.device} has the key ${rotated.kid} from now on.`);
     return 0;
+  },
+};
+
+export const fieldSalvage: Command = {
+  name: "field salvage",
+  summary: "write what is readable of a damaged device's database",
+  usage: "tributary field salvage --out FILE [--db FILE]",
+  help: `Writes every event that can be read to a file, as NDJSON: one event a line, with its hash and how far it had come. Of damaged events it writes the texts
+that are left ("level": "DAMAGED"). Where the database cannot be read as one, its pages are searched. The database is only read. The command ends with 0
+when all events were whole, and with 8 when some were damaged or lost. ${DB_HELP}
+
+  tributary field salvage --db juba.db --out juba.ndjson`,
+  options: { db: { type: "string" }, out: { type: "string" } },
+  maxPositionals: 0,
+  async run(input) {
+    const path = fieldPath(input.text("db"));
+    const file = input.need("out", "the file to write the events to");
+    if (existsSync(file) && statSync(file).size > 0)
+      throw new TributaryError("usage", `${file} exists already`, "Name a new file; nothing is overwritten.");
+    if (!existsSync(path))
+      throw new TributaryError("not-found", `there is no file at ${path}`, "Name the field database with --db.");
+    const to = openSync(file, "w");
+    let salvaged: Salvaged;
+    try {
+      salvaged = salvage(path, (line) => writeSync(to, `${JSON.stringify(line)}\n`));
+      fsyncSync(to);
+    } finally {
+      closeSync(to);
+    }
+    const { whole, searched, damaged, lost, problem } = salvaged;
+    input.out.line(
+      `Wrote ${whole} whole events to ${file}${searched > 0 ? `; ${searched} of them were found by searching the file's pages` : ""}.`,
+    );
+    if (damaged > 0) input.out.line(`Wrote what is left of ${damaged} damaged events ("level": "DAMAGED").`);
+    for (const { origin, seq } of lost) input.out.line(`  lost: event ${seq} of ${origin}`);
+    if (problem === null && damaged === 0 && lost.length === 0) {
+      input.out.result(salvaged);
+      return 0;
+    }
+    input.out.result(salvaged);
+    process.stderr.write(
+      problem === null
+        ? `tributary: ${path} is damaged: ${damaged} events in part, ${lost.length} lost; ${whole} are whole.\n`
+        : `tributary: ${path} cannot be read as a database (${problem}), so nobody can say how many events it held. ${whole} whole ones were found.\n`,
+    );
+    process.stderr.write("Keep the file. Start a new database for this device; the hub has what it has confirmed.\n");
+    return new TributaryError("data-corrupt", "", "").exitCode;
   },
 };

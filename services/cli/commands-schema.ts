@@ -14,7 +14,7 @@ import {
   type SchemaText,
   schemaFile,
 } from "../gate/index.ts";
-import { SCOPE_SCHEMAS } from "../ingress/index.ts";
+import { SCOPE_SCHEMAS, SCOPE_SCHEMAS_READ } from "../ingress/index.ts";
 import type { Command, Input } from "./args.ts";
 import { table } from "./output.ts";
 import { hubDir, issueHubToken, readState, readText } from "./places.ts";
@@ -315,14 +315,14 @@ same rules as any; then \`tributary quarantine release --all --code schema-unkno
 export const schemaToken: Command = {
   name: "schema token",
   summary: "issue a token with which a tool may register schemas over HTTP",
-  usage: "tributary schema token [--days N] [--data DIR]",
+  usage: "tributary schema token [--read] [--days N] [--data DIR]",
   help: `The hub's HTTP door speaks the routes of Confluent Schema Registry (docs/schemas.md). A tool sends the token as "Authorization: Bearer …", or as the
-password of basic credentials with any name. Reading takes any token of the hub.
+password of basic credentials with any name. With --read it may only read; so may the sites' own tokens.
 
   curl -u tools:$TOKEN http://127.0.0.1:8080/subjects`,
   maxPositionals: 0,
-  options: { ...DATA, days: { type: "string" } },
-  async run({ text, number, out }) {
+  options: { ...DATA, days: { type: "string" }, read: { type: "boolean" } },
+  async run({ text, flag, number, out }) {
     const dir = hubDir(text("data"));
     const { org, httpUrl } = readState(dir);
     const days = number("days", DEFAULT_TOKEN_DAYS);
@@ -331,7 +331,7 @@ password of basic credentials with any name. Reading takes any token of the hub.
       site: "hub",
       device: "tools",
       lifetimeS: days * 86_400,
-      scopes: [SCOPE_SCHEMAS],
+      scopes: [flag("read") ? SCOPE_SCHEMAS_READ : SCOPE_SCHEMAS],
     });
     out.result({ token, url: httpUrl, days });
     out.line(`Good for ${days} days, at ${httpUrl}:\n\n${token}`);

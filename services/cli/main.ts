@@ -29,6 +29,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   "field sync": async () => (await import("./commands-field.ts")).fieldSync,
   "field enrol": async () => (await import("./commands-field.ts")).fieldEnrol,
   "field rotate-key": async () => (await import("./commands-field.ts")).fieldRotateKey,
+  "field salvage": async () => (await import("./commands-field.ts")).fieldSalvage,
   "field status": async () => (await import("./commands-field.ts")).fieldStatus,
   view: async () => (await import("./commands-hub.ts")).view,
   "audit entity": async () => (await import("./commands-audit.ts")).auditEntity,

@@ -56,7 +56,7 @@ export const MAX_BATCH_BYTES = 8 * 1_048_576;
 
 /** Origins that the events of a batch name in their bases, and numbers that say so, at most. An entity that many devices write must not make a batch unreadable. */
 export const MAX_BATCH_ORIGINS = 16_000;
-const MAX_BATCH_BASIS = 1_000_000;
+export const MAX_BATCH_BASIS = 1_000_000;
 /** A fingerprint has 64 digits, of which 16 travel. */
 const MAX_FINGERPRINT = 64;
 
@@ -309,7 +309,25 @@ const undecodable = (why: string, cause?: unknown): TributaryError =>
  * Reads a frame. Checks its form and every envelope, not the chain and not the data: those need the gate.
  * Throws `batch-undecodable` or `batch-too-large`; bounded in time and memory whatever the bytes.
  */
-export const decodeBatch = (frame: Uint8Array, compression: Compression): Batch => readFrame(frame, compression, readBody);
+export const decodeBatch = (frame: Uint8Array, compression: Compression): Batch =>
+  readFrame(frame, compression, (body, version) => {
+    const steps = readBody(body, version);
+    for (let step = steps.next(); ; step = steps.next()) if (step.done === true) return step.value;
+  });
+
+/** The same, a few events at a time: `pause` is awaited in between, so that a reader of large frames keeps others waiting only shortly. */
+export async function decodeBatchInTurns(
+  frame: Uint8Array,
+  compression: Compression,
+  pause: () => Promise<void>,
+): Promise<Batch> {
+  const steps = readFrame(frame, compression, readBody);
+  for (;;) {
+    const step = readable(() => steps.next());
+    if (step.done === true) return step.value;
+    await pause();
+  }
+}
 
 function readFrame<T>(frame: Uint8Array, compression: Compression, read: (body: Uint8Array, version: number) => T): T {
   if (frame.length > MAX_FRAME_BYTES) {
@@ -329,9 +347,13 @@ function readFrame<T>(frame: Uint8Array, compression: Compression, read: (body: 
       "Update the hub, or send again in a version that its hello names.",
     );
   }
+  const packed = frame.subarray(3);
+  return readable(() => read((form & 0xf) === 1 ? compression.decompress(packed, MAX_BATCH_BYTES) : packed, version));
+}
+
+function readable<T>(read: () => T): T {
   try {
-    const packed = frame.subarray(3);
-    return read((form & 0xf) === 1 ? compression.decompress(packed, MAX_BATCH_BYTES) : packed, version);
+    return read();
   } catch (error) {
     throw isTributaryError(error) && error.code === "batch-undecodable" ? error : undecodable(messageOf(error), error);
   }
@@ -344,7 +366,10 @@ export function peekOrigin(frame: Uint8Array, compression: Compression): OriginI
   return origin;
 }
 
-function readBody(body: Uint8Array, version: number): Batch {
+/** Events between two steps of reading a body. */
+const STEP_EVENTS = 50;
+
+function* readBody(body: Uint8Array, version: number): Generator<void, Batch> {
   const from = reader(body);
   const n = MAX_BATCH_EVENTS;
   const textOrUuid = (): string => {
@@ -407,6 +432,7 @@ function readBody(body: Uint8Array, version: number): Batch {
   let basisAt = 0;
   let dataAt = 0;
   for (let i = 0; i < count; i++) {
+    if (i % STEP_EVENTS === STEP_EVENTS - 1) yield;
     const seq = firstSeq + i;
     lastWallMs += wallMs[i]!;
     const back = entity[i]!;

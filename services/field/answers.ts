@@ -1,15 +1,7 @@
 import { createInbox, type MsgHdrs, type NatsConnection, NatsError } from "nats";
 import { isJsonObject } from "../core/index.ts";
 import { type Identity, unprovenHub } from "./keys.ts";
-
-/** JSON that came from outside; `undefined` when it is none. */
-export function jsonFrom(data: Uint8Array): unknown {
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(data));
-  } catch {
-    return undefined;
-  }
-}
+import { jsonOf } from "./way.ts";
 
 /**
  * Asks over the broker, and returns the first answer that is believed: whoever may publish to this inbox can be faster than the hub, and is passed over.
@@ -28,7 +20,7 @@ export async function askForProof(
     nc.publish(subject, question, { headers, reply });
     for await (const message of answers) {
       if (message.headers?.code === 503) throw new NatsError("503", "503");
-      const answer = jsonFrom(message.data);
+      const answer = jsonOf(message.data);
       if (believes(answer)) return answer;
     }
     throw new NatsError("TIMEOUT", "TIMEOUT");
@@ -55,6 +47,8 @@ export function wordOf(
   }
   // Something on the way is down, or says that the hub is: that may be anybody's word, and is no more than a reason to come again.
   if (status >= 500) return null;
+  // Something on the way that carries no large bodies: smaller ones are tried, whoever says so.
+  if (status === 413 && !(isJsonObject(json) && "refusal" in json)) return null;
   const refusal = isJsonObject(json) ? json.refusal : undefined;
   if (!identity.isPinned) return refusal ?? null;
   if (identity.believes(refusal)) return refusal;

@@ -15,7 +15,8 @@ import {
   withSuccessors,
 } from "./keys.ts";
 import type { Store } from "./store.ts";
-import { openTransport, type Transport } from "./transport.ts";
+import { openTransport } from "./transport.ts";
+import type { Transport } from "./way.ts";
 
 const REPLY_TIMEOUT_MS = 15_000;
 

@@ -1,9 +1,12 @@
 import { isTributaryError, type TributaryError } from "../core/index.ts";
-import { emptyTally, openWay, pauseMs, pushAll, type SyncDeps, type SyncOptions } from "./sync.ts";
-import type { Transport } from "./transport.ts";
+import { emptyTally, type PushDeps, pushAll } from "./push.ts";
+import { openWay, pauseMs, type SyncOptions, worthAnotherTry } from "./sync.ts";
+import { away, type Transport } from "./way.ts";
 
 /** Looks for events that another process wrote into the same database this often. */
 const LOOK_MS = 1_000;
+/** Asks the hub where it stands this often though there is nothing to send: its log may have been restored from a backup. */
+const ASK_MS = 5 * 60_000;
 
 export interface Follower {
   /** Ends with the error that another try would not mend (a refused token), or with `close`. */
@@ -12,11 +15,11 @@ export interface Follower {
 }
 
 /**
- *   connecting ─▶ pushing ─▶ idle ── written, or a second passed with something unsent ──▶ pushing
+ *   connecting ─▶ pushing ─▶ idle ── written, a second passed with something unsent, or five minutes passed ──▶ pushing
  *        ▲           └── link lost ──▶ pausing (1 s doubling to 5 min, full jitter) ──┐
  *        └───────────────────────────────────────────────────────────────────────────┘
  */
-export function follow(deps: SyncDeps, listeners: Set<() => void>, options: SyncOptions): Follower {
+export function follow(deps: PushDeps, listeners: Set<() => void>, options: SyncOptions): Follower {
   const { random = Math.random, onProgress } = options;
   const stop = new AbortController();
   let ring: () => void = () => {};
@@ -35,7 +38,7 @@ export function follow(deps: SyncDeps, listeners: Set<() => void>, options: Sync
   };
   listeners.add(onWritten);
 
-  const hasUnsent = (): boolean => deps.store.origins().some((origin) => origin.syncedThrough < origin.nextSeq - 1);
+  const hasUnsent = (): boolean => deps.store.origins().some((origin) => origin.syncedThrough < origin.lastSeq);
 
   const run = async (): Promise<TributaryError | null> => {
     let failures = 0;
@@ -43,22 +46,26 @@ export function follow(deps: SyncDeps, listeners: Set<() => void>, options: Sync
       let transport: Transport | null = null;
       try {
         transport = await openWay(deps, options);
+        let askedMs = performance.now();
         while (!stop.signal.aborted) {
-          if (dirty || hasUnsent()) {
+          if (!transport.isOpen) throw away("the link was lost", new Error("the connection was closed"));
+          if (dirty || hasUnsent() || performance.now() - askedMs > ASK_MS) {
             dirty = false;
             await pushAll(deps, transport, { ...options, signal: stop.signal }, emptyTally());
+            askedMs = performance.now();
             failures = 0;
           }
           if (!dirty) await wakened(LOOK_MS);
         }
       } catch (error) {
         if (stop.signal.aborted) return null;
-        const known = isTributaryError(error) ? error : null;
-        if (known !== null && !["backend-unreachable", "backend-failed", "internal"].includes(known.code)) return known;
-        if (known === null) throw error;
+        if (!worthAnotherTry(error)) {
+          if (isTributaryError(error)) return error;
+          throw error;
+        }
         dirty = true;
         const ms = pauseMs(++failures, random);
-        onProgress?.({ kind: "waiting", tries: failures, pauseMs: ms, because: known.message });
+        onProgress?.({ kind: "waiting", tries: failures, pauseMs: ms, because: error.message });
         const until = performance.now() + ms;
         while (!stop.signal.aborted && performance.now() < until) await wakened(until - performance.now());
       } finally {

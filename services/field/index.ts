@@ -178,7 +178,10 @@ function schemasOf(store: Store, dir: string): FieldSchemas {
 export type { EnrolResult } from "./enrol.ts";
 export type { Follower } from "./follow.ts";
 export type { ImportOptions, ImportResult } from "./import.ts";
+export type { AsideNote } from "./move.ts";
 export type { Appended, AppendOptions, NewEvent } from "./outbox.ts";
+export type { SyncProgress } from "./push.ts";
+export { type Salvaged, salvage } from "./salvage.ts";
 export type { FieldEvent, FieldStatus } from "./status.ts";
 export type { FieldName } from "./store.ts";
-export { pauseMs, type SyncOptions, type SyncProgress, type SyncResult } from "./sync.ts";
+export { pauseMs, type SyncOptions, type SyncResult } from "./sync.ts";

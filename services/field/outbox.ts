@@ -71,8 +71,6 @@ export interface Outbox {
   seen(entity: EntityRef): Vector;
   /** Notes that this device's user has been shown an entity as of `vector`: what they write next builds on it. */
   noteSeen(entity: EntityRef, vector: Vector): void;
-  /** Writes the events of a forked origin again under the current one. Call inside a transaction. */
-  rewrite(from: OriginRow, afterSeq: number): number;
 }
 
 /** Of the room for an envelope, what a basis may take; a larger one takes of the data's. */
@@ -184,22 +182,5 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
       });
     },
     appendNow: (events, options) => store.transaction(() => append(events, options)),
-    rewrite(from, afterSeq) {
-      const tail = openTail();
-      const rows = db
-        .prepare("SELECT head, data, fingerprint FROM event WHERE origin = ? AND seq > ? ORDER BY seq")
-        .all(from.id, afterSeq);
-      for (const { head, data, fingerprint } of rows) {
-        const old = JSON.parse(head as string) as Omit<EventBody, "data">;
-        link(
-          tail,
-          { ...old, origin: tail.origin.name, seq: tail.seq as Seq, basis: seenOf(old.entity) },
-          data as string,
-          fingerprint as string,
-        );
-      }
-      closeTail(tail);
-      return rows.length;
-    },
   };
 }

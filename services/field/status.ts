@@ -1,7 +1,9 @@
 import type { QuarantineNote, Seq } from "../core/index.ts";
 import { keyIdOf } from "../core/node.ts";
 import { deviceKey, hubKeys, isRotating, unprovenAnswers } from "./keys.ts";
-import type { Store } from "./store.ts";
+import type { AsideNote } from "./move.ts";
+import { headOf, readRows } from "./rows.ts";
+import { isCorrupt, type OriginRow, type Store } from "./store.ts";
 
 /** How a device stands with the hub. */
 export interface FieldStatus {
@@ -11,9 +13,12 @@ export interface FieldStatus {
   readonly device: string;
   /** The origin that writes now. */
   readonly origin: string;
+  /** Each event counts once, also one that was written again under a later name, or set aside. */
   readonly events: number;
-  /** On this device only / taken by the broker / confirmed by the hub. */
+  /** On this device only / taken by the broker / confirmed by the hub. Those set aside are in none. */
   readonly levels: { readonly LOCAL: number; readonly QUEUED: number; readonly SYNCED: number };
+  /** Events that stay on this device: damaged, or refused by a hub one by one. `tributary field salvage` writes what is readable of them. */
+  readonly aside: readonly (AsideNote & { readonly at: string })[];
   readonly quarantined: readonly (QuarantineNote & { readonly origin: string; readonly type: string; readonly entity: string })[];
   readonly syncedAt: string | null;
   /** Device clock minus hub clock at the last sync, milliseconds. */
@@ -31,7 +36,9 @@ export interface FieldStatus {
     readonly origin: string;
     readonly events: number;
     readonly synced: number;
+    /** Where in the log the last confirmed event stands; a position says nothing without the log's life that gave it. */
     readonly position: string | null;
+    readonly incarnation: string | null;
   }[];
 }
 
@@ -39,34 +46,19 @@ export function statusOf(store: Store): FieldStatus {
   const origins = store.origins();
   const sum = (of: (origin: (typeof origins)[number]) => number): number =>
     origins.reduce((total, origin) => total + of(origin), 0);
-  const events = sum(({ nextSeq }) => nextSeq);
+  const kept = sum(({ lastSeq }) => lastSeq + 1);
   const synced = sum(({ syncedThrough }) => syncedThrough + 1);
   const queued = sum(({ queuedThrough, syncedThrough }) => Math.max(0, queuedThrough - syncedThrough));
   const offset = store.meta("clock_offset_ms");
-  const quarantined = store.db
-    .prepare(
-      `SELECT q.seq, q.code, q.reason, o.name, e.head FROM quarantined q
-       JOIN origin o ON o.id = q.origin JOIN event e ON e.origin = q.origin AND e.seq = q.seq ORDER BY q.origin, q.seq`,
-    )
-    .all()
-    .map((row) => {
-      const head = JSON.parse(row.head as string) as { type: string; entity: { type: string; id: string } };
-      return {
-        seq: row.seq as Seq,
-        code: row.code as string,
-        reason: row.reason as string,
-        origin: row.name as string,
-        type: head.type,
-        entity: `${head.entity.type}/${head.entity.id}`,
-      };
-    });
+  const aside = asideOf(store, origins);
   return {
     path: store.path,
     ...store.name,
     origin: store.current().name,
-    events,
-    levels: { LOCAL: events - synced - queued, QUEUED: queued, SYNCED: synced },
-    quarantined,
+    events: kept + aside.length,
+    levels: { LOCAL: kept - synced - queued, QUEUED: queued, SYNCED: synced },
+    aside,
+    quarantined: quarantinedOf(store, origins),
     syncedAt: store.meta("synced_at"),
     clockOffsetMs: offset === null ? null : Number(offset),
     keys: {
@@ -75,13 +67,65 @@ export function statusOf(store: Store): FieldStatus {
       hub: hubKeys(store).map(keyIdOf),
       unproven: unprovenAnswers(store),
     },
-    origins: origins.map(({ name, nextSeq, syncedThrough, position }) => ({
+    origins: origins.map(({ name, lastSeq, syncedThrough, position, incarnation }) => ({
       origin: name,
-      events: nextSeq,
+      events: lastSeq + 1,
       synced: syncedThrough + 1,
       position,
+      incarnation,
     })),
   };
+}
+
+/** What an event is about, where its row can be read. */
+function aboutOf(
+  store: Store,
+  { id, name }: OriginRow,
+  seq: number,
+): { readonly type: string | null; readonly entity: string | null } {
+  try {
+    const text = store.db.prepare("SELECT head FROM event WHERE origin = ? AND seq = ?").get(id, seq)?.head;
+    const head = typeof text === "string" ? headOf(text, name, seq) : null;
+    if (head !== null) return { type: head.type, entity: `${head.entity.type}/${head.entity.id}` };
+  } catch (error) {
+    if (!isCorrupt(error)) throw error;
+  }
+  return { type: null, entity: null };
+}
+
+function asideOf(store: Store, origins: readonly OriginRow[]): FieldStatus["aside"] {
+  return origins.flatMap((origin) =>
+    store.db
+      .prepare("SELECT seq, code, reason, at FROM aside WHERE origin = ? ORDER BY seq")
+      .all(origin.id)
+      .map((row) => ({
+        origin: origin.name,
+        seq: row.seq as Seq,
+        code: String(row.code),
+        reason: String(row.reason),
+        at: String(row.at),
+        ...aboutOf(store, origin, Number(row.seq)),
+      })),
+  );
+}
+
+function quarantinedOf(store: Store, origins: readonly OriginRow[]): FieldStatus["quarantined"] {
+  return origins.flatMap((origin) =>
+    store.db
+      .prepare("SELECT seq, code, reason FROM quarantined WHERE origin = ? AND seq <= ? ORDER BY seq")
+      .all(origin.id, origin.lastSeq)
+      .map((row) => {
+        const { type, entity } = aboutOf(store, origin, Number(row.seq));
+        return {
+          seq: row.seq as Seq,
+          code: String(row.code),
+          reason: String(row.reason),
+          origin: origin.name,
+          type: type ?? "(damaged)",
+          entity: entity ?? "(damaged)",
+        };
+      }),
+  );
 }
 
 /** An event on the device. */
@@ -95,14 +139,19 @@ export interface FieldEvent {
   readonly level: "LOCAL" | "QUEUED" | "SYNCED";
 }
 
-/** All events on the device, origin by origin, in order. */
+/**
+ * All events on the device, origin by origin, in order; one that was written again under a later name comes under that one only. What was set aside or cannot be
+ * read is left out: `statusOf` lists the one, `tributary field salvage` writes the other.
+ */
 export function* eventsOf(store: Store): Generator<FieldEvent> {
-  for (const { id, name, syncedThrough, queuedThrough } of store.origins()) {
-    for (const row of store.db.prepare("SELECT seq, head, data, hash FROM event WHERE origin = ? ORDER BY seq").iterate(id)) {
-      const seq = Number(row.seq);
-      const { type, entity } = JSON.parse(row.head as string) as Pick<FieldEvent, "type" | "entity">;
-      const level = seq <= syncedThrough ? "SYNCED" : seq <= queuedThrough ? "QUEUED" : "LOCAL";
-      yield { origin: name, seq, type, entity, data: row.data as string, hash: row.hash as string, level };
+  const rows = readRows(store);
+  for (const origin of store.origins()) {
+    const { name, syncedThrough, queuedThrough, lastSeq } = origin;
+    for (const found of rows.from(origin, 0, lastSeq)) {
+      if (found.kind === "damaged") continue;
+      const { row, head } = found;
+      const level = row.seq <= syncedThrough ? "SYNCED" : row.seq <= queuedThrough ? "QUEUED" : "LOCAL";
+      yield { origin: name, seq: row.seq, type: head.type, entity: head.entity, data: row.data, hash: row.hash, level };
     }
   }
 }

@@ -3,10 +3,10 @@ import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
-import { GENESIS, type Hash, messageOf, type OriginId, originId, TributaryError } from "../core/index.ts";
+import { GENESIS, type Hash, type IncarnationId, messageOf, type OriginId, originId, TributaryError } from "../core/index.ts";
 
 /** Raised with every change to the tables below. */
-const SCHEMA_VERSION = 2;
+const SCHEMA_VERSION = 3;
 /** How long a second process on the same device waits for the first to finish its transaction. */
 const BUSY_TIMEOUT_MS = 5_000;
 
@@ -15,6 +15,20 @@ const SECOND = `
   CREATE TABLE schema (subject TEXT NOT NULL, version INTEGER NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL, refs TEXT NOT NULL,
     PRIMARY KEY (subject, version)) STRICT;
   ALTER TABLE event ADD COLUMN fingerprint TEXT NOT NULL DEFAULT '';
+`;
+
+/** Came with version 3: which life of the log a position belongs to, how far an epoch's events were ever sent or went elsewhere, and what was set aside. */
+const THIRD_COLUMNS = {
+  incarnation: "TEXT",
+  /** The last event that stays in this epoch; later ones were written again under a later epoch, or set aside. NULL: all stay. */
+  kept_through: "INTEGER",
+  /** The last event that was ever handed to the network, taken or not. */
+  offered_through: "INTEGER NOT NULL DEFAULT -1",
+} as const;
+const ASIDE = `
+  CREATE TABLE IF NOT EXISTS aside (
+    origin INTEGER NOT NULL, seq INTEGER NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL,
+    PRIMARY KEY (origin, seq)) STRICT, WITHOUT ROWID;
 `;
 
 const TABLES = `
@@ -49,7 +63,15 @@ export interface OriginRow {
   /** Last seq that the broker has taken, that the hub has confirmed; −1: none. */
   readonly queuedThrough: number;
   readonly syncedThrough: number;
+  /** Where in the log the last confirmed event stands, and the log's life that gave this position. */
   readonly position: string | null;
+  readonly incarnation: IncarnationId | null;
+  /** Last seq that was ever handed to the network; −1: none. */
+  readonly offeredThrough: number;
+  /** Last seq that stays in this epoch; `null`: all do. Later ones were written again under a later epoch, or set aside. */
+  readonly keptThrough: number | null;
+  /** The last seq that is to be sent under this name; −1: none. */
+  readonly lastSeq: number;
 }
 
 /** The device's database: opening, transactions and the rows that all parts use. */
@@ -114,15 +136,18 @@ export function openStore(options: StoreOptions): Store {
       store.transaction(() => {
         db.exec(TABLES);
         db.exec(SECOND);
+        third(db);
         db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
         for (const key of ["org", "site", "device"] as const) store.setMeta(key, name[key]);
         store.setMeta("identity", identityOf(path));
         store.startEpoch();
       });
     }
-    if (version === 1) {
+    if (version === 1 || version === 2) {
       store.transaction(() => {
-        db.exec(SECOND);
+        if (version === 1) db.exec(SECOND);
+        third(db);
+        findMoved(db);
         db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
       });
     }
@@ -138,6 +163,35 @@ export function openStore(options: StoreOptions): Store {
     db.close();
     throw storeError(path, error);
   }
+}
+
+function third(db: DatabaseSync): void {
+  const there = new Set(
+    db
+      .prepare("PRAGMA table_info(origin)")
+      .all()
+      .map(({ name }) => name),
+  );
+  for (const [name, type] of Object.entries(THIRD_COLUMNS))
+    if (!there.has(name)) db.exec(`ALTER TABLE origin ADD COLUMN ${name} ${type}`);
+  db.exec(ASIDE);
+  db.exec("UPDATE origin SET offered_through = max(offered_through, queued_through)");
+}
+
+/**
+ * Before version 3 a copy's events were written again under the next epoch and counted as confirmed under both. The clock stamps tell which: within one
+ * database no two events have the same.
+ */
+function findMoved(db: DatabaseSync): void {
+  if ((db.prepare("SELECT count(*) AS n FROM origin").get() as { n: number }).n < 2) return;
+  const stamp = "CASE WHEN json_valid(head) THEN json_extract(head, '$.hlc') END";
+  db.exec(`
+    CREATE TEMP TABLE stamps AS SELECT origin, seq, ${stamp} AS hlc FROM event;
+    CREATE INDEX temp.stamps_hlc ON stamps (hlc);
+    UPDATE origin SET kept_through = (SELECT min(a.seq) - 1 FROM stamps a JOIN stamps b ON b.hlc = a.hlc AND b.origin > a.origin WHERE a.origin = origin.id);
+    UPDATE origin SET synced_through = min(synced_through, kept_through), queued_through = min(queued_through, kept_through) WHERE kept_through IS NOT NULL;
+    DROP TABLE stamps;
+  `);
 }
 
 function openDatabase(path: string, create: boolean): DatabaseSync {
@@ -159,16 +213,22 @@ function checkName(store: Store, path: string, name: FieldName | undefined): voi
   );
 }
 
+/** An epoch's row. What a database of an earlier version does not have is as if nothing had happened. */
+export const originRow = (r: Record<string, unknown>): OriginRow => ({
+  id: Number(r.id),
+  name: r.name as OriginId,
+  nextSeq: Number(r.next_seq),
+  head: r.head as Hash,
+  queuedThrough: Number(r.queued_through),
+  syncedThrough: Number(r.synced_through),
+  position: r.position as string | null,
+  incarnation: (r.incarnation ?? null) as IncarnationId | null,
+  offeredThrough: Number(r.offered_through ?? r.queued_through),
+  keptThrough: r.kept_through == null ? null : Number(r.kept_through),
+  lastSeq: r.kept_through == null ? Number(r.next_seq) - 1 : Number(r.kept_through),
+});
+
 function storeOver(db: DatabaseSync, path: string, randomEpoch: () => string): Store {
-  const row = (r: Record<string, unknown>): OriginRow => ({
-    id: Number(r.id),
-    name: r.name as OriginId,
-    nextSeq: Number(r.next_seq),
-    head: r.head as Hash,
-    queuedThrough: Number(r.queued_through),
-    syncedThrough: Number(r.synced_through),
-    position: r.position as string | null,
-  });
   const store: Store = {
     path,
     db,
@@ -194,8 +254,8 @@ function storeOver(db: DatabaseSync, path: string, randomEpoch: () => string): S
     setMeta(key, value) {
       db.prepare("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value").run(key, value);
     },
-    origins: () => db.prepare("SELECT * FROM origin ORDER BY id").all().map(row),
-    current: () => row(db.prepare("SELECT * FROM origin ORDER BY id DESC LIMIT 1").get()!),
+    origins: () => db.prepare("SELECT * FROM origin ORDER BY id").all().map(originRow),
+    current: () => originRow(db.prepare("SELECT * FROM origin ORDER BY id DESC LIMIT 1").get()!),
     startEpoch() {
       const name = originId({ ...store.name, epoch: randomEpoch() });
       db.prepare("INSERT INTO origin (name, next_seq, head, queued_through, synced_through) VALUES (?, 0, ?, -1, -1)").run(
@@ -229,6 +289,10 @@ const SQLITE_FULL = 13;
 const SQLITE_CANTOPEN = 14;
 const SQLITE_NOTADB = 26;
 
+/** Whether SQLite found a page damaged, or lost. */
+export const isCorrupt = (error: unknown): boolean =>
+  [SQLITE_CORRUPT, SQLITE_NOTADB, SQLITE_IOERR].includes(((error as { errcode?: number } | null)?.errcode ?? -1) & 0xff);
+
 /** A failure of SQLite as one of ours. */
 export function storeError(path: string, error: unknown): unknown {
   if (error instanceof TributaryError) return error;
@@ -254,7 +318,7 @@ export function storeError(path: string, error: unknown): unknown {
       return new TributaryError(
         "data-corrupt",
         `${path} is no field database, or is damaged: ${messageOf(error)}`,
-        "Keep the file; start a new database beside it and ask for help.",
+        "Keep the file. `tributary field salvage --db FILE --out EVENTS` writes what is readable of it; start a new database beside it.",
         because,
       );
     case SQLITE_READONLY:

@@ -28,7 +28,7 @@ import { chainHash } from "../core/node.ts";
 import { type Fits, type Gate, type Registry, schemasDigest, shortFingerprint, type Verdict } from "../gate/index.ts";
 import { type Appendable, fitsStore, type Log, type OriginHead, type QuarantineReason } from "../log/index.ts";
 import { keepEvidence, withSignature } from "./evidence.ts";
-import { breaths, sparing } from "./fair.ts";
+import { sparing } from "./fair.ts";
 import { fitting, noteOf, quarantinedOf } from "./notes.ts";
 
 /** A device's clock may differ from the hub's by this much before it counts as wrong. */
@@ -41,8 +41,8 @@ const MAX_NEWS_BYTES = 400_000;
 const FITS_ALL: Fits = () => null;
 /** Questions of one hello that are put to the log at the same time. */
 const ASKED_AT_A_TIME = 5;
-/** A batch's events are looked at for so long before others have a turn. */
-const SLICE_MS = 5;
+/** A batch's events that are looked at before others may have a turn. */
+const SLICE_EVENTS = 50;
 /** Origins whose log is behind them that are remembered, and how often each is said again. */
 const MAX_BEHIND = 1_000;
 const SAY_BEHIND_EVERY_MS = 60_000;
@@ -59,9 +59,10 @@ export interface Behind {
 export interface Acceptor {
   /**
    * Gates, chains and appends a batch that arrived at `receivedAtMs` (hub clock). The receipt is the hub's word that all of
-   * it is in the log. `signed`: the origin's signature of the run, found good; kept with its last event. Throws `schema-unknown`, `chain-broken`, `batch-gap`, `origin-forked`, `event-too-large`.
+   * it is in the log. Throws `schema-unknown`, `chain-broken`, `batch-gap`, `origin-forked`, `event-too-large`.
+   * `breathe` is awaited now and then, so that others have their turn. `signed`: the origin's signature of the run, found good; kept with its last event.
    */
-  accept(batch: Batch, key: string, receivedAtMs: number, signed?: Signature): Promise<Accepted>;
+  accept(batch: Batch, key: string, receivedAtMs: number, breathe?: () => Promise<void>, signed?: Signature): Promise<Accepted>;
   /** Where the hub stands with an origin. */
   hello(request: HelloRequest, nowMs: number): Promise<Hello>;
   /** Where the hub stands, for a refusal; `null` when it does not know or cannot say. */
@@ -99,7 +100,6 @@ export function acceptor({
 }): Acceptor {
   const heads = new Map<OriginId, OriginHead>();
   const quarantined = quarantinedOf(log);
-  const breathe = breaths();
   const behind = behindOnes(say);
   const remember = (origin: OriginId, head: OriginHead | null): void => {
     heads.delete(origin);
@@ -125,14 +125,23 @@ export function acceptor({
       quarantined: fitting(notes),
     };
   };
+  /** A batch ahead of its predecessor costs the log a question at most, and the gate nothing. */
+  const refuseGap = async (batch: Batch): Promise<void> => {
+    const { origin, firstSeq } = batch;
+    const isAhead = (head: OriginHead | null): boolean => firstSeq > (head?.through ?? -1) + 1;
+    const known = heads.get(origin);
+    if (firstSeq === 0 || (known !== undefined && !isAhead(known))) return;
+    const head = await log.head(origin);
+    remember(origin, head);
+    if (isAhead(head)) throw gap(batch, head);
+  };
 
   return {
-    async accept(batch, key, receivedAtMs, signed) {
+    async accept(batch, key, receivedAtMs, breathe = async () => {}, signed) {
       const { origin } = batch;
+      await refuseGap(batch);
       await gate.ensure(batch.events.map(({ head }) => head.schema));
-      const { org, site } = partsOf(origin);
-      const checked = await chained({ gate, fits }, batch, receivedAtMs, driftLimitMs, () => breathe(`${org}.${site}`));
-      const run = withSignature(checked, signed);
+      const run = withSignature(await chained({ gate, fits }, batch, receivedAtMs, driftLimitMs, breathe), signed);
       const outcome = await log.append(run, heads.get(origin)).catch((error: unknown) => {
         heads.delete(origin);
         throw error;
@@ -141,11 +150,7 @@ export function acceptor({
       if (outcome.head !== null) behind.has(origin, outcome.head.through);
       switch (outcome.kind) {
         case "gap":
-          throw new TributaryError(
-            "batch-gap",
-            `the batch of ${origin} begins at event ${batch.firstSeq}, but the log ends at ${outcome.head?.through ?? "nothing"}`,
-            "Send the events between first; nothing of this batch was taken.",
-          );
+          throw gap(batch, outcome.head);
         case "fork":
           if (await keepEvidence(log, batch, outcome.seq, signed)) say({ event: "fork-kept", origin, seq: outcome.seq });
           throw new TributaryError(
@@ -193,6 +198,13 @@ export function acceptor({
     },
   };
 }
+
+const gap = ({ origin, firstSeq }: Batch, head: OriginHead | null): TributaryError =>
+  new TributaryError(
+    "batch-gap",
+    `the batch of ${origin} begins at event ${firstSeq}, but the log ends at ${head?.through ?? "nothing"}`,
+    "Send the events between first; nothing of this batch was taken.",
+  );
 
 /** What the log says to a device that doubts what both sides share. Origins that it is behind with are handed to `note`. */
 async function compared(
@@ -314,12 +326,8 @@ async function chained(
   const sentOffsetMs = batch.sentAtMs - receivedAtMs;
   const run: Appendable[] = [];
   let prev = batch.prev;
-  let sinceMs = performance.now();
-  for (const packed of batch.events) {
-    if (performance.now() - sinceMs > SLICE_MS) {
-      await breathe();
-      sinceMs = performance.now();
-    }
+  for (const [i, packed] of batch.events.entries()) {
+    if (i % SLICE_EVENTS === SLICE_EVENTS - 1) await breathe();
     const { head } = packed;
     const verdict = judged(checks, packed);
     if (verdict.text === null) {

@@ -79,6 +79,16 @@ export function breaths(): (key: string) => Promise<void> {
     });
 }
 
+/** Long work of one key that asks often whether to stop, and stops where it has gone on for `sliceMs`. */
+export function paced(breathe: (key: string) => Promise<void>, key: string, sliceMs: number): () => Promise<void> {
+  let sinceMs = performance.now();
+  return async () => {
+    if (performance.now() - sinceMs < sliceMs) return;
+    await breathe(key);
+    sinceMs = performance.now();
+  };
+}
+
 /**
  * Says what repeats only now and then: the first of a kind at once, then how often it came again, at most every `everyMs`. Whoever sends garbage must not
  * fill the log's disk.

@@ -35,6 +35,7 @@ interface Site<T> {
   bytes: number;
   working: number;
   workingBytes: number;
+  notBeforeMs: number;
 }
 
 export interface Lanes<T extends Held> {
@@ -42,9 +43,12 @@ export interface Lanes<T extends Held> {
   take(item: T, anyhow?: boolean): boolean;
   /** The next to work on: sites in turn, the lanes of one in turn. The caller says `done` or `back` of each. */
   next(nowMs: number): T | null;
+  /** Of a batch that is not being worked on, `done` and `back` mean nothing. */
   done(item: T): void;
   /** It stays held, first in its lane, and is not tried again before `notBeforeMs`. */
   back(item: T, notBeforeMs: number): void;
+  /** A site has no further turn before `untilMs`; what is worked on goes on. */
+  rest(site: string, untilMs: number): void;
   /** All that is held, also what is worked on. */
   items(): Iterable<T>;
   /** Takes all out that is not being worked on. */
@@ -71,7 +75,7 @@ export function lanes<T extends Held>(bounds: Bounds): Lanes<T> {
   const siteOf = (name: string): Site<T> => {
     let site = sites.get(name);
     if (site === undefined) {
-      site = { lanes: new Map(), held: 0, bytes: 0, working: 0, workingBytes: 0 };
+      site = { lanes: new Map(), held: 0, bytes: 0, working: 0, workingBytes: 0, notBeforeMs: 0 };
       sites.set(name, site);
     }
     return site;
@@ -87,6 +91,7 @@ export function lanes<T extends Held>(bounds: Bounds): Lanes<T> {
     site.working === 0 || (site.working < bounds.maxSiteWorking && site.workingBytes + item.bytes <= bounds.maxSiteWorkingBytes);
 
   const nextOf = (site: Site<T>, nowMs: number): T | null => {
+    if (site.notBeforeMs > nowMs) return null;
     for (const [name, lane] of site.lanes) {
       const item = lane.queue[0];
       if (item === undefined || lane.isBusy || lane.notBeforeMs > nowMs || !mayWork(site, item)) continue;
@@ -152,13 +157,19 @@ export function lanes<T extends Held>(bounds: Bounds): Lanes<T> {
       return null;
     },
     done(item) {
+      if (!working.has(item)) return;
       release(item).notBeforeMs = 0;
       forget(item);
     },
     back(item, notBeforeMs) {
+      if (!working.has(item)) return;
       const lane = release(item);
       lane.queue.unshift(item);
       lane.notBeforeMs = notBeforeMs;
+    },
+    rest(name, untilMs) {
+      const site = sites.get(name);
+      if (site !== undefined) site.notBeforeMs = untilMs;
     },
     *items() {
       yield* working;

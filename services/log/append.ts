@@ -4,8 +4,11 @@ import { within } from "./client.ts";
 import { entryAt, originHead } from "./read.ts";
 import { type Appendable, type OriginHead, type QuarantineMark, storedBytes, streamOf, toStored } from "./stored.ts";
 
-/** One call's events, at most: the server's limit of 1 MiB, less what its own framing may add. */
-export const MAX_APPEND_BYTES = 960_000;
+/**
+ * One call's events, but for one that is larger alone. The server takes 1 MiB; what is written in smaller calls keeps other writers waiting shorter. A default
+ * batch (500 events) still is one.
+ */
+export const MAX_APPEND_BYTES = 480_000;
 /** Lost races with another writer of the same run before giving up. Each means that somebody else got ahead. */
 const MAX_RACES = 5;
 

@@ -50,8 +50,9 @@ export async function isOfData(db: pg.Client, targets: readonly ViewTarget[], er
   if (error instanceof StaleViewError) return false;
   if (isTributaryError(error)) return error.code === "projection-failed" || error.code === "event-invalid";
   const code = sqlState(error);
-  // An error of the network or of files says so by a code of its own.
-  if (code === null && typeof (error as { code?: unknown }).code === "string") return false;
+  // An error of the network or of files says so by a code of its own; `ERR_…` are Node's complaints about values.
+  const own = code === null ? (error as { code?: unknown } | null)?.code : undefined;
+  if (typeof own === "string" && !own.startsWith("ERR_")) return false;
   if (isAudited(error) && !insists) return false;
   if (code !== null && OPERATION.test(code) && !(insists && mayBeOfData(error))) return false;
   try {

@@ -39,18 +39,29 @@ export async function restorePlaces(db: Client, log: Pick<Log, "readOrigin">): P
   });
 }
 
+interface AuditedEntity {
+  readonly origin: OriginId;
+  readonly seq: string;
+  readonly position: string;
+  readonly type: string;
+  readonly id: string;
+  readonly isPlaceholder: boolean;
+}
+
 /** By shard, the position of its last event in the audit. */
 async function lastAudited(db: Client, log: Pick<Log, "readOrigin">): Promise<Positions> {
   const places = [...NOWHERE];
   let before: string | null = null;
   while (places.includes(null)) {
-    const { rows }: { rows: { origin: OriginId; seq: string; position: string; type: string; id: string }[] } = await db.query(
-      `SELECT origin, seq, position, entity_type AS type, entity_id AS id FROM tributary.audit
+    const { rows }: { rows: AuditedEntity[] } = await db.query(
+      `SELECT origin, seq, position, entity_type AS type, entity_id AS id, held_otherwise IS NOT NULL AS "isPlaceholder" FROM tributary.audit
        WHERE $1::bigint IS NULL OR position < $1 ORDER BY position DESC LIMIT ${ROWS_AT_ONCE}`,
       [before],
     );
-    for (const { origin, seq, position, type, id } of rows) {
-      const shard = type === QUARANTINE_ENTITY ? await shardAsLogged(log, origin, Number(seq) as Seq) : shardOf({ type, id });
+    for (const { origin, seq, position, type, id, isPlaceholder } of rows) {
+      // Where the audit cannot hold the entity's own name, only the log tells its shard.
+      const isOther = type === QUARANTINE_ENTITY || isPlaceholder || id.includes("\uFFFD");
+      const shard = isOther ? await shardAsLogged(log, origin, Number(seq) as Seq) : shardOf({ type, id });
       if (shard !== null) places[shard] ??= asPosition(position);
     }
     if (rows.length < ROWS_AT_ONCE) break;

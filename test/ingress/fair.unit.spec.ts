@@ -65,6 +65,16 @@ describe("batches that a hub holds", () => {
     expect(all.next(500)).toBe(first);
   });
 
+  it("of a site that tries the hub's patience have no turn for a while, and others have theirs", () => {
+    const all = lanes<Held>(BOUNDS);
+    all.take(held("bad", "t1", 1));
+    all.take(held("bad", "t2", 2));
+    all.take(held("good", "t1", 3));
+    all.done(all.next(0)!);
+    all.rest("bad", 20);
+    expect(names([all.next(10), all.next(10), all.next(20)])).toEqual(["good.t1/3", null, "bad.t2/2"]);
+  });
+
   it("of one site are worked on a few at a time, and large ones alone", () => {
     const all = lanes<Held>(BOUNDS);
     for (const device of ["t1", "t2", "t3"]) all.take(held("a", device, 1));

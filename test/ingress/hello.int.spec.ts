@@ -2,7 +2,7 @@ import { cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { EventStoreDBClient, jsonEvent } from "@eventstore/db-client";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { Hello, OriginId, Seq, Vector } from "../../services/core/index.ts";
+import type { OriginId, Seq, Vector } from "../../services/core/index.ts";
 import { acceptor } from "../../services/ingress/index.ts";
 import { beginIncarnation, currentIncarnation, type Log } from "../../services/log/index.ts";
 import { batchesOf, batchOf, frameOf } from "../support/batches.ts";
@@ -138,8 +138,7 @@ describe("a hello", () => {
       receipt: { through: 19, incarnation: (await currentIncarnation(door.log.journal)).id },
     };
     const transport = await door.transport("wau");
-    const overNats: Hello | null = await transport.hello(asked);
-    expect(overNats).toMatchObject(expected);
+    expect(await transport.hello(asked)).toMatchObject({ kind: "hello", hello: expected });
     const headers = { authorization: `Bearer ${await door.token("wau")}` };
     const { origin: _, since: __, ...rest } = asked;
     const url = `${door.ingress.http!.url}/v1/ingress/hello`;
@@ -200,10 +199,10 @@ describe("a log that was set back under a running hub", () => {
     const before = await currentIncarnation(door.log.journal);
     const next = await beginIncarnation(door.log.journal, before.id, { how: "detected", by: "projector" });
     const transport = await door.transport("wau");
-    await eventually(
-      "the new incarnation",
-      async () => (await transport.hello({ origin: origin("wau"), since: null }))?.receipt.incarnation === next.id,
-    );
+    await eventually("the new incarnation", async () => {
+      const outcome = await transport.hello({ origin: origin("wau"), since: null });
+      return outcome.kind === "hello" && outcome.hello.receipt.incarnation === next.id;
+    });
     expect(door.said.filter(({ event }) => event === "incarnation-began")).toMatchObject([
       { incarnation: next.id, how: "detected" },
     ]);

@@ -48,18 +48,19 @@ const expectAudited = async (): Promise<void> => {
   expect(await one("SELECT count(*)::int AS n FROM tributary.audit")).toEqual({ n: events });
 };
 
-/** Makes a table refuse rows that say `word` anywhere, until what is returned is called. */
+/** Makes a table refuse rows that say `word` (anywhere, or in `of`), until what is returned is called. */
 async function refusing(
   table: string,
   word: string,
   { deferred = false, of = "row_to_json(NEW)::text" } = {},
 ): Promise<() => Promise<void>> {
-  await hub.db.query(`CREATE OR REPLACE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  const name = `public.refuse_${table.split(".")[1]}`;
+  await hub.db.query(`CREATE OR REPLACE FUNCTION ${name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     IF position('${word}' IN ${of}) > 0 THEN RAISE EXCEPTION '% does not take ${word}', TG_TABLE_NAME; END IF; RETURN NEW; END $$`);
   await hub.db.query(
     deferred
-      ? `CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE ON ${table} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION public.refuse()`
-      : `CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON ${table} FOR EACH ROW EXECUTE FUNCTION public.refuse()`,
+      ? `CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE ON ${table} DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION ${name}()`
+      : `CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON ${table} FOR EACH ROW EXECUTE FUNCTION ${name}()`,
   );
   const away = async (): Promise<void> => void (await hub.db.query(`DROP TRIGGER IF EXISTS refuse ON ${table}`));
   onTestFinished(away);
@@ -145,7 +146,7 @@ describe("one event that a table of the hub's own refuses", () => {
     "%s: %s, and all that it says is in the views",
     async (table) => {
       const bad = `bad${++cases}`;
-      const away = await refusing(table, bad);
+      const away = await refusing(table, bad, table.endsWith("audit") ? { of: "NEW.entity_id" } : {});
       const writer = oldWriter(hub.log, table.endsWith("origin") ? bad : `here${cases}`);
       await writer.append(
         person(`fine${cases}`),

@@ -213,9 +213,10 @@ export function avroMismatches(reader: Avro, writer: Avro, takes: Takes = compar
       }
       return;
     }
-    if (r.kind === "union") return no("missing_union_branch", `no branch of ${nameOfType(r)} takes ${nameOfType(w)}`);
-    if (r.kind === "record" && w.kind === "record") {
-      if (!sameName(r, w)) return no("name_mismatch", `${r.name} is not ${w.name}`, "/name");
+    if (r.kind === "union") no("missing_union_branch", `no branch of ${nameOfType(r)} takes ${nameOfType(w)}`);
+    else if (isNamed(r) && isNamed(w) && r.kind === w.kind && !sameName(r, w))
+      no("name_mismatch", `${r.name} is not ${w.name}`, "/name");
+    else if (r.kind === "record" && w.kind === "record") {
       for (const [i, field] of r.fields.entries()) {
         const source = sourceOf(field, w);
         const at = `${readerPath}/fields/${i}`;
@@ -229,19 +230,13 @@ export function avroMismatches(reader: Avro, writer: Avro, takes: Takes = compar
             writerPath: `${writerPath}/fields`,
           });
       }
-      return;
-    }
-    if (r.kind === "enum" && w.kind === "enum") {
-      if (!sameName(r, w)) return no("name_mismatch", `${r.name} is not ${w.name}`, "/name");
+    } else if (r.kind === "enum" && w.kind === "enum") {
       const missing = w.symbols.filter((symbol) => !r.symbols.includes(symbol));
-      return no("missing_enum_symbols", `the reader does not know ${missing.join(", ")}, and has no default symbol`, "/symbols");
-    }
-    if (r.kind === "fixed" && w.kind === "fixed") {
-      if (!sameName(r, w)) return no("name_mismatch", `${r.name} is not ${w.name}`, "/name");
-      return no("fixed_size_mismatch", `${w.size} bytes are not ${r.size}`, "/size");
-    }
-    if (r.kind === "array" && w.kind === "array") return tell(r.items, w.items, `${readerPath}/items`, `${writerPath}/items`);
-    if (r.kind === "map" && w.kind === "map") return tell(r.values, w.values, `${readerPath}/values`, `${writerPath}/values`);
-    no("type_mismatch", `${nameOfType(w)} cannot be read as ${nameOfType(r)}`);
+      no("missing_enum_symbols", `the reader does not know ${missing.join(", ")}, and has no default symbol`, "/symbols");
+    } else if (r.kind === "fixed" && w.kind === "fixed") {
+      no("fixed_size_mismatch", `${w.size} bytes are not ${r.size}`, "/size");
+    } else if (r.kind === "array" && w.kind === "array") tell(r.items, w.items, `${readerPath}/items`, `${writerPath}/items`);
+    else if (r.kind === "map" && w.kind === "map") tell(r.values, w.values, `${readerPath}/values`, `${writerPath}/values`);
+    else no("type_mismatch", `${nameOfType(w)} cannot be read as ${nameOfType(r)}`);
   }
 }

@@ -5,7 +5,7 @@ import formats, { type FormatName } from "ajv-formats";
  * The formats that are asserted. Those of `ajv-formats` that pass the JSON Schema Test Suite are taken as they are; the rest is
  * mended below, or refused when a schema names it.
  */
-const AS_THEY_ARE: readonly FormatName[] = ["date", "time", "ipv4", "ipv6", "json-pointer", "relative-json-pointer", "regex"];
+const AS_THEY_ARE: readonly FormatName[] = ["date", "time", "ipv4", "ipv6", "json-pointer", "relative-json-pointer"];
 
 /** One of the library's own checks, for a part of a text. */
 function taken(name: FormatName): (text: string) => boolean {
@@ -16,6 +16,7 @@ function taken(name: FormatName): (text: string) => boolean {
 const isDate = taken("date");
 const isIpv4 = taken("ipv4");
 const isIpv6 = taken("ipv6");
+const isRegex = taken("regex");
 
 const DATE = String.raw`\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])`;
 const DATE_TIME = new RegExp(
@@ -29,6 +30,8 @@ const ATOM = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
 const EMAIL = new RegExp(
   String.raw`^(?:${ATOM}(?:\.${ATOM})*|"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\[\x20-\x7e])*")@(?:(${LABEL}(?:\.${LABEL})*)|\[([^\]]+)\])$`,
 );
+/** Longer texts are no regular expression: reading a megabyte of brackets takes a second. */
+const MAX_REGEX = 10_000;
 /** Longer texts are no address of any kind; a bound keeps matching cheap. */
 const MAX_ADDRESS = 2_048;
 
@@ -88,6 +91,7 @@ const MENDED: Readonly<Record<string, (text: string) => boolean>> = {
   email: isEmail,
   uri: (text) => isUriReference(text, true),
   "uri-reference": (text) => isUriReference(text, false),
+  regex: (text) => text.length <= MAX_REGEX && isRegex(text),
 };
 
 /** The formats that a schema may declare. */

@@ -24,7 +24,7 @@ export class CostlyError extends RangeError {}
 
 const MAX_PATTERN_LENGTH = 4_000;
 /** Steps of a pattern's automaton, counted as copies of what it repeats. */
-const MAX_PROGRAM = 2_000;
+const MAX_PROGRAM = 4_000;
 /** `re2js` takes repetitions whose product is no more than this. */
 const MAX_COPIES = 1_000;
 /** A property (`\p{L}`) has some hundred ranges. */

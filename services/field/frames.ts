@@ -1,0 +1,116 @@
+import {
+  type Batch,
+  encodeBatch,
+  GENESIS,
+  type Hash,
+  MAX_BATCH_BASIS,
+  MAX_BATCH_EVENTS,
+  type PackedEvent,
+  type Seq,
+} from "../core/index.ts";
+import { zstd } from "../core/node.ts";
+import type { Gate } from "../gate/index.ts";
+import type { Identity } from "./keys.ts";
+import type { EventHead, EventRow, Rows } from "./rows.ts";
+import type { OriginRow } from "./store.ts";
+
+/** Characters in one frame, at most: what a frame may hold unpacked is 8 MiB, and a device's memory is small. */
+const MAX_RAW_BYTES = 2 * 1_048_576;
+/** What an event takes besides its texts, about. */
+const ROW_BYTES = 200;
+/** Until the first frame has shown how well this device's events compress. */
+const FIRST_RATIO = 0.1;
+
+/** What is to be sent next: a frame; or an event that no frame can hold, with the reason. */
+export type Cut =
+  | { readonly kind: "frame"; readonly frame: Uint8Array; readonly batch: Batch }
+  | { readonly kind: "unfit"; readonly seq: number; readonly code: "data-corrupt" | "event-too-large"; readonly reason: string };
+
+export interface CutOptions {
+  readonly origin: OriginRow;
+  readonly firstSeq: number;
+  /** The last event that may be in it. */
+  readonly toSeq: number;
+  readonly maxEvents: number;
+  /** What it should have on the wire, and what it may. One event is sent whatever its size, as long as it may. */
+  readonly aimBytes: number;
+  readonly maxBytes: number;
+  /** The Avro schemas that device and hub both have. */
+  readonly avro: Readonly<Record<string, string>>;
+  readonly sentAtMs: number;
+  /** Looks at each event's hash: after a hub has found the chain broken. */
+  readonly isCareful: boolean;
+  /** The hash of the event before the first, where the hub's word is better than the row. */
+  readonly prev: Hash | undefined;
+}
+
+export interface Cutter {
+  cut(options: CutOptions): Cut;
+}
+
+/** Cuts frames for the wire: never more than a few MiB of events in memory, whatever waits in the database. */
+export function frameCutter(rows: Rows, gate: Gate, identity: Identity): Cutter {
+  let ratio = FIRST_RATIO;
+
+  const pack = (
+    { head, row }: { readonly head: EventHead; readonly row: EventRow },
+    avro: Readonly<Record<string, string>>,
+  ): PackedEvent => {
+    const { subject, version } = head.schema;
+    // A schema may have become another since the event was written: then its data travels as it stands, with the old one's fingerprint.
+    const asAvro = avro[`${subject}@${version}`] !== undefined && row.fingerprint === gate.fingerprint(head.schema);
+    const packed = { head, ...gate.payload({ subject, version }, row.data, asAvro) };
+    return row.fingerprint === "" ? packed : { ...packed, fingerprint: row.fingerprint };
+  };
+
+  return {
+    cut(options) {
+      const { origin, firstSeq, toSeq, aimBytes, maxBytes, avro } = options;
+      const maxEvents = Math.min(options.maxEvents, MAX_BATCH_EVENTS);
+      const maxRaw = Math.min(MAX_RAW_BYTES, aimBytes / ratio);
+      const events: PackedEvent[] = [];
+      const hashes: Hash[] = [];
+      let raw = 0;
+      let basisEntries = 0;
+      for (const found of rows.from(origin, firstSeq, toSeq)) {
+        const reason = found.kind === "damaged" ? found.reason : options.isCareful ? rows.damageAt(origin, found.row.seq) : null;
+        if (found.kind === "damaged" || reason !== null) {
+          if (events.length > 0) break;
+          return { kind: "unfit", seq: firstSeq, code: "data-corrupt", reason: reason ?? "it cannot be read" };
+        }
+        const bytes = found.row.head.length + found.row.data.length + ROW_BYTES;
+        const entries = 1 + 2 * Object.keys(found.head.basis).length;
+        if (events.length > 0 && (raw + bytes > maxRaw || basisEntries + entries > MAX_BATCH_BASIS)) break;
+        events.push(pack(found, avro));
+        hashes.push(found.row.hash);
+        raw += bytes;
+        basisEntries += entries;
+        if (events.length >= maxEvents) break;
+      }
+      const prev = options.prev ?? rows.hashAt(origin, firstSeq - 1) ?? GENESIS;
+      let rawBytes = raw;
+      for (let count = events.length; ; ) {
+        const batch: Batch = identity.stamped({
+          origin: origin.name,
+          firstSeq: firstSeq as Seq,
+          prev,
+          head: hashes[count - 1]!,
+          sentAtMs: Math.trunc(options.sentAtMs),
+          events: count === events.length ? events : events.slice(0, count),
+        });
+        const frame = encodeBatch(batch, zstd, identity.version);
+        ratio = Math.max(0.01, frame.length / rawBytes);
+        if (frame.length <= Math.min(aimBytes, maxBytes) || (count === 1 && frame.length <= maxBytes)) {
+          return { kind: "frame", frame, batch };
+        }
+        if (count === 1) {
+          const reason = `it takes ${frame.length} bytes on the wire; ${maxBytes} are allowed`;
+          return { kind: "unfit", seq: firstSeq, code: "event-too-large", reason };
+        }
+        const fitting = Math.floor((count * 0.9 * Math.min(aimBytes, maxBytes)) / frame.length);
+        rawBytes *= Math.max(1, Math.min(count - 1, fitting)) / count;
+        count = Math.max(1, Math.min(count - 1, fitting));
+      }
+    },
+  };
+}

@@ -1,0 +1,297 @@
+import {
+  type EntityRef,
+  type EventId,
+  eventIdOf,
+  eventText,
+  type Hash,
+  type OriginId,
+  parseHlc,
+  type Seq,
+  TributaryError,
+  type Vector,
+  withDot,
+} from "../core/index.ts";
+import { chainHash } from "../core/node.ts";
+import { type EventHead, type Rows, readRows } from "./rows.ts";
+import type { OriginRow, Store } from "./store.ts";
+
+/** Rows of `entity` that are looked at in one go. */
+const ENTITY_PAGE = 500;
+
+/** An event that stays on the device, because no hub takes it or nobody can read it. */
+export interface AsideNote {
+  readonly origin: OriginId;
+  readonly seq: Seq;
+  /** `data-corrupt`, or what the hub refused it with. */
+  readonly code: string;
+  readonly reason: string;
+  /** What it is about, where that can be read. */
+  readonly type: string | null;
+  readonly entity: string | null;
+}
+
+export interface Moved {
+  /** The epoch that writes from now on. */
+  readonly name: OriginId;
+  /** Events that were written again under it. */
+  readonly events: number;
+  readonly aside: readonly AsideNote[];
+}
+
+/** An epoch whose events after `after` are written again; `seqs`: which were, in the order of their new numbers from `firstNew` on. */
+interface Plan {
+  readonly origin: OriginRow;
+  readonly after: number;
+  readonly seqs: number[];
+  firstNew: number;
+}
+
+/**
+ * Ends an epoch after the last event that stays under its name: what it has beyond, and what later epochs have never sent, is written again in order under
+ * one fresh epoch. What was written again is named by its new place: in bases, in what this device has seen of entities, and in causes. Places of the old
+ * epoch beyond its end are nobody's here (a twin may have other events there), so nothing names them any more. All in one transaction.
+ *
+ *   sent A:0…9 │ A:10 A:11 │ B:0 (never sent)   ── A is shared through 9 ──▶   A:0…9 │ C:0 C:1 │ C:2
+ *
+ * `aside`: the event after the last one that stays, which is not written again. Events that prove damaged are set aside likewise.
+ */
+export function moveOn(
+  store: Store,
+  originId: number,
+  keptThrough: number,
+  aside: { readonly code: string; readonly reason: string } | null,
+  isShared: boolean,
+): Moved {
+  const rows = readRows(store);
+  // Before the transaction: once SQLite has met a damaged page inside one, it writes nothing more in it.
+  const damage = damageBeyond(store, rows, originId, keptThrough);
+  if (aside !== null) {
+    const from = store.origins().find(({ id }) => id === originId)!;
+    setAside(damage, originId, keptThrough + 1, { ...aside, head: headAt(rows, from, keptThrough + 1) });
+  }
+  return store.transaction(() => {
+    const origins = store.origins();
+    const from = origins.find(({ id }) => id === originId)!;
+    // Another process on this database may have done it meanwhile.
+    if (from.lastSeq <= keptThrough && from.keptThrough !== null) return { name: store.current().name, events: 0, aside: [] };
+    const plans = origins
+      .filter(({ id }) => id >= originId)
+      .map((origin): Plan => {
+        const sent = Math.max(origin.offeredThrough, origin.queuedThrough, origin.syncedThrough);
+        return { origin, after: origin === from ? keptThrough : sent, seqs: [], firstNew: 0 };
+      })
+      .filter(({ origin, after }) => origin === from || after < origin.lastSeq);
+    const last = origins.at(-1)!;
+    const target = last.id !== originId && last.nextSeq === 0 ? last : store.startEpoch();
+    const set: AsideNote[] = [];
+    const events = writeAgain(store, rows, plans, target, set, damage);
+    const rename = renaming(plans, target.name);
+    renameSeen(store, plans, rename);
+    const end = store.db.prepare(
+      `UPDATE origin SET kept_through = ?1, queued_through = min(queued_through, ?1), offered_through = min(offered_through, ?1),
+        synced_through = CASE WHEN ?2 THEN ?1 ELSE min(synced_through, ?1) END WHERE id = ?3`,
+    );
+    for (const { origin, after } of plans) end.run(after, origin === from && isShared ? 1 : 0, origin.id);
+    return { name: target.name, events, aside: set };
+  });
+}
+
+/** What stays on the device, and why, by epoch and seq. */
+type Damage = Map<number, Map<number, { readonly code: string; readonly reason: string; readonly head: EventHead | null }>>;
+
+function setAside(
+  damage: Damage,
+  origin: number,
+  seq: number,
+  why: { code: string; reason: string; head: EventHead | null },
+): void {
+  const known = damage.get(origin) ?? new Map();
+  damage.set(origin, known.set(seq, why));
+}
+
+const headAt = (rows: Rows, origin: OriginRow, seq: number): EventHead | null => {
+  const found = rows.at(origin, seq);
+  return found.kind === "event" ? found.head : null;
+};
+
+function damageBeyond(store: Store, rows: Rows, originId: number, keptThrough: number): Damage {
+  const damage: Damage = new Map();
+  for (const origin of store.origins()) {
+    if (origin.id < originId) continue;
+    for (const found of rows.from(origin, origin.id === originId ? keptThrough + 1 : origin.syncedThrough + 1, origin.lastSeq)) {
+      const seq = found.kind === "event" ? found.row.seq : found.seq;
+      const reason = found.kind === "damaged" ? found.reason : rows.damageAt(origin, seq);
+      if (reason === null) continue;
+      setAside(damage, origin.id, seq, { code: "data-corrupt", reason, head: found.kind === "event" ? found.head : null });
+    }
+  }
+  return damage;
+}
+
+function writeAgain(
+  store: Store,
+  rows: Rows,
+  plans: readonly Plan[],
+  target: OriginRow,
+  set: AsideNote[],
+  damage: Damage,
+): number {
+  const insert = store.db.prepare("INSERT INTO event (origin, seq, head, data, hash, fingerprint) VALUES (?, ?, ?, ?, ?, ?)");
+  const note = store.db.prepare("INSERT INTO aside VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING");
+  const ids = new Map<string, EventId>();
+  const rename = renaming(plans, target.name);
+  let prev: Hash = target.head;
+  let next = target.nextSeq;
+  for (const plan of plans) {
+    const { origin, after } = plan;
+    plan.firstNew = next;
+    // One by one: no reader stays open over a table that is written to.
+    for (let seq = after + 1; seq <= origin.lastSeq; seq++) {
+      const why = damage.get(origin.id)?.get(seq);
+      if (why !== undefined) {
+        note.run(origin.id, seq, why.code, why.reason, new Date().toISOString());
+        set.push(asideNote(origin, seq, why.code, why.reason, why.head));
+        continue;
+      }
+      const found = rows.at(origin, seq);
+      if (found.kind === "damaged")
+        throw new TributaryError(
+          "data-corrupt",
+          `event ${seq} of ${origin.name} was damaged just now: ${found.reason}`,
+          "Sync again.",
+        );
+      const head = renewed(found.head, target.name, next, rename, ids);
+      const hash = chainHash(prev, eventText(head, found.row.data));
+      insert.run(target.id, next, JSON.stringify(head), found.row.data, hash, found.row.fingerprint);
+      ids.set(idOf(found.head, found.row.hash), idOf(head, hash));
+      plan.seqs.push(seq);
+      prev = hash;
+      next++;
+    }
+  }
+  store.db.prepare("UPDATE origin SET next_seq = ?, head = ? WHERE id = ?").run(next, prev, target.id);
+  return next - target.nextSeq;
+}
+
+const idOf = ({ hlc }: EventHead, hash: Hash): EventId => eventIdOf(parseHlc(hlc).wallMs, hash);
+
+const asideNote = (origin: OriginRow, seq: number, code: string, reason: string, head: EventHead | null): AsideNote => ({
+  origin: origin.name,
+  seq: seq as Seq,
+  code,
+  reason,
+  type: head?.type ?? null,
+  entity: head === null ? null : entityName(head.entity),
+});
+const entityName = ({ type, id }: EntityRef): string => `${type}/${id}`;
+
+/** The event as it stands under its new name; causes that were written again are named by their new ids. */
+function renewed(
+  old: EventHead,
+  origin: OriginId,
+  seq: number,
+  rename: (vector: Vector) => Vector,
+  ids: ReadonlyMap<string, EventId>,
+): EventHead {
+  const { correlationId, causationId, ...rest } = old;
+  return {
+    ...rest,
+    origin,
+    seq: seq as Seq,
+    basis: rename(old.basis),
+    ...(correlationId === undefined ? {} : { correlationId: ids.get(correlationId) ?? correlationId }),
+    ...(causationId === undefined ? {} : { causationId: ids.get(causationId) ?? causationId }),
+  };
+}
+
+/** A vector in the new names, as far as events have been written again so far. What an origin was given beyond this database's own events is left as it is. */
+function renaming(plans: readonly Plan[], target: OriginId): (vector: Vector) => Vector {
+  return (vector) => {
+    const out: Record<OriginId, Seq> = { ...vector };
+    let newest = vector[target] ?? -1;
+    let isChanged = false;
+    for (const plan of plans) {
+      const { origin, after, firstNew } = plan;
+      const seen = vector[origin.name];
+      if (seen === undefined || seen <= after || seen >= origin.nextSeq) continue;
+      isChanged = true;
+      if (after >= 0) out[origin.name] = after as Seq;
+      else delete out[origin.name];
+      const count = countUpTo(plan.seqs, seen);
+      if (count > 0) newest = Math.max(newest, firstNew + count - 1);
+    }
+    if (!isChanged) return vector;
+    if (newest >= 0) out[target] = newest as Seq;
+    return out;
+  };
+}
+
+/** How many of ascending numbers are not above `limit`. */
+function countUpTo(numbers: readonly number[], limit: number): number {
+  let [low, high] = [0, numbers.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (numbers[middle]! <= limit) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** What this device has seen of each entity, in the new names. */
+function renameSeen({ db }: Store, plans: readonly Plan[], rename: (vector: Vector) => Vector): void {
+  const page = db.prepare(`SELECT type, id, vector FROM entity WHERE (type, id) > (?, ?) ORDER BY type, id LIMIT ${ENTITY_PAGE}`);
+  const write = db.prepare("UPDATE entity SET vector = ? WHERE type = ? AND id = ?");
+  const names = plans.map(({ origin }) => origin.name);
+  let [type, id] = ["", ""];
+  for (;;) {
+    const found = page.all(type, id) as { type: string; id: string; vector: string }[];
+    for (const row of found) {
+      [type, id] = [row.type, row.id];
+      if (!names.some((name) => row.vector.includes(name))) continue;
+      const old = JSON.parse(row.vector) as Vector;
+      const renamed = rename(old);
+      if (renamed !== old) write.run(JSON.stringify(renamed), row.type, row.id);
+    }
+    if (found.length < ENTITY_PAGE) return;
+  }
+}
+
+/**
+ * Writes what hubs refused once more, at the end of the epoch that writes now: for when a hub takes more than it did. What is damaged stays aside.
+ * Returns how many events there were.
+ */
+export function takeBack(store: Store): number {
+  const rows = readRows(store);
+  return store.transaction(() => {
+    const target = store.current();
+    const insert = store.db.prepare("INSERT INTO event (origin, seq, head, data, hash, fingerprint) VALUES (?, ?, ?, ?, ?, ?)");
+    const seen = store.db.prepare("SELECT vector FROM entity WHERE type = ? AND id = ?");
+    const see = store.db.prepare("INSERT INTO entity VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET vector = excluded.vector");
+    const remove = store.db.prepare("DELETE FROM aside WHERE origin = ? AND seq = ?");
+    const origins = new Map(store.origins().map((origin) => [origin.id, origin]));
+    let [prev, next] = [target.head, target.nextSeq];
+    for (const { origin: id, seq } of store.db
+      .prepare("SELECT origin, seq FROM aside WHERE code <> 'data-corrupt' ORDER BY origin, seq")
+      .all() as { origin: number; seq: number }[]) {
+      const origin = origins.get(id)!;
+      const found = rows.at(origin, seq);
+      if (found.kind === "damaged") continue;
+      const { basis } = found.head;
+      // Its own epoch ended before it: what it names there that was written again is not known any more, so it says only what is sure.
+      const kept = origin.keptThrough ?? origin.lastSeq;
+      const { [origin.name]: own, ...others } = basis;
+      const trimmed = own === undefined || kept < 0 ? others : { ...others, [origin.name]: Math.min(own, kept) };
+      const head: EventHead = { ...found.head, origin: target.name, seq: next as Seq, basis: trimmed as Vector };
+      const hash = chainHash(prev, eventText(head, found.row.data));
+      insert.run(target.id, next, JSON.stringify(head), found.row.data, hash, found.row.fingerprint);
+      remove.run(id, seq);
+      const { type, id: entity } = head.entity;
+      const vector = JSON.parse((seen.get(type, entity)?.vector as string | undefined) ?? "{}") as Vector;
+      see.run(type, entity, JSON.stringify(withDot(vector, head)));
+      prev = hash;
+      next++;
+    }
+    store.db.prepare("UPDATE origin SET next_seq = ?, head = ? WHERE id = ?").run(next, prev, target.id);
+    return next - target.nextSeq;
+  });
+}

@@ -1,0 +1,185 @@
+import { existsSync } from "node:fs";
+import { DatabaseSync } from "node:sqlite";
+import {
+  eventIdOf,
+  eventText,
+  GENESIS,
+  type Hash,
+  isHash,
+  isJsonObject,
+  messageOf,
+  parseHlc,
+  TributaryError,
+} from "../core/index.ts";
+import { chainHash } from "../core/node.ts";
+import { type Carved, carve } from "./carve.ts";
+import { type EventHead, headOf, type Rows, readRows } from "./rows.ts";
+import { type OriginRow, originRow } from "./store.ts";
+
+export interface Salvaged {
+  /** Events that were written out whole; those of them that had to be searched for in the file's pages. */
+  readonly whole: number;
+  readonly searched: number;
+  /** Events of which only texts could be written, and which may not be what was written once. */
+  readonly damaged: number;
+  /** Events that the database counts and of which nothing was found. */
+  readonly lost: readonly { readonly origin: string; readonly seq: number }[];
+  /** Why the database could not be read as one; `null`: it could. */
+  readonly problem: string | null;
+}
+
+/** An event in the file: `level` as in `status`, or `MOVED` (written again under a later name), `ASIDE`, `FOUND` (nothing says more of it). */
+interface Line {
+  readonly origin: string;
+  readonly seq: number;
+  readonly level: string;
+}
+
+/**
+ * Writes every event of a device's database that can be read, a line each, however badly the file is damaged; of others what is readable. The database is only
+ * read. Where SQLite cannot read it, each page is looked at for itself.
+ */
+export function salvage(path: string, write: (line: object) => void): Salvaged {
+  if (!existsSync(path))
+    throw new TributaryError("not-found", `there is no file at ${path}`, "Name the field database with --db.");
+  const out = { whole: 0, searched: 0, damaged: 0 };
+  const missing = new Map<string, { readonly origin: string; readonly seq: number; readonly line: object | null }>();
+  const done = new Set<string>();
+  let problem: string | null = null;
+  try {
+    using db = new DatabaseSync(path, { readOnly: true });
+    const { user_version: version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
+    const rows = readRows({ db }, version < 2);
+    const origins = db.prepare("SELECT * FROM origin ORDER BY id").all().map(originRow);
+    if (origins.length === 0) throw new Error("it knows of no origin");
+    for (const origin of origins) {
+      const aside = asideSeqs(db, origin, version);
+      for (let seq = 0; seq < origin.nextSeq; seq++) {
+        const key = `${origin.name}/${seq}`;
+        const line = wholeLine(rows, origin, seq, levelOf(origin, seq, aside));
+        if (line !== null) {
+          write(line);
+          out.whole++;
+          done.add(key);
+        } else {
+          missing.set(key, { origin: origin.name, seq, line: damagedLine(db, rows, origin, seq) });
+        }
+      }
+    }
+  } catch (error) {
+    problem = messageOf(error);
+  }
+  if (problem !== null || missing.size > 0) search(path, write, out, missing, done);
+  const lost: { origin: string; seq: number }[] = [];
+  for (const [key, { origin, seq, line }] of missing) {
+    if (done.has(key)) continue;
+    if (line === null) lost.push({ origin, seq });
+    else {
+      write(line);
+      out.damaged++;
+    }
+  }
+  return { ...out, lost, problem };
+}
+
+function asideSeqs(db: DatabaseSync, { id }: OriginRow, version: number): ReadonlySet<number> {
+  if (version < 3) return new Set();
+  return new Set(
+    db
+      .prepare("SELECT seq FROM aside WHERE origin = ?")
+      .all(id)
+      .map(({ seq }) => Number(seq)),
+  );
+}
+
+function levelOf({ syncedThrough, queuedThrough, lastSeq }: OriginRow, seq: number, aside: ReadonlySet<number>): string {
+  if (aside.has(seq)) return "ASIDE";
+  if (seq > lastSeq) return "MOVED";
+  return seq <= syncedThrough ? "SYNCED" : seq <= queuedThrough ? "QUEUED" : "LOCAL";
+}
+
+const lineOf = (line: Line, head: EventHead, data: string, hash: string): object => ({
+  ...line,
+  id: eventIdOf(parseHlc(head.hlc).wallMs, hash as Hash),
+  hash,
+  event: { ...head, data: jsonOr(data) },
+});
+
+/** Data as JSON, or as the text it is. */
+function jsonOr(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return text;
+  }
+}
+
+function wholeLine(rows: Rows, origin: OriginRow, seq: number, level: string): object | null {
+  const found = rows.at(origin, seq);
+  if (found.kind === "damaged" || rows.damageAt(origin, seq) !== null) return null;
+  return lineOf({ origin: origin.name, seq, level }, found.head, found.row.data, found.row.hash);
+}
+
+/** What is left of a damaged event; `null`: nothing. Each column is asked for by itself, since each may lie elsewhere. */
+function damagedLine(db: DatabaseSync, rows: Rows, origin: OriginRow, seq: number): object | null {
+  const texts: Record<string, unknown> = {};
+  for (const column of ["head", "data", "hash"]) {
+    try {
+      const value = db.prepare(`SELECT ${column} AS text FROM event WHERE origin = ? AND seq = ?`).get(origin.id, seq)?.text;
+      if (typeof value === "string") texts[column] = value;
+    } catch {
+      // This one is lost; the others may not be.
+    }
+  }
+  if (Object.keys(texts).length === 0) return null;
+  const found = rows.at(origin, seq);
+  const damaged = found.kind === "damaged" ? found.reason : (rows.damageAt(origin, seq) ?? "it cannot be read");
+  return { origin: origin.name, seq, level: "DAMAGED", damaged, ...texts };
+}
+
+/** Looks for what SQLite could not give in the file's pages. What follows from a known hash before it is whole; of the rest the last image counts. */
+function search(
+  path: string,
+  write: (line: object) => void,
+  out: { whole: number; searched: number; damaged: number },
+  missing: Map<string, { readonly origin: string; readonly seq: number; readonly line: object | null }>,
+  done: Set<string>,
+): void {
+  const named = (carved: Carved): { readonly key: string; readonly head: EventHead } | null => {
+    const loose = jsonOr(carved.head);
+    if (!isJsonObject(loose) || typeof loose.origin !== "string" || typeof loose.seq !== "number") return null;
+    const head = headOf(carved.head, loose.origin as EventHead["origin"], loose.seq);
+    return head === null || !isHash(carved.hash) ? null : { key: `${head.origin}/${head.seq}`, head };
+  };
+  const hashes = new Map<string, Set<Hash>>();
+  for (const carved of carve(path)) {
+    const found = named(carved);
+    if (found === null) continue;
+    const known = hashes.get(found.key) ?? new Set();
+    hashes.set(found.key, known.add(carved.hash as Hash));
+  }
+  const unproven = new Map<string, object>();
+  for (const carved of carve(path)) {
+    const found = named(carved);
+    if (found === null || done.has(found.key)) continue;
+    const { key, head } = found;
+    const before = head.seq === 0 ? [GENESIS] : (hashes.get(`${head.origin}/${head.seq - 1}`) ?? []);
+    const isProven = [...before].some((prev) => chainHash(prev, eventText(head, carved.data)) === carved.hash);
+    if (isProven) {
+      write(lineOf({ origin: head.origin, seq: head.seq, level: "FOUND" }, head, carved.data, carved.hash));
+      out.whole++;
+      out.searched++;
+      done.add(key);
+    } else {
+      const { data, hash } = carved;
+      const damaged = "its hash does not follow from its content and an event before it";
+      unproven.set(key, { origin: head.origin, seq: head.seq, level: "DAMAGED", damaged, head: carved.head, data, hash });
+    }
+  }
+  for (const [key, line] of unproven) {
+    if (done.has(key) || missing.get(key)?.line != null) continue;
+    write(line);
+    out.damaged++;
+    done.add(key);
+  }
+}

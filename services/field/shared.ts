@@ -1,0 +1,58 @@
+import { type Hash, MAX_HASHES_ASKED, type Seq } from "../core/index.ts";
+import type { Rows } from "./rows.ts";
+import type { OriginRow } from "./store.ts";
+
+/** Stretches of damaged events that a search steps over, at most. */
+const MAX_STEPS_OVER = 100;
+
+/** The log's hashes of some events; `null`: the log has no such event. */
+export type AskHashes = (seqs: readonly Seq[]) => Promise<ReadonlyMap<number, Hash | null> | null>;
+
+/**
+ * The last event up to `to` that device and log share; −1: none. An event's hash covers all before it, so equal hashes at one place mean equal
+ * histories up to there: each question of 15 cuts what is in doubt to a sixteenth. A hash that differs because the row was damaged says nothing;
+ * an intact one behind it does. `null`: the hub does not answer such questions.
+ */
+export async function sharedThrough(ask: AskHashes, rows: Rows, origin: OriginRow, to: number): Promise<number | null> {
+  let low = -1;
+  for (let steps = 0; steps < MAX_STEPS_OVER; steps++) {
+    const found = await search(ask, rows, origin, low, to);
+    if (found === null) return null;
+    if (found === to || rows.damageAt(origin, found + 1) === null) return found;
+    let damagedTo = found + 1;
+    while (damagedTo < to && rows.damageAt(origin, damagedTo + 1) !== null) damagedTo++;
+    const behind = damagedTo < to && (await agrees(ask, rows, origin, damagedTo + 1));
+    // What the hub has confirmed before it was damaged here is in the log.
+    if (!behind) return Math.max(found, Math.min(damagedTo, origin.syncedThrough));
+    low = damagedTo + 1;
+  }
+  return low;
+}
+
+async function agrees(ask: AskHashes, rows: Rows, origin: OriginRow, seq: number): Promise<boolean> {
+  const answer = await ask([seq as Seq]);
+  const hash = answer?.get(seq) ?? null;
+  return hash !== null && hash === rows.hashAt(origin, seq);
+}
+
+/** The greatest event in `low`…`high` whose hashes are the same; `low` is known to be. */
+async function search(ask: AskHashes, rows: Rows, origin: OriginRow, low: number, high: number): Promise<number | null> {
+  let [same, different] = [low, high + 1];
+  while (different - same > 1) {
+    const between = different - same - 1;
+    const count = Math.min(MAX_HASHES_ASKED, between);
+    // Evenly spread; the first question looks at the end too, where most searches are over.
+    const seqs = Array.from({ length: count }, (_, i) => (same + Math.ceil(((i + 1) * between) / count)) as Seq);
+    const answer = await ask(seqs);
+    if (answer === null) return null;
+    for (const seq of seqs) {
+      const hash = answer.get(seq) ?? null;
+      if (hash !== null && hash === rows.hashAt(origin, seq)) same = seq;
+      else {
+        different = seq;
+        break;
+      }
+    }
+  }
+  return same;
+}

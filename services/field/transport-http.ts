@@ -1,0 +1,164 @@
+import {
+  type HelloRequest,
+  isJsonObject,
+  MAX_FRAME_BYTES,
+  MEDIA_TYPE_BATCH,
+  type OriginId,
+  type Reply,
+  replySchema,
+  type Seq,
+  TributaryError,
+} from "../core/index.ts";
+import { batchKey } from "../core/node.ts";
+import { wordOf } from "./answers.ts";
+import {
+  ANSWER_TIMEOUT_MS,
+  away,
+  type HelloOutcome,
+  helloOutcome,
+  inTheHubsTime,
+  isAway,
+  jsonOf,
+  NEWS_TIMEOUT_MS,
+  problemOf,
+  strange,
+  type Transport,
+  type TransportOptions,
+} from "./way.ts";
+
+/** The largest answer of a hub: a hello's schemas take half of it. What is longer is none. */
+const MAX_ANSWER_BYTES = 1_000_000;
+/** What a request line and headers take, about. */
+const REQUEST_BYTES = 200;
+
+interface Answer {
+  readonly status: number;
+  readonly json: unknown;
+}
+
+/** The way over HTTP, where NATS is blocked: one request a batch, one at a time. */
+export async function httpTransport({ url, token, identity, replyTimeoutMs }: TransportOptions): Promise<Transport> {
+  const base = url.endsWith("/") ? url.slice(0, -1) : url;
+  const authorized: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
+  const headBytes = (authorized.authorization?.length ?? 0) + REQUEST_BYTES;
+  const where = `the server at ${base}`;
+  const waitS = Math.max(1, Math.floor(replyTimeoutMs / 1000));
+  let sentBytes = 0;
+  const call = async (what: string, path: string, init: RequestInit, timeoutMs: number): Promise<Answer> => {
+    try {
+      // Whoever sends us elsewhere is no hub, but a sign-in page on the way to it.
+      const signal = AbortSignal.timeout(Math.ceil(timeoutMs));
+      const response = await fetch(base + path, { ...init, redirect: "manual", signal });
+      return { status: response.status, json: await boundedJson(response) };
+    } catch (error) {
+      const { cause } = error as { cause?: unknown };
+      throw away(`${what}: the hub at ${base} does not answer`, cause ?? error);
+    }
+  };
+  const question = (path: string, asked: object, timeoutMs: number): Promise<Answer> => {
+    const body = JSON.stringify(asked);
+    sentBytes += body.length + headBytes;
+    const headers = { ...authorized, "content-type": "application/json" };
+    return call("the hello", path, { method: "POST", headers, body }, timeoutMs);
+  };
+  const hello = async (request: HelloRequest): Promise<HelloOutcome> => {
+    const { origin, since, schemas } = request;
+    const query = new URLSearchParams({ origin, since: since === null ? "" : String(since) });
+    if (schemas !== undefined) query.set("schemas", schemas);
+    const isNews = request.have !== undefined || request.proposes !== undefined;
+    let last: Answer = { status: 0, json: null };
+    // The address says what a hub of version 1 reads; the body is the whole request, as it was signed.
+    const word = await inTheHubsTime(identity, request, async (asked) => {
+      last = await question(`/v1/ingress/hello?${query}`, asked, isNews ? NEWS_TIMEOUT_MS : ANSWER_TIMEOUT_MS);
+      return wordOf(identity, where, last, last.status === 200 ? asked.nonce : undefined);
+    });
+    const { status, json } = last;
+    if (status === 200) return helloOutcome(word, identity);
+    const problem = problemOf(json) ?? refusedBy(status);
+    if (problem !== null && problemOf(json) !== null && isAway(problem)) return { kind: "away", because: problem };
+    throw problem ?? strange("the hello");
+  };
+  const post = async (frame: Uint8Array, origin: OriginId, carryMs: number, wantsReply: boolean): Promise<Reply | null> => {
+    sentBytes += frame.length + headBytes;
+    const { status, json } = await call(
+      "the batch",
+      "/v1/ingress",
+      {
+        method: "POST",
+        body: frame as Uint8Array<ArrayBuffer>,
+        headers: { ...authorized, "content-type": MEDIA_TYPE_BATCH, prefer: `wait=${wantsReply ? waitS : 0}` },
+      },
+      (wantsReply ? replyTimeoutMs : 0) + ANSWER_TIMEOUT_MS + carryMs,
+    );
+    wordOf(identity, where, { status, json });
+    if (status === 200) {
+      const reply = replySchema.safeParse(json);
+      if (!reply.success) throw strange("the batch");
+      return reply.data;
+    }
+    if (status === 202 && isJsonObject(json) && json.kind === "queued") return null;
+    const error = problemOf(json) ?? refusedBy(status);
+    if (error === null) throw strange("the batch");
+    if (error.status === 503 || error.status === 507) {
+      throw error.code === "backend-unreachable" ? error : away("the hub did not take the batch", error);
+    }
+    // Only what the hub has signed says where it stands.
+    return refusal(frame, origin, error, identity.isPinned && isJsonObject(json) ? json.refusal : json);
+  };
+
+  return {
+    window: 1,
+    tellsArrival: false,
+    maxFrameBytes: MAX_FRAME_BYTES,
+    isOpen: true,
+    hello,
+    identity,
+    async ask(asked, believes) {
+      const { status, json } = await question("/v1/ingress/hello", asked, ANSWER_TIMEOUT_MS);
+      const word = status === 200 ? json : isJsonObject(json) ? json.refusal : null;
+      if (believes(word)) return word;
+      throw problemOf(json) ?? refusedBy(status) ?? strange("the question");
+    },
+    send(frame, origin, carryMs = 0, wantsReply = true) {
+      const replied = post(frame, origin, carryMs, wantsReply);
+      return {
+        taken: replied.then(() => {}),
+        reply: replied.catch(() => null),
+      };
+    },
+    get sentBytes() {
+      return sentBytes;
+    },
+    async close() {},
+  };
+}
+
+/** Reads an answer to its end, or to where it is longer than any hub's. */
+async function boundedJson(response: Response): Promise<unknown> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of response.body ?? []) {
+    bytes += chunk.length;
+    if (bytes > MAX_ANSWER_BYTES) return undefined;
+    chunks.push(chunk);
+  }
+  return jsonOf(Buffer.concat(chunks));
+}
+
+/** What a status says when no problem document of ours came with it: something on the way answered. */
+function refusedBy(status: number): TributaryError | null {
+  if (status === 401 || status === 403)
+    return new TributaryError("token-invalid", `the hub refuses the token (${status})`, "Ask for a new one.");
+  if (status === 413)
+    return new TributaryError(
+      "batch-too-large",
+      "something on the way to the hub refuses batches of this size",
+      "Send fewer events at a time.",
+    );
+  return status >= 500 ? new TributaryError("backend-unreachable", `the hub answers ${status}`, "Sync again later.") : null;
+}
+
+function refusal(frame: Uint8Array, origin: OriginId, { code, message, hint }: TributaryError, json: unknown): Reply {
+  const through = isJsonObject(json) && Number.isSafeInteger(json.through) ? (json.through as Seq) : null;
+  return { kind: "refusal", batch: batchKey(frame), origin, firstSeq: null, code, message, hint, through };
+}

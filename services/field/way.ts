@@ -1,0 +1,157 @@
+import {
+  type Hello,
+  type HelloRequest,
+  helloSchema,
+  isJsonObject,
+  isTributaryError,
+  messageOf,
+  type OriginId,
+  type Reply,
+  refusalSchema,
+  TributaryError,
+} from "../core/index.ts";
+import type { Identity } from "./keys.ts";
+import type { FieldName } from "./store.ts";
+
+/** How long a device waits for the hub's answer to one message, besides what the message takes on its way. */
+export const ANSWER_TIMEOUT_MS = 10_000;
+/** A hello that exchanges schemas may be large, in either direction. */
+export const NEWS_TIMEOUT_MS = 60_000;
+
+/** What comes of asking where the hub stands. */
+export type HelloOutcome =
+  | { readonly kind: "hello"; readonly hello: Hello }
+  /** The way is open, but nobody can say where the log stands (`because`: in the hub's words): batches may be queued all the same. */
+  | { readonly kind: "away"; readonly because: TributaryError | null };
+
+export interface Sending {
+  /** Resolves when the frame is queued; fails with a TributaryError when it is not. */
+  readonly taken: Promise<void>;
+  /** The hub's word; `null` when none came in time. Never fails. */
+  readonly reply: Promise<Reply | null>;
+}
+
+/** A way to the hub. All its failures are TributaryErrors; `backend-unreachable` ones are worth another try. */
+export interface Transport {
+  /** Batches that may be under way at a time while their order is kept. */
+  readonly window: number;
+  /** Whether `taken` tells when a frame has arrived, and not when the hub is done with it. */
+  readonly tellsArrival: boolean;
+  /** The largest frame that this way carries. */
+  readonly maxFrameBytes: number;
+  /** `false` once the link was lost: another has to be opened. */
+  readonly isOpen: boolean;
+  hello(request: HelloRequest): Promise<HelloOutcome>;
+  /** Asks the hub something else than a hello, and returns its answer as it came: whoever asks looks at its signature. */
+  ask(question: object, believes: (answer: unknown) => boolean): Promise<unknown>;
+  /** Who asks, and whose answers count. */
+  readonly identity: Identity;
+  /**
+   * Hands over a frame. `carryMs`: how long it and what is under way before it may take to arrive, when the link moves at all. `wantsReply`: `false` asks for no
+   * more than that it is queued.
+   */
+  send(frame: Uint8Array, origin: OriginId, carryMs?: number, wantsReply?: boolean): Sending;
+  /** Bytes handed to the network so far, whatever came of them: frames, hellos and their headers, without TCP and TLS. */
+  readonly sentBytes: number;
+  close(): Promise<void>;
+}
+
+export interface TransportOptions {
+  /** `nats://…`, `tls://…`, `http://…` or `https://…` */
+  readonly url: string;
+  /** Not needed by a device whose key is enrolled. */
+  readonly token?: string;
+  readonly identity: Identity;
+  readonly name: FieldName;
+  readonly replyTimeoutMs: number;
+}
+
+export const away = (what: string, error: unknown): TributaryError =>
+  new TributaryError(
+    "backend-unreachable",
+    `${what}: ${messageOf(error)}`,
+    "The events are safe on this device; sync again when there is a link.",
+    { cause: error },
+  );
+
+export const strange = (what: string): TributaryError =>
+  new TributaryError(
+    "backend-failed",
+    `the answer to ${what} makes no sense`,
+    "Check the address: is this a Tributary hub of the same version, and does nothing on the way answer in its place (a sign-in page)?",
+  );
+
+/** The hub's own words for a broker that has no room. A device waits; it does not stop. */
+export const brokerFull = (what: string, error: unknown): TributaryError =>
+  away(
+    "the hub cannot queue the batch now",
+    new TributaryError(
+      "disk-full",
+      `the hub's broker is full: ${what}`,
+      "Free some room at the hub; nothing on this device is lost.",
+      {
+        cause: error,
+      },
+    ),
+  );
+
+/** Asks; where the hub says that the question is not of now, it has said what time it is, and is asked once more. */
+export async function inTheHubsTime(
+  identity: Identity,
+  request: HelloRequest,
+  exchange: (asked: HelloRequest & { readonly nonce: string }) => Promise<unknown>,
+): Promise<unknown> {
+  const asked = identity.asked(request);
+  const answer = await exchange(asked);
+  return identity.setsClock(answer) ? exchange(identity.asked({ ...request, nonce: asked.nonce })) : answer;
+}
+
+/** JSON that came from outside; `undefined` when it is none. */
+export function jsonOf(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch {
+    return undefined;
+  }
+}
+
+/** With these codes a hub says that its log cannot be reached or written now; its broker still takes batches. */
+const AWAY: readonly string[] = ["backend-unreachable", "backend-failed", "disk-full"];
+
+/** The hub's answer to a hello, as it came in. */
+export function helloOutcome(json: unknown, identity: Identity): HelloOutcome {
+  const refusal = refusalSchema.safeParse(json);
+  if (refusal.success) {
+    const error = new TributaryError(refusal.data.code, refusal.data.message, refusal.data.hint);
+    if (AWAY.includes(error.code)) return { kind: "away", because: error };
+    throw error;
+  }
+  const hello = helloSchema.safeParse(json);
+  if (!hello.success) throw strange("the hello");
+  identity.learn(json);
+  return { kind: "hello", hello: hello.data };
+}
+
+export const isAway = (error: TributaryError): boolean => AWAY.includes(error.code);
+
+/** A problem document as the error it stands for; `null` when it is none. */
+export function problemOf(json: unknown): TributaryError | null {
+  if (!isJsonObject(json)) return null;
+  const { code, detail, hint } = json;
+  if (typeof code !== "string" || typeof detail !== "string") return null;
+  // A code of a newer hub is told as it is; what it means for the exit code is `TributaryError`'s to say.
+  return new TributaryError(code as TributaryError["code"], detail, typeof hint === "string" ? hint : "");
+}
+
+/** Addresses where nothing can be: refused, unknown, without a route. Waiting a second does not change that. */
+const NOTHING_THERE = ["ECONNREFUSED", "ENOTFOUND", "EHOSTUNREACH", "ENETUNREACH", "EAI_AGAIN", "CONNECTION_REFUSED"];
+
+/** Whether a failure says that nothing listens at the address. */
+export function isNothingThere(error: unknown): boolean {
+  for (let at: unknown = error, depth = 0; at instanceof Error && depth < 8; depth++) {
+    const { code, chainedError, cause } = at as { code?: unknown; chainedError?: unknown; cause?: unknown };
+    if (!isTributaryError(at) && typeof code === "string" && NOTHING_THERE.includes(code)) return true;
+    at = chainedError ?? cause;
+  }
+  return false;
+}

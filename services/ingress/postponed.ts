@@ -1,0 +1,58 @@
+import { ACK_WAIT_MS } from "./broker.ts";
+import type { Held } from "./lanes.ts";
+
+/** A site's batches beyond its places go back to the broker, for about as long as those before them take. */
+const MIN_POSTPONE_MS = 250;
+const MAX_POSTPONE_MS = 30_000;
+/** Of the places that a site has before any goes back, half will be free by then. */
+const PLACES_AHEAD = 128;
+/** How long a batch takes, until some have. */
+const FIRST_GUESS_MS = 20;
+
+export type Postponed = ReturnType<typeof postponed>;
+
+/** What has been given back to the broker for later, by site and lane; the broker's own bounds bound it. */
+export function postponed() {
+  const sites = new Map<string, Map<string, Map<number, number>>>();
+  let meanMs = FIRST_GUESS_MS;
+  let count = 0;
+  const ofLane = (site: string, lane: string): Map<number, number> | undefined => {
+    const due = sites.get(site)?.get(lane);
+    const now = Date.now();
+    // Given back long ago and not seen since: another process has it.
+    for (const [seq, dueMs] of due ?? []) if (dueMs + ACK_WAIT_MS < now) drop(site, lane, seq);
+    return due;
+  };
+  const drop = (site: string, lane: string, seq: number): void => {
+    const ofSite = sites.get(site);
+    const due = ofSite?.get(lane);
+    if (ofSite === undefined || due?.delete(seq) !== true) return;
+    count--;
+    if (due.size === 0) ofSite.delete(lane);
+    if (ofSite.size === 0) sites.delete(site);
+  };
+  return {
+    /** Notes a batch as given back; for how long, in milliseconds. Those of a site come back in the order in which they went. */
+    add({ site, seq, lane }: Held): number {
+      const ofSite = sites.get(site) ?? new Map<string, Map<number, number>>();
+      const due = ofSite.get(lane) ?? new Map<number, number>();
+      let before = PLACES_AHEAD;
+      for (const { size } of ofSite.values()) before += size;
+      const ms = Math.min(MAX_POSTPONE_MS, Math.max(MIN_POSTPONE_MS, before * meanMs));
+      sites.set(site, ofSite.set(lane, due.set(seq, Date.now() + ms)));
+      count++;
+      return ms;
+    },
+    /** The batch is here again. Whether an earlier one of its lane is still to come back. */
+    returned({ site, seq, lane }: Held): boolean {
+      drop(site, lane, seq);
+      for (const other of ofLane(site, lane)?.keys() ?? []) if (other < seq) return true;
+      return false;
+    },
+    has: (site: string, lane: string): boolean => (ofLane(site, lane)?.size ?? 0) > 0,
+    took(ms: number): void {
+      meanMs = meanMs * 0.9 + ms * 0.1;
+    },
+    count: () => count,
+  };
+}

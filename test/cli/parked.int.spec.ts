@@ -1,0 +1,154 @@
+import { afterAll, beforeAll, expect, it, vi } from "vitest";
+import { type Command, inputOf } from "../../services/cli/args.ts";
+import { auditEntity, auditVerify } from "../../services/cli/commands-audit.ts";
+import { explainCommand } from "../../services/cli/commands-explain.ts";
+import { parkedList, parkedRetry, parkedShow } from "../../services/cli/commands-parked.ts";
+import { quarantineRelease } from "../../services/cli/commands-quarantine.ts";
+import { lag } from "../../services/cli/commands-rebuild.ts";
+import { hubKey, hubOrg, writeState } from "../../services/cli/places.ts";
+import { publicKey, startIngress } from "../../services/ingress/index.ts";
+import { incarnationOf } from "../../services/projector/index.ts";
+import { openTestHub, SCHEMAS, type TestHub } from "../support/hub.ts";
+import { change, oldWriter, person } from "../support/oldlog.ts";
+import { eventually } from "../support/temp.ts";
+
+let hub: TestHub;
+beforeAll(async () => {
+  hub = await openTestHub({ schemas: SCHEMAS });
+  hubOrg(hub.dir, "relief");
+  const { nats, eventstore, postgres } = hub.backends;
+  writeState(hub.dir, {
+    pid: process.pid,
+    org: "relief",
+    natsUrl: nats.url,
+    eventstoreUrl: eventstore.url,
+    postgresUrl: postgres.url,
+    httpUrl: "",
+  });
+  // The desk signs with the folder's own key.
+  await hub.ingress.close();
+  hub.ingress = await startIngress({
+    natsUrl: nats.url,
+    log: hub.log,
+    gate: hub.gate,
+    registry: hub.registry!,
+    keys: { keys: [publicKey(await hubKey(hub.dir))] },
+    listen: { host: "127.0.0.1", port: 0 },
+    say: () => {},
+  });
+}, 180_000);
+afterAll(async () => {
+  await hub?.ingress.close();
+  await hub?.close();
+});
+
+/** Runs a command as a user would: its exit code, and its words or its document. */
+async function run(command: Command, ...args: string[]): Promise<{ code: number; text: string }> {
+  let text = "";
+  const write = vi.spyOn(process.stdout, "write").mockImplementation((chunk) => {
+    text += String(chunk);
+    return true;
+  });
+  try {
+    return { code: await command.run(inputOf(command, [...args, "--data", hub.dir])), text };
+  } finally {
+    write.mockRestore();
+  }
+}
+const json = async (command: Command, ...args: string[]): Promise<Record<string, never>> =>
+  JSON.parse((await run(command, ...args, "--json")).text);
+const row = async (id: string): Promise<unknown> =>
+  (await hub.db.query("SELECT given_name, phone FROM views.beneficiaries WHERE id = $1", [id])).rows[0];
+const isParked = async (id: string): Promise<boolean> =>
+  (await hub.db.query("SELECT 1 FROM tributary.parked WHERE entity_id = $1", [id])).rows.length > 0;
+
+it("a parked entity is listed and counted, told of, proved to be no broken promise, and corrected from the desk", async () => {
+  const writer = oldWriter(hub.log, "juba");
+  await writer.append(
+    person("JUB-000001", { phone: "+254700000001" }),
+    change("JUB-000001", { given_name: "A\0b" }),
+    person("JUB-000002"),
+  );
+  await hub.projected();
+  const [listed] = (await json(parkedList)) as unknown as { view: string; entity: string; event: string }[];
+  expect(listed).toMatchObject({ view: "beneficiaries", entity: "JUB-000001", event: `${writer.origin}/1` });
+  expect((await run(parkedList)).text).toContain("1 parked: beneficiaries 1.");
+  expect(await json(lag)).toMatchObject({
+    parked: 1,
+    parkedByView: { beneficiaries: 1 },
+    events: 0,
+    incarnation: await incarnationOf(hub.db),
+  });
+  expect((await run(explainCommand, "beneficiary", "JUB-000001", "given_name")).text).toContain(
+    `It is parked at ${writer.origin}/1`,
+  );
+  const verified = await run(auditVerify);
+  expect(verified.code).toBe(0);
+  expect(verified.text).toContain("1 entities are parked");
+  expect(await json(auditVerify)).toMatchObject({ problemCount: 0, parked: [{ view: "beneficiaries", entity: "JUB-000001" }] });
+  expect((await run(parkedShow, "beneficiaries", "JUB-000001")).text).toContain("JUB-000001 in beneficiaries");
+
+  // Whatever the list prints is taken.
+  for (const name of ["beneficiaries/JUB-000001", "JUB-000001", `${writer.origin}/1`]) {
+    expect(await json(parkedRetry, name)).toEqual({ asked: 1 });
+    expect((await run(parkedShow, name)).text).toContain("JUB-000001 in beneficiaries");
+  }
+  await expect(run(parkedRetry, "JUB-000009")).rejects.toMatchObject({ code: "not-found" });
+  await eventually("the retry", async () => (await hub.db.query("SELECT 1 FROM tributary.refold")).rows.length === 0);
+  expect(await isParked("JUB-000001")).toBe(true);
+
+  await expect(run(quarantineRelease, `${writer.origin}/1`)).rejects.toMatchObject({
+    code: "usage",
+    hint: expect.stringContaining("--set"),
+  });
+  await expect(run(quarantineRelease, `${writer.origin}/1`, "--set", "sex=banana")).rejects.toMatchObject({
+    code: "event-invalid",
+  });
+  expect(
+    (await run(quarantineRelease, `${writer.origin}/1`, "--set", "given_name=Ayen", "--note", "asked her", "--actor", "akol"))
+      .text,
+  ).toContain("Corrected beneficiary/JUB-000001: given_name");
+  await hub.projected();
+  await eventually("the mending", async () => !(await isParked("JUB-000001")));
+  expect(await row("JUB-000001")).toEqual({ given_name: "Ayen", phone: "+254700000001" });
+  expect((await run(explainCommand, "beneficiary", "JUB-000001", "given_name")).text).toContain("akol");
+  expect(await json(auditVerify)).toMatchObject({ problemCount: 0, parked: [] });
+  expect((await run(parkedList)).text).toBe("Nothing is parked.\n");
+}, 120_000);
+
+it("of columns that change together the others stay as they are when one is corrected", async () => {
+  await oldWriter(hub.log, "wau").append(
+    person("WAU-000001", { district: "Wau", village: "North" }),
+    change("WAU-000001", { district: "Wau", village: "So\0uth" }),
+  );
+  await hub.projected();
+  expect(await isParked("WAU-000001")).toBe(true);
+  await run(quarantineRelease, "beneficiaries/WAU-000001", "--set", "village=South");
+  await hub.projected();
+  await eventually("the mending", async () => !(await isParked("WAU-000001")));
+  expect((await hub.db.query("SELECT district, village FROM views.beneficiaries WHERE id = 'WAU-000001'")).rows).toEqual([
+    { district: "Wau", village: "South" },
+  ]);
+}, 60_000);
+
+it("a position names the log's life, and one of another life is refused with words", async () => {
+  const trail = (await json(auditEntity, "beneficiary/JUB-000002")) as unknown as {
+    incarnation: string;
+    events: { position: string }[];
+  };
+  expect(trail.incarnation).toBe(await incarnationOf(hub.db));
+  const at = `${trail.incarnation}:${trail.events[0]!.position}`;
+  expect(await json(auditEntity, "beneficiary/JUB-000002", "--as-of", at)).toMatchObject({
+    incarnation: trail.incarnation,
+    events: 1,
+  });
+  await expect(
+    run(auditEntity, "beneficiary/JUB-000002", "--as-of", `aaaaaaaaaaaa:${trail.events[0]!.position}`),
+  ).rejects.toMatchObject({
+    code: "usage",
+    message: expect.stringContaining("another life of the log"),
+  });
+  await expect(run(auditEntity, "beneficiary/JUB-000002", "--as-of", "99999999999999999999")).rejects.toMatchObject({
+    code: "usage",
+  });
+});

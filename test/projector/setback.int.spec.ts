@@ -1,0 +1,242 @@
+import { cpSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { rowAsOf, verify } from "../../services/audit/index.ts";
+import type { OriginId } from "../../services/core/index.ts";
+import type { Field } from "../../services/field/index.ts";
+import { type Backend, startEventStore } from "../../services/local/index.ts";
+import { type Appendable, beginIncarnation, currentIncarnation, incarnations } from "../../services/log/index.ts";
+import { defineProjection, set, text } from "../../services/merge/index.ts";
+import { alone, connectViews, incarnationOf, projectorHealth, rebuild, reconcile } from "../../services/projector/index.ts";
+import { expectBalanced } from "../support/books.ts";
+import { number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
+import { oldWriter, person } from "../support/oldlog.ts";
+import { eventually, sleep } from "../support/temp.ts";
+
+let hub: TestHub;
+let store: Backend;
+let port: number;
+let fields: Field[];
+
+beforeEach(async () => {
+  hub = await openTestHub();
+  store = hub.backends.eventstore;
+  port = Number(/:(\d+)/.exec(store.url.slice("esdb://".length))![1]);
+  fields = ["juba", "nairobi"].map((site) => hub.field(site));
+}, 180_000);
+afterEach(async () => {
+  await store.close();
+  await hub.close();
+}, 60_000);
+
+const folder = (): string => join(hub.dir, "eventstore");
+const kept = (): string => join(hub.dir, "kept");
+/** The event store's files, as a backup that is taken at rest. */
+const backUp = async (): Promise<void> => {
+  await store.close();
+  mkdirSync(kept());
+  cpSync(folder(), kept(), { recursive: true });
+  store = await startEventStore({ dataDir: hub.dir, port });
+};
+/** Puts the backup in the place of what the event store has now, and starts it again. */
+const setBack = async (): Promise<void> => {
+  await store.close();
+  for (const name of readdirSync(folder())) rmSync(join(folder(), name), { recursive: true });
+  cpSync(kept(), folder(), { recursive: true });
+  store = await startEventStore({ dataDir: hub.dir, port });
+};
+const send = async (...some: readonly Field[]): Promise<void> => {
+  for (const field of some) await field.sync({ url: hub.backends.nats.url, token: await hub.token(field.status().site) });
+};
+const one = async (sql: string, ...values: unknown[]): Promise<Record<string, unknown> | undefined> =>
+  (await hub.db.query(sql, values)).rows[0];
+const said = (event: string): Record<string, unknown>[] => hub.said.filter((each) => each.event === event);
+const counts = async (): Promise<Record<string, unknown>> =>
+  Object.fromEntries(
+    (await hub.db.query<{ site: string; events: string }>("SELECT site, events FROM tributary.origin ORDER BY site")).rows.map(
+      ({ site, events }) => [site, Number(events)],
+    ),
+  );
+/** Ten people of each site, a backup, then five more, a change and a conflict, all of it folded. */
+const write = async (): Promise<void> => {
+  const [juba, nairobi] = fields as [Field, Field];
+  await juba.appendMany(Array.from({ length: 10 }, (_, i) => registration(number(i))));
+  await nairobi.appendMany(Array.from({ length: 10 }, (_, i) => registration(number(100 + i))));
+  await send(...fields);
+  await hub.projected();
+  await backUp();
+  await juba.appendMany([
+    ...Array.from({ length: 5 }, (_, i) => registration(number(10 + i))),
+    update(number(1), { phone: "+254700000001" }),
+    registration(number(500), { phone: "+254700000011" }),
+  ]);
+  await nairobi.appendMany([registration(number(110)), registration(number(500), { phone: "+254700000022" })]);
+  await send(...fields);
+  await hub.projected();
+  expect(await one("SELECT count(*)::int AS n FROM views.beneficiaries")).toEqual({ n: 27 });
+};
+/** What the log has lost of each origin comes again, the later site's first. */
+const resend = async (): Promise<void> => {
+  for (const [origin, events] of [...saved].reverse()) {
+    const missing = events.slice(((await hub.log.head(origin))?.through ?? -1) + 1);
+    if (missing.length > 0) expect(await hub.log.append(missing)).toMatchObject({ kind: "appended" });
+  }
+};
+/** Every event as the log had it, by origin: what devices hold. */
+const saved = new Map<OriginId, Appendable[]>();
+const save = async (): Promise<void> => {
+  saved.clear();
+  for await (const { head, content, clock } of hub.log.readAll())
+    saved.set(head.origin, [...(saved.get(head.origin) ?? []), { head, content, clock }]);
+};
+const builder = async <T>(work: (deps: Parameters<typeof rebuild>[0]) => Promise<T>): Promise<T> => {
+  const [db, reader] = [
+    await connectViews(hub.backends.postgres.url, "test"),
+    await connectViews(hub.backends.postgres.url, "test"),
+  ];
+  try {
+    return await alone(db, true, () => work({ db, reader, log: hub.log, gate: hub.gate, views: hub.projections }));
+  } finally {
+    await Promise.all([db.end(), reader.end()]);
+  }
+};
+const names = (): string[] => hub.projections.map(({ name }) => name);
+/** All commands that look at the whole work, and the views are what the log gives. */
+const expectWhole = async (): Promise<void> => {
+  await hub.projected();
+  await expectBalanced(hub);
+  expect((await projectorHealth(hub.db, hub.log, Date.now())).lag.seconds).toBe(0);
+  for (const { differing } of await builder((deps) => reconcile(deps, { names: names(), repair: false })))
+    expect(differing).toBe(0);
+  expect(await builder((deps) => rebuild(deps, { names: ["beneficiaries"] }))).toMatchObject({ swapped: true });
+  expect(said("projector-interrupted").filter(({ message }) => String(message).includes("audit_pkey"))).toEqual([]);
+};
+const expectSetBack = async (): Promise<void> => {
+  await eventually("the fold from the log as it is now", async () => said("log-folded-anew").length > 0, 60_000);
+  expect(said("log-behind-audit")).toHaveLength(1);
+  expect(await one("SELECT count(*)::int AS n, count(DISTINCT incarnation)::int AS lives FROM tributary.audit_beyond")).toEqual({
+    n: 9,
+    lives: 1,
+  });
+};
+
+describe("a log that was set back to a backup", () => {
+  it.each(["at work", "stopped meanwhile"])(
+    "is folded anew by a projector that is %s: readers see what the log has, and what was beyond is kept",
+    async (how) => {
+      await write();
+      await save();
+      const before = await currentIncarnation(hub.log.journal);
+      expect(await incarnationOf(hub.db)).toBe(before.id);
+      if (how !== "at work") await hub.projector.close();
+      await setBack();
+      if (how !== "at work") hub.projector = await hub.startProjector();
+      await expectSetBack();
+      const life = await currentIncarnation(hub.log.journal);
+      expect(life).toMatchObject({ how: "detected", isConfirmed: false, seenEnd: expect.any(String) });
+      expect(await incarnationOf(hub.db)).toBe(life.id);
+      expect(await one("SELECT incarnation FROM tributary.audit_beyond LIMIT 1")).toEqual({ incarnation: before.id });
+      expect(await one("SELECT count(*)::int AS n FROM views.beneficiaries")).toEqual({ n: 20 });
+      expect(await one("SELECT phone FROM views.beneficiaries WHERE id = $1", number(1))).toEqual({ phone: null });
+      expect(await counts()).toEqual({ juba: 10, nairobi: 10 });
+      await expectWhole();
+      // The devices send again, in another order: the rows are what they were, the positions are not.
+      await resend();
+      await expectWhole();
+      expect(await one("SELECT count(*)::int AS n FROM views.beneficiaries")).toEqual({ n: 27 });
+      expect(await counts()).toEqual({ juba: 17, nairobi: 12 });
+      expect(await rowAsOf({ ...hub, db: hub.db }, `beneficiary/${number(1)}`, null)).toMatchObject({
+        incarnation: life.id,
+        values: { phone: "+254700000001" },
+      });
+      const { parked, problems } = await verify({
+        log: hub.log,
+        views: { db: hub.db, gate: hub.gate, projections: hub.projections },
+      });
+      expect({ parked, problems }).toEqual({ parked: [], problems: [] });
+    },
+    180_000,
+  );
+
+  it("is noticed although the devices have sent again before anybody looked", async () => {
+    await write();
+    await save();
+    await hub.projector.close();
+    await setBack();
+    await resend();
+    hub.projector = await hub.startProjector();
+    await expectSetBack();
+    await expectWhole();
+    expect(await one("SELECT count(*)::int AS n FROM views.beneficiaries")).toEqual({ n: 27 });
+    expect((await incarnations(hub.log.journal)).map(({ how }) => how)).toEqual(["first", "detected"]);
+  }, 180_000);
+
+  it("goes by the life that was declared for it, where one was", async () => {
+    await write();
+    await save();
+    await hub.projector.close();
+    await setBack();
+    const present = await currentIncarnation(hub.log.journal);
+    const declared = await beginIncarnation(hub.log.journal, present.id, { how: "restored", by: "operator" });
+    await resend();
+    hub.projector = await hub.startProjector();
+    await expectSetBack();
+    expect(await incarnationOf(hub.db)).toBe(declared.id);
+    expect(await incarnations(hub.log.journal)).toHaveLength(2);
+    await expectWhole();
+  }, 180_000);
+
+  it("is folded anew by one of several projectors, and both go on", async () => {
+    await write();
+    await save();
+    const second = await hub.startProjector();
+    await eventually("both have shards", async () => second.shards().length > 0 && hub.projector.shards().length > 0);
+    await setBack();
+    await expectSetBack();
+    await resend();
+    await expectWhole();
+    expect(said("log-folded-anew")).toHaveLength(1);
+    await eventually("both have shards", async () => second.shards().length + hub.projector.shards().length === 16);
+  }, 180_000);
+
+  it("tells nobody twice, and is followed from where it ends when only facts of the hub are lost", async () => {
+    const told = defineProjection({
+      name: "told",
+      entity: "beneficiary",
+      columns: { phone: text() },
+      events: { "beneficiary.registered": set(), "beneficiary.updated": set() },
+      notify: { phone: ["desk"] },
+    });
+    await hub.projector.close();
+    Object.assign(hub, { projections: [...hub.projections, told] });
+    hub.projector = await hub.startProjector(hub.projections);
+    await write();
+    await save();
+    const notices = () => one("SELECT count(*)::int AS n FROM tributary.notification");
+    expect(await notices()).toEqual({ n: 1 });
+    await hub.projector.close();
+    await setBack();
+    await resend();
+    hub.projector = await hub.startProjector(hub.projections);
+    await expectSetBack();
+    await expectWhole();
+    expect(await notices()).toEqual({ n: 1 });
+    // Facts that are read over move the place in the log; lost, events come to stand before it.
+    await store.close();
+    rmSync(kept(), { recursive: true });
+    cpSync(folder(), kept(), { recursive: true });
+    store = await startEventStore({ dataDir: hub.dir, port });
+    for (let i = 0; i < 100; i++)
+      await hub.log.journal.append("notes", "any", { type: "noted", data: { i }, by: { actor: "test" } });
+    const end = await hub.log.end();
+    await eventually("the place at the end", async () => {
+      const row = await one("SELECT max(position) AS position FROM tributary.shard");
+      return BigInt(String(row!.position)) >= end! - 10_000n;
+    });
+    await setBack();
+    await sleep(500);
+    await oldWriter(hub.log, "late").append(person("LATE-1"));
+    await hub.projected();
+    expect(await one("SELECT id FROM views.beneficiaries WHERE id = 'LATE-1'")).toEqual({ id: "LATE-1" });
+  }, 240_000);
+});
