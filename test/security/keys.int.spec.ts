@@ -19,7 +19,7 @@ import {
   wallMsOf,
 } from "../../services/core/index.ts";
 import { batchKey, chainHash, isSignedBy, keyIdOf, makeKeyPair, signerOf } from "../../services/core/node.ts";
-import type { Field } from "../../services/field/index.ts";
+import type { Field, SyncProgress } from "../../services/field/index.ts";
 import { deviceKey, hubKeys, openIdentity, pinHub } from "../../services/field/keys.ts";
 import { DEAD_STREAM, fixedKeyring, issueToken, makeKey, withNextKey, withoutKey } from "../../services/ingress/index.ts";
 import { forksOf, type KeyBook, type Log, openKeyBook, openLog } from "../../services/log/index.ts";
@@ -69,7 +69,6 @@ describe("who can reach the broker", () => {
     const origin = field.store.current().name;
     const place = origin.slice(0, origin.lastIndexOf("."));
     const strange = signerOf(makeKeyPair());
-    await hub.ingress.close();
     const spy = nc.subscribe(`ingress.${place}`, {
       callback: (_, { data }) => {
         const forged = {
@@ -90,14 +89,16 @@ describe("who can reach the broker", () => {
       },
     });
     await nc.flush();
-    await expect(field.sync({ url: natsUrl(), ...quick })).rejects.toMatchObject({
-      message: expect.stringContaining("3 answers were not signed by the hub"),
-    });
+    // One event a batch: the forged receipt for the first says that all are in the log, before the hub has any.
+    const done: number[] = [];
+    const onProgress = (progress: SyncProgress): void => {
+      if (progress.kind !== "synced") return;
+      done.push(progress.done);
+    };
+    await field.sync({ url: natsUrl(), batchEvents: 1, onProgress });
     spy.unsubscribe();
-    expect(field.status().levels.SYNCED).toBe(1);
-    expect(field.status().keys.unproven).toBe(3);
-    hub.ingress = await hub.startIngress();
-    await field.sync({ url: natsUrl() });
+    expect(done[0]).toBeLessThan(8);
+    expect(field.status().keys.unproven).toBeGreaterThanOrEqual(3);
     expect(field.status().levels).toEqual({ LOCAL: 0, QUEUED: 0, SYNCED: 8 });
     expect(await inLog(origin)).toBe(8);
   });
