@@ -7,8 +7,8 @@ export default defineConfig({
     // Two cores, real servers: files run in two workers, and a slow, shared machine is given time.
     pool: "forks",
     maxWorkers: 2,
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    testTimeout: 180_000,
+    hookTimeout: 300_000,
     teardownTimeout: 20_000,
   },
 });

@@ -383,7 +383,7 @@ function* readBody(body: Uint8Array, version: number): Generator<void, Batch> {
   const origin = from.string();
   if (!isOriginId(origin)) throw new RangeError(`${quoted(origin)} is no origin`);
   const firstSeq = from.long();
-  if (firstSeq < 0 || firstSeq > Number.MAX_SAFE_INTEGER - n) throw new RangeError("no seq");
+  if (firstSeq < 0 || firstSeq > Number.MAX_SAFE_INTEGER) throw new RangeError("no seq");
   const prev = bytesHex(from.fixed(32)) as Hash;
   const head = bytesHex(from.fixed(32)) as Hash;
   const sentAtMs = from.long();

@@ -1,5 +1,5 @@
 import { MAX_BATCH_ORIGINS } from "./batch.ts";
-import { type EventBody, MAX_EVENT_BYTES, MAX_TEXT } from "./event.ts";
+import { type EventBody, MAX_EVENT_BYTES, MAX_SCHEMA_VERSION, MAX_TEXT } from "./event.ts";
 import { MAX_WALL_MS } from "./hlc.ts";
 import { isJsonObject, type JsonObject, type JsonValue, MAX_JSON_DEPTH } from "./json.ts";
 
@@ -38,8 +38,6 @@ const integer = (min: number, max: number, carries = { min, max }): IntegerRange
 
 /** Parts of an origin are names of at most so many characters; an origin is four of them, with dots between. */
 const MAX_NAME = 40;
-/** Avro's `int`, as which a version travels. */
-const MAX_VERSION = 2 ** 31 - 1;
 /** Room for names, vectors and framing around an event's data. */
 export const ENVELOPE_BYTES = 16_384;
 
@@ -51,7 +49,7 @@ export const RANGES = {
   "entity.type": ascii(MAX_TEXT),
   "entity.id": free,
   "schema.subject": ascii(MAX_TEXT),
-  "schema.version": integer(1, MAX_VERSION, { min: 1, max: Number.MAX_SAFE_INTEGER }),
+  "schema.version": integer(1, MAX_SCHEMA_VERSION, { min: 1, max: Number.MAX_SAFE_INTEGER }),
   actor: free,
   org: ascii(MAX_NAME),
   // ISO 8601 has a year 0, which PostgreSQL's calendar has not.

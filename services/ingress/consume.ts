@@ -104,7 +104,7 @@ export function consume(deps: ConsumeDeps): Consuming {
         act(item, "postponement", () => message.nak(ms));
       }
     } catch (error) {
-      await outcome.unread(message, place, error);
+      outcome.unread(message, place, error);
     }
     pump();
   };

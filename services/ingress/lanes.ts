@@ -121,8 +121,9 @@ export function lanes<T extends Held>(bounds: Bounds): Lanes<T> {
     bytes -= item.bytes;
     site.held--;
     site.bytes -= item.bytes;
-    const lane = site.lanes.get(item.lane)!;
-    if (lane.queue.length === 0 && !lane.isBusy) site.lanes.delete(item.lane);
+    // Of a lane that is emptied in one go the first that is forgotten takes the lane along.
+    const lane = site.lanes.get(item.lane);
+    if (lane !== undefined && lane.queue.length === 0 && !lane.isBusy) site.lanes.delete(item.lane);
     if (site.held === 0) sites.delete(item.site);
   };
 

@@ -32,6 +32,13 @@ const AT_ONCE = 0;
  */
 const PATIENCE = 20;
 const IMPATIENT_PAUSE_MS = 20;
+/**
+ * Of messages without a valid token nobody knows whose they are: together they are answered so often, after a first few at once. Those that wait for it are bounded in
+ * time (well below what the broker waits) and bytes; beyond, they are answered at once.
+ */
+const UNREAD_EVERY_MS = 10;
+const MAX_UNREAD_WAIT_MS = 1_500;
+const MAX_UNREAD_BYTES = 16 * 1_048_576;
 /** Refusals of one kind and place are said again this often at most. */
 const SAY_EVERY_MS = 10_000;
 const MAX_KINDS = 1_000;
@@ -70,7 +77,7 @@ export interface Outcomes {
   /** Settles a batch that was not taken, or holds it on. */
   failed(item: HeldBatch, batch: Batch | null, error: unknown): Promise<void>;
   /** Refuses a message before it had a place. */
-  unread(message: JsMsg, place: string, error: unknown): Promise<void>;
+  unread(message: JsMsg, place: string, error: unknown): void;
 }
 
 /** What becomes of a batch, and what its sender is told. */
@@ -78,6 +85,7 @@ export function outcomes(deps: OutcomeDeps): Outcomes {
   const { nc, say, standing, waiting, act } = deps;
   const sayRefused = sparing(say, { everyMs: SAY_EVERY_MS, maxKinds: MAX_KINDS });
   const refusedInARow = new Map<string, number>();
+  const unhurried = inTurns();
   const begunMs = Date.now();
   const inherits = deps.broker.state().handedOut > 0;
 
@@ -155,11 +163,33 @@ export function outcomes(deps: OutcomeDeps): Outcomes {
       losePatience(item.site);
       noteRefused(item.place, error);
     },
-    async unread(message, place, error) {
-      await tell(place, refusalOf(error, { ...UNKNOWN, batch: batchKey(message.data) }));
-      quietly(say, "acknowledgement", () => message.ack());
+    unread(message, place, error) {
       noteRefused(place, error);
+      unhurried(message.data.length, () => {
+        void tell(place, refusalOf(error, { ...UNKNOWN, batch: batchKey(message.data) })).finally(() =>
+          quietly(say, "acknowledgement", () => message.ack()),
+        );
+      });
     },
+  };
+}
+
+/** Does small things a hundred times a second at most, the first few at once. */
+function inTurns(): (bytes: number, act: () => void) => void {
+  let slotMs = 0;
+  let waitingBytes = 0;
+  return (bytes, act) => {
+    const now = Date.now();
+    const next = Math.max(slotMs, now - PATIENCE * UNREAD_EVERY_MS) + UNREAD_EVERY_MS;
+    const waitMs = next - now;
+    if (waitMs <= 0) slotMs = next;
+    if (waitMs <= 0 || waitMs > MAX_UNREAD_WAIT_MS || waitingBytes + bytes > MAX_UNREAD_BYTES) return act();
+    slotMs = next;
+    waitingBytes += bytes;
+    setTimeout(() => {
+      waitingBytes -= bytes;
+      act();
+    }, waitMs);
   };
 }
 

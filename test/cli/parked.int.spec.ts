@@ -36,7 +36,7 @@ beforeAll(async () => {
     listen: { host: "127.0.0.1", port: 0 },
     say: () => {},
   });
-}, 180_000);
+}, 540_000);
 afterAll(async () => {
   await hub?.ingress.close();
   await hub?.close();
@@ -114,7 +114,7 @@ it("a parked entity is listed and counted, told of, proved to be no broken promi
   expect((await run(explainCommand, "beneficiary", "JUB-000001", "given_name")).text).toContain("akol");
   expect(await json(auditVerify)).toMatchObject({ problemCount: 0, parked: [] });
   expect((await run(parkedList)).text).toBe("Nothing is parked.\n");
-}, 120_000);
+}, 360_000);
 
 it("of columns that change together the others stay as they are when one is corrected", async () => {
   await oldWriter(hub.log, "wau").append(
@@ -129,7 +129,7 @@ it("of columns that change together the others stay as they are when one is corr
   expect((await hub.db.query("SELECT district, village FROM views.beneficiaries WHERE id = 'WAU-000001'")).rows).toEqual([
     { district: "Wau", village: "South" },
   ]);
-}, 60_000);
+}, 240_000);
 
 it("a position names the log's life, and one of another life is refused with words", async () => {
   const trail = (await json(auditEntity, "beneficiary/JUB-000002")) as unknown as {

@@ -168,4 +168,4 @@ it(`three sites sync while ingress, projector and event node are killed at rando
     await log.close();
     for (const { field } of fields) field.close();
   }
-}, 120_000);
+}, 360_000);

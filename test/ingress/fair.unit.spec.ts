@@ -144,3 +144,11 @@ it("what repeats is said once, and later how often it came again", () => {
   say("b", { event: "other" });
   expect(said).toEqual([{ event: "refused" }, { event: "refused", notSaid: 9 }, { event: "other" }]);
 });
+
+it("a process that ends gives back all that it holds, several batches of one device too", () => {
+  const all = lanes<Held>(BOUNDS);
+  for (const seq of [1, 2, 3]) all.take({ site: "relief.juba", lane: "relief.juba.t1", seq, bytes: 10 });
+  all.take({ site: "relief.wau", lane: "relief.wau.t1", seq: 4, bytes: 10 });
+  expect(all.empty().map(({ seq }) => seq)).toEqual([1, 2, 3, 4]);
+  expect([all.held, all.bytes]).toEqual([0, 0]);
+});

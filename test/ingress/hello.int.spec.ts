@@ -185,7 +185,7 @@ describe("a log that was set back under a running hub", () => {
     await send(of, frameOf(batches[0]!));
     const transport = await door.transport("wau");
     for (let i = 0; i < 3; i++)
-      expect(await transport.hello({ origin: of, since: 3 as Seq })).toMatchObject({ receipt: { through: 1 } });
+      expect(await transport.hello({ origin: of, since: 3 as Seq })).toMatchObject({ hello: { receipt: { through: 1 } } });
     expect(door.said.filter(({ event }) => event === "restored-behind")).toMatchObject([{ origin: of, since: 3, through: 1 }]);
     expect(await door.get("/readyz")).toMatchObject({
       status: 200,

@@ -42,7 +42,7 @@ describe("a server that the hub started", () => {
     await sleep(500);
     // Nothing comes back after the end.
     expect(readdirSync(dataDir).filter((name) => name.endsWith(".pid"))).toEqual([]);
-  }, 180_000);
+  }, 540_000);
 
   it("and that does not come back is given up after so many tries, with its last words", async () => {
     const dataDir = tempDir();
@@ -68,7 +68,7 @@ describe("a server that the hub started", () => {
     expect(error.message).toContain("in a row");
     expect(starts).toBe(MAX_TRIES);
     expect(said).toHaveLength(MAX_TRIES);
-  }, 120_000);
+  }, 360_000);
 
   it("and that is suspended is said to be silent once, and to answer again; it is not ended", async () => {
     const dataDir = tempDir();
@@ -90,7 +90,7 @@ describe("a server that the hub started", () => {
     const nc = await connect({ servers: first.url });
     await nc.close();
     await kept.close();
-  }, 60_000);
+  }, 240_000);
 });
 
 describe("a data directory's servers", () => {
@@ -104,5 +104,5 @@ describe("a data directory's servers", () => {
     });
     expect(isAlive(first.pid!)).toBe(true);
     await first.probe();
-  }, 60_000);
+  }, 240_000);
 });

@@ -47,7 +47,7 @@ describe("a backend", () => {
     await query("CREATE TABLE kept AS SELECT 7 AS n");
     expect(await query("SELECT n FROM kept")).toEqual([{ n: 7 }]);
     expect(statSync(join(dataDir, "postgres.password")).mode & 0o077).toBe(0);
-  }, 60_000);
+  }, 240_000);
 
   it("of PostgreSQL comes from the npm package where none is on PATH", async ({ skip }) => {
     if (existsSync("/usr/lib/postgresql")) skip("a PostgreSQL of the system stands in /usr/lib/postgresql");
@@ -59,7 +59,7 @@ describe("a backend", () => {
     const postgres = await startPostgres({ dataDir: openDir() });
     expect(postgres).toMatchObject({ how: "embedded", detail: expect.stringContaining("PostgreSQL 18") });
     await postgres.close();
-  }, 60_000);
+  }, 240_000);
 
   it.skipIf(process.getuid?.() !== 0)(
     "of PostgreSQL says which folder is closed to its own user and how to mend it, and keeps no data elsewhere (only root needs another user)",
@@ -134,7 +134,7 @@ describe("a backend", () => {
     expect(said).toEqual([expect.stringMatching(new RegExp(`port ${port}.* ${portOf(third.url)} now`))]);
     await third.close();
     await expect(startNats({ dataDir, port })).rejects.toMatchObject({ code: "port-in-use" });
-  }, 60_000);
+  }, 240_000);
 
   it("named in the environment is used, and is an error when it does not answer", async () => {
     const dataDir = tempDir();
@@ -149,7 +149,7 @@ describe("a backend", () => {
       code: "backend-unreachable",
       message: expect.stringContaining("TRIBUTARY_NATS_URL"),
     });
-  }, 60_000);
+  }, 240_000);
 
   it("on a port in use says which", async () => {
     const server = createServer().listen(0, "127.0.0.1");
@@ -170,7 +170,7 @@ describe("a backend", () => {
       code: "backend-failed",
       message: expect.stringContaining("cannot be opened"),
     });
-  }, 60_000);
+  }, 240_000);
 });
 
 describe("a data directory", () => {
@@ -187,7 +187,7 @@ describe("a data directory", () => {
     const again = await startBackends({ dataDir, say: (line) => said.push(line) });
     await again.close();
     expect(said.join()).toContain("taking over its lock");
-  }, 90_000);
+  }, 300_000);
 
   it("whose owner was killed with SIGKILL works again: what it left running is ended first", async () => {
     const dataDir = openDir();
@@ -209,7 +209,7 @@ describe("a data directory", () => {
     await again.close();
     await removeAbandoned(dataDir);
     expect(existsSync(dataDir)).toBe(false);
-  }, 90_000);
+  }, 300_000);
 });
 
 describe("a start that is called off", () => {
@@ -228,7 +228,7 @@ describe("a start that is called off", () => {
     await expect(started).rejects.toMatchObject({ code: "backend-failed", message: expect.stringContaining("interrupted") });
     expect(pidsSeen.filter(isAlive)).toEqual([]);
     expect(readdirSync(dataDir).filter((name) => name.endsWith(".pid") || name.startsWith("lock"))).toEqual([]);
-  }, 60_000);
+  }, 240_000);
 });
 
 describe("the bootstrap", () => {

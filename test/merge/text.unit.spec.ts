@@ -368,12 +368,13 @@ describe("a sequenced text", () => {
           ),
         ),
       )!;
-    const start = performance.now();
+    // Processor time: what else the machine does counts for nothing.
+    const start = process.cpuUsage();
     const oneAfterTheOther = typed((at, i) => at * 150 + i);
     expect(sequencedText.read(oneAfterTheOther)).toBe(`${"a".repeat(150)}${"b".repeat(150)}${"c".repeat(150)}`);
     // Whoever pushes letter by letter has the letters between those of others.
     expect(sequencedText.read(typed((at, i) => i * 3 + at))).toBe("abc".repeat(150));
-    expect(performance.now() - start).toBeLessThan(10_000);
+    expect(process.cpuUsage(start).user / 1_000).toBeLessThan(10_000);
     expect(textProblems(oneAfterTheOther)).toEqual([]);
   });
 

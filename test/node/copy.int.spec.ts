@@ -53,7 +53,7 @@ it("a node copies its database while it takes appends: the copy has whole append
   expect((await again.appendToStream("s", event(0), { expectedRevision: BigInt(found.length - 1) })).success).toBe(true);
   await again.dispose();
   await client.dispose();
-}, 60_000);
+}, 240_000);
 
 it("a node in memory makes no copy, and copies that nobody took are gone with the next start", async () => {
   await using memory = await startNode();
@@ -69,7 +69,7 @@ it("a node in memory makes no copy, and copies that nobody took are gone with th
   }
   await using _ = await startNode({ dataDir });
   expect(existsSync(join(dataDir, "copies"))).toBe(false);
-}, 60_000);
+}, 240_000);
 
 it("a file that is no database is told as damaged", () => {
   const path = join(tempDir(), "events.db");

@@ -155,7 +155,7 @@ describe(`after a crash, each event is in audit, rows, totals, claims and histor
     }
     await writing;
     await balanced();
-  }, 120_000);
+  }, 360_000);
 
   it("of two that hand shards to each other", async () => {
     keepProjecting(2);
@@ -168,7 +168,7 @@ describe(`after a crash, each event is in audit, rows, totals, claims and histor
     }
     await writing;
     await balanced();
-  }, 120_000);
+  }, 360_000);
 
   it("of a rebuild, which the same command goes on with", async () => {
     keepProjecting(1);
@@ -178,7 +178,7 @@ describe(`after a crash, each event is in audit, rows, totals, claims and histor
     await writing;
     expect(worker.output()).toContain('"swapped": true');
     await balanced();
-  }, 120_000);
+  }, 360_000);
 
   it("of a rebuild whose swap waits for a reader: the live views stay, and readers see no gap", async () => {
     keepProjecting(1);
@@ -208,7 +208,7 @@ describe(`after a crash, each event is in audit, rows, totals, claims and histor
     expect(JSON.parse(worker.output().slice(worker.output().indexOf("{"))).resumedAt).toBeGreaterThan(0);
     expect(await generation()).not.toEqual(live);
     await balanced();
-  }, 120_000);
+  }, 360_000);
 
   it("of PostgreSQL, which comes back on the same data", async () => {
     keepProjecting(2);
@@ -230,7 +230,7 @@ describe(`after a crash, each event is in audit, rows, totals, claims and histor
     db = await connectViews(postgres.url, "tributary-faults-test");
     await writing;
     await balanced();
-  }, 120_000);
+  }, 360_000);
 
   it("after the shards' rows were deleted, emptied or set back: projectors find their places again from the audit", async () => {
     keepProjecting(2);
@@ -260,7 +260,7 @@ describe(`after a crash, each event is in audit, rows, totals, claims and histor
     keepProjecting(1);
     await write(50);
     await balanced();
-  }, 120_000);
+  }, 360_000);
 
   it("after all tables were dropped under running projectors: everything is built anew from the log", async () => {
     keepProjecting(1);
@@ -283,5 +283,5 @@ describe(`after a crash, each event is in audit, rows, totals, claims and histor
       40_000,
     );
     await balanced();
-  }, 120_000);
+  }, 360_000);
 });

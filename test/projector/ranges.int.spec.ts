@@ -155,6 +155,7 @@ describe("each column of the hub's tables", () => {
         ],
         ...[
           "hash",
+          "held_otherwise",
           "id",
           "kind",
           "last_recorded_at",
@@ -330,7 +331,7 @@ describe("an event at the edge of what can be held, or beyond", () => {
     expect([...seen.held]).toEqual(expect.arrayContaining(["out-of-range", "unfit-for-view"]));
     expect(await rows("SELECT view, entity_id, error FROM tributary.parked")).toEqual([]);
     expect(await rows("SELECT 1 FROM tributary.audit WHERE projection_error IS NOT NULL")).toEqual([]);
-  }, 180_000);
+  }, 540_000);
 
   it.each(MEMBERS.filter(([, range]) => beyondOf(range).length > 0))(
     "of an old outbox waits in quarantine, whole: %s",
@@ -501,7 +502,7 @@ export default defineProjection({ name: "visits", entity: "assessment", columns:
       await door.close();
       rmSync(dir, { recursive: true, force: true });
     }
-  }, 60_000);
+  }, 240_000);
 });
 
 it("a device that knows the views refuses what they cannot show, or keeps it with the reason", async () => {

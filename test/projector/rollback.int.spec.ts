@@ -6,7 +6,7 @@ import { eventually } from "../support/temp.ts";
 let hub: TestHub;
 beforeAll(async () => {
   hub = await openTestHub({ schemas: SCHEMAS });
-}, 180_000);
+}, 540_000);
 afterAll(() => hub?.close());
 
 const withDeps = async <T>(work: (deps: Parameters<typeof rebuild>[0]) => Promise<T>): Promise<T> => {
@@ -61,4 +61,4 @@ it("an earlier build that cannot read what has been registered since is not gone
   });
   const [books] = await withDeps((deps) => reconcile(deps, { names: ["beneficiaries"], repair: false }));
   expect(books).toMatchObject({ differing: 0, notCompared: null });
-}, 120_000);
+}, 360_000);

@@ -23,11 +23,11 @@ beforeEach(async () => {
   store = hub.backends.eventstore;
   port = Number(/:(\d+)/.exec(store.url.slice("esdb://".length))![1]);
   fields = ["juba", "nairobi"].map((site) => hub.field(site));
-}, 180_000);
+}, 540_000);
 afterEach(async () => {
   await store.close();
   await hub.close();
-}, 60_000);
+}, 240_000);
 
 const folder = (): string => join(hub.dir, "eventstore");
 const kept = (): string => join(hub.dir, "kept");
@@ -169,7 +169,7 @@ describe("a log that was set back to a backup", () => {
     await expectWhole();
     expect(await one("SELECT count(*)::int AS n FROM views.beneficiaries")).toEqual({ n: 27 });
     expect((await incarnations(hub.log.journal)).map(({ how }) => how)).toEqual(["first", "detected"]);
-  }, 180_000);
+  }, 540_000);
 
   it("goes by the life that was declared for it, where one was", async () => {
     await write();
@@ -184,7 +184,7 @@ describe("a log that was set back to a backup", () => {
     expect(await incarnationOf(hub.db)).toBe(declared.id);
     expect(await incarnations(hub.log.journal)).toHaveLength(2);
     await expectWhole();
-  }, 180_000);
+  }, 540_000);
 
   it("is folded anew by one of several projectors, and both go on", async () => {
     await write();
@@ -197,7 +197,7 @@ describe("a log that was set back to a backup", () => {
     await expectWhole();
     expect(said("log-folded-anew")).toHaveLength(1);
     await eventually("both have shards", async () => second.shards().length + hub.projector.shards().length === 16);
-  }, 180_000);
+  }, 540_000);
 
   it("tells nobody twice, and is followed from where it ends when only facts of the hub are lost", async () => {
     const told = defineProjection({

@@ -100,7 +100,7 @@ describe(`projectors that share the work (seed ${SEED})`, () => {
     await shared([16]);
     await awake.kill("SIGTERM");
     hub.projector = await hub.startProjector();
-  }, 90_000);
+  }, 300_000);
 
   it("write nothing with a lease that somebody took over, and take part again", async () => {
     const writing = write(250);
