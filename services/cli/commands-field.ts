@@ -13,7 +13,7 @@ import {
 import { type Fits, readTable, type SchemaVersion } from "../gate/index.ts";
 import type { Command, Input } from "./args.ts";
 import { type Output, table } from "./output.ts";
-import { fieldPath, PROJECTIONS_DIR, readText, SCHEMAS_DIR, tokenGiven } from "./places.ts";
+import { fieldPath, PROJECTIONS_DIR, readText, SCHEMAS_DIR, tokenGiven, tokenOf } from "./places.ts";
 import { fitsOf, loadProjections } from "./projections.ts";
 
 const COMMON = { db: { type: "string" }, schemas: { type: "string" } } as const;
@@ -192,9 +192,10 @@ enrolled its key (\`field enrol\`, or an earlier sync with a token) needs no tok
     const { out } = input;
     const url = input.text("hub") ?? process.env.TRIBUTARY_HUB;
     if (url === undefined) throw new TributaryError("usage", "--hub is missing: the hub's address", `Use: ${fieldSync.usage}`);
-    const token = tokenGiven(input.text("token"));
     using field = open(input);
     const isPatient = input.text("tries") !== undefined;
+    // A device that knows no key of a hub was never enrolled by one: it needs a token, and is told so before it looks for the hub.
+    const token = field.status().keys.hub.length === 0 ? tokenOf(input.text("token")) : tokenGiven(input.text("token"));
     const result = await field.sync({
       url,
       ...(token === undefined ? {} : { token }),

@@ -153,7 +153,7 @@ export function vouch({
       const { signature } = batch;
       let keys = keysAt(book.record, device, receivedAtMs);
       // Enrolled with another process a moment ago?
-      if (keys.length === 0 && (signature !== undefined || authorization === undefined)) {
+      if (keys.length === 0 && authorization === undefined) {
         await book.refresh();
         keys = keysAt(book.record, device, receivedAtMs);
       }
@@ -198,8 +198,9 @@ export function vouch({
         throw new TributaryError("signature-invalid", "the hello's signature does not fit it", "Send it again.");
       const kid = keyIdOf(key);
       const isKnown = (): boolean => keysAt(book.record, device, nowMs).some((known) => known.kid === kid);
-      if (!isKnown()) await book.refresh();
       checkFresh(device, nonce, sentAtMs, nowMs);
+      // Enrolled with another process a moment ago? Who has a token need not wait for the answer: the book is read before it is written.
+      if (!isKnown() && authorization === undefined) await book.refresh();
       if (isKnown()) return;
       if (book.record.present(device) === null && book.record.revoked(device) !== null && authorization === undefined)
         throw revokedDevice(device);

@@ -19,7 +19,7 @@ import {
 /** Two who write at once: the later looks again. More lost races than this are no accident. */
 const MAX_RACES = 50;
 /** Who asks about a device that is not known makes the book look into the log, this often at most. */
-const REFRESH_PAUSE_MS = 1_000;
+const REFRESH_PAUSE_MS = 250;
 
 /**
  * The book of keys: the facts of the stream `keys`, kept up to date from the log. Each write builds on all that was written before it, so that a one-time code
