@@ -42,7 +42,7 @@ describe("a sync over a bad link", () => {
           maxTries: 10,
         });
         expect(result).toMatchObject({ confirmed: count, pending: 0 });
-        expect(link.cuts).toBeGreaterThan(1);
+        expect(link.cuts).toBeGreaterThan(0);
         // Counted is what was sent, also in vain: never less than what came through the link, but for headers.
         expect(result.sentBytes).toBeGreaterThan(600 * count);
         expect(result.sentBytes).toBeLessThan(3_000 * count);
