@@ -115,7 +115,7 @@ export function natsConnect<Auth>(
   url: string,
   settings: NatsSettings,
   make: { creds(text: Uint8Array): Auth; nkey(seed: Uint8Array): Auth },
-  otherwise: Login = {},
+  otherwise: Login & { readonly authenticator?: Auth } = {},
 ): NatsConnect<Auth> {
   const { servers, isTls, ...own } = parseNatsUrl(url);
   const { user, password, token, nkeySeed, creds, ca, cert, key } = settings;
@@ -210,7 +210,7 @@ export function natsRefusal(who: string, error: unknown): TributaryError | null 
     return failed(
       "login-refused",
       "refuses the login",
-      "Check user, password or creds; a site's token may have run out: `tributary site add` issues a new one.",
+      "Check user, password or creds. A site's token may have run out, or the token, device or site was revoked: `tributary site add` issues a new token and code.",
     );
   const violated = /permissions violation for (publish|subscription) to "([^"]*)"/i.exec(text);
   if (codes.includes("PERMISSIONS_VIOLATION") || violated !== null)

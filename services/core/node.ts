@@ -44,8 +44,13 @@ export const keyIdOf = (key: PublicKey): KeyId => createHash("sha256").update(th
 /** Makes an Ed25519 key where it is to be used. */
 export const makeKeyPair = (): PrivateKey => generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" }) as PrivateKey;
 
+/** A signer that need not be waited for. */
+export interface LocalSigner extends Signer {
+  sign(text: string): Signature;
+}
+
 /** Signs with a private key. Throws where the key is none. */
-export function signerOf(privateKey: PrivateKey): Signer {
+export function signerOf(privateKey: PrivateKey): LocalSigner {
   const key = publicKeySchema.parse(privateKey);
   const secret = createPrivateKey({ key: { ...key, d: privateKey.d }, format: "jwk" });
   const kid = keyIdOf(key);
@@ -99,3 +104,69 @@ export function messageAuthorization(token: string, message: Uint8Array): string
   if (claims === undefined || signature === undefined) return `Bearer ${token}`;
   return `${PROOF_SCHEME} ${claims}.${proofOf(proofKey(signature), message)}`;
 }
+/** What a broker asks a client to sign: random, in base64url. None of the texts that a key signs besides is of this shape, so a broker gets no other signature. */
+const NONCE = /^[A-Za-z0-9_-]{8,64}$/;
+/** How a user's public nkey begins, as a byte: its first letter is U. */
+const NKEY_USER = 20 << 3;
+
+/** A device's key as a broker knows it: `U…`, the nkey of a user. */
+export function nkeyOf({ x }: PublicKey): string {
+  const bytes = Buffer.concat([Buffer.from([NKEY_USER]), Buffer.from(x, "base64url")]);
+  const sum = crc16(bytes);
+  const whole = Buffer.concat([bytes, Buffer.from([sum & 0xff, sum >> 8])]);
+  return base32(whole, (whole.length * 8) / 5).toUpperCase();
+}
+
+/** CRC-16/XMODEM. */
+function crc16(bytes: Uint8Array): number {
+  let sum = 0;
+  for (const byte of bytes) {
+    sum ^= byte << 8;
+    for (let bit = 0; bit < 8; bit++) sum = (sum & 0x8000 ? (sum << 1) ^ 0x1021 : sum << 1) & 0xffff;
+  }
+  return sum;
+}
+
+export type BrokerLogin = (nonce?: string) => { readonly nkey: string; readonly sig: string };
+
+/** Logs in with a device's key: signs what the broker has thought up, and nothing that means something elsewhere. */
+export const nkeyLogin =
+  (signer: LocalSigner): BrokerLogin =>
+  (nonce) => {
+    if (nonce === undefined || !NONCE.test(nonce)) return { nkey: nkeyOf(signer.key), sig: "" };
+    return { nkey: nkeyOf(signer.key), sig: signer.sign(nonce).value };
+  };
+
+const CODE_ALPHABET = /^[a-z2-7]{32}$/;
+/** Letters of a code that are the secret; the others name the hub's key. 80 bits each. */
+const SECRET_LETTERS = 16;
+const base32 = (bytes: Uint8Array, letters: number): string => {
+  let bits = 0n;
+  for (const byte of bytes) bits = (bits << 8n) | BigInt(byte);
+  const spare = BigInt(bytes.length * 8 - letters * 5);
+  return Array.from(
+    { length: letters },
+    (_, i) => ALPHABET[Number((bits >> (spare + BigInt((letters - 1 - i) * 5))) & 31n)],
+  ).join("");
+};
+const keyTag = (kid: KeyId): string =>
+  base32(createHash("sha256").update(`tributary hub\n${kid}`).digest().subarray(0, 10), SECRET_LETTERS);
+
+/** A one-time code as people read it: eight groups of four letters. Half of it is random, half names the hub's key, so that each side knows the other. */
+export const makeCode = (hub: KeyId): string =>
+  `${base32(randomBytes(10), SECRET_LETTERS)}${keyTag(hub)}`.replace(/(....)(?!$)/g, "$1-");
+
+/** A code's letters, however it was typed; `null` for what is none. */
+export const readCode = (given: string): string | null => {
+  const letters = given.toLowerCase().replace(/[\s-]/g, "").replaceAll("0", "o").replaceAll("1", "l").replaceAll("8", "b");
+  return CODE_ALPHABET.test(letters) ? letters : null;
+};
+
+/** Whether a code names this key of a hub. */
+export const namesHub = (code: string, hub: KeyId): boolean => code.slice(SECRET_LETTERS) === keyTag(hub);
+
+/** What a hub keeps of a code. */
+export const codeHash = (code: string): string =>
+  createHash("sha256")
+    .update(`tributary code\n${readCode(code) ?? ""}`)
+    .digest("hex");

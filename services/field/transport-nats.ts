@@ -1,12 +1,15 @@
+import { randomUUID } from "node:crypto";
 import { headers, type MsgHdrs, type NatsConnection, NatsError } from "nats";
-import { HEADER_TOKEN, MAX_FRAME_BYTES, type Reply, replySchema, SUBJECTS, TributaryError } from "../core/index.ts";
+import { HEADER_TOKEN, inboxPrefix, MAX_FRAME_BYTES, type Reply, replySchema, SUBJECTS, TributaryError } from "../core/index.ts";
 import { batchKey, messageAuthorization } from "../core/node.ts";
+import { askForProof } from "./answers.ts";
 import { brokerFailure, connectField } from "./broker.ts";
 import {
   ANSWER_TIMEOUT_MS,
   away,
   brokerFull,
   helloOutcome,
+  inTheHubsTime,
   jsonOf,
   NEWS_TIMEOUT_MS,
   type Transport,
@@ -25,8 +28,9 @@ const ACK_PATIENCE_MS = 2_000;
 const HELLO_TRIES = 2;
 
 /** The way over NATS. A link that was lost stays so: the sync opens another, and asks first what has arrived. */
-export async function natsTransport({ url, token, name, nats = {}, replyTimeoutMs }: TransportOptions): Promise<Transport> {
-  const nc = await connectField(url, nats, token, name);
+export async function natsTransport(options: TransportOptions): Promise<Transport> {
+  const { token, identity, name, replyTimeoutMs } = options;
+  const nc = await connectField(options);
   const place = `${name.org}.${name.site}.${name.device}`;
   const waiting = new Map<string, (reply: Reply | null) => void>();
   /** Set when the broker does not let this login hear its receipts: no use in sending. */
@@ -39,8 +43,10 @@ export async function natsTransport({ url, token, name, nats = {}, replyTimeoutM
         for (const resolve of waiting.values()) resolve(null);
         return;
       }
-      const reply = replySchema.safeParse(jsonOf(message.data));
-      if (reply.success && reply.data.batch !== null) waiting.get(reply.data.batch)?.(reply.data);
+      const raw = jsonOf(message.data);
+      const reply = replySchema.safeParse(raw);
+      if (!reply.success || reply.data.batch === null || !waiting.has(reply.data.batch)) return;
+      if (identity.believes(raw)) waiting.get(reply.data.batch)?.(reply.data);
     },
   });
   const lost = nc.closed().then((error): never => {
@@ -50,13 +56,20 @@ export async function natsTransport({ url, token, name, nats = {}, replyTimeoutM
   lost.catch(() => {});
   const about = (message: Uint8Array): MsgHdrs => {
     const h = headers();
-    h.set(HEADER_TOKEN, messageAuthorization(token, message));
+    if (token !== undefined) h.set(HEADER_TOKEN, messageAuthorization(token, message));
     return h;
   };
   const headerBytes = about(new Uint8Array()).toString().length;
   let sentBytes = 0;
+  const question = (asked: object, timeoutMs: number, believes: (answer: unknown) => boolean): Promise<unknown> => {
+    const body = new TextEncoder().encode(JSON.stringify(asked));
+    sentBytes += body.length + headerBytes;
+    const how = { inbox: inboxPrefix(name.org, name.site), headers: about(body), timeoutMs, believes };
+    return Promise.race([askForProof(nc, `${SUBJECTS.hello}.${place}`, body, how), lost]);
+  };
 
   return {
+    identity,
     window: WINDOW,
     tellsArrival: true,
     maxFrameBytes: Math.min(MAX_FRAME_BYTES, (nc.info?.max_payload ?? Number.POSITIVE_INFINITY) - headerBytes),
@@ -64,13 +77,19 @@ export async function natsTransport({ url, token, name, nats = {}, replyTimeoutM
       return !nc.isClosed();
     },
     async hello(request) {
-      const body = new TextEncoder().encode(JSON.stringify(request));
-      sentBytes += body.length + headerBytes;
       const isNews = request.have !== undefined || request.proposes !== undefined;
       const timeout = isNews ? NEWS_TIMEOUT_MS : ANSWER_TIMEOUT_MS;
       try {
-        const answer = await Promise.race([asked(nc, `${SUBJECTS.hello}.${place}`, body, about(body), timeout), lost]);
-        return helloOutcome(jsonOf(answer.data));
+        return await again(async (isFirst) => {
+          // The hub takes each signed question once: one that is asked again is another.
+          const nonce = isFirst ? (request.nonce ?? randomUUID()) : randomUUID();
+          const answer = await inTheHubsTime(identity, { ...request, nonce }, (asked) =>
+            question(asked, timeout / HELLO_TRIES, (said) => identity.believes(said, asked.nonce)),
+          );
+          const outcome = helloOutcome(answer, identity);
+          if (outcome.kind === "away" || outcome.hello.nonce !== nonce || request.nonce === undefined) return outcome;
+          return { ...outcome, hello: { ...outcome.hello, nonce: request.nonce } };
+        });
       } catch (error) {
         if (error instanceof TributaryError) throw error;
         // 503: nobody listens. The broker is there, so batches can be queued all the same.
@@ -80,6 +99,10 @@ export async function natsTransport({ url, token, name, nats = {}, replyTimeoutM
         throw brokerFailure("the hub does not answer", error);
       }
     },
+    ask: (asked, believes) =>
+      question(asked, ANSWER_TIMEOUT_MS, believes).catch((error: unknown) => {
+        throw error instanceof TributaryError ? error : brokerFailure("the hub does not answer", error);
+      }),
     send(frame, _, carryMs = 0) {
       if (deaf !== null) throw deaf;
       const key = batchKey(frame);
@@ -150,13 +173,13 @@ async function inTime<T>(nc: NatsConnection, acked: Promise<T>): Promise<T | "la
   }
 }
 
-/** A request that is sent again until it has an answer. Throws as the last try did. */
-async function asked(nc: NatsConnection, subject: string, question: Uint8Array, about: MsgHdrs, timeout: number) {
+/** Asks again what had no answer in its time. Throws as the last try did. */
+async function again<T>(ask: (isFirst: boolean) => Promise<T>): Promise<T> {
   for (let tries = 1; ; tries++) {
     try {
-      return await nc.request(subject, question, { headers: about, timeout: timeout / HELLO_TRIES });
+      return await ask(tries === 1);
     } catch (error) {
-      if (!(error instanceof NatsError) || error.code !== "TIMEOUT" || tries >= HELLO_TRIES || nc.isClosed()) throw error;
+      if (!(error instanceof NatsError) || error.code !== "TIMEOUT" || tries >= HELLO_TRIES) throw error;
     }
   }
 }

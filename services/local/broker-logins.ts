@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { connect, NatsError } from "nats";
@@ -11,21 +11,25 @@ import { signalServer } from "./process.ts";
  * is; and the server answers it through a subject of the server's own, so that no reply subject of a site's choosing is ever published on among the hub's.
  * (With rights alone, in one account, a batch sent with the reply subject `$JS.API.STREAM.PURGE.DEAD` empties that stream: the acknowledgement does it.)
  *
- *   admitted (a file in nats-logins/) ─▶ in the configuration ─▶ known to the server ── token runs out, or withdrawn ─▶ removed, its connections closed
+ *   admitted (a file in nats-logins/) ─▶ in the configuration ─▶ known to the server ── runs out, or is withdrawn ─▶ removed, its connections closed
  */
 
-/** A login of a site's: what its token gives as user and password, or the public nkey of a device. */
+/** A login of a site's: what its token or a one-time code gives as user and password, or the key of a device as an nkey. */
 export type SiteLogin = {
   readonly org: string;
   readonly site: string;
   readonly device: string | null;
   readonly expiresAtMs: number;
+  /** What gives it: the login goes when the token is revoked, the code used, or the key another. */
+  readonly right?: { readonly token: string; readonly issuedAtS: number } | { readonly code: string } | { readonly key: string };
 } & (
   | { readonly kind: "password"; readonly user: string; readonly pass: string }
   | { readonly kind: "nkey"; readonly nkey: string }
 );
 
 const HUB_USER = "hub";
+/** A login that may do nothing, and whose password follows from all the others: once it is let in, the server has read just these. Sites' names have dots. */
+const MARK_USER = "as-of";
 /** How long the server may take to have read its configuration again. It is usually some milliseconds. */
 const RELOAD_TIMEOUT_MS = 10_000;
 const RELOAD_LOOK_MS = 50;
@@ -79,6 +83,9 @@ export function userLine(login: SiteLogin): string {
 }
 
 export function accountsText(hub: { readonly user: string; readonly password: string }, logins: readonly SiteLogin[]): string {
+  const mark = createHash("sha256")
+    .update(JSON.stringify([hub, logins.map(userLine)]))
+    .digest("base64url");
   const subjects = [SUBJECTS.ingress, SUBJECTS.hello].map((subject) => `${subject}.>`);
   const users = logins.map((login) => `      ${userLine(login)}\n`);
   return `accounts {
@@ -89,6 +96,7 @@ export function accountsText(hub: { readonly user: string; readonly password: st
   }
   SITES {
     users: [
+      { user: ${MARK_USER}, password: "m${mark}", permissions: { publish: { deny: ">" }, subscribe: { deny: ">" } } }
 ${users.join("")}    ]
     imports: [
 ${subjects.map((subject) => `      { service: { account: HUB, subject: "${subject}" } }\n`).join("")}      { stream: { account: HUB, subject: "${SUBJECTS.receipt}.>" } }
@@ -185,38 +193,69 @@ export async function admitSite(dataDir: string, login: SiteLogin): Promise<void
   checkLogin(login);
   mkdirSync(loginsDir(dataDir), { recursive: true, mode: 0o700 });
   writeWhole(join(loginsDir(dataDir), `${nameOfLogin(login)}.json`), JSON.stringify(login));
-  if (hasOwnBroker(dataDir)) await reload(dataDir, login, true);
+  if (hasOwnBroker(dataDir)) await reload(dataDir);
 }
 
 /** Takes logins away again, and closes the connections that were made with them. Returns how many there were. */
 export async function withdrawSites(dataDir: string, isMeant: (login: SiteLogin) => boolean): Promise<number> {
   const gone = currentLogins(dataDir, Date.now()).filter(isMeant);
   for (const login of gone) rmSync(join(loginsDir(dataDir), `${nameOfLogin(login)}.json`), { force: true });
-  const last = gone.at(-1);
-  if (last !== undefined && hasOwnBroker(dataDir)) await reload(dataDir, last, false);
+  if (gone.length > 0 && hasOwnBroker(dataDir)) await reload(dataDir);
   return gone.length;
 }
 
-/** Has the server read its configuration again, and waits until a login is known there, or is not any more. */
-async function reload(dataDir: string, login: SiteLogin, isKnown: boolean): Promise<void> {
+/**
+ * Brings the logins in line with what gives their rights: those that do not stand any more go, with their connections, and those that are wanted and missing come.
+ * Logins that ran out go, too. Returns how many came and went.
+ */
+export async function settleLogins(
+  dataDir: string,
+  wanted: readonly SiteLogin[],
+  stands: (login: SiteLogin) => boolean,
+): Promise<{ readonly came: number; readonly went: number }> {
+  const dir = loginsDir(dataDir);
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  const known = new Map(currentLogins(dataDir, Date.now()).map((login) => [nameOfLogin(login), JSON.stringify(login)]));
+  const gone = currentLogins(dataDir, Date.now()).filter((login) => !stands(login));
+  for (const login of gone) rmSync(join(dir, `${nameOfLogin(login)}.json`), { force: true });
+  const fresh = wanted.filter((login) => known.get(nameOfLogin(login)) !== JSON.stringify(login));
+  for (const login of fresh) {
+    checkLogin(login);
+    writeWhole(join(dir, `${nameOfLogin(login)}.json`), JSON.stringify(login));
+  }
+  if (hasOwnBroker(dataDir)) {
+    writeAccounts(dataDir);
+    if ((await isCurrent(dataDir)) === false) await reload(dataDir);
+  }
+  return { came: fresh.length, went: gone.length };
+}
+
+/** Has the server read its configuration again, and waits until it has. */
+async function reload(dataDir: string): Promise<void> {
   writeAccounts(dataDir);
   await signalServer(dataDir, "nats", "SIGHUP");
-  const port = portOf(dataDir);
-  if (port === null || login.kind === "nkey") return;
   for (
     const until = Date.now() + RELOAD_TIMEOUT_MS;
     Date.now() < until;
     await new Promise((resolve) => setTimeout(resolve, RELOAD_LOOK_MS))
   ) {
-    const answer = await logsIn(port, login.user, login.pass);
     // A server that is just starting reads the configuration anyway.
-    if (answer === null || answer === isKnown) return;
+    if ((await isCurrent(dataDir)) !== false) return;
   }
   throw new TributaryError(
     "backend-failed",
     "the hub's NATS did not take the new logins",
     "See logs/nats.log in the hub's folder; start the hub again.",
   );
+}
+
+/** Whether the running server has read the accounts as they are written; `null`: nobody answers. */
+async function isCurrent(dataDir: string): Promise<boolean | null> {
+  const port = portOf(dataDir);
+  const mark = new RegExp(`user: ${MARK_USER}, password: "([^"]+)"`).exec(
+    readFileSync(join(dataDir, "nats", "accounts.conf"), "utf8"),
+  )?.[1];
+  return port === null || mark === undefined ? null : logsIn(port, MARK_USER, mark);
 }
 
 /** Whether a login is let in; `null`: nobody answers. */

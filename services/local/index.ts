@@ -66,6 +66,7 @@ export {
   keptLogins,
   LOGINS_FILE,
   type SiteLogin,
+  settleLogins,
   userLine,
   withdrawSites,
 } from "./broker-logins.ts";

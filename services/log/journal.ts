@@ -142,7 +142,12 @@ async function isSetBack(client: EventStoreDBClient, last: Fact | null, received
 
 async function readFacts(client: EventStoreDBClient, stream: string, from: number, maxCount?: number): Promise<Fact[]> {
   const facts: Fact[] = [];
-  const options = { ...LEADER, direction: FORWARDS, fromRevision: BigInt(from), ...(maxCount === undefined ? {} : { maxCount }) } as const;
+  const options = {
+    ...LEADER,
+    direction: FORWARDS,
+    fromRevision: BigInt(from),
+    ...(maxCount === undefined ? {} : { maxCount }),
+  } as const;
   try {
     for await (const resolved of client.readStream(stream, options)) {
       const fact = toFact(resolved);
