@@ -4,7 +4,9 @@ import { type SiteLogin, settleLogins } from "../local/index.ts";
 import { openKeyBook, openLog } from "../log/index.ts";
 
 /** Logins run out by the clock, too: so often it is looked for those. */
-const LOOK_MS = 60_000;
+const LOOK_MS = 30_000;
+/** Over the connection on which a code was used comes the hub's answer to that: on a slow link it takes its time. */
+const USED_CODE_MS = 30_000;
 const RETRY_MS = 2_000;
 
 /** Each enrolled key of a device is a login at the hub's own broker, good for that device alone. */
@@ -31,7 +33,10 @@ export function loginStands(record: KeyRecord, { org, site, device, right }: Sit
   if ("token" in right)
     return !record.isTokenRevoked(right.token) && (revocation === null || right.issuedAtS > revocation.issuedThroughS);
   // A code that is not in the book yet was issued a moment ago.
-  if ("code" in right) return record.code(right.code)?.isUsed !== true;
+  if ("code" in right) {
+    const code = record.code(right.code);
+    return code?.isUsed !== true || (code.usedAtMs !== null && nowMs < code.usedAtMs + USED_CODE_MS);
+  }
   return device !== null && keysAt(record, `${org}.${site}.${device}`, nowMs).some(({ kid }) => kid === right.key);
 }
 

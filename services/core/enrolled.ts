@@ -45,6 +45,8 @@ export interface IssuedCode {
   readonly device: DeviceName | null;
   readonly expiresAtMs: number;
   readonly isUsed: boolean;
+  /** When a device enrolled with it; `null`: none did, or it was taken back. */
+  readonly usedAtMs: number | null;
 }
 
 export interface SiteRevocation {
@@ -124,7 +126,7 @@ export function keyRecord(): KeyRecord {
     byDevice.set(device, keys);
     revoked.delete(device);
     const code = codes.get(text(data.code) ?? "");
-    if (code !== undefined) codes.set(code.hash, { ...code, isUsed: true });
+    if (code !== undefined) codes.set(code.hash, { ...code, isUsed: true, usedAtMs: recordedAtMs });
   };
   const revokeSite = (site: string, fact: Fact): void => {
     sites.set(site, { atMs: fact.recordedAtMs, issuedThroughS: Number(fact.data.issuedThroughS ?? 0) });
@@ -134,7 +136,7 @@ export function keyRecord(): KeyRecord {
       if (!revoked.has(device)) revoked.set(device, "site");
     }
     // What was handed out before and not used yet is worth no more than the tokens.
-    for (const code of codes.values()) if (code.site === site) codes.set(code.hash, { ...code, isUsed: true });
+    for (const code of codes.values()) if (code.site === site) codes.set(code.hash, { ...code, isUsed: true, usedAtMs: null });
   };
 
   const take = (fact: Fact): void => {
@@ -148,7 +150,14 @@ export function keyRecord(): KeyRecord {
     } else if (type === "site.revoked" && site !== null) revokeSite(site, fact);
     else if (type === "token.revoked" && typeof data.jti === "string") tokens.add(data.jti);
     else if (type === "code.issued" && site !== null && typeof data.hash === "string")
-      codes.set(data.hash, { hash: data.hash, site, device, expiresAtMs: Number(data.expiresAtMs), isUsed: false });
+      codes.set(data.hash, {
+        hash: data.hash,
+        site,
+        device,
+        expiresAtMs: Number(data.expiresAtMs),
+        isUsed: false,
+        usedAtMs: null,
+      });
     else if (type === "hub-key.made") {
       const key = publicKeySchema.safeParse(data.key).data;
       if (key !== undefined) hubs.push({ key, position: fact.position });

@@ -34,7 +34,8 @@ export async function askForProof(
       const answer = jsonOf(message.data);
       if (believes(answer)) return answer;
     }
-    throw new NatsError("TIMEOUT", "TIMEOUT");
+    const why = nc.isClosed() ? "CONNECTION_CLOSED" : "TIMEOUT";
+    throw new NatsError(why, why);
   } finally {
     clearTimeout(timer);
     answers.unsubscribe();

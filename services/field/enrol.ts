@@ -27,6 +27,7 @@ import { openTransport } from "./transport.ts";
 import type { Transport } from "./way.ts";
 
 const REPLY_TIMEOUT_MS = 15_000;
+const ENROL_TRIES = 3;
 
 export interface EnrolResult {
   readonly device: string;
@@ -70,18 +71,25 @@ export async function enrol(
   const signed = { ...question, signature: signer.sign(messageText("enrolment", question)) };
   const identity = openIdentity(store, options);
   const how = { url: options.url, code, ...(options.nats === undefined ? {} : { nats: options.nats }) };
-  const transport = await openTransport({ ...how, identity, name: store.name, replyTimeoutMs: REPLY_TIMEOUT_MS });
-  try {
-    const answer = await transport.ask(signed, (answer) => isHubs(answer, code, question.nonce));
-    throwRefusal(answer);
-    const enrolled = enrolledSchema.parse(answer);
-    pinHub(store, enrolled.keys);
-    noteProtocol(store, enrolled.protocol);
-    store.transaction(() => store.setMeta("clock_offset_ms", String(Math.round(options.now() - enrolled.nowMs))));
-    return { device, kid: enrolled.kid, hub: enrolled.keys.map(keyIdOf) };
-  } finally {
-    await transport.close();
-  }
+  const ask = async (tries: number): Promise<unknown> => {
+    const transport = await openTransport({ ...how, identity, name: store.name, replyTimeoutMs: REPLY_TIMEOUT_MS });
+    try {
+      return await transport.ask(signed, (answer) => isHubs(answer, code, question.nonce));
+    } catch (error) {
+      // The link broke before the answer came. The hub gives the same answer to the same key again.
+      if (transport.isOpen || tries >= ENROL_TRIES) throw error;
+    } finally {
+      await transport.close();
+    }
+    return ask(tries + 1);
+  };
+  const answer = await ask(1);
+  throwRefusal(answer);
+  const enrolled = enrolledSchema.parse(answer);
+  pinHub(store, enrolled.keys);
+  noteProtocol(store, enrolled.protocol);
+  store.transaction(() => store.setMeta("clock_offset_ms", String(Math.round(options.now() - enrolled.nowMs))));
+  return { device, kid: enrolled.kid, hub: enrolled.keys.map(keyIdOf) };
 }
 
 /** An answer to this question by the hub that the code names. A refusal is believed as it comes: it does no more than end the command. */

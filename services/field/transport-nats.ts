@@ -54,6 +54,8 @@ export async function natsTransport(options: TransportOptions): Promise<Transpor
     throw away("the link was lost", error instanceof Error ? error : new Error("the connection was closed"));
   });
   lost.catch(() => {});
+  const forbidden = forbiddenPublish(nc);
+  forbidden.catch(() => {});
   const about = (message: Uint8Array): MsgHdrs => {
     const h = headers();
     if (token !== undefined) h.set(HEADER_TOKEN, messageAuthorization(token, message));
@@ -65,7 +67,7 @@ export async function natsTransport(options: TransportOptions): Promise<Transpor
     const body = new TextEncoder().encode(JSON.stringify(asked));
     sentBytes += body.length + headerBytes;
     const how = { inbox: inboxPrefix(name.org, name.site), headers: about(body), timeoutMs, believes };
-    return Promise.race([askForProof(nc, `${SUBJECTS.hello}.${place}`, body, how), lost]);
+    return Promise.race([askForProof(nc, `${SUBJECTS.hello}.${place}`, body, how), lost, forbidden]);
   };
 
   return {
@@ -171,6 +173,16 @@ async function inTime<T>(nc: NatsConnection, acked: Promise<T>): Promise<T | "la
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Fails when the broker says that this login may not publish where this device must: else a question would just have no answer. */
+async function forbiddenPublish(nc: NatsConnection): Promise<never> {
+  for await (const { type, data, permissionContext } of nc.status()) {
+    if (type !== "error" || data !== "PERMISSIONS_VIOLATION" || permissionContext?.operation !== "publish") continue;
+    const words = `Permissions Violation for Publish to "${permissionContext.subject}"`;
+    throw brokerFailure("the hub does not answer", new NatsError(words, "PERMISSIONS_VIOLATION"));
+  }
+  return new Promise(() => {});
 }
 
 /** Asks again what had no answer in its time. Throws as the last try did. */
