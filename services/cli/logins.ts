@@ -68,8 +68,10 @@ export async function followLogins(
   const stop = new AbortController();
   let ring: () => void = () => {};
   let isNews = true;
+  let said = "";
   const book = await openKeyBook(log.journal, {
     follow: true,
+    patient: true,
     onFact: () => {
       isNews = true;
       ring();
@@ -95,10 +97,14 @@ export async function followLogins(
     while (!stop.signal.aborted) {
       isNews = false;
       try {
-        await settle();
-        if (!isNews && !stop.signal.aborted) await wait(LOOK_MS);
+        // Nobody is let go for a book that could not be read yet.
+        if (book.isRead) await settle();
+        said = "";
+        if (!isNews && !stop.signal.aborted) await wait(book.isRead ? LOOK_MS : RETRY_MS);
       } catch (error) {
-        say(`The broker's logins could not be brought up to date (${messageOf(error)}); trying again.`);
+        const words = `The broker's logins could not be brought up to date (${messageOf(error)}); trying again.`;
+        if (words !== said) say(words);
+        said = words;
         if (!stop.signal.aborted) await wait(RETRY_MS);
       }
     }
