@@ -1,7 +1,8 @@
 import { join } from "node:path";
+import { nkeys } from "nats";
 import { describe, expect, it } from "vitest";
 import { messageText, type PublicKey, publicKeySchema } from "../../services/core/index.ts";
-import { keyIdOf, makeKeyPair, signerOf } from "../../services/core/node.ts";
+import { keyIdOf, makeKeyPair, nkeyLogin, nkeyOf, signerOf } from "../../services/core/node.ts";
 import { type Field, openField } from "../../services/field/index.ts";
 import { deviceKey, hubKeys, openIdentity, pinHub, withSuccessors } from "../../services/field/keys.ts";
 import { gate } from "../support/hub.ts";
@@ -26,6 +27,17 @@ const receipt = {
 };
 
 describe("a device's key", () => {
+  it("is the nkey of a user at a broker, whose own library takes it and its signature of a nonce", () => {
+    for (let i = 0; i < 50; i++) {
+      const signer = signerOf(makeKeyPair());
+      const { nkey, sig } = nkeyLogin(signer)("c29tZSBub25jZQ");
+      expect(nkey).toBe(nkeyOf(signer.key));
+      const known = nkeys.fromPublic(nkey);
+      expect(known.getPublicKey()).toBe(nkey);
+      expect(known.verify(Buffer.from("c29tZSBub25jZQ"), Buffer.from(sig, "base64url"))).toBe(true);
+    }
+  });
+
   it("is made with the database, stays the same, and is shown nowhere", () => {
     using field = open();
     const { d } = deviceKey(field.store);

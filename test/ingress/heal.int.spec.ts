@@ -64,6 +64,25 @@ describe("a hub heals itself", () => {
     expect(said("broker-disconnected").length).toBeGreaterThan(0);
   });
 
+  it("when it starts while its log is away: enrolled devices are taken by their keys once the log is back, and told nothing wrong before", async () => {
+    const field = door.field("kept");
+    await field.append(registration(number(1)));
+    await field.sync({ url: door.natsUrl, token: await door.token("kept") });
+    await door.ingress.close();
+    await door.stopNode();
+    door.ingress = await door.startIngress();
+    await field.append(registration(number(2)));
+    const quick = { url: door.natsUrl, replyTimeoutMs: 1_000, sleep: async () => {} };
+    await expect(field.sync({ ...quick, maxTries: 2 })).rejects.toMatchObject({ code: "sync-gave-up" });
+    expect(field.status().levels).toMatchObject({ QUEUED: 1, SYNCED: 1 });
+    await door.startNode();
+    await eventually("the receipt", async () => {
+      await field.sync({ ...quick, maxTries: 1 }).catch(() => {});
+      return field.status().levels.SYNCED === 2;
+    });
+    expect(said("batch-refused")).toEqual([]);
+  });
+
   it("says why it is not ready while its broker or its log is away, does not hang, and stays alive", async () => {
     expect(await door.get("/readyz")).toMatchObject({
       status: 200,
