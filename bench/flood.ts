@@ -1,5 +1,5 @@
 /** A site that behaves badly, as a process of its own: `node bench/flood.ts NATS_URL TOKEN KIND`. Sends until it is killed; each device has its next batch ready when a word on one before it has come. */
-import { connect, headers } from "nats";
+import { headers } from "nats";
 import {
   type Batch,
   encodeBatch,
@@ -12,6 +12,7 @@ import {
   type Seq,
 } from "../services/core/index.ts";
 import { chainHash, randomEpoch, zstd } from "../services/core/node.ts";
+import { connectAs } from "../test/support/broker.ts";
 
 const [url = "", token = "", kind = "gaps"] = process.argv.slice(2);
 const DEVICES = 8;
@@ -64,7 +65,7 @@ function* frames(device: string): Generator<Uint8Array> {
   }
 }
 
-const nc = await connect({ servers: url });
+const nc = await connectAs(url);
 const about = headers();
 about.set("Authorization", `Bearer ${token}`);
 for (let i = 0; i < DEVICES; i++) {

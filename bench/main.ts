@@ -7,7 +7,6 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { parseArgs } from "node:util";
 import { EventStoreDBClient, jsonEvent } from "@eventstore/db-client";
-import { connect } from "nats";
 import type { Client } from "pg";
 import { table } from "../services/cli/output.ts";
 import { hubKey, PROJECTIONS_DIR } from "../services/cli/places.ts";
@@ -18,6 +17,7 @@ import { issueToken } from "../services/ingress/index.ts";
 import { workFolder } from "../services/local/index.ts";
 import { type Log, type LogEntry, openLog } from "../services/log/index.ts";
 import { connectViews } from "../services/projector/index.ts";
+import { connectAs } from "../test/support/broker.ts";
 import { benchBadLink } from "./bad-link.ts";
 import { bareViews } from "./bare.ts";
 import { fillLog } from "./device.ts";
@@ -142,7 +142,7 @@ async function bareGrpc(hub: Hub, entries: readonly LogEntry[]): Promise<void> {
 
 /** Frames of the size that a batch of 500 has, published and acknowledged, 16 in flight. */
 async function bareJetStream(hub: Hub): Promise<void> {
-  const nc = await connect({ servers: hub.state.natsUrl });
+  const nc = await connectAs(hub.state.natsUrl);
   const jsm = await nc.jetstreamManager();
   await jsm.streams.add({ name: "BARE", subjects: ["bare"] });
   const js = nc.jetstream();

@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { TributaryError } from "../core/index.ts";
-import { lockDirectory, ownerOf, startEventStore, startPostgres } from "../local/index.ts";
+import { keptLogins, lockDirectory, ownerOf, startEventStore, startPostgres } from "../local/index.ts";
 import { currentIncarnation, type Log, openLog } from "../log/index.ts";
 import { copyDatabase, copyRunning, sealCopy } from "../log/node/index.ts";
 import { connectViews } from "../projector/index.ts";
@@ -118,6 +118,9 @@ async function fill(partial: string, { dataDir, withoutLog, say }: BackupOptions
     await db.end();
   }
   for (const name of ["config.json", "signing-key.json"]) copyFileSync(join(dataDir, name), file(name));
+  const logins = keptLogins(dataDir);
+  if (logins !== null) writeFileSync(file("nats-logins.json"), logins, { mode: 0o600 });
+  if (existsSync(join(dataDir, "nats.password"))) copyFileSync(join(dataDir, "nats.password"), file("nats.password"));
   const settings = settingsFile(dataDir);
   if (existsSync(settings)) copyFileSync(settings, file("notifications.json"));
 

@@ -9,6 +9,7 @@ import {
   MAX_DEAD_BYTES,
   retryDead,
 } from "../ingress/index.ts";
+import { natsSettings } from "../local/index.ts";
 import type { Command } from "./args.ts";
 import { table } from "./output.ts";
 import { hubDir, hubKey, readState } from "./places.ts";
@@ -20,7 +21,7 @@ const TOKEN_S = 60;
 const SHOWN_EVENTS = 20;
 
 async function withBroker<T>(data: string | undefined, work: (nc: NatsConnection) => Promise<T>): Promise<T> {
-  const nc = await connectBroker(readState(hubDir(data)).natsUrl, "tributary-cli");
+  const nc = await connectBroker(readState(hubDir(data)).natsUrl, "tributary-cli", natsSettings());
   try {
     return await work(nc);
   } finally {

@@ -2,6 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Client } from "pg";
 import type { RegisterStory, Tried } from "../audit/index.ts";
+import { withoutLogin } from "../core/index.ts";
 import { openField } from "../field/index.ts";
 import { connectViews, type Rebuilt } from "../projector/index.ts";
 import type { Output } from "./output.ts";
@@ -86,7 +87,8 @@ export async function agencies(
   },
 ): Promise<AgencyFacts> {
   const { hub, hubData, sitesDir, projections, db, cli, projected } = deps;
-  const { natsUrl, postgresUrl } = hub.state;
+  const { postgresUrl } = hub.state;
+  const natsUrl = withoutLogin(hub.state.natsUrl);
   out.line(
     table(
       ["agency", "has the say over"],

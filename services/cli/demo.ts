@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Client } from "pg";
 import { entityTrail, rowAsOf, verify } from "../audit/index.ts";
-import { type Position, TributaryError } from "../core/index.ts";
+import { type Position, TributaryError, withoutLogin } from "../core/index.ts";
 import { type Field, openField } from "../field/index.ts";
 import { createGate, loadSchemas } from "../gate/index.ts";
 import { isAlive, removeAbandoned, workFolder } from "../local/index.ts";
@@ -375,7 +375,8 @@ async function sendAll(
   log: Log,
   db: Client,
 ): Promise<Timeline> {
-  const { natsUrl, httpUrl } = hub.state;
+  const { httpUrl } = hub.state;
+  const natsUrl = withoutLogin(hub.state.natsUrl);
   const token = (name: SiteName): string => tokens.get(name)!;
 
   const juba = await field("juba").sync({ url: httpUrl, token: token("juba") });

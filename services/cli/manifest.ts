@@ -3,6 +3,7 @@ import { createReadStream, existsSync, readdirSync, readFileSync, statSync } fro
 import { join } from "node:path";
 import { z } from "zod";
 import { messageOf, TributaryError } from "../core/index.ts";
+import { LOGINS_FILE } from "../local/index.ts";
 import { PROGRAM_VERSION, PROJECTIONS_DIR, SCHEMAS_DIR } from "./places.ts";
 
 /** Grows when an older program could not restore what a newer one has backed up. */
@@ -16,6 +17,8 @@ export const PLACES: Readonly<Record<string, string>> = {
   "config.json": "config.json",
   "signing-key.json": "signing-key.json",
   "notifications.json": "notifications.json",
+  "nats-logins.json": LOGINS_FILE,
+  "nats.password": "nats.password",
   "told.jsonl": "told.jsonl",
 };
 

@@ -1,9 +1,11 @@
 import type { Client } from "pg";
-import { HUB_SITE, nameOf, TributaryError } from "../core/index.ts";
+import { HUB_SITE, nameOf, siteRights, TributaryError } from "../core/index.ts";
+import { codeHash, readCode, siteLogin } from "../core/node.ts";
 import { createGate, loadSchemas } from "../gate/index.ts";
-import { issueToken } from "../ingress/index.ts";
 import { writeAtDesk } from "./desk.ts";
-import { type HubState, hubKey, SCHEMAS_DIR } from "./places.ts";
+import { issueCode, withKeyBook } from "./hub-keys.ts";
+import { admitNew, rightOfToken } from "./logins.ts";
+import { type HubState, issueHubToken, SCHEMAS_DIR } from "./places.ts";
 
 export interface NewSite {
   readonly site: string;
@@ -12,6 +14,8 @@ export interface NewSite {
   readonly title?: string;
   readonly device?: string;
   readonly days: number;
+  /** How long the one-time code is good. */
+  readonly codeDays?: number;
   readonly actor: string;
 }
 
@@ -20,7 +24,15 @@ export interface RegisteredSite {
   readonly site: string;
   readonly token: string;
   readonly expiresAt: string;
+  /** What the token logs in with at a broker, and what it must be allowed there: for whoever keeps the logins of a broker that is not the hub's own. */
+  readonly login: { readonly user: string; readonly pass: string };
+  readonly rights: { readonly publish: readonly string[]; readonly subscribe: readonly string[] };
+  /** Enrols the key of one device, once. */
+  readonly code: string;
+  readonly codeExpiresAt: string;
 }
+
+const DEFAULT_CODE_DAYS = 7;
 
 /**
  * Registers a site: an event of the hub's own origin, which goes the way of every other event, and a token for the site's devices.
@@ -28,7 +40,7 @@ export interface RegisteredSite {
 export async function addSite(
   dir: string,
   state: HubState,
-  { site, org: given, title, device, days, actor }: NewSite,
+  { site, org: given, title, device, days, codeDays = DEFAULT_CODE_DAYS, actor }: NewSite,
 ): Promise<RegisteredSite> {
   const org = nameOf("organisation", given ?? state.org);
   nameOf("site", site);
@@ -40,7 +52,6 @@ export async function addSite(
     );
   }
   const nowMs = Date.now();
-  const key = await hubKey(dir);
   const lifetimeS = days * 86_400;
   const expiresAt = new Date(Math.floor(nowMs / 1000) * 1000 + lifetimeS * 1000).toISOString();
   const event = {
@@ -50,8 +61,23 @@ export async function addSite(
     actor,
   };
   await writeAtDesk(dir, state, createGate(loadSchemas(SCHEMAS_DIR)), [event]);
-  const token = await issueToken(key, { org, site, lifetimeS, nowMs, ...(device === undefined ? {} : { device }) });
-  return { org, site, token, expiresAt };
+  return withKeyBook(dir, state, async (book, ring) => {
+    // After a revocation of the site: later than that, also within the same second.
+    const issuedAfterS = book.record.revocationOf(`${org}.${site}`)?.issuedThroughS ?? 0;
+    const token = await issueHubToken(dir, { org, site, lifetimeS, issuedAfterS, ...(device === undefined ? {} : { device }) });
+    const named = device === undefined ? {} : { device: nameOf("device", device) };
+    const { code, expiresAt: codeExpiresAt } = await issueCode(book, ring, { org, site, ...named, days: codeDays, actor });
+    const login = siteLogin(token, org, site);
+    await admitNew(
+      dir,
+      book.record,
+      [
+        { ...login, expiresAtMs: Date.parse(expiresAt), right: rightOfToken(token) },
+        { ...siteLogin(readCode(code)!, org, site), expiresAtMs: Date.parse(codeExpiresAt), right: { code: codeHash(code) } },
+      ].map((each) => ({ kind: "password", org, site, device: device ?? null, ...each })),
+    );
+    return { org, site, token, expiresAt, login, rights: siteRights(org, site, device ?? null), code, codeExpiresAt };
+  });
 }
 
 /** A site's standing at the hub. */

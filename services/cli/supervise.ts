@@ -5,6 +5,7 @@ import { type Incarnation, messageOf, TributaryError } from "../core/index.ts";
 import type { SchemaStore } from "../gate/index.ts";
 import { type Backend, type Backends, choosePort, portOf, startBackends } from "../local/index.ts";
 import { openLog } from "../log/index.ts";
+import { followLogins } from "./logins.ts";
 import { type HubState, hubKey, hubOrg, keepConfig, type Listen, readConfig, settingsFile, writeState } from "./places.ts";
 import { narrowerThan, openHubGate, registerProjectSchemas } from "./registry.ts";
 import { takeUpLog } from "./restore.ts";
@@ -52,6 +53,8 @@ export interface HubOptions {
   readonly publicUrls?: readonly string[];
   /** Projector processes that share the folding; default 1. */
   readonly projectors?: number;
+  /** Take nothing from devices that have no enrolled key. */
+  readonly requireKeys?: boolean;
   /** Balance the books every so many hours. */
   readonly reconcileEveryHours?: number;
   readonly say?: (line: string) => void;
@@ -84,9 +87,10 @@ export async function startHub(options: HubOptions): Promise<Hub> {
   signal?.addEventListener("abort", callOff);
   if (signal?.aborted) callOff();
   const workers: Worker[] = [];
+  let logins: Awaited<ReturnType<typeof followLogins>> | null = null;
   const close = async (): Promise<void> => {
     over.abort();
-    await Promise.all(workers.map((worker) => worker.stop()));
+    await Promise.all([...workers.map((worker) => worker.stop()), logins?.close()]);
     await backends.close();
   };
   const start = (name: string, args: readonly string[], command = name): Worker => {
@@ -106,8 +110,11 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     const { incarnation, schemas } = await Promise.race([prepared, failure.promise]);
     writeState(dataDir, state);
     const { host, port } = state.listen ?? { host: HERE, port: 0 };
-    const ingress = start("ingress", ["--listen", `${bracketed(host)}:${port}`]);
+    const strict = options.requireKeys ? ["--require-keys"] : [];
+    const ingress = start("ingress", ["--listen", `${bracketed(host)}:${port}`, ...strict]);
     const projector = start("projector", []);
+    // A broker that is somebody else's has its logins from there.
+    if (backends.nats.how !== "environment") logins = await followLogins(dataDir, state.eventstoreUrl, say);
     // While they start, which takes longer.
     const narrow = await narrowerThan(schemas);
     if (narrow > 0)

@@ -5,6 +5,7 @@
 export * from "./batch.ts";
 export * from "./case.ts";
 export * from "./chain.ts";
+export * from "./enrolled.ts";
 export * from "./errors.ts";
 export * from "./event.ts";
 export * from "./hlc.ts";
@@ -12,6 +13,7 @@ export * from "./ids.ts";
 export type * from "./incarnation.ts";
 export type * from "./journal.ts";
 export * from "./json.ts";
+export * from "./nats.ts";
 export * from "./protocol.ts";
 export * from "./protocol-version.ts";
 export * from "./ranges.ts";

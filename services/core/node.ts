@@ -1,6 +1,7 @@
 /** The platform functions that core asks for, as Node provides them. Core itself never imports this file. */
 import {
   createHash,
+  createHmac,
   createPrivateKey,
   createPublicKey,
   generateKeyPairSync,
@@ -44,8 +45,13 @@ export const keyIdOf = (key: PublicKey): KeyId => createHash("sha256").update(th
 /** Makes an Ed25519 key where it is to be used. */
 export const makeKeyPair = (): PrivateKey => generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" }) as PrivateKey;
 
+/** A signer that need not be waited for. */
+export interface LocalSigner extends Signer {
+  sign(text: string): Signature;
+}
+
 /** Signs with a private key. Throws where the key is none. */
-export function signerOf(privateKey: PrivateKey): Signer {
+export function signerOf(privateKey: PrivateKey): LocalSigner {
   const key = publicKeySchema.parse(privateKey);
   const secret = createPrivateKey({ key: { ...key, d: privateKey.d }, format: "jwk" });
   const kid = keyIdOf(key);
@@ -102,3 +108,102 @@ export function ownFile(path: string): void {
   if (existsSync(path)) closeToOthers(path, 0o600);
   else closeSync(openSync(path, "a", 0o600));
 }
+
+/**
+ * With what a device that holds this token logs in at a broker that knows logins. Both come from the token, so that `site add` gives one secret only; neither
+ * tells anything of it: the broker learns who may connect, and cannot send events in a site's name.
+ */
+export function siteLogin(token: string, org: string, site: string): { readonly user: string; readonly pass: string } {
+  const derived = (what: string): string => createHash("sha256").update(`tributary ${what} 1\n${token}`).digest("base64url");
+  return { user: `${org}.${site}.${derived("broker user").slice(0, 12)}`, pass: derived("broker password") };
+}
+
+/** The scheme of an `Authorization` header that proves to have a token without showing it. */
+export const PROOF_SCHEME = "Proof";
+
+/** What a token's signature gives to prove with. Ed25519 is deterministic: who holds the signing key can make it again from the token's claims. */
+export const proofKey = (signature: string): Buffer =>
+  createHash("sha256").update(`tributary proof key 1\n${signature}`).digest();
+
+/** The proof that whoever made `message` has the token whose signature gave `key`. */
+export const proofOf = (key: Uint8Array, message: Uint8Array): string =>
+  createHmac("sha256", key)
+    .update("tributary message 1\n")
+    .update(createHash("sha256").update(message).digest())
+    .digest("base64url");
+
+/**
+ * The `Authorization` header of a message over a broker: the token's claims, and in place of its signature a proof that is good for this message only. Whoever
+ * reads it can send this message again, which does no harm, and no other. Text that is no token goes as it is, and the hub says so.
+ */
+export function messageAuthorization(token: string, message: Uint8Array): string {
+  const [, claims, signature] = /^([\w-]+\.[\w-]+)\.([\w-]+)$/.exec(token) ?? [];
+  if (claims === undefined || signature === undefined) return `Bearer ${token}`;
+  return `${PROOF_SCHEME} ${claims}.${proofOf(proofKey(signature), message)}`;
+}
+/** What a broker asks a client to sign: random, in base64url. None of the texts that a key signs besides is of this shape, so a broker gets no other signature. */
+const NONCE = /^[A-Za-z0-9_-]{8,64}$/;
+/** How a user's public nkey begins, as a byte: its first letter is U. */
+const NKEY_USER = 20 << 3;
+
+/** A device's key as a broker knows it: `U…`, the nkey of a user. */
+export function nkeyOf({ x }: PublicKey): string {
+  const bytes = Buffer.concat([Buffer.from([NKEY_USER]), Buffer.from(x, "base64url")]);
+  const sum = crc16(bytes);
+  const whole = Buffer.concat([bytes, Buffer.from([sum & 0xff, sum >> 8])]);
+  return base32(whole, (whole.length * 8) / 5).toUpperCase();
+}
+
+/** CRC-16/XMODEM. */
+function crc16(bytes: Uint8Array): number {
+  let sum = 0;
+  for (const byte of bytes) {
+    sum ^= byte << 8;
+    for (let bit = 0; bit < 8; bit++) sum = (sum & 0x8000 ? (sum << 1) ^ 0x1021 : sum << 1) & 0xffff;
+  }
+  return sum;
+}
+
+export type BrokerLogin = (nonce?: string) => { readonly nkey: string; readonly sig: string };
+
+/** Logs in with a device's key: signs what the broker has thought up, and nothing that means something elsewhere. */
+export const nkeyLogin =
+  (signer: LocalSigner): BrokerLogin =>
+  (nonce) => {
+    if (nonce === undefined || !NONCE.test(nonce)) return { nkey: nkeyOf(signer.key), sig: "" };
+    return { nkey: nkeyOf(signer.key), sig: signer.sign(nonce).value };
+  };
+
+const CODE_ALPHABET = /^[a-z2-7]{32}$/;
+/** Letters of a code that are the secret; the others name the hub's key. 80 bits each. */
+const SECRET_LETTERS = 16;
+const base32 = (bytes: Uint8Array, letters: number): string => {
+  let bits = 0n;
+  for (const byte of bytes) bits = (bits << 8n) | BigInt(byte);
+  const spare = BigInt(bytes.length * 8 - letters * 5);
+  return Array.from(
+    { length: letters },
+    (_, i) => ALPHABET[Number((bits >> (spare + BigInt((letters - 1 - i) * 5))) & 31n)],
+  ).join("");
+};
+const keyTag = (kid: KeyId): string =>
+  base32(createHash("sha256").update(`tributary hub\n${kid}`).digest().subarray(0, 10), SECRET_LETTERS);
+
+/** A one-time code as people read it: eight groups of four letters. Half of it is random, half names the hub's key, so that each side knows the other. */
+export const makeCode = (hub: KeyId): string =>
+  `${base32(randomBytes(10), SECRET_LETTERS)}${keyTag(hub)}`.replace(/(....)(?!$)/g, "$1-");
+
+/** A code's letters, however it was typed; `null` for what is none. */
+export const readCode = (given: string): string | null => {
+  const letters = given.toLowerCase().replace(/[\s-]/g, "").replaceAll("0", "o").replaceAll("1", "l").replaceAll("8", "b");
+  return CODE_ALPHABET.test(letters) ? letters : null;
+};
+
+/** Whether a code names this key of a hub. */
+export const namesHub = (code: string, hub: KeyId): boolean => code.slice(SECRET_LETTERS) === keyTag(hub);
+
+/** What a hub keeps of a code. */
+export const codeHash = (code: string): string =>
+  createHash("sha256")
+    .update(`tributary code\n${readCode(code) ?? ""}`)
+    .digest("hex");

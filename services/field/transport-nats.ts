@@ -1,40 +1,52 @@
-import { connect, headers, type JetStreamClient, type NatsConnection, NatsError } from "nats";
-import { HEADER_TOKEN, MAX_FRAME_BYTES, type Reply, replySchema, SUBJECTS, TributaryError } from "../core/index.ts";
-import { batchKey } from "../core/node.ts";
+import { randomUUID } from "node:crypto";
+import { headers, type MsgHdrs, type NatsConnection, NatsError } from "nats";
+import { HEADER_TOKEN, inboxPrefix, MAX_FRAME_BYTES, type Reply, replySchema, SUBJECTS, TributaryError } from "../core/index.ts";
+import { batchKey, messageAuthorization } from "../core/node.ts";
+import { askForProof } from "./answers.ts";
+import { brokerFailure, connectField } from "./broker.ts";
 import {
   ANSWER_TIMEOUT_MS,
   away,
   brokerFull,
   helloOutcome,
+  inTheHubsTime,
   jsonOf,
   NEWS_TIMEOUT_MS,
   type Transport,
   type TransportOptions,
 } from "./way.ts";
 
-/** A satellite's round trip, several times over: TCP, TLS and the broker's own greeting. */
-const CONNECT_TIMEOUT_MS = 15_000;
 const WINDOW = 4;
 
 /** JetStream's own refusals (`err_code`) that say that there is no room. */
 const NO_ROOM: readonly (number | undefined)[] = [10_023, 10_028, 10_047, 10_077];
 
+/** A cluster takes up to 9 s to choose a new leader for a stream; what is handed over meanwhile is lost. */
+const PUBLISH_TRIES = 6;
+const ACK_PATIENCE_MS = 2_000;
+/** A hello is small, and asked again this often meanwhile: one that a hub or broker just lost while it starts anew must not cost the whole time. */
+const HELLO_TRIES = 2;
+
 /** The way over NATS. A link that was lost stays so: the sync opens another, and asks first what has arrived. */
-export async function natsTransport({ url, token, name, replyTimeoutMs }: TransportOptions): Promise<Transport> {
-  let nc: NatsConnection;
-  try {
-    nc = await connect({ servers: url, name: "tributary-field", timeout: CONNECT_TIMEOUT_MS, reconnect: false });
-  } catch (error) {
-    throw away(`the hub's broker at ${new URL(url).host} does not answer`, error);
-  }
+export async function natsTransport(options: TransportOptions): Promise<Transport> {
+  const { token, identity, name, replyTimeoutMs } = options;
+  const nc = await connectField(options);
   const place = `${name.org}.${name.site}.${name.device}`;
   const waiting = new Map<string, (reply: Reply | null) => void>();
+  /** Set when the broker does not let this login hear its receipts: no use in sending. */
+  let deaf: TributaryError | null = null;
   // Anybody who may publish there can send anything: what is no reply to a frame of ours is not looked at.
   nc.subscribe(`${SUBJECTS.receipt}.${place}`, {
     callback: (error, message) => {
-      if (error !== null) return;
-      const reply = replySchema.safeParse(jsonOf(message.data));
-      if (reply.success && reply.data.batch !== null) waiting.get(reply.data.batch)?.(reply.data);
+      if (error !== null) {
+        deaf = brokerFailure("the broker does not bring receipts", error);
+        for (const resolve of waiting.values()) resolve(null);
+        return;
+      }
+      const raw = jsonOf(message.data);
+      const reply = replySchema.safeParse(raw);
+      if (!reply.success || reply.data.batch === null || !waiting.has(reply.data.batch)) return;
+      if (identity.believes(raw)) waiting.get(reply.data.batch)?.(reply.data);
     },
   });
   const lost = nc.closed().then((error): never => {
@@ -42,16 +54,24 @@ export async function natsTransport({ url, token, name, replyTimeoutMs }: Transp
     throw away("the link was lost", error instanceof Error ? error : new Error("the connection was closed"));
   });
   lost.catch(() => {});
-  const js = nc.jetstream();
-  const about = (): ReturnType<typeof headers> => {
+  const forbidden = forbiddenPublish(nc);
+  forbidden.catch(() => {});
+  const about = (message: Uint8Array): MsgHdrs => {
     const h = headers();
-    h.set(HEADER_TOKEN, `Bearer ${token}`);
+    if (token !== undefined) h.set(HEADER_TOKEN, messageAuthorization(token, message));
     return h;
   };
-  const headerBytes = about().toString().length;
+  const headerBytes = about(new Uint8Array()).toString().length;
   let sentBytes = 0;
+  const question = (asked: object, timeoutMs: number, believes: (answer: unknown) => boolean): Promise<unknown> => {
+    const body = new TextEncoder().encode(JSON.stringify(asked));
+    sentBytes += body.length + headerBytes;
+    const how = { inbox: inboxPrefix(name.org, name.site), headers: about(body), timeoutMs, believes };
+    return Promise.race([askForProof(nc, `${SUBJECTS.hello}.${place}`, body, how), lost, forbidden]);
+  };
 
   return {
+    identity,
     window: WINDOW,
     tellsArrival: true,
     maxFrameBytes: Math.min(MAX_FRAME_BYTES, (nc.info?.max_payload ?? Number.POSITIVE_INFINITY) - headerBytes),
@@ -59,29 +79,40 @@ export async function natsTransport({ url, token, name, replyTimeoutMs }: Transp
       return !nc.isClosed();
     },
     async hello(request) {
-      const body = new TextEncoder().encode(JSON.stringify(request));
-      sentBytes += body.length + headerBytes;
       const isNews = request.have !== undefined || request.proposes !== undefined;
       const timeout = isNews ? NEWS_TIMEOUT_MS : ANSWER_TIMEOUT_MS;
       try {
-        const answer = await Promise.race([nc.request(`${SUBJECTS.hello}.${place}`, body, { headers: about(), timeout }), lost]);
-        return helloOutcome(jsonOf(answer.data));
+        return await again(async (isFirst) => {
+          // The hub takes each signed question once: one that is asked again is another.
+          const nonce = isFirst ? (request.nonce ?? randomUUID()) : randomUUID();
+          const answer = await inTheHubsTime(identity, { ...request, nonce }, (asked) =>
+            question(asked, timeout / HELLO_TRIES, (said) => identity.believes(said, asked.nonce)),
+          );
+          const outcome = helloOutcome(answer, identity);
+          if (outcome.kind === "away" || outcome.hello.nonce !== nonce || request.nonce === undefined) return outcome;
+          return { ...outcome, hello: { ...outcome.hello, nonce: request.nonce } };
+        });
       } catch (error) {
         if (error instanceof TributaryError) throw error;
         // 503: nobody listens. The broker is there, so batches can be queued all the same.
         if (error instanceof NatsError && (error.code === "503" || error.code === "TIMEOUT")) {
           return { kind: "away", because: null };
         }
-        throw away("the hub does not answer", error);
+        throw brokerFailure("the hub does not answer", error);
       }
     },
+    ask: (asked, believes) =>
+      question(asked, ANSWER_TIMEOUT_MS, believes).catch((error: unknown) => {
+        throw error instanceof TributaryError ? error : brokerFailure("the hub does not answer", error);
+      }),
     send(frame, _, carryMs = 0) {
+      if (deaf !== null) throw deaf;
       const key = batchKey(frame);
       const replied = Promise.withResolvers<Reply | null>();
       waiting.set(key, replied.resolve);
       sentBytes += frame.length + headerBytes;
       const taken = Promise.race([
-        publish(js, `${SUBJECTS.ingress}.${place}`, frame, about(), ANSWER_TIMEOUT_MS + carryMs),
+        publish(nc, `${SUBJECTS.ingress}.${place}`, frame, about(frame), ANSWER_TIMEOUT_MS + carryMs),
         lost,
       ]);
       // The hub's time begins when it has the batch, however long that took.
@@ -107,18 +138,60 @@ export async function natsTransport({ url, token, name, replyTimeoutMs }: Transp
   };
 }
 
-async function publish(
-  js: JetStreamClient,
-  subject: string,
-  frame: Uint8Array,
-  about: ReturnType<typeof headers>,
-  timeout: number,
-): Promise<void> {
+/**
+ * Hands a frame to the stream. A stream whose leader has just died forgets what it was given: once the server has the whole frame, on a slow link later, and no
+ * acknowledgement has come for ACK_PATIENCE_MS, the frame is handed over again. A frame that is there twice does no harm.
+ */
+async function publish(nc: NatsConnection, subject: string, frame: Uint8Array, about: MsgHdrs, timeout: number): Promise<void> {
   try {
-    await js.publish(subject, frame, { headers: about, timeout });
+    for (let tries = 1; ; tries++) {
+      const isLast = tries >= PUBLISH_TRIES;
+      const acked = nc.jetstream().publish(subject, frame, { headers: about, timeout: isLast ? ACK_PATIENCE_MS : timeout });
+      if (isLast) return void (await acked);
+      if ((await inTime(nc, acked)) !== "late") return;
+    }
   } catch (error) {
     const refusal = error instanceof NatsError ? error.jsError() : null;
     if (refusal !== null && NO_ROOM.includes(refusal.err_code)) throw brokerFull(refusal.description, error);
-    throw away("the broker did not take the batch", error);
+    throw brokerFailure("the broker did not take the batch", error);
+  }
+}
+
+/** An acknowledgement, or `late` when the server has had all that was sent for ACK_PATIENCE_MS without one. */
+async function inTime<T>(nc: NatsConnection, acked: Promise<T>): Promise<T | "late"> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = nc.flush().then(
+    () =>
+      new Promise<"late">((resolve) => {
+        timer = setTimeout(() => resolve("late"), ACK_PATIENCE_MS);
+      }),
+  );
+  // Whichever is not waited for any more may fail unheard.
+  for (const promise of [acked, late]) promise.catch(() => {});
+  try {
+    return await Promise.race([acked, late.catch(() => acked)]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Fails when the broker says that this login may not publish where this device must: else a question would just have no answer. */
+async function forbiddenPublish(nc: NatsConnection): Promise<never> {
+  for await (const { type, data, permissionContext } of nc.status()) {
+    if (type !== "error" || data !== "PERMISSIONS_VIOLATION" || permissionContext?.operation !== "publish") continue;
+    const words = `Permissions Violation for Publish to "${permissionContext.subject}"`;
+    throw brokerFailure("the hub does not answer", new NatsError(words, "PERMISSIONS_VIOLATION"));
+  }
+  return new Promise(() => {});
+}
+
+/** Asks again what had no answer in its time. Throws as the last try did. */
+async function again<T>(ask: (isFirst: boolean) => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await ask(tries === 1);
+    } catch (error) {
+      if (!(error instanceof NatsError) || error.code !== "TIMEOUT" || tries >= HELLO_TRIES) throw error;
+    }
   }
 }

@@ -3,17 +3,19 @@ import {
   type ConsumerConfig,
   type ConsumerInfo,
   connect,
+  credsAuthenticator,
   DeliverPolicy,
   DiscardPolicy,
   type JetStreamManager,
   type NatsConnection,
   NatsError,
   nanos,
+  nkeyAuthenticator,
   RetentionPolicy,
   StorageType,
   type StreamConfig,
 } from "nats";
-import { messageOf, SUBJECTS, TributaryError } from "../core/index.ts";
+import { messageOf, type NatsSettings, natsConnect, natsRefusal, SUBJECTS, silenceHint, TributaryError } from "../core/index.ts";
 import { busy } from "./fair.ts";
 import { pause } from "./standing.ts";
 
@@ -45,57 +47,106 @@ const MEND_PAUSE_MS = 1_000;
 const STUCK_LOOKS = 4;
 const DAY_MS = 86_400_000;
 
-/** Connects to the broker; throws `backend-unreachable` when there is none. */
-export async function connectBroker(url: string, name: string): Promise<NatsConnection> {
+/** How a broker keeps the hub's streams. What is left out stays as it is; a new stream gets the broker's defaults. */
+export interface StreamSettings {
+  /** Copies of each stream, one a server: 3 in a cluster, so that a server may be lost. */
+  readonly replicas?: number;
+  readonly ingressBytes?: number;
+  readonly deadBytes?: number;
+  /** Which servers: those of this cluster, those that have all these tags. */
+  readonly cluster?: string;
+  readonly tags?: readonly string[];
+}
+
+/** Where the broker answers the hub. No sender can have an answer sent there: `mayAnswerAt` lets no such subject pass. */
+const HUB_INBOX = "_INBOX_HUB";
+
+/**
+ * Connects to the broker. Throws `login-refused` and `tls-refused` where the broker, or this machine, will not have it; `backend-unreachable` when there is none.
+ * A login that is refused later, while a broker starts anew with other logins, is tried again.
+ */
+export async function connectBroker(url: string, name: string, settings: NatsSettings = {}): Promise<NatsConnection> {
+  const options = natsConnect(url, settings, { creds: credsAuthenticator, nkey: nkeyAuthenticator });
   try {
     return await connect({
-      servers: url,
+      ...options,
       name,
+      inboxPrefix: HUB_INBOX,
       maxReconnectAttempts: -1,
+      ignoreAuthErrorAbort: true,
       reconnectTimeWait: 250,
       reconnectJitter: 250,
       timeout: 5_000,
     });
   } catch (error) {
-    throw new TributaryError(
-      "backend-unreachable",
-      `NATS does not answer: ${messageOf(error)}`,
-      "Start it, or check TRIBUTARY_NATS_URL.",
-      {
-        cause: error,
-      },
+    throw (
+      natsRefusal("NATS", error) ??
+      new TributaryError(
+        "backend-unreachable",
+        `NATS does not answer: ${messageOf(error)}`,
+        `Start it, or check TRIBUTARY_NATS_URL.${silenceHint(options)}`,
+        {
+          cause: error,
+        },
+      )
     );
   }
 }
 
 /** Makes the streams and the durable consumer where they are missing; brings their limits up to date. */
-export async function prepareBroker(nc: NatsConnection): Promise<void> {
-  const jsm = await manager(nc);
-  await prepareStream(jsm, INGRESS_CONFIG);
-  await prepareStream(jsm, DEAD_CONFIG);
+export async function prepareBroker(nc: NatsConnection, settings: StreamSettings = {}): Promise<void> {
+  try {
+    await prepare(await manager(nc), settings);
+  } catch (error) {
+    throw natsRefusal("NATS", error) ?? cannotKeep(error, settings);
+  }
+}
+
+function cannotKeep(error: unknown, { replicas }: StreamSettings): unknown {
+  // 10005 no suitable peers, 10074 replicas without a cluster, 10023 and 10047 too little storage.
+  const code = error instanceof NatsError ? error.api_error?.err_code : undefined;
+  if (code === undefined || ![10_005, 10_023, 10_047, 10_074].includes(code)) return error;
+  return new TributaryError(
+    "backend-failed",
+    `NATS cannot keep the hub's streams${replicas === undefined ? "" : ` in ${replicas} copies`}: ${messageOf(error)}`,
+    "Check TRIBUTARY_NATS_REPLICAS, TRIBUTARY_NATS_MAX_BYTES and TRIBUTARY_NATS_PLACEMENT_CLUSTER and _TAGS against the cluster's servers and their storage.",
+    { cause: error },
+  );
+}
+
+async function prepare(jsm: JetStreamManager, settings: StreamSettings): Promise<void> {
+  await prepareStream(jsm, ingressConfig(settings));
+  await prepareStream(jsm, deadConfig(settings));
   await prepareConsumer(jsm);
 }
 
-const INGRESS_CONFIG = {
+const placed = ({ replicas, cluster, tags }: StreamSettings): Partial<StreamConfig> => ({
+  ...(replicas === undefined ? {} : { num_replicas: replicas }),
+  ...(cluster === undefined && tags === undefined ? {} : { placement: { cluster: cluster ?? "", tags: [...(tags ?? [])] } }),
+});
+
+const ingressConfig = (settings: StreamSettings) => ({
   name: STREAM,
   subjects: [`${SUBJECTS.ingress}.>`],
   retention: RetentionPolicy.Workqueue,
   storage: StorageType.File,
   discard: DiscardPolicy.New,
-  max_bytes: MAX_STREAM_BYTES,
+  max_bytes: settings.ingressBytes ?? MAX_STREAM_BYTES,
   max_msgs: MAX_STREAM_BATCHES,
   max_msgs_per_subject: MAX_DEVICE_BATCHES,
   discard_new_per_subject: true,
-};
-const DEAD_CONFIG = {
+  ...placed(settings),
+});
+const deadConfig = (settings: StreamSettings) => ({
   name: DEAD_STREAM,
   subjects: [`${SUBJECTS.dead}.>`],
   retention: RetentionPolicy.Limits,
   storage: StorageType.File,
   discard: DiscardPolicy.Old,
-  max_bytes: MAX_DEAD_BYTES,
+  max_bytes: settings.deadBytes ?? MAX_DEAD_BYTES,
   max_age: nanos(MAX_DEAD_AGE_DAYS * DAY_MS),
-};
+  ...placed(settings),
+});
 const CONSUMER_CONFIG: Partial<ConsumerConfig> = {
   durable_name: CONSUMER,
   ack_policy: AckPolicy.Explicit,
@@ -180,12 +231,14 @@ export function watchBroker({
   logId,
   name,
   say,
+  streams = {},
   onMended,
 }: {
   nc: NatsConnection;
   logId: () => string | null;
   name: string;
   say: (event: Record<string, unknown>) => void;
+  streams?: StreamSettings;
   /** The link was lost and is there again, or something was made anew: what was asked of the broker before is lost. A new stream numbers its batches anew. */
   onMended: (isNewStream: boolean) => void;
 }): BrokerWatch {
@@ -259,11 +312,11 @@ export function watchBroker({
         () => jsm.streams.info(config.name),
         () => prepareStream(jsm, config),
       );
-    const { config, state: held, created: since } = await stream(INGRESS_CONFIG);
+    const { config, state: held, created: since } = await stream(ingressConfig(streams));
     const isNewStream = created !== null && created !== String(since);
     created = String(since);
     if (isNewStream) onMended(true);
-    await stream(DEAD_CONFIG);
+    await stream(deadConfig(streams));
     const consumer = await found(
       `consumer ${CONSUMER}`,
       () => jsm.consumers.info(STREAM, CONSUMER),

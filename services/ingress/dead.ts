@@ -11,7 +11,7 @@ import {
   SUBJECTS,
   TributaryError,
 } from "../core/index.ts";
-import { batchKey, zstd } from "../core/node.ts";
+import { batchKey, messageAuthorization, zstd } from "../core/node.ts";
 import { DEAD_STREAM, publishFailure } from "./broker.ts";
 import { fromJson, headerOf } from "./reply.ts";
 
@@ -194,7 +194,7 @@ export async function retryDead(
   const timer = setTimeout(() => answers.unsubscribe(), timeoutMs);
   try {
     const about = headers();
-    about.set(HEADER_TOKEN, `Bearer ${await tokenFor(org, site)}`);
+    about.set(HEADER_TOKEN, messageAuthorization(await tokenFor(org, site), message.data));
     about.set(HEADER_RETRY, String(number));
     await nc
       .jetstream()

@@ -1,5 +1,7 @@
 import type { Msg, MsgHdrs, NatsConnection } from "nats";
-import { HEADER_TOKEN, isTributaryError, messageOf, type Refusal, TributaryError } from "../core/index.ts";
+import { HEADER_TOKEN, messageOf, type Refusal } from "../core/index.ts";
+import type { Shown } from "./token.ts";
+import { wordsForSenders } from "./words.ts";
 
 const encoder = new TextEncoder();
 export const toJson = (value: unknown): Uint8Array => encoder.encode(JSON.stringify(value));
@@ -19,11 +21,13 @@ export const UNKNOWN = { batch: null, origin: null, firstSeq: null, through: nul
 const MAX_MESSAGE = 2_000;
 
 /** Anything thrown, as what is told to the sender. */
-export function refusalOf(error: unknown, of: Pick<Refusal, "batch" | "origin" | "firstSeq" | "through"> = UNKNOWN): Refusal {
-  const known = isTributaryError(error)
-    ? error
-    : new TributaryError("internal", `the hub failed: ${messageOf(error)}`, "Try again; the hub's log has the details.");
-  return { kind: "refusal", ...of, code: known.code, message: known.message.slice(0, MAX_MESSAGE), hint: known.hint };
+export function refusalOf(
+  error: unknown,
+  of: Pick<Refusal, "batch" | "origin" | "firstSeq" | "through" | "nonce" | "successions"> = UNKNOWN,
+): Refusal {
+  const { code, message, hint } = wordsForSenders(error);
+  const clock = code === "request-stale" ? { nowMs: Date.now() } : {};
+  return { kind: "refusal", ...of, code, message: message.slice(0, MAX_MESSAGE).toWellFormed(), hint, ...clock };
 }
 
 /** A header of a message; `undefined` where it has none. Headers are parsed when they are first looked at, and may be anything. */
@@ -38,6 +42,12 @@ export function headerOf(headers: () => MsgHdrs | undefined, name: string): stri
 /** The token that came with a message. */
 export const tokenOf = (message: { readonly headers?: MsgHdrs | undefined }): string | undefined =>
   headerOf(() => message.headers, HEADER_TOKEN);
+
+/** What a message that came over the broker shows or proves. */
+export const shownBy = (message: { readonly headers?: MsgHdrs | undefined; readonly data: Uint8Array }): Shown => ({
+  authorization: tokenOf(message),
+  message: message.data,
+});
 
 /**
  * Does something with the broker that nobody waits for: publishes, answers, acknowledges. On a connection that is closed, or with an answer that is too large,

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { messageOf, TributaryError } from "../core/index.ts";
+import { isTributaryError, messageOf, TributaryError } from "../core/index.ts";
 import { openLog } from "../log/index.ts";
 import { type Backend, fromEnvironment, type StartOptions, TITLES } from "./backend.ts";
 import { containerEngine, startContainer } from "./engine.ts";
@@ -26,10 +26,12 @@ export async function startEventStore(options: StartOptions): Promise<Backend> {
   const url = process.env.TRIBUTARY_EVENTSTORE_URL;
   if (url !== undefined && url !== "") {
     await probe(url).catch((error: unknown) => {
+      // It answers, and says what is wrong; or the address cannot be used at all.
+      if (isTributaryError(error) && error.code !== "backend-unreachable") throw error;
       throw new TributaryError(
         "backend-unreachable",
         `no event store answers at TRIBUTARY_EVENTSTORE_URL: ${messageOf(error)}`,
-        "Start it, or unset the variable.",
+        `${isTributaryError(error) ? error.hint : "Start it."} Or unset the variable.`,
         { cause: error },
       );
     });

@@ -59,10 +59,21 @@ export async function startBackends(options: BackendsOptions): Promise<Backends>
 }
 
 export { type Backend, portOf, type StartOptions } from "./backend.ts";
+export {
+  accountsText,
+  admitSite,
+  hasOwnBroker,
+  keptLogins,
+  LOGINS_FILE,
+  type SiteLogin,
+  settleLogins,
+  userLine,
+  withdrawSites,
+} from "./broker-logins.ts";
 export { startEventStore } from "./eventstore.ts";
 export { workFolder } from "./folder.ts";
 export { lockDirectory, ownerOf } from "./lock.ts";
-export { startNats } from "./nats.ts";
+export { type NatsFiles, natsSettings, startNats } from "./nats.ts";
 export { silenceOf } from "./ping.ts";
 export { canHoldDatabase, startPostgres } from "./postgres.ts";
 export { choosePort, freePort, isAlive, removeAbandoned } from "./process.ts";

@@ -1,12 +1,13 @@
 import { execFile } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { connect } from "nats";
-import { messageOf, TributaryError } from "../core/index.ts";
+import { connect, credsAuthenticator, nkeyAuthenticator } from "nats";
+import { messageOf, type NatsSettings, natsConnect, natsRefusal, TributaryError, withLogin } from "../core/index.ts";
 import { ownFolder } from "../core/node.ts";
 import { type Backend, fromEnvironment, type StartOptions, TITLES } from "./backend.ts";
+import { adoptStreams, brokerConfig, hubLogin, notePort, writeAccounts } from "./broker-logins.ts";
 import { containerEngine, startContainer } from "./engine.ts";
 import { choosePort, endLeftover, findProgram, startProcess, whenReady } from "./process.ts";
 
@@ -14,12 +15,66 @@ const run = promisify(execFile);
 const INSTALL_TIMEOUT_MS = 5 * 60_000;
 const PROBE_TIMEOUT_MS = 2_000;
 
-async function probe(url: string): Promise<void> {
-  const nc = await connect({ servers: url, timeout: PROBE_TIMEOUT_MS, reconnect: false });
+async function probe(url: string, settings: NatsSettings = {}): Promise<void> {
+  const options = natsConnect(url, settings, { creds: credsAuthenticator, nkey: nkeyAuthenticator });
+  const nc = await connect({ ...options, timeout: PROBE_TIMEOUT_MS, reconnect: false });
   try {
     await (await nc.jetstreamManager()).getAccountInfo();
   } finally {
     await nc.close();
+  }
+}
+
+/** Settings that a variable holds, and those for which it names a file. */
+const VARIABLES = {
+  user: "TRIBUTARY_NATS_USER",
+  password: "TRIBUTARY_NATS_PASSWORD",
+  token: "TRIBUTARY_NATS_TOKEN",
+} as const;
+const FILES = {
+  nkeySeed: "TRIBUTARY_NATS_NKEY",
+  creds: "TRIBUTARY_NATS_CREDS",
+  ca: "TRIBUTARY_NATS_CA",
+  cert: "TRIBUTARY_NATS_CERT",
+  key: "TRIBUTARY_NATS_KEY",
+} as const;
+
+/** The files that hold a login or certificates, by setting. */
+export type NatsFiles = { readonly [setting in keyof typeof FILES]?: string };
+
+/** Login and certificates for NATS: files that a command names, else what the environment says. Throws `not-found` for a file that is not there. */
+export function natsSettings(files: NatsFiles = {}): NatsSettings {
+  const settings: { -readonly [setting in keyof NatsSettings]: NatsSettings[setting] } = {};
+  for (const [setting, variable] of Object.entries(VARIABLES) as [keyof typeof VARIABLES, string][]) {
+    // A creds file or an nkey that a command names is the login that is meant.
+    if (files.creds !== undefined || files.nkeySeed !== undefined) continue;
+    const value = process.env[variable];
+    if (value !== undefined && value !== "") settings[setting] = value;
+  }
+  for (const [setting, variable] of Object.entries(FILES) as [keyof typeof FILES, string][]) {
+    const isLogin = setting === "creds" || setting === "nkeySeed";
+    const given = files[setting];
+    const named =
+      isLogin && (files.creds !== undefined || files.nkeySeed !== undefined) ? given : (given ?? process.env[variable]);
+    if (named === undefined || named === "") continue;
+    settings[setting] = readSetting(
+      named,
+      given === undefined ? variable : `--nats-${setting === "nkeySeed" ? "nkey" : setting}`,
+    );
+  }
+  return settings;
+}
+
+function readSetting(file: string, by: string): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    throw new TributaryError(
+      "not-found",
+      `the file that ${by} names cannot be read: ${messageOf(error)}`,
+      "Check the name and who may read it.",
+      { cause: error },
+    );
   }
 }
 
@@ -28,7 +83,10 @@ export async function startNats(options: StartOptions): Promise<Backend> {
   const { dataDir, say = () => {}, signal, ownGroups = false } = options;
   const url = process.env.TRIBUTARY_NATS_URL;
   if (url !== undefined && url !== "") {
-    await probe(url).catch((error: unknown) => {
+    await probe(url, natsSettings()).catch((error: unknown) => {
+      if (error instanceof TributaryError) throw error;
+      const refused = natsRefusal("the NATS that TRIBUTARY_NATS_URL names", error);
+      if (refused !== null) throw refused;
       throw new TributaryError(
         "backend-unreachable",
         `no NATS with JetStream answers at TRIBUTARY_NATS_URL: ${messageOf(error)}`,
@@ -36,17 +94,30 @@ export async function startNats(options: StartOptions): Promise<Backend> {
         { cause: error },
       );
     });
-    return fromEnvironment("nats", "TRIBUTARY_NATS_URL", url, probe);
+    return fromEnvironment("nats", "TRIBUTARY_NATS_URL", url, (named) => probe(named, natsSettings()));
   }
   await endLeftover(dataDir, "nats");
   const chosen = await choosePort(options, TITLES.nats);
   const store = join(dataDir, "nats");
   mkdirSync(store, { recursive: true });
-  const local = `nats://127.0.0.1:${chosen}`;
+  adoptStreams(store);
+  writeAccounts(dataDir);
+  notePort(dataDir, chosen);
+  const { user, password } = hubLogin(dataDir);
+  // The hub's own address, login and all; whoever shows it or gives it away leaves the login out.
+  const local = withLogin(`nats://127.0.0.1:${chosen}`, user, password);
   const engine = await containerEngine();
   if (engine !== null) {
+    const inside = brokerConfig({
+      host: "0.0.0.0",
+      port: 4222,
+      store: "/data",
+      accounts: "accounts.conf",
+      more: "  sync_interval: always\n",
+    });
+    writeFileSync(join(store, "nats.conf"), inside, { mode: 0o600 });
     return startContainer(engine, {
-      ...{ name: "nats", dataDir, port: 4222, hostPort: chosen, volume: [store, "/data"], args: ["-js", "-sd", "/data"] },
+      ...{ name: "nats", dataDir, port: 4222, hostPort: chosen, volume: [store, "/data"], args: ["-c", "/data/nats.conf"] },
       ...{ url: local, probe, ...(signal === undefined ? {} : { signal }) },
     });
   }
@@ -57,11 +128,10 @@ export async function startNats(options: StartOptions): Promise<Backend> {
   // Older servers acknowledge from the page cache and refuse the setting.
   const syncs = version !== null && (Number(version[1]) > 2 || Number(version[2]) >= 10);
   const config = join(dataDir, "nats.conf");
-  writeFileSync(
-    config,
-    `host: 127.0.0.1\nport: ${chosen}\njetstream {\n  store_dir: ${JSON.stringify(store)}\n${syncs ? "  sync_interval: always\n" : ""}}\n`,
-    { mode: 0o600 },
-  );
+  const more = syncs ? "  sync_interval: always\n" : "";
+  writeFileSync(config, brokerConfig({ host: "127.0.0.1", port: chosen, store, accounts: "nats/accounts.conf", more }), {
+    mode: 0o600,
+  });
   const server = await startProcess(dataDir, "nats", program, ["-c", config], { detached: ownGroups });
   await whenReady("nats-server", server, () => probe(local), signal === undefined ? {} : { signal });
   return {

@@ -229,6 +229,14 @@ function signalTo(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
+/** Sends a signal to a server that a hub of this folder runs, if it does. */
+export async function signalServer(dataDir: string, name: string, signal: NodeJS.Signals): Promise<void> {
+  const noted = readPidFile(join(dataDir, `${name}.pid`));
+  if (noted === null) return;
+  if ("container" in noted) await run(noted.engine, ["kill", "--signal", signal, noted.container]).catch(() => {});
+  else if (noted.start !== null && startTimeOf(noted.pid) === noted.start) signalTo(noted.pid, signal);
+}
+
 /** Removes a data directory whose owner is gone, ending the servers that it left behind. */
 export async function removeAbandoned(dataDir: string): Promise<void> {
   for (const name of existsSync(dataDir) ? readdirSync(dataDir) : [])

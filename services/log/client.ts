@@ -3,28 +3,28 @@ import {
   DeadlineExceededError,
   EventStoreDBClient,
   MaxAppendSizeExceededError,
+  NotLeaderError,
   StreamNotFoundError,
   UnavailableError,
   WrongExpectedVersionError,
 } from "@eventstore/db-client";
 import { messageOf, TributaryError } from "../core/index.ts";
+import { addressProblem } from "./address.ts";
 
 /** How long one call to the event store may take before its outcome counts as unknown. */
 export const CALL_TIMEOUT_MS = 10_000;
 
-/** Opens a client. `url` is `esdb://host:port?tls=false` or what a cluster's documentation gives. */
+/** Opens a client. `url` is what `logAddress` makes of an address. */
 export function connect(url: string): EventStoreDBClient {
   try {
     return EventStoreDBClient.connectionString(url);
   } catch (error) {
-    throw new TributaryError(
-      "usage",
-      `${JSON.stringify(url)} is no event store address: ${messageOf(error)}`,
-      "Write it like esdb://127.0.0.1:2113?tls=false.",
-      { cause: error },
-    );
+    throw addressProblem(url, error);
   }
 }
+
+/** Reads that must see what was written before are the leader's: a follower that is asked says who that is, and the client goes there. */
+export const LEADER = { requiresLeader: true } as const;
 
 /** Bounds a call in time: the client itself waits for ever when a batch-append stream ends without an error. */
 export async function within<T>(what: string, call: Promise<T>, timeoutMs = CALL_TIMEOUT_MS): Promise<T> {
@@ -46,16 +46,8 @@ const NOT_FAILURES = [WrongExpectedVersionError, StreamNotFoundError, MaxAppendS
 /** A failure of the event store as one of ours; expected answers (a lost race, a missing stream) pass as they are. */
 export function asTributary(what: string, error: unknown): unknown {
   if (error instanceof TributaryError || NOT_FAILURES.some((kind) => error instanceof kind)) return error;
-  if (error instanceof AccessDeniedError) {
-    return new TributaryError(
-      "backend-failed",
-      `the event store refuses ${what}`,
-      "Check the user and password in TRIBUTARY_EVENTSTORE_URL.",
-      {
-        cause: error,
-      },
-    );
-  }
+  const words = wordsOf(error);
+  if (error instanceof AccessDeniedError || /UNAUTHENTICATED/.test(words)) return notAllowed(what, error);
   if (/DATA_LOSS|events\.db is damaged/.test(messageOf(error)))
     return new TributaryError(
       "data-corrupt",
@@ -73,21 +65,53 @@ export function asTributary(what: string, error: unknown): unknown {
       },
     );
   }
+  if (/certificate|CERT_/i.test(words))
+    return new TributaryError(
+      "backend-unreachable",
+      `the event store's certificate is not trusted (${what}): ${words}`,
+      "With a certificate authority of your own, add tlsCAFile=/path/ca.crt to TRIBUTARY_EVENTSTORE_URL; else use the name that the certificate has.",
+      { cause: error },
+    );
   const unreachable =
     error instanceof UnavailableError ||
     error instanceof DeadlineExceededError ||
+    error instanceof NotLeaderError ||
     (error instanceof DOMException && error.name === "TimeoutError") ||
-    /discover|ECONNREFUSED|UNAVAILABLE|CANCELLED|No connection|getaddrinfo/i.test(messageOf(error));
+    /discover|ECONNREFUSED|UNAVAILABLE|CANCELLED|DEADLINE|No connection|getaddrinfo/i.test(words);
   return unreachable
-    ? new TributaryError(
-        "backend-unreachable",
-        `the event store does not answer (${what}): ${messageOf(error)}`,
-        "Start it, or check its address.",
-        {
-          cause: error,
-        },
-      )
-    : new TributaryError("backend-failed", `the event store failed at ${what}: ${messageOf(error)}`, "See its log.", {
+    ? new TributaryError("backend-unreachable", `the event store does not answer (${what}): ${words}`, unreachableHint(words), {
         cause: error,
-      });
+      })
+    : new TributaryError("backend-failed", `the event store failed at ${what}: ${words}`, "See its log.", { cause: error });
+}
+
+/** A failure's words; some of the client's have a kind only, such as `deadline-exceeded`. */
+function wordsOf(error: unknown): string {
+  const message = messageOf(error).trim();
+  if (message !== "" && message !== "undefined") return message;
+  const { type } = (error ?? {}) as { type?: unknown };
+  return typeof type === "string" ? type : "it says nothing";
+}
+
+// The client looks for a cluster's members without saying why it finds none.
+const unreachableHint = (words: string): string =>
+  /discover/i.test(words)
+    ? "Start it, or check its address; a cluster with a certificate authority of its own needs tlsCAFile in it."
+    : "Start it, or check its address.";
+
+/** Reads of the whole log need a right of their own, which a user that is not an administrator does not have by itself. */
+const WHOLE_LOG = /the log|the watchdog/;
+
+function notAllowed(what: string, error: unknown): TributaryError {
+  const isUnknown = /UNAUTHENTICATED/.test(wordsOf(error));
+  return new TributaryError(
+    "backend-failed",
+    `the event store refuses ${what}`,
+    isUnknown
+      ? "Check the user and password in TRIBUTARY_EVENTSTORE_URL; they count only with tls=true."
+      : WHOLE_LOG.test(what)
+        ? "The user in TRIBUTARY_EVENTSTORE_URL may not read $all: make it one of $admins, or give it the right in the metadata of $all (docs/production.md)."
+        : "Check the user and password in TRIBUTARY_EVENTSTORE_URL, and what its default ACL allows (docs/production.md).",
+    { cause: error },
+  );
 }

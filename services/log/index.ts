@@ -3,6 +3,7 @@
  * origin's events, each exactly once; out come entries in log order. Never a second write of an event, never a gap.
  */
 import type { Journal, OriginId, Position, Seq } from "../core/index.ts";
+import { logAddress } from "./address.ts";
 import { type AppendOutcome, appendRun } from "./append.ts";
 import { connect, within } from "./client.ts";
 import { journalOf } from "./journal.ts";
@@ -27,12 +28,16 @@ export interface Log {
 
 const CLOSE_TIMEOUT_MS = 500;
 
-/** Opens the log at an `esdb://` address. Connects on first use. */
+/** Opens the log at an `esdb://` or `kurrentdb://` address. Connects on first use. */
 export function openLog(url: string): Log {
-  const client = connect(url);
+  const { leader, follower } = logAddress(url);
+  const client = connect(leader);
+  const reader = follower === null ? client : connect(follower);
   // The client waits for calls that a dead server will never end.
-  const close = (): Promise<void> =>
-    Promise.race([client.dispose(), new Promise<void>((resolve) => setTimeout(resolve, CLOSE_TIMEOUT_MS).unref())]);
+  const close = async (): Promise<void> => {
+    const closed = Promise.all([client, reader].map((each) => each.dispose()));
+    await Promise.race([closed, new Promise<void>((resolve) => setTimeout(resolve, CLOSE_TIMEOUT_MS).unref())]);
+  };
   return {
     append: (run, known) => appendRun(client, run, known),
     head: (origin) => within(`reading ${origin}`, originHead(client, origin)),
@@ -40,7 +45,7 @@ export function openLog(url: string): Log {
     end: () => within("reading the log's end", logEnd(client)),
     readOrigin: (origin, options) => readOrigin(client, origin, options),
     readAll: (options) => readAll(client, options),
-    subscribe: (options) => subscribe(client, options),
+    subscribe: (options) => subscribe(reader, options),
     journal: journalOf(client),
     close,
     [Symbol.asyncDispose]: close,
@@ -49,6 +54,7 @@ export function openLog(url: string): Log {
 
 export { type AppendOutcome, MAX_APPEND_BYTES } from "./append.ts";
 export { beginIncarnation, confirmIncarnation, currentIncarnation, INCARNATION_STREAM, incarnations } from "./incarnation.ts";
+export { actorOfDevice, type Fork, forksOf, type KeyBook, type KeyBookOptions, keepFork, openKeyBook } from "./keybook.ts";
 export {
   type Appendable,
   type Content,

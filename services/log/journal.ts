@@ -12,7 +12,7 @@ import {
   WrongExpectedVersionError,
 } from "@eventstore/db-client";
 import { type Fact, isJsonObject, type Journal, messageOf, type Position, position } from "../core/index.ts";
-import { asTributary, within } from "./client.ts";
+import { asTributary, LEADER, within } from "./client.ts";
 import { logEnd } from "./read.ts";
 
 const MIN_PAUSE_MS = 100;
@@ -142,7 +142,12 @@ async function isSetBack(client: EventStoreDBClient, last: Fact | null, received
 
 async function readFacts(client: EventStoreDBClient, stream: string, from: number, maxCount?: number): Promise<Fact[]> {
   const facts: Fact[] = [];
-  const options = { direction: FORWARDS, fromRevision: BigInt(from), ...(maxCount === undefined ? {} : { maxCount }) } as const;
+  const options = {
+    ...LEADER,
+    direction: FORWARDS,
+    fromRevision: BigInt(from),
+    ...(maxCount === undefined ? {} : { maxCount }),
+  } as const;
   try {
     for await (const resolved of client.readStream(stream, options)) {
       const fact = toFact(resolved);

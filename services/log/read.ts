@@ -1,6 +1,6 @@
 import { BACKWARDS, END, type EventStoreDBClient, FORWARDS, START, StreamNotFoundError } from "@eventstore/db-client";
 import type { OriginId, Position, Seq } from "../core/index.ts";
-import { asTributary } from "./client.ts";
+import { asTributary, LEADER } from "./client.ts";
 import { fromStored, type LogEntry, type OriginHead, streamOf } from "./stored.ts";
 
 /** Reads an origin's events in order, from `from` (a seq, inclusive; default the first). Ends at once when there are none. */
@@ -10,6 +10,7 @@ export async function* readOrigin(
   options: { readonly from?: Seq; readonly maxCount?: number } = {},
 ): AsyncGenerator<LogEntry> {
   const events = client.readStream(streamOf(origin), {
+    ...LEADER,
     direction: FORWARDS,
     fromRevision: options.from === undefined ? START : BigInt(options.from),
     ...(options.maxCount === undefined ? {} : { maxCount: options.maxCount }),
@@ -48,7 +49,12 @@ export async function originHead(client: EventStoreDBClient, origin: OriginId): 
   try {
     let head: OriginHead | null = null;
     // Read to its end: a call that is left early is never let go by the client.
-    for await (const resolved of client.readStream(streamOf(origin), { direction: BACKWARDS, fromRevision: END, maxCount: 1 })) {
+    for await (const resolved of client.readStream(streamOf(origin), {
+      ...LEADER,
+      direction: BACKWARDS,
+      fromRevision: END,
+      maxCount: 1,
+    })) {
       const entry = fromStored(resolved);
       if (entry !== null) head = headAfter(entry);
     }
@@ -69,6 +75,7 @@ export async function* readAll(
 ): AsyncGenerator<LogEntry> {
   const { from, to, maxCount } = options;
   const events = client.readAll({
+    ...LEADER,
     direction: FORWARDS,
     fromPosition: from == null ? START : { commit: from, prepare: from },
     ...(maxCount === undefined ? {} : { maxCount }),

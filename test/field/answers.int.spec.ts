@@ -1,8 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
-import { connect, type NatsConnection } from "nats";
+import type { NatsConnection } from "nats";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { connectAs } from "../support/broker.ts";
 import { openDoor, type TestDoor } from "../support/device-hub.ts";
 import { number, update } from "../support/hub.ts";
 import { sleep } from "../support/temp.ts";
@@ -15,7 +16,7 @@ let door: TestDoor;
 let nc: NatsConnection;
 beforeAll(async () => {
   door = await openDoor();
-  nc = await connect({ servers: door.natsUrl });
+  nc = await connectAs(door.natsUrl);
 });
 afterAll(async () => {
   await nc?.close();

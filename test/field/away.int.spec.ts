@@ -1,9 +1,9 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
-import { connect } from "nats";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { SyncProgress } from "../../services/field/index.ts";
 import { freePort } from "../../services/local/index.ts";
+import { connectAs } from "../support/broker.ts";
 import { openDoor, type TestDoor } from "../support/device-hub.ts";
 import { number, update } from "../support/hub.ts";
 import { eventually, sleep, tempDir } from "../support/temp.ts";
@@ -20,7 +20,7 @@ const some = (count: number, from = 0) => Array.from({ length: count }, (_, i) =
 const inLog = async (site: string): Promise<number> =>
   (await door.entries()).filter(({ head }) => head.origin.startsWith(`relief.${site}.`)).length;
 const frames = async (site: string): Promise<number> => {
-  const nc = await connect({ servers: door.natsUrl });
+  const nc = await connectAs(door.natsUrl);
   try {
     const { state } = await (await nc.jetstreamManager()).streams.info("INGRESS", {
       subjects_filter: `ingress.relief.${site}.>`,
@@ -78,7 +78,7 @@ describe("a hub's broker that has no room", () => {
   it("is told as disk-full, and nothing is lost", async () => {
     const field = door.field("full");
     await field.appendMany(some(40));
-    const nc = await connect({ servers: door.natsUrl });
+    const nc = await connectAs(door.natsUrl);
     const jsm = await nc.jetstreamManager();
     const { config } = await jsm.streams.info("INGRESS");
     await jsm.streams.update("INGRESS", { ...config, max_bytes: 100 });

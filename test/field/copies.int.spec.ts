@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { OriginId } from "../../services/core/index.ts";
 import type { Field } from "../../services/field/index.ts";
+import { connectAs } from "../support/broker.ts";
 import { faultsOf, openDoor, type TestDoor, type Written } from "../support/device-hub.ts";
 import { number, update } from "../support/hub.ts";
 import { all } from "../support/temp.ts";
@@ -246,7 +247,6 @@ describe("a hub whose log was restored from a backup", () => {
   });
 
   it("cannot be played by a hello that somebody kept: what was confirmed stays so", async () => {
-    const { connect } = await import("nats");
     const field = door.field("replay");
     await field.appendMany([1, 2, 3].map((n) => update(number(n), { village: `r${n}` })));
     const token = await at("replay");
@@ -266,7 +266,7 @@ describe("a hub whose log was restored from a backup", () => {
       avro: {},
     };
     await door.stopIngress();
-    const nc = await connect({ servers: door.natsUrl });
+    const nc = await connectAs(door.natsUrl);
     let asked = 0;
     for (const nonce of [undefined, "another question's nonce"]) {
       const sub = nc.subscribe("hello.relief.replay.>", {

@@ -16,6 +16,8 @@ afterAll(() => door?.close());
 /** Events that nothing compresses. */
 const noise = (count: number, bytes: number) =>
   Array.from({ length: count }, (_, i) => update(number(i), { village: randomBytes(bytes * 0.75).toString("base64") }));
+/** The same address and login, by way of the link. */
+const through = (url: string, { port }: Link): string => url.replace(/:\d+$/, `:${port}`);
 const linkTo = (url: string, options: Parameters<typeof openLink>[1]): Promise<Link> =>
   openLink({ host: "127.0.0.1", port: Number(new URL(url.replace("nats:", "http:")).port) }, options);
 
@@ -35,7 +37,7 @@ describe("a sync over a bad link", () => {
       const link = await linkTo(way === "nats" ? door.natsUrl : door.httpUrl, BAD);
       try {
         const result = await field.sync({
-          url: `${way}://127.0.0.1:${link.port}`,
+          url: through(way === "nats" ? door.natsUrl : door.httpUrl, link),
           token: await door.token(site),
           // What a satellite does in twenty seconds happens here in four.
           sleep: (ms) => sleep(ms / 5),
@@ -62,7 +64,7 @@ describe("a sync over a bad link", () => {
     const waits: SyncProgress[] = [];
     try {
       const result = await field.sync({
-        url: `nats://127.0.0.1:${link.port}`,
+        url: through(door.natsUrl, link),
         token: await door.token("slow"),
         onProgress: (progress) => {
           if (progress.kind === "waiting") waits.push(progress);

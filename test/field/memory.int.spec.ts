@@ -3,8 +3,8 @@ import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { connect } from "nats";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { connectAs } from "../support/broker.ts";
 import { openDoor, type TestDoor } from "../support/device-hub.ts";
 import { number, SCHEMAS, update } from "../support/hub.ts";
 
@@ -54,7 +54,7 @@ describe.skipIf(!existsSync("/proc/self/status"))("a device's memory", () => {
         expect((peak.peakKb - peak.bareKb) / 1024).toBeLessThan(MAX_MIB);
       } finally {
         if (level === "QUEUED") {
-          const nc = await connect({ servers: door.natsUrl });
+          const nc = await connectAs(door.natsUrl);
           await (await nc.jetstreamManager()).streams.purge("INGRESS");
           await nc.close();
           await door.startIngress();

@@ -1,6 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { connect, headers, type NatsConnection } from "nats";
+import { headers, type NatsConnection } from "nats";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { inputOf } from "../../services/cli/args.ts";
 import { deadList, deadRetry, deadShow } from "../../services/cli/commands-dead.ts";
@@ -8,6 +8,7 @@ import type { Output } from "../../services/cli/output.ts";
 import { type Hash, isTributaryError, type OriginId } from "../../services/core/index.ts";
 import { DEAD_STREAM, MAX_DEAD_AGE_DAYS, MAX_DEAD_BYTES } from "../../services/ingress/index.ts";
 import { batchOf, frameOf } from "../support/batches.ts";
+import { connectAs } from "../support/broker.ts";
 import { type Door, openDoor } from "../support/door.ts";
 
 let door: Door;
@@ -15,7 +16,7 @@ let nc: NatsConnection;
 let dir: string;
 beforeAll(async () => {
   door = await openDoor();
-  nc = await connect({ servers: door.natsUrl });
+  nc = await connectAs(door.natsUrl);
   dir = join(door.dir, "hub");
   mkdirSync(dir);
   writeFileSync(join(dir, "signing-key.json"), JSON.stringify(door.key));

@@ -1,8 +1,9 @@
-import { connect, headers, type NatsConnection } from "nats";
+import { headers, type NatsConnection } from "nats";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Hash, OriginId } from "../../services/core/index.ts";
 import { CONSUMER, MAX_DEVICE_BATCHES, STREAM } from "../../services/ingress/index.ts";
 import { batchesOf, batchOf, frameOf } from "../support/batches.ts";
+import { connectAs } from "../support/broker.ts";
 import { type Door, openDoor } from "../support/door.ts";
 import { number, registration } from "../support/hub.ts";
 import { all, eventually } from "../support/temp.ts";
@@ -11,7 +12,7 @@ let door: Door;
 let nc: NatsConnection;
 beforeEach(async () => {
   door = await openDoor();
-  nc = await connect({ servers: door.natsUrl });
+  nc = await connectAs(door.natsUrl);
 });
 afterEach(async () => {
   await nc?.close();

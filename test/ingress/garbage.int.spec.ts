@@ -1,8 +1,9 @@
 import { connect as connectTcp } from "node:net";
-import { connect, headers, type NatsConnection } from "nats";
+import { headers, type NatsConnection } from "nats";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { OriginId } from "../../services/core/index.ts";
 import { batchOf, frameOf } from "../support/batches.ts";
+import { connectAs } from "../support/broker.ts";
 import { type Door, openDoor } from "../support/door.ts";
 import { number, registration, update } from "../support/hub.ts";
 import { all, sleep } from "../support/temp.ts";
@@ -17,7 +18,7 @@ beforeAll(async () => {
   process.on("unhandledRejection", onUnhandled);
   process.on("uncaughtException", onUnhandled);
   door = await openDoor();
-  nc = await connect({ servers: door.natsUrl });
+  nc = await connectAs(door.natsUrl);
 });
 afterAll(async () => {
   await nc?.close();

@@ -1,10 +1,11 @@
-import { connect, type JetStreamManager, type NatsConnection } from "nats";
+import type { JetStreamManager, NatsConnection } from "nats";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { OriginId } from "../../services/core/index.ts";
 import { CONSUMER, DEAD_STREAM, STREAM } from "../../services/ingress/index.ts";
 import { openLog } from "../../services/log/index.ts";
 import { startNode } from "../../services/log/node/index.ts";
 import { batchesOf, batchOf, frameOf } from "../support/batches.ts";
+import { connectAs } from "../support/broker.ts";
 import { type Door, openDoor } from "../support/door.ts";
 import { number, registration } from "../support/hub.ts";
 import { all, eventually, sleep } from "../support/temp.ts";
@@ -14,7 +15,7 @@ let nc: NatsConnection;
 let jsm: JetStreamManager;
 beforeEach(async () => {
   door = await openDoor();
-  nc = await connect({ servers: door.natsUrl, maxReconnectAttempts: -1, reconnectTimeWait: 100 });
+  nc = await connectAs(door.natsUrl, {}, { reconnect: true, maxReconnectAttempts: -1, reconnectTimeWait: 100 });
   jsm = await nc.jetstreamManager();
 });
 afterEach(async () => {
@@ -61,6 +62,25 @@ describe("a hub heals itself", () => {
     await eventually("a hub that is ready after its broker was emptied", isReady);
     await flows("juba", 4);
     expect(said("broker-disconnected").length).toBeGreaterThan(0);
+  });
+
+  it("when it starts while its log is away: enrolled devices are taken by their keys once the log is back, and told nothing wrong before", async () => {
+    const field = door.field("kept");
+    await field.append(registration(number(1)));
+    await field.sync({ url: door.natsUrl, token: await door.token("kept") });
+    await door.ingress.close();
+    await door.stopNode();
+    door.ingress = await door.startIngress();
+    await field.append(registration(number(2)));
+    const quick = { url: door.natsUrl, replyTimeoutMs: 1_000, sleep: async () => {} };
+    await expect(field.sync({ ...quick, maxTries: 2 })).rejects.toMatchObject({ code: "sync-gave-up" });
+    expect(field.status().levels).toMatchObject({ QUEUED: 1, SYNCED: 1 });
+    await door.startNode();
+    await eventually("the receipt", async () => {
+      await field.sync({ ...quick, maxTries: 1 }).catch(() => {});
+      return field.status().levels.SYNCED === 2;
+    });
+    expect(said("batch-refused")).toEqual([]);
   });
 
   it("says why it is not ready while its broker or its log is away, does not hang, and stays alive", async () => {

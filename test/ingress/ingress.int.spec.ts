@@ -1,11 +1,12 @@
-import { connect } from "nats";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Hash, OriginId } from "../../services/core/index.ts";
 import { openTransport } from "../../services/field/transport.ts";
 import { DEAD_STREAM } from "../../services/ingress/index.ts";
 import { batchOf, frameOf } from "../support/batches.ts";
+import { connectAs } from "../support/broker.ts";
 import { number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { all, eventually } from "../support/temp.ts";
+import { versionOne } from "../support/version1.ts";
 
 let hub: TestHub;
 beforeAll(async () => {
@@ -142,8 +143,9 @@ describe("the door refuses, with what to do, and nothing lost", () => {
   it("bytes that are no batch, and keeps them as a dead letter when they come over NATS", async () => {
     const token = await hub.token("theta");
     expect(await post("not a batch", token)).toMatchObject({ status: 400, body: { code: "batch-undecodable" } });
-    const nc = await connect({ servers: hub.backends.nats.url });
+    const nc = await connectAs(hub.backends.nats.url);
     const transport = await openTransport({
+      identity: versionOne,
       url: hub.backends.nats.url,
       token,
       name: { org: "relief", site: "theta", device: "t1" },

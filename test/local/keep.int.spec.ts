@@ -1,6 +1,5 @@
 import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { connect } from "nats";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { isTributaryError, type TributaryError } from "../../services/core/index.ts";
 import { portOf } from "../../services/local/backend.ts";
@@ -8,6 +7,7 @@ import { startEventStore } from "../../services/local/eventstore.ts";
 import { isAlive, startBackends, startNats } from "../../services/local/index.ts";
 import { keepServer, MAX_TRIES } from "../../services/local/keep.ts";
 import { openLog } from "../../services/log/index.ts";
+import { connectAs } from "../support/broker.ts";
 import { openDir } from "../support/hub-process.ts";
 import { eventually, sleep, tempDir } from "../support/temp.ts";
 
@@ -87,7 +87,7 @@ describe("a server that the hub started", () => {
     await eventually("word of its return", async () => said.length > 1);
     expect(said).toEqual([expect.stringMatching(/NATS \(process \d+\) does not answer: .*waits for it/), "NATS answers again."]);
     expect(kept.pid).toBe(first.pid);
-    const nc = await connect({ servers: first.url });
+    const nc = await connectAs(first.url);
     await nc.close();
     await kept.close();
   }, 240_000);

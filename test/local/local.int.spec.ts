@@ -25,6 +25,7 @@ import {
   startNats,
   startPostgres,
 } from "../../services/local/index.ts";
+import { connectAs, serveNats } from "../support/broker.ts";
 import { openDir } from "../support/hub-process.ts";
 import { eventually, tempDir } from "../support/temp.ts";
 
@@ -274,4 +275,64 @@ it("docker-compose.yml gives every service a health check and a pinned image, an
     expect(body, name).toMatch(/image: \S+:\d\S*|build: \./);
     if (name !== "hub") expect(services[0]!.body).toContain(`${name}: { condition: service_healthy }`);
   }
+});
+
+describe("docker-compose.yml", () => {
+  const text = readFileSync(join(ROOT, "docker-compose.yml"), "utf8");
+  const bodyOf = (name: string): string => new RegExp(`^ {2}${name}:\\n((?: {4}.*\\n|\\n)+)`, "m").exec(text)?.[1] ?? "";
+
+  it("publishes the HTTP door alone, keeps the hub's data on its volume, and takes own schemas and projections", () => {
+    expect([...text.matchAll(/^ {4}ports: (.*)$/gm)].map(([, ports]) => ports)).toEqual(['["8080:8080"]']);
+    expect(bodyOf("hub")).toContain('ports: ["8080:8080"]');
+    expect(bodyOf("hub")).toContain("TRIBUTARY_DATA: /data");
+    for (const volume of ["hub:/data", "./schemas:/app/schemas:ro", "./projections:/app/projections:ro"])
+      expect(bodyOf("hub")).toContain(`- ${volume}`);
+    expect(readFileSync(join(ROOT, "Dockerfile"), "utf8")).toContain("WORKDIR /app");
+  });
+
+  it("puts no password into an address, where a @ or / would break it, and goes nowhere without one", () => {
+    expect(text).not.toMatch(/:\/\/[^\s"]*\$\{/);
+    for (const name of ["POSTGRES_PASSWORD", "NATS_PASSWORD"])
+      for (const use of text.match(new RegExp(`\\$\\{${name}[^}]*\\}`, "g")) ?? ["none"])
+        expect(use).toBe(`\${${name}:?set ${name}}`);
+  });
+
+  it("runs NATS with a login for the hub, whatever letters its password has, and for nobody else", async () => {
+    const content = /content: \|\n((?: {6}.*\n)+)/.exec(text.slice(text.indexOf("\nconfigs:")))?.[1] ?? "";
+    // As compose hands it to the server; `sync_interval` is of newer servers than this machine may have.
+    const config = content.replaceAll("$$", "$").replace(/^\s*sync_interval.*\n/m, "");
+    expect(config).toContain("password: $HUB_PASSWORD");
+    expect(bodyOf("nats")).toContain(`HUB_PASSWORD: '"\${NATS_PASSWORD:?set NATS_PASSWORD}"'`);
+    const password = "1p@ss/w:rd, #{}$x";
+    vi.stubEnv("HUB_PASSWORD", `"${password}"`);
+    onTestFinished(() => {
+      vi.unstubAllEnvs();
+    });
+    const server = await serveNats(
+      tempDir(),
+      (port, store) => `${config.replace("http: 8222", `host: 127.0.0.1\nport: ${port}`).replace("/data", store)}`,
+    );
+    onTestFinished(() => server.end());
+    const url = `nats://127.0.0.1:${server.port}`;
+    await expect(connectAs(url)).rejects.toMatchObject({ code: "AUTHORIZATION_VIOLATION" });
+    const nc = await connectAs(url, { user: "hub", password });
+    expect((await (await nc.jetstreamManager()).getAccountInfo()).streams).toBe(0);
+    await nc.close();
+  }, 60_000);
+
+  it("gives PostgreSQL's password beside the address, which the hub's driver takes", async () => {
+    const postgres = await startPostgres({ dataDir: openDir() });
+    onTestFinished(() => postgres.close());
+    const address = new URL(postgres.url);
+    vi.stubEnv("PGPASSWORD", decodeURIComponent(address.password));
+    onTestFinished(() => {
+      vi.unstubAllEnvs();
+    });
+    address.password = "";
+    expect(bodyOf("hub")).toContain("PGPASSWORD: ${POSTGRES_PASSWORD");
+    const client = new pg.Client({ connectionString: address.href });
+    await client.connect();
+    expect((await client.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
+    await client.end();
+  }, 60_000);
 });

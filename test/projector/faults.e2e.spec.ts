@@ -8,7 +8,7 @@ import { loadProjections } from "../../services/cli/projections.ts";
 import { gateOver, registerFolder } from "../../services/cli/registry.ts";
 import { openField } from "../../services/field/index.ts";
 import { type Gate, loadCasters, loadSchemas, openRegistry } from "../../services/gate/index.ts";
-import { type Ingress, issueToken, publicKey, startIngress } from "../../services/ingress/index.ts";
+import { type Ingress, issueToken, startIngress } from "../../services/ingress/index.ts";
 import { type Backend, type Backends, startBackends, startPostgres } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
 import { connectViews } from "../../services/projector/index.ts";
@@ -55,7 +55,7 @@ beforeAll(async () => {
     log,
     gate,
     registry,
-    keys: { keys: [publicKey(await hubKey(dir))] },
+    keys: { keys: [await hubKey(dir)] },
     listen: { host: "127.0.0.1", port: 0 },
     say: () => {},
   });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { JWK } from "jose";
 import { covers } from "../../services/core/index.ts";
 import { type Field, openField } from "../../services/field/index.ts";
-import { type Ingress, issueToken, makeKey, publicKey, startIngress } from "../../services/ingress/index.ts";
+import { type Ingress, issueToken, makeKey, startIngress } from "../../services/ingress/index.ts";
 import { type Backend, startNats } from "../../services/local/index.ts";
 import { beginIncarnation, currentIncarnation, type Log, type LogEntry, openLog } from "../../services/log/index.ts";
 import { type EmbeddedNode, startNode } from "../../services/log/node/index.ts";
@@ -48,7 +48,7 @@ export async function openDoor(): Promise<TestDoor> {
       natsUrl: nats.url,
       log,
       gate,
-      keys: { keys: [publicKey(key)] },
+      keys: { keys: [key] },
       listen: { host: "127.0.0.1", port: 0 },
       say: (event) => said.push(event),
     });

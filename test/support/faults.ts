@@ -21,12 +21,12 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connect } from "nats";
 import type { HubState } from "../../services/cli/places.ts";
-import { messageOf } from "../../services/core/index.ts";
+import { messageOf, withoutLogin } from "../../services/core/index.ts";
 import { type NewEvent, openField } from "../../services/field/index.ts";
 import { openLog } from "../../services/log/index.ts";
 import { connectViews } from "../../services/projector/index.ts";
+import { connectAs } from "./broker.ts";
 import { random } from "./random.ts";
 import { sleep } from "./temp.ts";
 
@@ -368,7 +368,7 @@ async function addSite({ data }: World, site: string): Promise<string> {
 
 async function onBroker(world: World, fault: "delete-streams" | "delete-consumer"): Promise<string> {
   try {
-    const nc = await connect({ servers: stateOf(world).natsUrl, timeout: 2_000, reconnect: false });
+    const nc = await connectAs(stateOf(world).natsUrl, {}, { timeout: 2_000 });
     try {
       const manager = await nc.jetstreamManager();
       if (fault === "delete-consumer") await manager.consumers.delete("INGRESS", "ingress");
@@ -440,7 +440,8 @@ async function write(world: World, tablet: Tablet, count: number): Promise<void>
 async function syncOnce(world: World, tablet: Tablet, timeoutMs: number): Promise<boolean> {
   const field = open(tablet);
   try {
-    const { natsUrl, httpUrl } = stateOf(world);
+    const { natsUrl: hubsOwn, httpUrl } = stateOf(world);
+    const natsUrl = withoutLogin(hubsOwn);
     const { pending } = await field.sync({
       url: world.count % 3 === 0 && httpUrl !== "" ? httpUrl : natsUrl,
       token: world.tokens.get(tablet.site)!,
@@ -511,7 +512,7 @@ async function killSync(world: World): Promise<string> {
     process.execPath,
     [
       ...["--disable-warning=ExperimentalWarning", MAIN, "field", "sync", "--db", tablet.path, "--batch", "5"],
-      ...["--hub", stateOf(world).natsUrl, "--token", world.tokens.get(tablet.site)!],
+      ...["--hub", withoutLogin(stateOf(world).natsUrl), "--token", world.tokens.get(tablet.site)!],
     ],
     { stdio: "ignore" },
   );

@@ -1,0 +1,89 @@
+import { type Authenticator, connect, credsAuthenticator, type NatsConnection, NatsError, nkeyAuthenticator } from "nats";
+import { inboxPrefix, natsConnect, natsRefusal, silenceHint, TributaryError } from "../core/index.ts";
+import { siteLogin } from "../core/node.ts";
+import type { TransportOptions } from "./way.ts";
+
+/** A satellite's round trip, several times over: TCP, TLS and the broker's own greeting. */
+const CONNECT_TIMEOUT_MS = 15_000;
+/** A server that reads its logins again, since a site was added, refuses all for some milliseconds: nobody is told so who asks again. */
+const LOGIN_TRIES = 3;
+const LOGIN_PAUSE_MS = 400;
+/** What a device's people know the server as. */
+const WHO = "the hub's broker";
+
+/**
+ * Connects a device to the hub's broker. Without a login in the address or the settings it logs in with what its token or one-time code gives, or with its own
+ * key where that is enrolled; the way that worked last is tried first. Throws `login-refused` and `tls-refused`, which trying again does not mend, and
+ * `backend-unreachable`. No error names an address that only the broker's own network knows.
+ */
+export async function connectField(options: TransportOptions): Promise<NatsConnection> {
+  const { url, nats = {}, identity } = options;
+  const make = { creds: credsAuthenticator, nkey: nkeyAuthenticator };
+  const ways = loginsOf(options).map(({ byKey, login }) => ({ byKey, connectTo: natsConnect(url, nats, make, login) }));
+  // A login that is given is the one to use.
+  const isGiven = natsConnect<Authenticator | null>(url, nats, make, { authenticator: null }).authenticator !== null;
+  const tried = isGiven ? ways.slice(0, 1) : ways;
+  for (let tries = 1; ; tries++) {
+    for (const [i, { byKey, connectTo }] of tried.entries()) {
+      try {
+        const nc = await connectOnce(connectTo, options);
+        if (!isGiven) identity.noteLogin(byKey);
+        return nc;
+      } catch (error) {
+        const refusal = natsRefusal(WHO, error);
+        const isLast = tries >= LOGIN_TRIES && i === tried.length - 1;
+        if (refusal?.code !== "login-refused" || isLast)
+          throw refusal ?? brokerAway(`${WHO} at ${connectTo.servers.join(", ")} does not answer`, error, silenceHint(connectTo));
+      }
+    }
+    await new Promise((resolve) => setTimeout(resolve, LOGIN_PAUSE_MS));
+  }
+}
+
+interface OwnLogin {
+  readonly byKey: boolean;
+  readonly login: { readonly user?: string; readonly pass?: string; readonly authenticator?: Authenticator };
+}
+
+/** What a device can log in with by itself, likeliest first. */
+function loginsOf({ token, code, identity, name: { org, site } }: TransportOptions): readonly OwnLogin[] {
+  const secrets = [token, code].flatMap((secret) =>
+    secret === undefined ? [] : [{ byKey: false, login: siteLogin(secret, org, site) }],
+  );
+  const keys = identity.logins.map((authenticator) => ({ byKey: true, login: { authenticator } }));
+  return identity.isKnownThere ? [...keys, ...secrets] : [...secrets, ...keys];
+}
+
+const connectOnce = (
+  connectTo: ReturnType<typeof natsConnect<Authenticator>>,
+  { name: { org, site } }: TransportOptions,
+): Promise<NatsConnection> =>
+  connect({
+    ...connectTo,
+    name: "tributary-field",
+    inboxPrefix: inboxPrefix(org, site),
+    timeout: CONNECT_TIMEOUT_MS,
+    // A link that was lost stays so: the sync opens another, and asks first what has arrived.
+    reconnect: false,
+  });
+
+/** A failure of a call to the broker. */
+export const brokerFailure = (what: string, error: unknown): TributaryError => natsRefusal(WHO, error) ?? brokerAway(what, error);
+
+function brokerAway(what: string, error: unknown, more = ""): TributaryError {
+  return new TributaryError(
+    "backend-unreachable",
+    `${what} (${reasonOf(error)})`,
+    `The events are safe on this device; sync again when there is a link.${more}`,
+    {
+      cause: error,
+    },
+  );
+}
+
+/** Why, in the client's short code; its messages name the addresses that servers know each other by. */
+function reasonOf(error: unknown): string {
+  const { code } = (error ?? {}) as { code?: unknown };
+  if (error instanceof NatsError && error.code === "503") return "no answer";
+  return typeof code === "string" && /^[A-Z_]{3,40}$/.test(code) ? code.toLowerCase().replaceAll("_", " ") : "no link";
+}

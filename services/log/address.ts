@@ -1,0 +1,52 @@
+import { messageOf, TributaryError, withoutLogin } from "../core/index.ts";
+
+/** Names under which EventStoreDB's and KurrentDB's documentation writes the same address; the client knows the first of each. */
+const SCHEMES: readonly (readonly [RegExp, string])[] = [
+  [/^(esdb|kurrentdb|kurrent|kdb):\/\//i, "esdb://"],
+  [/^(esdb|kurrentdb|kurrent|kdb)\+discover:\/\//i, "esdb+discover://"],
+];
+const PREFERENCE = /([?&])node_?preference=([^&]*)/i;
+
+export interface LogAddress {
+  /** For all that must see what was written before: the leader's, whatever the address prefers. */
+  readonly leader: string;
+  /** For following the log, which may be some moments behind: as the address prefers; `null`: the same. */
+  readonly follower: string | null;
+}
+
+/**
+ * Reads an event store's address. Appends and the reads that go with them ask the leader: a follower lags, and then the hub would not find what it has just written.
+ * Another `nodePreference` counts for following the log, which is most of what is read.
+ */
+export function logAddress(url: string): LogAddress {
+  const trimmed = url.trim();
+  const known = SCHEMES.find(([scheme]) => scheme.test(trimmed));
+  // The client would take a second @ for a part of the host, and name it in its failures.
+  if (known === undefined || (trimmed.split("?")[0] ?? "").split("@").length > 2) throw malformed(url, "");
+  const address = trimmed.replace(known[0], known[1]);
+  const preference = PREFERENCE.exec(address)?.[2]?.toLowerCase();
+  if (preference === undefined || preference === "leader") return { leader: address, follower: null };
+  return { leader: address.replace(PREFERENCE, "$1nodePreference=leader"), follower: address };
+}
+
+/** What the client says of an address that it cannot use. Its own words may repeat a part of the address, which may be a password. */
+export function addressProblem(url: string, error: unknown): TributaryError {
+  const words = messageOf(error);
+  const file = /certificate (key )?file\. File was not found/i.exec(words);
+  if (file !== null)
+    return new TributaryError(
+      "not-found",
+      `a certificate file that the event store's address names is not there (${/tlsCAFile/i.test(url) ? "tlsCAFile" : "userCertFile, userKeyFile"})`,
+      "Give the file's whole path, as the hub's process sees it; in a container, mount it.",
+      { cause: error },
+    );
+  return malformed(url, /expected (.{1,80})$/s.exec(words)?.[1] ?? "");
+}
+
+function malformed(url: string, expected: string): TributaryError {
+  return new TributaryError(
+    "usage",
+    `${JSON.stringify(withoutLogin(url))} is no event store address${expected === "" ? "" : `: expected ${expected}`}`,
+    "Write it like esdb://127.0.0.1:2113?tls=false, or kurrentdb://user:password@one:2113,two:2113,three:2113?tls=true. A @ or / in a password is written %40, %2F.",
+  );
+}
