@@ -5,6 +5,7 @@
 export * from "./batch.ts";
 export * from "./case.ts";
 export * from "./chain.ts";
+export * from "./clip.ts";
 export * from "./enrolled.ts";
 export * from "./errors.ts";
 export * from "./event.ts";
@@ -17,5 +18,6 @@ export * from "./protocol.ts";
 export * from "./protocol-version.ts";
 export * from "./ranges.ts";
 export * from "./release.ts";
+export * from "./rights.ts";
 export * from "./signing.ts";
 export * from "./vector.ts";

@@ -1,12 +1,16 @@
 import { createHash } from "node:crypto";
 import {
+  type Clips,
   canonicalize,
+  clippedBasis,
   type JsonObject,
   type JsonValue,
   messageOf,
+  type OriginId,
   type Position,
   partsOf,
   type SchemaRef,
+  type Vector,
 } from "../core/index.ts";
 import { canRead, type Gate, type Pins } from "../gate/index.ts";
 import type { Log, LogEntry } from "../log/index.ts";
@@ -153,7 +157,7 @@ export interface Waiting {
 }
 
 /** The event as projections see it: its data as the view's version of the schema has it. */
-export function toFoldEvent({ head, clock, position }: LogEntry, data: JsonObject, gate: Gate, pins: Pins): FoldEvent {
+export function toFoldEvent({ head, clock, clips, position }: LogEntry, data: JsonObject, gate: Gate, pins: Pins): FoldEvent {
   return {
     type: head.type,
     data: gate.read(head.schema, data, pins).data,
@@ -166,9 +170,13 @@ export function toFoldEvent({ head, clock, position }: LogEntry, data: JsonObjec
     hlc: head.hlc,
     clockWrong: clock !== null,
     position: Number(position),
-    basis: head.basis,
+    ...seenOf(head.basis, clips),
   };
 }
+
+/** What an event's author counts as having seen: what they said, as far as the hub's note does not clip it. */
+export const seenOf = (basis: Vector, clips: Clips | undefined): Pick<FoldEvent, "basis" | "clipped"> =>
+  clips === undefined ? { basis } : { basis: clippedBasis(basis, clips), clipped: Object.keys(clips) as OriginId[] };
 
 export interface PrepareDeps {
   readonly log: Pick<Log, "readOrigin">;

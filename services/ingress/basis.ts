@@ -1,0 +1,192 @@
+import {
+  type Batch,
+  type Clip,
+  type Clips,
+  deviceOf,
+  type EnrolledKey,
+  type EntityRef,
+  type HeadInBatch,
+  type OriginId,
+  runText,
+  type Seq,
+  type Vector,
+} from "../core/index.ts";
+import { isSignedBy } from "../core/node.ts";
+import type { Appendable, Log, OriginHead } from "../log/index.ts";
+
+/**
+ * What the hub notes of the bases of events that come in. In goes a batch; out come clips for what its bases claim to have seen of other origins and what nobody can
+ * have seen, or that is about another entity. Whoever may speak for a device may say what it wrote under other epochs; that needs no signed head.
+ *
+ *   claim ─┬▶ the log holds that event ─┬▶ about the same entity ──────────────────▶ counts
+ *          │                            └▶ about another ──────────────────────────▶ clipped to the event before it
+ *          └▶ the log does not hold it ─┬▶ another epoch of the same device ───────▶ counts: a missing parent, awaited
+ *                                       ├▶ that origin's signed head covers it ────▶ the same
+ *                                       └▶ nothing shows that it exists ───────────▶ clipped to what the log holds
+ */
+
+/** The keys that a head of this origin may be signed with, of one that arrived at a time. */
+export type HeadKeys = (origin: OriginId, atMs: number) => Promise<readonly EnrolledKey[]>;
+
+/** Of so many events it is remembered what they are about: the last that came in, and those that were asked for. */
+const MAX_KNOWN_ENTITIES = 50_000;
+/** Questions of one batch to the log at a time. */
+const ASKED_AT_A_TIME = 16;
+/**
+ * Questions of one batch to the log, at most: where origins end, and what events are about. An honest batch needs one for each event of others that its authors had
+ * seen and that the hub has not dealt with lately. Beyond that the log is taken to hold no more of an origin than was seen before, and what an event is about is not looked at.
+ */
+const MAX_QUESTIONS = 4_000;
+/** Claims that are gone through before others have a turn. */
+const SLICE_CLAIMS = 2_000;
+
+export interface BasisNotes {
+  /** By seq, the clips of the batch's events that need some. */
+  clips(batch: Batch, receivedAtMs: number, breathe: () => Promise<void>): Promise<ReadonlyMap<Seq, Clips>>;
+  /** These are in the log now. */
+  appended(run: readonly Appendable[]): void;
+  forget(): void;
+}
+
+/** One thing that an event says its author had seen. */
+interface Claim {
+  readonly by: Seq;
+  readonly entity: EntityRef;
+  readonly origin: OriginId;
+  readonly seq: Seq;
+  /** Another epoch of the device that says so. */
+  readonly isOwn: boolean;
+}
+
+const entityKey = ({ type, id }: EntityRef): string => `${type}/${id}`;
+const dotKey = (origin: OriginId, seq: number): string => `${origin}/${seq}`;
+
+/** `known`: where an origin was last seen to end in the log; `learn`: it was found to end there. */
+export function basisNotes({
+  log,
+  headKeys,
+  known,
+  learn,
+}: {
+  readonly log: Pick<Log, "head" | "at">;
+  readonly headKeys: HeadKeys;
+  readonly known: (origin: OriginId) => OriginHead | undefined;
+  readonly learn: (origin: OriginId, head: OriginHead | null) => void;
+}): BasisNotes {
+  const entities = new Map<string, string>();
+  const remember = (dot: string, entity: string): void => {
+    if (entities.size >= MAX_KNOWN_ENTITIES) entities.delete(entities.keys().next().value!);
+    entities.set(dot, entity);
+  };
+
+  return {
+    async clips(batch, receivedAtMs, breathe) {
+      const claims = claimsOf(batch);
+      if (claims.length === 0) return NO_CLIPS;
+      let questions = MAX_QUESTIONS;
+      const ask = async <T>(items: readonly T[], question: (item: T) => Promise<void>): Promise<void> => {
+        const asked = items.slice(0, questions);
+        questions -= asked.length;
+        for (let at = 0; at < asked.length; at += ASKED_AT_A_TIME) {
+          await Promise.all(asked.slice(at, at + ASKED_AT_A_TIME).map(question));
+          await breathe();
+        }
+      };
+
+      const claimed = furthest(claims);
+      const ends = new Map<OriginId, number>();
+      for (const origin of claimed.keys()) ends.set(origin, known(origin)?.through ?? -1);
+      // What was seen before may be old: only the log itself says that it holds no more.
+      const doubtful = [...claimed].filter(([origin, seq]) => seq > ends.get(origin)!);
+      await ask(doubtful, async ([origin]) => {
+        const head = await log.head(origin);
+        learn(origin, head);
+        ends.set(origin, head?.through ?? -1);
+      });
+      const proven = await provenThrough(batch.heads ?? [], claimed, ends, receivedAtMs, headKeys);
+
+      const held = claims.filter(({ origin, seq }) => seq <= ends.get(origin)!);
+      const unread = new Map<string, Claim>();
+      for (const claim of held) {
+        const dot = dotKey(claim.origin, claim.seq);
+        if (!entities.has(dot)) unread.set(dot, claim);
+      }
+      await ask([...unread], async ([dot, { origin, seq }]) => {
+        const entry = await log.at(origin, seq);
+        if (entry !== null) remember(dot, entityKey(entry.head.entity));
+      });
+
+      const out = new Map<Seq, Record<OriginId, Clip>>();
+      for (const [i, claim] of claims.entries()) {
+        if (i % SLICE_CLAIMS === SLICE_CLAIMS - 1) await breathe();
+        const { by, origin, seq } = claim;
+        const clip = clipOf(claim, ends.get(origin)!, proven.get(origin) ?? -1, entities.get(dotKey(origin, seq)));
+        if (clip === null) continue;
+        const clips = out.get(by) ?? {};
+        clips[origin] = clip;
+        out.set(by, clips);
+      }
+      return out;
+    },
+    appended(run) {
+      for (const { head } of run) remember(dotKey(head.origin, head.seq), entityKey(head.entity));
+    },
+    forget: () => entities.clear(),
+  };
+}
+
+const NO_CLIPS: ReadonlyMap<Seq, Clips> = new Map();
+
+/** All that a batch's events claim to have seen of other origins. */
+function claimsOf({ origin, events }: Batch): Claim[] {
+  const device = deviceOf(origin);
+  const claims: Claim[] = [];
+  for (const { head } of events) {
+    const basis: Vector = head.basis;
+    for (const key in basis) {
+      const other = key as OriginId;
+      if (other === origin) continue;
+      const isOwn = deviceOf(other) === device;
+      claims.push({ by: head.seq, entity: head.entity, origin: other, seq: basis[other]!, isOwn });
+    }
+  }
+  return claims;
+}
+
+/** The furthest claim on each origin. */
+function furthest(claims: readonly Claim[]): ReadonlyMap<OriginId, Seq> {
+  const out = new Map<OriginId, Seq>();
+  for (const { origin, seq } of claims) if (seq > (out.get(origin) ?? -1)) out.set(origin, seq);
+  return out;
+}
+
+/** How far each origin's events are shown to exist by a head that it has signed, of those that the log does not show. */
+async function provenThrough(
+  heads: readonly HeadInBatch[],
+  claimed: ReadonlyMap<OriginId, Seq>,
+  ends: ReadonlyMap<OriginId, number>,
+  receivedAtMs: number,
+  headKeys: HeadKeys,
+): Promise<ReadonlyMap<OriginId, number>> {
+  const out = new Map<OriginId, number>();
+  for (const one of heads) {
+    const { origin, through } = one;
+    const isNews = claimed.has(origin) && through > Math.max(ends.get(origin) ?? -1, out.get(origin) ?? -1);
+    if (isNews && isSigned(one, await headKeys(origin, receivedAtMs))) out.set(origin, through);
+  }
+  return out;
+}
+
+function isSigned({ signature, ...of }: HeadInBatch, keys: readonly EnrolledKey[]): boolean {
+  const value = Buffer.from(signature).toString("base64url");
+  const text = runText(of);
+  return keys.some(({ key, kid }) => isSignedBy(key, text, { kid, value }));
+}
+
+/** `end`: the last event that the log holds of the origin; `proven`: that its signed head covers; `about`: what the claimed event is about, where that was looked at. */
+function clipOf({ entity, seq, isOwn }: Claim, end: number, proven: number, about: string | undefined): Clip | null {
+  if (seq > end) return isOwn || seq <= proven ? null : { code: "basis-ahead", to: end < 0 ? null : (end as Seq) };
+  if (about === undefined || about === entityKey(entity)) return null;
+  // All before it counts as seen: whoever names an event names all before it of that origin.
+  return { code: "basis-other-entity", to: seq === 0 ? null : ((seq - 1) as Seq) };
+}
