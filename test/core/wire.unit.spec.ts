@@ -11,6 +11,8 @@ import {
   encodeBatch,
   enrolledSchema,
   enrolmentSchema,
+  HEADS_SCHEMA,
+  type HeadInBatch,
   helloRequestSchema,
   helloSchema,
   MORE,
@@ -28,23 +30,26 @@ interface Vector {
   readonly name: string;
   /** The same batch compressed, and plain. */
   readonly frames: readonly string[];
-  readonly batch: Omit<Batch, "events" | "signature"> & {
+  readonly batch: Omit<Batch, "events" | "signature" | "heads"> & {
     readonly signature?: string;
+    readonly heads?: readonly (Omit<HeadInBatch, "signature"> & { readonly signature: string })[];
     readonly events: readonly (Omit<Batch["events"][number], "payload"> & { readonly payload: string })[];
   };
 }
 
 const bytesOf = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, "base64"));
 const vectorsOf = (version: number): Vector[] => JSON.parse(readFileSync(join(VECTORS, `v${version}.json`), "utf8")) as Vector[];
-const batchOf = ({ batch: { events, signature, ...rest } }: Vector): Batch => ({
+const batchOf = ({ batch: { events, signature, heads, ...rest } }: Vector): Batch => ({
   ...rest,
   ...(signature === undefined ? {} : { signature: bytesOf(signature) }),
+  ...(heads === undefined ? {} : { heads: heads.map((head) => ({ ...head, signature: bytesOf(head.signature) })) }),
   events: events.map(({ payload, ...event }) => ({ ...event, payload: bytesOf(payload) })),
 });
 /** Bytes as plain ones: how they are held differs between a frame that was compressed and one that was not. */
-const bare = ({ signature, ...batch }: Batch): Batch => ({
+const bare = ({ signature, heads, ...batch }: Batch): Batch => ({
   ...batch,
   ...(signature === undefined ? {} : { signature: Uint8Array.from(signature) }),
+  ...(heads === undefined ? {} : { heads: heads.map((head) => ({ ...head, signature: Uint8Array.from(head.signature) })) }),
   events: batch.events.map(({ payload, ...event }) => ({ ...event, payload: Uint8Array.from(payload) })),
 });
 const plain = { compress: (bytes: Uint8Array) => bytes, decompress: (bytes: Uint8Array) => bytes };
@@ -55,7 +60,7 @@ const versions = Array.from({ length: PROTOCOL.newest - PROTOCOL.oldest + 1 }, (
  * of its own among the vectors; one that older sides pass over (an optional member) changes the hash of the newest version here, and nothing else.
  */
 const HASHES: Readonly<Record<number, string>> = {
-  2: "6c28d64c1cbbd680",
+  2: "781ffc1bcabcfee0",
 };
 
 describe("the wire", () => {
@@ -64,6 +69,7 @@ describe("the wire", () => {
     const wire = {
       batch: BATCH_SCHEMA,
       more: MORE,
+      heads: HEADS_SCHEMA,
       hello: [asJson(helloRequestSchema), asJson(helloSchema)],
       reply: asJson(replySchema),
       enrolment: [asJson(enrolmentSchema), asJson(rotationSchema), asJson(enrolledSchema)],
