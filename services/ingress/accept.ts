@@ -407,9 +407,10 @@ function kept(item: Appendable, text: string): Appendable {
 /** What the gate says of an event, and the views after it: a value that no view could show is held back here, where it can be mended. */
 function judged(checks: Checks, packed: PackedEvent): Verdict {
   const verdict = checks.gate.admit(packed);
-  if (!verdict.ok) return verdict;
-  const refused = forbidden(packed.head, checks.types);
+  // Before what is wrong with it: nobody shall correct what counts for nothing all the same.
+  const refused = verdict.text === null ? null : forbidden(packed.head, checks.types);
   if (refused !== null) return { ok: false, problem: refused, text: verdict.text };
+  if (!verdict.ok) return verdict;
   if (packed.head.entity.type === QUARANTINE_ENTITY) return settles(checks, packed, verdict);
   const problem = checks.fits(packed.head, verdict.data);
   return problem === null ? verdict : { ok: false, problem, text: verdict.text };
