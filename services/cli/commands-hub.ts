@@ -203,7 +203,8 @@ function outsideAddresses({ host, port }: NonNullable<HubState["listen"]>): stri
 export const siteAdd: Command = {
   name: "site add",
   summary: "register a site; issue a one-time code and a token for its devices",
-  usage: "tributary site add NAME [--org NAME] [--title TEXT] [--days N] [--device NAME] [--types TYPE,…] [--code-days N] [--data DIR]",
+  usage:
+    "tributary site add NAME [--org NAME] [--title TEXT] [--days N] [--device NAME] [--types TYPE,…] [--code-days N] [--data DIR]",
   help: `Writes the registration as an event of the hub's own origin, and prints a one-time code with which one device of the site enrols its key
 (\`tributary field enrol\`; good for --code-days, default ${DEFAULT_CODE_DAYS}), and a token with which devices of the site sync and enrol by themselves. Both are for one site
 (with --device: one device). The token runs out after --days (default ${DEFAULT_TOKEN_DAYS}); a device that has enrolled needs it no more. Both are shown once: keep them

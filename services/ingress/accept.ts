@@ -27,7 +27,7 @@ import {
 import { chainHash } from "../core/node.ts";
 import { type Fits, type Gate, type Registry, schemasDigest, shortFingerprint, type Verdict } from "../gate/index.ts";
 import { type Appendable, fitsStore, type Log, type OriginHead, type QuarantineReason, textOf } from "../log/index.ts";
-import { basisNotes, type HeadKeys } from "./basis.ts";
+import { type BasisNotes, basisNotes, type HeadKeys } from "./basis.ts";
 import { keepEvidence, withSignature } from "./evidence.ts";
 import { sparing } from "./fair.ts";
 import { fitting, noteOf, quarantinedOf } from "./notes.ts";
@@ -47,6 +47,9 @@ const SLICE_EVENTS = 50;
 /** Origins whose log is behind them that are remembered, and how often each is said again. */
 const MAX_BEHIND = 1_000;
 const SAY_BEHIND_EVERY_MS = 60_000;
+/** Origins whose bases were clipped that are told apart, and how often each is said again. */
+const MAX_CLIPPED = 1_000;
+const SAY_CLIPPED_EVERY_MS = 60_000;
 /** What the gate says of an event may quote it; this much of it is kept, in characters. */
 const MAX_REASON = 300;
 
@@ -119,6 +122,7 @@ export function acceptor({
     known: (origin) => heads.get(origin),
     learn: (origin, head) => remember(origin, head),
   });
+  const sayClipped = sparing(say, { everyMs: SAY_CLIPPED_EVERY_MS, maxKinds: MAX_CLIPPED });
   const remember = (origin: OriginId, head: OriginHead | null): void => {
     heads.delete(origin);
     if (head === null) return;
@@ -160,7 +164,10 @@ export function acceptor({
       await refuseGap(batch);
       await gate.ensure(batch.events.map(({ head }) => head.schema));
       const gated = await chained({ gate, fits, types }, batch, receivedAtMs, driftLimitMs, breathe);
-      const run = withSignature(await noted(basis, batch, gated, receivedAtMs, breathe), signed);
+      const clips = await basis.clips(batch, receivedAtMs, breathe);
+      if (clips.size > 0)
+        sayClipped(origin, { event: "basis-clipped", origin, events: clips.size, first: clips.keys().next().value });
+      const run = withSignature(withNotes(gated, clips), signed);
       const outcome = await log.append(run, heads.get(origin)).catch((error: unknown) => {
         heads.delete(origin);
         throw error;
@@ -378,14 +385,7 @@ async function chained(
 }
 
 /** The run with what the hub notes of its bases. A note may make an event larger than the store takes beside its data. */
-async function noted(
-  basis: ReturnType<typeof basisNotes>,
-  batch: Batch,
-  run: readonly Appendable[],
-  receivedAtMs: number,
-  breathe: () => Promise<void>,
-): Promise<readonly Appendable[]> {
-  const clips = await basis.clips(batch, receivedAtMs, breathe);
+function withNotes(run: readonly Appendable[], clips: Awaited<ReturnType<BasisNotes["clips"]>>): readonly Appendable[] {
   if (clips.size === 0) return run;
   return run.map((item) => {
     const found = clips.get(item.head.seq);

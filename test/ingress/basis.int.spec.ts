@@ -134,7 +134,9 @@ describe("what an event says that its author had seen of another origin", () => 
     await send(accepts, other, ["A"]);
     const basis = { [other]: 5 } as Vector;
     for (const through of [5, 9])
-      expect(clipsOf(await send(accepts, newOrigin(), ["A"], { basis, heads: [signedHead(other, through)] }))).toEqual([undefined]);
+      expect(clipsOf(await send(accepts, newOrigin(), ["A"], { basis, heads: [signedHead(other, through)] }))).toEqual([
+        undefined,
+      ]);
     const ahead = [{ [other]: { code: "basis-ahead", to: 0 } }];
     const short = signedHead(other, 4);
     expect(clipsOf(await send(accepts, newOrigin(), ["A"], { basis, heads: [short] }))).toEqual(ahead);
@@ -203,7 +205,9 @@ describe("the note", () => {
   it("is kept with quarantined events too, also where basis, note and text have to be packed to fit", async () => {
     const accepts = door();
     const author = newOrigin();
-    const many = Object.fromEntries(Array.from({ length: 9_000 }, (_, i) => [`relief.juba.d${i}.${"x".repeat(30)}`, 1])) as Vector;
+    const many = Object.fromEntries(
+      Array.from({ length: 9_000 }, (_, i) => [`relief.juba.d${i}.${"x".repeat(30)}`, 1]),
+    ) as Vector;
     const one = { [newOrigin()]: 3 } as Vector;
     const batch = batchOf(author, ['{"phone":7}', GOOD], { each: (i) => ({ basis: i === 0 ? one : many }) });
     const { receipt } = await accepts.accept(batch, "key", Date.now());

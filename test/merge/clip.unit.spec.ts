@@ -10,7 +10,16 @@ import {
   type Seq,
   type Vector,
 } from "../../services/core/index.ts";
-import { decisionsOf, defineProjection, type EntityState, fold, rowOf, set, text, waitingFor } from "../../services/merge/index.ts";
+import {
+  decisionsOf,
+  defineProjection,
+  type EntityState,
+  fold,
+  rowOf,
+  set,
+  text,
+  waitingFor,
+} from "../../services/merge/index.ts";
 import { seenOf } from "../../services/projector/index.ts";
 import { at, JUBA, KAMPALA, NAIROBI } from "../support/writes.ts";
 
@@ -34,7 +43,13 @@ const foldAll = (events: readonly Event[]): EntityState => {
   let state: EntityState | undefined;
   for (const { origin, seq, hour, data, basis, clips } of events)
     state = fold(people, state, {
-      ...{ type: "person.changed", data, entity: { type: "person", id: "p1" }, actor: "a", occurredAt: "2026-05-03T08:00:00.000Z" },
+      ...{
+        type: "person.changed",
+        data,
+        entity: { type: "person", id: "p1" },
+        actor: "a",
+        occurredAt: "2026-05-03T08:00:00.000Z",
+      },
       ...{ site: origin.split(".")[1]!, origin, seq: seq as Seq, hlc: at(hour), clockWrong: false, position: null },
       ...seenOf(basis, clips),
     })!.state;

@@ -138,7 +138,9 @@ describe("a hostile site", () => {
     await hostile.append(registration(number(5)));
     await send(hostile);
     const entries = await all(hub.log.readOrigin(originOf(hostile)));
-    expect(entries.map(({ content }) => (content.kind === "quarantined" ? [content.reason.code, content.reason.message] : null))).toEqual([
+    expect(
+      entries.map(({ content }) => (content.kind === "quarantined" ? [content.reason.code, content.reason.message] : null)),
+    ).toEqual([
       ["type-not-allowed", "only the hub's operators may register sites"],
       ["type-not-allowed", "only the hub's operators may note what is done about a case"],
       ["type-not-allowed", "only the hub's operators may note what is done about a case"],
@@ -309,7 +311,8 @@ describe("afterwards", () => {
     await hub.projected();
     const check = async () => (await verify({ log: hub.log, views: deps() })).problems;
     expect(await check()).toEqual([]);
-    const shown = async () => (await hub.db.query("SELECT id, phone, village, conflicts, waiting_for FROM views.beneficiaries ORDER BY id")).rows;
+    const shown = async () =>
+      (await hub.db.query("SELECT id, phone, village, conflicts, waiting_for FROM views.beneficiaries ORDER BY id")).rows;
     const before = await shown();
     const names = ["beneficiaries"];
     for (const { differing } of await builder((deps) => reconcile(deps, { names, repair: false }))) expect(differing).toBe(0);
