@@ -98,7 +98,7 @@ export function acceptor({
   fits = FITS_ALL,
   driftLimitMs = DRIFT_LIMIT_MS,
   incarnation = () => null,
-  headKeys = async () => [],
+  headKeys = async () => new Map(),
   say = () => {},
 }: {
   log: Log;
@@ -109,7 +109,7 @@ export function acceptor({
   driftLimitMs?: number;
   /** The log's present incarnation, which positions are of; `null` while it is not known. */
   incarnation?: () => IncarnationId | null;
-  /** The keys that an origin's signed head may be signed with. Without it, none counts. */
+  /** The keys that origins' signed heads may be signed with. Without it, none counts. */
   headKeys?: HeadKeys;
   say?: (event: Record<string, unknown>) => void;
 }): Acceptor {

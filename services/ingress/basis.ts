@@ -25,8 +25,8 @@ import type { Appendable, Log, OriginHead } from "../log/index.ts";
  *                                       └▶ nothing shows that it exists ───────────▶ clipped to what the log holds
  */
 
-/** The keys that a head of this origin may be signed with, of one that arrived at a time. */
-export type HeadKeys = (origin: OriginId, atMs: number) => Promise<readonly EnrolledKey[]>;
+/** The keys that heads of these origins may be signed with, of those that arrived at a time. */
+export type HeadKeys = (origins: readonly OriginId[], atMs: number) => Promise<ReadonlyMap<OriginId, readonly EnrolledKey[]>>;
 
 /** Of so many events it is remembered what they are about, of the last that came in and those that were asked for; of as many before them as well. */
 const MAX_KNOWN_ENTITIES = 25_000;
@@ -37,7 +37,8 @@ const ASKED_AT_A_TIME = 16;
  * seen and that the hub has not dealt with lately. Beyond that the log is taken to hold no more of an origin than was seen before, and what an event is about is not looked at.
  */
 const MAX_QUESTIONS = 4_000;
-/** Claims that are gone through before others have a turn. */
+/** Signatures that are checked, and claims that are gone through, before others have a turn. */
+const SLICE_SIGNATURES = 16;
 const SLICE_CLAIMS = 2_000;
 
 export interface BasisNotes {
@@ -98,7 +99,15 @@ export function basisNotes({
         learn(origin, head);
         ends.set(origin, head?.through ?? -1);
       });
-      const proven = await provenThrough(batch.heads ?? [], claimed, ends, receivedAtMs, headKeys);
+      const named = (batch.heads ?? []).filter(({ origin, through }) => claimed.has(origin) && through > ends.get(origin)!);
+      const keys =
+        named.length === 0
+          ? NO_KEYS
+          : await headKeys(
+              named.map(({ origin }) => origin),
+              receivedAtMs,
+            );
+      const proven = await provenThrough(named, keys, breathe);
 
       const held = claims.filter(({ origin, seq }) => seq <= ends.get(origin)!);
       const unread = new Map<string, Claim>();
@@ -160,6 +169,7 @@ function entityMemory() {
   };
 }
 
+const NO_KEYS: ReadonlyMap<OriginId, readonly EnrolledKey[]> = new Map();
 const NO_CLIPS: ReadonlyMap<Seq, Clips> = new Map();
 
 /** All that a batch's events claim to have seen of other origins. */
@@ -185,19 +195,17 @@ function furthest(claims: readonly Claim[]): ReadonlyMap<OriginId, Seq> {
   return out;
 }
 
-/** How far each origin's events are shown to exist by a head that it has signed, of those that the log does not show. */
+/** How far each origin's events are shown to exist by a head that it has signed. */
 async function provenThrough(
   heads: readonly HeadInBatch[],
-  claimed: ReadonlyMap<OriginId, Seq>,
-  ends: ReadonlyMap<OriginId, number>,
-  receivedAtMs: number,
-  headKeys: HeadKeys,
+  keys: ReadonlyMap<OriginId, readonly EnrolledKey[]>,
+  breathe: () => Promise<void>,
 ): Promise<ReadonlyMap<OriginId, number>> {
   const out = new Map<OriginId, number>();
-  for (const one of heads) {
+  for (const [i, one] of heads.entries()) {
+    if (i % SLICE_SIGNATURES === SLICE_SIGNATURES - 1) await breathe();
     const { origin, through } = one;
-    const isNews = claimed.has(origin) && through > Math.max(ends.get(origin) ?? -1, out.get(origin) ?? -1);
-    if (isNews && isSigned(one, await headKeys(origin, receivedAtMs))) out.set(origin, through);
+    if (through > (out.get(origin) ?? -1) && isSigned(one, keys.get(origin) ?? [])) out.set(origin, through);
   }
   return out;
 }

@@ -14,6 +14,7 @@ import {
   MAX_HUB_KEYS,
   MAX_SUCCESSIONS,
   messageText,
+  type OriginId,
   PROTOCOL,
   type PublicKey,
   type Refusal,
@@ -48,8 +49,8 @@ export interface Vouch {
   look(): void;
   /** Whether a batch that arrived at `receivedAtMs` may be taken; returns the signature to be kept with it, and what its sender may write. */
   batch(authorization: string | undefined, batch: Batch, receivedAtMs: number): Promise<Vouched>;
-  /** The keys that an origin's signed head may be signed with, of one that arrived at a time: those that its batches may be. */
-  headKeys(origin: Batch["origin"], atMs: number): Promise<readonly EnrolledKey[]>;
+  /** The keys that origins' signed heads may be signed with, of those that arrived at a time: those that their batches may be. */
+  headKeys(origins: readonly OriginId[], atMs: number): Promise<ReadonlyMap<OriginId, readonly EnrolledKey[]>>;
   /** Whether a hello may be answered; enrols a device's first key. `raw`: the request as it came, which the signature covers. */
   hello(authorization: string | undefined, request: HelloRequest, raw: unknown, nowMs: number): Promise<void>;
   /** What a hello's answer says of the hub itself. */
@@ -183,11 +184,11 @@ export function vouch({
       throw badSignature(batch, "is not signed, though its device has a key");
     },
 
-    async headKeys(origin, atMs) {
-      const device = deviceOf(origin);
-      // Enrolled with another process a moment ago?
-      if (keysAt(book.record, device, atMs).length === 0) await book.refresh();
-      return keysAt(book.record, device, atMs);
+    async headKeys(origins, atMs) {
+      const keys = (origin: OriginId): EnrolledKey[] => keysAt(book.record, deviceOf(origin), atMs);
+      // Enrolled with another process a moment ago? Asked once, whatever number of devices nobody knows.
+      if (origins.some((origin) => keys(origin).length === 0)) await book.refresh();
+      return new Map(origins.map((origin) => [origin, keys(origin)]));
     },
 
     async hello(authorization, request, raw, nowMs) {

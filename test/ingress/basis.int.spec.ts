@@ -18,8 +18,20 @@ import { keyIdOf, makeKeyPair, randomEpoch, signerOf } from "../../services/core
 import { type Acceptor, acceptor } from "../../services/ingress/index.ts";
 import { type Log, type LogEntry, openLog, textOf } from "../../services/log/index.ts";
 import { type EmbeddedNode, startNode } from "../../services/log/node/index.ts";
+import {
+  decisionsOf,
+  defineProjection,
+  type EntityState,
+  fold,
+  rowOf,
+  set,
+  text,
+  waitingFor,
+} from "../../services/merge/index.ts";
+import { toFoldEvent } from "../../services/projector/index.ts";
 import { batchOf } from "../support/batches.ts";
 import { gate } from "../support/hub.ts";
+import { random, SEED } from "../support/random.ts";
 import { all } from "../support/temp.ts";
 
 const dir = mkdtempSync(join(tmpdir(), "tributary-basis-"));
@@ -60,7 +72,11 @@ const keyOf = (device: string): EnrolledKey[] => {
 /** A hub's door as it starts: it remembers nothing. */
 const door = (): Acceptor => {
   asked = { heads: [], points: [] };
-  return acceptor({ log: counting(), gate, headKeys: async (origin) => keyOf(deviceOf(origin)) });
+  return acceptor({
+    log: counting(),
+    gate,
+    headKeys: async (origins) => new Map(origins.map((origin) => [origin, keyOf(deviceOf(origin))])),
+  });
 };
 const newOrigin = (device = `d${randomEpoch()}`): OriginId => `relief.juba.${device}.${randomEpoch()}` as OriginId;
 const about = (id: string) => ({ type: "beneficiary", id });
@@ -202,7 +218,9 @@ describe("the note", () => {
     expect(clipsOf(await send(door(), author, ["A"], { basis }))).toEqual([ahead]);
   });
 
-  it("is kept with quarantined events too, also where basis, note and text have to be packed to fit", async () => {
+  it("is kept with quarantined events too, also where basis, note and text have to be packed to fit", {
+    timeout: 120_000,
+  }, async () => {
     const accepts = door();
     const author = newOrigin();
     const many = Object.fromEntries(
@@ -223,6 +241,80 @@ describe("the note", () => {
   });
 });
 
+const HISTORIES = 40;
+
+describe(`three devices that claim what they like, in whatever order they come, seed ${SEED}`, () => {
+  const people = defineProjection({
+    name: "people",
+    entity: "beneficiary",
+    columns: { phone: text() },
+    events: { "beneficiary.updated": set() },
+  });
+  const shown = (entries: readonly LogEntry[], id: string) => {
+    let state: EntityState | undefined;
+    for (const entry of entries)
+      if (entry.content.kind === "accepted" && entry.head.entity.id === id)
+        state = fold(people, state, toFoldEvent(entry, entry.content.data, gate, gate.pins()))!.state;
+    if (state === undefined) return null;
+    return { row: rowOf(people, state), decisions: decisionsOf(people, state), waits: waitingFor(state) };
+  };
+
+  it("are noted by what the log holds when each comes, and replicas show the same in any order", {
+    timeout: 120_000,
+  }, async () => {
+    const next = random(SEED);
+    const met = new Set<string | undefined>();
+    const below = (n: number): number => Math.floor(next() * n);
+    for (let history = 0; history < HISTORIES; history++) {
+      const accepts = door();
+      const origins = [newOrigin(), newOrigin(), newOrigin()];
+      const about: string[][] = [[], [], []];
+      const ends: Batch["head"][] = [];
+      const entries: LogEntry[] = [];
+      for (let turn = 0; turn < 8; turn++) {
+        const by = below(3);
+        const entity = below(2) === 0 ? "A" : "B";
+        const other = (by + 1 + below(2)) % 3;
+        const claimed = below(4) === 0 ? MAX : below(5);
+        const basis = below(4) === 0 ? {} : { [origins[other]!]: claimed };
+        const heads = below(3) === 0 ? [signedHead(origins[other]!, below(2) === 0 ? MAX : below(5))] : [];
+        const [of, seq] = [origins[by]!, about[by]!.length];
+        const batch = batchOf(of, [`{"phone":"+2547000000${10 + turn}"}`], {
+          ...(seq === 0 ? {} : { firstSeq: seq, prev: ends[by]! }),
+          each: () => ({ entity: { type: "beneficiary", id: entity }, basis: basis as Vector }),
+        });
+        await accepts.accept({ ...batch, heads }, "key", Date.now());
+        ends[by] = batch.head;
+
+        const held = about[other]!.length - 1;
+        const isProven = heads.some(({ through }) => through >= claimed);
+        const expected =
+          Object.keys(basis).length === 0 || (claimed > held && isProven)
+            ? undefined
+            : claimed > held
+              ? { code: "basis-ahead", to: held < 0 ? null : held }
+              : about[other]![claimed] === entity
+                ? undefined
+                : { code: "basis-other-entity", to: claimed === 0 ? null : claimed - 1 };
+        const entry = (await log.at(of, seq as Seq))!;
+        expect(entry.clips?.[origins[other]!], `history ${history}, turn ${turn}`).toEqual(expected);
+        met.add(expected?.code ?? (claimed > held && isProven ? "proven" : undefined));
+        about[by]!.push(entity);
+        entries.push(entry);
+      }
+      const shuffled = entries
+        .map((entry) => ({ entry, at: next() }))
+        .sort((a, b) => a.at - b.at)
+        .map(({ entry }) => entry);
+      for (const id of ["A", "B"]) {
+        const there = shown(entries, id);
+        for (const order of [entries.toReversed(), shuffled, [...shuffled, ...entries]]) expect(shown(order, id)).toEqual(there);
+      }
+    }
+    expect([...met].map(String).sort()).toEqual(["basis-ahead", "basis-other-entity", "proven", "undefined"]);
+  });
+});
+
 describe("looking at bases", () => {
   it("asks the log once for what it does not know, and not at all for what came in through this door", async () => {
     const first = door();
@@ -238,7 +330,9 @@ describe("looking at bases", () => {
     expect(asked.points).toEqual([`${other}/1`]);
   });
 
-  it("costs a bounded number of questions, whatever a batch claims, and what is not looked up counts as not there", async () => {
+  it("costs a bounded number of questions, whatever a batch claims, and what is not looked up counts as not there", {
+    timeout: 120_000,
+  }, async () => {
     const accepts = door();
     const author = newOrigin();
     const claims = Object.fromEntries(Array.from({ length: 5_000 }, (_, i) => [`relief.juba.m${i}.abc`, 1])) as Vector;

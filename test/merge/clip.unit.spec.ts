@@ -21,6 +21,7 @@ import {
   waitingFor,
 } from "../../services/merge/index.ts";
 import { seenOf } from "../../services/projector/index.ts";
+import { SEED } from "../support/random.ts";
 import { at, JUBA, KAMPALA, NAIROBI } from "../support/writes.ts";
 
 const people = defineProjection({
@@ -106,8 +107,6 @@ describe("a basis that the hub's note clips", () => {
   });
 });
 
-/** A fresh one each time; a failure names it. */
-const SEED = Number(process.env.TRIBUTARY_TEST_SEED ?? Date.now() % 2 ** 31);
 const ORIGINS = [NAIROBI, KAMPALA, JUBA] as const;
 
 /** Events as a log has them that hub wrote notes for: each claims what it likes, and is clipped to what had come before it. */
