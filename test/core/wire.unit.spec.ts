@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import avsc from "avsc";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import {
@@ -76,6 +77,21 @@ describe("the wire", () => {
       subjects: SUBJECTS,
     };
     expect(createHash("sha256").update(JSON.stringify(wire)).digest("hex").slice(0, 16)).toBe(HASHES[PROTOCOL.newest]);
+  });
+
+  it("has signed heads as the Avro that their schema declares: avsc reads and writes the same bytes", () => {
+    const vector = vectorsOf(2).find(({ batch }) => batch.heads !== undefined)!;
+    const whole = avsc.Type.forSchema(BATCH_SCHEMA as unknown as avsc.Schema, { wrapUnions: "always" });
+    const { more } = whole.fromBuffer(Buffer.from(bytesOf(vector.frames[1]!).subarray(3))) as {
+      more: { tag: number; value: Buffer }[];
+    };
+    const { value } = more.find(({ tag }) => tag === MORE.heads)!;
+    const type = avsc.Type.forSchema(HEADS_SCHEMA as unknown as avsc.Schema);
+    const heads = type.fromBuffer(value) as { origin: string; through: number; head: Buffer; signature: Buffer }[];
+    expect(
+      heads.map(({ head, signature, ...of }) => ({ ...of, head: head.toString("hex"), signature: signature.toString("base64") })),
+    ).toEqual(vector.batch.heads);
+    expect(type.toBuffer(heads).equals(value)).toBe(true);
   });
 
   it("has frames of each version that the hub takes, kept as they were sent", () => {
