@@ -1,4 +1,6 @@
 import {
+  type Clips,
+  clippedBasis,
   type JsonObject,
   type JsonValue,
   join,
@@ -36,6 +38,10 @@ export interface FoldEvent extends ProjectedEvent, Author {
   /** Origins that the note clips it for. Nobody waits for what a clipped basis names: it is what the log held, whatever it is about. */
   readonly clipped?: readonly OriginId[];
 }
+
+/** What an event's author counts as having seen: what they said, as far as the hub's note does not clip it. Whoever folds events with notes, folds them so. */
+export const seenOf = (basis: Vector, clips: Clips | undefined): Pick<FoldEvent, "basis" | "clipped"> =>
+  clips === undefined ? { basis } : { basis: clippedBasis(basis, clips), clipped: Object.keys(clips) as OriginId[] };
 
 /** The entity's events by name: for each origin their numbers, ascending. */
 export type Dots = Readonly<Record<OriginId, readonly Seq[]>>;

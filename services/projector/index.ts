@@ -269,7 +269,7 @@ export { connectViews } from "./connect.ts";
 export { differences, type Generation, generationsOf, isBuiltAs } from "./generations.ts";
 export { type ProjectorHealth, parkedCounts, projectorHealth } from "./health.ts";
 export { migrate } from "./migrate.ts";
-export { seenOf, toFoldEvent } from "./prepare.ts";
+export { toFoldEvent } from "./prepare.ts";
 export { alone, type Progress, type RebuildOptions, type Rebuilt, rebuild } from "./rebuild.ts";
 export { type Reconciled, reconcile } from "./reconcile.ts";
 export { eventsOf } from "./refold.ts";

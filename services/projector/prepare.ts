@@ -1,16 +1,12 @@
 import { createHash } from "node:crypto";
 import {
-  type Clips,
   canonicalize,
-  clippedBasis,
   type JsonObject,
   type JsonValue,
   messageOf,
-  type OriginId,
   type Position,
   partsOf,
   type SchemaRef,
-  type Vector,
 } from "../core/index.ts";
 import { canRead, type Gate, type Pins } from "../gate/index.ts";
 import type { Log, LogEntry } from "../log/index.ts";
@@ -25,6 +21,7 @@ import {
   type Projection,
   packState,
   rowWith,
+  seenOf,
   siblingsOf,
   type Totals,
   waitingFor,
@@ -173,10 +170,6 @@ export function toFoldEvent({ head, clock, clips, position }: LogEntry, data: Js
     ...seenOf(head.basis, clips),
   };
 }
-
-/** What an event's author counts as having seen: what they said, as far as the hub's note does not clip it. */
-export const seenOf = (basis: Vector, clips: Clips | undefined): Pick<FoldEvent, "basis" | "clipped"> =>
-  clips === undefined ? { basis } : { basis: clippedBasis(basis, clips), clipped: Object.keys(clips) as OriginId[] };
 
 export interface PrepareDeps {
   readonly log: Pick<Log, "readOrigin">;

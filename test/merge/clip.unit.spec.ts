@@ -16,11 +16,11 @@ import {
   type EntityState,
   fold,
   rowOf,
+  seenOf,
   set,
   text,
   waitingFor,
 } from "../../services/merge/index.ts";
-import { seenOf } from "../../services/projector/index.ts";
 import { SEED } from "../support/random.ts";
 import { at, JUBA, KAMPALA, NAIROBI } from "../support/writes.ts";
 
