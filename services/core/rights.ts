@@ -36,10 +36,10 @@ export function forbidden(
   const what = HUB_ONLY.get(entity.type) ?? HUB_ONLY.get(type.slice(0, type.indexOf(".")));
   if (what !== undefined) return { code: "type-not-allowed", message: `only the hub's operators may ${what}`, path: null };
   if (types === null || types.includes(entity.type)) return null;
-  const allowed = types.length === 0 ? "nothing" : types.join(", ");
+  const allowed = types.length === 0 ? "nothing" : `${types.join(", ")} only`;
   return {
     code: "entity-not-allowed",
-    message: `${org}.${site} was let in to write about ${allowed} only; this is about a ${entity.type}`,
+    message: `${org}.${site} was let in to write about ${allowed}; this is about a ${entity.type}`,
     path: null,
   };
 }
