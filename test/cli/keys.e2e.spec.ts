@@ -128,4 +128,4 @@ it("a coordinator lets a tablet in by a code, turns the hub's key and the tablet
   expect(verified).toMatchObject({ code: 0, result: { problemCount: 0, signatures: { unsigned: 0 } } });
   expect((verified.result.signatures as { facts: number }).facts).toBeGreaterThan(8);
   expect(existsSync(join(data, "signing-key.json.new"))).toBe(false);
-}, 400_000);
+}, 600_000);
