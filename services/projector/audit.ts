@@ -190,8 +190,8 @@ function placeholders(entry: LogEntry, note: string | undefined, isBare: boolean
     schema_subject: text("schema_subject", head.schema.subject),
     schema_version: put("schema_version", head.schema.version, Number.isFinite(head.schema.version), 0),
     basis: json("basis", head.basis, "{}"),
-    // Beside a placeholder as well: the fold goes by it.
-    clipped: isBare ? null : noteCell(clips),
+    // Always: the hub's own words, which any json column takes, and the fold goes by them also where the basis stands with a placeholder.
+    clipped: noteCell(clips),
     data: json("data", content.kind === "accepted" ? content.data : null, null),
     correlation_id: text("correlation_id", head.correlationId),
     causation_id: text("causation_id", head.causationId),
