@@ -1,5 +1,7 @@
 import type { Client } from "pg";
 import {
+  clipsFromStored,
+  clipWords,
   type EntityRef,
   type JsonObject,
   messageOf,
@@ -33,6 +35,8 @@ export interface AuditRow {
   readonly clockOffsetMs: number | null;
   readonly schema: string;
   readonly basis: Vector;
+  /** What the hub takes back of the basis, in words. */
+  readonly notes: readonly string[];
   readonly data: JsonObject | null;
   readonly hash: string;
   readonly prev: string;
@@ -93,7 +97,7 @@ const EVENT_COLUMNS = `audit.origin, audit.seq, audit.position, ${held("id", "id
   to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "recordedAt",
   ${held("hlc")} AS hlc, clock_offset_ms::float8 AS "clockOffsetMs",
   ${held("schema_subject")} || '@' || ${held("schema_version", "schema_version::text")} AS schema,
-  coalesce((held_otherwise ->> 'basis')::json, basis) AS basis, coalesce((held_otherwise ->> 'data')::json, data) AS data, ${held("hash")} AS hash,
+  coalesce((held_otherwise ->> 'basis')::json, basis) AS basis, clipped, coalesce((held_otherwise ->> 'data')::json, data) AS data, ${held("hash")} AS hash,
   ${held("prev")} AS prev, ${held("quarantine_code")} AS quarantine, projection_error AS "projectionError",
   ARRAY(SELECT json_object_keys(held_otherwise)) AS placeholders`;
 
@@ -102,7 +106,10 @@ const SETTLED = `(SELECT json_build_object('state', state, 'by', settled_by,
     'data', released_data)
   FROM tributary.quarantine q WHERE q.origin = audit.origin AND q.seq = audit.seq) AS settled`;
 
-const asAuditRow = (row: Record<string, unknown>): AuditRow => ({ ...(row as unknown as AuditRow), seq: Number(row.seq) });
+function asAuditRow({ clipped, ...row }: Record<string, unknown>): AuditRow {
+  const notes = clipWords(row.basis as Vector, clipsFromStored(clipped));
+  return { ...(row as unknown as AuditRow), seq: Number(row.seq), notes };
+}
 
 /** All events of an entity in log order, and every decision on it. */
 export async function entityTrail(db: Client, entity: string): Promise<EntityTrail> {

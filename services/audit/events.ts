@@ -1,7 +1,16 @@
 import type { Client } from "pg";
-import type { Hlc, JsonObject, OriginId, Position, Seq, Vector } from "../core/index.ts";
+import {
+  clipsFromStored,
+  clipWords,
+  type Hlc,
+  type JsonObject,
+  type OriginId,
+  type Position,
+  type Seq,
+  type Vector,
+} from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
-import type { FoldEvent } from "../merge/index.ts";
+import { type FoldEvent, seenOf } from "../merge/index.ts";
 
 /** The versions of schemas that each view reads with. */
 export async function readersOf(db: Client): Promise<Map<string, Pins>> {
@@ -13,6 +22,8 @@ export async function readersOf(db: Client): Promise<Map<string, Pins>> {
 export interface CountedEvent extends FoldEvent {
   readonly recordedAt: string;
   readonly device: string;
+  /** What the hub takes back of what its author says to have seen, in words. */
+  readonly notes: readonly string[];
 }
 
 /** What a column of an audit row holds, or was to hold where it stands with a placeholder. */
@@ -31,7 +42,7 @@ const DATA = `coalesce((a.held_otherwise ->> 'data')::json, a.data, q.released_d
 
 /** A page of events of one entity, or of all of a type in order of their ids; releases in their events' stead. */
 const COUNTED = `SELECT ${held("entity_id")} AS entity_id, coalesce(q.settled_position, a.position) AS position, a.origin, a.seq, ${held("type")} AS type,
-    ${held("actor")} AS actor, a.site, a.device, ${held("hlc")} AS hlc, coalesce((a.held_otherwise ->> 'basis')::json, a.basis) AS basis, ${DATA} AS data,
+    ${held("actor")} AS actor, a.site, a.device, ${held("hlc")} AS hlc, coalesce((a.held_otherwise ->> 'basis')::json, a.basis) AS basis, a.clipped, ${DATA} AS data,
     a.clock_offset_ms, coalesce(q.released_subject, ${held("schema_subject")}) AS schema_subject,
     coalesce(q.released_version::text, ${held("schema_version", "a.schema_version::text")}) AS schema_version,
     ${held("occurred_at", instantText("a.occurred_at"))} AS occurred_at,
@@ -43,6 +54,8 @@ const OF_TYPE = `(a.entity_type = $1 OR a.held_otherwise IS NOT NULL AND a.held_
 function asEvent(row: Record<string, unknown>, type: string, gate: Gate, pins: Pins): CountedEvent {
   const schema = { subject: row.schema_subject as string, version: Number(row.schema_version) };
   let data: JsonObject | undefined;
+  const basis = row.basis as Vector;
+  const clips = clipsFromStored(row.clipped);
   return {
     type: row.type as string,
     get data() {
@@ -60,7 +73,8 @@ function asEvent(row: Record<string, unknown>, type: string, gate: Gate, pins: P
     hlc: row.hlc as Hlc,
     clockWrong: row.clock_offset_ms !== null,
     position: Number(row.position),
-    basis: row.basis as Vector,
+    ...seenOf(basis, clips),
+    notes: clipWords(basis, clips),
   };
 }
 

@@ -35,6 +35,8 @@ export interface Step {
   readonly occurredAt: string;
   readonly recordedAt: string;
   readonly clockWrong: boolean;
+  /** What the hub takes back of what its author says to have seen, in words. */
+  readonly notes: readonly string[];
   readonly value: JsonValue;
   /** Writes whose values it took the place of: its author had seen them. */
   readonly replaces: readonly string[];
@@ -251,6 +253,7 @@ function stepOf(projection: Projection, rule: RegisterRule, write: Write, earlie
     occurredAt: event.occurredAt,
     recordedAt: event.recordedAt,
     clockWrong: event.clockWrong,
+    notes: event.notes,
     value: projection.writesOf(event, true)?.get(rule.name) ?? null,
     ...(rule.kind === "merged" ? MERGES : relationsOf(write, earlier, dotsOf(siblingsOf(rule, after)))),
     decision: decisionOn(rule, after),

@@ -99,6 +99,7 @@ A log that was set back to a backup gives positions again: one that names anothe
         out.line(`${event.position}  ${event.type}  by ${event.actor} at ${event.site}/${event.device}${clock}`);
         out.line(`    happened ${event.occurredAt}, recorded ${event.recordedAt}, ${event.origin}/${event.seq}`);
         out.line(event.quarantine === null ? `    ${JSON.stringify(event.data)}` : `    quarantined: ${event.quarantine}`);
+        for (const note of event.notes) out.line(`    ${note}`);
         if (event.settled !== null && event.settled.state !== "held") {
           const { state, by, at, position, note, data } = event.settled;
           out.line(`    ${state} by ${by} on ${at}, at ${position}${note === null ? "" : `: ${note}`}`);

@@ -67,7 +67,7 @@ function storyLines({ register, steps, decision, value, rule, leftOut }: Registe
     lines.push(
       `  ${when(step.occurredAt)}  ${step.actor} at ${where(step)} ${act}${what}${clock}  (recorded ${when(step.recordedAt)}, position ${step.position})`,
     );
-    for (const line of relationLines(step, name)) lines.push(`      ${line}`);
+    for (const line of [...relationLines(step, name), ...step.notes]) lines.push(`      ${line}`);
     if (step.beside.length + step.cannotReplace.length > 0 || (step.stands && step.seenBy.length > 0))
       lines.push(
         `      ${step.decision === null ? "They agree, so there was nothing to decide." : verdict(register, step.decision)}`,

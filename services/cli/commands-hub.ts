@@ -11,7 +11,7 @@ import { shown, table } from "./output.ts";
 import { type HubState, hubDir } from "./places.ts";
 import { positionAsked } from "./positions.ts";
 import { runningHub } from "./reach.ts";
-import { addSite, listSites } from "./sites.ts";
+import { addSite, entityTypes, listSites } from "./sites.ts";
 import { bracketed, type Hub, type HubOptions, isEverywhere, startHub } from "./supervise.ts";
 import { parseListen } from "./workers.ts";
 
@@ -218,12 +218,14 @@ function outsideAddresses({ host, port }: NonNullable<HubState["listen"]>): stri
 export const siteAdd: Command = {
   name: "site add",
   summary: "register a site; issue a one-time code and a token for its devices",
-  usage: "tributary site add NAME [--org NAME] [--title TEXT] [--days N] [--device NAME] [--code-days N] [--data DIR]",
+  usage:
+    "tributary site add NAME [--org NAME] [--title TEXT] [--days N] [--device NAME] [--types TYPE,…] [--code-days N] [--data DIR]",
   help: `Writes the registration as an event of the hub's own origin, and prints a one-time code with which one device of the site enrols its key
 (\`tributary field enrol\`; good for --code-days, default ${DEFAULT_CODE_DAYS}), and a token with which devices of the site sync and enrol by themselves. Both are for one site
 (with --device: one device). The token runs out after --days (default ${DEFAULT_TOKEN_DAYS}); a device that has enrolled needs it no more. Both are shown once: keep them
 safe. For a tablet that was lost: \`tributary device revoke\`, then this with --device for the one that takes its place. --org: a partner organisation whose site it
-is; default: the hub's own.
+is; default: the hub's own. --types: the entity types that whoever uses this code or token may write about; events about others are quarantined, with the reason. Default:
+all but the hub's own (sites, cases, quarantine), which no site writes.
 
   tributary site add juba --title "Juba, Munuki office"`,
   options: {
@@ -232,6 +234,7 @@ is; default: the hub's own.
     title: { type: "string" },
     days: { type: "string" },
     device: { type: "string" },
+    types: { type: "string" },
     "code-days": { type: "string" },
   },
   async run({ positionals, text, number, out }) {
@@ -242,6 +245,7 @@ is; default: the hub's own.
     const title = text("title");
     const device = text("device");
     const org = text("org");
+    const types = text("types");
     const added = await addSite(dir, state, {
       site,
       days: number("days", DEFAULT_TOKEN_DAYS),
@@ -250,6 +254,7 @@ is; default: the hub's own.
       ...(org === undefined ? {} : { org }),
       ...(title === undefined ? {} : { title }),
       ...(device === undefined ? {} : { device }),
+      ...(types === undefined ? {} : { types: entityTypes(types) }),
     });
     const { urls, isReachable } = addressesOf(state);
     out.result({ ...added, natsUrl: withoutLogin(state.natsUrl), httpUrl: state.httpUrl, urls, isReachable });
@@ -258,6 +263,9 @@ is; default: the hub's own.
     out.line(
       `On a device:\n  tributary field init --org ${added.org} --site ${added.site} --device ${device ?? "NAME"}\n  tributary field enrol --hub ${urls[0]} --code CODE\n  tributary field sync --hub ${urls[0]}\nor, without enrolling first:\n  tributary field sync --hub ${urls[0]} --token TOKEN`,
     );
+    if (added.types !== null) out.line(`\nBoth let in events about ${added.types.join(", ")} only; others are quarantined.`);
+    for (const type of added.typesWithoutSchema)
+      out.line(`No schema in schemas/ is about a ${type}: is it written as the schemas write it?`);
     if (urls.length > 1) out.line(`\nThe hub is also at ${urls.slice(1).join(" and ")}.`);
     if (!isReachable)
       out.line(

@@ -41,12 +41,13 @@ first that came holds, and --json has both signed heads.`,
     out.result(rows);
     out.line(
       table(
-        ["device", "state", "key", "enrolled by", "since", "revoked", "keys before", "forks"],
+        ["device", "state", "key", "enrolled by", "may write about", "since", "revoked", "keys before", "forks"],
         rows.map((r) => [
           r.device,
           r.state,
           r.key?.slice(0, 12) ?? "",
           r.how ?? "",
+          r.key === null ? "" : (r.types?.join(", ") ?? "all"),
           r.enrolledAt ?? "",
           r.revokedAt ?? "",
           r.earlierKeys,

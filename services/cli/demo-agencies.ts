@@ -112,7 +112,7 @@ export async function agencies(
       household_size: 4,
       phone: "+211920000000",
     });
-    for (const field of [shelter, foodaid]) field.noteSeen(PERSON, census.seen(PERSON));
+    for (const field of [shelter, foodaid]) field.noteSeen(PERSON, census.seen(PERSON), census.signedHeads(PERSON));
     await write(0, "beneficiary.updated", PERSON, { household_size: 5 });
     await write(1, "beneficiary.updated", PERSON, { district: "Juba", village: "Hai Referendum", phone: "+211920000001" });
     await write(2, "beneficiary.updated", PERSON, { household_size: 9, preferred_language: "nus", phone: "+211920000002" });

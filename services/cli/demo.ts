@@ -271,10 +271,12 @@ async function sites(stage: Stage): Promise<SiteFacts> {
   step(out, "Three sites are registered, each with a database of its own");
   const tokens = new Map<SiteName, string>();
   for (const { name, title } of SITES) {
-    const { token, expiresAt } = await addSite(hubData, state, { site: name, title, days: 90, actor: "coordinator" });
+    const { token, expiresAt, code } = await addSite(hubData, state, { site: name, title, days: 90, actor: "coordinator" });
     tokens.set(name, token);
-    await cli(["field", "init", "--org", ORG, "--site", name, "--device", "tablet-1", "--db", join(sitesDir, `${name}.db`)]);
-    out.line(`   ${title}: token good until ${expiresAt.slice(0, 10)}`);
+    const db = join(sitesDir, `${name}.db`);
+    await cli(["field", "init", "--org", ORG, "--site", name, "--device", "tablet-1", "--db", db]);
+    await cli(["field", "enrol", "--hub", state.natsUrl, "--code", code, "--db", db]);
+    out.line(`   ${title}: its tablet has enrolled its key; token good until ${expiresAt.slice(0, 10)}`);
   }
 
   step(out, "Offline, each site imports its lists");
@@ -343,8 +345,8 @@ async function edits(out: Output, fields: ReadonlyMap<SiteName, Field>): Promise
     data: Record<string, string | number>,
   ) => site.field.append({ type: "beneficiary.updated", entity, data, actor: site.actor });
 
-  // The card in her hand carries what Nairobi had recorded: Kampala's edits build on that.
-  kampala.field.noteSeen(PERSON, nairobi.field.seen(PERSON));
+  // The card in her hand carries what Nairobi had recorded, with its signature: Kampala's edits build on that, and reach the hub before it.
+  kampala.field.noteSeen(PERSON, nairobi.field.seen(PERSON), nairobi.field.signedHeads(PERSON));
   await update(nairobi, PERSON, { phone: "+254712000023" });
   await update(kampala, PERSON, { preferred_language: "sw" });
   out.line(`   ${PERSON.id} moves to Kampala with her card. Nairobi notes a new phone number, Kampala her language:`);
@@ -354,7 +356,7 @@ async function edits(out: Output, fields: ReadonlyMap<SiteName, Field>): Promise
   await update(nairobi, PERSON, { household_size: 5 });
   out.line(`   Then both change her household's size: Nairobi to 5, Kampala to 7. Kampala's clock is two years ahead.`);
 
-  nairobi.field.noteSeen(MOVED, juba.field.seen(MOVED));
+  nairobi.field.noteSeen(MOVED, juba.field.seen(MOVED), juba.field.signedHeads(MOVED));
   await juba.field.append({ type: "beneficiary.removed", entity: MOVED, data: { reason: "moved" }, actor: juba.actor });
   await update(nairobi, MOVED, { phone: "+254733000007" });
   out.line(`   Juba takes ${MOVED.id} off its list as moved; Nairobi, where the family has arrived, notes its number.`);

@@ -58,14 +58,24 @@ export interface Code {
 export async function issueCode(
   book: KeyBook,
   ring: Keyring,
-  { org, site, device, days, actor }: { org: string; site: string; device?: string; days: number; actor: string },
+  {
+    org,
+    site,
+    device,
+    types,
+    days,
+    actor,
+  }: { org: string; site: string; device?: string; types?: readonly string[]; days: number; actor: string },
 ): Promise<Code> {
   const { signer } = ring.state();
   if (signer === null)
     throw new TributaryError("data-corrupt", "the hub has no key that signs", "Restore signing-key.json from a backup.");
   const code = makeCode(signer.kid);
   const expiresAtMs = Date.now() + days * DAY_MS;
-  const bound: JsonObject = device === undefined ? {} : { device: `${org}.${site}.${device}` };
+  const bound: JsonObject = {
+    ...(device === undefined ? {} : { device: `${org}.${site}.${device}` }),
+    ...(types === undefined ? {} : { types }),
+  };
   await book.write(actor, () => ({
     type: "code.issued",
     data: { hash: codeHash(code), site: `${org}.${site}`, expiresAtMs, ...bound },
@@ -133,6 +143,8 @@ export interface DeviceRow {
   /** The same as a user's public nkey: for whoever keeps the logins of a broker that is not the hub's own. */
   readonly nkey: string | null;
   readonly how: string | null;
+  /** The entity types that it may write; `null`: all but the hub's own. */
+  readonly types: readonly string[] | null;
   readonly enrolledAt: string | null;
   readonly revokedAt: string | null;
   /** Keys that it had before. */
@@ -153,6 +165,7 @@ export async function listDevices(book: KeyBook, journal: Journal): Promise<Devi
       key: present?.kid ?? last?.kid ?? null,
       nkey: present === null ? null : nkeyOf(present.key),
       how: last?.how ?? null,
+      types: last?.types ?? null,
       enrolledAt: last === null ? null : new Date(last.atMs).toISOString(),
       revokedAt: present === null && last?.ended != null ? new Date(last.ended.atMs).toISOString() : null,
       earlierKeys: Math.max(0, keys.length - 1),

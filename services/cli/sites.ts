@@ -1,5 +1,5 @@
 import type { Client } from "pg";
-import { HUB_SITE, nameOf, siteRights, TributaryError } from "../core/index.ts";
+import { entitySchema, HUB_ENTITIES, HUB_SITE, nameOf, siteRights, TributaryError } from "../core/index.ts";
 import { codeHash, readCode, siteLogin } from "../core/node.ts";
 import { createGate, loadSchemas } from "../gate/index.ts";
 import { writeAtDesk } from "./desk.ts";
@@ -13,6 +13,8 @@ export interface NewSite {
   readonly org?: string;
   readonly title?: string;
   readonly device?: string;
+  /** The entity types that the site may write; default: all but the hub's own. */
+  readonly types?: readonly string[];
   readonly days: number;
   /** How long the one-time code is good. */
   readonly codeDays?: number;
@@ -30,6 +32,28 @@ export interface RegisteredSite {
   /** Enrols the key of one device, once. */
   readonly code: string;
   readonly codeExpiresAt: string;
+  /** The entity types that it may write; `null`: all but the hub's own. */
+  readonly types: readonly string[] | null;
+  /** Of those, types that no schema in `schemas/` is about. */
+  readonly typesWithoutSchema: readonly string[];
+}
+
+/** A list of entity types as people write it: with commas, spaces or both. */
+export function entityTypes(given: string): readonly string[] {
+  const types = [...new Set(given.split(/[\s,]+/).filter((type) => type !== ""))];
+  for (const type of types) {
+    if (HUB_ENTITIES.includes(type))
+      throw new TributaryError("usage", `only the hub's own people write about a ${type}`, "Leave it out of --types.");
+    if (!entitySchema.safeParse({ type, id: "x" }).success)
+      throw new TributaryError(
+        "usage",
+        `${JSON.stringify(type)} is no entity type`,
+        "Write them like --types beneficiary,distribution.",
+      );
+  }
+  if (types.length === 0)
+    throw new TributaryError("usage", "--types names no entity type", "Leave it out for a site that may write all.");
+  return types;
 }
 
 const DEFAULT_CODE_DAYS = 7;
@@ -40,7 +64,7 @@ const DEFAULT_CODE_DAYS = 7;
 export async function addSite(
   dir: string,
   state: HubState,
-  { site, org: given, title, device, days, codeDays = DEFAULT_CODE_DAYS, actor }: NewSite,
+  { site, org: given, title, device, types, days, codeDays = DEFAULT_CODE_DAYS, actor }: NewSite,
 ): Promise<RegisteredSite> {
   const org = nameOf("organisation", given ?? state.org);
   nameOf("site", site);
@@ -60,13 +84,18 @@ export async function addSite(
     data: { org, site, ...(title === undefined ? {} : { title }), token_expires_at: expiresAt },
     actor,
   };
-  await writeAtDesk(dir, state, createGate(loadSchemas(SCHEMAS_DIR)), [event]);
+  const gate = createGate(loadSchemas(SCHEMAS_DIR));
+  await writeAtDesk(dir, state, gate, [event]);
+  const known = new Set(gate.store.subjects().map((subject) => gate.store.versions(subject).at(-1)?.annotations.entity));
   return withKeyBook(dir, state, async (book, ring) => {
     // After a revocation of the site: later than that, also within the same second.
     const issuedAfterS = book.record.revocationOf(`${org}.${site}`)?.issuedThroughS ?? 0;
-    const token = await issueHubToken(dir, { org, site, lifetimeS, issuedAfterS, ...(device === undefined ? {} : { device }) });
-    const named = device === undefined ? {} : { device: nameOf("device", device) };
-    const { code, expiresAt: codeExpiresAt } = await issueCode(book, ring, { org, site, ...named, days: codeDays, actor });
+    const bound = {
+      ...(device === undefined ? {} : { device: nameOf("device", device) }),
+      ...(types === undefined ? {} : { types }),
+    };
+    const token = await issueHubToken(dir, { org, site, lifetimeS, issuedAfterS, ...bound });
+    const { code, expiresAt: codeExpiresAt } = await issueCode(book, ring, { org, site, ...bound, days: codeDays, actor });
     const login = siteLogin(token, org, site);
     await admitNew(
       dir,
@@ -76,7 +105,9 @@ export async function addSite(
         { ...siteLogin(readCode(code)!, org, site), expiresAtMs: Date.parse(codeExpiresAt), right: { code: codeHash(code) } },
       ].map((each) => ({ kind: "password", org, site, device: device ?? null, ...each })),
     );
-    return { org, site, token, expiresAt, login, rights: siteRights(org, site, device ?? null), code, codeExpiresAt };
+    const typesWithoutSchema = (types ?? []).filter((type) => !known.has(type));
+    const rights = siteRights(org, site, device ?? null);
+    return { org, site, token, expiresAt, login, rights, code, codeExpiresAt, types: types ?? null, typesWithoutSchema };
   });
 }
 

@@ -27,6 +27,16 @@ export interface Batch {
   readonly events: readonly PackedEvent[];
   /** The origin's Ed25519 signature of the run's end, where it came with one. */
   readonly signature?: Uint8Array;
+  /** Signed heads of other origins that the events' bases name, as far as the sender was given them: what shows that the events which they claim to have seen are there. */
+  readonly heads?: readonly HeadInBatch[];
+}
+
+/** Where a run of an origin ended, with that origin's signature of it (`runText`): it stands for all of the origin's events up to there. */
+export interface HeadInBatch {
+  readonly origin: OriginId;
+  readonly through: Seq;
+  readonly head: Hash;
+  readonly signature: Uint8Array;
 }
 
 /** An event as it travels: the envelope, and the data still in the form that its schema gives it. */
@@ -65,10 +75,28 @@ const longs = { type: "array", items: "long" } as const;
 const strings = { type: "array", items: "string" } as const;
 
 /** What `more` holds, by tag. Tags are never used again for anything else. */
-export const MORE = { signature: 1 } as const;
+export const MORE = { signature: 1, heads: 2 } as const;
 const SIGNATURE_BYTES = 64;
+/** Signed heads of other origins in one batch, at most; each takes some 150 bytes. */
+export const MAX_BATCH_HEADS = 1_000;
 /** Members of `more`, at most: what newer versions bring. */
 const MAX_MORE = 64;
+
+/** The Avro schema of what `more` holds under the tag `heads`. */
+export const HEADS_SCHEMA = {
+  type: "array",
+  items: {
+    type: "record",
+    name: "SignedHead",
+    namespace: "tributary.wire",
+    fields: [
+      { name: "origin", type: "string" },
+      { name: "through", type: "long" },
+      { name: "head", type: { type: "fixed", name: "Hash", size: 32 } },
+      { name: "signature", type: { type: "fixed", name: "Ed25519", size: 64 } },
+    ],
+  },
+} as const;
 
 /** The Avro schema of the record inside a frame, in its newest version. */
 export const BATCH_SCHEMA = {
@@ -283,18 +311,45 @@ export function encodeBatch(batch: Batch, compression: Compression, version: num
   out.array(encoding, out.long);
   out.array(length, out.long);
   out.bytes(data);
-  if (version >= 2) {
-    out.array(batch.signature === undefined ? [] : [{ tag: MORE.signature, value: batch.signature }], ({ tag, value }) => {
+  if (version >= 2)
+    out.array(moreOf(batch), ({ tag, value }) => {
       out.long(tag);
       out.bytes(value);
     });
-  }
 
   const body = compression.compress(out.finish());
   const frame = new Uint8Array(3 + body.length);
   frame.set([...MAGIC, (version === 1 ? 0 : version << 4) | 1]);
   frame.set(body, 3);
   return frame;
+}
+
+/** What a batch holds beside its columns, by tag. */
+function moreOf({ signature, heads = [] }: Batch): { readonly tag: number; readonly value: Uint8Array }[] {
+  const more: { readonly tag: number; readonly value: Uint8Array }[] = [];
+  if (signature !== undefined) more.push({ tag: MORE.signature, value: signature });
+  if (heads.length > 0) {
+    const out = writer(heads.length * 160 + 16);
+    out.array(heads, (one) => {
+      out.string(one.origin);
+      out.long(one.through);
+      out.fixed(hexBytes(one.head));
+      out.fixed(one.signature);
+    });
+    more.push({ tag: MORE.heads, value: out.finish() });
+  }
+  return more;
+}
+
+function readHeads(value: Uint8Array): HeadInBatch[] {
+  const from = reader(value);
+  return from.array(MAX_BATCH_HEADS, () => {
+    const origin = from.string();
+    if (!isOriginId(origin)) throw new RangeError(`${quoted(origin)} is no origin`);
+    const through = from.long();
+    if (through < 0 || through > Number.MAX_SAFE_INTEGER) throw new RangeError("no seq");
+    return { origin, through: through as Seq, head: bytesHex(from.fixed(32)) as Hash, signature: from.fixed(SIGNATURE_BYTES) };
+  });
 }
 
 const undecodable = (why: string, cause?: unknown): TributaryError =>
@@ -412,7 +467,10 @@ function* readBody(body: Uint8Array, version: number): Generator<void, Batch> {
   const data = from.bytes();
   // What stands behind is of a version to come, and passed over.
   const more = version >= 2 ? from.array(MAX_MORE, () => ({ tag: from.long(), value: from.bytes() })) : [];
-  const signature = more.find(({ tag }) => tag === MORE.signature)?.value;
+  const tagged = (wanted: number): Uint8Array | undefined => more.find(({ tag }) => tag === wanted)?.value;
+  const signature = tagged(MORE.signature);
+  const signedHeads = tagged(MORE.heads);
+  const heads = signedHeads === undefined ? [] : readHeads(signedHeads);
   if (signature !== undefined && signature.length !== SIGNATURE_BYTES) throw new RangeError("a signature of another length");
   const count = type.length;
   if (count === 0) throw new RangeError("it holds no events");
@@ -473,7 +531,11 @@ function* readBody(body: Uint8Array, version: number): Generator<void, Batch> {
     dataAt += payloadBytes;
   }
   if (dataAt !== data.length || basisAt !== basis.length) throw new RangeError("bytes left over");
-  return { origin, firstSeq: firstSeq as Seq, prev, head, sentAtMs, events, ...(signature === undefined ? {} : { signature }) };
+  return {
+    ...{ origin, firstSeq: firstSeq as Seq, prev, head, sentAtMs, events },
+    ...(signature === undefined ? {} : { signature }),
+    ...(heads.length === 0 ? {} : { heads }),
+  };
 }
 
 /** Some of what a stranger wrote, for a message. */

@@ -32,6 +32,8 @@ export interface EnrolledKey {
   readonly how: Enrolling;
   /** The token that it was enrolled under. */
   readonly jti: string | null;
+  /** The entity types that the device may write, as the token or code said that let it in; `null`: all. */
+  readonly types: readonly string[] | null;
   /** Where in the log it was enrolled, and when by the event store's clock. */
   readonly position: Position;
   readonly atMs: number;
@@ -43,6 +45,8 @@ export interface IssuedCode {
   readonly site: string;
   /** `null`: for any device of the site. */
   readonly device: DeviceName | null;
+  /** The entity types that whoever enrols with it may write; `null`: all. */
+  readonly types: readonly string[] | null;
   readonly expiresAtMs: number;
   readonly isUsed: boolean;
   /** When a device enrolled with it; `null`: none did, or it was taken back. */
@@ -94,6 +98,8 @@ export const KEY_FACTS = [
 export const keyFactOf = (revision: number, type: string, { hub: _, ...data }: JsonObject): object => ({ revision, type, data });
 export const hubSignatureOf = (data: JsonObject): Signature | null => signatureSchema.safeParse(data.hub).data ?? null;
 
+const typesIn = (value: unknown): readonly string[] | null =>
+  Array.isArray(value) ? value.filter((type) => typeof type === "string") : null;
 const text = (value: unknown): string | null => (typeof value === "string" ? value : null);
 
 export function keyRecord(): KeyRecord {
@@ -122,7 +128,9 @@ export function keyRecord(): KeyRecord {
     const how: Enrolling = data.how === "code" || data.how === "token" || data.how === "rotation" ? data.how : "hub";
     end(device, how === "rotation" ? "rotated" : "replaced", fact);
     const keys = byDevice.get(device) ?? [];
-    keys.push({ key, kid: kid as KeyId, how, jti: text(data.jti), position, atMs: recordedAtMs, ended: null });
+    const { jti, types } = data;
+    const about = { jti: text(jti), types: typesIn(types), position, atMs: recordedAtMs, ended: null };
+    keys.push({ key, kid: kid as KeyId, how, ...about });
     byDevice.set(device, keys);
     revoked.delete(device);
     const code = codes.get(text(data.code) ?? "");
@@ -151,12 +159,8 @@ export function keyRecord(): KeyRecord {
     else if (type === "token.revoked" && typeof data.jti === "string") tokens.add(data.jti);
     else if (type === "code.issued" && site !== null && typeof data.hash === "string")
       codes.set(data.hash, {
-        hash: data.hash,
-        site,
-        device,
-        expiresAtMs: Number(data.expiresAtMs),
-        isUsed: false,
-        usedAtMs: null,
+        ...{ hash: data.hash, site, device, types: typesIn(data.types) },
+        ...{ expiresAtMs: Number(data.expiresAtMs), isUsed: false, usedAtMs: null },
       });
     else if (type === "hub-key.made") {
       const key = publicKeySchema.safeParse(data.key).data;

@@ -5,6 +5,7 @@
 export * from "./batch.ts";
 export * from "./case.ts";
 export * from "./chain.ts";
+export * from "./clip.ts";
 export * from "./enrolled.ts";
 export * from "./errors.ts";
 export * from "./event.ts";
@@ -18,5 +19,6 @@ export * from "./protocol.ts";
 export * from "./protocol-version.ts";
 export * from "./ranges.ts";
 export * from "./release.ts";
+export * from "./rights.ts";
 export * from "./signing.ts";
 export * from "./vector.ts";

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { Hash, OriginId, Seq } from "./ids.ts";
+import { type Hash, isHash, isOriginId, type OriginId, type Seq } from "./ids.ts";
 import { canonicalize } from "./json.ts";
 
 /**
@@ -52,6 +52,19 @@ export const thumbprintText = ({ crv, kty, x }: PublicKey): string => canonicali
 /** What an origin signs of each run that it hands over: where the run ends. It stands for all of the origin's events up to there. */
 export const runText = ({ origin, through, head }: { origin: OriginId; through: Seq; head: Hash }): string =>
   `tributary run\n${origin}\n${through}\n${head}`;
+
+/**
+ * A head of an origin as people hand it on, with what it has seen of an entity: a run's end with that origin's signature. Whoever has it can show that
+ * the origin's events up to there exist, wherever they have not come yet.
+ */
+export const signedHeadSchema = z.object({
+  origin: z.custom<OriginId>((v) => typeof v === "string" && isOriginId(v), "is written org.site.device.epoch"),
+  through: z.int().min(0) as unknown as z.ZodType<Seq>,
+  head: z.custom<Hash>((v) => typeof v === "string" && isHash(v), "is a SHA-256 in hexadecimal"),
+  /** Base64url. */
+  signature: z.string().regex(BASE64URL_64, "is an Ed25519 signature in base64url"),
+});
+export type SignedHead = z.infer<typeof signedHeadSchema>;
 
 /** Kinds of messages that are signed whole. */
 export type SignedKind =

@@ -2,7 +2,7 @@
  * What a field app imports. In go events, durable on the device before `append` returns; out they go when there is a link, until
  * the hub's receipt has come. Never a lost event, never a wait for the network to write one.
  */
-import type { EntityRef, NatsSettings, Vector } from "../core/index.ts";
+import type { EntityRef, NatsSettings, SignedHead, Vector } from "../core/index.ts";
 import { randomEpoch as nodeRandomEpoch } from "../core/node.ts";
 import { createGate, type Fits, type Gate, loadSchemas } from "../gate/index.ts";
 import { type EnrolResult, enrol, rotateKey } from "./enrol.ts";
@@ -56,8 +56,13 @@ export interface Field {
   rotateKey(options: { readonly url: string; readonly token?: string; readonly nats?: NatsSettings }): Promise<EnrolResult>;
   /** What this device has seen of an entity: to hand on, for example in a code on the person's card. */
   seen(entity: EntityRef): Vector;
-  /** Notes that this device's user has been shown an entity as another device had it: what they write next builds on it. */
-  noteSeen(entity: EntityRef, vector: Vector): void;
+  /** Signed heads that show it, to hand on beside it: about 200 bytes for each origin that it names. */
+  signedHeads(entity: EntityRef): SignedHead[];
+  /**
+   * Notes that this device's user has been shown an entity as another device had it: what they write next builds on it. `heads`: that device's `signedHeads`; without them
+   * the hub believes only what it holds already of that device.
+   */
+  noteSeen(entity: EntityRef, vector: Vector, heads?: readonly SignedHead[]): void;
   status(): FieldStatus;
   /** Every event on this device, with its level. */
   events(): Iterable<FieldEvent>;
@@ -157,6 +162,7 @@ export function openField(options: FieldOptions): Field {
     enrol: (enrolOptions) => enrol(store, { ...enrolOptions, now }),
     rotateKey: (rotateOptions) => rotateKey(store, { ...rotateOptions, now }),
     seen: outbox.seen,
+    signedHeads: outbox.signedHeads,
     noteSeen: outbox.noteSeen,
     status: () => statusOf(store),
     events: () => eventsOf(store),

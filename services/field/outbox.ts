@@ -19,6 +19,7 @@ import {
   parseHlc,
   type SchemaRef,
   type Seq,
+  type SignedHead,
   TributaryError,
   tick,
   type Vector,
@@ -27,6 +28,7 @@ import {
 } from "../core/index.ts";
 import { chainHash } from "../core/node.ts";
 import type { Fits, Gate, Problem } from "../gate/index.ts";
+import { openHeads } from "./heads.ts";
 import type { OriginRow, Store } from "./store.ts";
 
 /** What an app says of an event; the rest follows from the device. */
@@ -69,8 +71,13 @@ export interface Outbox {
   append(events: readonly NewEvent[], options?: AppendOptions): Appended[];
   /** What this device has seen of an entity. */
   seen(entity: EntityRef): Vector;
-  /** Notes that this device's user has been shown an entity as of `vector`: what they write next builds on it. */
-  noteSeen(entity: EntityRef, vector: Vector): void;
+  /** Signed heads that show what this device has seen of an entity. */
+  signedHeads(entity: EntityRef): SignedHead[];
+  /**
+   * Notes that this device's user has been shown an entity as of `vector`: what they write next builds on it. `heads`: what shows that those events exist, where
+   * they may not have reached the hub yet.
+   */
+  noteSeen(entity: EntityRef, vector: Vector, heads?: readonly SignedHead[]): void;
 }
 
 /** Of the room for an envelope, what a basis may take; a larger one takes of the data's. */
@@ -79,6 +86,7 @@ const BASIS_ROOM_BYTES = 8_192;
 /** `fits`: what views can show; data that they cannot is treated like data that does not fit its schema. */
 export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fits = () => null): Outbox {
   const { db } = store;
+  const heads = openHeads(store);
   const insertEvent = db.prepare("INSERT INTO event (origin, seq, head, data, hash, fingerprint) VALUES (?, ?, ?, ?, ?, ?)");
   const readEntity = db.prepare("SELECT vector FROM entity WHERE type = ? AND id = ?");
   const writeEntity = db.prepare("INSERT INTO entity VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET vector = excluded.vector");
@@ -176,8 +184,10 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
   return {
     append,
     seen: seenOf,
-    noteSeen(entity, vector) {
+    signedHeads: (entity) => heads.showing(seenOf(entity)),
+    noteSeen(entity, vector, handedOver = []) {
       store.transaction(() => {
+        heads.note(handedOver);
         writeEntity.run(entity.type, entity.id, JSON.stringify(join(seenOf(entity), vectorSchema.parse(vector))));
       });
     },

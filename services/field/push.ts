@@ -15,6 +15,7 @@ import {
 } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import { type Cut, type Cutter, frameCutter } from "./frames.ts";
+import { openHeads } from "./heads.ts";
 import { unprovenWords } from "./keys.ts";
 import { type AsideNote, moveOn, takeBack } from "./move.ts";
 import type { Outbox } from "./outbox.ts";
@@ -133,7 +134,7 @@ export async function pushAll(deps: PushDeps, transport: Transport, options: Pus
     options,
     tally,
     rows,
-    cutter: frameCutter(rows, gate, transport.identity),
+    cutter: frameCutter(rows, gate, transport.identity, openHeads(store)),
     pace: openPace(store, transport.maxFrameBytes),
     now,
     avro: {},

@@ -3,10 +3,10 @@ import {
   type ClockNote,
   eventIdOf,
   eventText,
+  forbidden,
   GENESIS,
   type Hello,
   type HelloRequest,
-  HUB_SITE,
   type IncarnationId,
   MAX_EVENT_BYTES,
   MAX_SCHEMA_NEWS,
@@ -26,7 +26,8 @@ import {
 } from "../core/index.ts";
 import { chainHash } from "../core/node.ts";
 import { type Fits, type Gate, type Registry, schemasDigest, shortFingerprint, type Verdict } from "../gate/index.ts";
-import { type Appendable, fitsStore, type Log, type OriginHead, type QuarantineReason } from "../log/index.ts";
+import { type Appendable, fitsStore, type Log, type OriginHead, type QuarantineReason, textOf } from "../log/index.ts";
+import { type BasisNotes, basisNotes, type HeadKeys } from "./basis.ts";
 import { keepEvidence, withSignature } from "./evidence.ts";
 import { sparing } from "./fair.ts";
 import { fitting, noteOf, quarantinedOf } from "./notes.ts";
@@ -46,6 +47,9 @@ const SLICE_EVENTS = 50;
 /** Origins whose log is behind them that are remembered, and how often each is said again. */
 const MAX_BEHIND = 1_000;
 const SAY_BEHIND_EVERY_MS = 60_000;
+/** Origins whose bases were clipped that are told apart, and how often each is said again. */
+const MAX_CLIPPED = 1_000;
+const SAY_CLIPPED_EVERY_MS = 60_000;
 /** What the gate says of an event may quote it; this much of it is kept, in characters. */
 const MAX_REASON = 300;
 
@@ -60,9 +64,9 @@ export interface Acceptor {
   /**
    * Gates, chains and appends a batch that arrived at `receivedAtMs` (hub clock). The receipt is the hub's word that all of
    * it is in the log. Throws `schema-unknown`, `chain-broken`, `batch-gap`, `origin-forked`, `event-too-large`.
-   * `breathe` is awaited now and then, so that others have their turn. `signed`: the origin's signature of the run, found good; kept with its last event.
+   * `breathe` is awaited now and then, so that others have their turn. `vouched`: what was found of who sends.
    */
-  accept(batch: Batch, key: string, receivedAtMs: number, breathe?: () => Promise<void>, signed?: Signature): Promise<Accepted>;
+  accept(batch: Batch, key: string, receivedAtMs: number, breathe?: () => Promise<void>, vouched?: Vouched): Promise<Accepted>;
   /** Where the hub stands with an origin. */
   hello(request: HelloRequest, nowMs: number): Promise<Hello>;
   /** Where the hub stands, for a refusal; `null` when it does not know or cannot say. */
@@ -71,6 +75,14 @@ export interface Acceptor {
   behind(): readonly Behind[];
   /** Forgets what it remembers of the log: it may be another one now. */
   forget(): void;
+}
+
+/** What was found of who sends a batch. */
+export interface Vouched {
+  /** The origin's signature of the run, found good; kept with its last event. */
+  readonly signed?: Signature;
+  /** The entity types that the sender may write; `null`: all. What is about another is quarantined. */
+  readonly types: readonly string[] | null;
 }
 
 export interface Accepted {
@@ -86,6 +98,7 @@ export function acceptor({
   fits = FITS_ALL,
   driftLimitMs = DRIFT_LIMIT_MS,
   incarnation = () => null,
+  headKeys = async () => new Map(),
   say = () => {},
 }: {
   log: Log;
@@ -96,11 +109,20 @@ export function acceptor({
   driftLimitMs?: number;
   /** The log's present incarnation, which positions are of; `null` while it is not known. */
   incarnation?: () => IncarnationId | null;
+  /** The keys that origins' signed heads may be signed with. Without it, none counts. */
+  headKeys?: HeadKeys;
   say?: (event: Record<string, unknown>) => void;
 }): Acceptor {
   const heads = new Map<OriginId, OriginHead>();
   const quarantined = quarantinedOf(log);
   const behind = behindOnes(say);
+  const basis = basisNotes({
+    log,
+    headKeys,
+    known: (origin) => heads.get(origin),
+    learn: (origin, head) => remember(origin, head),
+  });
+  const sayClipped = sparing(say, { everyMs: SAY_CLIPPED_EVERY_MS, maxKinds: MAX_CLIPPED });
   const remember = (origin: OriginId, head: OriginHead | null): void => {
     heads.delete(origin);
     if (head === null) return;
@@ -137,16 +159,21 @@ export function acceptor({
   };
 
   return {
-    async accept(batch, key, receivedAtMs, breathe = async () => {}, signed) {
+    async accept(batch, key, receivedAtMs, breathe = async () => {}, { signed, types } = { types: null }) {
       const { origin } = batch;
       await refuseGap(batch);
       await gate.ensure(batch.events.map(({ head }) => head.schema));
-      const run = withSignature(await chained({ gate, fits }, batch, receivedAtMs, driftLimitMs, breathe), signed);
+      const gated = await chained({ gate, fits, types }, batch, receivedAtMs, driftLimitMs, breathe);
+      const clips = await basis.clips(batch, receivedAtMs, breathe);
+      if (clips.size > 0)
+        sayClipped(origin, { event: "basis-clipped", origin, events: clips.size, first: clips.keys().next().value });
+      const run = withSignature(withNotes(gated, clips), signed);
       const outcome = await log.append(run, heads.get(origin)).catch((error: unknown) => {
         heads.delete(origin);
         throw error;
       });
       remember(origin, outcome.head);
+      if (outcome.kind === "appended") basis.appended(run);
       if (outcome.head !== null) behind.has(origin, outcome.head.through);
       switch (outcome.kind) {
         case "gap":
@@ -194,6 +221,7 @@ export function acceptor({
     behind: behind.all,
     forget() {
       heads.clear();
+      basis.forget();
       quarantined.forget();
     },
   };
@@ -312,6 +340,8 @@ function schemaStanding({ store }: Gate, have: Readonly<Record<string, readonly 
 interface Checks {
   readonly gate: Gate;
   readonly fits: Fits;
+  /** The entity types that the sender may write; `null`: all. */
+  readonly types: readonly string[] | null;
 }
 
 /** Passes each event through the gate and recomputes the chain; the batch's `head` must come out. Others have their turn in between. */
@@ -347,24 +377,39 @@ async function chained(
         : { kind: "quarantined", reason: shortened(verdict.problem), text: verdict.text },
       clock: clockNote(wallMsOf(head.hlc) - receivedAtMs, sentOffsetMs, driftLimitMs),
     };
-    const kept = storable(item, verdict.text);
-    if (kept === null) {
-      throw new TributaryError(
-        "event-too-large",
-        `event ${head.seq} of ${batch.origin} is larger than ${MAX_EVENT_BYTES} bytes`,
-        "Split it, or keep attachments elsewhere and name them in the event.",
-      );
-    }
-    run.push(kept);
+    run.push(kept(item, verdict.text));
     prev = hash;
   }
   if (prev !== batch.head) throw broken(batch, "its hashes do not add up to what the sender computed");
   return run;
 }
 
+/** The run with what the hub notes of its bases. A note may make an event larger than the store takes beside its data. */
+function withNotes(run: readonly Appendable[], clips: Awaited<ReturnType<BasisNotes["clips"]>>): readonly Appendable[] {
+  if (clips.size === 0) return run;
+  return run.map((item) => {
+    const found = clips.get(item.head.seq);
+    return found === undefined ? item : kept({ ...item, clips: found }, textOf(item.content));
+  });
+}
+
+/** An event in a form that the event store takes; throws `event-too-large` where there is none. */
+function kept(item: Appendable, text: string): Appendable {
+  const found = storable(item, text);
+  if (found !== null) return found;
+  throw new TributaryError(
+    "event-too-large",
+    `event ${item.head.seq} of ${item.head.origin} is larger than ${MAX_EVENT_BYTES} bytes`,
+    "Split it, or keep attachments elsewhere and name them in the event.",
+  );
+}
+
 /** What the gate says of an event, and the views after it: a value that no view could show is held back here, where it can be mended. */
 function judged(checks: Checks, packed: PackedEvent): Verdict {
   const verdict = checks.gate.admit(packed);
+  // Before what is wrong with it: nobody shall correct what counts for nothing all the same.
+  const refused = verdict.text === null ? null : forbidden(packed.head, checks.types);
+  if (refused !== null) return { ok: false, problem: refused, text: verdict.text };
   if (!verdict.ok) return verdict;
   if (packed.head.entity.type === QUARANTINE_ENTITY) return settles(checks, packed, verdict);
   const problem = checks.fits(packed.head, verdict.data);
@@ -397,16 +442,15 @@ const shortened = ({ code, message, path }: QuarantineReason): QuarantineReason 
   path: path === null ? null : path.slice(0, MAX_REASON).toWellFormed(),
 });
 
-/** Only the hub's own people settle what is in quarantine, and only with data that fits. */
+/** What is in quarantine is settled with data that fits only, and never by making an event count that its origin may not write. */
 function settles({ gate, fits }: Checks, { head }: PackedEvent, verdict: Extract<Verdict, { ok: true }>): Verdict {
-  if (partsOf(head.origin).site !== HUB_SITE) {
-    const message = "only the hub's operators may settle what is in quarantine";
-    return { ok: false, problem: { code: "type-not-allowed", message, path: null }, text: verdict.text };
-  }
   const release = releaseOf(head.type, verdict.data);
   if (release === null) return verdict;
   const { type, entity, schema, origin, data } = release;
-  const problem = gate.check(schema, type, entity.type, data) ?? fits({ ...head, type, entity, schema, origin }, data);
+  const problem =
+    forbidden({ type, origin, entity }, null) ??
+    gate.check(schema, type, entity.type, data) ??
+    fits({ ...head, type, entity, schema, origin }, data);
   if (problem === null) return verdict;
   const path = problem.path === null ? "/data" : `/data${problem.path}`;
   return {

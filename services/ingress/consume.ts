@@ -117,8 +117,8 @@ export function consume(deps: ConsumeDeps): Consuming {
       batch = await decodeBatchInTurns(item.message.data, zstd, breathe);
       checkOrigin(item.claims, batch.origin);
       const key = batchKey(item.message.data);
-      const signed = await deps.vouch.batch(shownBy(item.message), batch, item.receivedAtMs);
-      const { receipt, written, quarantined } = await deps.accepts.accept(batch, key, item.receivedAtMs, breathe, signed);
+      const vouched = await deps.vouch.batch(shownBy(item.message), batch, item.receivedAtMs);
+      const { receipt, written, quarantined } = await deps.accepts.accept(batch, key, item.receivedAtMs, breathe, vouched);
       await outcome.taken(item, receipt);
       const ms = performance.now() - startedMs;
       later.took(ms);

@@ -146,6 +146,7 @@ async function openWatches(
     gate,
     say,
     incarnation: () => standing?.incarnation()?.id ?? null,
+    headKeys: trust.vouch.headKeys,
     ...(fits === undefined ? {} : { fits }),
     ...(registry === undefined ? {} : { registry }),
     ...(driftLimitMs === undefined ? {} : { driftLimitMs }),

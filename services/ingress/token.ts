@@ -39,6 +39,8 @@ export interface Claims {
   readonly device: string | null;
   readonly subject: string;
   readonly scopes: readonly string[];
+  /** The entity types that events under it may be about; `null`: all. */
+  readonly types: readonly string[] | null;
   readonly notBeforeMs: number | null;
   readonly expiresAtMs: number;
   readonly issuedAtS: number;
@@ -67,15 +69,21 @@ export async function issueToken(
     readonly nowMs: number;
     /** What it allows; default: sending events. */
     readonly scopes?: readonly string[];
+    /** The entity types that events under it may be about; default: all. */
+    readonly types?: readonly string[];
     /** The hub's public keys (`x`), present and next: who is handed the token knows from then on what the hub's word looks like. */
     readonly hub?: readonly string[];
     /** Not before this second: after a revocation of the site's tokens. */
     readonly issuedAfterS?: number;
   },
 ): Promise<string> {
-  const { org, site, device, lifetimeS, nowMs, scopes = [SCOPE_APPEND], hub, issuedAfterS = 0 } = claims;
+  const { org, site, device, lifetimeS, nowMs, scopes = [SCOPE_APPEND], types, hub, issuedAfterS = 0 } = claims;
   const nowS = Math.max(Math.floor(nowMs / 1000), issuedAfterS + 1);
-  const more = { ...(device === undefined ? {} : { device }), ...(hub === undefined ? {} : { hub }) };
+  const more = {
+    ...(device === undefined ? {} : { device }),
+    ...(types === undefined ? {} : { types }),
+    ...(hub === undefined ? {} : { hub }),
+  };
   return new SignJWT({ org, site, ...more, scope: scopes.join(" ") })
     .setProtectedHeader({ alg: "EdDSA", kid: key.kid! })
     .setIssuer(ISSUER)
@@ -231,16 +239,20 @@ function bearerOf(authorization: string): string {
 }
 
 function claimsOf(payload: Record<string, unknown>): Claims {
-  const { org, site, device, scope, sub, nbf, exp, iat, jti } = payload;
+  const { org, site, device, scope, types, sub, nbf, exp, iat, jti } = payload;
   if (typeof org !== "string" || typeof site !== "string" || (device !== undefined && typeof device !== "string")) {
     throw new TributaryError("token-invalid", "the token names no organisation and site", again);
   }
+  // What limits a token must not be passed over because it cannot be read.
+  if (types !== undefined && !(Array.isArray(types) && types.every((type) => typeof type === "string")))
+    throw new TributaryError("token-invalid", "the token's types are no list of entity types", again);
   return {
     org,
     site,
     device: device ?? null,
     subject: String(sub),
     scopes: typeof scope === "string" ? scope.split(" ") : [],
+    types: types === undefined ? null : (types as string[]),
     notBeforeMs: nbf === undefined ? null : timeOf("nbf", nbf),
     expiresAtMs: timeOf("exp", exp),
     issuedAtS: typeof iat === "number" ? iat : 0,

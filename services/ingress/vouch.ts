@@ -14,13 +14,13 @@ import {
   MAX_HUB_KEYS,
   MAX_SUCCESSIONS,
   messageText,
+  type OriginId,
   PROTOCOL,
   type PublicKey,
   type Refusal,
   type Rotation,
   rotationSchema,
   runText,
-  type Signature,
   type SignedKind,
   siteOfDevice,
   TributaryError,
@@ -28,6 +28,7 @@ import {
 } from "../core/index.ts";
 import { codeHash, isSignedBy, keyIdOf } from "../core/node.ts";
 import { actorOfDevice, type KeyBook } from "../log/index.ts";
+import type { Vouched } from "./accept.ts";
 import { type Keyring, sealed } from "./keyring.ts";
 import { type Claims, checkOrigin, type Doorkeeper, SCOPE_APPEND, SCOPE_ENROL, type Shown } from "./token.ts";
 
@@ -48,8 +49,10 @@ export interface Vouch {
   readonly knows: boolean;
   /** Looks for keys that were enrolled elsewhere a moment ago. */
   look(): void;
-  /** Whether a batch that arrived at `receivedAtMs` may be taken; returns the signature to be kept with it. */
-  batch(shown: Shown, batch: Batch, receivedAtMs: number): Promise<Signature | undefined>;
+  /** Whether a batch that arrived at `receivedAtMs` may be taken; returns the signature to be kept with it, and what its sender may write. */
+  batch(shown: Shown, batch: Batch, receivedAtMs: number): Promise<Vouched>;
+  /** The keys that origins' signed heads may be signed with, of those that arrived at a time: those that their batches may be. */
+  headKeys(origins: readonly OriginId[], atMs: number): Promise<ReadonlyMap<OriginId, readonly EnrolledKey[]>>;
   /** Whether a hello may be answered; enrols a device's first key. `raw`: the request as it came, which the signature covers. */
   hello(shown: Shown, request: HelloRequest, raw: unknown, nowMs: number): Promise<void>;
   /** What a hello's answer says of the hub itself. */
@@ -138,7 +141,11 @@ export function vouch({
       const how = mayReplace ? "hub" : "token";
       return {
         type: "device.enrolled",
-        data: { device, kid, key: { ...key }, how, ...(claims.jti === null ? {} : { jti: claims.jti }) },
+        data: {
+          ...{ device, kid, key: { ...key }, how },
+          ...(claims.jti === null ? {} : { jti: claims.jti }),
+          ...(claims.types === null ? {} : { types: claims.types }),
+        },
       };
     });
 
@@ -172,8 +179,8 @@ export function vouch({
         if (book.record.revoked(device) === "device" || (book.record.revoked(device) !== null && authorization === undefined))
           throw revokedDevice(device);
         if (requireKeys) throw unknownKey(device, "this hub takes events of enrolled devices only, and no key is enrolled for");
-        await byToken(shown, batch.origin, receivedAtMs);
-        return undefined;
+        const { types } = await byToken(shown, batch.origin, receivedAtMs);
+        return { types };
       }
       if (signature !== undefined) {
         const made = signerAmong(keys, batch, signature);
@@ -182,10 +189,17 @@ export function vouch({
       }
       // Sent before the device had a key: the token is what it came with then.
       if (authorization !== undefined && receivedAtMs < book.record.keysOf(device)[0]!.atMs) {
-        await byToken(shown, batch.origin, receivedAtMs);
-        return undefined;
+        const { types } = await byToken(shown, batch.origin, receivedAtMs);
+        return { types };
       }
       throw badSignature(batch, "is not signed, though its device has a key");
+    },
+
+    async headKeys(origins, atMs) {
+      const keys = (origin: OriginId): EnrolledKey[] => keysAt(book.record, deviceOf(origin), atMs);
+      // Enrolled with another process a moment ago? Asked once, whatever number of devices nobody knows.
+      if (origins.some((origin) => keys(origin).length === 0)) await book.refresh();
+      return new Map(origins.map((origin) => [origin, keys(origin)]));
     },
 
     async hello(shown, request, raw, nowMs) {
@@ -294,7 +308,10 @@ export function vouch({
       if (present?.kid !== by.kid) throw unknownKey(device, "another key has been enrolled meanwhile for");
       return {
         type: "device.enrolled",
-        data: { device, kid, key: { ...key }, how: "rotation", by: by.kid, proof: { ...signature } },
+        data: {
+          ...{ device, kid, key: { ...key }, how: "rotation", by: by.kid, proof: { ...signature } },
+          ...(by.types === null ? {} : { types: by.types }),
+        },
       };
     });
     return rotation;
@@ -324,19 +341,21 @@ async function enrolByCode(book: KeyBook, enrolment: Enrolment, raw: JsonObject,
     if (present !== null && present.kid !== kid && code.device === null)
       throw refused(`names no device, and ${device} has a key; a code for it has to name it`);
     if (nowMs > code.expiresAtMs) throw refused(`ran out on ${new Date(code.expiresAtMs).toISOString()}`);
-    return { type: "device.enrolled", data: { device, kid, key: { ...key }, how: "code", code: hash, proof: { ...signature } } };
+    const bound: JsonObject = code.types === null ? {} : { types: code.types };
+    const data = { device, kid, key: { ...key }, how: "code", code: hash, proof: { ...signature }, ...bound };
+    return { type: "device.enrolled", data };
   });
   return enrolment;
 }
 
-function signerAmong(keys: readonly EnrolledKey[], batch: Batch, value: Uint8Array): Signature | null {
+function signerAmong(keys: readonly EnrolledKey[], batch: Batch, value: Uint8Array): Vouched | null {
   const { origin, firstSeq, events, head } = batch;
   const through = (firstSeq + events.length - 1) as typeof firstSeq;
   const text = runText({ origin, through, head });
   const inBase64 = Buffer.from(value).toString("base64url");
-  for (const { key, kid } of keys) {
-    const signature = { kid, value: inBase64 };
-    if (isSignedBy(key, text, signature)) return signature;
+  for (const { key, kid, types } of keys) {
+    const signed = { kid, value: inBase64 };
+    if (isSignedBy(key, text, signed)) return { signed, types };
   }
   return null;
 }

@@ -7,8 +7,11 @@ import {
   type ResolvedEvent,
 } from "@eventstore/db-client";
 import {
+  type Clips,
   type ClockNote,
   canonicalize,
+  clipsFromStored,
+  clipsToStored,
   type EventBody,
   type EventId,
   type Hash,
@@ -53,6 +56,8 @@ export interface Appendable {
   readonly clock: ClockNote | null;
   /** The origin's signature of the run that ends here: of this event and all before it. Beside the hashed event. */
   readonly signed?: Signature;
+  /** What the hub takes back of what the event says that its author had seen. Beside the hashed event; whoever folds it folds it so. */
+  readonly clips?: Clips;
 }
 
 /**
@@ -103,8 +108,8 @@ export function toStored(item: Appendable, lastQuarantined?: QuarantineMark): Ev
   if (content.kind === "accepted") return jsonEvent({ id, type, data: content.data as JSONEventType["data"], metadata });
   const data = Buffer.from(content.text);
   if (data.length + jsonBytes(metadata) <= MAX_STORED_BYTES) return held(id, data, metadata);
-  const { basis, ...rest } = metadata;
-  const bytes = Buffer.from(zstd.compress(Buffer.from(JSON.stringify({ basis, text: content.text }))));
+  const { basis, clipped, ...rest } = metadata;
+  const bytes = Buffer.from(zstd.compress(Buffer.from(JSON.stringify({ basis, clipped, text: content.text }))));
   return held(id, bytes, { ...rest, quarantined: { ...heldOf(item), packed: "zstd" } });
 }
 
@@ -123,6 +128,7 @@ function metadataOf(item: Appendable, lastQuarantined: QuarantineMark): Record<s
     ...rest,
     ...(item.clock === null ? {} : { clock: item.clock }),
     ...(item.signed === undefined ? {} : { signed: item.signed }),
+    ...(item.clips === undefined ? {} : { clipped: clipsToStored(item.clips) }),
     ...(correlationId === undefined ? {} : { $correlationId: correlationId }),
     ...(causationId === undefined ? {} : { $causationId: causationId }),
     ...(lastQuarantined === undefined ? {} : { lastQuarantined: lastQuarantined ?? -1 }),
@@ -138,7 +144,7 @@ export function fitsStore(item: Appendable): boolean {
 }
 
 /** An upper estimate of what the event store counts for an event: its data, its metadata, and framing. */
-export function storedBytes({ head, content }: Appendable): number {
+export function storedBytes({ head, content, clips }: Appendable): number {
   const dataBytes =
     content.kind === "accepted"
       ? Buffer.byteLength(JSON.stringify(content.data))
@@ -146,7 +152,8 @@ export function storedBytes({ head, content }: Appendable): number {
         4 * (head.type.length + content.reason.message.length + (content.reason.path?.length ?? 0)) +
         100;
   let basisBytes = 0;
-  for (const origin in head.basis) basisBytes += origin.length + 16;
+  for (const origin in head.basis) basisBytes += origin.length + 20;
+  for (const origin in clips) basisBytes += origin.length + 50;
   const { type, actor, entity, schema, correlationId = "", causationId = "" } = head;
   const names = type.length + actor.length + entity.id.length + entity.type.length + schema.subject.length;
   // Names are at most 200 characters of at most 4 bytes (6 where JSON escapes them); the fixed members (hashes, clock, ids, keys) take under 1,000.
@@ -158,9 +165,10 @@ export function fromStored({ event }: ResolvedEvent): LogEntry | null {
   if (event === undefined || !event.streamId.startsWith(ORIGIN_PREFIX)) return null;
   const metadata = event.metadata as Metadata | undefined;
   if (metadata === undefined || !isOriginId(metadata.origin) || !isHash(metadata.hash)) return null;
-  const { clock, signed, $correlationId, $causationId, lastQuarantined, quarantined, ...rest } = metadata as Metadata & {
+  const { clock, signed, clipped, $correlationId, $causationId, lastQuarantined, quarantined, ...rest } = metadata as Metadata & {
     readonly clock?: ClockNote;
     readonly signed?: Signature;
+    readonly clipped?: unknown;
     readonly $correlationId?: string;
     readonly $causationId?: string;
     readonly lastQuarantined?: number;
@@ -168,6 +176,7 @@ export function fromStored({ event }: ResolvedEvent): LogEntry | null {
   };
   const kept = event.isJson ? readable(event.type, event.data) : bytesOf(event.data as Uint8Array, quarantined);
   if (kept === null) return null;
+  const clips = clipsFromStored(kept.clipped ?? clipped);
   const head = {
     ...rest,
     ...(kept.basis === undefined ? {} : { basis: kept.basis }),
@@ -181,6 +190,7 @@ export function fromStored({ event }: ResolvedEvent): LogEntry | null {
     content: kept.content,
     clock: clock ?? null,
     ...(signed === undefined ? {} : { signed }),
+    ...(clips === undefined ? {} : { clips }),
     position: position((event as unknown as { position: { commit: bigint } }).position.commit),
     recordedAtMs: event.created.getTime(),
     ...(typeof lastQuarantined === "number" ? { lastQuarantined: lastQuarantined < 0 ? null : (lastQuarantined as Seq) } : {}),
@@ -191,6 +201,7 @@ interface Kept {
   readonly type: string;
   readonly content: Content;
   readonly basis?: Vector;
+  readonly clipped?: unknown;
 }
 
 /** Of an event kept as JSON: accepted, or quarantined as logs had it before, a text inside the data. */
@@ -207,8 +218,12 @@ function bytesOf(data: Uint8Array, about: Held | undefined): Kept | null {
   const { type, reason, packed } = about;
   const text = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString();
   if (packed === undefined) return { type, content: { kind: "quarantined", reason, text: text(data) } };
-  const whole = JSON.parse(text(zstd.decompress(data, MAX_UNPACKED_BYTES))) as { readonly basis: Vector; readonly text: string };
-  return { type, basis: whole.basis, content: { kind: "quarantined", reason, text: whole.text } };
+  const whole = JSON.parse(text(zstd.decompress(data, MAX_UNPACKED_BYTES))) as {
+    readonly basis: Vector;
+    readonly clipped?: unknown;
+    readonly text: string;
+  };
+  return { type, basis: whole.basis, clipped: whole.clipped, content: { kind: "quarantined", reason, text: whole.text } };
 }
 
 /** The data's text as the event's hash covers it. */

@@ -1,4 +1,6 @@
 import {
+  type Clips,
+  clippedBasis,
   type JsonObject,
   type JsonValue,
   join,
@@ -31,8 +33,15 @@ import { countCovered, isContested, isOneOf, type Reason, type ResolveContext } 
 
 /** An event as the fold takes it. */
 export interface FoldEvent extends ProjectedEvent, Author {
+  /** What counts as seen by its author: what they said, as far as the hub's note does not clip it. */
   readonly basis: Vector;
+  /** Origins that the note clips it for. Nobody waits for what a clipped basis names: it is what the log held, whatever it is about. */
+  readonly clipped?: readonly OriginId[];
 }
+
+/** What an event's author counts as having seen: what they said, as far as the hub's note does not clip it. Whoever folds events with notes, folds them so. */
+export const seenOf = (basis: Vector, clips: Clips | undefined): Pick<FoldEvent, "basis" | "clipped"> =>
+  clips === undefined ? { basis } : { basis: clippedBasis(basis, clips), clipped: Object.keys(clips) as OriginId[] };
 
 /** The entity's events by name: for each origin their numbers, ascending. */
 export type Dots = Readonly<Record<OriginId, readonly Seq[]>>;
@@ -128,11 +137,21 @@ export function fold(
       registers,
       merged: merged ?? state?.merged ?? NOTHING_MERGED,
       seen: withDot(state?.seen ?? {}, by),
-      referred: state === undefined ? reach : join(state.referred, reach),
+      referred: referredBy(state, reach, event.clipped),
       dots: projection.keepsDots ? noteDot(state?.dots ?? {}, by) : null,
     },
     written: [...writes.keys()],
   };
+}
+
+function referredBy(state: EntityState | undefined, reach: Vector, clipped: FoldEvent["clipped"]): Vector {
+  let awaited = reach;
+  if (clipped !== undefined) {
+    const rest: Record<OriginId, Seq> = { ...reach };
+    for (const origin of clipped) delete rest[origin];
+    awaited = rest;
+  }
+  return state === undefined ? awaited : join(state.referred, awaited);
 }
 
 const NOTHING_MERGED: EntityState["merged"] = Object.freeze({});

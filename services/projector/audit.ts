@@ -1,5 +1,5 @@
 import type { Client } from "pg";
-import { type JsonObject, partsOf } from "../core/index.ts";
+import { type Clips, clipsToStored, type JsonObject, partsOf } from "../core/index.ts";
 import type { LogEntry } from "../log/index.ts";
 import { type Cell, copyText, line } from "./copy.ts";
 import type { Prepared } from "./prepare.ts";
@@ -23,6 +23,7 @@ const COLUMNS = [
   "schema_subject",
   "schema_version",
   "basis",
+  "clipped",
   "data",
   "correlation_id",
   "causation_id",
@@ -44,7 +45,9 @@ export function copyAudit(db: Client, { entries, projectionErrors }: Prepared): 
 /** ISO 8601 has a year 0; PostgreSQL calls it the year 1 before Christ. */
 const sqlInstant = (iso: string): string => (iso.startsWith("0000-") ? `0001${iso.slice(4)} BC` : iso);
 
-function cellsOf({ head, content, clock, position, recordedAtMs }: LogEntry, projectionError: string | undefined): Cell[] {
+const noteCell = (clips: Clips | undefined): Cell => (clips === undefined ? null : JSON.stringify(clipsToStored(clips)));
+
+function cellsOf({ head, content, clock, clips, position, recordedAtMs }: LogEntry, projectionError: string | undefined): Cell[] {
   const { org, site, device } = partsOf(head.origin);
   return [
     head.origin,
@@ -65,6 +68,7 @@ function cellsOf({ head, content, clock, position, recordedAtMs }: LogEntry, pro
     head.schema.subject,
     head.schema.version,
     JSON.stringify(head.basis),
+    noteCell(clips),
     content.kind === "accepted" ? JSON.stringify(content.data) : null,
     head.correlationId,
     head.causationId,
@@ -81,7 +85,14 @@ const NO_UUID = "00000000-0000-0000-0000-000000000000";
 /** Stands where the column cannot hold what it should. */
 const PLACEHOLDER = "\uFFFD";
 const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d/;
-const OPTIONAL: ReadonlySet<Column> = new Set(["clock_offset_ms", "data", "correlation_id", "causation_id", "quarantine_code"]);
+const OPTIONAL: ReadonlySet<Column> = new Set([
+  "clock_offset_ms",
+  "clipped",
+  "data",
+  "correlation_id",
+  "causation_id",
+  "quarantine_code",
+]);
 /** Characters of a note on an audit row. */
 const MAX_NOTE = 4_000;
 
@@ -121,6 +132,7 @@ export async function writeCanary(db: Client): Promise<void> {
     clock_offset_ms: null,
     schema_version: 1,
     basis: "{}",
+    clipped: "{}",
     data: "{}",
   };
   await copyText(db, COPY, line(COLUMNS.map((column) => cells[column])));
@@ -139,7 +151,7 @@ function tryCells(cells: () => Cell[]): Cell[] | Error {
  * refuses. What the columns were to hold stands beside them, unless `says` is false.
  */
 function placeholders(entry: LogEntry, note: string | undefined, isBare: boolean, says = true): string {
-  const { head, content, clock, position, recordedAtMs } = entry;
+  const { head, content, clock, clips, position, recordedAtMs } = entry;
   const { org, site, device } = partsOf(head.origin);
   const otherwise: Record<string, string> = {};
   const recordedAt = Number.isFinite(recordedAtMs) ? new Date(recordedAtMs).toISOString() : new Date(0).toISOString();
@@ -178,6 +190,8 @@ function placeholders(entry: LogEntry, note: string | undefined, isBare: boolean
     schema_subject: text("schema_subject", head.schema.subject),
     schema_version: put("schema_version", head.schema.version, Number.isFinite(head.schema.version), 0),
     basis: json("basis", head.basis, "{}"),
+    // Always: the hub's own words, which any json column takes, and the fold goes by them also where the basis stands with a placeholder.
+    clipped: noteCell(clips),
     data: json("data", content.kind === "accepted" ? content.data : null, null),
     correlation_id: text("correlation_id", head.correlationId),
     causation_id: text("causation_id", head.causationId),

@@ -21,6 +21,7 @@ import {
   type Projection,
   packState,
   rowWith,
+  seenOf,
   siblingsOf,
   type Totals,
   waitingFor,
@@ -153,7 +154,7 @@ export interface Waiting {
 }
 
 /** The event as projections see it: its data as the view's version of the schema has it. */
-export function toFoldEvent({ head, clock, position }: LogEntry, data: JsonObject, gate: Gate, pins: Pins): FoldEvent {
+export function toFoldEvent({ head, clock, clips, position }: LogEntry, data: JsonObject, gate: Gate, pins: Pins): FoldEvent {
   return {
     type: head.type,
     data: gate.read(head.schema, data, pins).data,
@@ -166,7 +167,7 @@ export function toFoldEvent({ head, clock, position }: LogEntry, data: JsonObjec
     hlc: head.hlc,
     clockWrong: clock !== null,
     position: Number(position),
-    basis: head.basis,
+    ...seenOf(head.basis, clips),
   };
 }
 

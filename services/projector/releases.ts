@@ -59,6 +59,7 @@ export async function countedAs(log: Pick<Log, "readOrigin">, entry: LogEntry, k
     head: { ...original.head, schema: release.schema },
     content: { kind: "accepted", data: release.data },
     clock: original.clock,
+    ...(original.clips === undefined ? {} : { clips: original.clips }),
     position: entry.position,
     recordedAtMs: entry.recordedAtMs,
   };

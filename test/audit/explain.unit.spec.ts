@@ -30,6 +30,7 @@ function wrote(org: string, seq: number, data: Record<string, string>, seen: Rec
     seq: seq as Seq,
     hlc: `2026-05-03T08:${String(10 + position).padStart(2, "0")}:00.000Z-0000` as Hlc,
     clockWrong: false,
+    notes: [],
     position,
     basis: Object.fromEntries(Object.entries(seen).map(([name, at]) => [`${name}.town.t1.x`, at])) as Vector,
   };

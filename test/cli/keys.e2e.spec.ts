@@ -112,8 +112,23 @@ it("a coordinator lets a tablet in by a code, turns the hub's key and the tablet
   const again = await hub("site", "add", "juba");
   expect(await field("enrol", "--hub", natsUrl, "--code", String(again.result.code))).toMatchObject({ code: 0 });
   expect(await field("sync", "--hub", natsUrl)).toMatchObject({ code: 0, result: { pending: 0 } });
+  // A partner that may write about hand-outs alone.
+  expect((await hub("site", "add", "gulu", "--types", "site")).code).toBe(2);
+  const bound = await hub("site", "add", "gulu", "--device", "t1", "--types", "distribution,beneficary");
+  expect(bound.result).toMatchObject({ types: ["distribution", "beneficary"], typesWithoutSchema: ["beneficary"] });
+  const gulu = (...args: string[]) => run("field", ...args, "--db", join(dir, "gulu.db"));
+  await gulu("init", "--org", "relief", "--site", "gulu", "--device", "t1");
+  await gulu("enrol", "--hub", natsUrl, "--code", String(bound.result.code));
+  await gulu("append", "beneficiary.updated", "beneficiary/TST-000001", '{"phone":"+254700000005"}');
+  expect(await gulu("sync", "--hub", natsUrl)).toMatchObject({
+    code: 0,
+    result: { confirmed: 1, quarantined: [{ seq: 0, code: "entity-not-allowed" }] },
+  });
+  const listed = (await hub("device", "list")).result as unknown as { device: string; types: string[] | null }[];
+  expect(listed.map(({ device, types }) => [device, types])).toContainEqual(["relief.gulu.t1", ["distribution", "beneficary"]]);
+  expect(listed.find(({ device }) => device === "relief.juba.t1")!.types).toBeNull();
   const verified = await hub("audit", "verify", "--log-only");
   expect(verified).toMatchObject({ code: 0, result: { problemCount: 0, signatures: { unsigned: 0 } } });
   expect((verified.result.signatures as { facts: number }).facts).toBeGreaterThan(8);
   expect(existsSync(join(data, "signing-key.json.new"))).toBe(false);
-}, 400_000);
+}, 600_000);

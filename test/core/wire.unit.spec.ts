@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import avsc from "avsc";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import {
@@ -11,6 +12,8 @@ import {
   encodeBatch,
   enrolledSchema,
   enrolmentSchema,
+  HEADS_SCHEMA,
+  type HeadInBatch,
   helloRequestSchema,
   helloSchema,
   MORE,
@@ -28,23 +31,26 @@ interface Vector {
   readonly name: string;
   /** The same batch compressed, and plain. */
   readonly frames: readonly string[];
-  readonly batch: Omit<Batch, "events" | "signature"> & {
+  readonly batch: Omit<Batch, "events" | "signature" | "heads"> & {
     readonly signature?: string;
+    readonly heads?: readonly (Omit<HeadInBatch, "signature"> & { readonly signature: string })[];
     readonly events: readonly (Omit<Batch["events"][number], "payload"> & { readonly payload: string })[];
   };
 }
 
 const bytesOf = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, "base64"));
 const vectorsOf = (version: number): Vector[] => JSON.parse(readFileSync(join(VECTORS, `v${version}.json`), "utf8")) as Vector[];
-const batchOf = ({ batch: { events, signature, ...rest } }: Vector): Batch => ({
+const batchOf = ({ batch: { events, signature, heads, ...rest } }: Vector): Batch => ({
   ...rest,
   ...(signature === undefined ? {} : { signature: bytesOf(signature) }),
+  ...(heads === undefined ? {} : { heads: heads.map((head) => ({ ...head, signature: bytesOf(head.signature) })) }),
   events: events.map(({ payload, ...event }) => ({ ...event, payload: bytesOf(payload) })),
 });
 /** Bytes as plain ones: how they are held differs between a frame that was compressed and one that was not. */
-const bare = ({ signature, ...batch }: Batch): Batch => ({
+const bare = ({ signature, heads, ...batch }: Batch): Batch => ({
   ...batch,
   ...(signature === undefined ? {} : { signature: Uint8Array.from(signature) }),
+  ...(heads === undefined ? {} : { heads: heads.map((head) => ({ ...head, signature: Uint8Array.from(head.signature) })) }),
   events: batch.events.map(({ payload, ...event }) => ({ ...event, payload: Uint8Array.from(payload) })),
 });
 const plain = { compress: (bytes: Uint8Array) => bytes, decompress: (bytes: Uint8Array) => bytes };
@@ -55,7 +61,7 @@ const versions = Array.from({ length: PROTOCOL.newest - PROTOCOL.oldest + 1 }, (
  * of its own among the vectors; one that older sides pass over (an optional member) changes the hash of the newest version here, and nothing else.
  */
 const HASHES: Readonly<Record<number, string>> = {
-  2: "6c28d64c1cbbd680",
+  2: "781ffc1bcabcfee0",
 };
 
 describe("the wire", () => {
@@ -64,12 +70,28 @@ describe("the wire", () => {
     const wire = {
       batch: BATCH_SCHEMA,
       more: MORE,
+      heads: HEADS_SCHEMA,
       hello: [asJson(helloRequestSchema), asJson(helloSchema)],
       reply: asJson(replySchema),
       enrolment: [asJson(enrolmentSchema), asJson(rotationSchema), asJson(enrolledSchema)],
       subjects: SUBJECTS,
     };
     expect(createHash("sha256").update(JSON.stringify(wire)).digest("hex").slice(0, 16)).toBe(HASHES[PROTOCOL.newest]);
+  });
+
+  it("has signed heads as the Avro that their schema declares: avsc reads and writes the same bytes", () => {
+    const vector = vectorsOf(2).find(({ batch }) => batch.heads !== undefined)!;
+    const whole = avsc.Type.forSchema(BATCH_SCHEMA as unknown as avsc.Schema, { wrapUnions: "always" });
+    const { more } = whole.fromBuffer(Buffer.from(bytesOf(vector.frames[1]!).subarray(3))) as {
+      more: { tag: number; value: Buffer }[];
+    };
+    const { value } = more.find(({ tag }) => tag === MORE.heads)!;
+    const type = avsc.Type.forSchema(HEADS_SCHEMA as unknown as avsc.Schema);
+    const heads = type.fromBuffer(value) as { origin: string; through: number; head: Buffer; signature: Buffer }[];
+    expect(
+      heads.map(({ head, signature, ...of }) => ({ ...of, head: head.toString("hex"), signature: signature.toString("base64") })),
+    ).toEqual(vector.batch.heads);
+    expect(type.toBuffer(heads).equals(value)).toBe(true);
   });
 
   it("has frames of each version that the hub takes, kept as they were sent", () => {

@@ -23,9 +23,12 @@ describe("the views", () => {
   it("show different fields changed by two sites offline side by side, and decide the same field with an explanation", async () => {
     const one = hub.field("one");
     const two = hub.field("two");
+    // The hub has met both: it knows whose signature shows what one of them hands to the other.
+    await send(one);
+    await send(two);
     const entity = { type: "beneficiary", id: number(1) };
     await one.append(registration(number(1), { phone: "+254700000000", household_size: 2 }));
-    two.noteSeen(entity, one.seen(entity));
+    two.noteSeen(entity, one.seen(entity), one.signedHeads(entity));
     await one.append(update(number(1), { phone: "+254711111111" }));
     await two.append(update(number(1), { village: "Katwe", district: "Makindye" }));
     await one.append(update(number(1), { household_size: 3 }));

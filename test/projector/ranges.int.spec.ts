@@ -144,6 +144,7 @@ describe("each column of the hub's tables", () => {
         ...[
           "assignee",
           "basis",
+          "clipped",
           "clock_offset_ms",
           "clock_wrong",
           "code",

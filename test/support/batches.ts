@@ -22,6 +22,8 @@ export function batchOf(
     head?: Hash;
     schema?: { subject: string; version: number };
     basis?: Vector;
+    /** What an event says otherwise, by its place in the batch. */
+    each?: (i: number) => Partial<Pick<PackedEvent["head"], "type" | "entity" | "basis">>;
   } = {},
 ): Batch {
   let prev = over.prev ?? GENESIS;
@@ -38,6 +40,7 @@ export function batchOf(
       occurredAt: "2026-11-01T00:00:00.000Z",
       hlc: formatHlc({ wallMs: Date.parse("2026-11-01T00:00:00.000Z") + i, counter: 0 }),
       basis: over.basis ?? {},
+      ...over.each?.(i),
     };
     prev = chainHash(prev, eventText(head, text));
     return { head, encoding: "json", payload: new TextEncoder().encode(text) };

@@ -1,0 +1,90 @@
+import {
+  type HeadInBatch,
+  MAX_BATCH_HEADS,
+  type OriginId,
+  type PackedEvent,
+  runText,
+  type Seq,
+  type SignedHead,
+  signedHeadSchema,
+  type Vector,
+} from "../core/index.ts";
+import { signerOf } from "../core/node.ts";
+import { deviceKey } from "./keys.ts";
+import { readRows } from "./rows.ts";
+import type { Store } from "./store.ts";
+
+/**
+ * Signed heads that show what a basis claims. Who is shown an entity as another device has it is handed, beside the vector, that device's signed head; it goes along
+ * with what is written on top, so that the hub can tell an event that comes before its parents from a claim that nobody can have made honestly. In come heads of
+ * others, kept as they are: only the hub, which has their keys, can check them. The furthest of each origin is kept.
+ */
+export interface Heads {
+  /** Those that show what a vector names: of this device's own epochs made now, of others as far as they were handed over. */
+  showing(vector: Vector): SignedHead[];
+  /** Keeps heads that were handed over; inside the caller's transaction. */
+  note(heads: readonly SignedHead[]): void;
+  /** Those of other devices that a batch's events name in their bases. */
+  along(origin: OriginId, events: readonly PackedEvent[]): HeadInBatch[];
+}
+
+const TABLE =
+  "CREATE TABLE signed_head (origin TEXT PRIMARY KEY, through INTEGER NOT NULL, head TEXT NOT NULL, signature TEXT NOT NULL) STRICT, WITHOUT ROWID";
+const handedOver = signedHeadSchema.array().max(MAX_BATCH_HEADS);
+
+export function openHeads(store: Store): Heads {
+  const { db } = store;
+  const isThere = (): boolean => db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'signed_head'").get() !== undefined;
+  /** Databases from before heads were handed on get their table when the first one comes. */
+  let hasTable = isThere();
+  const kept = (origin: string): SignedHead | null => {
+    if (!hasTable) return null;
+    const row = db.prepare("SELECT origin, through, head, signature FROM signed_head WHERE origin = ?").get(origin);
+    return signedHeadSchema.safeParse(row).data ?? null;
+  };
+
+  return {
+    showing(vector) {
+      const signer = signerOf(deviceKey(store));
+      const rows = readRows(store);
+      const out: SignedHead[] = [];
+      for (const [name, seq] of Object.entries(vector) as [OriginId, Seq][]) {
+        const own = store.origins().find((origin) => origin.name === name);
+        const head = own === undefined ? undefined : rows.hashAt(own, seq);
+        if (head !== undefined) {
+          const { value } = signer.sign(runText({ origin: name, through: seq, head }));
+          out.push({ origin: name, through: seq, head, signature: value });
+        } else if (own === undefined) {
+          const other = kept(name);
+          if (other !== null && other.through >= seq) out.push(other);
+        }
+      }
+      return out;
+    },
+
+    note(heads) {
+      const own = new Set<string>(store.origins().map(({ name }) => name));
+      const others = handedOver.parse(heads).filter(({ origin }) => !own.has(origin));
+      if (others.length === 0) return;
+      if (!isThere()) db.exec(TABLE);
+      hasTable = true;
+      const write = db.prepare(
+        `INSERT INTO signed_head VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
+         SET through = excluded.through, head = excluded.head, signature = excluded.signature WHERE excluded.through > through`,
+      );
+      for (const { origin, through, head, signature } of others) write.run(origin, through, head, signature);
+    },
+
+    along(origin, events) {
+      if (!hasTable) return [];
+      const named = new Set<string>();
+      for (const { head } of events) for (const other in head.basis) if (other !== origin) named.add(other);
+      const out: HeadInBatch[] = [];
+      for (const other of named) {
+        const head = out.length < MAX_BATCH_HEADS ? kept(other) : null;
+        if (head !== null) out.push({ ...head, signature: new Uint8Array(Buffer.from(head.signature, "base64url")) });
+      }
+      return out;
+    },
+  };
+}

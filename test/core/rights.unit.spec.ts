@@ -1,0 +1,47 @@
+import { describe, expect, it } from "vitest";
+import { entityTypes } from "../../services/cli/sites.ts";
+import { forbidden, HUB_ENTITIES, type OriginId } from "../../services/core/index.ts";
+
+const SITE = "relief.juba.t1.abc" as OriginId;
+const HUB = "relief.hub.console.abc" as OriginId;
+const event = (type: string, entity: string, origin = SITE) => ({ type, origin, entity: { type: entity, id: "x" } });
+
+describe("who may write what", () => {
+  it("leaves registrations of sites, notes on cases and what settles quarantine to the hub, by entity and by the type's name", () => {
+    for (const [type, entity, what] of [
+      ["site.registered", "site", "register sites"],
+      ["case.assigned", "case", "note what is done about a case"],
+      ["quarantine.released", "quarantine", "settle what is in quarantine"],
+      // One alone is enough: whatever a schema lets pass.
+      ["conflict.resolved", "case", "note what is done about a case"],
+      ["site.closed", "beneficiary", "register sites"],
+    ] as const) {
+      expect(forbidden(event(type, entity), null)).toEqual({
+        code: "type-not-allowed",
+        message: `only the hub's operators may ${what}`,
+        path: null,
+      });
+      expect(forbidden(event(type, entity), [entity])?.code).toBe("type-not-allowed");
+      expect(forbidden(event(type, entity, HUB), null)).toBeNull();
+    }
+    expect(HUB_ENTITIES).toEqual(["site", "case", "quarantine"]);
+  });
+
+  it("lets a site write all else, or what it was let in for; names that objects have by birth are names like others", () => {
+    for (const entity of ["beneficiary", "constructor", "site-visit", "sites"])
+      expect(forbidden(event(`${entity}.recorded`, entity), null)).toBeNull();
+    expect(forbidden(event("conflict.resolved", "beneficiary"), ["beneficiary", "distribution"])).toBeNull();
+    expect(forbidden(event("distribution.recorded", "distribution"), ["beneficiary", "stock-movement"])).toEqual({
+      code: "entity-not-allowed",
+      message: "relief.juba was let in to write about beneficiary, stock-movement only; this is about a distribution",
+      path: null,
+    });
+    expect(forbidden(event("distribution.recorded", "distribution"), [])?.message).toContain("write about nothing; this");
+  });
+
+  it("is given as a list, with commas or spaces; what is no entity type, or the hub's own, is refused", () => {
+    expect(entityTypes("beneficiary, distribution beneficiary")).toEqual(["beneficiary", "distribution"]);
+    for (const bad of ["", " , ", "Beneficiary", "case", "beneficiary,quarantine", "a/b"])
+      expect(() => entityTypes(bad), bad).toThrow(expect.objectContaining({ code: "usage" }));
+  });
+});
