@@ -1,5 +1,15 @@
 import type { Client } from "pg";
-import { canonicalize, eventIdOf, eventText, GENESIS, type Hash, type OriginId, type Position, wallMsOf } from "../core/index.ts";
+import {
+  canonicalize,
+  eventIdOf,
+  eventText,
+  GENESIS,
+  type Hash,
+  type OriginId,
+  type Position,
+  type PublicKey,
+  wallMsOf,
+} from "../core/index.ts";
 import { chainHash } from "../core/node.ts";
 import type { Gate, Pins } from "../gate/index.ts";
 import { type Log, type LogEntry, textOf } from "../log/index.ts";
@@ -17,6 +27,7 @@ import {
 import { asPosition, countedAs, settlements, toFoldEvent } from "../projector/index.ts";
 import { readersOf } from "./events.ts";
 import { builtOtherwise } from "./live.ts";
+import { type SignatureReport, signatureCheck } from "./signatures.ts";
 import { readColumns } from "./try.ts";
 
 /** Problems listed at most; all are counted. */
@@ -56,6 +67,7 @@ export interface VerifyReport {
   readonly rowsCompared: number | null;
   /** Views that were left out: declared otherwise than the live ones were built, their rows cannot be what the declaration gives. */
   readonly notCompared: readonly string[];
+  readonly signatures: SignatureReport;
   /** Entities whose rows were left out: they are parked, with the reason. */
   readonly parked: readonly Parked[];
   readonly problemCount: number;
@@ -72,6 +84,8 @@ export interface VerifyDeps {
     /** The declarations are known to be those that the views were built with, whatever the text of their functions has become on the way. */
     readonly isSame?: boolean;
   };
+  /** The hub's public keys, from elsewhere than the log: what the log says about keys is checked with them. */
+  readonly hubKeys?: readonly PublicKey[];
   readonly onProgress?: (events: number) => void;
   /** Told of every event, for a caller's own checks in the same pass. */
   readonly onEntry?: (entry: LogEntry) => void;
@@ -81,7 +95,7 @@ export interface VerifyDeps {
  * Reads the whole log and checks that each origin's events stand in order, once, and chained; that ids follow from content; and, when
  * views are given, that the audit has each event once and each view row is what folding the log gives.
  */
-export async function verify({ log, views, onProgress, onEntry }: VerifyDeps): Promise<VerifyReport> {
+export async function verify({ log, views, hubKeys, onProgress, onEntry }: VerifyDeps): Promise<VerifyReport> {
   const problems: Problem[] = [];
   let problemCount = 0;
   const report = (where: string, what: string): void => {
@@ -97,6 +111,7 @@ export async function verify({ log, views, onProgress, onEntry }: VerifyDeps): P
   const checkpoint = views === undefined ? null : await checkpointOf(views.db);
   const pins = views === undefined ? new Map<string, Pins>() : await readersOf(views.db);
   const settled = settlements();
+  const signatures = await signatureCheck(log, report, hubKeys);
   const parked = views === undefined ? [] : await parkedNow(views.db);
   const parkedAt = new Set(parked.map(({ event }) => event));
   const met = new Set<string>();
@@ -108,6 +123,7 @@ export async function verify({ log, views, onProgress, onEntry }: VerifyDeps): P
     events++;
     through = entry.position;
     onEntry?.(entry);
+    signatures.entry(entry);
     const { head } = entry;
     const origin = origins.get(head.origin) ?? { events: 0, quarantined: 0, head: GENESIS, intact: true };
     origins.set(head.origin, origin);
@@ -138,6 +154,7 @@ export async function verify({ log, views, onProgress, onEntry }: VerifyDeps): P
     for (const [projection, entities] of states)
       rowsCompared += await compareView(views.db, projection, entities, parkedIn(parked, projection.name), report);
   }
+  const signed = signatures.end();
   return {
     events,
     origins: [...origins].map(([origin, { events, quarantined, head, intact }]) => ({
@@ -151,6 +168,7 @@ export async function verify({ log, views, onProgress, onEntry }: VerifyDeps): P
     through: through?.toString() ?? null,
     rowsCompared,
     notCompared: [...leftOut],
+    signatures: signed,
     parked,
     problemCount,
     problems,

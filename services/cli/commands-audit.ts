@@ -1,11 +1,14 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { type DecisionRow, entityTrail, eventRecord, parseEntity, rowAsOf, verify } from "../audit/index.ts";
 import { TributaryError } from "../core/index.ts";
 import { openLog } from "../log/index.ts";
 import { connectViews } from "../projector/index.ts";
 import type { Command } from "./args.ts";
 import { withViews } from "./commands-hub.ts";
+import { publicPartOf } from "./hub-keys.ts";
 import { shown, table } from "./output.ts";
-import { PROJECTIONS_DIR } from "./places.ts";
+import { hubDir, PROJECTIONS_DIR, readHubKeys } from "./places.ts";
 import { positionAsked } from "./positions.ts";
 import { loadProjections } from "./projections.ts";
 import { runningHub } from "./reach.ts";
@@ -151,12 +154,14 @@ export const auditVerify: Command = {
   name: "audit verify",
   summary: "prove that log, audit and views agree",
   usage: "tributary audit verify [--log-only] [--data DIR]",
-  help: `Reads the whole log: each origin's events in order, once, and chained by hash; ids that follow from content. Then, unless --log-only:
+  help: `Reads the whole log: each origin's events in order, once, and chained by hash; ids that follow from content; the
+signatures of their devices, against the keys that were enrolled then; what the log says about keys, against the hub's own. Then, unless --log-only:
 one audit row per event, and each view row equal to the fold of the log. Exit 6 when anything differs. Left out, by name: a view that is declared
 otherwise than the live one was built, and entities that are parked, which are listed with the reason and are no difference.`,
   maxPositionals: 0,
   options: { data: { type: "string" }, "log-only": { type: "boolean" } },
   async run({ text, flag, out }) {
+    const dir = hubDir(text("data"));
     const needs = flag("log-only") ? (["eventstore"] as const) : (["eventstore", "postgres"] as const);
     const { eventstoreUrl, postgresUrl } = await runningHub(text("data"), needs);
     await using log = openLog(eventstoreUrl);
@@ -167,6 +172,7 @@ otherwise than the live one was built, and entities that are parked, which are l
       const views = db === null ? undefined : { db, gate: hub!.gate, projections: await loadProjections(PROJECTIONS_DIR) };
       const report = await verify({
         log,
+        ...(existsSync(join(dir, "signing-key.json")) ? { hubKeys: readHubKeys(dir).map(publicPartOf) } : {}),
         onProgress: (events) => out.progress(`${events} events read`),
         ...(views === undefined ? {} : { views }),
       });
@@ -186,6 +192,10 @@ otherwise than the live one was built, and entities that are parked, which are l
       );
       out.line(
         `\n${report.events} events, ${report.origins.length} origins${report.rowsCompared === null ? "" : `, ${report.rowsCompared} view rows compared with the fold of the log`}.`,
+      );
+      const { runs, unsigned, facts } = report.signatures;
+      out.line(
+        `${runs} signatures of runs are good; ${unsigned} events are covered by none.${facts === null ? "" : ` ${facts} facts about keys are signed by the hub.`}`,
       );
       for (const name of report.notCompared)
         out.line(

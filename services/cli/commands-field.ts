@@ -13,7 +13,7 @@ import {
 import { type Fits, readTable, type SchemaVersion } from "../gate/index.ts";
 import type { Command, Input } from "./args.ts";
 import { type Output, table } from "./output.ts";
-import { fieldPath, PROJECTIONS_DIR, readText, SCHEMAS_DIR, tokenOf } from "./places.ts";
+import { fieldPath, PROJECTIONS_DIR, readText, SCHEMAS_DIR, tokenGiven, tokenOf } from "./places.ts";
 import { fitsOf, loadProjections } from "./projections.ts";
 
 const COMMON = { db: { type: "string" }, schemas: { type: "string" } } as const;
@@ -173,11 +173,11 @@ is lost. A file that is no table at all is refused whole. ${DB_HELP}
 export const fieldSync: Command = {
   name: "field sync",
   summary: "send what the hub has not confirmed",
-  usage: "tributary field sync --hub URL --token TOKEN|@file [--again] [--tries N] [--db FILE]",
+  usage: "tributary field sync --hub URL [--token TOKEN|@file] [--again] [--tries N] [--db FILE]",
   help: `URL is nats://… or, where that is blocked, http(s)://…. A lost link is tried again (1 s, doubling to 5 min, at most 10 tries), with a line for each
 pause; a refused token is not. Where nothing listens, the command says so at once; --tries N keeps trying there too. Events stay on the device whatever
-happens; an interrupted sync goes on where it was. --again sends all once more, also what the hub has refused, which does no harm. TRIBUTARY_HUB and
-TRIBUTARY_TOKEN stand in for the options. ${DB_HELP}
+happens; an interrupted sync goes on where it was. --again sends all once more, also what the hub has refused, which does no harm. A device that has
+enrolled its key (\`field enrol\`, or an earlier sync with a token) needs no token. TRIBUTARY_HUB and TRIBUTARY_TOKEN stand in for the options. ${DB_HELP}
 
   tributary field sync --hub https://hub.example.org --token @token.txt`,
   options: {
@@ -194,9 +194,11 @@ TRIBUTARY_TOKEN stand in for the options. ${DB_HELP}
     if (url === undefined) throw new TributaryError("usage", "--hub is missing: the hub's address", `Use: ${fieldSync.usage}`);
     using field = open(input);
     const isPatient = input.text("tries") !== undefined;
+    // A device that knows no key of a hub was never enrolled by one: it needs a token, and is told so before it looks for the hub.
+    const token = field.status().keys.hub.length === 0 ? tokenOf(input.text("token")) : tokenGiven(input.text("token"));
     const result = await field.sync({
       url,
-      token: tokenOf(input.text("token")),
+      ...(token === undefined ? {} : { token }),
       again: input.flag("again"),
       failFast: !isPatient,
       ...(isPatient ? { maxTries: input.number("tries", 10) } : {}),
@@ -269,8 +271,58 @@ device's disk, are listed as set aside, with the reason. ${DB_HELP}`,
     input.out.line(`${status.origin}: ${status.events} events`);
     input.out.line(`  SYNCED ${SYNCED}   QUEUED ${QUEUED}   LOCAL ${LOCAL}`);
     input.out.line(`  last sync: ${status.syncedAt ?? "never"}`);
+    const { device, hub, unproven, isRotating } = status.keys;
+    input.out.line(`  key: ${device}${isRotating ? " (a new one is about to take its place)" : ""}`);
+    input.out.line(hub.length === 0 ? "  hub: any that answers; no key of it is known yet" : `  hub: ${hub.join(", ")}`);
+    if (unproven > 0) input.out.line(`  ${unproven} answers were not signed by the hub, and not believed`);
     for (const { entity, reason } of status.quarantined) input.out.line(`  quarantined: ${entity}: ${reason}`);
     for (const note of status.aside) input.out.line(`  ${asideWords(note)}`);
+    return 0;
+  },
+};
+
+const HUB = { hub: { type: "string" } } as const;
+const hubOf = (input: Input, usage: string): string => {
+  const url = input.text("hub") ?? process.env.TRIBUTARY_HUB;
+  if (url === undefined) throw new TributaryError("usage", "--hub is missing: the hub's address", `Use: ${usage}`);
+  return url;
+};
+
+export const fieldEnrol: Command = {
+  name: "field enrol",
+  summary: "register this device's key at its hub, by a one-time code",
+  usage: "tributary field enrol --hub URL --code CODE [--db FILE]",
+  help: `The code comes from \`tributary site add\`. It names the hub's key too: the device believes no other hub from then on, and \`field sync\` needs no token. Over a
+network that others can read, use https:// or tls://: who reads the code could use it first (then this command says so). ${DB_HELP}
+
+  tributary field enrol --hub https://hub.example.org --code abcd-efgh-ijkl-mnop-qrst-uvwx-yz23-4567`,
+  maxPositionals: 0,
+  options: { ...COMMON, ...HUB, code: { type: "string" } },
+  async run(input) {
+    const url = hubOf(input, fieldEnrol.usage);
+    const code = input.need("code", "the one-time code");
+    using field = open(input);
+    const enrolled = await field.enrol({ url, code: code.startsWith("@") ? readText(code.slice(1)).trim() : code });
+    input.out.result(enrolled);
+    input.out.line(`${enrolled.device} is enrolled with the key ${enrolled.kid}.`);
+    return 0;
+  },
+};
+
+export const fieldRotateKey: Command = {
+  name: "field rotate-key",
+  summary: "put a new key in the place of this device's",
+  usage: "tributary field rotate-key --hub URL [--db FILE]",
+  help: `The present key signs that the new one comes after it. Where the answer is lost, the next sync finishes it. A copy of this database made before has the old key, and
+needs a code to go on. ${DB_HELP}`,
+  maxPositionals: 0,
+  options: { ...COMMON, ...HUB },
+  async run(input) {
+    const url = hubOf(input, fieldRotateKey.usage);
+    using field = open(input);
+    const rotated = await field.rotateKey({ url });
+    input.out.result(rotated);
+    input.out.line(`${rotated.device} has the key ${rotated.kid} from now on.`);
     return 0;
   },
 };

@@ -14,6 +14,7 @@ import { bracketed, type Hub, type HubOptions, isEverywhere, startHub } from "./
 import { parseListen } from "./workers.ts";
 
 const DEFAULT_TOKEN_DAYS = 90;
+const DEFAULT_CODE_DAYS = 7;
 
 /** Runs `work` with a connection to the hub's views. */
 export async function withViews<T>(data: string | undefined, work: (db: Client) => Promise<T>): Promise<T> {
@@ -85,13 +86,13 @@ export const hub: Command = {
   name: "hub",
   summary: "run a hub: broker, event store, views, ingress and projector",
   usage:
-    "tributary hub [--data DIR] [--org NAME] [--listen HOST:PORT] [--public-url URL]… [--nats-port N] [--eventstore-port N] [--postgres-port N] [--projectors N] [--reconcile-every HOURS]",
+    "tributary hub [--data DIR] [--org NAME] [--listen HOST:PORT] [--public-url URL]… [--nats-port N] [--eventstore-port N] [--postgres-port N] [--projectors N] [--reconcile-every HOURS] [--require-keys]",
   help: `Starts what a hub needs and stays until Ctrl-C. Each server is taken from the environment when a URL names it
 (TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL, TRIBUTARY_POSTGRES_URL), else from a container engine, else from PATH, else embedded. One of its own that
 ends is started again; when it does not come back, the hub ends and says why. Data stay in --data (default .tributary/hub) between runs, and so do
 the ports. --public-url: where devices reach this hub, as \`site add\` prints it (repeat it, or use commas; "" forgets it). --projectors: processes that
-share the folding (default 1). --reconcile-every: balance views against the log that often, and put right what differs. With notifications.json in the
-data folder, people are told of conflicts.
+share the folding (default 1). --reconcile-every: balance views against the log that often, and put right what differs. --require-keys: take nothing
+from devices that have no enrolled key. With notifications.json in the data folder, people are told of conflicts.
 
   tributary hub --org relief --listen 127.0.0.1:8080 --public-url https://hub.example.org`,
   options: {
@@ -104,9 +105,10 @@ data folder, people are told of conflicts.
     "postgres-port": { type: "string" },
     projectors: { type: "string" },
     "reconcile-every": { type: "string" },
+    "require-keys": { type: "boolean" },
   },
   async run(input) {
-    const { text, number, out } = input;
+    const { text, number, flag, out } = input;
     const dir = hubDir(text("data"));
     const org = text("org");
     const listen = text("listen");
@@ -126,6 +128,7 @@ data folder, people are told of conflicts.
         dataDir: dir,
         say,
         projectors: Math.max(1, number("projectors", 1)),
+        requireKeys: flag("require-keys"),
         ports: portsOf(input),
         signal: stop.signal,
         ownGroups: true,
@@ -199,11 +202,13 @@ function outsideAddresses({ host, port }: NonNullable<HubState["listen"]>): stri
 
 export const siteAdd: Command = {
   name: "site add",
-  summary: "register a site and issue its token",
-  usage: "tributary site add NAME [--org NAME] [--title TEXT] [--days N] [--device NAME] [--data DIR]",
-  help: `Writes the registration as an event of the hub's own origin, and prints the token with which the site's devices sync. A token
-is for one site (with --device: one device), and runs out after --days (default ${DEFAULT_TOKEN_DAYS}). It is shown once: keep it safe. --org: a partner
-organisation whose site it is; default: the hub's own.
+  summary: "register a site; issue a one-time code and a token for its devices",
+  usage: "tributary site add NAME [--org NAME] [--title TEXT] [--days N] [--device NAME] [--code-days N] [--data DIR]",
+  help: `Writes the registration as an event of the hub's own origin, and prints a one-time code with which one device of the site enrols its key
+(\`tributary field enrol\`; good for --code-days, default ${DEFAULT_CODE_DAYS}), and a token with which devices of the site sync and enrol by themselves. Both are for one site
+(with --device: one device). The token runs out after --days (default ${DEFAULT_TOKEN_DAYS}); a device that has enrolled needs it no more. Both are shown once: keep them
+safe. For a tablet that was lost: \`tributary device revoke\`, then this with --device for the one that takes its place. --org: a partner organisation whose site it
+is; default: the hub's own.
 
   tributary site add juba --title "Juba, Munuki office"`,
   options: {
@@ -212,6 +217,7 @@ organisation whose site it is; default: the hub's own.
     title: { type: "string" },
     days: { type: "string" },
     device: { type: "string" },
+    "code-days": { type: "string" },
   },
   async run({ positionals, text, number, out }) {
     const [site] = positionals;
@@ -224,6 +230,7 @@ organisation whose site it is; default: the hub's own.
     const added = await addSite(dir, state, {
       site,
       days: number("days", DEFAULT_TOKEN_DAYS),
+      codeDays: number("code-days", DEFAULT_CODE_DAYS),
       actor: userInfo().username,
       ...(org === undefined ? {} : { org }),
       ...(title === undefined ? {} : { title }),
@@ -232,8 +239,9 @@ organisation whose site it is; default: the hub's own.
     const { urls, isReachable } = addressesOf(state);
     out.result({ ...added, natsUrl: withoutUser(state.natsUrl), httpUrl: state.httpUrl, urls, isReachable });
     out.line(`Site ${added.org}.${added.site} is registered. Its token, good until ${added.expiresAt}:\n\n${added.token}\n`);
+    out.line(`A one-time code for one device, good until ${added.codeExpiresAt}:\n\n${added.code}\n`);
     out.line(
-      `On a device:\n  tributary field init --org ${added.org} --site ${added.site} --device NAME\n  tributary field sync --hub ${urls[0]} --token TOKEN`,
+      `On a device:\n  tributary field init --org ${added.org} --site ${added.site} --device ${device ?? "NAME"}\n  tributary field enrol --hub ${urls[0]} --code CODE\n  tributary field sync --hub ${urls[0]}\nor, without enrolling first:\n  tributary field sync --hub ${urls[0]} --token TOKEN`,
     );
     if (urls.length > 1) out.line(`\nThe hub is also at ${urls.slice(1).join(" and ")}.`);
     if (!isReachable)

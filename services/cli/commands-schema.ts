@@ -14,10 +14,10 @@ import {
   type SchemaText,
   schemaFile,
 } from "../gate/index.ts";
-import { issueToken, SCOPE_SCHEMAS, SCOPE_SCHEMAS_READ } from "../ingress/index.ts";
+import { SCOPE_SCHEMAS, SCOPE_SCHEMAS_READ } from "../ingress/index.ts";
 import type { Command, Input } from "./args.ts";
 import { table } from "./output.ts";
-import { hubDir, hubKey, readState, readText } from "./places.ts";
+import { hubDir, issueHubToken, readState, readText } from "./places.ts";
 import { findingLines, registerFolder, withHubGate } from "./registry.ts";
 
 const DATA = { data: { type: "string" } } as const;
@@ -326,12 +326,11 @@ password of basic credentials with any name. With --read it may only read; so ma
     const dir = hubDir(text("data"));
     const { org, httpUrl } = readState(dir);
     const days = number("days", DEFAULT_TOKEN_DAYS);
-    const token = await issueToken(await hubKey(dir), {
+    const token = await issueHubToken(dir, {
       org,
       site: "hub",
       device: "tools",
       lifetimeS: days * 86_400,
-      nowMs: Date.now(),
       scopes: [flag("read") ? SCOPE_SCHEMAS_READ : SCOPE_SCHEMAS],
     });
     out.result({ token, url: httpUrl, days });

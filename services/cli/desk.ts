@@ -2,8 +2,8 @@ import { join } from "node:path";
 import { type EntityRef, isTributaryError, TributaryError, type Vector } from "../core/index.ts";
 import { type Appended, type NewEvent, openField, type SyncResult } from "../field/index.ts";
 import type { Gate } from "../gate/index.ts";
-import { issueToken } from "../ingress/index.ts";
-import { type HubState, hubKey } from "./places.ts";
+import { SCOPE_APPEND, SCOPE_ENROL } from "../ingress/index.ts";
+import { type HubState, issueHubToken } from "./places.ts";
 import { mustAnswer } from "./reach.ts";
 
 const TOKEN_S = 300;
@@ -31,7 +31,8 @@ export async function writeAtDesk(
   for (const { entity, seen } of shown) desk.noteSeen(entity, seen);
   const appended: Appended[] = [];
   for (let at = 0; at < events.length; at += CHUNK) appended.push(...(await desk.appendMany(events.slice(at, at + CHUNK))));
-  const token = await issueToken(await hubKey(dir), { ...name, lifetimeS: TOKEN_S, nowMs: Date.now() });
+  // Whoever has the hub's signing key may give the console a key anew: its database can be lost as any.
+  const token = await issueHubToken(dir, { ...name, lifetimeS: TOKEN_S, scopes: [SCOPE_APPEND, SCOPE_ENROL] });
   const sync = await desk
     .sync({
       url: state.natsUrl,

@@ -1,8 +1,8 @@
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { JWK } from "jose";
 import { messageOf, nameOf, TributaryError } from "../core/index.ts";
-import { makeKey } from "../ingress/index.ts";
+import { type HubKey, issueToken, type Keyring, keyring, makeKey, signingKeyAt } from "../ingress/index.ts";
 
 /** The project's own folders, for a program that is run from anywhere. */
 const ROOT = resolve(import.meta.dirname, "../..");
@@ -125,13 +125,65 @@ export function hubOrg(dir: string, given: string | undefined): string {
   return org;
 }
 
-/** The hub's signing key, made at its first start. Tokens are as secret as this file. */
+const keyFile = (dir: string): string => join(dir, "signing-key.json");
+
+/** The hub's keys: one, or after a rotation several. */
+export function readHubKeys(dir: string): HubKey[] {
+  const kept = parsed(keyFile(dir)) as HubKey | { readonly keys: HubKey[] };
+  return "keys" in kept && Array.isArray(kept.keys) ? kept.keys : [kept as HubKey];
+}
+
+export function writeHubKeys(dir: string, keys: readonly HubKey[]): void {
+  writeWhole(keyFile(dir), JSON.stringify({ keys }, null, 2));
+}
+
+/** The key that the hub signs with now, made at its first start. Tokens are as secret as this file. */
 export async function hubKey(dir: string): Promise<JWK> {
   mkdirSync(dir, { recursive: true });
-  const file = join(dir, "signing-key.json");
-  if (!existsSync(file)) writeWhole(file, JSON.stringify(await makeKey(`hub-${new Date().toISOString().slice(0, 10)}`), null, 2));
-  return parsed(file) as JWK;
+  if (!existsSync(keyFile(dir)))
+    writeWhole(keyFile(dir), JSON.stringify(await makeKey(`hub-${new Date().toISOString().slice(0, 10)}`), null, 2));
+  const key = signingKeyAt(readHubKeys(dir), Date.now());
+  if (key !== null) return key;
+  throw new TributaryError("data-corrupt", `${keyFile(dir)} has no key that signs`, "Restore it from a backup.");
 }
+
+/** How often the file is looked at: so soon every process of the hub has a new key, or drops one. */
+const KEY_LOOK_MS = 1_000;
+
+/** The hub's keys as the file has them, followed. */
+export async function hubRing(dir: string): Promise<Keyring> {
+  await hubKey(dir);
+  let keys = readHubKeys(dir);
+  let seen = "";
+  let lookedAtMs = -Infinity;
+  return keyring(() => {
+    if (performance.now() - lookedAtMs < KEY_LOOK_MS) return keys;
+    lookedAtMs = performance.now();
+    try {
+      const { mtimeMs, ino, size } = statSync(keyFile(dir));
+      const now = `${mtimeMs}/${ino}/${size}`;
+      if (now !== seen) keys = readHubKeys(dir);
+      seen = now;
+    } catch {
+      // A file that is away for a moment is no reason to forget the keys.
+    }
+    return keys;
+  });
+}
+
+/** Issues a token that names the hub's keys, so that who is handed it knows the hub. */
+export async function issueHubToken(
+  dir: string,
+  claims: Omit<Parameters<typeof issueToken>[1], "nowMs" | "hub">,
+): Promise<string> {
+  const key = await hubKey(dir);
+  const { keys } = (await hubRing(dir)).state();
+  return issueToken(key, { ...claims, nowMs: Date.now(), hub: keys.map(({ x }) => x) });
+}
+
+/** The same, where there need not be one: a device whose key is enrolled speaks for itself. */
+export const tokenGiven = (given: string | undefined): string | undefined =>
+  given === undefined && !process.env.TRIBUTARY_TOKEN ? undefined : tokenOf(given);
 
 /** A token given as itself or as `@file`. */
 export function tokenOf(given: string | undefined): string {

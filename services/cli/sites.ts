@@ -1,9 +1,9 @@
 import type { Client } from "pg";
 import { HUB_SITE, nameOf, TributaryError } from "../core/index.ts";
 import { createGate, loadSchemas } from "../gate/index.ts";
-import { issueToken } from "../ingress/index.ts";
 import { writeAtDesk } from "./desk.ts";
-import { type HubState, hubKey, SCHEMAS_DIR } from "./places.ts";
+import { issueCode, withKeyBook } from "./hub-keys.ts";
+import { type HubState, issueHubToken, SCHEMAS_DIR } from "./places.ts";
 
 export interface NewSite {
   readonly site: string;
@@ -12,6 +12,8 @@ export interface NewSite {
   readonly title?: string;
   readonly device?: string;
   readonly days: number;
+  /** How long the one-time code is good. */
+  readonly codeDays?: number;
   readonly actor: string;
 }
 
@@ -20,7 +22,12 @@ export interface RegisteredSite {
   readonly site: string;
   readonly token: string;
   readonly expiresAt: string;
+  /** Enrols the key of one device, once. */
+  readonly code: string;
+  readonly codeExpiresAt: string;
 }
+
+const DEFAULT_CODE_DAYS = 7;
 
 /**
  * Registers a site: an event of the hub's own origin, which goes the way of every other event, and a token for the site's devices.
@@ -28,7 +35,7 @@ export interface RegisteredSite {
 export async function addSite(
   dir: string,
   state: HubState,
-  { site, org: given, title, device, days, actor }: NewSite,
+  { site, org: given, title, device, days, codeDays = DEFAULT_CODE_DAYS, actor }: NewSite,
 ): Promise<RegisteredSite> {
   const org = nameOf("organisation", given ?? state.org);
   nameOf("site", site);
@@ -40,7 +47,6 @@ export async function addSite(
     );
   }
   const nowMs = Date.now();
-  const key = await hubKey(dir);
   const lifetimeS = days * 86_400;
   const expiresAt = new Date(Math.floor(nowMs / 1000) * 1000 + lifetimeS * 1000).toISOString();
   const event = {
@@ -50,8 +56,14 @@ export async function addSite(
     actor,
   };
   await writeAtDesk(dir, state, createGate(loadSchemas(SCHEMAS_DIR)), [event]);
-  const token = await issueToken(key, { org, site, lifetimeS, nowMs, ...(device === undefined ? {} : { device }) });
-  return { org, site, token, expiresAt };
+  return withKeyBook(dir, state, async (book, ring) => {
+    // After a revocation of the site: later than that, also within the same second.
+    const issuedAfterS = book.record.revocationOf(`${org}.${site}`)?.issuedThroughS ?? 0;
+    const token = await issueHubToken(dir, { org, site, lifetimeS, issuedAfterS, ...(device === undefined ? {} : { device }) });
+    const named = device === undefined ? {} : { device: nameOf("device", device) };
+    const { code, expiresAt: codeExpiresAt } = await issueCode(book, ring, { org, site, ...named, days: codeDays, actor });
+    return { org, site, token, expiresAt, code, codeExpiresAt };
+  });
 }
 
 /** A site's standing at the hub. */

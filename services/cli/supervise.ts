@@ -52,6 +52,8 @@ export interface HubOptions {
   readonly publicUrls?: readonly string[];
   /** Projector processes that share the folding; default 1. */
   readonly projectors?: number;
+  /** Take nothing from devices that have no enrolled key. */
+  readonly requireKeys?: boolean;
   /** Balance the books every so many hours. */
   readonly reconcileEveryHours?: number;
   readonly say?: (line: string) => void;
@@ -106,7 +108,8 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     const { incarnation, schemas } = await Promise.race([prepared, failure.promise]);
     writeState(dataDir, state);
     const { host, port } = state.listen ?? { host: HERE, port: 0 };
-    const ingress = start("ingress", ["--listen", `${bracketed(host)}:${port}`]);
+    const strict = options.requireKeys ? ["--require-keys"] : [];
+    const ingress = start("ingress", ["--listen", `${bracketed(host)}:${port}`, ...strict]);
     const projector = start("projector", []);
     // While they start, which takes longer.
     const narrow = await narrowerThan(schemas);

@@ -9,7 +9,8 @@ import { startProjector } from "../projector/index.ts";
 import type { Command } from "./args.ts";
 import { followViews } from "./door-views.ts";
 import { viewParts } from "./health.ts";
-import { hubDir, hubKey, PROJECTIONS_DIR } from "./places.ts";
+import { noteHubKeys } from "./hub-keys.ts";
+import { hubDir, hubRing, PROJECTIONS_DIR } from "./places.ts";
 import { loadProjections } from "./projections.ts";
 import { hubHere } from "./reach.ts";
 import { authorizeBy, openHubGate, registerProjectSchemas } from "./registry.ts";
@@ -50,11 +51,11 @@ export function parseListen(text: string): { readonly host: string; readonly por
 export const ingress: Command = {
   name: "ingress",
   summary: "run the hub's door alone (the hub starts one itself)",
-  usage: "tributary ingress [--data DIR] [--listen HOST:PORT] [--log FILE]",
+  usage: "tributary ingress [--data DIR] [--listen HOST:PORT] [--require-keys] [--log FILE]",
   help: `Takes batches from NATS and HTTP into the log. Several may run at once. Servers are those of the hub in --data, or of
-TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
-  options: { data: { type: "string" }, listen: { type: "string" }, log: { type: "string" } },
-  async run({ text, out }) {
+TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --require-keys: take nothing from devices that have no enrolled key.`,
+  options: { data: { type: "string" }, listen: { type: "string" }, log: { type: "string" }, "require-keys": { type: "boolean" } },
+  async run({ text, flag, out }) {
     const dir = hubDir(text("data"));
     const { natsUrl, eventstoreUrl, postgresUrl, org } = hubHere(text("data"));
     const say = logger("ingress", text("log"));
@@ -73,10 +74,12 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL.`,
       registry,
       fits: views.fits,
       also: (request, keeper) => registryApi(registry, authorizeBy(keeper))(request),
-      keys: { keys: [await hubKey(dir)] },
+      keys: await hubRing(dir),
+      requireKeys: flag("require-keys"),
       listen: parseListen(text("listen") ?? "127.0.0.1:0"),
       say,
     });
+    await noteHubKeys(log.journal, dir);
     say({ event: "ingress-started", url: running.http?.url });
     process.send?.({ ready: true, url: running.http?.url });
     out.line(`Ingress listens at ${running.http?.url}.`);

@@ -5,6 +5,7 @@
 export * from "./batch.ts";
 export * from "./case.ts";
 export * from "./chain.ts";
+export * from "./enrolled.ts";
 export * from "./errors.ts";
 export * from "./event.ts";
 export * from "./hlc.ts";

@@ -43,8 +43,13 @@ export const keyIdOf = (key: PublicKey): KeyId => createHash("sha256").update(th
 /** Makes an Ed25519 key where it is to be used. */
 export const makeKeyPair = (): PrivateKey => generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" }) as PrivateKey;
 
+/** A signer that need not be waited for. */
+export interface LocalSigner extends Signer {
+  sign(text: string): Signature;
+}
+
 /** Signs with a private key. Throws where the key is none. */
-export function signerOf(privateKey: PrivateKey): Signer {
+export function signerOf(privateKey: PrivateKey): LocalSigner {
   const key = publicKeySchema.parse(privateKey);
   const secret = createPrivateKey({ key: { ...key, d: privateKey.d }, format: "jwk" });
   const kid = keyIdOf(key);
@@ -65,3 +70,37 @@ export function isSignedBy(key: PublicKey, text: string, signature: Signature): 
   }
   return signature.kid === keyIdOf(key) && verify(null, Buffer.from(text), known, Buffer.from(signature.value, "base64url"));
 }
+
+const CODE_ALPHABET = /^[a-z2-7]{32}$/;
+/** Letters of a code that are the secret; the others name the hub's key. 80 bits each. */
+const SECRET_LETTERS = 16;
+const base32 = (bytes: Uint8Array, letters: number): string => {
+  let bits = 0n;
+  for (const byte of bytes) bits = (bits << 8n) | BigInt(byte);
+  const spare = BigInt(bytes.length * 8 - letters * 5);
+  return Array.from(
+    { length: letters },
+    (_, i) => ALPHABET[Number((bits >> (spare + BigInt((letters - 1 - i) * 5))) & 31n)],
+  ).join("");
+};
+const keyTag = (kid: KeyId): string =>
+  base32(createHash("sha256").update(`tributary hub\n${kid}`).digest().subarray(0, 10), SECRET_LETTERS);
+
+/** A one-time code as people read it: eight groups of four letters. Half of it is random, half names the hub's key, so that each side knows the other. */
+export const makeCode = (hub: KeyId): string =>
+  `${base32(randomBytes(10), SECRET_LETTERS)}${keyTag(hub)}`.replace(/(....)(?!$)/g, "$1-");
+
+/** A code's letters, however it was typed; `null` for what is none. */
+export const readCode = (given: string): string | null => {
+  const letters = given.toLowerCase().replace(/[\s-]/g, "").replaceAll("0", "o").replaceAll("1", "l").replaceAll("8", "b");
+  return CODE_ALPHABET.test(letters) ? letters : null;
+};
+
+/** Whether a code names this key of a hub. */
+export const namesHub = (code: string, hub: KeyId): boolean => code.slice(SECRET_LETTERS) === keyTag(hub);
+
+/** What a hub keeps of a code. */
+export const codeHash = (code: string): string =>
+  createHash("sha256")
+    .update(`tributary code\n${readCode(code) ?? ""}`)
+    .digest("hex");

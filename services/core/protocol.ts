@@ -3,12 +3,16 @@ import type { ErrorCode } from "./errors.ts";
 import { hashSchema, MAX_SCHEMA_VERSION } from "./event.ts";
 import { MAX_WALL_MS } from "./hlc.ts";
 import { type IncarnationId, isOriginId, type OriginId, type Seq } from "./ids.ts";
-import { publicKeySchema, signatureSchema } from "./signing.ts";
+import { keyIdSchema, publicKeySchema, signatureSchema, successionSchema } from "./signing.ts";
 
 /**
  * What field and hub say to each other besides batches: the hello with which a sync begins, and receipts.
  * All of it is JSON, small, and checked with these schemas on arrival.
  */
+
+/** Keys of one hub that are named at a time, and successions between them that one answer tells of. */
+export const MAX_HUB_KEYS = 8;
+export const MAX_SUCCESSIONS = 32;
 
 const origin = z.custom<OriginId>((v) => typeof v === "string" && isOriginId(v), "is written org.site.device.epoch");
 const seqSchema = z.int().min(0) as unknown as z.ZodType<Seq>;
@@ -61,6 +65,10 @@ export const refusalSchema = z.object({
   through: seqSchema.nullable(),
   /** The nonce of the hello that this refuses. */
   nonce: z.string().max(64).optional(),
+  /** The hub's clock, milliseconds: with `request-stale`, so that the sender asks again at once with the right time. */
+  nowMs: z.number().min(0).max(MAX_WALL_MS).optional(),
+  /** As in a hello: for a device that knows an older key of the hub. */
+  successions: z.array(successionSchema).max(MAX_SUCCESSIONS).optional(),
   /** The hub's, over all the rest. */
   signature: signatureSchema.optional(),
 });
@@ -94,6 +102,50 @@ export const MAX_OTHER_ORIGINS = 50;
 /** The versions of the protocol that a side speaks. */
 const spokenSchema = z.object({ oldest: z.int().min(1).max(1_000), newest: z.int().min(1).max(1_000) });
 
+/** When it was asked, by the hub's clock as far as the asker knows it: a signed request counts for some minutes, and once. */
+const asked = { sentAtMs: z.number().min(0).max(MAX_WALL_MS).optional() };
+const nonceSchema = z.string().min(16).max(64);
+const deviceName = z.string().refine((text) => isOriginId(`${text}.x`), "is written org.site.device");
+
+/** Registers a device's key by a one-time code. Signed by that key: who has only seen the public part cannot. */
+export const enrolmentSchema = z.object({
+  kind: z.literal("enrolment"),
+  device: deviceName,
+  key: publicKeySchema,
+  code: z.string().max(100),
+  nonce: nonceSchema,
+  signature: signatureSchema,
+});
+export type Enrolment = z.infer<typeof enrolmentSchema>;
+
+/** Puts a new key in the place of a device's present one. Signed by the present one; `proof` is the new one's, over all but the two signatures. */
+export const rotationSchema = z.object({
+  kind: z.literal("rotation"),
+  device: deviceName,
+  key: publicKeySchema,
+  nonce: nonceSchema,
+  ...asked,
+  proof: signatureSchema,
+  signature: signatureSchema,
+});
+export type Rotation = z.infer<typeof rotationSchema>;
+
+/** The hub's word that a device's key is enrolled. */
+export const enrolledSchema = z.object({
+  kind: z.literal("enrolled"),
+  device: deviceName,
+  kid: keyIdSchema,
+  nonce: z.string().max(64),
+  /** The hub's clock, milliseconds. */
+  nowMs: z.number().min(0).max(MAX_WALL_MS),
+  protocol: spokenSchema,
+  /** The hub's keys, now and next. */
+  keys: z.array(publicKeySchema).max(MAX_HUB_KEYS),
+  successions: z.array(successionSchema).max(MAX_SUCCESSIONS).optional(),
+  signature: signatureSchema,
+});
+export type Enrolled = z.infer<typeof enrolledSchema>;
+
 export const helloRequestSchema = z.object({
   origin,
   /** Absent: version 1. */
@@ -115,6 +167,11 @@ export const helloRequestSchema = z.object({
   have: z.record(z.string().max(200), z.array(z.string().max(64)).max(1_000)).optional(),
   /** Schemas that the device writes with and the hub has not confirmed. */
   proposes: z.array(schemaNewsSchema).max(MAX_PROPOSALS).optional(),
+  /** The hub's keys that the device knows; the hub tells what differs. */
+  pins: z.array(keyIdSchema).max(MAX_HUB_KEYS).optional(),
+  ...asked,
+  /** The device's public key: enrolled with its first hello, where a token lets it. */
+  key: publicKeySchema.optional(),
   /** The device's own, over all the rest: only who has the device's key asks in its name. */
   signature: signatureSchema.optional(),
 });
@@ -146,15 +203,17 @@ export const helloSchema = z.object({
     })
     .optional(),
   /** The keys that the hub signs with, now and next: a device that knows one of them and finds this hello signed by it takes the others. */
-  keys: z.array(publicKeySchema).max(8).optional(),
+  keys: z.array(publicKeySchema).max(MAX_HUB_KEYS).optional(),
+  /** How the present key came after older ones, for a device that knows none of `keys`. */
+  successions: z.array(successionSchema).max(MAX_SUCCESSIONS).optional(),
   /** The hub's, over all the rest. */
   signature: signatureSchema.optional(),
 });
 export type Hello = z.infer<typeof helloSchema>;
 
 /**
- * Broker subjects, each followed by `.<org>.<site>.<device>`: batches, hellos (request and reply), what the hub answers,
- * and batches that cannot be taken.
+ * Broker subjects, each followed by `.<org>.<site>.<device>`: batches, hellos (request and reply; enrolments and
+ * rotations likewise), what the hub answers, and batches that cannot be taken.
  */
 export const SUBJECTS = {
   ingress: "ingress",

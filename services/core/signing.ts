@@ -13,7 +13,7 @@ export type KeyId = string & { readonly [brand]: "KeyId" };
 
 const BASE64URL_32 = /^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/;
 const BASE64URL_64 = /^[A-Za-z0-9_-]{85}[AQgw]$/;
-const keyIdSchema = z.string().regex(BASE64URL_32, "is a key's thumbprint") as unknown as z.ZodType<KeyId>;
+export const keyIdSchema = z.string().regex(BASE64URL_32, "is a key's thumbprint") as unknown as z.ZodType<KeyId>;
 
 /** A public key as a JWK (RFC 8037). The patterns take the canonical base64url alone: one key has one form. */
 export const publicKeySchema = z.object({
@@ -30,6 +30,15 @@ export const signatureSchema = z.object({
 });
 export type Signature = z.infer<typeof signatureSchema>;
 
+/** A hub's key says which comes after it: so a device that has been away finds from the key that it knows to the present one. */
+export const successionSchema = z.object({
+  key: publicKeySchema,
+  /** The older key, which signs this. */
+  by: keyIdSchema,
+  signature: signatureSchema,
+});
+export type Succession = z.infer<typeof successionSchema>;
+
 /** Somebody who signs. A browser's keys sign asynchronously. */
 export interface Signer {
   readonly kid: KeyId;
@@ -45,7 +54,17 @@ export const runText = ({ origin, through, head }: { origin: OriginId; through: 
   `tributary run\n${origin}\n${through}\n${head}`;
 
 /** Kinds of messages that are signed whole. */
-export type SignedKind = "hello" | "hello-request" | "receipt" | "refusal" | "enrolment" | "rotation";
+export type SignedKind =
+  | "hello"
+  | "hello-request"
+  | "receipt"
+  | "refusal"
+  | "enrolment"
+  | "rotation"
+  | "rotation-proof"
+  | "enrolled"
+  | "succession"
+  | "key-fact";
 
 /** A message as it is signed: its kind, and all of its members but the signature, as canonical JSON (RFC 8785). */
 export function messageText(kind: SignedKind, message: object): string {

@@ -1,7 +1,6 @@
 import { isTributaryError, type TributaryError } from "../core/index.ts";
 import { emptyTally, type PushDeps, pushAll } from "./push.ts";
-import { pauseMs, REPLY_TIMEOUT_MS, type SyncOptions, worthAnotherTry } from "./sync.ts";
-import { openTransport } from "./transport.ts";
+import { openWay, pauseMs, type SyncOptions, worthAnotherTry } from "./sync.ts";
 import { away, type Transport } from "./way.ts";
 
 /** Looks for events that another process wrote into the same database this often. */
@@ -46,12 +45,7 @@ export function follow(deps: PushDeps, listeners: Set<() => void>, options: Sync
     while (!stop.signal.aborted) {
       let transport: Transport | null = null;
       try {
-        transport = await openTransport({
-          url: options.url,
-          token: options.token,
-          name: deps.store.name,
-          replyTimeoutMs: options.replyTimeoutMs ?? REPLY_TIMEOUT_MS,
-        });
+        transport = await openWay(deps, options);
         let askedMs = performance.now();
         while (!stop.signal.aborted) {
           if (!transport.isOpen) throw away("the link was lost", new Error("the connection was closed"));

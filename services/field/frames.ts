@@ -10,6 +10,7 @@ import {
 } from "../core/index.ts";
 import { zstd } from "../core/node.ts";
 import type { Gate } from "../gate/index.ts";
+import type { Identity } from "./keys.ts";
 import type { EventHead, EventRow, Rows } from "./rows.ts";
 import type { OriginRow } from "./store.ts";
 
@@ -48,7 +49,7 @@ export interface Cutter {
 }
 
 /** Cuts frames for the wire: never more than a few MiB of events in memory, whatever waits in the database. */
-export function frameCutter(rows: Rows, gate: Gate): Cutter {
+export function frameCutter(rows: Rows, gate: Gate, identity: Identity): Cutter {
   let ratio = FIRST_RATIO;
 
   const pack = (
@@ -89,15 +90,15 @@ export function frameCutter(rows: Rows, gate: Gate): Cutter {
       const prev = options.prev ?? rows.hashAt(origin, firstSeq - 1) ?? GENESIS;
       let rawBytes = raw;
       for (let count = events.length; ; ) {
-        const batch: Batch = {
+        const batch: Batch = identity.stamped({
           origin: origin.name,
           firstSeq: firstSeq as Seq,
           prev,
           head: hashes[count - 1]!,
           sentAtMs: Math.trunc(options.sentAtMs),
           events: count === events.length ? events : events.slice(0, count),
-        };
-        const frame = encodeBatch(batch, zstd);
+        });
+        const frame = encodeBatch(batch, zstd, identity.version);
         ratio = Math.max(0.01, frame.length / rawBytes);
         if (frame.length <= Math.min(aimBytes, maxBytes) || (count === 1 && frame.length <= maxBytes)) {
           return { kind: "frame", frame, batch };

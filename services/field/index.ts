@@ -5,8 +5,10 @@
 import type { EntityRef, Vector } from "../core/index.ts";
 import { randomEpoch as nodeRandomEpoch } from "../core/node.ts";
 import { createGate, type Fits, type Gate, loadSchemas } from "../gate/index.ts";
+import { type EnrolResult, enrol, rotateKey } from "./enrol.ts";
 import { type Follower, follow } from "./follow.ts";
 import { type ImportOptions, type ImportResult, importCsv } from "./import.ts";
+import { deviceKey } from "./keys.ts";
 import { type Appended, type AppendOptions, type NewEvent, openOutbox } from "./outbox.ts";
 import { type FieldSchemas, fieldSchemas } from "./schemas.ts";
 import { eventsOf, type FieldEvent, type FieldStatus, statusOf } from "./status.ts";
@@ -48,6 +50,10 @@ export interface Field {
   sync(options: SyncOptions): Promise<SyncResult>;
   /** Stays connected, and sends each event as soon as it is written. */
   follow(options: SyncOptions): Follower;
+  /** Registers this device's key at a hub by a one-time code; from then on a sync needs no token. */
+  enrol(options: { readonly url: string; readonly code: string }): Promise<EnrolResult>;
+  /** Puts a new key in the place of this device's. */
+  rotateKey(options: { readonly url: string }): Promise<EnrolResult>;
   /** What this device has seen of an entity: to hand on, for example in a code on the person's card. */
   seen(entity: EntityRef): Vector;
   /** Notes that this device's user has been shown an entity as another device had it: what they write next builds on it. */
@@ -75,6 +81,8 @@ export function openField(options: FieldOptions): Field {
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(options.maxPages === undefined ? {} : { maxPages: options.maxPages }),
   });
+  // Made before anything is written, so that a copy of this database speaks with the same key.
+  deviceKey(store);
   const schemas = typeof options.schemas === "string" ? schemasOf(store, options.schemas) : null;
   const gate = schemas === null ? (options.schemas as Gate) : createGate(schemas);
   const outbox = openOutbox(store, gate, now, options.fits);
@@ -146,6 +154,8 @@ export function openField(options: FieldOptions): Field {
     },
     sync: (syncOptions) => sync(deps, syncOptions),
     follow: (syncOptions) => follow(deps, listeners, syncOptions),
+    enrol: (enrolOptions) => enrol(store, { ...enrolOptions, now }),
+    rotateKey: (rotateOptions) => rotateKey(store, { ...rotateOptions, now }),
     seen: outbox.seen,
     noteSeen: outbox.noteSeen,
     status: () => statusOf(store),
@@ -165,6 +175,7 @@ function schemasOf(store: Store, dir: string): FieldSchemas {
   }
 }
 
+export type { EnrolResult } from "./enrol.ts";
 export type { Follower } from "./follow.ts";
 export type { ImportOptions, ImportResult } from "./import.ts";
 export type { AsideNote } from "./move.ts";

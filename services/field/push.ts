@@ -15,6 +15,7 @@ import {
 } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import { type Cut, type Cutter, frameCutter } from "./frames.ts";
+import { unprovenWords } from "./keys.ts";
 import { type AsideNote, moveOn, takeBack } from "./move.ts";
 import type { Outbox } from "./outbox.ts";
 import { openPace, type Pace } from "./pace.ts";
@@ -132,7 +133,7 @@ export async function pushAll(deps: PushDeps, transport: Transport, options: Pus
     options,
     tally,
     rows,
-    cutter: frameCutter(rows, gate),
+    cutter: frameCutter(rows, gate, transport.identity),
     pace: openPace(store, transport.maxFrameBytes),
     now,
     avro: {},
@@ -597,7 +598,7 @@ const noReply = (transport: Transport): TributaryError =>
   transport.isOpen
     ? new TributaryError(
         "backend-unreachable",
-        "the broker has taken the events, but the hub has not confirmed them yet",
+        `the broker has taken the events, but the hub has not confirmed them yet${unprovenWords(transport.identity.unproven)}`,
         "They are safe on this device and will be sent again; sync later.",
       )
     : away("the link was lost", new Error("before the hub had answered"));

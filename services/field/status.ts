@@ -1,4 +1,6 @@
 import type { QuarantineNote, Seq } from "../core/index.ts";
+import { keyIdOf } from "../core/node.ts";
+import { deviceKey, hubKeys, isRotating, unprovenAnswers } from "./keys.ts";
 import type { AsideNote } from "./move.ts";
 import { headOf, readRows } from "./rows.ts";
 import { isCorrupt, type OriginRow, type Store } from "./store.ts";
@@ -21,6 +23,15 @@ export interface FieldStatus {
   readonly syncedAt: string | null;
   /** Device clock minus hub clock at the last sync, milliseconds. */
   readonly clockOffsetMs: number | null;
+  readonly keys: {
+    /** This device's key, by its thumbprint; and whether another is about to take its place. */
+    readonly device: string;
+    readonly isRotating: boolean;
+    /** The hub's keys: only what they sign is believed. None: whoever answers is. */
+    readonly hub: readonly string[];
+    /** Answers that none of them had signed, so far. */
+    readonly unproven: number;
+  };
   readonly origins: readonly {
     readonly origin: string;
     readonly events: number;
@@ -50,6 +61,12 @@ export function statusOf(store: Store): FieldStatus {
     quarantined: quarantinedOf(store, origins),
     syncedAt: store.meta("synced_at"),
     clockOffsetMs: offset === null ? null : Number(offset),
+    keys: {
+      device: keyIdOf(deviceKey(store)),
+      isRotating: isRotating(store),
+      hub: hubKeys(store).map(keyIdOf),
+      unproven: unprovenAnswers(store),
+    },
     origins: origins.map(({ name, lastSeq, syncedThrough, position, incarnation }) => ({
       origin: name,
       events: lastSeq + 1,

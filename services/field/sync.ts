@@ -1,9 +1,11 @@
 import { isTributaryError, TributaryError } from "../core/index.ts";
+import { finishRotation } from "./enrol.ts";
+import { openIdentity } from "./keys.ts";
 import type { AsideNote } from "./move.ts";
 import { emptyTally, type PushDeps, type PushOptions, pushAll, type Tally } from "./push.ts";
 import type { Store } from "./store.ts";
 import { openTransport } from "./transport.ts";
-import { isNothingThere } from "./way.ts";
+import { isNothingThere, type Transport } from "./way.ts";
 
 /** How long a device waits for the receipt of a batch that the broker has taken. */
 export const REPLY_TIMEOUT_MS = 15_000;
@@ -17,7 +19,8 @@ const MAX_QUEUED_TRIES = 3;
 export interface SyncOptions extends PushOptions {
   /** The hub: `nats://…` or `https://…`. */
   readonly url: string;
-  readonly token: string;
+  /** The site's token. A device whose key is enrolled needs none. */
+  readonly token?: string;
   readonly replyTimeoutMs?: number;
   /** Tries before giving up, first included; default 10, or 3 when all is queued and only receipts are missing. Each progress starts the count anew. */
   readonly maxTries?: number;
@@ -100,14 +103,30 @@ export async function sync(deps: PushDeps, options: SyncOptions): Promise<SyncRe
   }
 }
 
+/** The way to a hub, and what this device knows of it and says of itself. */
+export async function openWay(
+  { store, now }: PushDeps,
+  { url, token, replyTimeoutMs = REPLY_TIMEOUT_MS }: SyncOptions,
+): Promise<Transport> {
+  const given = { url, ...(token === undefined ? {} : { token }) };
+  const transport = await openTransport({
+    ...given,
+    identity: openIdentity(store, { ...given, now }),
+    name: store.name,
+    replyTimeoutMs,
+  });
+  try {
+    await finishRotation(store, transport, now);
+    return transport;
+  } catch (error) {
+    await transport.close();
+    throw error;
+  }
+}
+
 async function once(deps: PushDeps, options: SyncOptions, total: Tally): Promise<void> {
   total.waiting = null;
-  const transport = await openTransport({
-    url: options.url,
-    token: options.token,
-    name: deps.store.name,
-    replyTimeoutMs: options.replyTimeoutMs ?? REPLY_TIMEOUT_MS,
-  });
+  const transport = await openWay(deps, options);
   try {
     await pushAll(deps, transport, options, total);
   } finally {

@@ -10,11 +10,13 @@ import {
   TributaryError,
 } from "../core/index.ts";
 import { batchKey } from "../core/node.ts";
+import { wordOf } from "./answers.ts";
 import {
   ANSWER_TIMEOUT_MS,
   away,
   type HelloOutcome,
   helloOutcome,
+  inTheHubsTime,
   isAway,
   jsonOf,
   NEWS_TIMEOUT_MS,
@@ -35,9 +37,11 @@ interface Answer {
 }
 
 /** The way over HTTP, where NATS is blocked: one request a batch, one at a time. */
-export async function httpTransport({ url, token, replyTimeoutMs }: TransportOptions): Promise<Transport> {
+export async function httpTransport({ url, token, identity, replyTimeoutMs }: TransportOptions): Promise<Transport> {
   const base = url.endsWith("/") ? url.slice(0, -1) : url;
-  const authorization = `Bearer ${token}`;
+  const authorized: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
+  const headBytes = (authorized.authorization?.length ?? 0) + REQUEST_BYTES;
+  const where = `the server at ${base}`;
   const waitS = Math.max(1, Math.floor(replyTimeoutMs / 1000));
   let sentBytes = 0;
   const call = async (what: string, path: string, init: RequestInit, timeoutMs: number): Promise<Answer> => {
@@ -51,36 +55,42 @@ export async function httpTransport({ url, token, replyTimeoutMs }: TransportOpt
       throw away(`${what}: the hub at ${base} does not answer`, cause ?? error);
     }
   };
+  const question = (path: string, asked: object, timeoutMs: number): Promise<Answer> => {
+    const body = JSON.stringify(asked);
+    sentBytes += body.length + headBytes;
+    const headers = { ...authorized, "content-type": "application/json" };
+    return call("the hello", path, { method: "POST", headers, body }, timeoutMs);
+  };
   const hello = async (request: HelloRequest): Promise<HelloOutcome> => {
-    const { origin, since, schemas, ...asked } = request;
+    const { origin, since, schemas } = request;
     const query = new URLSearchParams({ origin, since: since === null ? "" : String(since) });
     if (schemas !== undefined) query.set("schemas", schemas);
-    const body = JSON.stringify(asked);
     const isNews = request.have !== undefined || request.proposes !== undefined;
-    sentBytes += body.length + authorization.length + REQUEST_BYTES;
-    const { status, json } = await call(
-      "the hello",
-      `/v1/ingress/hello?${query}`,
-      { method: "POST", headers: { authorization, "content-type": "application/json" }, body },
-      isNews ? NEWS_TIMEOUT_MS : ANSWER_TIMEOUT_MS,
-    );
-    if (status === 200) return helloOutcome(json);
+    let last: Answer = { status: 0, json: null };
+    // The address says what a hub of version 1 reads; the body is the whole request, as it was signed.
+    const word = await inTheHubsTime(identity, request, async (asked) => {
+      last = await question(`/v1/ingress/hello?${query}`, asked, isNews ? NEWS_TIMEOUT_MS : ANSWER_TIMEOUT_MS);
+      return wordOf(identity, where, last, last.status === 200 ? asked.nonce : undefined);
+    });
+    const { status, json } = last;
+    if (status === 200) return helloOutcome(word, identity);
     const problem = problemOf(json) ?? refusedBy(status);
     if (problem !== null && problemOf(json) !== null && isAway(problem)) return { kind: "away", because: problem };
     throw problem ?? strange("the hello");
   };
   const post = async (frame: Uint8Array, origin: OriginId, carryMs: number, wantsReply: boolean): Promise<Reply | null> => {
-    sentBytes += frame.length + authorization.length + REQUEST_BYTES;
+    sentBytes += frame.length + headBytes;
     const { status, json } = await call(
       "the batch",
       "/v1/ingress",
       {
         method: "POST",
         body: frame as Uint8Array<ArrayBuffer>,
-        headers: { authorization, "content-type": MEDIA_TYPE_BATCH, prefer: `wait=${wantsReply ? waitS : 0}` },
+        headers: { ...authorized, "content-type": MEDIA_TYPE_BATCH, prefer: `wait=${wantsReply ? waitS : 0}` },
       },
       (wantsReply ? replyTimeoutMs : 0) + ANSWER_TIMEOUT_MS + carryMs,
     );
+    wordOf(identity, where, { status, json });
     if (status === 200) {
       const reply = replySchema.safeParse(json);
       if (!reply.success) throw strange("the batch");
@@ -92,7 +102,8 @@ export async function httpTransport({ url, token, replyTimeoutMs }: TransportOpt
     if (error.status === 503 || error.status === 507) {
       throw error.code === "backend-unreachable" ? error : away("the hub did not take the batch", error);
     }
-    return refusal(frame, origin, error, json);
+    // Only what the hub has signed says where it stands.
+    return refusal(frame, origin, error, identity.isPinned && isJsonObject(json) ? json.refusal : json);
   };
 
   return {
@@ -101,6 +112,13 @@ export async function httpTransport({ url, token, replyTimeoutMs }: TransportOpt
     maxFrameBytes: MAX_FRAME_BYTES,
     isOpen: true,
     hello,
+    identity,
+    async ask(asked, believes) {
+      const { status, json } = await question("/v1/ingress/hello", asked, ANSWER_TIMEOUT_MS);
+      const word = status === 200 ? json : isJsonObject(json) ? json.refusal : null;
+      if (believes(word)) return word;
+      throw problemOf(json) ?? refusedBy(status) ?? strange("the question");
+    },
     send(frame, origin, carryMs = 0, wantsReply = true) {
       const replied = post(frame, origin, carryMs, wantsReply);
       return {

@@ -1,11 +1,13 @@
 import { connect, headers, type JetStreamClient, type NatsConnection, NatsError } from "nats";
 import { HEADER_TOKEN, MAX_FRAME_BYTES, type Reply, replySchema, SUBJECTS, TributaryError } from "../core/index.ts";
 import { batchKey } from "../core/node.ts";
+import { askForProof } from "./answers.ts";
 import {
   ANSWER_TIMEOUT_MS,
   away,
   brokerFull,
   helloOutcome,
+  inTheHubsTime,
   jsonOf,
   NEWS_TIMEOUT_MS,
   type Transport,
@@ -20,7 +22,7 @@ const WINDOW = 4;
 const NO_ROOM: readonly (number | undefined)[] = [10_023, 10_028, 10_047, 10_077];
 
 /** The way over NATS. A link that was lost stays so: the sync opens another, and asks first what has arrived. */
-export async function natsTransport({ url, token, name, replyTimeoutMs }: TransportOptions): Promise<Transport> {
+export async function natsTransport({ url, token, identity, name, replyTimeoutMs }: TransportOptions): Promise<Transport> {
   let nc: NatsConnection;
   try {
     nc = await connect({ servers: url, name: "tributary-field", timeout: CONNECT_TIMEOUT_MS, reconnect: false });
@@ -33,8 +35,10 @@ export async function natsTransport({ url, token, name, replyTimeoutMs }: Transp
   nc.subscribe(`${SUBJECTS.receipt}.${place}`, {
     callback: (error, message) => {
       if (error !== null) return;
-      const reply = replySchema.safeParse(jsonOf(message.data));
-      if (reply.success && reply.data.batch !== null) waiting.get(reply.data.batch)?.(reply.data);
+      const raw = jsonOf(message.data);
+      const reply = replySchema.safeParse(raw);
+      if (!reply.success || reply.data.batch === null || !waiting.has(reply.data.batch)) return;
+      if (identity.believes(raw)) waiting.get(reply.data.batch)?.(reply.data);
     },
   });
   const lost = nc.closed().then((error): never => {
@@ -45,13 +49,19 @@ export async function natsTransport({ url, token, name, replyTimeoutMs }: Transp
   const js = nc.jetstream();
   const about = (): ReturnType<typeof headers> => {
     const h = headers();
-    h.set(HEADER_TOKEN, `Bearer ${token}`);
+    if (token !== undefined) h.set(HEADER_TOKEN, `Bearer ${token}`);
     return h;
   };
   const headerBytes = about().toString().length;
   let sentBytes = 0;
+  const question = (asked: object, timeoutMs: number, believes: (answer: unknown) => boolean): Promise<unknown> => {
+    const body = new TextEncoder().encode(JSON.stringify(asked));
+    sentBytes += body.length + headerBytes;
+    return Promise.race([askForProof(nc, `${SUBJECTS.hello}.${place}`, body, { headers: about(), timeoutMs, believes }), lost]);
+  };
 
   return {
+    identity,
     window: WINDOW,
     tellsArrival: true,
     maxFrameBytes: Math.min(MAX_FRAME_BYTES, (nc.info?.max_payload ?? Number.POSITIVE_INFINITY) - headerBytes),
@@ -59,13 +69,13 @@ export async function natsTransport({ url, token, name, replyTimeoutMs }: Transp
       return !nc.isClosed();
     },
     async hello(request) {
-      const body = new TextEncoder().encode(JSON.stringify(request));
-      sentBytes += body.length + headerBytes;
       const isNews = request.have !== undefined || request.proposes !== undefined;
       const timeout = isNews ? NEWS_TIMEOUT_MS : ANSWER_TIMEOUT_MS;
       try {
-        const answer = await Promise.race([nc.request(`${SUBJECTS.hello}.${place}`, body, { headers: about(), timeout }), lost]);
-        return helloOutcome(jsonOf(answer.data));
+        const answer = await inTheHubsTime(identity, request, (asked) =>
+          question(asked, timeout, (answer) => identity.believes(answer, asked.nonce)),
+        );
+        return helloOutcome(answer, identity);
       } catch (error) {
         if (error instanceof TributaryError) throw error;
         // 503: nobody listens. The broker is there, so batches can be queued all the same.
@@ -75,6 +85,10 @@ export async function natsTransport({ url, token, name, replyTimeoutMs }: Transp
         throw away("the hub does not answer", error);
       }
     },
+    ask: (asked, believes) =>
+      question(asked, ANSWER_TIMEOUT_MS, believes).catch((error: unknown) => {
+        throw error instanceof TributaryError ? error : away("the hub does not answer", error);
+      }),
     send(frame, _, carryMs = 0) {
       const key = batchKey(frame);
       const replied = Promise.withResolvers<Reply | null>();

@@ -10,6 +10,7 @@ import {
   refusalSchema,
   TributaryError,
 } from "../core/index.ts";
+import type { Identity } from "./keys.ts";
 import type { FieldName } from "./store.ts";
 
 /** How long a device waits for the hub's answer to one message, besides what the message takes on its way. */
@@ -41,6 +42,10 @@ export interface Transport {
   /** `false` once the link was lost: another has to be opened. */
   readonly isOpen: boolean;
   hello(request: HelloRequest): Promise<HelloOutcome>;
+  /** Asks the hub something else than a hello, and returns its answer as it came: whoever asks looks at its signature. */
+  ask(question: object, believes: (answer: unknown) => boolean): Promise<unknown>;
+  /** Who asks, and whose answers count. */
+  readonly identity: Identity;
   /**
    * Hands over a frame. `carryMs`: how long it and what is under way before it may take to arrive, when the link moves at all. `wantsReply`: `false` asks for no
    * more than that it is queued.
@@ -54,7 +59,9 @@ export interface Transport {
 export interface TransportOptions {
   /** `nats://…`, `tls://…`, `http://…` or `https://…` */
   readonly url: string;
-  readonly token: string;
+  /** Not needed by a device whose key is enrolled. */
+  readonly token?: string;
+  readonly identity: Identity;
   readonly name: FieldName;
   readonly replyTimeoutMs: number;
 }
@@ -88,6 +95,17 @@ export const brokerFull = (what: string, error: unknown): TributaryError =>
     ),
   );
 
+/** Asks; where the hub says that the question is not of now, it has said what time it is, and is asked once more. */
+export async function inTheHubsTime(
+  identity: Identity,
+  request: HelloRequest,
+  exchange: (asked: HelloRequest & { readonly nonce: string }) => Promise<unknown>,
+): Promise<unknown> {
+  const asked = identity.asked(request);
+  const answer = await exchange(asked);
+  return identity.setsClock(answer) ? exchange(identity.asked({ ...request, nonce: asked.nonce })) : answer;
+}
+
 /** JSON that came from outside; `undefined` when it is none. */
 export function jsonOf(bytes: Uint8Array): unknown {
   try {
@@ -101,7 +119,7 @@ export function jsonOf(bytes: Uint8Array): unknown {
 const AWAY: readonly string[] = ["backend-unreachable", "backend-failed", "disk-full"];
 
 /** The hub's answer to a hello, as it came in. */
-export function helloOutcome(json: unknown): HelloOutcome {
+export function helloOutcome(json: unknown, identity: Identity): HelloOutcome {
   const refusal = refusalSchema.safeParse(json);
   if (refusal.success) {
     const error = new TributaryError(refusal.data.code, refusal.data.message, refusal.data.hint);
@@ -110,6 +128,7 @@ export function helloOutcome(json: unknown): HelloOutcome {
   }
   const hello = helloSchema.safeParse(json);
   if (!hello.success) throw strange("the hello");
+  identity.learn(json);
   return { kind: "hello", hello: hello.data };
 }
 

@@ -20,12 +20,14 @@ import {
   releaseOf,
   type SchemaNews,
   type Seq,
+  type Signature,
   TributaryError,
   wallMsOf,
 } from "../core/index.ts";
 import { chainHash } from "../core/node.ts";
 import { type Fits, type Gate, type Registry, schemasDigest, shortFingerprint, type Verdict } from "../gate/index.ts";
 import { type Appendable, fitsStore, type Log, type OriginHead, type QuarantineReason } from "../log/index.ts";
+import { keepEvidence, withSignature } from "./evidence.ts";
 import { sparing } from "./fair.ts";
 import { fitting, noteOf, quarantinedOf } from "./notes.ts";
 
@@ -58,9 +60,9 @@ export interface Acceptor {
   /**
    * Gates, chains and appends a batch that arrived at `receivedAtMs` (hub clock). The receipt is the hub's word that all of
    * it is in the log. Throws `schema-unknown`, `chain-broken`, `batch-gap`, `origin-forked`, `event-too-large`.
-   * `breathe` is awaited now and then, so that others have their turn.
+   * `breathe` is awaited now and then, so that others have their turn. `signed`: the origin's signature of the run, found good; kept with its last event.
    */
-  accept(batch: Batch, key: string, receivedAtMs: number, breathe?: () => Promise<void>): Promise<Accepted>;
+  accept(batch: Batch, key: string, receivedAtMs: number, breathe?: () => Promise<void>, signed?: Signature): Promise<Accepted>;
   /** Where the hub stands with an origin. */
   hello(request: HelloRequest, nowMs: number): Promise<Hello>;
   /** Where the hub stands, for a refusal; `null` when it does not know or cannot say. */
@@ -135,11 +137,11 @@ export function acceptor({
   };
 
   return {
-    async accept(batch, key, receivedAtMs, breathe = async () => {}) {
+    async accept(batch, key, receivedAtMs, breathe = async () => {}, signed) {
       const { origin } = batch;
       await refuseGap(batch);
       await gate.ensure(batch.events.map(({ head }) => head.schema));
-      const run = await chained({ gate, fits }, batch, receivedAtMs, driftLimitMs, breathe);
+      const run = withSignature(await chained({ gate, fits }, batch, receivedAtMs, driftLimitMs, breathe), signed);
       const outcome = await log.append(run, heads.get(origin)).catch((error: unknown) => {
         heads.delete(origin);
         throw error;
@@ -150,6 +152,7 @@ export function acceptor({
         case "gap":
           throw gap(batch, outcome.head);
         case "fork":
+          if (await keepEvidence(log, batch, outcome.seq, signed)) say({ event: "fork-kept", origin, seq: outcome.seq });
           throw new TributaryError(
             "origin-forked",
             `${origin} has two different events ${outcome.seq}: two devices write under one name`,

@@ -12,6 +12,7 @@ import { PULL_BYTES, pull } from "./pull.ts";
 import { quietly, tokenOf } from "./reply.ts";
 import { pause, type Standing } from "./standing.ts";
 import { checkOrigin, type Doorkeeper } from "./token.ts";
+import type { seal, Vouch } from "./vouch.ts";
 
 const MIB = 1_048_576;
 /** What one process holds at a time. A device has at most 4 batches under way: a site's places are enough for 60 devices at once. */
@@ -30,6 +31,9 @@ const BOUNDS: Bounds = {
 const KEEP_MS = ACK_WAIT_MS / 3;
 /** A batch is worked on for so long before others have a turn. */
 const SLICE_MS = 4;
+/** A batch without a token, of a device whose key is not known here: looked for so often. */
+const UNKNOWN_DELIVERIES = 3;
+const UNKNOWN_PAUSE_MS = 1_000;
 /** How long those under way may take when the process ends. */
 const CLOSE_MS = 10_000;
 const CLOSE_LOOK_MS = 20;
@@ -37,6 +41,10 @@ const CLOSE_LOOK_MS = 20;
 export interface ConsumeDeps {
   readonly nc: NatsConnection;
   readonly keeper: Doorkeeper;
+  /** Who may speak for a device. */
+  readonly vouch: Vouch;
+  /** Signs what the hub says. */
+  readonly seal: ReturnType<typeof seal>;
   readonly accepts: Acceptor;
   readonly standing: Standing;
   readonly broker: Pick<BrokerWatch, "look" | "state">;
@@ -56,7 +64,7 @@ export interface Consuming {
  * Takes batches from the broker. Those of one device are handled one after the other, in their order; devices run side by side, and sites take turns. A batch is
  * acknowledged once its events are in the log, or once its sender has been told why they are not; until then it is kept from being handed out again.
  *
- *   handed out ─┬▶ wrong token ─▶ refusal, ack                       the field keeps its events and stops sending
+ *   handed out ─┬▶ no key, wrong token ─▶ refusal, ack                       the field keeps its events and stops sending
  *               ├▶ its site has its share ─▶ back to the broker, for a while
  *               └▶ held ─▶ worked on ─┬▶ accepted ─▶ receipt, ack
  *                    ▲                ├▶ gap ─▶ refusal, ack; back to the broker where the batch before may be elsewhere
@@ -82,7 +90,12 @@ export function consume(deps: ConsumeDeps): Consuming {
   const intake = async (message: JsMsg): Promise<void> => {
     const place = message.subject.slice(SUBJECTS.ingress.length + 1);
     try {
-      const item = await admitted(deps.keeper, message, place, stream);
+      const item = await admitted(deps, message, place, stream);
+      if (item === null) {
+        // Enrolled with another process a moment ago?
+        deps.vouch.look();
+        return void quietly(say, "postponement", () => message.nak(UNKNOWN_PAUSE_MS));
+      }
       const isAfterPostponed = later.returned(item);
       // While the event store is away nothing that was handed out goes back: no more is asked for than there is room.
       if (standing.away() !== null) waiting.take(item, true);
@@ -104,8 +117,9 @@ export function consume(deps: ConsumeDeps): Consuming {
       batch = await decodeBatchInTurns(item.message.data, zstd, breathe);
       checkOrigin(item.claims, batch.origin);
       const key = batchKey(item.message.data);
-      const { receipt, written, quarantined } = await deps.accepts.accept(batch, key, item.receivedAtMs, breathe);
-      outcome.taken(item, receipt);
+      const signed = await deps.vouch.batch(tokenOf(item.message), batch, item.receivedAtMs);
+      const { receipt, written, quarantined } = await deps.accepts.accept(batch, key, item.receivedAtMs, breathe, signed);
+      await outcome.taken(item, receipt);
       const ms = performance.now() - startedMs;
       later.took(ms);
       const about = { origin: batch.origin, first: batch.firstSeq, events: batch.events.length, bytes: item.bytes };
@@ -182,10 +196,18 @@ export function consume(deps: ConsumeDeps): Consuming {
 const NEVER = new AbortController().signal;
 
 /** A message whose token is valid, and for the place that it came on. Throws what is told to its sender. */
-async function admitted(keeper: Doorkeeper, message: JsMsg, place: string, stream: number): Promise<HeldBatch> {
+async function admitted(
+  { keeper, vouch }: Pick<ConsumeDeps, "keeper" | "vouch">,
+  message: JsMsg,
+  place: string,
+  stream: number,
+): Promise<HeldBatch | null> {
   const { data, info } = message;
   const receivedAtMs = info.timestampNanos / 1e6;
-  const claims = await keeper.admit(tokenOf(message), receivedAtMs);
+  const token = tokenOf(message);
+  const named = vouch.named(place, receivedAtMs, token !== undefined);
+  if (named === null && token === undefined && info.deliveryCount < UNKNOWN_DELIVERIES) return null;
+  const claims = named ?? (await keeper.admit(token, receivedAtMs));
   const site = `${claims.org}.${claims.site}`;
   if (!`${place}.`.startsWith(`${site}.`)) {
     const words = `a token for ${site} cannot send on ${message.subject}`;

@@ -2,11 +2,14 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { headers, type NatsConnection } from "nats";
 import {
+  type Batch,
+  decodeBatch,
   HEADER_TOKEN,
   isTributaryError,
   MAX_FRAME_BYTES,
   MEDIA_TYPE_PROBLEM,
   messageOf,
+  type OriginId,
   partsOf,
   peekOrigin,
   SUBJECTS,
@@ -17,9 +20,10 @@ import { type BrokerWatch, publishFailure } from "./broker.ts";
 import type { Health } from "./health.ts";
 import type { AnswerHello } from "./hello.ts";
 import { type Receipts, receipts } from "./receipts.ts";
-import { type DoorAnswer, fromJson, refusalOf } from "./reply.ts";
+import { type DoorAnswer, fromJson, refusalOf, UNKNOWN } from "./reply.ts";
 import type { Standing } from "./standing.ts";
 import { checkOrigin, type Doorkeeper } from "./token.ts";
+import type { seal, Vouch } from "./vouch.ts";
 
 /** How long a request waits for its receipt unless it asks otherwise, and at most. Then it is told 202: queued. */
 const DEFAULT_WAIT_MS = 10_000;
@@ -43,6 +47,9 @@ export interface Listening {
 export interface DoorDeps {
   readonly nc: NatsConnection;
   readonly keeper: Doorkeeper;
+  readonly vouch: Vouch;
+  /** Signs what the hub says. */
+  readonly seal: ReturnType<typeof seal>;
   readonly hello: AnswerHello;
   readonly standing: Standing;
   readonly broker: Pick<BrokerWatch, "look">;
@@ -58,7 +65,7 @@ export interface DoorDeps {
  *
  *   POST /v1/ingress         a batch frame; published into the same stream. 200 receipt, 202 queued, 4xx problem
  *   GET  /v1/ingress/hello   ?origin=…&since=…: where the hub stands with this origin
- *   POST /v1/ingress/hello   the same, with the other members of a hello as body
+ *   POST /v1/ingress/hello   the same, with the other members of a hello as body, or all of them, signed; an enrolment or a rotation
  *   GET  /healthz            200: the process is alive
  *   GET  /readyz             200, or 503 with the reason, part by part; /v1/health is the same
  *   …                        what `also` answers: the schema registry
@@ -93,9 +100,7 @@ export async function listen(deps: DoorDeps): Promise<Listening> {
       send(response, await route(request));
     } catch (error) {
       if (response.destroyed) return;
-      if (!isTributaryError(error)) say({ event: "http-failed", error });
-      const { code, message, hint } = refusalOf(error);
-      send(response, problem(new TributaryError(code, message, hint), request.url));
+      send(response, await refused(deps, error, request.url));
     }
   };
   const server = createServer((request, response) => {
@@ -140,22 +145,20 @@ async function begin(server: Server, host: string, port: number): Promise<void> 
 }
 
 /** Puts a batch into the stream, and waits for the hub's word. */
-async function ingest(
-  { nc, keeper, standing, broker }: DoorDeps,
-  waiting: Receipts,
-  request: IncomingMessage,
-): Promise<DoorAnswer> {
+async function ingest(deps: DoorDeps, waiting: Receipts, request: IncomingMessage): Promise<DoorAnswer> {
+  const { nc, keeper, standing, broker } = deps;
   const authorization = request.headers.authorization;
-  const claims = await keeper.admit(authorization, Date.now());
+  const claims = authorization === undefined ? null : await keeper.admit(authorization, Date.now());
   const frame = await bodyOf(request);
-  const origin = peekOrigin(frame, zstd);
-  checkOrigin(claims, origin);
+  // Without a token it is the batch's own signature that lets it in.
+  const origin = claims === null ? await signedOrigin(deps, frame) : peekOrigin(frame, zstd);
+  if (claims !== null) checkOrigin(claims, origin);
   const key = batchKey(frame);
   const { org, site, device } = partsOf(origin);
   const receipt = waiting.wait(`${org}.${site}`, key, frame.length);
   try {
     const about = headers();
-    about.set(HEADER_TOKEN, authorization!);
+    if (authorization !== undefined) about.set(HEADER_TOKEN, authorization);
     await nc
       .jetstream()
       .publish(`${SUBJECTS.ingress}.${org}.${site}.${device}`, frame, { headers: about, timeout: PUBLISH_TIMEOUT_MS })
@@ -169,27 +172,68 @@ async function ingest(
     const reply = await Promise.race([receipt.reply, waitMs(request).then(() => null)]);
     if (reply === null) return { status: 202, body: { kind: "queued", batch: key, origin } };
     if (reply.kind === "receipt") return { status: 200, body: reply };
-    return problem(new TributaryError(reply.code, reply.message, reply.hint), request.url, { ...reply });
+    return problem(new TributaryError(reply.code, reply.message, reply.hint), request.url, { ...reply, refusal: reply });
   } finally {
     receipt.end();
   }
 }
 
 /** Where the hub stands: asked in the query alone, or with the rest of a hello as body. */
-async function hello({ keeper, hello }: DoorDeps, request: IncomingMessage, query: URLSearchParams): Promise<DoorAnswer> {
-  const nowMs = Date.now();
-  const claims = await keeper.admit(request.headers.authorization, nowMs);
+async function hello(deps: DoorDeps, request: IncomingMessage, query: URLSearchParams): Promise<DoorAnswer> {
   const since = query.get("since");
   const more = request.method === "POST" ? fromJson(await bodyOf(request)) : {};
   if (typeof more !== "object" || more === null || Array.isArray(more))
     throw new TributaryError("input-malformed", "the hello's body is no JSON object", 'Send {"have": {…}, "proposes": […]}.');
-  const asked = {
-    ...more,
-    ...(query.has("origin") ? { origin: query.get("origin") } : {}),
-    ...(query.has("since") || !("since" in more) ? { since: since === null || since === "" ? null : wholeNumber(since) } : {}),
-    ...(query.has("schemas") ? { schemas: query.get("schemas") } : {}),
-  };
-  return { status: 200, body: await hello(claims, asked, nowMs) };
+  // What was signed is answered as it came; the address may say part of a hello, as version 1 has it.
+  const asked =
+    "kind" in more
+      ? more
+      : {
+          ...more,
+          ...(query.has("origin") ? { origin: query.get("origin") } : {}),
+          ...(query.has("since") || !("since" in more)
+            ? { since: since === null || since === "" ? null : wholeNumber(since) }
+            : {}),
+          ...(query.has("schemas") ? { schemas: query.get("schemas") } : {}),
+        };
+  try {
+    return { status: 200, body: await deps.hello(request.headers.authorization, asked, Date.now()) };
+  } catch (error) {
+    return refused(deps, error, request.url, deps.vouch.refusing(asked));
+  }
+}
+
+/** A problem that carries the hub's signed word. */
+async function refused(
+  { seal, say }: DoorDeps,
+  error: unknown,
+  url: string | undefined,
+  of: ReturnType<Vouch["refusing"]> = {},
+): Promise<DoorAnswer> {
+  if (!isTributaryError(error)) say({ event: "http-failed", error });
+  const refusal = refusalOf(error, { ...UNKNOWN, ...of });
+  return problem(new TributaryError(refusal.code, refusal.message, refusal.hint), url, { refusal: await seal(refusal) });
+}
+
+async function signedOrigin({ keeper, vouch }: DoorDeps, frame: Uint8Array): Promise<OriginId> {
+  const batch = signedBatch(frame);
+  if (batch === null) {
+    await keeper.admit(undefined, Date.now());
+    throw new Error("invariant broken: without a token nobody is admitted");
+  }
+  await vouch.batch(undefined, batch, Date.now());
+  return batch.origin;
+}
+
+/** A batch that speaks for itself; `null` for bytes that are none, or that nobody has signed. */
+function signedBatch(frame: Uint8Array): Batch | null {
+  try {
+    const batch = decodeBatch(frame, zstd);
+    return batch.signature === undefined ? null : batch;
+  } catch (error) {
+    if (isTributaryError(error) && error.code !== "protocol-unsupported") return null;
+    throw error;
+  }
 }
 
 function urlOf(request: IncomingMessage): URL {

@@ -10,9 +10,9 @@ import {
 } from "../core/index.ts";
 import type { Acceptor } from "./accept.ts";
 import { busy, sparing, turns } from "./fair.ts";
-import { fromJson, quietly, refusalOf, toJson, tokenOf, wantsAnswer } from "./reply.ts";
+import { fromJson, quietly, refusalOf, toJson, tokenOf, UNKNOWN, wantsAnswer } from "./reply.ts";
 import { inTime, isAway, type Standing } from "./standing.ts";
-import { type Claims, checkOrigin, type Doorkeeper } from "./token.ts";
+import type { seal, Vouch } from "./vouch.ts";
 
 /** Hellos answered at a time, in all and of one site, and those of one site that wait. */
 const HELLO_BOUNDS = { max: 32, maxEach: 8, maxWaitingEach: 200 };
@@ -23,19 +23,27 @@ const MAX_REFUSAL_KINDS = 1_000;
 
 export interface HelloDeps {
   readonly nc: NatsConnection;
-  readonly keeper: Doorkeeper;
   readonly accepts: Acceptor;
+  /** Who may speak for a device. */
+  readonly vouch: Vouch;
+  /** Signs what the hub says. */
+  readonly seal: ReturnType<typeof seal>;
   readonly standing: Standing;
   readonly say: (event: Record<string, unknown>) => void;
 }
 
-/** Answers a hello, read from whatever door; throws what is told to who asked. */
-export type AnswerHello = (claims: Claims, asked: unknown, nowMs: number) => Promise<Hello>;
+/** Answers a hello, an enrolment or a rotation, read from whatever door, with the hub's signature; throws what is told to who asked. */
+export type AnswerHello = (authorization: string | undefined, asked: unknown, nowMs: number) => Promise<object>;
 
 /**
  * Answers hellos, sites in turn. While the event store is away the answer is why, at once: the device may send all the same, as the broker takes batches.
  */
-export function helloAnswers({ accepts, standing }: Pick<HelloDeps, "accepts" | "standing">): AnswerHello {
+export function helloAnswers({
+  accepts,
+  standing,
+  vouch,
+  seal,
+}: Pick<HelloDeps, "accepts" | "standing" | "vouch" | "seal">): AnswerHello {
   const turn = turns(HELLO_BOUNDS);
   const answer = async (request: HelloRequest, nowMs: number): Promise<Hello> => {
     const away = standing.away();
@@ -47,7 +55,9 @@ export function helloAnswers({ accepts, standing }: Pick<HelloDeps, "accepts" | 
       throw error;
     }
   };
-  return async (claims, asked, nowMs) => {
+  const admitted = async (authorization: string | undefined, asked: unknown, nowMs: number): Promise<object> => {
+    const enrolled = await vouch.enrolment(asked, nowMs);
+    if (enrolled !== null) return enrolled;
     const request = helloRequestSchema.safeParse(asked);
     if (!request.success)
       throw new TributaryError(
@@ -56,30 +66,28 @@ export function helloAnswers({ accepts, standing }: Pick<HelloDeps, "accepts" | 
         'Send {"origin": "org.site.device.epoch", "since": <seq> or null}.',
       );
     const { origin } = request.data;
-    checkOrigin(claims, origin);
+    await vouch.hello(authorization, request.data, asked, nowMs);
     const { org, site } = partsOf(origin);
-    // Not the event store's own word, which is kept: it is slow, or much is asked of it.
-    return inTime(
-      turn.run(`${org}.${site}`, () => answer(request.data, nowMs)),
-      ANSWER_TIMEOUT_MS,
-      () => busy("hellos take long"),
-    );
+    const hello = await turn.run(`${org}.${site}`, () => answer(request.data, nowMs));
+    return seal({ ...hello, ...vouch.introduction(request.data) });
   };
+  // Not the event store's own word, which is kept: it is slow, or much is asked of it.
+  return (authorization, asked, nowMs) =>
+    inTime(admitted(authorization, asked, nowMs), ANSWER_TIMEOUT_MS, () => busy("hellos take long"));
 }
 
 /** Answers "where do you stand with me?", asked on `hello.<org>.<site>.<device>`; one process answers each. */
 export function answerHellos(deps: HelloDeps, answer: AnswerHello): { close(): Promise<void> } {
-  const { nc, keeper, say } = deps;
+  const { nc, vouch, seal, say } = deps;
   const sayRefused = sparing(say, { everyMs: REFUSALS_EVERY_MS, maxKinds: MAX_REFUSAL_KINDS });
   const serve = async (question: Msg): Promise<void> => {
     let answered: unknown;
+    const asked = fromJson(question.data);
     try {
-      const nowMs = Date.now();
-      const claims = await keeper.admit(tokenOf(question), nowMs);
-      answered = await answer(claims, fromJson(question.data), nowMs);
+      answered = await answer(tokenOf(question), asked, Date.now());
     } catch (error) {
       sayRefused(`${question.subject} ${isTributaryError(error) ? error.code : "internal"}`, { event: "hello-refused", error });
-      answered = refusalOf(error);
+      answered = await seal(refusalOf(error, { ...UNKNOWN, ...vouch.refusing(asked) }));
     }
     quietly(say, "hello", () => question.respond(toJson(answered)));
   };

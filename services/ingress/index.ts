@@ -6,7 +6,7 @@ import type { JSONWebKeySet } from "jose";
 import type { NatsConnection } from "nats";
 import { messageOf, TributaryError } from "../core/index.ts";
 import type { Fits, Gate, Registry } from "../gate/index.ts";
-import type { Log } from "../log/index.ts";
+import { type KeyBook, type Log, openKeyBook } from "../log/index.ts";
 import { type Acceptor, acceptor } from "./accept.ts";
 import { type BrokerWatch, connectBroker, prepareBroker, watchBroker } from "./broker.ts";
 import { type Consuming, consume } from "./consume.ts";
@@ -14,9 +14,11 @@ import { type DoorRequest, type Listening, listen } from "./door.ts";
 import { health, ownParts, type PartChecks } from "./health.ts";
 import { answerHellos, helloAnswers } from "./hello.ts";
 import { type Hubs, meetHubs } from "./hubs.ts";
+import { fixedKeyring, type Keyring } from "./keyring.ts";
 import type { DoorAnswer } from "./reply.ts";
 import { type Standing, watchStore } from "./standing.ts";
 import { type Doorkeeper, doorkeeper } from "./token.ts";
+import { refuseRevoked, seal, type Vouch, vouch } from "./vouch.ts";
 
 export interface IngressOptions {
   readonly natsUrl: string;
@@ -28,7 +30,10 @@ export interface IngressOptions {
   readonly also?: (request: DoorRequest, keeper: Doorkeeper) => Promise<DoorAnswer | null>;
   /** What views can show; default: anything. */
   readonly fits?: Fits;
-  readonly keys: JSONWebKeySet;
+  /** The hub's keys. With their private part it signs its answers; without, it only checks tokens. */
+  readonly keys: JSONWebKeySet | Keyring;
+  /** Take nothing from devices that have no enrolled key. */
+  readonly requireKeys?: boolean;
   /** Where the HTTP door listens; `null`: no HTTP. */
   readonly listen: { readonly host: string; readonly port: number } | null;
   readonly driftLimitMs?: number;
@@ -58,7 +63,6 @@ interface Watches {
 
 export async function startIngress(options: IngressOptions): Promise<Ingress> {
   const say = guarded(options.say ?? (() => {}));
-  const keeper = doorkeeper(options.keys);
   const nc = await connectBroker(options.natsUrl, "tributary-ingress");
   const closers: (() => Promise<void> | void)[] = [() => leave(nc)];
   const closeAll = async (): Promise<void> => {
@@ -66,9 +70,11 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
   };
   try {
     await prepareBroker(nc);
-    const { accepts, standing, broker, hubs, consumer } = await openWatches(options, nc, keeper, say, closers);
-    const hello = helloAnswers({ accepts, standing });
-    const hellos = answerHellos({ nc, keeper, accepts, standing, say }, hello);
+    const trust = await openTrust(options, say);
+    closers.push(trust.book.close);
+    const { accepts, standing, broker, hubs, consumer } = await openWatches(options, nc, trust, say, closers);
+    const hello = helloAnswers({ accepts, standing, ...trust });
+    const hellos = answerHellos({ nc, accepts, standing, say, ...trust }, hello);
     closers.push(hellos.close);
     // What another part says of its own comes after what the hub's door knows.
     const parts = { ...ownParts({ broker, standing, hubs, accepts }), ...options.parts };
@@ -77,7 +83,7 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
       options.listen === null
         ? null
         : await listen({
-            ...{ nc, keeper, hello, standing, broker, say },
+            ...{ nc, hello, standing, broker, say, ...trust },
             health: health(parts),
             ...(also === undefined ? {} : { also }),
             ...options.listen,
@@ -99,10 +105,31 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
   }
 }
 
+/** Who is believed, and how the hub shows who it is. */
+interface Trust {
+  readonly book: KeyBook;
+  readonly keeper: Doorkeeper;
+  readonly vouch: Vouch;
+  readonly seal: ReturnType<typeof seal>;
+}
+
+async function openTrust(options: IngressOptions, say: (event: Record<string, unknown>) => void): Promise<Trust> {
+  const { keys, requireKeys = false, log } = options;
+  const ring = "state" in keys ? keys : fixedKeyring(keys);
+  const book = await openKeyBook(log.journal, {
+    signer: () => ring.state().signer,
+    follow: true,
+    onFact: ({ type, data }) => say({ event: "keys-changed", what: type, device: data.device, site: data.site }),
+    onInterruption: (message) => say({ event: "keys-interrupted", message }),
+  });
+  const keeper = doorkeeper(ring, refuseRevoked(book));
+  return { book, keeper, vouch: vouch({ book, ring, keeper, requireKeys }), seal: seal(ring) };
+}
+
 async function openWatches(
   options: IngressOptions,
   nc: NatsConnection,
-  keeper: Doorkeeper,
+  trust: Trust,
   say: (event: Record<string, unknown>) => void,
   closers: (() => Promise<void> | void)[],
 ): Promise<Watches> {
@@ -118,7 +145,11 @@ async function openWatches(
     ...(registry === undefined ? {} : { registry }),
     ...(driftLimitMs === undefined ? {} : { driftLimitMs }),
   });
-  standing = await watchStore({ log, say, onDoubt: accepts.forget, onChange: () => consumer?.wake() });
+  const onDoubt = (): void => {
+    accepts.forget();
+    trust.book.reload().catch((error: unknown) => say({ event: "keys-interrupted", message: messageOf(error) }));
+  };
+  standing = await watchStore({ log, say, onDoubt, onChange: () => consumer?.wake() });
   closers.push(standing.close);
   const { logId } = standing;
   const hubs = meetHubs({ nc, logId, name, say });
@@ -126,7 +157,7 @@ async function openWatches(
   const broker = watchBroker({ nc, logId, name, say, onMended: (isNewStream) => consumer?.renew(isNewStream) });
   closers.push(broker.close);
   await broker.look();
-  consumer = consume({ nc, keeper, accepts, standing, broker, hubs, say });
+  consumer = consume({ nc, accepts, standing, broker, hubs, say, ...trust });
   closers.push(consumer.close);
   return { accepts, standing, broker, hubs, consumer };
 }
@@ -178,6 +209,17 @@ export {
 export { type DeadContent, type DeadLetter, deadLetter, deadLetters, retryDead } from "./dead.ts";
 export type { DoorRequest } from "./door.ts";
 export type { PartCheck, PartChecks, PartState } from "./health.ts";
+export {
+  fixedKeyring,
+  type HubKey,
+  hubKeyId,
+  type Keyring,
+  keyring,
+  OVERLAP_HOURS,
+  signingKeyAt,
+  withNextKey,
+  withoutKey,
+} from "./keyring.ts";
 export type { DoorAnswer } from "./reply.ts";
 export {
   type Doorkeeper,
@@ -186,6 +228,8 @@ export {
   makeKey,
   publicKey,
   SCOPE_APPEND,
+  SCOPE_ENROL,
   SCOPE_SCHEMAS,
   SCOPE_SCHEMAS_READ,
 } from "./token.ts";
+export { REQUEST_WINDOW_MS } from "./vouch.ts";

@@ -1,5 +1,5 @@
 import type { JsMsg, NatsConnection } from "nats";
-import { type Batch, isTributaryError, messageOf, type Receipt, SUBJECTS, type TributaryError } from "../core/index.ts";
+import { type Batch, isTributaryError, messageOf, type Receipt, type Reply, SUBJECTS, TributaryError } from "../core/index.ts";
 import { batchKey } from "../core/node.ts";
 import type { Acceptor } from "./accept.ts";
 import { ACK_WAIT_MS, type BrokerWatch } from "./broker.ts";
@@ -8,9 +8,10 @@ import { sparing } from "./fair.ts";
 import type { Hubs } from "./hubs.ts";
 import type { Held, Lanes } from "./lanes.ts";
 import type { Postponed } from "./postponed.ts";
-import { publish, quietly, refusalOf, UNKNOWN } from "./reply.ts";
+import { publish, quietly, refusalOf, tokenOf, UNKNOWN } from "./reply.ts";
 import { isAway, type Standing } from "./standing.ts";
-import type { Claims } from "./token.ts";
+import type { Claims, Doorkeeper } from "./token.ts";
+import type { seal } from "./vouch.ts";
 
 /**
  * A gap is told at once, unless the batch before it may be elsewhere: with another process, or with one that has just ended. Then it goes back to the broker
@@ -44,7 +45,7 @@ const MAX_KINDS = 1_000;
 
 export interface HeldBatch extends Held {
   readonly message: JsMsg;
-  readonly claims: Claims;
+  readonly claims: Pick<Claims, "org" | "site" | "device">;
   readonly place: string;
   readonly receivedAtMs: number;
   /** Which life of the stream it is of: numbers are used again in a new one. */
@@ -55,6 +56,9 @@ export interface HeldBatch extends Held {
 
 export interface OutcomeDeps {
   readonly nc: NatsConnection;
+  readonly keeper: Doorkeeper;
+  /** Signs what the hub says. */
+  readonly seal: ReturnType<typeof seal>;
   readonly accepts: Acceptor;
   readonly standing: Standing;
   readonly broker: Pick<BrokerWatch, "look" | "state">;
@@ -69,7 +73,7 @@ export interface OutcomeDeps {
 }
 
 export interface Outcomes {
-  taken(item: HeldBatch, receipt: Receipt): void;
+  taken(item: HeldBatch, receipt: Receipt): Promise<void>;
   /** Settles a batch that was not taken, or holds it on. */
   failed(item: HeldBatch, batch: Batch | null, error: unknown): Promise<void>;
   /** Refuses a message before it had a place. */
@@ -85,15 +89,16 @@ export function outcomes(deps: OutcomeDeps): Outcomes {
   const begunMs = Date.now();
   const inherits = deps.broker.state().handedOut > 0;
 
-  const tell = (place: string, reply: unknown): void => {
-    quietly(say, "reply", () => publish(nc, `${SUBJECTS.receipt}.${place}`, reply));
+  const tell = async (place: string, reply: Reply): Promise<void> => {
+    const signed = await deps.seal(reply);
+    quietly(say, "reply", () => publish(nc, `${SUBJECTS.receipt}.${place}`, signed));
   };
   const noteRefused = (place: string, error: unknown): void =>
     sayRefused(`${place} ${isTributaryError(error) ? error.code : "internal"}`, { event: "batch-refused", place, error });
-  const refuse = (item: HeldBatch, batch: Batch | null, error: unknown): void => {
+  const refuse = (item: HeldBatch, batch: Batch | null, error: unknown): Promise<void> => {
     const of =
       batch === null ? UNKNOWN : { origin: batch.origin, firstSeq: batch.firstSeq, through: deps.accepts.through(batch.origin) };
-    tell(item.place, refusalOf(error, { ...of, batch: batchKey(item.message.data) }));
+    return tell(item.place, refusalOf(error, { ...of, batch: batchKey(item.message.data) }));
   };
   const settle = (item: HeldBatch): void => {
     act(item, "acknowledgement", (message) => message.ack());
@@ -114,12 +119,12 @@ export function outcomes(deps: OutcomeDeps): Outcomes {
     message.info.deliveryCount < GAP_DELIVERIES &&
     (deps.hubs.peers() > 0 || (inherits && Date.now() - begunMs < YOUNG_MS) || deps.later.has(site, lane));
 
-  const storeFailed = (item: HeldBatch, batch: Batch | null, error: TributaryError): void => {
+  const storeFailed = async (item: HeldBatch, batch: Batch | null, error: TributaryError): Promise<void> => {
     // One that fails again and again while others are written is ill itself, and must not stop them.
     const isIll = standing.away() === null && ++item.failures > MAX_INTERNAL_FAILURES;
     if (!isIll) standing.failed(error);
     // The sender waits for a word, and a full disk may stay full; the batch stays queued all the same.
-    if (error.code === "disk-full" && !item.isToldFull) refuse(item, batch, error);
+    if (error.code === "disk-full" && !item.isToldFull) await refuse(item, batch, error);
     item.isToldFull ||= error.code === "disk-full";
     waiting.back(item, isIll ? Date.now() + retryMs(item.failures - MAX_INTERNAL_FAILURES) : AT_ONCE);
   };
@@ -135,10 +140,10 @@ export function outcomes(deps: OutcomeDeps): Outcomes {
   };
 
   return {
-    taken(item, receipt) {
+    async taken(item, receipt) {
       standing.recovered();
       refusedInARow.delete(item.site);
-      tell(item.place, receipt);
+      await tell(item.place, receipt);
       settle(item);
     },
     async failed(item, batch, error) {
@@ -151,8 +156,9 @@ export function outcomes(deps: OutcomeDeps): Outcomes {
         say({ event: "batch-postponed", place: item.place, error });
         return holdOn(item);
       }
-      if (isPoison(error) && !(await isBuried(item, error))) return holdOn(item);
-      refuse(item, batch, error);
+      const why = await wordFor(deps, item, batch, error);
+      if (why === error && isPoison(error) && !(await isBuried(item, error))) return holdOn(item);
+      await refuse(item, batch, why);
       settle(item);
       losePatience(item.site);
       noteRefused(item.place, error);
@@ -160,8 +166,9 @@ export function outcomes(deps: OutcomeDeps): Outcomes {
     unread(message, place, error) {
       noteRefused(place, error);
       unhurried(message.data.length, () => {
-        tell(place, refusalOf(error, { ...UNKNOWN, batch: batchKey(message.data) }));
-        quietly(say, "acknowledgement", () => message.ack());
+        void tell(place, refusalOf(error, { ...UNKNOWN, batch: batchKey(message.data) })).finally(() =>
+          quietly(say, "acknowledgement", () => message.ack()),
+        );
       });
     },
   };
@@ -191,4 +198,25 @@ const retryMs = (failures: number): number => Math.min(MAX_RETRY_PAUSE_MS, RETRY
 /** Whether sending the same bytes again can never help. A wrong token, a gap or an unknown schema can be mended by the sender. */
 const isPoison = (error: unknown): boolean =>
   !isTributaryError(error) ||
-  ["batch-undecodable", "batch-too-large", "chain-broken", "origin-forked", "event-too-large"].includes(error.code);
+  ["batch-undecodable", "batch-too-large", "chain-broken", "origin-forked", "event-too-large", "signature-invalid"].includes(
+    error.code,
+  );
+
+/**
+ * Bytes that cannot be read, and batches with a wrong signature, are kept only where a good token came with them: else whoever reaches the broker could fill
+ * the dead letters. Returns what is refused and not kept; the same error: it may be kept.
+ */
+async function wordFor(
+  { keeper }: Pick<OutcomeDeps, "keeper">,
+  { message, receivedAtMs }: HeldBatch,
+  batch: Batch | null,
+  error: unknown,
+): Promise<unknown> {
+  if (!isTributaryError(error) || (batch !== null && error.code !== "signature-invalid")) return error;
+  try {
+    await keeper.admit(tokenOf(message), receivedAtMs);
+    return error;
+  } catch (refused) {
+    return batch === null ? refused : new TributaryError(error.code, error.message, "Sign it with the key of its device.");
+  }
+}

@@ -19,11 +19,22 @@ export const UNKNOWN = { batch: null, origin: null, firstSeq: null, through: nul
 const MAX_MESSAGE = 2_000;
 
 /** Anything thrown, as what is told to the sender. */
-export function refusalOf(error: unknown, of: Pick<Refusal, "batch" | "origin" | "firstSeq" | "through"> = UNKNOWN): Refusal {
+export function refusalOf(
+  error: unknown,
+  of: Pick<Refusal, "batch" | "origin" | "firstSeq" | "through" | "nonce" | "successions"> = UNKNOWN,
+): Refusal {
   const known = isTributaryError(error)
     ? error
     : new TributaryError("internal", `the hub failed: ${messageOf(error)}`, "Try again; the hub's log has the details.");
-  return { kind: "refusal", ...of, code: known.code, message: known.message.slice(0, MAX_MESSAGE), hint: known.hint };
+  const clock = known.code === "request-stale" ? { nowMs: Date.now() } : {};
+  return {
+    kind: "refusal",
+    ...of,
+    code: known.code,
+    message: known.message.slice(0, MAX_MESSAGE).toWellFormed(),
+    hint: known.hint,
+    ...clock,
+  };
 }
 
 /** A header of a message; `undefined` where it has none. Headers are parsed when they are first looked at, and may be anything. */

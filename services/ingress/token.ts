@@ -11,12 +11,15 @@ import {
 } from "jose";
 import type { OriginId } from "../core/index.ts";
 import { MAX_WALL_MS, messageOf, partsOf, TributaryError } from "../core/index.ts";
+import { fixedKeyring, type Keyring } from "./keyring.ts";
 
 export const ISSUER = "tributary";
 export const AUDIENCE = "tributary-ingress";
 export const SCOPE_APPEND = "events:append";
 /** For registering schemas, comparing them, and setting how they may change. */
 export const SCOPE_SCHEMAS = "schemas:write";
+/** For putting another key in the place of a device's: only the hub's own console has it, for some minutes. */
+export const SCOPE_ENROL = "keys:enrol";
 /** For reading the registry. */
 export const SCOPE_SCHEMAS_READ = "schemas:read";
 /** Any of these may read the registry: who sends events needs their schemas. */
@@ -36,6 +39,8 @@ export interface Claims {
   readonly scopes: readonly string[];
   readonly notBeforeMs: number | null;
   readonly expiresAtMs: number;
+  readonly issuedAtS: number;
+  readonly jti: string | null;
 }
 
 const again = "Ask your coordinator for a new token (`tributary site add` issues one).";
@@ -60,11 +65,16 @@ export async function issueToken(
     readonly nowMs: number;
     /** What it allows; default: sending events. */
     readonly scopes?: readonly string[];
+    /** The hub's public keys (`x`), present and next: who is handed the token knows from then on what the hub's word looks like. */
+    readonly hub?: readonly string[];
+    /** Not before this second: after a revocation of the site's tokens. */
+    readonly issuedAfterS?: number;
   },
 ): Promise<string> {
-  const { org, site, device, lifetimeS, nowMs, scopes = [SCOPE_APPEND] } = claims;
-  const nowS = Math.floor(nowMs / 1000);
-  return new SignJWT({ org, site, ...(device === undefined ? {} : { device }), scope: scopes.join(" ") })
+  const { org, site, device, lifetimeS, nowMs, scopes = [SCOPE_APPEND], hub, issuedAfterS = 0 } = claims;
+  const nowS = Math.max(Math.floor(nowMs / 1000), issuedAfterS + 1);
+  const more = { ...(device === undefined ? {} : { device }), ...(hub === undefined ? {} : { hub }) };
+  return new SignJWT({ org, site, ...more, scope: scopes.join(" ") })
     .setProtectedHeader({ alg: "EdDSA", kid: key.kid! })
     .setIssuer(ISSUER)
     .setAudience(AUDIENCE)
@@ -84,9 +94,9 @@ export interface Doorkeeper {
   admit(authorization: string | null | undefined, atMs: number, scope?: string | readonly string[]): Promise<Claims>;
 }
 
-/** Checks tokens against a set of public keys. Each key must name its algorithm; no other is accepted for it. */
-export function doorkeeper(keys: JSONWebKeySet): Doorkeeper {
-  for (const key of keys.keys) {
+/** Each key must name its algorithm; no other is accepted for it. */
+function finderOf({ keys }: JSONWebKeySet): ReturnType<typeof createLocalJWKSet> {
+  for (const key of keys) {
     if (key.kid === undefined || key.alg !== "EdDSA" || key.kty !== "OKP") {
       throw new TributaryError(
         "input-malformed",
@@ -95,8 +105,23 @@ export function doorkeeper(keys: JSONWebKeySet): Doorkeeper {
       );
     }
   }
-  const find = createLocalJWKSet({ keys: keys.keys.map(publicKey) });
+  return createLocalJWKSet({ keys: keys.map(publicKey) });
+}
+
+/** Checks tokens against the hub's public keys, as they are at the time. `refuse` throws for tokens that were revoked. */
+export function doorkeeper(keys: JSONWebKeySet | Keyring, refuse: (claims: Claims) => void = () => {}): Doorkeeper {
+  const ring = "state" in keys ? keys : fixedKeyring(keys);
+  let known = ring.state().accepted;
+  let find = finderOf(known);
   const remembered = new Map<string, Claims>();
+  /** Takes note of keys that came or went since: what was remembered may be of a key that is gone. */
+  const look = (): void => {
+    const now = ring.state().accepted;
+    if (now === known) return;
+    known = now;
+    find = finderOf(now);
+    remembered.clear();
+  };
 
   const inTime = (claims: Claims, atMs: number, scope: string | readonly string[]): Claims => {
     const wanted = [scope].flat();
@@ -109,6 +134,7 @@ export function doorkeeper(keys: JSONWebKeySet): Doorkeeper {
     if (atMs > claims.expiresAtMs + CLOCK_TOLERANCE_S * 1000) {
       throw new TributaryError("token-expired", `the token ran out on ${new Date(claims.expiresAtMs).toISOString()}`, again);
     }
+    refuse(claims);
     if (claims.notBeforeMs !== null && atMs < claims.notBeforeMs - CLOCK_TOLERANCE_S * 1000) {
       throw new TributaryError("token-invalid", "the token is not valid yet", "Check the clock of the machine that issued it.");
     }
@@ -122,9 +148,12 @@ export function doorkeeper(keys: JSONWebKeySet): Doorkeeper {
         throw new TributaryError("token-missing", "no token came with the request", 'Send it as "Authorization: Bearer …".');
       if (!token.split(".").every(isCanonical))
         throw new TributaryError("token-invalid", "the token is not valid: its base64 is not as it is written", again);
-      const known = remembered.get(token);
-      if (known !== undefined) return inTime(known, atMs, scope);
+      look();
+      const before = remembered.get(token);
+      if (before !== undefined) return inTime(before, atMs, scope);
+      const under = known;
       const claims = claimsOf(await verify(token, atMs));
+      if (under !== known) return inTime(claims, atMs, scope);
       if (remembered.size >= MAX_REMEMBERED) remembered.delete(remembered.keys().next().value!);
       remembered.set(token, claims);
       return inTime(claims, atMs, scope);
@@ -173,7 +202,7 @@ function bearerOf(authorization: string): string {
 }
 
 function claimsOf(payload: Record<string, unknown>): Claims {
-  const { org, site, device, scope, sub, nbf, exp } = payload;
+  const { org, site, device, scope, sub, nbf, exp, iat, jti } = payload;
   if (typeof org !== "string" || typeof site !== "string" || (device !== undefined && typeof device !== "string")) {
     throw new TributaryError("token-invalid", "the token names no organisation and site", again);
   }
@@ -185,11 +214,13 @@ function claimsOf(payload: Record<string, unknown>): Claims {
     scopes: typeof scope === "string" ? scope.split(" ") : [],
     notBeforeMs: nbf === undefined ? null : timeOf("nbf", nbf),
     expiresAtMs: timeOf("exp", exp),
+    issuedAtS: typeof iat === "number" ? iat : 0,
+    jti: typeof jti === "string" ? jti : null,
   };
 }
 
 /** Refuses an origin that a token is not for: `token-site`. */
-export function checkOrigin(claims: Claims, origin: OriginId): void {
+export function checkOrigin(claims: Pick<Claims, "org" | "site" | "device">, origin: OriginId): void {
   const { org, site, device } = partsOf(origin);
   if (org === claims.org && site === claims.site && (claims.device === null || claims.device === device)) return;
   throw new TributaryError(

@@ -49,6 +49,7 @@ export function openLog(url: string): Log {
 
 export { type AppendOutcome, MAX_APPEND_BYTES } from "./append.ts";
 export { beginIncarnation, confirmIncarnation, currentIncarnation, INCARNATION_STREAM, incarnations } from "./incarnation.ts";
+export { actorOfDevice, type Fork, forksOf, type KeyBook, type KeyBookOptions, keepFork, openKeyBook } from "./keybook.ts";
 export {
   type Appendable,
   type Content,

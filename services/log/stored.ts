@@ -21,14 +21,15 @@ import {
   type Position,
   position,
   type Seq,
+  type Signature,
   type Vector,
 } from "../core/index.ts";
 import { zstd } from "../core/node.ts";
 
 export type EventHead = Omit<EventBody, "data"> & { readonly id: EventId; readonly prev: Hash; readonly hash: Hash };
 
-/** The event store counts an event's data and metadata together, and takes 1 MiB; this is left for what it adds itself. */
-const MAX_STORED_BYTES = 1_048_576 - 1_024;
+/** The event store counts an event's data and metadata together, and takes 1 MiB; this is left for what it adds itself, and for a run's signature. */
+const MAX_STORED_BYTES = 1_048_576 - 1_280;
 /** What a packed event may unpack to: an event as large as one may be, and the vector of thousands of origins. */
 const MAX_UNPACKED_BYTES = 8 * 1_048_576;
 
@@ -50,6 +51,8 @@ export interface Appendable {
   readonly head: EventHead;
   readonly content: Content;
   readonly clock: ClockNote | null;
+  /** The origin's signature of the run that ends here: of this event and all before it. Beside the hashed event. */
+  readonly signed?: Signature;
 }
 
 /**
@@ -119,6 +122,7 @@ function metadataOf(item: Appendable, lastQuarantined: QuarantineMark): Record<s
   return {
     ...rest,
     ...(item.clock === null ? {} : { clock: item.clock }),
+    ...(item.signed === undefined ? {} : { signed: item.signed }),
     ...(correlationId === undefined ? {} : { $correlationId: correlationId }),
     ...(causationId === undefined ? {} : { $causationId: causationId }),
     ...(lastQuarantined === undefined ? {} : { lastQuarantined: lastQuarantined ?? -1 }),
@@ -145,8 +149,8 @@ export function storedBytes({ head, content }: Appendable): number {
   for (const origin in head.basis) basisBytes += origin.length + 16;
   const { type, actor, entity, schema, correlationId = "", causationId = "" } = head;
   const names = type.length + actor.length + entity.id.length + entity.type.length + schema.subject.length;
-  // Names are at most 200 characters of at most 4 bytes (6 where JSON escapes them); the fixed members (hashes, clock, ids, keys) take under 800.
-  return dataBytes + basisBytes + 800 + 6 * (names + correlationId.length + causationId.length);
+  // Names are at most 200 characters of at most 4 bytes (6 where JSON escapes them); the fixed members (hashes, clock, ids, keys) take under 1,000.
+  return dataBytes + basisBytes + 1_000 + 6 * (names + correlationId.length + causationId.length);
 }
 
 /** Reads an event back; `null` for an event that is none of ours (another writer's, or metadata that lacks the envelope). */
@@ -154,8 +158,9 @@ export function fromStored({ event }: ResolvedEvent): LogEntry | null {
   if (event === undefined || !event.streamId.startsWith(ORIGIN_PREFIX)) return null;
   const metadata = event.metadata as Metadata | undefined;
   if (metadata === undefined || !isOriginId(metadata.origin) || !isHash(metadata.hash)) return null;
-  const { clock, $correlationId, $causationId, lastQuarantined, quarantined, ...rest } = metadata as Metadata & {
+  const { clock, signed, $correlationId, $causationId, lastQuarantined, quarantined, ...rest } = metadata as Metadata & {
     readonly clock?: ClockNote;
+    readonly signed?: Signature;
     readonly $correlationId?: string;
     readonly $causationId?: string;
     readonly lastQuarantined?: number;
@@ -175,6 +180,7 @@ export function fromStored({ event }: ResolvedEvent): LogEntry | null {
     head,
     content: kept.content,
     clock: clock ?? null,
+    ...(signed === undefined ? {} : { signed }),
     position: position((event as unknown as { position: { commit: bigint } }).position.commit),
     recordedAtMs: event.created.getTime(),
     ...(typeof lastQuarantined === "number" ? { lastQuarantined: lastQuarantined < 0 ? null : (lastQuarantined as Seq) } : {}),

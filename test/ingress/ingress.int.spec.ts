@@ -6,6 +6,7 @@ import { DEAD_STREAM } from "../../services/ingress/index.ts";
 import { batchOf, frameOf } from "../support/batches.ts";
 import { number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { all, eventually } from "../support/temp.ts";
+import { versionOne } from "../support/version1.ts";
 
 let hub: TestHub;
 beforeAll(async () => {
@@ -144,6 +145,7 @@ describe("the door refuses, with what to do, and nothing lost", () => {
     expect(await post("not a batch", token)).toMatchObject({ status: 400, body: { code: "batch-undecodable" } });
     const nc = await connect({ servers: hub.backends.nats.url });
     const transport = await openTransport({
+      identity: versionOne,
       url: hub.backends.nats.url,
       token,
       name: { org: "relief", site: "theta", device: "t1" },

@@ -11,6 +11,7 @@ import { type Backend, startNats } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
 import { type EmbeddedNode, type NodeOptions, startNode } from "../../services/log/node/index.ts";
 import { gate, ORG } from "./hub.ts";
+import { versionOne } from "./version1.ts";
 
 /** A hub's door on a real broker and a log whose servers the test may stop, empty and set back. Without views. */
 export interface Door {
@@ -92,7 +93,13 @@ export async function openDoor({
     },
     async transport(site, device = "t1", { token, replyTimeoutMs = 20_000 } = {}) {
       const name = { org: ORG, site, device };
-      const transport = await openTransport({ url: nats.url, token: token ?? (await door.token(site)), name, replyTimeoutMs });
+      const transport = await openTransport({
+        identity: versionOne,
+        url: nats.url,
+        token: token ?? (await door.token(site)),
+        name,
+        replyTimeoutMs,
+      });
       closers.push(() => transport.close());
       return transport;
     },

@@ -15,7 +15,16 @@ import {
   openRegistry,
   type Registry,
 } from "../../services/gate/index.ts";
-import { type Ingress, issueToken, makeKey, publicKey, startIngress } from "../../services/ingress/index.ts";
+import {
+  type HubKey,
+  type Ingress,
+  issueToken,
+  keyring,
+  makeKey,
+  SCOPE_APPEND,
+  SCOPE_ENROL,
+  startIngress,
+} from "../../services/ingress/index.ts";
 import { type Backends, startBackends } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
 import type { View } from "../../services/merge/index.ts";
@@ -32,6 +41,8 @@ export interface TestHub {
   readonly dir: string;
   readonly backends: Backends;
   readonly key: JWK;
+  /** The keys that the hub's processes read, as from a file. */
+  keys: readonly HubKey[];
   readonly log: Log;
   readonly db: Client;
   readonly projections: readonly View[];
@@ -40,7 +51,7 @@ export interface TestHub {
   readonly gate: Gate;
   ingress: Ingress;
   projector: Projector;
-  startIngress(): Promise<Ingress>;
+  startIngress(requireKeys?: boolean): Promise<Ingress>;
   startProjector(projections?: readonly View[], options?: { readonly mayBuild?: boolean }): Promise<Projector>;
   token(site: string, more?: { device?: string; lifetimeS?: number; nowMs?: number }): Promise<string>;
   field(site: string, device?: string, options?: { now?: () => number; path?: string; schemas?: string }): Field;
@@ -82,14 +93,17 @@ export async function openTestHub({
   const fields: Field[] = [];
   const ingresses: Ingress[] = [];
   const projectors: Projector[] = [];
-  const begin = async (): Promise<Ingress> => {
+  const first: readonly HubKey[] = [key];
+  let hub: TestHub | null = null;
+  const begin = async (requireKeys = false): Promise<Ingress> => {
     const ingress = await startIngress({
       natsUrl: backends.nats.url,
       log,
       gate: hubGate,
       ...(registry === null ? {} : { registry }),
       ...(isNarrow ? { fits: fitsOf(projections, hubGate) } : {}),
-      keys: { keys: [publicKey(key)] },
+      keys: keyring(() => hub?.keys ?? first),
+      requireKeys,
       listen: { host: "127.0.0.1", port: 0 },
       say,
     });
@@ -111,10 +125,11 @@ export async function openTestHub({
     projectors.push(projector);
     return projector;
   };
-  const hub: TestHub = {
+  const made: TestHub = {
     dir,
     backends,
     key,
+    keys: first,
     log,
     projections,
     said,
@@ -126,7 +141,7 @@ export async function openTestHub({
     startIngress: begin,
     startProjector: project,
     token: (site, { device, lifetimeS = 3600, nowMs = Date.now() } = {}) =>
-      issueToken(key, { org: ORG, site, lifetimeS, nowMs, ...(device === undefined ? {} : { device }) }),
+      issueToken(key, { org: ORG, site, lifetimeS, nowMs, hub: [key.x!], ...(device === undefined ? {} : { device }) }),
     field(site, device = "t1", { now, path, schemas: folder } = {}) {
       const field = openField({
         path: path ?? join(dir, `${site}-${device}.db`),
@@ -145,7 +160,9 @@ export async function openTestHub({
       });
       try {
         await desk.appendMany(events);
-        return await desk.sync({ url: backends.nats.url, token: await hub.token("hub") });
+        const scopes = [SCOPE_APPEND, SCOPE_ENROL];
+        const token = await issueToken(key, { org: ORG, site: "hub", lifetimeS: 300, nowMs: Date.now(), hub: [key.x!], scopes });
+        return await desk.sync({ url: backends.nats.url, token });
       } finally {
         desk.close();
       }
@@ -154,7 +171,7 @@ export async function openTestHub({
       let last = -1n;
       for await (const { position } of log.readAll()) last = position;
       await eventually("the projection of the whole log", async () => {
-        const { rows } = await hub.db.query<{ position: string | null }>("SELECT position FROM tributary.checkpoint");
+        const { rows } = await made.db.query<{ position: string | null }>("SELECT position FROM tributary.checkpoint");
         return BigInt(rows[0]?.position ?? -1) >= last;
       });
     },
@@ -162,14 +179,15 @@ export async function openTestHub({
       for (const field of fields) field.close();
       await Promise.all(projectors.map((projector) => projector.close()));
       await Promise.all(ingresses.map((ingress) => ingress.close()));
-      await hub.db.end();
+      await made.db.end();
       registry?.close();
       await log.close();
       await backends.close();
       rmSync(dir, { recursive: true, force: true });
     },
   };
-  return hub;
+  hub = made;
+  return made;
 }
 
 /** A beneficiary's registration, for tests that need one. */

@@ -1,0 +1,117 @@
+import {
+  deviceOf,
+  type EnrolledKey,
+  type Fact,
+  type Hash,
+  hubSignatureOf,
+  KEYS_STREAM,
+  keyFactOf,
+  keyRecord,
+  messageText,
+  type OriginId,
+  type PublicKey,
+  runText,
+  type Seq,
+} from "../core/index.ts";
+import { isSignedBy, keyIdOf } from "../core/node.ts";
+import type { Log, LogEntry } from "../log/index.ts";
+
+/** A process of the hub hears of a revocation this much later, at most; what it took until then stands. */
+const HEARD_MS = 60_000;
+/** Batches that were on their way when their device got its key came without a signature; later than this none is. */
+const UNSIGNED_GRACE_MS = 3_600_000;
+
+export interface SignatureReport {
+  /** Signatures of runs that were found good. Each stands for all of its origin's events up to there. */
+  readonly runs: number;
+  /** Events that no later signature covers: from devices that have no key, or from before there were keys. */
+  readonly unsigned: number;
+  /** Facts about keys that the hub's keys have signed; `null`: those were not given. */
+  readonly facts: number | null;
+}
+
+export interface SignatureCheck {
+  entry(entry: LogEntry): void;
+  end(): SignatureReport;
+}
+
+interface Tail {
+  first: Seq;
+  last: Seq;
+  events: number;
+  recordedAtMs: number;
+}
+
+/**
+ * Checks the signatures that are kept in the log against the keys that were enrolled when they were written. Who rewrites events can make their hashes anew, and not
+ * these. `hubKeys`: the hub's public keys, known from elsewhere than the log: then the facts about keys are checked too.
+ */
+export async function signatureCheck(
+  log: Log,
+  report: (where: string, what: string) => void,
+  hubKeys?: readonly PublicKey[],
+): Promise<SignatureCheck> {
+  const record = keyRecord();
+  let facts = 0;
+  for (const fact of await log.journal.read(KEYS_STREAM)) {
+    if (fact.revision !== record.revision) report(`${KEYS_STREAM}/${fact.revision}`, "a fact about keys is missing before it");
+    record.apply(fact);
+    if (hubKeys === undefined) continue;
+    const wrong = factProblem(fact, hubKeys);
+    if (wrong === null) facts++;
+    else report(`${KEYS_STREAM}/${fact.revision}`, wrong);
+  }
+  const tails = new Map<OriginId, Tail>();
+  let runs = 0;
+  let unsigned = 0;
+
+  return {
+    entry(entry) {
+      const { origin, seq } = entry.head;
+      if (entry.signed === undefined) {
+        const tail = tails.get(origin) ?? { first: seq, last: seq, events: 0, recordedAtMs: 0 };
+        tails.set(origin, { ...tail, last: seq, events: tail.events + 1, recordedAtMs: entry.recordedAtMs });
+        return;
+      }
+      tails.delete(origin);
+      const wrong = runProblem(entry, record.keysOf(deviceOf(origin)));
+      if (wrong === null) runs++;
+      else report(`${origin}/${seq}`, wrong);
+    },
+    end() {
+      for (const [origin, { first, last, events, recordedAtMs }] of tails) {
+        unsigned += events;
+        const [key] = record.keysOf(deviceOf(origin));
+        if (key !== undefined && recordedAtMs > key.atMs + UNSIGNED_GRACE_MS)
+          report(
+            `${origin}/${first}–${last}`,
+            "nobody has signed these events, though their device had a key: a run was cut short, or its signature taken away",
+          );
+      }
+      return { runs, unsigned, facts: hubKeys === undefined ? null : facts };
+    },
+  };
+}
+
+function runProblem({ head, signed, position, recordedAtMs }: LogEntry, keys: readonly EnrolledKey[]): string | null {
+  // A key may have been revoked and enrolled anew since: the last word before the event counts.
+  const key = keys.findLast(({ kid, position: enrolled }) => kid === signed!.kid && enrolled <= position);
+  if (key === undefined) return "its run is signed by a key that was not enrolled for its device then";
+  const { ended } = key;
+  if (ended !== null && ended.why !== "rotated" && ended.position < position && recordedAtMs > ended.atMs + HEARD_MS)
+    return `its run is signed by a key that was ${ended.why} before`;
+  const text = runText({ origin: head.origin, through: head.seq, head: head.hash as Hash });
+  return isSignedBy(key.key, text, signed!)
+    ? null
+    : "its run is not what the device signed: the events up to here were altered, or some of them";
+}
+
+function factProblem({ revision, type, data }: Fact, hubKeys: readonly PublicKey[]): string | null {
+  const signature = hubSignatureOf(data);
+  if (signature === null) return `${type} is not signed by the hub`;
+  const key = hubKeys.find((known) => keyIdOf(known) === signature.kid);
+  if (key === undefined) return `${type} is signed by a key that is none of the hub's`;
+  return isSignedBy(key, messageText("key-fact", keyFactOf(revision, type, data)), signature)
+    ? null
+    : `${type} is not what the hub signed`;
+}

@@ -1,0 +1,185 @@
+import { userInfo } from "node:os";
+import { isJsonObject, nameOf, TributaryError } from "../core/index.ts";
+import { OVERLAP_HOURS } from "../ingress/index.ts";
+import type { Command } from "./args.ts";
+import {
+  deviceName,
+  listDevices,
+  listHubKeys,
+  retireHubKey,
+  revokeDevice,
+  revokeSite,
+  revokeToken,
+  rotateHubKey,
+  withKeyBook,
+} from "./hub-keys.ts";
+import { table } from "./output.ts";
+import { hubDir, hubRing, readState, readText } from "./places.ts";
+
+const DATA = { data: { type: "string" } } as const;
+const WHY = { ...DATA, reason: { type: "string" } } as const;
+const actor = (): string => userInfo().username;
+
+function named(positionals: readonly string[], what: string, usage: string): string {
+  const [name] = positionals;
+  if (name === undefined || name === "") throw new TributaryError("usage", `${what} is missing`, `Use: ${usage}`);
+  return name;
+}
+
+export const deviceList: Command = {
+  name: "device list",
+  summary: "show devices, their keys, and forks that were found",
+  usage: "tributary device list [--data DIR]",
+  help: `A device that has a key is believed only what that key has signed. Forks: two different events under one number, both branches signed by the device's key; the
+first that came holds, and --json has both signed heads.`,
+  maxPositionals: 0,
+  options: DATA,
+  async run({ text, out }) {
+    const dir = hubDir(text("data"));
+    const rows = await withKeyBook(dir, readState(dir), (book, _, journal) => listDevices(book, journal));
+    out.result(rows);
+    out.line(
+      table(
+        ["device", "state", "key", "enrolled by", "since", "revoked", "keys before", "forks"],
+        rows.map((r) => [
+          r.device,
+          r.state,
+          r.key?.slice(0, 12) ?? "",
+          r.how ?? "",
+          r.enrolledAt ?? "",
+          r.revokedAt ?? "",
+          r.earlierKeys,
+          r.forks.length,
+        ]),
+      ),
+    );
+    return 0;
+  },
+};
+
+export const deviceRevoke: Command = {
+  name: "device revoke",
+  summary: "refuse a device from now on: it was lost, or its key was",
+  usage: "tributary device revoke SITE/DEVICE [--reason TEXT] [--data DIR]",
+  help: `Takes effect within seconds, also while the device syncs. The token under which it enrolled is revoked too, since the device has it; other devices that enrolled
+under that token go on. The tablet that takes its place enrols with a code of its own: \`tributary site add SITE --device NAME\`.
+
+  tributary device revoke juba/tablet-1 --reason "left in a taxi"`,
+  maxPositionals: 1,
+  options: WHY,
+  async run({ positionals, text, out }) {
+    const given = named(positionals, "the device's name", deviceRevoke.usage);
+    const dir = hubDir(text("data"));
+    const state = readState(dir);
+    const device = deviceName(given, state.org);
+    const done = await withKeyBook(dir, state, (book) => revokeDevice(book, device, actor(), text("reason")));
+    out.result(done);
+    out.line(`${device} is revoked.${done.jti === null ? "" : " The token that it enrolled under is, too."}`);
+    return 0;
+  },
+};
+
+export const siteRevoke: Command = {
+  name: "site revoke",
+  summary: "refuse a site from now on: its tokens, codes and devices",
+  usage: "tributary site revoke NAME [--org NAME] [--reason TEXT] [--data DIR]",
+  help: "Takes effect within seconds. What the site has sent stays in the log. `tributary site add` lets it in again, with new tokens and codes.",
+  maxPositionals: 1,
+  options: { ...WHY, org: { type: "string" } },
+  async run({ positionals, text, out }) {
+    const given = named(positionals, "the site's name", siteRevoke.usage);
+    const dir = hubDir(text("data"));
+    const state = readState(dir);
+    const site = `${nameOf("organisation", text("org") ?? state.org)}.${nameOf("site", given)}`;
+    const devices = await withKeyBook(dir, state, (book) => revokeSite(book, site, actor(), text("reason")));
+    out.result({ site, devices });
+    out.line(`${site} is revoked, with ${devices.length} enrolled devices.`);
+    return 0;
+  },
+};
+
+export const tokenRevoke: Command = {
+  name: "token revoke",
+  summary: "refuse a token from now on",
+  usage: "tributary token revoke TOKEN|@FILE|JTI [--data DIR]",
+  help: "By the token itself or by its id (`jti`). Takes effect within seconds. Devices that have enrolled their keys meanwhile go on.",
+  maxPositionals: 1,
+  options: DATA,
+  async run({ positionals, text, out }) {
+    const given = named(positionals, "the token", tokenRevoke.usage);
+    const jti = jtiOf(given.startsWith("@") ? readText(given.slice(1)).trim() : given);
+    const dir = hubDir(text("data"));
+    await withKeyBook(dir, readState(dir), (book) => revokeToken(book, jti, actor()));
+    out.result({ jti });
+    out.line(`The token ${jti} is revoked.`);
+    return 0;
+  },
+};
+
+function jtiOf(given: string): string {
+  if (!given.includes(".")) return given;
+  try {
+    const payload: unknown = JSON.parse(Buffer.from(given.split(".")[1] ?? "", "base64url").toString());
+    if (isJsonObject(payload) && typeof payload.jti === "string") return payload.jti;
+  } catch {
+    // Told below.
+  }
+  throw new TributaryError("input-malformed", "that is no token of this hub", "Give the whole token, @file, or its jti.");
+}
+
+export const keyList: Command = {
+  name: "key list",
+  summary: "show the hub's own keys",
+  usage: "tributary key list [--data DIR]",
+  help: "Which key signs the hub's answers and tokens, which comes next, and which only let older tokens in.",
+  maxPositionals: 0,
+  options: DATA,
+  async run({ text, out }) {
+    const dir = hubDir(text("data"));
+    const rows = listHubKeys(dir, await hubRing(dir));
+    out.result(rows);
+    out.line(
+      table(
+        ["key", "name", "state", "signs from", "retired"],
+        rows.map((r) => [r.kid.slice(0, 12), r.name, r.state, r.signsFrom ?? "", r.retiredAt ?? ""]),
+      ),
+    );
+    return 0;
+  },
+};
+
+export const keyRotate: Command = {
+  name: "key rotate",
+  summary: "make the hub's next key",
+  usage: "tributary key rotate [--after HOURS] [--data DIR]",
+  help: `The present key announces the next in its answers, and signs that it comes after it; after --after hours (default ${OVERLAP_HOURS}) the next signs. Devices that were away
+all the time find it by that signature. Tokens of the old key are taken until they run out, or until \`tributary key retire\` drops it. All processes of the hub
+take the change up within seconds.`,
+  maxPositionals: 0,
+  options: { ...DATA, after: { type: "string" } },
+  async run({ text, number, out }) {
+    const dir = hubDir(text("data"));
+    const hours = number("after", OVERLAP_HOURS);
+    const key = await withKeyBook(dir, readState(dir), (book) => rotateHubKey(dir, book, actor(), hours));
+    out.result(key);
+    out.line(`The next key is ${key.kid} (${key.name}); it signs from ${key.signsFrom}. Back up signing-key.json.`);
+    return 0;
+  },
+};
+
+export const keyRetire: Command = {
+  name: "key retire",
+  summary: "drop one of the hub's keys",
+  usage: "tributary key retire KEY [--data DIR]",
+  help: "By its name or the beginning of its thumbprint. Its private part is erased, and tokens that it signed are refused. The key that signs cannot be retired.",
+  maxPositionals: 1,
+  options: DATA,
+  async run({ positionals, text, out }) {
+    const name = named(positionals, "the key", keyRetire.usage);
+    const dir = hubDir(text("data"));
+    const kid = await withKeyBook(dir, readState(dir), (book) => retireHubKey(dir, book, name, actor()));
+    out.result({ kid });
+    out.line(`The key ${kid} is retired.`);
+    return 0;
+  },
+};

@@ -1,0 +1,180 @@
+import { type Position, partsOf } from "./ids.ts";
+import type { Fact } from "./journal.ts";
+import { isJsonObject, type JsonObject } from "./json.ts";
+import { type KeyId, type PublicKey, publicKeySchema, type Signature, signatureSchema } from "./signing.ts";
+
+/**
+ * Who may speak for which device: what the facts of the stream `keys` come to, read in their order.
+ *
+ *   no key ── a code, or the first hello under a token ─▶ enrolled ── rotated by the key itself ─▶ enrolled, the old one for a day more
+ *                                                            │  └── a new code ─▶ enrolled with another key, the old one at an end
+ *                                                            └── revoked (the device or its whole site) ── a new code ─▶ enrolled
+ */
+
+export const KEYS_STREAM = "keys";
+/** Batches that were on their way when a device rotated its key still count so long. */
+export const KEY_OVERLAP_MS = 24 * 3_600_000;
+
+/** `org.site.device` */
+export type DeviceName = string;
+export const deviceOf = (origin: string): DeviceName => origin.slice(0, origin.lastIndexOf("."));
+export const siteOfDevice = (device: DeviceName): string => {
+  const { org, site } = partsOf(`${device}.x`);
+  return `${org}.${site}`;
+};
+
+/** By a one-time code; by the first hello under a token; by the key before; by the hub itself for its own console. */
+export type Enrolling = "code" | "token" | "rotation" | "hub";
+
+export interface EnrolledKey {
+  readonly key: PublicKey;
+  readonly kid: KeyId;
+  readonly how: Enrolling;
+  /** The token that it was enrolled under. */
+  readonly jti: string | null;
+  /** Where in the log it was enrolled, and when by the event store's clock. */
+  readonly position: Position;
+  readonly atMs: number;
+  readonly ended: { readonly why: "rotated" | "replaced" | "revoked"; readonly atMs: number; readonly position: Position } | null;
+}
+
+export interface IssuedCode {
+  readonly hash: string;
+  readonly site: string;
+  /** `null`: for any device of the site. */
+  readonly device: DeviceName | null;
+  readonly expiresAtMs: number;
+  readonly isUsed: boolean;
+}
+
+export interface SiteRevocation {
+  readonly atMs: number;
+  /** Tokens of the site that were issued up to this second are refused. */
+  readonly issuedThroughS: number;
+}
+
+/** What is known of keys at some place of the log. */
+export interface KeyRecord {
+  /** Takes the next fact; others than those of `keys` are passed over. */
+  apply(fact: Fact): void;
+  /** How many facts it has read. */
+  readonly revision: number;
+  /** All keys that a device ever had, oldest first. */
+  keysOf(device: DeviceName): readonly EnrolledKey[];
+  /** The key that speaks for a device now. */
+  present(device: DeviceName): EnrolledKey | null;
+  /** Revoked itself, or with its site, and not enrolled since. */
+  revoked(device: DeviceName): "device" | "site" | null;
+  revocationOf(site: string): SiteRevocation | null;
+  isTokenRevoked(jti: string): boolean;
+  code(hash: string): IssuedCode | null;
+  devices(): readonly DeviceName[];
+  /** Hub keys as the log was told of them. */
+  hubKeys(): readonly { readonly key: PublicKey; readonly position: Position }[];
+}
+
+/** A fact of the stream `keys`, as it is written. `hub`: the hub's signature over its type, its place and the rest of its data. */
+export interface KeyFact {
+  readonly type: (typeof KEY_FACTS)[number];
+  readonly data: JsonObject;
+}
+export const KEY_FACTS = [
+  "hub-key.made",
+  "hub-key.retired",
+  "code.issued",
+  "device.enrolled",
+  "device.revoked",
+  "site.revoked",
+  "token.revoked",
+] as const;
+
+/** What the hub signs of a fact. */
+export const keyFactOf = (revision: number, type: string, { hub: _, ...data }: JsonObject): object => ({ revision, type, data });
+export const hubSignatureOf = (data: JsonObject): Signature | null => signatureSchema.safeParse(data.hub).data ?? null;
+
+const text = (value: unknown): string | null => (typeof value === "string" ? value : null);
+
+export function keyRecord(): KeyRecord {
+  const byDevice = new Map<DeviceName, EnrolledKey[]>();
+  const revoked = new Map<DeviceName, "device" | "site">();
+  const sites = new Map<string, SiteRevocation>();
+  const tokens = new Set<string>();
+  const codes = new Map<string, IssuedCode>();
+  const hubs: { key: PublicKey; position: Position }[] = [];
+  let revision = 0;
+
+  const end = (device: DeviceName, why: "rotated" | "replaced" | "revoked", { position, recordedAtMs }: Fact): void => {
+    const keys = byDevice.get(device) ?? [];
+    for (const [i, key] of keys.entries()) {
+      const isOver = key.ended !== null && key.ended.why !== "rotated";
+      if (isOver || (key.ended !== null && why === "rotated")) continue;
+      keys[i] = { ...key, ended: { why, atMs: recordedAtMs, position } };
+    }
+  };
+  const enrol = (fact: Fact): void => {
+    const { data, position, recordedAtMs } = fact;
+    const device = text(data.device);
+    const key = publicKeySchema.safeParse(data.key).data;
+    const kid = text(data.kid);
+    if (device === null || key === undefined || kid === null) return;
+    const how: Enrolling = data.how === "code" || data.how === "token" || data.how === "rotation" ? data.how : "hub";
+    end(device, how === "rotation" ? "rotated" : "replaced", fact);
+    const keys = byDevice.get(device) ?? [];
+    keys.push({ key, kid: kid as KeyId, how, jti: text(data.jti), position, atMs: recordedAtMs, ended: null });
+    byDevice.set(device, keys);
+    revoked.delete(device);
+    const code = codes.get(text(data.code) ?? "");
+    if (code !== undefined) codes.set(code.hash, { ...code, isUsed: true });
+  };
+  const revokeSite = (site: string, fact: Fact): void => {
+    sites.set(site, { atMs: fact.recordedAtMs, issuedThroughS: Number(fact.data.issuedThroughS ?? 0) });
+    for (const device of byDevice.keys()) {
+      if (siteOfDevice(device) !== site) continue;
+      end(device, "revoked", fact);
+      if (!revoked.has(device)) revoked.set(device, "site");
+    }
+    // What was handed out before and not used yet is worth no more than the tokens.
+    for (const code of codes.values()) if (code.site === site) codes.set(code.hash, { ...code, isUsed: true });
+  };
+
+  const take = (fact: Fact): void => {
+    const { type, data } = fact;
+    const device = text(data.device);
+    const site = text(data.site);
+    if (type === "device.enrolled") enrol(fact);
+    else if (type === "device.revoked" && device !== null) {
+      end(device, "revoked", fact);
+      revoked.set(device, "device");
+    } else if (type === "site.revoked" && site !== null) revokeSite(site, fact);
+    else if (type === "token.revoked" && typeof data.jti === "string") tokens.add(data.jti);
+    else if (type === "code.issued" && site !== null && typeof data.hash === "string")
+      codes.set(data.hash, { hash: data.hash, site, device, expiresAtMs: Number(data.expiresAtMs), isUsed: false });
+    else if (type === "hub-key.made") {
+      const key = publicKeySchema.safeParse(data.key).data;
+      if (key !== undefined) hubs.push({ key, position: fact.position });
+    }
+  };
+
+  return {
+    apply(fact) {
+      if (fact.stream !== KEYS_STREAM || fact.revision !== revision) return;
+      revision++;
+      if (isJsonObject(fact.data)) take(fact);
+    },
+    get revision() {
+      return revision;
+    },
+    keysOf: (device) => byDevice.get(device) ?? [],
+    present: (device) => byDevice.get(device)?.findLast(({ ended }) => ended === null) ?? null,
+    revoked: (device) => revoked.get(device) ?? null,
+    revocationOf: (site) => sites.get(site) ?? null,
+    isTokenRevoked: (jti) => tokens.has(jti),
+    code: (hash) => codes.get(hash) ?? null,
+    devices: () => [...new Set([...byDevice.keys(), ...revoked.keys()])].sort(),
+    hubKeys: () => hubs,
+  };
+}
+
+/** The keys that may have signed what a device handed over at a time: the present one, and one that it has rotated away a short while before. */
+export const keysAt = (record: KeyRecord, device: DeviceName, atMs: number): EnrolledKey[] =>
+  record.keysOf(device).filter(({ ended }) => ended === null || (ended.why === "rotated" && atMs <= ended.atMs + KEY_OVERLAP_MS));

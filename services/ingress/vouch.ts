@@ -1,0 +1,355 @@
+import {
+  type Batch,
+  commonVersion,
+  type DeviceName,
+  deviceOf,
+  type Enrolled,
+  type EnrolledKey,
+  type Enrolment,
+  enrolmentSchema,
+  type Hello,
+  type HelloRequest,
+  type JsonObject,
+  keysAt,
+  MAX_HUB_KEYS,
+  MAX_SUCCESSIONS,
+  messageText,
+  PROTOCOL,
+  type PublicKey,
+  type Refusal,
+  type Rotation,
+  rotationSchema,
+  runText,
+  type Signature,
+  type SignedKind,
+  siteOfDevice,
+  TributaryError,
+  UNSAID,
+} from "../core/index.ts";
+import { codeHash, isSignedBy, keyIdOf } from "../core/node.ts";
+import { actorOfDevice, type KeyBook } from "../log/index.ts";
+import { type Keyring, sealed } from "./keyring.ts";
+import { type Claims, checkOrigin, type Doorkeeper, SCOPE_APPEND, SCOPE_ENROL } from "./token.ts";
+
+/** A signed request is of now, by the hub's clock, give or take so much. Who has the time wrong is told it and asks again. */
+export const REQUEST_WINDOW_MS = 5 * 60_000;
+/** Nonces of signed requests that are remembered; the oldest go first. */
+const MAX_NONCES = 100_000;
+const MAX_NONCE_LENGTH = 64;
+
+/** Says who may speak for a device: by a signature of its enrolled key, or by a token where it has none. */
+export interface Vouch {
+  /**
+   * In whose name a batch came, as its subject says, where that device has a key: whether it is signed with it is looked at when its turn has come. `null`: it
+   * needs a token. Throws `revoked`.
+   */
+  named(device: DeviceName, receivedAtMs: number, hasToken: boolean): Pick<Claims, "org" | "site" | "device"> | null;
+  /** Looks for keys that were enrolled elsewhere a moment ago. */
+  look(): void;
+  /** Whether a batch that arrived at `receivedAtMs` may be taken; returns the signature to be kept with it. */
+  batch(authorization: string | undefined, batch: Batch, receivedAtMs: number): Promise<Signature | undefined>;
+  /** Whether a hello may be answered; enrols a device's first key. `raw`: the request as it came, which the signature covers. */
+  hello(authorization: string | undefined, request: HelloRequest, raw: unknown, nowMs: number): Promise<void>;
+  /** What a hello's answer says of the hub itself. */
+  introduction(request: HelloRequest): Pick<Hello, "protocol" | "keys" | "successions" | "nonce">;
+  /** What a refusal of a question says besides: which question, and how the hub's present key follows from one that the asker knows. */
+  refusing(raw: unknown): Pick<Refusal, "nonce" | "successions">;
+  /** Answers an enrolment or a rotation; `null`: the message is neither. */
+  enrolment(raw: unknown, nowMs: number): Promise<Enrolled | null>;
+}
+
+const askCode =
+  "Ask your coordinator for a one-time code (`tributary site add SITE --device NAME`) and give it to `tributary field enrol`.";
+
+const unknownKey = (device: DeviceName, why: string): TributaryError =>
+  new TributaryError("key-unknown", `${why} ${device}`, `Is another tablet of that name in use? ${askCode}`);
+
+const revokedDevice = (device: DeviceName): TributaryError =>
+  new TributaryError("revoked", `${device} was revoked; its events stay on the device`, askCode);
+
+const badSignature = (batch: Batch, why: string): TributaryError =>
+  new TributaryError(
+    "signature-invalid",
+    `the batch of ${batch.origin} from event ${batch.firstSeq} ${why}`,
+    "It is kept at the hub for somebody to look at. If this device is the right one, have its key enrolled anew.",
+  );
+
+/** Refuses tokens that were revoked, themselves or with their site. For the doorkeeper. */
+export const refuseRevoked =
+  (book: KeyBook) =>
+  ({ jti, org, site, issuedAtS }: Claims): void => {
+    const { record } = book;
+    const since = record.revocationOf(`${org}.${site}`);
+    const bySite = since !== null && issuedAtS <= since.issuedThroughS;
+    if (!bySite && (jti === null || !record.isTokenRevoked(jti))) return;
+    throw new TributaryError(
+      "revoked",
+      bySite ? `the site ${org}.${site} was revoked` : "the token was revoked",
+      "Ask your coordinator.",
+    );
+  };
+
+export function vouch({
+  book,
+  ring,
+  keeper,
+  requireKeys = false,
+}: {
+  readonly book: KeyBook;
+  readonly ring: Keyring;
+  readonly keeper: Doorkeeper;
+  /** Refuse devices that have no key. */
+  readonly requireKeys?: boolean;
+}): Vouch {
+  const isFresh = nonceMemory();
+
+  const byToken = async (authorization: string | undefined, batchOrigin: Batch["origin"], atMs: number): Promise<Claims> => {
+    const claims = await keeper.admit(authorization, atMs, SCOPE_APPEND);
+    checkOrigin(claims, batchOrigin);
+    return claims;
+  };
+
+  const checkFresh = (device: DeviceName, nonce: string | undefined, sentAtMs: number | undefined, nowMs: number): void => {
+    const inTime = sentAtMs !== undefined && Math.abs(sentAtMs - nowMs) <= REQUEST_WINDOW_MS;
+    if (inTime && nonce !== undefined && isFresh(`${device}\n${nonce}`, nowMs)) return;
+    throw new TributaryError(
+      "request-stale",
+      inTime
+        ? "the same signed request came before"
+        : `the request is not of now: the hub's clock says ${new Date(nowMs).toISOString()}`,
+      "Sign a new one, with the time that the hub says.",
+    );
+  };
+
+  const enrolFirst = (device: DeviceName, key: PublicKey, claims: Claims): Promise<void> =>
+    book.write(actorOfDevice(device), (now) => {
+      const kid = keyIdOf(key);
+      const present = now.present(device);
+      if (present?.kid === kid) return null;
+      const mayReplace = claims.scopes.includes(SCOPE_ENROL);
+      if (now.revoked(device) === "device") throw revokedDevice(device);
+      // A key that was ended is not what somebody who has only a token may bring back.
+      if (present !== null && !mayReplace) throw unknownKey(device, "another key is enrolled for");
+      const how = mayReplace ? "hub" : "token";
+      return {
+        type: "device.enrolled",
+        data: { device, kid, key: { ...key }, how, ...(claims.jti === null ? {} : { jti: claims.jti }) },
+      };
+    });
+
+  return {
+    named(device, receivedAtMs, hasToken) {
+      const [org, site, name, ...more] = device.split(".");
+      if (org === undefined || site === undefined || name === undefined || more.length > 0) return null;
+      if (keysAt(book.record, device, receivedAtMs).length > 0) return { org, site, device: name };
+      const revoked = book.record.revoked(device);
+      if (revoked === "device" || (revoked !== null && !hasToken)) throw revokedDevice(device);
+      return null;
+    },
+    look: () => void book.refresh().catch(() => {}),
+
+    async batch(authorization, batch, receivedAtMs) {
+      const device = deviceOf(batch.origin);
+      const { signature } = batch;
+      let keys = keysAt(book.record, device, receivedAtMs);
+      // Enrolled with another process a moment ago?
+      if (keys.length === 0 && authorization === undefined) {
+        await book.refresh();
+        keys = keysAt(book.record, device, receivedAtMs);
+      }
+      if (keys.length === 0) {
+        if (book.record.revoked(device) === "device" || (book.record.revoked(device) !== null && authorization === undefined))
+          throw revokedDevice(device);
+        if (requireKeys) throw unknownKey(device, "this hub takes events of enrolled devices only, and no key is enrolled for");
+        await byToken(authorization, batch.origin, receivedAtMs);
+        return undefined;
+      }
+      if (signature !== undefined) {
+        const made = signerAmong(keys, batch, signature);
+        if (made !== null) return made;
+        throw badSignature(batch, "is not signed by the key of its device");
+      }
+      // Sent before the device had a key: the token is what it came with then.
+      if (authorization !== undefined && receivedAtMs < book.record.keysOf(device)[0]!.atMs) {
+        await byToken(authorization, batch.origin, receivedAtMs);
+        return undefined;
+      }
+      throw badSignature(batch, "is not signed, though its device has a key");
+    },
+
+    async hello(authorization, request, raw, nowMs) {
+      const theirs = request.protocol ?? UNSAID;
+      if (commonVersion(theirs) === null)
+        throw new TributaryError(
+          "protocol-unsupported",
+          `the device speaks versions ${theirs.oldest} to ${theirs.newest} of the protocol; this hub speaks ${PROTOCOL.oldest} to ${PROTOCOL.newest}`,
+          theirs.oldest > PROTOCOL.newest ? "Update the hub." : "Update the app on the device.",
+        );
+      const device = deviceOf(request.origin);
+      const { key, signature, nonce, sentAtMs } = request;
+      if (key === undefined || signature === undefined) {
+        if (book.record.present(device) !== null) throw unknownKey(device, "the hello is not signed by the key of");
+        if (requireKeys) throw unknownKey(device, "this hub answers enrolled devices only, and no key is enrolled for");
+        await byToken(authorization, request.origin, nowMs);
+        if (book.record.revoked(device) === "device") throw revokedDevice(device);
+        return;
+      }
+      if (!isSignedBy(key, messageText("hello-request", raw as object), signature))
+        throw new TributaryError("signature-invalid", "the hello's signature does not fit it", "Send it again.");
+      const kid = keyIdOf(key);
+      const isKnown = (): boolean => keysAt(book.record, device, nowMs).some((known) => known.kid === kid);
+      checkFresh(device, nonce, sentAtMs, nowMs);
+      // Enrolled with another process a moment ago? Who has a token need not wait for the answer: the book is read before it is written.
+      if (!isKnown() && authorization === undefined) await book.refresh();
+      if (isKnown()) return;
+      if (book.record.present(device) === null && book.record.revoked(device) !== null && authorization === undefined)
+        throw revokedDevice(device);
+      if (book.record.present(device) !== null && authorization === undefined)
+        throw unknownKey(device, "another key is enrolled for");
+      const claims = await byToken(authorization, request.origin, nowMs);
+      if (ring.state().signer !== null) await enrolFirst(device, key, claims);
+    },
+
+    introduction({ pins, nonce }) {
+      const { signer, keys, kids, successions } = ring.state();
+      const answered = { protocol: PROTOCOL, ...(nonce === undefined ? {} : { nonce }) };
+      if (signer === null || (pins !== undefined && pins.join() === kids.join())) return answered;
+      const isNew = pins !== undefined && !pins.includes(signer.kid);
+      return {
+        ...answered,
+        keys: keys.slice(0, MAX_HUB_KEYS),
+        ...(isNew && successions.length > 0 ? { successions: successions.slice(-MAX_SUCCESSIONS) } : {}),
+      };
+    },
+
+    refusing(raw) {
+      const { nonce, pins } = (raw ?? {}) as { nonce?: unknown; pins?: unknown };
+      const { signer, successions } = ring.state();
+      const isNew = Array.isArray(pins) && signer !== null && !pins.includes(signer.kid) && successions.length > 0;
+      return {
+        ...(typeof nonce === "string" && nonce.length <= MAX_NONCE_LENGTH ? { nonce } : {}),
+        ...(isNew ? { successions: successions.slice(-MAX_SUCCESSIONS) } : {}),
+      };
+    },
+
+    async enrolment(raw, nowMs) {
+      const kind = (raw as { kind?: unknown } | null)?.kind;
+      if (kind !== "enrolment" && kind !== "rotation") return null;
+      const { signer } = ring.state();
+      if (signer === null)
+        throw new TributaryError(
+          "backend-failed",
+          "this hub has no key to sign with",
+          "Its operator has to give it its signing key.",
+        );
+      const { device, key, nonce } =
+        kind === "enrolment"
+          ? await enrolByCode(book, parsed(enrolmentSchema, raw), raw as JsonObject, nowMs)
+          : await rotate(parsed(rotationSchema, raw), raw as JsonObject, nowMs);
+      const { alive, successions } = ring.state();
+      const answer: Omit<Enrolled, "signature"> = {
+        kind: "enrolled",
+        device,
+        kid: keyIdOf(key),
+        nonce,
+        nowMs,
+        protocol: PROTOCOL,
+        keys: alive.slice(0, MAX_HUB_KEYS),
+        ...(successions.length === 0 ? {} : { successions: successions.slice(-MAX_SUCCESSIONS) }),
+      };
+      return (await sealed(ring.state(), "enrolled", answer)) as Enrolled;
+    },
+  };
+
+  async function rotate(rotation: Rotation, raw: JsonObject, nowMs: number): Promise<Rotation> {
+    const { device, key, proof, signature, nonce, sentAtMs } = rotation;
+    const kid = keyIdOf(key);
+    if (book.record.present(device)?.kid !== signature.kid) await book.refresh();
+    const { proof: _, ...unproven } = raw;
+    if (!isSignedBy(key, messageText("rotation-proof", unproven), proof)) throw proofless("rotation");
+    const isDone = book.record.present(device)?.kid === kid;
+    const by = book.record.keysOf(device).find((known) => known.kid === signature.kid && known.ended?.why !== "revoked");
+    if (by === undefined || (!isDone && by.ended !== null))
+      throw book.record.revoked(device) === null
+        ? unknownKey(device, "the rotation is not signed by the key of")
+        : revokedDevice(device);
+    if (!isSignedBy(by.key, messageText("rotation", raw), signature)) throw proofless("rotation");
+    checkFresh(device, nonce, sentAtMs, nowMs);
+    await book.write(actorOfDevice(device), (now) => {
+      const present = now.present(device);
+      if (present?.kid === kid) return null;
+      if (present?.kid !== by.kid) throw unknownKey(device, "another key has been enrolled meanwhile for");
+      return {
+        type: "device.enrolled",
+        data: { device, kid, key: { ...key }, how: "rotation", by: by.kid, proof: { ...signature } },
+      };
+    });
+    return rotation;
+  }
+}
+
+const proofless = (what: string): TributaryError =>
+  new TributaryError("signature-invalid", `the ${what}'s signature does not fit it`, "Send it again.");
+
+async function enrolByCode(book: KeyBook, enrolment: Enrolment, raw: JsonObject, nowMs: number): Promise<Enrolment> {
+  const { device, key, signature } = enrolment;
+  if (!isSignedBy(key, messageText("enrolment", raw), signature)) throw proofless("enrolment");
+  const hash = codeHash(enrolment.code);
+  const kid = keyIdOf(key);
+  if (book.record.code(hash) === null) await book.refresh();
+  const refused = (why: string): TributaryError => new TributaryError("code-invalid", `the code ${why}`, askCode);
+  // Looked up before anything is written: who guesses costs a look a second.
+  if (book.record.code(hash) === null) throw refused("is none of this hub's; is it typed as it was given?");
+  await book.write(actorOfDevice(device), (now) => {
+    const code = now.code(hash);
+    if (now.present(device)?.kid === kid && code?.isUsed === true) return null;
+    if (code === null || code.isUsed) throw refused("was used already, or taken back");
+    if (code.site !== siteOfDevice(device)) throw refused(`is for ${code.site}, not for ${siteOfDevice(device)}`);
+    if (code.device !== null && code.device !== device) throw refused(`is for ${code.device}, not for ${device}`);
+    // A code for any device is not one to take over a device with.
+    const present = now.present(device);
+    if (present !== null && present.kid !== kid && code.device === null)
+      throw refused(`names no device, and ${device} has a key; a code for it has to name it`);
+    if (nowMs > code.expiresAtMs) throw refused(`ran out on ${new Date(code.expiresAtMs).toISOString()}`);
+    return { type: "device.enrolled", data: { device, kid, key: { ...key }, how: "code", code: hash, proof: { ...signature } } };
+  });
+  return enrolment;
+}
+
+function signerAmong(keys: readonly EnrolledKey[], batch: Batch, value: Uint8Array): Signature | null {
+  const { origin, firstSeq, events, head } = batch;
+  const through = (firstSeq + events.length - 1) as typeof firstSeq;
+  const text = runText({ origin, through, head });
+  const inBase64 = Buffer.from(value).toString("base64url");
+  for (const { key, kid } of keys) {
+    const signature = { kid, value: inBase64 };
+    if (isSignedBy(key, text, signature)) return signature;
+  }
+  return null;
+}
+
+function parsed<T>(schema: { safeParse(value: unknown): { success: true; data: T } | { success: false } }, raw: unknown): T {
+  const result = schema.safeParse(raw);
+  if (result.success) return result.data;
+  throw new TributaryError("input-malformed", "the request cannot be read", "See docs/protocol.md for what it says.");
+}
+
+/** Remembers what was seen within the window; `false` for what was seen before. */
+function nonceMemory(): (nonce: string, nowMs: number) => boolean {
+  const seen = new Map<string, number>();
+  return (nonce, nowMs) => {
+    for (const [old, atMs] of seen) {
+      if (nowMs - atMs <= 2 * REQUEST_WINDOW_MS && seen.size < MAX_NONCES) break;
+      seen.delete(old);
+    }
+    if (seen.has(nonce)) return false;
+    seen.set(nonce, nowMs);
+    return true;
+  };
+}
+
+/** A message of the hub as it goes out: signed, where the hub has a key. */
+export const seal =
+  (ring: Keyring) =>
+  <T extends { readonly kind: SignedKind }>(message: T): Promise<T> =>
+    sealed(ring.state(), message.kind, message);

@@ -1,0 +1,170 @@
+import {
+  canonicalize,
+  type DeviceName,
+  deviceOf,
+  type Fact,
+  type Journal,
+  type JsonObject,
+  KEYS_STREAM,
+  type KeyFact,
+  type KeyRecord,
+  keyFactOf,
+  keyRecord,
+  messageText,
+  type Position,
+  type Signer,
+  TributaryError,
+} from "../core/index.ts";
+
+/** Two who write at once: the later looks again. More lost races than this are no accident. */
+const MAX_RACES = 50;
+/** Who asks about a device that is not known makes the book look into the log, this often at most. */
+const REFRESH_PAUSE_MS = 250;
+
+/**
+ * The book of keys: the facts of the stream `keys`, kept up to date from the log. Each write builds on all that was written before it, so that a one-time code
+ * is used once and the first key of a device is one key, whoever asks at the same time.
+ */
+export interface KeyBook {
+  /** As of now; another object after `reload`. */
+  readonly record: KeyRecord;
+  /**
+   * Writes the fact that `decide` makes of what is known at the time; it is asked again when somebody else was first, and throws to refuse. `null`: there is
+   * nothing to write.
+   */
+  write(actor: string, decide: (record: KeyRecord) => KeyFact | null): Promise<void>;
+  /** Makes sure that what others wrote until now is known here. */
+  refresh(): Promise<void>;
+  /** The log may be another one now, restored from a backup: reads all of it anew. */
+  reload(): Promise<void>;
+  close(): void;
+}
+
+export interface KeyBookOptions {
+  /** Signs each fact. A hub that signs nothing leaves it out. */
+  readonly signer?: () => Signer | null;
+  /** Follow the log from now on: for who runs for long. */
+  readonly follow?: boolean;
+  readonly onFact?: (fact: Fact) => void;
+  readonly onInterruption?: (message: string) => void;
+  readonly now?: () => number;
+}
+
+export async function openKeyBook(journal: Journal, options: KeyBookOptions = {}): Promise<KeyBook> {
+  const { signer = () => null, onFact = () => {}, now = () => performance.now() } = options;
+  let record = keyRecord();
+  const stop = new AbortController();
+  const take = (fact: Fact): void => {
+    const before = record.revision;
+    record.apply(fact);
+    if (record.revision > before) onFact(fact);
+  };
+  const load = async (): Promise<void> => {
+    for (const fact of await journal.read(KEYS_STREAM, record.revision)) take(fact);
+  };
+  // The position first: what is written while the stream is read is followed from here.
+  const after: Position | null = await journal.end();
+  await load();
+  if (options.follow === true) {
+    journal.follow({
+      prefixes: [KEYS_STREAM],
+      after,
+      signal: stop.signal,
+      onFact: (fact) => {
+        if (fact.stream !== KEYS_STREAM || fact.revision < record.revision) return;
+        if (fact.revision === record.revision) take(fact);
+        // One is missing in between: the stream has it.
+        else load().catch(() => {});
+      },
+      ...(options.onInterruption === undefined ? {} : { onInterruption: options.onInterruption }),
+    });
+  }
+
+  /** A look that has not begun yet: it waits for its time, and all who ask meanwhile share it. */
+  let looking: Promise<void> | null = null;
+  let lookedAtMs = -Infinity;
+  const refresh = async (): Promise<void> => {
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, lookedAtMs + REFRESH_PAUSE_MS - now())));
+    lookedAtMs = now();
+    // Whoever asks from here on may know of something that this look misses.
+    looking = null;
+    await load();
+  };
+
+  let turn: Promise<unknown> = Promise.resolve();
+  const write: KeyBook["write"] = (actor, decide) => {
+    const mine = turn.then(async () => {
+      for (let races = 0; races < MAX_RACES; races++) {
+        await load();
+        const fact = decide(record);
+        if (fact === null) return;
+        const data = await signed(signer(), record.revision, fact);
+        const written = await journal.append(KEYS_STREAM, record.revision - 1, { type: fact.type, data, by: { actor } });
+        if (written === null) continue;
+        await load();
+        return;
+      }
+      throw new TributaryError("backend-failed", "others keep writing to the book of keys", "Try again in a moment.");
+    });
+    // The next writer waits for this one, whatever becomes of it.
+    turn = mine.catch(() => {});
+    return mine;
+  };
+
+  return {
+    get record() {
+      return record;
+    },
+    write,
+    async reload() {
+      const fresh = keyRecord();
+      for (const fact of await journal.read(KEYS_STREAM)) fresh.apply(fact);
+      record = fresh;
+    },
+    refresh() {
+      looking ??= refresh();
+      return looking;
+    },
+    close: () => stop.abort(),
+  };
+}
+
+async function signed(signer: Signer | null, revision: number, { type, data }: KeyFact): Promise<JsonObject> {
+  // As it will be read: without members that are not there.
+  const bare = JSON.parse(canonicalize(data)) as JsonObject;
+  if (signer === null) return bare;
+  const { kid, value } = await signer.sign(messageText("key-fact", keyFactOf(revision, type, bare)));
+  return { ...bare, hub: { kid, value } };
+}
+
+export const FORKS_PREFIX = "forks-";
+/** Forks that are kept of one device: one that makes more is broken or hostile, and some suffice to show it. */
+const MAX_FORKS = 8;
+
+/** Two branches of one origin: what the log has, and what somebody else handed over at the same place. */
+export interface Fork {
+  readonly origin: string;
+  readonly seq: number;
+  readonly accepted: JsonObject;
+  readonly refused: JsonObject;
+}
+
+/** Keeps the two heads of a fork, once. `false`: it was kept before, or enough are. */
+export async function keepFork(journal: Journal, fork: Fork): Promise<boolean> {
+  const stream = FORKS_PREFIX + deviceOf(fork.origin);
+  for (let races = 0; races < MAX_RACES; races++) {
+    const facts = await journal.read(stream);
+    const isKept = facts.some(({ data }) => canonicalize(data.refused ?? null) === canonicalize(fork.refused));
+    if (isKept || facts.length >= MAX_FORKS) return false;
+    const data = { ...fork } as unknown as JsonObject;
+    if ((await journal.append(stream, facts.length - 1, { type: "fork", data, by: { actor: "hub" } })) !== null) return true;
+  }
+  return false;
+}
+
+/** What is kept of a device's forks. */
+export async function forksOf(journal: Journal, device: DeviceName): Promise<Fork[]> {
+  return (await journal.read(FORKS_PREFIX + device)).map(({ data }) => data as unknown as Fork);
+}
+
+export const actorOfDevice = (device: DeviceName): string => `device ${device}`;
