@@ -208,7 +208,11 @@ view that is declared otherwise than the live one was built. Not compared: decis
       tellReport(report, out);
       if (report.problemCount === 0) return 0;
       const bad = Object.values(report.verdicts).flatMap(({ todo }) => todo);
-      throw new TributaryError("verify-failed", report.summary.replace(/\.$/, ""), bad.map((todo) => `${todo[0]!.toUpperCase()}${todo.slice(1)}.`).join(" "));
+      throw new TributaryError(
+        "verify-failed",
+        report.summary.replace(/\.$/, ""),
+        bad.map((todo) => `${todo[0]!.toUpperCase()}${todo.slice(1)}.`).join(" "),
+      );
     } finally {
       await db?.end();
     }

@@ -6,11 +6,13 @@ import { TributaryError } from "../core/index.ts";
 import { startIngress } from "../ingress/index.ts";
 import { openLog } from "../log/index.ts";
 import { startProjector } from "../projector/index.ts";
+import { type AnchorKeeper, keepAnchor } from "./anchor.ts";
+import { anchorPlace } from "./anchor-place.ts";
 import type { Command } from "./args.ts";
 import { followViews } from "./door-views.ts";
 import { viewParts } from "./health.ts";
-import { noteHubKeys } from "./hub-keys.ts";
-import { hubDir, hubRing, PROJECTIONS_DIR } from "./places.ts";
+import { noteHubKeys, publicPartOf } from "./hub-keys.ts";
+import { hubDir, hubRing, PROJECTIONS_DIR, readHubKeys } from "./places.ts";
 import { loadProjections } from "./projections.ts";
 import { hubHere } from "./reach.ts";
 import { authorizeBy, openHubGate, registerProjectSchemas } from "./registry.ts";
@@ -51,30 +53,48 @@ export function parseListen(text: string): { readonly host: string; readonly por
 export const ingress: Command = {
   name: "ingress",
   summary: "run the hub's door alone (the hub starts one itself)",
-  usage: "tributary ingress [--data DIR] [--listen HOST:PORT] [--require-keys] [--log FILE]",
+  usage: "tributary ingress [--data DIR] [--listen HOST:PORT] [--require-keys] [--anchor FILE|URL] [--log FILE]",
   help: `Takes batches from NATS and HTTP into the log. Several may run at once. Servers are those of the hub in --data, or of
-TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --require-keys: take nothing from devices that have no enrolled key.`,
-  options: { data: { type: "string" }, listen: { type: "string" }, log: { type: "string" }, "require-keys": { type: "boolean" } },
+TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --require-keys: take nothing from devices that have no enrolled key.
+--anchor (or TRIBUTARY_ANCHOR): keep the log's end there; see \`tributary hub --help\`. One process of a hub does.`,
+  options: {
+    data: { type: "string" },
+    listen: { type: "string" },
+    log: { type: "string" },
+    anchor: { type: "string" },
+    "require-keys": { type: "boolean" },
+  },
   async run({ text, flag, out }) {
     const dir = hubDir(text("data"));
     const { natsUrl, eventstoreUrl, postgresUrl, org } = hubHere(text("data"));
     const say = logger("ingress", text("log"));
+    const place = anchorPlace(text("anchor"), dir);
     const log = openLog(eventstoreUrl);
     const { registry, gate } = await openHubGate(log, say);
     const added = await registerProjectSchemas(registry, "hub");
     if (added.length > 0) say({ event: "schemas-registered", schemas: added });
     const views = await followViews({ dir: PROJECTIONS_DIR, postgresUrl, gate, say });
     const health = viewParts(postgresUrl, log);
+    const ring = await hubRing(dir);
+    // Before any batch is taken: a log that was set back must not go on as if it were not.
+    const anchor: AnchorKeeper | null =
+      place === null
+        ? null
+        : await keepAnchor({
+            ...{ log, place, say },
+            hubKeys: () => readHubKeys(dir).map(publicPartOf),
+            signer: () => ring.state().signer,
+          });
     const running = await startIngress({
       natsUrl,
       log,
       ...(org === "" ? {} : { name: org }),
-      parts: health.parts,
+      parts: { ...health.parts, ...(anchor === null ? {} : { anchor: anchor.part }) },
       gate,
       registry,
       fits: views.fits,
       also: (request, keeper) => registryApi(registry, authorizeBy(keeper))(request),
-      keys: await hubRing(dir),
+      keys: ring,
       requireKeys: flag("require-keys"),
       listen: parseListen(text("listen") ?? "127.0.0.1:0"),
       say,
@@ -88,6 +108,7 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --requi
     } finally {
       registry.close();
       await running.close();
+      await anchor?.close();
       await views.close();
       await health.close();
       await log.close();

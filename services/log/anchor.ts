@@ -180,14 +180,16 @@ export async function compareWithAnchor(log: AnchoredLog, anchor: Anchor): Promi
 export type Heads = Map<OriginId, AnchoredHead>;
 export const headsOf = (anchor: Anchor): Heads => new Map(Object.entries(anchor.heads) as [OriginId, AnchoredHead][]);
 
-/** Reads on from `from`, and moves the heads. `null`: what comes does not follow what was known: it is another log. */
+/** Reads on from `from`, and moves the heads. `null`: what comes does not follow what was known: it is another log. `signal` ends it where it is. */
 export async function followHeads(
   log: AnchoredLog,
   heads: Heads,
   from: Position | null,
+  signal?: AbortSignal,
 ): Promise<{ readonly position: Position | null } | null> {
   let position = from;
   for await (const { head, position: at } of log.readAll({ from })) {
+    if (signal?.aborted) break;
     const known = heads.get(head.origin);
     if (known !== undefined && head.seq <= known[0]) {
       if (head.seq === known[0] && head.hash !== known[1]) return null;

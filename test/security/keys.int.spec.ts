@@ -624,7 +624,9 @@ describe("a log that somebody has rewritten", () => {
     await rewritten(hub.log, log, origin, 2);
     const report = await verify({ log, hubKeys });
     expect(report.chainsIntact).toBe(true);
-    expect(report.problems).toMatchObject([{ part: "log", where: `${origin}/4`, what: expect.stringContaining("not what the device signed") }]);
+    expect(report.problems).toMatchObject([
+      { part: "log", where: `${origin}/4`, what: expect.stringContaining("not what the device signed") },
+    ]);
   });
 
   it("is told from a key's second life: one that was revoked, and enrolled anew by a code, signs again", async () => {
