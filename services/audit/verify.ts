@@ -11,7 +11,7 @@ import {
   type Seq,
   wallMsOf,
 } from "../core/index.ts";
-import { chainHash } from "../core/node.ts";
+import { chainHash, heapKeeper } from "../core/node.ts";
 import type { Gate, Pins } from "../gate/index.ts";
 import {
   type Anchor,
@@ -293,6 +293,7 @@ function openPage(log: Log, besides: Compared, read: Read, { report, signatures 
   const parkedAt = new Set(parked.map(({ event }) => event));
   const settled = settlements();
   const rewritten = new Map<OriginId, Rewritten>();
+  const keepHeap = heapKeeper();
   let page: Expected[] = [];
   let altered = new Set<string>();
   let bytes = 0;
@@ -316,6 +317,7 @@ function openPage(log: Log, besides: Compared, read: Read, { report, signatures 
     page = [];
     altered = new Set();
     bytes = 0;
+    keepHeap();
   };
   return {
     async put(entry: LogEntry, size: number, isAltered: boolean): Promise<void> {
@@ -413,6 +415,7 @@ async function compareAll({ onProgress }: VerifyDeps, besides: Compared, read: R
   );
   const books = await openTotals(db, totals);
   let rows = 0;
+  const keepHeap = heapKeeper();
   for (const projection of views)
     await compareView(
       {
@@ -425,7 +428,9 @@ async function compareAll({ onProgress }: VerifyDeps, besides: Compared, read: R
         totals: totals.filter(({ sources }) => sources.has(projection.name)),
         parked: parkedIn(parked, projection.name),
         onEntity: () => {
-          if (++rows % PROGRESS_EVERY === 0) onProgress?.({ stage: "views", done: rows, share: null });
+          if (++rows % PROGRESS_EVERY !== 0) return;
+          keepHeap();
+          onProgress?.({ stage: "views", done: rows, share: null });
         },
       },
       spill,

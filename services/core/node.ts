@@ -9,6 +9,8 @@ import {
   sign,
   verify,
 } from "node:crypto";
+import { getHeapStatistics, setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { constants as zlib, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import type { Compression } from "./batch.ts";
 import type { ChainHash } from "./chain.ts";
@@ -24,6 +26,24 @@ export const zstd: Compression = {
   compress: (bytes) => zstdCompressSync(bytes, { params: { [zlib.ZSTD_c_compressionLevel]: LEVEL } }),
   decompress: (bytes, maxBytes) => zstdDecompressSync(bytes, { maxOutputLength: maxBytes }),
 };
+
+/** Garbage that is let lie. */
+const MAX_GARBAGE_BYTES = 24 * 1_048_576;
+
+/**
+ * For long work that streams: V8 lets a heap grow to several times what lives in it before it looks (measured: 420 MiB for 60 that live). Who calls this between
+ * two pages keeps to what lives and 24 MiB of garbage; a collection takes about 50 ms, each few thousand events.
+ */
+export function heapKeeper(): () => void {
+  setFlagsFromString("--expose-gc");
+  const collect = runInNewContext("gc") as () => void;
+  let lives = 0;
+  return () => {
+    if (getHeapStatistics().used_heap_size < lives + MAX_GARBAGE_BYTES) return;
+    collect();
+    lives = getHeapStatistics().used_heap_size;
+  };
+}
 
 const ALPHABET = "abcdefghijklmnopqrstuvwxyz234567";
 
