@@ -6,7 +6,7 @@ import type { JsonObject } from "../core/index.ts";
 import type { LogEntry } from "../log/index.ts";
 
 /** What SQLite keeps in memory of the file, and sorts by at a time. */
-const CACHE_KIB = 16_384;
+const CACHE_KIB = 4_096;
 /** Events in one transaction. */
 const BATCH = 5_000;
 

@@ -20,7 +20,7 @@ const PART_OF: Readonly<Record<Subject, Part>> = {
 };
 
 const FOLD_ANEW =
-  "the hub folds it anew into an empty database: stop the hub, keep a copy of PostgreSQL as evidence, empty it, start the hub (docs/audit.md)";
+  "the hub folds all of it anew into an empty database: stop the hub, put PostgreSQL's folder aside as evidence, start the hub (docs/audit.md)";
 const TODO: Readonly<Record<Subject, string>> = {
   log: "nothing repairs a log: keep it as evidence, restore a backup from before it was altered (`tributary restore`); devices send again what it lacks",
   audit: FOLD_ANEW,
