@@ -31,7 +31,7 @@ const HOMES: Record<string, readonly string[]> = {
   "@grpc/grpc-js": ["log/node"],
   pg: ["projector", "local", "audit", "cli"],
   "pg-copy-streams": ["projector"],
-  "node:sqlite": ["field", "log/node"],
+  "node:sqlite": ["field", "log/node", "audit"],
   nats: ["ingress", "field", "local"],
   avsc: ["gate"],
   "ajv/dist/2020.js": ["gate"],

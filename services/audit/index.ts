@@ -16,4 +16,5 @@ export { type Explanation, explainEntity, isResolution, type RegisterStory, type
 export { builtOtherwise } from "./live.ts";
 export { parseEntity } from "./names.ts";
 export { type ChangedRow, readColumns, type Tried, tryRules } from "./try.ts";
-export { type Parked, type Problem, type VerifyDeps, type VerifyReport, verify } from "./verify.ts";
+export { PARTS, type Part, type Problem, type Verdict, type Verdicts } from "./verdicts.ts";
+export { type Parked, type VerifyDeps, type VerifyProgress, type VerifyReport, verify } from "./verify.ts";

@@ -32,6 +32,8 @@ export interface SignatureReport {
 
 export interface SignatureCheck {
   entry(entry: LogEntry): void;
+  /** The last event of an origin that a good signature stands for; `null`: none. */
+  signedThrough(origin: OriginId): Seq | null;
   end(): SignatureReport;
 }
 
@@ -62,6 +64,7 @@ export async function signatureCheck(
     else report(`${KEYS_STREAM}/${fact.revision}`, wrong);
   }
   const tails = new Map<OriginId, Tail>();
+  const good = new Map<OriginId, Seq>();
   let runs = 0;
   let unsigned = 0;
 
@@ -75,9 +78,12 @@ export async function signatureCheck(
       }
       tails.delete(origin);
       const wrong = runProblem(entry, record.keysOf(deviceOf(origin)));
-      if (wrong === null) runs++;
-      else report(`${origin}/${seq}`, wrong);
+      if (wrong === null) {
+        runs++;
+        good.set(origin, seq);
+      } else report(`${origin}/${seq}`, wrong);
     },
+    signedThrough: (origin) => good.get(origin) ?? null,
     end() {
       for (const [origin, { first, last, events, recordedAtMs }] of tails) {
         unsigned += events;

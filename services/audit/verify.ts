@@ -1,6 +1,5 @@
 import type { Client } from "pg";
 import {
-  canonicalize,
   eventIdOf,
   eventText,
   GENESIS,
@@ -8,36 +7,46 @@ import {
   type OriginId,
   type Position,
   type PublicKey,
+  QUARANTINE_ENTITY,
+  type Seq,
   wallMsOf,
 } from "../core/index.ts";
-import { chainHash } from "../core/node.ts";
+import { chainHash, heapKeeper } from "../core/node.ts";
 import type { Gate, Pins } from "../gate/index.ts";
-import { type Log, type LogEntry, textOf } from "../log/index.ts";
 import {
-  checkRow,
-  type EntityState,
-  entityViews,
-  type FullRow,
-  fold,
-  type Projection,
-  rowWith,
-  type View,
-  waitingFor,
-} from "../merge/index.ts";
-import { asPosition, countedAs, settlements, toFoldEvent } from "../projector/index.ts";
+  type Anchor,
+  type AnchorComparison,
+  incarnations,
+  judge,
+  keyFactsOf,
+  type Log,
+  type LogEntry,
+  textOf,
+} from "../log/index.ts";
+import { entityViews, type Totals, type View } from "../merge/index.ts";
+import {
+  type AuditDifference,
+  type Books,
+  countedAs,
+  type Expected,
+  foldedTo,
+  openBooks,
+  openTotals,
+  settlements,
+  shardOf,
+  shardOfEntry,
+} from "../projector/index.ts";
+import { compareView } from "./compare-view.ts";
 import { readersOf } from "./events.ts";
 import { builtOtherwise } from "./live.ts";
-import { type SignatureReport, signatureCheck } from "./signatures.ts";
-import { readColumns } from "./try.ts";
+import { type SignatureCheck, type SignatureReport, signatureCheck } from "./signatures.ts";
+import { openSpill, type Spill } from "./spill.ts";
+import { type Findings, openFindings, type Problem, type Report, type Verdicts } from "./verdicts.ts";
 
-/** Problems listed at most; all are counted. */
-const MAX_LISTED = 100;
+/** Events that are compared with the audit in one question, and their bytes: what is in memory at a time. */
+const PAGE_EVENTS = 1_000;
+const PAGE_BYTES = 4 * 1_048_576;
 const PROGRESS_EVERY = 1_000;
-
-export interface Problem {
-  readonly where: string;
-  readonly what: string;
-}
 
 /** An entity that stopped at an event: told of, and nothing that was broken. */
 export interface Parked {
@@ -58,25 +67,39 @@ export interface OriginReport {
 }
 
 export interface VerifyReport {
+  /** Each part by itself: whether it is as it should be, in words, and what to do. */
+  readonly verdicts: Verdicts;
+  readonly summary: string;
   readonly events: number;
   readonly origins: readonly OriginReport[];
   readonly chainsIntact: boolean;
   /** The last position looked at. */
   readonly through: string | null;
-  /** Entities whose view row was compared with the fold of the log; `null` when views were not asked for. */
+  /** View rows that were compared with the fold of the log; `null` when views were not asked for. */
   readonly rowsCompared: number | null;
   /** Views that were left out: declared otherwise than the live ones were built, their rows cannot be what the declaration gives. */
   readonly notCompared: readonly string[];
   readonly signatures: SignatureReport;
+  /** `null`: no anchor was given. */
+  readonly anchor: AnchorComparison | null;
   /** Entities whose rows were left out: they are parked, with the reason. */
   readonly parked: readonly Parked[];
   readonly problemCount: number;
   readonly problems: readonly Problem[];
 }
 
+/** How far it is, for whoever waits. */
+export interface VerifyProgress {
+  readonly stage: "log" | "views";
+  /** Events of the log, or entities of views. */
+  readonly done: number;
+  /** From 0 to 1, by positions; `null`: not known. */
+  readonly share: number | null;
+}
+
 export interface VerifyDeps {
   readonly log: Log;
-  /** Given: views and audit rows are compared as well, up to the projector's checkpoint. */
+  /** Given: audit, views and totals are compared as well, each shard as far as it is folded. */
   readonly views?: {
     readonly db: Client;
     readonly gate: Gate;
@@ -86,144 +109,379 @@ export interface VerifyDeps {
   };
   /** The hub's public keys, from elsewhere than the log: what the log says about keys is checked with them. */
   readonly hubKeys?: readonly PublicKey[];
-  readonly onProgress?: (events: number) => void;
+  /** What was kept of the log elsewhere, or why that cannot be believed. */
+  readonly anchor?: { readonly anchor: Anchor } | { readonly problem: string };
+  readonly onProgress?: (progress: VerifyProgress) => void;
   /** Told of every event, for a caller's own checks in the same pass. */
   readonly onEntry?: (entry: LogEntry) => void;
 }
 
+interface OriginState {
+  events: number;
+  quarantined: number;
+  head: Hash;
+  intact: boolean;
+}
+
+/** Events that log and audit have otherwise, hash and all: one of both was rewritten. */
+interface Rewritten {
+  first: Seq;
+  last: Seq;
+  count: number;
+  readonly columns: readonly string[];
+}
+
+/** What is compared besides the log. */
+interface Compared {
+  readonly db: Client;
+  readonly gate: Gate;
+  readonly declared: readonly View[];
+  readonly notCompared: readonly string[];
+  readonly pins: ReadonlyMap<string, Pins>;
+  readonly parked: readonly Parked[];
+  readonly shards: ReadonlyMap<number, Position | null>;
+  readonly books: Books;
+  readonly spill: Spill;
+}
+
 /**
- * Reads the whole log and checks that each origin's events stand in order, once, and chained; that ids follow from content; and, when
- * views are given, that the audit has each event once and each view row is what folding the log gives.
+ * Reads the whole log once and checks that each origin's events stand in order, once, chained and signed; and, when views are given, that audit, list of
+ * quarantined events, views, their past and totals are what the log gives, all of one moment of the database.
+ *
+ *   log ── page by page ─▶ links, signatures, anchor ─▶ audit rows (PostgreSQL compares) ─▶ spilled to disk by entity ─▶ views, entity by entity ─▶ totals
+ *
+ * What is in memory does not grow with the log, but for one short entry an origin. Nothing is written but temporary tables and a temporary file. A build of views
+ * that wants to be swapped in waits until this has ended.
  */
-export async function verify({ log, views, hubKeys, onProgress, onEntry }: VerifyDeps): Promise<VerifyReport> {
-  const problems: Problem[] = [];
-  let problemCount = 0;
-  const report = (where: string, what: string): void => {
-    problemCount++;
-    if (problems.length < MAX_LISTED) problems.push({ where, what });
-  };
-  const origins = new Map<OriginId, { events: number; quarantined: number; head: Hash; intact: boolean }>();
-  const declared = entityViews(views?.projections ?? []);
-  const leftOut = views === undefined || views.isSame === true ? new Set<string>() : await builtOtherwise(views.db, declared);
-  const states = new Map<Projection, Map<string, EntityState | Unfolded>>(
-    declared.filter(({ name }) => !leftOut.has(name)).map((projection) => [projection, new Map()]),
+export async function verify(deps: VerifyDeps): Promise<VerifyReport> {
+  const { views } = deps;
+  if (views === undefined) return judgeAll(deps, null);
+  const { db } = views;
+  using spill = openSpill();
+  const { rows } = await db.query<{ table: string }>(
+    "SELECT format('%I.%I', schemaname, tablename) AS table FROM pg_tables WHERE schemaname = 'views' ORDER BY 1",
   );
-  const checkpoint = views === undefined ? null : await checkpointOf(views.db);
-  const pins = views === undefined ? new Map<string, Pins>() : await readersOf(views.db);
-  const settled = settlements();
-  const signatures = await signatureCheck(log, report, hubKeys);
-  const parked = views === undefined ? [] : await parkedNow(views.db);
-  const parkedAt = new Set(parked.map(({ event }) => event));
-  const met = new Set<string>();
-  let events = 0;
-  let audited = 0;
-  let through: Position | null = null;
-
-  for await (const entry of log.readAll()) {
-    events++;
-    through = entry.position;
-    onEntry?.(entry);
-    signatures.entry(entry);
-    const { head } = entry;
-    const origin = origins.get(head.origin) ?? { events: 0, quarantined: 0, head: GENESIS, intact: true };
-    origins.set(head.origin, origin);
-    const wrong = linkProblem(entry, origin);
-    if (wrong !== null) {
-      origin.intact = false;
-      report(`${head.origin}/${head.seq}`, wrong);
-    }
-    origin.events++;
-    origin.head = head.hash;
-    if (entry.content.kind === "quarantined") origin.quarantined++;
-    if (parkedAt.has(`${head.origin}/${head.seq}`)) met.add(`${head.origin}/${head.seq}`);
-    if (views !== undefined && checkpoint !== null && entry.position <= checkpoint) {
-      audited++;
-      const counted = await countedAs(log, entry, settled);
-      if (counted?.content.kind === "accepted") foldInto(states, counted, counted.content.data, views.gate, pins);
-    }
-    if (events % PROGRESS_EVERY === 0) onProgress?.(events);
+  await db.query("BEGIN ISOLATION LEVEL REPEATABLE READ");
+  try {
+    await db.query("SET LOCAL idle_in_transaction_session_timeout = 0");
+    await db.query("SET LOCAL statement_timeout = 0");
+    // Before the snapshot: views that are swapped after it would be seen without rows.
+    if (rows.length > 0) await db.query(`LOCK TABLE ${rows.map(({ table }) => table).join(", ")} IN ACCESS SHARE MODE`);
+    return await judgeAll(deps, await compared(views, spill));
+  } finally {
+    await db.query("ROLLBACK").catch(() => {});
   }
+}
 
-  let rowsCompared: number | null = null;
-  if (views !== undefined) {
-    rowsCompared = 0;
-    await compareAudit(views.db, checkpoint, audited, report);
-    for (const each of parked)
-      if (!met.has(each.event))
-        report(`${each.view}/${each.entity}`, `it is parked at ${each.event}, which the log does not have`);
-    for (const [projection, entities] of states)
-      rowsCompared += await compareView(views.db, projection, entities, parkedIn(parked, projection.name), report);
-  }
-  const signed = signatures.end();
+async function compared({ db, gate, projections, isSame }: NonNullable<VerifyDeps["views"]>, spill: Spill): Promise<Compared> {
+  const shards = await foldedTo(db);
+  const leftOut = isSame === true ? new Set<string>() : await builtOtherwise(db, projections);
+  const declared = projections.filter(({ name }) => !leftOut.has(name));
   return {
-    events,
-    origins: [...origins].map(([origin, { events, quarantined, head, intact }]) => ({
+    db,
+    gate,
+    declared,
+    notCompared: entityViews(projections).flatMap(({ name }) => (leftOut.has(name) ? [name] : [])),
+    pins: await readersOf(db),
+    parked: await parkedNow(db),
+    shards,
+    books: await openBooks(db),
+    spill,
+  };
+}
+
+async function judgeAll(deps: VerifyDeps, besides: Compared | null): Promise<VerifyReport> {
+  const { log, hubKeys, anchor } = deps;
+  const findings = openFindings();
+  const { report } = findings;
+  const signatures = await signatureCheck(log, (where, what) => report("log", where, what), hubKeys);
+  const anchored = anchor !== undefined && "anchor" in anchor ? openAnchored(anchor.anchor) : null;
+  const read = await readLog(deps, besides, { report, signatures, anchored });
+  const signed = signatures.end();
+  const comparison = anchored === null ? null : await anchored.end(log);
+  if (anchor !== undefined && "problem" in anchor) report("anchor", "anchor", `it cannot be believed: ${anchor.problem}`);
+  if (comparison !== null && comparison.state !== "holds" && comparison.state !== "declared")
+    report("anchor", comparison.named.join(", ") || "the log", comparison.says);
+  const counted = besides === null ? null : await compareAll(deps, besides, read, report);
+  const verdicts = findings.verdicts({
+    log: logSays(read, signed),
+    audit:
+      besides === null
+        ? null
+        : `${read.expected} rows hold what the log says, column by column, and so does the list of quarantined events`,
+    views: counted === null ? null : viewsSay(counted, besides!),
+    totals: counted === null ? null : `${counted.totalRows} totals add up`,
+    parked: besides === null ? null : parkedSay(besides.parked),
+    anchor: comparison === null ? null : comparison.says,
+  });
+  return {
+    verdicts,
+    summary: summaryOf(findings, verdicts, besides),
+    events: read.events,
+    origins: [...read.origins].map(([origin, { events, quarantined, head, intact }]) => ({
       origin,
       events,
       quarantined,
       head,
       chainIntact: intact,
     })),
-    chainsIntact: [...origins.values()].every(({ intact }) => intact),
-    through: through?.toString() ?? null,
-    rowsCompared,
-    notCompared: [...leftOut],
+    chainsIntact: [...read.origins.values()].every(({ intact }) => intact),
+    through: read.through?.toString() ?? null,
+    rowsCompared: counted?.rows ?? null,
+    notCompared: besides?.notCompared ?? [],
     signatures: signed,
-    parked,
-    problemCount,
-    problems,
+    anchor: comparison,
+    parked: besides?.parked ?? [],
+    problemCount: findings.count(),
+    problems: findings.listed(),
   };
 }
 
-function linkProblem({ head, content }: LogEntry, before: { readonly events: number; readonly head: Hash }): string | null {
+/** What reading the log has found. */
+interface Read {
+  readonly origins: Map<OriginId, OriginState>;
+  events: number;
+  /** Events that must stand in the audit. */
+  expected: number;
+  through: Position | null;
+  readonly parkedMet: Set<string>;
+}
+
+interface Checks {
+  readonly report: Report;
+  readonly signatures: SignatureCheck;
+  readonly anchored: ReturnType<typeof openAnchored> | null;
+}
+
+async function readLog(deps: VerifyDeps, besides: Compared | null, checks: Checks): Promise<Read> {
+  const { log, onProgress, onEntry } = deps;
+  const { report, signatures, anchored } = checks;
+  const read: Read = { origins: new Map(), events: 0, expected: 0, through: null, parkedMet: new Set() };
+  const page = besides === null ? null : openPage(log, besides, read, checks);
+  // After the database's moment: what it has, the log has by now.
+  const end = await log.end();
+  for await (const entry of log.readAll(end === null ? {} : { to: end })) {
+    const { head, content, position } = entry;
+    read.events++;
+    read.through = position;
+    onEntry?.(entry);
+    signatures.entry(entry);
+    anchored?.entry(entry);
+    const origin = read.origins.get(head.origin) ?? { events: 0, quarantined: 0, head: GENESIS, intact: true };
+    read.origins.set(head.origin, origin);
+    const text = textOf(content);
+    const wrong = linkProblem(entry, origin, text);
+    if (wrong !== null) {
+      origin.intact = false;
+      report("log", `${head.origin}/${head.seq}`, wrong);
+    }
+    origin.events++;
+    origin.head = head.hash;
+    if (content.kind === "quarantined") origin.quarantined++;
+    if (page !== null) await page.put(entry, text.length, wrong !== null);
+    if (read.events % PROGRESS_EVERY === 0)
+      onProgress?.({ stage: "log", done: read.events, share: end === null ? null : Number(position) / Number(end) });
+  }
+  await page?.end();
+  return read;
+}
+
+/** Gathers events, and compares them with the audit page by page. */
+function openPage(log: Log, besides: Compared, read: Read, { report, signatures }: Checks) {
+  const { db: _, books, spill, shards, declared, parked } = besides;
+  const wanted = new Set(entityViews(declared).map(({ entity }) => entity));
+  const parkedAt = new Set(parked.map(({ event }) => event));
+  const settled = settlements();
+  const rewritten = new Map<OriginId, Rewritten>();
+  const keepHeap = heapKeeper();
+  let page: Expected[] = [];
+  let altered = new Set<string>();
+  let bytes = 0;
+  const isFolded = (shard: number, position: Position): boolean => (shards.get(shard) ?? -1n) >= position;
+  const differs = ({ origin, seq, columns }: AuditDifference): void => {
+    const where = `${origin}/${seq}`;
+    if (columns === null) report("audit", where, "the audit lacks it");
+    else if (altered.has(where))
+      report("log", where, `the audit has it otherwise (${columns.join(", ")}): as it was before, or altered too`);
+    else if (columns.includes("hash")) noteRewritten(rewritten, origin, seq as Seq, columns);
+    else report("audit", where, `its audit row was altered: ${columns.join(", ")}`);
+  };
+  const flush = async (): Promise<void> => {
+    if (page.length === 0) return;
+    for (const difference of await books.audit(page)) differs(difference);
+    const folded = page.filter((each) => each.isFolded).map(({ entry }) => entry);
+    read.expected += folded.length;
+    await books.quarantine(
+      folded.filter(({ head, content }) => content.kind === "quarantined" || head.entity.type === QUARANTINE_ENTITY),
+    );
+    page = [];
+    altered = new Set();
+    bytes = 0;
+    keepHeap();
+  };
+  return {
+    async put(entry: LogEntry, size: number, isAltered: boolean): Promise<void> {
+      const { head, position } = entry;
+      const name = `${head.origin}/${head.seq}`;
+      if (isAltered) altered.add(name);
+      if (parkedAt.has(name)) read.parkedMet.add(name);
+      const here = isFolded(await shardOfEntry(log, entry), position);
+      page.push({ entry, isFolded: here });
+      bytes += size + JSON.stringify(head.basis).length;
+      if (here) {
+        const counted = await countedAs(log, entry, settled);
+        if (
+          counted?.content.kind === "accepted" &&
+          wanted.has(counted.head.entity.type) &&
+          isFolded(shardOf(counted.head.entity), position)
+        )
+          spill.put(counted, counted.content.data);
+      }
+      if (page.length >= PAGE_EVENTS || bytes >= PAGE_BYTES) await flush();
+    },
+    async end(): Promise<void> {
+      await flush();
+      for (const [origin, found] of rewritten) tellRewritten(origin, found, signatures.signedThrough(origin), report);
+      await tellBeyond(books, read.origins, report);
+      const { count, named } = await books.quarantineDifferences();
+      for (const { key, what } of named)
+        report(
+          "quarantine",
+          key,
+          /^(it is|the list)/.test(what) ? what : `its entry in the list of quarantined events was altered: ${what}`,
+        );
+      if (count > named.length) report("quarantine", "quarantine", `${count - named.length} more entries of the list differ`);
+    },
+  };
+}
+
+function noteRewritten(all: Map<OriginId, Rewritten>, origin: OriginId, seq: Seq, columns: readonly string[]): void {
+  const known = all.get(origin) ?? { first: seq, last: seq, count: 0, columns };
+  known.last = seq;
+  known.count++;
+  all.set(origin, known);
+}
+
+/** Log and audit have different events, each with a hash of its own. A signature tells which of them the device wrote; without one nobody can. */
+function tellRewritten(origin: OriginId, { first, last, count, columns }: Rewritten, signed: Seq | null, report: Report): void {
+  const where = count === 1 ? `${origin}/${first}` : `${origin}/${first}–${last}`;
+  const what = `${count === 1 ? "another event than" : `${count} other events than`} the audit has (${columns.join(", ")})`;
+  if (signed !== null && signed >= last)
+    report(
+      "audit",
+      where,
+      `its audit rows were altered, hashes too: the log has ${what}, and the device's signature is good for the log's`,
+    );
+  else
+    report(
+      "log",
+      where,
+      `the log has ${what}, with hashes that fit: it was rewritten after it was folded, or else the audit was; no signature says which`,
+    );
+}
+
+/** Audit rows that the log does not explain. Those that go on where the log's chain ends were in it. */
+async function tellBeyond(books: Books, origins: ReadonlyMap<OriginId, OriginState>, report: Report): Promise<void> {
+  for (const { origin, events, first, last, prev, isRun } of await books.beyond(origins)) {
+    const where = events === 1 ? `${origin}/${first}` : `${origin}/${first}–${last}`;
+    const end = origins.get(origin) ?? { events: 0, head: GENESIS };
+    if (isRun && first === end.events && prev === end.head)
+      report(
+        "log",
+        where,
+        `the log lacks ${events === 1 ? "it" : `these ${events} events`}, which the audit has and which go on where the log's chain ends: removed from its end, or the log was set back`,
+      );
+    else report("audit", where, "the audit has it, and the log does not: it was made up");
+  }
+}
+
+interface Counted {
+  readonly rows: number;
+  readonly views: number;
+  readonly totalRows: number;
+}
+
+/** Views, what they keep of the past, and totals. */
+async function compareAll({ onProgress }: VerifyDeps, besides: Compared, read: Read, report: Report): Promise<Counted> {
+  const { db, gate, declared, parked, pins, spill } = besides;
+  for (const each of parked)
+    if (!read.parkedMet.has(each.event))
+      report("parked", `${each.view}/${each.entity}`, `it is parked at ${each.event}, which the log does not have`);
+  const views = entityViews(declared);
+  const names = new Set(views.map(({ name }) => name));
+  // What is added up from a view that is left out cannot be told.
+  const totals = declared.filter(
+    (view): view is Totals => view.kind === "totals" && [...view.sources.keys()].every((source) => names.has(source)),
+  );
+  const books = await openTotals(db, totals);
+  let rows = 0;
+  const keepHeap = heapKeeper();
+  for (const projection of views)
+    await compareView(
+      {
+        db,
+        gate,
+        projection,
+        books,
+        report,
+        pins: pins.get(projection.name) ?? {},
+        totals: totals.filter(({ sources }) => sources.has(projection.name)),
+        parked: parkedIn(parked, projection.name),
+        onEntity: () => {
+          if (++rows % PROGRESS_EVERY !== 0) return;
+          keepHeap();
+          onProgress?.({ stage: "views", done: rows, share: null });
+        },
+      },
+      spill,
+    );
+  let totalRows = 0;
+  for (const [name, found] of await books.differences()) {
+    totalRows += found.rows;
+    for (const { key, what } of found.named) report("totals", `${name}/${key}`, what);
+    if (found.count > found.named.length) report("totals", name, `${found.count - found.named.length} more totals differ`);
+  }
+  return { rows, views: views.length, totalRows };
+}
+
+/** Looks at each event that an anchor names as it comes by. */
+function openAnchored(anchor: Anchor) {
+  const wanted = new Map(Object.entries(anchor.heads));
+  return {
+    entry({ head }: LogEntry): void {
+      const known = wanted.get(head.origin);
+      if (known !== undefined && known[0] === head.seq && known[1] === head.hash) wanted.delete(head.origin);
+    },
+    async end(log: Log): Promise<AnchorComparison> {
+      const lacking = [...wanted].map(([origin, [seq]]) => `${origin}/${seq}`);
+      return judge(anchor, await incarnations(log.journal), lacking, await keyFactsOf(log));
+    },
+  };
+}
+
+const logSays = ({ events, origins }: Read, { runs, unsigned }: SignatureReport): string =>
+  `${events} events of ${origins.size} origins stand in order, each with the hash of its content and of all before it; ${runs} signatures of runs are good, ${unsigned} events are covered by none`;
+
+const viewsSay = ({ rows, views }: Counted, { notCompared }: Compared): string =>
+  `${rows} rows of ${views} views and their past are what folding the log gives${notCompared.length === 0 ? "" : `; not compared, being declared otherwise than they were built: ${notCompared.join(", ")}`}`;
+
+const parkedSay = ({ length }: readonly Parked[]): string =>
+  length === 0
+    ? "no entity is parked"
+    : `${length} ${length === 1 ? "entity is" : "entities are"} parked, and told of: no problem`;
+
+function summaryOf(findings: Findings, verdicts: Verdicts, besides: Compared | null): string {
+  const bad = Object.entries(verdicts).flatMap(([part, { state, problems }]) => (state === "bad" ? [`${part} ${problems}`] : []));
+  if (bad.length > 0) return `${findings.count()} ${findings.count() === 1 ? "problem" : "problems"}: ${bad.join(", ")}.`;
+  const isAll = besides === null || (besides.notCompared.length === 0 && besides.parked.length === 0);
+  return isAll ? "All of it agrees." : "All that was compared agrees.";
+}
+
+function linkProblem({ head }: LogEntry, before: Pick<OriginState, "events" | "head">, text: string): string | null {
   if (head.seq !== before.events) return `seq ${head.seq} stands where ${before.events} should: an event is missing or doubled`;
   if (head.prev !== before.head) return `its prev is not the hash of the event before`;
-  if (chainHash(head.prev, eventText(head, textOf(content))) !== head.hash)
-    return "its hash does not fit its content: it was altered";
+  if (chainHash(head.prev, eventText(head, text)) !== head.hash) return "its hash does not fit its content: it was altered";
   return eventIdOf(wallMsOf(head.hlc), head.hash) === head.id ? null : "its id does not follow from its hash";
-}
-
-/** The row that a state shows; `null` where the declaration cannot show it. */
-function expectedRow(projection: Projection, id: string, state: EntityState): FullRow | null {
-  try {
-    const row = rowWith(projection, id, state);
-    checkRow(projection, row);
-    return row;
-  } catch {
-    return null;
-  }
-}
-
-type Report = (where: string, what: string) => void;
-
-/** An entity with an event that its view cannot fold. */
-interface Unfolded {
-  readonly event: string;
-  readonly error: string;
-}
-const isUnfolded = (state: EntityState | Unfolded | undefined): state is Unfolded => state !== undefined && "error" in state;
-
-function foldInto(
-  states: ReadonlyMap<Projection, Map<string, EntityState | Unfolded>>,
-  entry: LogEntry,
-  data: Parameters<typeof toFoldEvent>[1],
-  gate: Gate,
-  pins: ReadonlyMap<string, Pins>,
-): void {
-  for (const [projection, entities] of states) {
-    if (projection.entity !== entry.head.entity.type) continue;
-    const { id } = entry.head.entity;
-    const state = entities.get(id);
-    if (isUnfolded(state)) continue;
-    try {
-      // As it is folded anew: what a later event has corrected need not fit, only what is shown.
-      const event = toFoldEvent(entry, data, gate, pins.get(projection.name) ?? {});
-      const folded = fold(projection, state, event, { isLenient: true });
-      if (folded !== null) entities.set(id, folded.state);
-    } catch (error) {
-      entities.set(id, { event: `${entry.head.origin}/${entry.head.seq}`, error: (error as Error).message });
-    }
-  }
 }
 
 async function parkedNow(db: Client): Promise<Parked[]> {
@@ -237,67 +495,3 @@ async function parkedNow(db: Client): Promise<Parked[]> {
 /** What is parked in a view, by the name that the database has of it. */
 const parkedIn = (parked: readonly Parked[], view: string): ReadonlySet<string> =>
   new Set(parked.filter((each) => each.view === view).map(({ entity }) => entity));
-/** PostgreSQL's text has no U+0000. */
-const asKept = (id: string): string => id.replaceAll("\0", "\uFFFD");
-
-async function checkpointOf(db: Client): Promise<Position | null> {
-  const { rows } = await db.query<{ position: string | null }>("SELECT position FROM tributary.checkpoint WHERE name = 'main'");
-  return asPosition(rows[0]?.position);
-}
-
-async function compareAudit(db: Client, checkpoint: Position | null, expected: number, report: Report): Promise<void> {
-  const { rows } = await db.query<{ count: string; distinct: string }>(
-    "SELECT count(*) AS count, count(DISTINCT (origin, seq)) AS distinct FROM tributary.audit WHERE position <= $1",
-    [checkpoint?.toString() ?? "-1"],
-  );
-  const { count, distinct } = rows[0]!;
-  if (Number(count) !== expected || Number(distinct) !== expected) {
-    report("audit", `${count} rows for ${expected} events: the audit does not hold each event once`);
-  }
-}
-
-async function compareView(
-  db: Client,
-  projection: Projection,
-  entities: ReadonlyMap<string, EntityState | Unfolded>,
-  parked: ReadonlySet<string>,
-  report: Report,
-): Promise<number> {
-  const columns = readColumns(projection);
-  const { rows } = await db.query<Record<string, unknown>>(
-    `SELECT id, ${columns.join(", ")}, deleted, conflicts, waiting_for FROM views."${projection.name}"`,
-  );
-  const seen = new Set<string>();
-  for (const { id, deleted, conflicts, waiting_for, ...values } of rows) {
-    const key = String(id);
-    seen.add(key);
-    const state = entities.get(key);
-    if (state === undefined) {
-      report(`${projection.name}/${key}`, "the view has a row that the log does not explain");
-      continue;
-    }
-    if (parked.has(key)) continue;
-    if (isUnfolded(state)) {
-      report(state.event, `${projection.name} cannot fold it, and it is not parked: ${state.error}`);
-      continue;
-    }
-    const expected = expectedRow(projection, key, state);
-    if (expected === null) {
-      report(`${projection.name}/${key}`, "what folding the log gives cannot be shown, and it is not parked");
-      continue;
-    }
-    const waits = waitingFor(state);
-    const wanted = canonicalize({
-      values: expected.values,
-      deleted: expected.deleted,
-      conflicts: expected.conflicts,
-      waiting: Object.keys(waits).length === 0 ? null : waits,
-    });
-    if (canonicalize({ values, deleted, conflicts, waiting: waiting_for }) !== wanted) {
-      report(`${projection.name}/${key}`, "the view's row is not what folding the log gives");
-    }
-  }
-  for (const key of entities.keys())
-    if (!seen.has(key) && !parked.has(asKept(key))) report(`${projection.name}/${key}`, "the view lacks a row that the log has");
-  return seen.size;
-}

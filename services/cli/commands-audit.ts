@@ -1,18 +1,31 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { type DecisionRow, entityTrail, eventRecord, parseEntity, rowAsOf, verify } from "../audit/index.ts";
+import {
+  type DecisionRow,
+  entityTrail,
+  eventRecord,
+  PARTS,
+  parseEntity,
+  rowAsOf,
+  type VerifyProgress,
+  type VerifyReport,
+  verify,
+} from "../audit/index.ts";
 import { TributaryError } from "../core/index.ts";
 import { openLog } from "../log/index.ts";
 import { connectViews } from "../projector/index.ts";
+import { anchorGiven } from "./anchor-place.ts";
 import type { Command } from "./args.ts";
 import { withViews } from "./commands-hub.ts";
 import { publicPartOf } from "./hub-keys.ts";
-import { shown, table } from "./output.ts";
+import { type Output, shown, table } from "./output.ts";
 import { hubDir, PROJECTIONS_DIR, readHubKeys } from "./places.ts";
 import { positionAsked } from "./positions.ts";
 import { loadProjections } from "./projections.ts";
 import { runningHub } from "./reach.ts";
 import { openHubGate, withHubGate } from "./registry.ts";
+
+const PROGRESS_MS = 300;
 
 export const REASONS: Record<DecisionRow["reason"], string> = {
   "later-stamp": "its stamp is later",
@@ -151,20 +164,33 @@ export const auditEvent: Command = {
   },
 };
 
+const verdictWords = { good: "good", bad: "NOT GOOD", "left-out": "left out" } as const;
+
 export const auditVerify: Command = {
   name: "audit verify",
-  summary: "prove that log, audit and views agree",
-  usage: "tributary audit verify [--log-only] [--data DIR]",
-  help: `Reads the whole log: each origin's events in order, once, and chained by hash; ids that follow from content; the
-signatures of their devices, against the keys that were enrolled then; what the log says about keys, against the hub's own. Then, unless --log-only:
-one audit row per event, and each view row equal to the fold of the log. Exit 6 when anything differs. Left out, by name: a view that is declared
-otherwise than the live one was built, and entities that are parked, which are listed with the reason and are no difference.`,
+  summary: "prove that log, audit, views and totals agree",
+  usage: "tributary audit verify [--log-only] [--anchor FILE|URL] [--data DIR]",
+  help: `Judges each part by itself, says which events or rows are wrong and what to do, and exits with 6 when anything is:
+
+  log      each origin's events in order, once, chained by hash; ids and hashes that follow from content; the signatures of devices, against the keys that
+           were enrolled then; what the log says about keys, against the hub's own
+  audit    each event's row, column by column, recorded times too; what is held in quarantine, and how it was settled
+  views    each row, its rows of many, its claims to invariants, and each kept version of it
+  totals   added up anew from the rows that count
+  parked   entities that stopped at an event: listed, and no problem
+  anchor   with --anchor (or TRIBUTARY_ANCHOR): that the log holds all that was kept of it elsewhere
+
+The hub may run meanwhile: all is compared as of one moment. It holds a page of the log in memory, whatever the log's size, and spills to the folder for temporary
+files about as much as the log holds. A build of views waits to be swapped in until this has ended. --log-only: the log (and the anchor) alone. Left out, by name: a
+view that is declared otherwise than the live one was built. Not compared: decisions and cases (\`tributary reconcile\` and \`rebuild\` make them anew), and what people were told.`,
   maxPositionals: 0,
-  options: { data: { type: "string" }, "log-only": { type: "boolean" } },
+  options: { data: { type: "string" }, "log-only": { type: "boolean" }, anchor: { type: "string" } },
   async run({ text, flag, out }) {
     const dir = hubDir(text("data"));
     const needs = flag("log-only") ? (["eventstore"] as const) : (["eventstore", "postgres"] as const);
     const { eventstoreUrl, postgresUrl } = await runningHub(text("data"), needs);
+    const hubKeys = existsSync(join(dir, "signing-key.json")) ? readHubKeys(dir).map(publicPartOf) : undefined;
+    const anchor = await anchorGiven(text("anchor"), hubKeys ?? []);
     await using log = openLog(eventstoreUrl);
     const db = flag("log-only") ? null : await connectViews(postgresUrl, "tributary-audit");
     try {
@@ -173,52 +199,65 @@ otherwise than the live one was built, and entities that are parked, which are l
       const views = db === null ? undefined : { db, gate: hub!.gate, projections: await loadProjections(PROJECTIONS_DIR) };
       const report = await verify({
         log,
-        ...(existsSync(join(dir, "signing-key.json")) ? { hubKeys: readHubKeys(dir).map(publicPartOf) } : {}),
-        onProgress: (events) => out.progress(`${events} events read`),
+        ...(hubKeys === undefined ? {} : { hubKeys }),
+        ...(anchor === null ? {} : { anchor }),
+        onProgress: progressTo(out),
         ...(views === undefined ? {} : { views }),
       });
       if (process.stderr.isTTY) out.progress("");
       out.result(report);
-      out.line(
-        table(
-          ["origin", "events", "quarantined", "chain", "head"],
-          report.origins.map((o) => [
-            o.origin,
-            o.events,
-            o.quarantined,
-            o.chainIntact ? "intact" : "BROKEN",
-            o.head.slice(0, 12),
-          ]),
-        ),
-      );
-      out.line(
-        `\n${report.events} events, ${report.origins.length} origins${report.rowsCompared === null ? "" : `, ${report.rowsCompared} view rows compared with the fold of the log`}.`,
-      );
-      const { runs, unsigned, facts } = report.signatures;
-      out.line(
-        `${runs} signatures of runs are good; ${unsigned} events are covered by none.${facts === null ? "" : ` ${facts} facts about keys are signed by the hub.`}`,
-      );
-      for (const name of report.notCompared)
-        out.line(
-          `${name} was not compared: declared otherwise than it was built; \`tributary rebuild ${name}\` brings it in line, then verify again.`,
-        );
-      if (report.parked.length > 0) {
-        out.line(`${report.parked.length} entities are parked, and were not compared (\`tributary parked list\`):`);
-        for (const { view, entity, event, error } of report.parked) out.line(`  ${view}/${entity} at ${event}: ${error}`);
-      }
-      for (const { where, what } of report.problems) out.line(`PROBLEM ${where}: ${what}`);
-      if (report.problemCount === 0) {
-        const isAll = report.notCompared.length === 0 && report.parked.length === 0;
-        out.line(isAll ? "All of it agrees." : "All that was compared agrees.");
-        return 0;
-      }
+      tellReport(report, out);
+      if (report.problemCount === 0) return 0;
+      const bad = Object.values(report.verdicts).flatMap(({ todo }) => todo);
       throw new TributaryError(
         "verify-failed",
-        `${report.problemCount} problems were found`,
-        "Keep the log as it is, and ask for help before anything else.",
+        report.summary.replace(/\.$/, ""),
+        bad.map((todo) => `${todo[0]!.toUpperCase()}${todo.slice(1)}.`).join(" "),
       );
     } finally {
       await db?.end();
     }
   },
 };
+
+/** Progress, a few times a second at most. */
+function progressTo(out: Output): (progress: VerifyProgress) => void {
+  let lastMs = 0;
+  return ({ stage, done, share }) => {
+    if (Date.now() - lastMs < PROGRESS_MS) return;
+    lastMs = Date.now();
+    const far = share === null ? "" : ` (${Math.floor(share * 100)} %)`;
+    out.progress(stage === "log" ? `${done} events of the log read${far}` : `${done} rows of views compared`);
+  };
+}
+
+function tellReport(report: VerifyReport, out: Output): void {
+  out.line(
+    table(
+      ["origin", "events", "quarantined", "chain", "head"],
+      report.origins.map((o) => [o.origin, o.events, o.quarantined, o.chainIntact ? "intact" : "BROKEN", o.head.slice(0, 12)]),
+    ),
+  );
+  out.line("");
+  const parts = PARTS.map((part) => ({ part, ...report.verdicts[part] }));
+  for (const { part, state, says } of parts) out.line(`${part.padEnd(7)} ${verdictWords[state]}: ${says}.`);
+  const { facts } = report.signatures;
+  if (facts !== null) out.line(`\n${facts} facts about keys are signed by the hub.`);
+  for (const name of report.notCompared)
+    out.line(
+      `${name} was not compared: declared otherwise than it was built; \`tributary rebuild ${name}\` brings it in line, then verify again.`,
+    );
+  if (report.parked.length > 0) {
+    out.line(`\nParked, and not compared (\`tributary parked list\`):`);
+    for (const { view, entity, event, error } of report.parked) out.line(`  ${view}/${entity} at ${event}: ${error}`);
+  }
+  for (const { part, state, problems, todo } of parts) {
+    if (state !== "bad") continue;
+    const listed = report.problems.filter((problem) => problem.part === part);
+    out.line(`\nPROBLEMS of the ${part}:`);
+    for (const { where, what } of listed) out.line(`  ${where}: ${what}`);
+    if (problems > listed.length) out.line(`  … and ${problems - listed.length} more`);
+    for (const each of todo) out.line(`  What to do: ${each}.`);
+  }
+  out.line(`\n${report.summary}`);
+}

@@ -88,13 +88,14 @@ export const hub: Command = {
   name: "hub",
   summary: "run a hub: broker, event store, views, ingress and projector",
   usage:
-    "tributary hub [--data DIR] [--org NAME] [--listen HOST:PORT] [--public-url URL]… [--nats-port N] [--eventstore-port N] [--postgres-port N] [--projectors N] [--reconcile-every HOURS] [--require-keys] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
+    "tributary hub [--data DIR] [--org NAME] [--listen HOST:PORT] [--public-url URL]… [--nats-port N] [--eventstore-port N] [--postgres-port N] [--projectors N] [--reconcile-every HOURS] [--require-keys] [--anchor FILE|URL] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
   help: `Starts what a hub needs and stays until Ctrl-C. Each server is taken from the environment when a URL names it
 (TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL, TRIBUTARY_POSTGRES_URL; docs/production.md has the settings for logins and certificates), else from a container engine, else from PATH, else embedded. One of its own that
 ends is started again; when it does not come back, the hub ends and says why. Data stay in --data (default .tributary/hub) between runs, and so do
 the ports. --public-url: where devices reach this hub, as \`site add\` prints it (repeat it, or use commas; "" forgets it). --projectors: processes that
 share the folding (default 1). --reconcile-every: balance views against the log that often, and put right what differs. --require-keys: take nothing
-from devices that have no enrolled key. With notifications.json in the data folder, people are told of conflicts.
+from devices that have no enrolled key. --anchor (or TRIBUTARY_ANCHOR): keep where the log ends, signed, in a file outside the data folder or at an address that
+takes PUT; a log that was set back or replaced since then, and no restore declared, is noticed at the next start. With notifications.json in the data folder, people are told of conflicts.
 
   tributary hub --org relief --listen 127.0.0.1:8080 --public-url https://hub.example.org`,
   options: {
@@ -109,6 +110,7 @@ from devices that have no enrolled key. With notifications.json in the data fold
     "reconcile-every": { type: "string" },
     "require-keys": { type: "boolean" },
     ...NATS_OPTIONS,
+    anchor: { type: "string" },
   },
   async run(input) {
     const { text, number, flag, out } = input;
@@ -138,6 +140,7 @@ from devices that have no enrolled key. With notifications.json in the data fold
         ownGroups: true,
         ...(every === undefined ? {} : { reconcileEveryHours: every }),
         ...(org === undefined ? {} : { org }),
+        ...(text("anchor") === undefined ? {} : { anchor: text("anchor")! }),
         ...(listen === undefined ? {} : { listen: parseListen(listen) }),
         ...(publicUrls === undefined ? {} : { publicUrls }),
       });

@@ -1,5 +1,5 @@
 import { TributaryError } from "../core/index.ts";
-import { openLog } from "../log/index.ts";
+import { currentIncarnation, openLog } from "../log/index.ts";
 import { closureOf } from "../merge/index.ts";
 import {
   alone,
@@ -276,6 +276,7 @@ export const lag: Command = {
         const parkedByView = await parkedCounts(db);
         const parked = Object.values(parkedByView).reduce((sum, count) => sum + count, 0);
         const [incarnation, beyond] = [await incarnationOf(db), await beyondNow(db)];
+        const life = await currentIncarnation(log.journal);
         out.result({
           events,
           seconds,
@@ -284,6 +285,7 @@ export const lag: Command = {
           incarnation,
           position: through?.toString() ?? null,
           beyond: beyond.events,
+          unconfirmed: life.isConfirmed ? null : (life.note ?? "the log holds less than was seen of it before"),
           projectors: Object.fromEntries(projectors),
         });
         out.line(
@@ -296,6 +298,10 @@ export const lag: Command = {
             `${parked} entities are parked (${Object.entries(parkedByView)
               .map(([name, count]) => `${name} ${count}`)
               .join(", ")}): \`tributary parked list\`.`,
+          );
+        if (!life.isConfirmed)
+          out.line(
+            `The log was found to hold less than before, and nobody has confirmed it: ${life.note ?? "no more is known"}. \`tributary restore --confirm\`, if you know why.`,
           );
         if (beyond.events > 0)
           out.line(

@@ -533,7 +533,7 @@ async function show(
   const report = await verify({
     log,
     views: { db, gate, projections },
-    onProgress: (events) => out.progress(`   checking: ${events} events read`),
+    onProgress: ({ stage, done }) => out.progress(`   checking: ${done} ${stage === "log" ? "events read" : "rows compared"}`),
     onEntry: ({ head }) => {
       const key = `${head.origin}/${head.seq}`;
       inLog.set(key, { hash: head.hash, times: (inLog.get(key)?.times ?? 0) + 1 });

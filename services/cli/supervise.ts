@@ -4,9 +4,22 @@ import { join } from "node:path";
 import { type Incarnation, messageOf, TributaryError } from "../core/index.ts";
 import type { SchemaStore } from "../gate/index.ts";
 import { type Backend, type Backends, choosePort, portOf, startBackends } from "../local/index.ts";
-import { openLog } from "../log/index.ts";
+import { currentIncarnation, type Log, openLog } from "../log/index.ts";
+import { anchorSays, checkAnchor } from "./anchor.ts";
+import { type AnchorPlace, anchorPlace } from "./anchor-place.ts";
+import { publicPartOf } from "./hub-keys.ts";
 import { followLogins } from "./logins.ts";
-import { type HubState, hubKey, hubOrg, keepConfig, type Listen, readConfig, settingsFile, writeState } from "./places.ts";
+import {
+  type HubState,
+  hubKey,
+  hubOrg,
+  keepConfig,
+  type Listen,
+  readConfig,
+  readHubKeys,
+  settingsFile,
+  writeState,
+} from "./places.ts";
 import { narrowerThan, openHubGate, registerProjectSchemas } from "./registry.ts";
 import { takeUpLog } from "./restore.ts";
 import { forgetTold } from "./told.ts";
@@ -55,6 +68,8 @@ export interface HubOptions {
   readonly projectors?: number;
   /** Take nothing from devices that have no enrolled key. */
   readonly requireKeys?: boolean;
+  /** Where the log's end is kept, outside the data folder: a file or an address. Without it, where TRIBUTARY_ANCHOR says. */
+  readonly anchor?: string;
   /** Balance the books every so many hours. */
   readonly reconcileEveryHours?: number;
   readonly say?: (line: string) => void;
@@ -67,6 +82,7 @@ export interface HubOptions {
 /** Starts a hub: backends, ingress and projector, each a process of its own; one that dies is started again. */
 export async function startHub(options: HubOptions): Promise<Hub> {
   const { dataDir, org, say = () => {}, signal } = options;
+  const place = anchorPlace(options.anchor, dataDir);
   const owner = hubOrg(dataDir, org);
   await hubKey(dataDir);
   const kept = readConfig(dataDir);
@@ -105,13 +121,14 @@ export async function startHub(options: HubOptions): Promise<Hub> {
   };
   try {
     const state = await stateOf(options, owner, backends, say);
-    const prepared = prepareLog(dataDir, state, say);
+    const prepared = prepareLog(dataDir, state, place, say);
     prepared.catch(() => {});
     const { incarnation, schemas } = await Promise.race([prepared, failure.promise]);
     writeState(dataDir, state);
     const { host, port } = state.listen ?? { host: HERE, port: 0 };
     const strict = options.requireKeys ? ["--require-keys"] : [];
-    const ingress = start("ingress", ["--listen", `${bracketed(host)}:${port}`, ...strict]);
+    const anchored = options.anchor === undefined ? [] : ["--anchor", options.anchor];
+    const ingress = start("ingress", ["--listen", `${bracketed(host)}:${port}`, ...strict, ...anchored]);
     const projector = start("projector", []);
     // A broker that is somebody else's has its logins from there.
     if (backends.nats.how !== "environment") logins = await followLogins(dataDir, state.eventstoreUrl, say);
@@ -187,15 +204,25 @@ async function stateOf(
 async function prepareLog(
   dataDir: string,
   { eventstoreUrl, postgresUrl }: HubState,
+  place: AnchorPlace | null,
   say: (line: string) => void,
 ): Promise<{ readonly incarnation: Incarnation; readonly schemas: SchemaStore }> {
   const log = openLog(eventstoreUrl);
   try {
-    const incarnation = await takeUpLog(dataDir, log, postgresUrl, say);
+    const taken = await takeUpLog(dataDir, log, postgresUrl, say);
+    const incarnation = place === null ? taken : await compareAnchor(dataDir, log, place, say);
     return { incarnation, schemas: await prepareSchemas(log, say) };
   } finally {
     await log.close();
   }
+}
+
+/** Whether the log is the one that was kept in mind elsewhere; returns its incarnation, which begins here where it is not. */
+async function compareAnchor(dataDir: string, log: Log, place: AnchorPlace, say: (line: string) => void): Promise<Incarnation> {
+  const found = await checkAnchor({ log, place, hubKeys: () => readHubKeys(dataDir).map(publicPartOf) }, "hub");
+  const isFine = found.kind === "compared" && found.comparison.state === "holds";
+  if (!isFine) say(anchorSays(found, place));
+  return currentIncarnation(log.journal);
 }
 
 /** Registers what the schema folder has and the log lacks, before anybody writes with it. Returns all that is registered. */

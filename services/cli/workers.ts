@@ -7,12 +7,14 @@ import { startIngress } from "../ingress/index.ts";
 import { natsSettings } from "../local/index.ts";
 import { openLog } from "../log/index.ts";
 import { startProjector } from "../projector/index.ts";
+import { type AnchorKeeper, keepAnchor } from "./anchor.ts";
+import { anchorPlace } from "./anchor-place.ts";
 import type { Command } from "./args.ts";
 import { NATS_OPTIONS, streamSettings, useNatsFiles } from "./broker.ts";
 import { followViews } from "./door-views.ts";
 import { viewParts } from "./health.ts";
-import { noteHubKeys } from "./hub-keys.ts";
-import { hubDir, hubRing, PROJECTIONS_DIR } from "./places.ts";
+import { noteHubKeys, publicPartOf } from "./hub-keys.ts";
+import { hubDir, hubRing, PROJECTIONS_DIR, readHubKeys } from "./places.ts";
 import { loadProjections } from "./projections.ts";
 import { hubHere } from "./reach.ts";
 import { authorizeBy, openHubGate, registerProjectSchemas } from "./registry.ts";
@@ -54,13 +56,15 @@ export const ingress: Command = {
   name: "ingress",
   summary: "run the hub's door alone (the hub starts one itself)",
   usage:
-    "tributary ingress [--data DIR] [--listen HOST:PORT] [--require-keys] [--log FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
+    "tributary ingress [--data DIR] [--listen HOST:PORT] [--require-keys] [--anchor FILE|URL] [--log FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
   help: `Takes batches from NATS and HTTP into the log. Several may run at once. Servers are those of the hub in --data, or of
-TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --require-keys: take nothing from devices that have no enrolled key.`,
+TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --require-keys: take nothing from devices that have no enrolled key.
+--anchor (or TRIBUTARY_ANCHOR): keep the log's end there; see \`tributary hub --help\`. One process of a hub does.`,
   options: {
     data: { type: "string" },
     listen: { type: "string" },
     log: { type: "string" },
+    anchor: { type: "string" },
     "require-keys": { type: "boolean" },
     ...NATS_OPTIONS,
   },
@@ -69,24 +73,35 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --requi
     const dir = hubDir(text("data"));
     const { natsUrl, eventstoreUrl, postgresUrl, org } = hubHere(text("data"));
     const say = logger("ingress", text("log"));
+    const place = anchorPlace(text("anchor"), dir);
     const log = openLog(eventstoreUrl);
     const { registry, gate } = await openHubGate(log, say);
     const added = await registerProjectSchemas(registry, "hub");
     if (added.length > 0) say({ event: "schemas-registered", schemas: added });
     const views = await followViews({ dir: PROJECTIONS_DIR, postgresUrl, gate, say });
     const health = viewParts(postgresUrl, log);
+    const ring = await hubRing(dir);
+    // Before any batch is taken: a log that was set back must not go on as if it were not.
+    const anchor: AnchorKeeper | null =
+      place === null
+        ? null
+        : await keepAnchor({
+            ...{ log, place, say },
+            hubKeys: () => readHubKeys(dir).map(publicPartOf),
+            signer: () => ring.state().signer,
+          });
     const running = await startIngress({
       natsUrl,
       nats: natsSettings(),
       streams: streamSettings(),
       log,
       ...(org === "" ? {} : { name: org }),
-      parts: health.parts,
+      parts: { ...health.parts, ...(anchor === null ? {} : { anchor: anchor.part }) },
       gate,
       registry,
       fits: views.fits,
       also: (request, keeper) => registryApi(registry, authorizeBy(keeper))(request),
-      keys: await hubRing(dir),
+      keys: ring,
       requireKeys: flag("require-keys"),
       listen: parseListen(text("listen") ?? "127.0.0.1:0"),
       say,
@@ -100,6 +115,7 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --requi
     } finally {
       registry.close();
       await running.close();
+      await anchor?.close();
       await views.close();
       await health.close();
       await log.close();

@@ -11,6 +11,8 @@ import {
   verify,
 } from "node:crypto";
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, statSync } from "node:fs";
+import { getHeapStatistics, setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { constants as zlib, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 import type { Compression } from "./batch.ts";
 import type { ChainHash } from "./chain.ts";
@@ -26,6 +28,26 @@ export const zstd: Compression = {
   compress: (bytes) => zstdCompressSync(bytes, { params: { [zlib.ZSTD_c_compressionLevel]: LEVEL } }),
   decompress: (bytes, maxBytes) => zstdDecompressSync(bytes, { maxOutputLength: maxBytes }),
 };
+
+/** Garbage that is let lie. */
+const MAX_GARBAGE_BYTES = 24 * 1_048_576;
+
+/**
+ * For long work that streams: V8 lets a heap grow to several times what lives in it before it looks (measured: 420 MiB resident for 35 that live). Who calls this between
+ * two pages keeps to what lives and 24 MiB of garbage; a collection takes about 50 ms, each few thousand events.
+ */
+export function heapKeeper(): () => void {
+  setFlagsFromString("--expose-gc");
+  // What is young stays as large as it is: it would grow to 64 MiB, whatever lives.
+  setFlagsFromString("--semi-space-growth-factor=1");
+  const collect = runInNewContext("gc") as () => void;
+  let lives = 0;
+  return () => {
+    if (getHeapStatistics().used_heap_size < lives + MAX_GARBAGE_BYTES) return;
+    collect();
+    lives = getHeapStatistics().used_heap_size;
+  };
+}
 
 const ALPHABET = "abcdefghijklmnopqrstuvwxyz234567";
 

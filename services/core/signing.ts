@@ -77,7 +77,8 @@ export type SignedKind =
   | "rotation-proof"
   | "enrolled"
   | "succession"
-  | "key-fact";
+  | "key-fact"
+  | "anchor";
 
 /** A message as it is signed: its kind, and all of its members but the signature, as canonical JSON (RFC 8785). */
 export function messageText(kind: SignedKind, message: object): string {

@@ -54,7 +54,7 @@ export function ownParts({
       if (life !== null && !life.isConfirmed)
         return {
           state: "warning",
-          reason: "the log was found to hold less than before, and no operator has confirmed it",
+          reason: `the log was found to hold less than before, and no operator has confirmed it${life.note === null ? "" : `: ${life.note}`}`,
           facts,
         };
       if (behind.length === 0) return ok(facts);

@@ -52,6 +52,21 @@ export function openLog(url: string): Log {
   };
 }
 
+export {
+  type Anchor,
+  type AnchorComparison,
+  type AnchorState,
+  anchorText,
+  compareWithAnchor,
+  followHeads,
+  type Heads,
+  headsOf,
+  judge,
+  keyFactsOf,
+  parseAnchor,
+  type ReadAnchor,
+  signAnchor,
+} from "./anchor.ts";
 export { type AppendOutcome, MAX_APPEND_BYTES } from "./append.ts";
 export { beginIncarnation, confirmIncarnation, currentIncarnation, INCARNATION_STREAM, incarnations } from "./incarnation.ts";
 export { actorOfDevice, type Fork, forksOf, type KeyBook, type KeyBookOptions, keepFork, openKeyBook } from "./keybook.ts";

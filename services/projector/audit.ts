@@ -34,13 +34,46 @@ const COLUMNS = [
 ] as const;
 type Column = (typeof COLUMNS)[number];
 
-const COPY = `COPY tributary.audit (${COLUMNS.join(", ")}) FROM STDIN`;
-const COPY_PLACEHOLDERS = `COPY tributary.audit (${COLUMNS.join(", ")}, held_otherwise) FROM STDIN`;
+const copyTo = (table: string, columns: readonly string[]): string => `COPY ${table} (${columns.join(", ")}) FROM STDIN`;
+const HELD_COLUMNS = [...COLUMNS, "held_otherwise"];
+const COPY = copyTo("tributary.audit", COLUMNS);
+const COPY_PLACEHOLDERS = copyTo("tributary.audit", HELD_COLUMNS);
+
+/** Columns of an audit row that follow from its event. What made a projection fail on it depends on the declarations of the time. */
+export const AUDIT_COLUMNS: readonly string[] = HELD_COLUMNS.filter((name) => name !== "projection_error");
 
 /** Writes a page's audit rows, as they are. */
 export function copyAudit(db: Client, { entries, projectionErrors }: Prepared): Promise<void> {
   return copyText(db, COPY, entries.map((entry, i) => line(cellsOf(entry, projectionErrors.get(i)))).join(""));
 }
+
+/** Audit rows as they are written, into another table of the same columns and one more, which says whether the event should have one. */
+export const copyAuditTo = (
+  db: Client,
+  table: string,
+  entries: readonly { readonly entry: LogEntry; readonly isFolded: boolean }[],
+) =>
+  copyText(
+    db,
+    copyTo(table, [...COLUMNS, "is_folded"]),
+    entries.map(({ entry, isFolded }) => line([...cellsOf(entry, undefined), isFolded ? "t" : "f"])).join(""),
+  );
+
+/** The forms in which the audit may have an event that it cannot hold as it is, fullest first: as statements that write them to a table. */
+export const placeholderForms = (
+  table: string,
+  entry: LogEntry,
+): readonly { readonly sql: string; readonly text: () => string }[] =>
+  (
+    [
+      [false, true],
+      [true, true],
+      [true, false],
+    ] as const
+  ).map(([isBare, says]) => ({
+    sql: copyTo(table, HELD_COLUMNS),
+    text: () => placeholders(entry, undefined, isBare, says),
+  }));
 
 /** ISO 8601 has a year 0; PostgreSQL calls it the year 1 before Christ. */
 const sqlInstant = (iso: string): string => (iso.startsWith("0000-") ? `0001${iso.slice(4)} BC` : iso);

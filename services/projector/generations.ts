@@ -115,6 +115,7 @@ export async function targetsFor(
   reader: Client,
   views: readonly (Projection | Totals)[],
   generations: ReadonlyMap<string, Generation>,
+  maxHot?: number,
 ): Promise<ViewTarget[]> {
   const totals = views.filter((view): view is Totals => view.kind === "totals");
   const parked = await parkedIn(reader, generations.values());
@@ -127,7 +128,7 @@ export async function targetsFor(
       generation,
       place,
       pins: readers ?? {},
-      states: openStates(reader, projection, { place, isEmpty: rows.length === 0 }),
+      states: openStates(reader, projection, { place, isEmpty: rows.length === 0, ...(maxHot === undefined ? {} : { maxHot }) }),
       totals: totals.filter(({ sources }) => sources.has(projection.name)),
       parked: parked.get(projection.name)!,
     });

@@ -266,14 +266,25 @@ const declaredOtherwise = (
 export { askRefold } from "./asked.ts";
 export { type Comparison, compareBuild } from "./compare.ts";
 export { connectViews } from "./connect.ts";
+export {
+  type AuditDifference,
+  type BeyondLog,
+  type Books,
+  type Differences,
+  type Expected,
+  foldedTo,
+  openBooks,
+  openTotals,
+  type TotalsBooks,
+} from "./expected.ts";
 export { differences, type Generation, generationsOf, isBuiltAs } from "./generations.ts";
 export { type ProjectorHealth, parkedCounts, projectorHealth } from "./health.ts";
 export { migrate } from "./migrate.ts";
-export { toFoldEvent } from "./prepare.ts";
+export { checkFunctions, eventsIn, keyOf, toFoldEvent } from "./prepare.ts";
 export { alone, type Progress, type RebuildOptions, type Rebuilt, rebuild } from "./rebuild.ts";
 export { type Reconciled, reconcile } from "./reconcile.ts";
 export { eventsOf } from "./refold.ts";
 export { countedAs, settlements } from "./releases.ts";
 export { beyondNow, incarnationOf, keepUpWithLog, mayBeSetBack } from "./setback.ts";
-export { asPosition, SHARDS, shardOf } from "./shards.ts";
+export { asPosition, SHARDS, shardOf, shardOfEntry } from "./shards.ts";
 export { declaredColumns, readColumn } from "./tables.ts";

@@ -385,7 +385,7 @@ function noteDecisions(
 const seen = (id: string, row: FullRow): never => ({ ...row.values, id }) as never;
 
 type AtMost = Extract<Projection["invariants"][string], { atMost: number }>;
-const keyOf = (rule: AtMost, id: string, row: FullRow | null): string | null => {
+export const keyOf = (rule: AtMost, id: string, row: FullRow | null): string | null => {
   const key: JsonValue | undefined = row === null || row.deleted ? null : rule.key(seen(id, row));
   return key === null || key === undefined ? null : boundedKey(key);
 };
@@ -401,7 +401,11 @@ function boundedKey(key: JsonValue): string {
 }
 
 /** Calls what the declaration says of a row, so that what throws does so at the event that brought it about. */
-export function checkFunctions({ projection, totals }: ViewTarget, id: string, row: FullRow): void {
+export function checkFunctions(
+  { projection, totals }: Pick<ViewTarget, "projection" | "totals">,
+  id: string,
+  row: FullRow,
+): void {
   for (const each of totals) if (!row.deleted) each.contributions(projection.name, seen(id, row));
   for (const rule of Object.values(projection.invariants)) {
     if ("atMost" in rule) keyOf(rule, id, row);

@@ -54,6 +54,8 @@ export interface RebuildDeps {
   /** All views as they are declared. */
   readonly views: readonly View[];
   readonly say?: (event: Record<string, unknown>) => void;
+  /** Entities of each view whose states are kept in memory, where memory counts more than time. */
+  readonly maxHotEntities?: number;
   /** The log was set back: how far what was folded of it stands, and what is done in the transaction that swaps. */
   readonly setBack?: {
     readonly atMost: (position: Position | null) => Position | null;
@@ -289,7 +291,7 @@ export async function openBuild(
 ): Promise<Build> {
   const { db, reader, log, gate, say = () => {} } = deps;
   const generations = new Map(builds.map((build) => [build.view, build]));
-  const targetsOver = (db: Client): Promise<ViewTarget[]> => targetsFor(db, family, generations);
+  const targetsOver = (db: Client): Promise<ViewTarget[]> => targetsFor(db, family, generations, deps.maxHotEntities);
   let targets = await targetsOver(reader);
   const wanted = new Set(targets.map(({ projection }) => projection.entity));
   let positions: Positions = builds[0]!.positions ?? [];

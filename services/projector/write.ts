@@ -175,7 +175,10 @@ const decisionLine = ({ view, generation, entityId, position, decision, settledP
     settledPosition,
   ]);
 
-export async function writeQuarantine(db: Client, entries: readonly LogEntry[]): Promise<void> {
+const QUARANTINE = "tributary.quarantine";
+
+/** Keeps quarantined events. `table`: another one of the same columns. */
+export async function writeQuarantine(db: Client, entries: readonly LogEntry[], table = QUARANTINE): Promise<void> {
   const lines = entries.flatMap(({ head, content, position, recordedAtMs }) =>
     content.kind === "accepted"
       ? []
@@ -204,7 +207,7 @@ export async function writeQuarantine(db: Client, entries: readonly LogEntry[]):
   if (lines.length === 0) return;
   await copyText(
     db,
-    `COPY tributary.quarantine (origin, seq, position, id, type, entity_type, entity_id, site, actor, recorded_at, schema_subject,
+    `COPY ${table} (origin, seq, position, id, type, entity_type, entity_id, site, actor, recorded_at, schema_subject,
        schema_version, code, reason, path, raw, hash) FROM STDIN`,
     lines.join(""),
   );
@@ -223,14 +226,19 @@ export async function settledAt(db: Client, { origin, seq, hash }: Judged): Prom
  * Notes what releases and rejections say of events in quarantine. The first word holds. `isBare`: only that and where, for a table that refuses what they say;
  * the log has it.
  */
-export async function settleQuarantine(db: Client, entries: readonly LogEntry[], isBare = false): Promise<void> {
+export async function settleQuarantine(
+  db: Client,
+  entries: readonly LogEntry[],
+  isBare = false,
+  table = QUARANTINE,
+): Promise<void> {
   for (const { head, content, position, recordedAtMs } of entries) {
     if (content.kind !== "accepted" || head.entity.type !== QUARANTINE_ENTITY || partsOf(head.origin).site !== HUB_SITE) continue;
     const settled = settledBy(head.type, content.data);
     if (settled === null) continue;
     const release = releaseOf(head.type, content.data);
     await db.query(
-      `UPDATE tributary.quarantine SET state = $4, settled_position = $5, settled_at = $6, settled_by = $7, settled_note = $8,
+      `UPDATE ${table} SET state = $4, settled_position = $5, settled_at = $6, settled_by = $7, settled_note = $8,
          released_subject = $9, released_version = $10, released_data = $11
        WHERE origin = $1 AND seq = $2 AND hash = $3 AND state = 'held'
          AND ($12::text IS NULL OR (type = $12 AND entity_type = $13 AND entity_id = $14))`,

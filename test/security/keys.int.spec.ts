@@ -625,7 +625,9 @@ describe("a log that somebody has rewritten", () => {
     await rewritten(hub.log, log, origin, 2);
     const report = await verify({ log, hubKeys });
     expect(report.chainsIntact).toBe(true);
-    expect(report.problems).toEqual([{ where: `${origin}/4`, what: expect.stringContaining("not what the device signed") }]);
+    expect(report.problems).toMatchObject([
+      { part: "log", where: `${origin}/4`, what: expect.stringContaining("not what the device signed") },
+    ]);
   });
 
   it("is told from a key's second life: one that was revoked, and enrolled anew by a code, signs again", async () => {
@@ -664,7 +666,7 @@ describe("a log that somebody has rewritten", () => {
     await pen.write("x", () => ({ type: "device.revoked", data: { device } }));
     nowMs += day;
     await append(2, second);
-    expect((await verify({ log })).problems).toEqual([
+    expect((await verify({ log })).problems).toMatchObject([
       { where: "relief.again.t1.abc/2", what: expect.stringContaining("a key that was revoked before") },
     ]);
   });
@@ -679,6 +681,6 @@ describe("a log that somebody has rewritten", () => {
       data: { device: "relief.a.t1", kid: keyIdOf(key), key: { ...key }, how: "token" },
     }));
     const report = await verify({ log, hubKeys: [publicHalf()] });
-    expect(report.problems).toEqual([{ where: "keys/0", what: expect.stringContaining("none of the hub's") }]);
+    expect(report.problems).toMatchObject([{ where: "keys/0", what: expect.stringContaining("none of the hub's") }]);
   });
 });

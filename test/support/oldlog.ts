@@ -33,7 +33,7 @@ const SUBJECTS: Readonly<Record<string, string>> = {
 };
 
 /** Writes events into the log past today's door, chained as a device chains them. `append` puts them there in one run. */
-export function oldWriter(log: Log, site: string) {
+export function oldWriter(log: Pick<Log, "append">, site: string) {
   const origin = `relief.${site}.old.${randomEpoch()}` as OriginId;
   let seq = 0;
   let prev: Hash = GENESIS;

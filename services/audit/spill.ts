@@ -1,0 +1,66 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import type { JsonObject } from "../core/index.ts";
+import type { LogEntry } from "../log/index.ts";
+
+/** What SQLite keeps in memory of the file, and sorts by at a time. */
+const CACHE_KIB = 4_096;
+/** Events in one transaction. */
+const BATCH = 5_000;
+
+/** An event that counts for views, as it comes back. */
+export interface SpilledEvent {
+  readonly entry: Pick<LogEntry, "head" | "clock" | "position" | "recordedAtMs">;
+  readonly data: JsonObject;
+}
+
+/** The log's events, put down in log order and taken up entity by entity: on disk, so that the log may be of any size. */
+export interface Spill {
+  put(entry: LogEntry, data: JsonObject): void;
+  /** All events about entities of a type: entities in the order of their ids as bytes, the events of each in log order. `key`: the id as PostgreSQL has it. */
+  byEntity(type: string): Generator<{ readonly key: string; readonly event: SpilledEvent }>;
+  [Symbol.dispose](): void;
+}
+
+/** A name as PostgreSQL's text can hold it, which has no U+0000. */
+export const asKept = (id: string): string => id.replaceAll("\0", "\uFFFD");
+
+export function openSpill(): Spill {
+  const dir = mkdtempSync(join(tmpdir(), "tributary-verify-"));
+  const db = new DatabaseSync(join(dir, "events.db"));
+  // Nobody needs the file once this process has ended, however it ends.
+  db.exec(`PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -${CACHE_KIB}; PRAGMA temp_store = FILE;
+    CREATE TABLE event (n INTEGER PRIMARY KEY, type TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL)`);
+  const insert = db.prepare("INSERT INTO event (type, key, body) VALUES (?, ?, ?)");
+  let inBatch = 0;
+  const commit = (): void => {
+    if (inBatch > 0) db.exec("COMMIT");
+    inBatch = 0;
+  };
+  return {
+    put({ head, clock, position, recordedAtMs }, data) {
+      if (inBatch === 0) db.exec("BEGIN");
+      const body = JSON.stringify({ entry: { head, clock, position: position.toString(), recordedAtMs }, data });
+      insert.run(head.entity.type, asKept(head.entity.id), body);
+      if (++inBatch >= BATCH) commit();
+    },
+    *byEntity(type) {
+      commit();
+      const sorted = db.prepare("SELECT key, body FROM event WHERE type = ? ORDER BY key, n");
+      for (const { key, body } of sorted.iterate(type)) {
+        // Written above.
+        const { entry, data } = JSON.parse(String(body)) as SpilledEvent;
+        yield {
+          key: String(key),
+          event: { entry: { ...entry, position: BigInt(entry.position) as LogEntry["position"] }, data },
+        };
+      }
+    },
+    [Symbol.dispose]() {
+      db.close();
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}

@@ -1,0 +1,165 @@
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeSync } from "node:fs";
+import { dirname, relative, resolve } from "node:path";
+import { isTributaryError, messageOf, type PublicKey, TributaryError } from "../core/index.ts";
+import { parseAnchor, type ReadAnchor } from "../log/index.ts";
+
+/** A head takes about 110 bytes: this is room for half a million origins. */
+const MAX_ANCHOR_BYTES = 64 * 1_048_576;
+const REQUEST_TIMEOUT_MS = 10_000;
+
+/** Where an anchor is kept: a file, or an address that takes PUT and gives back by GET. */
+export interface AnchorPlace {
+  /** For people: without a password. */
+  readonly name: string;
+  /** Its text; `null`: there is none yet. Throws where that cannot be told. */
+  read(): Promise<string | null>;
+  write(text: string): Promise<void>;
+}
+
+/** The place that was asked for by the option, or by TRIBUTARY_ANCHOR; `null`: none was. Throws `usage` for what is no place. */
+export function anchorPlace(given: string | undefined, dataDir?: string): AnchorPlace | null {
+  const where = given ?? process.env.TRIBUTARY_ANCHOR;
+  if (where === undefined || where === "") return null;
+  if (/^https?:/i.test(where)) return atUrl(where);
+  if (/^[a-z][a-z0-9+.-]+:\/\//i.test(where))
+    throw new TributaryError(
+      "usage",
+      `--anchor ${JSON.stringify(where)} is no place for an anchor`,
+      "Name a file, or an http: or https: address that takes PUT.",
+    );
+  const file = resolve(where);
+  if (dataDir !== undefined && !relative(dataDir, file).startsWith(".."))
+    throw new TributaryError(
+      "usage",
+      `--anchor ${file} is in the hub's own data folder`,
+      "Name a place elsewhere: whoever sets the folder back would set the anchor back with it.",
+    );
+  return inFile(file);
+}
+
+function inFile(file: string): AnchorPlace {
+  return {
+    name: file,
+    async read() {
+      try {
+        if (!existsSync(file)) {
+          // A folder that is not there is perhaps a disk that is not mounted.
+          statSync(dirname(file));
+          return null;
+        }
+        if (statSync(file).size > MAX_ANCHOR_BYTES) return "too large";
+        return readFileSync(file, "utf8");
+      } catch (error) {
+        throw unreachable(file, messageOf(error));
+      }
+    },
+    async write(text) {
+      try {
+        const handle = openSync(`${file}.new`, "w", 0o600);
+        try {
+          writeAll(handle, Buffer.from(text));
+          fsyncSync(handle);
+        } finally {
+          closeSync(handle);
+        }
+        renameSync(`${file}.new`, file);
+        const folder = openSync(dirname(file), "r");
+        try {
+          fsyncSync(folder);
+        } finally {
+          closeSync(folder);
+        }
+      } catch (error) {
+        throw unreachable(file, messageOf(error));
+      }
+    },
+  };
+}
+
+function writeAll(handle: number, bytes: Buffer): void {
+  for (let at = 0; at < bytes.length; ) at += writeSync(handle, bytes, at);
+}
+
+function atUrl(where: string): AnchorPlace {
+  const url = URL.parse(where);
+  if (url === null) throw new TributaryError("usage", "--anchor is no address", "Write it like https://vault.example.org/hub.");
+  const { username, password } = url;
+  url.username = "";
+  url.password = "";
+  const name = url.href;
+  const user = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+  const headers: Record<string, string> =
+    username === "" && password === "" ? {} : { authorization: `Basic ${Buffer.from(user).toString("base64")}` };
+  const ask = async (method: string, body?: string): Promise<Response> => {
+    try {
+      return await fetch(url, {
+        method,
+        redirect: "error",
+        headers: body === undefined ? headers : { ...headers, "content-type": "application/json" },
+        signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+        ...(body === undefined ? {} : { body }),
+      });
+    } catch (error) {
+      const cause = error instanceof Error && error.cause instanceof Error ? `: ${messageOf(error.cause)}` : "";
+      throw unreachable(name, `${messageOf(error)}${cause}`);
+    }
+  };
+  return {
+    name,
+    async read() {
+      const answer = await ask("GET");
+      if (answer.status === 404 || answer.status === 410) {
+        await answer.body?.cancel();
+        return null;
+      }
+      if (!answer.ok) {
+        await answer.body?.cancel();
+        throw unreachable(name, `it answers GET with ${answer.status}`);
+      }
+      return boundedText(answer, name);
+    },
+    async write(text) {
+      const answer = await ask("PUT", text);
+      await answer.body?.cancel();
+      if (!answer.ok) throw unreachable(name, `it answers PUT with ${answer.status}`);
+    },
+  };
+}
+
+async function boundedText({ body }: Response, name: string): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  try {
+    for await (const chunk of body ?? []) {
+      bytes += chunk.length;
+      if (bytes > MAX_ANCHOR_BYTES) return "too large";
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    throw unreachable(name, messageOf(error));
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+const unreachable = (name: string, why: string): TributaryError =>
+  new TributaryError(
+    "backend-unreachable",
+    `the anchor at ${name} cannot be reached: ${why}`,
+    "Check the place and the rights to it.",
+  );
+
+/** What was kept at a place, checked against the hub's keys; `null`: nothing yet. */
+export async function readAnchor(place: AnchorPlace, hubKeys: readonly PublicKey[]): Promise<ReadAnchor | null> {
+  const text = await place.read();
+  return text === null ? null : parseAnchor(text, hubKeys);
+}
+
+/** The anchor to check by; `null`: none was asked for. One that is not there is a problem. */
+export async function anchorGiven(given: string | undefined, hubKeys: readonly PublicKey[]): Promise<ReadAnchor | null> {
+  const place = anchorPlace(given);
+  if (place === null) return null;
+  return (await readAnchor(place, hubKeys)) ?? { problem: `there is none at ${place.name}` };
+}
+
+/** What a failure of a place says. */
+export const placeProblem = (error: unknown): string => (isTributaryError(error) ? error.message : messageOf(error));

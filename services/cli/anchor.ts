@@ -1,0 +1,222 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Incarnation, Position, PublicKey, Signer } from "../core/index.ts";
+import type { PartCheck, PartState } from "../ingress/index.ts";
+import {
+  type AnchorComparison,
+  anchorText,
+  beginIncarnation,
+  compareWithAnchor,
+  currentIncarnation,
+  followHeads,
+  type Heads,
+  headsOf,
+  incarnations,
+  keyFactsOf,
+  type Log,
+  signAnchor,
+} from "../log/index.ts";
+import { type AnchorPlace, placeProblem, readAnchor } from "./anchor-place.ts";
+
+/** The anchor is written so often at most; what came since the last time is what a set back log may hide. */
+export const ANCHOR_EVERY_MS = 10_000;
+/** A place that is slow is asked no more than this part of the time. */
+const REST = 20;
+/** The last words at the end must not hold up the hub. */
+const LAST_WORDS_MS = 3_000;
+
+export interface AnchorDeps {
+  readonly log: Log;
+  readonly place: AnchorPlace;
+  /** The hub's public keys: what is not signed by one of them is not believed. */
+  readonly hubKeys: () => readonly PublicKey[];
+}
+
+/** What was found at a start. `null`: there is no anchor yet. */
+export type AnchorFound =
+  | {
+      readonly kind: "compared";
+      readonly comparison: AnchorComparison;
+      readonly heads: Heads;
+      readonly position: Position | null;
+    }
+  | { readonly kind: "disbelieved"; readonly says: string }
+  | { readonly kind: "unreachable"; readonly says: string }
+  | { readonly kind: "none" };
+
+/**
+ * Compares the log with its anchor, and begins a new incarnation where it was set back or replaced and nobody has said so: from then on all that is done for a log
+ * that was set back is done. Once: an incarnation that was begun for it is not begun again.
+ */
+export async function checkAnchor({ log, place, hubKeys }: AnchorDeps, by: string): Promise<AnchorFound> {
+  let found: Awaited<ReturnType<typeof readAnchor>>;
+  try {
+    found = await readAnchor(place, hubKeys());
+  } catch (error) {
+    return { kind: "unreachable", says: placeProblem(error) };
+  }
+  if (found === null) return { kind: "none" };
+  if ("problem" in found)
+    return { kind: "disbelieved", says: `the anchor at ${place.name} cannot be believed: ${found.problem}` };
+  const { anchor } = found;
+  // A log without a life begins its first here: it is not the one of the anchor.
+  const present = await currentIncarnation(log.journal);
+  const comparison = await compareWithAnchor(log, anchor);
+  if (comparison.state === "set-back" || comparison.state === "replaced")
+    await beginIncarnation(log.journal, present.id, {
+      how: "detected",
+      by,
+      note: comparison.says,
+      ...(anchor.position === null ? {} : { seenEnd: anchor.position }),
+    });
+  const position = anchor.position === null ? null : (BigInt(anchor.position) as Position);
+  return { kind: "compared", comparison, heads: headsOf(anchor), position };
+}
+
+export interface AnchorKeeper {
+  /** For `/readyz`. */
+  readonly part: PartCheck;
+  close(): Promise<void>;
+}
+
+export interface KeeperOptions extends AnchorDeps {
+  readonly signer: () => Signer | null;
+  readonly say: (event: Record<string, unknown>) => void;
+  readonly everyMs?: number;
+  readonly now?: () => number;
+}
+
+/** What is known of the log, and of what was written last. */
+interface Following {
+  readonly heads: Heads;
+  readonly life: Incarnation;
+  position: Position | null;
+  written: string | null;
+}
+
+/**
+ * Keeps the log's end at a place outside the hub's data folder:
+ *
+ *   unread ── read, compared ─▶ following ── something is new ─▶ written ─▶ following …
+ *     │  ▲                         └ the log does not go on as it was known ─▶ unread
+ *     │  └─ cannot be reached: a warning; tried again
+ *     └── set back, replaced, or the anchor cannot be believed ─▶ held: a warning; what was kept stays as evidence ── confirmed (`restore --confirm`) ─▶ following
+ *
+ * Whatever fails here is a warning: it never stops the hub.
+ */
+export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> {
+  const { log, place, say, everyMs = ANCHOR_EVERY_MS, now = Date.now } = options;
+  let following: Following | null = null;
+  let warning: string | null = "the anchor has not been read yet";
+  let writtenAtMs: number | null = null;
+  const stop = new AbortController();
+  let whileRunning: AbortSignal | undefined = stop.signal;
+
+  const warn = (says: string | null): void => {
+    if (says !== warning && says !== null) say({ event: "anchor-warning", place: place.name, message: says });
+    warning = says;
+  };
+  const begin = async (): Promise<void> => {
+    const found = await checkAnchor(options, "ingress");
+    if (found.kind === "unreachable" || found.kind === "disbelieved") return warn(found.says);
+    const life = await currentIncarnation(log.journal);
+    // Where the log was restored its heads are counted anew, from its beginning.
+    const isSame = found.kind === "compared" && found.comparison.state === "holds";
+    if (found.kind === "compared" && !isSame && !life.isConfirmed) return warn(found.comparison.says);
+    if (found.kind === "none") say({ event: "anchor-begun", place: place.name });
+    following = isSame
+      ? { heads: found.heads, life, position: found.position, written: null }
+      : { heads: new Map(), life, position: null, written: null };
+    warn(null);
+  };
+  const write = async (known: Following): Promise<void> => {
+    const lives = await incarnations(log.journal);
+    if (lives.at(-1)?.id !== known.life.id) {
+      following = null;
+      return;
+    }
+    const moved = await followHeads(log, known.heads, known.position, whileRunning);
+    if (moved === null) {
+      following = null;
+      return warn("the log does not go on as it was known");
+    }
+    known.position = moved.position;
+    const stands = {
+      incarnation: known.life.id,
+      lives: lives.map(({ id }) => id),
+      position: known.position?.toString() ?? null,
+      keyFacts: await keyFactsOf(log),
+    };
+    const news = JSON.stringify(stands);
+    if (news === known.written) return warn(null);
+    const signer = options.signer();
+    if (signer === null) return warn("the hub has no key to sign its anchor with");
+    const heads = Object.fromEntries(known.heads);
+    const anchor = await signAnchor({ version: 1, at: new Date(now()).toISOString(), ...stands, heads }, signer);
+    await place.write(anchorText(anchor));
+    known.written = news;
+    writtenAtMs = now();
+    warn(null);
+  };
+  const tried = async (work: () => Promise<void>): Promise<void> => {
+    try {
+      await work();
+    } catch (error) {
+      warn(placeProblem(error));
+    }
+  };
+  const tick = (): Promise<void> =>
+    tried(async () => {
+      if (following !== null && !(await holdsLast(log, following))) following = null;
+      if (following === null) await begin();
+      if (following !== null) await write(following);
+    });
+  // Only compared: the first writing may have a long log to read.
+  await tried(begin);
+  const looping = loop(tick, everyMs, stop.signal);
+
+  return {
+    async part(): Promise<PartState> {
+      const facts = {
+        place: place.name,
+        position: following?.position?.toString() ?? null,
+        at: writtenAtMs === null ? null : new Date(writtenAtMs).toISOString(),
+      };
+      return warning === null ? { state: "ok", facts } : { state: "warning", reason: warning, facts };
+    },
+    async close() {
+      stop.abort();
+      await looping;
+      whileRunning = undefined;
+      await Promise.race([tick(), sleep(LAST_WORDS_MS, undefined, { ref: false })]);
+    },
+  };
+}
+
+/** Whether the log still has the last event that is known of it. */
+async function holdsLast(log: Log, { heads, position }: Following): Promise<boolean> {
+  const last = position?.toString();
+  for (const [origin, [seq, hash, at]] of heads) {
+    if (at !== last) continue;
+    return (await log.at(origin, seq))?.head.hash === hash;
+  }
+  return true;
+}
+
+async function loop(tick: () => Promise<void>, everyMs: number, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    const startedMs = performance.now();
+    await tick();
+    const tookMs = performance.now() - startedMs;
+    await sleep(Math.max(everyMs, tookMs * REST), undefined, { signal }).catch(() => {});
+  }
+}
+
+/** What a hub says of its anchor when it starts. */
+export function anchorSays(found: AnchorFound, place: AnchorPlace): string {
+  if (found.kind === "none")
+    return `There is no anchor at ${place.name} yet: it is written now. If there was one, find out who took it away.`;
+  if (found.kind !== "compared")
+    return `${found.says[0]!.toUpperCase()}${found.says.slice(1)}. Nothing is written there until that is mended.`;
+  const { says } = found.comparison;
+  return `${says[0]!.toUpperCase()}${says.slice(1)}.`;
+}
