@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { connect, credsAuthenticator, nkeyAuthenticator } from "nats";
 import { messageOf, type NatsSettings, natsConnect, natsRefusal, TributaryError, withLogin } from "../core/index.ts";
+import { ownFolder } from "../core/node.ts";
 import { type Backend, fromEnvironment, type StartOptions, TITLES } from "./backend.ts";
 import { adoptStreams, brokerConfig, hubLogin, notePort, writeAccounts } from "./broker-logins.ts";
 import { containerEngine, startContainer } from "./engine.ts";
@@ -120,6 +121,7 @@ export async function startNats(options: StartOptions): Promise<Backend> {
       ...{ url: local, probe, ...(signal === undefined ? {} : { signal }) },
     });
   }
+  ownFolder(store);
   const onPath = findProgram("nats-server", ["/usr/sbin", "/usr/local/sbin"]);
   const program = onPath ?? (await installed(say, signal));
   const version = /v?(\d+)\.(\d+)\.(\d+)/.exec((await run(program, ["--version"])).stdout);
