@@ -4,10 +4,11 @@ import type { Command } from "./args.ts";
 export const node: Command = {
   name: "node",
   summary: "run the embedded event node alone",
-  usage: "tributary node [--port N] [--data DIR | --memory] [--host HOST]",
+  usage: "tributary node [--port N] [--data DIR | --memory] [--host HOST] [--secret-file FILE]",
   help: `Answers EventStoreDB's gRPC protocol on one machine, over SQLite with a full disk flush before each acknowledgement. The official clients
 connect to esdb://127.0.0.1:PORT?tls=false. For development, tests and small hubs; production is EventStoreDB or KurrentDB. With --live-buffer N it
-drops live readers that fall N events behind, as a real server does at 32.
+drops live readers that fall N events behind, as a real server does at 32. It knows no users: whoever reaches the port may read, write and delete, unless
+--secret-file names a file with a secret of letters and digits; then clients add &connectionName=SECRET to the address. A hub's own node always has one.
 
   tributary node --port 2113 --data ./events`,
   options: {
@@ -16,10 +17,11 @@ drops live readers that fall N events behind, as a real server does at 32.
     data: { type: "string" },
     memory: { type: "boolean" },
     "live-buffer": { type: "string" },
+    "secret-file": { type: "string" },
   },
   async run({ text, number, flag, out }) {
     const args = [...(flag("memory") ? ["--memory"] : []), ...(out.json ? ["--json"] : []), "--port", String(number("port", 0))];
-    for (const name of ["host", "data", "live-buffer"]) {
+    for (const name of ["host", "data", "live-buffer", "secret-file"]) {
       const value = text(name);
       if (value !== undefined) args.push(`--${name}`, value);
     }

@@ -12,6 +12,7 @@ import { connectViews } from "../projector/index.ts";
 import type { Command } from "./args.ts";
 import { explain } from "./commands-audit.ts";
 import { type AgencyFacts, agencies, writeProjections } from "./demo-agencies.ts";
+import { type RestoreFacts, tellRestore } from "./demo-restore.ts";
 import { type Output, shown, table } from "./output.ts";
 import { PROJECTIONS_DIR, SAMPLES_DIR, SCHEMAS_DIR } from "./places.ts";
 import { loadProjections } from "./projections.ts";
@@ -44,8 +45,8 @@ interface ImportFacts {
   readonly repeated: number;
 }
 
-/** The facts of a run, as `--json` prints them. */
-interface Facts {
+/** What the chapter of the sites found. */
+interface SiteFacts {
   readonly rows: number;
   readonly imported: number;
   readonly repeatedRows: number;
@@ -62,19 +63,87 @@ interface Facts {
   readonly before: unknown;
   readonly after: unknown;
   readonly bytesPerEvent: number;
-  readonly agencies: AgencyFacts;
+}
+
+/** The facts of a run, as `--json` prints them: those of the chapters that were told. */
+interface Facts extends Partial<SiteFacts> {
+  readonly chapters: readonly string[];
+  readonly agencies?: AgencyFacts;
+  readonly restore?: RestoreFacts;
+  /** Log, audit and views agree after the last chapter. */
+  readonly booksBalance: boolean;
   readonly seconds: number;
+}
+
+interface Places {
+  readonly hubData: string;
+  readonly sitesDir: string;
+  readonly projections: string;
+}
+
+/** Where the story is played; a chapter may put another hub in the place of the first. */
+interface Stage extends Places {
+  readonly out: Output;
+  hub: Hub;
+}
+
+interface Chapter {
+  readonly name: string;
+  /** One sentence: what it shows. */
+  readonly shows: string;
+  readonly tell: (stage: Stage) => Promise<Partial<Facts>>;
+  readonly isGood: (facts: Facts) => boolean;
+}
+
+const CHAPTERS: readonly Chapter[] = [
+  {
+    name: "sites",
+    shows:
+      "Three offline sites edit the same people and come online while the hub's door is killed: nothing is lost, and every decision is explained.",
+    tell: sites,
+    isGood: ({ chainsIntact, viewsMatchLog, inLogExactlyOnce, acknowledged, events }) =>
+      chainsIntact === true && viewsMatchLog === true && inLogExactlyOnce === acknowledged && acknowledged === events,
+  },
+  {
+    name: "agencies",
+    shows:
+      "Three agencies share one person: each has the say over its fields, a double ration is caught, and a rule is changed while somebody reads.",
+    tell: async (stage) => ({ agencies: await withViews(stage, (db, log) => tellAgencies(stage, db, log)) }),
+    isGood: ({ agencies }) => agencies!.doubleRation !== null && agencies!.reader.failures + agencies!.reader.empty === 0,
+  },
+  {
+    name: "restore",
+    shows:
+      "The hub's machine is lost and restored from a backup: the devices notice, and give back by themselves what the backup lacks.",
+    tell: async (stage) => ({ restore: await restore(stage) }),
+    isGood: ({ restore }) => restore!.lost > 0 && restore!.inLogExactlyOnce === restore!.events,
+  },
+];
+
+function chosen(names: string | undefined): readonly Chapter[] {
+  if (names === undefined) return CHAPTERS;
+  const asked = names.split(",").map((name) => name.trim());
+  const unknown = asked.filter((name) => !CHAPTERS.some((chapter) => chapter.name === name));
+  if (unknown.length > 0)
+    throw new TributaryError(
+      "usage",
+      `there is no chapter ${unknown.join(", ")}`,
+      `Chapters: ${CHAPTERS.map(({ name }) => name).join(", ")}. Several: --chapters ${CHAPTERS[0]!.name},${CHAPTERS[1]!.name}.`,
+    );
+  return CHAPTERS.filter(({ name }) => asked.includes(name));
 }
 
 export const demo: Command = {
   name: "demo",
-  summary: "offline sites, a crash, conflicts and a changed rule, and the proof that nothing was lost",
-  usage: "tributary demo [--keep] [--json] [--data DIR]",
-  help: `Starts a hub on free ports of 127.0.0.1, imports the CSV files of test/data at three offline sites, lets them edit the same people, brings
-them online one after the other while the hub's door is killed, and shows what a coordinator would want to see. Everything is real: broker,
-event store, PostgreSQL, one process each. It ends by itself; with --keep the hub stays up until Ctrl-C, for looking around.`,
-  options: { keep: { type: "boolean" }, data: { type: "string" } },
+  summary: "offline sites, a crash, conflicts, a changed rule, a lost hub, and the proof that nothing was lost",
+  usage: "tributary demo [--chapters NAME,…] [--keep] [--json] [--data DIR]",
+  help: `Starts a hub on free ports of 127.0.0.1 and tells one story in chapters. Everything is real: broker, event store, PostgreSQL, one process each.
+It ends by itself; with --keep the hub stays up until Ctrl-C, for looking around. The chapters, of which --chapters picks some:
+
+${CHAPTERS.map(({ name, shows }) => `  ${name.padEnd(10)}${shows}`).join("\n")}`,
+  options: { keep: { type: "boolean" }, data: { type: "string" }, chapters: { type: "string" } },
   async run({ flag, text, out }) {
+    const chapters = chosen(text("chapters"));
     const given = text("data");
     const dir = given === undefined ? workFolder("demo") : resolve(given);
     const runDir = join(dir, String(process.pid));
@@ -88,69 +157,118 @@ event store, PostgreSQL, one process each. It ends by itself; with --keep the hu
     }
     mkdirSync(sitesDir, { recursive: true });
     const startedMs = Date.now();
-    step(out, 1, "A hub starts on this machine");
+    out.line("\nA hub starts on this machine.\n");
     let failed = true;
     // A copy, in which the story can change a rule.
-    process.env.TRIBUTARY_PROJECTIONS = join(runDir, "projections");
-    writeProjections(PROJECTIONS_DIR, process.env.TRIBUTARY_PROJECTIONS);
+    const projections = join(runDir, "projections");
+    process.env.TRIBUTARY_PROJECTIONS = projections;
+    writeProjections(PROJECTIONS_DIR, projections);
     const hub = await startHub({ dataDir: hubData, org: ORG, say: out.progress });
+    const stage: Stage = { out, hub, hubData, sitesDir, projections };
     try {
-      const facts = await story(out, hub, { hubData, sitesDir, projections: process.env.TRIBUTARY_PROJECTIONS }, startedMs);
+      const facts = await story(stage, chapters, startedMs);
       out.result(facts);
-      const good =
-        facts.chainsIntact &&
-        facts.viewsMatchLog &&
-        facts.inLogExactlyOnce === facts.acknowledged &&
-        facts.acknowledged === facts.events &&
-        facts.agencies.doubleRation !== null &&
-        facts.agencies.reader.failures + facts.agencies.reader.empty === 0;
-      if (flag("keep")) {
-        out.line(
-          `\nThe hub stays up until Ctrl-C. In another terminal:\n  npm run tributary -- view beneficiaries --data ${hubData}`,
-        );
-        out.line(`  npm run tributary -- audit entity ${PERSON.type}/${PERSON.id} --data ${hubData}`);
-        await new Promise<void>((resolve) => {
-          process.once("SIGINT", resolve);
-          process.once("SIGTERM", resolve);
-        });
-      }
-      failed = !good;
-      if (good) return 0;
+      if (flag("keep")) await untilStopped(out, hubData);
+      failed = !(facts.booksBalance && chapters.every(({ isGood }) => isGood(facts)));
+      if (!failed) return 0;
       throw new TributaryError(
         "verify-failed",
         "the demo's checks did not all hold",
         `The data are kept in ${runDir}; please report this.`,
       );
     } finally {
-      await hub.close();
+      await stage.hub.close();
       if (!failed) rmSync(runDir, { recursive: true, force: true });
     }
   },
 };
 
-function step(out: Output, number: number, title: string): void {
-  out.line(`\n${number}. ${title}\n`);
-  if (out.json) out.progress(`${number}. ${title}`);
+async function untilStopped(out: Output, hubData: string): Promise<void> {
+  out.line(`\nThe hub stays up until Ctrl-C. In another terminal:\n  npm run tributary -- view beneficiaries --data ${hubData}`);
+  out.line(`  npm run tributary -- audit entity ${PERSON.type}/${PERSON.id} --data ${hubData}`);
+  await new Promise<void>((resolve) => {
+    process.once("SIGINT", resolve);
+    process.once("SIGTERM", resolve);
+  });
 }
 
-interface Places {
-  readonly hubData: string;
-  readonly sitesDir: string;
-  readonly projections: string;
-}
-
-async function story(out: Output, hub: Hub, places: Places, startedMs: number): Promise<Facts> {
-  const { hubData, sitesDir, projections } = places;
-  const { state, backends } = hub;
+async function story(stage: Stage, chapters: readonly Chapter[], startedMs: number): Promise<Facts> {
+  const { out, hubData } = stage;
+  const { nats, eventstore, postgres } = stage.hub.backends;
   out.line(
     table(
       ["part", "how"],
-      [backends.nats, backends.eventstore, backends.postgres].map(({ name, how, detail }) => [name, `${how}: ${detail}`]),
+      [nats, eventstore, postgres].map(({ name, how, detail }) => [name, `${how}: ${detail}`]),
       "   ",
     ),
   );
+  let told: Partial<Facts> = {};
+  for (const [at, chapter] of chapters.entries()) {
+    const title = `Chapter ${at + 1} of ${chapters.length}, ${chapter.name}. ${chapter.shows}`;
+    out.line(`\n${title}`);
+    if (out.json) out.progress(title);
+    told = { ...told, ...(await chapter.tell(stage)) };
+  }
+  const books = JSON.parse(await cli(["audit", "verify", "--json", "--data", hubData])) as {
+    problemCount: number;
+    rowsCompared: number;
+    notCompared: string[];
+  };
+  out.line(
+    `\nLog, audit and views at the end: ${books.rowsCompared} rows compared, ${books.problemCount === 0 ? "all equal" : `${books.problemCount} problems`}.`,
+  );
+  const seconds = Math.round((Date.now() - startedMs) / 100) / 10;
+  out.line(`${seconds} s in all.`);
+  const booksBalance = books.problemCount === 0 && books.notCompared.length === 0;
+  return { ...told, chapters: chapters.map(({ name }) => name), booksBalance, seconds };
+}
 
-  step(out, 2, "Three sites are registered, each with a database of its own");
+function step(out: Output, title: string): void {
+  out.line(`\n · ${title}\n`);
+  if (out.json) out.progress(title);
+}
+
+async function withViews<T>({ hub }: Stage, work: (db: Client, log: Log) => Promise<T>): Promise<T> {
+  const log = openLog(hub.state.eventstoreUrl);
+  const db = await connectViews(hub.state.postgresUrl, "tributary-demo");
+  try {
+    return await work(db, log);
+  } finally {
+    await db.end();
+    await log.close();
+  }
+}
+
+const tellAgencies = ({ out, hub, hubData, sitesDir, projections }: Stage, db: Client, log: Log): Promise<AgencyFacts> =>
+  agencies(out, {
+    hub,
+    hubData,
+    sitesDir,
+    projections,
+    db,
+    cli: (args) => cli([...args, "--data", hubData]),
+    projected: () => untilProjected(log, db),
+  });
+
+async function restore(stage: Stage): Promise<RestoreFacts> {
+  const { out, hub, hubData, sitesDir } = stage;
+  return tellRestore(out, {
+    hub,
+    hubData,
+    sitesDir,
+    cli,
+    startAgain: async () => {
+      stage.hub = await startHub({ dataDir: hubData, org: ORG, say: out.progress });
+      return stage.hub;
+    },
+    settled: (now) => withViews({ ...stage, hub: now }, (db, log) => untilProjected(log, db)),
+  });
+}
+
+async function sites(stage: Stage): Promise<SiteFacts> {
+  const { out, hub, hubData, sitesDir, projections } = stage;
+  const { state } = hub;
+  step(out, "Three sites are registered, each with a database of its own");
   const tokens = new Map<SiteName, string>();
   for (const { name, title } of SITES) {
     const { token, expiresAt } = await addSite(hubData, state, { site: name, title, days: 90, actor: "coordinator" });
@@ -159,7 +277,7 @@ async function story(out: Output, hub: Hub, places: Places, startedMs: number): 
     out.line(`   ${title}: token good until ${expiresAt.slice(0, 10)}`);
   }
 
-  step(out, 3, "Offline, each site imports its lists");
+  step(out, "Offline, each site imports its lists");
   const imports = await Promise.all(
     SITES.map(async ({ name, actor }) => {
       const files = FILES.map((file) => join(SAMPLES_DIR, name, file));
@@ -189,7 +307,7 @@ async function story(out: Output, hub: Hub, places: Places, startedMs: number): 
     ),
   );
 
-  step(out, 4, "Still offline, sites edit the same people");
+  step(out, "Still offline, sites edit the same people");
   const fields = new Map<SiteName, Field>();
   try {
     // Kampala's tablet was set to the wrong year.
@@ -200,43 +318,11 @@ async function story(out: Output, hub: Hub, places: Places, startedMs: number): 
     await edits(out, fields as ReadonlyMap<SiteName, Field>);
     const field = (name: SiteName): Field => fields.get(name)!;
 
-    step(out, 5, "One after the other the sites come online, and the hub's door is killed");
-    const log = openLog(state.eventstoreUrl);
-    const db = await connectViews(state.postgresUrl, "tributary-demo");
-    try {
+    step(out, "One after the other the sites come online, and the hub's door is killed");
+    return await withViews(stage, async (db, log) => {
       const timeline = await sendAll(out, hub, field, tokens as ReadonlyMap<SiteName, string>, log, db);
-      const facts = await show(out, { fields, log, db, total, timeline, projections });
-      step(out, 7, "Three agencies share the hub, and one person");
-      const inHub = (args: readonly string[]): Promise<string> => cli([...args, "--data", hubData]);
-      const story = await agencies(out, {
-        hub,
-        hubData,
-        sitesDir,
-        projections,
-        db,
-        cli: inHub,
-        projected: () => untilProjected(log, db),
-      });
-      const books = JSON.parse(await inHub(["audit", "verify", "--json"])) as {
-        problemCount: number;
-        rowsCompared: number;
-        notCompared: string[];
-      };
-      out.line(
-        `   Log, audit and views once more: ${books.rowsCompared} rows compared, ${books.problemCount === 0 ? "all equal" : `${books.problemCount} problems`}.`,
-      );
-      const seconds = Math.round((Date.now() - startedMs) / 100) / 10;
-      out.line(`\n   ${seconds} s in all.`);
-      return {
-        ...facts,
-        viewsMatchLog: facts.viewsMatchLog && books.problemCount === 0 && books.notCompared.length === 0,
-        agencies: story,
-        seconds,
-      };
-    } finally {
-      await db.end();
-      await log.close();
-    }
+      return show(out, { fields, log, db, total, timeline, projections });
+    });
   } finally {
     for (const field of fields.values()) field.close();
   }
@@ -356,12 +442,12 @@ async function show(
     readonly timeline: Timeline;
     readonly projections: string;
   },
-): Promise<Omit<Facts, "agencies" | "seconds">> {
+): Promise<SiteFacts> {
   const { fields, log, db, total, timeline } = deps;
   const gate = createGate(loadSchemas(SCHEMAS_DIR));
   const projections = await loadProjections(deps.projections);
 
-  step(out, 6, "What the coordinator sees");
+  step(out, "What the coordinator sees");
   const sites = await listSites(db);
   const statuses = SITES.map(({ name }) => fields.get(name)!.status());
   out.line("   Sites:");

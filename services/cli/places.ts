@@ -1,7 +1,8 @@
-import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { JWK } from "jose";
 import { messageOf, nameOf, TributaryError } from "../core/index.ts";
+import { hubFolder } from "../core/node.ts";
 import { type HubKey, issueToken, type Keyring, keyring, makeKey, signingKeyAt } from "../ingress/index.ts";
 
 /** The project's own folders, for a program that is run from anywhere. */
@@ -106,12 +107,12 @@ export function readConfig(dir: string): Partial<HubConfig> {
 export function keepConfig(dir: string, news: Partial<HubConfig>): void {
   const kept = readConfig(dir);
   const next = { ...kept, ...news };
-  if (JSON.stringify(next) !== JSON.stringify(kept)) writeWhole(configFile(dir), JSON.stringify(next, null, 2), 0o644);
+  if (JSON.stringify(next) !== JSON.stringify(kept)) writeWhole(configFile(dir), JSON.stringify(next, null, 2));
 }
 
 /** The hub's organisation: chosen at its first start, kept ever after. */
 export function hubOrg(dir: string, given: string | undefined): string {
-  mkdirSync(dir, { recursive: true });
+  hubFolder(dir);
   const kept = readConfig(dir).org;
   const org = nameOf("organisation", given ?? kept ?? "relief");
   if (kept !== undefined && kept !== org) {
@@ -139,7 +140,7 @@ export function writeHubKeys(dir: string, keys: readonly HubKey[]): void {
 
 /** The key that the hub signs with now, made at its first start. Tokens are as secret as this file. */
 export async function hubKey(dir: string): Promise<JWK> {
-  mkdirSync(dir, { recursive: true });
+  hubFolder(dir);
   if (!existsSync(keyFile(dir)))
     writeWhole(keyFile(dir), JSON.stringify(await makeKey(`hub-${new Date().toISOString().slice(0, 10)}`), null, 2));
   const key = signingKeyAt(readHubKeys(dir), Date.now());

@@ -16,6 +16,7 @@ import {
 import { userInfo } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { type Incarnation, type IncarnationId, TributaryError } from "../core/index.ts";
+import { hubFolder } from "../core/node.ts";
 import { canHoldDatabase } from "../local/index.ts";
 import { beginIncarnation, currentIncarnation, type Log } from "../log/index.ts";
 import { sealCopy } from "../log/node/index.ts";
@@ -61,13 +62,11 @@ export async function restoreBackup({ from, dataDir, say }: RestoreOptions): Pro
   await checkFiles(dir, manifest, say);
   const partial = `${dataDir}.partial`;
   rmSync(partial, { recursive: true, force: true });
-  mkdirSync(partial, { recursive: true });
-  // PostgreSQL, as a user of its own, must reach its folder; what is secret is closed by itself.
-  chmodSync(partial, 0o755);
+  hubFolder(partial);
   try {
     for (const { name } of manifest.files) {
       say(`Restoring ${name} …`);
-      put(join(dir, name), join(partial, PLACES[name]!), name === "config.json" ? 0o644 : 0o600);
+      put(join(dir, name), join(partial, PLACES[name]!), 0o600);
     }
     if (manifest.log !== null) {
       const { end } = sealCopy(join(partial, PLACES["events.db"]!), true);

@@ -1,8 +1,8 @@
-import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import pino from "pino";
 import { registryApi } from "../api/index.ts";
 import { TributaryError } from "../core/index.ts";
+import { ownFolder } from "../core/node.ts";
 import { startIngress } from "../ingress/index.ts";
 import { openLog } from "../log/index.ts";
 import { startProjector } from "../projector/index.ts";
@@ -19,8 +19,8 @@ import { authorizeBy, openHubGate, registerProjectSchemas } from "./registry.ts"
 
 /** A worker's log: events with fields, to a file or stderr. */
 export function logger(name: string, file: string | undefined): (event: Record<string, unknown>) => void {
-  if (file !== undefined) mkdirSync(dirname(file), { recursive: true });
-  const log = pino({ name, base: { pid: process.pid } }, pino.destination({ dest: file ?? 2, sync: true }));
+  if (file !== undefined) ownFolder(dirname(file));
+  const log = pino({ name, base: { pid: process.pid } }, pino.destination({ dest: file ?? 2, sync: true, mode: 0o600 }));
   return ({ event, error, ...fields }) => {
     const level = error === undefined && !String(event).includes("interrupted") ? "info" : "warn";
     log[level](error === undefined ? fields : { ...fields, err: error }, String(event));

@@ -9,6 +9,7 @@ import {
   sign,
   verify,
 } from "node:crypto";
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, statSync } from "node:fs";
 import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { constants as zlib, zstdCompressSync, zstdDecompressSync } from "node:zlib";
@@ -126,3 +127,39 @@ export const codeHash = (code: string): string =>
   createHash("sha256")
     .update(`tributary code\n${readCode(code) ?? ""}`)
     .digest("hex");
+
+/** Nobody but the owner: people's data, and what signs for them. */
+const OTHERS = 0o077;
+const isRoot = process.getuid?.() === 0;
+
+function closeToOthers(path: string, mode: number): void {
+  try {
+    const found = statSync(path);
+    if ((found.mode & OTHERS) !== 0 && found.uid === (process.getuid?.() ?? found.uid)) chmodSync(path, mode);
+  } catch {
+    // A file system without rights, as on a memory card: nothing to close.
+  }
+}
+
+/** Makes a folder that only its owner may enter (0700); one that is there is closed to others. */
+export function ownFolder(path: string): void {
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  closeToOthers(path, 0o700);
+}
+
+/**
+ * Makes a hub's folder where there is none: for its owner, and where root runs it to be walked through, since PostgreSQL runs as another user there. One that is
+ * there stays as it is.
+ */
+export const hubFolder = (path: string): void => {
+  mkdirSync(path, { recursive: true, mode: isRoot ? 0o711 : 0o700 });
+};
+
+/**
+ * Makes an empty file that only its owner may read (0600), or closes one that is there to others. SQLite gives its other files the same rights. A file that is
+ * there is never opened: closing it again would take away the locks that this process has on it as a database.
+ */
+export function ownFile(path: string): void {
+  if (existsSync(path)) closeToOthers(path, 0o600);
+  else closeSync(openSync(path, "a", 0o600));
+}

@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { GENESIS, type Hash, type IncarnationId, messageOf, type OriginId, originId, TributaryError } from "../core/index.ts";
+import { ownFile } from "../core/node.ts";
 
 /** Raised with every change to the tables below. */
 const SCHEMA_VERSION = 3;
@@ -196,7 +197,10 @@ function findMoved(db: DatabaseSync): void {
 
 function openDatabase(path: string, create: boolean): DatabaseSync {
   try {
-    if (create && path !== ":memory:") mkdirSync(dirname(path), { recursive: true });
+    if (path !== ":memory:") {
+      if (create) mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      ownFile(path);
+    }
     return new DatabaseSync(path);
   } catch (error) {
     throw storeError(path, error);

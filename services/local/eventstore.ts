@@ -1,4 +1,5 @@
-import { mkdirSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf, TributaryError } from "../core/index.ts";
 import { openLog } from "../log/index.ts";
@@ -11,6 +12,12 @@ const NODE = join(import.meta.dirname, "../log/node/main.ts");
 async function probe(url: string): Promise<void> {
   await using log = openLog(url);
   await log.end();
+}
+
+/** What the hub's own event node is called with, so that other programs on this machine are not heard. Made at the first start. */
+function nodeSecret(file: string): string {
+  if (!existsSync(file)) writeFileSync(file, randomBytes(24).toString("hex"), { mode: 0o600, flush: true });
+  return readFileSync(file, "utf8").trim();
 }
 
 /** The event store: by `TRIBUTARY_EVENTSTORE_URL`, in a container, or the embedded node as a process of its own. */
@@ -41,23 +48,28 @@ export async function startEventStore(options: StartOptions): Promise<Backend> {
       ...{ url: local, probe, ...(signal === undefined ? {} : { signal }) },
     });
   }
+  const secretFile = join(dataDir, "eventstore-secret");
+  const own = `${local}&connectionName=${nodeSecret(secretFile)}`;
   const server = await startProcess(
     dataDir,
     "eventstore",
     process.execPath,
-    ["--disable-warning=ExperimentalWarning", NODE, "--port", String(chosen), "--data", store, ...eventstoreArgs],
+    [
+      ...["--disable-warning=ExperimentalWarning", NODE, "--port", String(chosen), "--data", store],
+      ...["--secret-file", secretFile, ...eventstoreArgs],
+    ],
     { detached: ownGroups },
   );
-  await whenReady("the event node", server, () => probe(local), signal === undefined ? {} : { signal });
+  await whenReady("the event node", server, () => probe(own), signal === undefined ? {} : { signal });
   return {
     name: "eventstore",
-    url: local,
+    url: own,
     how: "embedded",
     pid: server.pid,
     container: null,
     detail: "the embedded event node (EventStoreDB's protocol over SQLite)",
     exited: server.exited,
-    probe: () => probe(local),
+    probe: () => probe(own),
     close: () => server.stop(),
   };
 }

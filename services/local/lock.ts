@@ -1,6 +1,7 @@
-import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { TributaryError } from "../core/index.ts";
+import { hubFolder } from "../core/node.ts";
 import { isSame, startTimeOf } from "./process.ts";
 
 interface Owner {
@@ -18,7 +19,7 @@ export function ownerOf(dataDir: string): number | null {
 
 /** Makes this process the owner of a data directory. Returns the way to give it up. A lock whose owner is gone is taken over. */
 export function lockDirectory(dataDir: string, say: (line: string) => void): () => void {
-  mkdirSync(dataDir, { recursive: true });
+  hubFolder(dataDir);
   const file = lockFile(dataDir);
   const mine = JSON.stringify({ pid: process.pid, start: startTimeOf(process.pid) } satisfies Owner);
   for (;;) {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { connect } from "nats";
 import { messageOf, TributaryError } from "../core/index.ts";
+import { ownFolder } from "../core/node.ts";
 import { type Backend, fromEnvironment, type StartOptions, TITLES } from "./backend.ts";
 import { containerEngine, startContainer } from "./engine.ts";
 import { choosePort, endLeftover, findProgram, startProcess, whenReady } from "./process.ts";
@@ -49,6 +50,7 @@ export async function startNats(options: StartOptions): Promise<Backend> {
       ...{ url: local, probe, ...(signal === undefined ? {} : { signal }) },
     });
   }
+  ownFolder(store);
   const onPath = findProgram("nats-server", ["/usr/sbin", "/usr/local/sbin"]);
   const program = onPath ?? (await installed(say, signal));
   const version = /v?(\d+)\.(\d+)\.(\d+)/.exec((await run(program, ["--version"])).stdout);
@@ -58,6 +60,7 @@ export async function startNats(options: StartOptions): Promise<Backend> {
   writeFileSync(
     config,
     `host: 127.0.0.1\nport: ${chosen}\njetstream {\n  store_dir: ${JSON.stringify(store)}\n${syncs ? "  sync_interval: always\n" : ""}}\n`,
+    { mode: 0o600 },
   );
   const server = await startProcess(dataDir, "nats", program, ["-c", config], { detached: ownGroups });
   await whenReady("nats-server", server, () => probe(local), signal === undefined ? {} : { signal });

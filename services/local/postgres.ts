@@ -21,6 +21,7 @@ import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import pg from "pg";
 import { messageOf, TributaryError } from "../core/index.ts";
+import { hubFolder } from "../core/node.ts";
 import { type Backend, fromEnvironment, type StartOptions, TITLES } from "./backend.ts";
 import { containerEngine, startContainer } from "./engine.ts";
 import { choosePort, endLeftover, findProgram, interrupted, startProcess, whenReady } from "./process.ts";
@@ -68,7 +69,7 @@ export async function startPostgres(options: StartOptions): Promise<Backend> {
   }
   await endLeftover(dataDir, "postgres");
   const chosen = await choosePort(options, TITLES.postgres);
-  mkdirSync(dataDir, { recursive: true });
+  hubFolder(dataDir);
   const password = keptPassword(join(dataDir, "postgres.password"));
   const local = `postgres://tributary:${password}@127.0.0.1:${chosen}/${DATABASE}`;
   const engine = await containerEngine();

@@ -1,9 +1,10 @@
 import { type ChildProcess, execFile, type SpawnOptions, spawn } from "node:child_process";
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { delimiter, dirname, join } from "node:path";
 import { promisify } from "node:util";
-import { TributaryError } from "../core/index.ts";
+import { isTributaryError, TributaryError } from "../core/index.ts";
+import { ownFolder } from "../core/node.ts";
 import type { Ended } from "./backend.ts";
 
 const run = promisify(execFile);
@@ -148,8 +149,8 @@ export async function startProcess(
   options: SpawnOptions = {},
 ): Promise<Running> {
   const logFile = join(dataDir, "logs", `${name}.log`);
-  mkdirSync(dirname(logFile), { recursive: true });
-  const log = openSync(logFile, "a");
+  ownFolder(dirname(logFile));
+  const log = openSync(logFile, "a", 0o600);
   let child: ChildProcess;
   try {
     child = spawn(command, args, { stdio: ["ignore", log, log], ...options });
@@ -261,18 +262,26 @@ export async function whenReady(
       return;
     } catch (error) {
       last = error;
+      // It answers, and no waiting mends it.
+      if (isTributaryError(error) && error.code === "data-corrupt") {
+        await running.stop();
+        throw error;
+      }
       if (isBusy(error)) until = Math.min(Date.now() + START_TIMEOUT_MS, begunMs + BUSY_TIMEOUT_MS);
     }
   }
   if (ended === null) await running.stop(signal?.aborted ? "SIGTERM" : "SIGKILL");
   if (signal?.aborted) throw interrupted(title);
   throw new TributaryError(
-    "backend-failed",
+    isDamaged(ended) ? "data-corrupt" : "backend-failed",
     `${title} did not start:\n${running.lastWords()}`,
     `See its log in the data directory's logs/ folder.`,
     { cause: last },
   );
 }
+
+/** The exit code of a program of ours says what it was. */
+const isDamaged = (ended: Ended | null): boolean => ended?.code === new TributaryError("data-corrupt", "", "").exitCode;
 
 /** The failure of a start that was called off. */
 export const interrupted = (title: string): TributaryError =>

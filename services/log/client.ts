@@ -56,6 +56,13 @@ export function asTributary(what: string, error: unknown): unknown {
       },
     );
   }
+  if (/DATA_LOSS|events\.db is damaged/.test(messageOf(error)))
+    return new TributaryError(
+      "data-corrupt",
+      `the event store's data are damaged (${what}): ${messageOf(error)}`,
+      "Stop the hub, keep its folder as it is, check the disk, and restore the last backup into a new folder: devices send again what it lacks.",
+      { cause: error },
+    );
   if (/disk is full|No space left/i.test(messageOf(error))) {
     return new TributaryError(
       "disk-full",

@@ -47,7 +47,7 @@ export function messageId({ key }: Pick<Message, "key">, { from, to }: EmailSett
   return `<${name}@${/@([^>]+)>?$/.exec(from)?.[1] ?? "tributary.invalid"}>`;
 }
 
-function transportOf({ smtp }: EmailSettings, timeoutMs: number) {
+function transportOf({ smtp, plaintext }: EmailSettings, timeoutMs: number) {
   const secure = smtp.protocol === "smtps:";
   const auth =
     smtp.username === "" ? undefined : { user: decodeURIComponent(smtp.username), pass: decodeURIComponent(smtp.password) };
@@ -55,8 +55,8 @@ function transportOf({ smtp }: EmailSettings, timeoutMs: number) {
     host: smtp.hostname.replace(/^\[(.*)\]$/, "$1"),
     port: smtp.port === "" ? (secure ? SUBMISSIONS_PORT : SUBMISSION_PORT) : Number(smtp.port),
     secure,
-    // A password crosses no network in the clear, whatever a server (or somebody before it) offers.
-    requireTLS: !secure && auth !== undefined && !LOOPBACK.has(smtp.hostname),
+    // Neither people's data nor a password crosses a network in the clear, whatever a server (or somebody before it) offers.
+    requireTLS: !secure && !plaintext && !LOOPBACK.has(smtp.hostname),
     ...(auth === undefined ? {} : { auth }),
     connectionTimeout: timeoutMs,
     greetingTimeout: timeoutMs,

@@ -18,6 +18,8 @@ export interface WebhookSettings {
 
 export interface EmailSettings {
   readonly smtp: URL;
+  /** Whether `smtp:` may go on without TLS where the server offers none. Never with a password. */
+  readonly plaintext: boolean;
   readonly from: string;
   readonly to: readonly string[];
 }
@@ -83,17 +85,23 @@ const webhookFrom = (environment: Environment) =>
   });
 
 const emailFrom = (environment: Environment) =>
-  z.strictObject({
-    smtp: secretFrom(environment).transform((text, context) => {
-      const how = "smtp://user:password@host:587 or smtps://user:password@host, with %40 for an @ in the password";
-      const url = parsedUrl(text, ["smtp:", "smtps:"], how, context);
-      if (url !== z.NEVER && !isDecodable(url.username + url.password))
-        context.addIssue({ code: "custom", message: `holds a % that is no escape: write ${how}` });
-      return url;
-    }),
-    from: address,
-    to: z.array(address).min(1, "names nobody").max(MAX_RECIPIENTS, `names more than ${MAX_RECIPIENTS}`),
-  });
+  z
+    .strictObject({
+      smtp: secretFrom(environment).transform((text, context) => {
+        const how = "smtp://user:password@host:587 or smtps://user:password@host, with %40 for an @ in the password";
+        const url = parsedUrl(text, ["smtp:", "smtps:"], how, context);
+        if (url !== z.NEVER && !isDecodable(url.username + url.password))
+          context.addIssue({ code: "custom", message: `holds a % that is no escape: write ${how}` });
+        return url;
+      }),
+      from: address,
+      to: z.array(address).min(1, "names nobody").max(MAX_RECIPIENTS, `names more than ${MAX_RECIPIENTS}`),
+      plaintext: z.boolean().default(false),
+    })
+    .refine(
+      ({ smtp, plaintext }) => !plaintext || smtp.password === "",
+      "would send a password in the clear: leave out `plaintext`, or the password",
+    );
 
 const digest = z.string().transform((text, context) => {
   const [, count, unit] = /^(\d{1,5})([mhd])$/.exec(text) ?? [];

@@ -4,6 +4,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import type { AgencyFacts } from "../../services/cli/demo-agencies.ts";
+import type { RestoreFacts } from "../../services/cli/demo-restore.ts";
 import { isAlive } from "../../services/local/index.ts";
 import { eventually, tempDir } from "../support/temp.ts";
 
@@ -89,6 +90,18 @@ it("three agencies share a person: changes to different fields survive, the cont
   expect(agencies.reader.reads).toBeGreaterThan(50);
   expect(agencies.after).toMatchObject({ phone: "+211920000001", household_size: 5, village: "Hai Referendum" });
 }, 450_000);
+
+it("a hub that is lost comes back from its backup, and a device gives it what the backup lacks", async () => {
+  const { restore, booksBalance } = (await demo()) as { restore: RestoreFacts; booksBalance: boolean };
+  expect(restore).toEqual({ events: 65, inLogExactlyOnce: 65, lost: 25, sentAgain: 25 });
+  expect(booksBalance).toBe(true);
+}, 450_000);
+
+it("the demo tells the chapters that are asked for, and names those that there are", async () => {
+  const wrong = await tributary(["demo", "--chapters", "agencies,nowhere"]);
+  expect(wrong.code).toBe(2);
+  expect(wrong.stderr).toMatch(/no chapter nowhere[\s\S]*sites, agencies, restore/);
+});
 
 function tempDirForServers(): string {
   const dir = tempDir();

@@ -7,9 +7,6 @@ import { jsonReader, readable } from "../../services/gate/json/reading.ts";
 import { compileDocument, oracle } from "../../services/gate/json/validator.ts";
 import { pairs, value } from "../support/schemas.ts";
 
-/** As many as there is time for, on a machine of whatever speed; a failing one prints its seed. */
-const BOUNDED = { interruptAfterTimeLimit: 12_000, markInterruptAsFailure: false } as const;
-
 const compiles = (doc: Document): boolean => {
   try {
     compileDocument(doc);
@@ -38,13 +35,13 @@ it("never calls schemas compatible where a document tells otherwise, and proves 
       } else if (against === undefined) doubted++;
       else proved++;
     }),
-    { numRuns: 200, ...BOUNDED },
+    { numRuns: 60 },
   );
-  expect(compatible).toBeGreaterThan(10);
-  expect(proved).toBeGreaterThan(10);
+  expect(compatible).toBeGreaterThan(5);
+  expect(proved).toBeGreaterThan(5);
   // Doubts are refused too, and said to be doubts. Measured: about one pair in twenty of these, which are far stranger than people's schemas.
-  // On a busy machine few pairs are tried before the time is up, and a handful says nothing about the share.
-  expect(doubted).toBeLessThan(Math.max(8, (compatible + proved) / 6));
+  // Sixty pairs scatter widely around that.
+  expect(doubted).toBeLessThan((compatible + proved) / 3);
 });
 
 /** Members and equal items are counted before members are left out: what was written counts. */
@@ -64,7 +61,7 @@ it("reads what it calls readable: the reading fits the reader's schema, unknown 
         expect(ask(viewOf(relaxed), reads(each)), JSON.stringify([reader.root, each])).toBe(true);
       }
     }),
-    { numRuns: 100, ...BOUNDED },
+    { numRuns: 40 },
   );
-  expect(read).toBeGreaterThan(100);
+  expect(read).toBeGreaterThan(50);
 });

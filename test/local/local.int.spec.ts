@@ -167,8 +167,8 @@ describe("a backend", () => {
     mkdirSync(join(dataDir, "eventstore"));
     writeFileSync(join(dataDir, "eventstore/events.db"), "no database at all, just words, and enough of them to be read");
     await expect(startEventStore({ dataDir })).rejects.toMatchObject({
-      code: "backend-failed",
-      message: expect.stringContaining("cannot be opened"),
+      code: "data-corrupt",
+      message: expect.stringMatching(/events\.db is damaged: file is not a database/),
     });
   }, 240_000);
 });

@@ -5,7 +5,7 @@ import { EventStoreDBClient, jsonEvent } from "@eventstore/db-client";
 import { expect, it } from "vitest";
 import { freePort } from "../../services/local/index.ts";
 import { startNode } from "../../services/log/node/index.ts";
-import { sleep, tempDir } from "../support/temp.ts";
+import { eventually, sleep, tempDir } from "../support/temp.ts";
 
 const MAIN = join(import.meta.dirname, "../../services/log/node/main.ts");
 const event = (data: Record<string, unknown> = {}) => jsonEvent({ type: "t", data });
@@ -45,7 +45,7 @@ it("what was acknowledged before a SIGKILL is there after it, whole appends only
       );
     }
   });
-  await sleep(700);
+  await eventually("some acknowledgements", async () => acknowledged >= 300, 60_000);
   child.kill("SIGKILL");
   // The client leaves appends unanswered when their stream ends without an error.
   await Promise.race([Promise.all(writers), sleep(3_000)]);

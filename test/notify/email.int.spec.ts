@@ -9,6 +9,8 @@ const target = (smtp: string, more: object = {}) =>
   parseSettings({
     targets: { hq: { email: { smtp, from: "Tributary <hub@example.org>", to: ["a@example.org", "b@example.org"], ...more } } },
   }).get("hq")!;
+/** An address of this machine that is not known to be one: as a server elsewhere. */
+const ELSEWHERE = "127.0.0.2";
 const notice = (more: object = {}) => ({ key: "k", subject: "Two phones", body: caseOf("c/1"), createdAt: NOW, ...more });
 const refusal = (code: number, text: string): Error => Object.assign(new Error(text), { responseCode: code });
 
@@ -104,6 +106,17 @@ describe("a notification by mail", () => {
       kind: "sent",
       missed: "the server did not take it for b@example.org",
     });
+  });
+
+  it("crosses no network in the clear, unless the settings allow it", async () => {
+    const mail = await openMailServer({}, ELSEWHERE);
+    const [insists, allows] = [target(mail.url), target(mail.url, { plaintext: true })];
+    expect(await senderOf(insists, {})(messageOf(notice(), insists))).toMatchObject({
+      kind: "refused",
+      note: expect.stringContaining("STARTTLS"),
+    });
+    expect(mail.mails).toEqual([]);
+    expect(await senderOf(allows, {})(messageOf(notice(), allows))).toMatchObject({ kind: "sent" });
   });
 
   it("logs in with the settings' user, and a wrong password is said", async () => {

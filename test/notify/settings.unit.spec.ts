@@ -62,6 +62,11 @@ describe("notification settings", () => {
       "targets.desk.webhook.secret is shorter than 16 characters",
     ],
     ["what is no SMTP address", one({ email: { ...email, smtp: "mail:25" } }), "targets.desk.email.smtp is no address"],
+    [
+      "a password in the clear",
+      one({ email: { ...email, plaintext: true } }),
+      "targets.desk.email would send a password in the clear",
+    ],
     ["a stray %", one({ email: { ...email, smtp: "smtp://u:100%@x" } }), "targets.desk.email.smtp holds a % that is no escape"],
     ["a sender with a line end", one({ email: { ...email, from: "a@b\r\nBcc: c@d" } }), "targets.desk.email.from is no address"],
     ["two people as one", one({ email: { ...email, to: ["a@b, c@d"] } }), "targets.desk.email.to.0 is no address"],

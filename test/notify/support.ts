@@ -135,7 +135,7 @@ export interface MailServer {
 }
 
 /** A real SMTP server. */
-export async function openMailServer(options: SMTPServerOptions = {}): Promise<MailServer> {
+export async function openMailServer(options: SMTPServerOptions = {}, host = "127.0.0.1"): Promise<MailServer> {
   const mails: { raw: string; to: string[] }[] = [];
   const server = new SMTPServer({
     authOptional: true,
@@ -151,10 +151,10 @@ export async function openMailServer(options: SMTPServerOptions = {}): Promise<M
     ...options,
   });
   server.on("error", () => {});
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) => server.listen(0, host, resolve));
   onTestFinished(() => new Promise<void>((resolve) => server.close(() => resolve())));
   const { port } = server.server.address() as AddressInfo;
-  return { url: `smtp://127.0.0.1:${port}`, mails };
+  return { url: `smtp://${host}:${port}`, mails };
 }
 
 /** Settings with webhooks: each name's URL, and what more its target says. */

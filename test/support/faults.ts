@@ -32,7 +32,7 @@ import { sleep } from "./temp.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const MAIN = join(ROOT, "services/cli/main.ts");
-const START_TIMEOUT_MS = 90_000;
+const START_TIMEOUT_MS = 300_000;
 const STOP_TIMEOUT_MS = 30_000;
 const SYNC_TIMEOUT_MS = 20_000;
 /** How long the hub may take to be well again after the last fault, and tablets to have all their receipts. */

@@ -9,7 +9,7 @@
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { backup, DatabaseSync } from "node:sqlite";
-import { Client, credentials, type ServerWritableStream, type ServiceError, status } from "@grpc/grpc-js";
+import { Client, credentials, Metadata, type ServerWritableStream, type ServiceError, status } from "@grpc/grpc-js";
 import { messageOf, TributaryError } from "../../core/index.ts";
 import { failure } from "./failures.ts";
 import type { Store } from "./store.ts";
@@ -94,6 +94,8 @@ export async function copyRunning(
   // Ours speaks without TLS.
   if (!/[?&]tls=false/i.test(url)) return null;
   const address = /^[a-z+]+:\/\/(?:[^@/]*@)?([^/?,]+)/i.exec(url)?.[1] ?? url;
+  const metadata = new Metadata();
+  metadata.set("connection-name", /[?&]connectionName=([^&]+)/i.exec(url)?.[1] ?? "");
   const client = new Client(address, credentials.createInsecure());
   try {
     await new Promise<void>((resolve, reject) =>
@@ -105,6 +107,7 @@ export async function copyRunning(
       requestSerialize,
       responseDeserialize,
       Buffer.from("{}"),
+      metadata,
     );
     let path: string | null = null;
     for await (const answer of answers as AsyncIterable<Answer>) {

@@ -2,12 +2,13 @@
  * The embedded node: EventStoreDB's gRPC protocol for one machine, over SQLite. In come appends and reads of the official
  * client; out go the answers a real server gives. Never an acknowledgement before the disk has the events.
  */
+import { join } from "node:path";
 import { ServerCredentials } from "@grpc/grpc-js";
 import { messageOf, TributaryError } from "../../core/index.ts";
 import { removeCopies } from "./copy.ts";
 import { MAX_LIVE_LAG_EVENTS } from "./reads.ts";
 import { makeServer } from "./service.ts";
-import { openStore } from "./store.ts";
+import { damaged, isDamage, openStore, type Store, type StoreOptions } from "./store.ts";
 
 export interface NodeOptions {
   /** 0 (default): a free one. */
@@ -19,13 +20,15 @@ export interface NodeOptions {
   readonly liveBufferEvents?: number;
   readonly now?: () => number;
   readonly log?: (event: Record<string, unknown>) => void;
+  /** What whoever calls must bring: the address has it. Absent: anybody on this machine may read, write and delete. */
+  readonly secret?: string;
   /** Bounds the database in pages of 4 KiB: for tests of a full disk. */
   readonly maxPages?: number;
 }
 
 export interface EmbeddedNode {
   readonly port: number;
-  /** `esdb://127.0.0.1:PORT?tls=false` */
+  /** `esdb://127.0.0.1:PORT?tls=false`, with the secret, if there is one, as the connection's name. */
   readonly url: string;
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
@@ -34,10 +37,18 @@ export interface EmbeddedNode {
 /** How long calls under way may take to end when the node closes. */
 const CLOSE_MS = 1_000;
 
+function opened(options: StoreOptions): Store {
+  try {
+    return openStore(options);
+  } catch (error) {
+    throw isDamage(error) ? damaged(join(options.dataDir ?? "", "events.db"), error) : error;
+  }
+}
+
 /** Starts a node; resolves when it answers. Throws `port-in-use`, `data-locked`, `data-corrupt`. */
 export async function startNode(options: NodeOptions = {}): Promise<EmbeddedNode> {
   const { host = "127.0.0.1", now = Date.now, log = () => {}, dataDir, maxPages } = options;
-  const store = openStore({ dataDir: dataDir ?? null, now, ...(maxPages === undefined ? {} : { maxPages }) });
+  const store = opened({ dataDir: dataDir ?? null, now, ...(maxPages === undefined ? {} : { maxPages }) });
   // With the database in hand: nobody else's copies are there.
   if (dataDir !== undefined) removeCopies(dataDir);
   let port = options.port ?? 0;
@@ -45,6 +56,7 @@ export async function startNode(options: NodeOptions = {}): Promise<EmbeddedNode
     store,
     now,
     log,
+    secret: options.secret ?? null,
     maxLagEvents: options.liveBufferEvents ?? MAX_LIVE_LAG_EVENTS,
     address: () => ({ host, port }),
   });
@@ -80,7 +92,8 @@ export async function startNode(options: NodeOptions = {}): Promise<EmbeddedNode
     });
     return closing;
   };
-  return { port, url: `esdb://${host}:${port}?tls=false`, close, [Symbol.asyncDispose]: close };
+  const secret = options.secret === undefined ? "" : `&connectionName=${options.secret}`;
+  return { port, url: `esdb://${host}:${port}?tls=false${secret}`, close, [Symbol.asyncDispose]: close };
 }
 
 export { type CopyFacts, copyDatabase, copyRunning, sealCopy } from "./copy.ts";

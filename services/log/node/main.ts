@@ -1,4 +1,5 @@
-/** The embedded node as a process: `node main.ts --port N --data DIR [--memory] [--json]`. */
+/** The embedded node as a process: `node main.ts --port N --data DIR [--memory] [--secret-file FILE] [--json]`. */
+import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { isTributaryError } from "../../core/index.ts";
 import { startNode } from "./index.ts";
@@ -14,6 +15,7 @@ export async function runNode(args: readonly string[]): Promise<number> {
       memory: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
       "live-buffer": { type: "string" },
+      "secret-file": { type: "string" },
     },
   });
   const node = await startNode({
@@ -21,12 +23,13 @@ export async function runNode(args: readonly string[]): Promise<number> {
     host: values.host,
     ...(values.memory || values.data === undefined ? {} : { dataDir: values.data }),
     ...(values["live-buffer"] === undefined ? {} : { liveBufferEvents: Number(values["live-buffer"]) }),
+    ...(values["secret-file"] === undefined ? {} : { secret: readFileSync(values["secret-file"], "utf8").trim() }),
     log: (event) => process.stderr.write(`${JSON.stringify({ ...event, error: String(event.error ?? "") })}\n`),
   });
   process.stdout.write(
     values.json
       ? `${JSON.stringify({ url: node.url, port: node.port, pid: process.pid })}\n`
-      : `The event node answers at ${node.url}${values.data === undefined || values.memory ? " (in memory: nothing is kept)" : `, keeping its events in ${values.data}`}.\n`,
+      : `The event node answers at ${node.url.replace(/&connectionName=.*/, " (with its secret)")}${values.data === undefined || values.memory ? " (in memory: nothing is kept)" : `, keeping its events in ${values.data}`}.\n`,
   );
   await new Promise<void>((resolve) => {
     process.once("SIGINT", resolve);

@@ -1,5 +1,7 @@
+import { createHash, timingSafeEqual } from "node:crypto";
 import { createRequire } from "node:module";
 import {
+  type Metadata,
   Server,
   type ServerDuplexStream,
   type ServerReadableStream,
@@ -31,7 +33,7 @@ import {
   type WriteOptions,
 } from "./messages.ts";
 import { type ReadCall, read, subscribe } from "./reads.ts";
-import { appendBytes, MAX_APPEND_BYTES, type Store } from "./store.ts";
+import { appendBytes, isDamage, MAX_APPEND_BYTES, type Store } from "./store.ts";
 
 /** The version whose answers this node gives. */
 const VERSION = "23.10.6";
@@ -78,6 +80,8 @@ export interface ServiceOptions {
   /** Where clients reach the node, for gossip. */
   readonly address: () => { readonly host: string; readonly port: number };
   readonly log: (event: Record<string, unknown>) => void;
+  /** What each call must bring; `null`: anybody on this machine may call. */
+  readonly secret: string | null;
 }
 
 /** A failure on its way to the client: a gRPC error as it is, a full disk by its name, the rest as unknown. */
@@ -85,18 +89,44 @@ function asServiceError(error: unknown, log: ServiceOptions["log"]): Partial<Ser
   if (typeof (error as ServiceError).code === "number" && "metadata" in (error as object)) return error as ServiceError;
   log({ event: "call-failed", error });
   const full = ((error as { errcode?: number }).errcode ?? 0) === 13;
-  return full
-    ? failure(status.RESOURCE_EXHAUSTED, "the disk is full: nothing of this append was written")
+  if (full) return failure(status.RESOURCE_EXHAUSTED, "the disk is full: nothing of this append was written");
+  return isDamage(error)
+    ? failure(status.DATA_LOSS, `events.db is damaged: ${messageOf(error)}`)
     : failure(status.UNKNOWN, messageOf(error));
 }
 
-export function makeServer({ store, maxLagEvents, now, address, log }: ServiceOptions): Server {
+/** Calls that do not bring the node's secret are refused. It travels as the connection's name, which the client sends with each call. */
+function guard(secret: string | null) {
+  const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
+  const wanted = secret === null ? null : digest(secret);
+  const refusal = (): Partial<ServiceError> =>
+    failure(status.UNAUTHENTICATED, "this event node answers its own hub only, whose hub.json has the address");
+  const isKnown = ({ metadata }: { readonly metadata: Metadata }): boolean =>
+    wanted === null || timingSafeEqual(wanted, digest(String(metadata.get("connection-name")[0] ?? "")));
+  return {
+    streaming:
+      <C extends { readonly metadata: Metadata; emit(event: "error", error: unknown): boolean }>(handle: (call: C) => void) =>
+      (call: C): void => {
+        if (isKnown(call)) handle(call);
+        else call.emit("error", refusal());
+      },
+    answering:
+      <C extends { readonly metadata: Metadata }>(handle: (call: C, answer: sendUnaryData<Buffer>) => void) =>
+      (call: C, answer: sendUnaryData<Buffer>): void => {
+        if (isKnown(call)) handle(call, answer);
+        else answer(refusal());
+      },
+  };
+}
+
+export function makeServer({ store, maxLagEvents, now, address, log, secret }: ServiceOptions): Server {
   const server = new Server({
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
     "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
     "grpc.keepalive_permit_without_calls": 1,
   });
   const { streams, features, gossip } = definitions();
+  const { streaming, answering } = guard(secret);
   const id = crypto.randomUUID();
 
   const onRead = (call: ReadCall): void => {
@@ -212,11 +242,11 @@ export function makeServer({ store, maxLagEvents, now, address, log }: ServiceOp
   server.addService(
     streams as ServiceDefinition,
     {
-      read: onRead,
-      append: onAppend,
-      delete: onErase("delete"),
-      tombstone: onErase("tombstone"),
-      batchAppend: onBatchAppend,
+      read: streaming(onRead),
+      append: answering(onAppend),
+      delete: answering(onErase("delete")),
+      tombstone: answering(onErase("tombstone")),
+      batchAppend: streaming(onBatchAppend),
     } as never,
   );
   server.addService(
@@ -232,6 +262,6 @@ export function makeServer({ store, maxLagEvents, now, address, log }: ServiceOp
         answer(null, encodeClusterInfo(id, address().host, address().port, now())),
     } as never,
   );
-  server.addService(COPY_SERVICE as ServiceDefinition, { copy: copier(store, log) } as never);
+  server.addService(COPY_SERVICE as ServiceDefinition, { copy: streaming(copier(store, log)) } as never);
   return server;
 }
