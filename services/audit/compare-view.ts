@@ -182,7 +182,7 @@ function openFold(deps: ViewDeps, key: string, id: string, past: Cursor<VersionR
       if (folded.stop !== null) return;
       const event = `${entry.head.origin}/${entry.head.seq}`;
       try {
-        const result = fold(projection, folded.state ?? undefined, toFoldEvent(entry as never, data, gate, pins), {
+        const result = fold(projection, folded.state ?? undefined, toFoldEvent(entry, data, gate, pins), {
           isLenient: true,
         });
         if (result === null) return;

@@ -12,7 +12,7 @@ const BATCH = 5_000;
 
 /** An event that counts for views, as it comes back. */
 export interface SpilledEvent {
-  readonly entry: Pick<LogEntry, "head" | "clock" | "position" | "recordedAtMs">;
+  readonly entry: Pick<LogEntry, "head" | "clock" | "clips" | "position" | "recordedAtMs">;
   readonly data: JsonObject;
 }
 
@@ -40,9 +40,9 @@ export function openSpill(): Spill {
     inBatch = 0;
   };
   return {
-    put({ head, clock, position, recordedAtMs }, data) {
+    put({ head, clock, clips, position, recordedAtMs }, data) {
       if (inBatch === 0) db.exec("BEGIN");
-      const body = JSON.stringify({ entry: { head, clock, position: position.toString(), recordedAtMs }, data });
+      const body = JSON.stringify({ entry: { head, clock, clips, position: position.toString(), recordedAtMs }, data });
       insert.run(head.entity.type, asKept(head.entity.id), body);
       if (++inBatch >= BATCH) commit();
     },

@@ -12,6 +12,7 @@ import {
   TributaryError,
 } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
+import type { Fork } from "../log/index.ts";
 import {
   DELETED,
   type DecidedRule,
@@ -28,7 +29,7 @@ import {
 import type { Command, Input } from "./args.ts";
 import { withViews } from "./commands-hub.ts";
 import { writeAtDesk } from "./desk.ts";
-import { type Output, shown, table } from "./output.ts";
+import { type Cell, type Output, shown, table } from "./output.ts";
 import { PROJECTIONS_DIR } from "./places.ts";
 import { loadProjections } from "./projections.ts";
 import { withHubGate } from "./registry.ts";
@@ -36,7 +37,7 @@ import { withHubGate } from "./registry.ts";
 interface CaseRow extends Record<string, unknown> {
   readonly id: string;
   readonly state: "open" | "accepted" | "closed";
-  readonly kind: "register" | "invariant";
+  readonly kind: "register" | "invariant" | "fork";
   readonly view: string;
   readonly entityType: string;
   /** The entity, or the key that entities share. */
@@ -48,7 +49,7 @@ interface CaseRow extends Record<string, unknown> {
     readonly siblings?: readonly Choice[];
     readonly members?: readonly { readonly entity: string; readonly events: readonly string[] }[];
     readonly values?: JsonObject;
-  };
+  } & Partial<Fork>;
   readonly mark: string;
   readonly openedAt: string;
   readonly assignee: string | null;
@@ -82,11 +83,11 @@ async function findCase(db: Client, id: string | undefined, usage: string): Prom
 }
 
 const subjectOf = ({ kind, entityType, subject }: CaseRow): string =>
-  kind === "register" ? `${entityType}/${subject}` : subject;
+  kind === "invariant" ? subject : `${entityType}/${subject}`;
 
 export const caseList: Command = {
   name: "case list",
-  summary: "show what waits for people: conflicts under a manual rule, violated invariants",
+  summary: "show what waits for people: conflicts under a manual rule, violated invariants, devices with two histories",
   usage:
     "tributary case list [--state open|accepted|closed|all] [--view NAME] [--rule NAME] [--assignee PERSON|nobody] [--data DIR]",
   help: "The queue, oldest first.\n\n  tributary case list --view distributions --assignee nobody",
@@ -185,6 +186,22 @@ const wordedIn =
   (value: JsonValue): string =>
     register === DELETED ? (value === true ? "deleted" : "there") : shown(value);
 
+/** The two branches of a fork, each with what shows who made it. */
+function forkTable({ accepted, refused }: Partial<Fork>): string {
+  const row = (what: string, branch: JsonObject): Cell[] => [
+    what,
+    Number(branch.through ?? 0),
+    shown(branch.head ?? null),
+    branch.signature == null ? "nobody" : `the device's key ${shown((branch.signature as JsonObject).kid as JsonValue)}`,
+  ];
+  const log = (accepted?.run ?? { through: null, head: (accepted?.at as JsonObject | null)?.hash ?? null }) as JsonObject;
+  return table(
+    ["branch", "up to seq", "ends with the hash", "signed by"],
+    [row("in the log", log), row("refused", refused ?? {})],
+    "  ",
+  );
+}
+
 export const caseShow: Command = {
   name: "case show",
   summary: "show a case with all events involved, and what people said",
@@ -229,6 +246,11 @@ export const caseShow: Command = {
         out.line(choiceTable(choices, wordedIn(found.rule)));
         if (found.state !== "closed")
           out.line(`\nDecide with \`tributary case resolve ${found.id} --pick CODE\`, or --value VALUE.`);
+      } else if (found.kind === "fork") {
+        out.line(forkTable(found.about));
+        out.line(
+          `\nFind out who writes under this name: a tablet that was copied, or somebody who has its key (\`tributary device revoke ${found.subject}\`). An honest\ndevice goes on under a new epoch by itself, with what was refused. Then \`tributary case accept ${found.id} --note WHY\`.`,
+        );
       } else {
         out.line(
           table(
@@ -350,7 +372,7 @@ export const caseComment: Command = {
 
 export const caseAccept: Command = {
   name: "case accept",
-  summary: "leave a violated invariant as it is, with the reason",
+  summary: "leave a violated invariant or a fork as it is, with the reason",
   usage: "tributary case accept CASE --note WHY [--actor NAME] [--data DIR]",
   help: "For what was right after all, or cannot be undone. It holds for the case as it stands: should anything join it, it is open again.",
   maxPositionals: 1,
@@ -438,6 +460,12 @@ async function targetOf(
   } else {
     refuseRegister(positionals, usage);
     const found = await findCase(db, first, usage);
+    if (found.kind === "fork")
+      throw new TributaryError(
+        "usage",
+        `case ${found.id} is a fork: there are no values to choose from`,
+        "`tributary case show` tells what it is; `tributary case accept` settles it.",
+      );
     if (found.kind === "invariant")
       throw new TributaryError(
         "usage",

@@ -69,7 +69,16 @@ export {
 } from "./anchor.ts";
 export { type AppendOutcome, MAX_APPEND_BYTES } from "./append.ts";
 export { beginIncarnation, confirmIncarnation, currentIncarnation, INCARNATION_STREAM, incarnations } from "./incarnation.ts";
-export { actorOfDevice, type Fork, forksOf, type KeyBook, type KeyBookOptions, keepFork, openKeyBook } from "./keybook.ts";
+export {
+  actorOfDevice,
+  type Fork,
+  forkFacts,
+  forksOf,
+  type KeyBook,
+  type KeyBookOptions,
+  keepFork,
+  openKeyBook,
+} from "./keybook.ts";
 export {
   type Appendable,
   type Content,

@@ -173,6 +173,12 @@ export interface Fork {
   readonly refused: JsonObject;
 }
 
+/** All forks in one stream, for whoever makes cases of them. */
+const FORKS_STREAM = "forks";
+
+/** What is noted of forks, from a revision on. One fork may stand there twice, where a process was killed between its two notes. */
+export const forkFacts = (journal: Journal, from: number): Promise<Fact[]> => journal.read(FORKS_STREAM, from);
+
 /** Keeps the two heads of a fork, once. `false`: it was kept before, or enough are. */
 export async function keepFork(journal: Journal, fork: Fork): Promise<boolean> {
   const stream = FORKS_PREFIX + deviceOf(fork.origin);
@@ -181,6 +187,7 @@ export async function keepFork(journal: Journal, fork: Fork): Promise<boolean> {
     const isKept = facts.some(({ data }) => canonicalize(data.refused ?? null) === canonicalize(fork.refused));
     if (isKept || facts.length >= MAX_FORKS) return false;
     const data = { ...fork } as unknown as JsonObject;
+    if (races === 0) await journal.append(FORKS_STREAM, "any", { type: "fork", data, by: { actor: "hub" } });
     if ((await journal.append(stream, facts.length - 1, { type: "fork", data, by: { actor: "hub" } })) !== null) return true;
   }
   return false;

@@ -9,6 +9,7 @@ import type { Projection, Totals, View } from "../merge/index.ts";
 import { connectViews } from "./connect.ts";
 import { isAudited, MAX_REPEATS, sqlState } from "./failures.ts";
 import { type Connection, follow, type Membership, type Session } from "./follow.ts";
+import { takeForks } from "./forks.ts";
 import { differences, type Generation, generationsOf, isInLine, targetsFor } from "./generations.ts";
 import { enroll, giveBack, type Lease, leave, type Member, othersAlive, takeShards } from "./leases.ts";
 import { migrate } from "./migrate.ts";
@@ -21,6 +22,8 @@ const MIN_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 5_000;
 /** A process that hangs inside a transaction keeps its shards from others no longer than this: then PostgreSQL ends its connection. */
 const IDLE_IN_TRANSACTION_MS = 15_000;
+/** How often new forks are looked for. */
+const FORKS_MS = 2_000;
 /** How often views may be swapped between looking at them and taking shards before it is no accident any more. */
 const MAX_LOOKS = 10;
 
@@ -115,7 +118,19 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
       }
     }
   };
-  const done = run().finally(() => membership?.end());
+  let isLooking = false;
+  const lookForForks = async (): Promise<void> => {
+    if (isLooking || session === null) return;
+    isLooking = true;
+    // Whatever is away is noticed by those who follow the log, and this is tried again.
+    await takeForks(session.membership.db, options.log, false).catch(() => {});
+    isLooking = false;
+  };
+  const forks = setInterval(() => void lookForForks(), FORKS_MS);
+  const done = run().finally(() => {
+    clearInterval(forks);
+    return membership?.end();
+  });
   done.catch(() => {});
   return {
     done,
@@ -196,6 +211,7 @@ async function openSession(
     const deps: RebuildDeps = { db: writer, reader, log, gate, views, say };
     const rule = mayChange(deps, membership.member, since.isStart);
     await keepUpWithLog({ ...deps, say, isDoubted: since.isPlaceDoubted, mayChange: rule });
+    await takeForks(writer, log, true);
     if (since.isPlaceDoubted || (await arePlacesLost(writer))) {
       const shards = await restorePlaces(writer, log);
       if (shards.length > 0) say({ event: "places-restored", shards });

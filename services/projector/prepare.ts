@@ -154,7 +154,12 @@ export interface Waiting {
 }
 
 /** The event as projections see it: its data as the view's version of the schema has it. */
-export function toFoldEvent({ head, clock, clips, position }: LogEntry, data: JsonObject, gate: Gate, pins: Pins): FoldEvent {
+export function toFoldEvent(
+  { head, clock, clips, position }: Pick<LogEntry, "head" | "clock" | "clips" | "position">,
+  data: JsonObject,
+  gate: Gate,
+  pins: Pins,
+): FoldEvent {
   return {
     type: head.type,
     data: gate.read(head.schema, data, pins).data,

@@ -10,6 +10,7 @@
 import type { Client } from "pg";
 import type { Hash, Incarnation, IncarnationId, OriginId, Position, Seq } from "../core/index.ts";
 import { beginIncarnation, currentIncarnation, incarnations, type Log } from "../log/index.ts";
+import { takeForks } from "./forks.ts";
 import { dropGeneration, generationsOf } from "./generations.ts";
 import { alone, type RebuildDeps, rebuild } from "./rebuild.ts";
 import { asPosition } from "./shards.ts";
@@ -222,7 +223,7 @@ async function comeBack(deps: KeepUpDeps): Promise<void> {
       setBack: {
         atMost: (position) => (position === null || common === null ? null : position > common ? common : position),
         async cut(swapping) {
-          beyond = await cut(swapping, before, common);
+          beyond = await cut(swapping, log, before, common);
           await noteLives(swapping, log, common, beyond);
         },
       },
@@ -266,7 +267,7 @@ async function shared(db: Client, table: string): Promise<string> {
 }
 
 /** Takes out of the hub's own tables what lies beyond, keeping it as evidence; returns how many events that were. */
-async function cut(db: Client, incarnation: string | null, common: Position | null): Promise<number> {
+async function cut(db: Client, log: Log, incarnation: string | null, common: Position | null): Promise<number> {
   const after = common?.toString() ?? "-1";
   const origins = await db.query<{ origin: string }>("SELECT DISTINCT origin FROM tributary.audit WHERE position > $1", [after]);
   const keep = async (table: string, which: string): Promise<void> => {
@@ -283,6 +284,7 @@ async function cut(db: Client, incarnation: string | null, common: Position | nu
   const { rowCount } = await db.query("DELETE FROM tributary.audit WHERE position > $1", [after]);
   await db.query("DELETE FROM tributary.quarantine WHERE position > $1", [after]);
   await db.query("DELETE FROM tributary.case_note WHERE position > $1", [after]);
+  await takeForks(db, log, true);
   await db.query(
     `UPDATE tributary.quarantine SET state = 'held', settled_position = NULL, settled_at = NULL, settled_by = NULL, settled_note = NULL,
        released_subject = NULL, released_version = NULL, released_data = NULL WHERE settled_position > $1`,

@@ -534,6 +534,22 @@ describe("a fork", () => {
       expect(isSignedBy(key, runText({ origin: name, through, head }), signature)).toBe(true);
     await field.append(update(number(1), { phone: "+254700000002" }));
     expect(await field.sync({ url: natsUrl() })).toMatchObject({ confirmed: 1, renamedTo: null });
+
+    const cases = async (): Promise<unknown[]> =>
+      (await hub.db.query("SELECT id, kind, subject, rule, state, says FROM tributary.case WHERE kind = 'fork'")).rows;
+    await eventually("a case for people", async () => (await cases()).length > 0);
+    expect(await cases()).toEqual([
+      {
+        ...{ id: expect.stringMatching(/^[0-9a-f]{12}$/), kind: "fork", subject: "relief.forked.t1", rule: name, state: "open" },
+        says: expect.stringContaining("though the device's key has signed it"),
+      },
+    ]);
+    // Made anew from the log, as all that the database shows; what people said of it holds.
+    const [{ id }] = (await cases()) as [{ id: string }];
+    await hub.projector.close();
+    await hub.db.query("DELETE FROM tributary.fork_case");
+    hub.projector = await hub.startProjector();
+    expect(await cases()).toMatchObject([{ id, state: "open" }]);
   });
 });
 
