@@ -203,6 +203,6 @@ describe("a hub", () => {
     writeFileSync(join(dir, "eventstore/events.db"), "just words, and enough of them to be read as a file that is no database");
     process.kill(pid, "SIGKILL");
     expect(await hub.ended).toBe(7);
-    expect(hub.output()).toMatch(/tributary: The event store did not start: .*cannot be opened.*in a row/);
+    expect(hub.output()).toMatch(/tributary: The event store did not start: .*events\.db is damaged.*in a row/);
   }, 600_000);
 });

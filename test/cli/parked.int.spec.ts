@@ -6,7 +6,7 @@ import { parkedList, parkedRetry, parkedShow } from "../../services/cli/commands
 import { quarantineRelease } from "../../services/cli/commands-quarantine.ts";
 import { lag } from "../../services/cli/commands-rebuild.ts";
 import { hubKey, hubOrg, writeState } from "../../services/cli/places.ts";
-import { publicKey, startIngress } from "../../services/ingress/index.ts";
+import { startIngress } from "../../services/ingress/index.ts";
 import { incarnationOf } from "../../services/projector/index.ts";
 import { openTestHub, SCHEMAS, type TestHub } from "../support/hub.ts";
 import { change, oldWriter, person } from "../support/oldlog.ts";
@@ -32,7 +32,7 @@ beforeAll(async () => {
     log: hub.log,
     gate: hub.gate,
     registry: hub.registry!,
-    keys: { keys: [publicKey(await hubKey(hub.dir))] },
+    keys: { keys: [await hubKey(hub.dir)] },
     listen: { host: "127.0.0.1", port: 0 },
     say: () => {},
   });
@@ -84,7 +84,7 @@ it("a parked entity is listed and counted, told of, proved to be no broken promi
   );
   const verified = await run(auditVerify);
   expect(verified.code).toBe(0);
-  expect(verified.text).toContain("1 entities are parked");
+  expect(verified.text).toContain("1 entity is parked, and told of: no problem");
   expect(await json(auditVerify)).toMatchObject({ problemCount: 0, parked: [{ view: "beneficiaries", entity: "JUB-000001" }] });
   expect((await run(parkedShow, "beneficiaries", "JUB-000001")).text).toContain("JUB-000001 in beneficiaries");
 

@@ -196,40 +196,40 @@ it("tells a device of what was registered since, and takes old and new versions 
 });
 
 it("keeps the events of a schema that the hub does not know, takes note of it, and counts them once it is registered", async () => {
-  const dir = folderWith("site", (schema) => {
-    schema.properties = { ...schema.properties, manager: { type: "string" } };
+  const dir = folderWith("stock-movement", (schema) => {
+    schema.properties = { ...schema.properties, driver: { type: "string" } };
   });
   const field = hub.field("yei", "ahead", { schemas: dir });
   await field.append({
-    type: "site.registered",
-    entity: { type: "site", id: "relief.yei" },
+    type: "stock.received",
+    entity: { type: "stock-movement", id: "YEI-1" },
     actor: "deng",
-    data: { org: "relief", site: "yei", manager: "Deng" },
+    data: { movement_no: "YEI-1", item: "RICE", quantity: 40, unit: "KG", moved_on: "2026-05-03", driver: "Deng" },
   });
   const result = await sync(field, "yei");
   expect(result).toMatchObject({
     confirmed: 1,
     pending: 0,
     schemasProposed: 1,
-    quarantined: [{ code: "schema-unknown", reason: "the hub does not know site version 2" }],
+    quarantined: [{ code: "schema-unknown", reason: "the hub does not know stock-movement version 2" }],
   });
   await eventually("the proposal", async () => hub.registry!.proposals().length === 1);
   const [proposal] = hub.registry!.proposals();
-  expect(proposal).toMatchObject({ subject: "site", version: 2, by: "relief.yei.ahead" });
+  expect(proposal).toMatchObject({ subject: "stock-movement", version: 2, by: "relief.yei.ahead" });
   expect((await sync(field, "yei")).schemasProposed).toBe(1);
   expect(hub.registry!.proposals()).toHaveLength(1);
 
   const { kind, text, references } = proposal!;
-  expect((await hub.registry!.register("site", { kind, text, references }, { actor: "operator", version: 2 })).kind).toBe(
-    "registered",
-  );
+  expect(
+    (await hub.registry!.register("stock-movement", { kind, text, references }, { actor: "operator", version: 2 })).kind,
+  ).toBe("registered");
   expect(hub.registry!.proposals()).toEqual([]);
   await hub.projected();
-  const [row] = await quarantined("relief.yei");
-  await hub.settle([release(row!, "relief.yei", JSON.parse(row!.raw) as JsonObject, { entityType: "site" })]);
+  const [row] = await quarantined("YEI-1");
+  await hub.settle([release(row!, "YEI-1", JSON.parse(row!.raw) as JsonObject, { entityType: "stock-movement" })]);
   await hub.projected();
-  const { rows } = await hub.db.query("SELECT site FROM views.sites WHERE id = 'relief.yei'");
-  expect(rows).toEqual([{ site: "yei" }]);
+  const { rows } = await hub.db.query("SELECT site, item FROM views.stock_movements WHERE id = 'YEI-1'");
+  expect(rows).toEqual([{ site: "yei", item: "RICE" }]);
 });
 
 it("does not take data for what another schema of the same name says", async () => {
@@ -308,7 +308,7 @@ it("builds views of an older program anew, which did not say what they read with
   hub.projector = await hub.startProjector();
   expect(hub.said.slice(before).filter(({ event }) => event === "view-built")).toMatchObject([{ views: ["sites"] }]);
   const { rows } = await hub.db.query<{ readers: object }>("SELECT readers FROM tributary.view WHERE name = 'sites'");
-  expect(rows[0]!.readers).toEqual({ site: 2, "conflict-resolution": 1 });
+  expect(rows[0]!.readers).toEqual({ site: 1, "conflict-resolution": 1 });
 });
 
 it("agrees with the log in the end, releases included", async () => {

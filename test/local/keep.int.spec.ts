@@ -64,7 +64,7 @@ describe("a server that the hub started", () => {
     process.kill(first.pid!, "SIGKILL");
     const error = await givenUp.promise;
     expect(isTributaryError(error) && error.code).toBe("backend-failed");
-    expect(error.message).toContain("cannot be opened");
+    expect(error.message).toContain("events.db is damaged");
     expect(error.message).toContain("in a row");
     expect(starts).toBe(MAX_TRIES);
     expect(said).toHaveLength(MAX_TRIES);
