@@ -33,6 +33,8 @@ export function openSpill(): Spill {
   // Nobody needs the file once this process has ended, however it ends.
   db.exec(`PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -${CACHE_KIB}; PRAGMA temp_store = FILE;
     CREATE TABLE event (n INTEGER PRIMARY KEY, type TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL)`);
+  // It has people's data: the file goes with this process, however that ends. The database stays open over it.
+  if (process.platform !== "win32") rmSync(dir, { recursive: true, force: true });
   const insert = db.prepare("INSERT INTO event (type, key, body) VALUES (?, ?, ?)");
   let inBatch = 0;
   const commit = (): void => {

@@ -3,8 +3,10 @@ import {
   copyFileSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   renameSync,
+  rmdirSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -16,7 +18,7 @@ import { currentIncarnation, type Log, openLog } from "../log/index.ts";
 import { copyDatabase, copyRunning, sealCopy } from "../log/node/index.ts";
 import { connectViews } from "../projector/index.ts";
 import { FORMAT, folderDigests, hashOf, MANIFEST, type Manifest, megabytes } from "./manifest.ts";
-import { hubKey, hubOrg, PROGRAM_VERSION, readConfig, readState, settingsFile } from "./places.ts";
+import { hubKey, hubOrg, PROGRAM_VERSION, readConfig, readState, settingsFile, syncToDisk } from "./places.ts";
 import { mustAnswer } from "./reach.ts";
 import { keepTold } from "./told.ts";
 
@@ -46,13 +48,17 @@ export async function makeBackup(options: BackupOptions): Promise<Manifest> {
   const to = resolve(options.to);
   checkTarget(options.dataDir, to);
   return withServers(options.dataDir, options.say, async (servers) => {
-    const partial = `${to}.partial`;
-    rmSync(partial, { recursive: true, force: true });
-    mkdirSync(partial, { recursive: true, mode: 0o700 });
+    mkdirSync(dirname(to), { recursive: true });
+    // A name of its own: two backups at a time do not take each other's files away.
+    const partial = mkdtempSync(`${to}.partial-`);
     try {
       const manifest = await fill(partial, options, servers);
-      if (existsSync(to)) rmSync(to, { recursive: true });
+      for (const name of readdirSync(partial)) syncToDisk(join(partial, name));
+      syncToDisk(partial);
+      // Only an empty folder is in the way: somebody else's backup of this name stays.
+      if (existsSync(to)) rmdirSync(to);
       renameSync(partial, to);
+      syncToDisk(dirname(to));
       return manifest;
     } catch (error) {
       rmSync(partial, { recursive: true, force: true });

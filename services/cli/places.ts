@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { JWK } from "jose";
 import { messageOf, nameOf, TributaryError } from "../core/index.ts";
@@ -90,9 +90,19 @@ function parsed(file: string): unknown {
   }
 }
 
+/** Sees to it that a file, or the names in a folder, are on disk. */
+export function syncToDisk(path: string): void {
+  const handle = openSync(path, "r");
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+}
+
 /** Writes a file so that it is there whole or not at all. */
 export function writeWhole(file: string, text: string, mode = 0o600): void {
-  writeFileSync(`${file}.new`, text, { mode });
+  writeFileSync(`${file}.new`, text, { mode, flush: true });
   renameSync(`${file}.new`, file);
 }
 

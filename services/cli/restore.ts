@@ -1,11 +1,8 @@
 import {
   chmodSync,
-  closeSync,
   copyFileSync,
   existsSync,
-  fsyncSync,
   mkdirSync,
-  openSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -22,7 +19,7 @@ import { beginIncarnation, currentIncarnation, type Log } from "../log/index.ts"
 import { sealCopy } from "../log/node/index.ts";
 import { connectViews, migrate } from "../projector/index.ts";
 import { checkFiles, folderDigests, type Manifest, PLACES, readManifest } from "./manifest.ts";
-import { writeWhole } from "./places.ts";
+import { syncToDisk, writeWhole } from "./places.ts";
 import { putBackTold } from "./told.ts";
 
 /** Stands in a restored folder until the hub's first start has declared the log's new incarnation. */
@@ -80,11 +77,11 @@ export async function restoreBackup({ from, dataDir, say }: RestoreOptions): Pro
     const { createdAt: backupAt, log, told } = manifest;
     const marker: Marker = { backupAt, by: userInfo().username, log, toldThrough: told.through };
     writeWhole(join(partial, MARKER), JSON.stringify(marker, null, 2));
-    syncPath(join(partial, MARKER));
-    syncPath(partial);
+    syncToDisk(join(partial, MARKER));
+    syncToDisk(partial);
     if (existsSync(dataDir)) rmdirSync(dataDir);
     renameSync(partial, dataDir);
-    syncPath(dirname(dataDir));
+    syncToDisk(dirname(dataDir));
   } catch (error) {
     rmSync(partial, { recursive: true, force: true });
     throw error;
@@ -97,16 +94,7 @@ function put(from: string, to: string, mode: number): void {
   mkdirSync(dirname(to), { recursive: true, mode: 0o700 });
   copyFileSync(from, to);
   chmodSync(to, mode);
-  syncPath(to);
-}
-
-function syncPath(path: string): void {
-  const handle = openSync(path, "r");
-  try {
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
+  syncToDisk(to);
 }
 
 /** What the restored hub will meet that its operator should know beforehand. */

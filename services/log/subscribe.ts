@@ -15,6 +15,9 @@ import { fromStored, type LogEntry, ORIGIN_PREFIX } from "./stored.ts";
  * client's stream instead can leave its last 16 events unread for ever (seen with client 6.2.1 on Node 24).
  */
 const MAX_BUFFERED = 10_000;
+/** Bytes of the log that the events held may span, and those of one page: an event may have a megabyte. Positions are places in the log's bytes. */
+const MAX_BUFFERED_BYTES = 64 * 1_048_576;
+const MAX_PAGE_BYTES = 8 * 1_048_576;
 /** Without any sign from the server for this long, the watchdog looks whether the log has gone on without us. */
 const QUIET_MS = 10_000;
 const MIN_PAUSE_MS = 50;
@@ -47,6 +50,17 @@ export interface SubscribeOptions {
   readonly busy?: () => Promise<unknown> | null;
   readonly signal?: AbortSignal;
   readonly onInterruption?: (what: Interruption) => void;
+}
+
+/** Bytes of the log between the first and the last of these events. */
+const spanOf = (entries: readonly LogEntry[]): number =>
+  entries.length === 0 ? 0 : Number(entries.at(-1)!.position - entries[0]!.position);
+
+/** How many of these events make a page: at least one. */
+function pageOf(entries: readonly LogEntry[], maxPage: number): number {
+  let count = Math.min(entries.length, maxPage);
+  while (count > 1 && spanOf(entries.slice(0, count)) > MAX_PAGE_BYTES) count = Math.ceil(count / 2);
+  return count;
 }
 
 async function stillStands(client: EventStoreDBClient, { head, position: at }: LogEntry): Promise<boolean> {
@@ -102,8 +116,9 @@ export async function* subscribe(client: EventStoreDBClient, options: SubscribeO
         ]);
         continue;
       }
-      const entries = buffer.length <= maxPage ? buffer : buffer.slice(0, maxPage);
-      buffer = buffer.length <= maxPage ? [] : buffer.slice(maxPage);
+      const count = pageOf(buffer, maxPage);
+      const entries = count === buffer.length ? buffer : buffer.slice(0, count);
+      buffer = count === buffer.length ? [] : buffer.slice(count);
       follower.drained();
       yield { entries, through: entries.at(-1)!.position };
     }
@@ -151,7 +166,7 @@ export async function* subscribe(client: EventStoreDBClient, options: SubscribeO
         received = at;
         last = entry;
         ring();
-        if (buffer.length >= MAX_BUFFERED) {
+        if (buffer.length >= MAX_BUFFERED || spanOf(buffer) > MAX_BUFFERED_BYTES) {
           drop();
           isFull = true;
         }
@@ -224,9 +239,10 @@ export async function* subscribe(client: EventStoreDBClient, options: SubscribeO
     start();
     return {
       drained: () => {
-        if (!isFull || buffer.length > MAX_BUFFERED / 2) return;
+        if (!isFull || buffer.length > MAX_BUFFERED / 2 || spanOf(buffer) > MAX_BUFFERED_BYTES / 2) return;
         isFull = false;
-        start();
+        // Nobody looked meanwhile whether the server went, and came back with another log.
+        void resume();
       },
       stop: async () => {
         stopped = true;

@@ -3,7 +3,6 @@ import { createHash } from "node:crypto";
 import type { Client } from "pg";
 import { canonicalize, deviceOf, type Fact, type JsonObject, type JsonValue } from "../core/index.ts";
 import { type Fork, forkFacts, type Log } from "../log/index.ts";
-import { inTransaction } from "./connect.ts";
 
 interface ForkCase {
   readonly id: string;
@@ -26,28 +25,29 @@ const wordsFor = ({ fork }: ForkCase): string =>
     isSigned(fork) ? ", though the device's key has signed it" : ""
   }`;
 
+/** A fact that is none of ours is passed over: it must not stop anybody. */
+const isFork = ({ type, data }: Fact): boolean =>
+  type === "fork" && typeof data.origin === "string" && data.origin.split(".").length === 4 && typeof data.refused === "object";
+
 /**
  * Brings the cases in line with what the log notes of forks. `whole`: looks at all of it, and takes away what the log has no more; else at what is new only.
- * Safe to call by several processes at once.
+ * Each statement stands for itself, so that it may run inside a transaction of the caller's, and by several processes at once.
  */
 export async function takeForks(db: Client, { journal }: Pick<Log, "journal">, whole: boolean): Promise<void> {
   const { rows } = await db.query<{ next: string }>("SELECT coalesce(max(revision) + 1, 0) AS next FROM tributary.fork_case");
   const facts = await forkFacts(journal, whole ? 0 : Number(rows[0]!.next));
-  if (facts.length === 0 && !whole) return;
-  const cases = facts.map(caseOf);
-  await inTransaction(db, async () => {
-    if (whole) await db.query("DELETE FROM tributary.fork_case WHERE id <> ALL($1)", [cases.map(({ id }) => id)]);
-    for (const each of cases) {
-      const { id, fact, fork } = each;
-      const about = { ...fork } as unknown as JsonObject;
-      await db.query(
-        `INSERT INTO tributary.fork_case (id, revision, device, origin, says, about, mark, opened_position, opened_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, opened_position = excluded.opened_position`,
-        [
-          ...[id, fact.revision, deviceOf(fork.origin), fork.origin, wordsFor(each), JSON.stringify(about)],
-          ...[digest(JSON.stringify(about), 16), fact.position.toString(), new Date(fact.recordedAtMs).toISOString()],
-        ],
-      );
-    }
-  });
+  const cases = facts.filter(isFork).map(caseOf);
+  if (whole) await db.query("DELETE FROM tributary.fork_case WHERE id <> ALL($1)", [cases.map(({ id }) => id)]);
+  for (const each of cases) {
+    const { id, fact, fork } = each;
+    const about = { ...fork } as unknown as JsonObject;
+    await db.query(
+      `INSERT INTO tributary.fork_case (id, revision, device, origin, says, about, mark, opened_position, opened_at)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, opened_position = excluded.opened_position`,
+      [
+        ...[id, fact.revision, deviceOf(fork.origin), fork.origin, wordsFor(each), JSON.stringify(about)],
+        ...[digest(JSON.stringify(about), 16), fact.position.toString(), new Date(fact.recordedAtMs).toISOString()],
+      ],
+    );
+  }
 }

@@ -22,8 +22,8 @@ export interface ProjectorHealth {
   readonly unheldShards: number;
 }
 
-/** Events of any kind that are looked at for the oldest one that is not in the views: what lies between origins' events are a hub's few facts. */
-const LOOK_EVENTS = 200;
+/** Events of any kind that are looked at for the oldest one that is not in the views: what lies between origins' events are a hub's few facts, as a rule. */
+const LOOK_EVENTS = [200, 50_000] as const;
 
 /** Entities that are parked in the live views, by view. */
 export async function parkedCounts(db: Client): Promise<Record<string, number>> {
@@ -42,13 +42,18 @@ export async function projectorHealth(db: Client, log: Pick<Log, "readAll" | "en
   );
   const position = asPosition(rows[0]?.position);
   let oldestMs: number | null = null;
-  for await (const entry of log.readAll({ from: position, maxCount: LOOK_EVENTS }))
-    if (position === null || entry.position > position) oldestMs ??= entry.recordedAtMs;
+  const end = await log.end();
+  // Many facts of the hub may stand between two events.
+  for (const maxCount of LOOK_EVENTS) {
+    if (oldestMs !== null || end === null || end <= (position ?? -1n)) break;
+    for await (const entry of log.readAll({ from: position, maxCount }))
+      if (position === null || entry.position > position) oldestMs ??= entry.recordedAtMs;
+  }
   return {
     parked: await parkedCounts(db),
     lag: {
       position,
-      end: await log.end(),
+      end,
       seconds: oldestMs === null ? 0 : Math.max(0, Math.round((nowMs - oldestMs) / 100) / 10),
     },
     incarnation: await incarnationOf(db),

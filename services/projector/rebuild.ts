@@ -23,7 +23,7 @@ import {
 import { narrow } from "./narrow.ts";
 import { type Outcome, outcomeOf } from "./outcome.ts";
 import { type Prepared, prepare, StaleViewError, type ViewTarget, type Waiting } from "./prepare.ts";
-import { refoldOne } from "./refold.ts";
+import { historyOf, refoldOne } from "./refold.ts";
 import { countedAs, settlements } from "./releases.ts";
 import { least, type Positions, shardOfEntry } from "./shards.ts";
 import { createIndexes, shapeOf } from "./tables.ts";
@@ -31,6 +31,8 @@ import { settledAt, writeViews } from "./write.ts";
 
 /** Events in one transaction of a rebuild: nobody waits for it, so it may be larger than a page. */
 const BATCH_EVENTS = 5_000;
+/** Bytes of the log that a batch may span: an event may have a megabyte. */
+const MAX_BATCH_BYTES = 16 * 1_048_576;
 /** The views are swapped once no more events than this were left to fold in a round: they are folded while the projectors wait. */
 const CLOSE_ENOUGH_EVENTS = 2_000;
 const MAX_ROUNDS = 50;
@@ -310,7 +312,10 @@ export async function openBuild(
   ): Promise<void> => {
     const mend = async (waiting: readonly Waiting[], upTo: Position): Promise<void> => {
       for (const { target, id } of waiting) {
-        const settle = await scope([], upTo, () => refoldOne({ db, reader, log, gate }, target, id, upTo, { isLive: false }));
+        const entries = await historyOf({ log, reader }, target, id, upTo);
+        const settle = await scope([], upTo, () =>
+          refoldOne({ db, reader, log, gate }, target, id, entries, upTo, { isLive: false }),
+        );
         settle();
       }
     };
@@ -379,7 +384,8 @@ export async function openBuild(
       try {
         for await (const { entry } of missing(to)) {
           page.push(entry);
-          if (page.length >= batchEvents) await flush(entry.position);
+          if (page.length >= batchEvents || Number(entry.position - page[0]!.position) > MAX_BATCH_BYTES)
+            await flush(entry.position);
         }
         await flush(to);
       } finally {

@@ -23,6 +23,8 @@ import { settledAt, writeHistory, writeParked, writeViews } from "./write.ts";
 
 /** Entities folded anew in one go, before following the log goes on. */
 const MAX_AT_ONCE = 200;
+/** Events of a history that are asked for at a time. */
+const READS_AT_ONCE = 16;
 
 /**
  * Folds the entities that wait for it anew, each up to where its shard stands. One that still cannot be shown stays parked. Returns how many were done.
@@ -44,11 +46,15 @@ export async function refold(
     for (const { view, entity_id, shard } of rows) {
       const target = targets.find(({ projection }) => projection.name === view);
       const lease = leases.find((each) => each.shard === shard)!;
+      const { position } = lease;
+      // Before the transaction: a long history takes longer to read than PostgreSQL lets a transaction idle. That the shard is still ours is seen in it.
+      const entries = target === undefined || position === null ? null : await historyOf(deps, target, entity_id, position);
       const settle = await inTransaction(db, async () => {
-        const { position } = lease;
         if (position !== null) await moveShards(db, [lease], layout, position);
         const done =
-          target === undefined || position === null ? null : await refoldOne(deps, target, entity_id, position, { isLive: true });
+          target === undefined || position === null || entries === null
+            ? null
+            : await refoldOne(deps, target, entity_id, entries, position, { isLive: true });
         await db.query("DELETE FROM tributary.refold WHERE view = $1 AND entity_id = $2", [view, entity_id]);
         return done;
       });
@@ -77,9 +83,10 @@ export async function mend(
 ): Promise<void> {
   const { db } = deps;
   for (const { target, id } of waiting) {
+    const entries = await historyOf(deps, target, id, upTo);
     const settle = await inTransaction(db, async () => {
       await moveShards(db, leases, layout, upTo);
-      const done = await refoldOne(deps, target, id, upTo, { isLive: true });
+      const done = await refoldOne(deps, target, id, entries, upTo, { isLive: true });
       await db.query("DELETE FROM tributary.refold WHERE view = $1 AND entity_id = $2", [target.projection.name, withoutNul(id)]);
       return done;
     });
@@ -108,14 +115,29 @@ export async function eventsOf(
   );
   const known = settlements((settled) => settledAt(reader, settled));
   const out: LogEntry[] = [];
-  for (const { origin, seq } of rows) {
-    let found: LogEntry | null = null;
-    for await (const entry of log.readOrigin(origin, { from: Number(seq) as Seq, maxCount: 1 })) found = entry;
-    const counted = found === null ? null : await countedAs(log, found, known);
-    if (counted !== null) out.push(counted);
+  for (let at = 0; at < rows.length; at += READS_AT_ONCE) {
+    const found = await Promise.all(
+      rows.slice(at, at + READS_AT_ONCE).map(async ({ origin, seq }) => {
+        let found: LogEntry | null = null;
+        for await (const entry of log.readOrigin(origin, { from: Number(seq) as Seq, maxCount: 1 })) found = entry;
+        return found;
+      }),
+    );
+    for (const entry of found) {
+      const counted = entry === null ? null : await countedAs(log, entry, known);
+      if (counted !== null) out.push(counted);
+    }
   }
   return out;
 }
+
+/** All that is to be folded of an entity of a view, to be read before the transaction that folds it. */
+export const historyOf = (
+  deps: { readonly log: Log; readonly reader: Client },
+  target: ViewTarget,
+  id: string,
+  upTo: Position,
+): Promise<LogEntry[]> => eventsOf(deps, { type: target.projection.entity, id }, upTo);
 
 /**
  * Folds an entity from all of its events, inside the caller's transaction: its row, past, decisions, claims and what it adds to totals are replaced.
@@ -130,11 +152,12 @@ export async function refoldOne(
   deps: RefoldDeps,
   target: ViewTarget,
   id: string,
+  /** Its history, as `historyOf` gives it. */
+  entries: readonly LogEntry[],
   upTo: Position,
   { isLive }: { readonly isLive: boolean },
 ): Promise<() => void> {
   const { db, gate } = deps;
-  const entries = await eventsOf(deps, { type: target.projection.entity, id }, upTo);
   await gate.ensure(entries.map(({ head }) => head.schema));
   // What is parked is listed by a name that PostgreSQL can hold; the log has the entity's own.
   const name = entries[0]?.head.entity.id ?? id;
