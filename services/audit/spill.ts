@@ -1,6 +1,3 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import type { JsonObject } from "../core/index.ts";
 import type { LogEntry } from "../log/index.ts";
@@ -28,13 +25,10 @@ export interface Spill {
 export const asKept = (id: string): string => id.replaceAll("\0", "\uFFFD");
 
 export function openSpill(): Spill {
-  const dir = mkdtempSync(join(tmpdir(), "tributary-verify-"));
-  const db = new DatabaseSync(join(dir, "events.db"));
-  // Nobody needs the file once this process has ended, however it ends.
+  // SQLite's own temporary database: a file without a name, which goes with this process however that ends. It has people's data.
+  const db = new DatabaseSync("");
   db.exec(`PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -${CACHE_KIB}; PRAGMA temp_store = FILE;
     CREATE TABLE event (n INTEGER PRIMARY KEY, type TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL)`);
-  // It has people's data: the file goes with this process, however that ends. The database stays open over it.
-  if (process.platform !== "win32") rmSync(dir, { recursive: true, force: true });
   const insert = db.prepare("INSERT INTO event (type, key, body) VALUES (?, ?, ?)");
   let inBatch = 0;
   const commit = (): void => {
@@ -62,7 +56,6 @@ export function openSpill(): Spill {
     },
     [Symbol.dispose]() {
       db.close();
-      rmSync(dir, { recursive: true, force: true });
     },
   };
 }

@@ -46,7 +46,13 @@ const setBack = async (): Promise<void> => {
   store = await startEventStore({ dataDir: hub.dir, port });
 };
 const send = async (...some: readonly Field[]): Promise<void> => {
-  for (const field of some) await field.sync({ url: hub.backends.nats.url, token: await hub.token(field.status().site) });
+  // The event store has just been started anew: the door may need a moment to find it.
+  for (const field of some)
+    await eventually(
+      "the sync",
+      async () => field.sync({ url: hub.backends.nats.url, token: await hub.token(field.status().site) }),
+      60_000,
+    );
 };
 const one = async (sql: string, ...values: unknown[]): Promise<Record<string, unknown> | undefined> =>
   (await hub.db.query(sql, values)).rows[0];
