@@ -102,14 +102,14 @@ export interface RevokedDevice {
   readonly jti: string | null;
 }
 
-/** Revokes a device, and the token that it has. Other devices that enrolled under the same token go on: their keys speak for them. */
+/** Revokes a device, the codes for it that nobody has used, and the token that it has. Other devices that enrolled under the same token go on: their keys speak for them. */
 export async function revokeDevice(
   book: KeyBook,
   device: DeviceName,
   actor: string,
   reason: string | undefined,
 ): Promise<RevokedDevice> {
-  const jti = book.record.present(device)?.jti ?? null;
+  const jti = book.record.keysOf(device).findLast((key) => key.jti !== null)?.jti ?? null;
   const why: JsonObject = reason === undefined ? {} : { reason };
   await book.write(actor, (record) =>
     record.revoked(device) === "device" ? null : { type: "device.revoked", data: { device, ...why } },

@@ -14,6 +14,8 @@ import { type KeyId, type PublicKey, publicKeySchema, type Signature, signatureS
 export const KEYS_STREAM = "keys";
 /** Batches that were on their way when a device rotated its key still count so long. */
 export const KEY_OVERLAP_MS = 24 * 3_600_000;
+/** Keys of a device that count at a time: each costs a look at whatever is signed by none of them. */
+const MAX_KEYS_AT = 3;
 
 /** `org.site.device` */
 export type DeviceName = string;
@@ -155,6 +157,9 @@ export function keyRecord(): KeyRecord {
     else if (type === "device.revoked" && device !== null) {
       end(device, "revoked", fact);
       revoked.set(device, "device");
+      // A code that was handed out for it and not used yet is no way back in.
+      for (const code of codes.values())
+        if (code.device === device && !code.isUsed) codes.set(code.hash, { ...code, isUsed: true, usedAtMs: null });
     } else if (type === "site.revoked" && site !== null) revokeSite(site, fact);
     else if (type === "token.revoked" && typeof data.jti === "string") tokens.add(data.jti);
     else if (type === "code.issued" && site !== null && typeof data.hash === "string")
@@ -188,6 +193,9 @@ export function keyRecord(): KeyRecord {
   };
 }
 
-/** The keys that may have signed what a device handed over at a time: the present one, and one that it has rotated away a short while before. */
+/** The keys that may have signed what a device handed over at a time: the present one, and those that it has rotated away a short while before; the last few. */
 export const keysAt = (record: KeyRecord, device: DeviceName, atMs: number): EnrolledKey[] =>
-  record.keysOf(device).filter(({ ended }) => ended === null || (ended.why === "rotated" && atMs <= ended.atMs + KEY_OVERLAP_MS));
+  record
+    .keysOf(device)
+    .filter(({ ended }) => ended === null || (ended.why === "rotated" && atMs <= ended.atMs + KEY_OVERLAP_MS))
+    .slice(-MAX_KEYS_AT);

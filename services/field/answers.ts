@@ -63,7 +63,7 @@ export function wordOf(
   if (status === 413 && !(isJsonObject(json) && "refusal" in json)) return null;
   const refusal = isJsonObject(json) ? json.refusal : undefined;
   if (!identity.isPinned) return refusal ?? null;
-  if (identity.believes(refusal)) return refusal;
+  if (identity.believes(refusal, nonce)) return refusal;
   const said = isJsonObject(json) && typeof json.detail === "string" ? json.detail.slice(0, 200) : null;
   throw unprovenHub(where, said ?? `status ${status}`);
 }

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import {
   enrolledSchema,
   isJsonObject,
+  isTributaryError,
   type KeyId,
   messageText,
   type NatsSettings,
@@ -119,9 +120,17 @@ export async function rotateKey(
   }
 }
 
-/** Finishes a rotation that was begun. Without one it does nothing. */
+/**
+ * Finishes a rotation that was begun. Without one it does nothing. A hub that does not know the present key (yet, or no more, where its log was restored) is
+ * spoken to with it: the hello may enrol it, and the next sync finishes the rotation.
+ */
 export async function finishRotation(store: Store, transport: Transport, now: () => number): Promise<void> {
-  if (isRotating(store)) await finish(store, transport, now);
+  if (!isRotating(store)) return;
+  try {
+    await finish(store, transport, now);
+  } catch (error) {
+    if (!isTributaryError(error) || error.code !== "key-unknown") throw error;
+  }
 }
 
 async function finish(store: Store, transport: Transport, now: () => number): Promise<EnrolResult> {

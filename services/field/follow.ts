@@ -9,7 +9,7 @@ const LOOK_MS = 1_000;
 const ASK_MS = 5 * 60_000;
 
 export interface Follower {
-  /** Ends with the error that another try would not mend (a refused token), or with `close`. */
+  /** Ends with the error that another try would not mend (a refused token; not an answer that is not the hub's), or with `close`. */
   readonly done: Promise<TributaryError | null>;
   close(): Promise<void>;
 }
@@ -59,7 +59,9 @@ export function follow(deps: PushDeps, listeners: Set<() => void>, options: Sync
         }
       } catch (error) {
         if (stop.signal.aborted) return null;
-        if (!worthAnotherTry(error)) {
+        // Something on the way that answers in the hub's place, a sign-in page, goes away by itself: whoever follows waits for that.
+        const isUnproven = isTributaryError(error) && error.code === "hub-unproven";
+        if (!worthAnotherTry(error) && !isUnproven) {
           if (isTributaryError(error)) return error;
           throw error;
         }

@@ -564,6 +564,9 @@ async function narrowDown(pass: Pass, id: number, course: Course, first: Flight,
     course.narrow = { events: Math.ceil(count / 2), until: first.lastSeq };
     return "goes on";
   }
+  // Nobody has signed it, and nothing shows that this way carries a batch at all: no event is set aside for that.
+  if (pass.transport.identity.isPinned && reply.signature === undefined && !course.hasReceipt)
+    throw away("the way to the hub does not carry the batch", refused(reply));
   if (isUnreadable(reply) && course.refusedAlone !== first.firstSeq) {
     // Once more, looking at the row: it may have been damaged on its way.
     course.refusedAlone = first.firstSeq;

@@ -4,13 +4,16 @@ import {
   MAX_FRAME_BYTES,
   MEDIA_TYPE_BATCH,
   type OriginId,
+  type Refusal,
   type Reply,
+  refusalSchema,
   replySchema,
   type Seq,
   TributaryError,
 } from "../core/index.ts";
 import { batchKey } from "../core/node.ts";
 import { wordOf } from "./answers.ts";
+import { unprovenHub } from "./keys.ts";
 import {
   ANSWER_TIMEOUT_MS,
   away,
@@ -70,14 +73,27 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
     // The address says what a hub of version 1 reads; the body is the whole request, as it was signed.
     const word = await inTheHubsTime(identity, request, async (asked) => {
       last = await question(`/v1/ingress/hello?${query}`, asked, isNews ? NEWS_TIMEOUT_MS : ANSWER_TIMEOUT_MS);
-      return wordOf(identity, where, last, last.status === 200 ? asked.nonce : undefined);
+      return wordOf(identity, where, last, asked.nonce);
     });
     const { status, json } = last;
     if (status === 200) return helloOutcome(word, identity);
+    const said = signedRefusal(word);
+    if (said !== null) return helloOutcome(said, identity);
     const problem = problemOf(json) ?? refusedBy(status);
     if (problem !== null && problemOf(json) !== null && isAway(problem)) return { kind: "away", because: problem };
+    if (identity.isPinned) throw nobodysWord("the hello", problem);
     throw problem ?? strange("the hello");
   };
+  /** The refusal to act on, where the hub's key is known: what is around it anybody may have written. */
+  const signedRefusal = (word: unknown): Refusal | null => {
+    if (!identity.isPinned || word === null) return null;
+    const refusal = refusalSchema.safeParse(word);
+    if (!refusal.success) throw unprovenHub(where, null);
+    return refusal.data;
+  };
+  /** What nobody has signed ends nothing. */
+  const nobodysWord = (what: string, problem: TributaryError | null): TributaryError =>
+    away(`${what} was not taken`, problem ?? strange(what));
   const post = async (frame: Uint8Array, origin: OriginId, carryMs: number, wantsReply: boolean): Promise<Reply | null> => {
     sentBytes += frame.length + headBytes;
     const { status, json } = await call(
@@ -90,20 +106,28 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
       },
       (wantsReply ? replyTimeoutMs : 0) + ANSWER_TIMEOUT_MS + carryMs,
     );
-    wordOf(identity, where, { status, json });
+    const word = wordOf(identity, where, { status, json });
+    const key = batchKey(frame);
     if (status === 200) {
       const reply = replySchema.safeParse(json);
       if (!reply.success) throw strange("the batch");
+      const { kind, batch, origin: of } = reply.data;
+      // The hub has signed words for others too, and whoever carries this may hold them.
+      if (kind !== "receipt" || batch !== key || of !== origin) throw unprovenHub(where, "what it says is of another batch");
       return reply.data;
     }
     if (status === 202 && isJsonObject(json) && json.kind === "queued") return null;
+    const signed = signedRefusal(word);
+    if (signed !== null) return boundTo(key, origin, signed);
     const error = problemOf(json) ?? refusedBy(status);
     if (error === null) throw strange("the batch");
     if (error.status === 503 || error.status === 507) {
       throw error.code === "backend-unreachable" ? error : away("the hub did not take the batch", error);
     }
-    // Only what the hub has signed says where it stands.
-    return refusal(frame, origin, error, identity.isPinned && isJsonObject(json) ? json.refusal : json);
+    // The hub's key is known and this is not signed: smaller frames are tried, whoever asks for them; all else is a reason to come again.
+    if (!identity.isPinned) return refusal(key, origin, error, json);
+    if (status === 413) return refusal(key, origin, refusedBy(status)!, null);
+    throw nobodysWord("the batch", error);
   };
 
   return {
@@ -117,7 +141,10 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
       const { status, json } = await question("/v1/ingress/hello", asked, ANSWER_TIMEOUT_MS);
       const word = status === 200 ? json : isJsonObject(json) ? json.refusal : null;
       if (believes(word)) return word;
-      throw problemOf(json) ?? refusedBy(status) ?? strange("the question");
+      const problem = problemOf(json);
+      if (identity.isPinned && status < 500) throw unprovenHub(where, problem?.message ?? `status ${status}`);
+      if (identity.isPinned) throw nobodysWord("the question", problem ?? refusedBy(status));
+      throw problem ?? refusedBy(status) ?? strange("the question");
     },
     send(frame, origin, carryMs = 0, wantsReply = true) {
       const replied = post(frame, origin, carryMs, wantsReply);
@@ -158,7 +185,20 @@ function refusedBy(status: number): TributaryError | null {
   return status >= 500 ? new TributaryError("backend-unreachable", `the hub answers ${status}`, "Sync again later.") : null;
 }
 
-function refusal(frame: Uint8Array, origin: OriginId, { code, message, hint }: TributaryError, json: unknown): Reply {
+/**
+ * A refusal that the hub has signed, as the answer to this batch. One that does not name the batch ends the sync in the hub's words, and no event is set aside
+ * for it; only what is too large was not read to its end, and cannot be named.
+ */
+function boundTo(key: string, origin: OriginId, said: Refusal): Reply {
+  const { batch, code, message, hint } = said;
+  const error = new TributaryError(code, message, hint);
+  if (isAway(error)) throw away("the hub did not take the batch", error);
+  if (batch === key) return said;
+  if (batch === null && code === "batch-too-large") return refusal(key, origin, error, null);
+  throw error;
+}
+
+function refusal(key: string, origin: OriginId, { code, message, hint }: TributaryError, json: unknown): Reply {
   const through = isJsonObject(json) && Number.isSafeInteger(json.through) ? (json.through as Seq) : null;
-  return { kind: "refusal", batch: batchKey(frame), origin, firstSeq: null, code, message, hint, through };
+  return { kind: "refusal", batch: key, origin, firstSeq: null, code, message, hint, through };
 }

@@ -12,6 +12,7 @@ import {
   type OriginId,
   partsOf,
   peekOrigin,
+  type Refusal,
   SUBJECTS,
   TributaryError,
 } from "../core/index.ts";
@@ -22,7 +23,7 @@ import type { AnswerHello } from "./hello.ts";
 import { type Receipts, receipts } from "./receipts.ts";
 import { type DoorAnswer, fromJson, refusalOf, UNKNOWN } from "./reply.ts";
 import type { Standing } from "./standing.ts";
-import { checkOrigin, type Doorkeeper } from "./token.ts";
+import { type Claims, checkOrigin, type Doorkeeper } from "./token.ts";
 import type { seal, Vouch } from "./vouch.ts";
 
 /** How long a request waits for its receipt unless it asks otherwise, and at most. Then it is told 202: queued. */
@@ -144,16 +145,65 @@ async function begin(server: Server, host: string, port: number): Promise<void> 
   server.removeAllListeners("error");
 }
 
-/** Puts a batch into the stream, and waits for the hub's word. */
+/** Puts a batch into the stream, and waits for the hub's word. What is refused once the batch was read names it: the word is good for no other. */
 async function ingest(deps: DoorDeps, waiting: Receipts, request: IncomingMessage): Promise<DoorAnswer> {
-  const { nc, keeper, standing, broker } = deps;
-  const authorization = request.headers.authorization;
-  const claims = authorization === undefined ? null : await keeper.admit(authorization, Date.now());
+  const token = await shownToken(deps, request.headers.authorization);
   const frame = await bodyOf(request);
-  // Without a token it is the batch's own signature that lets it in.
-  const origin = claims === null ? await signedOrigin(deps, frame) : peekOrigin(frame, zstd);
-  if (claims !== null) checkOrigin(claims, origin);
   const key = batchKey(frame);
+  try {
+    const { origin, authorization } = await admitted(deps, token, frame);
+    return await taken(deps, waiting, request, { frame, key, origin, authorization });
+  } catch (error) {
+    return refused(deps, error, request.url, { batch: key });
+  }
+}
+
+interface ShownToken {
+  readonly authorization: string | undefined;
+  /** `null`: none came, or one that is refused. */
+  readonly claims: Claims | null;
+  readonly refusal: unknown;
+}
+
+async function shownToken({ keeper }: DoorDeps, authorization: string | undefined): Promise<ShownToken> {
+  if (authorization === undefined) return { authorization, claims: null, refusal: null };
+  try {
+    return { authorization, claims: await keeper.admit(authorization, Date.now()), refusal: null };
+  } catch (refusal) {
+    return { authorization, claims: null, refusal };
+  }
+}
+
+/** Whose batch it is. Without a token that counts it is the batch's own signature that lets it in: a device whose key is enrolled goes on when its token has ended. */
+async function admitted(
+  deps: DoorDeps,
+  { authorization, claims, refusal }: ShownToken,
+  frame: Uint8Array,
+): Promise<{ readonly origin: OriginId; readonly authorization: string | undefined }> {
+  if (claims !== null) {
+    const origin = peekOrigin(frame, zstd);
+    checkOrigin(claims, origin);
+    return { origin, authorization };
+  }
+  if (refusal === null) return { origin: await signedOrigin(deps, frame), authorization: undefined };
+  const origin = await signedOrigin(deps, frame).catch(() => null);
+  if (origin === null) throw refusal;
+  return { origin, authorization: undefined };
+}
+
+interface Delivery {
+  readonly frame: Uint8Array;
+  readonly key: string;
+  readonly origin: OriginId;
+  readonly authorization: string | undefined;
+}
+
+async function taken(
+  { nc, keeper, standing, broker }: DoorDeps,
+  waiting: Receipts,
+  request: IncomingMessage,
+  { frame, key, origin, authorization }: Delivery,
+): Promise<DoorAnswer> {
   const { org, site, device } = partsOf(origin);
   const receipt = waiting.wait(`${org}.${site}`, key, frame.length);
   try {
@@ -208,7 +258,7 @@ async function refused(
   { seal, say }: DoorDeps,
   error: unknown,
   url: string | undefined,
-  of: ReturnType<Vouch["refusing"]> = {},
+  of: ReturnType<Vouch["refusing"]> & Partial<Pick<Refusal, "batch">> = {},
 ): Promise<DoorAnswer> {
   if (!isTributaryError(error)) say({ event: "http-failed", error });
   const refusal = refusalOf(error, { ...UNKNOWN, ...of });

@@ -1,5 +1,5 @@
-import type { Batch, JsonObject, Seq, Signature } from "../core/index.ts";
-import { type Appendable, keepFork, type Log } from "../log/index.ts";
+import { type Batch, deviceOf, type JsonObject, type Seq, type Signature } from "../core/index.ts";
+import { type Appendable, isForkKept, keepFork, type Log } from "../log/index.ts";
 
 /** Events that are read to find the signature that covers a place in an origin: as many as a batch may have. */
 const MAX_LOOK = 2_000;
@@ -18,13 +18,15 @@ export async function keepEvidence(
   seq: Seq,
   signed: Signature | undefined,
 ): Promise<boolean> {
+  const through = firstSeq + events.length - 1;
+  const refused = { through, head, signature: signed === undefined ? null : { ...signed } };
+  if (await isForkKept(log.journal, deviceOf(origin), refused)) return false;
   const accepted: { at: JsonObject | null; run: JsonObject | null } = { at: null, run: null };
   for await (const entry of log.readOrigin(origin, { from: seq, maxCount: MAX_LOOK })) {
     accepted.at ??= { seq: entry.head.seq, hash: entry.head.hash };
-    if (accepted.run === null && entry.signed !== undefined)
-      accepted.run = { through: entry.head.seq, head: entry.head.hash, signature: { ...entry.signed } };
+    if (entry.signed === undefined) continue;
+    accepted.run = { through: entry.head.seq, head: entry.head.hash, signature: { ...entry.signed } };
+    break;
   }
-  const through = firstSeq + events.length - 1;
-  const refused = { through, head, signature: signed === undefined ? null : { ...signed } };
   return keepFork(log.journal, { origin, seq, accepted, refused });
 }

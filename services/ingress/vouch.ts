@@ -103,7 +103,7 @@ export function vouch({
   readonly book: KeyBook;
   readonly ring: Keyring;
   readonly keeper: Doorkeeper;
-  /** Refuse devices that have no key. */
+  /** Refuse devices that have no key, and enrol keys by codes only. */
   readonly requireKeys?: boolean;
 }): Vouch {
   const isFresh = nonceMemory();
@@ -138,6 +138,8 @@ export function vouch({
       if (now.revoked(device) === "device") throw revokedDevice(device);
       // A key that was ended is not what somebody who has only a token may bring back.
       if (present !== null && !mayReplace) throw unknownKey(device, "another key is enrolled for");
+      // A token that leaked must not be good for new names either.
+      if (requireKeys && !mayReplace) throw unknownKey(device, "this hub enrols by codes only, and no key is enrolled for");
       const how = mayReplace ? "hub" : "token";
       return {
         type: "device.enrolled",
@@ -295,7 +297,7 @@ export function vouch({
     const { proof: _, ...unproven } = raw;
     if (!isSignedBy(key, messageText("rotation-proof", unproven), proof)) throw proofless("rotation");
     const isDone = book.record.present(device)?.kid === kid;
-    const by = book.record.keysOf(device).find((known) => known.kid === signature.kid && known.ended?.why !== "revoked");
+    const by = book.record.keysOf(device).findLast((known) => known.kid === signature.kid && known.ended?.why !== "revoked");
     if (by === undefined || (!isDone && by.ended !== null))
       throw book.record.revoked(device) === null
         ? unknownKey(device, "the rotation is not signed by the key of")
@@ -305,11 +307,13 @@ export function vouch({
     await book.write(actorOfDevice(device), (now) => {
       const present = now.present(device);
       if (present?.kid === kid) return null;
-      if (present?.kid !== by.kid) throw unknownKey(device, "another key has been enrolled meanwhile for");
+      if (present === null || present.kid !== by.kid) throw unknownKey(device, "another key has been enrolled meanwhile for");
       return {
         type: "device.enrolled",
         data: {
           ...{ device, kid, key: { ...key }, how: "rotation", by: by.kid, proof: { ...signature } },
+          // The token stays the one that the device has.
+          ...(present.jti === null ? {} : { jti: present.jti }),
           ...(by.types === null ? {} : { types: by.types }),
         },
       };
@@ -340,6 +344,8 @@ async function enrolByCode(book: KeyBook, enrolment: Enrolment, raw: JsonObject,
     const present = now.present(device);
     if (present !== null && present.kid !== kid && code.device === null)
       throw refused(`names no device, and ${device} has a key; a code for it has to name it`);
+    if (code.device === null && now.revoked(device) === "device")
+      throw refused(`names no device, and ${device} was revoked; a code for it has to name it`);
     if (nowMs > code.expiresAtMs) throw refused(`ran out on ${new Date(code.expiresAtMs).toISOString()}`);
     const bound: JsonObject = code.types === null ? {} : { types: code.types };
     const data = { device, kid, key: { ...key }, how: "code", code: hash, proof: { ...signature }, ...bound };

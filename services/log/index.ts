@@ -74,6 +74,7 @@ export {
   type Fork,
   forkFacts,
   forksOf,
+  isForkKept,
   type KeyBook,
   type KeyBookOptions,
   keepFork,

@@ -179,13 +179,19 @@ const FORKS_STREAM = "forks";
 /** What is noted of forks, from a revision on. One fork may stand there twice, where a process was killed between its two notes. */
 export const forkFacts = (journal: Journal, from: number): Promise<Fact[]> => journal.read(FORKS_STREAM, from);
 
+const areKept = (facts: readonly Fact[], refused: JsonObject): boolean =>
+  facts.length >= MAX_FORKS || facts.some(({ data }) => canonicalize(data.refused ?? null) === canonicalize(refused));
+
+/** Whether there is nothing to keep of a fork any more: its refused branch is kept, or enough are of its device. For whoever would look for evidence. */
+export const isForkKept = async (journal: Journal, device: DeviceName, refused: JsonObject): Promise<boolean> =>
+  areKept(await journal.read(FORKS_PREFIX + device), refused);
+
 /** Keeps the two heads of a fork, once. `false`: it was kept before, or enough are. */
 export async function keepFork(journal: Journal, fork: Fork): Promise<boolean> {
   const stream = FORKS_PREFIX + deviceOf(fork.origin);
   for (let races = 0; races < MAX_RACES; races++) {
     const facts = await journal.read(stream);
-    const isKept = facts.some(({ data }) => canonicalize(data.refused ?? null) === canonicalize(fork.refused));
-    if (isKept || facts.length >= MAX_FORKS) return false;
+    if (areKept(facts, fork.refused)) return false;
     const data = { ...fork } as unknown as JsonObject;
     if (races === 0) await journal.append(FORKS_STREAM, "any", { type: "fork", data, by: { actor: "hub" } });
     if ((await journal.append(stream, facts.length - 1, { type: "fork", data, by: { actor: "hub" } })) !== null) return true;

@@ -73,6 +73,31 @@ describe("a device's key", () => {
     expect(keysAt(record, DEVICE, 0)).toHaveLength(1);
   });
 
+  it("counts beside the two before it at most, however often it is rotated in a day", () => {
+    const { record, write } = book();
+    const keys = Array.from({ length: 6 }, newKey);
+    for (const [i, key] of keys.entries()) write("device.enrolled", enrolment(key, i === 0 ? {} : { how: "rotation" }));
+    expect(keysAt(record, DEVICE, 6_000).map(({ kid }) => kid)).toEqual(keys.slice(-3).map(keyIdOf));
+  });
+
+  it("that is revoked takes the codes for it along that nobody has used; others stay, and a later one is good", () => {
+    const { record, write } = book();
+    const code = (hash: string, device?: string) =>
+      write("code.issued", { hash, site: "relief.juba", expiresAtMs: 9e15, ...(device === undefined ? {} : { device }) });
+    code("used", DEVICE);
+    write("device.enrolled", enrolment(newKey(), { how: "code", code: "used" }));
+    code("kept", DEVICE);
+    code("other", "relief.juba.t2");
+    code("any");
+    const usedAtMs = record.code("used")!.usedAtMs;
+    write("device.revoked", { device: DEVICE });
+    expect(record.code("kept")).toMatchObject({ isUsed: true, usedAtMs: null });
+    expect(record.code("used")).toMatchObject({ isUsed: true, usedAtMs });
+    expect([record.code("other")?.isUsed, record.code("any")?.isUsed]).toEqual([false, false]);
+    code("later", DEVICE);
+    expect(record.code("later")?.isUsed).toBe(false);
+  });
+
   it("goes with its site, and so do the site's codes; other sites are left alone", () => {
     const { record, write } = book();
     const other = newKey();

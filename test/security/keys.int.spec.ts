@@ -21,6 +21,7 @@ import {
 import { batchKey, chainHash, isSignedBy, keyIdOf, makeKeyPair, signerOf } from "../../services/core/node.ts";
 import type { Field, SyncProgress } from "../../services/field/index.ts";
 import { deviceKey, hubKeys, openIdentity, pinHub } from "../../services/field/keys.ts";
+import { keepEvidence } from "../../services/ingress/evidence.ts";
 import { DEAD_STREAM, fixedKeyring, issueToken, makeKey, withNextKey, withoutKey } from "../../services/ingress/index.ts";
 import { forksOf, type KeyBook, type Log, openKeyBook, openLog } from "../../services/log/index.ts";
 import { startNode } from "../../services/log/node/index.ts";
@@ -252,6 +253,147 @@ describe("who can reach the broker", () => {
   });
 });
 
+/** Carries between a device and the hub's door, and answers in the hub's place where `lie` says what. */
+async function carrier(lie: (path: string) => { readonly status: number; readonly body: unknown } | null): Promise<string> {
+  const server = createServer((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on("data", (chunk: Buffer) => chunks.push(chunk));
+    request.on("end", async () => {
+      const said = lie(request.url!);
+      if (said !== null) {
+        response.writeHead(said.status).end(typeof said.body === "string" ? said.body : JSON.stringify(said.body));
+        return;
+      }
+      const { authorization } = request.headers;
+      const headers = authorization === undefined ? {} : { authorization };
+      const body = Buffer.concat(chunks);
+      const answer = await fetch(hub.ingress.http!.url + request.url!, { method: "POST", body, headers });
+      response.writeHead(answer.status).end(await answer.text());
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+describe("who carries what a device and its hub say over HTTP", () => {
+  const isBatch = (path: string): boolean => path === "/v1/ingress";
+  const signedBatch = (field: Field, texts: readonly string[], at: Parameters<typeof batchOf>[2] = {}): Uint8Array =>
+    frameOf(openIdentity(field.store, { url: natsUrl(), now: Date.now }).stamped(batchOf(field.store.current().name, texts, at)));
+
+  it("cannot answer a batch with a receipt that the hub has signed for another one, of this device or of another", async () => {
+    const field = await enrolled("carried", "t1");
+    const other = await enrolled("carried", "t2");
+    const receipts: Record<string, unknown>[] = [];
+    for (const of of [field, other]) {
+      const { head } = of.store.current();
+      const { status, body } = await post(door(), signedBatch(of, ['{"phone":"+254700000001"}'], { firstSeq: 1, prev: head }));
+      expect(status).toBe(200);
+      receipts.push(body);
+    }
+    const own = await enrolled("carried", "t3");
+    const [mine] = await all(hub.log.readOrigin(own.store.current().name));
+    const again = await post(door(), signedBatch(own, ['{"phone":null}'], { firstSeq: 1, prev: mine!.head.hash }));
+    receipts.push(again.body);
+    for (const receipt of receipts) {
+      const late = hub.field("carried", `late-${receipts.indexOf(receipt)}`);
+      const of = receipt === again.body ? own : late;
+      if (of === late) {
+        await late.append(registration(number(1)));
+        await late.sync({ url: natsUrl(), token: await hub.token("carried") });
+      }
+      await of.append(registration(number(2)));
+      const before = of.status().levels.SYNCED;
+      const url = await carrier((path) => (isBatch(path) ? { status: 200, body: receipt } : null));
+      // Its own: the log has gone on, and what the device wrote moves on; the receipt is for neither.
+      await expect(of.sync({ url, ...quick })).rejects.toMatchObject({ code: "hub-unproven" });
+      expect(of.status().levels.SYNCED).toBe(before);
+    }
+  });
+
+  it("cannot put other words around a refusal, nor one that the hub has signed for another batch: no event is set aside for it", async () => {
+    const field = await enrolled("wrapped");
+    await field.append(registration(number(2)));
+    const origins = field.store.origins().length;
+    const of = await enrolled("wrapped", "t2");
+    const { name, head } = of.store.current();
+    const { body } = await post(door(), frameOf(batchOf(name, ['{"phone":"1"}'], { firstSeq: 1, prev: head })));
+    expect(body.refusal).toMatchObject({ kind: "refusal", signature: expect.any(Object) });
+    const lie = { code: "batch-undecodable", detail: "your event is broken", hint: "" };
+    const problem = { ...lie, refusal: body.refusal };
+    const cases: [(path: string) => { status: number; body: unknown } | null, string][] = [
+      [(path) => (isBatch(path) ? { status: 422, body: problem } : null), (body.refusal as { code: string }).code],
+      [(path) => (isBatch(path) ? { status: 500, body: lie } : null), "sync-gave-up"],
+      [(path) => (isBatch(path) ? { status: 413, body: "too large" } : null), "sync-gave-up"],
+      [(path) => (isBatch(path) ? { status: 413, body: lie } : null), "sync-gave-up"],
+      [(path) => (isBatch(path) ? null : { status: 403, body: { ...problem, code: "revoked" } }), "hub-unproven"],
+      [(path) => (isBatch(path) ? null : { status: 500, body: { ...lie, code: "revoked" } }), "sync-gave-up"],
+      [(path) => (isBatch(path) ? null : { status: 413, body: "too large" }), "sync-gave-up"],
+    ];
+    for (const [lies, code] of cases) {
+      const told = expect(field.sync({ url: await carrier(lies), ...quick }), `${cases.findIndex(([each]) => each === lies)}`);
+      await told.rejects.toMatchObject({ code });
+      expect(field.store.origins()).toHaveLength(origins);
+      expect(field.status().levels.SYNCED).toBe(1);
+    }
+    expect(await field.sync({ url: hub.ingress.http!.url })).toMatchObject({ confirmed: 1, setAside: [], moved: 0 });
+  });
+
+  it("is told of which batch a refusal is, also where it is refused at the door", async () => {
+    const field = await enrolled("bound");
+    const frame = frameOf(batchOf(field.store.current().name, ['{"phone":null}'], { firstSeq: 1 }));
+    const elsewhere = await hub.token("bound-2");
+    for (const [token, code] of [
+      [undefined, "token-missing"],
+      [elsewhere, "token-site"],
+      ["no.such.token", "token-invalid"],
+    ] as const) {
+      const { body } = await post(door(), code === "token-missing" ? new Uint8Array([1, 2]) : frame, token);
+      const key = batchKey(code === "token-missing" ? new Uint8Array([1, 2]) : frame);
+      expect(body).toMatchObject({ code, refusal: { kind: "refusal", batch: key, code, signature: expect.any(Object) } });
+    }
+  });
+
+  it("stops no follower: a sign-in page in between goes away by itself", async () => {
+    const field = await enrolled("hotel");
+    let pages = 0;
+    const url = await carrier(() =>
+      pages < 4 ? { status: [200, 302, 403, 511][pages++]!, body: "<html>Welcome to the hotel</html>" } : null,
+    );
+    const follower = field.follow({ url, random: () => 0.05 });
+    await field.append(registration(number(2)));
+    await eventually("the receipt", async () => field.status().levels.SYNCED === 2);
+    expect(pages).toBe(4);
+    await follower.close();
+    expect(await follower.done).toBeNull();
+  });
+});
+
+describe("a token that has ended", () => {
+  it("stops no device whose key is enrolled, over HTTP either, and lets nobody else in", async () => {
+    const field = await enrolled("ended");
+    const expired = await hub.token("ended", { lifetimeS: 60, nowMs: Date.now() - 3_600_000 });
+    const revoked = await hub.token("ended");
+    const { jti } = JSON.parse(Buffer.from(revoked.split(".")[1]!, "base64url").toString()) as { jti: string };
+    await revokeToken(book, jti, "coordinator");
+    const bare = (): Uint8Array => frameOf(batchOf(field.store.current().name, ['{"phone":null}'], { firstSeq: 9 }));
+    await eventually("the revocation", async () => (await post(door(), bare(), revoked)).body.code === "revoked");
+    for (const [i, token] of [expired, revoked].entries()) {
+      await field.append(registration(number(2 + i)));
+      expect(await field.sync({ url: hub.ingress.http!.url, token, ...quick })).toMatchObject({ confirmed: 1, pending: 0 });
+    }
+    expect(await post(door(), bare(), expired)).toMatchObject({ status: 401, body: { code: "token-expired" } });
+    const stranger = hub.field("ended", "t2");
+    await stranger.append(registration(number(9)));
+    await expect(stranger.sync({ url: hub.ingress.http!.url, token: expired, ...quick })).rejects.toMatchObject({
+      code: "token-expired",
+    });
+  });
+});
+
 describe("a code", () => {
   it("enrols a device, which syncs without a token from then on, over NATS and HTTP", async () => {
     for (const url of [natsUrl(), hub.ingress.http!.url]) {
@@ -435,7 +577,75 @@ describe("a revocation", () => {
   });
 });
 
+describe("who was let in once", () => {
+  it("has no way back after a revocation: not by its token, though its key was rotated, and not by a code from before or for anybody", async () => {
+    const field = await enrolled("way-back");
+    const token = await hub.token("way-back");
+    const stranger = hub.field("way-back", "t2");
+    await stranger.append(registration(number(2)));
+    await stranger.sync({ url: natsUrl(), token });
+    await stranger.rotateKey({ url: natsUrl() });
+    await book.refresh();
+    const { jti } = JSON.parse(Buffer.from(token.split(".")[1]!, "base64url").toString()) as { jti: string };
+    expect(book.record.present("relief.way-back.t2")).toMatchObject({ how: "rotation", jti });
+    const kept = await codeFor("way-back", "t2");
+    expect(await revokeDevice(book, "relief.way-back.t2", "coordinator", undefined)).toMatchObject({ jti });
+    expect(book.record.isTokenRevoked(jti)).toBe(true);
+    const back = (code: string) => expect(stranger.enrol({ url: natsUrl(), code })).rejects;
+    await back(kept).toMatchObject({ code: "code-invalid", message: expect.stringContaining("taken back") });
+    await back(await codeFor("way-back")).toMatchObject({
+      code: "code-invalid",
+      message: expect.stringContaining("was revoked"),
+    });
+    // The site's other devices are left alone; a code that names the device is the way back.
+    expect(await field.sync({ url: natsUrl() })).toMatchObject({ pending: 0 });
+    await stranger.enrol({ url: natsUrl(), code: await codeFor("way-back", "t2") });
+    await stranger.append(registration(number(3)));
+    expect(await stranger.sync({ url: natsUrl() })).toMatchObject({ pending: 0 });
+  });
+
+  it("enrols no new device with a token at a hub that asks for keys, but with a code", async () => {
+    const strict = await hub.startIngress(true);
+    const field = hub.field("strict");
+    await field.append(registration(number(1)));
+    const url = strict.http!.url;
+    await expect(field.sync({ url, token: await hub.token("strict"), ...quick })).rejects.toMatchObject({
+      code: "key-unknown",
+      message: expect.stringContaining("by codes only"),
+    });
+    await book.refresh();
+    expect(book.record.keysOf("relief.strict.t1")).toEqual([]);
+    await field.enrol({ url, code: await codeFor("strict", "t1") });
+    expect(await field.sync({ url })).toMatchObject({ confirmed: 1, pending: 0 });
+    await strict.close();
+  });
+});
+
 describe("keys change", () => {
+  it("on a device that the hub does not know yet: the next syncs enrol it, and then rotate", async () => {
+    for (const url of [natsUrl(), hub.ingress.http!.url]) {
+      const field = hub.field("early-turn", url.startsWith("nats") ? "a" : "b");
+      const token = await hub.token("early-turn");
+      await field.append(registration(number(1)));
+      await expect(field.rotateKey({ url, token })).rejects.toMatchObject({ code: "key-unknown" });
+      const before = field.status().keys.device;
+      expect(await field.sync({ url, token, ...quick })).toMatchObject({ confirmed: 1 });
+      expect(field.status().keys).toMatchObject({ device: before, isRotating: true });
+      await field.append(registration(number(2)));
+      expect(await field.sync({ url, ...quick })).toMatchObject({ confirmed: 1 });
+      expect(field.status().keys).toMatchObject({ device: expect.not.stringMatching(before), isRotating: false });
+    }
+  });
+
+  it("on a device that enrolled the same key twice", async () => {
+    const field = hub.field("twice");
+    for (let i = 0; i < 2; i++) await field.enrol({ url: natsUrl(), code: await codeFor("twice", "t1") });
+    const { kid } = await field.rotateKey({ url: natsUrl() });
+    expect(field.status().keys).toMatchObject({ device: kid, isRotating: false });
+    await field.append(registration(number(1)));
+    expect(await field.sync({ url: natsUrl() })).toMatchObject({ confirmed: 1 });
+  });
+
   it("at the hub in the middle of syncs, and nobody notices but who was away: and they find the new key by the old one's word", async () => {
     const field = await enrolled("turning");
     const away = await enrolled("away");
@@ -550,6 +760,38 @@ describe("a fork", () => {
     await hub.db.query("DELETE FROM tributary.fork_case");
     hub.projector = await hub.startProjector();
     expect(await cases()).toMatchObject([{ id, state: "open" }]);
+  });
+});
+
+describe("evidence of a fork", () => {
+  it("is looked for no further than where a signature covers it, and not at all once it is kept", async () => {
+    const field = await enrolled("reads");
+    for (let i = 0; i < 6; i++) await field.append(update(number(1), { phone: `+25470000000${i}` }));
+    await field.sync({ url: natsUrl(), batchEvents: 2 });
+    const { name } = field.store.current();
+    const [first] = await all(hub.log.readOrigin(name));
+    const twin = batchOf(name, ['{"phone":"+254799999999"}'], { firstSeq: 1, prev: first!.head.hash });
+    let reads = 0;
+    const counted: Log = {
+      ...hub.log,
+      async *readOrigin(...asked) {
+        for await (const entry of hub.log.readOrigin(...asked)) {
+          reads++;
+          yield entry;
+        }
+      },
+    };
+    const seq = first!.head.seq;
+    expect(await keepEvidence(counted, twin, seq, undefined)).toBe(true);
+    expect(reads).toBe(1);
+    for (let i = 0; i < 3; i++) expect(await keepEvidence(counted, twin, seq, undefined)).toBe(false);
+    expect(reads).toBe(1);
+    // A device that makes more and more of them: enough are kept.
+    for (let i = 0; i < 12; i++) {
+      const more = batchOf(name, [`{"phone":"+2547888888${i + 10}"}`], { firstSeq: 1, prev: first!.head.hash });
+      await keepEvidence(counted, more, seq, undefined);
+    }
+    expect(reads).toBe(8);
   });
 });
 
