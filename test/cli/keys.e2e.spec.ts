@@ -110,7 +110,13 @@ it("a coordinator lets a tablet in by a code, turns the hub's key and the tablet
   expect((await hub("token", "revoke", String(added.result.token))).code).toBe(0);
   expect((await hub("site", "revoke", "juba")).code).toBe(0);
   const again = await hub("site", "add", "juba");
-  expect(await field("enrol", "--hub", natsUrl, "--code", String(again.result.code))).toMatchObject({ code: 0 });
+  // The tablet was revoked itself, not only with its site: a code has to name it.
+  expect(await field("enrol", "--hub", natsUrl, "--code", String(again.result.code))).toMatchObject({
+    code: 5,
+    result: { error: { code: "code-invalid", message: expect.stringContaining("was revoked") } },
+  });
+  const named = await hub("site", "add", "juba", "--device", "t1");
+  expect(await field("enrol", "--hub", natsUrl, "--code", String(named.result.code))).toMatchObject({ code: 0 });
   expect(await field("sync", "--hub", natsUrl)).toMatchObject({ code: 0, result: { pending: 0 } });
   // A partner that may write about hand-outs alone.
   expect((await hub("site", "add", "gulu", "--types", "site")).code).toBe(2);
