@@ -52,14 +52,14 @@ export interface SubscribeOptions {
   readonly onInterruption?: (what: Interruption) => void;
 }
 
-/** Bytes of the log between the first and the last of these events. */
-const spanOf = (entries: readonly LogEntry[]): number =>
-  entries.length === 0 ? 0 : Number(entries.at(-1)!.position - entries[0]!.position);
+/** Bytes of the log between the first and the last of these events, or of so many of them. */
+const spanOf = (entries: readonly LogEntry[], count = entries.length): number =>
+  count === 0 ? 0 : Number(entries[count - 1]!.position - entries[0]!.position);
 
 /** How many of these events make a page: at least one. */
 function pageOf(entries: readonly LogEntry[], maxPage: number): number {
   let count = Math.min(entries.length, maxPage);
-  while (count > 1 && spanOf(entries.slice(0, count)) > MAX_PAGE_BYTES) count = Math.ceil(count / 2);
+  while (count > 1 && spanOf(entries, count) > MAX_PAGE_BYTES) count = Math.ceil(count / 2);
   return count;
 }
 

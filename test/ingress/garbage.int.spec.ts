@@ -6,6 +6,7 @@ import { batchOf, frameOf } from "../support/batches.ts";
 import { connectAs } from "../support/broker.ts";
 import { type Door, openDoor } from "../support/door.ts";
 import { number, registration, update } from "../support/hub.ts";
+import { random as seeded } from "../support/random.ts";
 import { all, eventually, sleep } from "../support/temp.ts";
 
 let door: Door;
@@ -30,17 +31,6 @@ afterAll(async () => {
 const MESSAGES = 10_000;
 const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 
-/** Random numbers that a seed repeats (mulberry32). */
-function rng(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 const post = (path: string, body: Uint8Array | string, token?: string, method = "POST"): Promise<Response> =>
   fetch(`${door.ingress.http!.url}${path}`, {
     method,
@@ -63,7 +53,7 @@ it("one message that is no JSON, on any receipt's subject, stops nobody", async 
 
 it("garbage on every subject and every route stops nobody: a site's events all arrive meanwhile, and the door says that it is well", async () => {
   console.log(`seed ${SEED}`);
-  const random = rng(SEED);
+  const random = seeded(SEED);
   const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)]!;
   const bytes = (max: number): Uint8Array =>
     Uint8Array.from({ length: Math.floor(random() * max) }, () => Math.floor(random() * 256));

@@ -9,9 +9,9 @@ import { DEAD_STREAM, STREAM, startIngress } from "../../services/ingress/index.
 import { wordsForSenders } from "../../services/ingress/words.ts";
 import { admitSite, freePort, startNats, withdrawSites } from "../../services/local/index.ts";
 import { openLog } from "../../services/log/index.ts";
-import { connectAs } from "../support/broker.ts";
+import { connectAs, overheard } from "../support/broker.ts";
 import { number, ORG, openTestHub, registration, type TestHub } from "../support/hub.ts";
-import { eventually, sleep, tempDir } from "../support/temp.ts";
+import { eventually, tempDir } from "../support/temp.ts";
 
 /** Long enough for a local server to answer, short enough for many questions that get no answer. */
 const ANSWER_MS = 700;
@@ -54,21 +54,6 @@ const written = async (site: string, n: number): Promise<Field> => {
   await field.append(registration(number(n)));
   return field;
 };
-
-/** What a subscription hears while `work` goes on; errors of the subscription count as silence. */
-async function overheard(nc: NatsConnection, subject: string, work: () => Promise<unknown>, queue?: string): Promise<string[]> {
-  const heard: string[] = [];
-  nc.subscribe(subject, {
-    ...(queue === undefined ? {} : { queue }),
-    callback: (error, message) => {
-      if (error === null) heard.push(message.subject);
-    },
-  });
-  await nc.flush().catch(() => {});
-  await work();
-  await sleep(200);
-  return heard;
-}
 
 const asks = (nc: NatsConnection, subject: string, body = ""): Promise<unknown> =>
   nc.request(subject, body, { timeout: ANSWER_MS });
@@ -139,14 +124,14 @@ describe("a site with a valid login", () => {
       "_R_.>",
       "$SYS.>",
     ];
-    const heard = await Promise.all(subjects.map((subject) => overheard(mine, subject, async () => {})));
+    const heard = await Promise.all(subjects.map((subject) => overheard(mine, [subject], async () => {})));
     expect(heard.flat()).toEqual([]);
-    expect(await overheard(mine, "ingress.>", work, "ingress")).toEqual([]);
-    expect(await overheard(mine, "hello.>", work, "ingress")).toEqual([]);
-    expect(await overheard(mine, `receipt.${ORG}.gamma.>`, work)).toEqual([]);
+    expect(await overheard(mine, ["ingress.>"], work, ["ingress"])).toEqual([]);
+    expect(await overheard(mine, ["hello.>"], work, ["ingress"])).toEqual([]);
+    expect(await overheard(mine, [`receipt.${ORG}.gamma.>`], work)).toEqual([]);
     // The same ear hears its own.
     expect(
-      await overheard(mine, `receipt.${ORG}.beta.>`, async () => operator.publish(`receipt.${ORG}.beta.t1`, "{}")),
+      await overheard(mine, [`receipt.${ORG}.beta.>`], async () => operator.publish(`receipt.${ORG}.beta.t1`, "{}")),
     ).toHaveLength(1);
   });
 
@@ -187,7 +172,7 @@ describe("a site with a valid login", () => {
       "_INBOX_HUB.x",
     ];
     for (const subject of subjects) {
-      const heard = await overheard(operator, subject, async () => {
+      const heard = await overheard(operator, [subject], async () => {
         nc.publish(subject, "{}");
         await nc.flush().catch(() => {});
       });
@@ -205,7 +190,7 @@ describe("a site with a valid login", () => {
         const about = headers();
         about.set("Authorization", messageAuthorization(token, message));
         expect(
-          await overheard(operator, reply.startsWith("$") ? "$JS.API.STREAM.PURGE.>" : reply, async () =>
+          await overheard(operator, [reply.startsWith("$") ? "$JS.API.STREAM.PURGE.>" : reply], async () =>
             nc.publish(subject, message, { reply, headers: about }),
           ),
         ).toEqual([]);
@@ -218,7 +203,7 @@ describe("a site with a valid login", () => {
     const token = await admitted("theta", { device: "t7" });
     const nc = await asSite("theta", token);
     const heard = (subject: string): Promise<string[]> =>
-      overheard(operator, subject, async () => {
+      overheard(operator, [subject], async () => {
         nc.publish(subject, "{}");
         await nc.flush().catch(() => {});
       });
@@ -340,7 +325,7 @@ describe("logins of the hub's own broker", () => {
     // Who was connected before stays so.
     expect(mayListen.isClosed()).toBe(false);
     expect(
-      await overheard(mayListen, `receipt.${ORG}.nu.>`, async () => operator.publish(`receipt.${ORG}.nu.t1`, "{}")),
+      await overheard(mayListen, [`receipt.${ORG}.nu.>`], async () => operator.publish(`receipt.${ORG}.nu.t1`, "{}")),
     ).toHaveLength(1);
   });
 

@@ -4,11 +4,33 @@ import { join } from "node:path";
 import { type ConnectionOptions, connect, credsAuthenticator, type NatsConnection, nkeyAuthenticator } from "nats";
 import { type NatsSettings, natsConnect } from "../../services/core/index.ts";
 import { freePort, startNats } from "../../services/local/index.ts";
-import { eventually } from "./temp.ts";
+import { eventually, sleep } from "./temp.ts";
 
 /** Connects as whoever the address and the settings say, the hub's operator for instance. */
 export const connectAs = (url: string, settings: NatsSettings = {}, more: ConnectionOptions = {}): Promise<NatsConnection> =>
   connect({ ...natsConnect(url, settings, { creds: credsAuthenticator, nkey: nkeyAuthenticator }), reconnect: false, ...more });
+
+/** What subscriptions hear while `work` goes on, each as one of a queue too where `queues` says so; errors of a subscription count as silence. */
+export async function overheard(
+  nc: NatsConnection,
+  subjects: readonly string[],
+  work: () => Promise<unknown>,
+  queues: readonly (string | undefined)[] = [undefined],
+): Promise<string[]> {
+  const heard: string[] = [];
+  for (const subject of subjects)
+    for (const queue of queues)
+      nc.subscribe(subject, {
+        ...(queue === undefined ? {} : { queue }),
+        callback: (error, message) => {
+          if (error === null) heard.push(message.subject);
+        },
+      });
+  await nc.flush().catch(() => {});
+  await work();
+  await sleep(200);
+  return heard;
+}
 
 let found: Promise<string> | null = null;
 /** The nats-server of this machine: as the hub finds it, or fetches it. */
