@@ -8,7 +8,7 @@ import {
   UnavailableError,
   WrongExpectedVersionError,
 } from "@eventstore/db-client";
-import { messageOf, TributaryError } from "../core/index.ts";
+import { assert, messageOf, TributaryError } from "../core/index.ts";
 import { addressProblem } from "./address.ts";
 
 /** How long one call to the event store may take before its outcome counts as unknown. */
@@ -17,16 +17,30 @@ export const CALL_TIMEOUT_MS = 10_000;
 /** Opens a client. `url` is what `logAddress` makes of an address. */
 export function connect(url: string): EventStoreDBClient {
   try {
-    return EventStoreDBClient.connectionString(url);
+    return appendingByCalls(EventStoreDBClient.connectionString(url));
   } catch (error) {
     throw addressProblem(url, error);
   }
 }
 
+/*
+ * The client would append over one lasting stream, and keeps those who wait for an answer in one table for all clients of the process (its 6.2.1,
+ * streams/appendToStream/batchAppend.js): when any such stream ends (a client closes, or goes to another node), the appends of all others fail, and their
+ * answers, which come all the same, are thrown where nobody can catch them. Without this feature it appends by a call of its own, which has a deadline too.
+ */
+function appendingByCalls(client: EventStoreDBClient): EventStoreDBClient {
+  const supports = Reflect.get(client, "supports") as (method: { path: string }, feature?: string) => Promise<boolean>;
+  assert(typeof supports === "function", "the client asks what its server can do");
+  Reflect.set(client, "supports", async (method: { path: string }, feature?: string) =>
+    method.path.endsWith("/BatchAppend") ? false : supports(method, feature),
+  );
+  return client;
+}
+
 /** Reads that must see what was written before are the leader's: a follower that is asked says who that is, and the client goes there. */
 export const LEADER = { requiresLeader: true } as const;
 
-/** Bounds a call in time: the client itself waits for ever when a batch-append stream ends without an error. */
+/** Bounds a call in time, with what the client does before it (finding a leader) and after. */
 export async function within<T>(what: string, call: Promise<T>, timeoutMs = CALL_TIMEOUT_MS): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {

@@ -153,6 +153,23 @@ describe.each(servers)("a run of an origin's events, at $name", ({ url }) => {
     expect((await all(log.readOrigin(origin))).map(({ head }) => head.seq)).toEqual(Array.from({ length: 27 }, (_, i) => i));
   });
 
+  it("is answered although other clients of this process come and go", async () => {
+    let isOver = false;
+    const comeAndGo = async (): Promise<void> => {
+      while (!isOver) {
+        const other = openLog(url());
+        await other.append(runOf(newOrigin(), 0, 1));
+        await other.close();
+      }
+    };
+    const others = [comeAndGo(), comeAndGo()];
+    const appends = Array.from({ length: 300 }, () => log.append(runOf(newOrigin(), 0, 1)));
+    const outcomes = await Promise.allSettled(appends);
+    isOver = true;
+    await Promise.all(others);
+    expect(outcomes.filter(({ status }) => status === "rejected")).toEqual([]);
+  });
+
   it("larger than one append may be is cut", async () => {
     const origin = newOrigin();
     const run = runOf(origin, 0, 30, { bytes: 90_000 });
