@@ -44,7 +44,9 @@ export async function startBackends(options: BackendsOptions): Promise<Backends>
       ...(lastPort === undefined ? {} : { lastPort }),
     });
     const again = (signal: AbortSignal): Promise<Backend> => STARTS[name]({ ...common, port: portOf(first.url), signal });
-    return keep === undefined ? first : keepServer(first, again, { say, onGivenUp: keep.onGivenUp, room: () => roomOf(dataDir, name) });
+    return keep === undefined
+      ? first
+      : keepServer(first, again, { say, onGivenUp: keep.onGivenUp, room: () => roomOf(dataDir, name) });
   };
   const started = await Promise.allSettled([start("nats"), start("eventstore"), start("postgres")]);
   const backends = started.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));

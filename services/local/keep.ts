@@ -138,6 +138,7 @@ export function keepServer(first: Backend, startAgain: (signal: AbortSignal) => 
       if (isClosed) return;
       isUp = true;
       upSinceMs = Date.now();
+      waitsForRoom(title);
       isFullSaid = false;
       say(`${title} is up again${processOf(server)}.`);
       watch(server);
