@@ -6,7 +6,7 @@ import { natsSettings, openLogFile } from "../local/index.ts";
 import { openLog } from "../log/index.ts";
 import { startProjector } from "../projector/index.ts";
 import { type AnchorKeeper, keepAnchor } from "./anchor.ts";
-import { anchorPlace } from "./anchor-place.ts";
+import { anchorMemory, anchorPlace } from "./anchor-place.ts";
 import type { Command } from "./args.ts";
 import { NATS_OPTIONS, streamSettings, useNatsFiles } from "./broker.ts";
 import { followViews } from "./door-views.ts";
@@ -104,7 +104,7 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --requi
       place === null
         ? null
         : await keepAnchor({
-            ...{ log, place, say },
+            ...{ log, place, say, memory: anchorMemory(dir, place) },
             hubKeys: () => readHubKeys(dir).map(publicPartOf),
             signer: () => ring.state().signer,
           });
