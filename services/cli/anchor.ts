@@ -135,6 +135,11 @@ export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> 
     warn(null);
   };
   const write = async (known: Following): Promise<void> => {
+    // Its disk may have gone since the last time, and the folder that it was mounted on takes everything.
+    if (memory.hasHeld() && !(await place.holdsOne())) {
+      following = null;
+      return warn(goneFrom(place));
+    }
     const lives = await incarnations(log.journal);
     if (lives.at(-1)?.id !== known.life.id) {
       following = null;
@@ -156,11 +161,6 @@ export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> 
     if (news === known.written) return warn(null);
     const signer = options.signer();
     if (signer === null) return warn("the hub has no key to sign its anchor with");
-    // Its disk may have gone since the last time, and the folder that it was mounted on takes everything.
-    if (memory.hasHeld() && !(await place.holdsOne())) {
-      following = null;
-      return warn(goneFrom(place));
-    }
     const heads = Object.fromEntries(known.heads);
     const anchor = await signAnchor({ version: 1, at: new Date(now()).toISOString(), ...stands, heads }, signer);
     await place.write(anchorText(anchor));

@@ -13,7 +13,8 @@ import {
 import { natsSettings } from "../local/index.ts";
 import type { Command } from "./args.ts";
 import { table } from "./output.ts";
-import { hubDir, hubKey, hubRing, readState } from "./places.ts";
+import { hubDir, hubKey, hubRing } from "./places.ts";
+import { runningHub } from "./reach.ts";
 
 const DEFAULT_LIMIT = 100;
 const ALL = Number.MAX_SAFE_INTEGER;
@@ -23,7 +24,8 @@ const TOKEN_S = 30;
 const SHOWN_EVENTS = 20;
 
 async function withBroker<T>(data: string | undefined, work: (nc: NatsConnection) => Promise<T>): Promise<T> {
-  const nc = await connectBroker(readState(hubDir(data)).natsUrl, "tributary-cli", natsSettings());
+  const { natsUrl } = await runningHub(data, ["nats"]);
+  const nc = await connectBroker(natsUrl, "tributary-cli", natsSettings());
   try {
     return await work(nc);
   } finally {
