@@ -38,7 +38,9 @@ first that came holds, and --json has both signed heads.`,
   options: DATA,
   async run({ text, out }) {
     const dir = hubDir(text("data"));
-    const rows = await withKeyBook(dir, await runningHub(text("data"), ["eventstore"]), (book, _, journal) => listDevices(book, journal));
+    const rows = await withKeyBook(dir, await runningHub(text("data"), ["eventstore"]), (book, _, journal) =>
+      listDevices(book, journal),
+    );
     out.result(rows);
     out.line(
       table(
@@ -173,7 +175,9 @@ take the change up within seconds.`,
   async run({ text, number, out }) {
     const dir = hubDir(text("data"));
     const hours = number("after", OVERLAP_HOURS);
-    const key = await withKeyBook(dir, await runningHub(text("data"), ["eventstore"]), (book) => rotateHubKey(dir, book, actor(), hours));
+    const key = await withKeyBook(dir, await runningHub(text("data"), ["eventstore"]), (book) =>
+      rotateHubKey(dir, book, actor(), hours),
+    );
     out.result(key);
     out.line(`The next key is ${key.kid} (${key.name}); it signs from ${key.signsFrom}. Back up signing-key.json.`);
     return 0;
@@ -190,7 +194,9 @@ export const keyRetire: Command = {
   async run({ positionals, text, out }) {
     const name = named(positionals, "the key", keyRetire.usage);
     const dir = hubDir(text("data"));
-    const kid = await withKeyBook(dir, await runningHub(text("data"), ["eventstore"]), (book) => retireHubKey(dir, book, name, actor()));
+    const kid = await withKeyBook(dir, await runningHub(text("data"), ["eventstore"]), (book) =>
+      retireHubKey(dir, book, name, actor()),
+    );
     out.result({ kid });
     out.line(`The key ${kid} is retired.`);
     return 0;

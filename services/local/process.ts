@@ -134,7 +134,7 @@ export function noteOwner(
   server: ProcessName | { readonly container: string; readonly engine: string },
 ): () => void {
   const file = join(dataDir, `${name}.pid`);
-  writeFileSync(file, JSON.stringify({ ...server, owner: nameOfProcess(process.pid) } satisfies PidFile));
+  writeFileSync(file, JSON.stringify({ ...server, owner: nameOfProcess(process.pid) } satisfies PidFile), { mode: 0o600 });
   return () => rmSync(file, { force: true });
 }
 

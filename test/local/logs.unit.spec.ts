@@ -12,6 +12,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
+import { reportFailure } from "../../services/cli/output.ts";
 import { boundLog, lastLines, openLogFile } from "../../services/local/logs.ts";
 import { startProcess } from "../../services/local/process.ts";
 import { eventually, tempDir } from "../support/temp.ts";
@@ -89,4 +90,7 @@ it("a full disk ends neither a worker that logs there nor a hub that talks there
     spawnSync("sh", ["-c", `"$0" "$1" --help ${to}`, process.execPath, join(import.meta.dirname, "../../services/cli/main.ts")]);
   expect(help("> /dev/full").status).toBe(8);
   expect(help("2> /dev/full").status).toBe(0);
+  // What a file system says is not a bug of ours.
+  expect(reportFailure(Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" }), false)).toBe(8);
+  expect(reportFailure(new Error("no space for it"), false)).toBe(1);
 });
