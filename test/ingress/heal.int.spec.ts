@@ -1,11 +1,4 @@
-import {
-  AckPolicy,
-  type ConsumerConfig,
-  headers,
-  type JetStreamManager,
-  type MsgHdrs,
-  type NatsConnection,
-} from "nats";
+import { AckPolicy, type ConsumerConfig, headers, type JetStreamManager, type MsgHdrs, type NatsConnection } from "nats";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { OriginId } from "../../services/core/index.ts";
 import { CONSUMER, DEAD_STREAM, STREAM } from "../../services/ingress/index.ts";

@@ -9,12 +9,13 @@ import {
   formatHlc,
   GENESIS,
   type Hash,
+  type KeyFact,
   type OriginId,
   type Seq,
   wallMsOf,
 } from "../../services/core/index.ts";
-import { chainHash, randomEpoch } from "../../services/core/node.ts";
-import { type Appendable, type Interruption, type Log, type LogEntry, openLog } from "../../services/log/index.ts";
+import { chainHash, keyIdOf, makeKeyPair, randomEpoch } from "../../services/core/node.ts";
+import { type Appendable, type Interruption, type Log, type LogEntry, openKeyBook, openLog } from "../../services/log/index.ts";
 import { type EmbeddedNode, startNode } from "../../services/log/node/index.ts";
 import { all, eventually, sleep, tempDir } from "../support/temp.ts";
 
@@ -359,6 +360,48 @@ describe("a log that is set back to a backup while it is followed", () => {
     await eventually("what stands now", async () => seen.length >= 3);
     expect(seen.map(({ data }) => data.i)).toEqual([1, 0, 2]);
   });
+
+  /** A device's key, as the hub writes it. */
+  const enrolment = (device: string): KeyFact => {
+    const { kty, crv, x } = makeKeyPair();
+    const key = { kty, crv, x };
+    return { type: "device.enrolled", data: { device, kid: keyIdOf(key), key, how: "hub" } };
+  };
+
+  it.each([0, 1, 3])(
+    "has its book of keys read anew, and written on, without a restart: %i others enrolled meanwhile",
+    async (others) => {
+      await using node = await setBackNode();
+      await using log = openLog(node.url);
+      const book = await openKeyBook(log.journal, { follow: true });
+      onTestFinished(() => book.close());
+      const enrol = (device: string): Promise<void> => book.write("test", () => enrolment(device));
+      await enrol("relief.juba.kept");
+      await node.mark();
+      await eventually("that it is written again", async () => {
+        await enrol("relief.juba.lost-1");
+        return true;
+      });
+      await enrol("relief.juba.lost-2");
+      expect(book.record.devices()).toEqual(["relief.juba.kept", "relief.juba.lost-1", "relief.juba.lost-2"]);
+      await node.back();
+      // With another process of the hub, before the one that follows has found the log again.
+      await using other = openLog(node.url);
+      const beside = await openKeyBook(other.journal);
+      onTestFinished(() => beside.close());
+      const news = Array.from({ length: others }, (_, i) => `relief.juba.new-${i}`);
+      for (const device of news) await beside.write("test", () => enrolment(device));
+      // Nobody asks or writes: it follows.
+      await eventually(
+        "what the log says now",
+        async () => book.record.devices().join() === ["relief.juba.kept", ...news].join(),
+      );
+      await enrol("relief.juba.after");
+      expect(book.record.devices().toSorted()).toEqual(["relief.juba.kept", ...news, "relief.juba.after"].toSorted());
+      await beside.refresh();
+      expect(beside.record.devices()).toEqual(book.record.devices());
+    },
+  );
 });
 
 it("a dead event store is reported with what to do", async () => {
