@@ -1,11 +1,15 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import {
   type Batch,
+  canonicalize,
+  DATA_RANGE,
   decodeBatch,
   deviceOf,
+  type Hash,
   messageText,
   type OriginId,
   type Receipt,
+  runText,
   type Seq,
   type Vector,
 } from "../../services/core/index.ts";
@@ -18,6 +22,7 @@ import { batchOf, frameOf } from "../support/batches.ts";
 import { connectAs } from "../support/broker.ts";
 import { type Door, openDoor } from "../support/door.ts";
 import { ORG } from "../support/hub.ts";
+import { random, SEED } from "../support/random.ts";
 
 let door: Door;
 beforeAll(async () => {
@@ -138,3 +143,56 @@ it("one site's tokens enrol a bounded number of devices, however many ask at onc
   expect(await firstHello(a, token, newOrigin("many", "late"))).toBe("not-permitted");
   for (const { book } of [a, b]) book.close();
 });
+
+/** Text that does not compress: of characters from everywhere, no byte is much likelier than another. Exactly so many bytes as UTF-8. */
+function noise(bytes: number): string {
+  const next = random(SEED);
+  /** From, to, and how many of a hundred. */
+  const ranges = [
+    [0x23, 0x5b, 45],
+    [0x80, 0x800, 35],
+    [0x1000, 0xd000, 15],
+    [0x10000, 0x10ffff, 5],
+  ] as const;
+  const dealt = ranges.flatMap((range) => Array.from({ length: range[2] }, () => range));
+  const parts: string[] = [];
+  let room = bytes;
+  while (room >= 4) {
+    const [from, to] = dealt[Math.floor(next() * dealt.length)]!;
+    const text = String.fromCodePoint(from + Math.floor(next() * (to - from)));
+    parts.push(text);
+    room -= Buffer.byteLength(text);
+  }
+  return parts.join("") + "x".repeat(room);
+}
+
+it.each(["NATS", "HTTP"])(
+  "carries the largest event that a device takes, over %s, also where nothing of it compresses and its basis has all its room",
+  async (way) => {
+    const field = door.field(`largest-${way.toLowerCase()}`);
+    const entity = { type: "assessment", id: "A-1" };
+    const strange = signerOf(makeKeyPair());
+    const heads = Array.from({ length: 150 }, (_, i) => {
+      const of = { origin: newOrigin("far", `d${i}`), through: 5 as Seq, head: "ab".repeat(32) as Hash };
+      return { ...of, signature: strange.sign(runText(of)).value };
+    });
+    const seen = Object.fromEntries(heads.map(({ origin }) => [origin, 5])) as Vector;
+    field.noteSeen(entity, seen, heads);
+    const assessed = {
+      ...{ assessment_no: "A-1", settlement: "S", assessed_on: "2026-05-03", households: 1, severity: "CRISIS" },
+      ...{ water_litres_per_person: null, food_score: null },
+    };
+    const room = DATA_RANGE.maxBytes - Buffer.byteLength(canonicalize({ ...assessed, note: "" }));
+    const event = (bytes: number) => ({
+      ...{ type: "assessment.submitted", entity, actor: "deng", data: { ...assessed, note: noise(bytes) } },
+    });
+    await expect(field.append(event(room + 1))).rejects.toMatchObject({ code: "event-too-large" });
+    const { origin } = await field.append(event(room));
+    const url = way === "NATS" ? door.natsUrl : door.ingress.http!.url;
+    const result = await field.sync({ url, token: await door.token(`largest-${way.toLowerCase()}`) });
+    expect(result).toMatchObject({ confirmed: 1, pending: 0, moved: 0, setAside: [] });
+    const entry = (await door.log.at(origin, 0 as Seq))!;
+    expect(entry.content).toMatchObject({ kind: "accepted", data: { note: noise(room) } });
+    expect(entry.head.basis).toEqual(seen);
+  },
+);
