@@ -270,6 +270,38 @@ describe("following the log", () => {
   });
 });
 
+describe("a follower of events of a megabyte each", () => {
+  it("is handed pages of 8 MiB at most, however many events wait for it and may be in one", async () => {
+    await using own = await startNode();
+    await using log = openLog(own.url);
+    const run = runOf(newOrigin(), 0, 24, { bytes: 900_000 });
+    await log.append(run);
+    const stop = new AbortController();
+    const spans: number[] = [];
+    let seen = 0;
+    // Until all wait for it, the reader takes none: others begin later, have them all, and then all of them again.
+    let haveArrived = false;
+    const others = async (): Promise<void> => {
+      for (let i = 0; i < 2; i++) await follow(log, run.length, { after: null });
+      haveArrived = true;
+    };
+    let arriving: Promise<void> | null = null;
+    const busy = (): Promise<void> | null => {
+      arriving ??= others();
+      return haveArrived ? null : arriving;
+    };
+    for await (const { entries } of log.subscribe({ after: null, maxPage: run.length + 1, signal: stop.signal, busy })) {
+      spans.push(Number(entries.at(-1)!.position - entries[0]!.position));
+      seen += entries.length;
+      if (seen === run.length) stop.abort();
+    }
+    expect(seen).toBe(run.length);
+    expect(Math.max(...spans)).toBeLessThanOrEqual(8 * 1_048_576);
+    // Pages they are, nevertheless: the first is of several.
+    expect(Math.max(...spans)).toBeGreaterThan(2 * 900_000);
+  });
+});
+
 describe("a log that is set back to a backup while it is followed", () => {
   /** A node whose files are put back to how they were at `mark()`, under the same address, and then hold what `then` writes before anybody is let in. */
   async function setBackNode() {
