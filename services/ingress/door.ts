@@ -24,7 +24,7 @@ import type { Health } from "./health.ts";
 import type { AnswerHello } from "./hello.ts";
 import { type Receipts, receipts } from "./receipts.ts";
 import { type DoorAnswer, fromJson, refusalOf, UNKNOWN } from "./reply.ts";
-import type { Standing } from "./standing.ts";
+import { isAway, type Standing } from "./standing.ts";
 import { type Claims, checkOrigin, type Doorkeeper } from "./token.ts";
 import type { seal, Vouch } from "./vouch.ts";
 
@@ -200,9 +200,12 @@ async function admitted(
     return { origin, authorization };
   }
   if (refusal === null) return { origin: await signed(frame), authorization: undefined };
-  const origin = await signed(frame).catch(() => null);
-  if (origin === null) throw refusal;
-  return { origin, authorization: undefined };
+  try {
+    return { origin: await signed(frame), authorization: undefined };
+  } catch (error) {
+    // What ails the hub is no word about the batch: it may come again.
+    throw isAway(error) ? error : refusal;
+  }
 }
 
 interface Delivery {
