@@ -1,4 +1,4 @@
-import { reader, writer } from "./avro-bytes.ts";
+import { type Reader, reader, writer } from "./avro-bytes.ts";
 import { isTributaryError, messageOf, TributaryError } from "./errors.ts";
 import type { EntityRef, EventBody, SchemaRef } from "./event.ts";
 import { envelopeProblem } from "./event.ts";
@@ -373,10 +373,12 @@ export const decodeBatch = (frame: Uint8Array, compression: Compression): Batch 
 /** The same, a few events at a time: `pause` is awaited in between, so that a reader of large frames keeps others waiting only shortly. */
 export async function decodeBatchInTurns(
   frame: Uint8Array,
-  compression: Compression,
+  decompress: (bytes: Uint8Array, maxBytes: number) => Uint8Array | Promise<Uint8Array>,
   pause: () => Promise<void>,
 ): Promise<Batch> {
-  const steps = readFrame(frame, compression, readBody);
+  const { packed, isPacked, version } = openFrame(frame);
+  const body = isPacked ? await readableLater(async () => decompress(packed, MAX_BATCH_BYTES)) : packed;
+  const steps = readBody(body, version);
   for (;;) {
     const step = readable(() => steps.next());
     if (step.done === true) return step.value;
@@ -385,6 +387,12 @@ export async function decodeBatchInTurns(
 }
 
 function readFrame<T>(frame: Uint8Array, compression: Compression, read: (body: Uint8Array, version: number) => T): T {
+  const { packed, isPacked, version } = openFrame(frame);
+  return readable(() => read(isPacked ? compression.decompress(packed, MAX_BATCH_BYTES) : packed, version));
+}
+
+/** What a frame says of itself before anything in it is unpacked. */
+function openFrame(frame: Uint8Array): { readonly packed: Uint8Array; readonly isPacked: boolean; readonly version: number } {
   if (frame.length > MAX_FRAME_BYTES) {
     throw new TributaryError(
       "batch-too-large",
@@ -402,8 +410,7 @@ function readFrame<T>(frame: Uint8Array, compression: Compression, read: (body: 
       "Update the hub, or send again in a version that its hello names.",
     );
   }
-  const packed = frame.subarray(3);
-  return readable(() => read((form & 0xf) === 1 ? compression.decompress(packed, MAX_BATCH_BYTES) : packed, version));
+  return { packed: frame.subarray(3), isPacked: (form & 0xf) === 1, version };
 }
 
 function readable<T>(read: () => T): T {
@@ -414,15 +421,60 @@ function readable<T>(read: () => T): T {
   }
 }
 
-/** Whose batch a frame is, without reading the events: for routing. Throws like `decodeBatch`. */
-export function peekOrigin(frame: Uint8Array, compression: Compression): OriginId {
-  const origin = readFrame(frame, compression, (body) => reader(body).string());
-  if (!isOriginId(origin)) throw undecodable(`${JSON.stringify(origin.slice(0, 80))} is no origin`);
-  return origin;
+async function readableLater<T>(read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (error) {
+    throw undecodable(messageOf(error), error);
+  }
 }
 
-/** Events between two steps of reading a body. */
+/** Bytes of a frame's content in which its origin stands, whatever its length. */
+const PEEK_BYTES = 1_024;
+
+/**
+ * Whose batch a frame says it is, of its first bytes alone: nothing else of it is unpacked, so that a stranger's frame costs next to nothing. `begin` unpacks
+ * so many bytes of the content. Throws like `decodeBatch`.
+ */
+export async function peekSender(
+  frame: Uint8Array,
+  begin: (packed: Uint8Array, bytes: number) => Promise<Uint8Array>,
+): Promise<OriginId> {
+  const { packed, isPacked } = openFrame(frame);
+  const body = isPacked ? await readableLater(() => begin(packed, PEEK_BYTES)) : packed.subarray(0, PEEK_BYTES);
+  return originIn(readable(() => reader(body).string()));
+}
+
+const originIn = (text: string): OriginId => {
+  if (isOriginId(text)) return text;
+  throw undecodable(`${quoted(text)} is no origin`);
+};
+
+/** Whose batch a frame is, without reading the events: for routing. Throws like `decodeBatch`. */
+export function peekOrigin(frame: Uint8Array, compression: Compression): OriginId {
+  return originIn(readFrame(frame, compression, (body) => reader(body).string()));
+}
+
+/** Events between two steps of reading a body, and numbers of their bases: one event may have tens of thousands. */
 const STEP_EVENTS = 50;
+const STEP_NUMBERS = 10_000;
+
+/** An array of numbers, read in steps. */
+function* longsInSteps(from: Reader, max: number): Generator<void, number[]> {
+  const out: number[] = [];
+  for (let count = from.long(); count !== 0; count = from.long()) {
+    if (count < 0) {
+      count = -count;
+      from.long();
+    }
+    if (out.length + count > max) throw new RangeError(`more than ${max} items`);
+    for (let i = 0; i < count; i++) {
+      out.push(from.long());
+      if (out.length % STEP_NUMBERS === 0) yield;
+    }
+  }
+  return out;
+}
 
 function* readBody(body: Uint8Array, version: number): Generator<void, Batch> {
   const from = reader(body);
@@ -433,7 +485,7 @@ function* readBody(body: Uint8Array, version: number): Generator<void, Batch> {
     if (branch === 1) return uuidText(from.fixed(16));
     throw new RangeError("no such branch");
   };
-  const column = (max = n): number[] => from.array(max, from.long);
+  const column = (): number[] => from.array(n, from.long);
 
   const origin = from.string();
   if (!isOriginId(origin)) throw new RangeError(`${quoted(origin)} is no origin`);
@@ -459,7 +511,7 @@ function* readBody(body: Uint8Array, version: number): Generator<void, Batch> {
   const wallMs = column();
   const counter = column();
   const occurredMs = column();
-  const basis = column(MAX_BATCH_BASIS);
+  const basis = yield* longsInSteps(from, MAX_BATCH_BASIS);
   const correlation = column();
   const causation = column();
   const encoding = column();
@@ -489,15 +541,20 @@ function* readBody(body: Uint8Array, version: number): Generator<void, Batch> {
   let nextEntity = 0;
   let basisAt = 0;
   let dataAt = 0;
+  let work = 0;
   for (let i = 0; i < count; i++) {
-    if (i % STEP_EVENTS === STEP_EVENTS - 1) yield;
+    if (i % STEP_EVENTS === STEP_EVENTS - 1 || work >= STEP_NUMBERS) {
+      work = 0;
+      yield;
+    }
     const seq = firstSeq + i;
     lastWallMs += wallMs[i]!;
     const back = entity[i]!;
     const entityAt = back === 0 ? nextEntity++ : nextEntity - back;
     const vector: Record<OriginId, Seq> = {};
     const pairs = pick(basis, basisAt++);
-    if (pairs < 0) throw new RangeError("a negative count");
+    if (pairs < 0 || pairs > origins.length) throw new RangeError("no such count of origins");
+    work += 2 * pairs;
     for (let pair = 0; pair < pairs; pair++) {
       const of = pick(origins, pick(basis, basisAt++)) as OriginId;
       const known = pick(basis, basisAt++);

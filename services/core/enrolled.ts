@@ -77,6 +77,8 @@ export interface KeyRecord {
   isTokenRevoked(jti: string): boolean;
   code(hash: string): IssuedCode | null;
   devices(): readonly DeviceName[];
+  /** How many devices of a site have a key now. */
+  devicesOf(site: string): number;
   /** Hub keys as the log was told of them. */
   hubKeys(): readonly { readonly key: PublicKey; readonly position: Position }[];
 }
@@ -188,6 +190,12 @@ export function keyRecord(): KeyRecord {
     revocationOf: (site) => sites.get(site) ?? null,
     isTokenRevoked: (jti) => tokens.has(jti),
     code: (hash) => codes.get(hash) ?? null,
+    devicesOf(site) {
+      let count = 0;
+      for (const [device, keys] of byDevice)
+        if (device.startsWith(`${site}.`) && keys.some(({ ended }) => ended === null)) count++;
+      return count;
+    },
     devices: () => [...new Set([...byDevice.keys(), ...revoked.keys()])].sort(),
     hubKeys: () => hubs,
   };

@@ -44,4 +44,6 @@ export interface FollowOptions {
   onFact(fact: Fact): void;
   /** The link was lost, and is being made anew. */
   onInterruption?(message: string): void;
+  /** The link was made anew after an interruption: whoever has read more of the log than was followed may look whether that still stands. */
+  onResumed?(): void;
 }

@@ -11,9 +11,10 @@ import {
   verify,
 } from "node:crypto";
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, statSync } from "node:fs";
+import { promisify } from "node:util";
 import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { constants as zlib, zstdCompressSync, zstdDecompressSync } from "node:zlib";
+import { createZstdDecompress, constants as zlib, zstdCompressSync, zstdDecompress, zstdDecompressSync } from "node:zlib";
 import type { Compression } from "./batch.ts";
 import type { ChainHash } from "./chain.ts";
 import type { Hash } from "./ids.ts";
@@ -28,6 +29,26 @@ export const zstd: Compression = {
   compress: (bytes) => zstdCompressSync(bytes, { params: { [zlib.ZSTD_c_compressionLevel]: LEVEL } }),
   decompress: (bytes, maxBytes) => zstdDecompressSync(bytes, { maxOutputLength: maxBytes }),
 };
+
+/** Frames up to this size are unpacked where they are: to hand them to another thread takes longer. */
+const UNPACKED_HERE_BYTES = 16_384;
+const zstdUnpacked = promisify(zstdDecompress);
+
+/** Unpacks without keeping others waiting, whatever size the sender made it. Throws rather than return more than `maxBytes`. */
+export const zstdInTurns = (bytes: Uint8Array, maxBytes: number): Uint8Array | Promise<Uint8Array> =>
+  bytes.length <= UNPACKED_HERE_BYTES ? zstd.decompress(bytes, maxBytes) : zstdUnpacked(bytes, { maxOutputLength: maxBytes });
+
+/** The first bytes of what was packed, at most `count`; no more is unpacked than a few blocks, on another thread. */
+export async function zstdBegin(bytes: Uint8Array, count: number): Promise<Uint8Array> {
+  const unpacking = createZstdDecompress({ chunkSize: Math.max(count, 64) });
+  unpacking.end(bytes);
+  try {
+    for await (const chunk of unpacking as AsyncIterable<Buffer>) return chunk.subarray(0, count);
+    return new Uint8Array(0);
+  } finally {
+    unpacking.destroy();
+  }
+}
 
 /** Garbage that is let lie. */
 const MAX_GARBAGE_BYTES = 24 * 1_048_576;

@@ -1,4 +1,4 @@
-import { MAX_BATCH_ORIGINS } from "./batch.ts";
+import { MAX_BATCH_ORIGINS, MAX_FRAME_BYTES } from "./batch.ts";
 import { type EventBody, MAX_EVENT_BYTES, MAX_SCHEMA_VERSION, MAX_TEXT } from "./event.ts";
 import { MAX_WALL_MS } from "./hlc.ts";
 import { isJsonObject, type JsonObject, type JsonValue, MAX_JSON_DEPTH } from "./json.ts";
@@ -68,8 +68,14 @@ export const RANGES = {
 } as const satisfies Record<string, Range>;
 export type Member = keyof typeof RANGES;
 
-/** Of an event's data: every text and every member's name is well-formed and without U+0000. */
-export const DATA_RANGE = { maxDepth: MAX_JSON_DEPTH, maxBytes: MAX_EVENT_BYTES - ENVELOPE_BYTES } as const;
+/**
+ * Of an event's data: every text and every member's name is well-formed and without U+0000. There are texts that do not compress at all (such of characters from
+ * everywhere, at random): they must fit into a frame as they are, beside the envelope.
+ */
+export const DATA_RANGE = {
+  maxDepth: MAX_JSON_DEPTH,
+  maxBytes: Math.min(MAX_EVENT_BYTES, MAX_FRAME_BYTES) - ENVELOPE_BYTES,
+} as const;
 
 /** Why something lies outside its range: the member, in words, and its place in the data where it is there. */
 export interface OutOfRange {

@@ -60,7 +60,10 @@ export function frameCutter(rows: Rows, gate: Gate, identity: Identity, heads: P
     const { subject, version } = head.schema;
     // A schema may have become another since the event was written: then its data travels as it stands, with the old one's fingerprint.
     const asAvro = avro[`${subject}@${version}`] !== undefined && row.fingerprint === gate.fingerprint(head.schema);
-    const packed = { head, ...gate.payload({ subject, version }, row.data, asAvro) };
+    const shaped = gate.payload({ subject, version }, row.data, asAvro);
+    // What was admitted by the size of its text must fit by it: Avro may take more (eight bytes for a digit).
+    const isLonger = shaped.encoding === "avro" && shaped.payload.length > Buffer.byteLength(row.data);
+    const packed = { head, ...(isLonger ? gate.payload({ subject, version }, row.data, false) : shaped) };
     return row.fingerprint === "" ? packed : { ...packed, fingerprint: row.fingerprint };
   };
 
@@ -90,9 +93,10 @@ export function frameCutter(rows: Rows, gate: Gate, identity: Identity, heads: P
       }
       const prev = options.prev ?? rows.hashAt(origin, firstSeq - 1) ?? GENESIS;
       let rawBytes = raw;
+      let hasRoomForHeads = true;
       for (let count = events.length; ; ) {
         const chosen = count === events.length ? events : events.slice(0, count);
-        const along = heads.along(origin.name, chosen);
+        const along = hasRoomForHeads ? heads.along(origin.name, chosen) : [];
         const batch: Batch = identity.stamped({
           origin: origin.name,
           firstSeq: firstSeq as Seq,
@@ -106,6 +110,11 @@ export function frameCutter(rows: Rows, gate: Gate, identity: Identity, heads: P
         ratio = Math.max(0.01, frame.length / rawBytes);
         if (frame.length <= Math.min(aimBytes, maxBytes) || (count === 1 && frame.length <= maxBytes)) {
           return { kind: "frame", frame, batch };
+        }
+        // Better without what shows its basis than not at all.
+        if (count === 1 && along.length > 0) {
+          hasRoomForHeads = false;
+          continue;
         }
         if (count === 1) {
           const reason = `it takes ${frame.length} bytes on the wire; ${maxBytes} are allowed`;

@@ -42,8 +42,6 @@ const MAX_NEWS_BYTES = 400_000;
 const FITS_ALL: Fits = () => null;
 /** Questions of one hello that are put to the log at the same time. */
 const ASKED_AT_A_TIME = 5;
-/** A batch's events that are looked at before others may have a turn. */
-const SLICE_EVENTS = 50;
 /** Origins whose log is behind them that are remembered, and how often each is said again. */
 const MAX_BEHIND = 1_000;
 const SAY_BEHIND_EVERY_MS = 60_000;
@@ -356,8 +354,9 @@ async function chained(
   const sentOffsetMs = batch.sentAtMs - receivedAtMs;
   const run: Appendable[] = [];
   let prev = batch.prev;
-  for (const [i, packed] of batch.events.entries()) {
-    if (i % SLICE_EVENTS === SLICE_EVENTS - 1) await breathe();
+  for (const packed of batch.events) {
+    // At each: one event may name thousands of origins.
+    await breathe();
     const { head } = packed;
     const verdict = judged(checks, packed);
     if (verdict.text === null) {

@@ -6,9 +6,11 @@ import {
   type EnrolledKey,
   type EntityRef,
   type HeadInBatch,
+  MAX_BATCH_ORIGINS,
   type OriginId,
   runText,
   type Seq,
+  TributaryError,
   type Vector,
 } from "../core/index.ts";
 import { isSignedBy } from "../core/node.ts";
@@ -33,10 +35,15 @@ const MAX_KNOWN_ENTITIES = 25_000;
 /** Questions of one batch to the log at a time. */
 const ASKED_AT_A_TIME = 16;
 /**
- * Questions of one batch to the log, at most: where origins end, and what events are about. An honest batch needs one for each event of others that its authors had
- * seen and that the hub has not dealt with lately. Beyond that the log is taken to hold no more of an origin than was seen before, and what an event is about is not looked at.
+ * Questions of one batch to the log about where origins end, at most: an honest batch needs one for each origin that its authors had seen and that the hub has not
+ * dealt with lately. Beyond that the log is taken to hold no more of an origin than was seen before.
  */
-const MAX_QUESTIONS = 4_000;
+const MAX_ENDS = 4_000;
+/**
+ * Events of others that one batch may have the hub read, to see what they are about. All are read: a claim that was not looked at would count unchecked. A batch
+ * that needs more is refused, and its sender halves it; a single event never does.
+ */
+const MAX_READS = MAX_BATCH_ORIGINS;
 /** Signatures that are checked, and claims that are gone through, before others have a turn. */
 const SLICE_SIGNATURES = 16;
 const SLICE_CLAIMS = 2_000;
@@ -59,6 +66,15 @@ interface Claim {
   readonly isOwn: boolean;
 }
 
+const placeOf = ({ origin, seq }: Pick<Claim, "origin" | "seq">): string => `${origin}/${seq}`;
+
+const tooManyClaims = ({ origin, firstSeq }: Batch, count: number): TributaryError =>
+  new TributaryError(
+    "batch-too-large",
+    `the batch of ${origin} from event ${firstSeq} names ${count} events of others that the hub would have to read; ${MAX_READS} are allowed`,
+    "Send fewer events at a time.",
+  );
+
 const isSame = (a: EntityRef, b: EntityRef): boolean => a.type === b.type && a.id === b.id;
 
 /** `known`: where an origin was last seen to end in the log; `learn`: it was found to end there. */
@@ -77,12 +93,9 @@ export function basisNotes({
 
   return {
     async clips(batch, receivedAtMs, breathe) {
-      const claims = claimsOf(batch);
+      const claims = await claimsOf(batch, breathe);
       if (claims.length === 0) return NO_CLIPS;
-      let questions = MAX_QUESTIONS;
-      const ask = async <T>(items: readonly T[], question: (item: T) => Promise<void>): Promise<void> => {
-        const asked = items.slice(0, questions);
-        questions -= asked.length;
+      const ask = async <T>(asked: readonly T[], question: (item: T) => Promise<void>): Promise<void> => {
         for (let at = 0; at < asked.length; at += ASKED_AT_A_TIME) {
           await Promise.all(asked.slice(at, at + ASKED_AT_A_TIME).map(question));
           await breathe();
@@ -93,7 +106,7 @@ export function basisNotes({
       const ends = new Map<OriginId, number>();
       for (const origin of claimed.keys()) ends.set(origin, known(origin)?.through ?? -1);
       // What was seen before may be old: only the log itself says that it holds no more.
-      const doubtful = [...claimed].filter(([origin, seq]) => seq > ends.get(origin)!);
+      const doubtful = [...claimed].filter(([origin, seq]) => seq > ends.get(origin)!).slice(0, MAX_ENDS);
       await ask(doubtful, async ([origin]) => {
         const head = await log.head(origin);
         learn(origin, head);
@@ -109,19 +122,30 @@ export function basisNotes({
             );
       const proven = await provenThrough(named, keys, breathe);
 
-      const held = claims.filter(({ origin, seq }) => seq <= ends.get(origin)!);
-      const unread = new Map<string, Claim>();
-      for (const claim of held) if (memory.about(claim) === undefined) unread.set(`${claim.origin}/${claim.seq}`, claim);
-      await ask([...unread.values()], async ({ origin, seq }) => {
-        const entry = await log.at(origin, seq);
-        if (entry !== null) memory.add(origin, [entry.head]);
+      /** What is remembered now, and what is read: kept for this batch, whatever others make the memory forget meanwhile. */
+      const about = new Map<string, EntityRef | undefined>();
+      const unread: Claim[] = [];
+      for (const [i, claim] of claims.entries()) {
+        if (i % SLICE_CLAIMS === SLICE_CLAIMS - 1) await breathe();
+        const key = placeOf(claim);
+        if (claim.seq > ends.get(claim.origin)! || about.has(key)) continue;
+        const known = memory.about(claim);
+        about.set(key, known);
+        if (known === undefined) unread.push(claim);
+      }
+      if (unread.length > MAX_READS) throw tooManyClaims(batch, unread.length);
+      await ask(unread, async (claim) => {
+        const entry = await log.at(claim.origin, claim.seq);
+        if (entry === null) return;
+        about.set(placeOf(claim), entry.head.entity);
+        memory.add(claim.origin, [entry.head]);
       });
 
       const out = new Map<Seq, Record<OriginId, Clip>>();
       for (const [i, claim] of claims.entries()) {
         if (i % SLICE_CLAIMS === SLICE_CLAIMS - 1) await breathe();
         const { by, origin } = claim;
-        const clip = clipOf(claim, ends.get(origin)!, proven.get(origin) ?? -1, memory.about(claim));
+        const clip = clipOf(claim, ends.get(origin)!, proven.get(origin) ?? -1, about.get(placeOf(claim)));
         if (clip === null) continue;
         const clips = out.get(by) ?? {};
         clips[origin] = clip;
@@ -173,10 +197,11 @@ const NO_KEYS: ReadonlyMap<OriginId, readonly EnrolledKey[]> = new Map();
 const NO_CLIPS: ReadonlyMap<Seq, Clips> = new Map();
 
 /** All that a batch's events claim to have seen of other origins. */
-function claimsOf({ origin, events }: Batch): Claim[] {
+async function claimsOf({ origin, events }: Batch, breathe: () => Promise<void>): Promise<Claim[]> {
   const device = deviceOf(origin);
   const claims: Claim[] = [];
   for (const { head } of events) {
+    await breathe();
     const basis: Vector = head.basis;
     for (const key in basis) {
       const other = key as OriginId;
@@ -216,10 +241,13 @@ function isSigned({ signature, ...of }: HeadInBatch, keys: readonly EnrolledKey[
   return keys.some(({ key, kid }) => isSignedBy(key, text, { kid, value }));
 }
 
-/** `end`: the last event that the log holds of the origin; `proven`: that its signed head covers; `about`: what the claimed event is about, where that was looked at. */
+/** `end`: the last event that the log holds of the origin; `proven`: that its signed head covers; `about`: what the claimed event is about, where the log holds it. */
 function clipOf({ entity, seq, isOwn }: Claim, end: number, proven: number, about: EntityRef | undefined): Clip | null {
   if (seq > end) return isOwn || seq <= proven ? null : { code: "basis-ahead", to: end < 0 ? null : (end as Seq) };
-  if (about === undefined || isSame(about, entity)) return null;
+  const before = seq === 0 ? null : ((seq - 1) as Seq);
+  // Read, and not there: the log was set back since, or has lost it.
+  if (about === undefined) return isOwn ? null : { code: "basis-ahead", to: before };
+  if (isSame(about, entity)) return null;
   // All before it counts as seen: whoever names an event names all before it of that origin.
-  return { code: "basis-other-entity", to: seq === 0 ? null : ((seq - 1) as Seq) };
+  return { code: "basis-other-entity", to: before };
 }

@@ -43,7 +43,7 @@ const LOOK_MS = 2_000;
 const REQUEST_TIMEOUT_MS = 3_000;
 /** What is missing is made this much later: made while the server still removes the files, a stream can get the old one's and hand out nothing (NATS 2.9.10). */
 const MEND_PAUSE_MS = 1_000;
-/** So many looks in a row that find batches waiting, somebody asking for them and none handed out: the consumer is stuck, and is made anew. */
+/** So many looks in a row that find batches in the stream and none handed out to who asks, or none that it would hand out: the consumer is stuck, and is made anew. */
 const STUCK_LOOKS = 4;
 const DAY_MS = 86_400_000;
 
@@ -160,8 +160,26 @@ async function prepareConsumer(jsm: JetStreamManager): Promise<void> {
   try {
     await jsm.consumers.add(STREAM, CONSUMER_CONFIG);
   } catch {
-    await jsm.consumers.update(STREAM, CONSUMER, CONSUMER_CONFIG);
+    const made = await jsm.consumers.update(STREAM, CONSUMER, CONSUMER_CONFIG).catch(() => null);
+    if (made === null || !isOurs(made)) await makeConsumerAnew(jsm);
   }
+}
+
+/** What it has handed out and nobody has answered is handed out again: the log takes an event once. */
+async function makeConsumerAnew(jsm: JetStreamManager): Promise<void> {
+  await jsm.consumers.delete(STREAM, CONSUMER);
+  await jsm.consumers.add(STREAM, CONSUMER_CONFIG);
+}
+
+/** Whether a consumer of this name hands out all that comes, to whoever asks; somebody may have made, changed or paused it. */
+function isOurs({ config, paused }: ConsumerInfo): boolean {
+  const { ack_policy, deliver_policy, max_deliver = -1, deliver_subject, filter_subject, filter_subjects, headers_only } = config;
+  const { max_batch = 0, max_bytes = 0, max_expires = 0 } = config;
+  const isFiltered = (filter_subject ?? "") !== "" || (filter_subjects ?? []).length > 0;
+  const isWhole = deliver_policy === DeliverPolicy.All && !isFiltered && headers_only !== true;
+  // A request beyond such a bound is refused.
+  const isOpen = deliver_subject === undefined && paused !== true && max_batch <= 0 && max_bytes <= 0 && max_expires <= 0;
+  return isWhole && isOpen && ack_policy === AckPolicy.Explicit && max_deliver === -1;
 }
 
 const manager = (nc: NatsConnection): Promise<JetStreamManager> =>
@@ -278,19 +296,17 @@ export function watchBroker({
     await jsm.streams.update(STREAM, { ...config, description });
     return null;
   };
-  /** A consumer that hands out nothing although batches wait and are asked for. */
-  const unstick = async (
-    jsm: JetStreamManager,
-    { num_pending, num_waiting, num_ack_pending, delivered }: ConsumerInfo,
-  ): Promise<void> => {
-    const isIdle = num_pending > 0 && num_waiting > 0 && num_ack_pending === 0 && delivered.consumer_seq === handedOut;
+  /** A consumer that hands out nothing: as it was made or paused, or although batches are in the stream and it is asked for them. */
+  const unstick = async (jsm: JetStreamManager, consumer: ConsumerInfo, inStream: number): Promise<void> => {
+    const { num_pending, num_waiting, num_ack_pending, delivered } = consumer;
+    const isAsked = num_pending === 0 || num_waiting > 0;
+    const isIdle = inStream > 0 && isAsked && num_ack_pending === 0 && delivered.consumer_seq === handedOut;
     handedOut = delivered.consumer_seq;
     idleLooks = isIdle ? idleLooks + 1 : 0;
-    if (idleLooks < STUCK_LOOKS) return;
+    if (isOurs(consumer) && idleLooks < STUCK_LOOKS) return;
     idleLooks = 0;
-    await jsm.consumers.delete(STREAM, CONSUMER);
-    await prepareConsumer(jsm);
-    mended(`consumer ${CONSUMER}`, "handed out nothing");
+    await makeConsumerAnew(jsm);
+    mended(`consumer ${CONSUMER}`, isOurs(consumer) ? "handed out nothing" : "was not as the hub made it, or was paused,");
   };
   const examine = async (): Promise<BrokerState> => {
     const jsm = await manager(nc);
@@ -322,7 +338,7 @@ export function watchBroker({
       () => jsm.consumers.info(STREAM, CONSUMER),
       () => prepareConsumer(jsm),
     );
-    await unstick(jsm, consumer);
+    await unstick(jsm, consumer, held.messages);
     const { num_ack_pending } = consumer;
     return { ...FINE, waiting: held.messages, handedOut: num_ack_pending, otherHub: await mark(jsm, config) };
   };

@@ -1,9 +1,9 @@
 import type { JsMsg, NatsConnection } from "nats";
 import { type Batch, decodeBatchInTurns, SUBJECTS, TributaryError } from "../core/index.ts";
-import { batchKey, zstd } from "../core/node.ts";
+import { batchKey, zstdInTurns } from "../core/node.ts";
 import type { Acceptor } from "./accept.ts";
 import { ACK_WAIT_MS, type BrokerWatch } from "./broker.ts";
-import { breaths, paced } from "./fair.ts";
+import { breaths, paced, SLICE_MS } from "./fair.ts";
 import type { Hubs } from "./hubs.ts";
 import { type Bounds, lanes } from "./lanes.ts";
 import { type HeldBatch, outcomes, RETRY_PAUSE_MS } from "./outcome.ts";
@@ -29,8 +29,6 @@ const BOUNDS: Bounds = {
 };
 /** Held batches are kept from being handed out again this often. */
 const KEEP_MS = ACK_WAIT_MS / 3;
-/** A batch is worked on for so long before others have a turn. */
-const SLICE_MS = 4;
 /** A batch without a token, of a device whose key is not known here: looked for so often. */
 const UNKNOWN_DELIVERIES = 3;
 const UNKNOWN_PAUSE_MS = 1_000;
@@ -114,7 +112,7 @@ export function consume(deps: ConsumeDeps): Consuming {
     const startedMs = performance.now();
     try {
       const breathe = paced(turn, item.site, SLICE_MS);
-      batch = await decodeBatchInTurns(item.message.data, zstd, breathe);
+      batch = await decodeBatchInTurns(item.message.data, zstdInTurns, breathe);
       checkOrigin(item.claims, batch.origin);
       const key = batchKey(item.message.data);
       const vouched = await deps.vouch.batch(shownBy(item.message), batch, item.receivedAtMs);

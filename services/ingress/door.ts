@@ -2,8 +2,8 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from "node:net";
 import { headers, type NatsConnection } from "nats";
 import {
-  type Batch,
-  decodeBatch,
+  decodeBatchInTurns,
+  deviceOf,
   HEADER_TOKEN,
   isTributaryError,
   MAX_FRAME_BYTES,
@@ -11,18 +11,20 @@ import {
   messageOf,
   type OriginId,
   partsOf,
-  peekOrigin,
+  peekSender,
   type Refusal,
+  type Reply,
   SUBJECTS,
   TributaryError,
 } from "../core/index.ts";
-import { batchKey, zstd } from "../core/node.ts";
+import { batchKey, zstdBegin, zstdInTurns } from "../core/node.ts";
 import { type BrokerWatch, publishFailure } from "./broker.ts";
+import { breaths, paced, SLICE_MS, turns } from "./fair.ts";
 import type { Health } from "./health.ts";
 import type { AnswerHello } from "./hello.ts";
 import { type Receipts, receipts } from "./receipts.ts";
 import { type DoorAnswer, fromJson, refusalOf, UNKNOWN } from "./reply.ts";
-import type { Standing } from "./standing.ts";
+import { isAway, type Standing } from "./standing.ts";
 import { type Claims, checkOrigin, type Doorkeeper } from "./token.ts";
 import type { seal, Vouch } from "./vouch.ts";
 
@@ -30,6 +32,8 @@ import type { seal, Vouch } from "./vouch.ts";
 const DEFAULT_WAIT_MS = 10_000;
 const MAX_WAIT_MS = 60_000;
 const PUBLISH_TIMEOUT_MS = 5_000;
+/** Batches without a token that are unpacked at a time, in all and in one device's name, and those that wait: each takes up to 8 MiB until its signature was looked at. */
+const UNPROVEN_BOUNDS = { max: 8, maxEach: 2, maxWaitingEach: 8 };
 
 /** A request for somebody else's routes. */
 export interface DoorRequest {
@@ -51,6 +55,8 @@ export interface DoorDeps {
   readonly vouch: Vouch;
   /** Signs what the hub says. */
   readonly seal: ReturnType<typeof seal>;
+  /** Whether the hub has signed what came over the broker in its name. */
+  readonly isOwn: (message: Reply) => boolean;
   readonly hello: AnswerHello;
   readonly standing: Standing;
   readonly broker: Pick<BrokerWatch, "look">;
@@ -75,12 +81,13 @@ export interface DoorDeps {
  */
 export async function listen(deps: DoorDeps): Promise<Listening> {
   const { keeper, say, health, also, host, port } = deps;
-  const waiting = receipts(deps.nc);
+  const waiting = receipts(deps.nc, deps.isOwn);
+  const signed = signedBatches(deps);
 
   const route = async (request: IncomingMessage): Promise<DoorAnswer> => {
     const url = urlOf(request);
     const key = `${request.method} ${url.pathname}`;
-    if (key === "POST /v1/ingress") return ingest(deps, waiting, request);
+    if (key === "POST /v1/ingress") return ingest({ ...deps, signed }, waiting, request);
     if (key === "GET /v1/ingress/hello" || key === "POST /v1/ingress/hello") return hello(deps, request, url.searchParams);
     if (key === "GET /healthz") return health.alive();
     if (key === "GET /readyz" || key === "GET /v1/health") return health.ready();
@@ -146,7 +153,11 @@ async function begin(server: Server, host: string, port: number): Promise<void> 
 }
 
 /** Puts a batch into the stream, and waits for the hub's word. What is refused once the batch was read names it: the word is good for no other. */
-async function ingest(deps: DoorDeps, waiting: Receipts, request: IncomingMessage): Promise<DoorAnswer> {
+async function ingest(
+  deps: DoorDeps & { readonly signed: SignedBatches },
+  waiting: Receipts,
+  request: IncomingMessage,
+): Promise<DoorAnswer> {
   const token = await shownToken(deps, request.headers.authorization);
   const frame = await bodyOf(request);
   const key = batchKey(frame);
@@ -174,21 +185,27 @@ async function shownToken({ keeper }: DoorDeps, authorization: string | undefine
   }
 }
 
-/** Whose batch it is. Without a token that counts it is the batch's own signature that lets it in: a device whose key is enrolled goes on when its token has ended. */
+/**
+ * Whose batch it is. Without a token that counts it is the batch's own signature that lets it in: a device whose key is enrolled goes on when its token has ended.
+ * Who is nobody is refused by the name at the frame's head; nothing else of the frame is unpacked.
+ */
 async function admitted(
-  deps: DoorDeps,
+  { signed }: { readonly signed: SignedBatches },
   { authorization, claims, refusal }: ShownToken,
   frame: Uint8Array,
 ): Promise<{ readonly origin: OriginId; readonly authorization: string | undefined }> {
   if (claims !== null) {
-    const origin = peekOrigin(frame, zstd);
+    const origin = await peekSender(frame, zstdBegin);
     checkOrigin(claims, origin);
     return { origin, authorization };
   }
-  if (refusal === null) return { origin: await signedOrigin(deps, frame), authorization: undefined };
-  const origin = await signedOrigin(deps, frame).catch(() => null);
-  if (origin === null) throw refusal;
-  return { origin, authorization: undefined };
+  if (refusal === null) return { origin: await signed(frame), authorization: undefined };
+  try {
+    return { origin: await signed(frame), authorization: undefined };
+  } catch (error) {
+    // What ails the hub is no word about the batch: it may come again.
+    throw isAway(error) ? error : refusal;
+  }
 }
 
 interface Delivery {
@@ -265,25 +282,37 @@ async function refused(
   return problem(new TributaryError(refusal.code, refusal.message, refusal.hint), url, { refusal: await seal(refusal) });
 }
 
-async function signedOrigin({ keeper, vouch }: DoorDeps, frame: Uint8Array): Promise<OriginId> {
-  const batch = signedBatch(frame);
-  if (batch === null) {
+/** The origin of a batch that speaks for itself; throws for one that nobody has signed who may. */
+type SignedBatches = (frame: Uint8Array) => Promise<OriginId>;
+
+/** Looks at batches that came without a token: by the sender's name first, then, of senders who have a key, at the whole, some at a time and in slices. */
+function signedBatches({ keeper, vouch }: Pick<DoorDeps, "keeper" | "vouch">): SignedBatches {
+  const turn = turns(UNPROVEN_BOUNDS);
+  const breathe = breaths();
+  const nobody = async (): Promise<never> => {
     await keeper.admit(undefined, Date.now());
     throw new Error("invariant broken: without a token nobody is admitted");
-  }
-  await vouch.batch({ authorization: undefined }, batch, Date.now());
-  return batch.origin;
-}
-
-/** A batch that speaks for itself; `null` for bytes that are none, or that nobody has signed. */
-function signedBatch(frame: Uint8Array): Batch | null {
-  try {
-    const batch = decodeBatch(frame, zstd);
-    return batch.signature === undefined ? null : batch;
-  } catch (error) {
-    if (isTributaryError(error) && error.code !== "protocol-unsupported") return null;
-    throw error;
-  }
+  };
+  /** What cannot be read speaks for nobody. */
+  const readable = async <T>(read: Promise<T>): Promise<T> => {
+    try {
+      return await read;
+    } catch (error) {
+      if (isTributaryError(error) && error.code !== "protocol-unsupported") return nobody();
+      throw error;
+    }
+  };
+  return async (frame) => {
+    const origin = await readable(peekSender(frame, zstdBegin));
+    const device = deviceOf(origin);
+    await vouch.maySign(device, Date.now());
+    return turn.run(device, async () => {
+      const batch = await readable(decodeBatchInTurns(frame, zstdInTurns, paced(breathe, device, SLICE_MS)));
+      if (batch.signature === undefined) return nobody();
+      await vouch.batch({ authorization: undefined }, batch, Date.now());
+      return batch.origin;
+    });
+  };
 }
 
 function urlOf(request: IncomingMessage): URL {

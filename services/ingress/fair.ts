@@ -79,6 +79,9 @@ export function breaths(): (key: string) => Promise<void> {
     });
 }
 
+/** A batch is worked on for so long before others have a turn. */
+export const SLICE_MS = 4;
+
 /** Long work of one key that asks often whether to stop, and stops where it has gone on for `sliceMs`. */
 export function paced(breathe: (key: string) => Promise<void>, key: string, sliceMs: number): () => Promise<void> {
   let sinceMs = performance.now();

@@ -4,7 +4,7 @@
  */
 import type { JSONWebKeySet } from "jose";
 import type { NatsConnection } from "nats";
-import { messageOf, type NatsSettings, TributaryError } from "../core/index.ts";
+import { messageOf, type NatsSettings, type Reply, TributaryError } from "../core/index.ts";
 import type { Fits, Gate, Registry } from "../gate/index.ts";
 import { type KeyBook, type Log, openKeyBook } from "../log/index.ts";
 import { type Acceptor, acceptor } from "./accept.ts";
@@ -14,7 +14,7 @@ import { type DoorRequest, type Listening, listen } from "./door.ts";
 import { health, ownParts, type PartChecks } from "./health.ts";
 import { answerHellos, helloAnswers } from "./hello.ts";
 import { type Hubs, meetHubs } from "./hubs.ts";
-import { fixedKeyring, type Keyring } from "./keyring.ts";
+import { fixedKeyring, isSealed, type Keyring } from "./keyring.ts";
 import type { DoorAnswer } from "./reply.ts";
 import { type Standing, watchStore } from "./standing.ts";
 import { type Doorkeeper, doorkeeper } from "./token.ts";
@@ -115,6 +115,8 @@ interface Trust {
   readonly keeper: Doorkeeper;
   readonly vouch: Vouch;
   readonly seal: ReturnType<typeof seal>;
+  /** Whether a message in the hub's name has its signature. */
+  readonly isOwn: (message: Reply) => boolean;
 }
 
 async function openTrust(options: IngressOptions, say: (event: Record<string, unknown>) => void): Promise<Trust> {
@@ -128,7 +130,13 @@ async function openTrust(options: IngressOptions, say: (event: Record<string, un
     onInterruption: (message) => say({ event: "keys-interrupted", message }),
   });
   const keeper = doorkeeper(ring, refuseRevoked(book));
-  return { book, keeper, vouch: vouch({ book, ring, keeper, requireKeys }), seal: seal(ring) };
+  return {
+    book,
+    keeper,
+    vouch: vouch({ book, ring, keeper, requireKeys }),
+    seal: seal(ring),
+    isOwn: (message) => isSealed(ring.state(), message),
+  };
 }
 
 async function openWatches(

@@ -4,12 +4,13 @@ import {
   messageText,
   type PublicKey,
   publicKeySchema,
+  type Signature,
   type SignedKind,
   type Signer,
   type Succession,
   TributaryError,
 } from "../core/index.ts";
-import { keyIdOf, signerOf } from "../core/node.ts";
+import { isSignedBy, keyIdOf, signerOf } from "../core/node.ts";
 
 /**
  * The hub's keys, which sign tokens and answers:
@@ -142,4 +143,21 @@ export function withoutKey(keys: readonly HubKey[], name: string, nowMs: number)
 export async function sealed<T extends object>({ signer }: RingState, kind: SignedKind, message: T): Promise<T> {
   if (signer === null) return message;
   return { ...message, signature: await signer.sign(messageText(kind, message)) };
+}
+
+/** Whether one of the hub's keys has signed a message; of a hub that has no private key, which signs nothing, any message is as good. */
+export function isSealed<T extends { readonly kind: SignedKind; readonly signature?: Signature | undefined }>(
+  { signer, alive }: RingState,
+  message: T,
+): boolean {
+  if (signer === null) return true;
+  const { signature } = message;
+  const key = signature === undefined ? undefined : alive.find((each) => keyIdOf(each) === signature.kid);
+  if (key === undefined || signature === undefined) return false;
+  try {
+    return isSignedBy(key, messageText(message.kind, message), signature);
+  } catch {
+    // What has no canonical text nobody has signed.
+    return false;
+  }
 }

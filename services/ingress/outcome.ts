@@ -157,7 +157,7 @@ export function outcomes(deps: OutcomeDeps): Outcomes {
         return holdOn(item);
       }
       const why = await wordFor(deps, item, batch, error);
-      if (why === error && isPoison(error) && !(await isBuried(item, error))) return holdOn(item);
+      if (why === error && isPoison(error, batch) && !(await isBuried(item, error))) return holdOn(item);
       await refuse(item, batch, why);
       settle(item);
       losePatience(item.site);
@@ -195,12 +195,11 @@ function inTurns(): (bytes: number, act: () => void) => void {
 
 const retryMs = (failures: number): number => Math.min(MAX_RETRY_PAUSE_MS, RETRY_PAUSE_MS * 2 ** failures);
 
-/** Whether sending the same bytes again can never help. A wrong token, a gap or an unknown schema can be mended by the sender. */
-const isPoison = (error: unknown): boolean =>
+/** Whether sending the same bytes again can never help. A wrong token, a gap, an unknown schema, or too much in one batch that can be read, can be mended by the sender. */
+const isPoison = (error: unknown, batch: Batch | null): boolean =>
   !isTributaryError(error) ||
-  ["batch-undecodable", "batch-too-large", "chain-broken", "origin-forked", "event-too-large", "signature-invalid"].includes(
-    error.code,
-  );
+  (error.code === "batch-too-large" && batch === null) ||
+  ["batch-undecodable", "chain-broken", "origin-forked", "event-too-large", "signature-invalid"].includes(error.code);
 
 /**
  * Bytes that cannot be read, and batches with a wrong signature, are kept only where a good token came with them: else whoever reaches the broker could fill

@@ -14,8 +14,12 @@ export interface Receipts {
   close(): void;
 }
 
-/** The hub's words on batches, for requests that wait for them. They come over the broker, from whichever process took the batch, or from anybody else: all are checked. */
-export function receipts(nc: NatsConnection): Receipts {
+/**
+ * The hub's words on batches, for requests that wait for them. They come over the broker, from whichever process took the batch, or from anybody else: `isOwn` says
+ * which one of the hub's keys has signed. What none has is passed over, so that a forgery that comes first keeps no device from the hub's word. The device looks at
+ * the signature all the same.
+ */
+export function receipts(nc: NatsConnection, isOwn: (message: Reply) => boolean): Receipts {
   const waiting = new Map<string, Set<(reply: Reply) => void>>();
   const sites = new Map<string, { count: number; bytes: number }>();
   let total = 0;
@@ -26,7 +30,9 @@ export function receipts(nc: NatsConnection): Receipts {
       const raw = fromJson(message.data) as Reply;
       const reply = replySchema.safeParse(raw);
       if (!reply.success || reply.data.batch === null) return;
-      for (const resolve of waiting.get(reply.data.batch) ?? []) resolve(raw);
+      const waiters = waiting.get(reply.data.batch);
+      if (waiters === undefined || !isOwn(raw)) return;
+      for (const resolve of waiters) resolve(raw);
     },
   });
   return {

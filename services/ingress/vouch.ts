@@ -29,6 +29,7 @@ import {
 import { codeHash, isSignedBy, keyIdOf } from "../core/node.ts";
 import { actorOfDevice, type KeyBook } from "../log/index.ts";
 import type { Vouched } from "./accept.ts";
+import { turns } from "./fair.ts";
 import { type Keyring, sealed } from "./keyring.ts";
 import { type Claims, checkOrigin, type Doorkeeper, SCOPE_APPEND, SCOPE_ENROL, type Shown } from "./token.ts";
 
@@ -37,6 +38,10 @@ export const REQUEST_WINDOW_MS = 5 * 60_000;
 /** Nonces of signed requests that are remembered; the oldest go first. */
 const MAX_NONCES = 100_000;
 const MAX_NONCE_LENGTH = 64;
+/** Devices of one site that its tokens enrol. A token that leaked must not fill the book of keys with names; whoever needs more hands out codes. */
+const MAX_TOKEN_DEVICES = 1_000;
+/** Enrolments and rotations that are written at a time, in all and of one site, and those of one site that wait. All were looked at before: their signatures fit. */
+const WRITE_BOUNDS = { max: 8, maxEach: 1, maxWaitingEach: 100 };
 
 /** Says who may speak for a device: by a signature of its enrolled key, or by a token where it has none. */
 export interface Vouch {
@@ -49,6 +54,11 @@ export interface Vouch {
   readonly knows: boolean;
   /** Looks for keys that were enrolled elsewhere a moment ago. */
   look(): void;
+  /**
+   * Whether it is worth while to read a batch that came without a token: whether the device has a key that it may be signed with. Throws what `batch` would throw
+   * of one that has none, and asks for nothing but the device's name.
+   */
+  maySign(device: DeviceName, receivedAtMs: number): Promise<void>;
   /** Whether a batch that arrived at `receivedAtMs` may be taken; returns the signature to be kept with it, and what its sender may write. */
   batch(shown: Shown, batch: Batch, receivedAtMs: number): Promise<Vouched>;
   /** The keys that origins' signed heads may be signed with, of those that arrived at a time: those that their batches may be. */
@@ -71,6 +81,13 @@ const unknownKey = (device: DeviceName, why: string): TributaryError =>
 
 const revokedDevice = (device: DeviceName): TributaryError =>
   new TributaryError("revoked", `${device} was revoked; its events stay on the device`, askCode);
+
+const siteFull = (site: string, max: number): TributaryError =>
+  new TributaryError(
+    "not-permitted",
+    `${max} devices of ${site} have keys: its tokens enrol no more`,
+    `Revoke those that are not in use (\`tributary device list\`, \`tributary device revoke\`). Or: ${askCode}`,
+  );
 
 const badSignature = (batch: Batch, why: string): TributaryError =>
   new TributaryError(
@@ -99,14 +116,20 @@ export function vouch({
   ring,
   keeper,
   requireKeys = false,
+  maxTokenDevices = MAX_TOKEN_DEVICES,
 }: {
   readonly book: KeyBook;
   readonly ring: Keyring;
   readonly keeper: Doorkeeper;
   /** Refuse devices that have no key, and enrol keys by codes only. */
   readonly requireKeys?: boolean;
+  readonly maxTokenDevices?: number;
 }): Vouch {
   const isFresh = nonceMemory();
+  const turn = turns(WRITE_BOUNDS);
+  /** Sites write in turn: one with a thousand new devices costs another a place. What `decide` looks at is as of the write itself. */
+  const write = (device: DeviceName, decide: Parameters<KeyBook["write"]>[1]): Promise<void> =>
+    turn.run(siteOfDevice(device), () => book.write(actorOfDevice(device), decide));
 
   const byToken = async ({ authorization, message }: Shown, batchOrigin: Batch["origin"], atMs: number): Promise<Claims> => {
     const claims =
@@ -129,8 +152,24 @@ export function vouch({
     );
   };
 
+  /** The keys that a device may have signed with. */
+  const keysOf = async (device: DeviceName, receivedAtMs: number, hasToken: boolean): Promise<EnrolledKey[]> => {
+    // Throws while the log cannot be read: who is known is not known then.
+    if (!book.isRead) await book.refresh();
+    const keys = keysAt(book.record, device, receivedAtMs);
+    if (keys.length > 0 || hasToken) return keys;
+    // Enrolled with another process a moment ago?
+    await book.refresh();
+    return keysAt(book.record, device, receivedAtMs);
+  };
+  const refuseKeyless = (device: DeviceName, hasToken: boolean): void => {
+    const revoked = book.record.revoked(device);
+    if (revoked === "device" || (revoked !== null && !hasToken)) throw revokedDevice(device);
+    if (requireKeys) throw unknownKey(device, "this hub takes events of enrolled devices only, and no key is enrolled for");
+  };
+
   const enrolFirst = (device: DeviceName, key: PublicKey, claims: Claims): Promise<void> =>
-    book.write(actorOfDevice(device), (now) => {
+    write(device, (now) => {
       const kid = keyIdOf(key);
       const present = now.present(device);
       if (present?.kid === kid) return null;
@@ -140,6 +179,8 @@ export function vouch({
       if (present !== null && !mayReplace) throw unknownKey(device, "another key is enrolled for");
       // A token that leaked must not be good for new names either.
       if (requireKeys && !mayReplace) throw unknownKey(device, "this hub enrols by codes only, and no key is enrolled for");
+      const site = siteOfDevice(device);
+      if (present === null && !mayReplace && now.devicesOf(site) >= maxTokenDevices) throw siteFull(site, maxTokenDevices);
       const how = mayReplace ? "hub" : "token";
       return {
         type: "device.enrolled",
@@ -165,22 +206,19 @@ export function vouch({
     },
     look: () => void book.refresh().catch(() => {}),
 
+    async maySign(device, receivedAtMs) {
+      if ((await keysOf(device, receivedAtMs, false)).length > 0) return;
+      refuseKeyless(device, false);
+      await keeper.admit(undefined, receivedAtMs);
+    },
+
     async batch(shown, batch, receivedAtMs) {
       const { authorization } = shown;
       const device = deviceOf(batch.origin);
       const { signature } = batch;
-      // Throws while the log cannot be read: who is known is not known then.
-      if (!book.isRead) await book.refresh();
-      let keys = keysAt(book.record, device, receivedAtMs);
-      // Enrolled with another process a moment ago?
-      if (keys.length === 0 && authorization === undefined) {
-        await book.refresh();
-        keys = keysAt(book.record, device, receivedAtMs);
-      }
+      const keys = await keysOf(device, receivedAtMs, authorization !== undefined);
       if (keys.length === 0) {
-        if (book.record.revoked(device) === "device" || (book.record.revoked(device) !== null && authorization === undefined))
-          throw revokedDevice(device);
-        if (requireKeys) throw unknownKey(device, "this hub takes events of enrolled devices only, and no key is enrolled for");
+        refuseKeyless(device, authorization !== undefined);
         const { types } = await byToken(shown, batch.origin, receivedAtMs);
         return { types };
       }
@@ -273,7 +311,7 @@ export function vouch({
         );
       const { device, key, nonce } =
         kind === "enrolment"
-          ? await enrolByCode(book, parsed(enrolmentSchema, raw), raw as JsonObject, nowMs)
+          ? await enrolByCode({ book, write }, parsed(enrolmentSchema, raw), raw as JsonObject, nowMs)
           : await rotate(parsed(rotationSchema, raw), raw as JsonObject, nowMs);
       const { alive, successions } = ring.state();
       const answer: Omit<Enrolled, "signature"> = {
@@ -304,7 +342,7 @@ export function vouch({
         : revokedDevice(device);
     if (!isSignedBy(by.key, messageText("rotation", raw), signature)) throw proofless("rotation");
     checkFresh(device, nonce, sentAtMs, nowMs);
-    await book.write(actorOfDevice(device), (now) => {
+    await write(device, (now) => {
       const present = now.present(device);
       if (present?.kid === kid) return null;
       if (present === null || present.kid !== by.kid) throw unknownKey(device, "another key has been enrolled meanwhile for");
@@ -325,7 +363,12 @@ export function vouch({
 const proofless = (what: string): TributaryError =>
   new TributaryError("signature-invalid", `the ${what}'s signature does not fit it`, "Send it again.");
 
-async function enrolByCode(book: KeyBook, enrolment: Enrolment, raw: JsonObject, nowMs: number): Promise<Enrolment> {
+async function enrolByCode(
+  { book, write }: { readonly book: KeyBook; write(device: DeviceName, decide: Parameters<KeyBook["write"]>[1]): Promise<void> },
+  enrolment: Enrolment,
+  raw: JsonObject,
+  nowMs: number,
+): Promise<Enrolment> {
   const { device, key, signature } = enrolment;
   if (!isSignedBy(key, messageText("enrolment", raw), signature)) throw proofless("enrolment");
   const hash = codeHash(enrolment.code);
@@ -334,7 +377,7 @@ async function enrolByCode(book: KeyBook, enrolment: Enrolment, raw: JsonObject,
   const refused = (why: string): TributaryError => new TributaryError("code-invalid", `the code ${why}`, askCode);
   // Looked up before anything is written: who guesses costs a look a second.
   if (book.record.code(hash) === null) throw refused("is none of this hub's; is it typed as it was given?");
-  await book.write(actorOfDevice(device), (now) => {
+  await write(device, (now) => {
     const code = now.code(hash);
     if (now.present(device)?.kid === kid && code?.isUsed === true) return null;
     if (code === null || code.isUsed) throw refused("was used already, or taken back");

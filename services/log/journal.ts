@@ -58,7 +58,7 @@ export function journalOf(client: EventStoreDBClient): Journal {
     read: (stream, from = 0) => within(`reading ${stream}`, readFacts(client, stream, from)),
     end: () => within("reading the log's end", logEnd(client)),
 
-    follow({ prefixes, after, signal, onFact, onInterruption }) {
+    follow({ prefixes, after, signal, onFact, onInterruption, onResumed }) {
       let received = after;
       let last: Fact | null = null;
       let pauseMs = MIN_PAUSE_MS;
@@ -113,6 +113,7 @@ export function journalOf(client: EventStoreDBClient): Journal {
           if (await within("looking for the last fact received", isSetBack(client, last, received)))
             [received, last] = [null, null];
           start();
+          onResumed?.();
         } catch (error) {
           onInterruption?.(messageOf(error));
           retry = setTimeout(() => void resume(), pauseMs);

@@ -26,7 +26,7 @@ const REFRESH_PAUSE_MS = 250;
 const BEGIN_PAUSE_MS = 1_000;
 
 /**
- * The book of keys: the facts of the stream `keys`, kept up to date from the log. Each write builds on all that was written before it, so that a one-time code
+ * The book of keys: the facts of the stream `keys`, kept up to date from the log, and read anew where that was set back to a backup. Each write builds on all that was written before it, so that a one-time code
  * is used once and the first key of a device is one key, whoever asks at the same time.
  */
 export interface KeyBook {
@@ -62,13 +62,59 @@ export async function openKeyBook(journal: Journal, options: KeyBookOptions = {}
   const { signer = () => null, onFact = () => {}, now = () => performance.now() } = options;
   let record = keyRecord();
   const stop = new AbortController();
+  /** The last fact that was taken: where the log has another one in its place, or none, it was set back. */
+  let last: Fact | null = null;
   const take = (fact: Fact): void => {
     const before = record.revision;
     record.apply(fact);
-    if (record.revision > before) onFact(fact);
+    if (record.revision === before) return;
+    last = fact;
+    onFact(fact);
+  };
+  const reload = async (): Promise<void> => {
+    const fresh = keyRecord();
+    const facts = await journal.read(KEYS_STREAM);
+    for (const fact of facts) fresh.apply(fact);
+    record = fresh;
+    last = facts.at(-1) ?? null;
+    // What somebody else has taken since it was read.
+    await load();
   };
   const load = async (): Promise<void> => {
-    for (const fact of await journal.read(KEYS_STREAM, record.revision)) take(fact);
+    const known = last;
+    const [there, ...facts] = await journal.read(KEYS_STREAM, known?.revision ?? 0);
+    if (known === null) {
+      for (const fact of there === undefined ? [] : [there, ...facts]) take(fact);
+      return;
+    }
+    if (there !== undefined && isSame(there, known)) {
+      for (const fact of facts) take(fact);
+      return;
+    }
+    // Another look may have read it anew while this one waited for its answer.
+    if (last !== known) return load();
+    await reload();
+    options.onInterruption?.("the log was set back: what it says of keys was read anew");
+  };
+  let isLooking = false;
+  let isDue = false;
+  /**
+   * Reads on, until there is an answer. What is followed is only told of: after a lost link its facts may be those of a log that was set back, and mean nothing
+   * beside what was read before.
+   */
+  const look = async (): Promise<void> => {
+    isDue = true;
+    if (isLooking) return;
+    isLooking = true;
+    while (isDue && !stop.signal.aborted) {
+      isDue = false;
+      await load().catch(async (error: unknown) => {
+        isDue = true;
+        options.onInterruption?.(messageOf(error));
+        await new Promise((resolve) => setTimeout(resolve, BEGIN_PAUSE_MS).unref());
+      });
+    }
+    isLooking = false;
   };
   const follow = (after: Position | null): void =>
     journal.follow({
@@ -76,11 +122,9 @@ export async function openKeyBook(journal: Journal, options: KeyBookOptions = {}
       after,
       signal: stop.signal,
       onFact: (fact) => {
-        if (fact.stream !== KEYS_STREAM || fact.revision < record.revision) return;
-        if (fact.revision === record.revision) take(fact);
-        // One is missing in between: the stream has it.
-        else load().catch(() => {});
+        if (fact.stream === KEYS_STREAM && (fact.revision !== last?.revision || !isSame(fact, last))) void look();
       },
+      onResumed: () => void look(),
       ...(options.onInterruption === undefined ? {} : { onInterruption: options.onInterruption }),
     });
   let isRead = false;
@@ -140,11 +184,7 @@ export async function openKeyBook(journal: Journal, options: KeyBookOptions = {}
       return isRead;
     },
     write,
-    async reload() {
-      const fresh = keyRecord();
-      for (const fact of await journal.read(KEYS_STREAM)) fresh.apply(fact);
-      record = fresh;
-    },
+    reload,
     refresh() {
       looking ??= refresh();
       return looking;
@@ -152,6 +192,8 @@ export async function openKeyBook(journal: Journal, options: KeyBookOptions = {}
     close: () => stop.abort(),
   };
 }
+
+const isSame = (a: Fact, b: Fact): boolean => a.position === b.position && canonicalize(a.data) === canonicalize(b.data);
 
 async function signed(signer: Signer | null, revision: number, { type, data }: KeyFact): Promise<JsonObject> {
   // As it will be read: without members that are not there.

@@ -1,7 +1,7 @@
 /** Opens a case for each fork that the hub's doors have kept the evidence of: two histories that were signed, or sent, under one device's name. */
 import { createHash } from "node:crypto";
 import type { Client } from "pg";
-import { canonicalize, deviceOf, type Fact, type JsonObject, type JsonValue } from "../core/index.ts";
+import { canonicalize, deviceOf, type Fact, isJsonObject, type JsonObject, type JsonValue } from "../core/index.ts";
 import { type Fork, forkFacts, type Log } from "../log/index.ts";
 
 interface ForkCase {
@@ -27,7 +27,11 @@ const wordsFor = ({ fork }: ForkCase): string =>
 
 /** A fact that is none of ours is passed over: it must not stop anybody. */
 const isFork = ({ type, data }: Fact): boolean =>
-  type === "fork" && typeof data.origin === "string" && data.origin.split(".").length === 4 && typeof data.refused === "object";
+  type === "fork" &&
+  typeof data.origin === "string" &&
+  data.origin.split(".").length === 4 &&
+  Number.isSafeInteger(data.seq) &&
+  isJsonObject(data.refused);
 
 /**
  * Brings the cases in line with what the log notes of forks. `whole`: looks at all of it, and takes away what the log has no more; else at what is new only.

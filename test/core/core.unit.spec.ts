@@ -9,6 +9,7 @@ import {
   canonicalize,
   compareStamps,
   decodeBatch,
+  decodeBatchInTurns,
   type EventBody,
   encodeBatch,
   eventBodySchema,
@@ -31,11 +32,13 @@ import {
   parseCanonical,
   parseHlc,
   peekOrigin,
+  peekSender,
   type Seq,
   tick,
   type Vector,
 } from "../../services/core/index.ts";
-import { chainHash, zstd } from "../../services/core/node.ts";
+import { chainHash, zstd, zstdBegin, zstdInTurns } from "../../services/core/node.ts";
+import { batchOf } from "../support/batches.ts";
 
 const ORIGIN = "relief.juba.t1.abcdefghijkl" as OriginId;
 const OTHERS = ["relief.juba.t1.abcdefghijkl", "relief.kampala.t2.bbb", "relief.nairobi.t3.ccc"] as OriginId[];
@@ -148,6 +151,42 @@ describe("a batch on the wire", () => {
     expect(() => decodeBatch(Uint8Array.from([0x54, 0x42, 1, ...bomb]), zstd)).toThrow(
       expect.objectContaining({ code: "batch-undecodable" }),
     );
+  });
+
+  it("tells whose it is by its first bytes, whatever the rest is, packed or not", async () => {
+    await fc.assert(
+      fc.asyncProperty(batch, fc.boolean(), async ({ batch }, isPacked) => {
+        const frame = encodeBatch(batch, isPacked ? zstd : { ...zstd, compress: (bytes) => bytes });
+        const form = isPacked ? frame[2]! : frame[2]! & 0xf0;
+        expect(await peekSender(frame.with(2, form), zstdBegin)).toBe(ORIGIN);
+      }),
+      { numRuns: 50 },
+    );
+    const refused = { code: "batch-undecodable" };
+    const empty = zstd.compress(new Uint8Array(0));
+    for (const bytes of [
+      [],
+      [0x54, 0x42, 1],
+      [0x54, 0x42, 1, 1, 2, 3],
+      [0x54, 0x42, 1, ...empty],
+      [0x54, 0x42, 0, 4, 0x41, 0x42],
+    ])
+      await expect(peekSender(Uint8Array.from(bytes), zstdBegin)).rejects.toMatchObject(refused);
+  });
+
+  it("is read a little at a time, also where a few events name thousands of origins each: others have their turn in between", async () => {
+    const basis = Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`relief.juba.d${i}.abc`, 1])) as Vector;
+    const large = batchOf(
+      ORIGIN,
+      Array.from({ length: 4 }, () => '{"phone":null}'),
+      { basis },
+    );
+    let pauses = 0;
+    const frame = encodeBatch(large, zstd);
+    const read = await decodeBatchInTurns(frame, zstdInTurns, async () => void pauses++);
+    expect(read).toEqual(decodeBatch(frame, zstd));
+    // 4 × 10,000 pairs of numbers, twice: as a column, and event by event.
+    expect(pauses).toBeGreaterThanOrEqual(8 + 3);
   });
 
   it("tells whose it is without being read whole", () => {

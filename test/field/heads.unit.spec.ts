@@ -1,3 +1,4 @@
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { describe, expect, it } from "vitest";
@@ -8,6 +9,7 @@ import { openHeads } from "../../services/field/heads.ts";
 import { type Field, openField } from "../../services/field/index.ts";
 import { deviceKey, noteProtocol, openIdentity } from "../../services/field/keys.ts";
 import { readRows } from "../../services/field/rows.ts";
+import { createGate, loadSchemas } from "../../services/gate/index.ts";
 import { gate, number, registration, update } from "../support/hub.ts";
 import { tempDir } from "../support/temp.ts";
 
@@ -114,4 +116,31 @@ describe("the signed heads that a device hands on with what it has seen", () => 
     second.noteSeen(person, first.seen(person), first.signedHeads(person));
     expect(tables()).toBe(1);
   });
+});
+
+it("data that Avro would make longer than their text travel as their text: what was admitted by its size has that size on the wire", async () => {
+  const dir = tempDir();
+  mkdirSync(join(dir, "reading"));
+  const schema = {
+    ...{
+      type: "record",
+      name: "Reading",
+      namespace: "relief",
+      fields: [{ name: "values", type: { type: "array", items: "double" } }],
+    },
+    tributary: { entity: "reading", events: ["reading.taken"], title: "Reading", personal: [] },
+  };
+  writeFileSync(join(dir, "reading", "v1.avsc"), JSON.stringify(schema));
+  const own = createGate(loadSchemas(dir));
+  using field = openField({ path: join(dir, "f.db"), name: { org: "relief", site: "juba", device: "t1" }, schemas: own });
+  for (const values of [[0.1234567890123], Array.from({ length: 1_000 }, (_, i) => i % 10)])
+    await field.append({ type: "reading.taken", entity: { type: "reading", id: "R" }, actor: "a", data: { values } });
+  const identity = openIdentity(field.store, { url: "nats://x", now: Date.now });
+  const origin = field.store.current();
+  const cut = frameCutter(readRows(field.store), own, identity, openHeads(field.store)).cut({
+    ...{ origin, firstSeq: 0, toSeq: 1, maxEvents: 500, aimBytes: 1e6, maxBytes: 1e6, avro: { "reading@1": "known" } },
+    ...{ sentAtMs: Date.now(), isCareful: false, prev: undefined },
+  });
+  if (cut.kind !== "frame") throw new Error(cut.reason);
+  expect(cut.batch.events.map(({ encoding }) => encoding)).toEqual(["avro", "json"]);
 });

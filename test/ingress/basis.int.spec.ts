@@ -7,6 +7,7 @@ import {
   type Clips,
   deviceOf,
   type EnrolledKey,
+  type Hash,
   type HeadInBatch,
   type OriginId,
   type Position,
@@ -15,6 +16,7 @@ import {
   type Vector,
 } from "../../services/core/index.ts";
 import { keyIdOf, makeKeyPair, randomEpoch, signerOf } from "../../services/core/node.ts";
+import { basisNotes } from "../../services/ingress/basis.ts";
 import { type Acceptor, acceptor } from "../../services/ingress/index.ts";
 import { type Log, type LogEntry, openLog, textOf } from "../../services/log/index.ts";
 import { type EmbeddedNode, startNode } from "../../services/log/node/index.ts";
@@ -339,5 +341,56 @@ describe("looking at bases", () => {
     const [entry] = await send(accepts, author, ["A"], { basis: claims });
     expect(asked.heads).toHaveLength(4_000);
     expect(Object.keys(entry!.clips!)).toHaveLength(5_000);
+  });
+
+  /** What each event of a full batch claims to have seen of each of these origins: its own number there. */
+  const claiming = (author: OriginId, of: readonly OriginId[], events: number): Batch =>
+    batchOf(
+      author,
+      Array.from({ length: events }, () => GOOD),
+      { each: (i) => ({ entity: about("A"), basis: Object.fromEntries(of.map((origin) => [origin, i])) as Vector }) },
+    );
+
+  it("reads all that a batch names: no false claim hides behind thousands of true ones", { timeout: 120_000 }, async () => {
+    const [count, author] = [1_400, newOrigin()];
+    const others = [newOrigin(), newOrigin(), newOrigin()];
+    for (const other of others)
+      await door().accept(
+        batchOf(
+          other,
+          Array.from({ length: count }, () => GOOD),
+          { each: (i) => ({ entity: about(other === others[2] && i === count - 1 ? "elsewhere" : "A") }) },
+        ),
+        "key",
+        Date.now(),
+      );
+    await door().accept(claiming(author, others, count), "key", Date.now());
+    expect(asked.points).toHaveLength(3 * count);
+    const noted = (await all(log.readOrigin(author))).flatMap(({ head, clips }) =>
+      clips === undefined ? [] : [[head.seq, clips]],
+    );
+    expect(noted).toEqual([[count - 1, { [others[2]!]: { code: "basis-other-entity", to: count - 2 } }]]);
+  });
+
+  it("refuses, unread, a batch that names more than it reads, so that its sender halves it", async () => {
+    const others = Array.from({ length: 9 }, () => newOrigin());
+    let reads = 0;
+    const notes = basisNotes({
+      log: {
+        head: async () => ({ through: 1_999 as Seq, hash: "ab".repeat(32) as Hash, position: 0n as Position }),
+        at: async () => {
+          reads++;
+          return null;
+        },
+      },
+      headKeys: async () => new Map(),
+      known: () => undefined,
+      learn: () => {},
+    });
+    const whole = claiming(newOrigin(), others, 2_000);
+    await expect(notes.clips(whole, Date.now(), async () => {})).rejects.toMatchObject({ code: "batch-too-large" });
+    expect(reads).toBe(0);
+    await notes.clips({ ...whole, events: whole.events.slice(0, 1_000) }, Date.now(), async () => {});
+    expect(reads).toBe(9_000);
   });
 });

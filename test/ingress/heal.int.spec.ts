@@ -1,4 +1,4 @@
-import type { JetStreamManager, NatsConnection } from "nats";
+import { AckPolicy, type ConsumerConfig, headers, type JetStreamManager, type MsgHdrs, type NatsConnection } from "nats";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { OriginId } from "../../services/core/index.ts";
 import { CONSUMER, DEAD_STREAM, STREAM } from "../../services/ingress/index.ts";
@@ -27,6 +27,11 @@ const origin = (site: string, device = "t1"): OriginId => `relief.${site}.${devi
 const said = (event: string): Record<string, unknown>[] => door.said.filter((line) => line.event === event);
 const ready = async (): Promise<Record<string, unknown>> => (await door.get("/readyz")).body;
 const isReady = async (): Promise<boolean> => (await door.get("/readyz")).status === 200;
+const shown = async (site: string): Promise<MsgHdrs> => {
+  const about = headers();
+  about.set("Authorization", `Bearer ${await door.token(site)}`);
+  return about;
+};
 /** A device's events arrive, whatever has just been mended. */
 async function flows(site: string, n: number): Promise<void> {
   const field = door.field(site, `d${n}`);
@@ -63,6 +68,41 @@ describe("a hub heals itself", () => {
     await flows("juba", 4);
     expect(said("broker-disconnected").length).toBeGreaterThan(0);
   });
+
+  it("when its consumer is there and hands out nothing, or not all: made anew, with a line, at work and at the start, and what waited arrives", async () => {
+    const asMade: Partial<ConsumerConfig> = { durable_name: CONSUMER, ack_policy: AckPolicy.Explicit };
+    const otherwise: Partial<ConsumerConfig>[] = [
+      { ...asMade, filter_subject: "ingress.relief.nowhere.>" },
+      { ...asMade, deliver_subject: "nobody.listens.here" },
+      { ...asMade, max_batch: 1 },
+    ];
+    const spoil = async (config: Partial<ConsumerConfig>): Promise<void> => {
+      await jsm.consumers.delete(STREAM, CONSUMER);
+      await jsm.consumers.add(STREAM, config);
+    };
+    const waits = async (site: string): Promise<void> => {
+      await nc.jetstream().publish(`ingress.relief.${site}.t1`, frameOf(batchOf(origin(site), ['{"phone":null}'])), {
+        headers: await shown(site),
+      });
+    };
+    const arrives = (site: string): Promise<boolean> =>
+      eventually(`what waited of ${site}`, async () => (await door.log.head(origin(site)))?.through === 0);
+    for (const [n, config] of otherwise.entries()) {
+      await spoil(config);
+      await waits(`spoilt-${n}`);
+      await arrives(`spoilt-${n}`);
+      await flows("juba", n);
+    }
+    expect(said("broker-mended").filter(({ missing }) => missing === `consumer ${CONSUMER}`).length).toBeGreaterThanOrEqual(3);
+
+    for (const [n, config] of otherwise.entries()) {
+      await door.ingress.close();
+      await spoil(config);
+      await waits(`before-${n}`);
+      door.ingress = await door.startIngress();
+      await arrives(`before-${n}`);
+    }
+  }, 120_000);
 
   it("when it starts while its log is away: enrolled devices are taken by their keys once the log is back, and told nothing wrong before", async () => {
     const field = door.field("kept");

@@ -9,12 +9,13 @@ import {
   formatHlc,
   GENESIS,
   type Hash,
+  type KeyFact,
   type OriginId,
   type Seq,
   wallMsOf,
 } from "../../services/core/index.ts";
-import { chainHash, randomEpoch } from "../../services/core/node.ts";
-import { type Appendable, type Interruption, type Log, type LogEntry, openLog } from "../../services/log/index.ts";
+import { chainHash, keyIdOf, makeKeyPair, randomEpoch } from "../../services/core/node.ts";
+import { type Appendable, type Interruption, type Log, type LogEntry, openKeyBook, openLog } from "../../services/log/index.ts";
 import { type EmbeddedNode, startNode } from "../../services/log/node/index.ts";
 import { all, eventually, sleep, tempDir } from "../support/temp.ts";
 
@@ -269,6 +270,38 @@ describe("following the log", () => {
   });
 });
 
+describe("a follower of events of a megabyte each", () => {
+  it("is handed pages of 8 MiB at most, however many events wait for it and may be in one", async () => {
+    await using own = await startNode();
+    await using log = openLog(own.url);
+    const run = runOf(newOrigin(), 0, 24, { bytes: 900_000 });
+    await log.append(run);
+    const stop = new AbortController();
+    const spans: number[] = [];
+    let seen = 0;
+    // Until all wait for it, the reader takes none: others begin later, have them all, and then all of them again.
+    let haveArrived = false;
+    const others = async (): Promise<void> => {
+      for (let i = 0; i < 2; i++) await follow(log, run.length, { after: null });
+      haveArrived = true;
+    };
+    let arriving: Promise<void> | null = null;
+    const busy = (): Promise<void> | null => {
+      arriving ??= others();
+      return haveArrived ? null : arriving;
+    };
+    for await (const { entries } of log.subscribe({ after: null, maxPage: run.length + 1, signal: stop.signal, busy })) {
+      spans.push(Number(entries.at(-1)!.position - entries[0]!.position));
+      seen += entries.length;
+      if (seen === run.length) stop.abort();
+    }
+    expect(seen).toBe(run.length);
+    expect(Math.max(...spans)).toBeLessThanOrEqual(8 * 1_048_576);
+    // Pages they are, nevertheless: the first is of several.
+    expect(Math.max(...spans)).toBeGreaterThan(2 * 900_000);
+  });
+});
+
 describe("a log that is set back to a backup while it is followed", () => {
   /** A node whose files are put back to how they were at `mark()`, under the same address, and then hold what `then` writes before anybody is let in. */
   async function setBackNode() {
@@ -359,6 +392,48 @@ describe("a log that is set back to a backup while it is followed", () => {
     await eventually("what stands now", async () => seen.length >= 3);
     expect(seen.map(({ data }) => data.i)).toEqual([1, 0, 2]);
   });
+
+  /** A device's key, as the hub writes it. */
+  const enrolment = (device: string): KeyFact => {
+    const { kty, crv, x } = makeKeyPair();
+    const key = { kty, crv, x };
+    return { type: "device.enrolled", data: { device, kid: keyIdOf(key), key, how: "hub" } };
+  };
+
+  it.each([0, 1, 3])(
+    "has its book of keys read anew, and written on, without a restart: %i others enrolled meanwhile",
+    async (others) => {
+      await using node = await setBackNode();
+      await using log = openLog(node.url);
+      const book = await openKeyBook(log.journal, { follow: true });
+      onTestFinished(() => book.close());
+      const enrol = (device: string): Promise<void> => book.write("test", () => enrolment(device));
+      await enrol("relief.juba.kept");
+      await node.mark();
+      await eventually("that it is written again", async () => {
+        await enrol("relief.juba.lost-1");
+        return true;
+      });
+      await enrol("relief.juba.lost-2");
+      expect(book.record.devices()).toEqual(["relief.juba.kept", "relief.juba.lost-1", "relief.juba.lost-2"]);
+      await node.back();
+      // With another process of the hub, before the one that follows has found the log again.
+      await using other = openLog(node.url);
+      const beside = await openKeyBook(other.journal);
+      onTestFinished(() => beside.close());
+      const news = Array.from({ length: others }, (_, i) => `relief.juba.new-${i}`);
+      for (const device of news) await beside.write("test", () => enrolment(device));
+      // Nobody asks or writes: it follows.
+      await eventually(
+        "what the log says now",
+        async () => book.record.devices().join() === ["relief.juba.kept", ...news].join(),
+      );
+      await enrol("relief.juba.after");
+      expect(book.record.devices().toSorted()).toEqual(["relief.juba.kept", ...news, "relief.juba.after"].toSorted());
+      await beside.refresh();
+      expect(beside.record.devices()).toEqual(book.record.devices());
+    },
+  );
 });
 
 it("a dead event store is reported with what to do", async () => {

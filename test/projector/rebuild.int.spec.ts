@@ -317,3 +317,33 @@ describe("a view that is declared no more", () => {
     await expectBalanced(hub);
   });
 });
+
+describe("a rebuild over events of a megabyte each", () => {
+  it("holds no more of them at a time than its bytes allow, however many events may be in a batch", async () => {
+    const [count, noteBytes] = [22, 900_000];
+    const field = hub.field("large");
+    for (let i = 0; i < count; i++) {
+      const assessed = { assessment_no: `L-${i}`, settlement: "S", assessed_on: "2026-05-03", households: 1, severity: "CRISIS" };
+      const data = { ...assessed, note: "x".repeat(noteBytes) };
+      await field.append({ type: "assessment.submitted", entity: { type: "assessment", id: `L-${i}` }, actor: "tester", data });
+    }
+    expect(await field.sync({ url: hub.backends.nats.url, token: await hub.token("large") })).toMatchObject({ pending: 0 });
+    await hub.projected();
+    const batches: number[] = [];
+    let before = 0;
+    const onProgress = ({ events }: { readonly events: number }): void => {
+      batches.push(events - before);
+      before = events;
+    };
+    const built = await build(shipped, {
+      names: ["assessments"],
+      fresh: true,
+      compareOnly: true,
+      batchEvents: 1_000,
+      onProgress,
+    });
+    expect(built.events).toBe(count);
+    // One more than fits: a batch ends with the event that goes beyond.
+    expect(Math.max(...batches)).toBeLessThanOrEqual(Math.ceil((16 * 1_048_576) / noteBytes) + 1);
+  });
+});

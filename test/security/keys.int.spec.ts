@@ -11,6 +11,7 @@ import {
   GENESIS,
   type Hash,
   type HelloRequest,
+  type JsonObject,
   messageText,
   type OriginId,
   type PublicKey,
@@ -760,6 +761,27 @@ describe("a fork", () => {
     await hub.db.query("DELETE FROM tributary.fork_case");
     hub.projector = await hub.startProjector();
     expect(await cases()).toMatchObject([{ id, state: "open" }]);
+  });
+});
+
+describe("a note of a fork in a form that is none", () => {
+  it("is passed over: a projector starts, and makes cases of the others", async () => {
+    const { data } = (await hub.log.journal.read("forks"))[0]!;
+    const spoilt: JsonObject[] = [
+      { refused: null },
+      { refused: [] },
+      { refused: "x" },
+      { seq: null },
+      { seq: "1" },
+      { origin: 7 },
+    ];
+    for (const of of spoilt) await hub.log.journal.append("forks", "any", { type: "fork", data: { ...data, ...of }, by: {} });
+    const later = `${ORG}.forked-later.t1.abcdefghijkl`;
+    await hub.log.journal.append("forks", "any", { type: "fork", data: { ...data, origin: later }, by: {} });
+    await hub.projector.close();
+    hub.projector = await hub.startProjector();
+    const { rows } = await hub.db.query("SELECT subject FROM tributary.case WHERE kind = 'fork'");
+    expect(rows.map(({ subject }) => subject).sort()).toEqual(["relief.forked-later.t1", "relief.forked.t1"]);
   });
 });
 
