@@ -16,11 +16,12 @@ export interface Clinging {
   readonly table: string;
 }
 
-/** What PostgreSQL would not let go with a table. What belongs to the table itself (indexes, triggers) goes with it. */
+/** What PostgreSQL would not let go with a table. What belongs to the table itself (indexes, triggers, policies) goes with it, and has a dependency that says so. */
 const CLINGING = `SELECT DISTINCT regexp_replace(pg_describe_object(d.classid, d.objid, d.objsubid), '^rule "?_RETURN"? on ', '') AS object, t.relname AS table
   FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
   JOIN pg_depend d ON (d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid OR d.refclassid = 'pg_type'::regclass AND d.refobjid = t.reltype)
-  WHERE d.deptype = 'n'`;
+  WHERE d.deptype = 'n' AND NOT EXISTS (SELECT FROM pg_depend own WHERE own.classid = d.classid AND own.objid = d.objid
+    AND own.refclassid = 'pg_class'::regclass AND own.refobjid = t.oid AND own.deptype IN ('a', 'i'))`;
 
 /** What clings to tables in a schema. */
 export async function clingingTo(db: Client, place: string, tables: readonly string[]): Promise<Clinging[]> {

@@ -111,17 +111,17 @@ export async function follow(session: Session, options: FollowOptions): Promise<
     });
   };
   const interrupted = interruptionWatch(options, watch);
-  // A life that is declared while the link stands: a log may have been put in this one's place all the same.
-  log.journal.follow({
-    prefixes: [INCARNATION_STREAM],
-    after: await log.end(),
-    signal: watch.signal,
-    onFact: interrupted,
-    onInterruption: interrupted,
-  });
-  // One that began since the session compared would not be told of.
-  interrupted();
   try {
+    // A life that is declared while the link stands: a log may have been put in this one's place all the same.
+    log.journal.follow({
+      prefixes: [INCARNATION_STREAM],
+      after: await log.end(),
+      signal: watch.signal,
+      onFact: interrupted,
+      onInterruption: interrupted,
+    });
+    // One that began since the session compared would not be told of.
+    interrupted();
     if (leases.length === 0) {
       await watch.ended;
       return;

@@ -1,8 +1,9 @@
 /** Opens a case for each fork that the hub's doors have kept the evidence of: two histories that were signed, or sent, under one device's name. */
 import { createHash } from "node:crypto";
 import type { Client } from "pg";
-import { canonicalize, deviceOf, type Fact, type JsonObject, type JsonValue } from "../core/index.ts";
+import { canonicalize, deviceOf, type Fact, isJsonObject, type JsonObject, type JsonValue } from "../core/index.ts";
 import { type Fork, forkFacts, type Log } from "../log/index.ts";
+import { withoutNul } from "./copy.ts";
 
 interface ForkCase {
   readonly id: string;
@@ -27,7 +28,15 @@ const wordsFor = ({ fork }: ForkCase): string =>
 
 /** A fact that is none of ours is passed over: it must not stop anybody. */
 const isFork = ({ type, data }: Fact): boolean =>
-  type === "fork" && typeof data.origin === "string" && data.origin.split(".").length === 4 && typeof data.refused === "object";
+  type === "fork" &&
+  typeof data.origin === "string" &&
+  data.origin.split(".").length === 4 &&
+  Number.isSafeInteger(data.seq) &&
+  data.refused !== undefined &&
+  isJsonObject(data.refused);
+
+/** Evidence as the table can hold it; who reads it by its members would trip over U+0000. */
+const kept = (about: JsonObject): string => JSON.stringify(about).replaceAll("\\u0000", "\\ufffd");
 
 /**
  * Brings the cases in line with what the log notes of forks. `whole`: looks at all of it, and takes away what the log has no more; else at what is new only.
@@ -45,7 +54,7 @@ export async function takeForks(db: Client, { journal }: Pick<Log, "journal">, w
       `INSERT INTO tributary.fork_case (id, revision, device, origin, says, about, mark, opened_position, opened_at)
        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, opened_position = excluded.opened_position`,
       [
-        ...[id, fact.revision, deviceOf(fork.origin), fork.origin, wordsFor(each), JSON.stringify(about)],
+        ...[id, fact.revision, withoutNul(deviceOf(fork.origin)), withoutNul(fork.origin), wordsFor(each), kept(about)],
         ...[digest(JSON.stringify(about), 16), fact.position.toString(), new Date(fact.recordedAtMs).toISOString()],
       ],
     );

@@ -315,9 +315,15 @@ export async function dropOrLeave(db: Client, build: Generation): Promise<void> 
   ]);
 }
 
-/** Removes builds that were left, and that nothing clings to any more; several processes may do so at once. Returns how many. */
+/** Whether a build that was left is let go by now. Changes nothing. */
+export async function isAnyLetGo(db: Client): Promise<boolean> {
+  for (const { place, tables } of (await generationsOf(db, "left")).values())
+    if ((await clingingTo(db, place, tables)).length === 0) return true;
+  return false;
+}
+
+/** Removes builds that were left, and that nothing clings to any more, in a transaction; several processes may do so at once. Returns how many. */
 export async function dropLetGo(db: Client): Promise<number> {
-  if ((await generationsOf(db, "left")).size === 0) return 0;
   return inTransaction(db, async () => {
     await db.query(`SET LOCAL lock_timeout = ${LET_GO_TIMEOUT_MS}`);
     const { rows } = await db.query<Generation & Record<string, unknown>>(
@@ -378,6 +384,11 @@ export async function swap(
   const replaced = [...builds.map(({ view }) => view), ...retired].flatMap((name) => live.get(name)?.tables ?? []);
   // As they are written now, before anything moves: a definition names the place where its tables stand.
   const foreign = await foreignViews(db, LIVE, replaced, ours);
+  // Views are seen to below.
+  const other = leaves
+    ? undefined
+    : (await clingingTo(db, LIVE, replaced)).find(({ object }) => !/^(materialized )?view /.test(object));
+  if (other !== undefined) throw clings(other, "it cannot be made to stand on the new build");
   for (const name of [...builds.map(({ view }) => view), ...retired]) {
     const before = previous.get(name);
     if (before !== undefined && !builds.includes(before)) await (leaves ? dropOrLeave : dropGeneration)(db, before);

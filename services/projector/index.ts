@@ -10,7 +10,7 @@ import { connectViews } from "./connect.ts";
 import { isAudited, MAX_REPEATS, sqlState } from "./failures.ts";
 import { type Connection, follow, type Membership, type Session } from "./follow.ts";
 import { takeForks } from "./forks.ts";
-import { differences, dropLetGo, type Generation, generationsOf, isInLine, targetsFor } from "./generations.ts";
+import { differences, dropLetGo, type Generation, generationsOf, isAnyLetGo, isInLine, targetsFor } from "./generations.ts";
 import { enroll, giveBack, type Lease, leave, type Member, othersAlive, takeShards } from "./leases.ts";
 import { migrate } from "./migrate.ts";
 import { arePlacesLost, restorePlaces } from "./places.ts";
@@ -127,8 +127,19 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
     const { db } = session.membership;
     // Whatever is away is noticed by those who follow the log, and this is tried again.
     await takeForks(db, options.log, false).catch(() => {});
-    await dropLetGo(db).catch(() => {});
+    await letGo(db).catch(() => {});
     isLooking = false;
+  };
+  /** Over a connection of its own: others use this one meanwhile, and would be in the transaction. */
+  const letGo = async (db: Connection): Promise<void> => {
+    if (!(await isAnyLetGo(db))) return;
+    const own = await connectViews(options.postgresUrl, "tributary-projector cleans up");
+    try {
+      const builds = await dropLetGo(own);
+      if (builds > 0) say({ event: "builds-let-go", builds });
+    } finally {
+      await own.end();
+    }
   };
   const looks = setInterval(() => void look(), LOOK_MS);
   const done = run().finally(() => {

@@ -137,6 +137,15 @@ export async function alone<T>(db: Client, wait: boolean, work: () => Promise<T>
   }
 }
 
+/** Whether somebody waits to rebuild or swap until who holds the lock has ended: a projector that cannot fold before. */
+export async function isWaitedFor(db: Client): Promise<boolean> {
+  const { rows } = await db.query(
+    "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = $1 AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND NOT granted LIMIT 1",
+    [REBUILD_LOCK],
+  );
+  return rows.length > 0;
+}
+
 /**
  * Builds views anew beside the live ones and puts them in their place:
  *
