@@ -127,19 +127,8 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
     const { db } = session.membership;
     // Whatever is away is noticed by those who follow the log, and this is tried again.
     await takeForks(db, options.log, false).catch(() => {});
-    await letGo(db).catch(() => {});
+    await letGo(db, options).catch(() => {});
     isLooking = false;
-  };
-  /** Over a connection of its own: others use this one meanwhile, and would be in the transaction. */
-  const letGo = async (db: Connection): Promise<void> => {
-    if (!(await isAnyLetGo(db))) return;
-    const own = await connectViews(options.postgresUrl, "tributary-projector cleans up");
-    try {
-      const builds = await dropLetGo(own);
-      if (builds > 0) say({ event: "builds-let-go", builds });
-    } finally {
-      await own.end();
-    }
   };
   const looks = setInterval(() => void look(), LOOK_MS);
   const done = run().finally(() => {
@@ -155,6 +144,18 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
       await done.catch(() => {});
     },
   };
+}
+
+/** Removes builds that were let go, over a connection of its own: others use `db` meanwhile, and would be in the transaction. */
+async function letGo(db: Connection, { postgresUrl, say }: ProjectorOptions): Promise<void> {
+  if (!(await isAnyLetGo(db))) return;
+  const own = await connectViews(postgresUrl, "tributary-projector cleans up");
+  try {
+    const builds = await dropLetGo(own);
+    if (builds > 0) say?.({ event: "builds-let-go", builds });
+  } finally {
+    await own.end();
+  }
 }
 
 /** PostgreSQL's codes for a table or a schema that is not there. */
