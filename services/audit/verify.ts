@@ -86,7 +86,7 @@ export interface VerifyReport {
   readonly signatures: SignatureReport;
   /** `null`: no anchor was given. */
   readonly anchor: AnchorComparison | null;
-  /** Entities whose rows were left out: they are parked, with the reason. */
+  /** Entities that are parked, with the reason: they show what they did before it. */
   readonly parked: readonly Parked[];
   readonly problemCount: number;
   readonly problems: readonly Problem[];
