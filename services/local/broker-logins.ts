@@ -45,6 +45,12 @@ export function hubLogin(dataDir: string): { readonly user: string; readonly pas
   return { user: HUB_USER, password: readFileSync(file, "utf8").trim() };
 }
 
+/**
+ * What streams may reserve together; each has a bound of its own. Left to itself the server takes three quarters of what is free on the disk when it starts: one
+ * that was started again while the disk was full would refuse its streams for good.
+ */
+const MAX_STORE = "1TB";
+
 /** The server's configuration: an address, JetStream, and the accounts, which stand in a file of their own so that they can change under a running server. */
 export function brokerConfig(options: {
   readonly host: string;
@@ -54,7 +60,7 @@ export function brokerConfig(options: {
   readonly more?: string;
 }): string {
   const { host, port, store, accounts, more = "" } = options;
-  return `host: ${JSON.stringify(host)}\nport: ${port}\njetstream {\n  store_dir: ${JSON.stringify(store)}\n${more}}\ninclude ${JSON.stringify(accounts)}\n`;
+  return `host: ${JSON.stringify(host)}\nport: ${port}\njetstream {\n  store_dir: ${JSON.stringify(store)}\n  max_file_store: ${MAX_STORE}\n${more}}\ninclude ${JSON.stringify(accounts)}\n`;
 }
 
 /** Writes the accounts as they stand into `nats/accounts.conf` of the data folder. Logins that ran out are left out, and forgotten. */

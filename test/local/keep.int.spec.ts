@@ -114,6 +114,19 @@ describe("a server that the hub started", () => {
     ]);
   }, 240_000);
 
+  it("and that is a broker keeps its streams however little room there was when it was started", async () => {
+    const dataDir = tempDir();
+    const { bavail, bsize } = statfsSync(dataDir);
+    const broker = await startNats({ dataDir });
+    onTestFinished(() => broker.close());
+    const nc = await connectAs(broker.url);
+    onTestFinished(() => nc.close());
+    // A bound, and no room that is taken: left to itself the server refuses more than three quarters of what is free.
+    const max_bytes = Math.min(bavail * bsize, 1_000_000_000_000);
+    const stream = await (await nc.jetstreamManager()).streams.add({ name: "WIDE", subjects: ["wide"], max_bytes });
+    expect(stream.config.max_bytes).toBe(max_bytes);
+  });
+
   it("has the room of its data folder's disk, or of its own folder's; one without room for bytes or files is full", () => {
     const dataDir = tempDir();
     mkdirSync(join(dataDir, "nats"));
