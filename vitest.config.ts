@@ -3,10 +3,11 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/**/*.spec.ts"],
+    globalSetup: ["test/support/cluster.ts"],
     setupFiles: ["test/support/setup.ts"],
-    // Two cores, real servers: files run in two workers, and a slow, shared machine is given time.
+    // Two cores, real servers: a third of the time is waiting, so three files run at once; and a slow, shared machine is given time.
     pool: "forks",
-    maxWorkers: 2,
+    maxWorkers: 3,
     testTimeout: 180_000,
     hookTimeout: 300_000,
     teardownTimeout: 20_000,

@@ -1,6 +1,7 @@
 import type { Client } from "pg";
 import { canonicalize, type JsonObject, type JsonValue, messageOf } from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
+import type { LogEntry } from "../log/index.ts";
 import {
   checkRow,
   type EntityState,
@@ -10,10 +11,17 @@ import {
   packState,
   rowWith,
   type Totals,
-  unpackState,
   waitingFor,
 } from "../merge/index.ts";
-import { checkFunctions, eventsIn, keyOf, readColumn, type TotalsBooks, toFoldEvent } from "../projector/index.ts";
+import {
+  checkFunctions,
+  eventsIn,
+  keyOf,
+  type Rehearsed,
+  readColumn,
+  type TotalsBooks,
+  toFoldEvent,
+} from "../projector/index.ts";
 import { byBytes, type Cursor, openCursor } from "./cursor.ts";
 import type { SpilledEvent } from "./spill.ts";
 import { asKept, type Spill } from "./spill.ts";
@@ -28,9 +36,15 @@ export interface ViewDeps {
   /** Totals that add up its rows. */
   readonly totals: readonly Totals[];
   readonly books: TotalsBooks;
-  /** Entities that are parked in it, by the name that the database has of them. */
-  readonly parked: ReadonlySet<string>;
+  /** Entities that are parked in it, by the name that the database has of them: the event that each is parked at, as `origin/seq`. */
+  readonly parked: ReadonlyMap<string, string>;
+  /** Those of them that wait to be folded anew: what they are parked for is of before. */
+  readonly waiting: ReadonlySet<string>;
+  /** What would become of a parked entity if it were folded anew. */
+  readonly rehearse: (id: string, entries: readonly LogEntry[], mark: string) => Promise<Rehearsed>;
   readonly report: Report;
+  /** What could not be told of, to be counted. */
+  readonly untold: (what: "parked" | "version") => void;
   readonly onEntity?: () => void;
 }
 
@@ -67,15 +81,33 @@ interface Tables {
   readonly past: Cursor<VersionRow> | null;
 }
 
+/** An entity as it is shown. */
+interface Shown {
+  readonly state: EntityState;
+  readonly row: FullRow;
+  readonly first: string;
+  readonly last: string;
+}
+
 /** What folding an entity's events gives. */
 interface Folded {
+  /** `null`: no event touches the view. */
   state: EntityState | null;
   /** As it is shown after the last event; `null`: it cannot be shown. */
-  row: FullRow | null;
-  first: string;
-  last: string;
+  shown: Shown | null;
   /** The event that could not be folded. */
   stop: { readonly event: string; readonly error: string } | null;
+  /** Of a parked entity; `null`: it is not. */
+  readonly mark: Mark | null;
+}
+
+/** The event that an entity is parked at. */
+interface Mark {
+  readonly event: string;
+  isMet: boolean;
+  /** What was shown last before it. */
+  before: Shown | null;
+  readonly entries: LogEntry[];
 }
 
 /**
@@ -90,10 +122,12 @@ export async function compareView(deps: ViewDeps, spill: Spill): Promise<number>
     deps.onEntity?.();
   };
   const events = spill.byEntity(deps.projection.entity);
+  const unmet = new Map(deps.parked);
   let event = events.next();
   while (!event.done) {
     const { key } = event.value;
     const { id } = event.value.event.entry.head.entity;
+    unmet.delete(key);
     await passOver(deps, tables, key, count);
     const folding = openFold(deps, key, id, tables.past);
     while (!event.done && event.value.key === key && event.value.event.entry.head.entity.id === id) {
@@ -103,6 +137,8 @@ export async function compareView(deps: ViewDeps, spill: Spill): Promise<number>
     if (await compareEntity(deps, tables, key, await folding.end())) count();
   }
   await passOver(deps, tables, null, count);
+  for (const [key, at] of unmet)
+    deps.report("parked", `${deps.projection.name}/${key}`, `it is parked at ${at}, and the log has no event of it`);
   for (const cursor of [tables.rows, ...tables.children.values(), tables.claims, tables.past]) await cursor?.close();
   return rows;
 }
@@ -174,35 +210,48 @@ const PAST = "kept versions of a row";
 /** Folds an entity event by event, as it is folded anew: what a later event has corrected need not fit, only what is shown. Each version meets the kept one. */
 function openFold(deps: ViewDeps, key: string, id: string, past: Cursor<VersionRow> | null) {
   const { projection, gate, pins, parked } = deps;
-  const folded: Folded = { state: null, row: null, first: "", last: "", stop: null };
-  const isParked = parked.has(key);
-  const needsEach = past !== null && !isParked;
+  const event = parked.get(key);
+  const mark: Mark | null = event === undefined ? null : { event, isMet: false, before: null, entries: [] };
+  const folded: Folded = { state: null, shown: null, stop: null, mark };
+  const needsEach = past !== null || mark !== null;
+  let [first, last] = ["", ""];
+  let lastShown: Shown | null = null;
+  const show = (): void => {
+    const row = folded.state === null ? null : showing(deps, id, folded.state);
+    folded.shown = row === null ? null : { state: folded.state!, row, first, last };
+    lastShown = folded.shown ?? lastShown;
+  };
   return {
     async take({ entry, data }: SpilledEvent): Promise<void> {
-      if (folded.stop !== null) return;
       const event = `${entry.head.origin}/${entry.head.seq}`;
+      if (mark !== null) {
+        mark.entries.push({ ...entry, content: { kind: "accepted", data } });
+        if (mark.event === event) [mark.isMet, mark.before] = [true, lastShown];
+      }
+      if (folded.stop !== null) return;
       try {
         const result = fold(projection, folded.state ?? undefined, toFoldEvent(entry, data, gate, pins), {
           isLenient: true,
         });
         if (result === null) return;
-        const position = entry.position.toString();
-        if (folded.state === null) folded.first = position;
+        last = entry.position.toString();
+        if (folded.state === null) first = last;
         folded.state = result.state;
-        folded.last = position;
       } catch (error) {
         folded.stop = { event, error: messageOf(error) };
         return;
       }
       if (!needsEach) return;
-      folded.row = showing(deps, id, folded.state);
-      if (folded.row !== null) await compareVersion(deps, key, past, { entry, row: folded.row, event });
+      show();
+      // What a parked entity was shown as from its event on need not be kept, and where it is, it must be right.
+      if (past !== null && folded.shown !== null)
+        await compareVersion(deps, key, past, { entry, row: folded.shown.row, event, mayLack: mark?.isMet === true });
     },
     async end(): Promise<Folded> {
-      if (!needsEach && folded.state !== null) folded.row = showing(deps, id, folded.state);
+      if (!needsEach) show();
       if (past !== null) {
         const left = await taken(past, key);
-        if (left.length > 0 && !isParked && folded.stop === null)
+        if (left.length > 0 && (folded.stop === null || mark !== null))
           deps.report(
             "past",
             `${projection.name}/${key}`,
@@ -231,8 +280,9 @@ async function compareVersion(
   deps: ViewDeps,
   key: string,
   past: Cursor<VersionRow>,
-  { entry, row, event }: { readonly entry: SpilledEvent["entry"]; readonly row: FullRow; readonly event: string },
+  version: { readonly entry: SpilledEvent["entry"]; readonly row: FullRow; readonly event: string; readonly mayLack: boolean },
 ): Promise<void> {
+  const { entry, row, event, mayLack } = version;
   const { projection, report } = deps;
   const where = `${projection.name}/${key}`;
   let kept = await past.peek();
@@ -242,7 +292,9 @@ async function compareVersion(
     kept = await past.peek();
   }
   if (kept === null || kept.id !== key || BigInt(kept.position) !== entry.position) {
-    if (!(await isNoted(deps, entry.head))) report("past", where, `its version as of ${event} is not kept`);
+    if (mayLack) return;
+    if (await isNoted(deps, entry.head)) deps.untold("version");
+    else report("past", where, `its version as of ${event} is not kept`);
     return;
   }
   await past.next();
@@ -270,43 +322,93 @@ function differing(a: JsonObject, b: JsonObject): string[] {
   return [...names].filter((name) => canonicalize(a[name] ?? null) !== canonicalize(b[name] ?? null));
 }
 
-/** Compares what a view shows of an entity. Returns whether it has a row. */
-async function compareEntity(deps: ViewDeps, tables: Tables, key: string, folded: Folded): Promise<boolean> {
-  const { projection, parked, report, books } = deps;
-  const where = `${projection.name}/${key}`;
-  const at = await tables.rows.peek();
-  const shown = at?.id === key ? await tables.rows.next() : null;
-  const children = new Map<string, ChildRow[]>();
-  for (const [name, cursor] of tables.children) children.set(name, await taken(cursor, key));
-  const claims = tables.claims === null ? [] : await taken(tables.claims, key);
-  if (parked.has(key)) {
-    // Totals have what is shown of it.
-    const row = shown === null ? null : shownRow(projection, shown);
-    if (row !== null) await books.add(projection.name, key, row);
-    return shown !== null;
-  }
-  const { state, row, stop } = folded;
-  if (stop !== null) report("views", stop.event, `${projection.name} cannot fold it, and it is not parked: ${stop.error}`);
-  else if (state === null && shown !== null) report("views", where, "the view has a row that the log does not explain");
-  else if (state !== null && row === null)
-    report("views", where, "what folding the log gives cannot be shown, and it is not parked");
-  if (state === null || row === null || stop !== null) return shown !== null;
-  await books.add(projection.name, key, row);
-  if (shown === null) report("views", where, "the view lacks a row that the log has");
-  else {
-    const wrong = wrongColumns(folded, row, shown);
-    if (wrong.length > 0) report("views", where, `the view's row is not what folding the log gives: ${wrong.join(", ")}`);
-  }
-  for (const [name, rows] of children)
-    if (!isSame(row.tables[name] ?? [], rows)) report("views", where, `its rows of ${name} are not what folding the log gives`);
-  if (tables.claims !== null && !isSameClaims(projection, key, row, state, claims))
-    report("views", where, "its claims to invariants are not what folding the log gives");
-  return shown !== null;
+/** What a view's tables have of an entity. */
+interface Found {
+  readonly shown: ShownRow | null;
+  readonly children: ReadonlyMap<string, readonly ChildRow[]>;
+  /** `null`: the view has no invariants. */
+  readonly claims: readonly ClaimRow[] | null;
 }
 
-function wrongColumns({ state, first, last }: Folded, row: FullRow, shown: ShownRow): string[] {
+/** Compares what a view shows of an entity. Returns whether it has a row. */
+async function compareEntity(deps: ViewDeps, tables: Tables, key: string, folded: Folded): Promise<boolean> {
+  const { projection, report, books } = deps;
+  const where = `${projection.name}/${key}`;
+  const at = await tables.rows.peek();
+  const children = new Map<string, ChildRow[]>();
+  for (const [name, cursor] of tables.children) children.set(name, await taken(cursor, key));
+  const found: Found = {
+    shown: at?.id === key ? await tables.rows.next() : null,
+    children,
+    claims: tables.claims === null ? null : await taken(tables.claims, key),
+  };
+  const isShown = found.shown !== null;
+  const { state, shown, stop, mark } = folded;
+  if (mark !== null) {
+    await compareParked(deps, key, folded, mark, found);
+    return isShown;
+  }
+  if (stop !== null) report("views", stop.event, `${projection.name} cannot fold it, and it is not parked: ${stop.error}`);
+  else if (state !== null && shown === null)
+    report("views", where, "what folding the log gives cannot be shown, and it is not parked");
+  if (stop !== null || (state !== null && shown === null)) return isShown;
+  if (shown !== null) await books.add(projection.name, key, shown.row);
+  for (const what of differences(projection, key, shown, found)) report("views", where, what);
+  return isShown;
+}
+
+/**
+ * A parked entity shows what it did before the event that it is parked at, and only what stops it still may keep it there. Where it is parked by no projector's doing,
+ * what its row hides is told all the same.
+ */
+async function compareParked(deps: ViewDeps, key: string, folded: Folded, mark: Mark, found: Found): Promise<void> {
+  const { projection, report, books, waiting, rehearse, untold } = deps;
+  const where = `${projection.name}/${key}`;
+  const { before, isMet, event, entries } = mark;
+  const whole = folded.stop === null ? folded.shown : null;
+  if (!isMet) report("parked", where, `it is parked at ${event}, which is no event of it in the log`);
+  // One that was asked to be folded anew and was refused by the database is as it was: whole.
+  const possible = isMet ? [before, ...(whole === null ? [] : [whole])] : [whole];
+  const wrong = possible.map((shown) => differences(projection, key, shown, found));
+  const right = wrong.findIndex((each) => each.length === 0);
+  for (const what of right >= 0 ? [] : wrong[0]!) report("views", where, `parked at ${event}: ${what}`);
+  const row = possible[Math.max(0, right)]?.row;
+  if (row !== undefined) await books.add(projection.name, key, row);
+  if (!isMet || waiting.has(key)) return;
+  const rehearsed = await rehearse(entries[0]!.head.entity.id, entries, event);
+  if (rehearsed.kind === "untold") untold("parked");
+  else if (rehearsed.kind === "shown")
+    report(
+      "parked",
+      where,
+      `it is parked at ${event} for no reason that the log or the database shows: folded anew, it is shown`,
+    );
+  else if (rehearsed.event !== event)
+    report("parked", where, `it is parked at ${event}, and folded anew it stops at ${rehearsed.event}: ${rehearsed.error}`);
+}
+
+/** How what a view has of an entity is not what it should show (`null`: nothing), in words. */
+function differences(projection: Projection, key: string, expected: Shown | null, found: Found): string[] {
+  const { shown, children, claims } = found;
+  if (expected === null) {
+    const isLeft = shown !== null || [...children.values(), claims ?? []].some((rows) => rows.length > 0);
+    return isLeft ? ["the view has a row that the log does not explain"] : [];
+  }
+  const out: string[] = [];
+  const { state, row } = expected;
+  const wrong = shown === null ? [] : wrongColumns(expected, shown);
+  if (shown === null) out.push("the view lacks a row that the log has");
+  else if (wrong.length > 0) out.push(`the view's row is not what folding the log gives: ${wrong.join(", ")}`);
+  for (const [name, rows] of children)
+    if (!isSame(row.tables[name] ?? [], rows)) out.push(`its rows of ${name} are not what folding the log gives`);
+  if (claims !== null && !isSameClaims(projection, key, row, state, claims))
+    out.push("its claims to invariants are not what folding the log gives");
+  return out;
+}
+
+function wrongColumns({ state, row, first, last }: Shown, shown: ShownRow): string[] {
   const { id: _, deleted, conflicts, waiting_for, first_position, last_position, state: kept, ...values } = shown;
-  const waits = waitingFor(state!);
+  const waits = waitingFor(state);
   const wanted: JsonObject = {
     waiting_for: Object.keys(waits).length === 0 ? null : waits,
     first_position: first,
@@ -322,16 +424,7 @@ function wrongColumns({ state, first, last }: Folded, row: FullRow, shown: Shown
     ...differing(wanted, { waiting_for, first_position, last_position }),
   ];
   // What comes later is built on it.
-  return kept === packState(state!) ? wrong : [...wrong, "state"];
-}
-
-/** The row that the kept state of an entity shows; its columns where that cannot be read. */
-function shownRow(projection: Projection, { id, state, deleted, conflicts, ...values }: ShownRow): FullRow {
-  try {
-    return rowWith(projection, id, unpackState(state));
-  } catch {
-    return { values: values as unknown as JsonObject, deleted, conflicts, tables: {} };
-  }
+  return kept === packState(state) ? wrong : [...wrong, "state"];
 }
 
 function isSame(expected: readonly Readonly<Record<string, JsonValue>>[], rows: readonly ChildRow[]): boolean {

@@ -100,7 +100,7 @@ export async function* entitiesOf(
   type: string,
 ): AsyncGenerator<{ readonly id: string; readonly events: readonly CountedEvent[] }> {
   await db.query(
-    "DECLARE entities NO SCROLL CURSOR FOR " + `${COUNTED} AND ${OF_TYPE} ORDER BY 1, coalesce(q.settled_position, a.position)`,
+    `DECLARE entities NO SCROLL CURSOR FOR ${COUNTED} AND ${OF_TYPE} ORDER BY 1, coalesce(q.settled_position, a.position)`,
     [type],
   );
   let id: string | null = null;

@@ -28,7 +28,8 @@ const TODO: Readonly<Record<Subject, string>> = {
   views: "`tributary reconcile VIEW --repair` puts rows right that the log explains; find out who wrote to the database",
   past: "`tributary rebuild VIEW` makes the past of its rows anew; find out who wrote to the database",
   totals: "`tributary reconcile TOTALS --repair` puts totals right; find out who wrote to the database",
-  parked: "`tributary parked retry`",
+  parked:
+    "`tributary parked retry` folds it anew; where nobody took away what had stopped it, find out who wrote to the database",
   anchor: "find out who set the log back; was it meant: `tributary restore --confirm`; was it not: restore a newer backup",
 };
 

@@ -23,7 +23,7 @@ import {
   type LogEntry,
   textOf,
 } from "../log/index.ts";
-import { entityViews, type Totals, type View } from "../merge/index.ts";
+import { entityViews, type Projection, type Totals, type View } from "../merge/index.ts";
 import {
   type AuditDifference,
   type Books,
@@ -33,9 +33,12 @@ import {
   generationsOf,
   openBooks,
   openTotals,
+  rehearseRefold,
   settlements,
   shardOf,
   shardOfEntry,
+  targetsFor,
+  type ViewTarget,
 } from "../projector/index.ts";
 import { compareView } from "./compare-view.ts";
 import { readersOf } from "./events.ts";
@@ -49,7 +52,7 @@ const PAGE_EVENTS = 1_000;
 const PAGE_BYTES = 4 * 1_048_576;
 const PROGRESS_EVERY = 1_000;
 
-/** An entity that stopped at an event: told of, and nothing that was broken. */
+/** An entity that stopped at an event: told of, and nothing that was broken where what stops it still stands. */
 export interface Parked {
   readonly view: string;
   readonly entity: string;
@@ -83,7 +86,7 @@ export interface VerifyReport {
   readonly signatures: SignatureReport;
   /** `null`: no anchor was given. */
   readonly anchor: AnchorComparison | null;
-  /** Entities whose rows were left out: they are parked, with the reason. */
+  /** Entities that are parked, with the reason: they show what they did before it. */
   readonly parked: readonly Parked[];
   readonly problemCount: number;
   readonly problems: readonly Problem[];
@@ -140,6 +143,10 @@ interface Compared {
   readonly notCompared: readonly string[];
   readonly pins: ReadonlyMap<string, Pins>;
   readonly parked: readonly Parked[];
+  /** Parked entities that wait to be folded anew, as `view/entity`. */
+  readonly waiting: ReadonlySet<string>;
+  /** What parked entities are tried to be folded into. */
+  readonly targets: readonly ViewTarget[];
   readonly shards: ReadonlyMap<number, Position | null>;
   readonly books: Books;
   readonly spill: Spill;
@@ -151,8 +158,9 @@ interface Compared {
  *
  *   log ── page by page ─▶ links, signatures, anchor ─▶ audit rows (PostgreSQL compares) ─▶ spilled to disk by entity ─▶ views, entity by entity ─▶ totals
  *
- * What is in memory does not grow with the log, but for one short entry an origin. Nothing is written but temporary tables and a temporary file. A build of views
- * that wants to be swapped in waits until this has ended.
+ * What is in memory does not grow with the log, but for one short entry an origin. Nothing is written that stays but for temporary tables and a temporary file: parked entities
+ * are folded anew, and audit rows without a word written as they should be, to see whether the database refuses them still, and that is undone at once. A build of
+ * views that wants to be swapped in waits until this has ended.
  */
 export async function verify(deps: VerifyDeps): Promise<VerifyReport> {
   const { views } = deps;
@@ -185,6 +193,12 @@ async function compared({ db, gate, projections, isSame }: NonNullable<VerifyDep
     notCompared: await namesLeftOut(db, projections, leftOut),
     pins: await readersOf(db),
     parked: await parkedNow(db),
+    waiting: await waitingNow(db),
+    targets: await targetsFor(
+      db,
+      declared.filter((view): view is Projection | Totals => view.kind !== "sql"),
+      await generationsOf(db, "live"),
+    ),
     shards,
     books: await openBooks(db),
     spill,
@@ -217,13 +231,10 @@ async function judgeAll(deps: VerifyDeps, besides: Compared | null): Promise<Ver
   const counted = besides === null ? null : await compareAll(deps, besides, read, report);
   const verdicts = findings.verdicts({
     log: logSays(read, signed),
-    audit:
-      besides === null
-        ? null
-        : `${read.expected} rows hold what the log says, column by column, and so does the list of quarantined events`,
+    audit: besides === null ? null : auditSays(read, await besides.books.placeholders()),
     views: counted === null ? null : viewsSay(counted, besides!),
     totals: counted === null ? null : `${counted.totalRows} totals add up`,
-    parked: besides === null ? null : parkedSay(besides.parked),
+    parked: counted === null ? null : parkedSay(besides!.parked, counted),
     anchor: comparison === null ? null : comparison.says,
   });
   return {
@@ -411,6 +422,8 @@ interface Counted {
   readonly rows: number;
   readonly views: number;
   readonly totalRows: number;
+  /** Parked entities of which nobody could tell whether they would be parked again, and versions that are not kept by what a note says. */
+  readonly untold: { parked: number; version: number };
 }
 
 /** Views, what they keep of the past, and totals. */
@@ -427,8 +440,11 @@ async function compareAll({ onProgress }: VerifyDeps, besides: Compared, read: R
   );
   const books = await openTotals(db, totals);
   let rows = 0;
+  const untold = { parked: 0, version: 0 };
   const keepHeap = heapKeeper();
-  for (const projection of views)
+  for (const projection of views) {
+    const { name } = projection;
+    const target = besides.targets.find((each) => each.projection === projection)!;
     await compareView(
       {
         db,
@@ -436,6 +452,11 @@ async function compareAll({ onProgress }: VerifyDeps, besides: Compared, read: R
         projection,
         books,
         report,
+        waiting: new Set(parked.map(({ entity }) => entity).filter((entity) => besides.waiting.has(`${name}/${entity}`))),
+        rehearse: (id, entries, mark) => rehearseRefold({ db, gate }, target, id, entries, mark),
+        untold: (what) => {
+          untold[what]++;
+        },
         pins: pins.get(projection.name) ?? {},
         totals: totals.filter(({ sources }) => sources.has(projection.name)),
         parked: parkedIn(parked, projection.name),
@@ -447,13 +468,14 @@ async function compareAll({ onProgress }: VerifyDeps, besides: Compared, read: R
       },
       spill,
     );
+  }
   let totalRows = 0;
   for (const [name, found] of await books.differences()) {
     totalRows += found.rows;
     for (const { key, what } of found.named) report("totals", `${name}/${key}`, what);
     if (found.count > found.named.length) report("totals", name, `${found.count - found.named.length} more totals differ`);
   }
-  return { rows, views: views.length, totalRows };
+  return { rows, views: views.length, totalRows, untold };
 }
 
 /** Looks at each event that an anchor names as it comes by. */
@@ -474,13 +496,26 @@ function openAnchored(anchor: Anchor) {
 const logSays = ({ events, origins }: Read, { runs, unsigned }: SignatureReport): string =>
   `${events} events of ${origins.size} origins stand in order, each with the hash of its content and of all before it; ${runs} signatures of runs are good, ${unsigned} events are covered by none`;
 
-const viewsSay = ({ rows, views }: Counted, { notCompared }: Compared): string =>
-  `${rows} rows of ${views} views and their past are what folding the log gives${notCompared.length === 0 ? "" : `; not compared, being declared otherwise than they were built, or not at all: ${notCompared.join(", ")}`}`;
+function auditSays({ expected }: Read, { rows, mute, held }: Awaited<ReturnType<Books["placeholders"]>>): string {
+  const also = [
+    rows === 0 ? "" : `; ${rows} stand with placeholders, by what the table refused`,
+    mute === 0 ? "" : `, ${mute} of them without a word of their events: tried again, the table refuses it still`,
+    held === 0 ? "" : `; ${held} entries of the list stand with placeholders, by a note in the audit`,
+  ];
+  return `${expected} rows hold what the log says, column by column, and so does the list of quarantined events${also.join("")}`;
+}
 
-const parkedSay = ({ length }: readonly Parked[]): string =>
+const viewsSay = ({ rows, views, untold }: Counted, { notCompared }: Compared): string =>
+  `${rows} rows of ${views} views and their past are what folding the log gives${notCompared.length === 0 ? "" : `; not compared, being declared otherwise than they were built, or not at all: ${notCompared.join(", ")}`}${
+    untold.version === 0 ? "" : `; ${untold.version} versions are not kept, by a note in the audit`
+  }`;
+
+const parkedSay = ({ length }: readonly Parked[], { untold }: Counted): string =>
   length === 0
     ? "no entity is parked"
-    : `${length} ${length === 1 ? "entity is" : "entities are"} parked, and told of: no problem`;
+    : `${length} ${length === 1 ? "entity is" : "entities are"} parked, and told of: no problem${
+        untold.parked === 0 ? "" : `; whether ${untold.parked} of them would be parked again could not be tried just now`
+      }`;
 
 function summaryOf(findings: Findings, verdicts: Verdicts, besides: Compared | null): string {
   const bad = Object.entries(verdicts).flatMap(([part, { state, problems }]) => (state === "bad" ? [`${part} ${problems}`] : []));
@@ -504,6 +539,11 @@ async function parkedNow(db: Client): Promise<Parked[]> {
   return rows;
 }
 
-/** What is parked in a view, by the name that the database has of it. */
-const parkedIn = (parked: readonly Parked[], view: string): ReadonlySet<string> =>
-  new Set(parked.filter((each) => each.view === view).map(({ entity }) => entity));
+/** What is parked in a view, by the name that the database has of it: the event of each. */
+const parkedIn = (parked: readonly Parked[], view: string): ReadonlyMap<string, string> =>
+  new Map(parked.filter((each) => each.view === view).map(({ entity, event }) => [entity, event]));
+
+async function waitingNow(db: Client): Promise<ReadonlySet<string>> {
+  const { rows } = await db.query<{ name: string }>("SELECT view || '/' || entity_id AS name FROM tributary.refold");
+  return new Set(rows.map(({ name }) => name));
+}

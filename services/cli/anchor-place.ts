@@ -1,11 +1,14 @@
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { dirname, relative, resolve } from "node:path";
 import { isTributaryError, messageOf, type PublicKey, TributaryError } from "../core/index.ts";
 import { parseAnchor, type ReadAnchor } from "../log/index.ts";
+import { keepConfig, readConfig, syncToDisk, writeWhole } from "./places.ts";
 
 /** A head takes about 110 bytes: this is room for half a million origins. */
 const MAX_ANCHOR_BYTES = 64 * 1_048_576;
 const REQUEST_TIMEOUT_MS = 10_000;
+/** Places that a hub remembers, the last ones. */
+const MAX_REMEMBERED = 20;
 
 /** Where an anchor is kept: a file, or an address that takes PUT and gives back by GET. */
 export interface AnchorPlace {
@@ -13,7 +16,31 @@ export interface AnchorPlace {
   readonly name: string;
   /** Its text; `null`: there is none yet. Throws where that cannot be told. */
   read(): Promise<string | null>;
+  /** Whether there is one. Throws where that cannot be told. */
+  holdsOne(): Promise<boolean>;
   write(text: string): Promise<void>;
+}
+
+/**
+ * Whether a place has held the hub's anchor: one that holds none any more is perhaps a disk that is not mounted, whose empty mount point can be read and written
+ * like any folder, or somebody took the anchor away. Kept in `config.json`, and so in the hub's backups.
+ */
+export interface AnchorMemory {
+  hasHeld(): boolean;
+  noteHeld(): void;
+  /** The operator's word that it is to begin anew there. */
+  forget(): void;
+}
+
+export function anchorMemory(dataDir: string, { name }: AnchorPlace): AnchorMemory {
+  const known = (): readonly string[] => readConfig(dataDir).anchors ?? [];
+  return {
+    hasHeld: () => known().includes(name),
+    noteHeld() {
+      if (!known().includes(name)) keepConfig(dataDir, { anchors: [...known(), name].slice(-MAX_REMEMBERED) });
+    },
+    forget: () => keepConfig(dataDir, { anchors: known().filter((each) => each !== name) }),
+  };
 }
 
 /** The place that was asked for by the option, or by TRIBUTARY_ANCHOR; `null`: none was. Throws `usage` for what is no place. */
@@ -42,42 +69,34 @@ function inFile(file: string): AnchorPlace {
     name: file,
     async read() {
       try {
-        if (!existsSync(file)) {
+        const found = statSync(file, { throwIfNoEntry: false });
+        if (found === undefined) {
           // A folder that is not there is perhaps a disk that is not mounted.
           statSync(dirname(file));
           return null;
         }
-        if (statSync(file).size > MAX_ANCHOR_BYTES) return "too large";
+        if (found.size > MAX_ANCHOR_BYTES) return "too large";
         return readFileSync(file, "utf8");
+      } catch (error) {
+        throw unreachable(file, messageOf(error));
+      }
+    },
+    async holdsOne() {
+      try {
+        return statSync(file, { throwIfNoEntry: false }) !== undefined;
       } catch (error) {
         throw unreachable(file, messageOf(error));
       }
     },
     async write(text) {
       try {
-        const handle = openSync(`${file}.new`, "w", 0o600);
-        try {
-          writeAll(handle, Buffer.from(text));
-          fsyncSync(handle);
-        } finally {
-          closeSync(handle);
-        }
-        renameSync(`${file}.new`, file);
-        const folder = openSync(dirname(file), "r");
-        try {
-          fsyncSync(folder);
-        } finally {
-          closeSync(folder);
-        }
+        writeWhole(file, text);
+        syncToDisk(dirname(file));
       } catch (error) {
         throw unreachable(file, messageOf(error));
       }
     },
   };
-}
-
-function writeAll(handle: number, bytes: Buffer): void {
-  for (let at = 0; at < bytes.length; ) at += writeSync(handle, bytes, at);
 }
 
 function atUrl(where: string): AnchorPlace {
@@ -104,19 +123,24 @@ function atUrl(where: string): AnchorPlace {
       throw unreachable(name, `${messageOf(error)}${cause}`);
     }
   };
+  /** `null`: there is none. */
+  const got = async (): Promise<Response | null> => {
+    const answer = await ask("GET");
+    if (answer.ok) return answer;
+    await answer.body?.cancel();
+    if (answer.status === 404 || answer.status === 410) return null;
+    throw unreachable(name, `it answers GET with ${answer.status}`);
+  };
   return {
     name,
     async read() {
-      const answer = await ask("GET");
-      if (answer.status === 404 || answer.status === 410) {
-        await answer.body?.cancel();
-        return null;
-      }
-      if (!answer.ok) {
-        await answer.body?.cancel();
-        throw unreachable(name, `it answers GET with ${answer.status}`);
-      }
-      return boundedText(answer, name);
+      const answer = await got();
+      return answer === null ? null : boundedText(answer, name);
+    },
+    async holdsOne() {
+      const answer = await got();
+      await answer?.body?.cancel();
+      return answer !== null;
     },
     async write(text) {
       const answer = await ask("PUT", text);

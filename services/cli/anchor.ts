@@ -15,7 +15,7 @@ import {
   type Log,
   signAnchor,
 } from "../log/index.ts";
-import { type AnchorPlace, placeProblem, readAnchor } from "./anchor-place.ts";
+import { type AnchorMemory, type AnchorPlace, placeProblem, readAnchor } from "./anchor-place.ts";
 
 /** The anchor is written so often at most; what came since the last time is what a set back log may hide. */
 export const ANCHOR_EVERY_MS = 10_000;
@@ -27,11 +27,12 @@ const LAST_WORDS_MS = 3_000;
 export interface AnchorDeps {
   readonly log: Log;
   readonly place: AnchorPlace;
+  readonly memory: AnchorMemory;
   /** The hub's public keys: what is not signed by one of them is not believed. */
   readonly hubKeys: () => readonly PublicKey[];
 }
 
-/** What was found at a start. `null`: there is no anchor yet. */
+/** What was found at a start. `gone`: there is none any more; `none`: there is none yet. */
 export type AnchorFound =
   | {
       readonly kind: "compared";
@@ -41,22 +42,27 @@ export type AnchorFound =
     }
   | { readonly kind: "disbelieved"; readonly says: string }
   | { readonly kind: "unreachable"; readonly says: string }
+  | { readonly kind: "gone"; readonly says: string }
   | { readonly kind: "none" };
+
+const goneFrom = ({ name }: AnchorPlace): string =>
+  `there is no anchor at ${name} any more, where this hub has kept one: perhaps its disk is not mounted, or somebody took it away. If it is to begin anew there: \`tributary restore --confirm --anchor ${name}\``;
 
 /**
  * Compares the log with its anchor, and begins a new incarnation where it was set back or replaced and nobody has said so: from then on all that is done for a log
  * that was set back is done. Once: an incarnation that was begun for it is not begun again.
  */
-export async function checkAnchor({ log, place, hubKeys }: AnchorDeps, by: string): Promise<AnchorFound> {
+export async function checkAnchor({ log, place, memory, hubKeys }: AnchorDeps, by: string): Promise<AnchorFound> {
   let found: Awaited<ReturnType<typeof readAnchor>>;
   try {
     found = await readAnchor(place, hubKeys());
   } catch (error) {
     return { kind: "unreachable", says: placeProblem(error) };
   }
-  if (found === null) return { kind: "none" };
+  if (found === null) return memory.hasHeld() ? { kind: "gone", says: goneFrom(place) } : { kind: "none" };
   if ("problem" in found)
     return { kind: "disbelieved", says: `the anchor at ${place.name} cannot be believed: ${found.problem}` };
+  memory.noteHeld();
   const { anchor } = found;
   // A log without a life begins its first here: it is not the one of the anchor.
   const present = await currentIncarnation(log.journal);
@@ -97,14 +103,14 @@ interface Following {
  * Keeps the log's end at a place outside the hub's data folder:
  *
  *   unread ── read, compared ─▶ following ── something is new ─▶ written ─▶ following …
- *     │  ▲                         └ the log does not go on as it was known ─▶ unread
- *     │  └─ cannot be reached: a warning; tried again
+ *     │  ▲                         └ the log does not go on as it was known, or the anchor is gone ─▶ unread
+ *     │  └─ cannot be reached, or is gone: a warning; tried again. Nothing is written there until it is back, or is confirmed (`restore --confirm --anchor`)
  *     └── set back, replaced, or the anchor cannot be believed ─▶ held: a warning; what was kept stays as evidence ── confirmed (`restore --confirm`) ─▶ following
  *
  * Whatever fails here is a warning: it never stops the hub.
  */
 export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> {
-  const { log, place, say, everyMs = ANCHOR_EVERY_MS, now = Date.now } = options;
+  const { log, place, memory, say, everyMs = ANCHOR_EVERY_MS, now = Date.now } = options;
   let following: Following | null = null;
   let warning: string | null = "the anchor has not been read yet";
   let writtenAtMs: number | null = null;
@@ -117,7 +123,7 @@ export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> 
   };
   const begin = async (): Promise<void> => {
     const found = await checkAnchor(options, "ingress");
-    if (found.kind === "unreachable" || found.kind === "disbelieved") return warn(found.says);
+    if (found.kind === "unreachable" || found.kind === "disbelieved" || found.kind === "gone") return warn(found.says);
     const life = await currentIncarnation(log.journal);
     // Where the log was restored its heads are counted anew, from its beginning.
     const isSame = found.kind === "compared" && found.comparison.state === "holds";
@@ -129,6 +135,11 @@ export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> 
     warn(null);
   };
   const write = async (known: Following): Promise<void> => {
+    // Its disk may have gone since the last time, and the folder that it was mounted on takes everything.
+    if (memory.hasHeld() && !(await place.holdsOne())) {
+      following = null;
+      return warn(goneFrom(place));
+    }
     const lives = await incarnations(log.journal);
     if (lives.at(-1)?.id !== known.life.id) {
       following = null;
@@ -153,6 +164,7 @@ export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> 
     const heads = Object.fromEntries(known.heads);
     const anchor = await signAnchor({ version: 1, at: new Date(now()).toISOString(), ...stands, heads }, signer);
     await place.write(anchorText(anchor));
+    memory.noteHeld();
     known.written = news;
     writtenAtMs = now();
     warn(null);

@@ -177,11 +177,12 @@ export const auditVerify: Command = {
   audit    each event's row, column by column, recorded times too; what is held in quarantine, and how it was settled
   views    each row, its rows of many, its claims to invariants, and each kept version of it
   totals   added up anew from the rows that count
-  parked   entities that stopped at an event: listed, and no problem
+  parked   entities that stopped at an event: what they show is compared with what they showed before it, and each is folded anew, undone at once. Listed, and no
+           problem where they would stop there again
   anchor   with --anchor (or TRIBUTARY_ANCHOR): that the log holds all that was kept of it elsewhere
 
 The hub may run meanwhile: all is compared as of one moment. It holds a page of the log in memory, whatever the log's size, and spills to the folder for temporary
-files about as much as the log holds. A build of views waits to be swapped in until this has ended. --log-only: the log (and the anchor) alone. Left out, by name: a
+files about as much as the log holds. A build of views waits to be swapped in until this has ended; where the log was set back, nothing is folded before. --log-only: the log (and the anchor) alone. Left out, by name: a
 view that is declared otherwise than the live one was built. Not compared: decisions and cases (\`tributary reconcile\` and \`rebuild\` make them anew), and what people were told.`,
   maxPositionals: 0,
   options: { data: { type: "string" }, "log-only": { type: "boolean" }, anchor: { type: "string" } },
@@ -248,7 +249,7 @@ function tellReport(report: VerifyReport, out: Output): void {
       `${name} was not compared: declared otherwise than it was built; \`tributary rebuild ${name}\` brings it in line, then verify again.`,
     );
   if (report.parked.length > 0) {
-    out.line(`\nParked, and not compared (\`tributary parked list\`):`);
+    out.line(`\nParked (\`tributary parked list\`):`);
     for (const { view, entity, event, error } of report.parked) out.line(`  ${view}/${entity} at ${event}: ${error}`);
   }
   for (const { part, state, problems, todo } of parts) {

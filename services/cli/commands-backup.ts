@@ -2,6 +2,7 @@ import { userInfo } from "node:os";
 import { resolve } from "node:path";
 import { type Incarnation, TributaryError } from "../core/index.ts";
 import { beginIncarnation, confirmIncarnation, currentIncarnation, type Log, openLog } from "../log/index.ts";
+import { anchorMemory, anchorPlace } from "./anchor-place.ts";
 import type { Command, Input } from "./args.ts";
 import { makeBackup } from "./backup.ts";
 import { type Manifest, megabytes } from "./manifest.ts";
@@ -49,12 +50,12 @@ or KurrentDB of your own is backed up by its own means (docs/production.md); the
 export const restore: Command = {
   name: "restore",
   summary: "make a hub's folder from a backup, or declare that its log was restored",
-  usage: "tributary restore DIR --data NEW | --declare [--note TEXT] [--data DIR] | --confirm [--data DIR]",
+  usage: "tributary restore DIR --data NEW | --declare [--note TEXT] [--data DIR] | --confirm [--anchor FILE|URL] [--data DIR]",
   help: `From a backup: checks every file, and makes the folder NEW, which must be empty or not there. Then start the hub there: its log begins a new incarnation, for
 positions are given again that were given before; devices send again by themselves what the log lacks, and the views are folded anew.
 
 --declare: while the hub runs, after an event store of your own was restored by its own means. --confirm: the hub has found by itself that the log holds
-less than before, and you know why.
+less than before, and you know why. With --anchor: the anchor that the hub has kept there is gone, you know why, and it is to begin anew.
 
   tributary restore /backups/hub-2026-05-03 --data .tributary/hub
   tributary hub`,
@@ -63,6 +64,7 @@ less than before, and you know why.
     declare: { type: "boolean" },
     confirm: { type: "boolean" },
     note: { type: "string" },
+    anchor: { type: "string" },
   },
   maxPositionals: 1,
   async run(input) {
@@ -73,6 +75,9 @@ less than before, and you know why.
       throw new TributaryError("usage", "name a backup, or give one of --declare and --confirm", `Use: ${restore.usage}`);
     if (text("note") !== undefined && !flag("declare"))
       throw new TributaryError("usage", "--note goes with --declare", `Use: ${restore.usage}`);
+    if (text("anchor") !== undefined && !flag("confirm"))
+      throw new TributaryError("usage", "--anchor goes with --confirm", `Use: ${restore.usage}`);
+    if (text("anchor") !== undefined) return confirmGone(input);
     if (from === undefined) return flag("declare") ? declare(input) : confirm(input);
     const dataDir = hubDir(text("data"));
     const manifest = await restoreBackup({ from, dataDir, say: out.progress });
@@ -123,6 +128,29 @@ const confirm = ({ text, out }: Input): Promise<number> =>
     );
     return 0;
   });
+
+/** The operator's word that an anchor is gone, so that the hub begins another there. */
+async function confirmGone({ text, out }: Input): Promise<number> {
+  const dataDir = hubDir(text("data"));
+  const place = anchorPlace(text("anchor"), dataDir);
+  if (place === null) throw new TributaryError("usage", "--anchor names no place", `Use: ${restore.usage}`);
+  const memory = anchorMemory(dataDir, place);
+  if (await place.holdsOne())
+    throw new TributaryError(
+      "usage",
+      `there is an anchor at ${place.name}`,
+      "The hub compares its log with it. If that one is not to count, put it aside first.",
+    );
+  const wasHeld = memory.hasHeld();
+  memory.forget();
+  out.result({ anchor: place.name, isForgotten: wasHeld });
+  out.line(
+    wasHeld
+      ? `Confirmed: the hub begins an anchor anew at ${place.name}.`
+      : `Nothing is to be confirmed: this hub has kept no anchor at ${place.name}.`,
+  );
+  return 0;
+}
 
 /** An incarnation in a sentence. */
 export const told = ({ id, how, by, beganAtMs, note }: Incarnation): string => {

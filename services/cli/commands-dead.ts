@@ -7,21 +7,25 @@ import {
   issueToken,
   MAX_DEAD_AGE_DAYS,
   MAX_DEAD_BYTES,
+  type RetryOptions,
   retryDead,
 } from "../ingress/index.ts";
 import { natsSettings } from "../local/index.ts";
 import type { Command } from "./args.ts";
 import { table } from "./output.ts";
-import { hubDir, hubKey, readState } from "./places.ts";
+import { hubDir, hubKey, hubRing } from "./places.ts";
+import { runningHub } from "./reach.ts";
 
 const DEFAULT_LIMIT = 100;
 const ALL = Number.MAX_SAFE_INTEGER;
-const TOKEN_S = 60;
+/** What a retried batch is let in with is good for that batch alone, and so long; the hub allows half a minute more. */
+const TOKEN_S = 30;
 /** Events of a letter that are shown to people; all are in --json. */
 const SHOWN_EVENTS = 20;
 
 async function withBroker<T>(data: string | undefined, work: (nc: NatsConnection) => Promise<T>): Promise<T> {
-  const nc = await connectBroker(readState(hubDir(data)).natsUrl, "tributary-cli", natsSettings());
+  const { natsUrl } = await runningHub(data, ["nats"]);
+  const nc = await connectBroker(natsUrl, "tributary-cli", natsSettings());
   try {
     return await work(nc);
   } finally {
@@ -94,18 +98,22 @@ export const deadRetry: Command = {
   summary: "send dead letters in again, to be checked anew",
   usage: "tributary dead retry NUMBER… | --all [--data DIR]",
   help: `After a fix: the hub checks the batch like any other. What it takes is removed from the dead letters; what it refuses again stays, and the command ends with
-the refusal's exit code. The hub signs for the site with its own key; the batch's own hashes are checked as ever.`,
+the refusal's exit code. The batch is let in with a token of the hub's for its device and what its events are about, good for this
+batch alone; its own hashes and signature are checked as ever. A letter is removed on the hub's own signed word only.`,
   options: { data: { type: "string" }, all: { type: "boolean" } },
   async run({ positionals, text, flag, out }) {
     const given = numbersOf(positionals, deadRetry.usage);
     if (given.length === 0 && !flag("all")) throw new TributaryError("usage", "no letter is named", `Use: ${deadRetry.usage}`);
-    const key = await hubKey(hubDir(text("data")));
-    const tokenFor = (org: string, site: string): Promise<string> =>
-      issueToken(key, { org, site, lifetimeS: TOKEN_S, nowMs: Date.now() });
+    const dir = hubDir(text("data"));
+    const key = await hubKey(dir);
+    const options: RetryOptions = {
+      hubKeys: (await hubRing(dir)).state().alive,
+      tokenFor: (sender) => issueToken(key, { ...sender, lifetimeS: TOKEN_S, nowMs: Date.now() }),
+    };
     const results = await withBroker(text("data"), async (nc) => {
       const numbers = given.length > 0 ? given : (await deadLetters(nc, { limit: ALL })).letters.map((letter) => letter.number);
       const done: Retried[] = [];
-      for (const number of numbers) done.push(await retried(nc, number, tokenFor));
+      for (const number of numbers) done.push(await retried(nc, number, options));
       return done;
     });
     out.result(results.map(({ error: _, ...result }) => result));
@@ -124,13 +132,9 @@ interface Retried {
   readonly error: TributaryError | null;
 }
 
-async function retried(
-  nc: NatsConnection,
-  number: number,
-  tokenFor: (org: string, site: string) => Promise<string>,
-): Promise<Retried> {
+async function retried(nc: NatsConnection, number: number, options: RetryOptions): Promise<Retried> {
   try {
-    const reply = await retryDead(nc, number, tokenFor);
+    const reply = await retryDead(nc, number, options);
     if (reply?.kind === "receipt") return { number, outcome: "taken", reason: null, error: null };
     if (reply === null) {
       const error = new TributaryError(

@@ -176,7 +176,7 @@ function tell({ state, backends, incarnation }: Hub, { out }: Input): void {
         ["HTTP door", state.httpUrl, "ingress"],
         ...servers.map(({ name, url, how, detail }) => [
           name,
-          name === "nats" ? withoutLogin(url) : url.replace(/:[^:@/]+@/, ":…@"),
+          name === "nats" ? withoutLogin(url) : url.replace(/:[^:@/]+@/, ":…@").replace(/&connectionName=.*/, ""),
           `${how}: ${detail}`,
         ]),
       ],

@@ -15,7 +15,8 @@ import {
 } from "./hub-keys.ts";
 import { withdrawRevoked } from "./logins.ts";
 import { table } from "./output.ts";
-import { hubDir, hubRing, readState, readText } from "./places.ts";
+import { hubDir, hubRing, readText } from "./places.ts";
+import { runningHub } from "./reach.ts";
 
 const DATA = { data: { type: "string" } } as const;
 const WHY = { ...DATA, reason: { type: "string" } } as const;
@@ -37,7 +38,9 @@ first that came holds, and --json has both signed heads.`,
   options: DATA,
   async run({ text, out }) {
     const dir = hubDir(text("data"));
-    const rows = await withKeyBook(dir, readState(dir), (book, _, journal) => listDevices(book, journal));
+    const rows = await withKeyBook(dir, await runningHub(text("data"), ["eventstore"]), (book, _, journal) =>
+      listDevices(book, journal),
+    );
     out.result(rows);
     out.line(
       table(
@@ -72,7 +75,7 @@ under that token go on. At the hub's own broker its logins go with it, and its c
   async run({ positionals, text, out }) {
     const given = named(positionals, "the device's name", deviceRevoke.usage);
     const dir = hubDir(text("data"));
-    const state = readState(dir);
+    const state = await runningHub(text("data"), ["eventstore"]);
     const device = deviceName(given, state.org);
     const done = await withKeyBook(dir, state, async (book) => {
       const revoked = await revokeDevice(book, device, actor(), text("reason"));
@@ -94,7 +97,7 @@ export const siteRevoke: Command = {
   async run({ positionals, text, out }) {
     const given = named(positionals, "the site's name", siteRevoke.usage);
     const dir = hubDir(text("data"));
-    const state = readState(dir);
+    const state = await runningHub(text("data"), ["eventstore"]);
     const site = `${nameOf("organisation", text("org") ?? state.org)}.${nameOf("site", given)}`;
     const devices = await withKeyBook(dir, state, async (book) => {
       const revoked = await revokeSite(book, site, actor(), text("reason"));
@@ -118,7 +121,7 @@ export const tokenRevoke: Command = {
     const given = named(positionals, "the token", tokenRevoke.usage);
     const jti = jtiOf(given.startsWith("@") ? readText(given.slice(1)).trim() : given);
     const dir = hubDir(text("data"));
-    await withKeyBook(dir, readState(dir), async (book) => {
+    await withKeyBook(dir, await runningHub(text("data"), ["eventstore"]), async (book) => {
       await revokeToken(book, jti, actor());
       await withdrawRevoked(dir, book.record);
     });
@@ -172,7 +175,9 @@ take the change up within seconds.`,
   async run({ text, number, out }) {
     const dir = hubDir(text("data"));
     const hours = number("after", OVERLAP_HOURS);
-    const key = await withKeyBook(dir, readState(dir), (book) => rotateHubKey(dir, book, actor(), hours));
+    const key = await withKeyBook(dir, await runningHub(text("data"), ["eventstore"]), (book) =>
+      rotateHubKey(dir, book, actor(), hours),
+    );
     out.result(key);
     out.line(`The next key is ${key.kid} (${key.name}); it signs from ${key.signsFrom}. Back up signing-key.json.`);
     return 0;
@@ -189,7 +194,9 @@ export const keyRetire: Command = {
   async run({ positionals, text, out }) {
     const name = named(positionals, "the key", keyRetire.usage);
     const dir = hubDir(text("data"));
-    const kid = await withKeyBook(dir, readState(dir), (book) => retireHubKey(dir, book, name, actor()));
+    const kid = await withKeyBook(dir, await runningHub(text("data"), ["eventstore"]), (book) =>
+      retireHubKey(dir, book, name, actor()),
+    );
     out.result({ kid });
     out.line(`The key ${kid} is retired.`);
     return 0;

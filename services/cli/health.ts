@@ -1,7 +1,7 @@
 import type { Client } from "pg";
 import type { PartChecks, PartState } from "../ingress/index.ts";
 import type { Log } from "../log/index.ts";
-import { connectViews, parkedCounts, projectorHealth } from "../projector/index.ts";
+import { clingingSays, clingingToOld, connectViews, parkedCounts, projectorHealth } from "../projector/index.ts";
 
 /** Views this far behind the log, for this long, mean that nobody folds. */
 const MAX_LAG_MS = 60_000;
@@ -38,6 +38,7 @@ export function viewParts(postgresUrl: string, log: Log): { readonly parts: Part
         }),
       projector: () => ask((db) => lag(db, log)),
       parked: () => ask(parked),
+      builds: () => ask(builds),
     },
     close: async () => {
       await connecting?.then((db) => db.end()).catch(() => {});
@@ -70,6 +71,14 @@ function lagWatch(): (db: Client, log: Log) => Promise<PartState> {
       ? { state: "warning", reason: `the views are ${Math.round(seconds)} s behind the log`, facts }
       : { state: "ok", facts };
   };
+}
+
+/** What is not ours and still reads what a view was before it was built anew. */
+async function builds(db: Client): Promise<PartState> {
+  const clinging = await clingingToOld(db);
+  const facts = { clinging: clinging.map(({ object, table }) => `${object} (on ${table})`) };
+  const reason = clingingSays(clinging);
+  return reason === null ? { state: "ok", facts } : { state: "warning", reason, facts };
 }
 
 async function parked(db: Client): Promise<PartState> {

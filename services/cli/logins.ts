@@ -40,6 +40,20 @@ export function loginStands(record: KeyRecord, { org, site, device, right }: Sit
   return device !== null && keysAt(record, `${org}.${site}.${device}`, nowMs).some(({ kid }) => kid === right.key);
 }
 
+/**
+ * The same by a reading of the book that does not follow it, as a command's: a key that is not in it was enrolled since, and its login is left to the hub, which
+ * has admitted it and follows the book.
+ */
+function mayStand(record: KeyRecord, login: SiteLogin, nowMs: number): boolean {
+  const { org, site, device, right } = login;
+  const isNewer =
+    right !== undefined &&
+    "key" in right &&
+    device !== null &&
+    record.keysOf(`${org}.${site}.${device}`).every(({ kid }) => kid !== right.key);
+  return isNewer || loginStands(record, login, nowMs);
+}
+
 /** The right that a token of this hub gives. */
 export function rightOfToken(token: string): { readonly token: string; readonly issuedAtS: number } {
   const { jti, iat } = JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString()) as { jti: string; iat: number };
@@ -49,13 +63,13 @@ export function rightOfToken(token: string): { readonly token: string; readonly 
 /** Lets in what was just issued. */
 export async function admitNew(dataDir: string, record: KeyRecord, logins: readonly SiteLogin[]): Promise<void> {
   const nowMs = Date.now();
-  await settleLogins(dataDir, logins, (login) => loginStands(record, login, nowMs));
+  await settleLogins(dataDir, logins, (login) => mayStand(record, login, nowMs));
 }
 
 /** Takes logins away at once whose right was revoked. */
 export async function withdrawRevoked(dataDir: string, record: KeyRecord): Promise<number> {
   const nowMs = Date.now();
-  return (await settleLogins(dataDir, [], (login) => loginStands(record, login, nowMs))).went;
+  return (await settleLogins(dataDir, [], (login) => mayStand(record, login, nowMs))).went;
 }
 
 /** Keeps the logins at the hub's own broker in line with the book of keys, whoever writes it: the hub's door when a device enrols, or a command that revokes. */

@@ -5,7 +5,7 @@
  */
 import { TributaryError } from "../core/index.ts";
 import { type Command, inputOf } from "./args.ts";
-import { mindTheReader, reportFailure, table } from "./output.ts";
+import { exitCodeOf, mindTheReader, reportFailure, table } from "./output.ts";
 
 /** Loaded when used: a field command must not load gRPC, nor `--help` a database driver. */
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
@@ -121,5 +121,6 @@ mindTheReader();
 main(process.argv.slice(2)).then((code) => {
   process.exitCode = code;
   // A client library may hold a socket open; all that had to be written has been.
-  process.stdout.write("", () => process.exit(code));
+  // What could not be written is heard of after its callback.
+  process.stdout.write("", () => setImmediate(() => process.exit(exitCodeOf(code))));
 });

@@ -1,4 +1,4 @@
-import { isTributaryError, messageOf } from "../core/index.ts";
+import { isTributaryError, messageOf, TributaryError } from "../core/index.ts";
 
 /** Where a command's words go. Results to stdout; progress and errors to stderr, so that `--json` output is one clean document. */
 export interface Output {
@@ -68,17 +68,33 @@ export function table(header: readonly string[], rows: readonly (readonly Cell[]
 export const shown = (value: unknown): string =>
   value === null || value === undefined ? "empty" : typeof value === "string" ? `“${value}”` : JSON.stringify(value);
 
-/** A reader who has read enough (`| head`) closes the pipe: the rest of the words is dropped, and the command's work goes on to its own end and code. */
+/** Why a part of the result on stdout is nowhere. */
+let unwritten: NodeJS.ErrnoException | null = null;
+
+const isFull = (error: unknown): boolean =>
+  error instanceof Error && "code" in error && (error.code === "ENOSPC" || error.code === "EDQUOT");
+const diskFull = (error: unknown): TributaryError =>
+  new TributaryError("disk-full", messageOf(error), "Make room, and try again.");
+
+/**
+ * A reader who has read enough (`| head`) closes the pipe: the rest of the words is dropped, and the command's work goes on to its own end and code. So are words for
+ * a file on a full disk: a hub must not end for want of a place for its words; `exitCodeOf` a command says that its result is not all there.
+ */
 export function mindTheReader(): void {
   for (const stream of [process.stdout, process.stderr])
     stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code !== "EPIPE" && error.code !== "ERR_STREAM_DESTROYED") throw error;
+      if (isFull(error)) {
+        if (stream === process.stdout) unwritten = error;
+      } else if (error.code !== "EPIPE" && error.code !== "ERR_STREAM_DESTROYED") throw error;
     });
 }
 
+/** The exit code of a command that has ended with `code`. */
+export const exitCodeOf = (code: number): number => (code === 0 && unwritten !== null ? diskFull(unwritten).exitCode : code);
+
 /** Tells of a failure, in the form asked for, and returns the exit code. */
 export function reportFailure(error: unknown, json: boolean): number {
-  const known = isTributaryError(error) ? error : null;
+  const known = isTributaryError(error) ? error : isFull(error) ? diskFull(error) : null;
   if (json) {
     process.stdout.write(
       `${JSON.stringify({ error: { code: known?.code ?? "internal", message: messageOf(error), hint: known?.hint ?? "This is a bug; please report it with the log." } })}\n`,

@@ -47,6 +47,8 @@ export interface HubConfig {
   readonly ports?: { readonly nats?: number; readonly eventstore?: number; readonly postgres?: number };
   readonly listen?: Listen;
   readonly publicUrls?: readonly string[];
+  /** Places that have held its anchor. */
+  readonly anchors?: readonly string[];
 }
 
 const stateFile = (dir: string): string => join(dir, "hub.json");

@@ -6,7 +6,7 @@ import type { SchemaStore } from "../gate/index.ts";
 import { type Backend, type Backends, choosePort, portOf, startBackends } from "../local/index.ts";
 import { currentIncarnation, type Log, openLog } from "../log/index.ts";
 import { anchorSays, checkAnchor } from "./anchor.ts";
-import { type AnchorPlace, anchorPlace } from "./anchor-place.ts";
+import { type AnchorPlace, anchorMemory, anchorPlace } from "./anchor-place.ts";
 import { publicPartOf } from "./hub-keys.ts";
 import { followLogins } from "./logins.ts";
 import {
@@ -219,7 +219,8 @@ async function prepareLog(
 
 /** Whether the log is the one that was kept in mind elsewhere; returns its incarnation, which begins here where it is not. */
 async function compareAnchor(dataDir: string, log: Log, place: AnchorPlace, say: (line: string) => void): Promise<Incarnation> {
-  const found = await checkAnchor({ log, place, hubKeys: () => readHubKeys(dataDir).map(publicPartOf) }, "hub");
+  const memory = anchorMemory(dataDir, place);
+  const found = await checkAnchor({ log, place, memory, hubKeys: () => readHubKeys(dataDir).map(publicPartOf) }, "hub");
   const isFine = found.kind === "compared" && found.comparison.state === "holds";
   if (!isFine) say(anchorSays(found, place));
   return currentIncarnation(log.journal);

@@ -1,14 +1,12 @@
-import { dirname } from "node:path";
 import pino from "pino";
 import { registryApi } from "../api/index.ts";
 import { TributaryError } from "../core/index.ts";
-import { ownFolder } from "../core/node.ts";
 import { startIngress } from "../ingress/index.ts";
-import { natsSettings } from "../local/index.ts";
+import { natsSettings, openLogFile } from "../local/index.ts";
 import { openLog } from "../log/index.ts";
 import { startProjector } from "../projector/index.ts";
 import { type AnchorKeeper, keepAnchor } from "./anchor.ts";
-import { anchorPlace } from "./anchor-place.ts";
+import { anchorMemory, anchorPlace } from "./anchor-place.ts";
 import type { Command } from "./args.ts";
 import { NATS_OPTIONS, streamSettings, useNatsFiles } from "./broker.ts";
 import { followViews } from "./door-views.ts";
@@ -19,13 +17,33 @@ import { loadProjections } from "./projections.ts";
 import { hubHere } from "./reach.ts";
 import { authorizeBy, openHubGate, registerProjectSchemas } from "./registry.ts";
 
-/** A worker's log: events with fields, to a file or stderr. */
+/** A worker's log: events with fields, to a file or stderr. What cannot be written there is dropped: a full disk must not end a worker. */
 export function logger(name: string, file: string | undefined): (event: Record<string, unknown>) => void {
-  if (file !== undefined) ownFolder(dirname(file));
-  const log = pino({ name, base: { pid: process.pid } }, pino.destination({ dest: file ?? 2, sync: true, mode: 0o600 }));
+  const log = pino(
+    { name, base: { pid: process.pid } },
+    file === undefined ? stderrLines() : openLogFile(file, (lines) => lostLine(name, lines)),
+  );
   return ({ event, error, ...fields }) => {
     const level = error === undefined && !String(event).includes("interrupted") ? "info" : "warn";
     log[level](error === undefined ? fields : { ...fields, err: error }, String(event));
+  };
+}
+
+const WARN = 40;
+/** As pino would write it. */
+const lostLine = (name: string, lines: number): string =>
+  `${JSON.stringify({ level: WARN, time: Date.now(), pid: process.pid, name, lines, msg: "log-lines-lost" })}\n`;
+
+function stderrLines(): pino.DestinationStream {
+  const lines = pino.destination({ dest: 2, sync: true });
+  return {
+    write(line) {
+      try {
+        lines.write(line);
+      } catch {
+        // It is a file on a full disk.
+      }
+    },
   };
 }
 
@@ -86,7 +104,7 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --requi
       place === null
         ? null
         : await keepAnchor({
-            ...{ log, place, say },
+            ...{ log, place, say, memory: anchorMemory(dir, place) },
             hubKeys: () => readHubKeys(dir).map(publicPartOf),
             signer: () => ring.state().signer,
           });

@@ -2,8 +2,12 @@ import { headers, type JsMsg, type MsgHdrs, type NatsConnection, NatsError, type
 import {
   decodeBatch,
   HEADER_TOKEN,
+  isJsonObject,
+  isName,
   isTributaryError,
   messageOf,
+  messageText,
+  type PublicKey,
   partsOf,
   peekOrigin,
   type Reply,
@@ -11,7 +15,7 @@ import {
   SUBJECTS,
   TributaryError,
 } from "../core/index.ts";
-import { batchKey, messageAuthorization, zstd } from "../core/node.ts";
+import { batchKey, isSignedBy, messageAuthorization, zstd } from "../core/node.ts";
 import { DEAD_STREAM, publishFailure } from "./broker.ts";
 import { fromJson, headerOf } from "./reply.ts";
 
@@ -165,6 +169,22 @@ function contentOf(frame: Uint8Array): DeadContent {
 /** How long the hub may take for its word on a batch that is sent again. */
 const RETRY_TIMEOUT_MS = 15_000;
 
+/** For whom a letter's batch is let in again: its device, and what its events are about. */
+export interface LetterSender {
+  readonly org: string;
+  readonly site: string;
+  readonly device: string;
+  readonly types: readonly string[];
+}
+
+export interface RetryOptions {
+  /** A token for this alone. */
+  readonly tokenFor: (sender: LetterSender) => Promise<string>;
+  /** The hub's keys: only what one of them has signed is its word. */
+  readonly hubKeys: readonly PublicKey[];
+  readonly timeoutMs?: number;
+}
+
 /**
  * Sends a dead letter's batch in again, to be checked anew: after a fix of the hub's, a new schema, a token that is right now. What is taken is removed from the
  * dead letters; what is refused again stays. `null`: the hub has not answered; the batch is queued, and the letter stays. Throws `not-found`.
@@ -172,19 +192,20 @@ const RETRY_TIMEOUT_MS = 15_000;
 export async function retryDead(
   nc: NatsConnection,
   number: number,
-  /** A token for a site of an organisation. */
-  tokenFor: (org: string, site: string) => Promise<string>,
-  timeoutMs = RETRY_TIMEOUT_MS,
+  { tokenFor, hubKeys, timeoutMs = RETRY_TIMEOUT_MS }: RetryOptions,
 ): Promise<Reply | null> {
   const message = await deadMessage(nc, number);
-  const { org, site, device } = placeOf(message);
+  const sender = senderOf(message);
+  const { org, site, device } = sender;
   const key = batchKey(message.data);
   const answers = nc.subscribe(`${SUBJECTS.receipt}.${org}.${site}.${device}`, { timeout: timeoutMs });
   const replied = (async (): Promise<Reply | null> => {
     try {
       for await (const { data } of answers) {
-        const reply = replySchema.safeParse(fromJson(data));
-        if (reply.success && reply.data.batch === key) return reply.data;
+        const raw = fromJson(data);
+        const reply = replySchema.safeParse(raw);
+        // Whoever may publish there can say anything: for a letter that is thrown away on it, it must be the hub's own word.
+        if (reply.success && reply.data.batch === key && isSignedByOne(hubKeys, reply.data, raw)) return reply.data;
       }
     } catch {
       // No word in time.
@@ -194,7 +215,7 @@ export async function retryDead(
   const timer = setTimeout(() => answers.unsubscribe(), timeoutMs);
   try {
     const about = headers();
-    about.set(HEADER_TOKEN, messageAuthorization(await tokenFor(org, site), message.data));
+    about.set(HEADER_TOKEN, messageAuthorization(await tokenFor(sender), message.data));
     about.set(HEADER_RETRY, String(number));
     await nc
       .jetstream()
@@ -211,13 +232,38 @@ export async function retryDead(
   }
 }
 
-/** Where a batch belongs: what it says itself, or else what the subject said that it came on. */
-function placeOf({ subject, data }: StoredMsg): { readonly org: string; readonly site: string; readonly device: string } {
+/** Whether one of the hub's keys has signed an answer as it came, with all of its members. */
+function isSignedByOne(keys: readonly PublicKey[], { kind, signature }: Reply, raw: unknown): boolean {
+  if (signature === undefined || !isJsonObject(raw)) return false;
   try {
-    return partsOf(peekOrigin(data, zstd));
+    const text = messageText(kind, raw);
+    return keys.some((key) => isSignedBy(key, text, signature));
   } catch {
-    const [org, site, device] = subject.slice(SUBJECTS.dead.length + 1).split(".");
-    if (org && site && device) return { org, site, device };
+    // What has no canonical form was signed by nobody.
+    return false;
+  }
+}
+
+/** What a batch's events are about; nothing for one that cannot be read: it is refused before that counts. */
+function typesIn(frame: Uint8Array): string[] {
+  try {
+    return [...new Set(decodeBatch(frame, zstd).events.map(({ head }) => head.entity.type))].sort();
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * Whose batch it is: the device on whose subject it came, as its token or login let it in there. A batch that says that it is another's is refused again by the
+ * hub. Of a letter that came on no device's subject, what the batch says itself.
+ */
+function senderOf({ subject, data }: StoredMsg): LetterSender {
+  const [org = "", site = "", device = "", ...more] = subject.slice(SUBJECTS.dead.length + 1).split(".");
+  if (more.length === 0 && [org, site, device].every(isName)) return { org, site, device, types: typesIn(data) };
+  try {
+    const parts = partsOf(peekOrigin(data, zstd));
+    return { org: parts.org, site: parts.site, device: parts.device, types: typesIn(data) };
+  } catch {
     throw new TributaryError(
       "batch-undecodable",
       `it is no batch, and came on no device's subject (${printable(subject)})`,

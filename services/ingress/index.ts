@@ -228,7 +228,7 @@ export {
   STREAM,
   type StreamSettings,
 } from "./broker.ts";
-export { type DeadContent, type DeadLetter, deadLetter, deadLetters, retryDead } from "./dead.ts";
+export { type DeadContent, type DeadLetter, deadLetter, deadLetters, type RetryOptions, retryDead } from "./dead.ts";
 export type { DoorRequest } from "./door.ts";
 export type { PartCheck, PartChecks, PartState } from "./health.ts";
 export {

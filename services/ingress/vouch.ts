@@ -79,6 +79,13 @@ const askCode =
 const unknownKey = (device: DeviceName, why: string): TributaryError =>
   new TributaryError("key-unknown", `${why} ${device}`, `Is another tablet of that name in use? ${askCode}`);
 
+const noKeyHere = (device: DeviceName): TributaryError =>
+  new TributaryError(
+    "token-missing",
+    `no token came, and no key is enrolled for ${device} at this hub`,
+    `If it was enrolled, then at another hub, or after the backup that this one was restored from; its events are safe on the device. ${askCode} A token does as well.`,
+  );
+
 const revokedDevice = (device: DeviceName): TributaryError =>
   new TributaryError("revoked", `${device} was revoked; its events stay on the device`, askCode);
 
@@ -273,6 +280,8 @@ export function vouch({
         throw revokedDevice(device);
       if (book.record.present(device) !== null && authorization === undefined)
         throw unknownKey(device, "another key is enrolled for");
+      // Its key was enrolled elsewhere, or the log forgot it; who never had one would have brought a token.
+      if (authorization === undefined) throw noKeyHere(device);
       const claims = await byToken(shown, request.origin, nowMs);
       if (ring.state().signer !== null) await enrolFirst(device, key, claims);
     },

@@ -9,6 +9,7 @@ import { keepServer } from "./keep.ts";
 import { lockDirectory } from "./lock.ts";
 import { startNats } from "./nats.ts";
 import { startPostgres } from "./postgres.ts";
+import { roomOf } from "./room.ts";
 
 export interface Backends {
   readonly nats: Backend;
@@ -43,7 +44,9 @@ export async function startBackends(options: BackendsOptions): Promise<Backends>
       ...(lastPort === undefined ? {} : { lastPort }),
     });
     const again = (signal: AbortSignal): Promise<Backend> => STARTS[name]({ ...common, port: portOf(first.url), signal });
-    return keep === undefined ? first : keepServer(first, again, { say, onGivenUp: keep.onGivenUp });
+    return keep === undefined
+      ? first
+      : keepServer(first, again, { say, onGivenUp: keep.onGivenUp, room: () => roomOf(dataDir, name) });
   };
   const started = await Promise.allSettled([start("nats"), start("eventstore"), start("postgres")]);
   const backends = started.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
@@ -73,6 +76,7 @@ export {
 export { startEventStore } from "./eventstore.ts";
 export { workFolder } from "./folder.ts";
 export { lockDirectory, ownerOf } from "./lock.ts";
+export { openLogFile } from "./logs.ts";
 export { type NatsFiles, natsSettings, startNats } from "./nats.ts";
 export { silenceOf } from "./ping.ts";
 export { canHoldDatabase, startPostgres } from "./postgres.ts";

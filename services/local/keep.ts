@@ -1,11 +1,15 @@
 import { messageOf, TributaryError } from "../core/index.ts";
 import { type Backend, type Ended, TITLES } from "./backend.ts";
+import { isFull, MIN_FREE_BYTES, type Room } from "./room.ts";
 
 const FIRST_PAUSE_MS = 200;
 const MAX_PAUSE_MS = 10_000;
 /** A server that does not come back, or ends within HEALTHY_MS, this often in a row is given up: about 40 s of pauses. */
 export const MAX_TRIES = 8;
 const HEALTHY_MS = 5_000;
+/** While its disk is full a server is started again so often, and as long as it takes. */
+const FULL_PAUSE_MS = 10_000;
+const MIB = 1_048_576;
 const LOOK_MS = 10_000;
 const LOOK_TIMEOUT_MS = 5_000;
 /** Lines of a server's log that are said, and letters. */
@@ -23,6 +27,10 @@ export interface KeepOptions {
   readonly lookTimeoutMs?: number;
   /** The first pause before a start. */
   readonly pauseMs?: number;
+  /** What is left on the disk that the server keeps its data on; `null`: that cannot be told. */
+  readonly room?: () => Room | null;
+  /** The pause before a start while that is too little. */
+  readonly fullPauseMs?: number;
 }
 
 const titled = (name: Backend["name"]): string => TITLES[name][0]!.toUpperCase() + TITLES[name].slice(1);
@@ -35,11 +43,17 @@ const inOneLine = (error: unknown): string => {
   return (rest.length === 0 ? first : rest.slice(-LAST_LINES).join("; ")).slice(0, MAX_WORDS);
 };
 
+const leftOn = ({ place, freeBytes, freeFiles }: Room): string =>
+  freeBytes < MIN_FREE_BYTES
+    ? `the disk of ${place} is full: ${Math.floor(freeBytes / MIB)} MiB are left, and it needs ${MIN_FREE_BYTES / MIB}`
+    : `the disk of ${place} is full: it has room for ${freeFiles} more files only`;
+
 /**
  * Keeps a server that this hub started at work, on the same port and data:
  *
  *   up ── ends ─▶ pausing (0.2 s doubling to 10 s) ─▶ starting ── answers ─▶ up
  *   │                ▲                                   └── fails ─▶ pausing; MAX_TRIES in a row ─▶ given up, and said to the owner
+ *   │                └ its disk is full: said once; every 10 s, and none of it counts; there is room again: said, and the row begins anew
  *   ├ up for HEALTHY_MS: the row is over
  *   └ does not answer (suspended, or its disk hangs): said once; left alone, since ending it might lose more time than it takes; answers again: said
  *
@@ -48,7 +62,7 @@ const inOneLine = (error: unknown): string => {
  * A server that is not ours is only asked whether it answers.
  */
 export function keepServer(first: Backend, startAgain: (signal: AbortSignal) => Promise<Backend>, options: KeepOptions): Backend {
-  const { say, onGivenUp, pauseMs: firstPauseMs = FIRST_PAUSE_MS } = options;
+  const { say, onGivenUp, pauseMs: firstPauseMs = FIRST_PAUSE_MS, fullPauseMs = FULL_PAUSE_MS, room = () => null } = options;
   const title = titled(first.name);
   let current = first;
   let upSinceMs = Date.now();
@@ -57,6 +71,7 @@ export function keepServer(first: Backend, startAgain: (signal: AbortSignal) => 
   const closing = new AbortController();
   let isClosed = false;
   let isUp = true;
+  let isFullSaid = false;
   let timer: NodeJS.Timeout | undefined;
   let starting: Promise<void> = Promise.resolve();
 
@@ -64,14 +79,40 @@ export function keepServer(first: Backend, startAgain: (signal: AbortSignal) => 
     void server.exited.then((how) => {
       if (isClosed || server !== current) return;
       isUp = false;
-      if (Date.now() - upSinceMs >= HEALTHY_MS) {
-        tries = 0;
-        pauseMs = firstPauseMs;
-      }
+      if (Date.now() - upSinceMs >= HEALTHY_MS) beginRow();
       later(`${title}${processOf(server)} ended (${wayOf(how)})`, null);
     });
   };
+  const beginRow = (): void => {
+    tries = 0;
+    pauseMs = firstPauseMs;
+  };
+  /** Whether the disk is full now; says so once, and when there is room again. */
+  const waitsForRoom = (what: string): boolean => {
+    const left = room();
+    if (left !== null && isFull(left)) {
+      if (!isFullSaid)
+        say(
+          `${what}; ${leftOn(left)}. Make room there, or move the folder to a larger disk: nothing is lost, and devices keep their events. It is tried again every ${fullPauseMs / 1000} s.`,
+        );
+      isFullSaid = true;
+      return true;
+    }
+    if (isFullSaid && left !== null) {
+      say(`There is room again on the disk of ${left.place}: ${title} goes on.`);
+      isFullSaid = false;
+      beginRow();
+    }
+    return false;
+  };
   const later = (what: string, cause: unknown): void => {
+    if (waitsForRoom(what)) {
+      timer = setTimeout(() => {
+        waitsForRoom(what);
+        starting = begin();
+      }, fullPauseMs);
+      return;
+    }
     if (++tries > MAX_TRIES) {
       isClosed = true;
       onGivenUp(
@@ -97,6 +138,8 @@ export function keepServer(first: Backend, startAgain: (signal: AbortSignal) => 
       if (isClosed) return;
       isUp = true;
       upSinceMs = Date.now();
+      waitsForRoom(title);
+      isFullSaid = false;
       say(`${title} is up again${processOf(server)}.`);
       watch(server);
     } catch (error) {

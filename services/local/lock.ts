@@ -45,7 +45,7 @@ export function lockDirectory(dataDir: string, say: (line: string) => void): () 
 /** Puts a file in place whole, where there is none: nobody ever sees a lock without its owner's name. */
 function linkWhole(file: string, text: string): boolean {
   const whole = `${file}.${process.pid}`;
-  writeFileSync(whole, text);
+  writeFileSync(whole, text, { mode: 0o600 });
   try {
     linkSync(whole, file);
     return true;

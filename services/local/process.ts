@@ -6,6 +6,7 @@ import { promisify } from "node:util";
 import { isTributaryError, TributaryError } from "../core/index.ts";
 import { ownFolder } from "../core/node.ts";
 import type { Ended } from "./backend.ts";
+import { boundLog, LOG_LOOK_MS, lastLines, MAX_LOG_BYTES } from "./logs.ts";
 
 const run = promisify(execFile);
 
@@ -133,12 +134,18 @@ export function noteOwner(
   server: ProcessName | { readonly container: string; readonly engine: string },
 ): () => void {
   const file = join(dataDir, `${name}.pid`);
-  writeFileSync(file, JSON.stringify({ ...server, owner: nameOfProcess(process.pid) } satisfies PidFile));
+  writeFileSync(file, JSON.stringify({ ...server, owner: nameOfProcess(process.pid) } satisfies PidFile), { mode: 0o600 });
   return () => rmSync(file, { force: true });
 }
 
+export interface ProcessOptions extends SpawnOptions {
+  /** How large its log may grow before it is put aside, and how often that is looked at. */
+  readonly maxLogBytes?: number;
+  readonly logLookMs?: number;
+}
+
 /**
- * Starts a server that writes into `<dataDir>/logs/<name>.log`. Its pid is kept in `<dataDir>/<name>.pid`, so that one left over
+ * Starts a server that writes into `<dataDir>/logs/<name>.log`, which is kept within a bound. Its pid is kept in `<dataDir>/<name>.pid`, so that one left over
  * by a killed parent is found and ended by the next start.
  */
 export async function startProcess(
@@ -146,10 +153,11 @@ export async function startProcess(
   name: string,
   command: string,
   args: readonly string[],
-  options: SpawnOptions = {},
+  { maxLogBytes = MAX_LOG_BYTES, logLookMs = LOG_LOOK_MS, ...options }: ProcessOptions = {},
 ): Promise<Running> {
   const logFile = join(dataDir, "logs", `${name}.log`);
   ownFolder(dirname(logFile));
+  boundLog(logFile, maxLogBytes);
   const log = openSync(logFile, "a", 0o600);
   let child: ChildProcess;
   try {
@@ -158,10 +166,23 @@ export async function startProcess(
     closeSync(log);
   }
   const pid = child.pid ?? 0;
-  const forget = pid > 0 ? noteOwner(dataDir, name, nameOfProcess(pid)) : () => {};
+  let forget = (): void => {};
+  try {
+    if (pid > 0) forget = noteOwner(dataDir, name, nameOfProcess(pid));
+  } catch (error) {
+    // The disk is full, perhaps. A server that is written down nowhere would keep its port and its data from every later start.
+    child.kill("SIGKILL");
+    throw error;
+  }
+  const looks = setInterval(() => boundLog(logFile, maxLogBytes), logLookMs);
+  looks.unref();
   const exited = new Promise<Ended>((resolve) => {
-    child.once("error", () => resolve({ code: -1, signal: null }));
+    child.once("error", () => {
+      clearInterval(looks);
+      resolve({ code: -1, signal: null });
+    });
     child.once("exit", (code, signal) => {
+      clearInterval(looks);
       forget();
       resolve({ code, signal });
     });
@@ -176,8 +197,7 @@ export async function startProcess(
       await exited;
       clearTimeout(timer);
     },
-    lastWords: () =>
-      existsSync(logFile) ? readFileSync(logFile, "utf8").trimEnd().split("\n").slice(-LOG_LINES_SHOWN).join("\n") : "",
+    lastWords: () => lastLines(logFile, LOG_LINES_SHOWN),
   };
 }
 

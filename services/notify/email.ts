@@ -1,5 +1,4 @@
 import { createHash } from "node:crypto";
-import { createTransport } from "nodemailer";
 import type { Message } from "./message.ts";
 import { noteOf, type Outcome, reasonOf, type Send } from "./outcome.ts";
 import type { EmailSettings } from "./settings.ts";
@@ -17,10 +16,11 @@ export interface EmailOptions {
 
 /** Sends messages as plain text over SMTP: one connection a message. */
 export const emailSender = (settings: EmailSettings, { timeoutMs = EMAIL_TIMEOUT_MS }: EmailOptions = {}): Send => {
-  const transport = transportOf(settings, timeoutMs);
+  let transport: ReturnType<typeof transportOf> | undefined;
   return async (message) => {
     try {
-      const sending = transport.sendMail({
+      transport ??= transportOf(settings, timeoutMs);
+      const sending = (await transport).sendMail({
         from: settings.from,
         to: [...settings.to],
         subject: message.subject,
@@ -47,7 +47,9 @@ export function messageId({ key }: Pick<Message, "key">, { from, to }: EmailSett
   return `<${name}@${/@([^>]+)>?$/.exec(from)?.[1] ?? "tributary.invalid"}>`;
 }
 
-function transportOf({ smtp, plaintext }: EmailSettings, timeoutMs: number) {
+async function transportOf({ smtp, plaintext }: EmailSettings, timeoutMs: number) {
+  // Only who sends an email loads it: every command starts a tenth sooner.
+  const { createTransport } = await import("nodemailer");
   const secure = smtp.protocol === "smtps:";
   const auth =
     smtp.username === "" ? undefined : { user: decodeURIComponent(smtp.username), pass: decodeURIComponent(smtp.password) };

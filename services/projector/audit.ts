@@ -43,7 +43,10 @@ const COPY_PLACEHOLDERS = copyTo("tributary.audit", HELD_COLUMNS);
 export const AUDIT_COLUMNS: readonly string[] = HELD_COLUMNS.filter((name) => name !== "projection_error");
 
 /** Writes a page's audit rows, as they are. */
-export function copyAudit(db: Client, { entries, projectionErrors }: Prepared): Promise<void> {
+export function copyAudit(
+  db: Client,
+  { entries, projectionErrors }: Pick<Prepared, "entries" | "projectionErrors">,
+): Promise<void> {
   return copyText(db, COPY, entries.map((entry, i) => line(cellsOf(entry, projectionErrors.get(i)))).join(""));
 }
 
@@ -59,11 +62,16 @@ export const copyAuditTo = (
     entries.map(({ entry, isFolded }) => line([...cellsOf(entry, undefined), isFolded ? "t" : "f"])).join(""),
   );
 
-/** The forms in which the audit may have an event that it cannot hold as it is, fullest first: as statements that write them to a table. */
-export const placeholderForms = (
-  table: string,
-  entry: LogEntry,
-): readonly { readonly sql: string; readonly text: () => string }[] =>
+/** A form in which the audit may have an event that it cannot hold as it is, as a statement that writes it to a table. */
+export interface PlaceholderForm {
+  /** What the columns were to hold stands beside them. */
+  readonly says: boolean;
+  readonly sql: string;
+  readonly text: () => string;
+}
+
+/** All such forms, fullest first. */
+export const placeholderForms = (table: string, entry: LogEntry): readonly PlaceholderForm[] =>
   (
     [
       [false, true],
@@ -71,9 +79,17 @@ export const placeholderForms = (
       [true, false],
     ] as const
   ).map(([isBare, says]) => ({
+    says,
     sql: copyTo(table, HELD_COLUMNS),
     text: () => placeholders(entry, undefined, isBare, says),
   }));
+
+/** The row as it is where the table takes it, as a statement that writes it. */
+export const plainForm = (table: string, entry: LogEntry): PlaceholderForm => ({
+  says: true,
+  sql: copyTo(table, COLUMNS),
+  text: () => line(cellsOf(entry, undefined)),
+});
 
 /** ISO 8601 has a year 0; PostgreSQL calls it the year 1 before Christ. */
 const sqlInstant = (iso: string): string => (iso.startsWith("0000-") ? `0001${iso.slice(4)} BC` : iso);
@@ -127,7 +143,9 @@ const OPTIONAL: ReadonlySet<Column> = new Set([
   "quarantine_code",
 ]);
 /** Characters of a note on an audit row. */
-const MAX_NOTE = 4_000;
+export const MAX_NOTE = 4_000;
+/** What a note on a row with placeholders has of why. */
+export const AUDIT_NOTE = "audit: ";
 
 /** Writes one event's audit row in the fullest form that the table takes; each try is undone where it fails. Returns why it takes none at all, or `null`. */
 export async function writeAuditRow(
@@ -136,7 +154,7 @@ export async function writeAuditRow(
   tried: (sql: string, text: string) => Promise<unknown>,
 ): Promise<unknown> {
   const note = (more: readonly unknown[]): string | undefined =>
-    [...notes, ...more.map((error) => `audit: ${error instanceof Error ? error.message : String(error)}`)]
+    [...notes, ...more.map((error) => `${AUDIT_NOTE}${error instanceof Error ? error.message : String(error)}`)]
       .join("; ")
       .slice(0, MAX_NOTE) || undefined;
   const asItIs = tryCells(() => cellsOf(entry, note([])));
@@ -151,7 +169,7 @@ export async function writeAuditRow(
   return mute === null ? null : bare;
 }
 
-const REFUSED = "audit: the table took nothing of what the event says; the log has it";
+const REFUSED = `${AUDIT_NOTE}the table took nothing of what the event says; the log has it`;
 
 /** Whether the audit takes a row that no event has any part in; undone by the caller. Where it does not, no event is to blame. */
 export async function writeCanary(db: Client): Promise<void> {

@@ -2,7 +2,7 @@ import type { Client } from "pg";
 import type { Hash, OriginId, Position } from "../core/index.ts";
 import type { LogEntry } from "../log/index.ts";
 import type { FullRow, Totals } from "../merge/index.ts";
-import { AUDIT_COLUMNS, copyAuditTo, placeholderForms, withPlaceholders } from "./audit.ts";
+import { AUDIT_COLUMNS, AUDIT_NOTE, copyAuditTo, MAX_NOTE, placeholderForms, plainForm, withPlaceholders } from "./audit.ts";
 import { comparedColumns } from "./compare.ts";
 import { inSavepoint } from "./connect.ts";
 import { copyText } from "./copy.ts";
@@ -15,6 +15,9 @@ import { settleQuarantine, writeQuarantine } from "./write.ts";
  * statements and the same types. Inside the caller's transaction; it holds a page of the log in memory, and nothing that grows with it.
  */
 
+const LIVE_AUDIT = "tributary.audit";
+/** How long a try waits for somebody who writes the same row. */
+const TRY_LOCK_MS = 2_000;
 const AUDIT = "pg_temp.expected_audit";
 const QUARANTINE = "pg_temp.expected_quarantine";
 const ENDS = "pg_temp.expected_ends";
@@ -63,6 +66,8 @@ export interface Books {
   /** What stands in the audit that the log does not have. */
   beyond(ends: ReadonlyMap<OriginId, { readonly events: number; readonly head: Hash }>): Promise<readonly BeyondLog[]>;
   quarantineDifferences(): Promise<Differences>;
+  /** What stands with placeholders: audit rows, those of them that say nothing of their events, and entries of the list of quarantined events. */
+  placeholders(): Promise<{ readonly rows: number; readonly mute: number; readonly held: number }>;
 }
 
 const text = (table: string, column: string): string => `${table}.${q(column)}::text`;
@@ -82,6 +87,7 @@ export async function openBooks(db: Client): Promise<Books> {
     quarantine: (entries) => expectQuarantine(db, entries),
     beyond: (ends) => beyondLog(db, ends),
     quarantineDifferences: () => quarantineDifferences(db),
+    placeholders: () => placeholdersIn(db),
   };
 }
 
@@ -141,23 +147,49 @@ async function copyEach(db: Client, page: readonly Expected[]): Promise<Expected
   return odd;
 }
 
-/** How an audit row differs from the placeholder form nearest to it: no columns where it is one of them. `null`: there is no row. */
+/**
+ * How an audit row differs from the placeholder form nearest to it: no columns where it is one of them, with a note of why. `null`: there is no row. The forms that say
+ * what the columns were to hold lose nothing; the one that says nothing is believed only while the table itself refuses to hold more.
+ */
 async function otherwise(db: Client, entry: LogEntry): Promise<readonly string[] | null> {
   const { origin, seq } = entry.head;
   let nearest: readonly string[] | null = null;
-  for (const { sql, text } of placeholderForms(AUDIT, entry)) {
+  for (const { says, sql, text } of placeholderForms(AUDIT, entry)) {
     await db.query(`TRUNCATE ${AUDIT}`);
     if (!(await takes(db, () => copyText(db, sql, text())))) continue;
-    const { rows } = await db.query<{ columns: string[] }>(
-      `SELECT ${differing(AUDIT_COLUMNS, "a", "e")} AS columns FROM tributary.audit a CROSS JOIN ${AUDIT} e WHERE a.origin = $1 AND a.seq = $2`,
-      [origin, seq],
+    const { rows } = await db.query<{ columns: string[]; noted: boolean }>(
+      `SELECT ${differing(AUDIT_COLUMNS, "a", "e")} AS columns,
+         coalesce(position($3 IN a.projection_error) > 0 OR length(a.projection_error) >= ${MAX_NOTE}, false) AS noted
+       FROM tributary.audit a CROSS JOIN ${AUDIT} e WHERE a.origin = $1 AND a.seq = $2`,
+      [origin, seq, AUDIT_NOTE],
     );
     const [row] = rows;
     if (row === undefined) return null;
-    if (row.columns.length === 0) return [];
+    if (row.columns.length === 0) {
+      if (!row.noted) return ["it has placeholders, and no note of why"];
+      return says || !(await holdsMore(db, entry)) ? [] : ["it says nothing of the event, which the table would hold"];
+    }
     if (nearest === null || row.columns.length < nearest.length) nearest = row.columns;
   }
   return nearest ?? ["all of it"];
+}
+
+/** Whether the audit itself, with all that somebody has put on it, takes a row that says what the event says. Tried, and undone at once. */
+async function holdsMore(db: Client, entry: LogEntry): Promise<boolean> {
+  const { origin, seq } = entry.head;
+  for (const { sql, text } of [plainForm(LIVE_AUDIT, entry), ...placeholderForms(LIVE_AUDIT, entry).filter(({ says }) => says)]) {
+    let isTaken = false;
+    await takes(db, async () => {
+      await db.query(`SET LOCAL lock_timeout = ${TRY_LOCK_MS}`);
+      await db.query(`DELETE FROM ${LIVE_AUDIT} WHERE origin = $1 AND seq = $2`, [origin, seq]);
+      await copyText(db, sql, text());
+      await db.query("SET CONSTRAINTS ALL IMMEDIATE");
+      isTaken = true;
+      throw new Error("undone");
+    });
+    if (isTaken) return true;
+  }
+  return false;
 }
 
 async function expectQuarantine(db: Client, entries: readonly LogEntry[]): Promise<void> {
@@ -224,6 +256,16 @@ async function quarantineDifferences(db: Client): Promise<Differences> {
      WHERE d.what <> '' ORDER BY 1 LIMIT ${MAX_RETURNED}`,
   );
   return { count: Number(rows[0]?.total ?? 0), named: rows };
+}
+
+async function placeholdersIn(db: Client): Promise<{ readonly rows: number; readonly mute: number; readonly held: number }> {
+  const { rows } = await db.query<{ rows: number; mute: number; held: number }>(
+    `SELECT count(*)::int AS rows, (count(*) FILTER (WHERE held_otherwise::text = '{}'))::int AS mute,
+       (SELECT count(*)::int FROM tributary.quarantine WHERE raw = $1) AS held
+     FROM tributary.audit WHERE held_otherwise IS NOT NULL`,
+    [PLACEHOLDER],
+  );
+  return rows[0]!;
 }
 
 async function beyondLog(db: Client, ends: ReadonlyMap<OriginId, { readonly events: number }>): Promise<BeyondLog[]> {

@@ -1,6 +1,6 @@
 import type { Position } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
-import type { Log, LogEntry } from "../log/index.ts";
+import { INCARNATION_STREAM, type Log, type LogEntry } from "../log/index.ts";
 import { isAsked } from "./asked.ts";
 import { type connectViews, inTransaction } from "./connect.ts";
 import { isOfData } from "./failures.ts";
@@ -48,7 +48,7 @@ export interface FollowOptions {
   /** The same error has ended the same page again and again: it is narrowed down whatever it says it is. */
   readonly insists: boolean;
   onProgress(): void;
-  /** The link to the log was lost. What it returns says whether the log still holds what was folded; `false` ends the session. */
+  /** The link to the log was lost, or a life of it has begun. What it returns says whether the log still holds what was folded; `false` ends the session. */
   onInterruption(): Promise<boolean>;
 }
 
@@ -112,6 +112,16 @@ export async function follow(session: Session, options: FollowOptions): Promise<
   };
   const interrupted = interruptionWatch(options, watch);
   try {
+    // A life that is declared while the link stands: a log may have been put in this one's place all the same.
+    log.journal.follow({
+      prefixes: [INCARNATION_STREAM],
+      after: await log.end(),
+      signal: watch.signal,
+      onFact: interrupted,
+      onInterruption: interrupted,
+    });
+    // One that began since the session compared would not be told of.
+    interrupted();
     if (leases.length === 0) {
       await watch.ended;
       return;
@@ -159,7 +169,7 @@ export async function follow(session: Session, options: FollowOptions): Promise<
 /** How long to wait before a log that does not answer is asked again whether it holds what was folded. */
 const ASK_AGAIN_MS = 500;
 
-/** Asks, each time the link to the log was lost, whether the log that answers afterwards is the one that was followed; ends the session if not. */
+/** Asks, each time the link to the log was lost or a life of it has begun, whether the log that answers is the one that was followed; ends the session if not. */
 function interruptionWatch(
   { onInterruption, say }: FollowOptions,
   watch: { readonly signal: AbortSignal; end(): void },

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import type { Client } from "pg";
 import { canonicalize, deviceOf, type Fact, isJsonObject, type JsonObject, type JsonValue } from "../core/index.ts";
 import { type Fork, forkFacts, type Log } from "../log/index.ts";
+import { withoutNul } from "./copy.ts";
 
 interface ForkCase {
   readonly id: string;
@@ -33,6 +34,9 @@ const isFork = ({ type, data }: Fact): boolean =>
   Number.isSafeInteger(data.seq) &&
   isJsonObject(data.refused);
 
+/** Evidence as the table can hold it; who reads it by its members would trip over U+0000. */
+const kept = (about: JsonObject): string => JSON.stringify(about).replaceAll("\\u0000", "\\ufffd");
+
 /**
  * Brings the cases in line with what the log notes of forks. `whole`: looks at all of it, and takes away what the log has no more; else at what is new only.
  * Each statement stands for itself, so that it may run inside a transaction of the caller's, and by several processes at once.
@@ -49,7 +53,7 @@ export async function takeForks(db: Client, { journal }: Pick<Log, "journal">, w
       `INSERT INTO tributary.fork_case (id, revision, device, origin, says, about, mark, opened_position, opened_at)
        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, opened_position = excluded.opened_position`,
       [
-        ...[id, fact.revision, deviceOf(fork.origin), fork.origin, wordsFor(each), JSON.stringify(about)],
+        ...[id, fact.revision, withoutNul(deviceOf(fork.origin)), withoutNul(fork.origin), wordsFor(each), kept(about)],
         ...[digest(JSON.stringify(about), 16), fact.position.toString(), new Date(fact.recordedAtMs).toISOString()],
       ],
     );

@@ -11,17 +11,22 @@ import {
   tablesOf,
   type View,
 } from "../merge/index.ts";
-import { inTransaction } from "./connect.ts";
+import { type Clinging, clingingTo, clings } from "./clinging.ts";
+import { inSavepoint, inTransaction } from "./connect.ts";
 import { isReadable, type ViewTarget } from "./prepare.ts";
 import { asPosition, NOWHERE, type Positions, SHARDS } from "./shards.ts";
 import { openStates } from "./states.ts";
 import { at, createTables, LIVE, q, shapeOf } from "./tables.ts";
 
+/** How long a build that was let go waits for the last who reads it, at a time. */
+const LET_GO_TIMEOUT_MS = 500;
+
 /** One build of a view's tables, as `tributary.generation` has it. */
 export interface Generation {
   readonly view: string;
   readonly generation: number;
-  readonly state: "building" | "reconciling" | "live" | "previous";
+  /** `left`: out of use, and kept only because something that is not ours clings to its tables (`clinging.ts`). */
+  readonly state: "building" | "reconciling" | "live" | "previous" | "left";
   readonly place: string;
   readonly kind: View["kind"];
   readonly shape: string;
@@ -258,20 +263,16 @@ async function foreignViews(
   return rows;
 }
 
-const clings = ({ name, table }: ForeignView, why: string): TributaryError =>
-  new TributaryError(
-    "usage",
-    `${name}, which is not ours, reads ${table}: ${why}`,
-    "Drop it and make it anew after the rebuild; or declare it in projections/ with defineSql, then it is kept up. The live views were left as they are.",
-  );
+const asClinging = ({ name, table }: ForeignView): Clinging => ({ object: name, table });
 
-/** Has somebody's own view read the tables that stand under the names now, as it was written. */
-async function readAnew(db: Client, view: ForeignView): Promise<void> {
-  if (view.isMaterialized) throw clings(view, "a materialized view cannot be made to read its new build");
+/** Has somebody's own view read the tables that stand under the names now, as it was written. Returns why it cannot, or `null`. */
+async function readAnew(db: Client, view: ForeignView): Promise<string | null> {
+  if (view.isMaterialized) return "a materialized view cannot be made to read its new build";
   try {
-    await db.query(`CREATE OR REPLACE VIEW ${view.name} AS ${view.definition}`);
+    await inSavepoint(db, () => db.query(`CREATE OR REPLACE VIEW ${view.name} AS ${view.definition}`));
+    return null;
   } catch (error) {
-    throw clings(view, (error as Error).message);
+    return (error as Error).message;
   }
 }
 
@@ -283,7 +284,7 @@ async function makeSqlView(db: Client, { name, sql }: SqlView): Promise<void> {
   } catch {
     await db.query("ROLLBACK TO SAVEPOINT made");
     const [reader] = await foreignViews(db, LIVE, [name], []);
-    if (reader !== undefined) throw clings(reader, "its columns change");
+    if (reader !== undefined) throw clings(asClinging(reader), "its columns change");
     await db.query(`DROP VIEW IF EXISTS ${at(LIVE, name)}`);
     try {
       await db.query(`CREATE VIEW ${at(LIVE, name)} AS ${sql}`);
@@ -298,13 +299,53 @@ async function makeSqlView(db: Client, { name, sql }: SqlView): Promise<void> {
   }
 }
 
-/** Removes a build with all that was kept for it. */
-export async function dropGeneration(db: Client, { view, generation, place, tables }: Generation): Promise<void> {
-  const [reader] = await foreignViews(db, place, tables, []);
-  if (reader !== undefined) throw clings(reader, "it is of an earlier build, which is to go");
-  for (const table of [...tables].reverse()) await db.query(`DROP TABLE IF EXISTS ${at(place, table)}`);
+/** Removes what was kept for a build beside its tables. */
+async function forgetKept(db: Client, { view, generation }: Generation): Promise<void> {
   for (const kept of ["decision_row", "case_row", "parked"])
     await db.query(`DELETE FROM tributary.${kept} WHERE view = $1 AND generation = $2`, [view, generation]);
+}
+
+/** Removes a build; one that something clings to is put out of use, and goes when it is let go. For whoever has nobody to tell. */
+export async function dropOrLeave(db: Client, build: Generation): Promise<void> {
+  if ((await clingingTo(db, build.place, build.tables)).length === 0) return dropGeneration(db, build);
+  await forgetKept(db, build);
+  await db.query("UPDATE tributary.generation SET state = 'left' WHERE view = $1 AND generation = $2", [
+    build.view,
+    build.generation,
+  ]);
+}
+
+/** Whether a build that was left is let go by now. Changes nothing. */
+export async function isAnyLetGo(db: Client): Promise<boolean> {
+  for (const { place, tables } of (await generationsOf(db, "left")).values())
+    if ((await clingingTo(db, place, tables)).length === 0) return true;
+  return false;
+}
+
+/** Removes builds that were left, and that nothing clings to any more, in a transaction; several processes may do so at once. Returns how many. */
+export async function dropLetGo(db: Client): Promise<number> {
+  return inTransaction(db, async () => {
+    await db.query(`SET LOCAL lock_timeout = ${LET_GO_TIMEOUT_MS}`);
+    const { rows } = await db.query<Generation & Record<string, unknown>>(
+      "SELECT * FROM tributary.generation WHERE state = 'left' ORDER BY generation, view FOR UPDATE SKIP LOCKED",
+    );
+    let dropped = 0;
+    for (const build of rows) {
+      if ((await clingingTo(db, build.place, build.tables)).length > 0) continue;
+      await dropGeneration(db, build);
+      dropped++;
+    }
+    return dropped;
+  });
+}
+
+/** Removes a build with all that was kept for it. Throws `usage` where something clings to it. */
+export async function dropGeneration(db: Client, build: Generation): Promise<void> {
+  const { view, generation, place, tables } = build;
+  const [held] = await clingingTo(db, place, tables);
+  if (held !== undefined) throw clings(held, "it is of an earlier build, which is to go");
+  for (const table of [...tables].reverse()) await db.query(`DROP TABLE IF EXISTS ${at(place, table)}`);
+  await forgetKept(db, build);
   await db.query("DELETE FROM tributary.generation WHERE view = $1 AND generation = $2", [view, generation]);
   const { rows } = await db.query("SELECT 1 FROM tributary.generation WHERE place = $1 LIMIT 1", [place]);
   if (rows.length === 0 && place !== LIVE) await db.query(`DROP SCHEMA IF EXISTS ${q(place)} CASCADE`);
@@ -316,10 +357,16 @@ export async function dropGeneration(db: Client, { view, generation, place, tabl
  */
 export async function swap(
   db: Client,
-  change: { readonly builds: readonly Generation[]; readonly retired: readonly string[]; readonly views: readonly View[] },
+  change: {
+    readonly builds: readonly Generation[];
+    readonly retired: readonly string[];
+    readonly views: readonly View[];
+    /** Nobody is there to be told: what others made and what cannot be carried over stays with the old build. */
+    readonly leaves: boolean;
+  },
   positions: Positions,
 ): Promise<void> {
-  const { builds, retired, views } = change;
+  const { builds, retired, views, leaves } = change;
   const live = await generationsOf(db, "live");
   const previous = await generationsOf(db, "previous");
   const grants = new Map<string, Grant[]>();
@@ -333,13 +380,18 @@ export async function swap(
   const declared = new Set(sqlViews.map(({ name }) => name));
   const gone = ours.filter((view) => !declared.has(view));
   const [reader] = await foreignViews(db, LIVE, gone, gone);
-  if (reader !== undefined) throw clings(reader, "it is declared no more");
+  if (reader !== undefined) throw clings(asClinging(reader), "it is declared no more");
   const replaced = [...builds.map(({ view }) => view), ...retired].flatMap((name) => live.get(name)?.tables ?? []);
   // As they are written now, before anything moves: a definition names the place where its tables stand.
   const foreign = await foreignViews(db, LIVE, replaced, ours);
+  // Views are seen to below.
+  const other = leaves
+    ? undefined
+    : (await clingingTo(db, LIVE, replaced)).find(({ object }) => !/^(materialized )?view /.test(object));
+  if (other !== undefined) throw clings(other, "it cannot be made to stand on the new build");
   for (const name of [...builds.map(({ view }) => view), ...retired]) {
     const before = previous.get(name);
-    if (before !== undefined && !builds.includes(before)) await dropGeneration(db, before);
+    if (before !== undefined && !builds.includes(before)) await (leaves ? dropOrLeave : dropGeneration)(db, before);
     const old = live.get(name);
     if (old === undefined || old.kind === "sql") continue;
     const place = placeOf(old.generation);
@@ -361,6 +413,8 @@ export async function swap(
     for (const table of tables) {
       if (known.has(table)) continue;
       grants.set(table, await grantsOn(db, table));
+      const [held] = await clingingTo(db, LIVE, [table]);
+      if (held !== undefined) throw clings(held, "it is in the way of its new build");
       await db.query(`DROP TABLE IF EXISTS ${at(LIVE, table)}`);
     }
     for (const table of tables) await db.query(`ALTER TABLE ${at(place, table)} SET SCHEMA ${q(LIVE)}`);
@@ -388,7 +442,10 @@ export async function swap(
   }
   // All at once: they may read one another.
   if (gone.length > 0) await db.query(`DROP VIEW IF EXISTS ${gone.map((view) => at(LIVE, view)).join(", ")}`);
-  for (const view of foreign) await readAnew(db, view);
+  for (const view of foreign) {
+    const why = await readAnew(db, view);
+    if (why !== null && !leaves) throw clings(asClinging(view), why);
+  }
   const built = new Set(builds.flatMap(({ tables }) => tables));
   for (const [table, statements] of kept) if (built.has(table)) for (const each of statements) await carryOver(db, table, each);
   for (const { place } of builds) {

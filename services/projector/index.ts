@@ -10,7 +10,7 @@ import { connectViews } from "./connect.ts";
 import { isAudited, MAX_REPEATS, sqlState } from "./failures.ts";
 import { type Connection, follow, type Membership, type Session } from "./follow.ts";
 import { takeForks } from "./forks.ts";
-import { differences, type Generation, generationsOf, isInLine, targetsFor } from "./generations.ts";
+import { differences, dropLetGo, type Generation, generationsOf, isAnyLetGo, isInLine, targetsFor } from "./generations.ts";
 import { enroll, giveBack, type Lease, leave, type Member, othersAlive, takeShards } from "./leases.ts";
 import { migrate } from "./migrate.ts";
 import { arePlacesLost, restorePlaces } from "./places.ts";
@@ -22,8 +22,8 @@ const MIN_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 5_000;
 /** A process that hangs inside a transaction keeps its shards from others no longer than this: then PostgreSQL ends its connection. */
 const IDLE_IN_TRANSACTION_MS = 15_000;
-/** How often new forks are looked for. */
-const FORKS_MS = 2_000;
+/** How often new forks are looked for, and builds that nothing clings to any more. */
+const LOOK_MS = 2_000;
 /** How often views may be swapped between looking at them and taking shards before it is no accident any more. */
 const MAX_LOOKS = 10;
 
@@ -72,7 +72,8 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
   let isPlaceDoubted = false;
   const repeats = repeatsOf();
   const open = async (isStart: boolean): Promise<Session> => {
-    const session = await openSession(options, await enrolled(), say, { isStart, isPlaceDoubted, insists: repeats.insists() });
+    const since = { isStart, isPlaceDoubted, insists: repeats.insists(), stop: stop.signal };
+    const session = await openSession(options, await enrolled(), say, since);
     isPlaceDoubted = false;
     return session;
   };
@@ -119,16 +120,19 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
     }
   };
   let isLooking = false;
-  const lookForForks = async (): Promise<void> => {
+  /** New forks, and builds that were let go. */
+  const look = async (): Promise<void> => {
     if (isLooking || session === null) return;
     isLooking = true;
+    const { db } = session.membership;
     // Whatever is away is noticed by those who follow the log, and this is tried again.
-    await takeForks(session.membership.db, options.log, false).catch(() => {});
+    await takeForks(db, options.log, false).catch(() => {});
+    await letGo(db, options).catch(() => {});
     isLooking = false;
   };
-  const forks = setInterval(() => void lookForForks(), FORKS_MS);
+  const looks = setInterval(() => void look(), LOOK_MS);
   const done = run().finally(() => {
-    clearInterval(forks);
+    clearInterval(looks);
     return membership?.end();
   });
   done.catch(() => {});
@@ -140,6 +144,18 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
       await done.catch(() => {});
     },
   };
+}
+
+/** Removes builds that were let go, over a connection of its own: others use `db` meanwhile, and would be in the transaction. */
+async function letGo(db: Connection, { postgresUrl, say }: ProjectorOptions): Promise<void> {
+  if (!(await isAnyLetGo(db))) return;
+  const own = await connectViews(postgresUrl, "tributary-projector cleans up");
+  try {
+    const builds = await dropLetGo(own);
+    if (builds > 0) say?.({ event: "builds-let-go", builds });
+  } finally {
+    await own.end();
+  }
 }
 
 /** PostgreSQL's codes for a table or a schema that is not there. */
@@ -191,7 +207,12 @@ async function openSession(
   options: ProjectorOptions,
   membership: Membership,
   say: (event: Record<string, unknown>) => void,
-  since: { readonly isStart: boolean; readonly isPlaceDoubted: boolean; readonly insists: boolean },
+  since: {
+    readonly isStart: boolean;
+    readonly isPlaceDoubted: boolean;
+    readonly insists: boolean;
+    readonly stop: AbortSignal;
+  },
 ): Promise<Session> {
   const { postgresUrl, gate, log, projections: views } = options;
   const writer = await connectViews(postgresUrl, "tributary-projector writes");
@@ -208,7 +229,7 @@ async function openSession(
     // Safe here: rows and places in the log are lost or kept together, and what is lost is folded again. Saves a disk flush a page.
     await writer.query("SET synchronous_commit = off");
     await writer.query(`SET idle_in_transaction_session_timeout = ${IDLE_IN_TRANSACTION_MS}`);
-    const deps: RebuildDeps = { db: writer, reader, log, gate, views, say };
+    const deps: RebuildDeps = { db: writer, reader, log, gate, views, say, unattended: since.stop };
     const rule = mayChange(deps, membership.member, since.isStart);
     await keepUpWithLog({ ...deps, say, isDoubted: since.isPlaceDoubted, mayChange: rule });
     await takeForks(writer, log, true);
@@ -280,6 +301,7 @@ const declaredOtherwise = (
   );
 
 export { askRefold } from "./asked.ts";
+export { clingingSays, clingingToOld } from "./clinging.ts";
 export { type Comparison, compareBuild } from "./compare.ts";
 export { connectViews } from "./connect.ts";
 export {
@@ -293,13 +315,13 @@ export {
   openTotals,
   type TotalsBooks,
 } from "./expected.ts";
-export { differences, type Generation, generationsOf, isBuiltAs } from "./generations.ts";
+export { differences, type Generation, generationsOf, isBuiltAs, targetsFor } from "./generations.ts";
 export { type ProjectorHealth, parkedCounts, projectorHealth } from "./health.ts";
 export { migrate } from "./migrate.ts";
-export { checkFunctions, eventsIn, keyOf, toFoldEvent } from "./prepare.ts";
+export { checkFunctions, eventsIn, keyOf, toFoldEvent, type ViewTarget } from "./prepare.ts";
 export { alone, type Progress, type RebuildOptions, type Rebuilt, rebuild } from "./rebuild.ts";
 export { type Reconciled, reconcile } from "./reconcile.ts";
-export { eventsOf } from "./refold.ts";
+export { eventsOf, type Rehearsed, rehearseRefold } from "./refold.ts";
 export { countedAs, settlements } from "./releases.ts";
 export { beyondNow, incarnationOf, keepUpWithLog, mayBeSetBack } from "./setback.ts";
 export { asPosition, SHARDS, shardOf, shardOfEntry } from "./shards.ts";

@@ -3,6 +3,7 @@ import { messageOf, type Position, QUARANTINE_ENTITY, TributaryError } from "../
 import type { Gate } from "../gate/index.ts";
 import type { Log, LogEntry } from "../log/index.ts";
 import type { Projection, Totals, View } from "../merge/index.ts";
+import { clingingSays, clingingToOld } from "./clinging.ts";
 import { type Comparison, compareBuild } from "./compare.ts";
 import { inSavepoint, inTransaction } from "./connect.ts";
 import { isOfData } from "./failures.ts";
@@ -42,6 +43,8 @@ const MAX_BEGINNINGS = 5;
 /** How long the swap may hold up readers who come while it waits for those before them. */
 const LOCK_TIMEOUT_MS = 500;
 const SWAP_PAUSE_MS = 250;
+/** Between tries of one that nobody waits for, after so many: somebody reads for long, a proof of all that agrees perhaps. */
+const LONG_PAUSE_MS = 5_000;
 /** How long a process that holds the projectors up may be silent. */
 const HOLD_IDLE_MS = 60_000;
 /** One rebuild at a time; an arbitrary number of ours. */
@@ -58,6 +61,11 @@ export interface RebuildDeps {
   readonly say?: (event: Record<string, unknown>) => void;
   /** Entities of each view whose states are kept in memory, where memory counts more than time. */
   readonly maxHotEntities?: number;
+  /**
+   * Nobody waits for it, and nobody is there to be told: it goes on trying until this aborts, and leaves with the old build what others made and what cannot be carried
+   * over.
+   */
+  readonly unattended?: AbortSignal;
   /** The log was set back: how far what was folded of it stands, and what is done in the transaction that swaps. */
   readonly setBack?: {
     readonly atMost: (position: Position | null) => Position | null;
@@ -127,6 +135,15 @@ export async function alone<T>(db: Client, wait: boolean, work: () => Promise<T>
   } finally {
     await db.query("SELECT pg_advisory_unlock($1)", [REBUILD_LOCK]).catch(() => {});
   }
+}
+
+/** Whether somebody waits to rebuild or swap until who holds the lock has ended: a projector that cannot fold before. */
+export async function isWaitedFor(db: Client): Promise<boolean> {
+  const { rows } = await db.query(
+    "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = $1 AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND NOT granted LIMIT 1",
+    [REBUILD_LOCK],
+  );
+  return rows.length > 0;
 }
 
 /**
@@ -442,7 +459,10 @@ export async function holdShards(db: Client): Promise<void> {
   await db.query("LOCK TABLE tributary.shard IN EXCLUSIVE MODE");
 }
 
-/** Holds the shards still, folds what is left, and swaps: all in one transaction, tried again where readers are in the way for long. */
+/**
+ * Holds the shards still, folds what is left, and swaps: all in one transaction, tried again where readers are in the way for long. Readers who come meanwhile wait for
+ * `LOCK_TIMEOUT_MS` at a time, and no longer.
+ */
 async function swapIn(
   deps: RebuildDeps,
   retired: readonly string[],
@@ -450,40 +470,51 @@ async function swapIn(
   builds: readonly Generation[],
   begun: Build | null,
 ): Promise<void> {
-  const { db, views, say = () => {} } = deps;
+  const { db, views, unattended, say = () => {} } = deps;
   for (let attempt = 1, build = begun; ; attempt++) {
     try {
       const folded = build;
-      return await inTransaction(db, async () => {
+      await inTransaction(db, async () => {
         await holdShards(db);
         const live = await standing(deps);
         await folded?.foldRest(live);
         await db.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
-        await swap(db, { builds, retired, views }, live);
+        await swap(db, { builds, retired, views, leaves: unattended !== undefined }, live);
         await deps.setBack?.cut(db);
       });
+      const message = clingingSays(await clingingToOld(db));
+      if (message !== null) say({ event: "view-clung-to", message });
+      return;
     } catch (error) {
       // 55P03: lock_timeout. Somebody has been reading for longer than readers behind us should wait.
       if ((error as { code?: string }).code !== "55P03") throw error;
-      if (attempt >= SWAP_TRIES)
-        throw new TributaryError(
-          "backend-failed",
-          "readers have held on to the live views all the time, so that the new ones could not take their place",
-          "End transactions that stay open (pg_stat_activity shows them); then the same command goes on where it was.",
-          { cause: error },
-        );
-      say({ event: "swap-waits", attempt });
+      unattended?.throwIfAborted();
+      const isLong = attempt >= SWAP_TRIES;
+      if (isLong && unattended === undefined) throw heldOn(error);
+      say({ event: "swap-waits", attempt, ...(isLong ? { message: heldOn(error).message } : {}) });
       // What was folded in the transaction is undone: go on from what stands.
       if (build !== null) build = await openBuild(deps, family, await currentOf(db, builds));
-      await new Promise((resolve) => setTimeout(resolve, SWAP_PAUSE_MS));
+      await new Promise((resolve) => setTimeout(resolve, isLong ? LONG_PAUSE_MS : SWAP_PAUSE_MS));
     }
   }
 }
+
+const heldOn = (cause: unknown): TributaryError =>
+  new TributaryError(
+    "backend-failed",
+    "readers have held on to the live views all the time, so that the new ones could not take their place",
+    "End transactions that stay open (pg_stat_activity shows them); then the same command goes on where it was.",
+    { cause },
+  );
 
 async function currentOf(db: Client, builds: readonly Generation[]): Promise<Generation[]> {
   const building = await generationsOf(db, "building");
   return builds.map(({ view }) => building.get(view)!);
 }
+
+/** What nobody waits for ends with its process. */
+export const stopping = ({ unattended }: RebuildDeps): Pick<RebuildOptions, "signal"> =>
+  unattended === undefined ? {} : { signal: unattended };
 
 /**
  * Brings the views that stand in line with the declarations. What cannot read the newest schemas is built anew in any case; what is declared otherwise
@@ -494,5 +525,5 @@ export async function bringUpToDate(deps: RebuildDeps, mayChange: () => Promise<
   const { changed, undeclared, stale } = differences(views, gate, await generationsOf(db, "live"));
   if (changed.length > 0 || undeclared.length > 0) await mayChange();
   if (changed.length > 0 || undeclared.length > 0 || stale.length > 0)
-    await rebuild(deps, { names: [...changed, ...stale], retired: undeclared });
+    await rebuild(deps, { names: [...changed, ...stale], retired: undeclared, ...stopping(deps) });
 }

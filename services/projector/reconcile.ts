@@ -16,7 +16,15 @@ import {
   pinsFor,
 } from "./generations.ts";
 import { StaleViewError } from "./prepare.ts";
-import { holdShards, openBuild, type Progress, type RebuildDeps, type RebuildOptions, unhurried } from "./rebuild.ts";
+import {
+  holdShards,
+  isWaitedFor,
+  openBuild,
+  type Progress,
+  type RebuildDeps,
+  type RebuildOptions,
+  unhurried,
+} from "./rebuild.ts";
 import { least } from "./shards.ts";
 import { at, LIVE, q } from "./tables.ts";
 
@@ -27,6 +35,8 @@ const FAN = 16;
 /** Entities of each view that are held in memory, and events that are folded at a time. With a rebuild's 50,000 and 5,000 it took 975 MiB at 300,000 events. */
 const HOT_ENTITIES = 2_000;
 const BATCH_EVENTS = 1_000;
+/** How often is looked whether a projector waits. */
+const LOOK_MS = 500;
 /** Rows that are named, of those that differ; all are counted, and mended. */
 const MAX_NAMED = 50;
 
@@ -76,8 +86,10 @@ export async function reconcile(
   try {
     const build = await openBuild({ ...deps, maxHotEntities: HOT_ENTITIES }, family, builds);
     const keepHeap = heapKeeper();
+    const giveWay = waysToGive(deps.reader);
     const onProgress = (progress: Progress): void => {
       keepHeap();
+      giveWay();
       options.onProgress?.(progress);
     };
     await unhurried(deps, build, { ...options, batchEvents: BATCH_EVENTS, onProgress });
@@ -109,6 +121,28 @@ export async function reconcile(
   } finally {
     for (const each of builds) await dropGeneration(db, each).catch(() => {});
   }
+}
+
+/** Looks now and then whether a projector waits for the lock; what is returned throws when one does. Books can be balanced later, and nothing is folded meanwhile. */
+function waysToGive(db: Client): () => void {
+  let lookedAtMs = performance.now();
+  let isWaited = false;
+  return () => {
+    if (isWaited)
+      throw new TributaryError(
+        "already-running",
+        "a projector waits to bring the views in line, and goes first",
+        "Balance the books again when `tributary lag` says that the views follow.",
+      );
+    if (performance.now() - lookedAtMs < LOOK_MS) return;
+    lookedAtMs = performance.now();
+    isWaitedFor(db).then(
+      (waited) => {
+        isWaited = waited;
+      },
+      () => {},
+    );
+  };
 }
 
 /** A table that is compared: its rows belong to what stands in `key`. */

@@ -23,6 +23,8 @@ import { settledAt, writeHistory, writeParked, writeViews } from "./write.ts";
 
 /** Entities folded anew in one go, before following the log goes on. */
 const MAX_AT_ONCE = 200;
+/** How long a rehearsal waits for somebody who writes the same rows. */
+const REHEARSAL_LOCK_MS = 2_000;
 /** Events of a history that are asked for at a time. */
 const READS_AT_ONCE = 16;
 
@@ -200,6 +202,49 @@ export async function refoldOne(
       else target.parked.delete(each);
     }
   };
+}
+
+/** What would become of a parked entity. `untold`: it could not be tried, for a reason of operation. */
+export type Rehearsed =
+  | { readonly kind: "shown" }
+  | { readonly kind: "parked"; readonly event: string; readonly error: string }
+  | { readonly kind: "untold"; readonly why: string };
+
+const UNDONE = new Error("undone");
+
+/**
+ * Folds a parked entity anew as `refoldOne` does, and undoes it at once: whether what it is parked for still stands. Inside the caller's transaction. `mark`: the event
+ * that it is parked at, where it stays when the database refuses what folding gives.
+ */
+export async function rehearseRefold(
+  { db, gate }: Pick<RefoldDeps, "db" | "gate">,
+  target: ViewTarget,
+  id: string,
+  entries: readonly LogEntry[],
+  mark: string,
+): Promise<Rehearsed> {
+  let parked: ParkedRow | null = null;
+  try {
+    await inSavepoint(db, async () => {
+      await db.query(`SET LOCAL lock_timeout = ${REHEARSAL_LOCK_MS}`);
+      await gate.ensure(entries.map(({ head }) => head.schema));
+      const folded = changesOf(target, id, entries, gate, await shownNow(db, target, id));
+      parked = folded.parked;
+      await replace(db, id, folded, entries.at(-1)!.position, true);
+      await db.query("SET CONSTRAINTS ALL IMMEDIATE");
+      throw UNDONE;
+    });
+  } catch (error) {
+    if (error !== UNDONE)
+      return (await isOfData(db, [target], error))
+        ? { kind: "parked", event: mark, error: wordsOf(error) }
+        : { kind: "untold", why: messageOf(error) };
+  }
+  // TypeScript does not see what a function assigned.
+  const stops = parked as ParkedRow | null;
+  if (stops === null) return { kind: "shown" };
+  const { origin, seq } = stops.entry.head;
+  return { kind: "parked", event: `${origin}/${seq}`, error: stops.error };
 }
 
 /** What folding an entity anew changes in its view, and where it stops. */

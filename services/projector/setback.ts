@@ -11,13 +11,13 @@ import type { Client } from "pg";
 import type { Hash, Incarnation, IncarnationId, OriginId, Position, Seq } from "../core/index.ts";
 import { beginIncarnation, currentIncarnation, incarnations, type Log } from "../log/index.ts";
 import { takeForks } from "./forks.ts";
-import { dropGeneration, generationsOf } from "./generations.ts";
-import { alone, type RebuildDeps, rebuild } from "./rebuild.ts";
+import { dropOrLeave, generationsOf } from "./generations.ts";
+import { alone, type RebuildDeps, rebuild, stopping } from "./rebuild.ts";
 import { asPosition } from "./shards.ts";
 
 /** Origins whose last events are looked up in the log: those that wrote last. */
 const HEADS = 64;
-/** Audit rows before the last common event that are compared one by one: events that were sent again may stand where they stood by chance. */
+/** Audit rows that are compared with the log one by one at a time. So many before the last common event are: events that were sent again may stand where they stood by chance. */
 const WINDOW = 1_000;
 
 /** An event as it was folded. */
@@ -94,7 +94,7 @@ async function whereSetBack(db: Client, log: Log, all: boolean): Promise<SetBack
   const heads = await Promise.all((await lastFolded(db, all)).map((audited) => stands(log, audited)));
   if (!heads.includes(false) && (await stands(log, last))) {
     if (began === null || last.position < began) return null;
-    if ((await firstDifference(log, await auditedFrom(db, began), last.position)) === null) return null;
+    if ((await firstDifferenceFrom(db, log, began)) === null) return null;
   }
   const common = await lastCommon(db, log, began);
   return common === last.position ? null : { common, folded: last.position };
@@ -147,17 +147,28 @@ async function auditedUpTo(db: Client, upTo: Position): Promise<Audited[]> {
   return rows.map(asAudited);
 }
 
-/** Audited events from a position on, in log order. */
-async function auditedFrom(db: Client, from: Position): Promise<Audited[]> {
-  const { rows } = await db.query<AuditedRow>(
-    "SELECT origin, seq, position, hash FROM tributary.audit WHERE position >= $1 ORDER BY position",
-    [from.toString()],
-  );
-  return rows.map(asAudited);
+/** The first audited event from a position on that the log does not have at its place, found page by page; `null`: it has them all. */
+export async function firstDifferenceFrom(
+  db: Client,
+  log: Pick<Log, "readAll">,
+  from: Position,
+  pageRows = WINDOW,
+): Promise<Position | null> {
+  for (let after = from - 1n; ; ) {
+    const { rows } = await db.query<AuditedRow>(
+      "SELECT origin, seq, position, hash FROM tributary.audit WHERE position > $1 ORDER BY position LIMIT $2",
+      [after.toString(), pageRows],
+    );
+    const last = rows.at(-1);
+    if (last === undefined) return null;
+    after = BigInt(last.position);
+    const differs = await firstDifference(log, rows.map(asAudited), after as Position);
+    if (differs !== null || rows.length < pageRows) return differs;
+  }
 }
 
 /** The first of these events that the log does not have at its place; `null`: it has them all. What shards have not folded yet the log has besides. */
-async function firstDifference(log: Log, folded: readonly Audited[], upTo: Position): Promise<Position | null> {
+async function firstDifference(log: Pick<Log, "readAll">, folded: readonly Audited[], upTo: Position): Promise<Position | null> {
   if (folded[0] === undefined) return null;
   let at = 0;
   for await (const { head, position } of log.readAll({ from: folded[0].position, to: upTo })) {
@@ -228,7 +239,7 @@ async function comeBack(deps: KeepUpDeps): Promise<void> {
         },
       },
     },
-    { names: deps.views.map(({ name }) => name), retired: await deps.mayChange(), fresh: true },
+    { names: deps.views.map(({ name }) => name), retired: await deps.mayChange(), fresh: true, ...stopping(deps) },
   );
   say({ event: "log-folded-anew", ...said, beyond });
 }
@@ -302,7 +313,7 @@ async function cut(db: Client, log: Log, incarnation: string | null, common: Pos
   await db.query("DELETE FROM tributary.refold");
   // Builds from before hold what the log does not: there is no going back to them.
   for (const state of ["previous", "building", "reconciling"] as const)
-    for (const old of (await generationsOf(db, state)).values()) await dropGeneration(db, old);
+    for (const old of (await generationsOf(db, state)).values()) await dropOrLeave(db, old);
   await db.query(
     `UPDATE tributary.shard SET position = CASE WHEN position > $1::bigint THEN $1 WHEN $1 IS NULL THEN NULL ELSE position END, fence = fence + 1, holder = NULL,
        lease_until = NULL`,

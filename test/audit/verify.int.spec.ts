@@ -1,16 +1,20 @@
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { FETCH_BYTES, openCursor } from "../../services/audit/cursor.ts";
 import { type Part, verify } from "../../services/audit/index.ts";
 import { eventIdOf, eventText, type Hash, type OriginId, type Position, wallMsOf } from "../../services/core/index.ts";
 import { chainHash } from "../../services/core/node.ts";
 import type { Field } from "../../services/field/index.ts";
 import { type Backend, startEventStore } from "../../services/local/index.ts";
 import { type LogEntry, textOf } from "../../services/log/index.ts";
-import { alone, connectViews, rebuild, reconcile } from "../../services/projector/index.ts";
+import { defineProjection, set, text } from "../../services/merge/index.ts";
+import { copyAudit } from "../../services/projector/audit.ts";
+import { alone, askRefold, connectViews, rebuild, reconcile } from "../../services/projector/index.ts";
 import { dayOf, handout, random } from "../support/books.ts";
 import { number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { change, oldWriter, person } from "../support/oldlog.ts";
+import { eventually } from "../support/temp.ts";
 
 const SEED = Number(process.env.TRIBUTARY_TEST_SEED ?? Date.now() % 100_000);
 const PERSON = number(900);
@@ -59,16 +63,18 @@ const check = () => verify({ log: hub.log, views: { db: hub.db, gate: hub.gate, 
 const bad = (report: Awaited<ReturnType<typeof check>>): Part[] =>
   (Object.keys(report.verdicts) as Part[]).filter((part) => report.verdicts[part].state === "bad");
 
+let tampering = 0;
 /** A table as somebody has left it who may write to it; put right afterwards. */
 async function tampered<T>(table: string, sql: string, work: () => Promise<T>): Promise<T> {
-  await hub.db.query("DROP TABLE IF EXISTS pg_temp.kept");
-  await hub.db.query(`CREATE TEMPORARY TABLE kept AS SELECT * FROM ${table}`);
+  const kept = `kept${++tampering}`;
+  await hub.db.query(`CREATE TEMPORARY TABLE ${kept} AS SELECT * FROM ${table}`);
   try {
     expect((await hub.db.query(sql)).rowCount).toBeGreaterThan(0);
     return await work();
   } finally {
     await hub.db.query(`DELETE FROM ${table}`);
-    await hub.db.query(`INSERT INTO ${table} SELECT * FROM kept`);
+    await hub.db.query(`INSERT INTO ${table} SELECT * FROM ${kept}`);
+    await hub.db.query(`DROP TABLE ${kept}`);
   }
 }
 
@@ -246,29 +252,203 @@ describe("what somebody has altered in the database is named, with its part and 
   });
 });
 
-it("a parked entity is listed, and is no problem; one that is parked at no event of the log is", async () => {
-  const { rows } = await hub.db.query<{ generation: number }>(
-    "SELECT generation FROM tributary.generation WHERE view = 'beneficiaries' AND state = 'live'",
-  );
-  const park = async (seq: number): Promise<void> => {
-    await hub.db.query("DELETE FROM tributary.parked");
-    await hub.db.query(
-      `INSERT INTO tributary.parked (view, generation, entity_id, position, origin, seq, type, error, stack) VALUES ('beneficiaries', $1, $2, 1, $3, $4, 'x', 'why', '')`,
-      [rows[0]!.generation, PERSON, signed, seq],
+describe("a parked entity", () => {
+  const STOPPED = number(910);
+  let stopped: OriginId;
+  beforeAll(async () => {
+    const writer = oldWriter(hub.log, "parked");
+    stopped = writer.origin;
+    await writer.append(
+      person(STOPPED, { phone: "+1" }),
+      change(STOPPED, { given_name: "A\0b" }),
+      change(STOPPED, { phone: "+2" }),
+    );
+    await hub.projected();
+    await eventually("the fold", async () => (await hub.db.query("SELECT 1 FROM tributary.refold")).rows.length === 0);
+  });
+  /** Somebody says that an entity is parked. */
+  const parking = <T>(entity: string, event: string, work: () => Promise<T>): Promise<T> => {
+    const [, origin, seq] = /^(.*)\/(\d+)$/.exec(event)!;
+    return tampered(
+      "tributary.parked",
+      `INSERT INTO tributary.parked (view, generation, entity_id, position, origin, seq, type, error, stack)
+       SELECT view, generation, '${entity}', 1, '${origin}', ${seq}, 'x', 'PostgreSQL cannot hold it: why', '' FROM tributary.generation
+       WHERE view = 'beneficiaries' AND state = 'live'`,
+      work,
     );
   };
-  await park(2);
-  const report = await check();
-  expect(report.verdicts.parked).toMatchObject({ state: "good", says: expect.stringContaining("1 entity is parked") });
-  expect(report).toMatchObject({
-    problems: [],
-    summary: "All that was compared agrees.",
-    parked: [{ entity: PERSON, event: `${signed}/2` }],
+
+  it("is listed, and is no problem where the log shows why", async () => {
+    const report = await check();
+    expect(report.verdicts.parked).toMatchObject({ state: "good", says: expect.stringContaining("1 entity is parked") });
+    expect(report).toMatchObject({
+      problems: [],
+      summary: "All that was compared agrees.",
+      parked: [{ entity: STOPPED, event: `${stopped}/1` }],
+    });
   });
-  await park(9_999);
-  expect((await check()).problems).toMatchObject([{ part: "parked", where: `beneficiaries/${PERSON}` }]);
-  await hub.db.query("DELETE FROM tributary.parked");
+
+  it("hides no row that was altered: what it showed before it stopped is known", async () => {
+    for (const change of ["phone = '+9'", "state = replace(state, '+1', '+9')", "last_position = last_position + 1"])
+      expect(
+        (await tampered("views.beneficiaries", `UPDATE views.beneficiaries SET ${change} WHERE id = '${STOPPED}'`, check))
+          .problems,
+        change,
+      ).toMatchObject([
+        { part: "views", where: `beneficiaries/${STOPPED}`, what: expect.stringContaining(`parked at ${stopped}/1`) },
+      ]);
+    expect(
+      (await tampered("views.beneficiaries", `DELETE FROM views.beneficiaries WHERE id = '${STOPPED}'`, check)).problems,
+    ).toMatchObject([{ part: "views", what: expect.stringContaining("lacks a row") }]);
+    const past = "views.beneficiaries_history";
+    expect(
+      (await tampered(past, `UPDATE ${past} SET values = replace(values::text, '+1', '+9')::json WHERE id = '${STOPPED}'`, check))
+        .problems,
+    ).toMatchObject([{ part: "views", what: expect.stringContaining("its kept version as of") }]);
+  }, 120_000);
+
+  it("is a problem where somebody has made the mark up, and the row that it was to hide is told of", async () => {
+    const where = `beneficiaries/${PERSON}`;
+    expect((await parking(PERSON, `${signed}/2`, check)).problems).toMatchObject([
+      { part: "parked", where, what: expect.stringContaining("for no reason that the log or the database shows") },
+    ]);
+    const altered = await tampered(
+      "views.beneficiaries",
+      `UPDATE views.beneficiaries SET village = 'elsewhere' WHERE id = '${PERSON}'`,
+      () => parking(PERSON, `${signed}/3`, check),
+    );
+    expect(altered.problems).toMatchObject([
+      { part: "views", where, what: expect.stringContaining("village") },
+      { part: "parked", where, what: expect.stringContaining("for no reason") },
+    ]);
+    // At an event that is about something else, at one that is not there, and one about nothing that the log knows.
+    expect((await parking(PERSON, `${signed}/1`, check)).problems).toMatchObject([
+      { part: "parked", where, what: expect.stringContaining("no event of it in the log") },
+    ]);
+    expect((await parking(PERSON, `${signed}/9999`, check)).problems).toMatchObject([
+      { part: "parked", where },
+      { part: "parked", where },
+    ]);
+    expect((await parking("NOBODY", `${signed}/1`, check)).problems).toMatchObject([
+      { part: "parked", where: "beneficiaries/NOBODY", what: expect.stringContaining("the log has no event of it") },
+    ]);
+    // Nothing that was tried has stayed.
+    expect((await check()).problems).toEqual([]);
+  }, 120_000);
+
+  it("is no problem while the database refuses what the log gives, and is one when nothing refuses it any more", async () => {
+    await hub.db.query(`CREATE FUNCTION public.refuses() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+      IF NEW.phone = '+13' THEN RAISE EXCEPTION 'not that one'; END IF; RETURN NEW; END $$`);
+    await hub.db.query(
+      "CREATE TRIGGER refuses BEFORE INSERT OR UPDATE ON views.beneficiaries FOR EACH ROW EXECUTE FUNCTION public.refuses()",
+    );
+    const writer = oldWriter(hub.log, "refused");
+    await writer.append(person(number(911)), change(number(911), { phone: "+13" }));
+    await hub.projected();
+    const refused = await check();
+    expect(refused.problems).toEqual([]);
+    expect(refused.parked).toMatchObject([
+      { entity: STOPPED },
+      { entity: number(911), error: "PostgreSQL cannot hold it: not that one" },
+    ]);
+    await hub.db.query("DROP FUNCTION public.refuses() CASCADE");
+    expect((await check()).problems).toMatchObject([
+      { part: "parked", where: `beneficiaries/${number(911)}`, todo: expect.stringContaining("tributary parked retry") },
+    ]);
+    await askRefold(hub.db, "beneficiaries", [{ type: "beneficiary", id: number(911) }]);
+    await eventually("the retry", async () => (await hub.db.query("SELECT 1 FROM tributary.refold")).rows.length === 0);
+    expect(await check()).toMatchObject({ problems: [], parked: [{ entity: STOPPED }] });
+  }, 120_000);
 });
+
+describe("an audit row with placeholders", () => {
+  const blank = (
+    id: string,
+    note: string,
+  ): string => `UPDATE tributary.audit SET (id, type, entity_type, entity_id, actor, occurred_at, hlc, schema_subject, schema_version,
+      basis, clipped, data, prev, hash, held_otherwise, projection_error) = ('00000000-0000-0000-0000-000000000000', U&'\\FFFD', U&'\\FFFD', U&'\\FFFD', U&'\\FFFD',
+      recorded_at, U&'\\FFFD', U&'\\FFFD', 0, '{}', NULL, NULL, U&'\\FFFD', U&'\\FFFD', '{}', ${note}) WHERE entity_id = '${id}'`;
+  const NOTE = "'audit: the table took nothing of what the event says; the log has it'";
+
+  it("that somebody has blanked is told of: the table would hold what the event says", async () => {
+    for (const [note, what] of [
+      [NOTE, "it says nothing of the event, which the table would hold"],
+      ["NULL", "no note of why"],
+    ] as const)
+      expect((await tampered("tributary.audit", blank(GIVEN, note), check)).problems, note).toMatchObject([
+        { part: "audit", where: `${signed}/1`, what: expect.stringContaining(what) },
+      ]);
+    expect((await check()).problems).toEqual([]);
+  }, 120_000);
+
+  it("is believed without a word only while the table refuses to hold more", async () => {
+    await hub.db.query(`CREATE FUNCTION public.mutes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+      IF position('MUTE-1' IN row_to_json(NEW)::text) > 0 THEN RAISE EXCEPTION 'not that one'; END IF; RETURN NEW; END $$`);
+    await hub.db.query("CREATE TRIGGER mutes BEFORE INSERT ON tributary.audit FOR EACH ROW EXECUTE FUNCTION public.mutes()");
+    const writer = oldWriter(hub.log, "mute");
+    await writer.append(person("MUTE-1"));
+    await hub.projected();
+    const { rows } = await hub.db.query("SELECT held_otherwise FROM tributary.audit WHERE origin = $1", [writer.origin]);
+    expect(rows).toEqual([{ held_otherwise: {} }]);
+    const refused = await check();
+    expect(refused.problems).toEqual([]);
+    expect(refused.verdicts.audit.says).toContain("1 of them without a word of their events");
+    await hub.db.query("DROP FUNCTION public.mutes() CASCADE");
+    expect((await check()).problems).toMatchObject([{ part: "audit", where: `${writer.origin}/0` }]);
+    await hub.db.query("DELETE FROM tributary.audit WHERE origin = $1", [writer.origin]);
+    await copyAudit(hub.db, { entries: await entriesOf(writer.origin), projectionErrors: new Map() });
+    expect((await check()).problems).toEqual([]);
+  }, 120_000);
+});
+
+it("views that are left out are named: declared otherwise, what is added up from them, and what is not declared", async () => {
+  const otherwise = defineProjection({
+    name: "distributions",
+    entity: "distribution",
+    columns: { item: text() },
+    events: { "distribution.recorded": set() },
+  });
+  const projections = [
+    ...hub.projections.filter(({ name }) => name !== "distributions" && name !== "beneficiaries" && name !== "handouts"),
+    otherwise,
+  ];
+  const report = await verify({ log: hub.log, views: { db: hub.db, gate: hub.gate, projections } });
+  expect(report.problems).toEqual([]);
+  expect(report.notCompared).toEqual(expect.arrayContaining(["beneficiaries", "distribution_summary", "distributions"]));
+  expect(report.notCompared).not.toContain("assessments");
+  expect(report.verdicts.views.says).toContain(`not at all: ${report.notCompared.join(", ")}`);
+  expect(report.summary).toBe("All that was compared agrees.");
+}, 120_000);
+
+it("rows of a view are taken by their bytes, so that a few that are large do not fill the memory", async () => {
+  const taken: number[] = [];
+  const db = Object.create(hub.db, {
+    query: {
+      value: async (sql: string) => {
+        const found = await hub.db.query<{ text?: string }>(sql);
+        if (/^FETCH/.test(sql) && !sql.endsWith("_sizes"))
+          taken.push(found.rows.reduce((sum, { text }) => sum + (text?.length ?? 0), 0));
+        return found;
+      },
+    },
+  }) as typeof hub.db;
+  await hub.db.query("BEGIN");
+  try {
+    const cursor = await openCursor<{ n: number; text: string }>(
+      db,
+      "SELECT n, repeat('x', CASE WHEN n = 700 THEN 5000000 WHEN n BETWEEN 600 AND 620 THEN 700000 ELSE 10 END) AS text FROM generate_series(1, 1200) n ORDER BY n",
+    );
+    const read: number[] = [];
+    for (let row = await cursor.next(); row !== null; row = await cursor.next()) read.push(row.n);
+    await cursor.close();
+    expect(read).toEqual(Array.from({ length: 1_200 }, (_, i) => i + 1));
+  } finally {
+    await hub.db.query("ROLLBACK");
+  }
+  // The one that is larger than the bound comes alone.
+  expect(taken.filter((bytes) => bytes > FETCH_BYTES)).toEqual([5_000_000]);
+  expect(taken.length).toBeGreaterThan(10);
+}, 60_000);
 
 interface Row {
   readonly position: number;

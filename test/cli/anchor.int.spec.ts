@@ -1,11 +1,13 @@
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { verify } from "../../services/audit/index.ts";
-import { checkAnchor, keepAnchor } from "../../services/cli/anchor.ts";
-import { type AnchorPlace, anchorGiven, anchorPlace } from "../../services/cli/anchor-place.ts";
+import { anchorSays, checkAnchor, keepAnchor } from "../../services/cli/anchor.ts";
+import { type AnchorPlace, anchorGiven, anchorMemory, anchorPlace } from "../../services/cli/anchor-place.ts";
+import { inputOf } from "../../services/cli/args.ts";
+import { restore } from "../../services/cli/commands-backup.ts";
 import { type PublicKey, publicKeySchema } from "../../services/core/index.ts";
 import { makeKeyPair, signerOf } from "../../services/core/node.ts";
 import {
@@ -20,7 +22,7 @@ import {
 import { type EmbeddedNode, startNode } from "../../services/log/node/index.ts";
 import { number } from "../support/hub.ts";
 import { oldWriter, person } from "../support/oldlog.ts";
-import { eventually, tempDir } from "../support/temp.ts";
+import { eventually, sleep, tempDir } from "../support/temp.ts";
 
 const key = makeKeyPair();
 const hubKeys: readonly PublicKey[] = [publicKeySchema.parse(key)];
@@ -43,6 +45,7 @@ beforeEach(async () => {
   dir = tempDir();
   said = [];
   mkdirSync(join(dir, "vault"));
+  mkdirSync(join(dir, "hub"));
   await start();
   await currentIncarnation(log.journal);
   // It goes on writing wherever the log is, when that was opened anew.
@@ -68,11 +71,13 @@ const setBack = async (): Promise<void> => {
 const file = (): string => join(dir, "vault", "anchor.json");
 const inFile = (): AnchorPlace => anchorPlace(file())!;
 const kept = (): Anchor => JSON.parse(readFileSync(file(), "utf8")) as Anchor;
-const check = (place = inFile()) => checkAnchor({ log, place, hubKeys: () => hubKeys }, "hub");
+const memory = (place = inFile()) => anchorMemory(join(dir, "hub"), place);
+const check = (place = inFile()) => checkAnchor({ log, place, memory: memory(place), hubKeys: () => hubKeys }, "hub");
 const keeper = async (place = inFile(), everyMs = 50) => {
   const made = await keepAnchor({
     log,
     place,
+    memory: memory(place),
     hubKeys: () => hubKeys,
     signer: () => signerOf(key),
     everyMs,
@@ -263,8 +268,82 @@ it("an address takes it by PUT and gives it back by GET; one that fails is a war
   isBroken = false;
   await eventually("the anchor", async () => text !== null);
   await eventually("no warning", async () => (await made.part()).state === "ok");
+  text = null;
+  await eventually("the warning that it is gone", async () => (await made.part()).state === "warning");
+  expect(text).toBeNull();
+  expect(await check(place)).toMatchObject({ kind: "gone", says: expect.stringContaining(place.name) });
+  memory(place).forget();
+  await eventually("another anchor", async () => text !== null && (await made.part()).state === "ok");
   expect(asked.at(-1)).toBe(`Basic ${Buffer.from("hub:s/ecret").toString("base64")}`);
   expect(await check(place)).toMatchObject({ comparison: { state: "holds" } });
+});
+
+describe("an anchor whose disk is not mounted, or that somebody took away,", () => {
+  const vault = (): string => join(dir, "vault");
+  const away = (): string => join(dir, "disk");
+  /** The mount point alone is an empty folder, which takes everything. */
+  const unmount = (): void => {
+    renameSync(vault(), away());
+    mkdirSync(vault());
+  };
+  const mount = (): void => {
+    rmSync(vault(), { recursive: true });
+    renameSync(away(), vault());
+  };
+  const confirmGone = async (anchor = file()): Promise<string> => {
+    let words = "";
+    const input = inputOf(restore, ["--confirm", "--anchor", anchor, "--data", join(dir, "hub")]);
+    await restore.run({ ...input, out: { ...input.out, line: (line) => (words += line), result: () => {} } });
+    return words;
+  };
+
+  it("is missed at the next start, and none is begun on the empty mount point; mounted again it goes on", async () => {
+    await anchored();
+    unmount();
+    const found = await check();
+    expect(found).toMatchObject({
+      kind: "gone",
+      says: expect.stringMatching(/no anchor at .* any more.*not mounted.*--confirm --anchor/),
+    });
+    expect(anchorSays(found, inFile())).toContain("Nothing is written there");
+    const made = await keeper();
+    await writer.append(person(number(3)));
+    await sleep(200);
+    expect(readdirSync(vault())).toEqual([]);
+    expect(await made.part()).toMatchObject({ state: "warning", reason: expect.stringContaining("not mounted") });
+    expect(said.filter(({ event }) => event === "anchor-warning")).toHaveLength(1);
+    mount();
+    await eventually("what came meanwhile", async () => kept().heads[writer.origin]![0] === 2);
+    expect(await made.part()).toMatchObject({ state: "ok" });
+  });
+
+  it("is missed while the hub runs, too", async () => {
+    const made = await keeper();
+    await eventually("the anchor", async () => (await made.part()).state === "ok" && existsSync(file()));
+    unmount();
+    // Whether there is anything to write or not.
+    await eventually("the warning", async () => (await made.part()).state === "warning");
+    await writer.append(person(number(3)));
+    await sleep(200);
+    expect(readdirSync(vault())).toEqual([]);
+    mount();
+    await eventually("what came meanwhile", async () => kept().heads[writer.origin]![0] === 2);
+    expect(await made.part()).toMatchObject({ state: "ok" });
+  });
+
+  it("is begun anew when the operator says so, and not where one is", async () => {
+    expect(await confirmGone()).toContain("has kept no anchor");
+    await anchored();
+    await expect(confirmGone()).rejects.toMatchObject({ code: "usage", message: expect.stringContaining("there is an anchor") });
+    unmount();
+    const made = await keeper();
+    expect(await confirmGone()).toContain("begins an anchor anew");
+    await eventually("another anchor", async () => existsSync(file()) && (await made.part()).state === "ok");
+    // A hub of before this kept one without a note of it.
+    memory().forget();
+    expect(await check()).toMatchObject({ comparison: { state: "holds" } });
+    expect(memory().hasHeld()).toBe(true);
+  });
 });
 
 it("is refused in the hub's own data folder, and where there is no such place", async () => {

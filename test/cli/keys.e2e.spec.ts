@@ -3,6 +3,7 @@ import { chmodSync, existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
 import { withoutLogin } from "../../services/core/index.ts";
+import { withCluster } from "../support/cluster.ts";
 import { eventually, tempDir } from "../support/temp.ts";
 
 const MAIN = join(import.meta.dirname, "../../services/cli/main.ts");
@@ -31,6 +32,7 @@ function run(...args: readonly string[]): Promise<Ended> {
 }
 
 async function startHub(dir: string): Promise<{ natsUrl: string; httpUrl: string }> {
+  withCluster(dir);
   const hub = spawn(process.execPath, [...NODE, "hub", "--data", dir, "--org", "relief"], { stdio: ["ignore", "pipe", "pipe"] });
   onTestFinished(async () => {
     const gone = new Promise((resolve) => hub.once("exit", resolve));

@@ -11,6 +11,7 @@ import { issueToken } from "../../services/ingress/index.ts";
 import { type Backend, type Backends, freePort, startBackends, startEventStore } from "../../services/local/index.ts";
 import { openLog } from "../../services/log/index.ts";
 import { connectViews } from "../../services/projector/index.ts";
+import { withCluster } from "../support/cluster.ts";
 import { gate, number, registration, update } from "../support/hub.ts";
 import { random } from "../support/random.ts";
 import { eventually, sleep } from "../support/temp.ts";
@@ -46,6 +47,7 @@ function keepRunning(name: string, args: readonly string[]): void {
 beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), "tributary-crash-"));
   chmodSync(dir, 0o755);
+  withCluster(dir);
   backends = await startBackends({ dataDir: dir });
   eventstore = backends.eventstore;
   writeState(dir, {

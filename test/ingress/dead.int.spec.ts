@@ -5,7 +5,8 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { inputOf } from "../../services/cli/args.ts";
 import { deadList, deadRetry, deadShow } from "../../services/cli/commands-dead.ts";
 import type { Output } from "../../services/cli/output.ts";
-import { type Hash, isTributaryError, type OriginId } from "../../services/core/index.ts";
+import { type Hash, isTributaryError, messageText, type OriginId } from "../../services/core/index.ts";
+import { batchKey, makeKeyPair, signerOf } from "../../services/core/node.ts";
 import { DEAD_STREAM, MAX_DEAD_AGE_DAYS, MAX_DEAD_BYTES } from "../../services/ingress/index.ts";
 import { batchOf, frameOf } from "../support/batches.ts";
 import { connectAs } from "../support/broker.ts";
@@ -116,6 +117,42 @@ describe("dead letters", () => {
     const all = await tributary("dead", "retry", "--all");
     expect(all.code).toBe(6);
     expect(all.output.match(/Letter \d+: refused/g)).toHaveLength(4);
+  });
+
+  it("are thrown away on the hub's own signed word only, and let in for their device, their entities and a minute at most", async () => {
+    const stranger = signerOf(makeKeyPair());
+    const tokens: Record<string, unknown>[] = [];
+    // Who reads along on the broker, and is faster than the hub.
+    const ear = nc.subscribe("ingress.relief.juba.t2", {
+      callback: (_, { data, headers: about, subject }) => {
+        const claims = /^Proof [\w-]+\.([\w-]+)\./.exec(about?.get("Authorization") ?? "")?.[1] ?? "";
+        tokens.push(JSON.parse(Buffer.from(claims, "base64url").toString()) as Record<string, unknown>);
+        const receipt = {
+          ...{ kind: "receipt", batch: batchKey(data), origin: origin("t2"), through: 1, head: "b".repeat(64), position: "7" },
+          quarantined: [],
+        };
+        const signed = { ...receipt, signature: stranger.sign(messageText("receipt", receipt)) };
+        for (const forged of [receipt, signed]) nc.publish(subject.replace("ingress", "receipt"), JSON.stringify(forged));
+      },
+    });
+    const again = await tributary("dead", "retry", "2");
+    ear.unsubscribe();
+    expect(again).toMatchObject({ code: 6, output: expect.stringContaining("chain-broken") });
+    expect((await tributary("dead", "show", "2")).code).toBe(0);
+    expect(tokens).toMatchObject([
+      { org: "relief", site: "juba", device: "t2", types: ["beneficiary"], scope: "events:append", exp: expect.any(Number) },
+    ]);
+    expect(Number(tokens[0]!.exp) - Number(tokens[0]!.iat)).toBeLessThanOrEqual(60);
+  });
+
+  it("that say they are another device's than the one on whose subject they came are not let in as that one's", async () => {
+    const theirs = "relief.nairobi.t1.abc" as OriginId;
+    const { seq } = await nc.jetstream().publish("dead.relief.juba.t1", frameOf(batchOf(theirs, ['{"phone":null}'])));
+    expect(await tributary("dead", "retry", String(seq))).toMatchObject({
+      code: 5,
+      output: expect.stringContaining("token-site"),
+    });
+    expect(await door.log.head(theirs)).toBeNull();
   });
 
   it("are kept within bounds of bytes and days, the oldest go first", async () => {

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { isTributaryError, type TributaryError } from "../../services/core/index.ts";
@@ -6,6 +6,8 @@ import { portOf } from "../../services/local/backend.ts";
 import { startEventStore } from "../../services/local/eventstore.ts";
 import { isAlive, startBackends, startNats } from "../../services/local/index.ts";
 import { keepServer, MAX_TRIES } from "../../services/local/keep.ts";
+import { startProcess } from "../../services/local/process.ts";
+import { isFull, MIN_FREE_BYTES, roomOf } from "../../services/local/room.ts";
 import { openLog } from "../../services/log/index.ts";
 import { connectAs } from "../support/broker.ts";
 import { openDir } from "../support/hub-process.ts";
@@ -69,6 +71,70 @@ describe("a server that the hub started", () => {
     expect(starts).toBe(MAX_TRIES);
     expect(said).toHaveLength(MAX_TRIES);
   }, 360_000);
+
+  it("and whose disk is full is started again until there is room, however often that takes; both are said once", async () => {
+    const dataDir = tempDir();
+    const first = await startNats({ dataDir });
+    const said: string[] = [];
+    let starts = 0;
+    let freeBytes = 3 * 1_048_576;
+    const kept = keepServer(
+      first,
+      async () => {
+        starts++;
+        return startNats({ dataDir, port: portOf(first.url) });
+      },
+      {
+        say: (line) => said.push(line),
+        onGivenUp: (error) => said.push(`GIVEN UP ${error.message}`),
+        pauseMs: 20,
+        fullPauseMs: 10,
+        room: () => ({ place: dataDir, freeBytes, freeFiles: null }),
+      },
+    );
+    onTestFinished(() => kept.close());
+    // Whatever a server fails by on a full disk.
+    rmSync(join(dataDir, "nats.conf"));
+    mkdirSync(join(dataDir, "nats.conf"));
+    process.kill(first.pid!, "SIGKILL");
+    await eventually("more tries than are counted", async () => starts > MAX_TRIES + 2);
+    expect(said).toEqual([
+      expect.stringMatching(
+        /^NATS .* ended \(SIGKILL\); the disk of .* is full: 3 MiB are left, and it needs 64\. Make room there.*tried again/,
+      ),
+    ]);
+    freeBytes = MIN_FREE_BYTES;
+    rmSync(join(dataDir, "nats.conf"), { recursive: true });
+    await eventually("its return", async () => kept.pid !== null, 40_000);
+    await kept.probe();
+    expect(said.slice(1)).toEqual([
+      `There is room again on the disk of ${dataDir}: NATS goes on.`,
+      ...said.slice(2, -1).map(() => expect.stringContaining("starting it again in 0.02 s")),
+      expect.stringContaining("NATS is up again"),
+    ]);
+  }, 240_000);
+
+  it("has the room of its data folder's disk, or of its own folder's; one without room for bytes or files is full", () => {
+    const dataDir = tempDir();
+    mkdirSync(join(dataDir, "nats"));
+    const { bavail, bsize } = statfsSync(dataDir);
+    const room = roomOf(dataDir, "nats")!;
+    expect(room.place).toBe(dataDir);
+    expect(Math.abs(room.freeBytes - bavail * bsize)).toBeLessThan(1_073_741_824);
+    expect(roomOf(join(dataDir, "not there"), "nats")).toBeNull();
+    expect(isFull({ place: "/", freeBytes: MIN_FREE_BYTES - 1, freeFiles: null })).toBe(true);
+    expect(isFull({ place: "/", freeBytes: MIN_FREE_BYTES, freeFiles: 0 })).toBe(true);
+    expect(isFull({ place: "/", freeBytes: MIN_FREE_BYTES, freeFiles: null })).toBe(false);
+  });
+
+  it("and cannot be written down, as on a full disk, is ended again: it would keep its port from the next", async () => {
+    const dataDir = tempDir();
+    mkdirSync(join(dataDir, "talker.pid"));
+    const alive = join(dataDir, "alive");
+    await expect(startProcess(dataDir, "talker", "sh", ["-c", `sleep 0.3; touch ${alive}`])).rejects.toThrow(/EISDIR/);
+    await sleep(800);
+    expect(existsSync(alive)).toBe(false);
+  });
 
   it("and that is suspended is said to be silent once, and to answer again; it is not ended", async () => {
     const dataDir = tempDir();

@@ -5,6 +5,7 @@ import { EventStoreDBClient, jsonEvent } from "@eventstore/db-client";
 import { expect, it } from "vitest";
 import { freePort } from "../../services/local/index.ts";
 import { startNode } from "../../services/log/node/index.ts";
+import { MAX_READ_BYTES, openStore } from "../../services/log/node/store.ts";
 import { eventually, sleep, tempDir } from "../support/temp.ts";
 
 const MAIN = join(import.meta.dirname, "../../services/log/node/main.ts");
@@ -111,3 +112,35 @@ it("concurrent appends to many streams each get their own answer", async () => {
   for (let s = 0; s < 50; s++) expect(await revisions(node.url, `m-${s}`)).toEqual([0, 1, 2, 3, 4, 5]);
   await client.dispose();
 });
+
+it("events of any size are read back whole, in order and both ways, a few megabytes of them in memory at a time", async () => {
+  const dataDir = tempDir();
+  const large = (n: number) => event({ n, text: "x".repeat(900_000) });
+  const events = 12;
+  {
+    await using node = await startNode({ dataDir });
+    const client = EventStoreDBClient.connectionString(node.url);
+    for (let n = 0; n < events; n++) await client.appendToStream("s", [large(n)]);
+    expect(await revisions(node.url, "s")).toEqual(Array.from({ length: events }, (_, n) => n));
+    const backwards: number[] = [];
+    for await (const { event } of client.readStream("s", { direction: "backwards", fromRevision: "end" }))
+      backwards.push(Number(event!.revision));
+    expect(backwards).toEqual(Array.from({ length: events }, (_, n) => events - 1 - n));
+    let inAll = 0;
+    for await (const { event } of client.readAll()) if (event?.streamId === "s") inAll++;
+    expect(inAll).toBe(events);
+    await client.dispose();
+  }
+  const store = openStore({ dataDir, now: Date.now });
+  const read: number[] = [];
+  for (let at = 0; ; ) {
+    const page = store.readAll(at, 256, false);
+    if (page.length === 0) break;
+    expect(page.reduce((sum, { message }) => sum + message.length, 0)).toBeLessThanOrEqual(MAX_READ_BYTES);
+    read.push(...page.filter(({ stream }) => stream === "s").map(({ revision }) => revision));
+    at = page.at(-1)!.position + 1;
+  }
+  expect(read).toEqual(Array.from({ length: events }, (_, n) => n));
+  expect(store.readStream("s", events - 1, 256, true)).toHaveLength(4);
+  store.close();
+}, 60_000);

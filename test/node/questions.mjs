@@ -14,9 +14,9 @@ const NO_ANSWER_MS = 3_000;
 export async function askAll(url) {
   const client = EventStoreDBClient.connectionString(url);
   const soft = EventStoreDBClient.connectionString(
-    url.includes("throwOnAppendFailure") ? url : url + "&throwOnAppendFailure=false",
+    url.includes("throwOnAppendFailure") ? url : `${url}&throwOnAppendFailure=false`,
   );
-  const uuid = (n) => "00000000-0000-4000-8000-" + String(n).padStart(12, "0");
+  const uuid = (n) => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
   let next = 1;
   const ev = (type = "t", data = {}, extra = {}) => jsonEvent({ id: uuid(next++), type, data, ...extra });
   const evs = (n, type) => Array.from({ length: n }, (_, i) => ev(type, { i }));
@@ -24,7 +24,7 @@ export async function askAll(url) {
 
   const plain = (v) =>
     typeof v === "bigint"
-      ? v.toString() + "n"
+      ? `${v}n`
       : v instanceof Uint8Array
         ? { bytes: Buffer.from(v).toString("hex") }
         : v instanceof Date

@@ -9,6 +9,7 @@ import { onTestFinished } from "vitest";
 import { startPostgres } from "../../services/local/index.ts";
 import { type NotifierOptions, parseSettings, type Settings, startNotifier } from "../../services/notify/index.ts";
 import { connectViews } from "../../services/projector/index.ts";
+import { withCluster } from "../support/cluster.ts";
 
 const SQL = join(import.meta.dirname, "../../services/projector/sql/003_notifications.sql");
 export const SECRET = "a-secret-of-the-desk";
@@ -40,6 +41,7 @@ export async function openOutbox(): Promise<Outbox> {
   const dir = mkdtempSync(join(tmpdir(), "tributary-notify-"));
   // As root, PostgreSQL runs as another user, who must reach its folder.
   chmodSync(dir, 0o755);
+  withCluster(dir);
   const server = await startPostgres({ dataDir: dir });
   const connect = (): Promise<Client> => connectViews(server.url, "tributary-test-notifier");
   const db = await connectViews(server.url, "tributary-test");

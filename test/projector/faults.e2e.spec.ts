@@ -13,6 +13,7 @@ import { type Backend, type Backends, startBackends, startPostgres } from "../..
 import { type Log, openLog } from "../../services/log/index.ts";
 import { connectViews } from "../../services/projector/index.ts";
 import { dayOf, expectBalanced, random } from "../support/books.ts";
+import { withCluster } from "../support/cluster.ts";
 import { ORG, SCHEMAS } from "../support/hub.ts";
 import { eventually, sleep } from "../support/temp.ts";
 import { startWorker, type Worker } from "../support/workers.ts";
@@ -35,6 +36,7 @@ const closers: (() => unknown)[] = [];
 beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), "tributary-faults-"));
   chmodSync(dir, 0o755);
+  withCluster(dir);
   backends = await startBackends({ dataDir: dir });
   postgres = backends.postgres;
   writeState(dir, {

@@ -251,7 +251,15 @@ describe("one event that a table of the hub's own refuses", () => {
     await hub.projected();
     expect([await given(`fine${cases}`), await given(`fine${cases}-2`)]).toEqual(["Awɛŋ", "Awɛŋ"]);
     expect(await parked(`${bad}-a`)).toEqual([{ view: "beneficiaries", error: "PostgreSQL cannot hold it: no luck" }]);
+    // Whether it would be refused again cannot be told from such words: no problem, and said.
+    expect((await report()).verdicts.parked).toMatchObject({
+      state: "good",
+      says: expect.stringContaining("1 of them would be parked again could not be tried"),
+    });
     await hub.db.query("DROP FUNCTION public.lies() CASCADE");
+    expect((await report()).problems).toMatchObject([{ part: "parked", where: `beneficiaries/${bad}-a` }]);
+    await askRefold(hub.db, "beneficiaries", [{ type: "beneficiary", id: `${bad}-a` }]);
+    await eventually("the retry", async () => (await parked(`${bad}-a`)).length === 0);
   }, 240_000);
 });
 

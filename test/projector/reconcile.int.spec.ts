@@ -124,3 +124,31 @@ it("claims to invariants that are gone are found and put back, and a build that 
     await ids("SELECT view AS id FROM tributary.generation WHERE state = 'building' AND view = 'distributions'"),
   ).toHaveLength(1);
 });
+
+it("balancing gives way to a projector that waits to bring views in line, and leaves nothing behind", async () => {
+  const [db, projector] = [
+    await connectViews(hub.backends.postgres.url, "tributary-test-reconcile"),
+    await connectViews(hub.backends.postgres.url, "tributary-test-waits"),
+  ];
+  try {
+    const deps = { db, reader: hub.db, log: hub.log, gate: hub.gate, views: hub.projections };
+    let waited: Promise<void> | null = null;
+    const balancing = alone(db, true, () =>
+      reconcile(deps, {
+        names: hub.projections.map(({ name }) => name),
+        repair: false,
+        // It would take many seconds.
+        maxEventsPerSecond: 40,
+        onProgress() {
+          waited ??= alone(projector, true, async () => {});
+        },
+      }),
+    );
+    await expect(balancing).rejects.toMatchObject({ code: "already-running", hint: expect.stringContaining("again") });
+    await waited;
+    const { rows } = await hub.db.query("SELECT 1 FROM tributary.generation WHERE state = 'reconciling'");
+    expect(rows).toEqual([]);
+  } finally {
+    await Promise.all([db.end(), projector.end()]);
+  }
+}, 60_000);

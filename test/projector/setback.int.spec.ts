@@ -2,12 +2,14 @@ import { cpSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { rowAsOf, verify } from "../../services/audit/index.ts";
+import { viewParts } from "../../services/cli/health.ts";
 import type { OriginId } from "../../services/core/index.ts";
 import type { Field } from "../../services/field/index.ts";
 import { type Backend, startEventStore } from "../../services/local/index.ts";
 import { type Appendable, beginIncarnation, currentIncarnation, incarnations } from "../../services/log/index.ts";
 import { defineProjection, set, text } from "../../services/merge/index.ts";
 import { alone, connectViews, incarnationOf, projectorHealth, rebuild, reconcile } from "../../services/projector/index.ts";
+import { firstDifferenceFrom } from "../../services/projector/setback.ts";
 import { expectBalanced } from "../support/books.ts";
 import { number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { oldWriter, person } from "../support/oldlog.ts";
@@ -239,5 +241,92 @@ describe("a log that was set back to a backup", () => {
     await oldWriter(hub.log, "late").append(person("LATE-1"));
     await hub.projected();
     expect(await one("SELECT id FROM views.beneficiaries WHERE id = 'LATE-1'")).toEqual({ id: "LATE-1" });
+  }, 240_000);
+
+  it("is folded anew although what others made reads its tables: that is named, in the hub's health too, and what it reads goes with it", async () => {
+    await write();
+    await save();
+    await hub.db.query(
+      "CREATE MATERIALIZED VIEW views.by_village AS SELECT village, count(*) FROM views.beneficiaries GROUP BY 1",
+    );
+    await hub.db.query("CREATE TABLE public.cards (holder text REFERENCES views.beneficiaries (id))");
+    await hub.db.query("CREATE VIEW public.phones AS SELECT id, phone FROM views.beneficiaries");
+    const { parts, close } = viewParts(hub.backends.postgres.url, hub.log);
+    try {
+      expect(await parts.builds!()).toEqual({ state: "ok", facts: { clinging: [] } });
+      await setBack();
+      await expectSetBack();
+      await hub.projected();
+      await expectBalanced(hub);
+      // A plain view reads what is live.
+      expect(await one("SELECT count(*)::int AS n FROM public.phones")).toEqual({ n: 20 });
+      const reason = [expect.stringContaining("views.by_village (on beneficiaries)"), expect.stringContaining("Drop it")];
+      const clung = said("view-clung-to");
+      expect(clung).toHaveLength(1);
+      for (const text of [...reason, expect.stringContaining("cards (on beneficiaries)")])
+        expect(clung[0]!.message).toEqual(text);
+      expect(await parts.builds!()).toMatchObject({ state: "warning", reason: reason[0] });
+      // Others go on, also beside a build that is left.
+      await resend();
+      await hub.projected();
+      await expectBalanced(hub);
+      expect(await one("SELECT count(*)::int AS n FROM public.phones")).toEqual({ n: 27 });
+      expect(await one("SELECT count(*)::int AS n FROM tributary.generation WHERE state = 'left'")).toEqual({ n: 1 });
+      await hub.db.query("DROP MATERIALIZED VIEW views.by_village; DROP TABLE public.cards");
+      await eventually(
+        "the build that was left gone",
+        async () => (await one("SELECT 1 FROM tributary.generation WHERE state = 'left'")) === undefined,
+      );
+      expect(await parts.builds!()).toMatchObject({ state: "ok" });
+    } finally {
+      await close();
+    }
+    await expectWhole();
+  }, 240_000);
+
+  it("is compared by position without reading all of the audit, page by page, and a life that is declared is taken up while the hub runs", async () => {
+    const writer = oldWriter(hub.log, "pages");
+    await writer.append(...Array.from({ length: 30 }, (_, i) => person(number(i))));
+    await hub.projected();
+    // What the plan is in a table that is large.
+    await hub.db.query("SET enable_seqscan = off");
+    const { rows: plan } = await hub.db.query<Record<string, string>>(
+      "EXPLAIN SELECT origin, seq, position, hash FROM tributary.audit WHERE position <= 1000 ORDER BY position DESC LIMIT 1",
+    );
+    expect(plan.map((row) => row["QUERY PLAN"]).join("\n")).toMatch(/Index Scan Backward using audit_by_position/);
+    await hub.db.query("SET enable_seqscan = on");
+    const pages: number[] = [];
+    const db = Object.create(hub.db, {
+      query: {
+        value: async (sql: string, values: unknown[]) => {
+          const found = await hub.db.query(sql, values);
+          pages.push(found.rows.length);
+          return found;
+        },
+      },
+    }) as typeof hub.db;
+    const first = BigInt(String((await one("SELECT min(position) AS p FROM tributary.audit"))!.p)) as never;
+    expect(await firstDifferenceFrom(db, hub.log, first, 7)).toBeNull();
+    expect(pages).toEqual([7, 7, 7, 7, 2]);
+    const [{ position }] = (
+      await hub.db.query<{ position: string }>("SELECT position FROM tributary.audit WHERE seq = 17 AND origin = $1", [
+        writer.origin,
+      ])
+    ).rows as [{ position: string }];
+    await hub.db.query("UPDATE tributary.audit SET seq = 1017 WHERE seq = 17 AND origin = $1", [writer.origin]);
+    expect(await firstDifferenceFrom(db, hub.log, first, 7)).toBe(BigInt(position));
+    await hub.db.query("UPDATE tributary.audit SET seq = 17 WHERE seq = 1017 AND origin = $1", [writer.origin]);
+
+    const before = await currentIncarnation(hub.log.journal);
+    const declared = await beginIncarnation(hub.log.journal, before.id, { how: "declared", by: "operator" });
+    await eventually(
+      "the views of the life that was declared",
+      async () => (await incarnationOf(hub.db)) === declared.id,
+      10_000,
+    );
+    await writer.append(person("AFTER-1"));
+    await hub.projected();
+    expect(await one("SELECT count(*)::int AS n FROM views.beneficiaries")).toEqual({ n: 31 });
+    expect(said("log-behind-audit")).toEqual([]);
   }, 240_000);
 });

@@ -412,6 +412,17 @@ describe("a code", () => {
     }
   });
 
+  it("is what a device is told to ask for that has no token, and whose key the hub does not know (any more)", async () => {
+    const field = hub.field("forgotten");
+    await field.append(registration(number(1)));
+    await expect(field.sync({ url: hub.ingress.http!.url })).rejects.toMatchObject({
+      code: "token-missing",
+      message: "no token came, and no key is enrolled for relief.forgotten.t1 at this hub",
+      hint: expect.stringContaining("one-time code"),
+    });
+    expect(field.status().levels).toEqual({ LOCAL: 1, QUEUED: 0, SYNCED: 0 });
+  });
+
   it("is good once, for its own site and device, until it runs out", async () => {
     const refused = (field: Field, code: string) => expect(field.enrol({ url: natsUrl(), code })).rejects;
     const code = await codeFor("once");

@@ -2,6 +2,7 @@ import { chmodSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished } from "vitest";
 import type { HubState } from "../../services/cli/places.ts";
+import { withCluster } from "./cluster.ts";
 import { eventually, tempDir } from "./temp.ts";
 import { startWorker, type Worker } from "./workers.ts";
 
@@ -30,6 +31,7 @@ export async function runHub(
   args: readonly string[] = [],
   env: Readonly<Record<string, string>> = {},
 ): Promise<HubProcess> {
+  withCluster(dir);
   const worker = startWorker(["hub", "--data", dir, "--org", "relief", ...args], env);
   let isOver = false;
   void worker.ended.then(() => {

@@ -29,6 +29,7 @@ import { type Backends, startBackends } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
 import type { View } from "../../services/merge/index.ts";
 import { connectViews, type Projector, startProjector } from "../../services/projector/index.ts";
+import { withCluster } from "./cluster.ts";
 import { eventually } from "./temp.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -78,6 +79,7 @@ export async function openTestHub({
   const dir = mkdtempSync(join(tmpdir(), "tributary-hub-"));
   // As root, PostgreSQL runs as another user, who must reach its folder.
   chmodSync(dir, 0o755);
+  withCluster(dir);
   const backends = await startBackends({ dataDir: dir });
   const key = await makeKey("test");
   const log = openLog(backends.eventstore.url);

@@ -27,6 +27,8 @@ const OPTIONS = {
   verbose: true,
   // A schema that is referred to often is compiled once, not once for each.
   inlineRefs: false,
+  // Documents are checked against the meta-schema when they are read (`refusals`); each validator compiling it anew took half of a hub's start.
+  validateSchema: false,
   logger: false,
   code: { regExp: Object.assign((pattern: string) => matcherOf(pattern), { code: "matcherOf" }) },
 } as const;

@@ -40,6 +40,8 @@ export async function runNode(args: readonly string[]): Promise<number> {
 }
 
 if (import.meta.main) {
+  // Its words go to a file, perhaps on the full disk of which they tell: that must not end it.
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
   runNode(process.argv.slice(2)).then(
     (code) => process.exit(code),
     (error: unknown) => {

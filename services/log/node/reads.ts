@@ -13,7 +13,7 @@ import {
 } from "./messages.ts";
 import type { Store, StoredEvent } from "./store.ts";
 
-/** Events taken from the database at a time. */
+/** Events taken from the database at a time; their bytes are bounded too (`MAX_READ_BYTES`), so that only an empty page says that there is no more. */
 const PAGE_EVENTS = 256;
 /** Events that a live reader may lag behind, unless the node is started otherwise. */
 export const MAX_LIVE_LAG_EVENTS = 100_000;
@@ -81,7 +81,7 @@ async function readOne(store: Store, call: ReadCall, stream: string, limit: numb
       if (!(await send(call, resolved(store, event, resolveLinks)))) return;
       left--;
     }
-    if (page.length < PAGE_EVENTS) return;
+    if (page.length === 0) return;
     at = page.at(-1)!.revision + (backwards ? -1 : 1);
     if (at < 0) return;
   }
@@ -102,13 +102,13 @@ async function readAll(store: Store, call: ReadCall, limit: number): Promise<voi
           ? Number.MAX_SAFE_INTEGER
           : 0;
   for (let left = limit; left > 0; ) {
-    const page = store.readAll(at, PAGE_EVENTS, backwards);
+    const page = store.readAll(at, filter === null ? Math.min(left, PAGE_EVENTS) : PAGE_EVENTS, backwards);
     for (const event of page) {
       if (!passes(event)) continue;
       if (left-- === 0) return;
       if (!(await send(call, resolved(store, event, resolveLinks)))) return;
     }
-    if (page.length < PAGE_EVENTS) return;
+    if (page.length === 0) return;
     at = page.at(-1)!.position + (backwards ? 0 : 1);
   }
 }

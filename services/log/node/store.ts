@@ -61,6 +61,7 @@ export interface Store {
   /** Writes in a transaction shared with all writes asked for at the same time; durable when it resolves. */
   write(write: Write): Promise<WriteOutcome>;
   view(stream: string): StreamView;
+  /** Events of a stream, or of the whole log, from a place on: `limit` of them and `MAX_READ_BYTES` at most, but one at least where there is any. */
   readStream(stream: string, from: number, limit: number, backwards: boolean): StoredEvent[];
   readAll(from: number, limit: number, backwards: boolean): StoredEvent[];
   /** Whether an event stands at exactly this position. */
@@ -96,6 +97,9 @@ const TABLES = `
 
 const SQLITE_CORRUPT = 11;
 const SQLITE_NOTADB = 26;
+
+/** Bytes of events that one read takes into memory; one that is larger comes alone. */
+export const MAX_READ_BYTES = 4 * 1_048_576;
 
 /** Whether SQLite says that the file is not what it was. */
 export const isDamage = (error: unknown): boolean => {
@@ -167,16 +171,34 @@ export function openStore(options: StoreOptions): Store {
     idAt: db.prepare("SELECT id FROM event WHERE stream = ? AND revision = ?"),
     lastMessage: db.prepare("SELECT message FROM event WHERE stream = ? ORDER BY revision DESC LIMIT 1"),
     at: db.prepare("SELECT 1 FROM event WHERE position = ?"),
-    streamUp: select("e.stream = ? AND e.revision >= ? ORDER BY e.revision LIMIT ?"),
-    streamDown: select("e.stream = ? AND e.revision <= ? AND e.revision >= 0 ORDER BY e.revision DESC LIMIT ?"),
+    streamUp: page("e.stream = ? AND e.revision >= ? ORDER BY e.revision LIMIT ?"),
+    streamDown: page("e.stream = ? AND e.revision <= ? AND e.revision >= 0 ORDER BY e.revision DESC LIMIT ?"),
     tombstone: select("e.stream = ? AND e.revision = -1"),
-    allUp: select("e.position >= ? ORDER BY e.position LIMIT ?"),
-    allDown: select("e.position < ? ORDER BY e.position DESC LIMIT ?"),
+    allUp: page("e.position >= ? ORDER BY e.position LIMIT ?"),
+    allDown: page("e.position < ? ORDER BY e.position DESC LIMIT ?"),
   };
   function select(where: string): StatementSync {
     return db.prepare(
       `SELECT e.position, e.revision, e.type, e.created_ms, e.message, s.name FROM event e JOIN stream s ON s.id = e.stream WHERE ${where}`,
     );
+  }
+  /** A bounded read. What its events take is asked first, which reads none of them: a page is taken whole as a rule, at half the cost of row by row. */
+  function page(where: string): (...parameters: number[]) => StoredEvent[] {
+    const rows = select(where);
+    const size = db.prepare(`SELECT sum(bytes) AS bytes FROM (SELECT length(e.message) AS bytes FROM event e WHERE ${where})`);
+    return (...parameters) => {
+      if (parameters.at(-1) === 1 || Number(size.get(...parameters)!.bytes) <= MAX_READ_BYTES)
+        return rows.all(...parameters).map(stored);
+      const some: StoredEvent[] = [];
+      let bytes = 0;
+      for (const row of rows.iterate(...parameters)) {
+        const event = stored(row);
+        bytes += event.message.length;
+        if (some.length > 0 && bytes > MAX_READ_BYTES) break;
+        some.push(event);
+      }
+      return some;
+    };
   }
 
   const heads = new Map<string, Head>();
@@ -473,9 +495,9 @@ export function openStore(options: StoreOptions): Store {
       const head = findHead(stream);
       if (head === null) return [];
       if (from === -1) return sql.tombstone.all(head.id).map(stored);
-      return (backwards ? sql.streamDown : sql.streamUp).all(head.id, from, limit).map(stored);
+      return (backwards ? sql.streamDown : sql.streamUp)(head.id, from, limit);
     },
-    readAll: (from, limit, backwards) => (backwards ? sql.allDown : sql.allUp).all(from, limit).map(stored),
+    readAll: (from, limit, backwards) => (backwards ? sql.allDown : sql.allUp)(from, limit),
     isPosition: (position) => sql.at.get(position) !== undefined,
     end: () => end,
     dataDir: options.dataDir,

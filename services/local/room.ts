@@ -1,0 +1,35 @@
+import { existsSync, statfsSync } from "node:fs";
+import { join } from "node:path";
+import type { Backend } from "./backend.ts";
+
+/** With less room than this where a server keeps its data, what befalls it is laid to that: PostgreSQL's write-ahead log alone grows by 16 MiB at a time. */
+export const MIN_FREE_BYTES = 64 * 1_048_576;
+/** The same for file systems that have only so many files. */
+const MIN_FREE_FILES = 64;
+
+/** What is left where a server keeps its data. `null`: that cannot be told. */
+export interface Room {
+  readonly place: string;
+  readonly freeBytes: number;
+  /** `null`: the file system has no bound of files. */
+  readonly freeFiles: number | null;
+}
+
+export const isFull = ({ freeBytes, freeFiles }: Room): boolean =>
+  freeBytes < MIN_FREE_BYTES || (freeFiles !== null && freeFiles < MIN_FREE_FILES);
+
+/** The room that a server of a data directory has: its own folder there may be a disk of its own. */
+export function roomOf(dataDir: string, name: Backend["name"]): Room | null {
+  const rooms = [dataDir, join(dataDir, name)].filter((place) => existsSync(place)).flatMap((place) => roomAt(place) ?? []);
+  return rooms.find(isFull) ?? rooms[0] ?? null;
+}
+
+function roomAt(place: string): Room | null {
+  try {
+    const { bavail, bsize, files, ffree } = statfsSync(place);
+    return { place, freeBytes: bavail * bsize, freeFiles: files === 0 ? null : ffree };
+  } catch {
+    // A disk that hangs or is gone: what the server says of it is all there is.
+    return null;
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * What others made on the views' tables and what therefore stands on a build when it is replaced: materialized views, foreign keys, functions. In come builds that are to
+ * go; out goes what clings to them, in words. Never a swap that fails for ever at somebody's object: a build that is clung to is left out of use, and dropped when it is
+ * let go.
+ *
+ *   live ── swapped ──▶ previous ── to go ──▶ nothing clings ──▶ dropped
+ *                                     └ something does, and nobody is there to be told ──▶ left ── let go ──▶ dropped
+ */
+import type { Client } from "pg";
+import { TributaryError } from "../core/index.ts";
+
+/** Something that is not ours and that stands on a table. */
+export interface Clinging {
+  /** As PostgreSQL calls it: `materialized view counts`. */
+  readonly object: string;
+  readonly table: string;
+}
+
+/** What PostgreSQL would not let go with a table. What belongs to the table itself (indexes, triggers, policies) goes with it, and has a dependency that says so. */
+const CLINGING = `SELECT DISTINCT regexp_replace(pg_describe_object(d.classid, d.objid, d.objsubid), '^rule "?_RETURN"? on ', '') AS object, t.relname AS table
+  FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
+  JOIN pg_depend d ON (d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid OR d.refclassid = 'pg_type'::regclass AND d.refobjid = t.reltype)
+  WHERE d.deptype = 'n' AND NOT EXISTS (SELECT FROM pg_depend own WHERE own.classid = d.classid AND own.objid = d.objid
+    AND own.refclassid = 'pg_class'::regclass AND own.refobjid = t.oid AND own.deptype IN ('a', 'i'))`;
+
+/** What clings to tables in a schema. */
+export async function clingingTo(db: Client, place: string, tables: readonly string[]): Promise<Clinging[]> {
+  const { rows } = await db.query<Clinging & Record<string, unknown>>(
+    `${CLINGING} AND n.nspname = $1 AND t.relname = ANY($2) ORDER BY 1, 2`,
+    [place, tables],
+  );
+  return rows;
+}
+
+/** What reads builds that are not live any more: it shows what once was. */
+export async function clingingToOld(db: Client): Promise<Clinging[]> {
+  const { rows } = await db.query<Clinging & Record<string, unknown>>(
+    `${CLINGING} AND n.nspname IN (SELECT place FROM tributary.generation WHERE state IN ('previous', 'left')) ORDER BY 1, 2`,
+  );
+  return rows;
+}
+
+const WAY_OUT =
+  "Drop it and make it anew, then it is of the live build; or declare it in projections/ with defineSql, then it is kept up.";
+
+/** What clings to old builds, as one sentence for people; `null`: nothing does. */
+export const clingingSays = (clinging: readonly Clinging[]): string | null =>
+  clinging.length === 0
+    ? null
+    : `${clinging.map(({ object, table }) => `${object} (on ${table})`).join(", ")}: not ours, and still of a build that is no longer live, so that it shows what once was. ${WAY_OUT}`;
+
+export const clings = ({ object, table }: Clinging, why: string): TributaryError =>
+  new TributaryError(
+    "usage",
+    `${object}, which is not ours, reads ${table}: ${why}`,
+    "Drop it and make it anew after the rebuild; or declare it in projections/ with defineSql, then it is kept up. The live views were left as they are.",
+  );

@@ -1,0 +1,42 @@
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { makeBackup } from "../../services/cli/backup.ts";
+import { checkFiles, readManifest } from "../../services/cli/manifest.ts";
+import { hubKey, hubOrg, writeState } from "../../services/cli/places.ts";
+import { openTestHub, type TestHub } from "../support/hub.ts";
+import { oldWriter, person } from "../support/oldlog.ts";
+import { tempDir } from "../support/temp.ts";
+
+let hub: TestHub;
+beforeAll(async () => {
+  hub = await openTestHub();
+  hubOrg(hub.dir, "relief");
+  await hubKey(hub.dir);
+  const { nats, eventstore, postgres } = hub.backends;
+  writeState(hub.dir, {
+    pid: process.pid,
+    org: "relief",
+    natsUrl: nats.url,
+    eventstoreUrl: eventstore.url,
+    postgresUrl: postgres.url,
+    httpUrl: "",
+  });
+}, 360_000);
+afterAll(() => hub?.close());
+
+it("backups that are taken at the same time never take each other's files: one stands whole, and nothing else is left", async () => {
+  await oldWriter(hub.log, "juba").append(person("JUB-000001"));
+  await hub.projected();
+  const folder = tempDir();
+  const to = join(folder, "backup");
+  let beside = 0;
+  const say = (): void => {
+    beside = Math.max(beside, readdirSync(folder).length);
+  };
+  const taken = await Promise.allSettled([1, 2, 3].map(() => makeBackup({ dataDir: hub.dir, to, withoutLog: false, say })));
+  expect(beside).toBe(3);
+  expect(taken.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+  await checkFiles(to, readManifest(to), () => {});
+  expect(readdirSync(folder)).toEqual(["backup"]);
+}, 120_000);

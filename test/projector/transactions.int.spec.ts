@@ -1,0 +1,105 @@
+import { afterAll, beforeAll, expect, it } from "vitest";
+import type { JsonObject } from "../../services/core/index.ts";
+import type { Log } from "../../services/log/index.ts";
+import { takeForks } from "../../services/projector/forks.ts";
+import { connectViews, startProjector } from "../../services/projector/index.ts";
+import { openTestHub, type TestHub } from "../support/hub.ts";
+import { change, oldWriter, person } from "../support/oldlog.ts";
+import { eventually } from "../support/temp.ts";
+
+let hub: TestHub;
+beforeAll(async () => {
+  hub = await openTestHub();
+}, 360_000);
+afterAll(() => hub?.close());
+
+const one = async (sql: string, ...values: unknown[]): Promise<Record<string, unknown> | undefined> =>
+  (await hub.db.query(sql, values)).rows[0];
+
+it("cases of forks are opened inside a set-back's own transaction, and evidence that cannot be read stops nobody", async () => {
+  await hub.projector.close();
+  const note = (data: JsonObject): Promise<unknown> =>
+    hub.log.journal.append("forks", "any", { type: "fork", data, by: { actor: "hub" } });
+  const evidence = { accepted: {}, refused: { hash: "b\0", at: 1 } };
+  await note({ origin: "relief.juba.t1.aaaaaaaaaaaa", seq: 3, ...evidence });
+  // None of them is a fork that a hub would note: a reader that trips over one would trip for ever.
+  await note({ origin: "relief.juba.t1.aaaaaaaaaaaa", seq: 3, accepted: {}, refused: null });
+  await note({ origin: "relief.juba.t1.aaaaaaaaaaaa", seq: "three", ...evidence });
+  await note({ origin: "nowhere", seq: 1, ...evidence });
+  await note({ origin: "relief.ju\0ba.t1.aaaaaaaaaaaa", seq: 4, ...evidence });
+  const db = await connectViews(hub.backends.postgres.url, "test");
+  try {
+    await db.query("BEGIN");
+    await db.query("INSERT INTO tributary.told (through) VALUES (7)");
+    await takeForks(db, hub.log, true);
+    expect(
+      (await db.query("SELECT seq FROM (SELECT about ->> 'seq' AS seq FROM tributary.fork_case) f ORDER BY 1")).rows,
+    ).toEqual([{ seq: "3" }, { seq: "4" }]);
+    await db.query("ROLLBACK");
+  } finally {
+    await db.end();
+  }
+  // What the set-back would have undone is undone: nothing in between has ended its transaction.
+  expect(await one("SELECT 1 FROM tributary.told")).toBeUndefined();
+  expect(await one("SELECT 1 FROM tributary.fork_case")).toBeUndefined();
+  hub.projector = await hub.startProjector();
+  await eventually("the cases", async () => (await one("SELECT count(*)::int AS n FROM tributary.fork_case"))?.n === 2);
+}, 120_000);
+
+it("a parked entity's history is read before the transaction that folds it anew, which would not outlive a long one", async () => {
+  const writer = oldWriter(hub.log, "long");
+  await writer.append(person("LONG-1"), ...Array.from({ length: 20 }, (_, i) => change("LONG-1", { phone: `+${i}` })));
+  await writer.append(change("LONG-1", { given_name: "\0" }));
+  await hub.projected();
+  await eventually(
+    "the fold",
+    async () => (await one("SELECT 1 FROM tributary.parked WHERE entity_id = 'LONG-1'")) !== undefined,
+  );
+  await hub.projector.close();
+  const states: unknown[] = [];
+  // The log with somebody who looks, at each event that is read by its name, whether a projector's transaction is open.
+  const log: Log = Object.create(hub.log, {
+    readOrigin: {
+      async *value(...args: Parameters<Log["readOrigin"]>) {
+        if (args[0] === writer.origin && args[1]?.maxCount === 1)
+          states.push(
+            ...(
+              await hub.db.query(
+                "SELECT state FROM pg_stat_activity WHERE application_name = 'tributary-projector writes' AND xact_start IS NOT NULL",
+              )
+            ).rows,
+          );
+        yield* hub.log.readOrigin(...args);
+      },
+    },
+  });
+  let reads = 0;
+  const counting: Log = Object.create(log, {
+    readOrigin: {
+      value: (...args: Parameters<Log["readOrigin"]>) => {
+        if (args[0] === writer.origin && args[1]?.maxCount === 1) reads++;
+        return log.readOrigin(...args);
+      },
+    },
+  });
+  const projector = await startProjector({
+    postgresUrl: hub.backends.postgres.url,
+    log: counting,
+    gate: hub.gate,
+    projections: hub.projections,
+  });
+  try {
+    states.length = 0;
+    reads = 0;
+    await writer.append(change("LONG-1", { given_name: "Ayen" }));
+    await eventually(
+      "the mending",
+      async () => (await one("SELECT 1 FROM tributary.parked WHERE entity_id = 'LONG-1'")) === undefined,
+    );
+    expect(reads).toBeGreaterThanOrEqual(22);
+    expect(states).toEqual([]);
+  } finally {
+    await projector.close();
+    hub.projector = await hub.startProjector();
+  }
+}, 120_000);
