@@ -103,6 +103,9 @@ const MAX_PROPOSALS = 500;
 
 const stream = (subject: string): string => SCHEMA_PREFIX + subject;
 
+/** A look at the log after a lost link, where that fails, is tried again after this. */
+const REVIEW_PAUSE_MS = 1_000;
+
 /**
  * The schema registry, over the log: stream `schema-<subject>`, whose revision is the version less one, so that two who register at once get
  * two versions or one refusal, never one version twice. The cache follows the log; what it holds of a version never changes.
@@ -207,6 +210,35 @@ export async function openRegistry(
     for (const fact of await journal.read(stream(subject), bySubject.get(subject)?.length ?? 0)) applySchema(fact);
   };
 
+  /** The link was lost and is there again, maybe to a log that was set back: versions that it has no more are forgotten, so that they can be registered again. */
+  const review = async (): Promise<void> => {
+    for (const [subject, known] of [...bySubject]) {
+      const there = await journal.read(stream(subject));
+      const lost = known.findIndex(({ position }, i) => there[i]?.position !== position);
+      // What was registered meanwhile is known already, or follows.
+      if (lost >= 0 && bySubject.get(subject) === known) {
+        if (lost === 0) {
+          bySubject.delete(subject);
+          schemas.delete(subject);
+        } else {
+          bySubject.set(subject, known.slice(0, lost));
+          schemas.set(subject, schemas.get(subject)!.slice(0, lost));
+        }
+        ids = null;
+        names = null;
+        for (const listener of listeners) listener(subject);
+      }
+      for (const fact of there) applySchema(fact);
+    }
+  };
+  const reviewed = (): void => {
+    if (stop.signal.aborted) return;
+    review().catch((error: unknown) => {
+      options.onInterruption?.(messageOf(error));
+      setTimeout(reviewed, REVIEW_PAUSE_MS).unref();
+    });
+  };
+
   const idOf = (entry: Entry): number => {
     if (ids === null) {
       const all = [...bySubject.values()].flat().sort((a, b) => (a.position < b.position ? -1 : 1));
@@ -241,6 +273,7 @@ export async function openRegistry(
       // Facts may come again, in their order: applied again they say the same.
       if (fact.stream === INDEX || fact.stream.startsWith(SCHEMA_PREFIX)) apply(fact);
     },
+    onResumed: reviewed,
     ...(options.onInterruption === undefined ? {} : { onInterruption: options.onInterruption }),
   });
 

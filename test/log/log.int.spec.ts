@@ -15,7 +15,16 @@ import {
   wallMsOf,
 } from "../../services/core/index.ts";
 import { chainHash, keyIdOf, makeKeyPair, randomEpoch } from "../../services/core/node.ts";
-import { type Appendable, type Interruption, type Log, type LogEntry, openKeyBook, openLog } from "../../services/log/index.ts";
+import { openRegistry, type Registry } from "../../services/gate/index.ts";
+import {
+  type Appendable,
+  type Interruption,
+  type KeyBook,
+  type Log,
+  type LogEntry,
+  openKeyBook,
+  openLog,
+} from "../../services/log/index.ts";
 import { type EmbeddedNode, startNode } from "../../services/log/node/index.ts";
 import { all, eventually, sleep, tempDir } from "../support/temp.ts";
 
@@ -393,6 +402,43 @@ describe("a log that is set back to a backup while it is followed", () => {
     expect(seen.map(({ data }) => data.i)).toEqual([1, 0, 2]);
   });
 
+  it("has its registry forget the versions that it has no more, so that they are registered again", async () => {
+    await using node = await setBackNode();
+    await using log = openLog(node.url);
+    const registry = await openRegistry(log.journal);
+    onTestFinished(() => registry.close());
+    const register = async (at: Registry, subject: string, ...names: string[]): Promise<unknown> => {
+      const fields = names.map((name) => ({ name, type: "string", default: "" }));
+      const text = JSON.stringify({
+        ...{ type: "record", name: subject, fields },
+        tributary: { entity: subject, events: [`${subject}.made`], title: subject, personal: [] },
+      });
+      const outcome = await at.register(subject, { kind: "avro", text, references: [] }, { actor: "test" });
+      return outcome.kind === "registered" && [outcome.version.schema.version, outcome.isNew];
+    };
+    await register(registry, "visit", "place");
+    await node.mark();
+    await using other = openLog(node.url);
+    const beside = await openRegistry(other.journal);
+    await register(beside, "visit", "place", "note");
+    await register(beside, "lost", "place");
+    beside.close();
+    await eventually("both", async () => registry.versions("visit").length === 2 && registry.subjects().includes("lost"));
+    await node.back();
+    await eventually(
+      "what the log has",
+      async () => registry.versions("visit").length === 1 && !registry.subjects().includes("lost"),
+    );
+    expect(await register(registry, "visit", "place", "note")).toEqual([2, true]);
+    expect(await register(registry, "lost", "place")).toEqual([1, true]);
+    const fresh = await openRegistry(log.journal);
+    onTestFinished(() => fresh.close());
+    expect(fresh.subjects().map((subject) => [subject, fresh.versions(subject).length])).toEqual([
+      ["lost", 1],
+      ["visit", 2],
+    ]);
+  });
+
   /** A device's key, as the hub writes it. */
   const enrolment = (device: string): KeyFact => {
     const { kty, crv, x } = makeKeyPair();
@@ -407,28 +453,28 @@ describe("a log that is set back to a backup while it is followed", () => {
       await using log = openLog(node.url);
       const book = await openKeyBook(log.journal, { follow: true });
       onTestFinished(() => book.close());
-      const enrol = (device: string): Promise<void> => book.write("test", () => enrolment(device));
-      await enrol("relief.juba.kept");
+      const enrol = (at: KeyBook, device: string): Promise<void> => at.write("test", () => enrolment(device));
+      const know = (what: string, devices: readonly string[]): Promise<boolean> =>
+        eventually(what, async () => book.record.devices().join() === devices.join());
+      await enrol(book, "relief.juba.kept");
       await node.mark();
-      await eventually("that it is written again", async () => {
-        await enrol("relief.juba.lost-1");
-        return true;
-      });
-      await enrol("relief.juba.lost-2");
-      expect(book.record.devices()).toEqual(["relief.juba.kept", "relief.juba.lost-1", "relief.juba.lost-2"]);
+      {
+        await using other = openLog(node.url);
+        const beside = await openKeyBook(other.journal);
+        for (const device of ["relief.juba.lost-1", "relief.juba.lost-2"]) await enrol(beside, device);
+        beside.close();
+      }
+      await know("all three", ["relief.juba.kept", "relief.juba.lost-1", "relief.juba.lost-2"]);
       await node.back();
       // With another process of the hub, before the one that follows has found the log again.
       await using other = openLog(node.url);
       const beside = await openKeyBook(other.journal);
       onTestFinished(() => beside.close());
       const news = Array.from({ length: others }, (_, i) => `relief.juba.new-${i}`);
-      for (const device of news) await beside.write("test", () => enrolment(device));
+      for (const device of news) await enrol(beside, device);
       // Nobody asks or writes: it follows.
-      await eventually(
-        "what the log says now",
-        async () => book.record.devices().join() === ["relief.juba.kept", ...news].join(),
-      );
-      await enrol("relief.juba.after");
+      await know("what the log says now", ["relief.juba.kept", ...news]);
+      await enrol(book, "relief.juba.after");
       expect(book.record.devices().toSorted()).toEqual(["relief.juba.kept", ...news, "relief.juba.after"].toSorted());
       await beside.refresh();
       expect(beside.record.devices()).toEqual(book.record.devices());
