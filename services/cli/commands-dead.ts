@@ -99,7 +99,8 @@ export const deadRetry: Command = {
   usage: "tributary dead retry NUMBER… | --all [--data DIR]",
   help: `After a fix: the hub checks the batch like any other. What it takes is removed from the dead letters; what it refuses again stays, and the command ends with
 the refusal's exit code. The batch is let in with a token of the hub's for its device and what its events are about, good for this
-batch alone; its own hashes and signature are checked as ever. A letter is removed on the hub's own signed word only.`,
+batch alone; its own hashes and signature are checked as ever. So a retry is your word for a site whose token has ended or was revoked; a device that was
+revoked stays out. A letter is removed on the hub's own signed word only.`,
   options: { data: { type: "string" }, all: { type: "boolean" } },
   async run({ positionals, text, flag, out }) {
     const given = numbersOf(positionals, deadRetry.usage);
