@@ -32,7 +32,7 @@ export async function appendRun(
 ): Promise<AppendOutcome> {
   assert(run.length > 0, "a run holds events");
   const origin = run[0]!.head.origin;
-  let head = known === undefined ? await originHead(client, origin) : known;
+  let head = known === undefined ? await headNow(client, origin) : known;
   let isFresh = known === undefined;
   let written = 0;
   for (let races = 0; ; ) {
@@ -40,7 +40,7 @@ export async function appendRun(
     // Only an append proves what was seen before: another process may have written since, or the log may have been set back under us.
     // Above all nothing is acknowledged that only a memory says is there.
     if (step.kind !== "append" && !isFresh) {
-      head = await originHead(client, origin);
+      head = await headNow(client, origin);
       isFresh = true;
       continue;
     }
@@ -69,10 +69,13 @@ export async function appendRun(
           cause: error,
         });
       }
-      head = await originHead(client, origin);
+      head = await headNow(client, origin);
     }
   }
 }
+
+const headNow = (client: EventStoreDBClient, origin: OriginId): Promise<OriginHead | null> =>
+  within(`reading ${origin}`, originHead(client, origin));
 
 /** The chunk in its stored form, each event with the last quarantined one before it. */
 function markEach(
@@ -114,7 +117,8 @@ async function compare(
     return first.prev === head.hash ? { kind: "append", from: 0 } : { kind: "fork", seq: first.seq, head };
   }
   const shared = Math.min(last.seq, head.through);
-  const stored = shared === head.through ? head.hash : (await entryAt(client, origin, shared as Seq))?.head.hash;
+  const stored =
+    shared === head.through ? head.hash : (await within(`reading ${origin}`, entryAt(client, origin, shared as Seq)))?.head.hash;
   const mine = run[shared - first.seq]!.head;
   if (stored === undefined) return { kind: "missing", seq: mine.seq };
   if (mine.hash !== stored) return { kind: "fork", seq: mine.seq, head };
