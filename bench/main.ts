@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild] [--only-fair] [--bad-link]`: what each stretch of the way does, beside what the bare servers do with the same
+ * `npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild] [--only-fair] [--only-hello] [--hello-gb N] [--bad-link]`: what each stretch of the way does, beside what the bare servers do with the same
  * events in the same run. Every server and worker is a process of its own on this machine, as a hub runs them.
  */
 import { mkdirSync, rmSync } from "node:fs";
@@ -12,6 +12,7 @@ import { table } from "../services/cli/output.ts";
 import { hubKey, PROJECTIONS_DIR } from "../services/cli/places.ts";
 import { loadProjections } from "../services/cli/projections.ts";
 import { type Hub, startHub } from "../services/cli/supervise.ts";
+import { messageOf } from "../services/core/index.ts";
 import type { Field } from "../services/field/index.ts";
 import { issueToken } from "../services/ingress/index.ts";
 import { workFolder } from "../services/local/index.ts";
@@ -24,6 +25,7 @@ import { fillLog } from "./device.ts";
 import { benchFair } from "./fair.ts";
 import { benchFold } from "./fold.ts";
 import { benchGate } from "./gate.ts";
+import { benchHello } from "./hello.ts";
 import { benchEmmett, installPeer, type PeerEvent, type PeerFigures } from "./peers/emmett.ts";
 import { checkpointReaches, foldedBy, rebuildView, startProjector, stopProjector } from "./projectors.ts";
 import { contestedWork, eventsOf, openSite, peopleOf } from "./workload.ts";
@@ -38,8 +40,9 @@ const CONTESTED_PERCENT = [1, 10, 50];
 const REBUILD_CONTESTED = 0.1;
 const PAIR = ["nairobi", "kampala"] as const;
 
-const { values } = parseArgs({
+const OPTIONS = {
   options: {
+    help: { type: "boolean" },
     json: { type: "boolean" },
     runs: { type: "string", default: "3" },
     events: { type: "string", default: "20000" },
@@ -49,13 +52,43 @@ const { values } = parseArgs({
     "only-rebuild": { type: "boolean" },
     /** A good site's sync beside a bad one alone. */
     "only-fair": { type: "boolean" },
+    /** Hellos on a long origin alone. */
+    "only-hello": { type: "boolean" },
+    /** How long it is; at 2 it takes some minutes. */
+    "hello-gb": { type: "string", default: "0.2" },
     /** The sync over a bad link alone: it takes minutes, whatever the machine. */
     "bad-link": { type: "boolean" },
   },
-});
-const RUNS = Number(values.runs);
-const EVENTS = Number(values.events);
-const REBUILD_EVENTS = Number(values["rebuild-events"]);
+} as const;
+const USAGE =
+  "npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild | --only-fair | --only-hello [--hello-gb N] | --bad-link]";
+
+function fail(problem: string): never {
+  process.stderr.write(`bench: ${problem}\nUse: ${USAGE}\n`);
+  process.exit(2);
+}
+function given(): ReturnType<typeof parseArgs<typeof OPTIONS>>["values"] {
+  try {
+    return parseArgs(OPTIONS).values;
+  } catch (error) {
+    return fail(messageOf(error));
+  }
+}
+const values = given();
+if (values.help) {
+  process.stdout.write(`${USAGE}\n`);
+  process.exit(0);
+}
+const positive = (name: "runs" | "events" | "rebuild-events" | "hello-gb"): number => {
+  const number = Number(values[name]);
+  return number > 0 && number <= 1e8 ? number : fail(`--${name} ${JSON.stringify(values[name])} is no number above 0`);
+};
+const [RUNS, EVENTS, REBUILD_EVENTS, HELLO_GB] = [
+  positive("runs"),
+  positive("events"),
+  positive("rebuild-events"),
+  positive("hello-gb"),
+];
 
 const progress = (text: string): void => {
   process.stderr.write(`${text}\n`);
@@ -340,11 +373,18 @@ async function overBadLink({ hub, dir }: Bench): Promise<void> {
   note("bad-link-sent", sentOverNeeded);
 }
 
+const hellos = ({ hub, dir, log }: Bench): Promise<void> =>
+  benchHello({ hub, log, gigabytes: HELLO_GB }, (site) => tokenFor(dir, site), note);
+
 async function run(number: number): Promise<void> {
   const step = (what: string): void => progress(`run ${number} of ${RUNS}: ${what}`);
   if (values["bad-link"]) {
     step("sync over a bad link");
     return withHub(`${number}-bad-link`, overBadLink);
+  }
+  if (values["only-hello"]) {
+    step(`hellos on an origin of ${HELLO_GB} GB`);
+    return withHub(`${number}-hello`, hellos);
   }
   if (!values["only-rebuild"]) {
     step("a good site beside a bad one");
@@ -402,6 +442,10 @@ const ROWS: readonly (readonly [name: string, unit: string, ceiling?: string])[]
   ["fair-sync-p99-garbage", "×"],
   ["fair-sync-p99-wrong-token", "×"],
   ["fair-sync-alone-p99", "ms"],
+  ["hello-long", "×"],
+  ["hello-long-ms", "ms"],
+  ["hello-long-hashes-ms", "ms"],
+  ["hello-ingress-rss-mb", "MiB"],
   ["bad-link", "s"],
   ["bad-link-sent", "×"],
   ["gate-avro", "events/s", "bare-avsc"],
