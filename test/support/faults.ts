@@ -21,6 +21,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Client } from "pg";
 import type { HubState } from "../../services/cli/places.ts";
 import { messageOf, withoutLogin } from "../../services/core/index.ts";
 import { type NewEvent, openField } from "../../services/field/index.ts";
@@ -710,18 +711,26 @@ async function balanceViews(world: World, found: ReadonlyMap<string, string[]>):
   const db = await connectViews(stateOf(world).postgresUrl, "tributary-soak");
   try {
     const movements = [...found.keys()].filter((key) => key.startsWith("M-")).length;
-    const { rows } = await db.query<{ rows: string; received: string }>(
-      "SELECT (SELECT count(*) FROM views.stock_movements) AS rows, (SELECT coalesce(sum(received), 0) FROM views.stock_ledger) AS received",
-    );
-    const { rows: shown, received } = rows[0]!;
-    if (Number(shown) !== movements || Number(received) !== movements)
-      problems.push(`the log has ${movements} movements, the view ${shown}, and the ledger adds up ${received}`);
+    const shown = await untilShown(db, movements);
+    if (shown !== null) problems.push(`the log has ${movements} movements, ${shown}`);
     const { rows: parked } = await db.query<{ count: string }>("SELECT count(*) FROM tributary.parked");
     if (Number(parked[0]!.count) > 0) problems.push(`${parked[0]!.count} entities are parked`);
   } finally {
     await db.end();
   }
   return problems;
+}
+
+/** What the views show instead of so many movements; `null` once it is they. Views that agree with a log may still be on their way to its end, as after a kill of PostgreSQL. */
+async function untilShown(db: Client, movements: number): Promise<string | null> {
+  for (const until = Date.now() + QUIET_TIMEOUT_MS / 2; ; await sleep(1_000)) {
+    const { rows } = await db.query<{ rows: string; received: string }>(
+      "SELECT (SELECT count(*) FROM views.stock_movements) AS rows, (SELECT coalesce(sum(received), 0) FROM views.stock_ledger) AS received",
+    );
+    const { rows: shown, received } = rows[0]!;
+    if (Number(shown) === movements && Number(received) === movements) return null;
+    if (Date.now() > until) return `the view ${shown}, and the ledger adds up ${received}`;
+  }
 }
 
 /** Views follow the log in their own time. */
