@@ -496,8 +496,9 @@ function openAnchored(anchor: Anchor) {
 const logSays = ({ events, origins }: Read, { runs, unsigned }: SignatureReport): string =>
   `${events} events of ${origins.size} origins stand in order, each with the hash of its content and of all before it; ${runs} signatures of runs are good, ${unsigned} events are covered by none`;
 
-function auditSays({ expected }: Read, { rows, mute, held }: Awaited<ReturnType<Books["placeholders"]>>): string {
+function auditSays({ events, expected }: Read, { rows, mute, held }: Awaited<ReturnType<Books["placeholders"]>>): string {
   const also = [
+    expected === events ? "" : `; ${events - expected} events of the log are not folded yet`,
     rows === 0 ? "" : `; ${rows} stand with placeholders, by what the table refused`,
     mute === 0 ? "" : `, ${mute} of them without a word of their events: tried again, the table refuses it still`,
     held === 0 ? "" : `; ${held} entries of the list stand with placeholders, by a note in the audit`,

@@ -90,6 +90,20 @@ it(`all of it agrees, and each part has its verdict in words (seed ${SEED})`, as
   expect(report.signatures.runs).toBeGreaterThan(1);
 });
 
+it("events of the log that are not folded yet are counted, and are no problem", async () => {
+  await hub.projector.close();
+  const late = hub.field("late");
+  await late.append(registration(number(9_990)));
+  await late.sync({ url: hub.backends.nats.url, token: await hub.token("late") });
+  expect((await check()).verdicts.audit).toMatchObject({
+    state: "good",
+    says: expect.stringContaining("; 1 events of the log are not folded yet"),
+  });
+  hub.projector = await hub.startProjector();
+  await hub.projected();
+  expect((await check()).verdicts.audit.says).not.toContain("not folded");
+});
+
 describe("what somebody has altered in the database is named, with its part and what to do", () => {
   const audit = "tributary.audit";
   it.each<[string, Part, string, string, () => { where: string; what: string; todo: string }]>([
