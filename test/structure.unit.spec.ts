@@ -113,6 +113,24 @@ describe("the house", () => {
     }
   });
 
+  it("has a device load no driver of a server: its commands start sooner, and so does an app", () => {
+    const reached = new Set<string>();
+    const reach = (file: string): void => {
+      if (reached.has(file)) return;
+      reached.add(file);
+      const source = sources.find((each) => each.file === file);
+      for (const { from, isType } of source?.imports ?? []) {
+        if (isType) continue;
+        if (from.startsWith(".")) reach(resolved(source!, from));
+        else reached.add(from);
+      }
+    };
+    for (const start of ["cli/main.ts", "cli/commands-field.ts", "field/index.ts"]) reach(join(SERVICES, start));
+    expect(reached.size).toBeGreaterThan(100);
+    for (const driver of ["@eventstore/db-client", "@grpc/grpc-js", "pg", "nats", "jose", "pino", "nodemailer"])
+      expect(reached, driver).not.toContain(driver);
+  });
+
   it("has no cycle among its files", () => {
     const graph = new Map(
       sources.map((source) => [

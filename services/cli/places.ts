@@ -3,7 +3,7 @@ import { join, resolve } from "node:path";
 import type { JWK } from "jose";
 import { messageOf, nameOf, TributaryError } from "../core/index.ts";
 import { hubFolder } from "../core/node.ts";
-import { type HubKey, issueToken, type Keyring, keyring, makeKey, signingKeyAt } from "../ingress/index.ts";
+import type { HubKey, issueToken, Keyring } from "../ingress/index.ts";
 
 /** The project's own folders, for a program that is run from anywhere. */
 const ROOT = resolve(import.meta.dirname, "../..");
@@ -150,8 +150,12 @@ export function writeHubKeys(dir: string, keys: readonly HubKey[]): void {
   writeWhole(keyFile(dir), JSON.stringify({ keys }, null, 2));
 }
 
+/** Loaded by who needs the hub's keys: commands on a device do not. */
+const doors = () => import("../ingress/index.ts");
+
 /** The key that the hub signs with now, made at its first start. Tokens are as secret as this file. */
 export async function hubKey(dir: string): Promise<JWK> {
+  const { makeKey, signingKeyAt } = await doors();
   hubFolder(dir);
   if (!existsSync(keyFile(dir)))
     writeWhole(keyFile(dir), JSON.stringify(await makeKey(`hub-${new Date().toISOString().slice(0, 10)}`), null, 2));
@@ -165,6 +169,7 @@ const KEY_LOOK_MS = 1_000;
 
 /** The hub's keys as the file has them, followed. */
 export async function hubRing(dir: string): Promise<Keyring> {
+  const { keyring } = await doors();
   await hubKey(dir);
   let keys = readHubKeys(dir);
   let seen = "";
@@ -191,6 +196,7 @@ export async function issueHubToken(
 ): Promise<string> {
   const key = await hubKey(dir);
   const { keys } = (await hubRing(dir)).state();
+  const { issueToken } = await doors();
   return issueToken(key, { ...claims, nowMs: Date.now(), hub: keys.map(({ x }) => x) });
 }
 

@@ -1,6 +1,4 @@
 import { createInbox, type MsgHdrs, type NatsConnection, NatsError } from "nats";
-import { isJsonObject } from "../core/index.ts";
-import { type Identity, unprovenHub } from "./keys.ts";
 import { jsonOf } from "./way.ts";
 
 /**
@@ -40,30 +38,4 @@ export async function askForProof(
     clearTimeout(timer);
     answers.unsubscribe();
   }
-}
-
-/**
- * What an HTTP answer says for the hub: the body of a success, or the signed refusal inside a problem. Throws `hub-unproven` where the hub's key is known and
- * has not signed it: then nothing that it says is acted on.
- */
-export function wordOf(
-  identity: Identity,
-  where: string,
-  { status, json }: { readonly status: number; readonly json: unknown },
-  nonce?: string,
-): unknown {
-  if (status === 202) return json;
-  if (status >= 200 && status < 300) {
-    if (identity.believes(json, nonce)) return json;
-    throw unprovenHub(where, null);
-  }
-  // Something on the way is down, or says that the hub is: that may be anybody's word, and is no more than a reason to come again.
-  if (status >= 500) return null;
-  // Something on the way that carries no large bodies: smaller ones are tried, whoever says so.
-  if (status === 413 && !(isJsonObject(json) && "refusal" in json)) return null;
-  const refusal = isJsonObject(json) ? json.refusal : undefined;
-  if (!identity.isPinned) return refusal ?? null;
-  if (identity.believes(refusal, nonce)) return refusal;
-  const said = isJsonObject(json) && typeof json.detail === "string" ? json.detail.slice(0, 200) : null;
-  throw unprovenHub(where, said ?? `status ${status}`);
 }

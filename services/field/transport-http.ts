@@ -12,8 +12,7 @@ import {
   TributaryError,
 } from "../core/index.ts";
 import { batchKey } from "../core/node.ts";
-import { wordOf } from "./answers.ts";
-import { unprovenHub } from "./keys.ts";
+import { type Identity, unprovenHub } from "./keys.ts";
 import {
   ANSWER_TIMEOUT_MS,
   away,
@@ -201,4 +200,30 @@ function boundTo(key: string, origin: OriginId, said: Refusal): Reply {
 function refusal(key: string, origin: OriginId, { code, message, hint }: TributaryError, json: unknown): Reply {
   const through = isJsonObject(json) && Number.isSafeInteger(json.through) ? (json.through as Seq) : null;
   return { kind: "refusal", batch: key, origin, firstSeq: null, code, message, hint, through };
+}
+
+/**
+ * What an HTTP answer says for the hub: the body of a success, or the signed refusal inside a problem. Throws `hub-unproven` where the hub's key is known and
+ * has not signed it: then nothing that it says is acted on.
+ */
+function wordOf(
+  identity: Identity,
+  where: string,
+  { status, json }: { readonly status: number; readonly json: unknown },
+  nonce?: string,
+): unknown {
+  if (status === 202) return json;
+  if (status >= 200 && status < 300) {
+    if (identity.believes(json, nonce)) return json;
+    throw unprovenHub(where, null);
+  }
+  // Something on the way is down, or says that the hub is: that may be anybody's word, and is no more than a reason to come again.
+  if (status >= 500) return null;
+  // Something on the way that carries no large bodies: smaller ones are tried, whoever says so.
+  if (status === 413 && !(isJsonObject(json) && "refusal" in json)) return null;
+  const refusal = isJsonObject(json) ? json.refusal : undefined;
+  if (!identity.isPinned) return refusal ?? null;
+  if (identity.believes(refusal, nonce)) return refusal;
+  const said = isJsonObject(json) && typeof json.detail === "string" ? json.detail.slice(0, 200) : null;
+  throw unprovenHub(where, said ?? `status ${status}`);
 }

@@ -1,13 +1,11 @@
 import { isNatsUrl, TributaryError, withoutLogin } from "../core/index.ts";
-import { httpTransport } from "./transport-http.ts";
-import { natsTransport } from "./transport-nats.ts";
 import type { Transport, TransportOptions } from "./way.ts";
 
-/** Opens the way that an address names. */
+/** Opens the way that an address names. Each is loaded by who takes it: a device that only writes down has need of neither. */
 export async function openTransport(options: TransportOptions): Promise<Transport> {
-  if (isNatsUrl(options.url)) return natsTransport(options);
+  if (isNatsUrl(options.url)) return (await import("./transport-nats.ts")).natsTransport(options);
   const scheme = URL.parse(options.url)?.protocol;
-  if (scheme === "http:" || scheme === "https:") return httpTransport(options);
+  if (scheme === "http:" || scheme === "https:") return (await import("./transport-http.ts")).httpTransport(options);
   throw new TributaryError(
     "usage",
     `${JSON.stringify(withoutLogin(options.url))} is no hub address`,

@@ -1,7 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { connect, NatsError } from "nats";
 import { isName, SUBJECTS, siteRights, TributaryError } from "../core/index.ts";
 import { signalServer } from "./process.ts";
 
@@ -266,6 +265,7 @@ async function isCurrent(dataDir: string): Promise<boolean | null> {
 
 /** Whether a login is let in; `null`: nobody answers. */
 async function logsIn(port: number, user: string, pass: string): Promise<boolean | null> {
+  const { connect, NatsError } = await import("nats");
   try {
     const nc = await connect({ servers: `127.0.0.1:${port}`, user, pass, reconnect: false, timeout: PROBE_TIMEOUT_MS });
     await nc.close();

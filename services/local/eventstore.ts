@@ -2,14 +2,15 @@ import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isTributaryError, messageOf, TributaryError } from "../core/index.ts";
-import { openLog } from "../log/index.ts";
 import { type Backend, fromEnvironment, type StartOptions, TITLES } from "./backend.ts";
 import { containerEngine, startContainer } from "./engine.ts";
 import { choosePort, endLeftover, startProcess, whenReady } from "./process.ts";
 
 const NODE = join(import.meta.dirname, "../log/node/main.ts");
 
+// Drivers are loaded by who asks a server: a command on a device has no need of them.
 async function probe(url: string): Promise<void> {
+  const { openLog } = await import("../log/index.ts");
   await using log = openLog(url);
   await log.end();
 }

@@ -3,7 +3,6 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, w
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { connect, credsAuthenticator, nkeyAuthenticator } from "nats";
 import { messageOf, type NatsSettings, natsConnect, natsRefusal, TributaryError, withLogin } from "../core/index.ts";
 import { ownFolder } from "../core/node.ts";
 import { type Backend, fromEnvironment, type StartOptions, TITLES } from "./backend.ts";
@@ -16,6 +15,7 @@ const INSTALL_TIMEOUT_MS = 5 * 60_000;
 const PROBE_TIMEOUT_MS = 2_000;
 
 async function probe(url: string, settings: NatsSettings = {}): Promise<void> {
+  const { connect, credsAuthenticator, nkeyAuthenticator } = await import("nats");
   const options = natsConnect(url, settings, { creds: credsAuthenticator, nkey: nkeyAuthenticator });
   const nc = await connect({ ...options, timeout: PROBE_TIMEOUT_MS, reconnect: false });
   try {

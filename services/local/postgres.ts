@@ -19,7 +19,6 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
-import pg from "pg";
 import { messageOf, TributaryError } from "../core/index.ts";
 import { hubFolder } from "../core/node.ts";
 import { type Backend, fromEnvironment, type StartOptions, TITLES } from "./backend.ts";
@@ -43,6 +42,7 @@ const SETTINGS: Readonly<Record<string, string>> = {
 };
 
 async function probe(url: string): Promise<void> {
+  const { default: pg } = await import("pg");
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: PROBE_TIMEOUT_MS });
   client.on("error", () => {});
   await client.connect();
@@ -130,6 +130,7 @@ function keptPassword(file: string): string {
 }
 
 async function createDatabase(url: string): Promise<void> {
+  const { default: pg } = await import("pg");
   const client = new pg.Client({ connectionString: url.replace(/\/[^/]*$/, "/postgres") });
   await client.connect();
   try {
