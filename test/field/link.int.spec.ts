@@ -45,8 +45,8 @@ describe("a sync over a bad link", () => {
         });
         expect(result).toMatchObject({ confirmed: count, pending: 0 });
         expect(link.cuts).toBeGreaterThan(0);
-        // Counted is what was sent, also in vain: never less than what came through the link, but for headers.
-        expect(result.sentBytes).toBeGreaterThan(600 * count);
+        // Counted is what was sent, also in vain: never less than what had to come through. 600 letters of noise are 450 bytes.
+        expect(result.sentBytes).toBeGreaterThan(450 * count);
         expect(result.sentBytes).toBeLessThan(3_000 * count);
       } finally {
         await link.close();

@@ -57,7 +57,7 @@ it("a parked entity's history is read before the transaction that folds it anew,
   );
   await hub.projector.close();
   const states: unknown[] = [];
-  // The log with somebody who looks, at each event that is read by its name, whether a projector's transaction is open.
+  // The log with somebody who looks, at each event that is read by its name, whether a projector's transaction is open and waits.
   const log: Log = Object.create(hub.log, {
     readOrigin: {
       async *value(...args: Parameters<Log["readOrigin"]>) {
@@ -65,7 +65,7 @@ it("a parked entity's history is read before the transaction that folds it anew,
           states.push(
             ...(
               await hub.db.query(
-                "SELECT state FROM pg_stat_activity WHERE application_name = 'tributary-projector writes' AND xact_start IS NOT NULL",
+                "SELECT state FROM pg_stat_activity WHERE application_name = 'tributary-projector writes' AND state LIKE 'idle in transaction%'",
               )
             ).rows,
           );
