@@ -1,20 +1,28 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, it, onTestFinished } from "vitest";
+import { afterAll, beforeAll, expect, it, onTestFinished, vi } from "vitest";
 import { writeState } from "../../services/cli/places.ts";
 import type { Field } from "../../services/field/index.ts";
+import { type Ended, runHere } from "../support/here.ts";
 import { number, ORG, openTestHub, registration, SCHEMAS, type TestHub, update } from "../support/hub.ts";
 import { eventually } from "../support/temp.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const MAIN = join(ROOT, "services/cli/main.ts");
 
+/** Where this test's views are declared: commands read the variable when they are loaded, so it stands before. */
+const projections = vi.hoisted(() => {
+  const { mkdtempSync } = process.getBuiltinModule("node:fs");
+  const dir = mkdtempSync(`${process.getBuiltinModule("node:os").tmpdir()}/tributary-desk-`);
+  process.env.TRIBUTARY_PROJECTIONS = dir;
+  return dir;
+});
+
 let hub: TestHub;
-let projections: string;
 let one: Field;
 let two: Field;
 let projector: ChildProcess;
@@ -42,11 +50,12 @@ const MANUAL: [string, string][] = [
 
 const start = (args: readonly string[]): ChildProcess =>
   spawn(process.execPath, ["--disable-warning=ExperimentalWarning", MAIN, ...args], {
-    env: { ...process.env, TRIBUTARY_DATA: hub.dir, TRIBUTARY_PROJECTIONS: projections },
     stdio: ["ignore", "pipe", "pipe"],
   });
 
-async function run(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+const run = runHere;
+/** The same in a process of its own, which reads the declarations as they are by then. */
+async function runAnew(...args: string[]): Promise<Ended> {
   const child = start(args);
   let [stdout, stderr] = ["", ""];
   child.stdout!.on("data", (chunk) => {
@@ -59,11 +68,14 @@ async function run(...args: string[]): Promise<{ code: number; stdout: string; s
   return { code, stdout, stderr };
 }
 /** What a command that succeeds prints with --json. */
-async function json<T>(...args: string[]): Promise<T> {
-  const { code, stdout, stderr } = await run(...args, "--json");
-  expect(`${code} ${code === 0 ? "" : stderr}`).toBe("0 ");
-  return JSON.parse(stdout) as T;
-}
+const jsonBy =
+  (runIt: typeof runHere) =>
+  async <T>(...args: string[]): Promise<T> => {
+    const { code, stdout, stderr } = await runIt(...args, "--json");
+    expect(`${code} ${code === 0 ? "" : stderr}`).toBe("0 ");
+    return JSON.parse(stdout) as T;
+  };
+const json = jsonBy(run);
 const send = async (...fields: Field[]): Promise<void> => {
   for (const field of fields) await field.sync({ url: hub.backends.nats.url, token: await hub.token(field.status().site) });
   await hub.projected();
@@ -80,7 +92,7 @@ const cases = (...args: string[]): Promise<Case[]> => json("case", "list", ...ar
 
 beforeAll(async () => {
   hub = await openTestHub({ schemas: SCHEMAS });
-  projections = join(hub.dir, "projections");
+  process.env.TRIBUTARY_DATA = hub.dir;
   writeProjections(MANUAL);
   await hub.projector.close();
   writeFileSync(join(hub.dir, "signing-key.json"), JSON.stringify(hub.key));
@@ -104,6 +116,7 @@ beforeAll(async () => {
 afterAll(async () => {
   projector?.kill("SIGTERM");
   await hub?.close();
+  rmSync(projections, { recursive: true, force: true });
 });
 
 /** A projector as the hub runs it; resolves when it folds. */
@@ -291,6 +304,7 @@ it("people are told of a case once, at the webhook that the settings name, witho
 }, 240_000);
 
 it("changed rules are tried without changing anything, then rebuilt; the old build can be gone back to; the books balance", async () => {
+  const [run, json] = [runAnew, jsonBy(runAnew)];
   const entity = { type: "beneficiary", id: number(1) };
   two.noteSeen(entity, one.seen(entity));
   await one.append(update(number(1), { household_size: 7 }));

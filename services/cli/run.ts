@@ -1,0 +1,118 @@
+/**
+ * `tributary …`: where the parts are wired together. In go arguments; out come words for people, or with --json one document. Never an
+ * error without what to do about it and an exit code.
+ */
+import { TributaryError } from "../core/index.ts";
+import { type Command, inputOf } from "./args.ts";
+import { reportFailure, table } from "./output.ts";
+
+/** Loaded when used: a field command must not load gRPC, nor `--help` a database driver. */
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  demo: async () => (await import("./demo.ts")).demo,
+  hub: async () => (await import("./commands-hub.ts")).hub,
+  node: async () => (await import("./command-node.ts")).node,
+  backup: async () => (await import("./commands-backup.ts")).backup,
+  restore: async () => (await import("./commands-backup.ts")).restore,
+  "site add": async () => (await import("./commands-hub.ts")).siteAdd,
+  "site revoke": async () => (await import("./commands-keys.ts")).siteRevoke,
+  "site list": async () => (await import("./commands-hub.ts")).siteList,
+  "device list": async () => (await import("./commands-keys.ts")).deviceList,
+  "device revoke": async () => (await import("./commands-keys.ts")).deviceRevoke,
+  "token revoke": async () => (await import("./commands-keys.ts")).tokenRevoke,
+  "key list": async () => (await import("./commands-keys.ts")).keyList,
+  "key rotate": async () => (await import("./commands-keys.ts")).keyRotate,
+  "key retire": async () => (await import("./commands-keys.ts")).keyRetire,
+  "field init": async () => (await import("./commands-field.ts")).fieldInit,
+  "field append": async () => (await import("./commands-field.ts")).fieldAppend,
+  "field import": async () => (await import("./commands-field.ts")).fieldImport,
+  "field sync": async () => (await import("./commands-field.ts")).fieldSync,
+  "field enrol": async () => (await import("./commands-field.ts")).fieldEnrol,
+  "field rotate-key": async () => (await import("./commands-field.ts")).fieldRotateKey,
+  "field salvage": async () => (await import("./commands-field.ts")).fieldSalvage,
+  "field status": async () => (await import("./commands-field.ts")).fieldStatus,
+  view: async () => (await import("./commands-hub.ts")).view,
+  "audit entity": async () => (await import("./commands-audit.ts")).auditEntity,
+  "audit event": async () => (await import("./commands-audit.ts")).auditEvent,
+  "audit verify": async () => (await import("./commands-audit.ts")).auditVerify,
+  "quarantine list": async () => (await import("./commands-quarantine.ts")).quarantineList,
+  "quarantine show": async () => (await import("./commands-quarantine.ts")).quarantineShow,
+  "quarantine release": async () => (await import("./commands-quarantine.ts")).quarantineRelease,
+  "quarantine reject": async () => (await import("./commands-quarantine.ts")).quarantineReject,
+  "quarantine rates": async () => (await import("./commands-quarantine.ts")).quarantineRates,
+  "schema list": async () => (await import("./commands-schema.ts")).schemaList,
+  "schema show": async () => (await import("./commands-schema.ts")).schemaShow,
+  "schema register": async () => (await import("./commands-schema.ts")).schemaRegister,
+  "schema check": async () => (await import("./commands-schema-check.ts")).schemaCheck,
+  "schema diff": async () => (await import("./commands-schema-check.ts")).schemaDiff,
+  "schema lint": async () => (await import("./commands-schema-check.ts")).schemaLint,
+  "schema level": async () => (await import("./commands-schema.ts")).schemaLevel,
+  "schema mode": async () => (await import("./commands-schema.ts")).schemaMode,
+  "schema proposals": async () => (await import("./commands-schema.ts")).schemaProposals,
+  "schema token": async () => (await import("./commands-schema.ts")).schemaToken,
+  explain: async () => (await import("./commands-explain.ts")).explainCommand,
+  "rules try": async () => (await import("./commands-explain.ts")).rulesTry,
+  "case list": async () => (await import("./commands-case.ts")).caseList,
+  "case show": async () => (await import("./commands-case.ts")).caseShow,
+  "case assign": async () => (await import("./commands-case.ts")).caseAssign,
+  "case comment": async () => (await import("./commands-case.ts")).caseComment,
+  "case resolve": async () => (await import("./commands-case.ts")).caseResolve,
+  "case accept": async () => (await import("./commands-case.ts")).caseAccept,
+  rebuild: async () => (await import("./commands-rebuild.ts")).rebuildCommand,
+  reconcile: async () => (await import("./commands-rebuild.ts")).reconcileCommand,
+  lag: async () => (await import("./commands-rebuild.ts")).lag,
+  "parked list": async () => (await import("./commands-parked.ts")).parkedList,
+  "parked show": async () => (await import("./commands-parked.ts")).parkedShow,
+  "parked retry": async () => (await import("./commands-parked.ts")).parkedRetry,
+  "dead list": async () => (await import("./commands-dead.ts")).deadList,
+  "dead show": async () => (await import("./commands-dead.ts")).deadShow,
+  "dead retry": async () => (await import("./commands-dead.ts")).deadRetry,
+  "notify list": async () => (await import("./commands-notify.ts")).notifyList,
+  "notify retry": async () => (await import("./commands-notify.ts")).notifyRetry,
+  "notify test": async () => (await import("./commands-notify.ts")).notifyTest,
+  ingress: async () => (await import("./workers.ts")).ingress,
+  projector: async () => (await import("./workers.ts")).projector,
+  reconciler: async () => (await import("./worker-reconcile.ts")).reconciler,
+  notifier: async () => (await import("./worker-notify.ts")).notifier,
+};
+
+const EXIT_CODES = `Exit codes:  0 done   1 a bug   2 wrong usage   3 input that does not fit   4 not found   5 token refused
+             6 the log's discipline (gap, broken chain, fork)   7 a server is away   8 disk, lock or port`;
+
+async function overview(prefix = ""): Promise<string> {
+  const names = Object.keys(COMMANDS).filter((name) => name.startsWith(prefix));
+  const rows = await Promise.all(names.map(async (name) => [`tributary ${name}`, (await COMMANDS[name]!()).summary]));
+  const head = prefix === "" ? "Tributary: an append-only sync backbone for teams that work offline.\n\n" : "";
+  return `${head}${table(["command", "what it does"], rows)}\n\n\`tributary COMMAND --help\` teaches one; every command takes --json.\n\n${EXIT_CODES}`;
+}
+
+/** Runs a command to its end; returns its exit code. */
+export async function runCommand(args: readonly string[]): Promise<number> {
+  const json = args.includes("--json");
+  const [first = "--help", second = ""] = args;
+  const name = [`${first} ${second}`, first].find((candidate) => Object.hasOwn(COMMANDS, candidate));
+  try {
+    if (name === undefined) {
+      const isGroup = Object.keys(COMMANDS).some((known) => known.startsWith(`${first} `));
+      if (["--help", "-h", "help"].includes(first) || (isGroup && (second === "" || second === "--help" || second === "-h"))) {
+        process.stdout.write(`${await overview(isGroup ? `${first} ` : "")}\n`);
+        return 0;
+      }
+      throw new TributaryError(
+        "usage",
+        `there is no command ${[first, second].join(" ").trim()}`,
+        "`tributary --help` lists them.",
+      );
+    }
+    const command = await COMMANDS[name]!();
+    const input = inputOf(command, args.slice(name.split(" ").length));
+    if (input.wantsHelp) {
+      process.stdout.write(
+        `${command.summary[0]!.toUpperCase()}${command.summary.slice(1)}.\n\n  ${command.usage}\n\n${command.help}\n\n${EXIT_CODES}\n`,
+      );
+      return 0;
+    }
+    return await command.run(input);
+  } catch (error) {
+    return reportFailure(error, json);
+  }
+}

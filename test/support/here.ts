@@ -1,0 +1,29 @@
+import { runCommand } from "../../services/cli/run.ts";
+
+export interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/**
+ * A command of the program in this process, which spares a second of processor time: for tests of what commands do and say. That they end as processes is tested
+ * elsewhere. One at a time, as their words are heard by what they write them to; and with the environment that this process had when it began.
+ */
+export async function runHere(...args: readonly string[]): Promise<Ended> {
+  const heard = { stdout: "", stderr: "" };
+  const before = { stdout: process.stdout.write, stderr: process.stderr.write };
+  for (const name of ["stdout", "stderr"] as const)
+    process[name].write = ((chunk: string | Uint8Array, ...rest: readonly unknown[]): boolean => {
+      heard[name] += typeof chunk === "string" ? chunk : Buffer.from(chunk).toString();
+      const done = rest.find((each) => typeof each === "function") as (() => void) | undefined;
+      done?.();
+      return true;
+    }) as typeof process.stdout.write;
+  try {
+    return { code: await runCommand(args), ...heard };
+  } finally {
+    process.stdout.write = before.stdout;
+    process.stderr.write = before.stderr;
+  }
+}
