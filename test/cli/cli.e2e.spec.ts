@@ -6,17 +6,12 @@ import { describe, expect, it, onTestFinished } from "vitest";
 import type { AgencyFacts } from "../../services/cli/demo-agencies.ts";
 import type { RestoreFacts } from "../../services/cli/demo-restore.ts";
 import { isAlive } from "../../services/local/index.ts";
+import { type Ended, runHere } from "../support/here.ts";
 import { eventually, tempDir } from "../support/temp.ts";
 
 const MAIN = join(import.meta.dirname, "../../services/cli/main.ts");
 const SCHEMAS = join(import.meta.dirname, "../../schemas");
 const SAMPLES = join(import.meta.dirname, "../data");
-
-interface Ended {
-  readonly code: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
 
 const start = (args: readonly string[], env: Record<string, string> = {}): ChildProcess =>
   spawn(process.execPath, ["--disable-warning=ExperimentalWarning", MAIN, ...args], {
@@ -274,19 +269,19 @@ describe("schemas in a folder, for a team's CI", () => {
     git(dir, "init", "-q");
     git(dir, "add", ".");
     git(dir, "commit", "-qm", "schemas");
-    expect(await tributary(["schema", "check", dir])).toMatchObject({ code: 0 });
-    expect(await tributary(["schema", "check", dir, "--against", "HEAD"])).toMatchObject({ code: 0 });
-    expect(await tributary(["schema", "lint", dir])).toMatchObject({ code: 0, stdout: "Nothing to say.\n" });
+    expect(await runHere("schema", "check", dir)).toMatchObject({ code: 0 });
+    expect(await runHere("schema", "check", dir, "--against", "HEAD")).toMatchObject({ code: 0 });
+    expect(await runHere("schema", "lint", dir)).toMatchObject({ code: 0, stdout: "Nothing to say.\n" });
     // A version that tablets may hold neither changes nor goes.
     const file = join(dir, "site/v1.schema.json");
     writeFileSync(file, readFileSync(file, "utf8").replace('"org"', '"organisation"'));
     rmSync(join(dir, "beneficiary/v2.schema.json"));
-    const { code, stdout } = await tributary(["schema", "check", dir, "--against", "HEAD", "--json"]);
+    const { code, stdout } = await runHere("schema", "check", dir, "--against", "HEAD", "--json");
     expect(code).toBe(1);
     expect((JSON.parse(stdout) as { results: { rule: string }[] }).results.map(({ rule }) => rule)).toEqual(
       expect.arrayContaining(["changed", "removed"]),
     );
-    expect(await tributary(["schema", "check", dir, "--against", "no-such-ref"])).toMatchObject({
+    expect(await runHere("schema", "check", dir, "--against", "no-such-ref")).toMatchObject({
       code: 4,
       stderr: expect.stringContaining("no-such-ref"),
     });
@@ -306,7 +301,7 @@ describe("schemas in a folder, for a team's CI", () => {
       ),
     );
     const sarif = join(dir, "out.sarif");
-    const { code, stdout } = await tributary(["schema", "check", dir, "--sarif", sarif]);
+    const { code, stdout } = await runHere("schema", "check", dir, "--sarif", sarif);
     expect(code).toBe(1);
     expect(stdout).toMatch(
       /cannot read what version 1 writes[\s\S]*type_mismatch, at \/fields\/\d\/type[\s\S]*double cannot be read as string/,
@@ -325,14 +320,15 @@ describe("schemas in a folder, for a team's CI", () => {
     const [result] = report.runs[0]!.results;
     expect(result).toMatchObject({ ruleId: "type_mismatch", level: "error" });
     expect(result!.locations[0]!.physicalLocation.artifactLocation.uri).toMatch(/distribution\/v3\.avsc$/);
-    expect(await tributary(["schema", "diff", "distribution@2", join(dir, "distribution/v3.avsc"), "--from", dir])).toMatchObject(
-      { code: 0, stdout: expect.stringContaining("~ quantity") },
-    );
+    expect(await runHere("schema", "diff", "distribution@2", join(dir, "distribution/v3.avsc"), "--from", dir)).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining("~ quantity"),
+    });
   });
 
   it("name the columns that hold less than their form, and pass all the same", async () => {
     const sarif = join(tempDir(), "report.sarif");
-    const { code, stdout } = await tributary(["schema", "check", copy(), "--sarif", sarif]);
+    const { code, stdout } = await runHere("schema", "check", copy(), "--sarif", sarif);
     expect(code).toBe(0);
     expect(stdout).toContain("· distributions.distributed_on holds days; the form distribution lets any text");
     const report = JSON.parse(readFileSync(sarif, "utf8")) as {
@@ -348,11 +344,11 @@ describe("schemas in a folder, for a team's CI", () => {
   it("fail when a file is no schema, naming it", async () => {
     const dir = copy();
     writeFileSync(join(dir, "site/v2.schema.json"), '{"type":"objekt"}');
-    expect(await tributary(["schema", "check", dir])).toMatchObject({
+    expect(await runHere("schema", "check", dir)).toMatchObject({
       code: 1,
       stdout: expect.stringContaining("site/v2.schema.json"),
     });
-    expect(await tributary(["schema", "lint", dir])).toMatchObject({
+    expect(await runHere("schema", "lint", dir)).toMatchObject({
       code: 3,
       stderr: expect.stringContaining("site/v2.schema.json"),
     });

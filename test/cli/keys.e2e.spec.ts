@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
 import { withoutLogin } from "../../services/core/index.ts";
 import { withCluster } from "../support/cluster.ts";
+import { runHere } from "../support/here.ts";
 import { eventually, tempDir } from "../support/temp.ts";
 
 const MAIN = join(import.meta.dirname, "../../services/cli/main.ts");
@@ -15,20 +16,12 @@ interface Ended {
 }
 
 /** Runs a command as a program would; the result or the error, as JSON. */
-function run(...args: readonly string[]): Promise<Ended> {
-  return new Promise((resolve) => {
-    const child = spawn(process.execPath, [...NODE, ...args, "--json"], { stdio: ["ignore", "pipe", "pipe"] });
-    let out = "";
-    child.stdout.on("data", (chunk: Buffer) => {
-      out += chunk;
-    });
-    // One that fails after its result has told both: the result comes first.
-    child.on("close", (code) => {
-      const [line = ""] = out.split("\n");
-      const first = line.length > 1 ? line : (/^[[{]$.*?^[\]}]/ms.exec(out)?.[0] ?? "{}");
-      resolve({ code: code ?? -1, result: JSON.parse(first) as Record<string, unknown> });
-    });
-  });
+async function run(...args: readonly string[]): Promise<Ended> {
+  const { code, stdout } = await runHere(...args, "--json");
+  // One that fails after its result has told both: the result comes first.
+  const [line = ""] = stdout.split("\n");
+  const first = line.length > 1 ? line : (/^[[{]$.*?^[\]}]/ms.exec(stdout)?.[0] ?? "{}");
+  return { code, result: JSON.parse(first) as Record<string, unknown> };
 }
 
 async function startHub(dir: string): Promise<{ natsUrl: string; httpUrl: string }> {

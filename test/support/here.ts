@@ -8,9 +8,18 @@ export interface Ended {
 
 /**
  * A command of the program in this process, which spares a second of processor time: for tests of what commands do and say. That they end as processes is tested
- * elsewhere. One at a time, as their words are heard by what they write them to; and with the environment that this process had when it began.
+ * elsewhere. One at a time, as they are heard by what they write to; and with the environment that this process had when it began.
  */
-export async function runHere(...args: readonly string[]): Promise<Ended> {
+export function runHere(...args: readonly string[]): Promise<Ended> {
+  const ended = last.then(() => runAlone(args));
+  last = ended.catch(() => {});
+  return ended;
+}
+
+/** Ends with the last command that was begun. */
+let last: Promise<unknown> = Promise.resolve();
+
+async function runAlone(args: readonly string[]): Promise<Ended> {
   const heard = { stdout: "", stderr: "" };
   const before = { stdout: process.stdout.write, stderr: process.stderr.write };
   for (const name of ["stdout", "stderr"] as const)
