@@ -40,7 +40,7 @@ import {
   targetsFor,
   type ViewTarget,
 } from "../projector/index.ts";
-import { compareView } from "./compare-view.ts";
+import { type Asked, compareView } from "./compare-view.ts";
 import { readersOf } from "./events.ts";
 import { builtOtherwise } from "./live.ts";
 import { type SignatureCheck, type SignatureReport, signatureCheck } from "./signatures.ts";
@@ -51,6 +51,8 @@ import { type Findings, openFindings, type Problem, type Report, type Verdicts }
 const PAGE_EVENTS = 1_000;
 const PAGE_BYTES = 4 * 1_048_576;
 const PROGRESS_EVERY = 1_000;
+/** How long an entity may wait to be folded anew before nobody is believed to be about to do it; a running hub takes about a second. */
+const AWAITED_S = 60;
 
 /** An entity that stopped at an event: told of, and nothing that was broken where what stops it still stands. */
 export interface Parked {
@@ -143,8 +145,8 @@ interface Compared {
   readonly notCompared: readonly string[];
   readonly pins: ReadonlyMap<string, Pins>;
   readonly parked: readonly Parked[];
-  /** Parked entities that wait to be folded anew, as `view/entity`. */
-  readonly waiting: ReadonlySet<string>;
+  /** Entities that wait to be folded anew, as `view/entity`. */
+  readonly waiting: ReadonlyMap<string, Asked>;
   /** What parked entities are tried to be folded into. */
   readonly targets: readonly ViewTarget[];
   readonly shards: ReadonlyMap<number, Position | null>;
@@ -422,25 +424,29 @@ interface Counted {
   readonly rows: number;
   readonly views: number;
   readonly totalRows: number;
-  /** Parked entities of which nobody could tell whether they would be parked again, and versions that are not kept by what a note says. */
-  readonly untold: { parked: number; version: number };
+  /**
+   * Parked entities of which nobody could tell whether they would be parked again, those that would not and that a projector is about to fold, and versions that are not
+   * kept by what a note says.
+   */
+  readonly untold: { parked: number; waiting: number; version: number };
 }
 
 /** Views, what they keep of the past, and totals. */
 async function compareAll({ onProgress }: VerifyDeps, besides: Compared, read: Read, report: Report): Promise<Counted> {
   const { db, gate, declared, parked, pins, spill } = besides;
-  for (const each of parked)
-    if (!read.parkedMet.has(each.event))
-      report("parked", `${each.view}/${each.entity}`, `it is parked at ${each.event}, which the log does not have`);
   const views = entityViews(declared);
   const names = new Set(views.map(({ name }) => name));
+  // In views that are compared it is told of where its entity is.
+  for (const each of parked)
+    if (!names.has(each.view) && !read.parkedMet.has(each.event))
+      report("parked", `${each.view}/${each.entity}`, `it is parked at ${each.event}, which the log does not have`);
   // What is added up from a view that is left out cannot be told.
   const totals = declared.filter(
     (view): view is Totals => view.kind === "totals" && [...view.sources.keys()].every((source) => names.has(source)),
   );
   const books = await openTotals(db, totals);
   let rows = 0;
-  const untold = { parked: 0, version: 0 };
+  const untold = { parked: 0, waiting: 0, version: 0 };
   const keepHeap = heapKeeper();
   for (const projection of views) {
     const { name } = projection;
@@ -452,7 +458,12 @@ async function compareAll({ onProgress }: VerifyDeps, besides: Compared, read: R
         projection,
         books,
         report,
-        waiting: new Set(parked.map(({ entity }) => entity).filter((entity) => besides.waiting.has(`${name}/${entity}`))),
+        waiting: new Map(
+          parked.flatMap(({ entity }) => {
+            const asked = besides.waiting.get(`${name}/${entity}`);
+            return asked === undefined ? [] : [[entity, asked] as const];
+          }),
+        ),
         rehearse: (id, entries, mark) => rehearseRefold({ db, gate }, target, id, entries, mark),
         untold: (what) => {
           untold[what]++;
@@ -515,8 +526,8 @@ const parkedSay = ({ length }: readonly Parked[], { untold }: Counted): string =
   length === 0
     ? "no entity is parked"
     : `${length} ${length === 1 ? "entity is" : "entities are"} parked, and told of: no problem${
-        untold.parked === 0 ? "" : `; whether ${untold.parked} of them would be parked again could not be tried just now`
-      }`;
+        untold.waiting === 0 ? "" : `; ${untold.waiting} of them would be so no more, and wait since just now to be folded anew`
+      }${untold.parked === 0 ? "" : `; whether ${untold.parked} of them would be parked again could not be tried just now`}`;
 
 function summaryOf(findings: Findings, verdicts: Verdicts, besides: Compared | null): string {
   const bad = Object.entries(verdicts).flatMap(([part, { state, problems }]) => (state === "bad" ? [`${part} ${problems}`] : []));
@@ -544,7 +555,11 @@ async function parkedNow(db: Client): Promise<Parked[]> {
 const parkedIn = (parked: readonly Parked[], view: string): ReadonlyMap<string, string> =>
   new Map(parked.filter((each) => each.view === view).map(({ entity, event }) => [entity, event]));
 
-async function waitingNow(db: Client): Promise<ReadonlySet<string>> {
-  const { rows } = await db.query<{ name: string }>("SELECT view || '/' || entity_id AS name FROM tributary.refold");
-  return new Set(rows.map(({ name }) => name));
+async function waitingNow(db: Client): Promise<ReadonlyMap<string, Asked>> {
+  // The transaction's own time is of before it had the tables, for which it may have waited.
+  const { rows } = await db.query<Asked & { readonly name: string }>(
+    `SELECT view || '/' || entity_id AS name, shard,
+       asked_at BETWEEN clock_timestamp() - interval '${AWAITED_S} s' AND clock_timestamp() AS "isFresh" FROM tributary.refold`,
+  );
+  return new Map(rows.map(({ name, shard, isFresh }) => [name, { shard, isFresh }]));
 }

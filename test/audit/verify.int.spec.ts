@@ -10,7 +10,7 @@ import { type Backend, startEventStore } from "../../services/local/index.ts";
 import { type LogEntry, textOf } from "../../services/log/index.ts";
 import { defineProjection, set, text } from "../../services/merge/index.ts";
 import { copyAudit } from "../../services/projector/audit.ts";
-import { alone, askRefold, connectViews, rebuild, reconcile } from "../../services/projector/index.ts";
+import { alone, askRefold, connectViews, rebuild, reconcile, SHARDS, shardOf } from "../../services/projector/index.ts";
 import { dayOf, handout, random } from "../support/books.ts";
 import { number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { change, oldWriter, person } from "../support/oldlog.ts";
@@ -340,13 +340,42 @@ describe("a parked entity", () => {
       { part: "parked", where, what: expect.stringContaining("no event of it in the log") },
     ]);
     expect((await parking(PERSON, `${signed}/9999`, check)).problems).toMatchObject([
-      { part: "parked", where },
-      { part: "parked", where },
+      { part: "parked", where, what: expect.stringContaining("no event of it in the log") },
     ]);
     expect((await parking("NOBODY", `${signed}/1`, check)).problems).toMatchObject([
       { part: "parked", where: "beneficiaries/NOBODY", what: expect.stringContaining("the log has no event of it") },
     ]);
     // Nothing that was tried has stayed.
+    expect((await check()).problems).toEqual([]);
+  }, 120_000);
+
+  it("is a problem also where somebody has it wait to be folded anew, but for what a projector would take up just now", async () => {
+    await hub.projector.close();
+    const asking = (shard: number, at: string) =>
+      parking(PERSON, `${signed}/3`, () =>
+        tampered(
+          "tributary.refold",
+          `INSERT INTO tributary.refold (view, entity_id, shard, asked_at) VALUES ('beneficiaries', '${PERSON}', ${shard}, now() + '${at}')`,
+          check,
+        ),
+      );
+    const shard = shardOf({ type: "beneficiary", id: PERSON });
+    for (const [of, at] of [
+      [9999, "0 s"],
+      [(shard + 1) % SHARDS, "0 s"],
+      [shard, "1 hour"],
+      [shard, "-61 s"],
+    ] as const)
+      expect((await asking(of, at)).problems, `${of} ${at}`).toMatchObject([
+        { part: "parked", where: `beneficiaries/${PERSON}`, what: expect.stringContaining("no projector does it") },
+      ]);
+    const waiting = await asking(shard, "0 s");
+    expect(waiting.problems).toEqual([]);
+    expect(waiting.verdicts.parked).toMatchObject({
+      state: "good",
+      says: expect.stringContaining("1 of them would be so no more"),
+    });
+    hub.projector = await hub.startProjector();
     expect((await check()).problems).toEqual([]);
   }, 120_000);
 
