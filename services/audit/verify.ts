@@ -33,6 +33,7 @@ import {
   generationsOf,
   openBooks,
   openTotals,
+  type Placeholders,
   rehearseRefold,
   settlements,
   shardOf,
@@ -231,9 +232,10 @@ async function judgeAll(deps: VerifyDeps, besides: Compared | null): Promise<Ver
   if (comparison !== null && comparison.state !== "holds" && comparison.state !== "declared")
     report("anchor", comparison.named.join(", ") || "the log", comparison.says);
   const counted = besides === null ? null : await compareAll(deps, besides, read, report);
+  const placeholders = besides === null ? null : await besides.books.placeholders();
   const verdicts = findings.verdicts({
     log: logSays(read, signed),
-    audit: besides === null ? null : auditSays(read, await besides.books.placeholders()),
+    audit: placeholders === null ? null : auditSays(read, placeholders),
     views: counted === null ? null : viewsSay(counted, besides!),
     totals: counted === null ? null : `${counted.totalRows} totals add up`,
     parked: counted === null ? null : parkedSay(besides!.parked, counted),
@@ -241,7 +243,7 @@ async function judgeAll(deps: VerifyDeps, besides: Compared | null): Promise<Ver
   });
   return {
     verdicts,
-    summary: summaryOf(findings, verdicts, besides),
+    summary: summaryOf(findings, verdicts, besides, placeholders),
     events: read.events,
     origins: [...read.origins].map(([origin, { events, quarantined, head, intact }]) => ({
       origin,
@@ -507,11 +509,15 @@ function openAnchored(anchor: Anchor) {
 const logSays = ({ events, origins }: Read, { runs, unsigned }: SignatureReport): string =>
   `${events} events of ${origins.size} origins stand in order, each with the hash of its content and of all before it; ${runs} signatures of runs are good, ${unsigned} events are covered by none`;
 
-function auditSays({ events, expected }: Read, { rows, mute, held }: Awaited<ReturnType<Books["placeholders"]>>): string {
+function auditSays({ events, expected }: Read, { rows, mute, untried, held }: Placeholders): string {
   const also = [
     expected === events ? "" : `; ${events - expected} events of the log are not folded yet`,
     rows === 0 ? "" : `; ${rows} stand with placeholders, by what the table refused`,
-    mute === 0 ? "" : `, ${mute} of them without a word of their events: tried again, the table refuses it still`,
+    mute === 0 ? "" : `, ${mute} of them without a word of their events`,
+    mute === untried ? "" : `: tried again, the table refuses ${untried === 0 ? "it" : `${mute - untried} of them`} still`,
+    untried === 0
+      ? ""
+      : `; whether the table refuses ${untried} of them still could not be tried: by a role that may not write there, or for who was in the way`,
     held === 0 ? "" : `; ${held} entries of the list stand with placeholders, by a note in the audit`,
   ];
   return `${expected} rows hold what the log says, column by column, and so does the list of quarantined events${also.join("")}`;
@@ -529,10 +535,11 @@ const parkedSay = ({ length }: readonly Parked[], { untold }: Counted): string =
         untold.waiting === 0 ? "" : `; ${untold.waiting} of them would be so no more, and wait since just now to be folded anew`
       }${untold.parked === 0 ? "" : `; whether ${untold.parked} of them would be parked again could not be tried just now`}`;
 
-function summaryOf(findings: Findings, verdicts: Verdicts, besides: Compared | null): string {
+function summaryOf(findings: Findings, verdicts: Verdicts, besides: Compared | null, placeholders: Placeholders | null): string {
   const bad = Object.entries(verdicts).flatMap(([part, { state, problems }]) => (state === "bad" ? [`${part} ${problems}`] : []));
   if (bad.length > 0) return `${findings.count()} ${findings.count() === 1 ? "problem" : "problems"}: ${bad.join(", ")}.`;
-  const isAll = besides === null || (besides.notCompared.length === 0 && besides.parked.length === 0);
+  const isAll =
+    besides === null || (besides.notCompared.length === 0 && besides.parked.length === 0 && placeholders?.untried === 0);
   return isAll ? "All of it agrees." : "All that was compared agrees.";
 }
 

@@ -424,6 +424,47 @@ describe("an audit row with placeholders", () => {
     expect((await check()).problems).toEqual([]);
   }, 120_000);
 
+  it("that somebody has blanked is no refusal of the table for who may not write there, or is not let: that it could not be tried is said", async () => {
+    await hub.db.query(`CREATE ROLE reads LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA tributary, views TO reads;
+      GRANT SELECT ON ALL TABLES IN SCHEMA tributary, views TO reads`);
+    const url = Object.assign(new URL(hub.backends.postgres.url), { username: "reads", password: "x" }).href;
+    const reader = await connectViews(url, "reads");
+    const says = async (db: typeof reader) => {
+      const { problems, summary, verdicts } = await tampered("tributary.audit", blank(GIVEN, NOTE), () =>
+        verify({ log: hub.log, views: { db, gate: hub.gate, projections: hub.projections } }),
+      );
+      expect(problems).toEqual([]);
+      expect(summary).toBe("All that was compared agrees.");
+      return verdicts.audit.says;
+    };
+    const untried = "1 of them without a word of their events; whether the table refuses 1 of them still could not be tried";
+    try {
+      expect(await says(reader)).toContain(untried);
+      // With the rights to write, but for one.
+      await hub.db.query("GRANT INSERT, UPDATE ON ALL TABLES IN SCHEMA tributary TO reads");
+      expect(await says(reader)).toContain(untried);
+    } finally {
+      await reader.end();
+      await hub.db.query("DROP OWNED BY reads; DROP ROLE reads");
+    }
+    await hub.db.query(
+      `CREATE FUNCTION public.stays() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'nothing goes'; END $$`,
+    );
+    await hub.db.query(
+      "CREATE TRIGGER stays BEFORE DELETE ON tributary.audit FOR EACH ROW WHEN (OLD.held_otherwise IS NOT NULL) EXECUTE FUNCTION public.stays()",
+    );
+    const undo = async () => void (await hub.db.query("DROP FUNCTION IF EXISTS public.stays() CASCADE"));
+    try {
+      expect(await tampered("tributary.audit", blank(GIVEN, NOTE), async () => check().finally(undo))).toMatchObject({
+        problems: [],
+        verdicts: { audit: { says: expect.stringContaining(untried) } },
+      });
+    } finally {
+      await undo();
+    }
+    expect((await check()).problems).toEqual([]);
+  }, 120_000);
+
   it("is believed without a word only while the table refuses to hold more", async () => {
     await hub.db.query(`CREATE FUNCTION public.mutes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
       IF position('MUTE-1' IN row_to_json(NEW)::text) > 0 THEN RAISE EXCEPTION 'not that one'; END IF; RETURN NEW; END $$`);
@@ -435,7 +476,9 @@ describe("an audit row with placeholders", () => {
     expect(rows).toEqual([{ held_otherwise: {} }]);
     const refused = await check();
     expect(refused.problems).toEqual([]);
-    expect(refused.verdicts.audit.says).toContain("1 of them without a word of their events");
+    expect(refused.verdicts.audit.says).toContain(
+      "1 of them without a word of their events: tried again, the table refuses it still",
+    );
     await hub.db.query("DROP FUNCTION public.mutes() CASCADE");
     expect((await check()).problems).toMatchObject([{ part: "audit", where: `${writer.origin}/0` }]);
     await hub.db.query("DELETE FROM tributary.audit WHERE origin = $1", [writer.origin]);
