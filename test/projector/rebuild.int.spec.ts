@@ -338,6 +338,27 @@ describe("a view of SQL", () => {
     await expectBalanced(hub);
   }, 120_000);
 
+  it("of ours that others read holds a start up by name where its columns change or it is declared no more, until those are dropped", async () => {
+    const villages = (sql: string) =>
+      defineSql({ name: "villages", needs: ["people"], sql: `SELECT ${sql} FROM views.people GROUP BY village` });
+    const before = hub.projections;
+    await build([...before, villages("village, count(*) AS n")], { names: ["villages"] });
+    await hub.projector.close();
+    await hub.db.query("CREATE SCHEMA own; CREATE MATERIALIZED VIEW own.kept AS SELECT n FROM views.villages");
+    for (const views of [[...before, villages("village")], before]) {
+      await expect(hub.startProjector(views)).rejects.toMatchObject({
+        code: "usage",
+        message: expect.stringContaining("own.kept"),
+        hint: expect.stringContaining("Drop it"),
+      });
+      expect((await hub.db.query("SELECT sum(n)::int AS n FROM views.villages")).rows).toEqual([{ n: added }]);
+    }
+    await hub.db.query("DROP SCHEMA own CASCADE");
+    hub.projector = await hub.startProjector(before);
+    await hub.projected();
+    expect((await hub.db.query("SELECT to_regclass('views.villages') AS v")).rows).toEqual([{ v: null }]);
+  }, 120_000);
+
   it("carry over who may see which rows, and the indexes that somebody made", async () => {
     await hub.db.query(
       `CREATE ROLE clerk_of_v1; GRANT USAGE ON SCHEMA views TO clerk_of_v1; GRANT SELECT ON views.people TO clerk_of_v1;
