@@ -19,6 +19,7 @@ import {
   keyOf,
   type Rehearsed,
   readColumn,
+  shardOf,
   type TotalsBooks,
   toFoldEvent,
 } from "../projector/index.ts";
@@ -38,14 +39,21 @@ export interface ViewDeps {
   readonly books: TotalsBooks;
   /** Entities that are parked in it, by the name that the database has of them: the event that each is parked at, as `origin/seq`. */
   readonly parked: ReadonlyMap<string, string>;
-  /** Those of them that wait to be folded anew: what they are parked for is of before. */
-  readonly waiting: ReadonlySet<string>;
+  /** Those of them that somebody has asked to be folded anew. */
+  readonly waiting: ReadonlyMap<string, Asked>;
   /** What would become of a parked entity if it were folded anew. */
   readonly rehearse: (id: string, entries: readonly LogEntry[], mark: string) => Promise<Rehearsed>;
   readonly report: Report;
   /** What could not be told of, to be counted. */
-  readonly untold: (what: "parked" | "version") => void;
+  readonly untold: (what: "parked" | "waiting" | "version") => void;
   readonly onEntity?: () => void;
+}
+
+/** That an entity be folded anew, as `tributary.refold` has it. */
+export interface Asked {
+  readonly shard: number;
+  /** Of just now: a running hub has not had the time for it. */
+  readonly isFresh: boolean;
 }
 
 type ShownRow = Record<string, unknown> & {
@@ -374,17 +382,34 @@ async function compareParked(deps: ViewDeps, key: string, folded: Folded, mark: 
   for (const what of right >= 0 ? [] : wrong[0]!) report("views", where, `parked at ${event}: ${what}`);
   const row = possible[Math.max(0, right)]?.row;
   if (row !== undefined) await books.add(projection.name, key, row);
-  if (!isMet || waiting.has(key)) return;
-  const rehearsed = await rehearse(entries[0]!.head.entity.id, entries, event);
+  if (!isMet) return;
+  const { id } = entries[0]!.head.entity;
+  const rehearsed = await rehearse(id, entries, event);
   if (rehearsed.kind === "untold") untold("parked");
-  else if (rehearsed.kind === "shown")
-    report(
-      "parked",
-      where,
-      `it is parked at ${event} for no reason that the log or the database shows: folded anew, it is shown`,
-    );
-  else if (rehearsed.event !== event)
-    report("parked", where, `it is parked at ${event}, and folded anew it stops at ${rehearsed.event}: ${rehearsed.error}`);
+  else if (rehearsed.kind === "parked" && rehearsed.event === event) return;
+  else if (isAwaited(projection, id, waiting.get(key))) untold("waiting");
+  else {
+    const asked = waiting.has(key) ? "; somebody has asked for that, and no projector does it" : "";
+    if (rehearsed.kind === "shown")
+      report(
+        "parked",
+        where,
+        `it is parked at ${event} for no reason that the log or the database shows: folded anew, it is shown${asked}`,
+      );
+    else
+      report(
+        "parked",
+        where,
+        `it is parked at ${event}, and folded anew it stops at ${rehearsed.event}: ${rehearsed.error}${asked}`,
+      );
+  }
+}
+
+/** Whether a projector is about to fold an entity anew. Only what one would take up counts: whoever can mark an entity as parked can also write that it waits. */
+function isAwaited({ entity: type }: Projection, id: string, asked: Asked | undefined): boolean {
+  // What is parked is listed, and asked for, by a name that PostgreSQL can hold.
+  const shards = [id, asKept(id)].map((name) => shardOf({ type, id: name }));
+  return asked?.isFresh === true && shards.includes(asked.shard);
 }
 
 /** How what a view has of an entity is not what it should show (`null`: nothing), in words. */

@@ -33,6 +33,7 @@ import {
   generationsOf,
   openBooks,
   openTotals,
+  type Placeholders,
   rehearseRefold,
   settlements,
   shardOf,
@@ -40,7 +41,7 @@ import {
   targetsFor,
   type ViewTarget,
 } from "../projector/index.ts";
-import { compareView } from "./compare-view.ts";
+import { type Asked, compareView } from "./compare-view.ts";
 import { readersOf } from "./events.ts";
 import { builtOtherwise } from "./live.ts";
 import { type SignatureCheck, type SignatureReport, signatureCheck } from "./signatures.ts";
@@ -51,6 +52,8 @@ import { type Findings, openFindings, type Problem, type Report, type Verdicts }
 const PAGE_EVENTS = 1_000;
 const PAGE_BYTES = 4 * 1_048_576;
 const PROGRESS_EVERY = 1_000;
+/** How long an entity may wait to be folded anew before nobody is believed to be about to do it; a running hub takes about a second. */
+const AWAITED_S = 60;
 
 /** An entity that stopped at an event: told of, and nothing that was broken where what stops it still stands. */
 export interface Parked {
@@ -143,8 +146,8 @@ interface Compared {
   readonly notCompared: readonly string[];
   readonly pins: ReadonlyMap<string, Pins>;
   readonly parked: readonly Parked[];
-  /** Parked entities that wait to be folded anew, as `view/entity`. */
-  readonly waiting: ReadonlySet<string>;
+  /** Entities that wait to be folded anew, as `view/entity`. */
+  readonly waiting: ReadonlyMap<string, Asked>;
   /** What parked entities are tried to be folded into. */
   readonly targets: readonly ViewTarget[];
   readonly shards: ReadonlyMap<number, Position | null>;
@@ -229,9 +232,10 @@ async function judgeAll(deps: VerifyDeps, besides: Compared | null): Promise<Ver
   if (comparison !== null && comparison.state !== "holds" && comparison.state !== "declared")
     report("anchor", comparison.named.join(", ") || "the log", comparison.says);
   const counted = besides === null ? null : await compareAll(deps, besides, read, report);
+  const placeholders = besides === null ? null : await besides.books.placeholders();
   const verdicts = findings.verdicts({
     log: logSays(read, signed),
-    audit: besides === null ? null : auditSays(read, await besides.books.placeholders()),
+    audit: placeholders === null ? null : auditSays(read, placeholders),
     views: counted === null ? null : viewsSay(counted, besides!),
     totals: counted === null ? null : `${counted.totalRows} totals add up`,
     parked: counted === null ? null : parkedSay(besides!.parked, counted),
@@ -239,7 +243,7 @@ async function judgeAll(deps: VerifyDeps, besides: Compared | null): Promise<Ver
   });
   return {
     verdicts,
-    summary: summaryOf(findings, verdicts, besides),
+    summary: summaryOf(findings, verdicts, besides, placeholders),
     events: read.events,
     origins: [...read.origins].map(([origin, { events, quarantined, head, intact }]) => ({
       origin,
@@ -422,25 +426,29 @@ interface Counted {
   readonly rows: number;
   readonly views: number;
   readonly totalRows: number;
-  /** Parked entities of which nobody could tell whether they would be parked again, and versions that are not kept by what a note says. */
-  readonly untold: { parked: number; version: number };
+  /**
+   * Parked entities of which nobody could tell whether they would be parked again, those that would not and that a projector is about to fold, and versions that are not
+   * kept by what a note says.
+   */
+  readonly untold: { parked: number; waiting: number; version: number };
 }
 
 /** Views, what they keep of the past, and totals. */
 async function compareAll({ onProgress }: VerifyDeps, besides: Compared, read: Read, report: Report): Promise<Counted> {
   const { db, gate, declared, parked, pins, spill } = besides;
-  for (const each of parked)
-    if (!read.parkedMet.has(each.event))
-      report("parked", `${each.view}/${each.entity}`, `it is parked at ${each.event}, which the log does not have`);
   const views = entityViews(declared);
   const names = new Set(views.map(({ name }) => name));
+  // In views that are compared it is told of where its entity is.
+  for (const each of parked)
+    if (!names.has(each.view) && !read.parkedMet.has(each.event))
+      report("parked", `${each.view}/${each.entity}`, `it is parked at ${each.event}, which the log does not have`);
   // What is added up from a view that is left out cannot be told.
   const totals = declared.filter(
     (view): view is Totals => view.kind === "totals" && [...view.sources.keys()].every((source) => names.has(source)),
   );
   const books = await openTotals(db, totals);
   let rows = 0;
-  const untold = { parked: 0, version: 0 };
+  const untold = { parked: 0, waiting: 0, version: 0 };
   const keepHeap = heapKeeper();
   for (const projection of views) {
     const { name } = projection;
@@ -452,7 +460,12 @@ async function compareAll({ onProgress }: VerifyDeps, besides: Compared, read: R
         projection,
         books,
         report,
-        waiting: new Set(parked.map(({ entity }) => entity).filter((entity) => besides.waiting.has(`${name}/${entity}`))),
+        waiting: new Map(
+          parked.flatMap(({ entity }) => {
+            const asked = besides.waiting.get(`${name}/${entity}`);
+            return asked === undefined ? [] : [[entity, asked] as const];
+          }),
+        ),
         rehearse: (id, entries, mark) => rehearseRefold({ db, gate }, target, id, entries, mark),
         untold: (what) => {
           untold[what]++;
@@ -496,11 +509,15 @@ function openAnchored(anchor: Anchor) {
 const logSays = ({ events, origins }: Read, { runs, unsigned }: SignatureReport): string =>
   `${events} events of ${origins.size} origins stand in order, each with the hash of its content and of all before it; ${runs} signatures of runs are good, ${unsigned} events are covered by none`;
 
-function auditSays({ events, expected }: Read, { rows, mute, held }: Awaited<ReturnType<Books["placeholders"]>>): string {
+function auditSays({ events, expected }: Read, { rows, mute, untried, held }: Placeholders): string {
   const also = [
     expected === events ? "" : `; ${events - expected} events of the log are not folded yet`,
     rows === 0 ? "" : `; ${rows} stand with placeholders, by what the table refused`,
-    mute === 0 ? "" : `, ${mute} of them without a word of their events: tried again, the table refuses it still`,
+    mute === 0 ? "" : `, ${mute} of them without a word of their events`,
+    mute === untried ? "" : `: tried again, the table refuses ${untried === 0 ? "it" : `${mute - untried} of them`} still`,
+    untried === 0
+      ? ""
+      : `; whether the table refuses ${untried} of them still could not be tried: by a role that may not write there, or for who was in the way`,
     held === 0 ? "" : `; ${held} entries of the list stand with placeholders, by a note in the audit`,
   ];
   return `${expected} rows hold what the log says, column by column, and so does the list of quarantined events${also.join("")}`;
@@ -515,13 +532,14 @@ const parkedSay = ({ length }: readonly Parked[], { untold }: Counted): string =
   length === 0
     ? "no entity is parked"
     : `${length} ${length === 1 ? "entity is" : "entities are"} parked, and told of: no problem${
-        untold.parked === 0 ? "" : `; whether ${untold.parked} of them would be parked again could not be tried just now`
-      }`;
+        untold.waiting === 0 ? "" : `; ${untold.waiting} of them would be so no more, and wait since just now to be folded anew`
+      }${untold.parked === 0 ? "" : `; whether ${untold.parked} of them would be parked again could not be tried just now`}`;
 
-function summaryOf(findings: Findings, verdicts: Verdicts, besides: Compared | null): string {
+function summaryOf(findings: Findings, verdicts: Verdicts, besides: Compared | null, placeholders: Placeholders | null): string {
   const bad = Object.entries(verdicts).flatMap(([part, { state, problems }]) => (state === "bad" ? [`${part} ${problems}`] : []));
   if (bad.length > 0) return `${findings.count()} ${findings.count() === 1 ? "problem" : "problems"}: ${bad.join(", ")}.`;
-  const isAll = besides === null || (besides.notCompared.length === 0 && besides.parked.length === 0);
+  const isAll =
+    besides === null || (besides.notCompared.length === 0 && besides.parked.length === 0 && placeholders?.untried === 0);
   return isAll ? "All of it agrees." : "All that was compared agrees.";
 }
 
@@ -544,7 +562,11 @@ async function parkedNow(db: Client): Promise<Parked[]> {
 const parkedIn = (parked: readonly Parked[], view: string): ReadonlyMap<string, string> =>
   new Map(parked.filter((each) => each.view === view).map(({ entity, event }) => [entity, event]));
 
-async function waitingNow(db: Client): Promise<ReadonlySet<string>> {
-  const { rows } = await db.query<{ name: string }>("SELECT view || '/' || entity_id AS name FROM tributary.refold");
-  return new Set(rows.map(({ name }) => name));
+async function waitingNow(db: Client): Promise<ReadonlyMap<string, Asked>> {
+  // The transaction's own time is of before it had the tables, for which it may have waited.
+  const { rows } = await db.query<Asked & { readonly name: string }>(
+    `SELECT view || '/' || entity_id AS name, shard,
+       asked_at BETWEEN clock_timestamp() - interval '${AWAITED_S} s' AND clock_timestamp() AS "isFresh" FROM tributary.refold`,
+  );
+  return new Map(rows.map(({ name, shard, isFresh }) => [name, { shard, isFresh }]));
 }

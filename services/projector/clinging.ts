@@ -14,19 +14,26 @@ export interface Clinging {
   /** As PostgreSQL calls it: `materialized view counts`. */
   readonly object: string;
   readonly table: string;
+  /** Also a materialized one. */
+  readonly isView: boolean;
 }
 
-/** What PostgreSQL would not let go with a table. What belongs to the table itself (indexes, triggers, policies) goes with it, and has a dependency that says so. */
-const CLINGING = `SELECT DISTINCT regexp_replace(pg_describe_object(d.classid, d.objid, d.objsubid), '^rule "?_RETURN"? on ', '') AS object, t.relname AS table
+/**
+ * What PostgreSQL would not let go with a table. A view stands on it by its rule for SELECT (`ev_type` 1). The server's words are in the language of its messages: for people, never to tell things
+ * apart by. What belongs to the table itself (indexes, triggers, policies) goes with it, and has a dependency that says so.
+ */
+const CLINGING = `SELECT DISTINCT v.oid IS NOT NULL AS "isView", t.relname AS table,
+    CASE WHEN v.oid IS NULL THEN pg_describe_object(d.classid, d.objid, d.objsubid) ELSE pg_describe_object('pg_class'::regclass, v.oid, 0) END AS object
   FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
   JOIN pg_depend d ON (d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid OR d.refclassid = 'pg_type'::regclass AND d.refobjid = t.reltype)
+  LEFT JOIN (pg_rewrite r JOIN pg_class v ON v.oid = r.ev_class AND v.relkind IN ('v', 'm') AND r.ev_type = '1') ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
   WHERE d.deptype = 'n' AND NOT EXISTS (SELECT FROM pg_depend own WHERE own.classid = d.classid AND own.objid = d.objid
     AND own.refclassid = 'pg_class'::regclass AND own.refobjid = t.oid AND own.deptype IN ('a', 'i'))`;
 
 /** What clings to tables in a schema. */
 export async function clingingTo(db: Client, place: string, tables: readonly string[]): Promise<Clinging[]> {
   const { rows } = await db.query<Clinging & Record<string, unknown>>(
-    `${CLINGING} AND n.nspname = $1 AND t.relname = ANY($2) ORDER BY 1, 2`,
+    `${CLINGING} AND n.nspname = $1 AND t.relname = ANY($2) ORDER BY object, 2`,
     [place, tables],
   );
   return rows;
@@ -35,7 +42,7 @@ export async function clingingTo(db: Client, place: string, tables: readonly str
 /** What reads builds that are not live any more: it shows what once was. */
 export async function clingingToOld(db: Client): Promise<Clinging[]> {
   const { rows } = await db.query<Clinging & Record<string, unknown>>(
-    `${CLINGING} AND n.nspname IN (SELECT place FROM tributary.generation WHERE state IN ('previous', 'left')) ORDER BY 1, 2`,
+    `${CLINGING} AND n.nspname IN (SELECT place FROM tributary.generation WHERE state IN ('previous', 'left')) ORDER BY object, 2`,
   );
   return rows;
 }

@@ -6,6 +6,7 @@ import { AUDIT_COLUMNS, AUDIT_NOTE, copyAuditTo, MAX_NOTE, placeholderForms, pla
 import { comparedColumns } from "./compare.ts";
 import { inSavepoint } from "./connect.ts";
 import { copyText } from "./copy.ts";
+import { isOfData, LACKS_A_RIGHT, sqlState } from "./failures.ts";
 import { additionsOf } from "./prepare.ts";
 import { type Addition, addTotals, at, LIVE, q } from "./tables.ts";
 import { settleQuarantine, writeQuarantine } from "./write.ts";
@@ -66,8 +67,19 @@ export interface Books {
   /** What stands in the audit that the log does not have. */
   beyond(ends: ReadonlyMap<OriginId, { readonly events: number; readonly head: Hash }>): Promise<readonly BeyondLog[]>;
   quarantineDifferences(): Promise<Differences>;
-  /** What stands with placeholders: audit rows, those of them that say nothing of their events, and entries of the list of quarantined events. */
-  placeholders(): Promise<{ readonly rows: number; readonly mute: number; readonly held: number }>;
+  placeholders(): Promise<Placeholders>;
+}
+
+/** What stands with placeholders. */
+export interface Placeholders {
+  /** Audit rows. */
+  readonly rows: number;
+  /** Those of them that say nothing of their events. */
+  readonly mute: number;
+  /** Those of the mute of which it could not be tried whether the table holds more: for lack of a right, or because others were in the way. */
+  readonly untried: number;
+  /** Entries of the list of quarantined events. */
+  readonly held: number;
 }
 
 const text = (table: string, column: string): string => `${table}.${q(column)}::text`;
@@ -82,12 +94,14 @@ export async function openBooks(db: Client): Promise<Books> {
     "CREATE TEMPORARY TABLE expected_quarantine (LIKE tributary.quarantine INCLUDING DEFAULTS, PRIMARY KEY (origin, seq))",
   );
   await db.query("CREATE TEMPORARY TABLE expected_ends (origin text PRIMARY KEY, through bigint NOT NULL)");
+  let untried = 0;
+  const onUntried = (): void => void untried++;
   return {
-    audit: (page) => auditDifferences(db, page),
+    audit: (page) => auditDifferences(db, page, onUntried),
     quarantine: (entries) => expectQuarantine(db, entries),
     beyond: (ends) => beyondLog(db, ends),
     quarantineDifferences: () => quarantineDifferences(db),
-    placeholders: () => placeholdersIn(db),
+    placeholders: async () => ({ ...(await placeholdersIn(db)), untried }),
   };
 }
 
@@ -104,7 +118,7 @@ const AUDIT_SQL = `SELECT e.origin, e.seq, a.origin IS NOT NULL AS stands, a.hel
   CROSS JOIN LATERAL (SELECT CASE WHEN a.origin IS NOT NULL THEN ${differing(AUDIT_COLUMNS, "a", "e")} END AS columns) d
   WHERE (a.origin IS NULL AND e.is_folded) OR cardinality(d.columns) > 0 ORDER BY e.position`;
 
-async function auditDifferences(db: Client, page: readonly Expected[]): Promise<AuditDifference[]> {
+async function auditDifferences(db: Client, page: readonly Expected[], onUntried: () => void): Promise<AuditDifference[]> {
   const found: AuditDifference[] = [];
   await db.query(`TRUNCATE ${AUDIT}`);
   // What a column cannot hold is found event by event.
@@ -114,11 +128,11 @@ async function auditDifferences(db: Client, page: readonly Expected[]): Promise<
   for (const { origin, seq, stands, isOtherwise, columns } of rows) {
     const entry = byName.get(`${origin}/${seq}`);
     // Where it stands with placeholders it cannot equal the event: it must be one of the forms that a projector gives it.
-    const wrong = stands && isOtherwise && entry !== undefined ? await otherwise(db, entry) : stands ? columns : null;
+    const wrong = stands && isOtherwise && entry !== undefined ? await otherwise(db, entry, onUntried) : stands ? columns : null;
     if (wrong === null || wrong.length > 0) found.push({ origin, seq: Number(seq), columns: wrong });
   }
   for (const { entry, isFolded } of odd) {
-    const wrong = await otherwise(db, entry);
+    const wrong = await otherwise(db, entry, onUntried);
     if (wrong === null ? isFolded : wrong.length > 0) found.push({ ...named(entry), columns: wrong });
   }
   return found;
@@ -126,7 +140,7 @@ async function auditDifferences(db: Client, page: readonly Expected[]): Promise<
 
 const named = ({ head }: LogEntry) => ({ origin: head.origin, seq: head.seq as number });
 
-/** Whether the database takes something; what it refuses leaves nothing. */
+/** Whether the database takes something; what it refuses for what is in it leaves nothing. Whatever else is in the way is thrown. */
 async function takes(db: Client, work: () => Promise<unknown>): Promise<boolean> {
   try {
     await inSavepoint(db, work);
@@ -136,9 +150,14 @@ async function takes(db: Client, work: () => Promise<unknown>): Promise<boolean>
     await db.query("SELECT 1").catch(() => {
       throw error;
     });
+    if (sqlState(error) !== null && !(await isRefusal(db, error))) throw error;
     return false;
   }
 }
+
+/** Whether the database refuses something for what is in it. A right that is lacking says nothing of that, even where a projector would have it. */
+const isRefusal = async (db: Client, error: unknown): Promise<boolean> =>
+  sqlState(error) !== LACKS_A_RIGHT && (await isOfData(db, [], error));
 
 /** Copies what can be copied; returns the rest. */
 async function copyEach(db: Client, page: readonly Expected[]): Promise<Expected[]> {
@@ -151,7 +170,7 @@ async function copyEach(db: Client, page: readonly Expected[]): Promise<Expected
  * How an audit row differs from the placeholder form nearest to it: no columns where it is one of them, with a note of why. `null`: there is no row. The forms that say
  * what the columns were to hold lose nothing; the one that says nothing is believed only while the table itself refuses to hold more.
  */
-async function otherwise(db: Client, entry: LogEntry): Promise<readonly string[] | null> {
+async function otherwise(db: Client, entry: LogEntry, onUntried: () => void): Promise<readonly string[] | null> {
   const { origin, seq } = entry.head;
   let nearest: readonly string[] | null = null;
   for (const { says, sql, text } of placeholderForms(AUDIT, entry)) {
@@ -167,29 +186,47 @@ async function otherwise(db: Client, entry: LogEntry): Promise<readonly string[]
     if (row === undefined) return null;
     if (row.columns.length === 0) {
       if (!row.noted) return ["it has placeholders, and no note of why"];
-      return says || !(await holdsMore(db, entry)) ? [] : ["it says nothing of the event, which the table would hold"];
+      const more = says ? "refuses" : await holdsMore(db, entry);
+      if (more === "untried") onUntried();
+      return more === "holds" ? ["it says nothing of the event, which the table would hold"] : [];
     }
     if (nearest === null || row.columns.length < nearest.length) nearest = row.columns;
   }
   return nearest ?? ["all of it"];
 }
 
-/** Whether the audit itself, with all that somebody has put on it, takes a row that says what the event says. Tried, and undone at once. */
-async function holdsMore(db: Client, entry: LogEntry): Promise<boolean> {
+const UNDONE = new Error("undone");
+const NOT_ALONE = new Error("the row could not be taken out");
+
+/**
+ * Whether the audit itself, with all that somebody has put on it, takes a row that says what the event says. Tried, and undone at once. Only what PostgreSQL says of the
+ * row that is written is a refusal: that the one before could not be taken out is none.
+ */
+async function holdsMore(db: Client, entry: LogEntry): Promise<"holds" | "refuses" | "untried"> {
   const { origin, seq } = entry.head;
+  let isUntried = false;
   for (const { sql, text } of [plainForm(LIVE_AUDIT, entry), ...placeholderForms(LIVE_AUDIT, entry).filter(({ says }) => says)]) {
-    let isTaken = false;
-    await takes(db, async () => {
-      await db.query(`SET LOCAL lock_timeout = ${TRY_LOCK_MS}`);
-      await db.query(`DELETE FROM ${LIVE_AUDIT} WHERE origin = $1 AND seq = $2`, [origin, seq]);
-      await copyText(db, sql, text());
-      await db.query("SET CONSTRAINTS ALL IMMEDIATE");
-      isTaken = true;
-      throw new Error("undone");
-    });
-    if (isTaken) return true;
+    let isAlone = false;
+    try {
+      await inSavepoint(db, async () => {
+        await db.query(`SET LOCAL lock_timeout = ${TRY_LOCK_MS}`);
+        const { rowCount } = await db.query(`DELETE FROM ${LIVE_AUDIT} WHERE origin = $1 AND seq = $2`, [origin, seq]);
+        if (rowCount !== 1) throw NOT_ALONE;
+        isAlone = true;
+        await copyText(db, sql, text());
+        await db.query("SET CONSTRAINTS ALL IMMEDIATE");
+        throw UNDONE;
+      });
+    } catch (error) {
+      if (error === UNDONE) return "holds";
+      // Lost: nothing can be told any more.
+      await db.query("SELECT 1").catch(() => {
+        throw error;
+      });
+      isUntried ||= !isAlone || !(await isRefusal(db, error));
+    }
   }
-  return false;
+  return isUntried ? "untried" : "refuses";
 }
 
 async function expectQuarantine(db: Client, entries: readonly LogEntry[]): Promise<void> {
@@ -258,7 +295,7 @@ async function quarantineDifferences(db: Client): Promise<Differences> {
   return { count: Number(rows[0]?.total ?? 0), named: rows };
 }
 
-async function placeholdersIn(db: Client): Promise<{ readonly rows: number; readonly mute: number; readonly held: number }> {
+async function placeholdersIn(db: Client): Promise<Omit<Placeholders, "untried">> {
   const { rows } = await db.query<{ rows: number; mute: number; held: number }>(
     `SELECT count(*)::int AS rows, (count(*) FILTER (WHERE held_otherwise::text = '{}'))::int AS mute,
        (SELECT count(*)::int FROM tributary.quarantine WHERE raw = $1) AS held

@@ -25,6 +25,9 @@ export const MAX_REPEATS = 5;
 export const sqlState = (error: unknown): string | null =>
   error instanceof pg.DatabaseError && typeof error.code === "string" ? error.code : null;
 
+/** PostgreSQL's code of a right that is lacking. */
+export const LACKS_A_RIGHT = "42501";
+
 /** Why something is not in a view, in the words of whoever refused it. */
 export const wordsOf = (error: unknown): string =>
   sqlState(error) === null ? messageOf(error) : `PostgreSQL cannot hold it: ${messageOf(error)}`;

@@ -263,7 +263,7 @@ async function foreignViews(
   return rows;
 }
 
-const asClinging = ({ name, table }: ForeignView): Clinging => ({ object: name, table });
+const asClinging = ({ name, table }: ForeignView): Clinging => ({ object: name, table, isView: true });
 
 /** Has somebody's own view read the tables that stand under the names now, as it was written. Returns why it cannot, or `null`. */
 async function readAnew(db: Client, view: ForeignView): Promise<string | null> {
@@ -317,8 +317,11 @@ export async function dropOrLeave(db: Client, build: Generation): Promise<void> 
 
 /** Whether a build that was left is let go by now. Changes nothing. */
 export async function isAnyLetGo(db: Client): Promise<boolean> {
-  for (const { place, tables } of (await generationsOf(db, "left")).values())
-    if ((await clingingTo(db, place, tables)).length === 0) return true;
+  // Of one view there may be several.
+  const { rows } = await db.query<Pick<Generation, "place" | "tables">>(
+    "SELECT place, tables FROM tributary.generation WHERE state = 'left'",
+  );
+  for (const { place, tables } of rows) if ((await clingingTo(db, place, tables)).length === 0) return true;
   return false;
 }
 
@@ -385,9 +388,7 @@ export async function swap(
   // As they are written now, before anything moves: a definition names the place where its tables stand.
   const foreign = await foreignViews(db, LIVE, replaced, ours);
   // Views are seen to below.
-  const other = leaves
-    ? undefined
-    : (await clingingTo(db, LIVE, replaced)).find(({ object }) => !/^(materialized )?view /.test(object));
+  const other = leaves ? undefined : (await clingingTo(db, LIVE, replaced)).find(({ isView }) => !isView);
   if (other !== undefined) throw clings(other, "it cannot be made to stand on the new build");
   for (const name of [...builds.map(({ view }) => view), ...retired]) {
     const before = previous.get(name);

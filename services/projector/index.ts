@@ -313,6 +313,7 @@ export {
   foldedTo,
   openBooks,
   openTotals,
+  type Placeholders,
   type TotalsBooks,
 } from "./expected.ts";
 export { differences, type Generation, generationsOf, isBuiltAs, targetsFor } from "./generations.ts";

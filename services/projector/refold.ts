@@ -5,7 +5,7 @@ import type { Log, LogEntry } from "../log/index.ts";
 import { type Anew, type FullRow, foldAnew, packState, rowWith, unpackState } from "../merge/index.ts";
 import { inSavepoint, inTransaction } from "./connect.ts";
 import { withoutNul } from "./copy.ts";
-import { isOfData, wordsOf } from "./failures.ts";
+import { isOfData, LACKS_A_RIGHT, sqlState, wordsOf } from "./failures.ts";
 import { type Lease, type Member, moveShards } from "./leases.ts";
 import {
   checkFunctions,
@@ -236,7 +236,8 @@ export async function rehearseRefold(
     });
   } catch (error) {
     if (error !== UNDONE)
-      return (await isOfData(db, [target], error))
+      // A right that is lacking says nothing of the row, even where a projector would have it.
+      return sqlState(error) !== LACKS_A_RIGHT && (await isOfData(db, [target], error))
         ? { kind: "parked", event: mark, error: wordsOf(error) }
         : { kind: "untold", why: messageOf(error) };
   }

@@ -10,7 +10,7 @@ import { type Backend, startEventStore } from "../../services/local/index.ts";
 import { type LogEntry, textOf } from "../../services/log/index.ts";
 import { defineProjection, set, text } from "../../services/merge/index.ts";
 import { copyAudit } from "../../services/projector/audit.ts";
-import { alone, askRefold, connectViews, rebuild, reconcile } from "../../services/projector/index.ts";
+import { alone, askRefold, connectViews, rebuild, reconcile, SHARDS, shardOf } from "../../services/projector/index.ts";
 import { dayOf, handout, random } from "../support/books.ts";
 import { number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { change, oldWriter, person } from "../support/oldlog.ts";
@@ -340,13 +340,42 @@ describe("a parked entity", () => {
       { part: "parked", where, what: expect.stringContaining("no event of it in the log") },
     ]);
     expect((await parking(PERSON, `${signed}/9999`, check)).problems).toMatchObject([
-      { part: "parked", where },
-      { part: "parked", where },
+      { part: "parked", where, what: expect.stringContaining("no event of it in the log") },
     ]);
     expect((await parking("NOBODY", `${signed}/1`, check)).problems).toMatchObject([
       { part: "parked", where: "beneficiaries/NOBODY", what: expect.stringContaining("the log has no event of it") },
     ]);
     // Nothing that was tried has stayed.
+    expect((await check()).problems).toEqual([]);
+  }, 120_000);
+
+  it("is a problem also where somebody has it wait to be folded anew, but for what a projector would take up just now", async () => {
+    await hub.projector.close();
+    const asking = (shard: number, at: string) =>
+      parking(PERSON, `${signed}/3`, () =>
+        tampered(
+          "tributary.refold",
+          `INSERT INTO tributary.refold (view, entity_id, shard, asked_at) VALUES ('beneficiaries', '${PERSON}', ${shard}, now() + '${at}')`,
+          check,
+        ),
+      );
+    const shard = shardOf({ type: "beneficiary", id: PERSON });
+    for (const [of, at] of [
+      [9999, "0 s"],
+      [(shard + 1) % SHARDS, "0 s"],
+      [shard, "1 hour"],
+      [shard, "-61 s"],
+    ] as const)
+      expect((await asking(of, at)).problems, `${of} ${at}`).toMatchObject([
+        { part: "parked", where: `beneficiaries/${PERSON}`, what: expect.stringContaining("no projector does it") },
+      ]);
+    const waiting = await asking(shard, "0 s");
+    expect(waiting.problems).toEqual([]);
+    expect(waiting.verdicts.parked).toMatchObject({
+      state: "good",
+      says: expect.stringContaining("1 of them would be so no more"),
+    });
+    hub.projector = await hub.startProjector();
     expect((await check()).problems).toEqual([]);
   }, 120_000);
 
@@ -395,6 +424,47 @@ describe("an audit row with placeholders", () => {
     expect((await check()).problems).toEqual([]);
   }, 120_000);
 
+  it("that somebody has blanked is no refusal of the table for who may not write there, or is not let: that it could not be tried is said", async () => {
+    await hub.db.query(`CREATE ROLE reads LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA tributary, views TO reads;
+      GRANT SELECT ON ALL TABLES IN SCHEMA tributary, views TO reads`);
+    const url = Object.assign(new URL(hub.backends.postgres.url), { username: "reads", password: "x" }).href;
+    const reader = await connectViews(url, "reads");
+    const says = async (db: typeof reader) => {
+      const { problems, summary, verdicts } = await tampered("tributary.audit", blank(GIVEN, NOTE), () =>
+        verify({ log: hub.log, views: { db, gate: hub.gate, projections: hub.projections } }),
+      );
+      expect(problems).toEqual([]);
+      expect(summary).toBe("All that was compared agrees.");
+      return verdicts.audit.says;
+    };
+    const untried = "1 of them without a word of their events; whether the table refuses 1 of them still could not be tried";
+    try {
+      expect(await says(reader)).toContain(untried);
+      // With the rights to write, but for one.
+      await hub.db.query("GRANT INSERT, UPDATE ON ALL TABLES IN SCHEMA tributary TO reads");
+      expect(await says(reader)).toContain(untried);
+    } finally {
+      await reader.end();
+      await hub.db.query("DROP OWNED BY reads; DROP ROLE reads");
+    }
+    await hub.db.query(
+      `CREATE FUNCTION public.stays() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'nothing goes'; END $$`,
+    );
+    await hub.db.query(
+      "CREATE TRIGGER stays BEFORE DELETE ON tributary.audit FOR EACH ROW WHEN (OLD.held_otherwise IS NOT NULL) EXECUTE FUNCTION public.stays()",
+    );
+    const undo = async () => void (await hub.db.query("DROP FUNCTION IF EXISTS public.stays() CASCADE"));
+    try {
+      expect(await tampered("tributary.audit", blank(GIVEN, NOTE), async () => check().finally(undo))).toMatchObject({
+        problems: [],
+        verdicts: { audit: { says: expect.stringContaining(untried) } },
+      });
+    } finally {
+      await undo();
+    }
+    expect((await check()).problems).toEqual([]);
+  }, 120_000);
+
   it("is believed without a word only while the table refuses to hold more", async () => {
     await hub.db.query(`CREATE FUNCTION public.mutes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
       IF position('MUTE-1' IN row_to_json(NEW)::text) > 0 THEN RAISE EXCEPTION 'not that one'; END IF; RETURN NEW; END $$`);
@@ -406,7 +476,9 @@ describe("an audit row with placeholders", () => {
     expect(rows).toEqual([{ held_otherwise: {} }]);
     const refused = await check();
     expect(refused.problems).toEqual([]);
-    expect(refused.verdicts.audit.says).toContain("1 of them without a word of their events");
+    expect(refused.verdicts.audit.says).toContain(
+      "1 of them without a word of their events: tried again, the table refuses it still",
+    );
     await hub.db.query("DROP FUNCTION public.mutes() CASCADE");
     expect((await check()).problems).toMatchObject([{ part: "audit", where: `${writer.origin}/0` }]);
     await hub.db.query("DELETE FROM tributary.audit WHERE origin = $1", [writer.origin]);

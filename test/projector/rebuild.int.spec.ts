@@ -52,13 +52,19 @@ beforeAll(async () => {
 });
 afterAll(() => hub?.close());
 
-const build = async (views: readonly View[], options: RebuildOptions): Promise<Rebuilt> => {
+const build = async (
+  views: readonly View[],
+  options: RebuildOptions,
+  how: { readonly unattended?: AbortSignal; readonly before?: string } = {},
+): Promise<Rebuilt> => {
   const [db, reader] = [
     await connectViews(hub.backends.postgres.url, "test"),
     await connectViews(hub.backends.postgres.url, "test"),
   ];
   try {
-    return await alone(db, true, () => rebuild({ db, reader, log: hub.log, gate: hub.gate, views }, options));
+    const { before, ...unattended } = how;
+    if (before !== undefined) await db.query(before);
+    return await alone(db, true, () => rebuild({ db, reader, log: hub.log, gate: hub.gate, views, ...unattended }, options));
   } finally {
     await Promise.all([db.end(), reader.end()]);
   }
@@ -281,6 +287,77 @@ describe("a view of SQL", () => {
     await hub.db.query("DROP SCHEMA own CASCADE");
     await build(hub.projections, { names: ["people"] });
   });
+
+  it("of ours and of others are told from what else stands on a view by a server that speaks German, too", async () => {
+    // What a server with lc_messages = de_DE says, which few machines have: https://www.postgresql.org/docs/current/functions-info.html names the function.
+    await hub.db.query(`CREATE SCHEMA german; CREATE FUNCTION german.pg_describe_object(c oid, o oid, s integer) RETURNS text LANGUAGE sql STABLE AS $$
+      SELECT regexp_replace(regexp_replace(regexp_replace(pg_catalog.pg_describe_object(c, o, s), 'materialized view', 'materialisierte Sicht'), 'view', 'Sicht'),
+        '^rule (.*) on ', 'Regel \\1 für ') $$`);
+    const german = { before: "SET search_path = german, pg_catalog" };
+    await hub.db.query("CREATE SCHEMA own; CREATE VIEW own.villages AS SELECT village FROM views.people");
+    const all = { names: hub.projections.filter(({ kind }) => kind !== "sql").map(({ name }) => name), fresh: true };
+    await build(hub.projections, all, german);
+    await addOne();
+    await hub.projected();
+    expect((await hub.db.query("SELECT count(*)::int AS n FROM own.villages")).rows[0].n).toBe(added);
+    // A rule of a view's own is none that can be written anew, and nor is a table's.
+    for (const made of ["VIEW own.other AS SELECT 1 AS one", "TABLE own.other (one integer)"]) {
+      await hub.db.query(`CREATE ${made}`);
+      await hub.db.query("CREATE RULE adds AS ON INSERT TO own.other DO INSTEAD INSERT INTO views.people (id) VALUES ('x')");
+      await expect(build(hub.projections, { names: ["people"], fresh: true }, german)).rejects.toMatchObject({
+        code: "usage",
+        message: expect.stringContaining("Regel adds für "),
+      });
+      await hub.db.query(`DROP ${made.split(" ")[0]} own.other`);
+    }
+    await hub.db.query("DROP SCHEMA own, german CASCADE");
+    await build(hub.projections, { names: ["people"] });
+  }, 120_000);
+
+  it("that is materialized holds its own build only: each build that was left goes once it is let go, whichever else is held", async () => {
+    await hub.db.query("CREATE SCHEMA own");
+    const left = async (): Promise<number> =>
+      (await hub.db.query("SELECT count(*)::int AS n FROM tributary.generation WHERE state = 'left'")).rows[0].n;
+    const again = () => build(hub.projections, { names: ["people"], fresh: true }, { unattended: new AbortController().signal });
+    for (const name of ["first", "second"]) {
+      await hub.db.query(`CREATE MATERIALIZED VIEW own.${name} AS SELECT village FROM views.people`);
+      await again();
+    }
+    await again();
+    expect(await left()).toBe(2);
+    for (const [name, rest] of [
+      ["first", 1],
+      ["second", 0],
+    ] as const) {
+      await hub.db.query(`DROP MATERIALIZED VIEW own.${name}`);
+      await eventually(`${rest} builds that are left`, async () => (await left()) === rest, 30_000);
+    }
+    await hub.db.query("DROP SCHEMA own");
+    await addOne();
+    await hub.projected();
+    await expectBalanced(hub);
+  }, 120_000);
+
+  it("of ours that others read holds a start up by name where its columns change or it is declared no more, until those are dropped", async () => {
+    const villages = (sql: string) =>
+      defineSql({ name: "villages", needs: ["people"], sql: `SELECT ${sql} FROM views.people GROUP BY village` });
+    const before = hub.projections;
+    await build([...before, villages("village, count(*) AS n")], { names: ["villages"] });
+    await hub.projector.close();
+    await hub.db.query("CREATE SCHEMA own; CREATE MATERIALIZED VIEW own.kept AS SELECT n FROM views.villages");
+    for (const views of [[...before, villages("village")], before]) {
+      await expect(hub.startProjector(views)).rejects.toMatchObject({
+        code: "usage",
+        message: expect.stringContaining("own.kept"),
+        hint: expect.stringContaining("Drop it"),
+      });
+      expect((await hub.db.query("SELECT sum(n)::int AS n FROM views.villages")).rows).toEqual([{ n: added }]);
+    }
+    await hub.db.query("DROP SCHEMA own CASCADE");
+    hub.projector = await hub.startProjector(before);
+    await hub.projected();
+    expect((await hub.db.query("SELECT to_regclass('views.villages') AS v")).rows).toEqual([{ v: null }]);
+  }, 120_000);
 
   it("carry over who may see which rows, and the indexes that somebody made", async () => {
     await hub.db.query(
