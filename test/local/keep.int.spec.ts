@@ -114,6 +114,41 @@ describe("a server that the hub started", () => {
     ]);
   }, 240_000);
 
+  it("and that comes up on a full disk is said to be up, and no more: why it ended before is told at length once, until there is room", async () => {
+    const dataDir = tempDir();
+    const first = await startNats({ dataDir });
+    const said: string[] = [];
+    let freeBytes = 0;
+    const kept = keepServer(first, () => startNats({ dataDir, port: portOf(first.url) }), {
+      say: (line) => said.push(line),
+      onGivenUp: (error) => said.push(`GIVEN UP ${error.message}`),
+      pauseMs: 20,
+      fullPauseMs: 10,
+      lookMs: 20,
+      room: () => ({ place: dataDir, freeBytes, freeFiles: null }),
+    });
+    onTestFinished(() => kept.close());
+    for (let round = 0; round < 2; round++) {
+      const pid = kept.pid!;
+      process.kill(pid, "SIGKILL");
+      await eventually("its return", async () => kept.pid !== null && kept.pid !== pid, 40_000);
+    }
+    freeBytes = MIN_FREE_BYTES;
+    await eventually("the word that there is room", async () => said.length === 5);
+    freeBytes = 0;
+    process.kill(kept.pid!, "SIGKILL");
+    await eventually("the next word", async () => said.length >= 6);
+    const atLength = /^NATS .* ended \(SIGKILL\); the disk of .* is full: 0 MiB are left, .*tried again/;
+    expect(said.slice(0, 6)).toEqual([
+      expect.stringMatching(atLength),
+      expect.stringMatching(/^NATS is up again \(process \d+\)\.$/),
+      expect.stringMatching(/^NATS .* ended \(SIGKILL\); the disk of .* is still full\.$/),
+      expect.stringMatching(/^NATS is up again/),
+      `There is room again on the disk of ${dataDir}: NATS goes on.`,
+      expect.stringMatching(atLength),
+    ]);
+  }, 240_000);
+
   it("and that is a broker keeps its streams however little room there was when it was started", async () => {
     const dataDir = tempDir();
     const { bavail, bsize } = statfsSync(dataDir);
