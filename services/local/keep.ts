@@ -1,4 +1,4 @@
-import { messageOf, TributaryError } from "../core/index.ts";
+import { isTributaryError, messageOf, TributaryError } from "../core/index.ts";
 import { type Backend, type Ended, TITLES } from "./backend.ts";
 import { isFull, MIN_FREE_BYTES, type Room } from "./room.ts";
 
@@ -52,7 +52,7 @@ const leftOn = ({ place, freeBytes, freeFiles }: Room): string =>
  * Keeps a server that this hub started at work, on the same port and data:
  *
  *   up ── ends ─▶ pausing (0.2 s doubling to 10 s) ─▶ starting ── answers ─▶ up
- *   │                ▲                                   └── fails ─▶ pausing; MAX_TRIES in a row ─▶ given up, and said to the owner
+ *   │                ▲                                   └── fails ─▶ pausing; MAX_TRIES in a row, or damaged data ─▶ given up, and said to the owner
  *   │                └ its disk is full: said once, until there is room again, which is said too and begins the row anew; every 10 s, and none of it counts
  *   ├ up for HEALTHY_MS: the row is over
  *   └ does not answer (suspended, or its disk hangs): said once; left alone, since ending it might lose more time than it takes; answers again: said
@@ -117,12 +117,15 @@ export function keepServer(first: Backend, startAgain: (signal: AbortSignal) => 
       }, fullPauseMs);
       return;
     }
-    if (++tries > MAX_TRIES) {
+    // No try mends a file.
+    const isDamaged = isTributaryError(cause) && cause.code === "data-corrupt";
+    if (isDamaged || ++tries > MAX_TRIES) {
       isClosed = true;
+      const row = isDamaged ? "" : `, for the ${tries}th time in a row`;
       onGivenUp(
         new TributaryError(
-          "backend-failed",
-          `${what}, for the ${tries}th time in a row: it is not started again`,
+          isDamaged ? "data-corrupt" : "backend-failed",
+          `${what}${row}: it is not started again`,
           "See its log in the data directory's logs/ folder; then start the hub again.",
           { cause },
         ),

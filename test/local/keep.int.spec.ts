@@ -62,15 +62,37 @@ describe("a server that the hub started", () => {
     );
     onTestFinished(() => kept.close());
     for (const name of readdirSync(join(dataDir, "eventstore"))) rmSync(join(dataDir, "eventstore", name), { recursive: true });
-    writeFileSync(join(dataDir, "eventstore/events.db"), "no database at all, just words, and enough of them to be read");
+    // A folder in the file's place is no damage: somebody may be putting things right.
+    mkdirSync(join(dataDir, "eventstore/events.db"));
     process.kill(first.pid!, "SIGKILL");
     const error = await givenUp.promise;
     expect(isTributaryError(error) && error.code).toBe("backend-failed");
-    expect(error.message).toContain("events.db is damaged");
+    expect(error.message).toContain("events.db cannot be opened");
     expect(error.message).toContain("in a row");
     expect(starts).toBe(MAX_TRIES);
     expect(said).toHaveLength(MAX_TRIES);
   }, 360_000);
+
+  it("and whose data are damaged is given up at once, with its last words", async () => {
+    const dataDir = tempDir();
+    const first = await startEventStore({ dataDir });
+    const said: string[] = [];
+    const givenUp = Promise.withResolvers<TributaryError>();
+    const kept = keepServer(first, () => startEventStore({ dataDir, port: portOf(first.url) }), {
+      say: (line) => said.push(line),
+      onGivenUp: givenUp.resolve,
+      pauseMs: 20,
+    });
+    onTestFinished(() => kept.close());
+    for (const name of readdirSync(join(dataDir, "eventstore"))) rmSync(join(dataDir, "eventstore", name), { recursive: true });
+    writeFileSync(join(dataDir, "eventstore/events.db"), "no database at all, just words, and enough of them to be read");
+    process.kill(first.pid!, "SIGKILL");
+    const error = await givenUp.promise;
+    expect(isTributaryError(error) && error.code).toBe("data-corrupt");
+    expect(error.message).toMatch(/did not start: .*events\.db is damaged.*: it is not started again$/);
+    expect(error.message).not.toContain("in a row");
+    expect(said).toEqual([expect.stringContaining("ended (SIGKILL); starting it again in 0.02 s.")]);
+  }, 240_000);
 
   it("and whose disk is full is started again until there is room, however often that takes; both are said once", async () => {
     const dataDir = tempDir();
