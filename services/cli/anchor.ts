@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Incarnation, Position, PublicKey, Signer } from "../core/index.ts";
+import { type Incarnation, messageOf, type Position, type PublicKey, type Signer } from "../core/index.ts";
 import type { PartCheck, PartState } from "../ingress/index.ts";
 import {
   type AnchorComparison,
@@ -39,6 +39,8 @@ export type AnchorFound =
       readonly comparison: AnchorComparison;
       readonly heads: Heads;
       readonly position: Position | null;
+      /** Why it is not remembered that the place has held an anchor; `null`: it is. */
+      readonly unnoted: string | null;
     }
   | { readonly kind: "disbelieved"; readonly says: string }
   | { readonly kind: "unreachable"; readonly says: string }
@@ -47,6 +49,16 @@ export type AnchorFound =
 
 const goneFrom = ({ name }: AnchorPlace): string =>
   `there is no anchor at ${name} any more, where this hub has kept one: perhaps its disk is not mounted, or somebody took it away. If it is to begin anew there: \`tributary restore --confirm --anchor ${name}\``;
+
+/** Remembers that the place has held an anchor. Where that fails, as on a full disk, gives the warning: the anchor is good for all else. */
+function noted(memory: AnchorMemory, { name }: AnchorPlace): string | null {
+  try {
+    memory.noteHeld();
+    return null;
+  } catch (error) {
+    return `the hub cannot write down that ${name} has held its anchor, and would not miss it there: ${messageOf(error)}`;
+  }
+}
 
 /**
  * Compares the log with its anchor, and begins a new incarnation where it was set back or replaced and nobody has said so: from then on all that is done for a log
@@ -62,7 +74,7 @@ export async function checkAnchor({ log, place, memory, hubKeys }: AnchorDeps, b
   if (found === null) return memory.hasHeld() ? { kind: "gone", says: goneFrom(place) } : { kind: "none" };
   if ("problem" in found)
     return { kind: "disbelieved", says: `the anchor at ${place.name} cannot be believed: ${found.problem}` };
-  memory.noteHeld();
+  const unnoted = noted(memory, place);
   const { anchor } = found;
   // A log without a life begins its first here: it is not the one of the anchor.
   const present = await currentIncarnation(log.journal);
@@ -75,7 +87,7 @@ export async function checkAnchor({ log, place, memory, hubKeys }: AnchorDeps, b
       ...(anchor.position === null ? {} : { seenEnd: anchor.position }),
     });
   const position = anchor.position === null ? null : (BigInt(anchor.position) as Position);
-  return { kind: "compared", comparison, heads: headsOf(anchor), position };
+  return { kind: "compared", comparison, heads: headsOf(anchor), position, unnoted };
 }
 
 export interface AnchorKeeper {
@@ -132,7 +144,7 @@ export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> 
     following = isSame
       ? { heads: found.heads, life, position: found.position, written: null }
       : { heads: new Map(), life, position: null, written: null };
-    warn(null);
+    warn(found.kind === "compared" ? found.unnoted : null);
   };
   const write = async (known: Following): Promise<void> => {
     // Its disk may have gone since the last time, and the folder that it was mounted on takes everything.
@@ -164,10 +176,11 @@ export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> 
     const heads = Object.fromEntries(known.heads);
     const anchor = await signAnchor({ version: 1, at: new Date(now()).toISOString(), ...stands, heads }, signer);
     await place.write(anchorText(anchor));
-    memory.noteHeld();
-    known.written = news;
     writtenAtMs = now();
-    warn(null);
+    const unnoted = noted(memory, place);
+    // Until it is noted it is written again each time.
+    if (unnoted === null) known.written = news;
+    warn(unnoted);
   };
   const tried = async (work: () => Promise<void>): Promise<void> => {
     try {
@@ -229,6 +242,6 @@ export function anchorSays(found: AnchorFound, place: AnchorPlace): string {
     return `There is no anchor at ${place.name} yet: it is written now. If there was one, find out who took it away.`;
   if (found.kind !== "compared")
     return `${found.says[0]!.toUpperCase()}${found.says.slice(1)}. Nothing is written there until that is mended.`;
-  const { says } = found.comparison;
-  return `${says[0]!.toUpperCase()}${says.slice(1)}.`;
+  const says = [found.comparison.says, ...(found.unnoted === null ? [] : [found.unnoted])];
+  return says.map((each) => `${each[0]!.toUpperCase()}${each.slice(1)}.`).join(" ");
 }

@@ -89,8 +89,13 @@ export function mindTheReader(): void {
     });
 }
 
-/** The exit code of a command that has ended with `code`. */
-export const exitCodeOf = (code: number): number => (code === 0 && unwritten !== null ? diskFull(unwritten).exitCode : code);
+/** The exit code of a command that has ended with `code`. Says why where its result is not all there. */
+export function exitCodeOf(code: number): number {
+  if (code !== 0 || unwritten === null) return code;
+  const { message, hint, exitCode } = diskFull(unwritten);
+  process.stderr.write(`tributary: the result is not all there: ${message}\n${hint}\n`);
+  return exitCode;
+}
 
 /** Tells of a failure, in the form asked for, and returns the exit code. */
 export function reportFailure(error: unknown, json: boolean): number {

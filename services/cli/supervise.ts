@@ -221,7 +221,7 @@ async function prepareLog(
 async function compareAnchor(dataDir: string, log: Log, place: AnchorPlace, say: (line: string) => void): Promise<Incarnation> {
   const memory = anchorMemory(dataDir, place);
   const found = await checkAnchor({ log, place, memory, hubKeys: () => readHubKeys(dataDir).map(publicPartOf) }, "hub");
-  const isFine = found.kind === "compared" && found.comparison.state === "holds";
+  const isFine = found.kind === "compared" && found.comparison.state === "holds" && found.unnoted === null;
   if (!isFine) say(anchorSays(found, place));
   return currentIncarnation(log.journal);
 }

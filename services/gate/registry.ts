@@ -151,7 +151,10 @@ export async function openRegistry(
   const proposed = new Map<string, Proposal>();
   const proposalKey = (subject: unknown, version: unknown, fingerprint: unknown): string =>
     `${String(subject)}@${String(version)}:${String(fingerprint)}`;
+  /** Grows with each fact of the index, so that whoever reads all of it sees what came meanwhile. */
+  let indexFacts = 0;
   const applyIndex = ({ type, data, by, recordedAtMs }: Fact): void => {
+    indexFacts++;
     const subject = typeof data.subject === "string" ? data.subject : null;
     const set = <T>(map: Map<string | null, T>, value: T | null): void => {
       if (value === null) map.delete(subject);
@@ -210,8 +213,22 @@ export async function openRegistry(
     for (const fact of await journal.read(stream(subject), bySubject.get(subject)?.length ?? 0)) applySchema(fact);
   };
 
-  /** The link was lost and is there again, maybe to a log that was set back: versions that it has no more are forgotten, so that they can be registered again. */
+  const reviewIndex = async (): Promise<void> => {
+    let [before, there] = [indexFacts, await journal.read(INDEX)];
+    // What came meanwhile is perhaps not among what was read.
+    while (before !== indexFacts) [before, there] = [indexFacts, await journal.read(INDEX)];
+    const named = [...bySubject.keys(), ...levels.keys(), ...modes.keys(), ...[...proposed.values()].map((each) => each.subject)];
+    for (const known of [levels, modes, deleted, proposed]) known.clear();
+    for (const fact of there) applyIndex(fact);
+    // What the log has no more is no fact that anybody was told of.
+    for (const subject of new Set(named)) if (subject !== null) for (const listener of listeners) listener(subject);
+  };
+  /**
+   * The link was lost and is there again, maybe to a log that was set back. What the log has no more is forgotten: versions, so that they can be registered again;
+   * levels, modes, hidden versions and proposals, so that this process goes by what any other reads there.
+   */
   const review = async (): Promise<void> => {
+    await reviewIndex();
     for (const [subject, known] of [...bySubject]) {
       const there = await journal.read(stream(subject));
       const lost = known.findIndex(({ position }, i) => there[i]?.position !== position);

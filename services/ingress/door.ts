@@ -19,22 +19,20 @@ import {
 } from "../core/index.ts";
 import { batchKey, zstdBegin, zstdInTurns } from "../core/node.ts";
 import { type BrokerWatch, publishFailure } from "./broker.ts";
-import { breaths, paced, SLICE_MS, turns } from "./fair.ts";
+import { breaths, paced, SLICE_MS } from "./fair.ts";
 import type { Health } from "./health.ts";
 import type { AnswerHello } from "./hello.ts";
 import { type Receipts, receipts } from "./receipts.ts";
 import { type DoorAnswer, fromJson, refusalOf, UNKNOWN } from "./reply.ts";
 import { isAway, type Standing } from "./standing.ts";
 import { type Claims, checkOrigin, type Doorkeeper } from "./token.ts";
+import { unproven } from "./unproven.ts";
 import type { seal, Vouch } from "./vouch.ts";
 
 /** How long a request waits for its receipt unless it asks otherwise, and at most. Then it is told 202: queued. */
 const DEFAULT_WAIT_MS = 10_000;
 const MAX_WAIT_MS = 60_000;
 const PUBLISH_TIMEOUT_MS = 5_000;
-/** Batches without a token that are unpacked at a time, in all and in one device's name, and those that wait: each takes up to 8 MiB until its signature was looked at. */
-const UNPROVEN_BOUNDS = { max: 8, maxEach: 2, maxWaitingEach: 8 };
-
 /** A request for somebody else's routes. */
 export interface DoorRequest {
   readonly method: string;
@@ -159,10 +157,12 @@ async function ingest(
   request: IncomingMessage,
 ): Promise<DoorAnswer> {
   const token = await shownToken(deps, request.headers.authorization);
+  // Of a connection that breaks off it is forgotten.
+  const address = request.socket.remoteAddress;
   const frame = await bodyOf(request);
   const key = batchKey(frame);
   try {
-    const { origin, authorization } = await admitted(deps, token, frame);
+    const { origin, authorization } = await admitted(deps, token, { frame, address });
     return await taken(deps, waiting, request, { frame, key, origin, authorization });
   } catch (error) {
     return refused(deps, error, request.url, { batch: key });
@@ -192,16 +192,16 @@ async function shownToken({ keeper }: DoorDeps, authorization: string | undefine
 async function admitted(
   { signed }: { readonly signed: SignedBatches },
   { authorization, claims, refusal }: ShownToken,
-  frame: Uint8Array,
+  came: Came,
 ): Promise<{ readonly origin: OriginId; readonly authorization: string | undefined }> {
   if (claims !== null) {
-    const origin = await peekSender(frame, zstdBegin);
+    const origin = await peekSender(came.frame, zstdBegin);
     checkOrigin(claims, origin);
     return { origin, authorization };
   }
-  if (refusal === null) return { origin: await signed(frame), authorization: undefined };
+  if (refusal === null) return { origin: await signed(came), authorization: undefined };
   try {
-    return { origin: await signed(frame), authorization: undefined };
+    return { origin: await signed(came), authorization: undefined };
   } catch (error) {
     // What ails the hub is no word about the batch: it may come again.
     throw isAway(error) ? error : refusal;
@@ -282,12 +282,18 @@ async function refused(
   return problem(new TributaryError(refusal.code, refusal.message, refusal.hint), url, { refusal: await seal(refusal) });
 }
 
+/** A batch, and the address that it came from. */
+interface Came {
+  readonly frame: Uint8Array;
+  readonly address: string | undefined;
+}
+
 /** The origin of a batch that speaks for itself; throws for one that nobody has signed who may. */
-type SignedBatches = (frame: Uint8Array) => Promise<OriginId>;
+type SignedBatches = (came: Came) => Promise<OriginId>;
 
 /** Looks at batches that came without a token: by the sender's name first, then, of senders who have a key, at the whole, some at a time and in slices. */
 function signedBatches({ keeper, vouch }: Pick<DoorDeps, "keeper" | "vouch">): SignedBatches {
-  const turn = turns(UNPROVEN_BOUNDS);
+  const places = unproven();
   const breathe = breaths();
   const nobody = async (): Promise<never> => {
     await keeper.admit(undefined, Date.now());
@@ -302,12 +308,12 @@ function signedBatches({ keeper, vouch }: Pick<DoorDeps, "keeper" | "vouch">): S
       throw error;
     }
   };
-  return async (frame) => {
+  return async ({ frame, address }) => {
     const origin = await readable(peekSender(frame, zstdBegin));
     const device = deviceOf(origin);
     await vouch.maySign(device, Date.now());
-    return turn.run(device, async () => {
-      const batch = await readable(decodeBatchInTurns(frame, zstdInTurns, paced(breathe, device, SLICE_MS)));
+    return places.run(device, address, async (sender) => {
+      const batch = await readable(decodeBatchInTurns(frame, zstdInTurns, paced(breathe, sender, SLICE_MS)));
       if (batch.signature === undefined) return nobody();
       await vouch.batch({ authorization: undefined }, batch, Date.now());
       return batch.origin;

@@ -1,4 +1,4 @@
-import { messageOf, TributaryError } from "../core/index.ts";
+import { isTributaryError, messageOf, TributaryError } from "../core/index.ts";
 import { type Backend, type Ended, TITLES } from "./backend.ts";
 import { isFull, MIN_FREE_BYTES, type Room } from "./room.ts";
 
@@ -52,8 +52,8 @@ const leftOn = ({ place, freeBytes, freeFiles }: Room): string =>
  * Keeps a server that this hub started at work, on the same port and data:
  *
  *   up ── ends ─▶ pausing (0.2 s doubling to 10 s) ─▶ starting ── answers ─▶ up
- *   │                ▲                                   └── fails ─▶ pausing; MAX_TRIES in a row ─▶ given up, and said to the owner
- *   │                └ its disk is full: said once; every 10 s, and none of it counts; there is room again: said, and the row begins anew
+ *   │                ▲                                   └── fails ─▶ pausing; MAX_TRIES in a row, or damaged data ─▶ given up, and said to the owner
+ *   │                └ its disk is full: said once, until there is room again, which is said too and begins the row anew; every 10 s, and none of it counts
  *   ├ up for HEALTHY_MS: the row is over
  *   └ does not answer (suspended, or its disk hangs): said once; left alone, since ending it might lose more time than it takes; answers again: said
  *
@@ -87,38 +87,45 @@ export function keepServer(first: Backend, startAgain: (signal: AbortSignal) => 
     tries = 0;
     pauseMs = firstPauseMs;
   };
-  /** Whether the disk is full now; says so once, and when there is room again. */
-  const waitsForRoom = (what: string): boolean => {
+  /** Whether the disk is full now. When there is room again after it was, that is said. */
+  const fullRoom = (): Room | null => {
     const left = room();
-    if (left !== null && isFull(left)) {
-      if (!isFullSaid)
-        say(
-          `${what}; ${leftOn(left)}. Make room there, or move the folder to a larger disk: nothing is lost, and devices keep their events. It is tried again every ${fullPauseMs / 1000} s.`,
-        );
-      isFullSaid = true;
-      return true;
-    }
+    if (left !== null && isFull(left)) return left;
     if (isFullSaid && left !== null) {
       say(`There is room again on the disk of ${left.place}: ${title} goes on.`);
       isFullSaid = false;
       beginRow();
     }
-    return false;
+    return null;
+  };
+  const sayFull = (what: string, left: Room, wasUp: boolean): void => {
+    if (!isFullSaid)
+      say(
+        `${what}; ${leftOn(left)}. Make room there, or move the folder to a larger disk: nothing is lost, and devices keep their events. It is tried again every ${fullPauseMs / 1000} s.`,
+      );
+    else if (wasUp) say(`${what}; the disk of ${left.place} is still full.`);
+    isFullSaid = true;
   };
   const later = (what: string, cause: unknown): void => {
-    if (waitsForRoom(what)) {
+    const full = fullRoom();
+    if (full !== null) {
+      // Without a cause it was up until now.
+      sayFull(what, full, cause === null);
       timer = setTimeout(() => {
-        waitsForRoom(what);
+        fullRoom();
         starting = begin();
       }, fullPauseMs);
       return;
     }
-    if (++tries > MAX_TRIES) {
+    // No try mends a file.
+    const isDamaged = isTributaryError(cause) && cause.code === "data-corrupt";
+    if (isDamaged || ++tries > MAX_TRIES) {
       isClosed = true;
+      const row = isDamaged ? "" : `, for the ${tries}th time in a row`;
       onGivenUp(
         new TributaryError(
-          "backend-failed",
-          `${what}, for the ${tries}th time in a row: it is not started again`,
+          isDamaged ? "data-corrupt" : "backend-failed",
+          `${what}${row}: it is not started again`,
           "See its log in the data directory's logs/ folder; then start the hub again.",
           { cause },
         ),
@@ -138,8 +145,7 @@ export function keepServer(first: Backend, startAgain: (signal: AbortSignal) => 
       if (isClosed) return;
       isUp = true;
       upSinceMs = Date.now();
-      waitsForRoom(title);
-      isFullSaid = false;
+      fullRoom();
       say(`${title} is up again${processOf(server)}.`);
       watch(server);
     } catch (error) {
@@ -148,7 +154,13 @@ export function keepServer(first: Backend, startAgain: (signal: AbortSignal) => 
   };
 
   watch(first);
-  const looks = look(() => (isUp && !isClosed ? current : null), title, options);
+  const lookedAt = (): Backend | null => {
+    if (!isUp || isClosed) return null;
+    // It came up on a full disk; that room was made is heard of nowhere else.
+    if (isFullSaid) fullRoom();
+    return current;
+  };
+  const looks = look(lookedAt, title, options);
   return {
     name: first.name,
     url: first.url,

@@ -3,7 +3,7 @@ import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync, wri
 import { createServer } from "node:net";
 import { delimiter, dirname, join } from "node:path";
 import { promisify } from "node:util";
-import { isTributaryError, TributaryError } from "../core/index.ts";
+import { ERROR_CODES, type ErrorCode, isTributaryError, TributaryError } from "../core/index.ts";
 import { ownFolder } from "../core/node.ts";
 import type { Ended } from "./backend.ts";
 import { boundLog, LOG_LOOK_MS, lastLines, MAX_LOG_BYTES } from "./logs.ts";
@@ -300,16 +300,21 @@ export async function whenReady(
   }
   if (ended === null) await running.stop(signal?.aborted ? "SIGTERM" : "SIGKILL");
   if (signal?.aborted) throw interrupted(title);
+  const words = running.lastWords();
   throw new TributaryError(
-    isDamaged(ended) ? "data-corrupt" : "backend-failed",
-    `${title} did not start:\n${running.lastWords()}`,
+    codeOf(ended, words),
+    `${title} did not start:\n${words}`,
     `See its log in the data directory's logs/ folder.`,
     { cause: last },
   );
 }
 
-/** The exit code of a program of ours says what it was. */
-const isDamaged = (ended: Ended | null): boolean => ended?.code === new TributaryError("data-corrupt", "", "").exitCode;
+/** What failed: a program of ours begins its last words with the code of its error, and ends with that one's exit code. */
+function codeOf(ended: Ended | null, words: string): ErrorCode {
+  const said = words.split("\n").flatMap((line) => ERROR_CODES.find((code) => line.startsWith(`${code}: `)) ?? []);
+  const last = said.at(-1);
+  return last !== undefined && new TributaryError(last, "", "").exitCode === ended?.code ? last : "backend-failed";
+}
 
 /** The failure of a start that was called off. */
 export const interrupted = (title: string): TributaryError =>

@@ -1,4 +1,14 @@
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -238,6 +248,25 @@ it("an anchor that the hub has not signed is not believed, and not written over"
     expect(await check()).toMatchObject({ kind: "disbelieved" });
   }
   expect(await currentIncarnation(log.journal)).toMatchObject({ how: "first" });
+});
+
+it("a full disk under the hub's own folder is a warning, and stops neither the check at a start nor the anchor", async () => {
+  await anchored();
+  const written = kept().at;
+  memory().forget();
+  // What is written there finds no room.
+  const unwritable = join(dir, "hub", "config.json.new");
+  symlinkSync("/dev/full", unwritable);
+  const found = await check();
+  expect(found).toMatchObject({ kind: "compared", comparison: { state: "holds" }, unnoted: expect.stringContaining("ENOSPC") });
+  expect(anchorSays(found, inFile())).toMatch(/^The log holds .*\. The hub cannot write down that .*ENOSPC.*\.$/);
+  await writer.append(person(number(3)));
+  const made = await keeper();
+  expect(await made.part()).toMatchObject({ state: "warning", reason: expect.stringContaining("ENOSPC") });
+  await eventually("the next anchor", async () => kept().at !== written);
+  rmSync(unwritable);
+  await eventually("no warning", async () => (await made.part()).state === "ok");
+  expect(memory().hasHeld()).toBe(true);
 });
 
 it("an address takes it by PUT and gives it back by GET; one that fails is a warning, and stops nothing", async () => {

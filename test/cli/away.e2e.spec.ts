@@ -220,7 +220,7 @@ describe("a hub", () => {
     writeFileSync(join(dir, "eventstore/events.db-wal"), "");
     writeFileSync(join(dir, "eventstore/events.db"), "just words, and enough of them to be read as a file that is no database");
     process.kill(pid, "SIGKILL");
-    expect(await hub.ended).toBe(7);
-    expect(hub.output()).toMatch(/tributary: The event store did not start: .*events\.db is damaged.*in a row/);
+    expect(await hub.ended).toBe(8);
+    expect(hub.output()).toMatch(/tributary: The event store did not start: .*events\.db is damaged.*: it is not started again/);
   }, 600_000);
 });

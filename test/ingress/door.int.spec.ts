@@ -1,3 +1,4 @@
+import { request } from "node:http";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import {
   type Batch,
@@ -77,6 +78,49 @@ it("refuses a stranger's batch by its first bytes: however much it would unpack 
   // A token for somewhere else is told so just as soon.
   const elsewhere = await post(frame, await door.token("elsewhere"));
   expect(await elsewhere.json()).toMatchObject({ code: "token-site" });
+});
+
+/** Posts a batch without a token from one of this machine's own addresses, and gives what the answer says. */
+const postFrom = (localAddress: string, frame: Uint8Array): Promise<Record<string, unknown>> =>
+  new Promise((resolve, reject) => {
+    const asked = request(`${door.ingress.http!.url}/v1/ingress`, { method: "POST", localAddress, agent: false });
+    asked.on("error", reject);
+    asked.on("response", (response) => {
+      let text = "";
+      response.on("data", (chunk: Buffer) => (text += chunk.toString()));
+      response.on("error", reject);
+      response.on("end", () => resolve({ status: response.statusCode, ...JSON.parse(text) }));
+    });
+    asked.end(frame);
+  });
+const signedBy = (pair: ReturnType<typeof makeKeyPair>, batch: Batch): Uint8Array => {
+  const of = { origin: batch.origin, through: (batch.firstSeq + batch.events.length - 1) as Seq, head: batch.head };
+  return frameOf({ ...batch, signature: new Uint8Array(Buffer.from(signerOf(pair).sign(runText(of)).value, "base64url")) });
+};
+
+it("a stranger who floods it in a device's name fills the places of his own address: the device has its receipt without a token", async () => {
+  const origin = newOrigin("forged");
+  const pair = makeKeyPair();
+  const { kty, crv, x } = pair;
+  const asked = { origin, since: null, nonce: randomEpoch().repeat(2), sentAtMs: Date.now(), key: { kty, crv, x } };
+  const hello = await fetch(`${door.ingress.http!.url}/v1/ingress/hello`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${await door.token("forged")}` },
+    body: JSON.stringify({ ...asked, signature: signerOf(pair).sign(messageText("hello-request", asked)) }),
+  });
+  expect(hello.status).toBe(200);
+  const forged = signedBy(makeKeyPair(), heavy(origin));
+  const full = Promise.withResolvers<void>();
+  const answers = Array.from({ length: 24 }, async () => {
+    const answer = await postFrom("127.0.0.1", forged);
+    if (answer.status === 503) full.resolve();
+    return answer;
+  });
+  await full.promise;
+  const own = await postFrom("127.0.0.2", signedBy(pair, batchOf(origin, [GOOD])));
+  expect(own).toMatchObject({ status: 200, kind: "receipt", through: 0 });
+  const codes = new Set((await Promise.all(answers)).map(({ code }) => code));
+  expect([...codes].toSorted()).toEqual(["backend-failed", "signature-invalid"]);
 });
 
 it("hands a waiting device the hub's own word, also where somebody else's comes first", async () => {

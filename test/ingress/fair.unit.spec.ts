@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { breaths, sparing, turns } from "../../services/ingress/fair.ts";
 import { type Bounds, type Held, lanes } from "../../services/ingress/lanes.ts";
+import { networkOf, unproven } from "../../services/ingress/unproven.ts";
 
 const BOUNDS: Bounds = {
   maxHeld: 20,
@@ -151,4 +152,47 @@ it("a process that ends gives back all that it holds, several batches of one dev
   all.take({ site: "relief.wau", lane: "relief.wau.t1", seq: 4, bytes: 10 });
   expect(all.empty().map(({ seq }) => seq)).toEqual([1, 2, 3, 4]);
   expect([all.held, all.bytes]).toEqual([0, 0]);
+});
+
+describe("batches whose sender has shown nothing but a name", () => {
+  it("are bounded in a name, and in all names, of one address; others' addresses have their turn as if there were none", async () => {
+    const places = unproven();
+    const gate = Promise.withResolvers<void>();
+    const begun: string[] = [];
+    const send = (device: string, address: string): Promise<string> =>
+      places
+        .run(device, address, async (key) => {
+          begun.push(key);
+          await gate.promise;
+          return "done";
+        })
+        .catch((error: { code: string }) => error.code);
+    const count = (answers: readonly string[], what: string): number => answers.filter((answer) => answer === what).length;
+    const inOneName = Array.from({ length: 15 }, () => send("t1", "10.0.0.1"));
+    const inMany = Array.from({ length: 200 }, (_, i) => send(`t${i % 50}`, "10.0.0.2"));
+    const own = send("t1", "10.0.0.3");
+    const sameSite = send("t2", "10.0.0.3");
+    await new Promise((resolve) => setImmediate(resolve));
+    // Two in the one name, four of the address of many names: the rest of the eight is for others.
+    expect(begun.filter((key) => key.endsWith("10.0.0.3")).toSorted()).toEqual(["t1 at 10.0.0.3", "t2 at 10.0.0.3"]);
+    expect(begun).toHaveLength(8);
+    gate.resolve();
+    expect(await Promise.all([own, sameSite])).toEqual(["done", "done"]);
+    const one = await Promise.all(inOneName);
+    expect([count(one, "done"), count(one, "backend-failed")]).toEqual([10, 5]);
+    const many = await Promise.all(inMany);
+    expect([count(many, "done"), count(many, "backend-failed")]).toEqual([128, 72]);
+    // Nothing is left taken.
+    expect(await Promise.all(Array.from({ length: 10 }, () => send("t1", "10.0.0.1")))).toEqual(Array(10).fill("done"));
+  });
+
+  it("come from the same address, whichever of its own addresses a machine sends from", () => {
+    expect(networkOf("::ffff:10.0.0.1")).toBe(networkOf("10.0.0.1"));
+    expect(networkOf("2001:db8:1:2:3:4:5:6")).toBe("2001:db8:1:2::/64");
+    expect(networkOf("2001:db8:1:2::9")).toBe("2001:db8:1:2::/64");
+    expect(networkOf("2001:db8::9")).toBe("2001:db8:0:0::/64");
+    expect(networkOf("1::3:4:5:6:7:8")).toBe("1:0:3:4::/64");
+    expect(networkOf("::1")).toBe("0:0:0:0::/64");
+    expect(networkOf("2001:db8:1:3::9")).not.toBe(networkOf("2001:db8:1:2::9"));
+  });
 });

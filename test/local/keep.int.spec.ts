@@ -62,15 +62,37 @@ describe("a server that the hub started", () => {
     );
     onTestFinished(() => kept.close());
     for (const name of readdirSync(join(dataDir, "eventstore"))) rmSync(join(dataDir, "eventstore", name), { recursive: true });
-    writeFileSync(join(dataDir, "eventstore/events.db"), "no database at all, just words, and enough of them to be read");
+    // A folder in the file's place is no damage: somebody may be putting things right.
+    mkdirSync(join(dataDir, "eventstore/events.db"));
     process.kill(first.pid!, "SIGKILL");
     const error = await givenUp.promise;
     expect(isTributaryError(error) && error.code).toBe("backend-failed");
-    expect(error.message).toContain("events.db is damaged");
+    expect(error.message).toContain("events.db cannot be opened");
     expect(error.message).toContain("in a row");
     expect(starts).toBe(MAX_TRIES);
     expect(said).toHaveLength(MAX_TRIES);
   }, 360_000);
+
+  it("and whose data are damaged is given up at once, with its last words", async () => {
+    const dataDir = tempDir();
+    const first = await startEventStore({ dataDir });
+    const said: string[] = [];
+    const givenUp = Promise.withResolvers<TributaryError>();
+    const kept = keepServer(first, () => startEventStore({ dataDir, port: portOf(first.url) }), {
+      say: (line) => said.push(line),
+      onGivenUp: givenUp.resolve,
+      pauseMs: 20,
+    });
+    onTestFinished(() => kept.close());
+    for (const name of readdirSync(join(dataDir, "eventstore"))) rmSync(join(dataDir, "eventstore", name), { recursive: true });
+    writeFileSync(join(dataDir, "eventstore/events.db"), "no database at all, just words, and enough of them to be read");
+    process.kill(first.pid!, "SIGKILL");
+    const error = await givenUp.promise;
+    expect(isTributaryError(error) && error.code).toBe("data-corrupt");
+    expect(error.message).toMatch(/did not start: .*events\.db is damaged.*: it is not started again$/);
+    expect(error.message).not.toContain("in a row");
+    expect(said).toEqual([expect.stringContaining("ended (SIGKILL); starting it again in 0.02 s.")]);
+  }, 240_000);
 
   it("and whose disk is full is started again until there is room, however often that takes; both are said once", async () => {
     const dataDir = tempDir();
@@ -111,6 +133,41 @@ describe("a server that the hub started", () => {
       `There is room again on the disk of ${dataDir}: NATS goes on.`,
       ...said.slice(2, -1).map(() => expect.stringContaining("starting it again in 0.02 s")),
       expect.stringContaining("NATS is up again"),
+    ]);
+  }, 240_000);
+
+  it("and that comes up on a full disk is said to be up, and no more: why it ended before is told at length once, until there is room", async () => {
+    const dataDir = tempDir();
+    const first = await startNats({ dataDir });
+    const said: string[] = [];
+    let freeBytes = 0;
+    const kept = keepServer(first, () => startNats({ dataDir, port: portOf(first.url) }), {
+      say: (line) => said.push(line),
+      onGivenUp: (error) => said.push(`GIVEN UP ${error.message}`),
+      pauseMs: 20,
+      fullPauseMs: 10,
+      lookMs: 20,
+      room: () => ({ place: dataDir, freeBytes, freeFiles: null }),
+    });
+    onTestFinished(() => kept.close());
+    for (let round = 0; round < 2; round++) {
+      const pid = kept.pid!;
+      process.kill(pid, "SIGKILL");
+      await eventually("its return", async () => kept.pid !== null && kept.pid !== pid, 40_000);
+    }
+    freeBytes = MIN_FREE_BYTES;
+    await eventually("the word that there is room", async () => said.length === 5);
+    freeBytes = 0;
+    process.kill(kept.pid!, "SIGKILL");
+    await eventually("the next word", async () => said.length >= 6);
+    const atLength = /^NATS .* ended \(SIGKILL\); the disk of .* is full: 0 MiB are left, .*tried again/;
+    expect(said.slice(0, 6)).toEqual([
+      expect.stringMatching(atLength),
+      expect.stringMatching(/^NATS is up again \(process \d+\)\.$/),
+      expect.stringMatching(/^NATS .* ended \(SIGKILL\); the disk of .* is still full\.$/),
+      expect.stringMatching(/^NATS is up again/),
+      `There is room again on the disk of ${dataDir}: NATS goes on.`,
+      expect.stringMatching(atLength),
     ]);
   }, 240_000);
 

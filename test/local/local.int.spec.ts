@@ -25,6 +25,7 @@ import {
   startNats,
   startPostgres,
 } from "../../services/local/index.ts";
+import { startNode } from "../../services/log/node/index.ts";
 import { connectAs, serveNats } from "../support/broker.ts";
 import { openDir } from "../support/hub-process.ts";
 import { eventually, tempDir } from "../support/temp.ts";
@@ -170,6 +171,16 @@ describe("a backend", () => {
     await expect(startEventStore({ dataDir })).rejects.toMatchObject({
       code: "data-corrupt",
       message: expect.stringMatching(/events\.db is damaged: file is not a database/),
+    });
+  }, 240_000);
+
+  it("whose data another process has open is not said to be damaged", async () => {
+    const dataDir = tempDir();
+    const other = await startNode({ dataDir: join(dataDir, "eventstore") });
+    onTestFinished(() => other.close());
+    await expect(startEventStore({ dataDir })).rejects.toMatchObject({
+      code: "data-locked",
+      message: expect.stringMatching(/another process has .*events\.db open/),
     });
   }, 240_000);
 });

@@ -1,3 +1,4 @@
+import { constants } from "node:buffer";
 import { spawnSync } from "node:child_process";
 import {
   appendFileSync,
@@ -7,6 +8,7 @@ import {
   readFileSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
@@ -47,11 +49,10 @@ it("the last lines of a log are read from its end, however large it is", () => {
   expect(lastLines(file, 3)).toBe("");
   appendFileSync(file, "one\ntwo\n");
   expect(lastLines(file, 3)).toBe("one\ntwo");
-  // Longer than any string may be: whoever reads all of it fails.
-  const handle = openSync(file, "a");
-  writeSync(handle, "\nlast\nwords\n", 600_000_000);
-  closeSync(handle);
-  appendFileSync(file, "three\nfour\n");
+  // Longer than any string may be: whoever reads all of it fails. It takes no room on the disk.
+  truncateSync(file, 600_000_000);
+  appendFileSync(file, "\nthree\nfour\n");
+  expect(statSync(file).size).toBeGreaterThan(constants.MAX_STRING_LENGTH);
   expect(lastLines(file, 2)).toBe("three\nfour");
 });
 
@@ -88,8 +89,11 @@ it("a full disk ends neither a worker that logs there nor a hub that talks there
   for (let n = 0; n < 3; n++) log.write("nobody hears it\n");
   const help = (to: string) =>
     spawnSync("sh", ["-c", `"$0" "$1" --help ${to}`, process.execPath, join(import.meta.dirname, "../../services/cli/main.ts")]);
-  expect(help("> /dev/full").status).toBe(8);
+  const unsaid = help("> /dev/full");
+  expect(unsaid.status).toBe(8);
+  expect(unsaid.stderr.toString()).toMatch(/^tributary: .*ENOSPC.*\n.*Make room.*\n$/);
   expect(help("2> /dev/full").status).toBe(0);
+  expect(help("> /dev/full 2>&1").status).toBe(8);
   // What a file system says is not a bug of ours.
   expect(reportFailure(Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" }), false)).toBe(8);
   expect(reportFailure(new Error("no space for it"), false)).toBe(1);

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { cpSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import {
   eventIdOf,
@@ -437,6 +438,48 @@ describe("a log that is set back to a backup while it is followed", () => {
       ["lost", 1],
       ["visit", 2],
     ]);
+  });
+
+  it("has its registry go by the levels, modes, hidden versions and proposals that it holds, as a process that starts then does", async () => {
+    await using node = await setBackNode();
+    await using log = openLog(node.url);
+    const registry = await openRegistry(log.journal);
+    onTestFinished(() => registry.close());
+    const record = (...names: string[]) => ({
+      kind: "avro" as const,
+      text: JSON.stringify({ type: "record", name: "visit", fields: names.map((name) => ({ name, type: "string" })) }),
+      references: [],
+    });
+    await registry.register("visit", record("place"), { actor: "test" });
+    await registry.setLevel(null, "FORWARD", "test");
+    await registry.setLevel("kept", "NONE", "test");
+    await registry.propose("kept", 1, record("kept"), "device");
+    await node.mark();
+    const told: string[] = [];
+    registry.onChange((subject) => told.push(subject));
+    await eventually("the level", async () => registry.setLevel("visit", "NONE", "test").then(() => true));
+    await registry.setLevel(null, "NONE", "test");
+    await registry.setLevel("kept", "FULL", "test");
+    await registry.setMode("visit", "READONLY", "test");
+    await registry.setDeleted("visit", 1, true, "test");
+    await registry.propose("lost", 1, record("lost"), "device");
+    await registry.dismiss("kept", 1, registry.proposals()[0]!.fingerprint, "test");
+    const knows = (of: Registry) => ({
+      levels: [null, "visit", "kept"].map((subject) => of.ownLevel(subject)),
+      mode: of.mode("visit"),
+      shown: of.registered("visit").length,
+      proposals: of.proposals().map(({ subject }) => subject),
+    });
+    expect(knows(registry)).toEqual({ levels: ["NONE", "NONE", "FULL"], mode: "READONLY", shown: 0, proposals: ["lost"] });
+    told.length = 0;
+    await node.back();
+    const before = { levels: ["FORWARD", null, "NONE"], mode: "READWRITE", shown: 1, proposals: ["kept"] };
+    await eventually("what the log has", async () => isDeepStrictEqual(knows(registry), before));
+    expect(told).toEqual(expect.arrayContaining(["visit", "lost"]));
+    const fresh = await openRegistry(log.journal);
+    onTestFinished(() => fresh.close());
+    expect(knows(fresh)).toEqual(before);
+    expect((await registry.register("visit", record("other"), { actor: "test" })).kind).toBe("incompatible");
   });
 
   /** A device's key, as the hub writes it. */

@@ -45,7 +45,8 @@ if (import.meta.main) {
   runNode(process.argv.slice(2)).then(
     (code) => process.exit(code),
     (error: unknown) => {
-      process.stderr.write(isTributaryError(error) ? `${error.message}\n${error.hint}\n` : `${String(error)}\n`);
+      // The code is for the hub that started it.
+      process.stderr.write(isTributaryError(error) ? `${error.code}: ${error.message}\n${error.hint}\n` : `${String(error)}\n`);
       process.exit(isTributaryError(error) ? error.exitCode : 1);
     },
   );

@@ -115,6 +115,14 @@ export const damaged = (path: string, cause: unknown): TributaryError =>
     { cause },
   );
 
+const unopened = (path: string, cause: unknown): TributaryError =>
+  new TributaryError(
+    "backend-failed",
+    `${path} cannot be opened: ${messageOf(cause)}`,
+    "Check the folder, its rights, and the room on its disk.",
+    { cause },
+  );
+
 function open({ dataDir, maxPages }: StoreOptions): DatabaseSync {
   if (dataDir === null) {
     const db = new DatabaseSync(":memory:");
@@ -124,7 +132,12 @@ function open({ dataDir, maxPages }: StoreOptions): DatabaseSync {
   const path = join(dataDir, "events.db");
   ownFolder(dataDir);
   ownFile(path);
-  const db = new DatabaseSync(path);
+  let db: DatabaseSync;
+  try {
+    db = new DatabaseSync(path);
+  } catch (error) {
+    throw unopened(path, error);
+  }
   try {
     // Exclusive: a second process is refused, and the lock goes with the process that held it.
     db.exec("PRAGMA busy_timeout = 1000; PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
@@ -148,14 +161,7 @@ function open({ dataDir, maxPages }: StoreOptions): DatabaseSync {
       );
     }
     if (isDamage(error)) throw damaged(path, error);
-    throw new TributaryError(
-      "data-corrupt",
-      `${path} cannot be opened: ${messageOf(error)}`,
-      "Check the folder and its rights.",
-      {
-        cause: error,
-      },
-    );
+    throw unopened(path, error);
   }
 }
 
