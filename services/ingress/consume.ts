@@ -98,7 +98,7 @@ export function consume(deps: ConsumeDeps): Consuming {
       // While the event store is away nothing that was handed out goes back: no more is asked for than there is room.
       if (standing.away() !== null) waiting.take(item, true);
       else if (isAfterPostponed || !waiting.take(item)) {
-        const ms = later.add(item);
+        const ms = later.add(item, message.info.redelivered);
         act(item, "postponement", () => message.nak(ms));
       }
     } catch (error) {
@@ -119,7 +119,7 @@ export function consume(deps: ConsumeDeps): Consuming {
       const { receipt, written, quarantined } = await deps.accepts.accept(batch, key, item.receivedAtMs, breathe, vouched);
       await outcome.taken(item, receipt);
       const ms = performance.now() - startedMs;
-      later.took(ms);
+      later.took(ms, BOUNDS.maxSiteWorking);
       const about = { origin: batch.origin, first: batch.firstSeq, events: batch.events.length, bytes: item.bytes };
       say({ event: "batch-accepted", ...about, written, quarantined, ms: Math.round(ms) });
     } catch (error) {

@@ -6,7 +6,7 @@ const MIN_POSTPONE_MS = 250;
 const MAX_POSTPONE_MS = 30_000;
 /** Of the places that a site has before any goes back, half will be free by then. */
 const PLACES_AHEAD = 128;
-/** How long a batch takes, until some have. */
+/** How soon one batch of a site follows another, until some have. */
 const FIRST_GUESS_MS = 20;
 
 export type Postponed = ReturnType<typeof postponed>;
@@ -32,14 +32,20 @@ export function postponed() {
     if (ofSite.size === 0) sites.delete(site);
   };
   return {
-    /** Notes a batch as given back; for how long, in milliseconds. Those of a site come back in the order in which they went. */
-    add({ site, seq, lane }: Held): number {
+    /**
+     * Notes a batch as given back; for how long, in milliseconds. Those of a site come back in the order in which they went. `isAgain`: it was given back before, and
+     * waits for those of its lane that it came before, not for the whole row once more.
+     */
+    add({ site, seq, lane }: Held, isAgain: boolean): number {
       const ofSite = sites.get(site) ?? new Map<string, Map<number, number>>();
       const due = ofSite.get(lane) ?? new Map<number, number>();
+      const nowMs = Date.now();
       let before = PLACES_AHEAD;
       for (const { size } of ofSite.values()) before += size;
-      const ms = Math.min(MAX_POSTPONE_MS, Math.max(MIN_POSTPONE_MS, before * meanMs));
-      sites.set(site, ofSite.set(lane, due.set(seq, Date.now() + ms)));
+      const earlier = isAgain ? [...due].filter(([other]) => other < seq).map(([, dueMs]) => dueMs - nowMs) : [];
+      const wantedMs = earlier.length > 0 ? Math.max(...earlier) : before * meanMs;
+      const ms = Math.min(MAX_POSTPONE_MS, Math.max(MIN_POSTPONE_MS, wantedMs));
+      sites.set(site, ofSite.set(lane, due.set(seq, nowMs + ms)));
       count++;
       return ms;
     },
@@ -50,8 +56,9 @@ export function postponed() {
       return false;
     },
     has: (site: string, lane: string): boolean => (ofLane(site, lane)?.size ?? 0) > 0,
-    took(ms: number): void {
-      meanMs = meanMs * 0.9 + ms * 0.1;
+    /** A batch took so long, beside so many of its site's. */
+    took(ms: number, sideBySide: number): void {
+      meanMs = meanMs * 0.9 + (ms / sideBySide) * 0.1;
     },
     count: () => count,
   };

@@ -7,6 +7,7 @@ import type { AgencyFacts } from "../../services/cli/demo-agencies.ts";
 import type { RestoreFacts } from "../../services/cli/demo-restore.ts";
 import { isAlive } from "../../services/local/index.ts";
 import { type Ended, runHere } from "../support/here.ts";
+import { isHere } from "../support/hub-process.ts";
 import { eventually, tempDir } from "../support/temp.ts";
 
 const MAIN = join(import.meta.dirname, "../../services/cli/main.ts");
@@ -35,7 +36,7 @@ function tributary(args: readonly string[], env: Record<string, string> = {}): P
   });
 }
 const json = async (args: readonly string[]): Promise<Record<string, unknown>> => {
-  const { stdout, code, stderr } = await tributary([...args, "--json"]);
+  const { stdout, code, stderr } = await (isHere(args) ? runHere(...args, "--json") : tributary([...args, "--json"]));
   expect(`${code} ${stderr}`).toMatch(/^0 /);
   return JSON.parse(stdout);
 };

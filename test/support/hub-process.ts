@@ -65,11 +65,11 @@ export async function runHub(
 }
 
 /**
- * What is run in a process of its own: the hub, and whoever compares declarations with those that views were built by, functions by their text: the test runner's
+ * What is run in a process of its own: the hub, the demo, and whoever compares declarations with those that views were built by, functions by their text: the test runner's
  * compiler writes them otherwise than Node does.
  */
-const BY_ITSELF = /^(hub|audit verify|rebuild|reconcile|rules try)\b/;
-const isHere = (args: readonly string[], env: Readonly<Record<string, string>>): boolean =>
+const BY_ITSELF = /^(hub|demo|audit verify|rebuild|reconcile|rules try)\b/;
+export const isHere = (args: readonly string[], env: Readonly<Record<string, string>> = {}): boolean =>
   Object.keys(env).length === 0 && !BY_ITSELF.test(args.join(" "));
 
 /** A command of the program, run to its end: in this process where that is the same, which spares a second of processor time. */
