@@ -28,7 +28,9 @@ export async function benchBadLink(
   const link = await openLink({ host: "127.0.0.1", port: Number(new URL(natsUrl.replace("nats:", "http:")).port) }, LINK);
   const startedMs = performance.now();
   try {
-    const { confirmed, sentBytes } = await field.sync({ url: `nats://127.0.0.1:${link.port}`, token, maxTries: 30 });
+    // With the hub's own login, as the token here was not made by `site add`.
+    const url = natsUrl.replace(/:\d+$/, `:${link.port}`);
+    const { confirmed, sentBytes } = await field.sync({ url, token, maxTries: 30 });
     if (confirmed !== EVENTS) throw new Error(`${confirmed} of ${EVENTS} events got through the bad link`);
     return { seconds: (performance.now() - startedMs) / 1000, sentOverNeeded: sentBytes / (EVENTS * EVENT_BYTES) };
   } finally {
