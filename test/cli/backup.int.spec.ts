@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { makeBackup } from "../../services/cli/backup.ts";
 import { checkFiles, readManifest } from "../../services/cli/manifest.ts";
 import { hubKey, hubOrg, writeState } from "../../services/cli/places.ts";
-import { openTestHub, type TestHub } from "../support/hub.ts";
+import { openTestHub, stateOf, type TestHub } from "../support/hub.ts";
 import { oldWriter, person } from "../support/oldlog.ts";
 import { tempDir } from "../support/temp.ts";
 
@@ -13,15 +13,7 @@ beforeAll(async () => {
   hub = await openTestHub();
   hubOrg(hub.dir, "relief");
   await hubKey(hub.dir);
-  const { nats, eventstore, postgres } = hub.backends;
-  writeState(hub.dir, {
-    pid: process.pid,
-    org: "relief",
-    natsUrl: nats.url,
-    eventstoreUrl: eventstore.url,
-    postgresUrl: postgres.url,
-    httpUrl: "",
-  });
+  writeState(hub.dir, stateOf(hub.backends));
 }, 360_000);
 afterAll(() => hub?.close());
 

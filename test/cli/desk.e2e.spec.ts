@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, it, onTestFinished, vi } from "vitest";
 import { writeState } from "../../services/cli/places.ts";
 import type { Field } from "../../services/field/index.ts";
 import { type Ended, runHere } from "../support/here.ts";
-import { number, ORG, openTestHub, registration, SCHEMAS, type TestHub, update } from "../support/hub.ts";
+import { number, openTestHub, registration, SCHEMAS, stateOf, type TestHub, update } from "../support/hub.ts";
 import { eventually } from "../support/temp.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -96,14 +96,7 @@ beforeAll(async () => {
   writeProjections(MANUAL);
   await hub.projector.close();
   writeFileSync(join(hub.dir, "signing-key.json"), JSON.stringify(hub.key));
-  writeState(hub.dir, {
-    pid: process.pid,
-    org: ORG,
-    natsUrl: hub.backends.nats.url,
-    eventstoreUrl: hub.backends.eventstore.url,
-    postgresUrl: hub.backends.postgres.url,
-    httpUrl: "",
-  });
+  writeState(hub.dir, stateOf(hub.backends));
   projector = await startProjector();
   [one, two] = [hub.field("one"), hub.field("two")];
   const entity = { type: "beneficiary", id: number(1) };

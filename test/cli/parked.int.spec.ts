@@ -8,7 +8,7 @@ import { lag } from "../../services/cli/commands-rebuild.ts";
 import { hubKey, hubOrg, writeState } from "../../services/cli/places.ts";
 import { startIngress } from "../../services/ingress/index.ts";
 import { incarnationOf } from "../../services/projector/index.ts";
-import { openTestHub, SCHEMAS, type TestHub } from "../support/hub.ts";
+import { openTestHub, SCHEMAS, stateOf, type TestHub } from "../support/hub.ts";
 import { change, oldWriter, person } from "../support/oldlog.ts";
 import { eventually } from "../support/temp.ts";
 
@@ -16,15 +16,8 @@ let hub: TestHub;
 beforeAll(async () => {
   hub = await openTestHub({ schemas: SCHEMAS });
   hubOrg(hub.dir, "relief");
-  const { nats, eventstore, postgres } = hub.backends;
-  writeState(hub.dir, {
-    pid: process.pid,
-    org: "relief",
-    natsUrl: nats.url,
-    eventstoreUrl: eventstore.url,
-    postgresUrl: postgres.url,
-    httpUrl: "",
-  });
+  const { nats } = hub.backends;
+  writeState(hub.dir, stateOf(hub.backends));
   // The desk signs with the folder's own key.
   await hub.ingress.close();
   hub.ingress = await startIngress({

@@ -12,7 +12,7 @@ import { type Backend, type Backends, freePort, startBackends, startEventStore }
 import { openLog } from "../../services/log/index.ts";
 import { connectViews } from "../../services/projector/index.ts";
 import { withCluster } from "../support/cluster.ts";
-import { gate, number, registration, update } from "../support/hub.ts";
+import { gate, number, registration, stateOf, update } from "../support/hub.ts";
 import { random } from "../support/random.ts";
 import { eventually, sleep } from "../support/temp.ts";
 
@@ -50,14 +50,8 @@ beforeAll(async () => {
   withCluster(dir);
   backends = await startBackends({ dataDir: dir });
   eventstore = backends.eventstore;
-  writeState(dir, {
-    pid: process.pid,
-    org: hubOrg(dir, "relief"),
-    natsUrl: backends.nats.url,
-    eventstoreUrl: eventstore.url,
-    postgresUrl: backends.postgres.url,
-    httpUrl: "",
-  });
+  hubOrg(dir, "relief");
+  writeState(dir, stateOf(backends));
   await hubKey(dir);
   keepRunning("ingress", ["--listen", `127.0.0.1:${await freePort()}`]);
   keepRunning("projector", []);

@@ -14,7 +14,7 @@ import { type Log, openLog } from "../../services/log/index.ts";
 import { connectViews } from "../../services/projector/index.ts";
 import { dayOf, expectBalanced, random } from "../support/books.ts";
 import { withCluster } from "../support/cluster.ts";
-import { ORG, SCHEMAS } from "../support/hub.ts";
+import { ORG, SCHEMAS, stateOf } from "../support/hub.ts";
 import { eventually, sleep } from "../support/temp.ts";
 import { startWorker, type Worker } from "../support/workers.ts";
 
@@ -39,14 +39,8 @@ beforeAll(async () => {
   withCluster(dir);
   backends = await startBackends({ dataDir: dir });
   postgres = backends.postgres;
-  writeState(dir, {
-    pid: process.pid,
-    org: hubOrg(dir, ORG),
-    natsUrl: backends.nats.url,
-    eventstoreUrl: backends.eventstore.url,
-    postgresUrl: postgres.url,
-    httpUrl: "",
-  });
+  hubOrg(dir, ORG);
+  writeState(dir, stateOf(backends));
   log = openLog(backends.eventstore.url);
   const casters = await loadCasters(SCHEMAS);
   const registry = await openRegistry(log.journal, { casters });

@@ -4,7 +4,7 @@ import { writeState } from "../../services/cli/places.ts";
 import { defineProjection, set, text } from "../../services/merge/index.ts";
 import type { Projector } from "../../services/projector/index.ts";
 import { dayOf, expectBalanced, random } from "../support/books.ts";
-import { ORG, openTestHub, SCHEMAS, type TestHub } from "../support/hub.ts";
+import { openTestHub, SCHEMAS, stateOf, type TestHub } from "../support/hub.ts";
 import { eventually } from "../support/temp.ts";
 import { startWorker, type Worker } from "../support/workers.ts";
 
@@ -15,14 +15,7 @@ let hub: TestHub;
 const workers: Worker[] = [];
 beforeAll(async () => {
   hub = await openTestHub({ schemas: SCHEMAS });
-  writeState(hub.dir, {
-    pid: process.pid,
-    org: ORG,
-    natsUrl: hub.backends.nats.url,
-    eventstoreUrl: hub.backends.eventstore.url,
-    postgresUrl: hub.backends.postgres.url,
-    httpUrl: "",
-  });
+  writeState(hub.dir, stateOf(hub.backends));
   // Who moved a shard, with which fence, and where to: written by the database itself.
   await hub.db.query(`
     CREATE SCHEMA watched;

@@ -30,7 +30,7 @@ import { deviceKey } from "../../services/field/keys.ts";
 import { openTransport } from "../../services/field/transport.ts";
 import { DEAD_STREAM, type HubKey, STREAM } from "../../services/ingress/index.ts";
 import { connectAs, overheard } from "../support/broker.ts";
-import { number, ORG, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
+import { number, ORG, openTestHub, registration, stateOf, type TestHub, update } from "../support/hub.ts";
 import { all, eventually, sleep } from "../support/temp.ts";
 import { versionOne } from "../support/version1.ts";
 
@@ -56,11 +56,8 @@ let logins: Awaited<ReturnType<typeof followLogins>>;
 beforeAll(async () => {
   hub = await openTestHub();
   writeHubKeys(hub.dir, [hub.key]);
-  const { nats, eventstore, postgres } = hub.backends;
-  state = {
-    ...{ pid: process.pid, org: ORG, httpUrl: hub.ingress.http!.url },
-    ...{ natsUrl: nats.url, eventstoreUrl: eventstore.url, postgresUrl: postgres.url },
-  };
+  const { nats, eventstore } = hub.backends;
+  state = stateOf(hub.backends, hub.ingress.http!.url);
   url = withoutLogin(nats.url);
   wire = await connectAs(nats.url);
   logins = await followLogins(hub.dir, eventstore.url, () => {});

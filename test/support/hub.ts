@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { JWK } from "jose";
 import type { Client } from "pg";
+import type { HubState } from "../../services/cli/places.ts";
 import { fitsOf, loadProjections } from "../../services/cli/projections.ts";
 import { gateOver, registerFolder } from "../../services/cli/registry.ts";
 import { type Field, type NewEvent, openField, type SyncResult } from "../../services/field/index.ts";
@@ -36,6 +37,16 @@ const ROOT = join(import.meta.dirname, "../..");
 export const SCHEMAS = join(ROOT, "schemas");
 export const gate: Gate = createGate(loadSchemas(SCHEMAS));
 export const ORG = "relief";
+
+/** What a hub on these servers writes down for the commands. */
+export const stateOf = ({ nats, eventstore, postgres }: Backends, httpUrl = ""): HubState => ({
+  pid: process.pid,
+  org: ORG,
+  natsUrl: nats.url,
+  eventstoreUrl: eventstore.url,
+  postgresUrl: postgres.url,
+  httpUrl,
+});
 
 /** A hub on real servers, in this process but for the servers. */
 export interface TestHub {
