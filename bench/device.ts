@@ -4,6 +4,7 @@
  */
 import { SCHEMAS_DIR } from "../services/cli/places.ts";
 import {
+  type Appendable,
   canonicalize,
   EMPTY_VECTOR,
   eventIdOf,
@@ -11,6 +12,7 @@ import {
   formatHlc,
   GENESIS,
   type Hash,
+  type OriginHead,
   type OriginId,
   originId,
   type Seq,
@@ -19,7 +21,7 @@ import {
 import { chainHash } from "../services/core/node.ts";
 import type { NewEvent } from "../services/field/index.ts";
 import { createGate, loadSchemas } from "../services/gate/index.ts";
-import type { Appendable, Log, OriginHead } from "../services/log/index.ts";
+import type { Log } from "../services/log/index.ts";
 
 const BATCH_EVENTS = 500;
 const BEGAN_MS = Date.parse("2026-03-01T08:00:00Z");

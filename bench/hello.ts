@@ -4,9 +4,9 @@
  */
 import { readFileSync } from "node:fs";
 import type { Hub } from "../services/cli/supervise.ts";
-import type { Seq } from "../services/core/index.ts";
+import type { OriginHead, Seq } from "../services/core/index.ts";
 import { openTransport } from "../services/field/transport.ts";
-import type { Log, OriginHead } from "../services/log/index.ts";
+import type { Log } from "../services/log/index.ts";
 import { versionOne } from "../test/support/version1.ts";
 import { type Device, openDevice } from "./device.ts";
 

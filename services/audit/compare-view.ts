@@ -1,7 +1,6 @@
 import type { Client } from "pg";
-import { canonicalize, type JsonObject, type JsonValue, messageOf } from "../core/index.ts";
+import { canonicalize, type JsonObject, type JsonValue, type LogEntry, messageOf } from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
-import type { LogEntry } from "../log/index.ts";
 import {
   checkRow,
   type EntityState,

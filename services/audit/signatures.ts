@@ -7,6 +7,7 @@ import {
   KEYS_STREAM,
   keyFactOf,
   keyRecord,
+  type LogEntry,
   messageText,
   type OriginId,
   type PublicKey,
@@ -14,7 +15,7 @@ import {
   type Seq,
 } from "../core/index.ts";
 import { isSignedBy, keyIdOf } from "../core/node.ts";
-import type { Log, LogEntry } from "../log/index.ts";
+import type { Log } from "../log/index.ts";
 
 /** A process of the hub hears of a revocation this much later, at most; what it took until then stands. */
 const HEARD_MS = 60_000;

@@ -1,6 +1,5 @@
 import { DatabaseSync } from "node:sqlite";
-import type { JsonObject } from "../core/index.ts";
-import type { LogEntry } from "../log/index.ts";
+import type { JsonObject, LogEntry } from "../core/index.ts";
 
 /** What SQLite keeps in memory of the file, and sorts by at a time. */
 const CACHE_KIB = 4_096;

@@ -4,6 +4,7 @@ import {
   eventText,
   GENESIS,
   type Hash,
+  type LogEntry,
   type OriginId,
   type Position,
   type PublicKey,
@@ -13,16 +14,7 @@ import {
 } from "../core/index.ts";
 import { chainHash, heapKeeper } from "../core/node.ts";
 import type { Gate, Pins } from "../gate/index.ts";
-import {
-  type Anchor,
-  type AnchorComparison,
-  incarnations,
-  judge,
-  keyFactsOf,
-  type Log,
-  type LogEntry,
-  textOf,
-} from "../log/index.ts";
+import { type Anchor, type AnchorComparison, incarnations, judge, keyFactsOf, type Log, textOf } from "../log/index.ts";
 import { entityViews, type Projection, type Totals, type View } from "../merge/index.ts";
 import {
   type AuditDifference,

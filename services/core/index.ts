@@ -7,6 +7,7 @@ export * from "./case.ts";
 export * from "./chain.ts";
 export * from "./clip.ts";
 export * from "./enrolled.ts";
+export type * from "./entry.ts";
 export * from "./errors.ts";
 export * from "./event.ts";
 export * from "./hlc.ts";

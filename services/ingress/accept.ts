@@ -1,4 +1,5 @@
 import {
+  type Appendable,
   type Batch,
   type ClockNote,
   eventIdOf,
@@ -11,11 +12,13 @@ import {
   MAX_EVENT_BYTES,
   MAX_SCHEMA_NEWS,
   messageOf,
+  type OriginHead,
   type OriginId,
   type PackedEvent,
   partsOf,
   QUARANTINE_ENTITY,
   type QuarantineNote,
+  type QuarantineReason,
   type Receipt,
   releaseOf,
   type SchemaNews,
@@ -26,7 +29,7 @@ import {
 } from "../core/index.ts";
 import { chainHash } from "../core/node.ts";
 import { type Fits, type Gate, type Registry, schemasDigest, shortFingerprint, type Verdict } from "../gate/index.ts";
-import { type Appendable, fitsStore, type Log, type OriginHead, type QuarantineReason, textOf } from "../log/index.ts";
+import { fitsStore, type Log, textOf } from "../log/index.ts";
 import { type BasisNotes, basisNotes, type HeadKeys } from "./basis.ts";
 import { keepEvidence, withSignature } from "./evidence.ts";
 import { sparing } from "./fair.ts";

@@ -1,4 +1,5 @@
 import {
+  type Appendable,
   type Batch,
   type Clip,
   type Clips,
@@ -7,6 +8,7 @@ import {
   type EntityRef,
   type HeadInBatch,
   MAX_BATCH_ORIGINS,
+  type OriginHead,
   type OriginId,
   runText,
   type Seq,
@@ -14,7 +16,7 @@ import {
   type Vector,
 } from "../core/index.ts";
 import { isSignedBy } from "../core/node.ts";
-import type { Appendable, Log, OriginHead } from "../log/index.ts";
+import type { Log } from "../log/index.ts";
 
 /**
  * What the hub notes of the bases of events that come in. In goes a batch; out come clips for what its bases claim to have seen of other origins and what nobody can

@@ -1,5 +1,5 @@
-import { type Batch, deviceOf, type JsonObject, type Seq, type Signature } from "../core/index.ts";
-import { type Appendable, isForkKept, keepFork, type Log } from "../log/index.ts";
+import { type Appendable, type Batch, deviceOf, type JsonObject, type Seq, type Signature } from "../core/index.ts";
+import { isForkKept, keepFork, type Log } from "../log/index.ts";
 
 /** Events that are read to find the signature that covers a place in an origin: as many as a batch may have. */
 const MAX_LOOK = 2_000;

@@ -1,5 +1,5 @@
-import type { OriginId, QuarantineNote, Seq } from "../core/index.ts";
-import type { Appendable, Log, OriginHead } from "../log/index.ts";
+import type { Appendable, OriginHead, OriginId, QuarantineNote, Seq } from "../core/index.ts";
+import type { Log } from "../log/index.ts";
 
 /** Quarantined events that one answer lists at most; the rest is in the hub's quarantine list. */
 export const MAX_NOTES = 500;

@@ -9,6 +9,7 @@ import {
   type Journal,
   type JsonObject,
   KEYS_STREAM,
+  type LogEntry,
   messageText,
   type OriginId,
   type Position,
@@ -20,7 +21,6 @@ import {
 } from "../core/index.ts";
 import { isSignedBy, keyIdOf } from "../core/node.ts";
 import { incarnations } from "./incarnation.ts";
-import type { LogEntry } from "./stored.ts";
 
 /** What is asked of the log. */
 export interface AnchoredLog {

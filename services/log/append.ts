@@ -1,8 +1,18 @@
 import { type EventData, type EventStoreDBClient, WrongExpectedVersionError } from "@eventstore/db-client";
-import { assert, GENESIS, type OriginId, position, type Seq, TributaryError } from "../core/index.ts";
+import {
+  type Appendable,
+  assert,
+  GENESIS,
+  type OriginHead,
+  type OriginId,
+  position,
+  type QuarantineMark,
+  type Seq,
+  TributaryError,
+} from "../core/index.ts";
 import { within } from "./client.ts";
 import { entryAt, originHead } from "./read.ts";
-import { type Appendable, type OriginHead, type QuarantineMark, storedBytes, streamOf, toStored } from "./stored.ts";
+import { storedBytes, streamOf, toStored } from "./stored.ts";
 
 /**
  * One call's events, but for one that is larger alone. The server takes 1 MiB; what is written in smaller calls keeps other writers waiting shorter. A default

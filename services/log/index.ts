@@ -2,13 +2,12 @@
  * The log: EventStoreDB through its official client, for a real server and the embedded node alike. In go runs of an
  * origin's events, each exactly once; out come entries in log order. Never a second write of an event, never a gap.
  */
-import type { Journal, OriginId, Position, Seq } from "../core/index.ts";
+import type { Appendable, Journal, LogEntry, OriginHead, OriginId, Position, Seq } from "../core/index.ts";
 import { logAddress } from "./address.ts";
 import { type AppendOutcome, appendRun } from "./append.ts";
 import { connect, within } from "./client.ts";
 import { journalOf } from "./journal.ts";
 import { entryAt, logEnd, originHead, readAll, readOrigin } from "./read.ts";
-import type { Appendable, LogEntry, OriginHead } from "./stored.ts";
 import { type LogPage, type SubscribeOptions, subscribe } from "./subscribe.ts";
 
 export interface Log {
@@ -80,17 +79,5 @@ export {
   keepFork,
   openKeyBook,
 } from "./keybook.ts";
-export {
-  type Appendable,
-  type Content,
-  type EventHead,
-  fitsStore,
-  type LogEntry,
-  ORIGIN_PREFIX,
-  type OriginHead,
-  type QuarantineMark,
-  type QuarantineReason,
-  streamOf,
-  textOf,
-} from "./stored.ts";
+export { fitsStore, ORIGIN_PREFIX, streamOf, textOf } from "./stored.ts";
 export type { Interruption, LogPage, SubscribeOptions } from "./subscribe.ts";

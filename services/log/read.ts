@@ -1,7 +1,7 @@
 import { BACKWARDS, END, type EventStoreDBClient, FORWARDS, START, StreamNotFoundError } from "@eventstore/db-client";
-import type { OriginId, Position, Seq } from "../core/index.ts";
+import type { LogEntry, OriginHead, OriginId, Position, Seq } from "../core/index.ts";
 import { asTributary, LEADER } from "./client.ts";
-import { fromStored, type LogEntry, type OriginHead, streamOf } from "./stored.ts";
+import { fromStored, streamOf } from "./stored.ts";
 
 /** Reads an origin's events in order, from `from` (a seq, inclusive; default the first). Ends at once when there are none. */
 export async function* readOrigin(

@@ -5,10 +5,10 @@ import {
   START,
   streamNameFilter,
 } from "@eventstore/db-client";
-import { messageOf, type Position, position, TributaryError } from "../core/index.ts";
+import { type LogEntry, messageOf, type Position, position, TributaryError } from "../core/index.ts";
 import { within } from "./client.ts";
 import { entryAt, logEnd } from "./read.ts";
-import { fromStored, type LogEntry, ORIGIN_PREFIX } from "./stored.ts";
+import { fromStored, ORIGIN_PREFIX } from "./stored.ts";
 
 /**
  * Events held for a reader that is busy. Beyond, the subscription is let go, and made anew from there once half is read: pausing the

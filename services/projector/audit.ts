@@ -1,6 +1,5 @@
 import type { Client } from "pg";
-import { type Clips, clipsToStored, type JsonObject, partsOf } from "../core/index.ts";
-import type { LogEntry } from "../log/index.ts";
+import { type Clips, clipsToStored, type JsonObject, type LogEntry, partsOf } from "../core/index.ts";
 import { type Cell, copyText, line } from "./copy.ts";
 import type { Prepared } from "./prepare.ts";
 

@@ -1,6 +1,6 @@
-import type { Position } from "../core/index.ts";
+import type { LogEntry, Position } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
-import { INCARNATION_STREAM, type Log, type LogEntry } from "../log/index.ts";
+import { INCARNATION_STREAM, type Log } from "../log/index.ts";
 import { isAsked } from "./asked.ts";
 import { type connectViews, inTransaction } from "./connect.ts";
 import { isOfData } from "./failures.ts";

@@ -8,8 +8,7 @@
  * Costs nothing until something is refused; then about 2 log₂ n transactions for each such event of a page of n.
  */
 import type { Client } from "pg";
-import { messageOf, type Position } from "../core/index.ts";
-import type { LogEntry } from "../log/index.ts";
+import { type LogEntry, messageOf, type Position } from "../core/index.ts";
 import { packState } from "../merge/index.ts";
 import { askWaiting } from "./asked.ts";
 import { withPlaceholders, writeAuditRow, writeCanary } from "./audit.ts";

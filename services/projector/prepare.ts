@@ -3,13 +3,14 @@ import {
   canonicalize,
   type JsonObject,
   type JsonValue,
+  type LogEntry,
   messageOf,
   type Position,
   partsOf,
   type SchemaRef,
 } from "../core/index.ts";
 import { canRead, type Gate, type Pins } from "../gate/index.ts";
-import type { Log, LogEntry } from "../log/index.ts";
+import type { Log } from "../log/index.ts";
 import {
   checkRow,
   type Decision,

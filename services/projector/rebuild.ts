@@ -1,7 +1,7 @@
 import type { Client } from "pg";
-import { messageOf, type Position, QUARANTINE_ENTITY, TributaryError } from "../core/index.ts";
+import { type LogEntry, messageOf, type Position, QUARANTINE_ENTITY, TributaryError } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
-import type { Log, LogEntry } from "../log/index.ts";
+import type { Log } from "../log/index.ts";
 import type { Projection, Totals, View } from "../merge/index.ts";
 import { clingingSays, clingingToOld } from "./clinging.ts";
 import { type Comparison, compareBuild } from "./compare.ts";

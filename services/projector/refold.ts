@@ -1,7 +1,15 @@
 import type { Client } from "pg";
-import { type EntityRef, type JsonObject, messageOf, type OriginId, type Position, type Seq } from "../core/index.ts";
+import {
+  type EntityRef,
+  type JsonObject,
+  type LogEntry,
+  messageOf,
+  type OriginId,
+  type Position,
+  type Seq,
+} from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
-import type { Log, LogEntry } from "../log/index.ts";
+import type { Log } from "../log/index.ts";
 import { type Anew, type FullRow, foldAnew, packState, rowWith, unpackState } from "../merge/index.ts";
 import { inSavepoint, inTransaction } from "./connect.ts";
 import { withoutNul } from "./copy.ts";

@@ -1,5 +1,6 @@
 import {
   HUB_SITE,
+  type LogEntry,
   type Position,
   partsOf,
   QUARANTINE_ENTITY,
@@ -8,7 +9,7 @@ import {
   type Settled,
   settledBy,
 } from "../core/index.ts";
-import type { Log, LogEntry } from "../log/index.ts";
+import type { Log } from "../log/index.ts";
 
 /** Settlements that are remembered: those of pages that are still being written, and many before. */
 const MAX_REMEMBERED = 100_000;

@@ -1,5 +1,5 @@
-import { type EntityRef, type Position, QUARANTINE_ENTITY, settledBy } from "../core/index.ts";
-import type { Log, LogEntry } from "../log/index.ts";
+import { type EntityRef, type LogEntry, type Position, QUARANTINE_ENTITY, settledBy } from "../core/index.ts";
+import type { Log } from "../log/index.ts";
 import { quarantinedEvent } from "./releases.ts";
 
 /**

@@ -4,13 +4,13 @@ import {
   CASE_NOTES,
   HUB_SITE,
   type Settled as Judged,
+  type LogEntry,
   type Position,
   partsOf,
   QUARANTINE_ENTITY,
   releaseOf,
   settledBy,
 } from "../core/index.ts";
-import type { LogEntry } from "../log/index.ts";
 import type { Author, Sibling } from "../merge/index.ts";
 import { askWaiting } from "./asked.ts";
 import { copyAudit } from "./audit.ts";

@@ -3,11 +3,19 @@ import { DatabaseSync } from "node:sqlite";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FETCH_BYTES, openCursor } from "../../services/audit/cursor.ts";
 import { type Part, verify } from "../../services/audit/index.ts";
-import { eventIdOf, eventText, type Hash, type OriginId, type Position, wallMsOf } from "../../services/core/index.ts";
+import {
+  eventIdOf,
+  eventText,
+  type Hash,
+  type LogEntry,
+  type OriginId,
+  type Position,
+  wallMsOf,
+} from "../../services/core/index.ts";
 import { chainHash } from "../../services/core/node.ts";
 import type { Field } from "../../services/field/index.ts";
 import { type Backend, startEventStore } from "../../services/local/index.ts";
-import { type LogEntry, textOf } from "../../services/log/index.ts";
+import { textOf } from "../../services/log/index.ts";
 import { defineProjection, set, text } from "../../services/merge/index.ts";
 import { copyAudit } from "../../services/projector/audit.ts";
 import { alone, askRefold, connectViews, rebuild, reconcile, SHARDS, shardOf } from "../../services/projector/index.ts";

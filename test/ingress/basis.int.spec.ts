@@ -9,6 +9,7 @@ import {
   type EnrolledKey,
   type Hash,
   type HeadInBatch,
+  type LogEntry,
   type OriginId,
   type Position,
   runText,
@@ -18,7 +19,7 @@ import {
 import { keyIdOf, makeKeyPair, randomEpoch, signerOf } from "../../services/core/node.ts";
 import { basisNotes } from "../../services/ingress/basis.ts";
 import { type Acceptor, acceptor } from "../../services/ingress/index.ts";
-import { type Log, type LogEntry, openLog, textOf } from "../../services/log/index.ts";
+import { type Log, openLog, textOf } from "../../services/log/index.ts";
 import { type EmbeddedNode, startNode } from "../../services/log/node/index.ts";
 import {
   decisionsOf,

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import {
+  type Appendable,
   eventIdOf,
   eventText,
   type Fact,
@@ -11,21 +12,14 @@ import {
   GENESIS,
   type Hash,
   type KeyFact,
+  type LogEntry,
   type OriginId,
   type Seq,
   wallMsOf,
 } from "../../services/core/index.ts";
 import { chainHash, keyIdOf, makeKeyPair, randomEpoch } from "../../services/core/node.ts";
 import { openRegistry, type Registry } from "../../services/gate/index.ts";
-import {
-  type Appendable,
-  type Interruption,
-  type KeyBook,
-  type Log,
-  type LogEntry,
-  openKeyBook,
-  openLog,
-} from "../../services/log/index.ts";
+import { type Interruption, type KeyBook, type Log, openKeyBook, openLog } from "../../services/log/index.ts";
 import { type EmbeddedNode, startNode } from "../../services/log/node/index.ts";
 import { all, eventually, sleep, tempDir } from "../support/temp.ts";
 

@@ -1,4 +1,5 @@
 import {
+  type Appendable,
   canonicalize,
   type EventBody,
   eventIdOf,
@@ -13,7 +14,7 @@ import {
   withDot,
 } from "../../services/core/index.ts";
 import { chainHash, randomEpoch } from "../../services/core/node.ts";
-import type { Appendable, Log } from "../../services/log/index.ts";
+import type { Log } from "../../services/log/index.ts";
 
 /** An event as an older hub took it: whatever its envelope says. */
 export interface OldEvent extends Partial<Omit<EventBody, "data" | "origin" | "seq">> {

@@ -1,0 +1,56 @@
+/** What a log entry is: an event with its place, and what the hub says of it beside its hash. Whoever reads the log reads these. */
+import type { Clips } from "./clip.ts";
+import type { ClockNote, EventBody } from "./event.ts";
+import type { EventId, Hash, Position, Seq } from "./ids.ts";
+import type { JsonObject } from "./json.ts";
+import type { Signature } from "./signing.ts";
+
+export type EventHead = Omit<EventBody, "data"> & { readonly id: EventId; readonly prev: Hash; readonly hash: Hash };
+
+/** Why the gate held an event back. */
+export interface QuarantineReason {
+  readonly code: string;
+  readonly message: string;
+  /** JSON pointer into the data, where the problem has a place. */
+  readonly path: string | null;
+}
+
+export type Content =
+  | { readonly kind: "accepted"; readonly data: JsonObject }
+  /** Held back by the gate: kept at its seq, as the text that its hash covers. */
+  | { readonly kind: "quarantined"; readonly reason: QuarantineReason; readonly text: string };
+
+/** An event on its way into the log. */
+export interface Appendable {
+  readonly head: EventHead;
+  readonly content: Content;
+  readonly clock: ClockNote | null;
+  /** The origin's signature of the run that ends here: of this event and all before it. Beside the hashed event. */
+  readonly signed?: Signature;
+  /** What the hub takes back of what the event says that its author had seen. Beside the hashed event; whoever folds it folds it so. */
+  readonly clips?: Clips;
+}
+
+/**
+ * The last event of an origin that the gate held back, up to some place. `null`: none. `undefined`: unknown, in logs from before this was kept.
+ * Each stored event names the last one before it, so that those of an origin can be walked from its end.
+ */
+export type QuarantineMark = Seq | null | undefined;
+
+/** An event in the log. */
+export interface LogEntry extends Appendable {
+  readonly position: Position;
+  /** When the event store recorded it, by its clock. */
+  readonly recordedAtMs: number;
+  /** The last quarantined event of this origin before this one. */
+  readonly lastQuarantined?: QuarantineMark;
+}
+
+/** Where an origin stands in the log. */
+export interface OriginHead {
+  readonly through: Seq;
+  readonly hash: Hash;
+  readonly position: Position;
+  /** The last quarantined event up to and with `through`. */
+  readonly lastQuarantined?: QuarantineMark;
+}
