@@ -19,13 +19,13 @@ import {
   type EntityState,
   entityViews,
   isOneOf,
-  type Projection,
   RESOLVED,
   type RegisterRule,
   type Sibling,
   siblingsOf,
   unpackState,
-} from "../merge/index.ts";
+} from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
 import type { Command, Input } from "./args.ts";
 import { withViews } from "./commands-hub.ts";
 import { writeAtDesk } from "./desk.ts";

@@ -1,6 +1,6 @@
 import { TributaryError } from "../core/index.ts";
 import { currentIncarnation, openLog } from "../log/index.ts";
-import { closureOf } from "../merge/index.ts";
+import { closureOf } from "../merge/engine.ts";
 import {
   alone,
   asPosition,

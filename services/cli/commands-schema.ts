@@ -6,7 +6,6 @@ import {
   DEFAULT_LEVEL,
   isLevel,
   LEVELS,
-  loadSchemas,
   MODES,
   type Reference,
   type Registry,
@@ -14,6 +13,7 @@ import {
   type SchemaText,
   schemaFile,
 } from "../gate/index.ts";
+import { loadSchemas } from "../gate/node.ts";
 import { SCOPE_SCHEMAS, SCOPE_SCHEMAS_READ } from "../ingress/index.ts";
 import type { Command, Input } from "./args.ts";
 import { table } from "./output.ts";

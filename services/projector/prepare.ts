@@ -19,14 +19,14 @@ import {
   type FoldEvent,
   type FullRow,
   fold,
-  type Projection,
   packState,
   rowWith,
   seenOf,
   siblingsOf,
   type Totals,
   waitingFor,
-} from "../merge/index.ts";
+} from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
 import { countedAs, type Settlements } from "./releases.ts";
 import type { Held, States } from "./states.ts";
 import type { Addition, ViewRow } from "./tables.ts";
