@@ -71,6 +71,7 @@ const head = (shell: Shell, how: string): string =>
 /** One word without spaces: kinds, and words behind a colon. */
 const coded = ({ kinds, words }: Values): string => [...kinds, ...words.map((word) => `:${word}`)].join(",");
 
+/** Long because it is one script, which is read as a whole. */
 export function bashScript(commands: readonly Completable[]): string {
   const rows = commands.map(({ name, flags, options, positionals, repeats }) => {
     const valued = [...options].map(([flag, values]) => `${flag}=${coded(values)}`).join(" ");
