@@ -12,7 +12,7 @@ import {
   type Registry,
   type SchemaStore,
 } from "../gate/index.ts";
-import { type Doorkeeper, MAY_READ_SCHEMAS, SCOPE_SCHEMAS } from "../ingress/index.ts";
+import { type Doorkeeper, MAY_READ_SCHEMAS, SCOPE_SCHEMAS } from "../http/index.ts";
 import { type Log, openLog } from "../log/index.ts";
 import { narrowColumns } from "../merge/index.ts";
 import { type HubState, hubDir, PROJECTIONS_DIR, SCHEMAS_DIR } from "./places.ts";

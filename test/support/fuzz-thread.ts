@@ -25,7 +25,7 @@ import {
   type SchemaVersion,
   schemaVersion,
 } from "../../services/gate/index.ts";
-import { doorkeeper, issueToken, makeKey, publicKey } from "../../services/ingress/token.ts";
+import { doorkeeper, issueToken, makeKey, publicKey } from "../../services/http/tokens.ts";
 import type { Door } from "./fuzz.ts";
 import { chooser } from "./random.ts";
 
