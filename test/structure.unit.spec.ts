@@ -13,15 +13,16 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   gate: ["core"],
   log: ["core"],
   "log/node": ["core"],
+  http: ["core"],
   field: ["core", "merge", "gate"],
-  ingress: ["core", "gate", "log"],
+  ingress: ["core", "gate", "log", "http"],
   projector: ["core", "merge", "gate", "log"],
-  api: ["core", "gate"],
+  api: ["core", "gate", "http"],
   notify: ["core"],
   audit: ["core", "merge", "gate", "log", "projector"],
   // `local` asks each server through its own driver whether it answers; for the event store that is `log`.
   local: ["core", "log", "log/node"],
-  cli: ["core", "merge", "gate", "log", "log/node", "field", "ingress", "projector", "notify", "audit", "api", "local"],
+  cli: ["core", "merge", "gate", "log", "log/node", "http", "field", "ingress", "projector", "notify", "audit", "api", "local"],
   projections: ["merge"],
 };
 
@@ -41,7 +42,8 @@ const HOMES: Record<string, readonly string[]> = {
   yjs: ["merge"],
   "ot-text-unicode": ["merge"],
   pino: ["cli"],
-  jose: ["ingress", "cli"],
+  jose: ["http"],
+  fastify: ["http"],
   nodemailer: ["notify"],
 };
 

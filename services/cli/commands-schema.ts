@@ -14,7 +14,7 @@ import {
   schemaFile,
 } from "../gate/index.ts";
 import { loadSchemas } from "../gate/node.ts";
-import { SCOPE_SCHEMAS, SCOPE_SCHEMAS_READ } from "../ingress/index.ts";
+import { SCOPE_SCHEMAS, SCOPE_SCHEMAS_READ } from "../http/index.ts";
 import type { Command, Input } from "./args.ts";
 import { table } from "./output.ts";
 import { hubDir, issueHubToken, readState, readText } from "./places.ts";

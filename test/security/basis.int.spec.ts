@@ -4,7 +4,7 @@ import { issueCode } from "../../services/cli/hub-keys.ts";
 import type { OriginId, Seq, SignedHead, Vector } from "../../services/core/index.ts";
 import { makeKeyPair, signerOf } from "../../services/core/node.ts";
 import type { Field, NewEvent } from "../../services/field/index.ts";
-import { fixedKeyring, issueToken } from "../../services/ingress/index.ts";
+import { fixedKeyring, issueToken } from "../../services/http/index.ts";
 import { openKeyBook } from "../../services/log/index.ts";
 import { type EntityState, entityViews, fold, rowWith, waitingFor } from "../../services/merge/engine.ts";
 import { alone, connectViews, countedAs, rebuild, reconcile, settlements, toFoldEvent } from "../../services/projector/index.ts";
