@@ -12,16 +12,8 @@ import {
   type Totals,
   waitingFor,
 } from "../merge/index.ts";
-import {
-  checkFunctions,
-  eventsIn,
-  keyOf,
-  type Rehearsed,
-  readColumn,
-  shardOf,
-  type TotalsBooks,
-  toFoldEvent,
-} from "../projector/index.ts";
+import { checkFunctions, eventsIn, type Rehearsed, toFoldEvent } from "../projector/index.ts";
+import { keyOf, readColumn, shardOf, type TotalsBooks } from "../views/index.ts";
 import { byBytes, type Cursor, openCursor } from "./cursor.ts";
 import type { SpilledEvent } from "./spill.ts";
 import { asKept, type Spill } from "./spill.ts";

@@ -2,7 +2,7 @@ import { networkInterfaces, userInfo } from "node:os";
 import type { Client } from "pg";
 import { isNatsUrl, isTributaryError, parseNatsUrl, TributaryError, withoutLogin } from "../core/index.ts";
 import { hasOwnBroker, userLine } from "../local/index.ts";
-import { connectViews } from "../projector/index.ts";
+import { connectViews } from "../views/index.ts";
 import type { Command, Input } from "./args.ts";
 import { NATS_OPTIONS, useNatsFiles } from "./broker.ts";
 import { told } from "./commands-backup.ts";

@@ -1,21 +1,17 @@
 import { TributaryError } from "../core/index.ts";
 import { currentIncarnation, openLog } from "../log/index.ts";
 import { closureOf } from "../merge/index.ts";
+import { differences, type Progress, type Rebuilt, rebuild, reconcile } from "../projector/index.ts";
 import {
   alone,
   asPosition,
   beyondNow,
   type Comparison,
   connectViews,
-  differences,
   generationsOf,
   incarnationOf,
-  type Progress,
   parkedCounts,
-  type Rebuilt,
-  rebuild,
-  reconcile,
-} from "../projector/index.ts";
+} from "../views/index.ts";
 import type { Command, Input } from "./args.ts";
 import { withViews } from "./commands-hub.ts";
 import { type Output, table } from "./output.ts";

@@ -8,7 +8,7 @@ import { type Field, openField } from "../field/index.ts";
 import { createGate, loadSchemas } from "../gate/index.ts";
 import { isAlive, removeAbandoned, workFolder } from "../local/index.ts";
 import { type Log, openLog } from "../log/index.ts";
-import { connectViews } from "../projector/index.ts";
+import { connectViews } from "../views/index.ts";
 import type { Command } from "./args.ts";
 import { explain } from "./commands-audit.ts";
 import { type AgencyFacts, agencies, writeProjections } from "./demo-agencies.ts";
