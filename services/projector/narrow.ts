@@ -8,7 +8,7 @@
  * Costs nothing until something is refused; then about 2 log₂ n transactions for each such event of a page of n.
  */
 import { type LogEntry, messageOf, type Position } from "../core/index.ts";
-import { packState } from "../merge/index.ts";
+import { packState } from "../merge/engine.ts";
 import {
   askWaiting,
   type Db,

@@ -1,7 +1,7 @@
 import { type EntityRef, type JsonObject, type LogEntry, messageOf, type Position } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Log } from "../log/index.ts";
-import { type Anew, type FullRow, foldAnew, packState, rowWith, unpackState } from "../merge/index.ts";
+import { type Anew, type FullRow, foldAnew, packState, rowWith, unpackState } from "../merge/engine.ts";
 import {
   answerAsked,
   askedEntities,
@@ -188,7 +188,7 @@ export async function refoldOne(
         if (error !== null && entry !== undefined) passedOver.push({ entry, error: wordsOf(error) });
       }
   }
-  if (failed !== null) await attempt(() => leaveParked(db, target, id, entries.at(-1), failed));
+  if (failed !== null) await attempt(() => stayParked(db, target, parkedFor(id, entries.at(-1), failed)));
   else if (isLive && whole !== null)
     await attempt(() => notePassedOver(db, target.projection.name, [...whole.passedOver, ...passedOver]));
   const isParked = failed !== null || parked !== null;
@@ -289,8 +289,8 @@ async function shownNow(db: Db, { projection, place }: ViewTarget, id: string): 
   }
 }
 
-/** Leaves an entity as it was, with what the database says of it now. */
-async function leaveParked(db: Db, target: ViewTarget, id: string, entry: LogEntry | undefined, error: unknown): Promise<void> {
-  const said = { error: wordsOf(error), stack: error instanceof Error ? (error.stack ?? "") : "" };
-  await stayParked(db, target, entry === undefined ? { entityId: id, ...said } : { entityId: id, entry, state: null, ...said });
+/** An entity that is left as it was, with what the database says of it now. */
+function parkedFor(entityId: string, entry: LogEntry | undefined, error: unknown): Parameters<typeof stayParked>[2] {
+  const said = { entityId, error: wordsOf(error), stack: error instanceof Error ? (error.stack ?? "") : "" };
+  return entry === undefined ? said : { ...said, entry, state: null };
 }

@@ -1,5 +1,6 @@
 import type { Position } from "../core/index.ts";
-import { type EntityState, type Projection, unpackState } from "../merge/index.ts";
+import { type EntityState, unpackState } from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
 import { type Db, LIVE, statesOf } from "../views/index.ts";
 
 /** Entities whose state is kept in memory between batches; the rest is read back from the view when needed. */

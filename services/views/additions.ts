@@ -1,7 +1,9 @@
 /** Keys that rows share in the database, and what rows add to totals. In come rows; out go keys that an index takes, and amounts. */
+
 import { createHash } from "node:crypto";
 import { canonicalize, type JsonValue } from "../core/index.ts";
-import type { FullRow, Projection, Totals } from "../merge/index.ts";
+import type { FullRow, Totals } from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
 
 /** What changes in one total: amounts to add, and rows that count. */
 export interface Addition {

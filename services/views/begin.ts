@@ -1,5 +1,6 @@
 /** How builds begin. */
-import { type Projection, type Totals, tablesOf } from "../merge/index.ts";
+import { type Totals, tablesOf } from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
 import type { Generation } from "./catalog.ts";
 import { type Db, inTransaction } from "./connect.ts";
 import { dropGeneration } from "./drop.ts";

@@ -8,10 +8,11 @@ import { dropOrLeave } from "./drop.ts";
 export async function cutBeyond(db: Db, incarnation: string | null, common: Position | null): Promise<number> {
   const after = common ?? -1n;
   const { rows } = await db.query<{ origin: string }>("SELECT DISTINCT origin FROM tributary.audit WHERE position > $1", [after]);
-  await keep(db, "audit", "position > $1", after, incarnation);
+  const kept = [after, incarnation] as const;
+  await keep(db, "audit", "position > $1", kept);
   // Those that were settled beyond are kept as they were, and held again.
-  await keep(db, "quarantine", "position > $1 OR settled_position > $1", after, incarnation);
-  await keep(db, "case_note", "position > $1", after, incarnation);
+  await keep(db, "quarantine", "position > $1 OR settled_position > $1", kept);
+  await keep(db, "case_note", "position > $1", kept);
   const { rowCount } = await db.query("DELETE FROM tributary.audit WHERE position > $1", [after]);
   await db.query("DELETE FROM tributary.quarantine WHERE position > $1", [after]);
   await db.query("DELETE FROM tributary.case_note WHERE position > $1", [after]);
@@ -32,12 +33,12 @@ export async function cutBeyond(db: Db, incarnation: string | null, common: Posi
   return rowCount ?? 0;
 }
 
-/** Copies rows to the table that keeps a table's evidence. */
-async function keep(db: Db, table: string, which: string, after: bigint, incarnation: string | null): Promise<void> {
+/** Copies rows to the table that keeps a table's evidence. `kept`: the place that they lie beyond, and the life of the log that they were folded in. */
+async function keep(db: Db, table: string, which: string, kept: readonly [bigint, string | null]): Promise<void> {
   const columns = await shared(db, table);
   await db.query(
     `INSERT INTO tributary.${table}_beyond (incarnation, ${columns}) SELECT $2, ${columns} FROM tributary.${table} WHERE ${which}`,
-    [after, incarnation],
+    [...kept],
   );
 }
 

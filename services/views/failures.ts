@@ -1,6 +1,6 @@
 import pg from "pg";
 import { isTributaryError, messageOf } from "../core/index.ts";
-import { tablesOf } from "../merge/index.ts";
+import { tablesOf } from "../merge/engine.ts";
 import type { ViewBuild } from "./changes.ts";
 import { declaredColumns, rowColumns } from "./columns.ts";
 import type { Db } from "./connect.ts";

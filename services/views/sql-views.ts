@@ -1,6 +1,6 @@
 /** Views of SQL: our own, and those of others that read ours. */
 import { TributaryError } from "../core/index.ts";
-import type { SqlView } from "../merge/index.ts";
+import type { SqlView } from "../merge/engine.ts";
 import { type Clinging, clings } from "./clinging.ts";
 import { type Db, inSavepoint } from "./connect.ts";
 import { at, LIVE } from "./names.ts";

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
-import { type Column, type Projection, type Totals, tablesOf, type View } from "../merge/index.ts";
+import { type Totals, tablesOf } from "../merge/engine.ts";
+import type { Column, Projection, View } from "../merge/index.ts";
 import { columnDefinitions, declaredColumns } from "./columns.ts";
 import type { Db } from "./connect.ts";
 import { at, q } from "./names.ts";

@@ -2,7 +2,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { registryApi } from "../../services/api/index.ts";
 import { authorizeBy, gateOver } from "../../services/cli/registry.ts";
 import type { JsonObject } from "../../services/core/index.ts";
-import { NO_CASTERS, openRegistry, type Registry } from "../../services/gate/index.ts";
+import { NO_CASTERS, type Registry } from "../../services/gate/index.ts";
+import { openRegistry } from "../../services/gate/node.ts";
 import {
   type Ingress,
   issueToken,

@@ -7,15 +7,8 @@ import type { HubState } from "../../services/cli/places.ts";
 import { fitsOf, loadProjections } from "../../services/cli/projections.ts";
 import { gateOver, registerFolder } from "../../services/cli/registry.ts";
 import { type Field, type NewEvent, openField, type SyncResult } from "../../services/field/index.ts";
-import {
-  createGate,
-  type Gate,
-  loadCasters,
-  loadSchemas,
-  NO_CASTERS,
-  openRegistry,
-  type Registry,
-} from "../../services/gate/index.ts";
+import { createGate, type Gate, NO_CASTERS, type Registry } from "../../services/gate/index.ts";
+import { loadCasters, loadSchemas, openRegistry } from "../../services/gate/node.ts";
 import {
   type HubKey,
   type Ingress,

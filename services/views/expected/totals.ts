@@ -1,4 +1,4 @@
-import type { FullRow, Totals } from "../../merge/index.ts";
+import type { FullRow, Totals } from "../../merge/engine.ts";
 import { type Addition, additionsOf } from "../additions.ts";
 import { comparedColumns } from "../compare.ts";
 import type { Db } from "../connect.ts";

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { JsonObject } from "../../core/index.ts";
-import type { Invariant } from "../../merge/index.ts";
+import type { Invariant } from "../../merge/engine.ts";
 import type { Claim, ViewChanges } from "../changes.ts";
 import type { Db } from "../connect.ts";
 import { at } from "../names.ts";

@@ -1,4 +1,4 @@
-import type { Author, Sibling } from "../../merge/index.ts";
+import type { Author, Sibling } from "../../merge/engine.ts";
 import type { DecisionRow, SettledDecision } from "../changes.ts";
 import type { Db } from "../connect.ts";
 import { copyText, line } from "../copy.ts";

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { JsonObject } from "../../core/index.ts";
-import type { Decision } from "../../merge/index.ts";
+import type { Decision } from "../../merge/engine.ts";
 import type { ViewChanges } from "../changes.ts";
 import type { Db } from "../connect.ts";
 

@@ -1,5 +1,5 @@
 import { type JsonObject, messageOf, type Position } from "../../core/index.ts";
-import type { Totals } from "../../merge/index.ts";
+import type { Totals } from "../../merge/engine.ts";
 import type { Addition } from "../additions.ts";
 import type { ViewBuild, ViewChanges } from "../changes.ts";
 import type { Db } from "../connect.ts";
