@@ -1,7 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import {
-  type DecisionRow,
   entityTrail,
   eventRecord,
   PARTS,
@@ -14,6 +13,7 @@ import {
 import { TributaryError } from "../core/index.ts";
 import { openLog } from "../log/index.ts";
 import { connectViews } from "../projector/index.ts";
+import type { DecisionRow } from "../views/index.ts";
 import { anchorGiven } from "./anchor-place.ts";
 import type { Command } from "./args.ts";
 import { publicPartOf } from "./hub-keys.ts";
