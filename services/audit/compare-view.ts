@@ -1,17 +1,8 @@
 import { canonicalize, type JsonObject, type JsonValue, type LogEntry, messageOf } from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
-import {
-  checkRow,
-  type EntityState,
-  type FullRow,
-  fold,
-  type Projection,
-  packState,
-  rowWith,
-  type Totals,
-  waitingFor,
-} from "../merge/index.ts";
-import { checkFunctions, eventsIn, keyOf, type Rehearsed, shardOf, type TotalsBooks, toFoldEvent } from "../projector/index.ts";
+import { checkRow, type EntityState, type FullRow, fold, packState, rowWith, type Totals, waitingFor } from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
+import { checkFunctions, eventsIn, type Rehearsed, toFoldEvent } from "../projector/index.ts";
 import {
   type Asked,
   byBytes,
@@ -22,7 +13,10 @@ import {
   type EntityTables,
   hasNote,
   type KeptRow,
+  keyOf,
   openEntityTables,
+  shardOf,
+  type TotalsBooks,
   type VersionRow,
 } from "../views/index.ts";
 import type { SpilledEvent } from "./spill.ts";
@@ -366,7 +360,7 @@ function wrongColumns({ state, row, first, last }: Shown, shown: KeptRow): strin
     last_position: last,
   };
   const wrong = [
-    // They come from the database as JSON values; see `columnsOf`.
+    // They come from the database as JSON values; see `readColumns`.
     ...differing({ ...row.values, deleted: row.deleted, conflicts: row.conflicts }, {
       ...values,
       deleted,

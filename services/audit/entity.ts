@@ -1,12 +1,13 @@
 import { type JsonObject, messageOf, type Position, TributaryError, type Vector } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
-import { type Decision, decisionsOf, foldAnew, type View, waitingFor } from "../merge/index.ts";
+import { type Decision, decisionsOf, foldAnew, waitingFor } from "../merge/engine.ts";
+import type { View } from "../merge/index.ts";
 import {
   type AuditRow,
   auditEvent,
   countedEvents,
   type Db,
-  presentIncarnation,
+  incarnationOf,
   readersOf,
   type Trail,
   trail,
@@ -91,7 +92,7 @@ export async function rowAsOf(
     view: projection.name,
     entity,
     asOf: asOf?.toString() ?? null,
-    incarnation: await presentIncarnation(deps.db),
+    incarnation: await incarnationOf(deps.db),
     values,
     deleted,
     waitingFor: waitingFor(state),

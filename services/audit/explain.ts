@@ -7,7 +7,6 @@ import {
   type EntityState,
   type Folded,
   fold,
-  type Projection,
   RESOLVED,
   type RegisterRule,
   type Row,
@@ -16,9 +15,9 @@ import {
   rowWith,
   type Sibling,
   siblingsOf,
-  type View,
-} from "../merge/index.ts";
-import { type CountedEvent, countedEvents, type Db, parkedIn, readersOf } from "../views/index.ts";
+} from "../merge/engine.ts";
+import type { Projection, View } from "../merge/index.ts";
+import { type CountedEvent, countedEvents, type Db, readersOf, whereParked } from "../views/index.ts";
 import { builtOtherwise, readWith, viewsOfType } from "./live.ts";
 import { notFound, parseEntity } from "./names.ts";
 
@@ -99,7 +98,7 @@ export async function explainEntity(
     );
   const otherwise = await builtOtherwise(deps.db, having);
   const readers = await readersOf(deps.db);
-  const parked = await parkedIn(deps.db, ref);
+  const parked = await whereParked(deps.db, ref);
   const out: Explanation[] = [];
   for (const projection of having) {
     const events = await countedEvents(deps.db, ref, null, readWith(deps.gate, readers.get(projection.name) ?? {}));

@@ -1,8 +1,8 @@
 import { TributaryError } from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
-import { entityViews, type Projection, type View } from "../merge/index.ts";
-import { generationsOf, isBuiltAs } from "../projector/index.ts";
-import type { Db, ReadData } from "../views/index.ts";
+import { entityViews } from "../merge/engine.ts";
+import type { Projection, View } from "../merge/index.ts";
+import { type Db, generationsOf, isBuiltAs, type ReadData } from "../views/index.ts";
 import { notFound } from "./names.ts";
 
 /** How a view reads data of any version: as the versions that it is pinned to have them. */

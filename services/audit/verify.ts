@@ -14,25 +14,27 @@ import {
 import { chainHash, heapKeeper } from "../core/node.ts";
 import type { Gate, Pins } from "../gate/index.ts";
 import { type Anchor, type AnchorComparison, incarnations, judge, keyFactsOf, type Log, textOf } from "../log/index.ts";
-import { entityViews, type Projection, type Totals, type View } from "../merge/index.ts";
+import { entityViews, type Totals } from "../merge/engine.ts";
+import type { Projection, View } from "../merge/index.ts";
+import { countedAs, rehearseRefold, settlements, shardOfEntry, targetsFor, type ViewTarget } from "../projector/index.ts";
 import {
+  type Asked,
   type AuditDifference,
   type Books,
-  countedAs,
+  type Db,
   type Expected,
   foldedTo,
   generationsOf,
+  inComparison,
   openBooks,
   openTotals,
+  type Parked,
   type Placeholders,
-  rehearseRefold,
-  settlements,
+  parkedMarks,
+  readersOf,
+  refoldsAsked,
   shardOf,
-  shardOfEntry,
-  targetsFor,
-  type ViewTarget,
-} from "../projector/index.ts";
-import { type Asked, type Db, inComparison, type Parked, parkedMarks, readersOf, refoldsAsked } from "../views/index.ts";
+} from "../views/index.ts";
 import { compareView } from "./compare-view.ts";
 import { builtOtherwise } from "./live.ts";
 import { type SignatureCheck, type SignatureReport, signatureCheck } from "./signatures.ts";

@@ -14,7 +14,7 @@ import {
   type Noted,
   standing,
 } from "../desk/index.ts";
-import { DELETED } from "../merge/index.ts";
+import { DELETED } from "../merge/engine.ts";
 import { type CaseFilter, type CaseRow, cases } from "../views/index.ts";
 import type { Command, Input } from "./args.ts";
 import { withDesk } from "./desk.ts";

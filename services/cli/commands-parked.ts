@@ -1,7 +1,6 @@
 import { TributaryError } from "../core/index.ts";
 import { parkedNamed, retryParked } from "../desk/index.ts";
-import { askRefold, parkedCounts } from "../projector/index.ts";
-import { parkedRows } from "../views/index.ts";
+import { parkedCounts, parkedRows } from "../views/index.ts";
 import type { Command } from "./args.ts";
 import { table } from "./output.ts";
 import { withViews } from "./with-views.ts";
@@ -72,9 +71,7 @@ changed declaration use \`tributary rebuild VIEW\` instead: this folds with the 
   options: { data: { type: "string" }, view: { type: "string" } },
   async run({ positionals: names, text, out }) {
     const view = text("view");
-    const asked = await withViews(text("data"), (db) =>
-      retryParked({ db }, { names, ...(view === undefined ? {} : { view }) }, (name, entities) => askRefold(db, name, entities)),
-    );
+    const asked = await withViews(text("data"), (db) => retryParked({ db }, { names, ...(view === undefined ? {} : { view }) }));
     out.result({ asked });
     out.line(
       asked === 0

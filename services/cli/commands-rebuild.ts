@@ -1,21 +1,17 @@
 import { TributaryError } from "../core/index.ts";
 import { currentIncarnation, openLog } from "../log/index.ts";
-import { closureOf } from "../merge/index.ts";
+import { closureOf } from "../merge/engine.ts";
+import { differences, type Progress, type Rebuilt, rebuild, reconcile } from "../projector/index.ts";
 import {
   alone,
   beyondNow,
   type Comparison,
   connectViews,
-  differences,
   generationsOf,
   incarnationOf,
-  type Progress,
+  lag as lagOf,
   parkedCounts,
-  type Rebuilt,
-  rebuild,
-  reconcile,
-} from "../projector/index.ts";
-import { lag as lagOf } from "../views/index.ts";
+} from "../views/index.ts";
 import type { Command, Input } from "./args.ts";
 import { type Output, table } from "./output.ts";
 import { PROJECTIONS_DIR } from "./places.ts";

@@ -4,16 +4,17 @@ import { join, resolve } from "node:path";
 import { entityTrail, rowAsOf, verify } from "../audit/index.ts";
 import { type Position, TributaryError, withoutLogin } from "../core/index.ts";
 import { type Field, openField } from "../field/index.ts";
-import { createGate, loadSchemas } from "../gate/index.ts";
+import { createGate } from "../gate/index.ts";
+import { loadSchemas } from "../gate/node.ts";
 import { isAlive, removeAbandoned, workFolder } from "../local/index.ts";
 import { type Log, openLog } from "../log/index.ts";
-import { connectViews } from "../projector/index.ts";
 import {
   commonPosition,
+  connectViews,
   type Db,
-  type DecisionRow,
   decisionsStanding,
   quarantine,
+  type RecordedDecision,
   sites as siteStatuses,
 } from "../views/index.ts";
 import type { Command } from "./args.ts";
@@ -475,7 +476,7 @@ async function show(
   out.line(`\n   Quarantined: ${held.length} events, kept in the log at their place:`);
   for (const { site, entity, reason } of held) out.line(`     ${site}, ${entity}: ${reason}`);
 
-  const isTold = ({ entity }: DecisionRow): boolean => entity === PERSON.id || entity === MOVED.id;
+  const isTold = ({ entity }: RecordedDecision): boolean => entity === PERSON.id || entity === MOVED.id;
   const standing = await decisionsStanding(db);
   // What the story is about comes first.
   const decisions = [...standing.filter(isTold), ...standing.filter((decision) => !isTold(decision))];

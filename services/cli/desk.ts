@@ -1,6 +1,6 @@
 import { consoleWriter, type Desk, type Write } from "../desk/index.ts";
 import type { Gate } from "../gate/index.ts";
-import { SCOPE_APPEND, SCOPE_ENROL } from "../ingress/index.ts";
+import { SCOPE_APPEND, SCOPE_ENROL } from "../http/index.ts";
 import { natsSettings } from "../local/index.ts";
 import { type HubState, issueHubToken, PROJECTIONS_DIR } from "./places.ts";
 import { loadProjections } from "./projections.ts";

@@ -1,5 +1,5 @@
 import { isIncarnationId, type Position, TributaryError } from "../core/index.ts";
-import { type Db, presentIncarnation } from "../views/index.ts";
+import { type Db, incarnationOf } from "../views/index.ts";
 
 const MAX_POSITION = 9_223_372_036_854_775_807n;
 
@@ -15,7 +15,7 @@ export async function positionAsked(db: Db, text: string): Promise<Position> {
       `${JSON.stringify(text)} is not a position`,
       "Positions are whole numbers, with the log's incarnation before them or without, as INCARNATION:POSITION; `tributary audit entity` shows each event's.",
     );
-  const present = await presentIncarnation(db);
+  const present = await incarnationOf(db);
   if (life !== undefined && life !== present)
     throw new TributaryError(
       "usage",

@@ -1,7 +1,8 @@
 import { siteRights, TributaryError } from "../core/index.ts";
 import { codeHash, readCode, siteLogin } from "../core/node.ts";
 import { type Admission, type Grant, type NewSite, type RegisteredSite, registerSite, siteTypes } from "../desk/index.ts";
-import { createGate, loadSchemas } from "../gate/index.ts";
+import { createGate } from "../gate/index.ts";
+import { loadSchemas } from "../gate/node.ts";
 import { hubConsole } from "./desk.ts";
 import { issueCode, withKeyBook } from "./hub-keys.ts";
 import { admitNew, rightOfToken } from "./logins.ts";

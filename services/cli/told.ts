@@ -1,8 +1,8 @@
 import { createReadStream } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { createInterface } from "node:readline";
-import { connectViews } from "../projector/index.ts";
 import {
+  connectViews,
   type Db,
   forgetTold,
   hasOutbox,

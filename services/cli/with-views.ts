@@ -1,5 +1,4 @@
-import { connectViews } from "../projector/index.ts";
-import type { Db } from "../views/index.ts";
+import { connectViews, type Db } from "../views/index.ts";
 import { runningHub } from "./reach.ts";
 
 /** Runs `work` with a connection to the hub's views. */

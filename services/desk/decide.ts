@@ -1,6 +1,7 @@
 import { HUB_SITE, type JsonObject, type JsonValue, type OriginId, RESOLVED, TributaryError } from "../core/index.ts";
 import type { Appended } from "../field/index.ts";
-import { DELETED, type DecidedRule, isOneOf, type Projection } from "../merge/index.ts";
+import { DELETED, type DecidedRule, isOneOf } from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
 import { checkColumns, checkForms } from "./decided.ts";
 import { type By, type Desk, noted } from "./desk.ts";
 import { picked } from "./pick.ts";

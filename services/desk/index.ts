@@ -15,7 +15,6 @@ export { type ConsoleName, type ConsoleOptions, consoleWriter } from "./console.
 export { type Chosen, type Decided, type DecideRequest, decide } from "./decide.ts";
 export type { By, Desk, Shown, Write, Written } from "./desk.ts";
 export {
-  type AskRefold,
   type Correction,
   correct,
   correctable,

@@ -1,12 +1,12 @@
 import { type EntityRef, type JsonObject, type JsonValue, RESOLVED, TributaryError, type Vector } from "../core/index.ts";
-import { entityViews, foldAnew, rowOf } from "../merge/index.ts";
-import { countedEvents, lastSeen, type ParkedRow, parkedRows, readersOf } from "../views/index.ts";
+import { entityViews, foldAnew, rowOf } from "../merge/engine.ts";
+import { askRefold, countedEvents, lastSeen, type ParkedEntity, parkedRows, readersOf } from "../views/index.ts";
 import { checkForms } from "./decided.ts";
 import { type By, type Desk, noted } from "./desk.ts";
 import { writeAccepted } from "./quarantine.ts";
 
 /** Names of a parked entity, as a list prints it: `view/entity`, the entity's id, `type/id`, or the event as `origin/seq`. */
-const namesOf = ({ view, entity, entityType, event }: ParkedRow): readonly string[] => [
+const namesOf = ({ view, entity, entityType, event }: ParkedEntity): readonly string[] => [
   `${view}/${entity}`,
   entity,
   `${entityType}/${entity}`,
@@ -15,10 +15,10 @@ const namesOf = ({ view, entity, entityType, event }: ParkedRow): readonly strin
 
 /** Those that names mean, of what is parked; and the names that mean nothing. */
 export function namedAmong(
-  rows: readonly ParkedRow[],
+  rows: readonly ParkedEntity[],
   names: readonly string[],
-): { readonly found: readonly ParkedRow[]; readonly missing: readonly string[] } {
-  const found = new Set<ParkedRow>();
+): { readonly found: readonly ParkedEntity[]; readonly missing: readonly string[] } {
+  const found = new Set<ParkedEntity>();
   const missing: string[] = [];
   for (const name of names) {
     const meant = rows.filter((row) => namesOf(row).includes(name));
@@ -29,14 +29,11 @@ export function namedAmong(
 }
 
 /** A parked entity by any of its names. Throws `not-found`. */
-export async function parkedNamed({ db }: Pick<Desk, "db">, name: string): Promise<ParkedRow> {
+export async function parkedNamed({ db }: Pick<Desk, "db">, name: string): Promise<ParkedEntity> {
   const [row] = namedAmong(await parkedRows(db), [name]).found;
   if (row === undefined) throw new TributaryError("not-found", `${name} is not parked`, "`tributary parked list` shows what is.");
   return row;
 }
-
-/** Asks whoever holds their shards to fold entities of a view anew. */
-export type AskRefold = (view: string, entities: readonly EntityRef[]) => Promise<void>;
 
 /** Which parked entities: those of a view, or all; of them those that are named, or all. */
 export interface RetryRequest {
@@ -45,17 +42,17 @@ export interface RetryRequest {
 }
 
 /** Has parked entities folded anew, by the code that runs. Throws `not-found` for names of what is not parked. Returns how many are asked for. */
-export async function retryParked({ db }: Pick<Desk, "db">, { view, names }: RetryRequest, ask: AskRefold): Promise<number> {
+export async function retryParked({ db }: Pick<Desk, "db">, { view, names }: RetryRequest): Promise<number> {
   const parked = await parkedRows(db, view ?? null);
   const { found, missing } = namedAmong(parked, names);
   if (missing.length > 0)
     throw new TributaryError("not-found", `${missing.join(", ")} is not parked`, "`tributary parked list` shows what is.");
   const chosen = names.length === 0 ? parked : found;
-  for (const [name, rows] of Map.groupBy(chosen, (row) => row.view)) await ask(name, rows.map(refOf));
+  for (const [name, rows] of Map.groupBy(chosen, (row) => row.view)) await askRefold(db, name, rows.map(refOf));
   return chosen.length;
 }
 
-const refOf = ({ entityType, entity }: ParkedRow): EntityRef => ({ type: entityType, id: entity });
+const refOf = ({ entityType, entity }: ParkedEntity): EntityRef => ({ type: entityType, id: entity });
 
 /**
  * The parked entities that all of these names mean, each once; none where a name means something else, such as an event that is held in quarantine: that is what

@@ -1,6 +1,7 @@
 import { canonicalize, type JsonObject, type JsonValue, messageOf } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
-import { type Decision, decisionsOf, type EntityState, type FullRow, foldAnew, type Projection } from "../merge/index.ts";
+import { type Decision, decisionsOf, type EntityState, type FullRow, foldAnew } from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
 import {
   columnTypes,
   type Db,
@@ -9,8 +10,8 @@ import {
   entitiesOf,
   inSnapshot,
   openViolations,
+  type RowById,
   rowsById,
-  type ShownRow,
 } from "../views/index.ts";
 
 /** A row that would show something else. */
@@ -114,7 +115,7 @@ async function openTrial(db: Db, projection: Projection, { maxRows, onProgress }
   };
   const compare = async (): Promise<void> => {
     const ids = batch.map(({ id }) => id);
-    const shown = live === null ? new Map<string, ShownRow>() : await rowsById(db, projection.name, live, ids);
+    const shown = live === null ? new Map<string, RowById>() : await rowsById(db, projection.name, live, ids);
     for (const candidate of batch) {
       count.entities++;
       const now = shown.get(candidate.id);
@@ -175,7 +176,7 @@ interface Compared {
 function changeOf(
   { projection, live, decisions }: Compared,
   { id, row }: Candidate,
-  now: ShownRow | undefined,
+  now: RowById | undefined,
 ): ChangedRow | null {
   const would: JsonObject | null = row === null ? null : { ...row.values, deleted: row.deleted };
   const names = [...new Set([...(live?.keys() ?? []), ...(would === null ? [] : Object.keys(would))])];

@@ -5,9 +5,10 @@ import { canonicalize, type JsonValue } from "../../services/core/index.ts";
 import type { NewEvent } from "../../services/field/index.ts";
 import type { Gate } from "../../services/gate/index.ts";
 import type { Log } from "../../services/log/index.ts";
-import { type EntityState, entityViews, fold, type Projection, type Totals, type View } from "../../services/merge/index.ts";
+import { type EntityState, entityViews, fold, type Totals } from "../../services/merge/engine.ts";
+import type { Projection, View } from "../../services/merge/index.ts";
 import { countedAs, settlements, toFoldEvent } from "../../services/projector/index.ts";
-import { columnsOf, readersOf } from "../../services/views/index.ts";
+import { readColumns, readersOf } from "../../services/views/index.ts";
 import { number, registration, update } from "./hub.ts";
 
 export { random } from "./random.ts";
@@ -102,7 +103,8 @@ export async function expectBalanced(books: Books): Promise<void> {
 type Row = Record<string, JsonValue> & { readonly id: string };
 
 const rowsOf = async (db: Client, view: Projection): Promise<Row[]> =>
-  (await db.query<Row>(`SELECT id, ${columnsOf(view).join(", ")} FROM views."${view.name}" WHERE NOT deleted ORDER BY id`)).rows;
+  (await db.query<Row>(`SELECT id, ${readColumns(view).join(", ")} FROM views."${view.name}" WHERE NOT deleted ORDER BY id`))
+    .rows;
 
 /** Amounts in thousandths, so that they add up exactly. */
 const exact = (value: unknown): number => Math.round(Number(value) * 1_000);

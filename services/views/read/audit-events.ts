@@ -1,5 +1,5 @@
 import { clipsFromStored, clipWords, type EntityRef, type JsonObject, type OriginId, type Vector } from "../../core/index.ts";
-import type { Db } from "./db.ts";
+import type { Db } from "../connect.ts";
 import { aboutEntity, anyMillis, heldIn, millis, seconds } from "./sql.ts";
 
 /** One event as the audit shows it. */
@@ -70,10 +70,10 @@ export async function auditEvents(db: Db, { type, id }: EntityRef): Promise<read
 }
 
 /** How one event is named: by its id, or by its place. */
-export type EventName = { readonly id: string } | { readonly origin: string; readonly seq: string };
+export type EventAddress = { readonly id: string } | { readonly origin: string; readonly seq: string };
 
 /** One event; `null`: the audit has none of this name. */
-export async function auditEvent(db: Db, name: EventName): Promise<AuditRow | null> {
+export async function auditEvent(db: Db, name: EventAddress): Promise<AuditRow | null> {
   const { rows } =
     "id" in name
       ? await db.query<Stored>(`${EVENTS} WHERE id = $1`, [name.id])

@@ -1,5 +1,5 @@
 import type { EntityRef } from "../../core/index.ts";
-import type { Db } from "./db.ts";
+import type { Db } from "../connect.ts";
 
 /** An event that had been folded of a log that was set back since, and that has not come again. */
 export interface BeyondEvent {

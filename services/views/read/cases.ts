@@ -1,5 +1,5 @@
 import type { JsonObject, JsonValue } from "../../core/index.ts";
-import type { Db } from "./db.ts";
+import type { Db } from "../connect.ts";
 import { seconds } from "./sql.ts";
 
 /** A value that stands beside others. */

@@ -36,5 +36,5 @@ export const declaredTypes = ({ columns, derived }: Projection): readonly (reado
 ];
 
 /** The columns that a view of entities declares, each as it is read as a JSON value. */
-export const columnsOf = (projection: Projection): readonly string[] =>
+export const readColumns = (projection: Projection): readonly string[] =>
   declaredTypes(projection).map(([name, sql]) => readAs(name, sql));

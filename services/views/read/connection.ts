@@ -1,4 +1,4 @@
-import type { Db } from "./db.ts";
+import type { Db } from "../connect.ts";
 
 /** Throws where PostgreSQL does not answer. */
 export async function answers(db: Db): Promise<void> {

@@ -10,8 +10,8 @@ import {
   type Seq,
   type Vector,
 } from "../../core/index.ts";
-import { type FoldEvent, seenOf } from "../../merge/index.ts";
-import type { Db } from "./db.ts";
+import { type FoldEvent, seenOf } from "../../merge/engine.ts";
+import type { Db } from "../connect.ts";
 import { aboutEntity, anyMillis, heldIn, millis } from "./sql.ts";
 
 /** An event of the audit as views count it, with what people want to see of it. Its data are read when they are asked for, which throws where the view cannot. */

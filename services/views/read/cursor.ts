@@ -1,4 +1,4 @@
-import type { Db } from "./db.ts";
+import type { Db } from "../connect.ts";
 
 /** Rows that are held in memory at a time, and their bytes as text; a row that is larger comes alone. */
 export const FETCH_ROWS = 500;

@@ -1,8 +1,8 @@
-import type { Author, Decision } from "../../merge/index.ts";
-import type { Db } from "./db.ts";
+import type { Author, Decision } from "../../merge/engine.ts";
+import type { Db } from "../connect.ts";
 
 /** What a rule made of values that stood side by side, as an event made them so. */
-export interface DecisionRow {
+export interface RecordedDecision {
   readonly view: string;
   readonly entity: string;
   readonly register: string;
@@ -26,8 +26,8 @@ const DECISIONS = `
   FROM tributary.decision`;
 
 /** All decisions on the entities of an id, in log order. */
-export async function decisionsOn(db: Db, id: string): Promise<readonly DecisionRow[]> {
-  const { rows } = await db.query<DecisionRow & Record<string, unknown>>(
+export async function decisionsOn(db: Db, id: string): Promise<readonly RecordedDecision[]> {
+  const { rows } = await db.query<RecordedDecision & Record<string, unknown>>(
     `${DECISIONS} WHERE entity_id = $1 ORDER BY position, register`,
     [id],
   );
@@ -35,8 +35,8 @@ export async function decisionsOn(db: Db, id: string): Promise<readonly Decision
 }
 
 /** The decisions that stand: one for each contested register of the live views, by entity. */
-export async function decisionsStanding(db: Db): Promise<readonly DecisionRow[]> {
-  const { rows } = await db.query<DecisionRow & Record<string, unknown>>(
+export async function decisionsStanding(db: Db): Promise<readonly RecordedDecision[]> {
+  const { rows } = await db.query<RecordedDecision & Record<string, unknown>>(
     `${DECISIONS} WHERE settled_position IS NULL ORDER BY entity_id, register`,
   );
   return rows;

@@ -1,8 +1,8 @@
 import type { JsonObject } from "../../core/index.ts";
 import type { Projection } from "../../merge/index.ts";
-import { columnsOf, quoted, readAs } from "./columns.ts";
+import type { Db } from "../connect.ts";
+import { quoted, readAs, readColumns } from "./columns.ts";
 import { type Cursor, openCursor } from "./cursor.ts";
-import type { Db } from "./db.ts";
 
 /** A row of a view with all that the fold keeps beside it; its declared columns as JSON values. */
 export type KeptRow = Record<string, unknown> & {
@@ -63,7 +63,7 @@ export async function openEntityTables(db: Db, projection: Projection): Promise<
   }
   const rows = await openCursor<KeptRow>(
     db,
-    `SELECT ${["id", ...columnsOf(projection), ...KEPT].join(", ")} FROM ${table()} ORDER BY id COLLATE "C"`,
+    `SELECT ${["id", ...readColumns(projection), ...KEPT].join(", ")} FROM ${table()} ORDER BY id COLLATE "C"`,
   );
   const claims =
     Object.keys(invariants).length === 0

@@ -1,6 +1,6 @@
 import type { Position } from "../../core/index.ts";
-import type { Db } from "./db.ts";
-import { commonPosition } from "./position.ts";
+import type { Db } from "../connect.ts";
+import { commonPosition } from "../places.ts";
 
 /** How far the views are, and who folds what. */
 export interface Lag {

@@ -1,5 +1,5 @@
 import type { JsonValue } from "../../core/index.ts";
-import type { Db } from "./db.ts";
+import type { Db } from "../connect.ts";
 import { millis, seconds } from "./sql.ts";
 
 /** A listing shows this many at most, the newest. */

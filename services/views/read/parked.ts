@@ -1,9 +1,9 @@
 import type { EntityRef } from "../../core/index.ts";
-import type { Db } from "./db.ts";
+import type { Db } from "../connect.ts";
 import { heldIn, seconds } from "./sql.ts";
 
 /** An entity that is parked in a live view. */
-export interface ParkedRow {
+export interface ParkedEntity {
   readonly view: string;
   readonly entity: string;
   readonly entityType: string;
@@ -21,8 +21,8 @@ export interface ParkedRow {
 const TYPE = heldIn("a", "entity_type");
 
 /** What is parked, in the order in which it came to be; of a view, where one is named. */
-export async function parkedRows(db: Db, view: string | null = null): Promise<readonly ParkedRow[]> {
-  const { rows } = await db.query<ParkedRow & Record<string, unknown>>(
+export async function parkedRows(db: Db, view: string | null = null): Promise<readonly ParkedEntity[]> {
+  const { rows } = await db.query<ParkedEntity & Record<string, unknown>>(
     `SELECT p.view, p.entity_id AS entity, ${TYPE} AS "entityType", p.origin || '/' || p.seq AS event, p.type, p.position::text, p.error,
        p.stack, p.state, ${seconds("p.parked_at")} AS "parkedAt",
        (SELECT count(*)::int FROM tributary.audit w
@@ -38,15 +38,15 @@ export async function parkedRows(db: Db, view: string | null = null): Promise<re
 }
 
 /** Where an entity is parked: the view, and the event that it stopped at. */
-export interface ParkedIn {
+export interface ParkedWhere {
   readonly view: string;
   readonly event: string;
   readonly error: string;
 }
 
 /** The live views that an entity is parked in. */
-export async function parkedIn(db: Db, { type, id }: EntityRef): Promise<readonly ParkedIn[]> {
-  const { rows } = await db.query<ParkedIn & Record<string, unknown>>(
+export async function whereParked(db: Db, { type, id }: EntityRef): Promise<readonly ParkedWhere[]> {
+  const { rows } = await db.query<ParkedWhere & Record<string, unknown>>(
     `SELECT p.view, p.origin || '/' || p.seq AS event, p.error
      FROM tributary.parked p
      JOIN tributary.generation g USING (view, generation)
@@ -59,7 +59,7 @@ export async function parkedIn(db: Db, { type, id }: EntityRef): Promise<readonl
 }
 
 /** A parked entity by the tables alone: also where the audit has lost the event that it stopped at. */
-export interface Parked extends ParkedIn {
+export interface Parked extends ParkedWhere {
   readonly entity: string;
   readonly position: string;
 }

@@ -1,4 +1,4 @@
-import type { Db } from "./db.ts";
+import type { Db } from "../connect.ts";
 import { seconds } from "./sql.ts";
 
 /** An event that the gate held back, and how it was settled. */

@@ -1,4 +1,4 @@
-import type { Db } from "./db.ts";
+import type { Db } from "../connect.ts";
 
 /** By subject, the version of its schema that a view reads with. */
 export type Readers = Readonly<Record<string, number>>;

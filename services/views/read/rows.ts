@@ -1,7 +1,7 @@
 import { type EntityRef, type JsonValue, type Position, TributaryError } from "../../core/index.ts";
+import type { Db } from "../connect.ts";
+import { commonPosition } from "../places.ts";
 import { quoted, readAs } from "./columns.ts";
-import type { Db } from "./db.ts";
-import { commonPosition } from "./position.ts";
 
 /** A moment that rows are asked of: as of a place in the log, or as of a time by the hub's clock. */
 export type AsOf = { readonly position: Position } | { readonly time: string };
@@ -128,7 +128,7 @@ export async function packedState(db: Db, view: string, { id }: Pick<EntityRef, 
 }
 
 /** A row's values by column, and how many of its registers are contested. */
-export interface ShownRow {
+export interface RowById {
   readonly values: Readonly<Record<string, JsonValue>>;
   readonly conflicts: number;
 }
@@ -139,7 +139,7 @@ export async function rowsById(
   view: string,
   columns: ReadonlyMap<string, string>,
   ids: readonly string[],
-): Promise<ReadonlyMap<string, ShownRow>> {
+): Promise<ReadonlyMap<string, RowById>> {
   // As they are kept, not as they are declared: a text that is to be a number would not be read as one.
   const read = [...columns].map(([name, type]) => readAs(name, type));
   const { rows: found } = await db.query<Record<string, JsonValue>>(

@@ -1,4 +1,4 @@
-import type { Db } from "./db.ts";
+import type { Db } from "../connect.ts";
 import { seconds } from "./sql.ts";
 
 /** A site's standing at the hub. */

@@ -1,4 +1,4 @@
-import type { Db } from "./db.ts";
+import type { Db } from "../connect.ts";
 
 /** Runs `work` in a transaction that sees one moment of the database and writes nothing. */
 export async function inSnapshot<T>(db: Db, work: () => Promise<T>): Promise<T> {

@@ -1,19 +1,19 @@
 import type { EntityRef } from "../../core/index.ts";
+import type { Db } from "../connect.ts";
+import { incarnationOf } from "../incarnations.ts";
 import { type AuditRow, auditEvents } from "./audit-events.ts";
 import { type BeyondEvent, beyondOf } from "./beyond.ts";
-import type { Db } from "./db.ts";
-import { type DecisionRow, decisionsOn } from "./decisions.ts";
-import { type ParkedIn, parkedIn } from "./parked.ts";
-import { presentIncarnation } from "./position.ts";
+import { decisionsOn, type RecordedDecision } from "./decisions.ts";
+import { type ParkedWhere, whereParked } from "./parked.ts";
 
 /** All that is known of an entity. */
 export interface Trail {
   /** The life of the log that all positions here are of. */
   readonly incarnation: string | null;
   readonly events: readonly AuditRow[];
-  readonly decisions: readonly DecisionRow[];
+  readonly decisions: readonly RecordedDecision[];
   /** Views that the entity is parked in. */
-  readonly parked: readonly ParkedIn[];
+  readonly parked: readonly ParkedWhere[];
   /** Events about it that had been folded of a log that was set back since, and that have not come again. */
   readonly beyond: readonly BeyondEvent[];
 }
@@ -24,10 +24,10 @@ export async function trail(db: Db, entity: EntityRef): Promise<Trail | null> {
   const beyond = await beyondOf(db, entity);
   if (events.length === 0 && beyond.length === 0) return null;
   return {
-    incarnation: await presentIncarnation(db),
+    incarnation: await incarnationOf(db),
     events,
     decisions: await decisionsOn(db, entity.id),
-    parked: await parkedIn(db, entity),
+    parked: await whereParked(db, entity),
     beyond,
   };
 }

@@ -1,5 +1,5 @@
 import type { JsonValue } from "../../core/index.ts";
-import type { Db } from "../read/db.ts";
+import type { Db } from "../connect.ts";
 import type { KeptNotification, NotificationState } from "../read/outbox.ts";
 import { millis } from "../read/sql.ts";
 
