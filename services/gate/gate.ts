@@ -17,6 +17,7 @@ import type { Decoded } from "./avro/decode.ts";
 import { utf8Bytes, utf8Text } from "./bytes.ts";
 import { type Casters, NO_CASTERS, route, runCaster } from "./casters.ts";
 import { type Compiled, compile } from "./compiled.ts";
+import { decidedProblem } from "./decided.ts";
 import { type SchemaStore, type SchemaVersion, shortFingerprint } from "./schema.ts";
 import { bounded, type Problem } from "./words.ts";
 
@@ -131,14 +132,9 @@ export function createGate(
     return { code: "invalid", message: `${name} is no field that events about a ${entity} may write`, path: `/values/${name}` };
   }
 
-  /** A decision on any entity's fields is held to what its own forms say of them; `null` empties a field, as everywhere. */
   const misdecided = ({ type, entity }: PackedEvent["head"], data: JsonObject): Problem | null => {
-    if (type !== RESOLVED || !isJsonObject(data.values ?? null)) return null;
-    for (const [name, value] of Object.entries(data.values as JsonObject)) {
-      const problem = value === null ? null : checkField(entity.type, name, value);
-      if (problem !== null) return problem;
-    }
-    return null;
+    const values = data.values ?? null;
+    return type === RESOLVED && isJsonObject(values) ? decidedProblem(checkField, entity.type, values) : null;
   };
 
   const admitJson = (head: PackedEvent["head"], payload: Uint8Array, writer: Compiled | string): Verdict => {
