@@ -7,13 +7,13 @@ import type { Gate } from "../gate/index.ts";
 import { entityViews, foldAnew, rowOf } from "../merge/engine.ts";
 import type { View } from "../merge/index.ts";
 import type { Input } from "./args.ts";
-import { withViews } from "./commands-hub.ts";
 import { writeAtDesk } from "./desk.ts";
 import { namedAmong, type ParkedRow, parkedRows, seenOf } from "./parked.ts";
 import { PROJECTIONS_DIR } from "./places.ts";
 import { loadProjections } from "./projections.ts";
 import { withHubGate } from "./registry.ts";
 import { changesOf } from "./set-values.ts";
+import { withViews } from "./with-views.ts";
 
 /** A parked entity, with what is known of it. */
 export interface ParkedEntity {

@@ -20,7 +20,7 @@ import {
 import { examplesOf } from "../../services/gate/compatibility.ts";
 import { checkCompatibility, createGate, lintSchema, type SchemaVersion, schemaVersion } from "../../services/gate/index.ts";
 import { loadSchemas } from "../../services/gate/node.ts";
-import { doorkeeper, issueToken, makeKey, publicKey } from "../../services/ingress/token.ts";
+import { doorkeeper, issueToken, makeKey, publicKey } from "../../services/http/tokens.ts";
 import type { Door } from "./fuzz.ts";
 import { chooser } from "./random.ts";
 
