@@ -224,3 +224,23 @@ it("docs/errors.md lists every error code, and no other", () => {
   );
   expect([...listed].sort()).toEqual([...ERROR_CODES].sort());
 });
+
+describe("ARCHITECTURE.md", () => {
+  it("has the same table of imports as this test", () => {
+    const text = readFileSync(join(ROOT, "ARCHITECTURE.md"), "utf8");
+    const table = /<!-- imports:[\s\S]*?<!-- \/imports -->/.exec(text)?.[0] ?? "";
+    const written = [...table.matchAll(/^\| `([a-z/]+)` \| (.*) \|$/gm)].map(([, folder, may]) => [
+      folder,
+      [...(may ?? "").matchAll(/`([a-z/]+)`/g)].map(([, name]) => name),
+    ]);
+    expect(Object.fromEntries(written)).toEqual(MAY_IMPORT);
+  });
+
+  it("describes every folder of services", () => {
+    const rooms = /## The rooms([\s\S]*?)<!-- imports/.exec(readFileSync(join(ROOT, "ARCHITECTURE.md"), "utf8"))?.[1] ?? "";
+    const written = [...rooms.matchAll(/^\| `services\/([a-z]+)` \|/gm)].map(([, folder]) => folder);
+    const folders = readdirSync(SERVICES, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    expect(folders.length).toBeGreaterThan(10);
+    for (const { name } of folders) expect(written).toContain(name);
+  });
+});
