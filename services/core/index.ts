@@ -2,6 +2,7 @@
  * The pure heart: events, their clock, chain, vectors and wire form. In come plain values; out come plain values.
  * Never I/O, a clock, randomness or a Node API: what differs between Node and a browser is passed in (`node.ts`).
  */
+export * from "./authority.ts";
 export * from "./batch.ts";
 export * from "./case.ts";
 export * from "./chain.ts";
@@ -20,6 +21,5 @@ export * from "./protocol.ts";
 export * from "./protocol-version.ts";
 export * from "./ranges.ts";
 export * from "./release.ts";
-export * from "./rights.ts";
 export * from "./signing.ts";
 export * from "./vector.ts";

@@ -10,8 +10,6 @@ export const RELEASED = "quarantine.released";
 export const REJECTED = "quarantine.rejected";
 /** The entity that releases and rejections are about: `quarantine/<origin>/<seq>`. */
 export const QUARANTINE_ENTITY = "quarantine";
-/** The site whose origins may settle quarantined events. */
-export const HUB_SITE = "hub";
 
 export interface Settled {
   readonly origin: OriginId;
