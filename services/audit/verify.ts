@@ -19,7 +19,7 @@ import { entityViews, type Projection, type Totals, type View } from "../merge/i
 import {
   type AuditDifference,
   type Books,
-  countedAs,
+  counting,
   type Expected,
   foldedTo,
   generationsOf,
@@ -27,7 +27,6 @@ import {
   openTotals,
   type Placeholders,
   rehearseRefold,
-  settlements,
   shardOf,
   shardOfEntry,
   targetsFor,
@@ -310,7 +309,7 @@ function openPage(log: Log, besides: Compared, read: Read, { report, signatures 
   const { db: _, books, spill, shards, declared, parked } = besides;
   const wanted = new Set(entityViews(declared).map(({ entity }) => entity));
   const parkedAt = new Set(parked.map(({ event }) => event));
-  const settled = settlements();
+  const counts = counting(log);
   const rewritten = new Map<OriginId, Rewritten>();
   const keepHeap = heapKeeper();
   let page: Expected[] = [];
@@ -348,7 +347,7 @@ function openPage(log: Log, besides: Compared, read: Read, { report, signatures 
       page.push({ entry, isFolded: here });
       bytes += size + JSON.stringify(head.basis).length;
       if (here) {
-        const counted = await countedAs(log, entry, settled);
+        const { counted } = await counts.judge(entry);
         if (
           counted?.content.kind === "accepted" &&
           wanted.has(counted.head.entity.type) &&

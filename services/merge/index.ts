@@ -7,6 +7,7 @@ export * from "./columns.ts";
 export * from "./crdt/index.ts";
 export type { Crdt, CrdtWrite } from "./crdt.ts";
 export * from "./fold.ts";
+export { type CheckedRow, checkInvariants, isBroken, problemOfTotal, seenRow } from "./invariants.ts";
 export * from "./misfit.ts";
 export * from "./narrow.ts";
 export * from "./projection.ts";

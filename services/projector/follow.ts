@@ -3,13 +3,13 @@ import type { Gate } from "../gate/index.ts";
 import { INCARNATION_STREAM, type Log } from "../log/index.ts";
 import { isAsked } from "./asked.ts";
 import { type connectViews, inTransaction } from "./connect.ts";
+import { counting } from "./counts.ts";
 import { isOfData } from "./failures.ts";
 import { type Lease, type Member, moveShards, TEND_MS, tend } from "./leases.ts";
 import { type Narrowing, narrow } from "./narrow.ts";
 import { type Outcome, outcomeOf } from "./outcome.ts";
 import { type Prepared, prepare, StaleViewError, type ViewTarget } from "./prepare.ts";
 import { mend } from "./refold.ts";
-import { settlements } from "./releases.ts";
 import { least, SHARDS, shardOfEntry } from "./shards.ts";
 import { settledAt, write } from "./write.ts";
 
@@ -59,7 +59,7 @@ export interface FollowOptions {
 export async function follow(session: Session, options: FollowOptions): Promise<void> {
   const { writer, reader, leases, layout, membership } = session;
   const { log, gate, quietMs, signal, say, insists, onProgress } = options;
-  const known = settlements((event) => settledAt(reader, event));
+  const counts = counting(log, (event) => settledAt(reader, event));
   const watch = watchShards(session, signal);
   const hold = { leases, layout, member: membership.member };
   let targets = session.targets;
@@ -69,10 +69,10 @@ export async function follow(session: Session, options: FollowOptions): Promise<
     for (const lease of leases) if (lease.position === null || lease.position < through) lease.position = through;
   };
   const fold = (entries: readonly LogEntry[], through: Position): Promise<Outcome<Prepared>> =>
-    outcomeOf(prepare({ log, gate, settled: known }, targets, entries, through));
+    outcomeOf(prepare({ gate, counts }, targets, entries, through));
   const narrowing: Narrowing = {
     db: writer,
-    deps: { log, gate, settled: known },
+    deps: { gate, counts },
     targets: () => session.targetsNow(writer),
     async scope(_, through, work) {
       const done = await inTransaction(writer, async () => {

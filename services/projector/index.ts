@@ -304,6 +304,7 @@ export { askRefold } from "./asked.ts";
 export { clingingSays, clingingToOld } from "./clinging.ts";
 export { type Comparison, compareBuild } from "./compare.ts";
 export { connectViews } from "./connect.ts";
+export { type Counting, counting, type Judged } from "./counts.ts";
 export {
   type AuditDifference,
   type BeyondLog,
@@ -323,7 +324,6 @@ export { checkFunctions, eventsIn, keyOf, toFoldEvent, type ViewTarget } from ".
 export { alone, type Progress, type RebuildOptions, type Rebuilt, rebuild } from "./rebuild.ts";
 export { type Reconciled, reconcile } from "./reconcile.ts";
 export { eventsOf, type Rehearsed, rehearseRefold } from "./refold.ts";
-export { countedAs, settlements } from "./releases.ts";
 export { beyondNow, incarnationOf, keepUpWithLog, mayBeSetBack } from "./setback.ts";
 export { asPosition, SHARDS, shardOf, shardOfEntry } from "./shards.ts";
 export { declaredColumns, readColumn } from "./tables.ts";

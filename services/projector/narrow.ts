@@ -24,7 +24,6 @@ import {
   type ViewTarget,
   type Waiting,
 } from "./prepare.ts";
-import { countedAs } from "./releases.ts";
 import { settleQuarantine, writeCaseNotes, writeOrigins, writePage, writeParked, writeQuarantine, writeViews } from "./write.ts";
 
 export interface Narrowing {
@@ -146,7 +145,7 @@ async function writeEach(
   const { db, deps, live } = io;
   const waiting: Waiting[] = [];
   const notes: string[] = [];
-  const counted = await countedAs(deps.log, entry, deps.settled);
+  const { counted } = await deps.counts.judge(entry);
   if (counted === null) return { waiting, notes };
   const refused: (Taken & { readonly error: unknown })[] = [];
   const taken: (Taken & { readonly changes: ViewChanges })[] = [];

@@ -10,7 +10,6 @@ import {
   type SchemaRef,
 } from "../core/index.ts";
 import { canRead, type Gate, type Pins } from "../gate/index.ts";
-import type { Log } from "../log/index.ts";
 import {
   checkRow,
   type Decision,
@@ -27,7 +26,7 @@ import {
   type Totals,
   waitingFor,
 } from "../merge/index.ts";
-import { countedAs, type Settlements } from "./releases.ts";
+import type { Counting } from "./counts.ts";
 import type { Held, States } from "./states.ts";
 import type { Addition, ViewRow } from "./tables.ts";
 
@@ -178,20 +177,19 @@ export function toFoldEvent(
 }
 
 export interface PrepareDeps {
-  readonly log: Pick<Log, "readOrigin">;
   readonly gate: Gate;
-  readonly settled: Settlements;
+  readonly counts: Counting;
 }
 
 /** Folds a page of the log into rows. Reads states from the database where they are not hot; writes nothing. */
 export async function prepare(
-  { log, gate, settled }: PrepareDeps,
+  { gate, counts }: PrepareDeps,
   targets: readonly ViewTarget[],
   entries: readonly LogEntry[],
   through: Position,
 ): Promise<Prepared> {
   const counted: (LogEntry | null)[] = [];
-  for (const entry of entries) counted.push(await countedAs(log, entry, settled));
+  for (const entry of entries) counted.push((await counts.judge(entry)).counted);
   await gate.ensure(counted.flatMap((entry) => (entry === null ? [] : [entry.head.schema])));
   const projectionErrors = new Map<number, string>();
   const views: ViewChanges[] = [];

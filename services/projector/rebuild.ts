@@ -6,6 +6,7 @@ import type { Projection, Totals, View } from "../merge/index.ts";
 import { clingingSays, clingingToOld } from "./clinging.ts";
 import { type Comparison, compareBuild } from "./compare.ts";
 import { inSavepoint, inTransaction } from "./connect.ts";
+import { counting } from "./counts.ts";
 import { isOfData } from "./failures.ts";
 import {
   areAbreast,
@@ -25,7 +26,6 @@ import { narrow } from "./narrow.ts";
 import { type Outcome, outcomeOf } from "./outcome.ts";
 import { type Prepared, prepare, StaleViewError, type ViewTarget, type Waiting } from "./prepare.ts";
 import { historyOf, refoldOne } from "./refold.ts";
-import { countedAs, settlements } from "./releases.ts";
 import { least, type Positions, shardOfEntry } from "./shards.ts";
 import { createIndexes, shapeOf } from "./tables.ts";
 import { settledAt, writeViews } from "./write.ts";
@@ -315,11 +315,11 @@ export async function openBuild(
   const wanted = new Set(targets.map(({ projection }) => projection.entity));
   let positions: Positions = builds[0]!.positions ?? [];
   // The live tables are ahead of the build, so they know who settled what first.
-  const settled = settlements((event) => settledAt(reader, event));
+  const counts = counting(log, (event) => settledAt(reader, event));
   let events = builds[0]!.events;
 
   const fold = (page: readonly LogEntry[], through: Position): Promise<Outcome<Prepared>> =>
-    outcomeOf(prepare({ log, gate, settled }, targets, page, through));
+    outcomeOf(prepare({ gate, counts }, targets, page, through));
   /** Writes a batch inside the caller's transaction, or whatever `scope` makes of it; what it is refused for is narrowed down to its events. */
   const write = async (
     folded: Outcome<Prepared>,
@@ -343,7 +343,7 @@ export async function openBuild(
     } catch (error) {
       if (!(await isOfData(db, targets, error))) throw error;
       say({ event: "batch-narrowed", events: page.length, message: messageOf(error) });
-      const deps = { log, gate, settled };
+      const deps = { gate, counts };
       await narrow({ db, deps, targets: () => targetsOver(db), scope, mend, live: null, insists: false, say }, page, through);
       targets = await targetsOver(db);
       return;
@@ -370,7 +370,7 @@ export async function openBuild(
       if (entry.head.entity.type !== QUARANTINE_ENTITY && !wanted.has(entry.head.entity.type)) continue;
       const shard = await shardOfEntry(log, entry);
       if (positions[shard] !== null && positions[shard] !== undefined && entry.position <= positions[shard]!) continue;
-      if (!wanted.has((await countedAs(log, entry, peek))?.head.entity.type ?? "")) continue;
+      if (!wanted.has((await counts.about(entry))?.type ?? "")) continue;
       yield { entry, shard };
     }
   }
@@ -429,9 +429,6 @@ export async function openBuild(
     },
   };
 }
-
-/** For looking only: whether a settlement was the first is asked again, and answered, when it is folded. */
-const peek = { isFirst: async () => true };
 
 function paceOf({ maxEventsPerSecond, onProgress, signal }: Omit<RebuildOptions, "names">): Pace {
   const startedMs = performance.now();

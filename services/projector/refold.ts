@@ -13,6 +13,7 @@ import type { Log } from "../log/index.ts";
 import { type Anew, type FullRow, foldAnew, packState, rowWith, unpackState } from "../merge/index.ts";
 import { inSavepoint, inTransaction } from "./connect.ts";
 import { withoutNul } from "./copy.ts";
+import { counting } from "./counts.ts";
 import { isOfData, LACKS_A_RIGHT, sqlState, wordsOf } from "./failures.ts";
 import { type Lease, type Member, moveShards } from "./leases.ts";
 import {
@@ -24,7 +25,6 @@ import {
   type ViewChanges,
   type ViewTarget,
 } from "./prepare.ts";
-import { countedAs, settlements } from "./releases.ts";
 import { freshStates } from "./states.ts";
 import { at, declaredColumns, readColumn } from "./tables.ts";
 import { settledAt, writeHistory, writeParked, writeViews } from "./write.ts";
@@ -123,7 +123,7 @@ export async function eventsOf(
      ORDER BY counted`,
     [entity.type, withoutNul(entity.id), upTo.toString()],
   );
-  const known = settlements((settled) => settledAt(reader, settled));
+  const counts = counting(log, (settled) => settledAt(reader, settled));
   const out: LogEntry[] = [];
   for (let at = 0; at < rows.length; at += READS_AT_ONCE) {
     const found = await Promise.all(
@@ -134,7 +134,7 @@ export async function eventsOf(
       }),
     );
     for (const entry of found) {
-      const counted = entry === null ? null : await countedAs(log, entry, known);
+      const counted = entry === null ? null : (await counts.judge(entry)).counted;
       if (counted !== null) out.push(counted);
     }
   }

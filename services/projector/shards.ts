@@ -1,6 +1,6 @@
 import { type EntityRef, type LogEntry, type Position, QUARANTINE_ENTITY, settledBy } from "../core/index.ts";
 import type { Log } from "../log/index.ts";
-import { quarantinedEvent } from "./releases.ts";
+import { quarantinedEvent } from "./counts.ts";
 
 /**
  * Into how many parts entities are dealt: the most processes that can share the work. Fixed for a database's life, as it says which part an entity
