@@ -14,7 +14,7 @@ import { loadProjections } from "../services/cli/projections.ts";
 import { type Hub, startHub } from "../services/cli/supervise.ts";
 import { type LogEntry, messageOf } from "../services/core/index.ts";
 import type { Field } from "../services/field/index.ts";
-import { issueToken } from "../services/ingress/index.ts";
+import { issueToken } from "../services/http/index.ts";
 import { workFolder } from "../services/local/index.ts";
 import { type Log, openLog } from "../services/log/index.ts";
 import { connectViews } from "../services/projector/index.ts";

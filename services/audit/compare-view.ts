@@ -1,17 +1,8 @@
 import type { Client } from "pg";
 import { canonicalize, type JsonObject, type JsonValue, type LogEntry, messageOf } from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
-import {
-  checkRow,
-  type EntityState,
-  type FullRow,
-  fold,
-  type Projection,
-  packState,
-  rowWith,
-  type Totals,
-  waitingFor,
-} from "../merge/index.ts";
+import { checkRow, type EntityState, type FullRow, fold, packState, rowWith, type Totals, waitingFor } from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
 import {
   checkFunctions,
   eventsIn,

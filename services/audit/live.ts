@@ -1,6 +1,7 @@
 import type { Client } from "pg";
 import { TributaryError } from "../core/index.ts";
-import { entityViews, type Projection, type View } from "../merge/index.ts";
+import { entityViews } from "../merge/engine.ts";
+import type { Projection, View } from "../merge/index.ts";
 import { generationsOf, isBuiltAs } from "../projector/index.ts";
 import { notFound } from "./names.ts";
 

@@ -15,7 +15,8 @@ import {
 import { chainHash, heapKeeper } from "../core/node.ts";
 import type { Gate, Pins } from "../gate/index.ts";
 import { type Anchor, type AnchorComparison, incarnations, judge, keyFactsOf, type Log, textOf } from "../log/index.ts";
-import { entityViews, type Projection, type Totals, type View } from "../merge/index.ts";
+import { entityViews, type Totals } from "../merge/engine.ts";
+import type { Projection, View } from "../merge/index.ts";
 import {
   type AuditDifference,
   type Books,

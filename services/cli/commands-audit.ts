@@ -16,7 +16,6 @@ import { openLog } from "../log/index.ts";
 import { connectViews } from "../projector/index.ts";
 import { anchorGiven } from "./anchor-place.ts";
 import type { Command } from "./args.ts";
-import { withViews } from "./commands-hub.ts";
 import { publicPartOf } from "./hub-keys.ts";
 import { type Output, shown, table } from "./output.ts";
 import { hubDir, PROJECTIONS_DIR, readHubKeys } from "./places.ts";
@@ -24,6 +23,7 @@ import { positionAsked } from "./positions.ts";
 import { loadProjections } from "./projections.ts";
 import { runningHub } from "./reach.ts";
 import { openHubGate, withHubGate } from "./registry.ts";
+import { withViews } from "./with-views.ts";
 
 const PROGRESS_MS = 300;
 

@@ -1,6 +1,6 @@
 import { TributaryError } from "../core/index.ts";
 import { currentIncarnation, openLog } from "../log/index.ts";
-import { closureOf } from "../merge/index.ts";
+import { closureOf } from "../merge/engine.ts";
 import {
   alone,
   asPosition,
@@ -17,12 +17,12 @@ import {
   reconcile,
 } from "../projector/index.ts";
 import type { Command, Input } from "./args.ts";
-import { withViews } from "./commands-hub.ts";
 import { type Output, table } from "./output.ts";
 import { PROJECTIONS_DIR } from "./places.ts";
 import { loadProjections } from "./projections.ts";
 import { runningHub } from "./reach.ts";
 import { openHubGate } from "./registry.ts";
+import { withViews } from "./with-views.ts";
 
 /** All that building a view beside the live ones needs, of a hub's data directory. */
 export async function withBuilder<T>(

@@ -1,7 +1,8 @@
 import type { Client } from "pg";
 import { entitySchema, HUB_ENTITIES, HUB_SITE, nameOf, siteRights, TributaryError } from "../core/index.ts";
 import { codeHash, readCode, siteLogin } from "../core/node.ts";
-import { createGate, loadSchemas } from "../gate/index.ts";
+import { createGate } from "../gate/index.ts";
+import { loadSchemas } from "../gate/node.ts";
 import { writeAtDesk } from "./desk.ts";
 import { issueCode, withKeyBook } from "./hub-keys.ts";
 import { admitNew, rightOfToken } from "./logins.ts";

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Client } from "pg";
 import { type JsonObject, type JsonValue, messageOf } from "../core/index.ts";
-import type { Invariant, Totals } from "../merge/index.ts";
+import type { Invariant, Totals } from "../merge/engine.ts";
 import type { Notice } from "./notices.ts";
 import type { Claim, ViewChanges, ViewTarget } from "./prepare.ts";
 import { type Addition, addTotals, at, q } from "./tables.ts";

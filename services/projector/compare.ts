@@ -1,6 +1,7 @@
 import type { Client } from "pg";
 import type { Position } from "../core/index.ts";
-import type { Projection, Totals } from "../merge/index.ts";
+import type { Totals } from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
 import type { Generation } from "./generations.ts";
 import { at, declaredColumns, LIVE, q } from "./tables.ts";
 

@@ -1,6 +1,6 @@
 import type { Client } from "pg";
 import type { Hash, LogEntry, OriginId, Position } from "../core/index.ts";
-import type { FullRow, Totals } from "../merge/index.ts";
+import type { FullRow, Totals } from "../merge/engine.ts";
 import { AUDIT_COLUMNS, AUDIT_NOTE, copyAuditTo, MAX_NOTE, placeholderForms, plainForm, withPlaceholders } from "./audit.ts";
 import { comparedColumns } from "./compare.ts";
 import { inSavepoint } from "./connect.ts";

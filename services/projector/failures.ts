@@ -1,6 +1,6 @@
 import pg from "pg";
 import { isTributaryError, messageOf } from "../core/index.ts";
-import { tablesOf } from "../merge/index.ts";
+import { tablesOf } from "../merge/engine.ts";
 import { StaleViewError, type ViewTarget } from "./prepare.ts";
 import { at, declaredColumns, q, rowColumns } from "./tables.ts";
 

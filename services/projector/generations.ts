@@ -1,16 +1,8 @@
 import type { Client } from "pg";
 import { TributaryError } from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
-import {
-  closureOf,
-  entityViews,
-  inOrder,
-  type Projection,
-  type SqlView,
-  type Totals,
-  tablesOf,
-  type View,
-} from "../merge/index.ts";
+import { closureOf, entityViews, inOrder, type SqlView, type Totals, tablesOf } from "../merge/engine.ts";
+import type { Projection, View } from "../merge/index.ts";
 import { type Clinging, clingingTo, clings } from "./clinging.ts";
 import { inSavepoint, inTransaction } from "./connect.ts";
 import { isReadable, type ViewTarget } from "./prepare.ts";

@@ -2,10 +2,12 @@
  * Folds the log into PostgreSQL. In come pages of the log; out go, in one transaction a page, view rows, their past, audit rows, decisions, cases
  * and how far it came. Never two writers to a shard, never a page twice, never a page in part.
  */
+
 import { isTributaryError, messageOf, TributaryError } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Log } from "../log/index.ts";
-import type { Projection, Totals, View } from "../merge/index.ts";
+import type { Totals } from "../merge/engine.ts";
+import type { Projection, View } from "../merge/index.ts";
 import { connectViews } from "./connect.ts";
 import { isAudited, MAX_REPEATS, sqlState } from "./failures.ts";
 import { type Connection, follow, type Membership, type Session } from "./follow.ts";

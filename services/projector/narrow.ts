@@ -9,7 +9,7 @@
  */
 import type { Client } from "pg";
 import { type LogEntry, messageOf, type Position } from "../core/index.ts";
-import { packState } from "../merge/index.ts";
+import { packState } from "../merge/engine.ts";
 import { askWaiting } from "./asked.ts";
 import { withPlaceholders, writeAuditRow, writeCanary } from "./audit.ts";
 import { inSavepoint } from "./connect.ts";

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Client } from "pg";
 import type { JsonObject } from "../core/index.ts";
-import type { Decision } from "../merge/index.ts";
+import type { Decision } from "../merge/engine.ts";
 import type { ViewChanges } from "./prepare.ts";
 
 /** Something that a target of the hub's notification settings is to be told. Sent by `services/notify`. */

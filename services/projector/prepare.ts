@@ -18,14 +18,14 @@ import {
   type FoldEvent,
   type FullRow,
   fold,
-  type Projection,
   packState,
   rowWith,
   seenOf,
   siblingsOf,
   type Totals,
   waitingFor,
-} from "../merge/index.ts";
+} from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
 import type { Counting } from "./counts.ts";
 import type { Held, States } from "./states.ts";
 import type { Addition, ViewRow } from "./tables.ts";

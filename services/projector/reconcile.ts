@@ -1,7 +1,8 @@
 import type { Client } from "pg";
 import { type Position, TributaryError } from "../core/index.ts";
 import { heapKeeper } from "../core/node.ts";
-import type { Projection, Totals } from "../merge/index.ts";
+import type { Totals } from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
 import { comparedColumns, hashOf } from "./compare.ts";
 import { inSavepoint, inTransaction } from "./connect.ts";
 import { isOfData } from "./failures.ts";

@@ -10,7 +10,7 @@ import {
 } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Log } from "../log/index.ts";
-import { type Anew, type FullRow, foldAnew, packState, rowWith, unpackState } from "../merge/index.ts";
+import { type Anew, type FullRow, foldAnew, packState, rowWith, unpackState } from "../merge/engine.ts";
 import { inSavepoint, inTransaction } from "./connect.ts";
 import { withoutNul } from "./copy.ts";
 import { counting } from "./counts.ts";

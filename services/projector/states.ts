@@ -1,5 +1,6 @@
 import type { Client } from "pg";
-import { type EntityState, type Projection, unpackState } from "../merge/index.ts";
+import { type EntityState, unpackState } from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
 import { at, LIVE } from "./tables.ts";
 
 /** Entities whose state is kept in memory between batches; the rest is read back from the view when needed. */

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import type { Client } from "pg";
 import type { JsonValue } from "../core/index.ts";
-import { type Column, type Columns, type FullRow, type Projection, type Totals, tablesOf, type View } from "../merge/index.ts";
+import { type FullRow, type Totals, tablesOf } from "../merge/engine.ts";
+import type { Column, Columns, Projection, View } from "../merge/index.ts";
 
 /** SQL of views' tables. Names come from checked declarations; quoting them is for names that SQL reserves. */
 export const q = (name: string): string => `"${name}"`;

@@ -11,7 +11,7 @@ import {
   releaseOf,
   settledBy,
 } from "../core/index.ts";
-import type { Author, Sibling } from "../merge/index.ts";
+import type { Author, Sibling } from "../merge/engine.ts";
 import { askWaiting } from "./asked.ts";
 import { copyAudit } from "./audit.ts";
 import { type CaseNow, registerCases, writeCases, writeInvariants, writeTotals } from "./cases.ts";

@@ -7,7 +7,7 @@ import { verify } from "../../services/audit/index.ts";
 import { hubKey, hubOrg, writeState } from "../../services/cli/places.ts";
 import { loadProjections } from "../../services/cli/projections.ts";
 import { openField, type SyncResult } from "../../services/field/index.ts";
-import { issueToken } from "../../services/ingress/index.ts";
+import { issueToken } from "../../services/http/index.ts";
 import { type Backend, type Backends, freePort, startBackends, startEventStore } from "../../services/local/index.ts";
 import { openLog } from "../../services/log/index.ts";
 import { connectViews } from "../../services/projector/index.ts";

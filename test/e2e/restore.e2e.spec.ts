@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { type HubState, hubKey } from "../../services/cli/places.ts";
 import { type Field, openField } from "../../services/field/index.ts";
-import { issueToken } from "../../services/ingress/index.ts";
+import { issueToken } from "../../services/http/index.ts";
 import { beginIncarnation, incarnations, openLog } from "../../services/log/index.ts";
 import { connectViews } from "../../services/projector/index.ts";
 import { gate, number, registration, update } from "../support/hub.ts";

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
 import { hubKey } from "../../services/cli/places.ts";
 import { openField } from "../../services/field/index.ts";
-import { issueToken } from "../../services/ingress/index.ts";
+import { issueToken } from "../../services/http/index.ts";
 import { openLog } from "../../services/log/index.ts";
 import { connectViews } from "../../services/projector/index.ts";
 import { gate, number, registration } from "../support/hub.ts";

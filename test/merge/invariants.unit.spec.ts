@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { checkInvariants, type FullRow, isBroken, problemOfTotal } from "../../services/merge/index.ts";
+import { checkInvariants, type FullRow, isBroken, problemOfTotal } from "../../services/merge/engine.ts";
 
 const row = (values: FullRow["values"], deleted = false): FullRow => ({ values, deleted, conflicts: 0, tables: {} });
 const phone = { atMost: 1, says: "one phone, one person", key: ({ phone }: { phone: string | null }) => phone };

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { verify } from "../../services/audit/index.ts";
 import type { JsonObject, Seq } from "../../services/core/index.ts";
 import { type NewEvent, openField } from "../../services/field/index.ts";
-import { issueToken } from "../../services/ingress/index.ts";
+import { issueToken } from "../../services/http/index.ts";
 import { hubDeclarations } from "../../services/log/index.ts";
 import { gate, number, ORG, openTestHub, registration, type TestHub } from "../support/hub.ts";
 import { oldWriter, person } from "../support/oldlog.ts";

@@ -64,11 +64,8 @@ export async function runHub(
   };
 }
 
-/**
- * What is run in a process of its own: the hub, the demo, and whoever compares declarations with those that views were built by, functions by their text: the test runner's
- * compiler writes them otherwise than Node does.
- */
-const BY_ITSELF = /^(hub|demo|audit verify|rebuild|reconcile|rules try)\b/;
+/** What is run in a process of its own: it goes on until it is stopped, or starts others. */
+const BY_ITSELF = /^(hub|demo)\b/;
 export const isHere = (args: readonly string[], env: Readonly<Record<string, string>> = {}): boolean =>
   Object.keys(env).length === 0 && !BY_ITSELF.test(args.join(" "));
 

@@ -1,5 +1,5 @@
 import { parentPort } from "node:worker_threads";
-import { isTributaryError, messageOf } from "../core/index.ts";
+import { isTributaryError, messageOf } from "../../core/index.ts";
 import { examine, type FromThread, type Question } from "./examination.ts";
 
 /** A thread of the examiner: one question at a time. Who asks bounds its time and memory. */

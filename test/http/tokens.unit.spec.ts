@@ -1,6 +1,6 @@
 import { importJWK, SignJWT } from "jose";
 import { describe, expect, it } from "vitest";
-import { AUDIENCE, doorkeeper, ISSUER, issueToken, makeKey, publicKey } from "../../services/ingress/token.ts";
+import { AUDIENCE, doorkeeper, ISSUER, issueToken, makeKey, publicKey } from "../../services/http/tokens.ts";
 
 const NOW = Date.UTC(2026, 5, 1);
 const key = await makeKey("k");

@@ -15,6 +15,9 @@ import { messageAuthorization } from "../core/node.ts";
 import { fixedKeyring, type Keyring } from "./keyring.ts";
 import { proofReader } from "./proof.ts";
 
+/** Key types, for those who keep keys and need no more of the library than these. */
+export type { JSONWebKeySet, JWK };
+
 export const ISSUER = "tributary";
 export const AUDIENCE = "tributary-ingress";
 export const SCOPE_APPEND = "events:append";

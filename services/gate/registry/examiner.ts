@@ -1,5 +1,5 @@
 import { Worker } from "node:worker_threads";
-import { type ErrorCode, TributaryError } from "../core/index.ts";
+import { type ErrorCode, TributaryError } from "../../core/index.ts";
 import type { Answer, FromThread, Question } from "./examination.ts";
 
 /**

@@ -1,8 +1,9 @@
-import { isTributaryError, TributaryError } from "../core/index.ts";
-import { type Casters, loadCasters, NO_CASTERS } from "./casters.ts";
-import { checkCompatibility, type Finding, type Level } from "./compatibility.ts";
-import { lintSchema } from "./lint.ts";
-import { type Reference, type SchemaText, type SchemaVersion, schemaVersion } from "./schema.ts";
+import { isTributaryError, TributaryError } from "../../core/index.ts";
+import { type Casters, NO_CASTERS } from "../casters.ts";
+import { checkCompatibility, type Finding, type Level } from "../compatibility.ts";
+import { loadCasters } from "../files/casters.ts";
+import { lintSchema } from "../lint.ts";
+import { type Reference, type SchemaText, type SchemaVersion, schemaVersion } from "../schema.ts";
 
 /** A version as it goes to a thread and is made there again. */
 export interface VersionText extends SchemaText {
