@@ -16,13 +16,14 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   http: ["core"],
   field: ["core", "merge", "gate"],
   ingress: ["core", "gate", "log", "http"],
-  projector: ["core", "merge", "gate", "log"],
+  views: ["core", "merge"],
+  projector: ["core", "merge", "gate", "log", "views"],
   api: ["core", "gate", "http"],
-  notify: ["core"],
-  audit: ["core", "merge", "gate", "log", "projector"],
+  notify: ["core", "views"],
+  audit: ["core", "merge", "gate", "log", "views", "projector"],
   // `local` asks each server through its own driver whether it answers; for the event store that is `log`.
   local: ["core", "log", "log/node"],
-  cli: ["core", "merge", "gate", "log", "log/node", "http", "field", "ingress", "projector", "notify", "audit", "api", "local"],
+  cli: ["core", "merge", "gate", "log", "log/node", "http", "field", "ingress", "views", "projector", "notify", "audit", "api", "local"],
   projections: ["merge"],
 };
 
@@ -30,8 +31,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 const HOMES: Record<string, readonly string[]> = {
   "@eventstore/db-client": ["log"],
   "@grpc/grpc-js": ["log/node"],
-  pg: ["projector", "local", "audit", "cli"],
-  "pg-copy-streams": ["projector"],
+  pg: ["views", "local"],
+  "pg-copy-streams": ["views"],
   "node:sqlite": ["field", "log/node", "audit"],
   nats: ["ingress", "field", "local"],
   avsc: ["gate"],

@@ -3,7 +3,7 @@ import { canonicalize, type JsonObject, type JsonValue, messageOf } from "../cor
 import type { Gate } from "../gate/index.ts";
 import { type CheckedRow, checkInvariants, decisionsOf, type EntityState, type FullRow, foldAnew, isBroken } from "../merge/engine.ts";
 import type { Projection } from "../merge/index.ts";
-import { declaredColumns, readColumn } from "../projector/index.ts";
+import { declaredColumns, readColumn } from "../views/index.ts";
 import { entitiesOf } from "./events.ts";
 
 /** A row that would show something else. */

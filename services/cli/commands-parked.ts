@@ -1,5 +1,5 @@
 import { TributaryError } from "../core/index.ts";
-import { askRefold, parkedCounts } from "../projector/index.ts";
+import { askRefold, parkedCounts } from "../views/index.ts";
 import type { Command } from "./args.ts";
 import { table } from "./output.ts";
 import { namedAmong, parkedRows } from "./parked.ts";

@@ -1,21 +1,17 @@
 import { TributaryError } from "../core/index.ts";
 import { currentIncarnation, openLog } from "../log/index.ts";
 import { closureOf } from "../merge/engine.ts";
+import { differences, type Progress, type Rebuilt, rebuild, reconcile } from "../projector/index.ts";
 import {
   alone,
   asPosition,
   beyondNow,
   type Comparison,
   connectViews,
-  differences,
   generationsOf,
   incarnationOf,
-  type Progress,
   parkedCounts,
-  type Rebuilt,
-  rebuild,
-  reconcile,
-} from "../projector/index.ts";
+} from "../views/index.ts";
 import type { Command, Input } from "./args.ts";
 import { type Output, table } from "./output.ts";
 import { PROJECTIONS_DIR } from "./places.ts";

@@ -9,7 +9,7 @@ import { createGate } from "../gate/index.ts";
 import { loadSchemas } from "../gate/node.ts";
 import { isAlive, removeAbandoned, workFolder } from "../local/index.ts";
 import { type Log, openLog } from "../log/index.ts";
-import { connectViews } from "../projector/index.ts";
+import { connectViews } from "../views/index.ts";
 import type { Command } from "./args.ts";
 import { explain } from "./commands-audit.ts";
 import { type AgencyFacts, agencies, writeProjections } from "./demo-agencies.ts";

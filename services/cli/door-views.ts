@@ -2,7 +2,7 @@ import type { Client } from "pg";
 import { messageOf } from "../core/index.ts";
 import type { Fits, Gate } from "../gate/index.ts";
 import type { View } from "../merge/index.ts";
-import { connectViews, generationsOf, isBuiltAs } from "../projector/index.ts";
+import { connectViews, generationsOf, isBuiltAs } from "../views/index.ts";
 import { fitsOf, loadProjections } from "./projections.ts";
 
 /** How often the door looks which views stand. */

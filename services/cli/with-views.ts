@@ -1,5 +1,5 @@
 import type { Client } from "pg";
-import { connectViews } from "../projector/index.ts";
+import { connectViews } from "../views/index.ts";
 import { runningHub } from "./reach.ts";
 
 /** Runs `work` with a connection to the hub's views. */

@@ -13,7 +13,7 @@ import { issueToken } from "../../services/http/index.ts";
 import { type Ingress, startIngress } from "../../services/ingress/index.ts";
 import { type Backend, type Backends, startBackends, startPostgres } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
-import { connectViews } from "../../services/projector/index.ts";
+import { connectViews } from "../../services/views/index.ts";
 import { dayOf, expectBalanced, random } from "../support/books.ts";
 import { withCluster } from "../support/cluster.ts";
 import { ORG, SCHEMAS, stateOf } from "../support/hub.ts";

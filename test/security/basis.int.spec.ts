@@ -7,7 +7,8 @@ import type { Field, NewEvent } from "../../services/field/index.ts";
 import { fixedKeyring, issueToken } from "../../services/http/index.ts";
 import { openKeyBook } from "../../services/log/index.ts";
 import { type EntityState, entityViews, fold, rowWith, waitingFor } from "../../services/merge/engine.ts";
-import { alone, connectViews, counting, rebuild, reconcile, toFoldEvent } from "../../services/projector/index.ts";
+import { counting, rebuild, reconcile, toFoldEvent } from "../../services/projector/index.ts";
+import { alone, connectViews } from "../../services/views/index.ts";
 import { gate, number, ORG, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { all } from "../support/temp.ts";
 

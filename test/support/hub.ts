@@ -13,7 +13,8 @@ import { type Ingress, startIngress } from "../../services/ingress/index.ts";
 import { type Backends, startBackends } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
 import type { View } from "../../services/merge/index.ts";
-import { connectViews, type Projector, startProjector } from "../../services/projector/index.ts";
+import { type Projector, startProjector } from "../../services/projector/index.ts";
+import { connectViews } from "../../services/views/index.ts";
 import { withCluster } from "./cluster.ts";
 import { eventually } from "./temp.ts";
 

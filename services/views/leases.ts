@@ -1,6 +1,5 @@
-import type { Client } from "pg";
 import { type Position, TributaryError } from "../core/index.ts";
-import { inTransaction } from "./connect.ts";
+import { type Db, inTransaction } from "./connect.ts";
 import { asPosition } from "./shards.ts";
 
 /** A process that says nothing for so long has lost its shards, even if its connection stands. */
@@ -25,7 +24,7 @@ export interface Lease {
 }
 
 /** Gives a connection's process a number, and holds the lock that says that it lives. It counts among the projectors once it takes shards. */
-export async function enroll(db: Client, name: string): Promise<Member> {
+export async function enroll(db: Db, name: string): Promise<Member> {
   const { rows } = await db.query<{ number: number }>("SELECT nextval('tributary.projector_number')::int AS number");
   const number = rows[0]!.number;
   await db.query("SELECT pg_advisory_lock($1, $2)", [ALIVE_LOCK, number]);
@@ -41,7 +40,7 @@ const saysIsThere = ({ number, name }: Member) => ({
 const IS_GONE = `(p.number IS NULL OR p.heartbeat_at < clock_timestamp() - $2 * interval '1 ms' OR pg_try_advisory_xact_lock_shared(${ALIVE_LOCK}, p.number))`;
 
 /** The other projectors at work, by name. */
-export async function othersAlive(db: Client, { number }: Member): Promise<string[]> {
+export async function othersAlive(db: Db, { number }: Member): Promise<string[]> {
   const { rows } = await db.query<{ name: string }>(
     `SELECT p.name FROM tributary.projector p WHERE p.number <> $1 AND NOT ${IS_GONE} ORDER BY p.number`,
     [number, LEASE_MS],
@@ -54,7 +53,7 @@ export async function othersAlive(db: Client, { number }: Member): Promise<strin
  * swaps out: what it sees is of the layout that is returned.
  */
 export async function takeShards<T>(
-  db: Client,
+  db: Db,
   member: Member,
   look: () => Promise<T>,
 ): Promise<{ readonly leases: Lease[]; readonly layout: string; readonly seen: T }> {
@@ -86,7 +85,7 @@ export async function takeShards<T>(
   });
 }
 
-async function fairShare(db: Client, { number }: Member): Promise<number> {
+async function fairShare(db: Db, { number }: Member): Promise<number> {
   const { rows } = await db.query<{ alive: number; shards: number }>(
     `SELECT (SELECT count(*)::int FROM tributary.projector p WHERE p.number = $1 OR NOT ${IS_GONE}) AS alive,
        (SELECT count(*)::int FROM tributary.shard) AS shards`,
@@ -97,7 +96,7 @@ async function fairShare(db: Client, { number }: Member): Promise<number> {
 
 /** Says that this process is there, and what has changed: whether its shards were taken or swapped, it holds more than its share, or some are free for it. */
 export async function tend(
-  db: Client,
+  db: Db,
   member: Member,
   leases: readonly Lease[],
   layout: string,
@@ -123,7 +122,7 @@ export async function tend(
 }
 
 /** Gives shards back, so that others need not wait for the leases to run out. */
-export async function giveBack(db: Client, leases: readonly Lease[]): Promise<void> {
+export async function giveBack(db: Db, leases: readonly Lease[]): Promise<void> {
   await db.query(
     `UPDATE tributary.shard s SET holder = NULL, lease_until = NULL
      FROM unnest($1::int[], $2::bigint[]) AS x (shard, fence) WHERE s.shard = x.shard AND s.fence = x.fence`,
@@ -131,7 +130,7 @@ export async function giveBack(db: Client, leases: readonly Lease[]): Promise<vo
   );
 }
 
-export async function leave(db: Client, { number }: Member): Promise<void> {
+export async function leave(db: Db, { number }: Member): Promise<void> {
   await db.query("DELETE FROM tributary.projector WHERE number = $1", [number]);
 }
 
@@ -139,7 +138,7 @@ export async function leave(db: Client, { number }: Member): Promise<void> {
  * Moves the shards in hand to `through`, inside the transaction that writes what was folded. Throws `already-running` when any has been taken over,
  * moved, or folded into views that were swapped meanwhile: then nothing of the transaction may stay.
  */
-export async function moveShards(db: Client, leases: readonly Lease[], layout: string, through: Position): Promise<void> {
+export async function moveShards(db: Db, leases: readonly Lease[], layout: string, through: Position): Promise<void> {
   const { rowCount } = await db.query({
     name: "move",
     // Locked in one order everywhere: whoever renews leases meanwhile never waits crosswise.

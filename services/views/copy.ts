@@ -1,6 +1,6 @@
 import { finished } from "node:stream/promises";
-import type { Client } from "pg";
 import { from as copyFrom } from "pg-copy-streams";
+import type { Db } from "./connect.ts";
 
 /** PostgreSQL's text has no U+0000; what carries one is shown with the replacement character. */
 export const withoutNul = (text: string): string => (text.includes("\0") ? text.replaceAll("\0", "\uFFFD") : text);
@@ -21,7 +21,7 @@ function cell(value: Cell): string {
 export const line = (cells: readonly Cell[]): string => `${cells.map(cell).join("\t")}\n`;
 
 /** Hands rows to a COPY statement. */
-export async function copyText(db: Client, sql: string, text: string): Promise<void> {
+export async function copyText(db: Db, sql: string, text: string): Promise<void> {
   const copying = db.query(copyFrom(sql));
   copying.end(Buffer.from(text));
   await finished(copying);

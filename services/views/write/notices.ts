@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
-import type { Client } from "pg";
-import type { JsonObject } from "../core/index.ts";
-import type { Decision } from "../merge/engine.ts";
-import type { ViewChanges } from "./prepare.ts";
+import type { JsonObject } from "../../core/index.ts";
+import type { Decision } from "../../merge/engine.ts";
+import type { ViewChanges } from "../changes.ts";
+import type { Db } from "../connect.ts";
 
 /** Something that a target of the hub's notification settings is to be told. Sent by `services/notify`. */
 export interface Notice {
@@ -34,7 +34,7 @@ export function decisionNotices({ target: { projection }, decisions }: ViewChang
             register: decision.register,
             rule: decision.rule,
             text: `${decision.losers.length + 1} values written side by side were decided by ${decision.rule}`,
-            position,
+            position: position.toString(),
             values: { winner: decision.winner.value, losers: decision.losers.map(({ value }) => value) },
           },
         })),
@@ -49,7 +49,7 @@ const markOf = ({ winner, losers, reason }: Decision): string =>
     .slice(0, 16);
 
 /** Puts notices into the outbox, in the transaction of what they tell of. Of what people were told before a restore they are not told again. */
-export async function writeNotices(db: Client, unordered: readonly Notice[]): Promise<void> {
+export async function writeNotices(db: Db, unordered: readonly Notice[]): Promise<void> {
   if (unordered.length === 0) return;
   // In one order everywhere, so that two processes never wait for each other crosswise.
   const notices = [...unordered].sort((a, b) => (a.key < b.key ? -1 : 1));

@@ -1,15 +1,14 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Client } from "pg";
 import { TributaryError } from "../core/index.ts";
-import { inTransaction } from "./connect.ts";
+import { type Db, inTransaction } from "./connect.ts";
 
 const DIR = join(import.meta.dirname, "sql");
 /** One migrator at a time; an arbitrary number of ours. */
 const LOCK = 7_401_101;
 
 /** Brings the database's tables up to date: the numbered files of `sql/`, each once, in order. */
-export async function migrate(db: Client): Promise<void> {
+export async function migrate(db: Db): Promise<void> {
   const files = readdirSync(DIR)
     .filter((name) => /^\d{3}_.*\.sql$/.test(name))
     .sort();

@@ -6,8 +6,8 @@
  *   live ── swapped ──▶ previous ── to go ──▶ nothing clings ──▶ dropped
  *                                     └ something does, and nobody is there to be told ──▶ left ── let go ──▶ dropped
  */
-import type { Client } from "pg";
 import { TributaryError } from "../core/index.ts";
+import type { Db } from "./connect.ts";
 
 /** Something that is not ours and that stands on a table. */
 export interface Clinging {
@@ -31,7 +31,7 @@ const CLINGING = `SELECT DISTINCT v.oid IS NOT NULL AS "isView", t.relname AS ta
     AND own.refclassid = 'pg_class'::regclass AND own.refobjid = t.oid AND own.deptype IN ('a', 'i'))`;
 
 /** What clings to tables in a schema. */
-export async function clingingTo(db: Client, place: string, tables: readonly string[]): Promise<Clinging[]> {
+export async function clingingTo(db: Db, place: string, tables: readonly string[]): Promise<Clinging[]> {
   const { rows } = await db.query<Clinging & Record<string, unknown>>(
     `${CLINGING} AND n.nspname = $1 AND t.relname = ANY($2) ORDER BY object, 2`,
     [place, tables],
@@ -40,7 +40,7 @@ export async function clingingTo(db: Client, place: string, tables: readonly str
 }
 
 /** What reads builds that are not live any more: it shows what once was. */
-export async function clingingToOld(db: Client): Promise<Clinging[]> {
+export async function clingingToOld(db: Db): Promise<Clinging[]> {
   const { rows } = await db.query<Clinging & Record<string, unknown>>(
     `${CLINGING} AND n.nspname IN (SELECT place FROM tributary.generation WHERE state IN ('previous', 'left')) ORDER BY object, 2`,
   );

@@ -1,9 +1,10 @@
-import type { Client } from "pg";
 import type { Position } from "../core/index.ts";
 import type { Totals } from "../merge/engine.ts";
 import type { Projection } from "../merge/index.ts";
-import type { Generation } from "./generations.ts";
-import { at, declaredColumns, LIVE, q } from "./tables.ts";
+import type { Generation } from "./catalog.ts";
+import { declaredColumns } from "./columns.ts";
+import type { Db } from "./connect.ts";
+import { at, LIVE, q } from "./names.ts";
 
 /** Rows of a build that are named, of those that differ. */
 const MAX_NAMED = 20;
@@ -34,7 +35,7 @@ export const comparedColumns = (view: Projection | Totals): string[] =>
 
 /** Compares a build's rows with the live ones, as far as both have columns of a name. Rows that changed after `through` are left out. */
 export async function compareBuild(
-  db: Client,
+  db: Db,
   { view, place }: Pick<Generation, "view" | "place">,
   declared: Projection | Totals,
   through: Position | null,
