@@ -23,7 +23,22 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   audit: ["core", "merge", "gate", "log", "views", "projector"],
   // `local` asks each server through its own driver whether it answers; for the event store that is `log`.
   local: ["core", "log", "log/node"],
-  cli: ["core", "merge", "gate", "log", "log/node", "http", "field", "ingress", "views", "projector", "notify", "audit", "api", "local"],
+  cli: [
+    "core",
+    "merge",
+    "gate",
+    "log",
+    "log/node",
+    "http",
+    "field",
+    "ingress",
+    "views",
+    "projector",
+    "notify",
+    "audit",
+    "api",
+    "local",
+  ],
   projections: ["merge"],
 };
 
