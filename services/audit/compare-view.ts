@@ -4,7 +4,7 @@ import type { Gate, Pins } from "../gate/index.ts";
 import { checkRow, type EntityState, type FullRow, fold, packState, rowWith, type Totals, waitingFor } from "../merge/engine.ts";
 import type { Projection } from "../merge/index.ts";
 import { checkFunctions, eventsIn, type Rehearsed, toFoldEvent } from "../projector/index.ts";
-import { keyOf, readColumn, shardOf, type TotalsBooks } from "../views/index.ts";
+import { claimedKeys, readColumn, shardOf, type TotalsBooks } from "../views/index.ts";
 import { byBytes, type Cursor, openCursor } from "./cursor.ts";
 import type { SpilledEvent } from "./spill.ts";
 import { asKept, type Spill } from "./spill.ts";
@@ -443,10 +443,9 @@ function isSame(expected: readonly Readonly<Record<string, JsonValue>>[], rows: 
 
 function isSameClaims(projection: Projection, key: string, row: FullRow, state: EntityState, rows: readonly ClaimRow[]): boolean {
   const events = eventsIn(projection, state);
-  const expected = Object.entries(projection.invariants).flatMap(([invariant, rule]) => {
-    const claimed = "atMost" in rule ? keyOf(rule, key, row) : null;
-    return claimed === null ? [] : [canonicalize({ invariant, key: asKept(claimed), events })];
-  });
+  const expected = [...claimedKeys(projection, key, row)].map(([invariant, claimed]) =>
+    canonicalize({ invariant, key: asKept(claimed), events }),
+  );
   const kept = rows.map(({ id: _, ...claim }) => canonicalize(claim as unknown as JsonObject));
   return canonicalize(expected.sort()) === canonicalize(kept.sort());
 }

@@ -1,7 +1,15 @@
 import type { Client } from "pg";
 import { canonicalize, type JsonObject, type JsonValue, messageOf } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
-import { type CheckedRow, checkInvariants, decisionsOf, type EntityState, type FullRow, foldAnew, isBroken } from "../merge/engine.ts";
+import {
+  type CheckedRow,
+  checkInvariants,
+  decisionsOf,
+  type EntityState,
+  type FullRow,
+  foldAnew,
+  isBroken,
+} from "../merge/engine.ts";
 import type { Projection } from "../merge/index.ts";
 import { declaredColumns, readColumn } from "../views/index.ts";
 import { entitiesOf } from "./events.ts";

@@ -8,8 +8,8 @@ import {
   type OriginId,
   type Position,
   type PublicKey,
-  QUARANTINE_ENTITY,
   type Seq,
+  type Settlement,
   wallMsOf,
 } from "../core/index.ts";
 import { chainHash, heapKeeper } from "../core/node.ts";
@@ -310,6 +310,7 @@ function openPage(log: Log, besides: Compared, read: Read, { report, signatures 
   const rewritten = new Map<OriginId, Rewritten>();
   const keepHeap = heapKeeper();
   let page: Expected[] = [];
+  let settlements: Settlement[] = [];
   let altered = new Set<string>();
   let bytes = 0;
   const isFolded = (shard: number, position: Position): boolean => (shards.get(shard) ?? -1n) >= position;
@@ -327,9 +328,11 @@ function openPage(log: Log, besides: Compared, read: Read, { report, signatures 
     const folded = page.filter((each) => each.isFolded).map(({ entry }) => entry);
     read.expected += folded.length;
     await books.quarantine(
-      folded.filter(({ head, content }) => content.kind === "quarantined" || head.entity.type === QUARANTINE_ENTITY),
+      folded.filter(({ content }) => content.kind === "quarantined"),
+      settlements,
     );
     page = [];
+    settlements = [];
     altered = new Set();
     bytes = 0;
     keepHeap();
@@ -344,7 +347,8 @@ function openPage(log: Log, besides: Compared, read: Read, { report, signatures 
       page.push({ entry, isFolded: here });
       bytes += size + JSON.stringify(head.basis).length;
       if (here) {
-        const { counted } = await counts.judge(entry);
+        const { counted, settlement } = await counts.judge(entry);
+        if (settlement !== null) settlements.push(settlement);
         if (
           counted?.content.kind === "accepted" &&
           wanted.has(counted.head.entity.type) &&

@@ -17,29 +17,45 @@ export interface CheckedRow {
   readonly problems: ReadonlyMap<string, string>;
 }
 
-const NO_KEYS: ReadonlyMap<string, string> = new Map();
-const UNCHECKED: CheckedRow = { keys: NO_KEYS, problems: NO_KEYS };
-
 type Invariants = Readonly<Record<string, Invariant>>;
 
-/** Asks all invariants about a row; one that is deleted, or that is not there, holds no key and has no problem. Throws what they throw. */
-export function checkInvariants(invariants: Invariants, id: string, row: FullRow | null): CheckedRow {
+const NONE: ReadonlyMap<string, string> = new Map();
+
+/** What each invariant that `asks` answers for says of a row; one that is deleted, or that is not there, is asked nothing. */
+function asked(
+  invariants: Invariants,
+  id: string,
+  row: FullRow | null,
+  asks: (rule: Invariant, seen: never) => string | null,
+): ReadonlyMap<string, string> {
+  if (row === null || row.deleted) return NONE;
   const rules = Object.entries(invariants);
-  if (row === null || row.deleted || rules.length === 0) return UNCHECKED;
+  if (rules.length === 0) return NONE;
   const seen = seenRow(id, row) as never; // each rule is declared for the columns of its own view
-  const keys = new Map<string, string>();
-  const problems = new Map<string, string>();
+  const found = new Map<string, string>();
   for (const [name, rule] of rules) {
-    if ("problem" in rule) {
-      const problem = rule.problem(seen);
-      if (problem !== null) problems.set(name, problem);
-      continue;
-    }
-    const key: JsonValue | undefined = rule.key(seen);
-    if (key !== null && key !== undefined) keys.set(name, canonicalize(key));
+    const answer = asks(rule, seen);
+    if (answer !== null) found.set(name, answer);
   }
-  return { keys, problems };
+  return found;
 }
+
+/** By invariant, the key that a row holds, as canonical JSON. Throws what the rules throw. */
+export const keysHeld = (invariants: Invariants, id: string, row: FullRow | null): ReadonlyMap<string, string> =>
+  asked(invariants, id, row, (rule, seen) => {
+    const key: JsonValue | undefined = "atMost" in rule ? rule.key(seen) : null;
+    return key === null || key === undefined ? null : canonicalize(key);
+  });
+
+/** By invariant, what is wrong with a row. Throws what the rules throw. */
+export const problemsIn = (invariants: Invariants, id: string, row: FullRow | null): ReadonlyMap<string, string> =>
+  asked(invariants, id, row, (rule, seen) => ("problem" in rule ? rule.problem(seen) : null));
+
+/** Asks all invariants about a row. Throws what they throw. */
+export const checkInvariants = (invariants: Invariants, id: string, row: FullRow | null): CheckedRow => ({
+  keys: keysHeld(invariants, id, row),
+  problems: problemsIn(invariants, id, row),
+});
 
 /** Whether more rows hold one key than the invariant allows. */
 export const isBroken = (rule: Invariant, holders: number): boolean => "atMost" in rule && holders > rule.atMost;

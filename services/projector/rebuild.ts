@@ -31,12 +31,13 @@ import {
   writeViews,
 } from "../views/index.ts";
 import { beginBuild, differences, familyOf, targetsFor, unreadBy } from "./builds.ts";
+import { counting } from "./counts.ts";
 import { isOfData } from "./failures.ts";
 import { narrow } from "./narrow.ts";
 import { type Outcome, outcomeOf } from "./outcome.ts";
-import { type Prepared, prepare, StaleViewError, type ViewTarget, type Waiting } from "./prepare.ts";
+import { type FoldedPage, foldPage, type ViewTarget, type Waiting } from "./page.ts";
+import { StaleViewError } from "./readable.ts";
 import { historyOf, refoldOne } from "./refold.ts";
-import { counting } from "./counts.ts";
 import { shardOfEntry } from "./shards.ts";
 
 /** Events in one transaction of a rebuild: nobody waits for it, so it may be larger than a page. */
@@ -290,11 +291,11 @@ export async function openBuild(
   const counts = counting(log, (event) => settledAt(reader, event));
   let events = builds[0]!.events;
 
-  const fold = (page: readonly LogEntry[], through: Position): Promise<Outcome<Prepared>> =>
-    outcomeOf(prepare({ gate, counts }, targets, page, through));
+  const fold = (page: readonly LogEntry[], through: Position): Promise<Outcome<FoldedPage>> =>
+    outcomeOf(foldPage({ gate, counts }, targets, page, through));
   /** Writes a batch inside the caller's transaction, or whatever `scope` makes of it; what it is refused for is narrowed down to its events. */
   const write = async (
-    folded: Outcome<Prepared>,
+    folded: Outcome<FoldedPage>,
     page: readonly LogEntry[],
     through: Position,
     scope: <T>(part: readonly LogEntry[], through: Position, work: () => Promise<T>) => Promise<T>,
@@ -312,7 +313,9 @@ export async function openBuild(
       if ("error" in folded) throw folded.error;
       const { views } = folded.value;
       await scope(page, through, () => writeViews(db, views, { tells: false, alone: true }));
+      folded.value.written();
     } catch (error) {
+      if ("value" in folded) folded.value.dropped();
       if (!(await isOfData(db, targets, error))) throw error;
       say({ event: "batch-narrowed", events: page.length, message: messageOf(error) });
       const deps = { gate, counts };
@@ -348,7 +351,7 @@ export async function openBuild(
   }
   return {
     events: () => events,
-    parked: () => targets.reduce((sum, { parked }) => sum + parked.size, 0),
+    parked: () => targets.reduce((sum, { states }) => sum + states.parkedCount(), 0),
     through: () => least(positions),
     async foldTo(to, pace, batchEvents) {
       const from = least(positions);
