@@ -188,7 +188,7 @@ export type { Follower } from "./follow.ts";
 export type { ImportOptions, ImportResult } from "./import.ts";
 export type { AsideNote } from "./move.ts";
 export type { Appended, AppendOptions, NewEvent } from "./outbox.ts";
-export type { SyncProgress } from "./push.ts";
+export type { SyncProgress } from "./push/pass.ts";
 export { type Salvaged, salvage } from "./salvage.ts";
 export type { FieldEvent, FieldStatus } from "./status.ts";
 export type { FieldName } from "./store.ts";
