@@ -2,7 +2,7 @@
  * A site's device without its database: in go events as an app writes them, out they come as the gate would let them into the log, with all that
  * they know of their own entity and chained. For logs of a million events, which need not take the way there.
  */
-import { SCHEMAS_DIR } from "../services/cli/places.ts";
+import { SCHEMAS_DIR } from "../services/cli/program.ts";
 import {
   type Appendable,
   canonicalize,

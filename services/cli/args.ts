@@ -31,7 +31,7 @@ export interface Input {
   readonly out: Output;
 }
 
-const COMMON: Options = { json: { type: "boolean" }, help: { type: "boolean", short: "h" } };
+const COMMON: Options = { json: { type: "boolean" }, config: { type: "string" }, help: { type: "boolean", short: "h" } };
 
 /** Parses a command's arguments; throws `usage` with what was wrong. */
 export function inputOf(command: Command, args: readonly string[]): Input & { readonly wantsHelp: boolean } {

@@ -29,9 +29,8 @@ import {
 import type { Command, Input } from "./args.ts";
 import { withViews } from "./commands-hub.ts";
 import { writeAtDesk } from "./desk.ts";
+import { viewsOf } from "./folders.ts";
 import { type Cell, type Output, shown, table } from "./output.ts";
-import { PROJECTIONS_DIR } from "./places.ts";
-import { loadProjections } from "./projections.ts";
 import { withHubGate } from "./registry.ts";
 
 interface CaseRow extends Record<string, unknown> {
@@ -276,7 +275,7 @@ export const caseShow: Command = {
 
 /** The values of one register of an entity, whether or not anybody is asked to decide. */
 async function showRegister(positionals: readonly string[], data: string | undefined, out: Output): Promise<number> {
-  const views = await loadProjections(PROJECTIONS_DIR);
+  const views = await viewsOf(data);
   return withViews(data, async (db) => {
     const { projection, id, rule } = await targetOf(db, positionals, entityViews(views), caseShow.usage);
     const choices = siblingsOf(rule, await stateOf(db, projection, id)).map(choiceOf);
@@ -406,7 +405,7 @@ the decision stands beside it: then the case is open again. Where only some have
   options: { ...NOTE_OPTIONS, pick: { type: "string" }, value: { type: "string" } },
   async run(input) {
     const { positionals, text, out } = input;
-    const views = await loadProjections(PROJECTIONS_DIR);
+    const views = await viewsOf(text("data"));
     return withHubGate(text("data"), async ({ dir, state: hub, gate }) => {
       const { projection, id, rule, held, caseId } = await withViews(text("data"), async (db) => {
         const target = await targetOf(db, positionals, entityViews(views), caseResolve.usage);

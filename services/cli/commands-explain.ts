@@ -7,9 +7,8 @@ import { DELETED, type Decision, type Projection } from "../merge/index.ts";
 import type { Command } from "./args.ts";
 import { byTheFile, REASONS } from "./commands-audit.ts";
 import { withViews } from "./commands-hub.ts";
+import { viewsOf } from "./folders.ts";
 import { shown, table } from "./output.ts";
-import { PROJECTIONS_DIR } from "./places.ts";
-import { loadProjections } from "./projections.ts";
 import { withHubGate } from "./registry.ts";
 
 /** A moment as a story tells it. */
@@ -113,7 +112,7 @@ and what was kept of those that lost. Each view that shows the entity tells its 
       throw new TributaryError("usage", `${third} is one argument too many`, `Use: ${explainCommand.usage}`);
     const entity = isWhole ? first : `${first}/${second}`;
     const field = (isWhole ? second : third) ?? null;
-    const projections = await loadProjections(PROJECTIONS_DIR);
+    const projections = await viewsOf(text("data"));
     const views = await withViews(text("data"), (db) =>
       withHubGate(text("data"), ({ gate }) => explainEntity({ db, gate, projections }, entity, field, text("view") ?? null)),
     );

@@ -17,9 +17,10 @@ import { withViews } from "./commands-hub.ts";
 import { refOf } from "./commands-schema.ts";
 import { correctParked, parkedNamed } from "./correct-parked.ts";
 import { writeAtDesk } from "./desk.ts";
+import { viewsOf } from "./folders.ts";
 import { table } from "./output.ts";
-import { PROJECTIONS_DIR, readText } from "./places.ts";
-import { fitsOf, loadProjections } from "./projections.ts";
+import { readText } from "./places.ts";
+import { fitsOf } from "./projections.ts";
 import { withHubGate } from "./registry.ts";
 import { changesOf } from "./set-values.ts";
 
@@ -131,7 +132,7 @@ export const quarantineShow: Command = {
     if (name === undefined) throw new TributaryError("usage", "the event is missing", `Use: ${quarantineShow.usage}`);
     const row = await withViews(text("data"), (db) => findNamed(db, name));
     return withHubGate(text("data"), async ({ gate }) => {
-      const { data, schema, problems } = examine(gate, await viewsFits(gate), row);
+      const { data, schema, problems } = examine(gate, await viewsFits(gate, text("data")), row);
       out.result({ ...row, data, checkedWith: `${schema.subject}@${schema.version}`, problems });
       out.line(`${row.entity} (${row.type}, schema ${row.schema}) by ${row.actor} at ${row.site}, recorded ${row.recordedAt}`);
       out.line(`  held because: ${row.reason}${row.path === null ? "" : ` (at ${row.path})`}`);
@@ -160,7 +161,7 @@ export const quarantineShow: Command = {
   },
 };
 
-const viewsFits = async (gate: Gate): Promise<Fits> => fitsOf(await loadProjections(PROJECTIONS_DIR), gate);
+const viewsFits = async (gate: Gate, data: string | undefined): Promise<Fits> => fitsOf(await viewsOf(data), gate);
 
 /** The data as it came, and what is wrong with it by the schemas and views that are known now. */
 function examine(
@@ -270,7 +271,7 @@ ${FILTER_HELP}
     return withHubGate(text("data"), async ({ gate, dir, state }) => {
       const events: NewEvent[] = [];
       const held: { event: string; problem: string }[] = [];
-      const fits = await viewsFits(gate);
+      const fits = await viewsFits(gate, text("data"));
       for (const row of rows) {
         const base = replacement ?? parsed(row.raw);
         const data = base === null ? null : mended(base, input.list("set"));

@@ -8,9 +8,8 @@ import { entityViews, foldAnew, rowOf, type View } from "../merge/index.ts";
 import type { Input } from "./args.ts";
 import { withViews } from "./commands-hub.ts";
 import { writeAtDesk } from "./desk.ts";
+import { viewsOf } from "./folders.ts";
 import { namedAmong, type ParkedRow, parkedRows, seenOf } from "./parked.ts";
-import { PROJECTIONS_DIR } from "./places.ts";
-import { loadProjections } from "./projections.ts";
 import { withHubGate } from "./registry.ts";
 import { changesOf } from "./set-values.ts";
 
@@ -60,7 +59,7 @@ export async function correctParked(
   if (text("as") !== undefined)
     throw new TributaryError("usage", "--as is for events in quarantine", "A correction is checked with the entity's own forms.");
   return withHubGate(text("data"), async ({ gate, dir, state }) => {
-    const projections = await loadProjections(PROJECTIONS_DIR);
+    const projections = await viewsOf(text("data"));
     const events: NewEvent[] = [];
     for (const { row } of entities) {
       const whole = await withViews(text("data"), (db) => completed({ db, gate, projections }, row, values));

@@ -7,7 +7,7 @@ import { openField } from "../field/index.ts";
 import { connectViews, type Rebuilt } from "../projector/index.ts";
 import type { Output } from "./output.ts";
 import { shown, table } from "./output.ts";
-import { SCHEMAS_DIR } from "./places.ts";
+import { SCHEMAS_DIR } from "./program.ts";
 import { addSite } from "./sites.ts";
 import type { Hub } from "./supervise.ts";
 

@@ -1,11 +1,12 @@
 import type { Client } from "pg";
 import { entitySchema, HUB_ENTITIES, HUB_SITE, nameOf, siteRights, TributaryError } from "../core/index.ts";
 import { codeHash, readCode, siteLogin } from "../core/node.ts";
-import { createGate, loadSchemas } from "../gate/index.ts";
+import { createGate } from "../gate/index.ts";
 import { writeAtDesk } from "./desk.ts";
+import { foldersOf, loadForms } from "./folders.ts";
 import { issueCode, withKeyBook } from "./hub-keys.ts";
 import { admitNew, rightOfToken } from "./logins.ts";
-import { type HubState, issueHubToken, SCHEMAS_DIR } from "./places.ts";
+import { type HubState, issueHubToken } from "./places.ts";
 
 export interface NewSite {
   readonly site: string;
@@ -84,7 +85,7 @@ export async function addSite(
     data: { org, site, ...(title === undefined ? {} : { title }), token_expires_at: expiresAt },
     actor,
   };
-  const gate = createGate(loadSchemas(SCHEMAS_DIR));
+  const gate = createGate(loadForms(foldersOf(dir)));
   await writeAtDesk(dir, state, gate, [event]);
   const known = new Set(gate.store.subjects().map((subject) => gate.store.versions(subject).at(-1)?.annotations.entity));
   return withKeyBook(dir, state, async (book, ring) => {

@@ -14,7 +14,8 @@ import {
 const malformed = (where: string, problem: string, cause?: unknown): TributaryError =>
   new TributaryError("schema-malformed", `${where}: ${problem}`, "Correct the schema folder.", { cause });
 
-interface File {
+/** A schema as it stands in a folder. */
+export interface SchemaFile {
   readonly path: string;
   readonly kind: Kind;
   readonly text: string;
@@ -25,14 +26,19 @@ interface File {
  * parse, versions are missing or doubled, or events could not be written with a schema that declares some.
  */
 export function loadSchemas(dir: string, options: { readonly trusted?: boolean } = {}): SchemaStore {
-  const files = new Map<string, Map<number, File>>();
+  return schemaStore(schemaFiles(dir), options);
+}
+
+/** A folder's schema files, by subject and version, as texts: for whoever lays one folder over another. */
+export function schemaFiles(dir: string): Map<string, Map<number, SchemaFile>> {
+  const files = new Map<string, Map<number, SchemaFile>>();
   for (const entry of entriesOf(dir)) if (entry.isDirectory()) files.set(entry.name, filesOf(dir, entry.name));
-  return schemaStore(files, options);
+  return files;
 }
 
 /** The same of texts that were read elsewhere, by subject and version; for a commit's schemas. */
 export function schemaStore(
-  files: ReadonlyMap<string, ReadonlyMap<number, File>>,
+  files: ReadonlyMap<string, ReadonlyMap<number, SchemaFile>>,
   options: { readonly trusted?: boolean } = {},
 ): SchemaStore {
   const loaded = new Map<string, SchemaVersion>();
@@ -68,8 +74,8 @@ export function schemaStore(
   return { subjects: () => [...bySubject.keys()].sort(), versions: (subject) => bySubject.get(subject) ?? [] };
 }
 
-function filesOf(dir: string, subject: string): Map<number, File> {
-  const out = new Map<number, File>();
+function filesOf(dir: string, subject: string): Map<number, SchemaFile> {
+  const out = new Map<number, SchemaFile>();
   for (const { name } of entriesOf(join(dir, subject))) {
     if (!name.endsWith(".avsc") && !name.endsWith(".json")) continue;
     const path = join(dir, subject, name);

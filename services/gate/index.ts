@@ -4,7 +4,7 @@
  */
 export { type Caster, type Casters, loadCasters, NO_CASTERS } from "./casters.ts";
 export { canRead, checkCompatibility, DEFAULT_LEVEL, type Finding, isLevel, LEVELS, type Level } from "./compatibility.ts";
-export { loadSchemas, schemaFile, schemaStore } from "./files.ts";
+export { loadSchemas, type SchemaFile, schemaFile, schemaFiles, schemaStore } from "./files.ts";
 export { type Form, formsOf } from "./forms.ts";
 export { createGate, type Fits, type FitsHead, type Gate, type Pins, type Verdict } from "./gate.ts";
 export { type LintNote, lintCasters, lintSchema, memberChanges } from "./lint.ts";

@@ -1,7 +1,7 @@
 /** Verifies a hub or balances its books in a process of its own, and prints what memory that took. */
 import { readFileSync } from "node:fs";
 import { verify } from "../../services/audit/index.ts";
-import { PROJECTIONS_DIR, SCHEMAS_DIR } from "../../services/cli/places.ts";
+import { PROJECTIONS_DIR, SCHEMAS_DIR } from "../../services/cli/program.ts";
 import { loadProjections } from "../../services/cli/projections.ts";
 import { createGate, loadSchemas } from "../../services/gate/index.ts";
 import { openLog } from "../../services/log/index.ts";
