@@ -197,15 +197,14 @@ export async function hubRing(dir: string): Promise<Keyring> {
   });
 }
 
+export type TokenClaims = Omit<Parameters<typeof issueToken>[1], "nowMs" | "hub">;
+
 /** Issues a token that names the hub's keys, so that who is handed it knows the hub. */
-export async function issueHubToken(
-  dir: string,
-  claims: Omit<Parameters<typeof issueToken>[1], "nowMs" | "hub">,
-): Promise<string> {
+export async function issueHubToken(dir: string, claims: TokenClaims): Promise<string> {
   const key = await hubKey(dir);
   const { keys } = (await hubRing(dir)).state();
-  const { issueToken } = await doors();
-  return issueToken(key, { ...claims, nowMs: Date.now(), hub: keys.map(({ x }) => x) });
+  const { issueToken: issue } = await doors();
+  return issue(key, { ...claims, nowMs: Date.now(), hub: keys.map(({ x }) => x) });
 }
 
 /** The same, where there need not be one: a device whose key is enrolled speaks for itself. */
