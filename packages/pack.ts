@@ -141,8 +141,8 @@ const SOURCES = /(?<!\.d)\.(ts|cts|mts)$/;
 const UNUSED_IN: Readonly<Record<string, RegExp>> = {
   "csv-parse": /^dist\//,
   re2js: /\.d?\.?cjs$|\.cts$/,
-  lib0: /^dist\/|\.cjs$|^(delta|diff|hash|prng|schema|storage|component|dom)/,
-  yjs: /^dist\/(?!yjs\.mjs|src\/)|^src\//,
+  lib0: /^(dist|delta|diff|hash|prng)\/|\.cjs$|\.d\.ts$/,
+  yjs: /^dist\/(?!yjs\.mjs)|^src\//,
   zod: /^(v3|mini|v4-mini|v4\/mini|src)\/|\.cjs$|(?<!\.d\.cts)(?<=\.d\.ts)$/,
 };
 

@@ -23,6 +23,7 @@ export {
   defineSql,
   defineTotals,
   deleteWins,
+  type EditableText,
   editText,
   firstWriteWins,
   fitsViews,

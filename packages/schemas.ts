@@ -17,8 +17,6 @@ export {
   type Level,
   type LintNote,
   lintSchema,
-  loadCasters,
-  loadSchemas,
   NO_CASTERS,
   type Pins,
   type Problem,
@@ -27,3 +25,4 @@ export {
   type SchemaVersion,
   type Verdict,
 } from "../services/gate/index.ts";
+export { loadCasters, loadSchemas } from "../services/gate/node.ts";

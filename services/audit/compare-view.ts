@@ -1,27 +1,10 @@
 import type { Client } from "pg";
 import { canonicalize, type JsonObject, type JsonValue, type LogEntry, messageOf } from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
-import {
-  checkRow,
-  type EntityState,
-  type FullRow,
-  fold,
-  type Projection,
-  packState,
-  rowWith,
-  type Totals,
-  waitingFor,
-} from "../merge/index.ts";
-import {
-  checkFunctions,
-  eventsIn,
-  keyOf,
-  type Rehearsed,
-  readColumn,
-  shardOf,
-  type TotalsBooks,
-  toFoldEvent,
-} from "../projector/index.ts";
+import { checkRow, type EntityState, type FullRow, fold, packState, rowWith, type Totals, waitingFor } from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
+import { checkFunctions, eventsIn, type Rehearsed, toFoldEvent } from "../projector/index.ts";
+import { keyOf, readColumn, shardOf, type TotalsBooks } from "../views/index.ts";
 import { byBytes, type Cursor, openCursor } from "./cursor.ts";
 import type { SpilledEvent } from "./spill.ts";
 import { asKept, type Spill } from "./spill.ts";

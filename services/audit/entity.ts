@@ -11,8 +11,9 @@ import {
   type Vector,
 } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
-import { type Author, type Decision, decisionsOf, foldAnew, type View, waitingFor } from "../merge/index.ts";
-import { incarnationOf } from "../projector/index.ts";
+import { type Author, type Decision, decisionsOf, foldAnew, waitingFor } from "../merge/engine.ts";
+import type { View } from "../merge/index.ts";
+import { incarnationOf } from "../views/index.ts";
 import { aboutEntity, countedEvents, heldIn, instantText, readersOf } from "./events.ts";
 import { builtOtherwise, viewsOfType } from "./live.ts";
 import { notFound, parseEntity } from "./names.ts";

@@ -10,7 +10,7 @@ import {
   type Vector,
 } from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
-import { type FoldEvent, seenOf } from "../merge/index.ts";
+import { type FoldEvent, seenOf } from "../merge/engine.ts";
 
 /** The versions of schemas that each view reads with. */
 export async function readersOf(db: Client): Promise<Map<string, Pins>> {

@@ -8,7 +8,6 @@ import {
   type EntityState,
   type Folded,
   fold,
-  type Projection,
   RESOLVED,
   type RegisterRule,
   type Row,
@@ -17,8 +16,8 @@ import {
   rowWith,
   type Sibling,
   siblingsOf,
-  type View,
-} from "../merge/index.ts";
+} from "../merge/engine.ts";
+import type { Projection, View } from "../merge/index.ts";
 import { parkedIn } from "./entity.ts";
 import { type CountedEvent, countedEvents, readersOf } from "./events.ts";
 import { builtOtherwise, viewsOfType } from "./live.ts";

@@ -1,7 +1,8 @@
 import type { Client } from "pg";
 import { TributaryError } from "../core/index.ts";
-import { entityViews, type Projection, type View } from "../merge/index.ts";
-import { generationsOf, isBuiltAs } from "../projector/index.ts";
+import { entityViews } from "../merge/engine.ts";
+import type { Projection, View } from "../merge/index.ts";
+import { generationsOf, isBuiltAs } from "../views/index.ts";
 import { notFound } from "./names.ts";
 
 /** Views that are declared otherwise than the live ones were built, or were never built: what their files tell is not what readers see. */

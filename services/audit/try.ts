@@ -1,8 +1,9 @@
 import type { Client } from "pg";
 import { canonicalize, type JsonObject, type JsonValue, messageOf } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
-import { decisionsOf, type EntityState, type FullRow, foldAnew, type Projection } from "../merge/index.ts";
-import { declaredColumns, readColumn } from "../projector/index.ts";
+import { decisionsOf, type EntityState, type FullRow, foldAnew } from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
+import { declaredColumns, readColumn } from "../views/index.ts";
 import { entitiesOf } from "./events.ts";
 
 /** A row that would show something else. */

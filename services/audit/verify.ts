@@ -15,24 +15,20 @@ import {
 import { chainHash, heapKeeper } from "../core/node.ts";
 import type { Gate, Pins } from "../gate/index.ts";
 import { type Anchor, type AnchorComparison, incarnations, judge, keyFactsOf, type Log, textOf } from "../log/index.ts";
-import { entityViews, type Projection, type Totals, type View } from "../merge/index.ts";
+import { entityViews, type Totals } from "../merge/engine.ts";
+import type { Projection, View } from "../merge/index.ts";
+import { countedAs, rehearseRefold, settlements, shardOfEntry, targetsFor, type ViewTarget } from "../projector/index.ts";
 import {
   type AuditDifference,
   type Books,
-  countedAs,
   type Expected,
   foldedTo,
   generationsOf,
   openBooks,
   openTotals,
   type Placeholders,
-  rehearseRefold,
-  settlements,
   shardOf,
-  shardOfEntry,
-  targetsFor,
-  type ViewTarget,
-} from "../projector/index.ts";
+} from "../views/index.ts";
 import { type Asked, compareView } from "./compare-view.ts";
 import { readersOf } from "./events.ts";
 import { builtOtherwise } from "./live.ts";

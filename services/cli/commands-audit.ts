@@ -13,10 +13,9 @@ import {
 } from "../audit/index.ts";
 import { TributaryError } from "../core/index.ts";
 import { openLog } from "../log/index.ts";
-import { connectViews } from "../projector/index.ts";
+import { connectViews } from "../views/index.ts";
 import { anchorGiven } from "./anchor-place.ts";
 import type { Command } from "./args.ts";
-import { withViews } from "./commands-hub.ts";
 import { foldersOf, viewsOf } from "./folders.ts";
 import { publicPartOf } from "./hub-keys.ts";
 import { type Output, shown, table } from "./output.ts";
@@ -24,6 +23,7 @@ import { hubDir, readHubKeys } from "./places.ts";
 import { positionAsked } from "./positions.ts";
 import { runningHub } from "./reach.ts";
 import { openHubGate, withHubGate } from "./registry.ts";
+import { withViews } from "./with-views.ts";
 
 const PROGRESS_MS = 300;
 

@@ -19,19 +19,19 @@ import {
   type EntityState,
   entityViews,
   isOneOf,
-  type Projection,
   RESOLVED,
   type RegisterRule,
   type Sibling,
   siblingsOf,
   unpackState,
-} from "../merge/index.ts";
+} from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
 import type { Command, Input } from "./args.ts";
-import { withViews } from "./commands-hub.ts";
 import { writeAtDesk } from "./desk.ts";
 import { viewsOf } from "./folders.ts";
 import { type Cell, type Output, shown, table } from "./output.ts";
 import { withHubGate } from "./registry.ts";
+import { withViews } from "./with-views.ts";
 
 interface CaseRow extends Record<string, unknown> {
   readonly id: string;

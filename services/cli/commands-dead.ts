@@ -1,10 +1,10 @@
 import type { NatsConnection } from "nats";
 import { isTributaryError, TributaryError } from "../core/index.ts";
+import { issueToken } from "../http/index.ts";
 import {
   connectBroker,
   deadLetter,
   deadLetters,
-  issueToken,
   MAX_DEAD_AGE_DAYS,
   MAX_DEAD_BYTES,
   type RetryOptions,

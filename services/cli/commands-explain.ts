@@ -3,13 +3,14 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type Explanation, explainEntity, isResolution, type RegisterStory, type Step, tryRules } from "../audit/index.ts";
 import { messageOf, TributaryError } from "../core/index.ts";
-import { DELETED, type Decision, type Projection } from "../merge/index.ts";
+import { DELETED, type Decision } from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
 import type { Command } from "./args.ts";
 import { byTheFile, REASONS } from "./commands-audit.ts";
-import { withViews } from "./commands-hub.ts";
 import { viewsOf } from "./folders.ts";
 import { shown, table } from "./output.ts";
 import { withHubGate } from "./registry.ts";
+import { withViews } from "./with-views.ts";
 
 /** A moment as a story tells it. */
 const when = (iso: string): string => `${iso.slice(0, 10)} ${iso.slice(11, 16)}`;

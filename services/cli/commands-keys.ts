@@ -1,6 +1,6 @@
 import { userInfo } from "node:os";
 import { isJsonObject, nameOf, TributaryError } from "../core/index.ts";
-import { OVERLAP_HOURS } from "../ingress/index.ts";
+import { OVERLAP_HOURS } from "../http/index.ts";
 import type { Command } from "./args.ts";
 import {
   deviceName,

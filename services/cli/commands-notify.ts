@@ -11,9 +11,9 @@ import {
   testMessage,
 } from "../notify/index.ts";
 import type { Command } from "./args.ts";
-import { withViews } from "./commands-hub.ts";
 import { table } from "./output.ts";
 import { settingsFile } from "./places.ts";
+import { withViews } from "./with-views.ts";
 
 const STATES: Readonly<Record<string, readonly NotificationState[]>> = {
   open: ["waiting", "failed"],

@@ -1,9 +1,9 @@
 import { TributaryError } from "../core/index.ts";
-import { askRefold, parkedCounts } from "../projector/index.ts";
+import { askRefold, parkedCounts } from "../views/index.ts";
 import type { Command } from "./args.ts";
-import { withViews } from "./commands-hub.ts";
 import { table } from "./output.ts";
 import { namedAmong, parkedRows } from "./parked.ts";
+import { withViews } from "./with-views.ts";
 
 export const parkedList: Command = {
   name: "parked list",

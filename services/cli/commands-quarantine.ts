@@ -13,7 +13,6 @@ import {
 import type { NewEvent } from "../field/index.ts";
 import type { Fits, Gate } from "../gate/index.ts";
 import type { Command, Input } from "./args.ts";
-import { withViews } from "./commands-hub.ts";
 import { refOf } from "./commands-schema.ts";
 import { correctParked, parkedNamed } from "./correct-parked.ts";
 import { writeAtDesk } from "./desk.ts";
@@ -23,6 +22,7 @@ import { readText } from "./places.ts";
 import { fitsOf } from "./projections.ts";
 import { withHubGate } from "./registry.ts";
 import { changesOf } from "./set-values.ts";
+import { withViews } from "./with-views.ts";
 
 interface QuarantineRow {
   readonly origin: string;

@@ -1,27 +1,23 @@
 import { TributaryError } from "../core/index.ts";
 import { currentIncarnation, openLog } from "../log/index.ts";
-import { closureOf } from "../merge/index.ts";
+import { closureOf } from "../merge/engine.ts";
+import { differences, type Progress, type Rebuilt, rebuild, reconcile } from "../projector/index.ts";
 import {
   alone,
   asPosition,
   beyondNow,
   type Comparison,
   connectViews,
-  differences,
   generationsOf,
   incarnationOf,
-  type Progress,
   parkedCounts,
-  type Rebuilt,
-  rebuild,
-  reconcile,
-} from "../projector/index.ts";
+} from "../views/index.ts";
 import type { Command, Input } from "./args.ts";
-import { withViews } from "./commands-hub.ts";
 import { FOLDER_OPTIONS, foldersOf, loadViews, viewsOf } from "./folders.ts";
 import { type Output, table } from "./output.ts";
 import { runningHub } from "./reach.ts";
 import { openHubGate } from "./registry.ts";
+import { withViews } from "./with-views.ts";
 
 /** All that building a view beside the live ones needs, of a hub's data directory. */
 export async function withBuilder<T>(

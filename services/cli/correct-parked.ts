@@ -4,14 +4,15 @@ import { countedEvents, readersOf } from "../audit/index.ts";
 import { type JsonObject, type JsonValue, RESOLVED, TributaryError, type Vector } from "../core/index.ts";
 import type { NewEvent } from "../field/index.ts";
 import type { Gate } from "../gate/index.ts";
-import { entityViews, foldAnew, rowOf, type View } from "../merge/index.ts";
+import { entityViews, foldAnew, rowOf } from "../merge/engine.ts";
+import type { View } from "../merge/index.ts";
 import type { Input } from "./args.ts";
-import { withViews } from "./commands-hub.ts";
 import { writeAtDesk } from "./desk.ts";
 import { viewsOf } from "./folders.ts";
 import { namedAmong, type ParkedRow, parkedRows, seenOf } from "./parked.ts";
 import { withHubGate } from "./registry.ts";
 import { changesOf } from "./set-values.ts";
+import { withViews } from "./with-views.ts";
 
 /** A parked entity, with what is known of it. */
 export interface ParkedEntity {

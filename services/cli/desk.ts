@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { type EntityRef, isTributaryError, TributaryError, type Vector } from "../core/index.ts";
 import { type Appended, type NewEvent, openField, type SyncResult } from "../field/index.ts";
 import type { Gate } from "../gate/index.ts";
-import { SCOPE_APPEND, SCOPE_ENROL } from "../ingress/index.ts";
+import { SCOPE_APPEND, SCOPE_ENROL } from "../http/index.ts";
 import { natsSettings } from "../local/index.ts";
 import { type HubState, issueHubToken } from "./places.ts";
 import { mustAnswer } from "./reach.ts";

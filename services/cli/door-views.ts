@@ -2,7 +2,7 @@ import type { Client } from "pg";
 import { messageOf } from "../core/index.ts";
 import type { Fits, Gate } from "../gate/index.ts";
 import type { View } from "../merge/index.ts";
-import { connectViews, generationsOf, isBuiltAs } from "../projector/index.ts";
+import { connectViews, generationsOf, isBuiltAs } from "../views/index.ts";
 import { type Folders, loadViews } from "./folders.ts";
 import { fitsOf } from "./projections.ts";
 

@@ -8,16 +8,10 @@
 import { existsSync, realpathSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { TributaryError } from "../core/index.ts";
-import {
-  type Casters,
-  loadCasters,
-  NO_CASTERS,
-  type SchemaFile,
-  type SchemaStore,
-  schemaFiles,
-  schemaStore,
-} from "../gate/index.ts";
-import { checkViews, columnsOf, type View } from "../merge/index.ts";
+import { type Casters, NO_CASTERS, type SchemaFile, type SchemaStore, schemaStore } from "../gate/index.ts";
+import { loadCasters, schemaFiles } from "../gate/node.ts";
+import { checkViews, columnsOf } from "../merge/engine.ts";
+import type { View } from "../merge/index.ts";
 import { hubDir, keepConfig, readConfig, recordedFolders } from "./places.ts";
 import { EXTENSION, IS_PACKAGE, OWN_SUBJECTS, OWN_VIEWS, PROJECTIONS_DIR, SCHEMAS_DIR } from "./program.ts";
 import { viewsIn } from "./projections.ts";

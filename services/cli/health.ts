@@ -1,7 +1,8 @@
 import type { Client } from "pg";
 import type { PartChecks, PartState } from "../ingress/index.ts";
 import type { Log } from "../log/index.ts";
-import { clingingSays, clingingToOld, connectViews, parkedCounts, projectorHealth } from "../projector/index.ts";
+import { projectorHealth } from "../projector/index.ts";
+import { clingingSays, clingingToOld, connectViews, parkedCounts } from "../views/index.ts";
 
 /** Views this far behind the log, for this long, mean that nobody folds. */
 const MAX_LAG_MS = 60_000;

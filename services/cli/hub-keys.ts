@@ -9,7 +9,7 @@ import {
   TributaryError,
 } from "../core/index.ts";
 import { codeHash, keyIdOf, makeCode, nkeyOf } from "../core/node.ts";
-import { type HubKey, hubKeyId, type Keyring, makeKey, OVERLAP_HOURS, withNextKey, withoutKey } from "../ingress/index.ts";
+import { type HubKey, hubKeyId, type Keyring, makeKey, OVERLAP_HOURS, withNextKey, withoutKey } from "../http/index.ts";
 import { type Fork, forksOf, type KeyBook, openKeyBook, openLog } from "../log/index.ts";
 import { type HubState, hubRing, readHubKeys, writeHubKeys } from "./places.ts";
 

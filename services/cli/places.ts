@@ -1,9 +1,8 @@
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import type { JWK } from "jose";
 import { messageOf, nameOf, TributaryError } from "../core/index.ts";
 import { hubFolder } from "../core/node.ts";
-import type { HubKey, issueToken, Keyring } from "../ingress/index.ts";
+import type { HubKey, issueToken, JWK, Keyring } from "../http/index.ts";
 
 export const hubDir = (given: string | undefined): string => resolve(given ?? process.env.TRIBUTARY_DATA ?? ".tributary/hub");
 /** Whom a hub tells of conflicts, and how; `docs/notifications.md`. */
@@ -159,7 +158,7 @@ export function writeHubKeys(dir: string, keys: readonly HubKey[]): void {
 }
 
 /** Loaded by who needs the hub's keys: commands on a device do not. */
-const doors = () => import("../ingress/index.ts");
+const doors = () => import("../http/index.ts");
 
 /** The key that the hub signs with now, made at its first start. Tokens are as secret as this file. */
 export async function hubKey(dir: string): Promise<JWK> {

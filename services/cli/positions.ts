@@ -1,6 +1,6 @@
 import type { Client } from "pg";
 import { isIncarnationId, type Position, TributaryError } from "../core/index.ts";
-import { incarnationOf } from "../projector/index.ts";
+import { incarnationOf } from "../views/index.ts";
 
 const MAX_POSITION = 9_223_372_036_854_775_807n;
 

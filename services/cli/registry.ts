@@ -1,18 +1,10 @@
 import type { Authorize } from "../api/index.ts";
 import { TributaryError } from "../core/index.ts";
-import {
-  type Casters,
-  createGate,
-  type Finding,
-  formsOf,
-  type Gate,
-  openRegistry,
-  type Registry,
-  type SchemaStore,
-} from "../gate/index.ts";
-import { type Doorkeeper, MAY_READ_SCHEMAS, SCOPE_SCHEMAS } from "../ingress/index.ts";
+import { type Casters, createGate, type Finding, formsOf, type Gate, type Registry, type SchemaStore } from "../gate/index.ts";
+import { openRegistry } from "../gate/node.ts";
+import { type Doorkeeper, MAY_READ_SCHEMAS, SCOPE_SCHEMAS } from "../http/index.ts";
 import { type Log, openLog } from "../log/index.ts";
-import { narrowColumns } from "../merge/index.ts";
+import { narrowColumns } from "../merge/engine.ts";
 import { castersOf, type Folders, foldersOf, loadForms, loadViews } from "./folders.ts";
 import { type HubState, hubDir } from "./places.ts";
 import { runningHub } from "./reach.ts";

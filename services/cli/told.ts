@@ -3,7 +3,7 @@ import { type FileHandle, open } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import type { Client } from "pg";
 import { type KeptNotification, keptNotifications, putBackNotifications } from "../notify/index.ts";
-import { connectViews } from "../projector/index.ts";
+import { connectViews } from "../views/index.ts";
 
 const ROWS = 500;
 const LOOK_MS = 5_000;

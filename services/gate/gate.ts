@@ -14,6 +14,7 @@ import {
   type SchemaRef,
 } from "../core/index.ts";
 import type { Decoded } from "./avro/decode.ts";
+import { utf8Bytes, utf8Text } from "./bytes.ts";
 import { type Casters, NO_CASTERS, route, runCaster } from "./casters.ts";
 import { type Compiled, compile } from "./compiled.ts";
 import { type SchemaStore, type SchemaVersion, shortFingerprint } from "./schema.ts";
@@ -79,10 +80,6 @@ export interface Gate {
 /** A schema whose events may be about any entity says this instead of its type. */
 export const ANY_ENTITY = "*";
 
-/** A buffer's own method, which takes any bytes and is quicker than a decoder for the few that an event has. Like that, it shows what is no UTF-8 as U+FFFD. */
-const { utf8Slice } = Buffer.prototype as unknown as { utf8Slice(this: Uint8Array, from: number, to: number): string };
-const encoder = new TextEncoder();
-
 /** Makes a gate over a schema store, which may grow. Schemas are compiled when first used. */
 export function createGate(
   store: SchemaStore,
@@ -145,7 +142,7 @@ export function createGate(
   };
 
   const admitJson = (head: PackedEvent["head"], payload: Uint8Array, writer: Compiled | string): Verdict => {
-    const text = utf8Slice.call(payload, 0, payload.length);
+    const text = utf8Text(payload);
     const parsed = parseCanonical(text);
     const no = (code: Problem["code"], message: string): Verdict => ({ ok: false, problem: { code, message, path: null }, text });
     if (parsed === null)
@@ -210,7 +207,7 @@ export function createGate(
     },
 
     payload(schema, text, avroAllowed) {
-      const asJson = { encoding: "json", payload: encoder.encode(text) } as const;
+      const asJson = { encoding: "json", payload: utf8Bytes(text) } as const;
       const writer = avroAllowed ? compiledOf(schema) : "";
       if (typeof writer === "string" || writer.schema.kind !== "avro") return asJson;
       try {

@@ -1,6 +1,7 @@
 import type { JsMsg, NatsConnection } from "nats";
 import { type Batch, decodeBatchInTurns, SUBJECTS, TributaryError } from "../core/index.ts";
 import { batchKey, zstdInTurns } from "../core/node.ts";
+import { checkOrigin, type Doorkeeper } from "../http/index.ts";
 import type { Acceptor } from "./accept.ts";
 import { ACK_WAIT_MS, type BrokerWatch } from "./broker.ts";
 import { breaths, paced, SLICE_MS } from "./fair.ts";
@@ -11,7 +12,6 @@ import { postponed } from "./postponed.ts";
 import { PULL_BYTES, pull } from "./pull.ts";
 import { quietly, shownBy, tokenOf } from "./reply.ts";
 import { pause, type Standing } from "./standing.ts";
-import { checkOrigin, type Doorkeeper } from "./token.ts";
 import type { seal, Vouch } from "./vouch.ts";
 
 const MIB = 1_048_576;

@@ -18,6 +18,7 @@ import {
   TributaryError,
 } from "../core/index.ts";
 import { batchKey, zstdBegin, zstdInTurns } from "../core/node.ts";
+import { type Claims, checkOrigin, type Doorkeeper } from "../http/index.ts";
 import { type BrokerWatch, publishFailure } from "./broker.ts";
 import { breaths, paced, SLICE_MS } from "./fair.ts";
 import type { Health } from "./health.ts";
@@ -25,7 +26,6 @@ import type { AnswerHello } from "./hello.ts";
 import { type Receipts, receipts } from "./receipts.ts";
 import { type DoorAnswer, fromJson, refusalOf, UNKNOWN } from "./reply.ts";
 import { isAway, type Standing } from "./standing.ts";
-import { type Claims, checkOrigin, type Doorkeeper } from "./token.ts";
 import { unproven } from "./unproven.ts";
 import type { seal, Vouch } from "./vouch.ts";
 

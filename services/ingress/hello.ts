@@ -9,11 +9,11 @@ import {
   SUBJECTS,
   TributaryError,
 } from "../core/index.ts";
+import type { Shown } from "../http/index.ts";
 import type { Acceptor } from "./accept.ts";
 import { busy, sparing, turns } from "./fair.ts";
 import { fromJson, quietly, refusalOf, shownBy, toJson, UNKNOWN, wantsAnswer } from "./reply.ts";
 import { inTime, isAway, type Standing } from "./standing.ts";
-import type { Shown } from "./token.ts";
 import type { seal, Vouch } from "./vouch.ts";
 
 /** Hellos answered at a time, in all and of one site, and those of one site that wait. */

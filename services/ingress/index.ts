@@ -2,10 +2,10 @@
  * The hub's door: batches come in over JetStream and HTTP; runs of gated events go into the log, and receipts back to their
  * senders. Never an acknowledgement before the log has the events, never a rejected event that is not kept.
  */
-import type { JSONWebKeySet } from "jose";
 import type { NatsConnection } from "nats";
 import { messageOf, type NatsSettings, type Reply, TributaryError } from "../core/index.ts";
 import type { Fits, Gate, Registry } from "../gate/index.ts";
+import { type Doorkeeper, doorkeeper, fixedKeyring, isSealed, type JSONWebKeySet, type Keyring } from "../http/index.ts";
 import { type KeyBook, type Log, openKeyBook } from "../log/index.ts";
 import { type Acceptor, acceptor } from "./accept.ts";
 import { type BrokerWatch, connectBroker, prepareBroker, type StreamSettings, watchBroker } from "./broker.ts";
@@ -14,10 +14,8 @@ import { type DoorRequest, type Listening, listen } from "./door.ts";
 import { health, ownParts, type PartChecks } from "./health.ts";
 import { answerHellos, helloAnswers } from "./hello.ts";
 import { type Hubs, meetHubs } from "./hubs.ts";
-import { fixedKeyring, isSealed, type Keyring } from "./keyring.ts";
 import type { DoorAnswer } from "./reply.ts";
 import { type Standing, watchStore } from "./standing.ts";
-import { type Doorkeeper, doorkeeper } from "./token.ts";
 import { refuseRevoked, seal, type Vouch, vouch } from "./vouch.ts";
 
 export interface IngressOptions {
@@ -231,27 +229,5 @@ export {
 export { type DeadContent, type DeadLetter, deadLetter, deadLetters, type RetryOptions, retryDead } from "./dead.ts";
 export type { DoorRequest } from "./door.ts";
 export type { PartCheck, PartChecks, PartState } from "./health.ts";
-export {
-  fixedKeyring,
-  type HubKey,
-  hubKeyId,
-  type Keyring,
-  keyring,
-  OVERLAP_HOURS,
-  signingKeyAt,
-  withNextKey,
-  withoutKey,
-} from "./keyring.ts";
 export type { DoorAnswer } from "./reply.ts";
-export {
-  type Doorkeeper,
-  issueToken,
-  MAY_READ_SCHEMAS,
-  makeKey,
-  publicKey,
-  SCOPE_APPEND,
-  SCOPE_ENROL,
-  SCOPE_SCHEMAS,
-  SCOPE_SCHEMAS_READ,
-} from "./token.ts";
 export { REQUEST_WINDOW_MS } from "./vouch.ts";

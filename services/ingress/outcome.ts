@@ -1,6 +1,7 @@
 import type { JsMsg, NatsConnection } from "nats";
 import { type Batch, isTributaryError, messageOf, type Receipt, type Reply, SUBJECTS, TributaryError } from "../core/index.ts";
 import { batchKey } from "../core/node.ts";
+import type { Claims, Doorkeeper } from "../http/index.ts";
 import type { Acceptor } from "./accept.ts";
 import { ACK_WAIT_MS, type BrokerWatch } from "./broker.ts";
 import { bury } from "./dead.ts";
@@ -10,7 +11,6 @@ import type { Held, Lanes } from "./lanes.ts";
 import type { Postponed } from "./postponed.ts";
 import { publish, quietly, refusalOf, tokenOf, UNKNOWN } from "./reply.ts";
 import { isAway, type Standing } from "./standing.ts";
-import type { Claims, Doorkeeper } from "./token.ts";
 import type { seal } from "./vouch.ts";
 
 /**

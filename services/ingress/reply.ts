@@ -1,6 +1,6 @@
 import type { Msg, MsgHdrs, NatsConnection } from "nats";
 import { HEADER_TOKEN, messageOf, type Refusal } from "../core/index.ts";
-import type { Shown } from "./token.ts";
+import type { Shown } from "../http/index.ts";
 import { wordsForSenders } from "./words.ts";
 
 const encoder = new TextEncoder();

@@ -27,11 +27,19 @@ import {
   UNSAID,
 } from "../core/index.ts";
 import { codeHash, isSignedBy, keyIdOf } from "../core/node.ts";
+import {
+  type Claims,
+  checkOrigin,
+  type Doorkeeper,
+  type Keyring,
+  SCOPE_APPEND,
+  SCOPE_ENROL,
+  type Shown,
+  sealed,
+} from "../http/index.ts";
 import { actorOfDevice, type KeyBook } from "../log/index.ts";
 import type { Vouched } from "./accept.ts";
 import { turns } from "./fair.ts";
-import { type Keyring, sealed } from "./keyring.ts";
-import { type Claims, checkOrigin, type Doorkeeper, SCOPE_APPEND, SCOPE_ENROL, type Shown } from "./token.ts";
 
 /** A signed request is of now, by the hub's clock, give or take so much. Who has the time wrong is told it and asks again. */
 export const REQUEST_WINDOW_MS = 5 * 60_000;

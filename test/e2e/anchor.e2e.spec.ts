@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
 import { hubKey } from "../../services/cli/places.ts";
 import { openField } from "../../services/field/index.ts";
-import { issueToken } from "../../services/ingress/index.ts";
+import { issueToken } from "../../services/http/index.ts";
 import { gate, number, registration } from "../support/hub.ts";
 import { type HubProcess, jsonOf, openDir, runHub, tributary } from "../support/hub-process.ts";
 import { eventually } from "../support/temp.ts";

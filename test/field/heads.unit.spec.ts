@@ -9,7 +9,8 @@ import { openHeads } from "../../services/field/heads.ts";
 import { type Field, openField } from "../../services/field/index.ts";
 import { deviceKey, noteProtocol, openIdentity } from "../../services/field/keys.ts";
 import { readRows } from "../../services/field/rows.ts";
-import { createGate, loadSchemas } from "../../services/gate/index.ts";
+import { createGate } from "../../services/gate/index.ts";
+import { loadSchemas } from "../../services/gate/node.ts";
 import { gate, number, registration, update } from "../support/hub.ts";
 import { tempDir } from "../support/temp.ts";
 

@@ -2,15 +2,10 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { registryApi } from "../../services/api/index.ts";
 import { authorizeBy, gateOver } from "../../services/cli/registry.ts";
 import type { JsonObject } from "../../services/core/index.ts";
-import { NO_CASTERS, openRegistry, type Registry } from "../../services/gate/index.ts";
-import {
-  type Ingress,
-  issueToken,
-  SCOPE_APPEND,
-  SCOPE_SCHEMAS,
-  SCOPE_SCHEMAS_READ,
-  startIngress,
-} from "../../services/ingress/index.ts";
+import { NO_CASTERS, type Registry } from "../../services/gate/index.ts";
+import { openRegistry } from "../../services/gate/node.ts";
+import { issueToken, SCOPE_APPEND, SCOPE_SCHEMAS, SCOPE_SCHEMAS_READ } from "../../services/http/index.ts";
+import { type Ingress, startIngress } from "../../services/ingress/index.ts";
 import { openTestHub, type TestHub } from "../support/hub.ts";
 import { chooser, SEED } from "../support/random.ts";
 

@@ -6,7 +6,8 @@ import { canonicalize, type JsonObject, type JsonValue } from "../../services/co
 import { avroDecoder } from "../../services/gate/avro/decode.ts";
 import { type AvroRecord, parseAvro } from "../../services/gate/avro/model.ts";
 import { avscType } from "../../services/gate/compiled.ts";
-import { createGate, loadSchemas } from "../../services/gate/index.ts";
+import { createGate } from "../../services/gate/index.ts";
+import { loadSchemas } from "../../services/gate/node.ts";
 import { generate } from "../data/generate.ts";
 import { gateOf, packed } from "../support/gate.ts";
 import { gate, SCHEMAS } from "../support/hub.ts";

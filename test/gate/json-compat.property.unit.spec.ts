@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { jsonMismatches } from "../../services/gate/json/compat.ts";
+import { jsonMismatches } from "../../services/gate/json/compat/mismatches.ts";
 import { type Document, viewOf } from "../../services/gate/json/document.ts";
 import { jsonExamples } from "../../services/gate/json/examples.ts";
 import { jsonReader, readable } from "../../services/gate/json/reading.ts";

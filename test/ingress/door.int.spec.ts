@@ -15,8 +15,8 @@ import {
   type Vector,
 } from "../../services/core/index.ts";
 import { batchKey, keyIdOf, makeKeyPair, randomEpoch, signerOf, zstd } from "../../services/core/node.ts";
-import { fixedKeyring } from "../../services/ingress/index.ts";
-import { doorkeeper } from "../../services/ingress/token.ts";
+import { fixedKeyring } from "../../services/http/index.ts";
+import { doorkeeper } from "../../services/http/tokens.ts";
 import { refuseRevoked, type Vouch, vouch } from "../../services/ingress/vouch.ts";
 import { type KeyBook, openKeyBook } from "../../services/log/index.ts";
 import { batchOf, frameOf } from "../support/batches.ts";

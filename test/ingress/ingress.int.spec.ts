@@ -111,7 +111,7 @@ describe("the door refuses, with what to do, and nothing lost", () => {
     });
   });
   it("a token that another hub signed", async () => {
-    const { issueToken, makeKey } = await import("../../services/ingress/index.ts");
+    const { issueToken, makeKey } = await import("../../services/http/index.ts");
     const foreign = await issueToken(await makeKey("test"), { org: "relief", site: "zeta", lifetimeS: 60, nowMs: Date.now() });
     expect(await post("x", foreign)).toMatchObject({ status: 401, body: { code: "token-invalid" } });
   });

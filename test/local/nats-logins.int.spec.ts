@@ -6,7 +6,8 @@ import { afterEach, beforeAll, describe, expect, it, onTestFinished, vi } from "
 import { inboxPrefix, type NatsSettings, parseNatsUrl, SUBJECTS, withoutLogin } from "../../services/core/index.ts";
 import { siteLogin } from "../../services/core/node.ts";
 import { openField } from "../../services/field/index.ts";
-import { connectBroker, issueToken, makeKey, startIngress } from "../../services/ingress/index.ts";
+import { issueToken, makeKey } from "../../services/http/index.ts";
+import { connectBroker, startIngress } from "../../services/ingress/index.ts";
 import { type Backend, natsSettings, startEventStore, startNats } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
 import { connectAs, serveNats, type TestServer } from "../support/broker.ts";

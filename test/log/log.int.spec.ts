@@ -18,7 +18,8 @@ import {
   wallMsOf,
 } from "../../services/core/index.ts";
 import { chainHash, keyIdOf, makeKeyPair, randomEpoch } from "../../services/core/node.ts";
-import { openRegistry, type Registry } from "../../services/gate/index.ts";
+import type { Registry } from "../../services/gate/index.ts";
+import { openRegistry } from "../../services/gate/node.ts";
 import { type Interruption, type KeyBook, type Log, openKeyBook, openLog } from "../../services/log/index.ts";
 import { type EmbeddedNode, startNode } from "../../services/log/node/index.ts";
 import { all, eventually, sleep, tempDir } from "../support/temp.ts";

@@ -10,17 +10,8 @@ import {
   type Seq,
   type Vector,
 } from "../../services/core/index.ts";
-import {
-  decisionsOf,
-  defineProjection,
-  type EntityState,
-  fold,
-  rowOf,
-  seenOf,
-  set,
-  text,
-  waitingFor,
-} from "../../services/merge/index.ts";
+import { decisionsOf, type EntityState, fold, rowOf, seenOf, waitingFor } from "../../services/merge/engine.ts";
+import { defineProjection, set, text } from "../../services/merge/index.ts";
 import { SEED } from "../support/random.ts";
 import { at, JUBA, KAMPALA, NAIROBI } from "../support/writes.ts";
 

@@ -3,24 +3,19 @@ import { describe, expect, it } from "vitest";
 import { formatHlc, type OriginId, type Seq, type Vector } from "../../services/core/index.ts";
 import {
   applyWrite,
-  date,
   decisionsOf,
-  defineProjection,
   type EntityState,
   type FoldEvent,
   fold,
-  lastWriteWins,
   NO_CONTEXT,
   packState,
   type Register,
-  remove,
   rowOf,
-  set,
-  text,
   unpackState,
   type Write,
   waitingFor,
-} from "../../services/merge/index.ts";
+} from "../../services/merge/engine.ts";
+import { date, defineProjection, lastWriteWins, remove, set, text } from "../../services/merge/index.ts";
 
 const ORIGINS = ["relief.nairobi.t1.aaa", "relief.kampala.t1.bbb", "relief.juba.t1.ccc"] as OriginId[];
 

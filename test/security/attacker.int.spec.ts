@@ -28,7 +28,8 @@ import {
 import type { Field, SyncResult } from "../../services/field/index.ts";
 import { deviceKey } from "../../services/field/keys.ts";
 import { openTransport } from "../../services/field/transport.ts";
-import { DEAD_STREAM, type HubKey, STREAM } from "../../services/ingress/index.ts";
+import type { HubKey } from "../../services/http/index.ts";
+import { DEAD_STREAM, STREAM } from "../../services/ingress/index.ts";
 import { connectAs, overheard } from "../support/broker.ts";
 import { number, ORG, openTestHub, registration, stateOf, type TestHub, update } from "../support/hub.ts";
 import { all, eventually, sleep } from "../support/temp.ts";

@@ -22,8 +22,9 @@ import {
 import { batchKey, chainHash, isSignedBy, keyIdOf, makeKeyPair, signerOf } from "../../services/core/node.ts";
 import type { Field, SyncProgress } from "../../services/field/index.ts";
 import { deviceKey, hubKeys, openIdentity, pinHub } from "../../services/field/keys.ts";
+import { fixedKeyring, issueToken, makeKey, withNextKey, withoutKey } from "../../services/http/index.ts";
 import { keepEvidence } from "../../services/ingress/evidence.ts";
-import { DEAD_STREAM, fixedKeyring, issueToken, makeKey, withNextKey, withoutKey } from "../../services/ingress/index.ts";
+import { DEAD_STREAM } from "../../services/ingress/index.ts";
 import { forksOf, type KeyBook, type Log, openKeyBook, openLog } from "../../services/log/index.ts";
 import { startNode } from "../../services/log/node/index.ts";
 import { batchOf, frameOf, post } from "../support/attack.ts";

@@ -1,10 +1,10 @@
 import { cpSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { JWK } from "jose";
 import { covers, type LogEntry } from "../../services/core/index.ts";
 import { type Field, openField } from "../../services/field/index.ts";
-import { type Ingress, issueToken, makeKey, startIngress } from "../../services/ingress/index.ts";
+import { issueToken, type JWK, makeKey } from "../../services/http/index.ts";
+import { type Ingress, startIngress } from "../../services/ingress/index.ts";
 import { type Backend, startNats } from "../../services/local/index.ts";
 import { beginIncarnation, currentIncarnation, type Log, openLog } from "../../services/log/index.ts";
 import { type EmbeddedNode, startNode } from "../../services/log/node/index.ts";

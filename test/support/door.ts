@@ -1,12 +1,12 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { JWK } from "jose";
 import { type Field, openField } from "../../services/field/index.ts";
 import { openTransport } from "../../services/field/transport.ts";
 import type { Transport } from "../../services/field/way.ts";
 import type { Gate } from "../../services/gate/index.ts";
-import { type Ingress, issueToken, makeKey, type PartChecks, startIngress } from "../../services/ingress/index.ts";
+import { issueToken, type JWK, makeKey } from "../../services/http/index.ts";
+import { type Ingress, type PartChecks, startIngress } from "../../services/ingress/index.ts";
 import { type Backend, startNats } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
 import { type EmbeddedNode, type NodeOptions, startNode } from "../../services/log/node/index.ts";

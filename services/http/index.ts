@@ -1,0 +1,35 @@
+/**
+ * HTTP, whatever is asked over it: the server and its limits, routes as a table, problem documents, and tokens. In come route tables of other parts, out go
+ * answers. Never a body beyond its route's limit, never a request that waits without a bound.
+ */
+export {
+  fixedKeyring,
+  type HubKey,
+  hubKeyId,
+  isSealed,
+  type Keyring,
+  keyring,
+  OVERLAP_HOURS,
+  type RingState,
+  sealed,
+  signingKeyAt,
+  withNextKey,
+  withoutKey,
+} from "./keyring.ts";
+export {
+  type Claims,
+  checkOrigin,
+  type Doorkeeper,
+  doorkeeper,
+  issueToken,
+  type JSONWebKeySet,
+  type JWK,
+  MAY_READ_SCHEMAS,
+  makeKey,
+  publicKey,
+  SCOPE_APPEND,
+  SCOPE_ENROL,
+  SCOPE_SCHEMAS,
+  SCOPE_SCHEMAS_READ,
+  type Shown,
+} from "./tokens.ts";
