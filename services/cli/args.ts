@@ -16,6 +16,8 @@ export interface Command {
   readonly options: Options;
   /** How many arguments besides options it takes at most; default: any number. */
   readonly maxPositionals?: number;
+  /** Whether it runs without a look at the configuration file, which may not be there yet. */
+  readonly isWithoutSettings?: boolean;
   run(input: Input): Promise<number>;
 }
 

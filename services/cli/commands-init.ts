@@ -46,6 +46,7 @@ on both without a server, tributary.config.ts, compose.yaml, and a workflow for 
 
   tributary init register && cd register && npm install && npm test`,
   options: {},
+  isWithoutSettings: true,
   maxPositionals: 1,
   async run({ positionals, out }) {
     const dir = resolve(positionals[0] ?? ".");

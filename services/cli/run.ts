@@ -137,6 +137,7 @@ export async function runCommand(args: readonly string[]): Promise<number> {
       process.stdout.write(`${summary}\n\n  ${command.usage}\n\n${command.help}\n\n${EXIT_CODES}\n`);
       return 0;
     }
+    if (command.isWithoutSettings) return await command.run(input);
     return await withSettings(input.text("config"), input.text, () => command.run(input));
   } catch (error) {
     return reportFailure(error, json);
