@@ -1,8 +1,7 @@
-import type { Client } from "pg";
 import { messageOf } from "../core/index.ts";
 import type { Fits, Gate } from "../gate/index.ts";
 import type { View } from "../merge/index.ts";
-import { connectViews, generationsOf, isBuiltAs } from "../views/index.ts";
+import { connectViews, type Db, generationsOf, isBuiltAs } from "../views/index.ts";
 import { type Folders, loadViews } from "./folders.ts";
 import { fitsOf } from "./projections.ts";
 
@@ -36,7 +35,7 @@ export async function followViews({
   let check = fitsOf(declared ?? [], gate);
   let standing = "";
   let unchecked: readonly string[] = [];
-  let db: Client | null = null;
+  let db: Db | null = null;
 
   const look = async (): Promise<void> => {
     try {

@@ -24,7 +24,7 @@ import {
 import { MAIN, NODE_FLAGS } from "./program.ts";
 import { narrowerThan, openHubGate, registerProjectSchemas } from "./registry.ts";
 import { takeUpLog } from "./restore.ts";
-import { forgetTold } from "./told.ts";
+import { outliveTold } from "./told.ts";
 
 /** A worker that says nothing for so long has hung; a small machine that is busy with a start of everything takes a minute. */
 const READY_TIMEOUT_MS = 180_000;
@@ -145,7 +145,7 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     // One after the other: the first brings tables and views up to date.
     const more = startMore(options, start);
     await Promise.race([Promise.all(more.map((worker) => worker.ready())), failure.promise]);
-    void forgetTold(state.postgresUrl, over.signal);
+    void outliveTold(state.postgresUrl, over.signal);
     return { state, backends, incarnation, ingress, projector, failed: failure.promise, close };
   } catch (error) {
     await close();
