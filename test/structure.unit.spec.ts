@@ -188,6 +188,12 @@ describe("the house", () => {
       expect(reached, driver).not.toContain(driver);
   });
 
+  it("keeps the device's SQL in one place", () => {
+    const field = sources.filter(({ folder }) => folder === "field");
+    const speaking = field.filter(({ file }) => /\.prepare\(|\bdb\.exec\(|\bSELECT\b.*\bFROM\b/.test(readFileSync(file, "utf8")));
+    expect(speaking.map(({ file }) => relative(SERVICES, file)).sort()).toEqual(["field/migrations.ts", "field/rows.ts"]);
+  });
+
   it("has no cycle among its files", () => {
     const graph = new Map(
       sources.map((source) => [

@@ -153,7 +153,7 @@ export async function verify(deps: VerifyDeps): Promise<VerifyReport> {
   if (views === undefined) return judgeAll(deps, null);
   const { db } = views;
   using spill = openSpill();
-  return inComparison(db, async () => judgeAll(deps, await compared(views, spill)));
+  return await inComparison(db, async () => judgeAll(deps, await compared(views, spill)));
 }
 
 async function compared({ db, gate, projections, isSame }: NonNullable<VerifyDeps["views"]>, spill: Spill): Promise<Compared> {
