@@ -2,6 +2,7 @@
  * A site's device without its database: in go events as an app writes them, out they come as the gate would let them into the log, with all that
  * they know of their own entity and chained. For logs of a million events, which need not take the way there.
  */
+
 import { SCHEMAS_DIR } from "../services/cli/places.ts";
 import {
   type Appendable,
@@ -20,7 +21,8 @@ import {
 } from "../services/core/index.ts";
 import { chainHash } from "../services/core/node.ts";
 import type { NewEvent } from "../services/field/index.ts";
-import { createGate, loadSchemas } from "../services/gate/index.ts";
+import { createGate } from "../services/gate/index.ts";
+import { loadSchemas } from "../services/gate/node.ts";
 import type { Log } from "../services/log/index.ts";
 
 const BATCH_EVENTS = 500;

@@ -1,8 +1,10 @@
 /** Merging alone, beside the least that could be done with the same events: no server, one process. */
+
 import { join } from "node:path";
 import { PROJECTIONS_DIR } from "../services/cli/places.ts";
 import { partsOf } from "../services/core/index.ts";
-import { type EntityState, type FoldEvent, type FullRow, fold, type Projection, rowWith } from "../services/merge/index.ts";
+import { type EntityState, type FoldEvent, type FullRow, fold, rowWith } from "../services/merge/engine.ts";
+import type { Projection } from "../services/merge/index.ts";
 import { openDevice } from "./device.ts";
 import { peopleOf } from "./workload.ts";
 

@@ -1,10 +1,12 @@
 /** The gate alone, beside the bare libraries on the same bytes: no server, one process. */
+
 import { Ajv2020 } from "ajv/dist/2020.js";
 import formats from "ajv-formats";
 import avsc from "avsc";
 import { SCHEMAS_DIR } from "../services/cli/places.ts";
 import { formatHlc, type OriginId, type PackedEvent, type Seq } from "../services/core/index.ts";
-import { createGate, loadSchemas } from "../services/gate/index.ts";
+import { createGate } from "../services/gate/index.ts";
+import { loadSchemas } from "../services/gate/node.ts";
 import { eventsOf } from "./workload.ts";
 
 const COUNT = 20_000;

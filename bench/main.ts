@@ -17,7 +17,7 @@ import type { Field } from "../services/field/index.ts";
 import { issueToken } from "../services/http/index.ts";
 import { workFolder } from "../services/local/index.ts";
 import { type Log, openLog } from "../services/log/index.ts";
-import { connectViews } from "../services/projector/index.ts";
+import { connectViews } from "../services/views/index.ts";
 import { connectAs } from "../test/support/broker.ts";
 import { benchBadLink } from "./bad-link.ts";
 import { bareViews } from "./bare.ts";

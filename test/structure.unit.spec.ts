@@ -16,13 +16,31 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   http: ["core"],
   field: ["core", "merge", "gate"],
   ingress: ["core", "gate", "log", "http"],
-  projector: ["core", "merge", "gate", "log"],
+  views: ["core", "merge"],
+  projector: ["core", "merge", "gate", "log", "views"],
   api: ["core", "gate", "http"],
-  notify: ["core"],
-  audit: ["core", "merge", "gate", "log", "projector"],
+  notify: ["core", "views"],
+  desk: ["core", "merge", "gate", "field", "views"],
+  audit: ["core", "merge", "gate", "log", "views", "projector"],
   // `local` asks each server through its own driver whether it answers; for the event store that is `log`.
   local: ["core", "log", "log/node"],
-  cli: ["core", "merge", "gate", "log", "log/node", "http", "field", "ingress", "projector", "notify", "audit", "api", "local"],
+  cli: [
+    "core",
+    "merge",
+    "gate",
+    "log",
+    "log/node",
+    "http",
+    "field",
+    "ingress",
+    "views",
+    "projector",
+    "notify",
+    "audit",
+    "desk",
+    "api",
+    "local",
+  ],
   projections: ["merge"],
 };
 
@@ -30,8 +48,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 const HOMES: Record<string, readonly string[]> = {
   "@eventstore/db-client": ["log"],
   "@grpc/grpc-js": ["log/node"],
-  pg: ["projector", "local", "audit", "cli"],
-  "pg-copy-streams": ["projector"],
+  pg: ["views", "local"],
+  "pg-copy-streams": ["views"],
   "node:sqlite": ["field", "log/node", "audit"],
   nats: ["ingress", "field", "local"],
   avsc: ["gate"],
@@ -46,6 +64,9 @@ const HOMES: Record<string, readonly string[]> = {
   fastify: ["http"],
   nodemailer: ["notify"],
 };
+
+/** Doors beside each folder's index.ts: what needs Node, what only our own services use, a program of its own. */
+const EDGES = new Set(["core/node.ts", "gate/node.ts", "merge/engine.ts", "log/node/main.ts"]);
 
 interface Source {
   readonly file: string;
@@ -77,6 +98,29 @@ const sources: Source[] = [SERVICES, join(ROOT, "projections")].flatMap((dir) =>
 );
 const resolved = ({ file }: Source, from: string): string => join(dirname(file), from);
 
+/** Files and libraries that are loaded with these files. */
+function reachedFrom(files: readonly string[]): ReadonlySet<string> {
+  const reached = new Set<string>();
+  const reach = (file: string): void => {
+    if (reached.has(file)) return;
+    reached.add(file);
+    const source = sources.find((each) => each.file === file);
+    for (const { from, isType } of source?.imports ?? []) {
+      if (isType) continue;
+      if (from.startsWith(".")) reach(resolved(source!, from));
+      else reached.add(from);
+    }
+  };
+  for (const file of files) reach(file);
+  return reached;
+}
+
+/** What a file lists in its export clauses. */
+const namesOf = (file: string): string[] =>
+  [...readFileSync(file, "utf8").matchAll(/^export (?:type )?\{([^}]*)\}/gm)].flatMap(([, list]) =>
+    list!.split(",").filter((name) => name.trim() !== ""),
+  );
+
 describe("the house", () => {
   it("is found by this test", () => {
     expect(sources.length).toBeGreaterThan(60);
@@ -93,17 +137,39 @@ describe("the house", () => {
     }
   });
 
-  it("enters other folders by their edge: index.ts, or core's node.ts", () => {
+  it("enters other folders by their edge: index.ts, or one of the few others", () => {
     for (const source of sources) {
       for (const { from } of source.imports.filter(({ from }) => from.startsWith("."))) {
         const target = resolved(source, from);
         if (folderOf(target) === source.folder) continue;
         expect(
-          /(index|core\/node|log\/node\/main)\.ts$/.test(target),
+          EDGES.has(relative(SERVICES, target)) || /index\.ts$/.test(target),
           `${relative(ROOT, source.file)} imports ${relative(ROOT, target)}`,
         ).toBe(true);
+        if (source.folder === "projections") expect(relative(SERVICES, target)).toBe("merge/index.ts");
       }
     }
+  });
+
+  it("names at each edge what others may use", () => {
+    for (const { file } of sources) {
+      const isEdge = file.endsWith("/index.ts") || EDGES.has(relative(SERVICES, file));
+      if (isEdge) expect(readFileSync(file, "utf8"), relative(ROOT, file)).not.toMatch(/^export (type )?\*/m);
+    }
+    // What an app or a projection has to know of merging: the language, and no more.
+    expect(namesOf(join(SERVICES, "merge/index.ts")).length).toBeLessThanOrEqual(55);
+  });
+
+  it("keeps what a browser runs free of Node", () => {
+    for (const start of ["core/index.ts", "merge/index.ts", "merge/engine.ts", "gate/index.ts"]) {
+      const reached = reachedFrom([join(SERVICES, start)]);
+      expect(reached.size, start).toBeGreaterThan(8);
+      expect(
+        [...reached].filter((each) => each.startsWith("node:")),
+        start,
+      ).toEqual([]);
+    }
+    expect([...reachedFrom([join(SERVICES, "gate/node.ts")])].some((each) => each.startsWith("node:"))).toBe(true);
   });
 
   it("has one home for each driver", () => {
@@ -116,21 +182,16 @@ describe("the house", () => {
   });
 
   it("has a device load no driver of a server: its commands start sooner, and so does an app", () => {
-    const reached = new Set<string>();
-    const reach = (file: string): void => {
-      if (reached.has(file)) return;
-      reached.add(file);
-      const source = sources.find((each) => each.file === file);
-      for (const { from, isType } of source?.imports ?? []) {
-        if (isType) continue;
-        if (from.startsWith(".")) reach(resolved(source!, from));
-        else reached.add(from);
-      }
-    };
-    for (const start of ["cli/main.ts", "cli/commands-field.ts", "field/index.ts"]) reach(join(SERVICES, start));
+    const reached = reachedFrom(["cli/main.ts", "cli/commands-field.ts", "field/index.ts"].map((start) => join(SERVICES, start)));
     expect(reached.size).toBeGreaterThan(100);
     for (const driver of ["@eventstore/db-client", "@grpc/grpc-js", "pg", "nats", "jose", "pino", "nodemailer"])
       expect(reached, driver).not.toContain(driver);
+  });
+
+  it("keeps the device's SQL in one place", () => {
+    const field = sources.filter(({ folder }) => folder === "field");
+    const speaking = field.filter(({ file }) => /\.prepare\(|\bdb\.exec\(|\bSELECT\b.*\bFROM\b/.test(readFileSync(file, "utf8")));
+    expect(speaking.map(({ file }) => relative(SERVICES, file)).sort()).toEqual(["field/migrations.ts", "field/rows.ts"]);
   });
 
   it("has no cycle among its files", () => {
@@ -162,4 +223,24 @@ it("docs/errors.md lists every error code, and no other", () => {
     ([, code]) => code!,
   );
   expect([...listed].sort()).toEqual([...ERROR_CODES].sort());
+});
+
+describe("ARCHITECTURE.md", () => {
+  it("has the same table of imports as this test", () => {
+    const text = readFileSync(join(ROOT, "ARCHITECTURE.md"), "utf8");
+    const table = /<!-- imports:[\s\S]*?<!-- \/imports -->/.exec(text)?.[0] ?? "";
+    const written = [...table.matchAll(/^\| `([a-z/]+)` \| (.*) \|$/gm)].map(([, folder, may]) => [
+      folder,
+      [...(may ?? "").matchAll(/`([a-z/]+)`/g)].map(([, name]) => name),
+    ]);
+    expect(Object.fromEntries(written)).toEqual(MAY_IMPORT);
+  });
+
+  it("describes every folder of services", () => {
+    const rooms = /## The rooms([\s\S]*?)<!-- imports/.exec(readFileSync(join(ROOT, "ARCHITECTURE.md"), "utf8"))?.[1] ?? "";
+    const written = [...rooms.matchAll(/^\| `services\/([a-z]+)` \|/gm)].map(([, folder]) => folder);
+    const folders = readdirSync(SERVICES, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    expect(folders.length).toBeGreaterThan(10);
+    for (const { name } of folders) expect(written).toContain(name);
+  });
 });

@@ -1,10 +1,11 @@
 import { type ParseArgsConfig, parseArgs } from "node:util";
 import { messageOf, TributaryError } from "../core/index.ts";
+import { nearest } from "./nearest.ts";
 import { type Output, output } from "./output.ts";
 
 type Options = NonNullable<ParseArgsConfig["options"]>;
 
-/** A command: its place in the tree, what `--help` teaches, and what it does. */
+/** A command: its place in the tree, what `--help` explains, and what it does. */
 export interface Command {
   readonly name: string;
   /** One line, for the list. */
@@ -33,26 +34,55 @@ export interface Input {
 
 const COMMON: Options = { json: { type: "boolean" }, help: { type: "boolean", short: "h" } };
 
-/** Parses a command's arguments; throws `usage` with what was wrong. */
+/** The options of a command, those that all commands take among them. */
+export const optionsOf = (command: Command): Options => ({ ...COMMON, ...command.options });
+
+/** Node's own parser says what is wrong by a code, and names the option in its sentence. */
+function wrongArgument(error: unknown, command: Command): TributaryError {
+  const message = messageOf(error);
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  const name = /--?[^\s'=<]+/.exec(message)?.[0];
+  const use = `Use: ${command.usage}`;
+  if (name === undefined) return new TributaryError("usage", message, use);
+  if (code === "ERR_PARSE_ARGS_UNKNOWN_OPTION") {
+    const known = nearest(name.replace(/^-+/, ""), Object.keys(optionsOf(command)));
+    return new TributaryError(
+      "usage",
+      `\`tributary ${command.name}\` has no option ${name}`,
+      known === null ? use : `Did you mean --${known}? ${use}`,
+    );
+  }
+  // `-h, --help` names both forms: the long one says more.
+  const long = /--[\w-]+/.exec(message)?.[0] ?? name;
+  const isFlag = optionsOf(command)[long.slice(2)]?.type === "boolean";
+  if (code === "ERR_PARSE_ARGS_INVALID_OPTION_VALUE")
+    return new TributaryError(
+      "usage",
+      isFlag ? `${long} takes no value` : `${long} needs a value`,
+      isFlag ? use : `A value that begins with a hyphen is written ${long}=VALUE. ${use}`,
+    );
+  return new TributaryError("usage", message, use);
+}
+
+/** Parses a command's arguments; throws `usage` with what was wrong, and the option that is nearest to one that there is not. */
 export function inputOf(command: Command, args: readonly string[]): Input & { readonly wantsHelp: boolean } {
   let parsed: { values: Record<string, unknown>; positionals: string[] };
   try {
-    parsed = parseArgs({ args: [...args], options: { ...COMMON, ...command.options }, allowPositionals: true }) as typeof parsed;
+    parsed = parseArgs({ args: [...args], options: optionsOf(command), allowPositionals: true });
   } catch (error) {
-    throw new TributaryError("usage", messageOf(error), `Use: ${command.usage}`);
+    throw wrongArgument(error, command);
   }
   const { values, positionals } = parsed;
-  if (positionals.length > (command.maxPositionals ?? Infinity))
-    throw new TributaryError(
-      "usage",
-      `${positionals[command.maxPositionals!]} is one argument too many`,
-      `Use: ${command.usage}`,
-    );
-  const text = (name: string): string | undefined => values[name] as string | undefined;
+  const extra = positionals[command.maxPositionals ?? Infinity];
+  if (extra !== undefined) throw new TributaryError("usage", `${extra} is one argument too many`, `Use: ${command.usage}`);
+  const text = (name: string): string | undefined => {
+    const value = values[name];
+    return typeof value === "string" ? value : undefined;
+  };
   return {
     positionals,
     text,
-    list: (name) => [values[name] ?? []].flat() as string[],
+    list: (name) => [values[name]].flat().filter((value) => typeof value === "string"),
     need(name, what) {
       const value = text(name);
       if (value === undefined || value === "")
@@ -64,7 +94,7 @@ export function inputOf(command: Command, args: readonly string[]): Input & { re
       const value = text(name);
       if (value === undefined) return otherwise;
       if (!/^\d+$/.test(value))
-        throw new TributaryError("usage", `--${name} ${JSON.stringify(value)} is no number`, `Use: ${command.usage}`);
+        throw new TributaryError("usage", `--${name} ${JSON.stringify(value)} is not a number`, `Use: ${command.usage}`);
       return Number(value);
     },
     out: output(values.json === true),

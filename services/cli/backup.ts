@@ -16,7 +16,7 @@ import { TributaryError } from "../core/index.ts";
 import { keptLogins, lockDirectory, ownerOf, startEventStore, startPostgres } from "../local/index.ts";
 import { currentIncarnation, type Log, openLog } from "../log/index.ts";
 import { copyDatabase, copyRunning, sealCopy } from "../log/node/index.ts";
-import { connectViews } from "../projector/index.ts";
+import { connectViews } from "../views/index.ts";
 import { FORMAT, folderDigests, hashOf, MANIFEST, type Manifest, megabytes } from "./manifest.ts";
 import { hubKey, hubOrg, PROGRAM_VERSION, readConfig, readState, settingsFile, syncToDisk } from "./places.ts";
 import { mustAnswer } from "./reach.ts";

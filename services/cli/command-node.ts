@@ -4,7 +4,7 @@ import type { Command } from "./args.ts";
 export const node: Command = {
   name: "node",
   summary: "run the embedded event node alone",
-  usage: "tributary node [--port N] [--data DIR | --memory] [--host HOST] [--secret-file FILE]",
+  usage: "tributary node [--port N] [--data DIR | --memory] [--host HOST] [--secret-file FILE] [--live-buffer N]",
   help: `Answers EventStoreDB's gRPC protocol on one machine, over SQLite with a full disk flush before each acknowledgement. The official clients
 connect to esdb://127.0.0.1:PORT?tls=false. For development, tests and small hubs; production is EventStoreDB or KurrentDB. With --live-buffer N it
 drops live readers that fall N events behind, as a real server does at 32. It knows no users: whoever reaches the port may read, write and delete, unless

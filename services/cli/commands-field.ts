@@ -43,9 +43,9 @@ const actorOf = ({ text }: Input): string => text("actor") ?? userInfo().usernam
 export const fieldInit: Command = {
   name: "field init",
   summary: "make a device's database",
-  usage: "tributary field init --org NAME --site NAME --device NAME [--db FILE]",
+  usage: "tributary field init --org NAME --site NAME --device NAME [--schemas DIR] [--db FILE]",
   help: `Needs no network. Each database writes under a name of its own (org.site.device.epoch); a copy of one goes on under a new name by
-itself, so that a cloned tablet or a restored backup does no harm.
+itself, so that a cloned tablet or a restored backup does no harm. --schemas, here and at every command of a device: the folder of the schemas that it writes with (default: the project's).
 
   tributary field init --org relief --site juba --device tablet-1 --db juba.db`,
   options: { ...COMMON, org: { type: "string" }, site: { type: "string" }, device: { type: "string" } },
@@ -68,7 +68,7 @@ itself, so that a cloned tablet or a restored backup does no harm.
 export const fieldAppend: Command = {
   name: "field append",
   summary: "write an event, offline",
-  usage: "tributary field append TYPE ENTITY DATA [--actor NAME] [--keep-invalid] [--db FILE]",
+  usage: "tributary field append TYPE ENTITY DATA [--actor NAME] [--keep-invalid] [--schemas DIR] [--db FILE]",
   help: `ENTITY is type/id; DATA is JSON, @file, or - for standard input. The command returns when the event is durable on this device.
 Data that does not fit its schema, or a column of a view, is refused; with --keep-invalid it is kept, and the hub will quarantine it. ${DB_HELP}
 
@@ -129,7 +129,7 @@ function schemaFor(field: Field, header: readonly string[]): SchemaVersion {
 export const fieldImport: Command = {
   name: "field import",
   summary: "turn CSV files into events, offline",
-  usage: "tributary field import FILE… [--as TYPE] [--actor NAME] [--db FILE]",
+  usage: "tributary field import FILE… [--as TYPE] [--actor NAME] [--schemas DIR] [--db FILE]",
   help: `Each row becomes an event; which one is told by the columns, or by --as. A row that stands twice, or was imported before, is taken
 once, so an import can be repeated. A row that does not fit its schema, or a column of a view, is kept, and quarantined by the hub until it is mended: nothing
 is lost. A file that is no table at all is refused whole. ${DB_HELP}
@@ -180,12 +180,12 @@ export const fieldSync: Command = {
   name: "field sync",
   summary: "send what the hub has not confirmed",
   usage:
-    "tributary field sync --hub URL [--token TOKEN|@file] [--again] [--tries N] [--db FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
+    "tributary field sync --hub URL [--token TOKEN|@file] [--again] [--tries N] [--batch N] [--schemas DIR] [--db FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
   help: `URL is nats://… (several servers: nats://one:4222,nats://two:4222; tls://… insists on TLS) or, where that is blocked, http(s)://…. The device logs in at the
 broker with what its token gives, or with its own enrolled key, unless the URL, one of these files or TRIBUTARY_NATS_USER, _PASSWORD, _TOKEN, _CREDS, _NKEY, _CA,
 _CERT or _KEY says otherwise. A lost link is tried again (1 s, doubling to 5 min, at most 10 tries), with a line for each
 pause; a refused token is not. Where nothing listens, the command says so at once; --tries N keeps trying there too. Events stay on the device whatever
-happens; an interrupted sync goes on where it was. --again sends all once more, also what the hub has refused, which does no harm. A device that has
+happens; an interrupted sync goes on where it was. --batch: events a batch (default 500). --again sends all once more, also what the hub has refused, which does no harm. A device that has
 enrolled its key (\`field enrol\`, or an earlier sync with a token) needs no token. TRIBUTARY_HUB and TRIBUTARY_TOKEN stand in for the options. ${DB_HELP}
 
   tributary field sync --hub https://hub.example.org --token @token.txt`,
@@ -270,7 +270,7 @@ const asideWords = ({ origin, seq, entity, reason, code }: AsideNote): string =>
 export const fieldStatus: Command = {
   name: "field status",
   summary: "show what is on a device, and what the hub has of it",
-  usage: "tributary field status [--db FILE]",
+  usage: "tributary field status [--schemas DIR] [--db FILE]",
   help: `LOCAL: on this device only. QUEUED: the broker has it. SYNCED: the hub has confirmed it. Events that no hub takes, or that were damaged on this
 device's disk, are listed as set aside, with the reason. ${DB_HELP}`,
   options: COMMON,
@@ -303,7 +303,7 @@ export const fieldEnrol: Command = {
   name: "field enrol",
   summary: "register this device's key at its hub, by a one-time code",
   usage:
-    "tributary field enrol --hub URL --code CODE [--db FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
+    "tributary field enrol --hub URL --code CODE [--schemas DIR] [--db FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
   help: `The code comes from \`tributary site add\`. It names the hub's key too: the device believes no other hub from then on, and \`field sync\` needs no token. Over a
 network that others can read, use https:// or tls://: who reads the code could use it first (then this command says so). At the hub's own broker the code logs the
 device in, and from then on its own key does. ${DB_HELP}
@@ -327,7 +327,7 @@ export const fieldRotateKey: Command = {
   name: "field rotate-key",
   summary: "put a new key in the place of this device's",
   usage:
-    "tributary field rotate-key --hub URL [--db FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
+    "tributary field rotate-key --hub URL [--schemas DIR] [--db FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
   help: `The present key signs that the new one comes after it. Where the answer is lost, the next sync finishes it. A copy of this database made before has the old key, and
 needs a code to go on. ${DB_HELP}`,
   maxPositionals: 0,

@@ -13,8 +13,6 @@ import {
   type LintNote,
   lintCasters,
   lintSchema,
-  loadCasters,
-  loadSchemas,
   memberChanges,
   type SchemaStore,
   type SchemaVersion,
@@ -22,7 +20,8 @@ import {
   schemaStore,
   schemaVersion,
 } from "../gate/index.ts";
-import { narrowColumns } from "../merge/index.ts";
+import { loadCasters, loadSchemas } from "../gate/node.ts";
+import { narrowColumns } from "../merge/engine.ts";
 import type { Command } from "./args.ts";
 import { refOf, schemaText } from "./commands-schema.ts";
 import { table } from "./output.ts";

@@ -6,7 +6,6 @@ import {
   DEFAULT_LEVEL,
   isLevel,
   LEVELS,
-  loadSchemas,
   MODES,
   type Reference,
   type Registry,
@@ -14,6 +13,7 @@ import {
   type SchemaText,
   schemaFile,
 } from "../gate/index.ts";
+import { loadSchemas } from "../gate/node.ts";
 import { SCOPE_SCHEMAS, SCOPE_SCHEMAS_READ } from "../http/index.ts";
 import type { Command, Input } from "./args.ts";
 import { table } from "./output.ts";
@@ -189,7 +189,7 @@ function isFolder(path: string): boolean {
 export const schemaLevel: Command = {
   name: "schema level",
   summary: "show or set what a new version owes the earlier ones",
-  usage: `tributary schema level [SUBJECT] [${LEVELS.join("|")}|default] [--data DIR]`,
+  usage: `tributary schema level [SUBJECT] [${LEVELS.join("|")}|default] [--actor NAME] [--data DIR]`,
   help: `Without a subject: of all that have none of their own (at first ${DEFAULT_LEVEL}, because sites are away for long). BACKWARD: new readers read old data.
 FORWARD: old readers read new data. FULL: both. _TRANSITIVE: with every earlier version, not only the last.
 
@@ -206,7 +206,7 @@ FORWARD: old readers read new data. FULL: both. _TRANSITIVE: with every earlier 
 export const schemaMode: Command = {
   name: "schema mode",
   summary: "show or set whether new versions are taken",
-  usage: `tributary schema mode [SUBJECT] [${MODES.join("|")}|default] [--data DIR]`,
+  usage: `tributary schema mode [SUBJECT] [${MODES.join("|")}|default] [--actor NAME] [--data DIR]`,
   help: "Without a subject: of all that have none of their own.",
   maxPositionals: 2,
   options: { ...DATA, actor: { type: "string" } },

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { messageOf, TributaryError } from "../core/index.ts";
 import type { Fits, Gate } from "../gate/index.ts";
-import { checkViews, fitsViews, type View } from "../merge/index.ts";
+import { checkViews } from "../merge/engine.ts";
+import { fitsViews, type View } from "../merge/index.ts";
 
 /**
  * Loads every projection of a folder: one file, one default export. Throws `projection-malformed`, naming the file. `again`: files that have changed since

@@ -1,20 +1,10 @@
 import type { Authorize } from "../api/index.ts";
 import { TributaryError } from "../core/index.ts";
-import {
-  type Casters,
-  createGate,
-  type Finding,
-  formsOf,
-  type Gate,
-  loadCasters,
-  loadSchemas,
-  openRegistry,
-  type Registry,
-  type SchemaStore,
-} from "../gate/index.ts";
+import { type Casters, createGate, type Finding, formsOf, type Gate, type Registry, type SchemaStore } from "../gate/index.ts";
+import { loadCasters, loadSchemas, openRegistry } from "../gate/node.ts";
 import { type Doorkeeper, MAY_READ_SCHEMAS, SCOPE_SCHEMAS } from "../http/index.ts";
 import { type Log, openLog } from "../log/index.ts";
-import { narrowColumns } from "../merge/index.ts";
+import { narrowColumns } from "../merge/engine.ts";
 import { type HubState, hubDir, PROJECTIONS_DIR, SCHEMAS_DIR } from "./places.ts";
 import { loadProjections } from "./projections.ts";
 import { runningHub } from "./reach.ts";

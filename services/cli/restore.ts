@@ -17,7 +17,7 @@ import { hubFolder } from "../core/node.ts";
 import { canHoldDatabase } from "../local/index.ts";
 import { beginIncarnation, currentIncarnation, type Log } from "../log/index.ts";
 import { sealCopy } from "../log/node/index.ts";
-import { connectViews, migrate } from "../projector/index.ts";
+import { connectViews, migrate } from "../views/index.ts";
 import { checkFiles, folderDigests, type Manifest, PLACES, readManifest } from "./manifest.ts";
 import { syncToDisk, writeWhole } from "./places.ts";
 import { putBackTold } from "./told.ts";

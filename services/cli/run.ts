@@ -1,21 +1,22 @@
 /**
- * `tributary …`: where the parts are wired together. In go arguments; out come words for people, or with --json one document. Never an
- * error without what to do about it and an exit code.
+ * `tributary …`: where the parts are wired together. Arguments go in; words for people come out, or with --json one document. Every
+ * error says what to do about it and has an exit code.
  */
 import { TributaryError } from "../core/index.ts";
 import { type Command, inputOf } from "./args.ts";
+import { nearestCommand } from "./nearest.ts";
 import { reportFailure, table } from "./output.ts";
 
 /** Loaded when used: a field command must not load gRPC, nor `--help` a database driver. */
-const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   demo: async () => (await import("./demo.ts")).demo,
   hub: async () => (await import("./commands-hub.ts")).hub,
   node: async () => (await import("./command-node.ts")).node,
   backup: async () => (await import("./commands-backup.ts")).backup,
   restore: async () => (await import("./commands-backup.ts")).restore,
-  "site add": async () => (await import("./commands-hub.ts")).siteAdd,
+  "site add": async () => (await import("./commands-site.ts")).siteAdd,
   "site revoke": async () => (await import("./commands-keys.ts")).siteRevoke,
-  "site list": async () => (await import("./commands-hub.ts")).siteList,
+  "site list": async () => (await import("./commands-site.ts")).siteList,
   "device list": async () => (await import("./commands-keys.ts")).deviceList,
   "device revoke": async () => (await import("./commands-keys.ts")).deviceRevoke,
   "token revoke": async () => (await import("./commands-keys.ts")).tokenRevoke,
@@ -30,7 +31,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   "field rotate-key": async () => (await import("./commands-field.ts")).fieldRotateKey,
   "field salvage": async () => (await import("./commands-field.ts")).fieldSalvage,
   "field status": async () => (await import("./commands-field.ts")).fieldStatus,
-  view: async () => (await import("./commands-hub.ts")).view,
+  view: async () => (await import("./commands-view.ts")).view,
   "audit entity": async () => (await import("./commands-audit.ts")).auditEntity,
   "audit event": async () => (await import("./commands-audit.ts")).auditEvent,
   "audit verify": async () => (await import("./commands-audit.ts")).auditVerify,
@@ -73,42 +74,64 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   projector: async () => (await import("./workers.ts")).projector,
   reconciler: async () => (await import("./worker-reconcile.ts")).reconciler,
   notifier: async () => (await import("./worker-notify.ts")).notifier,
+  completion: async () => (await import("./commands-completion.ts")).completion,
 };
 
 const EXIT_CODES = `Exit codes:  0 done   1 a bug   2 wrong usage   3 input that does not fit   4 not found   5 token refused
              6 the log's discipline (gap, broken chain, fork)   7 a server is away   8 disk, lock or port`;
 
 async function overview(prefix = ""): Promise<string> {
-  const names = Object.keys(COMMANDS).filter((name) => name.startsWith(prefix));
-  const rows = await Promise.all(names.map(async (name) => [`tributary ${name}`, (await COMMANDS[name]!()).summary]));
+  const commands = await Promise.all(
+    Object.entries(COMMANDS)
+      .filter(([name]) => name.startsWith(prefix))
+      .map(([, load]) => load()),
+  );
+  const rows = commands.map(({ name, summary }) => [`tributary ${name}`, summary]);
   const head = prefix === "" ? "Tributary: an append-only sync backbone for teams that work offline.\n\n" : "";
-  return `${head}${table(["command", "what it does"], rows)}\n\n\`tributary COMMAND --help\` teaches one; every command takes --json.\n\n${EXIT_CODES}`;
+  return `${head}${table(["command", "what it does"], rows)}\n\n\`tributary COMMAND --help\` explains a command; every command takes --json.\n\n${EXIT_CODES}`;
+}
+
+const isHelp = (word: string): boolean => word === "--help" || word === "-h";
+
+/** What to do about words that name no command: the command that was most likely meant, else what there is. */
+function noSuchCommand(first: string, second: string): TributaryError {
+  const names = Object.keys(COMMANDS);
+  const typed = [first, second].filter((word) => word !== "" && !word.startsWith("-"));
+  const inGroup = names.filter((name) => name.startsWith(`${first} `)).map((name) => name.slice(first.length + 1));
+  const meant = nearestCommand(typed, names);
+  const hint =
+    meant !== null
+      ? `Did you mean \`tributary ${meant}\`? `
+      : inGroup.length > 0
+        ? `\`tributary ${first}\` has: ${inGroup.join(", ")}. `
+        : "";
+  return new TributaryError(
+    "usage",
+    `there is no command ${typed.join(" ") || first}`,
+    `${hint}\`tributary --help\` lists the commands.`,
+  );
 }
 
 /** Runs a command to its end; returns its exit code. */
 export async function runCommand(args: readonly string[]): Promise<number> {
   const json = args.includes("--json");
   const [first = "--help", second = ""] = args;
-  const name = [`${first} ${second}`, first].find((candidate) => Object.hasOwn(COMMANDS, candidate));
+  const found = [`${first} ${second}`, first].find((candidate) => Object.hasOwn(COMMANDS, candidate));
+  const load = found === undefined ? undefined : COMMANDS[found];
   try {
-    if (name === undefined) {
+    if (found === undefined || load === undefined) {
       const isGroup = Object.keys(COMMANDS).some((known) => known.startsWith(`${first} `));
-      if (["--help", "-h", "help"].includes(first) || (isGroup && (second === "" || second === "--help" || second === "-h"))) {
+      if (isHelp(first) || first === "help" || (isGroup && (second === "" || isHelp(second)))) {
         process.stdout.write(`${await overview(isGroup ? `${first} ` : "")}\n`);
         return 0;
       }
-      throw new TributaryError(
-        "usage",
-        `there is no command ${[first, second].join(" ").trim()}`,
-        "`tributary --help` lists them.",
-      );
+      throw noSuchCommand(first, second);
     }
-    const command = await COMMANDS[name]!();
-    const input = inputOf(command, args.slice(name.split(" ").length));
+    const command = await load();
+    const input = inputOf(command, args.slice(found.split(" ").length));
     if (input.wantsHelp) {
-      process.stdout.write(
-        `${command.summary[0]!.toUpperCase()}${command.summary.slice(1)}.\n\n  ${command.usage}\n\n${command.help}\n\n${EXIT_CODES}\n`,
-      );
+      const summary = `${command.summary.slice(0, 1).toUpperCase()}${command.summary.slice(1)}.`;
+      process.stdout.write(`${summary}\n\n  ${command.usage}\n\n${command.help}\n\n${EXIT_CODES}\n`);
       return 0;
     }
     return await command.run(input);

@@ -1,5 +1,5 @@
 import { readSettings, startNotifier } from "../notify/index.ts";
-import { connectViews } from "../projector/index.ts";
+import { connectViews } from "../views/index.ts";
 import type { Command } from "./args.ts";
 import { settingsFile } from "./places.ts";
 import { hubHere } from "./reach.ts";

@@ -2,24 +2,191 @@
  * The pure heart: events, their clock, chain, vectors and wire form. In come plain values; out come plain values.
  * Never I/O, a clock, randomness or a Node API: what differs between Node and a browser is passed in (`node.ts`).
  */
-export * from "./batch.ts";
-export * from "./case.ts";
-export * from "./chain.ts";
-export * from "./clip.ts";
-export * from "./enrolled.ts";
-export type * from "./entry.ts";
-export * from "./errors.ts";
-export * from "./event.ts";
-export * from "./hlc.ts";
-export * from "./ids.ts";
-export type * from "./incarnation.ts";
-export type * from "./journal.ts";
-export * from "./json.ts";
-export * from "./nats.ts";
-export * from "./protocol.ts";
-export * from "./protocol-version.ts";
-export * from "./ranges.ts";
-export * from "./release.ts";
-export * from "./rights.ts";
-export * from "./signing.ts";
-export * from "./vector.ts";
+export {
+  BATCH_SCHEMA,
+  type Batch,
+  type Compression,
+  decodeBatch,
+  decodeBatchInTurns,
+  encodeBatch,
+  HEADS_SCHEMA,
+  type HeadInBatch,
+  MAX_BATCH_BASIS,
+  MAX_BATCH_BYTES,
+  MAX_BATCH_EVENTS,
+  MAX_BATCH_HEADS,
+  MAX_BATCH_ORIGINS,
+  MAX_FRAME_BYTES,
+  MORE,
+  type PackedEvent,
+  peekOrigin,
+  peekSender,
+} from "./batch.ts";
+export { CASE_ENTITY, CASE_NOTES, RESOLVED } from "./case.ts";
+export { type ChainHash, eventText, hashOf } from "./chain.ts";
+export { type Clip, type ClipCode, type Clips, clippedBasis, clipsFromStored, clipsToStored, clipWords } from "./clip.ts";
+export {
+  type DeviceName,
+  deviceOf,
+  type EnrolledKey,
+  type Enrolling,
+  hubSignatureOf,
+  type IssuedCode,
+  KEY_FACTS,
+  KEY_OVERLAP_MS,
+  KEYS_STREAM,
+  type KeyFact,
+  type KeyRecord,
+  keyFactOf,
+  keyRecord,
+  keysAt,
+  type SiteRevocation,
+  siteOfDevice,
+} from "./enrolled.ts";
+export type { Appendable, Content, EventHead, LogEntry, OriginHead, QuarantineMark, QuarantineReason } from "./entry.ts";
+export { assert, ERROR_CODES, type ErrorCode, isTributaryError, messageOf, TributaryError } from "./errors.ts";
+export {
+  type ClockNote,
+  type EntityRef,
+  type EventBody,
+  entitySchema,
+  envelopeProblem,
+  eventBodySchema,
+  hashSchema,
+  MAX_EVENT_BYTES,
+  MAX_SCHEMA_VERSION,
+  MAX_TEXT,
+  type SchemaRef,
+  type TributaryEvent,
+  vectorSchema,
+} from "./event.ts";
+export {
+  compareStamps,
+  formatHlc,
+  type Hlc,
+  type HlcParts,
+  isHlc,
+  MAX_COUNTER,
+  MAX_WALL_MS,
+  observe,
+  parseHlc,
+  tick,
+  wallMsOf,
+} from "./hlc.ts";
+export {
+  type EventId,
+  eventIdOf,
+  GENESIS,
+  type Hash,
+  type IncarnationId,
+  isHash,
+  isName,
+  isOriginId,
+  nameOf,
+  type OriginId,
+  type OriginParts,
+  orgOf,
+  originId,
+  type Position,
+  partsOf,
+  position,
+  type Seq,
+  seq,
+} from "./ids.ts";
+export type { Incarnation, IncarnationStart, NewIncarnation } from "./incarnation.ts";
+export type { Fact, FollowOptions, Journal, NewFact } from "./journal.ts";
+export { canonicalize, isJsonObject, type JsonObject, type JsonValue, MAX_JSON_DEPTH, parseCanonical } from "./json.ts";
+export {
+  inboxPrefix,
+  isNatsUrl,
+  mayAnswerAt,
+  type NatsAddress,
+  type NatsConnect,
+  type NatsSettings,
+  natsConnect,
+  natsRefusal,
+  parseNatsUrl,
+  silenceHint,
+  siteRights,
+  withLogin,
+  withoutLogin,
+} from "./nats.ts";
+export {
+  type Enrolled,
+  type Enrolment,
+  enrolledSchema,
+  enrolmentSchema,
+  HEADER_TOKEN,
+  type Hello,
+  type HelloRequest,
+  helloRequestSchema,
+  helloSchema,
+  incarnationIdSchema,
+  isIncarnationId,
+  MAX_HASHES_ASKED,
+  MAX_HUB_KEYS,
+  MAX_OTHER_ORIGINS,
+  MAX_SCHEMA_NEWS,
+  MAX_SUCCESSIONS,
+  MEDIA_TYPE_BATCH,
+  MEDIA_TYPE_PROBLEM,
+  type QuarantineNote,
+  quarantineNoteSchema,
+  type Receipt,
+  type Refusal,
+  type Reply,
+  type Rotation,
+  receiptSchema,
+  refusalSchema,
+  replySchema,
+  rotationSchema,
+  type SchemaNews,
+  SUBJECTS,
+  schemaNewsSchema,
+} from "./protocol.ts";
+export { commonVersion, PROTOCOL, type Spoken, UNSAID } from "./protocol-version.ts";
+export {
+  basisBytes,
+  DATA_RANGE,
+  dataOutOfRange,
+  ENVELOPE_BYTES,
+  envelopeOutOfRange,
+  type InstantRange,
+  type IntegerRange,
+  type Member,
+  type OutOfRange,
+  RANGES,
+  type Range,
+  type TextRange,
+} from "./ranges.ts";
+export {
+  HUB_SITE,
+  QUARANTINE_ENTITY,
+  REJECTED,
+  RELEASED,
+  type Rejection,
+  type Release,
+  releaseOf,
+  type Settled,
+  settledBy,
+} from "./release.ts";
+export { type Forbidden, forbidden, HUB_ENTITIES, SITE_ENTITY } from "./rights.ts";
+export { sha256 } from "./sha256.ts";
+export {
+  type KeyId,
+  keyIdSchema,
+  messageText,
+  type PublicKey,
+  publicKeySchema,
+  runText,
+  type Signature,
+  type SignedHead,
+  type SignedKind,
+  type Signer,
+  type Succession,
+  signatureSchema,
+  signedHeadSchema,
+  successionSchema,
+  thumbprintText,
+} from "./signing.ts";
+export { compareVectors, covers, type Dot, EMPTY_VECTOR, includes, join, type Vector, withDot } from "./vector.ts";

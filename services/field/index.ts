@@ -2,9 +2,11 @@
  * What a field app imports. In go events, durable on the device before `append` returns; out they go when there is a link, until
  * the hub's receipt has come. Never a lost event, never a wait for the network to write one.
  */
+
 import type { EntityRef, NatsSettings, SignedHead, Vector } from "../core/index.ts";
 import { randomEpoch as nodeRandomEpoch } from "../core/node.ts";
-import { createGate, type Fits, type Gate, loadSchemas } from "../gate/index.ts";
+import { createGate, type Fits, type Gate } from "../gate/index.ts";
+import { loadSchemas } from "../gate/node.ts";
 import { type EnrolResult, enrol, rotateKey } from "./enrol.ts";
 import { type Follower, follow } from "./follow.ts";
 import { type ImportOptions, type ImportResult, importCsv } from "./import.ts";

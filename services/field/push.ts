@@ -20,10 +20,11 @@ import { unprovenWords } from "./keys.ts";
 import { type AsideNote, moveOn, takeBack } from "./move.ts";
 import type { Outbox } from "./outbox.ts";
 import { openPace, type Pace } from "./pace.ts";
-import { type Rows, readRows } from "./rows.ts";
+import { type EventReader, eventReader } from "./reading.ts";
+import type { OriginRow } from "./rows.ts";
 import type { FieldSchemas } from "./schemas.ts";
 import { sharedThrough } from "./shared.ts";
-import type { OriginRow, Store } from "./store.ts";
+import type { Store } from "./store.ts";
 import { away, strange, type Transport } from "./way.ts";
 
 /** Events in a batch at most, unless the caller chooses. Larger ones compress better, smaller ones resume sooner. */
@@ -104,7 +105,7 @@ interface Pass {
   readonly transport: Transport;
   readonly options: PushOptions;
   readonly tally: Tally;
-  readonly rows: Rows;
+  readonly rows: EventReader;
   readonly cutter: Cutter;
   readonly pace: Pace;
   readonly now: () => number;
@@ -127,7 +128,7 @@ interface Pass {
  */
 export async function pushAll(deps: PushDeps, transport: Transport, options: PushOptions, tally: Tally): Promise<void> {
   const { store, gate, now } = deps;
-  const rows = readRows(store);
+  const rows = eventReader(store);
   const pass: Pass = {
     store,
     transport,
@@ -140,7 +141,7 @@ export async function pushAll(deps: PushDeps, transport: Transport, options: Pus
     avro: {},
     maxBytes: transport.maxFrameBytes,
     proven: new Map(),
-    origin: (id) => store.origins().find((origin) => origin.id === id)!,
+    origin: store.origin,
   };
   tally.waiting = null;
   try {
@@ -247,7 +248,7 @@ function learnClock({ store, now }: PushDeps, hello: Hello, tally: Tally): void 
     store.setMeta("clock_offset_ms", String(Math.round(offsetMs)));
     const last = store.meta("hlc");
     const ranAhead = last !== null && parseHlc(last as Parameters<typeof parseHlc>[0]).wallMs > hello.nowMs + CLOCK_LIMIT_MS;
-    if (ranAhead && Math.abs(offsetMs) < CLOCK_LIMIT_MS) store.db.prepare("DELETE FROM meta WHERE key = 'hlc'").run();
+    if (ranAhead && Math.abs(offsetMs) < CLOCK_LIMIT_MS) store.rows.removeMeta("hlc");
   });
 }
 
@@ -265,11 +266,9 @@ function lowerOthers(pass: Pass, { behind, receipt }: Hello): void {
  */
 function lower({ store, tally }: Pass, id: number, through: number, { position, incarnation }: Receipt): void {
   store.transaction(() => {
-    const before = store.origins().find((origin) => origin.id === id)!;
+    const before = store.origin(id);
     if (through >= before.syncedThrough) return;
-    store.db
-      .prepare("UPDATE origin SET synced_through = ?1, queued_through = ?1, position = ?2, incarnation = ?3 WHERE id = ?4")
-      .run(through, position, incarnation ?? null, id);
+    store.rows.lowerTo(id, { through, position, incarnation: incarnation ?? null });
     tally.restoredBehind += before.syncedThrough - through;
   });
 }
@@ -329,23 +328,15 @@ async function hashesOf(pass: Pass, { name }: OriginRow, seqs: readonly Seq[]): 
 /** Notes the hub's word that events up to `through` are in the log. Never lowers anything. */
 function confirm({ store, tally, options }: Pass, id: number, through: number, receipt: Receipt): void {
   store.transaction(() => {
-    const before = store.origins().find((origin) => origin.id === id)!;
+    const before = store.origin(id);
     for (const { seq, code, reason } of receipt.quarantined) {
       if (seq > before.lastSeq) continue;
-      const { changes } = store.db
-        .prepare("INSERT INTO quarantined VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
-        .run(id, seq, code, reason);
-      if (changes > 0) tally.quarantined.push({ seq, code, reason });
+      if (store.rows.addQuarantined(id, { seq, code, reason })) tally.quarantined.push({ seq, code, reason });
     }
     store.setMeta("synced_at", new Date().toISOString());
     const upTo = Math.min(through, before.lastSeq);
     if (upTo < before.syncedThrough || upTo < 0) return;
-    store.db
-      .prepare(
-        `UPDATE origin SET synced_through = ?1, queued_through = max(queued_through, ?1), offered_through = max(offered_through, ?1),
-          position = ?2, incarnation = coalesce(?3, incarnation) WHERE id = ?4`,
-      )
-      .run(upTo, receipt.position, receipt.incarnation ?? null, id);
+    store.rows.confirmTo(id, { through: upTo, position: receipt.position, incarnation: receipt.incarnation ?? null });
     if (upTo === before.syncedThrough) return;
     tally.confirmed += upTo - before.syncedThrough;
     options.onProgress?.({ kind: "synced", done: upTo + 1, total: before.lastSeq + 1 });
@@ -373,13 +364,7 @@ function launch(
   wantsReply = true,
 ): Flight {
   const { store, transport, pace, tally } = pass;
-  store.transaction(() => {
-    store.db
-      .prepare(
-        "UPDATE origin SET offered_through = max(offered_through, ?1), queued_through = max(queued_through, ?2) WHERE id = ?3",
-      )
-      .run(last, takenThrough(flights), id);
-  });
+  store.transaction(() => store.rows.noteOffered(id, last, takenThrough(flights)));
   const flying = flights.reduce((sum, { bytes, isTaken }) => sum + (isTaken ? 0 : bytes), frame.length);
   const sentAtMs = performance.now();
   const { taken, reply } = transport.send(frame, pass.origin(id).name, pace.carryMs(flying), wantsReply);
@@ -409,9 +394,7 @@ function takenThrough(flights: readonly Flight[]): number {
 function noteTaken({ store }: Pass, id: number, flights: readonly Flight[]): void {
   const through = takenThrough(flights);
   if (through < 0) return;
-  store.transaction(() => {
-    store.db.prepare("UPDATE origin SET queued_through = max(queued_through, ?) WHERE id = ?").run(through, id);
-  });
+  store.transaction(() => store.rows.noteQueued(id, through));
 }
 
 /** Refusals of what a batch holds. It is halved until one event is left: that one is set aside, and the rest flows on. */

@@ -2,21 +2,15 @@
  * The schema gate. In come events in their writers' forms; out come verdicts: data that fits, or the reason why not, in words.
  * Never a value changed on its way through, never a schema fetched: the store is handed in.
  */
-export { type Caster, type Casters, loadCasters, NO_CASTERS } from "./casters.ts";
+export { type Caster, type Casters, NO_CASTERS } from "./casters.ts";
 export { canRead, checkCompatibility, DEFAULT_LEVEL, type Finding, isLevel, LEVELS, type Level } from "./compatibility.ts";
-export { loadSchemas, schemaFile, schemaStore } from "./files.ts";
+export { decidedProblem } from "./decided.ts";
 export { type Form, formsOf } from "./forms.ts";
-export { createGate, type Fits, type FitsHead, type Gate, type Pins, type Verdict } from "./gate.ts";
+export { createGate, type Fits, type FitsHead, type Gate } from "./gate/gate.ts";
+export type { Verdict } from "./gate/hub.ts";
+export type { Pins } from "./gate/projector.ts";
 export { type LintNote, lintCasters, lintSchema, memberChanges } from "./lint.ts";
-export {
-  MODES,
-  type Mode,
-  openRegistry,
-  type Proposal,
-  type Registered,
-  type Registration,
-  type Registry,
-} from "./registry.ts";
+export { MODES, type Mode, type Proposal, type Registered, type Registration, type Registry } from "./registry/registry.ts";
 export { readTable, rowToData, type Table } from "./rows.ts";
 export {
   type Annotations,
@@ -31,4 +25,5 @@ export {
   shortFingerprint,
   shortFingerprints,
 } from "./schema.ts";
+export { schemaFile, schemaStore } from "./store.ts";
 export type { Problem } from "./words.ts";

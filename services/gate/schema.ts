@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto";
 import { z } from "zod";
 import {
   canonicalize,
@@ -7,10 +6,12 @@ import {
   type JsonValue,
   MAX_SCHEMA_VERSION,
   messageOf,
+  sha256,
   TributaryError,
 } from "../core/index.ts";
 import { fingerprints } from "./avro/canonical.ts";
 import { type Avro, AvroSchemaError, parseAvro } from "./avro/model.ts";
+import { utf8Bytes } from "./bytes.ts";
 import { MAX_SCHEMA_BYTES, refusals } from "./json/dialect.ts";
 import type { Document, Schema } from "./json/document.ts";
 import { compileDocument } from "./json/validator.ts";
@@ -147,7 +148,7 @@ export function schemaVersion(
 ): SchemaVersion {
   subjectName(subject);
   const { kind, text, references } = given;
-  if (Buffer.byteLength(text) > MAX_SCHEMA_BYTES)
+  if (utf8Bytes(text).length > MAX_SCHEMA_BYTES)
     throw malformed(where, `it has more than ${MAX_SCHEMA_BYTES} bytes`, "Split it into several subjects.");
   const parsed = parse(text, where);
   const annotations = annotationsOf(parsed, where);
@@ -234,8 +235,6 @@ function avroModel(parsed: JsonValue, parts: readonly JsonValue[], where: string
     throw malformed(where, `it is no Avro schema: ${error.message}`, "Correct it.", error);
   }
 }
-
-export const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 
 /** Enough of a fingerprint to tell schemas of one name apart, and few bytes where it travels. */
 const SHORT_DIGITS = 16;

@@ -1,16 +1,41 @@
 /**
- * Registers, resolvers and the projection language. In come events and declarations; out come states, rows and decisions.
- * Never I/O; never an outcome that depends on the order, repetition or delay of arrival.
+ * What a projection or an app names: views and how they are declared, columns, resolvers, fields that merge. In come
+ * declarations, checked as they are made; out come views. What folds events by them stands in `engine.ts`.
  */
-export * from "./anew.ts";
-export * from "./columns.ts";
-export * from "./crdt/index.ts";
-export type { Crdt, CrdtWrite } from "./crdt.ts";
-export * from "./fold.ts";
-export * from "./misfit.ts";
-export * from "./narrow.ts";
-export * from "./projection.ts";
-export * from "./register.ts";
-export * from "./resolvers.ts";
-export * from "./state.ts";
-export * from "./views.ts";
+export { boolean, type Column, date, decimal, integer, json, number, text, timestamp } from "./columns.ts";
+export {
+  addWinsSet,
+  collaborativeText,
+  composeEdit,
+  counter,
+  editText,
+  type ListEntry,
+  listEntries,
+  lwwMap,
+  orderedList,
+  removeWinsSet,
+  sequencedText,
+} from "./crdt/index.ts";
+export { fitsViews } from "./misfit.ts";
+export { type Columns, type Declaration, defineProjection, map, type Projection, remove, set } from "./projection.ts";
+export {
+  authorityOf,
+  byField,
+  type CustomRule,
+  clientWins,
+  custom,
+  deleteWins,
+  firstWriteWins,
+  lastWriteWins,
+  logOrder,
+  manual,
+  max,
+  min,
+  type Resolver,
+  serverWins,
+  sitePriority,
+  union,
+  updateWins,
+  versionCompare,
+} from "./resolvers.ts";
+export { defineJoin, defineSql, defineTotals, type View } from "./views.ts";

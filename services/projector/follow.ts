@@ -1,26 +1,34 @@
 import type { LogEntry, Position } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import { INCARNATION_STREAM, type Log } from "../log/index.ts";
-import { isAsked } from "./asked.ts";
-import { type connectViews, inTransaction } from "./connect.ts";
+import {
+  type Db,
+  inTransaction,
+  isAsked,
+  type Lease,
+  least,
+  type Member,
+  moveShards,
+  SHARDS,
+  settledAt,
+  TEND_MS,
+  tend,
+  writePage,
+} from "../views/index.ts";
 import { isOfData } from "./failures.ts";
-import { type Lease, type Member, moveShards, TEND_MS, tend } from "./leases.ts";
 import { type Narrowing, narrow } from "./narrow.ts";
 import { type Outcome, outcomeOf } from "./outcome.ts";
 import { type Prepared, prepare, StaleViewError, type ViewTarget } from "./prepare.ts";
 import { mend } from "./refold.ts";
 import { settlements } from "./releases.ts";
-import { least, SHARDS, shardOfEntry } from "./shards.ts";
-import { settledAt, write } from "./write.ts";
+import { shardOfEntry } from "./shards.ts";
 
 /** Events in one transaction at most: beyond, it gains nothing (500: 44 k/s, 2,000: 45 k/s measured) and is slower to see. */
 const PAGE_EVENTS = 500;
 
-export type Connection = Awaited<ReturnType<typeof connectViews>>;
-
 /** A process's place among the projectors. */
 export interface Membership {
-  readonly db: Connection;
+  readonly db: Db;
   readonly member: Member;
   isLost(): boolean;
   end(): Promise<void>;
@@ -28,14 +36,14 @@ export interface Membership {
 
 /** Shards in hand, and what they are folded into. */
 export interface Session {
-  readonly writer: Connection;
-  readonly reader: Connection;
+  readonly writer: Db;
+  readonly reader: Db;
   readonly membership: Membership;
   readonly targets: readonly ViewTarget[];
   readonly leases: Lease[];
   readonly layout: string;
   /** Views as they stand now, with nothing in memory; what is read goes over the connection given. */
-  targetsNow(db: Connection): Promise<readonly ViewTarget[]>;
+  targetsNow(db: Db): Promise<readonly ViewTarget[]>;
   close(): Promise<void>;
 }
 
@@ -87,11 +95,11 @@ export async function follow(session: Session, options: FollowOptions): Promise<
     insists,
     say,
   };
-  const writePage = async (folded: Outcome<Prepared>, entries: readonly LogEntry[], through: Position): Promise<void> => {
+  const writeFolded = async (folded: Outcome<Prepared>, entries: readonly LogEntry[], through: Position): Promise<void> => {
     const startedMs = performance.now();
     try {
       if ("error" in folded) throw folded.error;
-      await write(writer, folded.value, hold);
+      await writePage(writer, folded.value, hold);
       standsAt(through);
     } catch (error) {
       if (!(await isOfData(writer, targets, error, insists))) throw error;
@@ -146,7 +154,7 @@ export async function follow(session: Session, options: FollowOptions): Promise<
       let folded = await fold(entries, through);
       await writing;
       if (targets !== before) folded = await fold(entries, through);
-      writing = writePage(folded, entries, through);
+      writing = writeFolded(folded, entries, through);
       // Awaited with the next page, or below; a failure must not count as unhandled until then.
       const settled: Promise<unknown> = writing
         // Nothing more may come that would await it: a page that could not be written ends the session at once.

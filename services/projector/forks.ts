@@ -1,9 +1,8 @@
 /** Opens a case for each fork that the hub's doors have kept the evidence of: two histories that were signed, or sent, under one device's name. */
 import { createHash } from "node:crypto";
-import type { Client } from "pg";
 import { canonicalize, deviceOf, type Fact, isJsonObject, type JsonObject, type JsonValue } from "../core/index.ts";
 import { type Fork, forkFacts, type Log } from "../log/index.ts";
-import { withoutNul } from "./copy.ts";
+import { type Db, dropForkCasesBut, nextForkRevision, writeForkCase } from "../views/index.ts";
 
 interface ForkCase {
   readonly id: string;
@@ -34,28 +33,31 @@ const isFork = ({ type, data }: Fact): boolean =>
   Number.isSafeInteger(data.seq) &&
   isJsonObject(data.refused);
 
-/** Evidence as the table can hold it; who reads it by its members would trip over U+0000. */
-const kept = (about: JsonObject): string => JSON.stringify(about).replaceAll("\\u0000", "\\ufffd");
-
 /**
  * Brings the cases in line with what the log notes of forks. `whole`: looks at all of it, and takes away what the log has no more; else at what is new only.
  * Each statement stands for itself, so that it may run inside a transaction of the caller's, and by several processes at once.
  */
-export async function takeForks(db: Client, { journal }: Pick<Log, "journal">, whole: boolean): Promise<void> {
-  const { rows } = await db.query<{ next: string }>("SELECT coalesce(max(revision) + 1, 0) AS next FROM tributary.fork_case");
-  const facts = await forkFacts(journal, whole ? 0 : Number(rows[0]!.next));
+export async function takeForks(db: Db, { journal }: Pick<Log, "journal">, whole: boolean): Promise<void> {
+  const facts = await forkFacts(journal, whole ? 0 : await nextForkRevision(db));
   const cases = facts.filter(isFork).map(caseOf);
-  if (whole) await db.query("DELETE FROM tributary.fork_case WHERE id <> ALL($1)", [cases.map(({ id }) => id)]);
+  if (whole)
+    await dropForkCasesBut(
+      db,
+      cases.map(({ id }) => id),
+    );
   for (const each of cases) {
     const { id, fact, fork } = each;
     const about = { ...fork } as unknown as JsonObject;
-    await db.query(
-      `INSERT INTO tributary.fork_case (id, revision, device, origin, says, about, mark, opened_position, opened_at)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, opened_position = excluded.opened_position`,
-      [
-        ...[id, fact.revision, withoutNul(deviceOf(fork.origin)), withoutNul(fork.origin), wordsFor(each), kept(about)],
-        ...[digest(JSON.stringify(about), 16), fact.position.toString(), new Date(fact.recordedAtMs).toISOString()],
-      ],
-    );
+    await writeForkCase(db, {
+      id,
+      revision: fact.revision,
+      device: deviceOf(fork.origin),
+      origin: fork.origin,
+      says: wordsFor(each),
+      about,
+      mark: digest(JSON.stringify(about), 16),
+      position: fact.position,
+      recordedAtMs: fact.recordedAtMs,
+    });
   }
 }

@@ -1,8 +1,6 @@
-import type { Client } from "pg";
 import type { Position } from "../core/index.ts";
 import type { Log } from "../log/index.ts";
-import { incarnationOf } from "./setback.ts";
-import { asPosition } from "./shards.ts";
+import { type Db, incarnationOf, parkedCounts, shardsNow } from "../views/index.ts";
 
 /** How the views stand, for whoever asks often. */
 export interface ProjectorHealth {
@@ -25,22 +23,9 @@ export interface ProjectorHealth {
 /** Events of any kind that are looked at for the oldest one that is not in the views: what lies between origins' events are a hub's few facts, as a rule. */
 const LOOK_EVENTS = [200, 50_000] as const;
 
-/** Entities that are parked in the live views, by view. */
-export async function parkedCounts(db: Client): Promise<Record<string, number>> {
-  const { rows } = await db.query<{ view: string; count: number }>(
-    `SELECT p.view, count(*)::int AS count FROM tributary.parked p JOIN tributary.generation g USING (view, generation)
-     WHERE g.state = 'live' GROUP BY p.view ORDER BY p.view`,
-  );
-  return Object.fromEntries(rows.map(({ view, count }) => [view, count]));
-}
-
 /** Asks database and log how the views stand: a few small queries, and at most one event read. Throws where one of them does not answer. */
-export async function projectorHealth(db: Client, log: Pick<Log, "readAll" | "end">, nowMs: number): Promise<ProjectorHealth> {
-  const { rows } = await db.query<{ position: string | null; unheld: number }>(
-    `SELECT (SELECT position FROM tributary.checkpoint) AS position,
-       count(*) FILTER (WHERE holder IS NULL OR lease_until < clock_timestamp())::int AS unheld FROM tributary.shard`,
-  );
-  const position = asPosition(rows[0]?.position);
+export async function projectorHealth(db: Db, log: Pick<Log, "readAll" | "end">, nowMs: number): Promise<ProjectorHealth> {
+  const { position, unheld } = await shardsNow(db);
   let oldestMs: number | null = null;
   const end = await log.end();
   // Many facts of the hub may stand between two events.
@@ -57,6 +42,6 @@ export async function projectorHealth(db: Client, log: Pick<Log, "readAll" | "en
       seconds: oldestMs === null ? 0 : Math.max(0, Math.round((nowMs - oldestMs) / 100) / 10),
     },
     incarnation: await incarnationOf(db),
-    unheldShards: rows[0]?.unheld ?? 0,
+    unheldShards: unheld,
   };
 }

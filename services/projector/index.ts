@@ -2,26 +2,45 @@
  * Folds the log into PostgreSQL. In come pages of the log; out go, in one transaction a page, view rows, their past, audit rows, decisions, cases
  * and how far it came. Never two writers to a shard, never a page twice, never a page in part.
  */
+
 import { isTributaryError, messageOf, TributaryError } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Log } from "../log/index.ts";
-import type { Projection, Totals, View } from "../merge/index.ts";
-import { connectViews } from "./connect.ts";
-import { isAudited, MAX_REPEATS, sqlState } from "./failures.ts";
-import { type Connection, follow, type Membership, type Session } from "./follow.ts";
+import type { Totals } from "../merge/engine.ts";
+import type { Projection, View } from "../merge/index.ts";
+import {
+  alone,
+  arePlacesLost,
+  asPageWriter,
+  connectViews,
+  type Db,
+  dropLetGo,
+  enroll,
+  type Generation,
+  generationsOf,
+  giveBack,
+  isAnyLetGo,
+  isAudited,
+  isMissing,
+  type Lease,
+  leave,
+  MAX_REPEATS,
+  type Member,
+  migrate,
+  othersAlive,
+  sqlState,
+  takeShards,
+} from "../views/index.ts";
+import { differences, isInLine, targetsFor } from "./builds.ts";
+import { follow, type Membership, type Session } from "./follow.ts";
 import { takeForks } from "./forks.ts";
-import { differences, dropLetGo, type Generation, generationsOf, isAnyLetGo, isInLine, targetsFor } from "./generations.ts";
-import { enroll, giveBack, type Lease, leave, type Member, othersAlive, takeShards } from "./leases.ts";
-import { migrate } from "./migrate.ts";
-import { arePlacesLost, restorePlaces } from "./places.ts";
-import { alone, bringUpToDate, type RebuildDeps } from "./rebuild.ts";
+import { restorePlaces } from "./places.ts";
+import { bringUpToDate, type RebuildDeps } from "./rebuild.ts";
 import { refold } from "./refold.ts";
 import { keepUpWithLog, mayBeSetBack } from "./setback.ts";
 
 const MIN_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 5_000;
-/** A process that hangs inside a transaction keeps its shards from others no longer than this: then PostgreSQL ends its connection. */
-const IDLE_IN_TRANSACTION_MS = 15_000;
 /** How often new forks are looked for, and builds that nothing clings to any more. */
 const LOOK_MS = 2_000;
 /** How often views may be swapped between looking at them and taking shards before it is no accident any more. */
@@ -106,7 +125,7 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
         repeats.note(error);
         // An event that is in the audit already: shards stand before what was folded, or the log was set back.
         if (isAudited(error)) isPlaceDoubted = true;
-        if (IS_MISSING.has(sqlState(error) ?? "")) {
+        if (isMissing(error)) {
           // Tables are gone: a new membership makes them anew.
           await membership?.end();
           membership = null;
@@ -147,7 +166,7 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
 }
 
 /** Removes builds that were let go, over a connection of its own: others use `db` meanwhile, and would be in the transaction. */
-async function letGo(db: Connection, { postgresUrl, say }: ProjectorOptions): Promise<void> {
+async function letGo(db: Db, { postgresUrl, say }: ProjectorOptions): Promise<void> {
   if (!(await isAnyLetGo(db))) return;
   const own = await connectViews(postgresUrl, "tributary-projector cleans up");
   try {
@@ -157,9 +176,6 @@ async function letGo(db: Connection, { postgresUrl, say }: ProjectorOptions): Pr
     await own.end();
   }
 }
-
-/** PostgreSQL's codes for a table or a schema that is not there. */
-const IS_MISSING = new Set(["42P01", "3F000"]);
 
 /** Counts an error that comes again and again without a page in between. */
 function repeatsOf() {
@@ -226,9 +242,7 @@ async function openSession(
     await Promise.allSettled([writer.end(), reader.end()]);
   };
   try {
-    // Safe here: rows and places in the log are lost or kept together, and what is lost is folded again. Saves a disk flush a page.
-    await writer.query("SET synchronous_commit = off");
-    await writer.query(`SET idle_in_transaction_session_timeout = ${IDLE_IN_TRANSACTION_MS}`);
+    await asPageWriter(writer);
     const deps: RebuildDeps = { db: writer, reader, log, gate, views, say, unattended: since.stop };
     const rule = mayChange(deps, membership.member, since.isStart);
     await keepUpWithLog({ ...deps, say, isDoubted: since.isPlaceDoubted, mayChange: rule });
@@ -240,7 +254,7 @@ async function openSession(
     const taken = await takeInLine(deps, membership.member, rule);
     leases = taken.leases;
     const tabled = views.filter((view): view is Projection | Totals => view.kind !== "sql");
-    const targetsNow = (db: Connection) => targetsFor(db, tabled, taken.seen);
+    const targetsNow = (db: Db) => targetsFor(db, tabled, taken.seen);
     const targets = await targetsNow(reader);
     const refolding = { db: writer, reader, log, gate, insists: since.insists };
     const refolded = leases.length === 0 ? 0 : await refold(refolding, targets, leases, taken.layout);
@@ -300,30 +314,12 @@ const declaredOtherwise = (
       : "Put the same files in place everywhere; then `tributary rebuild` builds the views anew while the others go on.",
   );
 
-export { askRefold } from "./asked.ts";
-export { clingingSays, clingingToOld } from "./clinging.ts";
-export { type Comparison, compareBuild } from "./compare.ts";
-export { connectViews } from "./connect.ts";
-export {
-  type AuditDifference,
-  type BeyondLog,
-  type Books,
-  type Differences,
-  type Expected,
-  foldedTo,
-  openBooks,
-  openTotals,
-  type Placeholders,
-  type TotalsBooks,
-} from "./expected.ts";
-export { differences, type Generation, generationsOf, isBuiltAs, targetsFor } from "./generations.ts";
-export { type ProjectorHealth, parkedCounts, projectorHealth } from "./health.ts";
-export { migrate } from "./migrate.ts";
-export { checkFunctions, eventsIn, keyOf, toFoldEvent, type ViewTarget } from "./prepare.ts";
-export { alone, type Progress, type RebuildOptions, type Rebuilt, rebuild } from "./rebuild.ts";
-export { type Reconciled, reconcile } from "./reconcile.ts";
+export { differences, targetsFor } from "./builds.ts";
+export { type ProjectorHealth, projectorHealth } from "./health.ts";
+export { checkFunctions, eventsIn, toFoldEvent, type ViewTarget } from "./prepare.ts";
+export { type Progress, type RebuildOptions, type Rebuilt, rebuild } from "./rebuild.ts";
+export { reconcile } from "./reconcile.ts";
 export { eventsOf, type Rehearsed, rehearseRefold } from "./refold.ts";
 export { countedAs, settlements } from "./releases.ts";
-export { beyondNow, incarnationOf, keepUpWithLog, mayBeSetBack } from "./setback.ts";
-export { asPosition, SHARDS, shardOf, shardOfEntry } from "./shards.ts";
-export { declaredColumns, readColumn } from "./tables.ts";
+export { keepUpWithLog, mayBeSetBack } from "./setback.ts";
+export { shardOfEntry } from "./shards.ts";

@@ -7,28 +7,33 @@
  *
  * Costs nothing until something is refused; then about 2 log₂ n transactions for each such event of a page of n.
  */
-import type { Client } from "pg";
 import { type LogEntry, messageOf, type Position } from "../core/index.ts";
-import { packState } from "../merge/index.ts";
-import { askWaiting } from "./asked.ts";
-import { withPlaceholders, writeAuditRow, writeCanary } from "./audit.ts";
-import { inSavepoint } from "./connect.ts";
-import { copyText } from "./copy.ts";
-import { isOfData, wordsOf } from "./failures.ts";
+import { packState } from "../merge/engine.ts";
 import {
-  originsOf,
+  askWaiting,
+  type Db,
+  inSavepoint,
   type ParkedRow,
-  type PrepareDeps,
-  prepare,
+  rehearse,
+  settleQuarantine,
   type ViewChanges,
-  type ViewTarget,
-  type Waiting,
-} from "./prepare.ts";
+  withPlaceholders,
+  wordsOf,
+  writeAuditRow,
+  writeCanary,
+  writeCaseNotes,
+  writeChanges,
+  writeOrigins,
+  writeParked,
+  writeQuarantine,
+  writeViews,
+} from "../views/index.ts";
+import { isOfData } from "./failures.ts";
+import { originsOf, type PrepareDeps, prepare, type ViewTarget, type Waiting } from "./prepare.ts";
 import { countedAs } from "./releases.ts";
-import { settleQuarantine, writeCaseNotes, writeOrigins, writePage, writeParked, writeQuarantine, writeViews } from "./write.ts";
 
 export interface Narrowing {
-  readonly db: Client;
+  readonly db: Db;
   readonly deps: PrepareDeps;
   /** Views as the database has them now, read by the connection that writes. */
   targets(): Promise<readonly ViewTarget[]>;
@@ -69,7 +74,7 @@ async function whole(io: Narrowing, part: readonly LogEntry[], through: Position
   const waiting = await io.scope(part, through, async () => {
     const prepared = await prepare(deps, await io.targets(), part, through);
     if (live === null) await writeViews(db, prepared.views, { tells: false, alone: true });
-    else await writePage(db, prepared, live);
+    else await writeChanges(db, prepared, live);
     return prepared.waiting;
   });
   await io.mend(waiting, through);
@@ -119,7 +124,7 @@ async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Pr
   await part("case note", () => writeCaseNotes(db, [entry]));
   await part("origin", () => writeOrigins(db, originsOf([entry])));
   await part("folding anew", () => askWaiting(db, waiting, live.by));
-  const unaudited = await writeAuditRow(entry, notes, (sql, text) => tried(io, targets, () => copyText(db, sql, text)));
+  const unaudited = await writeAuditRow(db, entry, notes, (work) => tried(io, targets, work));
   if (unaudited !== null) {
     // Where the audit takes no event at all, this one is not to blame, and nothing must go on without it.
     if ((await rehearsed(io, targets, () => writeCanary(db))) !== null) throw unaudited;
@@ -210,18 +215,12 @@ async function writeTaken(
   return refused;
 }
 
-const REHEARSED = new Error("rehearsed");
 /** By what words something would be refused; `null`: not at all. Nothing of it stays. */
 async function rehearsed(io: Narrowing, targets: readonly ViewTarget[], work: () => Promise<unknown>): Promise<unknown> {
   try {
-    await inSavepoint(io.db, async () => {
-      await work();
-      await io.db.query("SET CONSTRAINTS ALL IMMEDIATE");
-      throw REHEARSED;
-    });
+    await rehearse(io.db, work);
     return null;
   } catch (error) {
-    if (error === REHEARSED) return null;
     if (!(await isOfData(io.db, targets, error, io.insists))) throw error;
     return error;
   }

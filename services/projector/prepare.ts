@@ -1,12 +1,11 @@
-import { createHash } from "node:crypto";
 import {
   canonicalize,
   type JsonObject,
-  type JsonValue,
   type LogEntry,
   messageOf,
   type Position,
   partsOf,
+  position as positionOf,
   type SchemaRef,
 } from "../core/index.ts";
 import { canRead, type Gate, type Pins } from "../gate/index.ts";
@@ -19,28 +18,40 @@ import {
   type FoldEvent,
   type FullRow,
   fold,
-  type Projection,
   packState,
   rowWith,
   seenOf,
   siblingsOf,
   type Totals,
   waitingFor,
-} from "../merge/index.ts";
+} from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
+import {
+  type Addition,
+  additionsOf,
+  type Claim,
+  type DecisionRow,
+  type HistoryRow,
+  keyOf,
+  type OriginRow,
+  type PageChanges,
+  type ParkedRow,
+  type PassedOver,
+  type RowCheck,
+  type SettledDecision,
+  seen,
+  type ViewBuild,
+  type ViewChanges,
+  type ViewRow,
+} from "../views/index.ts";
 import { countedAs, type Settlements } from "./releases.ts";
 import type { Held, States } from "./states.ts";
-import type { Addition, ViewRow } from "./tables.ts";
 
-export interface ViewTarget {
-  readonly projection: Projection;
-  readonly generation: number;
-  /** The schema that its tables stand in. */
-  readonly place: string;
+/** A build that pages are folded into, with what is known of its entities. */
+export interface ViewTarget extends ViewBuild {
   readonly states: States;
   /** The versions that the view reads with. */
   readonly pins: Pins;
-  /** Totals that add up its rows, in the same place. */
-  readonly totals: readonly Totals[];
   /** Entities whose fold has stopped. */
   readonly parked: Set<string>;
 }
@@ -48,103 +59,8 @@ export interface ViewTarget {
 /** A version was registered that a view, as it was built, cannot read: it must be built anew. */
 export class StaleViewError extends Error {}
 
-export interface DecisionRow {
-  readonly view: string;
-  readonly generation: number;
-  readonly entityId: string;
-  readonly position: string;
-  readonly decision: Decision;
-  settledPosition: string | null;
-}
-
-export interface Settled {
-  readonly view: string;
-  readonly generation: number;
-  readonly entityId: string;
-  readonly register: string;
-  readonly position: string;
-}
-
-export interface HistoryRow {
-  readonly id: string;
-  readonly position: string;
-  readonly recordedAtMs: number;
-  readonly row: FullRow;
-}
-
-/** An entity's part in an invariant: the key it held and the one it holds. */
-export interface Claim {
-  readonly invariant: string;
-  readonly entityId: string;
-  readonly before: string | null;
-  readonly after: string | null;
-}
-
-/** Whether a row satisfies an invariant of its own. */
-export interface RowCheck {
-  readonly invariant: string;
-  readonly entityId: string;
-  readonly problem: string | null;
-}
-
-/** A version of a row that is not kept: a later event of its entity has put right what it could not show. */
-export interface PassedOver {
-  readonly entry: LogEntry;
-  readonly error: string;
-}
-
-export interface ParkedRow {
-  readonly entityId: string;
-  readonly entry: LogEntry;
-  readonly error: string;
-  readonly stack: string;
-  readonly state: string | null;
-}
-
-/** All that a page changes in one view. */
-export interface ViewChanges {
-  readonly target: ViewTarget;
-  readonly rows: readonly ViewRow[];
-  readonly history: readonly HistoryRow[];
-  readonly decisions: readonly DecisionRow[];
-  /** Decisions of earlier pages that an event of this one settled. */
-  readonly settled: readonly Settled[];
-  readonly claims: readonly Claim[];
-  readonly checks: readonly RowCheck[];
-  readonly additions: ReadonlyMap<Totals, readonly Addition[]>;
-  readonly parked: readonly ParkedRow[];
-  /** Parked entities with events after the one that they are parked at: they are folded anew once the page is written. */
-  readonly waiting: readonly string[];
-  /** Versions of rows that could not be shown, of entities that are folded anew. */
-  readonly passedOver: readonly PassedOver[];
-  /** The last position folded. */
-  readonly through: string;
-  /** By entity, the events whose values its row shows or decided against: for cases. */
-  eventsOf(entityId: string): readonly string[];
-}
-
-export interface OriginRow {
-  readonly origin: string;
-  readonly org: string;
-  readonly site: string;
-  readonly device: string;
-  through: number;
-  position: string;
-  events: number;
-  quarantined: number;
-  clockWrong: number;
-  readonly firstRecordedMs: number;
-  lastRecordedMs: number;
-}
-
-/** All that one transaction writes for a page of the log. */
-export interface Prepared {
-  readonly entries: readonly LogEntry[];
-  readonly through: Position;
-  /** What made a projection throw, by index into `entries`. */
-  readonly projectionErrors: ReadonlyMap<number, string>;
-  readonly views: readonly ViewChanges[];
-  readonly origins: readonly OriginRow[];
+/** All that one transaction writes for a page of the log, and what is to be folded anew after it. */
+export interface Prepared extends PageChanges {
   readonly waiting: readonly Waiting[];
 }
 
@@ -234,8 +150,8 @@ interface Working {
   readonly stateBefore: EntityState | undefined;
   state: EntityState;
   row: FullRow;
-  readonly firstPosition: string;
-  lastPosition: string;
+  readonly firstPosition: Position;
+  lastPosition: Position;
 }
 
 interface FoldOptions {
@@ -282,7 +198,7 @@ export function foldView(
       if (row instanceof Error) {
         // What is shown in the end fits: see `refoldOne`.
         passedOver.push({ entry, error: row.message });
-        states.set(id, { state: folded.state, firstPosition: held?.firstPosition ?? entry.position.toString() });
+        states.set(id, { state: folded.state, firstPosition: held?.firstPosition ?? entry.position });
         continue;
       }
       const before =
@@ -293,7 +209,7 @@ export function foldView(
             : needsBefore && held !== undefined
               ? rowWith(projection, id, held.state)
               : null;
-      const position = entry.position.toString();
+      const position = entry.position;
       const firstPosition = held?.firstPosition ?? position;
       noteDecisions(decisions, isLenient, id, position, folded.written, held?.state, folded.state);
       states.set(id, { state: folded.state, firstPosition });
@@ -356,7 +272,7 @@ export function foldView(
     parked: parkedHere,
     waiting: [...waiting],
     passedOver,
-    through: mine.at(-1)?.entry.position.toString() ?? "0",
+    through: mine.at(-1)?.entry.position ?? positionOf(0n),
     eventsOf: (id) => eventsIn(projection, working.get(id)?.state),
   };
 }
@@ -387,25 +303,6 @@ function noteDecisions(
   }
 }
 
-/** A row as the declaration's functions see it. */
-const seen = (id: string, row: FullRow): never => ({ ...row.values, id }) as never;
-
-type AtMost = Extract<Projection["invariants"][string], { atMost: number }>;
-export const keyOf = (rule: AtMost, id: string, row: FullRow | null): string | null => {
-  const key: JsonValue | undefined = row === null || row.deleted ? null : rule.key(seen(id, row));
-  return key === null || key === undefined ? null : boundedKey(key);
-};
-
-/** Characters of a key that are kept as they are; an index takes no text of any length. */
-const MAX_KEY = 500;
-const KEPT_OF_LONG = 100;
-/** A key as text: itself, or its beginning and its hash. */
-function boundedKey(key: JsonValue): string {
-  const text = canonicalize(key);
-  if (text.length <= MAX_KEY) return text;
-  return `${text.slice(0, KEPT_OF_LONG)}… sha256:${createHash("sha256").update(text).digest("hex")}`;
-}
-
 /** Calls what the declaration says of a row, so that what throws does so at the event that brought it about. */
 export function checkFunctions(
   { projection, totals }: Pick<ViewTarget, "projection" | "totals">,
@@ -417,32 +314,6 @@ export function checkFunctions(
     if ("atMost" in rule) keyOf(rule, id, row);
     else if (!row.deleted) rule.problem(seen(id, row));
   }
-}
-
-/** What a changed row changes in totals: what it added before is taken back, what it adds now is added. */
-export function additionsOf(
-  totals: Totals,
-  source: string,
-  id: string,
-  before: FullRow | null,
-  after: FullRow | null,
-): Addition[] {
-  const of = (row: FullRow | null, sign: 1 | -1): Addition[] =>
-    row === null || row.deleted
-      ? []
-      : totals.contributions(source, seen(id, row)).map((values) => ({
-          key: boundedKey(Object.keys(totals.keys).map((name) => values[name] ?? null)),
-          entityId: id,
-          values,
-          sign,
-        }));
-  const [taken, added] = [of(before, -1), of(after, 1)];
-  if (
-    canonicalize(taken.map(({ values }) => values) as JsonValue[]) ===
-    canonicalize(added.map(({ values }) => values) as JsonValue[])
-  )
-    return [];
-  return [...taken, ...added];
 }
 
 /** The events whose values stand in an entity's registers, as `origin/seq`. */
@@ -457,7 +328,7 @@ export function eventsIn(projection: Projection, state: EntityState | undefined)
 /** Notes what was contested when, and what settled it. */
 function decisionNotes({ projection, generation }: ViewTarget) {
   const rows: DecisionRow[] = [];
-  const settled: Settled[] = [];
+  const settled: SettledDecision[] = [];
   const openHere = new Map<string, DecisionRow>();
   const counting = [...projection.registers.values()]
     .filter((rule) => rule.kind === "decided" && rule.resolver.needsHistory === true)
@@ -467,7 +338,7 @@ function decisionNotes({ projection, generation }: ViewTarget) {
     settled,
     note(
       entityId: string,
-      position: string,
+      position: Position,
       written: readonly string[],
       before: EntityState | undefined,
       after: EntityState,
@@ -539,7 +410,7 @@ export function originsOf(entries: readonly LogEntry[]): OriginRow[] {
       ...partsOf(head.origin),
       origin: head.origin,
       through: head.seq,
-      position: position.toString(),
+      position,
       events: 0,
       quarantined: 0,
       clockWrong: 0,
@@ -547,7 +418,7 @@ export function originsOf(entries: readonly LogEntry[]): OriginRow[] {
       lastRecordedMs: recordedAtMs,
     };
     row.through = head.seq;
-    row.position = position.toString();
+    row.position = position;
     row.events++;
     if (content.kind === "quarantined") row.quarantined++;
     if (clock !== null) row.clockWrong++;

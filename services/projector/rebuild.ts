@@ -1,34 +1,43 @@
-import type { Client } from "pg";
 import { type LogEntry, messageOf, type Position, QUARANTINE_ENTITY, TributaryError } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Log } from "../log/index.ts";
-import type { Projection, Totals, View } from "../merge/index.ts";
-import { clingingSays, clingingToOld } from "./clinging.ts";
-import { type Comparison, compareBuild } from "./compare.ts";
-import { inSavepoint, inTransaction } from "./connect.ts";
-import { isOfData } from "./failures.ts";
+import type { Totals } from "../merge/engine.ts";
+import type { Projection, View } from "../merge/index.ts";
 import {
   areAbreast,
-  beginBuild,
-  differences,
+  type Comparison,
+  clingingSays,
+  clingingToOld,
+  compareBuild,
+  createIndexes,
+  type Db,
   dropGeneration,
-  familyOf,
   type Generation,
   generationsOf,
+  holdShards,
+  inSavepoint,
+  inTransaction,
+  isBuiltAs,
+  isLockedOut,
+  least,
   livePositions,
+  mayBeLost,
   notePositions,
+  type Positions,
+  settledAt,
   swap,
-  targetsFor,
-  unreadBy,
-} from "./generations.ts";
+  takeUp,
+  waitAtMost,
+  writeViews,
+} from "../views/index.ts";
+import { beginBuild, differences, familyOf, targetsFor, unreadBy } from "./builds.ts";
+import { isOfData } from "./failures.ts";
 import { narrow } from "./narrow.ts";
 import { type Outcome, outcomeOf } from "./outcome.ts";
 import { type Prepared, prepare, StaleViewError, type ViewTarget, type Waiting } from "./prepare.ts";
 import { historyOf, refoldOne } from "./refold.ts";
 import { countedAs, settlements } from "./releases.ts";
-import { least, type Positions, shardOfEntry } from "./shards.ts";
-import { createIndexes, shapeOf } from "./tables.ts";
-import { settledAt, writeViews } from "./write.ts";
+import { shardOfEntry } from "./shards.ts";
 
 /** Events in one transaction of a rebuild: nobody waits for it, so it may be larger than a page. */
 const BATCH_EVENTS = 5_000;
@@ -45,15 +54,10 @@ const LOCK_TIMEOUT_MS = 500;
 const SWAP_PAUSE_MS = 250;
 /** Between tries of one that nobody waits for, after so many: somebody reads for long, a proof of all that agrees perhaps. */
 const LONG_PAUSE_MS = 5_000;
-/** How long a process that holds the projectors up may be silent. */
-const HOLD_IDLE_MS = 60_000;
-/** One rebuild at a time; an arbitrary number of ours. */
-const REBUILD_LOCK = 7_401_105;
-
 export interface RebuildDeps {
-  readonly db: Client;
+  readonly db: Db;
   /** A second connection, to read states while the first writes. */
-  readonly reader: Client;
+  readonly reader: Db;
   readonly log: Log;
   readonly gate: Gate;
   /** All views as they are declared. */
@@ -69,7 +73,7 @@ export interface RebuildDeps {
   /** The log was set back: how far what was folded of it stands, and what is done in the transaction that swaps. */
   readonly setBack?: {
     readonly atMost: (position: Position | null) => Position | null;
-    readonly cut: (db: Client) => Promise<void>;
+    readonly cut: (db: Db) => Promise<void>;
   };
 }
 
@@ -116,34 +120,6 @@ export interface Rebuilt {
   readonly comparisons: readonly Comparison[];
   readonly parked: number;
   readonly seconds: number;
-}
-
-/** Runs `work` while no other process rebuilds or swaps. With `wait: false`: throws `already-running` when one does. */
-export async function alone<T>(db: Client, wait: boolean, work: () => Promise<T>): Promise<T> {
-  if (wait) await db.query("SELECT pg_advisory_lock($1)", [REBUILD_LOCK]);
-  else {
-    const { rows } = await db.query<{ got: boolean }>("SELECT pg_try_advisory_lock($1) AS got", [REBUILD_LOCK]);
-    if (!rows[0]?.got)
-      throw new TributaryError(
-        "already-running",
-        "another process is rebuilding views",
-        "Wait until it has ended; it can be interrupted and goes on later.",
-      );
-  }
-  try {
-    return await work();
-  } finally {
-    await db.query("SELECT pg_advisory_unlock($1)", [REBUILD_LOCK]).catch(() => {});
-  }
-}
-
-/** Whether somebody waits to rebuild or swap until who holds the lock has ended: a projector that cannot fold before. */
-export async function isWaitedFor(db: Client): Promise<boolean> {
-  const { rows } = await db.query(
-    "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = $1 AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND NOT granted LIMIT 1",
-    [REBUILD_LOCK],
-  );
-  return rows.length > 0;
 }
 
 /**
@@ -251,7 +227,7 @@ async function swapOnly(deps: RebuildDeps, { retired = [], names }: RebuildOptio
 }
 
 /** Takes up the builds that were live before, or goes on where that was interrupted. */
-async function resumePrevious(db: Client, gate: Gate, family: readonly (Projection | Totals)[]): Promise<Generation[]> {
+async function resumePrevious(db: Db, gate: Gate, family: readonly (Projection | Totals)[]): Promise<Generation[]> {
   const previous = await generationsOf(db, "previous");
   const building = await generationsOf(db, "building");
   const found = family.map((view) => {
@@ -262,7 +238,7 @@ async function resumePrevious(db: Client, gate: Gate, family: readonly (Projecti
         `no earlier build of ${view.name} is kept`,
         "Only the build before the live one can be gone back to.",
       );
-    if (kept.shape !== shapeOf(view))
+    if (!isBuiltAs(view, new Map([[view.name, kept]])))
       throw new TributaryError(
         "projection-malformed",
         `the earlier build of ${view.name} was made by another declaration than the one in projections/`,
@@ -282,11 +258,7 @@ async function resumePrevious(db: Client, gate: Gate, family: readonly (Projecti
     const begun = building.get(view);
     if (begun !== undefined && previous.has(view)) await dropGeneration(db, begun);
   }
-  await db.query(
-    `UPDATE tributary.generation g SET state = 'building' FROM unnest($1::text[], $2::int[]) AS x (view, generation)
-     WHERE g.view = x.view AND g.generation = x.generation`,
-    [found.map(({ view }) => view), found.map(({ generation }) => generation)],
-  );
+  await takeUp(db, found);
   return found.map((kept) => ({ ...kept, state: "building" }));
 }
 
@@ -310,7 +282,7 @@ export async function openBuild(
 ): Promise<Build> {
   const { db, reader, log, gate, say = () => {} } = deps;
   const generations = new Map(builds.map((build) => [build.view, build]));
-  const targetsOver = (db: Client): Promise<ViewTarget[]> => targetsFor(db, family, generations, deps.maxHotEntities);
+  const targetsOver = (db: Db): Promise<ViewTarget[]> => targetsFor(db, family, generations, deps.maxHotEntities);
   let targets = await targetsOver(reader);
   const wanted = new Set(targets.map(({ projection }) => projection.entity));
   let positions: Positions = builds[0]!.positions ?? [];
@@ -354,7 +326,7 @@ export async function openBuild(
   const moving = async <T>(part: readonly LogEntry[], through: Position, work: () => Promise<T>): Promise<T> => {
     const upTo = positions.map((each) => (each !== null && each > through ? each : through));
     const done = await inTransaction(db, async () => {
-      await db.query("SET LOCAL synchronous_commit = off");
+      await mayBeLost(db);
       const result = await work();
       await notePositions(db, builds, upTo, part.length);
       return result;
@@ -453,12 +425,6 @@ function paceOf({ maxEventsPerSecond, onProgress, signal }: Omit<RebuildOptions,
   };
 }
 
-/** Keeps projectors from writing until the caller's transaction ends, which PostgreSQL sees to if the caller hangs. */
-export async function holdShards(db: Client): Promise<void> {
-  await db.query(`SET LOCAL idle_in_transaction_session_timeout = ${HOLD_IDLE_MS}`);
-  await db.query("LOCK TABLE tributary.shard IN EXCLUSIVE MODE");
-}
-
 /**
  * Holds the shards still, folds what is left, and swaps: all in one transaction, tried again where readers are in the way for long. Readers who come meanwhile wait for
  * `LOCK_TIMEOUT_MS` at a time, and no longer.
@@ -478,7 +444,7 @@ async function swapIn(
         await holdShards(db);
         const live = await standing(deps);
         await folded?.foldRest(live);
-        await db.query(`SET LOCAL lock_timeout = ${LOCK_TIMEOUT_MS}`);
+        await waitAtMost(db, LOCK_TIMEOUT_MS);
         await swap(db, { builds, retired, views, leaves: unattended !== undefined }, live);
         await deps.setBack?.cut(db);
       });
@@ -486,8 +452,8 @@ async function swapIn(
       if (message !== null) say({ event: "view-clung-to", message });
       return;
     } catch (error) {
-      // 55P03: lock_timeout. Somebody has been reading for longer than readers behind us should wait.
-      if ((error as { code?: string }).code !== "55P03") throw error;
+      // Somebody has been reading for longer than readers behind us should wait.
+      if (!isLockedOut(error)) throw error;
       unattended?.throwIfAborted();
       const isLong = attempt >= SWAP_TRIES;
       if (isLong && unattended === undefined) throw heldOn(error);
@@ -507,7 +473,7 @@ const heldOn = (cause: unknown): TributaryError =>
     { cause },
   );
 
-async function currentOf(db: Client, builds: readonly Generation[]): Promise<Generation[]> {
+async function currentOf(db: Db, builds: readonly Generation[]): Promise<Generation[]> {
   const building = await generationsOf(db, "building");
   return builds.map(({ view }) => building.get(view)!);
 }

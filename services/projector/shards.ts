@@ -1,20 +1,7 @@
-import { type EntityRef, type LogEntry, type Position, QUARANTINE_ENTITY, settledBy } from "../core/index.ts";
+import { type LogEntry, QUARANTINE_ENTITY, settledBy } from "../core/index.ts";
 import type { Log } from "../log/index.ts";
+import { shardOf } from "../views/index.ts";
 import { quarantinedEvent } from "./releases.ts";
-
-/**
- * Into how many parts entities are dealt: the most processes that can share the work. Fixed for a database's life, as it says which part an entity
- * is in; 004_projections.sql makes as many rows.
- */
-export const SHARDS = 16;
-
-/** An entity's shard: FNV-1a over its name. Part of the database's meaning: never change it. */
-export function shardOf({ type, id }: EntityRef): number {
-  let hash = 0x811c9dc5;
-  const name = `${type}/${id}`;
-  for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), 0x01000193);
-  return (hash >>> 0) % SHARDS;
-}
 
 /** The shard that folds an event: its entity's. What settles a quarantined event goes with that event, so that it can never come before it. */
 export async function shardOfEntry(log: Pick<Log, "readOrigin">, { head, content }: LogEntry): Promise<number> {
@@ -23,18 +10,3 @@ export async function shardOfEntry(log: Pick<Log, "readOrigin">, { head, content
   const original = settled === null ? null : await quarantinedEvent(log, settled);
   return shardOf(original?.head.entity ?? head.entity);
 }
-
-/** How far each shard has been folded. */
-export type Positions = readonly (Position | null)[];
-export const NOWHERE: Positions = Array.from({ length: SHARDS }, () => null);
-
-/** How far all of them have been folded. */
-export const least = (positions: Positions): Position | null =>
-  positions.reduce<Position | null>(
-    (low, each) => (each === null || low === null ? null : each < low ? each : low),
-    positions[0] ?? null,
-  );
-
-/** A position as the driver gives it. */
-export const asPosition = (text: string | null | undefined): Position | null =>
-  text == null ? null : (BigInt(text) as Position);

@@ -1,13 +1,14 @@
-import type { Client } from "pg";
-import { type EntityState, type Projection, unpackState } from "../merge/index.ts";
-import { at, LIVE } from "./tables.ts";
+import type { Position } from "../core/index.ts";
+import { type EntityState, unpackState } from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
+import { type Db, LIVE, statesOf } from "../views/index.ts";
 
 /** Entities whose state is kept in memory between batches; the rest is read back from the view when needed. */
 export const MAX_HOT_ENTITIES = 50_000;
 
 export interface Held {
   readonly state: EntityState;
-  readonly firstPosition: string;
+  readonly firstPosition: Position;
 }
 
 /** The states of a view's entities: the hot ones in memory, least recently used first out. */
@@ -22,14 +23,13 @@ export interface States {
 
 /** `isEmpty`: the view has no rows yet of what this process folds, so that nothing need be looked up that was never put out of memory. */
 export function openStates(
-  db: Client,
+  db: Db,
   projection: Projection,
   options: { readonly maxHot?: number; readonly place?: string; readonly isEmpty?: boolean } = {},
 ): States {
   const { maxHot = MAX_HOT_ENTITIES, place = LIVE, isEmpty = false } = options;
   let knowsAll = isEmpty;
   const hot = new Map<string, Held | null>();
-  const sql = `SELECT id, state, first_position FROM ${at(place, projection.name)} WHERE id = ANY($1)`;
   const put = (id: string, held: Held | null): void => {
     hot.delete(id);
     hot.set(id, held);
@@ -53,9 +53,9 @@ export function openStates(
         for (const id of cold) put(id, null);
         return;
       }
-      const { rows } = await db.query<{ id: string; state: string; first_position: string }>(sql, [cold]);
+      const found = await statesOf(db, place, projection.name, cold);
       for (const id of cold) put(id, null);
-      for (const { id, state, first_position } of rows) put(id, { state: unpackState(state), firstPosition: first_position });
+      for (const { id, state, firstPosition } of found) put(id, { state: unpackState(state), firstPosition });
     },
     get: (id) => hot.get(id) ?? undefined,
     set: put,

@@ -1,11 +1,14 @@
 /** Verifies a hub or balances its books in a process of its own, and prints what memory that took. */
+
 import { readFileSync } from "node:fs";
 import { verify } from "../../services/audit/index.ts";
 import { PROJECTIONS_DIR, SCHEMAS_DIR } from "../../services/cli/places.ts";
 import { loadProjections } from "../../services/cli/projections.ts";
-import { createGate, loadSchemas } from "../../services/gate/index.ts";
+import { createGate } from "../../services/gate/index.ts";
+import { loadSchemas } from "../../services/gate/node.ts";
 import { openLog } from "../../services/log/index.ts";
-import { alone, connectViews, reconcile, startProjector } from "../../services/projector/index.ts";
+import { reconcile, startProjector } from "../../services/projector/index.ts";
+import { alone, connectViews } from "../../services/views/index.ts";
 
 const [what, eventstoreUrl, postgresUrl] = process.argv.slice(2) as [string, string, string];
 const peakKb = (): number => Number(/VmHWM:\s+(\d+)/.exec(readFileSync("/proc/self/status", "utf8"))![1]);

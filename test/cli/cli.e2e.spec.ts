@@ -413,7 +413,7 @@ describe("a mistake", () => {
   }, 240_000);
 });
 
-it("--help teaches every command", async () => {
+it("--help explains every command", async () => {
   const { stdout } = await tributary(["--help"]);
   const names = [...stdout.matchAll(/^tributary ((?:[a-z]+ ?)+?)\s{2,}/gm)].map(([, name]) => name!);
   expect(names.length).toBeGreaterThanOrEqual(16);

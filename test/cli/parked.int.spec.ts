@@ -7,7 +7,7 @@ import { quarantineRelease } from "../../services/cli/commands-quarantine.ts";
 import { lag } from "../../services/cli/commands-rebuild.ts";
 import { hubKey, hubOrg, writeState } from "../../services/cli/places.ts";
 import { startIngress } from "../../services/ingress/index.ts";
-import { incarnationOf } from "../../services/projector/index.ts";
+import { incarnationOf } from "../../services/views/index.ts";
 import { openTestHub, SCHEMAS, stateOf, type TestHub } from "../support/hub.ts";
 import { change, oldWriter, person } from "../support/oldlog.ts";
 import { eventually } from "../support/temp.ts";

@@ -10,7 +10,7 @@ import { openField, type SyncResult } from "../../services/field/index.ts";
 import { issueToken } from "../../services/http/index.ts";
 import { type Backend, type Backends, freePort, startBackends, startEventStore } from "../../services/local/index.ts";
 import { openLog } from "../../services/log/index.ts";
-import { connectViews } from "../../services/projector/index.ts";
+import { connectViews } from "../../services/views/index.ts";
 import { withCluster } from "../support/cluster.ts";
 import { gate, number, registration, stateOf, update } from "../support/hub.ts";
 import { random } from "../support/random.ts";

@@ -6,7 +6,7 @@ import { type HubState, hubKey } from "../../services/cli/places.ts";
 import { type Field, openField } from "../../services/field/index.ts";
 import { issueToken } from "../../services/http/index.ts";
 import { beginIncarnation, incarnations, openLog } from "../../services/log/index.ts";
-import { connectViews } from "../../services/projector/index.ts";
+import { connectViews } from "../../services/views/index.ts";
 import { gate, number, registration, update } from "../support/hub.ts";
 import { type HubProcess, jsonOf, openDir, runHub, tributary } from "../support/hub-process.ts";
 import { eventually, tempDir } from "../support/temp.ts";

@@ -4,7 +4,7 @@ import { hubKey } from "../../services/cli/places.ts";
 import { openField } from "../../services/field/index.ts";
 import { issueToken } from "../../services/http/index.ts";
 import { openLog } from "../../services/log/index.ts";
-import { connectViews } from "../../services/projector/index.ts";
+import { connectViews } from "../../services/views/index.ts";
 import { gate, number, registration } from "../support/hub.ts";
 import { jsonOf, openDir, runHub } from "../support/hub-process.ts";
 import { eventually, sleep } from "../support/temp.ts";

@@ -1,7 +1,9 @@
 /** Syncs a field database in a process of its own and prints what it took: `VmHWM` of this process before and after, in KiB. */
+
 import { readFileSync } from "node:fs";
 import { openField } from "../../services/field/index.ts";
-import { createGate, loadSchemas } from "../../services/gate/index.ts";
+import { createGate } from "../../services/gate/index.ts";
+import { loadSchemas } from "../../services/gate/node.ts";
 
 const [path, url, token, schemas] = process.argv.slice(2) as [string, string, string, string];
 const peakKb = (): number => Number(/VmHWM:\s+(\d+)/.exec(readFileSync("/proc/self/status", "utf8"))![1]);

@@ -2,7 +2,8 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import type { JsonObject } from "../../services/core/index.ts";
-import { checkCompatibility, createGate, lintCasters, loadCasters, loadSchemas } from "../../services/gate/index.ts";
+import { checkCompatibility, createGate, lintCasters } from "../../services/gate/index.ts";
+import { loadCasters, loadSchemas } from "../../services/gate/node.ts";
 import { tempDir } from "../support/temp.ts";
 
 const tributary = { entity: "thing", events: ["thing.noted"] };

@@ -7,7 +7,7 @@ import { avroMismatches } from "../../services/gate/avro/compat.ts";
 import { avroExamples } from "../../services/gate/avro/examples.ts";
 import { parseAvro } from "../../services/gate/avro/model.ts";
 import { avroReader, UnreadableError } from "../../services/gate/avro/resolve.ts";
-import { jsonMismatches } from "../../services/gate/json/compat.ts";
+import { jsonMismatches } from "../../services/gate/json/compat/mismatches.ts";
 import { type Document, type Schema, viewOf } from "../../services/gate/json/document.ts";
 import { jsonExamples } from "../../services/gate/json/examples.ts";
 import { oracle } from "../../services/gate/json/validator.ts";

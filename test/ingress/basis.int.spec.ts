@@ -21,16 +21,8 @@ import { basisNotes } from "../../services/ingress/basis.ts";
 import { type Acceptor, acceptor } from "../../services/ingress/index.ts";
 import { type Log, openLog, textOf } from "../../services/log/index.ts";
 import { type EmbeddedNode, startNode } from "../../services/log/node/index.ts";
-import {
-  decisionsOf,
-  defineProjection,
-  type EntityState,
-  fold,
-  rowOf,
-  set,
-  text,
-  waitingFor,
-} from "../../services/merge/index.ts";
+import { decisionsOf, type EntityState, fold, rowOf, waitingFor } from "../../services/merge/engine.ts";
+import { defineProjection, set, text } from "../../services/merge/index.ts";
 import { toFoldEvent } from "../../services/projector/index.ts";
 import { batchOf } from "../support/batches.ts";
 import { gate } from "../support/hub.ts";

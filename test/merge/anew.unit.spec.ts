@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { defineProjection, type FoldEvent, foldAnew, integer, map, text } from "../../services/merge/index.ts";
+import { type FoldEvent, foldAnew } from "../../services/merge/engine.ts";
+import { defineProjection, integer, map, text } from "../../services/merge/index.ts";
 import { JUBA, personEvent, seen } from "../support/writes.ts";
 
 const people = defineProjection({

@@ -2,20 +2,15 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { OriginId } from "../../services/core/index.ts";
+import { decisionsOf, type EntityState, type FoldEvent, fold, type Reason, rowOf } from "../../services/merge/engine.ts";
 import {
-  decisionsOf,
   defineProjection,
   deleteWins,
-  type EntityState,
-  type FoldEvent,
-  fold,
   lastWriteWins,
   manual,
   type Projection,
-  type Reason,
   type Resolver,
   remove,
-  rowOf,
   set,
   text,
   updateWins,

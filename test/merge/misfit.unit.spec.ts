@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import * as Y from "yjs";
 import type { JsonObject, JsonValue } from "../../services/core/index.ts";
+import { misfitIn, normal, type ProjectedEvent } from "../../services/merge/engine.ts";
 import {
   boolean,
   type Column,
@@ -13,10 +14,7 @@ import {
   integer,
   json,
   map,
-  misfitIn,
-  normal,
   number,
-  type ProjectedEvent,
   remove,
   set,
   text,

@@ -2,19 +2,18 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { loadProjections } from "../../services/cli/projections.ts";
 import type { JsonObject } from "../../services/core/index.ts";
-import { createGate, formsOf, loadSchemas, type SchemaStore, schemaVersion } from "../../services/gate/index.ts";
+import { createGate, formsOf, type SchemaStore, schemaVersion } from "../../services/gate/index.ts";
+import { loadSchemas } from "../../services/gate/node.ts";
+import { type EventRule, misfitIn, narrowColumns } from "../../services/merge/engine.ts";
 import {
   boolean,
   type Columns,
   date,
   decimal,
   defineProjection,
-  type EventRule,
   integer,
   json,
   map,
-  misfitIn,
-  narrowColumns,
   set,
   text,
   timestamp,

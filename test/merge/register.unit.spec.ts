@@ -3,24 +3,20 @@ import { describe, expect, it } from "vitest";
 import { formatHlc, type OriginId, type Seq, type Vector } from "../../services/core/index.ts";
 import {
   applyWrite,
-  date,
   decisionsOf,
-  defineProjection,
   type EntityState,
   type FoldEvent,
   fold,
-  lastWriteWins,
   NO_CONTEXT,
   packState,
   type Register,
-  remove,
   rowOf,
-  set,
-  text,
   unpackState,
   type Write,
   waitingFor,
-} from "../../services/merge/index.ts";
+} from "../../services/merge/engine.ts";
+import { date, defineProjection, lastWriteWins, remove, set, text } from "../../services/merge/index.ts";
+import { runs } from "../support/runs.ts";
 
 const ORIGINS = ["relief.nairobi.t1.aaa", "relief.kampala.t1.bbb", "relief.juba.t1.ccc"] as OriginId[];
 
@@ -113,7 +109,7 @@ describe("registers", () => {
           expect(shuffled.length === 0 ? undefined : foldAll(shuffled)).toEqual(foldAll(events));
         },
       ),
-      { numRuns: 1000 },
+      { numRuns: runs(1000) },
     );
   });
 
@@ -127,7 +123,7 @@ describe("registers", () => {
           expect(siblings).toEqual(referenceSiblings(register, events));
         }
       }),
-      { numRuns: 1000 },
+      { numRuns: runs(1000) },
     );
   });
 
@@ -156,7 +152,7 @@ describe("registers", () => {
           expect(applied(again)).toEqual(applied(writes));
         },
       ),
-      { numRuns: 1000 },
+      { numRuns: runs(1000) },
     );
   });
 

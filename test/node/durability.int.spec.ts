@@ -5,7 +5,8 @@ import { EventStoreDBClient, jsonEvent } from "@eventstore/db-client";
 import { expect, it } from "vitest";
 import { freePort } from "../../services/local/index.ts";
 import { startNode } from "../../services/log/node/index.ts";
-import { MAX_READ_BYTES, openStore } from "../../services/log/node/store.ts";
+import { MAX_READ_BYTES } from "../../services/log/node/store/contract.ts";
+import { openStore } from "../../services/log/node/store/store.ts";
 import { eventually, sleep, tempDir } from "../support/temp.ts";
 
 const MAIN = join(import.meta.dirname, "../../services/log/node/main.ts");

@@ -1,6 +1,6 @@
 /** A notifier in a process of its own, for a test that kills it. Arguments: the database's URL and the webhook's. */
 import { parseSettings, startNotifier } from "../../services/notify/index.ts";
-import { connectViews } from "../../services/projector/index.ts";
+import { connectViews } from "../../services/views/index.ts";
 
 const [postgresUrl, url] = process.argv.slice(2);
 startNotifier({

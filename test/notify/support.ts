@@ -8,10 +8,10 @@ import { SMTPServer, type SMTPServerOptions } from "smtp-server";
 import { onTestFinished } from "vitest";
 import { startPostgres } from "../../services/local/index.ts";
 import { type NotifierOptions, parseSettings, type Settings, startNotifier } from "../../services/notify/index.ts";
-import { connectViews } from "../../services/projector/index.ts";
+import { connectViews } from "../../services/views/index.ts";
 import { withCluster } from "../support/cluster.ts";
 
-const SQL = join(import.meta.dirname, "../../services/projector/sql/003_notifications.sql");
+const SQL = join(import.meta.dirname, "../../services/views/sql/003_notifications.sql");
 export const SECRET = "a-secret-of-the-desk";
 
 export interface Row {

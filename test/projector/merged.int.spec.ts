@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { explainEntity, verify } from "../../services/audit/index.ts";
 import type { JsonObject } from "../../services/core/index.ts";
 import type { Field } from "../../services/field/index.ts";
+import { unpackState } from "../../services/merge/engine.ts";
 import {
   addWinsSet,
   collaborativeText,
@@ -21,7 +22,6 @@ import {
   sequencedText,
   set,
   text,
-  unpackState,
 } from "../../services/merge/index.ts";
 import { openTestHub, type TestHub } from "../support/hub.ts";
 

@@ -2,7 +2,8 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vites
 import { explainEntity, verify } from "../../services/audit/index.ts";
 import type { JsonObject } from "../../services/core/index.ts";
 import { type Column, date, defineProjection, map, set, text, type View } from "../../services/merge/index.ts";
-import { alone, askRefold, connectViews, projectorHealth, rebuild, reconcile } from "../../services/projector/index.ts";
+import { projectorHealth, rebuild, reconcile } from "../../services/projector/index.ts";
+import { alone, askRefold, connectViews } from "../../services/views/index.ts";
 import { openTestHub, type TestHub } from "../support/hub.ts";
 import { change, type OldEvent, oldWriter, person } from "../support/oldlog.ts";
 import { eventually } from "../support/temp.ts";

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { defineProjection, defineSql, map, type Projection, set, text, type View } from "../../services/merge/index.ts";
-import { alone, connectViews, type RebuildOptions, type Rebuilt, rebuild } from "../../services/projector/index.ts";
+import { type RebuildOptions, type Rebuilt, rebuild } from "../../services/projector/index.ts";
+import { alone, connectViews } from "../../services/views/index.ts";
 import { expectBalanced } from "../support/books.ts";
 import { number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { eventually, sleep } from "../support/temp.ts";

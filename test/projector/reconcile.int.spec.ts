@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { alone, connectViews, type Reconciled, rebuild, reconcile } from "../../services/projector/index.ts";
+import { rebuild, reconcile } from "../../services/projector/index.ts";
+import { alone, connectViews, type Reconciled } from "../../services/views/index.ts";
 import { dayOf, expectBalanced, random } from "../support/books.ts";
 import { openTestHub, type TestHub } from "../support/hub.ts";
 

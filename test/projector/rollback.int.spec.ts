@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { alone, connectViews, type RebuildOptions, type Rebuilt, rebuild, reconcile } from "../../services/projector/index.ts";
+import { type RebuildOptions, type Rebuilt, rebuild, reconcile } from "../../services/projector/index.ts";
+import { alone, connectViews } from "../../services/views/index.ts";
 import { openTestHub, registration, SCHEMAS, type TestHub } from "../support/hub.ts";
 import { eventually } from "../support/temp.ts";
 

@@ -6,8 +6,9 @@ import { makeKeyPair, signerOf } from "../../services/core/node.ts";
 import type { Field, NewEvent } from "../../services/field/index.ts";
 import { fixedKeyring, issueToken } from "../../services/http/index.ts";
 import { openKeyBook } from "../../services/log/index.ts";
-import { type EntityState, entityViews, fold, rowWith, waitingFor } from "../../services/merge/index.ts";
-import { alone, connectViews, countedAs, rebuild, reconcile, settlements, toFoldEvent } from "../../services/projector/index.ts";
+import { type EntityState, entityViews, fold, rowWith, waitingFor } from "../../services/merge/engine.ts";
+import { countedAs, rebuild, reconcile, settlements, toFoldEvent } from "../../services/projector/index.ts";
+import { alone, connectViews } from "../../services/views/index.ts";
 import { gate, number, ORG, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { all } from "../support/temp.ts";
 

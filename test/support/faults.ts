@@ -26,7 +26,7 @@ import type { HubState } from "../../services/cli/places.ts";
 import { messageOf, withoutLogin } from "../../services/core/index.ts";
 import { type NewEvent, openField } from "../../services/field/index.ts";
 import { openLog } from "../../services/log/index.ts";
-import { connectViews } from "../../services/projector/index.ts";
+import { connectViews } from "../../services/views/index.ts";
 import { connectAs } from "./broker.ts";
 import { random } from "./random.ts";
 import { sleep } from "./temp.ts";

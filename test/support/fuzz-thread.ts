@@ -1,4 +1,5 @@
 /** The thread of `fuzz.ts`: makes items from the seed and throws them at a door. Whatever is neither an answer nor a TributaryError ends it. */
+
 import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import {
@@ -17,14 +18,8 @@ import {
   type Seq,
 } from "../../services/core/index.ts";
 import { examplesOf } from "../../services/gate/compatibility.ts";
-import {
-  checkCompatibility,
-  createGate,
-  lintSchema,
-  loadSchemas,
-  type SchemaVersion,
-  schemaVersion,
-} from "../../services/gate/index.ts";
+import { checkCompatibility, createGate, lintSchema, type SchemaVersion, schemaVersion } from "../../services/gate/index.ts";
+import { loadSchemas } from "../../services/gate/node.ts";
 import { doorkeeper, issueToken, makeKey, publicKey } from "../../services/http/tokens.ts";
 import type { Door } from "./fuzz.ts";
 import { chooser } from "./random.ts";

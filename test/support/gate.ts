@@ -8,7 +8,8 @@ import {
   type SchemaRef,
   type Seq,
 } from "../../services/core/index.ts";
-import { createGate, type Gate, loadSchemas } from "../../services/gate/index.ts";
+import { createGate, type Gate } from "../../services/gate/index.ts";
+import { loadSchemas } from "../../services/gate/node.ts";
 import { tempDir } from "./temp.ts";
 
 /** An event as it comes to the gate: `payload` as JSON text, or as Avro's bytes. */

@@ -2,8 +2,10 @@
  * Random histories of offline replicas: who wrote what, having seen what, with which clock, and where the hub's log has it. And the views they are
  * folded into, which between them use every rule.
  */
+
 import fc from "fast-check";
 import { formatHlc, type JsonObject, type JsonValue, type OriginId, type Seq, type Vector } from "../../services/core/index.ts";
+import type { FoldEvent } from "../../services/merge/engine.ts";
 import {
   authorityOf,
   byField,
@@ -14,7 +16,6 @@ import {
   decimal,
   defineProjection,
   deleteWins,
-  type FoldEvent,
   firstWriteWins,
   integer,
   json,

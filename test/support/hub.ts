@@ -6,21 +6,15 @@ import type { HubState } from "../../services/cli/places.ts";
 import { fitsOf, loadProjections } from "../../services/cli/projections.ts";
 import { gateOver, registerFolder } from "../../services/cli/registry.ts";
 import { type Field, type NewEvent, openField, type SyncResult } from "../../services/field/index.ts";
-import {
-  createGate,
-  type Gate,
-  loadCasters,
-  loadSchemas,
-  NO_CASTERS,
-  openRegistry,
-  type Registry,
-} from "../../services/gate/index.ts";
+import { createGate, type Gate, NO_CASTERS, type Registry } from "../../services/gate/index.ts";
+import { loadCasters, loadSchemas, openRegistry } from "../../services/gate/node.ts";
 import { type HubKey, issueToken, type JWK, keyring, makeKey, SCOPE_APPEND, SCOPE_ENROL } from "../../services/http/index.ts";
 import { type Ingress, startIngress } from "../../services/ingress/index.ts";
 import { type Backends, startBackends } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
 import type { View } from "../../services/merge/index.ts";
-import { connectViews, type Projector, startProjector } from "../../services/projector/index.ts";
+import { type Projector, startProjector } from "../../services/projector/index.ts";
+import { connectViews } from "../../services/views/index.ts";
 import { withCluster } from "./cluster.ts";
 import { eventually } from "./temp.ts";
 

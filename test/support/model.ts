@@ -1,4 +1,5 @@
 /** What holds of every history, whatever the rules of a view. Throws where it does not. */
+
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import fc from "fast-check";
@@ -8,13 +9,13 @@ import {
   type EntityState,
   type FoldEvent,
   fold,
-  type Projection,
   packState,
   rowWith,
   siblingsOf,
   unpackState,
   waitingFor,
-} from "../../services/merge/index.ts";
+} from "../../services/merge/engine.ts";
+import type { Projection } from "../../services/merge/index.ts";
 import { type History, histories, labelOf, type Played, play, projectionOf, SPECS, shuffled, tagRows } from "./histories.ts";
 import { dotOf, type ReferenceView, referenceView, type ViewSpec } from "./reference.ts";
 

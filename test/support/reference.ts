@@ -3,7 +3,7 @@
  * plain on purpose. It shares nothing with `services/merge` but types: what both get wrong the same way, no test finds.
  */
 import type { JsonObject, JsonValue } from "../../services/core/index.ts";
-import type { FoldEvent, Reason, Who } from "../../services/merge/index.ts";
+import type { FoldEvent, Reason, Who } from "../../services/merge/engine.ts";
 
 /** A rule as the tests name it. */
 export type PlainRule =

@@ -1,5 +1,5 @@
 import { formatHlc, type JsonObject, type JsonValue, type OriginId, type Seq, type Vector } from "../../services/core/index.ts";
-import type { FoldEvent, Sibling } from "../../services/merge/index.ts";
+import type { FoldEvent, Sibling } from "../../services/merge/engine.ts";
 
 /** Who writes in the examples. */
 export const NAIROBI = "relief.nairobi.tablet-1.aaa" as OriginId;

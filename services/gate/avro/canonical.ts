@@ -1,4 +1,5 @@
-import { createHash } from "node:crypto";
+import { sha256 } from "../../core/index.ts";
+import { utf8Bytes } from "../bytes.ts";
 import type { Avro, AvroRecord } from "./model.ts";
 
 /**
@@ -41,12 +42,12 @@ const TABLE = Array.from({ length: 256 }, (_, i) => {
 /** CRC-64-AVRO, as 16 hexadecimal digits, most significant first. Source: the specification's section on schema fingerprints. */
 export function crc64(text: string): string {
   let crc = EMPTY;
-  for (const byte of Buffer.from(text)) crc = (crc >> 8n) ^ TABLE[Number((crc ^ BigInt(byte)) & 0xffn)]!;
+  for (const byte of utf8Bytes(text)) crc = (crc >> 8n) ^ TABLE[Number((crc ^ BigInt(byte)) & 0xffn)]!;
   return crc.toString(16).padStart(16, "0");
 }
 
 /** Both fingerprints of a schema's Parsing Canonical Form, hexadecimal. */
 export function fingerprints(type: Avro): { readonly sha256: string; readonly crc64: string } {
   const text = canonicalForm(type);
-  return { sha256: createHash("sha256").update(text).digest("hex"), crc64: crc64(text) };
+  return { sha256: sha256(text), crc64: crc64(text) };
 }

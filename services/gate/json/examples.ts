@@ -1,7 +1,10 @@
 import { canonicalize, isJsonObject, type JsonObject, type JsonValue } from "../../core/index.ts";
-import { reasonerFor } from "./compat.ts";
+import { reasonerFor } from "./compat/mismatches.ts";
 import { type Document, follow, isSchema, type Schema, type View, viewOf } from "./document.ts";
-import { type Conjunction, type Facts, isUndecided, made, type Reasoner } from "./facts.ts";
+import { type Conjunction, made } from "./facts/conjunctions.ts";
+import type { Facts } from "./facts/facts.ts";
+import type { Reasoner } from "./facts/reasoner.ts";
+import { isUndecided } from "./facts/undecided.ts";
 import { FORMAT_EXAMPLES } from "./formats.ts";
 import { matches } from "./patterns.ts";
 import { textsMatching } from "./texts.ts";

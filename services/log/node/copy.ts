@@ -12,7 +12,7 @@ import { backup, DatabaseSync } from "node:sqlite";
 import { Client, credentials, Metadata, type ServerWritableStream, type ServiceError, status } from "@grpc/grpc-js";
 import { messageOf, TributaryError } from "../../core/index.ts";
 import { failure } from "./failures.ts";
-import type { Store } from "./store.ts";
+import type { Store } from "./store/contract.ts";
 
 /** Pages of 4 KiB copied at a time; appends wait meanwhile: 256 keep them waiting for a few milliseconds. */
 const PAGES = 256;

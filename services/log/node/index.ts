@@ -8,7 +8,9 @@ import { messageOf, TributaryError } from "../../core/index.ts";
 import { removeCopies } from "./copy.ts";
 import { MAX_LIVE_LAG_EVENTS } from "./reads.ts";
 import { makeServer } from "./service.ts";
-import { damaged, isDamage, openStore, type Store, type StoreOptions } from "./store.ts";
+import type { Store } from "./store/contract.ts";
+import { damaged, isDamage, type StoreOptions } from "./store/database.ts";
+import { openStore } from "./store/store.ts";
 
 export interface NodeOptions {
   /** 0 (default): a free one. */

@@ -11,7 +11,7 @@ import {
   type Filter,
   type ReadReq,
 } from "./messages.ts";
-import type { Store, StoredEvent } from "./store.ts";
+import type { Store, StoredEvent } from "./store/contract.ts";
 
 /** Events taken from the database at a time; their bytes are bounded too (`MAX_READ_BYTES`), so that only an empty page says that there is no more. */
 const PAGE_EVENTS = 256;

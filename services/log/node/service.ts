@@ -33,7 +33,8 @@ import {
   type WriteOptions,
 } from "./messages.ts";
 import { type ReadCall, read, subscribe } from "./reads.ts";
-import { appendBytes, isDamage, MAX_APPEND_BYTES, type Store } from "./store.ts";
+import { appendBytes, MAX_APPEND_BYTES, type Store } from "./store/contract.ts";
+import { isDamage } from "./store/database.ts";
 
 /** The version whose answers this node gives. */
 const VERSION = "23.10.6";

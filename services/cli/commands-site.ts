@@ -1,0 +1,97 @@
+import { userInfo } from "node:os";
+import { TributaryError, withoutLogin } from "../core/index.ts";
+import { hasOwnBroker, userLine } from "../local/index.ts";
+import { sites as siteStatuses } from "../views/index.ts";
+import type { Command } from "./args.ts";
+import { addressesOf } from "./commands-hub.ts";
+import { table } from "./output.ts";
+import { hubDir } from "./places.ts";
+import { runningHub } from "./reach.ts";
+import { addSite, entityTypes } from "./sites.ts";
+import { withViews } from "./with-views.ts";
+
+const DEFAULT_TOKEN_DAYS = 90;
+const DEFAULT_CODE_DAYS = 7;
+
+export const siteAdd: Command = {
+  name: "site add",
+  summary: "register a site; issue a one-time code and a token for its devices",
+  usage:
+    "tributary site add NAME [--org NAME] [--title TEXT] [--days N] [--device NAME] [--types TYPE,…] [--code-days N] [--data DIR]",
+  help: `Writes the registration as an event of the hub's own origin, and prints a one-time code with which one device of the site enrols its key
+(\`tributary field enrol\`; good for --code-days, default ${DEFAULT_CODE_DAYS}), and a token with which devices of the site sync and enrol by themselves. Both are for one site
+(with --device: one device). The token runs out after --days (default ${DEFAULT_TOKEN_DAYS}); a device that has enrolled needs it no more. Both are shown once: keep them
+safe. For a tablet that was lost: \`tributary device revoke\`, then this with --device for the one that takes its place. --org: a partner organisation whose site it
+is; default: the hub's own. --types: the entity types that whoever uses this code or token may write about; events about others are quarantined, with the reason. Default:
+all but the hub's own (sites, cases, quarantine), which no site writes.
+
+  tributary site add juba --title "Juba, Munuki office"`,
+  options: {
+    data: { type: "string" },
+    org: { type: "string" },
+    title: { type: "string" },
+    days: { type: "string" },
+    device: { type: "string" },
+    types: { type: "string" },
+    "code-days": { type: "string" },
+  },
+  async run({ positionals, text, number, out }) {
+    const [site] = positionals;
+    if (site === undefined) throw new TributaryError("usage", "the site's name is missing", `Use: ${siteAdd.usage}`);
+    const dir = hubDir(text("data"));
+    const state = await runningHub(text("data"), ["nats"]);
+    const title = text("title");
+    const device = text("device");
+    const org = text("org");
+    const types = text("types");
+    const added = await addSite(dir, state, {
+      site,
+      days: number("days", DEFAULT_TOKEN_DAYS),
+      codeDays: number("code-days", DEFAULT_CODE_DAYS),
+      actor: userInfo().username,
+      ...(org === undefined ? {} : { org }),
+      ...(title === undefined ? {} : { title }),
+      ...(device === undefined ? {} : { device }),
+      ...(types === undefined ? {} : { types: entityTypes(types) }),
+    });
+    const { urls, isReachable } = addressesOf(state);
+    out.result({ ...added, natsUrl: withoutLogin(state.natsUrl), httpUrl: state.httpUrl, urls, isReachable });
+    out.line(`Site ${added.org}.${added.site} is registered. Its token, good until ${added.expiresAt}:\n\n${added.token}\n`);
+    out.line(`A one-time code for one device, good until ${added.codeExpiresAt}:\n\n${added.code}\n`);
+    out.line(
+      `On a device:\n  tributary field init --org ${added.org} --site ${added.site} --device ${device ?? "NAME"}\n  tributary field enrol --hub ${urls[0]} --code CODE\n  tributary field sync --hub ${urls[0]}\nor, without enrolling first:\n  tributary field sync --hub ${urls[0]} --token TOKEN`,
+    );
+    if (added.types !== null) out.line(`\nBoth let in events about ${added.types.join(", ")} only; others are quarantined.`);
+    for (const type of added.typesWithoutSchema)
+      out.line(`No schema in schemas/ is about a ${type}: is it written as the schemas write it?`);
+    if (urls.length > 1) out.line(`\nThe hub is also at ${urls.slice(1).join(" and ")}.`);
+    if (!isReachable)
+      out.line(
+        `\nThese addresses are good on this machine only. Start the hub with --public-url URL to have the one printed that devices reach, and with --listen 0.0.0.0:PORT to open the HTTP door to the network (TLS in front of it: docs/production.md).`,
+      );
+    if (!hasOwnBroker(dir))
+      out.line(
+        `\nIf your NATS knows logins, give it this user (docs/production.md); the device logs in as that by itself:\n  ${userLine({ kind: "password", ...added.login, org: added.org, site: added.site, device: device ?? null, expiresAtMs: 0 })}`,
+      );
+    return 0;
+  },
+};
+
+export const siteList: Command = {
+  name: "site list",
+  summary: "show each site's standing",
+  usage: "tributary site list [--data DIR]",
+  help: "Events in the log, quarantined ones, events stamped by wrong clocks, and when the site was last heard of.",
+  options: { data: { type: "string" } },
+  async run({ text, out }) {
+    const sites = await withViews(text("data"), (db) => siteStatuses(db));
+    out.result(sites);
+    out.line(
+      table(
+        ["site", "title", "devices", "events", "quarantined", "wrong clock", "last heard of"],
+        sites.map((s) => [s.site, s.title, s.devices, s.events, s.quarantined, s.clockWrong, s.lastRecordedAt]),
+      ),
+    );
+    return 0;
+  },
+};

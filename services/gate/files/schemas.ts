@@ -1,0 +1,35 @@
+import { type Dirent, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { messageOf } from "../../core/index.ts";
+import type { SchemaStore } from "../schema.ts";
+import { malformedFile, type SchemaFile, schemaFile, schemaStore } from "../store.ts";
+
+/**
+ * Reads `<dir>/<subject>/v<N>.avsc` and `v<N>.schema.json`. Throws `schema-malformed`, naming the file, when a file does not
+ * parse, versions are missing or doubled, or events could not be written with a schema that declares some.
+ */
+export function loadSchemas(dir: string, options: { readonly trusted?: boolean } = {}): SchemaStore {
+  const files = new Map<string, Map<number, SchemaFile>>();
+  for (const entry of entriesOf(dir)) if (entry.isDirectory()) files.set(entry.name, filesOf(dir, entry.name));
+  return schemaStore(files, options);
+}
+
+function filesOf(dir: string, subject: string): Map<number, SchemaFile> {
+  const out = new Map<number, SchemaFile>();
+  for (const { name } of entriesOf(join(dir, subject))) {
+    if (!name.endsWith(".avsc") && !name.endsWith(".json")) continue;
+    const path = join(dir, subject, name);
+    const { version, kind } = schemaFile(path, name);
+    if (out.has(version)) throw malformedFile(path, `version ${version} stands twice`);
+    out.set(version, { path, kind, text: readFileSync(path, "utf8") });
+  }
+  return out;
+}
+
+function entriesOf(dir: string): Dirent[] {
+  try {
+    return readdirSync(dir, { withFileTypes: true });
+  } catch (error) {
+    throw malformedFile(dir, `the folder cannot be read: ${messageOf(error)}`, error);
+  }
+}

@@ -1,0 +1,59 @@
+import type { JsonObject, JsonValue } from "../../../core/index.ts";
+import type { View } from "../document.ts";
+import { type Conjunction, made } from "../facts/conjunctions.ts";
+import type { Reasoner } from "../facts/reasoner.ts";
+import type { JsonMismatch, No, Proof } from "./proof.ts";
+
+const MAX_SPLITS = 3;
+
+export interface Choice {
+  readonly keyword: "anyOf" | "oneOf";
+  readonly branches: readonly View[];
+  readonly no: No;
+}
+
+/** Some one of the alternatives must take all of `c`; if none does, the values are parted and each part tried. */
+export function coversOne(proof: Proof, c: Conjunction, choice: Choice, splits: number): JsonMismatch[] {
+  const { reason, covers } = proof;
+  const { keyword, branches, no } = choice;
+  const tried = branches.map((branch) => ({
+    branch,
+    // Nothing of it is taken: no need to say in how many ways.
+    found: reason.isApart(c, branch) ? [no("const", "none of them is taken")] : covers(c, branch, splits),
+  }));
+  const fitting = tried.filter(({ found }) => found.length === 0);
+  if (
+    keyword === "anyOf"
+      ? fitting.length > 0
+      : fitting.some(({ branch }) => branches.every((other) => other === branch || areDisjoint(reason, c, other)))
+  )
+    return [];
+  if (splits < MAX_SPLITS) {
+    const parts = partsOf(reason, c);
+    if (parts?.every((part) => reason.isEmpty(part) || coversOne(proof, part, choice, splits + 1).length === 0)) return [];
+  }
+  if (fitting.length > 1 || (keyword === "oneOf" && fitting.length === 1))
+    return [no(keyword, "values may fit more than one alternative")];
+  const nearest = tried.filter(({ found }) => !found.some(({ rule }) => rule === "type" || rule === "const" || rule === "enum"));
+  return nearest.length === 1 ? nearest[0]!.found : [no(keyword, "no alternative takes all of them")];
+}
+
+/** The values of `c` by type, or by a required member that has few values; `null` when there is nothing to part by. */
+function partsOf({ facts, all, dnf, member, isEmpty }: Reasoner, c: Conjunction): Conjunction[] | null {
+  const f = facts(c);
+  const also = (schema: JsonObject): Conjunction => all([...c.atoms, made(schema)], c.nots);
+  const types = new Set([...f.types].map((type) => (type === "fraction" || type === "integer" ? "number" : type)));
+  if (types.size > 1) return [...types].map((type) => also({ type }));
+  if (!f.types.has("object")) return null;
+  for (const name of f.object.required) {
+    const values: (JsonValue | undefined)[] = [];
+    for (const d of dnf(member(c, name))) if (!isEmpty(d)) values.push(...(facts(d).values ?? [undefined]));
+    if (values.length < 2 || values.length > 20 || values.includes(undefined)) continue;
+    return values.map((value) => also({ properties: { [name]: { const: value as JsonValue } } }));
+  }
+  return null;
+}
+
+export function areDisjoint({ dnf, all, isEmpty }: Reasoner, c: Conjunction, x: View): boolean {
+  return dnf([x]).every((d) => isEmpty(all([...c.atoms, ...d.atoms], [...c.nots, ...d.nots])));
+}

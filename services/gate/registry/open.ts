@@ -1,0 +1,169 @@
+import { type Journal, type JsonObject, TributaryError } from "../../core/index.ts";
+import { type Casters, NO_CASTERS } from "../casters.ts";
+import type { Level } from "../compatibility.ts";
+import { type SchemaVersion, schemaVersion } from "../schema.ts";
+import { type ExaminerLimits, openExaminer } from "./examiner.ts";
+import { followLog } from "./follow.ts";
+import { INDEX, type Known, openKnown, proposalKey, streamOf } from "./known.ts";
+import { referredBy, textOf } from "./questions.ts";
+import { type Desk, factOf, register, sameAs } from "./register.ts";
+import type { Registry } from "./registry.ts";
+
+/** A subject that turned out to have nothing new is not asked for again for so long. */
+const REFRESH_PAUSE_MS = 1_000;
+/** Subjects of which it is remembered when they were asked for. */
+const MAX_ASKED = 10_000;
+/** Proposals that may wait; a device's further ones are not noted until some are dealt with. */
+const MAX_PROPOSALS = 500;
+
+/**
+ * The schema registry, over the log: stream `schema-<subject>`, whose revision is the version less one, so that two who register at once get
+ * two versions or one refusal, never one version twice. The cache follows the log; what it holds of a version never changes.
+ */
+export async function openRegistry(
+  journal: Journal,
+  options: {
+    readonly casters?: Casters;
+    readonly now?: () => number;
+    readonly onInterruption?: (message: string) => void;
+    readonly onBroken?: (what: string) => void;
+    readonly examinerLimits?: ExaminerLimits;
+  } = {},
+): Promise<Registry> {
+  const { casters = NO_CASTERS, now = Date.now, onBroken = () => {} } = options;
+  const known = openKnown(onBroken);
+  const stop = new AbortController();
+  const examiner = openExaminer(options.examinerLimits);
+  const { onInterruption } = options;
+  await followLog(journal, known, { signal: stop.signal, ...(onInterruption === undefined ? {} : { onInterruption }) });
+
+  const load = async (subject: string): Promise<void> => {
+    for (const fact of await journal.read(streamOf(subject), known.entries(subject).length)) known.applySchema(fact);
+  };
+  const desk: Desk = {
+    journal,
+    known,
+    load,
+    draft: (subject, given) =>
+      schemaVersion(subject, known.entries(subject).length + 1, given, known.lookUp, { uncompiled: true }),
+    async examined(candidate, earlier, { actor, level, examines }) {
+      const question = {
+        level,
+        examines,
+        candidate: textOf(candidate),
+        earlier: earlier.map(textOf),
+        referred: referredBy([candidate, ...earlier], known.lookUp),
+        castersDir: casters.dir,
+      };
+      const answer = await examiner.ask(question, actor);
+      if (answer.kind === "refused") throw new TributaryError("schema-malformed", answer.message, answer.hint);
+      return answer.findings;
+    },
+  };
+  const set: Setter = async (type, data, actor) => {
+    await journal.append(INDEX, "any", { type, data, by: { actor } });
+    known.applyIndex({ type, data, by: { actor }, recordedAtMs: now() });
+  };
+  return {
+    register: (subject, given, registerOptions) => register(desk, subject, given, registerOptions),
+    ...versionsOf(desk),
+    ...settingsOf(known, set),
+    ...proposalsOf(known, set),
+    refresh: refresher(load, now),
+    onChange(listener) {
+      known.listeners.add(listener);
+      return () => known.listeners.delete(listener);
+    },
+    close() {
+      stop.abort();
+      examiner.close();
+    },
+  };
+}
+
+/** Writes a fact of the index, and goes by it at once. */
+type Setter = (type: string, data: JsonObject, actor: string) => Promise<void>;
+
+/** What is asked of the versions there are. */
+function versionsOf(desk: Desk): Pick<Registry, "subjects" | "versions" | "check" | "find" | "registered" | "byId"> {
+  const { known, draft } = desk;
+  const { live, entries, registeredOf } = known;
+  return {
+    subjects: known.subjects,
+    versions: known.versions,
+    async check(subject, given, { level: asked, against, actor = "" } = {}) {
+      const candidate = draft(subject, given);
+      const earlier = live(subject).map(({ schema }) => schema);
+      const chosen = against === undefined ? earlier : earlier.filter(({ version }) => against.includes(version));
+      const use = asked ?? known.level(subject);
+      // A check against named versions is against each of them.
+      const level = against === undefined ? use : transitive(use);
+      return desk.examined(candidate, chosen, { level, examines: false, actor });
+    },
+    find(subject, given) {
+      const found = live(subject).find(sameAs(draft(subject, given)));
+      return found && registeredOf(found);
+    },
+    registered: (subject, { withDeleted = false } = {}) => (withDeleted ? entries(subject) : live(subject)).map(registeredOf),
+    byId: (id) =>
+      [...known.all().values()]
+        .flat()
+        .filter((entry) => known.idOf(entry) === id)
+        .map(registeredOf),
+  };
+}
+
+function settingsOf(
+  known: Known,
+  set: Setter,
+): Pick<Registry, "level" | "ownLevel" | "setLevel" | "mode" | "ownMode" | "setMode" | "setDeleted"> {
+  return {
+    level: known.level,
+    ownLevel: (subject) => known.levels.get(subject) ?? null,
+    setLevel: (subject, level, actor) => set("compatibility-set", { subject, level }, actor),
+    mode: known.mode,
+    ownMode: (subject) => known.modes.get(subject) ?? null,
+    setMode: (subject, mode, actor) => set("mode-set", { subject, mode }, actor),
+    setDeleted: (subject, version, isDeleted, actor) =>
+      set(isDeleted ? "version-deleted" : "version-restored", { subject, version }, actor),
+  };
+}
+
+function proposalsOf(known: Known, set: Setter): Pick<Registry, "propose" | "proposals" | "dismiss"> {
+  const isRegistered = (subject: string, fingerprint: string): boolean =>
+    known.entries(subject).some(({ schema }) => schema.fingerprint === fingerprint);
+  return {
+    async propose(subject, version, given, actor) {
+      let made: SchemaVersion;
+      try {
+        // Examined, not compiled: whoever has a site's token may send one, and compiling a large one takes a while.
+        made = schemaVersion(subject, version, given, known.lookUp, { uncompiled: true });
+      } catch {
+        return false;
+      }
+      const { fingerprint } = made;
+      if (isRegistered(subject, fingerprint)) return true;
+      if (known.proposed.has(proposalKey(subject, version, fingerprint))) return true;
+      if (known.proposed.size >= MAX_PROPOSALS) return false;
+      await set("schema-proposed", factOf(made, given), actor);
+      return true;
+    },
+    proposals: () => [...known.proposed.values()].filter(({ subject, fingerprint }) => !isRegistered(subject, fingerprint)),
+    dismiss: (subject, version, fingerprint, actor) => set("proposal-dismissed", { subject, version, fingerprint }, actor),
+  };
+}
+
+/** Loads a subject, unless that was done a moment ago. */
+function refresher(load: (subject: string) => Promise<void>, now: () => number): (subject: string) => Promise<void> {
+  const asked = new Map<string, number>();
+  return async (subject) => {
+    const last = asked.get(subject);
+    if (last !== undefined && now() - last < REFRESH_PAUSE_MS) return;
+    if (asked.size > MAX_ASKED) asked.clear();
+    asked.set(subject, now());
+    await load(subject);
+  };
+}
+
+const transitive = (level: Level): Level =>
+  level === "NONE" || level.endsWith("_TRANSITIVE") ? level : (`${level}_TRANSITIVE` as Level);

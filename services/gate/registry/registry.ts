@@ -1,0 +1,71 @@
+import type { Position } from "../../core/index.ts";
+import type { Finding, Level } from "../compatibility.ts";
+import type { SchemaStore, SchemaText, SchemaVersion } from "../schema.ts";
+
+/** Whether a subject takes new versions. READONLY_OVERRIDE and IMPORT of other registries are not spoken here. */
+export const MODES = ["READWRITE", "READONLY"] as const;
+export type Mode = (typeof MODES)[number];
+
+/** A registered version, with what the registry knows of it. */
+export interface Registered {
+  readonly schema: SchemaVersion;
+  /** The same number for the same text, in whatever subject: the how-manieth distinct text of the log it is. Counts from 1. */
+  readonly id: number;
+  readonly actor: string;
+  readonly registeredAtMs: number;
+  readonly position: Position;
+  /** Hidden from lists; its data is read as ever. */
+  readonly deleted: boolean;
+}
+
+export type Registration =
+  | { readonly kind: "registered"; readonly version: Registered; readonly isNew: boolean }
+  | { readonly kind: "incompatible"; readonly findings: readonly Finding[]; readonly level: Level };
+
+/** A schema that a device writes with, waiting for somebody to register it. */
+export interface Proposal extends SchemaText {
+  readonly subject: string;
+  readonly version: number;
+  readonly fingerprint: string;
+  readonly by: string;
+  readonly proposedAtMs: number;
+}
+
+export interface RegisterOptions {
+  readonly actor: string;
+  /** Takes this version number only; for files that are numbered. */
+  readonly version?: number;
+}
+
+export interface Registry extends SchemaStore {
+  /** Registers a text as the subject's next version, once: the same text again gives the same version. */
+  register(subject: string, given: SchemaText, options: RegisterOptions): Promise<Registration>;
+  /** What would keep a text from being registered, by the level in force or another. Nothing is written. Throws `schema-malformed`. */
+  check(
+    subject: string,
+    given: SchemaText,
+    options?: { readonly level?: Level; readonly against?: readonly number[]; readonly actor?: string },
+  ): Promise<readonly Finding[]>;
+  /** The version that holds this very schema. */
+  find(subject: string, given: SchemaText): Registered | undefined;
+  registered(subject: string, options?: { readonly withDeleted?: boolean }): readonly Registered[];
+  byId(id: number): readonly Registered[];
+  level(subject: string | null): Level;
+  /** The level that a subject was given itself. */
+  ownLevel(subject: string | null): Level | null;
+  setLevel(subject: string | null, level: Level | null, actor: string): Promise<void>;
+  mode(subject: string | null): Mode;
+  ownMode(subject: string | null): Mode | null;
+  setMode(subject: string | null, mode: Mode | null, actor: string): Promise<void>;
+  setDeleted(subject: string, version: number, deleted: boolean, actor: string): Promise<void>;
+  /** Notes a schema that a device writes with and that is not registered; once for each text. `false`: it is no schema, or too many wait. */
+  propose(subject: string, version: number, given: SchemaText, actor: string): Promise<boolean>;
+  /** What devices have proposed, and nobody has registered or turned down. */
+  proposals(): readonly Proposal[];
+  /** Takes a proposal off the list. */
+  dismiss(subject: string, version: number, fingerprint: string, actor: string): Promise<void>;
+  /** Makes sure that what others have registered for a subject is known here. */
+  refresh(subject: string): Promise<void>;
+  onChange(listener: (subject: string) => void): () => void;
+  close(): void;
+}

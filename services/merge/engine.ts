@@ -1,0 +1,39 @@
+/**
+ * Folding, for our own services: registers, states, decisions. In come events and views; out come states, rows and decisions.
+ * Never I/O; never an outcome that depends on the order, repetition or delay of arrival.
+ */
+export { type Anew, foldAnew } from "./anew.ts";
+export { normal } from "./columns.ts";
+export type { Crdt, CrdtWrite } from "./crdt.ts";
+export {
+  checkRow,
+  type Decision,
+  decide,
+  decisionsOf,
+  type EntityState,
+  type FoldEvent,
+  type Folded,
+  type FullRow,
+  fold,
+  type Row,
+  rowOf,
+  rowWith,
+  seenOf,
+  siblingsOf,
+  waitingFor,
+} from "./fold.ts";
+export { misfitIn } from "./misfit.ts";
+export { narrowColumns } from "./narrow.ts";
+export {
+  DELETED,
+  type DecidedRule,
+  type EventRule,
+  type Invariant,
+  type ProjectedEvent,
+  RESOLVED,
+  type RegisterRule,
+} from "./projection.ts";
+export { type Author, applyWrite, type Register, reachOf, type Sibling, type Write } from "./register.ts";
+export { isOneOf, NO_CONTEXT, problemsOfRule, type Reason, type ResolveContext, type Who } from "./resolvers.ts";
+export { packState, unpackState } from "./state.ts";
+export { checkViews, closureOf, columnsOf, entityViews, inOrder, type SqlView, type Totals, tablesOf } from "./views.ts";

@@ -1,0 +1,123 @@
+/** Builds of views, where the gate has a say: which versions they read with, whether they can read all that is written, how they differ from what is declared. */
+
+import { TributaryError } from "../core/index.ts";
+import type { Gate, Pins } from "../gate/index.ts";
+import { closureOf, entityViews, type Totals } from "../merge/engine.ts";
+import type { Projection, View } from "../merge/index.ts";
+import { addBuilds, areAbreast, type Db, type Generation, generationsOf, isBuiltAs, isEmpty, parkedIn } from "../views/index.ts";
+import { isReadable, type ViewTarget } from "./prepare.ts";
+import { openStates } from "./states.ts";
+
+/** The subjects that write about a projection's entities, each with its newest version. */
+export function pinsFor({ store }: Gate, { entity }: Projection): Pins {
+  const about = store
+    .subjects()
+    .filter((subject) =>
+      store.versions(subject).some(({ annotations }) => annotations.entity === entity || annotations.entity === "*"),
+    );
+  return Object.fromEntries(about.map((subject) => [subject, store.versions(subject).length]));
+}
+
+/** The first registered version that a view with these pins cannot read, as `subject@version`; `null`: it reads them all. */
+export function unreadBy(gate: Gate, projection: Projection, pins: Pins): string | null {
+  for (const [subject, newest] of Object.entries(pinsFor(gate, projection)))
+    for (let version = (pins[subject] ?? 0) + 1; version <= newest; version++)
+      if (!isReadable(gate, pins, { subject, version })) return `${subject}@${version}`;
+  return null;
+}
+
+/** How the views that stand differ from those declared. */
+export interface Difference {
+  /** Declared otherwise than they were built, or not built at all. */
+  readonly changed: readonly string[];
+  /** Built, and declared no more. */
+  readonly undeclared: readonly string[];
+  /** Cannot read what has been registered since they were built. */
+  readonly stale: readonly string[];
+}
+
+export function differences(views: readonly View[], gate: Gate, live: ReadonlyMap<string, Generation>): Difference {
+  const changed = views.filter((view) => !isBuiltAs(view, live)).map(({ name }) => name);
+  const declared = new Set(views.map(({ name }) => name));
+  const undeclared = [...live.keys()].filter((name) => !declared.has(name));
+  const stale = entityViews(views)
+    .filter((view) => {
+      const built = live.get(view.name);
+      return (
+        built !== undefined &&
+        !changed.includes(view.name) &&
+        (built.readers === null || unreadBy(gate, view, built.readers) !== null)
+      );
+    })
+    .map(({ name }) => name);
+  return { changed, undeclared, stale };
+}
+
+/** Whether the views stand as declared, and can read all that is written. */
+export const isInLine = ({ changed, undeclared, stale }: Difference): boolean =>
+  changed.length + undeclared.length + stale.length === 0;
+
+/** What a page is folded into: each entity view, in its generation, with the totals that add it up. */
+export async function targetsFor(
+  reader: Db,
+  views: readonly (Projection | Totals)[],
+  generations: ReadonlyMap<string, Generation>,
+  maxHot?: number,
+): Promise<ViewTarget[]> {
+  const totals = views.filter((view): view is Totals => view.kind === "totals");
+  const parked = await parkedIn(reader, generations.values());
+  const targets: ViewTarget[] = [];
+  for (const projection of entityViews(views)) {
+    const { generation, place, readers } = generations.get(projection.name)!;
+    targets.push({
+      projection,
+      generation,
+      place,
+      pins: readers ?? {},
+      states: openStates(reader, projection, {
+        place,
+        isEmpty: await isEmpty(reader, place, projection.name),
+        ...(maxHot === undefined ? {} : { maxHot }),
+      }),
+      totals: totals.filter(({ sources }) => sources.has(projection.name)),
+      parked: parked.get(projection.name)!,
+    });
+  }
+  return targets;
+}
+
+/**
+ * The build to go on with for these views: one that was begun for the same declarations and versions, or a new one, with its tables. Builds that were
+ * begun for others are dropped.
+ */
+export async function beginBuild(
+  db: Db,
+  gate: Gate,
+  views: readonly (Projection | Totals)[],
+  fresh: boolean,
+  state: "building" | "reconciling" = "building",
+  /** The versions to read with; default the newest. */
+  pinsOf: (view: Projection) => Pins = (view) => pinsFor(gate, view),
+): Promise<Generation[]> {
+  const begun = await generationsOf(db, state);
+  const wanted = views.map((view) => ({ view, readers: view.kind === "entity" ? pinsOf(view) : null }));
+  const known = views.flatMap(({ name }) => begun.get(name) ?? []);
+  const isSame =
+    wanted.every(
+      ({ view, readers }) => isBuiltAs(view, begun) && JSON.stringify(begun.get(view.name)!.readers) === JSON.stringify(readers),
+    ) && areAbreast(known);
+  if (isSame && !fresh) return known;
+  await addBuilds(db, wanted, state, known);
+  const made = await generationsOf(db, state);
+  return views.map(({ name }) => made.get(name)!);
+}
+
+/** Views that are built together with `names`. Throws `not-found` for a name that is not declared. */
+export function familyOf(views: readonly View[], names: readonly string[]): (Projection | Totals)[] {
+  for (const name of names) {
+    const view = views.find((candidate) => candidate.name === name);
+    if (view === undefined)
+      throw new TributaryError("not-found", `there is no view ${name}`, `There are: ${views.map((v) => v.name).join(", ")}.`);
+  }
+  return closureOf(views, names);
+}

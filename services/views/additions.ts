@@ -1,0 +1,63 @@
+/** Keys that rows share in the database, and what rows add to totals. In come rows; out go keys that an index takes, and amounts. */
+
+import { createHash } from "node:crypto";
+import { canonicalize, type JsonValue } from "../core/index.ts";
+import type { FullRow, Totals } from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
+
+/** What changes in one total: amounts to add, and rows that count. */
+export interface Addition {
+  readonly key: string;
+  /** The row that it comes from. */
+  readonly entityId: string;
+  readonly values: Readonly<Record<string, JsonValue>>;
+  /** 1: the row counts from now on; -1: it does no longer. */
+  readonly sign: 1 | -1;
+}
+
+/** A row as the declaration's functions see it. */
+export const seen = (id: string, row: FullRow): never => ({ ...row.values, id }) as never;
+
+type AtMost = Extract<Projection["invariants"][string], { atMost: number }>;
+
+/** The key that a row holds of an invariant; `null`: none. */
+export const keyOf = (rule: AtMost, id: string, row: FullRow | null): string | null => {
+  const key: JsonValue | undefined = row === null || row.deleted ? null : rule.key(seen(id, row));
+  return key === null || key === undefined ? null : boundedKey(key);
+};
+
+/** Characters of a key that are kept as they are; an index takes no text of any length. */
+const MAX_KEY = 500;
+const KEPT_OF_LONG = 100;
+/** A key as text: itself, or its beginning and its hash. */
+function boundedKey(key: JsonValue): string {
+  const text = canonicalize(key);
+  if (text.length <= MAX_KEY) return text;
+  return `${text.slice(0, KEPT_OF_LONG)}… sha256:${createHash("sha256").update(text).digest("hex")}`;
+}
+
+/** What a changed row changes in totals: what it added before is taken back, what it adds now is added. */
+export function additionsOf(
+  totals: Totals,
+  source: string,
+  id: string,
+  before: FullRow | null,
+  after: FullRow | null,
+): Addition[] {
+  const of = (row: FullRow | null, sign: 1 | -1): Addition[] =>
+    row === null || row.deleted
+      ? []
+      : totals.contributions(source, seen(id, row)).map((values) => ({
+          key: boundedKey(Object.keys(totals.keys).map((name) => values[name] ?? null)),
+          entityId: id,
+          values,
+          sign,
+        }));
+  const [taken, added] = [of(before, -1), of(after, 1)];
+  if (
+    canonicalize(taken.map(({ values }) => values) as JsonValue[]) ===
+    canonicalize(added.map(({ values }) => values) as JsonValue[])
+  )
+    return [];
+  return [...taken, ...added];
+}

@@ -1,0 +1,59 @@
+/** How builds begin. */
+import { type Totals, tablesOf } from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
+import type { Generation } from "./catalog.ts";
+import { type Db, inTransaction } from "./connect.ts";
+import { dropGeneration } from "./drop.ts";
+import { placeOf, q } from "./names.ts";
+import { NOWHERE } from "./shards.ts";
+import { createTables, shapeOf } from "./tables.ts";
+
+/** A build to begin. */
+export interface NewBuild {
+  readonly view: Projection | Totals;
+  readonly readers: Generation["readers"];
+}
+
+/** Begins builds, all in one place, with their tables. Those that were `begun` before for the same views are dropped. */
+export async function addBuilds(
+  db: Db,
+  wanted: readonly NewBuild[],
+  state: "building" | "reconciling",
+  begun: readonly Generation[],
+): Promise<void> {
+  await inTransaction(db, async () => {
+    for (const old of begun) await dropGeneration(db, old);
+    const { rows } = await db.query<{ n: number }>("SELECT nextval('tributary.generation_number')::int AS n");
+    const generation = rows[0]!.n;
+    const place = placeOf(generation);
+    // Left over from a database whose own tables were lost: no generation stands there.
+    await db.query(`DROP SCHEMA IF EXISTS ${q(place)} CASCADE`);
+    for (const { view, readers } of wanted) {
+      await createTables(db, view, place);
+      await db.query(
+        `INSERT INTO tributary.generation (view, generation, state, place, kind, shape, readers, tables, positions)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+        [
+          view.name,
+          generation,
+          state,
+          place,
+          view.kind,
+          shapeOf(view),
+          readers === null ? null : JSON.stringify(readers),
+          JSON.stringify(tablesOf(view)),
+          JSON.stringify(NOWHERE),
+        ],
+      );
+    }
+  });
+}
+
+/** Takes builds up again that were live before. */
+export async function takeUp(db: Db, builds: readonly Generation[]): Promise<void> {
+  await db.query(
+    `UPDATE tributary.generation g SET state = 'building' FROM unnest($1::text[], $2::int[]) AS x (view, generation)
+     WHERE g.view = x.view AND g.generation = x.generation`,
+    [builds.map(({ view }) => view), builds.map(({ generation }) => generation)],
+  );
+}

@@ -1,0 +1,140 @@
+/** What the fold hands to the database: plain data, each written by a file of `write/`. */
+
+import type { LogEntry, Position } from "../core/index.ts";
+import type { Decision, FullRow, Totals } from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
+import type { Addition } from "./additions.ts";
+
+/** One build of an entity view, as the database has it. */
+export interface ViewBuild {
+  readonly projection: Projection;
+  readonly generation: number;
+  /** The schema that its tables stand in. */
+  readonly place: string;
+  /** Totals that add up its rows, in the same place. */
+  readonly totals: readonly Totals[];
+}
+
+/** A row on its way into a view's table. */
+export interface ViewRow {
+  readonly id: string;
+  /** Whether the table has no row of it yet. */
+  readonly isNew: boolean;
+  readonly row: FullRow;
+  readonly waitingFor: string | null;
+  readonly firstPosition: Position;
+  readonly lastPosition: Position;
+  readonly state: string;
+}
+
+/** A contested register, as it was decided when an event made it so. */
+export interface DecisionRow {
+  readonly view: string;
+  readonly generation: number;
+  readonly entityId: string;
+  readonly position: Position;
+  readonly decision: Decision;
+  /** The event that changed it again; `null`: none has. */
+  settledPosition: Position | null;
+}
+
+/** A decision of an earlier page that an event has settled. */
+export interface SettledDecision {
+  readonly view: string;
+  readonly generation: number;
+  readonly entityId: string;
+  readonly register: string;
+  readonly position: Position;
+}
+
+/** A version of a row. */
+export interface HistoryRow {
+  readonly id: string;
+  readonly position: Position;
+  readonly recordedAtMs: number;
+  readonly row: FullRow;
+}
+
+/** An entity's part in an invariant: the key it held and the one it holds. */
+export interface Claim {
+  readonly invariant: string;
+  readonly entityId: string;
+  readonly before: string | null;
+  readonly after: string | null;
+}
+
+/** Whether a row satisfies an invariant of its own. */
+export interface RowCheck {
+  readonly invariant: string;
+  readonly entityId: string;
+  readonly problem: string | null;
+}
+
+/** A version of a row that is not kept: a later event of its entity has put right what it could not show. */
+export interface PassedOver {
+  readonly entry: LogEntry;
+  readonly error: string;
+}
+
+/** An entity whose fold stops at an event. */
+export interface ParkedRow {
+  readonly entityId: string;
+  readonly entry: LogEntry;
+  readonly error: string;
+  readonly stack: string;
+  readonly state: string | null;
+}
+
+/** All that a page changes in one view. */
+export interface ViewChanges {
+  readonly target: ViewBuild;
+  readonly rows: readonly ViewRow[];
+  readonly history: readonly HistoryRow[];
+  readonly decisions: readonly DecisionRow[];
+  /** Decisions of earlier pages that an event of this one settled. */
+  readonly settled: readonly SettledDecision[];
+  readonly claims: readonly Claim[];
+  readonly checks: readonly RowCheck[];
+  readonly additions: ReadonlyMap<Totals, readonly Addition[]>;
+  readonly parked: readonly ParkedRow[];
+  /** Parked entities with events after the one that they are parked at: they are folded anew once the page is written. */
+  readonly waiting: readonly string[];
+  /** Versions of rows that could not be shown, of entities that are folded anew. */
+  readonly passedOver: readonly PassedOver[];
+  /** The last position folded. */
+  readonly through: Position;
+  /** By entity, the events whose values its row shows or decided against: for cases. */
+  eventsOf(entityId: string): readonly string[];
+}
+
+/** What a page says of an origin. */
+export interface OriginRow {
+  readonly origin: string;
+  readonly org: string;
+  readonly site: string;
+  readonly device: string;
+  through: number;
+  position: Position;
+  events: number;
+  quarantined: number;
+  clockWrong: number;
+  readonly firstRecordedMs: number;
+  lastRecordedMs: number;
+}
+
+/** A parked entity to fold anew. */
+export interface WaitingEntity {
+  readonly target: ViewBuild;
+  readonly id: string;
+}
+
+/** All that one transaction writes for a page of the log. */
+export interface PageChanges {
+  readonly entries: readonly LogEntry[];
+  readonly through: Position;
+  /** What made a projection throw, by index into `entries`. */
+  readonly projectionErrors: ReadonlyMap<number, string>;
+  readonly views: readonly ViewChanges[];
+  readonly origins: readonly OriginRow[];
+  readonly waiting: readonly WaitingEntity[];
+}

@@ -1,0 +1,28 @@
+import { finished } from "node:stream/promises";
+import { from as copyFrom } from "pg-copy-streams";
+import type { Db } from "./connect.ts";
+
+/** PostgreSQL's text has no U+0000; what carries one is shown with the replacement character. */
+export const withoutNul = (text: string): string => (text.includes("\0") ? text.replaceAll("\0", "\uFFFD") : text);
+
+const SPECIAL = /[\\\n\r\t]/;
+const ESCAPES: Record<string, string> = { "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+
+export type Cell = string | number | bigint | null | undefined;
+
+/** A value in COPY's text form. */
+function cell(value: Cell): string {
+  if (value === null || value === undefined) return "\\N";
+  const text = withoutNul(String(value));
+  return SPECIAL.test(text) ? text.replace(/[\\\n\r\t]/g, (c) => ESCAPES[c]!) : text;
+}
+
+/** A row in COPY's text form. */
+export const line = (cells: readonly Cell[]): string => `${cells.map(cell).join("\t")}\n`;
+
+/** Hands rows to a COPY statement. */
+export async function copyText(db: Db, sql: string, text: string): Promise<void> {
+  const copying = db.query(copyFrom(sql));
+  copying.end(Buffer.from(text));
+  await finished(copying);
+}

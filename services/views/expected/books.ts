@@ -1,0 +1,60 @@
+/**
+ * What a projector would have written of the log, in temporary tables, and how it differs from what stands. PostgreSQL compares: both sides went through the same
+ * statements and the same types. Inside the caller's transaction; it holds a page of the log in memory, and nothing that grows with it.
+ */
+import type { Hash, LogEntry, OriginId } from "../../core/index.ts";
+import type { Db } from "../connect.ts";
+import { PLACEHOLDER } from "../write/placeholders.ts";
+import { type AuditDifference, auditDifferences, type Expected, makeExpectedAudit } from "./audit.ts";
+import { type BeyondLog, beyondLog, makeEnds } from "./beyond.ts";
+import type { Differences } from "./differing.ts";
+import { expectQuarantine, makeExpectedQuarantine, quarantineDifferences } from "./quarantine.ts";
+
+export interface Books {
+  audit(page: readonly Expected[]): Promise<readonly AuditDifference[]>;
+  /** Notes quarantined events and settlements that were folded, in log order. */
+  quarantine(entries: readonly LogEntry[]): Promise<void>;
+  /** What stands in the audit that the log does not have. */
+  beyond(ends: ReadonlyMap<OriginId, { readonly events: number; readonly head: Hash }>): Promise<readonly BeyondLog[]>;
+  quarantineDifferences(): Promise<Differences>;
+  placeholders(): Promise<Placeholders>;
+}
+
+/** What stands with placeholders. */
+export interface Placeholders {
+  /** Audit rows. */
+  readonly rows: number;
+  /** Those of them that say nothing of their events. */
+  readonly mute: number;
+  /** Those of the mute of which it could not be tried whether the table holds more: for lack of a right, or because others were in the way. */
+  readonly untried: number;
+  /** Entries of the list of quarantined events. */
+  readonly held: number;
+}
+
+/** Opens the books: nothing is expected yet. */
+export async function openBooks(db: Db): Promise<Books> {
+  await db.query("DROP TABLE IF EXISTS pg_temp.expected_audit, pg_temp.expected_quarantine, pg_temp.expected_ends");
+  await makeExpectedAudit(db);
+  await makeExpectedQuarantine(db);
+  await makeEnds(db);
+  let untried = 0;
+  const onUntried = (): void => void untried++;
+  return {
+    audit: (page) => auditDifferences(db, page, onUntried),
+    quarantine: (entries) => expectQuarantine(db, entries),
+    beyond: (ends) => beyondLog(db, ends),
+    quarantineDifferences: () => quarantineDifferences(db),
+    placeholders: async () => ({ ...(await placeholdersIn(db)), untried }),
+  };
+}
+
+async function placeholdersIn(db: Db): Promise<Omit<Placeholders, "untried">> {
+  const { rows } = await db.query<{ rows: number; mute: number; held: number }>(
+    `SELECT count(*)::int AS rows, (count(*) FILTER (WHERE held_otherwise::text = '{}'))::int AS mute,
+       (SELECT count(*)::int FROM tributary.quarantine WHERE raw = $1) AS held
+     FROM tributary.audit WHERE held_otherwise IS NOT NULL`,
+    [PLACEHOLDER],
+  );
+  return rows[0]!;
+}

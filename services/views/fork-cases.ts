@@ -1,0 +1,51 @@
+import type { JsonObject, Position } from "../core/index.ts";
+import type { Db } from "./connect.ts";
+import { withoutNul } from "./copy.ts";
+
+/** A fork of an origin, as people are shown it. */
+export interface ForkCase {
+  readonly id: string;
+  /** Its place among the log's facts about forks. */
+  readonly revision: number;
+  readonly device: string;
+  readonly origin: string;
+  readonly says: string;
+  readonly about: JsonObject;
+  readonly mark: string;
+  readonly position: Position;
+  readonly recordedAtMs: number;
+}
+
+/** The first of the log's facts about forks that has no case yet. */
+export async function nextForkRevision(db: Db): Promise<number> {
+  const { rows } = await db.query<{ next: string }>("SELECT coalesce(max(revision) + 1, 0) AS next FROM tributary.fork_case");
+  return Number(rows[0]!.next);
+}
+
+/** Takes away all cases of forks but these. */
+export async function dropForkCasesBut(db: Db, ids: readonly string[]): Promise<void> {
+  await db.query("DELETE FROM tributary.fork_case WHERE id <> ALL($1)", [ids]);
+}
+
+/** Evidence as the table can hold it; who reads it by its members would trip over U+0000. */
+const kept = (about: JsonObject): string => JSON.stringify(about).replaceAll("\\u0000", "\\ufffd");
+
+/** Opens a case for a fork; of one that has a case the place is noted anew. */
+export async function writeForkCase(db: Db, fork: ForkCase): Promise<void> {
+  await db.query(
+    `INSERT INTO tributary.fork_case (id, revision, device, origin, says, about, mark, opened_position, opened_at)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+     ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, opened_position = excluded.opened_position`,
+    [
+      fork.id,
+      fork.revision,
+      withoutNul(fork.device),
+      withoutNul(fork.origin),
+      fork.says,
+      kept(fork.about),
+      fork.mark,
+      fork.position,
+      new Date(fork.recordedAtMs).toISOString(),
+    ],
+  );
+}

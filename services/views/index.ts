@@ -1,0 +1,189 @@
+/**
+ * All of PostgreSQL: connection, migrations, the catalog of builds, their tables, leases, swap, and what is written and read of it all. In come plain data and
+ * declarations; out go plain data. Nobody else names a table, or the driver; nothing here knows the log or the gate.
+ */
+export { type Addition, additionsOf, keyOf, seen } from "./additions.ts";
+export { type AskedEntity, answerAsked, askedEntities, askRefold, askWaiting, isAsked } from "./asked.ts";
+export { type Audited, auditedAfter, auditedUpTo, lastAudited, lastOfOrigins } from "./audited.ts";
+export { balance, noteReconciled, type Reconciled } from "./balance.ts";
+export { addBuilds, type NewBuild, takeUp } from "./begin.ts";
+export { beyondNow, cutBeyond } from "./beyond.ts";
+export { areAbreast, type Generation, generationsOf, isBuiltAs, livePositions, notePositions, parkedIn } from "./catalog.ts";
+export type {
+  Claim,
+  DecisionRow,
+  HistoryRow,
+  OriginRow,
+  PageChanges,
+  ParkedRow,
+  PassedOver,
+  RowCheck,
+  SettledDecision,
+  ViewBuild,
+  ViewChanges,
+  ViewRow,
+  WaitingEntity,
+} from "./changes.ts";
+export { differingLeaves } from "./checksums.ts";
+export { type Clinging, clingingSays, clingingToOld } from "./clinging.ts";
+export { declaredColumns, readColumn } from "./columns.ts";
+export { type Comparison, compareBuild } from "./compare.ts";
+export { asPageWriter, connectViews, type Db, inSavepoint, inTransaction, rehearse, waitAtMost } from "./connect.ts";
+export { dropGeneration, dropLetGo, dropOrLeave, isAnyLetGo } from "./drop.ts";
+export { type EventName, eventNamesOf } from "./events-of.ts";
+export type { AuditDifference, Expected } from "./expected/audit.ts";
+export type { BeyondLog } from "./expected/beyond.ts";
+export { type Books, openBooks, type Placeholders } from "./expected/books.ts";
+export type { Differences } from "./expected/differing.ts";
+export { openTotals, type TotalsBooks } from "./expected/totals.ts";
+export {
+  isAudited,
+  isLockedOut,
+  isMissing,
+  isOfData,
+  LACKS_A_RIGHT,
+  MAX_REPEATS,
+  sqlState,
+  wordsOf,
+} from "./failures.ts";
+export { dropForkCasesBut, type ForkCase, nextForkRevision, writeForkCase } from "./fork-cases.ts";
+export { parkedCounts, type ShardsNow, shardsNow } from "./health.ts";
+export { type FoldedIncarnation, foldedIncarnations, incarnationOf, noteIncarnation } from "./incarnations.ts";
+export {
+  enroll,
+  giveBack,
+  type Lease,
+  leave,
+  type Member,
+  moveShards,
+  othersAlive,
+  TEND_MS,
+  takeShards,
+  tend,
+} from "./leases.ts";
+export { alone, holdShards, isWaitedFor, mayBeLost } from "./lock.ts";
+export { migrate } from "./migrate.ts";
+export { LIVE } from "./names.ts";
+export {
+  type AuditedEntity,
+  arePlacesLost,
+  auditedBefore,
+  commonPosition,
+  foldedTo,
+  furthest,
+  lockPlaces,
+  putPlacesRight,
+  setPlacesBack,
+  takeShardsFromAll,
+} from "./places.ts";
+export {
+  type AuditRow,
+  auditEvent,
+  auditEvents,
+  type EventAddress,
+  hasNote,
+  lastSeen,
+} from "./read/audit-events.ts";
+export { type BeyondEvent, beyondOf } from "./read/beyond.ts";
+export {
+  type CaseFilter,
+  type CaseNote,
+  type CaseRow,
+  caseById,
+  caseEvents,
+  caseNotes,
+  cases,
+  type InvolvedEvent,
+  openViolations,
+  type StandingValue,
+} from "./read/cases.ts";
+export { declaredTypes, readColumns } from "./read/columns.ts";
+export { answers, limitQueries } from "./read/connection.ts";
+export { type CountedEvent, countedEvents, type EntityEvents, entitiesOf, type ReadData } from "./read/counted.ts";
+export { byBytes, type Cursor } from "./read/cursor.ts";
+export { decisionsOn, decisionsStanding, type RecordedDecision } from "./read/decisions.ts";
+export {
+  type ChildRow,
+  type ClaimRow,
+  type EntityTables,
+  type KeptRow,
+  openEntityTables,
+  type VersionRow,
+} from "./read/entity-tables.ts";
+export { type Lag, lag } from "./read/lag.ts";
+export {
+  type Due,
+  dueTargets,
+  hasOutbox,
+  type KeptNotification,
+  keptNotifications,
+  type Listed,
+  listNotifications,
+  type NotificationState,
+  toldThrough,
+} from "./read/outbox.ts";
+export {
+  type Asked,
+  type Parked,
+  type ParkedEntity,
+  type ParkedWhere,
+  parkedMarks,
+  parkedRows,
+  refoldsAsked,
+  whereParked,
+} from "./read/parked.ts";
+export { upToCommon } from "./read/position.ts";
+export {
+  type QuarantineFilter,
+  type QuarantineRate,
+  type QuarantineRow,
+  quarantine,
+  quarantinedEvent,
+  quarantineRates,
+} from "./read/quarantine.ts";
+export { type Readers, readersOf } from "./read/readers.ts";
+export {
+  type AsOf,
+  columnTypes,
+  packedState,
+  type RowById,
+  type Rows,
+  type RowsQuestion,
+  rows,
+  rowsById,
+  viewNames,
+} from "./read/rows.ts";
+export { type SiteStatus, sites } from "./read/sites.ts";
+export { inComparison, inSnapshot } from "./read/snapshot.ts";
+export { type Trail, trail } from "./read/trail.ts";
+export { asPosition, least, NOWHERE, type Positions, SHARDS, shardOf } from "./shards.ts";
+export { isEmpty, type KeptState, type ShownRow, shownRow, statesOf } from "./states.ts";
+export { changeLayout, type Swap, swap } from "./swap.ts";
+export { createIndexes, shapeOf } from "./tables.ts";
+export { copyAudit, writeAuditRow, writeCanary } from "./write/audit.ts";
+export { writeCaseNotes } from "./write/case-notes.ts";
+export { writeHistory } from "./write/history.ts";
+export { writeOrigins } from "./write/origins.ts";
+export {
+  type DigestQuestion,
+  failUnknown,
+  forgetTold,
+  listenForNotifications,
+  NOTIFICATION_CHANNEL,
+  noteTold,
+  putBackNotifications,
+  restoreKnown,
+  retryFailed,
+  type Settled,
+  settle,
+  type Taken,
+  takeDigest,
+  takeDue,
+} from "./write/outbox.ts";
+export { type Hold, writeChanges, writePage } from "./write/page.ts";
+export { writeParked } from "./write/parked.ts";
+export { withPlaceholders } from "./write/placeholders.ts";
+export { writeQuarantine } from "./write/quarantine.ts";
+export { notePassedOver, type Refolded, replaceEntity, stayParked } from "./write/replace.ts";
+export { settledAt, settleQuarantine } from "./write/settlement.ts";
+export { writeViews } from "./write/view.ts";

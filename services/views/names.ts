@@ -1,0 +1,22 @@
+import { createHash } from "node:crypto";
+
+/** SQL of views' tables. Names come from checked declarations; quoting them is for names that SQL reserves. */
+export const q = (name: string): string => `"${name}"`;
+export const at = (place: string, table: string): string => `${q(place)}.${q(table)}`;
+
+/** Where views stand that people read. */
+export const LIVE = "views";
+
+/** The schema that a build's tables stand in while it is not live. */
+export const placeOf = (generation: number): string => `tributary_g${generation}`;
+
+/** The driver keeps 63 bytes of a statement's name. */
+export const statementName = (kind: string, place: string, view: string): string =>
+  `${kind}:${createHash("sha256").update(`${place}.${view}`).digest("hex").slice(0, 32)}`;
+
+/** A statement that the driver keeps prepared under its name. */
+export interface Statement {
+  readonly text: string;
+  readonly values: unknown[];
+  readonly name: string;
+}

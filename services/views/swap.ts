@@ -1,0 +1,154 @@
+/**
+ * Puts builds into the place of the live views. In come builds that are folded as far as the live views; out go readers' names for them. Never a moment in which a reader
+ * sees a part.
+ */
+import { inOrder, type SqlView } from "../merge/engine.ts";
+import type { View } from "../merge/index.ts";
+import { carryOver, type Grant, grantAgain, grantsOn, type Kept, keptOn } from "./carry-over.ts";
+import { type Generation, generationsOf, positionsText } from "./catalog.ts";
+import { clingingTo, clings } from "./clinging.ts";
+import type { Db } from "./connect.ts";
+import { dropGeneration, dropOrLeave } from "./drop.ts";
+import { at, LIVE, placeOf, q } from "./names.ts";
+import type { Positions } from "./shards.ts";
+import { asClinging, type ForeignView, foreignViews, makeSqlView, readAnew } from "./sql-views.ts";
+import { shapeOf } from "./tables.ts";
+
+/** What takes whose place. */
+export interface Swap {
+  readonly builds: readonly Generation[];
+  readonly retired: readonly string[];
+  readonly views: readonly View[];
+  /** Nobody is there to be told: what others made and what cannot be carried over stays with the old build. */
+  readonly leaves: boolean;
+}
+
+/** What stands before a swap, and what is carried over it. */
+interface Before {
+  readonly live: ReadonlyMap<string, Generation>;
+  readonly previous: ReadonlyMap<string, Generation>;
+  /** By table. */
+  readonly grants: Map<string, Grant[]>;
+  readonly kept: Map<string, Kept[]>;
+  /** Views of others over tables that are replaced, as they are written before anything moves: a definition names the place where its tables stand. */
+  readonly foreign: readonly ForeignView[];
+}
+
+/**
+ * Puts builds into the place of the live views, and views of SQL over them, inside the caller's transaction, which holds the shards still. Readers see
+ * the old or the new; what they were granted on the old they have on the new. The old ones are kept until the next swap.
+ */
+export async function swap(db: Db, change: Swap, positions: Positions): Promise<void> {
+  const { builds, views, leaves } = change;
+  const sqlViews = inOrder(views.filter((view): view is SqlView => view.kind === "sql"));
+  const live = await generationsOf(db, "live");
+  const ours = [...live.values()].filter(({ kind }) => kind === "sql").map(({ view }) => view);
+  const gone = ours.filter((view) => !sqlViews.some(({ name }) => name === view));
+  const before = await lookBefore(db, change, { live, ours, gone });
+  await moveOut(db, change, before, positions);
+  // What stands in the way and is nobody's was a view before the tables that knew it were lost: the log has all of it.
+  for (const { name } of [...sqlViews].reverse()) if (!live.has(name)) await db.query(`DROP VIEW IF EXISTS ${at(LIVE, name)}`);
+  await moveIn(db, builds, before);
+  await makeSqlViews(db, sqlViews);
+  for (const [table, granted] of before.grants) await grantAgain(db, table, granted);
+  // All at once: they may read one another.
+  if (gone.length > 0) await db.query(`DROP VIEW IF EXISTS ${gone.map((view) => at(LIVE, view)).join(", ")}`);
+  for (const view of before.foreign) {
+    const why = await readAnew(db, view);
+    if (why !== null && !leaves) throw clings(asClinging(view), why);
+  }
+  const built = new Set(builds.flatMap(({ tables }) => tables));
+  for (const [table, statements] of before.kept)
+    if (built.has(table)) for (const each of statements) await carryOver(db, table, each);
+  for (const { place } of builds) await dropEmptyPlace(db, place);
+  await changeLayout(db);
+}
+
+/** Every process at work on the old views finds its shards' layout changed, and looks again. */
+export async function changeLayout(db: Db): Promise<void> {
+  await db.query("UPDATE tributary.shard SET layout = layout + 1");
+}
+
+/** Takes the views of SQL out of the catalog, and throws where something of others is in the way. */
+async function lookBefore(
+  db: Db,
+  { builds, retired, leaves }: Swap,
+  { live, ours, gone }: { readonly live: Before["live"]; readonly ours: readonly string[]; readonly gone: readonly string[] },
+): Promise<Before> {
+  const previous = await generationsOf(db, "previous");
+  const grants = new Map<string, Grant[]>();
+  for (const view of ours) {
+    grants.set(view, await grantsOn(db, view));
+    await db.query("DELETE FROM tributary.generation WHERE view = $1 AND state = 'live'", [view]);
+  }
+  const [reader] = await foreignViews(db, LIVE, gone, gone);
+  if (reader !== undefined) throw clings(asClinging(reader), "it is declared no more");
+  const replaced = [...builds.map(({ view }) => view), ...retired].flatMap((name) => live.get(name)?.tables ?? []);
+  const foreign = await foreignViews(db, LIVE, replaced, ours);
+  // Views are seen to once the new tables stand.
+  const other = leaves ? undefined : (await clingingTo(db, LIVE, replaced)).find(({ isView }) => !isView);
+  if (other !== undefined) throw clings(other, "it cannot be made to stand on the new build");
+  return { live, previous, grants, kept: new Map(), foreign };
+}
+
+/** Moves the live tables out of the way; the builds that were kept from the swap before go. */
+async function moveOut(
+  db: Db,
+  { builds, retired, leaves }: Swap,
+  { live, previous, grants, kept }: Before,
+  positions: Positions,
+): Promise<void> {
+  for (const name of [...builds.map(({ view }) => view), ...retired]) {
+    const earlier = previous.get(name);
+    if (earlier !== undefined && !builds.includes(earlier)) await (leaves ? dropOrLeave : dropGeneration)(db, earlier);
+    const old = live.get(name);
+    if (old === undefined || old.kind === "sql") continue;
+    const place = placeOf(old.generation);
+    await db.query(`CREATE SCHEMA IF NOT EXISTS ${q(place)}`);
+    for (const table of old.tables) {
+      grants.set(table, await grantsOn(db, table));
+      kept.set(table, await keptOn(db, table));
+      await db.query(`ALTER TABLE ${at(LIVE, table)} SET SCHEMA ${q(place)}`);
+    }
+    await db.query(
+      "UPDATE tributary.generation SET state = 'previous', place = $3, positions = $4 WHERE view = $1 AND generation = $2",
+      [name, old.generation, place, positionsText(positions)],
+    );
+  }
+}
+
+/** Moves the builds' tables to where people read. */
+async function moveIn(db: Db, builds: readonly Generation[], { live, grants }: Before): Promise<void> {
+  const known = new Set([...live.values()].flatMap(({ tables }) => tables));
+  for (const { view, generation, place, tables } of builds) {
+    for (const table of tables) {
+      if (known.has(table)) continue;
+      grants.set(table, await grantsOn(db, table));
+      const [held] = await clingingTo(db, LIVE, [table]);
+      if (held !== undefined) throw clings(held, "it is in the way of its new build");
+      await db.query(`DROP TABLE IF EXISTS ${at(LIVE, table)}`);
+    }
+    for (const table of tables) await db.query(`ALTER TABLE ${at(place, table)} SET SCHEMA ${q(LIVE)}`);
+    await db.query(
+      `UPDATE tributary.generation SET state = 'live', place = $3, positions = NULL, live_at = now() WHERE view = $1 AND generation = $2`,
+      [view, generation, LIVE],
+    );
+  }
+}
+
+async function makeSqlViews(db: Db, sqlViews: readonly SqlView[]): Promise<void> {
+  for (const view of sqlViews) {
+    await makeSqlView(db, view);
+    await db.query(
+      `INSERT INTO tributary.generation (view, generation, state, place, kind, shape, live_at)
+       VALUES ($1, nextval('tributary.generation_number'), 'live', $2, 'sql', $3, now())`,
+      [view.name, LIVE, shapeOf(view)],
+    );
+  }
+}
+
+/** A schema goes where no build stands in it any more. */
+async function dropEmptyPlace(db: Db, place: string): Promise<void> {
+  const { rows } = await db.query("SELECT 1 FROM tributary.generation WHERE place = $1 LIMIT 1", [place]);
+  if (rows.length === 0 && place !== LIVE) await db.query(`DROP SCHEMA IF EXISTS ${q(place)}`);
+}

@@ -1,0 +1,79 @@
+import { createHash } from "node:crypto";
+import { type Totals, tablesOf } from "../merge/engine.ts";
+import type { Column, Projection, View } from "../merge/index.ts";
+import { columnDefinitions, declaredColumns } from "./columns.ts";
+import type { Db } from "./connect.ts";
+import { at, q } from "./names.ts";
+
+/** What a change of must lead to a view built anew: all that its declaration says, functions as their texts. */
+export const shapeOf = ({ name, shape }: View): string =>
+  createHash("sha256")
+    .update(JSON.stringify([name, shape]))
+    .digest("hex");
+
+/** Makes the indexes that a declaration asks for, where they are not there yet. Cheaper once the tables are full. */
+export async function createIndexes(db: Db, view: Projection | Totals, place: string): Promise<void> {
+  const wanted: [string, [string, Column][]][] =
+    view.kind === "totals"
+      ? [[view.name, Object.entries(view.keys)]]
+      : [
+          [view.name, declaredColumns(view)],
+          ...Object.entries(view.tables).map(([name, { columns }]): [string, [string, Column][]] => [
+            `${view.name}_${name}`,
+            Object.entries(columns),
+          ]),
+        ];
+  for (const [table, columns] of wanted) {
+    for (const [column, { index }] of columns) {
+      if (!index) continue;
+      const name = `by_${createHash("sha256").update(`${table}.${column}`).digest("hex").slice(0, 24)}`;
+      await db.query(`CREATE INDEX IF NOT EXISTS ${q(name)} ON ${at(place, table)} (${q(column)})`);
+    }
+  }
+}
+
+/** Makes the tables of a view in a schema, which is made too; `createIndexes` comes later. */
+export async function createTables(db: Db, view: Projection | Totals, place: string): Promise<void> {
+  await db.query(`CREATE SCHEMA IF NOT EXISTS ${q(place)}`);
+  const table = at(place, view.name);
+  if (view.kind === "totals") {
+    const keys = Object.entries(view.keys);
+    await db.query(`CREATE TABLE ${table} (
+    id text PRIMARY KEY,
+    ${columnDefinitions([...keys, ...Object.entries(view.sums)])}
+    rows bigint NOT NULL
+  )`);
+    return;
+  }
+  const columns = declaredColumns(view);
+  await db.query(`CREATE TABLE ${table} (
+    id text PRIMARY KEY,
+    ${columnDefinitions(columns)}
+    deleted boolean NOT NULL,
+    conflicts integer NOT NULL,
+    waiting_for json,
+    first_position bigint NOT NULL,
+    last_position bigint NOT NULL,
+    state text NOT NULL
+  )`);
+  for (const [name, child] of Object.entries(view.tables)) {
+    const table = `${view.name}_${name}`;
+    await db.query(
+      `CREATE TABLE ${at(place, table)} (id text NOT NULL, n integer NOT NULL, ${columnDefinitions(Object.entries(child.columns))} PRIMARY KEY (id, n))`,
+    );
+  }
+  const names = tablesOf(view);
+  if (names.includes(`${view.name}_history`)) {
+    // A row's validity ends where the next version of the same row begins: nothing here is ever changed.
+    await db.query(
+      `CREATE TABLE ${at(place, `${view.name}_history`)} (id text NOT NULL, position bigint NOT NULL, recorded_at timestamptz NOT NULL,
+        deleted boolean NOT NULL, values json NOT NULL, PRIMARY KEY (id, position))`,
+    );
+  }
+  if (names.includes(`${view.name}_claims`)) {
+    await db.query(
+      `CREATE TABLE ${at(place, `${view.name}_claims`)} (invariant text NOT NULL, key text NOT NULL, entity_id text NOT NULL, events json NOT NULL,
+        PRIMARY KEY (invariant, key, entity_id))`,
+    );
+  }
+}

@@ -1,0 +1,85 @@
+import { type Clips, clipsToStored, type LogEntry, partsOf } from "../../core/index.ts";
+import type { Cell } from "../copy.ts";
+
+/** Columns of an audit row, in the order in which they are written. */
+export const COLUMNS = [
+  "origin",
+  "seq",
+  "position",
+  "id",
+  "type",
+  "entity_type",
+  "entity_id",
+  "org",
+  "site",
+  "device",
+  "actor",
+  "occurred_at",
+  "recorded_at",
+  "hlc",
+  "clock_offset_ms",
+  "schema_subject",
+  "schema_version",
+  "basis",
+  "clipped",
+  "data",
+  "correlation_id",
+  "causation_id",
+  "prev",
+  "hash",
+  "quarantine_code",
+  "projection_error",
+] as const;
+export type Column = (typeof COLUMNS)[number];
+/** The same, with what a row with placeholders was to hold. */
+export const HELD_COLUMNS: readonly string[] = [...COLUMNS, "held_otherwise"];
+
+export const copyTo = (table: string, columns: readonly string[]): string => `COPY ${table} (${columns.join(", ")}) FROM STDIN`;
+
+/** The audit. */
+export const AUDIT = "tributary.audit";
+
+/** Columns of an audit row that follow from its event. What made a projection fail on it depends on the declarations of the time. */
+export const AUDIT_COLUMNS: readonly string[] = HELD_COLUMNS.filter((name) => name !== "projection_error");
+
+/** ISO 8601 has a year 0; PostgreSQL calls it the year 1 before Christ. */
+export const sqlInstant = (iso: string): string => (iso.startsWith("0000-") ? `0001${iso.slice(4)} BC` : iso);
+
+/** What the hub takes back of what an event says that its author had seen. */
+export const noteCell = (clips: Clips | undefined): Cell => (clips === undefined ? null : JSON.stringify(clipsToStored(clips)));
+
+/** The cells of an event's audit row. */
+export function cellsOf(
+  { head, content, clock, clips, position, recordedAtMs }: LogEntry,
+  projectionError: string | undefined,
+): Cell[] {
+  const { org, site, device } = partsOf(head.origin);
+  return [
+    head.origin,
+    head.seq,
+    position,
+    head.id,
+    head.type,
+    head.entity.type,
+    head.entity.id,
+    org,
+    site,
+    device,
+    head.actor,
+    sqlInstant(head.occurredAt),
+    new Date(recordedAtMs).toISOString(),
+    head.hlc,
+    clock === null ? null : Math.round(clock.offsetMs),
+    head.schema.subject,
+    head.schema.version,
+    JSON.stringify(head.basis),
+    noteCell(clips),
+    content.kind === "accepted" ? JSON.stringify(content.data) : null,
+    head.correlationId,
+    head.causationId,
+    head.prev,
+    head.hash,
+    content.kind === "quarantined" ? content.reason.code : null,
+    projectionError,
+  ];
+}

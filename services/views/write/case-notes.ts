@@ -1,0 +1,28 @@
+import { CASE_ENTITY, CASE_NOTES, HUB_SITE, type LogEntry, partsOf } from "../../core/index.ts";
+import type { Db } from "../connect.ts";
+import { withoutNul } from "../copy.ts";
+
+/** Notes what people did about cases. */
+export async function writeCaseNotes(db: Db, entries: readonly LogEntry[]): Promise<void> {
+  for (const { head, content, position, recordedAtMs } of entries) {
+    if (content.kind !== "accepted" || head.entity.type !== CASE_ENTITY || partsOf(head.origin).site !== HUB_SITE) continue;
+    const kind = CASE_NOTES[head.type];
+    if (kind === undefined) continue;
+    const { assignee, mark, text } = content.data;
+    await db.query(
+      `INSERT INTO tributary.case_note (case_id, position, kind, actor, origin, recorded_at, assignee, mark, text)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+      [
+        head.entity.id,
+        position,
+        kind,
+        head.actor,
+        head.origin,
+        new Date(recordedAtMs).toISOString(),
+        assignee ?? null,
+        mark ?? null,
+        typeof text === "string" ? withoutNul(text) : null,
+      ],
+    );
+  }
+}

@@ -1,0 +1,35 @@
+import { createHash } from "node:crypto";
+import type { JsonValue, Position } from "../../core/index.ts";
+
+/** A case as it stands after a page: what is to be decided, or that there is nothing any more. */
+export interface CaseNow {
+  readonly view: string;
+  readonly generation: number;
+  readonly kind: "register" | "invariant";
+  readonly entityType: string;
+  /** The entity, or the key that entities share. */
+  readonly subject: string;
+  /** The register or the invariant. */
+  readonly rule: string;
+  /** `null`: there is no case. */
+  readonly about: JsonValue | null;
+  /** What a decision of people holds for, where that is not all of `about`: a change of it opens the case again. */
+  readonly matter?: JsonValue;
+  readonly says: string;
+  readonly position: Position;
+  readonly targets: readonly string[];
+}
+
+/** A case's name: the same in every build of the view, so that what people noted stays with it. */
+export const caseIdOf = ({ view, kind, subject, rule }: Pick<CaseNow, "view" | "kind" | "subject" | "rule">): string =>
+  createHash("sha256")
+    .update(JSON.stringify([view, kind, rule, subject]))
+    .digest("hex")
+    .slice(0, 12);
+
+/** What a decision of people holds for. */
+export const markOf = ({ about, matter = about }: CaseNow): string =>
+  createHash("sha256").update(JSON.stringify(matter)).digest("hex").slice(0, 16);
+
+/** Entities of a case that are listed; the rest is counted. */
+export const MAX_MEMBERS = 100;

@@ -1,0 +1,75 @@
+import type { Db } from "../connect.ts";
+import { type CaseNow, caseIdOf, markOf } from "./case-of.ts";
+import type { Notice } from "./notices.ts";
+
+/** Opens, changes and closes cases, and returns whom to tell of what is new. */
+export async function writeCases(db: Db, found: readonly CaseNow[]): Promise<Notice[]> {
+  // Of several words on one case the last holds. In one order everywhere, so that two processes never wait for each other crosswise.
+  const last = new Map(found.map((one) => [`${one.view}/${caseIdOf(one)}`, one]));
+  const cases = [...last].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, one]) => one);
+  const closed = cases.filter(({ about }) => about === null);
+  if (closed.length > 0) {
+    await db.query(
+      `UPDATE tributary.case_row c SET closed_position = x.position
+       FROM unnest($1::text[], $2::int[], $3::text[], $4::bigint[]) AS x (view, generation, id, position)
+       WHERE c.view = x.view AND c.generation = x.generation AND c.id = x.id AND c.closed_position IS NULL`,
+      [
+        closed.map(({ view }) => view),
+        closed.map(({ generation }) => generation),
+        closed.map(caseIdOf),
+        closed.map(({ position }) => position),
+      ],
+    );
+  }
+  const open = cases.filter(({ about }) => about !== null);
+  if (open.length === 0) return [];
+  const { rows } = await db.query<{ id: string; mark: string }>(
+    `INSERT INTO tributary.case_row AS c (view, generation, id, kind, entity_type, subject, rule, says, about, mark, opened_position, opened_at,
+       changed_position)
+     SELECT x.*, now(), x.changed_position FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::text[], $6::text[],
+       $7::text[], $8::text[], $9::json[], $10::text[], $11::bigint[])
+       AS x (view, generation, id, kind, entity_type, subject, rule, says, about, mark, changed_position)
+     ON CONFLICT (view, generation, id) DO UPDATE SET says = excluded.says, about = excluded.about, mark = excluded.mark,
+       changed_position = excluded.changed_position, closed_position = NULL,
+       opened_position = CASE WHEN c.closed_position IS NULL THEN c.opened_position ELSE excluded.opened_position END,
+       opened_at = CASE WHEN c.closed_position IS NULL THEN c.opened_at ELSE excluded.opened_at END
+     WHERE c.mark <> excluded.mark OR c.closed_position IS NOT NULL
+     RETURNING id, mark`,
+    [
+      open.map(({ view }) => view),
+      open.map(({ generation }) => generation),
+      open.map(caseIdOf),
+      open.map(({ kind }) => kind),
+      open.map(({ entityType }) => entityType),
+      open.map(({ subject }) => subject),
+      open.map(({ rule }) => rule),
+      open.map(({ says }) => says),
+      open.map(({ about }) => JSON.stringify(about)),
+      open.map(markOf),
+      open.map(({ position }) => position),
+    ],
+  );
+  const changed = new Set(rows.map(({ id }) => id));
+  return open.flatMap((one) => {
+    const id = caseIdOf(one);
+    if (!changed.has(id)) return [];
+    return one.targets.map(
+      (target): Notice => ({
+        key: `${target}/case/${id}/${markOf(one)}`,
+        target,
+        subject: `Case ${id}: ${one.view}, ${one.kind === "register" ? `${one.subject}, ${one.rule}` : one.rule}`,
+        body: {
+          kind: "case",
+          case: id,
+          view: one.view,
+          entity: `${one.entityType}/${one.subject}`,
+          [one.kind]: one.rule,
+          rule: one.kind === "register" ? "manual" : one.rule,
+          text: one.kind === "register" ? one.says : "an invariant is violated",
+          position: one.position.toString(),
+          values: { says: one.says, about: one.about },
+        },
+      }),
+    );
+  });
+}

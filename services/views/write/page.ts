@@ -1,0 +1,44 @@
+import { askWaiting } from "../asked.ts";
+import type { PageChanges } from "../changes.ts";
+import { type Db, inTransaction } from "../connect.ts";
+import { type Lease, type Member, moveShards } from "../leases.ts";
+import { SHARDS } from "../shards.ts";
+import { copyAudit } from "./audit.ts";
+import { writeCaseNotes } from "./case-notes.ts";
+import { writeOrigins } from "./origins.ts";
+import { writeQuarantine } from "./quarantine.ts";
+import { settleQuarantine } from "./settlement.ts";
+import { writeViews } from "./view.ts";
+
+/**
+ * Writes a page in one transaction: shards, audit, views, decisions, cases, quarantine, origins. The shards move only if they are still this
+ * process's, so that a page can never be written twice, nor by two.
+ */
+export async function writePage(db: Db, page: PageChanges, { leases, layout, member }: Hold): Promise<void> {
+  await inTransaction(db, async () => {
+    await moveShards(db, leases, layout, page.through);
+    if (page.entries.length > 0) await writeChanges(db, page, { alone: leases.length === SHARDS, by: member.number });
+  });
+}
+
+/** What a process holds while it writes. */
+export interface Hold {
+  readonly leases: readonly Lease[];
+  readonly layout: string;
+  readonly member: Member;
+}
+
+/** All that a page writes besides its place in the log, inside the caller's transaction. */
+export async function writeChanges(
+  db: Db,
+  page: PageChanges,
+  { alone, by }: { readonly alone: boolean; readonly by: number },
+): Promise<void> {
+  await copyAudit(db, page);
+  await writeViews(db, page.views, { tells: true, alone });
+  await writeQuarantine(db, page.entries);
+  await settleQuarantine(db, page.entries);
+  await writeCaseNotes(db, page.entries);
+  await writeOrigins(db, page.origins);
+  await askWaiting(db, page.waiting, by);
+}

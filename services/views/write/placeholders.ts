@@ -1,0 +1,128 @@
+import { type JsonObject, type LogEntry, partsOf } from "../../core/index.ts";
+import { type Cell, line } from "../copy.ts";
+import { COLUMNS, type Column, cellsOf, copyTo, HELD_COLUMNS, noteCell, sqlInstant } from "./audit-row.ts";
+
+/** A form in which the audit may have an event that it cannot hold as it is, as a statement that writes it to a table. */
+export interface PlaceholderForm {
+  /** What the columns were to hold stands beside them. */
+  readonly says: boolean;
+  readonly sql: string;
+  readonly text: () => string;
+}
+
+/** All such forms, fullest first. */
+export const placeholderForms = (table: string, entry: LogEntry): readonly PlaceholderForm[] =>
+  (
+    [
+      [false, true],
+      [true, true],
+      [true, false],
+    ] as const
+  ).map(([isBare, says]) => ({
+    says,
+    sql: copyTo(table, HELD_COLUMNS),
+    text: () => placeholders(entry, undefined, isBare, says),
+  }));
+
+/** The row as it is where the table takes it, as a statement that writes it. */
+export const plainForm = (table: string, entry: LogEntry): PlaceholderForm => ({
+  says: true,
+  sql: copyTo(table, COLUMNS),
+  text: () => line(cellsOf(entry, undefined)),
+});
+
+const MAX_INT8 = 9_223_372_036_854_775_807n;
+const UUID = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
+/** Stands for an id that is none. */
+export const NO_UUID = "00000000-0000-0000-0000-000000000000";
+/** Stands where the column cannot hold what it should. */
+export const PLACEHOLDER = "\uFFFD";
+const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d/;
+const OPTIONAL: ReadonlySet<Column> = new Set([
+  "clock_offset_ms",
+  "clipped",
+  "data",
+  "correlation_id",
+  "causation_id",
+  "quarantine_code",
+]);
+
+/**
+ * An audit row with placeholders for what its columns cannot hold; `isBare`: for all that is not the event's place, since nobody knows what the table
+ * refuses. What the columns were to hold stands beside them, unless `says` is false.
+ */
+export function placeholders(entry: LogEntry, note: string | undefined, isBare: boolean, says = true): string {
+  const { head, content, clock, clips, position, recordedAtMs } = entry;
+  const { org, site, device } = partsOf(head.origin);
+  const otherwise: Record<string, string> = {};
+  const recordedAt = Number.isFinite(recordedAtMs) ? new Date(recordedAtMs).toISOString() : new Date(0).toISOString();
+  const put = (column: Column, value: unknown, isHeld: boolean, instead: Cell): Cell => {
+    if (value === null || value === undefined) return OPTIONAL.has(column) ? null : instead;
+    if (isHeld && !isBare) return value as Cell;
+    if (value !== instead) otherwise[column] = visible(value);
+    return instead;
+  };
+  // U+0000 alone is replaced on the way, as everywhere.
+  const text = (column: Column, value: unknown): Cell => put(column, value, typeof value === "string", PLACEHOLDER);
+  const json = (column: Column, value: JsonObject | null, instead: Cell): Cell =>
+    put(column, value === null ? null : JSON.stringify(value), true, instead);
+  const offset = clock === null ? null : Math.round(clock.offsetMs);
+  const cells: Record<Column, Cell> = {
+    origin: head.origin,
+    seq: head.seq,
+    position,
+    id: put("id", head.id, UUID.test(head.id), NO_UUID),
+    type: text("type", head.type),
+    entity_type: text("entity_type", head.entity.type),
+    entity_id: text("entity_id", head.entity.id),
+    org,
+    site,
+    device,
+    actor: text("actor", head.actor),
+    occurred_at: put("occurred_at", sqlInstant(head.occurredAt), INSTANT.test(head.occurredAt), recordedAt),
+    recorded_at: recordedAt,
+    hlc: text("hlc", head.hlc),
+    clock_offset_ms: put(
+      "clock_offset_ms",
+      offset,
+      Number.isSafeInteger(offset),
+      offset !== null && offset < 0 ? -MAX_INT8 : MAX_INT8,
+    ),
+    schema_subject: text("schema_subject", head.schema.subject),
+    schema_version: put("schema_version", head.schema.version, Number.isFinite(head.schema.version), 0),
+    basis: json("basis", head.basis, "{}"),
+    // Always: the hub's own words, which any json column takes, and the fold goes by them also where the basis stands with a placeholder.
+    clipped: noteCell(clips),
+    data: json("data", content.kind === "accepted" ? content.data : null, null),
+    correlation_id: text("correlation_id", head.correlationId),
+    causation_id: text("causation_id", head.causationId),
+    prev: text("prev", head.prev),
+    hash: text("hash", head.hash),
+    quarantine_code: text("quarantine_code", content.kind === "quarantined" ? content.reason.code : null),
+    projection_error: note,
+  };
+  return line([...COLUMNS.map((column) => cells[column]), JSON.stringify(says ? otherwise : {})]);
+}
+
+/** As text that any column takes: what cannot be seen is escaped as JSON escapes it. */
+function visible(value: unknown): string {
+  const text = String(value);
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: U+0000 is what is looked for.
+  return text.replace(/\u0000/g, "\\u0000");
+}
+
+/** A quarantined event in a form that its table takes whatever it refuses of it: all but its place and what is wrong with it are placeholders. */
+export function withPlaceholders(entry: LogEntry): LogEntry {
+  const { head, content } = entry;
+  return {
+    ...entry,
+    head: {
+      ...head,
+      id: (UUID.test(head.id) ? head.id : NO_UUID) as typeof head.id,
+      actor: PLACEHOLDER,
+      entity: { type: PLACEHOLDER, id: PLACEHOLDER },
+      schema: { ...head.schema, version: Number.isFinite(head.schema.version) ? head.schema.version : 0 },
+    },
+    content: content.kind === "accepted" ? content : { ...content, reason: { ...content.reason, path: null }, text: PLACEHOLDER },
+  };
+}

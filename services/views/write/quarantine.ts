@@ -1,0 +1,42 @@
+import { type LogEntry, partsOf } from "../../core/index.ts";
+import type { Db } from "../connect.ts";
+import { copyText, line } from "../copy.ts";
+
+/** The table of quarantined events. */
+export const QUARANTINE = "tributary.quarantine";
+
+/** Keeps quarantined events. `table`: another one of the same columns. */
+export async function writeQuarantine(db: Db, entries: readonly LogEntry[], table = QUARANTINE): Promise<void> {
+  const lines = entries.flatMap(({ head, content, position, recordedAtMs }) =>
+    content.kind === "accepted"
+      ? []
+      : [
+          line([
+            head.origin,
+            head.seq,
+            position,
+            head.id,
+            head.type,
+            head.entity.type,
+            head.entity.id,
+            partsOf(head.origin).site,
+            head.actor,
+            new Date(recordedAtMs).toISOString(),
+            head.schema.subject,
+            head.schema.version,
+            content.reason.code,
+            content.reason.message,
+            content.reason.path,
+            content.text,
+            head.hash,
+          ]),
+        ],
+  );
+  if (lines.length === 0) return;
+  await copyText(
+    db,
+    `COPY ${table} (origin, seq, position, id, type, entity_type, entity_id, site, actor, recorded_at, schema_subject,
+       schema_version, code, reason, path, raw, hash) FROM STDIN`,
+    lines.join(""),
+  );
+}

@@ -1,0 +1,45 @@
+import type { ViewChanges } from "../changes.ts";
+import type { Db } from "../connect.ts";
+import type { CaseNow } from "./case-of.ts";
+import { writeCases } from "./cases.ts";
+import { writeInvariants } from "./claims.ts";
+import { writeDecisions } from "./decisions.ts";
+import { writeHistory } from "./history.ts";
+import { replaceMany } from "./many.ts";
+import { decisionNotices, type Notice, writeNotices } from "./notices.ts";
+import { writeParked } from "./parked.ts";
+import { registerCases } from "./register-cases.ts";
+import { writeRows } from "./rows.ts";
+import { writeTotals } from "./totals.ts";
+
+/**
+ * Writes what a page changes in views: rows, their past, decisions, claims, totals, cases, and with `tells` whom to notify. `alone`: nobody else writes to
+ * these tables until the transaction has ended, so that nothing need be locked.
+ */
+export async function writeViews(
+  db: Db,
+  views: readonly ViewChanges[],
+  { tells, alone }: { readonly tells: boolean; readonly alone: boolean },
+): Promise<void> {
+  const cases: CaseNow[] = [];
+  const notices: Notice[] = [];
+  for (const changes of views) {
+    cases.push(...(await writeView(db, changes, alone)));
+    if (tells) notices.push(...decisionNotices(changes));
+  }
+  cases.push(...(await writeTotals(db, views)));
+  if (cases.length > 0) notices.push(...(await writeCases(db, cases)));
+  if (tells) await writeNotices(db, notices);
+}
+
+/** Writes what a page changes in one view. */
+async function writeView(db: Db, changes: ViewChanges, alone: boolean): Promise<CaseNow[]> {
+  const { target, rows, history, decisions, settled, parked } = changes;
+  const { projection, place } = target;
+  await writeRows(db, projection, place, rows);
+  for (const name of Object.keys(projection.tables)) await replaceMany(db, projection, { name, place }, rows);
+  await writeHistory(db, target, history);
+  await writeDecisions(db, settled, decisions);
+  if (parked.length > 0) await writeParked(db, target, parked);
+  return [...registerCases(changes), ...(await writeInvariants(db, changes, alone))];
+}
