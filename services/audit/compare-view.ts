@@ -4,7 +4,7 @@ import type { Gate, Pins } from "../gate/index.ts";
 import { checkRow, type EntityState, type FullRow, fold, packState, rowWith, type Totals, waitingFor } from "../merge/engine.ts";
 import type { Projection } from "../merge/index.ts";
 import { checkFunctions, eventsIn, type Rehearsed, toFoldEvent } from "../projector/index.ts";
-import { keyOf, readColumn, shardOf, type TotalsBooks } from "../views/index.ts";
+import { keyOf, readColumn, shardOf, sqlType, type TotalsBooks } from "../views/index.ts";
 import { byBytes, type Cursor, openCursor } from "./cursor.ts";
 import type { SpilledEvent } from "./spill.ts";
 import { asKept, type Spill } from "./spill.ts";
@@ -138,7 +138,7 @@ async function openTables({ db, projection }: ViewDeps): Promise<Tables> {
   const byId = `ORDER BY id COLLATE "C"`;
   const children = new Map<string, Cursor<ChildRow>>();
   for (const [child, { columns }] of Object.entries(tables)) {
-    const read = Object.entries(columns).map(([column, { sql }]) => readColumn(column, sql));
+    const read = Object.entries(columns).map(([name, column]) => readColumn(name, sqlType(column)));
     children.set(
       child,
       await openCursor(db, `SELECT ${["id", "n", ...read].join(", ")} FROM views."${name}_${child}" ${byId}, n`),

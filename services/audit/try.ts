@@ -3,7 +3,7 @@ import { canonicalize, type JsonObject, type JsonValue, messageOf } from "../cor
 import type { Gate } from "../gate/index.ts";
 import { decisionsOf, type EntityState, type FullRow, foldAnew } from "../merge/engine.ts";
 import type { Projection } from "../merge/index.ts";
-import { declaredColumns, readColumn } from "../views/index.ts";
+import { declaredColumns, readColumn, sqlType } from "../views/index.ts";
 import { entitiesOf } from "./events.ts";
 
 /** A row that would show something else. */
@@ -41,7 +41,7 @@ const MAX_PROBLEMS = 10;
 
 /** Columns as JSON values, whatever they are kept as. */
 export const readColumns = (projection: Projection): string[] =>
-  declaredColumns(projection).map(([name, { sql }]) => readColumn(name, sql));
+  declaredColumns(projection).map(([name, column]) => readColumn(name, sqlType(column)));
 
 /**
  * Replays the history under a declaration that is not in use, and tells row by row what the view would show otherwise. Nothing is written; all is

@@ -14,6 +14,7 @@ import {
 import type { Gate } from "../gate/index.ts";
 import type { Fork } from "../log/index.ts";
 import {
+  columnWords,
   DELETED,
   type DecidedRule,
   type EntityState,
@@ -591,8 +592,8 @@ function checkValues({ name, entity, columns }: Projection, gate: Gate, values: 
     if (value !== null && !declared.fits(value))
       throw new TributaryError(
         "event-invalid",
-        `${shown(value)} does not fit ${name}.${column}, a ${declared.sql} column`,
-        declared.sql === "text"
+        `${shown(value)} does not fit ${name}.${column}, ${columnWords(declared)}`,
+        declared.type === "text"
           ? `Where it is a text, quote it: --value '${JSON.stringify(String(value))}'.`
           : "Correct the value.",
       );

@@ -1,6 +1,6 @@
 import type { JsonObject, Position } from "../core/index.ts";
 import type { Projection } from "../merge/index.ts";
-import { declaredColumns, readColumn } from "./columns.ts";
+import { declaredColumns, readColumn, sqlType } from "./columns.ts";
 import type { Db } from "./connect.ts";
 import { withoutNul } from "./copy.ts";
 import { at } from "./names.ts";
@@ -39,7 +39,7 @@ export interface ShownRow {
 
 /** What a view shows of an entity; `null`: nothing. */
 export async function shownRow(db: Db, projection: Projection, place: string, id: string): Promise<ShownRow | null> {
-  const columns = declaredColumns(projection).map(([name, { sql }]) => readColumn(name, sql));
+  const columns = declaredColumns(projection).map(([name, column]) => readColumn(name, sqlType(column)));
   const { rows } = await db.query<JsonObject & { state: string; deleted: boolean; conflicts: number }>(
     `SELECT ${[...columns, "state", "deleted", "conflicts"].join(", ")} FROM ${at(place, projection.name)} WHERE id = $1`,
     [withoutNul(id)],
