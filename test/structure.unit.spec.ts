@@ -20,6 +20,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   projector: ["core", "merge", "gate", "log", "views"],
   api: ["core", "gate", "http"],
   notify: ["core", "views"],
+  desk: ["core", "merge", "gate", "field", "views"],
   audit: ["core", "merge", "gate", "log", "views", "projector"],
   // `local` asks each server through its own driver whether it answers; for the event store that is `log`.
   local: ["core", "log", "log/node"],
@@ -36,6 +37,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     "projector",
     "notify",
     "audit",
+    "desk",
     "api",
     "local",
   ],

@@ -1,7 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import {
-  type DecisionRow,
   entityTrail,
   eventRecord,
   PARTS,
@@ -13,7 +12,7 @@ import {
 } from "../audit/index.ts";
 import { TributaryError } from "../core/index.ts";
 import { openLog } from "../log/index.ts";
-import { connectViews } from "../views/index.ts";
+import { connectViews, type RecordedDecision } from "../views/index.ts";
 import { anchorGiven } from "./anchor-place.ts";
 import type { Command } from "./args.ts";
 import { publicPartOf } from "./hub-keys.ts";
@@ -27,7 +26,7 @@ import { withViews } from "./with-views.ts";
 
 const PROGRESS_MS = 300;
 
-export const REASONS: Record<DecisionRow["reason"], string> = {
+export const REASONS: Record<RecordedDecision["reason"], string> = {
   "later-stamp": "its stamp is later",
   "origin-tie": "the stamps are equal; the origin's name decided",
   "clock-trusted": "the other's clock is known to be wrong",
@@ -60,8 +59,8 @@ export const explain = ({
   reason,
   winner,
   losers,
-}: Pick<DecisionRow, "register" | "rule" | "reason" | "winner" | "losers">): string => {
-  const by = ({ by }: DecisionRow["winner"]): string => `${by.actor} (${siteOf(by.origin)})`;
+}: Pick<RecordedDecision, "register" | "rule" | "reason" | "winner" | "losers">): string => {
+  const by = ({ by }: RecordedDecision["winner"]): string => `${by.actor} (${siteOf(by.origin)})`;
   return `${register}: ${shown(winner.value)} by ${by(winner)} won over ${losers.map((loser) => `${shown(loser.value)} by ${by(loser)}`).join(" and ")} by ${rule}: ${REASONS[reason]}.`;
 };
 

@@ -4,12 +4,12 @@ import { closureOf } from "../merge/engine.ts";
 import { differences, type Progress, type Rebuilt, rebuild, reconcile } from "../projector/index.ts";
 import {
   alone,
-  asPosition,
   beyondNow,
   type Comparison,
   connectViews,
   generationsOf,
   incarnationOf,
+  lag as lagOf,
   parkedCounts,
 } from "../views/index.ts";
 import type { Command, Input } from "./args.ts";
@@ -251,11 +251,7 @@ export const lag: Command = {
     const log = openLog(state.eventstoreUrl);
     try {
       return await withViews(text("data"), async (db) => {
-        const { rows: shards } = await db.query<{ shard: number; holder: string | null }>(
-          `SELECT s.shard, p.name AS holder FROM tributary.shard s LEFT JOIN tributary.projector p ON p.number = s.holder ORDER BY s.shard`,
-        );
-        const { rows: checkpoint } = await db.query<{ position: string | null }>("SELECT position FROM tributary.checkpoint");
-        const through = asPosition(checkpoint[0]?.position);
+        const { position: through, shards } = await lagOf(db);
         let events = 0;
         let oldestMs: number | null = null;
         for await (const entry of log.readAll({ from: through })) {
@@ -264,11 +260,7 @@ export const lag: Command = {
           oldestMs ??= entry.recordedAtMs;
         }
         const seconds = oldestMs === null ? 0 : Math.max(0, Math.round((Date.now() - oldestMs) / 100) / 10);
-        const projectors = new Map<string, number[]>();
-        for (const { shard, holder } of shards) {
-          const name = holder ?? "nobody";
-          projectors.set(name, [...(projectors.get(name) ?? []), shard]);
-        }
+        const projectors = [...shards].map(([name, held]) => [name ?? "nobody", held] as const);
         const parkedByView = await parkedCounts(db);
         const parked = Object.values(parkedByView).reduce((sum, count) => sum + count, 0);
         const [incarnation, beyond] = [await incarnationOf(db), await beyondNow(db)];
@@ -301,13 +293,13 @@ export const lag: Command = {
           );
         if (beyond.events > 0)
           out.line(
-            `${beyond.events} events had been folded before the log was set back (noticed ${beyond.since}), and have not come again: tributary.audit_beyond has them; they come when their devices sync.`,
+            `${beyond.events} events had been folded before the log was set back (noticed ${beyond.since}), and have not come again: they are kept as evidence, and come when their devices sync.`,
           );
         out.line("");
         out.line(
           table(
             ["projector", "shards"],
-            [...projectors].map(([name, held]) => [name, held.join(" ")]),
+            projectors.map(([name, held]) => [name, held.join(" ")]),
           ),
         );
         return 0;

@@ -1,8 +1,7 @@
-import type { Client } from "pg";
 import { messageOf } from "../core/index.ts";
 import type { Fits, Gate } from "../gate/index.ts";
 import type { View } from "../merge/index.ts";
-import { connectViews, generationsOf, isBuiltAs } from "../views/index.ts";
+import { connectViews, type Db, generationsOf, isBuiltAs } from "../views/index.ts";
 import { fitsOf, loadProjections } from "./projections.ts";
 
 /** How often the door looks which views stand. */
@@ -35,7 +34,7 @@ export async function followViews({
   let check = fitsOf(declared ?? [], gate);
   let standing = "";
   let unchecked: readonly string[] = [];
-  let db: Client | null = null;
+  let db: Db | null = null;
 
   const look = async (): Promise<void> => {
     try {

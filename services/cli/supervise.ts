@@ -22,7 +22,7 @@ import {
 } from "./places.ts";
 import { narrowerThan, openHubGate, registerProjectSchemas } from "./registry.ts";
 import { takeUpLog } from "./restore.ts";
-import { forgetTold } from "./told.ts";
+import { outliveTold } from "./told.ts";
 
 const MAIN = join(import.meta.dirname, "main.ts");
 /** A worker that says nothing for so long has hung; a small machine that is busy with a start of everything takes a minute. */
@@ -140,7 +140,7 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     // One after the other: the first brings tables and views up to date.
     const more = startMore(options, start);
     await Promise.race([Promise.all(more.map((worker) => worker.ready())), failure.promise]);
-    void forgetTold(state.postgresUrl, over.signal);
+    void outliveTold(state.postgresUrl, over.signal);
     return { state, backends, incarnation, ingress, projector, failed: failure.promise, close };
   } catch (error) {
     await close();

@@ -25,23 +25,6 @@ export const declaredColumns = ({ columns, derived }: Projection): [string, Colu
 export const columnDefinitions = (columns: Iterable<readonly [string, Column]>): string =>
   Array.from(columns, ([name, column]) => `${q(name)} ${sqlType(column)},`).join("\n    ");
 
-/** A column of one of PostgreSQL's types as a JSON value. */
-export function readColumn(name: string, sql: string): string {
-  const column = q(name);
-  switch (sql) {
-    case "date":
-      // Days as text: the driver would make midnights of them in some time zone.
-      return `${column}::text AS ${column}`;
-    case "bigint":
-    case "numeric":
-      return `${column}::float8 AS ${column}`;
-    case "timestamptz":
-      return `to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS ${column}`;
-    default:
-      return column;
-  }
-}
-
 /** A value as the driver is given it. */
 export const toSql = (column: Column, value: unknown): unknown =>
   value == null ? null : column.type === "json" ? JSON.stringify(value) : value;
