@@ -4,18 +4,17 @@ import { closureOf } from "../merge/engine.ts";
 import { differences, type Progress, type Rebuilt, rebuild, reconcile } from "../projector/index.ts";
 import {
   alone,
-  asPosition,
   beyondNow,
   type Comparison,
   connectViews,
   generationsOf,
   incarnationOf,
+  lag as lagOf,
   parkedCounts,
 } from "../views/index.ts";
 import type { Command, Input } from "./args.ts";
+import { FOLDER_OPTIONS, foldersOf, loadViews, viewsOf } from "./folders.ts";
 import { type Output, table } from "./output.ts";
-import { PROJECTIONS_DIR } from "./places.ts";
-import { loadProjections } from "./projections.ts";
 import { runningHub } from "./reach.ts";
 import { openHubGate } from "./registry.ts";
 import { withViews } from "./with-views.ts";
@@ -26,10 +25,11 @@ export async function withBuilder<T>(
   work: (deps: Parameters<typeof rebuild>[0]) => Promise<T>,
 ): Promise<T> {
   const state = await runningHub(data, ["eventstore", "postgres"]);
-  const views = await loadProjections(PROJECTIONS_DIR);
+  const folders = foldersOf(data);
+  const views = await loadViews(folders);
   const log = openLog(state.eventstoreUrl);
   try {
-    const { registry, gate } = await openHubGate(log);
+    const { registry, gate } = await openHubGate(log, folders);
     try {
       const db = await connectViews(state.postgresUrl, "tributary-rebuild");
       const reader = await connectViews(state.postgresUrl, "tributary-rebuild reads");
@@ -75,10 +75,10 @@ function interruptible(): AbortSignal {
   return stop.signal;
 }
 
-async function chosenViews({ positionals, flag }: Input, usage: string): Promise<string[]> {
+async function chosenViews({ positionals, flag, text }: Input, usage: string): Promise<string[]> {
   if (flag("all")) {
     if (positionals.length > 0) throw new TributaryError("usage", "--all and names of views do not go together", `Use: ${usage}`);
-    const views = await loadProjections(PROJECTIONS_DIR);
+    const views = await viewsOf(text("data"));
     return views.map(({ name }) => name);
   }
   if (positionals.length === 0) throw new TributaryError("usage", "no view is named", `Use: ${usage}, or --all`);
@@ -124,17 +124,19 @@ const comparisonLines = (comparisons: readonly Comparison[]): string =>
 export const rebuildCommand: Command = {
   name: "rebuild",
   summary: "build views anew from the log beside the live ones, and swap them in",
-  usage: "tributary rebuild VIEW… [--all] [--compare] [--no-swap] [--fresh] [--rollback] [--max-rate N] [--data DIR]",
-  help: `For a declaration that has changed, and as well on mere suspicion. The new build stands beside the live view until it has caught up; then it takes
-its place in one transaction: readers see the old rows or the new ones, never a part. Totals are built together with the views they add up.
+  usage:
+    "tributary rebuild VIEW… [--all] [--compare] [--no-swap] [--fresh] [--rollback] [--max-rate N] [--data DIR] [--projections DIR]",
+  help: `Use it when a declaration has changed, or when you suspect a view. The new build stands beside the live view until it has caught up. Then it replaces
+the live one in one transaction: readers see the old rows or the new ones, never a part. Totals are built together with the views that they add up.
 The build before is kept; --rollback brings it up to date and puts it back (its file in projections/ must be back first).
-Interrupted at any moment, the same command goes on where it was; --fresh begins at the start. --max-rate: events a second at most, to spare
+If it is interrupted, the same command resumes; --fresh begins at the start. --max-rate: events a second at most, to spare
 the hub. --compare: compare all rows with the live ones by hash; --no-swap: only compare, change nothing.
 
   tributary rules try projections/beneficiaries.ts     # what would differ?
   tributary rebuild beneficiaries --compare`,
   options: {
     data: { type: "string" },
+    ...FOLDER_OPTIONS,
     all: { type: "boolean" },
     compare: { type: "boolean" },
     "no-swap": { type: "boolean" },
@@ -184,13 +186,14 @@ export const reconcileCommand: Command = {
   summary: "balance the books: views against the fold of the log, a device against the hub",
   usage: "tributary reconcile [VIEW…] [--all] [--repair] [--max-rate N] | --field FILE [--data DIR]",
   help: `Folds the log anew beside the live views and compares both by a tree of checksums, from the whole down to the rows that differ. Exit 6 when rows
-differ and --repair is not given. --repair puts just those rows right. \`tributary hub --reconcile-every 24\` runs it each day. With --field: whether all that the hub confirmed to a device is in the log as the device wrote it; since each
-event's hash covers all before it, the first that differs is found in a few steps.
+differ and --repair is not given. --repair corrects exactly those rows. \`tributary hub --reconcile-every 24\` runs it each day. With --field: checks that everything the hub confirmed to a device is in the log as the device wrote it. Each
+event's hash covers all before it, so a few steps find the first difference.
 
   tributary reconcile --all
   tributary reconcile --field juba.db`,
   options: {
     data: { type: "string" },
+    ...FOLDER_OPTIONS,
     all: { type: "boolean" },
     repair: { type: "boolean" },
     "max-rate": { type: "string" },
@@ -243,7 +246,7 @@ export const lag: Command = {
   name: "lag",
   summary: "show how far the views are behind the log, and which process folds what",
   usage: "tributary lag [--data DIR]",
-  help: "Events in the log that are not in the views yet, how long the oldest of them has waited, and the projectors with their shards.",
+  help: "Shows how many events of the log are not in the views yet, how long the oldest of them has waited, and the projectors with their shards.",
   maxPositionals: 0,
   options: { data: { type: "string" } },
   async run({ text, out }) {
@@ -251,11 +254,7 @@ export const lag: Command = {
     const log = openLog(state.eventstoreUrl);
     try {
       return await withViews(text("data"), async (db) => {
-        const { rows: shards } = await db.query<{ shard: number; holder: string | null }>(
-          `SELECT s.shard, p.name AS holder FROM tributary.shard s LEFT JOIN tributary.projector p ON p.number = s.holder ORDER BY s.shard`,
-        );
-        const { rows: checkpoint } = await db.query<{ position: string | null }>("SELECT position FROM tributary.checkpoint");
-        const through = asPosition(checkpoint[0]?.position);
+        const { position: through, shards } = await lagOf(db);
         let events = 0;
         let oldestMs: number | null = null;
         for await (const entry of log.readAll({ from: through })) {
@@ -264,11 +263,7 @@ export const lag: Command = {
           oldestMs ??= entry.recordedAtMs;
         }
         const seconds = oldestMs === null ? 0 : Math.max(0, Math.round((Date.now() - oldestMs) / 100) / 10);
-        const projectors = new Map<string, number[]>();
-        for (const { shard, holder } of shards) {
-          const name = holder ?? "nobody";
-          projectors.set(name, [...(projectors.get(name) ?? []), shard]);
-        }
+        const projectors = [...shards].map(([name, held]) => [name ?? "nobody", held] as const);
         const parkedByView = await parkedCounts(db);
         const parked = Object.values(parkedByView).reduce((sum, count) => sum + count, 0);
         const [incarnation, beyond] = [await incarnationOf(db), await beyondNow(db)];
@@ -301,13 +296,13 @@ export const lag: Command = {
           );
         if (beyond.events > 0)
           out.line(
-            `${beyond.events} events had been folded before the log was set back (noticed ${beyond.since}), and have not come again: tributary.audit_beyond has them; they come when their devices sync.`,
+            `${beyond.events} events had been folded before the log was set back (noticed ${beyond.since}), and have not come again: they are kept as evidence, and come when their devices sync.`,
           );
         out.line("");
         out.line(
           table(
             ["projector", "shards"],
-            [...projectors].map(([name, held]) => [name, held.join(" ")]),
+            projectors.map(([name, held]) => [name, held.join(" ")]),
           ),
         );
         return 0;

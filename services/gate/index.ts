@@ -4,6 +4,7 @@
  */
 export { type Caster, type Casters, NO_CASTERS } from "./casters.ts";
 export { canRead, checkCompatibility, DEFAULT_LEVEL, type Finding, isLevel, LEVELS, type Level } from "./compatibility.ts";
+export { decidedProblem } from "./decided.ts";
 export { type Form, formsOf } from "./forms.ts";
 export { createGate, type Fits, type FitsHead, type Gate } from "./gate/gate.ts";
 export type { Verdict } from "./gate/hub.ts";
@@ -24,5 +25,5 @@ export {
   shortFingerprint,
   shortFingerprints,
 } from "./schema.ts";
-export { schemaFile, schemaStore } from "./store.ts";
+export { type SchemaFile, schemaFile, schemaStore } from "./store.ts";
 export type { Problem } from "./words.ts";

@@ -39,6 +39,7 @@ import {
 } from "../../services/core/index.ts";
 import { chainHash, zstd, zstdBegin, zstdInTurns } from "../../services/core/node.ts";
 import { batchOf } from "../support/batches.ts";
+import { runs } from "../support/runs.ts";
 
 const ORIGIN = "relief.juba.t1.abcdefghijkl" as OriginId;
 const OTHERS = ["relief.juba.t1.abcdefghijkl", "relief.kampala.t2.bbb", "relief.nairobi.t3.ccc"] as OriginId[];
@@ -102,7 +103,7 @@ describe("a batch on the wire", () => {
         expect(prev).toBe(decoded.head);
         expect(bodies.every((event) => eventBodySchema.safeParse(event).success)).toBe(true);
       }),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     );
   });
 
@@ -116,7 +117,7 @@ describe("a batch on the wire", () => {
         expect(value.type).toHaveLength(batch.events.length);
         expect(type.toBuffer(value).equals(bytes)).toBe(true);
       }),
-      { numRuns: 100 },
+      { numRuns: runs(100) },
     );
   });
 
@@ -142,7 +143,7 @@ describe("a batch on the wire", () => {
           expect(canonicalize(decoded.events.map(({ head }) => head))).toBe(canonicalize(batch.events.map(({ head }) => head)));
         }
       }),
-      { numRuns: 500 },
+      { numRuns: runs(500) },
     );
   });
 
@@ -160,7 +161,7 @@ describe("a batch on the wire", () => {
         const form = isPacked ? frame[2]! : frame[2]! & 0xf0;
         expect(await peekSender(frame.with(2, form), zstdBegin)).toBe(ORIGIN);
       }),
-      { numRuns: 50 },
+      { numRuns: runs(50) },
     );
     const refused = { code: "batch-undecodable" };
     const empty = zstd.compress(new Uint8Array(0));
@@ -197,7 +198,7 @@ describe("a batch on the wire", () => {
     );
   });
 
-  it("takes at most 100 bytes an event for a hundred small updates of a hundred people", () => {
+  it("takes at most 100 bytes an event for a hundred small updates of a hundred people (I34)", () => {
     let prev: Hash = GENESIS;
     const events = Array.from({ length: 100 }, (_, i) => {
       const head = {

@@ -107,7 +107,7 @@ describe.each(servers)("a run of an origin's events, at $name", ({ url }) => {
     expect(await all(log.readOrigin(origin))).toHaveLength(2);
   });
 
-  it("with another event at a seq that is taken is a fork, also where the caller's knowledge is old", async () => {
+  it("with another event at a seq that is taken is a fork, also where the caller's knowledge is old (I4)", async () => {
     const origin = newOrigin();
     const run = runOf(origin, 0, 3);
     await log.append(run.slice(0, 1));
@@ -134,7 +134,7 @@ describe.each(servers)("a run of an origin's events, at $name", ({ url }) => {
     expect(await log.append(rest, beyond)).toMatchObject({ kind: "appended", written: 4 });
     expect(await log.append(rest.slice(3, 5), beyond)).toMatchObject({ kind: "appended", written: 0 });
     expect(await log.append(runOf(newOrigin(), 0, 6).slice(3), beyond)).toMatchObject({ kind: "gap", head: null });
-    for (const of of [lost, shorter]) expect(await all(log.readOrigin(of))).toHaveLength(6);
+    for (const name of [lost, shorter]) expect(await all(log.readOrigin(name))).toHaveLength(6);
   });
 
   it("says of each event which quarantined one came before, across appends", async () => {

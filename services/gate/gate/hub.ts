@@ -12,6 +12,7 @@ import {
 import type { Decoded } from "../avro/decode.ts";
 import { utf8Text } from "../bytes.ts";
 import type { Compiled } from "../compiled.ts";
+import { decidedProblem } from "../decided.ts";
 import type { Problem } from "../words.ts";
 import { checkField, misplaced, outOfRange, type Shelf, unknown } from "./shelf.ts";
 
@@ -70,15 +71,10 @@ export function hubGate(shelf: Shelf, refresh?: (subject: string) => Promise<voi
   };
 }
 
-/** A decision on any entity's fields is held to what its own forms say of them; `null` empties a field, as everywhere. */
 const misdecided = (shelf: Shelf, { type, entity }: PackedEvent["head"], data: JsonObject): Problem | null => {
   const values = data.values ?? null;
   if (type !== RESOLVED || !isJsonObject(values)) return null;
-  for (const [name, value] of Object.entries(values)) {
-    const problem = value === null ? null : checkField(shelf, entity.type, name, value);
-    if (problem !== null) return problem;
-  }
-  return null;
+  return decidedProblem((about, name, value) => checkField(shelf, about, name, value), entity.type, values);
 };
 
 const admitJson = (shelf: Shelf, head: PackedEvent["head"], payload: Uint8Array, writer: Compiled | string): Verdict => {

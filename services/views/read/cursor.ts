@@ -1,4 +1,4 @@
-import type { Client } from "pg";
+import type { Db } from "../connect.ts";
 
 /** Rows that are held in memory at a time, and their bytes as text; a row that is larger comes alone. */
 export const FETCH_ROWS = 500;
@@ -15,7 +15,7 @@ export interface Cursor<T> {
 }
 
 /** `sql` puts its rows in an order that is the same whenever it is asked: beside the rows go their sizes, which PostgreSQL tells before any of them is taken. */
-export async function openCursor<T extends object>(db: Client, sql: string): Promise<Cursor<T>> {
+export async function openCursor<T extends object>(db: Db, sql: string): Promise<Cursor<T>> {
   const name = `rows_${++cursors}`;
   await db.query(`DECLARE ${name} NO SCROLL CURSOR FOR ${sql}`);
   await db.query(`DECLARE ${name}_sizes NO SCROLL CURSOR FOR SELECT octet_length(r::text) AS bytes FROM (${sql}) r`);
