@@ -189,7 +189,7 @@ export type { ImportOptions, ImportResult } from "./import.ts";
 export type { AsideNote } from "./move.ts";
 export type { Appended, AppendOptions, NewEvent } from "./outbox.ts";
 export type { SyncProgress } from "./push/pass.ts";
-export type { PushOptions } from "./push.ts";
+export type { PushOptions } from "./push/pass.ts";
 export type { OriginRow } from "./rows.ts";
 export { type Salvaged, salvage } from "./salvage.ts";
 export type { FieldEvent, FieldStatus } from "./status.ts";
