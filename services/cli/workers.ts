@@ -113,6 +113,7 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --requi
       nats: natsSettings(),
       streams: streamSettings(),
       log,
+      org: org === "" ? null : org,
       ...(org === "" ? {} : { name: org }),
       parts: { ...health.parts, ...(anchor === null ? {} : { anchor: anchor.part }) },
       gate,

@@ -3,6 +3,21 @@
  * Never I/O, a clock, randomness or a Node API: what differs between Node and a browser is passed in (`node.ts`).
  */
 export {
+  type Forbidden,
+  forbidden,
+  type Grant,
+  HUB_ENTITIES,
+  HUB_SITE,
+  type HubDeclaration,
+  type HubOrg,
+  hubOrgAt,
+  isAt,
+  isOneOf,
+  SITE_ENTITY,
+  speaksForHub,
+  type Who,
+} from "./authority.ts";
+export {
   BATCH_SCHEMA,
   type Batch,
   type Compression,
@@ -160,7 +175,6 @@ export {
   type TextRange,
 } from "./ranges.ts";
 export {
-  HUB_SITE,
   QUARANTINE_ENTITY,
   REJECTED,
   RELEASED,
@@ -168,9 +182,9 @@ export {
   type Release,
   releaseOf,
   type Settled,
+  type Settlement,
   settledBy,
 } from "./release.ts";
-export { type Forbidden, forbidden, HUB_ENTITIES, SITE_ENTITY } from "./rights.ts";
 export { sha256 } from "./sha256.ts";
 export {
   type KeyId,

@@ -3,7 +3,7 @@
  * senders. Never an acknowledgement before the log has the events, never a rejected event that is not kept.
  */
 import type { NatsConnection } from "nats";
-import { messageOf, type NatsSettings, PROTOCOL, type Reply, TributaryError } from "../core/index.ts";
+import { type HubOrg, messageOf, type NatsSettings, PROTOCOL, type Reply, TributaryError } from "../core/index.ts";
 import type { Fits, Gate, Registry } from "../gate/index.ts";
 import {
   type Doorkeeper,
@@ -34,6 +34,8 @@ export interface IngressOptions {
   /** How the broker keeps the hub's streams. */
   readonly streams?: StreamSettings;
   readonly log: Log;
+  /** The organisation whose hub this is: only its people settle quarantine, note cases and register sites. `null`: it is not known here, and the log says. */
+  readonly org: HubOrg;
   readonly gate: Gate;
   /** Where devices' proposals go. */
   readonly registry?: Registry;
@@ -160,7 +162,7 @@ async function openWatches(
   say: (event: Record<string, unknown>) => void,
   closers: (() => Promise<void> | void)[],
 ): Promise<Watches> {
-  const { log, gate, registry, fits, driftLimitMs, name = "hub" } = options;
+  const { log, org, gate, registry, fits, driftLimitMs, name = "hub" } = options;
   let standing: Standing | null = null;
   let consumer: Consuming | null = null;
   const accepts = acceptor({
@@ -168,6 +170,7 @@ async function openWatches(
     gate,
     say,
     incarnation: () => standing?.incarnation()?.id ?? null,
+    hub: () => standing?.hub() ?? org,
     headKeys: trust.vouch.headKeys,
     ...(fits === undefined ? {} : { fits }),
     ...(registry === undefined ? {} : { registry }),
@@ -177,7 +180,7 @@ async function openWatches(
     accepts.forget();
     trust.book.reload().catch((error: unknown) => say({ event: "keys-interrupted", message: messageOf(error) }));
   };
-  standing = await watchStore({ log, say, onDoubt, onChange: () => consumer?.wake() });
+  standing = await watchStore({ log, org, say, onDoubt, onChange: () => consumer?.wake() });
   closers.push(standing.close);
   const { logId } = standing;
   const hubs = meetHubs({ nc, logId, name, say });

@@ -19,6 +19,7 @@ beforeAll(async () => {
   hub = await openTestHub();
   registry = await openRegistry(hub.log.journal);
   ingress = await startIngress({
+    org: "relief",
     natsUrl: hub.backends.nats.url,
     log: hub.log,
     gate: gateOver(registry, NO_CASTERS),

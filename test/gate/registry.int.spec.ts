@@ -222,6 +222,7 @@ describe("the registry over HTTP, for tools that speak Confluent's routes", () =
     registry = await open();
     mkdirSync(join(hub.dir, "api"), { recursive: true });
     const ingress = await startIngress({
+      org: "relief",
       natsUrl: hub.backends.nats.url,
       log: hub.log,
       gate: gateOver(registry, NO_CASTERS),

@@ -7,7 +7,7 @@ import type { Field, NewEvent } from "../../services/field/index.ts";
 import { fixedKeyring, issueToken } from "../../services/http/index.ts";
 import { openKeyBook } from "../../services/log/index.ts";
 import { type EntityState, entityViews, fold, rowWith, waitingFor } from "../../services/merge/engine.ts";
-import { countedAs, rebuild, reconcile, settlements, toFoldEvent } from "../../services/projector/index.ts";
+import { counting, rebuild, reconcile, toFoldEvent } from "../../services/projector/index.ts";
 import { alone, connectViews } from "../../services/views/index.ts";
 import { gate, number, ORG, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { all } from "../support/temp.ts";
@@ -44,10 +44,10 @@ const deps = () => ({ db: hub.db, gate, projections: hub.projections });
 /** What a replica shows that is handed the log's events in some order, as the hub has noted them. */
 async function replica(n: number, order: (events: number) => readonly number[]) {
   const view = entityViews(hub.projections).find(({ name }) => name === "beneficiaries")!;
-  const known = settlements();
+  const counts = counting(hub.log);
   const entries = [];
   for (const entry of await all(hub.log.readAll())) {
-    const counted = await countedAs(hub.log, entry, known);
+    const { counted } = await counts.judge(entry);
     if (counted?.content.kind === "accepted" && counted.head.entity.id === number(n))
       entries.push({ counted, data: counted.content.data });
   }
