@@ -140,6 +140,7 @@ async function narrowResults(dir: string, skipped: (why: string) => void): Promi
   }
 }
 
+// Many parameters because it compares two folders, each with its own rules.
 async function compareStores(
   dir: string,
   folder: SchemaStore,

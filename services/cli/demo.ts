@@ -377,6 +377,7 @@ interface Timeline {
   readonly sentEvents: number;
 }
 
+// Many parameters because it is one scene of the demo, on the stage that the scenes before have set.
 async function sendAll(
   out: Output,
   hub: Hub,
@@ -442,6 +443,7 @@ async function untilProjected(log: Log, db: Db): Promise<void> {
   );
 }
 
+// Long because it tells the facts of the demo one after another.
 async function show(
   out: Output,
   deps: {

@@ -214,6 +214,7 @@ function dictionary(): { readonly list: string[]; of(text: string): number } {
 /**
  * Writes a batch as a frame of a protocol version (default: the newest). The caller has cut it to `MAX_BATCH_EVENTS`; a frame above `MAX_FRAME_BYTES` is
  * the caller's to halve and write again.
+ * Long because it writes the columns in the order of the schema, as `readBody` reads them.
  */
 export function encodeBatch(batch: Batch, compression: Compression, version: number = PROTOCOL.newest): Uint8Array {
   const types = dictionary();
@@ -476,6 +477,7 @@ function* longsInSteps(from: Reader, max: number): Generator<void, number[]> {
   return out;
 }
 
+// Long because it reads the columns in the order of the schema, as `encodeBatch` writes them.
 function* readBody(body: Uint8Array, version: number): Generator<void, Batch> {
   const from = reader(body);
   const n = MAX_BATCH_EVENTS;
