@@ -13,9 +13,8 @@ import {
   parkedCounts,
 } from "../views/index.ts";
 import type { Command, Input } from "./args.ts";
+import { FOLDER_OPTIONS, foldersOf, loadViews, viewsOf } from "./folders.ts";
 import { type Output, table } from "./output.ts";
-import { PROJECTIONS_DIR } from "./places.ts";
-import { loadProjections } from "./projections.ts";
 import { runningHub } from "./reach.ts";
 import { openHubGate } from "./registry.ts";
 import { withViews } from "./with-views.ts";
@@ -26,10 +25,11 @@ export async function withBuilder<T>(
   work: (deps: Parameters<typeof rebuild>[0]) => Promise<T>,
 ): Promise<T> {
   const state = await runningHub(data, ["eventstore", "postgres"]);
-  const views = await loadProjections(PROJECTIONS_DIR);
+  const folders = foldersOf(data);
+  const views = await loadViews(folders);
   const log = openLog(state.eventstoreUrl);
   try {
-    const { registry, gate } = await openHubGate(log);
+    const { registry, gate } = await openHubGate(log, folders);
     try {
       const db = await connectViews(state.postgresUrl, "tributary-rebuild");
       const reader = await connectViews(state.postgresUrl, "tributary-rebuild reads");
@@ -75,10 +75,10 @@ function interruptible(): AbortSignal {
   return stop.signal;
 }
 
-async function chosenViews({ positionals, flag }: Input, usage: string): Promise<string[]> {
+async function chosenViews({ positionals, flag, text }: Input, usage: string): Promise<string[]> {
   if (flag("all")) {
     if (positionals.length > 0) throw new TributaryError("usage", "--all and names of views do not go together", `Use: ${usage}`);
-    const views = await loadProjections(PROJECTIONS_DIR);
+    const views = await viewsOf(text("data"));
     return views.map(({ name }) => name);
   }
   if (positionals.length === 0) throw new TributaryError("usage", "no view is named", `Use: ${usage}, or --all`);
@@ -124,7 +124,8 @@ const comparisonLines = (comparisons: readonly Comparison[]): string =>
 export const rebuildCommand: Command = {
   name: "rebuild",
   summary: "build views anew from the log beside the live ones, and swap them in",
-  usage: "tributary rebuild VIEW… [--all] [--compare] [--no-swap] [--fresh] [--rollback] [--max-rate N] [--data DIR]",
+  usage:
+    "tributary rebuild VIEW… [--all] [--compare] [--no-swap] [--fresh] [--rollback] [--max-rate N] [--data DIR] [--projections DIR]",
   help: `Use it when a declaration has changed, or when you suspect a view. The new build stands beside the live view until it has caught up. Then it replaces
 the live one in one transaction: readers see the old rows or the new ones, never a part. Totals are built together with the views that they add up.
 The build before is kept; --rollback brings it up to date and puts it back (its file in projections/ must be back first).
@@ -135,6 +136,7 @@ the hub. --compare: compare all rows with the live ones by hash; --no-swap: only
   tributary rebuild beneficiaries --compare`,
   options: {
     data: { type: "string" },
+    ...FOLDER_OPTIONS,
     all: { type: "boolean" },
     compare: { type: "boolean" },
     "no-swap": { type: "boolean" },
@@ -191,6 +193,7 @@ event's hash covers all before it, so a few steps find the first difference.
   tributary reconcile --field juba.db`,
   options: {
     data: { type: "string" },
+    ...FOLDER_OPTIONS,
     all: { type: "boolean" },
     repair: { type: "boolean" },
     "max-rate": { type: "string" },

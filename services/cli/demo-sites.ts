@@ -9,7 +9,7 @@ import { type Db, decisionsStanding, quarantine, type RecordedDecision, sites as
 import { explain } from "./commands-audit.ts";
 import { cli, ORG, type Stage, step, untilProjected, withViews } from "./demo-stage.ts";
 import { type Output, shown, table } from "./output.ts";
-import { SAMPLES_DIR, SCHEMAS_DIR } from "./places.ts";
+import { SAMPLES_DIR, SCHEMAS_DIR } from "./program.ts";
 import { loadProjections } from "./projections.ts";
 import { addSite } from "./sites.ts";
 import type { Hub } from "./supervise.ts";

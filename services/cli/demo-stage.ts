@@ -1,10 +1,10 @@
 /** What the chapters of the demo share: the hub that they are played on, its views and its commands. */
 import { spawn } from "node:child_process";
-import { join } from "node:path";
 import { type Position, TributaryError } from "../core/index.ts";
 import { type Log, openLog } from "../log/index.ts";
 import { commonPosition, connectViews, type Db } from "../views/index.ts";
 import type { Output } from "./output.ts";
+import { MAIN, NODE_FLAGS } from "./program.ts";
 import type { Hub } from "./supervise.ts";
 
 export const ORG = "relief";
@@ -55,13 +55,9 @@ export async function untilProjected(log: Log, db: Db): Promise<void> {
 /** Runs a command of this program as a user would; returns what it printed. */
 export function cli(args: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn(
-      process.execPath,
-      ["--disable-warning=ExperimentalWarning", join(import.meta.dirname, "main.ts"), ...args],
-      {
-        stdio: ["ignore", "pipe", "pipe"],
-      },
-    );
+    const child = spawn(process.execPath, [...NODE_FLAGS, MAIN, ...args], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     let stdout = "";
     let stderr = "";
     child.stdout.on("data", (chunk: Buffer) => {

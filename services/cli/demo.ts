@@ -10,7 +10,7 @@ import { type RestoreFacts, tellRestore } from "./demo-restore.ts";
 import { PERSON, type SiteFacts, sites } from "./demo-sites.ts";
 import { cli, ORG, type Stage, untilProjected, withViews } from "./demo-stage.ts";
 import { type Output, table } from "./output.ts";
-import { PROJECTIONS_DIR } from "./places.ts";
+import { IS_PACKAGE, PROJECTIONS_DIR } from "./program.ts";
 import { startHub } from "./supervise.ts";
 
 /** The facts of a run, as `--json` prints them: those of the chapters that were told. */
@@ -79,6 +79,12 @@ It ends by itself; with --keep the hub stays up until Ctrl-C, for looking around
 ${CHAPTERS.map(({ name, shows }) => `  ${name.padEnd(10)}${shows}`).join("\n")}`,
   options: { keep: { type: "boolean" }, data: { type: "string" }, chapters: { type: "string" } },
   async run({ flag, text, out }) {
+    if (IS_PACKAGE)
+      throw new TributaryError(
+        "not-found",
+        "the demo's sample forms, views and data are not in the package",
+        "Clone the repository and run `npm run demo` there; `tributary init DIR` begins a project of your own.",
+      );
     const chapters = chosen(text("chapters"));
     const given = text("data");
     const dir = given === undefined ? workFolder("demo") : resolve(given);

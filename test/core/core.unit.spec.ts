@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import avsc from "avsc";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -365,11 +365,13 @@ it.each([
 
 it("core needs nothing that a browser lacks", () => {
   const dir = join(import.meta.dirname, "../../services/core");
-  for (const name of readdirSync(dir)) {
-    if (name === "node.ts") continue;
+  for (const name of readdirSync(dir, { recursive: true, encoding: "utf8" })) {
+    if (name === "node.ts" || !name.endsWith(".ts")) continue;
     const source = readFileSync(join(dir, name), "utf8");
-    for (const [, from] of source.matchAll(/from "([^"]+)"/g))
-      expect(["zod"].includes(from!) || (from!.startsWith("./") && from !== "./node.ts")).toBe(true);
+    for (const [, from] of source.matchAll(/from "([^"]+)"/g)) {
+      const target = join(dirname(join(dir, name)), from!);
+      expect(from === "zod" || (target.startsWith(`${dir}/`) && target !== join(dir, "node.ts")), `${name}: ${from}`).toBe(true);
+    }
     expect(source).not.toMatch(/\bBuffer\b|\bprocess\.|\brequire\(|\bsetImmediate\b|Math\.random|Date\.now/);
   }
 });
