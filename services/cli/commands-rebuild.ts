@@ -125,7 +125,7 @@ export const rebuildCommand: Command = {
   name: "rebuild",
   summary: "build views anew from the log beside the live ones, and swap them in",
   usage:
-    "tributary rebuild VIEW… [--all] [--compare] [--no-swap] [--fresh] [--rollback] [--max-rate N] [--data DIR] [--projections DIR]",
+    "tributary rebuild VIEW… [--all] [--compare] [--no-swap] [--fresh] [--rollback] [--max-rate N] [--data DIR] [--schemas DIR] [--projections DIR]",
   help: `Use it when a declaration has changed, or when you suspect a view. The new build stands beside the live view until it has caught up. Then it replaces
 the live one in one transaction: readers see the old rows or the new ones, never a part. Totals are built together with the views that they add up.
 The build before is kept; --rollback brings it up to date and puts it back (its file in projections/ must be back first).
