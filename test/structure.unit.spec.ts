@@ -20,6 +20,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   projector: ["core", "merge", "gate", "log", "views"],
   api: ["core", "gate", "http"],
   notify: ["core", "views"],
+  desk: ["core", "merge", "gate", "field", "views"],
   audit: ["core", "merge", "gate", "log", "views", "projector"],
   // `local` asks each server through its own driver whether it answers; for the event store that is `log`.
   local: ["core", "log", "log/node"],
@@ -36,6 +37,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     "projector",
     "notify",
     "audit",
+    "desk",
     "api",
     "local",
   ],
@@ -186,6 +188,12 @@ describe("the house", () => {
       expect(reached, driver).not.toContain(driver);
   });
 
+  it("keeps the device's SQL in one place", () => {
+    const field = sources.filter(({ folder }) => folder === "field");
+    const speaking = field.filter(({ file }) => /\.prepare\(|\bdb\.exec\(|\bSELECT\b.*\bFROM\b/.test(readFileSync(file, "utf8")));
+    expect(speaking.map(({ file }) => relative(SERVICES, file)).sort()).toEqual(["field/migrations.ts", "field/rows.ts"]);
+  });
+
   it("has no cycle among its files", () => {
     const graph = new Map(
       sources.map((source) => [
@@ -215,4 +223,24 @@ it("docs/errors.md lists every error code, and no other", () => {
     ([, code]) => code!,
   );
   expect([...listed].sort()).toEqual([...ERROR_CODES].sort());
+});
+
+describe("ARCHITECTURE.md", () => {
+  it("has the same table of imports as this test", () => {
+    const text = readFileSync(join(ROOT, "ARCHITECTURE.md"), "utf8");
+    const table = /<!-- imports:[\s\S]*?<!-- \/imports -->/.exec(text)?.[0] ?? "";
+    const written = [...table.matchAll(/^\| `([a-z/]+)` \| (.*) \|$/gm)].map(([, folder, may]) => [
+      folder,
+      [...(may ?? "").matchAll(/`([a-z/]+)`/g)].map(([, name]) => name),
+    ]);
+    expect(Object.fromEntries(written)).toEqual(MAY_IMPORT);
+  });
+
+  it("describes every folder of services", () => {
+    const rooms = /## The rooms([\s\S]*?)<!-- imports/.exec(readFileSync(join(ROOT, "ARCHITECTURE.md"), "utf8"))?.[1] ?? "";
+    const written = [...rooms.matchAll(/^\| `services\/([a-z]+)` \|/gm)].map(([, folder]) => folder);
+    const folders = readdirSync(SERVICES, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    expect(folders.length).toBeGreaterThan(10);
+    for (const { name } of folders) expect(written).toContain(name);
+  });
 });

@@ -1,18 +1,30 @@
-import type { Client } from "pg";
 import { canonicalize, type JsonObject, type JsonValue, type LogEntry, messageOf } from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
 import { checkRow, type EntityState, type FullRow, fold, packState, rowWith, type Totals, waitingFor } from "../merge/engine.ts";
 import type { Projection } from "../merge/index.ts";
 import { checkFunctions, eventsIn, type Rehearsed, toFoldEvent } from "../projector/index.ts";
-import { claimedKeys, readColumn, shardOf, type TotalsBooks } from "../views/index.ts";
-import { byBytes, type Cursor, openCursor } from "./cursor.ts";
+import {
+  type Asked,
+  byBytes,
+  type ChildRow,
+  type ClaimRow,
+  type Cursor,
+  claimedKeys,
+  type Db,
+  type EntityTables,
+  hasNote,
+  type KeptRow,
+  openEntityTables,
+  shardOf,
+  type TotalsBooks,
+  type VersionRow,
+} from "../views/index.ts";
 import type { SpilledEvent } from "./spill.ts";
 import { asKept, type Spill } from "./spill.ts";
-import { readColumns } from "./try.ts";
 import type { Report } from "./verdicts.ts";
 
 export interface ViewDeps {
-  readonly db: Client;
+  readonly db: Db;
   readonly gate: Gate;
   readonly pins: Pins;
   readonly projection: Projection;
@@ -29,46 +41,6 @@ export interface ViewDeps {
   /** What could not be told of, to be counted. */
   readonly untold: (what: "parked" | "waiting" | "version") => void;
   readonly onEntity?: () => void;
-}
-
-/** That an entity be folded anew, as `tributary.refold` has it. */
-export interface Asked {
-  readonly shard: number;
-  /** Of just now: a running hub has not had the time for it. */
-  readonly isFresh: boolean;
-}
-
-type ShownRow = Record<string, unknown> & {
-  readonly id: string;
-  readonly deleted: boolean;
-  readonly conflicts: number;
-  readonly waiting_for: JsonObject | null;
-  readonly first_position: string;
-  readonly last_position: string;
-  readonly state: string;
-};
-type ChildRow = Record<string, unknown> & { readonly id: string; readonly n: number };
-interface ClaimRow {
-  readonly id: string;
-  readonly invariant: string;
-  readonly key: string;
-  readonly events: readonly string[];
-}
-interface VersionRow {
-  readonly id: string;
-  readonly position: string;
-  /** Microseconds since 1970, as PostgreSQL keeps it. */
-  readonly recorded: string;
-  readonly deleted: boolean;
-  readonly values: JsonObject;
-}
-
-/** The tables of a view, each read once in the order of entities. */
-interface Tables {
-  readonly rows: Cursor<ShownRow>;
-  readonly children: ReadonlyMap<string, Cursor<ChildRow>>;
-  readonly claims: Cursor<ClaimRow> | null;
-  readonly past: Cursor<VersionRow> | null;
 }
 
 /** An entity as it is shown. */
@@ -105,7 +77,7 @@ interface Mark {
  * entity is in memory at a time, and of its past a few versions. Returns how many rows the view has.
  */
 export async function compareView(deps: ViewDeps, spill: Spill): Promise<number> {
-  const tables = await openTables(deps);
+  const tables = await openEntityTables(deps.db, deps.projection);
   let rows = 0;
   const count = (): void => {
     rows++;
@@ -129,42 +101,8 @@ export async function compareView(deps: ViewDeps, spill: Spill): Promise<number>
   await passOver(deps, tables, null, count);
   for (const [key, at] of unmet)
     deps.report("parked", `${deps.projection.name}/${key}`, `it is parked at ${at}, and the log has no event of it`);
-  for (const cursor of [tables.rows, ...tables.children.values(), tables.claims, tables.past]) await cursor?.close();
+  await tables.close();
   return rows;
-}
-
-async function openTables({ db, projection }: ViewDeps): Promise<Tables> {
-  const { name, tables, invariants } = projection;
-  const byId = `ORDER BY id COLLATE "C"`;
-  const children = new Map<string, Cursor<ChildRow>>();
-  for (const [child, { columns }] of Object.entries(tables)) {
-    const read = Object.entries(columns).map(([column, { sql }]) => readColumn(column, sql));
-    children.set(
-      child,
-      await openCursor(db, `SELECT ${["id", "n", ...read].join(", ")} FROM views."${name}_${child}" ${byId}, n`),
-    );
-  }
-  return {
-    rows: await openCursor(
-      db,
-      `SELECT ${["id", ...readColumns(projection), "deleted", "conflicts", "waiting_for", "first_position", "last_position", "state"].join(", ")} FROM views."${name}" ${byId}`,
-    ),
-    children,
-    claims:
-      Object.keys(invariants).length === 0
-        ? null
-        : await openCursor(
-            db,
-            `SELECT entity_id AS id, invariant, key, events FROM views."${name}_claims" ${byId.replace("id", "entity_id")}, invariant COLLATE "C", key COLLATE "C"`,
-          ),
-    past: projection.keepsHistory
-      ? await openCursor(
-          db,
-          `SELECT id, position, (extract(epoch FROM recorded_at) * 1000000)::bigint::text AS recorded, deleted, values
-           FROM views."${name}_history" ${byId}, position`,
-        )
-      : null,
-  };
 }
 
 /** Takes all rows of an entity, or those before it. */
@@ -178,7 +116,12 @@ async function taken<T extends { readonly id: string }>(cursor: Cursor<T>, id: s
 }
 
 /** Rows of entities before `key` (`null`: all that are left), which the log knows nothing of. */
-async function passOver({ projection, report }: ViewDeps, tables: Tables, key: string | null, count: () => void): Promise<void> {
+async function passOver(
+  { projection, report }: ViewDeps,
+  tables: EntityTables,
+  key: string | null,
+  count: () => void,
+): Promise<void> {
   const { name } = projection;
   const stray = async (cursor: Cursor<{ readonly id: string }> | null, what: string, onRow: () => void = () => {}) => {
     let last: string | null = null;
@@ -298,13 +241,8 @@ async function compareVersion(
 }
 
 /** A version that the table does not take is passed over, with a note on its event. */
-async function isNoted({ db, projection }: ViewDeps, { origin, seq }: SpilledEvent["entry"]["head"]): Promise<boolean> {
-  const { rows } = await db.query(
-    "SELECT 1 FROM tributary.audit WHERE origin = $1 AND seq = $2 AND position($3 IN coalesce(projection_error, '')) > 0",
-    [origin, seq, `${projection.name}: no version of the row is kept as of this event`],
-  );
-  return rows.length > 0;
-}
+const isNoted = ({ db, projection }: ViewDeps, head: SpilledEvent["entry"]["head"]): Promise<boolean> =>
+  hasNote(db, head, `${projection.name}: no version of the row is kept as of this event`);
 
 /** Names of the values that differ. */
 function differing(a: JsonObject, b: JsonObject): string[] {
@@ -314,14 +252,14 @@ function differing(a: JsonObject, b: JsonObject): string[] {
 
 /** What a view's tables have of an entity. */
 interface Found {
-  readonly shown: ShownRow | null;
+  readonly shown: KeptRow | null;
   readonly children: ReadonlyMap<string, readonly ChildRow[]>;
   /** `null`: the view has no invariants. */
   readonly claims: readonly ClaimRow[] | null;
 }
 
 /** Compares what a view shows of an entity. Returns whether it has a row. */
-async function compareEntity(deps: ViewDeps, tables: Tables, key: string, folded: Folded): Promise<boolean> {
+async function compareEntity(deps: ViewDeps, tables: EntityTables, key: string, folded: Folded): Promise<boolean> {
   const { projection, report, books } = deps;
   const where = `${projection.name}/${key}`;
   const at = await tables.rows.peek();
@@ -413,7 +351,7 @@ function differences(projection: Projection, key: string, expected: Shown | null
   return out;
 }
 
-function wrongColumns({ state, row, first, last }: Shown, shown: ShownRow): string[] {
+function wrongColumns({ state, row, first, last }: Shown, shown: KeptRow): string[] {
   const { id: _, deleted, conflicts, waiting_for, first_position, last_position, state: kept, ...values } = shown;
   const waits = waitingFor(state);
   const wanted: JsonObject = {
@@ -422,7 +360,7 @@ function wrongColumns({ state, row, first, last }: Shown, shown: ShownRow): stri
     last_position: last,
   };
   const wrong = [
-    // They come from the database as JSON values; see `readColumn`.
+    // They come from the database as JSON values; see `readColumns`.
     ...differing({ ...row.values, deleted: row.deleted, conflicts: row.conflicts }, {
       ...values,
       deleted,

@@ -1,4 +1,3 @@
-import type { Client } from "pg";
 import { covers, type JsonValue, messageOf, TributaryError, type Vector } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import {
@@ -18,9 +17,8 @@ import {
   siblingsOf,
 } from "../merge/engine.ts";
 import type { Projection, View } from "../merge/index.ts";
-import { parkedIn } from "./entity.ts";
-import { type CountedEvent, countedEvents, readersOf } from "./events.ts";
-import { builtOtherwise, viewsOfType } from "./live.ts";
+import { type CountedEvent, countedEvents, type Db, readersOf, whereParked } from "../views/index.ts";
+import { builtOtherwise, readWith, viewsOfType } from "./live.ts";
 import { notFound, parseEntity } from "./names.ts";
 
 /** One thing that happened to a register. How it stands to the writes listed before it follows from what their authors had seen. */
@@ -84,7 +82,7 @@ const dotsOf = (siblings: readonly Sibling[]): readonly string[] => siblings.map
  * what, having seen what, beside whom, and what decided.
  */
 export async function explainEntity(
-  deps: { readonly db: Client; readonly gate: Gate; readonly projections: readonly View[] },
+  deps: { readonly db: Db; readonly gate: Gate; readonly projections: readonly View[] },
   entity: string,
   field: string | null,
   view: string | null = null,
@@ -100,10 +98,10 @@ export async function explainEntity(
     );
   const otherwise = await builtOtherwise(deps.db, having);
   const readers = await readersOf(deps.db);
-  const parked = await parkedIn(deps.db, ref);
+  const parked = await whereParked(deps.db, ref);
   const out: Explanation[] = [];
   for (const projection of having) {
-    const events = await countedEvents({ ...deps, pins: readers.get(projection.name) ?? {} }, ref, null);
+    const events = await countedEvents(deps.db, ref, null, readWith(deps.gate, readers.get(projection.name) ?? {}));
     const told = tell(projection, ref.id, events, field);
     const at = parked.find((each) => each.view === projection.name) ?? null;
     if (told !== null || at !== null)

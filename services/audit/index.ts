@@ -3,18 +3,14 @@
  * agree. Never a write.
  */
 export {
-  type AuditRow,
-  type DecisionRow,
   type EntityTrail,
   entityTrail,
   eventRecord,
   type RowAsOf,
   rowAsOf,
 } from "./entity.ts";
-export { type CountedEvent, countedEvents, readersOf } from "./events.ts";
 export { type Explanation, explainEntity, isResolution, type RegisterStory, type Step, tell } from "./explain.ts";
-export { builtOtherwise } from "./live.ts";
+export { builtOtherwise, readWith } from "./live.ts";
 export { parseEntity } from "./names.ts";
-export { type ChangedRow, readColumns, type Tried, tryRules } from "./try.ts";
 export { PARTS, type Part, type Problem, type Verdict, type Verdicts } from "./verdicts.ts";
-export { type Parked, type VerifyDeps, type VerifyProgress, type VerifyReport, verify } from "./verify.ts";
+export { type VerifyDeps, type VerifyProgress, type VerifyReport, verify } from "./verify.ts";

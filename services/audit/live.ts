@@ -1,12 +1,18 @@
-import type { Client } from "pg";
 import { TributaryError } from "../core/index.ts";
+import type { Gate, Pins } from "../gate/index.ts";
 import { entityViews } from "../merge/engine.ts";
 import type { Projection, View } from "../merge/index.ts";
-import { generationsOf, isBuiltAs } from "../views/index.ts";
+import { type Db, generationsOf, isBuiltAs, type ReadData } from "../views/index.ts";
 import { notFound } from "./names.ts";
 
+/** How a view reads data of any version: as the versions that it is pinned to have them. */
+export const readWith =
+  (gate: Pick<Gate, "read">, pins: Pins): ReadData =>
+  (schema, data) =>
+    gate.read(schema, data, pins).data;
+
 /** Views that are declared otherwise than the live ones were built, or were never built: what their files tell is not what readers see. */
-export async function builtOtherwise(db: Client, views: readonly View[]): Promise<ReadonlySet<string>> {
+export async function builtOtherwise(db: Db, views: readonly View[]): Promise<ReadonlySet<string>> {
   const live = await generationsOf(db, "live");
   return new Set(views.filter((view) => !isBuiltAs(view, live)).map(({ name }) => name));
 }

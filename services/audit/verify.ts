@@ -1,4 +1,3 @@
-import type { Client } from "pg";
 import {
   eventIdOf,
   eventText,
@@ -19,18 +18,24 @@ import { entityViews, type Totals } from "../merge/engine.ts";
 import type { Projection, View } from "../merge/index.ts";
 import { counting, rehearseRefold, shardOfEntry, targetsFor, type ViewTarget } from "../projector/index.ts";
 import {
+  type Asked,
   type AuditDifference,
   type Books,
+  type Db,
   type Expected,
   foldedTo,
   generationsOf,
+  inComparison,
   openBooks,
   openTotals,
+  type Parked,
   type Placeholders,
+  parkedMarks,
+  readersOf,
+  refoldsAsked,
   shardOf,
 } from "../views/index.ts";
-import { type Asked, compareView } from "./compare-view.ts";
-import { readersOf } from "./events.ts";
+import { compareView } from "./compare-view.ts";
 import { builtOtherwise } from "./live.ts";
 import { type SignatureCheck, type SignatureReport, signatureCheck } from "./signatures.ts";
 import { openSpill, type Spill } from "./spill.ts";
@@ -42,16 +47,6 @@ const PAGE_BYTES = 4 * 1_048_576;
 const PROGRESS_EVERY = 1_000;
 /** How long an entity may wait to be folded anew before nobody is believed to be about to do it; a running hub takes about a second. */
 const AWAITED_S = 60;
-
-/** An entity that stopped at an event: told of, and nothing that was broken where what stops it still stands. */
-export interface Parked {
-  readonly view: string;
-  readonly entity: string;
-  /** `origin/seq`. */
-  readonly event: string;
-  readonly position: string;
-  readonly error: string;
-}
 
 export interface OriginReport {
   readonly origin: string;
@@ -96,7 +91,7 @@ export interface VerifyDeps {
   readonly log: Log;
   /** Given: audit, views and totals are compared as well, each shard as far as it is folded. */
   readonly views?: {
-    readonly db: Client;
+    readonly db: Db;
     readonly gate: Gate;
     readonly projections: readonly View[];
     /** The declarations are known to be those that the views were built with, whatever the text of their functions has become on the way. */
@@ -128,7 +123,7 @@ interface Rewritten {
 
 /** What is compared besides the log. */
 interface Compared {
-  readonly db: Client;
+  readonly db: Db;
   readonly gate: Gate;
   readonly declared: readonly View[];
   readonly notCompared: readonly string[];
@@ -158,19 +153,7 @@ export async function verify(deps: VerifyDeps): Promise<VerifyReport> {
   if (views === undefined) return judgeAll(deps, null);
   const { db } = views;
   using spill = openSpill();
-  const { rows } = await db.query<{ table: string }>(
-    "SELECT format('%I.%I', schemaname, tablename) AS table FROM pg_tables WHERE schemaname = 'views' ORDER BY 1",
-  );
-  await db.query("BEGIN ISOLATION LEVEL REPEATABLE READ");
-  try {
-    await db.query("SET LOCAL idle_in_transaction_session_timeout = 0");
-    await db.query("SET LOCAL statement_timeout = 0");
-    // Before the snapshot: views that are swapped after it would be seen without rows.
-    if (rows.length > 0) await db.query(`LOCK TABLE ${rows.map(({ table }) => table).join(", ")} IN ACCESS SHARE MODE`);
-    return await judgeAll(deps, await compared(views, spill));
-  } finally {
-    await db.query("ROLLBACK").catch(() => {});
-  }
+  return await inComparison(db, async () => judgeAll(deps, await compared(views, spill)));
 }
 
 async function compared({ db, gate, projections, isSame }: NonNullable<VerifyDeps["views"]>, spill: Spill): Promise<Compared> {
@@ -183,8 +166,8 @@ async function compared({ db, gate, projections, isSame }: NonNullable<VerifyDep
     declared,
     notCompared: await namesLeftOut(db, projections, leftOut),
     pins: await readersOf(db),
-    parked: await parkedNow(db),
-    waiting: await waitingNow(db),
+    parked: await parkedMarks(db),
+    waiting: await refoldsAsked(db, AWAITED_S),
     targets: await targetsFor(
       db,
       declared.filter((view): view is Projection | Totals => view.kind !== "sql"),
@@ -197,7 +180,7 @@ async function compared({ db, gate, projections, isSame }: NonNullable<VerifyDep
 }
 
 /** Views that stand and are not compared. Views in SQL have no rows of their own. */
-async function namesLeftOut(db: Client, views: readonly View[], leftOut: ReadonlySet<string>): Promise<string[]> {
+async function namesLeftOut(db: Db, views: readonly View[], leftOut: ReadonlySet<string>): Promise<string[]> {
   const declared = new Set(views.map(({ name }) => name));
   const undeclared = [...(await generationsOf(db, "live")).keys()].filter((name) => !declared.has(name));
   const isLeftOut = (view: View): boolean =>
@@ -542,23 +525,6 @@ function linkProblem({ head }: LogEntry, before: Pick<OriginState, "events" | "h
   return eventIdOf(wallMsOf(head.hlc), head.hash) === head.id ? null : "its id does not follow from its hash";
 }
 
-async function parkedNow(db: Client): Promise<Parked[]> {
-  const { rows } = await db.query<Parked & Record<string, unknown>>(
-    `SELECT p.view, p.entity_id AS entity, p.origin || '/' || p.seq AS event, p.position::text, p.error FROM tributary.parked p
-     JOIN tributary.generation g USING (view, generation) WHERE g.state = 'live' ORDER BY p.position, p.view`,
-  );
-  return rows;
-}
-
 /** What is parked in a view, by the name that the database has of it: the event of each. */
 const parkedIn = (parked: readonly Parked[], view: string): ReadonlyMap<string, string> =>
   new Map(parked.filter((each) => each.view === view).map(({ entity, event }) => [entity, event]));
-
-async function waitingNow(db: Client): Promise<ReadonlyMap<string, Asked>> {
-  // The transaction's own time is of before it had the tables, for which it may have waited.
-  const { rows } = await db.query<Asked & { readonly name: string }>(
-    `SELECT view || '/' || entity_id AS name, shard,
-       asked_at BETWEEN clock_timestamp() - interval '${AWAITED_S} s' AND clock_timestamp() AS "isFresh" FROM tributary.refold`,
-  );
-  return new Map(rows.map(({ name, shard, isFresh }) => [name, { shard, isFresh }]));
-}

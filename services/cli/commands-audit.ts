@@ -1,7 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import {
-  type DecisionRow,
   entityTrail,
   eventRecord,
   PARTS,
@@ -13,21 +12,21 @@ import {
 } from "../audit/index.ts";
 import { TributaryError } from "../core/index.ts";
 import { openLog } from "../log/index.ts";
-import { connectViews } from "../views/index.ts";
+import { connectViews, type RecordedDecision } from "../views/index.ts";
 import { anchorGiven } from "./anchor-place.ts";
 import type { Command } from "./args.ts";
+import { foldersOf, viewsOf } from "./folders.ts";
 import { publicPartOf } from "./hub-keys.ts";
 import { type Output, shown, table } from "./output.ts";
-import { hubDir, PROJECTIONS_DIR, readHubKeys } from "./places.ts";
+import { hubDir, readHubKeys } from "./places.ts";
 import { positionAsked } from "./positions.ts";
-import { loadProjections } from "./projections.ts";
 import { runningHub } from "./reach.ts";
 import { openHubGate, withHubGate } from "./registry.ts";
 import { withViews } from "./with-views.ts";
 
 const PROGRESS_MS = 300;
 
-export const REASONS: Record<DecisionRow["reason"], string> = {
+export const REASONS: Record<RecordedDecision["reason"], string> = {
   "later-stamp": "its stamp is later",
   "origin-tie": "the stamps are equal; the origin's name decided",
   "clock-trusted": "the other's clock is known to be wrong",
@@ -60,8 +59,8 @@ export const explain = ({
   reason,
   winner,
   losers,
-}: Pick<DecisionRow, "register" | "rule" | "reason" | "winner" | "losers">): string => {
-  const by = ({ by }: DecisionRow["winner"]): string => `${by.actor} (${siteOf(by.origin)})`;
+}: Pick<RecordedDecision, "register" | "rule" | "reason" | "winner" | "losers">): string => {
+  const by = ({ by }: RecordedDecision["winner"]): string => `${by.actor} (${siteOf(by.origin)})`;
   return `${register}: ${shown(winner.value)} by ${by(winner)} won over ${losers.map((loser) => `${shown(loser.value)} by ${by(loser)}`).join(" and ")} by ${rule}: ${REASONS[reason]}.`;
 };
 
@@ -86,7 +85,7 @@ A log that was set back to a backup gives positions again: one that names anothe
       throw new TributaryError("usage", "--view goes with --as-of", `Use: ${auditEntity.usage}`);
     return withViews(text("data"), async (db) => {
       if (asOf !== undefined) {
-        const projections = await loadProjections(PROJECTIONS_DIR);
+        const projections = await viewsOf(text("data"));
         const position = await positionAsked(db, asOf);
         const row = await withHubGate(text("data"), ({ gate }) => rowAsOf({ db, gate, projections }, entity, position, view));
         out.result(row);
@@ -195,9 +194,9 @@ view that is declared otherwise than the live one was built. Not compared: decis
     await using log = openLog(eventstoreUrl);
     const db = flag("log-only") ? null : await connectViews(postgresUrl, "tributary-audit");
     try {
-      const hub = db === null ? null : await openHubGate(log);
+      const hub = db === null ? null : await openHubGate(log, foldersOf(text("data")));
       hub?.registry.close();
-      const views = db === null ? undefined : { db, gate: hub!.gate, projections: await loadProjections(PROJECTIONS_DIR) };
+      const views = db === null ? undefined : { db, gate: hub!.gate, projections: await viewsOf(text("data")) };
       const report = await verify({
         log,
         ...(hubKeys === undefined ? {} : { hubKeys }),

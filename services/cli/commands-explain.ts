@@ -1,15 +1,15 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { type Explanation, explainEntity, isResolution, type RegisterStory, type Step, tryRules } from "../audit/index.ts";
+import { type Explanation, explainEntity, isResolution, type RegisterStory, type Step } from "../audit/index.ts";
 import { messageOf, TributaryError } from "../core/index.ts";
+import { type Tried, tryRules } from "../desk/index.ts";
 import { DELETED, type Decision } from "../merge/engine.ts";
 import type { Projection } from "../merge/index.ts";
 import type { Command } from "./args.ts";
 import { byTheFile, REASONS } from "./commands-audit.ts";
-import { shown, table } from "./output.ts";
-import { PROJECTIONS_DIR } from "./places.ts";
-import { loadProjections } from "./projections.ts";
+import { withDesk } from "./desk.ts";
+import { type Output, shown, table } from "./output.ts";
 import { withHubGate } from "./registry.ts";
 import { withViews } from "./with-views.ts";
 
@@ -114,10 +114,7 @@ and what was kept of those that lost. Each view that shows the entity tells its 
       throw new TributaryError("usage", `${third} is one argument too many`, `Use: ${explainCommand.usage}`);
     const entity = isWhole ? first : `${first}/${second}`;
     const field = (isWhole ? second : third) ?? null;
-    const projections = await loadProjections(PROJECTIONS_DIR);
-    const views = await withViews(text("data"), (db) =>
-      withHubGate(text("data"), ({ gate }) => explainEntity({ db, gate, projections }, entity, field, text("view") ?? null)),
-    );
+    const views = await withDesk(text("data"), (desk) => explainEntity(desk, entity, field, text("view") ?? null));
     out.result({ entity, views });
     out.line(views.map(storyOf).join("\n\n"));
     return 0;
@@ -172,34 +169,38 @@ invariants would make; and which entities it throws on.
         }),
       ),
     );
-    out.result(tried);
-    if (tried.isNew) {
-      out.line(`There is no view ${tried.view} yet. It would have ${tried.appearing} rows.`);
-    } else {
-      const differing = tried.changed + tried.appearing + tried.disappearing;
-      out.line(
-        differing === 0
-          ? `${tried.view}: all ${tried.equal} rows would show what they show now.`
-          : `${tried.view}: ${differing} of ${tried.entities} rows would show something else (${tried.changed} changed, ${tried.appearing} new, ${tried.disappearing} gone).`,
-      );
-      if (tried.changed > 0) out.line(table(["column", "rows"], Object.entries(tried.byColumn), "  "));
-    }
-    out.line(
-      `Conflicts: ${tried.conflicts.now} now, ${tried.conflicts.would} then, ${tried.conflicts.forPeople} of them for people to decide.`,
-    );
-    if (Object.keys(projection.invariants).length > 0 || tried.violations.now > 0)
-      out.line(`Violated invariants: ${tried.violations.now} open cases now, ${tried.violations.would} then.`);
-    if (tried.failing > 0) {
-      out.line(`\n${tried.failing} entities could not be folded, and would be parked:`);
-      for (const problem of tried.problems) out.line(`  ${problem}`);
-    }
-    for (const { id, kind, columns } of tried.rows) {
-      out.line(`\n${projection.entity}/${id}${kind === "changed" ? "" : kind === "new" ? " (new)" : " (gone)"}`);
-      for (const [column, { now, would, because }] of Object.entries(columns))
-        out.line(`  ${column}: ${shown(now)} → ${shown(would)}${because === null ? "" : `   (${because})`}`);
-    }
-    const left = tried.changed + tried.appearing + tried.disappearing - tried.rows.length;
-    if (left > 0) out.line(`\n${left} more; --limit shows them.`);
+    tellTried(projection, tried, out);
     return 0;
   },
 };
+
+function tellTried(projection: Projection, tried: Tried, out: Output): void {
+  out.result(tried);
+  if (tried.isNew) {
+    out.line(`There is no view ${tried.view} yet. It would have ${tried.appearing} rows.`);
+  } else {
+    const differing = tried.changed + tried.appearing + tried.disappearing;
+    out.line(
+      differing === 0
+        ? `${tried.view}: all ${tried.equal} rows would show what they show now.`
+        : `${tried.view}: ${differing} of ${tried.entities} rows would show something else (${tried.changed} changed, ${tried.appearing} new, ${tried.disappearing} gone).`,
+    );
+    if (tried.changed > 0) out.line(table(["column", "rows"], Object.entries(tried.byColumn), "  "));
+  }
+  out.line(
+    `Conflicts: ${tried.conflicts.now} now, ${tried.conflicts.would} then, ${tried.conflicts.forPeople} of them for people to decide.`,
+  );
+  if (Object.keys(projection.invariants).length > 0 || tried.violations.now > 0)
+    out.line(`Violated invariants: ${tried.violations.now} open cases now, ${tried.violations.would} then.`);
+  if (tried.failing > 0) {
+    out.line(`\n${tried.failing} entities could not be folded, and would be parked:`);
+    for (const problem of tried.problems) out.line(`  ${problem}`);
+  }
+  for (const { id, kind, columns } of tried.rows) {
+    out.line(`\n${projection.entity}/${id}${kind === "changed" ? "" : kind === "new" ? " (new)" : " (gone)"}`);
+    for (const [column, { now, would, because }] of Object.entries(columns))
+      out.line(`  ${column}: ${shown(now)} → ${shown(would)}${because === null ? "" : `   (${because})`}`);
+  }
+  const left = tried.changed + tried.appearing + tried.disappearing - tried.rows.length;
+  if (left > 0) out.line(`\n${left} more; --limit shows them.`);
+}

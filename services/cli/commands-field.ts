@@ -14,24 +14,25 @@ import { type Fits, readTable, type SchemaVersion } from "../gate/index.ts";
 import { natsSettings } from "../local/index.ts";
 import type { Command, Input } from "./args.ts";
 import { NATS_OPTIONS, natsFiles } from "./broker.ts";
+import { foldersHere, loadViews, schemasHere } from "./folders.ts";
 import { type Output, table } from "./output.ts";
-import { fieldPath, PROJECTIONS_DIR, readText, SCHEMAS_DIR, tokenGiven, tokenOf } from "./places.ts";
-import { fitsOf, loadProjections } from "./projections.ts";
+import { fieldPath, readText, tokenGiven, tokenOf } from "./places.ts";
+import { fitsOf } from "./projections.ts";
 
 const COMMON = { db: { type: "string" }, schemas: { type: "string" } } as const;
 const DB_HELP = "The device's database is --db, or TRIBUTARY_FIELD, or .tributary/field.db.";
 
-const open = ({ text }: Input): Field => openField({ path: fieldPath(text("db")), schemas: text("schemas") ?? SCHEMAS_DIR });
+const open = ({ text }: Input): Field => openField({ path: fieldPath(text("db")), schemas: schemasHere() });
 /** Opens the database for writing: what is written is held to the project's views as well. */
 async function openToWrite({ text, out }: Input): Promise<Field> {
   let fits: Fits = () => null;
   const field = openField({
     path: fieldPath(text("db")),
-    schemas: text("schemas") ?? SCHEMAS_DIR,
+    schemas: schemasHere(),
     fits: (head, data) => fits(head, data),
   });
   try {
-    fits = fitsOf(await loadProjections(PROJECTIONS_DIR), field.gate);
+    fits = fitsOf(await loadViews(foldersHere()), field.gate);
   } catch (error) {
     // A view that is being worked on must not keep anybody from writing: the hub looks again.
     out.progress(`Values are not compared with the views' columns: ${messageOf(error)}`);
@@ -57,7 +58,7 @@ itself, so that a cloned tablet or a restored backup does no harm. --schemas, he
       site: input.need("site", "the site's name"),
       device: input.need("device", "this device's name"),
     };
-    using field = openField({ path, name, schemas: input.text("schemas") ?? SCHEMAS_DIR });
+    using field = openField({ path, name, schemas: schemasHere() });
     const status = field.status();
     input.out.result(status);
     input.out.line(`${existed ? "There already is" : "Made"} a field database at ${path}. It writes as ${status.origin}.`);

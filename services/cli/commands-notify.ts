@@ -1,15 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { TributaryError } from "../core/index.ts";
-import {
-  listNotifications,
-  type NotificationState,
-  readSettings,
-  retryFailed,
-  type Settings,
-  senderOf,
-  type Target,
-  testMessage,
-} from "../notify/index.ts";
+import { readSettings, type Settings, senderOf, type Target, testMessage } from "../notify/index.ts";
+import { listNotifications, type NotificationState, retryFailed } from "../views/index.ts";
 import type { Command } from "./args.ts";
 import { table } from "./output.ts";
 import { settingsFile } from "./places.ts";

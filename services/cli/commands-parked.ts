@@ -1,8 +1,8 @@
 import { TributaryError } from "../core/index.ts";
-import { askRefold, parkedCounts } from "../views/index.ts";
+import { parkedNamed, retryParked } from "../desk/index.ts";
+import { parkedCounts, parkedRows } from "../views/index.ts";
 import type { Command } from "./args.ts";
 import { table } from "./output.ts";
-import { namedAmong, parkedRows } from "./parked.ts";
 import { withViews } from "./with-views.ts";
 
 export const parkedList: Command = {
@@ -53,13 +53,7 @@ export const parkedShow: Command = {
     const [first, second] = positionals;
     if (first === undefined) throw new TributaryError("usage", "the view or the entity is missing", `Use: ${parkedShow.usage}`);
     const name = second === undefined ? first : `${first}/${second}`;
-    const [row] = await withViews(text("data"), async (db) => namedAmong(await parkedRows(db), [name]).found);
-    if (row === undefined)
-      throw new TributaryError(
-        "not-found",
-        second === undefined ? `${name} is not parked` : `${second} is not parked in ${first}`,
-        "`tributary parked list` shows what is.",
-      );
+    const row = await withViews(text("data"), (db) => parkedNamed({ db }, name));
     out.result(row);
     out.line(`${row.entity} in ${row.view}, parked ${row.parkedAt} at position ${row.position}: ${row.event} (${row.type})`);
     out.line(`${row.waiting} later events wait with it.\n\n${row.stack || row.error}\n`);
@@ -75,19 +69,9 @@ export const parkedRetry: Command = {
   help: `All that is parked, or what is named as \`tributary parked list\` prints it. Whoever holds the entities' shards folds each anew from all of its events. What still cannot be folded stays parked, with the new error. After a
 changed declaration use \`tributary rebuild VIEW\` instead: this folds with the code that runs.`,
   options: { data: { type: "string" }, view: { type: "string" } },
-  async run({ positionals, text, out }) {
-    const asked = await withViews(text("data"), async (db) => {
-      const parked = await parkedRows(db, text("view") ?? null);
-      const { found, missing } = namedAmong(parked, positionals);
-      if (missing.length > 0)
-        throw new TributaryError("not-found", `${missing.join(", ")} is not parked`, "`tributary parked list` shows what is.");
-      const rows = positionals.length === 0 ? parked : found;
-      const byView = new Map<string, { type: string; id: string }[]>();
-      for (const { view, entity, entityType } of rows)
-        byView.set(view, [...(byView.get(view) ?? []), { type: entityType, id: entity }]);
-      for (const [view, entities] of byView) await askRefold(db, view, entities);
-      return rows.length;
-    });
+  async run({ positionals: names, text, out }) {
+    const view = text("view");
+    const asked = await withViews(text("data"), (db) => retryParked({ db }, { names, ...(view === undefined ? {} : { view }) }));
     out.result({ asked });
     out.line(
       asked === 0

@@ -1,92 +1,52 @@
 import { userInfo } from "node:os";
-import type { Client } from "pg";
+import { type EntityRef, type JsonObject, type SchemaRef, TributaryError } from "../core/index.ts";
 import {
-  isJsonObject,
-  type JsonObject,
-  type JsonValue,
-  type OriginId,
-  QUARANTINE_ENTITY,
-  REJECTED,
-  RELEASED,
-  TributaryError,
-} from "../core/index.ts";
-import type { NewEvent } from "../field/index.ts";
-import type { Fits, Gate } from "../gate/index.ts";
+  correct,
+  correctable,
+  type Desk,
+  examine,
+  nameOf,
+  parsedObject,
+  type ReleaseRequest,
+  reject,
+  release,
+  type Which,
+} from "../desk/index.ts";
+import { type QuarantineFilter, quarantine, quarantineRates as rates } from "../views/index.ts";
 import type { Command, Input } from "./args.ts";
 import { refOf } from "./commands-schema.ts";
-import { correctParked, parkedNamed } from "./correct-parked.ts";
-import { writeAtDesk } from "./desk.ts";
+import { withDesk } from "./desk.ts";
 import { table } from "./output.ts";
-import { PROJECTIONS_DIR, readText } from "./places.ts";
-import { fitsOf, loadProjections } from "./projections.ts";
-import { withHubGate } from "./registry.ts";
+import { readText } from "./places.ts";
 import { changesOf } from "./set-values.ts";
 import { withViews } from "./with-views.ts";
 
-interface QuarantineRow {
-  readonly origin: string;
-  readonly seq: number;
-  readonly position: string;
-  readonly id: string;
-  readonly type: string;
-  readonly entityType: string;
-  readonly entityId: string;
-  /** `type/id`, and `subject@version`. */
-  readonly entity: string;
-  readonly schema: string;
-  readonly site: string;
-  readonly actor: string;
-  readonly recordedAt: string;
-  readonly subject: string;
-  readonly version: number;
-  readonly code: string;
-  readonly reason: string;
-  readonly path: string | null;
-  readonly raw: string;
-  readonly hash: string;
-  readonly state: "held" | "released" | "rejected";
-  readonly settledAt: string | null;
-  readonly settledBy: string | null;
-  readonly settledNote: string | null;
-}
-
-const STAMP = `'YYYY-MM-DD"T"HH24:MI:SS"Z"'`;
-const ROWS = `SELECT origin, seq::float8, position::text, id::text, type, entity_type AS "entityType", entity_id AS "entityId", site, actor,
-  to_char(recorded_at AT TIME ZONE 'UTC', ${STAMP}) AS "recordedAt", schema_subject AS subject, schema_version AS version, code, reason, path, raw, hash,
-  entity_type || '/' || entity_id AS entity, schema_subject || '@' || schema_version AS schema, state, to_char(settled_at AT TIME ZONE 'UTC', ${STAMP}) AS "settledAt", settled_by AS "settledBy", settled_note AS "settledNote"
-  FROM tributary.quarantine`;
-
+const STATES = ["held", "released", "rejected", "all"] as const;
 const FILTERS = { site: { type: "string" }, code: { type: "string" }, schema: { type: "string" } } as const;
 const FILTER_HELP = "--site, --code and --schema (SUBJECT or SUBJECT@VERSION) choose among them.";
 
-async function find(db: Client, { text }: Input, state: string | null): Promise<QuarantineRow[]> {
-  const given = text("schema");
+function filterOf({ text }: Input): Omit<QuarantineFilter, "state"> {
+  const [site, code, schema] = [text("site"), text("code"), text("schema")];
   const { subject, version } =
-    given === undefined ? { subject: null, version: null } : refOf(given, "--schema SUBJECT or --schema SUBJECT@VERSION");
-  const { rows } = await db.query<QuarantineRow>(
-    `${ROWS} WHERE ($1::text IS NULL OR site = $1) AND ($2::text IS NULL OR code = $2) AND ($3::text IS NULL OR schema_subject = $3)
-       AND ($4::float8 IS NULL OR schema_version = $4) AND ($5::text IS NULL OR state = $5) ORDER BY quarantine.position`,
-    [text("site") ?? null, text("code") ?? null, subject, version, state],
-  );
-  return rows;
+    schema === undefined ? { subject: null, version: null } : refOf(schema, "--schema SUBJECT or --schema SUBJECT@VERSION");
+  return {
+    ...(site === undefined ? {} : { site }),
+    ...(code === undefined ? {} : { code }),
+    ...(subject === null ? {} : { subject }),
+    ...(version === null ? {} : { version }),
+  };
 }
 
-async function findNamed(db: Client, name: string): Promise<QuarantineRow> {
-  const slash = name.lastIndexOf("/");
-  const { rows } = await db.query<QuarantineRow>(`${ROWS} WHERE origin = $1 AND seq::text = $2`, [
-    name.slice(0, Math.max(slash, 0)),
-    name.slice(slash + 1),
-  ]);
-  if (rows[0] === undefined)
-    throw new TributaryError(
-      "not-found",
-      `${name} is not in quarantine`,
-      "`tributary quarantine list` lists what is; names are ORIGIN/SEQ.",
-    );
-  return rows[0];
+/** Which events are meant: those named, or with `--all` those that the filters choose. */
+function whichOf(input: Input, usage: string): Which {
+  if (input.flag("all")) {
+    if (input.positionals.length > 0)
+      throw new TributaryError("usage", "--all and names of events do not go together", `Use: ${usage}`);
+    return { filter: filterOf(input) };
+  }
+  if (input.positionals.length === 0) throw new TributaryError("usage", "no event is named", `Use: ${usage}`);
+  return { names: input.positionals };
 }
-
-const nameOf = ({ origin, seq }: QuarantineRow): string => `${origin}/${seq}`;
 
 export const quarantineList: Command = {
   name: "quarantine list",
@@ -98,10 +58,12 @@ that are still held. ${FILTER_HELP}`,
   maxPositionals: 0,
   options: { data: { type: "string" }, state: { type: "string" }, ...FILTERS },
   async run(input) {
-    const state = input.text("state") ?? "held";
-    if (!["held", "released", "rejected", "all"].includes(state))
-      throw new TributaryError("usage", `there is no state ${state}`, "There are held, released, rejected and all.");
-    const rows = await withViews(input.text("data"), (db) => find(db, input, state === "all" ? null : state));
+    const given = input.text("state") ?? "held";
+    const state = STATES.find((each) => each === given);
+    if (state === undefined)
+      throw new TributaryError("usage", `there is no state ${given}`, "There are held, released, rejected and all.");
+    const filter = { ...filterOf(input), ...(state === "all" ? {} : { state }) };
+    const rows = await withViews(input.text("data"), (db) => quarantine(db, filter));
     input.out.result(rows);
     input.out.line(
       rows.length === 0
@@ -129,105 +91,31 @@ export const quarantineShow: Command = {
   async run({ positionals, text, out }) {
     const [name] = positionals;
     if (name === undefined) throw new TributaryError("usage", "the event is missing", `Use: ${quarantineShow.usage}`);
-    const row = await withViews(text("data"), (db) => findNamed(db, name));
-    return withHubGate(text("data"), async ({ gate }) => {
-      const { data, schema, problems } = examine(gate, await viewsFits(gate), row);
-      out.result({ ...row, data, checkedWith: `${schema.subject}@${schema.version}`, problems });
-      out.line(`${row.entity} (${row.type}, schema ${row.schema}) by ${row.actor} at ${row.site}, recorded ${row.recordedAt}`);
-      out.line(`  held because: ${row.reason}${row.path === null ? "" : ` (at ${row.path})`}`);
-      if (row.state !== "held")
-        out.line(
-          `  ${row.state} by ${row.settledBy} on ${row.settledAt}${row.settledNote === null ? "" : `: ${row.settledNote}`}`,
-        );
-      if (data === null) out.line("  its data is no JSON object, and is shown as it came:");
-      else {
-        const wrong = new Map(problems.map((problem) => [problem.path?.split("/")[1] ?? "", problem.message]));
-        out.line("");
-        out.line(
-          table(
-            ["field", "value", "now"],
-            Object.entries(data).map(([field, value]) => [field, JSON.stringify(value), wrong.get(field) ?? "fits"]),
-            "  ",
-          ),
-        );
-        for (const { path, message } of problems) if (path === null || !(path.split("/")[1]! in data)) out.line(`  ${message}`);
-      }
-      out.line(`\n  raw: ${row.raw}`);
-      if (row.state === "held" && problems.length === 0)
-        out.line(`\nIt fits ${schema.subject}@${schema.version} now: \`tributary quarantine release ${nameOf(row)}\`.`);
-      return 0;
-    });
+    const { event: row, data, schema, problems } = await withDesk(text("data"), (desk) => examine(desk, name));
+    out.result({ ...row, data, checkedWith: `${schema.subject}@${schema.version}`, problems });
+    out.line(`${row.entity} (${row.type}, schema ${row.schema}) by ${row.actor} at ${row.site}, recorded ${row.recordedAt}`);
+    out.line(`  held because: ${row.reason}${row.path === null ? "" : ` (at ${row.path})`}`);
+    if (row.state !== "held")
+      out.line(`  ${row.state} by ${row.settledBy} on ${row.settledAt}${row.settledNote === null ? "" : `: ${row.settledNote}`}`);
+    if (data === null) out.line("  its data are not a JSON object, and are shown as they came:");
+    else {
+      const wrong = new Map(problems.map((problem) => [problem.path?.split("/")[1] ?? "", problem.message]));
+      out.line("");
+      out.line(
+        table(
+          ["field", "value", "now"],
+          Object.entries(data).map(([field, value]) => [field, JSON.stringify(value), wrong.get(field) ?? "fits"]),
+          "  ",
+        ),
+      );
+      for (const { path, message } of problems) if (path === null || !(path.split("/")[1]! in data)) out.line(`  ${message}`);
+    }
+    out.line(`\n  raw: ${row.raw}`);
+    if (row.state === "held" && problems.length === 0)
+      out.line(`\nIt fits ${schema.subject}@${schema.version} now: \`tributary quarantine release ${nameOf(row)}\`.`);
+    return 0;
   },
 };
-
-const viewsFits = async (gate: Gate): Promise<Fits> => fitsOf(await loadProjections(PROJECTIONS_DIR), gate);
-
-/** The data as it came, and what is wrong with it by the schemas and views that are known now. */
-function examine(
-  gate: Gate,
-  fits: Fits,
-  row: QuarantineRow,
-  wanted?: { readonly subject: string; readonly version: number },
-  given?: JsonObject | null,
-) {
-  const data = given ?? parsed(row.raw);
-  const own = wanted ?? { subject: row.subject, version: row.version };
-  const schema = gate.knows(own) ? own : (gate.newest(own.subject) ?? gate.subjectFor(row.type) ?? own);
-  const misplaced = data === null ? null : gate.check(schema, row.type, row.entityType, data);
-  const all = data === null ? [] : gate.problems(schema, data);
-  const { type, entityType, entityId, actor, origin, recordedAt } = row;
-  const head = {
-    type,
-    entity: { type: entityType, id: entityId },
-    schema,
-    actor,
-    origin: origin as OriginId,
-    occurredAt: recordedAt,
-  };
-  const unfit = misplaced === null && data !== null ? fits(head, data) : null;
-  const problems = misplaced !== null ? (all.length > 0 ? all : [misplaced]) : unfit === null ? [] : [unfit];
-  return { data, schema: { subject: schema.subject, version: schema.version }, problems };
-}
-
-function parsed(raw: string): JsonObject | null {
-  try {
-    const value: unknown = JSON.parse(raw);
-    return isJsonObject(value) ? value : null;
-  } catch {
-    return null;
-  }
-}
-
-async function chosen(db: Client, input: Input, usage: string): Promise<QuarantineRow[]> {
-  if (input.flag("all")) {
-    if (input.positionals.length > 0)
-      throw new TributaryError("usage", "--all and names of events do not go together", `Use: ${usage}`);
-    return find(db, input, "held");
-  }
-  if (input.positionals.length === 0) throw new TributaryError("usage", "no event is named", `Use: ${usage}`);
-  const rows: QuarantineRow[] = [];
-  for (const name of new Set(input.positionals)) {
-    const row = await findNamed(db, name);
-    if (row.state !== "held")
-      throw new TributaryError(
-        "usage",
-        `${name} was ${row.state} by ${row.settledBy} on ${row.settledAt}`,
-        "It is settled for good; write a new event to change the entity.",
-      );
-    rows.push(row);
-  }
-  return rows;
-}
-
-/** The data with the changes of `--set`. */
-function mended(data: JsonObject, changes: readonly string[]): JsonObject {
-  const out: Record<string, JsonValue> = { ...data };
-  for (const [field, value] of changesOf(changes)) {
-    if (value === null) delete out[field];
-    else out[field] = value;
-  }
-  return out;
-}
 
 export const quarantineRelease: Command = {
   name: "quarantine release",
@@ -256,75 +144,63 @@ ${FILTER_HELP}
   },
   async run(input) {
     const { text, out } = input;
-    const given = text("with");
-    const replacement = given === undefined ? null : parsed(given.startsWith("@") ? readText(given.slice(1)) : given);
-    if (given !== undefined && replacement === null)
-      throw new TributaryError("input-malformed", "--with is no JSON object", 'Write it like {"phone": "+211912345678"}.');
-    const as = /^(.+)@(\d{1,9})$/.exec(text("as") ?? "");
-    if (text("as") !== undefined && as === null)
-      throw new TributaryError("usage", "--as names no schema", "Write SUBJECT@VERSION.");
-    const wanted = as === null ? undefined : { subject: as[1]!, version: Number(as[2]) };
-    const parked = input.flag("all") ? [] : await withViews(text("data"), (db) => parkedNamed(db, input.positionals));
-    if (parked.length > 0) return correctParked(input, parked, replacement);
-    const rows = await withViews(text("data"), (db) => chosen(db, input, quarantineRelease.usage));
-    return withHubGate(text("data"), async ({ gate, dir, state }) => {
-      const events: NewEvent[] = [];
-      const held: { event: string; problem: string }[] = [];
-      const fits = await viewsFits(gate);
-      for (const row of rows) {
-        const base = replacement ?? parsed(row.raw);
-        const data = base === null ? null : mended(base, input.list("set"));
-        const { schema, problems } = examine(gate, fits, row, wanted, data);
-        if (data === null || problems.length > 0)
-          held.push({
-            event: nameOf(row),
-            problem:
-              data === null ? "its data is no JSON object: give --with" : problems.map(({ message }) => message).join("; "),
-          });
-        else events.push(releaseOf(row, schema, data, text("note"), text("actor")));
-      }
-      if (!input.flag("dry-run") && events.length > 0) {
-        out.progress(`Releasing ${events.length} …`);
-        const { sync } = await writeAtDesk(dir, state, gate, events);
-        const [refused] = sync.quarantined;
-        if (refused !== undefined)
-          throw new TributaryError(
-            "event-invalid",
-            `the hub refused a release: ${refused.reason}`,
-            "See `tributary quarantine list`.",
-          );
-      }
-      if (process.stderr.isTTY) out.progress("");
-      out.result({ released: events.map(({ entity }) => entity.id), held, dryRun: input.flag("dry-run") });
-      out.line(`${input.flag("dry-run") ? "Would release" : "Released"} ${events.length}; ${held.length} stay in quarantine.`);
+    const request = {
+      changes: changesOf(input.list("set")),
+      replacement: replacementOf(text("with")),
+      dryRun: input.flag("dry-run"),
+      actor: text("actor") ?? userInfo().username,
+      ...noteOf(input),
+      ...schemaOf(text("as")),
+    };
+    return withDesk(text("data"), async (desk) => {
+      const parked = input.flag("all") ? [] : await correctable(desk, input.positionals);
+      if (parked.length > 0) return correctThem(desk, parked, request, input);
+      const which = whichOf(input, quarantineRelease.usage);
+      const { released, held, dryRun } = await release(desk, { ...request, which });
+      out.result({ released, held, dryRun });
+      out.line(`${dryRun ? "Would release" : "Released"} ${released.length}; ${held.length} stay in quarantine.`);
       for (const { event, problem } of held) out.line(`  ${event}: ${problem}`);
-      return held.length > 0 && events.length === 0 ? 3 : 0;
+      return held.length > 0 && released.length === 0 ? 3 : 0;
     });
   },
 };
 
-const releaseOf = (
-  row: QuarantineRow,
-  schema: { readonly subject: string; readonly version: number },
-  data: JsonObject,
-  note: string | undefined,
-  actor = userInfo().username,
-): NewEvent => ({
-  type: RELEASED,
-  entity: { type: QUARANTINE_ENTITY, id: nameOf(row) },
-  actor,
-  causationId: row.id,
-  data: {
-    origin: row.origin,
-    seq: row.seq,
-    hash: row.hash,
-    type: row.type,
-    entity: { type: row.entityType, id: row.entityId },
-    schema,
-    data,
-    ...(note === undefined ? {} : { note }),
-  },
-});
+/** Corrects parked entities by what `--set` and `--with` say. */
+async function correctThem(
+  desk: Desk,
+  entities: readonly EntityRef[],
+  { changes, replacement, ...by }: Omit<ReleaseRequest, "which">,
+  { text, out }: Input,
+): Promise<number> {
+  if (text("as") !== undefined)
+    throw new TributaryError("usage", "--as is for events in quarantine", "A correction is checked with the entity's own forms.");
+  const values = Object.fromEntries([...Object.entries(replacement ?? {}), ...changes]);
+  const names = await correct(desk, { entities, values, ...by });
+  out.result({ released: names, corrected: names, held: [], dryRun: by.dryRun });
+  out.line(
+    `${by.dryRun ? "Would correct" : "Corrected"} ${names.join(", ")}: ${Object.keys(values).join(", ")}. The views fold it anew; \`tributary parked list\` shows in a moment whether it fits.`,
+  );
+  return 0;
+}
+
+function replacementOf(given: string | undefined): JsonObject | null {
+  if (given === undefined) return null;
+  const replacement = parsedObject(given.startsWith("@") ? readText(given.slice(1)) : given);
+  if (replacement !== null) return replacement;
+  throw new TributaryError("input-malformed", "--with is not a JSON object", 'Write it like {"phone": "+211912345678"}.');
+}
+
+function schemaOf(given: string | undefined): { readonly schema?: SchemaRef } {
+  if (given === undefined) return {};
+  const [, subject, version] = /^(.+)@(\d{1,9})$/.exec(given) ?? [];
+  if (subject === undefined) throw new TributaryError("usage", "--as names no schema", "Write SUBJECT@VERSION.");
+  return { schema: { subject, version: Number(version) } };
+}
+
+function noteOf({ text }: Input): { readonly note?: string } {
+  const note = text("note");
+  return note === undefined ? {} : { note };
+}
 
 export const quarantineReject: Command = {
   name: "quarantine reject",
@@ -344,33 +220,14 @@ export const quarantineReject: Command = {
   async run(input) {
     const { text, out } = input;
     const reason = input.need("reason", "why they are turned down");
-    const rows = await withViews(text("data"), (db) => chosen(db, input, quarantineReject.usage));
-    return withHubGate(text("data"), async ({ gate, dir, state }) => {
-      const events = rows.map(
-        (row): NewEvent => ({
-          type: REJECTED,
-          entity: { type: QUARANTINE_ENTITY, id: nameOf(row) },
-          actor: text("actor") ?? userInfo().username,
-          causationId: row.id,
-          data: { origin: row.origin, seq: row.seq, hash: row.hash, reason },
-        }),
-      );
-      if (events.length > 0) await writeAtDesk(dir, state, gate, events);
-      out.result({ rejected: rows.map(nameOf), reason });
-      out.line(`Rejected ${events.length}.`);
-      return 0;
-    });
+    const which = whichOf(input, quarantineReject.usage);
+    const actor = text("actor") ?? userInfo().username;
+    const rejected = await withDesk(text("data"), (desk) => reject(desk, { which, reason, actor }));
+    out.result({ rejected, reason });
+    out.line(`Rejected ${rejected.length}.`);
+    return 0;
   },
 };
-
-interface Rate {
-  readonly site: string;
-  readonly schema: string;
-  readonly events: number;
-  readonly quarantined: number;
-  readonly held: number;
-  readonly percent: number;
-}
 
 export const quarantineRates: Command = {
   name: "quarantine rates",
@@ -381,17 +238,7 @@ export const quarantineRates: Command = {
   options: { data: { type: "string" }, days: { type: "string" } },
   async run({ text, number, out }) {
     const days = text("days") === undefined ? null : number("days", 0);
-    const { rows } = await withViews(text("data"), (db) =>
-      db.query<Rate>(
-        `SELECT a.site, a.schema_subject || '@' || a.schema_version AS schema, count(*)::float8 AS events,
-           count(a.quarantine_code)::float8 AS quarantined, count(*) FILTER (WHERE q.state = 'held')::float8 AS held,
-           round(100.0 * count(a.quarantine_code) / count(*), 1)::float8 AS percent
-         FROM tributary.audit a LEFT JOIN tributary.quarantine q ON q.origin = a.origin AND q.seq = a.seq
-         WHERE $1::integer IS NULL OR a.recorded_at > now() - make_interval(days => $1)
-         GROUP BY 1, 2 ORDER BY quarantined DESC, 1, 2`,
-        [days],
-      ),
-    );
+    const rows = await withViews(text("data"), (db) => rates(db, days));
     out.result(rows);
     out.line(
       table(

@@ -4,18 +4,17 @@ import { closureOf } from "../merge/engine.ts";
 import { differences, type Progress, type Rebuilt, rebuild, reconcile } from "../projector/index.ts";
 import {
   alone,
-  asPosition,
   beyondNow,
   type Comparison,
   connectViews,
   generationsOf,
   incarnationOf,
+  lag as lagOf,
   parkedCounts,
 } from "../views/index.ts";
 import type { Command, Input } from "./args.ts";
+import { FOLDER_OPTIONS, foldersOf, loadViews, viewsOf } from "./folders.ts";
 import { type Output, table } from "./output.ts";
-import { PROJECTIONS_DIR } from "./places.ts";
-import { loadProjections } from "./projections.ts";
 import { runningHub } from "./reach.ts";
 import { openHubGate } from "./registry.ts";
 import { withViews } from "./with-views.ts";
@@ -26,10 +25,11 @@ export async function withBuilder<T>(
   work: (deps: Parameters<typeof rebuild>[0]) => Promise<T>,
 ): Promise<T> {
   const state = await runningHub(data, ["eventstore", "postgres"]);
-  const views = await loadProjections(PROJECTIONS_DIR);
+  const folders = foldersOf(data);
+  const views = await loadViews(folders);
   const log = openLog(state.eventstoreUrl);
   try {
-    const { registry, gate } = await openHubGate(log);
+    const { registry, gate } = await openHubGate(log, folders);
     try {
       const db = await connectViews(state.postgresUrl, "tributary-rebuild");
       const reader = await connectViews(state.postgresUrl, "tributary-rebuild reads");
@@ -75,10 +75,10 @@ function interruptible(): AbortSignal {
   return stop.signal;
 }
 
-async function chosenViews({ positionals, flag }: Input, usage: string): Promise<string[]> {
+async function chosenViews({ positionals, flag, text }: Input, usage: string): Promise<string[]> {
   if (flag("all")) {
     if (positionals.length > 0) throw new TributaryError("usage", "--all and names of views do not go together", `Use: ${usage}`);
-    const views = await loadProjections(PROJECTIONS_DIR);
+    const views = await viewsOf(text("data"));
     return views.map(({ name }) => name);
   }
   if (positionals.length === 0) throw new TributaryError("usage", "no view is named", `Use: ${usage}, or --all`);
@@ -124,7 +124,8 @@ const comparisonLines = (comparisons: readonly Comparison[]): string =>
 export const rebuildCommand: Command = {
   name: "rebuild",
   summary: "build views anew from the log beside the live ones, and swap them in",
-  usage: "tributary rebuild VIEW… [--all] [--compare] [--no-swap] [--fresh] [--rollback] [--max-rate N] [--data DIR]",
+  usage:
+    "tributary rebuild VIEW… [--all] [--compare] [--no-swap] [--fresh] [--rollback] [--max-rate N] [--data DIR] [--projections DIR]",
   help: `For a declaration that has changed, and as well on mere suspicion. The new build stands beside the live view until it has caught up; then it takes
 its place in one transaction: readers see the old rows or the new ones, never a part. Totals are built together with the views they add up.
 The build before is kept; --rollback brings it up to date and puts it back (its file in projections/ must be back first).
@@ -135,6 +136,7 @@ the hub. --compare: compare all rows with the live ones by hash; --no-swap: only
   tributary rebuild beneficiaries --compare`,
   options: {
     data: { type: "string" },
+    ...FOLDER_OPTIONS,
     all: { type: "boolean" },
     compare: { type: "boolean" },
     "no-swap": { type: "boolean" },
@@ -191,6 +193,7 @@ event's hash covers all before it, the first that differs is found in a few step
   tributary reconcile --field juba.db`,
   options: {
     data: { type: "string" },
+    ...FOLDER_OPTIONS,
     all: { type: "boolean" },
     repair: { type: "boolean" },
     "max-rate": { type: "string" },
@@ -251,11 +254,7 @@ export const lag: Command = {
     const log = openLog(state.eventstoreUrl);
     try {
       return await withViews(text("data"), async (db) => {
-        const { rows: shards } = await db.query<{ shard: number; holder: string | null }>(
-          `SELECT s.shard, p.name AS holder FROM tributary.shard s LEFT JOIN tributary.projector p ON p.number = s.holder ORDER BY s.shard`,
-        );
-        const { rows: checkpoint } = await db.query<{ position: string | null }>("SELECT position FROM tributary.checkpoint");
-        const through = asPosition(checkpoint[0]?.position);
+        const { position: through, shards } = await lagOf(db);
         let events = 0;
         let oldestMs: number | null = null;
         for await (const entry of log.readAll({ from: through })) {
@@ -264,11 +263,7 @@ export const lag: Command = {
           oldestMs ??= entry.recordedAtMs;
         }
         const seconds = oldestMs === null ? 0 : Math.max(0, Math.round((Date.now() - oldestMs) / 100) / 10);
-        const projectors = new Map<string, number[]>();
-        for (const { shard, holder } of shards) {
-          const name = holder ?? "nobody";
-          projectors.set(name, [...(projectors.get(name) ?? []), shard]);
-        }
+        const projectors = [...shards].map(([name, held]) => [name ?? "nobody", held] as const);
         const parkedByView = await parkedCounts(db);
         const parked = Object.values(parkedByView).reduce((sum, count) => sum + count, 0);
         const [incarnation, beyond] = [await incarnationOf(db), await beyondNow(db)];
@@ -301,13 +296,13 @@ export const lag: Command = {
           );
         if (beyond.events > 0)
           out.line(
-            `${beyond.events} events had been folded before the log was set back (noticed ${beyond.since}), and have not come again: tributary.audit_beyond has them; they come when their devices sync.`,
+            `${beyond.events} events had been folded before the log was set back (noticed ${beyond.since}), and have not come again: they are kept as evidence, and come when their devices sync.`,
           );
         out.line("");
         out.line(
           table(
             ["projector", "shards"],
-            [...projectors].map(([name, held]) => [name, held.join(" ")]),
+            projectors.map(([name, held]) => [name, held.join(" ")]),
           ),
         );
         return 0;

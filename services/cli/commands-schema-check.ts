@@ -22,11 +22,11 @@ import {
 } from "../gate/index.ts";
 import { loadCasters, loadSchemas } from "../gate/node.ts";
 import { narrowColumns } from "../merge/engine.ts";
+import type { View } from "../merge/index.ts";
 import type { Command } from "./args.ts";
 import { refOf, schemaText } from "./commands-schema.ts";
+import { foldersHere, loadForms, loadViews, schemasHere, viewsOf } from "./folders.ts";
 import { table } from "./output.ts";
-import { PROJECTIONS_DIR, SCHEMAS_DIR } from "./places.ts";
-import { loadProjections } from "./projections.ts";
 import { findingLines, withHubGate } from "./registry.ts";
 import { type CheckResult, sarif } from "./sarif.ts";
 
@@ -44,12 +44,18 @@ Columns of the project's views that hold less than their form lets through are n
   maxPositionals: 1,
   options: { data: { type: "string" }, against: { type: "string" }, level: { type: "string" }, sarif: { type: "string" } },
   async run({ positionals, text, out }) {
-    const dir = positionals[0] ?? SCHEMAS_DIR;
+    const dir = positionals[0] ?? schemasHere();
     const given = text("level");
     if (given !== undefined && !isLevel(given))
       throw new TributaryError("usage", `--level ${given} is none of ${LEVELS.join(", ")}`, `Use: ${schemaCheck.usage}`);
     const results = await checkFolder(dir, text("against"), given, text("data"));
-    const narrow = results.some(({ rule }) => rule === "malformed") ? [] : await narrowResults(dir, (why) => out.progress(why));
+    const narrow = results.some(({ rule }) => rule === "malformed")
+      ? []
+      : await narrowResults(
+          dir,
+          () => (text("against") === "hub" ? viewsOf(text("data")) : loadViews(foldersHere())),
+          (why) => out.progress(why),
+        );
     const errors = results.filter(({ severity }) => severity === "error").length;
     const file = text("sarif");
     if (file !== undefined) writeReport(file, `${JSON.stringify(sarif([...results, ...narrow]), null, 2)}\n`);
@@ -90,6 +96,8 @@ async function checkFolder(
   let folder: SchemaStore;
   try {
     folder = loadSchemas(dir);
+    // Also with the hub's own beside them, as they would stand in a hub.
+    loadForms({ schemas: dir }, { trusted: true });
   } catch (error) {
     if (!isTributaryError(error) || error.code !== "schema-malformed" || !existsSync(dir)) throw error;
     const file = [...error.message.matchAll(/(\S+\.(?:avsc|json))/g)][0]?.[1] ?? null;
@@ -118,9 +126,13 @@ async function checkFolder(
 }
 
 /** Columns of the project's views that are narrower than the folder's forms. */
-async function narrowResults(dir: string, skipped: (why: string) => void): Promise<CheckResult[]> {
+async function narrowResults(
+  dir: string,
+  load: () => Promise<readonly View[]>,
+  skipped: (why: string) => void,
+): Promise<CheckResult[]> {
   try {
-    const views = await loadProjections(PROJECTIONS_DIR);
+    const views = await load();
     return narrowColumns(views, formsOf(loadSchemas(dir, { trusted: true }))).map(
       ({ subject, version, view, column, member, message, problem }) => ({
         subject,
@@ -338,7 +350,7 @@ export const schemaLint: Command = {
   maxPositionals: 1,
   options: {},
   async run({ positionals, out }) {
-    const dir = resolve(positionals[0] ?? SCHEMAS_DIR);
+    const dir = resolve(positionals[0] ?? schemasHere());
     const store = loadSchemas(dir);
     const casters = await loadCasters(dir);
     const notes: LintNote[] = [];

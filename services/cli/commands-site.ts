@@ -1,12 +1,13 @@
 import { userInfo } from "node:os";
 import { TributaryError, withoutLogin } from "../core/index.ts";
 import { hasOwnBroker, userLine } from "../local/index.ts";
+import { sites as siteStatuses } from "../views/index.ts";
 import type { Command } from "./args.ts";
 import { addressesOf } from "./commands-hub.ts";
 import { table } from "./output.ts";
 import { hubDir } from "./places.ts";
 import { runningHub } from "./reach.ts";
-import { addSite, entityTypes, listSites } from "./sites.ts";
+import { addSite, entityTypes } from "./sites.ts";
 import { withViews } from "./with-views.ts";
 
 const DEFAULT_TOKEN_DAYS = 90;
@@ -83,7 +84,7 @@ export const siteList: Command = {
   help: "Events in the log, quarantined ones, events stamped by wrong clocks, and when the site was last heard of.",
   options: { data: { type: "string" } },
   async run({ text, out }) {
-    const sites = await withViews(text("data"), listSites);
+    const sites = await withViews(text("data"), (db) => siteStatuses(db));
     out.result(sites);
     out.line(
       table(

@@ -1,14 +1,11 @@
-import type { Client } from "pg";
 import { TributaryError } from "../core/index.ts";
-import type { Command } from "./args.ts";
-import { shown, table } from "./output.ts";
+import { type AsOf, type Db, type RowsQuestion, rows, viewNames } from "../views/index.ts";
+import type { Command, Input } from "./args.ts";
+import { type Cell, shown, table } from "./output.ts";
 import { positionAsked } from "./positions.ts";
 import { withViews } from "./with-views.ts";
 
 const DEFAULT_ROWS = 50;
-const SYSTEM = new Set(["state", "first_position", "last_position"]);
-/** Columns that a row's kept past does not have. */
-const PRESENT_ONLY = new Set(["conflicts", "waiting_for"]);
 
 export const view: Command = {
   name: "view",
@@ -32,113 +29,61 @@ rules, from their kept past.
     "as-of": { type: "string" },
     at: { type: "string" },
   },
-  async run({ positionals, text, number, out }) {
+  async run(input) {
+    const { positionals, text, out } = input;
+    const [name] = positionals;
     return withViews(text("data"), async (db) => {
-      const known = (await db.query<{ name: string }>("SELECT name FROM tributary.view ORDER BY name")).rows.map(
-        ({ name }) => name,
-      );
-      const [name] = positionals;
       if (name === undefined) {
-        out.result(known);
-        out.line(known.join("\n"));
+        const names = await viewNames(db);
+        out.result(names);
+        out.line(names.join("\n"));
         return 0;
       }
-      if (!known.includes(name))
-        throw new TributaryError("not-found", `there is no view ${name}`, `There are: ${known.join(", ")}.`);
-      const described = (
-        await db.query<{ column_name: string; data_type: string }>(
-          "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = 'views' AND table_name = $1 ORDER BY ordinal_position",
-          [name],
-        )
-      ).rows;
-      const columns = described.map(({ column_name }) => column_name);
-      // The driver gives such numbers as texts.
-      const isWide = new Set(
-        described.filter(({ data_type }) => data_type === "bigint" || data_type === "numeric").map((c) => c.column_name),
-      );
-      const conditions: string[] = [];
-      const values: unknown[] = [];
-      const past = await pastOf(db, name, text("as-of"), text("at"));
-      const source = past === null ? `views."${name}"` : past.sql;
-      if (past !== null) values.push(past.moment);
-      const id = text("id");
-      if (id !== undefined) conditions.push(`id = $${values.push(id)}`);
-      const where = text("where");
-      if (where !== undefined) {
-        const [, column, value] = /^([a-z0-9_]+)=(.*)$/s.exec(where) ?? [];
-        if (column === undefined || !columns.includes(column)) {
-          throw new TributaryError(
-            "usage",
-            `--where ${shown(where)} names no column of ${name}`,
-            `Write COLUMN=VALUE; columns are ${columns.join(", ")}.`,
-          );
-        }
-        conditions.push(`"${column}"::text = $${values.push(value)}`);
-      }
-      const shownColumns = columns.filter((column) => !SYSTEM.has(column) && !(past !== null && PRESENT_ONLY.has(column)));
-      const { rows } = await db.query<Record<string, unknown>>(
-        `SELECT ${shownColumns.map((column) => (isWide.has(column) ? `"${column}"::float8 AS "${column}"` : `"${column}"`)).join(", ")} FROM (SELECT * FROM ${source} t
-           ${conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`} ORDER BY id LIMIT ${number("limit", DEFAULT_ROWS)}) v`,
-        values,
-      );
-      const { rows: counted } = await db.query<{ count: string }>(
-        `SELECT count(*) FROM ${source} t ${conditions.length === 0 ? "" : `WHERE ${conditions.join(" AND ")}`}`,
-        values,
-      );
-      const plain = rows.map((row) =>
-        Object.fromEntries(Object.entries(row).map(([key, value]) => [key, value instanceof Date ? dayOf(value) : value])),
-      );
-      out.result({ view: name, total: Number(counted[0]!.count), rows: plain });
+      const found = await rows(db, await questionOf(db, name, input));
+      out.result({ view: name, total: found.total, rows: found.rows });
       out.line(
         table(
-          shownColumns,
-          plain.map((row) => shownColumns.map((column) => cellOf(row[column]))),
+          found.columns,
+          found.rows.map((row) => found.columns.map((column) => cellOf(row[column]))),
         ),
       );
-      out.line(`\n${rows.length} of ${counted[0]!.count} rows.`);
+      out.line(`\n${found.rows.length} of ${found.total} rows.`);
       return 0;
     });
   },
 };
 
-/** A view's rows as of a position or a time: of each row the last version that was recorded by then. `null`: the present was asked for. */
-async function pastOf(
-  db: Client,
-  name: string,
-  position: string | undefined,
-  time: string | undefined,
-): Promise<{ readonly sql: string; readonly moment: string } | null> {
-  if (position === undefined && time === undefined) return null;
-  if (position !== undefined && time !== undefined)
-    throw new TributaryError("usage", "--as-of and --at do not go together", `Use: ${view.usage}`);
-  const asked = position === undefined ? null : (await positionAsked(db, position)).toString();
-  if (time !== undefined && Number.isNaN(Date.parse(time)))
-    throw new TributaryError("usage", `--at ${time} is no time`, "Write it like 2026-05-03T12:00Z.");
-  const { rows } = await db.query("SELECT 1 WHERE to_regclass($1) IS NOT NULL", [`views."${name}_history"`]);
-  if (rows.length === 0)
-    throw new TributaryError(
-      "not-found",
-      `the past of ${name} is not kept`,
-      "Views of entities keep it, unless their declaration says history: false.",
-    );
-  const until = position === undefined ? "recorded_at <= $1::timestamptz" : "position <= $1::bigint";
-  // The columns of the view as it is declared now; what a version lacks is null.
+async function questionOf(db: Db, name: string, { text, number }: Input): Promise<RowsQuestion> {
+  const [id, where] = [text("id"), text("where")];
+  const asOf = await momentAsked(db, text("as-of"), text("at"));
   return {
-    sql: `(SELECT r.* FROM (SELECT DISTINCT ON (id) id, deleted, values FROM views."${name}_history" WHERE ${until} ORDER BY id, position DESC) h,
-      LATERAL jsonb_populate_record(NULL::views."${name}", h.values::jsonb || jsonb_build_object('id', h.id, 'deleted', h.deleted)) r)`,
-    moment: asked ?? new Date(time!).toISOString(),
+    view: name,
+    ...(id === undefined ? {} : { id }),
+    ...(where === undefined ? {} : { where: conditionOf(where) }),
+    ...(asOf === undefined ? {} : { asOf }),
+    page: { limit: number("limit", DEFAULT_ROWS) },
   };
 }
 
-const cellOf = (value: unknown): string | number | boolean | null =>
+function conditionOf(where: string): { readonly column: string; readonly value: string } {
+  const [, column, value] = /^([a-z0-9_]+)=(.*)$/s.exec(where) ?? [];
+  if (column !== undefined && value !== undefined) return { column, value };
+  throw new TributaryError("usage", `--where ${shown(where)} is not a condition`, "Write COLUMN=VALUE.");
+}
+
+async function momentAsked(db: Db, position: string | undefined, time: string | undefined): Promise<AsOf | undefined> {
+  if (position !== undefined && time !== undefined)
+    throw new TributaryError("usage", "--as-of and --at do not go together", `Use: ${view.usage}`);
+  if (position !== undefined) return { position: await positionAsked(db, position) };
+  if (time === undefined) return undefined;
+  const ms = Date.parse(time);
+  if (Number.isNaN(ms)) throw new TributaryError("usage", `--at ${time} is not a time`, "Write it like 2026-05-03T12:00Z.");
+  return { time: new Date(ms).toISOString() };
+}
+
+const cellOf = (value: unknown): Cell =>
   value === null || value === undefined
     ? null
     : typeof value === "object"
       ? JSON.stringify(value)
       : (value as string | number | boolean);
-
-/** The driver makes local midnights of days; they are shown as the day they stand for. */
-const dayOf = (value: Date): string =>
-  value.getHours() === 0 && value.getMinutes() === 0 && value.getSeconds() === 0 && value.getMilliseconds() === 0
-    ? `${value.getFullYear()}-${String(value.getMonth() + 1).padStart(2, "0")}-${String(value.getDate()).padStart(2, "0")}`
-    : value.toISOString();

@@ -1,14 +1,14 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import type { Client } from "pg";
-import type { RegisterStory, Tried } from "../audit/index.ts";
+import type { RegisterStory } from "../audit/index.ts";
 import { withoutLogin } from "../core/index.ts";
+import type { Tried } from "../desk/index.ts";
 import { openField } from "../field/index.ts";
 import type { Rebuilt } from "../projector/index.ts";
-import { connectViews } from "../views/index.ts";
+import { cases, connectViews, type Db, rows, rowsById } from "../views/index.ts";
 import type { Output } from "./output.ts";
 import { shown, table } from "./output.ts";
-import { SCHEMAS_DIR } from "./places.ts";
+import { SCHEMAS_DIR } from "./program.ts";
 import { addSite } from "./sites.ts";
 import type { Hub } from "./supervise.ts";
 
@@ -82,7 +82,7 @@ export async function agencies(
     readonly hubData: string;
     readonly sitesDir: string;
     readonly projections: string;
-    readonly db: Client;
+    readonly db: Db;
     readonly cli: Cli;
     readonly projected: () => Promise<void>;
   },
@@ -200,27 +200,27 @@ const indent = (text: string): string =>
     .map((line) => `     ${line}`)
     .join("\n");
 
-async function rowOf(db: Client): Promise<Record<string, unknown>> {
-  const { rows } = await db.query<Record<string, unknown>>(
-    "SELECT given_name, household_size::int, phone, district, village, preferred_language, conflicts FROM views.beneficiaries WHERE id = $1",
-    [PERSON.id],
-  );
-  return rows[0] ?? {};
+const SHOWN = ["given_name", "household_size", "phone", "district", "village", "preferred_language", "conflicts"];
+
+async function rowOf(db: Db): Promise<Record<string, unknown>> {
+  const found = await rows(db, { view: "beneficiaries", id: PERSON.id, page: { limit: 1 } });
+  const [row] = found.rows;
+  return row === undefined ? {} : Object.fromEntries(SHOWN.map((name) => [name, row[name]]));
 }
 
-async function rationCase(db: Client): Promise<AgencyFacts["doubleRation"]> {
-  const { rows } = await db.query<{ says: string; about: { members: { entity: string; events: string[] }[] } }>(
-    "SELECT says, about FROM tributary.case WHERE rule = 'ration_once' AND state = 'open' AND subject LIKE $1",
-    [`%${PERSON.id}%`],
-  );
-  if (rows[0] === undefined) return null;
-  const { says, about } = rows[0];
+async function rationCase(db: Db): Promise<AgencyFacts["doubleRation"]> {
+  const open = await cases(db, { rule: "ration_once", state: "open" });
+  const found = open.find(({ subject }) => subject.includes(PERSON.id));
+  if (found === undefined) return null;
+  const members = found.about.members ?? [];
   return {
-    says,
-    entities: about.members.map(({ entity }) => entity),
-    events: about.members.reduce((sum, { events }) => sum + events.length, 0),
+    says: found.says,
+    entities: members.map(({ entity }) => entity),
+    events: members.reduce((sum, { events }) => sum + events.length, 0),
   };
 }
+
+const PHONE = new Map([["phone", "text"]]);
 
 /** Reads her phone number again and again; each answer must be there, and whole. */
 async function readWithoutPause(postgresUrl: string): Promise<{ stop(): Promise<AgencyFacts["reader"]> }> {
@@ -231,9 +231,10 @@ async function readWithoutPause(postgresUrl: string): Promise<{ stop(): Promise<
     while (!stopping) {
       facts.reads++;
       try {
-        const { rows } = await db.query<{ phone: string }>("SELECT phone FROM views.beneficiaries WHERE id = $1", [PERSON.id]);
-        if (rows.length !== 1) facts.empty++;
-        else if (facts.phones.at(-1) !== rows[0]!.phone) facts.phones.push(rows[0]!.phone);
+        const found = await rowsById(db, "beneficiaries", PHONE, [PERSON.id]);
+        const phone = found.get(PERSON.id)?.values.phone;
+        if (typeof phone !== "string") facts.empty++;
+        else if (facts.phones.at(-1) !== phone) facts.phones.push(phone);
       } catch {
         facts.failures++;
       }

@@ -1,7 +1,6 @@
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
-import type { Client } from "pg";
 import { entityTrail, rowAsOf, verify } from "../audit/index.ts";
 import { type Position, TributaryError, withoutLogin } from "../core/index.ts";
 import { type Field, openField } from "../field/index.ts";
@@ -9,15 +8,23 @@ import { createGate } from "../gate/index.ts";
 import { loadSchemas } from "../gate/node.ts";
 import { isAlive, removeAbandoned, workFolder } from "../local/index.ts";
 import { type Log, openLog } from "../log/index.ts";
-import { connectViews } from "../views/index.ts";
+import {
+  commonPosition,
+  connectViews,
+  type Db,
+  decisionsStanding,
+  quarantine,
+  type RecordedDecision,
+  sites as siteStatuses,
+} from "../views/index.ts";
 import type { Command } from "./args.ts";
 import { explain } from "./commands-audit.ts";
 import { type AgencyFacts, agencies, writeProjections } from "./demo-agencies.ts";
 import { type RestoreFacts, tellRestore } from "./demo-restore.ts";
 import { type Output, shown, table } from "./output.ts";
-import { PROJECTIONS_DIR, SAMPLES_DIR, SCHEMAS_DIR } from "./places.ts";
+import { IS_PACKAGE, MAIN, NODE_FLAGS, PROJECTIONS_DIR, SAMPLES_DIR, SCHEMAS_DIR } from "./program.ts";
 import { loadProjections } from "./projections.ts";
-import { addSite, listSites } from "./sites.ts";
+import { addSite } from "./sites.ts";
 import { type Hub, startHub } from "./supervise.ts";
 
 const ORG = "relief";
@@ -144,6 +151,12 @@ It ends by itself; with --keep the hub stays up until Ctrl-C, for looking around
 ${CHAPTERS.map(({ name, shows }) => `  ${name.padEnd(10)}${shows}`).join("\n")}`,
   options: { keep: { type: "boolean" }, data: { type: "string" }, chapters: { type: "string" } },
   async run({ flag, text, out }) {
+    if (IS_PACKAGE)
+      throw new TributaryError(
+        "not-found",
+        "the demo's sample forms, views and data are not in the package",
+        "Clone the repository and run `npm run demo` there; `tributary init DIR` begins a project of your own.",
+      );
     const chapters = chosen(text("chapters"));
     const given = text("data");
     const dir = given === undefined ? workFolder("demo") : resolve(given);
@@ -229,7 +242,7 @@ function step(out: Output, title: string): void {
   if (out.json) out.progress(title);
 }
 
-async function withViews<T>({ hub }: Stage, work: (db: Client, log: Log) => Promise<T>): Promise<T> {
+async function withViews<T>({ hub }: Stage, work: (db: Db, log: Log) => Promise<T>): Promise<T> {
   const log = openLog(hub.state.eventstoreUrl);
   const db = await connectViews(hub.state.postgresUrl, "tributary-demo");
   try {
@@ -240,7 +253,7 @@ async function withViews<T>({ hub }: Stage, work: (db: Client, log: Log) => Prom
   }
 }
 
-const tellAgencies = ({ out, hub, hubData, sitesDir, projections }: Stage, db: Client, log: Log): Promise<AgencyFacts> =>
+const tellAgencies = ({ out, hub, hubData, sitesDir, projections }: Stage, db: Db, log: Log): Promise<AgencyFacts> =>
   agencies(out, {
     hub,
     hubData,
@@ -376,7 +389,7 @@ async function sendAll(
   field: (name: SiteName) => Field,
   tokens: ReadonlyMap<SiteName, string>,
   log: Log,
-  db: Client,
+  db: Db,
 ): Promise<Timeline> {
   const { httpUrl } = hub.state;
   const natsUrl = withoutLogin(hub.state.natsUrl);
@@ -421,12 +434,11 @@ async function sendAll(
 }
 
 /** Waits until the projector has folded all that the log holds. */
-async function untilProjected(log: Log, db: Client): Promise<void> {
+async function untilProjected(log: Log, db: Db): Promise<void> {
   let last: Position | null = null;
   for await (const { position } of log.readAll()) last = position;
   for (const until = Date.now() + PROJECTED_TIMEOUT_MS; Date.now() < until; ) {
-    const { rows } = await db.query<{ position: string | null }>("SELECT position FROM tributary.checkpoint WHERE name = 'main'");
-    if (last === null || BigInt(rows[0]?.position ?? -1) >= last) return;
+    if (last === null || ((await commonPosition(db)) ?? -1n) >= last) return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   throw new TributaryError(
@@ -441,7 +453,7 @@ async function show(
   deps: {
     readonly fields: ReadonlyMap<SiteName, Field>;
     readonly log: Log;
-    readonly db: Client;
+    readonly db: Db;
     readonly total: (of: (result: ImportFacts) => number) => number;
     readonly timeline: Timeline;
     readonly projections: string;
@@ -452,7 +464,7 @@ async function show(
   const projections = await loadProjections(deps.projections);
 
   step(out, "What the coordinator sees");
-  const sites = await listSites(db);
+  const sites = await siteStatuses(db);
   const statuses = SITES.map(({ name }) => fields.get(name)!.status());
   out.line("   Sites:");
   out.line(
@@ -466,21 +478,14 @@ async function show(
     ),
   );
 
-  const quarantine = (
-    await db.query<{ site: string; entity: string; reason: string }>(
-      "SELECT site, entity_type || '/' || entity_id AS entity, reason FROM tributary.quarantine ORDER BY tributary.quarantine.position",
-    )
-  ).rows;
-  out.line(`\n   Quarantined: ${quarantine.length} events, kept in the log at their place:`);
-  for (const { site, entity, reason } of quarantine) out.line(`     ${site}, ${entity}: ${reason}`);
+  const held = (await quarantine(db, {})).map(({ site, entity, reason }) => ({ site, entity, reason }));
+  out.line(`\n   Quarantined: ${held.length} events, kept in the log at their place:`);
+  for (const { site, entity, reason } of held) out.line(`     ${site}, ${entity}: ${reason}`);
 
-  const decisions = (
-    await db.query<Parameters<typeof explain>[0] & { view: string; entity: string; [column: string]: unknown }>(
-      `SELECT view, entity_id AS entity, register, rule, reason, winner, losers FROM tributary.decision WHERE settled_position IS NULL
-       ORDER BY entity_id <> ALL($1::text[]), entity_id, register`,
-      [[PERSON.id, MOVED.id]],
-    )
-  ).rows;
+  const isTold = ({ entity }: RecordedDecision): boolean => entity === PERSON.id || entity === MOVED.id;
+  const standing = await decisionsStanding(db);
+  // What the story is about comes first.
+  const decisions = [...standing.filter(isTold), ...standing.filter((decision) => !isTold(decision))];
   out.line(
     `\n   Conflicts: ${decisions.length} fields were written by two sites that did not know of each other. Each was decided by rule, none was lost:`,
   );
@@ -568,12 +573,12 @@ async function show(
     events,
     acknowledged,
     inLogExactlyOnce,
-    quarantined: quarantine.length,
+    quarantined: held.length,
     conflicts: decisions.length,
     chainsIntact: report.chainsIntact,
     viewsMatchLog: report.problemCount === 0 && report.notCompared.length === 0,
     sites: statuses.map(({ site, events, levels }) => ({ site, events, ...levels })),
-    quarantine,
+    quarantine: held,
     decisions: decisions.map((decision) => ({
       entity: decision.entity,
       register: decision.register,
@@ -590,13 +595,9 @@ async function show(
 /** Runs a command of this program as a user would; returns what it printed. */
 function cli(args: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn(
-      process.execPath,
-      ["--disable-warning=ExperimentalWarning", join(import.meta.dirname, "main.ts"), ...args],
-      {
-        stdio: ["ignore", "pipe", "pipe"],
-      },
-    );
+    const child = spawn(process.execPath, [...NODE_FLAGS, MAIN, ...args], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     let stdout = "";
     let stderr = "";
     child.stdout.on("data", (chunk: Buffer) => {

@@ -1,8 +1,7 @@
-import type { Client } from "pg";
 import type { PartChecks, PartState } from "../ingress/index.ts";
 import type { Log } from "../log/index.ts";
 import { projectorHealth } from "../projector/index.ts";
-import { clingingSays, clingingToOld, connectViews, parkedCounts } from "../views/index.ts";
+import { answers, clingingSays, clingingToOld, connectViews, type Db, limitQueries, parkedCounts } from "../views/index.ts";
 
 /** Views this far behind the log, for this long, mean that nobody folds. */
 const MAX_LAG_MS = 60_000;
@@ -10,15 +9,15 @@ const QUERY_TIMEOUT_MS = 2_000;
 
 /** Parts of a hub's health that lie in PostgreSQL: whether it answers, whether the views follow the log, and what is parked. One connection, opened when asked. */
 export function viewParts(postgresUrl: string, log: Log): { readonly parts: PartChecks; close(): Promise<void> } {
-  let connecting: Promise<Client> | null = null;
-  const connected = (): Promise<Client> => {
+  let connecting: Promise<Db> | null = null;
+  const connected = (): Promise<Db> => {
     connecting ??= connectViews(postgresUrl, "tributary-health").then(async (db) => {
-      await db.query(`SET statement_timeout = ${QUERY_TIMEOUT_MS}`);
+      await limitQueries(db, QUERY_TIMEOUT_MS);
       return db;
     });
     return connecting;
   };
-  const ask = async <T>(question: (db: Client) => Promise<T>): Promise<T> => {
+  const ask = async <T>(question: (db: Db) => Promise<T>): Promise<T> => {
     const mine = connected();
     try {
       return await question(await mine);
@@ -34,7 +33,7 @@ export function viewParts(postgresUrl: string, log: Log): { readonly parts: Part
     parts: {
       postgres: () =>
         ask(async (db): Promise<PartState> => {
-          await db.query("SELECT 1");
+          await answers(db);
           return { state: "ok" };
         }),
       projector: () => ask((db) => lag(db, log)),
@@ -48,7 +47,7 @@ export function viewParts(postgresUrl: string, log: Log): { readonly parts: Part
 }
 
 /** The views are behind when their checkpoint has not moved for long although the log goes beyond it. */
-function lagWatch(): (db: Client, log: Log) => Promise<PartState> {
+function lagWatch(): (db: Db, log: Log) => Promise<PartState> {
   let stuckAt: bigint | null = null;
   let sinceMs: number | null = null;
   return async (db, log) => {
@@ -75,14 +74,14 @@ function lagWatch(): (db: Client, log: Log) => Promise<PartState> {
 }
 
 /** What is not ours and still reads what a view was before it was built anew. */
-async function builds(db: Client): Promise<PartState> {
+async function builds(db: Db): Promise<PartState> {
   const clinging = await clingingToOld(db);
   const facts = { clinging: clinging.map(({ object, table }) => `${object} (on ${table})`) };
   const reason = clingingSays(clinging);
   return reason === null ? { state: "ok", facts } : { state: "warning", reason, facts };
 }
 
-async function parked(db: Client): Promise<PartState> {
+async function parked(db: Db): Promise<PartState> {
   const views = await parkedCounts(db);
   const count = Object.values(views).reduce((sum, each) => sum + each, 0);
   const facts = { count, views };

@@ -1,6 +1,5 @@
-import type { Client } from "pg";
 import { isIncarnationId, type Position, TributaryError } from "../core/index.ts";
-import { incarnationOf } from "../views/index.ts";
+import { type Db, incarnationOf } from "../views/index.ts";
 
 const MAX_POSITION = 9_223_372_036_854_775_807n;
 
@@ -8,12 +7,12 @@ const MAX_POSITION = 9_223_372_036_854_775_807n;
  * A position that somebody names, as `POSITION` or `INCARNATION:POSITION`. A log that was set back gives positions again: one that names another life of the log than
  * the views are of is refused.
  */
-export async function positionAsked(db: Client, text: string): Promise<Position> {
+export async function positionAsked(db: Db, text: string): Promise<Position> {
   const [, life, number] = /^(?:([^:]*):)?(\d{1,19})$/.exec(text) ?? [];
   if (number === undefined || BigInt(number) > MAX_POSITION || (life !== undefined && !isIncarnationId(life)))
     throw new TributaryError(
       "usage",
-      `${JSON.stringify(text)} is no position`,
+      `${JSON.stringify(text)} is not a position`,
       "Positions are whole numbers, with the log's incarnation before them or without, as INCARNATION:POSITION; `tributary audit entity` shows each event's.",
     );
   const present = await incarnationOf(db);
@@ -21,7 +20,7 @@ export async function positionAsked(db: Client, text: string): Promise<Position>
     throw new TributaryError(
       "usage",
       `${text} is a position of another life of the log: the views are of ${present ?? "one without a name"}`,
-      "The log was set back to a backup since, and gives positions again for other events. `tributary audit entity --json` names the events' positions as they are now; what was beyond stands in tributary.audit_beyond.",
+      "The log was set back to a backup since, and gives positions again for other events. `tributary audit entity --json` names the events' positions as they are now; `tributary lag` tells how many events were beyond.",
     );
   return BigInt(number) as Position;
 }

@@ -1,9 +1,18 @@
 import { createReadStream } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { createInterface } from "node:readline";
-import type { Client } from "pg";
-import { type KeptNotification, keptNotifications, putBackNotifications } from "../notify/index.ts";
-import { connectViews } from "../views/index.ts";
+import {
+  connectViews,
+  type Db,
+  forgetTold,
+  hasOutbox,
+  inSnapshot,
+  type KeptNotification,
+  keptNotifications,
+  noteTold,
+  putBackNotifications,
+  toldThrough,
+} from "../views/index.ts";
 
 const ROWS = 500;
 const LOOK_MS = 5_000;
@@ -16,20 +25,12 @@ export interface Told {
 }
 
 /** Writes the outbox of notifications to a file, a line each, and how far it reaches. `end`: of the log that it will be restored with. */
-export async function keepTold(db: Client, file: string, end: string): Promise<Told> {
-  const handle = await open(file, "w", 0o600);
+export async function keepTold(db: Db, file: string, end: string): Promise<Told> {
+  await using handle = await open(file, "w", 0o600);
   // Nothing was folded yet, not even the tables made.
-  const { rows: made } = await db.query("SELECT WHERE to_regclass('tributary.notification') IS NOT NULL");
-  if (made.length === 0) {
-    await handle.close();
-    return { notifications: 0, through: null };
-  }
-  await db.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-  try {
-    const { rows } = await db.query<{ through: string | null }>(
-      "SELECT max(a.position)::text AS through FROM tributary.audit a, tributary.checkpoint c WHERE a.position <= c.position AND a.position <= $1",
-      [end],
-    );
+  if (!(await hasOutbox(db))) return { notifications: 0, through: null };
+  return await inSnapshot(db, async () => {
+    const through = await toldThrough(db, end);
     let notifications = 0;
     let lines: string[] = [];
     for await (const row of keptNotifications(db)) {
@@ -39,11 +40,8 @@ export async function keepTold(db: Client, file: string, end: string): Promise<T
     }
     await writeLines(handle, lines);
     await handle.sync();
-    return { notifications, through: rows[0]?.through ?? null };
-  } finally {
-    await db.query("COMMIT").catch(() => {});
-    await handle.close();
-  }
+    return { notifications, through };
+  });
 }
 
 async function writeLines(handle: FileHandle, lines: readonly string[]): Promise<string[]> {
@@ -52,7 +50,7 @@ async function writeLines(handle: FileHandle, lines: readonly string[]): Promise
 }
 
 /** Puts back what people had been told, before the log is folded anew. Doing it again changes nothing. */
-export async function putBackTold(db: Client, file: string, through: string | null): Promise<number> {
+export async function putBackTold(db: Db, file: string, through: string | null): Promise<number> {
   let count = 0;
   let rows: KeptNotification[] = [];
   const flush = async (): Promise<void> => {
@@ -65,22 +63,17 @@ export async function putBackTold(db: Client, file: string, through: string | nu
     if (rows.length >= ROWS) await flush();
   }
   await flush();
-  if (through !== null) {
-    await db.query("DELETE FROM tributary.told");
-    await db.query("INSERT INTO tributary.told VALUES ($1)", [through]);
-  }
+  if (through !== null) await noteTold(db, through);
   return count;
 }
 
 /** Waits until the fold has come past what people were told before a restore; from then on they are told of everything again. */
-export async function forgetTold(postgresUrl: string, signal: AbortSignal): Promise<void> {
+export async function outliveTold(postgresUrl: string, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     try {
       const db = await connectViews(postgresUrl, "tributary-hub");
       try {
-        await db.query("DELETE FROM tributary.told WHERE through <= (SELECT position FROM tributary.checkpoint)");
-        const { rows } = await db.query("SELECT FROM tributary.told LIMIT 1");
-        if (rows.length === 0) return;
+        if (await forgetTold(db)) return;
       } finally {
         await db.end();
       }

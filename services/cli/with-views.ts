@@ -1,9 +1,8 @@
-import type { Client } from "pg";
-import { connectViews } from "../views/index.ts";
+import { connectViews, type Db } from "../views/index.ts";
 import { runningHub } from "./reach.ts";
 
 /** Runs `work` with a connection to the hub's views. */
-export async function withViews<T>(data: string | undefined, work: (db: Client) => Promise<T>): Promise<T> {
+export async function withViews<T>(data: string | undefined, work: (db: Db) => Promise<T>): Promise<T> {
   const { postgresUrl } = await runningHub(data, ["postgres"]);
   const db = await connectViews(postgresUrl, "tributary-cli");
   try {

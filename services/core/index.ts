@@ -18,13 +18,8 @@ export {
   type Who,
 } from "./authority.ts";
 export {
-  BATCH_SCHEMA,
   type Batch,
   type Compression,
-  decodeBatch,
-  decodeBatchInTurns,
-  encodeBatch,
-  HEADS_SCHEMA,
   type HeadInBatch,
   MAX_BATCH_BASIS,
   MAX_BATCH_BYTES,
@@ -32,11 +27,12 @@ export {
   MAX_BATCH_HEADS,
   MAX_BATCH_ORIGINS,
   MAX_FRAME_BYTES,
-  MORE,
   type PackedEvent,
-  peekOrigin,
-  peekSender,
-} from "./batch.ts";
+} from "./batch/batch.ts";
+export { decodeBatch, decodeBatchInTurns } from "./batch/decode.ts";
+export { encodeBatch } from "./batch/encode.ts";
+export { peekOrigin, peekSender } from "./batch/frame.ts";
+export { BATCH_SCHEMA, HEADS_SCHEMA, MORE } from "./batch/schema.ts";
 export { CASE_ENTITY, CASE_NOTES, RESOLVED } from "./case.ts";
 export { type ChainHash, eventText, hashOf } from "./chain.ts";
 export { type Clip, type ClipCode, type Clips, clippedBasis, clipsFromStored, clipsToStored, clipWords } from "./clip.ts";

@@ -4,8 +4,11 @@
  */
 export { type Caster, type Casters, NO_CASTERS } from "./casters.ts";
 export { canRead, checkCompatibility, DEFAULT_LEVEL, type Finding, isLevel, LEVELS, type Level } from "./compatibility.ts";
+export { decidedProblem } from "./decided.ts";
 export { type Form, formsOf } from "./forms.ts";
-export { createGate, type Fits, type FitsHead, type Gate, type Pins, type Verdict } from "./gate.ts";
+export { createGate, type Fits, type FitsHead, type Gate } from "./gate/gate.ts";
+export type { Verdict } from "./gate/hub.ts";
+export type { Pins } from "./gate/projector.ts";
 export { type LintNote, lintCasters, lintSchema, memberChanges } from "./lint.ts";
 export { MODES, type Mode, type Proposal, type Registered, type Registration, type Registry } from "./registry/registry.ts";
 export { readTable, rowToData, type Table } from "./rows.ts";
@@ -22,5 +25,5 @@ export {
   shortFingerprint,
   shortFingerprints,
 } from "./schema.ts";
-export { schemaFile, schemaStore } from "./store.ts";
+export { type SchemaFile, schemaFile, schemaStore } from "./store.ts";
 export type { Problem } from "./words.ts";

@@ -1,7 +1,17 @@
-import type { Client } from "pg";
+import {
+  type Db,
+  dueTargets,
+  failUnknown,
+  inTransaction,
+  restoreKnown,
+  type Settled,
+  settle,
+  type Taken,
+  takeDigest,
+  takeDue,
+} from "../views/index.ts";
 import { EMAIL_TIMEOUT_MS, emailSender } from "./email.ts";
 import { digestOf, type Message, messageOf } from "./message.ts";
-import { dueTargets, failUnknown, restoreKnown, type Settled, settle, type Taken, takeDigest, takeDue } from "./outbox.ts";
 import { type Outcome, reasonOf, type Send } from "./outcome.ts";
 import type { Settings, Target } from "./settings.ts";
 import { webhookSender } from "./webhook.ts";
@@ -23,7 +33,7 @@ export const QUERY_TIMEOUT_MS = 30_000;
 
 export interface DeliverOptions {
   /** A new connection of its own for each call; whoever gets it ends it. */
-  readonly connect: () => Promise<Client>;
+  readonly connect: () => Promise<Db>;
   readonly settings: Settings;
   readonly say?: (event: Record<string, unknown>) => void;
   /** The time, Unix milliseconds. */
@@ -36,6 +46,8 @@ export interface DeliverOptions {
   /** For one sending; default: 8 s for webhooks, 30 s for mail. */
   readonly sendTimeoutMs?: number;
 }
+
+const instant = (ms: number): string => new Date(ms).toISOString();
 
 /** What a delivery came to, in notifications. */
 export interface Tally {
@@ -81,10 +93,7 @@ export async function deliverOnce(options: DeliverOptions): Promise<Tally> {
 }
 
 /** Runs `work` on a connection of its own, and leaves none behind. */
-export async function withConnection<T>(
-  { connect }: Pick<DeliverOptions, "connect">,
-  work: (db: Client) => Promise<T>,
-): Promise<T> {
+export async function withConnection<T>({ connect }: Pick<DeliverOptions, "connect">, work: (db: Db) => Promise<T>): Promise<T> {
   const db = await connect();
   // A connection lost between queries is reported here; the next query fails and says so.
   db.on("error", () => {});
@@ -96,23 +105,23 @@ export async function withConnection<T>(
 }
 
 /** Puts back what was failed only because its target was not named. Once a start is enough: settings are read at the start. */
-export async function restoreNamed(db: Client, { settings, now = Date.now, say = () => {} }: DeliverOptions): Promise<void> {
-  const restored = await restoreKnown(db, [...settings.keys()], new Date(now()));
+export async function restoreNamed(db: Db, { settings, now = Date.now, say = () => {} }: DeliverOptions): Promise<void> {
+  const restored = await restoreKnown(db, [...settings.keys()], instant(now()));
   if (restored > 0) say({ event: "notifications-restored", count: restored });
 }
 
 /** Targets that have something to send now. What is for targets that nobody named is failed, with that reason. */
 export async function readyTargets(
-  db: Client,
+  db: Db,
   { settings, now = Date.now, say = () => {} }: DeliverOptions,
 ): Promise<readonly Target[]> {
   const unknown = await failUnknown(db, [...settings.keys()]);
   if (unknown > 0) say({ event: "notifications-unknown-target", count: unknown });
   const at = now();
-  const due = await dueTargets(db, new Date(at));
+  const due = await dueTargets(db, instant(at));
   return due.flatMap(({ target: name, oldest }) => {
     const target = settings.get(name);
-    return target !== undefined && oldest.getTime() + (target.digestMs ?? 0) <= at ? [target] : [];
+    return target !== undefined && Date.parse(oldest) + (target.digestMs ?? 0) <= at ? [target] : [];
   });
 }
 
@@ -136,22 +145,17 @@ export async function deliverTarget(target: Target, options: DeliverOptions, sig
  * Takes, sends and marks in one transaction: while it is open nobody else takes these rows, and if it is lost they are waiting again.
  * So what was sent and not marked is sent again, under the same key.
  */
-async function deliverBatch(db: Client, target: Target, send: Send, options: DeliverOptions): Promise<Tally> {
+async function deliverBatch(db: Db, target: Target, send: Send, options: DeliverOptions): Promise<Tally> {
   const { now = Date.now, say = () => {} } = options;
-  await db.query("BEGIN");
-  try {
-    const batches = await take(db, target, new Date(now()));
+  const { tally, tried } = await inTransaction(db, async () => {
+    const batches = await take(db, target, instant(now()));
     const tried = await Promise.all(batches.map(async ({ message, rows }) => ({ rows, outcome: await attempt(send, message) })));
     const settled = tried.flatMap(({ rows, outcome }) => settledAs(rows, outcome, options));
-    if (settled.length > 0) await settle(db, settled, new Date(now()));
-    await db.query("COMMIT");
-    const tally = tallyOf(tried, settled, options);
-    if (!isEmpty(tally)) say({ event: "notifications-delivered", target: target.name, ...tally, ...noted(tried) });
-    return tally;
-  } catch (error) {
-    await db.query("ROLLBACK").catch(() => {});
-    throw error;
-  }
+    if (settled.length > 0) await settle(db, settled, instant(now()));
+    return { tally: tallyOf(tried, settled, options), tried };
+  });
+  if (!isEmpty(tally)) say({ event: "notifications-delivered", target: target.name, ...tally, ...noted(tried) });
+  return tally;
 }
 
 interface Batch {
@@ -164,7 +168,7 @@ interface Tried {
   readonly outcome: Outcome;
 }
 
-async function take(db: Client, target: Target, now: Date): Promise<readonly Batch[]> {
+async function take(db: Db, target: Target, now: string): Promise<readonly Batch[]> {
   if (target.digestMs === null) {
     const rows = await takeDue(db, target.name, now, MAX_IN_FLIGHT);
     return rows.map((row) => ({ message: messageOf(row, target), rows: [row] }));
@@ -181,12 +185,12 @@ function settledAs(rows: readonly Taken[], outcome: Outcome, options: DeliverOpt
   const { now = Date.now, maxTries = MAX_TRIES } = options;
   const at = now();
   if (outcome.kind === "sent")
-    return rows.map(({ id }) => ({ id, state: "sent", nextTryAt: new Date(at), lastError: outcome.missed ?? null }));
+    return rows.map(({ id }) => ({ id, state: "sent", nextTryAt: instant(at), lastError: outcome.missed ?? null }));
   if (outcome.kind === "refused")
-    return rows.map(({ id }) => ({ id, state: "failed", nextTryAt: new Date(at), lastError: outcome.note }));
+    return rows.map(({ id }) => ({ id, state: "failed", nextTryAt: instant(at), lastError: outcome.note }));
   // One pause for all of a message: a digest stays together.
   const tries = Math.max(...rows.map((row) => row.tries)) + 1;
-  const nextTryAt = new Date(at + Math.max(backoffMs(tries, options), outcome.afterMs ?? 0));
+  const nextTryAt = instant(at + Math.max(backoffMs(tries, options), outcome.afterMs ?? 0));
   return rows.map(({ id }) =>
     tries >= maxTries
       ? { id, state: "failed", nextTryAt, lastError: `given up after ${tries} tries: ${outcome.note}` }

@@ -3,6 +3,7 @@
  * what became of each. Never a row lost or given up unseen, never a field value without leave, never one dead target before the others.
  */
 import { messageOf } from "../core/index.ts";
+import { listenForNotifications } from "../views/index.ts";
 import {
   type DeliverOptions,
   deliverTarget,
@@ -12,7 +13,6 @@ import {
   restoreNamed,
   withConnection,
 } from "./deliver.ts";
-import { CHANNEL } from "./outbox.ts";
 import type { Target } from "./settings.ts";
 import { within } from "./within.ts";
 
@@ -85,8 +85,7 @@ async function listen(
       lost.abort();
       bell.ring();
     };
-    db.on("error", onLost).on("end", onLost).on("notification", bell.ring);
-    await db.query(`LISTEN ${CHANNEL}`);
+    await listenForNotifications(db, bell.ring, onLost);
     await restoreNamed(db, options);
     while (!signal.aborted) {
       const targets = await within(QUERY_TIMEOUT_MS, readyTargets(db, options), "the database did not answer");
@@ -162,16 +161,6 @@ async function pause(ms: number, signal: AbortSignal): Promise<void> {
 
 export { backoffMs, type DeliverOptions, deliverOnce, senderOf, type Tally } from "./deliver.ts";
 export { testMessage } from "./message.ts";
-export {
-  CHANNEL,
-  type KeptNotification,
-  keptNotifications,
-  type Listed,
-  listNotifications,
-  type NotificationState,
-  putBackNotifications,
-  retryFailed,
-} from "./outbox.ts";
 export type { Outcome } from "./outcome.ts";
 export { NO_TARGETS, parseSettings, readSettings, type Settings, type Target } from "./settings.ts";
 export { signature } from "./webhook.ts";

@@ -14,7 +14,8 @@ export interface Notice {
   readonly key: string;
   readonly subject: string;
   readonly body: JsonValue;
-  readonly createdAt: Date;
+  /** When it came up, ISO 8601. */
+  readonly createdAt: string;
 }
 
 /** What is sent, in the form of every way: a line and a text for people, a document for programs. */
@@ -55,7 +56,7 @@ export const testMessage = (target: Target, now: Date, nonce: string): Message =
       key: `test/${target.name}/${nonce}`,
       subject: "A test of Tributary's notifications",
       body: { kind: "test", text: `If you read this, the target ${target.name} works. There is nothing to do.` },
-      createdAt: now,
+      createdAt: now.toISOString(),
     },
     target,
   );
@@ -82,7 +83,7 @@ const documentOf = (notice: Notice): JsonObject => ({
   key: notice.key,
   subject: notice.subject,
   text: textOf(notice),
-  createdAt: notice.createdAt.toISOString(),
+  createdAt: notice.createdAt,
   body: notice.body,
 });
 
@@ -163,7 +164,7 @@ function digestText(notices: readonly Notice[]): string {
     return [`${name}: ${members.length}`, ...listed.map(digestLine)].join("\n");
   });
   const unlisted = notices.length - (MAX_LISTED - left);
-  const times = notices.map(({ createdAt }) => createdAt.toISOString()).sort();
+  const times = notices.map(({ createdAt }) => createdAt).sort();
   const parts = [
     `${counted(notices.length)} from ${times[0]} to ${times.at(-1)}.`,
     ...groups,

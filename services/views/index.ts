@@ -76,6 +76,86 @@ export {
   setPlacesBack,
   takeShardsFromAll,
 } from "./places.ts";
+export {
+  type AuditRow,
+  auditEvent,
+  auditEvents,
+  type EventAddress,
+  hasNote,
+  lastSeen,
+} from "./read/audit-events.ts";
+export { type BeyondEvent, beyondOf } from "./read/beyond.ts";
+export {
+  type CaseFilter,
+  type CaseNote,
+  type CaseRow,
+  caseById,
+  caseEvents,
+  caseNotes,
+  cases,
+  type InvolvedEvent,
+  openViolations,
+  type StandingValue,
+} from "./read/cases.ts";
+export { declaredTypes, readColumns } from "./read/columns.ts";
+export { answers, limitQueries } from "./read/connection.ts";
+export { type CountedEvent, countedEvents, type EntityEvents, entitiesOf, type ReadData } from "./read/counted.ts";
+export { byBytes, type Cursor } from "./read/cursor.ts";
+export { decisionsOn, decisionsStanding, type RecordedDecision } from "./read/decisions.ts";
+export {
+  type ChildRow,
+  type ClaimRow,
+  type EntityTables,
+  type KeptRow,
+  openEntityTables,
+  type VersionRow,
+} from "./read/entity-tables.ts";
+export { type Lag, lag } from "./read/lag.ts";
+export {
+  type Due,
+  dueTargets,
+  hasOutbox,
+  type KeptNotification,
+  keptNotifications,
+  type Listed,
+  listNotifications,
+  type NotificationState,
+  toldThrough,
+} from "./read/outbox.ts";
+export {
+  type Asked,
+  type Parked,
+  type ParkedEntity,
+  type ParkedWhere,
+  parkedMarks,
+  parkedRows,
+  refoldsAsked,
+  whereParked,
+} from "./read/parked.ts";
+export { upToCommon } from "./read/position.ts";
+export {
+  type QuarantineFilter,
+  type QuarantineRate,
+  type QuarantineRow,
+  quarantine,
+  quarantinedEvent,
+  quarantineRates,
+} from "./read/quarantine.ts";
+export { type Readers, readersOf } from "./read/readers.ts";
+export {
+  type AsOf,
+  columnTypes,
+  packedState,
+  type RowById,
+  type Rows,
+  type RowsQuestion,
+  rows,
+  rowsById,
+  viewNames,
+} from "./read/rows.ts";
+export { type SiteStatus, sites } from "./read/sites.ts";
+export { inComparison, inSnapshot } from "./read/snapshot.ts";
+export { type Trail, trail } from "./read/trail.ts";
 export { asPosition, least, NOWHERE, type Positions, SHARDS, shardOf } from "./shards.ts";
 export { isEmpty, type KeptState, type ShownRow, shownRow, statesOf } from "./states.ts";
 export { changeLayout, type Swap, swap } from "./swap.ts";
@@ -84,6 +164,22 @@ export { copyAudit, writeAuditRow, writeCanary } from "./write/audit.ts";
 export { writeCaseNotes } from "./write/case-notes.ts";
 export { writeHistory } from "./write/history.ts";
 export { writeOrigins } from "./write/origins.ts";
+export {
+  type DigestQuestion,
+  failUnknown,
+  forgetTold,
+  listenForNotifications,
+  NOTIFICATION_CHANNEL,
+  noteTold,
+  putBackNotifications,
+  restoreKnown,
+  retryFailed,
+  type Settled,
+  settle,
+  type Taken,
+  takeDigest,
+  takeDue,
+} from "./write/outbox.ts";
 export { type Hold, writeChanges, writePage } from "./write/page.ts";
 export { writeParked } from "./write/parked.ts";
 export { withPlaceholders } from "./write/placeholders.ts";

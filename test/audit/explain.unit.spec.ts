@@ -1,9 +1,10 @@
 import { expect, it } from "vitest";
-import { type CountedEvent, tell } from "../../services/audit/index.ts";
-import { pickCodes } from "../../services/cli/commands-case.ts";
+import { tell } from "../../services/audit/index.ts";
 import { storyOf } from "../../services/cli/commands-explain.ts";
 import type { Hlc, OriginId, Seq, Vector } from "../../services/core/index.ts";
+import { pickCodes } from "../../services/desk/index.ts";
 import { defineProjection, set, text } from "../../services/merge/index.ts";
+import type { CountedEvent } from "../../services/views/index.ts";
 
 const people = defineProjection({
   name: "people",

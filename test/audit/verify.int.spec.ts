@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { FETCH_BYTES, openCursor } from "../../services/audit/cursor.ts";
 import { type Part, verify } from "../../services/audit/index.ts";
 import {
   eventIdOf,
@@ -19,6 +18,7 @@ import { textOf } from "../../services/log/index.ts";
 import { defineProjection, set, text } from "../../services/merge/index.ts";
 import { rebuild, reconcile } from "../../services/projector/index.ts";
 import { alone, askRefold, connectViews, copyAudit, SHARDS, shardOf } from "../../services/views/index.ts";
+import { FETCH_BYTES, openCursor } from "../../services/views/read/cursor.ts";
 import { dayOf, handout, random } from "../support/books.ts";
 import { number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { change, oldWriter, person } from "../support/oldlog.ts";

@@ -134,7 +134,7 @@ describe.each(servers)("a run of an origin's events, at $name", ({ url }) => {
     expect(await log.append(rest, beyond)).toMatchObject({ kind: "appended", written: 4 });
     expect(await log.append(rest.slice(3, 5), beyond)).toMatchObject({ kind: "appended", written: 0 });
     expect(await log.append(runOf(newOrigin(), 0, 6).slice(3), beyond)).toMatchObject({ kind: "gap", head: null });
-    for (const of of [lost, shorter]) expect(await all(log.readOrigin(of))).toHaveLength(6);
+    for (const name of [lost, shorter]) expect(await all(log.readOrigin(name))).toHaveLength(6);
   });
 
   it("says of each event which quarantined one came before, across appends", async () => {

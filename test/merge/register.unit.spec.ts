@@ -16,6 +16,7 @@ import {
   waitingFor,
 } from "../../services/merge/engine.ts";
 import { date, defineProjection, lastWriteWins, remove, set, text } from "../../services/merge/index.ts";
+import { runs } from "../support/runs.ts";
 
 const ORIGINS = ["relief.nairobi.t1.aaa", "relief.kampala.t1.bbb", "relief.juba.t1.ccc"] as OriginId[];
 
@@ -108,7 +109,7 @@ describe("registers", () => {
           expect(shuffled.length === 0 ? undefined : foldAll(shuffled)).toEqual(foldAll(events));
         },
       ),
-      { numRuns: 1000 },
+      { numRuns: runs(1000) },
     );
   });
 
@@ -122,7 +123,7 @@ describe("registers", () => {
           expect(siblings).toEqual(referenceSiblings(register, events));
         }
       }),
-      { numRuns: 1000 },
+      { numRuns: runs(1000) },
     );
   });
 
@@ -151,7 +152,7 @@ describe("registers", () => {
           expect(applied(again)).toEqual(applied(writes));
         },
       ),
-      { numRuns: 1000 },
+      { numRuns: runs(1000) },
     );
   });
 

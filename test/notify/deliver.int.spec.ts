@@ -3,7 +3,8 @@ import { createHmac } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
-import { deliverOnce, parseSettings, retryFailed } from "../../services/notify/index.ts";
+import { deliverOnce, parseSettings } from "../../services/notify/index.ts";
+import { retryFailed } from "../../services/views/index.ts";
 import { eventually, sleep, tempDir } from "../support/temp.ts";
 import {
   caseOf,

@@ -11,7 +11,13 @@ const target = (smtp: string, more: object = {}) =>
   }).get("hq")!;
 /** An address of this machine that is not known to be one: as a server elsewhere. */
 const ELSEWHERE = "127.0.0.2";
-const notice = (more: object = {}) => ({ key: "k", subject: "Two phones", body: caseOf("c/1"), createdAt: NOW, ...more });
+const notice = (more: object = {}) => ({
+  key: "k",
+  subject: "Two phones",
+  body: caseOf("c/1"),
+  createdAt: NOW.toISOString(),
+  ...more,
+});
 const refusal = (code: number, text: string): Error => Object.assign(new Error(text), { responseCode: code });
 
 /** Header lines of a mail, with folded ones unfolded. */

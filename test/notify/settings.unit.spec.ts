@@ -105,18 +105,21 @@ describe("a message", () => {
   const desk = parseSettings(one({ webhook })).get("desk")!;
 
   it("shows a command that can be pasted, whatever the case's name holds", () => {
-    const { text } = messageOf({ key: "k", subject: "s", body: { case: "x; rm -rf 'y'" }, createdAt: new Date(0) }, desk);
+    const { text } = messageOf(
+      { key: "k", subject: "s", body: { case: "x; rm -rf 'y'" }, createdAt: new Date(0).toISOString() },
+      desk,
+    );
     expect(text).toContain(`tributary case show 'x; rm -rf '\\''y'\\'''`);
   });
 
   it("is told though its body is of an unknown form", () => {
     for (const body of [null, "text", 7, [], { entity: 7, case: 12, text: ["x"] }])
-      expect(messageOf({ key: "k", subject: "s", body, createdAt: new Date(0) }, desk).text).toMatch(/^s\n/);
+      expect(messageOf({ key: "k", subject: "s", body, createdAt: new Date(0).toISOString() }, desk).text).toMatch(/^s\n/);
   });
 
   it("has a subject of one line and bounded length", () => {
     const { subject } = messageOf(
-      { key: "k", subject: `a\r\n\u202eb${"x".repeat(500)}`, body: {}, createdAt: new Date(0) },
+      { key: "k", subject: `a\r\n\u202eb${"x".repeat(500)}`, body: {}, createdAt: new Date(0).toISOString() },
       desk,
     );
     expect(subject).toMatch(/^a bx+…$/);

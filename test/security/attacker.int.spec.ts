@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vites
 import { retireHubKey, revokeDevice, revokeSite, revokeToken, rotateHubKey, withKeyBook } from "../../services/cli/hub-keys.ts";
 import { followLogins, loginStands, withdrawRevoked } from "../../services/cli/logins.ts";
 import { type HubState, readHubKeys, writeHubKeys } from "../../services/cli/places.ts";
-import { addSite, type RegisteredSite } from "../../services/cli/sites.ts";
+import { addSite } from "../../services/cli/sites.ts";
 import {
   inboxPrefix,
   isJsonObject,
@@ -25,6 +25,7 @@ import {
   signerOf,
   siteLogin,
 } from "../../services/core/node.ts";
+import type { RegisteredSite } from "../../services/desk/index.ts";
 import type { Field, SyncResult } from "../../services/field/index.ts";
 import { deviceKey } from "../../services/field/keys.ts";
 import { openTransport } from "../../services/field/transport.ts";

@@ -290,9 +290,12 @@ describe("who carries what a device and its hub say over HTTP", () => {
     const field = await enrolled("carried", "t1");
     const other = await enrolled("carried", "t2");
     const receipts: Record<string, unknown>[] = [];
-    for (const of of [field, other]) {
-      const { head } = of.store.current();
-      const { status, body } = await post(door(), signedBatch(of, ['{"phone":"+254700000001"}'], { firstSeq: 1, prev: head }));
+    for (const sender of [field, other]) {
+      const { head } = sender.store.current();
+      const { status, body } = await post(
+        door(),
+        signedBatch(sender, ['{"phone":"+254700000001"}'], { firstSeq: 1, prev: head }),
+      );
       expect(status).toBe(200);
       receipts.push(body);
     }
@@ -787,7 +790,8 @@ describe("a note of a fork in a form that is none", () => {
       { seq: "1" },
       { origin: 7 },
     ];
-    for (const of of spoilt) await hub.log.journal.append("forks", "any", { type: "fork", data: { ...data, ...of }, by: {} });
+    for (const members of spoilt)
+      await hub.log.journal.append("forks", "any", { type: "fork", data: { ...data, ...members }, by: {} });
     const later = `${ORG}.forked-later.t1.abcdefghijkl`;
     await hub.log.journal.append("forks", "any", { type: "fork", data: { ...data, origin: later }, by: {} });
     await hub.projector.close();

@@ -1,6 +1,6 @@
 import type { Client } from "pg";
 import { expect } from "vitest";
-import { readColumns, readersOf, verify } from "../../services/audit/index.ts";
+import { verify } from "../../services/audit/index.ts";
 import { canonicalize, type JsonValue } from "../../services/core/index.ts";
 import type { NewEvent } from "../../services/field/index.ts";
 import type { Gate } from "../../services/gate/index.ts";
@@ -8,6 +8,7 @@ import type { Log } from "../../services/log/index.ts";
 import { type EntityState, entityViews, fold, type Totals } from "../../services/merge/engine.ts";
 import type { Projection, View } from "../../services/merge/index.ts";
 import { counting, toFoldEvent } from "../../services/projector/index.ts";
+import { readColumns, readersOf } from "../../services/views/index.ts";
 import { number, registration, update } from "./hub.ts";
 
 export { random } from "./random.ts";

@@ -1,0 +1,75 @@
+import { CASE_ENTITY, type JsonObject, TributaryError } from "../core/index.ts";
+import { type CaseNote, type CaseRow, caseEvents, caseNotes, type InvolvedEvent } from "../views/index.ts";
+import { type By, type Desk, noted } from "./desk.ts";
+import { type Choice, choicesOf } from "./pick.ts";
+import { caseNamed } from "./standing.ts";
+
+/** A case with all that is known of it. */
+export interface CaseDetails {
+  readonly case: CaseRow;
+  /** Of a conflict: the values that stand side by side, each with the code that picks it; `null`: it is of another kind. */
+  readonly choices: readonly Choice[] | null;
+  readonly events: readonly InvolvedEvent[];
+  readonly notes: readonly CaseNote[];
+}
+
+/** A case with its events, and what people said. Throws `not-found`. */
+export async function caseDetails(desk: Pick<Desk, "db">, id: string): Promise<CaseDetails> {
+  const found = await caseNamed(desk, id);
+  const { siblings } = found.about;
+  return {
+    case: found,
+    choices: siblings === undefined ? null : choicesOf(siblings),
+    events: await caseEvents(desk.db, found),
+    notes: await caseNotes(desk.db, found.id),
+  };
+}
+
+/** What was written about a case. */
+export interface Noted {
+  readonly case: string;
+  readonly type: string;
+  readonly data: JsonObject;
+}
+
+interface About extends By {
+  readonly case: string;
+}
+
+/** Gives a case to somebody; `to: null` takes it from whoever has it. Throws `not-found`. */
+export async function assign(desk: Desk, { to, ...about }: About & { readonly to: string | null }): Promise<Noted> {
+  const found = await caseNamed(desk, about.case);
+  return write(desk, found, "case.assigned", { assignee: to }, about);
+}
+
+/** Says something about a case. Throws `not-found`; `usage` where nothing is said. */
+export async function comment(desk: Desk, { text, ...about }: Omit<About, "note"> & { readonly text: string }): Promise<Noted> {
+  if (text === "") throw new TributaryError("usage", "the comment is empty", "Say something.");
+  const found = await caseNamed(desk, about.case);
+  return write(desk, found, "case.commented", { text }, about);
+}
+
+/**
+ * Leaves a violated invariant or a fork as it is, for a reason. It holds for the case as it stands: should anything join it, it is open again. Throws `not-found`;
+ * `usage` for a case that is closed, or a conflict between values.
+ */
+export async function accept(desk: Desk, about: About & { readonly note: string }): Promise<Noted> {
+  const found = await caseNamed(desk, about.case);
+  const refusal = acceptRefusal(found);
+  if (refusal !== null) throw refusal;
+  return write(desk, found, "case.accepted", { mark: found.mark }, about);
+}
+
+/** Why a case cannot be left as it is; `null`: it can. */
+export function acceptRefusal({ id, state, kind }: Pick<CaseRow, "id" | "state" | "kind">): TributaryError | null {
+  if (state === "closed") return new TributaryError("usage", `case ${id} is closed`, "There is nothing to accept.");
+  return kind === "register"
+    ? new TributaryError("usage", `case ${id} is a conflict between values`, "Choose one: `tributary case resolve`.")
+    : null;
+}
+
+async function write(desk: Desk, { id }: CaseRow, type: string, said: JsonObject, { actor, note }: By): Promise<Noted> {
+  const data = { ...said, ...noted(note, "text") };
+  await desk.write([{ type, entity: { type: CASE_ENTITY, id }, data, actor }]);
+  return { case: id, type, data };
+}

@@ -1,0 +1,73 @@
+import { join } from "node:path";
+import { isTributaryError, type NatsSettings, TributaryError } from "../core/index.ts";
+import { type Appended, openField } from "../field/index.ts";
+import type { Gate } from "../gate/index.ts";
+import type { Write } from "./desk.ts";
+
+/** Whoever decides sits in front of it: about 15 s of pauses at most, while the hub starts its door again. */
+const MAX_TRIES = 5;
+const REPLY_TIMEOUT_MS = 8_000;
+/** The exit code of failures whose cause is that something does not answer. */
+const AWAY_EXIT = 7;
+/** Events that are written in one transaction. */
+const CHUNK = 500;
+
+/** The console's name in the organisation of a hub. */
+export interface ConsoleName {
+  readonly org: string;
+  readonly site: "hub";
+  readonly device: "console";
+}
+
+/** A hub's own console: what it writes with, and the way into its hub. */
+export interface ConsoleOptions {
+  /** The hub's folder, which has the console's database. */
+  readonly dir: string;
+  readonly org: string;
+  readonly gate: Gate;
+  /** The hub's door. */
+  readonly url: string;
+  readonly nats: NatsSettings;
+  /** Throws where the hub cannot take anything now. */
+  readonly mustAnswer: () => Promise<void>;
+  /** A token with which the console may append and enrol. */
+  readonly token: (name: ConsoleName) => Promise<string>;
+  /** The door does not answer, and is tried again after a pause. */
+  readonly onWaiting?: (because: string, pauseMs: number) => void;
+}
+
+/** The hub's own origin: what its people decide is written as events, and goes the way of every other event. */
+export function consoleWriter({ dir, org, gate, url, nats, mustAnswer, token, onWaiting }: ConsoleOptions): Write {
+  return async (events, shown = []) => {
+    // Before anything is written: a decision that nobody can take yet is not made.
+    await mustAnswer();
+    const name: ConsoleName = { org, site: "hub", device: "console" };
+    const path = join(dir, "console.db");
+    using field = openField({ path, name, schemas: gate });
+    for (const { entity, seen } of shown) field.noteSeen(entity, seen);
+    const appended: Appended[] = [];
+    for (let at = 0; at < events.length; at += CHUNK) appended.push(...(await field.appendMany(events.slice(at, at + CHUNK))));
+    const sync = await field
+      .sync({
+        url,
+        nats,
+        // Whoever has the hub's signing key may give the console a key anew: its database can be lost as any.
+        token: await token(name),
+        maxTries: MAX_TRIES,
+        replyTimeoutMs: REPLY_TIMEOUT_MS,
+        onProgress: (progress) => {
+          if (progress.kind === "waiting") onWaiting?.(progress.because, progress.pauseMs);
+        },
+      })
+      .catch((error: unknown) => {
+        if (!isTributaryError(error) || error.exitCode !== AWAY_EXIT) throw error;
+        throw new TributaryError(
+          error.code,
+          `the hub's door does not answer: ${error.message}`,
+          `What was decided is kept in ${path}, and goes with the next decision. See ${join(dir, "logs/ingress.log")}.`,
+          { cause: error },
+        );
+      });
+    return { appended, sync };
+  };
+}

@@ -1,0 +1,41 @@
+/**
+ * What people decide: cases, quarantine, parked entities, sites, and whether changed rules are good. In go plain requests; out come plain results, and events that the
+ * hub's own console writes. Never a check left to who calls, never a word of the command line.
+ */
+export {
+  accept,
+  acceptRefusal,
+  assign,
+  type CaseDetails,
+  caseDetails,
+  comment,
+  type Noted,
+} from "./cases.ts";
+export { type ConsoleName, type ConsoleOptions, consoleWriter } from "./console.ts";
+export { type Chosen, type Decided, type DecideRequest, decide } from "./decide.ts";
+export type { By, Desk, Shown, Write, Written } from "./desk.ts";
+export {
+  type Correction,
+  correct,
+  correctable,
+  parkedNamed,
+  type RetryRequest,
+  retryParked,
+} from "./parked.ts";
+export { type Choice, choicesOf, pickCodes } from "./pick.ts";
+export {
+  type Change,
+  type Examined,
+  examine,
+  nameOf,
+  parsedObject,
+  type RejectRequest,
+  type ReleaseRequest,
+  type ReleaseResult,
+  reject,
+  release,
+  type Which,
+} from "./quarantine.ts";
+export { type Admission, type Grant, type NewSite, type RegisteredSite, registerSite, siteTypes } from "./sites.ts";
+export { type Form, formOf, type Matter, type Standing, standing } from "./standing.ts";
+export { type ChangedRow, type Tried, tryRules } from "./try.ts";

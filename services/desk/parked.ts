@@ -1,0 +1,146 @@
+import { type EntityRef, type JsonObject, type JsonValue, RESOLVED, TributaryError, type Vector } from "../core/index.ts";
+import { entityViews, foldAnew, rowOf } from "../merge/engine.ts";
+import { askRefold, countedEvents, lastSeen, type ParkedEntity, parkedRows, readersOf } from "../views/index.ts";
+import { checkForms } from "./decided.ts";
+import { type By, type Desk, noted } from "./desk.ts";
+import { writeAccepted } from "./quarantine.ts";
+
+/** Names of a parked entity, as a list prints it: `view/entity`, the entity's id, `type/id`, or the event as `origin/seq`. */
+const namesOf = ({ view, entity, entityType, event }: ParkedEntity): readonly string[] => [
+  `${view}/${entity}`,
+  entity,
+  `${entityType}/${entity}`,
+  event,
+];
+
+/** Those that names mean, of what is parked; and the names that mean nothing. */
+export function namedAmong(
+  rows: readonly ParkedEntity[],
+  names: readonly string[],
+): { readonly found: readonly ParkedEntity[]; readonly missing: readonly string[] } {
+  const found = new Set<ParkedEntity>();
+  const missing: string[] = [];
+  for (const name of names) {
+    const meant = rows.filter((row) => namesOf(row).includes(name));
+    if (meant.length === 0) missing.push(name);
+    for (const row of meant) found.add(row);
+  }
+  return { found: [...found], missing };
+}
+
+/** A parked entity by any of its names. Throws `not-found`. */
+export async function parkedNamed({ db }: Pick<Desk, "db">, name: string): Promise<ParkedEntity> {
+  const [row] = namedAmong(await parkedRows(db), [name]).found;
+  if (row === undefined) throw new TributaryError("not-found", `${name} is not parked`, "`tributary parked list` shows what is.");
+  return row;
+}
+
+/** Which parked entities: those of a view, or all; of them those that are named, or all. */
+export interface RetryRequest {
+  readonly view?: string;
+  readonly names: readonly string[];
+}
+
+/** Has parked entities folded anew, by the code that runs. Throws `not-found` for names of what is not parked. Returns how many are asked for. */
+export async function retryParked({ db }: Pick<Desk, "db">, { view, names }: RetryRequest): Promise<number> {
+  const parked = await parkedRows(db, view ?? null);
+  const { found, missing } = namedAmong(parked, names);
+  if (missing.length > 0)
+    throw new TributaryError("not-found", `${missing.join(", ")} is not parked`, "`tributary parked list` shows what is.");
+  const chosen = names.length === 0 ? parked : found;
+  for (const [name, rows] of Map.groupBy(chosen, (row) => row.view)) await askRefold(db, name, rows.map(refOf));
+  return chosen.length;
+}
+
+const refOf = ({ entityType, entity }: ParkedEntity): EntityRef => ({ type: entityType, id: entity });
+
+/**
+ * The parked entities that all of these names mean, each once; none where a name means something else, such as an event that is held in quarantine: that is what
+ * was meant then. Throws `usage` where some are the one and some the other.
+ */
+export async function correctable({ db }: Pick<Desk, "db">, names: readonly string[]): Promise<readonly EntityRef[]> {
+  const { found, missing } = namedAmong(await parkedRows(db), names);
+  if (found.length === 0) return [];
+  if (missing.length > 0)
+    throw new TributaryError(
+      "usage",
+      `${missing.join(", ")} is not parked, and the others are`,
+      "Correct what is parked and release what is in quarantine with a command each.",
+    );
+  const each = new Map(found.map((row) => [nameOf(refOf(row)), refOf(row)]));
+  return [...each.values()];
+}
+
+const nameOf = ({ type, id }: EntityRef): string => `${type}/${id}`;
+
+export interface Correction extends By {
+  readonly entities: readonly EntityRef[];
+  /** What is right, by field; `null` empties it. */
+  readonly values: JsonObject;
+  /** Only tells what would be corrected. */
+  readonly dryRun: boolean;
+}
+
+/**
+ * Corrects parked entities: a decision of the hub's people about each, an ordinary event whose basis covers all that the hub has of it, the event that it is parked at
+ * among them. So it is audited, replicated, and the same in every replay. Throws `usage` where nothing is said to be right; `event-invalid`. Returns their names.
+ */
+export async function correct(desk: Desk, { entities, values, dryRun, actor, note }: Correction): Promise<readonly string[]> {
+  const names = entities.map(nameOf);
+  if (Object.keys(values).length === 0)
+    throw new TributaryError(
+      "usage",
+      `${names.join(", ")} is parked: its event has come through the gate, and cannot be released as it is`,
+      "Say what is right with --set field=value; or, where nothing of it is wrong, mend what keeps the view from taking it and run `tributary parked retry`.",
+    );
+  const events = [];
+  for (const entity of entities) {
+    const whole = await completed(desk, entity, values);
+    checkForms(desk.gate, entity.type, whole);
+    events.push({ type: RESOLVED, entity, actor, data: { values: whole, ...noted(note) } });
+  }
+  if (!dryRun) {
+    const shown: { entity: EntityRef; seen: Vector }[] = [];
+    for (const entity of entities) shown.push({ entity, seen: await lastSeen(desk.db, entity) });
+    await writeAccepted(desk, events, "a correction", shown);
+  }
+  return names;
+}
+
+/**
+ * Columns that change together are written together, or those that are left out would be emptied: they are completed with what all of the entity's events make of
+ * them. Throws `usage` where that is what the view cannot show either.
+ */
+async function completed({ db, gate, projections }: Desk, entity: EntityRef, values: JsonObject): Promise<JsonObject> {
+  const out: Record<string, JsonValue> = { ...values };
+  const readers = await readersOf(db);
+  for (const projection of entityViews(projections).filter((view) => view.entity === entity.type)) {
+    const halves = [...projection.registers.values()].filter(
+      ({ columns }) =>
+        columns.some((column) => Object.hasOwn(values, column)) && columns.some((column) => !Object.hasOwn(values, column)),
+    );
+    if (halves.length === 0) continue;
+    const pins = readers.get(projection.name) ?? {};
+    const events = await countedEvents(db, entity, null, (schema, data) => gate.read(schema, data, pins).data);
+    const { steps } = foldAnew(
+      projection,
+      entity.id,
+      events.map((event) => () => event),
+    );
+    const state = steps.findLast(({ folded }) => folded !== null)?.folded?.state;
+    const known = state === undefined ? {} : rowOf(projection, state).values;
+    for (const { columns } of halves)
+      for (const column of columns) {
+        if (Object.hasOwn(values, column)) continue;
+        const value = known[column] ?? null;
+        if (value !== null && !projection.columns[column]!.fits(value))
+          throw new TributaryError(
+            "usage",
+            `${columns.join(", ")} change together in ${projection.name}, and what ${column} holds does not fit either`,
+            `Give it too: --set ${column}=value, or --set ${column}= to empty it.`,
+          );
+        out[column] = value;
+      }
+  }
+  return out;
+}

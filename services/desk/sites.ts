@@ -1,0 +1,122 @@
+import { entitySchema, HUB_ENTITIES, HUB_SITE, nameOf, SITE_ENTITY, TributaryError } from "../core/index.ts";
+import type { Desk } from "./desk.ts";
+
+export interface NewSite {
+  readonly site: string;
+  /** Whose site it is, where that is not the hub's own organisation. */
+  readonly org?: string;
+  readonly title?: string;
+  readonly device?: string;
+  /** The entity types that the site may write; default: all but the hub's own. */
+  readonly types?: readonly string[];
+  /** How long its token is good. */
+  readonly days: number;
+  /** How long its one-time code is good. */
+  readonly codeDays?: number;
+  readonly actor: string;
+}
+
+/** Whom a token and a code are to let in, and how long they are good. */
+export interface Grant {
+  readonly org: string;
+  readonly site: string;
+  /** One device of the site; `undefined`: all. */
+  readonly device?: string;
+  /** The entity types that may be written about; `undefined`: all but the hub's own. */
+  readonly types?: readonly string[];
+  readonly lifetimeS: number;
+  readonly expiresAt: string;
+  readonly codeDays: number;
+  readonly actor: string;
+}
+
+/** What lets devices of a site in. */
+export interface Admission {
+  readonly token: string;
+  /** What the token logs in with at a broker, and what it must be allowed there: for whoever keeps the logins of a broker that is not the hub's own. */
+  readonly login: { readonly user: string; readonly pass: string };
+  readonly rights: { readonly publish: readonly string[]; readonly subscribe: readonly string[] };
+  /** Enrols the key of one device, once. */
+  readonly code: string;
+  readonly codeExpiresAt: string;
+}
+
+export interface RegisteredSite extends Admission {
+  readonly org: string;
+  readonly site: string;
+  readonly expiresAt: string;
+  /** The entity types that it may write; `null`: all but the hub's own. */
+  readonly types: readonly string[] | null;
+  /** Of those, types that no schema is about. */
+  readonly typesWithoutSchema: readonly string[];
+}
+
+/** Entity types that a site is to write about, each once. Throws `usage` for what is none, and for the hub's own. */
+export function siteTypes(given: readonly string[]): readonly string[] {
+  const types = [...new Set(given)];
+  for (const type of types) {
+    if (HUB_ENTITIES.includes(type))
+      throw new TributaryError("usage", `only the hub's own people write about a ${type}`, "Leave it out of the site's types.");
+    if (!entitySchema.safeParse({ type, id: "x" }).success)
+      throw new TributaryError(
+        "usage",
+        `${JSON.stringify(type)} is not an entity type`,
+        "Write them like beneficiary, distribution.",
+      );
+  }
+  if (types.length === 0)
+    throw new TributaryError("usage", "no entity type is named", "Leave the types out for a site that may write about all.");
+  return types;
+}
+
+const DEFAULT_CODE_DAYS = 7;
+const DAY_S = 86_400;
+
+/**
+ * Registers a site: an event of the hub's own origin, which goes the way of every other event, and what lets the site's devices in. `admit` makes that, with the hub's
+ * keys; it is called when the registration is in the log. Throws `usage` for names that no site can have.
+ */
+export async function registerSite(
+  { org: own, gate, write }: Pick<Desk, "org" | "gate" | "write">,
+  { site, org: given, title, device, types: asked, days, codeDays = DEFAULT_CODE_DAYS, actor }: NewSite,
+  admit: (grant: Grant) => Promise<Admission>,
+): Promise<RegisteredSite> {
+  const org = nameOf("organisation", given ?? own);
+  nameOf("site", site);
+  if (site === HUB_SITE)
+    throw new TributaryError(
+      "usage",
+      `${site} is the hub's own site, whose people settle what is in quarantine`,
+      "Choose another name for a site in the field.",
+    );
+  const types = asked === undefined ? undefined : siteTypes(asked);
+  const lifetimeS = days * DAY_S;
+  const expiresAt = new Date((Math.floor(Date.now() / 1000) + lifetimeS) * 1000).toISOString();
+  await write([
+    {
+      type: "site.registered",
+      entity: { type: SITE_ENTITY, id: `${org}.${site}` },
+      data: { org, site, ...(title === undefined ? {} : { title }), token_expires_at: expiresAt },
+      actor,
+    },
+  ]);
+  const admission = await admit({
+    org,
+    site,
+    ...(device === undefined ? {} : { device: nameOf("device", device) }),
+    ...(types === undefined ? {} : { types }),
+    lifetimeS,
+    expiresAt,
+    codeDays,
+    actor,
+  });
+  const known = new Set(gate.subjects().map(({ annotations }) => annotations.entity));
+  return {
+    org,
+    site,
+    expiresAt,
+    types: types ?? null,
+    typesWithoutSchema: (types ?? []).filter((type) => !known.has(type)),
+    ...admission,
+  };
+}

@@ -1,0 +1,48 @@
+import { canonicalize, dataOutOfRange, type JsonObject, type PackedEvent, type SchemaRef } from "../../core/index.ts";
+import { utf8Bytes } from "../bytes.ts";
+import { shortFingerprint } from "../schema.ts";
+import type { Problem } from "../words.ts";
+import { outOfRange, type Shelf, unknown } from "./shelf.ts";
+
+/** What a device asks that writes and sends events. */
+export interface DeviceGate {
+  /** The device's side: the data as it will be hashed and sent, its canonical text, and what is wrong with it. */
+  pack(
+    schema: SchemaRef,
+    data: JsonObject,
+  ): { readonly data: JsonObject; readonly text: string; readonly problem: Problem | null };
+  /** The travelling form of canonical text: Avro where allowed and exact, else the text itself. */
+  payload(schema: SchemaRef, text: string, avroAllowed: boolean): Pick<PackedEvent, "encoding" | "payload">;
+  /** The short fingerprint of a schema, which tells it from others of its name; empty for one that is not known. */
+  fingerprint(schema: SchemaRef): string;
+}
+
+export function deviceGate({ find, compiledOf }: Shelf): DeviceGate {
+  return {
+    pack(schema, data) {
+      const writer = compiledOf(schema);
+      if (typeof writer === "string") return { data, text: canonicalize(data), problem: unknown(writer) };
+      const problem = writer.check(data);
+      const normal = problem === null ? writer.normalise(data) : data;
+      const text = canonicalize(normal);
+      return { data: normal, text, problem: problem ?? outOfRange(dataOutOfRange(normal, text)) };
+    },
+
+    payload(schema, text, avroAllowed) {
+      const asJson = { encoding: "json", payload: utf8Bytes(text) } as const;
+      const writer = avroAllowed ? compiledOf(schema) : "";
+      if (typeof writer === "string" || writer.schema.kind !== "avro") return asJson;
+      try {
+        const payload = writer.encode(JSON.parse(text) as JsonObject);
+        return writer.decode(payload).text === text ? { encoding: "avro", payload } : asJson;
+      } catch {
+        return asJson;
+      }
+    },
+
+    fingerprint(ref) {
+      const schema = find(ref);
+      return schema === undefined ? "" : shortFingerprint(schema);
+    },
+  };
+}

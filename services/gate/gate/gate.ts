@@ -1,0 +1,38 @@
+import type { EventBody, JsonObject } from "../../core/index.ts";
+import { type Casters, NO_CASTERS } from "../casters.ts";
+import type { SchemaStore } from "../schema.ts";
+import type { Problem } from "../words.ts";
+import { type DeviceGate, deviceGate } from "./device.ts";
+import { type HubGate, hubGate } from "./hub.ts";
+import { type ProjectorGate, projectorGate } from "./projector.ts";
+import { shelfOf } from "./shelf.ts";
+import { type ToolsGate, toolsGate } from "./tools.ts";
+
+/**
+ * Tells why some view cannot show what an event writes; `null`: all can. Door and device are handed it, for they know nothing of views. Called for every
+ * event that fits its schema; never throws.
+ */
+export type Fits = (head: FitsHead, data: JsonObject) => Problem | null;
+export type FitsHead = Pick<EventBody, "type" | "entity" | "schema" | "origin" | "actor" | "occurredAt">;
+
+/** A schema store, as each of its four audiences asks it. */
+export interface Gate extends DeviceGate, HubGate, ProjectorGate, ToolsGate {
+  readonly store: SchemaStore;
+  readonly casters: Casters;
+}
+
+/** Makes a gate over a schema store, which may grow. Schemas are compiled when first used. */
+export function createGate(
+  store: SchemaStore,
+  { casters = NO_CASTERS, refresh }: { readonly casters?: Casters; readonly refresh?: (subject: string) => Promise<void> } = {},
+): Gate {
+  const shelf = shelfOf(store);
+  return {
+    store,
+    casters,
+    ...deviceGate(shelf),
+    ...hubGate(shelf, refresh),
+    ...projectorGate(shelf, casters),
+    ...toolsGate(shelf),
+  };
+}

@@ -1,0 +1,47 @@
+import type { JsonObject, SchemaRef } from "../../core/index.ts";
+import { type Casters, route, runCaster } from "../casters.ts";
+import type { Shelf } from "./shelf.ts";
+
+/** The versions that somebody reads with, by subject; a subject that is not named is read as its first. */
+export type Pins = Readonly<Record<string, number>>;
+
+/** What the projector asks, and whoever else reads what was accepted. */
+export interface ProjectorGate {
+  /**
+   * Data of any version as `pins` (default: the newest) has it. Data of an unknown schema is returned as it is. Throws where the one cannot
+   * be read as the other, which only a change registered without compatibility can bring about.
+   */
+  read(schema: SchemaRef, data: JsonObject, pins?: Pins): { readonly data: JsonObject; readonly version: number };
+  /** The newest version of every subject, to read with from now on. */
+  pins(): Pins;
+}
+
+export function projectorGate({ store, newest, compiledOf }: Shelf, casters: Casters): ProjectorGate {
+  return {
+    read(schema, data, pins) {
+      const { subject, version } = schema;
+      const target = pins === undefined ? newest(subject)?.version : (pins[subject] ?? 1);
+      const writer = compiledOf(schema);
+      if (target === undefined || typeof writer === "string") return { data, version };
+      const reader = compiledOf({ subject, version: target });
+      if (typeof reader === "string") return { data, version };
+      const steps = target === version ? null : route(casters, subject, version, target);
+      if (steps === null) {
+        return reader.schema.kind !== writer.schema.kind
+          ? { data, version }
+          : { data: reader.readFrom(writer, data), version: target };
+      }
+      let at = writer;
+      let value = data;
+      for (const { to, cast } of steps) {
+        const next = compiledOf({ subject, version: to });
+        if (typeof next === "string") throw new TypeError(next);
+        value = cast === null ? next.readFrom(at, value) : runCaster(cast, value);
+        at = next;
+      }
+      return { data: reader.readFrom(reader, value), version: target };
+    },
+
+    pins: () => Object.fromEntries(store.subjects().map((subject) => [subject, store.versions(subject).length])),
+  };
+}

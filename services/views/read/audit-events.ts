@@ -1,0 +1,102 @@
+import { clipsFromStored, clipWords, type EntityRef, type JsonObject, type OriginId, type Vector } from "../../core/index.ts";
+import type { Db } from "../connect.ts";
+import { aboutEntity, anyMillis, heldIn, millis, seconds } from "./sql.ts";
+
+/** One event as the audit shows it. */
+export interface AuditRow {
+  readonly origin: OriginId;
+  readonly seq: number;
+  readonly position: string;
+  readonly id: string;
+  readonly type: string;
+  readonly entity: string;
+  readonly site: string;
+  readonly device: string;
+  readonly actor: string;
+  readonly occurredAt: string;
+  readonly recordedAt: string;
+  readonly hlc: string;
+  /** Device clock minus hub clock, where it was wrong. */
+  readonly clockOffsetMs: number | null;
+  readonly schema: string;
+  readonly basis: Vector;
+  /** What the hub takes back of the basis, in words. */
+  readonly notes: readonly string[];
+  readonly data: JsonObject | null;
+  readonly hash: string;
+  readonly prev: string;
+  readonly quarantine: string | null;
+  /** What became of a quarantined event; `null` for one that never was. */
+  readonly settled: {
+    readonly state: "held" | "released" | "rejected";
+    readonly by: string | null;
+    readonly at: string | null;
+    readonly position: string | null;
+    readonly note: string | null;
+    readonly data: JsonObject | null;
+  } | null;
+  readonly projectionError: string | null;
+  /** Columns of the audit that could not hold what the event says, which is shown here all the same. */
+  readonly placeholders: readonly string[];
+}
+
+const held = (column: string, read?: string): string => heldIn("audit", column, read);
+
+const EVENTS = `
+  SELECT audit.origin, audit.seq::float8 AS seq, audit.position, ${held("id", "id::text")} AS id, ${held("type")} AS type,
+    ${held("entity_type")} || '/' || ${held("entity_id")} AS entity, site, device, ${held("actor")} AS actor,
+    ${held("occurred_at", anyMillis("occurred_at"))} AS "occurredAt", ${millis("recorded_at")} AS "recordedAt",
+    ${held("hlc")} AS hlc, clock_offset_ms::float8 AS "clockOffsetMs",
+    ${held("schema_subject")} || '@' || ${held("schema_version", "schema_version::text")} AS schema,
+    coalesce((held_otherwise ->> 'basis')::json, basis) AS basis, clipped,
+    coalesce((held_otherwise ->> 'data')::json, data) AS data, ${held("hash")} AS hash, ${held("prev")} AS prev,
+    ${held("quarantine_code")} AS quarantine, projection_error AS "projectionError",
+    ARRAY(SELECT json_object_keys(held_otherwise)) AS placeholders,
+    (SELECT json_build_object('state', state, 'by', settled_by, 'at', ${seconds("settled_at")}, 'position', settled_position::text,
+       'note', settled_note, 'data', released_data)
+     FROM tributary.quarantine q WHERE q.origin = audit.origin AND q.seq = audit.seq) AS settled
+  FROM tributary.audit`;
+
+type Stored = Omit<AuditRow, "notes"> & { readonly clipped: unknown } & Record<string, unknown>;
+
+function asAuditRow({ clipped, ...row }: Stored): AuditRow {
+  return { ...row, notes: clipWords(row.basis, clipsFromStored(clipped)) };
+}
+
+/** All events about an entity, in log order. */
+export async function auditEvents(db: Db, { type, id }: EntityRef): Promise<readonly AuditRow[]> {
+  const { rows } = await db.query<Stored>(`${EVENTS} WHERE ${aboutEntity("audit")} ORDER BY position`, [type, id]);
+  return rows.map(asAuditRow);
+}
+
+/** How one event is named: by its id, or by its place. */
+export type EventAddress = { readonly id: string } | { readonly origin: string; readonly seq: string };
+
+/** One event; `null`: the audit has none of this name. */
+export async function auditEvent(db: Db, name: EventAddress): Promise<AuditRow | null> {
+  const { rows } =
+    "id" in name
+      ? await db.query<Stored>(`${EVENTS} WHERE id = $1`, [name.id])
+      : await db.query<Stored>(`${EVENTS} WHERE origin = $1 AND seq = $2`, [name.origin, name.seq]);
+  return rows[0] === undefined ? null : asAuditRow(rows[0]);
+}
+
+/** Whether an event's audit row has a note of these words. */
+export async function hasNote(db: Db, { origin, seq }: { readonly origin: string; readonly seq: number }, words: string) {
+  const { rows } = await db.query(
+    "SELECT FROM tributary.audit WHERE origin = $1 AND seq = $2 AND position($3 IN coalesce(projection_error, '')) > 0",
+    [origin, seq, words],
+  );
+  return rows.length > 0;
+}
+
+/** The last event of an entity that the hub has of each origin: what a correction builds on. */
+export async function lastSeen(db: Db, { type, id }: EntityRef): Promise<Vector> {
+  const { rows } = await db.query<{ origin: OriginId; seq: Vector[OriginId] }>(
+    `SELECT origin, max(seq)::float8 AS seq FROM tributary.audit a
+     WHERE entity_type = $1 AND entity_id = $2 OR a.held_otherwise ->> 'entity_id' = $2
+     GROUP BY origin`,
+    [type, id],
+  );
+  return Object.fromEntries(rows.map(({ origin, seq }) => [origin, seq]));
+}

@@ -1,0 +1,128 @@
+import type { JsonObject, JsonValue } from "../../core/index.ts";
+import type { Db } from "../connect.ts";
+import { seconds } from "./sql.ts";
+
+/** A value that stands beside others. */
+export interface StandingValue {
+  /** The event that wrote it, as `origin/seq`. */
+  readonly event: string;
+  readonly actor: string;
+  readonly hlc: string;
+  readonly clockWrong: boolean;
+  readonly value: JsonValue;
+}
+
+/** What waits for people. */
+export interface CaseRow {
+  readonly id: string;
+  readonly state: "open" | "accepted" | "closed";
+  readonly kind: "register" | "invariant" | "fork";
+  readonly view: string;
+  readonly entityType: string;
+  /** The entity, or the key that entities share. */
+  readonly subject: string;
+  /** The register or the invariant. */
+  readonly rule: string;
+  readonly says: string;
+  readonly about: {
+    /** Of a conflict: the values that stand side by side. */
+    readonly siblings?: readonly StandingValue[];
+    /** Of a violated invariant: the entities, each with its events. */
+    readonly members?: readonly { readonly entity: string; readonly events: readonly string[] }[];
+    readonly values?: JsonObject;
+    /** Of a fork: the two branches. */
+    readonly accepted?: JsonObject;
+    readonly refused?: JsonObject;
+  };
+  readonly mark: string;
+  readonly openedAt: string;
+  readonly assignee: string | null;
+  readonly acceptedBy: string | null;
+  readonly acceptedNote: string | null;
+}
+
+const CASES = `
+  SELECT id, state, kind, view, entity_type AS "entityType", subject, rule, says, about, mark, assignee, accepted_by AS "acceptedBy",
+    accepted_note AS "acceptedNote", ${seconds("opened_at")} AS "openedAt"
+  FROM tributary.case`;
+
+/** Which cases; what is left out chooses all. */
+export interface CaseFilter {
+  readonly state?: CaseRow["state"];
+  readonly view?: string;
+  readonly rule?: string;
+  /** `null`: those that nobody has. */
+  readonly assignee?: string | null;
+}
+
+const MAX_CASES = 1_000;
+
+/** Cases, oldest first: the first thousand. */
+export async function cases(db: Db, { state, view, rule, assignee }: CaseFilter): Promise<readonly CaseRow[]> {
+  const { rows } = await db.query<CaseRow & Record<string, unknown>>(
+    `${CASES}
+     WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR view = $2) AND ($3::text IS NULL OR rule = $3)
+       AND (NOT $4 OR assignee IS NOT DISTINCT FROM $5)
+     ORDER BY opened_position, id LIMIT $6`,
+    [state ?? null, view ?? null, rule ?? null, assignee !== undefined, assignee ?? null, MAX_CASES],
+  );
+  return rows;
+}
+
+/** One case; `null`: there is none of this id. */
+export async function caseById(db: Db, id: string): Promise<CaseRow | null> {
+  const { rows } = await db.query<CaseRow & Record<string, unknown>>(`${CASES} WHERE id = $1`, [id]);
+  return rows[0] ?? null;
+}
+
+/** What somebody did about a case. */
+export interface CaseNote {
+  readonly kind: string;
+  readonly actor: string;
+  readonly at: string;
+  readonly text: string | null;
+  readonly assignee: string | null;
+}
+
+/** What people did about a case, in log order. */
+export async function caseNotes(db: Db, id: string): Promise<readonly CaseNote[]> {
+  const { rows } = await db.query<CaseNote & Record<string, unknown>>(
+    `SELECT kind, actor, to_char(recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') AS at, text, assignee
+     FROM tributary.case_note WHERE case_id = $1 ORDER BY position`,
+    [id],
+  );
+  return rows;
+}
+
+/** An event that a case is about. */
+export interface InvolvedEvent {
+  readonly entity: string;
+  readonly event: string;
+  readonly type: string;
+  readonly actor: string;
+  readonly site: string;
+  readonly occurredAt: string;
+  readonly data: JsonObject | null;
+}
+
+/** The events that a case is about, in log order. */
+export async function caseEvents(db: Db, { about }: CaseRow): Promise<readonly InvolvedEvent[]> {
+  const names = about.siblings?.map(({ event }) => event) ?? about.members?.flatMap(({ events }) => events) ?? [];
+  const { rows } = await db.query<InvolvedEvent & Record<string, unknown>>(
+    `SELECT a.entity_type || '/' || a.entity_id AS entity, a.origin || '/' || a.seq AS event, a.type, a.actor, a.site,
+       to_char(a.occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') AS "occurredAt", a.data
+     FROM tributary.audit a JOIN unnest($1::text[], $2::bigint[]) AS x (origin, seq) USING (origin, seq)
+     ORDER BY a.position`,
+    [names.map((name) => name.slice(0, name.lastIndexOf("/"))), names.map((name) => name.slice(name.lastIndexOf("/") + 1))],
+  );
+  return rows;
+}
+
+/** How many violated invariants of a view wait for people. */
+export async function openViolations(db: Db, view: string): Promise<number> {
+  const { rows } = await db.query<{ count: number }>(
+    "SELECT count(*)::int AS count FROM tributary.case WHERE view = $1 AND kind = 'invariant' AND state = 'open'",
+    [view],
+  );
+  return rows[0]!.count;
+}

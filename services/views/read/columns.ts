@@ -1,0 +1,40 @@
+import type { Projection } from "../../merge/index.ts";
+
+/** A name as SQL has it. Names come from checked declarations; quoting them is for names that SQL reserves. */
+export const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
+
+/** PostgreSQL's types that come as plain values. What else there is comes as JSON has it. */
+const PLAIN = new Set([
+  "text",
+  "boolean",
+  "smallint",
+  "integer",
+  "real",
+  "double precision",
+  "json",
+  "jsonb",
+  "bool",
+  "float8",
+  "int4",
+]);
+
+/** A column as a JSON value, whatever it is kept as: of days and instants the driver would make times in some zone, of wide numbers texts. */
+export function readAs(name: string, sql: string): string {
+  const column = quoted(name);
+  if (PLAIN.has(sql)) return column;
+  if (sql === "date") return `${column}::text AS ${column}`;
+  if (sql === "bigint" || sql === "numeric") return `${column}::float8 AS ${column}`;
+  if (sql === "timestamptz" || sql === "timestamp with time zone")
+    return `to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS ${column}`;
+  return `to_jsonb(${column}) AS ${column}`;
+}
+
+/** The columns that a view of entities declares, each with the type that it is kept as. */
+export const declaredTypes = ({ columns, derived }: Projection): readonly (readonly [name: string, sql: string])[] => [
+  ...Object.entries(columns).map(([name, { sql }]) => [name, sql] as const),
+  ...Object.entries(derived).map(([name, { column }]) => [name, column.sql] as const),
+];
+
+/** The columns that a view of entities declares, each as it is read as a JSON value. */
+export const readColumns = (projection: Projection): readonly string[] =>
+  declaredTypes(projection).map(([name, sql]) => readAs(name, sql));

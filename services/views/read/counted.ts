@@ -1,0 +1,131 @@
+import {
+  clipsFromStored,
+  clipWords,
+  type EntityRef,
+  type Hlc,
+  type JsonObject,
+  type OriginId,
+  type Position,
+  type SchemaRef,
+  type Seq,
+  type Vector,
+} from "../../core/index.ts";
+import { type FoldEvent, seenOf } from "../../merge/engine.ts";
+import type { Db } from "../connect.ts";
+import { aboutEntity, anyMillis, heldIn, millis } from "./sql.ts";
+
+/** An event of the audit as views count it, with what people want to see of it. Its data are read when they are asked for, which throws where the view cannot. */
+export interface CountedEvent extends FoldEvent {
+  readonly recordedAt: string;
+  readonly device: string;
+  /** What the hub takes back of what its author says to have seen, in words. */
+  readonly notes: readonly string[];
+}
+
+/** Data as the version that a view reads with has them: a gate's `read`, with the view's pins. */
+export type ReadData = (schema: SchemaRef, data: JsonObject) => JsonObject;
+
+const held = (column: string, read?: string): string => heldIn("a", column, read);
+const DATA = `coalesce((a.held_otherwise ->> 'data')::json, a.data, q.released_data)`;
+
+/** Events that count for views; what was released counts in its event's stead, from where it was released. */
+const COUNTED = `
+  SELECT ${held("entity_id")} AS "entityId", coalesce(q.settled_position, a.position) AS position, a.origin, a.seq, ${held("type")} AS type,
+    ${held("actor")} AS actor, a.site, a.device, ${held("hlc")} AS hlc,
+    coalesce((a.held_otherwise ->> 'basis')::json, a.basis) AS basis, a.clipped, ${DATA} AS data,
+    a.clock_offset_ms IS NOT NULL AS "clockWrong",
+    coalesce(q.released_subject, ${held("schema_subject")}) AS subject,
+    coalesce(q.released_version::text, ${held("schema_version", "a.schema_version::text")}) AS version,
+    ${held("occurred_at", anyMillis("a.occurred_at"))} AS "occurredAt", ${millis("a.recorded_at")} AS "recordedAt"
+  FROM tributary.audit a
+  LEFT JOIN tributary.quarantine q ON q.origin = a.origin AND q.seq = a.seq AND q.state = 'released'
+  WHERE ${DATA} IS NOT NULL`;
+const OF_TYPE = `(a.entity_type = $1 OR a.held_otherwise IS NOT NULL AND a.held_otherwise ->> 'entity_type' = $1)`;
+
+interface CountedRow {
+  readonly entityId: string;
+  readonly position: string;
+  readonly origin: OriginId;
+  readonly seq: string;
+  readonly type: string;
+  readonly actor: string;
+  readonly site: string;
+  readonly device: string;
+  readonly hlc: Hlc;
+  readonly basis: Vector;
+  readonly clipped: unknown;
+  readonly data: JsonObject;
+  readonly clockWrong: boolean;
+  readonly subject: string;
+  readonly version: string;
+  readonly occurredAt: string;
+  readonly recordedAt: string;
+}
+
+function asEvent(row: CountedRow, entityType: string, read: ReadData): CountedEvent {
+  const { entityId, seq, position, basis, clipped, data: stored, subject, version, ...plain } = row;
+  const clips = clipsFromStored(clipped);
+  let data: JsonObject | undefined;
+  return {
+    ...plain,
+    get data() {
+      data ??= read({ subject, version: Number(version) }, stored);
+      return data;
+    },
+    entity: { type: entityType, id: entityId },
+    seq: Number(seq) as Seq,
+    position: Number(position),
+    ...seenOf(basis, clips),
+    notes: clipWords(basis, clips),
+  };
+}
+
+/** An entity's events up to a position (`null`: all that there are), in log order. */
+export async function countedEvents(
+  db: Db,
+  { type, id }: EntityRef,
+  upTo: Position | null,
+  read: ReadData,
+): Promise<CountedEvent[]> {
+  const { rows } = await db.query<CountedRow & Record<string, unknown>>(
+    `${COUNTED}
+       AND ${aboutEntity("a")}
+       AND ($3::bigint IS NULL OR coalesce(q.settled_position, a.position) <= $3)
+     ORDER BY coalesce(q.settled_position, a.position)`,
+    [type, id, upTo?.toString() ?? null],
+  );
+  return rows.map((row) => asEvent(row, type, read));
+}
+
+const PAGE_ROWS = 2_000;
+
+/** An entity with all its events in log order. */
+export interface EntityEvents {
+  readonly id: string;
+  readonly events: readonly CountedEvent[];
+}
+
+/** All entities of a type, one after the other. Reads inside a transaction of the caller's, so that all is of one moment. */
+export async function* entitiesOf(db: Db, type: string, read: ReadData): AsyncGenerator<EntityEvents> {
+  await db.query(
+    `DECLARE entities NO SCROLL CURSOR FOR ${COUNTED} AND ${OF_TYPE} ORDER BY 1, coalesce(q.settled_position, a.position)`,
+    [type],
+  );
+  let id: string | null = null;
+  let events: CountedEvent[] = [];
+  for (;;) {
+    const { rows } = await db.query<CountedRow & Record<string, unknown>>(`FETCH ${PAGE_ROWS} FROM entities`);
+    for (const row of rows) {
+      const event = asEvent(row, type, read);
+      if (event.entity.id !== id) {
+        if (id !== null) yield { id, events };
+        id = event.entity.id;
+        events = [];
+      }
+      events.push(event);
+    }
+    if (rows.length < PAGE_ROWS) break;
+  }
+  if (id !== null) yield { id, events };
+  await db.query("CLOSE entities");
+}

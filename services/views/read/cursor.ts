@@ -1,0 +1,65 @@
+import type { Db } from "../connect.ts";
+
+/** Rows that are held in memory at a time, and their bytes as text; a row that is larger comes alone. */
+export const FETCH_ROWS = 500;
+export const FETCH_BYTES = 2 * 1_048_576;
+let cursors = 0;
+
+/** A query's rows, one after the other, inside the caller's transaction. */
+export interface Cursor<T> {
+  /** The row at hand; `null`: there are no more. */
+  peek(): Promise<T | null>;
+  /** Takes the row at hand. */
+  next(): Promise<T | null>;
+  close(): Promise<void>;
+}
+
+/** `sql` puts its rows in an order that is the same whenever it is asked: beside the rows go their sizes, which PostgreSQL tells before any of them is taken. */
+export async function openCursor<T extends object>(db: Db, sql: string): Promise<Cursor<T>> {
+  const name = `rows_${++cursors}`;
+  await db.query(`DECLARE ${name} NO SCROLL CURSOR FOR ${sql}`);
+  await db.query(`DECLARE ${name}_sizes NO SCROLL CURSOR FOR SELECT octet_length(r::text) AS bytes FROM (${sql}) r`);
+  let rows: T[] = [];
+  let at = 0;
+  let sizes: number[] = [];
+  let isEnd = false;
+  const fetchSizes = async (): Promise<void> => {
+    const fetched = await db.query<{ bytes: number }>(`FETCH ${FETCH_ROWS} FROM ${name}_sizes`);
+    sizes = fetched.rows.map(({ bytes }) => bytes);
+    isEnd = sizes.length === 0;
+  };
+  const peek = async (): Promise<T | null> => {
+    if (at < rows.length) return rows[at]!;
+    if (sizes.length === 0 && !isEnd) await fetchSizes();
+    if (isEnd) return null;
+    const count = fitting(sizes);
+    sizes = sizes.slice(count);
+    rows = (await db.query<T & Record<string, unknown>>(`FETCH ${count} FROM ${name}`)).rows;
+    at = 0;
+    return rows[0] ?? null;
+  };
+  return {
+    peek,
+    async next() {
+      const row = await peek();
+      if (row !== null) at++;
+      return row;
+    },
+    close: async () => void (await db.query(`CLOSE ${name}; CLOSE ${name}_sizes`)),
+  };
+}
+
+/** How many rows of these sizes are taken together: one at least. */
+function fitting(sizes: readonly number[]): number {
+  let bytes = 0;
+  let count = 0;
+  for (const each of sizes) {
+    bytes += each;
+    if (count > 0 && bytes > FETCH_BYTES) break;
+    count++;
+  }
+  return count;
+}
+
+/** The order of bytes, in which SQLite sorts texts, and PostgreSQL by its collation "C". */
+export const byBytes = (a: string, b: string): number => (a === b ? 0 : Buffer.compare(Buffer.from(a), Buffer.from(b)));

@@ -1,0 +1,150 @@
+import { type EntityRef, type JsonValue, type Position, TributaryError } from "../../core/index.ts";
+import type { Db } from "../connect.ts";
+import { commonPosition } from "../places.ts";
+import { quoted, readAs } from "./columns.ts";
+
+/** A moment that rows are asked of: as of a place in the log, or as of a time by the hub's clock. */
+export type AsOf = { readonly position: Position } | { readonly time: string };
+
+/** Which rows of which view, and how many. */
+export interface RowsQuestion {
+  readonly view: string;
+  /** The row of one entity. */
+  readonly id?: string;
+  /** Rows whose column holds a value, written as PostgreSQL writes it. */
+  readonly where?: { readonly column: string; readonly value: string };
+  /** `undefined`: as they are now. */
+  readonly asOf?: AsOf;
+  readonly page: { readonly limit: number /** Rows after this one, by id. */; readonly after?: string };
+}
+
+/** Rows as they are shown; days and instants as text. */
+export interface Rows {
+  readonly view: string;
+  readonly columns: readonly string[];
+  /** How many there are in all, on every page. */
+  readonly total: number;
+  readonly rows: readonly Readonly<Record<string, JsonValue>>[];
+  /** Of a question about the past: the position up to which it is answered, which all shards have reached; `null`: the present was asked for. */
+  readonly through: string | null;
+}
+
+/** Columns that are the fold's own. */
+const INNER = new Set(["state", "first_position", "last_position"]);
+/** Columns that a row's kept past does not have. */
+const PRESENT_ONLY = new Set(["conflicts", "waiting_for"]);
+
+/** The names of the live views. */
+export async function viewNames(db: Db): Promise<readonly string[]> {
+  const { rows } = await db.query<{ name: string }>("SELECT name FROM tributary.view ORDER BY name");
+  return rows.map(({ name }) => name);
+}
+
+/** The columns of a view's table in their order, each with its type in PostgreSQL; empty where there is no such view. */
+export async function columnTypes(db: Db, view: string): Promise<ReadonlyMap<string, string>> {
+  const { rows } = await db.query<{ name: string; type: string }>(
+    `SELECT column_name AS name, data_type AS type FROM information_schema.columns
+     WHERE table_schema = 'views' AND table_name = $1 ORDER BY ordinal_position`,
+    [view],
+  );
+  return new Map(rows.map(({ name, type }) => [name, type]));
+}
+
+/**
+ * A view's rows, in the order of their ids. Throws `not-found` for a view that there is not, or whose past is not kept; `usage` for a column that it has not.
+ * A question about the past is answered up to the position that all shards have reached.
+ */
+export async function rows(db: Db, question: RowsQuestion): Promise<Rows> {
+  const { view, id, where, asOf, page } = question;
+  const types = await typesOf(db, view);
+  const columns = [...types.keys()].filter((name) => !INNER.has(name) && !(asOf !== undefined && PRESENT_ONLY.has(name)));
+  if (where !== undefined && !types.has(where.column))
+    throw new TributaryError(
+      "usage",
+      `${view} has no column ${JSON.stringify(where.column)}`,
+      `Its columns are ${[...types.keys()].join(", ")}.`,
+    );
+  const past = asOf === undefined ? null : await pastOf(db, view, asOf);
+  const values: unknown[] = [...(past?.values ?? [])];
+  const conditions = ["true"];
+  if (id !== undefined) conditions.push(`id = $${values.push(id)}`);
+  if (where !== undefined) conditions.push(`${quoted(where.column)}::text = $${values.push(where.value)}`);
+  const source = `${past?.source ?? `views.${quoted(view)}`} t WHERE ${conditions.join(" AND ")}`;
+  const { rows: counted } = await db.query<{ count: number }>(`SELECT count(*)::float8 AS count FROM ${source}`, values);
+  const after = page.after === undefined ? "" : `AND id > $${values.push(page.after)}`;
+  const { rows: found } = await db.query<Record<string, JsonValue>>(
+    `SELECT ${columns.map((name) => readAs(name, types.get(name)!)).join(", ")}
+     FROM (SELECT * FROM ${source} ${after} ORDER BY id LIMIT $${values.push(page.limit)}) v`,
+    values,
+  );
+  return { view, columns, total: counted[0]!.count, rows: found, through: past?.through ?? null };
+}
+
+async function typesOf(db: Db, view: string): Promise<ReadonlyMap<string, string>> {
+  const names = await viewNames(db);
+  if (!names.includes(view)) throw new TributaryError("not-found", `there is no view ${view}`, `There are: ${names.join(", ")}.`);
+  return columnTypes(db, view);
+}
+
+/** The rows as of a moment: of each the last version that was recorded by then. Its columns are those of the view as it is now; what a version lacks is null. */
+async function pastOf(
+  db: Db,
+  view: string,
+  asOf: AsOf,
+): Promise<{ readonly source: string; readonly values: readonly unknown[]; readonly through: string }> {
+  if (!(await isThere(db, `${view}_history`)))
+    throw new TributaryError(
+      "not-found",
+      `the past of ${view} is not kept`,
+      "Views of entities keep it, unless their declaration says history: false.",
+    );
+  const common = (await commonPosition(db)) ?? -1n;
+  const position = "position" in asOf && asOf.position < common ? asOf.position : common;
+  return {
+    source: `(
+      SELECT r.* FROM (
+        SELECT DISTINCT ON (id) id, deleted, values FROM views.${quoted(`${view}_history`)}
+        WHERE position <= $1::bigint AND recorded_at <= $2::timestamptz
+        ORDER BY id, position DESC) h,
+      LATERAL jsonb_populate_record(NULL::views.${quoted(view)}, h.values::jsonb || jsonb_build_object('id', h.id, 'deleted', h.deleted)) r)`,
+    values: [position.toString(), "time" in asOf ? asOf.time : "infinity"],
+    through: position.toString(),
+  };
+}
+
+/** Whether a table of this name stands among the live ones. */
+async function isThere(db: Db, table: string): Promise<boolean> {
+  const { rows: found } = await db.query<{ isThere: boolean }>('SELECT to_regclass($1) IS NOT NULL AS "isThere"', [
+    `views.${quoted(table)}`,
+  ]);
+  return found[0]!.isThere;
+}
+
+/** What is known of an entity in a view, packed; `null`: the view has no row of it; `undefined`: there is no such view. */
+export async function packedState(db: Db, view: string, { id }: Pick<EntityRef, "id">): Promise<string | null | undefined> {
+  if (!(await isThere(db, view))) return undefined;
+  const { rows } = await db.query<{ state: string }>(`SELECT state FROM views.${quoted(view)} WHERE id = $1`, [id]);
+  return rows[0]?.state ?? null;
+}
+
+/** A row's values by column, and how many of its registers are contested. */
+export interface RowById {
+  readonly values: Readonly<Record<string, JsonValue>>;
+  readonly conflicts: number;
+}
+
+/** Rows of a view by their ids. `columns`: those that are read, each with the type that it is kept as. */
+export async function rowsById(
+  db: Db,
+  view: string,
+  columns: ReadonlyMap<string, string>,
+  ids: readonly string[],
+): Promise<ReadonlyMap<string, RowById>> {
+  // As they are kept, not as they are declared: a text that is to be a number would not be read as one.
+  const read = [...columns].map(([name, type]) => readAs(name, type));
+  const { rows: found } = await db.query<Record<string, JsonValue>>(
+    `SELECT ${["id", "conflicts", ...read].join(", ")} FROM views.${quoted(view)} WHERE id = ANY($1)`,
+    [ids],
+  );
+  return new Map(found.map(({ id, conflicts, ...values }) => [String(id), { values, conflicts: Number(conflicts) }]));
+}
