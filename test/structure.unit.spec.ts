@@ -178,13 +178,16 @@ describe("the house", () => {
         if (HOMES[from] === undefined || isType) continue;
         expect(HOMES[from], `${relative(ROOT, file)} imports ${from}`).toContain(folder);
       }
+      // Loaded when it is needed, a driver has the same home.
+      for (const [, from = ""] of readFileSync(file, "utf8").matchAll(/\bimport\("([^"]+)"\)/g))
+        if (HOMES[from] !== undefined) expect(HOMES[from], `${relative(ROOT, file)} loads ${from}`).toContain(folder);
     }
   });
 
   it("has a device load no driver of a server: its commands start sooner, and so does an app", () => {
     const reached = reachedFrom(["cli/main.ts", "cli/commands-field.ts", "field/index.ts"].map((start) => join(SERVICES, start)));
     expect(reached.size).toBeGreaterThan(100);
-    for (const driver of ["@eventstore/db-client", "@grpc/grpc-js", "pg", "nats", "jose", "pino", "nodemailer"])
+    for (const driver of ["@eventstore/db-client", "@grpc/grpc-js", "pg", "nats", "jose", "fastify", "pino", "nodemailer"])
       expect(reached, driver).not.toContain(driver);
   });
 

@@ -126,10 +126,10 @@ export const rebuildCommand: Command = {
   summary: "build views anew from the log beside the live ones, and swap them in",
   usage:
     "tributary rebuild VIEW… [--all] [--compare] [--no-swap] [--fresh] [--rollback] [--max-rate N] [--data DIR] [--projections DIR]",
-  help: `For a declaration that has changed, and as well on mere suspicion. The new build stands beside the live view until it has caught up; then it takes
-its place in one transaction: readers see the old rows or the new ones, never a part. Totals are built together with the views they add up.
+  help: `Use it when a declaration has changed, or when you suspect a view. The new build stands beside the live view until it has caught up. Then it replaces
+the live one in one transaction: readers see the old rows or the new ones, never a part. Totals are built together with the views that they add up.
 The build before is kept; --rollback brings it up to date and puts it back (its file in projections/ must be back first).
-Interrupted at any moment, the same command goes on where it was; --fresh begins at the start. --max-rate: events a second at most, to spare
+If it is interrupted, the same command resumes; --fresh begins at the start. --max-rate: events a second at most, to spare
 the hub. --compare: compare all rows with the live ones by hash; --no-swap: only compare, change nothing.
 
   tributary rules try projections/beneficiaries.ts     # what would differ?
@@ -186,8 +186,8 @@ export const reconcileCommand: Command = {
   summary: "balance the books: views against the fold of the log, a device against the hub",
   usage: "tributary reconcile [VIEW…] [--all] [--repair] [--max-rate N] | --field FILE [--data DIR]",
   help: `Folds the log anew beside the live views and compares both by a tree of checksums, from the whole down to the rows that differ. Exit 6 when rows
-differ and --repair is not given. --repair puts just those rows right. \`tributary hub --reconcile-every 24\` runs it each day. With --field: whether all that the hub confirmed to a device is in the log as the device wrote it; since each
-event's hash covers all before it, the first that differs is found in a few steps.
+differ and --repair is not given. --repair corrects exactly those rows. \`tributary hub --reconcile-every 24\` runs it each day. With --field: checks that everything the hub confirmed to a device is in the log as the device wrote it. Each
+event's hash covers all before it, so a few steps find the first difference.
 
   tributary reconcile --all
   tributary reconcile --field juba.db`,
@@ -246,7 +246,7 @@ export const lag: Command = {
   name: "lag",
   summary: "show how far the views are behind the log, and which process folds what",
   usage: "tributary lag [--data DIR]",
-  help: "Events in the log that are not in the views yet, how long the oldest of them has waited, and the projectors with their shards.",
+  help: "Shows how many events of the log are not in the views yet, how long the oldest of them has waited, and the projectors with their shards.",
   maxPositionals: 0,
   options: { data: { type: "string" } },
   async run({ text, out }) {

@@ -32,12 +32,12 @@ import { type CheckResult, sarif } from "./sarif.ts";
 
 export const schemaCheck: Command = {
   name: "schema check",
-  summary: "tell whether a folder of schemas may be deployed: for a team's CI",
+  summary: "check whether a folder of schemas may be deployed (for a team's CI)",
   usage: `tributary schema check [FOLDER] [--against hub|GIT-REF] [--level LEVEL] [--sarif FILE] [--data DIR]`,
   help: `Every version is checked by itself (as \`schema lint\` does) and with all earlier ones. --against hub: with what a running hub has registered, and by
-its levels. --against a git commit, branch or tag: with the folder as it was there; a version that stood there must not have changed or gone.
+its levels. --against a git commit, branch or tag: with the folder as it was there; a version that stood there must not have been changed or removed.
 Exit 1 when anything is wrong, with an example for each change that would break a site. --sarif writes the findings for code review tools.
-Columns of the project's views that hold less than their form lets through are named as warnings: such values are found on the device and held back by the hub.
+Warnings name columns of the project's views that hold less than their form allows: the device finds such values, and the hub holds them back.
 
   tributary schema check schemas/ --against origin/main --sarif schemas.sarif
   tributary schema check schemas/ --against hub`,
@@ -344,9 +344,9 @@ function draftOf(store: SchemaStore, before: SchemaVersion, file: string): Schem
 
 export const schemaLint: Command = {
   name: "schema lint",
-  summary: "look over a folder's schemas one by one",
+  summary: "check a folder's schemas one by one",
   usage: "tributary schema lint [FOLDER]",
-  help: "Finds what cannot be validated rightly, patterns that could be made to run for ever, defaults that do not fit, annotations that name nothing, and casters whose results do not fit. Exit 1 on an error; warnings are advice.",
+  help: "Finds what cannot be validated correctly, patterns that can be made to run for ever, defaults that do not fit, annotations that name nothing, and casters whose results do not fit. Exit 1 on an error; warnings are advice.",
   maxPositionals: 1,
   options: {},
   async run({ positionals, out }) {

@@ -1,5 +1,5 @@
 import pino from "pino";
-import { registryApi } from "../api/index.ts";
+import { registrySurface } from "../api/index.ts";
 import { startIngress } from "../ingress/index.ts";
 import { natsSettings, openLogFile } from "../local/index.ts";
 import { openLog } from "../log/index.ts";
@@ -108,7 +108,7 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --requi
       gate,
       registry,
       fits: views.fits,
-      also: (request, keeper) => registryApi(registry, authorizeBy(keeper))(request),
+      also: (keeper) => [registrySurface(registry, authorizeBy(keeper))],
       keys: ring,
       requireKeys: flag("require-keys"),
       listen: parseListen(text("listen") ?? "127.0.0.1:0"),

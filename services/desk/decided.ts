@@ -1,5 +1,6 @@
 import { type JsonValue, TributaryError } from "../core/index.ts";
 import { decidedProblem, type Gate } from "../gate/index.ts";
+import { columnWords } from "../merge/engine.ts";
 import type { Projection } from "../merge/index.ts";
 import { shown } from "./words.ts";
 
@@ -23,8 +24,8 @@ export function checkColumns({ name, columns }: Projection, values: Readonly<Rec
     if (value !== null && !declared.fits(value))
       throw new TributaryError(
         "event-invalid",
-        `${shown(value)} does not fit ${name}.${column}, a ${declared.sql} column`,
-        declared.sql === "text" ? `Where it is a text, quote it: '${JSON.stringify(String(value))}'.` : "Correct the value.",
+        `${shown(value)} does not fit ${name}.${column}, ${columnWords(declared)}`,
+        declared.type === "text" ? `Where it is a text, quote it: '${JSON.stringify(String(value))}'.` : "Correct the value.",
       );
   }
 }

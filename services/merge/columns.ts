@@ -1,8 +1,11 @@
 import type { JsonValue } from "../core/index.ts";
 
-/** A column's type: its SQL type, and the check that a value fits before it reaches the database. */
+/** What a column holds. Each store has a type of its own for it. */
+export type ColumnType = "text" | "integer" | "number" | "decimal" | "boolean" | "date" | "instant" | "json";
+
+/** A column: its type, and the check that a value fits before it reaches a store. */
 export interface Column<T extends JsonValue = JsonValue> {
-  readonly sql: "text" | "bigint" | "double precision" | "numeric" | "boolean" | "date" | "timestamptz" | "jsonb";
+  readonly type: ColumnType;
   /** Whether a non-null value fits. */
   fits(value: JsonValue): boolean;
   readonly index: boolean;
@@ -10,9 +13,36 @@ export interface Column<T extends JsonValue = JsonValue> {
   readonly value?: T;
 }
 
+/** What a type is called in the digest of a declaration. Never changed: another name would have every view built anew. */
+const DIGEST_NAMES: Readonly<Record<ColumnType, string>> = {
+  text: "text",
+  integer: "bigint",
+  number: "double precision",
+  decimal: "numeric",
+  boolean: "boolean",
+  date: "date",
+  instant: "timestamptz",
+  json: "jsonb",
+};
+/** A column's type as the digest of a declaration names it. */
+export const digestName = ({ type }: Column): string => DIGEST_NAMES[type];
+
+const WORDS: Readonly<Record<ColumnType, string>> = {
+  text: "a text column",
+  integer: "an integer column",
+  number: "a number column",
+  decimal: "a decimal column",
+  boolean: "a boolean column",
+  date: "a date column",
+  instant: "a timestamp column",
+  json: "a json column",
+};
+/** What a column is, in words of the projection language: `an integer column`. */
+export const columnWords = ({ type }: Column): string => WORDS[type];
+
 /** A value as its column keeps it: of the ways to write it the one. */
-export const normal = ({ sql }: Column, value: JsonValue): JsonValue =>
-  sql === "timestamptz" && typeof value === "string" ? new Date(value).toISOString() : value;
+export const normal = ({ type }: Column, value: JsonValue): JsonValue =>
+  type === "instant" && typeof value === "string" ? new Date(value).toISOString() : value;
 
 interface ColumnOptions {
   /** Adds a database index for lookups by this column. */
@@ -33,11 +63,11 @@ function isDate(text: string): boolean {
 }
 
 function column<T extends JsonValue>(
-  sql: Column["sql"],
+  type: ColumnType,
   fits: (value: JsonValue) => boolean,
   options: ColumnOptions = {},
 ): Column<T> {
-  return { sql, fits, index: options.index ?? false };
+  return { type, fits, index: options.index ?? false };
 }
 
 /** Characters of a text that is indexed, at most: an entry of a PostgreSQL index is 2,704 bytes, a character up to four. */
@@ -50,13 +80,13 @@ export const text = (options?: ColumnOptions): Column<string> =>
     (v) => typeof v === "string" && !v.includes("\0") && !(options?.index === true && v.length > MAX_INDEXED_CHARS),
     options,
   );
-export const integer = (options?: ColumnOptions): Column<number> => column("bigint", (v) => Number.isSafeInteger(v), options);
-export const number = (options?: ColumnOptions): Column<number> => column("double precision", Number.isFinite, options);
+export const integer = (options?: ColumnOptions): Column<number> => column("integer", (v) => Number.isSafeInteger(v), options);
+export const number = (options?: ColumnOptions): Column<number> => column("number", Number.isFinite, options);
 /** Far beyond any amount, and far from where sums of amounts could not be told as a number any more. */
 export const MAX_AMOUNT = 1e30;
 /** A number kept and added up exactly, as its shortest decimal form says: for amounts. */
 export const decimal = (options?: ColumnOptions): Column<number> =>
-  column("numeric", (v) => typeof v === "number" && Math.abs(v) <= MAX_AMOUNT, options);
+  column("decimal", (v) => typeof v === "number" && Math.abs(v) <= MAX_AMOUNT, options);
 export const boolean = (options?: ColumnOptions): Column<boolean> => column("boolean", (v) => typeof v === "boolean", options);
 /** A calendar day, `YYYY-MM-DD`. */
 export const date = (options?: ColumnOptions): Column<string> =>
@@ -72,36 +102,36 @@ function isInstant(text: string): boolean {
 }
 /** An instant, ISO 8601 with its zone. Kept in UTC and to the millisecond, so that one instant is one value. */
 export const timestamp = (options?: ColumnOptions): Column<string> =>
-  column("timestamptz", (v) => typeof v === "string" && isInstant(v), options);
+  column("instant", (v) => typeof v === "string" && isInstant(v), options);
 /** U+0000, or half of a surrogate pair, as JSON text escapes them: behind an even number of backslashes, or it is a text about it. */
 const UNHELD = /(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/;
 /** Anything JSON. */
-export const json = (): Column<JsonValue> => column("jsonb", (v) => !UNHELD.test(JSON.stringify(v)));
+export const json = (): Column<JsonValue> => column("json", (v) => !UNHELD.test(JSON.stringify(v)));
 
 /** Why a value does not fit a column, to follow the value in a sentence; `where` names the column. */
-export function whyNot({ sql, index }: Column, value: JsonValue, where: string): string {
+export function whyNot({ type, index }: Column, value: JsonValue, where: string): string {
   const no = (what: string): string => `is no ${what}, which ${where} needs`;
   const isTooLarge = `is too large a number for ${where}`;
   const holdsNul = `holds the character U+0000, which ${where} cannot hold`;
-  switch (sql) {
+  switch (type) {
     case "text":
       if (typeof value !== "string") return no("text");
       return index && value.length > MAX_INDEXED_CHARS
         ? `has ${value.length} characters, and ${where} takes at most ${MAX_INDEXED_CHARS}`
         : holdsNul;
-    case "bigint":
+    case "integer":
       return Number.isInteger(value) ? isTooLarge : no("whole number");
-    case "double precision":
+    case "number":
       return no("number");
-    case "numeric":
+    case "decimal":
       return typeof value === "number" ? isTooLarge : no("number");
     case "boolean":
       return `is neither true nor false, which ${where} needs`;
     case "date":
       return no("day like 2026-05-03");
-    case "timestamptz":
+    case "instant":
       return no("time like 2026-05-03T08:00:00Z");
-    case "jsonb":
+    case "json":
       return holdsNul;
   }
 }

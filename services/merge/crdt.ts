@@ -1,5 +1,5 @@
 import type { JsonValue, Vector } from "../core/index.ts";
-import type { Column } from "./columns.ts";
+import type { ColumnType } from "./columns.ts";
 import type { Author } from "./register.ts";
 
 /** A write to a register that merges by itself. */
@@ -19,7 +19,7 @@ export interface Crdt {
   readonly name: string;
   readonly version: number;
   /** Kinds of columns that can show what `read` gives. */
-  readonly columns: readonly Column["sql"][];
+  readonly columns: readonly ColumnType[];
   /** Why a value is no write of this kind; `null` when it is one. */
   problem(value: JsonValue): string | null;
   /** The state with one more write. Never changes its argument. */

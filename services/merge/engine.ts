@@ -3,7 +3,7 @@
  * Never I/O; never an outcome that depends on the order, repetition or delay of arrival.
  */
 export { type Anew, foldAnew } from "./anew.ts";
-export { normal } from "./columns.ts";
+export { columnWords, normal } from "./columns.ts";
 export type { Crdt, CrdtWrite } from "./crdt.ts";
 export {
   checkRow,

@@ -10,7 +10,7 @@ import {
   type Vector,
   withDot,
 } from "../core/index.ts";
-import { normal } from "./columns.ts";
+import { type Column, columnWords, normal } from "./columns.ts";
 import {
   type Columns,
   DELETED,
@@ -274,7 +274,7 @@ function fitting(projection: Projection, { name, columns }: RegisterRule, value:
   for (const column of columns) {
     const one = columns.length === 1 && column === name ? value : ((value as JsonObject | null)?.[column] ?? null);
     if (one !== null && !projection.columns[column]!.fits(one))
-      throw misfit(`${projection.name}.${column}`, one, projection.columns[column]!.sql);
+      throw misfit(`${projection.name}.${column}`, one, projection.columns[column]!);
   }
   return value;
 }
@@ -294,7 +294,7 @@ export function rowWith(projection: Projection, id: string, state: EntityState):
   const values: Record<string, JsonValue> = { ...row.values };
   for (const [name, { column, of }] of derived) {
     const value = of(seen) ?? null;
-    if (value !== null && !column.fits(value)) throw misfit(`${projection.name}.${name}`, value, column.sql);
+    if (value !== null && !column.fits(value)) throw misfit(`${projection.name}.${name}`, value, column);
     values[name] = normal(column, value);
   }
   return {
@@ -314,7 +314,7 @@ const NO_TABLES: FullRow["tables"] = Object.freeze({});
 export function checkRow({ name, columns }: Projection, { values }: Row): void {
   for (const column in columns) {
     const value = values[column] ?? null;
-    if (value !== null && !columns[column]!.fits(value)) throw misfit(`${name}.${column}`, value, columns[column]!.sql);
+    if (value !== null && !columns[column]!.fits(value)) throw misfit(`${name}.${column}`, value, columns[column]!);
   }
 }
 
@@ -326,15 +326,15 @@ function checkChild(
   for (const name in row) {
     const value = row[name] ?? null;
     const column = Object.hasOwn(columns, name) ? columns[name]! : null;
-    if (column === null) throw misfit(`${table}.${name}`, value, "missing");
-    if (value !== null && !column.fits(value)) throw misfit(`${table}.${name}`, value, column.sql);
+    if (column === null) throw misfit(`${table}.${name}`, value, null);
+    if (value !== null && !column.fits(value)) throw misfit(`${table}.${name}`, value, column);
   }
   return row;
 }
 
-const misfit = (where: string, value: JsonValue, sql: string): TributaryError =>
+const misfit = (where: string, value: JsonValue, column: Column | null): TributaryError =>
   new TributaryError(
     "projection-failed",
-    `${JSON.stringify(value).slice(0, 80)} does not fit ${where}, a ${sql} column`,
+    `${JSON.stringify(value).slice(0, 80)} does not fit ${where}, ${column === null ? "a missing column" : columnWords(column)}`,
     "Correct the projection, then `tributary parked retry`.",
   );

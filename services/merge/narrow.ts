@@ -168,23 +168,23 @@ function withValue(data: JsonObject, [name, ...rest]: Place, value: JsonValue): 
   return { ...data, [name!]: after };
 }
 
-function holds({ sql, index }: Column): string {
-  switch (sql) {
+function holds({ type, index }: Column): string {
+  switch (type) {
     case "text":
       return index ? `texts of at most ${MAX_INDEXED_CHARS} characters` : "texts";
-    case "bigint":
+    case "integer":
       return `whole numbers up to ${Number.MAX_SAFE_INTEGER}`;
-    case "double precision":
+    case "number":
       return "numbers";
-    case "numeric":
+    case "decimal":
       return `amounts up to ${String(MAX_AMOUNT).replace("+", "")}`;
     case "boolean":
       return "true or false";
     case "date":
       return "days";
-    case "timestamptz":
+    case "instant":
       return "times";
-    case "jsonb":
+    case "json":
       return "JSON";
   }
 }

@@ -1,5 +1,5 @@
 import { isJsonObject, type JsonObject, type JsonValue, RESOLVED, TributaryError } from "../core/index.ts";
-import { type Column, normal } from "./columns.ts";
+import { type Column, columnWords, digestName, normal } from "./columns.ts";
 import type { Crdt } from "./crdt.ts";
 import { authorityOf, lastWriteWins, type Resolver, settingsOf, type Who } from "./resolvers.ts";
 
@@ -266,7 +266,7 @@ export function defineProjection<const C extends Columns>(declared: Declaration<
         if (value !== null && !column.fits(value)) {
           // A decision that came before the gate looked into it must not stop the entity: no correction could take it back.
           if (event.type === RESOLVED) continue;
-          if (!isLenient) throw misfit(event, name, value, `a ${column.sql} column`);
+          if (!isLenient) throw misfit(event, name, value, columnWords(column));
         }
         const fits = (member: string): boolean => values[member] == null || declared.columns[member]!.fits(values[member]);
         if (event.type === RESOLVED && !rule.columns.every(fits)) continue;
@@ -300,12 +300,12 @@ function registersOf<C extends Columns>(
     if (isCrdt(declaredRule)) {
       if (columns.length !== 1 || columns[0] !== name)
         throw wrong(`${name} cannot merge by ${declaredRule.name}: only a single column can`);
-      if (!declaredRule.columns.includes(declared.columns[name]!.sql))
-        throw wrong(`${name} merges by ${declaredRule.name}, which a ${declared.columns[name]!.sql} column cannot show`);
+      if (!declaredRule.columns.includes(declared.columns[name]!.type))
+        throw wrong(`${name} merges by ${declaredRule.name}, which ${columnWords(declared.columns[name]!)} cannot show`);
       if (authority !== null) throw wrong(`${name} merges all that is written, so nobody can have the say over it`);
       return { kind: "merged", name, columns, crdt: declaredRule };
     }
-    const isJson = columns.length === 1 && columns[0] === name && declared.columns[name]!.sql === "jsonb";
+    const isJson = columns.length === 1 && columns[0] === name && declared.columns[name]!.type === "json";
     if (declaredRule.onlyFor === "json" && !isJson)
       throw wrong(`${name} cannot be decided by ${declaredRule.name}: only a json() column can`);
     if (declaredRule.onlyFor === "deleted" && name !== DELETED)
@@ -345,7 +345,8 @@ function registersOf<C extends Columns>(
 
 /** A function as its text: what it calls elsewhere is not seen. */
 const textOf = (f: unknown): string => String(f);
-const columnShape = (columns: Columns): JsonValue => Object.entries(columns).map(([name, { sql, index }]) => [name, sql, index]);
+const columnShape = (columns: Columns): JsonValue =>
+  Object.entries(columns).map(([name, column]) => [name, digestName(column), column.index]);
 
 function shapeOf<C extends Columns>(declared: Declaration<C>, registers: ReadonlyMap<string, RegisterRule>): JsonValue {
   return [
@@ -364,7 +365,7 @@ function shapeOf<C extends Columns>(declared: Declaration<C>, registers: Readonl
         rule.kind,
         rule.kind === "set" ? [...rule.columns] : rule.kind === "map" ? textOf(rule.map) : null,
       ]),
-    Object.entries(declared.derive ?? {}).map(([name, { column, of }]) => [name, column.sql, column.index, textOf(of)]),
+    Object.entries(declared.derive ?? {}).map(([name, { column, of }]) => [name, digestName(column), column.index, textOf(of)]),
     Object.entries(declared.tables ?? {}).map(([name, { columns, rows }]) => [name, columnShape(columns), textOf(rows)]),
     Object.entries(declared.invariants ?? {}).map(([name, invariant]) =>
       "atMost" in invariant ? [name, invariant.atMost, invariant.says, textOf(invariant.key)] : [name, textOf(invariant.problem)],

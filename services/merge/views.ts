@@ -1,4 +1,5 @@
 import { isJsonObject, type JsonObject, type JsonValue, TributaryError } from "../core/index.ts";
+import { digestName } from "./columns.ts";
 import {
   type Columns,
   checkNames,
@@ -74,9 +75,9 @@ export function defineTotals<const K extends Columns, const S extends Columns>(d
   for (const name of [...keys, ...sums])
     if (name === "rows") throw malformed(declared.name, "all totals have a column rows already");
   for (const name of keys) if (sums.includes(name)) throw malformed(declared.name, `column ${name} is both key and sum`);
-  for (const [name, { sql }] of Object.entries(declared.sums))
-    if (sql !== "numeric" && sql !== "bigint")
-      throw malformed(declared.name, `sum ${name} is ${sql}: sums are decimal() or integer(), which add up exactly`);
+  for (const [name, column] of Object.entries(declared.sums))
+    if (column.type !== "decimal" && column.type !== "integer")
+      throw malformed(declared.name, `sum ${name} is ${column.type}: sums are decimal() or integer(), which add up exactly`);
   for (const [name, invariant] of Object.entries(declared.invariants ?? {}))
     if ("atMost" in invariant) throw malformed(declared.name, `invariant ${name}: totals take a problem of each row only`);
   if (Object.keys(declared.from).length === 0) throw malformed(declared.name, "it adds up no view");
@@ -91,7 +92,7 @@ export function defineTotals<const K extends Columns, const S extends Columns>(d
     if (!isJsonObject(contribution)) throw wrong("a contribution is an object of keys and amounts");
     for (const [name, column] of Object.entries(declared.keys)) {
       const value = contribution[name] ?? null;
-      if (value !== null && !column.fits(value)) throw wrong(`key ${name} is ${JSON.stringify(value)}, not ${column.sql}`);
+      if (value !== null && !column.fits(value)) throw wrong(`key ${name} is ${JSON.stringify(value)}, not ${column.type}`);
     }
     for (const [name, column] of Object.entries(declared.sums)) {
       const value = contribution[name] ?? 0;
@@ -114,8 +115,8 @@ export function defineTotals<const K extends Columns, const S extends Columns>(d
       return (Array.isArray(made) ? made : [made]).map((one) => check(source, row.id, one as JsonValue));
     },
     shape: [
-      Object.entries(declared.keys).map(([name, { sql, index }]) => [name, sql, index]),
-      Object.entries(declared.sums).map(([name, { sql }]) => [name, sql]),
+      Object.entries(declared.keys).map(([name, column]) => [name, digestName(column), column.index]),
+      Object.entries(declared.sums).map(([name, column]) => [name, digestName(column)]),
       Object.entries(declared.from).map(([source, of]) => [source, String(of)]),
       Object.entries(declared.invariants ?? {}).map(([name, invariant]) => [
         name,

@@ -2,8 +2,18 @@
 import type { Column, Projection } from "../merge/index.ts";
 import { q } from "./names.ts";
 
+const SQL_TYPES: Readonly<Record<Column["type"], string>> = {
+  text: "text",
+  integer: "bigint",
+  number: "double precision",
+  decimal: "numeric",
+  boolean: "boolean",
+  date: "date",
+  instant: "timestamptz",
+  json: "jsonb",
+};
 /** PostgreSQL's type for a column. */
-export const sqlType = ({ sql }: Column): string => sql;
+export const sqlType = ({ type }: Column): string => SQL_TYPES[type];
 
 /** Columns of an entity view that follow from its declaration. */
 export const declaredColumns = ({ columns, derived }: Projection): [string, Column][] => [
@@ -15,20 +25,9 @@ export const declaredColumns = ({ columns, derived }: Projection): [string, Colu
 export const columnDefinitions = (columns: Iterable<readonly [string, Column]>): string =>
   Array.from(columns, ([name, column]) => `${q(name)} ${sqlType(column)},`).join("\n    ");
 
-/** A column as a JSON value, whatever it is kept as. */
-export const readColumn = (name: string, sql: string): string =>
-  // Days as text: the driver would make midnights of them in some time zone.
-  sql === "date"
-    ? `"${name}"::text AS "${name}"`
-    : sql === "bigint" || sql === "numeric"
-      ? `"${name}"::float8 AS "${name}"`
-      : sql === "timestamptz"
-        ? `to_char("${name}" AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS "${name}"`
-        : `"${name}"`;
-
 /** A value as the driver is given it. */
 export const toSql = (column: Column, value: unknown): unknown =>
-  value == null ? null : sqlType(column) === "jsonb" ? JSON.stringify(value) : value;
+  value == null ? null : column.type === "json" ? JSON.stringify(value) : value;
 
 /** All columns of an entity view's table. */
 export const rowColumns = (columns: readonly [string, Column][]): string[] => [

@@ -26,7 +26,7 @@ export type {
 } from "./changes.ts";
 export { differingLeaves } from "./checksums.ts";
 export { type Clinging, clingingSays, clingingToOld } from "./clinging.ts";
-export { declaredColumns, readColumn } from "./columns.ts";
+export { declaredColumns, sqlType } from "./columns.ts";
 export { type Comparison, compareBuild } from "./compare.ts";
 export { asPageWriter, connectViews, type Db, inSavepoint, inTransaction, rehearse, waitAtMost } from "./connect.ts";
 export { dropGeneration, dropLetGo, dropOrLeave, isAnyLetGo } from "./drop.ts";

@@ -1,9 +1,9 @@
 import type { JsonObject, Position } from "../core/index.ts";
 import type { Projection } from "../merge/index.ts";
-import { declaredColumns, readColumn } from "./columns.ts";
 import type { Db } from "./connect.ts";
 import { withoutNul } from "./copy.ts";
 import { at } from "./names.ts";
+import { readColumns } from "./read/columns.ts";
 import { asPosition } from "./shards.ts";
 
 /** What a view keeps of an entity to go on folding it. */
@@ -39,9 +39,8 @@ export interface ShownRow {
 
 /** What a view shows of an entity; `null`: nothing. */
 export async function shownRow(db: Db, projection: Projection, place: string, id: string): Promise<ShownRow | null> {
-  const columns = declaredColumns(projection).map(([name, { sql }]) => readColumn(name, sql));
   const { rows } = await db.query<JsonObject & { state: string; deleted: boolean; conflicts: number }>(
-    `SELECT ${[...columns, "state", "deleted", "conflicts"].join(", ")} FROM ${at(place, projection.name)} WHERE id = $1`,
+    `SELECT ${[...readColumns(projection), "state", "deleted", "conflicts"].join(", ")} FROM ${at(place, projection.name)} WHERE id = $1`,
     [withoutNul(id)],
   );
   const [row] = rows;

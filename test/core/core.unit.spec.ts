@@ -198,7 +198,7 @@ describe("a batch on the wire", () => {
     );
   });
 
-  it("takes at most 100 bytes an event for a hundred small updates of a hundred people", () => {
+  it("takes at most 100 bytes an event for a hundred small updates of a hundred people (I34)", () => {
     let prev: Hash = GENESIS;
     const events = Array.from({ length: 100 }, (_, i) => {
       const head = {

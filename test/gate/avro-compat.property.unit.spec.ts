@@ -79,7 +79,7 @@ const pairs = fc.oneof(
     }),
 );
 
-it("says of random pairs what reading does: compatible data is read, and each refusal has a document that shows it", () => {
+it("says of random pairs what reading does: compatible data is read, and each refusal has a document that shows it (I28)", () => {
   let compatible = 0;
   let incompatible = 0;
   let compared = 0;

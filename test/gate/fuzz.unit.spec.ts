@@ -7,7 +7,7 @@ import { runs } from "../support/runs.ts";
 const SHARE = 0.1;
 
 describe("whatever a stranger sends", () => {
-  it.each(DOORS)(`as %s ends with an answer or a refusal in words (seed ${SEED})`, { timeout: 300_000 }, async (door) => {
+  it.each(DOORS)(`as %s ends with an answer or a refusal in words (seed ${SEED}) (I35)`, { timeout: 300_000 }, async (door) => {
     const count = runs(FULL[door] * SHARE);
     const { taken, refused } = await fuzz(door, SEED, count);
     expect(taken + refused).toBe(count);

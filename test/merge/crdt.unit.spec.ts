@@ -189,7 +189,7 @@ describe("a map", () => {
     expect(shown(lwwMap, base, early, { ...late, by: { ...late.by, clockWrong: true } })).toEqual({ head: "Amina", phone: "2" });
   });
 
-  it("keeps causes before clocks: who saw a value replaces it, however early their stamp", () => {
+  it("keeps causes before clocks: who saw a value replaces it, however early their stamp (I11)", () => {
     const base = write(0, 0, { set: { head: "Amina" } }, { hlc: formatHlc({ wallMs: 2_000_000_000_000, counter: 0 }) });
     expect(shown(lwwMap, write(1, 0, { set: { head: "Deng" } }, { basis: saw(1) }), base)).toEqual({ head: "Deng" });
   });

@@ -161,14 +161,14 @@ describe("a write to a register that merges by itself", () => {
 describe("a column", () => {
   const COLUMNS: readonly Column[] = [text(), integer(), number(), decimal(), boolean(), date(), timestamp(), json()];
 
-  it.each(COLUMNS)("of type $sql takes what is at its edges, and not what is beyond", (column) => {
-    for (const value of COLUMN_VALUES[column.sql].fits)
+  it.each(COLUMNS)("of type $type takes what is at its edges, and not what is beyond", (column) => {
+    for (const value of COLUMN_VALUES[column.type].fits)
       expect([value, value === null || column.fits(value)]).toEqual([value, true]);
-    for (const value of COLUMN_VALUES[column.sql].beyond) expect([value, column.fits(value)]).toEqual([value, false]);
+    for (const value of COLUMN_VALUES[column.type].beyond) expect([value, column.fits(value)]).toEqual([value, false]);
   });
 
   it("for times keeps what it takes within the years 1 to 9999, in UTC", () => {
-    for (const value of COLUMN_VALUES.timestamptz.fits) expect(normal(timestamp(), value)).toMatch(/^(?!0000)\d{4}-.*Z$/);
+    for (const value of COLUMN_VALUES.instant.fits) expect(normal(timestamp(), value)).toMatch(/^(?!0000)\d{4}-.*Z$/);
   });
 
   it("for JSON takes no half of a surrogate pair, which PostgreSQL refuses", () => {
@@ -178,15 +178,16 @@ describe("a column", () => {
   });
 
   it("tells in words what it cannot hold of everything that it does not take", () => {
-    for (const { sql, name } of [
-      { sql: "text", name: "a_text" },
-      { sql: "bigint", name: "whole" },
-      { sql: "double precision", name: "real" },
-      { sql: "numeric", name: "amount" },
-      { sql: "boolean", name: "yes" },
-      { sql: "date", name: "day" },
-      { sql: "timestamptz", name: "at" },
+    for (const { type, name } of [
+      { type: "text", name: "a_text" },
+      { type: "integer", name: "whole" },
+      { type: "number", name: "real" },
+      { type: "decimal", name: "amount" },
+      { type: "boolean", name: "yes" },
+      { type: "date", name: "day" },
+      { type: "instant", name: "at" },
     ] as const)
-      for (const value of COLUMN_VALUES[sql].beyond) expect(messageOf({ [name]: value })).toMatch(/^[a-z_]+: .+ the view visits/);
+      for (const value of COLUMN_VALUES[type].beyond)
+        expect(messageOf({ [name]: value })).toMatch(/^[a-z_]+: .+ the view visits/);
   });
 });

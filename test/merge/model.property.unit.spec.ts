@@ -28,7 +28,7 @@ const REASONS = [
 ];
 
 describe(`replicas that were cut off from each other, seed ${SEED}`, () => {
-  it("show the same rows and decisions once they hold the same events, and those that the definitions say, whatever the rule", {
+  it("show the same rows and decisions once they hold the same events, and those that the definitions say, whatever the rule (I9)", {
     timeout: 300_000,
   }, () => {
     const counts = nothingCounted();

@@ -217,10 +217,10 @@ const memberValue = fc
   .constantFrom(...FREE)
   .chain(([member, range]) => fc.constantFrom(...edgesOf(range), ...beyondOf(range)).map((value) => [member, value] as const));
 const columnValue = fc.constantFrom(...Object.entries(COLUMNS)).chain(([name, column]) => {
-  const { fits, beyond } = COLUMN_VALUES[column.sql];
+  const { fits, beyond } = COLUMN_VALUES[column.type];
   const indexed: JsonValue[] =
-    column.sql === "text" && column.index ? ["x".repeat(600), "\uffff".repeat(600), "x".repeat(601)] : [];
-  const texts: JsonValue[] = column.sql === "text" || column.sql === "jsonb" ? ["a\0b"] : [];
+    column.type === "text" && column.index ? ["x".repeat(600), "\uffff".repeat(600), "x".repeat(601)] : [];
+  const texts: JsonValue[] = column.type === "text" || column.type === "json" ? ["a\0b"] : [];
   return fc.constantFrom<JsonValue>(...fits, ...beyond, ...indexed, ...texts).map((value) => [name, value] as const);
 });
 const probe: fc.Arbitrary<Probe> = fc.record({
@@ -241,7 +241,7 @@ const headOf = ({ members }: Probe, base: Head, id: string): Head =>
 
 const asShown = (column: Column, value: JsonValue | undefined): JsonValue => {
   if (value === undefined || value === null) return null;
-  return column.sql === "timestamptz" ? new Date(value as string).toISOString() : value;
+  return column.type === "instant" ? new Date(value as string).toISOString() : value;
 };
 
 async function shownRow(id: string): Promise<JsonObject | undefined> {

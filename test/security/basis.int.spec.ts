@@ -62,7 +62,7 @@ async function replica(n: number, order: (events: number) => readonly number[]) 
 const forth = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 
 describe("a hostile site", () => {
-  it("forges that it has seen all that another will ever write, and mutes nothing: what comes later wins or conflicts by the rule, and the audit says why", async () => {
+  it("forges that it has seen all that another will ever write, and mutes nothing: what comes later wins or conflicts by the rule, and the audit says why (I13)", async () => {
     const honest = await device("honest");
     const hostile = await device("hostile");
     await honest.append(registration(number(1), { phone: "+254700000001" }));
@@ -122,7 +122,7 @@ describe("a hostile site", () => {
     ]);
   });
 
-  it("cannot write what the hub's own people write: that is quarantined at its seq, with the reason, and cannot be released", async () => {
+  it("cannot write what the hub's own people write: that is quarantined at its seq, with the reason, and cannot be released (I33)", async () => {
     const hostile = await device("hostile", "t4");
     const events: readonly Omit<NewEvent, "actor">[] = [
       { type: "site.registered", entity: { type: "site", id: "relief.mine" }, data: { org: "relief", site: "mine" } },

@@ -126,15 +126,15 @@ export function withMember(member: Member, value: Scalar, head = HEAD): Omit<Eve
 
 /** For each type of column, values at the edge of what it holds, and values beyond. */
 export const COLUMN_VALUES: Readonly<
-  Record<Column["sql"], { readonly fits: readonly JsonValue[]; readonly beyond: readonly JsonValue[] }>
+  Record<Column["type"], { readonly fits: readonly JsonValue[]; readonly beyond: readonly JsonValue[] }>
 > = {
   text: { fits: ["", "x".repeat(5_000), "\u{10ffff}\ufeff\u0001\\N\t", "\\."], beyond: [7, true, [], {}] },
-  bigint: {
+  integer: {
     fits: [0, Number.MAX_SAFE_INTEGER, Number.MIN_SAFE_INTEGER],
     beyond: [2 ** 53, 1e300, 0.5, "7", true],
   },
-  "double precision": { fits: [0, Number.MAX_VALUE, -Number.MAX_VALUE, Number.MIN_VALUE, 0.1], beyond: ["0.1", false, []] },
-  numeric: { fits: [0, 1e30, -1e30, Number.MIN_VALUE, 0.1], beyond: [1.1e30, 1e300, -1e300, "1"] },
+  number: { fits: [0, Number.MAX_VALUE, -Number.MAX_VALUE, Number.MIN_VALUE, 0.1], beyond: ["0.1", false, []] },
+  decimal: { fits: [0, 1e30, -1e30, Number.MIN_VALUE, 0.1], beyond: [1.1e30, 1e300, -1e300, "1"] },
   boolean: { fits: [true, false], beyond: ["true", 1] },
   date: {
     fits: ["0001-01-01", "9999-12-31", "2024-02-29", "1900-02-28"],
@@ -151,7 +151,7 @@ export const COLUMN_VALUES: Readonly<
       "today",
     ],
   },
-  timestamptz: {
+  instant: {
     fits: [
       "0001-01-01T00:00:00Z",
       "9999-12-31T23:59:59.999Z",
@@ -172,7 +172,7 @@ export const COLUMN_VALUES: Readonly<
       1,
     ],
   },
-  jsonb: {
+  json: {
     fits: [0, 1e300, Number.MIN_VALUE, "\u{10ffff}", [], {}, nested(60), { "": 1, "\\u0000": "\\u0000" }, null],
     beyond: [],
   },

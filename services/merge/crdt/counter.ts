@@ -18,7 +18,7 @@ interface State {
 export const counter: Crdt = {
   name: "counter",
   version: 1,
-  columns: ["bigint", "double precision", "numeric"],
+  columns: ["integer", "number", "decimal"],
   problem: (value) => (typeof value === "number" && Number.isFinite(value) ? null : "a counter takes a number to add"),
   join(state, { by, value }) {
     refuseProblem("counter", this.problem(value));

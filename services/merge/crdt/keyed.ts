@@ -144,7 +144,7 @@ function set(name: string, isPresent: (siblings: readonly Sibling[]) => boolean)
   return {
     name,
     version: 1,
-    columns: ["jsonb"],
+    columns: ["json"],
     problem(value) {
       const change = setChange(value);
       return typeof change === "string" ? change : null;
@@ -204,7 +204,7 @@ function mapChange(value: JsonValue): MapChange | string {
 export const lwwMap: Crdt = {
   name: "lwwMap",
   version: 1,
-  columns: ["jsonb"],
+  columns: ["json"],
   problem(value) {
     const change = mapChange(value);
     return typeof change === "string" ? change : null;

@@ -96,7 +96,7 @@ function removeAll({ w, r }: State, ids: readonly EntryId[]): State {
 export const orderedList: Crdt = {
   name: "orderedList",
   version: 1,
-  columns: ["jsonb"],
+  columns: ["json"],
   problem(value) {
     const change = changeOf(value);
     return typeof change === "string" ? change : null;

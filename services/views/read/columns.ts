@@ -1,4 +1,5 @@
 import type { Projection } from "../../merge/index.ts";
+import { declaredColumns, sqlType } from "../columns.ts";
 
 /** A name as SQL has it. Names come from checked declarations; quoting them is for names that SQL reserves. */
 export const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
@@ -30,10 +31,8 @@ export function readAs(name: string, sql: string): string {
 }
 
 /** The columns that a view of entities declares, each with the type that it is kept as. */
-export const declaredTypes = ({ columns, derived }: Projection): readonly (readonly [name: string, sql: string])[] => [
-  ...Object.entries(columns).map(([name, { sql }]) => [name, sql] as const),
-  ...Object.entries(derived).map(([name, { column }]) => [name, column.sql] as const),
-];
+export const declaredTypes = (projection: Projection): readonly (readonly [name: string, sql: string])[] =>
+  declaredColumns(projection).map(([name, column]) => [name, sqlType(column)] as const);
 
 /** The columns that a view of entities declares, each as it is read as a JSON value. */
 export const readColumns = (projection: Projection): readonly string[] =>

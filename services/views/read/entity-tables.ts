@@ -1,5 +1,6 @@
 import type { JsonObject } from "../../core/index.ts";
 import type { Projection } from "../../merge/index.ts";
+import { sqlType } from "../columns.ts";
 import type { Db } from "../connect.ts";
 import { quoted, readAs, readColumns } from "./columns.ts";
 import { type Cursor, openCursor } from "./cursor.ts";
@@ -55,7 +56,7 @@ export async function openEntityTables(db: Db, projection: Projection): Promise<
   const table = (suffix = ""): string => `views.${quoted(`${name}${suffix}`)}`;
   const children = new Map<string, Cursor<ChildRow>>();
   for (const [child, { columns }] of Object.entries(tables)) {
-    const read = Object.entries(columns).map(([column, { sql }]) => readAs(column, sql));
+    const read = Object.entries(columns).map(([name, column]) => readAs(name, sqlType(column)));
     children.set(
       child,
       await openCursor(db, `SELECT ${["id", "n", ...read].join(", ")} FROM ${table(`_${child}`)} ORDER BY id COLLATE "C", n`),

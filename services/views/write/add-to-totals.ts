@@ -41,7 +41,7 @@ export async function addToTotals(
   return rows;
 }
 
-const isDecimal = (column: Column | undefined): boolean => column !== undefined && sqlType(column) === "numeric";
+const isDecimal = (column: Column | undefined): boolean => column?.type === "decimal";
 
 /** The sign goes into the text: PostgreSQL then adds decimals, not floats. */
 const negated = (value: JsonValue, sign: 1 | -1): string =>
