@@ -310,10 +310,8 @@ function openPage(log: Log, besides: Compared, read: Read, { report, signatures 
     for (const difference of await books.audit(page)) differs(difference);
     const folded = page.filter((each) => each.isFolded).map(({ entry }) => entry);
     read.expected += folded.length;
-    await books.quarantine(
-      folded.filter(({ content }) => content.kind === "quarantined"),
-      settlements,
-    );
+    const held = folded.filter(({ content }) => content.kind === "quarantined");
+    await books.quarantine(held, settlements);
     page = [];
     settlements = [];
     altered = new Set();
