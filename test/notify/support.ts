@@ -11,7 +11,7 @@ import { type NotifierOptions, parseSettings, type Settings, startNotifier } fro
 import { connectViews } from "../../services/views/index.ts";
 import { withCluster } from "../support/cluster.ts";
 
-const SQL = join(import.meta.dirname, "../../services/projector/sql/003_notifications.sql");
+const SQL = join(import.meta.dirname, "../../services/views/sql/003_notifications.sql");
 export const SECRET = "a-secret-of-the-desk";
 
 export interface Row {
