@@ -3,7 +3,7 @@
  * they know of their own entity and chained. For logs of a million events, which need not take the way there.
  */
 
-import { SCHEMAS_DIR } from "../services/cli/places.ts";
+import { SCHEMAS_DIR } from "../services/cli/program.ts";
 import {
   type Appendable,
   canonicalize,

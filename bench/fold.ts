@@ -1,7 +1,7 @@
 /** Merging alone, beside the least that could be done with the same events: no server, one process. */
 
 import { join } from "node:path";
-import { PROJECTIONS_DIR } from "../services/cli/places.ts";
+import { PROJECTIONS_DIR } from "../services/cli/program.ts";
 import { partsOf } from "../services/core/index.ts";
 import { type EntityState, type FoldEvent, type FullRow, fold, rowWith } from "../services/merge/engine.ts";
 import type { Projection } from "../services/merge/index.ts";

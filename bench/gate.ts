@@ -3,7 +3,7 @@
 import { Ajv2020 } from "ajv/dist/2020.js";
 import formats from "ajv-formats";
 import avsc from "avsc";
-import { SCHEMAS_DIR } from "../services/cli/places.ts";
+import { SCHEMAS_DIR } from "../services/cli/program.ts";
 import { formatHlc, type OriginId, type PackedEvent, type Seq } from "../services/core/index.ts";
 import { createGate } from "../services/gate/index.ts";
 import { loadSchemas } from "../services/gate/node.ts";

@@ -1,4 +1,4 @@
-import { SCHEMAS_DIR } from "../services/cli/places.ts";
+import { SCHEMAS_DIR } from "../services/cli/program.ts";
 import { type Field, type NewEvent, openField } from "../services/field/index.ts";
 
 /** Seeded, so that each run does the same work. */

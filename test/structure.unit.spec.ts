@@ -178,14 +178,23 @@ describe("the house", () => {
         if (HOMES[from] === undefined || isType) continue;
         expect(HOMES[from], `${relative(ROOT, file)} imports ${from}`).toContain(folder);
       }
+      // Loaded when it is needed, a driver has the same home.
+      for (const [, from = ""] of readFileSync(file, "utf8").matchAll(/\bimport\("([^"]+)"\)/g))
+        if (HOMES[from] !== undefined) expect(HOMES[from], `${relative(ROOT, file)} loads ${from}`).toContain(folder);
     }
   });
 
   it("has a device load no driver of a server: its commands start sooner, and so does an app", () => {
     const reached = reachedFrom(["cli/main.ts", "cli/commands-field.ts", "field/index.ts"].map((start) => join(SERVICES, start)));
     expect(reached.size).toBeGreaterThan(100);
-    for (const driver of ["@eventstore/db-client", "@grpc/grpc-js", "pg", "nats", "jose", "pino", "nodemailer"])
+    for (const driver of ["@eventstore/db-client", "@grpc/grpc-js", "pg", "nats", "jose", "fastify", "pino", "nodemailer"])
       expect(reached, driver).not.toContain(driver);
+  });
+
+  it("keeps the device's SQL in one place", () => {
+    const field = sources.filter(({ folder }) => folder === "field");
+    const speaking = field.filter(({ file }) => /\.prepare\(|\bdb\.exec\(|\bSELECT\b.*\bFROM\b/.test(readFileSync(file, "utf8")));
+    expect(speaking.map(({ file }) => relative(SERVICES, file)).sort()).toEqual(["field/migrations.ts", "field/rows.ts"]);
   });
 
   it("has no cycle among its files", () => {
@@ -217,4 +226,24 @@ it("docs/errors.md lists every error code, and no other", () => {
     ([, code]) => code!,
   );
   expect([...listed].sort()).toEqual([...ERROR_CODES].sort());
+});
+
+describe("ARCHITECTURE.md", () => {
+  it("has the same table of imports as this test", () => {
+    const text = readFileSync(join(ROOT, "ARCHITECTURE.md"), "utf8");
+    const table = /<!-- imports:[\s\S]*?<!-- \/imports -->/.exec(text)?.[0] ?? "";
+    const written = [...table.matchAll(/^\| `([a-z/]+)` \| (.*) \|$/gm)].map(([, folder, may]) => [
+      folder,
+      [...(may ?? "").matchAll(/`([a-z/]+)`/g)].map(([, name]) => name),
+    ]);
+    expect(Object.fromEntries(written)).toEqual(MAY_IMPORT);
+  });
+
+  it("describes every folder of services", () => {
+    const rooms = /## The rooms([\s\S]*?)<!-- imports/.exec(readFileSync(join(ROOT, "ARCHITECTURE.md"), "utf8"))?.[1] ?? "";
+    const written = [...rooms.matchAll(/^\| `services\/([a-z]+)` \|/gm)].map(([, folder]) => folder);
+    const folders = readdirSync(SERVICES, { withFileTypes: true }).filter((entry) => entry.isDirectory());
+    expect(folders.length).toBeGreaterThan(10);
+    for (const { name } of folders) expect(written).toContain(name);
+  });
 });

@@ -9,11 +9,11 @@ import {
   type ChildRow,
   type ClaimRow,
   type Cursor,
+  claimedKeys,
   type Db,
   type EntityTables,
   hasNote,
   type KeptRow,
-  keyOf,
   openEntityTables,
   shardOf,
   type TotalsBooks,
@@ -381,10 +381,9 @@ function isSame(expected: readonly Readonly<Record<string, JsonValue>>[], rows: 
 
 function isSameClaims(projection: Projection, key: string, row: FullRow, state: EntityState, rows: readonly ClaimRow[]): boolean {
   const events = eventsIn(projection, state);
-  const expected = Object.entries(projection.invariants).flatMap(([invariant, rule]) => {
-    const claimed = "atMost" in rule ? keyOf(rule, key, row) : null;
-    return claimed === null ? [] : [canonicalize({ invariant, key: asKept(claimed), events })];
-  });
+  const expected = [...claimedKeys(projection, key, row)].map(([invariant, claimed]) =>
+    canonicalize({ invariant, key: asKept(claimed), events }),
+  );
   const kept = rows.map(({ id: _, ...claim }) => canonicalize(claim as unknown as JsonObject));
   return canonicalize(expected.sort()) === canonicalize(kept.sort());
 }

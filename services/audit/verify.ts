@@ -7,8 +7,8 @@ import {
   type OriginId,
   type Position,
   type PublicKey,
-  QUARANTINE_ENTITY,
   type Seq,
+  type Settlement,
   wallMsOf,
 } from "../core/index.ts";
 import { chainHash, heapKeeper } from "../core/node.ts";
@@ -16,7 +16,7 @@ import type { Gate, Pins } from "../gate/index.ts";
 import { type Anchor, type AnchorComparison, incarnations, judge, keyFactsOf, type Log, textOf } from "../log/index.ts";
 import { entityViews, type Totals } from "../merge/engine.ts";
 import type { Projection, View } from "../merge/index.ts";
-import { countedAs, rehearseRefold, settlements, shardOfEntry, targetsFor, type ViewTarget } from "../projector/index.ts";
+import { counting, rehearseRefold, shardOfEntry, targetsFor, type ViewTarget } from "../projector/index.ts";
 import {
   type Asked,
   type AuditDifference,
@@ -153,7 +153,7 @@ export async function verify(deps: VerifyDeps): Promise<VerifyReport> {
   if (views === undefined) return judgeAll(deps, null);
   const { db } = views;
   using spill = openSpill();
-  return inComparison(db, async () => judgeAll(deps, await compared(views, spill)));
+  return await inComparison(db, async () => judgeAll(deps, await compared(views, spill)));
 }
 
 async function compared({ db, gate, projections, isSame }: NonNullable<VerifyDeps["views"]>, spill: Spill): Promise<Compared> {
@@ -289,10 +289,11 @@ function openPage(log: Log, besides: Compared, read: Read, { report, signatures 
   const { db: _, books, spill, shards, declared, parked } = besides;
   const wanted = new Set(entityViews(declared).map(({ entity }) => entity));
   const parkedAt = new Set(parked.map(({ event }) => event));
-  const settled = settlements();
+  const counts = counting(log);
   const rewritten = new Map<OriginId, Rewritten>();
   const keepHeap = heapKeeper();
   let page: Expected[] = [];
+  let settlements: Settlement[] = [];
   let altered = new Set<string>();
   let bytes = 0;
   const isFolded = (shard: number, position: Position): boolean => (shards.get(shard) ?? -1n) >= position;
@@ -310,9 +311,11 @@ function openPage(log: Log, besides: Compared, read: Read, { report, signatures 
     const folded = page.filter((each) => each.isFolded).map(({ entry }) => entry);
     read.expected += folded.length;
     await books.quarantine(
-      folded.filter(({ head, content }) => content.kind === "quarantined" || head.entity.type === QUARANTINE_ENTITY),
+      folded.filter(({ content }) => content.kind === "quarantined"),
+      settlements,
     );
     page = [];
+    settlements = [];
     altered = new Set();
     bytes = 0;
     keepHeap();
@@ -327,7 +330,8 @@ function openPage(log: Log, besides: Compared, read: Read, { report, signatures 
       page.push({ entry, isFolded: here });
       bytes += size + JSON.stringify(head.basis).length;
       if (here) {
-        const counted = await countedAs(log, entry, settled);
+        const { counted, settlement } = await counts.judge(entry);
+        if (settlement !== null) settlements.push(settlement);
         if (
           counted?.content.kind === "accepted" &&
           wanted.has(counted.head.entity.type) &&

@@ -16,6 +16,8 @@ export interface Command {
   readonly options: Options;
   /** How many arguments besides options it takes at most; default: any number. */
   readonly maxPositionals?: number;
+  /** Whether it runs without a look at the configuration file, which may not be there yet. */
+  readonly isWithoutSettings?: boolean;
   run(input: Input): Promise<number>;
 }
 
@@ -32,7 +34,7 @@ export interface Input {
   readonly out: Output;
 }
 
-const COMMON: Options = { json: { type: "boolean" }, help: { type: "boolean", short: "h" } };
+const COMMON: Options = { json: { type: "boolean" }, config: { type: "string" }, help: { type: "boolean", short: "h" } };
 
 /** The options of a command, those that all commands take among them. */
 export const optionsOf = (command: Command): Options => ({ ...COMMON, ...command.options });

@@ -17,8 +17,10 @@ import { keptLogins, lockDirectory, ownerOf, startEventStore, startPostgres } fr
 import { currentIncarnation, type Log, openLog } from "../log/index.ts";
 import { copyDatabase, copyRunning, sealCopy } from "../log/node/index.ts";
 import { connectViews } from "../views/index.ts";
+import { foldersOf } from "./folders.ts";
 import { FORMAT, folderDigests, hashOf, MANIFEST, type Manifest, megabytes } from "./manifest.ts";
-import { hubKey, hubOrg, PROGRAM_VERSION, readConfig, readState, settingsFile, syncToDisk } from "./places.ts";
+import { hubKey, hubOrg, readConfig, readState, settingsFile, syncToDisk } from "./places.ts";
+import { PROGRAM_VERSION } from "./program.ts";
 import { mustAnswer } from "./reach.ts";
 import { keepTold } from "./told.ts";
 
@@ -138,7 +140,16 @@ async function fill(partial: string, { dataDir, withoutLog, say }: BackupOptions
     files.push({ name: name as Manifest["files"][number]["name"], bytes, sha256: await hashOf(file(name)) });
   }
   const createdAt = new Date().toISOString();
-  const manifest: Manifest = { format: FORMAT, program: PROGRAM_VERSION, createdAt, org, log, told, ...folderDigests(), files };
+  const manifest: Manifest = {
+    format: FORMAT,
+    program: PROGRAM_VERSION,
+    createdAt,
+    org,
+    log,
+    told,
+    ...folderDigests(foldersOf(dataDir)),
+    files,
+  };
   // The last: without it nothing here counts as a backup.
   writeFileSync(file(MANIFEST), `${JSON.stringify(manifest, null, 2)}\n`, { mode: 0o600, flush: true });
   return manifest;

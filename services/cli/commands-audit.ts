@@ -15,11 +15,11 @@ import { openLog } from "../log/index.ts";
 import { connectViews, type RecordedDecision } from "../views/index.ts";
 import { anchorGiven } from "./anchor-place.ts";
 import type { Command } from "./args.ts";
+import { foldersOf, viewsOf } from "./folders.ts";
 import { publicPartOf } from "./hub-keys.ts";
 import { type Output, shown, table } from "./output.ts";
-import { hubDir, PROJECTIONS_DIR, readHubKeys } from "./places.ts";
+import { hubDir, readHubKeys } from "./places.ts";
 import { positionAsked } from "./positions.ts";
-import { loadProjections } from "./projections.ts";
 import { runningHub } from "./reach.ts";
 import { openHubGate, withHubGate } from "./registry.ts";
 import { withViews } from "./with-views.ts";
@@ -85,7 +85,7 @@ A log that was set back to a backup gives positions again: one that names anothe
       throw new TributaryError("usage", "--view goes with --as-of", `Use: ${auditEntity.usage}`);
     return withViews(text("data"), async (db) => {
       if (asOf !== undefined) {
-        const projections = await loadProjections(PROJECTIONS_DIR);
+        const projections = await viewsOf(text("data"));
         const position = await positionAsked(db, asOf);
         const row = await withHubGate(text("data"), ({ gate }) => rowAsOf({ db, gate, projections }, entity, position, view));
         out.result(row);
@@ -194,9 +194,9 @@ view that is declared otherwise than the live one was built. Not compared: decis
     await using log = openLog(eventstoreUrl);
     const db = flag("log-only") ? null : await connectViews(postgresUrl, "tributary-audit");
     try {
-      const hub = db === null ? null : await openHubGate(log);
+      const hub = db === null ? null : await openHubGate(log, foldersOf(text("data")));
       hub?.registry.close();
-      const views = db === null ? undefined : { db, gate: hub!.gate, projections: await loadProjections(PROJECTIONS_DIR) };
+      const views = db === null ? undefined : { db, gate: hub!.gate, projections: await viewsOf(text("data")) };
       const report = await verify({
         log,
         ...(hubKeys === undefined ? {} : { hubKeys }),

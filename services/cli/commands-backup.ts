@@ -17,8 +17,8 @@ export const backup: Command = {
   summary: "back up a hub, while it runs or not",
   usage: "tributary backup DIR [--without-log] [--data DIR]",
   help: `Writes a folder with the log, the hub's own outbox, its settings and signing key, what people were told, and a manifest with the SHA-256 of each
-file. The folder is there whole or not at all. It has people's data and the key that tokens are signed with: keep it as safe as the hub, and on another disk. Views are
-folded from the log, and what the broker holds is still on the devices: neither is in it. Beside the log there must be room for a copy of it. An EventStoreDB
+file. The folder is there whole or not at all. It has people's data and the key that signs tokens: keep it as safe as the hub, and on another disk. It does not have the views,
+which are folded from the log, nor what the broker holds, which is still on the devices. The log's disk must have room for a copy of it. An EventStoreDB
 or KurrentDB of your own is backed up by its own means (docs/production.md); then --without-log backs up the rest.
 
   tributary backup /backups/hub-$(date +%F)`,
@@ -51,8 +51,8 @@ export const restore: Command = {
   name: "restore",
   summary: "make a hub's folder from a backup, or declare that its log was restored",
   usage: "tributary restore DIR --data NEW | --declare [--note TEXT] [--data DIR] | --confirm [--anchor FILE|URL] [--data DIR]",
-  help: `From a backup: checks every file, and makes the folder NEW, which must be empty or not there. Then start the hub there: its log begins a new incarnation, for
-positions are given again that were given before; devices send again by themselves what the log lacks, and the views are folded anew.
+  help: `From a backup: checks every file, and makes the folder NEW, which must be empty or not there. Then start the hub there: its log begins a new incarnation, because
+the log gives positions a second time; devices send again by themselves what the log lacks, and the views are folded anew.
 
 --declare: while the hub runs, after an event store of your own was restored by its own means. --confirm: the hub has found by itself that the log holds
 less than before, and you know why. With --anchor: the anchor that the hub has kept there is gone, you know why, and it is to begin anew.

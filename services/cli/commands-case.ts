@@ -18,9 +18,8 @@ import { DELETED } from "../merge/engine.ts";
 import { type CaseFilter, type CaseRow, cases } from "../views/index.ts";
 import type { Command, Input } from "./args.ts";
 import { withDesk } from "./desk.ts";
+import { viewsOf } from "./folders.ts";
 import { type Cell, type Output, shown, table } from "./output.ts";
-import { PROJECTIONS_DIR } from "./places.ts";
-import { loadProjections } from "./projections.ts";
 import { withViews } from "./with-views.ts";
 
 const STATES = ["open", "accepted", "closed"] as const;
@@ -175,7 +174,7 @@ function tellAbout({ case: found, choices, events }: CaseDetails, out: Output): 
 
 /** The values of one register of an entity, whether or not anybody is asked to decide. */
 async function showRegister(matter: Matter, data: string | undefined, out: Output): Promise<number> {
-  const projections = await loadProjections(PROJECTIONS_DIR);
+  const projections = await viewsOf(data);
   const { entity: ref, view, register, values } = await withViews(data, (db) => standing({ db, projections }, matter));
   const entity = `${ref.type}/${ref.id}`;
   out.result({ entity, view, register, siblings: values });

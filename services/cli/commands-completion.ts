@@ -3,9 +3,8 @@ import { TributaryError } from "../core/index.ts";
 import { LEVELS, MODES } from "../gate/index.ts";
 import type { Command } from "./args.ts";
 import { ASKED, type Asked, completable, SCRIPTS, SHELLS } from "./completion.ts";
+import { foldersHere, loadViews, schemasHere } from "./folders.ts";
 import { nearest } from "./nearest.ts";
-import { PROJECTIONS_DIR, SCHEMAS_DIR } from "./places.ts";
-import { loadProjections } from "./projections.ts";
 import { COMMANDS } from "./run.ts";
 
 /** Usage lines write them in capitals, and they stand for themselves. */
@@ -13,9 +12,9 @@ const LITERALS: ReadonlySet<string> = new Set([...LEVELS, ...MODES]);
 
 /** What there is of a kind, in the project's own folders: no server is asked, so that a Tab waits for nothing. */
 const NAMES: Readonly<Record<Asked, () => Promise<string[]>>> = {
-  view: async () => (await loadProjections(PROJECTIONS_DIR)).map(({ name }) => name),
+  view: async () => (await loadViews(foldersHere())).map(({ name }) => name),
   subject: async () =>
-    readdirSync(SCHEMAS_DIR, { withFileTypes: true })
+    readdirSync(schemasHere(), { withFileTypes: true })
       .filter((entry) => entry.isDirectory())
       .map(({ name }) => name),
 };

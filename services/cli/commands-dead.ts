@@ -37,7 +37,7 @@ export const deadList: Command = {
   name: "dead list",
   summary: "show batches that could not be taken at all",
   usage: "tributary dead list [--after NUMBER] [--limit N] [--data DIR]",
-  help: `A batch whose frame is damaged, whose hashes do not add up, or that is a fork of what is in the log cannot go into the log, and no repetition mends it. The hub
+  help: `A batch whose frame is damaged, whose hashes do not add up, or that is a fork of what is in the log cannot go into the log, and no repetition helps. The hub
 keeps it with the reason: ${MAX_DEAD_BYTES / 1_048_576} MiB at most and ${MAX_DEAD_AGE_DAYS} days, the oldest go first. The device that sent it still has its events.`,
   maxPositionals: 0,
   options: { data: { type: "string" }, after: { type: "string" }, limit: { type: "string" } },
@@ -64,7 +64,7 @@ export const deadShow: Command = {
   name: "dead show",
   summary: "show a dead letter: who sent what, as far as it can be read",
   usage: "tributary dead show NUMBER [--data DIR]",
-  help: "The reason, and of a frame that can still be read its origin and its events' envelopes. `tributary dead list` has the numbers.",
+  help: "Prints the reason and, if the frame can still be read, its origin and the envelopes of its events. `tributary dead list` has the numbers.",
   maxPositionals: 1,
   options: { data: { type: "string" } },
   async run({ positionals, text, out }) {
@@ -97,10 +97,10 @@ export const deadRetry: Command = {
   name: "dead retry",
   summary: "send dead letters in again, to be checked anew",
   usage: "tributary dead retry NUMBER… | --all [--data DIR]",
-  help: `After a fix: the hub checks the batch like any other. What it takes is removed from the dead letters; what it refuses again stays, and the command ends with
-the refusal's exit code. The batch is let in with a token of the hub's for its device and what its events are about, good for this
-batch alone; its own hashes and signature are checked as ever. So a retry is your word for a site whose token has ended or was revoked; a device that was
-revoked stays out. A letter is removed on the hub's own signed word only.`,
+  help: `Use it after a fix. The hub checks the batch like any other. It removes what it takes from the dead letters. What it refuses again stays, and the command ends with
+the refusal's exit code. The batch is let in by a token of the hub's, for its device and what its events are about, good for this
+batch alone; its own hashes and signature are checked as always. So by a retry you vouch for a site whose token has expired or was revoked. A device that was
+revoked stays out. Only the hub's own signed word removes a letter.`,
   options: { data: { type: "string" }, all: { type: "boolean" } },
   async run({ positionals, text, flag, out }) {
     const given = numbersOf(positionals, deadRetry.usage);

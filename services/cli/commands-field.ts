@@ -14,24 +14,25 @@ import { type Fits, readTable, type SchemaVersion } from "../gate/index.ts";
 import { natsSettings } from "../local/index.ts";
 import type { Command, Input } from "./args.ts";
 import { NATS_OPTIONS, natsFiles } from "./broker.ts";
+import { foldersHere, loadViews, schemasHere } from "./folders.ts";
 import { type Output, table } from "./output.ts";
-import { fieldPath, PROJECTIONS_DIR, readText, SCHEMAS_DIR, tokenGiven, tokenOf } from "./places.ts";
-import { fitsOf, loadProjections } from "./projections.ts";
+import { fieldPath, readText, tokenGiven, tokenOf } from "./places.ts";
+import { fitsOf } from "./projections.ts";
 
 const COMMON = { db: { type: "string" }, schemas: { type: "string" } } as const;
 const DB_HELP = "The device's database is --db, or TRIBUTARY_FIELD, or .tributary/field.db.";
 
-const open = ({ text }: Input): Field => openField({ path: fieldPath(text("db")), schemas: text("schemas") ?? SCHEMAS_DIR });
+const open = ({ text }: Input): Field => openField({ path: fieldPath(text("db")), schemas: schemasHere() });
 /** Opens the database for writing: what is written is held to the project's views as well. */
 async function openToWrite({ text, out }: Input): Promise<Field> {
   let fits: Fits = () => null;
   const field = openField({
     path: fieldPath(text("db")),
-    schemas: text("schemas") ?? SCHEMAS_DIR,
+    schemas: schemasHere(),
     fits: (head, data) => fits(head, data),
   });
   try {
-    fits = fitsOf(await loadProjections(PROJECTIONS_DIR), field.gate);
+    fits = fitsOf(await loadViews(foldersHere()), field.gate);
   } catch (error) {
     // A view that is being worked on must not keep anybody from writing: the hub looks again.
     out.progress(`Values are not compared with the views' columns: ${messageOf(error)}`);
@@ -44,8 +45,8 @@ export const fieldInit: Command = {
   name: "field init",
   summary: "make a device's database",
   usage: "tributary field init --org NAME --site NAME --device NAME [--schemas DIR] [--db FILE]",
-  help: `Needs no network. Each database writes under a name of its own (org.site.device.epoch); a copy of one goes on under a new name by
-itself, so that a cloned tablet or a restored backup does no harm. --schemas, here and at every command of a device: the folder of the schemas that it writes with (default: the project's).
+  help: `Needs no network. Each database writes under its own name (org.site.device.epoch). A copy notices by itself that it is one and continues under a new
+name, so a cloned tablet or a restored backup does no harm. --schemas, here and at every command of a device: the folder of the schemas that it writes with (default: the project's).
 
   tributary field init --org relief --site juba --device tablet-1 --db juba.db`,
   options: { ...COMMON, org: { type: "string" }, site: { type: "string" }, device: { type: "string" } },
@@ -57,7 +58,7 @@ itself, so that a cloned tablet or a restored backup does no harm. --schemas, he
       site: input.need("site", "the site's name"),
       device: input.need("device", "this device's name"),
     };
-    using field = openField({ path, name, schemas: input.text("schemas") ?? SCHEMAS_DIR });
+    using field = openField({ path, name, schemas: schemasHere() });
     const status = field.status();
     input.out.result(status);
     input.out.line(`${existed ? "There already is" : "Made"} a field database at ${path}. It writes as ${status.origin}.`);
@@ -130,9 +131,9 @@ export const fieldImport: Command = {
   name: "field import",
   summary: "turn CSV files into events, offline",
   usage: "tributary field import FILE… [--as TYPE] [--actor NAME] [--schemas DIR] [--db FILE]",
-  help: `Each row becomes an event; which one is told by the columns, or by --as. A row that stands twice, or was imported before, is taken
-once, so an import can be repeated. A row that does not fit its schema, or a column of a view, is kept, and quarantined by the hub until it is mended: nothing
-is lost. A file that is no table at all is refused whole. ${DB_HELP}
+  help: `Each row becomes an event. The columns, or --as, say of which type. A row that stands twice, or was imported before, is taken
+once, so an import can be repeated. A row that does not fit its schema, or a column of a view, is kept; the hub quarantines it until somebody corrects it. Nothing
+is lost. A file that is not a table is refused as a whole. ${DB_HELP}
 
   tributary field import beneficiaries.csv distributions.csv --actor deng`,
   options: { ...COMMON, as: { type: "string" }, actor: { type: "string" } },
@@ -182,11 +183,11 @@ export const fieldSync: Command = {
   usage:
     "tributary field sync --hub URL [--token TOKEN|@file] [--again] [--tries N] [--batch N] [--schemas DIR] [--db FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
   help: `URL is nats://… (several servers: nats://one:4222,nats://two:4222; tls://… insists on TLS) or, where that is blocked, http(s)://…. The device logs in at the
-broker with what its token gives, or with its own enrolled key, unless the URL, one of these files or TRIBUTARY_NATS_USER, _PASSWORD, _TOKEN, _CREDS, _NKEY, _CA,
-_CERT or _KEY says otherwise. A lost link is tried again (1 s, doubling to 5 min, at most 10 tries), with a line for each
-pause; a refused token is not. Where nothing listens, the command says so at once; --tries N keeps trying there too. Events stay on the device whatever
-happens; an interrupted sync goes on where it was. --batch: events a batch (default 500). --again sends all once more, also what the hub has refused, which does no harm. A device that has
-enrolled its key (\`field enrol\`, or an earlier sync with a token) needs no token. TRIBUTARY_HUB and TRIBUTARY_TOKEN stand in for the options. ${DB_HELP}
+broker by its token, or by its own enrolled key, unless the URL, one of these files or TRIBUTARY_NATS_USER, _PASSWORD, _TOKEN, _CREDS, _NKEY, _CA,
+_CERT or _KEY gives another login. A lost link is tried again (1 s, doubling to 5 min, at most 10 tries), with a line for each
+pause; a refused token is not. If nothing listens at the address, the command says so at once; with --tries N it keeps trying there too. Events stay on the device whatever
+happens; an interrupted sync resumes. --batch: events a batch (default 500). --again sends everything once more, also what the hub has refused; that does no harm. A device that has
+enrolled its key (\`field enrol\`, or an earlier sync with a token) needs no token. TRIBUTARY_HUB and TRIBUTARY_TOKEN replace the options. ${DB_HELP}
 
   tributary field sync --hub https://hub.example.org --token @token.txt`,
   options: {
@@ -271,8 +272,8 @@ export const fieldStatus: Command = {
   name: "field status",
   summary: "show what is on a device, and what the hub has of it",
   usage: "tributary field status [--schemas DIR] [--db FILE]",
-  help: `LOCAL: on this device only. QUEUED: the broker has it. SYNCED: the hub has confirmed it. Events that no hub takes, or that were damaged on this
-device's disk, are listed as set aside, with the reason. ${DB_HELP}`,
+  help: `LOCAL: on this device only. QUEUED: the broker has it. SYNCED: the hub has confirmed it. The list of events set aside has those that no hub takes and those that were damaged on this
+device's disk, with the reason. ${DB_HELP}`,
   options: COMMON,
   async run(input) {
     using field = open(input);
@@ -305,8 +306,8 @@ export const fieldEnrol: Command = {
   usage:
     "tributary field enrol --hub URL --code CODE [--schemas DIR] [--db FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
   help: `The code comes from \`tributary site add\`. It names the hub's key too: the device believes no other hub from then on, and \`field sync\` needs no token. Over a
-network that others can read, use https:// or tls://: who reads the code could use it first (then this command says so). At the hub's own broker the code logs the
-device in, and from then on its own key does. ${DB_HELP}
+network that others can read, use https:// or tls://: whoever reads the code could use it first (then this command says so). The code logs the
+device in at the hub's own broker; from then on its own key does. ${DB_HELP}
 
   tributary field enrol --hub https://hub.example.org --code abcd-efgh-ijkl-mnop-qrst-uvwx-yz23-4567`,
   maxPositionals: 0,
@@ -325,11 +326,11 @@ device in, and from then on its own key does. ${DB_HELP}
 
 export const fieldRotateKey: Command = {
   name: "field rotate-key",
-  summary: "put a new key in the place of this device's",
+  summary: "replace this device's key by a new one",
   usage:
     "tributary field rotate-key --hub URL [--schemas DIR] [--db FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
-  help: `The present key signs that the new one comes after it. Where the answer is lost, the next sync finishes it. A copy of this database made before has the old key, and
-needs a code to go on. ${DB_HELP}`,
+  help: `The present key signs that the new one follows it. If the answer is lost, the next sync finishes the change. An earlier copy of this database has the old key and
+needs a code to continue. ${DB_HELP}`,
   maxPositionals: 0,
   options: { ...COMMON, ...HUB, ...NATS_OPTIONS },
   async run(input) {
@@ -347,7 +348,7 @@ export const fieldSalvage: Command = {
   summary: "write what is readable of a damaged device's database",
   usage: "tributary field salvage --out FILE [--db FILE]",
   help: `Writes every event that can be read to a file, as NDJSON: one event a line, with its hash and how far it had come. Of damaged events it writes the texts
-that are left ("level": "DAMAGED"). Where the database cannot be read as one, its pages are searched. The database is only read. The command ends with 0
+that remain ("level": "DAMAGED"). If the database cannot be opened, the command searches its pages. It only reads the database. It ends with 0
 when all events were whole, and with 8 when some were damaged or lost. ${DB_HELP}
 
   tributary field salvage --db juba.db --out juba.ndjson`,

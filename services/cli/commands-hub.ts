@@ -1,13 +1,15 @@
 import { networkInterfaces } from "node:os";
 import { isNatsUrl, isTributaryError, parseNatsUrl, TributaryError, withoutLogin } from "../core/index.ts";
+import { parseListen, publicUrl } from "./addresses.ts";
 import type { Command, Input } from "./args.ts";
 import { NATS_OPTIONS, useNatsFiles } from "./broker.ts";
 import { told } from "./commands-backup.ts";
 import { checkEvery } from "./every.ts";
+import { FOLDER_OPTIONS } from "./folders.ts";
 import { table } from "./output.ts";
 import { type HubState, hubDir } from "./places.ts";
+import { settingOf } from "./settings.ts";
 import { bracketed, type Hub, type HubOptions, isEverywhere, startHub } from "./supervise.ts";
-import { parseListen } from "./workers.ts";
 
 const PORTS = { nats: "nats-port", eventstore: "eventstore-port", postgres: "postgres-port" } as const;
 const VARIABLES = {
@@ -22,8 +24,9 @@ function portsOf({ text, number }: Input): NonNullable<HubOptions["ports"]> {
   const ports: Partial<Record<keyof typeof PORTS, number>> = {};
   for (const name of ["nats", "eventstore", "postgres"] as const) {
     const option = PORTS[name];
-    if (text(option) === undefined) continue;
-    const port = number(option, 0);
+    const said = text(option) === undefined ? settingOf(`ports.${name}`) : undefined;
+    if (text(option) === undefined && said === undefined) continue;
+    const port = said === undefined ? number(option, 0) : Number(said);
     if (port < 1 || port > LAST_PORT)
       throw new TributaryError("usage", `--${option} ${port} is no port`, `Take one from 1 to ${LAST_PORT}.`);
     if (process.env[VARIABLES[name]])
@@ -37,42 +40,25 @@ function portsOf({ text, number }: Input): NonNullable<HubOptions["ports"]> {
   return ports;
 }
 
-const DEVICE_SCHEMES = ["nats:", "tls:", "http:", "https:"];
-
 /** Addresses that devices can reach, as the operator knows them; one empty word: none any more. `undefined`: nothing was said. */
 function publicUrlsOf({ list }: Input): string[] | undefined {
-  const given = list("public-url");
+  const said = settingOf("publicUrls");
+  const given = list("public-url").length > 0 || said === undefined ? list("public-url") : [said];
   if (given.length === 0) return undefined;
   const urls = given.flatMap((text) => text.split(",")).map((text) => text.trim());
-  return urls
-    .filter((url) => url !== "")
-    .map((url) => {
-      const parsed = URL.parse(url);
-      if (parsed === null || !DEVICE_SCHEMES.includes(parsed.protocol) || parsed.hostname === "")
-        throw new TributaryError(
-          "usage",
-          `--public-url ${JSON.stringify(url)} is no address that devices sync with`,
-          "Write it like nats://hub.example.org:4222 or https://hub.example.org; several with commas.",
-        );
-      if (parsed.username !== "" || parsed.password !== "")
-        throw new TributaryError(
-          "usage",
-          `--public-url ${parsed.protocol}//${parsed.host} has a user or a password in it`,
-          "Leave them out: this address is printed for everybody who sets up a device.",
-        );
-      return url.replace(/\/+$/, "");
-    });
+  return urls.filter((url) => url !== "").map((url) => publicUrl(url, "--public-url"));
 }
 
 export const hub: Command = {
   name: "hub",
   summary: "run a hub: broker, event store, views, ingress and projector",
   usage:
-    "tributary hub [--data DIR] [--org NAME] [--listen HOST:PORT] [--public-url URL]… [--nats-port N] [--eventstore-port N] [--postgres-port N] [--projectors N] [--reconcile-every HOURS] [--require-keys] [--anchor FILE|URL] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
+    "tributary hub [--data DIR] [--org NAME] [--schemas DIR] [--projections DIR] [--listen HOST:PORT] [--public-url URL]… [--nats-port N] [--eventstore-port N] [--postgres-port N] [--projectors N] [--reconcile-every HOURS] [--require-keys] [--anchor FILE|URL] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
   help: `Starts what a hub needs and stays until Ctrl-C. Each server is taken from the environment when a URL names it
 (TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL, TRIBUTARY_POSTGRES_URL; docs/production.md has the settings for logins and certificates), else from a container engine, else from PATH, else embedded. One of its own that
 ends is started again; when it does not come back, the hub ends and says why. Data stay in --data (default .tributary/hub) between runs, and so do
-the ports. --public-url: where devices reach this hub, as \`site add\` prints it (repeat it, or use commas; "" forgets it). --projectors: processes that
+the ports. --schemas and --projections: the folders of your own forms and views; they are kept for the next start, and every command on this hub works with them.
+Settings may stand in tributary.config.ts too (\`tributary config check\`). --public-url: where devices reach this hub, as \`site add\` prints it (repeat it, or use commas; "" forgets it). --projectors: processes that
 share the folding (default 1). --reconcile-every: balance views against the log that often, and put right what differs. --require-keys: take nothing
 from devices that have no enrolled key. --anchor (or TRIBUTARY_ANCHOR): keep where the log ends, signed, in a file outside the data folder or at an address that
 takes PUT; a log that was set back or replaced since then, and no restore declared, is noticed at the next start. With notifications.json in the data folder, people are told of conflicts.
@@ -81,6 +67,7 @@ takes PUT; a log that was set back or replaced since then, and no restore declar
   options: {
     data: { type: "string" },
     org: { type: "string" },
+    ...FOLDER_OPTIONS,
     listen: { type: "string" },
     "public-url": { type: "string", multiple: true },
     "nats-port": { type: "string" },
@@ -96,10 +83,16 @@ takes PUT; a log that was set back or replaced since then, and no restore declar
     const { text, number, flag, out } = input;
     useNatsFiles(text);
     const dir = hubDir(text("data"));
-    const org = text("org");
-    const listen = text("listen");
+    const org = text("org") ?? settingOf("org");
+    const listen = text("listen") ?? settingOf("listen");
     const publicUrls = publicUrlsOf(input);
-    const every = text("reconcile-every") === undefined ? undefined : number("reconcile-every", 0);
+    const everySaid = settingOf("reconcileEveryHours");
+    const every =
+      text("reconcile-every") !== undefined
+        ? number("reconcile-every", 0)
+        : everySaid === undefined
+          ? undefined
+          : Number(everySaid);
     if (every !== undefined) checkEvery(every);
     // From the first moment on: a hub that is stopped while it starts takes its servers with it.
     const stop = new AbortController();
@@ -113,8 +106,8 @@ takes PUT; a log that was set back or replaced since then, and no restore declar
       running = await startHub({
         dataDir: dir,
         say,
-        projectors: Math.max(1, number("projectors", 1)),
-        requireKeys: flag("require-keys"),
+        projectors: Math.max(1, number("projectors", Number(settingOf("projectors") ?? 1))),
+        requireKeys: flag("require-keys") || settingOf("requireKeys") === "true",
         ports: portsOf(input),
         signal: stop.signal,
         ownGroups: true,

@@ -32,8 +32,8 @@ export const deviceList: Command = {
   name: "device list",
   summary: "show devices, their keys, and forks that were found",
   usage: "tributary device list [--data DIR]",
-  help: `A device that has a key is believed only what that key has signed. Forks: two different events under one number, both branches signed by the device's key; the
-first that came holds, and --json has both signed heads.`,
+  help: `The hub believes of a device with a key only what that key has signed. A fork is two different events with one seq, both signed by the device's key. The
+one that came first holds; --json has both signed heads.`,
   maxPositionals: 0,
   options: DATA,
   async run({ text, out }) {
@@ -66,8 +66,8 @@ export const deviceRevoke: Command = {
   name: "device revoke",
   summary: "refuse a device from now on: it was lost, or its key was",
   usage: "tributary device revoke SITE/DEVICE [--reason TEXT] [--data DIR]",
-  help: `Takes effect within seconds, also while the device syncs. The token under which it enrolled is revoked too, since the device has it; other devices that enrolled
-under that token go on. At the hub's own broker its logins go with it, and its connections are closed. The tablet that takes its place enrols with a code of its own: \`tributary site add SITE --device NAME\`.
+  help: `Takes effect within seconds, also while the device syncs. The token under which it enrolled is revoked too, because the device has it; other devices that enrolled
+under that token are not affected. The hub's own broker withdraws its logins and closes its connections. The tablet that replaces it enrols with its own code: \`tributary site add SITE --device NAME\`.
 
   tributary device revoke juba/tablet-1 --reason "left in a taxi"`,
   maxPositionals: 1,
@@ -91,7 +91,7 @@ export const siteRevoke: Command = {
   name: "site revoke",
   summary: "refuse a site from now on: its tokens, codes and devices",
   usage: "tributary site revoke NAME [--org NAME] [--reason TEXT] [--data DIR]",
-  help: "Takes effect within seconds: its logins at the hub's own broker go with it. What the site has sent stays in the log. `tributary site add` lets it in again, with new tokens and codes.",
+  help: "Takes effect within seconds. The hub's own broker withdraws the site's logins. What the site has sent stays in the log. `tributary site add` lets it in again, with new tokens and codes.",
   maxPositionals: 1,
   options: { ...WHY, org: { type: "string" } },
   async run({ positionals, text, out }) {
@@ -114,7 +114,7 @@ export const tokenRevoke: Command = {
   name: "token revoke",
   summary: "refuse a token from now on",
   usage: "tributary token revoke TOKEN|@FILE|JTI [--data DIR]",
-  help: "By the token itself or by its id (`jti`). Takes effect within seconds, with its login at the hub's own broker. Devices that have enrolled their keys meanwhile go on.",
+  help: "Give the token itself or its id (`jti`). Takes effect within seconds; the hub's own broker withdraws its login. Devices that have enrolled their keys meanwhile are not affected.",
   maxPositionals: 1,
   options: DATA,
   async run({ positionals, text, out }) {
@@ -146,7 +146,7 @@ export const keyList: Command = {
   name: "key list",
   summary: "show the hub's own keys",
   usage: "tributary key list [--data DIR]",
-  help: "Which key signs the hub's answers and tokens, which comes next, and which only let older tokens in.",
+  help: "Shows which key signs the hub's answers and tokens, which comes next, and which only let older tokens in.",
   maxPositionals: 0,
   options: DATA,
   async run({ text, out }) {
@@ -167,9 +167,9 @@ export const keyRotate: Command = {
   name: "key rotate",
   summary: "make the hub's next key",
   usage: "tributary key rotate [--after HOURS] [--data DIR]",
-  help: `The present key announces the next in its answers, and signs that it comes after it; after --after hours (default ${OVERLAP_HOURS}) the next signs. Devices that were away
-all the time find it by that signature. Tokens of the old key are taken until they run out, or until \`tributary key retire\` drops it. All processes of the hub
-take the change up within seconds.`,
+  help: `The present key announces the next one in its answers and signs that it follows; after --after hours (default ${OVERLAP_HOURS}) the next signs. Devices that were away
+all the time find it by that signature. Tokens of the old key are taken until they expire, or until \`tributary key retire\` drops it. All processes of the hub
+notice the change within seconds.`,
   maxPositionals: 0,
   options: { ...DATA, after: { type: "string" } },
   async run({ text, number, out }) {
@@ -188,7 +188,7 @@ export const keyRetire: Command = {
   name: "key retire",
   summary: "drop one of the hub's keys",
   usage: "tributary key retire KEY [--data DIR]",
-  help: "By its name or the beginning of its thumbprint. Its private part is erased, and tokens that it signed are refused. The key that signs cannot be retired.",
+  help: "Give its name or the beginning of its thumbprint. The hub erases its private part and refuses tokens that it signed. The key that signs now cannot be retired.",
   maxPositionals: 1,
   options: DATA,
   async run({ positionals, text, out }) {

@@ -19,7 +19,7 @@ export const notifyList: Command = {
   name: "notify list",
   summary: "list notifications: what waits, what failed and why",
   usage: "tributary notify list [--state open|waiting|failed|sent|all] [--data DIR]",
-  help: `Without --state: those that are open, that is waiting or failed. The newest 500. A failed one stays until \`tributary notify retry\`.
+  help: `Without --state: the open ones, which are waiting or failed. Lists the newest 500. A failed one stays until \`tributary notify retry\`.
 
   tributary notify list --state failed`,
   maxPositionals: 0,
@@ -47,8 +47,8 @@ export const notifyRetry: Command = {
   name: "notify retry",
   summary: "send failed notifications again",
   usage: "tributary notify retry [--target NAME | --id N] [--data DIR]",
-  help: `Puts them back to waiting, with all their tries before them; the notifier sends them at once. Without --target and --id: all that failed.
-A receiver that took one after all knows it by its Idempotency-Key.
+  help: `Sets them back to waiting, with all their tries again; the notifier sends them at once. Without --target and --id: all that failed.
+A receiver that took one after all recognises it by its Idempotency-Key.
 
   tributary notify retry --target desk`,
   maxPositionals: 0,
@@ -76,8 +76,8 @@ export const notifyTest: Command = {
   name: "notify test",
   summary: "send a test message to a target now, and say what came back",
   usage: "tributary notify test TARGET [--data DIR]",
-  help: `TARGET is a name in notifications.json of the hub's folder (or the file that TRIBUTARY_NOTIFICATIONS names). The message is about no case and is
-sent by this command itself, whether or not a hub runs.
+  help: `TARGET is a name in notifications.json of the hub's folder (or the file that TRIBUTARY_NOTIFICATIONS names). The message is not about a case. This command
+sends it itself, whether or not a hub runs.
 
   tributary notify test desk`,
   maxPositionals: 1,

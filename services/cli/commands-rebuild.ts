@@ -13,9 +13,8 @@ import {
   parkedCounts,
 } from "../views/index.ts";
 import type { Command, Input } from "./args.ts";
+import { FOLDER_OPTIONS, foldersOf, loadViews, viewsOf } from "./folders.ts";
 import { type Output, table } from "./output.ts";
-import { PROJECTIONS_DIR } from "./places.ts";
-import { loadProjections } from "./projections.ts";
 import { runningHub } from "./reach.ts";
 import { openHubGate } from "./registry.ts";
 import { withViews } from "./with-views.ts";
@@ -26,10 +25,11 @@ export async function withBuilder<T>(
   work: (deps: Parameters<typeof rebuild>[0]) => Promise<T>,
 ): Promise<T> {
   const state = await runningHub(data, ["eventstore", "postgres"]);
-  const views = await loadProjections(PROJECTIONS_DIR);
+  const folders = foldersOf(data);
+  const views = await loadViews(folders);
   const log = openLog(state.eventstoreUrl);
   try {
-    const { registry, gate } = await openHubGate(log);
+    const { registry, gate } = await openHubGate(log, folders);
     try {
       const db = await connectViews(state.postgresUrl, "tributary-rebuild");
       const reader = await connectViews(state.postgresUrl, "tributary-rebuild reads");
@@ -75,10 +75,10 @@ function interruptible(): AbortSignal {
   return stop.signal;
 }
 
-async function chosenViews({ positionals, flag }: Input, usage: string): Promise<string[]> {
+async function chosenViews({ positionals, flag, text }: Input, usage: string): Promise<string[]> {
   if (flag("all")) {
     if (positionals.length > 0) throw new TributaryError("usage", "--all and names of views do not go together", `Use: ${usage}`);
-    const views = await loadProjections(PROJECTIONS_DIR);
+    const views = await viewsOf(text("data"));
     return views.map(({ name }) => name);
   }
   if (positionals.length === 0) throw new TributaryError("usage", "no view is named", `Use: ${usage}, or --all`);
@@ -124,17 +124,19 @@ const comparisonLines = (comparisons: readonly Comparison[]): string =>
 export const rebuildCommand: Command = {
   name: "rebuild",
   summary: "build views anew from the log beside the live ones, and swap them in",
-  usage: "tributary rebuild VIEW… [--all] [--compare] [--no-swap] [--fresh] [--rollback] [--max-rate N] [--data DIR]",
-  help: `For a declaration that has changed, and as well on mere suspicion. The new build stands beside the live view until it has caught up; then it takes
-its place in one transaction: readers see the old rows or the new ones, never a part. Totals are built together with the views they add up.
+  usage:
+    "tributary rebuild VIEW… [--all] [--compare] [--no-swap] [--fresh] [--rollback] [--max-rate N] [--data DIR] [--projections DIR]",
+  help: `Use it when a declaration has changed, or when you suspect a view. The new build stands beside the live view until it has caught up. Then it replaces
+the live one in one transaction: readers see the old rows or the new ones, never a part. Totals are built together with the views that they add up.
 The build before is kept; --rollback brings it up to date and puts it back (its file in projections/ must be back first).
-Interrupted at any moment, the same command goes on where it was; --fresh begins at the start. --max-rate: events a second at most, to spare
+If it is interrupted, the same command resumes; --fresh begins at the start. --max-rate: events a second at most, to spare
 the hub. --compare: compare all rows with the live ones by hash; --no-swap: only compare, change nothing.
 
   tributary rules try projections/beneficiaries.ts     # what would differ?
   tributary rebuild beneficiaries --compare`,
   options: {
     data: { type: "string" },
+    ...FOLDER_OPTIONS,
     all: { type: "boolean" },
     compare: { type: "boolean" },
     "no-swap": { type: "boolean" },
@@ -184,13 +186,14 @@ export const reconcileCommand: Command = {
   summary: "balance the books: views against the fold of the log, a device against the hub",
   usage: "tributary reconcile [VIEW…] [--all] [--repair] [--max-rate N] | --field FILE [--data DIR]",
   help: `Folds the log anew beside the live views and compares both by a tree of checksums, from the whole down to the rows that differ. Exit 6 when rows
-differ and --repair is not given. --repair puts just those rows right. \`tributary hub --reconcile-every 24\` runs it each day. With --field: whether all that the hub confirmed to a device is in the log as the device wrote it; since each
-event's hash covers all before it, the first that differs is found in a few steps.
+differ and --repair is not given. --repair corrects exactly those rows. \`tributary hub --reconcile-every 24\` runs it each day. With --field: checks that everything the hub confirmed to a device is in the log as the device wrote it. Each
+event's hash covers all before it, so a few steps find the first difference.
 
   tributary reconcile --all
   tributary reconcile --field juba.db`,
   options: {
     data: { type: "string" },
+    ...FOLDER_OPTIONS,
     all: { type: "boolean" },
     repair: { type: "boolean" },
     "max-rate": { type: "string" },
@@ -243,7 +246,7 @@ export const lag: Command = {
   name: "lag",
   summary: "show how far the views are behind the log, and which process folds what",
   usage: "tributary lag [--data DIR]",
-  help: "Events in the log that are not in the views yet, how long the oldest of them has waited, and the projectors with their shards.",
+  help: "Shows how many events of the log are not in the views yet, how long the oldest of them has waited, and the projectors with their shards.",
   maxPositionals: 0,
   options: { data: { type: "string" } },
   async run({ text, out }) {

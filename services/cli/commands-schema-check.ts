@@ -22,34 +22,40 @@ import {
 } from "../gate/index.ts";
 import { loadCasters, loadSchemas } from "../gate/node.ts";
 import { narrowColumns } from "../merge/engine.ts";
+import type { View } from "../merge/index.ts";
 import type { Command } from "./args.ts";
 import { refOf, schemaText } from "./commands-schema.ts";
+import { foldersHere, loadForms, loadViews, schemasHere, viewsOf } from "./folders.ts";
 import { table } from "./output.ts";
-import { PROJECTIONS_DIR, SCHEMAS_DIR } from "./places.ts";
-import { loadProjections } from "./projections.ts";
 import { findingLines, withHubGate } from "./registry.ts";
 import { type CheckResult, sarif } from "./sarif.ts";
 
 export const schemaCheck: Command = {
   name: "schema check",
-  summary: "tell whether a folder of schemas may be deployed: for a team's CI",
+  summary: "check whether a folder of schemas may be deployed (for a team's CI)",
   usage: `tributary schema check [FOLDER] [--against hub|GIT-REF] [--level LEVEL] [--sarif FILE] [--data DIR]`,
   help: `Every version is checked by itself (as \`schema lint\` does) and with all earlier ones. --against hub: with what a running hub has registered, and by
-its levels. --against a git commit, branch or tag: with the folder as it was there; a version that stood there must not have changed or gone.
+its levels. --against a git commit, branch or tag: with the folder as it was there; a version that stood there must not have been changed or removed.
 Exit 1 when anything is wrong, with an example for each change that would break a site. --sarif writes the findings for code review tools.
-Columns of the project's views that hold less than their form lets through are named as warnings: such values are found on the device and held back by the hub.
+Warnings name columns of the project's views that hold less than their form allows: the device finds such values, and the hub holds them back.
 
   tributary schema check schemas/ --against origin/main --sarif schemas.sarif
   tributary schema check schemas/ --against hub`,
   maxPositionals: 1,
   options: { data: { type: "string" }, against: { type: "string" }, level: { type: "string" }, sarif: { type: "string" } },
   async run({ positionals, text, out }) {
-    const dir = positionals[0] ?? SCHEMAS_DIR;
+    const dir = positionals[0] ?? schemasHere();
     const given = text("level");
     if (given !== undefined && !isLevel(given))
       throw new TributaryError("usage", `--level ${given} is none of ${LEVELS.join(", ")}`, `Use: ${schemaCheck.usage}`);
     const results = await checkFolder(dir, text("against"), given, text("data"));
-    const narrow = results.some(({ rule }) => rule === "malformed") ? [] : await narrowResults(dir, (why) => out.progress(why));
+    const narrow = results.some(({ rule }) => rule === "malformed")
+      ? []
+      : await narrowResults(
+          dir,
+          () => (text("against") === "hub" ? viewsOf(text("data")) : loadViews(foldersHere())),
+          (why) => out.progress(why),
+        );
     const errors = results.filter(({ severity }) => severity === "error").length;
     const file = text("sarif");
     if (file !== undefined) writeReport(file, `${JSON.stringify(sarif([...results, ...narrow]), null, 2)}\n`);
@@ -90,6 +96,8 @@ async function checkFolder(
   let folder: SchemaStore;
   try {
     folder = loadSchemas(dir);
+    // Also with the hub's own beside them, as they would stand in a hub.
+    loadForms({ schemas: dir }, { trusted: true });
   } catch (error) {
     if (!isTributaryError(error) || error.code !== "schema-malformed" || !existsSync(dir)) throw error;
     const file = [...error.message.matchAll(/(\S+\.(?:avsc|json))/g)][0]?.[1] ?? null;
@@ -118,9 +126,13 @@ async function checkFolder(
 }
 
 /** Columns of the project's views that are narrower than the folder's forms. */
-async function narrowResults(dir: string, skipped: (why: string) => void): Promise<CheckResult[]> {
+async function narrowResults(
+  dir: string,
+  load: () => Promise<readonly View[]>,
+  skipped: (why: string) => void,
+): Promise<CheckResult[]> {
   try {
-    const views = await loadProjections(PROJECTIONS_DIR);
+    const views = await load();
     return narrowColumns(views, formsOf(loadSchemas(dir, { trusted: true }))).map(
       ({ subject, version, view, column, member, message, problem }) => ({
         subject,
@@ -332,13 +344,13 @@ function draftOf(store: SchemaStore, before: SchemaVersion, file: string): Schem
 
 export const schemaLint: Command = {
   name: "schema lint",
-  summary: "look over a folder's schemas one by one",
+  summary: "check a folder's schemas one by one",
   usage: "tributary schema lint [FOLDER]",
-  help: "Finds what cannot be validated rightly, patterns that could be made to run for ever, defaults that do not fit, annotations that name nothing, and casters whose results do not fit. Exit 1 on an error; warnings are advice.",
+  help: "Finds what cannot be validated correctly, patterns that can be made to run for ever, defaults that do not fit, annotations that name nothing, and casters whose results do not fit. Exit 1 on an error; warnings are advice.",
   maxPositionals: 1,
   options: {},
   async run({ positionals, out }) {
-    const dir = resolve(positionals[0] ?? SCHEMAS_DIR);
+    const dir = resolve(positionals[0] ?? schemasHere());
     const store = loadSchemas(dir);
     const casters = await loadCasters(dir);
     const notes: LintNote[] = [];

@@ -53,7 +53,7 @@ export const schemaList: Command = {
   name: "schema list",
   summary: "list the registered schemas",
   usage: "tributary schema list [--data DIR]",
-  help: "Each subject with its versions, what its events are about, and how it may change.",
+  help: "Lists each subject with its versions, what its events are about, and how it may change.",
   maxPositionals: 0,
   options: DATA,
   run: ({ text, out }) =>
@@ -136,8 +136,8 @@ export const schemaRegister: Command = {
   name: "schema register",
   summary: "register a schema, or all of a folder",
   usage: "tributary schema register SUBJECT FILE | FOLDER [--actor NAME] [--data DIR]",
-  help: `A FILE becomes the subject's next version (named v3.schema.json: version 3 and no other); .avsc is Avro, .json JSON Schema 2020-12. A FOLDER like
-schemas/ is registered as far as the hub lacks it. What would break a site that still has an earlier version is refused, with an example.
+  help: `A FILE becomes the subject's next version (named v3.schema.json: version 3 and no other); .avsc is Avro, .json JSON Schema 2020-12. Of a FOLDER like
+schemas/ the hub registers what it lacks. What would break a site that still has an earlier version is refused, with an example.
 The same text again changes nothing. The hub registers schemas/ by itself when it starts.
 
   tributary schema register beneficiary schemas/beneficiary/v3.schema.json
@@ -190,7 +190,7 @@ export const schemaLevel: Command = {
   name: "schema level",
   summary: "show or set what a new version owes the earlier ones",
   usage: `tributary schema level [SUBJECT] [${LEVELS.join("|")}|default] [--actor NAME] [--data DIR]`,
-  help: `Without a subject: of all that have none of their own (at first ${DEFAULT_LEVEL}, because sites are away for long). BACKWARD: new readers read old data.
+  help: `Without a subject: the default of all subjects without their own (at first ${DEFAULT_LEVEL}, because sites are away for long). BACKWARD: new readers read old data.
 FORWARD: old readers read new data. FULL: both. _TRANSITIVE: with every earlier version, not only the last.
 
   tributary schema level beneficiary FULL_TRANSITIVE`,
@@ -207,7 +207,7 @@ export const schemaMode: Command = {
   name: "schema mode",
   summary: "show or set whether new versions are taken",
   usage: `tributary schema mode [SUBJECT] [${MODES.join("|")}|default] [--actor NAME] [--data DIR]`,
-  help: "Without a subject: of all that have none of their own.",
+  help: "Without a subject: the default of all subjects without their own.",
   maxPositionals: 2,
   options: { ...DATA, actor: { type: "string" } },
   run: (input) =>
@@ -250,7 +250,7 @@ export const schemaProposals: Command = {
   summary: "list schemas that devices write with and nobody has registered; take or dismiss one",
   usage: "tributary schema proposals [--accept SUBJECT@VERSION | --dismiss SUBJECT@VERSION] [--actor NAME] [--data DIR]",
   help: `An app may come with a newer schema than the hub has. Its events are kept in quarantine and the schema is listed here. --accept registers it, by the
-same rules as any; then \`tributary quarantine release --all --code schema-unknown --schema SUBJECT@VERSION\` lets the events count.`,
+same rules as any other; then \`tributary quarantine release --all --code schema-unknown --schema SUBJECT@VERSION\` lets the events count.`,
   maxPositionals: 0,
   options: { ...DATA, accept: { type: "string" }, dismiss: { type: "string" }, actor: { type: "string" } },
   run: (input) =>

@@ -8,7 +8,7 @@ import type { Rebuilt } from "../projector/index.ts";
 import { cases, connectViews, type Db, rows, rowsById } from "../views/index.ts";
 import type { Output } from "./output.ts";
 import { shown, table } from "./output.ts";
-import { SCHEMAS_DIR } from "./places.ts";
+import { SCHEMAS_DIR } from "./program.ts";
 import { addSite } from "./sites.ts";
 import type { Hub } from "./supervise.ts";
 

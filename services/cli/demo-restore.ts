@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { type Field, openField } from "../field/index.ts";
 import { openLog } from "../log/index.ts";
 import type { Output } from "./output.ts";
-import { SCHEMAS_DIR } from "./places.ts";
+import { SCHEMAS_DIR } from "./program.ts";
 import { addSite } from "./sites.ts";
 import type { Hub } from "./supervise.ts";
 

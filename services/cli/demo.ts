@@ -22,7 +22,7 @@ import { explain } from "./commands-audit.ts";
 import { type AgencyFacts, agencies, writeProjections } from "./demo-agencies.ts";
 import { type RestoreFacts, tellRestore } from "./demo-restore.ts";
 import { type Output, shown, table } from "./output.ts";
-import { PROJECTIONS_DIR, SAMPLES_DIR, SCHEMAS_DIR } from "./places.ts";
+import { IS_PACKAGE, MAIN, NODE_FLAGS, PROJECTIONS_DIR, SAMPLES_DIR, SCHEMAS_DIR } from "./program.ts";
 import { loadProjections } from "./projections.ts";
 import { addSite } from "./sites.ts";
 import { type Hub, startHub } from "./supervise.ts";
@@ -151,6 +151,12 @@ It ends by itself; with --keep the hub stays up until Ctrl-C, for looking around
 ${CHAPTERS.map(({ name, shows }) => `  ${name.padEnd(10)}${shows}`).join("\n")}`,
   options: { keep: { type: "boolean" }, data: { type: "string" }, chapters: { type: "string" } },
   async run({ flag, text, out }) {
+    if (IS_PACKAGE)
+      throw new TributaryError(
+        "not-found",
+        "the demo's sample forms, views and data are not in the package",
+        "Clone the repository and run `npm run demo` there; `tributary init DIR` begins a project of your own.",
+      );
     const chapters = chosen(text("chapters"));
     const given = text("data");
     const dir = given === undefined ? workFolder("demo") : resolve(given);
@@ -589,13 +595,9 @@ async function show(
 /** Runs a command of this program as a user would; returns what it printed. */
 function cli(args: readonly string[]): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = spawn(
-      process.execPath,
-      ["--disable-warning=ExperimentalWarning", join(import.meta.dirname, "main.ts"), ...args],
-      {
-        stdio: ["ignore", "pipe", "pipe"],
-      },
-    );
+    const child = spawn(process.execPath, [...NODE_FLAGS, MAIN, ...args], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
     let stdout = "";
     let stderr = "";
     child.stdout.on("data", (chunk: Buffer) => {

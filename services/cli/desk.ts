@@ -2,8 +2,8 @@ import { consoleWriter, type Desk, type Write } from "../desk/index.ts";
 import type { Gate } from "../gate/index.ts";
 import { SCOPE_APPEND, SCOPE_ENROL } from "../http/index.ts";
 import { natsSettings } from "../local/index.ts";
-import { type HubState, issueHubToken, PROJECTIONS_DIR } from "./places.ts";
-import { loadProjections } from "./projections.ts";
+import { viewsOf } from "./folders.ts";
+import { type HubState, issueHubToken } from "./places.ts";
 import { mustAnswer } from "./reach.ts";
 import { withHubGate } from "./registry.ts";
 import { withViews } from "./with-views.ts";
@@ -26,7 +26,7 @@ export const hubConsole = (dir: string, state: HubState, gate: Gate): Write =>
 
 /** Runs `work` at the desk of a data directory's hub. */
 export async function withDesk<T>(data: string | undefined, work: (desk: Desk) => Promise<T>): Promise<T> {
-  const projections = await loadProjections(PROJECTIONS_DIR);
+  const projections = await viewsOf(data);
   return withViews(data, (db) =>
     withHubGate(data, ({ dir, state, gate }) =>
       work({ db, gate, projections, org: state.org, write: hubConsole(dir, state, gate) }),

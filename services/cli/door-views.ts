@@ -2,7 +2,8 @@ import { messageOf } from "../core/index.ts";
 import type { Fits, Gate } from "../gate/index.ts";
 import type { View } from "../merge/index.ts";
 import { connectViews, type Db, generationsOf, isBuiltAs } from "../views/index.ts";
-import { fitsOf, loadProjections } from "./projections.ts";
+import { type Folders, loadViews } from "./folders.ts";
+import { fitsOf } from "./projections.ts";
 
 /** How often the door looks which views stand. */
 const LOOK_MS = 2_000;
@@ -20,17 +21,17 @@ export interface DoorViews {
  *        └ database away, or not prepared yet: as before
  */
 export async function followViews({
-  dir,
+  folders,
   postgresUrl,
   gate,
   say,
 }: {
-  dir: string;
+  folders: Folders;
   postgresUrl: string;
   gate: Gate;
   say: (event: Record<string, unknown>) => void;
 }): Promise<DoorViews> {
-  let declared = await loaded(dir, say);
+  let declared = await loaded(folders, say);
   let check = fitsOf(declared ?? [], gate);
   let standing = "";
   let unchecked: readonly string[] = [];
@@ -43,7 +44,7 @@ export async function followViews({
       const now = JSON.stringify([...live].map(([name, { shape }]) => [name, shape]).sort());
       const isNews = now !== standing;
       if ((!isNews && unchecked.length === 0) || live.size === 0) return;
-      if (standing !== "") declared = (await loaded(dir, say)) ?? declared;
+      if (standing !== "") declared = (await loaded(folders, say)) ?? declared;
       standing = now;
       const views = (declared ?? []).filter((view) => isBuiltAs(view, live));
       const before = unchecked.join();
@@ -78,9 +79,9 @@ export async function followViews({
 }
 
 /** A file that cannot be read must not close the door: then values are met when views are folded. */
-async function loaded(dir: string, say: (event: Record<string, unknown>) => void): Promise<View[] | null> {
+async function loaded(folders: Folders, say: (event: Record<string, unknown>) => void): Promise<View[] | null> {
   try {
-    return await loadProjections(dir, { again: true });
+    return await loadViews(folders, { again: true });
   } catch (error) {
     say({ event: "projections-unreadable", message: messageOf(error) });
     return null;

@@ -4,7 +4,8 @@ import { join } from "node:path";
 import { z } from "zod";
 import { messageOf, TributaryError } from "../core/index.ts";
 import { LOGINS_FILE } from "../local/index.ts";
-import { PROGRAM_VERSION, PROJECTIONS_DIR, SCHEMAS_DIR } from "./places.ts";
+import type { Folders } from "./folders.ts";
+import { PROGRAM_VERSION } from "./program.ts";
 
 /** Grows when an older program could not restore what a newer one has backed up. */
 export const FORMAT = 1;
@@ -45,20 +46,20 @@ export async function hashOf(file: string): Promise<string> {
 }
 
 /** A digest over the files of a folder that schemas and projections are read from. */
-function folderDigest(dir: string): string {
+function folderDigest(dir: string | null): string {
   const hash = createHash("sha256");
-  const names = existsSync(dir) ? readdirSync(dir, { recursive: true, encoding: "utf8" }) : [];
+  const names = dir !== null && existsSync(dir) ? readdirSync(dir, { recursive: true, encoding: "utf8" }) : [];
   for (const name of names.filter((name) => /\.(json|avsc|ts|js|mjs)$/.test(name)).sort())
     hash
       .update(`${name}\0`)
-      .update(readFileSync(join(dir, name)))
+      .update(readFileSync(join(dir!, name)))
       .update("\0");
   return hash.digest("hex");
 }
 
-export const folderDigests = (): Pick<Manifest, "schemas" | "projections"> => ({
-  schemas: folderDigest(SCHEMAS_DIR),
-  projections: folderDigest(PROJECTIONS_DIR),
+export const folderDigests = ({ schemas, projections }: Folders): Pick<Manifest, "schemas" | "projections"> => ({
+  schemas: folderDigest(schemas),
+  projections: folderDigest(projections),
 });
 
 const damaged = (message: string, hint: string, cause?: unknown): TributaryError =>

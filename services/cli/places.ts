@@ -4,13 +4,6 @@ import { messageOf, nameOf, TributaryError } from "../core/index.ts";
 import { hubFolder } from "../core/node.ts";
 import type { HubKey, issueToken, JWK, Keyring } from "../http/index.ts";
 
-/** The project's own folders, for a program that is run from anywhere. */
-const ROOT = resolve(import.meta.dirname, "../..");
-export const SCHEMAS_DIR = process.env.TRIBUTARY_SCHEMAS ?? join(ROOT, "schemas");
-export const PROJECTIONS_DIR = process.env.TRIBUTARY_PROJECTIONS ?? join(ROOT, "projections");
-export const SAMPLES_DIR = join(ROOT, "test/data");
-export const PROGRAM_VERSION = (JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string }).version;
-
 export const hubDir = (given: string | undefined): string => resolve(given ?? process.env.TRIBUTARY_DATA ?? ".tributary/hub");
 /** Whom a hub tells of conflicts, and how; `docs/notifications.md`. */
 export const settingsFile = (data: string | undefined): string =>
@@ -32,6 +25,13 @@ export interface HubState {
   readonly listen?: Listen;
   /** Where devices reach the hub, as its operator has said. */
   readonly publicUrls?: readonly string[];
+  /** With whose schemas and projections it works: whole paths, `null` for none but its own. */
+  readonly folders?: KeptFolders;
+}
+
+export interface KeptFolders {
+  readonly schemas: string | null;
+  readonly projections: string | null;
 }
 
 export interface Listen {
@@ -48,6 +48,8 @@ export interface HubConfig {
   readonly publicUrls?: readonly string[];
   /** Places that have held its anchor. */
   readonly anchors?: readonly string[];
+  /** The schemas and projections of its last start. */
+  readonly folders?: KeptFolders;
 }
 
 const stateFile = (dir: string): string => join(dir, "hub.json");
@@ -74,6 +76,12 @@ export function readState(dir: string): HubState {
     );
   }
   return { pid: 0, org: "", httpUrl: "", ...kept, ...state } as HubState;
+}
+
+/** The folders that a directory's hub was started with; `undefined`: that is not known. */
+export function recordedFolders(dir: string): KeptFolders | undefined {
+  const file = stateFile(dir);
+  return existsSync(file) ? (parsed(file) as Partial<HubState>).folders : undefined;
 }
 
 function parsed(file: string): unknown {
@@ -188,15 +196,14 @@ export async function hubRing(dir: string): Promise<Keyring> {
   });
 }
 
+export type TokenClaims = Omit<Parameters<typeof issueToken>[1], "nowMs" | "hub">;
+
 /** Issues a token that names the hub's keys, so that who is handed it knows the hub. */
-export async function issueHubToken(
-  dir: string,
-  claims: Omit<Parameters<typeof issueToken>[1], "nowMs" | "hub">,
-): Promise<string> {
+export async function issueHubToken(dir: string, claims: TokenClaims): Promise<string> {
   const key = await hubKey(dir);
   const { keys } = (await hubRing(dir)).state();
-  const { issueToken } = await doors();
-  return issueToken(key, { ...claims, nowMs: Date.now(), hub: keys.map(({ x }) => x) });
+  const { issueToken: issue } = await doors();
+  return issue(key, { ...claims, nowMs: Date.now(), hub: keys.map(({ x }) => x) });
 }
 
 /** The same, where there need not be one: a device whose key is enrolled speaks for itself. */

@@ -11,6 +11,16 @@ import { fitsViews, type View } from "../merge/index.ts";
  * this process loaded them are loaded anew.
  */
 export async function loadProjections(dir: string, { again = false }: { readonly again?: boolean } = {}): Promise<View[]> {
+  const out = await viewsIn(dir, { again });
+  checkViews(out);
+  return out;
+}
+
+/** The same, not yet checked as a whole: others may be laid beside them. `only`: the names of the files to load. */
+export async function viewsIn(
+  dir: string,
+  { again = false, only }: { readonly again?: boolean; readonly only?: readonly string[] } = {},
+): Promise<View[]> {
   const wrong = (file: string, problem: string, cause?: unknown): TributaryError =>
     new TributaryError("projection-malformed", `${file}: ${problem}`, "Correct it and start again.", { cause });
   let files: string[];
@@ -20,7 +30,7 @@ export async function loadProjections(dir: string, { again = false }: { readonly
     throw wrong(dir, `the folder cannot be read: ${messageOf(error)}`, error);
   }
   const out: View[] = [];
-  for (const name of files.sort()) {
+  for (const name of files.filter((name) => only?.includes(name) ?? true).sort()) {
     const file = join(dir, name);
     let module: { default?: View };
     try {
@@ -34,7 +44,6 @@ export async function loadProjections(dir: string, { again = false }: { readonly
       throw wrong(file, "it has no default export made with defineProjection, defineTotals, defineJoin or defineSql");
     out.push(module.default!);
   }
-  checkViews(out);
   return out;
 }
 

@@ -1,8 +1,10 @@
 import { TributaryError } from "../core/index.ts";
 import { type FieldEvent, openField } from "../field/index.ts";
+import { createGate } from "../gate/index.ts";
 import { openLog } from "../log/index.ts";
+import { foldersOf, loadForms } from "./folders.ts";
 import type { Output } from "./output.ts";
-import { fieldPath, SCHEMAS_DIR } from "./places.ts";
+import { fieldPath } from "./places.ts";
 import { runningHub } from "./reach.ts";
 
 /** What a device holds beside what the hub's log holds of it. */
@@ -21,7 +23,7 @@ interface Report {
  */
 export async function reconcileField(file: string, data: string | undefined, out: Output): Promise<number> {
   const state = await runningHub(data, ["eventstore"]);
-  using field = openField({ path: fieldPath(file), schemas: SCHEMAS_DIR });
+  using field = openField({ path: fieldPath(file), schemas: createGate(loadForms(foldersOf(data), { trusted: true })) });
   const byOrigin = new Map<string, FieldEvent[]>();
   for (const event of field.events()) {
     if (event.level !== "SYNCED") continue;

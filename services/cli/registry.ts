@@ -1,12 +1,12 @@
 import type { Authorize } from "../api/index.ts";
 import { TributaryError } from "../core/index.ts";
 import { type Casters, createGate, type Finding, formsOf, type Gate, type Registry, type SchemaStore } from "../gate/index.ts";
-import { loadCasters, loadSchemas, openRegistry } from "../gate/node.ts";
+import { openRegistry } from "../gate/node.ts";
 import { type Doorkeeper, MAY_READ_SCHEMAS, SCOPE_SCHEMAS } from "../http/index.ts";
 import { type Log, openLog } from "../log/index.ts";
 import { narrowColumns } from "../merge/engine.ts";
-import { type HubState, hubDir, PROJECTIONS_DIR, SCHEMAS_DIR } from "./places.ts";
-import { loadProjections } from "./projections.ts";
+import { castersOf, type Folders, foldersOf, loadForms, loadViews } from "./folders.ts";
+import { type HubState, hubDir } from "./places.ts";
 import { runningHub } from "./reach.ts";
 
 /** A hub's registry and the gate over it. */
@@ -16,8 +16,12 @@ export interface HubGate {
 }
 
 /** Opens the registry in a hub's log. Casters are code, and come from the schema folder. Close the registry after use. */
-export async function openHubGate(log: Log, say: (event: Record<string, unknown>) => void = () => {}): Promise<HubGate> {
-  const casters = await loadCasters(SCHEMAS_DIR);
+export async function openHubGate(
+  log: Log,
+  folders: Folders,
+  say: (event: Record<string, unknown>) => void = () => {},
+): Promise<HubGate> {
+  const casters = await castersOf(folders);
   const registry = await openRegistry(log.journal, {
     casters,
     onInterruption: (message) => say({ event: "registry-interrupted", message }),
@@ -35,7 +39,7 @@ export async function withHubGate<T>(
   const state = await runningHub(data, ["eventstore"]);
   const log = openLog(state.eventstoreUrl);
   try {
-    const hub = await openHubGate(log);
+    const hub = await openHubGate(log, foldersOf(data));
     try {
       return await work({ ...hub, dir, state });
     } finally {
@@ -82,12 +86,12 @@ export async function registerFolder(registry: Registry, folder: SchemaStore, ac
   return added;
 }
 
-export const registerProjectSchemas = (registry: Registry, actor: string): Promise<string[]> =>
-  registerFolder(registry, loadSchemas(SCHEMAS_DIR), actor);
+export const registerProjectSchemas = (registry: Registry, folders: Folders, actor: string): Promise<string[]> =>
+  registerFolder(registry, loadForms(folders), actor);
 
 /** How many columns of the project's views hold less than their forms let through. Files that cannot be read are the projector's to complain of: 0. */
-export async function narrowerThan(store: SchemaStore): Promise<number> {
-  const views = await loadProjections(PROJECTIONS_DIR).catch(() => []);
+export async function narrowerThan(store: SchemaStore, folders: Folders): Promise<number> {
+  const views = await loadViews(folders).catch(() => []);
   return narrowColumns(views, formsOf(store)).length;
 }
 

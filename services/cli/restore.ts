@@ -18,6 +18,7 @@ import { canHoldDatabase } from "../local/index.ts";
 import { beginIncarnation, currentIncarnation, type Log } from "../log/index.ts";
 import { sealCopy } from "../log/node/index.ts";
 import { connectViews, migrate } from "../views/index.ts";
+import { foldersOf } from "./folders.ts";
 import { checkFiles, folderDigests, type Manifest, PLACES, readManifest } from "./manifest.ts";
 import { syncToDisk, writeWhole } from "./places.ts";
 import { putBackTold } from "./told.ts";
@@ -99,7 +100,7 @@ function put(from: string, to: string, mode: number): void {
 
 /** What the restored hub will meet that its operator should know beforehand. */
 function advise(dataDir: string, manifest: Manifest, say: (line: string) => void): void {
-  const now = folderDigests();
+  const now = folderDigests(foldersOf(dataDir));
   for (const folder of ["schemas", "projections"] as const)
     if (manifest[folder] !== now[folder])
       say(`The files in ${folder}/ are not those that the hub ran with; put them in place first if that is not meant.`);

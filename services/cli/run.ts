@@ -6,10 +6,13 @@ import { TributaryError } from "../core/index.ts";
 import { type Command, inputOf } from "./args.ts";
 import { nearestCommand } from "./nearest.ts";
 import { reportFailure, table } from "./output.ts";
+import { withSettings } from "./settings.ts";
 
 /** Loaded when used: a field command must not load gRPC, nor `--help` a database driver. */
 export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   demo: async () => (await import("./demo.ts")).demo,
+  init: async () => (await import("./commands-init.ts")).init,
+  "config check": async () => (await import("./commands-config.ts")).configCheck,
   hub: async () => (await import("./commands-hub.ts")).hub,
   node: async () => (await import("./command-node.ts")).node,
   backup: async () => (await import("./commands-backup.ts")).backup,
@@ -134,7 +137,8 @@ export async function runCommand(args: readonly string[]): Promise<number> {
       process.stdout.write(`${summary}\n\n  ${command.usage}\n\n${command.help}\n\n${EXIT_CODES}\n`);
       return 0;
     }
-    return await command.run(input);
+    if (command.isWithoutSettings) return await command.run(input);
+    return await withSettings(input.text("config"), input.text, () => command.run(input));
   } catch (error) {
     return reportFailure(error, json);
   }

@@ -2,18 +2,18 @@ import { siteRights, TributaryError } from "../core/index.ts";
 import { codeHash, readCode, siteLogin } from "../core/node.ts";
 import { type Admission, type Grant, type NewSite, type RegisteredSite, registerSite, siteTypes } from "../desk/index.ts";
 import { createGate } from "../gate/index.ts";
-import { loadSchemas } from "../gate/node.ts";
 import { hubConsole } from "./desk.ts";
+import { foldersOf, loadForms } from "./folders.ts";
 import { issueCode, withKeyBook } from "./hub-keys.ts";
 import { admitNew, rightOfToken } from "./logins.ts";
-import { type HubState, issueHubToken, SCHEMAS_DIR } from "./places.ts";
+import { type HubState, issueHubToken } from "./places.ts";
 
 /** A list of entity types as people write it: with commas, spaces or both. */
 export const entityTypes = (given: string): readonly string[] => siteTypes(given.split(/[\s,]+/).filter((type) => type !== ""));
 
 /** Registers a site at the hub of a data directory; its token and its code are made with the hub's own keys. */
 export function addSite(dir: string, state: HubState, site: NewSite): Promise<RegisteredSite> {
-  const gate = createGate(loadSchemas(SCHEMAS_DIR));
+  const gate = createGate(loadForms(foldersOf(dir)));
   return registerSite({ org: state.org, gate, write: hubConsole(dir, state, gate) }, site, (grant) => admit(dir, state, grant));
 }
 

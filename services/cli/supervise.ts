@@ -1,12 +1,13 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { type Incarnation, messageOf, TributaryError } from "../core/index.ts";
 import type { SchemaStore } from "../gate/index.ts";
 import { type Backend, type Backends, choosePort, portOf, startBackends } from "../local/index.ts";
 import { currentIncarnation, type Log, openLog } from "../log/index.ts";
 import { anchorSays, checkAnchor } from "./anchor.ts";
 import { type AnchorPlace, anchorMemory, anchorPlace } from "./anchor-place.ts";
+import { type Folders, foldersToStart } from "./folders.ts";
 import { publicPartOf } from "./hub-keys.ts";
 import { followLogins } from "./logins.ts";
 import {
@@ -20,11 +21,11 @@ import {
   settingsFile,
   writeState,
 } from "./places.ts";
+import { MAIN, NODE_FLAGS } from "./program.ts";
 import { narrowerThan, openHubGate, registerProjectSchemas } from "./registry.ts";
 import { takeUpLog } from "./restore.ts";
 import { outliveTold } from "./told.ts";
 
-const MAIN = join(import.meta.dirname, "main.ts");
 /** A worker that says nothing for so long has hung; a small machine that is busy with a start of everything takes a minute. */
 const READY_TIMEOUT_MS = 180_000;
 const READY_LOOK_MS = 500;
@@ -64,6 +65,9 @@ export interface HubOptions {
   readonly ports?: Partial<Record<Backend["name"], number>>;
   /** Where devices reach the hub. Without it what was said before. */
   readonly publicUrls?: readonly string[];
+  /** A team's own forms and views. Without them, what the environment says, or those of the last start. */
+  readonly schemas?: string;
+  readonly projections?: string;
   /** Projector processes that share the folding; default 1. */
   readonly projectors?: number;
   /** Take nothing from devices that have no enrolled key. */
@@ -85,6 +89,7 @@ export async function startHub(options: HubOptions): Promise<Hub> {
   const place = anchorPlace(options.anchor, dataDir);
   const owner = hubOrg(dataDir, org);
   await hubKey(dataDir);
+  const folders = foldersToStart(dataDir, foldersAsked(options), say);
   const kept = readConfig(dataDir);
   const failure = Promise.withResolvers<never>();
   failure.promise.catch(() => {});
@@ -120,7 +125,7 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     return worker;
   };
   try {
-    const state = await stateOf(options, owner, backends, say);
+    const state = { ...(await stateOf(options, owner, backends, say)), folders };
     const prepared = prepareLog(dataDir, state, place, say);
     prepared.catch(() => {});
     const { incarnation, schemas } = await Promise.race([prepared, failure.promise]);
@@ -133,7 +138,7 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     // A broker that is somebody else's has its logins from there.
     if (backends.nats.how !== "environment") logins = await followLogins(dataDir, state.eventstoreUrl, say);
     // While they start, which takes longer.
-    const narrow = await narrowerThan(schemas);
+    const narrow = await narrowerThan(schemas, folders);
     if (narrow > 0)
       say(`${narrow} columns of views hold less than their forms let through: \`tributary schema check\` lists them.`);
     await Promise.race([Promise.all([ingress.ready(), projector.ready()]), failure.promise]);
@@ -149,6 +154,11 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     signal?.removeEventListener("abort", callOff);
   }
 }
+
+const foldersAsked = ({ schemas, projections }: HubOptions): Partial<Folders> => ({
+  ...(schemas === undefined ? {} : { schemas: resolve(schemas) }),
+  ...(projections === undefined ? {} : { projections: resolve(projections) }),
+});
 
 function startMore(
   { dataDir, projectors = 1, reconcileEveryHours }: HubOptions,
@@ -203,7 +213,7 @@ async function stateOf(
 /** Before anything serves: the log's incarnation, and the schemas that events are checked by. */
 async function prepareLog(
   dataDir: string,
-  { eventstoreUrl, postgresUrl }: HubState,
+  { eventstoreUrl, postgresUrl, folders }: HubState & { readonly folders: Folders },
   place: AnchorPlace | null,
   say: (line: string) => void,
 ): Promise<{ readonly incarnation: Incarnation; readonly schemas: SchemaStore }> {
@@ -211,7 +221,7 @@ async function prepareLog(
   try {
     const taken = await takeUpLog(dataDir, log, postgresUrl, say);
     const incarnation = place === null ? taken : await compareAnchor(dataDir, log, place, say);
-    return { incarnation, schemas: await prepareSchemas(log, say) };
+    return { incarnation, schemas: await prepareSchemas(log, folders, say) };
   } finally {
     await log.close();
   }
@@ -227,10 +237,10 @@ async function compareAnchor(dataDir: string, log: Log, place: AnchorPlace, say:
 }
 
 /** Registers what the schema folder has and the log lacks, before anybody writes with it. Returns all that is registered. */
-async function prepareSchemas(log: ReturnType<typeof openLog>, say: (line: string) => void): Promise<SchemaStore> {
-  const { registry } = await openHubGate(log);
+async function prepareSchemas(log: Log, folders: Folders, say: (line: string) => void): Promise<SchemaStore> {
+  const { registry } = await openHubGate(log, folders);
   try {
-    const added = await registerProjectSchemas(registry, "hub");
+    const added = await registerProjectSchemas(registry, folders, "hub");
     if (added.length > 0) say(`Registered ${added.length} schema versions: ${added.join(", ")}.`);
     return registry;
   } finally {
@@ -256,7 +266,7 @@ function supervise(name: string, args: readonly string[], say: (line: string) =>
     let words = "";
     // A worker that is started again goes on with what stands: files that somebody is just editing must not go live by an accident.
     const again = everReady && name.startsWith("projector") ? ["--again"] : [];
-    const current = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ...args, ...again], {
+    const current = spawn(process.execPath, [...NODE_FLAGS, ...args, ...again], {
       stdio: ["ignore", "ignore", "pipe", "ipc"],
     });
     child = current;

@@ -29,7 +29,7 @@ export async function keepTold(db: Db, file: string, end: string): Promise<Told>
   await using handle = await open(file, "w", 0o600);
   // Nothing was folded yet, not even the tables made.
   if (!(await hasOutbox(db))) return { notifications: 0, through: null };
-  return inSnapshot(db, async () => {
+  return await inSnapshot(db, async () => {
     const through = await toldThrough(db, end);
     let notifications = 0;
     let lines: string[] = [];

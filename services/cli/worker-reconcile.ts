@@ -4,8 +4,7 @@ import { reconcile } from "../projector/index.ts";
 import type { Command } from "./args.ts";
 import { withBuilder } from "./commands-rebuild.ts";
 import { checkEvery, DAY_HOURS } from "./every.ts";
-import { PROJECTIONS_DIR } from "./places.ts";
-import { loadProjections } from "./projections.ts";
+import { FOLDER_OPTIONS, viewsOf } from "./folders.ts";
 import { ended, logger } from "./workers.ts";
 
 const HOUR_MS = 3_600_000;
@@ -15,10 +14,10 @@ const MAX_RATE = 2_000;
 export const reconciler: Command = {
   name: "reconciler",
   summary: "balance the books on a schedule (a hub with --reconcile-every starts one itself)",
-  usage: "tributary reconciler --every HOURS [--data DIR] [--log FILE]",
+  usage: "tributary reconciler --every HOURS [--data DIR] [--projections DIR] [--log FILE]",
   help: "Compares all views with the fold of the log every so many hours, puts right what differs, and logs what it found.",
   maxPositionals: 0,
-  options: { data: { type: "string" }, every: { type: "string" }, log: { type: "string" } },
+  options: { data: { type: "string" }, ...FOLDER_OPTIONS, every: { type: "string" }, log: { type: "string" } },
   async run({ text, number, need }) {
     need("every", "how many hours lie between two runs");
     const say = logger("reconciler", text("log"));
@@ -32,7 +31,7 @@ export const reconciler: Command = {
         await sleep(HOUR_MS, undefined, { signal: stop.signal }).catch(() => {});
       if (stop.signal.aborted) break;
       try {
-        const names = (await loadProjections(PROJECTIONS_DIR)).map(({ name }) => name);
+        const names = (await viewsOf(text("data"))).map(({ name }) => name);
         const found = await withBuilder(text("data"), (deps) =>
           reconcile(deps, { names, repair: true, maxEventsPerSecond: MAX_RATE, signal: stop.signal }),
         );

@@ -1,19 +1,19 @@
 import pino from "pino";
-import { registryApi } from "../api/index.ts";
-import { TributaryError } from "../core/index.ts";
+import { registrySurface } from "../api/index.ts";
 import { startIngress } from "../ingress/index.ts";
 import { natsSettings, openLogFile } from "../local/index.ts";
 import { openLog } from "../log/index.ts";
 import { startProjector } from "../projector/index.ts";
+import { parseListen } from "./addresses.ts";
 import { type AnchorKeeper, keepAnchor } from "./anchor.ts";
 import { anchorMemory, anchorPlace } from "./anchor-place.ts";
 import type { Command } from "./args.ts";
 import { NATS_OPTIONS, streamSettings, useNatsFiles } from "./broker.ts";
 import { followViews } from "./door-views.ts";
+import { FOLDER_OPTIONS, foldersOf, loadViews } from "./folders.ts";
 import { viewParts } from "./health.ts";
 import { noteHubKeys, publicPartOf } from "./hub-keys.ts";
-import { hubDir, hubRing, PROJECTIONS_DIR, readHubKeys } from "./places.ts";
-import { loadProjections } from "./projections.ts";
+import { hubDir, hubRing, readHubKeys } from "./places.ts";
 import { hubHere } from "./reach.ts";
 import { authorizeBy, openHubGate, registerProjectSchemas } from "./registry.ts";
 
@@ -57,29 +57,17 @@ export const ended = (): Promise<void> =>
     process.once("disconnect", resolve);
   });
 
-/** Splits `host:port`; an IPv6 host stands in brackets. */
-export function parseListen(text: string): { readonly host: string; readonly port: number } {
-  const parts = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(text);
-  if (parts === null || Number(parts[3]) > 65_535) {
-    throw new TributaryError(
-      "usage",
-      `${JSON.stringify(text)} is no address to listen on`,
-      "Write it as host:port, for example 127.0.0.1:8080.",
-    );
-  }
-  return { host: parts[1] ?? parts[2]!, port: Number(parts[3]) };
-}
-
 export const ingress: Command = {
   name: "ingress",
   summary: "run the hub's door alone (the hub starts one itself)",
   usage:
-    "tributary ingress [--data DIR] [--listen HOST:PORT] [--require-keys] [--anchor FILE|URL] [--log FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
+    "tributary ingress [--data DIR] [--schemas DIR] [--projections DIR] [--listen HOST:PORT] [--require-keys] [--anchor FILE|URL] [--log FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
   help: `Takes batches from NATS and HTTP into the log. Several may run at once. Servers are those of the hub in --data, or of
 TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --require-keys: take nothing from devices that have no enrolled key.
 --anchor (or TRIBUTARY_ANCHOR): keep the log's end there; see \`tributary hub --help\`. One process of a hub does.`,
   options: {
     data: { type: "string" },
+    ...FOLDER_OPTIONS,
     listen: { type: "string" },
     log: { type: "string" },
     anchor: { type: "string" },
@@ -92,11 +80,12 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --requi
     const { natsUrl, eventstoreUrl, postgresUrl, org } = hubHere(text("data"));
     const say = logger("ingress", text("log"));
     const place = anchorPlace(text("anchor"), dir);
+    const folders = foldersOf(text("data"));
     const log = openLog(eventstoreUrl);
-    const { registry, gate } = await openHubGate(log, say);
-    const added = await registerProjectSchemas(registry, "hub");
+    const { registry, gate } = await openHubGate(log, folders, say);
+    const added = await registerProjectSchemas(registry, folders, "hub");
     if (added.length > 0) say({ event: "schemas-registered", schemas: added });
-    const views = await followViews({ dir: PROJECTIONS_DIR, postgresUrl, gate, say });
+    const views = await followViews({ folders, postgresUrl, gate, say });
     const health = viewParts(postgresUrl, log);
     const ring = await hubRing(dir);
     // Before any batch is taken: a log that was set back must not go on as if it were not.
@@ -113,12 +102,13 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --requi
       nats: natsSettings(),
       streams: streamSettings(),
       log,
+      org: org === "" ? null : org,
       ...(org === "" ? {} : { name: org }),
       parts: { ...health.parts, ...(anchor === null ? {} : { anchor: anchor.part }) },
       gate,
       registry,
       fits: views.fits,
-      also: (request, keeper) => registryApi(registry, authorizeBy(keeper))(request),
+      also: (keeper) => [registrySurface(registry, authorizeBy(keeper))],
       keys: ring,
       requireKeys: flag("require-keys"),
       listen: parseListen(text("listen") ?? "127.0.0.1:0"),
@@ -145,14 +135,15 @@ TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --requi
 export const projector: Command = {
   name: "projector",
   summary: "run the projector alone (the hub starts one itself)",
-  usage: "tributary projector [--data DIR] [--log FILE] [--again]",
+  usage: "tributary projector [--data DIR] [--schemas DIR] [--projections DIR] [--log FILE] [--again]",
   help: "Folds the log into PostgreSQL. Several may run: they share the work, and take over what another leaves. All must have the same projections. Started alone with changed ones, it builds their views first; with --again (as the hub starts one anew that ended) it does not.",
-  options: { data: { type: "string" }, log: { type: "string" }, again: { type: "boolean" } },
+  options: { data: { type: "string" }, ...FOLDER_OPTIONS, log: { type: "string" }, again: { type: "boolean" } },
   async run({ text, flag, out }) {
     const { eventstoreUrl, postgresUrl } = hubHere(text("data"));
     const say = logger("projector", text("log"));
+    const folders = foldersOf(text("data"));
     const log = openLog(eventstoreUrl);
-    const { registry, gate } = await openHubGate(log, say);
+    const { registry, gate } = await openHubGate(log, folders, say);
     // Building views takes as long as their history is: whoever waits for this process is told that it is at work.
     const signs = setInterval(
       () => process.send?.({ busy: "it brings the views in line with their declarations" }),
@@ -162,7 +153,7 @@ export const projector: Command = {
       postgresUrl,
       log,
       gate,
-      projections: await loadProjections(PROJECTIONS_DIR),
+      projections: await loadViews(folders),
       mayBuild: !flag("again"),
       say,
     }).finally(() => clearInterval(signs));

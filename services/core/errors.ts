@@ -16,6 +16,7 @@ const CODES = {
   "projection-malformed": { exit: 3, status: 500 },
   "projection-failed": { exit: 3, status: 500 },
   "not-found": { exit: 4, status: 404 },
+  "method-not-allowed": { exit: 2, status: 405 },
   // who the caller is
   "token-missing": { exit: 5, status: 401 },
   "token-invalid": { exit: 5, status: 401 },

@@ -3,13 +3,23 @@
  * Never I/O, a clock, randomness or a Node API: what differs between Node and a browser is passed in (`node.ts`).
  */
 export {
-  BATCH_SCHEMA,
+  type Forbidden,
+  forbidden,
+  type Grant,
+  HUB_ENTITIES,
+  HUB_SITE,
+  type HubDeclaration,
+  type HubOrg,
+  hubOrgAt,
+  isAt,
+  isOneOf,
+  SITE_ENTITY,
+  speaksForHub,
+  type Who,
+} from "./authority.ts";
+export {
   type Batch,
   type Compression,
-  decodeBatch,
-  decodeBatchInTurns,
-  encodeBatch,
-  HEADS_SCHEMA,
   type HeadInBatch,
   MAX_BATCH_BASIS,
   MAX_BATCH_BYTES,
@@ -17,11 +27,12 @@ export {
   MAX_BATCH_HEADS,
   MAX_BATCH_ORIGINS,
   MAX_FRAME_BYTES,
-  MORE,
   type PackedEvent,
-  peekOrigin,
-  peekSender,
-} from "./batch.ts";
+} from "./batch/batch.ts";
+export { decodeBatch, decodeBatchInTurns } from "./batch/decode.ts";
+export { encodeBatch } from "./batch/encode.ts";
+export { peekOrigin, peekSender } from "./batch/frame.ts";
+export { BATCH_SCHEMA, HEADS_SCHEMA, MORE } from "./batch/schema.ts";
 export { CASE_ENTITY, CASE_NOTES, RESOLVED } from "./case.ts";
 export { type ChainHash, eventText, hashOf } from "./chain.ts";
 export { type Clip, type ClipCode, type Clips, clippedBasis, clipsFromStored, clipsToStored, clipWords } from "./clip.ts";
@@ -160,7 +171,6 @@ export {
   type TextRange,
 } from "./ranges.ts";
 export {
-  HUB_SITE,
   QUARANTINE_ENTITY,
   REJECTED,
   RELEASED,
@@ -168,9 +178,9 @@ export {
   type Release,
   releaseOf,
   type Settled,
+  type Settlement,
   settledBy,
 } from "./release.ts";
-export { type Forbidden, forbidden, HUB_ENTITIES, SITE_ENTITY } from "./rights.ts";
 export { sha256 } from "./sha256.ts";
 export {
   type KeyId,

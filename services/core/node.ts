@@ -15,7 +15,7 @@ import { promisify } from "node:util";
 import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { createZstdDecompress, constants as zlib, zstdCompressSync, zstdDecompress, zstdDecompressSync } from "node:zlib";
-import type { Compression } from "./batch.ts";
+import type { Compression } from "./batch/batch.ts";
 import type { ChainHash } from "./chain.ts";
 import type { Hash } from "./ids.ts";
 import { type KeyId, type PublicKey, publicKeySchema, type Signature, type Signer, thumbprintText } from "./signing.ts";

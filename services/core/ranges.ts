@@ -1,4 +1,4 @@
-import { MAX_BATCH_ORIGINS, MAX_FRAME_BYTES } from "./batch.ts";
+import { MAX_BATCH_ORIGINS, MAX_FRAME_BYTES } from "./batch/batch.ts";
 import { type EventBody, MAX_EVENT_BYTES, MAX_SCHEMA_VERSION, MAX_TEXT } from "./event.ts";
 import { MAX_WALL_MS } from "./hlc.ts";
 import { isJsonObject, type JsonObject, type JsonValue, MAX_JSON_DEPTH } from "./json.ts";

@@ -1,3 +1,4 @@
+import type { LogEntry } from "./entry.ts";
 import type { EntityRef, SchemaRef } from "./event.ts";
 import { type Hash, isHash, isOriginId, type OriginId, type Seq } from "./ids.ts";
 import { isJsonObject, type JsonObject } from "./json.ts";
@@ -10,8 +11,6 @@ export const RELEASED = "quarantine.released";
 export const REJECTED = "quarantine.rejected";
 /** The entity that releases and rejections are about: `quarantine/<origin>/<seq>`. */
 export const QUARANTINE_ENTITY = "quarantine";
-/** The site whose origins may settle quarantined events. */
-export const HUB_SITE = "hub";
 
 export interface Settled {
   readonly origin: OriginId;
@@ -47,4 +46,12 @@ export function releaseOf(type: string, data: JsonObject): Release | null {
   return settled !== null && isJsonObject(data.data) && isJsonObject(data.schema) && isJsonObject(data.entity)
     ? { ...(data as unknown as Release), ...settled }
     : null;
+}
+
+/** The word of the hub's people on a quarantined event that holds, being the first; with the entry of the log that says it. */
+export interface Settlement {
+  readonly of: Settled;
+  /** What it releases; `null`: it rejects the event. */
+  readonly release: Release | null;
+  readonly by: LogEntry;
 }

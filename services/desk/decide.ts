@@ -1,4 +1,12 @@
-import { HUB_SITE, type JsonObject, type JsonValue, type OriginId, RESOLVED, TributaryError } from "../core/index.ts";
+import {
+  type EntityRef,
+  HUB_SITE,
+  type JsonObject,
+  type JsonValue,
+  type OriginId,
+  RESOLVED,
+  TributaryError,
+} from "../core/index.ts";
 import type { Appended } from "../field/index.ts";
 import { DELETED, type DecidedRule, isOneOf } from "../merge/engine.ts";
 import type { Projection } from "../merge/index.ts";
@@ -29,18 +37,34 @@ export interface Decided {
  */
 export async function decide(desk: Desk, decision: DecideRequest): Promise<Decided> {
   const opened = await openMatter(desk, decision.matter);
-  const { projection, id, rule, state } = opened;
-  checkSay(desk, decision.actor, projection, rule);
-  const value = valueChosen(opened, decision.chosen);
-  const data = dataOf(opened, value, decision.note);
-  checkColumns(projection, data.values);
-  checkForms(desk.gate, projection.entity, data.values);
-  const entity = { type: projection.entity, id };
+  const { entity, value, data } = decisionOn(desk, opened, decision);
   const { appended } = await desk.write(
     [{ type: RESOLVED, entity, data, actor: decision.actor }],
-    [{ entity, seen: state.seen }],
+    [{ entity, seen: opened.state.seen }],
   );
-  return { entity: `${entity.type}/${id}`, register: rule.name, value, event: appended[0]! };
+  return { entity: `${entity.type}/${entity.id}`, register: opened.rule.name, value, event: appended[0]! };
+}
+
+/** What is decided about a register, with the data of the event that says so. */
+export interface Outcome {
+  readonly entity: EntityRef;
+  readonly value: JsonValue;
+  readonly data: JsonObject & { readonly values: JsonObject };
+}
+
+/** The same without reading or writing anything: all checks, and the event's data. */
+export function decisionOn(
+  desk: Pick<Desk, "org" | "gate">,
+  opened: Opened,
+  { chosen, actor, note }: Omit<DecideRequest, "matter">,
+): Outcome {
+  const { projection, id, rule } = opened;
+  checkSay(desk, actor, projection, rule);
+  const value = valueChosen(opened, chosen);
+  const data = dataOf(opened, value, note);
+  checkColumns(projection, data.values);
+  checkForms(desk.gate, projection.entity, data.values);
+  return { entity: { type: projection.entity, id }, value, data };
 }
 
 /** Throws `not-permitted` where somebody at the hub has no say over a register. */
@@ -66,11 +90,7 @@ function valueChosen({ rule, values }: Opened, chosen: Chosen): JsonValue {
   return picked(chosen.pick, values).value;
 }
 
-function dataOf(
-  { rule, caseId }: Opened,
-  value: JsonValue,
-  note: string | undefined,
-): JsonObject & { readonly values: JsonObject } {
+function dataOf({ rule, caseId }: Opened, value: JsonValue, note: string | undefined): Outcome["data"] {
   return {
     values: columnValues(rule, value),
     ...(rule.name === DELETED ? { deleted: value } : {}),

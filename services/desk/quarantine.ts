@@ -64,7 +64,17 @@ export interface ReleaseResult {
  * What still does not fit stays. Throws `not-found`; `usage` for what was settled before.
  */
 export async function release(desk: Desk, request: ReleaseRequest): Promise<ReleaseResult> {
-  const rows = await chosen(desk, request.which);
+  const { events, held } = releasesOf(desk, await chosen(desk, request.which), request);
+  if (!request.dryRun && events.length > 0) await writeAccepted(desk, events, "a release");
+  return { released: events.map(({ entity }) => entity.id), held, dryRun: request.dryRun };
+}
+
+/** The releases of what fits now, and what is wrong with the rest. */
+export function releasesOf(
+  desk: Pick<Desk, "gate" | "projections">,
+  rows: readonly QuarantineRow[],
+  request: Omit<ReleaseRequest, "which" | "dryRun">,
+): { readonly events: readonly NewEvent[] } & Pick<ReleaseResult, "held"> {
   const events: NewEvent[] = [];
   const held: { event: string; problem: string }[] = [];
   for (const row of rows) {
@@ -75,8 +85,7 @@ export async function release(desk: Desk, request: ReleaseRequest): Promise<Rele
     else if (problems.length > 0) held.push({ event: nameOf(row), problem: problems.map(({ message }) => message).join("; ") });
     else events.push(releaseOf(row, schema, data, request));
   }
-  if (!request.dryRun && events.length > 0) await writeAccepted(desk, events, "a release");
-  return { released: events.map(({ entity }) => entity.id), held, dryRun: request.dryRun };
+  return { events, held };
 }
 
 export interface RejectRequest {

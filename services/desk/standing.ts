@@ -74,17 +74,16 @@ export function formOf({ name, columns }: DecidedRule): Form {
 /** What a matter is about. Throws `not-found`, or `usage` where there is nothing to decide. */
 export async function openMatter(desk: Pick<Desk, "db" | "projections">, matter: Matter): Promise<Opened> {
   const wanted = await wantedOf(desk, matter);
-  const { projection, rule } = registerOf(desk, wanted);
-  const state = await stateOf(desk, projection, wanted.id);
-  return {
-    projection,
-    id: wanted.id,
-    rule,
-    state,
-    caseId: "case" in matter ? matter.case : null,
-    values: siblingsOf(rule, state).map(standingValue),
-  };
+  const found = registerOf(desk.projections, wanted);
+  const state = await stateOf(desk, found.projection, wanted.id);
+  return openedWith(found, { id: wanted.id, state, caseId: "case" in matter ? matter.case : null });
 }
+
+/** A register as an entity's state has it. */
+export const openedWith = (
+  { projection, rule }: Pick<Opened, "projection" | "rule">,
+  known: Pick<Opened, "id" | "state" | "caseId">,
+): Opened => ({ projection, rule, ...known, values: siblingsOf(rule, known.state).map(standingValue) });
 
 const standingValue = ({ by, value }: Sibling): StandingValue => ({
   event: `${by.origin}/${by.seq}`,
@@ -94,7 +93,7 @@ const standingValue = ({ by, value }: Sibling): StandingValue => ({
   value,
 });
 
-interface Wanted {
+export interface Wanted {
   /** `null`: the first view of such entities that has the register. */
   readonly view: string | null;
   readonly type: string;
@@ -129,9 +128,9 @@ export function refusalOf({ id, kind, state }: Pick<CaseRow, "id" | "kind" | "st
     : null;
 }
 
-/** The register, and the view that has it. A column's name stands for its register. */
-function registerOf(
-  { projections }: Pick<Desk, "projections">,
+/** The register, and the view that has it. A column's name stands for its register. Throws `not-found`, or `usage` for one that is never contested. */
+export function registerOf(
+  projections: Desk["projections"],
   { view, type, register }: Wanted,
 ): { readonly projection: Projection; readonly rule: DecidedRule } {
   const candidates = entityViews(projections).filter(({ name, entity }) => (view === null ? entity === type : name === view));

@@ -1,6 +1,15 @@
 import { canonicalize, type JsonObject, type JsonValue, messageOf } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
-import { type Decision, decisionsOf, type EntityState, type FullRow, foldAnew } from "../merge/engine.ts";
+import {
+  type CheckedRow,
+  checkInvariants,
+  type Decision,
+  decisionsOf,
+  type EntityState,
+  type FullRow,
+  foldAnew,
+  isBroken,
+} from "../merge/engine.ts";
 import type { Projection } from "../merge/index.ts";
 import {
   columnTypes,
@@ -137,7 +146,7 @@ async function openTrial(db: Db, projection: Projection, { maxRows, onProgress }
         projection,
         id,
         events.map((event) => () => event),
-        (each) => void invariantsOf(projection, id, each),
+        (each) => void checkInvariants(projection.invariants, id, each),
       );
       if (stop !== null) {
         count.failing++;
@@ -145,7 +154,7 @@ async function openTrial(db: Db, projection: Projection, { maxRows, onProgress }
       }
       const last = steps.slice(0, shown).findLast(({ row }) => row !== null);
       const [state, row] = [last?.folded?.state ?? null, last?.row ?? null];
-      if (row !== null) tally.add(invariantsOf(projection, id, row));
+      tally.add(checkInvariants(projection.invariants, id, row));
       batch.push({ id, state, row });
       if (batch.length >= BATCH_ENTITIES) await compare();
     },
@@ -194,36 +203,13 @@ function changeOf(
   return kind === "changed" && Object.keys(columns).length === 0 ? null : { id, columns, kind };
 }
 
-interface Checked {
-  /** Keys that the row holds, by invariant. */
-  readonly keys: readonly (readonly [invariant: string, key: string])[];
-  readonly problems: number;
-}
-
-/** What the declaration's invariants say of a row. Throws what they throw. */
-function invariantsOf({ invariants }: Projection, id: string, row: FullRow): Checked {
-  const keys: (readonly [string, string])[] = [];
-  let problems = 0;
-  if (row.deleted) return { keys, problems };
-  const seen = { ...row.values, id } as never;
-  for (const [name, rule] of Object.entries(invariants)) {
-    if ("problem" in rule) {
-      if (rule.problem(seen) !== null) problems++;
-      continue;
-    }
-    const key: JsonValue | undefined = rule.key(seen);
-    if (key !== null && key !== undefined) keys.push([name, canonicalize(key)]);
-  }
-  return { keys, problems };
-}
-
 /** Counts the cases that rows would make: one for each key that too many hold, and one for each row with a problem. */
-function tallyOf({ invariants }: Projection): { add(checked: Checked): void; violations(): number } {
+function tallyOf({ invariants }: Projection): { add(checked: CheckedRow): void; violations(): number } {
   const holders = new Map<string, Map<string, number>>();
   let count = 0;
   return {
     add({ keys, problems }) {
-      count += problems;
+      count += problems.size;
       for (const [name, key] of keys) {
         const held = holders.get(name) ?? new Map<string, number>();
         holders.set(name, held.set(key, (held.get(key) ?? 0) + 1));
@@ -231,10 +217,7 @@ function tallyOf({ invariants }: Projection): { add(checked: Checked): void; vio
     },
     violations() {
       let broken = count;
-      for (const [name, held] of holders) {
-        const rule = invariants[name]!;
-        for (const holding of held.values()) if ("atMost" in rule && holding > rule.atMost) broken++;
-      }
+      for (const [name, held] of holders) for (const holding of held.values()) if (isBroken(invariants[name]!, holding)) broken++;
       return broken;
     },
   };

@@ -1,5 +1,6 @@
 import { isTributaryError, type TributaryError } from "../core/index.ts";
-import { emptyTally, type PushDeps, pushAll } from "./push.ts";
+import { emptyTally, type PushDeps } from "./push/pass.ts";
+import { pushAll } from "./push/push.ts";
 import { openWay, pauseMs, type SyncOptions, worthAnotherTry } from "./sync.ts";
 import { away, type Transport } from "./way.ts";
 

@@ -12,8 +12,8 @@ import { zstd } from "../core/node.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Heads } from "./heads.ts";
 import type { Identity } from "./keys.ts";
-import type { EventHead, EventRow, Rows } from "./rows.ts";
-import type { OriginRow } from "./store.ts";
+import type { EventHead, EventReader, EventRow } from "./reading.ts";
+import type { OriginRow } from "./rows.ts";
 
 /** Characters in one frame, at most: what a frame may hold unpacked is 8 MiB, and a device's memory is small. */
 const MAX_RAW_BYTES = 2 * 1_048_576;
@@ -50,7 +50,7 @@ export interface Cutter {
 }
 
 /** Cuts frames for the wire: never more than a few MiB of events in memory, whatever waits in the database. */
-export function frameCutter(rows: Rows, gate: Gate, identity: Identity, heads: Pick<Heads, "along">): Cutter {
+export function frameCutter(rows: EventReader, gate: Gate, identity: Identity, heads: Pick<Heads, "along">): Cutter {
   let ratio = FIRST_RATIO;
 
   const pack = (

@@ -11,7 +11,7 @@ import {
 } from "../core/index.ts";
 import { signerOf } from "../core/node.ts";
 import { deviceKey } from "./keys.ts";
-import { readRows } from "./rows.ts";
+import { eventReader } from "./reading.ts";
 import type { Store } from "./store.ts";
 
 /**
@@ -28,29 +28,25 @@ export interface Heads {
   along(origin: OriginId, events: readonly PackedEvent[]): HeadInBatch[];
 }
 
-const TABLE =
-  "CREATE TABLE signed_head (origin TEXT PRIMARY KEY, through INTEGER NOT NULL, head TEXT NOT NULL, signature TEXT NOT NULL) STRICT, WITHOUT ROWID";
 const handedOver = signedHeadSchema.array().max(MAX_BATCH_HEADS);
 
 export function openHeads(store: Store): Heads {
-  const { db } = store;
-  const isThere = (): boolean => db.prepare("SELECT 1 FROM sqlite_master WHERE name = 'signed_head'").get() !== undefined;
-  /** Databases from before heads were handed on get their table when the first one comes. */
-  let hasTable = isThere();
+  const { rows } = store;
+  let hasTable = rows.hasSignedHeads();
   const kept = (origin: string): SignedHead | null => {
     if (!hasTable) return null;
-    const row = db.prepare("SELECT origin, through, head, signature FROM signed_head WHERE origin = ?").get(origin);
+    const row = rows.signedHead(origin);
     return signedHeadSchema.safeParse(row).data ?? null;
   };
 
   return {
     showing(vector) {
       const signer = signerOf(deviceKey(store));
-      const rows = readRows(store);
+      const reader = eventReader(store);
       const out: SignedHead[] = [];
       for (const [name, seq] of Object.entries(vector) as [OriginId, Seq][]) {
         const own = store.origins().find((origin) => origin.name === name);
-        const head = own === undefined ? undefined : rows.hashAt(own, seq);
+        const head = own === undefined ? undefined : reader.hashAt(own, seq);
         if (head !== undefined) {
           const { value } = signer.sign(runText({ origin: name, through: seq, head }));
           out.push({ origin: name, through: seq, head, signature: value });
@@ -66,13 +62,9 @@ export function openHeads(store: Store): Heads {
       const own = new Set<string>(store.origins().map(({ name }) => name));
       const others = handedOver.parse(heads).filter(({ origin }) => !own.has(origin));
       if (others.length === 0) return;
-      if (!isThere()) db.exec(TABLE);
+      if (!rows.hasSignedHeads()) rows.makeSignedHeads();
       hasTable = true;
-      const write = db.prepare(
-        `INSERT INTO signed_head VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
-         SET through = excluded.through, head = excluded.head, signature = excluded.signature WHERE excluded.through > through`,
-      );
-      for (const { origin, through, head, signature } of others) write.run(origin, through, head, signature);
+      for (const { origin, through, head, signature } of others) rows.keepSignedHead(origin, through, head, signature);
     },
 
     along(origin, events) {

@@ -4,7 +4,7 @@ import { type Gate, readTable, rowToData } from "../gate/index.ts";
 import type { NewEvent, Outbox } from "./outbox.ts";
 import type { Store } from "./store.ts";
 
-/** Rows written in one transaction: 100 cost hardly more than one. */
+/** EventReader written in one transaction: 100 cost hardly more than one. */
 const ROWS_PER_TRANSACTION = 200;
 
 export interface ImportOptions {
@@ -18,11 +18,11 @@ export interface ImportOptions {
 
 export interface ImportResult {
   readonly rows: number;
-  /** Rows that became events. */
+  /** EventReader that became events. */
   readonly imported: number;
-  /** Rows that stand in the file, or an earlier import, already. */
+  /** EventReader that stand in the file, or an earlier import, already. */
   readonly repeated: number;
-  /** Rows that do not fit their schema or a view: kept, and quarantined by the hub until mended. */
+  /** EventReader that do not fit their schema or a view: kept, and quarantined by the hub until mended. */
   readonly misfits: readonly { readonly line: number; readonly entity: string; readonly message: string }[];
 }
 
@@ -77,8 +77,6 @@ export function importCsv(
       `Give each row its ${key} and import the file again; nothing was taken.`,
     );
   }
-  const taken = store.db.prepare("SELECT 1 FROM imported WHERE digest = ?");
-  const take = store.db.prepare("INSERT INTO imported VALUES (?, ?, ?)");
   const misfits: { line: number; entity: string; message: string }[] = [];
   let imported = 0;
   let repeated = 0;
@@ -94,7 +92,7 @@ export function importCsv(
       const digest = createHash("sha256")
         .update(`${type}\n${canonicalize(data)}`)
         .digest("hex");
-      if (digests.includes(digest) || taken.get(digest) !== undefined) {
+      if (digests.includes(digest) || store.rows.isImported(digest)) {
         repeated++;
         continue;
       }
@@ -105,7 +103,7 @@ export function importCsv(
     store.transaction(() => {
       const appended = outbox.append(events, { onInvalid: "keep" });
       for (const [i, { seq, problem }] of appended.entries()) {
-        take.run(digests[i]!, store.current().id, seq);
+        store.rows.addImported(digests[i]!, store.current().id, seq);
         if (problem !== null)
           misfits.push({ line: lines[i]!, entity: `${entity}/${events[i]!.entity.id}`, message: problem.message });
       }

@@ -104,7 +104,7 @@ export function takeNextKey(store: Store): void {
     const next = store.meta(NEXT_KEY);
     if (next === null) return;
     store.setMeta(DEVICE_KEY, next);
-    store.db.prepare("DELETE FROM meta WHERE key = ?").run(NEXT_KEY);
+    store.rows.removeMeta(NEXT_KEY);
   });
 }
 

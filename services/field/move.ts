@@ -12,10 +12,11 @@ import {
   withDot,
 } from "../core/index.ts";
 import { chainHash } from "../core/node.ts";
-import { type EventHead, type Rows, readRows } from "./rows.ts";
-import type { OriginRow, Store } from "./store.ts";
+import { type EventHead, type EventReader, eventReader } from "./reading.ts";
+import type { OriginRow } from "./rows.ts";
+import type { Store } from "./store.ts";
 
-/** Rows of `entity` that are looked at in one go. */
+/** EventReader of `entity` that are looked at in one go. */
 const ENTITY_PAGE = 500;
 
 /** An event that stays on the device, because no hub takes it or nobody can read it. */
@@ -62,7 +63,7 @@ export function moveOn(
   aside: { readonly code: string; readonly reason: string } | null,
   isShared: boolean,
 ): Moved {
-  const rows = readRows(store);
+  const rows = eventReader(store);
   // Before the transaction: once SQLite has met a damaged page inside one, it writes nothing more in it.
   const damage = damageBeyond(store, rows, originId, keptThrough);
   if (aside !== null) {
@@ -87,11 +88,7 @@ export function moveOn(
     const events = writeAgain(store, rows, plans, target, set, damage);
     const rename = renaming(plans, target.name);
     renameSeen(store, plans, rename);
-    const end = store.db.prepare(
-      `UPDATE origin SET kept_through = ?1, queued_through = min(queued_through, ?1), offered_through = min(offered_through, ?1),
-        synced_through = CASE WHEN ?2 THEN ?1 ELSE min(synced_through, ?1) END WHERE id = ?3`,
-    );
-    for (const { origin, after } of plans) end.run(after, origin === from && isShared ? 1 : 0, origin.id);
+    for (const { origin, after } of plans) store.rows.keepTo(origin.id, after, origin === from && isShared);
     return { name: target.name, events, aside: set };
   });
 }
@@ -109,12 +106,12 @@ function setAside(
   damage.set(origin, known.set(seq, why));
 }
 
-const headAt = (rows: Rows, origin: OriginRow, seq: number): EventHead | null => {
+const headAt = (rows: EventReader, origin: OriginRow, seq: number): EventHead | null => {
   const found = rows.at(origin, seq);
   return found.kind === "event" ? found.head : null;
 };
 
-function damageBeyond(store: Store, rows: Rows, originId: number, keptThrough: number): Damage {
+function damageBeyond(store: Store, rows: EventReader, originId: number, keptThrough: number): Damage {
   const damage: Damage = new Map();
   for (const origin of store.origins()) {
     if (origin.id < originId) continue;
@@ -130,14 +127,12 @@ function damageBeyond(store: Store, rows: Rows, originId: number, keptThrough: n
 
 function writeAgain(
   store: Store,
-  rows: Rows,
+  rows: EventReader,
   plans: readonly Plan[],
   target: OriginRow,
   set: AsideNote[],
   damage: Damage,
 ): number {
-  const insert = store.db.prepare("INSERT INTO event (origin, seq, head, data, hash, fingerprint) VALUES (?, ?, ?, ?, ?, ?)");
-  const note = store.db.prepare("INSERT INTO aside VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING");
   const ids = new Map<string, EventId>();
   const rename = renaming(plans, target.name);
   let prev: Hash = target.head;
@@ -149,7 +144,7 @@ function writeAgain(
     for (let seq = after + 1; seq <= origin.lastSeq; seq++) {
       const why = damage.get(origin.id)?.get(seq);
       if (why !== undefined) {
-        note.run(origin.id, seq, why.code, why.reason, new Date().toISOString());
+        store.rows.addAside(origin.id, { seq, code: why.code, reason: why.reason }, new Date().toISOString());
         set.push(asideNote(origin, seq, why.code, why.reason, why.head));
         continue;
       }
@@ -162,14 +157,14 @@ function writeAgain(
         );
       const head = renewed(found.head, target.name, next, rename, ids);
       const hash = chainHash(prev, eventText(head, found.row.data));
-      insert.run(target.id, next, JSON.stringify(head), found.row.data, hash, found.row.fingerprint);
+      store.rows.addEvent({ ...found.row, origin: target.id, seq: next, head: JSON.stringify(head), hash });
       ids.set(idOf(found.head, found.row.hash), idOf(head, hash));
       plan.seqs.push(seq);
       prev = hash;
       next++;
     }
   }
-  store.db.prepare("UPDATE origin SET next_seq = ?, head = ? WHERE id = ?").run(next, prev, target.id);
+  store.rows.setEnd(target.id, next, prev);
   return next - target.nextSeq;
 }
 
@@ -238,19 +233,17 @@ function countUpTo(numbers: readonly number[], limit: number): number {
 }
 
 /** What this device has seen of each entity, in the new names. */
-function renameSeen({ db }: Store, plans: readonly Plan[], rename: (vector: Vector) => Vector): void {
-  const page = db.prepare(`SELECT type, id, vector FROM entity WHERE (type, id) > (?, ?) ORDER BY type, id LIMIT ${ENTITY_PAGE}`);
-  const write = db.prepare("UPDATE entity SET vector = ? WHERE type = ? AND id = ?");
+function renameSeen({ rows }: Store, plans: readonly Plan[], rename: (vector: Vector) => Vector): void {
   const names = plans.map(({ origin }) => origin.name);
   let [type, id] = ["", ""];
   for (;;) {
-    const found = page.all(type, id) as { type: string; id: string; vector: string }[];
+    const found = rows.entitiesAfter(type, id, ENTITY_PAGE);
     for (const row of found) {
       [type, id] = [row.type, row.id];
       if (!names.some((name) => row.vector.includes(name))) continue;
       const old = JSON.parse(row.vector) as Vector;
       const renamed = rename(old);
-      if (renamed !== old) write.run(JSON.stringify(renamed), row.type, row.id);
+      if (renamed !== old) rows.setVector(row.type, row.id, JSON.stringify(renamed));
     }
     if (found.length < ENTITY_PAGE) return;
   }
@@ -261,19 +254,12 @@ function renameSeen({ db }: Store, plans: readonly Plan[], rename: (vector: Vect
  * Returns how many events there were.
  */
 export function takeBack(store: Store): number {
-  const rows = readRows(store);
+  const rows = eventReader(store);
   return store.transaction(() => {
     const target = store.current();
-    const insert = store.db.prepare("INSERT INTO event (origin, seq, head, data, hash, fingerprint) VALUES (?, ?, ?, ?, ?, ?)");
-    const seen = store.db.prepare("SELECT vector FROM entity WHERE type = ? AND id = ?");
-    const see = store.db.prepare("INSERT INTO entity VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET vector = excluded.vector");
-    const remove = store.db.prepare("DELETE FROM aside WHERE origin = ? AND seq = ?");
-    const origins = new Map(store.origins().map((origin) => [origin.id, origin]));
     let [prev, next] = [target.head, target.nextSeq];
-    for (const { origin: id, seq } of store.db
-      .prepare("SELECT origin, seq FROM aside WHERE code <> 'data-corrupt' ORDER BY origin, seq")
-      .all() as { origin: number; seq: number }[]) {
-      const origin = origins.get(id)!;
+    for (const { origin: id, seq } of store.rows.refused()) {
+      const origin = store.origin(id);
       const found = rows.at(origin, seq);
       if (found.kind === "damaged") continue;
       const { basis } = found.head;
@@ -283,15 +269,15 @@ export function takeBack(store: Store): number {
       const trimmed = own === undefined || kept < 0 ? others : { ...others, [origin.name]: Math.min(own, kept) };
       const head: EventHead = { ...found.head, origin: target.name, seq: next as Seq, basis: trimmed as Vector };
       const hash = chainHash(prev, eventText(head, found.row.data));
-      insert.run(target.id, next, JSON.stringify(head), found.row.data, hash, found.row.fingerprint);
-      remove.run(id, seq);
+      store.rows.addEvent({ ...found.row, origin: target.id, seq: next, head: JSON.stringify(head), hash });
+      store.rows.removeAside(id, seq);
       const { type, id: entity } = head.entity;
-      const vector = JSON.parse((seen.get(type, entity)?.vector as string | undefined) ?? "{}") as Vector;
-      see.run(type, entity, JSON.stringify(withDot(vector, head)));
+      const vector = JSON.parse(store.rows.vectorOf(type, entity) ?? "{}") as Vector;
+      store.rows.setVector(type, entity, JSON.stringify(withDot(vector, head)));
       prev = hash;
       next++;
     }
-    store.db.prepare("UPDATE origin SET next_seq = ?, head = ? WHERE id = ?").run(next, prev, target.id);
+    store.rows.setEnd(target.id, next, prev);
     return next - target.nextSeq;
   });
 }

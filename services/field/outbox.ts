@@ -29,7 +29,8 @@ import {
 import { chainHash } from "../core/node.ts";
 import type { Fits, Gate, Problem } from "../gate/index.ts";
 import { openHeads } from "./heads.ts";
-import type { OriginRow, Store } from "./store.ts";
+import type { OriginRow } from "./rows.ts";
+import type { Store } from "./store.ts";
 
 /** What an app says of an event; the rest follows from the device. */
 export interface NewEvent {
@@ -85,12 +86,8 @@ const BASIS_ROOM_BYTES = 8_192;
 
 /** `fits`: what views can show; data that they cannot is treated like data that does not fit its schema. */
 export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fits = () => null): Outbox {
-  const { db } = store;
+  const { rows } = store;
   const heads = openHeads(store);
-  const insertEvent = db.prepare("INSERT INTO event (origin, seq, head, data, hash, fingerprint) VALUES (?, ?, ?, ?, ?, ?)");
-  const readEntity = db.prepare("SELECT vector FROM entity WHERE type = ? AND id = ?");
-  const writeEntity = db.prepare("INSERT INTO entity VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET vector = excluded.vector");
-  const advance = db.prepare("UPDATE origin SET next_seq = ?, head = ? WHERE id = ?");
 
   /** The running end of the chain within one transaction. */
   interface Tail {
@@ -105,14 +102,14 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
     return { origin, seq: origin.nextSeq, head: origin.head, hlc: last !== null && isHlc(last) ? parseHlc(last) : null };
   };
   const closeTail = ({ origin, seq, head, hlc }: Tail): void => {
-    advance.run(seq, head, origin.id);
+    rows.setEnd(origin.id, seq, head);
     if (hlc !== null) store.setMeta("hlc", formatHlc(hlc));
   };
 
   const link = (tail: Tail, head: Omit<EventBody, "data">, text: string, fingerprint: string): Appended => {
     const hash = chainHash(tail.head, eventText(head, text));
-    insertEvent.run(tail.origin.id, tail.seq, JSON.stringify(head), text, hash, fingerprint);
-    writeEntity.run(head.entity.type, head.entity.id, JSON.stringify(withDot(head.basis, head)));
+    rows.addEvent({ origin: tail.origin.id, seq: tail.seq, head: JSON.stringify(head), data: text, hash, fingerprint });
+    rows.setVector(head.entity.type, head.entity.id, JSON.stringify(withDot(head.basis, head)));
     const id = eventIdOf(parseHlc(head.hlc).wallMs, hash);
     tail.seq++;
     tail.head = hash;
@@ -120,8 +117,8 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
   };
 
   const seenOf = (entity: EntityRef): Vector => {
-    const row = readEntity.get(entity.type, entity.id);
-    return row === undefined ? {} : (JSON.parse(row.vector as string) as Vector);
+    const text = rows.vectorOf(entity.type, entity.id);
+    return text === null ? {} : (JSON.parse(text) as Vector);
   };
 
   const write = (tail: Tail, event: NewEvent, { onInvalid = "refuse" }: AppendOptions): Appended => {
@@ -188,7 +185,7 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
     noteSeen(entity, vector, handedOver = []) {
       store.transaction(() => {
         heads.note(handedOver);
-        writeEntity.run(entity.type, entity.id, JSON.stringify(join(seenOf(entity), vectorSchema.parse(vector))));
+        rows.setVector(entity.type, entity.id, JSON.stringify(join(seenOf(entity), vectorSchema.parse(vector))));
       });
     },
     appendNow: (events, options) => store.transaction(() => append(events, options)),

@@ -1,172 +1,304 @@
-import {
-  type EventBody,
-  eventText,
-  GENESIS,
-  type Hash,
-  isHash,
-  isHlc,
-  isJsonObject,
-  isOriginId,
-  type OriginId,
-} from "../core/index.ts";
-import { chainHash } from "../core/node.ts";
-import { isCorrupt, type OriginRow, type Store } from "./store.ts";
+import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
+import type { Hash, IncarnationId, OriginId } from "../core/index.ts";
 
-/** An event as its row has it. */
-export interface EventRow {
+/**
+ * All of the device's SQL: one function a statement, prepared when it is first used and kept. What a statement means, and in which transaction it
+ * stands, is its caller's to know. `migrations.ts` makes the tables.
+ */
+export type Rows = ReturnType<typeof openRows>;
+
+type Row = Record<string, SQLOutputValue>;
+
+export interface OriginRow {
+  readonly id: number;
+  readonly name: OriginId;
+  readonly nextSeq: number;
+  readonly head: Hash;
+  /** Last seq that the broker has taken, that the hub has confirmed; −1: none. */
+  readonly queuedThrough: number;
+  readonly syncedThrough: number;
+  /** Where in the log the last confirmed event stands, and the log's life that gave this position. */
+  readonly position: string | null;
+  readonly incarnation: IncarnationId | null;
+  /** Last seq that was ever handed to the network; −1: none. */
+  readonly offeredThrough: number;
+  /** Last seq that stays in this epoch; `null`: all do. Later ones were written again under a later epoch, or set aside. */
+  readonly keptThrough: number | null;
+  /** The last seq that is to be sent under this name; −1: none. */
+  readonly lastSeq: number;
+}
+
+/** An event as it is written: which epoch and place, and its texts. */
+export interface NewRow {
+  readonly origin: number;
   readonly seq: number;
   readonly head: string;
   readonly data: string;
   readonly hash: Hash;
   readonly fingerprint: string;
 }
-export type EventHead = Omit<EventBody, "data">;
 
-/** What stands at a seq: an event that can be read, or why it cannot. */
-export type Found =
-  | { readonly kind: "event"; readonly row: EventRow; readonly head: EventHead }
-  | { readonly kind: "damaged"; readonly seq: number; readonly reason: string };
-
-const isText = (value: unknown): value is string => typeof value === "string";
-
-/** The envelope in a row; `null` when the row was damaged. Looks at form only: whether a hub takes its values is the hub's to say. */
-export function headOf(text: string, origin: OriginId, seq: number): EventHead | null {
-  let head: unknown;
-  try {
-    head = JSON.parse(text);
-  } catch {
-    return null;
-  }
-  if (!isJsonObject(head) || head.origin !== origin || head.seq !== seq) return null;
-  const { type, entity, schema, actor, occurredAt, hlc, basis, correlationId, causationId } = head;
-  if (!isText(type) || !isText(actor) || !isText(occurredAt) || Number.isNaN(Date.parse(occurredAt))) return null;
-  if (!isText(hlc) || !isHlc(hlc) || !isText(head.org)) return null;
-  if (!isJsonObject(entity) || !isText(entity.type) || !isText(entity.id)) return null;
-  if (!isJsonObject(schema) || !isText(schema.subject) || !Number.isInteger(schema.version)) return null;
-  if (correlationId !== undefined && !isText(correlationId)) return null;
-  if (causationId !== undefined && !isText(causationId)) return null;
-  if (!isJsonObject(basis)) return null;
-  for (const known in basis) if (!isOriginId(known) || !Number.isSafeInteger(basis[known])) return null;
-  // All that the type asks for has just been looked at.
-  return head as unknown as EventHead;
+/** `isOld`: a database from before events said which schema they were written with; only for reading. */
+export function openRows(db: DatabaseSync, isOld = false) {
+  const prepared = preparer(db);
+  return {
+    begin: () => db.exec("BEGIN IMMEDIATE"),
+    commit: () => db.exec("COMMIT"),
+    rollBack: () => {
+      if (db.isTransaction) db.exec("ROLLBACK");
+    },
+    ...metaRows(prepared),
+    ...originRows(prepared),
+    ...eventRows(db, prepared, isOld),
+    ...entityRows(prepared),
+    ...asideRows(prepared),
+    ...importRows(prepared),
+    ...schemaRows(prepared),
+    ...headRows(db, prepared),
+  };
 }
 
-/** Reads events defensively: a row that was damaged, lost, or lies on a damaged page ends nothing but itself. */
-export interface Rows {
-  /** Events of an epoch from `from` on, in order, up to and with `to`. Each seq comes once, readable or not. */
-  from(origin: OriginRow, from: number, to: number): Generator<Found>;
-  at(origin: OriginRow, seq: number): Found;
-  /** The hash that a row holds, whether or not it is the right one; `undefined` when there is none. */
-  hashAt(origin: OriginRow, seq: number): Hash | undefined;
-  /** Why the event's content cannot be what was written; `null` when its hash follows from it. A hash that its neighbours prove wrong is put right. */
-  damageAt(origin: OriginRow, seq: number): string | null;
+type Prepared = (sql: string) => StatementSync;
+
+function preparer(db: DatabaseSync): Prepared {
+  const statements = new Map<string, StatementSync>();
+  return (sql) => {
+    let statement = statements.get(sql);
+    if (statement === undefined) {
+      statement = db.prepare(sql);
+      statements.set(sql, statement);
+    }
+    return statement;
+  };
 }
 
-/** `isOld`: a database from before events said which schema they were written with. */
-export function readRows({ db }: Pick<Store, "db">, isOld = false): Rows {
+/** The connection's settings: an event is on the disk when its transaction ends. `busyTimeoutMs`: how long to wait for another program. */
+export function setUp(db: DatabaseSync, busyTimeoutMs: number, maxPages?: number): void {
+  db.exec(
+    `PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = ${busyTimeoutMs}; PRAGMA foreign_keys = ON`,
+  );
+  if (maxPages !== undefined) db.exec(`PRAGMA max_page_count = ${maxPages}`);
+}
+
+const text = (value: SQLOutputValue | undefined): string | null => (typeof value === "string" ? value : null);
+
+const metaRows = (prepared: Prepared) => ({
+  meta: (key: string): string | null => text(prepared("SELECT value FROM meta WHERE key = ?").get(key)?.value),
+  setMeta(key: string, value: string): void {
+    prepared("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value").run(key, value);
+  },
+  removeMeta(key: string): void {
+    prepared("DELETE FROM meta WHERE key = ?").run(key);
+  },
+});
+
+/** An epoch's row. What a database of an earlier version does not have is as if nothing had happened. */
+const originRow = (r: Row): OriginRow => ({
+  id: Number(r.id),
+  // Written by this program only, which checks both.
+  name: String(r.name) as OriginId,
+  nextSeq: Number(r.next_seq),
+  head: String(r.head) as Hash,
+  queuedThrough: Number(r.queued_through),
+  syncedThrough: Number(r.synced_through),
+  position: text(r.position),
+  incarnation: text(r.incarnation) as IncarnationId | null,
+  offeredThrough: Number(r.offered_through ?? r.queued_through),
+  keptThrough: r.kept_through == null ? null : Number(r.kept_through),
+  lastSeq: r.kept_through == null ? Number(r.next_seq) - 1 : Number(r.kept_through),
+});
+
+/** What the hub's word says of where an epoch stands. */
+export interface Standing {
+  readonly through: number;
+  readonly position: string | null;
+  readonly incarnation: string | null;
+}
+
+const originRows = (prepared: Prepared) => ({
+  /** All epochs, oldest first. */
+  origins: (): OriginRow[] => prepared("SELECT * FROM origin ORDER BY id").all().map(originRow),
+  lastOrigin(): OriginRow | undefined {
+    const row = prepared("SELECT * FROM origin ORDER BY id DESC LIMIT 1").get();
+    return row && originRow(row);
+  },
+  addOrigin(name: OriginId, head: Hash): void {
+    prepared("INSERT INTO origin (name, next_seq, head, queued_through, synced_through) VALUES (?, 0, ?, -1, -1)").run(
+      name,
+      head,
+    );
+  },
+  /** The end of an epoch's chain. */
+  setEnd(id: number, nextSeq: number, head: Hash): void {
+    prepared("UPDATE origin SET next_seq = ?, head = ? WHERE id = ?").run(nextSeq, head, id);
+  },
+  /** Nothing beyond `through` is confirmed, nor waits at a broker. */
+  lowerTo(id: number, { through, position, incarnation }: Standing): void {
+    prepared("UPDATE origin SET synced_through = ?1, queued_through = ?1, position = ?2, incarnation = ?3 WHERE id = ?4").run(
+      through,
+      position,
+      incarnation,
+      id,
+    );
+  },
+  confirmTo(id: number, { through, position, incarnation }: Standing): void {
+    prepared(
+      `UPDATE origin SET synced_through = ?1, queued_through = max(queued_through, ?1), offered_through = max(offered_through, ?1),
+        position = ?2, incarnation = coalesce(?3, incarnation) WHERE id = ?4`,
+    ).run(through, position, incarnation, id);
+  },
+  noteOffered(id: number, offered: number, queued: number): void {
+    prepared(
+      "UPDATE origin SET offered_through = max(offered_through, ?1), queued_through = max(queued_through, ?2) WHERE id = ?3",
+    ).run(offered, queued, id);
+  },
+  noteQueued(id: number, through: number): void {
+    prepared("UPDATE origin SET queued_through = max(queued_through, ?) WHERE id = ?").run(through, id);
+  },
+  /** An epoch ends at `through`. `isShared`: all up to there is the log's. */
+  keepTo(id: number, through: number, isShared: boolean): void {
+    prepared(
+      `UPDATE origin SET kept_through = ?1, queued_through = min(queued_through, ?1), offered_through = min(offered_through, ?1),
+        synced_through = CASE WHEN ?2 THEN ?1 ELSE min(synced_through, ?1) END WHERE id = ?3`,
+    ).run(through, isShared ? 1 : 0, id);
+  },
+});
+
+function eventRows(db: DatabaseSync, prepared: Prepared, isOld: boolean) {
   const columns = `seq, head, data, hash, ${isOld ? "'' AS fingerprint" : "fingerprint"}`;
-  const many = db.prepare(`SELECT ${columns} FROM event WHERE origin = ? AND seq >= ? AND seq <= ? ORDER BY seq`);
-  const one = db.prepare(`SELECT ${columns} FROM event WHERE origin = ? AND seq = ?`);
-  // Another way to the same row: past the pages on the other side of it.
-  const back = db.prepare(`SELECT ${columns} FROM event WHERE origin = ? AND seq <= ? ORDER BY seq DESC LIMIT 1`);
-  const hash = db.prepare("SELECT hash FROM event WHERE origin = ? AND seq = ?");
-  const update = db.prepare("UPDATE event SET hash = ? WHERE origin = ? AND seq = ?");
-  const mend = (right: Hash, origin: number, seq: number): void => {
-    try {
-      update.run(right, origin, seq);
-    } catch {
-      // The row lies on a damaged page, or the file is only read: it is looked at again the next time.
-    }
+  return {
+    addEvent({ origin, seq, head, data, hash, fingerprint }: NewRow): void {
+      prepared("INSERT INTO event (origin, seq, head, data, hash, fingerprint) VALUES (?, ?, ?, ?, ?, ?)").run(
+        origin,
+        seq,
+        head,
+        data,
+        hash,
+        fingerprint,
+      );
+    },
+    eventAt: (origin: number, seq: number): Row | undefined =>
+      prepared(`SELECT ${columns} FROM event WHERE origin = ? AND seq = ?`).get(origin, seq),
+    /** Another way to the same row: past the pages on the other side of it. */
+    eventFromBehind: (origin: number, seq: number): Row | undefined =>
+      prepared(`SELECT ${columns} FROM event WHERE origin = ? AND seq <= ? ORDER BY seq DESC LIMIT 1`).get(origin, seq),
+    /** A statement of its own each time: two may be read from at once. */
+    eventsBetween: (origin: number, from: number, to: number): Iterable<Row> =>
+      db
+        .prepare(`SELECT ${columns} FROM event WHERE origin = ? AND seq >= ? AND seq <= ? ORDER BY seq`)
+        .iterate(origin, from, to),
+    eventHash: (origin: number, seq: number): SQLOutputValue | undefined =>
+      prepared("SELECT hash FROM event WHERE origin = ? AND seq = ?").get(origin, seq)?.hash,
+    setEventHash(origin: number, seq: number, hash: Hash): void {
+      prepared("UPDATE event SET hash = ? WHERE origin = ? AND seq = ?").run(hash, origin, seq);
+    },
+    /** One column by itself: where a row is damaged, each may lie elsewhere. */
+    eventText: (column: "head" | "data" | "hash", origin: number, seq: number): string | null =>
+      text(prepared(`SELECT ${column} AS text FROM event WHERE origin = ? AND seq = ?`).get(origin, seq)?.text),
   };
-
-  const damaged = (seq: number, reason: string): Found => ({ kind: "damaged", seq, reason });
-  const read = (origin: OriginRow, raw: Record<string, unknown>): Found => {
-    const row = raw as unknown as EventRow;
-    const head = headOf(row.head, origin.name, row.seq);
-    if (head === null) return damaged(row.seq, "its envelope cannot be read");
-    return isHash(row.hash) ? { kind: "event", row, head } : damaged(row.seq, "its hash cannot be read");
-  };
-  /** Rows that only the other way reaches: whoever knows need not meet the damaged page again. */
-  const behind = new Set<string>();
-  const at = (origin: OriginRow, seq: number): Found => {
-    const key = behind.size > 0 ? `${origin.id}/${seq}` : "";
-    try {
-      const raw = behind.has(key) ? back.get(origin.id, seq) : one.get(origin.id, seq);
-      return raw === undefined ? damaged(seq, "it is not in the database any more") : read(origin, raw);
-    } catch (error) {
-      if (!isCorrupt(error)) throw error;
-    }
-    try {
-      const raw = back.get(origin.id, seq);
-      if (raw !== undefined && raw.seq === seq) {
-        behind.add(`${origin.id}/${seq}`);
-        return read(origin, raw);
-      }
-    } catch (error) {
-      if (!isCorrupt(error)) throw error;
-    }
-    return damaged(seq, "the page that holds it is damaged");
-  };
-
-  function* from(origin: OriginRow, first: number, to: number): Generator<Found> {
-    let seq = first;
-    while (seq <= to) {
-      try {
-        for (const raw of many.iterate(origin.id, seq, to)) {
-          const there = Number(raw.seq);
-          while (seq < there) yield at(origin, seq++);
-          yield read(origin, raw);
-          seq++;
-        }
-        // What the table does not hold at its end.
-        while (seq <= to) yield at(origin, seq++);
-      } catch (error) {
-        if (!isCorrupt(error)) throw error;
-        yield at(origin, seq++);
-      }
-    }
-  }
-
-  const hashAt: Rows["hashAt"] = (origin, seq) => {
-    try {
-      const found = hash.get(origin.id, seq)?.hash;
-      return isText(found) && isHash(found) ? found : undefined;
-    } catch (error) {
-      if (!isCorrupt(error)) throw error;
-      const found = at(origin, seq);
-      return found.kind === "event" ? found.row.hash : undefined;
-    }
-  };
-
-  const follows = (prev: Hash, { head, row }: { head: EventHead; row: EventRow }): Hash =>
-    chainHash(prev, eventText(head, row.data));
-
-  const damageAt: Rows["damageAt"] = (origin, seq) => {
-    const found = at(origin, seq);
-    if (found.kind === "damaged") return found.reason;
-    const prev = seq === 0 ? GENESIS : hashAt(origin, seq - 1);
-    // Where the event before is lost, nothing speaks for this one, and nothing against it.
-    if (prev === undefined || follows(prev, found) === found.row.hash) return null;
-    // Is the hash of the event before wrong, and its content right? Then this event's hash follows from the computed one.
-    const before = seq === 0 ? null : at(origin, seq - 1);
-    const beforeThat = seq < 2 ? GENESIS : hashAt(origin, seq - 2);
-    if (before?.kind === "event" && beforeThat !== undefined) {
-      const computed = follows(beforeThat, before);
-      if (follows(computed, found) === found.row.hash) {
-        mend(computed, origin.id, seq - 1);
-        return null;
-      }
-    }
-    // Is only this event's own hash wrong? Then the next one's follows from the computed one.
-    const next = seq >= origin.nextSeq - 1 ? null : at(origin, seq + 1);
-    if (next?.kind === "event") {
-      const computed = follows(prev, found);
-      if (follows(computed, next) === next.row.hash) {
-        mend(computed, origin.id, seq);
-        return null;
-      }
-    }
-    return "its hash does not follow from its content";
-  };
-  return { from, at, hashAt, damageAt };
 }
+
+export interface EntityRow {
+  readonly type: string;
+  readonly id: string;
+  readonly vector: string;
+}
+
+const entityRows = (prepared: Prepared) => ({
+  vectorOf: (type: string, id: string): string | null =>
+    text(prepared("SELECT vector FROM entity WHERE type = ? AND id = ?").get(type, id)?.vector),
+  setVector(type: string, id: string, vector: string): void {
+    prepared("INSERT INTO entity VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET vector = excluded.vector").run(type, id, vector);
+  },
+  /** The next entities after one, in their order. */
+  entitiesAfter: (type: string, id: string, limit: number): EntityRow[] =>
+    prepared("SELECT type, id, vector FROM entity WHERE (type, id) > (?, ?) ORDER BY type, id LIMIT ?")
+      .all(type, id, limit)
+      .map((row) => ({ type: String(row.type), id: String(row.id), vector: String(row.vector) })),
+});
+
+/** Why an event stays on the device, or waits in quarantine at the hub. */
+export interface MarkRow {
+  readonly seq: number;
+  readonly code: string;
+  readonly reason: string;
+}
+
+const markOf = (row: Row): MarkRow => ({ seq: Number(row.seq), code: String(row.code), reason: String(row.reason) });
+
+const asideRows = (prepared: Prepared) => ({
+  addAside(origin: number, { seq, code, reason }: MarkRow, at: string): void {
+    prepared("INSERT INTO aside VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING").run(origin, seq, code, reason, at);
+  },
+  removeAside(origin: number, seq: number): void {
+    prepared("DELETE FROM aside WHERE origin = ? AND seq = ?").run(origin, seq);
+  },
+  asideOf: (origin: number): (MarkRow & { readonly at: string })[] =>
+    prepared("SELECT seq, code, reason, at FROM aside WHERE origin = ? ORDER BY seq")
+      .all(origin)
+      .map((row) => ({ ...markOf(row), at: String(row.at) })),
+  /** What hubs refused, of all epochs; not what is damaged. */
+  refused: (): { readonly origin: number; readonly seq: number }[] =>
+    prepared("SELECT origin, seq FROM aside WHERE code <> 'data-corrupt' ORDER BY origin, seq")
+      .all()
+      .map((row) => ({ origin: Number(row.origin), seq: Number(row.seq) })),
+  /** `false`: it was noted before. */
+  addQuarantined: (origin: number, { seq, code, reason }: MarkRow): boolean =>
+    prepared("INSERT INTO quarantined VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING").run(origin, seq, code, reason).changes > 0,
+  quarantinedOf: (origin: number, through: number): MarkRow[] =>
+    prepared("SELECT seq, code, reason FROM quarantined WHERE origin = ? AND seq <= ? ORDER BY seq")
+      .all(origin, through)
+      .map(markOf),
+});
+
+const importRows = (prepared: Prepared) => ({
+  isImported: (digest: string): boolean => prepared("SELECT 1 FROM imported WHERE digest = ?").get(digest) !== undefined,
+  addImported(digest: string, origin: number, seq: number): void {
+    prepared("INSERT INTO imported VALUES (?, ?, ?)").run(digest, origin, seq);
+  },
+});
+
+export interface SchemaRow {
+  readonly subject: string;
+  readonly version: number;
+  readonly kind: "avro" | "json";
+  readonly text: string;
+  readonly refs: string;
+}
+
+const schemaRows = (prepared: Prepared) => ({
+  schemas: (): SchemaRow[] =>
+    prepared("SELECT subject, version, kind, text, refs FROM schema ORDER BY rowid")
+      .all()
+      .map((row) => ({
+        subject: String(row.subject),
+        version: Number(row.version),
+        kind: row.kind === "avro" ? "avro" : "json",
+        text: String(row.text),
+        refs: String(row.refs),
+      })),
+  setSchema({ subject, version, kind, text, refs }: SchemaRow): void {
+    prepared(
+      "INSERT INTO schema VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET kind = excluded.kind, text = excluded.text, refs = excluded.refs",
+    ).run(subject, version, kind, text, refs);
+  },
+});
+
+const headRows = (db: DatabaseSync, prepared: Prepared) => ({
+  /** Databases from before heads were handed on get their table when the first one comes. */
+  hasSignedHeads: (): boolean => prepared("SELECT 1 FROM sqlite_master WHERE name = 'signed_head'").get() !== undefined,
+  makeSignedHeads(): void {
+    db.exec(
+      "CREATE TABLE signed_head (origin TEXT PRIMARY KEY, through INTEGER NOT NULL, head TEXT NOT NULL, signature TEXT NOT NULL) STRICT, WITHOUT ROWID",
+    );
+  },
+  signedHead: (origin: string): Row | undefined =>
+    prepared("SELECT origin, through, head, signature FROM signed_head WHERE origin = ?").get(origin),
+  /** Keeps the furthest of each origin. */
+  keepSignedHead(origin: string, through: number, head: string, signature: string): void {
+    prepared(
+      `INSERT INTO signed_head VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
+       SET through = excluded.through, head = excluded.head, signature = excluded.signature WHERE excluded.through > through`,
+    ).run(origin, through, head, signature);
+  },
+});

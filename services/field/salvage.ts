@@ -13,8 +13,9 @@ import {
 } from "../core/index.ts";
 import { chainHash } from "../core/node.ts";
 import { type Carved, carve } from "./carve.ts";
-import { type EventHead, headOf, type Rows, readRows } from "./rows.ts";
-import { type OriginRow, originRow } from "./store.ts";
+import { versionOf } from "./migrations.ts";
+import { type EventHead, type EventReader, eventReader, headOf } from "./reading.ts";
+import { type OriginRow, openRows, type Rows } from "./rows.ts";
 
 export interface Salvaged {
   /** Events that were written out whole; those of them that had to be searched for in the file's pages. */
@@ -48,21 +49,22 @@ export function salvage(path: string, write: (line: object) => void): Salvaged {
   let problem: string | null = null;
   try {
     using db = new DatabaseSync(path, { readOnly: true });
-    const { user_version: version } = db.prepare("PRAGMA user_version").get() as { user_version: number };
-    const rows = readRows({ db }, version < 2);
-    const origins = db.prepare("SELECT * FROM origin ORDER BY id").all().map(originRow);
+    const version = versionOf(db);
+    const rows = openRows(db, version < 2);
+    const reader = eventReader({ rows });
+    const origins = rows.origins();
     if (origins.length === 0) throw new Error("it knows of no origin");
     for (const origin of origins) {
-      const aside = asideSeqs(db, origin, version);
+      const aside = version < 3 ? new Set<number>() : new Set(rows.asideOf(origin.id).map(({ seq }) => seq));
       for (let seq = 0; seq < origin.nextSeq; seq++) {
         const key = `${origin.name}/${seq}`;
-        const line = wholeLine(rows, origin, seq, levelOf(origin, seq, aside));
+        const line = wholeLine(reader, origin, seq, levelOf(origin, seq, aside));
         if (line !== null) {
           write(line);
           out.whole++;
           done.add(key);
         } else {
-          missing.set(key, { origin: origin.name, seq, line: damagedLine(db, rows, origin, seq) });
+          missing.set(key, { origin: origin.name, seq, line: damagedLine({ rows, reader }, origin, seq) });
         }
       }
     }
@@ -80,16 +82,6 @@ export function salvage(path: string, write: (line: object) => void): Salvaged {
     }
   }
   return { ...out, lost, problem };
-}
-
-function asideSeqs(db: DatabaseSync, { id }: OriginRow, version: number): ReadonlySet<number> {
-  if (version < 3) return new Set();
-  return new Set(
-    db
-      .prepare("SELECT seq FROM aside WHERE origin = ?")
-      .all(id)
-      .map(({ seq }) => Number(seq)),
-  );
 }
 
 function levelOf({ syncedThrough, queuedThrough, lastSeq }: OriginRow, seq: number, aside: ReadonlySet<number>): string {
@@ -114,26 +106,30 @@ function jsonOr(text: string): unknown {
   }
 }
 
-function wholeLine(rows: Rows, origin: OriginRow, seq: number, level: string): object | null {
-  const found = rows.at(origin, seq);
-  if (found.kind === "damaged" || rows.damageAt(origin, seq) !== null) return null;
+function wholeLine(reader: EventReader, origin: OriginRow, seq: number, level: string): object | null {
+  const found = reader.at(origin, seq);
+  if (found.kind === "damaged" || reader.damageAt(origin, seq) !== null) return null;
   return lineOf({ origin: origin.name, seq, level }, found.head, found.row.data, found.row.hash);
 }
 
 /** What is left of a damaged event; `null`: nothing. Each column is asked for by itself, since each may lie elsewhere. */
-function damagedLine(db: DatabaseSync, rows: Rows, origin: OriginRow, seq: number): object | null {
+function damagedLine(
+  { rows, reader }: { readonly rows: Rows; readonly reader: EventReader },
+  origin: OriginRow,
+  seq: number,
+): object | null {
   const texts: Record<string, unknown> = {};
-  for (const column of ["head", "data", "hash"]) {
+  for (const column of ["head", "data", "hash"] as const) {
     try {
-      const value = db.prepare(`SELECT ${column} AS text FROM event WHERE origin = ? AND seq = ?`).get(origin.id, seq)?.text;
-      if (typeof value === "string") texts[column] = value;
+      const value = rows.eventText(column, origin.id, seq);
+      if (value !== null) texts[column] = value;
     } catch {
       // This one is lost; the others may not be.
     }
   }
   if (Object.keys(texts).length === 0) return null;
-  const found = rows.at(origin, seq);
-  const damaged = found.kind === "damaged" ? found.reason : (rows.damageAt(origin, seq) ?? "it cannot be read");
+  const found = reader.at(origin, seq);
+  const damaged = found.kind === "damaged" ? found.reason : (reader.damageAt(origin, seq) ?? "it cannot be read");
   return { origin: origin.name, seq, level: "DAMAGED", damaged, ...texts };
 }
 

@@ -18,10 +18,6 @@ export interface FieldSchemas extends SchemaStore {
 }
 
 export function fieldSchemas(store: Store, base: SchemaStore): FieldSchemas {
-  const { db } = store;
-  const write = db.prepare(
-    "INSERT INTO schema VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET kind = excluded.kind, text = excluded.text, refs = excluded.refs",
-  );
   let bySubject = load();
 
   const held: SchemaStore = {
@@ -36,7 +32,7 @@ export function fieldSchemas(store: Store, base: SchemaStore): FieldSchemas {
       if (news.length === 0) return 0;
       store.transaction(() => {
         for (const { subject, version, kind, text, references } of news)
-          write.run(subject, version, kind, text, JSON.stringify(references));
+          store.rows.setSchema({ subject, version, kind, text, refs: JSON.stringify(references) });
       });
       const before = count();
       const old = bySubject;
@@ -65,13 +61,7 @@ export function fieldSchemas(store: Store, base: SchemaStore): FieldSchemas {
   /** The hub's versions, then the app's beyond them. What this program cannot read (a newer one's) ends its subject here. */
   function load(): Map<string, SchemaVersion[]> {
     const out = new Map<string, SchemaVersion[]>();
-    const rows = db.prepare("SELECT subject, version, kind, text, refs FROM schema ORDER BY rowid").all() as {
-      subject: string;
-      version: number;
-      kind: "avro" | "json";
-      text: string;
-      refs: string;
-    }[];
+    const rows = store.rows.schemas();
     const told = new Map(rows.map((row) => [`${row.subject}@${row.version}`, row]));
     const make = (subject: string, version: number): SchemaVersion | undefined => {
       const known = out.get(subject)?.[version - 1];

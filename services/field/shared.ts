@@ -1,6 +1,6 @@
 import { type Hash, MAX_HASHES_ASKED, type Seq } from "../core/index.ts";
-import type { Rows } from "./rows.ts";
-import type { OriginRow } from "./store.ts";
+import type { EventReader } from "./reading.ts";
+import type { OriginRow } from "./rows.ts";
 
 /** Stretches of damaged events that a search steps over, at most. */
 const MAX_STEPS_OVER = 100;
@@ -13,7 +13,7 @@ export type AskHashes = (seqs: readonly Seq[]) => Promise<ReadonlyMap<number, Ha
  * histories up to there: each question of 15 cuts what is in doubt to a sixteenth. A hash that differs because the row was damaged says nothing;
  * an intact one behind it does. `null`: the hub does not answer such questions.
  */
-export async function sharedThrough(ask: AskHashes, rows: Rows, origin: OriginRow, to: number): Promise<number | null> {
+export async function sharedThrough(ask: AskHashes, rows: EventReader, origin: OriginRow, to: number): Promise<number | null> {
   let low = -1;
   for (let steps = 0; steps < MAX_STEPS_OVER; steps++) {
     const found = await search(ask, rows, origin, low, to);
@@ -29,14 +29,14 @@ export async function sharedThrough(ask: AskHashes, rows: Rows, origin: OriginRo
   return low;
 }
 
-async function agrees(ask: AskHashes, rows: Rows, origin: OriginRow, seq: number): Promise<boolean> {
+async function agrees(ask: AskHashes, rows: EventReader, origin: OriginRow, seq: number): Promise<boolean> {
   const answer = await ask([seq as Seq]);
   const hash = answer?.get(seq) ?? null;
   return hash !== null && hash === rows.hashAt(origin, seq);
 }
 
 /** The greatest event in `low`…`high` whose hashes are the same; `low` is known to be. */
-async function search(ask: AskHashes, rows: Rows, origin: OriginRow, low: number, high: number): Promise<number | null> {
+async function search(ask: AskHashes, rows: EventReader, origin: OriginRow, low: number, high: number): Promise<number | null> {
   let [same, different] = [low, high + 1];
   while (different - same > 1) {
     const between = different - same - 1;

@@ -1,9 +1,10 @@
-import type { QuarantineNote, Seq } from "../core/index.ts";
+import { type QuarantineNote, seq as seqOf } from "../core/index.ts";
 import { keyIdOf } from "../core/node.ts";
 import { deviceKey, hubKeys, isRotating, unprovenAnswers } from "./keys.ts";
 import type { AsideNote } from "./move.ts";
-import { headOf, readRows } from "./rows.ts";
-import { isCorrupt, type OriginRow, type Store } from "./store.ts";
+import { eventReader, headOf } from "./reading.ts";
+import type { OriginRow } from "./rows.ts";
+import { isCorrupt, type Store } from "./store.ts";
 
 /** How a device stands with the hub. */
 export interface FieldStatus {
@@ -84,8 +85,8 @@ function aboutOf(
   seq: number,
 ): { readonly type: string | null; readonly entity: string | null } {
   try {
-    const text = store.db.prepare("SELECT head FROM event WHERE origin = ? AND seq = ?").get(id, seq)?.head;
-    const head = typeof text === "string" ? headOf(text, name, seq) : null;
+    const text = store.rows.eventText("head", id, seq);
+    const head = text === null ? null : headOf(text, name, seq);
     if (head !== null) return { type: head.type, entity: `${head.entity.type}/${head.entity.id}` };
   } catch (error) {
     if (!isCorrupt(error)) throw error;
@@ -95,36 +96,30 @@ function aboutOf(
 
 function asideOf(store: Store, origins: readonly OriginRow[]): FieldStatus["aside"] {
   return origins.flatMap((origin) =>
-    store.db
-      .prepare("SELECT seq, code, reason, at FROM aside WHERE origin = ? ORDER BY seq")
-      .all(origin.id)
-      .map((row) => ({
-        origin: origin.name,
-        seq: row.seq as Seq,
-        code: String(row.code),
-        reason: String(row.reason),
-        at: String(row.at),
-        ...aboutOf(store, origin, Number(row.seq)),
-      })),
+    store.rows.asideOf(origin.id).map(({ seq, code, reason, at }) => ({
+      origin: origin.name,
+      seq: seqOf(seq),
+      code,
+      reason,
+      at,
+      ...aboutOf(store, origin, seq),
+    })),
   );
 }
 
 function quarantinedOf(store: Store, origins: readonly OriginRow[]): FieldStatus["quarantined"] {
   return origins.flatMap((origin) =>
-    store.db
-      .prepare("SELECT seq, code, reason FROM quarantined WHERE origin = ? AND seq <= ? ORDER BY seq")
-      .all(origin.id, origin.lastSeq)
-      .map((row) => {
-        const { type, entity } = aboutOf(store, origin, Number(row.seq));
-        return {
-          seq: row.seq as Seq,
-          code: String(row.code),
-          reason: String(row.reason),
-          origin: origin.name,
-          type: type ?? "(damaged)",
-          entity: entity ?? "(damaged)",
-        };
-      }),
+    store.rows.quarantinedOf(origin.id, origin.lastSeq).map(({ seq, code, reason }) => {
+      const { type, entity } = aboutOf(store, origin, seq);
+      return {
+        seq: seqOf(seq),
+        code,
+        reason,
+        origin: origin.name,
+        type: type ?? "(damaged)",
+        entity: entity ?? "(damaged)",
+      };
+    }),
   );
 }
 
@@ -144,7 +139,7 @@ export interface FieldEvent {
  * read is left out: `statusOf` lists the one, `tributary field salvage` writes the other.
  */
 export function* eventsOf(store: Store): Generator<FieldEvent> {
-  const rows = readRows(store);
+  const rows = eventReader(store);
   for (const origin of store.origins()) {
     const { name, syncedThrough, queuedThrough, lastSeq } = origin;
     for (const found of rows.from(origin, 0, lastSeq)) {

@@ -2,7 +2,8 @@ import { isNatsUrl, isTributaryError, type NatsSettings, parseNatsUrl, Tributary
 import { finishRotation } from "./enrol.ts";
 import { openIdentity } from "./keys.ts";
 import type { AsideNote } from "./move.ts";
-import { emptyTally, type PushDeps, type PushOptions, pushAll, type Tally } from "./push.ts";
+import { emptyTally, type PushDeps, type PushOptions, type Tally } from "./push/pass.ts";
+import { pushAll } from "./push/push.ts";
 import type { Store } from "./store.ts";
 import { openTransport } from "./transport.ts";
 import { isNothingThere, type Transport } from "./way.ts";

@@ -25,5 +25,5 @@ export {
   shortFingerprint,
   shortFingerprints,
 } from "./schema.ts";
-export { schemaFile, schemaStore } from "./store.ts";
+export { type SchemaFile, schemaFile, schemaStore } from "./store.ts";
 export type { Problem } from "./words.ts";

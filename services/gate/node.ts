@@ -3,5 +3,5 @@
  * (`index.ts`) runs in a browser too.
  */
 export { loadCasters } from "./files/casters.ts";
-export { loadSchemas } from "./files/schemas.ts";
+export { loadSchemas, schemaFiles } from "./files/schemas.ts";
 export { openRegistry } from "./registry/open.ts";

@@ -16,6 +16,23 @@ export {
   withNextKey,
   withoutKey,
 } from "./keyring.ts";
+export type { ApiInfo } from "./openapi.ts";
+export { anyProblem, problem } from "./problem.ts";
+export {
+  type Admission,
+  type Answer,
+  type AnswerWords,
+  type Asked,
+  type Asking,
+  anyone,
+  type BodyKind,
+  type Method,
+  noBody,
+  type Route,
+  route,
+  type Surface,
+} from "./route.ts";
+export { type Limits, type Listening, listen, type ServerOptions } from "./server.ts";
 export {
   type Claims,
   checkOrigin,

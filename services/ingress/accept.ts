@@ -6,8 +6,10 @@ import {
   eventText,
   forbidden,
   GENESIS,
+  type Grant,
   type Hello,
   type HelloRequest,
+  type HubOrg,
   type IncarnationId,
   MAX_EVENT_BYTES,
   MAX_SCHEMA_NEWS,
@@ -99,6 +101,7 @@ export function acceptor({
   fits = FITS_ALL,
   driftLimitMs = DRIFT_LIMIT_MS,
   incarnation = () => null,
+  hub = () => null,
   headKeys = async () => new Map(),
   say = () => {},
 }: {
@@ -110,6 +113,8 @@ export function acceptor({
   driftLimitMs?: number;
   /** The log's present incarnation, which positions are of; `null` while it is not known. */
   incarnation?: () => IncarnationId | null;
+  /** The organisation whose hub this is; `null` while neither its operators nor the log have said. */
+  hub?: () => HubOrg;
   /** The keys that origins' signed heads may be signed with. Without it, none counts. */
   headKeys?: HeadKeys;
   say?: (event: Record<string, unknown>) => void;
@@ -164,7 +169,7 @@ export function acceptor({
       const { origin } = batch;
       await refuseGap(batch);
       await gate.ensure(batch.events.map(({ head }) => head.schema));
-      const gated = await chained({ gate, fits, types }, batch, receivedAtMs, driftLimitMs, breathe);
+      const gated = await chained({ gate, fits, hub: hub(), types }, batch, receivedAtMs, driftLimitMs, breathe);
       const clips = await basis.clips(batch, receivedAtMs, breathe);
       if (clips.size > 0)
         sayClipped(origin, { event: "basis-clipped", origin, events: clips.size, first: clips.keys().next().value });
@@ -338,11 +343,9 @@ function schemaStanding({ store }: Gate, have: Readonly<Record<string, readonly 
 }
 
 /** What an event is held to: its schema, and what views can show. */
-interface Checks {
+interface Checks extends Grant {
   readonly gate: Gate;
   readonly fits: Fits;
-  /** The entity types that the sender may write; `null`: all. */
-  readonly types: readonly string[] | null;
 }
 
 /** Passes each event through the gate and recomputes the chain; the batch's `head` must come out. Others have their turn in between. */
@@ -410,7 +413,7 @@ function kept(item: Appendable, text: string): Appendable {
 function judged(checks: Checks, packed: PackedEvent): Verdict {
   const verdict = checks.gate.admit(packed);
   // Before what is wrong with it: nobody shall correct what counts for nothing all the same.
-  const refused = verdict.text === null ? null : forbidden(packed.head, checks.types);
+  const refused = verdict.text === null ? null : forbidden(packed.head, checks);
   if (refused !== null) return { ok: false, problem: refused, text: verdict.text };
   if (!verdict.ok) return verdict;
   if (packed.head.entity.type === QUARANTINE_ENTITY) return settles(checks, packed, verdict);
@@ -445,12 +448,12 @@ const shortened = ({ code, message, path }: QuarantineReason): QuarantineReason 
 });
 
 /** What is in quarantine is settled with data that fits only, and never by making an event count that its origin may not write. */
-function settles({ gate, fits }: Checks, { head }: PackedEvent, verdict: Extract<Verdict, { ok: true }>): Verdict {
+function settles({ gate, fits, hub }: Checks, { head }: PackedEvent, verdict: Extract<Verdict, { ok: true }>): Verdict {
   const release = releaseOf(head.type, verdict.data);
   if (release === null) return verdict;
   const { type, entity, schema, origin, data } = release;
   const problem =
-    forbidden({ type, origin, entity }, null) ??
+    forbidden({ type, origin, entity }, { hub, types: null }) ??
     gate.check(schema, type, entity.type, data) ??
     fits({ ...head, type, entity, schema, origin }, data);
   if (problem === null) return verdict;

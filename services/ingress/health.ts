@@ -1,8 +1,8 @@
 import { isTributaryError, messageOf } from "../core/index.ts";
+import type { Answer } from "../http/index.ts";
 import type { Acceptor } from "./accept.ts";
 import type { BrokerWatch } from "./broker.ts";
 import type { Hubs } from "./hubs.ts";
-import type { DoorAnswer } from "./reply.ts";
 import { inTime, type Standing } from "./standing.ts";
 
 /** A check that has not answered by then has failed. */
@@ -67,14 +67,14 @@ export function ownParts({
 
 export interface Health {
   /** Whether the process is alive; depends on nothing. */
-  alive(): DoorAnswer;
+  alive(): Answer;
   /** Whether the hub does its work: 200, or 503 with the reason, part by part. */
-  ready(): Promise<DoorAnswer>;
+  ready(): Promise<Answer>;
 }
 
 /** Asks all parts at the same time, each with a time of its own. Questions that come while one is being answered share its answer. */
 export function health(parts: PartChecks, timeoutMs = CHECK_TIMEOUT_MS): Health {
-  let asking: Promise<DoorAnswer> | null = null;
+  let asking: Promise<Answer> | null = null;
   const stateOf = async (check: PartCheck): Promise<PartState> => {
     try {
       return await inTime(check(), timeoutMs, () => new Error(`no answer in ${timeoutMs} ms`));
@@ -82,7 +82,7 @@ export function health(parts: PartChecks, timeoutMs = CHECK_TIMEOUT_MS): Health 
       return failed(isTributaryError(error) ? error.message : messageOf(error));
     }
   };
-  const ask = async (): Promise<DoorAnswer> => {
+  const ask = async (): Promise<Answer> => {
     const states = await Promise.all(Object.entries(parts).map(async ([part, check]) => ({ part, ...(await stateOf(check)) })));
     const of = (state: PartState["state"]) =>
       states.flatMap((found) =>

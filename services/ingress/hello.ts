@@ -1,17 +1,8 @@
 import type { Msg, NatsConnection } from "nats";
-import {
-  type Hello,
-  type HelloRequest,
-  helloRequestSchema,
-  isTributaryError,
-  mayAnswerAt,
-  partsOf,
-  SUBJECTS,
-  TributaryError,
-} from "../core/index.ts";
-import type { Shown } from "../http/index.ts";
+import { type Hello, type HelloRequest, isTributaryError, mayAnswerAt, partsOf, SUBJECTS } from "../core/index.ts";
 import type { Acceptor } from "./accept.ts";
 import { busy, sparing, turns } from "./fair.ts";
+import { asksOf, type Question } from "./question.ts";
 import { fromJson, quietly, refusalOf, shownBy, toJson, UNKNOWN, wantsAnswer } from "./reply.ts";
 import { inTime, isAway, type Standing } from "./standing.ts";
 import type { seal, Vouch } from "./vouch.ts";
@@ -35,7 +26,7 @@ export interface HelloDeps {
 }
 
 /** Answers a hello, an enrolment or a rotation, read from whatever door, with the hub's signature; throws what is told to who asked. */
-export type AnswerHello = (shown: Shown, asked: unknown, nowMs: number) => Promise<object>;
+export type AnswerHello = (question: Question) => Promise<object>;
 
 /**
  * Answers hellos, sites in turn. While the event store is away the answer is why, at once: the device may send all the same, as the broker takes batches.
@@ -57,24 +48,16 @@ export function helloAnswers({
       throw error;
     }
   };
-  const admitted = async (shown: Shown, asked: unknown, nowMs: number): Promise<object> => {
-    const enrolled = await vouch.enrolment(asked, nowMs);
-    if (enrolled !== null) return enrolled;
-    const request = helloRequestSchema.safeParse(asked);
-    if (!request.success)
-      throw new TributaryError(
-        "input-malformed",
-        "the hello cannot be read",
-        'Send {"origin": "org.site.device.epoch", "since": <seq> or null}.',
-      );
-    const { origin } = request.data;
-    await vouch.hello(shown, request.data, asked, nowMs);
-    const { org, site } = partsOf(origin);
-    const hello = await turn.run(`${org}.${site}`, () => answer(request.data, nowMs));
-    return seal({ ...hello, ...vouch.introduction(request.data) });
+  const admitted = async ({ shown, asks, atMs }: Question): Promise<object> => {
+    if (asks.kind !== "hello") return vouch.enrolment({ shown, asks, atMs });
+    await vouch.hello({ shown, asks, atMs });
+    const { request } = asks;
+    const { org, site } = partsOf(request.origin);
+    const hello = await turn.run(`${org}.${site}`, () => answer(request, atMs));
+    return seal({ ...hello, ...vouch.introduction(request) });
   };
   // Not the event store's own word, which is kept: it is slow, or much is asked of it.
-  return (shown, asked, nowMs) => inTime(admitted(shown, asked, nowMs), ANSWER_TIMEOUT_MS, () => busy("hellos take long"));
+  return (question) => inTime(admitted(question), ANSWER_TIMEOUT_MS, () => busy("hellos take long"));
 }
 
 /** Answers "where do you stand with me?", asked on `hello.<org>.<site>.<device>`; one process answers each. */
@@ -85,7 +68,7 @@ export function answerHellos(deps: HelloDeps, answer: AnswerHello): { close(): P
     let answered: unknown;
     const asked = fromJson(question.data);
     try {
-      answered = await answer(shownBy(question), asked, Date.now());
+      answered = await answer({ shown: shownBy(question), asks: asksOf(asked), atMs: Date.now() });
     } catch (error) {
       sayRefused(`${question.subject} ${isTributaryError(error) ? error.code : "internal"}`, { event: "hello-refused", error });
       answered = await seal(refusalOf(error, { ...UNKNOWN, ...vouch.refusing(asked) }));

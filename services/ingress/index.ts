@@ -3,18 +3,27 @@
  * senders. Never an acknowledgement before the log has the events, never a rejected event that is not kept.
  */
 import type { NatsConnection } from "nats";
-import { messageOf, type NatsSettings, type Reply, TributaryError } from "../core/index.ts";
+import { type HubOrg, messageOf, type NatsSettings, PROTOCOL, type Reply, TributaryError } from "../core/index.ts";
 import type { Fits, Gate, Registry } from "../gate/index.ts";
-import { type Doorkeeper, doorkeeper, fixedKeyring, isSealed, type JSONWebKeySet, type Keyring } from "../http/index.ts";
+import {
+  type Doorkeeper,
+  doorkeeper,
+  fixedKeyring,
+  isSealed,
+  type JSONWebKeySet,
+  type Keyring,
+  type Listening,
+  listen,
+  type Surface,
+} from "../http/index.ts";
 import { type KeyBook, type Log, openKeyBook } from "../log/index.ts";
 import { type Acceptor, acceptor } from "./accept.ts";
 import { type BrokerWatch, connectBroker, prepareBroker, type StreamSettings, watchBroker } from "./broker.ts";
 import { type Consuming, consume } from "./consume.ts";
-import { type DoorRequest, type Listening, listen } from "./door.ts";
 import { health, ownParts, type PartChecks } from "./health.ts";
 import { answerHellos, helloAnswers } from "./hello.ts";
+import { type DoorDeps, doorRoutes } from "./http-routes.ts";
 import { type Hubs, meetHubs } from "./hubs.ts";
-import type { DoorAnswer } from "./reply.ts";
 import { type Standing, watchStore } from "./standing.ts";
 import { refuseRevoked, seal, type Vouch, vouch } from "./vouch.ts";
 
@@ -25,11 +34,13 @@ export interface IngressOptions {
   /** How the broker keeps the hub's streams. */
   readonly streams?: StreamSettings;
   readonly log: Log;
+  /** The organisation whose hub this is: only its people settle quarantine, note cases and register sites. `null`: it is not known here, and the log says. */
+  readonly org: HubOrg;
   readonly gate: Gate;
   /** Where devices' proposals go. */
   readonly registry?: Registry;
-  /** Answers requests whose path is none of the door's own; `null`: nor of these. */
-  readonly also?: (request: DoorRequest, keeper: Doorkeeper) => Promise<DoorAnswer | null>;
+  /** Routes of other parts, at the same address. `keeper` says who asks. */
+  readonly also?: (keeper: Doorkeeper) => readonly Surface[];
   /** What views can show; default: anything. */
   readonly fits?: Fits;
   /** The hub's keys. With their private part it signs its answers; without, it only checks tokens. */
@@ -80,16 +91,7 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
     closers.push(hellos.close);
     // What another part says of its own comes after what the hub's door knows.
     const parts = { ...ownParts({ broker, standing, hubs, accepts }), ...options.parts };
-    const { also } = options;
-    const http =
-      options.listen === null
-        ? null
-        : await listen({
-            ...{ nc, hello, standing, broker, say, ...trust },
-            health: health(parts),
-            ...(also === undefined ? {} : { also }),
-            ...options.listen,
-          });
+    const http = await openDoor(options, { nc, hello, standing, broker, say, ...trust, health: health(parts) });
     if (http !== null) closers.push(http.close);
     consumer.wake();
     let closing: Promise<void> | null = null;
@@ -105,6 +107,22 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
     await closeAll().catch(() => {});
     throw error;
   }
+}
+
+async function openDoor({ also, listen: where }: IngressOptions, deps: DoorDeps): Promise<Listening | null> {
+  if (where === null) return null;
+  const { surface, failed, close } = doorRoutes(deps);
+  const surfaces = [surface, ...(also?.(deps.keeper) ?? [])];
+  const info = { title: "A Tributary hub", version: String(PROTOCOL.newest) };
+  const http = await listen({ ...where, surfaces, info, failed, say: deps.say });
+  return {
+    ...http,
+    async close() {
+      const closed = http.close();
+      close();
+      await closed;
+    },
+  };
 }
 
 /** Who is believed, and how the hub shows who it is. */
@@ -144,7 +162,7 @@ async function openWatches(
   say: (event: Record<string, unknown>) => void,
   closers: (() => Promise<void> | void)[],
 ): Promise<Watches> {
-  const { log, gate, registry, fits, driftLimitMs, name = "hub" } = options;
+  const { log, org, gate, registry, fits, driftLimitMs, name = "hub" } = options;
   let standing: Standing | null = null;
   let consumer: Consuming | null = null;
   const accepts = acceptor({
@@ -152,6 +170,7 @@ async function openWatches(
     gate,
     say,
     incarnation: () => standing?.incarnation()?.id ?? null,
+    hub: () => standing?.hub() ?? org,
     headKeys: trust.vouch.headKeys,
     ...(fits === undefined ? {} : { fits }),
     ...(registry === undefined ? {} : { registry }),
@@ -161,7 +180,7 @@ async function openWatches(
     accepts.forget();
     trust.book.reload().catch((error: unknown) => say({ event: "keys-interrupted", message: messageOf(error) }));
   };
-  standing = await watchStore({ log, say, onDoubt, onChange: () => consumer?.wake() });
+  standing = await watchStore({ log, org, say, onDoubt, onChange: () => consumer?.wake() });
   closers.push(standing.close);
   const { logId } = standing;
   const hubs = meetHubs({ nc, logId, name, say });
@@ -227,7 +246,5 @@ export {
   type StreamSettings,
 } from "./broker.ts";
 export { type DeadContent, type DeadLetter, deadLetter, deadLetters, type RetryOptions, retryDead } from "./dead.ts";
-export type { DoorRequest } from "./door.ts";
 export type { PartCheck, PartChecks, PartState } from "./health.ts";
-export type { DoorAnswer } from "./reply.ts";
 export { REQUEST_WINDOW_MS } from "./vouch.ts";

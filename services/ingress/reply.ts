@@ -67,10 +67,3 @@ export const publish = (nc: NatsConnection, subject: string, value: unknown): vo
 
 /** Whether a request wants an answer: one without a reply subject gets none. */
 export const wantsAnswer = ({ reply }: Pick<Msg, "reply">): boolean => reply !== undefined && reply !== "";
-
-/** What the HTTP door answers. */
-export interface DoorAnswer {
-  readonly status: number;
-  readonly type?: string;
-  readonly body: unknown;
-}

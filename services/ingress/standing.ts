@@ -1,5 +1,5 @@
-import { type ErrorCode, type Incarnation, isTributaryError, messageOf, TributaryError } from "../core/index.ts";
-import { currentIncarnation, INCARNATION_STREAM, incarnations, type Log } from "../log/index.ts";
+import { type ErrorCode, type HubOrg, type Incarnation, isTributaryError, messageOf, TributaryError } from "../core/index.ts";
+import { currentIncarnation, declareHubOrg, INCARNATION_STREAM, incarnations, type Log } from "../log/index.ts";
 
 /** How often the event store is asked whether it is there, while it is and while it is not. */
 const LOOK_MS = 2_000;
@@ -25,6 +25,8 @@ export interface Standing {
   incarnation(): Incarnation | null;
   /** Names the log for good: the id of its first incarnation. */
   logId(): string | null;
+  /** The organisation whose hub the log is of; `null`: nobody has said. */
+  hub(): HubOrg;
   /** The last position that was seen, and when the store last answered. */
   seen(): { readonly end: bigint | null; readonly atMs: number };
   close(): Promise<void>;
@@ -42,11 +44,14 @@ export interface Standing {
  */
 export async function watchStore({
   log,
+  org,
   say,
   onDoubt,
   onChange,
 }: {
   log: Log;
+  /** The organisation whose hub this is, which the log is told; `null`: the log says. */
+  org: HubOrg;
   say: (event: Record<string, unknown>) => void;
   onDoubt: () => void;
   /** It went, came back, or a write may be tried. */
@@ -57,6 +62,7 @@ export async function watchStore({
   let mayTry = false;
   let seen: { end: bigint | null; atMs: number } = { end: null, atMs: 0 };
   let lives: readonly Incarnation[] = [];
+  let hub = org;
   let isStale = true;
   let follow = new AbortController();
   const closing = new AbortController();
@@ -84,6 +90,7 @@ export async function watchStore({
   const learn = async (): Promise<void> => {
     const { journal } = log;
     await currentIncarnation(journal);
+    hub = await declareHubOrg(journal, org);
     const now = await incarnations(journal);
     const last = now.at(-1)!;
     const before = lives.at(-1);
@@ -138,6 +145,7 @@ export async function watchStore({
     },
     incarnation: () => lives.at(-1) ?? null,
     logId: () => lives[0]?.id ?? null,
+    hub: () => hub,
     seen: () => seen,
     async close() {
       closing.abort();

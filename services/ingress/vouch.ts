@@ -6,7 +6,6 @@ import {
   type Enrolled,
   type EnrolledKey,
   type Enrolment,
-  enrolmentSchema,
   type Hello,
   type HelloRequest,
   type JsonObject,
@@ -19,7 +18,6 @@ import {
   type PublicKey,
   type Refusal,
   type Rotation,
-  rotationSchema,
   runText,
   type SignedKind,
   siteOfDevice,
@@ -40,6 +38,7 @@ import {
 import { actorOfDevice, type KeyBook } from "../log/index.ts";
 import type { Vouched } from "./accept.ts";
 import { turns } from "./fair.ts";
+import type { HelloAsk, KeyAsk, Question } from "./question.ts";
 
 /** A signed request is of now, by the hub's clock, give or take so much. Who has the time wrong is told it and asks again. */
 export const REQUEST_WINDOW_MS = 5 * 60_000;
@@ -71,14 +70,14 @@ export interface Vouch {
   batch(shown: Shown, batch: Batch, receivedAtMs: number): Promise<Vouched>;
   /** The keys that origins' signed heads may be signed with, of those that arrived at a time: those that their batches may be. */
   headKeys(origins: readonly OriginId[], atMs: number): Promise<ReadonlyMap<OriginId, readonly EnrolledKey[]>>;
-  /** Whether a hello may be answered; enrols a device's first key. `raw`: the request as it came, which the signature covers. */
-  hello(shown: Shown, request: HelloRequest, raw: unknown, nowMs: number): Promise<void>;
+  /** Whether a hello may be answered; enrols a device's first key. */
+  hello(question: Question<HelloAsk>): Promise<void>;
   /** What a hello's answer says of the hub itself. */
   introduction(request: HelloRequest): Pick<Hello, "protocol" | "keys" | "successions" | "nonce">;
   /** What a refusal of a question says besides: which question, and how the hub's present key follows from one that the asker knows. */
   refusing(raw: unknown): Pick<Refusal, "nonce" | "successions">;
-  /** Answers an enrolment or a rotation; `null`: the message is neither. */
-  enrolment(raw: unknown, nowMs: number): Promise<Enrolled | null>;
+  /** Answers an enrolment or a rotation. */
+  enrolment(question: Question<KeyAsk>): Promise<Enrolled>;
 }
 
 const askCode =
@@ -257,7 +256,7 @@ export function vouch({
       return new Map(origins.map((origin) => [origin, keys(origin)]));
     },
 
-    async hello(shown, request, raw, nowMs) {
+    async hello({ shown, asks: { request, raw }, atMs: nowMs }) {
       const { authorization } = shown;
       const theirs = request.protocol ?? UNSAID;
       if (commonVersion(theirs) === null)
@@ -276,7 +275,7 @@ export function vouch({
         if (book.record.revoked(device) === "device") throw revokedDevice(device);
         return;
       }
-      if (!isSignedBy(key, messageText("hello-request", raw as object), signature))
+      if (!isSignedBy(key, messageText("hello-request", raw), signature))
         throw new TributaryError("signature-invalid", "the hello's signature does not fit it", "Send it again.");
       const kid = keyIdOf(key);
       const isKnown = (): boolean => keysAt(book.record, device, nowMs).some((known) => known.kid === kid);
@@ -316,9 +315,7 @@ export function vouch({
       };
     },
 
-    async enrolment(raw, nowMs) {
-      const kind = (raw as { kind?: unknown } | null)?.kind;
-      if (kind !== "enrolment" && kind !== "rotation") return null;
+    async enrolment({ asks, atMs: nowMs }) {
       const { signer } = ring.state();
       if (signer === null)
         throw new TributaryError(
@@ -327,9 +324,9 @@ export function vouch({
           "Its operator has to give it its signing key.",
         );
       const { device, key, nonce } =
-        kind === "enrolment"
-          ? await enrolByCode({ book, write }, parsed(enrolmentSchema, raw), raw as JsonObject, nowMs)
-          : await rotate(parsed(rotationSchema, raw), raw as JsonObject, nowMs);
+        asks.kind === "enrolment"
+          ? await enrolByCode({ book, write }, asks.request, asks.raw, nowMs)
+          : await rotate(asks.request, asks.raw, nowMs);
       const { alive, successions } = ring.state();
       const answer: Omit<Enrolled, "signature"> = {
         kind: "enrolled",
@@ -424,12 +421,6 @@ function signerAmong(keys: readonly EnrolledKey[], batch: Batch, value: Uint8Arr
     if (isSignedBy(key, text, signed)) return { signed, types };
   }
   return null;
-}
-
-function parsed<T>(schema: { safeParse(value: unknown): { success: true; data: T } | { success: false } }, raw: unknown): T {
-  const result = schema.safeParse(raw);
-  if (result.success) return result.data;
-  throw new TributaryError("input-malformed", "the request cannot be read", "See docs/protocol.md for what it says.");
 }
 
 /** Remembers what was seen within the window; `false` for what was seen before. */

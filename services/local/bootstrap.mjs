@@ -35,7 +35,10 @@ const npm = (args) =>
 function install() {
   say("Tributary: installing the npm packages of package-lock.json (Node 24 and PostgreSQL among them; half a minute) …");
   // A repeat mends a registry's hiccup.
-  if (npm(["ci", "--no-audit", "--no-fund"]).status !== 0 && npm(["ci", "--no-audit", "--no-fund"]).status !== 0) {
+  if (
+    npm(["ci", "--include=dev", "--no-audit", "--no-fund"]).status !== 0 &&
+    npm(["ci", "--include=dev", "--no-audit", "--no-fund"]).status !== 0
+  ) {
     fail(
       "npm could not install the packages.",
       "See its words above; check the network and the registry, then run the command again.",

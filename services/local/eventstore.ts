@@ -6,7 +6,7 @@ import { type Backend, fromEnvironment, type StartOptions, TITLES } from "./back
 import { containerEngine, startContainer } from "./engine.ts";
 import { choosePort, endLeftover, startProcess, whenReady } from "./process.ts";
 
-const NODE = join(import.meta.dirname, "../log/node/main.ts");
+const NODE = join(import.meta.dirname, `../log/node/main.${import.meta.url.endsWith(".js") ? "js" : "ts"}`);
 
 // Drivers are loaded by who asks a server: a command on a device has no need of them.
 async function probe(url: string): Promise<void> {

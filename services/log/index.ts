@@ -79,5 +79,6 @@ export {
   keepFork,
   openKeyBook,
 } from "./keybook.ts";
+export { declareHubOrg, hubDeclarations, hubOrgsOf, ORGANISATION_STREAM } from "./organisation.ts";
 export { fitsStore, ORIGIN_PREFIX, streamOf, textOf } from "./stored.ts";
 export type { Interruption, LogPage, SubscribeOptions } from "./subscribe.ts";

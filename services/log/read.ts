@@ -1,5 +1,5 @@
 import { BACKWARDS, END, type EventStoreDBClient, FORWARDS, START, StreamNotFoundError } from "@eventstore/db-client";
-import type { LogEntry, OriginHead, OriginId, Position, Seq } from "../core/index.ts";
+import { type LogEntry, type OriginHead, type OriginId, type Position, position, type Seq } from "../core/index.ts";
 import { asTributary, LEADER } from "./client.ts";
 import { fromStored, streamOf } from "./stored.ts";
 
@@ -102,7 +102,7 @@ export async function logEnd(client: EventStoreDBClient): Promise<Position | nul
   try {
     let end: Position | null = null;
     for await (const { event } of client.readAll({ direction: BACKWARDS, fromPosition: END, maxCount: 1 })) {
-      if (event !== undefined) end = event.position.commit as Position;
+      if (event !== undefined) end = position(event.position.commit);
     }
     return end;
   } catch (error) {

@@ -8,6 +8,7 @@ export {
   collaborativeText,
   composeEdit,
   counter,
+  type EditableText,
   editText,
   type ListEntry,
   listEntries,

@@ -1,4 +1,15 @@
-import { canonicalize, compareStamps, covers, type JsonObject, type JsonValue, partsOf, TributaryError } from "../core/index.ts";
+import {
+  canonicalize,
+  compareStamps,
+  covers,
+  HUB_SITE,
+  isAt,
+  isOneOf,
+  type JsonObject,
+  type JsonValue,
+  TributaryError,
+  type Who,
+} from "../core/index.ts";
 import type { Author, Sibling } from "./register.ts";
 
 /** What decided between siblings. `docs/conflicts.md` explains each to people. */
@@ -156,16 +167,10 @@ export const versionCompare: Resolver = {
   resolve: (siblings, context) => ranked(siblings, (a, b) => context.historyOf(a) - context.historyOf(b), "longer-history"),
 };
 
-/** Sites as a rule names them: `site`, or `org.site`. */
-const isAt = (name: string, { origin }: Author): boolean => {
-  const { org, site } = partsOf(origin);
-  return name === site || name === `${org}.${site}`;
-};
-
 /** Writes of the site named first win over those of the next, and those over sites not named. Within a site: the later stamp. */
 export function sitePriority(sites: readonly string[]): Resolver {
   const rank = ({ by }: Sibling): number => {
-    const at = sites.findIndex((name) => isAt(name, by));
+    const at = sites.findIndex((name) => isAt(name, by.origin));
     return at === -1 ? sites.length : at;
   };
   return {
@@ -177,12 +182,13 @@ export function sitePriority(sites: readonly string[]): Resolver {
 }
 
 /** What the hub's own people wrote wins over what sites wrote. */
-export const serverWins: Resolver = { ...sitePriority(["hub"]), name: "serverWins" };
+export const serverWins: Resolver = { ...sitePriority([HUB_SITE]), name: "serverWins" };
 /** What sites wrote wins over what the hub's own people wrote. */
 export const clientWins: Resolver = {
   name: "clientWins",
   version: 1,
-  resolve: (siblings) => ranked(siblings, (a, b) => Number(isAt("hub", b.by)) - Number(isAt("hub", a.by)), "site-priority"),
+  resolve: (siblings) =>
+    ranked(siblings, (a, b) => Number(isAt(HUB_SITE, b.by.origin)) - Number(isAt(HUB_SITE, a.by.origin)), "site-priority"),
 };
 
 /** Orders JSON values: numbers by size, else text by UTF-16 code units of their canonical form; nothing is less than anything. */
@@ -254,16 +260,7 @@ export const manual: Resolver = {
   resolve: (siblings) => ({ winner: latest(siblings), reason: "awaits-person", isOpen: true }),
 };
 
-/** Who has the say: organisations, sites (`site` or `org.site`), people. */
-export interface Who {
-  readonly orgs?: readonly string[];
-  readonly sites?: readonly string[];
-  readonly actors?: readonly string[];
-}
-
-/** Whether an author is one of these. */
-export const isOneOf = ({ orgs = [], sites = [], actors = [] }: Who, by: Pick<Author, "origin" | "actor">): boolean =>
-  orgs.includes(partsOf(by.origin).org) || sites.some((name) => isAt(name, by as Author)) || actors.includes(by.actor);
+export { isOneOf, type Who };
 
 /** Writes of those who have the say win over all others; among equals, `otherwise` decides. */
 export const authorityOf = (who: Who, otherwise: Resolver = lastWriteWins): Resolver => ({

@@ -5,7 +5,8 @@ import type { Gate, Pins } from "../gate/index.ts";
 import { closureOf, entityViews, type Totals } from "../merge/engine.ts";
 import type { Projection, View } from "../merge/index.ts";
 import { addBuilds, areAbreast, type Db, type Generation, generationsOf, isBuiltAs, isEmpty, parkedIn } from "../views/index.ts";
-import { isReadable, type ViewTarget } from "./prepare.ts";
+import type { ViewTarget } from "./page.ts";
+import { isReadable } from "./readable.ts";
 import { openStates } from "./states.ts";
 
 /** The subjects that write about a projection's entities, each with its newest version. */
@@ -77,10 +78,10 @@ export async function targetsFor(
       states: openStates(reader, projection, {
         place,
         isEmpty: await isEmpty(reader, place, projection.name),
+        parked: parked.get(projection.name)!,
         ...(maxHot === undefined ? {} : { maxHot }),
       }),
       totals: totals.filter(({ sources }) => sources.has(projection.name)),
-      parked: parked.get(projection.name)!,
     });
   }
   return targets;

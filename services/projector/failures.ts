@@ -1,6 +1,6 @@
 /** What a failure while a page is folded or written is about: of operation, or of the data. `views/failures.ts` knows what PostgreSQL says. */
 import { type Db, isOfData as isOfDataThere, type ViewBuild } from "../views/index.ts";
-import { StaleViewError } from "./prepare.ts";
+import { StaleViewError } from "./readable.ts";
 
 /** Whether an error is about the data that was being folded or written. A view that cannot read a version is built anew: that is nothing of the data. */
 export const isOfData = async (db: Db, targets: readonly ViewBuild[], error: unknown, insists = false): Promise<boolean> =>

@@ -15,12 +15,13 @@ import {
   tend,
   writePage,
 } from "../views/index.ts";
+import { counting } from "./counts.ts";
 import { isOfData } from "./failures.ts";
 import { type Narrowing, narrow } from "./narrow.ts";
 import { type Outcome, outcomeOf } from "./outcome.ts";
-import { type Prepared, prepare, StaleViewError, type ViewTarget } from "./prepare.ts";
+import { type FoldedPage, foldPage, type ViewTarget } from "./page.ts";
+import { StaleViewError } from "./readable.ts";
 import { mend } from "./refold.ts";
-import { settlements } from "./releases.ts";
 import { shardOfEntry } from "./shards.ts";
 
 /** Events in one transaction at most: beyond, it gains nothing (500: 44 k/s, 2,000: 45 k/s measured) and is slower to see. */
@@ -67,7 +68,7 @@ export interface FollowOptions {
 export async function follow(session: Session, options: FollowOptions): Promise<void> {
   const { writer, reader, leases, layout, membership } = session;
   const { log, gate, quietMs, signal, say, insists, onProgress } = options;
-  const known = settlements((event) => settledAt(reader, event));
+  const counts = counting(log, (event) => settledAt(reader, event));
   const watch = watchShards(session, signal);
   const hold = { leases, layout, member: membership.member };
   let targets = session.targets;
@@ -76,11 +77,11 @@ export async function follow(session: Session, options: FollowOptions): Promise<
   const standsAt = (through: Position): void => {
     for (const lease of leases) if (lease.position === null || lease.position < through) lease.position = through;
   };
-  const fold = (entries: readonly LogEntry[], through: Position): Promise<Outcome<Prepared>> =>
-    outcomeOf(prepare({ log, gate, settled: known }, targets, entries, through));
+  const fold = (entries: readonly LogEntry[], through: Position): Promise<Outcome<FoldedPage>> =>
+    outcomeOf(foldPage({ gate, counts }, targets, entries, through));
   const narrowing: Narrowing = {
     db: writer,
-    deps: { log, gate, settled: known },
+    deps: { gate, counts },
     targets: () => session.targetsNow(writer),
     async scope(_, through, work) {
       const done = await inTransaction(writer, async () => {
@@ -95,13 +96,15 @@ export async function follow(session: Session, options: FollowOptions): Promise<
     insists,
     say,
   };
-  const writeFolded = async (folded: Outcome<Prepared>, entries: readonly LogEntry[], through: Position): Promise<void> => {
+  const writeFolded = async (folded: Outcome<FoldedPage>, entries: readonly LogEntry[], through: Position): Promise<void> => {
     const startedMs = performance.now();
     try {
       if ("error" in folded) throw folded.error;
       await writePage(writer, folded.value, hold);
+      folded.value.written();
       standsAt(through);
     } catch (error) {
+      if ("value" in folded) folded.value.dropped();
       if (!(await isOfData(writer, targets, error, insists))) throw error;
       say({ event: "page-narrowed", events: entries.length, message: String((error as Error).message ?? error) });
       await narrow(narrowing, entries, through);

@@ -315,11 +315,13 @@ const declaredOtherwise = (
   );
 
 export { differences, targetsFor } from "./builds.ts";
+export { type Counting, counting, type Judged } from "./counts.ts";
+export { toFoldEvent } from "./fold-event.ts";
+export { checkFunctions, eventsIn } from "./fold-view.ts";
 export { type ProjectorHealth, projectorHealth } from "./health.ts";
-export { checkFunctions, eventsIn, toFoldEvent, type ViewTarget } from "./prepare.ts";
+export type { ViewTarget } from "./page.ts";
 export { type Progress, type RebuildOptions, type Rebuilt, rebuild } from "./rebuild.ts";
 export { reconcile } from "./reconcile.ts";
 export { eventsOf, type Rehearsed, rehearseRefold } from "./refold.ts";
-export { countedAs, settlements } from "./releases.ts";
 export { keepUpWithLog, mayBeSetBack } from "./setback.ts";
 export { shardOfEntry } from "./shards.ts";

@@ -28,13 +28,13 @@ import {
   writeQuarantine,
   writeViews,
 } from "../views/index.ts";
+import type { Judged } from "./counts.ts";
 import { isOfData } from "./failures.ts";
-import { originsOf, type PrepareDeps, prepare, type ViewTarget, type Waiting } from "./prepare.ts";
-import { countedAs } from "./releases.ts";
+import { foldPage, originsOf, type PageDeps, type ViewTarget, type Waiting } from "./page.ts";
 
 export interface Narrowing {
   readonly db: Db;
-  readonly deps: PrepareDeps;
+  readonly deps: PageDeps;
   /** Views as the database has them now, read by the connection that writes. */
   targets(): Promise<readonly ViewTarget[]>;
   /** Runs `work` so that all it writes stays, with the place in the log moved to `through`, or none of it. */
@@ -72,7 +72,7 @@ export async function narrow(io: Narrowing, entries: readonly LogEntry[], throug
 async function whole(io: Narrowing, part: readonly LogEntry[], through: Position): Promise<void> {
   const { db, deps, live } = io;
   const waiting = await io.scope(part, through, async () => {
-    const prepared = await prepare(deps, await io.targets(), part, through);
+    const prepared = await foldPage(deps, await io.targets(), part, through);
     if (live === null) await writeViews(db, prepared.views, { tells: false, alone: true });
     else await writeChanges(db, prepared, live);
     return prepared.waiting;
@@ -103,7 +103,8 @@ async function tried(io: Narrowing, targets: readonly ViewTarget[], work: () => 
 async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Promise<readonly Waiting[]> {
   const { db, live } = io;
   const targets = await io.targets();
-  const { waiting, notes } = await writeEach(io, targets, entry, through);
+  const judged = await io.deps.counts.judge(entry);
+  const { waiting, notes } = await writeEach(io, targets, { entry, ...judged }, through);
   if (live === null) return waiting;
   const part = async (what: string, work: () => Promise<unknown>, less?: () => Promise<unknown>): Promise<void> => {
     const refused = await tried(io, targets, work);
@@ -116,12 +117,13 @@ async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Pr
     () => writeQuarantine(db, [entry]),
     () => writeQuarantine(db, [withPlaceholders(entry)]),
   );
+  const settlements = judged.settlement === null ? [] : [judged.settlement];
   await part(
     "settlement",
-    () => settleQuarantine(db, [entry]),
-    () => settleQuarantine(db, [entry], true),
+    () => settleQuarantine(db, settlements),
+    () => settleQuarantine(db, settlements, { isBare: true }),
   );
-  await part("case note", () => writeCaseNotes(db, [entry]));
+  await part("case note", () => writeCaseNotes(db, judged.isCaseNote ? [entry] : []));
   await part("origin", () => writeOrigins(db, originsOf([entry])));
   await part("folding anew", () => askWaiting(db, waiting, live.by));
   const unaudited = await writeAuditRow(db, entry, notes, (work) => tried(io, targets, work));
@@ -145,13 +147,12 @@ interface Taken {
 async function writeEach(
   io: Narrowing,
   targets: readonly ViewTarget[],
-  entry: LogEntry,
+  { entry, counted }: Pick<Judged, "counted"> & { readonly entry: LogEntry },
   through: Position,
 ): Promise<{ readonly waiting: readonly Waiting[]; readonly notes: string[] }> {
   const { db, deps, live } = io;
   const waiting: Waiting[] = [];
   const notes: string[] = [];
-  const counted = await countedAs(deps.log, entry, deps.settled);
   if (counted === null) return { waiting, notes };
   const refused: (Taken & { readonly error: unknown })[] = [];
   const taken: (Taken & { readonly changes: ViewChanges })[] = [];
@@ -162,7 +163,7 @@ async function writeEach(
       await target.states.load([id]);
       const held = target.states.get(id);
       state = held === undefined ? null : packState(held.state);
-      const prepared = await prepare(deps, [target], [entry], through);
+      const prepared = await foldPage(deps, [target], [entry], through);
       for (const changes of prepared.views) taken.push({ target, changes, state });
       waiting.push(...prepared.waiting);
       notes.push(...prepared.projectionErrors.values());

@@ -31,12 +31,13 @@ import {
   writeViews,
 } from "../views/index.ts";
 import { beginBuild, differences, familyOf, targetsFor, unreadBy } from "./builds.ts";
+import { counting } from "./counts.ts";
 import { isOfData } from "./failures.ts";
 import { narrow } from "./narrow.ts";
 import { type Outcome, outcomeOf } from "./outcome.ts";
-import { type Prepared, prepare, StaleViewError, type ViewTarget, type Waiting } from "./prepare.ts";
+import { type FoldedPage, foldPage, type ViewTarget, type Waiting } from "./page.ts";
+import { StaleViewError } from "./readable.ts";
 import { historyOf, refoldOne } from "./refold.ts";
-import { countedAs, settlements } from "./releases.ts";
 import { shardOfEntry } from "./shards.ts";
 
 /** Events in one transaction of a rebuild: nobody waits for it, so it may be larger than a page. */
@@ -287,14 +288,14 @@ export async function openBuild(
   const wanted = new Set(targets.map(({ projection }) => projection.entity));
   let positions: Positions = builds[0]!.positions ?? [];
   // The live tables are ahead of the build, so they know who settled what first.
-  const settled = settlements((event) => settledAt(reader, event));
+  const counts = counting(log, (event) => settledAt(reader, event));
   let events = builds[0]!.events;
 
-  const fold = (page: readonly LogEntry[], through: Position): Promise<Outcome<Prepared>> =>
-    outcomeOf(prepare({ log, gate, settled }, targets, page, through));
+  const fold = (page: readonly LogEntry[], through: Position): Promise<Outcome<FoldedPage>> =>
+    outcomeOf(foldPage({ gate, counts }, targets, page, through));
   /** Writes a batch inside the caller's transaction, or whatever `scope` makes of it; what it is refused for is narrowed down to its events. */
   const write = async (
-    folded: Outcome<Prepared>,
+    folded: Outcome<FoldedPage>,
     page: readonly LogEntry[],
     through: Position,
     scope: <T>(part: readonly LogEntry[], through: Position, work: () => Promise<T>) => Promise<T>,
@@ -312,10 +313,12 @@ export async function openBuild(
       if ("error" in folded) throw folded.error;
       const { views } = folded.value;
       await scope(page, through, () => writeViews(db, views, { tells: false, alone: true }));
+      folded.value.written();
     } catch (error) {
+      if ("value" in folded) folded.value.dropped();
       if (!(await isOfData(db, targets, error))) throw error;
       say({ event: "batch-narrowed", events: page.length, message: messageOf(error) });
-      const deps = { log, gate, settled };
+      const deps = { gate, counts };
       await narrow({ db, deps, targets: () => targetsOver(db), scope, mend, live: null, insists: false, say }, page, through);
       targets = await targetsOver(db);
       return;
@@ -342,13 +345,13 @@ export async function openBuild(
       if (entry.head.entity.type !== QUARANTINE_ENTITY && !wanted.has(entry.head.entity.type)) continue;
       const shard = await shardOfEntry(log, entry);
       if (positions[shard] !== null && positions[shard] !== undefined && entry.position <= positions[shard]!) continue;
-      if (!wanted.has((await countedAs(log, entry, peek))?.head.entity.type ?? "")) continue;
+      if (!wanted.has((await counts.about(entry))?.type ?? "")) continue;
       yield { entry, shard };
     }
   }
   return {
     events: () => events,
-    parked: () => targets.reduce((sum, { parked }) => sum + parked.size, 0),
+    parked: () => targets.reduce((sum, { states }) => sum + states.parkedCount(), 0),
     through: () => least(positions),
     async foldTo(to, pace, batchEvents) {
       const from = least(positions);
@@ -401,9 +404,6 @@ export async function openBuild(
     },
   };
 }
-
-/** For looking only: whether a settlement was the first is asked again, and answered, when it is folded. */
-const peek = { isFirst: async () => true };
 
 function paceOf({ maxEventsPerSecond, onProgress, signal }: Omit<RebuildOptions, "names">): Pace {
   const startedMs = performance.now();

@@ -16,7 +16,7 @@ import {
   type Reconciled,
 } from "../views/index.ts";
 import { beginBuild, familyOf, pinsFor } from "./builds.ts";
-import { StaleViewError } from "./prepare.ts";
+import { StaleViewError } from "./readable.ts";
 import { openBuild, type Progress, type RebuildDeps, type RebuildOptions, unhurried } from "./rebuild.ts";
 
 /** Entities of each view that are held in memory, and events that are folded at a time. With a rebuild's 50,000 and 5,000 it took 975 MiB at 300,000 events. */

@@ -1,7 +1,7 @@
 import { type EntityRef, type JsonObject, type LogEntry, messageOf, type Position } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Log } from "../log/index.ts";
-import { type Anew, type FullRow, foldAnew, packState, rowWith, unpackState } from "../merge/engine.ts";
+import { type Anew, type FullRow, foldAnew, rowWith, unpackState } from "../merge/engine.ts";
 import {
   answerAsked,
   askedEntities,
@@ -27,10 +27,11 @@ import {
   wordsOf,
   writeHistory,
 } from "../views/index.ts";
+import { counting } from "./counts.ts";
 import { isOfData } from "./failures.ts";
-import { checkFunctions, foldView, toFoldEvent, type ViewTarget } from "./prepare.ts";
-import { countedAs, settlements } from "./releases.ts";
-import { freshStates } from "./states.ts";
+import { toFoldEvent } from "./fold-event.ts";
+import { checkFunctions, foldView, parkedRow } from "./fold-view.ts";
+import type { ViewTarget } from "./page.ts";
 
 /** Entities folded anew in one go, before following the log goes on. */
 const MAX_AT_ONCE = 200;
@@ -111,7 +112,7 @@ export async function eventsOf(
   upTo: Position,
 ): Promise<LogEntry[]> {
   const names = await eventNamesOf(reader, entity, upTo);
-  const known = settlements((settled) => settledAt(reader, settled));
+  const counts = counting(log, (settled) => settledAt(reader, settled));
   const out: LogEntry[] = [];
   for (let at = 0; at < names.length; at += READS_AT_ONCE) {
     const found = await Promise.all(
@@ -122,7 +123,7 @@ export async function eventsOf(
       }),
     );
     for (const entry of found) {
-      const counted = entry === null ? null : await countedAs(log, entry, known);
+      const counted = entry === null ? null : (await counts.judge(entry)).counted;
       if (counted !== null) out.push(counted);
     }
   }
@@ -195,11 +196,7 @@ export async function refoldOne(
     await attempt(() => notePassedOver(db, target.projection.name, [...whole.passedOver, ...passedOver]));
   const isParked = failed !== null || parked !== null;
   return () => {
-    for (const each of new Set([id, name])) {
-      target.states.forget(each);
-      if (isParked) target.parked.add(each);
-      else target.parked.delete(each);
-    }
+    for (const each of new Set([id, name])) target.states.refolded(each, isParked);
   };
 }
 
@@ -253,12 +250,12 @@ function changesOf(
   const { projection, pins } = target;
   const reads = entries.map((entry) => () => toFoldEvent(entry, dataOf(entry), gate, pins));
   const anew = foldAnew(projection, id, reads, (row) => checkFunctions(target, id, row));
-  const changes = foldView(
-    { ...target, states: freshStates(), parked: new Set() },
-    entries.slice(0, anew.shown).map((entry, index) => ({ entry, index })),
-    gate,
-    { replaces: { id, shown } },
-  );
+  const { changes } = foldView({
+    ...{ target, gate },
+    states: { get: () => undefined, isParked: () => false },
+    entries: entries.slice(0, anew.shown).map((entry, index) => ({ entry, index })),
+    replaces: { id, shown },
+  });
   const [broken] = changes.parked;
   if (broken !== undefined) throw new Error(broken.error);
   return { changes, parked: anew.stop === null ? null : parkedAt(anew, id, entries) };
@@ -269,13 +266,7 @@ const dataOf = ({ content }: LogEntry): JsonObject => (content.kind === "accepte
 function parkedAt({ steps, stop }: Anew, entityId: string, entries: readonly LogEntry[]): ParkedRow {
   const { at: place, error } = stop!;
   const before = steps.slice(0, place).findLast(({ folded }) => folded !== null)?.folded;
-  return {
-    entityId,
-    entry: entries[place]!,
-    error: messageOf(error),
-    stack: error instanceof Error ? (error.stack ?? "") : "",
-    state: before == null ? null : packState(before.state),
-  };
+  return parkedRow(entityId, entries[place]!, error, before?.state);
 }
 
 /** What the view shows of an entity at present: what it added to totals, and what it claims, follow from that. */

@@ -1,35 +1,53 @@
-import type { Position } from "../core/index.ts";
-import { type EntityState, unpackState } from "../merge/engine.ts";
+/**
+ * What is known of a view's entities: the hot ones in memory, least recently used first out. What a folded page makes of them is staged: pages folded after it
+ * see it, and it becomes known when that page was written. A page that is not written leaves nothing behind.
+ *
+ *   folded ─▶ staged ─┬─ written ─▶ known
+ *                     └─ dropped ─▶ gone, and with it what was folded on top of it
+ */
+import { assert } from "../core/index.ts";
+import { unpackState } from "../merge/engine.ts";
 import type { Projection } from "../merge/index.ts";
 import { type Db, LIVE, statesOf } from "../views/index.ts";
+import type { Held, KnownStates, Moved } from "./fold-view.ts";
 
 /** Entities whose state is kept in memory between batches; the rest is read back from the view when needed. */
 export const MAX_HOT_ENTITIES = 50_000;
 
-export interface Held {
-  readonly state: EntityState;
-  readonly firstPosition: Position;
+/** What a folded page makes of a view's entities, until the page was written or will not be. */
+export interface Staged {
+  written(): void;
+  dropped(): void;
 }
 
-/** The states of a view's entities: the hot ones in memory, least recently used first out. */
-export interface States {
+export interface States extends KnownStates {
   /** Makes sure that the states of these entities are at hand. */
   load(ids: Iterable<string>): Promise<void>;
-  get(id: string): Held | undefined;
-  set(id: string, held: Held): void;
-  /** What is known of an entity has changed elsewhere: it is looked up when it is needed. */
-  forget(id: string): void;
+  /** Takes what a page makes of entities. Pages are written in the order in which they are staged. */
+  stage(moved: Moved): Staged;
+  /** An entity was folded anew: what is known of it is looked up when it is needed. */
+  refolded(id: string, isParked: boolean): void;
+  /** How many entities' folds have stopped. */
+  parkedCount(): number;
 }
 
-/** `isEmpty`: the view has no rows yet of what this process folds, so that nothing need be looked up that was never put out of memory. */
-export function openStates(
-  db: Db,
-  projection: Projection,
-  options: { readonly maxHot?: number; readonly place?: string; readonly isEmpty?: boolean } = {},
-): States {
+export interface StatesOptions {
+  readonly maxHot?: number;
+  readonly place?: string;
+  /** The view has no rows yet of what this process folds, so that nothing need be looked up that was never put out of memory. */
+  readonly isEmpty?: boolean;
+  /** Entities whose fold has stopped. */
+  readonly parked?: Iterable<string>;
+}
+
+/** Opens what is known of a view's entities; nothing is at hand yet. `db`: where states are looked up. */
+export function openStates(db: Db, projection: Projection, options: StatesOptions = {}): States {
   const { maxHot = MAX_HOT_ENTITIES, place = LIVE, isEmpty = false } = options;
   let knowsAll = isEmpty;
   const hot = new Map<string, Held | null>();
+  const parked = new Set(options.parked);
+  /** Oldest first: the page that is being written, and those folded on top of it. */
+  const layers: Moved[] = [];
   const put = (id: string, held: Held | null): void => {
     hot.delete(id);
     hot.set(id, held);
@@ -39,8 +57,8 @@ export function openStates(
       const cold: string[] = [];
       for (const id of ids) {
         const held = hot.get(id);
-        if (held === undefined) cold.push(id);
-        else put(id, held);
+        if (held !== undefined) put(id, held);
+        else if (!layers.some(({ states }) => states.has(id))) cold.push(id);
       }
       // Those at hand have just become the most recent; what a batch needs is never what is put out.
       for (const id of hot.keys()) {
@@ -57,24 +75,38 @@ export function openStates(
       for (const id of cold) put(id, null);
       for (const { id, state, firstPosition } of found) put(id, { state: unpackState(state), firstPosition });
     },
-    get: (id) => hot.get(id) ?? undefined,
-    set: put,
-    forget(id) {
+    get(id) {
+      for (let at = layers.length - 1; at >= 0; at--) {
+        const held = layers[at]!.states.get(id);
+        if (held !== undefined) return held;
+      }
+      return hot.get(id) ?? undefined;
+    },
+    isParked: (id) => parked.has(id) || layers.some((layer) => layer.parked.has(id)),
+    stage(moved) {
+      layers.push(moved);
+      return {
+        written() {
+          const at = layers.indexOf(moved);
+          // Dropped with the page below it.
+          if (at < 0) return;
+          assert(at === 0, "pages are written in the order in which they were folded");
+          layers.shift();
+          for (const [id, held] of moved.states) put(id, held);
+          for (const id of moved.parked) parked.add(id);
+        },
+        dropped() {
+          const at = layers.indexOf(moved);
+          if (at >= 0) layers.length = at;
+        },
+      };
+    },
+    refolded(id, isParked) {
       hot.delete(id);
       knowsAll = false;
+      if (isParked) parked.add(id);
+      else parked.delete(id);
     },
-  };
-}
-
-/** A state store of its own for a few entities: for folding them anew. */
-export function freshStates(): States {
-  const held = new Map<string, Held>();
-  return {
-    load: async () => {},
-    get: (id) => held.get(id),
-    set: (id, state) => {
-      held.set(id, state);
-    },
-    forget: (id) => void held.delete(id),
+    parkedCount: () => parked.size,
   };
 }

@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { canonicalize, type JsonValue } from "../core/index.ts";
-import type { FullRow, Totals } from "../merge/engine.ts";
+import { type FullRow, keysHeld, seenRow, type Totals } from "../merge/engine.ts";
 import type { Projection } from "../merge/index.ts";
 
 /** What changes in one total: amounts to add, and rows that count. */
@@ -15,23 +15,21 @@ export interface Addition {
   readonly sign: 1 | -1;
 }
 
-/** A row as the declaration's functions see it. */
-export const seen = (id: string, row: FullRow): never => ({ ...row.values, id }) as never;
-
-type AtMost = Extract<Projection["invariants"][string], { atMost: number }>;
-
-/** The key that a row holds of an invariant; `null`: none. */
-export const keyOf = (rule: AtMost, id: string, row: FullRow | null): string | null => {
-  const key: JsonValue | undefined = row === null || row.deleted ? null : rule.key(seen(id, row));
-  return key === null || key === undefined ? null : boundedKey(key);
-};
+/** By invariant, the key that a row holds, as an index takes it. */
+export function claimedKeys(
+  { invariants }: Pick<Projection, "invariants">,
+  id: string,
+  row: FullRow | null,
+): ReadonlyMap<string, string> {
+  const held = keysHeld(invariants, id, row);
+  return held.size === 0 ? held : new Map([...held].map(([invariant, key]) => [invariant, boundedText(key)]));
+}
 
 /** Characters of a key that are kept as they are; an index takes no text of any length. */
 const MAX_KEY = 500;
 const KEPT_OF_LONG = 100;
 /** A key as text: itself, or its beginning and its hash. */
-function boundedKey(key: JsonValue): string {
-  const text = canonicalize(key);
+function boundedText(text: string): string {
   if (text.length <= MAX_KEY) return text;
   return `${text.slice(0, KEPT_OF_LONG)}… sha256:${createHash("sha256").update(text).digest("hex")}`;
 }
@@ -47,8 +45,8 @@ export function additionsOf(
   const of = (row: FullRow | null, sign: 1 | -1): Addition[] =>
     row === null || row.deleted
       ? []
-      : totals.contributions(source, seen(id, row)).map((values) => ({
-          key: boundedKey(Object.keys(totals.keys).map((name) => values[name] ?? null)),
+      : totals.contributions(source, seenRow(id, row)).map((values) => ({
+          key: boundedText(canonicalize(Object.keys(totals.keys).map((name) => values[name] ?? null))),
           entityId: id,
           values,
           sign,

@@ -1,6 +1,6 @@
 /** What the fold hands to the database: plain data, each written by a file of `write/`. */
 
-import type { LogEntry, Position } from "../core/index.ts";
+import type { LogEntry, Position, Settlement } from "../core/index.ts";
 import type { Decision, FullRow, Totals } from "../merge/engine.ts";
 import type { Projection } from "../merge/index.ts";
 import type { Addition } from "./additions.ts";
@@ -136,5 +136,9 @@ export interface PageChanges {
   readonly projectionErrors: ReadonlyMap<number, string>;
   readonly views: readonly ViewChanges[];
   readonly origins: readonly OriginRow[];
+  /** What settles events in quarantine, and holds. */
+  readonly settlements: readonly Settlement[];
+  /** What the hub's people did about cases. */
+  readonly caseNotes: readonly LogEntry[];
   readonly waiting: readonly WaitingEntity[];
 }

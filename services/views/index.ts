@@ -2,7 +2,7 @@
  * All of PostgreSQL: connection, migrations, the catalog of builds, their tables, leases, swap, and what is written and read of it all. In come plain data and
  * declarations; out go plain data. Nobody else names a table, or the driver; nothing here knows the log or the gate.
  */
-export { type Addition, additionsOf, keyOf, seen } from "./additions.ts";
+export { type Addition, additionsOf, claimedKeys } from "./additions.ts";
 export { type AskedEntity, answerAsked, askedEntities, askRefold, askWaiting, isAsked } from "./asked.ts";
 export { type Audited, auditedAfter, auditedUpTo, lastAudited, lastOfOrigins } from "./audited.ts";
 export { balance, noteReconciled, type Reconciled } from "./balance.ts";

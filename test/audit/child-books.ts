@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { verify } from "../../services/audit/index.ts";
-import { PROJECTIONS_DIR, SCHEMAS_DIR } from "../../services/cli/places.ts";
+import { PROJECTIONS_DIR, SCHEMAS_DIR } from "../../services/cli/program.ts";
 import { loadProjections } from "../../services/cli/projections.ts";
 import { createGate } from "../../services/gate/index.ts";
 import { loadSchemas } from "../../services/gate/node.ts";

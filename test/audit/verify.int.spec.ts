@@ -112,7 +112,7 @@ it("events of the log that are not folded yet are counted, and are no problem", 
   expect((await check()).verdicts.audit.says).not.toContain("not folded");
 });
 
-describe("what somebody has altered in the database is named, with its part and what to do", () => {
+describe("what somebody has altered in the database is named, with its part and what to do (I25)", () => {
   const audit = "tributary.audit";
   it.each<[string, Part, string, string, () => { where: string; what: string; todo: string }]>([
     [

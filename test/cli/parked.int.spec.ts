@@ -21,6 +21,7 @@ beforeAll(async () => {
   // The desk signs with the folder's own key.
   await hub.ingress.close();
   hub.ingress = await startIngress({
+    org: "relief",
     natsUrl: nats.url,
     log: hub.log,
     gate: hub.gate,

@@ -1,5 +1,5 @@
 import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import avsc from "avsc";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -39,6 +39,7 @@ import {
 } from "../../services/core/index.ts";
 import { chainHash, zstd, zstdBegin, zstdInTurns } from "../../services/core/node.ts";
 import { batchOf } from "../support/batches.ts";
+import { runs } from "../support/runs.ts";
 
 const ORIGIN = "relief.juba.t1.abcdefghijkl" as OriginId;
 const OTHERS = ["relief.juba.t1.abcdefghijkl", "relief.kampala.t2.bbb", "relief.nairobi.t3.ccc"] as OriginId[];
@@ -102,7 +103,7 @@ describe("a batch on the wire", () => {
         expect(prev).toBe(decoded.head);
         expect(bodies.every((event) => eventBodySchema.safeParse(event).success)).toBe(true);
       }),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     );
   });
 
@@ -116,7 +117,7 @@ describe("a batch on the wire", () => {
         expect(value.type).toHaveLength(batch.events.length);
         expect(type.toBuffer(value).equals(bytes)).toBe(true);
       }),
-      { numRuns: 100 },
+      { numRuns: runs(100) },
     );
   });
 
@@ -142,7 +143,7 @@ describe("a batch on the wire", () => {
           expect(canonicalize(decoded.events.map(({ head }) => head))).toBe(canonicalize(batch.events.map(({ head }) => head)));
         }
       }),
-      { numRuns: 500 },
+      { numRuns: runs(500) },
     );
   });
 
@@ -160,7 +161,7 @@ describe("a batch on the wire", () => {
         const form = isPacked ? frame[2]! : frame[2]! & 0xf0;
         expect(await peekSender(frame.with(2, form), zstdBegin)).toBe(ORIGIN);
       }),
-      { numRuns: 50 },
+      { numRuns: runs(50) },
     );
     const refused = { code: "batch-undecodable" };
     const empty = zstd.compress(new Uint8Array(0));
@@ -197,7 +198,7 @@ describe("a batch on the wire", () => {
     );
   });
 
-  it("takes at most 100 bytes an event for a hundred small updates of a hundred people", () => {
+  it("takes at most 100 bytes an event for a hundred small updates of a hundred people (I34)", () => {
     let prev: Hash = GENESIS;
     const events = Array.from({ length: 100 }, (_, i) => {
       const head = {
@@ -364,11 +365,13 @@ it.each([
 
 it("core needs nothing that a browser lacks", () => {
   const dir = join(import.meta.dirname, "../../services/core");
-  for (const name of readdirSync(dir)) {
-    if (name === "node.ts") continue;
+  for (const name of readdirSync(dir, { recursive: true, encoding: "utf8" })) {
+    if (name === "node.ts" || !name.endsWith(".ts")) continue;
     const source = readFileSync(join(dir, name), "utf8");
-    for (const [, from] of source.matchAll(/from "([^"]+)"/g))
-      expect(["zod"].includes(from!) || (from!.startsWith("./") && from !== "./node.ts")).toBe(true);
+    for (const [, from] of source.matchAll(/from "([^"]+)"/g)) {
+      const target = join(dirname(join(dir, name)), from!);
+      expect(from === "zod" || (target.startsWith(`${dir}/`) && target !== join(dir, "node.ts")), `${name}: ${from}`).toBe(true);
+    }
     expect(source).not.toMatch(/\bBuffer\b|\bprocess\.|\brequire\(|\bsetImmediate\b|Math\.random|Date\.now/);
   }
 });

@@ -100,7 +100,7 @@ describe("the wire", () => {
 
   for (const version of versions) {
     for (const vector of vectorsOf(version)) {
-      it(`version ${version} is read for ever: ${vector.name}`, () => {
+      it(`version ${version} is read for ever: ${vector.name} (I27)`, () => {
         for (const frame of vector.frames) expect(bare(decodeBatch(bytesOf(frame), zstd))).toEqual(batchOf(vector));
       });
       it(`version ${version} is still written as it was: ${vector.name}`, () => {

@@ -17,7 +17,7 @@ const ready = async ({ state }: HubProcess) =>
     readonly warnings: readonly { readonly part: string; readonly reason: string }[];
   };
 
-it("a hub whose whole data folder was set back says so at its start, in /readyz and in lag, until somebody confirms it", async () => {
+it("a hub whose whole data folder was set back says so at its start, in /readyz and in lag, until somebody confirms it (I24)", async () => {
   const work = openDir();
   const dir = join(work, "hub");
   const anchor = join(work, "anchor.json");

@@ -65,7 +65,7 @@ afterAll(async () => {
   if (dir !== undefined) rmSync(dir, { recursive: true, force: true });
 });
 
-it(`three sites sync while ingress, projector and event node are killed at random: nothing acknowledged is lost or doubled (seed ${SEED})`, async () => {
+it(`three sites sync while ingress, projector and event node are killed at random: nothing acknowledged is lost or doubled (seed ${SEED}) (I1)`, async () => {
   const next = random(SEED);
   const key = await hubKey(dir);
   const port = Number(new URL(eventstore.url.replace("esdb:", "http:")).port);

@@ -38,7 +38,7 @@ function appWith(newest: number): string {
 
 const seed = Number(process.env.EVOLUTION_SEED ?? Date.now() % 100_000);
 
-it(`five sites write four versions of a schema, away for any length of time, while new ones are registered: nothing is lost, all views are right (seed ${seed})`, async () => {
+it(`five sites write four versions of a schema, away for any length of time, while new ones are registered: nothing is lost, all views are right (seed ${seed}) (I29)`, async () => {
   const random = randoms(seed);
   const hub = await openTestHub({ schemas: appWith(1) });
   try {

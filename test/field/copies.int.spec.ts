@@ -215,7 +215,7 @@ describe("a database restored from a backup", () => {
 });
 
 describe("a hub whose log was restored from a backup", () => {
-  it("gets again what it lacks from a device that has nothing new to send, of all its epochs, and says so", async () => {
+  it("gets again what it lacks from a device that has nothing new to send, of all its epochs, and says so (I6)", async () => {
     const token = await at("behind");
     const field = door.field("behind");
     const written: Written[] = [];

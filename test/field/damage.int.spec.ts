@@ -34,7 +34,7 @@ const reopen = ({ store: { path } }: Field, site: string): Field =>
   openField({ path, name: { org: "relief", site, device: "t1" }, schemas: gate });
 
 describe("a device whose outbox holds what cannot be sent", () => {
-  it("sends 100 of 110 events past six that were damaged on disk and four that no hub takes, and says which stay", async () => {
+  it("sends 100 of 110 events past six that were damaged on disk and four that no hub takes, and says which stay (I18)", async () => {
     const field = door.field("mixed");
     const bad = { long: '{"village":"entity"}', large: JSON.stringify({ village: "x".repeat(1_100_000) }) };
     await fill(field, 40);

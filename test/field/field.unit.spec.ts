@@ -16,7 +16,7 @@ const open = (path = join(tempDir(), "f.db"), more: Partial<Parameters<typeof op
 const HEADER = "registration_no,given_name,sex,registered_on,birth_date,household_size";
 
 describe("an event on the device", () => {
-  it("is there again after the device was switched off, with its chain and number", async () => {
+  it("is there again after the device was switched off, with its chain and number (I3)", async () => {
     const path = join(tempDir(), "f.db");
     const first = open(path);
     const [a, b] = await Promise.all([
@@ -101,7 +101,7 @@ describe("an event on the device", () => {
     });
   });
 
-  it("is refused when the disk is full, and all earlier ones are safe", async () => {
+  it("is refused when the disk is full, and all earlier ones are safe (I7)", async () => {
     const path = join(tempDir(), "f.db");
     open(path).close();
     const field = open(path, { maxPages: 24 });

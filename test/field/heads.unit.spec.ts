@@ -8,7 +8,7 @@ import { frameCutter } from "../../services/field/frames.ts";
 import { openHeads } from "../../services/field/heads.ts";
 import { type Field, openField } from "../../services/field/index.ts";
 import { deviceKey, noteProtocol, openIdentity } from "../../services/field/keys.ts";
-import { readRows } from "../../services/field/rows.ts";
+import { eventReader } from "../../services/field/reading.ts";
 import { createGate } from "../../services/gate/index.ts";
 import { loadSchemas } from "../../services/gate/node.ts";
 import { gate, number, registration, update } from "../support/hub.ts";
@@ -28,7 +28,7 @@ function sent(field: Field, version: 1 | 2 = 2) {
   noteProtocol(field.store, { oldest: 1, newest: version });
   const identity = openIdentity(field.store, { url: "nats://x", now: Date.now });
   const origin = field.store.current();
-  const cut = frameCutter(readRows(field.store), gate, identity, openHeads(field.store)).cut({
+  const cut = frameCutter(eventReader(field.store), gate, identity, openHeads(field.store)).cut({
     ...{ origin, firstSeq: 0, toSeq: origin.lastSeq, maxEvents: 500, aimBytes: 1e6, maxBytes: 1e6, avro: {} },
     ...{ sentAtMs: Date.now(), isCareful: false, prev: undefined },
   });
@@ -138,7 +138,7 @@ it("data that Avro would make longer than their text travel as their text: what 
     await field.append({ type: "reading.taken", entity: { type: "reading", id: "R" }, actor: "a", data: { values } });
   const identity = openIdentity(field.store, { url: "nats://x", now: Date.now });
   const origin = field.store.current();
-  const cut = frameCutter(readRows(field.store), own, identity, openHeads(field.store)).cut({
+  const cut = frameCutter(eventReader(field.store), own, identity, openHeads(field.store)).cut({
     ...{ origin, firstSeq: 0, toSeq: 1, maxEvents: 500, aimBytes: 1e6, maxBytes: 1e6, avro: { "reading@1": "known" } },
     ...{ sentAtMs: Date.now(), isCareful: false, prev: undefined },
   });

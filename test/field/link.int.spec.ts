@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openPace } from "../../services/field/pace.ts";
-import type { SyncProgress } from "../../services/field/push.ts";
+import type { SyncProgress } from "../../services/field/push/pass.ts";
 import { openDoor, type TestDoor } from "../support/device-hub.ts";
 import { number, update } from "../support/hub.ts";
 import { type Link, openLink } from "../support/link.ts";

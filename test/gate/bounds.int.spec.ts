@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { registryApi } from "../../services/api/index.ts";
+import { registrySurface } from "../../services/api/index.ts";
 import { authorizeBy, gateOver } from "../../services/cli/registry.ts";
 import type { JsonObject } from "../../services/core/index.ts";
 import { NO_CASTERS, type Registry } from "../../services/gate/index.ts";
@@ -19,12 +19,13 @@ beforeAll(async () => {
   hub = await openTestHub();
   registry = await openRegistry(hub.log.journal);
   ingress = await startIngress({
+    org: "relief",
     natsUrl: hub.backends.nats.url,
     log: hub.log,
     gate: gateOver(registry, NO_CASTERS),
     keys: { keys: [hub.key] },
     listen: { host: "127.0.0.1", port: 0 },
-    also: (request, keeper) => registryApi(registry, authorizeBy(keeper))(request),
+    also: (keeper) => [registrySurface(registry, authorizeBy(keeper))],
   });
   url = ingress.http!.url;
 });

@@ -11,6 +11,7 @@ import { loadSchemas } from "../../services/gate/node.ts";
 import { generate } from "../data/generate.ts";
 import { gateOf, packed } from "../support/gate.ts";
 import { gate, SCHEMAS } from "../support/hub.ts";
+import { runs } from "../support/runs.ts";
 import { tempDir } from "../support/temp.ts";
 
 const PERSON = '{"given_name":"Awɛŋ","registered_on":"2026-01-05","registration_no":"JUB-000001","sex":"female"}';
@@ -126,7 +127,7 @@ describe("Avro data", () => {
       fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
         expect(typeof gate.admit(packed(distribution, bytes, asHandOut)).ok).toBe("boolean");
       }),
-      { numRuns: 500 },
+      { numRuns: runs(500) },
     );
   });
   it("in Avro's binary form comes out as avsc reads it, with its canonical text", () => {
@@ -178,7 +179,7 @@ describe("Avro data", () => {
           expect(error).toSatisfy((thrown: unknown) => thrown instanceof RangeError || thrown instanceof TypeError);
         }
       }),
-      { numRuns: 500 },
+      { numRuns: runs(500) },
     );
   });
   it("keeps whole numbers that JSON holds exactly, and travels as JSON where avsc would write another number", () => {

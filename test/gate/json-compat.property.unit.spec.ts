@@ -5,6 +5,7 @@ import { type Document, viewOf } from "../../services/gate/json/document.ts";
 import { jsonExamples } from "../../services/gate/json/examples.ts";
 import { jsonReader, readable } from "../../services/gate/json/reading.ts";
 import { compileDocument, oracle } from "../../services/gate/json/validator.ts";
+import { atLeast, IS_QUICK, runs } from "../support/runs.ts";
 import { pairs, value } from "../support/schemas.ts";
 
 const compiles = (doc: Document): boolean => {
@@ -16,7 +17,7 @@ const compiles = (doc: Document): boolean => {
   }
 };
 
-it("never calls schemas compatible where a document tells otherwise, and proves most of what it refuses", () => {
+it("never calls schemas compatible where a document tells otherwise, and proves most of what it refuses (I28)", () => {
   let compatible = 0;
   let proved = 0;
   let doubted = 0;
@@ -35,8 +36,9 @@ it("never calls schemas compatible where a document tells otherwise, and proves 
       } else if (against === undefined) doubted++;
       else proved++;
     }),
-    { numRuns: 60 },
+    { numRuns: runs(60) },
   );
+  if (IS_QUICK) return;
   expect(compatible).toBeGreaterThan(5);
   expect(proved).toBeGreaterThan(5);
   // Doubts are refused too, and said to be doubts. Measured: about one pair in twenty of these, which are far stranger than people's schemas.
@@ -61,7 +63,7 @@ it("reads what it calls readable: the reading fits the reader's schema, unknown 
         expect(ask(viewOf(relaxed), reads(each)), JSON.stringify([reader.root, each])).toBe(true);
       }
     }),
-    { numRuns: 40 },
+    { numRuns: runs(40) },
   );
-  expect(read).toBeGreaterThan(50);
+  expect(read).toBeGreaterThan(atLeast(50));
 });

@@ -2,7 +2,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { SchemaRegistry, SchemaType } from "@kafkajs/confluent-schema-registry";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { registryApi } from "../../services/api/index.ts";
+import { registrySurface } from "../../services/api/index.ts";
 import { gateOver, registerFolder } from "../../services/cli/registry.ts";
 import { type JsonObject, TributaryError } from "../../services/core/index.ts";
 import { type Finding, NO_CASTERS, type Registry } from "../../services/gate/index.ts";
@@ -222,16 +222,18 @@ describe("the registry over HTTP, for tools that speak Confluent's routes", () =
     registry = await open();
     mkdirSync(join(hub.dir, "api"), { recursive: true });
     const ingress = await startIngress({
+      org: "relief",
       natsUrl: hub.backends.nats.url,
       log: hub.log,
       gate: gateOver(registry, NO_CASTERS),
       keys: { keys: [hub.key] },
       listen: { host: "127.0.0.1", port: 0 },
-      also: (request) =>
-        registryApi(registry, async (authorization) => {
+      also: () => [
+        registrySurface(registry, async (authorization) => {
           if (authorization === undefined) throw new TributaryError("token-missing", "no token", "Send one.");
           return { actor: "tester" };
-        })(request),
+        }),
+      ],
     });
     url = ingress.http!.url;
     close = () => ingress.close();

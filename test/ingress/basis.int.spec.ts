@@ -101,7 +101,7 @@ const GOOD = '{"phone":null}';
 const MAX = Number.MAX_SAFE_INTEGER;
 
 describe("what an event says that its author had seen of another origin", () => {
-  it("counts up to what the log holds, where nothing shows that there is more; event and hash stay as they are", async () => {
+  it("counts up to what the log holds, where nothing shows that there is more; event and hash stay as they are (I13)", async () => {
     const accepts = door();
     const [other, hostile] = [newOrigin(), newOrigin()];
     await send(accepts, other, ["A", "B", "A"]);

@@ -155,7 +155,7 @@ describe("dead letters", () => {
     expect(await door.log.head(theirs)).toBeNull();
   });
 
-  it("are kept within bounds of bytes and days, the oldest go first", async () => {
+  it("are kept within bounds of bytes and days, the oldest go first (I19)", async () => {
     const { config } = await (await nc.jetstreamManager()).streams.info(DEAD_STREAM);
     expect(config).toMatchObject({ max_bytes: MAX_DEAD_BYTES, max_age: MAX_DEAD_AGE_DAYS * 86_400 * 1e9, discard: "old" });
   });

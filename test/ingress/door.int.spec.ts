@@ -163,7 +163,8 @@ const firstHello = (process: { readonly vouch: Vouch }, token: string, origin: O
   const { kty, crv, x } = pair;
   const asked = { origin, since: null, nonce: randomEpoch().repeat(2), sentAtMs: Date.now(), key: { kty, crv, x } };
   const request = { ...asked, signature: signerOf(pair).sign(messageText("hello-request", asked)) };
-  return process.vouch.hello({ authorization: `Bearer ${token}` }, request, request, Date.now()).then(
+  const shown = { authorization: `Bearer ${token}` };
+  return process.vouch.hello({ shown, asks: { kind: "hello", request, raw: request }, atMs: Date.now() }).then(
     () => "enrolled",
     (error: { code: string }) => error.code,
   );

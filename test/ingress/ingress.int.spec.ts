@@ -47,7 +47,7 @@ describe("a site's events", () => {
     expect(stored.map(({ head }) => head.hash)).toEqual([...field.events()].map(({ hash }) => hash));
   });
 
-  it("are quarantined when they do not fit, with their raw data, and those after them go on", async () => {
+  it("are quarantined when they do not fit, with their raw data, and those after them go on (I15)", async () => {
     const field = hub.field("beta");
     await field.appendMany([registration(number(2), { birth_date: "2019-02-30" }), registration(number(3))], {
       onInvalid: "keep",
@@ -204,7 +204,7 @@ it("the door says that it is well, and where the log ends", async () => {
   expect(await response.json()).toMatchObject({ broker: "ok" });
 });
 
-it("a cloned tablet and its original both sync, under two names, and no event is lost", async () => {
+it("a cloned tablet and its original both sync, under two names, and no event is lost (I5)", async () => {
   const { copyFileSync } = await import("node:fs");
   const { join } = await import("node:path");
   const token = await hub.token("nu");

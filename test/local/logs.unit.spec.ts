@@ -1,5 +1,4 @@
 import { constants } from "node:buffer";
-import { spawnSync } from "node:child_process";
 import {
   appendFileSync,
   closeSync,
@@ -7,14 +6,12 @@ import {
   openSync,
   readFileSync,
   statSync,
-  symlinkSync,
   truncateSync,
   writeFileSync,
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
-import { reportFailure } from "../../services/cli/output.ts";
 import { boundLog, lastLines, openLogFile } from "../../services/local/logs.ts";
 import { startProcess } from "../../services/local/process.ts";
 import { eventually, tempDir } from "../support/temp.ts";
@@ -80,21 +77,4 @@ it("a worker's log is bounded by the worker, also where others write to the same
   const kept = readFileSync(`${file}.1`, "utf8") + readFileSync(file, "utf8");
   expect(kept).toMatch(/one 198\nother 198\none 199\nother 199\n$/);
   expect(statSync(file).mode & 0o777).toBe(0o600);
-});
-
-it("a full disk ends neither a worker that logs there nor a hub that talks there; a command whose result is not all there says so", () => {
-  const file = join(tempDir(), "full.log");
-  symlinkSync("/dev/full", file);
-  const log = openLogFile(file, lost);
-  for (let n = 0; n < 3; n++) log.write("nobody hears it\n");
-  const help = (to: string) =>
-    spawnSync("sh", ["-c", `"$0" "$1" --help ${to}`, process.execPath, join(import.meta.dirname, "../../services/cli/main.ts")]);
-  const unsaid = help("> /dev/full");
-  expect(unsaid.status).toBe(8);
-  expect(unsaid.stderr.toString()).toMatch(/^tributary: .*ENOSPC.*\n.*Make room.*\n$/);
-  expect(help("2> /dev/full").status).toBe(0);
-  expect(help("> /dev/full 2>&1").status).toBe(8);
-  // What a file system says is not a bug of ours.
-  expect(reportFailure(Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" }), false)).toBe(8);
-  expect(reportFailure(new Error("no space for it"), false)).toBe(1);
 });

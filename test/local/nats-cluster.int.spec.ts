@@ -60,6 +60,7 @@ cluster { name: c, host: 127.0.0.1, port: ${route}, routes: [${routes.map((each)
   const log = openLog(eventstore.url);
   onTestFinished(() => log.close());
   const ingress = await startIngress({
+    org: "relief",
     natsUrl,
     streams: { replicas: 3, ingressBytes: 64_000_000, deadBytes: 16_000_000 },
     log,

@@ -248,7 +248,7 @@ describe("the configuration in docs/production.md", () => {
     eventstore = await startEventStore({ dataDir: dir });
     log = openLog(eventstore.url);
     const hubUrl = `nats://hub:${encodeURIComponent("hub's password")}@127.0.0.1:${running.port}`;
-    const ingress = await startIngress({ natsUrl: hubUrl, log, gate, keys: { keys: [key] }, listen: null });
+    const ingress = await startIngress({ org: "relief", natsUrl: hubUrl, log, gate, keys: { keys: [key] }, listen: null });
     started.push(
       () => ingress.close(),
       () => log.close(),

@@ -107,7 +107,7 @@ describe.each(servers)("a run of an origin's events, at $name", ({ url }) => {
     expect(await all(log.readOrigin(origin))).toHaveLength(2);
   });
 
-  it("with another event at a seq that is taken is a fork, also where the caller's knowledge is old", async () => {
+  it("with another event at a seq that is taken is a fork, also where the caller's knowledge is old (I4)", async () => {
     const origin = newOrigin();
     const run = runOf(origin, 0, 3);
     await log.append(run.slice(0, 1));

@@ -13,6 +13,7 @@ import {
 import { decisionsOf, type EntityState, fold, rowOf, seenOf, waitingFor } from "../../services/merge/engine.ts";
 import { defineProjection, set, text } from "../../services/merge/index.ts";
 import { SEED } from "../support/random.ts";
+import { runs } from "../support/runs.ts";
 import { at, JUBA, KAMPALA, NAIROBI } from "../support/writes.ts";
 
 const people = defineProjection({
@@ -145,7 +146,7 @@ describe(`events with notes, seed ${SEED}`, () => {
         expect(shown(foldAll([...order, ...again].map((i) => events[i]!)))).toEqual(expected);
         expect(expected.waits).toEqual({});
       }),
-      { seed: SEED, numRuns: 2_000 },
+      { seed: SEED, numRuns: runs(2_000) },
     );
   });
 
@@ -171,7 +172,7 @@ describe(`events with notes, seed ${SEED}`, () => {
           );
         }
       }),
-      { seed: SEED, numRuns: 2_000 },
+      { seed: SEED, numRuns: runs(2_000) },
     );
   });
 });

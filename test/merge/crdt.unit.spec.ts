@@ -14,6 +14,7 @@ import {
 import type { CrdtWrite } from "../../services/merge/crdt.ts";
 import { covered, history, joined, type Kind, ORIGINS, play, saw, shown, write } from "../support/crdt.ts";
 import { keepsTheLaws } from "../support/crdt-laws.ts";
+import { runs } from "../support/runs.ts";
 
 const ELEMENTS = ["water", "food", "1", 1, true, "true", "__proto__", "constructor", 0, ""];
 const KEYS = ["head", "phone", "__proto__", "constructor", "10", "2", ""];
@@ -73,7 +74,7 @@ describe("a counter", () => {
         const cents = writes.reduce((sum, { value }) => sum + BigInt(Math.round((value as number) * 100)), 0n);
         expect(shown(counter, ...writes)).toBe(Number(`${cents}e-2`));
       }),
-      { numRuns: 500 },
+      { numRuns: runs(500) },
     );
   });
 
@@ -144,7 +145,7 @@ describe("sets", () => {
         const state = kind.crdt.read(joined(kind.crdt, writes)!) as JsonValue[];
         expect([...state].map(canonicalize)).toEqual(expected.map(canonicalize).sort());
       }),
-      { numRuns: 500 },
+      { numRuns: runs(500) },
     );
   });
 
@@ -188,7 +189,7 @@ describe("a map", () => {
     expect(shown(lwwMap, base, early, { ...late, by: { ...late.by, clockWrong: true } })).toEqual({ head: "Amina", phone: "2" });
   });
 
-  it("keeps causes before clocks: who saw a value replaces it, however early their stamp", () => {
+  it("keeps causes before clocks: who saw a value replaces it, however early their stamp (I11)", () => {
     const base = write(0, 0, { set: { head: "Amina" } }, { hlc: formatHlc({ wallMs: 2_000_000_000_000, counter: 0 }) });
     expect(shown(lwwMap, write(1, 0, { set: { head: "Deng" } }, { basis: saw(1) }), base)).toEqual({ head: "Deng" });
   });
@@ -217,7 +218,7 @@ describe("a map", () => {
         });
         expect(canonicalize(shown(lwwMap, ...writes))).toBe(canonicalize(Object.fromEntries(expected)));
       }),
-      { numRuns: 500 },
+      { numRuns: runs(500) },
     );
   });
 
@@ -340,7 +341,7 @@ describe("a list", () => {
             .flatMap((node) => [...(removed.has(node.id) ? [] : [node.value]), ...walk(node.id)]);
         expect(shown(orderedList, ...writes)).toEqual(walk(null));
       }),
-      { numRuns: 500 },
+      { numRuns: runs(500) },
     );
   });
 

@@ -1,9 +1,10 @@
 import { describe, expect, it } from "vitest";
 import { checkHistories, nothingCounted } from "../support/model.ts";
+import { IS_QUICK, runs } from "../support/runs.ts";
 
 /** A fresh one each time; a failure names it, and `TRIBUTARY_TEST_SEED=… npx vitest run test/merge/model` plays it again. */
 const SEED = Number(process.env.TRIBUTARY_TEST_SEED ?? Date.now() % 2 ** 31);
-const RUNS = 1000;
+const RUNS = runs(1000);
 
 /** Every reason that a view can give: a run that never met one has not tried its rule. */
 const REASONS = [
@@ -27,13 +28,15 @@ const REASONS = [
 ];
 
 describe(`replicas that were cut off from each other, seed ${SEED}`, () => {
-  it("show the same rows and decisions once they hold the same events, and those that the definitions say, whatever the rule", {
+  it("show the same rows and decisions once they hold the same events, and those that the definitions say, whatever the rule (I9)", {
     timeout: 300_000,
   }, () => {
     const counts = nothingCounted();
     const reasons = new Set<string>();
     checkHistories(SEED, RUNS, counts, reasons);
     expect(counts.histories).toBe(RUNS);
-    expect([...reasons].sort(), "each reason was met").toEqual(REASONS);
+    // A tenth of the histories may miss the rarest.
+    if (IS_QUICK) expect(reasons.size).toBeGreaterThan(REASONS.length / 2);
+    else expect([...reasons].sort(), "each reason was met").toEqual(REASONS);
   });
 });

@@ -16,6 +16,7 @@ import {
   waitingFor,
 } from "../../services/merge/engine.ts";
 import { date, defineProjection, lastWriteWins, remove, set, text } from "../../services/merge/index.ts";
+import { runs } from "../support/runs.ts";
 
 const ORIGINS = ["relief.nairobi.t1.aaa", "relief.kampala.t1.bbb", "relief.juba.t1.ccc"] as OriginId[];
 
@@ -97,7 +98,7 @@ const shuffledWithRepeats = (events: readonly FoldEvent[]): fc.Arbitrary<FoldEve
     .chain(([all, again]) => fc.shuffledSubarray([...all, ...again], { minLength: all.length + again.length }));
 
 describe("registers", () => {
-  it("end in the same state whatever the order, repetition and interleaving of the same events", () => {
+  it("end in the same state whatever the order, repetition and interleaving of the same events (I8)", () => {
     fc.assert(
       fc.property(
         fc.array(step, { minLength: 1, maxLength: 24 }).chain((steps) => {
@@ -108,7 +109,7 @@ describe("registers", () => {
           expect(shuffled.length === 0 ? undefined : foldAll(shuffled)).toEqual(foldAll(events));
         },
       ),
-      { numRuns: 1000 },
+      { numRuns: runs(1000) },
     );
   });
 
@@ -122,7 +123,7 @@ describe("registers", () => {
           expect(siblings).toEqual(referenceSiblings(register, events));
         }
       }),
-      { numRuns: 1000 },
+      { numRuns: runs(1000) },
     );
   });
 
@@ -151,7 +152,7 @@ describe("registers", () => {
           expect(applied(again)).toEqual(applied(writes));
         },
       ),
-      { numRuns: 1000 },
+      { numRuns: runs(1000) },
     );
   });
 
@@ -217,7 +218,7 @@ describe("what a coordinator sees", () => {
     ]);
   });
 
-  it("never lets a clock known to be wrong win, however late its stamp", () => {
+  it("never lets a clock known to be wrong win, however late its stamp (I10)", () => {
     const wrong = { ...sawFirst, hlc: formatHlc({ wallMs: 1_900_000_000_000, counter: 0 }), clockWrong: true };
     const state = foldAll([
       first,
@@ -228,7 +229,7 @@ describe("what a coordinator sees", () => {
     expect(decisionsOf(people, state)).toMatchObject([{ reason: "clock-trusted", losers: [{ value: "3" }] }]);
   });
 
-  it("changes a group as a whole: never one site's district with another's village", () => {
+  it("changes a group as a whole: never one site's district with another's village (I12)", () => {
     const state = foldAll([
       first,
       event(1, 0, "updated", { district: "K" }, sawFirst),

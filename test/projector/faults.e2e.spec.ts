@@ -49,6 +49,7 @@ beforeAll(async () => {
   await registerFolder(registry, loadSchemas(SCHEMAS), "test");
   gate = gateOver(registry, casters);
   ingress = await startIngress({
+    org: "relief",
     natsUrl: backends.nats.url,
     log,
     gate,

@@ -466,7 +466,12 @@ export default defineProjection({ name: "visits", entity: "assessment", columns:
     await build([visits]);
     const said: Record<string, unknown>[] = [];
     const follow = () =>
-      followViews({ dir, postgresUrl: hub.backends.postgres.url, gate: hub.gate, say: (event) => said.push(event) });
+      followViews({
+        folders: { schemas: null, projections: dir },
+        postgresUrl: hub.backends.postgres.url,
+        gate: hub.gate,
+        say: (event) => said.push(event),
+      });
     let door = await follow();
     try {
       const head = withMember("seq", 0);

@@ -96,7 +96,7 @@ const addOne = async (): Promise<void> => {
 };
 
 describe("a view that is built anew", () => {
-  it("shows every reader the old rows or the new, all of them, while others write; grants stay, and the old projector ends and says why", async () => {
+  it("shows every reader the old rows or the new, all of them, while others write; grants stay, and the old projector ends and says why (I21)", async () => {
     await hub.db.query(
       "CREATE ROLE analyst; GRANT SELECT ON views.people TO analyst; GRANT SELECT (id, position) ON views.people_history TO analyst",
     );

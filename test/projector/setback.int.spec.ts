@@ -131,7 +131,7 @@ const expectSetBack = async (): Promise<void> => {
 
 describe("a log that was set back to a backup", () => {
   it.each(["at work", "stopped meanwhile"])(
-    "is folded anew by a projector that is %s: readers see what the log has, and what was beyond is kept",
+    "is folded anew by a projector that is %s: readers see what the log has, and what was beyond is kept (I22)",
     async (how) => {
       await write();
       await save();

@@ -107,7 +107,7 @@ describe(`projectors that share the work (seed ${SEED})`, () => {
     await expectBalanced(hub);
   });
 
-  it("never write a shard two at a time, nor go back in the log", async () => {
+  it("never write a shard two at a time, nor go back in the log (I26)", async () => {
     const { rows: shared } = await hub.db.query(
       "SELECT shard, fence FROM watched.move GROUP BY shard, fence HAVING count(DISTINCT pid) > 1",
     );

@@ -62,7 +62,7 @@ const notices = async (like: string): Promise<number> =>
   Number((await one("SELECT count(*) AS n FROM tributary.notification WHERE key LIKE $1", like))!.n);
 
 describe("totals", () => {
-  it(`are what the rows add up to, under late, corrected and deleted ones (seed ${SEED})`, async () => {
+  it(`are what the rows add up to, under late, corrected and deleted ones (seed ${SEED}) (I14)`, async () => {
     const next = random(SEED);
     const sites = ["east", "west", "north"].map((site) => hub.field(site));
     for (let day = 0; day < 3; day++) {
@@ -129,7 +129,7 @@ describe("cases", () => {
     expect((again!.about as { members: { events: unknown }[] }).members[1]!.events).toEqual([`${two.status().origin}/2`]);
   });
 
-  it("wait for a person under a manual rule, close with the decision, and open again when someone wrote without having seen it", async () => {
+  it("wait for a person under a manual rule, close with the decision, and open again when someone wrote without having seen it (I17)", async () => {
     const [a, b, desk] = [hub.field("manual-a"), hub.field("manual-b"), hub.field("manual-desk")];
     const id = number(700);
     const entity = { type: "beneficiary", id };
@@ -231,7 +231,7 @@ describe("rows", () => {
     expect(await joined()).toEqual({ village: "Makindye", quantity: 4 });
   });
 
-  it("are shown as they were at any position of the log", async () => {
+  it("are shown as they were at any position of the log (I20)", async () => {
     const field = hub.field("past");
     const id = number(802);
     const seen: { readonly at: Position; readonly village: string; readonly deleted: boolean }[] = [];
@@ -265,7 +265,7 @@ describe("rows", () => {
 });
 
 describe("an entity that cannot be folded", () => {
-  it("waits with its later events while others go on, and is folded anew after the fix, told of once", async () => {
+  it("waits with its later events while others go on, and is folded anew after the fix, told of once (I16)", async () => {
     const field = hub.field("boom");
     const [id, other] = [number(900), number(901)];
     await field.appendMany([

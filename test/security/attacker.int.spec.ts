@@ -136,7 +136,7 @@ beforeAll(() => {
 });
 
 describe("an anonymous client", () => {
-  it("is let in nowhere: it reads no token off ingress.>, takes no batch, deletes no stream and purges none", async () => {
+  it("is let in nowhere: it reads no token off ingress.>, takes no batch, deletes no stream and purges none (I30)", async () => {
     const { token } = await add("anon");
     const refused = { code: "AUTHORIZATION_VIOLATION" };
     await expect(connectAs(url)).rejects.toMatchObject(refused);
@@ -265,7 +265,7 @@ describe("who reads the wire", () => {
     expect(await ask(asked(7))).toMatchObject({ kind: "refusal", code: "token-invalid" });
   });
 
-  it("never sees a private key, whatever a device does: it is made where it is used, and stays there; the log has the public parts as facts", async () => {
+  it("never sees a private key, whatever a device does: it is made where it is used, and stays there; the log has the public parts as facts (I31)", async () => {
     const { code } = await add("private", { device: "t1" });
     const field = hub.field("private");
     const secrets: string[] = [deviceKey(field.store).d, String(hub.key.d)];

@@ -388,6 +388,7 @@ describe("what a device is told when the hub's own servers fail", () => {
     const own = await startNats({ dataDir: tempDir() });
     onTestFinished(() => own.close());
     const ingress = await startIngress({
+      org: "relief",
       natsUrl: own.url,
       log,
       gate: hub.gate,

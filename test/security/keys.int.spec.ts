@@ -67,7 +67,7 @@ async function enrolled(site: string, device = "t1"): Promise<Field> {
 }
 
 describe("who can reach the broker", () => {
-  it("cannot make a device believe that the hub has its events: a forged receipt counts for nothing", async () => {
+  it("cannot make a device believe that the hub has its events: a forged receipt counts for nothing (I2)", async () => {
     const field = await enrolled("forged-receipt");
     for (let i = 2; i <= 8; i++) await field.append(registration(number(i)));
     const origin = field.store.current().name;
@@ -286,7 +286,7 @@ describe("who carries what a device and its hub say over HTTP", () => {
   const signedBatch = (field: Field, texts: readonly string[], at: Parameters<typeof batchOf>[2] = {}): Uint8Array =>
     frameOf(openIdentity(field.store, { url: natsUrl(), now: Date.now }).stamped(batchOf(field.store.current().name, texts, at)));
 
-  it("cannot answer a batch with a receipt that the hub has signed for another one, of this device or of another", async () => {
+  it("cannot answer a batch with a receipt that the hub has signed for another one, of this device or of another (I2)", async () => {
     const field = await enrolled("carried", "t1");
     const other = await enrolled("carried", "t2");
     const receipts: Record<string, unknown>[] = [];
@@ -534,7 +534,7 @@ describe("a revocation", () => {
     }
   };
 
-  it("of a device is felt within two seconds while it syncs, at each process of the hub, and its events stay on it", async () => {
+  it("of a device is felt within two seconds while it syncs, at each process of the hub, and its events stay on it (I32)", async () => {
     const second = await hub.startIngress();
     for (const url of [natsUrl(), second.http!.url]) {
       const device = url.startsWith("nats") ? "a" : "b";
@@ -906,7 +906,7 @@ async function rewritten(log: Log, into: Log, origin: OriginId, seq: number): Pr
 }
 
 describe("a log that somebody has rewritten", () => {
-  it("shows by its signatures, though all of its hashes fit; the true one is found whole", async () => {
+  it("shows by its signatures, though all of its hashes fit; the true one is found whole (I23)", async () => {
     const field = await enrolled("rewritten");
     for (let i = 0; i < 4; i++) await field.append(update(number(1), { phone: `+25470000000${i}` }));
     await field.sync({ url: natsUrl() });

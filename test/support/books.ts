@@ -7,7 +7,7 @@ import type { Gate } from "../../services/gate/index.ts";
 import type { Log } from "../../services/log/index.ts";
 import { type EntityState, entityViews, fold, type Totals } from "../../services/merge/engine.ts";
 import type { Projection, View } from "../../services/merge/index.ts";
-import { countedAs, settlements, toFoldEvent } from "../../services/projector/index.ts";
+import { counting, toFoldEvent } from "../../services/projector/index.ts";
 import { readColumns, readersOf } from "../../services/views/index.ts";
 import { number, registration, update } from "./hub.ts";
 
@@ -159,11 +159,11 @@ async function pastIn(db: Client, views: readonly View[]): Promise<string[]> {
 
 async function pastFrom({ log, db, gate, projections }: Books): Promise<string[]> {
   const pins = await readersOf(db);
-  const known = settlements();
+  const counts = counting(log);
   const states = new Map<string, EntityState>();
   const past: string[] = [];
   for await (const entry of log.readAll()) {
-    const counted = await countedAs(log, entry, known);
+    const { counted } = await counts.judge(entry);
     if (counted?.content.kind !== "accepted") continue;
     const { id, type } = counted.head.entity;
     for (const view of entityViews(projections)) {

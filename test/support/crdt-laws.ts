@@ -3,6 +3,7 @@ import { expect, it } from "vitest";
 import type { JsonValue } from "../../services/core/index.ts";
 import type { CrdtWrite } from "../../services/merge/crdt.ts";
 import { asTheyMayCome, deepFreeze, history, hostileWrites, type Kind, play } from "./crdt.ts";
+import { runs as bounded } from "./runs.ts";
 
 /** What every kind keeps: the sentences of `Crdt`. */
 export function keepsTheLaws(kind: Kind): void {
@@ -27,7 +28,7 @@ export function keepsTheLaws(kind: Kind): void {
           expect(stateOf(again, storedAfter)).toEqual(stateOf(all));
         },
       ),
-      { numRuns: runs },
+      { numRuns: bounded(runs) },
     );
 
   it("ends in the same state and value whatever the order, repetition and storing in between", () => {
@@ -49,7 +50,7 @@ export function keepsTheLaws(kind: Kind): void {
           expect(crdt.read(back)).toEqual(crdt.read(state));
         },
       ),
-      { numRuns: 50 },
+      { numRuns: bounded(50) },
     );
   });
 
@@ -59,7 +60,7 @@ export function keepsTheLaws(kind: Kind): void {
         const problem = crdt.problem(value as JsonValue);
         expect(problem === null || problem.length > 10).toBe(true);
       }),
-      { numRuns: 300 },
+      { numRuns: bounded(300) },
     );
   });
 }

@@ -45,6 +45,7 @@ export async function openDoor(): Promise<TestDoor> {
   const said: Record<string, unknown>[] = [];
   const begin = (): Promise<Ingress> =>
     startIngress({
+      org: "relief",
       natsUrl: nats.url,
       log,
       gate,

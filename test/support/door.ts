@@ -73,6 +73,7 @@ export async function openDoor({
     },
     async startIngress({ parts, log: other, name } = {}) {
       const ingress = await startIngress({
+        org: "relief",
         natsUrl: nats.url,
         log: other ?? log,
         gate: hubGate,

@@ -95,6 +95,7 @@ export async function openTestHub({
   let hub: TestHub | null = null;
   const begin = async (requireKeys = false): Promise<Ingress> => {
     const ingress = await startIngress({
+      org: "relief",
       natsUrl: backends.nats.url,
       log,
       gate: hubGate,

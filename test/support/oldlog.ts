@@ -34,8 +34,8 @@ const SUBJECTS: Readonly<Record<string, string>> = {
 };
 
 /** Writes events into the log past today's door, chained as a device chains them. `append` puts them there in one run. */
-export function oldWriter(log: Pick<Log, "append">, site: string) {
-  const origin = `relief.${site}.old.${randomEpoch()}` as OriginId;
+export function oldWriter(log: Pick<Log, "append">, site: string, org = "relief") {
+  const origin = `${org}.${site}.old.${randomEpoch()}` as OriginId;
   let seq = 0;
   let prev: Hash = GENESIS;
   const seen = new Map<string, Vector>();
@@ -48,7 +48,7 @@ export function oldWriter(log: Pick<Log, "append">, site: string) {
       seq: seq++ as Seq,
       schema: { subject: SUBJECTS[event.type] ?? "beneficiary", version: 1 },
       actor: "deng",
-      org: "relief",
+      org,
       occurredAt: "2026-05-03T08:00:00.000Z",
       hlc,
       basis: seen.get(key) ?? {},
@@ -73,6 +73,8 @@ export function oldWriter(log: Pick<Log, "append">, site: string) {
   };
   return {
     origin,
+    /** The hash of the last event. */
+    head: (): Hash => prev,
     async append(...events: readonly OldEvent[]): Promise<void> {
       const outcome = await log.append(events.map(made));
       if (outcome.kind !== "appended") throw new Error(`the log did not take them: ${outcome.kind}`);

@@ -9,9 +9,14 @@ import { malformedFile, type SchemaFile, schemaFile, schemaStore } from "../stor
  * parse, versions are missing or doubled, or events could not be written with a schema that declares some.
  */
 export function loadSchemas(dir: string, options: { readonly trusted?: boolean } = {}): SchemaStore {
+  return schemaStore(schemaFiles(dir), options);
+}
+
+/** A folder's schema files, by subject and version, as texts: for whoever lays one folder over another. */
+export function schemaFiles(dir: string): Map<string, Map<number, SchemaFile>> {
   const files = new Map<string, Map<number, SchemaFile>>();
   for (const entry of entriesOf(dir)) if (entry.isDirectory()) files.set(entry.name, filesOf(dir, entry.name));
-  return schemaStore(files, options);
+  return files;
 }
 
 function filesOf(dir: string, subject: string): Map<number, SchemaFile> {

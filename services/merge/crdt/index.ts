@@ -13,4 +13,4 @@ export {
   type TextProblem,
   textProblems,
 } from "./text-ot.ts";
-export { collaborativeText, editText, MAX_UPDATE_CHARS } from "./text-yjs.ts";
+export { collaborativeText, type EditableText, editText, MAX_UPDATE_CHARS } from "./text-yjs.ts";

@@ -97,6 +97,14 @@ export const collaborativeText: Crdt = {
   texts: insertedBy,
 };
 
+/** A text that an app changes: of Yjs' own `Y.Text` what an editor needs, so that who uses this has no need of its types, nor of a browser's. */
+export interface EditableText {
+  readonly length: number;
+  insert(index: number, text: string): void;
+  delete(index: number, length: number): void;
+  toString(): string;
+}
+
 /**
  * The write that makes this edit on what a replica holds; `null` when it changes nothing.
  *
@@ -105,7 +113,7 @@ export const collaborativeText: Crdt = {
  * Without a `clientId`, Yjs draws one at random for this edit. Give one (an integer below 2^32) only where no one else uses it and where the
  * state holds all that was ever written with it.
  */
-export function editText(state: JsonValue | undefined, edit: (text: Y.Text) => void, clientId?: number): string | null {
+export function editText(state: JsonValue | undefined, edit: (text: EditableText) => void, clientId?: number): string | null {
   const doc = docOf(state);
   if (clientId !== undefined) doc.clientID = clientId;
   const updates: Uint8Array[] = [];

@@ -2,7 +2,7 @@
  * What a projector would have written of the log, in temporary tables, and how it differs from what stands. PostgreSQL compares: both sides went through the same
  * statements and the same types. Inside the caller's transaction; it holds a page of the log in memory, and nothing that grows with it.
  */
-import type { Hash, LogEntry, OriginId } from "../../core/index.ts";
+import type { Hash, LogEntry, OriginId, Settlement } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
 import { PLACEHOLDER } from "../write/placeholders.ts";
 import { type AuditDifference, auditDifferences, type Expected, makeExpectedAudit } from "./audit.ts";
@@ -13,7 +13,7 @@ import { expectQuarantine, makeExpectedQuarantine, quarantineDifferences } from 
 export interface Books {
   audit(page: readonly Expected[]): Promise<readonly AuditDifference[]>;
   /** Notes quarantined events and settlements that were folded, in log order. */
-  quarantine(entries: readonly LogEntry[]): Promise<void>;
+  quarantine(held: readonly LogEntry[], settlements: readonly Settlement[]): Promise<void>;
   /** What stands in the audit that the log does not have. */
   beyond(ends: ReadonlyMap<OriginId, { readonly events: number; readonly head: Hash }>): Promise<readonly BeyondLog[]>;
   quarantineDifferences(): Promise<Differences>;
@@ -42,7 +42,7 @@ export async function openBooks(db: Db): Promise<Books> {
   const onUntried = (): void => void untried++;
   return {
     audit: (page) => auditDifferences(db, page, onUntried),
-    quarantine: (entries) => expectQuarantine(db, entries),
+    quarantine: (held, settlements) => expectQuarantine(db, held, settlements),
     beyond: (ends) => beyondLog(db, ends),
     quarantineDifferences: () => quarantineDifferences(db),
     placeholders: async () => ({ ...(await placeholdersIn(db)), untried }),

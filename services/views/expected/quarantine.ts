@@ -1,4 +1,4 @@
-import type { LogEntry } from "../../core/index.ts";
+import type { LogEntry, Settlement } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
 import { NO_UUID, PLACEHOLDER, withPlaceholders } from "../write/placeholders.ts";
 import { writeQuarantine } from "../write/quarantine.ts";
@@ -15,16 +15,15 @@ export async function makeExpectedQuarantine(db: Db): Promise<void> {
 }
 
 /** Notes quarantined events and settlements that were folded, in log order. */
-export async function expectQuarantine(db: Db, entries: readonly LogEntry[]): Promise<void> {
-  const held = entries.filter(({ content }) => content.kind === "quarantined");
+export async function expectQuarantine(db: Db, held: readonly LogEntry[], settlements: readonly Settlement[]): Promise<void> {
   if (held.length > 0 && !(await takes(db, () => writeQuarantine(db, held, QUARANTINE))))
     for (const entry of held)
       if (!(await takes(db, () => writeQuarantine(db, [entry], QUARANTINE))))
         await takes(db, () => writeQuarantine(db, [withPlaceholders(entry)], QUARANTINE));
   // What settles an event comes after it.
-  for (const entry of entries.filter(({ content }) => content.kind === "accepted"))
-    if (!(await takes(db, () => settleQuarantine(db, [entry], false, QUARANTINE))))
-      await takes(db, () => settleQuarantine(db, [entry], true, QUARANTINE));
+  for (const each of settlements)
+    if (!(await takes(db, () => settleQuarantine(db, [each], { table: QUARANTINE }))))
+      await takes(db, () => settleQuarantine(db, [each], { isBare: true, table: QUARANTINE }));
 }
 
 /** Columns of a quarantined event, and of what was said of it. */

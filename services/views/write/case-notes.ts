@@ -1,11 +1,11 @@
-import { CASE_ENTITY, CASE_NOTES, HUB_SITE, type LogEntry, partsOf } from "../../core/index.ts";
+import { CASE_NOTES, type LogEntry } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
 import { withoutNul } from "../copy.ts";
 
-/** Notes what people did about cases. */
+/** Notes what the hub's people did about cases. */
 export async function writeCaseNotes(db: Db, entries: readonly LogEntry[]): Promise<void> {
   for (const { head, content, position, recordedAtMs } of entries) {
-    if (content.kind !== "accepted" || head.entity.type !== CASE_ENTITY || partsOf(head.origin).site !== HUB_SITE) continue;
+    if (content.kind !== "accepted") continue;
     const kind = CASE_NOTES[head.type];
     if (kind === undefined) continue;
     const { assignee, mark, text } = content.data;

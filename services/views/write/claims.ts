@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { JsonObject } from "../../core/index.ts";
-import type { Invariant } from "../../merge/engine.ts";
+import { type Invariant, isBroken } from "../../merge/engine.ts";
 import type { Claim, ViewChanges } from "../changes.ts";
 import type { Db } from "../connect.ts";
 import { at } from "../names.ts";
@@ -31,13 +31,13 @@ export async function writeInvariants(db: Db, changes: ViewChanges, alone: boole
   if (claims.length > 0) {
     for (const { invariant, key, count, members } of await moveClaims(db, changes, claims, alone)) {
       const rule = projection.invariants[invariant] as Extract<Invariant, { atMost: number }>;
-      const isBroken = count > rule.atMost;
+      const broken = isBroken(rule, count);
       cases.push({
         ...base,
         subject: key,
         rule: invariant,
-        about: isBroken ? { count, members: members.slice(0, MAX_MEMBERS) } : null,
-        says: isBroken ? `${rule.says}: ${count} for ${key}` : "",
+        about: broken ? { count, members: members.slice(0, MAX_MEMBERS) } : null,
+        says: broken ? `${rule.says}: ${count} for ${key}` : "",
         position: through,
         targets: projection.notified(invariant),
       });

@@ -37,8 +37,8 @@ export async function writeChanges(
   await copyAudit(db, page);
   await writeViews(db, page.views, { tells: true, alone });
   await writeQuarantine(db, page.entries);
-  await settleQuarantine(db, page.entries);
-  await writeCaseNotes(db, page.entries);
+  await settleQuarantine(db, page.settlements);
+  await writeCaseNotes(db, page.caseNotes);
   await writeOrigins(db, page.origins);
   await askWaiting(db, page.waiting, by);
 }

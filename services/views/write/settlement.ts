@@ -1,13 +1,4 @@
-import {
-  HUB_SITE,
-  type LogEntry,
-  type Position,
-  partsOf,
-  QUARANTINE_ENTITY,
-  releaseOf,
-  type Settled,
-  settledBy,
-} from "../../core/index.ts";
+import type { Position, Settled, Settlement } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
 import { asPosition } from "../shards.ts";
 import { QUARANTINE } from "./quarantine.ts";
@@ -22,35 +13,33 @@ export async function settledAt(db: Db, { origin, seq, hash }: Settled): Promise
 }
 
 /**
- * Notes what releases and rejections say of events in quarantine. The first word holds. `isBare`: only that and where, for a table that refuses what they say;
- * the log has it.
+ * Notes what the settlements that hold say of events in quarantine. `isBare`: only that and where, for a table that refuses what they say; the log has it.
+ * `table`: another one of the same columns.
  */
-export async function settleQuarantine(db: Db, entries: readonly LogEntry[], isBare = false, table = QUARANTINE): Promise<void> {
-  for (const { head, content, position, recordedAtMs } of entries) {
-    if (content.kind !== "accepted" || head.entity.type !== QUARANTINE_ENTITY || partsOf(head.origin).site !== HUB_SITE) continue;
-    const settled = settledBy(head.type, content.data);
-    if (settled === null) continue;
-    const release = releaseOf(head.type, content.data);
+export async function settleQuarantine(
+  db: Db,
+  settlements: readonly Settlement[],
+  { isBare = false, table = QUARANTINE }: { readonly isBare?: boolean; readonly table?: string } = {},
+): Promise<void> {
+  for (const { of, release, by } of settlements) {
+    const { head, content, position, recordedAtMs } = by;
+    const reason = content.kind === "accepted" ? content.data.reason : null;
     await db.query(
       `UPDATE ${table} SET state = $4, settled_position = $5, settled_at = $6, settled_by = $7, settled_note = $8,
          released_subject = $9, released_version = $10, released_data = $11
-       WHERE origin = $1 AND seq = $2 AND hash = $3 AND state = 'held'
-         AND ($12::text IS NULL OR (type = $12 AND entity_type = $13 AND entity_id = $14))`,
+       WHERE origin = $1 AND seq = $2 AND hash = $3 AND state = 'held'`,
       [
-        settled.origin,
-        settled.seq,
-        settled.hash,
+        of.origin,
+        of.seq,
+        of.hash,
         release === null ? "rejected" : "released",
         position,
         new Date(recordedAtMs).toISOString(),
         isBare ? null : head.actor,
-        isBare ? null : ((release === null ? content.data.reason : release.note) ?? null),
+        isBare ? null : ((release === null ? reason : release.note) ?? null),
         isBare ? null : (release?.schema.subject ?? null),
         isBare ? null : (release?.schema.version ?? null),
         release === null || isBare ? null : JSON.stringify(release.data).replaceAll("\\u0000", "\\ufffd"),
-        release?.type ?? null,
-        release?.entity.type ?? null,
-        release?.entity.id ?? null,
       ],
     );
   }

@@ -1,5 +1,5 @@
-import { type JsonObject, messageOf, type Position } from "../../core/index.ts";
-import type { Totals } from "../../merge/engine.ts";
+import type { JsonObject, Position } from "../../core/index.ts";
+import { problemOfTotal, type Totals } from "../../merge/engine.ts";
 import type { Addition } from "../additions.ts";
 import type { ViewBuild, ViewChanges } from "../changes.ts";
 import type { Db } from "../connect.ts";
@@ -50,7 +50,7 @@ async function moveTotals(db: Db, totals: Totals, { target, additions, members, 
   const cases: CaseNow[] = [];
   for (const row of moved) {
     for (const [name, rule] of rules) {
-      const problem = row.rows === 0 || !("problem" in rule) ? null : problemIn(rule.problem, row);
+      const problem = row.rows === 0 ? null : problemOfTotal(rule, row);
       cases.push({
         view: totals.name,
         generation: target.generation,
@@ -70,13 +70,4 @@ async function moveTotals(db: Db, totals: Totals, { target, additions, members, 
     }
   }
   return cases;
-}
-
-/** A rule that throws says no less than one that complains; the page must go on. */
-function problemIn(problem: (row: never) => string | null, row: Record<string, unknown>): string | null {
-  try {
-    return problem(row as never);
-  } catch (error) {
-    return `it cannot be checked: ${messageOf(error)}`;
-  }
 }

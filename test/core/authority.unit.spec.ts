@@ -16,27 +16,33 @@ describe("who may write what", () => {
       ["conflict.resolved", "case", "note what is done about a case"],
       ["site.closed", "beneficiary", "register sites"],
     ] as const) {
-      expect(forbidden(event(type, entity), null)).toEqual({
+      expect(forbidden(event(type, entity), { hub: "relief", types: null })).toEqual({
         code: "type-not-allowed",
         message: `only the hub's operators may ${what}`,
         path: null,
       });
-      expect(forbidden(event(type, entity), [entity])?.code).toBe("type-not-allowed");
-      expect(forbidden(event(type, entity, HUB), null)).toBeNull();
+      expect(forbidden(event(type, entity), { hub: "relief", types: [entity] })?.code).toBe("type-not-allowed");
+      expect(forbidden(event(type, entity, HUB), { hub: "relief", types: null })).toBeNull();
     }
     expect(HUB_ENTITIES).toEqual(["site", "case", "quarantine"]);
   });
 
   it("lets a site write all else, or what it was let in for; names that objects have by birth are names like others", () => {
     for (const entity of ["beneficiary", "constructor", "site-visit", "sites"])
-      expect(forbidden(event(`${entity}.recorded`, entity), null)).toBeNull();
-    expect(forbidden(event("conflict.resolved", "beneficiary"), ["beneficiary", "distribution"])).toBeNull();
-    expect(forbidden(event("distribution.recorded", "distribution"), ["beneficiary", "stock-movement"])).toEqual({
+      expect(forbidden(event(`${entity}.recorded`, entity), { hub: "relief", types: null })).toBeNull();
+    expect(
+      forbidden(event("conflict.resolved", "beneficiary"), { hub: "relief", types: ["beneficiary", "distribution"] }),
+    ).toBeNull();
+    expect(
+      forbidden(event("distribution.recorded", "distribution"), { hub: "relief", types: ["beneficiary", "stock-movement"] }),
+    ).toEqual({
       code: "entity-not-allowed",
       message: "relief.juba was let in to write about beneficiary, stock-movement only; this is about a distribution",
       path: null,
     });
-    expect(forbidden(event("distribution.recorded", "distribution"), [])?.message).toContain("write about nothing; this");
+    expect(forbidden(event("distribution.recorded", "distribution"), { hub: "relief", types: [] })?.message).toContain(
+      "write about nothing; this",
+    );
   });
 
   it("is given as a list, with commas or spaces; what is no entity type, or the hub's own, is refused", () => {

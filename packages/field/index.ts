@@ -1,0 +1,53 @@
+/**
+ * `@tributary-sync/field`: what an app on a device imports. It writes events into a small database, offline, and hands them to a hub when there is a link. No
+ * binaries, no server's driver. `@tributary-sync/field/schemas` holds data to forms; `@tributary-sync/field/projections` declares views.
+ */
+export {
+  type EntityRef,
+  type ErrorCode,
+  type EventId,
+  type Hash,
+  type Hlc,
+  type IncarnationId,
+  isTributaryError,
+  type JsonObject,
+  type JsonValue,
+  type KeyId,
+  type NatsSettings,
+  type OriginId,
+  type Position,
+  type PublicKey,
+  type QuarantineNote,
+  type SchemaRef,
+  type Seq,
+  type Signature,
+  type SignedHead,
+  TributaryError,
+  type Vector,
+} from "../../services/core/index.ts";
+export {
+  type Appended,
+  type AppendOptions,
+  type AsideNote,
+  type EnrolResult,
+  type Field,
+  type FieldEvent,
+  type FieldName,
+  type FieldOptions,
+  type FieldStatus,
+  type Follower,
+  type ImportOptions,
+  type ImportResult,
+  type NewEvent,
+  type OriginRow,
+  openField,
+  type PushOptions,
+  pauseMs,
+  type Salvaged,
+  type Store,
+  type SyncOptions,
+  type SyncProgress,
+  type SyncResult,
+  salvage,
+} from "../../services/field/index.ts";
+export { createGate, type Fits, type FitsHead, type Gate, loadSchemas, type Problem } from "../schemas.ts";

@@ -1,0 +1,105 @@
+import type { DatabaseSync } from "node:sqlite";
+
+/**
+ * How the device's database came to have its tables: each change has a number, and a database says which one it has. A database of any earlier number is brought up to
+ * the last when it is opened, in one transaction; `test/field/versions/` has one of each, and a test opens them.
+ *
+ * To change the tables: add a migration, never edit one, and a database of the number before to the test.
+ */
+export interface Migration {
+  readonly version: number;
+  readonly what: string;
+  readonly up: (db: DatabaseSync) => void;
+}
+
+const FIRST = `
+  CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+  -- One row an epoch. The last one writes; earlier ones are only sent.
+  CREATE TABLE origin (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, next_seq INTEGER NOT NULL, head TEXT NOT NULL,
+    queued_through INTEGER NOT NULL, synced_through INTEGER NOT NULL, position TEXT) STRICT;
+  CREATE TABLE event (
+    origin INTEGER NOT NULL, seq INTEGER NOT NULL, head TEXT NOT NULL, data TEXT NOT NULL, hash TEXT NOT NULL,
+    PRIMARY KEY (origin, seq)) STRICT, WITHOUT ROWID;
+  -- What this device has seen of each entity: the basis of what it writes next.
+  CREATE TABLE entity (type TEXT NOT NULL, id TEXT NOT NULL, vector TEXT NOT NULL, PRIMARY KEY (type, id)) STRICT, WITHOUT ROWID;
+  CREATE TABLE quarantined (
+    origin INTEGER NOT NULL, seq INTEGER NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL,
+    PRIMARY KEY (origin, seq)) STRICT, WITHOUT ROWID;
+  -- Rows that an import has taken, so that it can be repeated.
+  CREATE TABLE imported (digest TEXT PRIMARY KEY, origin INTEGER NOT NULL, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+`;
+
+const SECOND = `
+  CREATE TABLE schema (subject TEXT NOT NULL, version INTEGER NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL, refs TEXT NOT NULL,
+    PRIMARY KEY (subject, version)) STRICT;
+  ALTER TABLE event ADD COLUMN fingerprint TEXT NOT NULL DEFAULT '';
+`;
+
+const THIRD_COLUMNS = {
+  incarnation: "TEXT",
+  /** The last event that stays in this epoch; later ones were written again under a later epoch, or set aside. NULL: all stay. */
+  kept_through: "INTEGER",
+  /** The last event that was ever handed to the network, taken or not. */
+  offered_through: "INTEGER NOT NULL DEFAULT -1",
+} as const;
+const ASIDE = `
+  CREATE TABLE IF NOT EXISTS aside (
+    origin INTEGER NOT NULL, seq INTEGER NOT NULL, code TEXT NOT NULL, reason TEXT NOT NULL, at TEXT NOT NULL,
+    PRIMARY KEY (origin, seq)) STRICT, WITHOUT ROWID;
+`;
+
+export const MIGRATIONS: readonly Migration[] = [
+  { version: 1, what: "events, epochs, what was seen, imported and quarantined", up: (db) => db.exec(FIRST) },
+  {
+    version: 2,
+    what: "schemas that the hub has told this device of, and which schema each event was written with",
+    up: (db) => db.exec(SECOND),
+  },
+  {
+    version: 3,
+    what: "which life of the log a position belongs to, how far an epoch was ever sent or went elsewhere, what was set aside",
+    up(db) {
+      third(db);
+      findMoved(db);
+    },
+  },
+];
+
+/** The number that this program's databases have. */
+export const SCHEMA_VERSION = MIGRATIONS.length;
+
+/** A database's number; 0: it is new. */
+export const versionOf = (db: DatabaseSync): number => Number(db.prepare("PRAGMA user_version").get()?.user_version ?? 0);
+
+/** Makes the changes that a database lacks; inside the caller's transaction. */
+export function migrate(db: DatabaseSync): void {
+  const there = versionOf(db);
+  for (const { version, up } of MIGRATIONS) if (version > there) up(db);
+  db.exec(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+}
+
+function third(db: DatabaseSync): void {
+  const columns = db.prepare("PRAGMA table_info(origin)").all();
+  const there = new Set(columns.map(({ name }) => name));
+  for (const [name, type] of Object.entries(THIRD_COLUMNS))
+    if (!there.has(name)) db.exec(`ALTER TABLE origin ADD COLUMN ${name} ${type}`);
+  db.exec(ASIDE);
+  db.exec("UPDATE origin SET offered_through = max(offered_through, queued_through)");
+}
+
+/**
+ * Before version 3 a copy's events were written again under the next epoch and counted as confirmed under both. The clock stamps tell which: within one
+ * database no two events have the same.
+ */
+function findMoved(db: DatabaseSync): void {
+  if (Number(db.prepare("SELECT count(*) AS n FROM origin").get()?.n) < 2) return;
+  const stamp = "CASE WHEN json_valid(head) THEN json_extract(head, '$.hlc') END";
+  db.exec(`
+    CREATE TEMP TABLE stamps AS SELECT origin, seq, ${stamp} AS hlc FROM event;
+    CREATE INDEX temp.stamps_hlc ON stamps (hlc);
+    UPDATE origin SET kept_through = (SELECT min(a.seq) - 1 FROM stamps a JOIN stamps b ON b.hlc = a.hlc AND b.origin > a.origin WHERE a.origin = origin.id);
+    UPDATE origin SET synced_through = min(synced_through, kept_through), queued_through = min(queued_through, kept_through) WHERE kept_through IS NOT NULL;
+    DROP TABLE stamps;
+  `);
+}

@@ -1,0 +1,79 @@
+import { type Hello, MAX_OTHER_ORIGINS, parseHlc, type Seq, type TributaryError } from "../../core/index.ts";
+import type { OriginRow } from "../rows.ts";
+import { ask, askAgain, type Pass, type PushDeps, sinceOf, type Tally } from "./pass.ts";
+import { lowerOthers, settle } from "./settle.ts";
+
+/** A device clock this far from the hub's is reported as wrong. */
+const CLOCK_LIMIT_MS = 10 * 60_000;
+/** An answer holds a bounded number of schemas; more come with the next question, so often. */
+const MAX_SCHEMA_ROUNDS = 20;
+
+/** The first question: about the epoch that writes now, and whether the log has all of the earlier ones. */
+export async function open(
+  deps: PushDeps,
+  pass: Pass,
+): Promise<
+  { readonly kind: "open"; readonly settled: number } | { readonly kind: "away"; readonly because: TributaryError | null }
+> {
+  const { store, schemas } = deps;
+  const current = store.current();
+  const others = store
+    .origins()
+    .filter(({ id, syncedThrough }) => id !== current.id && syncedThrough >= 0)
+    .map(({ name, syncedThrough }) => ({ origin: name, through: syncedThrough as Seq }));
+  const answer = await ask(pass, {
+    origin: current.name,
+    since: sinceOf(current),
+    ...(others.length === 0 ? {} : { others: others.slice(0, MAX_OTHER_ORIGINS) }),
+    ...(schemas === null ? {} : { schemas: schemas.digest() }),
+  });
+  if (answer.kind === "away") return answer;
+  const { hello } = answer;
+  if (hello.schemas?.differ) await exchangeSchemas(deps, pass, current);
+  learnClock(deps, hello, pass.tally);
+  pass.avro = Object.fromEntries(
+    Object.entries(deps.gate.avroFingerprints()).filter(([schema, fingerprint]) => hello.avro[schema] === fingerprint),
+  );
+  if (answer.isOurs) lowerOthers(pass, hello);
+  for (let at = MAX_OTHER_ORIGINS; at < others.length; at += MAX_OTHER_ORIGINS) {
+    const more = await askAgain(pass, {
+      origin: current.name,
+      since: current.nextSeq === 0 ? null : ((current.nextSeq - 1) as Seq),
+      others: others.slice(at, at + MAX_OTHER_ORIGINS),
+    });
+    if (more.isOurs) lowerOthers(pass, more.hello);
+  }
+  await settle(pass, current.id, hello, answer.isOurs);
+  return { kind: "open", settled: current.id };
+}
+
+/** Learns what the hub has registered since, and proposes what this device writes with and the hub does not know. */
+async function exchangeSchemas({ schemas }: PushDeps, pass: Pass, origin: OriginRow): Promise<void> {
+  if (schemas === null) return;
+  const { transport, tally } = pass;
+  const question = { origin: origin.name, since: origin.nextSeq === 0 ? null : ((origin.nextSeq - 1) as Seq) };
+  for (let rounds = 0; rounds < MAX_SCHEMA_ROUNDS; rounds++) {
+    const outcome = await transport.hello({ ...question, have: schemas.have() });
+    const answer = outcome.kind === "hello" ? outcome.hello.schemas : undefined;
+    if (answer === undefined) return;
+    const learnt = schemas.learn(answer.news ?? []);
+    tally.schemasLearnt += learnt;
+    const offers = schemas.offers(answer.unknown ?? []);
+    // One at a time: a schema may be large, and a broker's message is not.
+    for (const offer of offers) await transport.hello({ ...question, proposes: [offer] });
+    tally.schemasProposed += offers.length;
+    if (learnt === 0 || offers.length > 0) return;
+  }
+}
+
+/** Notes how far the device's clock is off; a logical clock that ran ahead with a wrong wall clock starts anew once that is right. */
+function learnClock({ store, now }: PushDeps, hello: Hello, tally: Tally): void {
+  const offsetMs = now() - hello.nowMs;
+  tally.clockOffsetMs = offsetMs;
+  store.transaction(() => {
+    store.setMeta("clock_offset_ms", String(Math.round(offsetMs)));
+    const last = store.meta("hlc");
+    const ranAhead = last !== null && parseHlc(last as Parameters<typeof parseHlc>[0]).wallMs > hello.nowMs + CLOCK_LIMIT_MS;
+    if (ranAhead && Math.abs(offsetMs) < CLOCK_LIMIT_MS) store.rows.removeMeta("hlc");
+  });
+}

@@ -1,0 +1,165 @@
+import {
+  type EventBody,
+  eventText,
+  GENESIS,
+  type Hash,
+  isHash,
+  isHlc,
+  isJsonObject,
+  isOriginId,
+  type OriginId,
+} from "../core/index.ts";
+import { chainHash } from "../core/node.ts";
+import type { OriginRow } from "./rows.ts";
+import { isCorrupt, type Store } from "./store.ts";
+
+/** An event as its row has it. */
+export interface EventRow {
+  readonly seq: number;
+  readonly head: string;
+  readonly data: string;
+  readonly hash: Hash;
+  readonly fingerprint: string;
+}
+export type EventHead = Omit<EventBody, "data">;
+
+/** What stands at a seq: an event that can be read, or why it cannot. */
+export type Found =
+  | { readonly kind: "event"; readonly row: EventRow; readonly head: EventHead }
+  | { readonly kind: "damaged"; readonly seq: number; readonly reason: string };
+
+const isText = (value: unknown): value is string => typeof value === "string";
+
+/** The envelope in a row; `null` when the row was damaged. Looks at form only: whether a hub takes its values is the hub's to say. */
+export function headOf(text: string, origin: OriginId, seq: number): EventHead | null {
+  let head: unknown;
+  try {
+    head = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (!isJsonObject(head) || head.origin !== origin || head.seq !== seq) return null;
+  const { type, entity, schema, actor, occurredAt, hlc, basis, correlationId, causationId } = head;
+  if (!isText(type) || !isText(actor) || !isText(occurredAt) || Number.isNaN(Date.parse(occurredAt))) return null;
+  if (!isText(hlc) || !isHlc(hlc) || !isText(head.org)) return null;
+  if (!isJsonObject(entity) || !isText(entity.type) || !isText(entity.id)) return null;
+  if (!isJsonObject(schema) || !isText(schema.subject) || !Number.isInteger(schema.version)) return null;
+  if (correlationId !== undefined && !isText(correlationId)) return null;
+  if (causationId !== undefined && !isText(causationId)) return null;
+  if (!isJsonObject(basis)) return null;
+  for (const known in basis) if (!isOriginId(known) || !Number.isSafeInteger(basis[known])) return null;
+  // All that the type asks for has just been looked at.
+  return head as unknown as EventHead;
+}
+
+/** Reads events defensively: a row that was damaged, lost, or lies on a damaged page ends nothing but itself. */
+export interface EventReader {
+  /** Events of an epoch from `from` on, in order, up to and with `to`. Each seq comes once, readable or not. */
+  from(origin: OriginRow, from: number, to: number): Generator<Found>;
+  at(origin: OriginRow, seq: number): Found;
+  /** The hash that a row holds, whether or not it is the right one; `undefined` when there is none. */
+  hashAt(origin: OriginRow, seq: number): Hash | undefined;
+  /** Why the event's content cannot be what was written; `null` when its hash follows from it. A hash that its neighbours prove wrong is put right. */
+  damageAt(origin: OriginRow, seq: number): string | null;
+}
+
+export function eventReader({ rows }: Pick<Store, "rows">): EventReader {
+  const mend = (right: Hash, origin: number, seq: number): void => {
+    try {
+      rows.setEventHash(origin, seq, right);
+    } catch {
+      // The row lies on a damaged page, or the file is only read: it is looked at again the next time.
+    }
+  };
+
+  const damaged = (seq: number, reason: string): Found => ({ kind: "damaged", seq, reason });
+  const read = (origin: OriginRow, raw: Record<string, unknown>): Found => {
+    const row = raw as unknown as EventRow;
+    const head = headOf(row.head, origin.name, row.seq);
+    if (head === null) return damaged(row.seq, "its envelope cannot be read");
+    return isHash(row.hash) ? { kind: "event", row, head } : damaged(row.seq, "its hash cannot be read");
+  };
+  /** EventReader that only the other way reaches: whoever knows need not meet the damaged page again. */
+  const behind = new Set<string>();
+  const at = (origin: OriginRow, seq: number): Found => {
+    const key = behind.size > 0 ? `${origin.id}/${seq}` : "";
+    try {
+      const raw = behind.has(key) ? rows.eventFromBehind(origin.id, seq) : rows.eventAt(origin.id, seq);
+      return raw === undefined ? damaged(seq, "it is not in the database any more") : read(origin, raw);
+    } catch (error) {
+      if (!isCorrupt(error)) throw error;
+    }
+    try {
+      const raw = rows.eventFromBehind(origin.id, seq);
+      if (raw !== undefined && raw.seq === seq) {
+        behind.add(`${origin.id}/${seq}`);
+        return read(origin, raw);
+      }
+    } catch (error) {
+      if (!isCorrupt(error)) throw error;
+    }
+    return damaged(seq, "the page that holds it is damaged");
+  };
+
+  function* from(origin: OriginRow, first: number, to: number): Generator<Found> {
+    let seq = first;
+    while (seq <= to) {
+      try {
+        for (const raw of rows.eventsBetween(origin.id, seq, to)) {
+          const there = Number(raw.seq);
+          while (seq < there) yield at(origin, seq++);
+          yield read(origin, raw);
+          seq++;
+        }
+        // What the table does not hold at its end.
+        while (seq <= to) yield at(origin, seq++);
+      } catch (error) {
+        if (!isCorrupt(error)) throw error;
+        yield at(origin, seq++);
+      }
+    }
+  }
+
+  const hashAt: EventReader["hashAt"] = (origin, seq) => {
+    try {
+      const found = rows.eventHash(origin.id, seq);
+      return isText(found) && isHash(found) ? found : undefined;
+    } catch (error) {
+      if (!isCorrupt(error)) throw error;
+      const found = at(origin, seq);
+      return found.kind === "event" ? found.row.hash : undefined;
+    }
+  };
+
+  const follows = (prev: Hash, { head, row }: { head: EventHead; row: EventRow }): Hash =>
+    chainHash(prev, eventText(head, row.data));
+
+  const damageAt: EventReader["damageAt"] = (origin, seq) => {
+    const found = at(origin, seq);
+    if (found.kind === "damaged") return found.reason;
+    const prev = seq === 0 ? GENESIS : hashAt(origin, seq - 1);
+    // Where the event before is lost, nothing speaks for this one, and nothing against it.
+    if (prev === undefined || follows(prev, found) === found.row.hash) return null;
+    // Is the hash of the event before wrong, and its content right? Then this event's hash follows from the computed one.
+    const before = seq === 0 ? null : at(origin, seq - 1);
+    const beforeThat = seq < 2 ? GENESIS : hashAt(origin, seq - 2);
+    if (before?.kind === "event" && beforeThat !== undefined) {
+      const computed = follows(beforeThat, before);
+      if (follows(computed, found) === found.row.hash) {
+        mend(computed, origin.id, seq - 1);
+        return null;
+      }
+    }
+    // Is only this event's own hash wrong? Then the next one's follows from the computed one.
+    const next = seq >= origin.nextSeq - 1 ? null : at(origin, seq + 1);
+    if (next?.kind === "event") {
+      const computed = follows(prev, found);
+      if (follows(computed, next) === next.row.hash) {
+        mend(computed, origin.id, seq);
+        return null;
+      }
+    }
+    return "its hash does not follow from its content";
+  };
+  return { from, at, hashAt, damageAt };
+}

@@ -1,0 +1,42 @@
+import { type HubDeclaration, type HubOrg, hubOrgAt, type Journal, type Position } from "../core/index.ts";
+
+/** Where a log says whose hub it is of; a stream of the log itself, so that whoever reads the log knows without being told. */
+export const ORGANISATION_STREAM = "organisation";
+const DECLARED = "organisation.declared";
+/** Two hubs of different organisations on one log take turns in declaring it; more lost races than this are no accident. */
+const MAX_RACES = 20;
+
+/** All that a log has said of whose hub it is of, in log order. */
+export async function hubDeclarations(journal: Pick<Journal, "read">): Promise<HubDeclaration[]> {
+  const facts = await journal.read(ORGANISATION_STREAM);
+  return facts.flatMap(({ type, data: { org }, position }) =>
+    type === DECLARED && typeof org === "string" ? [{ org, position }] : [],
+  );
+}
+
+/** Writes into a log whose hub it is of, where it does not say so yet. What came before stays as it was. Returns whose it is now. */
+export async function declareHubOrg(journal: Journal, org: HubOrg): Promise<HubOrg> {
+  for (let races = 0; races < MAX_RACES; races++) {
+    const facts = await journal.read(ORGANISATION_STREAM);
+    const last = (await hubDeclarations({ read: async () => facts })).at(-1)?.org ?? null;
+    if (org === null || last === org) return last;
+    const fact = { type: DECLARED, data: { org }, by: { actor: "hub" } };
+    if ((await journal.append(ORGANISATION_STREAM, facts.length - 1, fact)) !== null) return org;
+  }
+  throw new Error("invariant broken: somebody who is always first has declared the organisation");
+}
+
+/** Whose hub a log was of when it came to a place in it. Read once, and again when a later place is asked for. */
+export function hubOrgsOf(journal: Pick<Journal, "read" | "end">): (position: Position) => Promise<HubOrg> {
+  let declared: readonly HubDeclaration[] = [];
+  let through: Position | null = null;
+  return async (position) => {
+    if (through === null || position > through) {
+      // The end first: of what is declared meanwhile nothing is missed.
+      const end = await journal.end();
+      declared = await hubDeclarations(journal);
+      through = end;
+    }
+    return hubOrgAt(declared, position);
+  };
+}

@@ -1,0 +1,285 @@
+/**
+ * Folds events into one view. In come states, and entries of the log that count; out go new states, and all that the database is to be told. Pure: nothing that
+ * is handed in is changed, so that whoever folded a page may throw it away.
+ *
+ *   an entity's entry ─▶ folded ─▶ shown ─▶ what it decided, added and claimed is noted
+ *                           └─────────┴ it throws ─▶ the entity is parked at it; entries after it wait
+ */
+import { type LogEntry, messageOf, type Position, position as positionOf } from "../core/index.ts";
+import type { Gate, Pins } from "../gate/index.ts";
+import {
+  checkInvariants,
+  checkRow,
+  type EntityState,
+  type Folded,
+  type FullRow,
+  fold,
+  packState,
+  problemsIn,
+  rowWith,
+  seenRow,
+  siblingsOf,
+  type Totals,
+  waitingFor,
+} from "../merge/engine.ts";
+import type { Projection } from "../merge/index.ts";
+import {
+  type Addition,
+  additionsOf,
+  type Claim,
+  claimedKeys,
+  type HistoryRow,
+  type ParkedRow,
+  type PassedOver,
+  type RowCheck,
+  type ViewBuild,
+  type ViewChanges,
+  type ViewRow,
+} from "../views/index.ts";
+import { type DecisionNotes, decisionNotes } from "./decisions.ts";
+import { toFoldEvent } from "./fold-event.ts";
+
+/** What is known of an entity, to go on folding it. */
+export interface Held {
+  readonly state: EntityState;
+  readonly firstPosition: Position;
+}
+
+/** The build that is folded into, and the schema versions that it reads with. */
+export interface FoldTarget extends ViewBuild {
+  readonly pins: Pins;
+}
+
+/** What is known of a view's entities before its entries are folded. */
+export interface KnownStates {
+  get(id: string): Held | undefined;
+  /** Whether its fold has stopped. */
+  isParked(id: string): boolean;
+}
+
+export interface FoldInput {
+  readonly target: FoldTarget;
+  readonly states: KnownStates;
+  /** What counts for the view, in log order; `index`: which of the page's entries each is. */
+  readonly entries: readonly { readonly entry: LogEntry; readonly index: number }[];
+  readonly gate: Pick<Gate, "read">;
+  /**
+   * An entity that is folded from its first event, and what is shown of it until now, which all this takes the place of. A version of it that cannot be shown is
+   * passed over: only the last one must.
+   */
+  readonly replaces?: { readonly id: string; readonly shown: FullRow | null };
+}
+
+/** New states of entities, and those whose fold has stopped. */
+export interface Moved {
+  readonly states: ReadonlyMap<string, Held>;
+  readonly parked: ReadonlySet<string>;
+}
+
+export interface FoldedView {
+  readonly moved: Moved;
+  readonly changes: ViewChanges;
+  /** What made the projection throw, and at which of the page's entries. */
+  readonly errors: readonly { readonly index: number; readonly error: string }[];
+}
+
+/** An entity while a page is folded. */
+interface Working {
+  /** Whether the table has no row of it. */
+  readonly isNew: boolean;
+  /** What the database shows of it; `null`: nothing. */
+  readonly before: FullRow | null;
+  readonly stateBefore: EntityState | undefined;
+  readonly state: EntityState;
+  readonly row: FullRow;
+  readonly firstPosition: Position;
+  readonly lastPosition: Position;
+}
+
+/** What has been made of a page so far. */
+interface Progress {
+  readonly states: Map<string, Held>;
+  readonly working: Map<string, Working>;
+  readonly decisions: DecisionNotes;
+  readonly history: HistoryRow[];
+  readonly passedOver: PassedOver[];
+}
+
+/** Folds a page's entries into one view. */
+export function foldView(input: FoldInput): FoldedView {
+  const { target, states, entries } = input;
+  const { projection } = target;
+  const made: Progress = {
+    states: new Map(),
+    working: new Map(),
+    decisions: decisionNotes(target),
+    history: [],
+    passedOver: [],
+  };
+  const errors: { index: number; error: string }[] = [];
+  const stopped = new Map<string, ParkedRow>();
+  const waiting = new Set<string>();
+  for (const { entry, index } of entries) {
+    const { id } = entry.head.entity;
+    if (entry.content.kind !== "accepted") continue;
+    if (stopped.has(id) || states.isParked(id)) {
+      waiting.add(id);
+      continue;
+    }
+    const held = made.states.get(id) ?? states.get(id);
+    try {
+      take(input, made, entry, held);
+    } catch (error) {
+      errors.push({ index, error: `${projection.name}: ${messageOf(error)}` });
+      stopped.set(id, parkedRow(id, entry, error, held?.state));
+    }
+  }
+  const { rows, claims, checks, additions } = compared(input, made.working);
+  return {
+    moved: { states: made.states, parked: new Set(stopped.keys()) },
+    errors,
+    changes: {
+      ...{ target, rows, claims, checks, additions },
+      history: made.history,
+      decisions: made.decisions.rows,
+      settled: made.decisions.settled,
+      parked: [...stopped.values()],
+      waiting: [...waiting],
+      passedOver: made.passedOver,
+      through: entries.at(-1)?.entry.position ?? positionOf(0n),
+      eventsOf: (id) => eventsIn(projection, made.working.get(id)?.state),
+    },
+  };
+}
+
+/** An entity that stops at an event, with what threw there and how far it was folded. */
+export const parkedRow = (entityId: string, entry: LogEntry, error: unknown, state: EntityState | undefined): ParkedRow => ({
+  entityId,
+  entry,
+  error: messageOf(error),
+  stack: error instanceof Error ? (error.stack ?? "") : "",
+  state: state === undefined ? null : packState(state),
+});
+
+/** Folds one entry. Throws where it cannot be folded or shown, with nothing made of it. */
+function take({ target, gate, replaces }: FoldInput, made: Progress, entry: LogEntry, held: Held | undefined): void {
+  if (entry.content.kind !== "accepted") return;
+  const { projection, totals } = target;
+  const { id } = entry.head.entity;
+  const isLenient = replaces !== undefined;
+  const folded = fold(projection, held?.state, toFoldEvent(entry, entry.content.data, gate, target.pins), { isLenient });
+  if (folded === null) return;
+  const { position } = entry;
+  const { state } = folded;
+  const firstPosition = held?.firstPosition ?? position;
+  const row = showing(target, id, state, isLenient);
+  if (row instanceof Error) {
+    // What is shown in the end fits: see `refoldOne`.
+    made.passedOver.push({ entry, error: row.message });
+    made.states.set(id, { state, firstPosition });
+    return;
+  }
+  const known = made.working.get(id);
+  const needsBefore = totals.length > 0 || Object.keys(projection.invariants).length > 0;
+  const shownBefore = (): FullRow | null => {
+    if (replaces?.id === id) return replaces.shown;
+    return needsBefore && held !== undefined ? rowWith(projection, id, held.state) : null;
+  };
+  const before = known === undefined ? shownBefore() : known.before;
+  noteDecisions(made.decisions, folded, { id, position, before: held?.state, isLenient });
+  made.states.set(id, { state, firstPosition });
+  made.working.set(id, {
+    ...{ before, state, row, firstPosition },
+    isNew: known === undefined ? held === undefined : known.isNew,
+    stateBefore: known === undefined ? held?.state : known.stateBefore,
+    lastPosition: position,
+  });
+  if (projection.keepsHistory) made.history.push({ id, position, recordedAtMs: entry.recordedAtMs, row });
+}
+
+/** The row that a state shows, all of whose parts the declaration takes; where a misfit is passed over: why there is none. */
+function showing(target: ViewBuild, id: string, state: EntityState, isLenient: boolean): FullRow | Error {
+  try {
+    const row = rowWith(target.projection, id, state);
+    if (isLenient) checkRow(target.projection, row);
+    checkFunctions(target, id, row);
+    return row;
+  } catch (error) {
+    if (!isLenient) throw error;
+    return error instanceof Error ? error : new Error(messageOf(error));
+  }
+}
+
+/** Values that do not fit may make a rule throw; what is decided once they are gone is noted all the same. */
+function noteDecisions(
+  decisions: DecisionNotes,
+  { written, state }: Folded,
+  {
+    id,
+    position,
+    before,
+    isLenient,
+  }: {
+    readonly id: string;
+    readonly position: Position;
+    readonly before: EntityState | undefined;
+    readonly isLenient: boolean;
+  },
+): void {
+  try {
+    decisions.note({ entityId: id, position, written, before, after: state });
+  } catch (error) {
+    if (!isLenient) throw error;
+  }
+}
+
+/** What of the changed rows is written: the rows, and what they add to totals, claim and say of invariants, against what they did before. */
+function compared({ target, replaces }: FoldInput, working: ReadonlyMap<string, Working>) {
+  const { projection, totals } = target;
+  const invariants = Object.entries(projection.invariants);
+  const rows: ViewRow[] = [];
+  const claims: Claim[] = [];
+  const checks: RowCheck[] = [];
+  const additions = new Map<Totals, Addition[]>(totals.map((each) => [each, []]));
+  const compare = (id: string, before: FullRow | null, row: FullRow | null, hasOtherEvents: () => boolean): void => {
+    for (const [each, added] of additions) added.push(...additionsOf(each, projection.name, id, before, row));
+    if (invariants.length === 0) return;
+    const [had, has] = [claimedKeys(projection, id, before), claimedKeys(projection, id, row)];
+    const problems = problemsIn(projection.invariants, id, row);
+    for (const [invariant, rule] of invariants) {
+      if ("problem" in rule) {
+        checks.push({ invariant, entityId: id, problem: problems.get(invariant) ?? null });
+        continue;
+      }
+      const [was, is] = [had.get(invariant) ?? null, has.get(invariant) ?? null];
+      // What a claim rests on is kept with it, so that cases are the same however the log was cut into pages.
+      if (was !== is || (is !== null && hasOtherEvents())) claims.push({ invariant, entityId: id, before: was, after: is });
+    }
+  };
+  if (replaces !== undefined && !working.has(replaces.id)) compare(replaces.id, replaces.shown, null, () => true);
+  for (const [id, { isNew, before, stateBefore, state, row, firstPosition, lastPosition }] of working) {
+    const waits = waitingFor(state);
+    rows.push({
+      ...{ id, isNew, row, firstPosition, lastPosition },
+      waitingFor: Object.keys(waits).length === 0 ? null : JSON.stringify(waits),
+      state: packState(state),
+    });
+    compare(id, before, row, () => eventsIn(projection, stateBefore).join() !== eventsIn(projection, state).join());
+  }
+  return { rows, claims, checks, additions };
+}
+
+/** Calls what the declaration says of a row, so that what throws does so at the event that brought it about. */
+export function checkFunctions({ projection, totals }: Pick<ViewBuild, "projection" | "totals">, id: string, row: FullRow): void {
+  for (const each of totals) if (!row.deleted) each.contributions(projection.name, seenRow(id, row));
+  checkInvariants(projection.invariants, id, row);
+}
+
+/** The events whose values stand in an entity's registers, as `origin/seq`. */
+export function eventsIn(projection: Projection, state: EntityState | undefined): string[] {
+  const events = new Set<string>();
+  if (state !== undefined)
+    for (const rule of projection.registers.values())
+      for (const { by } of siblingsOf(rule, state)) events.add(`${by.origin}/${by.seq}`);
+  return [...events].sort();
+}

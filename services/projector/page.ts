@@ -1,0 +1,128 @@
+/**
+ * A page of the log, folded into all views: what counts of it, what each view makes of that, and what the page says of origins, quarantine and cases. Nothing
+ * is written. What is known of entities moves on with `written`, once the page stands in the database; pages that are folded meanwhile see it already.
+ */
+import { type LogEntry, type Position, partsOf } from "../core/index.ts";
+import type { Gate } from "../gate/index.ts";
+import type { OriginRow, PageChanges, ViewChanges } from "../views/index.ts";
+import type { Counting, Judged } from "./counts.ts";
+import { type FoldTarget, foldView } from "./fold-view.ts";
+import { isReadable, StaleViewError } from "./readable.ts";
+import type { Staged, States } from "./states.ts";
+
+/** A build that pages are folded into, with what is known of its entities. */
+export interface ViewTarget extends FoldTarget {
+  readonly states: States;
+}
+
+/** A parked entity to fold anew. */
+export interface Waiting {
+  readonly target: ViewTarget;
+  readonly id: string;
+}
+
+/** All that one transaction writes for a page of the log, and what is to be folded anew after it. */
+export interface FoldedPage extends PageChanges {
+  readonly waiting: readonly Waiting[];
+  /** To be called when the page stands in the database, or will not: exactly one of them, in the order in which pages were folded. */
+  written(): void;
+  dropped(): void;
+}
+
+export interface PageDeps {
+  readonly gate: Gate;
+  readonly counts: Counting;
+}
+
+/** Folds a page of the log. Reads states from the database where they are not hot; writes nothing. */
+export async function foldPage(
+  { gate, counts }: PageDeps,
+  targets: readonly ViewTarget[],
+  entries: readonly LogEntry[],
+  through: Position,
+): Promise<FoldedPage> {
+  const judged: Judged[] = [];
+  for (const entry of entries) judged.push(await counts.judge(entry));
+  const counted = judged.map((each) => each.counted);
+  await gate.ensure(counted.flatMap((entry) => (entry === null ? [] : [entry.head.schema])));
+  const projectionErrors = new Map<number, string>();
+  const views: ViewChanges[] = [];
+  const waiting: Waiting[] = [];
+  const staged: Staged[] = [];
+  try {
+    for (const target of targets) {
+      const { mine, waits } = partOf(target, counted, gate);
+      for (const id of waits) waiting.push({ target, id });
+      if (mine.length === 0) continue;
+      const { states } = target;
+      await states.load(new Set(mine.map(({ entry }) => entry.head.entity.id)));
+      const { changes, errors, moved } = foldView({ target, states, entries: mine, gate });
+      staged.push(states.stage(moved));
+      views.push(changes);
+      for (const { index, error } of errors) noteError(projectionErrors, index, error);
+      for (const id of changes.waiting) waiting.push({ target, id });
+    }
+  } catch (error) {
+    for (const each of staged) each.dropped();
+    throw error;
+  }
+  return {
+    ...{ entries, through, projectionErrors, views, waiting },
+    origins: originsOf(entries),
+    settlements: judged.flatMap(({ settlement }) => settlement ?? []),
+    caseNotes: entries.filter((_, index) => judged[index]!.isCaseNote),
+    written: () => {
+      for (const each of staged) each.written();
+    },
+    dropped: () => {
+      for (const each of staged) each.dropped();
+    },
+  };
+}
+
+/** What of a page is folded into one view, and which of its parked entities the page is about. Throws `StaleViewError` where the view cannot read it. */
+function partOf({ projection, pins, states }: ViewTarget, counted: readonly (LogEntry | null)[], gate: Gate) {
+  const mine: { readonly entry: LogEntry; readonly index: number }[] = [];
+  const waits = new Set<string>();
+  for (const [index, entry] of counted.entries()) {
+    if (entry?.head.entity.type !== projection.entity) continue;
+    const { schema, entity } = entry.head;
+    if (!isReadable(gate, pins, schema))
+      throw new StaleViewError(`${projection.name} cannot read ${schema.subject} version ${schema.version}, and is built anew`);
+    if (states.isParked(entity.id)) waits.add(entity.id);
+    else mine.push({ entry, index });
+  }
+  return { mine, waits };
+}
+
+/** Several views may fail at one event. */
+const noteError = (errors: Map<number, string>, index: number, error: string): void => {
+  const before = errors.get(index);
+  errors.set(index, before === undefined ? error : `${before}; ${error}`);
+};
+
+/** What a page says of origins. */
+export function originsOf(entries: readonly LogEntry[]): OriginRow[] {
+  const rows = new Map<string, OriginRow>();
+  for (const { head, content, clock, position, recordedAtMs } of entries) {
+    const row = rows.get(head.origin) ?? {
+      ...partsOf(head.origin),
+      origin: head.origin,
+      through: head.seq,
+      position,
+      events: 0,
+      quarantined: 0,
+      clockWrong: 0,
+      firstRecordedMs: recordedAtMs,
+      lastRecordedMs: recordedAtMs,
+    };
+    row.through = head.seq;
+    row.position = position;
+    row.events++;
+    if (content.kind === "quarantined") row.quarantined++;
+    if (clock !== null) row.clockWrong++;
+    row.lastRecordedMs = recordedAtMs;
+    rows.set(head.origin, row);
+  }
+  return [...rows.values()];
+}

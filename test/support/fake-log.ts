@@ -1,0 +1,36 @@
+import type { Appendable, Fact, LogEntry, Position } from "../../services/core/index.ts";
+import type { Log } from "../../services/log/index.ts";
+import { ORGANISATION_STREAM } from "../../services/log/index.ts";
+
+/** A log in memory, for whoever reads it: events and facts at positions 10, 20, 30 … */
+export function fakeLog() {
+  const entries: LogEntry[] = [];
+  const facts: Fact[] = [];
+  let end = 0;
+  const next = (): Position => {
+    end += 10;
+    return BigInt(end) as Position;
+  };
+  const log = {
+    async append(run: readonly Appendable[]) {
+      for (const item of run) entries.push({ ...item, position: next(), recordedAtMs: end });
+      return { kind: "appended" };
+    },
+    async *readOrigin(origin: string, { from = 0 }: { readonly from?: number } = {}) {
+      yield* entries.filter(({ head }) => head.origin === origin && head.seq >= from);
+    },
+    journal: {
+      read: async (stream: string) => facts.filter((fact) => fact.stream === stream),
+      end: async () => (end === 0 ? null : (BigInt(end) as Position)),
+    },
+  };
+  return {
+    entries,
+    log: log as unknown as Log, // only what is read of it is there
+    /** Whose hub the log says it is of. */
+    declare(org: string): void {
+      const fact = { stream: ORGANISATION_STREAM, revision: facts.length, type: "organisation.declared", data: { org }, by: {} };
+      facts.push({ ...fact, position: next(), recordedAtMs: end });
+    },
+  };
+}
