@@ -172,19 +172,21 @@ export async function refoldOne(
   const passedOver: PassedOver[] = [];
   let changes: ViewChanges | null = null;
   let parked: ParkedRow | null = null;
-  const write = (all: ViewChanges): Promise<unknown> =>
-    attempt(() => replaceEntity(db, id, { changes: all, parked }, { upTo, tells: isLive }));
   let failed = await attempt(async () => {
     ({ changes, parked } = changesOf(target, name, entries, gate, await shownNow(db, target, id)));
   });
   // TypeScript does not see what a function assigned.
   const whole = changes as ViewChanges | null;
-  if (whole !== null) failed = await write(whole);
+  if (whole !== null)
+    failed = await attempt(async () => void (await replaceEntity(db, id, { changes: whole, parked }, { upTo, isLive })));
   if (failed !== null && whole !== null && whole.history.length > 0) {
-    failed = await write({ ...whole, history: [] });
+    let left: Awaited<ReturnType<typeof replaceEntity>> = { versions: [], knownFrom: null };
+    failed = await attempt(async () => {
+      left = await replaceEntity(db, id, { changes: whole, parked }, { upTo, isLive, leavesHistory: true });
+    });
     if (failed === null)
-      for (const version of whole.history) {
-        const error = await attempt(() => writeHistory(db, target, [version]));
+      for (const version of left.versions) {
+        const error = await attempt(() => writeHistory(db, target, [version], left.knownFrom));
         const entry = entries.find(({ position }) => position === version.position);
         if (error !== null && entry !== undefined) passedOver.push({ entry, error: wordsOf(error) });
       }
@@ -222,7 +224,7 @@ export async function rehearseRefold(
       await gate.ensure(entries.map(({ head }) => head.schema));
       const folded = changesOf(target, id, entries, gate, await shownNow(db, target, id));
       parked = folded.parked;
-      await replaceEntity(db, id, folded, { upTo: entries.at(-1)!.position, tells: true });
+      await replaceEntity(db, id, folded, { upTo: entries.at(-1)!.position, isLive: true });
     });
   } catch (error) {
     // A right that is lacking says nothing of the row, even where a projector would have it.

@@ -62,7 +62,7 @@ export {
   tend,
 } from "./leases.ts";
 export { alone, holdShards, isWaitedFor, mayBeLost } from "./lock.ts";
-export { migrate } from "./migrate.ts";
+export { migrate, migrations } from "./migrate.ts";
 export { LIVE } from "./names.ts";
 export {
   type AuditedEntity,

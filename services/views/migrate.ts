@@ -7,11 +7,15 @@ const DIR = join(import.meta.dirname, "sql");
 /** One migrator at a time; an arbitrary number of ours. */
 const LOCK = 7_401_101;
 
-/** Brings the database's tables up to date: the numbered files of `sql/`, each once, in order. */
-export async function migrate(db: Db): Promise<void> {
-  const files = readdirSync(DIR)
+/** The numbered files of `sql/`, in the order in which they are applied. */
+export const migrations = (): string[] =>
+  readdirSync(DIR)
     .filter((name) => /^\d{3}_.*\.sql$/.test(name))
     .sort();
+
+/** Brings the database's tables up to date: the numbered files of `sql/`, each once, in order. `last`: no further than this one. */
+export async function migrate(db: Db, last?: string): Promise<void> {
+  const files = migrations();
   await inTransaction(db, async () => {
     await db.query("SELECT pg_advisory_xact_lock($1)", [LOCK]);
     await db.query("CREATE SCHEMA IF NOT EXISTS tributary");
@@ -31,6 +35,7 @@ export async function migrate(db: Db): Promise<void> {
     }
     for (const name of files) {
       if (applied.has(name)) continue;
+      if (last !== undefined && name > last) break;
       await db.query(readFileSync(join(DIR, name), "utf8"));
       await db.query("INSERT INTO tributary.migration (name) VALUES ($1)", [name]);
     }

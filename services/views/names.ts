@@ -20,3 +20,13 @@ export interface Statement {
   readonly values: unknown[];
   readonly name: string;
 }
+
+/** Where a version stands that nothing has superseded. */
+export const NEVER = 9_223_372_036_854_775_807n;
+
+/** Of versions of rows: those that are known now. */
+export const isKnownNow = (alias: string): string => `${alias}.superseded_at = ${NEVER}`;
+
+/** Of versions of rows: those that were known at a position, as SQL has it. */
+export const wasKnownAt = (alias: string, position: string): string =>
+  `greatest(${alias}.position, ${alias}.known_from) <= ${position} AND ${alias}.superseded_at > ${position}`;

@@ -10,6 +10,7 @@ import { clingingTo, clings } from "./clinging.ts";
 import type { Db } from "./connect.ts";
 import { dropGeneration, dropOrLeave } from "./drop.ts";
 import { at, LIVE, placeOf, q } from "./names.ts";
+import { carryPast } from "./past.ts";
 import type { Positions } from "./shards.ts";
 import { asClinging, type ForeignView, foreignViews, makeSqlView, readAnew } from "./sql-views.ts";
 import { shapeOf } from "./tables.ts";
@@ -48,6 +49,7 @@ export async function swap(db: Db, change: Swap, positions: Positions): Promise<
   await moveOut(db, change, before, positions);
   // What stands in the way and is nobody's was a view before the tables that knew it were lost: the log has all of it.
   for (const { name } of [...sqlViews].reverse()) if (!live.has(name)) await db.query(`DROP VIEW IF EXISTS ${at(LIVE, name)}`);
+  await carryPasts(db, builds, before, positions);
   await moveIn(db, builds, before);
   await makeSqlViews(db, sqlViews);
   for (const [table, granted] of before.grants) await grantAgain(db, table, granted);
@@ -114,6 +116,16 @@ async function moveOut(
       "UPDATE tributary.generation SET state = 'previous', place = $3, positions = $4 WHERE view = $1 AND generation = $2",
       [name, old.generation, place, positionsText(positions)],
     );
+  }
+}
+
+/** What was known of rows' past stays known to have been so. */
+async function carryPasts(db: Db, builds: readonly Generation[], { live }: Before, positions: Positions): Promise<void> {
+  for (const { view, place, tables } of builds) {
+    const table = `${view}_history`;
+    const old = live.get(view);
+    if (old?.tables.includes(table) && tables.includes(table))
+      await carryPast(db, { table, from: placeOf(old.generation), to: place, positions });
   }
 }
 

@@ -3,7 +3,7 @@ import { type Totals, tablesOf } from "../merge/engine.ts";
 import type { Column, Projection, View } from "../merge/index.ts";
 import { columnDefinitions, declaredColumns } from "./columns.ts";
 import type { Db } from "./connect.ts";
-import { at, q } from "./names.ts";
+import { at, NEVER, q } from "./names.ts";
 
 /** What a change of must lead to a view built anew: all that its declaration says, functions as their texts. */
 export const shapeOf = ({ name, shape }: View): string =>
@@ -64,10 +64,11 @@ export async function createTables(db: Db, view: Projection | Totals, place: str
   }
   const names = tablesOf(view);
   if (names.includes(`${view.name}_history`)) {
-    // A row's validity ends where the next version of the same row begins: nothing here is ever changed.
+    // A version holds until the next one of the same row. One that was replaced stays, with the position at which it was superseded: 013_superseded.sql.
     await db.query(
       `CREATE TABLE ${at(place, `${view.name}_history`)} (id text NOT NULL, position bigint NOT NULL, recorded_at timestamptz NOT NULL,
-        deleted boolean NOT NULL, values json NOT NULL, PRIMARY KEY (id, position))`,
+        deleted boolean NOT NULL, values json NOT NULL, known_from bigint, superseded_at bigint NOT NULL DEFAULT ${NEVER},
+        PRIMARY KEY (id, position, superseded_at))`,
     );
   }
   if (names.includes(`${view.name}_claims`)) {

@@ -149,7 +149,9 @@ async function claimsFrom(db: Client, view: Projection): Promise<string[]> {
 async function pastIn(db: Client, views: readonly View[]): Promise<string[]> {
   const past: string[] = [];
   for (const { name } of entityViews(views).filter(({ keepsHistory }) => keepsHistory)) {
-    const { rows } = await db.query<{ id: string; position: string }>(`SELECT id, position FROM views."${name}_history"`);
+    const { rows } = await db.query<{ id: string; position: string }>(
+      `SELECT id, position FROM views."${name}_history" WHERE superseded_at = 9223372036854775807`,
+    );
     past.push(...rows.map(({ id, position }) => `${name} ${id} ${position}`));
   }
   return past.sort();

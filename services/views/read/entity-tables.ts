@@ -2,6 +2,7 @@ import type { JsonObject } from "../../core/index.ts";
 import type { Projection } from "../../merge/index.ts";
 import { sqlType } from "../columns.ts";
 import type { Db } from "../connect.ts";
+import { isKnownNow } from "../names.ts";
 import { quoted, readAs, readColumns } from "./columns.ts";
 import { type Cursor, openCursor } from "./cursor.ts";
 
@@ -78,7 +79,7 @@ export async function openEntityTables(db: Db, projection: Projection): Promise<
     ? await openCursor<VersionRow>(
         db,
         `SELECT id, position, (extract(epoch FROM recorded_at) * 1000000)::bigint::text AS recorded, deleted, values
-         FROM ${table("_history")} ORDER BY id COLLATE "C", position`,
+         FROM ${table("_history")} h WHERE ${isKnownNow("h")} ORDER BY id COLLATE "C", position`,
       )
     : null;
   return {

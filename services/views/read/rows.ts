@@ -1,6 +1,8 @@
 import { type EntityRef, type JsonValue, type Position, TributaryError } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
+import { wasKnownAt } from "../names.ts";
 import { commonPosition } from "../places.ts";
+import { asPosition } from "../shards.ts";
 import { quoted, readAs } from "./columns.ts";
 
 /** A moment that rows are asked of: as of a place in the log, or as of a time by the hub's clock. */
@@ -86,7 +88,7 @@ async function typesOf(db: Db, view: string): Promise<ReadonlyMap<string, string
   return columnTypes(db, view);
 }
 
-/** The rows as of a moment: of each the last version that was recorded by then. Its columns are those of the view as it is now; what a version lacks is null. */
+/** The rows as of a moment, as they were known then: of each the last version that was recorded by then. Its columns are those of the view as it is now; what a version lacks is null. */
 async function pastOf(
   db: Db,
   view: string,
@@ -99,17 +101,27 @@ async function pastOf(
       "Views of entities keep it, unless their declaration says history: false.",
     );
   const common = (await commonPosition(db)) ?? -1n;
-  const position = "position" in asOf && asOf.position < common ? asOf.position : common;
+  const asked = "position" in asOf ? asOf.position : ((await positionAt(db, asOf.time)) ?? -1n);
+  const position = asked < common ? asked : common;
   return {
     source: `(
       SELECT r.* FROM (
-        SELECT DISTINCT ON (id) id, deleted, values FROM views.${quoted(`${view}_history`)}
-        WHERE position <= $1::bigint AND recorded_at <= $2::timestamptz
-        ORDER BY id, position DESC) h,
+        SELECT DISTINCT ON (v.id) v.id, v.deleted, v.values FROM views.${quoted(`${view}_history`)} v
+        WHERE ${wasKnownAt("v", "$1::bigint")} AND v.recorded_at <= $2::timestamptz
+        ORDER BY v.id, v.position DESC) h,
       LATERAL jsonb_populate_record(NULL::views.${quoted(view)}, h.values::jsonb || jsonb_build_object('id', h.id, 'deleted', h.deleted)) r)`,
     values: [position.toString(), "time" in asOf ? asOf.time : "infinity"],
     through: position.toString(),
   };
+}
+
+/** The last position that had been recorded by a time, as far as it was folded; `null`: none. */
+async function positionAt(db: Db, time: string): Promise<Position | null> {
+  const { rows: found } = await db.query<{ position: string }>(
+    "SELECT position FROM tributary.audit WHERE recorded_at <= $1::timestamptz ORDER BY position DESC LIMIT 1",
+    [time],
+  );
+  return asPosition(found[0]?.position);
 }
 
 /** Whether a table of this name stands among the live ones. */

@@ -1,8 +1,9 @@
 import type { Position } from "../../core/index.ts";
-import type { ParkedRow, PassedOver, ViewBuild, ViewChanges } from "../changes.ts";
+import type { HistoryRow, ParkedRow, PassedOver, ViewBuild, ViewChanges } from "../changes.ts";
 import type { Db } from "../connect.ts";
 import { withoutNul } from "../copy.ts";
 import { at } from "../names.ts";
+import { dropHistory, supersede, writeHistory } from "./history.ts";
 import { writeParked } from "./parked.ts";
 import { writeViews } from "./view.ts";
 
@@ -12,14 +13,25 @@ export interface Refolded {
   readonly parked: ParkedRow | null;
 }
 
-/** Puts what folding an entity anew gives into the place of all that stands of it. `tells`: people are told of what is new. */
+/** How what was folded anew takes its place. */
+export interface Replacing {
+  /** How far the entity was folded. */
+  readonly upTo: Position;
+  /** People read the view: they are told of what is new, and versions that are replaced are kept as superseded. */
+  readonly isLive: boolean;
+  /** The database refuses some version: the caller writes those that are returned one by one. */
+  readonly leavesHistory?: boolean;
+}
+
+/** Puts what folding an entity anew gives into the place of all that stands of it. Returns the versions of its row that are new, and from where on they are known. */
 export async function replaceEntity(
   db: Db,
   entity: string,
   { changes, parked }: Refolded,
-  { upTo, tells }: { readonly upTo: Position; readonly tells: boolean },
-): Promise<void> {
-  const { projection, generation, place } = changes.target;
+  { upTo, isLive, leavesHistory = false }: Replacing,
+): Promise<{ readonly versions: readonly HistoryRow[]; readonly knownFrom: Position | null }> {
+  const { target, history } = changes;
+  const { projection, generation, place } = target;
   const id = withoutNul(entity);
   const which = [projection.name, generation, id];
   await db.query("DELETE FROM tributary.parked WHERE view = $1 AND generation = $2 AND entity_id = $3", which);
@@ -29,12 +41,17 @@ export async function replaceEntity(
      WHERE view = $1 AND generation = $2 AND subject = $3 AND kind = 'register' AND closed_position IS NULL`,
     [...which, upTo],
   );
-  if (projection.keepsHistory) await db.query(`DELETE FROM ${at(place, `${projection.name}_history`)} WHERE id = $1`, [id]);
+  const knownFrom = isLive ? upTo : null;
+  let versions = history;
+  if (projection.keepsHistory && isLive) versions = await supersede(db, target, { id, from: upTo }, history);
+  else if (projection.keepsHistory) await dropHistory(db, target, id);
   for (const table of [projection.name, ...Object.keys(projection.tables).map((name) => `${projection.name}_${name}`)])
     await db.query(`DELETE FROM ${at(place, table)} WHERE id = $1`, [id]);
   // Notices are named after what they tell of: only what could not be told while the entity was parked is new.
-  await writeViews(db, [changes], { tells, alone: false });
-  if (parked !== null) await writeParked(db, changes.target, [parked]);
+  await writeViews(db, [{ ...changes, history: [] }], { tells: isLive, alone: false });
+  if (!leavesHistory) await writeHistory(db, target, versions, knownFrom);
+  if (parked !== null) await writeParked(db, target, [parked]);
+  return { versions, knownFrom };
 }
 
 /** Leaves an entity parked as it was, with what is said of it now; one that was not parked is from now on, at its `entry`. */

@@ -1,0 +1,38 @@
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { startPostgres } from "../../services/local/index.ts";
+import { connectViews, type Db } from "../../services/views/index.ts";
+import { withCluster } from "./cluster.ts";
+
+/** A PostgreSQL of a test's own, with nothing in it. */
+export async function openPostgres(): Promise<{
+  readonly db: Db;
+  readonly url: string;
+  empty(): Promise<void>;
+  close(): Promise<void>;
+}> {
+  const dir = mkdtempSync(join(tmpdir(), "tributary-views-"));
+  // As root, PostgreSQL runs as another user, who must reach its folder.
+  chmodSync(dir, 0o755);
+  withCluster(dir);
+  const server = await startPostgres({ dataDir: dir });
+  const db = await connectViews(server.url, "tributary-test");
+  const empty = async (): Promise<void> => {
+    const { rows } = await db.query<{ name: string }>(
+      "SELECT nspname AS name FROM pg_namespace WHERE nspname IN ('tributary', 'views') OR nspname LIKE 'tributary\\_g%'",
+    );
+    for (const { name } of rows) await db.query(`DROP SCHEMA "${name}" CASCADE`);
+  };
+  await empty();
+  return {
+    db,
+    url: server.url,
+    empty,
+    async close() {
+      await db.end();
+      await server.close();
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
