@@ -184,7 +184,8 @@ the hub. --compare: compare all rows with the live ones by hash; --no-swap: only
 export const reconcileCommand: Command = {
   name: "reconcile",
   summary: "balance the books: views against the fold of the log, a device against the hub",
-  usage: "tributary reconcile [VIEW…] [--all] [--repair] [--max-rate N] | --field FILE [--data DIR] [--schemas DIR] [--projections DIR]",
+  usage:
+    "tributary reconcile [VIEW…] [--all] [--repair] [--max-rate N] | --field FILE [--data DIR] [--schemas DIR] [--projections DIR]",
   help: `Folds the log anew beside the live views and compares both by a tree of checksums, from the whole down to the rows that differ. Exit 6 when rows
 differ and --repair is not given. --repair corrects exactly those rows. \`tributary hub --reconcile-every 24\` runs it each day. With --field: checks that everything the hub confirmed to a device is in the log as the device wrote it. Each
 event's hash covers all before it, so a few steps find the first difference.
