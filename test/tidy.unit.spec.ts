@@ -9,8 +9,8 @@ const MAX_PARAMETERS = 4;
 const MAX_FILE_LINES = 500;
 
 /** How many there may be for each 100 lines of services/. Only ever lower these. */
-const MAX_CASTS = 1.09;
-const MAX_NON_NULLS = 0.77;
+const MAX_CASTS = 1.06;
+const MAX_NON_NULLS = 0.71;
 /** When a number has fallen by more than this, the committed one is lowered too. */
 const SLACK = 0.1;
 
@@ -31,9 +31,7 @@ const FUNCTIONS_TO_COME: ReadonlySet<string> = new Set([
   "build",
   "changesOf",
   "compareParked",
-  "compatible",
   "defineProjection",
-  "deleteVersion",
   "described",
   "doorkeeper",
   "eventReader",
@@ -61,8 +59,6 @@ const FUNCTIONS_TO_COME: ReadonlySet<string> = new Set([
   "openIdentity",
   "openKeyBook",
   "openOutbox",
-  "openPage",
-  "openTrial",
   "parseAvro",
   "play",
   "post",
@@ -74,13 +70,11 @@ const FUNCTIONS_TO_COME: ReadonlySet<string> = new Set([
   "schemaVersion",
   "search",
   "startProcess",
-  "startProjector",
   "stepOf",
   "subscribe",
   "supervise",
   "supposer",
   "swapIn",
-  "write",
   "writeAgain",
 ]);
 const FILES_TO_COME: ReadonlySet<string> = new Set([
