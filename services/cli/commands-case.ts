@@ -246,7 +246,7 @@ export const caseComment: Command = {
   usage: "tributary case comment CASE TEXT [--actor NAME] [--data DIR]",
   help: "Kept in the log with the case.",
   maxPositionals: 2,
-  options: NOTE_OPTIONS,
+  options: { data: { type: "string" }, actor: { type: "string" } },
   async run(input) {
     const id = caseIn(input, caseComment.usage);
     const text = input.positionals[1];

@@ -125,7 +125,7 @@ export const rebuildCommand: Command = {
   name: "rebuild",
   summary: "build views anew from the log beside the live ones, and swap them in",
   usage:
-    "tributary rebuild VIEW… [--all] [--compare] [--no-swap] [--fresh] [--rollback] [--max-rate N] [--data DIR] [--projections DIR]",
+    "tributary rebuild VIEW… [--all] [--compare] [--no-swap] [--fresh] [--rollback] [--max-rate N] [--data DIR] [--schemas DIR] [--projections DIR]",
   help: `Use it when a declaration has changed, or when you suspect a view. The new build stands beside the live view until it has caught up. Then it replaces
 the live one in one transaction: readers see the old rows or the new ones, never a part. Totals are built together with the views that they add up.
 The build before is kept; --rollback brings it up to date and puts it back (its file in projections/ must be back first).
@@ -184,7 +184,8 @@ the hub. --compare: compare all rows with the live ones by hash; --no-swap: only
 export const reconcileCommand: Command = {
   name: "reconcile",
   summary: "balance the books: views against the fold of the log, a device against the hub",
-  usage: "tributary reconcile [VIEW…] [--all] [--repair] [--max-rate N] | --field FILE [--data DIR]",
+  usage:
+    "tributary reconcile [VIEW…] [--all] [--repair] [--max-rate N] | --field FILE [--data DIR] [--schemas DIR] [--projections DIR]",
   help: `Folds the log anew beside the live views and compares both by a tree of checksums, from the whole down to the rows that differ. Exit 6 when rows
 differ and --repair is not given. --repair corrects exactly those rows. \`tributary hub --reconcile-every 24\` runs it each day. With --field: checks that everything the hub confirmed to a device is in the log as the device wrote it. Each
 event's hash covers all before it, so a few steps find the first difference.

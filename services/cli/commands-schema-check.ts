@@ -152,6 +152,7 @@ async function narrowResults(
   }
 }
 
+// Many parameters because it compares two folders, each with its own rules.
 async function compareStores(
   dir: string,
   folder: SchemaStore,

@@ -20,6 +20,13 @@ export interface Completable extends Usage {
 }
 
 const ANY: Values = { kinds: [], words: [] };
+/** Options that take the same wherever they stand. */
+const SAME_EVERYWHERE: Readonly<Record<string, Kind>> = {
+  view: "view",
+  schemas: "directory",
+  projections: "directory",
+  config: "file",
+};
 
 /** What can be completed of a command. `literals`: words in capitals that stand for themselves in usage lines. */
 export function completable(command: Command, literals: ReadonlySet<string>): Completable {
@@ -27,12 +34,10 @@ export function completable(command: Command, literals: ReadonlySet<string>): Co
   const names = Object.keys(options);
   const takesValue = (name: string): boolean => options[name]?.type === "string";
   const usage = usageOf(command.usage, command.name, takesValue, literals);
-  const valuesFor = (name: string): Values =>
-    name === "view"
-      ? { kinds: ["view"], words: [] }
-      : name === "schemas"
-        ? { kinds: ["directory"], words: [] }
-        : (usage.options.get(name) ?? ANY);
+  const valuesFor = (name: string): Values => {
+    const kind = SAME_EVERYWHERE[name];
+    return kind === undefined ? (usage.options.get(name) ?? ANY) : { kinds: [kind], words: [] };
+  };
   return {
     name: command.name,
     summary: command.summary,

@@ -74,7 +74,10 @@ export interface AgencyFacts {
 
 type Cli = (args: readonly string[]) => Promise<string>;
 
-/** Three agencies edit one person offline; what becomes of it; and a rule that is changed while somebody reads. */
+/**
+ * Three agencies edit one person offline; what becomes of it; and a rule that is changed while somebody reads.
+ * Long because it is one story, told in its order.
+ */
 export async function agencies(
   out: Output,
   deps: {

@@ -91,7 +91,7 @@ async function overview(prefix = ""): Promise<string> {
   );
   const rows = commands.map(({ name, summary }) => [`tributary ${name}`, summary]);
   const head = prefix === "" ? "Tributary: an append-only sync backbone for teams that work offline.\n\n" : "";
-  return `${head}${table(["command", "what it does"], rows)}\n\n\`tributary COMMAND --help\` explains a command; every command takes --json.\n\n${EXIT_CODES}`;
+  return `${head}${table(["command", "what it does"], rows)}\n\n\`tributary COMMAND --help\` explains a command; every command takes --json and --config FILE.\n\n${EXIT_CODES}`;
 }
 
 const isHelp = (word: string): boolean => word === "--help" || word === "-h";

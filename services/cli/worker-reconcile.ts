@@ -14,7 +14,7 @@ const MAX_RATE = 2_000;
 export const reconciler: Command = {
   name: "reconciler",
   summary: "balance the books on a schedule (a hub with --reconcile-every starts one itself)",
-  usage: "tributary reconciler --every HOURS [--data DIR] [--projections DIR] [--log FILE]",
+  usage: "tributary reconciler --every HOURS [--data DIR] [--schemas DIR] [--projections DIR] [--log FILE]",
   help: "Compares all views with the fold of the log every so many hours, puts right what differs, and logs what it found.",
   maxPositionals: 0,
   options: { data: { type: "string" }, ...FOLDER_OPTIONS, every: { type: "string" }, log: { type: "string" } },

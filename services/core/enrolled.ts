@@ -106,6 +106,7 @@ const typesIn = (value: unknown): readonly string[] | null =>
   Array.isArray(value) ? value.filter((type) => typeof type === "string") : null;
 const text = (value: unknown): string | null => (typeof value === "string" ? value : null);
 
+// Long because its functions share the record that the facts add up to; each is short.
 export function keyRecord(): KeyRecord {
   const byDevice = new Map<DeviceName, EnrolledKey[]>();
   const revoked = new Map<DeviceName, "device" | "site">();

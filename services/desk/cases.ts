@@ -39,14 +39,14 @@ interface About extends By {
 /** Gives a case to somebody; `to: null` takes it from whoever has it. Throws `not-found`. */
 export async function assign(desk: Desk, { to, ...about }: About & { readonly to: string | null }): Promise<Noted> {
   const found = await caseNamed(desk, about.case);
-  return write(desk, found, "case.assigned", { assignee: to }, about);
+  return write(desk, found, { type: "case.assigned", data: { assignee: to } }, about);
 }
 
 /** Says something about a case. Throws `not-found`; `usage` where nothing is said. */
 export async function comment(desk: Desk, { text, ...about }: Omit<About, "note"> & { readonly text: string }): Promise<Noted> {
   if (text === "") throw new TributaryError("usage", "the comment is empty", "Say something.");
   const found = await caseNamed(desk, about.case);
-  return write(desk, found, "case.commented", { text }, about);
+  return write(desk, found, { type: "case.commented", data: { text } }, about);
 }
 
 /**
@@ -57,7 +57,7 @@ export async function accept(desk: Desk, about: About & { readonly note: string 
   const found = await caseNamed(desk, about.case);
   const refusal = acceptRefusal(found);
   if (refusal !== null) throw refusal;
-  return write(desk, found, "case.accepted", { mark: found.mark }, about);
+  return write(desk, found, { type: "case.accepted", data: { mark: found.mark } }, about);
 }
 
 /** Why a case cannot be left as it is; `null`: it can. */
@@ -68,8 +68,13 @@ export function acceptRefusal({ id, state, kind }: Pick<CaseRow, "id" | "state" 
     : null;
 }
 
-async function write(desk: Desk, { id }: CaseRow, type: string, said: JsonObject, { actor, note }: By): Promise<Noted> {
-  const data = { ...said, ...noted(note, "text") };
-  await desk.write([{ type, entity: { type: CASE_ENTITY, id }, data, actor }]);
-  return { case: id, type, data };
+async function write(
+  desk: Desk,
+  { id }: CaseRow,
+  said: { readonly type: string; readonly data: JsonObject },
+  by: By,
+): Promise<Noted> {
+  const data = { ...said.data, ...noted(by.note, "text") };
+  await desk.write([{ type: said.type, entity: { type: CASE_ENTITY, id }, data, actor: by.actor }]);
+  return { case: id, type: said.type, data };
 }

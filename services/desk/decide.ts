@@ -1,6 +1,7 @@
 import {
   type EntityRef,
   HUB_SITE,
+  isOneOf,
   type JsonObject,
   type JsonValue,
   type OriginId,
@@ -8,7 +9,7 @@ import {
   TributaryError,
 } from "../core/index.ts";
 import type { Appended } from "../field/index.ts";
-import { DELETED, type DecidedRule, isOneOf } from "../merge/engine.ts";
+import { DELETED, type DecidedRule } from "../merge/engine.ts";
 import type { Projection } from "../merge/index.ts";
 import { checkColumns, checkForms } from "./decided.ts";
 import { type By, type Desk, noted } from "./desk.ts";

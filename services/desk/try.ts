@@ -100,45 +100,15 @@ export async function tryRules(
 
 async function openTrial(db: Db, projection: Projection, { maxRows, onProgress }: TryOptions) {
   const live = await liveColumns(db, projection);
-  const byColumn: Record<string, number> = {};
-  const rows: ChangedRow[] = [];
-  const problems: string[] = [];
-  const count: Counts = {
-    entities: 0,
-    equal: 0,
-    changed: 0,
-    appearing: 0,
-    disappearing: 0,
-    failing: 0,
-    now: 0,
-    would: 0,
-    forPeople: 0,
-  };
+  const findings = openFindings({ projection, live }, maxRows);
   const tally = tallyOf(projection);
   let batch: Candidate[] = [];
-
-  const note = (changed: ChangedRow): void => {
-    count[changed.kind === "new" ? "appearing" : changed.kind === "gone" ? "disappearing" : "changed"]++;
-    for (const name of Object.keys(changed.columns)) byColumn[name] = (byColumn[name] ?? 0) + 1;
-    if (rows.length < maxRows) rows.push(changed);
-  };
   const compare = async (): Promise<void> => {
     const ids = batch.map(({ id }) => id);
     const shown = live === null ? new Map<string, RowById>() : await rowsById(db, projection.name, live, ids);
-    for (const candidate of batch) {
-      count.entities++;
-      const now = shown.get(candidate.id);
-      const decisions = candidate.state === null ? [] : decisionsOf(projection, candidate.state);
-      count.now += now?.conflicts ?? 0;
-      count.would += decisions.length;
-      count.forPeople += decisions.filter(({ isOpen }) => isOpen).length;
-      if (candidate.row === null && now === undefined) continue;
-      const changed = changeOf({ projection, live, decisions }, candidate, now);
-      if (changed === null) count.equal++;
-      else note(changed);
-    }
+    for (const candidate of batch) findings.compare(candidate, shown.get(candidate.id));
     batch = [];
-    onProgress?.(count.entities);
+    onProgress?.(findings.count.entities);
   };
   return {
     async take({ id, events }: EntityEvents): Promise<void> {
@@ -148,10 +118,7 @@ async function openTrial(db: Db, projection: Projection, { maxRows, onProgress }
         events.map((event) => () => event),
         (each) => void checkInvariants(projection.invariants, id, each),
       );
-      if (stop !== null) {
-        count.failing++;
-        if (problems.length < MAX_PROBLEMS) problems.push(`${id}: ${messageOf(stop.error)}`);
-      }
+      if (stop !== null) findings.fails(id, stop.error);
       const last = steps.slice(0, shown).findLast(({ row }) => row !== null);
       const [state, row] = [last?.folded?.state ?? null, last?.row ?? null];
       tally.add(checkInvariants(projection.invariants, id, row));
@@ -160,7 +127,8 @@ async function openTrial(db: Db, projection: Projection, { maxRows, onProgress }
     },
     async end(): Promise<Tried> {
       await compare();
-      const { now, would, forPeople, ...counted } = count;
+      const { byColumn, rows, problems } = findings;
+      const { now, would, forPeople, ...counted } = findings.count;
       return {
         view: projection.name,
         ...counted,
@@ -171,6 +139,43 @@ async function openTrial(db: Db, projection: Projection, { maxRows, onProgress }
         rows,
         isNew: live === null,
       };
+    },
+  };
+}
+
+/** Counts what would differ, and keeps some of it. */
+function openFindings(view: Omit<Compared, "decisions">, maxRows: number) {
+  const count: Counts = {
+    ...{ entities: 0, equal: 0, changed: 0, appearing: 0, disappearing: 0, failing: 0 },
+    ...{ now: 0, would: 0, forPeople: 0 },
+  };
+  const byColumn: Record<string, number> = {};
+  const rows: ChangedRow[] = [];
+  const problems: string[] = [];
+  return {
+    count,
+    byColumn,
+    rows,
+    problems,
+    compare(candidate: Candidate, now: RowById | undefined): void {
+      count.entities++;
+      const decisions = candidate.state === null ? [] : decisionsOf(view.projection, candidate.state);
+      count.now += now?.conflicts ?? 0;
+      count.would += decisions.length;
+      count.forPeople += decisions.filter(({ isOpen }) => isOpen).length;
+      if (candidate.row === null && now === undefined) return;
+      const changed = changeOf({ ...view, decisions }, candidate, now);
+      if (changed === null) {
+        count.equal++;
+        return;
+      }
+      count[changed.kind === "new" ? "appearing" : changed.kind === "gone" ? "disappearing" : "changed"]++;
+      for (const name of Object.keys(changed.columns)) byColumn[name] = (byColumn[name] ?? 0) + 1;
+      if (rows.length < maxRows) rows.push(changed);
+    },
+    fails(id: string, error: unknown): void {
+      count.failing++;
+      if (problems.length < MAX_PROBLEMS) problems.push(`${id}: ${messageOf(error)}`);
     },
   };
 }

@@ -94,6 +94,7 @@ export interface Accepted {
   readonly quarantined: number;
 }
 
+// Long because its functions share what is known of where origins end; each is short.
 export function acceptor({
   log,
   gate,
@@ -165,6 +166,7 @@ export function acceptor({
   };
 
   return {
+    // Many parameters because they are the facts of one arrival: what came, who sent it, when, and what it may write.
     async accept(batch, key, receivedAtMs, breathe = async () => {}, { signed, types } = { types: null }) {
       const { origin } = batch;
       await refuseGap(batch);
@@ -348,7 +350,10 @@ interface Checks extends Grant {
   readonly fits: Fits;
 }
 
-/** Passes each event through the gate and recomputes the chain; the batch's `head` must come out. Others have their turn in between. */
+/**
+ * Passes each event through the gate and recomputes the chain; the batch's `head` must come out. Others have their turn in between.
+ * Many parameters because each is one thing that a batch is checked against, and all of them differ from batch to batch.
+ */
 async function chained(
   checks: Checks,
   batch: Batch,

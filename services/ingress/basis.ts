@@ -80,7 +80,10 @@ const tooManyClaims = ({ origin, firstSeq }: Batch, count: number): TributaryErr
 
 const isSame = (a: EntityRef, b: EntityRef): boolean => a.type === b.type && a.id === b.id;
 
-/** `known`: where an origin was last seen to end in the log; `learn`: it was found to end there. */
+/**
+ * `known`: where an origin was last seen to end in the log; `learn`: it was found to end there.
+ * Long because its functions share one memory of what the log holds; each is short.
+ */
 export function basisNotes({
   log,
   headKeys,

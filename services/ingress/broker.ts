@@ -243,6 +243,7 @@ const MARK = /^Tributary hub (.*), log ([a-z2-7]{12})$/s;
 /**
  * Keeps the broker as the hub needs it: looks every few seconds, and at once when the link was lost, whether streams and consumer are there, and makes what
  * somebody deleted or an emptied store lacks. The stream bears the mark of the hub that uses it, for one that starts later.
+ * Long because its functions share the state that they watch and mend; each is short.
  */
 export function watchBroker({
   nc,

@@ -68,6 +68,7 @@ export interface Consuming {
  *                    ▲                ├▶ gap ─▶ refusal, ack; back to the broker where the batch before may be elsewhere
  *                    │                ├▶ undecodable, damaged, forked ─▶ dead letter, refusal, ack
  *                    └────────────────┴▶ event store away, or an unforeseen failure ─▶ held on
+ * Long because its functions are the steps of one state machine, drawn above; each is short.
  */
 export function consume(deps: ConsumeDeps): Consuming {
   const { say, standing, nc } = deps;

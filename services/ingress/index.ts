@@ -155,6 +155,7 @@ async function openTrust(options: IngressOptions, say: (event: Record<string, un
   };
 }
 
+// Many parameters because it is one half of opening the ingress, and takes what the other half has opened.
 async function openWatches(
   options: IngressOptions,
   nc: NatsConnection,

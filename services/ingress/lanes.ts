@@ -64,6 +64,7 @@ export interface Lanes<T extends Held> {
  *   taken ─▶ waiting ── its site's and its lane's turn ─▶ worked on ─▶ done
  *               ▲                                             │
  *               └──────────────── back, after a pause ────────┘
+ * Long because its functions share the queues, whose bounds and turns must agree; each is short.
  */
 export function lanes<T extends Held>(bounds: Bounds): Lanes<T> {
   // Both maps are kept in the order of turns: who is served goes to the end.

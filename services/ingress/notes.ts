@@ -48,6 +48,7 @@ export interface Quarantined {
   forget(): void;
 }
 
+// Long because its functions share the scans that have been made; each is short.
 export function quarantinedOf(log: Log): Quarantined {
   const scans = new Map<OriginId, Promise<Scan>>();
 

@@ -80,7 +80,10 @@ export interface Outcomes {
   unread(message: JsMsg, place: string, error: unknown): void;
 }
 
-/** What becomes of a batch, and what its sender is told. */
+/**
+ * What becomes of a batch, and what its sender is told.
+ * Long because it is the one list of what may become of a batch.
+ */
 export function outcomes(deps: OutcomeDeps): Outcomes {
   const { nc, say, standing, waiting, act } = deps;
   const sayRefused = sparing(say, { everyMs: SAY_EVERY_MS, maxKinds: MAX_KINDS });

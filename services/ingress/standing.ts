@@ -41,6 +41,7 @@ export interface Standing {
  *
  * `onDoubt` is called whenever the log may have become another one: its server was away, its subscription was cut, its incarnation changed. What anybody
  * remembers of it is worth nothing then.
+ * Long because its functions are the steps of one state machine, drawn above; each is short.
  */
 export async function watchStore({
   log,

@@ -125,6 +125,7 @@ export const refuseRevoked =
     );
   };
 
+// Long because its functions share what is known of keys, tokens and questions that were asked before; each is short.
 export function vouch({
   book,
   ring,

@@ -22,6 +22,7 @@ export {
   siblingsOf,
   waitingFor,
 } from "./fold.ts";
+export { foldHeadOf, type KeptEvent } from "./fold-event.ts";
 export { type CheckedRow, checkInvariants, isBroken, keysHeld, problemOfTotal, problemsIn, seenRow } from "./invariants.ts";
 export { misfitIn } from "./misfit.ts";
 export { narrowColumns } from "./narrow.ts";

@@ -1,52 +1,19 @@
-import type { LogEntry, Position } from "../core/index.ts";
+import { type LogEntry, messageOf, type Position } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import { INCARNATION_STREAM, type Log } from "../log/index.ts";
-import {
-  type Db,
-  inTransaction,
-  isAsked,
-  type Lease,
-  least,
-  type Member,
-  moveShards,
-  SHARDS,
-  settledAt,
-  TEND_MS,
-  tend,
-  writePage,
-} from "../views/index.ts";
-import { counting } from "./counts.ts";
+import { inTransaction, isAsked, least, moveShards, SHARDS, settledAt, TEND_MS, tend, writePage } from "../views/index.ts";
+import { type Counting, counting } from "./counts.ts";
 import { isOfData } from "./failures.ts";
 import { type Narrowing, narrow } from "./narrow.ts";
 import { type Outcome, outcomeOf } from "./outcome.ts";
-import { type FoldedPage, foldPage, type ViewTarget } from "./page.ts";
+import { type FoldedPage, foldPage, type ViewTarget, type Waiting } from "./page.ts";
 import { StaleViewError } from "./readable.ts";
 import { mend } from "./refold.ts";
+import type { Session } from "./session.ts";
 import { shardOfEntry } from "./shards.ts";
 
 /** Events in one transaction at most: beyond, it gains nothing (500: 44 k/s, 2,000: 45 k/s measured) and is slower to see. */
 const PAGE_EVENTS = 500;
-
-/** A process's place among the projectors. */
-export interface Membership {
-  readonly db: Db;
-  readonly member: Member;
-  isLost(): boolean;
-  end(): Promise<void>;
-}
-
-/** Shards in hand, and what they are folded into. */
-export interface Session {
-  readonly writer: Db;
-  readonly reader: Db;
-  readonly membership: Membership;
-  readonly targets: readonly ViewTarget[];
-  readonly leases: Lease[];
-  readonly layout: string;
-  /** Views as they stand now, with nothing in memory; what is read goes over the connection given. */
-  targetsNow(db: Db): Promise<readonly ViewTarget[]>;
-  close(): Promise<void>;
-}
 
 export interface FollowOptions {
   readonly log: Log;
@@ -66,61 +33,10 @@ export interface FollowOptions {
  * fails at (`narrow`), and following goes on. Ends when shards should change hands, views are swapped, the log was set back, or with what is of operation.
  */
 export async function follow(session: Session, options: FollowOptions): Promise<void> {
-  const { writer, reader, leases, layout, membership } = session;
-  const { log, gate, quietMs, signal, say, insists, onProgress } = options;
-  const counts = counting(log, (event) => settledAt(reader, event));
+  const { leases } = session;
+  const { log, quietMs, signal, say } = options;
   const watch = watchShards(session, signal);
-  const hold = { leases, layout, member: membership.member };
-  let targets = session.targets;
-  let writing: Promise<void> = Promise.resolve();
-  let inFlight: Promise<unknown> | null = null;
-  const standsAt = (through: Position): void => {
-    for (const lease of leases) if (lease.position === null || lease.position < through) lease.position = through;
-  };
-  const fold = (entries: readonly LogEntry[], through: Position): Promise<Outcome<FoldedPage>> =>
-    outcomeOf(foldPage({ gate, counts }, targets, entries, through));
-  const narrowing: Narrowing = {
-    db: writer,
-    deps: { gate, counts },
-    targets: () => session.targetsNow(writer),
-    async scope(_, through, work) {
-      const done = await inTransaction(writer, async () => {
-        await moveShards(writer, leases, layout, through);
-        return work();
-      });
-      standsAt(through);
-      return done;
-    },
-    mend: (waiting, through) => mend({ db: writer, reader, log, gate }, waiting, hold, through),
-    live: { alone: leases.length === SHARDS, by: membership.member.number },
-    insists,
-    say,
-  };
-  const writeFolded = async (folded: Outcome<FoldedPage>, entries: readonly LogEntry[], through: Position): Promise<void> => {
-    const startedMs = performance.now();
-    try {
-      if ("error" in folded) throw folded.error;
-      await writePage(writer, folded.value, hold);
-      folded.value.written();
-      standsAt(through);
-    } catch (error) {
-      if ("value" in folded) folded.value.dropped();
-      if (!(await isOfData(writer, targets, error, insists))) throw error;
-      say({ event: "page-narrowed", events: entries.length, message: String((error as Error).message ?? error) });
-      await narrow(narrowing, entries, through);
-      // What was in memory is of the page that was not written.
-      targets = await session.targetsNow(reader);
-      folded = { error };
-    }
-    if ("value" in folded) await mend({ db: writer, reader, log, gate }, folded.value.waiting, hold, through);
-    onProgress();
-    say({
-      event: "page-projected",
-      events: entries.length,
-      through: through.toString(),
-      ms: Math.round(performance.now() - startedMs),
-    });
-  };
+  const line = pipeline(session, options, watch.end);
   const interrupted = interruptionWatch(options, watch);
   try {
     // A life that is declared while the link stands: a log may have been put in this one's place all the same.
@@ -144,37 +60,123 @@ export async function follow(session: Session, options: FollowOptions): Promise<
       maxPage: PAGE_EVENTS,
       signal: watch.signal,
       // While a page is being written the next one fills: few large transactions instead of many small ones.
-      busy: () => inFlight,
+      busy: line.busy,
       onInterruption: (what) => {
         say({ event: "subscription-interrupted", ...what });
         if (what.kind === "dropped") interrupted();
       },
       ...(quietMs === undefined ? {} : { quietMs }),
     });
-    for await (const { entries: all, through } of pages) {
-      const entries = await mineOf(log, all, places);
-      const before = targets;
-      let folded = await fold(entries, through);
-      await writing;
-      if (targets !== before) folded = await fold(entries, through);
-      writing = writeFolded(folded, entries, through);
-      // Awaited with the next page, or below; a failure must not count as unhandled until then.
-      const settled: Promise<unknown> = writing
-        // Nothing more may come that would await it: a page that could not be written ends the session at once.
-        .catch(() => watch.end())
-        .finally(() => {
-          if (inFlight === settled) inFlight = null;
-        });
-      inFlight = settled;
-    }
+    for await (const { entries, through } of pages) await line.put(await mineOf(log, entries, places), through);
   } catch (error) {
     // The views are built anew when the session is opened again, at once.
     if (!(error instanceof StaleViewError)) throw error;
     say({ event: "view-stale", message: error.message });
   } finally {
     watch.end();
-    await writing;
+    await line.written();
   }
+}
+
+/** Folds pages, each while the one before is being written. `onFailure`: a page could not be written, and nothing more may come. */
+function pipeline(session: Session, options: FollowOptions, onFailure: () => void) {
+  const { reader } = session;
+  const { log, gate } = options;
+  const counts = counting(log, (event) => settledAt(reader, event));
+  const write = pageWriter(session, options, counts);
+  let targets = session.targets;
+  let writing: Promise<void> = Promise.resolve();
+  let inFlight: Promise<unknown> | null = null;
+  const fold = (entries: readonly LogEntry[], through: Position): Promise<Outcome<FoldedPage>> =>
+    outcomeOf(foldPage({ gate, counts }, targets, entries, through));
+  return {
+    /** Folds a page, and has it written once the page before is. Throws what that page could not be written for. */
+    async put(entries: readonly LogEntry[], through: Position): Promise<void> {
+      const before = targets;
+      let folded = await fold(entries, through);
+      await writing;
+      // The page before was narrowed down: what this one was folded on top of is not what stands.
+      if (targets !== before) folded = await fold(entries, through);
+      writing = write(folded, targets, { entries, through }).then((isWhole) =>
+        isWhole
+          ? undefined
+          : session.targetsNow(reader).then((now) => {
+              targets = now;
+            }),
+      );
+      // Awaited with the next page, or at the end; a failure must not count as unhandled until then.
+      const settled: Promise<unknown> = writing
+        // Nothing more may come that would await it: a page that could not be written ends the session at once.
+        .catch(onFailure)
+        .finally(() => {
+          if (inFlight === settled) inFlight = null;
+        });
+      inFlight = settled;
+    },
+    busy: () => inFlight,
+    written: () => writing,
+  };
+}
+
+interface Page {
+  readonly entries: readonly LogEntry[];
+  readonly through: Position;
+}
+
+/** Writes pages. What is returned says whether a page was written as it was folded; `false`: it was narrowed down, and what is known of entities with it. */
+function pageWriter(session: Session, { log, gate, insists, say, onProgress }: FollowOptions, counts: Counting) {
+  const { writer, reader, leases, layout, membership } = session;
+  const hold = { leases, layout, member: membership.member };
+  const standsAt = (through: Position): void => {
+    for (const lease of leases) if (lease.position === null || lease.position < through) lease.position = through;
+  };
+  const mended = (waiting: readonly Waiting[], through: Position): Promise<void> =>
+    mend({ db: writer, reader, log, gate }, waiting, hold, through);
+  const narrowing: Narrowing = {
+    db: writer,
+    deps: { gate, counts },
+    targets: () => session.targetsNow(writer),
+    async scope(_, through, work) {
+      const done = await inTransaction(writer, async () => {
+        await moveShards(writer, leases, layout, through);
+        return work();
+      });
+      standsAt(through);
+      return done;
+    },
+    mend: mended,
+    live: { alone: leases.length === SHARDS, by: membership.member.number },
+    insists,
+    say,
+  };
+  const writeWhole = async (folded: Outcome<FoldedPage>, through: Position): Promise<FoldedPage> => {
+    if ("error" in folded) throw folded.error;
+    await writePage(writer, folded.value, hold);
+    folded.value.written();
+    standsAt(through);
+    return folded.value;
+  };
+  return async (folded: Outcome<FoldedPage>, targets: readonly ViewTarget[], { entries, through }: Page): Promise<boolean> => {
+    const startedMs = performance.now();
+    let whole: FoldedPage | null = null;
+    try {
+      whole = await writeWhole(folded, through);
+    } catch (error) {
+      if ("value" in folded) folded.value.dropped();
+      if (!(await isOfData(writer, targets, error, insists))) throw error;
+      say({ event: "page-narrowed", events: entries.length, message: messageOf(error) });
+      await narrow(narrowing, entries, through);
+    }
+    if (whole !== null) await mended(whole.waiting, through);
+    onProgress();
+    say({
+      event: "page-projected",
+      events: entries.length,
+      through: through.toString(),
+      ms: Math.round(performance.now() - startedMs),
+    });
+    return whole !== null;
+  };
 }
 
 /** How long to wait before a log that does not answer is asked again whether it holds what was folded. */

@@ -50,7 +50,11 @@ function run(cwd: string, command: string, args: readonly string[], env: Readonl
     const child = execFile(
       command,
       [...args],
-      { cwd, env: { ...process.env, PATH, NODE_OPTIONS: NODE_FLAGS.join(" "), ...env }, maxBuffer: 16 * 1_048_576 },
+      {
+        cwd,
+        env: { ...process.env, PATH, NODE_OPTIONS: NODE_FLAGS.join(" "), NODE_COMPILE_CACHE: join(work, "cache"), ...env },
+        maxBuffer: 16 * 1_048_576,
+      },
       (_, stdout, stderr) => resolve({ code: child.exitCode ?? -1, stdout, stderr }),
     );
   });

@@ -10,7 +10,7 @@ import {
   type Seq,
   type Vector,
 } from "../../core/index.ts";
-import { type FoldEvent, seenOf } from "../../merge/engine.ts";
+import { type FoldEvent, foldHeadOf } from "../../merge/engine.ts";
 import type { Db } from "../connect.ts";
 import { aboutEntity, anyMillis, heldIn, millis } from "./sql.ts";
 
@@ -63,19 +63,17 @@ interface CountedRow {
 }
 
 function asEvent(row: CountedRow, entityType: string, read: ReadData): CountedEvent {
-  const { entityId, seq, position, basis, clipped, data: stored, subject, version, ...plain } = row;
+  const { entityId, seq, position, basis, clipped, data: stored, subject, version, recordedAt, device, ...plain } = row;
   const clips = clipsFromStored(clipped);
+  const kept = { ...plain, entity: { type: entityType, id: entityId }, seq: Number(seq) as Seq, basis, clips };
   let data: JsonObject | undefined;
   return {
-    ...plain,
+    ...foldHeadOf({ ...kept, position: BigInt(position) as Position }),
+    ...{ recordedAt, device },
     get data() {
       data ??= read({ subject, version: Number(version) }, stored);
       return data;
     },
-    entity: { type: entityType, id: entityId },
-    seq: Number(seq) as Seq,
-    position: Number(position),
-    ...seenOf(basis, clips),
     notes: clipWords(basis, clips),
   };
 }

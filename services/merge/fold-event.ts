@@ -1,0 +1,43 @@
+import {
+  type Clips,
+  type EntityRef,
+  type Hlc,
+  type OriginId,
+  type Position,
+  partsOf,
+  type Seq,
+  type Vector,
+} from "../core/index.ts";
+import { type FoldEvent, seenOf } from "./fold.ts";
+
+/** What is kept of an event beside its data, wherever it is read from. */
+export interface KeptEvent {
+  readonly type: string;
+  readonly entity: EntityRef;
+  readonly actor: string;
+  readonly occurredAt: string;
+  readonly origin: OriginId;
+  readonly seq: Seq;
+  readonly hlc: Hlc;
+  readonly basis: Vector;
+  /** What the hub takes back of the basis. */
+  readonly clips: Clips | undefined;
+  /** Its device's clock was wrong, as the hub noted. */
+  readonly clockWrong: boolean;
+  readonly position: Position;
+}
+
+/** An event made ready for folding, but for its data, which each reads in its own way. */
+export const foldHeadOf = (event: KeptEvent): Omit<FoldEvent, "data"> => ({
+  type: event.type,
+  entity: event.entity,
+  actor: event.actor,
+  occurredAt: event.occurredAt,
+  site: partsOf(event.origin).site,
+  origin: event.origin,
+  seq: event.seq,
+  hlc: event.hlc,
+  clockWrong: event.clockWrong,
+  position: Number(event.position),
+  ...seenOf(event.basis, event.clips),
+});
