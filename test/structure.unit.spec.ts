@@ -51,7 +51,8 @@ const HOMES: Record<string, readonly string[]> = {
   pg: ["views", "local"],
   "pg-copy-streams": ["views"],
   "node:sqlite": ["field", "log/node", "audit"],
-  nats: ["ingress", "field", "local"],
+  // `cli` names the type of a connection that `local` and `ingress` make.
+  nats: ["ingress", "field", "local", "cli"],
   avsc: ["gate"],
   "ajv/dist/2020.js": ["gate"],
   "ajv-formats": ["gate"],
@@ -60,10 +61,14 @@ const HOMES: Record<string, readonly string[]> = {
   yjs: ["merge"],
   "ot-text-unicode": ["merge"],
   pino: ["cli"],
+  "csv-parse/sync": ["gate"],
   jose: ["http"],
   fastify: ["http"],
   nodemailer: ["notify"],
 };
+
+/** Libraries for all: reading what comes from outside. */
+const EVERYWHERE = new Set(["zod"]);
 
 /** Doors beside each folder's index.ts: what needs Node, what only our own services use, a program of its own. */
 const EDGES = new Set(["core/node.ts", "gate/node.ts", "merge/engine.ts", "log/node/main.ts"]);
@@ -172,15 +177,36 @@ describe("the house", () => {
     expect([...reachedFrom([join(SERVICES, "gate/node.ts")])].some((each) => each.startsWith("node:"))).toBe(true);
   });
 
-  it("has one home for each driver", () => {
+  it("has one home for each driver, and a home for each library; types count too", () => {
     for (const { file, folder, imports } of sources) {
-      for (const { from, isType } of imports) {
-        if (HOMES[from] === undefined || isType) continue;
-        expect(HOMES[from], `${relative(ROOT, file)} imports ${from}`).toContain(folder);
+      for (const { from } of imports) {
+        if (from.startsWith(".") || from.startsWith("node:") || EVERYWHERE.has(from)) {
+          if (HOMES[from] === undefined) continue;
+        }
+        expect(HOMES[from] ?? [], `${relative(ROOT, file)} imports ${from}`).toContain(folder);
       }
       // Loaded when it is needed, a driver has the same home.
       for (const [, from = ""] of readFileSync(file, "utf8").matchAll(/\bimport\("([^"]+)"\)/g))
         if (HOMES[from] !== undefined) expect(HOMES[from], `${relative(ROOT, file)} loads ${from}`).toContain(folder);
+    }
+  });
+
+  it("names tables of the database in views alone", () => {
+    const named = /["'`\s(]((?:tributary|views)\.(?:"|\$\{|[a-z_]+))/g;
+    const isText = /["'`]/;
+    const tables = new Set(
+      [...readFileSync(join(SERVICES, "views/schema.sql"), "utf8").matchAll(/^(?:TABLE|VIEW) (tributary\.[a-z_]+)/gm)].map(
+        ([, table = ""]) => table,
+      ),
+    );
+    expect(tables.size).toBeGreaterThan(15);
+    for (const { file, folder } of sources.filter(({ folder }) => folder !== "views")) {
+      if (folder === "projections" || folder === "merge") continue;
+      for (const line of readFileSync(file, "utf8").split("\n")) {
+        if (/^\s*(\*|\/\/|\/\*)/.test(line) || !isText.test(line)) continue;
+        for (const [, name = ""] of line.matchAll(named))
+          expect(tables.has(name) || /^views\.["$]/.test(name), `${relative(ROOT, file)}: ${line.trim()}`).toBe(false);
+      }
     }
   });
 
