@@ -238,7 +238,7 @@ describe("docs/conflicts.md", () => {
     expect(reasons.length).toBeGreaterThan(10);
     const [, , ...rows] = tableAfter("What the reasons say:");
     expect(rows.map(([reason]) => reason!.replaceAll("`", "")).sort()).toEqual([...reasons].sort());
-    const [, , ...rules] = tableAfter("names a rule for each register");
+    const [, , ...rules] = tableAfter("The view's `resolve` names a rule for each register");
     const given = rules.flatMap(([, , reasons]) => [...reasons!.matchAll(/`([a-z-]+)`/g)].map(([, reason]) => reason!));
     expect([...new Set(given)].sort(), "each is given by a rule").toEqual([...reasons].sort());
   });
@@ -246,7 +246,7 @@ describe("docs/conflicts.md", () => {
   it("names every rule that can be declared", async () => {
     const resolvers = Object.entries(await import("../../services/merge/resolvers.ts"));
     const helpers = ["NO_CONTEXT", "countCovered", "isContested", "isOneOf", "problemsOfRule", "settingsOf"];
-    const [, , ...rules] = tableAfter("names a rule for each register");
+    const [, , ...rules] = tableAfter("The view's `resolve` names a rule for each register");
     const named = new Set(rules.map(([rule]) => /^`(\w+)/.exec(rule!)![1]!));
     expect([...named].sort()).toEqual(
       resolvers
