@@ -273,7 +273,7 @@ async function compareEntity(deps: ViewDeps, tables: EntityTables, key: string, 
   const isShown = found.shown !== null;
   const { state, shown, stop, mark } = folded;
   if (mark !== null) {
-    await compareParked(deps, key, folded, mark, found);
+    await compareParked(deps, key, { folded, mark, found });
     return isShown;
   }
   if (stop !== null) report("views", stop.event, `${projection.name} cannot fold it, and it is not parked: ${stop.error}`);
@@ -289,7 +289,11 @@ async function compareEntity(deps: ViewDeps, tables: EntityTables, key: string, 
  * A parked entity shows what it did before the event that it is parked at, and only what stops it still may keep it there. Where it is parked by no projector's doing,
  * what its row hides is told all the same.
  */
-async function compareParked(deps: ViewDeps, key: string, folded: Folded, mark: Mark, found: Found): Promise<void> {
+async function compareParked(
+  deps: ViewDeps,
+  key: string,
+  { folded, mark, found }: { readonly folded: Folded; readonly mark: Mark; readonly found: Found },
+): Promise<void> {
   const { projection, report, books, waiting, rehearse, untold } = deps;
   const where = `${projection.name}/${key}`;
   const { before, isMet, event, entries } = mark;
@@ -340,13 +344,13 @@ function differences(projection: Projection, key: string, expected: Shown | null
     return isLeft ? ["the view has a row that the log does not explain"] : [];
   }
   const out: string[] = [];
-  const { state, row } = expected;
+  const { row } = expected;
   const wrong = shown === null ? [] : wrongColumns(expected, shown);
   if (shown === null) out.push("the view lacks a row that the log has");
   else if (wrong.length > 0) out.push(`the view's row is not what folding the log gives: ${wrong.join(", ")}`);
   for (const [name, rows] of children)
     if (!isSame(row.tables[name] ?? [], rows)) out.push(`its rows of ${name} are not what folding the log gives`);
-  if (claims !== null && !isSameClaims(projection, key, row, state, claims))
+  if (claims !== null && !isSameClaims(projection, key, expected, claims))
     out.push("its claims to invariants are not what folding the log gives");
   return out;
 }
@@ -379,7 +383,7 @@ function isSame(expected: readonly Readonly<Record<string, JsonValue>>[], rows: 
   );
 }
 
-function isSameClaims(projection: Projection, key: string, row: FullRow, state: EntityState, rows: readonly ClaimRow[]): boolean {
+function isSameClaims(projection: Projection, key: string, { row, state }: Shown, rows: readonly ClaimRow[]): boolean {
   const events = eventsIn(projection, state);
   const expected = [...claimedKeys(projection, key, row)].map(([invariant, claimed]) =>
     canonicalize({ invariant, key: asKept(claimed), events }),

@@ -148,7 +148,7 @@ export function tell(
       if (!folded.written.includes(rule.name)) continue;
       const { steps, writes } = told.get(rule.name)!;
       const write: Write = { event, dot: dotOf(event), reach: reachOf({ by: event, basis: event.basis }) };
-      steps.push(stepOf(projection, rule, write, writes, state));
+      steps.push(stepOf({ projection, rule }, write, writes, state));
       writes.push(write);
     }
   }
@@ -238,7 +238,13 @@ function relationsOf(write: Write, earlier: readonly Write[], standing: readonly
   };
 }
 
-function stepOf(projection: Projection, rule: RegisterRule, write: Write, earlier: readonly Write[], after: EntityState): Step {
+/** A write as a step of its register's story: `earlier` are the writes told before it, `after` the entity once it had come. */
+function stepOf(
+  { projection, rule }: { readonly projection: Projection; readonly rule: RegisterRule },
+  write: Write,
+  earlier: readonly Write[],
+  after: EntityState,
+): Step {
   const { event, dot } = write;
   return {
     position: String(event.position),

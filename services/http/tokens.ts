@@ -137,7 +137,10 @@ function finderOf({ keys }: JSONWebKeySet): ReturnType<typeof createLocalJWKSet>
   return createLocalJWKSet({ keys: keys.map(publicKey) });
 }
 
-/** Checks tokens against the hub's keys, as they are at the time. `refuse` throws for tokens that were revoked. */
+/**
+ * Checks tokens against the hub's keys, as they are at the time. `refuse` throws for tokens that were revoked.
+ * Long because its three questions share one memory of keys and tokens, which all of them must drop together when a key goes; each is short.
+ */
 export function doorkeeper(keys: JSONWebKeySet | Keyring, refuse: (claims: Claims) => void = () => {}): Doorkeeper {
   const ring = "state" in keys ? keys : fixedKeyring(keys);
   let known = ring.state().accepted;

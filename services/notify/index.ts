@@ -49,9 +49,10 @@ export function startNotifier(options: NotifierOptions): Notifier {
   const run = async (): Promise<void> => {
     for (let pauseMs = MIN_PAUSE_MS; !stop.signal.aborted; pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS)) {
       try {
-        await listen(options, lanes, bell, stop.signal, () => {
+        const onProgress = (): void => {
           pauseMs = MIN_PAUSE_MS;
-        });
+        };
+        await listen(options, { lanes, bell, signal: stop.signal, onProgress });
       } catch (error) {
         if (stop.signal.aborted) break;
         say({ event: "notifier-interrupted", message: messageOf(error), pauseMs });
@@ -70,14 +71,16 @@ export function startNotifier(options: NotifierOptions): Notifier {
   };
 }
 
+interface Listening {
+  readonly lanes: Lanes;
+  readonly bell: Bell;
+  readonly signal: AbortSignal;
+  /** The outbox was looked at, and lanes were started. */
+  readonly onProgress: () => void;
+}
+
 /** Starts lanes as the outbox fills, until the connection is lost (then it throws) or `signal` stops it. */
-async function listen(
-  options: NotifierOptions,
-  lanes: Lanes,
-  bell: Bell,
-  signal: AbortSignal,
-  onProgress: () => void,
-): Promise<void> {
+async function listen(options: NotifierOptions, { lanes, bell, signal, onProgress }: Listening): Promise<void> {
   const { pollMs = POLL_MS } = options;
   await withConnection(options, async (db) => {
     const lost = new AbortController();

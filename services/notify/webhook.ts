@@ -31,21 +31,32 @@ export const webhookSender =
   async (message) => {
     const signal = AbortSignal.timeout(timeoutMs);
     try {
-      return await outcomeOf(await post(new URL(url), secret, message, now(), signal), now());
+      return await outcomeOf(await post(new URL(url), bodyOf(message, secret, now()), signal), now());
     } catch (error) {
       return { kind: "later", note: signal.aborted ? `no answer in ${timeoutMs / 1_000} s` : reasonOf(error) };
     }
   };
 
-/** Posts, and follows a redirect that keeps method and body within the same origin. */
-async function post(first: URL, secret: string, message: Message, nowMs: number, signal: AbortSignal): Promise<Response> {
-  const body = JSON.stringify(message.document);
-  const headers = {
-    "Content-Type": "application/json",
-    "User-Agent": "tributary-notify",
-    "Idempotency-Key": message.key,
-    "X-Tributary-Signature": signature(secret, body, nowMs),
+interface Body {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+function bodyOf({ document, key }: Message, secret: string, nowMs: number): Body {
+  const body = JSON.stringify(document);
+  return {
+    body,
+    headers: {
+      "Content-Type": "application/json",
+      "User-Agent": "tributary-notify",
+      "Idempotency-Key": key,
+      "X-Tributary-Signature": signature(secret, body, nowMs),
+    },
   };
+}
+
+/** Posts, and follows a redirect that keeps method and body within the same origin. */
+async function post(first: URL, { headers, body }: Body, signal: AbortSignal): Promise<Response> {
   for (let url = first, redirects = 0; ; redirects++) {
     const response = await fetch(url.href, { method: "POST", headers, body, redirect: "manual", signal });
     const next = redirectOf(response, url);
