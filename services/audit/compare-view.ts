@@ -188,7 +188,9 @@ function openFold(deps: ViewDeps, key: string, id: string, past: Cursor<VersionR
           deps.report(
             "past",
             `${projection.name}/${key}`,
-            `${left.length} kept versions, the first at ${left[0]!.position}, are of no event`,
+            left.length === 1
+              ? `one kept version, at ${left[0]?.position}, belongs to no event`
+              : `${left.length} kept versions, the first at ${left[0]?.position}, belong to no event`,
           );
       }
       return folded;
@@ -220,7 +222,7 @@ async function compareVersion(
   const where = `${projection.name}/${key}`;
   let kept = await past.peek();
   while (kept !== null && kept.id === key && BigInt(kept.position) < entry.position) {
-    report("past", where, `its kept version at ${kept.position} is of no event`);
+    report("past", where, `its kept version at ${kept.position} belongs to no event`);
     await past.next();
     kept = await past.peek();
   }
@@ -298,7 +300,7 @@ async function compareParked(
   const where = `${projection.name}/${key}`;
   const { before, isMet, event, entries } = mark;
   const whole = folded.stop === null ? folded.shown : null;
-  if (!isMet) report("parked", where, `it is parked at ${event}, which is no event of it in the log`);
+  if (!isMet) report("parked", where, `it is parked at ${event}, but the log has no such event of this entity`);
   // One that was asked to be folded anew and was refused by the database is as it was: whole.
   const possible = isMet ? [before, ...(whole === null ? [] : [whole])] : [whole];
   const wrong = possible.map((shown) => differences(projection, key, shown, found));
@@ -318,13 +320,13 @@ async function compareParked(
       report(
         "parked",
         where,
-        `it is parked at ${event} for no reason that the log or the database shows: folded anew, it is shown${asked}`,
+        `it is parked at ${event} for no reason that the log or the database shows: folded again, it can be shown${asked}`,
       );
     else
       report(
         "parked",
         where,
-        `it is parked at ${event}, and folded anew it stops at ${rehearsed.event}: ${rehearsed.error}${asked}`,
+        `it is parked at ${event}, but folded again it stops at ${rehearsed.event}: ${rehearsed.error}${asked}`,
       );
   }
 }

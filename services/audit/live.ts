@@ -27,7 +27,7 @@ export function viewsOfType(views: readonly View[], type: string, name: string |
   if (found === undefined)
     throw new TributaryError(
       "not-found",
-      `${name} is no view of entities of type ${type}`,
+      `${name} is not a view of entities of type ${type}`,
       `There are: ${all.map((view) => view.name).join(", ")}.`,
     );
   return [found];

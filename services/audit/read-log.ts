@@ -99,7 +99,7 @@ function openPage(log: Log, besides: Compared, read: Read, { report, signatures 
     const where = `${origin}/${seq}`;
     if (columns === null) report("audit", where, "the audit lacks it");
     else if (altered.has(where))
-      report("log", where, `the audit has it otherwise (${columns.join(", ")}): as it was before, or altered too`);
+      report("log", where, `the audit has other values (${columns.join(", ")}): the original ones, or these were altered too`);
     else if (columns.includes("hash")) noteRewritten(rewritten, origin, seq as Seq, columns);
     else report("audit", where, `its audit row was altered: ${columns.join(", ")}`);
   };

@@ -92,7 +92,7 @@ export async function signatureCheck(
         if (key !== undefined && recordedAtMs > key.atMs + UNSIGNED_GRACE_MS)
           report(
             `${origin}/${first}–${last}`,
-            "nobody has signed these events, though their device had a key: a run was cut short, or its signature taken away",
+            "nobody has signed these events, though their device had a key: a run was cut short, or its signature was removed",
           );
       }
       return { runs, unsigned, facts: hubKeys === undefined ? null : facts };
@@ -117,7 +117,7 @@ function factProblem({ revision, type, data }: Fact, hubKeys: readonly PublicKey
   const signature = hubSignatureOf(data);
   if (signature === null) return `${type} is not signed by the hub`;
   const key = hubKeys.find((known) => keyIdOf(known) === signature.kid);
-  if (key === undefined) return `${type} is signed by a key that is none of the hub's`;
+  if (key === undefined) return `${type} is signed by a key that is not one of the hub's`;
   return isSignedBy(key, messageText("key-fact", keyFactOf(revision, type, data)), signature)
     ? null
     : `${type} is not what the hub signed`;

@@ -67,7 +67,7 @@ export async function tellBeyond(books: Books, origins: ReadonlyMap<OriginId, Ch
       report(
         "log",
         where,
-        `the log lacks ${events === 1 ? "it" : `these ${events} events`}, which the audit has and which go on where the log's chain ends: removed from its end, or the log was set back`,
+        `the log lacks ${events === 1 ? "this event" : `these ${events} events`}. The audit has ${events === 1 ? "it" : "them"}, and the log's chain ends right before: somebody removed ${events === 1 ? "it" : "them"} from its end, or the log was set back`,
       );
     else report("audit", where, "the audit has it, and the log does not: it was made up");
   }

@@ -20,17 +20,16 @@ const PART_OF: Readonly<Record<Subject, Part>> = {
 };
 
 const FOLD_ANEW =
-  "the hub folds all of it anew into an empty database: stop the hub, put PostgreSQL's folder aside as evidence, start the hub (docs/audit.md)";
+  "the hub can fold all of it again into an empty database: stop the hub, put PostgreSQL's folder aside as evidence, start the hub (docs/audit.md)";
 const TODO: Readonly<Record<Subject, string>> = {
-  log: "nothing repairs a log: keep it as evidence, restore a backup from before it was altered (`tributary restore`); devices send again what it lacks",
+  log: "nothing repairs a log: keep it as evidence, and restore a backup from before it was altered (`tributary restore`); devices send again what the backup lacks",
   audit: FOLD_ANEW,
   quarantine: FOLD_ANEW,
-  views: "`tributary reconcile VIEW --repair` puts rows right that the log explains; find out who wrote to the database",
-  past: "`tributary rebuild VIEW` makes the past of its rows anew; find out who wrote to the database",
-  totals: "`tributary reconcile TOTALS --repair` puts totals right; find out who wrote to the database",
-  parked:
-    "`tributary parked retry` folds it anew; where nobody took away what had stopped it, find out who wrote to the database",
-  anchor: "find out who set the log back; was it meant: `tributary restore --confirm`; was it not: restore a newer backup",
+  views: "`tributary reconcile VIEW --repair` corrects the rows that the log explains; find out who wrote to the database",
+  past: "`tributary rebuild VIEW` makes the past of its rows again; find out who wrote to the database",
+  totals: "`tributary reconcile TOTALS --repair` corrects totals; find out who wrote to the database",
+  parked: "`tributary parked retry` folds it again; if nobody has removed what stopped it, find out who wrote to the database",
+  anchor: "find out who set the log back. If that was meant: `tributary restore --confirm`. If not: restore a newer backup",
 };
 
 export interface Problem {

@@ -110,7 +110,11 @@ export async function withNextKey(keys: readonly HubKey[], next: HubKey, nowMs: 
   if (present === null)
     throw new TributaryError("not-found", "the hub has no key that signs", "Look at signing-key.json in its data folder.");
   if (keys.some((key) => key.retiredAt === undefined && key.signsFrom !== undefined && Date.parse(key.signsFrom) > nowMs))
-    throw new TributaryError("usage", "a next key is announced already", "`tributary key list` says when it begins to sign.");
+    throw new TributaryError(
+      "usage",
+      "a next key has been announced already",
+      "`tributary key list` says when it begins to sign.",
+    );
   const signer = signerOf({ ...publicOf(present), d: present.d });
   const statement = { key: publicOf(next), by: signer.kid };
   const signature = await signer.sign(messageText("succession", statement));

@@ -191,7 +191,7 @@ function teller({ surfaces, say, failed }: Pick<ServerOptions, "surfaces" | "say
       }
       const isKnown = allowed.length > 0;
       const error = isKnown
-        ? new TributaryError("method-not-allowed", `${asking.path} takes no ${asking.method}`, `Use ${allowed.join(", ")}.`)
+        ? new TributaryError("method-not-allowed", `${asking.path} does not take ${asking.method}`, `Use ${allowed.join(", ")}.`)
         : new TributaryError(
             "not-found",
             `there is no ${asking.method} ${asking.path}`,

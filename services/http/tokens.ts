@@ -129,7 +129,7 @@ function finderOf({ keys }: JSONWebKeySet): ReturnType<typeof createLocalJWKSet>
     if (key.kid === undefined || key.alg !== "EdDSA" || key.kty !== "OKP") {
       throw new TributaryError(
         "input-malformed",
-        `the key ${JSON.stringify(key.kid ?? "without kid")} is no Ed25519 key`,
+        `the key ${JSON.stringify(key.kid ?? "without kid")} is not an Ed25519 key`,
         'List keys with "kid", "kty": "OKP", "alg": "EdDSA".',
       );
     }
@@ -181,7 +181,11 @@ export function doorkeeper(keys: JSONWebKeySet | Keyring, refuse: (claims: Claim
       if (token === undefined)
         throw new TributaryError("token-missing", "no token came with the request", 'Send it as "Authorization: Bearer …".');
       if (!token.split(".").every(isCanonical))
-        throw new TributaryError("token-invalid", "the token is not valid: its base64 is not as it is written", again);
+        throw new TributaryError(
+          "token-invalid",
+          "the token is not valid: its base64 is not in the form that encoders write",
+          again,
+        );
       look();
       const before = remembered.get(token);
       if (before !== undefined) return inTime(before, atMs, scope);
@@ -232,7 +236,7 @@ const isCanonical = (part: string): boolean => Buffer.from(part, "base64url").to
 /** A claim's time in milliseconds. Throws `token-invalid` for what is none: no number, before 1970, or after the year 9999. */
 function timeOf(claim: string, value: unknown): number {
   if (typeof value !== "number" || !(value >= 0) || value * 1000 > MAX_WALL_MS)
-    throw new TributaryError("token-invalid", `the token's ${claim} is no time`, again);
+    throw new TributaryError("token-invalid", `the token's ${claim} is not a time`, again);
   return value * 1000;
 }
 
@@ -247,11 +251,11 @@ function bearerOf(authorization: string): string {
 function claimsOf(payload: Record<string, unknown>): Claims {
   const { org, site, device, scope, types, sub, nbf, exp, iat, jti } = payload;
   if (typeof org !== "string" || typeof site !== "string" || (device !== undefined && typeof device !== "string")) {
-    throw new TributaryError("token-invalid", "the token names no organisation and site", again);
+    throw new TributaryError("token-invalid", "the token does not name an organisation and a site", again);
   }
   // What limits a token must not be passed over because it cannot be read.
   if (types !== undefined && !(Array.isArray(types) && types.every((type) => typeof type === "string")))
-    throw new TributaryError("token-invalid", "the token's types are no list of entity types", again);
+    throw new TributaryError("token-invalid", "the token's types are not a list of entity types", again);
   return {
     org,
     site,

@@ -239,7 +239,7 @@ const gap = ({ origin, firstSeq }: Batch, head: OriginHead | null): TributaryErr
   new TributaryError(
     "batch-gap",
     `the batch of ${origin} begins at event ${firstSeq}, but the log ends at ${head?.through ?? "nothing"}`,
-    "Send the events between first; nothing of this batch was taken.",
+    "Nothing of this batch was taken. Send the events between first.",
   );
 
 /** What the log says to a device that doubts what both sides share. Origins that it is behind with are handed to `note`. */
@@ -292,7 +292,7 @@ function behindOnes(say: (event: Record<string, unknown>) => void) {
       origins.delete(one.origin);
       if (origins.size >= MAX_BEHIND) origins.delete(origins.keys().next().value!);
       origins.set(one.origin, one);
-      const message = `${one.origin} holds receipts through event ${one.since}, but the log ends at ${one.through ?? "nothing"}: it was restored from a backup, and the device sends again`;
+      const message = `${one.origin} holds receipts through event ${one.since}, but the log ends at ${one.through ?? "nothing"}: it was restored from a backup, and the device sends its events again`;
       sayBehind(one.origin, { event: "restored-behind", ...one, message });
     },
     /** The log has an origin's events up to here. */
@@ -390,7 +390,7 @@ async function chained(
     run.push(kept(item, verdict.text));
     prev = hash;
   }
-  if (prev !== batch.head) throw broken(batch, "its hashes do not add up to what the sender computed");
+  if (prev !== batch.head) throw broken(batch, "its hashes are not those that the sender computed");
   return run;
 }
 

@@ -307,7 +307,7 @@ export function watchBroker({
     if (isOurs(consumer) && idleLooks < STUCK_LOOKS) return;
     idleLooks = 0;
     await makeConsumerAnew(jsm);
-    mended(`consumer ${CONSUMER}`, isOurs(consumer) ? "handed out nothing" : "was not as the hub made it, or was paused,");
+    mended(`consumer ${CONSUMER}`, isOurs(consumer) ? "handed out nothing" : "was not as the hub had made it, or was paused,");
   };
   const examine = async (): Promise<BrokerState> => {
     const jsm = await manager(nc);

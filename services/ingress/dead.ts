@@ -266,8 +266,8 @@ function senderOf({ subject, data }: StoredMsg): LetterSender {
   } catch {
     throw new TributaryError(
       "batch-undecodable",
-      `it is no batch, and came on no device's subject (${printable(subject)})`,
-      "It can only be thrown away.",
+      `it is not a batch, and its subject is not a device's (${printable(subject)})`,
+      "You can only throw it away.",
     );
   }
 }

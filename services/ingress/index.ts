@@ -226,7 +226,7 @@ function lost(nc: NatsConnection, isClosing: () => boolean): Promise<never> {
     throw new TributaryError(
       "backend-failed",
       `the connection to NATS is closed${error instanceof Error ? `: ${messageOf(error)}` : ""}`,
-      "The worker ends, and is started anew.",
+      "The worker ends and is started again.",
     );
   });
   gone.catch(() => {});

@@ -90,7 +90,7 @@ const noKeyHere = (device: DeviceName): TributaryError =>
   new TributaryError(
     "token-missing",
     `no token came, and no key is enrolled for ${device} at this hub`,
-    `If it was enrolled, then at another hub, or after the backup that this one was restored from; its events are safe on the device. ${askCode} A token does as well.`,
+    `Its events are safe on the device. Perhaps it was enrolled at another hub, or after the backup that this hub was restored from. ${askCode} A token works too.`,
   );
 
 const revokedDevice = (device: DeviceName): TributaryError =>
@@ -99,15 +99,15 @@ const revokedDevice = (device: DeviceName): TributaryError =>
 const siteFull = (site: string, max: number): TributaryError =>
   new TributaryError(
     "not-permitted",
-    `${max} devices of ${site} have keys: its tokens enrol no more`,
-    `Revoke those that are not in use (\`tributary device list\`, \`tributary device revoke\`). Or: ${askCode}`,
+    `${max} devices of ${site} have keys already, so its tokens enrol no more`,
+    `Revoke devices that are not in use (\`tributary device list\`, \`tributary device revoke\`). Or: ${askCode}`,
   );
 
 const badSignature = (batch: Batch, why: string): TributaryError =>
   new TributaryError(
     "signature-invalid",
     `the batch of ${batch.origin} from event ${batch.firstSeq} ${why}`,
-    "It is kept at the hub for somebody to look at. If this device is the right one, have its key enrolled anew.",
+    "The hub keeps the batch for somebody to look at. If this is the right device, have its key enrolled again.",
   );
 
 /** Refuses tokens that were revoked, themselves or with their site. For the doorkeeper. */
@@ -161,9 +161,9 @@ export function vouch({
     throw new TributaryError(
       "request-stale",
       inTime
-        ? "the same signed request came before"
-        : `the request is not of now: the hub's clock says ${new Date(nowMs).toISOString()}`,
-      "Sign a new one, with the time that the hub says.",
+        ? "the hub has had this signed request before"
+        : `the request's time is not the hub's: the hub's clock says ${new Date(nowMs).toISOString()}`,
+      "Sign a new request with the hub's time.",
     );
   };
 
@@ -322,7 +322,7 @@ export function vouch({
         throw new TributaryError(
           "backend-failed",
           "this hub has no key to sign with",
-          "Its operator has to give it its signing key.",
+          "The hub's operator must give it its signing key.",
         );
       const { device, key, nonce } =
         asks.kind === "enrolment"
@@ -391,7 +391,7 @@ async function enrolByCode(
   if (book.record.code(hash) === null) await book.refresh();
   const refused = (why: string): TributaryError => new TributaryError("code-invalid", `the code ${why}`, askCode);
   // Looked up before anything is written: who guesses costs a look a second.
-  if (book.record.code(hash) === null) throw refused("is none of this hub's; is it typed as it was given?");
+  if (book.record.code(hash) === null) throw refused("is not one of this hub's; check that it is typed as it was given");
   await write(device, (now) => {
     const code = now.code(hash);
     if (now.present(device)?.kid === kid && code?.isUsed === true) return null;
@@ -401,9 +401,9 @@ async function enrolByCode(
     // A code for any device is not one to take over a device with.
     const present = now.present(device);
     if (present !== null && present.kid !== kid && code.device === null)
-      throw refused(`names no device, and ${device} has a key; a code for it has to name it`);
+      throw refused(`names no device, and ${device} has a key already; a code for this device must name it`);
     if (code.device === null && now.revoked(device) === "device")
-      throw refused(`names no device, and ${device} was revoked; a code for it has to name it`);
+      throw refused(`names no device, and ${device} was revoked; a code for this device must name it`);
     if (nowMs > code.expiresAtMs) throw refused(`ran out on ${new Date(code.expiresAtMs).toISOString()}`);
     const bound: JsonObject = code.types === null ? {} : { types: code.types };
     const data = { device, kid, key: { ...key }, how: "code", code: hash, proof: { ...signature }, ...bound };

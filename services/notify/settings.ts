@@ -45,7 +45,7 @@ export const NO_TARGETS: Settings = new Map();
 // No line end and no other control character can stand in an address, so none can end a header.
 const ADDRESS =
   /^(?:[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}<>@,;:"\\]+ <[^\p{C}\p{Z}<>@,;:"\\]+@[^\p{C}\p{Z}<>@,;:"\\]+>|[^\p{C}\p{Z}<>@,;:"\\]+@[^\p{C}\p{Z}<>@,;:"\\]+)$/u;
-const address = z.string().regex(ADDRESS, "is no address: write name@host or Name <name@host>");
+const address = z.string().regex(ADDRESS, "is not an address: write name@host or Name <name@host>");
 
 /** Text as it stands, or as the environment variable after `env:` has it. */
 const secretFrom = (environment: Environment) =>
@@ -60,7 +60,7 @@ const secretFrom = (environment: Environment) =>
 const parsedUrl = (text: string, protocols: readonly string[], how: string, context: z.core.$RefinementCtx): URL => {
   const url = URL.parse(text);
   if (url !== null && protocols.includes(url.protocol) && url.hostname !== "") return url;
-  context.addIssue({ code: "custom", message: `is no address: write ${how}` });
+  context.addIssue({ code: "custom", message: `is not an address: write ${how}` });
   return z.NEVER;
 };
 
@@ -91,7 +91,7 @@ const emailFrom = (environment: Environment) =>
         const how = "smtp://user:password@host:587 or smtps://user:password@host, with %40 for an @ in the password";
         const url = parsedUrl(text, ["smtp:", "smtps:"], how, context);
         if (url !== z.NEVER && !isDecodable(url.username + url.password))
-          context.addIssue({ code: "custom", message: `holds a % that is no escape: write ${how}` });
+          context.addIssue({ code: "custom", message: `holds a % that escapes nothing: write ${how}` });
         return url;
       }),
       from: address,
@@ -107,7 +107,7 @@ const digest = z.string().transform((text, context) => {
   const [, count, unit] = /^(\d{1,5})([mhd])$/.exec(text) ?? [];
   const ms = Number(count) * (UNIT_MS[unit ?? ""] ?? Number.NaN);
   if (ms >= MIN_DIGEST_MS && ms <= MAX_DIGEST_MS) return ms;
-  context.addIssue({ code: "custom", message: 'is no period: write "15m", "1h" or "24h", from 1m to 7d' });
+  context.addIssue({ code: "custom", message: 'is not a period: write "15m", "1h" or "24h", from 1m to 7d' });
   return z.NEVER;
 });
 
@@ -125,7 +125,7 @@ const settingsFrom = (environment: Environment) =>
   z.strictObject({
     targets: z
       .record(
-        z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, "is no name: use small letters, digits and hyphens"),
+        z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, "is not a name: use small letters, digits and hyphens"),
         targetFrom(environment),
       )
       .refine((targets) => Object.keys(targets).length <= MAX_TARGETS, `names more than ${MAX_TARGETS} targets`),
@@ -157,17 +157,23 @@ function targetOf(name: string, given: z.output<ReturnType<typeof targetFrom>>):
   };
 }
 
+/** A kind of value, with its article. */
+const kind = (expected: string): string => {
+  const name = expected === "record" ? "object" : expected;
+  return `${/^[aeiou]/.test(name) ? "an" : "a"} ${name}`;
+};
+
 /** `targets.desk.webhook.secret is shorter than 16 characters`: an issue as a sentence, without the value. */
 function told(issue: z.core.$ZodIssue): string {
   const path = issue.path.join(".");
-  const place = path === "" ? "the file" : path;
+  const where = path === "" ? "the file" : path;
   if (issue.code === "unrecognized_keys")
-    return issue.keys.map((key) => `${path === "" ? "" : `${path}.`}${key} is no member`).join("; ");
-  if (issue.code === "invalid_key") return `${place} ${issue.issues[0]?.message ?? "is no name"}`;
+    return issue.keys.map((key) => `${path === "" ? "" : `${path}.`}${key} is not a known member`).join("; ");
+  if (issue.code === "invalid_key") return `${where} ${issue.issues[0]?.message ?? "is not a name"}`;
   // The input itself is not in the issue, so that no secret can end up in a message; that there was none, only its words say.
   if (issue.code === "invalid_type")
-    return `${place} is ${issue.message.endsWith("undefined") ? "missing" : `no ${issue.expected === "record" ? "object" : issue.expected}`}`;
-  return `${place} ${issue.message}`;
+    return `${where} is ${issue.message.endsWith("undefined") ? "missing" : `not ${kind(issue.expected)}`}`;
+  return `${where} ${issue.message}`;
 }
 
 /** The settings in a file; a hub without the file tells nobody. Throws `input-malformed`. */

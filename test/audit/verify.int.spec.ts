@@ -48,7 +48,7 @@ it("events of the log that are not folded yet are counted, and are no problem", 
   await late.sync({ url: hub.backends.nats.url, token: await hub.token("late") });
   expect((await check()).verdicts.audit).toMatchObject({
     state: "good",
-    says: expect.stringContaining("; 1 events of the log are not folded yet"),
+    says: expect.stringContaining("; 1 event of the log is not folded yet"),
   });
   hub.projector = await hub.startProjector();
   await hub.projected();
@@ -145,10 +145,10 @@ describe("a parked entity", () => {
     ]);
     // At an event that is about something else, at one that is not there, and one about nothing that the log knows.
     expect((await parking(PERSON, `${signed}/1`, check)).problems).toMatchObject([
-      { part: "parked", where, what: expect.stringContaining("no event of it in the log") },
+      { part: "parked", where, what: expect.stringContaining("the log has no such event of this entity") },
     ]);
     expect((await parking(PERSON, `${signed}/9999`, check)).problems).toMatchObject([
-      { part: "parked", where, what: expect.stringContaining("no event of it in the log") },
+      { part: "parked", where, what: expect.stringContaining("the log has no such event of this entity") },
     ]);
     expect((await parking("NOBODY", `${signed}/1`, check)).problems).toMatchObject([
       { part: "parked", where: "beneficiaries/NOBODY", what: expect.stringContaining("the log has no event of it") },
@@ -181,7 +181,7 @@ describe("a parked entity", () => {
     expect(waiting.problems).toEqual([]);
     expect(waiting.verdicts.parked).toMatchObject({
       state: "good",
-      says: expect.stringContaining("1 of them would be so no more"),
+      says: expect.stringContaining("1 of them would no longer be parked"),
     });
     hub.projector = await hub.startProjector();
     expect((await check()).problems).toEqual([]);
@@ -245,7 +245,7 @@ describe("an audit row with placeholders", () => {
       expect(summary).toBe("All that was compared agrees.");
       return verdicts.audit.says;
     };
-    const untried = "1 of them without a word of their events; whether the table refuses 1 of them still could not be tried";
+    const untried = "1 of them holds nothing of the event; whether the table still refuses 1 of them could not be tried";
     try {
       expect(await says(reader)).toContain(untried);
       // With the rights to write, but for one.
@@ -285,7 +285,7 @@ describe("an audit row with placeholders", () => {
     const refused = await check();
     expect(refused.problems).toEqual([]);
     expect(refused.verdicts.audit.says).toContain(
-      "1 of them without a word of their events: tried again, the table refuses it still",
+      "1 of them holds nothing of the event: tried again, the table still refuses it",
     );
     await hub.db.query("DROP FUNCTION public.mutes() CASCADE");
     expect((await check()).problems).toMatchObject([{ part: "audit", where: `${writer.origin}/0` }]);
@@ -310,7 +310,7 @@ it("views that are left out are named: declared otherwise, what is added up from
   expect(report.problems).toEqual([]);
   expect(report.notCompared).toEqual(expect.arrayContaining(["beneficiaries", "distribution_summary", "distributions"]));
   expect(report.notCompared).not.toContain("assessments");
-  expect(report.verdicts.views.says).toContain(`not at all: ${report.notCompared.join(", ")}`);
+  expect(report.verdicts.views.says).toContain(`not declared at all: ${report.notCompared.join(", ")}`);
   expect(report.summary).toBe("All that was compared agrees.");
 }, 120_000);
 
@@ -354,7 +354,7 @@ describe("a log that somebody has rewritten is named as such, whatever stands be
         what: expect.stringContaining("it was altered"),
         todo: expect.stringContaining("nothing repairs a log"),
       },
-      { where: `${unsigned}/1`, what: expect.stringContaining("the audit has it otherwise (data)") },
+      { where: `${unsigned}/1`, what: expect.stringContaining("the audit has other values (data)") },
     ]);
     expect(bad(report)).toEqual(["log", "views"]);
   }, 120_000);
@@ -412,7 +412,7 @@ describe("a log that somebody has rewritten is named as such, whatever stands be
       files.prepare("UPDATE stream SET last = last - 1 WHERE name = ?").run(`origin-${unsigned}`);
     }, check);
     expect(report.problems.filter(({ part }) => part === "log")).toMatchObject([
-      { where: `${unsigned}/2`, what: expect.stringContaining("removed from its end, or the log was set back") },
+      { where: `${unsigned}/2`, what: expect.stringContaining("from its end, or the log was set back") },
     ]);
     hub.projector = await hub.startProjector();
     expect((await check()).problems).toEqual([]);

@@ -468,6 +468,6 @@ describe("a log that somebody has rewritten", () => {
       data: { device: "relief.a.t1", kid: keyIdOf(key), key: { ...key }, how: "token" },
     }));
     const report = await verify({ log, hubKeys: [publicHalf()] });
-    expect(report.problems).toMatchObject([{ where: "keys/0", what: expect.stringContaining("none of the hub's") }]);
+    expect(report.problems).toMatchObject([{ where: "keys/0", what: expect.stringContaining("not one of the hub's") }]);
   });
 });
