@@ -13,8 +13,8 @@ export interface Counted {
   readonly views: number;
   readonly totalRows: number;
   /**
-   * Parked entities of which nobody could tell whether they would be parked again, those that would not and that a projector is about to fold, and versions that are not
-   * kept by what a note says.
+   * How many parked entities could not be tried, how many would no longer be parked and are about to be folded by a projector, and how many versions are not kept,
+   * as a note says.
    */
   readonly untold: { parked: number; waiting: number; version: number };
 }
@@ -24,11 +24,11 @@ export async function compareAll({ onProgress }: VerifyDeps, besides: Compared, 
   const { db, declared, parked } = besides;
   const views = entityViews(declared);
   const names = new Set(views.map(({ name }) => name));
-  // In views that are compared it is told of where its entity is.
+  // In views that are compared, this is reported with its entity.
   for (const each of parked)
     if (!names.has(each.view) && !read.parkedMet.has(each.event))
       report("parked", `${each.view}/${each.entity}`, `it is parked at ${each.event}, which the log does not have`);
-  // What is added up from a view that is left out cannot be told.
+  // Totals of a view that is left out cannot be compared.
   const totals = declared.filter(
     (view): view is Totals => view.kind === "totals" && [...view.sources.keys()].every((source) => names.has(source)),
   );
@@ -85,6 +85,6 @@ function viewDeps(besides: Compared, projection: Projection, { totals, untold, .
   };
 }
 
-/** What is parked in a view, by the name that the database has of it: the event of each. */
+/** What is parked in a view: for each entity, by its name in the database, the event that it is parked at. */
 const parkedIn = (parked: readonly Parked[], view: string): ReadonlyMap<string, string> =>
   new Map(parked.filter((each) => each.view === view).map(({ entity, event }) => [entity, event]));

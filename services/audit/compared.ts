@@ -25,7 +25,7 @@ const AWAITED_S = 60;
 /** Progress is told after each so many events, and each so many rows. */
 export const PROGRESS_EVERY = 1_000;
 
-/** How far it is, for whoever waits. */
+/** How far it has come, for whoever waits. */
 export interface VerifyProgress {
   readonly stage: "log" | "views";
   /** Events of the log, or entities of views. */
@@ -36,17 +36,17 @@ export interface VerifyProgress {
 
 export interface VerifyDeps {
   readonly log: Log;
-  /** Given: audit, views and totals are compared as well, each shard as far as it is folded. */
+  /** If given, audit, views and totals are compared as well, each shard as far as it is folded. */
   readonly views?: {
     readonly db: Db;
     readonly gate: Gate;
     readonly projections: readonly View[];
-    /** The declarations are known to be those that the views were built with, whatever the text of their functions has become on the way. */
+    /** The declarations are known to be those that the views were built with, even if the text of their functions has changed on the way. */
     readonly isSame?: boolean;
   };
-  /** The hub's public keys, from elsewhere than the log: what the log says about keys is checked with them. */
+  /** The hub's public keys, from a source other than the log. What the log says about keys is checked with them. */
   readonly hubKeys?: readonly PublicKey[];
-  /** What was kept of the log elsewhere, or why that cannot be believed. */
+  /** What was kept of the log in another place, or why that cannot be believed. */
   readonly anchor?: { readonly anchor: Anchor } | { readonly problem: string };
   readonly onProgress?: (progress: VerifyProgress) => void;
   /** Told of every event, for a caller's own checks in the same pass. */
@@ -61,9 +61,9 @@ export interface Compared {
   readonly notCompared: readonly string[];
   readonly pins: ReadonlyMap<string, Pins>;
   readonly parked: readonly Parked[];
-  /** Entities that wait to be folded anew, as `view/entity`. */
+  /** Entities that wait to be folded again, as `view/entity`. */
   readonly waiting: ReadonlyMap<string, Asked>;
-  /** What parked entities are tried to be folded into. */
+  /** The builds that parked entities are folded into, to try whether they still stop. */
   readonly targets: readonly ViewTarget[];
   readonly shards: ReadonlyMap<number, Position | null>;
   readonly books: Books;
@@ -96,13 +96,13 @@ export async function compared(
   };
 }
 
-/** Views that stand and are not compared. Views in SQL have no rows of their own. */
+/** Live views that are not compared. Views in SQL have no rows of their own. */
 async function namesLeftOut(db: Db, views: readonly View[], leftOut: ReadonlySet<string>): Promise<string[]> {
   const declared = new Set(views.map(({ name }) => name));
   const undeclared = [...(await generationsOf(db, "live")).keys()].filter((name) => !declared.has(name));
   const isLeftOut = (view: View): boolean =>
     view.kind !== "sql" &&
-    // What is added up from a view that is left out cannot be told.
+    // Totals of a view that is left out cannot be compared.
     (leftOut.has(view.name) || (view.kind === "totals" && [...view.sources.keys()].some((source) => leftOut.has(source))));
   return [...views.filter(isLeftOut).map(({ name }) => name), ...undeclared].sort();
 }

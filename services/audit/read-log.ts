@@ -54,7 +54,7 @@ export async function readLog(deps: VerifyDeps, besides: Compared | null, checks
   const { report, signatures, anchored } = checks;
   const read: Read = { origins: new Map(), events: 0, expected: 0, through: null, parkedMet: new Set() };
   const page = besides === null ? null : openPage(log, besides, read, checks);
-  // After the database's moment: what it has, the log has by now.
+  // Asked after the database's moment, so that the log has by now whatever the database has.
   const end = await log.end();
   for await (const entry of log.readAll(end === null ? {} : { to: end })) {
     const { head, content, position } = entry;

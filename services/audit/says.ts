@@ -24,7 +24,10 @@ export function auditSays(read: Read, placeholders: Placeholders): string {
   return `${read.expected} rows hold what the log says, column by column, and so does the list of quarantined events${also.join("")}`;
 }
 
-/** Rows that hold less than the log says, since the table did not take it: `mute` hold nothing of their events, and `untried` of these could not be written again. */
+/**
+ * Rows that hold less than the log says, because the table did not take it. `mute` of them hold nothing of their events, and for `untried` of these nobody
+ * could try again.
+ */
 function placeholdersSay({ rows, mute, untried }: Placeholders): string {
   if (rows === 0) return "";
   const held = rows === 1 ? "; 1 row holds placeholders" : `; ${rows} rows hold placeholders`;

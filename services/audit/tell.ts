@@ -2,7 +2,7 @@ import { GENESIS, type Hash, type OriginId, type Seq } from "../core/index.ts";
 import type { Books } from "../views/index.ts";
 import type { Report } from "./verdicts.ts";
 
-/** Events that log and audit have otherwise, hash and all: one of both was rewritten. */
+/** Events that differ between log and audit, even in their hashes: one of the two was rewritten. */
 export interface Rewritten {
   first: Seq;
   last: Seq;
@@ -35,7 +35,7 @@ export function noteRewritten(all: Map<OriginId, Rewritten>, origin: OriginId, s
   all.set(origin, known);
 }
 
-/** Log and audit have different events, each with a hash of its own. A signature tells which of them the device wrote; without one nobody can. */
+/** Log and audit have different events, each with a hash that fits. A signature tells which of them the device wrote. Without one, nobody can tell. */
 export function tellRewritten(
   origin: OriginId,
   { first, last, count, columns }: Rewritten,
@@ -58,7 +58,7 @@ export function tellRewritten(
     );
 }
 
-/** Audit rows that the log does not explain. Those that go on where the log's chain ends were in it. */
+/** Audit rows that the log does not explain. Those that continue the log's chain where it ends were once in the log. */
 export async function tellBeyond(books: Books, origins: ReadonlyMap<OriginId, ChainEnd>, report: Report): Promise<void> {
   for (const { origin, events, first, last, prev, isRun } of await books.beyond(origins)) {
     const where = events === 1 ? `${origin}/${first}` : `${origin}/${first}–${last}`;

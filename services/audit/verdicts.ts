@@ -1,11 +1,14 @@
-/** Problems listed of each part at most; all are counted. */
+/** So many problems of each part are listed at most; all are counted. */
 const MAX_LISTED = 100;
 
-/** What is judged, each by itself. */
+/** The parts, of which each is judged by itself. */
 export const PARTS = ["log", "audit", "views", "totals", "parked", "anchor"] as const;
 export type Part = (typeof PARTS)[number];
 
-/** What a problem is about: a part, or something of it that is mended otherwise. `past`: kept versions of rows; `quarantine`: the list of quarantined events. */
+/**
+ * What a problem is about: a part, or something in it that is repaired in another way. `past`: kept versions of rows; `quarantine`: the list of quarantined
+ * events.
+ */
 export type Subject = Part | "past" | "quarantine";
 
 const PART_OF: Readonly<Record<Subject, Part>> = {
@@ -56,7 +59,7 @@ export interface Findings {
   readonly report: Report;
   readonly count: () => number;
   readonly listed: () => readonly Problem[];
-  /** The verdict on each part; `said`: what is said of it where nothing is wrong, or `null` where it was not looked at. */
+  /** The verdict on each part. `said`: what is said of it if nothing is wrong, or `null` if it was not looked at. */
   verdicts(said: Readonly<Record<Part, string | null>>): Verdicts;
 }
 
@@ -67,7 +70,7 @@ export function openFindings(): Findings {
   return {
     report(subject, where, what) {
       const part = PART_OF[subject];
-      // A row's own view is named in what to do.
+      // What to do names the row's own view.
       const todo = TODO[subject].replace(/VIEW|TOTALS/, where.split("/")[0]!);
       counts.set(part, (counts.get(part) ?? 0) + 1);
       todos.set(part, (todos.get(part) ?? new Set<string>()).add(TODO[subject]));

@@ -19,7 +19,7 @@ export interface OriginReport {
 }
 
 export interface VerifyReport {
-  /** Each part by itself: whether it is as it should be, in words, and what to do. */
+  /** For each part: whether it is as it should be, in words, and what to do. */
   readonly verdicts: Verdicts;
   readonly summary: string;
   readonly events: number;
@@ -29,12 +29,12 @@ export interface VerifyReport {
   readonly through: string | null;
   /** View rows that were compared with the fold of the log; `null` when views were not asked for. */
   readonly rowsCompared: number | null;
-  /** Views that were left out: declared otherwise than the live ones were built, their rows cannot be what the declaration gives. */
+  /** Views that were left out. They were built by another declaration, so their rows cannot be what the present one gives. */
   readonly notCompared: readonly string[];
   readonly signatures: SignatureReport;
   /** `null`: no anchor was given. */
   readonly anchor: AnchorComparison | null;
-  /** Entities that are parked, with the reason: they show what they did before it. */
+  /** Entities that are parked, with the reason. They show what they showed before it. */
   readonly parked: readonly Parked[];
   readonly problemCount: number;
   readonly problems: readonly Problem[];
@@ -46,8 +46,8 @@ export interface VerifyReport {
  *
  *   log ── page by page ─▶ links, signatures, anchor ─▶ audit rows (PostgreSQL compares) ─▶ spilled to disk by entity ─▶ views, entity by entity ─▶ totals
  *
- * What is in memory does not grow with the log, but for one short entry an origin. Nothing is written that stays but for temporary tables and a temporary file: parked entities
- * are folded anew, and audit rows without a word written as they should be, to see whether the database refuses them still, and that is undone at once. A build of
+ * Memory does not grow with the log, except for one short entry for each origin. Only temporary tables and a temporary file are written. Parked entities
+ * are folded again, and audit rows that hold nothing of their events are written as they should be, to see whether the database still refuses them; that is undone at once. A build of
  * views that wants to be swapped in waits until this has ended.
  */
 export async function verify(deps: VerifyDeps): Promise<VerifyReport> {

@@ -30,7 +30,7 @@ export interface Target {
   readonly way:
     | { readonly kind: "webhook"; readonly webhook: WebhookSettings }
     | { readonly kind: "email"; readonly email: EmailSettings };
-  /** The period of which one message tells; `null`: each at once. */
+  /** The period that one message covers; `null`: each notice is sent at once. */
   readonly digestMs: number | null;
   /** Whether field values, which are personal data, may leave the hub this way. */
   readonly includeValues: boolean;
@@ -47,7 +47,7 @@ const ADDRESS =
   /^(?:[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}<>@,;:"\\]+ <[^\p{C}\p{Z}<>@,;:"\\]+@[^\p{C}\p{Z}<>@,;:"\\]+>|[^\p{C}\p{Z}<>@,;:"\\]+@[^\p{C}\p{Z}<>@,;:"\\]+)$/u;
 const address = z.string().regex(ADDRESS, "is not an address: write name@host or Name <name@host>");
 
-/** Text as it stands, or as the environment variable after `env:` has it. */
+/** The text as it is written, or the value of the environment variable after `env:`. */
 const secretFrom = (environment: Environment) =>
   z.string().transform((text, context) => {
     if (!text.startsWith("env:")) return text;
@@ -170,13 +170,13 @@ function told(issue: z.core.$ZodIssue): string {
   if (issue.code === "unrecognized_keys")
     return issue.keys.map((key) => `${path === "" ? "" : `${path}.`}${key} is not a known member`).join("; ");
   if (issue.code === "invalid_key") return `${where} ${issue.issues[0]?.message ?? "is not a name"}`;
-  // The input itself is not in the issue, so that no secret can end up in a message; that there was none, only its words say.
+  // The input itself is not in the issue, so that no secret can end up in a message. Only the issue's words say that a value is missing.
   if (issue.code === "invalid_type")
     return `${where} is ${issue.message.endsWith("undefined") ? "missing" : `not ${kind(issue.expected)}`}`;
   return `${where} ${issue.message}`;
 }
 
-/** The settings in a file; a hub without the file tells nobody. Throws `input-malformed`. */
+/** Reads the settings from a file. A hub without the file tells nobody. Throws `input-malformed`. */
 export function readSettings(file: string, environment: Environment): Settings {
   if (!existsSync(file)) return NO_TARGETS;
   let value: unknown;

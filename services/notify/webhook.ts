@@ -6,7 +6,7 @@ import type { WebhookSettings } from "./settings.ts";
 export const WEBHOOK_TIMEOUT_MS = 8_000;
 const MAX_ANSWER_BYTES = 4_096;
 const MAX_REDIRECTS = 3;
-/** A server that asks for more is asked again after this. */
+/** A server that asks for a longer pause is tried again after this. */
 const MAX_RETRY_AFTER_MS = 86_400_000;
 /** Client errors that pass by themselves: too slow, too early, too many. */
 const PASSING = new Set([408, 425, 429]);
@@ -18,7 +18,7 @@ export interface WebhookOptions {
 
 /**
  * The header that proves who sent a body and when: `t=<unix seconds>,v1=<HMAC-SHA256 of "t.body", hex>`.
- * A receiver computes it anew with the shared secret, and turns down a `t` that is minutes old.
+ * A receiver computes it with the shared secret, and refuses a `t` that is minutes old.
  */
 export function signature(secret: string, body: string, nowMs: number): string {
   const t = Math.floor(nowMs / 1_000);
@@ -66,7 +66,7 @@ async function post(first: URL, { headers, body }: Body, signal: AbortSignal): P
   }
 }
 
-/** Elsewhere is not followed: who answers there was not named in the settings. */
+/** A redirect to another origin is not followed, because the settings do not name who answers there. */
 function redirectOf(response: Response, from: URL): URL | null {
   if (response.status !== 307 && response.status !== 308) return null;
   const next = URL.parse(response.headers.get("location") ?? "", from.href);
@@ -76,7 +76,7 @@ function redirectOf(response: Response, from: URL): URL | null {
 async function outcomeOf(response: Response, nowMs: number): Promise<Outcome> {
   const { status, headers } = response;
   const note = noteOf(`${status} ${response.statusText}`);
-  // The status says it all: a text that breaks off takes nothing back.
+  // The status is enough: a text that breaks off changes nothing.
   const answer = await readStart(response).catch(() => "");
   const said = answer === "" ? note : noteOf(`${note}: ${answer}`);
   if (response.ok) return { kind: "sent", note: said };
