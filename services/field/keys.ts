@@ -172,6 +172,7 @@ export interface IdentityOptions {
   readonly now: () => number;
 }
 
+// Long because it is one table of what an identity answers, over the same database; each member is short.
 export function openIdentity(store: Store, { url, token, now }: IdentityOptions): Identity {
   const signer: LocalSigner = signerOf(deviceKey(store));
   if (token !== undefined && hubKeys(store).length === 0) {

@@ -71,7 +71,7 @@ export function salvage(path: string, write: (line: object) => void): Salvaged {
   } catch (error) {
     problem = messageOf(error);
   }
-  if (problem !== null || missing.size > 0) search(path, write, out, missing, done);
+  if (problem !== null || missing.size > 0) search(path, { write, out, missing, done });
   const lost: { origin: string; seq: number }[] = [];
   for (const [key, { origin, seq, line }] of missing) {
     if (done.has(key)) continue;
@@ -133,14 +133,16 @@ function damagedLine(
   return { origin: origin.name, seq, level: "DAMAGED", damaged, ...texts };
 }
 
+/** What a search goes by: what was written so far, and what is missing, by origin and seq. */
+interface Search {
+  readonly write: (line: object) => void;
+  readonly out: { whole: number; searched: number; damaged: number };
+  readonly missing: ReadonlyMap<string, { readonly origin: string; readonly seq: number; readonly line: object | null }>;
+  readonly done: Set<string>;
+}
+
 /** Looks for what SQLite could not give in the file's pages. What follows from a known hash before it is whole; of the rest the last image counts. */
-function search(
-  path: string,
-  write: (line: object) => void,
-  out: { whole: number; searched: number; damaged: number },
-  missing: Map<string, { readonly origin: string; readonly seq: number; readonly line: object | null }>,
-  done: Set<string>,
-): void {
+function search(path: string, { write, out, missing, done }: Search): void {
   const named = (carved: Carved): { readonly key: string; readonly head: EventHead } | null => {
     const loose = jsonOr(carved.head);
     if (!isJsonObject(loose) || typeof loose.origin !== "string" || typeof loose.seq !== "number") return null;

@@ -38,6 +38,7 @@ interface Answer {
   readonly json: unknown;
 }
 
+// Long because the address, the token, and the count of bytes sent are shared by the three kinds of call that a transport makes; each is short.
 /** The way over HTTP, where NATS is blocked: one request a batch, one at a time. */
 export async function httpTransport({ url, token, identity, replyTimeoutMs }: TransportOptions): Promise<Transport> {
   const base = url.endsWith("/") ? url.slice(0, -1) : url;

@@ -27,6 +27,7 @@ const ACK_PATIENCE_MS = 2_000;
 /** A hello is small, and asked again this often meanwhile: one that a hub or broker just lost while it starts anew must not cost the whole time. */
 const HELLO_TRIES = 2;
 
+// Long because the link's state (who waits for which receipt, whether the login may hear any, what was sent) is shared by what a transport does; each part is short.
 /** The way over NATS. A link that was lost stays so: the sync opens another, and asks first what has arrived. */
 export async function natsTransport(options: TransportOptions): Promise<Transport> {
   const { token, identity, name, replyTimeoutMs } = options;
@@ -112,7 +113,12 @@ export async function natsTransport(options: TransportOptions): Promise<Transpor
       waiting.set(key, replied.resolve);
       sentBytes += frame.length + headerBytes;
       const taken = Promise.race([
-        publish(nc, `${SUBJECTS.ingress}.${place}`, frame, about(frame), ANSWER_TIMEOUT_MS + carryMs),
+        publish(nc, {
+          subject: `${SUBJECTS.ingress}.${place}`,
+          frame,
+          headers: about(frame),
+          timeout: ANSWER_TIMEOUT_MS + carryMs,
+        }),
         lost,
       ]);
       // The hub's time begins when it has the batch, however long that took.
@@ -142,11 +148,19 @@ export async function natsTransport(options: TransportOptions): Promise<Transpor
  * Hands a frame to the stream. A stream whose leader has just died forgets what it was given: once the server has the whole frame, on a slow link later, and no
  * acknowledgement has come for ACK_PATIENCE_MS, the frame is handed over again. A frame that is there twice does no harm.
  */
-async function publish(nc: NatsConnection, subject: string, frame: Uint8Array, about: MsgHdrs, timeout: number): Promise<void> {
+async function publish(
+  nc: NatsConnection,
+  {
+    subject,
+    frame,
+    headers,
+    timeout,
+  }: { readonly subject: string; readonly frame: Uint8Array; readonly headers: MsgHdrs; readonly timeout: number },
+): Promise<void> {
   try {
     for (let tries = 1; ; tries++) {
       const isLast = tries >= PUBLISH_TRIES;
-      const acked = nc.jetstream().publish(subject, frame, { headers: about, timeout: isLast ? ACK_PATIENCE_MS : timeout });
+      const acked = nc.jetstream().publish(subject, frame, { headers, timeout: isLast ? ACK_PATIENCE_MS : timeout });
       if (isLast) return void (await acked);
       if ((await inTime(nc, acked)) !== "late") return;
     }

@@ -56,8 +56,8 @@ export async function startEventStore(options: StartOptions): Promise<Backend> {
   const server = await startProcess(
     dataDir,
     "eventstore",
-    process.execPath,
     [
+      process.execPath,
       ...["--disable-warning=ExperimentalWarning", NODE, "--port", String(chosen), "--data", store],
       ...["--secret-file", secretFile, ...eventstoreArgs],
     ],

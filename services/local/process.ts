@@ -151,8 +151,7 @@ export interface ProcessOptions extends SpawnOptions {
 export async function startProcess(
   dataDir: string,
   name: string,
-  command: string,
-  args: readonly string[],
+  [command, ...args]: readonly [command: string, ...args: string[]],
   { maxLogBytes = MAX_LOG_BYTES, logLookMs = LOG_LOOK_MS, ...options }: ProcessOptions = {},
 ): Promise<Running> {
   const logFile = join(dataDir, "logs", `${name}.log`);

@@ -14,6 +14,8 @@ import {
   type OriginId,
   type Position,
   type PublicKey,
+  positionFromText,
+  positionToText,
   type Seq,
   type Signature,
   type Signer,
@@ -57,7 +59,7 @@ export interface Anchor {
   readonly signature: Signature;
 }
 
-const decimal = z.string().regex(/^\d{1,20}$/, "is a position");
+const decimal = z.string().refine((text) => positionFromText(text) !== null, "is a position");
 const life = z.string().refine(isIncarnationId, "is an incarnation");
 const anchorSchema = z.object({
   version: z.literal(1),
@@ -196,7 +198,7 @@ export async function followHeads(
       continue;
     }
     if (head.seq !== (known === undefined ? 0 : known[0] + 1) || (known !== undefined && head.prev !== known[1])) return null;
-    heads.set(head.origin, [head.seq, head.hash, at.toString()]);
+    heads.set(head.origin, [head.seq, head.hash, positionToText(at)]);
     position = at;
   }
   return { position };

@@ -58,6 +58,8 @@ export interface KeyBookOptions {
   readonly now?: () => number;
 }
 
+// Long because reading, following and writing share one record and the turn in which it is written; each step is short, and they stand in the order of the book's life.
+/** Opens the book of keys of a log. Throws what the log answers, unless `patient`. */
 export async function openKeyBook(journal: Journal, options: KeyBookOptions = {}): Promise<KeyBook> {
   const { signer = () => null, onFact = () => {}, now = () => performance.now() } = options;
   let record = keyRecord();
@@ -169,7 +171,11 @@ export async function openKeyBook(journal: Journal, options: KeyBookOptions = {}
         await load();
         return;
       }
-      throw new TributaryError("backend-failed", "others keep writing to the book of keys", "Try again in a moment.");
+      throw new TributaryError(
+        "backend-failed",
+        "nothing was written to the book of keys: other processes kept writing to it first",
+        "Try again in a moment.",
+      );
     });
     // The next writer waits for this one, whatever becomes of it.
     turn = mine.catch(() => {});

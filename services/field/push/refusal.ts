@@ -86,7 +86,7 @@ export async function putAside(
     course.nextSeq = through + 1;
     return "goes on";
   }
-  const moved = moveOn(pass.store, id, seq - 1, { code, reason }, false);
+  const moved = moveOn(pass.store, { originId: id, keptThrough: seq - 1, aside: { code, reason }, isShared: false });
   pass.tally.moved += moved.events;
   pass.tally.setAside.push(...moved.aside);
   return "moved";

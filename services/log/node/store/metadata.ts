@@ -1,3 +1,4 @@
+import type { Position } from "../../../core/index.ts";
 import { dataIn, type ProposedEvent } from "../messages.ts";
 import type { Book } from "./book.ts";
 
@@ -37,7 +38,7 @@ export function applyMeta({ sql, heads }: Book, metaStream: string, data: Buffer
 }
 
 /** Writes a stream's metadata; returns the position. */
-export function writeMeta(book: Book, stream: string, json: string): number {
+export function writeMeta(book: Book, stream: string, json: string): Position {
   const head = book.heads.make(`$$${stream}`);
   const data = Buffer.from(json);
   const position = book.record(head, ownEvent("$metadata", "application/json", data), false);
