@@ -58,7 +58,6 @@ const FILES_TO_COME: ReadonlySet<string> = new Set([
   "bench/main.ts",
   "services/audit/verify.ts",
   "test/audit/verify.int.spec.ts",
-  "test/log/log.int.spec.ts",
   "test/merge/resolvers.unit.spec.ts",
   "test/projector/ranges.int.spec.ts",
   "test/security/attacker.int.spec.ts",

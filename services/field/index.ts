@@ -89,7 +89,7 @@ export function openField(options: FieldOptions): Field {
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(options.maxPages === undefined ? {} : { maxPages: options.maxPages }),
   });
-  // Made before anything is written, so that a copy of this database speaks with the same key.
+  // Made before anything is written, so that a copy of this database uses the same key.
   deviceKey(store);
   const schemas = typeof options.schemas === "string" ? schemasOf(store, options.schemas) : null;
   const gate = schemas === null ? (options.schemas as Gate) : createGate(schemas);

@@ -19,7 +19,7 @@ import type { Store } from "./store.ts";
 /** Rows of the table `entity` that are looked at in one go. */
 const ENTITY_PAGE = 500;
 
-/** An event that stays on the device, because no hub takes it or nobody can read it. */
+/** An event that stays on the device, because no hub accepts it or because it cannot be read. */
 export interface AsideNote {
   readonly origin: OriginId;
   readonly seq: Seq;
@@ -60,8 +60,8 @@ interface Plan {
 
 /**
  * Ends an epoch after the last event that stays under its name: what it has beyond, and what later epochs have never sent, is written again in order under
- * one fresh epoch. What was written again is named by its new place: in bases, in what this device has seen of entities, and in causes. Places of the old
- * epoch beyond its end are nobody's here (a twin may have other events there), so nothing names them any more. All in one transaction.
+ * one fresh epoch. What was written again is named by its new origin and seq: in bases, in what this device has seen of entities, and in causes. Seqs of the old
+ * epoch beyond its end belong to nobody here (a twin may have other events there), so nothing names them any more. All in one transaction.
  *
  *   sent A:0…9 │ A:10 A:11 │ B:0 (never sent)   ── A is shared through 9 ──▶   A:0…9 │ C:0 C:1 │ C:2
  *
@@ -78,7 +78,7 @@ export function moveOn(store: Store, { originId, keptThrough, aside, isShared }:
   return store.transaction(() => {
     const origins = store.origins();
     const from = origins.find(({ id }) => id === originId)!;
-    // Another process on this database may have done it meanwhile.
+    // Another process with this database may have done it meanwhile.
     if (from.lastSeq <= keptThrough && from.keptThrough !== null) return { name: store.current().name, events: 0, aside: [] };
     const plans = origins
       .filter(({ id }) => id >= originId)

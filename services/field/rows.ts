@@ -28,7 +28,7 @@ export interface OriginRow {
   readonly lastSeq: number;
 }
 
-/** An event as it is written: which epoch and place, and its texts. */
+/** An event as it is written: its epoch, its seq and its texts. */
 export interface NewRow {
   readonly origin: number;
   readonly seq: number;
@@ -183,7 +183,7 @@ function eventRows(db: DatabaseSync, prepared: Prepared, isOld: boolean) {
     },
     eventAt: (origin: number, seq: number): Row | undefined =>
       prepared(`SELECT ${columns} FROM event WHERE origin = ? AND seq = ?`).get(origin, seq),
-    /** Another way to the same row: past the pages on the other side of it. */
+    /** Another way to the same row, which does not pass the pages on the other side of it. */
     eventFromBehind: (origin: number, seq: number): Row | undefined =>
       prepared(`SELECT ${columns} FROM event WHERE origin = ? AND seq <= ? ORDER BY seq DESC LIMIT 1`).get(origin, seq),
     /** A statement of its own each time: two may be read from at once. */

@@ -18,10 +18,10 @@ import { type EventHead, type EventReader, eventReader, headOf } from "./reading
 import { type OriginRow, openRows, type Rows } from "./rows.ts";
 
 export interface Salvaged {
-  /** Events that were written out whole; those of them that had to be searched for in the file's pages. */
+  /** Events that were written out whole; `searched`: how many of them had to be searched for in the file's pages. */
   readonly whole: number;
   readonly searched: number;
-  /** Events of which only texts could be written, and which may not be what was written once. */
+  /** Events of which only texts could be written; these may differ from what was written at first. */
   readonly damaged: number;
   /** Events that the database counts and of which nothing was found. */
   readonly lost: readonly { readonly origin: string; readonly seq: number }[];
@@ -97,7 +97,7 @@ const lineOf = (line: Line, head: EventHead, data: string, hash: string): object
   event: { ...head, data: jsonOr(data) },
 });
 
-/** Data as JSON, or as the text it is. */
+/** Data as JSON; as text where it is not JSON. */
 function jsonOr(text: string): unknown {
   try {
     return JSON.parse(text) as unknown;
@@ -112,7 +112,7 @@ function wholeLine(reader: EventReader, origin: OriginRow, seq: number, level: s
   return lineOf({ origin: origin.name, seq, level }, found.head, found.row.data, found.row.hash);
 }
 
-/** What is left of a damaged event; `null`: nothing. Each column is asked for by itself, since each may lie elsewhere. */
+/** What is left of a damaged event; `null`: nothing. Each column is read by itself, because each may be on another page. */
 function damagedLine(
   { rows, reader }: { readonly rows: Rows; readonly reader: EventReader },
   origin: OriginRow,
@@ -141,7 +141,7 @@ interface Search {
   readonly done: Set<string>;
 }
 
-/** Looks for what SQLite could not give in the file's pages. What follows from a known hash before it is whole; of the rest the last image counts. */
+/** Searches the file's pages for what SQLite could not read. An event whose hash follows from a known hash before it is whole; of the rest the last image counts. */
 function search(path: string, { write, out, missing, done }: Search): void {
   const named = (carved: Carved): { readonly key: string; readonly head: EventHead } | null => {
     const loose = jsonOr(carved.head);

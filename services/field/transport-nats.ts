@@ -34,9 +34,9 @@ export async function natsTransport(options: TransportOptions): Promise<Transpor
   const nc = await connectField(options);
   const place = `${name.org}.${name.site}.${name.device}`;
   const waiting = new Map<string, (reply: Reply | null) => void>();
-  /** Set when the broker does not let this login hear its receipts: no use in sending. */
+  /** Set when the broker does not let this login receive its receipts: sending is useless then. */
   let deaf: TributaryError | null = null;
-  // Anybody who may publish there can send anything: what is no reply to a frame of ours is not looked at.
+  // Anybody who may publish there can send anything: messages that do not answer a frame of ours are ignored.
   nc.subscribe(`${SUBJECTS.receipt}.${place}`, {
     callback: (error, message) => {
       if (error !== null) {
@@ -180,7 +180,7 @@ async function inTime<T>(nc: NatsConnection, acked: Promise<T>): Promise<T | "la
         timer = setTimeout(() => resolve("late"), ACK_PATIENCE_MS);
       }),
   );
-  // Whichever is not waited for any more may fail unheard.
+  // A promise that nobody waits for any more may fail silently.
   for (const promise of [acked, late]) promise.catch(() => {});
   try {
     return await Promise.race([acked, late.catch(() => acked)]);

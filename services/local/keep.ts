@@ -118,7 +118,7 @@ export function keepServer(first: Backend, startAgain: (signal: AbortSignal) => 
       }, fullPauseMs);
       return;
     }
-    // No try mends a file.
+    // Starting again does not repair a file.
     const isDamaged = isTributaryError(cause) && cause.code === "data-corrupt";
     if (isDamaged || ++tries > MAX_TRIES) {
       isClosed = true;

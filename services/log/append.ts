@@ -48,7 +48,7 @@ export async function appendRun(
   for (let races = 0; ; ) {
     const step = await compare(client, origin, run, head);
     // Only an append proves what was seen before: another process may have written since, or the log may have been set back under us.
-    // Above all nothing is acknowledged that only a memory says is there.
+    // Above all, nothing is acknowledged that is there only according to memory.
     if (step.kind !== "append" && !isFresh) {
       head = await headNow(client, origin);
       isFresh = true;

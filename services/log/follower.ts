@@ -107,7 +107,7 @@ export function takeFrom(follower: Follower, count: number): readonly LogEntry[]
   follower.buffer = count === buffer.length ? [] : buffer.slice(count);
   if (follower.isFull && follower.buffer.length <= MAX_BUFFERED / 2 && spanOf(follower.buffer) <= MAX_BUFFERED_BYTES / 2) {
     follower.isFull = false;
-    // Nobody looked meanwhile whether the server went, and came back with another log.
+    // Meanwhile nobody looked whether the server stopped and came back with another log.
     void resume(follower);
   }
   return taken;
@@ -205,7 +205,7 @@ function pause(follower: Follower): void {
   follower.pauseMs = Math.min(follower.pauseMs * 2, MAX_PAUSE_MS);
 }
 
-/** Whoever answers now may have a log that was set back, and grown again since beyond where we are. */
+/** The server that answers now may have a log that was set back, and that has grown again since to beyond where we are. */
 async function resume(follower: Follower): Promise<void> {
   const { client, last, options } = follower;
   try {

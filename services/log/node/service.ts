@@ -67,7 +67,7 @@ function guard(secret: string | null) {
   const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
   const wanted = secret === null ? null : digest(secret);
   const refusal = (): Partial<ServiceError> =>
-    failure(status.UNAUTHENTICATED, "this event node answers its own hub only, whose hub.json has the address");
+    failure(status.UNAUTHENTICATED, "this event node answers only its own hub: hub.json there has the address");
   const isKnown = ({ metadata }: { readonly metadata: Metadata }): boolean =>
     wanted === null || timingSafeEqual(wanted, digest(String(metadata.get("connection-name")[0] ?? "")));
   return {
