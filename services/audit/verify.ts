@@ -285,7 +285,6 @@ async function readLog(deps: VerifyDeps, besides: Compared | null, checks: Check
 }
 
 /** Gathers events, and compares them with the audit page by page. */
-// Long because it gathers and compares in one closure over a page: what a page holds is gone with it.
 function openPage(log: Log, besides: Compared, read: Read, { report, signatures }: Checks) {
   const { db: _, books, spill, shards, declared, parked } = besides;
   const wanted = new Set(entityViews(declared).map(({ entity }) => entity));
