@@ -9,8 +9,8 @@ const MAX_PARAMETERS = 4;
 const MAX_FILE_LINES = 500;
 
 /** How many there may be for each 100 lines of services/. Only ever lower these. */
-const MAX_CASTS = 1.06;
-const MAX_NON_NULLS = 0.71;
+const MAX_CASTS = 1.03;
+const MAX_NON_NULLS = 0.68;
 /** When a number has fallen by more than this, the committed one is lowered too. */
 const SLACK = 0.1;
 
@@ -22,7 +22,6 @@ const PARAMETERS = /^Many parameters because \S+ \S+/;
 const FUNCTIONS_TO_COME: ReadonlySet<string> = new Set([
   "additionsOf",
   "asFinding",
-  "asideNote",
   "avroCheck",
   "avroDecoder",
   "avroReader",
@@ -32,48 +31,25 @@ const FUNCTIONS_TO_COME: ReadonlySet<string> = new Set([
   "changesOf",
   "defineProjection",
   "described",
-  "eventReader",
-  "follow",
-  "frameCutter",
-  "fromOf",
   "generator",
-  "httpTransport",
-  "importCsv",
-  "initialise",
   "isLinear",
-  "journalOf",
   "jsonReader",
-  "keepServer",
   "lintSchema",
-  "makeServer",
-  "moveOn",
-  "natsTransport",
   "note",
   "openBuild",
   "openExaminer",
-  "openField",
-  "openIdentity",
-  "openKeyBook",
-  "openOutbox",
   "parseAvro",
   "play",
-  "publish",
   "reasoner",
   "refoldOne",
   "rehearseRefold",
-  "renewed",
   "schemaVersion",
-  "search",
-  "startProcess",
-  "subscribe",
   "supervise",
   "supposer",
   "swapIn",
-  "writeAgain",
 ]);
 const FILES_TO_COME: ReadonlySet<string> = new Set([
   "bench/main.ts",
-  "test/log/log.int.spec.ts",
   "test/merge/resolvers.unit.spec.ts",
   "test/projector/ranges.int.spec.ts",
   "test/support/faults.ts",
