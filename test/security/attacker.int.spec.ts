@@ -3,9 +3,10 @@ import { join } from "node:path";
 import { headers, type Msg, type NatsConnection } from "nats";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { retireHubKey, revokeDevice, revokeSite, revokeToken, rotateHubKey, withKeyBook } from "../../services/cli/hub-keys.ts";
+import { readHubKeys, writeHubKeys } from "../../services/cli/keys.ts";
 import { followLogins, loginStands, withdrawRevoked } from "../../services/cli/logins.ts";
-import { type HubState, readHubKeys, writeHubKeys } from "../../services/cli/places.ts";
 import { addSite } from "../../services/cli/sites.ts";
+import type { HubState } from "../../services/cli/state.ts";
 import {
   inboxPrefix,
   isJsonObject,
