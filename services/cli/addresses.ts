@@ -1,6 +1,6 @@
 /** Addresses as people give them, on the command line, in the environment or in a configuration file. */
 import { TributaryError } from "../core/index.ts";
-import type { Listen } from "./places.ts";
+import type { Listen } from "./state.ts";
 
 /** Splits `host:port`; an IPv6 host stands in brackets. */
 export function parseListen(text: string): Listen {

@@ -2,7 +2,8 @@ import { readFileSync, statSync } from "node:fs";
 import { dirname, relative, resolve } from "node:path";
 import { isTributaryError, messageOf, type PublicKey, TributaryError } from "../core/index.ts";
 import { parseAnchor, type ReadAnchor } from "../log/index.ts";
-import { keepConfig, readConfig, syncToDisk, writeWhole } from "./places.ts";
+import { keepConfig, readConfig } from "./config.ts";
+import { syncToDisk, writeWhole } from "./files.ts";
 
 /** A head takes about 110 bytes: this is room for half a million origins. */
 const MAX_ANCHOR_BYTES = 64 * 1_048_576;

@@ -17,11 +17,15 @@ import { keptLogins, lockDirectory, ownerOf, startEventStore, startPostgres } fr
 import { currentIncarnation, type Log, openLog } from "../log/index.ts";
 import { copyDatabase, copyRunning, sealCopy } from "../log/node/index.ts";
 import { connectViews } from "../views/index.ts";
+import { hubOrg, readConfig } from "./config.ts";
+import { syncToDisk } from "./files.ts";
 import { foldersOf } from "./folders.ts";
+import { hubKey } from "./keys.ts";
 import { FORMAT, folderDigests, hashOf, MANIFEST, type Manifest, megabytes } from "./manifest.ts";
-import { hubKey, hubOrg, readConfig, readState, settingsFile, syncToDisk } from "./places.ts";
+import { settingsFile } from "./paths.ts";
 import { PROGRAM_VERSION } from "./program.ts";
 import { mustAnswer } from "./reach.ts";
+import { readState } from "./state.ts";
 import { keepTold } from "./told.ts";
 
 export interface BackupOptions {

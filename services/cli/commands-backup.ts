@@ -6,7 +6,7 @@ import { anchorMemory, anchorPlace } from "./anchor-place.ts";
 import type { Command, Input } from "./args.ts";
 import { makeBackup } from "./backup.ts";
 import { type Manifest, megabytes } from "./manifest.ts";
-import { hubDir } from "./places.ts";
+import { hubDir } from "./paths.ts";
 import { runningHub } from "./reach.ts";
 import { restoreBackup } from "./restore.ts";
 

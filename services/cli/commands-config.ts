@@ -1,9 +1,11 @@
 import { existsSync } from "node:fs";
 import type { Command, Input } from "./args.ts";
+import { type HubConfig, readConfig } from "./config.ts";
 import { FOLDER_OPTIONS, foldersOf, usualFolder } from "./folders.ts";
 import { table } from "./output.ts";
-import { type HubConfig, hubDir, readConfig, recordedFolders } from "./places.ts";
+import { hubDir } from "./paths.ts";
 import { configFile, givenBy, SETTINGS, type Setting, settingOf } from "./settings.ts";
+import { recordedFolders } from "./state.ts";
 
 /** A setting as it holds. */
 interface Effective {

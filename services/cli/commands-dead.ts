@@ -12,8 +12,9 @@ import {
 } from "../ingress/index.ts";
 import { natsSettings } from "../local/index.ts";
 import type { Command } from "./args.ts";
+import { hubKey, hubRing } from "./keys.ts";
 import { table } from "./output.ts";
-import { hubDir, hubKey, hubRing } from "./places.ts";
+import { hubDir } from "./paths.ts";
 import { runningHub } from "./reach.ts";
 
 const DEFAULT_LIMIT = 100;

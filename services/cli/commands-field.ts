@@ -14,10 +14,12 @@ import { type Fits, readTable, type SchemaVersion } from "../gate/index.ts";
 import { natsSettings } from "../local/index.ts";
 import type { Command, Input } from "./args.ts";
 import { NATS_OPTIONS, natsFiles } from "./broker.ts";
+import { readText } from "./files.ts";
 import { foldersHere, loadViews, schemasHere } from "./folders.ts";
 import { type Output, table } from "./output.ts";
-import { fieldPath, readText, tokenGiven, tokenOf } from "./places.ts";
+import { fieldPath } from "./paths.ts";
 import { fitsOf } from "./projections.ts";
+import { tokenGiven, tokenOf } from "./tokens.ts";
 
 const COMMON = { db: { type: "string" }, schemas: { type: "string" } } as const;
 const DB_HELP = "The device's database is --db, or TRIBUTARY_FIELD, or .tributary/field.db.";

@@ -7,8 +7,9 @@ import { told } from "./commands-backup.ts";
 import { checkEvery } from "./every.ts";
 import { FOLDER_OPTIONS } from "./folders.ts";
 import { table } from "./output.ts";
-import { type HubState, hubDir } from "./places.ts";
+import { hubDir } from "./paths.ts";
 import { settingOf } from "./settings.ts";
+import type { HubState } from "./state.ts";
 import { bracketed, type Hub, type HubOptions, isEverywhere, startHub } from "./supervise.ts";
 
 const PORTS = { nats: "nats-port", eventstore: "eventstore-port", postgres: "postgres-port" } as const;

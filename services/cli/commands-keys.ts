@@ -2,6 +2,7 @@ import { userInfo } from "node:os";
 import { isJsonObject, nameOf, TributaryError } from "../core/index.ts";
 import { OVERLAP_HOURS } from "../http/index.ts";
 import type { Command } from "./args.ts";
+import { readText } from "./files.ts";
 import {
   deviceName,
   listDevices,
@@ -13,9 +14,10 @@ import {
   rotateHubKey,
   withKeyBook,
 } from "./hub-keys.ts";
+import { hubRing } from "./keys.ts";
 import { withdrawRevoked } from "./logins.ts";
 import { table } from "./output.ts";
-import { hubDir, hubRing, readText } from "./places.ts";
+import { hubDir } from "./paths.ts";
 import { runningHub } from "./reach.ts";
 
 const DATA = { data: { type: "string" } } as const;

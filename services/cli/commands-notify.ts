@@ -4,7 +4,7 @@ import { readSettings, type Settings, senderOf, type Target, testMessage } from 
 import { listNotifications, type NotificationState, retryFailed } from "../views/index.ts";
 import type { Command } from "./args.ts";
 import { table } from "./output.ts";
-import { settingsFile } from "./places.ts";
+import { settingsFile } from "./paths.ts";
 import { withViews } from "./with-views.ts";
 
 const STATES: Readonly<Record<string, readonly NotificationState[]>> = {

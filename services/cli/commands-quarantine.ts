@@ -16,8 +16,8 @@ import { type QuarantineFilter, quarantine, quarantineRates as rates } from "../
 import type { Command, Input } from "./args.ts";
 import { refOf } from "./commands-schema.ts";
 import { withDesk } from "./desk.ts";
+import { readText } from "./files.ts";
 import { table } from "./output.ts";
-import { readText } from "./places.ts";
 import { changesOf } from "./set-values.ts";
 import { withViews } from "./with-views.ts";
 

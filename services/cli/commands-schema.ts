@@ -16,9 +16,12 @@ import {
 import { loadSchemas } from "../gate/node.ts";
 import { SCOPE_SCHEMAS, SCOPE_SCHEMAS_READ } from "../http/index.ts";
 import type { Command, Input } from "./args.ts";
+import { readText } from "./files.ts";
 import { table } from "./output.ts";
-import { hubDir, issueHubToken, readState, readText } from "./places.ts";
+import { hubDir } from "./paths.ts";
 import { findingLines, registerFolder, withHubGate } from "./registry.ts";
+import { readState } from "./state.ts";
+import { issueHubToken } from "./tokens.ts";
 
 const DATA = { data: { type: "string" } } as const;
 const DEFAULT_TOKEN_DAYS = 30;

@@ -5,7 +5,7 @@ import { sites as siteStatuses } from "../views/index.ts";
 import type { Command } from "./args.ts";
 import { addressesOf } from "./commands-hub.ts";
 import { table } from "./output.ts";
-import { hubDir } from "./places.ts";
+import { hubDir } from "./paths.ts";
 import { runningHub } from "./reach.ts";
 import { addSite, entityTypes } from "./sites.ts";
 import { withViews } from "./with-views.ts";

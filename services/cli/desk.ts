@@ -3,9 +3,10 @@ import type { Gate } from "../gate/index.ts";
 import { SCOPE_APPEND, SCOPE_ENROL } from "../http/index.ts";
 import { natsSettings } from "../local/index.ts";
 import { viewsOf } from "./folders.ts";
-import { type HubState, issueHubToken } from "./places.ts";
 import { mustAnswer } from "./reach.ts";
 import { withHubGate } from "./registry.ts";
+import type { HubState } from "./state.ts";
+import { issueHubToken } from "./tokens.ts";
 import { withViews } from "./with-views.ts";
 
 const TOKEN_S = 300;

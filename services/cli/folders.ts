@@ -5,6 +5,7 @@
  *   given to a command on a hub, and other than the hub's ─▶ refused     none given ─▶ the hub's
  *   given to `tributary hub` ─▶ from now on the hub's                    none given ─▶ those of its last start
  */
+
 import { existsSync, realpathSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { TributaryError } from "../core/index.ts";
@@ -12,10 +13,12 @@ import { type Casters, NO_CASTERS, type SchemaFile, type SchemaStore, schemaStor
 import { loadCasters, schemaFiles } from "../gate/node.ts";
 import { checkViews, columnsOf } from "../merge/engine.ts";
 import type { View } from "../merge/index.ts";
-import { hubDir, keepConfig, readConfig, recordedFolders } from "./places.ts";
+import { keepConfig, readConfig } from "./config.ts";
+import { hubDir } from "./paths.ts";
 import { EXTENSION, IS_PACKAGE, OWN_SUBJECTS, OWN_VIEWS, PROJECTIONS_DIR, SCHEMAS_DIR } from "./program.ts";
 import { viewsIn } from "./projections.ts";
 import { configFolder, givenBy } from "./settings.ts";
+import { recordedFolders } from "./state.ts";
 
 /** Folders by their whole path; `null`: none, so the hub's own forms or views only. */
 export interface Folders {

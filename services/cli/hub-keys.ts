@@ -11,7 +11,8 @@ import {
 import { codeHash, keyIdOf, makeCode, nkeyOf } from "../core/node.ts";
 import { type HubKey, hubKeyId, type Keyring, makeKey, OVERLAP_HOURS, withNextKey, withoutKey } from "../http/index.ts";
 import { type Fork, forksOf, type KeyBook, openKeyBook, openLog } from "../log/index.ts";
-import { type HubState, hubRing, readHubKeys, writeHubKeys } from "./places.ts";
+import { hubRing, readHubKeys, writeHubKeys } from "./keys.ts";
+import type { HubState } from "./state.ts";
 
 const DAY_MS = 86_400_000;
 const HOUR_MS = 3_600_000;

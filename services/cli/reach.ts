@@ -1,6 +1,7 @@
 import { TributaryError } from "../core/index.ts";
 import { type Backend, ownerOf, silenceOf } from "../local/index.ts";
-import { type HubState, hubDir, readState } from "./places.ts";
+import { hubDir } from "./paths.ts";
+import { type HubState, readState } from "./state.ts";
 
 type Server = Backend["name"];
 

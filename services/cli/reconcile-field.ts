@@ -4,7 +4,7 @@ import { createGate } from "../gate/index.ts";
 import { openLog } from "../log/index.ts";
 import { foldersOf, loadForms } from "./folders.ts";
 import type { Output } from "./output.ts";
-import { fieldPath } from "./places.ts";
+import { fieldPath } from "./paths.ts";
 import { runningHub } from "./reach.ts";
 
 /** What a device holds beside what the hub's log holds of it. */

@@ -6,8 +6,9 @@ import { type Doorkeeper, MAY_READ_SCHEMAS, SCOPE_SCHEMAS } from "../http/index.
 import { type Log, openLog } from "../log/index.ts";
 import { narrowColumns } from "../merge/engine.ts";
 import { castersOf, type Folders, foldersOf, loadForms, loadViews } from "./folders.ts";
-import { type HubState, hubDir } from "./places.ts";
+import { hubDir } from "./paths.ts";
 import { runningHub } from "./reach.ts";
+import type { HubState } from "./state.ts";
 
 /** A hub's registry and the gate over it. */
 export interface HubGate {

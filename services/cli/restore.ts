@@ -18,9 +18,9 @@ import { canHoldDatabase } from "../local/index.ts";
 import { beginIncarnation, currentIncarnation, type Log } from "../log/index.ts";
 import { sealCopy } from "../log/node/index.ts";
 import { connectViews, migrate } from "../views/index.ts";
+import { syncToDisk, writeWhole } from "./files.ts";
 import { foldersOf } from "./folders.ts";
 import { checkFiles, folderDigests, type Manifest, PLACES, readManifest } from "./manifest.ts";
-import { syncToDisk, writeWhole } from "./places.ts";
 import { putBackTold } from "./told.ts";
 
 /** Stands in a restored folder until the hub's first start has declared the log's new incarnation. */

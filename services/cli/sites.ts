@@ -6,7 +6,8 @@ import { hubConsole } from "./desk.ts";
 import { foldersOf, loadForms } from "./folders.ts";
 import { issueCode, withKeyBook } from "./hub-keys.ts";
 import { admitNew, rightOfToken } from "./logins.ts";
-import { type HubState, issueHubToken } from "./places.ts";
+import type { HubState } from "./state.ts";
+import { issueHubToken } from "./tokens.ts";
 
 /** A list of entity types as people write it: with commas, spaces or both. */
 export const entityTypes = (given: string): readonly string[] => siteTypes(given.split(/[\s,]+/).filter((type) => type !== ""));

@@ -7,23 +7,16 @@ import { type Backend, type Backends, choosePort, portOf, startBackends } from "
 import { currentIncarnation, type Log, openLog } from "../log/index.ts";
 import { anchorSays, checkAnchor } from "./anchor.ts";
 import { type AnchorPlace, anchorMemory, anchorPlace } from "./anchor-place.ts";
+import { hubOrg, keepConfig, readConfig } from "./config.ts";
 import { type Folders, foldersToStart } from "./folders.ts";
 import { publicPartOf } from "./hub-keys.ts";
+import { hubKey, readHubKeys } from "./keys.ts";
 import { followLogins } from "./logins.ts";
-import {
-  type HubState,
-  hubKey,
-  hubOrg,
-  keepConfig,
-  type Listen,
-  readConfig,
-  readHubKeys,
-  settingsFile,
-  writeState,
-} from "./places.ts";
+import { settingsFile } from "./paths.ts";
 import { MAIN, NODE_FLAGS } from "./program.ts";
 import { narrowerThan, openHubGate, registerProjectSchemas } from "./registry.ts";
 import { takeUpLog } from "./restore.ts";
+import { type HubState, type Listen, writeState } from "./state.ts";
 import { outliveTold } from "./told.ts";
 
 /** A worker that says nothing for so long has hung; a small machine that is busy with a start of everything takes a minute. */

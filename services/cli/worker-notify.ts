@@ -1,7 +1,7 @@
 import { readSettings, startNotifier } from "../notify/index.ts";
 import { connectViews } from "../views/index.ts";
 import type { Command } from "./args.ts";
-import { settingsFile } from "./places.ts";
+import { settingsFile } from "./paths.ts";
 import { hubHere } from "./reach.ts";
 import { ended, logger } from "./workers.ts";
 

@@ -13,7 +13,8 @@ import { followViews } from "./door-views.ts";
 import { FOLDER_OPTIONS, foldersOf, loadViews } from "./folders.ts";
 import { viewParts } from "./health.ts";
 import { noteHubKeys, publicPartOf } from "./hub-keys.ts";
-import { hubDir, hubRing, readHubKeys } from "./places.ts";
+import { hubRing, readHubKeys } from "./keys.ts";
+import { hubDir } from "./paths.ts";
 import { hubHere } from "./reach.ts";
 import { authorizeBy, openHubGate, registerProjectSchemas } from "./registry.ts";
 

@@ -5,7 +5,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it, onTestFinished, vi } from "vitest";
-import { writeState } from "../../services/cli/places.ts";
+import { writeState } from "../../services/cli/state.ts";
 import type { Field } from "../../services/field/index.ts";
 import { type Ended, runHere } from "../support/here.ts";
 import { number, openTestHub, registration, SCHEMAS, stateOf, type TestHub, update } from "../support/hub.ts";

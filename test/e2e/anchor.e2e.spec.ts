@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
-import { hubKey } from "../../services/cli/places.ts";
+import { hubKey } from "../../services/cli/keys.ts";
 import { openField } from "../../services/field/index.ts";
 import { issueToken } from "../../services/http/index.ts";
 import { gate, number, registration } from "../support/hub.ts";

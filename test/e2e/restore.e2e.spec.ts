@@ -2,7 +2,8 @@ import { appendFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSyn
 import { createServer } from "node:http";
 import { join } from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
-import { type HubState, hubKey } from "../../services/cli/places.ts";
+import { hubKey } from "../../services/cli/keys.ts";
+import type { HubState } from "../../services/cli/state.ts";
 import { type Field, openField } from "../../services/field/index.ts";
 import { issueToken } from "../../services/http/index.ts";
 import { beginIncarnation, incarnations, openLog } from "../../services/log/index.ts";

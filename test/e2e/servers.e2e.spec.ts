@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
-import { hubKey } from "../../services/cli/places.ts";
+import { hubKey } from "../../services/cli/keys.ts";
 import { openField } from "../../services/field/index.ts";
 import { issueToken } from "../../services/http/index.ts";
 import { openLog } from "../../services/log/index.ts";

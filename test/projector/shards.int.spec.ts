@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { writeState } from "../../services/cli/places.ts";
+import { writeState } from "../../services/cli/state.ts";
 import { defineProjection, set, text } from "../../services/merge/index.ts";
 import type { Projector } from "../../services/projector/index.ts";
 import { dayOf, expectBalanced, random } from "../support/books.ts";

@@ -1,8 +1,9 @@
 import type { Msg, NatsConnection } from "nats";
 import { afterAll, beforeAll } from "vitest";
+import { writeHubKeys } from "../../services/cli/keys.ts";
 import { followLogins } from "../../services/cli/logins.ts";
-import { type HubState, writeHubKeys } from "../../services/cli/places.ts";
 import { addSite } from "../../services/cli/sites.ts";
+import type { HubState } from "../../services/cli/state.ts";
 import { inboxPrefix, type OriginId, withoutLogin } from "../../services/core/index.ts";
 import { nkeyLogin, readCode, signerOf, siteLogin } from "../../services/core/node.ts";
 import type { RegisteredSite } from "../../services/desk/index.ts";

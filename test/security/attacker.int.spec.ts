@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { headers, type NatsConnection } from "nats";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { retireHubKey, revokeDevice, revokeSite, revokeToken, rotateHubKey, withKeyBook } from "../../services/cli/hub-keys.ts";
+import { readHubKeys } from "../../services/cli/keys.ts";
 import { loginStands, withdrawRevoked } from "../../services/cli/logins.ts";
-import { readHubKeys } from "../../services/cli/places.ts";
 import { inboxPrefix, isJsonObject, KEY_OVERLAP_MS, messageText, type OriginId, runText } from "../../services/core/index.ts";
 import {
   codeHash,

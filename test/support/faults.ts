@@ -22,7 +22,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Client } from "pg";
-import type { HubState } from "../../services/cli/places.ts";
+import type { HubState } from "../../services/cli/state.ts";
 import { messageOf, withoutLogin } from "../../services/core/index.ts";
 import { type NewEvent, openField } from "../../services/field/index.ts";
 import { openLog } from "../../services/log/index.ts";

@@ -1,7 +1,7 @@
 import { chmodSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, onTestFinished } from "vitest";
-import type { HubState } from "../../services/cli/places.ts";
+import type { HubState } from "../../services/cli/state.ts";
 import { withCluster } from "./cluster.ts";
 import { runHere } from "./here.ts";
 import { eventually, tempDir } from "./temp.ts";

@@ -1,0 +1,51 @@
+/** Reading and writing whole files. */
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { messageOf, TributaryError } from "../core/index.ts";
+
+/** A JSON file of the hub's folder. Throws `data-corrupt` when it cannot be read. */
+export function readJson(file: string): unknown {
+  try {
+    return JSON.parse(readFileSync(file, "utf8"));
+  } catch (error) {
+    throw new TributaryError(
+      "data-corrupt",
+      `${file} cannot be read: ${messageOf(error)}`,
+      "Restore it from a backup, or remove it and start the hub again.",
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+/** Flushes a file, or the names in a folder, to disk. */
+export function syncToDisk(path: string): void {
+  const handle = openSync(path, "r");
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+}
+
+/** Writes a file in one step: readers see the old text or the new one, never a part. */
+export function writeWhole(file: string, text: string, mode = 0o600): void {
+  writeFileSync(`${file}.new`, text, { mode, flush: true });
+  renameSync(`${file}.new`, file);
+}
+
+/** A file's text, or standard input for `-`. Throws `input-malformed` when it cannot be read. */
+export function readText(file: string): string {
+  try {
+    const bytes = readFileSync(file === "-" ? 0 : file);
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch (error) {
+    const notUtf8 = error instanceof TypeError;
+    throw new TributaryError(
+      "input-malformed",
+      notUtf8 ? `${file} is not UTF-8` : `${file} cannot be read: ${messageOf(error)}`,
+      notUtf8 ? "Save it as UTF-8 and try again." : "Check the name.",
+      { cause: error },
+    );
+  }
+}
