@@ -224,8 +224,8 @@ describe("a map", () => {
 
   it.each([
     ["a key both set and removed", { set: { a: 1 }, remove: ["a"] }, '"a" is both'],
-    ["a removal that is no list", { remove: "a" }, "map takes"],
-    ["a removed key that is no text", { remove: [1] }, "map takes"],
+    ["a removal that is not a list", { remove: "a" }, "map takes"],
+    ["a removed key that is not a text", { remove: [1] }, "map takes"],
     ["a list", [], "map takes"],
     ["another member", { a: 1 }, "map takes"],
     ["half a character", { remove: ["\ude00"] }, "half"],
