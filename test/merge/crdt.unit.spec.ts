@@ -348,8 +348,8 @@ describe("a list", () => {
   it.each([
     ["an insertion without a place", { insert: [{ values: [1] }] }, "list takes"],
     ["an insertion without values", { insert: [{ after: null }] }, "list takes"],
-    ["a place that is no id", behind("a/01/0", 1), "no entry id"],
-    ["a removal that is no id", { remove: ["x"] }, "no entry id"],
+    ["a place that is no id", behind("a/01/0", 1), "not an entry id"],
+    ["a removal that is no id", { remove: ["x"] }, "not an entry id"],
     ["a text", "abc", "list takes"],
     ["another member", { append: [] }, "list takes"],
     ["too many", Array.from({ length: MAX_VALUES_PER_WRITE + 1 }, () => 0), "at most"],

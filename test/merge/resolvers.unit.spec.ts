@@ -435,7 +435,7 @@ describe("a rule of the project's own", () => {
       /order/,
     ],
     ["picks what nobody wrote", () => ({ winner: wrote(KAMPALA, "mine") }), /ours picks a value that is not one of the siblings/],
-    ["picks a copy", (all) => ({ winner: { ...all[0]! } }), /none of the siblings/],
+    ["picks a copy", (all) => ({ winner: { ...all[0]! } }), /not one of the siblings/],
   ])("is refused when it %s, and named", (_, resolve, says) => {
     expect(() => ruleOf(resolve).resolve(three, NO_CONTEXT)).toThrow(says);
     expect(() => ruleOf(resolve).resolve(three, NO_CONTEXT)).toThrow(expect.objectContaining({ code: "projection-failed" }));
@@ -486,7 +486,7 @@ describe("problemsOfRule", () => {
         ruleOf(() => ({ winner: early })),
         sets,
       ),
-    ).toEqual([expect.stringContaining("none of the siblings")]);
+    ).toEqual([expect.stringContaining("not one of the siblings")]);
   });
 
   it("finds a rule that throws, and says with what", () => {

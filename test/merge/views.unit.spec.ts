@@ -211,7 +211,7 @@ refusals("a join", defineJoin, {
     { ...joined, columns: { who: "person.name" } },
     '"person.name" does not name a column of people, site',
   ],
-  "a column that is SQL": [{ ...joined, columns: { who: "count(*)" } }, '"count(*)" names no column'],
+  "a column that is SQL": [{ ...joined, columns: { who: "count(*)" } }, '"count(*)" does not name a column'],
   "joining on an alias that comes later": [
     { ...joined, join: { a: { view: "sites", on: { id: "b.id" } }, b: { view: "sites", on: { id: "name" } } } },
     '"b.id" does not name a column of people',
