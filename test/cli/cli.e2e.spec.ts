@@ -337,7 +337,7 @@ describe("schemas in a folder, for a team's CI", () => {
     };
     const found = report.runs[0]!.results.filter(({ ruleId }) => ruleId === "narrow-column");
     expect(found.map(({ level }) => level)).toEqual(found.map(() => "warning"));
-    expect(found.some(({ message }) => message.text.includes('distributed_on: "03/05/2026" is no day like 2026-05-03'))).toBe(
+    expect(found.some(({ message }) => message.text.includes('distributed_on: "03/05/2026" is not a day like 2026-05-03'))).toBe(
       true,
     );
   });

@@ -76,7 +76,7 @@ describe("a site's events", () => {
     });
   });
 
-  it("whose data is no JSON are quarantined with their chain intact", async () => {
+  it("whose data is not JSON are quarantined with their chain intact", async () => {
     const answer = await post(frame(batchOf(origin("gamma2"), ["{oops", '{"phone":null}'])), await hub.token("gamma2"));
     expect(answer).toMatchObject({ status: 200, body: { through: 1, quarantined: [{ seq: 0, code: "not-json" }] } });
   });

@@ -408,7 +408,7 @@ describe("a value that no view can show", () => {
       {
         seq: 0,
         code: "unfit-for-view",
-        reason: 'distributed_on: "03/05/2026" is no day like 2026-05-03, which the view distributions needs',
+        reason: 'distributed_on: "03/05/2026" is not a day like 2026-05-03, which the view distributions needs',
       },
     ]);
     await hub.projected();
@@ -513,10 +513,10 @@ export default defineProjection({ name: "visits", entity: "assessment", columns:
 });
 
 it("a device that knows the views refuses what they cannot show, or keeps it with the reason", async () => {
-  const { fitsOf } = await import("../../services/cli/projections.ts");
+  const { fitsViews } = await import("../../services/merge/index.ts");
   const path = join(hub.dir, "narrow.db");
   const name = { org: "relief", site: "edge", device: "narrow" };
-  using field = openField({ path, name, schemas: hub.gate, fits: fitsOf(hub.projections, hub.gate) });
+  using field = openField({ path, name, schemas: hub.gate, fits: fitsViews(hub.projections, hub.gate.read) });
   const event = { type: TYPE, entity: { type: ENTITY, id: "N-1" }, actor: "a", data: { amount: 1e300 } };
   await expect(field.append(event)).rejects.toMatchObject({
     code: "event-invalid",
