@@ -20,16 +20,13 @@ const PARAMETERS = /^Many parameters because \S+ \S+/;
 
 /** Not tidied yet: these names and files are free of the rules above until their turn has come. The lists only shrink. */
 const FUNCTIONS_TO_COME: ReadonlySet<string> = new Set([
-  "additionsOf",
   "asFinding",
   "asideNote",
   "avroCheck",
   "avroDecoder",
   "avroReader",
-  "balance",
   "beginBuild",
   "build",
-  "changesOf",
   "compareParked",
   "defineProjection",
   "described",
@@ -74,7 +71,6 @@ const FUNCTIONS_TO_COME: ReadonlySet<string> = new Set([
   "subscribe",
   "supervise",
   "supposer",
-  "swapIn",
   "writeAgain",
 ]);
 const FILES_TO_COME: ReadonlySet<string> = new Set([
