@@ -2,7 +2,6 @@ import {
   deviceOf,
   type EnrolledKey,
   type Fact,
-  type Hash,
   hubSignatureOf,
   KEYS_STREAM,
   keyFactOf,
@@ -13,6 +12,7 @@ import {
   type PublicKey,
   runText,
   type Seq,
+  type Signature,
 } from "../core/index.ts";
 import { isSignedBy, keyIdOf } from "../core/node.ts";
 import type { Log } from "../log/index.ts";
@@ -78,7 +78,7 @@ export async function signatureCheck(
         return;
       }
       tails.delete(origin);
-      const wrong = runProblem(entry, record.keysOf(deviceOf(origin)));
+      const wrong = runProblem(entry, entry.signed, record.keysOf(deviceOf(origin)));
       if (wrong === null) {
         runs++;
         good.set(origin, seq);
@@ -100,15 +100,15 @@ export async function signatureCheck(
   };
 }
 
-function runProblem({ head, signed, position, recordedAtMs }: LogEntry, keys: readonly EnrolledKey[]): string | null {
+function runProblem({ head, position, recordedAtMs }: LogEntry, signed: Signature, keys: readonly EnrolledKey[]): string | null {
   // A key may have been revoked and enrolled again since. The last fact before the event counts.
-  const key = keys.findLast(({ kid, position: enrolled }) => kid === signed!.kid && enrolled <= position);
+  const key = keys.findLast(({ kid, position: enrolled }) => kid === signed.kid && enrolled <= position);
   if (key === undefined) return "its run is signed by a key that was not enrolled for its device then";
   const { ended } = key;
   if (ended !== null && ended.why !== "rotated" && ended.position < position && recordedAtMs > ended.atMs + HEARD_MS)
     return `its run is signed by a key that was ${ended.why} before`;
-  const text = runText({ origin: head.origin, through: head.seq, head: head.hash as Hash });
-  return isSignedBy(key.key, text, signed!)
+  const text = runText({ origin: head.origin, through: head.seq, head: head.hash });
+  return isSignedBy(key.key, text, signed)
     ? null
     : "its run is not what the device signed: the events up to here were altered, or some of them";
 }

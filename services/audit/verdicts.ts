@@ -66,19 +66,19 @@ export interface Findings {
 export function openFindings(): Findings {
   const counts = new Map<Part, number>();
   const todos = new Map<Part, Set<string>>();
-  const problems = new Map<Part, Problem[]>(PARTS.map((part) => [part, []]));
+  const problems: Readonly<Record<Part, Problem[]>> = { log: [], audit: [], views: [], totals: [], parked: [], anchor: [] };
   return {
     report(subject, where, what) {
       const part = PART_OF[subject];
       // What to do names the row's own view.
-      const todo = TODO[subject].replace(/VIEW|TOTALS/, where.split("/")[0]!);
+      const todo = TODO[subject].replace(/VIEW|TOTALS/, where.split("/")[0] ?? "");
       counts.set(part, (counts.get(part) ?? 0) + 1);
       todos.set(part, (todos.get(part) ?? new Set<string>()).add(TODO[subject]));
-      const listed = problems.get(part)!;
+      const listed = problems[part];
       if (listed.length < MAX_LISTED) listed.push({ part, where, what, todo });
     },
     count: () => [...counts.values()].reduce((sum, each) => sum + each, 0),
-    listed: () => [...problems.values()].flat(),
+    listed: () => PARTS.flatMap((part) => problems[part]),
     verdicts: (said) => {
       const of = (part: Part): Verdict => {
         const count = counts.get(part) ?? 0;
@@ -88,7 +88,7 @@ export function openFindings(): Findings {
             state: "bad",
             problems: count,
             says: `${count} ${count === 1 ? "problem" : "problems"}`,
-            todo: [...todos.get(part)!],
+            todo: [...(todos.get(part) ?? [])],
           };
         return { state: says === null ? "left-out" : "good", problems: 0, says: says ?? "not looked at", todo: [] };
       };

@@ -70,19 +70,25 @@ async function judgeAll(deps: VerifyDeps, besides: Compared | null): Promise<Ver
   if (anchor !== undefined && "problem" in anchor) report("anchor", "anchor", `it cannot be believed: ${anchor.problem}`);
   if (comparison !== null && comparison.state !== "holds" && comparison.state !== "declared")
     report("anchor", comparison.named.join(", ") || "the log", comparison.says);
-  const counted = besides === null ? null : await compareAll(deps, besides, read, report);
-  const placeholders = besides === null ? null : await besides.books.placeholders();
+  const found =
+    besides === null
+      ? null
+      : {
+          ...besides,
+          counted: await compareAll(deps, besides, read, report),
+          placeholders: await besides.books.placeholders(),
+        };
   const verdicts = findings.verdicts({
     log: logSays(read, signed),
-    audit: placeholders === null ? null : auditSays(read, placeholders),
-    views: counted === null ? null : viewsSay(counted, besides!),
-    totals: counted === null ? null : `${counted.totalRows} totals add up`,
-    parked: counted === null ? null : parkedSay(besides!.parked, counted),
+    audit: found === null ? null : auditSays(read, found.placeholders),
+    views: found === null ? null : viewsSay(found.counted, found),
+    totals: found === null ? null : `${found.counted.totalRows} totals add up`,
+    parked: found === null ? null : parkedSay(found.parked, found.counted),
     anchor: comparison === null ? null : comparison.says,
   });
   return {
     verdicts,
-    summary: summaryOf(findings, verdicts, besides, placeholders),
+    summary: summaryOf(findings, verdicts, besides, found?.placeholders ?? null),
     events: read.events,
     origins: [...read.origins].map(([origin, { events, quarantined, head, intact }]) => ({
       origin,
@@ -93,7 +99,7 @@ async function judgeAll(deps: VerifyDeps, besides: Compared | null): Promise<Ver
     })),
     chainsIntact: [...read.origins.values()].every(({ intact }) => intact),
     through: read.through?.toString() ?? null,
-    rowsCompared: counted?.rows ?? null,
+    rowsCompared: found?.counted.rows ?? null,
     notCompared: besides?.notCompared ?? [],
     signatures: signed,
     anchor: comparison,

@@ -57,8 +57,8 @@ export function ownParts({
           reason: `the log was found to hold less than before, and no operator has confirmed it${life.note === null ? "" : `: ${life.note}`}`,
           facts,
         };
-      if (behind.length === 0) return ok(facts);
-      const first = behind[0]!;
+      const [first] = behind;
+      if (first === undefined) return ok(facts);
       const reason = `restored-behind: the log holds less than ${behind.length} devices have receipts for (${first.origin}: ${first.through ?? "nothing"} of ${first.since})`;
       return { state: "warning", reason, facts };
     },

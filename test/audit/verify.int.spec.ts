@@ -41,7 +41,7 @@ it(`all of it agrees, and each part has its verdict in words (seed ${SEED})`, as
   expect(report.signatures.runs).toBeGreaterThan(1);
 });
 
-it("events of the log that are not folded yet are counted, and are no problem", async () => {
+it("events of the log that are not folded yet are counted, and are not a problem", async () => {
   await hub.projector.close();
   const late = hub.field("late");
   await late.append(registration(number(9_990)));
@@ -100,7 +100,7 @@ describe("a parked entity", () => {
     );
   };
 
-  it("is listed, and is no problem where the log shows why", async () => {
+  it("is listed, and is not a problem if the log shows why", async () => {
     const report = await check();
     expect(report.verdicts.parked).toMatchObject({ state: "good", says: expect.stringContaining("1 entity is parked") });
     expect(report).toMatchObject({
@@ -110,7 +110,7 @@ describe("a parked entity", () => {
     });
   });
 
-  it("hides no row that was altered: what it showed before it stopped is known", async () => {
+  it("hides no altered row: what it showed before it stopped is known", async () => {
     for (const change of ["phone = '+9'", "state = replace(state, '+1', '+9')", "last_position = last_position + 1"])
       expect(
         (await tampered("views.beneficiaries", `UPDATE views.beneficiaries SET ${change} WHERE id = '${STOPPED}'`, check))
@@ -129,7 +129,7 @@ describe("a parked entity", () => {
     ).toMatchObject([{ part: "views", what: expect.stringContaining("its kept version as of") }]);
   }, 120_000);
 
-  it("is a problem where somebody has made the mark up, and the row that it was to hide is told of", async () => {
+  it("is a problem if somebody has invented the mark, and the row that it was meant to hide is reported", async () => {
     const where = `beneficiaries/${PERSON}`;
     expect((await parking(PERSON, `${signed}/2`, check)).problems).toMatchObject([
       { part: "parked", where, what: expect.stringContaining("for no reason that the log or the database shows") },
@@ -157,7 +157,7 @@ describe("a parked entity", () => {
     expect((await check()).problems).toEqual([]);
   }, 120_000);
 
-  it("is a problem also where somebody has it wait to be folded anew, but for what a projector would take up just now", async () => {
+  it("is a problem even if somebody makes it wait to be folded again, except for what a projector would take up just now", async () => {
     await hub.projector.close();
     const asking = (shard: number, at: string) =>
       parking(PERSON, `${signed}/3`, () =>
@@ -187,7 +187,7 @@ describe("a parked entity", () => {
     expect((await check()).problems).toEqual([]);
   }, 120_000);
 
-  it("is no problem while the database refuses what the log gives, and is one when nothing refuses it any more", async () => {
+  it("is not a problem while the database refuses what the log gives, and is one when nothing refuses it any more", async () => {
     await hub.db.query(`CREATE FUNCTION public.refuses() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
       IF NEW.phone = '+13' THEN RAISE EXCEPTION 'not that one'; END IF; RETURN NEW; END $$`);
     await hub.db.query(
@@ -221,7 +221,7 @@ describe("an audit row with placeholders", () => {
       recorded_at, U&'\\FFFD', U&'\\FFFD', 0, '{}', NULL, NULL, U&'\\FFFD', U&'\\FFFD', '{}', ${note}) WHERE entity_id = '${id}'`;
   const NOTE = "'audit: the table took nothing of what the event says; the log has it'";
 
-  it("that somebody has blanked is told of: the table would hold what the event says", async () => {
+  it("that somebody has blanked is reported: the table would hold what the event says", async () => {
     for (const [note, what] of [
       [NOTE, "it says nothing of the event, which the table would hold"],
       ["NULL", "no note of why"],
@@ -232,7 +232,7 @@ describe("an audit row with placeholders", () => {
     expect((await check()).problems).toEqual([]);
   }, 120_000);
 
-  it("that somebody has blanked is no refusal of the table for who may not write there, or is not let: that it could not be tried is said", async () => {
+  it("that somebody has blanked could not be tried by a role that may not write there, or that something stops: the verdict says so", async () => {
     await hub.db.query(`CREATE ROLE reads LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA tributary, views TO reads;
       GRANT SELECT ON ALL TABLES IN SCHEMA tributary, views TO reads`);
     const url = Object.assign(new URL(hub.backends.postgres.url), { username: "reads", password: "x" }).href;
@@ -273,7 +273,7 @@ describe("an audit row with placeholders", () => {
     expect((await check()).problems).toEqual([]);
   }, 120_000);
 
-  it("is believed without a word only while the table refuses to hold more", async () => {
+  it("is believed to hold nothing only while the table refuses to hold more", async () => {
     await hub.db.query(`CREATE FUNCTION public.mutes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
       IF position('MUTE-1' IN row_to_json(NEW)::text) > 0 THEN RAISE EXCEPTION 'not that one'; END IF; RETURN NEW; END $$`);
     await hub.db.query("CREATE TRIGGER mutes BEFORE INSERT ON tributary.audit FOR EACH ROW EXECUTE FUNCTION public.mutes()");
@@ -295,7 +295,7 @@ describe("an audit row with placeholders", () => {
   }, 120_000);
 });
 
-it("views that are left out are named: declared otherwise, what is added up from them, and what is not declared", async () => {
+it("views that are left out are named: those built by another declaration, their totals, and those that are not declared", async () => {
   const otherwise = defineProjection({
     name: "distributions",
     entity: "distribution",
@@ -314,7 +314,7 @@ it("views that are left out are named: declared otherwise, what is added up from
   expect(report.summary).toBe("All that was compared agrees.");
 }, 120_000);
 
-it("rows of a view are taken by their bytes, so that a few that are large do not fill the memory", async () => {
+it("rows of a view are fetched by their bytes, so that a few large ones do not fill the memory", async () => {
   const taken: number[] = [];
   const db = Object.create(hub.db, {
     query: {
@@ -344,8 +344,8 @@ it("rows of a view are taken by their bytes, so that a few that are large do not
   expect(taken.length).toBeGreaterThan(10);
 }, 60_000);
 
-describe("a log that somebody has rewritten is named as such, whatever stands beside it", () => {
-  it("an event that was altered, its hash as it was", async () => {
+describe("a log that somebody has rewritten is found out, whatever the database holds", () => {
+  it("an event that was altered, with its hash as it was", async () => {
     const entries = await entriesOf(unsigned);
     const report = await rewritten((files) => put(files, entries[1]!.position, [["+254711111111", "+254722222222"]]), check);
     expect(report.problems.filter(({ part }) => part === "log")).toMatchObject([
@@ -359,7 +359,7 @@ describe("a log that somebody has rewritten is named as such, whatever stands be
     expect(bad(report)).toEqual(["log", "views"]);
   }, 120_000);
 
-  it("an event that was altered, with all hashes made anew, and the views repaired after that", async () => {
+  it("an event that was altered, with all hashes made again, and the views repaired after that", async () => {
     const entries = await entriesOf(unsigned);
     const report = await rewritten(
       (files) => withHashes(files, entries, 1, "+254711111111", "+254722222222"),
@@ -383,7 +383,7 @@ describe("a log that somebody has rewritten is named as such, whatever stands be
     expect((await check()).problems).toEqual([]);
   }, 240_000);
 
-  it("the same where the device has signed: the signatures say that it is the log", async () => {
+  it("the same with a device's signatures: they say that it is the log", async () => {
     const entries = await entriesOf(signed);
     const report = await rewritten(
       (files) => withHashes(files, entries, 2, "+254700000001", "+254799999999"),
@@ -404,7 +404,7 @@ describe("a log that somebody has rewritten is named as such, whatever stands be
     expect((await check()).problems).toEqual([]);
   }, 240_000);
 
-  it("an event that is gone from the end", async () => {
+  it("an event that was removed from the end", async () => {
     const last = (await entriesOf(unsigned)).at(-1)!;
     await hub.projector.close();
     const report = await rewritten((files) => {

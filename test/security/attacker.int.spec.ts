@@ -321,7 +321,7 @@ describe("a revocation takes what it gave, at the broker and over HTTP, within s
     expect(await kept.sync({ url, token: site.token })).toMatchObject({ confirmed: 1, pending: 0 });
   });
 
-  it("of a token: nobody logs in or sends with it, and who has enrolled under it goes on", async () => {
+  it("of a token: nobody logs in or sends with it, and whoever has enrolled under it goes on", async () => {
     const site = await add("leaked");
     const field = await enrolled(site);
     const nc = await asToken("leaked", site.token);
@@ -342,7 +342,7 @@ describe("a revocation takes what it gave, at the broker and over HTTP, within s
     expect(await field.sync({ url, token: site.token })).toMatchObject({ confirmed: 1, pending: 0 });
   });
 
-  it("of a site: its tokens, codes and keys are let in no more, until it is added again", async () => {
+  it("of a site: its tokens, codes and keys are no longer let in, until it is added again", async () => {
     const site = await add("closed");
     const field = await enrolled(site);
     const open = await Promise.all([

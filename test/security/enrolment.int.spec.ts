@@ -47,7 +47,7 @@ describe("a code", () => {
     }
   });
 
-  it("is what a device is told to ask for that has no token, and whose key the hub does not know (any more)", async () => {
+  it("is what a device must ask for if it has no token and the hub does not know its key (any more)", async () => {
     const field = hub.field("forgotten");
     await field.append(registration(number(1)));
     await expect(field.sync({ url: hub.ingress.http!.url })).rejects.toMatchObject({
@@ -181,7 +181,7 @@ describe("a revocation", () => {
     await second.close();
   });
 
-  it("of a site takes its tokens, codes and devices, and adding it again lets it in anew", async () => {
+  it("of a site takes its tokens, codes and devices, and adding it again lets it in again", async () => {
     const field = await enrolled("closed");
     const token = await hub.token("closed");
     const code = await codeFor("closed");
@@ -204,7 +204,7 @@ describe("a revocation", () => {
     expect((await other.sync({ url: natsUrl(), token: anew })).pending).toBe(0);
   });
 
-  it("of a token leaves alone who has enrolled under it, and lets nobody else in", async () => {
+  it("of a token leaves devices alone that enrolled under it, and lets nobody else in", async () => {
     const token = await hub.token("one-token");
     const field = hub.field("one-token");
     await field.append(registration(number(1)));
@@ -224,7 +224,7 @@ describe("a revocation", () => {
   });
 });
 
-describe("who was let in once", () => {
+describe("somebody who was let in once", () => {
   it("has no way back after a revocation: not by its token, though its key was rotated, and not by a code from before or for anybody", async () => {
     const field = await enrolled("way-back");
     const token = await hub.token("way-back");
@@ -318,8 +318,8 @@ describe("a fork", () => {
   });
 });
 
-describe("a note of a fork in a form that is none", () => {
-  it("is passed over: a projector starts, and makes cases of the others", async () => {
+describe("a note of a fork in a wrong form", () => {
+  it("is ignored: a projector starts, and makes cases of the others", async () => {
     const { data } = (await hub.log.journal.read("forks"))[0]!;
     const spoilt: JsonObject[] = [
       { refused: null },
@@ -341,7 +341,7 @@ describe("a note of a fork in a form that is none", () => {
 });
 
 describe("evidence of a fork", () => {
-  it("is looked for no further than where a signature covers it, and not at all once it is kept", async () => {
+  it("is searched no further than to a signature that covers it, and not at all once it is kept", async () => {
     const field = await enrolled("reads");
     for (let i = 0; i < 6; i++) await field.append(update(number(1), { phone: `+25470000000${i}` }));
     await field.sync({ url: natsUrl(), batchEvents: 2 });
@@ -397,7 +397,7 @@ async function rewritten(log: Log, into: Log, origin: OriginId, seq: number): Pr
 }
 
 describe("a log that somebody has rewritten", () => {
-  it("shows by its signatures, though all of its hashes fit; the true one is found whole (I23)", async () => {
+  it("is found out by its signatures, though all of its hashes fit; the true one is found whole (I23)", async () => {
     const field = await enrolled("rewritten");
     for (let i = 0; i < 4; i++) await field.append(update(number(1), { phone: `+25470000000${i}` }));
     await field.sync({ url: natsUrl() });
@@ -417,7 +417,7 @@ describe("a log that somebody has rewritten", () => {
     ]);
   });
 
-  it("is told from a key's second life: one that was revoked, and enrolled anew by a code, signs again", async () => {
+  it("is told apart from a key's second life: one that was revoked, and enrolled again by a code, signs again", async () => {
     const day = 86_400_000;
     // The node's clock runs behind, and catches up: a client's deadline must not be past by it.
     let nowMs = Date.now() - 5 * day;
@@ -458,7 +458,7 @@ describe("a log that somebody has rewritten", () => {
     ]);
   });
 
-  it("shows also where its writer has enrolled a key of his own: the hub has not signed that", async () => {
+  it("is found out even if its writer has enrolled a key of his own: the hub has not signed that", async () => {
     await using node = await startNode();
     await using log = openLog(node.url);
     const forger = await openKeyBook(log.journal, { signer: () => signerOf(makeKeyPair()) });

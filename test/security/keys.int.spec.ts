@@ -271,7 +271,7 @@ describe("who carries what a device and its hub say over HTTP", () => {
     expect(await field.sync({ url: hub.ingress.http!.url })).toMatchObject({ confirmed: 1, setAside: [], moved: 0 });
   });
 
-  it("is told of which batch a refusal is, also where it is refused at the door", async () => {
+  it("is told which batch a refusal is for, even if the door refuses it", async () => {
     const field = await enrolled("bound");
     const frame = frameOf(batchOf(field.store.current().name, ['{"phone":null}'], { firstSeq: 1 }));
     const elsewhere = await hub.token("bound-2");
@@ -348,7 +348,7 @@ describe("keys change", () => {
     expect(await field.sync({ url: natsUrl() })).toMatchObject({ confirmed: 1 });
   });
 
-  it("at the hub in the middle of syncs, and nobody notices but who was away: and they find the new key by the old one's word", async () => {
+  it("at the hub in the middle of syncs, and only devices that were away notice: they find the new key by the old one's word", async () => {
     const field = await enrolled("turning");
     const away = await enrolled("away");
     const old = publicHalf();
@@ -487,7 +487,7 @@ describe("old and new", () => {
     );
   });
 
-  it("a tablet whose clock is years off signs in the hub's time all the same", async () => {
+  it("a tablet whose clock is years wrong signs in the hub's time nevertheless", async () => {
     const field = hub.field("wrong-clock", "t1", { now: () => Date.now() - 3 * 365 * 86_400_000 });
     await field.append(registration(number(1)));
     expect(await field.sync({ url: natsUrl(), token: await hub.token("wrong-clock") })).toMatchObject({ confirmed: 1 });
