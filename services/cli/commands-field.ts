@@ -20,7 +20,6 @@ import { foldersHere, loadViews, schemasHere } from "./folders.ts";
 import { type Output, table } from "./output.ts";
 import { fieldPath } from "./paths.ts";
 import { tokenGiven, tokenOf } from "./tokens.ts";
-import { readText } from "./files.ts";
 
 const COMMON = { db: { type: "string" }, schemas: { type: "string" } } as const;
 const DB_HELP = "The device's database is --db, or TRIBUTARY_FIELD, or .tributary/field.db.";

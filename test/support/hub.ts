@@ -4,7 +4,7 @@ import { join } from "node:path";
 import type { Client } from "pg";
 import { loadProjections } from "../../services/cli/projections.ts";
 import { gateOver, registerFolder } from "../../services/cli/registry.ts";
-import type { HubState, HubState } from "../../services/cli/state.ts";
+import type { HubState } from "../../services/cli/state.ts";
 import { type Field, type NewEvent, openField, type SyncResult } from "../../services/field/index.ts";
 import { createGate, type Gate, NO_CASTERS, type Registry } from "../../services/gate/index.ts";
 import { loadCasters, loadSchemas, openRegistry } from "../../services/gate/node.ts";
