@@ -273,3 +273,15 @@ describe("ARCHITECTURE.md", () => {
     for (const { name } of folders) expect(written).toContain(name);
   });
 });
+
+it("packages/projections.ts gives installed projects what the repository's own projections import", () => {
+  const namesIn = (file: string): string[] =>
+    [...readFileSync(join(ROOT, file), "utf8").matchAll(/^export (?:type )?\{([^}]*)\}/gms)]
+      .flatMap(([, names]) => names!.split(","))
+      .map((name) => name.trim().replace(/^type /, ""))
+      .filter((name) => name !== "")
+      .sort();
+  const own = namesIn("services/merge/index.ts");
+  expect(own.length).toBeGreaterThan(30);
+  expect(namesIn("packages/projections.ts")).toEqual(own);
+});

@@ -376,7 +376,7 @@ describe("a mistake", () => {
     ],
     ["a file that is not there", ["field", "import", "nowhere.csv", "--db", ":memory:"], 3, /cannot be read/],
     ["no hub", ["view", "beneficiaries", "--data", "/nonexistent"], 4, /no hub/],
-    ["an entity that is none", ["audit", "entity", "beneficiary", "--data", "/nonexistent"], 2, /no entity/],
+    ["an entity that is none", ["audit", "entity", "beneficiary", "--data", "/nonexistent"], 2, /is not an entity/],
     ["no token", ["field", "sync", "--hub", "nats://127.0.0.1:1", "--db", "DB"], 5, /no token/],
   ])("(%s) gets a sentence, what to do, and an exit code", async (_, args, code, message) => {
     const db = join(tempDir(), "f.db");

@@ -199,7 +199,7 @@ it("a register that a rule decided shows its values with codes, and what a decis
     [["case", "comment", "none", ""], 2, "the text is missing"],
     [["explain", person, "phone", "extra"], 2, "one argument too many"],
     [["explain", person, "shoes"], 4, "has no field shoes"],
-    [["explain", person, "--view", "shoes"], 4, "no view of entities"],
+    [["explain", person, "--view", "shoes"], 4, "is not a view of entities"],
     [["audit", "entity", person, "extra"], 2, "one argument too many"],
     [["audit", "verify", "extra"], 2, "one argument too many"],
   ];
