@@ -161,8 +161,8 @@ describe("the house", () => {
       const isEdge = file.endsWith("/index.ts") || EDGES.has(relative(SERVICES, file));
       if (isEdge) expect(readFileSync(file, "utf8"), relative(ROOT, file)).not.toMatch(/^export (type )?\*/m);
     }
-    // What an app or a projection has to know of merging: the language, and no more.
-    expect(namesOf(join(SERVICES, "merge/index.ts")).length).toBeLessThanOrEqual(55);
+    // What an app or a projection has to know of merging: the language, and no more. ARCHITECTURE.md says why it takes 51 names.
+    expect(namesOf(join(SERVICES, "merge/index.ts")).length).toBeLessThanOrEqual(51);
   });
 
   it("keeps what a browser runs free of Node", () => {

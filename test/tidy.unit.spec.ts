@@ -9,8 +9,8 @@ const MAX_PARAMETERS = 4;
 const MAX_FILE_LINES = 500;
 
 /** How many there may be for each 100 lines of services/. Only ever lower these. */
-const MAX_CASTS = 1.06;
-const MAX_NON_NULLS = 0.71;
+const MAX_CASTS = 1.03;
+const MAX_NON_NULLS = 0.68;
 /** When a number has fallen by more than this, the committed one is lowered too. */
 const SLACK = 0.1;
 
@@ -19,73 +19,11 @@ const LONG = /^Long because \S+ \S+/;
 const PARAMETERS = /^Many parameters because \S+ \S+/;
 
 /** Not tidied yet: these names and files are free of the rules above until their turn has come. The lists only shrink. */
-const FUNCTIONS_TO_COME: ReadonlySet<string> = new Set([
-  "additionsOf",
-  "asFinding",
-  "asideNote",
-  "avroCheck",
-  "avroDecoder",
-  "avroReader",
-  "balance",
-  "beginBuild",
-  "build",
-  "changesOf",
-  "compareParked",
-  "defineProjection",
-  "described",
-  "doorkeeper",
-  "eventReader",
-  "follow",
-  "frameCutter",
-  "fromOf",
-  "generator",
-  "httpTransport",
-  "importCsv",
-  "initialise",
-  "isLinear",
-  "isSameClaims",
-  "journalOf",
-  "jsonReader",
-  "keepServer",
-  "lintSchema",
-  "listen",
-  "makeServer",
-  "moveOn",
-  "natsTransport",
-  "note",
-  "openBuild",
-  "openExaminer",
-  "openField",
-  "openIdentity",
-  "openKeyBook",
-  "openOutbox",
-  "parseAvro",
-  "play",
-  "post",
-  "publish",
-  "reasoner",
-  "refoldOne",
-  "rehearseRefold",
-  "renewed",
-  "schemaVersion",
-  "search",
-  "startProcess",
-  "stepOf",
-  "subscribe",
-  "supervise",
-  "supposer",
-  "swapIn",
-  "writeAgain",
-]);
+const FUNCTIONS_TO_COME: ReadonlySet<string> = new Set(["beginBuild", "openBuild", "refoldOne", "rehearseRefold", "supervise"]);
 const FILES_TO_COME: ReadonlySet<string> = new Set([
   "bench/main.ts",
-  "services/audit/verify.ts",
-  "test/audit/verify.int.spec.ts",
-  "test/log/log.int.spec.ts",
   "test/merge/resolvers.unit.spec.ts",
   "test/projector/ranges.int.spec.ts",
-  "test/security/attacker.int.spec.ts",
-  "test/security/keys.int.spec.ts",
   "test/support/faults.ts",
 ]);
 const EXPORTS_ALL_TO_COME: ReadonlySet<string> = new Set([]);

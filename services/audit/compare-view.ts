@@ -31,14 +31,14 @@ export interface ViewDeps {
   /** Totals that add up its rows. */
   readonly totals: readonly Totals[];
   readonly books: TotalsBooks;
-  /** Entities that are parked in it, by the name that the database has of them: the event that each is parked at, as `origin/seq`. */
+  /** The entities that are parked in it, by their names in the database, with the event that each is parked at, as `origin/seq`. */
   readonly parked: ReadonlyMap<string, string>;
-  /** Those of them that somebody has asked to be folded anew. */
+  /** Those of them that somebody has asked to be folded again. */
   readonly waiting: ReadonlyMap<string, Asked>;
-  /** What would become of a parked entity if it were folded anew. */
+  /** What would become of a parked entity if it were folded again. */
   readonly rehearse: (id: string, entries: readonly LogEntry[], mark: string) => Promise<Rehearsed>;
   readonly report: Report;
-  /** What could not be told of, to be counted. */
+  /** Counts what could not be compared. */
   readonly untold: (what: "parked" | "waiting" | "version") => void;
   readonly onEntity?: () => void;
 }
@@ -140,7 +140,10 @@ async function passOver(
 }
 const PAST = "kept versions of a row";
 
-/** Folds an entity event by event, as it is folded anew: what a later event has corrected need not fit, only what is shown. Each version meets the kept one. */
+/**
+ * Folds an entity event by event, as when it is folded again: only what is shown must fit, not what a later event has corrected. Each version is compared
+ * with the kept one.
+ */
 function openFold(deps: ViewDeps, key: string, id: string, past: Cursor<VersionRow> | null) {
   const { projection, gate, pins, parked } = deps;
   const event = parked.get(key);
@@ -176,7 +179,7 @@ function openFold(deps: ViewDeps, key: string, id: string, past: Cursor<VersionR
       }
       if (!needsEach) return;
       show();
-      // What a parked entity was shown as from its event on need not be kept, and where it is, it must be right.
+      // Versions of a parked entity from its event on need not be kept. Those that are kept must be right.
       if (past !== null && folded.shown !== null)
         await compareVersion(deps, key, past, { entry, row: folded.shown.row, event, mayLack: mark?.isMet === true });
     },
@@ -188,7 +191,9 @@ function openFold(deps: ViewDeps, key: string, id: string, past: Cursor<VersionR
           deps.report(
             "past",
             `${projection.name}/${key}`,
-            `${left.length} kept versions, the first at ${left[0]!.position}, are of no event`,
+            left.length === 1
+              ? `one kept version, at ${left[0]?.position}, belongs to no event`
+              : `${left.length} kept versions, the first at ${left[0]?.position}, belong to no event`,
           );
       }
       return folded;
@@ -220,7 +225,7 @@ async function compareVersion(
   const where = `${projection.name}/${key}`;
   let kept = await past.peek();
   while (kept !== null && kept.id === key && BigInt(kept.position) < entry.position) {
-    report("past", where, `its kept version at ${kept.position} is of no event`);
+    report("past", where, `its kept version at ${kept.position} belongs to no event`);
     await past.next();
     kept = await past.peek();
   }
@@ -240,7 +245,7 @@ async function compareVersion(
     report("past", where, `its kept version as of ${event} is not what folding the log gives: ${wrong.join(", ")}`);
 }
 
-/** A version that the table does not take is passed over, with a note on its event. */
+/** A version that the table does not take is left out, with a note on its event. */
 const isNoted = ({ db, projection }: ViewDeps, head: SpilledEvent["entry"]["head"]): Promise<boolean> =>
   hasNote(db, head, `${projection.name}: no version of the row is kept as of this event`);
 
@@ -273,7 +278,7 @@ async function compareEntity(deps: ViewDeps, tables: EntityTables, key: string, 
   const isShown = found.shown !== null;
   const { state, shown, stop, mark } = folded;
   if (mark !== null) {
-    await compareParked(deps, key, folded, mark, found);
+    await compareParked(deps, key, { folded, mark, found });
     return isShown;
   }
   if (stop !== null) report("views", stop.event, `${projection.name} cannot fold it, and it is not parked: ${stop.error}`);
@@ -286,16 +291,20 @@ async function compareEntity(deps: ViewDeps, tables: EntityTables, key: string, 
 }
 
 /**
- * A parked entity shows what it did before the event that it is parked at, and only what stops it still may keep it there. Where it is parked by no projector's doing,
- * what its row hides is told all the same.
+ * A parked entity shows what it showed before the event that it is parked at, and only what still stops it may keep it there. If no projector has parked it,
+ * what its row hides is reported nevertheless.
  */
-async function compareParked(deps: ViewDeps, key: string, folded: Folded, mark: Mark, found: Found): Promise<void> {
+async function compareParked(
+  deps: ViewDeps,
+  key: string,
+  { folded, mark, found }: { readonly folded: Folded; readonly mark: Mark; readonly found: Found },
+): Promise<void> {
   const { projection, report, books, waiting, rehearse, untold } = deps;
   const where = `${projection.name}/${key}`;
   const { before, isMet, event, entries } = mark;
   const whole = folded.stop === null ? folded.shown : null;
-  if (!isMet) report("parked", where, `it is parked at ${event}, which is no event of it in the log`);
-  // One that was asked to be folded anew and was refused by the database is as it was: whole.
+  if (!isMet) report("parked", where, `it is parked at ${event}, but the log has no such event of this entity`);
+  // An entity that was asked to be folded again, and that the database refused, is as it was: whole.
   const possible = isMet ? [before, ...(whole === null ? [] : [whole])] : [whole];
   const wrong = possible.map((shown) => differences(projection, key, shown, found));
   const right = wrong.findIndex((each) => each.length === 0);
@@ -314,25 +323,28 @@ async function compareParked(deps: ViewDeps, key: string, folded: Folded, mark: 
       report(
         "parked",
         where,
-        `it is parked at ${event} for no reason that the log or the database shows: folded anew, it is shown${asked}`,
+        `it is parked at ${event} for no reason that the log or the database shows: folded again, it can be shown${asked}`,
       );
     else
       report(
         "parked",
         where,
-        `it is parked at ${event}, and folded anew it stops at ${rehearsed.event}: ${rehearsed.error}${asked}`,
+        `it is parked at ${event}, but folded again it stops at ${rehearsed.event}: ${rehearsed.error}${asked}`,
       );
   }
 }
 
-/** Whether a projector is about to fold an entity anew. Only what one would take up counts: whoever can mark an entity as parked can also write that it waits. */
+/**
+ * Whether a projector is about to fold an entity again. Only what a projector would take up counts, because whoever can mark an entity as parked can also
+ * write that it waits.
+ */
 function isAwaited({ entity: type }: Projection, id: string, asked: Asked | undefined): boolean {
-  // What is parked is listed, and asked for, by a name that PostgreSQL can hold.
+  // A parked entity is listed, and asked for, by a name that PostgreSQL can hold.
   const shards = [id, asKept(id)].map((name) => shardOf({ type, id: name }));
   return asked?.isFresh === true && shards.includes(asked.shard);
 }
 
-/** How what a view has of an entity is not what it should show (`null`: nothing), in words. */
+/** In words, how a view's rows of an entity differ from what it should show (`null`: nothing). */
 function differences(projection: Projection, key: string, expected: Shown | null, found: Found): string[] {
   const { shown, children, claims } = found;
   if (expected === null) {
@@ -340,13 +352,13 @@ function differences(projection: Projection, key: string, expected: Shown | null
     return isLeft ? ["the view has a row that the log does not explain"] : [];
   }
   const out: string[] = [];
-  const { state, row } = expected;
+  const { row } = expected;
   const wrong = shown === null ? [] : wrongColumns(expected, shown);
   if (shown === null) out.push("the view lacks a row that the log has");
   else if (wrong.length > 0) out.push(`the view's row is not what folding the log gives: ${wrong.join(", ")}`);
   for (const [name, rows] of children)
     if (!isSame(row.tables[name] ?? [], rows)) out.push(`its rows of ${name} are not what folding the log gives`);
-  if (claims !== null && !isSameClaims(projection, key, row, state, claims))
+  if (claims !== null && !isSameClaims(projection, key, expected, claims))
     out.push("its claims to invariants are not what folding the log gives");
   return out;
 }
@@ -368,7 +380,7 @@ function wrongColumns({ state, row, first, last }: Shown, shown: KeptRow): strin
     } as JsonObject),
     ...differing(wanted, { waiting_for, first_position, last_position }),
   ];
-  // What comes later is built on it.
+  // Later events build on the state.
   return kept === packState(state) ? wrong : [...wrong, "state"];
 }
 
@@ -379,7 +391,7 @@ function isSame(expected: readonly Readonly<Record<string, JsonValue>>[], rows: 
   );
 }
 
-function isSameClaims(projection: Projection, key: string, row: FullRow, state: EntityState, rows: readonly ClaimRow[]): boolean {
+function isSameClaims(projection: Projection, key: string, { row, state }: Shown, rows: readonly ClaimRow[]): boolean {
   const events = eventsIn(projection, state);
   const expected = [...claimedKeys(projection, key, row)].map(([invariant, claimed]) =>
     canonicalize({ invariant, key: asKept(claimed), events }),

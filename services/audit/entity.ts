@@ -28,7 +28,7 @@ export async function entityTrail(db: Db, entity: string): Promise<EntityTrail> 
   return { entity, ...found };
 }
 
-/** One event by its id, or by `origin/seq`. Throws `usage` for what names none, `not-found` for one that is not in the audit. */
+/** One event by its id, or by `origin/seq`. Throws `usage` for what does not name an event, `not-found` for one that is not in the audit. */
 export async function eventRecord(db: Db, name: string): Promise<AuditRow> {
   const slash = name.lastIndexOf("/");
   const isUuid = /^[0-9a-f-]{36}$/i.test(name);
@@ -53,9 +53,9 @@ export interface RowAsOf {
   readonly waitingFor: Vector;
   readonly decisions: readonly Decision[];
   readonly events: number;
-  /** The event that what is shown stops at, as the view cannot show what it makes of the entity; `null`: it shows all of them. */
+  /** The event at which the row stops, because the view cannot show what this event makes of the entity; `null`: it shows all events. */
   readonly parked: { readonly event: string; readonly error: string } | null;
-  /** The live view was built by another declaration: this row is by the file in projections/. */
+  /** The live view was built by another declaration. This row follows the file in projections/. */
   readonly builtOtherwise: boolean;
 }
 
@@ -69,7 +69,7 @@ export async function rowAsOf(
   const { type, id } = parseEntity(entity);
   const [projection] = viewsOfType(deps.projections, type, view);
   const pins = (await readersOf(deps.db)).get(projection.name) ?? {};
-  // What lies beyond where all shards are is known in parts only.
+  // Beyond the position that all shards have reached, only parts are known.
   const upTo = asOf === null ? null : await upToCommon(deps.db, asOf);
   const events = await countedEvents(deps.db, { type, id }, upTo, readWith(deps.gate, pins));
   const { steps, shown, stop } = foldAnew(

@@ -32,12 +32,12 @@ export interface Step {
   readonly occurredAt: string;
   readonly recordedAt: string;
   readonly clockWrong: boolean;
-  /** What the hub takes back of what its author says to have seen, in words. */
+  /** In words, what the hub does not believe of what the author claims to have seen. */
   readonly notes: readonly string[];
   readonly value: JsonValue;
-  /** Writes whose values it took the place of: its author had seen them. */
+  /** Writes whose values it replaced, because its author had seen them. */
   readonly replaces: readonly string[];
-  /** Writes that its author had seen as well, and that stand all the same: only those with the say replace them. */
+  /** Writes that its author had seen and could not replace: only those with the say can. */
   readonly cannotReplace: readonly string[];
   /** Writes whose authors had seen this one before the hub counted it: it came late. */
   readonly seenBy: readonly string[];
@@ -64,13 +64,13 @@ export interface RegisterStory {
 export interface Explanation {
   readonly entity: string;
   readonly view: string;
-  /** The live view was built by another declaration: this is told by the file in projections/. */
+  /** The live view was built by another declaration. This story follows the file in projections/. */
   readonly builtOtherwise: boolean;
   readonly deleted: boolean;
   readonly registers: readonly RegisterStory[];
-  /** Where the view has the entity parked: what is shown stands as of before that event. */
+  /** Set if the view has the entity parked. What is shown is as of before that event. */
   readonly parked?: { readonly event: string; readonly error: string };
-  /** Events that the view cannot fold. They are told by no register. */
+  /** Events that the view cannot fold. They are in no register's story. */
   readonly unfolded: readonly { readonly event: string; readonly type: string; readonly error: string }[];
 }
 
@@ -120,7 +120,7 @@ export async function explainEntity(
 const registersWith = ({ registers }: Projection, field: string | null): RegisterRule[] =>
   [...registers.values()].filter(({ name, columns }) => field === null || name === field || columns.includes(field));
 
-/** The story that an entity's events make in one view; `null` where none touches it. */
+/** The story that an entity's events make in one view; `null` if no event touches it. */
 export function tell(
   projection: Projection,
   id: string,
@@ -136,7 +136,7 @@ export function tell(
   for (const event of events) {
     let folded: Folded | null;
     try {
-      // What a later event has corrected need not fit its column: it is told all the same.
+      // A value that a later event has corrected need not fit its column. It is told nevertheless.
       folded = fold(projection, state, event, { isLenient: true });
     } catch (error) {
       unfolded.push({ event: dotOf(event), type: event.type, error: messageOf(error) });
@@ -148,7 +148,7 @@ export function tell(
       if (!folded.written.includes(rule.name)) continue;
       const { steps, writes } = told.get(rule.name)!;
       const write: Write = { event, dot: dotOf(event), reach: reachOf({ by: event, basis: event.basis }) };
-      steps.push(stepOf(projection, rule, write, writes, state));
+      steps.push(stepOf({ projection, rule }, write, writes, state));
       writes.push(write);
     }
   }
@@ -175,7 +175,7 @@ export function tell(
   };
 }
 
-/** The row, without what is derived where that cannot be; a parked entity may have no row at all. */
+/** The row; without derived values, if these cannot be made. A parked entity may have no row at all. */
 function shownOf(projection: Projection, id: string, state: EntityState): Pick<Row, "values" | "deleted"> {
   for (const show of [() => rowWith(projection, id, state), () => rowOf(projection, state)]) {
     try {
@@ -208,7 +208,7 @@ interface Write {
 
 const hadSeen = (write: Write, other: Write): boolean => covers(write.reach, other.event);
 
-/** Those of the writes that none of the others comes after: `isAfter(a, b)` says that a comes after b. In the order given. */
+/** Those writes after which no other comes, in the order given. `isAfter(a, b)` says that a comes after b. */
 function foremost(writes: readonly Write[], isAfter: (a: Write, b: Write) => boolean): Write[] {
   let out: Write[] = [];
   for (const write of writes) {
@@ -230,7 +230,7 @@ function relationsOf(write: Write, earlier: readonly Write[], standing: readonly
   const dots = (writes: readonly Write[]): string[] => writes.map(({ dot }) => dot);
   return {
     stands,
-    // The last that its author had seen of each line; what those had replaced themselves is their own story.
+    // The last write that its author had seen of each line. What those had replaced is their own story.
     replaces: dots(foremost(seen, hadSeen).filter((other) => !isStanding(other))),
     cannotReplace: dots(seen.filter(isStanding)),
     seenBy: dots(foremost(seenBy, (a, b) => hadSeen(b, a))),
@@ -238,7 +238,13 @@ function relationsOf(write: Write, earlier: readonly Write[], standing: readonly
   };
 }
 
-function stepOf(projection: Projection, rule: RegisterRule, write: Write, earlier: readonly Write[], after: EntityState): Step {
+/** A write as a step of its register's story: `earlier` are the writes told before it, `after` the entity once it had come. */
+function stepOf(
+  { projection, rule }: { readonly projection: Projection; readonly rule: RegisterRule },
+  write: Write,
+  earlier: readonly Write[],
+  after: EntityState,
+): Step {
   const { event, dot } = write;
   return {
     position: String(event.position),

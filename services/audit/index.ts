@@ -2,6 +2,8 @@
  * What an auditor asks. In go the log and the views; out come trails, rows as of a position, and the proof that log, audit and views
  * agree. Never a write.
  */
+
+export type { VerifyDeps, VerifyProgress } from "./compared.ts";
 export {
   type EntityTrail,
   entityTrail,
@@ -13,4 +15,4 @@ export { type Explanation, explainEntity, isResolution, type RegisterStory, type
 export { builtOtherwise, readWith } from "./live.ts";
 export { parseEntity } from "./names.ts";
 export { PARTS, type Part, type Problem, type Verdict, type Verdicts } from "./verdicts.ts";
-export { type VerifyDeps, type VerifyProgress, type VerifyReport, verify } from "./verify.ts";
+export { type VerifyReport, verify } from "./verify.ts";

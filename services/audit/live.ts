@@ -5,19 +5,19 @@ import type { Projection, View } from "../merge/index.ts";
 import { type Db, generationsOf, isBuiltAs, type ReadData } from "../views/index.ts";
 import { notFound } from "./names.ts";
 
-/** How a view reads data of any version: as the versions that it is pinned to have them. */
+/** How a view reads data of any version: in the form of the versions that it is pinned to. */
 export const readWith =
   (gate: Pick<Gate, "read">, pins: Pins): ReadData =>
   (schema, data) =>
     gate.read(schema, data, pins).data;
 
-/** Views that are declared otherwise than the live ones were built, or were never built: what their files tell is not what readers see. */
+/** Views that were built by another declaration, or never built: their files do not say what readers see. */
 export async function builtOtherwise(db: Db, views: readonly View[]): Promise<ReadonlySet<string>> {
   const live = await generationsOf(db, "live");
   return new Set(views.filter((view) => !isBuiltAs(view, live)).map(({ name }) => name));
 }
 
-/** The views of entities of a type, or the one that is asked for by name. */
+/** The views of entities of a type, or the one that has the given name. */
 export function viewsOfType(views: readonly View[], type: string, name: string | null): readonly [Projection, ...Projection[]] {
   const [first, ...others] = entityViews(views).filter(({ entity }) => entity === type);
   if (first === undefined) throw notFound(`view of entities of type ${type}`);
@@ -27,7 +27,7 @@ export function viewsOfType(views: readonly View[], type: string, name: string |
   if (found === undefined)
     throw new TributaryError(
       "not-found",
-      `${name} is no view of entities of type ${type}`,
+      `${name} is not a view of entities of type ${type}`,
       `There are: ${all.map((view) => view.name).join(", ")}.`,
     );
   return [found];

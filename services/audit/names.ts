@@ -13,7 +13,7 @@ export function parseEntity(text: string): { readonly type: string; readonly id:
   if (slash < 1 || slash === text.length - 1) {
     throw new TributaryError(
       "usage",
-      `${JSON.stringify(text)} is no entity`,
+      `${JSON.stringify(text)} is not an entity`,
       "Write it as type/id, for example beneficiary/NBO-000017.",
     );
   }

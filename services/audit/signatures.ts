@@ -2,7 +2,6 @@ import {
   deviceOf,
   type EnrolledKey,
   type Fact,
-  type Hash,
   hubSignatureOf,
   KEYS_STREAM,
   keyFactOf,
@@ -13,27 +12,28 @@ import {
   type PublicKey,
   runText,
   type Seq,
+  type Signature,
 } from "../core/index.ts";
 import { isSignedBy, keyIdOf } from "../core/node.ts";
 import type { Log } from "../log/index.ts";
 
-/** A process of the hub hears of a revocation this much later, at most; what it took until then stands. */
+/** A process of the hub hears of a revocation at most this much later. What it took until then stays. */
 const HEARD_MS = 60_000;
-/** Batches that were on their way when their device got its key came without a signature; later than this none is. */
+/** Batches that were on their way when their device got its key came without a signature. After this time no such batch is on its way. */
 const UNSIGNED_GRACE_MS = 3_600_000;
 
 export interface SignatureReport {
-  /** Signatures of runs that were found good. Each stands for all of its origin's events up to there. */
+  /** Good signatures of runs. Each covers all events of its origin up to there. */
   readonly runs: number;
   /** Events that no later signature covers: from devices that have no key, or from before there were keys. */
   readonly unsigned: number;
-  /** Facts about keys that the hub's keys have signed; `null`: those were not given. */
+  /** Facts about keys that the hub's keys have signed. `null`: the hub's keys were not given. */
   readonly facts: number | null;
 }
 
 export interface SignatureCheck {
   entry(entry: LogEntry): void;
-  /** The last event of an origin that a good signature stands for; `null`: none. */
+  /** The last event of an origin that a good signature covers; `null`: none. */
   signedThrough(origin: OriginId): Seq | null;
   end(): SignatureReport;
 }
@@ -46,8 +46,8 @@ interface Tail {
 }
 
 /**
- * Checks the signatures that are kept in the log against the keys that were enrolled when they were written. Who rewrites events can make their hashes anew, and not
- * these. `hubKeys`: the hub's public keys, known from elsewhere than the log: then the facts about keys are checked too.
+ * Checks the signatures in the log against the keys that were enrolled when they were written. Whoever rewrites events can make their hashes again, but not
+ * these. `hubKeys`: the hub's public keys, known from a source other than the log. With them, the facts about keys are checked too.
  */
 export async function signatureCheck(
   log: Log,
@@ -78,7 +78,7 @@ export async function signatureCheck(
         return;
       }
       tails.delete(origin);
-      const wrong = runProblem(entry, record.keysOf(deviceOf(origin)));
+      const wrong = runProblem(entry, entry.signed, record.keysOf(deviceOf(origin)));
       if (wrong === null) {
         runs++;
         good.set(origin, seq);
@@ -92,7 +92,7 @@ export async function signatureCheck(
         if (key !== undefined && recordedAtMs > key.atMs + UNSIGNED_GRACE_MS)
           report(
             `${origin}/${first}–${last}`,
-            "nobody has signed these events, though their device had a key: a run was cut short, or its signature taken away",
+            "nobody has signed these events, though their device had a key: a run was cut short, or its signature was removed",
           );
       }
       return { runs, unsigned, facts: hubKeys === undefined ? null : facts };
@@ -100,15 +100,15 @@ export async function signatureCheck(
   };
 }
 
-function runProblem({ head, signed, position, recordedAtMs }: LogEntry, keys: readonly EnrolledKey[]): string | null {
-  // A key may have been revoked and enrolled anew since: the last word before the event counts.
-  const key = keys.findLast(({ kid, position: enrolled }) => kid === signed!.kid && enrolled <= position);
+function runProblem({ head, position, recordedAtMs }: LogEntry, signed: Signature, keys: readonly EnrolledKey[]): string | null {
+  // A key may have been revoked and enrolled again since. The last fact before the event counts.
+  const key = keys.findLast(({ kid, position: enrolled }) => kid === signed.kid && enrolled <= position);
   if (key === undefined) return "its run is signed by a key that was not enrolled for its device then";
   const { ended } = key;
   if (ended !== null && ended.why !== "rotated" && ended.position < position && recordedAtMs > ended.atMs + HEARD_MS)
     return `its run is signed by a key that was ${ended.why} before`;
-  const text = runText({ origin: head.origin, through: head.seq, head: head.hash as Hash });
-  return isSignedBy(key.key, text, signed!)
+  const text = runText({ origin: head.origin, through: head.seq, head: head.hash });
+  return isSignedBy(key.key, text, signed)
     ? null
     : "its run is not what the device signed: the events up to here were altered, or some of them";
 }
@@ -117,7 +117,7 @@ function factProblem({ revision, type, data }: Fact, hubKeys: readonly PublicKey
   const signature = hubSignatureOf(data);
   if (signature === null) return `${type} is not signed by the hub`;
   const key = hubKeys.find((known) => keyIdOf(known) === signature.kid);
-  if (key === undefined) return `${type} is signed by a key that is none of the hub's`;
+  if (key === undefined) return `${type} is signed by a key that is not one of the hub's`;
   return isSignedBy(key, messageText("key-fact", keyFactOf(revision, type, data)), signature)
     ? null
     : `${type} is not what the hub signed`;

@@ -1,7 +1,7 @@
 import { DatabaseSync } from "node:sqlite";
 import type { JsonObject, LogEntry } from "../core/index.ts";
 
-/** What SQLite keeps in memory of the file, and sorts by at a time. */
+/** How much of the file SQLite keeps in memory, and sorts at a time. */
 const CACHE_KIB = 4_096;
 /** Events in one transaction. */
 const BATCH = 5_000;
@@ -12,19 +12,19 @@ export interface SpilledEvent {
   readonly data: JsonObject;
 }
 
-/** The log's events, put down in log order and taken up entity by entity: on disk, so that the log may be of any size. */
+/** The log's events, written in log order and read entity by entity. They are on disk, so that the log may have any size. */
 export interface Spill {
   put(entry: LogEntry, data: JsonObject): void;
-  /** All events about entities of a type: entities in the order of their ids as bytes, the events of each in log order. `key`: the id as PostgreSQL has it. */
+  /** All events about entities of a type: the entities in the byte order of their ids, the events of each in log order. `key`: the id as PostgreSQL has it. */
   byEntity(type: string): Generator<{ readonly key: string; readonly event: SpilledEvent }>;
   [Symbol.dispose](): void;
 }
 
-/** A name as PostgreSQL's text can hold it, which has no U+0000. */
+/** A name as PostgreSQL's text can hold it, that is, without U+0000. */
 export const asKept = (id: string): string => id.replaceAll("\0", "\uFFFD");
 
 export function openSpill(): Spill {
-  // SQLite's own temporary database: a file without a name, which goes with this process however that ends. It has people's data.
+  // SQLite's own temporary database: a file without a name, which disappears with this process, however that ends. It holds personal data.
   const db = new DatabaseSync("");
   db.exec(`PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -${CACHE_KIB}; PRAGMA temp_store = FILE;
     CREATE TABLE event (n INTEGER PRIMARY KEY, type TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL)`);

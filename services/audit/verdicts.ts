@@ -1,11 +1,14 @@
-/** Problems listed of each part at most; all are counted. */
+/** So many problems of each part are listed at most; all are counted. */
 const MAX_LISTED = 100;
 
-/** What is judged, each by itself. */
+/** The parts, of which each is judged by itself. */
 export const PARTS = ["log", "audit", "views", "totals", "parked", "anchor"] as const;
 export type Part = (typeof PARTS)[number];
 
-/** What a problem is about: a part, or something of it that is mended otherwise. `past`: kept versions of rows; `quarantine`: the list of quarantined events. */
+/**
+ * What a problem is about: a part, or something in it that is repaired in another way. `past`: kept versions of rows; `quarantine`: the list of quarantined
+ * events.
+ */
 export type Subject = Part | "past" | "quarantine";
 
 const PART_OF: Readonly<Record<Subject, Part>> = {
@@ -20,17 +23,16 @@ const PART_OF: Readonly<Record<Subject, Part>> = {
 };
 
 const FOLD_ANEW =
-  "the hub folds all of it anew into an empty database: stop the hub, put PostgreSQL's folder aside as evidence, start the hub (docs/audit.md)";
+  "the hub can fold all of it again into an empty database: stop the hub, put PostgreSQL's folder aside as evidence, start the hub (docs/audit.md)";
 const TODO: Readonly<Record<Subject, string>> = {
-  log: "nothing repairs a log: keep it as evidence, restore a backup from before it was altered (`tributary restore`); devices send again what it lacks",
+  log: "nothing repairs a log: keep it as evidence, and restore a backup from before it was altered (`tributary restore`); devices send again what the backup lacks",
   audit: FOLD_ANEW,
   quarantine: FOLD_ANEW,
-  views: "`tributary reconcile VIEW --repair` puts rows right that the log explains; find out who wrote to the database",
-  past: "`tributary rebuild VIEW` makes the past of its rows anew; find out who wrote to the database",
-  totals: "`tributary reconcile TOTALS --repair` puts totals right; find out who wrote to the database",
-  parked:
-    "`tributary parked retry` folds it anew; where nobody took away what had stopped it, find out who wrote to the database",
-  anchor: "find out who set the log back; was it meant: `tributary restore --confirm`; was it not: restore a newer backup",
+  views: "`tributary reconcile VIEW --repair` corrects the rows that the log explains; find out who wrote to the database",
+  past: "`tributary rebuild VIEW` makes the past of its rows again; find out who wrote to the database",
+  totals: "`tributary reconcile TOTALS --repair` corrects totals; find out who wrote to the database",
+  parked: "`tributary parked retry` folds it again; if nobody has removed what stopped it, find out who wrote to the database",
+  anchor: "find out who set the log back. If that was meant: `tributary restore --confirm`. If not: restore a newer backup",
 };
 
 export interface Problem {
@@ -57,26 +59,26 @@ export interface Findings {
   readonly report: Report;
   readonly count: () => number;
   readonly listed: () => readonly Problem[];
-  /** The verdict on each part; `said`: what is said of it where nothing is wrong, or `null` where it was not looked at. */
+  /** The verdict on each part. `said`: what is said of it if nothing is wrong, or `null` if it was not looked at. */
   verdicts(said: Readonly<Record<Part, string | null>>): Verdicts;
 }
 
 export function openFindings(): Findings {
   const counts = new Map<Part, number>();
   const todos = new Map<Part, Set<string>>();
-  const problems = new Map<Part, Problem[]>(PARTS.map((part) => [part, []]));
+  const problems: Readonly<Record<Part, Problem[]>> = { log: [], audit: [], views: [], totals: [], parked: [], anchor: [] };
   return {
     report(subject, where, what) {
       const part = PART_OF[subject];
-      // A row's own view is named in what to do.
-      const todo = TODO[subject].replace(/VIEW|TOTALS/, where.split("/")[0]!);
+      // What to do names the row's own view.
+      const todo = TODO[subject].replace(/VIEW|TOTALS/, where.split("/")[0] ?? "");
       counts.set(part, (counts.get(part) ?? 0) + 1);
       todos.set(part, (todos.get(part) ?? new Set<string>()).add(TODO[subject]));
-      const listed = problems.get(part)!;
+      const listed = problems[part];
       if (listed.length < MAX_LISTED) listed.push({ part, where, what, todo });
     },
     count: () => [...counts.values()].reduce((sum, each) => sum + each, 0),
-    listed: () => [...problems.values()].flat(),
+    listed: () => PARTS.flatMap((part) => problems[part]),
     verdicts: (said) => {
       const of = (part: Part): Verdict => {
         const count = counts.get(part) ?? 0;
@@ -86,7 +88,7 @@ export function openFindings(): Findings {
             state: "bad",
             problems: count,
             says: `${count} ${count === 1 ? "problem" : "problems"}`,
-            todo: [...todos.get(part)!],
+            todo: [...(todos.get(part) ?? [])],
           };
         return { state: says === null ? "left-out" : "good", problems: 0, says: says ?? "not looked at", todo: [] };
       };

@@ -12,13 +12,13 @@ import {
 } from "../field/index.ts";
 import { type Fits, readTable, type SchemaVersion } from "../gate/index.ts";
 import { natsSettings } from "../local/index.ts";
+import { fitsViews } from "../merge/index.ts";
 import type { Command, Input } from "./args.ts";
 import { NATS_OPTIONS, natsFiles } from "./broker.ts";
 import { readText } from "./files.ts";
 import { foldersHere, loadViews, schemasHere } from "./folders.ts";
 import { type Output, table } from "./output.ts";
 import { fieldPath } from "./paths.ts";
-import { fitsOf } from "./projections.ts";
 import { tokenGiven, tokenOf } from "./tokens.ts";
 
 const COMMON = { db: { type: "string" }, schemas: { type: "string" } } as const;
@@ -34,7 +34,7 @@ async function openToWrite({ text, out }: Input): Promise<Field> {
     fits: (head, data) => fits(head, data),
   });
   try {
-    fits = fitsOf(await loadViews(foldersHere()), field.gate);
+    fits = fitsViews(await loadViews(foldersHere()), field.gate.read);
   } catch (error) {
     // A view that is being worked on must not keep anybody from writing: the hub looks again.
     out.progress(`Values are not compared with the views' columns: ${messageOf(error)}`);

@@ -1,9 +1,8 @@
 import { messageOf } from "../core/index.ts";
 import type { Fits, Gate } from "../gate/index.ts";
-import type { View } from "../merge/index.ts";
+import { fitsViews, type View } from "../merge/index.ts";
 import { connectViews, type Db, generationsOf, isBuiltAs } from "../views/index.ts";
 import { type Folders, loadViews } from "./folders.ts";
-import { fitsOf } from "./projections.ts";
 
 /** How often the door looks which views stand. */
 const LOOK_MS = 2_000;
@@ -32,7 +31,7 @@ export async function followViews({
   say: (event: Record<string, unknown>) => void;
 }): Promise<DoorViews> {
   let declared = await loaded(folders, say);
-  let check = fitsOf(declared ?? [], gate);
+  let check = fitsViews(declared ?? [], gate.read);
   let standing = "";
   let unchecked: readonly string[] = [];
   let db: Db | null = null;
@@ -50,7 +49,7 @@ export async function followViews({
       const before = unchecked.join();
       unchecked = (declared ?? []).filter((view) => !views.includes(view)).map(({ name }) => name);
       if (!isNews && unchecked.join() === before) return;
-      check = fitsOf(views, gate);
+      check = fitsViews(views, gate.read);
       say({ event: "door-views", checked: views.length, unchecked });
     } catch {
       // The projector says what is wrong with the database; the door does without.

@@ -2,9 +2,8 @@ import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { messageOf, TributaryError } from "../core/index.ts";
-import type { Fits, Gate } from "../gate/index.ts";
 import { checkViews } from "../merge/engine.ts";
-import { fitsViews, type View } from "../merge/index.ts";
+import type { View } from "../merge/index.ts";
 
 /**
  * Loads every projection of a folder: one file, one default export. Throws `projection-malformed`, naming the file. `again`: files that have changed since
@@ -46,6 +45,3 @@ export async function viewsIn(
   }
   return out;
 }
-
-/** Tells what of an event the views cannot show, for door and device. */
-export const fitsOf = (views: readonly View[], gate: Gate): Fits => fitsViews(views, gate.read);

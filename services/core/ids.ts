@@ -7,7 +7,7 @@ type Branded<T, Name extends string> = T & { readonly [brand]: Name };
 export type OriginId = Branded<string, "OriginId">;
 /** UUIDv7 in its canonical text form; derived from the event's clock and hash (`eventIdOf`). */
 export type EventId = Branded<string, "EventId">;
-/** Place of an event within its origin, from 0 without gaps; equal to its stream revision. */
+/** Number of an event within its origin, from 0 without gaps; equal to its stream revision. */
 export type Seq = Branded<number, "Seq">;
 /** Place in the whole log (the event store's `$all` commit position). Grows; says nothing about how many. */
 export type Position = Branded<bigint, "Position">;
@@ -92,6 +92,23 @@ export const position = (n: bigint): Position => {
   if (n < 0n) throw new RangeError(`not a position: ${n}`);
   return n as Position;
 };
+
+const DECIMAL = /^\d{1,20}$/;
+
+/** A position that was written as text: in JSON, in a column, on a command line. `null`: the text is not a position. */
+export const positionFromText = (text: string): Position | null => (DECIMAL.test(text) ? position(BigInt(text)) : null);
+
+/** A position as text has it: decimal. */
+export const positionToText = (at: Position): string => at.toString();
+
+/** A position that SQLite or a protocol buffer holds as a number. */
+export const positionFromNumber = (n: number): Position => position(BigInt(n));
+
+/** A position as a number, exact up to 2^53: 8 PiB of log. */
+export const positionToNumber = (at: Position): number => Number(at);
+
+/** The position right after another. Whether an event stands there is not said. */
+export const positionAfter = (at: Position): Position => position(at + 1n);
 
 export const isHash = (text: string): text is Hash => HASH.test(text);
 

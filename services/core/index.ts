@@ -101,6 +101,11 @@ export {
   type Position,
   partsOf,
   position,
+  positionAfter,
+  positionFromNumber,
+  positionFromText,
+  positionToNumber,
+  positionToText,
   type Seq,
   seq,
 } from "./ids.ts";

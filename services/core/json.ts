@@ -31,12 +31,12 @@ export function canonicalize(value: unknown, depth = 0): string {
     case "boolean":
       return value ? "true" : "false";
     case "number":
-      if (!Number.isFinite(value)) throw unfit(`${value} is no JSON number`);
+      if (!Number.isFinite(value)) throw unfit(`${value} is not a JSON number`);
       return value === 0 ? "0" : String(value);
     case "object":
       break;
     default:
-      throw unfit(`a ${typeof value} is no JSON value`);
+      throw unfit(`a ${typeof value} is not a JSON value`);
   }
   if (Array.isArray(value)) {
     let out = "[";

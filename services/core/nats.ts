@@ -161,7 +161,7 @@ function checkedSeed(seed: Uint8Array, text: string): Uint8Array {
   if (/^SU[A-Z2-7]{56}$/.test(text.trim())) return seed;
   throw new TributaryError(
     "input-malformed",
-    "the nkey for NATS is no user's seed",
+    "the nkey for NATS is not a user's seed",
     "A user's seed has 58 characters and begins with SU.",
   );
 }

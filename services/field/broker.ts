@@ -5,10 +5,10 @@ import type { TransportOptions } from "./way.ts";
 
 /** A satellite's round trip, several times over: TCP, TLS and the broker's own greeting. */
 const CONNECT_TIMEOUT_MS = 15_000;
-/** A server that reads its logins again, since a site was added, refuses all for some milliseconds: nobody is told so who asks again. */
+/** A server that reads its logins again, because a site was added, refuses everybody for some milliseconds. Asking again hides that from the user. */
 const LOGIN_TRIES = 3;
 const LOGIN_PAUSE_MS = 400;
-/** What a device's people know the server as. */
+/** The name by which a device's users know the server. */
 const WHO = "the hub's broker";
 
 /**

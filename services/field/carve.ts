@@ -124,7 +124,7 @@ function* cellsOf(pages: Pages, image: Buffer, start: number, isInterior: boolea
       const event = eventIn(payloadAt(pages, image, cell + (isInterior ? 4 : 0)));
       if (event !== null) yield event;
     } catch {
-      // No cell, or a damaged one: the texts of the page are looked at too.
+      // Not a cell, or a damaged one: the texts of the page are searched too.
     }
   }
 }

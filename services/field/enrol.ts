@@ -63,7 +63,7 @@ export async function enrol(
   if (code === null)
     throw new TributaryError(
       "code-invalid",
-      "that is no code",
+      "that is not a code",
       "A code has eight groups of four letters and digits, like abcd-efgh-….",
     );
   const signer = signerOf(deviceKey(store));

@@ -49,6 +49,7 @@ export interface Cutter {
   cut(options: CutOptions): Cut;
 }
 
+// Long because the two halves of a cut (taking events, then encoding fewer and fewer until they fit) share its sums.
 /** Cuts frames for the wire: never more than a few MiB of events in memory, whatever waits in the database. */
 export function frameCutter(rows: EventReader, gate: Gate, identity: Identity, heads: Pick<Heads, "along">): Cutter {
   let ratio = FIRST_RATIO;

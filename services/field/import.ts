@@ -4,7 +4,7 @@ import { type Gate, readTable, rowToData } from "../gate/index.ts";
 import type { NewEvent, Outbox } from "./outbox.ts";
 import type { Store } from "./store.ts";
 
-/** EventReader written in one transaction: 100 cost hardly more than one. */
+/** Rows written in one transaction: 100 cost hardly more than one. */
 const ROWS_PER_TRANSACTION = 200;
 
 export interface ImportOptions {
@@ -18,11 +18,11 @@ export interface ImportOptions {
 
 export interface ImportResult {
   readonly rows: number;
-  /** EventReader that became events. */
+  /** Rows that became events. */
   readonly imported: number;
-  /** EventReader that stand in the file, or an earlier import, already. */
+  /** Rows that are in the file, or in an earlier import, already. */
   readonly repeated: number;
-  /** EventReader that do not fit their schema or a view: kept, and quarantined by the hub until mended. */
+  /** Rows that do not fit their schema or a view: kept, and quarantined by the hub until mended. */
   readonly misfits: readonly { readonly line: number; readonly entity: string; readonly message: string }[];
 }
 
@@ -43,40 +43,7 @@ export function importCsv(
   options: ImportOptions,
 ): ImportResult {
   const { type, actor, onProgress } = options;
-  const schema = gate.subjectFor(type);
-  if (schema === undefined) {
-    throw new TributaryError(
-      "schema-unknown",
-      `no schema declares the event type ${type}`,
-      "Name one with --as; `schemas/` lists them.",
-    );
-  }
-  const { entity, key } = schema.annotations;
-  if (key === undefined) {
-    throw new TributaryError(
-      "schema-malformed",
-      `${schema.subject} names no key`,
-      'Add "key" to the schema\'s "tributary" member.',
-    );
-  }
-  const { header, rows } = readTable(options.text);
-  if (!header.includes(key)) {
-    throw new TributaryError(
-      "input-malformed",
-      `the file has no column ${key}`,
-      `It names each ${entity}; add it. The file has: ${header.join(", ")}.`,
-    );
-  }
-  for (const { line, cells } of rows) {
-    const id = cells[key] ?? "";
-    const problem = id === "" ? `has no ${key}` : entityIdProblem(id);
-    if (problem === null) continue;
-    throw new TributaryError(
-      "input-malformed",
-      `line ${line} ${problem}`,
-      `Give each row its ${key} and import the file again; nothing was taken.`,
-    );
-  }
+  const { schema, entity, key, rows } = readRows(gate, options);
   const misfits: { line: number; entity: string; message: string }[] = [];
   let imported = 0;
   let repeated = 0;
@@ -98,7 +65,7 @@ export function importCsv(
       }
       digests.push(digest);
       lines.push(line);
-      events.push({ type, entity: { type: entity!, id }, data, actor });
+      events.push({ type, entity: { type: entity, id }, data, actor });
     }
     store.transaction(() => {
       const appended = outbox.append(events, { onInvalid: "keep" });
@@ -112,4 +79,43 @@ export function importCsv(
     onProgress?.(Math.min(at + ROWS_PER_TRANSACTION, rows.length), rows.length);
   }
   return { rows: rows.length, imported, repeated, misfits };
+}
+
+/** The file's rows, and what they become. Throws for a file that is refused whole. */
+function readRows(gate: Gate, { text, type }: Pick<ImportOptions, "text" | "type">) {
+  const schema = gate.subjectFor(type);
+  if (schema === undefined) {
+    throw new TributaryError(
+      "schema-unknown",
+      `no schema declares the event type ${type}`,
+      "Check the spelling of --as; `schemas/` lists the event types.",
+    );
+  }
+  const { entity, key } = schema.annotations;
+  if (entity === null || key === undefined) {
+    throw new TributaryError(
+      "schema-malformed",
+      `${schema.subject} names no key`,
+      'Add "key" to the schema\'s "tributary" member.',
+    );
+  }
+  const { header, rows } = readTable(text);
+  if (!header.includes(key)) {
+    throw new TributaryError(
+      "input-malformed",
+      `the file has no column ${key}`,
+      `Add it: it names each ${entity}. The file has: ${header.join(", ")}.`,
+    );
+  }
+  for (const { line, cells } of rows) {
+    const id = cells[key] ?? "";
+    const problem = id === "" ? `has no ${key}` : entityIdProblem(id);
+    if (problem === null) continue;
+    throw new TributaryError(
+      "input-malformed",
+      `line ${line} ${problem}`,
+      `Give each row its ${key} and import the file again; nothing was taken.`,
+    );
+  }
+  return { schema, entity, key, rows };
 }

@@ -7,6 +7,7 @@ import type { EntityRef, NatsSettings, SignedHead, Vector } from "../core/index.
 import { randomEpoch as nodeRandomEpoch } from "../core/node.ts";
 import { createGate, type Fits, type Gate } from "../gate/index.ts";
 import { loadSchemas } from "../gate/node.ts";
+import { openAppender } from "./appender.ts";
 import { type EnrolResult, enrol, rotateKey } from "./enrol.ts";
 import { type Follower, follow } from "./follow.ts";
 import { type ImportOptions, type ImportResult, importCsv } from "./import.ts";
@@ -88,7 +89,7 @@ export function openField(options: FieldOptions): Field {
     ...(options.name === undefined ? {} : { name: options.name }),
     ...(options.maxPages === undefined ? {} : { maxPages: options.maxPages }),
   });
-  // Made before anything is written, so that a copy of this database speaks with the same key.
+  // Made before anything is written, so that a copy of this database uses the same key.
   deviceKey(store);
   const schemas = typeof options.schemas === "string" ? schemasOf(store, options.schemas) : null;
   const gate = schemas === null ? (options.schemas as Gate) : createGate(schemas);
@@ -99,56 +100,16 @@ export function openField(options: FieldOptions): Field {
     for (const listener of listeners) listener();
   };
 
-  interface Waiting {
-    readonly event: NewEvent;
-    readonly options: AppendOptions;
-    readonly resolve: (appended: Appended) => void;
-    readonly reject: (error: unknown) => void;
-  }
-  let queue: Waiting[] = [];
-  /** One transaction for all that was asked in this turn; when one event is refused, each gets its own, so that only it fails. */
-  const flush = (): void => {
-    const group = queue;
-    queue = [];
-    const sameOptions = group.every(({ options }) => options.onInvalid === group[0]!.options.onInvalid);
-    if (sameOptions) {
-      try {
-        const appended = outbox.appendNow(
-          group.map(({ event }) => event),
-          group[0]!.options,
-        );
-        for (const [i, waiting] of group.entries()) waiting.resolve(appended[i]!);
-        written();
-        return;
-      } catch (error) {
-        if (group.length === 1) {
-          group[0]!.reject(error);
-          return;
-        }
-      }
-    }
-    for (const { event, options, resolve, reject } of group) {
-      try {
-        resolve(outbox.appendNow([event], options)[0]!);
-      } catch (error) {
-        reject(error);
-      }
-    }
-    written();
-  };
+  const appender = openAppender(outbox, written);
 
   const close = (): void => {
-    if (queue.length > 0) flush();
+    appender.flush();
     store.close();
   };
   return {
     store,
     gate,
-    append: (event, appendOptions = {}) =>
-      new Promise((resolve, reject) => {
-        queue.push({ event, options: appendOptions, resolve, reject });
-        if (queue.length === 1) setImmediate(flush);
-      }),
+    append: appender.append,
     async appendMany(events, appendOptions) {
       const appended = outbox.appendNow(events, appendOptions);
       written();

@@ -66,7 +66,7 @@ export interface Identity {
   /** Whether the broker last let this device in by its key. */
   readonly isKnownThere: boolean;
   noteLogin(byKey: boolean): void;
-  /** Answers that were not the hub's, since this was opened. */
+  /** Answers that the hub had not signed, since this was opened. */
   readonly unproven: number;
 }
 
@@ -158,7 +158,7 @@ export function isSignedByAny(keys: readonly PublicKey[], kind: SignedKind, mess
   try {
     return key !== undefined && isSignedBy(key, messageText(kind, message), signature);
   } catch {
-    // What has no canonical form was signed by nobody.
+    // A message without a canonical form cannot have been signed.
     return false;
   }
 }
@@ -172,6 +172,7 @@ export interface IdentityOptions {
   readonly now: () => number;
 }
 
+// Long because it is one table of what an identity answers, over the same database; each member is short.
 export function openIdentity(store: Store, { url, token, now }: IdentityOptions): Identity {
   const signer: LocalSigner = signerOf(deviceKey(store));
   if (token !== undefined && hubKeys(store).length === 0) {
@@ -262,13 +263,13 @@ export function openIdentity(store: Store, { url, token, now }: IdentityOptions)
   };
 }
 
-/** What is said of answers that nobody believes. */
+/** The words about answers that were not believed. */
 export const unprovenWords = (count: number): string =>
   count === 0 ? "" : `; ${count} ${count === 1 ? "answer was" : "answers were"} not signed by the hub and not believed`;
 
 export const unprovenHub = (where: string, said: string | null): TributaryError =>
   new TributaryError(
     "hub-unproven",
-    `${where} does not answer with a key of this device's hub${said === null ? "" : ` (it says: ${said})`}`,
+    `${where} does not answer as this device's hub would: the answer is not signed with a key that this device knows${said === null ? "" : ` (it says: ${said})`}`,
     "Nothing was believed; the events are safe on this device. Check the address. If the hub has new keys, ask your coordinator for a code and run `tributary field enrol`.",
   );

@@ -16,10 +16,10 @@ import { type EventHead, type EventReader, eventReader } from "./reading.ts";
 import type { OriginRow } from "./rows.ts";
 import type { Store } from "./store.ts";
 
-/** EventReader of `entity` that are looked at in one go. */
+/** Rows of the table `entity` that are looked at in one go. */
 const ENTITY_PAGE = 500;
 
-/** An event that stays on the device, because no hub takes it or nobody can read it. */
+/** An event that stays on the device, because no hub accepts it or because it cannot be read. */
 export interface AsideNote {
   readonly origin: OriginId;
   readonly seq: Seq;
@@ -29,6 +29,17 @@ export interface AsideNote {
   /** What it is about, where that can be read. */
   readonly type: string | null;
   readonly entity: string | null;
+}
+
+/** Where an epoch ends. */
+export interface Move {
+  readonly originId: number;
+  /** The last event that stays under its name. */
+  readonly keptThrough: number;
+  /** Why the event after that one is set aside, and not written again; `null`: it is written again like the rest. */
+  readonly aside: { readonly code: string; readonly reason: string } | null;
+  /** The log has all that stays. */
+  readonly isShared: boolean;
 }
 
 export interface Moved {
@@ -49,20 +60,14 @@ interface Plan {
 
 /**
  * Ends an epoch after the last event that stays under its name: what it has beyond, and what later epochs have never sent, is written again in order under
- * one fresh epoch. What was written again is named by its new place: in bases, in what this device has seen of entities, and in causes. Places of the old
- * epoch beyond its end are nobody's here (a twin may have other events there), so nothing names them any more. All in one transaction.
+ * one fresh epoch. What was written again is named by its new origin and seq: in bases, in what this device has seen of entities, and in causes. Seqs of the old
+ * epoch beyond its end belong to nobody here (a twin may have other events there), so nothing names them any more. All in one transaction.
  *
  *   sent A:0…9 │ A:10 A:11 │ B:0 (never sent)   ── A is shared through 9 ──▶   A:0…9 │ C:0 C:1 │ C:2
  *
- * `aside`: the event after the last one that stays, which is not written again. Events that prove damaged are set aside likewise.
+ * Events that prove damaged are set aside.
  */
-export function moveOn(
-  store: Store,
-  originId: number,
-  keptThrough: number,
-  aside: { readonly code: string; readonly reason: string } | null,
-  isShared: boolean,
-): Moved {
+export function moveOn(store: Store, { originId, keptThrough, aside, isShared }: Move): Moved {
   const rows = eventReader(store);
   // Before the transaction: once SQLite has met a damaged page inside one, it writes nothing more in it.
   const damage = damageBeyond(store, rows, originId, keptThrough);
@@ -73,7 +78,7 @@ export function moveOn(
   return store.transaction(() => {
     const origins = store.origins();
     const from = origins.find(({ id }) => id === originId)!;
-    // Another process on this database may have done it meanwhile.
+    // Another process with this database may have done it meanwhile.
     if (from.lastSeq <= keptThrough && from.keptThrough !== null) return { name: store.current().name, events: 0, aside: [] };
     const plans = origins
       .filter(({ id }) => id >= originId)
@@ -84,8 +89,7 @@ export function moveOn(
       .filter(({ origin, after }) => origin === from || after < origin.lastSeq);
     const last = origins.at(-1)!;
     const target = last.id !== originId && last.nextSeq === 0 ? last : store.startEpoch();
-    const set: AsideNote[] = [];
-    const events = writeAgain(store, rows, plans, target, set, damage);
+    const { events, aside: set } = writeAgain(store, { rows, plans, target, damage });
     const rename = renaming(plans, target.name);
     renameSeen(store, plans, rename);
     for (const { origin, after } of plans) store.rows.keepTo(origin.id, after, origin === from && isShared);
@@ -94,14 +98,15 @@ export function moveOn(
 }
 
 /** What stays on the device, and why, by epoch and seq. */
-type Damage = Map<number, Map<number, { readonly code: string; readonly reason: string; readonly head: EventHead | null }>>;
+type Damage = Map<number, Map<number, Damaged>>;
 
-function setAside(
-  damage: Damage,
-  origin: number,
-  seq: number,
-  why: { code: string; reason: string; head: EventHead | null },
-): void {
+interface Damaged {
+  readonly code: string;
+  readonly reason: string;
+  readonly head: EventHead | null;
+}
+
+function setAside(damage: Damage, origin: number, seq: number, why: Damaged): void {
   const known = damage.get(origin) ?? new Map();
   damage.set(origin, known.set(seq, why));
 }
@@ -125,14 +130,22 @@ function damageBeyond(store: Store, rows: EventReader, originId: number, keptThr
   return damage;
 }
 
+/** Writes the plans' events again under `target`. Returns how many, and what was set aside instead. */
 function writeAgain(
   store: Store,
-  rows: EventReader,
-  plans: readonly Plan[],
-  target: OriginRow,
-  set: AsideNote[],
-  damage: Damage,
-): number {
+  {
+    rows,
+    plans,
+    target,
+    damage,
+  }: {
+    readonly rows: EventReader;
+    readonly plans: readonly Plan[];
+    readonly target: OriginRow;
+    readonly damage: Damage;
+  },
+): { readonly events: number; readonly aside: readonly AsideNote[] } {
+  const aside: AsideNote[] = [];
   const ids = new Map<string, EventId>();
   const rename = renaming(plans, target.name);
   let prev: Hash = target.head;
@@ -145,7 +158,7 @@ function writeAgain(
       const why = damage.get(origin.id)?.get(seq);
       if (why !== undefined) {
         store.rows.addAside(origin.id, { seq, code: why.code, reason: why.reason }, new Date().toISOString());
-        set.push(asideNote(origin, seq, why.code, why.reason, why.head));
+        aside.push(asideNote(origin, seq, why));
         continue;
       }
       const found = rows.at(origin, seq);
@@ -153,9 +166,9 @@ function writeAgain(
         throw new TributaryError(
           "data-corrupt",
           `event ${seq} of ${origin.name} was damaged just now: ${found.reason}`,
-          "Sync again.",
+          "Sync again: it is set aside then.",
         );
-      const head = renewed(found.head, target.name, next, rename, ids);
+      const head = { ...renamed(found.head, rename, ids), origin: target.name, seq: next as Seq };
       const hash = chainHash(prev, eventText(head, found.row.data));
       store.rows.addEvent({ ...found.row, origin: target.id, seq: next, head: JSON.stringify(head), hash });
       ids.set(idOf(found.head, found.row.hash), idOf(head, hash));
@@ -165,12 +178,12 @@ function writeAgain(
     }
   }
   store.rows.setEnd(target.id, next, prev);
-  return next - target.nextSeq;
+  return { events: next - target.nextSeq, aside };
 }
 
 const idOf = ({ hlc }: EventHead, hash: Hash): EventId => eventIdOf(parseHlc(hlc).wallMs, hash);
 
-const asideNote = (origin: OriginRow, seq: number, code: string, reason: string, head: EventHead | null): AsideNote => ({
+const asideNote = (origin: OriginRow, seq: number, { code, reason, head }: Damaged): AsideNote => ({
   origin: origin.name,
   seq: seq as Seq,
   code,
@@ -180,19 +193,11 @@ const asideNote = (origin: OriginRow, seq: number, code: string, reason: string,
 });
 const entityName = ({ type, id }: EntityRef): string => `${type}/${id}`;
 
-/** The event as it stands under its new name; causes that were written again are named by their new ids. */
-function renewed(
-  old: EventHead,
-  origin: OriginId,
-  seq: number,
-  rename: (vector: Vector) => Vector,
-  ids: ReadonlyMap<string, EventId>,
-): EventHead {
+/** An event with what it names in the new names: causes that were written again have new ids. */
+function renamed(old: EventHead, rename: (vector: Vector) => Vector, ids: ReadonlyMap<string, EventId>): EventHead {
   const { correlationId, causationId, ...rest } = old;
   return {
     ...rest,
-    origin,
-    seq: seq as Seq,
     basis: rename(old.basis),
     ...(correlationId === undefined ? {} : { correlationId: ids.get(correlationId) ?? correlationId }),
     ...(causationId === undefined ? {} : { causationId: ids.get(causationId) ?? causationId }),
@@ -242,8 +247,8 @@ function renameSeen({ rows }: Store, plans: readonly Plan[], rename: (vector: Ve
       [type, id] = [row.type, row.id];
       if (!names.some((name) => row.vector.includes(name))) continue;
       const old = JSON.parse(row.vector) as Vector;
-      const renamed = rename(old);
-      if (renamed !== old) rows.setVector(row.type, row.id, JSON.stringify(renamed));
+      const seen = rename(old);
+      if (seen !== old) rows.setVector(row.type, row.id, JSON.stringify(seen));
     }
     if (found.length < ENTITY_PAGE) return;
   }

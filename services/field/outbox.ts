@@ -84,6 +84,7 @@ export interface Outbox {
 /** Of the room for an envelope, what a basis may take; a larger one takes of the data's. */
 const BASIS_ROOM_BYTES = 8_192;
 
+// Long because what it writes with (the rows, the gate, the signed heads) is shared by the steps of one append, which stand in their order.
 /** `fits`: what views can show; data that they cannot is treated like data that does not fit its schema. */
 export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fits = () => null): Outbox {
   const { rows } = store;

@@ -1,17 +1,17 @@
 import type { Store } from "./store.ts";
 
-/** A frame before anything is known of the link: 8 s at 64 kbit/s, nothing on a good one; 500 small events compress to an eighth of it. */
+/** The size of a frame before anything is known of the link: 8 s at 64 kbit/s, nothing on a good one; 500 small events compress to an eighth of it. */
 const FIRST_FRAME_BYTES = 64_000;
 const MIN_FRAME_BYTES = 256;
 /** A frame should take this long on its way: long beside a satellite's round trip. Where the link is cut, an eighth of the time that it lived. */
 const FRAME_MS = 3_000;
 const MIN_FRAME_MS = 250;
 const FRAMES_A_LIFE = 8;
-/** A link that gets better is believed by and by. */
+/** A link that gets better is believed step by step. */
 const MAX_GROWTH = 4;
-/** Bytes handed to the network and not yet taken, at most, however good the link is. */
+/** At most so many bytes are handed to the network and not taken yet, however good the link is. */
 const MAX_FLYING_BYTES = 1_000_000;
-/** Slower than this is dead. A frame that a link just as slow does not carry in time is halved until it does. */
+/** A link slower than this counts as dead. A frame that does not arrive in time over a link just this slow is halved until it does. */
 const MIN_BYTES_PER_S = 1_000;
 const META = "link";
 

@@ -63,6 +63,7 @@ export interface EventReader {
   damageAt(origin: OriginRow, seq: number): string | null;
 }
 
+// Long because its four ways of reading share which rows lie behind a damaged page, and build on each other in their order.
 export function eventReader({ rows }: Pick<Store, "rows">): EventReader {
   const mend = (right: Hash, origin: number, seq: number): void => {
     try {
@@ -79,7 +80,7 @@ export function eventReader({ rows }: Pick<Store, "rows">): EventReader {
     if (head === null) return damaged(row.seq, "its envelope cannot be read");
     return isHash(row.hash) ? { kind: "event", row, head } : damaged(row.seq, "its hash cannot be read");
   };
-  /** EventReader that only the other way reaches: whoever knows need not meet the damaged page again. */
+  /** Events that only the other way reaches: with that known, the damaged page is not met again. */
   const behind = new Set<string>();
   const at = (origin: OriginRow, seq: number): Found => {
     const key = behind.size > 0 ? `${origin.id}/${seq}` : "";

@@ -1,5 +1,5 @@
 import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
-import type { Hash, IncarnationId, OriginId } from "../core/index.ts";
+import { type Hash, type IncarnationId, type OriginId, type Position, positionFromText, positionToText } from "../core/index.ts";
 
 /**
  * All of the device's SQL: one function a statement, prepared when it is first used and kept. What a statement means, and in which transaction it
@@ -18,7 +18,7 @@ export interface OriginRow {
   readonly queuedThrough: number;
   readonly syncedThrough: number;
   /** Where in the log the last confirmed event stands, and the log's life that gave this position. */
-  readonly position: string | null;
+  readonly position: Position | null;
   readonly incarnation: IncarnationId | null;
   /** Last seq that was ever handed to the network; −1: none. */
   readonly offeredThrough: number;
@@ -28,7 +28,7 @@ export interface OriginRow {
   readonly lastSeq: number;
 }
 
-/** An event as it is written: which epoch and place, and its texts. */
+/** An event as it is written: its epoch, its seq and its texts. */
 export interface NewRow {
   readonly origin: number;
   readonly seq: number;
@@ -82,6 +82,10 @@ export function setUp(db: DatabaseSync, busyTimeoutMs: number, maxPages?: number
 
 const text = (value: SQLOutputValue | undefined): string | null => (typeof value === "string" ? value : null);
 
+const positionIn = (value: SQLOutputValue | undefined): Position | null =>
+  typeof value === "string" ? positionFromText(value) : null;
+const textOf = (position: Position | null): string | null => (position === null ? null : positionToText(position));
+
 const metaRows = (prepared: Prepared) => ({
   meta: (key: string): string | null => text(prepared("SELECT value FROM meta WHERE key = ?").get(key)?.value),
   setMeta(key: string, value: string): void {
@@ -101,7 +105,7 @@ const originRow = (r: Row): OriginRow => ({
   head: String(r.head) as Hash,
   queuedThrough: Number(r.queued_through),
   syncedThrough: Number(r.synced_through),
-  position: text(r.position),
+  position: positionIn(r.position),
   incarnation: text(r.incarnation) as IncarnationId | null,
   offeredThrough: Number(r.offered_through ?? r.queued_through),
   keptThrough: r.kept_through == null ? null : Number(r.kept_through),
@@ -111,7 +115,7 @@ const originRow = (r: Row): OriginRow => ({
 /** What the hub's word says of where an epoch stands. */
 export interface Standing {
   readonly through: number;
-  readonly position: string | null;
+  readonly position: Position | null;
   readonly incarnation: string | null;
 }
 
@@ -136,7 +140,7 @@ const originRows = (prepared: Prepared) => ({
   lowerTo(id: number, { through, position, incarnation }: Standing): void {
     prepared("UPDATE origin SET synced_through = ?1, queued_through = ?1, position = ?2, incarnation = ?3 WHERE id = ?4").run(
       through,
-      position,
+      textOf(position),
       incarnation,
       id,
     );
@@ -145,7 +149,7 @@ const originRows = (prepared: Prepared) => ({
     prepared(
       `UPDATE origin SET synced_through = ?1, queued_through = max(queued_through, ?1), offered_through = max(offered_through, ?1),
         position = ?2, incarnation = coalesce(?3, incarnation) WHERE id = ?4`,
-    ).run(through, position, incarnation, id);
+    ).run(through, textOf(position), incarnation, id);
   },
   noteOffered(id: number, offered: number, queued: number): void {
     prepared(
@@ -179,7 +183,7 @@ function eventRows(db: DatabaseSync, prepared: Prepared, isOld: boolean) {
     },
     eventAt: (origin: number, seq: number): Row | undefined =>
       prepared(`SELECT ${columns} FROM event WHERE origin = ? AND seq = ?`).get(origin, seq),
-    /** Another way to the same row: past the pages on the other side of it. */
+    /** Another way to the same row, which does not pass the pages on the other side of it. */
     eventFromBehind: (origin: number, seq: number): Row | undefined =>
       prepared(`SELECT ${columns} FROM event WHERE origin = ? AND seq <= ? ORDER BY seq DESC LIMIT 1`).get(origin, seq),
     /** A statement of its own each time: two may be read from at once. */

@@ -18,10 +18,10 @@ import { type EventHead, type EventReader, eventReader, headOf } from "./reading
 import { type OriginRow, openRows, type Rows } from "./rows.ts";
 
 export interface Salvaged {
-  /** Events that were written out whole; those of them that had to be searched for in the file's pages. */
+  /** Events that were written out whole; `searched`: how many of them had to be searched for in the file's pages. */
   readonly whole: number;
   readonly searched: number;
-  /** Events of which only texts could be written, and which may not be what was written once. */
+  /** Events of which only texts could be written; these may differ from what was written at first. */
   readonly damaged: number;
   /** Events that the database counts and of which nothing was found. */
   readonly lost: readonly { readonly origin: string; readonly seq: number }[];
@@ -71,7 +71,7 @@ export function salvage(path: string, write: (line: object) => void): Salvaged {
   } catch (error) {
     problem = messageOf(error);
   }
-  if (problem !== null || missing.size > 0) search(path, write, out, missing, done);
+  if (problem !== null || missing.size > 0) search(path, { write, out, missing, done });
   const lost: { origin: string; seq: number }[] = [];
   for (const [key, { origin, seq, line }] of missing) {
     if (done.has(key)) continue;
@@ -97,7 +97,7 @@ const lineOf = (line: Line, head: EventHead, data: string, hash: string): object
   event: { ...head, data: jsonOr(data) },
 });
 
-/** Data as JSON, or as the text it is. */
+/** Data as JSON; as text where it is not JSON. */
 function jsonOr(text: string): unknown {
   try {
     return JSON.parse(text) as unknown;
@@ -112,7 +112,7 @@ function wholeLine(reader: EventReader, origin: OriginRow, seq: number, level: s
   return lineOf({ origin: origin.name, seq, level }, found.head, found.row.data, found.row.hash);
 }
 
-/** What is left of a damaged event; `null`: nothing. Each column is asked for by itself, since each may lie elsewhere. */
+/** What is left of a damaged event; `null`: nothing. Each column is read by itself, because each may be on another page. */
 function damagedLine(
   { rows, reader }: { readonly rows: Rows; readonly reader: EventReader },
   origin: OriginRow,
@@ -133,14 +133,16 @@ function damagedLine(
   return { origin: origin.name, seq, level: "DAMAGED", damaged, ...texts };
 }
 
-/** Looks for what SQLite could not give in the file's pages. What follows from a known hash before it is whole; of the rest the last image counts. */
-function search(
-  path: string,
-  write: (line: object) => void,
-  out: { whole: number; searched: number; damaged: number },
-  missing: Map<string, { readonly origin: string; readonly seq: number; readonly line: object | null }>,
-  done: Set<string>,
-): void {
+/** What a search goes by: what was written so far, and what is missing, by origin and seq. */
+interface Search {
+  readonly write: (line: object) => void;
+  readonly out: { whole: number; searched: number; damaged: number };
+  readonly missing: ReadonlyMap<string, { readonly origin: string; readonly seq: number; readonly line: object | null }>;
+  readonly done: Set<string>;
+}
+
+/** Searches the file's pages for what SQLite could not read. An event whose hash follows from a known hash before it is whole; of the rest the last image counts. */
+function search(path: string, { write, out, missing, done }: Search): void {
   const named = (carved: Carved): { readonly key: string; readonly head: EventHead } | null => {
     const loose = jsonOr(carved.head);
     if (!isJsonObject(loose) || typeof loose.origin !== "string" || typeof loose.seq !== "number") return null;

@@ -9,14 +9,14 @@ const MAX_STEPS_OVER = 100;
 export type AskHashes = (seqs: readonly Seq[]) => Promise<ReadonlyMap<number, Hash | null> | null>;
 
 /**
- * The last event up to `to` that device and log share; −1: none. An event's hash covers all before it, so equal hashes at one place mean equal
+ * The last event up to `to` that device and log share; −1: none. An event's hash covers all before it, so equal hashes at one seq mean equal
  * histories up to there: each question of 15 cuts what is in doubt to a sixteenth. A hash that differs because the row was damaged says nothing;
  * an intact one behind it does. `null`: the hub does not answer such questions.
  */
 export async function sharedThrough(ask: AskHashes, rows: EventReader, origin: OriginRow, to: number): Promise<number | null> {
   let low = -1;
   for (let steps = 0; steps < MAX_STEPS_OVER; steps++) {
-    const found = await search(ask, rows, origin, low, to);
+    const found = await search(ask, (seq) => rows.hashAt(origin, seq), low, to);
     if (found === null) return null;
     if (found === to || rows.damageAt(origin, found + 1) === null) return found;
     let damagedTo = found + 1;
@@ -36,7 +36,7 @@ async function agrees(ask: AskHashes, rows: EventReader, origin: OriginRow, seq:
 }
 
 /** The greatest event in `low`…`high` whose hashes are the same; `low` is known to be. */
-async function search(ask: AskHashes, rows: EventReader, origin: OriginRow, low: number, high: number): Promise<number | null> {
+async function search(ask: AskHashes, hashAt: (seq: Seq) => Hash | undefined, low: number, high: number): Promise<number | null> {
   let [same, different] = [low, high + 1];
   while (different - same > 1) {
     const between = different - same - 1;
@@ -47,7 +47,7 @@ async function search(ask: AskHashes, rows: EventReader, origin: OriginRow, low:
     if (answer === null) return null;
     for (const seq of seqs) {
       const hash = answer.get(seq) ?? null;
-      if (hash !== null && hash === rows.hashAt(origin, seq)) same = seq;
+      if (hash !== null && hash === hashAt(seq)) same = seq;
       else {
         different = seq;
         break;

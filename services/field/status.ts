@@ -1,4 +1,4 @@
-import { type QuarantineNote, seq as seqOf } from "../core/index.ts";
+import { positionToText, type QuarantineNote, seq as seqOf } from "../core/index.ts";
 import { keyIdOf } from "../core/node.ts";
 import { deviceKey, hubKeys, isRotating, unprovenAnswers } from "./keys.ts";
 import type { AsideNote } from "./move.ts";
@@ -72,7 +72,7 @@ export function statusOf(store: Store): FieldStatus {
       origin: name,
       events: lastSeq + 1,
       synced: syncedThrough + 1,
-      position,
+      position: position === null ? null : positionToText(position),
       incarnation,
     })),
   };

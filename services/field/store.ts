@@ -129,7 +129,11 @@ function storeOver(db: DatabaseSync, path: string, randomEpoch: () => string): S
   const named = (key: string): string => {
     const value = rows.meta(key);
     if (value !== null) return value;
-    throw new TributaryError("data-corrupt", `${path} does not say whose it is`, "Keep the file, and start a new database.");
+    throw new TributaryError(
+      "data-corrupt",
+      `${path} does not say which device it belongs to`,
+      "Keep the file, and start a new database.",
+    );
   };
   const store: Store = {
     path,
@@ -164,7 +168,7 @@ function storeOver(db: DatabaseSync, path: string, randomEpoch: () => string): S
     current() {
       const last = rows.lastOrigin();
       if (last !== undefined) return last;
-      throw new TributaryError("data-corrupt", `${path} knows of no origin`, "Keep the file, and start a new database.");
+      throw new TributaryError("data-corrupt", `${path} has no origin in it`, "Keep the file, and start a new database.");
     },
     startEpoch() {
       rows.addOrigin(originId({ ...store.name, epoch: randomEpoch() }), GENESIS);
@@ -223,7 +227,7 @@ export function storeError(path: string, error: unknown): unknown {
     case SQLITE_CORRUPT:
       return new TributaryError(
         "data-corrupt",
-        `${path} is no field database, or is damaged: ${messageOf(error)}`,
+        `${path} is not a field database, or is damaged: ${messageOf(error)}`,
         "Keep the file. `tributary field salvage --db FILE --out EVENTS` writes what is readable of it; start a new database beside it.",
         because,
       );

@@ -157,7 +157,7 @@ function gaveUp(tries: number, { waiting }: Tally, error: TributaryError): Tribu
   }
   return new TributaryError(
     code,
-    `no sync after ${tries} tries: ${error.message}`,
+    `the sync gave up after ${tries} tries: ${error.message}`,
     "The events are safe on this device; sync again when there is a link.",
     { cause: error },
   );

@@ -28,7 +28,7 @@ import {
   type TransportOptions,
 } from "./way.ts";
 
-/** The largest answer of a hub: a hello's schemas take half of it. What is longer is none. */
+/** The largest answer of a hub; a hello's schemas take half of it. A longer one does not come from a hub. */
 const MAX_ANSWER_BYTES = 1_000_000;
 /** What a request line and headers take, about. */
 const REQUEST_BYTES = 200;
@@ -38,6 +38,7 @@ interface Answer {
   readonly json: unknown;
 }
 
+// Long because the address, the token, and the count of bytes sent are shared by the three kinds of call that a transport makes; each is short.
 /** The way over HTTP, where NATS is blocked: one request a batch, one at a time. */
 export async function httpTransport({ url, token, identity, replyTimeoutMs }: TransportOptions): Promise<Transport> {
   const base = url.endsWith("/") ? url.slice(0, -1) : url;
@@ -48,7 +49,7 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
   let sentBytes = 0;
   const call = async (what: string, path: string, init: RequestInit, timeoutMs: number): Promise<Answer> => {
     try {
-      // Whoever sends us elsewhere is no hub, but a sign-in page on the way to it.
+      // A redirect does not come from a hub, but from a sign-in page on the way to it.
       const signal = AbortSignal.timeout(Math.ceil(timeoutMs));
       const response = await fetch(base + path, { ...init, redirect: "manual", signal });
       return { status: response.status, json: await boundedJson(response) };
@@ -83,14 +84,14 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
     if (identity.isPinned) throw nobodysWord("the hello", problem);
     throw problem ?? strange("the hello");
   };
-  /** The refusal to act on, where the hub's key is known: what is around it anybody may have written. */
+  /** The refusal to act on where the hub's key is known: anybody may have written what is around it. */
   const signedRefusal = (word: unknown): Refusal | null => {
     if (!identity.isPinned || word === null) return null;
     const refusal = refusalSchema.safeParse(word);
     if (!refusal.success) throw unprovenHub(where, null);
     return refusal.data;
   };
-  /** What nobody has signed ends nothing. */
+  /** An answer that nobody has signed does not end the sync. */
   const nobodysWord = (what: string, problem: TributaryError | null): TributaryError =>
     away(`${what} was not taken`, problem ?? strange(what));
   const post = async (frame: Uint8Array, origin: OriginId, carryMs: number, wantsReply: boolean): Promise<Reply | null> => {

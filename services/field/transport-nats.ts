@@ -27,15 +27,16 @@ const ACK_PATIENCE_MS = 2_000;
 /** A hello is small, and asked again this often meanwhile: one that a hub or broker just lost while it starts anew must not cost the whole time. */
 const HELLO_TRIES = 2;
 
+// Long because the link's state (who waits for which receipt, whether the login may hear any, what was sent) is shared by what a transport does; each part is short.
 /** The way over NATS. A link that was lost stays so: the sync opens another, and asks first what has arrived. */
 export async function natsTransport(options: TransportOptions): Promise<Transport> {
   const { token, identity, name, replyTimeoutMs } = options;
   const nc = await connectField(options);
   const place = `${name.org}.${name.site}.${name.device}`;
   const waiting = new Map<string, (reply: Reply | null) => void>();
-  /** Set when the broker does not let this login hear its receipts: no use in sending. */
+  /** Set when the broker does not let this login receive its receipts: sending is useless then. */
   let deaf: TributaryError | null = null;
-  // Anybody who may publish there can send anything: what is no reply to a frame of ours is not looked at.
+  // Anybody who may publish there can send anything: messages that do not answer a frame of ours are ignored.
   nc.subscribe(`${SUBJECTS.receipt}.${place}`, {
     callback: (error, message) => {
       if (error !== null) {
@@ -112,7 +113,12 @@ export async function natsTransport(options: TransportOptions): Promise<Transpor
       waiting.set(key, replied.resolve);
       sentBytes += frame.length + headerBytes;
       const taken = Promise.race([
-        publish(nc, `${SUBJECTS.ingress}.${place}`, frame, about(frame), ANSWER_TIMEOUT_MS + carryMs),
+        publish(nc, {
+          subject: `${SUBJECTS.ingress}.${place}`,
+          frame,
+          headers: about(frame),
+          timeout: ANSWER_TIMEOUT_MS + carryMs,
+        }),
         lost,
       ]);
       // The hub's time begins when it has the batch, however long that took.
@@ -142,11 +148,19 @@ export async function natsTransport(options: TransportOptions): Promise<Transpor
  * Hands a frame to the stream. A stream whose leader has just died forgets what it was given: once the server has the whole frame, on a slow link later, and no
  * acknowledgement has come for ACK_PATIENCE_MS, the frame is handed over again. A frame that is there twice does no harm.
  */
-async function publish(nc: NatsConnection, subject: string, frame: Uint8Array, about: MsgHdrs, timeout: number): Promise<void> {
+async function publish(
+  nc: NatsConnection,
+  {
+    subject,
+    frame,
+    headers,
+    timeout,
+  }: { readonly subject: string; readonly frame: Uint8Array; readonly headers: MsgHdrs; readonly timeout: number },
+): Promise<void> {
   try {
     for (let tries = 1; ; tries++) {
       const isLast = tries >= PUBLISH_TRIES;
-      const acked = nc.jetstream().publish(subject, frame, { headers: about, timeout: isLast ? ACK_PATIENCE_MS : timeout });
+      const acked = nc.jetstream().publish(subject, frame, { headers, timeout: isLast ? ACK_PATIENCE_MS : timeout });
       if (isLast) return void (await acked);
       if ((await inTime(nc, acked)) !== "late") return;
     }
@@ -166,7 +180,7 @@ async function inTime<T>(nc: NatsConnection, acked: Promise<T>): Promise<T | "la
         timer = setTimeout(() => resolve("late"), ACK_PATIENCE_MS);
       }),
   );
-  // Whichever is not waited for any more may fail unheard.
+  // A promise that nobody waits for any more may fail silently.
   for (const promise of [acked, late]) promise.catch(() => {});
   try {
     return await Promise.race([acked, late.catch(() => acked)]);

@@ -82,7 +82,7 @@ export const away = (what: string, error: unknown): TributaryError =>
 export const strange = (what: string): TributaryError =>
   new TributaryError(
     "backend-failed",
-    `the answer to ${what} makes no sense`,
+    `the answer to ${what} cannot be understood`,
     "Check the address: is this a Tributary hub of the same version, and does nothing on the way answer in its place (a sign-in page)?",
   );
 
@@ -111,7 +111,7 @@ export async function inTheHubsTime(
   return identity.setsClock(answer) ? exchange(identity.asked({ ...request, nonce: asked.nonce })) : answer;
 }
 
-/** JSON that came from outside; `undefined` when it is none. */
+/** Reads JSON that came from outside; `undefined` when it is not JSON. */
 export function jsonOf(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
@@ -139,7 +139,7 @@ export function helloOutcome(json: unknown, identity: Identity): HelloOutcome {
 
 export const isAway = (error: TributaryError): boolean => AWAY.includes(error.code);
 
-/** A problem document as the error it stands for; `null` when it is none. */
+/** The error that a problem document stands for; `null` when it is not one. */
 export function problemOf(json: unknown): TributaryError | null {
   if (!isJsonObject(json)) return null;
   const { code, detail, hint } = json;

@@ -18,23 +18,48 @@ export const NO_CASTERS: Casters = { get: () => undefined, pairs: () => [], dir:
  * The steps that lead from one version to another, with casters where there are any: a direct one, or one version at a time. `null` when none is
  * declared on the way: then the data is read as it is.
  */
-export function route(
-  casters: Casters,
-  subject: string,
-  from: number,
-  to: number,
-): readonly { readonly to: number; readonly cast: Caster | null }[] | null {
+function route(casters: Casters, subject: string, from: number, to: number): readonly Step[] | null {
   const direct = casters.get(subject, from, to);
-  if (direct !== undefined) return [{ to, cast: direct }];
+  if (direct !== undefined) return [{ from, to, cast: direct }];
   const step = from < to ? 1 : -1;
-  const out: { to: number; cast: Caster | null }[] = [];
-  for (let at = from; at !== to; at += step) out.push({ to: at + step, cast: casters.get(subject, at, at + step) ?? null });
+  const out: Step[] = [];
+  for (let at = from; at !== to; at += step)
+    out.push({ from: at, to: at + step, cast: casters.get(subject, at, at + step) ?? null });
   return out.some(({ cast }) => cast !== null) ? out : null;
 }
 
-/** Runs a caster on a copy, so that it cannot change what it was given. Throws what it throws, and for what is no object. */
-export function runCaster(cast: Caster, data: JsonObject): JsonObject {
+interface Step {
+  readonly from: number;
+  readonly to: number;
+  /** `null`: no caster is declared for this step. */
+  readonly cast: Caster | null;
+}
+
+/** The way from one version to another. */
+export interface Walk {
+  /** The versions that it comes to, in order. */
+  readonly through: readonly number[];
+  /** Leads data along the way. Where a step has no caster, `readAs` gives the data as the later version has it. */
+  run(data: JsonObject, readAs: (data: JsonObject, from: number, to: number) => JsonObject): JsonObject;
+}
+
+/** The one walk over casters, for everyone who runs them; `null` where none is declared on the way. */
+export function walkCasters(
+  casters: Casters,
+  { subject, from, to }: { readonly subject: string; readonly from: number; readonly to: number },
+): Walk | null {
+  const steps = route(casters, subject, from, to);
+  if (steps === null) return null;
+  return {
+    through: steps.map((step) => step.to),
+    run: (data, readAs) =>
+      steps.reduce((value, step) => (step.cast === null ? readAs(value, step.from, step.to) : runCaster(step.cast, value)), data),
+  };
+}
+
+/** Runs a caster on a copy, so that it cannot change what it was given. Throws what it throws, and a `TypeError` where it does not return an object. */
+function runCaster(cast: Caster, data: JsonObject): JsonObject {
   const out: unknown = cast(structuredClone(data));
-  if (!isJsonObject(out)) throw new TypeError("the caster returned no object");
+  if (!isJsonObject(out)) throw new TypeError("the caster did not return an object");
   return out;
 }

@@ -3,7 +3,7 @@ import { avroMismatches } from "./avro/compat.ts";
 import { avroExamples } from "./avro/examples.ts";
 import { fits } from "./avro/model.ts";
 import { avroReader } from "./avro/resolve.ts";
-import { type Casters, NO_CASTERS, route, runCaster } from "./casters.ts";
+import { type Casters, NO_CASTERS, type Walk, walkCasters } from "./casters.ts";
 import { compile } from "./compiled.ts";
 import { jsonMismatches } from "./json/compat/mismatches.ts";
 import type { JsonMismatch } from "./json/compat/proof.ts";
@@ -79,11 +79,9 @@ export function checkCompatibility(
     }
     if (fingerprint === candidate.fingerprint && candidate.kind === version.kind) continue;
     if (!level.startsWith("FORWARD"))
-      for (const found of readsAll(candidate, version, casters))
-        out.push(asFinding("backward", version.version, found, found.readerPath, found.writerPath));
+      for (const found of readsAll(candidate, version, casters)) out.push(asFinding("backward", version.version, found));
     if (!level.startsWith("BACKWARD"))
-      for (const found of readsAll(version, candidate, casters))
-        out.push(asFinding("forward", version.version, found, found.writerPath, found.readerPath));
+      for (const found of readsAll(version, candidate, casters)) out.push(asFinding("forward", version.version, found));
   }
   return out;
 }
@@ -92,19 +90,14 @@ interface Mismatch extends JsonMismatch {
   readonly counterexample: Finding["counterexample"];
 }
 
-const asFinding = (
-  direction: Finding["direction"],
-  against: number,
-  found: Mismatch,
-  path: string,
-  againstPath: string,
-): Finding => ({
+/** The new version is the reader of what earlier ones wrote, or the writer of what they shall read. */
+const asFinding = (direction: Finding["direction"], against: number, found: Mismatch): Finding => ({
   direction,
   against,
   rule: found.rule,
   message: found.message,
-  path,
-  againstPath,
+  path: direction === "backward" ? found.readerPath : found.writerPath,
+  againstPath: direction === "backward" ? found.writerPath : found.readerPath,
   counterexample: found.counterexample,
   hint: hintFor(direction, found.rule, against),
 });
@@ -115,10 +108,9 @@ export const canRead = (reader: SchemaVersion, writer: SchemaVersion, casters: C
 
 /** What keeps `reader` from reading all that `writer` writes. */
 function readsAll(reader: SchemaVersion, writer: SchemaVersion, casters: Casters): Mismatch[] {
-  const subject = reader.subject;
-  const steps = route(casters, subject, writer.version, reader.version);
-  if (steps !== null && unfitForEvents(writer) === null && unfitForEvents(reader) === null)
-    return castersFail(reader, writer, casters);
+  const walk = walkCasters(casters, { subject: reader.subject, from: writer.version, to: reader.version });
+  if (walk !== null && unfitForEvents(writer) === null && unfitForEvents(reader) === null)
+    return castersFail(reader, writer, walk);
   if (reader.model.kind === "avro" && writer.model.kind === "avro") return avroFails(reader, writer);
   if (reader.model.kind === "json" && writer.model.kind === "json")
     return jsonFails(reader.model.document, writer.model.document);
@@ -192,7 +184,7 @@ function problemOf(ask: Oracle, reader: Document, document: JsonValue): string {
 }
 
 /** A declared caster cannot be proved right; it is tried on documents of every kind that the writer's schema allows. */
-function castersFail(reader: SchemaVersion, writer: SchemaVersion, casters: Casters): Mismatch[] {
+function castersFail(reader: SchemaVersion, writer: SchemaVersion, walk: Walk): Mismatch[] {
   const target = compile(reader);
   for (const document of examplesOf(writer).slice(0, MAX_TRIED)) {
     if (!isJsonObject(document)) continue;
@@ -212,10 +204,9 @@ function castersFail(reader: SchemaVersion, writer: SchemaVersion, casters: Cast
   return [];
 
   function castProblem(document: JsonObject): string | null {
-    let data = document;
     try {
-      for (const { cast } of route(casters, reader.subject, writer.version, reader.version) ?? [])
-        if (cast !== null) data = runCaster(cast, data);
+      // The versions in between are not at hand here; what a step without a caster would do is left to the last reading.
+      const data = walk.run(document, (given) => given);
       return target.check(target.readFrom(target, data))?.message ?? null;
     } catch (error) {
       return messageOf(error);

@@ -1,8 +1,8 @@
 import { isJsonObject, type JsonObject, type JsonValue, messageOf } from "../core/index.ts";
-import { type Casters, route } from "./casters.ts";
+import type { Casters } from "./casters.ts";
 import { checkCompatibility } from "./compatibility.ts";
 import { avscType, compile } from "./compiled.ts";
-import { viewOf, walk } from "./json/document.ts";
+import { type Document, viewOf, walk } from "./json/document.ts";
 import { oracle } from "./json/validator.ts";
 import { membersOf, type SchemaStore, type SchemaVersion, unfitForEvents } from "./schema.ts";
 
@@ -17,83 +17,126 @@ export interface LintNote {
   readonly hint: string;
 }
 
+/** What a rule has to say; whose it is follows from the schema that is looked at. */
+type Remark = Omit<LintNote, "subject" | "version">;
+const error = (remark: Omit<Remark, "severity">): Remark => ({ severity: "error", ...remark });
+const warning = (remark: Omit<Remark, "severity">): Remark => ({ severity: "warning", ...remark });
+
 /** Looks at a schema by itself. */
 export function lintSchema(schema: SchemaVersion): LintNote[] {
   const { subject, version, annotations, model } = schema;
-  const out: LintNote[] = [];
-  const note = (severity: LintNote["severity"], rule: string, path: string, message: string, hint: string): void => {
-    out.push({ subject, version, severity, rule, path, message, hint });
-  };
-  const members = membersOf(schema);
   const isEvents = annotations.events.length > 0;
-  if (isEvents) {
-    const unfit = unfitForEvents(schema);
-    if (unfit !== null) note("error", "unfit-for-events", "", unfit, "Change it, or leave out tributary.events.");
-    if (annotations.title === undefined)
-      note("warning", "title", "/tributary", "it has no title", "Say in tributary.title what people call it.");
-    if (annotations.personal === undefined)
-      note(
-        "warning",
-        "personal",
-        "/tributary",
-        "it does not say which members hold personal data",
-        'List them in tributary.personal; "personal": [] says that there are none.',
-      );
-  }
-  const named: [string, string | undefined][] = [
-    ["key", annotations.key],
-    ["occurredOn", annotations.occurredOn],
-    ...(annotations.personal ?? []).map((name): [string, string] => ["personal", name]),
+  const remarks = [
+    ...(isEvents ? onEvents(schema) : []),
+    ...onAnnotations(schema),
+    ...(model.kind === "avro" ? (isEvents ? onAvro(model.parts) : []) : onDefaults(model.document)),
+    ...(model.kind === "json" && isEvents ? onOpenness(model.document) : []),
   ];
-  for (const [rule, name] of named) {
-    if (name !== undefined && !members.includes(name))
-      note(
-        "error",
-        "annotation",
-        `/tributary/${rule}`,
-        `${name} is none of its members`,
-        `It has ${members.join(", ") || "none"}.`,
-      );
+  return remarks.map((remark) => ({ subject, version, ...remark }));
+}
+
+function onEvents(schema: SchemaVersion): Remark[] {
+  const out: Remark[] = [];
+  const { title, personal } = schema.annotations;
+  const unfit = unfitForEvents(schema);
+  if (unfit !== null)
+    out.push(error({ rule: "unfit-for-events", path: "", message: unfit, hint: "Change it, or leave out tributary.events." }));
+  if (title === undefined)
+    out.push(
+      warning({
+        rule: "title",
+        path: "/tributary",
+        message: "it has no title",
+        hint: "Say in tributary.title what people call it.",
+      }),
+    );
+  if (personal === undefined)
+    out.push(
+      warning({
+        rule: "personal",
+        path: "/tributary",
+        message: "it does not say which members hold personal data",
+        hint: 'List them in tributary.personal; "personal": [] says that there are none.',
+      }),
+    );
+  return out;
+}
+
+/** Members that the annotations name must be there. */
+function onAnnotations(schema: SchemaVersion): Remark[] {
+  const { key, occurredOn, personal = [] } = schema.annotations;
+  const members = membersOf(schema);
+  const named: [string, string | undefined][] = [
+    ["key", key],
+    ["occurredOn", occurredOn],
+    ...personal.map((name): [string, string] => ["personal", name]),
+  ];
+  return named
+    .filter(([, name]) => name !== undefined && !members.includes(name))
+    .map(([rule, name]) =>
+      error({
+        rule: "annotation",
+        path: `/tributary/${rule}`,
+        message: `${name} is not one of its members`,
+        hint: `It has ${members.join(", ") || "none"}.`,
+      }),
+    );
+}
+
+function onAvro(parts: readonly JsonValue[]): Remark[] {
+  try {
+    avscType(parts);
+    return [];
+  } catch (thrown) {
+    return [
+      error({
+        rule: "ambiguous",
+        path: "",
+        message: `values cannot be written with it: ${messageOf(thrown).slice(0, 200)}`,
+        hint: "JSON must be able to tell a union's branches apart.",
+      }),
+    ];
   }
-  if (model.kind === "avro" && !isEvents) return out;
-  if (model.kind === "avro") {
-    try {
-      avscType(model.parts);
-    } catch (error) {
-      note(
-        "error",
-        "ambiguous",
-        "",
-        `values cannot be written with it: ${messageOf(error).slice(0, 200)}`,
-        "JSON must be able to tell a union's branches apart.",
-      );
-    }
-    return out;
-  }
+}
+
+function onDefaults(document: Document): Remark[] {
+  const out: Remark[] = [];
   const ask = oracle();
-  for (const view of walk(viewOf(model.document))) {
-    if (typeof view.schema === "boolean" || view.schema.default === undefined) continue;
-    if (!ask(view, view.schema.default))
-      note(
-        "error",
-        "default",
-        `${view.path}/default`,
-        "the default does not fit the schema it stands in",
-        "Readers fill it in: make it fit.",
-      );
-  }
-  const root = model.document.root as JsonValue;
-  if (isEvents && isJsonObject(root) && root.additionalProperties === undefined && root.unevaluatedProperties === undefined) {
-    note(
-      "warning",
-      "open",
-      "/additionalProperties",
-      "it takes members that it does not name, so that no member can be added later without breaking it",
-      'Write "additionalProperties": false.',
+  for (const view of walk(viewOf(document))) {
+    if (typeof view.schema === "boolean" || view.schema.default === undefined || ask(view, view.schema.default)) continue;
+    out.push(
+      error({
+        rule: "default",
+        path: `${view.path}/default`,
+        message: "the default does not fit the schema it stands in",
+        hint: "Readers fill it in: make it fit.",
+      }),
     );
   }
-  if (isEvents && isJsonObject(root) && root.type !== "object")
-    note("warning", "type", "/type", "it does not say that the data is an object", 'Write "type": "object".');
+  return out;
+}
+
+function onOpenness({ root }: Document): Remark[] {
+  const out: Remark[] = [];
+  if (typeof root === "boolean") return out;
+  if (root.additionalProperties === undefined && root.unevaluatedProperties === undefined)
+    out.push(
+      warning({
+        rule: "open",
+        path: "/additionalProperties",
+        message: "it takes members that it does not name, so that no member can be added later without breaking it",
+        hint: 'Write "additionalProperties": false.',
+      }),
+    );
+  if (root.type !== "object")
+    out.push(
+      warning({
+        rule: "type",
+        path: "/type",
+        message: "it does not say that the data is an object",
+        hint: 'Write "type": "object".',
+      }),
+    );
   return out;
 }
 
@@ -124,7 +167,6 @@ export function lintCasters(store: SchemaStore, casters: Casters, subject: strin
       note(messageOf(error));
       continue;
     }
-    if (route(casters, subject, from, to) === null) continue;
     const level = from < to ? "BACKWARD" : "FORWARD";
     const [candidate, earlier] = from < to ? [reader, writer] : [writer, reader];
     for (const finding of checkCompatibility(candidate, [earlier], level, casters)) {

@@ -31,7 +31,7 @@ export function readTable(text: string): Table {
     }
     if (code === "CSV_QUOTE_NOT_CLOSED")
       throw malformed(`${line}a quote is opened and not closed`, 'Close it, or write a quote inside a cell as "".', error);
-    throw malformed(`${line}the file is no CSV: ${messageOf(error)}`, "Save it as 'CSV UTF-8' and import it again.", error);
+    throw malformed(`${line}the file is not CSV: ${messageOf(error)}`, "Save it as 'CSV UTF-8' and import it again.", error);
   }
   const header = records[0]?.record.map((name) => name.trim());
   if (header === undefined) throw malformed("the file is empty", "Its first line must name the columns.");

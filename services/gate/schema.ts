@@ -110,7 +110,7 @@ export function subjectName(given: string): string {
   if (SUBJECT.test(given)) return given;
   throw malformed(
     `the subject ${JSON.stringify(given.slice(0, 60))}`,
-    "it is no name for a subject",
+    "it is not a valid name for a subject",
     "Use letters, digits, dots, dashes and underscores.",
   );
 }
@@ -139,6 +139,7 @@ export interface SchemaOptions {
  * Makes a schema of its text. `lookUp` finds what it refers to. Throws `schema-malformed`, with
  * the place and what to write instead: no JSON, no schema, a feature that cannot be validated rightly, a reference to nothing.
  */
+// Many parameters because the first four all say what the schema is, at every call, and the options are rarely given.
 export function schemaVersion(
   subject: string,
   version: number,
@@ -195,7 +196,7 @@ export function schemaVersion(
   } catch (error) {
     throw malformed(
       where,
-      `it is no JSON Schema 2020-12: ${messageOf(error).slice(0, 300)}`,
+      `it is not a JSON Schema 2020-12: ${messageOf(error).slice(0, 300)}`,
       "Correct it; an unknown keyword is most likely misspelt.",
       error,
     );
@@ -209,7 +210,7 @@ function parse(text: string, where: string): JsonValue {
     canonicalize(parsed);
     return parsed;
   } catch (error) {
-    throw malformed(where, `it is no JSON: ${messageOf(error)}`, "Correct the schema.", error);
+    throw malformed(where, `it is not JSON: ${messageOf(error)}`, "Correct the schema.", error);
   }
 }
 
@@ -232,7 +233,7 @@ function avroModel(parsed: JsonValue, parts: readonly JsonValue[], where: string
     return parseAvro(parsed, parts);
   } catch (error) {
     if (!(error instanceof AvroSchemaError)) throw error;
-    throw malformed(where, `it is no Avro schema: ${error.message}`, "Correct it.", error);
+    throw malformed(where, `it is not an Avro schema: ${error.message}`, "Correct it.", error);
   }
 }
 
@@ -267,7 +268,7 @@ export function membersOf({ model }: SchemaVersion): readonly string[] {
 export function unfitForEvents({ model, subject }: SchemaVersion): string | null {
   if (!/^[a-z]/.test(subject) || subject !== subject.toLowerCase()) return "its name is not in small letters";
   if (model.kind === "json") return null;
-  if (model.type.kind !== "record") return "it is no record, and an event's data is an object";
+  if (model.type.kind !== "record") return "it is not a record, and an event's data is an object";
   const bytes = firstBytes(model.type, "", new Set());
   return bytes === null ? null : `${bytes} is bytes, which the log, being JSON, cannot hold; use a string`;
 }

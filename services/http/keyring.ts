@@ -18,7 +18,7 @@ import { isSignedBy, keyIdOf, signerOf } from "../core/node.ts";
  *   next ── its time has come ─▶ signs ── the next one signs ─▶ verifies only ── retired ─▶ forgotten but for its public part
  *    └ announced in hellos, so that devices know it before anything is signed with it
  *
- * One that verifies only keeps its private part: what devices prove a token with is made of the token's signature, which the hub makes again.
+ * A key that only verifies keeps its private part: a device's proof of its token is made from the token's signature, which the hub makes again.
  */
 export interface HubKey extends JWK {
   /** ISO 8601. Absent: from the beginning. */
@@ -36,17 +36,17 @@ export interface RingState {
   /** Present and next, in this order. */
   readonly keys: readonly PublicKey[];
   readonly kids: readonly KeyId[];
-  /** All that are not retired: a code may name one that does not sign any more. */
+  /** All keys that are not retired. A code may name one that no longer signs. */
   readonly alive: readonly PublicKey[];
   readonly successions: readonly Succession[];
   /** What tokens are checked against. */
   readonly accepted: JSONWebKeySet;
-  /** What proofs of those tokens are checked with: the same keys with their private parts, as far as they are here. */
+  /** What proofs of those tokens are checked with: the same keys with their private parts, if these are here. */
   readonly secrets: JSONWebKeySet;
 }
 
 export interface Keyring {
-  /** The same object as long as nothing has changed. */
+  /** Returns the same object as long as nothing has changed. */
   state(): RingState;
 }
 
@@ -58,7 +58,7 @@ export const hubKeyId = (key: JWK): KeyId => keyIdOf(publicOf(key));
 const isPrivate = (key: HubKey): key is HubKey & { d: string } => typeof key.d === "string";
 const signsFromMs = ({ signsFrom }: HubKey): number => (signsFrom === undefined ? -Infinity : Date.parse(signsFrom));
 
-/** The key that signs at a time: of those that have their private part, the one whose time came last. */
+/** The key that signs at a given time: of those that have their private part, the one whose time came last. */
 export const signingKeyAt = (keys: readonly HubKey[], nowMs: number): (HubKey & { readonly d: string }) | null =>
   keys
     .filter(isPrivate)
@@ -85,7 +85,7 @@ function stateOf(keys: readonly HubKey[], nowMs: number): RingState {
   };
 }
 
-/** A keyring over keys that somebody keeps; asked anew each time, so that a key whose time has come signs. */
+/** A keyring over keys that somebody keeps. It is asked each time, so that a key signs as soon as its time has come. */
 export function keyring(read: () => readonly HubKey[], now: () => number = Date.now): Keyring {
   let known: { readonly keys: readonly HubKey[]; readonly signing: HubKey | null; readonly state: RingState } | null = null;
   return {
@@ -110,7 +110,11 @@ export async function withNextKey(keys: readonly HubKey[], next: HubKey, nowMs: 
   if (present === null)
     throw new TributaryError("not-found", "the hub has no key that signs", "Look at signing-key.json in its data folder.");
   if (keys.some((key) => key.retiredAt === undefined && key.signsFrom !== undefined && Date.parse(key.signsFrom) > nowMs))
-    throw new TributaryError("usage", "a next key is announced already", "`tributary key list` says when it begins to sign.");
+    throw new TributaryError(
+      "usage",
+      "a next key has been announced already",
+      "`tributary key list` says when it begins to sign.",
+    );
   const signer = signerOf({ ...publicOf(present), d: present.d });
   const statement = { key: publicOf(next), by: signer.kid };
   const signature = await signer.sign(messageText("succession", statement));
@@ -139,13 +143,13 @@ export function withoutKey(keys: readonly HubKey[], name: string, nowMs: number)
   return keys.map((each) => (each === key ? { ...rest, retiredAt: new Date(nowMs).toISOString() } : each));
 }
 
-/** Signs a message of the hub; one of a hub that has no private key stays as it is. */
+/** Signs a message of the hub. A hub that has no private key leaves it as it is. */
 export async function sealed<T extends object>({ signer }: RingState, kind: SignedKind, message: T): Promise<T> {
   if (signer === null) return message;
   return { ...message, signature: await signer.sign(messageText(kind, message)) };
 }
 
-/** Whether one of the hub's keys has signed a message; of a hub that has no private key, which signs nothing, any message is as good. */
+/** Whether one of the hub's keys has signed a message. A hub that has no private key signs nothing, so any message is as good. */
 export function isSealed<T extends { readonly kind: SignedKind; readonly signature?: Signature | undefined }>(
   { signer, alive }: RingState,
   message: T,
@@ -157,7 +161,7 @@ export function isSealed<T extends { readonly kind: SignedKind; readonly signatu
   try {
     return isSignedBy(key, messageText(message.kind, message), signature);
   } catch {
-    // What has no canonical text nobody has signed.
+    // Nobody can have signed what has no canonical text.
     return false;
   }
 }

@@ -28,7 +28,7 @@ export function openApi(surfaces: readonly Surface[], { title, version }: ApiInf
   };
 }
 
-/** The document as a route of its own, which is in it as well. */
+/** The document as a route of its own, which the document describes as well. */
 export function openApiSurface(surfaces: readonly Surface[], info: ApiInfo): Surface {
   let answer: Answer | null = null;
   const own: Surface = {

@@ -21,7 +21,7 @@ export const problem = (
   },
 });
 
-/** Anything thrown as a problem document. Of what is not ours nothing is told: it may name what is nobody's business outside. */
+/** Turns anything thrown into a problem document. An error that is not ours is not quoted: it may name what must not be told outside. */
 export const anyProblem = (error: unknown, { instance }: Pick<Asking, "instance">): Answer =>
   problem(
     isTributaryError(error)

@@ -8,11 +8,11 @@ const MAX_REMEMBERED = 1_000;
 const MAX_CLAIMS_CHARS = 8_192;
 
 export interface ProofReader {
-  /** Whether a private key is there at all: proofs cannot be read with public ones. */
+  /** Whether there is a private key at all. Public keys cannot read proofs. */
   readonly canRead: boolean;
   /**
    * A message's `Authorization` header as one that shows the token. A proof is checked against the message's bytes first; other headers pass as they are.
-   * Throws `token-invalid`. The token is as good as its claims say: whoever calls looks at them.
+   * Throws `token-invalid`. The caller still has to check the token's claims.
    */
   bearer(authorization: string | null | undefined, message: Uint8Array): string | null | undefined;
 }
@@ -35,7 +35,7 @@ export function proofReader({ keys }: JSONWebKeySet): ProofReader {
     if (known !== undefined) return known;
     const secret = secrets.get(keyNameOf(claims) ?? "");
     if (secret === undefined) throw refused("this hub does not hold the key that its token names");
-    // Made only to compare with: a signature that the sender does not already have never leaves this function's callers.
+    // Made only for comparing. A signature that the sender does not already have never leaves this function's callers.
     const signature = sign(null, Buffer.from(claims), secret).toString("base64url");
     return { signature, key: proofKey(signature) };
   };

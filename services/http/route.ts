@@ -12,7 +12,7 @@ export type NamesIn<Path extends string> = Path extends `${string}{${infer Name}
 /** What is known of a request before its body is read. */
 export interface Asking {
   readonly method: string;
-  /** Without the query. */
+  /** The path without the query. */
   readonly path: string;
   /** The address as the request has it: problem documents name it. */
   readonly instance: string;
@@ -25,7 +25,7 @@ export interface Asking {
 export interface Asked<Path extends string, Body, Query extends string, Header extends string, Who> extends Asking {
   /** The parts of the path, decoded. */
   readonly params: Readonly<Record<NamesIn<Path>, string>>;
-  /** Of a parameter that is given twice, the first. */
+  /** If a parameter is given twice, the first counts. */
   readonly query: Readonly<Partial<Record<Query, string>>>;
   readonly headers: Readonly<Partial<Record<Header, string>>>;
   readonly body: Body;
@@ -41,30 +41,30 @@ export interface Answer {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** Who may ask. It is settled before a body is read: a stranger's is not. */
+/** Who may ask. This is decided before a body is read, so that a stranger's body is not. */
 export interface Admission<Who> {
   /** `optional`: what is asked may prove itself in another way. */
   readonly token: "none" | "optional" | "required";
   /** What a token must allow: one of these. */
   readonly scopes: readonly string[];
-  /** Says who asks; throws for who may not. */
+  /** Returns who asks. Throws for somebody who may not. */
   admit(asking: Asking): Who | Promise<Who>;
 }
 
 export const anyone: Admission<null> = { token: "none", scopes: [], admit: () => null };
 
-/** A body: how large it may be, and what it is read as. Its media type is what clients are told; whatever a request says of its own is not looked at. */
+/** A body: how large it may be, and how it is read. Clients are told its media type; the one that a request names is ignored. */
 export interface BodyKind<Body> {
   readonly maxBytes: number;
   readonly types: readonly string[];
   /** A JSON Schema of it; absent: bytes. */
   readonly schema?: JsonObject;
   read(bytes: Uint8Array): Body;
-  /** What is told to who sends more. */
+  /** What the sender of a larger one is told. */
   tooLarge(): Error;
 }
 
-/** Of a route without a body: what comes all the same is not read. */
+/** For a route without a body. If one comes nevertheless, it is not read. */
 export const noBody: BodyKind<null> = {
   maxBytes: 0,
   types: [],
@@ -115,7 +115,7 @@ export function route<
   declared: Omit<Route<Path, Body, Query, Header, Who>, "who" | "body" | "query" | "headers"> &
     Partial<Pick<Route<Path, Body, Query, Header, Who>, "who" | "body" | "query" | "headers">>,
 ): Route {
-  // What is left out has the type that its parameter then has: `null`, or no names.
+  // What is left out has the type that its parameter has then: `null`, or no names.
   const rest = { who: anyone, body: noBody, query: {}, headers: {} } as unknown as Pick<
     Route<Path, Body, Query, Header, Who>,
     "who" | "body" | "query" | "headers"
@@ -127,12 +127,12 @@ export function route<
 export interface Surface {
   readonly name: string;
   readonly routes: readonly Route[];
-  /** The first parts of paths that are all this surface's, also where there is no such route; `""` is the path `/`. */
+  /** First parts of paths. All paths under them belong to this surface, even those without a route; `""` is the path `/`. */
   readonly roots: readonly string[];
   /** Its refusals, in the document that describes the routes; default: problem documents. */
   readonly refusals?: AnswerWords;
-  /** What is told of a failure; `null`: what the server tells of any. */
+  /** The answer to a failure; `null`: the server's own answer. */
   failed?(error: unknown, asking: Asking): Answer | null | Promise<Answer | null>;
-  /** What is told of a path under its roots that is no route, or not with this method (`allowed` are those it has); `null`: what the server tells of any. */
+  /** The answer to a path under its roots that is not a route, or not with this method (`allowed`: those that it has); `null`: the server's own answer. */
   unknown?(asking: Asking, allowed: readonly string[]): Answer | null | Promise<Answer | null>;
 }

@@ -8,7 +8,7 @@ import { anyProblem } from "./problem.ts";
 import type { Answer, Asking, Route, Surface } from "./route.ts";
 
 /**
- * The one place that knows the server's library: it maps tables of routes onto it.
+ * The only file that knows the server's library. It maps tables of routes onto it.
  *
  * The library is Fastify. Measured against Hono (4.13.19 with @hono/node-server 2.1.9) and the bare node:http server of before, all in the same run, 2026-11-28,
  * 2 cores, processor time of the server a request (the better of two rounds) and requests a second:
@@ -44,13 +44,13 @@ const MAX_PART_CHARS = 16_384;
 
 export interface ServerOptions {
   readonly host: string;
-  /** 0: one that is free. */
+  /** 0: any free port. */
   readonly port: number;
   readonly surfaces: readonly Surface[];
   /** What the document that describes the routes is called. */
   readonly info: ApiInfo;
   readonly say: (event: Record<string, unknown>) => void;
-  /** What is told of failures that no surface has words for; default: a problem document. */
+  /** The answer to failures that no surface answers; default: a problem document. */
   readonly failed?: (error: unknown, asking: Asking) => Answer | Promise<Answer>;
   readonly limits?: Partial<Limits>;
 }
@@ -78,7 +78,7 @@ declare module "fastify" {
  *                     ├▶ the path with another method ─▶ 405 with `Allow`; OPTIONS ─▶ 204 with `Allow`
  *                     └▶ none ─▶ 404
  *
- * What is thrown on the way is told by the route's surface, or as a problem document.
+ * The route's surface answers what is thrown on the way, or else a problem document does.
  */
 export async function listen({ host, port, surfaces, info, say, failed, limits }: ServerOptions): Promise<Listening> {
   const bounds = { ...LIMITS, ...limits };
@@ -119,14 +119,14 @@ async function open({ headersMs, requestMs, keepAliveMs, lookMs }: Limits): Prom
     routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, maxParamLength: MAX_PART_CHARS, querystringParser },
   });
   app.decorateRequest("who", null);
-  // A body is what its route reads it as, whatever it says that it is.
+  // A body is read as its route says, whatever media type the request names.
   app.removeAllContentTypeParsers();
   app.addContentTypeParser("*", { parseAs: "buffer" }, (_, body, done) => done(null, body));
   app.addHook("onRequest", async ({ raw, originalUrl, routeOptions }) => {
     delete raw.headers["content-type"];
     const route = routeOptions.config.of?.route;
     if (route === undefined || route.body.maxBytes === 0) {
-      // To the library a request without these has no body; Node passes over what comes.
+      // For the library a request without these headers has no body; Node skips what comes.
       delete raw.headers["content-length"];
       delete raw.headers["transfer-encoding"];
     }
@@ -143,7 +143,7 @@ function querystringParser(text: string): Record<string, string> {
   return found;
 }
 
-/** Answers what is no HTTP, or too late; the connection ends. */
+/** Answers what is not HTTP, or comes too late. The connection ends. */
 function unreadable(error: NodeJS.ErrnoException, socket: Socket): void {
   if (error.code === "ECONNRESET" || !socket.writable) {
     socket.destroy();
@@ -163,7 +163,7 @@ interface Teller {
   unknown(asking: Asking, allowed: readonly string[], surface?: Surface): Promise<Answer>;
 }
 
-/** What is told of failures, and of what is no route: by the surface that it concerns, else by the house. */
+/** The answers to failures, and to what is not a route: the surface's own, or else the server's. */
 function teller({ surfaces, say, failed }: Pick<ServerOptions, "surfaces" | "say" | "failed">): Teller {
   const byHouse = (error: unknown, asking: Asking): Answer | Promise<Answer> => {
     if (failed !== undefined) return failed(error, asking);
@@ -191,7 +191,7 @@ function teller({ surfaces, say, failed }: Pick<ServerOptions, "surfaces" | "say
       }
       const isKnown = allowed.length > 0;
       const error = isKnown
-        ? new TributaryError("method-not-allowed", `${asking.path} takes no ${asking.method}`, `Use ${allowed.join(", ")}.`)
+        ? new TributaryError("method-not-allowed", `${asking.path} does not take ${asking.method}`, `Use ${allowed.join(", ")}.`)
         : new TributaryError(
             "not-found",
             `there is no ${asking.method} ${asking.path}`,
@@ -270,7 +270,7 @@ const askingOf = ({ method, url, originalUrl, raw }: FastifyRequest): Asking => 
   address: addressOfSender(raw),
 });
 
-/** Of a connection that breaks off it is forgotten. */
+/** Node forgets the address when a connection breaks off. */
 const addressOfSender = ({ socket }: IncomingMessage): string | undefined => socket.remoteAddress;
 
 function send(reply: FastifyReply, { status, body, type = "application/json", headers }: Answer): FastifyReply {

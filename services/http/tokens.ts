@@ -15,7 +15,7 @@ import { messageAuthorization } from "../core/node.ts";
 import { fixedKeyring, type Keyring } from "./keyring.ts";
 import { proofReader } from "./proof.ts";
 
-/** Key types, for those who keep keys and need no more of the library than these. */
+/** Types of keys, for those who keep keys and need nothing else of the library. */
 export type { JSONWebKeySet, JWK };
 
 export const ISSUER = "tributary";
@@ -27,11 +27,11 @@ export const SCOPE_SCHEMAS = "schemas:write";
 export const SCOPE_ENROL = "keys:enrol";
 /** For reading the registry. */
 export const SCOPE_SCHEMAS_READ = "schemas:read";
-/** Any of these may read the registry: who sends events needs their schemas. */
+/** Any of these may read the registry, because whoever sends events needs their schemas. */
 export const MAY_READ_SCHEMAS: readonly string[] = [SCOPE_SCHEMAS_READ, SCOPE_SCHEMAS, SCOPE_APPEND];
 /** Clock difference allowed between who issues a token and the hub. */
 const CLOCK_TOLERANCE_S = 30;
-/** Decoded tokens remembered, so that a stream of batches under one token is checked by signature once. */
+/** So many decoded tokens are remembered, so that the signature is checked once for a stream of batches under one token. */
 const MAX_REMEMBERED = 1_000;
 
 /** What a valid token says. */
@@ -101,7 +101,7 @@ export async function issueToken(
 /** What came with a message to let it in. */
 export interface Shown {
   readonly authorization: string | undefined;
-  /** The message's bytes, where the header may prove a token for just these instead of showing it: over a broker. */
+  /** The message's bytes, if it came over a broker. Then the header may prove a token for just these bytes instead of showing it. */
   readonly message?: Uint8Array;
 }
 
@@ -119,17 +119,17 @@ export interface Doorkeeper {
     atMs: number,
     scope?: string | readonly string[],
   ): Promise<Claims>;
-  /** What a message that the hub itself hands to the broker, for a sender whose header was admitted, may carry in its place. */
+  /** The header for a message that the hub itself hands to the broker, for a sender whose own header was admitted. */
   forMessage(authorization: string, message: Uint8Array): string;
 }
 
-/** Each key must name its algorithm; no other is accepted for it. */
+/** Each key must name its algorithm. No other is accepted for it. */
 function finderOf({ keys }: JSONWebKeySet): ReturnType<typeof createLocalJWKSet> {
   for (const key of keys) {
     if (key.kid === undefined || key.alg !== "EdDSA" || key.kty !== "OKP") {
       throw new TributaryError(
         "input-malformed",
-        `the key ${JSON.stringify(key.kid ?? "without kid")} is no Ed25519 key`,
+        `the key ${JSON.stringify(key.kid ?? "without kid")} is not an Ed25519 key`,
         'List keys with "kid", "kty": "OKP", "alg": "EdDSA".',
       );
     }
@@ -137,14 +137,17 @@ function finderOf({ keys }: JSONWebKeySet): ReturnType<typeof createLocalJWKSet>
   return createLocalJWKSet({ keys: keys.map(publicKey) });
 }
 
-/** Checks tokens against the hub's keys, as they are at the time. `refuse` throws for tokens that were revoked. */
+/**
+ * Checks tokens against the hub's keys, as they are at the time. `refuse` throws for tokens that were revoked.
+ * Long because its three questions share one memory of keys and tokens, which all of them must drop together when a key goes; each is short.
+ */
 export function doorkeeper(keys: JSONWebKeySet | Keyring, refuse: (claims: Claims) => void = () => {}): Doorkeeper {
   const ring = "state" in keys ? keys : fixedKeyring(keys);
   let known = ring.state().accepted;
   let find = finderOf(known);
   let proofs = proofReader(ring.state().secrets);
   const remembered = new Map<string, Claims>();
-  /** Takes note of keys that came or went since: what was remembered may be of a key that is gone. */
+  /** Looks whether keys came or went since. Tokens of a key that is gone must not be remembered. */
   const look = (): void => {
     const { accepted, secrets } = ring.state();
     if (accepted === known) return;
@@ -178,7 +181,11 @@ export function doorkeeper(keys: JSONWebKeySet | Keyring, refuse: (claims: Claim
       if (token === undefined)
         throw new TributaryError("token-missing", "no token came with the request", 'Send it as "Authorization: Bearer …".');
       if (!token.split(".").every(isCanonical))
-        throw new TributaryError("token-invalid", "the token is not valid: its base64 is not as it is written", again);
+        throw new TributaryError(
+          "token-invalid",
+          "the token is not valid: its base64 is not in the form that encoders write",
+          again,
+        );
       look();
       const before = remembered.get(token);
       if (before !== undefined) return inTime(before, atMs, scope);
@@ -195,7 +202,7 @@ export function doorkeeper(keys: JSONWebKeySet | Keyring, refuse: (claims: Claim
     },
     forMessage(authorization, message) {
       look();
-      // A hub with public keys alone could not read its own proof again.
+      // A hub that has only public keys could not read its own proof.
       return proofs.canRead ? messageAuthorization(bearerOf(authorization), message) : authorization;
     },
   };
@@ -221,15 +228,15 @@ export function doorkeeper(keys: JSONWebKeySet | Keyring, refuse: (claims: Claim
 }
 
 /**
- * Whether a part of a token is base64url as an encoder writes it. Else several texts would be one token: `jose` takes padding bits that are not zero,
+ * Whether a part of a token is base64url as an encoder writes it. Otherwise several texts would be the same token: `jose` takes padding bits that are not zero,
  * and lengths that no bytes have.
  */
 const isCanonical = (part: string): boolean => Buffer.from(part, "base64url").toString("base64url") === part;
 
-/** A claim's time in milliseconds. Throws `token-invalid` for what is none: no number, before 1970, or after the year 9999. */
+/** A claim's time in milliseconds. Throws `token-invalid` for what is not a time: not a number, before 1970, or after the year 9999. */
 function timeOf(claim: string, value: unknown): number {
   if (typeof value !== "number" || !(value >= 0) || value * 1000 > MAX_WALL_MS)
-    throw new TributaryError("token-invalid", `the token's ${claim} is no time`, again);
+    throw new TributaryError("token-invalid", `the token's ${claim} is not a time`, again);
   return value * 1000;
 }
 
@@ -244,11 +251,11 @@ function bearerOf(authorization: string): string {
 function claimsOf(payload: Record<string, unknown>): Claims {
   const { org, site, device, scope, types, sub, nbf, exp, iat, jti } = payload;
   if (typeof org !== "string" || typeof site !== "string" || (device !== undefined && typeof device !== "string")) {
-    throw new TributaryError("token-invalid", "the token names no organisation and site", again);
+    throw new TributaryError("token-invalid", "the token does not name an organisation and a site", again);
   }
-  // What limits a token must not be passed over because it cannot be read.
+  // A limit of a token must not be ignored because it cannot be read.
   if (types !== undefined && !(Array.isArray(types) && types.every((type) => typeof type === "string")))
-    throw new TributaryError("token-invalid", "the token's types are no list of entity types", again);
+    throw new TributaryError("token-invalid", "the token's types are not a list of entity types", again);
   return {
     org,
     site,
@@ -263,7 +270,7 @@ function claimsOf(payload: Record<string, unknown>): Claims {
   };
 }
 
-/** Refuses an origin that a token is not for: `token-site`. */
+/** Throws `token-site` for an origin that the token is not for. */
 export function checkOrigin(claims: Pick<Claims, "org" | "site" | "device">, origin: OriginId): void {
   const { org, site, device } = partsOf(origin);
   if (org === claims.org && site === claims.site && (claims.device === null || claims.device === device)) return;

@@ -39,21 +39,21 @@ import { fitting, noteOf, quarantinedOf } from "./notes.ts";
 
 /** A device's clock may differ from the hub's by this much before it counts as wrong. */
 export const DRIFT_LIMIT_MS = 10 * 60_000;
-/** Origins whose place in the log is remembered between batches. */
+/** So many origins are remembered between batches, with where each ends in the log. */
 const MAX_REMEMBERED_HEADS = 10_000;
-/** Schema texts in one hello, at most: an answer must fit a broker's message. */
+/** At most this much schema text goes into one hello, because an answer must fit a broker's message. */
 const MAX_NEWS_BYTES = 400_000;
 
 const FITS_ALL: Fits = () => null;
-/** Questions of one hello that are put to the log at the same time. */
+/** So many questions of one hello are put to the log at the same time. */
 const ASKED_AT_A_TIME = 5;
-/** Origins whose log is behind them that are remembered, and how often each is said again. */
+/** So many origins that the log is behind are remembered; each is reported again this often. */
 const MAX_BEHIND = 1_000;
 const SAY_BEHIND_EVERY_MS = 60_000;
-/** Origins whose bases were clipped that are told apart, and how often each is said again. */
+/** So many origins with clipped bases are told apart; each is reported again this often. */
 const MAX_CLIPPED = 1_000;
 const SAY_CLIPPED_EVERY_MS = 60_000;
-/** What the gate says of an event may quote it; this much of it is kept, in characters. */
+/** The gate's reason may quote the event. So many characters of it are kept. */
 const MAX_REASON = 300;
 
 /** A device that holds receipts for more than the log has: the log was restored from a backup. */
@@ -67,24 +67,24 @@ export interface Acceptor {
   /**
    * Gates, chains and appends a batch that arrived at `receivedAtMs` (hub clock). The receipt is the hub's word that all of
    * it is in the log. Throws `schema-unknown`, `chain-broken`, `batch-gap`, `origin-forked`, `event-too-large`.
-   * `breathe` is awaited now and then, so that others have their turn. `vouched`: what was found of who sends.
+   * `breathe` is awaited now and then, so that others have their turn. `vouched`: what was found out about the sender.
    */
   accept(batch: Batch, key: string, receivedAtMs: number, breathe?: () => Promise<void>, vouched?: Vouched): Promise<Accepted>;
   /** Where the hub stands with an origin. */
   hello(request: HelloRequest, nowMs: number): Promise<Hello>;
   /** Where the hub stands, for a refusal; `null` when it does not know or cannot say. */
   through(origin: OriginId): Seq | null;
-  /** Origins that the log is behind, and that have not sent again yet. */
+  /** Origins that hold receipts for more than the log has, and have not sent again yet. */
   behind(): readonly Behind[];
-  /** Forgets what it remembers of the log: it may be another one now. */
+  /** Forgets what it remembers of the log, which may be another one now. */
   forget(): void;
 }
 
-/** What was found of who sends a batch. */
+/** What was found out about the sender of a batch. */
 export interface Vouched {
-  /** The origin's signature of the run, found good; kept with its last event. */
+  /** The origin's signature of the run. It was checked, and is kept with the run's last event. */
   readonly signed?: Signature;
-  /** The entity types that the sender may write; `null`: all. What is about another is quarantined. */
+  /** The entity types that the sender may write; `null`: all. An event about another type is quarantined. */
   readonly types: readonly string[] | null;
 }
 
@@ -109,10 +109,10 @@ export function acceptor({
   log: Log;
   gate: Gate;
   registry?: Registry;
-  /** What views can show. Without it, a value that a column cannot hold is met when views are folded. */
+  /** What views can show. Without it, a value that no column can hold is noticed only when views are folded. */
   fits?: Fits;
   driftLimitMs?: number;
-  /** The log's present incarnation, which positions are of; `null` while it is not known. */
+  /** The log's present incarnation, which positions belong to; `null` while it is not known. */
   incarnation?: () => IncarnationId | null;
   /** The organisation whose hub this is; `null` while neither its operators nor the log have said. */
   hub?: () => HubOrg;
@@ -154,7 +154,7 @@ export function acceptor({
       quarantined: fitting(notes),
     };
   };
-  /** A batch ahead of its predecessor costs the log a question at most, and the gate nothing. */
+  /** A batch that comes before its predecessor costs the log one question at most, and the gate nothing. */
   const refuseGap = async (batch: Batch): Promise<void> => {
     const { origin, firstSeq } = batch;
     const isAhead = (head: OriginHead | null): boolean => firstSeq > (head?.through ?? -1) + 1;
@@ -239,10 +239,10 @@ const gap = ({ origin, firstSeq }: Batch, head: OriginHead | null): TributaryErr
   new TributaryError(
     "batch-gap",
     `the batch of ${origin} begins at event ${firstSeq}, but the log ends at ${head?.through ?? "nothing"}`,
-    "Send the events between first; nothing of this batch was taken.",
+    "Nothing of this batch was taken. Send the events between first.",
   );
 
-/** What the log says to a device that doubts what both sides share. Origins that it is behind with are handed to `note`. */
+/** What the log says to a device that doubts what both sides share. Origins that the log is behind are handed to `note`. */
 async function compared(
   log: Log,
   { origin, hashesOf = [], others = [] }: HelloRequest,
@@ -252,7 +252,7 @@ async function compared(
     seq,
     hash: (await log.at(origin, seq))?.head.hash ?? null,
   }));
-  // Only its own: another device's standing is not its business.
+  // Only its own origins: where another device stands is not its business.
   const own = others.filter((other) => isSameDevice(origin, other.origin));
   const held = await inParts(own, async (other) => ({
     origin: other.origin,
@@ -283,7 +283,7 @@ async function propose(
   }
 }
 
-/** Origins that hold receipts for more than the log has: each is said, not in a flood, and remembered until it has sent again. */
+/** Origins that hold receipts for more than the log has. Each is reported, but not in a flood, and remembered until it has sent again. */
 function behindOnes(say: (event: Record<string, unknown>) => void) {
   const origins = new Map<OriginId, Behind>();
   const sayBehind = sparing(say, { everyMs: SAY_BEHIND_EVERY_MS, maxKinds: MAX_BEHIND });
@@ -292,7 +292,7 @@ function behindOnes(say: (event: Record<string, unknown>) => void) {
       origins.delete(one.origin);
       if (origins.size >= MAX_BEHIND) origins.delete(origins.keys().next().value!);
       origins.set(one.origin, one);
-      const message = `${one.origin} holds receipts through event ${one.since}, but the log ends at ${one.through ?? "nothing"}: it was restored from a backup, and the device sends again`;
+      const message = `${one.origin} holds receipts through event ${one.since}, but the log ends at ${one.through ?? "nothing"}: it was restored from a backup, and the device sends its events again`;
       sayBehind(one.origin, { event: "restored-behind", ...one, message });
     },
     /** The log has an origin's events up to here. */
@@ -310,7 +310,7 @@ function isSameDevice(a: OriginId, b: OriginId): boolean {
   return one.org === other.org && one.site === other.site && one.device === other.device;
 }
 
-/** Puts questions, a few at a time; the answers in their order. */
+/** Asks the questions, a few at a time, and returns the answers in the same order. */
 async function inParts<T, R>(items: readonly T[], ask: (item: T) => Promise<R>): Promise<R[]> {
   const answers: R[] = [];
   for (let at = 0; at < items.length; at += ASKED_AT_A_TIME)
@@ -318,7 +318,7 @@ async function inParts<T, R>(items: readonly T[], ask: (item: T) => Promise<R>):
   return answers;
 }
 
-/** What a device's schemas lack, as far as an answer has room, and what the hub lacks of them. */
+/** The schemas that the device lacks, as far as the answer has room, and those of the device that the hub lacks. */
 function schemaStanding({ store }: Gate, have: Readonly<Record<string, readonly string[]>>): NonNullable<Hello["schemas"]> {
   const news: SchemaNews[] = [];
   const unknown: { subject: string; version: number }[] = [];
@@ -351,7 +351,7 @@ interface Checks extends Grant {
 }
 
 /**
- * Passes each event through the gate and recomputes the chain; the batch's `head` must come out. Others have their turn in between.
+ * Passes each event through the gate and recomputes the chain, whose end must be the batch's `head`. Others have their turn in between.
  * Many parameters because each is one thing that a batch is checked against, and all of them differ from batch to batch.
  */
 async function chained(
@@ -366,7 +366,7 @@ async function chained(
   const run: Appendable[] = [];
   let prev = batch.prev;
   for (const packed of batch.events) {
-    // At each: one event may name thousands of origins.
+    // At each event, because one may name thousands of origins.
     await breathe();
     const { head } = packed;
     const verdict = judged(checks, packed);
@@ -390,11 +390,11 @@ async function chained(
     run.push(kept(item, verdict.text));
     prev = hash;
   }
-  if (prev !== batch.head) throw broken(batch, "its hashes do not add up to what the sender computed");
+  if (prev !== batch.head) throw broken(batch, "its hashes are not those that the sender computed");
   return run;
 }
 
-/** The run with what the hub notes of its bases. A note may make an event larger than the store takes beside its data. */
+/** The run with what the hub notes of its bases. A note beside the data may make an event larger than the store takes. */
 function withNotes(run: readonly Appendable[], clips: Awaited<ReturnType<BasisNotes["clips"]>>): readonly Appendable[] {
   if (clips.size === 0) return run;
   return run.map((item) => {
@@ -403,7 +403,7 @@ function withNotes(run: readonly Appendable[], clips: Awaited<ReturnType<BasisNo
   });
 }
 
-/** An event in a form that the event store takes; throws `event-too-large` where there is none. */
+/** An event in a form that the event store takes. Throws `event-too-large` if there is no such form. */
 function kept(item: Appendable, text: string): Appendable {
   const found = storable(item, text);
   if (found !== null) return found;
@@ -414,10 +414,10 @@ function kept(item: Appendable, text: string): Appendable {
   );
 }
 
-/** What the gate says of an event, and the views after it: a value that no view could show is held back here, where it can be mended. */
+/** What the gate says of an event, and after it the views. A value that no view could show is held back here, where people can correct it. */
 function judged(checks: Checks, packed: PackedEvent): Verdict {
   const verdict = checks.gate.admit(packed);
-  // Before what is wrong with it: nobody shall correct what counts for nothing all the same.
+  // Looked at first: nobody should correct an event that would not count anyway.
   const refused = verdict.text === null ? null : forbidden(packed.head, checks);
   if (refused !== null) return { ok: false, problem: refused, text: verdict.text };
   if (!verdict.ok) return verdict;
@@ -445,14 +445,14 @@ function storable(item: Appendable, text: string): Appendable | null {
   return fitsStore(held) ? held : null;
 }
 
-/** A gate's reason quotes what it found, whatever its size. */
+/** A gate's reason quotes what it found, however long that is. */
 const shortened = ({ code, message, path }: QuarantineReason): QuarantineReason => ({
   code,
   message: message.length > MAX_REASON ? `${message.slice(0, MAX_REASON).toWellFormed()}…` : message,
   path: path === null ? null : path.slice(0, MAX_REASON).toWellFormed(),
 });
 
-/** What is in quarantine is settled with data that fits only, and never by making an event count that its origin may not write. */
+/** A quarantined event is released only with data that fits, and never when its origin may not write such an event. */
 function settles({ gate, fits, hub }: Checks, { head }: PackedEvent, verdict: Extract<Verdict, { ok: true }>): Verdict {
   const release = releaseOf(head.type, verdict.data);
   if (release === null) return verdict;
@@ -477,7 +477,7 @@ const broken = (batch: Batch, why: string): TributaryError =>
     "Send it again. If it fails again, the device's database is damaged: export it before doing anything else.",
   );
 
-/** A device whose clock is off when it sends, or a stamp from the future, is noted; its stamps will not win by lateness. */
+/** Notes a device whose clock was wrong when it sent, or a stamp from the future. Such a stamp does not win by being late. */
 function clockNote(stampOffsetMs: number, sentOffsetMs: number, driftLimitMs: number): ClockNote | null {
   if (Math.abs(sentOffsetMs) > driftLimitMs) return { offsetMs: sentOffsetMs };
   return stampOffsetMs > driftLimitMs ? { offsetMs: stampOffsetMs } : null;

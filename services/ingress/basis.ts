@@ -29,12 +29,12 @@ import type { Log } from "../log/index.ts";
  *                                       └▶ nothing shows that it exists ───────────▶ clipped to what the log holds
  */
 
-/** The keys that heads of these origins may be signed with, of those that arrived at a time. */
+/** The keys with which heads of these origins may be signed, if they arrived at the given time. */
 export type HeadKeys = (origins: readonly OriginId[], atMs: number) => Promise<ReadonlyMap<OriginId, readonly EnrolledKey[]>>;
 
-/** Of so many events it is remembered what they are about, of the last that came in and those that were asked for; of as many before them as well. */
+/** For so many events we remember what they are about: the last that came in or were asked for. For as many before them, too. */
 const MAX_KNOWN_ENTITIES = 25_000;
-/** Questions of one batch to the log at a time. */
+/** So many questions of one batch are put to the log at the same time. */
 const ASKED_AT_A_TIME = 16;
 /**
  * Questions of one batch to the log about where origins end, at most: an honest batch needs one for each origin that its authors had seen and that the hub has not
@@ -52,9 +52,9 @@ const SLICE_SIGNATURES = 16;
 const SLICE_CLAIMS = 2_000;
 
 export interface BasisNotes {
-  /** By seq, the clips of the batch's events that need some. */
+  /** The clips of those events of the batch that need some, by seq. */
   clips(batch: Batch, receivedAtMs: number, breathe: () => Promise<void>): Promise<ReadonlyMap<Seq, Clips>>;
-  /** These are in the log now. */
+  /** Tells it that these events are in the log now. */
   appended(run: readonly Appendable[]): void;
   forget(): void;
 }
@@ -81,7 +81,7 @@ const tooManyClaims = ({ origin, firstSeq }: Batch, count: number): TributaryErr
 const isSame = (a: EntityRef, b: EntityRef): boolean => a.type === b.type && a.id === b.id;
 
 /**
- * `known`: where an origin was last seen to end in the log; `learn`: it was found to end there.
+ * `known`: where an origin last ended in the log, as far as is known. `learn` is told where one was found to end.
  * Long because its functions share one memory of what the log holds; each is short.
  */
 export function basisNotes({
@@ -111,7 +111,7 @@ export function basisNotes({
       const claimed = furthest(claims);
       const ends = new Map<OriginId, number>();
       for (const origin of claimed.keys()) ends.set(origin, known(origin)?.through ?? -1);
-      // What was seen before may be old: only the log itself says that it holds no more.
+      // What was seen before may be old. Only the log itself can say that it holds no more.
       const doubtful = [...claimed].filter(([origin, seq]) => seq > ends.get(origin)!).slice(0, MAX_ENDS);
       await ask(doubtful, async ([origin]) => {
         const head = await log.head(origin);
@@ -128,7 +128,7 @@ export function basisNotes({
             );
       const proven = await provenThrough(named, keys, breathe);
 
-      /** What is remembered now, and what is read: kept for this batch, whatever others make the memory forget meanwhile. */
+      /** What is remembered now, and what is read. It is kept for this batch, whatever the memory forgets meanwhile for others. */
       const about = new Map<string, EntityRef | undefined>();
       const unread: Claim[] = [];
       for (const [i, claim] of claims.entries()) {
@@ -226,7 +226,7 @@ function furthest(claims: readonly Claim[]): ReadonlyMap<OriginId, Seq> {
   return out;
 }
 
-/** How far each origin's events are shown to exist by a head that it has signed. */
+/** How far a head that the origin has signed shows that its events exist. */
 async function provenThrough(
   heads: readonly HeadInBatch[],
   keys: ReadonlyMap<OriginId, readonly EnrolledKey[]>,
@@ -247,11 +247,14 @@ function isSigned({ signature, ...of }: HeadInBatch, keys: readonly EnrolledKey[
   return keys.some(({ key, kid }) => isSignedBy(key, text, { kid, value }));
 }
 
-/** `end`: the last event that the log holds of the origin; `proven`: that its signed head covers; `about`: what the claimed event is about, where the log holds it. */
+/**
+ * `end`: the last event that the log holds of the origin; `proven`: that its signed head covers; `about`: what the claimed event is about, where the log
+ * holds it.
+ */
 function clipOf({ entity, seq, isOwn }: Claim, end: number, proven: number, about: EntityRef | undefined): Clip | null {
   if (seq > end) return isOwn || seq <= proven ? null : { code: "basis-ahead", to: end < 0 ? null : (end as Seq) };
   const before = seq === 0 ? null : ((seq - 1) as Seq);
-  // Read, and not there: the log was set back since, or has lost it.
+  // It was read and is not there: the log was set back since, or has lost it.
   if (about === undefined) return isOwn ? null : { code: "basis-ahead", to: before };
   if (isSame(about, entity)) return null;
   // All before it counts as seen: whoever names an event names all before it of that origin.

@@ -22,48 +22,54 @@ import { pause } from "./standing.ts";
 export const STREAM = "INGRESS";
 export const DEAD_STREAM = "DEAD";
 export const CONSUMER = "ingress";
-/** A batch that its consumer does not answer for this long goes to another: about a crash and a restart. */
+/** A batch that its consumer does not answer for this long goes to another. It is about as long as a crash and a restart take. */
 export const ACK_WAIT_MS = 5_000;
-/** What the broker holds for the hub at most, in bytes and batches; beyond, it refuses, and the field keeps its events. */
+/** What the broker holds for the hub at most, in bytes and in batches. It refuses more, and devices keep their events. */
 const MAX_STREAM_BYTES = 1024 * 1024 * 1024;
 const MAX_STREAM_BATCHES = 100_000;
-/** And of one device: it has 4 under way at a time, and sends them again after each lost link. */
+/** And of one device, which has 4 batches under way at a time and sends them again after each lost link. */
 export const MAX_DEVICE_BATCHES = 256;
 /**
  * Batches handed out and not yet answered, over all ingress processes: as many as the stream holds. What a site has beyond its places is given back for later
  * and counts here all the while; a lower bound would let one site use it up, and nobody else's batches would be handed out.
  */
 export const MAX_ACK_PENDING = MAX_STREAM_BATCHES;
-/** Dead letters that are kept: these many bytes, this long; the oldest go first. */
+/** So many bytes of dead letters are kept, for so long. The oldest go first. */
 export const MAX_DEAD_BYTES = 256 * 1024 * 1024;
 export const MAX_DEAD_AGE_DAYS = 90;
 
 /** How often the hub looks whether its streams and its consumer are there. */
 const LOOK_MS = 2_000;
 const REQUEST_TIMEOUT_MS = 3_000;
-/** What is missing is made this much later: made while the server still removes the files, a stream can get the old one's and hand out nothing (NATS 2.9.10). */
+/**
+ * What is missing is made again only after this pause. A stream that is made while the server still removes the old one's files can get these files and hand
+ * out nothing (NATS 2.9.10).
+ */
 const MEND_PAUSE_MS = 1_000;
-/** So many looks in a row that find batches in the stream and none handed out to who asks, or none that it would hand out: the consumer is stuck, and is made anew. */
+/**
+ * So many looks in a row that find batches in the stream and none handed out to who asks, or none that it would hand out: the consumer is stuck, and is made
+ * anew.
+ */
 const STUCK_LOOKS = 4;
 const DAY_MS = 86_400_000;
 
-/** How a broker keeps the hub's streams. What is left out stays as it is; a new stream gets the broker's defaults. */
+/** How a broker keeps the hub's streams. What is not given stays as it is; a new stream gets the broker's defaults. */
 export interface StreamSettings {
-  /** Copies of each stream, one a server: 3 in a cluster, so that a server may be lost. */
+  /** Copies of each stream, one on each server: 3 in a cluster, so that one server may be lost. */
   readonly replicas?: number;
   readonly ingressBytes?: number;
   readonly deadBytes?: number;
-  /** Which servers: those of this cluster, those that have all these tags. */
+  /** On which servers: those of this cluster, those that have all these tags. */
   readonly cluster?: string;
   readonly tags?: readonly string[];
 }
 
-/** Where the broker answers the hub. No sender can have an answer sent there: `mayAnswerAt` lets no such subject pass. */
+/** Where the broker answers the hub. No sender can have an answer sent there, because `mayAnswerAt` refuses such a subject. */
 const HUB_INBOX = "_INBOX_HUB";
 
 /**
  * Connects to the broker. Throws `login-refused` and `tls-refused` where the broker, or this machine, will not have it; `backend-unreachable` when there is none.
- * A login that is refused later, while a broker starts anew with other logins, is tried again.
+ * A login that is refused later, while a broker restarts with other logins, is tried again.
  */
 export async function connectBroker(url: string, name: string, settings: NatsSettings = {}): Promise<NatsConnection> {
   const options = natsConnect(url, settings, { creds: credsAuthenticator, nkey: nkeyAuthenticator });
@@ -93,7 +99,7 @@ export async function connectBroker(url: string, name: string, settings: NatsSet
   }
 }
 
-/** Makes the streams and the durable consumer where they are missing; brings their limits up to date. */
+/** Makes the streams and the durable consumer if they are missing, and brings their limits up to date. */
 export async function prepareBroker(nc: NatsConnection, settings: StreamSettings = {}): Promise<void> {
   try {
     await prepare(await manager(nc), settings);
@@ -165,19 +171,19 @@ async function prepareConsumer(jsm: JetStreamManager): Promise<void> {
   }
 }
 
-/** What it has handed out and nobody has answered is handed out again: the log takes an event once. */
+/** Batches that it has handed out and nobody has answered are handed out again. That does no harm: the log takes an event once. */
 async function makeConsumerAnew(jsm: JetStreamManager): Promise<void> {
   await jsm.consumers.delete(STREAM, CONSUMER);
   await jsm.consumers.add(STREAM, CONSUMER_CONFIG);
 }
 
-/** Whether a consumer of this name hands out all that comes, to whoever asks; somebody may have made, changed or paused it. */
+/** Whether the consumer of this name hands out everything to whoever asks. Somebody else may have made, changed or paused it. */
 function isOurs({ config, paused }: ConsumerInfo): boolean {
   const { ack_policy, deliver_policy, max_deliver = -1, deliver_subject, filter_subject, filter_subjects, headers_only } = config;
   const { max_batch = 0, max_bytes = 0, max_expires = 0 } = config;
   const isFiltered = (filter_subject ?? "") !== "" || (filter_subjects ?? []).length > 0;
   const isWhole = deliver_policy === DeliverPolicy.All && !isFiltered && headers_only !== true;
-  // A request beyond such a bound is refused.
+  // The broker refuses a request beyond such a bound.
   const isOpen = deliver_subject === undefined && paused !== true && max_batch <= 0 && max_bytes <= 0 && max_expires <= 0;
   return isWhole && isOpen && ack_policy === AckPolicy.Explicit && max_deliver === -1;
 }
@@ -197,7 +203,7 @@ async function prepareStream(jsm: JetStreamManager, config: Partial<StreamConfig
 
 const isMissing = (error: unknown): boolean => error instanceof NatsError && error.api_error?.code === 404;
 
-/** JetStream's own words for what it lacks, as what the sender is told. */
+/** Turns JetStream's own words for what it lacks into what the sender is told. */
 export function publishFailure(error: unknown): TributaryError {
   const said = error instanceof NatsError ? (error.api_error?.description ?? error.message) : messageOf(error);
   if (/no space left|insufficient (storage )?resources|disk/i.test(said))
@@ -217,11 +223,11 @@ export function publishFailure(error: unknown): TributaryError {
 }
 
 export interface BrokerState {
-  /** Each `null` when it is as it should be, else what is wrong with it. */
+  /** `null` when it is as it should be; otherwise what is wrong with it. */
   readonly broker: string | null;
   readonly stream: string | null;
   readonly consumer: string | null;
-  /** Batches in the stream, and those handed out of them; as of the last look. */
+  /** Batches in the stream, and those of them that are handed out, as of the last look. */
   readonly waiting: number;
   readonly handedOut: number;
   /** The hub whose mark the stream bears, if it is not this one. */
@@ -230,13 +236,13 @@ export interface BrokerState {
 
 export interface BrokerWatch {
   state(): BrokerState;
-  /** Looks now; what is missing is made. */
+  /** Looks now, and makes what is missing. */
   look(): Promise<void>;
   close(): Promise<void>;
 }
 
 const FINE: BrokerState = { broker: null, stream: null, consumer: null, waiting: 0, handedOut: 0, otherHub: null };
-/** The mark on the stream of a hub that has not been heard of since this long is taken over. */
+/** When a hub has not been heard of for this long, its mark on the stream is replaced by ours. */
 const MARK_STANDS_MS = 30_000;
 const MARK = /^Tributary hub (.*), log ([a-z2-7]{12})$/s;
 
@@ -273,7 +279,7 @@ export function watchBroker({
     say({ event: "broker-mended", missing, message: `the ${missing} ${why}, and was made anew` });
     onMended(false);
   };
-  /** Whose stream it is. A mark of another log stands while its hub may be about; then ours replaces it. */
+  /** Whose stream it is. The mark of another log stays as long as its hub may be running; then ours replaces it. */
   const mark = async (jsm: JetStreamManager, config: StreamConfig): Promise<BrokerState["otherHub"]> => {
     const log = logId();
     if (log === null) return null;
@@ -307,7 +313,7 @@ export function watchBroker({
     if (isOurs(consumer) && idleLooks < STUCK_LOOKS) return;
     idleLooks = 0;
     await makeConsumerAnew(jsm);
-    mended(`consumer ${CONSUMER}`, isOurs(consumer) ? "handed out nothing" : "was not as the hub made it, or was paused,");
+    mended(`consumer ${CONSUMER}`, isOurs(consumer) ? "handed out nothing" : "was not as the hub had made it, or was paused,");
   };
   const examine = async (): Promise<BrokerState> => {
     const jsm = await manager(nc);
@@ -364,7 +370,7 @@ export function watchBroker({
       if (before.stream === null) say({ event: "broker-away", message: why });
     }
   };
-  /** One look at a time; whoever asks meanwhile has the one under way. */
+  /** One look at a time. Whoever asks meanwhile gets the result of the one under way. */
   const lookOnce = (): Promise<void> => {
     looking ??= look().finally(() => {
       looking = null;

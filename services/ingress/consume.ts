@@ -15,7 +15,7 @@ import { pause, type Standing } from "./standing.ts";
 import type { seal, Vouch } from "./vouch.ts";
 
 const MIB = 1_048_576;
-/** What one process holds at a time. A device has at most 4 batches under way: a site's places are enough for 60 devices at once. */
+/** What one process holds at a time. A device has at most 4 batches under way, so a site's slots are enough for 60 devices at once. */
 const BOUNDS: Bounds = {
   maxHeld: 1_024,
   maxHeldBytes: 64 * MIB,
@@ -24,15 +24,15 @@ const BOUNDS: Bounds = {
   guaranteed: 4,
   maxWorking: 16,
   maxSiteWorking: 4,
-  // Large batches of one site go one at a time: four at once would have another site's small one wait for them all in the event store.
+  // Large batches of one site go one at a time. With four at once, another site's small batch would wait for all of them in the event store.
   maxSiteWorkingBytes: 128 * 1024,
 };
-/** Held batches are kept from being handed out again this often. */
+/** This often the broker is told that a held batch is still being worked on, so that it does not hand it out again. */
 const KEEP_MS = ACK_WAIT_MS / 3;
-/** A batch without a token, of a device whose key is not known here: looked for so often. */
+/** A batch without a token comes from a device whose key is not known here: we look for the key this many times. */
 const UNKNOWN_DELIVERIES = 3;
 const UNKNOWN_PAUSE_MS = 1_000;
-/** How long those under way may take when the process ends. */
+/** How long the batches under way may take when the process ends. */
 const CLOSE_MS = 10_000;
 const CLOSE_LOOK_MS = 20;
 
@@ -51,9 +51,9 @@ export interface ConsumeDeps {
 }
 
 export interface Consuming {
-  /** The event store went or came back: tries what is held. */
+  /** The event store went away or came back: tries what is held. */
   wake(): void;
-  /** What was asked of the broker is lost: asks anew. */
+  /** What was asked of the broker is lost: asks again. */
   renew(isNewStream: boolean): void;
   close(): Promise<void>;
 }
@@ -80,7 +80,7 @@ export function consume(deps: ConsumeDeps): Consuming {
   let roomFreed: (() => void) | null = null;
 
   const act = (item: HeldBatch, what: string, how: (message: JsMsg) => void): void => {
-    // In a stream that was made anew its number belongs to another batch.
+    // In a stream that was made again, its number belongs to another batch.
     if (item.stream === stream) quietly(say, what, () => how(item.message));
   };
   const outcome = outcomes({ ...deps, waiting, later, act, pump: () => pump() });
@@ -96,7 +96,7 @@ export function consume(deps: ConsumeDeps): Consuming {
         return void quietly(say, "postponement", () => message.nak(UNKNOWN_PAUSE_MS));
       }
       const isAfterPostponed = later.returned(item);
-      // While the event store is away nothing that was handed out goes back: no more is asked for than there is room.
+      // While the event store is away, nothing that was handed out goes back. We ask for no more than there is room for.
       if (standing.away() !== null) waiting.take(item, true);
       else if (isAfterPostponed || !waiting.take(item)) {
         const ms = later.add(item, message.info.redelivered);
@@ -183,7 +183,7 @@ export function consume(deps: ConsumeDeps): Consuming {
       roomFreed?.();
       await puller.done;
       for (const until = Date.now() + CLOSE_MS; ; await pause(CLOSE_LOOK_MS, NEVER)) {
-        // Another process may take at once what this one has not begun.
+        // Another process may take what this one has not begun, at once.
         for (const item of waiting.empty()) act(item, "return", (message) => message.nak());
         if (waiting.working === 0 || Date.now() > until) break;
       }

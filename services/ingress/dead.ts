@@ -22,10 +22,10 @@ import { fromJson, headerOf } from "./reply.ts";
 const CODE = "Tributary-Code";
 const REASON = "Tributary-Reason";
 const RECEIVED = "Tributary-Received";
-/** Names the dead letter that a batch was: what is refused again is there already, and is not kept twice. */
+/** Names the dead letter that a batch was. If the batch is refused again, it is not kept twice. */
 const HEADER_RETRY = "Tributary-Dead-Letter";
 const PUBLISH_TIMEOUT_MS = 5_000;
-/** A header's text, in characters. */
+/** The length of a header's text, in characters. */
 const MAX_REASON = 500;
 
 /** Keeps a batch that cannot be taken, with the reason, for somebody to look at. */
@@ -33,7 +33,7 @@ export async function bury(nc: NatsConnection, message: JsMsg, place: string, er
   if (headerOf(() => message.headers, HEADER_RETRY) !== undefined) return;
   const about = headers();
   about.set(CODE, isTributaryError(error) ? error.code : "internal");
-  // Headers are lines of text; what was refused may be quoted in the reason.
+  // Headers are lines of text, and the reason may quote what was refused.
   about.set(REASON, printable(messageOf(error)).slice(0, MAX_REASON));
   about.set(RECEIVED, new Date(message.info.timestampNanos / 1e6).toISOString());
   await nc.jetstream().publish(`${SUBJECTS.dead}.${place}`, message.data, { headers: about, timeout: PUBLISH_TIMEOUT_MS });
@@ -72,7 +72,7 @@ export type DeadContent =
     }
   | { readonly kind: "unreadable"; readonly why: string };
 
-/** Anybody may publish on `dead.…`: what is missing in a letter is said, not assumed. */
+/** Anybody may publish on `dead.…`, so what a letter lacks is said, not assumed. */
 function letterOf(message: StoredMsg): DeadLetter {
   const { seq, subject, data, time } = message;
   const about = (): MsgHdrs => message.header;
@@ -110,7 +110,7 @@ export async function deadLetters(
   return { letters, total: state.messages };
 }
 
-/** The first message at or after a number: letters that were removed leave holes. */
+/** The first message at or after a number. Letters that were removed leave gaps. */
 async function storedFrom(nc: NatsConnection, seq: number): Promise<StoredMsg | null> {
   const jsm = await nc.jetstreamManager();
   try {
@@ -169,7 +169,7 @@ function contentOf(frame: Uint8Array): DeadContent {
 /** How long the hub may take for its word on a batch that is sent again. */
 const RETRY_TIMEOUT_MS = 15_000;
 
-/** For whom a letter's batch is let in again: its device, and what its events are about. */
+/** Whose batch a letter's batch is when it is let in again: its device, and what its events are about. */
 export interface LetterSender {
   readonly org: string;
   readonly site: string;
@@ -178,15 +178,15 @@ export interface LetterSender {
 }
 
 export interface RetryOptions {
-  /** A token for this alone. */
+  /** A token for this one batch. */
   readonly tokenFor: (sender: LetterSender) => Promise<string>;
-  /** The hub's keys: only what one of them has signed is its word. */
+  /** The hub's keys. Only what one of them has signed is the hub's word. */
   readonly hubKeys: readonly PublicKey[];
   readonly timeoutMs?: number;
 }
 
 /**
- * Sends a dead letter's batch in again, to be checked anew: after a fix of the hub's, a new schema, a token that is right now. What is taken is removed from the
+ * Sends a dead letter's batch in again, to be checked again: after a fix of the hub, a new schema, or a correct token. What is taken is removed from the
  * dead letters; what is refused again stays. `null`: the hub has not answered; the batch is queued, and the letter stays. Throws `not-found`.
  */
 export async function retryDead(
@@ -204,7 +204,7 @@ export async function retryDead(
       for await (const { data } of answers) {
         const raw = fromJson(data);
         const reply = replySchema.safeParse(raw);
-        // Whoever may publish there can say anything: for a letter that is thrown away on it, it must be the hub's own word.
+        // Whoever may publish there can say anything. The letter is removed because of this answer, so it must be the hub's own.
         if (reply.success && reply.data.batch === key && isSignedByOne(hubKeys, reply.data, raw)) return reply.data;
       }
     } catch {
@@ -239,12 +239,12 @@ function isSignedByOne(keys: readonly PublicKey[], { kind, signature }: Reply, r
     const text = messageText(kind, raw);
     return keys.some((key) => isSignedBy(key, text, signature));
   } catch {
-    // What has no canonical form was signed by nobody.
+    // Nobody can have signed what has no canonical form.
     return false;
   }
 }
 
-/** What a batch's events are about; nothing for one that cannot be read: it is refused before that counts. */
+/** What a batch's events are about. Nothing for a batch that cannot be read, which is refused before this counts. */
 function typesIn(frame: Uint8Array): string[] {
   try {
     return [...new Set(decodeBatch(frame, zstd).events.map(({ head }) => head.entity.type))].sort();
@@ -254,8 +254,8 @@ function typesIn(frame: Uint8Array): string[] {
 }
 
 /**
- * Whose batch it is: the device on whose subject it came, as its token or login let it in there. A batch that says that it is another's is refused again by the
- * hub. Of a letter that came on no device's subject, what the batch says itself.
+ * Whose batch it is: the device on whose subject it came, where its token or login let it in. A batch that says that it is another's is refused again by the
+ * hub. If a letter came on no device's subject, the batch itself says whose it is.
  */
 function senderOf({ subject, data }: StoredMsg): LetterSender {
   const [org = "", site = "", device = "", ...more] = subject.slice(SUBJECTS.dead.length + 1).split(".");
@@ -266,8 +266,8 @@ function senderOf({ subject, data }: StoredMsg): LetterSender {
   } catch {
     throw new TributaryError(
       "batch-undecodable",
-      `it is no batch, and came on no device's subject (${printable(subject)})`,
-      "It can only be thrown away.",
+      `it is not a batch, and its subject is not a device's (${printable(subject)})`,
+      "You can only throw it away.",
     );
   }
 }

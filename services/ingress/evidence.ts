@@ -1,7 +1,7 @@
 import { type Appendable, type Batch, deviceOf, type JsonObject, type Seq, type Signature } from "../core/index.ts";
 import { isForkKept, keepFork, type Log } from "../log/index.ts";
 
-/** Events that are read to find the signature that covers a place in an origin: as many as a batch may have. */
+/** So many events are read to find the signature that covers a seq of an origin: as many as a batch may have. */
 const MAX_LOOK = 2_000;
 
 /** A run with its signature on the event where it ends. */
@@ -9,8 +9,8 @@ export const withSignature = (run: readonly Appendable[], signed: Signature | un
   signed === undefined ? run : run.map((item, i) => (i === run.length - 1 ? { ...item, signed } : item));
 
 /**
- * Keeps both branches of a fork: the log's signed head at or after the place where they part, and the one that was handed over. Whoever has the device's key
- * has signed both: that cannot be denied, nor made up by the hub. `false`: it was kept before.
+ * Keeps both branches of a fork: the log's signed head at or after the seq where they part, and the one that was handed over. Whoever has the device's key
+ * has signed both. Nobody can deny that, and the hub cannot invent it. `false`: it was kept before.
  */
 export async function keepEvidence(
   log: Log,

@@ -1,20 +1,20 @@
 import { TributaryError } from "../core/index.ts";
 
-/** Said to a sender whose site has as much under way as it may have: nothing is wrong with what it sent. */
+/** For a sender whose site has as much under way as it may have. Nothing is wrong with what it sent. */
 export const busy = (what: string): TributaryError =>
   new TributaryError("backend-failed", `the hub is busy: ${what}`, "Nothing was lost. Send it again in a few seconds.");
 
 export interface Turns {
-  /** Runs `work` when it is this key's turn. Throws `backend-failed` when the key has too much waiting already. */
+  /** Runs `work` when it is this key's turn. Throws `backend-failed` if too much of this key waits already. */
   run<T>(key: string, work: () => Promise<T>): Promise<T>;
 }
 
 /**
- * Runs the work of many, the keys in turn, so that one with a thousand requests costs another with one only a place: at most `max` at a time, `maxEach` of one
+ * Runs the work of many, the keys in turn, so that one with a thousand requests costs another with one request only one turn: at most `max` at a time, `maxEach` of one
  * key, and `maxWaitingEach` of one key waiting.
  */
 export function turns({ max, maxEach, maxWaitingEach }: { max: number; maxEach: number; maxWaitingEach: number }): Turns {
-  // In the order of their turns: a key that is served goes to the end.
+  // In the order of their turns. A key that is served goes to the end.
   const keys = new Map<string, { running: number; readonly waiting: (() => void)[] }>();
   let running = 0;
   const serve = (): void => {
@@ -82,7 +82,7 @@ export function breaths(): (key: string) => Promise<void> {
 /** A batch is worked on for so long before others have a turn. */
 export const SLICE_MS = 4;
 
-/** Long work of one key that asks often whether to stop, and stops where it has gone on for `sliceMs`. */
+/** For long work of one key. It calls this often, and waits here whenever it has gone on for `sliceMs`. */
 export function paced(breathe: (key: string) => Promise<void>, key: string, sliceMs: number): () => Promise<void> {
   let sinceMs = performance.now();
   return async () => {
@@ -93,7 +93,7 @@ export function paced(breathe: (key: string) => Promise<void>, key: string, slic
 }
 
 /**
- * Says what repeats only now and then: the first of a kind at once, then how often it came again, at most every `everyMs`. Whoever sends garbage must not
+ * Reports what repeats only now and then: the first of a kind at once, then how often it came again, at most every `everyMs`. Whoever sends garbage must not
  * fill the log's disk.
  */
 export function sparing(

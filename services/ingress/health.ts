@@ -8,7 +8,7 @@ import { inTime, type Standing } from "./standing.ts";
 /** A check that has not answered by then has failed. */
 const CHECK_TIMEOUT_MS = 2_500;
 
-/** How one part of the hub stands. A `warning` is for a person to look at; the hub does its work all the same. */
+/** How one part of the hub is. A `warning` is for a person to look at; the hub does its work nevertheless. */
 export type PartState =
   | { readonly state: "ok"; readonly facts?: Readonly<Record<string, unknown>> }
   | { readonly state: "warning" | "failed"; readonly reason: string; readonly facts?: Readonly<Record<string, unknown>> };
@@ -18,7 +18,7 @@ export type PartChecks = Readonly<Record<string, PartCheck>>;
 const ok = (facts?: Readonly<Record<string, unknown>>): PartState => ({ state: "ok", ...(facts === undefined ? {} : { facts }) });
 const failed = (reason: string): PartState => ({ state: "failed", reason });
 
-/** The parts that ingress itself knows of. All of them are watched anyhow: asking costs nothing. */
+/** The parts that ingress itself knows. All of them are watched anyway, so asking costs nothing. */
 export function ownParts({
   broker,
   standing,
@@ -57,8 +57,8 @@ export function ownParts({
           reason: `the log was found to hold less than before, and no operator has confirmed it${life.note === null ? "" : `: ${life.note}`}`,
           facts,
         };
-      if (behind.length === 0) return ok(facts);
-      const first = behind[0]!;
+      const [first] = behind;
+      if (first === undefined) return ok(facts);
       const reason = `restored-behind: the log holds less than ${behind.length} devices have receipts for (${first.origin}: ${first.through ?? "nothing"} of ${first.since})`;
       return { state: "warning", reason, facts };
     },
@@ -66,13 +66,13 @@ export function ownParts({
 }
 
 export interface Health {
-  /** Whether the process is alive; depends on nothing. */
+  /** Whether the process is alive. It depends on nothing else. */
   alive(): Answer;
   /** Whether the hub does its work: 200, or 503 with the reason, part by part. */
   ready(): Promise<Answer>;
 }
 
-/** Asks all parts at the same time, each with a time of its own. Questions that come while one is being answered share its answer. */
+/** Asks all parts at the same time, each with its own time limit. Questions that come while one is being answered share its answer. */
 export function health(parts: PartChecks, timeoutMs = CHECK_TIMEOUT_MS): Health {
   let asking: Promise<Answer> | null = null;
   const stateOf = async (check: PartCheck): Promise<PartState> => {

@@ -9,7 +9,7 @@ import type { seal, Vouch } from "./vouch.ts";
 
 /** Hellos answered at a time, in all and of one site, and those of one site that wait. */
 const HELLO_BOUNDS = { max: 32, maxEach: 8, maxWaitingEach: 200 };
-/** A device waits 10 s for its answer; until then it must have one, whatever it is. */
+/** A device waits 10 s for its answer. It must have one by then, whatever it is. */
 const ANSWER_TIMEOUT_MS = 6_000;
 const REFUSALS_EVERY_MS = 10_000;
 const MAX_REFUSAL_KINDS = 1_000;
@@ -25,11 +25,11 @@ export interface HelloDeps {
   readonly say: (event: Record<string, unknown>) => void;
 }
 
-/** Answers a hello, an enrolment or a rotation, read from whatever door, with the hub's signature; throws what is told to who asked. */
+/** Answers a hello, an enrolment or a rotation from any door, with the hub's signature. Throws what the asker is told. */
 export type AnswerHello = (question: Question) => Promise<object>;
 
 /**
- * Answers hellos, sites in turn. While the event store is away the answer is why, at once: the device may send all the same, as the broker takes batches.
+ * Answers hellos, sites in turn. While the event store is away, the answer says why, at once. The device may send nevertheless, because the broker takes batches.
  */
 export function helloAnswers({
   accepts,
@@ -56,11 +56,11 @@ export function helloAnswers({
     const hello = await turn.run(`${org}.${site}`, () => answer(request, atMs));
     return seal({ ...hello, ...vouch.introduction(request) });
   };
-  // Not the event store's own word, which is kept: it is slow, or much is asked of it.
+  // This is not kept as the event store's own failure: the store is slow, or busy.
   return (question) => inTime(admitted(question), ANSWER_TIMEOUT_MS, () => busy("hellos take long"));
 }
 
-/** Answers "where do you stand with me?", asked on `hello.<org>.<site>.<device>`; one process answers each. */
+/** Answers the question "where do you stand with me?" on `hello.<org>.<site>.<device>`. One process answers each. */
 export function answerHellos(deps: HelloDeps, answer: AnswerHello): { close(): Promise<void> } {
   const { nc, vouch, seal, say } = deps;
   const sayRefused = sparing(say, { everyMs: REFUSALS_EVERY_MS, maxKinds: MAX_REFUSAL_KINDS });
@@ -79,7 +79,7 @@ export function answerHellos(deps: HelloDeps, answer: AnswerHello): { close(): P
     queue: "ingress",
     callback: (failure, question) => {
       if (failure !== null || !wantsAnswer(question)) return;
-      // Answering just anywhere would publish in the hub's name where the sender may not.
+      // An answer to any subject would publish in the hub's name where the sender may not publish.
       if (mayAnswerAt(question.reply ?? "", question.subject.slice(SUBJECTS.hello.length + 1))) void serve(question);
       else
         sayRefused(`${question.subject} reply`, {

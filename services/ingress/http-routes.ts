@@ -44,7 +44,7 @@ import { admittedBatch, type ShownToken, type SignedBatches, shownToken, signedB
 import type { Standing } from "./standing.ts";
 import type { seal, Vouch } from "./vouch.ts";
 
-/** How long a request waits for its receipt unless it asks otherwise, and at most. Then it is told 202: queued. */
+/** How long a request waits for its receipt by default, and at most. Then the answer is 202: queued. */
 const DEFAULT_WAIT_MS = 10_000;
 const MAX_WAIT_MS = 60_000;
 const PUBLISH_TIMEOUT_MS = 5_000;
@@ -96,7 +96,7 @@ export function doorRoutes(deps: DoorDeps): DoorRoutes {
   };
 }
 
-// A JSON Schema is JSON; zod's type for one says so with `unknown` members.
+// A JSON Schema is JSON, but zod's type for one has `unknown` members.
 const schemaOf = (type: z.ZodType, io: "input" | "output" = "output"): JsonObject =>
   z.toJSONSchema(type, { unrepresentable: "any", io }) as unknown as JsonObject;
 
@@ -122,14 +122,14 @@ const helloBody = (): BodyKind<JsonObject> => ({
   tooLarge,
 });
 
-/** What a batch is refused for is said once it was read: it may be signed, and the word on it names it. */
+/** A batch is refused only after it was read: it may be signed, and the refusal names it. */
 const batchSender = (keeper: Doorkeeper): Admission<ShownToken> => ({
   token: "optional",
   scopes: [SCOPE_APPEND],
   admit: ({ authorization }) => shownToken(keeper, authorization),
 });
 
-/** Who asks is looked at with what is asked: it may be signed. */
+/** Who asks is decided with the question, which may be signed. */
 const asker: Admission<Shown> = {
   token: "optional",
   scopes: [SCOPE_APPEND],
@@ -141,7 +141,7 @@ interface BatchDeps extends DoorDeps {
   readonly signed: SignedBatches;
 }
 
-/** Puts a batch into the stream, and waits for the hub's word. What is refused once the batch was read names it: the word is good for no other. */
+/** Puts a batch into the stream, and waits for the hub's word. A refusal names the batch once that was read, and so is good for no other. */
 const batches = (deps: BatchDeps): Route =>
   route({
     method: "POST",
@@ -189,7 +189,7 @@ async function taken({ nc, keeper, standing, broker, waiting }: BatchDeps, deliv
         void broker.look();
         throw publishFailure(error);
       });
-    // While the event store is away no receipt comes; the batch is in the stream all the same.
+    // While the event store is away, no receipt comes. The batch is in the stream nevertheless.
     const away = standing.away();
     if (away !== null) return { status: 202, body: { kind: "queued", batch: key, origin, because: away.code } };
     const late = new Promise<null>((resolve) => setTimeout(() => resolve(null), waitMs).unref());
@@ -208,7 +208,7 @@ function waitMsOf(prefer: string | undefined): number {
   return asked === undefined ? DEFAULT_WAIT_MS : Math.min(Number(asked) * 1000, MAX_WAIT_MS);
 }
 
-/** Where the hub stands: asked in the query alone, or with the rest of a hello as body. */
+/** Answers where the hub stands. The question is in the query alone, or has the rest of a hello as its body. */
 function hellos(deps: DoorDeps): Route[] {
   const shared = {
     path: "/v1/ingress/hello",
@@ -242,7 +242,7 @@ function hellos(deps: DoorDeps): Route[] {
   ];
 }
 
-/** What was signed is answered as it came; the address may say part of a hello, as version 1 has it. */
+/** A signed question is taken as it came. The address may hold part of a hello, as in version 1. */
 function helloOf(
   more: JsonObject,
   query: { readonly origin?: string; readonly since?: string; readonly schemas?: string },

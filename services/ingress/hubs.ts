@@ -3,12 +3,12 @@ import type { NatsConnection } from "nats";
 import { z } from "zod";
 import { fromJson, quietly, toJson } from "./reply.ts";
 
-/** On this subject every process that takes batches says whose it is. */
+/** On this subject every process that takes batches says which hub it belongs to. */
 const SUBJECT = "tributary.hubs";
 const ANNOUNCE_MS = 5_000;
-/** Not heard of for so long, it is gone. */
+/** A process that was not heard of for so long is gone. */
 const GONE_MS = 3 * ANNOUNCE_MS + 1_000;
-/** Processes that are remembered, at most: whoever may publish here could invent any number. */
+/** So many processes are remembered at most, because whoever may publish here could invent any number. */
 const MAX_HEARD = 1_000;
 
 const announcementSchema = z.object({
@@ -23,12 +23,12 @@ type Announcement = z.infer<typeof announcementSchema>;
 export interface Hubs {
   /** Other processes of this hub: they write to the same log. */
   peers(): number;
-  /** Hubs with another log: they and we would split each device's batches between us. */
+  /** Hubs with another log. They and this hub would split each device's batches between them. */
   strangers(): { readonly log: string; readonly name: string }[];
   close(): void;
 }
 
-/** Announces this process, and listens to others. Two hubs on one broker hear of each other within seconds. */
+/** Announces this process, and listens for others. Two hubs on one broker hear of each other within seconds. */
 export function meetHubs({
   nc,
   logId,
@@ -77,7 +77,7 @@ export function meetHubs({
       else if (!isNew || heard.size < MAX_HEARD) heard.set(process, { ...said.data, atMs: Date.now() });
       if (leaves === true) return;
       tell(said.data);
-      // It may have begun after our last word, and should not wait for the next.
+      // It may have started after our last announcement, and should not wait for the next.
       if (isNew && heard.has(process)) announce();
     },
   });

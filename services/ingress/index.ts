@@ -29,37 +29,40 @@ import { refuseRevoked, seal, type Vouch, vouch } from "./vouch.ts";
 
 export interface IngressOptions {
   readonly natsUrl: string;
-  /** Login and certificates at the broker, where the address has none. */
+  /** Login and certificates at the broker, if the address has none. */
   readonly nats?: NatsSettings;
   /** How the broker keeps the hub's streams. */
   readonly streams?: StreamSettings;
   readonly log: Log;
-  /** The organisation whose hub this is: only its people settle quarantine, note cases and register sites. `null`: it is not known here, and the log says. */
+  /**
+   * The organisation whose hub this is. Only its people release and reject quarantined events, note cases and register sites. `null`: the log says which one
+   * it is.
+   */
   readonly org: HubOrg;
   readonly gate: Gate;
   /** Where devices' proposals go. */
   readonly registry?: Registry;
-  /** Routes of other parts, at the same address. `keeper` says who asks. */
+  /** Routes of other parts at the same address. `keeper` says who asks. */
   readonly also?: (keeper: Doorkeeper) => readonly Surface[];
   /** What views can show; default: anything. */
   readonly fits?: Fits;
-  /** The hub's keys. With their private part it signs its answers; without, it only checks tokens. */
+  /** The hub's keys. With their private parts it signs its answers; without these it only checks tokens. */
   readonly keys: JSONWebKeySet | Keyring;
   /** Take nothing from devices that have no enrolled key. */
   readonly requireKeys?: boolean;
   /** Where the HTTP door listens; `null`: no HTTP. */
   readonly listen: { readonly host: string; readonly port: number } | null;
   readonly driftLimitMs?: number;
-  /** What people call this hub, for another one on the same broker. */
+  /** What people call this hub. Another hub on the same broker is told. */
   readonly name?: string;
-  /** Further parts for `/readyz`: those of the hub that ingress itself does not know. */
+  /** Further parts for `/readyz`, which ingress itself does not know. */
   readonly parts?: PartChecks;
   readonly say?: (event: Record<string, unknown>) => void;
 }
 
 export interface Ingress {
   readonly http: Listening | null;
-  /** Rejects when the connection to the broker is closed for good: then only a new process helps. */
+  /** Rejects when the connection to the broker is closed for good. Then only a new process helps. */
   readonly failed: Promise<never>;
   /** Stops taking batches, finishes those begun, and closes. */
   close(): Promise<void>;
@@ -89,7 +92,7 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
     const hello = helloAnswers({ accepts, standing, ...trust });
     const hellos = answerHellos({ nc, accepts, standing, say, ...trust }, hello);
     closers.push(hellos.close);
-    // What another part says of its own comes after what the hub's door knows.
+    // What another part says about itself replaces what the door knows of it.
     const parts = { ...ownParts({ broker, standing, hubs, accepts }), ...options.parts };
     const http = await openDoor(options, { nc, hello, standing, broker, say, ...trust, health: health(parts) });
     if (http !== null) closers.push(http.close);
@@ -201,7 +204,7 @@ async function openWatches(
   return { accepts, standing, broker, hubs, consumer };
 }
 
-/** A log that cannot be written must not stop what it tells of. */
+/** A log that cannot be written must not stop the work that it reports. */
 const guarded =
   (say: (event: Record<string, unknown>) => void) =>
   (event: Record<string, unknown>): void => {
@@ -214,7 +217,7 @@ const guarded =
 
 async function leave(nc: NatsConnection): Promise<void> {
   if (nc.isClosed()) return;
-  // A broker that is away has nothing to be drained to.
+  // A broker that is away takes nothing more.
   await Promise.race([nc.drain().catch(() => {}), new Promise((resolve) => setTimeout(resolve, LEAVE_MS).unref())]);
   if (!nc.isClosed()) await nc.close();
 }
@@ -226,7 +229,7 @@ function lost(nc: NatsConnection, isClosing: () => boolean): Promise<never> {
     throw new TributaryError(
       "backend-failed",
       `the connection to NATS is closed${error instanceof Error ? `: ${messageOf(error)}` : ""}`,
-      "The worker ends, and is started anew.",
+      "The worker ends and is started again.",
     );
   });
   gone.catch(() => {});

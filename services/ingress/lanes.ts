@@ -1,8 +1,8 @@
 /** A batch that this process holds. */
 export interface Held {
-  /** Whose share it counts in. */
+  /** The site in whose share it counts. */
   readonly site: string;
-  /** Those of one lane (a device) are worked on one after the other, in the broker's order. */
+  /** Batches of one lane (a device) are worked on one after the other, in the broker's order. */
   readonly lane: string;
   /** Its number in the broker's stream. */
   readonly seq: number;
@@ -15,9 +15,9 @@ export interface Bounds {
   readonly maxHeldBytes: number;
   readonly maxSiteHeld: number;
   readonly maxSiteBytes: number;
-  /** A site gets so many even where others have taken all: they give way as they are done. */
+  /** A site gets so many even if others have taken all. Theirs make room as they are done. */
   readonly guaranteed: number;
-  /** Worked on at a time, in all and of one site; and of one site in bytes, except that one batch of any size always may be. */
+  /** Worked on at a time: in all, of one site, and of one site in bytes. One batch of any size is always allowed. */
   readonly maxWorking: number;
   readonly maxSiteWorking: number;
   readonly maxSiteWorkingBytes: number;
@@ -39,19 +39,19 @@ interface Site<T> {
 }
 
 export interface Lanes<T extends Held> {
-  /** Holds a batch; `false` when its site has its share already. `anyhow`: whatever the shares. */
+  /** Holds a batch. `false`: its site has its share already. `anyhow`: whatever the shares are. */
   take(item: T, anyhow?: boolean): boolean;
-  /** The next to work on: sites in turn, the lanes of one in turn. The caller says `done` or `back` of each. */
+  /** The next to work on: sites in turn, and the lanes of a site in turn. The caller says `done` or `back` for each. */
   next(nowMs: number): T | null;
-  /** Of a batch that is not being worked on, `done` and `back` mean nothing. */
+  /** For a batch that is not being worked on, `done` and `back` do nothing. */
   done(item: T): void;
   /** It stays held, first in its lane, and is not tried again before `notBeforeMs`. */
   back(item: T, notBeforeMs: number): void;
   /** A site has no further turn before `untilMs`; what is worked on goes on. */
   rest(site: string, untilMs: number): void;
-  /** All that is held, also what is worked on. */
+  /** All that is held, including what is worked on. */
   items(): Iterable<T>;
-  /** Takes all out that is not being worked on. */
+  /** Takes out all that is not being worked on. */
   empty(): T[];
   readonly held: number;
   readonly bytes: number;
@@ -59,7 +59,7 @@ export interface Lanes<T extends Held> {
 }
 
 /**
- * Batches that wait and are worked on, shared fairly: a site that sends a thousand has its own places and its own turn, and whoever sends one has the next.
+ * Batches that wait and are worked on, shared fairly: a site that sends a thousand has its own slots and its own turn, and whoever sends one has the next.
  *
  *   taken ─▶ waiting ── its site's and its lane's turn ─▶ worked on ─▶ done
  *               ▲                                             │
@@ -67,7 +67,7 @@ export interface Lanes<T extends Held> {
  * Long because its functions share the queues, whose bounds and turns must agree; each is short.
  */
 export function lanes<T extends Held>(bounds: Bounds): Lanes<T> {
-  // Both maps are kept in the order of turns: who is served goes to the end.
+  // Both maps are kept in the order of turns. Whoever is served goes to the end.
   const sites = new Map<string, Site<T>>();
   const working = new Set<T>();
   let held = 0;
@@ -105,7 +105,7 @@ export function lanes<T extends Held>(bounds: Bounds): Lanes<T> {
     return null;
   };
 
-  /** Ends the work on a batch; the lane it was in. */
+  /** Ends the work on a batch, and returns the lane that it was in. */
   const release = (item: T): Lane<T> => {
     working.delete(item);
     const site = sites.get(item.site)!;
@@ -122,7 +122,7 @@ export function lanes<T extends Held>(bounds: Bounds): Lanes<T> {
     bytes -= item.bytes;
     site.held--;
     site.bytes -= item.bytes;
-    // Of a lane that is emptied in one go the first that is forgotten takes the lane along.
+    // When a lane is emptied in one go, the first batch that is forgotten removes the lane.
     const lane = site.lanes.get(item.lane);
     if (lane !== undefined && lane.queue.length === 0 && !lane.isBusy) site.lanes.delete(item.lane);
     if (site.held === 0) sites.delete(item.site);

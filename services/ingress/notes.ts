@@ -1,21 +1,21 @@
 import type { Appendable, OriginHead, OriginId, QuarantineNote, Seq } from "../core/index.ts";
 import type { Log } from "../log/index.ts";
 
-/** Quarantined events that one answer lists at most; the rest is in the hub's quarantine list. */
+/** One answer lists at most so many quarantined events. The rest is in the hub's quarantine list. */
 export const MAX_NOTES = 500;
-/** And their bytes: an answer must fit a broker's message of 1 MiB, with schemas beside them. */
+/** And at most so many bytes of them, because an answer must fit a broker's message of 1 MiB, with schemas beside them. */
 const MAX_NOTES_BYTES = 256_000;
-/** Read at a time where an old log has to be looked through, in bytes and in events. */
+/** What is read at a time when an old log must be searched, in bytes and in events. */
 const SCAN_BYTES = 8 * 1_048_576;
 const MIN_SCAN_EVENTS = 16;
 const MAX_SCAN_EVENTS = 2_000;
-/** Old origins whose quarantined events are remembered. */
+/** So many old origins have their quarantined events remembered. */
 const MAX_REMEMBERED_SCANS = 1_000;
 
 export const noteOf = ({ head, content }: Appendable): QuarantineNote[] =>
   content.kind === "quarantined" ? [{ seq: head.seq, code: content.reason.code, reason: content.reason.message }] : [];
 
-/** As many of the notes as an answer has room for, the first first. */
+/** The first of the notes, as many as an answer has room for. */
 export function fitting(notes: readonly QuarantineNote[]): QuarantineNote[] {
   let bytes = 0;
   const out: QuarantineNote[] = [];
@@ -27,7 +27,7 @@ export function fitting(notes: readonly QuarantineNote[]): QuarantineNote[] {
   return out;
 }
 
-/** What has been looked through of an origin in a log that does not say where its quarantined events are. */
+/** The part of an origin that was searched, in a log that does not say where its quarantined events are. */
 interface Scan {
   readonly from: Seq;
   readonly through: Seq;
@@ -52,7 +52,7 @@ export interface Quarantined {
 export function quarantinedOf(log: Log): Quarantined {
   const scans = new Map<OriginId, Promise<Scan>>();
 
-  /** Looks an origin's events from `from` through `through` through, a page at a time, so that its size costs time once and never memory. */
+  /** Searches an origin's events from `from` to `through`, a page at a time. A large origin costs time once, and never memory. */
   const scan = async (origin: OriginId, from: Seq, through: Seq): Promise<Seq[]> => {
     const seqs: Seq[] = [];
     let count = MIN_SCAN_EVENTS;
@@ -65,7 +65,7 @@ export function quarantinedOf(log: Log): Quarantined {
         last = position;
         if (content.kind === "quarantined") seqs.push(head.seq);
       }
-      // Positions grow by the bytes that are written: of this origin, and of others in between.
+      // Positions grow by the bytes that are written, of this origin and of others in between.
       const bytesEach = Math.max(1, Number(last - (first ?? 0n)) / maxCount);
       count = Math.min(MAX_SCAN_EVENTS, Math.max(MIN_SCAN_EVENTS, Math.floor(SCAN_BYTES / bytesEach)));
       at += maxCount;
@@ -81,7 +81,7 @@ export function quarantinedOf(log: Log): Quarantined {
     const seqs = [...before, ...old.seqs, ...after].slice(-MAX_NOTES);
     return { from: Math.min(from, old.from) as Seq, through: Math.max(through, old.through) as Seq, seqs };
   };
-  /** One look at a time through an origin: whoever asks meanwhile waits for it. */
+  /** One search of an origin at a time. Whoever asks meanwhile waits for it. */
   const scanned = (origin: OriginId, from: Seq, through: Seq): Promise<Scan> => {
     const known = scans.get(origin);
     const wider = widen(origin, known, from, through);
@@ -122,7 +122,7 @@ export function quarantinedOf(log: Log): Quarantined {
         }
         if (mark === null || mark < first) break;
         const { notes, before } = await noteAt(origin, mark);
-        // A mark that does not lead to a quarantined event earlier than itself is not ours: the walk must end.
+        // A mark that leads to no quarantined event, or to one that is not earlier, is not ours. The walk must end.
         if (notes.length === 0 || (before != null && before >= mark)) break;
         found.push(...notes);
         upTo = mark - 1;

@@ -21,7 +21,7 @@ const GAP_DELIVERIES = 7;
 const GAP_PAUSE_MS = 50;
 /** Batches that the process before had in hand when it ended come again within this time. */
 const YOUNG_MS = 2 * ACK_WAIT_MS;
-/** A batch that fails in a way nobody foresaw goes to the dead letters after so many tries. */
+/** A batch that fails in an unforeseen way goes to the dead letters after so many tries. */
 const MAX_INTERNAL_FAILURES = 5;
 export const RETRY_PAUSE_MS = 500;
 const MAX_RETRY_PAUSE_MS = 30_000;
@@ -39,7 +39,7 @@ const IMPATIENT_PAUSE_MS = 20;
 const UNREAD_EVERY_MS = 10;
 const MAX_UNREAD_WAIT_MS = 1_500;
 const MAX_UNREAD_BYTES = 16 * 1_048_576;
-/** Refusals of one kind and place are said again this often at most. */
+/** Refusals of one kind and one sender are reported again this often at most. */
 const SAY_EVERY_MS = 10_000;
 const MAX_KINDS = 1_000;
 
@@ -48,7 +48,7 @@ export interface HeldBatch extends Held {
   readonly claims: Pick<Claims, "org" | "site" | "device">;
   readonly place: string;
   readonly receivedAtMs: number;
-  /** Which life of the stream it is of: numbers are used again in a new one. */
+  /** Which life of the stream it belongs to: a new stream uses the same numbers again. */
   readonly stream: number;
   failures: number;
   isToldFull: boolean;
@@ -66,7 +66,7 @@ export interface OutcomeDeps {
   readonly say: (event: Record<string, unknown>) => void;
   readonly waiting: Lanes<HeldBatch>;
   readonly later: Postponed;
-  /** Does something with a batch's message, unless it is of an earlier life of the stream. */
+  /** Does something with a batch's message, unless that belongs to an earlier life of the stream. */
   readonly act: (item: HeldBatch, what: string, how: (message: JsMsg) => void) => void;
   /** Looks for the next to work on. */
   readonly pump: () => void;
@@ -74,9 +74,9 @@ export interface OutcomeDeps {
 
 export interface Outcomes {
   taken(item: HeldBatch, receipt: Receipt): Promise<void>;
-  /** Settles a batch that was not taken, or holds it on. */
+  /** Ends a batch that was not taken, or goes on holding it. */
   failed(item: HeldBatch, batch: Batch | null, error: unknown): Promise<void>;
-  /** Refuses a message before it had a place. */
+  /** Refuses a message before it had a slot. */
   unread(message: JsMsg, place: string, error: unknown): void;
 }
 
@@ -108,7 +108,7 @@ export function outcomes(deps: OutcomeDeps): Outcomes {
     waiting.done(item);
   };
   const holdOn = (item: HeldBatch): void => waiting.back(item, Date.now() + retryMs(item.failures++));
-  /** A site whose batches are refused again and again waits between them. */
+  /** A site whose batches are refused again and again has to wait between them. */
   const losePatience = (site: string): void => {
     const times = (refusedInARow.get(site) ?? 0) + 1;
     refusedInARow.set(site, times);
@@ -117,13 +117,13 @@ export function outcomes(deps: OutcomeDeps): Outcomes {
     setTimeout(deps.pump, IMPATIENT_PAUSE_MS + 1).unref();
   };
 
-  /** Whether the batch before it may be with somebody else, and come in a moment. */
+  /** Whether the batch before it may be with another process, and come in a moment. */
   const isElsewhere = ({ message, site, lane }: HeldBatch): boolean =>
     message.info.deliveryCount < GAP_DELIVERIES &&
     (deps.hubs.peers() > 0 || (inherits && Date.now() - begunMs < YOUNG_MS) || deps.later.has(site, lane));
 
   const storeFailed = async (item: HeldBatch, batch: Batch | null, error: TributaryError): Promise<void> => {
-    // One that fails again and again while others are written is ill itself, and must not stop them.
+    // A batch that fails again and again while others are written is itself at fault, and must not stop them.
     const isIll = standing.away() === null && ++item.failures > MAX_INTERNAL_FAILURES;
     if (!isIll) standing.failed(error);
     // The sender waits for a word, and a full disk may stay full; the batch stays queued all the same.
@@ -198,7 +198,10 @@ function inTurns(): (bytes: number, act: () => void) => void {
 
 const retryMs = (failures: number): number => Math.min(MAX_RETRY_PAUSE_MS, RETRY_PAUSE_MS * 2 ** failures);
 
-/** Whether sending the same bytes again can never help. A wrong token, a gap, an unknown schema, or too much in one batch that can be read, can be mended by the sender. */
+/**
+ * Whether sending the same bytes again can never help. A wrong token, a gap, an unknown schema, or too much in one batch that can be read, can be mended by
+ * the sender.
+ */
 const isPoison = (error: unknown, batch: Batch | null): boolean =>
   !isTributaryError(error) ||
   (error.code === "batch-too-large" && batch === null) ||

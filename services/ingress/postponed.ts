@@ -1,17 +1,17 @@
 import { ACK_WAIT_MS } from "./broker.ts";
 import type { Held } from "./lanes.ts";
 
-/** A site's batches beyond its places go back to the broker, for about as long as those before them take. */
+/** A site's batches beyond its slots go back to the broker, for about as long as those before them take. */
 const MIN_POSTPONE_MS = 250;
 const MAX_POSTPONE_MS = 30_000;
-/** Of the places that a site has before any goes back, half will be free by then. */
+/** Half of a site's slots will be free by then. */
 const PLACES_AHEAD = 128;
-/** How soon one batch of a site follows another, until some have. */
+/** How soon one batch of a site follows another, until we have seen some. */
 const FIRST_GUESS_MS = 20;
 
 export type Postponed = ReturnType<typeof postponed>;
 
-/** What has been given back to the broker for later, by site and lane; the broker's own bounds bound it. */
+/** What was given back to the broker for later, by site and lane. The broker's own bounds limit it. */
 export function postponed() {
   const sites = new Map<string, Map<string, Map<number, number>>>();
   let meanMs = FIRST_GUESS_MS;
@@ -49,14 +49,14 @@ export function postponed() {
       count++;
       return ms;
     },
-    /** The batch is here again. Whether an earlier one of its lane is still to come back. */
+    /** The batch has come again. Returns whether an earlier one of its lane has still to come back. */
     returned({ site, seq, lane }: Held): boolean {
       drop(site, lane, seq);
       for (const other of ofLane(site, lane)?.keys() ?? []) if (other < seq) return true;
       return false;
     },
     has: (site: string, lane: string): boolean => (ofLane(site, lane)?.size ?? 0) > 0,
-    /** A batch took so long, beside so many of its site's. */
+    /** Notes how long a batch took, beside so many of its site. */
     took(ms: number, sideBySide: number): void {
       meanMs = meanMs * 0.9 + (ms / sideBySide) * 0.1;
     },

@@ -5,18 +5,18 @@ import { sparing } from "./fair.ts";
 import { pause } from "./standing.ts";
 
 const MIB = 1_048_576;
-/** One request to the broker: about this many bytes, judged by the batches of the last, within these bounds; and open this long. */
+/** One request to the broker: for about this many bytes, judged by the last batches, within these bounds. It stays open this long. */
 export const PULL_BYTES = 16 * MIB;
 const MIN_PULL = 16;
 const MAX_PULL = 128;
 const PULL_MS = 5_000;
-/** How large a batch is, until some have come. */
+/** The assumed size of a batch, until some have come. */
 const FIRST_GUESS_BYTES = MIB / 4;
 const RETRY_PAUSE_MS = 500;
-/** The same trouble is said again this often at most. */
+/** The same trouble is reported again this often at most. */
 const SAY_EVERY_MS = 10_000;
 
-/** Asks the broker for batches, again and again; what goes wrong is said, looked into, and tried again. */
+/** Asks the broker for batches, again and again. What goes wrong is reported, looked into, and tried again. */
 export function pull({
   nc,
   say,
@@ -38,7 +38,7 @@ export function pull({
   const sayNowAndThen = sparing(say, { everyMs: SAY_EVERY_MS, maxKinds: 1 });
   const once = async (): Promise<void> => {
     consumer ??= await nc.jetstream().consumers.get(STREAM, CONSUMER);
-    // Not by bytes: a request that names both ends only with its time when the messages were enough and the bytes were not (nats.js 2.29).
+    // Not by bytes: a request that names messages and bytes, and gets enough messages but not enough bytes, ends only when its time is over (nats.js 2.29).
     messages = await consumer.fetch({
       max_messages: Math.min(MAX_PULL, Math.max(MIN_PULL, Math.floor(PULL_BYTES / largest))),
       expires: PULL_MS,

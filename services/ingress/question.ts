@@ -11,7 +11,7 @@ import {
 } from "../core/index.ts";
 import type { Shown } from "../http/index.ts";
 
-/** One thing that is asked, read once. `raw` is what came: signatures cover it as it is. */
+/** One thing that is asked, parsed once. `raw` is what came: signatures cover it as it is. */
 export interface Ask<Kind extends string, Request> {
   readonly kind: Kind;
   readonly request: Request;
@@ -21,16 +21,16 @@ export type HelloAsk = Ask<"hello", HelloRequest>;
 export type KeyAsk = Ask<"enrolment", Enrolment> | Ask<"rotation", Rotation>;
 export type Asks = HelloAsk | KeyAsk;
 
-/** What a device asks of the hub, the same whatever door it came by: who asks, what, and when. */
+/** What a device asks of the hub: who asks, what, and when. It is the same whichever door it came through. */
 export interface Question<A extends Asks = Asks> {
   readonly shown: Shown;
   readonly asks: A;
   readonly atMs: number;
 }
 
-/** Reads what came. Throws `input-malformed`. */
+/** Parses what came. Throws `input-malformed`. */
 export function asksOf(came: unknown): Asks {
-  // What is no object, no schema takes.
+  // No schema takes what is not an object.
   const raw: JsonObject = isJsonObject(came) ? came : {};
   if (raw.kind === "enrolment") return { kind: "enrolment", request: parsed(enrolmentSchema, raw), raw };
   if (raw.kind === "rotation") return { kind: "rotation", request: parsed(rotationSchema, raw), raw };

@@ -26,7 +26,7 @@ export function receipts(nc: NatsConnection, isOwn: (message: Reply) => boolean)
   const replies = nc.subscribe(`${SUBJECTS.receipt}.>`, {
     callback: (failure, message) => {
       if (failure !== null) return;
-      // Handed on as it came: the hub has signed all of it, also what this process does not know.
+      // Handed on as it came: the hub has signed all of it, including members that this process does not know.
       const raw = fromJson(message.data) as Reply;
       const reply = replySchema.safeParse(raw);
       if (!reply.success || reply.data.batch === null) return;

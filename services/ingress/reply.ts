@@ -6,7 +6,7 @@ import { wordsForSenders } from "./words.ts";
 const encoder = new TextEncoder();
 export const toJson = (value: unknown): Uint8Array => encoder.encode(JSON.stringify(value));
 
-/** What a message says, where it is JSON; `undefined` where it is not. */
+/** What a message says if it is JSON, otherwise `undefined`. */
 export function fromJson(data: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder().decode(data));
@@ -15,12 +15,12 @@ export function fromJson(data: Uint8Array): unknown {
   }
 }
 
-/** Of a message that could not be read, or that is no batch. */
+/** For a message that could not be read, or that is not a batch. */
 export const UNKNOWN = { batch: null, origin: null, firstSeq: null, through: null } as const;
-/** A refusal's words, in characters: what was refused may be quoted in them. */
+/** The length of a refusal's words, in characters: they may quote what was refused. */
 const MAX_MESSAGE = 2_000;
 
-/** Anything thrown, as what is told to the sender. */
+/** Turns anything thrown into what the sender is told. */
 export function refusalOf(
   error: unknown,
   of: Pick<Refusal, "batch" | "origin" | "firstSeq" | "through" | "nonce" | "successions"> = UNKNOWN,
@@ -30,7 +30,7 @@ export function refusalOf(
   return { kind: "refusal", ...of, code, message: message.slice(0, MAX_MESSAGE).toWellFormed(), hint, ...clock };
 }
 
-/** A header of a message; `undefined` where it has none. Headers are parsed when they are first looked at, and may be anything. */
+/** A header of a message, or `undefined` if it has none. Headers are parsed when they are first looked at, and may be anything. */
 export function headerOf(headers: () => MsgHdrs | undefined, name: string): string | undefined {
   try {
     return headers()?.get(name) || undefined;
@@ -43,7 +43,7 @@ export function headerOf(headers: () => MsgHdrs | undefined, name: string): stri
 export const tokenOf = (message: { readonly headers?: MsgHdrs | undefined }): string | undefined =>
   headerOf(() => message.headers, HEADER_TOKEN);
 
-/** What a message that came over the broker shows or proves. */
+/** What a message that came over the broker shows or proves about its sender. */
 export const shownBy = (message: { readonly headers?: MsgHdrs | undefined; readonly data: Uint8Array }): Shown => ({
   authorization: tokenOf(message),
   message: message.data,
@@ -65,5 +65,5 @@ export function quietly(say: (event: Record<string, unknown>) => void, what: str
 
 export const publish = (nc: NatsConnection, subject: string, value: unknown): void => nc.publish(subject, toJson(value));
 
-/** Whether a request wants an answer: one without a reply subject gets none. */
+/** Whether a request wants an answer. One without a reply subject gets none. */
 export const wantsAnswer = ({ reply }: Pick<Msg, "reply">): boolean => reply !== undefined && reply !== "";

@@ -12,10 +12,13 @@ export interface Came {
   readonly address: string | undefined;
 }
 
-/** The origin of a batch that speaks for itself; throws for one that nobody has signed who may. */
+/** Returns the origin of a batch that is signed by a key of its device. Throws for any other batch. */
 export type SignedBatches = (came: Came) => Promise<OriginId>;
 
-/** Looks at batches that came without a token: by the sender's name first, then, of senders who have a key, at the whole, some at a time and in slices. */
+/**
+ * Looks at batches that came without a token. First at the sender's name; then, if the sender has a key, at the whole batch, some batches at a time and in
+ * slices.
+ */
 export function signedBatches({ keeper, vouch }: { readonly keeper: Doorkeeper; readonly vouch: Vouch }): SignedBatches {
   const places = unproven();
   const breathe = breaths();
@@ -23,7 +26,7 @@ export function signedBatches({ keeper, vouch }: { readonly keeper: Doorkeeper; 
     await keeper.admit(undefined, Date.now());
     throw new Error("invariant broken: without a token nobody is admitted");
   };
-  /** What cannot be read speaks for nobody. */
+  /** What cannot be read belongs to nobody. */
   const readable = async <T>(read: Promise<T>): Promise<T> => {
     try {
       return await read;
@@ -53,7 +56,7 @@ export interface ShownToken {
   readonly refusal: unknown;
 }
 
-/** Looks at a batch's token. One that is refused is not the end: the batch may speak for itself. */
+/** Looks at a batch's token. If it is refused, the batch's own signature may still let it in. */
 export async function shownToken(keeper: Doorkeeper, authorization: string | undefined): Promise<ShownToken> {
   if (authorization === undefined) return { authorization, claims: null, refusal: null };
   try {
@@ -65,7 +68,7 @@ export async function shownToken(keeper: Doorkeeper, authorization: string | und
 
 /**
  * Whose batch it is. Without a token that counts it is the batch's own signature that lets it in: a device whose key is enrolled goes on when its token has ended.
- * Who is nobody is refused by the name at the frame's head; nothing else of the frame is unpacked.
+ * An unknown sender is refused by the name at the frame's head; nothing else of the frame is unpacked.
  */
 export async function admittedBatch(
   signed: SignedBatches,
@@ -81,7 +84,7 @@ export async function admittedBatch(
   try {
     return { origin: await signed(came), authorization: undefined };
   } catch (error) {
-    // What ails the hub is no word about the batch: it may come again.
+    // What is wrong with the hub says nothing about the batch, which may come again.
     throw isAway(error) ? error : refusal;
   }
 }

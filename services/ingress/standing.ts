@@ -4,7 +4,7 @@ import { currentIncarnation, declareHubOrg, INCARNATION_STREAM, incarnations, ty
 /** How often the event store is asked whether it is there, while it is and while it is not. */
 const LOOK_MS = 2_000;
 const LOOK_AWAY_MS = 500;
-/** Without an answer in this time it counts as away. */
+/** If it does not answer in this time, it counts as away. */
 const LOOK_TIMEOUT_MS = 3_000;
 
 const AWAY: readonly string[] = ["backend-unreachable", "backend-failed", "disk-full"] satisfies ErrorCode[];
@@ -19,7 +19,7 @@ export interface Standing {
   failed(error: TributaryError): void;
   /** A write has succeeded, or nothing is held that could be tried. */
   recovered(): void;
-  /** While a store takes no writes, reading proves nothing: whether a single write should be tried now. Asking takes the chance. */
+  /** Whether one write should be tried now. While a store takes no writes, reading proves nothing. Whoever asks and is told yes must try. */
   mayTry(): boolean;
   /** The log's present incarnation; `null` until it is known. */
   incarnation(): Incarnation | null;
@@ -55,7 +55,7 @@ export async function watchStore({
   org: HubOrg;
   say: (event: Record<string, unknown>) => void;
   onDoubt: () => void;
-  /** It went, came back, or a write may be tried. */
+  /** The store went away or came back, or a write may be tried. */
   onChange: () => void;
 }): Promise<Standing> {
   let away: TributaryError | null = null;
@@ -87,7 +87,7 @@ export async function watchStore({
     onChange();
   };
 
-  /** Reads the log's lives anew, and follows them from there. */
+  /** Reads the log's incarnations again, and follows them from there. */
   const learn = async (): Promise<void> => {
     const { journal } = log;
     await currentIncarnation(journal);
@@ -167,7 +167,7 @@ const unanswered = (error: unknown): TributaryError =>
     },
   );
 
-/** Bounds a question in time, after which it fails as `tooLate` says; whatever comes of it later is nobody's business. */
+/** Limits the time of a question. After it the question fails as `tooLate` says, and a later answer is ignored. */
 export async function inTime<T>(question: Promise<T>, timeoutMs: number, tooLate: () => Error): Promise<T> {
   question.catch(() => {});
   const late = Promise.withResolvers<never>();

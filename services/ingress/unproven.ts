@@ -1,20 +1,20 @@
 import { turns } from "./fair.ts";
 
-/** Batches of one address that are looked at, and those that wait: all devices of a site may share one, and all of a hub where a proxy stands before it. */
+/** Batches of one address that are looked at, and that wait. All devices of a site may share an address, and behind a proxy all devices of a hub. */
 const ADDRESS_BOUNDS = { max: Number.POSITIVE_INFINITY, maxEach: 64, maxWaitingEach: 64 };
-/** The same in one device's name, of one address. */
+/** The same for one device's name at one address. */
 const NAME_BOUNDS = { max: Number.POSITIVE_INFINITY, maxEach: 2, maxWaitingEach: 8 };
 /** Batches that are unpacked at a time, in all and of one address: each takes up to 8 MiB. Those that wait are counted above. */
 const WORK_BOUNDS = { max: 8, maxEach: 4, maxWaitingEach: Number.POSITIVE_INFINITY };
 
 export interface Unproven {
-  /** Runs `work` when it is its turn. Throws `backend-failed` where the address has too much waiting already, or the device at that address. */
+  /** Runs `work` when it is its turn. Throws `backend-failed` if too much of this address, or of this device at this address, waits already. */
   run<T>(device: string, address: string | undefined, work: (key: string) => Promise<T>): Promise<T>;
 }
 
 /**
- * Places for batches whose sender has shown nothing but a name. A name is anybody's, so it counts only beside the address that it came from: whoever sends in
- * another's name fills the places of his own address.
+ * Slots for batches whose sender has shown nothing but a name. Anybody can use a name, so it counts only together with the address that it came from: whoever sends in
+ * another's name fills the slots of his own address.
  */
 export function unproven(): Unproven {
   const [addresses, names, working] = [turns(ADDRESS_BOUNDS), turns(NAME_BOUNDS), turns(WORK_BOUNDS)];

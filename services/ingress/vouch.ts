@@ -40,24 +40,24 @@ import type { Vouched } from "./accept.ts";
 import { turns } from "./fair.ts";
 import type { HelloAsk, KeyAsk, Question } from "./question.ts";
 
-/** A signed request is of now, by the hub's clock, give or take so much. Who has the time wrong is told it and asks again. */
+/** A signed request's time may differ from the hub's clock by so much. A sender whose clock is wrong is told the time and asks again. */
 export const REQUEST_WINDOW_MS = 5 * 60_000;
-/** Nonces of signed requests that are remembered; the oldest go first. */
+/** So many nonces of signed requests are remembered; the oldest are forgotten first. */
 const MAX_NONCES = 100_000;
 const MAX_NONCE_LENGTH = 64;
-/** Devices of one site that its tokens enrol. A token that leaked must not fill the book of keys with names; whoever needs more hands out codes. */
+/** A site's tokens enrol so many devices. A leaked token must not fill the book of keys with names; whoever needs more devices hands out codes. */
 const MAX_TOKEN_DEVICES = 1_000;
-/** Enrolments and rotations that are written at a time, in all and of one site, and those of one site that wait. All were looked at before: their signatures fit. */
+/** Enrolments and rotations that are written at a time, in all and for one site, and those of one site that wait. Their signatures were checked before. */
 const WRITE_BOUNDS = { max: 8, maxEach: 1, maxWaitingEach: 100 };
 
-/** Says who may speak for a device: by a signature of its enrolled key, or by a token where it has none. */
+/** Decides who may speak for a device: by a signature of its enrolled key, or by a token if it has no key. */
 export interface Vouch {
   /**
    * In whose name a batch came, as its subject says, where that device has a key: whether it is signed with it is looked at when its turn has come. `null`: it
    * needs a token. Throws `revoked`.
    */
   named(device: DeviceName, receivedAtMs: number, hasToken: boolean): Pick<Claims, "org" | "site" | "device"> | null;
-  /** `false`: who has a key is not known yet, since the log could not be read. */
+  /** `false`: it is not known yet who has a key, because the log could not be read. */
   readonly knows: boolean;
   /** Looks for keys that were enrolled elsewhere a moment ago. */
   look(): void;
@@ -72,9 +72,9 @@ export interface Vouch {
   headKeys(origins: readonly OriginId[], atMs: number): Promise<ReadonlyMap<OriginId, readonly EnrolledKey[]>>;
   /** Whether a hello may be answered; enrols a device's first key. */
   hello(question: Question<HelloAsk>): Promise<void>;
-  /** What a hello's answer says of the hub itself. */
+  /** What the answer to a hello says about the hub itself. */
   introduction(request: HelloRequest): Pick<Hello, "protocol" | "keys" | "successions" | "nonce">;
-  /** What a refusal of a question says besides: which question, and how the hub's present key follows from one that the asker knows. */
+  /** What else a refusal says: which question it refuses, and how the hub's present key follows from one that the asker knows. */
   refusing(raw: unknown): Pick<Refusal, "nonce" | "successions">;
   /** Answers an enrolment or a rotation. */
   enrolment(question: Question<KeyAsk>): Promise<Enrolled>;
@@ -90,7 +90,7 @@ const noKeyHere = (device: DeviceName): TributaryError =>
   new TributaryError(
     "token-missing",
     `no token came, and no key is enrolled for ${device} at this hub`,
-    `If it was enrolled, then at another hub, or after the backup that this one was restored from; its events are safe on the device. ${askCode} A token does as well.`,
+    `Its events are safe on the device. Perhaps it was enrolled at another hub, or after the backup that this hub was restored from. ${askCode} A token works too.`,
   );
 
 const revokedDevice = (device: DeviceName): TributaryError =>
@@ -99,18 +99,18 @@ const revokedDevice = (device: DeviceName): TributaryError =>
 const siteFull = (site: string, max: number): TributaryError =>
   new TributaryError(
     "not-permitted",
-    `${max} devices of ${site} have keys: its tokens enrol no more`,
-    `Revoke those that are not in use (\`tributary device list\`, \`tributary device revoke\`). Or: ${askCode}`,
+    `${max} devices of ${site} have keys already, so its tokens enrol no more`,
+    `Revoke devices that are not in use (\`tributary device list\`, \`tributary device revoke\`). Or: ${askCode}`,
   );
 
 const badSignature = (batch: Batch, why: string): TributaryError =>
   new TributaryError(
     "signature-invalid",
     `the batch of ${batch.origin} from event ${batch.firstSeq} ${why}`,
-    "It is kept at the hub for somebody to look at. If this device is the right one, have its key enrolled anew.",
+    "The hub keeps the batch for somebody to look at. If this is the right device, have its key enrolled again.",
   );
 
-/** Refuses tokens that were revoked, themselves or with their site. For the doorkeeper. */
+/** For the doorkeeper: refuses tokens that were revoked themselves or with their site. */
 export const refuseRevoked =
   (book: KeyBook) =>
   ({ jti, org, site, issuedAtS }: Claims): void => {
@@ -142,7 +142,7 @@ export function vouch({
 }): Vouch {
   const isFresh = nonceMemory();
   const turn = turns(WRITE_BOUNDS);
-  /** Sites write in turn: one with a thousand new devices costs another a place. What `decide` looks at is as of the write itself. */
+  /** Sites write in turn, so that one with a thousand new devices costs another one turn only. `decide` sees the record as of the write itself. */
   const write = (device: DeviceName, decide: Parameters<KeyBook["write"]>[1]): Promise<void> =>
     turn.run(siteOfDevice(device), () => book.write(actorOfDevice(device), decide));
 
@@ -161,15 +161,15 @@ export function vouch({
     throw new TributaryError(
       "request-stale",
       inTime
-        ? "the same signed request came before"
-        : `the request is not of now: the hub's clock says ${new Date(nowMs).toISOString()}`,
-      "Sign a new one, with the time that the hub says.",
+        ? "the hub has had this signed request before"
+        : `the request's time is not the hub's: the hub's clock says ${new Date(nowMs).toISOString()}`,
+      "Sign a new request with the hub's time.",
     );
   };
 
   /** The keys that a device may have signed with. */
   const keysOf = async (device: DeviceName, receivedAtMs: number, hasToken: boolean): Promise<EnrolledKey[]> => {
-    // Throws while the log cannot be read: who is known is not known then.
+    // Throws while the log cannot be read, because then nobody knows who is enrolled.
     if (!book.isRead) await book.refresh();
     const keys = keysAt(book.record, device, receivedAtMs);
     if (keys.length > 0 || hasToken) return keys;
@@ -190,9 +190,9 @@ export function vouch({
       if (present?.kid === kid) return null;
       const mayReplace = claims.scopes.includes(SCOPE_ENROL);
       if (now.revoked(device) === "device") throw revokedDevice(device);
-      // A key that was ended is not what somebody who has only a token may bring back.
+      // Somebody who has only a token may not bring back a key that was ended.
       if (present !== null && !mayReplace) throw unknownKey(device, "another key is enrolled for");
-      // A token that leaked must not be good for new names either.
+      // A leaked token must not enrol new names either.
       if (requireKeys && !mayReplace) throw unknownKey(device, "this hub enrols by codes only, and no key is enrolled for");
       const site = siteOfDevice(device);
       if (present === null && !mayReplace && now.devicesOf(site) >= maxTokenDevices) throw siteFull(site, maxTokenDevices);
@@ -242,7 +242,7 @@ export function vouch({
         if (made !== null) return made;
         throw badSignature(batch, "is not signed by the key of its device");
       }
-      // Sent before the device had a key: the token is what it came with then.
+      // It was sent before the device had a key, so it came with a token.
       if (authorization !== undefined && receivedAtMs < book.record.keysOf(device)[0]!.atMs) {
         const { types } = await byToken(shown, batch.origin, receivedAtMs);
         return { types };
@@ -252,7 +252,7 @@ export function vouch({
 
     async headKeys(origins, atMs) {
       const keys = (origin: OriginId): EnrolledKey[] => keysAt(book.record, deviceOf(origin), atMs);
-      // Enrolled with another process a moment ago? Asked once, whatever number of devices nobody knows.
+      // Enrolled with another process a moment ago? We ask once, however many devices are unknown.
       if (origins.some((origin) => keys(origin).length === 0)) await book.refresh();
       return new Map(origins.map((origin) => [origin, keys(origin)]));
     },
@@ -281,14 +281,14 @@ export function vouch({
       const kid = keyIdOf(key);
       const isKnown = (): boolean => keysAt(book.record, device, nowMs).some((known) => known.kid === kid);
       checkFresh(device, nonce, sentAtMs, nowMs);
-      // Enrolled with another process a moment ago? Who has a token need not wait for the answer: the book is read before it is written.
+      // Enrolled with another process a moment ago? A sender with a token need not wait for the answer, because the book is read before it is written.
       if (!isKnown() && authorization === undefined) await book.refresh();
       if (isKnown()) return;
       if (book.record.present(device) === null && book.record.revoked(device) !== null && authorization === undefined)
         throw revokedDevice(device);
       if (book.record.present(device) !== null && authorization === undefined)
         throw unknownKey(device, "another key is enrolled for");
-      // Its key was enrolled elsewhere, or the log forgot it; who never had one would have brought a token.
+      // Its key was enrolled elsewhere, or the log lost it. A device that never had one would have brought a token.
       if (authorization === undefined) throw noKeyHere(device);
       const claims = await byToken(shown, request.origin, nowMs);
       if (ring.state().signer !== null) await enrolFirst(device, key, claims);
@@ -322,7 +322,7 @@ export function vouch({
         throw new TributaryError(
           "backend-failed",
           "this hub has no key to sign with",
-          "Its operator has to give it its signing key.",
+          "The hub's operator must give it its signing key.",
         );
       const { device, key, nonce } =
         asks.kind === "enrolment"
@@ -365,7 +365,7 @@ export function vouch({
         type: "device.enrolled",
         data: {
           ...{ device, kid, key: { ...key }, how: "rotation", by: by.kid, proof: { ...signature } },
-          // The token stays the one that the device has.
+          // The token stays the same.
           ...(present.jti === null ? {} : { jti: present.jti }),
           ...(by.types === null ? {} : { types: by.types }),
         },
@@ -390,20 +390,20 @@ async function enrolByCode(
   const kid = keyIdOf(key);
   if (book.record.code(hash) === null) await book.refresh();
   const refused = (why: string): TributaryError => new TributaryError("code-invalid", `the code ${why}`, askCode);
-  // Looked up before anything is written: who guesses costs a look a second.
-  if (book.record.code(hash) === null) throw refused("is none of this hub's; is it typed as it was given?");
+  // Looked up before anything is written: whoever guesses codes costs one look a second at most.
+  if (book.record.code(hash) === null) throw refused("is not one of this hub's; check that it is typed as it was given");
   await write(device, (now) => {
     const code = now.code(hash);
     if (now.present(device)?.kid === kid && code?.isUsed === true) return null;
     if (code === null || code.isUsed) throw refused("was used already, or taken back");
     if (code.site !== siteOfDevice(device)) throw refused(`is for ${code.site}, not for ${siteOfDevice(device)}`);
     if (code.device !== null && code.device !== device) throw refused(`is for ${code.device}, not for ${device}`);
-    // A code for any device is not one to take over a device with.
+    // A code for any device must not take over a device that has a key.
     const present = now.present(device);
     if (present !== null && present.kid !== kid && code.device === null)
-      throw refused(`names no device, and ${device} has a key; a code for it has to name it`);
+      throw refused(`names no device, and ${device} has a key already; a code for this device must name it`);
     if (code.device === null && now.revoked(device) === "device")
-      throw refused(`names no device, and ${device} was revoked; a code for it has to name it`);
+      throw refused(`names no device, and ${device} was revoked; a code for this device must name it`);
     if (nowMs > code.expiresAtMs) throw refused(`ran out on ${new Date(code.expiresAtMs).toISOString()}`);
     const bound: JsonObject = code.types === null ? {} : { types: code.types };
     const data = { device, kid, key: { ...key }, how: "code", code: hash, proof: { ...signature }, ...bound };
@@ -424,7 +424,7 @@ function signerAmong(keys: readonly EnrolledKey[], batch: Batch, value: Uint8Arr
   return null;
 }
 
-/** Remembers what was seen within the window; `false` for what was seen before. */
+/** Remembers what was seen within the window. Returns `false` for what was seen before. */
 function nonceMemory(): (nonce: string, nowMs: number) => boolean {
   const seen = new Map<string, number>();
   return (nonce, nowMs) => {
@@ -438,7 +438,7 @@ function nonceMemory(): (nonce: string, nowMs: number) => boolean {
   };
 }
 
-/** A message of the hub as it goes out: signed, where the hub has a key. */
+/** A message of the hub as it goes out: signed, if the hub has a key. */
 export const seal =
   (ring: Keyring) =>
   <T extends { readonly kind: SignedKind }>(message: T): Promise<T> =>

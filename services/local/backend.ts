@@ -4,7 +4,7 @@ export interface Ended {
   readonly signal: string | null;
 }
 
-/** A server that the hub uses, however it came to run. */
+/** A server that the hub uses, no matter who started it. */
 export interface Backend {
   readonly name: "nats" | "eventstore" | "postgres";
   readonly url: string;
@@ -32,9 +32,9 @@ export const TITLES: Readonly<Record<Backend["name"], string>> = {
 export interface StartOptions {
   /** Where the servers keep their data between runs. */
   readonly dataDir: string;
-  /** The port that was asked for: taken, it is an error. */
+  /** The port that was asked for; it is an error when another program has it. */
   readonly port?: number;
-  /** The port of the last run: taken by somebody else, another is chosen, and said. Without both a free one. */
+  /** The port of the last run. Where another program has taken it, another port is chosen, and the user is told. Without both, a free one. */
   readonly lastPort?: number;
   readonly say?: (line: string) => void;
   /** More arguments for the embedded event node. */
@@ -44,7 +44,7 @@ export interface StartOptions {
    * end with whoever started them at a terminal.
    */
   readonly ownGroups?: boolean;
-  /** Ends a start that is under way: what was begun is ended, and the start throws. */
+  /** Interrupts a start: servers that have begun are ended, and the start throws. */
   readonly signal?: AbortSignal;
 }
 

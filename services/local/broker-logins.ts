@@ -27,9 +27,9 @@ export type SiteLogin = {
 );
 
 const HUB_USER = "hub";
-/** A login that may do nothing, and whose password follows from all the others: once it is let in, the server has read just these. Sites' names have dots. */
+/** A login that may do nothing. Its password follows from all other logins: when the server accepts it, it has read exactly these. Sites' names have dots. */
 const MARK_USER = "as-of";
-/** How long the server may take to have read its configuration again. It is usually some milliseconds. */
+/** How long the server may take to read its configuration again. Usually it takes some milliseconds. */
 const RELOAD_TIMEOUT_MS = 10_000;
 const RELOAD_LOOK_MS = 50;
 const PROBE_TIMEOUT_MS = 2_000;
@@ -45,7 +45,7 @@ export function hubLogin(dataDir: string): { readonly user: string; readonly pas
 }
 
 /**
- * What streams may reserve together; each has a bound of its own. Left to itself the server takes three quarters of what is free on the disk when it starts: one
+ * What streams may reserve together; each has a bound of its own. By default the server takes three quarters of what is free on the disk when it starts: one
  * that was started again while the disk was full would refuse its streams for good.
  */
 const MAX_STORE = "1TB";
@@ -66,7 +66,7 @@ export function brokerConfig(options: {
 export function writeAccounts(dataDir: string, nowMs = Date.now()): void {
   mkdirSync(join(dataDir, "nats"), { recursive: true, mode: 0o700 });
   takeUpLogins(dataDir);
-  // Somebody else may write at the same time; whoever writes last has looked last.
+  // Another process may write at the same time; the one that writes last has looked last.
   for (let before: string | null = null; ; ) {
     const text = accountsText(hubLogin(dataDir), currentLogins(dataDir, nowMs));
     if (text === before) return;
@@ -126,7 +126,7 @@ function currentLogins(dataDir: string, nowMs: number): SiteLogin[] {
     });
 }
 
-/** All logins that stand, as one text for a backup; `null`: there are none. */
+/** All valid logins as one text, for a backup; `null`: there are none. */
 export function keptLogins(dataDir: string): string | null {
   const logins = currentLogins(dataDir, Date.now());
   return logins.length === 0 ? null : JSON.stringify(logins, null, 2);
@@ -140,7 +140,7 @@ function takeUpLogins(dataDir: string): void {
   if (!existsSync(file)) return;
   mkdirSync(loginsDir(dataDir), { recursive: true, mode: 0o700 });
   const kept: unknown = JSON.parse(readFileSync(file, "utf8"));
-  // Each is looked at before it goes further.
+  // Each login is checked before it is used.
   for (const login of Array.isArray(kept) ? (kept as SiteLogin[]) : []) {
     checkLogin(login);
     writeWhole(join(loginsDir(dataDir), `${nameOfLogin(login)}.json`), JSON.stringify(login));
@@ -163,7 +163,7 @@ function readLogin(file: string): SiteLogin | null {
   } catch (error) {
     throw new TributaryError(
       "data-corrupt",
-      `${file} is no login`,
+      `${file} is not a login`,
       "Remove it, and issue the site a new token with `tributary site add`.",
       { cause: error },
     );
@@ -182,7 +182,7 @@ function checkLogin(login: SiteLogin): void {
   if (!isWell)
     throw new TributaryError(
       "input-malformed",
-      "that is no login for a site",
+      "that is not a login for a site",
       "Use what `siteLogin` gives, or a user's public nkey.",
     );
 }
@@ -210,8 +210,8 @@ export async function withdrawSites(dataDir: string, isMeant: (login: SiteLogin)
 }
 
 /**
- * Brings the logins in line with what gives their rights: those that do not stand any more go, with their connections, and those that are wanted and missing come.
- * Logins that ran out go, too. Returns how many came and went.
+ * Brings the logins in line with what they are derived from: those that are no longer valid are removed and their connections closed, and those that are missing are added.
+ * Logins that ran out go, too. Returns how many were added and removed.
  */
 export async function settleLogins(
   dataDir: string,
@@ -284,7 +284,7 @@ function portOf(dataDir: string): number | null {
 export const notePort = (dataDir: string, port: number): void => writeWhole(join(dataDir, "nats.port"), String(port));
 
 /**
- * A broker of before there were logins kept its streams in the server's default account. They become the hub's: batches that wait there are taken, and dead letters
+ * Before there were logins, the broker kept its streams in the server's default account. They become the hub's: batches that wait there are taken, and dead letters
  * can still be looked at.
  */
 export function adoptStreams(store: string): void {
@@ -292,7 +292,7 @@ export function adoptStreams(store: string): void {
   if (existsSync(from) && !existsSync(to)) renameSync(from, to);
 }
 
-/** Writes a secret so that it is there whole or not at all, for this user only. */
+/** Writes a secret file whole or not at all, readable for this user only. */
 function writeWhole(file: string, text: string): void {
   const fresh = `${file}.${process.pid}.new`;
   writeFileSync(fresh, text, { mode: 0o600 });

@@ -15,7 +15,7 @@ async function probe(url: string): Promise<void> {
   await log.end();
 }
 
-/** What the hub's own event node is called with, so that other programs on this machine are not heard. Made at the first start. */
+/** The secret with which the hub calls its own event node, so that the node ignores other programs on this machine. Made at the first start. */
 function nodeSecret(file: string): string {
   if (!existsSync(file)) writeFileSync(file, randomBytes(24).toString("hex"), { mode: 0o600, flush: true });
   return readFileSync(file, "utf8").trim();
@@ -27,7 +27,7 @@ export async function startEventStore(options: StartOptions): Promise<Backend> {
   const url = process.env.TRIBUTARY_EVENTSTORE_URL;
   if (url !== undefined && url !== "") {
     await probe(url).catch((error: unknown) => {
-      // It answers, and says what is wrong; or the address cannot be used at all.
+      // It answers and says what is wrong, or the address cannot be used at all.
       if (isTributaryError(error) && error.code !== "backend-unreachable") throw error;
       throw new TributaryError(
         "backend-unreachable",
@@ -56,8 +56,8 @@ export async function startEventStore(options: StartOptions): Promise<Backend> {
   const server = await startProcess(
     dataDir,
     "eventstore",
-    process.execPath,
     [
+      process.execPath,
       ...["--disable-warning=ExperimentalWarning", NODE, "--port", String(chosen), "--data", store],
       ...["--secret-file", secretFile, ...eventstoreArgs],
     ],

@@ -48,6 +48,7 @@ const leftOn = ({ place, freeBytes, freeFiles }: Room): string =>
     ? `the disk of ${place} is full: ${Math.floor(freeBytes / MIB)} MiB are left, and it needs ${MIN_FREE_BYTES / MIB}`
     : `the disk of ${place} is full: it has room for ${freeFiles} more files only`;
 
+// Long because the states in the picture below share what they count; each step is short, and they stand in the picture's order.
 /**
  * Keeps a server that this hub started at work, on the same port and data:
  *
@@ -117,7 +118,7 @@ export function keepServer(first: Backend, startAgain: (signal: AbortSignal) => 
       }, fullPauseMs);
       return;
     }
-    // No try mends a file.
+    // Starting again does not repair a file.
     const isDamaged = isTributaryError(cause) && cause.code === "data-corrupt";
     if (isDamaged || ++tries > MAX_TRIES) {
       isClosed = true;

@@ -42,7 +42,7 @@ export function lockDirectory(dataDir: string, say: (line: string) => void): () 
   }
 }
 
-/** Puts a file in place whole, where there is none: nobody ever sees a lock without its owner's name. */
+/** Creates a file with all its content at once, if there is none: nobody ever sees a lock without its owner's name. */
 function linkWhole(file: string, text: string): boolean {
   const whole = `${file}.${process.pid}`;
   writeFileSync(whole, text, { mode: 0o600 });
@@ -57,7 +57,7 @@ function linkWhole(file: string, text: string): boolean {
   }
 }
 
-/** Takes a stale lock away, and no other: one that somebody else has put there meanwhile goes back. */
+/** Removes a stale lock and no other: a lock that another process has made meanwhile is put back. */
 function takeAway(file: string, stale: string | null): boolean {
   const aside = `${file}.stale.${process.pid}`;
   try {

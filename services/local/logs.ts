@@ -4,7 +4,7 @@ import { ownFolder } from "../core/node.ts";
 
 /** A log that has grown to this is put aside as `NAME.1`, in the place of the one before: so each takes twice that at most. */
 export const MAX_LOG_BYTES = 16 * 1_048_576;
-/** Logs that other programs write are looked at so often. */
+/** How often the logs of other programs are looked at. */
 export const LOG_LOOK_MS = 10_000;
 /** What a writer adds before it looks at its file: others may write there, too. */
 const LOOKS_PER_LOG = 16;
@@ -20,7 +20,7 @@ export function boundLog(file: string, maxBytes = MAX_LOG_BYTES): boolean {
   try {
     const { size } = statSync(file);
     if (size <= maxBytes) return false;
-    // Of a log of before there was a bound only the end.
+    // Of a log from before there was a bound, only the end is kept.
     copyTail(file, `${file}.1.new`, maxBytes);
     renameSync(`${file}.1.new`, `${file}.1`);
     const handle = openSync(file, "r+");
@@ -40,7 +40,7 @@ function forget(file: string): void {
   try {
     rmSync(file, { force: true });
   } catch {
-    // A disk that cannot be written to. It is no concern of whoever looks after logs.
+    // The disk cannot be written to. Looking after logs does not depend on that.
   }
 }
 

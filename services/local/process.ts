@@ -24,7 +24,7 @@ const FIRST_PORT = 20_000;
 const LAST_PORT = 32_000;
 const MAX_PORT_TRIES = 50;
 
-/** A port of 127.0.0.1 on which nobody listens. */
+/** Finds a free port of 127.0.0.1. */
 export async function freePort(): Promise<number> {
   for (let tries = 0; tries < MAX_PORT_TRIES; tries++) {
     const port = FIRST_PORT + Math.floor(Math.random() * (LAST_PORT - FIRST_PORT));
@@ -37,7 +37,7 @@ export async function freePort(): Promise<number> {
   );
 }
 
-/** Whether nobody listens on a port of an address of this machine. */
+/** Whether a port of an address of this machine is free. */
 export const isFree = (port: number, host = "127.0.0.1"): Promise<boolean> =>
   new Promise((resolve) => {
     const server = createServer();
@@ -123,7 +123,7 @@ interface ProcessName {
 type PidFile = (ProcessName | { readonly container: string; readonly engine: string }) & { readonly owner?: ProcessName };
 
 const nameOfProcess = (pid: number): ProcessName => ({ pid, start: startTimeOf(pid) });
-/** Whether just this process lives. */
+/** Whether exactly this process is alive. */
 export const isSame = ({ pid, start }: ProcessName): boolean =>
   pid > 0 && isAlive(pid) && (start === null || startTimeOf(pid) === start);
 
@@ -151,8 +151,7 @@ export interface ProcessOptions extends SpawnOptions {
 export async function startProcess(
   dataDir: string,
   name: string,
-  command: string,
-  args: readonly string[],
+  [command, ...args]: readonly [command: string, ...args: string[]],
   { maxLogBytes = MAX_LOG_BYTES, logLookMs = LOG_LOOK_MS, ...options }: ProcessOptions = {},
 ): Promise<Running> {
   const logFile = join(dataDir, "logs", `${name}.log`);
@@ -170,7 +169,7 @@ export async function startProcess(
   try {
     if (pid > 0) forget = noteOwner(dataDir, name, nameOfProcess(pid));
   } catch (error) {
-    // The disk is full, perhaps. A server that is written down nowhere would keep its port and its data from every later start.
+    // Perhaps the disk is full. A server without a pid file would keep its port and its data, and no later start could find it.
     child.kill("SIGKILL");
     throw error;
   }
@@ -226,7 +225,7 @@ function readPidFile(file: string): PidFile | null {
   try {
     return JSON.parse(readFileSync(file, "utf8")) as PidFile;
   } catch {
-    // None, or one that its writer was killed over.
+    // There is no file, or its writer was killed while writing it.
     return null;
   }
 }
@@ -290,7 +289,7 @@ export async function whenReady(
       return;
     } catch (error) {
       last = error;
-      // It answers, and no waiting mends it.
+      // It answers, and waiting does not help.
       if (isTributaryError(error) && error.code === "data-corrupt") {
         await running.stop();
         throw error;

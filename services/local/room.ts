@@ -2,7 +2,7 @@ import { existsSync, statfsSync } from "node:fs";
 import { join } from "node:path";
 import type { Backend } from "./backend.ts";
 
-/** With less room than this where a server keeps its data, what befalls it is laid to that: PostgreSQL's write-ahead log alone grows by 16 MiB at a time. */
+/** When a server fails with less room than this on its disk, the full disk is taken for the reason: PostgreSQL's write-ahead log alone grows by 16 MiB at a time. */
 export const MIN_FREE_BYTES = 64 * 1_048_576;
 /** The same for file systems that have only so many files. */
 const MIN_FREE_FILES = 64;
@@ -29,7 +29,7 @@ function roomAt(place: string): Room | null {
     const { bavail, bsize, files, ffree } = statfsSync(place);
     return { place, freeBytes: bavail * bsize, freeFiles: files === 0 ? null : ffree };
   } catch {
-    // A disk that hangs or is gone: what the server says of it is all there is.
+    // The disk hangs or is gone: then only the server can say more.
     return null;
   }
 }

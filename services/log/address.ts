@@ -46,7 +46,7 @@ export function addressProblem(url: string, error: unknown): TributaryError {
 function malformed(url: string, expected: string): TributaryError {
   return new TributaryError(
     "usage",
-    `${JSON.stringify(withoutLogin(url))} is no event store address${expected === "" ? "" : `: expected ${expected}`}`,
+    `${JSON.stringify(withoutLogin(url))} is not an event store address${expected === "" ? "" : `: expected ${expected}`}`,
     "Write it like esdb://127.0.0.1:2113?tls=false, or kurrentdb://user:password@one:2113,two:2113,three:2113?tls=true. A @ or / in a password is written %40, %2F.",
   );
 }

@@ -14,6 +14,8 @@ import {
   type OriginId,
   type Position,
   type PublicKey,
+  positionFromText,
+  positionToText,
   type Seq,
   type Signature,
   type Signer,
@@ -38,8 +40,8 @@ const MAX_NAMED = 5;
 export type AnchoredHead = readonly [seq: Seq, hash: Hash, position: string];
 
 /**
- * What a hub keeps of its log outside of its data folder: where the log ended. Whoever sets back log and database together cannot set this back, if it lies
- * where he cannot write.
+ * What a hub keeps of its log outside of its data folder: where the log ended. Somebody who sets back log and database together cannot set this back, if it is
+ * where they cannot write.
  */
 export interface Anchor {
   readonly version: 1;
@@ -57,7 +59,7 @@ export interface Anchor {
   readonly signature: Signature;
 }
 
-const decimal = z.string().regex(/^\d{1,20}$/, "is a position");
+const decimal = z.string().refine((text) => positionFromText(text) !== null, "is a position");
 const life = z.string().refine(isIncarnationId, "is an incarnation");
 const anchorSchema = z.object({
   version: z.literal(1),
@@ -70,7 +72,7 @@ const anchorSchema = z.object({
   signature: signatureSchema,
 });
 
-/** What was read of an anchor: it, or why it cannot be believed. */
+/** An anchor that was read, or why it cannot be believed. */
 export type ReadAnchor = { readonly anchor: Anchor } | { readonly problem: string };
 
 /** Reads an anchor's text, and checks it against the hub's keys. */
@@ -79,15 +81,15 @@ export function parseAnchor(text: string, hubKeys: readonly PublicKey[]): ReadAn
   try {
     value = JSON.parse(text);
   } catch {
-    return { problem: "it is no JSON" };
+    return { problem: "it is not JSON" };
   }
   const parsed = anchorSchema.safeParse(value);
   if (!parsed.success)
-    return { problem: `it is no anchor: ${z.prettifyError(parsed.error).replaceAll("\n", " ").slice(0, 300)}` };
+    return { problem: `it is not an anchor: ${z.prettifyError(parsed.error).replaceAll("\n", " ").slice(0, 300)}` };
   // As the schema has just found it.
   const anchor = parsed.data as unknown as Anchor;
   const key = hubKeys.find((known) => keyIdOf(known) === anchor.signature.kid);
-  if (key === undefined) return { problem: "it is signed by a key that is none of this hub's" };
+  if (key === undefined) return { problem: "none of this hub's keys has signed it" };
   return isSignedBy(key, messageText("anchor", anchor), anchor.signature)
     ? { anchor }
     : { problem: "it is not what the hub signed" };
@@ -97,11 +99,11 @@ export async function signAnchor(anchor: Omit<Anchor, "signature">, signer: Sign
   return { ...anchor, signature: await signer.sign(messageText("anchor", anchor)) };
 }
 
-/** How the log that there is stands to its anchor. */
+/** How the present log compares with its anchor. */
 export type AnchorState =
   /** It holds all that the anchor says. */
   | "holds"
-  /** It was restored since, and somebody has said so. */
+  /** It was restored since, and an operator has declared that. */
   | "declared"
   /** That it holds less was noticed before, and nobody has confirmed it. */
   | "noticed"
@@ -143,12 +145,12 @@ export function judge(
     lacking.length > 0
       ? `it lacks the last events of ${origins}, or has others in their place (${lacking.slice(0, MAX_NAMED).join(", ")})`
       : keyFacts < anchor.keyFacts
-        ? `it has ${keyFacts} facts about keys, and had ${anchor.keyFacts}: revocations may be forgotten`
+        ? `it has ${keyFacts} facts about keys, and had ${anchor.keyFacts} then: revocations may be lost`
         : "it is in an earlier life than then";
   const present = lives.at(-1);
   const says: Record<AnchorState, string> = {
     holds: `the log holds all that its anchor ${when} says`,
-    declared: `the log was ${present?.how ?? "restored"} by ${present?.by ?? "somebody"} since its anchor ${when}; what that says of ${origins} is not in it, or not yet again`,
+    declared: `the log was ${present?.how ?? "restored"} by ${present?.by ?? "somebody"} since its anchor ${when}; what that says of ${origins} is not in it, or not again yet`,
     noticed: `the log holds less than its anchor ${when} says, and no operator has confirmed it: ${lack}`,
     "set-back": `the log holds less than its anchor ${when} says, and nobody has declared a restore: ${lack}`,
     replaced: `this is another log than the one of its anchor ${when}, and nobody has declared a restore: ${lack}`,
@@ -196,7 +198,7 @@ export async function followHeads(
       continue;
     }
     if (head.seq !== (known === undefined ? 0 : known[0] + 1) || (known !== undefined && head.prev !== known[1])) return null;
-    heads.set(head.origin, [head.seq, head.hash, at.toString()]);
+    heads.set(head.origin, [head.seq, head.hash, positionToText(at)]);
     position = at;
   }
   return { position };

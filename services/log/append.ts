@@ -48,14 +48,18 @@ export async function appendRun(
   for (let races = 0; ; ) {
     const step = await compare(client, origin, run, head);
     // Only an append proves what was seen before: another process may have written since, or the log may have been set back under us.
-    // Above all nothing is acknowledged that only a memory says is there.
+    // Above all, nothing is acknowledged that is there only according to memory.
     if (step.kind !== "append" && !isFresh) {
       head = await headNow(client, origin);
       isFresh = true;
       continue;
     }
     if (step.kind === "missing")
-      throw new TributaryError("data-corrupt", `the log lacks event ${step.seq} of ${origin}`, "Run `tributary audit verify`.");
+      throw new TributaryError(
+        "data-corrupt",
+        `the log lacks event ${step.seq} of ${origin}`,
+        "Run `tributary audit verify`: it tells what else is missing.",
+      );
     if (step.kind !== "append") return step.kind === "present" ? { kind: "appended", head: step.head, written } : step;
     const chunk = cut(run, step.from);
     try {
@@ -75,9 +79,14 @@ export async function appendRun(
     } catch (error) {
       if (!(error instanceof WrongExpectedVersionError)) throw error;
       if (++races > MAX_RACES) {
-        throw new TributaryError("backend-failed", `another writer keeps appending to ${origin}`, "Stop the other process.", {
-          cause: error,
-        });
+        throw new TributaryError(
+          "backend-failed",
+          `another writer keeps appending to ${origin}`,
+          "Find the other process that writes this origin, and stop it.",
+          {
+            cause: error,
+          },
+        );
       }
       head = await headNow(client, origin);
     }

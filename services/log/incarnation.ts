@@ -12,7 +12,7 @@ import { randomEpoch } from "../core/node.ts";
 export const INCARNATION_STREAM = "incarnations";
 const BEGAN = "incarnation.began";
 const CONFIRMED = "incarnation.confirmed";
-/** Two who begin at once: the later looks again. More lost races than this are no accident. */
+/** When two begin at the same time, the later one looks again. Losing more races than this is not an accident. */
 const MAX_RACES = 20;
 
 /**

@@ -67,6 +67,7 @@ export {
   signAnchor,
 } from "./anchor.ts";
 export { type AppendOutcome, MAX_APPEND_BYTES } from "./append.ts";
+export type { Interruption } from "./follower.ts";
 export { beginIncarnation, confirmIncarnation, currentIncarnation, INCARNATION_STREAM, incarnations } from "./incarnation.ts";
 export {
   actorOfDevice,
@@ -81,4 +82,4 @@ export {
 } from "./keybook.ts";
 export { declareHubOrg, hubDeclarations, hubOrgsOf, ORGANISATION_STREAM } from "./organisation.ts";
 export { fitsStore, ORIGIN_PREFIX, streamOf, textOf } from "./stored.ts";
-export type { Interruption, LogPage, SubscribeOptions } from "./subscribe.ts";
+export type { LogPage, SubscribeOptions } from "./subscribe.ts";

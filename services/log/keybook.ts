@@ -18,11 +18,11 @@ import {
   TributaryError,
 } from "../core/index.ts";
 
-/** Two who write at once: the later looks again. More lost races than this are no accident. */
+/** When two write at the same time, the later one looks again. Losing more races than this is not an accident. */
 const MAX_RACES = 50;
-/** Who asks about a device that is not known makes the book look into the log, this often at most. */
+/** A question about an unknown device makes the book look into the log, at most this often. */
 const REFRESH_PAUSE_MS = 250;
-/** An event store that was away at the start is looked for this often. */
+/** How often an event store is looked for that was away at the start. */
 const BEGIN_PAUSE_MS = 1_000;
 
 /**
@@ -39,7 +39,7 @@ export interface KeyBook {
    * nothing to write.
    */
   write(actor: string, decide: (record: KeyRecord) => KeyFact | null): Promise<void>;
-  /** Makes sure that what others wrote until now is known here. */
+  /** Reads what others have written until now. */
   refresh(): Promise<void>;
   /** The log may be another one now, restored from a backup: reads all of it anew. */
   reload(): Promise<void>;
@@ -49,15 +49,17 @@ export interface KeyBook {
 export interface KeyBookOptions {
   /** Signs each fact. A hub that signs nothing leaves it out. */
   readonly signer?: () => Signer | null;
-  /** Follow the log from now on: for who runs for long. */
+  /** Follow the log from now on: for programs that run for long. */
   readonly follow?: boolean;
-  /** Open also while the event store is away, and read it when it is there; until then nobody is known, and `isRead` says so. */
+  /** Open also while the event store is away, and read it when it is there; until then no device is known, and `isRead` says so. */
   readonly patient?: boolean;
   readonly onFact?: (fact: Fact) => void;
   readonly onInterruption?: (message: string) => void;
   readonly now?: () => number;
 }
 
+// Long because reading, following and writing share one record and the turn in which it is written; each step is short, and they stand in the order of the book's life.
+/** Opens the book of keys of a log. Throws what the log answers, unless `patient`. */
 export async function openKeyBook(journal: Journal, options: KeyBookOptions = {}): Promise<KeyBook> {
   const { signer = () => null, onFact = () => {}, now = () => performance.now() } = options;
   let record = keyRecord();
@@ -169,7 +171,11 @@ export async function openKeyBook(journal: Journal, options: KeyBookOptions = {}
         await load();
         return;
       }
-      throw new TributaryError("backend-failed", "others keep writing to the book of keys", "Try again in a moment.");
+      throw new TributaryError(
+        "backend-failed",
+        "nothing was written to the book of keys: other processes kept writing to it first",
+        "Try again in a moment.",
+      );
     });
     // The next writer waits for this one, whatever becomes of it.
     turn = mine.catch(() => {});

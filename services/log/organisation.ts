@@ -1,12 +1,12 @@
 import { type HubDeclaration, type HubOrg, hubOrgAt, type Journal, type Position } from "../core/index.ts";
 
-/** Where a log says whose hub it is of; a stream of the log itself, so that whoever reads the log knows without being told. */
+/** The stream in which a log says whose hub it belongs to. It is in the log itself, so every reader of the log knows without being told. */
 export const ORGANISATION_STREAM = "organisation";
 const DECLARED = "organisation.declared";
-/** Two hubs of different organisations on one log take turns in declaring it; more lost races than this are no accident. */
+/** Two hubs of different organisations on one log take turns in declaring it; losing more races than this is not an accident. */
 const MAX_RACES = 20;
 
-/** All that a log has said of whose hub it is of, in log order. */
+/** All that a log has said about whose hub it belongs to, in log order. */
 export async function hubDeclarations(journal: Pick<Journal, "read">): Promise<HubDeclaration[]> {
   const facts = await journal.read(ORGANISATION_STREAM);
   return facts.flatMap(({ type, data: { org }, position }) =>
@@ -14,7 +14,7 @@ export async function hubDeclarations(journal: Pick<Journal, "read">): Promise<H
   );
 }
 
-/** Writes into a log whose hub it is of, where it does not say so yet. What came before stays as it was. Returns whose it is now. */
+/** Writes into a log whose hub it belongs to, if it does not say so yet. What came before stays as it was. Returns whose it is now. */
 export async function declareHubOrg(journal: Journal, org: HubOrg): Promise<HubOrg> {
   for (let races = 0; races < MAX_RACES; races++) {
     const facts = await journal.read(ORGANISATION_STREAM);
@@ -26,13 +26,13 @@ export async function declareHubOrg(journal: Journal, org: HubOrg): Promise<HubO
   throw new Error("invariant broken: somebody who is always first has declared the organisation");
 }
 
-/** Whose hub a log was of when it came to a place in it. Read once, and again when a later place is asked for. */
+/** Which organisation's hub a log belonged to at a position. Read once, and again when a later position is asked for. */
 export function hubOrgsOf(journal: Pick<Journal, "read" | "end">): (position: Position) => Promise<HubOrg> {
   let declared: readonly HubDeclaration[] = [];
   let through: Position | null = null;
   return async (position) => {
     if (through === null || position > through) {
-      // The end first: of what is declared meanwhile nothing is missed.
+      // The end is read first: then nothing that is declared meanwhile is missed.
       const end = await journal.end();
       declared = await hubDeclarations(journal);
       through = end;

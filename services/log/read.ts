@@ -1,7 +1,26 @@
-import { BACKWARDS, END, type EventStoreDBClient, FORWARDS, START, StreamNotFoundError } from "@eventstore/db-client";
-import { type LogEntry, type OriginHead, type OriginId, type Position, position, type Seq } from "../core/index.ts";
+import {
+  BACKWARDS,
+  END,
+  type EventStoreDBClient,
+  FORWARDS,
+  type ResolvedEvent,
+  START,
+  StreamNotFoundError,
+} from "@eventstore/db-client";
+import {
+  isTributaryError,
+  type LogEntry,
+  type OriginHead,
+  type OriginId,
+  type Position,
+  position,
+  type Seq,
+} from "../core/index.ts";
 import { asTributary, LEADER } from "./client.ts";
 import { fromStored, streamOf } from "./stored.ts";
+
+/** Whether what ended a read was an event that cannot be read: the call itself goes on then, and is cancelled. */
+const isUnreadable = (error: unknown): boolean => isTributaryError(error) && error.code === "data-corrupt";
 
 /** Reads an origin's events in order, from `from` (a seq, inclusive; default the first). Ends at once when there are none. */
 export async function* readOrigin(
@@ -23,7 +42,7 @@ export async function* readOrigin(
     }
     isWhole = true;
   } catch (error) {
-    isWhole = true;
+    isWhole = !isUnreadable(error);
     if (error instanceof StreamNotFoundError) return;
     throw asTributary(`reading ${origin}`, error);
   } finally {
@@ -47,7 +66,7 @@ function headAfter({ head, content, position, lastQuarantined: before }: LogEntr
 /** Where an origin stands in the log; `null` when it has no events. */
 export async function originHead(client: EventStoreDBClient, origin: OriginId): Promise<OriginHead | null> {
   try {
-    let head: OriginHead | null = null;
+    let last: ResolvedEvent | null = null;
     // Read to its end: a call that is left early is never let go by the client.
     for await (const resolved of client.readStream(streamOf(origin), {
       ...LEADER,
@@ -55,10 +74,10 @@ export async function originHead(client: EventStoreDBClient, origin: OriginId): 
       fromRevision: END,
       maxCount: 1,
     })) {
-      const entry = fromStored(resolved);
-      if (entry !== null) head = headAfter(entry);
+      last = resolved;
     }
-    return head;
+    const entry = last === null ? null : fromStored(last);
+    return entry === null ? null : headAfter(entry);
   } catch (error) {
     if (error instanceof StreamNotFoundError) return null;
     throw asTributary(`reading ${origin}`, error);
@@ -90,7 +109,7 @@ export async function* readAll(
     }
     isWhole = true;
   } catch (error) {
-    isWhole = true;
+    isWhole = !isUnreadable(error);
     throw asTributary("reading the log", error);
   } finally {
     if (!isWhole) await events.cancel();

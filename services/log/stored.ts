@@ -4,32 +4,31 @@ import {
   type EventData,
   type JSONEventType,
   jsonEvent,
+  type RecordedEvent,
   type ResolvedEvent,
 } from "@eventstore/db-client";
 import {
   type Appendable,
-  type ClockNote,
+  assert,
   type Content,
   canonicalize,
   clipsFromStored,
   clipsToStored,
-  type EventHead,
   type EventId,
-  type Hash,
-  isHash,
   isJsonObject,
-  isOriginId,
   type LogEntry,
   MAX_EVENT_BYTES,
+  messageOf,
   type OriginId,
+  type Position,
   position,
+  positionToText,
   type QuarantineMark,
-  type QuarantineReason,
-  type Seq,
-  type Signature,
+  TributaryError,
   type Vector,
 } from "../core/index.ts";
 import { zstd } from "../core/node.ts";
+import { type Held, Malformed, readEnvelope, reasonOf, textOf as textIn, vectorOf } from "./envelope.ts";
 
 /** The event store counts an event's data and metadata together, and takes 1 MiB; this is left for what it adds itself, and for a run's signature. */
 const MAX_STORED_BYTES = 1_048_576 - 1_280;
@@ -39,15 +38,6 @@ const MAX_UNPACKED_BYTES = 8 * 1_048_576;
 export const ORIGIN_PREFIX = "origin-";
 export const streamOf = (origin: OriginId): string => ORIGIN_PREFIX + origin;
 export const QUARANTINED = "quarantined";
-
-type Metadata = Record<string, unknown> & { readonly origin: OriginId; readonly hash: Hash };
-
-/** What the metadata of a quarantined event says; its data are the bytes that its hash covers, or those packed together with a basis that is too large. */
-interface Held {
-  readonly type: string;
-  readonly reason: QuarantineReason;
-  readonly packed?: "zstd";
-}
 
 /**
  * The form in which the event store keeps an event: the envelope as JSON in the metadata. An accepted event's data are readable JSON. A quarantined one's are
@@ -88,7 +78,7 @@ function metadataOf(item: Appendable, lastQuarantined: QuarantineMark): Record<s
   };
 }
 
-/** Whether the event store takes an event. An upper estimate settles it for nearly all. */
+/** Whether the event store takes an event. For nearly all, an upper estimate is enough to tell. */
 export function fitsStore(item: Appendable): boolean {
   if (storedBytes(item) <= MAX_EVENT_BYTES) return true;
   const { data, metadata } = toStored(item, item.head.seq);
@@ -112,40 +102,46 @@ export function storedBytes({ head, content, clips }: Appendable): number {
   return dataBytes + basisBytes + 1_000 + 6 * (names + correlationId.length + causationId.length);
 }
 
-/** Reads an event back; `null` for an event that is none of ours (another writer's, or metadata that lacks the envelope). */
+/** Reads an event back; `null` for an event that is none of ours: another program's, without an envelope. Throws `data-corrupt`. */
 export function fromStored({ event }: ResolvedEvent): LogEntry | null {
   if (event === undefined || !event.streamId.startsWith(ORIGIN_PREFIX)) return null;
-  const metadata = event.metadata as Metadata | undefined;
-  if (metadata === undefined || !isOriginId(metadata.origin) || !isHash(metadata.hash)) return null;
-  const { clock, signed, clipped, $correlationId, $causationId, lastQuarantined, quarantined, ...rest } = metadata as Metadata & {
-    readonly clock?: ClockNote;
-    readonly signed?: Signature;
-    readonly clipped?: unknown;
-    readonly $correlationId?: string;
-    readonly $causationId?: string;
-    readonly lastQuarantined?: number;
-    readonly quarantined?: Held;
-  };
-  const kept = event.isJson ? readable(event.type, event.data) : bytesOf(event.data as Uint8Array, quarantined);
-  if (kept === null) return null;
-  const clips = clipsFromStored(kept.clipped ?? clipped);
-  const head = {
-    ...rest,
-    ...(kept.basis === undefined ? {} : { basis: kept.basis }),
-    id: event.id as EventId,
-    type: kept.type,
-    ...($correlationId === undefined ? {} : { correlationId: $correlationId }),
-    ...($causationId === undefined ? {} : { causationId: $causationId }),
-  } as unknown as EventHead;
+  try {
+    return entryOf(event);
+  } catch (error) {
+    throw new TributaryError(
+      "data-corrupt",
+      `event ${event.revision} of ${event.streamId}, at position ${positionToText(positionIn(event))}, cannot be read: ${messageOf(error)}`,
+      "Another program wrote it, or the event store is damaged. Keep its data as they are, and restore the last backup into a new folder: devices send again what it lacks.",
+      { cause: error },
+    );
+  }
+}
+
+/** Where a recorded event stands. The client's types name the position only for reads of `$all`; it comes with each event. */
+export function positionIn(event: RecordedEvent): Position {
+  const { position: at } = event as RecordedEvent & { readonly position?: { readonly commit: bigint } };
+  assert(at !== undefined, "a recorded event has a position");
+  return position(at.commit);
+}
+
+function entryOf(event: RecordedEvent): LogEntry | null {
+  const envelope = readEnvelope(event.metadata);
+  if (envelope === null) return null;
+  const { signed, lastQuarantined } = envelope;
+  const kept = event.isJson ? readable(event.type, event.data) : bytesOf(event.data, envelope.held);
+  const clips = clipsFromStored(kept.clipped ?? envelope.clipped);
+  const basis = kept.basis ?? envelope.basis;
+  if (basis === undefined) throw new Malformed("basis is missing");
   return {
-    head,
+    // The event store's ids are UUIDs; whether this one follows from clock and hash is the auditor's question.
+    head: { ...envelope.head, id: event.id as EventId, type: kept.type, basis },
     content: kept.content,
-    clock: clock ?? null,
+    clock: envelope.clock,
     ...(signed === undefined ? {} : { signed }),
     ...(clips === undefined ? {} : { clips }),
-    position: position((event as unknown as { position: { commit: bigint } }).position.commit),
+    position: positionIn(event),
     recordedAtMs: event.created.getTime(),
-    ...(typeof lastQuarantined === "number" ? { lastQuarantined: lastQuarantined < 0 ? null : (lastQuarantined as Seq) } : {}),
+    ...(lastQuarantined === undefined ? {} : { lastQuarantined }),
   };
 }
 
@@ -157,25 +153,23 @@ interface Kept {
 }
 
 /** Of an event kept as JSON: accepted, or quarantined as logs had it before, a text inside the data. */
-function readable(type: string, data: unknown): Kept | null {
-  if (!isJsonObject(data)) return null;
+function readable(type: string, data: unknown): Kept {
+  if (!isJsonObject(data)) throw new Malformed("its data are not a JSON object");
   if (type !== QUARANTINED) return { type, content: { kind: "accepted", data } };
-  const old = data as unknown as { readonly type: string; readonly reason: QuarantineReason; readonly text: string };
-  return { type: old.type, content: { kind: "quarantined", reason: old.reason, text: old.text } };
+  const reason = reasonOf(data.reason, "reason");
+  return { type: textIn(data.type, "type"), content: { kind: "quarantined", reason, text: textIn(data.text, "text") } };
 }
 
 /** Of an event kept as bytes: those that its hash covers. */
-function bytesOf(data: Uint8Array, about: Held | undefined): Kept | null {
-  if (about === undefined) return null;
+function bytesOf(data: Uint8Array, about: Held | undefined): Kept {
+  if (about === undefined) throw new Malformed("quarantined is missing");
   const { type, reason, packed } = about;
   const text = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString();
   if (packed === undefined) return { type, content: { kind: "quarantined", reason, text: text(data) } };
-  const whole = JSON.parse(text(zstd.decompress(data, MAX_UNPACKED_BYTES))) as {
-    readonly basis: Vector;
-    readonly clipped?: unknown;
-    readonly text: string;
-  };
-  return { type, basis: whole.basis, clipped: whole.clipped, content: { kind: "quarantined", reason, text: whole.text } };
+  const whole: unknown = JSON.parse(text(zstd.decompress(data, MAX_UNPACKED_BYTES)));
+  if (!isJsonObject(whole)) throw new Malformed("its packed data are not a JSON object");
+  const content: Content = { kind: "quarantined", reason, text: textIn(whole.text, "text") };
+  return { type, basis: vectorOf(whole.basis), clipped: whole.clipped, content };
 }
 
 /** The data's text as the event's hash covers it. */

@@ -110,7 +110,7 @@ export const json = (): Column<JsonValue> => column("json", (v) => !UNHELD.test(
 
 /** Why a value does not fit a column, to follow the value in a sentence; `where` names the column. */
 export function whyNot({ type, index }: Column, value: JsonValue, where: string): string {
-  const no = (what: string): string => `is no ${what}, which ${where} needs`;
+  const no = (what: string): string => `is not a ${what}, which ${where} needs`;
   const isTooLarge = `is too large a number for ${where}`;
   const holdsNul = `holds the character U+0000, which ${where} cannot hold`;
   switch (type) {

@@ -94,7 +94,7 @@ function misfitOf(checked: Checked, event: ProjectedEvent): Misfit | null {
       const value = values[name];
       if (value === undefined || value === null) continue;
       const problem = problemOf(checked, name, value);
-      if (problem !== null) return described(checked.view, name, value, problem, event);
+      if (problem !== null) return described({ view: checked.view, column: name, value, problem, event });
     }
     return null;
   } catch {
@@ -112,7 +112,7 @@ function undecidable(mine: readonly Checked[], event: ProjectedEvent): Misfit | 
     const problems = having.map((checked) => problemOf(checked, name, value));
     const [first] = problems;
     if (first !== undefined && first !== null && problems.every((problem) => problem !== null))
-      return described(having[0]!.view, name, value, first, event);
+      return described({ view: having[0]!.view, column: name, value, problem: first, event });
   }
   return null;
 }
@@ -140,7 +140,7 @@ const NOBODY: Author = {
 /** What is wrong with a write to a register that merges by itself: with the write, or with what it shows where it is the only one. */
 function mergeProblem({ crdt }: MergedRule, column: Column, value: JsonValue): Words | null {
   const problem = crdt.problem(value);
-  if (problem !== null) return (where) => `is no write that ${where} takes: ${problem}`;
+  if (problem !== null) return (where) => `is not a write that ${where} takes: ${problem}`;
   const shows = crdt.read(crdt.join(undefined, { by: NOBODY, basis: {}, value }));
   for (const part of [shows, ...(crdt.texts?.(value) ?? [])])
     if (part !== null && !column.fits(part)) return (where) => whyNot(column, part, where);
@@ -152,7 +152,16 @@ const shown = (value: JsonValue): string => {
   return text.length > MAX_SHOWN ? `${text.slice(0, MAX_SHOWN)}…` : text;
 };
 
-function described(view: Projection, column: string, value: JsonValue, problem: Words, event: ProjectedEvent): Misfit {
+/** A value that a column cannot hold, and the event that writes it. */
+interface Found {
+  readonly view: Projection;
+  readonly column: string;
+  readonly value: JsonValue;
+  readonly problem: Words;
+  readonly event: ProjectedEvent;
+}
+
+function described({ view, column, value, problem, event }: Found): Misfit {
   const isDecision = event.type === RESOLVED;
   const data = isDecision ? (event.data.values as JsonObject) : event.data;
   const member = memberOf(data, column, value);

@@ -163,7 +163,7 @@ export function checkNames(view: string, columns: readonly string[], others: rea
   // `constructor` is on every object: it would be found where nobody declared it.
   for (const name of [view, ...columns, ...others])
     if (!NAME.test(name) || name === "constructor")
-      throw malformed(view, `${JSON.stringify(name)} is no name (lower-case letters, digits, _; at most 51)`);
+      throw malformed(view, `${JSON.stringify(name)} is not a valid name (lower-case letters, digits, _; at most 51)`);
   for (const name of columns) if (SYSTEM_COLUMNS.includes(name)) throw malformed(view, `every view has a column ${name} already`);
 }
 
@@ -171,119 +171,138 @@ const isCrdt = (rule: Resolver | Crdt): rule is Crdt => "join" in rule;
 
 /** Checks a declaration and makes it a projection. Throws `projection-malformed`, naming what is wrong. */
 export function defineProjection<const C extends Columns>(declared: Declaration<C>): Projection {
-  const wrong = (problem: string): TributaryError => malformed(declared.name, problem);
-  const columnNames = Object.keys(declared.columns);
-  const derived = (declared.derive ?? {}) as unknown as Readonly<Record<string, Derived>>;
-  const tables = (declared.tables ?? {}) as unknown as Readonly<Record<string, Many>>;
-  const invariants = (declared.invariants ?? {}) as unknown as Readonly<Record<string, Invariant>>;
-  checkNames(
-    declared.name,
-    [...columnNames, ...Object.keys(derived)],
-    [...Object.keys(declared.groups ?? {}), ...Object.keys(tables), ...Object.keys(invariants)],
-  );
-  for (const name of Object.keys(derived))
-    if (columnNames.includes(name)) throw wrong(`column ${name} is both written by events and derived`);
-  for (const [name, { columns }] of Object.entries(tables)) {
-    for (const column of Object.keys(columns))
-      if (!NAME.test(column) || column === "id" || column === "n")
-        throw wrong(`table ${name} cannot have a column ${JSON.stringify(column)}`);
-  }
-  for (const [name, invariant] of Object.entries(invariants))
-    if ("atMost" in invariant && !(Number.isInteger(invariant.atMost) && invariant.atMost >= 1))
-      throw wrong(`invariant ${name} allows at most ${invariant.atMost}: it needs a whole number of 1 or more`);
-
-  const registers = registersOf(declared, columnNames, wrong);
-  const registerOf = new Map<string, string>();
-  for (const { name, columns } of registers.values()) for (const column of columns) registerOf.set(column, name);
-  for (const name of Object.keys(declared.notify ?? {}))
-    if (name !== "others" && !registers.has(name) && !Object.hasOwn(invariants, name))
-      throw wrong(`it notifies of ${name}, which is no register and no invariant`);
-
-  const rules = Object.entries(declared.events);
-  if (rules.length === 0) throw wrong("no event writes it");
-  for (const [type, rule] of rules) {
-    if (type === RESOLVED) throw wrong(`${RESOLVED} has its meaning already, in every view`);
-    if (rule.kind !== "set") continue;
-    for (const name of rule.columns)
-      if (!columnNames.includes(name)) throw wrong(`${type} sets a column ${name} that is not declared`);
-  }
-
-  const valuesOf = (event: ProjectedEvent): Values | null => {
-    if (event.type === RESOLVED) return isJsonObject(event.data.values ?? null) ? (event.data.values as JsonObject) : {};
-    const rule = Object.hasOwn(declared.events, event.type) ? declared.events[event.type]! : null;
-    if (rule === null) return null;
-    if (rule.kind === "remove") return {};
-    if (rule.kind === "map") return rule.map(event);
-    if (rule.columns.length === 0) return event.data;
-    return Object.fromEntries(rule.columns.map((name) => [name, event.data[name]]));
+  checkMembers(declared);
+  const registers = registersOf(declared, Object.keys(declared.columns), (problem) => malformed(declared.name, problem));
+  checkTargets(declared, registers);
+  checkEvents(declared);
+  const writing: Writing = {
+    view: declared.name,
+    columns: declared.columns,
+    events: declared.events,
+    ruleOf: new Map([...registers.values()].flatMap((rule) => rule.columns.map((column) => [column, rule]))),
   };
-  /** What an event says of the entity's being there; `undefined`: nothing. */
-  const deletedBy = (event: ProjectedEvent): boolean | undefined =>
-    event.type === RESOLVED
-      ? typeof event.data.deleted === "boolean"
-        ? event.data.deleted
-        : undefined
-      : declared.events[event.type]!.kind === "remove";
-  const misfit = (event: ProjectedEvent, name: string, value: JsonValue, what: string): TributaryError =>
-    new TributaryError(
-      "event-invalid",
-      `${event.type} writes ${JSON.stringify(value).slice(0, 80)} into ${declared.name}.${name}, ${what}`,
-      "Correct the projection's rule or its column's type.",
-    );
-
   return {
     kind: "entity",
     name: declared.name,
     entity: declared.entity,
     columns: declared.columns,
-    derived,
-    tables,
-    invariants,
+    derived: (declared.derive ?? {}) as unknown as Readonly<Record<string, Derived>>,
+    tables: (declared.tables ?? {}) as unknown as Readonly<Record<string, Many>>,
+    invariants: (declared.invariants ?? {}) as unknown as Readonly<Record<string, Invariant>>,
     registers,
     eventTypes: new Set([...Object.keys(declared.events), RESOLVED]),
     keepsDots: [...registers.values()].some((rule) => rule.kind === "decided" && rule.resolver.needsHistory === true),
     keepsHistory: declared.history !== false,
     shape: shapeOf(declared, registers),
     notified: (name) => declared.notify?.[name] ?? declared.notify?.others ?? [],
-    valuesOf: (event) => (event.entity.type === declared.entity ? valuesOf(event) : null),
-    writesOf(event, isLenient = false) {
-      if (event.entity.type !== declared.entity) return null;
-      const values = valuesOf(event);
-      if (values === null) return null;
-      const writes = new Map<string, JsonValue>();
-      for (const name in values) {
-        const value = values[name];
-        const column = Object.hasOwn(declared.columns, name) ? declared.columns[name] : undefined;
-        if (value === undefined || column === undefined) continue;
-        const rule = registers.get(registerOf.get(name)!)!;
-        if (rule.kind === "merged") {
-          const problem = rule.crdt.problem(value);
-          if (problem !== null && event.type === RESOLVED) continue;
-          if (problem !== null) throw misfit(event, name, value, `a ${rule.crdt.name}: ${problem}`);
-          writes.set(name, value);
-          continue;
-        }
-        if (value !== null && !column.fits(value)) {
-          // A decision that came before the gate looked into it must not stop the entity: no correction could take it back.
-          if (event.type === RESOLVED) continue;
-          if (!isLenient) throw misfit(event, name, value, columnWords(column));
-        }
-        const fits = (member: string): boolean => values[member] == null || declared.columns[member]!.fits(values[member]);
-        if (event.type === RESOLVED && !rule.columns.every(fits)) continue;
-        const kept = (member: string): JsonValue =>
-          isLenient && !fits(member) ? values[member]! : normal(declared.columns[member]!, values[member] ?? null);
-        if (rule.name === name) {
-          writes.set(name, kept(name));
-        } else if (!writes.has(rule.name)) {
-          const whole = rule.columns.map((member) => [member, kept(member)]);
-          writes.set(rule.name, Object.fromEntries(whole));
-        }
-      }
-      const deleted = deletedBy(event);
-      if (deleted !== undefined) writes.set(DELETED, deleted);
-      return writes.size === 0 ? null : writes;
-    },
+    valuesOf: (event) => (event.entity.type === declared.entity ? valuesOf(declared.events, event) : null),
+    writesOf: (event, isLenient = false) => (event.entity.type === declared.entity ? writesOf(writing, event, isLenient) : null),
   };
+}
+
+/** Checks names, and what each derived column, table and invariant says of itself. */
+function checkMembers<C extends Columns>(declared: Declaration<C>): void {
+  const { name: view, columns, derive = {}, groups = {}, tables = {}, invariants = {} } = declared;
+  const columnNames = Object.keys(columns);
+  checkNames(
+    view,
+    [...columnNames, ...Object.keys(derive)],
+    [...Object.keys(groups), ...Object.keys(tables), ...Object.keys(invariants)],
+  );
+  for (const name of Object.keys(derive))
+    if (columnNames.includes(name)) throw malformed(view, `column ${name} is both written by events and derived`);
+  for (const [name, table] of Object.entries(tables)) {
+    for (const column of Object.keys(table.columns))
+      if (!NAME.test(column) || column === "id" || column === "n")
+        throw malformed(view, `table ${name} cannot have a column ${JSON.stringify(column)}`);
+  }
+  for (const [name, invariant] of Object.entries(invariants))
+    if ("atMost" in invariant && !(Number.isInteger(invariant.atMost) && invariant.atMost >= 1))
+      throw malformed(view, `invariant ${name} allows at most ${invariant.atMost}: it needs a whole number of 1 or more`);
+}
+
+/** Checks that people are told of what there is. */
+function checkTargets<C extends Columns>(
+  { name: view, notify = {}, invariants = {} }: Declaration<C>,
+  registers: ReadonlyMap<string, RegisterRule>,
+): void {
+  for (const name of Object.keys(notify))
+    if (name !== "others" && !registers.has(name) && !Object.hasOwn(invariants, name))
+      throw malformed(view, `it notifies of ${name}, which is neither a register nor an invariant`);
+}
+
+function checkEvents<C extends Columns>({ name: view, columns, events }: Declaration<C>): void {
+  const rules = Object.entries(events);
+  if (rules.length === 0) throw malformed(view, "no event writes it");
+  for (const [type, rule] of rules) {
+    if (type === RESOLVED) throw malformed(view, `${RESOLVED} has its meaning already, in every view`);
+    if (rule.kind !== "set") continue;
+    for (const name of rule.columns)
+      if (!Object.keys(columns).includes(name)) throw malformed(view, `${type} sets a column ${name} that is not declared`);
+  }
+}
+
+/** What a view's writes follow from. */
+interface Writing {
+  readonly view: string;
+  readonly columns: Columns;
+  readonly events: Readonly<Record<string, EventRule>>;
+  /** By column. */
+  readonly ruleOf: ReadonlyMap<string, RegisterRule>;
+}
+
+function valuesOf(events: Writing["events"], event: ProjectedEvent): Values | null {
+  if (event.type === RESOLVED) return isJsonObject(event.data.values ?? null) ? (event.data.values as JsonObject) : {};
+  const rule = Object.hasOwn(events, event.type) ? events[event.type]! : null;
+  if (rule === null) return null;
+  if (rule.kind === "remove") return {};
+  if (rule.kind === "map") return rule.map(event);
+  if (rule.columns.length === 0) return event.data;
+  return Object.fromEntries(rule.columns.map((name) => [name, event.data[name]]));
+}
+
+/** What an event says of whether the entity is there; `undefined`: nothing. */
+function deletedBy(events: Writing["events"], event: ProjectedEvent): boolean | undefined {
+  if (event.type !== RESOLVED) return events[event.type]!.kind === "remove";
+  return typeof event.data.deleted === "boolean" ? event.data.deleted : undefined;
+}
+
+function writesOf(writing: Writing, event: ProjectedEvent, isLenient: boolean): ReadonlyMap<string, JsonValue> | null {
+  const { columns, events, ruleOf } = writing;
+  const values = valuesOf(events, event);
+  if (values === null) return null;
+  const misfit = (name: string, value: JsonValue, what: string): TributaryError =>
+    new TributaryError(
+      "event-invalid",
+      `${event.type} writes ${JSON.stringify(value).slice(0, 80)} into ${writing.view}.${name}, ${what}`,
+      "Correct the projection's rule or its column's type.",
+    );
+  const fits = (member: string): boolean => values[member] == null || columns[member]!.fits(values[member]);
+  const kept = (member: string): JsonValue =>
+    isLenient && !fits(member) ? values[member]! : normal(columns[member]!, values[member] ?? null);
+  const writes = new Map<string, JsonValue>();
+  for (const name in values) {
+    const value = values[name];
+    const column = Object.hasOwn(columns, name) ? columns[name] : undefined;
+    if (value === undefined || column === undefined) continue;
+    const rule = ruleOf.get(name)!;
+    if (rule.kind === "merged") {
+      const problem = rule.crdt.problem(value);
+      if (problem !== null && event.type === RESOLVED) continue;
+      if (problem !== null) throw misfit(name, value, `a ${rule.crdt.name}: ${problem}`);
+      writes.set(name, value);
+      continue;
+    }
+    // A decision that came before the gate looked into it must not stop the entity: no correction could take it back.
+    if (event.type === RESOLVED && !(fits(name) && rule.columns.every(fits))) continue;
+    if (!isLenient && !fits(name)) throw misfit(name, value, columnWords(column));
+    if (rule.name === name) writes.set(name, kept(name));
+    else if (!writes.has(rule.name))
+      writes.set(rule.name, Object.fromEntries(rule.columns.map((member) => [member, kept(member)])));
+  }
+  const deleted = deletedBy(events, event);
+  if (deleted !== undefined) writes.set(DELETED, deleted);
+  return writes.size === 0 ? null : writes;
 }
 
 function registersOf<C extends Columns>(
@@ -338,7 +357,7 @@ function registersOf<C extends Columns>(
   ] as const) {
     for (const name of Object.keys(names ?? {}))
       if (!(name === "others" && what === "a resolver") && !registers.has(name))
-        throw wrong(`it declares ${what} for ${name}, which is no register`);
+        throw wrong(`it declares ${what} for ${name}, which is not a register`);
   }
   return registers;
 }

@@ -306,7 +306,7 @@ export const custom = ({ name, version, reads, resolve }: CustomRule): Resolver 
     // Copies: a rule that sorts what it is given must not sort the state.
     const answer = resolve([...siblings]);
     const again = resolve([...siblings].reverse());
-    if (!siblings.includes(answer.winner)) throw failed(name, "picks what is none of the siblings");
+    if (!siblings.includes(answer.winner)) throw failed(name, "picks a value that is not one of the siblings");
     const shown = ({ merged, isOpen }: typeof answer): string => canonicalize([merged ?? null, isOpen === true]);
     if (answer.winner !== again.winner || shown(answer) !== shown(again))
       throw failed(name, "depends on the order of the siblings");
@@ -325,7 +325,7 @@ export function problemsOfRule(rule: Resolver, sets: Iterable<readonly Sibling[]
     rule.needsHistory === true ? { historyOf: ({ by, basis }) => by.seq + Object.keys(basis ?? {}).length } : NO_CONTEXT;
   const shown = (siblings: readonly Sibling[]): string => {
     const { winner, reason, merged, isOpen } = rule.resolve([...siblings], context);
-    if (!siblings.includes(winner)) problems.push(`${rule.name} picks what is none of the siblings`);
+    if (!siblings.includes(winner)) problems.push(`${rule.name} picks a value that is not one of the siblings`);
     return canonicalize([winner.by.origin, winner.by.seq, reason, merged ?? null, isOpen === true]);
   };
   for (const siblings of sets) {

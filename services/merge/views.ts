@@ -137,14 +137,14 @@ export function defineJoin(declared: JoinDeclaration): SqlView {
   const column = (text: string, known: readonly string[]): string => {
     const [, alias, name] = /^(?:([a-z][a-z0-9_]*)\.)?([a-z][a-z0-9_]*)$/.exec(text) ?? [];
     if (name === undefined || (alias !== undefined && !known.includes(alias)))
-      throw malformed(declared.name, `${JSON.stringify(text)} names no column of ${[declared.from, ...known].join(", ")}`);
+      throw malformed(declared.name, `${JSON.stringify(text)} does not name a column of ${[declared.from, ...known].join(", ")}`);
     const view = alias === undefined ? declared.from : declared.join[alias]!.view;
     uses[view] = [...(uses[view] ?? []), name];
     return `${q(alias ?? BASE)}.${q(name)}`;
   };
   const joins = aliases.map((alias, i) => {
     const { view, on } = declared.join[alias]!;
-    if (Object.keys(on).length === 0) throw malformed(declared.name, `${alias} says not on what it is joined`);
+    if (Object.keys(on).length === 0) throw malformed(declared.name, `${alias} does not say which columns it is joined on`);
     uses[view] ??= [];
     const conditions = Object.entries(on).map(([theirs, ours]) => {
       uses[view]!.push(theirs);
@@ -193,10 +193,11 @@ export function checkViews(views: readonly View[]): void {
     if (view.kind === "totals") {
       for (const source of view.sources)
         if (byName.get(source)?.kind !== "entity")
-          throw malformed(view.name, `it adds up ${source}, which is no view of entities`);
+          throw malformed(view.name, `it adds up ${source}, which is not a view of entities`);
     }
     if (view.kind !== "sql") continue;
-    for (const needed of view.needs) if (!byName.has(needed)) throw malformed(view.name, `it reads ${needed}, which is no view`);
+    for (const needed of view.needs)
+      if (!byName.has(needed)) throw malformed(view.name, `it reads ${needed}, which is not a view`);
     for (const [source, names] of Object.entries(view.uses)) {
       const known = columnsOf(byName.get(source)!);
       for (const name of names)
@@ -213,7 +214,7 @@ export function inOrder(views: readonly SqlView[]): SqlView[] {
   while (waiting.length > 0) {
     const ready = waiting.filter(({ needs }) => !needs.some((needed) => waiting.some(({ name }) => name === needed)));
     if (ready.length === 0)
-      throw malformed(waiting[0]!.name, `it reads itself, by way of ${waiting.map(({ name }) => name).join(", ")}`);
+      throw malformed(waiting[0]!.name, `it reads itself through ${waiting.map(({ name }) => name).join(", ")}`);
     out.push(...ready);
     waiting = waiting.filter((view) => !ready.includes(view));
   }

@@ -17,22 +17,22 @@ import type { Settings, Target } from "./settings.ts";
 import { webhookSender } from "./webhook.ts";
 import { within } from "./within.ts";
 
-/** Messages under way to one target at once, all of one transaction. A crash sends at most these again. */
+/** So many messages are under way to one target at once, all in one transaction. After a crash at most these are sent again. */
 const MAX_IN_FLIGHT = 4;
-/** Notices in one digest; what is beyond comes in a next one right after. */
+/** So many notices go into one digest. The rest comes in another one right after. */
 const MAX_DIGEST_ROWS = 500;
 /** After this many tries (three and a half hours with the backoff below) somebody must look: `tributary notify retry` goes on. */
 const MAX_TRIES = 12;
 const FIRST_BACKOFF_MS = 10_000;
 const MAX_BACKOFF_MS = 3_600_000;
-/** A fifth more or less, so that many rows that failed together do not come back together. */
+/** The pause is up to a fifth longer or shorter, so that rows that failed together do not come back together. */
 const JITTER = 0.2;
 
-/** A connection on which nothing comes back for so long is taken for lost. */
+/** A connection on which nothing comes back for so long is lost. */
 export const QUERY_TIMEOUT_MS = 30_000;
 
 export interface DeliverOptions {
-  /** A new connection of its own for each call; whoever gets it ends it. */
+  /** Opens a new connection. The caller ends it. */
   readonly connect: () => Promise<Db>;
   readonly settings: Settings;
   readonly say?: (event: Record<string, unknown>) => void;
@@ -54,7 +54,7 @@ export interface Tally {
   readonly sent: number;
   readonly failed: number;
   readonly later: number;
-  /** How long the target is left alone, for nothing of the last batch arrived. */
+  /** How long the target is left alone, because nothing of the last batch arrived. */
   readonly restMs: number;
 }
 
@@ -104,13 +104,13 @@ export async function withConnection<T>({ connect }: Pick<DeliverOptions, "conne
   }
 }
 
-/** Puts back what was failed only because its target was not named. Once a start is enough: settings are read at the start. */
+/** Puts back what failed only because its target was not named. Once at each start is enough, because settings are read at the start. */
 export async function restoreNamed(db: Db, { settings, now = Date.now, say = () => {} }: DeliverOptions): Promise<void> {
   const restored = await restoreKnown(db, [...settings.keys()], instant(now()));
   if (restored > 0) say({ event: "notifications-restored", count: restored });
 }
 
-/** Targets that have something to send now. What is for targets that nobody named is failed, with that reason. */
+/** Targets for which there is something to send now. What is for a target that nobody named fails, with that reason. */
 export async function readyTargets(
   db: Db,
   { settings, now = Date.now, say = () => {} }: DeliverOptions,
@@ -142,8 +142,8 @@ export async function deliverTarget(target: Target, options: DeliverOptions, sig
 }
 
 /**
- * Takes, sends and marks in one transaction: while it is open nobody else takes these rows, and if it is lost they are waiting again.
- * So what was sent and not marked is sent again, under the same key.
+ * Takes, sends and marks in one transaction. While it is open, nobody else takes these rows; if it is lost, they wait again.
+ * So what was sent and not marked is sent again with the same key.
  */
 async function deliverBatch(db: Db, target: Target, send: Send, options: DeliverOptions): Promise<Tally> {
   const { now = Date.now, say = () => {} } = options;
@@ -188,7 +188,7 @@ function settledAs(rows: readonly Taken[], outcome: Outcome, options: DeliverOpt
     return rows.map(({ id }) => ({ id, state: "sent", nextTryAt: instant(at), lastError: outcome.missed ?? null }));
   if (outcome.kind === "refused")
     return rows.map(({ id }) => ({ id, state: "failed", nextTryAt: instant(at), lastError: outcome.note }));
-  // One pause for all of a message: a digest stays together.
+  // One pause for all rows of a message, so that a digest stays together.
   const tries = Math.max(...rows.map((row) => row.tries)) + 1;
   const nextTryAt = instant(at + Math.max(backoffMs(tries, options), outcome.afterMs ?? 0));
   return rows.map(({ id }) =>
@@ -218,7 +218,7 @@ function tallyOf(
 ): Tally {
   const count = (state: string): number => settled.filter((row) => row.state === state).length;
   const laters = tried.flatMap(({ outcome }) => (outcome.kind === "later" ? [outcome] : []));
-  // A target that takes nothing is asked again once a rest, not once a row; one row that never passes does not rest the others.
+  // A target that takes nothing is tried once in each pause, not once for each row. One row that never arrives does not hold up the others.
   const isDown = tried.length > 0 && laters.length === tried.length;
   const restMs = isDown ? Math.max(firstBackoffMs, ...laters.map(({ afterMs = 0 }) => afterMs)) : 0;
   return { sent: count("sent"), failed: count("failed"), later: count("waiting"), restMs };

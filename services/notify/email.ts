@@ -38,7 +38,7 @@ export const emailSender = (settings: EmailSettings, { timeoutMs = EMAIL_TIMEOUT
   };
 };
 
-/** The same for the same message to the same people, so that mail programs show a repeat as one. */
+/** It is the same for the same message to the same people, so that mail programs show a repetition as one message. */
 export function messageId({ key }: Pick<Message, "key">, { from, to }: EmailSettings): string {
   const name = createHash("sha256")
     .update(JSON.stringify([key, ...to]))
@@ -48,7 +48,7 @@ export function messageId({ key }: Pick<Message, "key">, { from, to }: EmailSett
 }
 
 async function transportOf({ smtp, plaintext }: EmailSettings, timeoutMs: number) {
-  // Only who sends an email loads it: every command starts a tenth sooner.
+  // Loaded only to send an email: every command starts a tenth faster.
   const { createTransport } = await import("nodemailer");
   const secure = smtp.protocol === "smtps:";
   const auth =
@@ -71,13 +71,13 @@ interface Sent {
   readonly rejected: readonly unknown[];
 }
 
-/** To some of its people is sent: another try would reach those twice. Who was left out is told. */
+/** A message that reached some of its people counts as sent, because another try would reach those twice. Who was left out is told. */
 const sentOutcome = ({ response, rejected }: Sent): Outcome =>
   rejected.length === 0
     ? { kind: "sent", note: noteOf(response) }
     : { kind: "sent", note: noteOf(response), missed: noteOf(`the server did not take it for ${rejected.join(", ")}`) };
 
-/** A reply 5xx is for good (RFC 5321, 4.2.1); all else, connections among it, may pass. */
+/** A 5xx reply is final (RFC 5321, 4.2.1). Everything else, such as a lost connection, may pass. */
 function failedOutcome(error: unknown): Outcome {
   const code = error instanceof Error && "responseCode" in error ? error.responseCode : undefined;
   const isFinal = typeof code === "number" && code >= 500 && code < 600;

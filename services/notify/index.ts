@@ -1,6 +1,6 @@
 /**
  * Tells people about conflicts. In come rows of the outbox table that the projector writes; out go messages to webhooks and mailboxes, and
- * what became of each. Never a row lost or given up unseen, never a field value without leave, never one dead target before the others.
+ * what became of each. No row is ever lost or given up silently, no field value leaves without permission, and no dead target delays the others.
  */
 import { messageOf } from "../core/index.ts";
 import { listenForNotifications } from "../views/index.ts";
@@ -16,7 +16,7 @@ import {
 import type { Target } from "./settings.ts";
 import { within } from "./within.ts";
 
-/** Backoffs are seconds at least, so this is soon enough; what is new is announced on the channel. */
+/** Pauses are seconds at least, so this is soon enough. New rows are announced on the channel. */
 const POLL_MS = 5_000;
 const MIN_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 10_000;
@@ -26,9 +26,9 @@ export interface NotifierOptions extends DeliverOptions {
 }
 
 export interface Notifier {
-  /** Ends when the notifier does: only by `close`, for it goes on through whatever fails. */
+  /** Ends when the notifier does. Only `close` ends it: it goes on whatever fails. */
   readonly done: Promise<void>;
-  /** Takes no more, waits for what is being sent to be marked, and ends. */
+  /** Takes no more, waits until what is being sent is marked, and ends. */
   close(): Promise<void>;
 }
 
@@ -38,7 +38,7 @@ export interface Notifier {
  *   listening ── announced, polled, or a target done ─▶ a lane for each target that is due, rested and not under way ─▶ listening
  *       └ database away ─▶ pause (0.1 s doubling to 10 s) ─▶ connect, listen
  *
- * A lane has its own connection and ends when its target has nothing due; one whose target takes nothing leaves it alone for a while.
+ * A lane has its own connection, and ends when nothing is due for its target. If the target takes nothing, the lane leaves it alone for a while.
  */
 export function startNotifier(options: NotifierOptions): Notifier {
   const { say = () => {} } = options;
@@ -49,9 +49,10 @@ export function startNotifier(options: NotifierOptions): Notifier {
   const run = async (): Promise<void> => {
     for (let pauseMs = MIN_PAUSE_MS; !stop.signal.aborted; pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS)) {
       try {
-        await listen(options, lanes, bell, stop.signal, () => {
+        const onProgress = (): void => {
           pauseMs = MIN_PAUSE_MS;
-        });
+        };
+        await listen(options, { lanes, bell, signal: stop.signal, onProgress });
       } catch (error) {
         if (stop.signal.aborted) break;
         say({ event: "notifier-interrupted", message: messageOf(error), pauseMs });
@@ -70,14 +71,16 @@ export function startNotifier(options: NotifierOptions): Notifier {
   };
 }
 
+interface Listening {
+  readonly lanes: Lanes;
+  readonly bell: Bell;
+  readonly signal: AbortSignal;
+  /** The outbox was looked at, and lanes were started. */
+  readonly onProgress: () => void;
+}
+
 /** Starts lanes as the outbox fills, until the connection is lost (then it throws) or `signal` stops it. */
-async function listen(
-  options: NotifierOptions,
-  lanes: Lanes,
-  bell: Bell,
-  signal: AbortSignal,
-  onProgress: () => void,
-): Promise<void> {
+async function listen(options: NotifierOptions, { lanes, bell, signal, onProgress }: Listening): Promise<void> {
   const { pollMs = POLL_MS } = options;
   await withConnection(options, async (db) => {
     const lost = new AbortController();
@@ -106,12 +109,12 @@ interface Lanes {
 function openLanes(options: NotifierOptions, signal: AbortSignal, onEnd: () => void): Lanes {
   const { say = () => {}, pollMs = POLL_MS } = options;
   const running = new Map<string, Promise<void>>();
-  /** When a resting target may be tried again, by the process's own clock: the wall's may be set back. */
+  /** When a resting target may be tried again, by the process's own clock, because the wall clock may be set back. */
   const restsUntil = new Map<string, number>();
   const run = async (target: Target): Promise<void> => {
     try {
       const tally = await deliverTarget(target, options, signal);
-      // Nothing to take though something is due: another notifier holds it.
+      // Something is due but nothing was taken: another notifier holds it.
       restsUntil.set(target.name, performance.now() + (isEmpty(tally) ? pollMs : tally.restMs));
     } catch (error) {
       if (!signal.aborted) say({ event: "delivery-interrupted", target: target.name, message: messageOf(error) });

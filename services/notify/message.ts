@@ -2,14 +2,14 @@ import { createHash } from "node:crypto";
 import { isJsonObject, type JsonObject, type JsonValue } from "../core/index.ts";
 import type { Target } from "./settings.ts";
 
-/** A digest's text names this many; its count tells of all. */
+/** A digest's text lists this many. Its count covers all. */
 const MAX_LISTED = 50;
 const MAX_SUBJECT_CHARS = 200;
 const MAX_LINE_CHARS = 1_000;
 /** What every HTTP server takes as a header's value. */
 const PLAIN_HEADER = /^[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?$/;
 
-/** A row of the outbox, as far as it is told. */
+/** What is told of a row of the outbox. */
 export interface Notice {
   readonly key: string;
   readonly subject: string;
@@ -38,7 +38,7 @@ export function messageOf(notice: Notice, { includeValues }: Target): Message {
   };
 }
 
-/** All notices of a period as one message. Its key is that of the set, so the same set again is the same message. */
+/** All notices of a period as one message. Its key follows from the set, so the same set is the same message. */
 export function digestOf(notices: readonly Notice[], { includeValues }: Target): Message {
   const keys = notices.map(({ key }) => key).sort();
   return {
@@ -68,7 +68,7 @@ const headerKey = (key: string): string => (PLAIN_HEADER.test(key) ? key : `sha2
 const tellable = (notice: Notice, includeValues: boolean): Notice =>
   includeValues ? notice : { ...notice, body: withoutValues(notice.body) };
 
-/** Field values are personal data; they stand in members `values` and nowhere else. */
+/** Field values are personal data. They are in members named `values` and nowhere else. */
 function withoutValues(value: JsonValue): JsonValue {
   if (Array.isArray(value)) return value.map(withoutValues);
   if (!isJsonObject(value)) return value;
@@ -106,7 +106,7 @@ const memberOf = (body: JsonValue, name: string): string | null => {
     : null;
 };
 
-/** Names come from the field: what a shell would read as more than a word is quoted, for the command is made to be pasted. */
+/** Names come from the field. A name that a shell would not read as one word is quoted, because the command is made for pasting. */
 const word = (text: string): string => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 
 const lookAt = (body: JsonValue): string | null => {

@@ -4,12 +4,12 @@ import type { Message } from "./message.ts";
 /** What became of a message. `note` is a line for people: what the other side said. */
 export type Outcome =
   | { readonly kind: "sent"; readonly note: string /** Somebody it did not reach all the same. */; readonly missed?: string }
-  /** Another try would be answered alike. */
+  /** Another try would get the same answer. */
   | { readonly kind: "refused"; readonly note: string }
-  /** Not now; `afterMs` when the other side said how long to wait. */
+  /** Not now. `afterMs`: how long the other side asked to wait. */
   | { readonly kind: "later"; readonly note: string; readonly afterMs?: number };
 
-/** One way to one target. Never throws for what the other side does: that is an outcome. */
+/** One way to one target. It never throws for what the other side does, which is an outcome. */
 export type Send = (message: Message) => Promise<Outcome>;
 
 const MAX_NOTE_CHARS = 300;
@@ -23,11 +23,11 @@ export const noteOf = (text: string): string => {
   return flat.length <= MAX_NOTE_CHARS ? flat : `${flat.slice(0, MAX_NOTE_CHARS - 1).toWellFormed()}…`;
 };
 
-/** Why a request came to nothing: the innermost reason, which names the address or the limit. */
+/** Why a request failed: the innermost reason, which names the address or the limit. */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return noteOf(String(error));
   if (error.cause instanceof Error && !isTributaryError(error)) return reasonOf(error.cause);
-  // Several addresses were tried: the error of all has no message of its own.
+  // Several addresses were tried. The error for all of them has no message of its own.
   if (error instanceof AggregateError && error.errors.length > 0) return reasonOf(error.errors[0]);
   return noteOf(error.message === "" ? error.name : error.message);
 }

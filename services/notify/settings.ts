@@ -30,7 +30,7 @@ export interface Target {
   readonly way:
     | { readonly kind: "webhook"; readonly webhook: WebhookSettings }
     | { readonly kind: "email"; readonly email: EmailSettings };
-  /** The period of which one message tells; `null`: each at once. */
+  /** The period that one message covers; `null`: each notice is sent at once. */
   readonly digestMs: number | null;
   /** Whether field values, which are personal data, may leave the hub this way. */
   readonly includeValues: boolean;
@@ -45,9 +45,9 @@ export const NO_TARGETS: Settings = new Map();
 // No line end and no other control character can stand in an address, so none can end a header.
 const ADDRESS =
   /^(?:[^\p{Cc}\p{Cf}\p{Zl}\p{Zp}<>@,;:"\\]+ <[^\p{C}\p{Z}<>@,;:"\\]+@[^\p{C}\p{Z}<>@,;:"\\]+>|[^\p{C}\p{Z}<>@,;:"\\]+@[^\p{C}\p{Z}<>@,;:"\\]+)$/u;
-const address = z.string().regex(ADDRESS, "is no address: write name@host or Name <name@host>");
+const address = z.string().regex(ADDRESS, "is not an address: write name@host or Name <name@host>");
 
-/** Text as it stands, or as the environment variable after `env:` has it. */
+/** The text as it is written, or the value of the environment variable after `env:`. */
 const secretFrom = (environment: Environment) =>
   z.string().transform((text, context) => {
     if (!text.startsWith("env:")) return text;
@@ -60,7 +60,7 @@ const secretFrom = (environment: Environment) =>
 const parsedUrl = (text: string, protocols: readonly string[], how: string, context: z.core.$RefinementCtx): URL => {
   const url = URL.parse(text);
   if (url !== null && protocols.includes(url.protocol) && url.hostname !== "") return url;
-  context.addIssue({ code: "custom", message: `is no address: write ${how}` });
+  context.addIssue({ code: "custom", message: `is not an address: write ${how}` });
   return z.NEVER;
 };
 
@@ -91,7 +91,7 @@ const emailFrom = (environment: Environment) =>
         const how = "smtp://user:password@host:587 or smtps://user:password@host, with %40 for an @ in the password";
         const url = parsedUrl(text, ["smtp:", "smtps:"], how, context);
         if (url !== z.NEVER && !isDecodable(url.username + url.password))
-          context.addIssue({ code: "custom", message: `holds a % that is no escape: write ${how}` });
+          context.addIssue({ code: "custom", message: `holds a % that escapes nothing: write ${how}` });
         return url;
       }),
       from: address,
@@ -107,7 +107,7 @@ const digest = z.string().transform((text, context) => {
   const [, count, unit] = /^(\d{1,5})([mhd])$/.exec(text) ?? [];
   const ms = Number(count) * (UNIT_MS[unit ?? ""] ?? Number.NaN);
   if (ms >= MIN_DIGEST_MS && ms <= MAX_DIGEST_MS) return ms;
-  context.addIssue({ code: "custom", message: 'is no period: write "15m", "1h" or "24h", from 1m to 7d' });
+  context.addIssue({ code: "custom", message: 'is not a period: write "15m", "1h" or "24h", from 1m to 7d' });
   return z.NEVER;
 });
 
@@ -125,7 +125,7 @@ const settingsFrom = (environment: Environment) =>
   z.strictObject({
     targets: z
       .record(
-        z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, "is no name: use small letters, digits and hyphens"),
+        z.string().regex(/^[a-z0-9][a-z0-9-]{0,62}$/, "is not a name: use small letters, digits and hyphens"),
         targetFrom(environment),
       )
       .refine((targets) => Object.keys(targets).length <= MAX_TARGETS, `names more than ${MAX_TARGETS} targets`),
@@ -157,20 +157,26 @@ function targetOf(name: string, given: z.output<ReturnType<typeof targetFrom>>):
   };
 }
 
+/** A kind of value, with its article. */
+const kind = (expected: string): string => {
+  const name = expected === "record" ? "object" : expected;
+  return `${/^[aeiou]/.test(name) ? "an" : "a"} ${name}`;
+};
+
 /** `targets.desk.webhook.secret is shorter than 16 characters`: an issue as a sentence, without the value. */
 function told(issue: z.core.$ZodIssue): string {
   const path = issue.path.join(".");
-  const place = path === "" ? "the file" : path;
+  const where = path === "" ? "the file" : path;
   if (issue.code === "unrecognized_keys")
-    return issue.keys.map((key) => `${path === "" ? "" : `${path}.`}${key} is no member`).join("; ");
-  if (issue.code === "invalid_key") return `${place} ${issue.issues[0]?.message ?? "is no name"}`;
-  // The input itself is not in the issue, so that no secret can end up in a message; that there was none, only its words say.
+    return issue.keys.map((key) => `${path === "" ? "" : `${path}.`}${key} is not a known member`).join("; ");
+  if (issue.code === "invalid_key") return `${where} ${issue.issues[0]?.message ?? "is not a name"}`;
+  // The input itself is not in the issue, so that no secret can end up in a message. Only the issue's words say that a value is missing.
   if (issue.code === "invalid_type")
-    return `${place} is ${issue.message.endsWith("undefined") ? "missing" : `no ${issue.expected === "record" ? "object" : issue.expected}`}`;
-  return `${place} ${issue.message}`;
+    return `${where} is ${issue.message.endsWith("undefined") ? "missing" : `not ${kind(issue.expected)}`}`;
+  return `${where} ${issue.message}`;
 }
 
-/** The settings in a file; a hub without the file tells nobody. Throws `input-malformed`. */
+/** Reads the settings from a file. A hub without the file tells nobody. Throws `input-malformed`. */
 export function readSettings(file: string, environment: Environment): Settings {
   if (!existsSync(file)) return NO_TARGETS;
   let value: unknown;

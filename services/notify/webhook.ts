@@ -6,7 +6,7 @@ import type { WebhookSettings } from "./settings.ts";
 export const WEBHOOK_TIMEOUT_MS = 8_000;
 const MAX_ANSWER_BYTES = 4_096;
 const MAX_REDIRECTS = 3;
-/** A server that asks for more is asked again after this. */
+/** A server that asks for a longer pause is tried again after this. */
 const MAX_RETRY_AFTER_MS = 86_400_000;
 /** Client errors that pass by themselves: too slow, too early, too many. */
 const PASSING = new Set([408, 425, 429]);
@@ -18,7 +18,7 @@ export interface WebhookOptions {
 
 /**
  * The header that proves who sent a body and when: `t=<unix seconds>,v1=<HMAC-SHA256 of "t.body", hex>`.
- * A receiver computes it anew with the shared secret, and turns down a `t` that is minutes old.
+ * A receiver computes it with the shared secret, and refuses a `t` that is minutes old.
  */
 export function signature(secret: string, body: string, nowMs: number): string {
   const t = Math.floor(nowMs / 1_000);
@@ -31,21 +31,32 @@ export const webhookSender =
   async (message) => {
     const signal = AbortSignal.timeout(timeoutMs);
     try {
-      return await outcomeOf(await post(new URL(url), secret, message, now(), signal), now());
+      return await outcomeOf(await post(new URL(url), bodyOf(message, secret, now()), signal), now());
     } catch (error) {
       return { kind: "later", note: signal.aborted ? `no answer in ${timeoutMs / 1_000} s` : reasonOf(error) };
     }
   };
 
-/** Posts, and follows a redirect that keeps method and body within the same origin. */
-async function post(first: URL, secret: string, message: Message, nowMs: number, signal: AbortSignal): Promise<Response> {
-  const body = JSON.stringify(message.document);
-  const headers = {
-    "Content-Type": "application/json",
-    "User-Agent": "tributary-notify",
-    "Idempotency-Key": message.key,
-    "X-Tributary-Signature": signature(secret, body, nowMs),
+interface Body {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: string;
+}
+
+function bodyOf({ document, key }: Message, secret: string, nowMs: number): Body {
+  const body = JSON.stringify(document);
+  return {
+    body,
+    headers: {
+      "Content-Type": "application/json",
+      "User-Agent": "tributary-notify",
+      "Idempotency-Key": key,
+      "X-Tributary-Signature": signature(secret, body, nowMs),
+    },
   };
+}
+
+/** Posts, and follows a redirect that keeps method and body within the same origin. */
+async function post(first: URL, { headers, body }: Body, signal: AbortSignal): Promise<Response> {
   for (let url = first, redirects = 0; ; redirects++) {
     const response = await fetch(url.href, { method: "POST", headers, body, redirect: "manual", signal });
     const next = redirectOf(response, url);
@@ -55,7 +66,7 @@ async function post(first: URL, secret: string, message: Message, nowMs: number,
   }
 }
 
-/** Elsewhere is not followed: who answers there was not named in the settings. */
+/** A redirect to another origin is not followed, because the settings do not name who answers there. */
 function redirectOf(response: Response, from: URL): URL | null {
   if (response.status !== 307 && response.status !== 308) return null;
   const next = URL.parse(response.headers.get("location") ?? "", from.href);
@@ -65,7 +76,7 @@ function redirectOf(response: Response, from: URL): URL | null {
 async function outcomeOf(response: Response, nowMs: number): Promise<Outcome> {
   const { status, headers } = response;
   const note = noteOf(`${status} ${response.statusText}`);
-  // The status says it all: a text that breaks off takes nothing back.
+  // The status is enough: a text that breaks off changes nothing.
   const answer = await readStart(response).catch(() => "");
   const said = answer === "" ? note : noteOf(`${note}: ${answer}`);
   if (response.ok) return { kind: "sent", note: said };

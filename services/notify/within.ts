@@ -1,4 +1,4 @@
-/** The result of `work`, or a failure that says `late` when it takes longer: for what may wait for ever on a link that went dead without a word. */
+/** Returns the result of `work`, or fails with `late` if it takes longer. For work that may wait forever on a link that died silently. */
 export async function within<T>(timeoutMs: number, work: Promise<T>, late: string): Promise<T> {
   const over = Promise.withResolvers<never>();
   const timer = setTimeout(() => over.reject(new Error(`${late} in ${timeoutMs / 1_000} s`)), timeoutMs);

@@ -242,7 +242,7 @@ function compared({ target, replaces }: FoldInput, working: ReadonlyMap<string, 
   const checks: RowCheck[] = [];
   const additions = new Map<Totals, Addition[]>(totals.map((each) => [each, []]));
   const compare = (id: string, before: FullRow | null, row: FullRow | null, hasOtherEvents: () => boolean): void => {
-    for (const [each, added] of additions) added.push(...additionsOf(each, projection.name, id, before, row));
+    for (const [each, added] of additions) added.push(...additionsOf(each, projection.name, { id, before, after: row }));
     if (invariants.length === 0) return;
     const [had, has] = [claimedKeys(projection, id, before), claimedKeys(projection, id, row)];
     const problems = problemsIn(projection.invariants, id, row);

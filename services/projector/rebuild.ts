@@ -188,7 +188,7 @@ async function buildAndSwap(deps: RebuildDeps, options: RebuildOptions): Promise
     seconds: Math.round((performance.now() - startedMs) / 100) / 10,
   });
   if (options.compareOnly) return done(false);
-  await swapIn(deps, options.retired ?? [], family, builds, build);
+  await swapIn(deps, { retired: options.retired ?? [], family, builds, begun: build });
   say({ event: "view-built", views: builds.map(({ view }) => view), generation: builds[0]!.generation, events: build.events() });
   return done(true);
 }
@@ -214,7 +214,7 @@ export async function unhurried(deps: RebuildDeps, build: Build, options: Omit<R
 
 /** Nothing to fold: views of SQL alone, or views that are declared no more. */
 async function swapOnly(deps: RebuildDeps, { retired = [], names }: RebuildOptions, startedMs: number): Promise<Rebuilt> {
-  await swapIn(deps, retired, [], [], null);
+  await swapIn(deps, { retired, family: [], builds: [], begun: null });
   return {
     views: names,
     generation: 0,
@@ -425,17 +425,21 @@ function paceOf({ maxEventsPerSecond, onProgress, signal }: Omit<RebuildOptions,
   };
 }
 
+/** What is ready to take the place of the live views. */
+interface Ready {
+  /** Views that are no longer declared. */
+  readonly retired: readonly string[];
+  readonly family: readonly (Projection | Totals)[];
+  readonly builds: readonly Generation[];
+  /** Folds what is left; `null`: there is nothing to fold. */
+  readonly begun: Build | null;
+}
+
 /**
  * Holds the shards still, folds what is left, and swaps: all in one transaction, tried again where readers are in the way for long. Readers who come meanwhile wait for
  * `LOCK_TIMEOUT_MS` at a time, and no longer.
  */
-async function swapIn(
-  deps: RebuildDeps,
-  retired: readonly string[],
-  family: readonly (Projection | Totals)[],
-  builds: readonly Generation[],
-  begun: Build | null,
-): Promise<void> {
+async function swapIn(deps: RebuildDeps, { retired, family, builds, begun }: Ready): Promise<void> {
   const { db, views, unattended, say = () => {} } = deps;
   for (let attempt = 1, build = begun; ; attempt++) {
     try {

@@ -68,7 +68,12 @@ export async function reconcile(
       await build.foldRest(live);
       const out: Reconciled[] = [];
       for (const each of builds)
-        out.push(await balance(db, each, family.find(({ name }) => name === each.view)!, least(live), options.repair));
+        out.push(
+          await balance(db, each, family.find(({ name }) => name === each.view)!, {
+            position: least(live),
+            repair: options.repair,
+          }),
+        );
       // States that projectors hold in memory may be of the rows that were wrong: they look again.
       if (out.some(({ repaired }) => repaired)) await changeLayout(db);
       for (const each of out) await noteReconciled(db, each);

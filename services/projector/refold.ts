@@ -173,7 +173,7 @@ export async function refoldOne(
   let changes: ViewChanges | null = null;
   let parked: ParkedRow | null = null;
   let failed = await attempt(async () => {
-    ({ changes, parked } = changesOf(target, name, entries, gate, await shownNow(db, target, id)));
+    ({ changes, parked } = changesOf({ target, gate }, { id: name, entries, shown: await shownNow(db, target, id) }));
   });
   // TypeScript does not see what a function assigned.
   const whole = changes as ViewChanges | null;
@@ -222,7 +222,7 @@ export async function rehearseRefold(
     await rehearse(db, async () => {
       await waitAtMost(db, REHEARSAL_LOCK_MS);
       await gate.ensure(entries.map(({ head }) => head.schema));
-      const folded = changesOf(target, id, entries, gate, await shownNow(db, target, id));
+      const folded = changesOf({ target, gate }, { id, entries, shown: await shownNow(db, target, id) });
       parked = folded.parked;
       await replaceEntity(db, id, folded, { upTo: entries.at(-1)!.position, isLive: true });
     });
@@ -241,11 +241,8 @@ export async function rehearseRefold(
 
 /** What folding an entity anew changes in its view, and where it stops. */
 function changesOf(
-  target: ViewTarget,
-  id: string,
-  entries: readonly LogEntry[],
-  gate: Gate,
-  shown: FullRow | null,
+  { target, gate }: { readonly target: ViewTarget; readonly gate: Gate },
+  { id, entries, shown }: { readonly id: string; readonly entries: readonly LogEntry[]; readonly shown: FullRow | null },
 ): { readonly changes: ViewChanges; readonly parked: ParkedRow | null } {
   const { projection, pins } = target;
   const reads = entries.map((entry) => () => toFoldEvent(entry, dataOf(entry), gate, pins));

@@ -38,9 +38,7 @@ function boundedText(text: string): string {
 export function additionsOf(
   totals: Totals,
   source: string,
-  id: string,
-  before: FullRow | null,
-  after: FullRow | null,
+  { id, before, after }: { readonly id: string; readonly before: FullRow | null; readonly after: FullRow | null },
 ): Addition[] {
   const of = (row: FullRow | null, sign: 1 | -1): Addition[] =>
     row === null || row.deleted

@@ -51,8 +51,7 @@ export async function balance(
   db: Db,
   { view, place }: Generation,
   declared: Projection | Totals,
-  position: Position | null,
-  repair: boolean,
+  { position, repair }: { readonly position: Position | null; readonly repair: boolean },
 ): Promise<Reconciled> {
   const parts = partsOf(declared);
   const wrong = new Set<string>();

@@ -79,7 +79,7 @@ it("a column that changes its type is compared with what the live view holds", a
   expect((await tryRules({ db: hub.db, gate }, view, { maxRows: 1 })).byColumn).toEqual({ household_size: 4, phone: 4 });
 });
 
-it("a view that is declared otherwise than it was built is left out of the proof by name, and a story says that it is told by the file", async () => {
+it("a view that was built by another declaration is left out of the proof by name, and a story says that it follows the file", async () => {
   const changed = families({ history: false });
   const views = { db: hub.db, gate, projections: [changed, phones] };
   expect(await verify({ log: hub.log, views })).toMatchObject({ notCompared: ["families"], problemCount: 0, rowsCompared: 4 });

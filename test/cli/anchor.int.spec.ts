@@ -203,7 +203,7 @@ describe("a log that was set back with its database", () => {
     await anchored();
     await setBack();
     expect(await check()).toMatchObject({
-      comparison: { state: "set-back", says: expect.stringContaining("revocations may be forgotten") },
+      comparison: { state: "set-back", says: expect.stringContaining("revocations may be lost") },
     });
   });
 

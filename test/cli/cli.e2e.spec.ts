@@ -274,8 +274,8 @@ describe("schemas in a folder, for a team's CI", () => {
     expect(await runHere("schema", "check", dir, "--against", "HEAD")).toMatchObject({ code: 0 });
     expect(await runHere("schema", "lint", dir)).toMatchObject({ code: 0, stdout: "Nothing to say.\n" });
     // A version that tablets may hold neither changes nor goes.
-    const file = join(dir, "site/v1.schema.json");
-    writeFileSync(file, readFileSync(file, "utf8").replace('"org"', '"organisation"'));
+    const file = join(dir, "stock-movement/v1.schema.json");
+    writeFileSync(file, readFileSync(file, "utf8").replaceAll('"quantity"', '"amount"'));
     rmSync(join(dir, "beneficiary/v2.schema.json"));
     const { code, stdout } = await runHere("schema", "check", dir, "--against", "HEAD", "--json");
     expect(code).toBe(1);
@@ -337,7 +337,7 @@ describe("schemas in a folder, for a team's CI", () => {
     };
     const found = report.runs[0]!.results.filter(({ ruleId }) => ruleId === "narrow-column");
     expect(found.map(({ level }) => level)).toEqual(found.map(() => "warning"));
-    expect(found.some(({ message }) => message.text.includes('distributed_on: "03/05/2026" is no day like 2026-05-03'))).toBe(
+    expect(found.some(({ message }) => message.text.includes('distributed_on: "03/05/2026" is not a day like 2026-05-03'))).toBe(
       true,
     );
   });

@@ -187,7 +187,7 @@ it("a register that a rule decided shows its values with codes, and what a decis
     [["case", "resolve", person, "phone", "extra", "--value", "x"], 2, "one argument too many"],
     [["case", "resolve", person, "--value", "x"], 2, "the register is missing"],
     [["case", "resolve", person, "shoes", "--value", "x"], 4, "no register shoes"],
-    [["case", "resolve", "beneficiary/", "phone", "--value", "x"], 2, "is no entity"],
+    [["case", "resolve", "beneficiary/", "phone", "--value", "x"], 2, "is not an entity"],
     [["case", "resolve", person, "phone", "--value", "12"], 3, "quote it"],
     [["case", "resolve", person, "location", "--value", "12"], 2, "JSON object of district, village"],
     [["case", "resolve", person, "location", "--value", '{"village":"x"}'], 2, "leaves out district"],

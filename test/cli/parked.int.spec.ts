@@ -80,7 +80,7 @@ it("a parked entity is listed and counted, told of, proved to be no broken promi
   );
   const verified = await run(auditVerify);
   expect(verified.code).toBe(0);
-  expect(verified.text).toContain("1 entity is parked, and told of: no problem");
+  expect(verified.text).toContain("1 entity is parked, and the log shows why: no problem");
   expect(await json(auditVerify)).toMatchObject({ problemCount: 0, parked: [{ view: "beneficiaries", entity: "JUB-000001" }] });
   expect((await run(parkedShow, "beneficiaries", "JUB-000001")).text).toContain("JUB-000001 in beneficiaries");
 

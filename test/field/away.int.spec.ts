@@ -135,6 +135,6 @@ describe("tributary field sync", () => {
     const { code, err } = await command(["sync", "--db", db, "--hub", hub, "--token", "t", "--tries", "3"]);
     expect(code).toBe(7);
     expect(err.match(/next try in \d+\.\d s\n/g)).toHaveLength(2);
-    expect(err).toContain("no sync after 3 tries");
+    expect(err).toContain("the sync gave up after 3 tries");
   });
 });

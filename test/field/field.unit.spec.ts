@@ -217,7 +217,7 @@ describe("an import", () => {
         {
           line: 2,
           entity: "distribution/J-D-6",
-          message: 'distributed_on: "03/05/2026" is no day like 2026-05-03, which the view distributions needs',
+          message: 'distributed_on: "03/05/2026" is not a day like 2026-05-03, which the view distributions needs',
         },
       ],
     });

@@ -223,7 +223,7 @@ describe("a schema file", () => {
   };
   const tributary = { entity: "thing", events: ["thing.noted"] };
   it.each([
-    ["that is no JSON", "v1.schema.json", "{", /no JSON/],
+    ["that is not JSON", "v1.schema.json", "{", /not JSON/],
     ["whose annotations are no annotations", "v1.schema.json", '{"tributary":{"entity":"thing"}}', /tributary.*go together/],
     ["with an annotation that nobody knows", "v1.schema.json", '{"tributary":{"entitty":"thing"}}', /entitty/],
     ["with a misspelt keyword", "v1.schema.json", JSON.stringify({ tributary, requierd: ["a"] }), /requierd/],
@@ -235,7 +235,7 @@ describe("a schema file", () => {
     ["that nests without end", "v1.schema.json", `${'{"not":'.repeat(200)}{}${"}".repeat(200)}`, /nests more than/],
     ["with a gap before its version", "v2.schema.json", JSON.stringify({ tributary }), /version 1 is missing/],
     ["with a strange name", "first.json", "{}", /named v1/],
-    ["that is no Avro", "v1.avsc", JSON.stringify({ tributary, type: "recrod", name: "X" }), /no Avro schema/],
+    ["that is not Avro", "v1.avsc", JSON.stringify({ tributary, type: "recrod", name: "X" }), /not an Avro schema/],
     [
       "with bytes, which JSON cannot hold",
       "v1.avsc",

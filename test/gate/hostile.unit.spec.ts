@@ -214,8 +214,8 @@ describe("a schema", () => {
   });
   it("of Avro with a member that no object can have, or a size beyond all, or endless defaults, is refused", () => {
     const record = (fields: JsonValue[]) => ({ type: "record", name: "R", fields }) as JsonObject;
-    expect(() => parseAvro(record([{ name: "__proto__", type: "int" }]))).toThrow(/no Avro name/);
-    expect(() => parseAvro({ type: "fixed", name: "F", size: 2 ** 53 - 1 })).toThrow(/no size/);
+    expect(() => parseAvro(record([{ name: "__proto__", type: "int" }]))).toThrow(/not an Avro name/);
+    expect(() => parseAvro({ type: "fixed", name: "F", size: 2 ** 53 - 1 })).toThrow(/not a valid size/);
     let inner: JsonValue = { type: "record", name: "R0", fields: [{ name: "a", type: "int", default: 0 }] };
     for (let i = 1; i < 7; i++)
       inner = {

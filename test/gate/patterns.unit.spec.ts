@@ -264,7 +264,7 @@ describe("a pattern in a schema", () => {
     expect(problem("(?<x>a)\\k<x>")).toContain("refers back");
     expect(problem("(?i:a)")).toContain("flags");
     expect(problem("(a{1,900}){1,900}")).toContain("copies");
-    expect(problem("(")).toContain("no regular expression");
+    expect(problem("(")).toContain("not a regular expression");
     expect(problem("a".repeat(5_000))).toContain("characters");
     for (const schema of [{ pattern: "(?=a)" }, { patternProperties: { "(a)\\1": true } }] satisfies JsonObject[])
       expect(() =>

@@ -114,7 +114,7 @@ const chunked = (
   });
 
 describe("a body", () => {
-  it("is taken as bytes, whatever type it says it is, or none, or one that is no type", async () => {
+  it("is taken as bytes, whatever type the request names, or none, or one that is not a type", async () => {
     for (const type of ["application/vnd.tributary.batch", "application/json", "text/plain; charset=utf-16", ";;,", "", null]) {
       const head = `POST /frames HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n${type === null ? "" : `Content-Type: ${type}\r\n`}`;
       const answer = await raw(`${head}Content-Length: 4\r\n\r\n{"a"`);
@@ -128,7 +128,7 @@ describe("a body", () => {
     expect(await (await fetch(`${server.url}/frames`, { method: "POST" })).json()).toEqual({ bytes: 0, first: null });
   });
 
-  it("may be as large as its route says and no larger, also one that tells no length; what is beyond is not waited for", async () => {
+  it("may be as large as its route says and no larger, even if no length is given; the server does not wait for the rest", async () => {
     const fitting = await fetch(`${server.url}/frames`, { method: "POST", body: new Uint8Array(MAX_BYTES) });
     expect(await fitting.json()).toMatchObject({ bytes: MAX_BYTES });
     expect(await chunked("/frames", new Uint8Array(1_000), 10)).toMatchObject({ status: 200 });
@@ -141,7 +141,7 @@ describe("a body", () => {
     expect(told).toMatch(/connection: close/i);
   });
 
-  it("of somebody who may not ask is not read, nor one that its route does not take", async () => {
+  it("of somebody who may not ask is not read, nor is one that its route does not take", async () => {
     const head = `HTTP/1.1\r\nHost: hub\r\nConnection: close\r\nContent-Length: ${10 * MAX_BYTES}\r\n\r\n`;
     expect(await raw(`POST /closed ${head}`)).toMatch(/^HTTP\/1.1 401 [\s\S]*www-authenticate: Bearer/i);
     expect(await raw(`DELETE /echo/a/end ${head}`)).toMatch(/^HTTP\/1.1 200 /);
@@ -172,7 +172,7 @@ describe("a connection", () => {
     await hasty.close();
   });
 
-  it("that speaks something else, or headers without measure, is told so and closed", async () => {
+  it("that speaks something else, or sends endless headers, is told so and closed", async () => {
     expect(await raw("\u0016\u0003\u0001 hello\r\n\r\n")).toMatch(/^HTTP\/1.1 400 /);
     expect(await raw(get("/echo/a/end", `X-Long: ${"x".repeat(20_000)}\r\n`))).toMatch(/^HTTP\/1.1 431 /);
   });
@@ -207,14 +207,14 @@ describe("an address", () => {
     expect(bodyOf(await raw(get("http://hub/echo/a/end")))).toEqual({ text: "a", q: null });
   });
 
-  it("that cannot be read is refused, and one that is no route is not found", async () => {
+  it("that cannot be read is refused, and one without a route is not found", async () => {
     expect(bodyOf(await raw(get("//")))).toMatchObject({ status: 400, code: "usage" });
     for (const path of ["/nowhere", "/echo/a", "/echo/a/end/more", "*", "/__proto__"])
       expect(bodyOf(await raw(get(path))), path).toMatchObject({ status: 404, code: "not-found", instance: path });
     expect(bodyOf(await raw(get("/foreign/x")))).toEqual({ theirs: "/foreign/x" });
   });
 
-  it("with a method that it does not take is told those that it takes, and OPTIONS tells the same", async () => {
+  it("with a method that it does not take names those that it takes, and OPTIONS names the same", async () => {
     for (const method of ["POST", "PUT", "PATCH"]) {
       const answer = await fetch(`${server.url}/echo/a/end`, { method });
       expect([answer.status, answer.headers.get("allow")]).toEqual([405, "GET, DELETE, HEAD, OPTIONS"]);
@@ -236,7 +236,7 @@ describe("an address", () => {
 });
 
 describe("a server", () => {
-  it("says of a failure that is nobody's fault but its own no more than that, and its log says all", async () => {
+  it("says no more than that it failed when the fault is its own, and its log says all", async () => {
     const answer = await fetch(`${server.url}/broken`);
     expect([answer.status, answer.headers.get("content-type")]).toEqual([500, "application/problem+json"]);
     expect(await answer.text()).not.toContain("secret");

@@ -34,7 +34,7 @@ describe("a token", () => {
     for (const other of [`${good}=`, `${good}==`, `${good}A`, good.replace(".", "=."), `${good}\n`])
       await expect(admit(other)).rejects.toMatchObject({ code: expect.stringMatching(/^token-(invalid|missing)$/) });
   });
-  it("whose times are no times is refused", async () => {
+  it("whose times are not times is refused", async () => {
     for (const exp of [-1, 1e15, 1e300, 253_402_300_800, "soon", null, [], true, "1900000000"])
       await expect(admit(await with_({ exp })), `exp ${String(exp)}`).rejects.toMatchObject({
         code: expect.stringMatching(/^token-(invalid|expired)$/),

@@ -101,7 +101,7 @@ const GOOD = '{"phone":null}';
 const MAX = Number.MAX_SAFE_INTEGER;
 
 describe("what an event says that its author had seen of another origin", () => {
-  it("counts up to what the log holds, where nothing shows that there is more; event and hash stay as they are (I13)", async () => {
+  it("counts up to what the log holds, if nothing shows that there is more; event and hash stay as they are (I13)", async () => {
     const accepts = door();
     const [other, hostile] = [newOrigin(), newOrigin()];
     await send(accepts, other, ["A", "B", "A"]);
@@ -119,7 +119,7 @@ describe("what an event says that its author had seen of another origin", () => 
     ]);
   });
 
-  it("counts as it stands where the log holds the event, and it is about the same entity", async () => {
+  it("counts in full if the log holds the event and it is about the same entity", async () => {
     const accepts = door();
     const other = newOrigin();
     await send(accepts, other, ["A", "B", "A"]);
@@ -139,7 +139,7 @@ describe("what an event says that its author had seen of another origin", () => 
     ]);
   });
 
-  it("is awaited where that origin's signed head, at or beyond it, comes along", async () => {
+  it("is awaited if that origin's signed head, at or beyond it, comes along", async () => {
     const accepts = door();
     const other = newOrigin();
     await send(accepts, other, ["A"]);

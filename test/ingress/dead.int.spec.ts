@@ -103,7 +103,7 @@ describe("dead letters", () => {
     expect(shown).toMatchObject({ code: 0, output: expect.stringContaining("Nothing can be read of it") });
   });
 
-  it("are checked anew: what is refused again stays, once; what is taken goes; the exit code says which", async () => {
+  it("are checked again: what is refused again stays, once; what is taken goes; the exit code says which", async () => {
     const again = await tributary("dead", "retry", "2");
     expect(again).toMatchObject({ code: 6, output: expect.stringContaining("chain-broken") });
     expect((await json<{ total: number }>("dead", "list")).total).toBe(4);
@@ -145,7 +145,7 @@ describe("dead letters", () => {
     expect(Number(tokens[0]!.exp) - Number(tokens[0]!.iat)).toBeLessThanOrEqual(60);
   });
 
-  it("that say they are another device's than the one on whose subject they came are not let in as that one's", async () => {
+  it("that claim to be another device's than the one on whose subject they came are not let in as that device's", async () => {
     const theirs = "relief.nairobi.t1.abc" as OriginId;
     const { seq } = await nc.jetstream().publish("dead.relief.juba.t1", frameOf(batchOf(theirs, ['{"phone":null}'])));
     expect(await tributary("dead", "retry", String(seq))).toMatchObject({

@@ -98,7 +98,7 @@ const signedBy = (pair: ReturnType<typeof makeKeyPair>, batch: Batch): Uint8Arra
   return frameOf({ ...batch, signature: new Uint8Array(Buffer.from(signerOf(pair).sign(runText(of)).value, "base64url")) });
 };
 
-it("a stranger who floods it in a device's name fills the places of his own address: the device has its receipt without a token", async () => {
+it("a stranger who floods it in a device's name fills the slots of his own address: the device gets its receipt without a token", async () => {
   const origin = newOrigin("forged");
   const pair = makeKeyPair();
   const { kty, crv, x } = pair;
@@ -123,7 +123,7 @@ it("a stranger who floods it in a device's name fills the places of his own addr
   expect([...codes].toSorted()).toEqual(["backend-failed", "signature-invalid"]);
 });
 
-it("hands a waiting device the hub's own word, also where somebody else's comes first", async () => {
+it("hands a waiting device the hub's own word, even if somebody else's comes first", async () => {
   const nc = await connectAs(door.natsUrl);
   const origin = newOrigin("worded");
   const place = deviceOf(origin);
@@ -170,7 +170,7 @@ const firstHello = (process: { readonly vouch: Vouch }, token: string, origin: O
   );
 };
 
-it("one site's tokens enrol a bounded number of devices, however many ask at once and of whichever process; those that have a key go on", async () => {
+it("one site's tokens enrol a bounded number of devices, however many ask at once and whichever process they ask; those that have a key go on", async () => {
   const [a, b] = [await enrolling(5), await enrolling(5)];
   const [token, other] = [await door.token("many"), await door.token("manyfold")];
   const answers = await Promise.all(

@@ -26,7 +26,7 @@ describe("batches that a hub holds", () => {
     expect(names([first, all.next(0)])).toEqual(["bad.t0/0", "good.t1/99"]);
   });
 
-  it("are taken of each site up to its share, and beyond what all may have only so many as everybody is sure of", () => {
+  it("are taken from each site up to its share, and when all slots are used, only as many as each site is guaranteed", () => {
     const all = lanes<Held>(BOUNDS);
     const taken = (site: string): number =>
       Array.from({ length: 15 }, (_, seq) => all.take(held(site, "t1", seq))).filter(Boolean).length;
@@ -36,7 +36,7 @@ describe("batches that a hub holds", () => {
     expect([0, 1, 2, 3].map((seq) => large.take(held("a", "t1", seq, 400)))).toEqual([true, true, false, false]);
   });
 
-  it("of one device are worked on one after the other, in the broker's order, also one that came again later", () => {
+  it("of one device are worked on one after the other, in the broker's order, including one that came again later", () => {
     const all = lanes<Held>(BOUNDS);
     for (const seq of [5, 7, 6]) all.take(held("a", "t1", seq));
     const first = all.next(0)!;
@@ -102,7 +102,7 @@ describe("requests", () => {
     expect(served).toHaveLength(51);
   });
 
-  it("beyond what one site may have waiting are told that the hub is busy; a failing one ends nobody's turn", async () => {
+  it("beyond what one site may have waiting are told that the hub is busy; one that fails ends nobody's turn", async () => {
     const turn = turns({ max: 1, maxEach: 1, maxWaitingEach: 2 });
     const gate = Promise.withResolvers<void>();
     const first = turn.run("a", () => gate.promise);
@@ -135,7 +135,7 @@ describe("requests", () => {
   });
 });
 
-it("what repeats is said once, and later how often it came again", () => {
+it("what repeats is reported once, and later with how often it came again", () => {
   const said: Record<string, unknown>[] = [];
   let nowMs = 0;
   const say = sparing((event) => said.push(event), { everyMs: 100, maxKinds: 2, now: () => nowMs });
@@ -155,7 +155,7 @@ it("a process that ends gives back all that it holds, several batches of one dev
 });
 
 describe("batches whose sender has shown nothing but a name", () => {
-  it("are bounded in a name, and in all names, of one address; others' addresses have their turn as if there were none", async () => {
+  it("are bounded for one name, and for all names, at one address; other addresses have their turn as if there were none", async () => {
     const places = unproven();
     const gate = Promise.withResolvers<void>();
     const begun: string[] = [];

@@ -41,7 +41,7 @@ const replies = (site: string): { readonly codes: string[]; close(): void } => {
 const mixed = (i: number): string => JSON.stringify({ village: `${i} ${Math.sin(i)}`.repeat(20) });
 
 describe("a site that sends what it should not stops no other", () => {
-  it("a hundred batches with a gap are refused at once, without waiting in a place and without being handed out again", async () => {
+  it("a hundred batches with a gap are refused at once, without waiting in a slot and without being handed out again", async () => {
     const bad = await door.token("bad");
     const heard = replies("bad");
     const gap = frameOf(batchOf(origin("bad", "t1"), ["{}"], { firstSeq: 7, prev: "a".repeat(64) as Hash }));
@@ -78,7 +78,7 @@ describe("a site that sends what it should not stops no other", () => {
       expect(await all(door.log.readOrigin(origin("bad", `t${device}`)))).toHaveLength(900);
   }, 240_000);
 
-  it("more than a site's places hold: the rest waits at the broker, comes back in order, and all is taken once", async () => {
+  it("more than a site's slots hold: the rest waits at the broker, comes back in order, and all is taken once", async () => {
     const bad = await door.token("bad");
     await door.ingress.close();
     const devices = Array.from({ length: 5 }, (_, i) => `t${i}`);
@@ -101,7 +101,7 @@ describe("a site that sends what it should not stops no other", () => {
     }
   }, 240_000);
 
-  it("a token of another site is refused before it takes a place, and so is one that is spent on another site's subject", async () => {
+  it("a token of another site is refused before it takes a slot, and so is one that is used on another site's subject", async () => {
     const other = await door.token("other");
     const heard = replies("bad");
     const frame = frameOf(batchOf(origin("bad", "t1"), ["{}"]));

@@ -38,7 +38,7 @@ const post = (path: string, body: Uint8Array | string, token?: string, method = 
     headers: { prefer: "wait=1", ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) },
   });
 
-it("one message that is no JSON, on any receipt's subject, stops nobody", async () => {
+it("one message that is not JSON, on any receipt's subject, stops nobody", async () => {
   for (const text of ["not json", "", "null", "[]", '{"kind":"receipt"}', '{"kind":"refusal","batch":7}'])
     nc.publish("receipt.relief.juba.t1", text);
   nc.publish("receipt.x", "{");

@@ -42,7 +42,7 @@ async function flows(site: string, n: number): Promise<void> {
 }
 
 describe("a hub heals itself", () => {
-  it("when its consumer, its streams or the broker's whole store are gone: made anew, with a line each, and events flow", async () => {
+  it("when its consumer, its streams or the broker's whole store are gone: it makes them again, with a line for each, and events flow", async () => {
     await flows("juba", 1);
     await jsm.consumers.delete(STREAM, CONSUMER);
     await eventually("the consumer made anew", async () => (await jsm.consumers.info(STREAM, CONSUMER)).name === CONSUMER);
@@ -69,7 +69,7 @@ describe("a hub heals itself", () => {
     expect(said("broker-disconnected").length).toBeGreaterThan(0);
   });
 
-  it("when its consumer is there and hands out nothing, or not all: made anew, with a line, at work and at the start, and what waited arrives", async () => {
+  it("when its consumer is there and hands out nothing, or not all: it makes it again, with a line, at work and at the start, and what waited arrives", async () => {
     const asMade: Partial<ConsumerConfig> = { durable_name: CONSUMER, ack_policy: AckPolicy.Explicit };
     const otherwise: Partial<ConsumerConfig>[] = [
       { ...asMade, filter_subject: "ingress.relief.nowhere.>" },
@@ -104,7 +104,7 @@ describe("a hub heals itself", () => {
     }
   }, 120_000);
 
-  it("when it starts while its log is away: enrolled devices are taken by their keys once the log is back, and told nothing wrong before", async () => {
+  it("when it starts while its log is away: enrolled devices are taken by their keys once the log is back, and are told nothing wrong before", async () => {
     const field = door.field("kept");
     await field.append(registration(number(1)));
     await field.sync({ url: door.natsUrl, token: await door.token("kept") });

@@ -61,7 +61,7 @@ describe("a hello", () => {
     expect(read.points).toBeLessThanOrEqual(6 + 3);
   });
 
-  it("on a log from before the index looks through it once, a page at a time, and remembers", async () => {
+  it("on a log from before the index searches it once, a page at a time, and remembers", async () => {
     const of = origin("old");
     for (const batch of batchesOf(
       of,
@@ -175,7 +175,7 @@ describe("a log that was set back under a running hub", () => {
     expect(stored.map(({ head }) => head.hash)).toEqual([...field.events()].map(({ hash }) => hash));
   });
 
-  it("is told of: a device that holds receipts for more is said once and shown as a warning, until it has sent again", async () => {
+  it("is reported: a device that holds receipts for more is named once and shown as a warning, until it has sent again", async () => {
     const of = origin("wau");
     const batches = batchesOf(
       of,

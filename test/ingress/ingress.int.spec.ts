@@ -76,7 +76,7 @@ describe("a site's events", () => {
     });
   });
 
-  it("whose data is no JSON are quarantined with their chain intact", async () => {
+  it("whose data is not JSON are quarantined with their chain intact", async () => {
     const answer = await post(frame(batchOf(origin("gamma2"), ["{oops", '{"phone":null}'])), await hub.token("gamma2"));
     expect(answer).toMatchObject({ status: 200, body: { through: 1, quarantined: [{ seq: 0, code: "not-json" }] } });
   });
@@ -140,7 +140,7 @@ describe("the door refuses, with what to do, and nothing lost", () => {
       body: { code: "token-site" },
     });
   });
-  it("bytes that are no batch, and keeps them as a dead letter when they come over NATS", async () => {
+  it("bytes that are not a batch, and keeps them as a dead letter when they come over NATS", async () => {
     const token = await hub.token("theta");
     expect(await post("not a batch", token)).toMatchObject({ status: 400, body: { code: "batch-undecodable" } });
     const nc = await connectAs(hub.backends.nats.url);
@@ -166,7 +166,7 @@ describe("the door refuses, with what to do, and nothing lost", () => {
     );
     expect(answer).toMatchObject({ status: 409, body: { code: "batch-gap", through: null } });
   });
-  it("a batch whose hashes do not add up", async () => {
+  it("a batch whose hashes are not those that the sender computed", async () => {
     const answer = await post(
       frame(batchOf(origin("kappa"), ['{"phone":null}'], { head: "b".repeat(64) as Hash })),
       await hub.token("kappa"),

@@ -201,7 +201,7 @@ describe("a server that the hub started", () => {
     const dataDir = tempDir();
     mkdirSync(join(dataDir, "talker.pid"));
     const alive = join(dataDir, "alive");
-    await expect(startProcess(dataDir, "talker", "sh", ["-c", `sleep 0.3; touch ${alive}`])).rejects.toThrow(/EISDIR/);
+    await expect(startProcess(dataDir, "talker", ["sh", "-c", `sleep 0.3; touch ${alive}`])).rejects.toThrow(/EISDIR/);
     await sleep(800);
     expect(existsSync(alive)).toBe(false);
   });

@@ -224,8 +224,8 @@ describe("a map", () => {
 
   it.each([
     ["a key both set and removed", { set: { a: 1 }, remove: ["a"] }, '"a" is both'],
-    ["a removal that is no list", { remove: "a" }, "map takes"],
-    ["a removed key that is no text", { remove: [1] }, "map takes"],
+    ["a removal that is not a list", { remove: "a" }, "map takes"],
+    ["a removed key that is not a text", { remove: [1] }, "map takes"],
     ["a list", [], "map takes"],
     ["another member", { a: 1 }, "map takes"],
     ["half a character", { remove: ["\ude00"] }, "half"],
@@ -348,8 +348,8 @@ describe("a list", () => {
   it.each([
     ["an insertion without a place", { insert: [{ values: [1] }] }, "list takes"],
     ["an insertion without values", { insert: [{ after: null }] }, "list takes"],
-    ["a place that is no id", behind("a/01/0", 1), "no entry id"],
-    ["a removal that is no id", { remove: ["x"] }, "no entry id"],
+    ["a place that is no id", behind("a/01/0", 1), "not an entry id"],
+    ["a removal that is no id", { remove: ["x"] }, "not an entry id"],
     ["a text", "abc", "list takes"],
     ["another member", { append: [] }, "list takes"],
     ["too many", Array.from({ length: MAX_VALUES_PER_WRITE + 1 }, () => 0), "at most"],

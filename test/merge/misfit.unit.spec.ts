@@ -57,17 +57,17 @@ const messageOf = (data: JsonObject, type?: string): string | undefined => misfi
 
 describe("a value that a column cannot hold", () => {
   it.each<[JsonObject, string]>([
-    [{ day: "03/05/2026" }, 'day: "03/05/2026" is no day like 2026-05-03, which the view visits needs'],
+    [{ day: "03/05/2026" }, 'day: "03/05/2026" is not a day like 2026-05-03, which the view visits needs'],
     [
       { at: "2016-12-31T23:59:60Z" },
-      'at: "2016-12-31T23:59:60Z" is no time like 2026-05-03T08:00:00Z, which the view visits needs',
+      'at: "2016-12-31T23:59:60Z" is not a time like 2026-05-03T08:00:00Z, which the view visits needs',
     ],
     [{ amount: 1e300 }, "amount: 1e+300 is too large a number for the view visits"],
     [{ whole: 2 ** 53 }, "whole: 9007199254740992 is too large a number for the view visits"],
-    [{ whole: 1.5 }, "whole: 1.5 is no whole number, which the view visits needs"],
-    [{ real: "1" }, 'real: "1" is no number, which the view visits needs'],
+    [{ whole: 1.5 }, "whole: 1.5 is not a whole number, which the view visits needs"],
+    [{ real: "1" }, 'real: "1" is not a number, which the view visits needs'],
     [{ yes: "true" }, 'yes: "true" is neither true nor false, which the view visits needs'],
-    [{ a_text: 7 }, "a_text: 7 is no text, which the view visits needs"],
+    [{ a_text: 7 }, "a_text: 7 is not a text, which the view visits needs"],
     [{ a_text: "a\0" }, 'a_text: "a\\u0000" holds the character U+0000, which the view visits cannot hold'],
     [{ any: { a: "\0" } }, 'any: {"a":"\\u0000"} holds the character U+0000, which the view visits cannot hold'],
     [{ key: "x".repeat(601) }, `key: "${"x".repeat(59)}… has 601 characters, and the view visits takes at most 600`],
@@ -80,12 +80,12 @@ describe("a value that a column cannot hold", () => {
     expect(misfitIn([visits], event({ day_given: "soon", handed_out: { on: "2026-05-03" } }, "visit.mapped"))).toEqual({
       view: "visits",
       column: "day",
-      message: 'day_given: "soon" is no day like 2026-05-03, which day of the view visits needs',
+      message: 'day_given: "soon" is not a day like 2026-05-03, which day of the view visits needs',
       path: "/day_given",
     });
     // From within a member: the column names it.
     expect(misfitIn([visits], event({ handed_out: { on: "soon" } }, "visit.mapped"))).toMatchObject({
-      message: 'given_on: "soon" is no day like 2026-05-03, which given_on of the view visits needs',
+      message: 'given_on: "soon" is not a day like 2026-05-03, which given_on of the view visits needs',
       path: null,
     });
   });
@@ -140,9 +140,11 @@ describe("a write to a register that merges by itself", () => {
 
   it("must show something that the column can hold", () => {
     expect(check({ count: 3, total: -0.5 })).toBeUndefined();
-    expect(check({ count: 0.5 })).toBe("count: 0.5 is no whole number, which the view merging needs");
+    expect(check({ count: 0.5 })).toBe("count: 0.5 is not a whole number, which the view merging needs");
     expect(check({ total: 1e300 })).toBe("total: 1e+300 is too large a number for the view merging");
-    expect(check({ count: "one" })).toBe('count: "one" is no write that the view merging takes: a counter takes a number to add');
+    expect(check({ count: "one" })).toBe(
+      'count: "one" is not a write that the view merging takes: a counter takes a number to add',
+    );
   });
 
   it("shows U+0000 that hides in a text's edit, also in one that builds on others", () => {

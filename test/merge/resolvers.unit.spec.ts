@@ -434,8 +434,8 @@ describe("a rule of the project's own", () => {
       (all) => ({ winner: all.find(({ value }) => value === "c")!, isOpen: all[0]!.value === "aa" }),
       /order/,
     ],
-    ["picks what nobody wrote", () => ({ winner: wrote(KAMPALA, "mine") }), /ours picks what is none of the siblings/],
-    ["picks a copy", (all) => ({ winner: { ...all[0]! } }), /none of the siblings/],
+    ["picks what nobody wrote", () => ({ winner: wrote(KAMPALA, "mine") }), /ours picks a value that is not one of the siblings/],
+    ["picks a copy", (all) => ({ winner: { ...all[0]! } }), /not one of the siblings/],
   ])("is refused when it %s, and named", (_, resolve, says) => {
     expect(() => ruleOf(resolve).resolve(three, NO_CONTEXT)).toThrow(says);
     expect(() => ruleOf(resolve).resolve(three, NO_CONTEXT)).toThrow(expect.objectContaining({ code: "projection-failed" }));
@@ -480,13 +480,13 @@ describe("problemsOfRule", () => {
 
   it("finds a rule that picks what nobody wrote", () => {
     const foreign: Resolver = { name: "foreign", version: 1, resolve: () => ({ winner: early, reason: "custom" }) };
-    expect(problemsOfRule(foreign, sets)).toEqual(["foreign picks what is none of the siblings"]);
+    expect(problemsOfRule(foreign, sets)).toEqual(["foreign picks a value that is not one of the siblings"]);
     expect(
       problemsOfRule(
         ruleOf(() => ({ winner: early })),
         sets,
       ),
-    ).toEqual([expect.stringContaining("none of the siblings")]);
+    ).toEqual([expect.stringContaining("not one of the siblings")]);
   });
 
   it("finds a rule that throws, and says with what", () => {

@@ -59,18 +59,24 @@ const refusals = (title: string, define: (declared: never) => unknown, cases: Re
 };
 
 refusals("a projection", defineProjection, {
-  "a name that no table can have": [{ ...base, name: "People" }, '"People" is no name'],
+  "a name that no table can have": [{ ...base, name: "People" }, '"People" is not a valid name'],
   "a name that is too long": [{ ...base, name: `p${"x".repeat(51)}` }, "at most 51"],
-  "a column that is no name": [{ ...base, columns: { "given-name": text() } }, '"given-name" is no name'],
-  "a column that every object has already": [{ ...base, columns: { constructor: text() } }, '"constructor" is no name'],
+  "a column that is not a valid name": [{ ...base, columns: { "given-name": text() } }, '"given-name" is not a valid name'],
+  "a column that every object has already": [{ ...base, columns: { constructor: text() } }, '"constructor" is not a valid name'],
   "a column that every view has": [{ ...base, columns: { waiting_for: text() } }, "a column waiting_for already"],
   "a derived column that every view has": [
     { ...base, derive: { state: { column: text(), of: () => null } } },
     "a column state already",
   ],
-  "a group that is no name": [{ ...base, groups: { "Where?": ["name", "phone"] } }, '"Where?" is no name'],
-  "a table that is no name": [{ ...base, tables: { Children: { columns: {}, rows: () => [] } } }, '"Children" is no name'],
-  "an invariant that is no name": [{ ...base, invariants: { "One!": { problem: () => null } } }, '"One!" is no name'],
+  "a group that is not a valid name": [{ ...base, groups: { "Where?": ["name", "phone"] } }, '"Where?" is not a valid name'],
+  "a table that is not a valid name": [
+    { ...base, tables: { Children: { columns: {}, rows: () => [] } } },
+    '"Children" is not a valid name',
+  ],
+  "an invariant that is not a valid name": [
+    { ...base, invariants: { "One!": { problem: () => null } } },
+    '"One!" is not a valid name',
+  ],
   "a column both written and derived": [
     { ...base, derive: { phone: { column: text(), of: () => null } } },
     "column phone is both written by events and derived",
@@ -108,17 +114,20 @@ refusals("a projection", defineProjection, {
     { ...base, whole: true, columns: { record: text() } },
     "cannot have a column record",
   ],
-  "a rule for what is no register": [{ ...base, resolve: { fone: lastWriteWins } }, "a resolver for fone, which is no register"],
+  "a rule for what is not a register": [
+    { ...base, resolve: { fone: lastWriteWins } },
+    "a resolver for fone, which is not a register",
+  ],
   "a rule for one column of a group": [
     { ...base, groups: { contact: ["phone", "name"] }, resolve: { phone: lastWriteWins } },
-    "a resolver for phone, which is no register",
+    "a resolver for phone, which is not a register",
   ],
   "a rule for one column of a whole record": [
     { ...base, whole: true, resolve: { phone: lastWriteWins } },
-    "a resolver for phone, which is no register",
+    "a resolver for phone, which is not a register",
   ],
-  "the say over what is no register": [{ ...base, authority: { fone: {} } }, "an authority for fone, which is no register"],
-  "the say over all others": [{ ...base, authority: { others: {} } }, "an authority for others, which is no register"],
+  "the say over what is not a register": [{ ...base, authority: { fone: {} } }, "an authority for fone, which is not a register"],
+  "the say over all others": [{ ...base, authority: { others: {} } }, "an authority for others, which is not a register"],
   "union for a text": [{ ...base, resolve: { name: union } }, "name cannot be decided by union: only a json() column can"],
   "union for all others, a text among them": [{ ...base, resolve: { others: union } }, "name cannot be decided by union"],
   "union for a group": [
@@ -145,9 +154,9 @@ refusals("a projection", defineProjection, {
     { ...base, resolve: { tags: counter }, authority: { tags: {} } },
     "tags merges all that is written, so nobody can have the say over it",
   ],
-  "news of what is no register": [
+  "news of what is not a register": [
     { ...base, notify: { fone: ["desk"] } },
-    "notifies of fone, which is no register and no invariant",
+    "notifies of fone, which is neither a register nor an invariant",
   ],
   "that no event writes it": [{ ...base, events: {} }, "no event writes it"],
   "a meaning of its own for conflict.resolved": [
@@ -167,7 +176,7 @@ const sum = {
   from: { people: () => ({ site: "juba", amount: 1 }) },
 };
 refusals("totals", defineTotals, {
-  "a bad name": [{ ...sum, name: "By Site" }, '"By Site" is no name'],
+  "a bad name": [{ ...sum, name: "By Site" }, '"By Site" is not a valid name'],
   "a key that every view has": [{ ...sum, keys: { id: text() } }, "a column id already"],
   "no key": [{ ...sum, keys: {} }, "totals need a key and a sum"],
   "no sum": [{ ...sum, sums: {} }, "totals need a key and a sum"],
@@ -179,7 +188,10 @@ refusals("totals", defineTotals, {
     { ...sum, invariants: { once: { atMost: 1, says: "", key: () => null } } },
     "invariant once: totals take a problem of each row only",
   ],
-  "an invariant that is no name": [{ ...sum, invariants: { "Once!": { problem: () => null } } }, '"Once!" is no name'],
+  "an invariant that is not a valid name": [
+    { ...sum, invariants: { "Once!": { problem: () => null } } },
+    '"Once!" is not a valid name',
+  ],
   "that they add up nothing": [{ ...sum, from: {} }, "it adds up no view"],
 });
 
@@ -190,27 +202,30 @@ const joined = {
   columns: { who: "name", title: "site.title" },
 };
 refusals("a join", defineJoin, {
-  "a bad name": [{ ...joined, name: "hand-outs" }, '"hand-outs" is no name'],
-  "a column that is no name": [{ ...joined, columns: { Who: "name" } }, '"Who" is no name'],
-  "an alias that is no name": [{ ...joined, join: { "s.": joined.join.site } }, '"s." is no name'],
-  "a first view that is no name": [{ ...joined, from: "people; DROP" }, '"people; DROP" is no name'],
+  "a bad name": [{ ...joined, name: "hand-outs" }, '"hand-outs" is not a valid name'],
+  "a column that is not a valid name": [{ ...joined, columns: { Who: "name" } }, '"Who" is not a valid name'],
+  "an alias that is not a valid name": [{ ...joined, join: { "s.": joined.join.site } }, '"s." is not a valid name'],
+  "a first view that is not a valid name": [{ ...joined, from: "people; DROP" }, '"people; DROP" is not a valid name'],
   "an alias base, which is taken": [{ ...joined, join: { base: joined.join.site } }, "base is what it calls people"],
   "a column of an alias that is not there": [
     { ...joined, columns: { who: "person.name" } },
-    '"person.name" names no column of people, site',
+    '"person.name" does not name a column of people, site',
   ],
-  "a column that is SQL": [{ ...joined, columns: { who: "count(*)" } }, '"count(*)" names no column'],
+  "a column that is SQL": [{ ...joined, columns: { who: "count(*)" } }, '"count(*)" does not name a column'],
   "joining on an alias that comes later": [
     { ...joined, join: { a: { view: "sites", on: { id: "b.id" } }, b: { view: "sites", on: { id: "name" } } } },
-    '"b.id" names no column of people',
+    '"b.id" does not name a column of people',
   ],
-  "joining on nothing": [{ ...joined, join: { site: { view: "sites", on: {} } } }, "site says not on what it is joined"],
+  "joining on nothing": [
+    { ...joined, join: { site: { view: "sites", on: {} } } },
+    "site does not say which columns it is joined on",
+  ],
   "that it shows nothing": [{ ...joined, columns: {} }, "it shows no column"],
 });
 
 refusals("a view in SQL", defineSql, {
-  "a bad name": [{ name: "Kids", needs: [], sql: "SELECT 1" }, '"Kids" is no name'],
-  "a need that is no name": [{ name: "kids", needs: ["x y"], sql: "SELECT 1" }, '"x y" is no name'],
+  "a bad name": [{ name: "Kids", needs: [], sql: "SELECT 1" }, '"Kids" is not a valid name'],
+  "a need that is not a valid name": [{ name: "kids", needs: ["x y"], sql: "SELECT 1" }, '"x y" is not a valid name'],
   "what is no question": [{ name: "kids", needs: [], sql: "DELETE FROM views.people" }, "does not begin with SELECT or WITH"],
 });
 
@@ -244,12 +259,12 @@ describe("views together", () => {
       "another table people_claims",
     ],
     "a view in SQL with the name of another's table": [[people, sql("people_tags")], "another table people_tags"],
-    "totals of a view that is not there": [[bySite], "projection by_site: it adds up people, which is no view of entities"],
+    "totals of a view that is not there": [[bySite], "projection by_site: it adds up people, which is not a view of entities"],
     "totals of totals": [
       [people, bySite, defineTotals({ ...sum, name: "all", from: { by_site: sum.from.people } })],
-      "projection all: it adds up by_site, which is no view of entities",
+      "projection all: it adds up by_site, which is not a view of entities",
     ],
-    "a join with a view that is not there": [[people, handouts], "projection handouts: it reads sites, which is no view"],
+    "a join with a view that is not there": [[people, handouts], "projection handouts: it reads sites, which is not a view"],
     "a join with a column that is not there": [
       [people, sites, defineJoin({ ...joined, columns: { who: "nome" } })],
       "projection handouts: people has no column nome",
@@ -262,9 +277,9 @@ describe("views together", () => {
       [people, bySite, defineJoin({ name: "from_totals", from: "by_site", join: {}, columns: { site: "site" } })],
       "projection from_totals: by_site has no column deleted",
     ],
-    "a need that is not there": [[sql("kids", ["children"])], "projection kids: it reads children, which is no view"],
+    "a need that is not there": [[sql("kids", ["children"])], "projection kids: it reads children, which is not a view"],
     "a view that reads itself": [[sql("kids", ["kids"])], "projection kids: it reads itself"],
-    "views that read each other": [[sql("a", ["b"]), sql("b", ["a"])], "projection a: it reads itself, by way of a, b"],
+    "views that read each other": [[sql("a", ["b"]), sql("b", ["a"])], "projection a: it reads itself through a, b"],
   };
   it.each(Object.entries(wrong))("are refused for %s", (_, [views, says]) => {
     expect(() => checkViews(views)).toThrow(says);

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { EventStoreDBClient, jsonEvent } from "@eventstore/db-client";
 import { expect, it } from "vitest";
+import { position, positionAfter } from "../../services/core/index.ts";
 import { freePort } from "../../services/local/index.ts";
 import { startNode } from "../../services/log/node/index.ts";
 import { MAX_READ_BYTES } from "../../services/log/node/store/contract.ts";
@@ -134,12 +135,12 @@ it("events of any size are read back whole, in order and both ways, a few megaby
   }
   const store = openStore({ dataDir, now: Date.now });
   const read: number[] = [];
-  for (let at = 0; ; ) {
+  for (let at = position(0n); ; ) {
     const page = store.readAll(at, 256, false);
     if (page.length === 0) break;
     expect(page.reduce((sum, { message }) => sum + message.length, 0)).toBeLessThanOrEqual(MAX_READ_BYTES);
     read.push(...page.filter(({ stream }) => stream === "s").map(({ revision }) => revision));
-    at = page.at(-1)!.position + 1;
+    at = positionAfter(page.at(-1)!.position);
   }
   expect(read).toEqual(Array.from({ length: events }, (_, n) => n));
   expect(store.readStream("s", events - 1, 256, true)).toHaveLength(4);

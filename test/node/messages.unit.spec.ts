@@ -1,6 +1,7 @@
 import { createRequire } from "node:module";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { positionFromNumber } from "../../services/core/index.ts";
 import { decodeBatchAppendReq, encodeEvent } from "../../services/log/node/messages.ts";
 
 /** The client's generated classes, as far as these tests use them. */
@@ -25,7 +26,7 @@ describe("the node's own encoding", () => {
   it("writes events that google-protobuf reads as what they are", () => {
     fc.assert(
       fc.property(proposed, fc.nat(), fc.nat(), fc.nat({ max: 4e12 }), (event, revision, position, createdMs) => {
-        const bytes = encodeEvent(event, { stream: "ströme-1", revision, position, createdMs });
+        const bytes = encodeEvent(event, { stream: "ströme-1", revision, position: positionFromNumber(position), createdMs });
         const recorded = streams.ReadResp.deserializeBinary(bytes).getEvent!().getEvent!();
         expect(recorded.getId!().getString!()).toBe(event.id);
         expect(Buffer.from(recorded.getStreamIdentifier!().getStreamName_asU8!()).toString()).toBe("ströme-1");

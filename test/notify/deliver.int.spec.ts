@@ -280,7 +280,7 @@ describe("several notifiers and crashes", () => {
 });
 
 describe("several targets", () => {
-  it("a dead one delays no other, and is not asked once for each notification", async () => {
+  it("a dead one delays no other, and is not tried once for each notification", async () => {
     const dead = await openReceiver(() => {});
     const desk = await openReceiver();
     hurriedNotifier(outbox, webhooks({ dead: dead.url, desk: desk.url }), {
@@ -304,7 +304,7 @@ describe("several targets", () => {
     await eventually("all but one", async () => (await outbox.rows()).filter(({ state }) => state === "sent").length === 19);
   });
 
-  it("what is for an unknown one is failed with that reason, and sent when the settings name it", async () => {
+  it("what is for an unknown one fails with that reason, and is sent when the settings name it", async () => {
     await outbox.put("a", { target: "hq" });
     await deliverOnce({ connect: outbox.connect, settings: webhooks({ desk: "http://127.0.0.1:9/" }) });
     expect(await outbox.rows()).toMatchObject([

@@ -112,7 +112,7 @@ it("a decision is held to what the entity's own forms allow, wherever it comes f
   expect(rows.map(({ reason }) => reason)).toEqual([
     expect.stringContaining("sex"),
     expect.stringContaining("household_size"),
-    expect.stringContaining("conflicts is no field"),
+    expect.stringContaining("conflicts is not a field"),
   ]);
   expect(await one("SELECT sex, household_size::int FROM views.beneficiaries WHERE id = $1", number(7))).toEqual({
     sex: "female",

@@ -408,7 +408,7 @@ describe("a value that no view can show", () => {
       {
         seq: 0,
         code: "unfit-for-view",
-        reason: 'distributed_on: "03/05/2026" is no day like 2026-05-03, which the view distributions needs',
+        reason: 'distributed_on: "03/05/2026" is not a day like 2026-05-03, which the view distributions needs',
       },
     ]);
     await hub.projected();
@@ -487,14 +487,15 @@ export default defineProjection({ name: "visits", entity: "assessment", columns:
         )?.code ?? null;
       expect(problem()).toBe("unfit-for-view");
       await eventually("the door's look at the views", async () => said.length === 1);
-      expect(said).toEqual([{ event: "door-views", checked: 1, unchecked: [] }]);
+      // The hub's own view of sites is built in.
+      expect(said).toEqual([{ event: "door-views", checked: 2, unchecked: [] }]);
       // Edited, and not built: the door holds nobody to a draft, nor does one that is started again.
       write("text");
       expect(problem()).toBe("unfit-for-view");
       await door.close();
       door = await follow();
       await eventually("the look of a door that starts", async () => said.length === 2);
-      expect(said[1]).toMatchObject({ checked: 0, unchecked: ["visits"] });
+      expect(said[1]).toMatchObject({ checked: 1, unchecked: ["visits"] });
       expect(problem()).toBeNull();
       write("date");
       await eventually("the file that is back", async () => problem() === "unfit-for-view");
@@ -503,7 +504,7 @@ export default defineProjection({ name: "visits", entity: "assessment", columns:
       const [wider] = await loadProjections(dir, { again: true });
       await build([wider]);
       await eventually("the view that was built", async () => problem() === null);
-      expect(said.at(-1)).toMatchObject({ checked: 1, unchecked: [] });
+      expect(said.at(-1)).toMatchObject({ checked: 2, unchecked: [] });
     } finally {
       await door.close();
       rmSync(dir, { recursive: true, force: true });
@@ -512,10 +513,10 @@ export default defineProjection({ name: "visits", entity: "assessment", columns:
 });
 
 it("a device that knows the views refuses what they cannot show, or keeps it with the reason", async () => {
-  const { fitsOf } = await import("../../services/cli/projections.ts");
+  const { fitsViews } = await import("../../services/merge/index.ts");
   const path = join(hub.dir, "narrow.db");
   const name = { org: "relief", site: "edge", device: "narrow" };
-  using field = openField({ path, name, schemas: hub.gate, fits: fitsOf(hub.projections, hub.gate) });
+  using field = openField({ path, name, schemas: hub.gate, fits: fitsViews(hub.projections, hub.gate.read) });
   const event = { type: TYPE, entity: { type: ENTITY, id: "N-1" }, actor: "a", data: { amount: 1e300 } };
   await expect(field.append(event)).rejects.toMatchObject({
     code: "event-invalid",

@@ -1,21 +1,11 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { headers, type Msg, type NatsConnection } from "nats";
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { headers, type NatsConnection } from "nats";
+import { describe, expect, it, onTestFinished } from "vitest";
 import { retireHubKey, revokeDevice, revokeSite, revokeToken, rotateHubKey, withKeyBook } from "../../services/cli/hub-keys.ts";
-import { readHubKeys, writeHubKeys } from "../../services/cli/keys.ts";
-import { followLogins, loginStands, withdrawRevoked } from "../../services/cli/logins.ts";
-import { addSite } from "../../services/cli/sites.ts";
-import type { HubState } from "../../services/cli/state.ts";
-import {
-  inboxPrefix,
-  isJsonObject,
-  KEY_OVERLAP_MS,
-  messageText,
-  type OriginId,
-  runText,
-  withoutLogin,
-} from "../../services/core/index.ts";
+import { readHubKeys } from "../../services/cli/keys.ts";
+import { loginStands, withdrawRevoked } from "../../services/cli/logins.ts";
+import { inboxPrefix, isJsonObject, KEY_OVERLAP_MS, messageText, type OriginId, runText } from "../../services/core/index.ts";
 import {
   codeHash,
   makeKeyPair,
@@ -27,114 +17,42 @@ import {
   siteLogin,
 } from "../../services/core/node.ts";
 import type { RegisteredSite } from "../../services/desk/index.ts";
-import type { Field, SyncResult } from "../../services/field/index.ts";
+import type { SyncResult } from "../../services/field/index.ts";
 import { deviceKey } from "../../services/field/keys.ts";
 import { openTransport } from "../../services/field/transport.ts";
 import type { HubKey } from "../../services/http/index.ts";
 import { DEAD_STREAM, STREAM } from "../../services/ingress/index.ts";
 import { connectAs, overheard } from "../support/broker.ts";
-import { number, ORG, openTestHub, registration, stateOf, type TestHub, update } from "../support/hub.ts";
-import { all, eventually, sleep } from "../support/temp.ts";
+import { number, ORG, registration, update } from "../support/hub.ts";
+import { eventually, sleep } from "../support/temp.ts";
 import { versionOne } from "../support/version1.ts";
+import {
+  add,
+  asKey,
+  asks,
+  asToken,
+  enrolled,
+  hub,
+  inLog,
+  loginBy,
+  post,
+  SECONDS_MS,
+  state,
+  streamOf,
+  tapped,
+  textOf,
+  url,
+  useAttackedHub,
+  WAYS,
+  wire,
+} from "./attacked-hub.ts";
 
 /*
  * The attacker: with no login, with every login that the hub hands out (a token's, a one-time code's, a device's own key), reading the wire, and over HTTP. The
  * server is a real nats-server with the hub's configuration, and logins come and go as a running hub has them.
  */
 
-/** Long enough for a local server to answer, short enough for many questions that get no answer. */
-const ANSWER_MS = 500;
-/** "Within seconds", on a loaded machine. */
-const SECONDS_MS = 8_000;
-
-let hub: TestHub;
-let state: HubState;
-let url: string;
-/** The hub's own login: whoever reads and writes all that the broker carries. */
-let wire: NatsConnection;
-/** Raw clients, closed at the end. */
-const clients: NatsConnection[] = [];
-let logins: Awaited<ReturnType<typeof followLogins>>;
-
-beforeAll(async () => {
-  hub = await openTestHub();
-  writeHubKeys(hub.dir, [hub.key]);
-  const { nats, eventstore } = hub.backends;
-  state = stateOf(hub.backends, hub.ingress.http!.url);
-  url = withoutLogin(nats.url);
-  wire = await connectAs(nats.url);
-  logins = await followLogins(hub.dir, eventstore.url, () => {});
-});
-afterAll(async () => {
-  for (const client of clients) await client.close();
-  await logins?.close();
-  await wire?.close();
-  await hub?.close();
-});
-
-const add = (site: string, more: { device?: string } = {}): Promise<RegisteredSite> =>
-  addSite(hub.dir, state, { site, days: 1, actor: "coordinator", ...more });
-const inLog = async (origin: string): Promise<number> => (await all(hub.log.readOrigin(origin as OriginId))).length;
-const streamOf = async (name: string): Promise<{ messages: number; created: unknown }> => {
-  const info = await (await wire.jetstreamManager()).streams.info(name);
-  return { messages: info.state.messages, created: info.created };
-};
-
-/** A device that enrolled under a token, over NATS, and has synced one event. */
-async function enrolled(site: RegisteredSite, device = "t1"): Promise<Field> {
-  const field = hub.field(site.site, device);
-  await field.append(registration(number(1)));
-  await field.sync({ url, token: site.token });
-  return field;
-}
-
-/** A raw client, with a login and whatever else an attacker likes. */
-async function raw(site: string, login: Parameters<typeof connectAs>[2]): Promise<NatsConnection> {
-  const nc = await connectAs(url, {}, { inboxPrefix: inboxPrefix(ORG, site), ...login });
-  clients.push(nc);
-  return nc;
-}
-const asToken = (site: string, secret: string): Promise<NatsConnection> => raw(site, siteLogin(secret, ORG, site));
-const asKey = (site: string, field: Field): Promise<NatsConnection> =>
-  raw(site, { authenticator: nkeyLogin(signerOf(deviceKey(field.store))) });
-
-const WAYS = ["token", "one-time code", "device's own key"] as const;
-/** A login of a new site, of each kind that the hub hands out. */
-async function loginBy(way: (typeof WAYS)[number], site: string): Promise<{ nc: NatsConnection; added: RegisteredSite }> {
-  const added = await add(site);
-  if (way === "token") return { added, nc: await asToken(site, added.token) };
-  if (way === "one-time code") return { added, nc: await asToken(site, readCode(added.code)!) };
-  const field = await enrolled(added);
-  return { added, nc: await eventually("the key's login", () => asKey(site, field), SECONDS_MS) };
-}
-
-const asks = (nc: NatsConnection, subject: string, body = ""): Promise<unknown> =>
-  nc.request(subject, body, { timeout: ANSWER_MS });
-
-/** All that goes over the broker while `work` goes on. */
-async function tapped(work: () => Promise<unknown>): Promise<Msg[]> {
-  const seen: Msg[] = [];
-  const tap = wire.subscribe(">", { callback: (_, message) => seen.push(message) });
-  await wire.flush();
-  await work();
-  await wire.flush();
-  tap.unsubscribe();
-  return seen;
-}
-const textOf = ({ data, headers: about, reply }: Msg): string =>
-  `${new TextDecoder().decode(data)} ${about?.toString() ?? ""} ${reply ?? ""}`;
-
-let post: (path: string, body: Uint8Array | string, token?: string) => Promise<{ status: number; body: Record<string, unknown> }>;
-beforeAll(() => {
-  post = async (path, body, token) => {
-    const response = await fetch(`${state.httpUrl}/v1/ingress${path}`, {
-      method: "POST",
-      body: body as string,
-      headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
-    });
-    return { status: response.status, body: (await response.json()) as Record<string, unknown> };
-  };
-});
+useAttackedHub();
 
 describe("an anonymous client", () => {
   it("is let in nowhere: it reads no token off ingress.>, takes no batch, deletes no stream and purges none (I30)", async () => {
@@ -403,7 +321,7 @@ describe("a revocation takes what it gave, at the broker and over HTTP, within s
     expect(await kept.sync({ url, token: site.token })).toMatchObject({ confirmed: 1, pending: 0 });
   });
 
-  it("of a token: nobody logs in or sends with it, and who has enrolled under it goes on", async () => {
+  it("of a token: nobody logs in or sends with it, and whoever has enrolled under it goes on", async () => {
     const site = await add("leaked");
     const field = await enrolled(site);
     const nc = await asToken("leaked", site.token);
@@ -424,7 +342,7 @@ describe("a revocation takes what it gave, at the broker and over HTTP, within s
     expect(await field.sync({ url, token: site.token })).toMatchObject({ confirmed: 1, pending: 0 });
   });
 
-  it("of a site: its tokens, codes and keys are let in no more, until it is added again", async () => {
+  it("of a site: its tokens, codes and keys are no longer let in, until it is added again", async () => {
     const site = await add("closed");
     const field = await enrolled(site);
     const open = await Promise.all([

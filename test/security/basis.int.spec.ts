@@ -107,7 +107,7 @@ describe("a hostile site", () => {
     expect(await notesOn(2)).toEqual([expect.stringContaining("nothing of it counts as seen (basis-ahead)")]);
   });
 
-  it("does not make a row wait for ever by naming an event about somebody else", async () => {
+  it("does not make a row wait forever by naming an event about somebody else", async () => {
     const honest = await device("honest", "t3");
     const hostile = await device("hostile", "t3");
     await honest.append(registration(number(3)));
@@ -169,7 +169,7 @@ describe("a hostile site", () => {
 });
 
 describe("an honest event that comes before its parents", () => {
-  it("waits for them where it was handed their signed head with them, and then replaces them, in whatever order a replica hears of them", async () => {
+  it("waits for them if it was handed their signed head with them, and then replaces them, in whatever order a replica hears of them", async () => {
     const parent = await device("parent");
     const child = await device("child");
     await parent.append(registration(number(10), { phone: "+254700000010", household_size: 2 }));
@@ -206,7 +206,7 @@ describe("an honest event that comes before its parents", () => {
     expect(await notesOn(11)).toEqual([]);
   });
 
-  it("is not lost on anybody where no head came along: it counts as a conflict, which shows", async () => {
+  it("is not lost if no head came along: it counts as a conflict, which shows", async () => {
     const parent = await device("parent", "t2");
     const child = await device("child", "t2");
     await parent.append(registration(number(12), { phone: "+254700000010" }));

@@ -73,7 +73,7 @@ describe("nobody without a login", () => {
     await expect(connectAs(url, { token: await hub.token("alpha") })).rejects.toMatchObject({ code: "AUTHORIZATION_VIOLATION" });
   });
 
-  it("makes a device try for ever: it is told once, by name, and keeps its events", async () => {
+  it("makes a device try forever: it is told once, by name, and keeps its events", async () => {
     const field = await written("unknown", 1);
     const token = await hub.token("unknown");
     const startedMs = Date.now();

@@ -2,7 +2,7 @@ import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Client } from "pg";
-import { fitsOf, loadProjections } from "../../services/cli/projections.ts";
+import { loadProjections } from "../../services/cli/projections.ts";
 import { gateOver, registerFolder } from "../../services/cli/registry.ts";
 import type { HubState } from "../../services/cli/state.ts";
 import { type Field, type NewEvent, openField, type SyncResult } from "../../services/field/index.ts";
@@ -12,7 +12,7 @@ import { type HubKey, issueToken, type JWK, keyring, makeKey, SCOPE_APPEND, SCOP
 import { type Ingress, startIngress } from "../../services/ingress/index.ts";
 import { type Backends, startBackends } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
-import type { View } from "../../services/merge/index.ts";
+import { fitsViews, type View } from "../../services/merge/index.ts";
 import { type Projector, startProjector } from "../../services/projector/index.ts";
 import { connectViews } from "../../services/views/index.ts";
 import { withCluster } from "./cluster.ts";
@@ -100,7 +100,7 @@ export async function openTestHub({
       log,
       gate: hubGate,
       ...(registry === null ? {} : { registry }),
-      ...(isNarrow ? { fits: fitsOf(projections, hubGate) } : {}),
+      ...(isNarrow ? { fits: fitsViews(projections, hubGate.read) } : {}),
       keys: keyring(() => hub?.keys ?? first),
       requireKeys,
       listen: { host: "127.0.0.1", port: 0 },

@@ -7,4 +7,4 @@ const QUICK_SHARE = 10;
 export const runs = (all: number): number => (IS_QUICK ? Math.ceil(all / QUICK_SHARE) : all);
 
 /** What a test must have met at least, where `all` random cases must meet as many. A tenth of them scatter more widely. */
-export const atLeast = (all: number): number => (IS_QUICK ? all / QUICK_SHARE / 2 : all);
+export const atLeast = (all: number): number => (IS_QUICK ? all / QUICK_SHARE / 4 : all);

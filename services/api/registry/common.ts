@@ -57,10 +57,10 @@ function jsonObject(bytes: Uint8Array): JsonObject {
   try {
     parsed = JSON.parse(new TextDecoder().decode(bytes));
   } catch (error) {
-    throw new ApiError(400, `the body is no JSON: ${messageOf(error)}`);
+    throw new ApiError(400, `the body is not JSON: ${messageOf(error)}`);
   }
   if (isJsonObject(parsed)) return parsed;
-  throw new ApiError(400, "the body is no JSON object");
+  throw new ApiError(400, "the body is not a JSON object");
 }
 
 function schemaText({ schema, schemaType = "AVRO", references = [] }: JsonObject): SchemaText {

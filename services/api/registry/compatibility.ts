@@ -2,7 +2,7 @@ import type { Finding, SchemaText } from "../../gate/index.ts";
 import { type Answer, type Route, route } from "../../http/index.ts";
 import { answers, ok, type RegistryDeps, schemaBody, versionOf } from "./common.ts";
 
-/** Comparing writes nothing, but makes the hub work: it is for those who may register. */
+/** Comparing writes nothing, but makes the hub work, so it is only for those who may register. */
 export function compatibilityRoutes({ registry, writer: who }: RegistryDeps): Route[] {
   const compare = async (
     subject: string,

@@ -31,7 +31,7 @@ export class ApiError extends Error {
   }
 }
 
-/** A failure as their registry tells it; `null`: one that is no refusal. */
+/** A failure in the registry's own form; `null`: it is not a refusal. */
 export function refusalOf(error: unknown): Answer | null {
   if (error instanceof ApiError) return told(error.code, error.message, error.more);
   if (!isTributaryError(error)) return null;

@@ -7,7 +7,7 @@ import { schemaRoutes } from "./schemas.ts";
 import { settingRoutes } from "./settings.ts";
 import { subjectRoutes } from "./subjects.ts";
 
-/** Says who asks; throws `token-…` for somebody who may not. `writes`: whether it takes the right to write schemas, or only to read them. */
+/** Returns who asks. Throws `token-…` for somebody who may not. `writes`: whether this needs the right to write schemas, or only to read them. */
 export type Authorize = (authorization: string | undefined, writes: boolean) => Promise<Actor>;
 
 /**
@@ -44,7 +44,7 @@ export function registrySurface(registry: Registry, authorize: Authorize): Surfa
   };
 }
 
-/** What tools ask to see whether they have found a registry. */
+/** Tools ask for this to see whether they have found a registry. */
 const aboutRoutes = ({ reader: who }: RegistryDeps): Route[] => {
   const about = (path: string, name: string, body: unknown): Route =>
     route({

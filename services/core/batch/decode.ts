@@ -94,7 +94,7 @@ function* readColumns(body: Uint8Array, version: number) {
   const column = (): number[] => from.array(n, from.long);
 
   const origin = from.string();
-  if (!isOriginId(origin)) throw new RangeError(`${quoted(origin)} is no origin`);
+  if (!isOriginId(origin)) throw new RangeError(`${quoted(origin)} is not an origin`);
   const firstSeq = from.long();
   if (firstSeq < 0 || firstSeq > Number.MAX_SAFE_INTEGER) throw new RangeError("no seq");
   const prev = bytesHex(from.fixed(32)) as Hash;
@@ -106,7 +106,7 @@ function* readColumns(body: Uint8Array, version: number) {
   if (schemas.some(({ fingerprint }) => fingerprint.length > MAX_FINGERPRINT)) throw new RangeError("no fingerprint");
   const actors = from.array(n, from.string);
   const origins = from.array(MAX_BATCH_ORIGINS, from.string);
-  for (const known of origins) if (!isOriginId(known)) throw new RangeError(`${quoted(known)} is no origin`);
+  for (const known of origins) if (!isOriginId(known)) throw new RangeError(`${quoted(known)} is not an origin`);
   const entityTypes = from.array(n, from.string);
   const entities = from.array(n, () => ({ type: pick(entityTypes, from.long()), id: textOrUuid() }));
   const links = from.array(n * 2, textOrUuid);
@@ -239,7 +239,7 @@ function readHeads(value: Uint8Array): HeadInBatch[] {
   const from = reader(value);
   return from.array(MAX_BATCH_HEADS, () => {
     const origin = from.string();
-    if (!isOriginId(origin)) throw new RangeError(`${quoted(origin)} is no origin`);
+    if (!isOriginId(origin)) throw new RangeError(`${quoted(origin)} is not an origin`);
     const through = from.long();
     if (through < 0 || through > Number.MAX_SAFE_INTEGER) throw new RangeError("no seq");
     return { origin, through: through as Seq, head: bytesHex(from.fixed(32)) as Hash, signature: from.fixed(SIGNATURE_BYTES) };

@@ -35,7 +35,7 @@ export function openFrame(frame: Uint8Array): {
     );
   }
   const [first, second, form = 0xf] = frame;
-  if (first !== MAGIC[0] || second !== MAGIC[1] || (form & 0xf) > 1) throw undecodable("it is no Tributary batch");
+  if (first !== MAGIC[0] || second !== MAGIC[1] || (form & 0xf) > 1) throw undecodable("it is not a Tributary batch");
   const version = Math.max(1, form >> 4);
   if (version > PROTOCOL.newest) {
     throw new TributaryError(
@@ -82,7 +82,7 @@ export async function peekSender(
 
 const originIn = (text: string): OriginId => {
   if (isOriginId(text)) return text;
-  throw undecodable(`${quoted(text)} is no origin`);
+  throw undecodable(`${quoted(text)} is not an origin`);
 };
 
 /** Whose batch a frame is, without reading the events: for routing. Throws like `decodeBatch`. */

@@ -5,7 +5,7 @@ import { lowerOthers, settle } from "./settle.ts";
 
 /** A device clock this far from the hub's is reported as wrong. */
 const CLOCK_LIMIT_MS = 10 * 60_000;
-/** An answer holds a bounded number of schemas; more come with the next question, so often. */
+/** An answer holds a bounded number of schemas; the device asks for more at most this often. */
 const MAX_SCHEMA_ROUNDS = 20;
 
 /** The first question: about the epoch that writes now, and whether the log has all of the earlier ones. */
@@ -59,7 +59,7 @@ async function exchangeSchemas({ schemas }: PushDeps, pass: Pass, origin: Origin
     const learnt = schemas.learn(answer.news ?? []);
     tally.schemasLearnt += learnt;
     const offers = schemas.offers(answer.unknown ?? []);
-    // One at a time: a schema may be large, and a broker's message is not.
+    // One at a time: a schema may be large, and a broker's message must be small.
     for (const offer of offers) await transport.hello({ ...question, proposes: [offer] });
     tally.schemasProposed += offers.length;
     if (learnt === 0 || offers.length > 0) return;

@@ -13,7 +13,7 @@ import { away, strange, type Transport } from "../way.ts";
 
 export interface PushOptions {
   readonly batchEvents?: number;
-  /** Send everything once more, also what the hub has confirmed, and what a hub has refused. Harmless; for when somebody doubts it. */
+  /** Send everything once more, including what the hub has confirmed and what a hub has refused. This is harmless; it is for users who have doubts. */
   readonly again?: boolean;
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: SyncProgress) => void;
@@ -78,11 +78,11 @@ export interface Pass {
   readonly cutter: Cutter;
   readonly pace: Pace;
   readonly now: () => number;
-  /** The Avro schemas that device and hub both have, letter for letter: only those travel as Avro. */
+  /** The Avro schemas that are identical on device and hub: only those travel as Avro. */
   avro: Readonly<Record<string, string>>;
   /** The largest frame that gets through, as far as is known. */
   maxBytes: number;
-  /** Hashes that the hub's word is better for than a damaged row. */
+  /** Hashes where the hub's word counts more than a damaged row. */
   readonly proven: Map<string, Hash>;
   origin(id: number): OriginRow;
 }
@@ -91,7 +91,7 @@ type Answer =
   | { readonly kind: "hello"; readonly hello: Hello; readonly isOurs: boolean }
   | { readonly kind: "away"; readonly because: TributaryError | null };
 
-/** Asks the hub. `isOurs`: it repeats what only this question said, so it is no answer to an earlier one. */
+/** Asks the hub. `isOurs`: the answer repeats what only this question said, so it does not belong to an earlier one. */
 export async function ask({ transport, pace }: Pass, request: HelloRequest): Promise<Answer> {
   const nonce = randomUUID();
   const askedMs = performance.now();
@@ -103,7 +103,7 @@ export async function ask({ transport, pace }: Pass, request: HelloRequest): Pro
   return { kind: "hello", hello, isOurs: hello.nonce === nonce };
 }
 
-/** The same, in the middle of a pass: whoever could answer a moment ago will again. */
+/** The same in the middle of a pass: the hub could answer a moment ago, so it will answer again. */
 export async function askAgain(pass: Pass, request: HelloRequest): Promise<Extract<Answer, { kind: "hello" }>> {
   const answer = await ask(pass, request);
   if (answer.kind === "hello") return answer;

@@ -1,5 +1,7 @@
+import { isTributaryError } from "../../core/index.ts";
 import { frameCutter } from "../frames.ts";
 import { openHeads } from "../heads.ts";
+import { hubKeys } from "../keys.ts";
 import { takeBack } from "../move.ts";
 import { openPace } from "../pace.ts";
 import { eventReader } from "../reading.ts";
@@ -15,6 +17,7 @@ import { pushOrigin } from "./send.ts";
  *   hello ─▶ the log is behind our receipts ─▶ they count no more ─┐
  *     │  ├─▶ the log has other events than we ─▶ moved on          ├─▶ each epoch: sending ⇄ confirmed … ─▶ done
  *     │  └─▶ where we were ────────────────────────────────────────┘
+ *     │                                                             └─▶ an answer that no known key has signed ─▶ hello, once more: a new key ─▶ each epoch
  *     └─▶ nobody can say ─▶ what was never queued is queued ─▶ fails with `backend-unreachable`, `tally.waiting` says how many
  */
 export async function pushAll(deps: PushDeps, transport: Transport, options: PushOptions, tally: Tally): Promise<void> {
@@ -39,11 +42,34 @@ export async function pushAll(deps: PushDeps, transport: Transport, options: Pus
     if (options.again) takeBack(store);
     const opened = await open(deps, pass);
     if (opened.kind === "away") return await queueAll(pass, opened.because);
-    for (let i = 0; i < store.origins().length; i++) {
-      const origin = store.origins()[i]!;
-      if (origin.syncedThrough < origin.lastSeq || options.again) await pushOrigin(pass, origin.id, origin.id === opened.settled);
+    try {
+      await sendAll(pass, opened.settled);
+    } catch (error) {
+      const anew = await askedUnderNewKeys(deps, pass, error);
+      if (anew.kind === "away") return await queueAll(pass, anew.because);
+      await sendAll(pass, anew.settled);
     }
   } finally {
     pass.pace.remember();
   }
+}
+
+async function sendAll(pass: Pass, settled: number): Promise<void> {
+  const { store, options } = pass;
+  for (let i = 0; i < store.origins().length; i++) {
+    const origin = store.origins()[i]!;
+    if (origin.syncedThrough < origin.lastSeq || options.again) await pushOrigin(pass, origin.id, origin.id === settled);
+  }
+}
+
+/**
+ * Asks once more after an answer that no key of the hub has signed which this device knows: the hub may have turned its key since the hello, and only a hello
+ * brings the word of the old key for the new one. Throws `error` where it brings no new key: then the answer was not the hub's.
+ */
+async function askedUnderNewKeys(deps: PushDeps, pass: Pass, error: unknown): ReturnType<typeof open> {
+  if (!isTributaryError(error) || error.code !== "hub-unproven") throw error;
+  const before = hubKeys(pass.store).map(({ x }) => x);
+  const opened = await open(deps, pass);
+  if (hubKeys(pass.store).every(({ x }) => before.includes(x))) throw error;
+  return opened;
 }

@@ -12,13 +12,13 @@ import { moveCopy, settle } from "./settle.ts";
 /** The same gap, or the same fork without a difference, this often in a row: something is broken that sending does not mend. */
 const MAX_REFUSALS = 3;
 /**
- * Events that hubs called unreadable or damaged, one after the other with none taken between them: then it is not the events. A hub too old for this
- * program would have all of them set aside else.
+ * Events that hubs called unreadable or damaged, one after the other with none taken between them: then it is not the events. Otherwise a hub that is too old for this
+ * program would have all of them set aside.
  */
 const MAX_UNREADABLE_IN_A_ROW = 20;
 const UNREADABLE_META = "unreadable_in_a_row";
 
-/** Refusals of what a batch holds. It is halved until one event is left: that one is set aside, and the rest flows on. */
+/** Refusals because of what a batch holds. It is halved until one event is left; that one is set aside, and the rest is sent. */
 const IN_THE_BATCH: readonly string[] = ["batch-undecodable", "batch-too-large", "event-too-large", "chain-broken"];
 
 /** A frame, and what the hub said of it. */
@@ -39,7 +39,7 @@ export async function afterRefusal(pass: Pass, at: OriginRow, course: Course, an
     await settle(pass, at.id, hello, isOurs);
     if (pass.origin(at.id).keptThrough !== at.keptThrough) return "moved";
     if (reply.code === "origin-forked" && !isOurs) {
-      // A hub that cannot be asked for hashes: what it has a receipt for is shared, and what went before this batch.
+      // This hub cannot be asked for hashes: what it gave a receipt for is shared, and so is what went before this batch.
       moveCopy(pass, at.id, Math.max(at.syncedThrough, first.firstSeq - 1));
       return "moved";
     }
@@ -60,11 +60,11 @@ async function narrowDown(pass: Pass, id: number, course: Course, { first, reply
     course.narrow = { events: Math.ceil(count / 2), until: first.lastSeq };
     return "goes on";
   }
-  // Nobody has signed it, and nothing shows that this way carries a batch at all: no event is set aside for that.
+  // Nobody has signed the refusal, and nothing shows that this way carries any batch: no event is set aside because of it.
   if (pass.transport.identity.isPinned && reply.signature === undefined && !course.hasReceipt)
     throw away("the way to the hub does not carry the batch", refused(reply));
   if (isUnreadable(reply) && course.refusedAlone !== first.firstSeq) {
-    // Once more, looking at the row: it may have been damaged on its way.
+    // It is sent once more, after a look at the row: it may have been damaged on its way.
     course.refusedAlone = first.firstSeq;
     course.narrow = { events: 1, until: first.firstSeq };
     return "goes on";
@@ -86,7 +86,7 @@ export async function putAside(
     course.nextSeq = through + 1;
     return "goes on";
   }
-  const moved = moveOn(pass.store, id, seq - 1, { code, reason }, false);
+  const moved = moveOn(pass.store, { originId: id, keptThrough: seq - 1, aside: { code, reason }, isShared: false });
   pass.tally.moved += moved.events;
   pass.tally.setAside.push(...moved.aside);
   return "moved";

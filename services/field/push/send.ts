@@ -3,7 +3,7 @@ import { courseFrom, nextCut } from "./course.ts";
 import { type Flight, flyingBytes, launch, noteTaken } from "./flight.ts";
 import { askAgain, type Pass, sinceOf } from "./pass.ts";
 import { afterRefusal, forgetUnreadable, noReply, putAside } from "./refusal.ts";
-import { confirm, settle } from "./settle.ts";
+import { confirm, confirmedBy, settle } from "./settle.ts";
 
 /**
  * Sends an epoch's events, until each has its receipt:
@@ -72,6 +72,7 @@ export async function pushOrigin(pass: Pass, id: number, isSettled: boolean): Pr
 /** The log may hold more than the batch: ours, or a copy's that has written on. Only what is provably ours counts. */
 function received(pass: Pass, id: number, { lastSeq }: Flight, reply: Receipt): void {
   const isOwn = reply.through !== null && pass.rows.hashAt(pass.origin(id), reply.through) === reply.head;
-  confirm(pass, id, isOwn ? (reply.through ?? -1) : lastSeq, isOwn ? reply : { ...reply, position: null });
+  const said = confirmedBy(reply);
+  confirm(pass, id, isOwn ? (reply.through ?? -1) : lastSeq, isOwn ? said : { ...said, position: null });
   forgetUnreadable(pass.store);
 }

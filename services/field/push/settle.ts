@@ -1,14 +1,26 @@
-import type { Hash, Hello, Receipt, Seq } from "../../core/index.ts";
+import { type Hash, type Hello, type Position, positionFromText, type Receipt, type Seq } from "../../core/index.ts";
 import { moveOn } from "../move.ts";
 import type { OriginRow } from "../rows.ts";
 import { sharedThrough } from "../shared.ts";
 import { askAgain, type Pass } from "./pass.ts";
 
+/** What a hub's answer confirms, beside how far. */
+interface Confirmed extends Pick<Receipt, "quarantined" | "incarnation"> {
+  readonly position: Position | null;
+}
+
+/** What a receipt confirms. `position`: where its last event stands; a receipt has that as text. */
+export const confirmedBy = ({ quarantined, incarnation, position }: Receipt): Confirmed => ({
+  quarantined,
+  incarnation,
+  position: position === null ? null : positionFromText(position),
+});
+
 /** Of earlier epochs the log holds less than it had confirmed. */
 export function lowerOthers(pass: Pass, { behind, receipt }: Hello): void {
   for (const { origin: name, through } of behind ?? []) {
     const origin = pass.store.origins().find((known) => known.name === name);
-    if (origin !== undefined) lower(pass, origin.id, through ?? -1, { ...receipt, position: null });
+    if (origin !== undefined) lower(pass, origin.id, through ?? -1, { ...confirmedBy(receipt), position: null });
   }
 }
 
@@ -16,7 +28,7 @@ export function lowerOthers(pass: Pass, { behind, receipt }: Hello): void {
  * The log was restored from a backup: what it confirmed beyond `through` counts no more and will be sent again. Only for an answer to this device's own
  * question: a hello that somebody kept must not make a device doubt what it knows.
  */
-function lower({ store, tally }: Pass, id: number, through: number, { position, incarnation }: Receipt): void {
+function lower({ store, tally }: Pass, id: number, through: number, { position, incarnation }: Confirmed): void {
   store.transaction(() => {
     const before = store.origin(id);
     if (through >= before.syncedThrough) return;
@@ -50,10 +62,11 @@ export async function settle(pass: Pass, id: number, hello: Hello, isOurs: boole
     return;
   }
   if (shared < at.syncedThrough) {
-    if (isOurs) lower(pass, id, shared, receipt);
+    if (isOurs) lower(pass, id, shared, confirmedBy(receipt));
     return;
   }
-  confirm(pass, id, shared, { ...receipt, position: shared === through ? receipt.position : at.position });
+  const said = confirmedBy(receipt);
+  confirm(pass, id, shared, shared === through ? said : { ...said, position: at.position });
   if (through > at.lastSeq && at.keptThrough === null) {
     store.transaction(() => {
       if (store.current().id === id) tally.renamedTo = store.startEpoch().name;
@@ -64,7 +77,7 @@ export async function settle(pass: Pass, id: number, hello: Hello, isOurs: boole
 /** A twin has written on from `shared`: ours beyond it are written again under a fresh epoch. */
 export function moveCopy({ store, tally, origin }: Pass, id: number, shared: number): void {
   const before = origin(id).syncedThrough;
-  const moved = moveOn(store, id, shared, null, true);
+  const moved = moveOn(store, { originId: id, keptThrough: shared, aside: null, isShared: true });
   tally.renamedTo = moved.name;
   tally.moved += moved.events;
   tally.setAside.push(...moved.aside);
@@ -78,17 +91,17 @@ async function hashesOf(pass: Pass, { name }: OriginRow, seqs: readonly Seq[]): 
 }
 
 /** Notes the hub's word that events up to `through` are in the log. Never lowers anything. */
-export function confirm({ store, tally, options }: Pass, id: number, through: number, receipt: Receipt): void {
+export function confirm({ store, tally, options }: Pass, id: number, through: number, said: Confirmed): void {
   store.transaction(() => {
     const before = store.origin(id);
-    for (const { seq, code, reason } of receipt.quarantined) {
+    for (const { seq, code, reason } of said.quarantined) {
       if (seq > before.lastSeq) continue;
       if (store.rows.addQuarantined(id, { seq, code, reason })) tally.quarantined.push({ seq, code, reason });
     }
     store.setMeta("synced_at", new Date().toISOString());
     const upTo = Math.min(through, before.lastSeq);
     if (upTo < before.syncedThrough || upTo < 0) return;
-    store.rows.confirmTo(id, { through: upTo, position: receipt.position, incarnation: receipt.incarnation ?? null });
+    store.rows.confirmTo(id, { through: upTo, position: said.position, incarnation: said.incarnation ?? null });
     if (upTo === before.syncedThrough) return;
     tally.confirmed += upTo - before.syncedThrough;
     options.onProgress?.({ kind: "synced", done: upTo + 1, total: before.lastSeq + 1 });

@@ -92,7 +92,7 @@ class Cursor {
     for (let i = 0; i < size; i++) scratch[i] = bytes[at + i]!;
     this.at = at + size;
     const value = size === 4 ? asFloat[0]! : asDouble[0]!;
-    if (!Number.isFinite(value)) unfit(`${value} is no JSON number`);
+    if (!Number.isFinite(value)) unfit(`${value} is not a JSON number`);
     return value === 0 ? 0 : value;
   }
 
@@ -114,6 +114,7 @@ export interface Decoded {
 }
 
 /** A decoder for a record type; it throws `RangeError`, with words, for anything but exactly one whole value. */
+// Long because the readers of types call one another through one table, in which a type that holds itself finds its own reader.
 export function avroDecoder(type: AvroRecord): (bytes: Uint8Array) => Decoded {
   const made = new Map<Avro, { read: Read }>();
   const read = make(type);
@@ -175,7 +176,7 @@ export function avroDecoder(type: AvroRecord): (bytes: Uint8Array) => Decoded {
         return (from) => from.string();
       case "bytes":
       case "fixed":
-        return () => unfit("bytes have no place in JSON");
+        return () => unfit("JSON cannot hold bytes");
       case "enum": {
         const { symbols } = of;
         return (from) => {

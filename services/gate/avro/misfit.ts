@@ -16,6 +16,7 @@ const MAX_DEPTH = MAX_VALUE_DEPTH;
  * A check for values of a record type: `null` when the value fits. Stricter than Avro libraries, which pass over members that the
  * schema does not have: what a form wrote and nobody can read would be lost in silence.
  */
+// Long because the checks of types call one another through one table and share one count of looks.
 export function avroCheck(type: AvroRecord): (value: JsonObject) => Misfit | null {
   const made = new Map<Avro, { check: Check }>();
   const check = make(type);
@@ -36,6 +37,7 @@ export function avroCheck(type: AvroRecord): (value: JsonObject) => Misfit | nul
     return slot.check;
   }
 
+  // Long because it is one table: Avro's kinds, and the check of each.
   function build(of: Avro): Check {
     const no = (value: JsonValue | undefined): Misfit => ({ path: [], value, expected: of });
     const below = (name: string, found: Misfit): Misfit => ({ ...found, path: [name, ...found.path] });

@@ -55,7 +55,7 @@ const MAX_FIXED = 1_048_576;
 const MAX_STEPS = 200_000;
 const NAME = /^(?!__proto__$)[A-Za-z_][A-Za-z0-9_]*$/;
 
-/** Why a text is no Avro schema: where, and what is wrong there. */
+/** Why a text is not an Avro schema: where, and what is wrong there. */
 export class AvroSchemaError extends Error {
   readonly path: string;
   constructor(path: string, message: string) {
@@ -68,6 +68,7 @@ export class AvroSchemaError extends Error {
  * Reads an Avro schema (parsed JSON). `references` are schemas whose named types it may use. Throws `AvroSchemaError`, naming the
  * place. Source: https://avro.apache.org/docs/1.12.0/specification/#schema-declaration
  */
+// Long because the parsers of types call one another and share the names defined so far, which every type may refer to.
 export function parseAvro(schema: JsonValue, references: readonly JsonValue[] = []): Avro {
   const named = new Map<string, Avro>();
   const budget: Budget = { left: MAX_STEPS };
@@ -118,7 +119,7 @@ export function parseAvro(schema: JsonValue, references: readonly JsonValue[] = 
 
   function naming(of: Record<string, JsonValue | undefined>, path: string, namespace: string) {
     if (typeof of.name !== "string" || !of.name.split(".").every((part) => NAME.test(part)))
-      throw new AvroSchemaError(path, "its name is missing, or no Avro name");
+      throw new AvroSchemaError(path, "its name is missing, or is not an Avro name");
     const own = typeof of.namespace === "string" ? of.namespace : namespace;
     const name = of.name.includes(".") || own === "" ? of.name : `${own}.${of.name}`;
     const space = name.includes(".") ? name.slice(0, name.lastIndexOf(".")) : "";
@@ -134,13 +135,13 @@ export function parseAvro(schema: JsonValue, references: readonly JsonValue[] = 
     const { name, space, aliases } = naming(of, path, namespace);
     const record: AvroRecord = { kind: "record", name, aliases, fields: [] };
     named.set(name, record);
-    if (!Array.isArray(of.fields)) throw new AvroSchemaError(path, "its member fields is no list");
+    if (!Array.isArray(of.fields)) throw new AvroSchemaError(path, "its member fields is not a list");
     const seen = new Set<string>();
     for (const [i, given] of (of.fields as JsonValue[]).entries()) {
       const at = `${path}/fields/${i}`;
       const field = given as Record<string, JsonValue | undefined>;
       if (typeof field !== "object" || field === null || typeof field.name !== "string" || !NAME.test(field.name))
-        throw new AvroSchemaError(at, "its name is missing, or no Avro name");
+        throw new AvroSchemaError(at, "its name is missing, or is not an Avro name");
       if (seen.has(field.name)) throw new AvroSchemaError(at, `the field ${field.name} stands twice`);
       seen.add(field.name);
       const type = parse(field.type, `${at}/type`, space, depth + 1);
@@ -158,9 +159,10 @@ export function parseAvro(schema: JsonValue, references: readonly JsonValue[] = 
     const { name, aliases } = naming(of, path, namespace);
     const symbols = stringsOf(of.symbols, `${path}/symbols`);
     if (new Set(symbols).size !== symbols.length) throw new AvroSchemaError(`${path}/symbols`, "a symbol stands twice");
-    if (!symbols.every((symbol) => NAME.test(symbol))) throw new AvroSchemaError(`${path}/symbols`, "a symbol is no Avro name");
+    if (!symbols.every((symbol) => NAME.test(symbol)))
+      throw new AvroSchemaError(`${path}/symbols`, "a symbol is not an Avro name");
     if (of.default !== undefined && !symbols.includes(of.default as string))
-      throw new AvroSchemaError(`${path}/default`, "the default is none of the symbols");
+      throw new AvroSchemaError(`${path}/default`, "the default is not one of the symbols");
     const parsed: AvroEnum = {
       kind: "enum",
       name,
@@ -175,7 +177,7 @@ export function parseAvro(schema: JsonValue, references: readonly JsonValue[] = 
   function parseFixed(of: Record<string, JsonValue | undefined>, path: string, namespace: string): AvroFixed {
     const { name, aliases } = naming(of, path, namespace);
     if (!Number.isSafeInteger(of.size) || (of.size as number) < 0 || (of.size as number) > MAX_FIXED)
-      throw new AvroSchemaError(`${path}/size`, "it is no size");
+      throw new AvroSchemaError(`${path}/size`, "it is not a valid size");
     const parsed: AvroFixed = { kind: "fixed", name, aliases, size: of.size as number };
     named.set(name, parsed);
     return parsed;
@@ -185,7 +187,7 @@ export function parseAvro(schema: JsonValue, references: readonly JsonValue[] = 
 function stringsOf(value: JsonValue | undefined, path: string): string[] {
   if (value === undefined) return [];
   if (!Array.isArray(value) || !value.every((item) => typeof item === "string"))
-    throw new AvroSchemaError(path, "it is no list of names");
+    throw new AvroSchemaError(path, "it is not a list of names");
   return value as string[];
 }
 

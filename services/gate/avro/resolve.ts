@@ -26,6 +26,7 @@ const unreadable = (why: string): Read => {
  * for a value that cannot be read, and only then.
  * Source: https://avro.apache.org/docs/1.12.0/specification/#schema-resolution
  */
+// Long because it is one table: pairs of kinds in the order of the specification's resolution rules, with the reader of each.
 export function avroReader(reader: Avro, writer: Avro): (value: JsonValue) => JsonValue {
   const made = new Map<Avro, Map<Avro, { read: Read | null }>>();
   const decide = comparer();
@@ -91,7 +92,7 @@ export function avroReader(reader: Avro, writer: Avro): (value: JsonValue) => Js
       return (value) => {
         if (symbols.has(value as string)) return value;
         if (r.default !== undefined) return r.default;
-        throw new UnreadableError(`${String(value)} is none of ${r.symbols.join(", ")}`);
+        throw new UnreadableError(`${String(value)} is not one of ${r.symbols.join(", ")}`);
       };
     }
     if (r.kind === "fixed" && w.kind === "fixed")

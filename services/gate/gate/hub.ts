@@ -82,8 +82,8 @@ const admitJson = (shelf: Shelf, head: PackedEvent["head"], payload: Uint8Array,
   const parsed = parseCanonical(text);
   const no = (code: Problem["code"], message: string): Verdict => ({ ok: false, problem: { code, message, path: null }, text });
   if (parsed === null)
-    return isJson(text) ? no("not-canonical", "its data is not in canonical form") : no("not-json", "its data is no JSON");
-  if (!isJsonObject(parsed.value)) return no("not-json", "its data is no JSON object");
+    return isJson(text) ? no("not-canonical", "its data is not in canonical form") : no("not-json", "its data is not JSON");
+  if (!isJsonObject(parsed.value)) return no("not-json", "its data is not a JSON object");
   if (typeof writer === "string") return { ok: false, problem: unknown(writer), text };
   const problem =
     misplaced(head.type, head.entity.type, writer.schema) ??
@@ -96,14 +96,18 @@ const admitJson = (shelf: Shelf, head: PackedEvent["head"], payload: Uint8Array,
 const admitAvro = (_shelf: Shelf, head: PackedEvent["head"], payload: Uint8Array, writer: Compiled | string): Verdict => {
   if (typeof writer === "string") return { ok: false, problem: unknown(writer), text: null };
   if (writer.schema.kind !== "avro")
-    return { ok: false, problem: unknown(`${head.schema.subject} is no Avro schema`), text: null };
+    return { ok: false, problem: unknown(`${head.schema.subject} is not an Avro schema`), text: null };
   let decoded: Decoded;
   try {
     decoded = writer.decode(payload);
   } catch (error) {
     return {
       ok: false,
-      problem: { code: "undecodable", message: `its data is no ${head.schema.subject}: ${messageOf(error)}`, path: null },
+      problem: {
+        code: "undecodable",
+        message: `its data is not a valid ${head.schema.subject}: ${messageOf(error)}`,
+        path: null,
+      },
       text: null,
     };
   }

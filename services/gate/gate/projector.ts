@@ -1,5 +1,6 @@
 import type { JsonObject, SchemaRef } from "../../core/index.ts";
-import { type Casters, route, runCaster } from "../casters.ts";
+import { type Casters, walkCasters } from "../casters.ts";
+import type { Compiled } from "../compiled.ts";
 import type { Shelf } from "./shelf.ts";
 
 /** The versions that somebody reads with, by subject; a subject that is not named is read as its first. */
@@ -25,20 +26,20 @@ export function projectorGate({ store, newest, compiledOf }: Shelf, casters: Cas
       if (target === undefined || typeof writer === "string") return { data, version };
       const reader = compiledOf({ subject, version: target });
       if (typeof reader === "string") return { data, version };
-      const steps = target === version ? null : route(casters, subject, version, target);
-      if (steps === null) {
+      const walk = target === version ? null : walkCasters(casters, { subject, from: version, to: target });
+      if (walk === null) {
         return reader.schema.kind !== writer.schema.kind
           ? { data, version }
           : { data: reader.readFrom(writer, data), version: target };
       }
-      let at = writer;
-      let value = data;
-      for (const { to, cast } of steps) {
-        const next = compiledOf({ subject, version: to });
-        if (typeof next === "string") throw new TypeError(next);
-        value = cast === null ? next.readFrom(at, value) : runCaster(cast, value);
-        at = next;
-      }
+      const compiledAt = (at: number): Compiled => {
+        const compiled = compiledOf({ subject, version: at });
+        if (typeof compiled === "string") throw new TypeError(compiled);
+        return compiled;
+      };
+      // Every version on the way must be usable, whether or not a caster leads past it.
+      for (const at of walk.through) compiledAt(at);
+      const value = walk.run(data, (given, from, to) => compiledAt(to).readFrom(compiledAt(from), given));
       return { data: reader.readFrom(reader, value), version: target };
     },
 

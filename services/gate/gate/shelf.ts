@@ -71,5 +71,5 @@ export function checkField({ store, newest, compiledOf }: Shelf, entity: string,
     isKnown = true;
   }
   if (isKnown) return null;
-  return { code: "invalid", message: `${name} is no field that events about a ${entity} may write`, path: `/values/${name}` };
+  return { code: "invalid", message: `${name} is not a field that events about a ${entity} may write`, path: `/values/${name}` };
 }

@@ -32,7 +32,7 @@ const MIN_STEP = 1e-15;
 const MAX_STEP = 1e15;
 
 /**
- * What a document is refused for: it is no JSON Schema by the 2020-12 meta-schema, or is one that would be validated wrongly: `ajv` 8 fails the JSON Schema Test Suite on these (docs/schemas.md
+ * What a document is refused for: it is not a JSON Schema by the 2020-12 meta-schema, or is one that would be validated wrongly: `ajv` 8 fails the JSON Schema Test Suite on these (docs/schemas.md
  * has the figures). Also refused: what no validator could check in bounded time.
  */
 export function refusals(doc: Document, { withPatterns = true } = {}): Refusal[] {
@@ -52,7 +52,7 @@ function metaProblem(root: Schema): Refusal | null {
   const error = metaSchema.errors?.[0];
   return {
     path: (error?.instancePath ?? "").slice(0, 200),
-    reason: `it is no JSON Schema 2020-12: this ${(error?.message ?? "is wrong").slice(0, 200)}`,
+    reason: `it is not a JSON Schema 2020-12: this ${(error?.message ?? "is wrong").slice(0, 200)}`,
     hint: "Correct it.",
   };
 }
@@ -118,7 +118,7 @@ function refuseKeywords(schema: JsonObject, path: string, refuse: Refuse): void 
   if (schema.$id !== undefined && path !== "")
     refuse(`${path}/$id`, "a schema inside has an $id of its own", "Use $anchor, or make it a subject of its own.");
   if (path === "" && typeof schema.$id === "string" && !/^(https?|urn):/.test(schema.$id))
-    refuse("/$id", "its $id is no http(s) or urn address", "Leave it out, or write https://….");
+    refuse("/$id", "its $id is not an http(s) or urn address", "Leave it out, or write https://….");
   if (Array.isArray(schema.items))
     refuse(`${path}/items`, "items is a list, which belongs to an older draft", "Use prefixItems.");
   if (typeof schema.format === "string" && !FORMATS.includes(schema.format)) {

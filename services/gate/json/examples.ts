@@ -62,6 +62,7 @@ export function jsonExamples(writer: Document, ask: Oracle, reader?: Document): 
   return out.sort((a, b) => canonicalize(a).length - canonicalize(b).length);
 }
 
+// Long because examples of objects hold examples of lists, texts and numbers and the other way round; each kind is a function of its own in here.
 function generator({ dnf, facts, member, item, others, patterned, isEmpty }: Reasoner) {
   return { examples };
 

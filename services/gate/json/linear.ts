@@ -29,6 +29,7 @@ const LAST = 0x10ffff;
 
 class AmbiguousError extends Error {}
 
+// Long because the checks of alternatives, sequences and elements call one another and share one budget of comparisons.
 export function isLinear(pattern: AST.Pattern): boolean {
   let comparisons = 0;
   const shapes = new Map<AST.Node, Shape>();

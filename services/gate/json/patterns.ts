@@ -81,7 +81,7 @@ export function parsePattern(pattern: string): AST.Pattern {
     new RegExp(pattern, "u");
     return new RegExpParser({ ecmaVersion: 2025 }).parsePattern(pattern, 0, pattern.length, { unicode: true });
   } catch (error) {
-    throw new PatternError(`it is no regular expression: ${messageOf(error).slice(0, 200)}`);
+    throw new PatternError(`it is not a regular expression: ${messageOf(error).slice(0, 200)}`);
   }
 }
 

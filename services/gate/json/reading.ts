@@ -128,6 +128,7 @@ type Read = (value: JsonValue) => JsonValue;
 const same: Read = (value) => value;
 
 /** The function that reads data as a document's schema has it; what needs no change is returned as it is. */
+// Long because the readers of schemas call one another through one table, in which a schema that leads back to itself finds its own reader.
 export function jsonReader(doc: Document): Read {
   const acted = actedOn(doc);
   const made = new Map<Schema, { read: Read }>();

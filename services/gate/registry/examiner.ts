@@ -49,6 +49,7 @@ interface Thread {
 const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
 const PROGRAM = new URL(`./examiner-thread.${extension}`, import.meta.url);
 
+// Long because it is one state machine of questions and threads (drawn above); each transition is a function of its own.
 export function openExaminer({ timeMs, memoryMb }: ExaminerLimits = EXAMINER_LIMITS): Examiner {
   const threads = new Set<Thread>();
   let waiting: Job[] = [];

@@ -4,7 +4,7 @@
  *   asked ─▶ copying, a few pages at a time between appends ─▶ done: a file in the node's own folder, as of the copy's end ─▶ taken away by whoever asked
  *               └ failed, or whoever asked is gone ─▶ removed
  *
- * The caller names no path: whoever reaches the port must not write files elsewhere.
+ * The caller does not name a path: a caller who can reach the port must not be able to write files elsewhere.
  */
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -27,7 +27,7 @@ type Answer =
 
 const toBytes = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
 
-/** Copies that were not taken away when the node ended. */
+/** Removes copies that nobody had taken away when the node ended. */
 export const removeCopies = (dataDir: string): void => rmSync(join(dataDir, COPIES), { recursive: true, force: true });
 
 export const COPY_SERVICE = {
@@ -85,7 +85,7 @@ export function copier(
 
 /**
  * Has a running node make a copy of its database, consistent as of its end. Returns where it stands, in the node's folder: the caller takes it away.
- * `null`: the server is none of ours.
+ * `null`: the server is not an embedded node.
  */
 export async function copyRunning(
   url: string,

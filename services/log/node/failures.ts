@@ -1,5 +1,10 @@
 import { status as code, Metadata, type ServiceError, type status } from "@grpc/grpc-js";
+import { messageOf } from "../../core/index.ts";
 import type { Expected } from "./messages.ts";
+import { isDamage } from "./store/database.ts";
+
+/** Where a node writes what it has to tell. */
+export type NodeLog = (event: Record<string, unknown>) => void;
 
 /** A gRPC error; `trailers` are what the official client recognises it by. */
 export function failure(grpcCode: status, message: string, trailers: Readonly<Record<string, string>> = {}): ServiceError {
@@ -43,3 +48,14 @@ export const missingMetadata = (): ServiceError =>
     exception: "missing-required-metadata-property",
     "required-metadata-properties": "type,content-type",
   });
+
+/** A failure on its way to the client: a gRPC error as it is, a full disk by its name, the rest as unknown. */
+export function asServiceError(error: unknown, log: NodeLog): Partial<ServiceError> {
+  if (typeof (error as ServiceError).code === "number" && "metadata" in (error as object)) return error as ServiceError;
+  log({ event: "call-failed", error });
+  const full = ((error as { errcode?: number }).errcode ?? 0) === 13;
+  if (full) return failure(code.RESOURCE_EXHAUSTED, "the disk is full: nothing of this append was written");
+  return isDamage(error)
+    ? failure(code.DATA_LOSS, `events.db is damaged: ${messageOf(error)}`)
+    : failure(code.UNKNOWN, messageOf(error));
+}

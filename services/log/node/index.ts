@@ -22,7 +22,7 @@ export interface NodeOptions {
   readonly liveBufferEvents?: number;
   readonly now?: () => number;
   readonly log?: (event: Record<string, unknown>) => void;
-  /** What whoever calls must bring: the address has it. Absent: anybody on this machine may read, write and delete. */
+  /** The secret that each call must bring; it is in the address. Absent: anybody on this machine may read, write and delete. */
   readonly secret?: string;
   /** Bounds the database in pages of 4 KiB: for tests of a full disk. */
   readonly maxPages?: number;

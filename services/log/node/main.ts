@@ -40,7 +40,7 @@ export async function runNode(args: readonly string[]): Promise<number> {
 }
 
 if (import.meta.main) {
-  // Its words go to a file, perhaps on the full disk of which they tell: that must not end it.
+  // What it writes goes to a file, perhaps on the very disk that is full: that must not end the node.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
   runNode(process.argv.slice(2)).then(
     (code) => process.exit(code),

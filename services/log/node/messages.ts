@@ -1,3 +1,4 @@
+import { type Position, position, positionToNumber } from "../../core/index.ts";
 import { EMPTY, eachField, fieldOf, proto } from "./proto.ts";
 
 /** EventStoreDB's messages (`event_store.client.streams`, `.shared`, `google.rpc.Status`) as plain values. */
@@ -12,10 +13,6 @@ export interface ProposedEvent {
   readonly contentType: string;
   readonly data: Buffer;
   readonly metadata: Buffer;
-}
-
-export interface Position {
-  readonly commit: number;
 }
 
 /** The revision of a tombstone: 2^63 − 1. */
@@ -128,7 +125,8 @@ export function decodeAppendReq(message: Buffer): AppendReq {
 
 export const decodeDeleteReq = (message: Buffer): WriteOptions => decodeWriteOptions(fieldOf(message, 1) ?? EMPTY);
 
-export type From = { readonly kind: "start" } | { readonly kind: "end" } | { readonly kind: "at"; readonly at: number };
+/** Where a read begins: `At` is a revision in a stream, or a position in the whole log. */
+export type From<At> = { readonly kind: "start" } | { readonly kind: "end" } | { readonly kind: "at"; readonly at: At };
 
 export interface Filter {
   readonly on: "stream" | "type";
@@ -138,39 +136,49 @@ export interface Filter {
   readonly checkpointEvery: number;
 }
 
-export interface ReadReq {
-  readonly stream: string | null;
-  readonly from: From;
+/** What is read: a stream, or the whole log. */
+type Source = { readonly stream: string; readonly from: From<number> } | { readonly stream: null; readonly from: From<Position> };
+
+export type ReadReq = Source & {
   readonly backwards: boolean;
   readonly resolveLinks: boolean;
   /** `null`: a subscription. */
   readonly count: number | null;
   readonly filter: Filter | null;
-}
+};
 
-const fromOf = (
-  message: Buffer,
-  at: number,
-  start: number,
-  end: number,
-  nested: boolean,
-): { stream: string | null; from: From } => {
-  let stream: string | null = null;
-  let from: From = { kind: "start" };
+/** Which stream is read, and from which revision. */
+function decodeStreamOptions(message: Buffer): { readonly stream: string; readonly from: From<number> } {
+  let stream = "";
+  let from: From<number> = { kind: "start" };
   eachField(message, ({ number, uint, bytes }) => {
-    if (number === at) {
-      let value = uint;
-      if (nested)
-        eachField(bytes, (part) => {
-          if (part.number === 1) value = part.uint;
-        });
-      from = { kind: "at", at: value };
-    } else if (number === start) from = { kind: "start" };
-    else if (number === end) from = { kind: "end" };
-    else if (number === 1) stream = streamName(bytes);
+    if (number === 1) stream = streamName(bytes);
+    else if (number === 2) from = { kind: "at", at: uint };
+    else if (number === 3) from = { kind: "start" };
+    else if (number === 4) from = { kind: "end" };
   });
   return { stream, from };
-};
+}
+
+/** From which position the whole log is read. */
+function decodeAllOptions(message: Buffer): From<Position> {
+  let from: From<Position> = { kind: "start" };
+  eachField(message, ({ number, bytes }) => {
+    if (number === 1) from = { kind: "at", at: decodeCommit(bytes) };
+    else if (number === 2) from = { kind: "start" };
+    else if (number === 3) from = { kind: "end" };
+  });
+  return from;
+}
+
+/** The commit position of a position message, which has a prepare position too. */
+function decodeCommit(message: Buffer): Position {
+  let commit = 0n;
+  eachField(message, ({ number, big }) => {
+    if (number === 1) commit = big;
+  });
+  return position(commit);
+}
 
 /** Events a server looks at between checkpoints when the client names no window. */
 const DEFAULT_WINDOW = 32;
@@ -195,21 +203,21 @@ function decodeFilter(message: Buffer): Filter {
 }
 
 export function decodeReadReq(message: Buffer): ReadReq {
-  let place: { stream: string | null; from: From } = { stream: null, from: { kind: "start" } };
+  let source: Source = { stream: null, from: { kind: "start" } };
   let backwards = false;
   let resolveLinks = false;
   let count: number | null = 0;
   let filter: Filter | null = null;
   eachField(fieldOf(message, 1) ?? EMPTY, ({ number, uint, bytes }) => {
-    if (number === 1) place = fromOf(bytes, 2, 3, 4, false);
-    else if (number === 2) place = { stream: null, from: fromOf(bytes, 1, 2, 3, true).from };
+    if (number === 1) source = decodeStreamOptions(bytes);
+    else if (number === 2) source = { stream: null, from: decodeAllOptions(bytes) };
     else if (number === 3) backwards = uint === 1;
     else if (number === 4) resolveLinks = uint === 1;
     else if (number === 5) count = uint;
     else if (number === 6) count = null;
     else if (number === 7) filter = decodeFilter(bytes);
   });
-  return { ...place, backwards, resolveLinks, count, filter };
+  return { ...source, backwards, resolveLinks, count, filter };
 }
 
 // --- answers ---------------------------------------------------------------------------------------------------------
@@ -219,7 +227,7 @@ const mapEntry = (key: string, value: string): Buffer => proto(64).text(1, key).
 export interface Recorded {
   readonly stream: string;
   readonly revision: number | bigint;
-  readonly position: number;
+  readonly position: Position;
   readonly createdMs: number;
 }
 
@@ -229,8 +237,8 @@ export function encodeEvent(event: ProposedEvent, { stream, revision, position, 
     .message(1, proto(64).text(2, event.id).finish())
     .message(2, identifier(stream))
     .uint(3, revision)
-    .uint(4, position)
-    .uint(5, position)
+    .uint(4, positionToNumber(position))
+    .uint(5, positionToNumber(position))
     .message(6, mapEntry("type", event.type))
     .message(6, mapEntry("content-type", event.contentType))
     .message(6, mapEntry("created", (BigInt(Math.trunc(createdMs)) * TICKS_PER_MS).toString()))
@@ -240,11 +248,11 @@ export function encodeEvent(event: ProposedEvent, { stream, revision, position, 
   return readEvent(recorded, null, position);
 }
 
-const readEvent = (event: Buffer | null, link: Buffer | null, position: number): Buffer => {
+const readEvent = (event: Buffer | null, link: Buffer | null, position: Position): Buffer => {
   const body = proto((event?.length ?? 0) + (link?.length ?? 0) + 48);
   if (event !== null) body.message(1, event);
   if (link !== null) body.message(2, link);
-  body.uint(3, position, true);
+  body.uint(3, positionToNumber(position), true);
   const inner = body.finish();
   return proto(inner.length + 16)
     .message(1, inner)
@@ -257,12 +265,15 @@ const recordedIn = (readResp: Buffer): Buffer => fieldOf(fieldOf(readResp, 1)!, 
 export const dataIn = (readResp: Buffer): Buffer => fieldOf(recordedIn(readResp), 8) ?? EMPTY;
 
 /** A link and what it points to (`null`: nothing there any more) as one answer. */
-export const encodeResolved = (link: Buffer, target: Buffer | null, position: number): Buffer =>
+export const encodeResolved = (link: Buffer, target: Buffer | null, position: Position): Buffer =>
   readEvent(target === null ? null : recordedIn(target), recordedIn(link), position);
 
 export const encodeConfirmation = (id: string): Buffer => proto().message(2, proto().text(1, id).finish()).finish();
-const positionMessage = (position: number): Buffer => proto(32).uint(1, position, true).uint(2, position, true).finish();
-export const encodeCheckpoint = (position: number): Buffer => proto(40).message(3, positionMessage(position)).finish();
+const positionMessage = (position: Position): Buffer => {
+  const commit = positionToNumber(position);
+  return proto(32).uint(1, commit, true).uint(2, commit, true).finish();
+};
+export const encodeCheckpoint = (position: Position): Buffer => proto(40).message(3, positionMessage(position)).finish();
 export const encodeNotFound = (stream: string): Buffer =>
   proto()
     .message(4, proto().message(1, identifier(stream)).finish())
@@ -272,7 +283,7 @@ export const CAUGHT_UP = proto().message(8, EMPTY).finish();
 export interface AppendSuccess {
   /** `null`: the stream holds no event (an append of none). */
   readonly revision: number | null;
-  readonly position: number;
+  readonly position: Position;
 }
 
 export interface WrongVersion {
@@ -299,7 +310,7 @@ export function encodeAppendWrongVersion({ expected, actual }: WrongVersion): Bu
   return proto().message(2, wrong.finish()).finish();
 }
 
-export const encodeDeleteResp = (position: number): Buffer => proto().message(1, positionMessage(position)).finish();
+export const encodeDeleteResp = (position: Position): Buffer => proto().message(1, positionMessage(position)).finish();
 
 const uuidMessage = (id: string): Buffer => proto(64).text(2, id).finish();
 

@@ -1,5 +1,6 @@
 import type { ServerWritableStream } from "@grpc/grpc-js";
 import { status } from "@grpc/grpc-js";
+import { type Position, position, positionAfter } from "../../core/index.ts";
 import { failure, streamDeleted } from "./failures.ts";
 import {
   CAUGHT_UP,
@@ -54,16 +55,19 @@ function resolved(store: Store, event: StoredEvent, resolveLinks: boolean): Buff
 
 /** Reads a stream or the whole log, `count` events at most, and ends. */
 export async function read(store: Store, call: ReadCall): Promise<void> {
-  const { stream, count } = call.request;
-  const limit = count ?? 0;
-  if (stream !== null) await readOne(store, call, stream, limit);
-  else if (limit > 0) await readAll(store, call, limit);
+  const { request } = call;
+  const limit = request.count ?? 0;
+  if (request.stream !== null) await readOne(store, call, request, limit);
+  else if (limit > 0) await readAll(store, call, request, limit);
   // A real server never answers a read of no events of `$all`.
   else await new Promise((resolve) => call.once("cancelled", resolve));
 }
 
-async function readOne(store: Store, call: ReadCall, stream: string, limit: number): Promise<void> {
-  const { from, backwards, resolveLinks } = call.request;
+type StreamReq = Extract<ReadReq, { readonly stream: string }>;
+type AllReq = Extract<ReadReq, { readonly stream: null }>;
+
+async function readOne(store: Store, call: ReadCall, request: StreamReq, limit: number): Promise<void> {
+  const { stream, from, backwards, resolveLinks } = request;
   if (limit === 0 || (from.kind === "end" && !backwards)) throw failure(status.UNKNOWN, UNEXPECTED_STREAM);
   const view = store.view(stream);
   if (view.tombstoned) throw streamDeleted(stream);
@@ -87,20 +91,22 @@ async function readOne(store: Store, call: ReadCall, stream: string, limit: numb
   }
 }
 
-async function readAll(store: Store, call: ReadCall, limit: number): Promise<void> {
-  const { from, backwards, resolveLinks, filter } = call.request;
-  if (from.kind === "at" && from.at !== 0 && !store.isPosition(from.at)) throw failure(status.UNKNOWN, UNEXPECTED_ALL);
+const LOG_START = position(0n);
+/** Beyond every position: the largest number that SQLite compares exactly. */
+const LOG_BEYOND = position(BigInt(Number.MAX_SAFE_INTEGER));
+
+/** Where a read of the whole log begins. Backwards, events before it are read. */
+function startIn(store: Store, { from, backwards }: AllReq): Position {
+  if (from.kind === "at") return from.at;
+  if (from.kind === "start") return LOG_START;
+  return backwards ? LOG_BEYOND : positionAfter(store.end());
+}
+
+async function readAll(store: Store, call: ReadCall, request: AllReq, limit: number): Promise<void> {
+  const { from, backwards, resolveLinks, filter } = request;
+  if (from.kind === "at" && from.at !== LOG_START && !store.isPosition(from.at)) throw failure(status.UNKNOWN, UNEXPECTED_ALL);
   const passes = filterOf(filter);
-  let at =
-    from.kind === "at"
-      ? from.at
-      : (from.kind === "start") === backwards
-        ? backwards
-          ? 0
-          : store.end() + 1
-        : backwards
-          ? Number.MAX_SAFE_INTEGER
-          : 0;
+  let at = startIn(store, request);
   for (let left = limit; left > 0; ) {
     const page = store.readAll(at, filter === null ? Math.min(left, PAGE_EVENTS) : PAGE_EVENTS, backwards);
     for (const event of page) {
@@ -108,8 +114,9 @@ async function readAll(store: Store, call: ReadCall, limit: number): Promise<voi
       if (left-- === 0) return;
       if (!(await send(call, resolved(store, event, resolveLinks)))) return;
     }
-    if (page.length === 0) return;
-    at = page.at(-1)!.position + (backwards ? 0 : 1);
+    const last = page.at(-1)?.position;
+    if (last === undefined) return;
+    at = backwards ? last : positionAfter(last);
   }
 }
 
@@ -138,7 +145,8 @@ function filterOf(filter: Filter | null): (event: StoredEvent) => boolean {
  * behind while live is dropped, as a real server does, and must subscribe again from where it was.
  */
 export async function subscribe(store: Store, call: ReadCall, maxLagEvents: number): Promise<void> {
-  const { stream, filter } = call.request;
+  const { request } = call;
+  const { stream } = request;
   const gone = Promise.withResolvers<void>();
   call.once("cancelled", gone.resolve);
   call.once("close", gone.resolve);
@@ -146,7 +154,7 @@ export async function subscribe(store: Store, call: ReadCall, maxLagEvents: numb
   let live = false;
   let lag = 0;
   let dropped = false;
-  const passes = filterOf(filter);
+  const passes = filterOf(request.filter);
   const concerns = (event: StoredEvent): boolean => (stream === null ? passes(event) : event.stream === stream);
   const unlisten = store.onCommit((events) => {
     if (live) lag += events.filter(concerns).length;
@@ -155,7 +163,7 @@ export async function subscribe(store: Store, call: ReadCall, maxLagEvents: numb
   });
   try {
     if (!(await send(call, encodeConfirmation(crypto.randomUUID())))) return;
-    const source = stream === null ? followAll(store, call, passes) : followStream(store, call, stream);
+    const source = request.stream === null ? followAll(store, call, request) : followStream(store, call, request);
     let caughtUp = false;
     while (!call.cancelled && !call.destroyed) {
       const more = await source.page((sent) => {
@@ -195,17 +203,17 @@ interface Source {
   hasMore(): boolean;
 }
 
-function followAll(store: Store, call: ReadCall, passes: (event: StoredEvent) => boolean): Source {
-  const { from, resolveLinks, filter } = call.request;
-  let after = from.kind === "end" ? store.end() : from.kind === "at" ? from.at : 0;
+function followAll(store: Store, call: ReadCall, { from, resolveLinks, filter }: AllReq): Source {
+  const passes = filterOf(filter);
+  let after = from.kind === "end" ? store.end() : from.kind === "at" ? from.at : LOG_START;
   let considered = 0;
   const checkpoint = async (): Promise<boolean> => {
     considered = 0;
-    return filter === null || after === 0 || send(call, encodeCheckpoint(after));
+    return filter === null || after === LOG_START || send(call, encodeCheckpoint(after));
   };
   return {
     async page(onSent) {
-      const page = store.readAll(after + 1, PAGE_EVENTS, false);
+      const page = store.readAll(positionAfter(after), PAGE_EVENTS, false);
       for (const event of page) {
         after = event.position;
         if (passes(event)) {
@@ -221,8 +229,7 @@ function followAll(store: Store, call: ReadCall, passes: (event: StoredEvent) =>
   };
 }
 
-function followStream(store: Store, call: ReadCall, stream: string): Source {
-  const { from, resolveLinks } = call.request;
+function followStream(store: Store, call: ReadCall, { stream, from, resolveLinks }: StreamReq): Source {
   const start = store.view(stream);
   let next = from.kind === "end" ? start.last + 1 : from.kind === "at" ? from.at + 1 : 0;
   let seenTombstone = false;

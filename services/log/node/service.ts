@@ -1,47 +1,24 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { createRequire } from "node:module";
-import {
-  type Metadata,
-  Server,
-  type ServerDuplexStream,
-  type ServerReadableStream,
-  type ServerUnaryCall,
-  type ServiceDefinition,
-  type ServiceError,
-  type sendUnaryData,
-  status,
-} from "@grpc/grpc-js";
-import { messageOf } from "../../core/index.ts";
+import { type Metadata, Server, type ServiceDefinition, type ServiceError, type sendUnaryData, status } from "@grpc/grpc-js";
 import { COPY_SERVICE, copier } from "./copy.ts";
-import { failure, missingMetadata, streamDeleted, tooLarge, wrongVersion } from "./failures.ts";
+import { asServiceError, failure, type NodeLog } from "./failures.ts";
 import {
-  type AppendReq,
-  type BatchAppendReq,
-  type BatchFailure,
   decodeAppendReq,
   decodeBatchAppendReq,
   decodeDeleteReq,
   decodeReadReq,
-  encodeAppendSuccess,
-  encodeAppendWrongVersion,
-  encodeBatchFailure,
-  encodeBatchSuccess,
   encodeClusterInfo,
-  encodeDeleteResp,
   encodeSupportedMethods,
-  type ProposedEvent,
-  type WriteOptions,
 } from "./messages.ts";
 import { type ReadCall, read, subscribe } from "./reads.ts";
-import { appendBytes, MAX_APPEND_BYTES, type Store } from "./store/contract.ts";
-import { isDamage } from "./store/database.ts";
+import type { Store } from "./store/contract.ts";
+import { onAppend, onBatchAppend, onErase } from "./writes.ts";
 
 /** The version whose answers this node gives. */
 const VERSION = "23.10.6";
 /** Above the client's own cut of 3 MiB a message, so that an oversized append is refused with a reason, not by the transport. */
 const MAX_MESSAGE_BYTES = 32 * 1_048_576;
-/** Batches of one connection that have begun and not ended. */
-const MAX_OPEN_BATCHES = 10_000;
 
 type Definition = Record<string, ServiceDefinition[string]>;
 
@@ -80,20 +57,9 @@ export interface ServiceOptions {
   readonly now: () => number;
   /** Where clients reach the node, for gossip. */
   readonly address: () => { readonly host: string; readonly port: number };
-  readonly log: (event: Record<string, unknown>) => void;
+  readonly log: NodeLog;
   /** What each call must bring; `null`: anybody on this machine may call. */
   readonly secret: string | null;
-}
-
-/** A failure on its way to the client: a gRPC error as it is, a full disk by its name, the rest as unknown. */
-function asServiceError(error: unknown, log: ServiceOptions["log"]): Partial<ServiceError> {
-  if (typeof (error as ServiceError).code === "number" && "metadata" in (error as object)) return error as ServiceError;
-  log({ event: "call-failed", error });
-  const full = ((error as { errcode?: number }).errcode ?? 0) === 13;
-  if (full) return failure(status.RESOURCE_EXHAUSTED, "the disk is full: nothing of this append was written");
-  return isDamage(error)
-    ? failure(status.DATA_LOSS, `events.db is damaged: ${messageOf(error)}`)
-    : failure(status.UNKNOWN, messageOf(error));
 }
 
 /** Calls that do not bring the node's secret are refused. It travels as the connection's name, which the client sends with each call. */
@@ -101,7 +67,7 @@ function guard(secret: string | null) {
   const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
   const wanted = secret === null ? null : digest(secret);
   const refusal = (): Partial<ServiceError> =>
-    failure(status.UNAUTHENTICATED, "this event node answers its own hub only, whose hub.json has the address");
+    failure(status.UNAUTHENTICATED, "this event node answers only its own hub: hub.json there has the address");
   const isKnown = ({ metadata }: { readonly metadata: Metadata }): boolean =>
     wanted === null || timingSafeEqual(wanted, digest(String(metadata.get("connection-name")[0] ?? "")));
   return {
@@ -120,6 +86,7 @@ function guard(secret: string | null) {
   };
 }
 
+/** The gRPC server over a store; it is not listening yet. */
 export function makeServer({ store, maxLagEvents, now, address, log, secret }: ServiceOptions): Server {
   const server = new Server({
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
@@ -129,6 +96,7 @@ export function makeServer({ store, maxLagEvents, now, address, log, secret }: S
   const { streams, features, gossip } = definitions();
   const { streaming, answering } = guard(secret);
   const id = crypto.randomUUID();
+  const writing = { store, now, log };
 
   const onRead = (call: ReadCall): void => {
     const work = call.request.count === null ? subscribe(store, call, maxLagEvents) : read(store, call);
@@ -138,116 +106,14 @@ export function makeServer({ store, maxLagEvents, now, address, log, secret }: S
     );
   };
 
-  const onAppend = (call: ServerReadableStream<AppendReq, Buffer>, answer: sendUnaryData<Buffer>): void => {
-    let options: WriteOptions | null = null;
-    let bytes = 0;
-    const events: ProposedEvent[] = [];
-    call.on("data", (request: AppendReq) => {
-      if (request.kind === "options") options = request.options;
-      else {
-        bytes += appendBytes([request.event]);
-        if (bytes <= MAX_APPEND_BYTES) events.push(request.event);
-      }
-    });
-    call.on("error", () => {});
-    call.on("end", () => {
-      const finish = async (): Promise<Buffer> => {
-        if (options === null || options.stream === "") throw failure(status.INVALID_ARGUMENT, "BadRequest");
-        if (bytes > MAX_APPEND_BYTES) throw tooLarge(MAX_APPEND_BYTES);
-        if (events.some(({ type, contentType }) => type === "" || contentType === "")) throw missingMetadata();
-        const { stream, expected } = options;
-        const outcome = await store.write({ kind: "append", stream, expected, events });
-        if (outcome.kind === "deleted") throw streamDeleted(stream);
-        return outcome.kind === "written" ? encodeAppendSuccess(outcome) : encodeAppendWrongVersion(outcome);
-      };
-      finish().then(
-        (bytes) => answer(null, bytes),
-        (error: unknown) => answer(asServiceError(error, log)),
-      );
-    });
-  };
-
-  const onErase =
-    (kind: "delete" | "tombstone") =>
-    (call: ServerUnaryCall<WriteOptions, Buffer>, answer: sendUnaryData<Buffer>): void => {
-      const { stream, expected } = call.request;
-      const finish = async (): Promise<Buffer> => {
-        const outcome = await store.write({ kind, stream, expected });
-        if (outcome.kind === "deleted") throw streamDeleted(stream);
-        if (outcome.kind === "wrong-version") throw wrongVersion(stream, outcome.expected, outcome.actual);
-        return encodeDeleteResp(outcome.position);
-      };
-      finish().then(
-        (bytes) => answer(null, bytes),
-        (error: unknown) => answer(asServiceError(error, log)),
-      );
-    };
-
-  interface OpenBatch {
-    readonly options: NonNullable<BatchAppendReq["options"]>;
-    readonly events: ProposedEvent[];
-    bytes: number;
-  }
-
-  const onBatchAppend = (call: ServerDuplexStream<BatchAppendReq, Buffer>): void => {
-    const open = new Map<string, OpenBatch>();
-    let writing = 0;
-    let ended = false;
-    const endWhenIdle = (): void => {
-      if (ended && writing === 0) call.end();
-    };
-    const commit = async (correlationId: string, { options, events, bytes }: OpenBatch): Promise<void> => {
-      const about = { correlationId, identifier: options.identifier };
-      const fail = (failed: BatchFailure): boolean => call.write(encodeBatchFailure(about, failed));
-      const { stream, expected } = options;
-      if (now() > options.deadlineMs) fail({ kind: "Timeout" });
-      else if (stream === "") fail({ kind: "BadRequest", message: "Stream name is empty." });
-      else if (bytes > MAX_APPEND_BYTES) fail({ kind: "MaximumAppendSizeExceeded", bytes: MAX_APPEND_BYTES });
-      else {
-        try {
-          const outcome = await store.write({ kind: "append", stream, expected, events });
-          if (outcome.kind === "written") call.write(encodeBatchSuccess(about, outcome));
-          else if (outcome.kind === "deleted") fail({ kind: "StreamDeleted", stream });
-          else fail({ kind: "WrongExpectedVersion", wrong: outcome });
-        } catch (error) {
-          const { details } = asServiceError(error, log);
-          fail({ kind: "Unknown", message: details ?? "failed" });
-        }
-      }
-    };
-    call.on("data", ({ correlationId, options, events, isFinal }: BatchAppendReq) => {
-      let batch = open.get(correlationId);
-      if (batch === undefined) {
-        if (options === null || open.size >= MAX_OPEN_BATCHES) return;
-        batch = { options, events: [], bytes: 0 };
-        open.set(correlationId, batch);
-      }
-      batch.bytes += appendBytes(events);
-      // Beyond the limit the rest is only counted: it will be refused whole.
-      if (batch.bytes <= MAX_APPEND_BYTES) batch.events.push(...events);
-      if (!isFinal) return;
-      open.delete(correlationId);
-      writing++;
-      void commit(correlationId, batch).finally(() => {
-        writing--;
-        endWhenIdle();
-      });
-    });
-    call.on("error", () => {});
-    call.on("end", () => {
-      ended = true;
-      endWhenIdle();
-    });
-  };
-
   server.addService(
     streams as ServiceDefinition,
     {
       read: streaming(onRead),
-      append: answering(onAppend),
-      delete: answering(onErase("delete")),
-      tombstone: answering(onErase("tombstone")),
-      batchAppend: streaming(onBatchAppend),
+      append: answering(onAppend(writing)),
+      delete: answering(onErase(writing, "delete")),
+      tombstone: answering(onErase(writing, "tombstone")),
+      batchAppend: streaming(onBatchAppend(writing)),
     } as never,
   );
   server.addService(

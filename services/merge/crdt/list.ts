@@ -37,11 +37,11 @@ function changeOf(value: JsonValue): Change | string {
   let values = 0;
   for (const run of insert as readonly JsonValue[]) {
     if (!isJsonObject(run) || Object.keys(run).length !== 2 || !Array.isArray(run.values)) return SHAPE;
-    if (run.after !== null && !isEntryId(run.after)) return `${JSON.stringify(run.after)} is no entry id`;
+    if (run.after !== null && !isEntryId(run.after)) return `${JSON.stringify(run.after)} is not an entry id`;
     values += run.values.length;
   }
   const stranger = remove.find((id) => !isEntryId(id));
-  if (stranger !== undefined) return `${JSON.stringify(stranger)} is no entry id`;
+  if (stranger !== undefined) return `${JSON.stringify(stranger)} is not an entry id`;
   if (Math.max(values, remove.length) > MAX_VALUES_PER_WRITE)
     return `one write inserts at most ${MAX_VALUES_PER_WRITE} values, and removes as many`;
   return { insert, remove } as unknown as Change;

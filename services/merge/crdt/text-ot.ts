@@ -232,6 +232,7 @@ function played(state: JsonValue): Played {
   return result;
 }
 
+// Long because the transformations call one another over one memo and one bound of steps.
 function play(state: State): Played {
   const { order, lanes } = placeAll(state);
   const memo = createMemo();

@@ -34,7 +34,7 @@ export async function openTotals(db: Db, all: readonly Totals[]): Promise<Totals
       for (const totals of all) {
         if (!totals.sources.has(source)) continue;
         const added = waiting.get(totals)!;
-        added.push(...additionsOf(totals, source, id, null, row));
+        added.push(...additionsOf(totals, source, { id, before: null, after: row }));
         if (added.length >= MAX_ADDITIONS) await flush(totals);
       }
     },

@@ -29,7 +29,7 @@ export function ofNumbers({ facts: { number }, schema, no }: Place, types: Reado
   if (step !== undefined) {
     const given = wholeOnly ? [1, ...number.multiples] : number.multiples;
     if (!given.some((multiple) => isMultiple(multiple, step)))
-      out.push(no("multipleOf", `numbers that are no multiples of ${step} were allowed`));
+      out.push(no("multipleOf", `numbers that are not multiples of ${step} were allowed`));
   }
   return out;
 }
@@ -43,7 +43,7 @@ export function ofStrings({ facts: { string }, schema, no }: Place): JsonMismatc
   if (typeof schema.pattern === "string" && !string.patterns.includes(schema.pattern))
     out.push(no("pattern", `texts that do not match ${schema.pattern} may have been allowed`));
   if (typeof schema.format === "string" && !string.formats.includes(schema.format))
-    out.push(no("format", `texts that are no ${schema.format} may have been allowed`));
+    out.push(no("format", `texts that are not a valid ${schema.format} may have been allowed`));
   for (const keyword of ["contentEncoding", "contentMediaType"]) {
     if (schema[keyword] !== undefined && !string.contents.includes(`${keyword}=${String(schema[keyword])}`))
       out.push(no(keyword, `texts were not said to be ${String(schema[keyword])}, and readers would decode them wrongly`));

@@ -39,6 +39,7 @@ export interface Reasoner {
 }
 
 /** `coversNot`: whether all that a conjunction lets through fits a schema, which takes a comparison. */
+// Long because facts, emptiness and apartness are found by way of one another and share one bound of steps and depth.
 export function reasoner(ask: Oracle, { remember }: Supposer, coversNot: (c: Conjunction, not: View) => boolean): Reasoner {
   /** Conjunctions whose facts are being gathered: where one leads back to itself, it is taken for what it says on its face. */
   const gathering = new Set<Conjunction>();

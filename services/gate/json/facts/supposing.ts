@@ -19,6 +19,7 @@ interface Provisional {
   level: number;
 }
 
+// Long because remembering and supposing are one state machine (drawn above) over five variables that nothing else may touch.
 export function supposer(): Supposer {
   const final = new Map<string, unknown>();
   const provisional = new Map<string, Provisional>();

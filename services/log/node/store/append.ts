@@ -1,3 +1,4 @@
+import { positionFromNumber } from "../../../core/index.ts";
 import type { Expected, ProposedEvent } from "../messages.ts";
 import type { Book } from "./book.ts";
 import type { WriteOutcome } from "./contract.ts";
@@ -57,5 +58,5 @@ function judge(book: Book, head: Head, expected: Expected, events: readonly Prop
 
 function again({ sql, end }: Book, head: Head, revision: number): WriteOutcome {
   const row = sql.positionAt.get(head.id, revision);
-  return { kind: "written", revision, position: Number(row?.position ?? end()) };
+  return { kind: "written", revision, position: row === undefined ? end() : positionFromNumber(Number(row.position)) };
 }

@@ -1,3 +1,4 @@
+import type { Position } from "../../../core/index.ts";
 import type { Expected, ProposedEvent } from "../messages.ts";
 
 /** What one append may hold, as the real server counts: data, metadata, and two bytes a character of the type. */
@@ -7,7 +8,7 @@ export const MAX_APPEND_BYTES = 1_048_576;
 export const MAX_READ_BYTES = 4 * 1_048_576;
 
 export interface StoredEvent {
-  readonly position: number;
+  readonly position: Position;
   readonly revision: number;
   readonly stream: string;
   readonly type: string;
@@ -17,7 +18,7 @@ export interface StoredEvent {
 }
 
 export type WriteOutcome =
-  | { readonly kind: "written"; readonly revision: number | null; readonly position: number }
+  | { readonly kind: "written"; readonly revision: number | null; readonly position: Position }
   | { readonly kind: "wrong-version"; readonly expected: Expected; readonly actual: number }
   | { readonly kind: "deleted" };
 
@@ -41,13 +42,14 @@ export interface Store {
   /** Writes in a transaction shared with all writes asked for at the same time; durable when it resolves. */
   write(write: Write): Promise<WriteOutcome>;
   view(stream: string): StreamView;
-  /** Events of a stream, or of the whole log, from a place on: `limit` of them and `MAX_READ_BYTES` at most, but one at least where there is any. */
+  /** Events of a stream, from a revision on: at most `limit` of them and `MAX_READ_BYTES`, but at least one where there is any. */
   readStream(stream: string, from: number, limit: number, backwards: boolean): StoredEvent[];
-  readAll(from: number, limit: number, backwards: boolean): StoredEvent[];
+  /** Events of the whole log, bounded likewise: from a position on, or backwards from before it. */
+  readAll(from: Position, limit: number, backwards: boolean): StoredEvent[];
   /** Whether an event stands at exactly this position. */
-  isPosition(position: number): boolean;
+  isPosition(position: Position): boolean;
   /** The last position written; 0 for an empty log. */
-  end(): number;
+  end(): Position;
   /** Where the database lives; `null`: in memory. */
   readonly dataDir: string | null;
   /** Copies the database to a new file while it is at work, so many pages at a time; what is committed meanwhile is in the copy. */

@@ -1,3 +1,4 @@
+import type { Position } from "../../../core/index.ts";
 import { dataIn, type ProposedEvent } from "../messages.ts";
 import type { Book } from "./book.ts";
 
@@ -21,7 +22,7 @@ export function applyMeta({ sql, heads }: Book, metaStream: string, data: Buffer
   try {
     meta = JSON.parse(data.toString("utf8")) as Record<string, unknown>;
   } catch {
-    // Metadata that is no JSON has no effect, as on a real server.
+    // Metadata that is not JSON has no effect, as on a real server.
   }
   const whole = (value: unknown): number | null => (typeof value === "number" && value >= 0 ? value : null);
   head.maxCount = whole(meta.$maxCount);
@@ -37,7 +38,7 @@ export function applyMeta({ sql, heads }: Book, metaStream: string, data: Buffer
 }
 
 /** Writes a stream's metadata; returns the position. */
-export function writeMeta(book: Book, stream: string, json: string): number {
+export function writeMeta(book: Book, stream: string, json: string): Position {
   const head = book.heads.make(`$$${stream}`);
   const data = Buffer.from(json);
   const position = book.record(head, ownEvent("$metadata", "application/json", data), false);
@@ -46,7 +47,7 @@ export function writeMeta(book: Book, stream: string, json: string): number {
   return position;
 }
 
-/** The stream's metadata with another `$tb`, as JSON text: 2^63 − 1 is no JavaScript number. */
+/** The stream's metadata with another `$tb`, as JSON text: 2^63 − 1 is not a JavaScript number. */
 export function metaWith({ sql, heads }: Book, stream: string, tb: string): string {
   const head = heads.find(`$$${stream}`);
   const last = head === null || head.last < 0 ? undefined : (sql.lastMessage.get(head.id)?.message as Uint8Array | undefined);
@@ -56,7 +57,7 @@ export function metaWith({ sql, heads }: Book, stream: string, tb: string): stri
       const { $tb: _, ...others } = JSON.parse(dataIn(Buffer.from(last)).toString("utf8")) as Record<string, unknown>;
       rest = others;
     } catch {
-      // Metadata that is no JSON has nothing to keep.
+      // Metadata that is not JSON has nothing to keep.
     }
   }
   const text = JSON.stringify(rest);

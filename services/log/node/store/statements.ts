@@ -1,4 +1,5 @@
 import type { DatabaseSync, StatementSync } from "node:sqlite";
+import { positionFromNumber } from "../../../core/index.ts";
 import { MAX_READ_BYTES, type StoredEvent } from "./contract.ts";
 
 export type Statements = ReturnType<typeof statements>;
@@ -50,7 +51,7 @@ function page(db: DatabaseSync, where: string): (...parameters: number[]) => Sto
 
 /** A row of the two tables as an event. */
 export const stored = (row: Record<string, unknown>): StoredEvent => ({
-  position: Number(row.position),
+  position: positionFromNumber(Number(row.position)),
   revision: Number(row.revision),
   stream: row.name as string,
   type: row.type as string,

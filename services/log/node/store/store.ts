@@ -1,4 +1,5 @@
 import { backup } from "node:sqlite";
+import { positionToNumber } from "../../../core/index.ts";
 import { append } from "./append.ts";
 import { type Book, openBook } from "./book.ts";
 import type { Store, StoredEvent, StreamView } from "./contract.ts";
@@ -17,7 +18,7 @@ export function openStore(options: StoreOptions): Store {
   const writes = openWrites(db, book, (events) => {
     for (const listener of listeners) listener(events);
   });
-  if (book.end() === 0) {
+  if (book.end() === 0n) {
     db.exec("BEGIN IMMEDIATE");
     begin(book);
     db.exec("COMMIT");
@@ -33,8 +34,8 @@ export function openStore(options: StoreOptions): Store {
       if (from === -1) return sql.tombstone.all(head.id).map(stored);
       return (backwards ? sql.streamDown : sql.streamUp)(head.id, from, limit);
     },
-    readAll: (from, limit, backwards) => (backwards ? sql.allDown : sql.allUp)(from, limit),
-    isPosition: (position) => sql.at.get(position) !== undefined,
+    readAll: (from, limit, backwards) => (backwards ? sql.allDown : sql.allUp)(positionToNumber(from), limit),
+    isPosition: (position) => sql.at.get(positionToNumber(position)) !== undefined,
     end: book.end,
     dataDir: options.dataDir,
     async copyTo(path, pages, onProgress) {
