@@ -61,11 +61,11 @@ describe("a configuration file", () => {
     const { code, stderr } = await runHere("config", "check", "--config", file);
     expect(code).toBe(2);
     for (const line of [
-      'listen: "8080" is no address to listen on',
+      'listen: "8080" is not an address to listen on',
       "projctions: there is no such setting",
       "ports.mongo: there is no such setting",
       "ports.nats: it is not a whole number from 1 to 65535",
-      'publicUrls.0: it "ftp://x" is no address that devices sync with',
+      'publicUrls.0: it "ftp://x" is not an address that devices sync with',
       "projectors: it is not a whole number from 1 to 64",
     ])
       expect(stderr).toContain(`  ${line}\n`);
