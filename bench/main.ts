@@ -9,7 +9,6 @@ import { parseArgs } from "node:util";
 import { EventStoreDBClient, jsonEvent } from "@eventstore/db-client";
 import type { Client } from "pg";
 import { hubKey } from "../services/cli/keys.ts";
-import { table } from "../services/cli/output.ts";
 import { PROJECTIONS_DIR } from "../services/cli/program.ts";
 import { loadProjections } from "../services/cli/projections.ts";
 import { type Hub, startHub } from "../services/cli/supervise.ts";
@@ -29,7 +28,8 @@ import { benchGate } from "./gate.ts";
 import { benchHello } from "./hello.ts";
 import { benchEmmett, installPeer, type PeerEvent, type PeerFigures } from "./peers/emmett.ts";
 import { checkpointReaches, foldedBy, rebuildView, startProjector, stopProjector } from "./projectors.ts";
-import { contestedWork, eventsOf, openSite, peopleOf } from "./workload.ts";
+import { report } from "./report.ts";
+import { CONTESTED_PERCENT, contestedWork, eventsOf, openSite, peopleOf } from "./workload.ts";
 
 const SITES = ["nairobi", "kampala", "juba"];
 const BATCH_EVENTS = 500;
@@ -37,7 +37,6 @@ const LONE_EVENTS = 100;
 const WARM_UP_EVENTS = 15;
 /** Events in one transaction of a rebuild. */
 const REBUILD_BATCH_EVENTS = 2_000;
-const CONTESTED_PERCENT = [1, 10, 50];
 const REBUILD_CONTESTED = 0.1;
 const PAIR = ["nairobi", "kampala"] as const;
 
@@ -82,7 +81,7 @@ if (values.help) {
 }
 const positive = (name: "runs" | "events" | "rebuild-events" | "hello-gb"): number => {
   const number = Number(values[name]);
-  return number > 0 && number <= 1e8 ? number : fail(`--${name} ${JSON.stringify(values[name])} is no number above 0`);
+  return number > 0 && number <= 1e8 ? number : fail(`--${name} ${JSON.stringify(values[name])} is not a number above 0`);
 };
 const [RUNS, EVENTS, REBUILD_EVENTS, HELLO_GB] = [
   positive("runs"),
@@ -406,104 +405,7 @@ async function run(number: number): Promise<void> {
   await withHub(`${number}-rebuild`, rebuilds);
 }
 
-const median = (list: readonly number[]): number => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)]!;
-const round = (n: number): number => (n >= 100 ? Math.round(n) : Math.round(n * 10) / 10);
-
-interface Row {
-  readonly name: string;
-  readonly unit: string;
-  readonly value: number;
-  readonly min: number;
-  readonly max: number;
-  readonly ceiling?: number;
-  readonly ceilingName?: string;
-  /** Median of the runs' own ratios. */
-  readonly ratio?: number;
-}
-
-const ROWS: readonly (readonly [name: string, unit: string, ceiling?: string])[] = [
-  ["outbox-append", "events/s", "bare-sqlite"],
-  ["field-to-log", "events/s", "bare-grpc-append"],
-  ["log-to-view", "events/s", "bare-postgres"],
-  ...CONTESTED_PERCENT.map((percent) => [`log-to-view-contested-${percent}`, "events/s", "log-to-view"] as const),
-  ["log-to-view-2p", "events/s", "log-to-view"],
-  ["log-to-view-4p", "events/s", "log-to-view"],
-  ["vs-emmett-projector", "×"],
-  ["vs-emmett-batches", "×"],
-  ["rebuild", "events/s", "bare-rebuild"],
-  ["rebuild-rss-mb", "MiB"],
-  ["fold", "events/s", "bare-reduce"],
-  ["field-to-view", "events/s", "bare-postgres"],
-  ["single-event-p50", "ms"],
-  ["single-event-p99", "ms"],
-  ["wire-bytes-per-event", "bytes"],
-  ["fair-sync-p99", "×"],
-  ["fair-sync-p99-gaps", "×"],
-  ["fair-sync-p99-large", "×"],
-  ["fair-sync-p99-garbage", "×"],
-  ["fair-sync-p99-wrong-token", "×"],
-  ["fair-sync-alone-p99", "ms"],
-  ["hello-long", "×"],
-  ["hello-long-ms", "ms"],
-  ["hello-long-hashes-ms", "ms"],
-  ["hello-ingress-rss-mb", "MiB"],
-  ["bad-link", "s"],
-  ["bad-link-sent", "×"],
-  ["gate-avro", "events/s", "bare-avsc"],
-  ["gate-json", "events/s", "bare-ajv"],
-  ["bare-sqlite", "events/s"],
-  ["bare-grpc-append", "events/s"],
-  ["bare-postgres", "events/s"],
-  ["bare-rebuild", "events/s"],
-  ["bare-reduce", "events/s"],
-  ["emmett-projector", "events/s"],
-  ["emmett-batches", "events/s"],
-  ["bare-jetstream-publish", "events/s"],
-  ["bare-avsc", "events/s"],
-  ["bare-ajv", "events/s"],
-];
-
 await loadProjections(PROJECTIONS_DIR);
 for (let number = 1; number <= RUNS; number++) await run(number);
-/** A row's figure in one run: the mean of what was measured in it. */
-const inRun = (list: readonly number[], run: number): number => {
-  const perRun = list.length / RUNS;
-  return list.slice(run * perRun, (run + 1) * perRun).reduce((sum, value) => sum + value, 0) / perRun;
-};
-const rows = ROWS.filter(([name]) => figures.has(name)).map(([name, unit, ceiling]): Row => {
-  const list = figures.get(name)!;
-  const bare = ceiling === undefined ? undefined : figures.get(ceiling);
-  const perRun = list.length / RUNS;
-  return {
-    name,
-    unit,
-    value: round(median(list)),
-    min: round(Math.min(...list)),
-    max: round(Math.max(...list)),
-    ...(bare === undefined
-      ? {}
-      : {
-          ceiling: round(median(bare)),
-          ceilingName: ceiling!,
-          ratio: Math.round(median(list.map((value, i) => value / inRun(bare, Math.floor(i / perRun)))) * 100) / 100,
-        }),
-  };
-});
-if (values.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
-else {
-  process.stdout.write(
-    `${table(
-      ["name", "unit", "median", "min", "max", "ceiling", "of it"],
-      rows.map((row) => [
-        row.name,
-        row.unit,
-        row.value,
-        row.min,
-        row.max,
-        row.ceiling === undefined ? null : `${row.ceiling} (${row.ceilingName})`,
-        row.ratio ?? null,
-      ]),
-    )}\n`,
-  );
-}
+report(figures, RUNS, values.json === true);
 process.exit(0);

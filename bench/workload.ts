@@ -1,6 +1,9 @@
 import { SCHEMAS_DIR } from "../services/cli/program.ts";
 import { type Field, type NewEvent, openField } from "../services/field/index.ts";
 
+/** How much of the contested work is about people that both sites change. */
+export const CONTESTED_PERCENT = [1, 10, 50];
+
 /** Seeded, so that each run does the same work. */
 function random(seed: number): () => number {
   let state = seed >>> 0;

@@ -1,9 +1,9 @@
 /**
- * Makes the two packages: `npm run pack -- [FOLDER]` (default `.packages`). In come the sources and the versions in the root's package.json; out come two tarballs that
- * plain npm installs. Never a version, a dependency or a file list that is kept in two places.
+ * Makes the two packages: `npm run pack -- [FOLDER]` (default `.packages`). The sources and the versions in the root's package.json come in; two tarballs that plain npm
+ * installs go out. No version, dependency or file list is kept in two places.
  *
- * Names: `tributary` is somebody else's on npm. `npm view @tributary-sync/field` and `npm view @tributary-sync/hub` found nothing on 2026-11-28 (E404), and neither did
- * any other look-up under that scope; `@tributary` alone was not taken, because it reads like the owner of the package `tributary`.
+ * Names: `tributary` is somebody else's on npm. `npm view @tributary-sync/field` and `npm view @tributary-sync/hub` found nothing on 2026-11-28 (E404).
+ * The scope `@tributary` was not chosen, because it reads like the owner of the package `tributary`.
  */
 import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";

@@ -5,6 +5,7 @@
 export {
   type EntityRef,
   type ErrorCode,
+  type EventBody,
   type EventId,
   type Hash,
   type Hlc,
@@ -15,6 +16,7 @@ export {
   type KeyId,
   type NatsSettings,
   type OriginId,
+  type PackedEvent,
   type Position,
   type PublicKey,
   type QuarantineNote,
@@ -50,4 +52,20 @@ export {
   type SyncResult,
   salvage,
 } from "../../services/field/index.ts";
-export { createGate, type Fits, type FitsHead, type Gate, loadSchemas, type Problem } from "../schemas.ts";
+export {
+  type Annotations,
+  type Caster,
+  type Casters,
+  createGate,
+  type Fits,
+  type FitsHead,
+  type Gate,
+  type Kind,
+  loadSchemas,
+  type Pins,
+  type Problem,
+  type Reference,
+  type SchemaStore,
+  type SchemaVersion,
+  type Verdict,
+} from "../schemas.ts";

@@ -8,7 +8,7 @@ export function parseListen(text: string): Listen {
   if (parts === null || Number(parts[3]) > 65_535) {
     throw new TributaryError(
       "usage",
-      `${JSON.stringify(text)} is no address to listen on`,
+      `${JSON.stringify(text)} is not an address to listen on`,
       "Write it as host:port, for example 127.0.0.1:8080.",
     );
   }
@@ -23,7 +23,7 @@ export function publicUrl(url: string, what: string): string {
   if (parsed === null || !DEVICE_SCHEMES.includes(parsed.protocol) || parsed.hostname === "")
     throw new TributaryError(
       "usage",
-      `${what} ${JSON.stringify(url)} is no address that devices sync with`,
+      `${what} ${JSON.stringify(url)} is not an address that devices sync with`,
       "Write it like nats://hub.example.org:4222 or https://hub.example.org; several with commas.",
     );
   if (parsed.username !== "" || parsed.password !== "")

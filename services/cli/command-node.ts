@@ -5,10 +5,11 @@ export const node: Command = {
   name: "node",
   summary: "run the embedded event node alone",
   usage: "tributary node [--port N] [--data DIR | --memory] [--host HOST] [--secret-file FILE] [--live-buffer N]",
-  help: `Answers EventStoreDB's gRPC protocol on one machine, over SQLite with a full disk flush before each acknowledgement. The official clients
-connect to esdb://127.0.0.1:PORT?tls=false. For development, tests and small hubs; production is EventStoreDB or KurrentDB. With --live-buffer N it
-drops live readers that fall N events behind, as a real server does at 32. It knows no users: whoever reaches the port may read, write and delete, unless
---secret-file names a file with a secret of letters and digits; then clients add &connectionName=SECRET to the address. A hub's own node always has one.
+  help: `Answers EventStoreDB's gRPC protocol on one machine. It stores events in SQLite and flushes the disk before each acknowledgement. The official clients
+connect to esdb://127.0.0.1:PORT?tls=false. Use it for development, tests and small hubs; use EventStoreDB or KurrentDB in production. With
+--live-buffer N it drops live readers that are N events behind, as a real server does at 32. It has no users: anyone who reaches the port may read,
+write and delete. To prevent that, name a file with a secret of letters and digits by --secret-file; clients then add &connectionName=SECRET to the
+address. A hub's own node always has a secret.
 
   tributary node --port 2113 --data ./events`,
   options: {

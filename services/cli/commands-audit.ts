@@ -67,11 +67,11 @@ export const explain = ({
 
 export const auditEntity: Command = {
   name: "audit entity",
-  summary: "tell an entity's whole story, or show it as it was",
+  summary: "show an entity's whole history, or its row as it was",
   usage: "tributary audit entity TYPE/ID [--as-of [INCARNATION:]POSITION [--view NAME]] [--data DIR]",
-  help: `Every event about the entity in log order, who wrote it, when by their clock and when by the hub's, and every conflict with its decision.
-With --as-of: the row as the hub knew it when the log ended at that position (recorded time), in the first view of such entities or the one named.
-A log that was set back to a backup gives positions again: one that names another incarnation than the present one is refused.
+  help: `Shows every event about the entity in log order, who wrote it, at what time by their clock and by the hub's, and every conflict with its decision.
+With --as-of it shows the row as the hub knew it when the log ended at that position (recorded time), in the view that --view names or the first one of such entities.
+After a restore the log gives positions out again, so a position that names another incarnation than the present one is refused.
 
   tributary audit entity beneficiary/NBO-000017`,
   maxPositionals: 1,
@@ -90,7 +90,7 @@ A log that was set back to a backup gives positions again: one that names anothe
         const position = await positionAsked(db, asOf);
         const row = await withHubGate(text("data"), ({ gate }) => rowAsOf({ db, gate, projections }, entity, position, view));
         out.result(row);
-        out.line(`${entity} as the hub knew it at position ${asOf} (${row.events} events):`);
+        out.line(`${entity} as the hub knew it at position ${asOf} (${row.events} ${row.events === 1 ? "event" : "events"}):`);
         if (row.parked !== null) out.line(`  as of before ${row.parked.event}, at which the view stops: ${row.parked.error}`);
         if (row.builtOtherwise) out.line(`  ${byTheFile(row.view)}`);
         out.line(
@@ -105,7 +105,7 @@ A log that was set back to a backup gives positions again: one that names anothe
       }
       const trail = await entityTrail(db, entity);
       out.result(trail);
-      out.line(`${entity}: ${trail.events.length} events\n`);
+      out.line(`${entity}: ${trail.events.length} ${trail.events.length === 1 ? "event" : "events"}\n`);
       for (const event of trail.events) {
         const clock =
           event.clockOffsetMs === null ? "" : `  [clock off by ${(event.clockOffsetMs / 86_400_000).toFixed(1)} days]`;
@@ -120,7 +120,7 @@ A log that was set back to a backup gives positions again: one that names anothe
         }
         if (event.placeholders.length > 0)
           out.line(
-            `    the audit cannot hold its ${event.placeholders.join(", ")}, and has a placeholder; the log has the event as it is`,
+            `    the audit cannot hold its ${event.placeholders.join(", ")} and has a placeholder; the log has the original`,
           );
         if (event.projectionError !== null) out.line(`    a projection failed on it: ${event.projectionError}`);
       }
@@ -141,9 +141,9 @@ A log that was set back to a backup gives positions again: one that names anothe
 
 export const auditEvent: Command = {
   name: "audit event",
-  summary: "show one event with all that is known of it",
+  summary: "show everything that is known of one event",
   usage: "tributary audit event ID|ORIGIN/SEQ [--data DIR]",
-  help: "By its id, or by its origin and number.",
+  help: "Name the event by its id, or by its origin and seq.",
   maxPositionals: 1,
   options: { data: { type: "string" } },
   async run({ positionals, text, out }) {
@@ -170,20 +170,21 @@ export const auditVerify: Command = {
   name: "audit verify",
   summary: "prove that log, audit, views and totals agree",
   usage: "tributary audit verify [--log-only] [--anchor FILE|URL] [--data DIR]",
-  help: `Judges each part by itself, says which events or rows are wrong and what to do, and exits with 6 when anything is:
+  help: `Checks each part by itself, and says which events or rows are wrong and what to do. It ends with exit code 6 if anything is wrong.
 
-  log      each origin's events in order, once, chained by hash; ids and hashes that follow from content; the signatures of devices, against the keys that
-           were enrolled then; what the log says about keys, against the hub's own
-  audit    each event's row, column by column, recorded times too; what is held in quarantine, and how it was settled
+  log      each origin's events are there once, in order, chained by hash; ids and hashes follow from the content; devices signed with keys that were
+           enrolled at that time; what the log says of the hub's keys agrees with the hub's own key file
+  audit    each event's row, column by column, with its recorded time; what is held in quarantine, and what was released or rejected
   views    each row, its rows of many, its claims to invariants, and each kept version of it
   totals   added up anew from the rows that count
-  parked   entities that stopped at an event: what they show is compared with what they showed before it, and each is folded anew, undone at once. Listed, and no
-           problem where they would stop there again
-  anchor   with --anchor (or TRIBUTARY_ANCHOR): that the log holds all that was kept of it elsewhere
+  parked   entities that stopped at an event: what they show is compared with what they showed before it, and each is folded again as a trial. They are
+           listed; it is not a problem if they stop there again
+  anchor   with --anchor (or TRIBUTARY_ANCHOR): the log holds everything that the anchor has seen of it
 
-The hub may run meanwhile: all is compared as of one moment. It holds a page of the log in memory, whatever the log's size, and spills to the folder for temporary
-files about as much as the log holds. A build of views waits to be swapped in until this has ended; where the log was set back, nothing is folded before. --log-only: the log (and the anchor) alone. Left out, by name: a
-view that is declared otherwise than the live one was built. Not compared: decisions and cases (\`tributary reconcile\` and \`rebuild\` make them anew), and what people were told.`,
+The hub may run meanwhile: everything is compared as of one moment. The command holds a page of the log in memory, whatever the log's size, and writes about as much
+as the log holds to the folder for temporary files. A rebuilt view is swapped in only after the command has ended; where the log was set back, nothing is folded before.
+--log-only checks the log (and the anchor) only. A view whose declaration differs from the one it was built by is left out, and named. Decisions and cases are not
+compared (\`tributary reconcile\` and \`rebuild\` make them anew), nor is what people were told.`,
   maxPositionals: 0,
   options: { data: { type: "string" }, "log-only": { type: "boolean" }, anchor: { type: "string" } },
   async run({ text, flag, out }) {

@@ -28,7 +28,7 @@ function filterOf({ text }: Input): CaseFilter {
   const given = text("state") ?? "open";
   const state = STATES.find((each) => each === given);
   if (state === undefined && given !== "all")
-    throw new TributaryError("usage", `there is no state ${given}`, `States are ${STATES.join(", ")} and all.`);
+    throw new TributaryError("usage", `there is no state ${given}`, `The states are ${STATES.join(", ")} and all.`);
   const [view, rule, assignee] = [text("view"), text("rule"), text("assignee")];
   return {
     ...(state === undefined ? {} : { state }),
@@ -43,10 +43,10 @@ const subjectOf = ({ kind, entityType, subject }: CaseRow): string =>
 
 export const caseList: Command = {
   name: "case list",
-  summary: "show what waits for people: conflicts under a manual rule, violated invariants, devices with two histories",
+  summary: "list what people must decide: conflicts under a manual rule, violated invariants, forked devices",
   usage:
     "tributary case list [--state open|accepted|closed|all] [--view NAME] [--rule NAME] [--assignee PERSON|nobody] [--data DIR]",
-  help: "The queue, oldest first.\n\n  tributary case list --view distributions --assignee nobody",
+  help: "Lists the cases, the oldest first.\n\n  tributary case list --view distributions --assignee nobody",
   maxPositionals: 0,
   options: {
     data: { type: "string" },
@@ -111,8 +111,8 @@ export const caseShow: Command = {
   name: "case show",
   summary: "show a case with all events involved, and what people said",
   usage: "tributary case show CASE | TYPE/ID REGISTER [--data DIR]",
-  help: `The values that stand side by side, or the entities that break the invariant, with their events; assignments and comments. Each value has a code that
---pick of \`case resolve\` takes. With TYPE/ID REGISTER: the values of a register, though a rule has decided it and nobody is asked.
+  help: `Shows the values that stand side by side, or the entities that violate the invariant, with their events, assignments and comments. Each value has a code for
+\`case resolve --pick\`. With TYPE/ID REGISTER the command shows the values of any register, even if a rule has decided it and there is no case.
 
   tributary case show beneficiary/NBO-000023 phone`,
   maxPositionals: 2,
@@ -226,7 +226,7 @@ export const caseAssign: Command = {
   name: "case assign",
   summary: "give a case to somebody",
   usage: "tributary case assign CASE PERSON|nobody [--note TEXT] [--actor NAME] [--data DIR]",
-  help: "An event like any other: who gave it to whom is in the log.",
+  help: "The assignment is an event in the log, with who assigned the case to whom.",
   maxPositionals: 2,
   options: NOTE_OPTIONS,
   async run(input) {
@@ -242,9 +242,9 @@ export const caseAssign: Command = {
 
 export const caseComment: Command = {
   name: "case comment",
-  summary: "say something about a case",
+  summary: "add a comment to a case",
   usage: "tributary case comment CASE TEXT [--actor NAME] [--data DIR]",
-  help: "Kept in the log with the case.",
+  help: "The log keeps the comment with the case.",
   maxPositionals: 2,
   options: { data: { type: "string" }, actor: { type: "string" } },
   async run(input) {
@@ -261,7 +261,7 @@ export const caseAccept: Command = {
   name: "case accept",
   summary: "leave a violated invariant or a fork as it is, with the reason",
   usage: "tributary case accept CASE --note WHY [--actor NAME] [--data DIR]",
-  help: "For what was right after all, or cannot be undone. It holds for the case as it stands: should anything join it, it is open again.",
+  help: "Use it for what is right after all, or cannot be undone. The decision holds for the case as it is now. If anything is added to the case, it is open again.",
   maxPositionals: 1,
   options: NOTE_OPTIONS,
   async run(input) {
@@ -277,10 +277,10 @@ export const caseResolve: Command = {
   summary: "decide a conflict: pick one of the values, or set another",
   usage:
     "tributary case resolve CASE | TYPE/ID REGISTER (--pick CODE|ORIGIN/SEQ | --value VALUE) [--note TEXT] [--actor NAME] [--data DIR]",
-  help: `Writes an event of the hub's own origin that has seen all values standing side by side, and so takes their place. Any conflict may be decided so, also
-one that a rule has decided: name the entity and its register. \`case show\` gives each value's CODE. VALUE is JSON, or plain text; for \`deleted\` it is
-true or false. A value that somebody wrote meanwhile without having seen
-the decision stands beside it: then the case is open again. Where only some have the say over a register, only they can decide.
+  help: `Writes an event of the hub's own origin that has seen all values standing side by side, and therefore replaces them. You can decide any conflict this way, even
+one that a rule has decided: name the entity and its register. \`case show\` prints the CODE of each value. VALUE is JSON or plain text; for \`deleted\` it is true
+or false. If somebody wrote another value without having seen the decision, it stands beside the decision and the case is open again. If a register belongs
+to certain organisations or sites, only they can decide it.
 
   tributary case resolve 3fa2b1c09d5e --pick 7c1e --note "asked her"
   tributary case resolve beneficiary/NBO-000023 phone --value +254712000023`,
@@ -290,7 +290,7 @@ the decision stands beside it: then the case is open again. Where only some have
     const { positionals, text, out } = input;
     const [pick, given] = [text("pick"), text("value")];
     if ((pick === undefined) === (given === undefined))
-      throw new TributaryError("usage", "either --pick or --value says what is decided", `Use: ${caseResolve.usage}`);
+      throw new TributaryError("usage", "give either --pick or --value", `Use: ${caseResolve.usage}`);
     const matter = matterOf(positionals, caseResolve.usage);
     const by = byIn(input);
     const decided = await withDesk(text("data"), async (desk) => {
@@ -310,8 +310,8 @@ function valueTyped({ form, register }: { readonly form: Form; readonly register
     if (typed === "true" || typed === "false") return typed === "true";
     throw new TributaryError(
       "usage",
-      `--value ${typed} does not say whether it is ${DELETED}`,
-      "Say --value true (gone) or --value false (there).",
+      `--value ${typed} is neither true nor false`,
+      "Write --value true (deleted) or --value false (present).",
     );
   }
   try {
@@ -320,7 +320,7 @@ function valueTyped({ form, register }: { readonly form: Form; readonly register
     if (form.kind === "column") return typed;
     throw new TributaryError(
       "usage",
-      `--value for ${register} is a JSON object of ${form.columns.join(", ")}, or null`,
+      `--value for ${register} must be a JSON object of ${form.columns.join(", ")}, or null`,
       `For example: --value '${JSON.stringify(Object.fromEntries(form.columns.map((column) => [column, null])))}'.`,
     );
   }

@@ -4,21 +4,21 @@ import { type HubConfig, readConfig } from "./config.ts";
 import { FOLDER_OPTIONS, foldersOf, usualFolder } from "./folders.ts";
 import { table } from "./output.ts";
 import { hubDir } from "./paths.ts";
-import { configFile, givenBy, SETTINGS, type Setting, settingOf } from "./settings.ts";
+import { checkEnvironment, configFile, givenBy, SETTINGS, type Setting, settingOf } from "./settings.ts";
 import { recordedFolders } from "./state.ts";
 
-/** A setting as it holds. */
+/** A setting with the value that is in effect. */
 interface Effective {
   readonly setting: string;
   readonly value: string;
   readonly from: "option" | "environment" | "file" | "hub" | "default";
-  /** The option, variable or file that said so. */
+  /** The option, variable or file that gave the value. */
   readonly place: string;
 }
 
 const BLANK = "…";
 
-/** An address without its password or secret; any other secret not at all. */
+/** An address without its password or secret. Any other secret is left out whole. */
 function blanked(text: string): string {
   if (URL.parse(text) === null) return BLANK;
   return text.replace(/(:\/\/[^:/@]*):[^@]*@/, `$1:${BLANK}@`).replace(/connectionName=[^&]*/, `connectionName=${BLANK}`);
@@ -42,7 +42,7 @@ function effective(setting: Setting, dir: string, input: Input): Effective {
   const source = givenBy(variable);
   if (key === "schemas" || key === "projections") {
     const path = foldersOf(input.text("data"))[key];
-    const words = path ?? "the hub's own only";
+    const words = path ?? "only the hub's own";
     if (recordedFolders(dir) !== undefined) return made(words, "hub", `${dir}/hub.json`);
     const kept = readConfig(dir).folders;
     if (source === undefined && kept !== undefined) return made(kept[key] ?? words, "hub", `${dir}/config.json`);
@@ -61,19 +61,21 @@ export const configCheck: Command = {
   name: "config check",
   summary: "show each setting, and where it comes from",
   usage: "tributary config check [--config FILE] [--data DIR] [--schemas DIR] [--projections DIR]",
-  help: `Reads tributary.config.ts (or .mts, .js, .mjs, .json) in this folder, or the file that --config or TRIBUTARY_CONFIG names, and tells all that is wrong with it at once
-(exit 2). A setting comes from the first of: an option, the environment, the file, what the hub in --data has kept, the default. Passwords are
-left out. The folders of schemas and projections are those that the hub was started with: every command on it works with them.
+  help: `Reads tributary.config.ts (or .mts, .js, .mjs, .json) in this folder, or the file that --config or TRIBUTARY_CONFIG names. If the file has mistakes,
+the command lists all of them and ends with exit code 2. It does the same for environment variables. Each setting is taken from the first of these that
+has it: an option, the environment, the file, what the hub in --data has kept, the default. Passwords are not shown. The folders of schemas and
+projections are those that the hub was started with: every command on that hub uses them.
 
   tributary config check`,
   maxPositionals: 0,
   options: { data: { type: "string" }, ...FOLDER_OPTIONS },
   async run(input) {
+    checkEnvironment();
     const dir = hubDir(input.text("data"));
     const settings = SETTINGS.map((setting) => effective(setting, dir, input));
     const file = configFile();
     input.out.result({ file, settings });
-    input.out.line(file === null ? "There is no configuration file here.\n" : `${file} is as it should be.\n`);
+    input.out.line(file === null ? "There is no configuration file here.\n" : `${file} has no mistakes.\n`);
     const place = ({ from, place }: Effective): string => (from === "default" ? "" : place);
     input.out.line(
       table(
@@ -83,7 +85,7 @@ left out. The folders of schemas and projections are those that the hub was star
     );
     for (const each of settings)
       if ((each.setting === "schemas" || each.setting === "projections") && each.value.includes("/") && !existsSync(each.value))
-        input.out.line(`\nThe folder of ${each.setting} is not there: ${each.value}`);
+        input.out.line(`\nThe folder of ${each.setting} does not exist: ${each.value}`);
     return 0;
   },
 };

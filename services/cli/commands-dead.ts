@@ -158,7 +158,7 @@ const BROKER_AWAY = 7;
 function numbersOf(given: readonly string[], usage: string): number[] {
   return given.map((text) => {
     if (!/^[1-9]\d{0,14}$/.test(text))
-      throw new TributaryError("usage", `${JSON.stringify(text)} is no letter's number`, `Use: ${usage}`);
+      throw new TributaryError("usage", `${JSON.stringify(text)} is not a letter's number`, `Use: ${usage}`);
     return Number(text);
   });
 }

@@ -96,10 +96,10 @@ export const storyOf = ({ entity, view, builtOtherwise, deleted, registers, park
 
 export const explainCommand: Command = {
   name: "explain",
-  summary: "tell how an entity's row, or one field of it, came to be what it is",
+  summary: "explain how an entity's row, or one field of it, got its value",
   usage: "tributary explain TYPE ID [FIELD] | TYPE/ID [FIELD] [--view NAME] [--data DIR]",
-  help: `For each field: who wrote what, when by their clock and when by the hub's, what they had seen, what stood beside it, which rule decided and why,
-and what was kept of those that lost. Each view that shows the entity tells its own story; --view NAME takes one.
+  help: `Shows for each field who wrote which value, at what time by their clock and by the hub's, what they had seen, which values stood beside it, which rule decided
+and why, and which losing values were kept. Each view that shows the entity is explained by itself; --view NAME selects one.
 
   tributary explain beneficiary NBO-000023 household_size`,
   maxPositionals: 3,
@@ -139,20 +139,20 @@ async function candidate(file: string): Promise<Projection> {
   if (module.default?.kind === "entity") return module.default as Projection;
   throw new TributaryError(
     "projection-malformed",
-    `${file} declares no view of entities`,
+    `${file} does not declare a view of entities`,
     module.default?.kind === undefined
-      ? "Its default export is made with defineProjection."
-      : "Totals and joins have no rules of their own: try the views that they are made of, or `tributary rebuild --no-swap`.",
+      ? "Make its default export with defineProjection."
+      : "Totals and joins have no rules of their own. Try the views that they read, or run `tributary rebuild --no-swap`.",
   );
 }
 
 export const rulesTry: Command = {
   name: "rules try",
-  summary: "replay the history under changed rules, and show what would differ, before anyone deploys them",
+  summary: "try changed rules on the whole history, and show what would differ",
   usage: "tributary rules try FILE [--limit N] [--data DIR]",
-  help: `FILE is a projection, as it stands in projections/ or would: its rules, groups, columns and functions are tried on every entity of the hub.
-Nothing is written. Shown: how many rows would show something else, by column and row by row, and which rule would then decide; how many cases its
-invariants would make; and which entities it throws on.
+  help: `FILE is a projection, in projections/ or not yet there. The command tries its rules, groups, columns and functions on every entity of the hub and writes nothing.
+It shows how many rows would change, by column and row by row, and which rule would decide them; how many cases the invariants would open; and which
+entities could not be folded.
 
   tributary rules try projections/beneficiaries.ts`,
   maxPositionals: 1,

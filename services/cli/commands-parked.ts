@@ -7,12 +7,12 @@ import { withViews } from "./with-views.ts";
 
 export const parkedList: Command = {
   name: "parked list",
-  summary: "show entities whose fold stopped at an event",
+  summary: "list entities that a view could not fold",
   usage: "tributary parked list [--view NAME] [--data DIR]",
-  help: `When a view cannot take an event (its declaration throws, or the database refuses what it makes of the entity), that entity's row stays as it was
-before the event; all other entities go on. With each later event the entity is folded anew from all of its events: one that corrects the value mends it by
-itself. Correct it from the desk with \`tributary quarantine release NAME --set FIELD=VALUE\`; or correct the declaration (then
-\`tributary rebuild VIEW\`), or what kept it from being written (then \`tributary parked retry NAME\`). NAME is what stands here: VIEW/ENTITY,
+  help: `A view parks an entity when it cannot take one of its events, because its declaration throws or the database refuses the row. The row stays as it was before that
+event; all other entities go on. Each later event folds the entity anew from all of its events, so an event that corrects the value repairs it.
+There are three ways to repair it yourself. Correct the value with \`tributary quarantine release NAME --set FIELD=VALUE\`. Correct the declaration, then run
+\`tributary rebuild VIEW\`. Or remove what prevented the write, then run \`tributary parked retry NAME\`. NAME is what this command lists: VIEW/ENTITY,
 ENTITY, or the event.`,
   maxPositionals: 0,
   options: { data: { type: "string" }, view: { type: "string" } },
@@ -46,7 +46,7 @@ export const parkedShow: Command = {
   name: "parked show",
   summary: "show a parked entity: the event, the stack and the state before it",
   usage: "tributary parked show VIEW ENTITY_ID | NAME [--data DIR]",
-  help: "The event that the view stopped at, why, and all that the view knew of the entity before. NAME is as `tributary parked list` prints it: VIEW/ENTITY, ENTITY, or the event.",
+  help: "Shows the event at which the view stopped, the reason, and what the view knew of the entity before it. `tributary parked list` prints each NAME: VIEW/ENTITY, ENTITY, or the event.",
   maxPositionals: 2,
   options: { data: { type: "string" } },
   async run({ positionals, text, out }) {
@@ -56,7 +56,7 @@ export const parkedShow: Command = {
     const row = await withViews(text("data"), (db) => parkedNamed({ db }, name));
     out.result(row);
     out.line(`${row.entity} in ${row.view}, parked ${row.parkedAt} at position ${row.position}: ${row.event} (${row.type})`);
-    out.line(`${row.waiting} later events wait with it.\n\n${row.stack || row.error}\n`);
+    out.line(`${row.waiting} later ${row.waiting === 1 ? "event waits" : "events wait"} with it.\n\n${row.stack || row.error}\n`);
     out.line(row.state === null ? "Nothing was known of it before." : `State before the event:\n${row.state}`);
     return 0;
   },
@@ -66,8 +66,8 @@ export const parkedRetry: Command = {
   name: "parked retry",
   summary: "fold parked entities anew, after a fix",
   usage: "tributary parked retry [--view NAME] [VIEW/ENTITY | ENTITY | ORIGIN/SEQ]… [--data DIR]",
-  help: `All that is parked, or what is named as \`tributary parked list\` prints it. Whoever holds the entities' shards folds each anew from all of its events. What still cannot be folded stays parked, with the new error. After a
-changed declaration use \`tributary rebuild VIEW\` instead: this folds with the code that runs.`,
+  help: `Retries everything that is parked, or the names that \`tributary parked list\` prints. The process that holds an entity's shard folds it anew from all of its events.
+What still cannot be folded stays parked, with the new error. The running code does this; after you change a declaration, use \`tributary rebuild VIEW\` instead.`,
   options: { data: { type: "string" }, view: { type: "string" } },
   async run({ positionals: names, text, out }) {
     const view = text("view");
@@ -76,7 +76,7 @@ changed declaration use \`tributary rebuild VIEW\` instead: this folds with the 
     out.line(
       asked === 0
         ? "Nothing is parked."
-        : `${asked} entities are folded anew; \`tributary parked list\` shows in a moment what is left.`,
+        : `${asked} ${asked === 1 ? "entity is" : "entities are"} being folded anew; in a moment \`tributary parked list\` shows what is left.`,
     );
     return 0;
   },

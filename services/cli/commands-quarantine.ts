@@ -23,7 +23,7 @@ import { withViews } from "./with-views.ts";
 
 const STATES = ["held", "released", "rejected", "all"] as const;
 const FILTERS = { site: { type: "string" }, code: { type: "string" }, schema: { type: "string" } } as const;
-const FILTER_HELP = "--site, --code and --schema (SUBJECT or SUBJECT@VERSION) choose among them.";
+const FILTER_HELP = "--site, --code and --schema (SUBJECT or SUBJECT@VERSION) select some of them.";
 
 function filterOf({ text }: Input): Omit<QuarantineFilter, "state"> {
   const [site, code, schema] = [text("site"), text("code"), text("schema")];
@@ -53,15 +53,15 @@ export const quarantineList: Command = {
   summary: "list events that the gate held back",
   usage:
     "tributary quarantine list [--state held|released|rejected|all] [--site NAME] [--code CODE] [--schema SUBJECT[@VERSION]] [--data DIR]",
-  help: `They are in the log at their place, with their raw data and the reason; nothing was lost and nothing waits for them. Without --state: those
-that are still held. ${FILTER_HELP}`,
+  help: `Quarantined events are in the log at their seq, with their raw data and the reason. Nothing is lost, and nothing waits for them. Without --state the command
+lists those that are still held. ${FILTER_HELP}`,
   maxPositionals: 0,
   options: { data: { type: "string" }, state: { type: "string" }, ...FILTERS },
   async run(input) {
     const given = input.text("state") ?? "held";
     const state = STATES.find((each) => each === given);
     if (state === undefined)
-      throw new TributaryError("usage", `there is no state ${given}`, "There are held, released, rejected and all.");
+      throw new TributaryError("usage", `there is no state ${given}`, "The states are held, released, rejected and all.");
     const filter = { ...filterOf(input), ...(state === "all" ? {} : { state }) };
     const rows = await withViews(input.text("data"), (db) => quarantine(db, filter));
     input.out.result(rows);
@@ -83,7 +83,7 @@ export const quarantineShow: Command = {
   name: "quarantine show",
   summary: "show a quarantined event: its raw data, and all that is wrong with it",
   usage: "tributary quarantine show ORIGIN/SEQ [--data DIR]",
-  help: `The data are decoded as far as possible, and checked again with the schemas as they are now: what was wrong when it came may be right since.
+  help: `Decodes the data as far as possible and checks it against the present schemas. An event that was wrong when it arrived may fit by now.
 
   tributary quarantine show relief.juba.tablet-1.k3x9/17`,
   maxPositionals: 1,
@@ -119,14 +119,14 @@ export const quarantineShow: Command = {
 
 export const quarantineRelease: Command = {
   name: "quarantine release",
-  summary: "let quarantined events count, as they are or mended; correct parked entities",
+  summary: "release quarantined events, as they are or corrected; correct parked entities",
   usage: `tributary quarantine release ORIGIN/SEQ… | --all [--site NAME] [--code CODE] [--schema SUBJECT[@VERSION]]
       [--set FIELD=VALUE]… [--with JSON|@FILE] [--as SUBJECT@VERSION] [--note TEXT] [--actor NAME] [--dry-run] [--data DIR]`,
-  help: `Each is checked again with the schemas and views as they are now, after the changes of --set (one or more fields) or --with (all of its data). What fits is
-released by an event of the hub's own origin: the views then count it in its own causal place, as written by its author at its time. What still does not
-fit stays, and is told. The log keeps the event as it came, and who released it with what. --as checks and reads it with another version.
-An entity that is parked, or its event, may be named as \`tributary parked list\` prints it: then --set is written as a correction by the hub, an ordinary event
-about the entity that builds on all that is known of it. The views fold the entity anew with it, and it stands in each of them.
+  help: `Changes each event by --set (one or more fields) or --with (all of its data), then checks it against the present schemas and views. An event of the hub's own
+origin releases what fits; the views then count the released event as its author wrote it, at its own time. What still does not fit stays in quarantine, and
+the command says why. The log keeps the event as it came, and who released it with which data. --as checks and reads it with another version.
+You can also name a parked entity, or its event, as \`tributary parked list\` prints it. Then --set is written as a correction by the hub: an ordinary event about
+the entity, with all that is known of the entity as its basis. Each view folds the entity anew with it.
 ${FILTER_HELP}
 
   tributary quarantine release relief.juba.tablet-1.k3x9/17 --set birth_date=2019-02-28 --note "typing error, asked the family"
@@ -173,12 +173,16 @@ async function correctThem(
   { text, out }: Input,
 ): Promise<number> {
   if (text("as") !== undefined)
-    throw new TributaryError("usage", "--as is for events in quarantine", "A correction is checked with the entity's own forms.");
+    throw new TributaryError(
+      "usage",
+      "--as is for events in quarantine",
+      "Leave out --as: a correction is checked against the entity's own schemas.",
+    );
   const values = Object.fromEntries([...Object.entries(replacement ?? {}), ...changes]);
   const names = await correct(desk, { entities, values, ...by });
   out.result({ released: names, corrected: names, held: [], dryRun: by.dryRun });
   out.line(
-    `${by.dryRun ? "Would correct" : "Corrected"} ${names.join(", ")}: ${Object.keys(values).join(", ")}. The views fold it anew; \`tributary parked list\` shows in a moment whether it fits.`,
+    `${by.dryRun ? "Would correct" : "Corrected"} ${names.join(", ")}: ${Object.keys(values).join(", ")}. The views fold it anew; in a moment \`tributary parked list\` shows whether it fits.`,
   );
   return 0;
 }
@@ -193,7 +197,7 @@ function replacementOf(given: string | undefined): JsonObject | null {
 function schemaOf(given: string | undefined): { readonly schema?: SchemaRef } {
   if (given === undefined) return {};
   const [, subject, version] = /^(.+)@(\d{1,9})$/.exec(given) ?? [];
-  if (subject === undefined) throw new TributaryError("usage", "--as names no schema", "Write SUBJECT@VERSION.");
+  if (subject === undefined) throw new TributaryError("usage", "--as does not name a schema", "Write SUBJECT@VERSION.");
   return { schema: { subject, version: Number(version) } };
 }
 
@@ -204,10 +208,10 @@ function noteOf({ text }: Input): { readonly note?: string } {
 
 export const quarantineReject: Command = {
   name: "quarantine reject",
-  summary: "turn quarantined events down for good, with a reason",
+  summary: "reject quarantined events for good, with a reason",
   usage:
     "tributary quarantine reject ORIGIN/SEQ… | --all [--site NAME] [--code CODE] [--schema SUBJECT[@VERSION]] --reason TEXT [--actor NAME] [--data DIR]",
-  help: `They stay in the log and in the audit, with the reason and who gave it; they never count for a view. ${FILTER_HELP}
+  help: `Rejected events stay in the log and in the audit, with the reason and who gave it. No view ever counts them. ${FILTER_HELP}
 
   tributary quarantine reject relief.juba.tablet-1.k3x9/18 --reason "a test by the trainer"`,
   options: {
@@ -219,7 +223,7 @@ export const quarantineReject: Command = {
   },
   async run(input) {
     const { text, out } = input;
-    const reason = input.need("reason", "why they are turned down");
+    const reason = input.need("reason", "why they are rejected");
     const which = whichOf(input, quarantineReject.usage);
     const actor = text("actor") ?? userInfo().username;
     const rejected = await withDesk(text("data"), (desk) => reject(desk, { which, reason, actor }));
@@ -233,7 +237,7 @@ export const quarantineRates: Command = {
   name: "quarantine rates",
   summary: "show how much of each site's and schema's data is held back",
   usage: "tributary quarantine rates [--days N] [--data DIR]",
-  help: "A site or form whose rate is high needs somebody to call: a version of the app, or a question that people misunderstand. --days counts what was recorded since.",
+  help: "If the rate of a site or schema is high, call the site: its app may be out of date, or people may misunderstand a question. --days counts only what was recorded in the last N days.",
   maxPositionals: 0,
   options: { data: { type: "string" }, days: { type: "string" } },
   async run({ text, number, out }) {

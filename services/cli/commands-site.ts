@@ -18,12 +18,14 @@ export const siteAdd: Command = {
   summary: "register a site; issue a one-time code and a token for its devices",
   usage:
     "tributary site add NAME [--org NAME] [--title TEXT] [--days N] [--device NAME] [--types TYPE,…] [--code-days N] [--data DIR]",
-  help: `Writes the registration as an event of the hub's own origin, and prints a one-time code with which one device of the site enrols its key
-(\`tributary field enrol\`; good for --code-days, default ${DEFAULT_CODE_DAYS}), and a token with which devices of the site sync and enrol by themselves. Both are for one site
-(with --device: one device). The token runs out after --days (default ${DEFAULT_TOKEN_DAYS}); a device that has enrolled needs it no more. Both are shown once: keep them
-safe. For a tablet that was lost: \`tributary device revoke\`, then this with --device for the one that takes its place. --org: a partner organisation whose site it
-is; default: the hub's own. --types: the entity types that whoever uses this code or token may write about; events about others are quarantined, with the reason. Default:
-all but the hub's own (sites, cases, quarantine), which no site writes.
+  help: `Writes the registration as an event of the hub's own origin, and prints two things. One is a one-time code: one device of the site enrols its key with it
+(\`tributary field enrol\`). It is valid for --code-days (default ${DEFAULT_CODE_DAYS}). The other is a token, with which devices of the site sync and enrol by themselves. It
+expires after --days (default ${DEFAULT_TOKEN_DAYS}); a device that has enrolled no longer needs it. Both are valid for one site, or with --device for one device. Both are
+shown only once: keep them safe. If a tablet is lost, revoke it with \`tributary device revoke\`, then run this command with --device for the tablet that replaces it.
+
+  --org    the partner organisation that the site belongs to (default: the hub's own)
+  --types  the entity types that devices with this code or token may write about; events about others are quarantined, with the reason. Default: all but
+           the hub's own types (sites, cases, quarantine), which no site may write
 
   tributary site add juba --title "Juba, Munuki office"`,
   options: {
@@ -56,22 +58,21 @@ all but the hub's own (sites, cases, quarantine), which no site writes.
     });
     const { urls, isReachable } = addressesOf(state);
     out.result({ ...added, natsUrl: withoutLogin(state.natsUrl), httpUrl: state.httpUrl, urls, isReachable });
-    out.line(`Site ${added.org}.${added.site} is registered. Its token, good until ${added.expiresAt}:\n\n${added.token}\n`);
-    out.line(`A one-time code for one device, good until ${added.codeExpiresAt}:\n\n${added.code}\n`);
+    out.line(`Site ${added.org}.${added.site} is registered. Its token, valid until ${added.expiresAt}:\n\n${added.token}\n`);
+    out.line(`A one-time code for one device, valid until ${added.codeExpiresAt}:\n\n${added.code}\n`);
     out.line(
       `On a device:\n  tributary field init --org ${added.org} --site ${added.site} --device ${device ?? "NAME"}\n  tributary field enrol --hub ${urls[0]} --code CODE\n  tributary field sync --hub ${urls[0]}\nor, without enrolling first:\n  tributary field sync --hub ${urls[0]} --token TOKEN`,
     );
-    if (added.types !== null) out.line(`\nBoth let in events about ${added.types.join(", ")} only; others are quarantined.`);
-    for (const type of added.typesWithoutSchema)
-      out.line(`No schema in schemas/ is about a ${type}: is it written as the schemas write it?`);
+    if (added.types !== null) out.line(`\nBoth allow events about ${added.types.join(", ")} only; others are quarantined.`);
+    for (const type of added.typesWithoutSchema) out.line(`No schema in schemas/ is about ${type}. Check its spelling.`);
     if (urls.length > 1) out.line(`\nThe hub is also at ${urls.slice(1).join(" and ")}.`);
     if (!isReachable)
       out.line(
-        `\nThese addresses are good on this machine only. Start the hub with --public-url URL to have the one printed that devices reach, and with --listen 0.0.0.0:PORT to open the HTTP door to the network (TLS in front of it: docs/production.md).`,
+        `\nThese addresses work on this machine only. Start the hub with --public-url URL so that this command prints the address that devices reach. To open the HTTP door to the network, start the hub with --listen 0.0.0.0:PORT (with TLS in front of it: docs/production.md).`,
       );
     if (!hasOwnBroker(dir))
       out.line(
-        `\nIf your NATS knows logins, give it this user (docs/production.md); the device logs in as that by itself:\n  ${userLine({ kind: "password", ...added.login, org: added.org, site: added.site, device: device ?? null, expiresAtMs: 0 })}`,
+        `\nIf your NATS server uses logins, add this user to it (docs/production.md); the device logs in with it:\n  ${userLine({ kind: "password", ...added.login, org: added.org, site: added.site, device: device ?? null, expiresAtMs: 0 })}`,
       );
     return 0;
   },
@@ -79,9 +80,9 @@ all but the hub's own (sites, cases, quarantine), which no site writes.
 
 export const siteList: Command = {
   name: "site list",
-  summary: "show each site's standing",
+  summary: "show how many events each site has sent, and when it last did",
   usage: "tributary site list [--data DIR]",
-  help: "Events in the log, quarantined ones, events stamped by wrong clocks, and when the site was last heard of.",
+  help: "For each site: its events in the log, how many of them are quarantined, how many were stamped by a wrong clock, and when the hub last heard of it.",
   options: { data: { type: "string" } },
   async run({ text, out }) {
     const sites = await withViews(text("data"), (db) => siteStatuses(db));

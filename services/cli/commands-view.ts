@@ -12,11 +12,11 @@ export const view: Command = {
   summary: "show a view's rows",
   usage:
     "tributary view NAME [--id ID] [--where COLUMN=VALUE] [--as-of [INCARNATION:]POSITION | --at TIME] [--limit N] [--data DIR]",
-  help: `Views are declared in projections/. Without a name: the list of them. Columns after the declared ones: deleted, conflicts (how
-many of its registers are contested), waiting_for (events that have not come yet).
+  help: `Views are declared in projections/. Without a name, the command lists them. After a view's own columns come deleted, conflicts (how many of its
+registers are contested) and waiting_for (events that have not arrived yet).
 
-With --as-of or --at: the rows as the hub knew them when the log ended at that position, or had recorded what it had at that time; rows of the present
-rules, from their kept past.
+--as-of shows the rows as the hub knew them when the log ended at that position; --at, as it knew them at that time. The rows are read from their kept
+versions, as today's rules made them.
 
   tributary view beneficiaries --where status=idp --limit 20
   tributary view beneficiaries --at 2026-05-03T12:00Z`,

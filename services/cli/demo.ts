@@ -73,8 +73,8 @@ export const demo: Command = {
   name: "demo",
   summary: "offline sites, a crash, conflicts, a changed rule, a lost hub, and the proof that nothing was lost",
   usage: "tributary demo [--chapters NAME,…] [--keep] [--json] [--data DIR]",
-  help: `Starts a hub on free ports of 127.0.0.1 and tells one story in chapters. Everything is real: broker, event store, PostgreSQL, one process each.
-It ends by itself; with --keep the hub stays up until Ctrl-C, for looking around. The chapters, of which --chapters picks some:
+  help: `Starts a hub on free ports of 127.0.0.1 and tells one story in chapters. Broker, event store and PostgreSQL are real, one process each. The demo ends by
+itself; with --keep the hub runs until Ctrl-C, so that you can look around. --chapters selects some of the chapters:
 
 ${CHAPTERS.map(({ name, shows }) => `  ${name.padEnd(10)}${shows}`).join("\n")}`,
   options: { keep: { type: "boolean" }, data: { type: "string" }, chapters: { type: "string" } },

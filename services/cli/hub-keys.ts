@@ -90,7 +90,7 @@ export function deviceName(given: string, org: string): DeviceName {
   if (parts.length !== 2 && parts.length !== 3)
     throw new TributaryError(
       "usage",
-      `${JSON.stringify(given)} names no device`,
+      `${JSON.stringify(given)} does not name a device`,
       "Write it as site/device, or org.site.device for a partner's.",
     );
   const [first, site, device] = parts.length === 3 ? parts : [org, ...parts];

@@ -1,6 +1,6 @@
 /**
- * Settings of this program: options, environment variables, `tributary.config.ts`, and what is usual, in this order. In comes a configuration file; what it says stands
- * in the environment while a command runs, where nothing stood before, so that all that the command starts has the same settings. Never a setting that nobody checked.
+ * Settings of this program: options, environment variables, `tributary.config.ts` and defaults, in this order. A configuration file comes in; while a command runs, what
+ * the file says is put into the environment where a variable was not set, so that every process that the command starts has the same settings. Every setting is checked.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
@@ -25,7 +25,7 @@ const saysOf = (check: (text: string) => unknown) =>
     }
   };
 
-const path = z.string().min(1, "it names no file or folder");
+const path = z.string().min(1, "it does not name a file or folder");
 const checked = (says: (text: string) => string | null) =>
   z.string().superRefine((text, context) => {
     const problem = says(text);
@@ -101,7 +101,7 @@ export interface Setting {
   /** A file or folder, in a configuration file relative to that file. */
   readonly isPath?: boolean;
   readonly isSecret?: boolean;
-  /** What holds where nobody said anything, in words. */
+  /** The default, in words. */
   readonly usual: string;
   /** What is wrong with a text from the environment; `null`: nothing. */
   readonly says?: (text: string) => string | null;
@@ -167,7 +167,7 @@ interface ConfigFile {
   readonly values: ReadonlyMap<string, string>;
 }
 
-/** What is in force while a command runs: one command at a time. */
+/** The settings while a command runs: one command at a time. */
 let inForce: { readonly config: ConfigFile | null; readonly sources: ReadonlyMap<string, Source> } = {
   config: null,
   sources: new Map(),
@@ -180,20 +180,36 @@ export const givenBy = (variable: string): Source | undefined =>
 export const configFolder = (): string | null => (inForce.config === null ? null : dirname(inForce.config.file));
 export const configFile = (): string | null => inForce.config?.file ?? null;
 
-/** What the environment or the configuration file says of a setting. Throws `usage` for what it cannot be. */
+/** What the environment or the configuration file says of a setting. Throws `usage` for a value that the setting cannot have. */
 export function settingOf(key: string): string | undefined {
   const setting = SETTINGS.find((each) => each.key === key);
-  const text = setting === undefined ? undefined : process.env[setting.variable];
-  if (setting === undefined || text === undefined || text === "") return undefined;
-  const problem = setting.says?.(text) ?? null;
-  if (problem !== null)
-    throw new TributaryError("usage", `${setting.variable}=${JSON.stringify(text)}: ${problem}`, "Correct it, or unset it.");
-  return text;
+  if (setting === undefined) return undefined;
+  const problem = problemOf(setting);
+  if (problem !== null) throw new TributaryError("usage", problem, "Correct it, or unset it.");
+  return process.env[setting.variable] || undefined;
+}
+
+/** Throws `usage` with every environment variable whose value its setting cannot have. */
+export function checkEnvironment(): void {
+  const problems = SETTINGS.flatMap((setting) => problemOf(setting) ?? []);
+  if (problems.length > 0)
+    throw new TributaryError(
+      "usage",
+      `the environment:\n${problems.map((problem) => `  ${problem}`).join("\n")}`,
+      "Correct these variables, or unset them. docs/packages.md lists all settings.",
+    );
+}
+
+/** What is wrong with a setting's variable; `null`: nothing, or nobody has set it. */
+function problemOf({ variable, says, isSecret = false }: Setting): string | null {
+  const text = process.env[variable];
+  const problem = text === undefined || text === "" ? null : (says?.(text) ?? null);
+  return problem === null ? null : `${variable}${isSecret ? "" : `=${JSON.stringify(text)}`}: ${problem}`;
 }
 
 /**
  * Runs a command under the settings of its configuration file: the one that `given` or TRIBUTARY_CONFIG names, else `tributary.config.ts` here (or .mts, .js, .mjs,
- * .json), if there is one. `options`: the command's own, which come first.
+ * .json), if there is one. `options`: the command's own options, which come first.
  */
 export async function withSettings<T>(
   given: string | undefined,
@@ -214,7 +230,7 @@ export async function withSettings<T>(
     const text = config?.values.get(key);
     if (text !== undefined && !process.env[variable]) put(variable, text, "file");
   }
-  // Of the options, those that all a command starts must know.
+  // Options that every process that the command starts must know.
   for (const name of ["schemas", "projections"] as const) {
     const path = options(name);
     if (path !== undefined) put(name === "schemas" ? "TRIBUTARY_SCHEMAS" : "TRIBUTARY_PROJECTIONS", resolve(path), "option");
@@ -230,7 +246,7 @@ export async function withSettings<T>(
   }
 }
 
-/** The configuration file to read; `null`: there is none. Throws `usage` where one was named that is not there, or two stand side by side. */
+/** The configuration file to read; `null`: there is none. Throws `usage` where one was named that is not there, or where the folder has two. */
 function fileGiven(given: string | undefined): string | null {
   const named = given ?? (process.env.TRIBUTARY_CONFIG || undefined);
   if (named !== undefined) {
@@ -243,7 +259,11 @@ function fileGiven(given: string | undefined): string | null {
   }
   const found = FILES.filter((name) => existsSync(name));
   if (found.length > 1)
-    throw new TributaryError("usage", `there are ${found.join(" and ")} here`, "Keep one of them, or name one with --config.");
+    throw new TributaryError(
+      "usage",
+      `this folder has more than one configuration file: ${found.join(" and ")}`,
+      "Keep one of them, or name one with --config.",
+    );
   return found.length === 0 ? null : resolve(found[0]!);
 }
 
@@ -254,7 +274,9 @@ async function readConfigFile(file: string): Promise<ConfigFile> {
       ? JSON.parse(readFileSync(file, "utf8"))
       : ((await import(pathToFileURL(file).href)) as { default?: unknown }).default;
   } catch (error) {
-    throw new TributaryError("usage", `${file} cannot be read: ${messageOf(error)}`, "Correct it.", { cause: error });
+    throw new TributaryError("usage", `${file} cannot be read: ${messageOf(error)}`, "Correct the file, and try again.", {
+      cause: error,
+    });
   }
   if (said === undefined) throw new TributaryError("usage", `${file} has no default export`, "Write `export default { … }`.");
   const parsed = fileSchema.safeParse(said);

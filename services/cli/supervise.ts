@@ -1,7 +1,6 @@
-import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { type Incarnation, messageOf, TributaryError } from "../core/index.ts";
+import { type Incarnation, TributaryError } from "../core/index.ts";
 import type { SchemaStore } from "../gate/index.ts";
 import { type Backend, type Backends, choosePort, portOf, startBackends } from "../local/index.ts";
 import { currentIncarnation, type Log, openLog } from "../log/index.ts";
@@ -10,32 +9,17 @@ import { type AnchorPlace, anchorMemory, anchorPlace } from "./anchor-place.ts";
 import { hubOrg, keepConfig, readConfig } from "./config.ts";
 import { type Folders, foldersToStart } from "./folders.ts";
 import { publicPartOf } from "./hub-keys.ts";
+import { keepWorker, type Worker } from "./keep-worker.ts";
 import { hubKey, readHubKeys } from "./keys.ts";
 import { followLogins } from "./logins.ts";
 import { settingsFile } from "./paths.ts";
-import { MAIN, NODE_FLAGS } from "./program.ts";
+import { MAIN } from "./program.ts";
 import { narrowerThan, openHubGate, registerProjectSchemas } from "./registry.ts";
 import { takeUpLog } from "./restore.ts";
 import { type HubState, type Listen, writeState } from "./state.ts";
 import { outliveTold } from "./told.ts";
 
-/** A worker that says nothing for so long has hung; a small machine that is busy with a start of everything takes a minute. */
-const READY_TIMEOUT_MS = 180_000;
-const READY_LOOK_MS = 500;
-const FIRST_PAUSE_MS = 200;
-const MAX_PAUSE_MS = 10_000;
-const STOP_TIMEOUT_MS = 10_000;
-/** A worker that ran this long before it ended is started anew at once. */
-const HEALTHY_MS = 10_000;
 const HERE = "127.0.0.1";
-
-export interface Worker {
-  readonly name: string;
-  pid(): number | null;
-  /** Resolves when a worker process is ready; anew after each restart. */
-  ready(): Promise<void>;
-  stop(): Promise<void>;
-}
 
 export interface Hub {
   readonly state: HubState;
@@ -108,12 +92,12 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     await backends.close();
   };
   const start = (name: string, args: readonly string[], command = name): Worker => {
-    const worker = supervise(
+    const worker = keepWorker({
       name,
-      [MAIN, command, "--data", dataDir, "--log", join(dataDir, "logs", `${name}.log`), ...args],
+      args: [MAIN, command, "--data", dataDir, "--log", join(dataDir, "logs", `${name}.log`), ...args],
       say,
-      failure.reject,
-    );
+      fail: failure.reject,
+    });
     workers.push(worker);
     return worker;
   };
@@ -239,98 +223,4 @@ async function prepareSchemas(log: Log, folders: Folders, say: (line: string) =>
   } finally {
     registry.close();
   }
-}
-
-/**
- *   starting ─▶ ready ── dies ──▶ pausing (0.2 s doubling to 10 s; none after a healthy run) ─▶ starting
- *      └ exits with an operating error before it was ever ready ─▶ failed
- */
-function supervise(name: string, args: readonly string[], say: (line: string) => void, fail: (error: unknown) => void): Worker {
-  let child: ChildProcess | null = null;
-  let stopping = false;
-  let everReady = false;
-  let pauseMs = FIRST_PAUSE_MS;
-  let readiness = Promise.withResolvers<void>();
-  /** A worker that says what it is busy with is waited for. */
-  let lastSignMs = Date.now();
-
-  const start = (): void => {
-    const startedMs = Date.now();
-    let words = "";
-    // A worker that is started again goes on with what stands: files that somebody is just editing must not go live by an accident.
-    const again = everReady && name.startsWith("projector") ? ["--again"] : [];
-    const current = spawn(process.execPath, [...NODE_FLAGS, ...args, ...again], {
-      stdio: ["ignore", "ignore", "pipe", "ipc"],
-    });
-    child = current;
-    current.stderr?.on("data", (chunk: Buffer) => {
-      words = (words + chunk.toString()).slice(-2_000);
-    });
-    current.on("message", (message: { ready?: boolean; busy?: string }) => {
-      if (message.busy !== undefined) {
-        lastSignMs = Date.now();
-        say(`The ${name} is busy: ${message.busy}.`);
-      }
-      if (message.ready !== true) return;
-      everReady = true;
-      readiness.resolve();
-    });
-    current.on("exit", (code, signal) => {
-      child = null;
-      if (stopping) return;
-      if (!everReady) {
-        const [problem, ...hint] = words
-          .trim()
-          .replace(/^tributary: /, "")
-          .split("\n");
-        fail(
-          new TributaryError(
-            code === 8 ? "already-running" : "backend-failed",
-            `the ${name} did not start: ${problem ?? ""}`,
-            hint.join(" ") || "See its log.",
-          ),
-        );
-        return;
-      }
-      readiness = Promise.withResolvers<void>();
-      if (Date.now() - startedMs > HEALTHY_MS) pauseMs = FIRST_PAUSE_MS;
-      say(
-        `The ${name} ended (${signal ?? `exit ${code}`})${words.trim() === "" ? "" : `: ${words.trim().replaceAll("\n", " ")}`}; starting it again.`,
-      );
-      setTimeout(() => {
-        if (!stopping) start();
-      }, pauseMs);
-      pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS);
-    });
-  };
-  start();
-
-  return {
-    name,
-    pid: () => child?.pid ?? null,
-    async ready() {
-      lastSignMs = Date.now();
-      const timeout = setInterval(() => {
-        if (Date.now() - lastSignMs > READY_TIMEOUT_MS)
-          fail(new TributaryError("backend-failed", `the ${name} was not ready in ${READY_TIMEOUT_MS / 1000} s`, "See its log."));
-      }, READY_LOOK_MS);
-      try {
-        await readiness.promise;
-      } catch (error) {
-        throw new Error(messageOf(error));
-      } finally {
-        clearInterval(timeout);
-      }
-    },
-    async stop() {
-      stopping = true;
-      const current = child;
-      if (current === null || current.exitCode !== null) return;
-      const gone = new Promise((resolve) => current.once("exit", resolve));
-      current.kill("SIGTERM");
-      const timer = setTimeout(() => current.kill("SIGKILL"), STOP_TIMEOUT_MS);
-      await gone;
-      clearTimeout(timer);
-    },
-  };
 }

@@ -9,9 +9,9 @@ export const notifier: Command = {
   name: "notifier",
   summary: "run the notifier alone (the hub starts one itself)",
   usage: "tributary notifier [--data DIR] [--log FILE]",
-  help: `Tells people about conflicts, as notifications.json in the hub's folder says (or the file that TRIBUTARY_NOTIFICATIONS names), which is read at
-the start. Several may run at once; each notification is sent by one of them. Without the file nobody is told, and what there was to tell is
-kept as failed until a target is named.`,
+  help: `Tells people about conflicts. Whom and how stands in notifications.json in the hub's folder, or in the file that TRIBUTARY_NOTIFICATIONS names; it is read
+at the start. Several may run at once; each notification is sent by one of them. Without the file nobody is told, and the notifications are kept as
+failed until you name a target.`,
   options: { data: { type: "string" }, log: { type: "string" } },
   async run({ text, out }) {
     const { postgresUrl } = hubHere(text("data"));

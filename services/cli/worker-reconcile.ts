@@ -8,18 +8,18 @@ import { FOLDER_OPTIONS, viewsOf } from "./folders.ts";
 import { ended, logger } from "./workers.ts";
 
 const HOUR_MS = 3_600_000;
-/** Events a second at most: the books can wait, the hub's own work not. */
+/** Events a second at most, so that the hub's own work comes first. */
 const MAX_RATE = 2_000;
 
 export const reconciler: Command = {
   name: "reconciler",
-  summary: "balance the books on a schedule (a hub with --reconcile-every starts one itself)",
+  summary: "compare views with the log on a schedule (a hub with --reconcile-every starts one itself)",
   usage: "tributary reconciler --every HOURS [--data DIR] [--schemas DIR] [--projections DIR] [--log FILE]",
-  help: "Compares all views with the fold of the log every so many hours, puts right what differs, and logs what it found.",
+  help: "Every so many hours, compares all views with the fold of the log, corrects what differs, and logs what it found.",
   maxPositionals: 0,
   options: { data: { type: "string" }, ...FOLDER_OPTIONS, every: { type: "string" }, log: { type: "string" } },
   async run({ text, number, need }) {
-    need("every", "how many hours lie between two runs");
+    need("every", "the hours between two runs");
     const say = logger("reconciler", text("log"));
     const stop = new AbortController();
     const stopped = ended().then(() => stop.abort());

@@ -63,9 +63,9 @@ export const ingress: Command = {
   summary: "run the hub's door alone (the hub starts one itself)",
   usage:
     "tributary ingress [--data DIR] [--schemas DIR] [--projections DIR] [--listen HOST:PORT] [--require-keys] [--anchor FILE|URL] [--log FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
-  help: `Takes batches from NATS and HTTP into the log. Several may run at once. Servers are those of the hub in --data, or of
-TRIBUTARY_NATS_URL, TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --require-keys: take nothing from devices that have no enrolled key.
---anchor (or TRIBUTARY_ANCHOR): keep the log's end there; see \`tributary hub --help\`. One process of a hub does.`,
+  help: `Writes batches from NATS and HTTP to the log. Several may run at once. It uses the servers of the hub in --data, or those in TRIBUTARY_NATS_URL,
+TRIBUTARY_EVENTSTORE_URL and TRIBUTARY_POSTGRES_URL. --require-keys: accept nothing from devices that have no enrolled key. --anchor (or TRIBUTARY_ANCHOR):
+keep the log's end there (see \`tributary hub --help\`); only one process of a hub does this.`,
   options: {
     data: { type: "string" },
     ...FOLDER_OPTIONS,
@@ -137,7 +137,7 @@ export const projector: Command = {
   name: "projector",
   summary: "run the projector alone (the hub starts one itself)",
   usage: "tributary projector [--data DIR] [--schemas DIR] [--projections DIR] [--log FILE] [--again]",
-  help: "Folds the log into PostgreSQL. Several may run: they share the work, and take over what another leaves. All must have the same projections. Started alone with changed ones, it builds their views first; with --again (as the hub starts one anew that ended) it does not.",
+  help: "Folds the log into PostgreSQL. Several may run: they share the work, and take over the work of one that ends. All must have the same projections. If projections have changed, it rebuilds their views first, except with --again, which the hub uses to restart a projector that has ended.",
   options: { data: { type: "string" }, ...FOLDER_OPTIONS, log: { type: "string" }, again: { type: "boolean" } },
   async run({ text, flag, out }) {
     const { eventstoreUrl, postgresUrl } = hubHere(text("data"));
@@ -147,7 +147,7 @@ export const projector: Command = {
     const { registry, gate } = await openHubGate(log, folders, say);
     // Building views takes as long as their history is: whoever waits for this process is told that it is at work.
     const signs = setInterval(
-      () => process.send?.({ busy: "it brings the views in line with their declarations" }),
+      () => process.send?.({ busy: "it is building views whose declarations have changed" }),
       BUSY_SIGN_MS,
     );
     const running = await startProjector({

@@ -1,4 +1,11 @@
-import { isNatsUrl, isTributaryError, type NatsSettings, parseNatsUrl, TributaryError } from "../core/index.ts";
+import {
+  isNatsUrl,
+  isTributaryError,
+  type NatsSettings,
+  parseNatsUrl,
+  type QuarantineNote,
+  TributaryError,
+} from "../core/index.ts";
 import { finishRotation } from "./enrol.ts";
 import { openIdentity } from "./keys.ts";
 import type { AsideNote } from "./move.ts";
@@ -45,7 +52,7 @@ export interface SyncResult {
   readonly moved: number;
   /** Events that stay on this device: damaged, or refused by the hub one by one. */
   readonly setAside: readonly AsideNote[];
-  readonly quarantined: Tally["quarantined"];
+  readonly quarantined: readonly QuarantineNote[];
   /** Schema versions that the hub told this device of, and that the device told the hub of. */
   readonly schemasLearnt: number;
   readonly schemasProposed: number;

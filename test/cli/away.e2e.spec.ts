@@ -188,7 +188,7 @@ describe("a hub's addresses", () => {
       });
     await refused(["--public-url", "nats://user:secret@hub:4222"], "printed for everybody");
     await refused(["--public-url", "ftp://hub"], "no address that devices sync with");
-    await refused(["--nats-port", "70000"], "is no port");
+    await refused(["--nats-port", "70000"], "is not a port");
     await refused(["--nats-port", "4222"], "TRIBUTARY_NATS_URL", { TRIBUTARY_NATS_URL: "nats://127.0.0.1:1" });
   }, 240_000);
 });

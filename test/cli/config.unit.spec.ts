@@ -19,7 +19,7 @@ function fileIn(dir: string, name: string, text: string): string {
 const none = (): undefined => undefined;
 
 describe("a configuration file", () => {
-  it("gives the settings that nothing else gives, with its paths from where it stands", async () => {
+  it("gives the settings that nothing else gives; its paths are relative to the file", async () => {
     const dir = tempDir();
     const file = fileIn(
       dir,
@@ -52,7 +52,7 @@ describe("a configuration file", () => {
     }
   });
 
-  it("is told all that is wrong with it at once, each with its place", async () => {
+  it("with several mistakes has all of them told at once, each with its place", async () => {
     const file = fileIn(
       tempDir(),
       "own.json",
@@ -61,17 +61,32 @@ describe("a configuration file", () => {
     const { code, stderr } = await runHere("config", "check", "--config", file);
     expect(code).toBe(2);
     for (const line of [
-      'listen: "8080" is no address to listen on',
+      'listen: "8080" is not an address to listen on',
       "projctions: there is no such setting",
       "ports.mongo: there is no such setting",
       "ports.nats: it is not a whole number from 1 to 65535",
-      'publicUrls.0: it "ftp://x" is no address that devices sync with',
+      'publicUrls.0: it "ftp://x" is not an address that devices sync with',
       "projectors: it is not a whole number from 1 to 64",
     ])
       expect(stderr).toContain(`  ${line}\n`);
   });
 
-  it("is shown setting by setting, with what said so, and without passwords", async () => {
+  it("and the environment are checked alike: all wrong variables are told at once, without secrets", async () => {
+    const wrong = { TRIBUTARY_LISTEN: "8080", TRIBUTARY_PROJECTORS: "none", TRIBUTARY_POSTGRES_URL: "mysql://u:geheim@db/x" };
+    Object.assign(process.env, wrong);
+    try {
+      const { code, stderr } = await runHere("config", "check", "--config", fileIn(tempDir(), "own.json", "{}"));
+      expect(code).toBe(2);
+      expect(stderr).toContain('  TRIBUTARY_LISTEN="8080": ');
+      expect(stderr).toContain('  TRIBUTARY_PROJECTORS="none": it is not a whole number from 1 to 64\n');
+      expect(stderr).toContain("  TRIBUTARY_POSTGRES_URL: it is not an address that begins with postgres://");
+      expect(stderr).not.toContain("geheim");
+    } finally {
+      for (const variable of Object.keys(wrong)) delete process.env[variable];
+    }
+  });
+
+  it("is shown setting by setting, with the source of each, and without passwords", async () => {
     const dir = tempDir();
     const file = fileIn(
       dir,
@@ -122,7 +137,7 @@ export default defineProjection({ name: "clinics", entity: "clinic", columns: { 
     expect(loadForms({ schemas: SCHEMAS_DIR }).subjects()).toContain("site");
   });
 
-  it("may put a view in the place of the hub's that has all of its columns", async () => {
+  it("may replace a view of the hub's by one that has all of its columns", async () => {
     const dir = tempDir();
     const write = (columns: string): void => {
       fileIn(
