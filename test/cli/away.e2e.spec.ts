@@ -111,7 +111,7 @@ describe("a command", () => {
     });
     const added = await tributary(["site", "add", "juba", "--data", dir]);
     expect(added.code).toBe(0);
-    expect(added.output).toContain("good on this machine only");
+    expect(added.output).toContain("work on this machine only");
     expect(added.output).toContain("--public-url");
   }, 600_000);
 
@@ -168,7 +168,7 @@ describe("a hub's addresses", () => {
     const added = await tributary(["site", "add", "kampala", "--data", dir]);
     expect(added.output).toContain("tributary field sync --hub https://hub.example.org --token TOKEN");
     expect(added.output).toContain("The hub is also at nats://hub.example.org:4222");
-    expect(added.output).not.toContain("good on this machine only");
+    expect(added.output).not.toContain("work on this machine only");
     expect(await second.stop()).toBe(0);
     // Kept for the starts to come.
     expect(JSON.parse(readFileSync(join(dir, "config.json"), "utf8"))).toMatchObject({
@@ -187,7 +187,7 @@ describe("a hub's addresses", () => {
         output: expect.stringContaining(words),
       });
     await refused(["--public-url", "nats://user:secret@hub:4222"], "printed for everybody");
-    await refused(["--public-url", "ftp://hub"], "no address that devices sync with");
+    await refused(["--public-url", "ftp://hub"], "not an address that devices sync with");
     await refused(["--nats-port", "70000"], "is not a port");
     await refused(["--nats-port", "4222"], "TRIBUTARY_NATS_URL", { TRIBUTARY_NATS_URL: "nats://127.0.0.1:1" });
   }, 240_000);

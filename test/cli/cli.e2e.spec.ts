@@ -372,7 +372,7 @@ describe("a mistake", () => {
       "data that are no JSON",
       ["field", "append", "beneficiary.updated", "beneficiary/A", "{oops", "--db", ":memory:"],
       3,
-      /no JSON/,
+      /is not JSON/,
     ],
     ["a file that is not there", ["field", "import", "nowhere.csv", "--db", ":memory:"], 3, /cannot be read/],
     ["no hub", ["view", "beneficiaries", "--data", "/nonexistent"], 4, /no hub/],

@@ -183,7 +183,7 @@ it("a register that a rule decided shows its values with codes, and what a decis
   expect(await row()).toMatchObject({ district: null, village: null, conflicts: 0 });
 
   const refused: [string[], number, string][] = [
-    [["case", "resolve", person, "deleted", "--value", "yes"], 2, "true (gone) or --value false"],
+    [["case", "resolve", person, "deleted", "--value", "yes"], 2, "true (deleted) or --value false"],
     [["case", "resolve", person, "phone", "extra", "--value", "x"], 2, "one argument too many"],
     [["case", "resolve", person, "--value", "x"], 2, "the register is missing"],
     [["case", "resolve", person, "shoes", "--value", "x"], 4, "no register shoes"],
