@@ -1,4 +1,4 @@
-import { isIncarnationId, type Position, TributaryError } from "../core/index.ts";
+import { isIncarnationId, type Position, position, TributaryError } from "../core/index.ts";
 import { type Db, incarnationOf } from "../views/index.ts";
 
 const MAX_POSITION = 9_223_372_036_854_775_807n;
@@ -22,5 +22,5 @@ export async function positionAsked(db: Db, text: string): Promise<Position> {
       `${text} is a position of another life of the log: the views are of ${present ?? "one without a name"}`,
       "The log was set back to a backup since, and gives positions again for other events. `tributary audit entity --json` names the events' positions as they are now; `tributary lag` tells how many events were beyond.",
     );
-  return BigInt(number) as Position;
+  return position(BigInt(number));
 }

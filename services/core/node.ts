@@ -250,3 +250,16 @@ export const codeHash = (code: string): string =>
   createHash("sha256")
     .update(`tributary code\n${readCode(code) ?? ""}`)
     .digest("hex");
+
+/** Sleeps, but no longer than until `signal` aborts. */
+export const pause = (ms: number, signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done, { once: true });
+  });

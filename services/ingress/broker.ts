@@ -16,8 +16,8 @@ import {
   type StreamConfig,
 } from "nats";
 import { messageOf, type NatsSettings, natsConnect, natsRefusal, SUBJECTS, silenceHint, TributaryError } from "../core/index.ts";
+import { pause } from "../core/node.ts";
 import { busy } from "./fair.ts";
-import { pause } from "./standing.ts";
 
 export const STREAM = "INGRESS";
 export const DEAD_STREAM = "DEAD";

@@ -1,6 +1,6 @@
 import type { JsMsg, NatsConnection } from "nats";
 import { type Batch, decodeBatchInTurns, SUBJECTS, TributaryError } from "../core/index.ts";
-import { batchKey, zstdInTurns } from "../core/node.ts";
+import { batchKey, pause, zstdInTurns } from "../core/node.ts";
 import { checkOrigin, type Doorkeeper } from "../http/index.ts";
 import type { Acceptor } from "./accept.ts";
 import { ACK_WAIT_MS, type BrokerWatch } from "./broker.ts";
@@ -11,7 +11,7 @@ import { type HeldBatch, outcomes, RETRY_PAUSE_MS } from "./outcome.ts";
 import { postponed } from "./postponed.ts";
 import { PULL_BYTES, pull } from "./pull.ts";
 import { quietly, shownBy, tokenOf } from "./reply.ts";
-import { pause, type Standing } from "./standing.ts";
+import type { Standing } from "./standing.ts";
 import type { seal, Vouch } from "./vouch.ts";
 
 const MIB = 1_048_576;

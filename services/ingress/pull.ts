@@ -1,8 +1,8 @@
 import type { Consumer, ConsumerMessages, JsMsg, NatsConnection } from "nats";
 import { messageOf } from "../core/index.ts";
+import { pause } from "../core/node.ts";
 import { CONSUMER, STREAM } from "./broker.ts";
 import { sparing } from "./fair.ts";
-import { pause } from "./standing.ts";
 
 const MIB = 1_048_576;
 /** One request to the broker: for about this many bytes, judged by the last batches, within these bounds. It stays open this long. */

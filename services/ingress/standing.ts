@@ -1,4 +1,5 @@
 import { type ErrorCode, type HubOrg, type Incarnation, isTributaryError, messageOf, TributaryError } from "../core/index.ts";
+import { pause } from "../core/node.ts";
 import { currentIncarnation, declareHubOrg, INCARNATION_STREAM, incarnations, type Log } from "../log/index.ts";
 
 /** How often the event store is asked whether it is there, while it is and while it is not. */
@@ -178,16 +179,3 @@ export async function inTime<T>(question: Promise<T>, timeoutMs: number, tooLate
     clearTimeout(timer);
   }
 }
-
-/** Sleeps, but no longer than until `signal` aborts. */
-export const pause = (ms: number, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done, { once: true });
-  });

@@ -10,6 +10,7 @@
  * `lifeAfter` is the whole of it: each state with each event. `startProjector` does what each state is about, and tells what came of it.
  */
 import { isTributaryError, messageOf } from "../core/index.ts";
+import { pause } from "../core/node.ts";
 import { connectViews, type Db, dropLetGo, isAnyLetGo, isAudited, isMissing, MAX_REPEATS, sqlState } from "../views/index.ts";
 import { follow } from "./follow.ts";
 import { takeForks } from "./forks.ts";
@@ -281,19 +282,6 @@ function fail({ options, life, tell }: World, error: unknown): void {
   const now = life();
   if (now.kind === "pausing") options.say?.({ event: "projector-interrupted", message: messageOf(error), pauseMs: now.waitMs });
 }
-
-/** Sleeps, but no longer than until `signal` aborts. */
-const pause = (ms: number, signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done, { once: true });
-  });
 
 /** Looks for new forks, and for builds that were let go. */
 function lookout({ options, life }: World): () => void {

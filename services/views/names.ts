@@ -14,13 +14,6 @@ export const placeOf = (generation: number): string => `tributary_g${generation}
 export const statementName = (kind: string, place: string, view: string): string =>
   `${kind}:${createHash("sha256").update(`${place}.${view}`).digest("hex").slice(0, 32)}`;
 
-/** A statement that the driver keeps prepared under its name. */
-export interface Statement {
-  readonly text: string;
-  readonly values: unknown[];
-  readonly name: string;
-}
-
 /** Where a version stands that nothing has superseded. */
 export const NEVER = 9_223_372_036_854_775_807n;
 

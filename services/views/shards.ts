@@ -1,4 +1,4 @@
-import type { EntityRef, Position } from "../core/index.ts";
+import { type EntityRef, type Position, position } from "../core/index.ts";
 
 /**
  * Into how many parts entities are dealt: the most processes that can share the work. Fixed for a database's life, as it says which part an entity
@@ -26,5 +26,4 @@ export const least = (positions: Positions): Position | null =>
   );
 
 /** A position as the driver gives it. */
-export const asPosition = (text: string | null | undefined): Position | null =>
-  text == null ? null : (BigInt(text) as Position);
+export const asPosition = (text: string | null | undefined): Position | null => (text == null ? null : position(BigInt(text)));
