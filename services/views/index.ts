@@ -89,6 +89,7 @@ export {
   type CaseFilter,
   type CaseNote,
   type CaseRow,
+  type Cases,
   caseById,
   caseEvents,
   caseNotes,

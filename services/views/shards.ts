@@ -26,4 +26,7 @@ export const least = (positions: Positions): Position | null =>
   );
 
 /** A position as the driver gives it. */
-export const asPosition = (text: string | null | undefined): Position | null => (text == null ? null : position(BigInt(text)));
+export const asPosition = (text: string | null | undefined): Position | null => (text == null ? null : positionOf(text));
+
+/** The same where the column holds one in every row. */
+export const positionOf = (text: string): Position => position(BigInt(text));
