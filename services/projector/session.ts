@@ -24,11 +24,12 @@ import {
   othersAlive,
   takeShards,
 } from "../views/index.ts";
+import type { RebuildDeps } from "./building.ts";
 import { differences, isInLine, targetsFor } from "./builds.ts";
 import { takeForks } from "./forks.ts";
 import type { ViewTarget } from "./page.ts";
 import { restorePlaces } from "./places.ts";
-import { bringUpToDate, type RebuildDeps } from "./rebuild.ts";
+import { bringUpToDate } from "./rebuild.ts";
 import { refold } from "./refold.ts";
 import { keepUpWithLog } from "./setback.ts";
 

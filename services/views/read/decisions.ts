@@ -20,15 +20,31 @@ export interface RecordedDecision {
   readonly settledPosition: string | null;
 }
 
-const DECISIONS = `
-  SELECT view, entity_id AS entity, register, position, rule, rule_version AS "ruleVersion", reason, value, winner, losers,
-    is_open AS "isOpen", settled_position AS "settledPosition"
-  FROM tributary.decision`;
+const MEMBERS = `view, entity_id AS entity, register, position, rule, rule_version AS "ruleVersion", reason, value, winner, losers,
+    is_open AS "isOpen", settled_position AS "settledPosition"`;
+const DECISIONS = `SELECT ${MEMBERS} FROM tributary.decision`;
 
-/** All decisions on the entities of an id, in log order. */
+/** A decision that folding its entity anew, or a new build of its view, has replaced. */
+export interface SupersededDecision extends RecordedDecision {
+  /** The positions from which on it was known, and from which on it was no longer. */
+  readonly knownFrom: string;
+  readonly supersededAt: string;
+}
+
+/** All decisions on the entities of an id that are known now, in log order. */
 export async function decisionsOn(db: Db, id: string): Promise<readonly RecordedDecision[]> {
   const { rows } = await db.query<RecordedDecision & Record<string, unknown>>(
     `${DECISIONS} WHERE entity_id = $1 ORDER BY position, register`,
+    [id],
+  );
+  return rows;
+}
+
+/** Decisions on the entities of an id that were replaced, in log order. */
+export async function decisionsSuperseded(db: Db, id: string): Promise<readonly SupersededDecision[]> {
+  const { rows } = await db.query<SupersededDecision & Record<string, unknown>>(
+    `SELECT ${MEMBERS}, known_from AS "knownFrom", superseded_at AS "supersededAt" FROM tributary.decision_superseded
+     WHERE entity_id = $1 ORDER BY position, register, superseded_at`,
     [id],
   );
   return rows;
