@@ -175,7 +175,11 @@ describe("what moves after the swap was prepared", () => {
     await migrate(db);
     await built({ 10: "Amina", 20: "Amina D." }, 100, { isPrepared: false });
   });
-  const known = (...positions: readonly number[]): Promise<unknown[]> => Promise.all(positions.map(knownAt));
+  const known = async (...positions: readonly number[]): Promise<unknown[]> => {
+    const names: unknown[] = [];
+    for (const n of positions) names.push(await knownAt(n));
+    return names;
+  };
 
   it("in the live view is carried over as it was known: a version that was superseded meanwhile, and one that came", async () => {
     await built({ 10: "AMINA", 20: "Amina D.", 60: "Amina L." }, 200, {
@@ -224,7 +228,7 @@ describe("a decision that folding an entity anew replaces", () => {
   };
   const decided = (target: { generation: number; place: string }, shown: string): ViewChanges => {
     const decision: Decision = {
-      ...{ register: "name", rule: "latest", ruleVersion: 1, reason: "later", value: shown, isOpen: false },
+      ...{ register: "name", rule: "latest", ruleVersion: 1, reason: "later-stamp", value: shown, isOpen: false },
       winner: { by, value: shown } as Sibling, // the members that are kept
       losers: [],
     };
