@@ -45,10 +45,14 @@ export interface Builder<Result> {
   readonly build: (order: BuildOrder) => Promise<Result>;
 }
 
-/** The names of views, each once. Throws `usage` where none is named. */
+/** The names of views, each once. Throws `usage` where none is named, `not-found` for a name that is not declared. */
 export function viewNamesOf(views: readonly View[], which: WhichViews): readonly string[] {
   if (which === "all") return views.map(({ name }) => name);
   if (which.length === 0) throw new TributaryError("usage", "no view is named", "Name the views, or choose all.");
+  const declared = views.map(({ name }) => name);
+  const unknown = which.find((name) => !declared.includes(name));
+  if (unknown !== undefined)
+    throw new TributaryError("not-found", `there is no view ${unknown}`, `There are: ${declared.join(", ")}.`);
   return [...new Set(which)];
 }
 
@@ -86,6 +90,6 @@ export function retiredBy(views: readonly View[], { changed, undeclared }: Diffe
   throw new TributaryError(
     "usage",
     `also declared otherwise than they stand: ${others.join(", ")}`,
-    "Put their files back, or name them too; `--all` rebuilds every view and takes away those that are declared no more.",
+    "Put their files back, or name them too; `--all` rebuilds every view and takes away those that are no longer declared.",
   );
 }

@@ -30,7 +30,7 @@ export interface RebuildDeps {
 
 export interface RebuildOptions {
   readonly names: readonly string[];
-  /** Views that are declared no more, to be taken away in the same swap. */
+  /** Views that are no longer declared, to be taken away in the same swap. */
   readonly retired?: readonly string[];
   /** Go back to the builds before the live ones, brought up to date. Their declarations must be in place again. */
   readonly rollback?: boolean;

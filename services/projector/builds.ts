@@ -30,7 +30,7 @@ export function unreadBy(gate: Gate, projection: Projection, pins: Pins): string
 export interface Difference {
   /** Declared otherwise than they were built, or not built at all. */
   readonly changed: readonly string[];
-  /** Built, and declared no more. */
+  /** built, and no longer declared. */
   readonly undeclared: readonly string[];
   /** Cannot read what has been registered since they were built. */
   readonly stale: readonly string[];

@@ -74,7 +74,7 @@ async function buildAndSwap(deps: RebuildDeps, options: RebuildOptions): Promise
   return done(true);
 }
 
-/** Nothing to fold: views of SQL alone, or views that are declared no more. */
+/** Nothing to fold: views of SQL alone, or views that are no longer declared. */
 async function swapOnly(deps: RebuildDeps, { retired = [], names }: RebuildOptions, startedMs: number): Promise<Rebuilt> {
   await swapIn(deps, { retired, family: [], builds: [], begun: null });
   return {

@@ -167,7 +167,7 @@ async function takeInLine(deps: RebuildDeps, member: Member, rule: () => Promise
   );
 }
 
-/** Returns the views that are declared no more. Throws where some are declared otherwise than they stand, and this process may not build them. */
+/** Returns the views that are no longer declared. Throws where some are declared otherwise than they stand, and this process may not build them. */
 const mayChange =
   ({ db, reader, gate, views }: RebuildDeps, member: Member, isStart: boolean) =>
   async (): Promise<readonly string[]> => {

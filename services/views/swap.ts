@@ -93,7 +93,7 @@ async function lookBefore(
     await db.query("DELETE FROM tributary.generation WHERE view = $1 AND state = 'live'", [view]);
   }
   const [reader] = await foreignViews(db, LIVE, gone, gone);
-  if (reader !== undefined) throw clings(asClinging(reader), "it is declared no more");
+  if (reader !== undefined) throw clings(asClinging(reader), "it is no longer declared");
   const replaced = [...builds.map(({ view }) => view), ...retired].flatMap((name) => live.get(name)?.tables ?? []);
   const foreign = await foreignViews(db, LIVE, replaced, ours);
   // Views are seen to once the new tables stand.

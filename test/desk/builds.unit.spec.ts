@@ -62,8 +62,11 @@ describe("views that are built anew", () => {
     expect(here.orders).toMatchObject([{ names: ["people"], retired: [], compareOnly: true }]);
   });
 
-  it("must be named", () => {
+  it("must be named by a name that is declared; the others are told", () => {
     expect(() => viewNamesOf(views, [])).toThrow(expect.objectContaining({ code: "usage" }));
+    expect(() => viewNamesOf(views, ["peple"])).toThrow(
+      expect.objectContaining({ code: "not-found", hint: "There are: people, homes, sizes." }),
+    );
   });
 });
 
