@@ -19,8 +19,8 @@ const LONG = /^Long because \S+ \S+/;
 const PARAMETERS = /^Many parameters because \S+ \S+/;
 
 /** Not tidied yet: these names and files are free of the rules above until their turn has come. The lists only shrink. */
-const FUNCTIONS_TO_COME: ReadonlySet<string> = new Set(["beginBuild", "openBuild", "refoldOne", "rehearseRefold"]);
-const FILES_TO_COME: ReadonlySet<string> = new Set(["test/merge/resolvers.unit.spec.ts", "test/projector/ranges.int.spec.ts"]);
+const FUNCTIONS_TO_COME: ReadonlySet<string> = new Set([]);
+const FILES_TO_COME: ReadonlySet<string> = new Set(["test/merge/resolvers.unit.spec.ts"]);
 const EXPORTS_ALL_TO_COME: ReadonlySet<string> = new Set([]);
 
 interface File extends Measured {

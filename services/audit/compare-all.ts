@@ -78,7 +78,7 @@ function viewDeps(besides: Compared, projection: Projection, { totals, untold, .
         return asked === undefined ? [] : [[entity, asked] as const];
       }),
     ),
-    rehearse: (id, entries, mark) => rehearseRefold({ db, gate }, target, id, entries, mark),
+    rehearse: (id, entries, mark) => rehearseRefold({ db, gate }, { target, id, entries, mark }),
     untold: (what) => {
       untold[what]++;
     },

@@ -25,6 +25,10 @@ export const least = (positions: Positions): Position | null =>
     positions[0] ?? null,
   );
 
+/** How far the one that is furthest has been folded; `null`: none has begun. */
+export const furthestOf = (positions: Positions): Position | null =>
+  positions.reduce<Position | null>((high, each) => (each !== null && (high === null || each > high) ? each : high), null);
+
 /** A position as the driver gives it. */
 export const asPosition = (text: string | null | undefined): Position | null => (text == null ? null : positionOf(text));
 

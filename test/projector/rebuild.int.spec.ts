@@ -339,7 +339,7 @@ describe("a view of SQL", () => {
     await expectBalanced(hub);
   }, 120_000);
 
-  it("of ours that others read holds a start up by name where its columns change or it is declared no more, until those are dropped", async () => {
+  it("of ours that others read holds a start up by name where its columns change or it is no longer declared, until those are dropped", async () => {
     const villages = (sql: string) =>
       defineSql({ name: "villages", needs: ["people"], sql: `SELECT ${sql} FROM views.people GROUP BY village` });
     const before = hub.projections;
@@ -432,7 +432,7 @@ it("a swap that somebody reads over for long waits, and holds up nobody who read
   }
 }, 120_000);
 
-describe("a view that is declared no more", () => {
+describe("a view that is no longer declared", () => {
   it("is taken away at the next start, and the others go on", async () => {
     await hub.projector.close();
     declare(shipped);

@@ -22,18 +22,37 @@ export interface RecordedDecision {
   readonly settledPosition: string | null;
 }
 
+const MEMBERS = `view, entity_id AS entity, register, position, rule, rule_version AS "ruleVersion", reason, value, winner, losers,
+    is_open AS "isOpen"`;
+
 /** Decisions up to a position, $1, as they were known there: one that was changed beyond it stands. */
-const DECISIONS = `
-  SELECT view, entity_id AS entity, register, position, rule, rule_version AS "ruleVersion", reason, value, winner, losers,
-    is_open AS "isOpen", CASE WHEN settled_position <= $1 THEN settled_position END AS "settledPosition"
+const DECISIONS = `SELECT ${MEMBERS}, CASE WHEN settled_position <= $1 THEN settled_position END AS "settledPosition"
   FROM tributary.decision
   WHERE position <= $1`;
+
+/** A decision that folding its entity anew, or a new build of its view, has replaced. */
+export interface SupersededDecision extends RecordedDecision {
+  /** The positions from which on it was known, and from which on it was no longer. */
+  readonly knownFrom: string;
+  readonly supersededAt: string;
+}
 
 /** All decisions on the entities of an id up to a position, in log order. Entities of several types may have the id, each in its own shard. */
 export async function decisionsOn(db: Db, id: string, upTo: Position | null): Promise<readonly RecordedDecision[]> {
   const { rows } = await db.query<RecordedDecision & Record<string, unknown>>(
     `${DECISIONS} AND entity_id = $2 ORDER BY position, register`,
     [upTo, id],
+  );
+  return rows;
+}
+
+/** Decisions on the entities of an id that were replaced, in log order. */
+export async function decisionsSuperseded(db: Db, id: string): Promise<readonly SupersededDecision[]> {
+  const { rows } = await db.query<SupersededDecision & Record<string, unknown>>(
+    `SELECT ${MEMBERS}, settled_position AS "settledPosition", known_from AS "knownFrom", superseded_at AS "supersededAt"
+     FROM tributary.decision_superseded
+     WHERE entity_id = $1 ORDER BY position, register, superseded_at`,
+    [id],
   );
   return rows;
 }
