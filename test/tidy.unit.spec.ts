@@ -20,7 +20,7 @@ const PARAMETERS = /^Many parameters because \S+ \S+/;
 
 /** Not tidied yet: these names and files are free of the rules above until their turn has come. The lists only shrink. */
 const FUNCTIONS_TO_COME: ReadonlySet<string> = new Set(["beginBuild", "openBuild", "refoldOne", "rehearseRefold"]);
-const FILES_TO_COME: ReadonlySet<string> = new Set(["test/merge/resolvers.unit.spec.ts", "test/projector/ranges.int.spec.ts"]);
+const FILES_TO_COME: ReadonlySet<string> = new Set(["test/projector/ranges.int.spec.ts"]);
 const EXPORTS_ALL_TO_COME: ReadonlySet<string> = new Set([]);
 
 interface File extends Measured {

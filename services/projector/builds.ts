@@ -2,8 +2,7 @@
 
 import { TributaryError } from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
-import { closureOf, entityViews, type Totals } from "../merge/engine.ts";
-import type { Projection, View } from "../merge/index.ts";
+import { closureOf, entityViews, type Projection, type Totals, type View } from "../merge/engine.ts";
 import { addBuilds, areAbreast, type Db, type Generation, generationsOf, isBuiltAs, isEmpty, parkedIn } from "../views/index.ts";
 import type { ViewTarget } from "./page.ts";
 import { isReadable } from "./readable.ts";

@@ -2,8 +2,7 @@
  * Puts builds into the place of the live views. In come builds that are folded as far as the live views; out go readers' names for them. Never a moment in which a reader
  * sees a part.
  */
-import { inOrder, type SqlView } from "../merge/engine.ts";
-import type { View } from "../merge/index.ts";
+import { inOrder, type SqlView, type View } from "../merge/engine.ts";
 import { carryOver, type Grant, grantAgain, grantsOn, type Kept, keptOn } from "./carry-over.ts";
 import { type Generation, generationsOf, positionsText } from "./catalog.ts";
 import { clingingTo, clings } from "./clinging.ts";

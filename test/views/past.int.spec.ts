@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Position, position } from "../../services/core/index.ts";
-import { defineProjection, type Projection, set, text } from "../../services/merge/index.ts";
+import type { Projection } from "../../services/merge/engine.ts";
+import { defineProjection, set, text } from "../../services/merge/index.ts";
 import {
   addBuilds,
   commonPosition,
