@@ -1,6 +1,5 @@
 import { heapKeeper } from "../core/node.ts";
-import { entityViews, type Totals } from "../merge/engine.ts";
-import type { Projection } from "../merge/index.ts";
+import { entityViews, type Projection, type Totals } from "../merge/engine.ts";
 import { rehearseRefold } from "../projector/index.ts";
 import { openTotals, type Parked } from "../views/index.ts";
 import { compareView, type ViewDeps } from "./compare-view.ts";

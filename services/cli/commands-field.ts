@@ -12,7 +12,7 @@ import {
 } from "../field/index.ts";
 import { type Fits, readTable, type SchemaVersion } from "../gate/index.ts";
 import { natsSettings } from "../local/index.ts";
-import { fitsViews } from "../merge/index.ts";
+import { fitsViews } from "../merge/engine.ts";
 import type { Command, Input } from "./args.ts";
 import { NATS_OPTIONS, natsFiles } from "./broker.ts";
 import { readText } from "./files.ts";

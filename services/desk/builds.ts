@@ -3,8 +3,8 @@
  * knows nothing of the projector.
  */
 import { TributaryError } from "../core/index.ts";
+import type { View } from "../merge/engine.ts";
 import { closureOf } from "../merge/engine.ts";
-import type { View } from "../merge/index.ts";
 
 /** Views by name, or all that are declared. */
 export type WhichViews = readonly string[] | "all";

@@ -421,7 +421,7 @@ function judged(checks: Checks, packed: PackedEvent): Verdict {
   const refused = verdict.text === null ? null : forbidden(packed.head, checks);
   if (refused !== null) return { ok: false, problem: refused, text: verdict.text };
   if (!verdict.ok) return verdict;
-  if (packed.head.entity.type === QUARANTINE_ENTITY) return settles(checks, packed, verdict);
+  if (packed.head.entity.type === QUARANTINE_ENTITY) return releasable(checks, packed, verdict);
   const problem = checks.fits(packed.head, verdict.data);
   return problem === null ? verdict : { ok: false, problem, text: verdict.text };
 }
@@ -453,7 +453,7 @@ const shortened = ({ code, message, path }: QuarantineReason): QuarantineReason 
 });
 
 /** A quarantined event is released only with data that fits, and never when its origin may not write such an event. */
-function settles({ gate, fits, hub }: Checks, { head }: PackedEvent, verdict: Extract<Verdict, { ok: true }>): Verdict {
+function releasable({ gate, fits, hub }: Checks, { head }: PackedEvent, verdict: Extract<Verdict, { ok: true }>): Verdict {
   const release = releaseOf(head.type, verdict.data);
   if (release === null) return verdict;
   const { type, entity, schema, origin, data } = release;

@@ -3,8 +3,7 @@
  * while the one before is written. Never a batch in part: what is written and how far the build has come stand or fall together.
  */
 import { type LogEntry, type Position, QUARANTINE_ENTITY } from "../core/index.ts";
-import type { Totals } from "../merge/engine.ts";
-import type { Projection } from "../merge/index.ts";
+import type { Projection, Totals } from "../merge/engine.ts";
 import {
   furthestOf,
   type Generation,

@@ -2,7 +2,7 @@
 import type { Position } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Log } from "../log/index.ts";
-import type { View } from "../merge/index.ts";
+import type { View } from "../merge/engine.ts";
 import { type Comparison, type Db, livePositions, type Positions } from "../views/index.ts";
 
 export interface RebuildDeps {

@@ -1,8 +1,7 @@
 /** Builds of views, where the gate has a say: which versions they read with, whether they can read all that is written, how they differ from what is declared. */
 import { TributaryError } from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
-import { closureOf, entityViews, type Totals } from "../merge/engine.ts";
-import type { Projection, View } from "../merge/index.ts";
+import { closureOf, entityViews, type Projection, type Totals, type View } from "../merge/engine.ts";
 import { addBuilds, areAbreast, type Db, type Generation, generationsOf, isBuiltAs, isEmpty, parkedIn } from "../views/index.ts";
 import type { ViewTarget } from "./page.ts";
 import { isReadable } from "./readable.ts";

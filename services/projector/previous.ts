@@ -1,8 +1,7 @@
 /** Going back: the builds that were live before are taken up again, where they can still be read and were made by the declarations that are in place. */
 import { TributaryError } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
-import type { Totals } from "../merge/engine.ts";
-import type { Projection } from "../merge/index.ts";
+import type { Projection, Totals } from "../merge/engine.ts";
 import { areAbreast, type Db, dropGeneration, type Generation, generationsOf, isBuiltAs, takeUp } from "../views/index.ts";
 import { unreadBy } from "./builds.ts";
 

@@ -5,8 +5,7 @@
 import { TributaryError } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Log } from "../log/index.ts";
-import type { Totals } from "../merge/engine.ts";
-import type { Projection, View } from "../merge/index.ts";
+import type { Projection, Totals, View } from "../merge/engine.ts";
 import {
   alone,
   arePlacesLost,

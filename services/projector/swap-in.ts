@@ -1,7 +1,6 @@
 /** The last step of a rebuild: the shards are held still, what is left is folded, and the builds take the place of the live views. */
 import { TributaryError } from "../core/index.ts";
-import type { Totals } from "../merge/engine.ts";
-import type { Projection } from "../merge/index.ts";
+import type { Projection, Totals } from "../merge/engine.ts";
 import {
   clingingSays,
   clingingToOld,

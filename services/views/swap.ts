@@ -3,8 +3,7 @@
  * sees a part.
  */
 import type { Position } from "../core/index.ts";
-import { inOrder, type SqlView } from "../merge/engine.ts";
-import type { View } from "../merge/index.ts";
+import { inOrder, type SqlView, type View } from "../merge/engine.ts";
 import { carryOver, type Grant, grantAgain, grantsOn, type Kept, keptOn } from "./carry-over.ts";
 import { type Generation, generationsOf, livePositions, positionsText } from "./catalog.ts";
 import { clingingTo, clings } from "./clinging.ts";

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { retiredBy } from "../../services/desk/builds.ts";
 import { type Builder, type BuildOrder, type Differing, rebuildViews, rollBack, viewNamesOf } from "../../services/desk/index.ts";
-import { defineProjection, defineTotals, integer, set, text, type View } from "../../services/merge/index.ts";
+import type { View } from "../../services/merge/engine.ts";
+import { defineProjection, defineTotals, integer, set, text } from "../../services/merge/index.ts";
 
 const entityView = (name: string) =>
   defineProjection({ name, entity: name, columns: { name: text(), size: integer() }, events: { [`${name}.written`]: set() } });

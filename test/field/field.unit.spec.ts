@@ -5,7 +5,7 @@ import distributions from "../../projections/distributions.ts";
 import type { Member } from "../../services/core/index.ts";
 import { openField, pauseMs } from "../../services/field/index.ts";
 import { freePort } from "../../services/local/index.ts";
-import { fitsViews } from "../../services/merge/index.ts";
+import { fitsViews } from "../../services/merge/engine.ts";
 import { gate, number, registration, SCHEMAS, update } from "../support/hub.ts";
 import { beyondOf, MEMBERS, withMember } from "../support/ranges.ts";
 import { tempDir } from "../support/temp.ts";

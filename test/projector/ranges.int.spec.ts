@@ -17,9 +17,9 @@ import {
   RELEASED,
 } from "../../services/core/index.ts";
 import { type Field, type NewEvent, openField } from "../../services/field/index.ts";
+import type { Column } from "../../services/merge/engine.ts";
 import {
   boolean,
-  type Column,
   date,
   decimal,
   defineProjection,
@@ -405,7 +405,7 @@ export default defineProjection({ name: "visits", entity: "assessment", columns:
 });
 
 it("a device that knows the views refuses what they cannot show, or keeps it with the reason", async () => {
-  const { fitsViews } = await import("../../services/merge/index.ts");
+  const { fitsViews } = await import("../../services/merge/engine.ts");
   const path = join(hub.dir, "narrow.db");
   const name = { org: "relief", site: "edge", device: "narrow" };
   using field = openField({ path, name, schemas: hub.gate, fits: fitsViews(hub.projections, hub.gate.read) });

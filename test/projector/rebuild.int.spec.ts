@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { defineProjection, defineSql, map, type Projection, set, text, type View } from "../../services/merge/index.ts";
+import type { Projection, View } from "../../services/merge/engine.ts";
+import { defineProjection, defineSql, map, set, text } from "../../services/merge/index.ts";
 import { type RebuildOptions, type Rebuilt, rebuild } from "../../services/projector/index.ts";
 import { alone, connectViews } from "../../services/views/index.ts";
 import { expectBalanced } from "../support/books.ts";

@@ -3,7 +3,7 @@ import { rowAsOf } from "../../services/audit/index.ts";
 import type { Position } from "../../services/core/index.ts";
 import { defineProjection, integer, manual, map, remove, set, text } from "../../services/merge/index.ts";
 import { rebuild } from "../../services/projector/index.ts";
-import { alone, askRefold, connectViews, decisionsOn, decisionsSuperseded } from "../../services/views/index.ts";
+import { alone, askRefold, commonPosition, connectViews, decisionsOn, decisionsSuperseded } from "../../services/views/index.ts";
 import { dayOf, expectBalanced, handout, movement, random, removal } from "../support/books.ts";
 import { number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { eventually } from "../support/temp.ts";
@@ -339,7 +339,7 @@ describe("an entity that cannot be folded", () => {
       { village: "Yei", anew: false, gone: true },
       { village: "YEI", anew: true, gone: false },
     ]);
-    const decided = await decisionsOn(hub.db, id);
+    const decided = await decisionsOn(hub.db, id, await commonPosition(hub.db));
     expect(decided.filter(({ view }) => view === "families").map(({ value }) => value)).toEqual(["YEI"]);
     expect((await decisionsSuperseded(hub.db, id)).map(({ value }) => value)).toEqual(["Yei"]);
     await askRefold(hub.db, "families", [{ type: "beneficiary", id }]);

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type Hlc, type OriginId, type Position, position, type Seq } from "../../services/core/index.ts";
-import type { Decision, Sibling } from "../../services/merge/engine.ts";
-import { defineProjection, type Projection, set, text } from "../../services/merge/index.ts";
+import type { Decision, Projection, Sibling } from "../../services/merge/engine.ts";
+import { defineProjection, set, text } from "../../services/merge/index.ts";
 import {
   addBuilds,
   commonPosition,
@@ -249,7 +249,8 @@ describe("a decision that folding an entity anew replaces", () => {
     await inTransaction(db, () => replaceEntity(db, "p1", { changes, parked: null }, { upTo: at(upTo), isLive: true }));
     await everywhere(upTo);
   };
-  const current = async (): Promise<unknown[]> => (await decisionsOn(db, "p1")).map(({ value }) => value);
+  const current = async (): Promise<unknown[]> =>
+    (await decisionsOn(db, "p1", await commonPosition(db))).map(({ value }) => value);
   const past = async (): Promise<unknown[]> =>
     (await decisionsSuperseded(db, "p1")).map(({ value, knownFrom, supersededAt }) => [value, knownFrom, supersededAt]);
 
