@@ -205,3 +205,4 @@ export {
   thumbprintText,
 } from "./signing.ts";
 export { compareVectors, covers, type Dot, EMPTY_VECTOR, includes, join, type Vector, withDot } from "./vector.ts";
+export { WAYS, type Way, wayOf } from "./ways.ts";
