@@ -70,6 +70,8 @@ export interface Outbox {
   appendNow(events: readonly NewEvent[], options?: AppendOptions): Appended[];
   /** The same, inside the caller's transaction. */
   append(events: readonly NewEvent[], options?: AppendOptions): Appended[];
+  /** What is wrong with an event, which the hub would quarantine it for; `null`: nothing. Writes nothing. Throws `schema-unknown`. */
+  problemOf(event: NewEvent): Problem | null;
   /** What this device has seen of an entity. */
   seen(entity: EntityRef): Vector;
   /** Signed heads that show what this device has seen of an entity. */
@@ -122,17 +124,27 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
     return text === null ? {} : (JSON.parse(text) as Vector);
   };
 
+  const schemaOf = ({ schema, type }: NewEvent): SchemaRef => {
+    const found = schema ?? gate.subjectFor(type);
+    if (found !== undefined) return { subject: found.subject, version: found.version };
+    throw new TributaryError(
+      "schema-unknown",
+      `no schema declares the event type ${type}`,
+      "Check the spelling; `schemas/` lists the event types in each subject's `tributary.events`.",
+    );
+  };
+
+  const problemOf = (event: NewEvent): Problem | null => {
+    const { type, entity, actor, occurredAt = new Date(now()).toISOString() } = event;
+    const schema = schemaOf(event);
+    const { problem, data } = gate.pack(schema, event.data);
+    return problem ?? fits({ type, origin: store.current().name, entity, schema, actor, occurredAt }, data);
+  };
+
   const write = (tail: Tail, event: NewEvent, { onInvalid = "refuse" }: AppendOptions): Appended => {
     const nowMs = now();
-    const schema = event.schema ?? gate.subjectFor(event.type);
-    if (schema === undefined) {
-      throw new TributaryError(
-        "schema-unknown",
-        `no schema declares the event type ${event.type}`,
-        "Check the spelling; `schemas/` lists the event types in each subject's `tributary.events`.",
-      );
-    }
-    const packed = gate.pack({ subject: schema.subject, version: schema.version }, event.data);
+    const schema = schemaOf(event);
+    const packed = gate.pack(schema, event.data);
     const hlc = tick(tail.hlc, nowMs);
     const origin = tail.origin.name;
     const head: Omit<EventBody, "data"> = {
@@ -140,7 +152,7 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
       origin,
       seq: tail.seq as Seq,
       entity: { type: event.entity.type, id: event.entity.id },
-      schema: { subject: schema.subject, version: schema.version },
+      schema,
       actor: event.actor,
       org: orgOf(origin),
       occurredAt: event.occurredAt ?? new Date(hlc.wallMs).toISOString(),
@@ -181,6 +193,7 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
 
   return {
     append,
+    problemOf,
     seen: seenOf,
     signedHeads: (entity) => heads.showing(seenOf(entity)),
     noteSeen(entity, vector, handedOver = []) {

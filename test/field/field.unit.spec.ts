@@ -1,11 +1,9 @@
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import distributions from "../../projections/distributions.ts";
 import type { Member } from "../../services/core/index.ts";
 import { openField, pauseMs } from "../../services/field/index.ts";
 import { freePort } from "../../services/local/index.ts";
-import { fitsViews } from "../../services/merge/index.ts";
 import { gate, number, registration, SCHEMAS, update } from "../support/hub.ts";
 import { beyondOf, MEMBERS, withMember } from "../support/ranges.ts";
 import { tempDir } from "../support/temp.ts";
@@ -13,7 +11,6 @@ import { tempDir } from "../support/temp.ts";
 const NAME = { org: "relief", site: "juba", device: "t1" };
 const open = (path = join(tempDir(), "f.db"), more: Partial<Parameters<typeof openField>[0]> = {}) =>
   openField({ path, name: NAME, schemas: gate, ...more });
-const HEADER = "registration_no,given_name,sex,registered_on,birth_date,household_size";
 
 describe("an event on the device", () => {
   it("is there again after the device was switched off, with its chain and number (I3)", async () => {
@@ -141,7 +138,11 @@ describe("a database file", () => {
     const first = open(path, { schemas: SCHEMAS });
     await first.append(registration(number(1)));
     const before = [...first.events()];
-    first.store.db.exec("DROP TABLE schema; ALTER TABLE event DROP COLUMN fingerprint; PRAGMA user_version = 1");
+    first.store.db.exec(`
+      DROP TABLE schema; ALTER TABLE event DROP COLUMN fingerprint; DROP TABLE imported_last; DROP TABLE imported_file;
+      CREATE TABLE imported (digest TEXT PRIMARY KEY, origin INTEGER NOT NULL, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+      PRAGMA user_version = 1;
+    `);
     first.close();
     using second = open(path, { schemas: SCHEMAS });
     expect([...second.events()]).toEqual(before);
@@ -173,84 +174,6 @@ describe("a database file", () => {
     const dir = tempDir();
     chmodSync(dir, 0o500);
     expect(() => open(join(dir, "f.db"))).toThrow(expect.objectContaining({ code: "data-corrupt" }));
-  });
-});
-
-describe("an import", () => {
-  const csv = (...rows: string[]): string => [HEADER, ...rows, ""].join("\n");
-  it("takes each row once, however often it is repeated, and keeps rows that do not fit", () => {
-    using field = open();
-    const text = csv(
-      `${number(1)},Acol,female,2026-01-05,,3`,
-      `${number(1)},Acol,female,2026-01-05,,3`,
-      `${number(2)},Wani,male,2026-01-05,2019-02-30,many`,
-    );
-    const options = { text, type: "beneficiary.registered", actor: "deng" };
-    expect(field.importCsv(options)).toMatchObject({
-      rows: 3,
-      imported: 2,
-      repeated: 1,
-      misfits: [{ line: 4, message: expect.stringContaining("2019-02-30") }],
-    });
-    expect(field.importCsv(options)).toMatchObject({ imported: 0, repeated: 3 });
-    const [first, second] = [...field.events()];
-    expect(JSON.parse(first!.data)).toEqual({
-      given_name: "Acol",
-      household_size: 3,
-      registered_on: "2026-01-05",
-      registration_no: number(1),
-      sex: "female",
-    });
-    expect(JSON.parse(second!.data)).toMatchObject({ household_size: "many" });
-  });
-  it("tells at once which rows no view could show, and keeps them", () => {
-    using field = open(undefined, { fits: fitsViews([distributions]) });
-    const text = [
-      "distribution_no,registration_no,item,quantity,unit,distributed_on",
-      "J-D-6,JUB-000141,OIL,4,LITRE,03/05/2026",
-      "J-D-7,JUB-000142,OIL,4,LITRE,2026-05-03",
-      "",
-    ].join("\n");
-    expect(field.importCsv({ text, type: "distribution.recorded", actor: "deng" })).toMatchObject({
-      imported: 2,
-      misfits: [
-        {
-          line: 2,
-          entity: "distribution/J-D-6",
-          message: 'distributed_on: "03/05/2026" is not a day like 2026-05-03, which the view distributions needs',
-        },
-      ],
-    });
-  });
-  it.each([
-    [
-      "a key that holds U+0000",
-      csv(`${number(1)},A,female,2026-01-05,,3`, "a\0,A,female,2026-01-05,,3"),
-      /line 3 has the character U\+0000 in its key/,
-    ],
-    [
-      "a key that is too long",
-      csv(`${"x".repeat(201)},A,female,2026-01-05,,3`),
-      /line 2 has a key of 201 characters, more than 200/,
-    ],
-    ["a row with too many cells", csv(`${number(1)},A,female,2026-01-05,,3,extra`), /line 2.*number of cells/],
-    ["a quote that is not closed", csv(`${number(1)},"A,female,2026-01-05,,3`), /quote is opened and not closed/],
-    ["a column twice", `a,a\n1,2\n`, /two columns are named a/],
-    ["an empty file", "", /empty/],
-    ["a column the schema lacks", `registration_no,shoe_size\n${number(1)},44\n`, /shoe_size/],
-    ["a row without its key", csv(",A,female,2026-01-05,,3"), /line 2 has no registration_no/],
-    ["a file without the key's column", "given_name,sex\nA,female\n", /no column registration_no/],
-    ["bytes that were no UTF-8", `${HEADER}\n\uFFFD`, /not UTF-8/],
-  ])("refuses %s whole, with the place and what to do", (_, text, expected) => {
-    using field = open();
-    let thrown: unknown;
-    try {
-      field.importCsv({ text, type: "beneficiary.registered", actor: "deng" });
-    } catch (error) {
-      thrown = error;
-    }
-    expect(thrown).toMatchObject({ code: "input-malformed", message: expect.stringMatching(expected), hint: expect.any(String) });
-    expect(field.status().events).toBe(0);
   });
 });
 
