@@ -1,6 +1,8 @@
 import {
   basisBytes,
   DATA_RANGE,
+  dataAsSeen,
+  EARLIEST_STAMP_MS,
   type EntityRef,
   type EventBody,
   type EventId,
@@ -14,6 +16,9 @@ import {
   isHlc,
   type JsonObject,
   join,
+  keyAsSeen,
+  MAX_WALL_MS,
+  notJson,
   type OriginId,
   orgOf,
   parseHlc,
@@ -83,6 +88,21 @@ export interface Outbox {
   noteSeen(entity: EntityRef, vector: Vector, heads?: readonly SignedHead[]): void;
 }
 
+/** An event as people see it: what was typed or pasted with marks that nobody sees is the same as without. */
+const asSeen = (event: NewEvent): NewEvent => {
+  const { entity } = event;
+  const id = keyAsSeen(entity.id);
+  const data = dataAsSeen(event.data);
+  return id === entity.id && data === event.data ? event : { ...event, entity: { type: entity.type, id }, data };
+};
+
+/**
+ * When an event that does not say it happened, in ms: now, by the device's wall clock. Where that cannot be, because its battery was dead, not before what this device
+ * has stamped or heard. The stamp itself never goes back, and so is no answer after a clock that ran ahead was put right.
+ */
+const happenedAtMs = (nowMs: number, { wallMs }: HlcParts): number =>
+  nowMs >= EARLIEST_STAMP_MS && nowMs <= MAX_WALL_MS ? Math.trunc(nowMs) : wallMs;
+
 /** Of the room for an envelope, what a basis may take; a larger one takes of the data's. */
 const BASIS_ROOM_BYTES = 8_192;
 
@@ -134,15 +154,41 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
     );
   };
 
-  const problemOf = (event: NewEvent): Problem | null => {
+  const problemOf = (given: NewEvent): Problem | null => {
+    const event = asSeen(given);
     const { type, entity, actor, occurredAt = new Date(now()).toISOString() } = event;
     const schema = schemaOf(event);
     const { problem, data } = gate.pack(schema, event.data);
-    return problem ?? fits({ type, origin: store.current().name, entity, schema, actor, occurredAt }, data);
+    return (
+      gate.misplaced(schema, type, entity.type) ??
+      problem ??
+      fits({ type, origin: store.current().name, entity, schema, actor, occurredAt }, data)
+    );
   };
 
-  const write = (tail: Tail, event: NewEvent, { onInvalid = "refuse" }: AppendOptions): Appended => {
+  /** Under another key than its data say, an event would stand in a row that has two. */
+  const checkKey = ({ entity, data, type }: NewEvent, { subject, version }: SchemaRef): void => {
+    const key = gate.store.versions(subject)[version - 1]?.annotations.key;
+    const said = key === undefined ? undefined : data[key];
+    const isSame = typeof said === "string" ? said === entity.id : typeof said !== "number" || said === Number(entity.id);
+    if (isSame) return;
+    throw new TributaryError(
+      "event-invalid",
+      `${type}: it is about ${entity.type}/${entity.id}, but its ${key} says ${said}`,
+      "Give both the same; nothing was written.",
+    );
+  };
+
+  const write = (tail: Tail, given: NewEvent, { onInvalid = "refuse" }: AppendOptions): Appended => {
     const nowMs = now();
+    const unsaid = notJson(given.data, "data");
+    if (unsaid !== null)
+      throw new TributaryError(
+        "event-invalid",
+        `${given.type}: ${unsaid}`,
+        "Write it as a text, a number, a list or a group of them; nothing was written.",
+      );
+    const event = asSeen(given);
     const schema = schemaOf(event);
     const packed = gate.pack(schema, event.data);
     const hlc = tick(tail.hlc, nowMs);
@@ -155,7 +201,7 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
       schema,
       actor: event.actor,
       org: orgOf(origin),
-      occurredAt: event.occurredAt ?? new Date(hlc.wallMs).toISOString(),
+      occurredAt: event.occurredAt ?? new Date(happenedAtMs(nowMs, hlc)).toISOString(),
       hlc: formatHlc(hlc),
       basis: seenOf(event.entity),
       ...(event.correlationId === undefined ? {} : { correlationId: event.correlationId }),
@@ -164,7 +210,8 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
     const wrong = envelopeProblem(head) ?? envelopeOutOfRange(head)?.message ?? null;
     if (wrong !== null)
       throw new TributaryError("event-invalid", `the event's ${wrong}`, "Correct it and try again; nothing was written.");
-    const problem = packed.problem ?? fits(head, packed.data);
+    checkKey(event, schema);
+    const problem = gate.misplaced(schema, event.type, event.entity.type) ?? packed.problem ?? fits(head, packed.data);
     if (problem !== null && onInvalid === "refuse") {
       throw new TributaryError(
         "event-invalid",

@@ -1,8 +1,8 @@
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import type { Member } from "../../services/core/index.ts";
-import { openField, pauseMs } from "../../services/field/index.ts";
+import type { JsonObject, Member } from "../../services/core/index.ts";
+import { type NewEvent, openField, pauseMs } from "../../services/field/index.ts";
 import { freePort } from "../../services/local/index.ts";
 import { gate, number, registration, SCHEMAS, update } from "../support/hub.ts";
 import { beyondOf, MEMBERS, withMember } from "../support/ranges.ts";
@@ -129,6 +129,53 @@ describe("an event on the device", () => {
       .all()
       .map((row) => (JSON.parse(row.head as string) as { hlc: string }).hlc);
     expect(stamps[1]! > stamps[0]!).toBe(true);
+  });
+
+  it.each<[string, NewEvent, RegExp]>([
+    [
+      "what JSON cannot say",
+      { ...registration(number(1)), data: { seen: new Date(0) } as unknown as JsonObject },
+      /data\.seen is a Date/,
+    ],
+    [
+      "an event about another kind of thing than its form",
+      { ...registration(number(1)), entity: { type: "distribution", id: number(1) } },
+      /beneficiary is about a beneficiary, not a distribution/,
+    ],
+    [
+      "an event under another key than its data say",
+      { ...registration(number(1)), entity: { type: "beneficiary", id: number(2) } },
+      /it is about beneficiary\/\S+, but its registration_no says \S+/,
+    ],
+  ])("that is %s is refused on the device, and nothing is written", async (_, event, message) => {
+    using field = open();
+    await expect(field.append(event)).rejects.toMatchObject({ code: "event-invalid", message: expect.stringMatching(message) });
+    expect(field.status().events).toBe(0);
+  });
+
+  it("is about the same person, whatever marks nobody sees were pasted with the number", async () => {
+    using field = open();
+    await field.append(registration(number(1)));
+    const { data } = update(`${number(1)}\u200e`, { phone: "\u202a+211900000001\u202c" });
+    await field.append({ ...update(`${number(1)}\u200e`, {}), data });
+    const [, second] = [...field.events()];
+    expect(second).toMatchObject({ entity: { type: "beneficiary", id: number(1) }, data: '{"phone":"+211900000001"}' });
+  });
+
+  it("happened when it happened, though the clock once ran ahead or had lost the time", async () => {
+    let now = Date.parse("2099-01-01T00:00:00Z");
+    using field = open(undefined, { now: () => now });
+    await field.append(registration(number(1)));
+    now = Date.parse("2026-05-03T08:00:00.000Z");
+    await field.append(update(number(1), { village: "Gumbo" }));
+    now = 300_000;
+    await field.append(update(number(1), { village: "Kator" }));
+    const at = field.store.db
+      .prepare("SELECT head FROM event ORDER BY seq")
+      .all()
+      .map(({ head }) => JSON.parse(String(head)).occurredAt.slice(0, 10));
+    expect(at.slice(0, 2)).toEqual(["2099-01-01", "2026-05-03"]);
+    expect(at[2]).not.toBe("1970-01-01");
   });
 });
 
