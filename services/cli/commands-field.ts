@@ -19,7 +19,7 @@ import { readText } from "./files.ts";
 import { foldersHere, loadViews, schemasHere } from "./folders.ts";
 import type { Output } from "./output.ts";
 import { fieldPath } from "./paths.ts";
-import { tokenGiven, tokenOf } from "./tokens.ts";
+import { codeOf, tokenGiven, tokenOf } from "./tokens.ts";
 
 export const COMMON = { db: { type: "string" }, schemas: { type: "string" } } as const;
 export const DB_HELP = "The device's database is --db, or TRIBUTARY_FIELD, or .tributary/field.db.";
@@ -246,7 +246,7 @@ export const fieldEnrol: Command = {
   name: "field enrol",
   summary: "register this device's key at its hub, by a one-time code",
   usage:
-    "tributary field enrol --hub URL --code CODE [--schemas DIR] [--db FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
+    "tributary field enrol --hub URL --code CODE|@file [--schemas DIR] [--db FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
   help: `The code comes from \`tributary site add\`. It names the hub's key too: the device believes no other hub from then on, and \`field sync\` needs no token. Over a
 network that others can read, use https:// or tls://: whoever reads the code could use it first (then this command says so). The code logs the
 device in at the hub's own broker; from then on its own key does. ${DB_HELP}
@@ -256,10 +256,9 @@ device in at the hub's own broker; from then on its own key does. ${DB_HELP}
   options: { ...COMMON, ...HUB, code: { type: "string" }, ...NATS_OPTIONS },
   async run(input) {
     const url = hubOf(input, fieldEnrol.usage);
-    const code = input.need("code", "the one-time code");
+    const code = codeOf(input.need("code", "the one-time code"));
     using field = open(input);
-    const given = code.startsWith("@") ? readText(code.slice(1)).trim() : code;
-    const enrolled = await field.enrol({ url, code: given, ...natsGiven(url, input) });
+    const enrolled = await field.enrol({ url, code, ...natsGiven(url, input) });
     input.out.result(enrolled);
     input.out.line(`${enrolled.device} is enrolled with the key ${enrolled.kid}.`);
     return 0;
