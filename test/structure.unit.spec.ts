@@ -65,7 +65,7 @@ const HOMES: Record<string, readonly string[]> = {
   yjs: ["merge"],
   "ot-text-unicode": ["merge"],
   pino: ["cli"],
-  "csv-parse/sync": ["gate"],
+  "csv-parse": ["field"],
   jose: ["http"],
   fastify: ["http"],
   nodemailer: ["notify"],
