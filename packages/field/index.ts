@@ -32,6 +32,7 @@ export {
   type AppendOptions,
   type AsideNote,
   type EnrolResult,
+  type FailedRow,
   type Field,
   type FieldEvent,
   type FieldName,
@@ -40,9 +41,11 @@ export {
   type Follower,
   type ImportOptions,
   type ImportResult,
+  type Misfit,
   type NewEvent,
   type OriginRow,
   openField,
+  PROBLEM_COLUMN,
   type PushOptions,
   pauseMs,
   type Salvaged,
@@ -52,6 +55,7 @@ export {
   type SyncResult,
   salvage,
 } from "../../services/field/index.ts";
+export type { CellHabit, DayOrder, DecimalMark } from "../../services/gate/index.ts";
 export {
   type Annotations,
   type Caster,
