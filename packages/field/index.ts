@@ -31,6 +31,9 @@ export {
   type Appended,
   type AppendOptions,
   type AsideNote,
+  type CellHabit,
+  type DayOrder,
+  type DecimalMark,
   type EnrolResult,
   type FailedRow,
   type Field,
@@ -55,7 +58,6 @@ export {
   type SyncResult,
   salvage,
 } from "../../services/field/index.ts";
-export type { CellHabit, DayOrder, DecimalMark } from "../../services/gate/index.ts";
 export {
   type Annotations,
   type Caster,
