@@ -150,13 +150,17 @@ export const hubFolder = (path: string): void => {
   mkdirSync(path, { recursive: true, mode: isRoot ? 0o711 : 0o700 });
 };
 
+/** Makes an empty file that only its owner may read (0600), where there is none. SQLite gives the files that it makes beside it the same rights. */
+export function ownNewFile(path: string): void {
+  if (!existsSync(path)) closeSync(openSync(path, "a", 0o600));
+}
+
 /**
- * Makes an empty file that only its owner may read (0600), or closes one that is there to others. SQLite gives its other files the same rights. A file that is
- * there is never opened: closing it again would take away the locks that this process has on it as a database.
+ * Closes a database that is there to others (0600), with the files that SQLite keeps beside it. Call it when the file has turned out to be the caller's own: any file may be named by
+ * mistake, and who closed /etc/passwd would shut everybody out. The file is never opened: closing it again would take away the locks that this process has on it as a database.
  */
-export function ownFile(path: string): void {
-  if (existsSync(path)) closeToOthers(path, 0o600, "file");
-  else closeSync(openSync(path, "a", 0o600));
+export function closeDatabaseFile(path: string): void {
+  for (const end of ["", "-wal", "-shm"]) closeToOthers(`${path}${end}`, 0o600, "file");
 }
 
 /**
