@@ -101,7 +101,7 @@ const WRONG: Readonly<Record<string, string>> = {
   $dynamicAnchor: "Use $anchor and $ref.",
   $recursiveRef: "It belongs to an older draft; use $ref.",
   $recursiveAnchor: "It belongs to an older draft; use $ref.",
-  unevaluatedItems: "Use items after prefixItems.",
+  unevaluatedItems: "Use items after prefixItems; it is taken where no anyOf, oneOf, if or contains decides what is left over.",
   $vocabulary: "Leave it out: the standard vocabularies are in force.",
   additionalItems: "It belongs to an older draft; use prefixItems and items.",
   dependencies: "It belongs to an older draft; use dependentRequired or dependentSchemas.",
@@ -113,7 +113,11 @@ function refuseKeywords(schema: JsonObject, path: string, refuse: Refuse): void 
       refuse(`${path}/${keyword}`, `${keyword} is not among the keywords that can be validated rightly here`, hint);
   }
   if (schema.$schema !== undefined && (schema.$schema !== DIALECT || path !== "")) {
-    refuse(`${path}/$schema`, `its dialect is ${JSON.stringify(schema.$schema)}`, `Only ${DIALECT} is spoken here.`);
+    refuse(
+      `${path}/$schema`,
+      `its dialect is ${JSON.stringify(schema.$schema)}`,
+      `${DIALECT} is spoken here, and drafts 6, 7 and 2019-09 where they say the same.`,
+    );
   }
   if (schema.$id !== undefined && path !== "")
     refuse(`${path}/$id`, "a schema inside has an $id of its own", "Use $anchor, or make it a subject of its own.");
