@@ -133,7 +133,7 @@ export const fieldImport: Command = {
   name: "field import",
   summary: "turn CSV files into events, offline",
   usage: "tributary field import FILE… [--as TYPE] [--actor NAME] [--schemas DIR] [--db FILE]",
-  help: `Each row becomes an event. The columns, or --as, say of which type. A row that stands twice, or was imported before, is taken
+  help: `Each row becomes an event. --as says of which type; without it, it is the first type of the one schema that has all of the file's columns, its key among them. A row that stands twice, or was imported before, is taken
 once, so an import can be repeated. A row that does not fit its schema, or a column of a view, is kept; the hub quarantines it until somebody corrects it. Nothing
 is lost. A file that is not a table is refused as a whole. ${DB_HELP}
 
