@@ -200,7 +200,11 @@ export function schemaVersion(
   if (trusted) return made;
   const refusal = untranslated ?? refusals(document, { withPatterns: !uncompiled })[0];
   if (refusal !== undefined)
-    throw malformed(`${where}${refusal.path === "" ? "" : ` at ${asWritten(refusal.path, parsed)}`}`, refusal.reason, refusal.hint);
+    throw malformed(
+      `${where}${refusal.path === "" ? "" : ` at ${asWritten(refusal.path, parsed)}`}`,
+      refusal.reason,
+      refusal.hint,
+    );
   if (uncompiled) return made;
   try {
     compileDocument(document);

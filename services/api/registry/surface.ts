@@ -36,9 +36,10 @@ export function registrySurface(registry: Registry, authorize: Authorize): Surfa
     failed: refusalOf,
     async unknown({ authorization, method, path }, allowed) {
       await authorize(authorization, method !== "GET" && method !== "HEAD");
-      const isSetting = /^\/(?:config|mode)(?:\/|$)/.test(path) && allowed.length > 0;
       return refusalOf(
-        isSetting ? new ApiError(405, "GET, PUT and DELETE are taken here") : new ApiError(404, `there is no ${method} ${path}`),
+        allowed.length > 0
+          ? new ApiError(405, `${path} does not take ${method}. Use ${allowed.join(", ")}.`)
+          : new ApiError(404, `there is no ${path}`),
       );
     },
   };

@@ -177,6 +177,9 @@ function sourcesOf(writer: AvroRecord): (reader: AvroField) => AvroField | undef
   return ({ name, aliases }) => byName.get(name) ?? byName.get(aliases.find((alias) => byName.has(alias)) ?? "");
 }
 
+const misread = (reader: Avro, writer: Avro): string =>
+  `${nameOfType(writer)} would be read as ${nameOfType(reader)}, and mean something else`;
+
 /**
  * Everything that keeps data of `writer` from being read as `reader`, fifty places at most; empty when all of it can be.
  * Source: https://avro.apache.org/docs/1.12.0/specification/#schema-resolution
@@ -243,9 +246,8 @@ export function avroMismatches(reader: Avro, writer: Avro, takes: Takes = compar
     } else if (r.kind === "enum" && w.kind === "enum") {
       const missing = w.symbols.filter((symbol) => !r.symbols.includes(symbol));
       no("missing_enum_symbols", `the reader does not know ${missing.join(", ")}, and has no default symbol`, "/symbols");
-    } else if (!meansTheSame(w, r) && isPromoted(w, r)) {
-      no("logical_type_mismatch", `${nameOfType(w)} would be read as ${nameOfType(r)}, and mean something else`);
-    } else if (r.kind === "fixed" && w.kind === "fixed") {
+    } else if (!meansTheSame(w, r) && isPromoted(w, r)) no("logical_type_mismatch", misread(r, w));
+    else if (r.kind === "fixed" && w.kind === "fixed") {
       no("fixed_size_mismatch", `${w.size} bytes are not ${r.size}`, "/size");
     } else if (r.kind === "array" && w.kind === "array") tell(r.items, w.items, `${readerPath}/items`, `${writerPath}/items`);
     else if (r.kind === "map" && w.kind === "map") tell(r.values, w.values, `${readerPath}/values`, `${writerPath}/values`);

@@ -217,7 +217,10 @@ const LOGICAL: Readonly<Record<string, readonly Avro["kind"][]>> = {
  * What a type's values mean, beyond their form: the unit of a time, the digits of a decimal. `undefined`: nothing is said, or nothing that the
  * specification knows. Source: https://avro.apache.org/docs/1.12.0/specification/#logical-types
  */
-function logicalOf(kind: Avro["kind"], { logicalType, precision, scale = 0 }: Record<string, JsonValue | undefined>): string | undefined {
+function logicalOf(
+  kind: Avro["kind"],
+  { logicalType, precision, scale = 0 }: Record<string, JsonValue | undefined>,
+): string | undefined {
   if (typeof logicalType !== "string" || !Object.hasOwn(LOGICAL, logicalType)) return undefined;
   if (LOGICAL[logicalType]?.includes(kind) !== true) return undefined;
   return logicalType === "decimal" ? `decimal(${String(precision)}, ${String(scale)})` : logicalType;

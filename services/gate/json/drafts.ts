@@ -38,7 +38,9 @@ const laterThan = (draft: Draft): readonly string[] =>
 
 /** May stand beside a `$ref` in drafts in which nothing beside it counts. */
 const BESIDE_REF = new Set(
-  "$ref $schema $id $defs definitions $comment title description default examples readOnly writeOnly deprecated tributary".split(" "),
+  "$ref $schema $id $defs definitions $comment title description default examples readOnly writeOnly deprecated tributary".split(
+    " ",
+  ),
 );
 
 interface Translation {
@@ -77,7 +79,6 @@ function translated(of: Translation, schema: Schema, path: string): Schema {
 }
 
 /** An older word in newer ones; `null`: it is none, or says something that they do not. */
-// Many parameters because a word's meaning depends on what stands beside it and where.
 function older(of: Translation, schema: JsonObject, keyword: string, path: string): [string, JsonValue][] | null {
   const value = schema[keyword];
   const below = (each: JsonValue, at: string): JsonValue => (isSchema(each) ? translated(of, each, `${path}/${at}`) : each);

@@ -37,9 +37,7 @@ const isAnyName = (names: JsonValue | undefined): boolean =>
   names === true || (isJsonObject(names) && Object.keys(names).length === 0);
 const mayFill = (schema: JsonObject): boolean =>
   isPlain(schema) &&
-  COUNTING.every(
-    (keyword) => schema[keyword] === undefined || (keyword === "propertyNames" && isAnyName(schema.propertyNames)),
-  );
+  COUNTING.every((keyword) => schema[keyword] === undefined || (keyword === "propertyNames" && isAnyName(schema.propertyNames)));
 
 /** What a schema that is put together by `$ref` and `allOf` names of an object's members. */
 interface Named {

@@ -123,7 +123,8 @@ function evaluatedBy(view: View, budget: Budget): Evaluated {
     seen.add(schema);
     takeMembers(out, schema, isOwn);
     takeItems(out, schema, isOwn);
-    const below = (child: unknown, at: string): View | null => (isSchema(child) ? { schema: child, doc, path: `${path}/${at}` } : null);
+    const below = (child: unknown, at: string): View | null =>
+      isSchema(child) ? { schema: child, doc, path: `${path}/${at}` } : null;
     const target = typeof schema.$ref === "string" ? follow(schema.$ref, doc) : null;
     if (target !== null) collect(target, depth + 1, false);
     for (const [i, each] of (Array.isArray(schema.allOf) ? schema.allOf : []).entries()) {

@@ -25,7 +25,11 @@ export function ofObjects(proof: Proof, place: Place): JsonMismatch[] {
     const wanted = childOf(view, schema.propertyNames, "propertyNames");
     const areNamed = isClosed && possible.every((name) => ask(wanted, name));
     const isAnyName = subset([made({ type: "string" })], wanted).length === 0;
-    if (!isAnyName && !areNamed && !object.propertyNames.some((view) => subset([view, made({ type: "string" })], wanted).length === 0))
+    if (
+      !isAnyName &&
+      !areNamed &&
+      !object.propertyNames.some((view) => subset([view, made({ type: "string" })], wanted).length === 0)
+    )
       out.push(no("propertyNames", "members with other names were allowed"));
   }
   for (const [name, needs] of Object.entries((schema.dependentRequired ?? {}) as Record<string, string[]>)) {
