@@ -339,7 +339,7 @@ describe("the registry over HTTP, for tools that speak Confluent's routes", () =
     ["PUT", "/mode", { mode: "SOME" }, 422, 42204],
     ["DELETE", "/subjects/orders-value?permanent=true", undefined, 422, 42206],
     ["PATCH", "/subjects", undefined, 405, 405],
-    ["GET", "/nothing", undefined, 404, 404],
+    ["GET", "/subjects/orders-value/nothing", undefined, 404, 404],
   ])("%s %s %j is refused with its code", async (method, path, body, status, code) => {
     const answer = await call(method, path, body);
     expect([answer.status, answer.json.error_code]).toEqual([status, code]);

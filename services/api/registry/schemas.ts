@@ -93,10 +93,14 @@ const byGuidRoutes = ({ registry, reader: who }: RegistryDeps): Route[] => [
 ];
 
 function usesOf(versions: readonly Registered[], shown: Shown, subject: string | undefined): readonly Registered[] {
-  return versions.filter(
-    ({ deleted, schema }) =>
-      (shown === "all" || !deleted) && (subject === undefined || subject === "" || schema.subject === subject),
-  );
+  const ofSubject = ({ schema: a }: Registered, { schema: b }: Registered): number =>
+    a.subject === b.subject ? a.version - b.version : a.subject < b.subject ? -1 : 1;
+  return versions
+    .toSorted(ofSubject)
+    .filter(
+      ({ deleted, schema }) =>
+        (shown === "all" || !deleted) && (subject === undefined || subject === "" || schema.subject === subject),
+    );
 }
 
 /** All versions of one text, hidden ones as well: what was written with them is read as ever. */

@@ -36,11 +36,10 @@ export function registrySurface(registry: Registry, authorize: Authorize): Surfa
     failed: refusalOf,
     async unknown({ authorization, method, path }, allowed) {
       await authorize(authorization, method !== "GET" && method !== "HEAD");
-      return refusalOf(
-        allowed.length > 0
-          ? new ApiError(405, `${path} does not take ${method}. Use ${allowed.join(", ")}.`)
-          : new ApiError(404, `there is no ${path}`),
-      );
+      const allow = allowed.join(", ");
+      if (allow === "") return refusalOf(new ApiError(404, `there is no ${path}`));
+      const refusal = refusalOf(new ApiError(405, `${path} does not take ${method}. Use ${allow}.`));
+      return refusal === null ? null : { ...refusal, headers: { allow } };
     },
   };
 }
