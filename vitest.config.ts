@@ -1,22 +1,37 @@
 import { defineConfig } from "vitest/config";
 
+const UNIT = "test/**/*.unit.spec.ts";
+
 /** `--mode unit`: the tests that start no server, with a part of their random cases, in half a minute. */
-export default defineConfig(({ mode }) => ({
-  test: {
-    include: [mode === "unit" ? "test/**/*.unit.spec.ts" : "test/**/*.spec.ts"],
-    globalSetup: mode === "unit" ? [] : ["test/support/cluster.ts"],
+export default defineConfig(({ mode }) => {
+  const isQuick = mode === "unit";
+  const shared = {
     setupFiles: ["test/support/setup.ts"],
-    env: { TRIBUTARY_TEST_QUICK: mode === "unit" ? "1" : "" },
-    // Two cores, real servers: a third of the time is waiting, so three files run at once; and a slow, shared machine is given time.
-    pool: "forks",
+    env: { TRIBUTARY_TEST_QUICK: isQuick ? "1" : "" },
+    pool: "forks" as const,
     // Files run as Node itself runs them: that spares half of what loading them costs, and functions have the text that a hub sees, by which it tells
     // declarations apart.
     experimental: { viteModuleRunner: false },
-    maxWorkers: mode === "unit" ? 2 : 3,
-    // Tests that start nothing share a process: to load everything anew for each file takes longer than they do.
-    isolate: mode !== "unit",
     testTimeout: 180_000,
     hookTimeout: 300_000,
-    teardownTimeout: 20_000,
-  },
-}));
+  };
+  // Tests that start nothing share a process: to load everything anew for each file takes longer than they do.
+  const unit = { test: { ...shared, name: "unit", include: [UNIT], isolate: false } };
+  const servers = {
+    test: {
+      ...shared,
+      name: "servers",
+      include: ["test/**/*.spec.ts"],
+      exclude: [UNIT],
+      globalSetup: ["test/support/cluster.ts"],
+    },
+  };
+  return {
+    test: {
+      projects: isQuick ? [unit] : [unit, servers],
+      // Two cores, real servers: a third of the time is waiting, so three files run at once; and a slow, shared machine is given time.
+      maxWorkers: isQuick ? 2 : 3,
+      teardownTimeout: 20_000,
+    },
+  };
+});

@@ -3,8 +3,7 @@
 import { join } from "node:path";
 import { PROJECTIONS_DIR } from "../services/cli/program.ts";
 import { partsOf } from "../services/core/index.ts";
-import { type EntityState, type FoldEvent, type FullRow, fold, rowWith } from "../services/merge/engine.ts";
-import type { Projection } from "../services/merge/index.ts";
+import { type EntityState, type FoldEvent, type FullRow, fold, type Projection, rowWith } from "../services/merge/engine.ts";
 import { openDevice } from "./device.ts";
 import { peopleOf } from "./workload.ts";
 

@@ -26,9 +26,10 @@ const root = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as Roo
 interface Made {
   readonly name: string;
   readonly description: string;
-  readonly config: string;
   /** What can be imported of it, by path. */
   readonly exports: Readonly<Record<string, string>>;
+  /** Files that start as programs or threads, or are loaded by their path. `tsconfig.build.json` names them as well. */
+  readonly starts: readonly string[];
   /** Members of its package.json besides. */
   readonly more?: Readonly<Record<string, unknown>>;
   /** Whether its dependencies travel inside it, without what nothing of it loads. */
@@ -45,8 +46,8 @@ const entry = (file: string): { readonly types: string; readonly default: string
 const FIELD: Made = {
   name: "@tributary-sync/field",
   description: "Tributary on a device: writes events offline, and hands them to a hub exactly once when there is a link.",
-  config: "tsconfig.build.json",
   exports: { ".": "packages/field/index", "./projections": "packages/projections", "./schemas": "packages/schemas" },
+  starts: ["services/gate/registry/examiner-thread"],
   more: { peerDependencies: { "@types/node": ">=24" }, peerDependenciesMeta: { "@types/node": { optional: true } } },
   isWhole: true,
   add: () => {},
@@ -56,13 +57,13 @@ const HUB: Made = {
   name: "@tributary-sync/hub",
   description:
     "A Tributary hub: the command `tributary`, the same inside a program, and what a team's own forms and views are declared with.",
-  config: "tsconfig.build-hub.json",
   exports: {
     ".": "packages/hub/index",
     "./projections": "packages/projections",
     "./schemas": "packages/schemas",
     "./testing": "packages/hub/testing",
   },
+  starts: ["services/cli/main", "services/log/node/main", "services/gate/registry/examiner-thread", "projections/sites"],
   more: {
     bin: { tributary: "bin.mjs" },
     // A database server of 60 MB: for whoever wants one without installing PostgreSQL.
@@ -157,13 +158,33 @@ function copyPruned(name: string, from: string, to: string): void {
   }
 }
 
-function pack(made: Made, out: string): string {
+/** Compiles what all packages hold, once: the hub's package has most files of the device's. */
+function compile(into: string): void {
+  rmSync(into, { recursive: true, force: true });
+  const args = ["-p", join(ROOT, "tsconfig.build.json"), "--outDir", into];
+  execFileSync(process.execPath, [join(MODULES, "typescript/bin/tsc"), ...args], { stdio: "inherit" });
+}
+
+const RELATIVE = /(?:\bfrom |\bimport\(|^import )["'](\.[^"']*)["']/gm;
+
+/** Copies these files, and all that they import, both as programs and as declarations of types. */
+function copyImported(files: Iterable<string>, from: string, to: string): void {
+  const found = new Set(files);
+  for (const file of found) {
+    mkdirSync(dirname(join(to, file)), { recursive: true });
+    cpSync(join(from, file), join(to, file));
+    for (const [, path] of readFileSync(join(from, file), "utf8").matchAll(RELATIVE)) {
+      const imported = join(dirname(file), path!).replace(/\.[jt]s$/, "");
+      found.add(`${imported}.js`).add(`${imported}.d.ts`);
+    }
+  }
+}
+
+function stagePackage(made: Made, compiled: string, out: string): string {
   const stage = join(out, made.name.split("/")[1]!);
   rmSync(stage, { recursive: true, force: true });
-  mkdirSync(stage, { recursive: true });
-  execFileSync(process.execPath, [join(MODULES, "typescript/bin/tsc"), "-p", join(ROOT, made.config), "--outDir", stage], {
-    stdio: "inherit",
-  });
+  const files = [...Object.values(made.exports), ...made.starts].flatMap((file) => [`${file}.js`, `${file}.d.ts`]);
+  copyImported(files, compiled, stage);
   made.add(stage);
   for (const name of ["LICENSE"]) cpSync(join(ROOT, name), join(stage, name));
   cpSync(join(ROOT, "docs/packages.md"), join(stage, "README.md"));
@@ -182,15 +203,16 @@ function pack(made: Made, out: string): string {
   writeFileSync(join(stage, "package.json"), `${JSON.stringify(document, null, 2)}\n`);
   if (made.isWhole)
     for (const [name, dir] of closureOf(Object.keys(dependencies))) copyPruned(name, dir, join(stage, "node_modules", name));
-  const printed = execFileSync("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", out], {
-    cwd: stage,
-    encoding: "utf8",
-  });
-  const [{ filename }] = JSON.parse(printed) as [{ filename: string }];
-  rmSync(stage, { recursive: true });
-  return join(out, filename);
+  return stage;
 }
 
 const out = resolve(process.argv[2] ?? ".packages");
-mkdirSync(out, { recursive: true });
-for (const made of [FIELD, HUB]) process.stdout.write(`${relative(".", pack(made, out))}\n`);
+const compiled = join(out, "compiled");
+compile(compiled);
+const stages = [FIELD, HUB].map((made) => stagePackage(made, compiled, out));
+const packed = execFileSync("npm", ["pack", ...stages, "--json", "--ignore-scripts", "--pack-destination", out], {
+  encoding: "utf8",
+});
+for (const dir of [compiled, ...stages]) rmSync(dir, { recursive: true });
+for (const { filename } of JSON.parse(packed) as { readonly filename: string }[])
+  process.stdout.write(`${relative(".", join(out, filename))}\n`);

@@ -16,8 +16,17 @@ import {
 } from "../../services/core/index.ts";
 import { createGate, type Gate } from "../../services/gate/index.ts";
 import { loadCasters } from "../../services/gate/node.ts";
-import { checkRow, decisionsOf, type EntityState, type FoldEvent, fold, rowWith } from "../../services/merge/engine.ts";
-import { fitsViews, type Projection, type View } from "../../services/merge/index.ts";
+import {
+  checkRow,
+  decisionsOf,
+  type EntityState,
+  type FoldEvent,
+  fitsViews,
+  fold,
+  type Projection,
+  rowWith,
+  type View,
+} from "../../services/merge/engine.ts";
 
 export interface TrialFolders {
   readonly schemas: string;

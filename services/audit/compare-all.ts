@@ -1,6 +1,5 @@
 import { heapKeeper } from "../core/node.ts";
-import { entityViews, type Totals } from "../merge/engine.ts";
-import type { Projection } from "../merge/index.ts";
+import { entityViews, type Projection, type Totals } from "../merge/engine.ts";
 import { rehearseRefold } from "../projector/index.ts";
 import { openTotals, type Parked } from "../views/index.ts";
 import { compareView, type ViewDeps } from "./compare-view.ts";
@@ -78,7 +77,7 @@ function viewDeps(besides: Compared, projection: Projection, { totals, untold, .
         return asked === undefined ? [] : [[entity, asked] as const];
       }),
     ),
-    rehearse: (id, entries, mark) => rehearseRefold({ db, gate }, target, id, entries, mark),
+    rehearse: (id, entries, mark) => rehearseRefold({ db, gate }, { target, id, entries, mark }),
     untold: (what) => {
       untold[what]++;
     },

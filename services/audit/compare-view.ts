@@ -1,7 +1,16 @@
 import { canonicalize, type JsonObject, type JsonValue, type LogEntry, messageOf } from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
-import { checkRow, type EntityState, type FullRow, fold, packState, rowWith, type Totals, waitingFor } from "../merge/engine.ts";
-import type { Projection } from "../merge/index.ts";
+import {
+  checkRow,
+  type EntityState,
+  type FullRow,
+  fold,
+  type Projection,
+  packState,
+  rowWith,
+  type Totals,
+  waitingFor,
+} from "../merge/engine.ts";
 import { checkFunctions, eventsIn, type Rehearsed, toFoldEvent } from "../projector/index.ts";
 import {
   type Asked,

@@ -1,8 +1,7 @@
 import type { LogEntry, Position, PublicKey } from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
 import type { Anchor, Log } from "../log/index.ts";
-import type { Totals } from "../merge/engine.ts";
-import type { Projection, View } from "../merge/index.ts";
+import type { Projection, Totals, View } from "../merge/engine.ts";
 import { targetsFor, type ViewTarget } from "../projector/index.ts";
 import {
   type Asked,

@@ -1,7 +1,6 @@
 import { type JsonObject, messageOf, type Position, TributaryError, type Vector } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
-import { type Decision, decisionsOf, foldAnew, waitingFor } from "../merge/engine.ts";
-import type { View } from "../merge/index.ts";
+import { type Decision, decisionsOf, foldAnew, type View, waitingFor } from "../merge/engine.ts";
 import {
   type AuditRow,
   auditEvent,

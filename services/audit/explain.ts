@@ -7,6 +7,7 @@ import {
   type EntityState,
   type Folded,
   fold,
+  type Projection,
   RESOLVED,
   type RegisterRule,
   type Row,
@@ -15,8 +16,8 @@ import {
   rowWith,
   type Sibling,
   siblingsOf,
+  type View,
 } from "../merge/engine.ts";
-import type { Projection, View } from "../merge/index.ts";
 import { type CountedEvent, countedEvents, type Db, readersOf, whereParked } from "../views/index.ts";
 import { builtOtherwise, readWith, viewsOfType } from "./live.ts";
 import { notFound, parseEntity } from "./names.ts";

@@ -1,7 +1,6 @@
 import { TributaryError } from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
-import { entityViews } from "../merge/engine.ts";
-import type { Projection, View } from "../merge/index.ts";
+import { entityViews, type Projection, type View } from "../merge/engine.ts";
 import { type Db, generationsOf, isBuiltAs, type ReadData } from "../views/index.ts";
 import { notFound } from "./names.ts";
 

@@ -1,5 +1,5 @@
 /** Addresses as people give them, on the command line, in the environment or in a configuration file. */
-import { TributaryError } from "../core/index.ts";
+import { TributaryError, wayOf } from "../core/index.ts";
 import type { Listen } from "./state.ts";
 
 /** Splits `host:port`; an IPv6 host stands in brackets. */
@@ -15,12 +15,10 @@ export function parseListen(text: string): Listen {
   return { host: parts[1] ?? parts[2]!, port: Number(parts[3]) };
 }
 
-const DEVICE_SCHEMES = ["nats:", "tls:", "http:", "https:"];
-
 /** An address that devices reach the hub at, as its operator knows it; `what` names it in an error. */
 export function publicUrl(url: string, what: string): string {
   const parsed = URL.parse(url);
-  if (parsed === null || !DEVICE_SCHEMES.includes(parsed.protocol) || parsed.hostname === "")
+  if (parsed === null || wayOf(url) === null || parsed.hostname === "")
     throw new TributaryError(
       "usage",
       `${what} ${JSON.stringify(url)} is not an address that devices sync with`,

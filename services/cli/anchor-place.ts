@@ -23,7 +23,7 @@ export interface AnchorPlace {
 }
 
 /**
- * Whether a place has held the hub's anchor: one that holds none any more is perhaps a disk that is not mounted, whose empty mount point can be read and written
+ * Whether a place has held the hub's anchor: one that no longer holds it is perhaps a disk that is not mounted, whose empty mount point can be read and written
  * like any folder, or somebody took the anchor away. Kept in `config.json`, and so in the hub's backups.
  */
 export interface AnchorMemory {
@@ -44,7 +44,7 @@ export function anchorMemory(dataDir: string, { name }: AnchorPlace): AnchorMemo
   };
 }
 
-/** The place that was asked for by the option, or by TRIBUTARY_ANCHOR; `null`: none was. Throws `usage` for what is no place. */
+/** The place that was asked for by the option, or by TRIBUTARY_ANCHOR; `null`: none was. Throws `usage` for anything else. */
 export function anchorPlace(given: string | undefined, dataDir?: string): AnchorPlace | null {
   const where = given ?? process.env.TRIBUTARY_ANCHOR;
   if (where === undefined || where === "") return null;
@@ -52,7 +52,7 @@ export function anchorPlace(given: string | undefined, dataDir?: string): Anchor
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(where))
     throw new TributaryError(
       "usage",
-      `--anchor ${JSON.stringify(where)} is no place for an anchor`,
+      `--anchor ${JSON.stringify(where)} cannot hold an anchor`,
       "Name a file, or an http: or https: address that takes PUT.",
     );
   const file = resolve(where);
@@ -102,7 +102,8 @@ function inFile(file: string): AnchorPlace {
 
 function atUrl(where: string): AnchorPlace {
   const url = URL.parse(where);
-  if (url === null) throw new TributaryError("usage", "--anchor is no address", "Write it like https://vault.example.org/hub.");
+  if (url === null)
+    throw new TributaryError("usage", "--anchor is not an address", "Write it like https://vault.example.org/hub.");
   const { username, password } = url;
   url.username = "";
   url.password = "";

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Incarnation, messageOf, type Position, type PublicKey, type Signer } from "../core/index.ts";
+import { type Incarnation, messageOf, type Position, type PublicKey, positionFromText, type Signer } from "../core/index.ts";
 import type { PartCheck, PartState } from "../ingress/index.ts";
 import {
   type AnchorComparison,
@@ -86,7 +86,7 @@ export async function checkAnchor({ log, place, memory, hubKeys }: AnchorDeps, b
       note: comparison.says,
       ...(anchor.position === null ? {} : { seenEnd: anchor.position }),
     });
-  const position = anchor.position === null ? null : (BigInt(anchor.position) as Position);
+  const position = anchor.position === null ? null : positionFromText(anchor.position);
   return { kind: "compared", comparison, heads: headsOf(anchor), position, unnoted };
 }
 

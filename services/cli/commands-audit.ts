@@ -10,7 +10,7 @@ import {
   type VerifyReport,
   verify,
 } from "../audit/index.ts";
-import { TributaryError } from "../core/index.ts";
+import { positionToText, TributaryError } from "../core/index.ts";
 import { openLog } from "../log/index.ts";
 import { connectViews, type RecordedDecision } from "../views/index.ts";
 import { anchorGiven } from "./anchor-place.ts";
@@ -104,7 +104,7 @@ After a restore the log gives positions out again, so a position that names anot
         return 0;
       }
       const trail = await entityTrail(db, entity);
-      out.result(trail);
+      out.result({ ...trail, through: trail.through === null ? null : positionToText(trail.through) });
       out.line(`${entity}: ${trail.events.length} ${trail.events.length === 1 ? "event" : "events"}\n`);
       for (const event of trail.events) {
         const clock =

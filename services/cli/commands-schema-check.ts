@@ -21,8 +21,7 @@ import {
   schemaVersion,
 } from "../gate/index.ts";
 import { loadCasters, loadSchemas } from "../gate/node.ts";
-import { narrowColumns, unfedEvents } from "../merge/engine.ts";
-import type { View } from "../merge/index.ts";
+import { narrowColumns, unfedEvents, type View } from "../merge/engine.ts";
 import type { Command } from "./args.ts";
 import { refOf, schemaText } from "./commands-schema.ts";
 import { foldersHere, loadForms, loadViews, schemasHere, viewsOf } from "./folders.ts";

@@ -1,9 +1,11 @@
+import { existsSync } from "node:fs";
 import { userInfo } from "node:os";
 import { TributaryError, withoutLogin } from "../core/index.ts";
 import { hasOwnBroker, userLine } from "../local/index.ts";
 import { sites as siteStatuses } from "../views/index.ts";
 import type { Command } from "./args.ts";
 import { addressesOf } from "./commands-hub.ts";
+import { writeWhole } from "./files.ts";
 import { table } from "./output.ts";
 import { hubDir } from "./paths.ts";
 import { runningHub } from "./reach.ts";
@@ -17,12 +19,13 @@ export const siteAdd: Command = {
   name: "site add",
   summary: "register a site; issue a one-time code and a token for its devices",
   usage:
-    "tributary site add NAME [--org NAME] [--title TEXT] [--days N] [--device NAME] [--types TYPE,…] [--code-days N] [--data DIR]",
+    "tributary site add NAME [--org NAME] [--title TEXT] [--days N] [--device NAME] [--types TYPE,…] [--code-days N] [--save NAME] [--data DIR]",
   help: `Writes the registration as an event of the hub's own origin, and prints two things. One is a one-time code: one device of the site enrols its key with it
 (\`tributary field enrol\`). It is valid for --code-days (default ${DEFAULT_CODE_DAYS}). The other is a token, with which devices of the site sync and enrol by themselves. It
 expires after --days (default ${DEFAULT_TOKEN_DAYS}); a device that has enrolled no longer needs it. Both are valid for one site, or with --device for one device. Both are
 shown only once: keep them safe. If a tablet is lost, revoke it with \`tributary device revoke\`, then run this command with --device for the tablet that replaces it.
 
+  --save   write the code into NAME.code and the token into NAME.token, readable for you only, and print neither
   --org    the partner organisation that the site belongs to (default: the hub's own)
   --types  the entity types that devices with this code or token may write about; events about others are quarantined, with the reason. Default: all but
            the hub's own types (sites, cases, quarantine), which no site may write
@@ -36,11 +39,14 @@ shown only once: keep them safe. If a tablet is lost, revoke it with \`tributary
     device: { type: "string" },
     types: { type: "string" },
     "code-days": { type: "string" },
+    save: { type: "string" },
   },
   async run({ positionals, text, number, out }) {
     const [site] = positionals;
     if (site === undefined) throw new TributaryError("usage", "the site's name is missing", `Use: ${siteAdd.usage}`);
     const dir = hubDir(text("data"));
+    const save = text("save");
+    if (save !== undefined) checkFree(save);
     const state = await runningHub(text("data"), ["nats"]);
     const title = text("title");
     const device = text("device");
@@ -58,10 +64,17 @@ shown only once: keep them safe. If a tablet is lost, revoke it with \`tributary
     });
     const { urls, isReachable } = addressesOf(state);
     out.result({ ...added, natsUrl: withoutLogin(state.natsUrl), httpUrl: state.httpUrl, urls, isReachable });
-    out.line(`Site ${added.org}.${added.site} is registered. Its token, valid until ${added.expiresAt}:\n\n${added.token}\n`);
-    out.line(`A one-time code for one device, valid until ${added.codeExpiresAt}:\n\n${added.code}\n`);
+    if (save !== undefined) saveSecrets(save, added);
+    const [code, token] = save === undefined ? ["CODE", "TOKEN"] : [`@${save}.code`, `@${save}.token`];
+    if (save === undefined) {
+      out.line(`Site ${added.org}.${added.site} is registered. Its token, valid until ${added.expiresAt}:\n\n${added.token}\n`);
+      out.line(`A one-time code for one device, valid until ${added.codeExpiresAt}:\n\n${added.code}\n`);
+    } else
+      out.line(
+        `Site ${added.org}.${added.site} is registered. Its one-time code is in ${save}.code (valid until ${added.codeExpiresAt}), its token in ${save}.token (until ${added.expiresAt}).\n`,
+      );
     out.line(
-      `On a device:\n  tributary field init --org ${added.org} --site ${added.site} --device ${device ?? "NAME"}\n  tributary field enrol --hub ${urls[0]} --code CODE\n  tributary field sync --hub ${urls[0]}\nor, without enrolling first:\n  tributary field sync --hub ${urls[0]} --token TOKEN`,
+      `On a device:\n  tributary field init --org ${added.org} --site ${added.site} --device ${device ?? "NAME"}\n  tributary field enrol --hub ${urls[0]} --code ${code}\n  tributary field sync --hub ${urls[0]}\nor, without enrolling first:\n  tributary field sync --hub ${urls[0]} --token ${token}`,
     );
     if (added.types !== null) out.line(`\nBoth allow events about ${added.types.join(", ")} only; others are quarantined.`);
     for (const type of added.typesWithoutSchema) out.line(`No schema in schemas/ is about ${type}. Check its spelling.`);
@@ -77,6 +90,22 @@ shown only once: keep them safe. If a tablet is lost, revoke it with \`tributary
     return 0;
   },
 };
+
+/** Before a code is made that is shown only once. */
+function checkFree(name: string): void {
+  for (const file of [`${name}.code`, `${name}.token`])
+    if (existsSync(file))
+      throw new TributaryError(
+        "usage",
+        `${file} is there already`,
+        "It may hold what a device still needs. Choose another name for --save, or remove it.",
+      );
+}
+
+function saveSecrets(name: string, { code, token }: { readonly code: string; readonly token: string }): void {
+  writeWhole(`${name}.code`, `${code}\n`);
+  writeWhole(`${name}.token`, `${token}\n`);
+}
 
 export const siteList: Command = {
   name: "site list",

@@ -212,7 +212,7 @@ async function rowOf(db: Db): Promise<Record<string, unknown>> {
 }
 
 async function rationCase(db: Db): Promise<AgencyFacts["doubleRation"]> {
-  const open = await cases(db, { rule: "ration_once", state: "open" });
+  const { cases: open } = await cases(db, { rule: "ration_once", state: "open" });
   const found = open.find(({ subject }) => subject.includes(PERSON.id));
   if (found === undefined) return null;
   const members = found.about.members ?? [];

@@ -1,6 +1,6 @@
 import { messageOf } from "../core/index.ts";
 import type { Fits, Gate } from "../gate/index.ts";
-import { fitsViews, type View } from "../merge/index.ts";
+import { fitsViews, type View } from "../merge/engine.ts";
 import { connectViews, type Db, generationsOf, isBuiltAs } from "../views/index.ts";
 import { type Folders, loadViews } from "./folders.ts";
 

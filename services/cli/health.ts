@@ -1,3 +1,4 @@
+import { isTributaryError } from "../core/index.ts";
 import type { PartChecks, PartState } from "../ingress/index.ts";
 import type { Log } from "../log/index.ts";
 import { projectorHealth } from "../projector/index.ts";
@@ -51,7 +52,9 @@ function lagWatch(): (db: Db, log: Log) => Promise<PartState> {
   let stuckAt: bigint | null = null;
   let sinceMs: number | null = null;
   return async (db, log) => {
-    const { lag, incarnation, unheldShards } = await projectorHealth(db, log, Date.now());
+    const health = await projectorHealth(db, log, Date.now()).catch(unreadable);
+    if ("state" in health) return health;
+    const { lag, incarnation, unheldShards } = health;
     const { position, seconds } = lag;
     const facts = { through: position?.toString() ?? null, behindSeconds: seconds, incarnation, unheldShards };
     if (seconds === 0) {
@@ -71,6 +74,12 @@ function lagWatch(): (db: Db, log: Log) => Promise<PartState> {
       ? { state: "warning", reason: `the views are ${Math.round(seconds)} s behind the log`, facts }
       : { state: "ok", facts };
   };
+}
+
+/** An event that nobody can read stops the projector, which waits for it to be mended: waiting alone does not help. */
+function unreadable(error: unknown): PartState {
+  if (!isTributaryError(error) || error.code !== "data-corrupt") throw error;
+  return { state: "failed", reason: `the projector waits before an event that cannot be read: ${error.message} ${error.hint}` };
 }
 
 /** What is not ours and still reads what a view was before it was built anew. */

@@ -52,7 +52,7 @@ export async function hubRing(dir: string): Promise<Keyring> {
       if (now !== seen) keys = readHubKeys(dir);
       seen = now;
     } catch {
-      // A file that is away for a moment is no reason to forget the keys.
+      // A file that is away for a moment is not a reason to forget the keys.
     }
     return keys;
   });

@@ -71,7 +71,7 @@ const isNewer = (theirs: string, ours: string): boolean => {
   return false;
 };
 
-/** Reads a backup's manifest. Throws `data-corrupt` for what is none, is not whole, or was written by a newer version. */
+/** Reads a backup's manifest. Throws `data-corrupt` for a file that is not one, is not whole, or was written by a newer version. */
 export function readManifest(dir: string): Manifest {
   const file = join(dir, MANIFEST);
   if (!existsSync(file))

@@ -1,4 +1,4 @@
-import { isTributaryError, messageOf, TributaryError } from "../core/index.ts";
+import { forTerminal, isTributaryError, jsonForTerminal, messageOf, TributaryError } from "../core/index.ts";
 
 /** Where a command's words go. Results to stdout; progress and errors to stderr, so that `--json` output is one clean document. */
 export interface Output {
@@ -18,13 +18,13 @@ export function output(json: boolean): Output {
   return {
     json,
     line: (text = "") => {
-      if (!json) process.stdout.write(`${text}\n`);
+      if (!json) process.stdout.write(`${forTerminal(text)}\n`);
     },
     result: (value) => {
-      if (json) process.stdout.write(`${JSON.stringify(value, replacer, 2)}\n`);
+      if (json) process.stdout.write(`${jsonForTerminal(JSON.stringify(value, replacer, 2))}\n`);
     },
-    notice: (text) => process.stderr.write(`${isTerminal ? "\r\x1b[2K" : ""}${text}\n`),
-    progress: (text) => process.stderr.write(isTerminal ? `\r\x1b[2K${text}` : `${text}\n`),
+    notice: (text) => process.stderr.write(`${isTerminal ? "\r\x1b[2K" : ""}${forTerminal(text)}\n`),
+    progress: (text) => process.stderr.write(isTerminal ? `\r\x1b[2K${forTerminal(text)}` : `${forTerminal(text)}\n`),
   };
 }
 
@@ -52,7 +52,7 @@ export type Cell = string | number | boolean | null | undefined;
 /** Rows as aligned columns. Numbers stand to the right. */
 export function table(header: readonly string[], rows: readonly (readonly Cell[])[], indent = ""): string {
   const text = rows.map((row) =>
-    row.map((cell) => (cell === null || cell === undefined ? "–" : String(cell).replaceAll("\n", " "))),
+    row.map((cell) => (cell === null || cell === undefined ? "–" : forTerminal(String(cell)).replaceAll(/[\n\t]/g, " "))),
   );
   const widths = header.map((name, i) => Math.max(width(name), ...text.map((row) => width(row[i] ?? ""))));
   const right = header.map((_, i) => rows.length > 0 && rows.every((row) => typeof row[i] === "number"));
@@ -64,9 +64,12 @@ export function table(header: readonly string[], rows: readonly (readonly Cell[]
   return [line(header), indent + widths.map((w) => "─".repeat(w)).join("  "), ...text.map(line)].join("\n");
 }
 
+/** A text of somebody's without line ends, which could pass for lines of ours. */
+const oneLine = (text: string): string => text.replaceAll("\n", "␊").replaceAll("\t", " ");
+
 /** A value as it stands in a sentence. */
 export const shown = (value: unknown): string =>
-  value === null || value === undefined ? "empty" : typeof value === "string" ? `“${value}”` : JSON.stringify(value);
+  value === null || value === undefined ? "empty" : typeof value === "string" ? `“${oneLine(value)}”` : JSON.stringify(value);
 
 /** Why a part of the result on stdout is nowhere. */
 let unwritten: NodeJS.ErrnoException | null = null;
@@ -108,7 +111,7 @@ export function reportFailure(error: unknown, json: boolean): number {
   process.stderr.write(
     known === null
       ? `tributary: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`
-      : `tributary: ${known.message}\n${known.hint}\n`,
+      : `${forTerminal(`tributary: ${known.message}\n${known.hint}`)}\n`,
   );
   return known?.exitCode ?? 1;
 }

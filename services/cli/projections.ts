@@ -2,8 +2,7 @@ import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { messageOf, TributaryError } from "../core/index.ts";
-import { checkViews } from "../merge/engine.ts";
-import type { View } from "../merge/index.ts";
+import { checkViews, type View } from "../merge/engine.ts";
 
 /**
  * Loads every projection of a folder: one file, one default export. Throws `projection-malformed`, naming the file. `again`: files that have changed since

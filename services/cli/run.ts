@@ -28,7 +28,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   "key retire": async () => (await import("./commands-keys.ts")).keyRetire,
   "field init": async () => (await import("./commands-field.ts")).fieldInit,
   "field append": async () => (await import("./commands-field.ts")).fieldAppend,
-  "field import": async () => (await import("./commands-field.ts")).fieldImport,
+  "field import": async () => (await import("./commands-import.ts")).fieldImport,
   "field sync": async () => (await import("./commands-field.ts")).fieldSync,
   "field enrol": async () => (await import("./commands-field.ts")).fieldEnrol,
   "field rotate-key": async () => (await import("./commands-field.ts")).fieldRotateKey,

@@ -19,6 +19,9 @@ export async function issueHubToken(dir: string, claims: TokenClaims): Promise<s
 export const tokenGiven = (given: string | undefined): string | undefined =>
   given === undefined && !process.env.TRIBUTARY_TOKEN ? undefined : tokenOf(given);
 
+/** A one-time code as an option gives it: the code itself, or `@file`. */
+export const codeOf = (given: string): string => (given.startsWith("@") ? readText(given.slice(1)).trim() : given);
+
 /** The token that an option or TRIBUTARY_TOKEN gives: the token itself, or `@file`. Throws `token-missing` when there is none. */
 export function tokenOf(given: string | undefined): string {
   const token = given ?? process.env.TRIBUTARY_TOKEN;

@@ -1,6 +1,7 @@
 import { createReadStream } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { createInterface } from "node:readline";
+import { pause } from "../core/node.ts";
 import {
   connectViews,
   type Db,
@@ -80,14 +81,6 @@ export async function outliveTold(postgresUrl: string, signal: AbortSignal): Pro
     } catch {
       // Away for a moment; nobody is told twice meanwhile.
     }
-    await new Promise<void>((resolve) => {
-      const done = (): void => {
-        clearTimeout(timer);
-        resolve();
-      };
-      const timer = setTimeout(done, LOOK_MS);
-      timer.unref();
-      signal.addEventListener("abort", done, { once: true });
-    });
+    await pause(LOOK_MS, signal);
   }
 }

@@ -14,9 +14,9 @@ export interface Values {
 export interface Usage {
   /** What each option takes after it; an option that takes nothing is not here. */
   readonly options: ReadonlyMap<string, Values>;
-  /** What stands at each place besides options. */
+  /** What each argument besides options may be. */
   readonly positionals: readonly Values[];
-  /** Whether what stands at the last place may be repeated. */
+  /** Whether the last argument may be repeated. */
   readonly repeats: boolean;
 }
 
@@ -77,20 +77,20 @@ export function usageOf(
   const options = new Map<string, Values>();
   const positionals: Values[] = [];
   let repeats = false;
-  let place = 0;
+  let index = 0;
   for (let i = 0; i < tokens.length; i++) {
     const token = tokens[i] ?? "";
     if (token === "|") {
-      place = 0;
+      index = 0;
     } else if (token.startsWith("--")) {
       const option = token.slice(2).replace(/…$/, "");
       if (!takesValue(option)) continue;
       i += 1;
       options.set(option, both(options.get(option) ?? NOTHING, valuesOf(tokens[i] ?? "", literals)));
     } else {
-      positionals[place] = both(positionals[place] ?? NOTHING, valuesOf(token, literals));
+      positionals[index] = both(positionals[index] ?? NOTHING, valuesOf(token, literals));
       repeats ||= /…[\])]?$/.test(token);
-      place += 1;
+      index += 1;
     }
   }
   return { options, positionals, repeats };

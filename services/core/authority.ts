@@ -32,7 +32,7 @@ export interface HubDeclaration {
 export const hubOrgAt = (declared: readonly HubDeclaration[], position: Position): HubOrg =>
   declared.findLast((each) => each.position < position)?.org ?? null;
 
-/** Whether an origin speaks for the hub of an organisation: settles quarantine, notes cases, registers sites. */
+/** Whether an origin speaks for the hub of an organisation: releases and rejects what is in quarantine, notes cases, registers sites. */
 export function speaksForHub(origin: OriginId, hub: HubOrg): boolean {
   const { org, site } = partsOf(origin);
   return site === HUB_SITE && (hub === null || org === hub);

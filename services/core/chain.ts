@@ -15,7 +15,7 @@ function vectorText(vector: Vector): string {
 
 /**
  * The canonical text (RFC 8785) of an event whose data is already canonical text. Members in JCS order; the data's
- * text is taken as it is, so that an event whose data is no JSON at all still has a hash, and a place in its chain.
+ * text is taken as it is, so that an event whose data is not JSON at all still has a hash, and a seq in its chain.
  */
 export function eventText(body: Omit<EventBody, "data">, dataText: string): string {
   return `{"actor":${JSON.stringify(body.actor)},"basis":${vectorText(body.basis)}${

@@ -61,7 +61,7 @@ export interface SiteRevocation {
   readonly issuedThroughS: number;
 }
 
-/** What is known of keys at some place of the log. */
+/** What is known of keys at some revision of the stream `keys`. */
 export interface KeyRecord {
   /** Takes the next fact; others than those of `keys` are passed over. */
   apply(fact: Fact): void;
@@ -83,7 +83,7 @@ export interface KeyRecord {
   hubKeys(): readonly { readonly key: PublicKey; readonly position: Position }[];
 }
 
-/** A fact of the stream `keys`, as it is written. `hub`: the hub's signature over its type, its place and the rest of its data. */
+/** A fact of the stream `keys`, as it is written. `hub`: the hub's signature over its type, its revision and the rest of its data. */
 export interface KeyFact {
   readonly type: (typeof KEY_FACTS)[number];
   readonly data: JsonObject;
@@ -160,7 +160,7 @@ export function keyRecord(): KeyRecord {
     else if (type === "device.revoked" && device !== null) {
       end(device, "revoked", fact);
       revoked.set(device, "device");
-      // A code that was handed out for it and not used yet is no way back in.
+      // A code that was handed out for it and not used yet does not let it back in.
       for (const code of codes.values())
         if (code.device === device && !code.isUsed) codes.set(code.hash, { ...code, isUsed: true, usedAtMs: null });
     } else if (type === "site.revoked" && site !== null) revokeSite(site, fact);

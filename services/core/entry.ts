@@ -1,4 +1,4 @@
-/** What a log entry is: an event with its place, and what the hub says of it beside its hash. Whoever reads the log reads these. */
+/** What a log entry is: an event with its position, and what the hub says of it beside its hash. Whoever reads the log reads these. */
 import type { Clips } from "./clip.ts";
 import type { ClockNote, EventBody } from "./event.ts";
 import type { EventId, Hash, Position, Seq } from "./ids.ts";
@@ -11,7 +11,7 @@ export type EventHead = Omit<EventBody, "data"> & { readonly id: EventId; readon
 export interface QuarantineReason {
   readonly code: string;
   readonly message: string;
-  /** JSON pointer into the data, where the problem has a place. */
+  /** JSON pointer into the data, where the problem has a location. */
   readonly path: string | null;
 }
 
@@ -32,7 +32,7 @@ export interface Appendable {
 }
 
 /**
- * The last event of an origin that the gate held back, up to some place. `null`: none. `undefined`: unknown, in logs from before this was kept.
+ * The last event of an origin that the gate held back, up to some revision of its stream. `null`: none. `undefined`: unknown, in logs from before this was kept.
  * Each stored event names the last one before it, so that those of an origin can be walked from its end.
  */
 export type QuarantineMark = Seq | null | undefined;

@@ -38,7 +38,7 @@ export interface EventBody {
   readonly causationId?: string;
 }
 
-/** An event with its place in the chain. `id` follows from `hlc` and `hash`. */
+/** An event with its seq in the chain. `id` follows from `hlc` and `hash`. */
 export interface TributaryEvent extends EventBody {
   readonly id: EventId;
   readonly prev: Hash;

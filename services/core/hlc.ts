@@ -19,6 +19,9 @@ export const MAX_COUNTER = 0xffff;
 /** Years 0000–9999: what the fixed-width ISO form can hold. Before 1970 no UUIDv7 exists, so 0 is the least. */
 export const MAX_WALL_MS = 253_402_300_799_999;
 
+/** No device stamped an event before this: an earlier stamp is that of a clock which had lost the time (1970, where a battery was dead). */
+export const EARLIEST_STAMP_MS = Date.UTC(2020, 0, 1);
+
 const HLC = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z-[0-9a-f]{4}$/;
 
 export function formatHlc({ wallMs, counter }: HlcParts): Hlc {

@@ -9,7 +9,7 @@ export type OriginId = Branded<string, "OriginId">;
 export type EventId = Branded<string, "EventId">;
 /** Number of an event within its origin, from 0 without gaps; equal to its stream revision. */
 export type Seq = Branded<number, "Seq">;
-/** Place in the whole log (the event store's `$all` commit position). Grows; says nothing about how many. */
+/** Where an event stands in the whole log (the event store's `$all` commit position). Grows; says nothing about how many. */
 export type Position = Branded<bigint, "Position">;
 /** One life of a log, between its restores from backups: 12 characters. Positions of different incarnations say nothing of each other. */
 export type IncarnationId = Branded<string, "IncarnationId">;
@@ -53,7 +53,7 @@ export function originId(parts: OriginParts): OriginId {
 const MAX_KNOWN_ORIGINS = 10_000;
 const knownOrigins = new Map<string, OriginParts>();
 
-/** The parts of an origin's name; `null` for what is none. */
+/** The parts of an origin's name; `null` for anything else. */
 function readOrigin(text: string): OriginParts | null {
   const known = knownOrigins.get(text);
   if (known !== undefined) return known;

@@ -73,6 +73,7 @@ export {
 } from "./event.ts";
 export {
   compareStamps,
+  EARLIEST_STAMP_MS,
   formatHlc,
   type Hlc,
   type HlcParts,
@@ -111,7 +112,7 @@ export {
 } from "./ids.ts";
 export type { Incarnation, IncarnationStart, NewIncarnation } from "./incarnation.ts";
 export type { Fact, FollowOptions, Journal, NewFact } from "./journal.ts";
-export { canonicalize, isJsonObject, type JsonObject, type JsonValue, MAX_JSON_DEPTH, parseCanonical } from "./json.ts";
+export { canonicalize, isJsonObject, type JsonObject, type JsonValue, MAX_JSON_DEPTH, notJson, parseCanonical } from "./json.ts";
 export {
   inboxPrefix,
   isNatsUrl,
@@ -204,4 +205,6 @@ export {
   successionSchema,
   thumbprintText,
 } from "./signing.ts";
+export { dataAsSeen, forTerminal, jsonForTerminal, keyAsSeen, textAsSeen } from "./text.ts";
 export { compareVectors, covers, type Dot, EMPTY_VECTOR, includes, join, type Vector, withDot } from "./vector.ts";
+export { WAYS, type Way, wayOf } from "./ways.ts";

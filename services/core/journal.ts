@@ -4,7 +4,7 @@ import type { JsonObject } from "./json.ts";
 /** A fact about the hub itself (a schema was registered …), in a stream beside the origins'. */
 export interface Fact {
   readonly stream: string;
-  /** Its place in the stream, from 0. */
+  /** Where it stands in its stream, from 0. */
   readonly revision: number;
   readonly type: string;
   readonly data: JsonObject;
@@ -32,7 +32,7 @@ export interface Journal {
   end(): Promise<Position | null>;
   /**
    * Follows the streams whose names begin so, from after a position, until `signal` aborts. A lost link is made anew. Where the log was set back to a backup
-   * meanwhile all facts come from the first, at the places that they have now.
+   * meanwhile, all facts come from the first, at the revisions that they have now.
    */
   follow(options: FollowOptions): void;
 }

@@ -90,3 +90,39 @@ export function parseCanonical(text: string): { readonly value: JsonValue } | nu
 
 export const isJsonObject = (value: unknown): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value);
+
+/**
+ * What of a value of a program JSON cannot say, in words that name it and where it stands; `null`: nothing. `JSON.stringify` would write a Map as `{}` and a Date as a text, without a
+ * word. `where` names the value itself.
+ */
+export function notJson(value: unknown, where: string, depth = 0): string | null {
+  switch (typeof value) {
+    case "string":
+    case "boolean":
+      return null;
+    case "number":
+      return Number.isFinite(value) ? null : `${where} is ${value}, which is not a number of JSON`;
+    case "object":
+      break;
+    default:
+      return `${where} is ${typeof value === "undefined" ? "undefined" : `a ${typeof value}`}, which JSON cannot say`;
+  }
+  if (value === null || depth > MAX_JSON_DEPTH) return null;
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) {
+      const found = notJson(value[i], `${where}[${i}]`, depth + 1);
+      if (found !== null) return found;
+    }
+    return null;
+  }
+  const prototype: unknown = Object.getPrototypeOf(value);
+  if (prototype !== Object.prototype && prototype !== null) {
+    const kind = (value as { readonly constructor?: { readonly name?: unknown } }).constructor?.name;
+    return `${where} is a ${typeof kind === "string" && kind !== "" ? kind : "object of a class"}, which JSON cannot say`;
+  }
+  for (const [name, member] of Object.entries(value)) {
+    const found = member === undefined ? null : notJson(member, `${where}.${name}`, depth + 1);
+    if (found !== null) return found;
+  }
+  return null;
+}

@@ -54,8 +54,9 @@ export function parseNatsUrl(url: string): NatsAddress {
     const part = each.trim();
     const scheme = SCHEME.exec(part)?.[0];
     if (scheme?.toLowerCase() === "tls://") isTls = true;
-    const [, userinfo, place] = /^(?:([^@]*)@)?([^@]*)$/.exec(part.slice(scheme?.length ?? 0).replace(/\/$/, "")) ?? [];
-    const [, host, port = String(DEFAULT_PORT)] = /^(\[[0-9a-fA-F:.]+\]|[^\s:/?#[\]]+)(?::(\d{1,5}))?$/.exec(place ?? "") ?? [];
+    const [, userinfo, hostAndPort] = /^(?:([^@]*)@)?([^@]*)$/.exec(part.slice(scheme?.length ?? 0).replace(/\/$/, "")) ?? [];
+    const [, host, port = String(DEFAULT_PORT)] =
+      /^(\[[0-9a-fA-F:.]+\]|[^\s:/?#[\]]+)(?::(\d{1,5}))?$/.exec(hostAndPort ?? "") ?? [];
     if (host === undefined || Number(port) > 65_535 || Number(port) === 0)
       throw new TributaryError("usage", `${JSON.stringify(withoutLogin(url))} names no NATS servers`, HOW);
     if (userinfo !== undefined) {
@@ -287,8 +288,8 @@ const MAPPED_REPLY = /^_R_(\.[A-Za-z0-9]{1,64}){1,4}$/;
  * Whether the hub may answer a message of `<org>.<site>.<device>` at this reply subject. Anything else would let a sender make the hub publish where the sender
  * itself must not: `$JS.API.STREAM.PURGE.DEAD` empties a stream.
  */
-export function mayAnswerAt(reply: string, place: string): boolean {
-  const [org = "", site = ""] = place.split(".");
+export function mayAnswerAt(reply: string, sender: string): boolean {
+  const [org = "", site = ""] = sender.split(".");
   if (!isName(org) || !isName(site)) return false;
   const own = `${inboxPrefix(org, site)}.`;
   if (reply.startsWith(own)) return /^[A-Za-z0-9]{1,64}(\.[A-Za-z0-9]{1,64}){0,3}$/.test(reply.slice(own.length));

@@ -177,7 +177,7 @@ export const proofOf = (key: Uint8Array, message: Uint8Array): string =>
 
 /**
  * The `Authorization` header of a message over a broker: the token's claims, and in place of its signature a proof that is good for this message only. Whoever
- * reads it can send this message again, which does no harm, and no other. Text that is no token goes as it is, and the hub says so.
+ * reads it can send this message again, which does no harm, and no other. Text that is not a token goes as it is, and the hub says so.
  */
 export function messageAuthorization(token: string, message: Uint8Array): string {
   const [, claims, signature] = /^([\w-]+\.[\w-]+)\.([\w-]+)$/.exec(token) ?? [];
@@ -236,7 +236,7 @@ const keyTag = (kid: KeyId): string =>
 export const makeCode = (hub: KeyId): string =>
   `${base32(randomBytes(10), SECRET_LETTERS)}${keyTag(hub)}`.replace(/(....)(?!$)/g, "$1-");
 
-/** A code's letters, however it was typed; `null` for what is none. */
+/** A code's letters, however it was typed; `null` for anything else. */
 export const readCode = (given: string): string | null => {
   const letters = given.toLowerCase().replace(/[\s-]/g, "").replaceAll("0", "o").replaceAll("1", "l").replaceAll("8", "b");
   return CODE_ALPHABET.test(letters) ? letters : null;

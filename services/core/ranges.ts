@@ -77,7 +77,7 @@ export const DATA_RANGE = {
   maxBytes: Math.min(MAX_EVENT_BYTES, MAX_FRAME_BYTES) - ENVELOPE_BYTES,
 } as const;
 
-/** Why something lies outside its range: the member, in words, and its place in the data where it is there. */
+/** Why something lies outside its range: the member, in words, and its location in the data where it is there. */
 export interface OutOfRange {
   readonly member: string;
   readonly message: string;

@@ -35,7 +35,7 @@ export function settledBy(type: string, data: JsonObject): Settled | null {
   if (type !== RELEASED && type !== REJECTED) return null;
   const { origin, seq, hash } = data;
   if (typeof origin !== "string" || !isOriginId(origin) || typeof hash !== "string" || !isHash(hash)) return null;
-  // What no stream has a place for names no event; asking the log for it would fail for ever.
+  // A seq that no stream can have names no event; asking the log for it would fail for ever.
   if (!Number.isSafeInteger(seq) || (seq as number) < 0) return null;
   return { origin, seq: seq as Seq, hash };
 }

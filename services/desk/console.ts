@@ -1,8 +1,9 @@
 import { join } from "node:path";
-import { isTributaryError, type NatsSettings, TributaryError } from "../core/index.ts";
+import { type HubOrg, isTributaryError, type NatsSettings, TributaryError } from "../core/index.ts";
 import { type Appended, openField } from "../field/index.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Write } from "./desk.ts";
+import { checkMayWrite } from "./may-write.ts";
 
 /** Whoever decides sits in front of it: about 15 s of pauses at most, while the hub starts its door again. */
 const MAX_TRIES = 5;
@@ -24,6 +25,8 @@ export interface ConsoleOptions {
   /** The hub's folder, which has the console's database. */
   readonly dir: string;
   readonly org: string;
+  /** The organisation that the hub's log says it belongs to. */
+  readonly hub: () => Promise<HubOrg>;
   readonly gate: Gate;
   /** The hub's door. */
   readonly url: string;
@@ -37,13 +40,15 @@ export interface ConsoleOptions {
 }
 
 /** The hub's own origin: what its people decide is written as events, and goes the way of every other event. */
-export function consoleWriter({ dir, org, gate, url, nats, mustAnswer, token, onWaiting }: ConsoleOptions): Write {
+export function consoleWriter({ dir, org, hub, gate, url, nats, mustAnswer, token, onWaiting }: ConsoleOptions): Write {
   return async (events, shown = []) => {
     // Before anything is written: a decision that nobody can take yet is not made.
     await mustAnswer();
     const name: ConsoleName = { org, site: "hub", device: "console" };
     const path = join(dir, "console.db");
+    const owner = await hub();
     using field = openField({ path, name, schemas: gate });
+    checkMayWrite(field.store.current().name, owner, events);
     for (const { entity, seen } of shown) field.noteSeen(entity, seen);
     const appended: Appended[] = [];
     for (let at = 0; at < events.length; at += CHUNK) appended.push(...(await field.appendMany(events.slice(at, at + CHUNK))));

@@ -9,8 +9,7 @@ import {
   TributaryError,
 } from "../core/index.ts";
 import type { Appended } from "../field/index.ts";
-import { DELETED, type DecidedRule } from "../merge/engine.ts";
-import type { Projection } from "../merge/index.ts";
+import { DELETED, type DecidedRule, type Projection } from "../merge/engine.ts";
 import { checkColumns, checkForms } from "./decided.ts";
 import { type By, type Desk, noted } from "./desk.ts";
 import { picked } from "./pick.ts";

@@ -1,7 +1,6 @@
 import { type JsonValue, TributaryError } from "../core/index.ts";
 import { decidedProblem, type Gate } from "../gate/index.ts";
-import { columnWords } from "../merge/engine.ts";
-import type { Projection } from "../merge/index.ts";
+import { columnWords, type Projection } from "../merge/engine.ts";
 import { shown } from "./words.ts";
 
 /** Holds decided values to what the entity's own forms say of its fields, as the hub's door does. Throws `event-invalid`. */

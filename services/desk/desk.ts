@@ -1,7 +1,7 @@
 import type { EntityRef, Vector } from "../core/index.ts";
 import type { Appended, NewEvent, SyncResult } from "../field/index.ts";
 import type { Gate } from "../gate/index.ts";
-import type { View } from "../merge/index.ts";
+import type { View } from "../merge/engine.ts";
 import type { Db } from "../views/index.ts";
 
 /** What its writer has been shown of an entity: what they write about it builds on that. */

@@ -1,7 +1,17 @@
 /**
- * What people decide: cases, quarantine, parked entities, sites, and whether changed rules are good. In go plain requests; out come plain results, and events that the
+ * What people decide: cases, quarantine, parked entities, sites, which views are built anew, and whether changed rules are good. In go plain requests; out come plain results, and events that the
  * hub's own console writes. Never a check left to who calls, never a word of the command line.
  */
+export {
+  type Builder,
+  type BuildOrder,
+  type BuildRequest,
+  type Differing,
+  rebuildViews,
+  rollBack,
+  viewNamesOf,
+  type WhichViews,
+} from "./builds.ts";
 export {
   accept,
   acceptRefusal,

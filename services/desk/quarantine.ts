@@ -11,7 +11,7 @@ import {
 } from "../core/index.ts";
 import type { NewEvent } from "../field/index.ts";
 import type { Gate, Problem } from "../gate/index.ts";
-import { fitsViews } from "../merge/index.ts";
+import { fitsViews } from "../merge/engine.ts";
 import { type QuarantineFilter, type QuarantineRow, quarantine, quarantinedEvent } from "../views/index.ts";
 import { type By, type Desk, noted } from "./desk.ts";
 

@@ -4,12 +4,12 @@ import {
   type DecidedRule,
   type EntityState,
   entityViews,
+  type Projection,
   type RegisterRule,
   type Sibling,
   siblingsOf,
   unpackState,
 } from "../merge/engine.ts";
-import type { Projection } from "../merge/index.ts";
 import { type CaseRow, caseById, packedState, type StandingValue } from "../views/index.ts";
 import type { Desk } from "./desk.ts";
 import { type Choice, choicesOf } from "./pick.ts";

@@ -9,8 +9,8 @@ import {
   type FullRow,
   foldAnew,
   isBroken,
+  type Projection,
 } from "../merge/engine.ts";
-import type { Projection } from "../merge/index.ts";
 import {
   columnTypes,
   type Db,

@@ -37,7 +37,7 @@ export interface EnrolResult {
   readonly hub: readonly KeyId[];
 }
 
-const placeOf = ({ name: { org, site, device } }: Store): string => `${org}.${site}.${device}`;
+const deviceOf = ({ name: { org, site, device } }: Store): string => `${org}.${site}.${device}`;
 
 const publicPart = ({ kty, crv, x }: { kty: "OKP"; crv: "Ed25519"; x: string }): { kty: "OKP"; crv: "Ed25519"; x: string } => ({
   kty,
@@ -67,7 +67,7 @@ export async function enrol(
       "A code has eight groups of four letters and digits, like abcd-efgh-….",
     );
   const signer = signerOf(deviceKey(store));
-  const device = placeOf(store);
+  const device = deviceOf(store);
   const question = { kind: "enrolment" as const, device, key: publicPart(signer.key), code, nonce: randomUUID() };
   const signed = { ...question, signature: signer.sign(messageText("enrolment", question)) };
   const identity = openIdentity(store, options);
@@ -136,7 +136,7 @@ export async function finishRotation(store: Store, transport: Transport, now: ()
 async function finish(store: Store, transport: Transport, now: () => number): Promise<EnrolResult> {
   const present = signerOf(deviceKey(store));
   const next = signerOf(nextDeviceKey(store));
-  const device = placeOf(store);
+  const device = deviceOf(store);
   for (let tries = 0; ; tries++) {
     const nonce = randomUUID();
     const sentAtMs = Math.max(0, Math.round(now() - Number(store.meta("clock_offset_ms") ?? 0)));

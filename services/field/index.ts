@@ -10,7 +10,8 @@ import { loadSchemas } from "../gate/node.ts";
 import { openAppender } from "./appender.ts";
 import { type EnrolResult, enrol, rotateKey } from "./enrol.ts";
 import { type Follower, follow } from "./follow.ts";
-import { type ImportOptions, type ImportResult, importCsv } from "./import.ts";
+import { importCsv } from "./import/import.ts";
+import type { ImportOptions, ImportResult } from "./import/options.ts";
 import { deviceKey } from "./keys.ts";
 import { type Appended, type AppendOptions, type NewEvent, openOutbox } from "./outbox.ts";
 import { type FieldSchemas, fieldSchemas } from "./schemas.ts";
@@ -47,8 +48,8 @@ export interface Field {
   append(event: NewEvent, options?: AppendOptions): Promise<Appended>;
   /** Writes many in one transaction: all or none. */
   appendMany(events: readonly NewEvent[], options?: AppendOptions): Promise<Appended[]>;
-  /** Turns a CSV file's rows into events, offline; repeating it takes each row once. */
-  importCsv(options: ImportOptions): ImportResult;
+  /** Turns a CSV file's rows into events, offline; repeating it takes each row once. A file of any size is read in pieces. */
+  importCsv(options: ImportOptions): Promise<ImportResult>;
   /** Sends what the hub has no receipt for; returns when it has. */
   sync(options: SyncOptions): Promise<SyncResult>;
   /** Stays connected, and sends each event as soon as it is written. */
@@ -115,10 +116,12 @@ export function openField(options: FieldOptions): Field {
       written();
       return appended;
     },
-    importCsv(importOptions) {
-      const result = importCsv(deps, importOptions);
-      written();
-      return result;
+    async importCsv(importOptions) {
+      try {
+        return await importCsv(deps, importOptions);
+      } finally {
+        written();
+      }
     },
     sync: (syncOptions) => sync(deps, syncOptions),
     follow: (syncOptions) => follow(deps, listeners, syncOptions),
@@ -146,7 +149,7 @@ function schemasOf(store: Store, dir: string): FieldSchemas {
 
 export type { EnrolResult } from "./enrol.ts";
 export type { Follower } from "./follow.ts";
-export type { ImportOptions, ImportResult } from "./import.ts";
+export { type FailedRow, type ImportOptions, type ImportResult, type Misfit, PROBLEM_COLUMN } from "./import/options.ts";
 export type { AsideNote } from "./move.ts";
 export type { Appended, AppendOptions, NewEvent } from "./outbox.ts";
 export type { PushOptions, SyncProgress } from "./push/pass.ts";

@@ -19,6 +19,8 @@ import {
   successionSchema,
   TributaryError,
   UNSAID,
+  WAYS,
+  wayOf,
 } from "../core/index.ts";
 import {
   type BrokerLogin,
@@ -180,7 +182,8 @@ export function openIdentity(store: Store, { url, token, now }: IdentityOptions)
     if (named.length > 0) pinHub(store, named);
   }
   let unproven = 0;
-  const isPrivateWay = /^(https|tls):/.test(url);
+  const way = wayOf(url);
+  const isPrivateWay = way !== null && WAYS[way].isPrivate;
   const doubt = (): false => {
     unproven++;
     store.transaction(() => store.setMeta(UNPROVEN, String(unprovenAnswers(store) + 1)));

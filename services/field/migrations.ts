@@ -49,6 +49,18 @@ const ASIDE = `
     PRIMARY KEY (origin, seq)) STRICT, WITHOUT ROWID;
 `;
 
+/** An import is told from a repeated one by what the last row about an entity said: a value that is changed back in a later file counts. */
+const FOURTH = `
+  CREATE TABLE imported_last (type TEXT NOT NULL, id TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (type, id)) STRICT, WITHOUT ROWID;
+  INSERT OR REPLACE INTO imported_last
+    SELECT json_extract(e.head, '$.type'), json_extract(e.head, '$.entity.id'), i.digest
+    FROM imported i JOIN event e ON e.origin = i.origin AND e.seq = i.seq
+    WHERE json_valid(e.head) AND json_extract(e.head, '$.type') IS NOT NULL AND json_extract(e.head, '$.entity.id') IS NOT NULL
+    ORDER BY i.origin, i.seq;
+  DROP TABLE imported;
+  CREATE TABLE imported_file (only INTEGER PRIMARY KEY CHECK (only = 1), digest TEXT NOT NULL, rows INTEGER NOT NULL) STRICT;
+`;
+
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, what: "events, epochs, what was seen, imported and quarantined", up: (db) => db.exec(FIRST) },
   {
@@ -64,6 +76,7 @@ export const MIGRATIONS: readonly Migration[] = [
       findMoved(db);
     },
   },
+  { version: 4, what: "what the last imported row about each entity said, and the last file", up: (db) => db.exec(FOURTH) },
 ];
 
 /** The number that this program's databases have. */

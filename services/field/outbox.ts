@@ -1,6 +1,8 @@
 import {
   basisBytes,
   DATA_RANGE,
+  dataAsSeen,
+  EARLIEST_STAMP_MS,
   type EntityRef,
   type EventBody,
   type EventId,
@@ -14,6 +16,9 @@ import {
   isHlc,
   type JsonObject,
   join,
+  keyAsSeen,
+  MAX_WALL_MS,
+  notJson,
   type OriginId,
   orgOf,
   parseHlc,
@@ -70,6 +75,8 @@ export interface Outbox {
   appendNow(events: readonly NewEvent[], options?: AppendOptions): Appended[];
   /** The same, inside the caller's transaction. */
   append(events: readonly NewEvent[], options?: AppendOptions): Appended[];
+  /** What is wrong with an event, which the hub would quarantine it for; `null`: nothing. Writes nothing. Throws `schema-unknown`. */
+  problemOf(event: NewEvent): Problem | null;
   /** What this device has seen of an entity. */
   seen(entity: EntityRef): Vector;
   /** Signed heads that show what this device has seen of an entity. */
@@ -80,6 +87,21 @@ export interface Outbox {
    */
   noteSeen(entity: EntityRef, vector: Vector, heads?: readonly SignedHead[]): void;
 }
+
+/** An event as people see it: what was typed or pasted with marks that nobody sees is the same as without. */
+const asSeen = (event: NewEvent): NewEvent => {
+  const { entity } = event;
+  const id = keyAsSeen(entity.id);
+  const data = dataAsSeen(event.data);
+  return id === entity.id && data === event.data ? event : { ...event, entity: { type: entity.type, id }, data };
+};
+
+/**
+ * When an event that does not say it happened, in ms: now, by the device's wall clock. Where that cannot be, because its battery was dead, not before what this device
+ * has stamped or heard. The stamp itself never goes back, and so is no answer after a clock that ran ahead was put right.
+ */
+const happenedAtMs = (nowMs: number, { wallMs }: HlcParts): number =>
+  nowMs >= EARLIEST_STAMP_MS && nowMs <= MAX_WALL_MS ? Math.trunc(nowMs) : wallMs;
 
 /** Of the room for an envelope, what a basis may take; a larger one takes of the data's. */
 const BASIS_ROOM_BYTES = 8_192;
@@ -122,17 +144,53 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
     return text === null ? {} : (JSON.parse(text) as Vector);
   };
 
-  const write = (tail: Tail, event: NewEvent, { onInvalid = "refuse" }: AppendOptions): Appended => {
+  const schemaOf = ({ schema, type }: NewEvent): SchemaRef => {
+    const found = schema ?? gate.subjectFor(type);
+    if (found !== undefined) return { subject: found.subject, version: found.version };
+    throw new TributaryError(
+      "schema-unknown",
+      `no schema declares the event type ${type}`,
+      "Check the spelling; `schemas/` lists the event types in each subject's `tributary.events`.",
+    );
+  };
+
+  const problemOf = (given: NewEvent): Problem | null => {
+    const event = asSeen(given);
+    const { type, entity, actor, occurredAt = new Date(now()).toISOString() } = event;
+    const schema = schemaOf(event);
+    const { problem, data } = gate.pack(schema, event.data);
+    return (
+      gate.misplaced(schema, type, entity.type) ??
+      problem ??
+      fits({ type, origin: store.current().name, entity, schema, actor, occurredAt }, data)
+    );
+  };
+
+  /** Under another key than its data say, an event would stand in a row that has two. */
+  const checkKey = ({ entity, data, type }: NewEvent, { subject, version }: SchemaRef): void => {
+    const key = gate.store.versions(subject)[version - 1]?.annotations.key;
+    const said = key === undefined ? undefined : data[key];
+    const isSame = typeof said === "string" ? said === entity.id : typeof said !== "number" || said === Number(entity.id);
+    if (isSame) return;
+    throw new TributaryError(
+      "event-invalid",
+      `${type}: it is about ${entity.type}/${entity.id}, but its ${key} says ${said}`,
+      "Give both the same; nothing was written.",
+    );
+  };
+
+  const write = (tail: Tail, given: NewEvent, { onInvalid = "refuse" }: AppendOptions): Appended => {
     const nowMs = now();
-    const schema = event.schema ?? gate.subjectFor(event.type);
-    if (schema === undefined) {
+    const unsaid = notJson(given.data, "data");
+    if (unsaid !== null)
       throw new TributaryError(
-        "schema-unknown",
-        `no schema declares the event type ${event.type}`,
-        "Check the spelling; `schemas/` lists the event types in each subject's `tributary.events`.",
+        "event-invalid",
+        `${given.type}: ${unsaid}`,
+        "Write it as a text, a number, a list or a group of them; nothing was written.",
       );
-    }
-    const packed = gate.pack({ subject: schema.subject, version: schema.version }, event.data);
+    const event = asSeen(given);
+    const schema = schemaOf(event);
+    const packed = gate.pack(schema, event.data);
     const hlc = tick(tail.hlc, nowMs);
     const origin = tail.origin.name;
     const head: Omit<EventBody, "data"> = {
@@ -140,10 +198,10 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
       origin,
       seq: tail.seq as Seq,
       entity: { type: event.entity.type, id: event.entity.id },
-      schema: { subject: schema.subject, version: schema.version },
+      schema,
       actor: event.actor,
       org: orgOf(origin),
-      occurredAt: event.occurredAt ?? new Date(hlc.wallMs).toISOString(),
+      occurredAt: event.occurredAt ?? new Date(happenedAtMs(nowMs, hlc)).toISOString(),
       hlc: formatHlc(hlc),
       basis: seenOf(event.entity),
       ...(event.correlationId === undefined ? {} : { correlationId: event.correlationId }),
@@ -152,7 +210,8 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
     const wrong = envelopeProblem(head) ?? envelopeOutOfRange(head)?.message ?? null;
     if (wrong !== null)
       throw new TributaryError("event-invalid", `the event's ${wrong}`, "Correct it and try again; nothing was written.");
-    const problem = packed.problem ?? fits(head, packed.data);
+    checkKey(event, schema);
+    const problem = gate.misplaced(schema, event.type, event.entity.type) ?? packed.problem ?? fits(head, packed.data);
     if (problem !== null && onInvalid === "refuse") {
       throw new TributaryError(
         "event-invalid",
@@ -181,6 +240,7 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
 
   return {
     append,
+    problemOf,
     seen: seenOf,
     signedHeads: (entity) => heads.showing(seenOf(entity)),
     noteSeen(entity, vector, handedOver = []) {

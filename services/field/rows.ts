@@ -256,9 +256,27 @@ const asideRows = (prepared: Prepared) => ({
 });
 
 const importRows = (prepared: Prepared) => ({
-  isImported: (digest: string): boolean => prepared("SELECT 1 FROM imported WHERE digest = ?").get(digest) !== undefined,
-  addImported(digest: string, origin: number, seq: number): void {
-    prepared("INSERT INTO imported VALUES (?, ?, ?)").run(digest, origin, seq);
+  /** The digest of the last row imported about an entity as events of a type. */
+  importedLast(type: string, id: string): string | null {
+    const row = prepared("SELECT digest FROM imported_last WHERE type = ? AND id = ?").get(type, id);
+    return row === undefined ? null : String(row.digest);
+  },
+  setImported(type: string, id: string, digest: string): void {
+    prepared("INSERT INTO imported_last VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET digest = excluded.digest").run(
+      type,
+      id,
+      digest,
+    );
+  },
+  /** The file that was imported last, and how many of its rows are done. */
+  lastImport(): { readonly digest: string; readonly rows: number } | null {
+    const row = prepared("SELECT digest, rows FROM imported_file").get();
+    return row === undefined ? null : { digest: String(row.digest), rows: Number(row.rows) };
+  },
+  setLastImport({ digest, rows }: { readonly digest: string; readonly rows: number }): void {
+    prepared(
+      "INSERT INTO imported_file VALUES (1, ?, ?) ON CONFLICT DO UPDATE SET digest = excluded.digest, rows = excluded.rows",
+    ).run(digest, rows);
   },
 });
 

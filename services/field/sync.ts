@@ -6,6 +6,7 @@ import {
   type QuarantineNote,
   TributaryError,
 } from "../core/index.ts";
+import { pause } from "../core/node.ts";
 import { finishRotation } from "./enrol.ts";
 import { openIdentity } from "./keys.ts";
 import type { AsideNote } from "./move.ts";
@@ -65,17 +66,6 @@ export interface SyncResult {
   readonly renamedTo: string | null;
 }
 
-const realSleep = (ms: number, signal?: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    const timer = setTimeout(done, ms);
-    function done(): void {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", done);
-      resolve();
-    }
-    signal?.addEventListener("abort", done, { once: true });
-  });
-
 /** The pause before try `n` (1 the first repetition): 1 s doubling to 5 min, full jitter. */
 export const pauseMs = (n: number, random: () => number): number =>
   Math.round(random() * Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (n - 1)));
@@ -90,7 +80,7 @@ export const worthAnotherTry = (error: unknown): error is TributaryError =>
  */
 export async function sync(deps: PushDeps, options: SyncOptions): Promise<SyncResult> {
   const { maxTries, signal, onProgress, random = Math.random } = options;
-  const sleep = options.sleep ?? ((ms: number) => realSleep(ms, signal));
+  const sleep = options.sleep ?? ((ms: number) => pause(ms, signal ?? new AbortController().signal));
   const total = emptyTally();
   let wasThere = false;
   for (let tries = 1; ; tries++) {

@@ -7,11 +7,10 @@ import {
   type Refusal,
   type Reply,
   refusalSchema,
-  replySchema,
-  type Seq,
   TributaryError,
 } from "../core/index.ts";
 import { batchKey } from "../core/node.ts";
+import { receiptOf, refusalOf, unsigned } from "./bound.ts";
 import { type Identity, unprovenHub } from "./keys.ts";
 import {
   ANSWER_TIMEOUT_MS,
@@ -107,26 +106,19 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
       (wantsReply ? replyTimeoutMs : 0) + ANSWER_TIMEOUT_MS + carryMs,
     );
     const word = wordOf(identity, where, { status, json });
-    const key = batchKey(frame);
-    if (status === 200) {
-      const reply = replySchema.safeParse(json);
-      if (!reply.success) throw strange("the batch");
-      const { kind, batch, origin: of } = reply.data;
-      // The hub has signed words for others too, and whoever carries this may hold them.
-      if (kind !== "receipt" || batch !== key || of !== origin) throw unprovenHub(where, "what it says is of another batch");
-      return reply.data;
-    }
+    const sent = { key: batchKey(frame), origin, where };
+    if (status === 200) return receiptOf(json, sent);
     if (status === 202 && isJsonObject(json) && json.kind === "queued") return null;
     const signed = signedRefusal(word);
-    if (signed !== null) return boundTo(key, origin, signed);
+    if (signed !== null) return refusalOf(signed, sent);
     const error = problemOf(json) ?? refusedBy(status);
     if (error === null) throw strange("the batch");
     if (error.status === 503 || error.status === 507) {
       throw error.code === "backend-unreachable" ? error : away("the hub did not take the batch", error);
     }
     // The hub's key is known and this is not signed: smaller frames are tried, whoever asks for them; all else is a reason to come again.
-    if (!identity.isPinned) return refusal(key, origin, error, json);
-    if (status === 413) return refusal(key, origin, refusedBy(status)!, null);
+    if (!identity.isPinned) return unsigned(error, sent, json);
+    if (status === 413) return unsigned(refusedBy(status)!, sent);
     throw nobodysWord("the batch", error);
   };
 
@@ -183,24 +175,6 @@ function refusedBy(status: number): TributaryError | null {
       "Send fewer events at a time.",
     );
   return status >= 500 ? new TributaryError("backend-unreachable", `the hub answers ${status}`, "Sync again later.") : null;
-}
-
-/**
- * A refusal that the hub has signed, as the answer to this batch. One that does not name the batch ends the sync in the hub's words, and no event is set aside
- * for it; only what is too large was not read to its end, and cannot be named.
- */
-function boundTo(key: string, origin: OriginId, said: Refusal): Reply {
-  const { batch, code, message, hint } = said;
-  const error = new TributaryError(code, message, hint);
-  if (isAway(error)) throw away("the hub did not take the batch", error);
-  if (batch === key) return said;
-  if (batch === null && code === "batch-too-large") return refusal(key, origin, error, null);
-  throw error;
-}
-
-function refusal(key: string, origin: OriginId, { code, message, hint }: TributaryError, json: unknown): Reply {
-  const through = isJsonObject(json) && Number.isSafeInteger(json.through) ? (json.through as Seq) : null;
-  return { kind: "refusal", batch: key, origin, firstSeq: null, code, message, hint, through };
 }
 
 /**

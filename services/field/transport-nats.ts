@@ -32,12 +32,12 @@ const HELLO_TRIES = 2;
 export async function natsTransport(options: TransportOptions): Promise<Transport> {
   const { token, identity, name, replyTimeoutMs } = options;
   const nc = await connectField(options);
-  const place = `${name.org}.${name.site}.${name.device}`;
+  const sender = `${name.org}.${name.site}.${name.device}`;
   const waiting = new Map<string, (reply: Reply | null) => void>();
   /** Set when the broker does not let this login receive its receipts: sending is useless then. */
   let deaf: TributaryError | null = null;
   // Anybody who may publish there can send anything: messages that do not answer a frame of ours are ignored.
-  nc.subscribe(`${SUBJECTS.receipt}.${place}`, {
+  nc.subscribe(`${SUBJECTS.receipt}.${sender}`, {
     callback: (error, message) => {
       if (error !== null) {
         deaf = brokerFailure("the broker does not bring receipts", error);
@@ -68,7 +68,7 @@ export async function natsTransport(options: TransportOptions): Promise<Transpor
     const body = new TextEncoder().encode(JSON.stringify(asked));
     sentBytes += body.length + headerBytes;
     const how = { inbox: inboxPrefix(name.org, name.site), headers: about(body), timeoutMs, believes };
-    return Promise.race([askForProof(nc, `${SUBJECTS.hello}.${place}`, body, how), lost, forbidden]);
+    return Promise.race([askForProof(nc, `${SUBJECTS.hello}.${sender}`, body, how), lost, forbidden]);
   };
 
   return {
@@ -114,7 +114,7 @@ export async function natsTransport(options: TransportOptions): Promise<Transpor
       sentBytes += frame.length + headerBytes;
       const taken = Promise.race([
         publish(nc, {
-          subject: `${SUBJECTS.ingress}.${place}`,
+          subject: `${SUBJECTS.ingress}.${sender}`,
           frame,
           headers: about(frame),
           timeout: ANSWER_TIMEOUT_MS + carryMs,

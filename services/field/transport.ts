@@ -1,11 +1,18 @@
-import { isNatsUrl, TributaryError, withoutLogin } from "../core/index.ts";
+import { TributaryError, type Way, wayOf, withoutLogin } from "../core/index.ts";
 import type { Transport, TransportOptions } from "./way.ts";
 
-/** Opens the way that an address names. Each is loaded by who takes it: a device that only writes down has need of neither. */
+type Opener = (options: TransportOptions) => Promise<Transport>;
+
+// Each is loaded by who takes it: a device that only writes down has need of none.
+const overNats: Opener = async (options) => (await import("./transport-nats.ts")).natsTransport(options);
+const overHttp: Opener = async (options) => (await import("./transport-http.ts")).httpTransport(options);
+
+const OPENERS: Record<Way, Opener> = { "nats:": overNats, "tls:": overNats, "http:": overHttp, "https:": overHttp };
+
+/** Opens the way that an address names. */
 export async function openTransport(options: TransportOptions): Promise<Transport> {
-  if (isNatsUrl(options.url)) return (await import("./transport-nats.ts")).natsTransport(options);
-  const scheme = URL.parse(options.url)?.protocol;
-  if (scheme === "http:" || scheme === "https:") return (await import("./transport-http.ts")).httpTransport(options);
+  const way = wayOf(options.url);
+  if (way !== null) return OPENERS[way](options);
   throw new TributaryError(
     "usage",
     `${JSON.stringify(withoutLogin(options.url))} is no hub address`,

@@ -58,7 +58,7 @@ export interface Transport {
 }
 
 export interface TransportOptions {
-  /** `nats://…`, `tls://…` (several, separated by commas), `http://…` or `https://…` */
+  /** As `WAYS` of core names them; of `nats://…` several, separated by commas. */
   readonly url: string;
   /** Not needed by a device whose key is enrolled. */
   readonly token?: string;

@@ -10,7 +10,7 @@ const nodes = (globalThis.Buffer as typeof Buffer | undefined)?.prototype as
 
 const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
-/** UTF-8; what is none is shown as U+FFFD. */
+/** UTF-8; bytes that are not are shown as U+FFFD. */
 export const utf8Text: (bytes: Uint8Array) => string =
   nodes === undefined ? (bytes) => utf8.decode(bytes) : (bytes) => nodes.utf8Slice.call(bytes, 0, bytes.length);
 

@@ -180,13 +180,14 @@ function jsonFails(reader: Document, writer: Document): Mismatch[] {
     document,
     errors: ask
       .errors(relaxed, document)
-      .map((error) => ({ error, place: decodeURIComponent(error.schemaPath.replace(/^[^#]*#/, "")) })),
+      .map((error) => ({ error, location: decodeURIComponent(error.schemaPath.replace(/^[^#]*#/, "")) })),
   }));
   return mismatches.map((mismatch) => {
-    const isAt = (place: string): boolean => place.startsWith(mismatch.readerPath) || mismatch.readerPath.startsWith(place);
-    const shows = failing.find(({ errors }) => errors.some(({ place }) => isAt(place))) ?? failing[0];
+    const isAt = (location: string): boolean =>
+      location.startsWith(mismatch.readerPath) || mismatch.readerPath.startsWith(location);
+    const shows = failing.find(({ errors }) => errors.some(({ location }) => isAt(location))) ?? failing[0];
     if (shows === undefined) return { ...mismatch, counterexample: null };
-    const { error } = shows.errors.find(({ place }) => isAt(place)) ?? shows.errors[0]!;
+    const { error } = shows.errors.find(({ location }) => isAt(location)) ?? shows.errors[0]!;
     return { ...mismatch, counterexample: { document: shows.document, problem: jsonProblem(error, shows.document).message } };
   });
 }

@@ -3,6 +3,9 @@
  * Never a value changed on its way through, never a schema fetched: the store is handed in.
  */
 export { type Caster, type Casters, NO_CASTERS } from "./casters.ts";
+export { type RowReader, rowReader } from "./cells/cells.ts";
+export { isZone, readDay } from "./cells/days.ts";
+export { type CellHabit, DAY_ORDERS, type DayOrder, type DecimalMark } from "./cells/habit.ts";
 export { canRead, checkCompatibility, DEFAULT_LEVEL, type Finding, isLevel, LEVELS, type Level } from "./compatibility.ts";
 export { decidedProblem } from "./decided.ts";
 export { type Form, formsOf } from "./forms.ts";
@@ -11,7 +14,6 @@ export type { Verdict } from "./gate/hub.ts";
 export type { Pins } from "./gate/projector.ts";
 export { type LintNote, lintCasters, lintSchema, memberChanges } from "./lint.ts";
 export { MODES, type Mode, type Proposal, type Registered, type Registration, type Registry } from "./registry/registry.ts";
-export { readTable, rowToData, type Table } from "./rows.ts";
 export {
   type Annotations,
   type Kind,

@@ -20,7 +20,7 @@ export interface Problem {
     | "unfit-for-view";
   /** For a field officer: which field, which value, what to write instead. */
   readonly message: string;
-  /** JSON pointer into the data, where the problem has a place. */
+  /** JSON pointer into the data, where the problem has a location. */
   readonly path: string | null;
 }
 

@@ -71,10 +71,10 @@ const PROBLEM: AnswerWords = {
 
 function operation(described: Route, tag: string, refusals: AnswerWords): JsonObject {
   const { name, words, path, who, body, query, headers, answers } = described;
-  const named = (place: string, names: Readonly<Record<string, string>>): JsonObject[] =>
+  const named = (location: string, names: Readonly<Record<string, string>>): JsonObject[] =>
     Object.entries(names).map(([param, description]) => ({
-      ...{ name: param, in: place, description, schema: { type: "string" } },
-      ...(place === "path" ? { required: true } : {}),
+      ...{ name: param, in: location, description, schema: { type: "string" } },
+      ...(location === "path" ? { required: true } : {}),
     }));
   const inPath = Object.fromEntries([...path.matchAll(/\{(\w+)\}/g)].map(([, param]) => [param, `The ${param}.`]));
   const parameters = [...named("path", inPath), ...named("query", query), ...named("header", headers)];

@@ -2,6 +2,7 @@ import {
   type Appendable,
   type Batch,
   type ClockNote,
+  EARLIEST_STAMP_MS,
   eventIdOf,
   eventText,
   forbidden,
@@ -362,7 +363,6 @@ async function chained(
   breathe: () => Promise<void>,
 ): Promise<Appendable[]> {
   if (batch.firstSeq === 0 && batch.prev !== GENESIS) throw broken(batch, "its first event names a predecessor");
-  const sentOffsetMs = batch.sentAtMs - receivedAtMs;
   const run: Appendable[] = [];
   let prev = batch.prev;
   for (const packed of batch.events) {
@@ -385,7 +385,7 @@ async function chained(
       content: verdict.ok
         ? { kind: "accepted", data: verdict.data }
         : { kind: "quarantined", reason: shortened(verdict.problem), text: verdict.text },
-      clock: clockNote(wallMsOf(head.hlc) - receivedAtMs, sentOffsetMs, driftLimitMs),
+      clock: clockNote({ stampMs: wallMsOf(head.hlc), sentAtMs: batch.sentAtMs, receivedAtMs }, driftLimitMs),
     };
     run.push(kept(item, verdict.text));
     prev = hash;
@@ -421,7 +421,7 @@ function judged(checks: Checks, packed: PackedEvent): Verdict {
   const refused = verdict.text === null ? null : forbidden(packed.head, checks);
   if (refused !== null) return { ok: false, problem: refused, text: verdict.text };
   if (!verdict.ok) return verdict;
-  if (packed.head.entity.type === QUARANTINE_ENTITY) return settles(checks, packed, verdict);
+  if (packed.head.entity.type === QUARANTINE_ENTITY) return releasable(checks, packed, verdict);
   const problem = checks.fits(packed.head, verdict.data);
   return problem === null ? verdict : { ok: false, problem, text: verdict.text };
 }
@@ -453,7 +453,7 @@ const shortened = ({ code, message, path }: QuarantineReason): QuarantineReason 
 });
 
 /** A quarantined event is released only with data that fits, and never when its origin may not write such an event. */
-function settles({ gate, fits, hub }: Checks, { head }: PackedEvent, verdict: Extract<Verdict, { ok: true }>): Verdict {
+function releasable({ gate, fits, hub }: Checks, { head }: PackedEvent, verdict: Extract<Verdict, { ok: true }>): Verdict {
   const release = releaseOf(head.type, verdict.data);
   if (release === null) return verdict;
   const { type, entity, schema, origin, data } = release;
@@ -477,8 +477,19 @@ const broken = (batch: Batch, why: string): TributaryError =>
     "Send it again. If it fails again, the device's database is damaged: export it before doing anything else.",
   );
 
-/** Notes a device whose clock was wrong when it sent, or a stamp from the future. Such a stamp does not win by being late. */
-function clockNote(stampOffsetMs: number, sentOffsetMs: number, driftLimitMs: number): ClockNote | null {
+/** When an event was stamped and its batch sent, by the device's clock, and when that was received by the hub's. */
+interface Moments {
+  readonly stampMs: number;
+  readonly sentAtMs: number;
+  readonly receivedAtMs: number;
+}
+
+/**
+ * Notes a device whose clock was wrong when it sent, a stamp from the future, or one of before there were any. Such a stamp does not win by being late.
+ */
+function clockNote({ stampMs, sentAtMs, receivedAtMs }: Moments, driftLimitMs: number): ClockNote | null {
+  const sentOffsetMs = sentAtMs - receivedAtMs;
   if (Math.abs(sentOffsetMs) > driftLimitMs) return { offsetMs: sentOffsetMs };
-  return stampOffsetMs > driftLimitMs ? { offsetMs: stampOffsetMs } : null;
+  const offsetMs = stampMs - receivedAtMs;
+  return offsetMs > driftLimitMs || stampMs < EARLIEST_STAMP_MS ? { offsetMs } : null;
 }

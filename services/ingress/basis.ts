@@ -69,7 +69,7 @@ interface Claim {
   readonly isOwn: boolean;
 }
 
-const placeOf = ({ origin, seq }: Pick<Claim, "origin" | "seq">): string => `${origin}/${seq}`;
+const nameOf = ({ origin, seq }: Pick<Claim, "origin" | "seq">): string => `${origin}/${seq}`;
 
 const tooManyClaims = ({ origin, firstSeq }: Batch, count: number): TributaryError =>
   new TributaryError(
@@ -133,7 +133,7 @@ export function basisNotes({
       const unread: Claim[] = [];
       for (const [i, claim] of claims.entries()) {
         if (i % SLICE_CLAIMS === SLICE_CLAIMS - 1) await breathe();
-        const key = placeOf(claim);
+        const key = nameOf(claim);
         if (claim.seq > ends.get(claim.origin)! || about.has(key)) continue;
         const known = memory.about(claim);
         about.set(key, known);
@@ -143,7 +143,7 @@ export function basisNotes({
       await ask(unread, async (claim) => {
         const entry = await log.at(claim.origin, claim.seq);
         if (entry === null) return;
-        about.set(placeOf(claim), entry.head.entity);
+        about.set(nameOf(claim), entry.head.entity);
         memory.add(claim.origin, [entry.head]);
       });
 
@@ -151,7 +151,7 @@ export function basisNotes({
       for (const [i, claim] of claims.entries()) {
         if (i % SLICE_CLAIMS === SLICE_CLAIMS - 1) await breathe();
         const { by, origin } = claim;
-        const clip = clipOf(claim, ends.get(origin)!, proven.get(origin) ?? -1, about.get(placeOf(claim)));
+        const clip = clipOf(claim, ends.get(origin)!, proven.get(origin) ?? -1, about.get(nameOf(claim)));
         if (clip === null) continue;
         const clips = out.get(by) ?? {};
         clips[origin] = clip;

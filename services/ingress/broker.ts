@@ -30,8 +30,8 @@ const MAX_STREAM_BATCHES = 100_000;
 /** And of one device, which has 4 batches under way at a time and sends them again after each lost link. */
 export const MAX_DEVICE_BATCHES = 256;
 /**
- * Batches handed out and not yet answered, over all ingress processes: as many as the stream holds. What a site has beyond its places is given back for later
- * and counts here all the while; a lower bound would let one site use it up, and nobody else's batches would be handed out.
+ * Batches handed out and not yet answered, over all ingress processes: as many as the stream holds. What a site has beyond its slots is given back for later
+ * and counts here all the while; a lower bound would let one site use it up, and no batch of another site would be handed out.
  */
 export const MAX_ACK_PENDING = MAX_STREAM_BATCHES;
 /** So many bytes of dead letters are kept, for so long. The oldest go first. */

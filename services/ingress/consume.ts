@@ -87,9 +87,9 @@ export function consume(deps: ConsumeDeps): Consuming {
 
   /** What has come from the broker: held, or given back, or refused for its token. */
   const intake = async (message: JsMsg): Promise<void> => {
-    const place = message.subject.slice(SUBJECTS.ingress.length + 1);
+    const sender = message.subject.slice(SUBJECTS.ingress.length + 1);
     try {
-      const item = await admitted(deps, message, place, stream);
+      const item = await admitted(deps, message, sender, stream);
       if (item === null) {
         // Enrolled with another process a moment ago?
         deps.vouch.look();
@@ -103,7 +103,7 @@ export function consume(deps: ConsumeDeps): Consuming {
         act(item, "postponement", () => message.nak(ms));
       }
     } catch (error) {
-      outcome.unread(message, place, error);
+      outcome.unread(message, sender, error);
     }
     pump();
   };
@@ -194,24 +194,24 @@ export function consume(deps: ConsumeDeps): Consuming {
 }
 const NEVER = new AbortController().signal;
 
-/** A message whose token is valid, and for the place that it came on. Throws what is told to its sender. */
+/** A message whose token is valid, and for the subject that it came on. Throws what is told to its sender. */
 async function admitted(
   { keeper, vouch }: Pick<ConsumeDeps, "keeper" | "vouch">,
   message: JsMsg,
-  place: string,
+  sender: string,
   stream: number,
 ): Promise<HeldBatch | null> {
   const { data, info } = message;
   const receivedAtMs = info.timestampNanos / 1e6;
   const token = tokenOf(message);
-  const named = vouch.named(place, receivedAtMs, token !== undefined);
+  const named = vouch.named(sender, receivedAtMs, token !== undefined);
   if (named === null && token === undefined && (!vouch.knows || info.deliveryCount < UNKNOWN_DELIVERIES)) return null;
   const claims = named ?? (await keeper.admitMessage(token, data, receivedAtMs));
   const site = `${claims.org}.${claims.site}`;
-  if (!`${place}.`.startsWith(`${site}.`)) {
+  if (!`${sender}.`.startsWith(`${site}.`)) {
     const words = `a token for ${site} cannot send on ${message.subject}`;
     throw new TributaryError("token-site", words, "Use the token of that site.");
   }
-  const of = { site, lane: place, seq: info.streamSequence, bytes: data.length };
-  return { ...of, message, claims, place, receivedAtMs, stream, failures: 0, isToldFull: false };
+  const of = { site, lane: sender, seq: info.streamSequence, bytes: data.length };
+  return { ...of, message, claims, sender, receivedAtMs, stream, failures: 0, isToldFull: false };
 }

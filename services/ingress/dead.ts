@@ -29,14 +29,14 @@ const PUBLISH_TIMEOUT_MS = 5_000;
 const MAX_REASON = 500;
 
 /** Keeps a batch that cannot be taken, with the reason, for somebody to look at. */
-export async function bury(nc: NatsConnection, message: JsMsg, place: string, error: unknown): Promise<void> {
+export async function bury(nc: NatsConnection, message: JsMsg, sender: string, error: unknown): Promise<void> {
   if (headerOf(() => message.headers, HEADER_RETRY) !== undefined) return;
   const about = headers();
   about.set(CODE, isTributaryError(error) ? error.code : "internal");
   // Headers are lines of text, and the reason may quote what was refused.
   about.set(REASON, printable(messageOf(error)).slice(0, MAX_REASON));
   about.set(RECEIVED, new Date(message.info.timestampNanos / 1e6).toISOString());
-  await nc.jetstream().publish(`${SUBJECTS.dead}.${place}`, message.data, { headers: about, timeout: PUBLISH_TIMEOUT_MS });
+  await nc.jetstream().publish(`${SUBJECTS.dead}.${sender}`, message.data, { headers: about, timeout: PUBLISH_TIMEOUT_MS });
 }
 
 const printable = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Cs}]+/gu, " ");

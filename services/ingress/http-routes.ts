@@ -1,9 +1,7 @@
-import { headers, type NatsConnection } from "nats";
 import { z } from "zod";
 import {
   enrolledSchema,
   enrolmentSchema,
-  HEADER_TOKEN,
   helloRequestSchema,
   helloSchema,
   isJsonObject,
@@ -11,13 +9,9 @@ import {
   type JsonObject,
   MAX_FRAME_BYTES,
   MEDIA_TYPE_BATCH,
-  type OriginId,
-  partsOf,
   type Refusal,
-  type Reply,
   receiptSchema,
   rotationSchema,
-  SUBJECTS,
   TributaryError,
 } from "../core/index.ts";
 import { batchKey } from "../core/node.ts";
@@ -34,32 +28,25 @@ import {
   type Shown,
   type Surface,
 } from "../http/index.ts";
-import { type BrokerWatch, publishFailure } from "./broker.ts";
+import type { Deliveries } from "./deliver.ts";
 import type { Health } from "./health.ts";
 import type { AnswerHello } from "./hello.ts";
 import { asksOf } from "./question.ts";
-import { type Receipts, receipts } from "./receipts.ts";
 import { fromJson, refusalOf, UNKNOWN } from "./reply.ts";
-import { admittedBatch, type ShownToken, type SignedBatches, shownToken, signedBatches } from "./signed-batches.ts";
-import type { Standing } from "./standing.ts";
+import { type ShownToken, shownToken } from "./signed-batches.ts";
 import type { seal, Vouch } from "./vouch.ts";
 
 /** How long a request waits for its receipt by default, and at most. Then the answer is 202: queued. */
 const DEFAULT_WAIT_MS = 10_000;
 const MAX_WAIT_MS = 60_000;
-const PUBLISH_TIMEOUT_MS = 5_000;
 
 export interface DoorDeps {
-  readonly nc: NatsConnection;
   readonly keeper: Doorkeeper;
-  readonly vouch: Vouch;
+  readonly vouch: Pick<Vouch, "refusing">;
   /** Signs what the hub says. */
   readonly seal: ReturnType<typeof seal>;
-  /** Whether the hub has signed what came over the broker in its name. */
-  readonly isOwn: (message: Reply) => boolean;
   readonly hello: AnswerHello;
-  readonly standing: Standing;
-  readonly broker: Pick<BrokerWatch, "look">;
+  readonly deliveries: Pick<Deliveries, "take">;
   readonly health: Health;
   readonly say: (event: Record<string, unknown>) => void;
 }
@@ -69,7 +56,6 @@ export interface DoorRoutes {
   readonly surface: Surface;
   /** A problem document that carries the hub's signed word. */
   failed(error: unknown, asking: Asking): Promise<Answer>;
-  close(): void;
 }
 
 /**
@@ -84,15 +70,9 @@ export interface DoorRoutes {
  * Errors are problem documents (RFC 9457) with our code in `code` and what to do in `hint`.
  */
 export function doorRoutes(deps: DoorDeps): DoorRoutes {
-  const waiting = receipts(deps.nc, deps.isOwn);
   return {
-    surface: {
-      name: "ingress",
-      roots: [],
-      routes: [batches({ ...deps, waiting, signed: signedBatches(deps) }), ...hellos(deps), ...healthRoutes(deps.health)],
-    },
+    surface: { name: "ingress", roots: [], routes: [batches(deps), ...hellos(deps), ...healthRoutes(deps.health)] },
     failed: (error, { instance }) => refused(deps, error, instance),
-    close: waiting.close,
   };
 }
 
@@ -136,13 +116,8 @@ const asker: Admission<Shown> = {
   admit: ({ authorization }) => ({ authorization }),
 };
 
-interface BatchDeps extends DoorDeps {
-  readonly waiting: Receipts;
-  readonly signed: SignedBatches;
-}
-
 /** Puts a batch into the stream, and waits for the hub's word. A refusal names the batch once that was read, and so is good for no other. */
-const batches = (deps: BatchDeps): Route =>
+const batches = (deps: DoorDeps): Route =>
   route({
     method: "POST",
     path: "/v1/ingress",
@@ -156,51 +131,16 @@ const batches = (deps: BatchDeps): Route =>
       202: { words: "Queued: no receipt came in time, or the event store is away (`because`)." },
     },
     async handle({ body: frame, address, instance, who, headers: { prefer } }) {
-      const key = batchKey(frame);
       try {
-        const { origin, authorization } = await admittedBatch(deps.signed, who, { frame, address });
-        return await taken(deps, { frame, key, origin, authorization, instance, waitMs: waitMsOf(prefer) });
+        const said = await deps.deliveries.take({ frame, address, token: who, waitMs: waitMsOf(prefer) });
+        if (said.kind === "receipt") return { status: 200, body: said };
+        if (said.kind === "queued") return { status: 202, body: said };
+        return problem(new TributaryError(said.code, said.message, said.hint), instance, { ...said, refusal: said });
       } catch (error) {
-        return refused(deps, error, instance, { batch: key });
+        return refused(deps, error, instance, { batch: batchKey(frame) });
       }
     },
   });
-
-interface Delivery {
-  readonly frame: Uint8Array;
-  readonly key: string;
-  readonly origin: OriginId;
-  readonly authorization: string | undefined;
-  readonly instance: string;
-  readonly waitMs: number;
-}
-
-async function taken({ nc, keeper, standing, broker, waiting }: BatchDeps, delivery: Delivery): Promise<Answer> {
-  const { frame, key, origin, authorization, instance, waitMs } = delivery;
-  const { org, site, device } = partsOf(origin);
-  const receipt = waiting.wait(`${org}.${site}`, key, frame.length);
-  try {
-    const about = headers();
-    if (authorization !== undefined) about.set(HEADER_TOKEN, keeper.forMessage(authorization, frame));
-    await nc
-      .jetstream()
-      .publish(`${SUBJECTS.ingress}.${org}.${site}.${device}`, frame, { headers: about, timeout: PUBLISH_TIMEOUT_MS })
-      .catch((error: unknown) => {
-        void broker.look();
-        throw publishFailure(error);
-      });
-    // While the event store is away, no receipt comes. The batch is in the stream nevertheless.
-    const away = standing.away();
-    if (away !== null) return { status: 202, body: { kind: "queued", batch: key, origin, because: away.code } };
-    const late = new Promise<null>((resolve) => setTimeout(() => resolve(null), waitMs).unref());
-    const reply = await Promise.race([receipt.reply, late]);
-    if (reply === null) return { status: 202, body: { kind: "queued", batch: key, origin } };
-    if (reply.kind === "receipt") return { status: 200, body: reply };
-    return problem(new TributaryError(reply.code, reply.message, reply.hint), instance, { ...reply, refusal: reply });
-  } finally {
-    receipt.end();
-  }
-}
 
 /** `Prefer: wait=<seconds>` (RFC 7240). */
 function waitMsOf(prefer: string | undefined): number {

@@ -20,6 +20,7 @@ import { type KeyBook, type Log, openKeyBook } from "../log/index.ts";
 import { type Acceptor, acceptor } from "./accept.ts";
 import { type BrokerWatch, connectBroker, prepareBroker, type StreamSettings, watchBroker } from "./broker.ts";
 import { type Consuming, consume } from "./consume.ts";
+import { deliveries } from "./deliver.ts";
 import { health, ownParts, type PartChecks } from "./health.ts";
 import { answerHellos, helloAnswers } from "./hello.ts";
 import { type DoorDeps, doorRoutes } from "./http-routes.ts";
@@ -94,8 +95,16 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
     closers.push(hellos.close);
     // What another part says about itself replaces what the door knows of it.
     const parts = { ...ownParts({ broker, standing, hubs, accepts }), ...options.parts };
-    const http = await openDoor(options, { nc, hello, standing, broker, say, ...trust, health: health(parts) });
-    if (http !== null) closers.push(http.close);
+    const taken = deliveries({ nc, standing, broker, ...trust });
+    const doors: Pick<Listening, "close">[] = [];
+    closers.push(async () => {
+      const closed = doors.map((door) => door.close());
+      // Whoever still waits for a receipt is told to come back: the doors close when all of them have their answers.
+      taken.close();
+      await Promise.all(closed);
+    });
+    const http = await openDoor(options, { hello, deliveries: taken, say, ...trust, health: health(parts) });
+    if (http !== null) doors.push(http);
     consumer.wake();
     let closing: Promise<void> | null = null;
     return {
@@ -114,18 +123,10 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
 
 async function openDoor({ also, listen: where }: IngressOptions, deps: DoorDeps): Promise<Listening | null> {
   if (where === null) return null;
-  const { surface, failed, close } = doorRoutes(deps);
+  const { surface, failed } = doorRoutes(deps);
   const surfaces = [surface, ...(also?.(deps.keeper) ?? [])];
   const info = { title: "A Tributary hub", version: String(PROTOCOL.newest) };
-  const http = await listen({ ...where, surfaces, info, failed, say: deps.say });
-  return {
-    ...http,
-    async close() {
-      const closed = http.close();
-      close();
-      await closed;
-    },
-  };
+  return listen({ ...where, surfaces, info, failed, say: deps.say });
 }
 
 /** Who is believed, and how the hub shows who it is. */

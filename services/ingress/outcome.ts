@@ -46,7 +46,7 @@ const MAX_KINDS = 1_000;
 export interface HeldBatch extends Held {
   readonly message: JsMsg;
   readonly claims: Pick<Claims, "org" | "site" | "device">;
-  readonly place: string;
+  readonly sender: string;
   readonly receivedAtMs: number;
   /** Which life of the stream it belongs to: a new stream uses the same numbers again. */
   readonly stream: number;
@@ -77,7 +77,7 @@ export interface Outcomes {
   /** Ends a batch that was not taken, or goes on holding it. */
   failed(item: HeldBatch, batch: Batch | null, error: unknown): Promise<void>;
   /** Refuses a message before it had a slot. */
-  unread(message: JsMsg, place: string, error: unknown): void;
+  unread(message: JsMsg, sender: string, error: unknown): void;
 }
 
 /**
@@ -92,18 +92,22 @@ export function outcomes(deps: OutcomeDeps): Outcomes {
   const begunMs = Date.now();
   const inherits = deps.broker.state().handedOut > 0;
 
-  const tell = async (place: string, reply: Reply): Promise<void> => {
+  const tell = async (sender: string, reply: Reply): Promise<void> => {
     const signed = await deps.seal(reply);
-    quietly(say, "reply", () => publish(nc, `${SUBJECTS.receipt}.${place}`, signed));
+    quietly(say, "reply", () => publish(nc, `${SUBJECTS.receipt}.${sender}`, signed));
   };
-  const noteRefused = (place: string, error: unknown): void =>
-    sayRefused(`${place} ${isTributaryError(error) ? error.code : "internal"}`, { event: "batch-refused", place, error });
+  const noteRefused = (sender: string, error: unknown): void =>
+    sayRefused(`${sender} ${isTributaryError(error) ? error.code : "internal"}`, {
+      event: "batch-refused",
+      place: sender,
+      error,
+    });
   const refuse = (item: HeldBatch, batch: Batch | null, error: unknown): Promise<void> => {
     const of =
       batch === null ? UNKNOWN : { origin: batch.origin, firstSeq: batch.firstSeq, through: deps.accepts.through(batch.origin) };
-    return tell(item.place, refusalOf(error, { ...of, batch: batchKey(item.message.data) }));
+    return tell(item.sender, refusalOf(error, { ...of, batch: batchKey(item.message.data) }));
   };
-  const settle = (item: HeldBatch): void => {
+  const finish = (item: HeldBatch): void => {
     act(item, "acknowledgement", (message) => message.ack());
     waiting.done(item);
   };
@@ -133,10 +137,10 @@ export function outcomes(deps: OutcomeDeps): Outcomes {
   };
   const isBuried = async (item: HeldBatch, error: unknown): Promise<boolean> => {
     try {
-      await bury(nc, item.message, item.place, error);
+      await bury(nc, item.message, item.sender, error);
       return true;
     } catch (lost) {
-      say({ event: "dead-letter-not-kept", place: item.place, message: messageOf(lost) });
+      say({ event: "dead-letter-not-kept", place: item.sender, message: messageOf(lost) });
       void deps.broker.look();
       return false;
     }
@@ -146,8 +150,8 @@ export function outcomes(deps: OutcomeDeps): Outcomes {
     async taken(item, receipt) {
       standing.recovered();
       refusedInARow.delete(item.site);
-      await tell(item.place, receipt);
-      settle(item);
+      await tell(item.sender, receipt);
+      finish(item);
     },
     async failed(item, batch, error) {
       if (isAway(error)) return storeFailed(item, batch, error);
@@ -156,20 +160,20 @@ export function outcomes(deps: OutcomeDeps): Outcomes {
         return waiting.done(item);
       }
       if (!isTributaryError(error) && item.failures < MAX_INTERNAL_FAILURES) {
-        say({ event: "batch-postponed", place: item.place, error });
+        say({ event: "batch-postponed", place: item.sender, error });
         return holdOn(item);
       }
       const why = await wordFor(deps, item, batch, error);
       if (why === error && isPoison(error, batch) && !(await isBuried(item, error))) return holdOn(item);
       await refuse(item, batch, why);
-      settle(item);
+      finish(item);
       losePatience(item.site);
-      noteRefused(item.place, error);
+      noteRefused(item.sender, error);
     },
-    unread(message, place, error) {
-      noteRefused(place, error);
+    unread(message, sender, error) {
+      noteRefused(sender, error);
       unhurried(message.data.length, () => {
-        void tell(place, refusalOf(error, { ...UNKNOWN, batch: batchKey(message.data) })).finally(() =>
+        void tell(sender, refusalOf(error, { ...UNKNOWN, batch: batchKey(message.data) })).finally(() =>
           quietly(say, "acknowledgement", () => message.ack()),
         );
       });

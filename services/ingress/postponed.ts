@@ -5,7 +5,7 @@ import type { Held } from "./lanes.ts";
 const MIN_POSTPONE_MS = 250;
 const MAX_POSTPONE_MS = 30_000;
 /** Half of a site's slots will be free by then. */
-const PLACES_AHEAD = 128;
+const SLOTS_AHEAD = 128;
 /** How soon one batch of a site follows another, until we have seen some. */
 const FIRST_GUESS_MS = 20;
 
@@ -40,7 +40,7 @@ export function postponed() {
       const ofSite = sites.get(site) ?? new Map<string, Map<number, number>>();
       const due = ofSite.get(lane) ?? new Map<number, number>();
       const nowMs = Date.now();
-      let before = PLACES_AHEAD;
+      let before = SLOTS_AHEAD;
       for (const { size } of ofSite.values()) before += size;
       const earlier = isAgain ? [...due].filter(([other]) => other < seq).map(([, dueMs]) => dueMs - nowMs) : [];
       const wantedMs = earlier.length > 0 ? Math.max(...earlier) : before * meanMs;

@@ -20,7 +20,7 @@ export type SignedBatches = (came: Came) => Promise<OriginId>;
  * slices.
  */
 export function signedBatches({ keeper, vouch }: { readonly keeper: Doorkeeper; readonly vouch: Vouch }): SignedBatches {
-  const places = unproven();
+  const slots = unproven();
   const breathe = breaths();
   const nobody = async (): Promise<never> => {
     await keeper.admit(undefined, Date.now());
@@ -39,7 +39,7 @@ export function signedBatches({ keeper, vouch }: { readonly keeper: Doorkeeper; 
     const origin = await readable(peekSender(frame, zstdBegin));
     const device = deviceOf(origin);
     await vouch.maySign(device, Date.now());
-    return places.run(device, address, async (sender) => {
+    return slots.run(device, address, async (sender) => {
       const batch = await readable(decodeBatchInTurns(frame, zstdInTurns, paced(breathe, sender, SLICE_MS)));
       if (batch.signature === undefined) return nobody();
       await vouch.batch({ authorization: undefined }, batch, Date.now());

@@ -20,9 +20,9 @@ export function unproven(): Unproven {
   const [addresses, names, working] = [turns(ADDRESS_BOUNDS), turns(NAME_BOUNDS), turns(WORK_BOUNDS)];
   return {
     run(device, address, work) {
-      const place = networkOf(address ?? "nowhere");
-      const key = `${device} at ${place}`;
-      return addresses.run(place, () => names.run(key, () => working.run(place, () => work(key))));
+      const network = networkOf(address ?? "nowhere");
+      const key = `${device} at ${network}`;
+      return addresses.run(network, () => names.run(key, () => working.run(network, () => work(key))));
     },
   };
 }

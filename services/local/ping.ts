@@ -5,7 +5,7 @@ import { messageOf } from "../core/index.ts";
 const HERE_TIMEOUT_MS = 1_200;
 const FAR_TIMEOUT_MS = 5_000;
 
-interface Place {
+interface Address {
   readonly host: string;
   readonly port: number;
 }
@@ -46,17 +46,17 @@ export async function silenceOf(url: string): Promise<string | null> {
   const [, scheme = "", hosts = ""] = /^([a-z+]+):\/\/(?:[^@/]*@)?([^/?]*)/i.exec(url) ?? [];
   const known = greetingFor(scheme.toLowerCase(), url);
   if (known === null || hosts === "") return null;
-  const places = hosts.split(",").map((text): Place => {
+  const addresses = hosts.split(",").map((text): Address => {
     const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]*))(?::(\d+))?$/.exec(text) ?? [];
     return { host: bracketed ?? plain ?? text, port: port === undefined ? known.port : Number(port) };
   });
-  const problems = await Promise.all(places.map((place) => silenceAt(place, known.greeting)));
+  const problems = await Promise.all(addresses.map((address) => silenceAt(address, known.greeting)));
   return problems.includes(null) ? null : problems.join("; ");
 }
 
 const isHere = (host: string): boolean => /^(127\.|::1$|localhost$)/.test(host);
 
-function silenceAt({ host, port }: Place, greeting: Greeting): Promise<string | null> {
+function silenceAt({ host, port }: Address, greeting: Greeting): Promise<string | null> {
   const timeoutMs = isHere(host) ? HERE_TIMEOUT_MS : FAR_TIMEOUT_MS;
   return new Promise((resolve) => {
     const socket = connect({ host, port });

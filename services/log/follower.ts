@@ -8,6 +8,7 @@ import {
 import { isTributaryError, type LogEntry, messageOf, type Position, position, TributaryError } from "../core/index.ts";
 import { within } from "./client.ts";
 import { entryAt, logEnd } from "./read.ts";
+import { type Relinking, relink } from "./relink.ts";
 import { fromStored } from "./stored.ts";
 
 /**
@@ -18,7 +19,6 @@ const MAX_BUFFERED = 10_000;
 /** Bytes of the log that the events held may span: an event may have a megabyte. Positions are offsets in the log's bytes. */
 const MAX_BUFFERED_BYTES = 64 * 1_048_576;
 const MIN_PAUSE_MS = 50;
-const MAX_PAUSE_MS = 5_000;
 /** The server reports progress after this many × 32 events that the filter passed over. */
 const CHECKPOINT_INTERVAL = 1;
 
@@ -44,7 +44,7 @@ export interface FollowerOptions {
 }
 
 /** One reader's way along the log: what has come, and the subscription that brings more. */
-export interface Follower {
+export interface Follower extends Relinking {
   readonly client: EventStoreDBClient;
   readonly options: FollowerOptions;
   /** Events that have come and were not taken yet. */
@@ -61,9 +61,7 @@ export interface Follower {
   isFull: boolean;
   isStopped: boolean;
   isLooking: boolean;
-  pauseMs: number;
   lastSignMs: number;
-  retry: NodeJS.Timeout | undefined;
   watchdog: NodeJS.Timeout | undefined;
 }
 
@@ -200,10 +198,7 @@ function again(follower: Follower, from: AllStreamSubscription, message: string)
   pause(follower);
 }
 
-function pause(follower: Follower): void {
-  follower.retry = setTimeout(() => void resume(follower), follower.pauseMs);
-  follower.pauseMs = Math.min(follower.pauseMs * 2, MAX_PAUSE_MS);
-}
+const pause = (follower: Follower): void => relink(follower, () => resume(follower));
 
 /** The server that answers now may have a log that was set back, and that has grown again since to beyond where we are. */
 async function resume(follower: Follower): Promise<void> {

@@ -3,16 +3,16 @@ import { type Fact, type FollowOptions, messageOf, type Position, position } fro
 import { within } from "./client.ts";
 import { readFacts, toFact } from "./facts.ts";
 import { logEnd } from "./read.ts";
+import { type Relinking, relink } from "./relink.ts";
 
 const MIN_PAUSE_MS = 100;
-const MAX_PAUSE_MS = 5_000;
 /** An idle link is made anew this often: a server that went silent is not noticed otherwise. */
 const RENEW_MS = 60_000;
 /** The server reports progress after this many × 32 events that are no facts. */
 const CHECKPOINT_INTERVAL = 32;
 
 /** Where a follower of facts stands. */
-interface FactFollower {
+interface FactFollower extends Relinking {
   readonly client: EventStoreDBClient;
   readonly options: FollowOptions;
   /** How far the log was looked through, and the last fact that was found. */
@@ -20,9 +20,7 @@ interface FactFollower {
   last: Fact | null;
   /** `null`: between two links. */
   link: AllStreamSubscription | null;
-  pauseMs: number;
   renewal: NodeJS.Timeout | undefined;
-  retry: NodeJS.Timeout | undefined;
 }
 
 /**
@@ -103,8 +101,7 @@ function unlink(follower: FactFollower): void {
 function pause(follower: FactFollower, message: string): void {
   if (follower.options.signal.aborted) return;
   follower.options.onInterruption?.(message);
-  follower.retry = setTimeout(() => void resume(follower), follower.pauseMs);
-  follower.pauseMs = Math.min(follower.pauseMs * 2, MAX_PAUSE_MS);
+  relink(follower, () => resume(follower));
 }
 
 /** Whoever answers now may have a log that was set back: then positions in it mean nothing any more, and facts come from the first. */

@@ -16,7 +16,7 @@ export interface Anew {
   readonly steps: readonly Step[];
   /** How many of the steps count: up to the last one whose row can be shown. */
   readonly shown: number;
-  /** The event that what is shown stops at, by its place among the events, and why; `null`: it shows them all. */
+  /** The event that what is shown stops at, by its index among the events, and why; `null`: it shows them all. */
   readonly stop: { readonly at: number; readonly error: unknown } | null;
 }
 

@@ -20,7 +20,7 @@ export interface Crdt {
   readonly version: number;
   /** Kinds of columns that can show what `read` gives. */
   readonly columns: readonly ColumnType[];
-  /** Why a value is no write of this kind; `null` when it is one. */
+  /** Why a value is not a write of this kind; `null` when it is one. */
   problem(value: JsonValue): string | null;
   /** The state with one more write. Never changes its argument. */
   join(state: JsonValue | undefined, write: CrdtWrite): JsonValue;

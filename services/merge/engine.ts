@@ -1,9 +1,9 @@
 /**
- * Folding, for our own services: registers, states, decisions. In come events and views; out come states, rows and decisions.
+ * Folding, for our own services: registers, states, decisions, and the types of declarations. In come events and views; out come states, rows and decisions.
  * Never I/O; never an outcome that depends on the order, repetition or delay of arrival.
  */
 export { type Anew, foldAnew } from "./anew.ts";
-export { columnWords, normal } from "./columns.ts";
+export { type Column, columnWords, normal } from "./columns.ts";
 export type { Crdt, CrdtWrite } from "./crdt.ts";
 export {
   checkRow,
@@ -24,19 +24,41 @@ export {
 } from "./fold.ts";
 export { foldHeadOf, type KeptEvent } from "./fold-event.ts";
 export { type CheckedRow, checkInvariants, isBroken, keysHeld, problemOfTotal, problemsIn, seenRow } from "./invariants.ts";
-export { misfitIn } from "./misfit.ts";
+export { fitsViews, misfitIn } from "./misfit.ts";
 export { narrowColumns } from "./narrow.ts";
 export {
+  type Columns,
   DELETED,
   type DecidedRule,
+  type Declaration,
   type EventRule,
   type Invariant,
   type ProjectedEvent,
+  type Projection,
   RESOLVED,
   type RegisterRule,
 } from "./projection.ts";
 export { type Author, applyWrite, type Register, reachOf, type Sibling, type Write } from "./register.ts";
-export { isOneOf, NO_CONTEXT, problemsOfRule, type Reason, type ResolveContext, type Who } from "./resolvers.ts";
+export {
+  type CustomRule,
+  isOneOf,
+  NO_CONTEXT,
+  problemsOfRule,
+  type Reason,
+  type ResolveContext,
+  type Resolver,
+  type Who,
+} from "./resolvers.ts";
 export { packState, unpackState } from "./state.ts";
 export { unfedEvents } from "./unfed.ts";
-export { checkViews, closureOf, columnsOf, entityViews, inOrder, type SqlView, type Totals, tablesOf } from "./views.ts";
+export {
+  checkViews,
+  closureOf,
+  columnsOf,
+  entityViews,
+  inOrder,
+  type SqlView,
+  type Totals,
+  tablesOf,
+  type View,
+} from "./views.ts";

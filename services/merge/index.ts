@@ -1,28 +1,12 @@
 /**
- * What a projection or an app names: views and how they are declared, columns, resolvers, fields that merge. In come
- * declarations, checked as they are made; out come views. What folds events by them stands in `engine.ts`.
+ * What a projection names: views and how they are declared, columns, and the rules that decide. In come declarations, checked as they are made; out
+ * come views. Fields that merge by themselves stand in `crdt/index.ts`; what folds events by the views, and the types of it all, in `engine.ts`.
  */
-export { boolean, type Column, date, decimal, integer, json, number, text, timestamp } from "./columns.ts";
-export {
-  addWinsSet,
-  collaborativeText,
-  composeEdit,
-  counter,
-  type EditableText,
-  editText,
-  type ListEntry,
-  listEntries,
-  lwwMap,
-  orderedList,
-  removeWinsSet,
-  sequencedText,
-} from "./crdt/index.ts";
-export { fitsViews } from "./misfit.ts";
-export { type Columns, type Declaration, defineProjection, map, type Projection, remove, set } from "./projection.ts";
+export { boolean, date, decimal, integer, json, number, text, timestamp } from "./columns.ts";
+export { defineProjection, map, remove, set } from "./projection.ts";
 export {
   authorityOf,
   byField,
-  type CustomRule,
   clientWins,
   custom,
   deleteWins,
@@ -32,11 +16,10 @@ export {
   manual,
   max,
   min,
-  type Resolver,
   serverWins,
   sitePriority,
   union,
   updateWins,
   versionCompare,
 } from "./resolvers.ts";
-export { defineJoin, defineSql, defineTotals, type View } from "./views.ts";
+export { defineJoin, defineSql, defineTotals } from "./views.ts";

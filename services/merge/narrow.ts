@@ -61,11 +61,11 @@ const TRIED: readonly JsonValue[] = [
 ];
 /** Values of which one fits almost any column. */
 const PLAIN: readonly JsonValue[] = ["2026-05-03", "2026-05-03T08:00:00Z", "text", 1, true, null, [], {}];
-/** Places in a document that are tried, at most, and how deep they lie. */
-const MAX_PLACES = 200;
+/** Locations in a document that are tried, at most, and how deep they lie. */
+const MAX_LOCATIONS = 200;
 const MAX_DEPTH = 4;
 
-type Place = readonly string[];
+type Location = readonly string[];
 
 function compare(view: Projection, form: FormLike): NarrowColumn[] {
   const found = new Map<string, NarrowColumn>();
@@ -94,14 +94,14 @@ function compare(view: Projection, form: FormLike): NarrowColumn[] {
   };
   const examples = form.examples();
   const fullest = examples.reduce<JsonObject | null>(
-    (best, each) => (best === null || placesOf(each).length > placesOf(best).length ? each : best),
+    (best, each) => (best === null || locationsOf(each).length > locationsOf(best).length ? each : best),
     null,
   );
   if (fullest === null) return [];
   const base = mended(form, fullest, look);
-  for (const place of placesOf(base, form.members)) {
+  for (const location of locationsOf(base, form.members)) {
     for (const value of TRIED) {
-      const data = withValue(base, place, value);
+      const data = withValue(base, location, value);
       if (!form.lets(data)) continue;
       const misfit = look(data);
       if (misfit !== null) note(misfit, data);
@@ -120,7 +120,7 @@ function mended(form: FormLike, document: JsonObject, look: (data: JsonObject) =
   for (let left = form.members.length; left > 0; left--) {
     const misfit = look(data);
     if (misfit === null) break;
-    const better = placesOf(data).flatMap((place) => PLAIN.map((value) => withValue(data, place, value)));
+    const better = locationsOf(data).flatMap((location) => PLAIN.map((value) => withValue(data, location, value)));
     const next = better.find((each) => form.lets(each) && look(each)?.column !== misfit.column);
     if (next === undefined) break;
     data = next;
@@ -145,19 +145,19 @@ function asEvent(form: FormLike, type: string, data: JsonObject): ProjectedEvent
   };
 }
 
-function placesOf(data: JsonObject, members: readonly string[] = []): Place[] {
-  const out: Place[] = members.filter((name) => !Object.hasOwn(data, name)).map((name) => [name]);
-  const visit = (value: JsonValue, place: Place): void => {
-    if (out.length >= MAX_PLACES) return;
-    if (place.length > 0) out.push(place);
-    if (typeof value !== "object" || value === null || place.length >= MAX_DEPTH) return;
-    for (const [name, member] of Object.entries(value as JsonObject)) visit(member, [...place, name]);
+function locationsOf(data: JsonObject, members: readonly string[] = []): Location[] {
+  const out: Location[] = members.filter((name) => !Object.hasOwn(data, name)).map((name) => [name]);
+  const visit = (value: JsonValue, location: Location): void => {
+    if (out.length >= MAX_LOCATIONS) return;
+    if (location.length > 0) out.push(location);
+    if (typeof value !== "object" || value === null || location.length >= MAX_DEPTH) return;
+    for (const [name, member] of Object.entries(value as JsonObject)) visit(member, [...location, name]);
   };
   visit(data, []);
   return out;
 }
 
-function withValue(data: JsonObject, [name, ...rest]: Place, value: JsonValue): JsonObject {
+function withValue(data: JsonObject, [name, ...rest]: Location, value: JsonValue): JsonObject {
   const before = data[name!] ?? null;
   const after =
     rest.length === 0

@@ -76,7 +76,7 @@ export function applyKnowing(register: Register | undefined, write: Write, conte
 }
 
 /**
- * An author with what a repeat of their event adds: a device folds its own event before the hub has given it a place and looked at the clock. What is
+ * An author with what a repeat of their event adds: a device folds its own event before the hub has given it a position and looked at the clock. What is
  * known of either never becomes unknown.
  */
 function withNotes(by: Author, again: Author): Author {

@@ -139,7 +139,7 @@ export const lastWriteWins: Resolver = byStamp("lastWriteWins", laterThan, "late
 export const firstWriteWins: Resolver = byStamp("firstWriteWins", earlierThan, "earlier-stamp");
 
 /** Where a write stands in the hub's log; one that is not there yet comes after all that are. */
-const place = ({ by }: Sibling): number => by.position ?? Number.POSITIVE_INFINITY;
+const positionOf = ({ by }: Sibling): number => by.position ?? Number.POSITIVE_INFINITY;
 
 /**
  * The hub's log decides: the write that came in last wins, or with `"first"` the one that came first. A device shows its own pending value until the
@@ -152,7 +152,7 @@ export const logOrder = (which: "last" | "first" = "last"): Resolver => ({
     ranked(
       siblings,
       (a, b) => {
-        const [x, y] = [place(a), place(b)];
+        const [x, y] = [positionOf(a), positionOf(b)];
         return x === y ? 0 : x > y === (which === "last") ? 1 : -1;
       },
       which === "last" ? "later-in-log" : "earlier-in-log",
@@ -202,7 +202,7 @@ function compareValues(a: JsonValue | undefined, b: JsonValue | undefined): numb
   return x < y ? -1 : x > y ? 1 : 0;
 }
 
-/** The other way round, but that nothing is still less than anything: what was never measured is no least measure. */
+/** The other way round, except that a missing value still ranks last: what was never measured is not the smallest measure. */
 function compareDown(a: JsonValue | undefined, b: JsonValue | undefined): number {
   const hasNone = a === null || a === undefined || b === null || b === undefined;
   return hasNone ? compareValues(a, b) : compareValues(b, a);

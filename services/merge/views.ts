@@ -38,7 +38,7 @@ export interface Totals {
   readonly sources: ReadonlySet<string>;
   readonly invariants: Readonly<Record<string, Invariant>>;
   notified(name: string): readonly string[];
-  /** What a source's row adds. Throws `projection-failed` on what is no contribution. */
+  /** What a source's row adds. Throws `projection-failed` on anything else than a contribution. */
   contributions(source: string, row: JsonObject & { readonly id: string }): readonly Contribution[];
   readonly shape: JsonValue;
 }

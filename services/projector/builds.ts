@@ -1,9 +1,7 @@
 /** Builds of views, where the gate has a say: which versions they read with, whether they can read all that is written, how they differ from what is declared. */
-
 import { TributaryError } from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
-import { closureOf, entityViews, type Totals } from "../merge/engine.ts";
-import type { Projection, View } from "../merge/index.ts";
+import { closureOf, entityViews, type Projection, type Totals, type View } from "../merge/engine.ts";
 import { addBuilds, areAbreast, type Db, type Generation, generationsOf, isBuiltAs, isEmpty, parkedIn } from "../views/index.ts";
 import type { ViewTarget } from "./page.ts";
 import { isReadable } from "./readable.ts";
@@ -31,7 +29,7 @@ export function unreadBy(gate: Gate, projection: Projection, pins: Pins): string
 export interface Difference {
   /** Declared otherwise than they were built, or not built at all. */
   readonly changed: readonly string[];
-  /** Built, and declared no more. */
+  /** built, and no longer declared. */
   readonly undeclared: readonly string[];
   /** Cannot read what has been registered since they were built. */
   readonly stale: readonly string[];
@@ -87,6 +85,16 @@ export async function targetsFor(
   return targets;
 }
 
+/** How a build begins. */
+export interface Beginning {
+  /** At the start, even where a build was interrupted. */
+  readonly fresh: boolean;
+  /** To take the live views' place one day, or to compare them with. */
+  readonly state: "building" | "reconciling";
+  /** The versions to read with; default: the newest. */
+  readonly pinsOf?: (view: Projection) => Pins;
+}
+
 /**
  * The build to go on with for these views: one that was begun for the same declarations and versions, or a new one, with its tables. Builds that were
  * begun for others are dropped.
@@ -95,10 +103,7 @@ export async function beginBuild(
   db: Db,
   gate: Gate,
   views: readonly (Projection | Totals)[],
-  fresh: boolean,
-  state: "building" | "reconciling" = "building",
-  /** The versions to read with; default the newest. */
-  pinsOf: (view: Projection) => Pins = (view) => pinsFor(gate, view),
+  { fresh, state, pinsOf = (view) => pinsFor(gate, view) }: Beginning,
 ): Promise<Generation[]> {
   const begun = await generationsOf(db, state);
   const wanted = views.map((view) => ({ view, readers: view.kind === "entity" ? pinsOf(view) : null }));

@@ -14,6 +14,7 @@ import {
   type Folded,
   type FullRow,
   fold,
+  type Projection,
   packState,
   problemsIn,
   rowWith,
@@ -22,7 +23,6 @@ import {
   type Totals,
   waitingFor,
 } from "../merge/engine.ts";
-import type { Projection } from "../merge/index.ts";
 import {
   type Addition,
   additionsOf,

@@ -15,9 +15,11 @@ import {
   noteReconciled,
   type Reconciled,
 } from "../views/index.ts";
+import { openBuild } from "./build.ts";
+import type { Progress, RebuildDeps, RebuildOptions } from "./building.ts";
 import { beginBuild, familyOf, pinsFor } from "./builds.ts";
+import { unhurried } from "./catch-up.ts";
 import { StaleViewError } from "./readable.ts";
-import { openBuild, type Progress, type RebuildDeps, type RebuildOptions, unhurried } from "./rebuild.ts";
 
 /** Entities of each view that are held in memory, and events that are folded at a time. With a rebuild's 50,000 and 5,000 it took 975 MiB at 300,000 events. */
 const HOT_ENTITIES = 2_000;
@@ -44,14 +46,11 @@ export async function reconcile(
         "`tributary rebuild` brings the view in line with its declaration; books are balanced after that.",
       );
   // Read as the live views read: what a newer version would show besides is no difference.
-  const builds = await beginBuild(
-    db,
-    gate,
-    family,
-    true,
-    "reconciling",
-    (view) => standing.get(view.name)?.readers ?? pinsFor(gate, view),
-  );
+  const builds = await beginBuild(db, gate, family, {
+    fresh: true,
+    state: "reconciling",
+    pinsOf: (view) => standing.get(view.name)?.readers ?? pinsFor(gate, view),
+  });
   try {
     const build = await openBuild({ ...deps, maxHotEntities: HOT_ENTITIES }, family, builds);
     const keepHeap = heapKeeper();

@@ -16,13 +16,13 @@ import {
   notePassedOver,
   type ParkedRow,
   type PassedOver,
+  type Refolded,
   rehearse,
   replaceEntity,
   settledAt,
   shownRow,
   sqlState,
   stayParked,
-  type ViewChanges,
   waitAtMost,
   wordsOf,
   writeHistory,
@@ -31,6 +31,7 @@ import { counting } from "./counts.ts";
 import { isOfData } from "./failures.ts";
 import { toFoldEvent } from "./fold-event.ts";
 import { checkFunctions, foldView, parkedRow } from "./fold-view.ts";
+import type { Outcome } from "./outcome.ts";
 import type { ViewTarget } from "./page.ts";
 
 /** Entities folded anew in one go, before following the log goes on. */
@@ -65,7 +66,7 @@ export async function refold(
         const done =
           target === undefined || position === null || entries === null
             ? null
-            : await refoldOne(deps, target, id, entries, position, { isLive: true });
+            : await refoldOne(deps, { target, id, entries, upTo: position }, { isLive: true });
         await answerAsked(db, view, id);
         return done;
       });
@@ -97,7 +98,7 @@ export async function mend(
     const entries = await historyOf(deps, target, id, upTo);
     const settle = await inTransaction(db, async () => {
       await moveShards(db, leases, layout, upTo);
-      const done = await refoldOne(deps, target, id, entries, upTo, { isLive: true });
+      const done = await refoldOne(deps, { target, id, entries, upTo }, { isLive: true });
       await answerAsked(db, target.projection.name, id);
       return done;
     });
@@ -138,6 +139,16 @@ export const historyOf = (
   upTo: Position,
 ): Promise<LogEntry[]> => eventsOf(deps, { type: target.projection.entity, id }, upTo);
 
+/** An entity to fold anew. */
+export interface ToRefold {
+  readonly target: ViewTarget;
+  readonly id: string;
+  /** Its history, as `historyOf` gives it. */
+  readonly entries: readonly LogEntry[];
+  /** How far that goes. */
+  readonly upTo: Position;
+}
+
 /**
  * Folds an entity from all of its events, inside the caller's transaction: its row, past, decisions, claims and what it adds to totals are replaced.
  *
@@ -145,59 +156,62 @@ export const historyOf = (
  *                                          ├ only an earlier one does ─▶ that is shown; parked at the event after it
  *                                          └ the database does not take it ─▶ left as it was, parked
  *
- * `isLive`: people are told, and the audit has the notes. What is returned is to be called once the transaction stands.
+ * `isLive`: people are told, replaced versions and decisions stay as superseded, and the audit has the notes. What is returned is to be called once the
+ * transaction stands.
  */
 export async function refoldOne(
   deps: RefoldDeps,
-  target: ViewTarget,
-  id: string,
-  /** Its history, as `historyOf` gives it. */
-  entries: readonly LogEntry[],
-  upTo: Position,
+  { target, id, entries, upTo }: ToRefold,
   { isLive }: { readonly isLive: boolean },
 ): Promise<() => void> {
   const { db, gate } = deps;
   await gate.ensure(entries.map(({ head }) => head.schema));
   // What is parked is listed by a name that PostgreSQL can hold; the log has the entity's own.
   const name = entries[0]?.head.entity.id ?? id;
-  const attempt = async (work: () => Promise<void>): Promise<unknown> => {
-    try {
-      await inSavepoint(db, work);
-      return null;
-    } catch (error) {
-      if (!(await isOfData(db, [target], error, deps.insists))) throw error;
-      return error ?? new Error("it threw nothing");
-    }
-  };
-  const passedOver: PassedOver[] = [];
-  let changes: ViewChanges | null = null;
-  let parked: ParkedRow | null = null;
-  let failed = await attempt(async () => {
-    ({ changes, parked } = changesOf({ target, gate }, { id: name, entries, shown: await shownNow(db, target, id) }));
-  });
-  // TypeScript does not see what a function assigned.
-  const whole = changes as ViewChanges | null;
-  if (whole !== null)
-    failed = await attempt(async () => void (await replaceEntity(db, id, { changes: whole, parked }, { upTo, isLive })));
-  if (failed !== null && whole !== null && whole.history.length > 0) {
-    let left: Awaited<ReturnType<typeof replaceEntity>> = { versions: [], knownFrom: null };
-    failed = await attempt(async () => {
-      left = await replaceEntity(db, id, { changes: whole, parked }, { upTo, isLive, leavesHistory: true });
-    });
-    if (failed === null)
-      for (const version of left.versions) {
-        const error = await attempt(() => writeHistory(db, target, [version], left.knownFrom));
-        const entry = entries.find(({ position }) => position === version.position);
-        if (error !== null && entry !== undefined) passedOver.push({ entry, error: wordsOf(error) });
-      }
-  }
-  if (failed !== null) await attempt(() => stayParked(db, target, parkedFor(id, entries.at(-1), failed)));
-  else if (isLive && whole !== null)
-    await attempt(() => notePassedOver(db, target.projection.name, [...whole.passedOver, ...passedOver]));
-  const isParked = failed !== null || parked !== null;
+  const folded = await attempt(deps, target, async () =>
+    changesOf({ target, gate }, { id: name, entries, shown: await shownNow(db, target, id) }),
+  );
+  const written = "error" in folded ? folded : await putInPlace(deps, folded.value, { target, id, entries, upTo }, isLive);
+  if ("error" in written) await attempt(deps, target, () => stayParked(db, target, parkedFor(id, entries.at(-1), written.error)));
+  else if (isLive) await attempt(deps, target, () => notePassedOver(db, target.projection.name, written.value));
+  const isParked = "error" in written || !("value" in folded) || folded.value.parked !== null;
   return () => {
     for (const each of new Set([id, name])) target.states.refolded(each, isParked);
   };
+}
+
+/** Does what the data may stand in the way of, in a savepoint. What is of operation is thrown. */
+async function attempt<T>({ db, insists }: RefoldDeps, target: ViewTarget, work: () => Promise<T>): Promise<Outcome<T>> {
+  try {
+    return { value: await inSavepoint(db, work) };
+  } catch (error) {
+    if (!(await isOfData(db, [target], error, insists))) throw error;
+    return { error: error ?? new Error("it threw nothing") };
+  }
+}
+
+/** Puts what folding gave into the place of what stands; where the database refuses some version of the past, all but that one. Returns what was passed over. */
+async function putInPlace(
+  deps: RefoldDeps,
+  folded: Refolded,
+  { target, id, entries, upTo }: ToRefold,
+  isLive: boolean,
+): Promise<Outcome<readonly PassedOver[]>> {
+  const { db } = deps;
+  const { changes } = folded;
+  const whole = await attempt(deps, target, () => replaceEntity(db, id, folded, { upTo, isLive }));
+  if ("value" in whole) return { value: changes.passedOver };
+  if (changes.history.length === 0) return whole;
+  const left = await attempt(deps, target, () => replaceEntity(db, id, folded, { upTo, isLive, leavesHistory: true }));
+  if ("error" in left) return left;
+  const passedOver = [...changes.passedOver];
+  const { versions, knownFrom } = left.value;
+  for (const version of versions) {
+    const kept = await attempt(deps, target, () => writeHistory(db, target, [version], knownFrom));
+    const entry = entries.find(({ position }) => position === version.position);
+    if ("error" in kept && entry !== undefined) passedOver.push({ entry, error: wordsOf(kept.error) });
+  }
+  return { value: passedOver };
 }
 
 /** What would become of a parked entity. `untold`: it could not be tried, for a reason of operation. */
@@ -206,25 +220,26 @@ export type Rehearsed =
   | { readonly kind: "parked"; readonly event: string; readonly error: string }
   | { readonly kind: "untold"; readonly why: string };
 
-/**
- * Folds a parked entity anew as `refoldOne` does, and undoes it at once: whether what it is parked for still stands. Inside the caller's transaction. `mark`: the event
- * that it is parked at, where it stays when the database refuses what folding gives.
- */
+/** A parked entity to rehearse. `mark`: the event that it is parked at, where it stays when the database refuses what folding gives. */
+export interface ToRehearse extends Omit<ToRefold, "upTo"> {
+  readonly mark: string;
+}
+
+/** Folds a parked entity anew as `refoldOne` does, and undoes it at once: whether what it is parked for still stands. Inside the caller's transaction. */
 export async function rehearseRefold(
   { db, gate }: Pick<RefoldDeps, "db" | "gate">,
-  target: ViewTarget,
-  id: string,
-  entries: readonly LogEntry[],
-  mark: string,
+  { target, id, entries, mark }: ToRehearse,
 ): Promise<Rehearsed> {
-  let parked: ParkedRow | null = null;
+  const upTo = entries.at(-1)?.position;
+  if (upTo === undefined) return { kind: "untold", why: "the log has no event of it" };
+  const stops: ParkedRow[] = [];
   try {
     await rehearse(db, async () => {
       await waitAtMost(db, REHEARSAL_LOCK_MS);
       await gate.ensure(entries.map(({ head }) => head.schema));
       const folded = changesOf({ target, gate }, { id, entries, shown: await shownNow(db, target, id) });
-      parked = folded.parked;
-      await replaceEntity(db, id, folded, { upTo: entries.at(-1)!.position, isLive: true });
+      if (folded.parked !== null) stops.push(folded.parked);
+      await replaceEntity(db, id, folded, { upTo, isLive: true });
     });
   } catch (error) {
     // A right that is lacking says nothing of the row, even where a projector would have it.
@@ -232,18 +247,17 @@ export async function rehearseRefold(
       ? { kind: "parked", event: mark, error: wordsOf(error) }
       : { kind: "untold", why: messageOf(error) };
   }
-  // TypeScript does not see what a function assigned.
-  const stops = parked as ParkedRow | null;
-  if (stops === null) return { kind: "shown" };
-  const { origin, seq } = stops.entry.head;
-  return { kind: "parked", event: `${origin}/${seq}`, error: stops.error };
+  const [stop] = stops;
+  if (stop === undefined) return { kind: "shown" };
+  const { origin, seq } = stop.entry.head;
+  return { kind: "parked", event: `${origin}/${seq}`, error: stop.error };
 }
 
 /** What folding an entity anew changes in its view, and where it stops. */
 function changesOf(
   { target, gate }: { readonly target: ViewTarget; readonly gate: Gate },
   { id, entries, shown }: { readonly id: string; readonly entries: readonly LogEntry[]; readonly shown: FullRow | null },
-): { readonly changes: ViewChanges; readonly parked: ParkedRow | null } {
+): Refolded {
   const { projection, pins } = target;
   const reads = entries.map((entry) => () => toFoldEvent(entry, dataOf(entry), gate, pins));
   const anew = foldAnew(projection, id, reads, (row) => checkFunctions(target, id, row));

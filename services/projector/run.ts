@@ -280,7 +280,9 @@ async function followLog(world: World, session: Session, { times }: Trouble): Pr
 function fail({ options, life, tell }: World, error: unknown): void {
   tell({ kind: "failed", failure: failureOf(error) });
   const now = life();
-  if (now.kind === "pausing") options.say?.({ event: "projector-interrupted", message: messageOf(error), pauseMs: now.waitMs });
+  const told = isTributaryError(error) ? { code: error.code, hint: error.hint } : {};
+  if (now.kind === "pausing")
+    options.say?.({ event: "projector-interrupted", message: messageOf(error), ...told, pauseMs: now.waitMs });
 }
 
 /** Looks for new forks, and for builds that were let go. */

@@ -5,8 +5,7 @@
 import { TributaryError } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Log } from "../log/index.ts";
-import type { Totals } from "../merge/engine.ts";
-import type { Projection, View } from "../merge/index.ts";
+import type { Projection, Totals, View } from "../merge/engine.ts";
 import {
   alone,
   arePlacesLost,
@@ -24,11 +23,12 @@ import {
   othersAlive,
   takeShards,
 } from "../views/index.ts";
+import type { RebuildDeps } from "./building.ts";
 import { differences, isInLine, targetsFor } from "./builds.ts";
 import { takeForks } from "./forks.ts";
 import type { ViewTarget } from "./page.ts";
 import { restorePlaces } from "./places.ts";
-import { bringUpToDate, type RebuildDeps } from "./rebuild.ts";
+import { bringUpToDate } from "./rebuild.ts";
 import { refold } from "./refold.ts";
 import { keepUpWithLog } from "./setback.ts";
 
@@ -166,7 +166,7 @@ async function takeInLine(deps: RebuildDeps, member: Member, rule: () => Promise
   );
 }
 
-/** Returns the views that are declared no more. Throws where some are declared otherwise than they stand, and this process may not build them. */
+/** Returns the views that are no longer declared. Throws where some are declared otherwise than they stand, and this process may not build them. */
 const mayChange =
   ({ db, reader, gate, views }: RebuildDeps, member: Member, isStart: boolean) =>
   async (): Promise<readonly string[]> => {

@@ -25,8 +25,9 @@ import {
   setPlacesBack,
   takeShardsFromAll,
 } from "../views/index.ts";
+import type { RebuildDeps } from "./building.ts";
 import { takeForks } from "./forks.ts";
-import { type RebuildDeps, rebuild, stopping } from "./rebuild.ts";
+import { rebuild, stopping } from "./rebuild.ts";
 
 /** Origins whose last events are looked up in the log: those that wrote last. */
 const HEADS = 64;

@@ -6,8 +6,7 @@
  *                     └─ dropped ─▶ gone, and with it what was folded on top of it
  */
 import { assert } from "../core/index.ts";
-import { unpackState } from "../merge/engine.ts";
-import type { Projection } from "../merge/index.ts";
+import { type Projection, unpackState } from "../merge/engine.ts";
 import { type Db, LIVE, statesOf } from "../views/index.ts";
 import type { Held, KnownStates, Moved } from "./fold-view.ts";
 

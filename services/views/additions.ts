@@ -2,8 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { canonicalize, type JsonValue } from "../core/index.ts";
-import { type FullRow, keysHeld, seenRow, type Totals } from "../merge/engine.ts";
-import type { Projection } from "../merge/index.ts";
+import { type FullRow, keysHeld, type Projection, seenRow, type Totals } from "../merge/engine.ts";
 
 /** What changes in one total: amounts to add, and rows that count. */
 export interface Addition {

@@ -1,8 +1,7 @@
 /** Balances the books of a view: what its tables hold against a build that was just folded from the log. */
 
 import type { Position } from "../core/index.ts";
-import type { Totals } from "../merge/engine.ts";
-import type { Projection } from "../merge/index.ts";
+import type { Projection, Totals } from "../merge/engine.ts";
 import type { Generation } from "./catalog.ts";
 import { differingKeys, differingLeaves, leavesOf, type Part } from "./checksums.ts";
 import { comparedColumns } from "./compare.ts";

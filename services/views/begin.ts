@@ -1,6 +1,5 @@
 /** How builds begin. */
-import { type Totals, tablesOf } from "../merge/engine.ts";
-import type { Projection } from "../merge/index.ts";
+import { type Projection, type Totals, tablesOf } from "../merge/engine.ts";
 import type { Generation } from "./catalog.ts";
 import { type Db, inTransaction } from "./connect.ts";
 import { dropGeneration } from "./drop.ts";

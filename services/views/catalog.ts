@@ -1,6 +1,6 @@
 /** The catalog of builds: which tables of a view stand where, by which declaration they were made, and how far they have been folded. */
 import { TributaryError } from "../core/index.ts";
-import type { View } from "../merge/index.ts";
+import type { View } from "../merge/engine.ts";
 import type { Db } from "./connect.ts";
 import { asPosition, type Positions, SHARDS } from "./shards.ts";
 import { shapeOf } from "./tables.ts";

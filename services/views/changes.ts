@@ -1,8 +1,7 @@
 /** What the fold hands to the database: plain data, each written by a file of `write/`. */
 
 import type { LogEntry, Position, Settlement } from "../core/index.ts";
-import type { Decision, FullRow, Totals } from "../merge/engine.ts";
-import type { Projection } from "../merge/index.ts";
+import type { Decision, FullRow, Projection, Totals } from "../merge/engine.ts";
 import type { Addition } from "./additions.ts";
 
 /** One build of an entity view, as the database has it. */

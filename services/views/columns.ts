@@ -1,5 +1,5 @@
 /** How PostgreSQL keeps the columns of the projection language: its types, and values on their way in and out. */
-import type { Column, Projection } from "../merge/index.ts";
+import type { Column, Projection } from "../merge/engine.ts";
 import { q } from "./names.ts";
 
 const SQL_TYPES: Readonly<Record<Column["type"], string>> = {

@@ -1,6 +1,5 @@
 import type { Position } from "../core/index.ts";
-import type { Totals } from "../merge/engine.ts";
-import type { Projection } from "../merge/index.ts";
+import type { Projection, Totals } from "../merge/engine.ts";
 import type { Generation } from "./catalog.ts";
 import { declaredColumns } from "./columns.ts";
 import type { Db } from "./connect.ts";

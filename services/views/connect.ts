@@ -18,6 +18,8 @@ export async function connectViews(url: string, name: string): Promise<Db> {
   client.on("error", () => {});
   try {
     await client.connect();
+    // Whatever the server's habit: days are read as they are written, 2026-05-03.
+    await client.query("SET DateStyle = ISO");
     return client;
   } catch (error) {
     throw new TributaryError(

@@ -89,6 +89,7 @@ export {
   type CaseFilter,
   type CaseNote,
   type CaseRow,
+  type Cases,
   caseById,
   caseEvents,
   caseNotes,
@@ -101,7 +102,13 @@ export { declaredTypes, readColumns } from "./read/columns.ts";
 export { answers, limitQueries } from "./read/connection.ts";
 export { type CountedEvent, countedEvents, type EntityEvents, entitiesOf, type ReadData } from "./read/counted.ts";
 export { byBytes, type Cursor } from "./read/cursor.ts";
-export { decisionsOn, decisionsStanding, type RecordedDecision } from "./read/decisions.ts";
+export {
+  decisionsOn,
+  decisionsStanding,
+  decisionsSuperseded,
+  type RecordedDecision,
+  type SupersededDecision,
+} from "./read/decisions.ts";
 export {
   type ChildRow,
   type ClaimRow,
@@ -156,9 +163,9 @@ export {
 export { type SiteStatus, sites } from "./read/sites.ts";
 export { inComparison, inSnapshot } from "./read/snapshot.ts";
 export { type Trail, trail } from "./read/trail.ts";
-export { asPosition, least, NOWHERE, type Positions, SHARDS, shardOf } from "./shards.ts";
+export { asPosition, furthestOf, least, NOWHERE, type Positions, SHARDS, shardOf } from "./shards.ts";
 export { isEmpty, type KeptState, type ShownRow, shownRow, statesOf } from "./states.ts";
-export { changeLayout, type Swap, swap } from "./swap.ts";
+export { changeLayout, prepareSwap, type Swap, swap } from "./swap.ts";
 export { createIndexes, shapeOf } from "./tables.ts";
 export { copyAudit, writeAuditRow, writeCanary } from "./write/audit.ts";
 export { writeCaseNotes } from "./write/case-notes.ts";

@@ -92,6 +92,7 @@ TABLE tributary.case_row COLUMN view text NOT NULL
 TABLE tributary.decision_row COLUMN entity_id text NOT NULL
 TABLE tributary.decision_row COLUMN generation integer NOT NULL DEFAULT 0
 TABLE tributary.decision_row COLUMN is_open boolean NOT NULL DEFAULT false
+TABLE tributary.decision_row COLUMN known_from bigint
 TABLE tributary.decision_row COLUMN losers json NOT NULL
 TABLE tributary.decision_row COLUMN "position" bigint NOT NULL
 TABLE tributary.decision_row COLUMN reason text NOT NULL
@@ -99,6 +100,7 @@ TABLE tributary.decision_row COLUMN register text NOT NULL
 TABLE tributary.decision_row COLUMN rule text NOT NULL
 TABLE tributary.decision_row COLUMN rule_version integer NOT NULL
 TABLE tributary.decision_row COLUMN settled_position bigint
+TABLE tributary.decision_row COLUMN superseded_at bigint NOT NULL DEFAULT '9223372036854775807'::bigint
 TABLE tributary.decision_row COLUMN value json
 TABLE tributary.decision_row COLUMN view text NOT NULL
 TABLE tributary.decision_row COLUMN winner json NOT NULL
@@ -242,7 +244,7 @@ TABLE tributary.told COLUMN through bigint NOT NULL
 TABLE tributary.audit CONSTRAINT audit_pkey PRIMARY KEY (origin, seq)
 TABLE tributary.case_note CONSTRAINT case_note_pkey PRIMARY KEY (case_id, "position")
 TABLE tributary.case_row CONSTRAINT case_row_pkey PRIMARY KEY (view, generation, id)
-TABLE tributary.decision_row CONSTRAINT decision_row_pkey PRIMARY KEY (view, generation, entity_id, register, "position")
+TABLE tributary.decision_row CONSTRAINT decision_row_pkey PRIMARY KEY (view, generation, entity_id, register, "position", superseded_at)
 TABLE tributary.fork_case CONSTRAINT fork_case_pkey PRIMARY KEY (id)
 TABLE tributary.generation CONSTRAINT generation_pkey PRIMARY KEY (view, generation)
 TABLE tributary.incarnation CONSTRAINT incarnation_id_key UNIQUE (id)
@@ -263,7 +265,7 @@ CREATE INDEX audit_clipped ON tributary.audit USING btree ("position") WHERE (cl
 CREATE INDEX audit_held_otherwise ON tributary.audit USING btree (((held_otherwise ->> 'entity_id'::text))) WHERE (held_otherwise IS NOT NULL)
 CREATE INDEX audit_beyond_by_event ON tributary.audit_beyond USING btree (origin, seq)
 CREATE INDEX case_open ON tributary.case_row USING btree (view, generation) WHERE (closed_position IS NULL)
-CREATE INDEX decision_open ON tributary.decision_row USING btree (view, generation, entity_id, register) WHERE (settled_position IS NULL)
+CREATE INDEX decision_open ON tributary.decision_row USING btree (view, generation, entity_id, register) WHERE ((settled_position IS NULL) AND (superseded_at = '9223372036854775807'::bigint))
 CREATE UNIQUE INDEX generation_live ON tributary.generation USING btree (view) WHERE (state = 'live'::text)
 CREATE INDEX notification_waiting ON tributary.notification USING btree (next_try_at) WHERE (state = 'waiting'::text)
 CREATE INDEX quarantine_held ON tributary.quarantine USING btree ("position") WHERE (state = 'held'::text)
@@ -361,7 +363,26 @@ VIEW tributary.decision AS
     d.is_open
    FROM (decision_row d
      JOIN generation g USING (view, generation))
-  WHERE (g.state = 'live'::text);
+  WHERE ((g.state = 'live'::text) AND (d.superseded_at = '9223372036854775807'::bigint));
+VIEW tributary.decision_superseded AS
+ SELECT d.view,
+    d.entity_id,
+    d.register,
+    d."position",
+    d.rule,
+    d.rule_version,
+    d.reason,
+    d.winner,
+    d.losers,
+    d.settled_position,
+    d.generation,
+    d.value,
+    d.is_open,
+    GREATEST(d."position", d.known_from) AS known_from,
+    d.superseded_at
+   FROM (decision_row d
+     JOIN generation g USING (view, generation))
+  WHERE ((g.state = 'live'::text) AND (d.superseded_at < '9223372036854775807'::bigint));
 VIEW tributary.view AS
  SELECT generation.view AS name,
     generation.generation,

@@ -25,5 +25,12 @@ export const least = (positions: Positions): Position | null =>
     positions[0] ?? null,
   );
 
+/** How far the one that is furthest has been folded; `null`: none has begun. */
+export const furthestOf = (positions: Positions): Position | null =>
+  positions.reduce<Position | null>((high, each) => (each !== null && (high === null || each > high) ? each : high), null);
+
 /** A position as the driver gives it. */
-export const asPosition = (text: string | null | undefined): Position | null => (text == null ? null : position(BigInt(text)));
+export const asPosition = (text: string | null | undefined): Position | null => (text == null ? null : positionOf(text));
+
+/** The same where the column holds one in every row. */
+export const positionOf = (text: string): Position => position(BigInt(text));

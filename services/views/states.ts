@@ -1,5 +1,5 @@
 import type { JsonObject, Position } from "../core/index.ts";
-import type { Projection } from "../merge/index.ts";
+import type { Projection } from "../merge/engine.ts";
 import type { Db } from "./connect.ts";
 import { withoutNul } from "./copy.ts";
 import { at } from "./names.ts";

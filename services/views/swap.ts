@@ -2,16 +2,17 @@
  * Puts builds into the place of the live views. In come builds that are folded as far as the live views; out go readers' names for them. Never a moment in which a reader
  * sees a part.
  */
-import { inOrder, type SqlView } from "../merge/engine.ts";
-import type { View } from "../merge/index.ts";
+import type { Position } from "../core/index.ts";
+import { inOrder, type SqlView, type View } from "../merge/engine.ts";
 import { carryOver, type Grant, grantAgain, grantsOn, type Kept, keptOn } from "./carry-over.ts";
-import { type Generation, generationsOf, positionsText } from "./catalog.ts";
+import { type Generation, generationsOf, livePositions, positionsText } from "./catalog.ts";
 import { clingingTo, clings } from "./clinging.ts";
-import type { Db } from "./connect.ts";
+import { type Db, inTransaction } from "./connect.ts";
 import { dropGeneration, dropOrLeave } from "./drop.ts";
 import { at, LIVE, placeOf, q } from "./names.ts";
-import { carryPast } from "./past.ts";
-import type { Positions } from "./shards.ts";
+import { carryPast, endPast, preparePast } from "./past.ts";
+import { carryDecisions } from "./past-decisions.ts";
+import { least, type Positions } from "./shards.ts";
 import { asClinging, type ForeignView, foreignViews, makeSqlView, readAnew } from "./sql-views.ts";
 import { shapeOf } from "./tables.ts";
 
@@ -20,6 +21,8 @@ export interface Swap {
   readonly builds: readonly Generation[];
   readonly retired: readonly string[];
   readonly views: readonly View[];
+  /** The position at which `prepareSwap` was called for these builds; default: it was not. */
+  readonly preparedAt?: Position | null;
   /** Nobody is there to be told: what others made and what cannot be carried over stays with the old build. */
   readonly leaves: boolean;
 }
@@ -49,7 +52,12 @@ export async function swap(db: Db, change: Swap, positions: Positions): Promise<
   await moveOut(db, change, before, positions);
   // What stands in the way and is nobody's was a view before the tables that knew it were lost: the log has all of it.
   for (const { name } of [...sqlViews].reverse()) if (!live.has(name)) await db.query(`DROP VIEW IF EXISTS ${at(LIVE, name)}`);
-  await carryPasts(db, builds, before, positions);
+  for (const [build, old] of replacedBy(builds, live)) {
+    const move = { view: build.view, build, from: placeOf(old.generation), preparedAt: change.preparedAt ?? null };
+    if (keepsPast(build, old)) await carryPast(db, move, positions);
+    await carryDecisions(db, { view: build.view, from: old.generation, to: build.generation }, positions);
+  }
+  for (const { place } of builds) await endPast(db, place);
   await moveIn(db, builds, before);
   await makeSqlViews(db, sqlViews);
   for (const [table, granted] of before.grants) await grantAgain(db, table, granted);
@@ -84,7 +92,7 @@ async function lookBefore(
     await db.query("DELETE FROM tributary.generation WHERE view = $1 AND state = 'live'", [view]);
   }
   const [reader] = await foreignViews(db, LIVE, gone, gone);
-  if (reader !== undefined) throw clings(asClinging(reader), "it is declared no more");
+  if (reader !== undefined) throw clings(asClinging(reader), "it is no longer declared");
   const replaced = [...builds.map(({ view }) => view), ...retired].flatMap((name) => live.get(name)?.tables ?? []);
   const foreign = await foreignViews(db, LIVE, replaced, ours);
   // Views are seen to once the new tables stand.
@@ -119,14 +127,30 @@ async function moveOut(
   }
 }
 
-/** What was known of rows' past stays known to have been so. */
-async function carryPasts(db: Db, builds: readonly Generation[], { live }: Before, positions: Positions): Promise<void> {
-  for (const { view, place, tables } of builds) {
-    const table = `${view}_history`;
-    const old = live.get(view);
-    if (old?.tables.includes(table) && tables.includes(table))
-      await carryPast(db, { table, from: placeOf(old.generation), to: place, positions });
-  }
+/** Builds of entities, each with the live build whose place it takes. */
+const replacedBy = (
+  builds: readonly Generation[],
+  live: ReadonlyMap<string, Generation>,
+): (readonly [build: Generation, old: Generation])[] =>
+  builds.flatMap((build) => {
+    const old = live.get(build.view);
+    return build.kind === "entity" && old?.kind === "entity" ? [[build, old] as const] : [];
+  });
+
+const keepsPast = (...builds: readonly Generation[]): boolean =>
+  builds.every(({ view, tables }) => tables.includes(`${view}_history`));
+
+/** Prepares what carrying over the past need not do while the shards are held. `through`: how far the builds are folded. Returns the position that it is good from; `null`: it is not prepared. */
+export async function prepareSwap(db: Db, builds: readonly Generation[], through: Position | null): Promise<Position | null> {
+  // Read first: what moves after it is seen to have moved.
+  const standing = least(await livePositions(db));
+  if (standing === null || through === null) return null;
+  const since = standing < through ? standing : through;
+  const live = await generationsOf(db, "live");
+  for (const [build, old] of replacedBy(builds, live))
+    if (keepsPast(build, old))
+      await inTransaction(db, () => preparePast(db, { view: build.view, build, from: old.place }, since));
+  return since;
 }
 
 /** Moves the builds' tables to where people read. */

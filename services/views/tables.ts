@@ -1,6 +1,5 @@
 import { createHash } from "node:crypto";
-import { type Totals, tablesOf } from "../merge/engine.ts";
-import type { Column, Projection, View } from "../merge/index.ts";
+import { type Column, type Projection, type Totals, tablesOf, type View } from "../merge/engine.ts";
 import { columnDefinitions, declaredColumns } from "./columns.ts";
 import type { Db } from "./connect.ts";
 import { at, NEVER, q } from "./names.ts";

@@ -2,7 +2,8 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { explainEntity, verify } from "../../services/audit/index.ts";
 import { tryRules } from "../../services/desk/index.ts";
 import type { Field } from "../../services/field/index.ts";
-import { type Declaration, defineProjection, integer, map, set, text } from "../../services/merge/index.ts";
+import type { Declaration } from "../../services/merge/engine.ts";
+import { defineProjection, integer, map, set, text } from "../../services/merge/index.ts";
 import { gate, number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 
 const COLUMNS = { household_size: integer(), phone: text() };

@@ -2,7 +2,7 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { chmodSync, cpSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { AgencyFacts } from "../../services/cli/demo-agencies.ts";
 import type { RestoreFacts } from "../../services/cli/demo-restore.ts";
 import { isAlive } from "../../services/local/index.ts";
@@ -20,8 +20,11 @@ const start = (args: readonly string[], env: Record<string, string> = {}): Child
     env: { ...process.env, ...env },
   });
 
-/** Runs a command as a user would. */
-function tributary(args: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
+/** Runs a command to its end: in this process where that is the same, else as `inProcess` does. */
+const tributary = (args: readonly string[]): Promise<Ended> => (isHere(args) ? runHere(...args) : inProcess(args));
+
+/** Runs a command as a user would, in a process of its own. */
+function inProcess(args: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
   return new Promise((resolve) => {
     const child = start(args, env);
     let stdout = "";
@@ -36,7 +39,7 @@ function tributary(args: readonly string[], env: Record<string, string> = {}): P
   });
 }
 const json = async (args: readonly string[]): Promise<Record<string, unknown>> => {
-  const { stdout, code, stderr } = await (isHere(args) ? runHere(...args, "--json") : tributary([...args, "--json"]));
+  const { stdout, code, stderr } = await tributary([...args, "--json"]);
   expect(`${code} ${stderr}`).toMatch(/^0 /);
   return JSON.parse(stdout);
 };
@@ -342,7 +345,7 @@ describe("schemas in a folder, for a team's CI", () => {
     );
   });
 
-  it("fail when a file is no schema, naming it", async () => {
+  it("fail when a file is not a schema, and name it", async () => {
     const dir = copy();
     writeFileSync(join(dir, "site/v2.schema.json"), '{"type":"objekt"}');
     expect(await runHere("schema", "check", dir)).toMatchObject({
@@ -357,34 +360,36 @@ describe("schemas in a folder, for a team's CI", () => {
 });
 
 describe("a mistake", () => {
+  afterEach(() => {
+    vi.unstubAllEnvs();
+  });
+
   it.each([
     ["no such command", ["fly"], 2, /no command fly/],
     ["an unknown option", ["field", "status", "--fast"], 2, /fast/],
     ["a missing option", ["field", "init", "--org", "relief"], 2, /--site is missing/],
     [
-      "a name that is none",
+      "a name that is not allowed",
       ["field", "init", "--org", "Relief Org", "--site", "a", "--device", "b", "--db", ":memory:"],
       3,
       /is not a name/,
     ],
     ["a database that is not there", ["field", "status", "--db", "/nonexistent/f.db"], 4, /no field database/],
     [
-      "data that are no JSON",
+      "data that are not JSON",
       ["field", "append", "beneficiary.updated", "beneficiary/A", "{oops", "--db", ":memory:"],
       3,
       /is not JSON/,
     ],
     ["a file that is not there", ["field", "import", "nowhere.csv", "--db", ":memory:"], 3, /cannot be read/],
     ["no hub", ["view", "beneficiaries", "--data", "/nonexistent"], 4, /no hub/],
-    ["an entity that is none", ["audit", "entity", "beneficiary", "--data", "/nonexistent"], 2, /is not an entity/],
+    ["an entity without an id", ["audit", "entity", "beneficiary", "--data", "/nonexistent"], 2, /is not an entity/],
     ["no token", ["field", "sync", "--hub", "nats://127.0.0.1:1", "--db", "DB"], 5, /no token/],
   ])("(%s) gets a sentence, what to do, and an exit code", async (_, args, code, message) => {
     const db = join(tempDir(), "f.db");
     if (args.includes("DB")) await json(["field", "init", "--org", "relief", "--site", "a", "--device", "b", "--db", db]);
-    const ended = await tributary(
-      args.map((arg) => (arg === "DB" ? db : arg)),
-      { TRIBUTARY_TOKEN: "", TRIBUTARY_NATS_URL: "", TRIBUTARY_POSTGRES_URL: "", TRIBUTARY_EVENTSTORE_URL: "" },
-    );
+    for (const name of ["TOKEN", "NATS_URL", "POSTGRES_URL", "EVENTSTORE_URL"]) vi.stubEnv(`TRIBUTARY_${name}`, "");
+    const ended = await tributary(args.map((arg) => (arg === "DB" ? db : arg)));
     expect(ended.stderr).toMatch(message);
     expect(ended.stderr.trim().split("\n").length).toBeGreaterThanOrEqual(2);
     expect(ended.stderr).not.toMatch(/\n\s+at /);
@@ -392,7 +397,7 @@ describe("a mistake", () => {
   });
 
   it("with --json is one document too", async () => {
-    const { stdout, code } = await tributary(["fly", "--json"]);
+    const { stdout, code } = await inProcess(["fly", "--json"]);
     expect(JSON.parse(stdout)).toMatchObject({ error: { code: "usage", hint: expect.any(String) } });
     expect(code).toBe(2);
   });
@@ -408,13 +413,13 @@ describe("a mistake", () => {
   }, 240_000);
 
   it("(a server named in the environment that does not answer) is told by its variable", async () => {
-    const ended = await tributary(["hub", "--data", tempDirForServers()], { TRIBUTARY_NATS_URL: "nats://127.0.0.1:1" });
+    const ended = await inProcess(["hub", "--data", tempDirForServers()], { TRIBUTARY_NATS_URL: "nats://127.0.0.1:1" });
     expect(ended).toMatchObject({ code: 7, stderr: expect.stringContaining("TRIBUTARY_NATS_URL") });
   }, 240_000);
 });
 
 it("--help explains every command", async () => {
-  const { stdout } = await tributary(["--help"]);
+  const { stdout } = await inProcess(["--help"]);
   const names = [...stdout.matchAll(/^tributary ((?:[a-z]+ ?)+?)\s{2,}/gm)].map(([, name]) => name!);
   expect(names.length).toBeGreaterThanOrEqual(16);
   for (const name of ["hub", "field sync", "audit verify"]) {

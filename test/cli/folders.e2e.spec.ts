@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { MAIN, NODE_FLAGS, PROJECTIONS_DIR } from "../../services/cli/program.ts";
 import { loadProjections } from "../../services/cli/projections.ts";
-import type { View } from "../../services/merge/index.ts";
+import type { View } from "../../services/merge/engine.ts";
 import { connectViews, generationsOf, isBuiltAs } from "../../services/views/index.ts";
 import { openDir, runHub } from "../support/hub-process.ts";
 import { tempDir } from "../support/temp.ts";

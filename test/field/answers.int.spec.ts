@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vites
 import { connectAs } from "../support/broker.ts";
 import { openDoor, type TestDoor } from "../support/device-hub.ts";
 import { number, update } from "../support/hub.ts";
-import { sleep } from "../support/temp.ts";
+import { eventually, sleep } from "../support/temp.ts";
 
 /** Another seed: TRIBUTARY_TEST_SEED. */
 const SEED = Number(process.env.TRIBUTARY_TEST_SEED ?? 1);
@@ -89,7 +89,7 @@ describe("whatever is sent to a device's subjects", () => {
     for (let n = 0; n < 200; n++) nc.publish("receipt.relief.idle.t1", garbage(n, field.status().origin));
     await nc.flush();
     await field.append(update(number(1), { village: "after" }));
-    for (let tries = 0; tries < 200 && field.status().levels.SYNCED === 0; tries++) await sleep(50);
+    await eventually("its receipt", async () => field.status().levels.SYNCED > 0, 60_000);
     expect(field.status().levels.SYNCED).toBe(1);
     await follower.close();
     expect(await follower.done).toBeNull();

@@ -10,7 +10,7 @@ import { all } from "../support/temp.ts";
 
 /** Another seed: TRIBUTARY_TEST_SEED. The one used is in the test's name. */
 const FIRST_SEED = Number(process.env.TRIBUTARY_TEST_SEED ?? 1);
-const SEEDS = 30;
+const SEEDS = 15;
 
 let door: TestDoor;
 beforeAll(async () => {

@@ -1,11 +1,9 @@
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import distributions from "../../projections/distributions.ts";
-import type { Member } from "../../services/core/index.ts";
-import { openField, pauseMs } from "../../services/field/index.ts";
+import type { JsonObject, Member } from "../../services/core/index.ts";
+import { type NewEvent, openField, pauseMs } from "../../services/field/index.ts";
 import { freePort } from "../../services/local/index.ts";
-import { fitsViews } from "../../services/merge/index.ts";
 import { gate, number, registration, SCHEMAS, update } from "../support/hub.ts";
 import { beyondOf, MEMBERS, withMember } from "../support/ranges.ts";
 import { tempDir } from "../support/temp.ts";
@@ -13,7 +11,6 @@ import { tempDir } from "../support/temp.ts";
 const NAME = { org: "relief", site: "juba", device: "t1" };
 const open = (path = join(tempDir(), "f.db"), more: Partial<Parameters<typeof openField>[0]> = {}) =>
   openField({ path, name: NAME, schemas: gate, ...more });
-const HEADER = "registration_no,given_name,sex,registered_on,birth_date,household_size";
 
 describe("an event on the device", () => {
   it("is there again after the device was switched off, with its chain and number (I3)", async () => {
@@ -133,6 +130,53 @@ describe("an event on the device", () => {
       .map((row) => (JSON.parse(row.head as string) as { hlc: string }).hlc);
     expect(stamps[1]! > stamps[0]!).toBe(true);
   });
+
+  it.each<[string, NewEvent, RegExp]>([
+    [
+      "what JSON cannot say",
+      { ...registration(number(1)), data: { seen: new Date(0) } as unknown as JsonObject },
+      /data\.seen is a Date/,
+    ],
+    [
+      "an event about another kind of thing than its form",
+      { ...registration(number(1)), entity: { type: "distribution", id: number(1) } },
+      /beneficiary is about a beneficiary, not a distribution/,
+    ],
+    [
+      "an event under another key than its data say",
+      { ...registration(number(1)), entity: { type: "beneficiary", id: number(2) } },
+      /it is about beneficiary\/\S+, but its registration_no says \S+/,
+    ],
+  ])("that is %s is refused on the device, and nothing is written", async (_, event, message) => {
+    using field = open();
+    await expect(field.append(event)).rejects.toMatchObject({ code: "event-invalid", message: expect.stringMatching(message) });
+    expect(field.status().events).toBe(0);
+  });
+
+  it("is about the same person, whatever marks nobody sees were pasted with the number", async () => {
+    using field = open();
+    await field.append(registration(number(1)));
+    const { data } = update(`${number(1)}\u200e`, { phone: "\u202a+211900000001\u202c" });
+    await field.append({ ...update(`${number(1)}\u200e`, {}), data });
+    const [, second] = [...field.events()];
+    expect(second).toMatchObject({ entity: { type: "beneficiary", id: number(1) }, data: '{"phone":"+211900000001"}' });
+  });
+
+  it("happened when it happened, though the clock once ran ahead or had lost the time", async () => {
+    let now = Date.parse("2099-01-01T00:00:00Z");
+    using field = open(undefined, { now: () => now });
+    await field.append(registration(number(1)));
+    now = Date.parse("2026-05-03T08:00:00.000Z");
+    await field.append(update(number(1), { village: "Gumbo" }));
+    now = 300_000;
+    await field.append(update(number(1), { village: "Kator" }));
+    const at = field.store.db
+      .prepare("SELECT head FROM event ORDER BY seq")
+      .all()
+      .map(({ head }) => JSON.parse(String(head)).occurredAt.slice(0, 10));
+    expect(at.slice(0, 2)).toEqual(["2099-01-01", "2026-05-03"]);
+    expect(at[2]).not.toBe("1970-01-01");
+  });
 });
 
 describe("a database file", () => {
@@ -141,7 +185,11 @@ describe("a database file", () => {
     const first = open(path, { schemas: SCHEMAS });
     await first.append(registration(number(1)));
     const before = [...first.events()];
-    first.store.db.exec("DROP TABLE schema; ALTER TABLE event DROP COLUMN fingerprint; PRAGMA user_version = 1");
+    first.store.db.exec(`
+      DROP TABLE schema; ALTER TABLE event DROP COLUMN fingerprint; DROP TABLE imported_last; DROP TABLE imported_file;
+      CREATE TABLE imported (digest TEXT PRIMARY KEY, origin INTEGER NOT NULL, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+      PRAGMA user_version = 1;
+    `);
     first.close();
     using second = open(path, { schemas: SCHEMAS });
     expect([...second.events()]).toEqual(before);
@@ -173,84 +221,6 @@ describe("a database file", () => {
     const dir = tempDir();
     chmodSync(dir, 0o500);
     expect(() => open(join(dir, "f.db"))).toThrow(expect.objectContaining({ code: "data-corrupt" }));
-  });
-});
-
-describe("an import", () => {
-  const csv = (...rows: string[]): string => [HEADER, ...rows, ""].join("\n");
-  it("takes each row once, however often it is repeated, and keeps rows that do not fit", () => {
-    using field = open();
-    const text = csv(
-      `${number(1)},Acol,female,2026-01-05,,3`,
-      `${number(1)},Acol,female,2026-01-05,,3`,
-      `${number(2)},Wani,male,2026-01-05,2019-02-30,many`,
-    );
-    const options = { text, type: "beneficiary.registered", actor: "deng" };
-    expect(field.importCsv(options)).toMatchObject({
-      rows: 3,
-      imported: 2,
-      repeated: 1,
-      misfits: [{ line: 4, message: expect.stringContaining("2019-02-30") }],
-    });
-    expect(field.importCsv(options)).toMatchObject({ imported: 0, repeated: 3 });
-    const [first, second] = [...field.events()];
-    expect(JSON.parse(first!.data)).toEqual({
-      given_name: "Acol",
-      household_size: 3,
-      registered_on: "2026-01-05",
-      registration_no: number(1),
-      sex: "female",
-    });
-    expect(JSON.parse(second!.data)).toMatchObject({ household_size: "many" });
-  });
-  it("tells at once which rows no view could show, and keeps them", () => {
-    using field = open(undefined, { fits: fitsViews([distributions]) });
-    const text = [
-      "distribution_no,registration_no,item,quantity,unit,distributed_on",
-      "J-D-6,JUB-000141,OIL,4,LITRE,03/05/2026",
-      "J-D-7,JUB-000142,OIL,4,LITRE,2026-05-03",
-      "",
-    ].join("\n");
-    expect(field.importCsv({ text, type: "distribution.recorded", actor: "deng" })).toMatchObject({
-      imported: 2,
-      misfits: [
-        {
-          line: 2,
-          entity: "distribution/J-D-6",
-          message: 'distributed_on: "03/05/2026" is not a day like 2026-05-03, which the view distributions needs',
-        },
-      ],
-    });
-  });
-  it.each([
-    [
-      "a key that holds U+0000",
-      csv(`${number(1)},A,female,2026-01-05,,3`, "a\0,A,female,2026-01-05,,3"),
-      /line 3 has the character U\+0000 in its key/,
-    ],
-    [
-      "a key that is too long",
-      csv(`${"x".repeat(201)},A,female,2026-01-05,,3`),
-      /line 2 has a key of 201 characters, more than 200/,
-    ],
-    ["a row with too many cells", csv(`${number(1)},A,female,2026-01-05,,3,extra`), /line 2.*number of cells/],
-    ["a quote that is not closed", csv(`${number(1)},"A,female,2026-01-05,,3`), /quote is opened and not closed/],
-    ["a column twice", `a,a\n1,2\n`, /two columns are named a/],
-    ["an empty file", "", /empty/],
-    ["a column the schema lacks", `registration_no,shoe_size\n${number(1)},44\n`, /shoe_size/],
-    ["a row without its key", csv(",A,female,2026-01-05,,3"), /line 2 has no registration_no/],
-    ["a file without the key's column", "given_name,sex\nA,female\n", /no column registration_no/],
-    ["bytes that were no UTF-8", `${HEADER}\n\uFFFD`, /not UTF-8/],
-  ])("refuses %s whole, with the place and what to do", (_, text, expected) => {
-    using field = open();
-    let thrown: unknown;
-    try {
-      field.importCsv({ text, type: "beneficiary.registered", actor: "deng" });
-    } catch (error) {
-      thrown = error;
-    }
-    expect(thrown).toMatchObject({ code: "input-malformed", message: expect.stringMatching(expected), hint: expect.any(String) });
-    expect(field.status().events).toBe(0);
   });
 });
 

@@ -19,7 +19,7 @@ const noise = (count: number, bytes: number) =>
 /** The same address and login, by way of the link. */
 const through = (url: string, { port }: Link): string => url.replace(/:\d+$/, `:${port}`);
 const linkTo = (url: string, options: Parameters<typeof openLink>[1]): Promise<Link> =>
-  openLink({ host: "127.0.0.1", port: Number(new URL(url.replace("nats:", "http:")).port) }, options);
+  openLink({ host: "127.0.0.1", port: Number(new URL(url).port) }, options);
 
 describe("a sync over a bad link", () => {
   /** 64 kbit/s, 800 ms each way and a cut every 20 s, five times as fast: what one connection carries between two cuts is the same. */
@@ -34,10 +34,11 @@ describe("a sync over a bad link", () => {
       const site = `cut-${way}`;
       const field = door.field(site);
       await field.appendMany(noise(count, 600), { onInvalid: "keep" });
-      const link = await linkTo(way === "nats" ? door.natsUrl : door.httpUrl, BAD);
+      const url = door[`${way}Url`];
+      const link = await linkTo(url, BAD);
       try {
         const result = await field.sync({
-          url: through(way === "nats" ? door.natsUrl : door.httpUrl, link),
+          url: through(url, link),
           token: await door.token(site),
           // What a satellite does in twenty seconds happens here in four.
           sleep: (ms) => sleep(ms / 5),

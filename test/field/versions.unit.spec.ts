@@ -43,7 +43,8 @@ describe.each(MIGRATIONS.map(({ version }) => version))("a device's database of 
     expect(status.origins[0]).toMatchObject({ origin, events: 3, synced: 1, position: "4711" });
     expect(status.aside).toEqual([]);
     expect(field.store.origin(1)).toMatchObject({ offeredThrough: 1, keptThrough: null });
-    expect(field.store.rows.isImported("d".repeat(64))).toBe(true);
+    expect(field.store.rows.importedLast("beneficiary.registered", "JUB-000001")).toBe("d".repeat(64));
+    expect(field.store.rows.lastImport()).toBeNull();
     const next = await field.append(update(number(1), { village: "Kator" }));
     expect(next).toMatchObject({ origin: "relief.juba.t1.zzzzzzzz", seq: 0 });
     expect(field.store.db.prepare("PRAGMA user_version").get()).toEqual({ user_version: SCHEMA_VERSION });

@@ -1,4 +1,3 @@
-import type { NatsConnection } from "nats";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { registrySurface } from "../../services/api/index.ts";
 import { isJsonObject, type JsonObject, type JsonValue, PROTOCOL } from "../../services/core/index.ts";
@@ -8,13 +7,12 @@ import { type DoorDeps, doorRoutes } from "../../services/ingress/http-routes.ts
 
 /** The routes of a hub as it is wired, over nothing: what they do is not asked here. */
 function hubSurfaces(): Surface[] {
-  const nc = { subscribe: () => ({ unsubscribe() {} }) } as unknown as NatsConnection;
   // Nobody is let in, so that nothing behind the door is ever reached.
   const stranger = async (): Promise<never> => {
     throw new Error("nobody is let in");
   };
   const health = { alive: () => ({ status: 200, body: {} }), ready: async () => ({ status: 200, body: {} }) };
-  const deps = { nc, keeper: { admit: stranger }, isOwn: () => false, vouch: { refusing: () => ({}) }, health };
+  const deps = { keeper: { admit: stranger }, vouch: { refusing: () => ({}) }, health };
   return [
     doorRoutes({ ...deps, hello: stranger, say: () => {} } as unknown as DoorDeps).surface,
     registrySurface({} as Registry, stranger),

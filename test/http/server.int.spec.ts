@@ -167,7 +167,7 @@ describe("a connection", () => {
     const hasty = await start({ limits: { requestMs: 400, headersMs: 200, lookMs: 50 } });
     const startedMs = performance.now();
     const [silent, endless] = await Promise.all([raw("", hasty), raw("GET /echo/a/end HTTP/1.1\r\nHost: hub\r\nX-", hasty)]);
-    expect(performance.now() - startedMs).toBeLessThan(3_000);
+    expect(performance.now() - startedMs).toBeLessThan(15_000);
     for (const answer of [silent, endless]) expect(answer).toMatch(/^HTTP\/1.1 408 /);
     await hasty.close();
   });
@@ -186,7 +186,7 @@ describe("a connection", () => {
     await begun.promise;
     const startedMs = performance.now();
     await other.close();
-    expect(performance.now() - startedMs).toBeLessThan(2_000);
+    expect(performance.now() - startedMs).toBeLessThan(10_000);
     expect(await slow).toBe("cut");
     idle.destroy();
   });

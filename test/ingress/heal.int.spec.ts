@@ -159,7 +159,7 @@ describe("a hub heals itself", () => {
     const startedMs = performance.now();
     const response = await fetch(`${http!.url}/readyz`);
     expect(response.status).toBe(503);
-    expect(performance.now() - startedMs).toBeLessThan(8_000);
+    expect(performance.now() - startedMs).toBeLessThan(30_000);
     expect(await response.json()).toMatchObject({
       slow: "failed",
       broken: "failed",

@@ -1,16 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { canonicalize, formatHlc, type JsonObject, type JsonValue } from "../../services/core/index.ts";
-import {
-  addWinsSet,
-  counter,
-  listEntries,
-  lwwMap,
-  MAX_KEYS_PER_WRITE,
-  MAX_VALUES_PER_WRITE,
-  orderedList,
-  removeWinsSet,
-} from "../../services/merge/crdt/index.ts";
+import { addWinsSet, counter, listEntries, lwwMap, orderedList, removeWinsSet } from "../../services/merge/crdt/index.ts";
+import { MAX_KEYS_PER_WRITE } from "../../services/merge/crdt/keyed.ts";
+import { MAX_VALUES_PER_WRITE } from "../../services/merge/crdt/list.ts";
 import type { CrdtWrite } from "../../services/merge/crdt.ts";
 import { covered, history, joined, type Kind, ORIGINS, play, saw, shown, write } from "../support/crdt.ts";
 import { keepsTheLaws } from "../support/crdt-laws.ts";

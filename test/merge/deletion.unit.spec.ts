@@ -2,14 +2,21 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { OriginId } from "../../services/core/index.ts";
-import { decisionsOf, type EntityState, type FoldEvent, fold, type Reason, rowOf } from "../../services/merge/engine.ts";
+import {
+  decisionsOf,
+  type EntityState,
+  type FoldEvent,
+  fold,
+  type Projection,
+  type Reason,
+  type Resolver,
+  rowOf,
+} from "../../services/merge/engine.ts";
 import {
   defineProjection,
   deleteWins,
   lastWriteWins,
   manual,
-  type Projection,
-  type Resolver,
   remove,
   set,
   text,

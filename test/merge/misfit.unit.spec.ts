@@ -1,16 +1,13 @@
 import { describe, expect, it } from "vitest";
 import * as Y from "yjs";
 import type { JsonObject, JsonValue } from "../../services/core/index.ts";
-import { misfitIn, normal, type ProjectedEvent } from "../../services/merge/engine.ts";
+import { collaborativeText, counter, editText } from "../../services/merge/crdt/index.ts";
+import { type Column, misfitIn, normal, type ProjectedEvent } from "../../services/merge/engine.ts";
 import {
   boolean,
-  type Column,
-  collaborativeText,
-  counter,
   date,
   decimal,
   defineProjection,
-  editText,
   integer,
   json,
   map,

@@ -4,10 +4,9 @@ import { loadProjections } from "../../services/cli/projections.ts";
 import type { JsonObject } from "../../services/core/index.ts";
 import { createGate, formsOf, type SchemaStore, schemaVersion } from "../../services/gate/index.ts";
 import { loadSchemas } from "../../services/gate/node.ts";
-import { type EventRule, misfitIn, narrowColumns, unfedEvents } from "../../services/merge/engine.ts";
+import { type Columns, type EventRule, misfitIn, narrowColumns, unfedEvents } from "../../services/merge/engine.ts";
 import {
   boolean,
-  type Columns,
   date,
   decimal,
   defineProjection,

@@ -1,73 +1,29 @@
 import { describe, expect, it } from "vitest";
 import type { JsonValue, Seq, Vector } from "../../services/core/index.ts";
-import {
-  type Decision,
-  decisionsOf,
-  type EntityState,
-  type FoldEvent,
-  fold,
-  NO_CONTEXT,
-  problemsOfRule,
-  type Reason,
-  type ResolveContext,
-  rowOf,
-  type Sibling,
-} from "../../services/merge/engine.ts";
+import { NO_CONTEXT, type ResolveContext, type Sibling } from "../../services/merge/engine.ts";
 import {
   authorityOf,
   byField,
-  type CustomRule,
   clientWins,
-  custom,
-  defineProjection,
   firstWriteWins,
-  json,
   lastWriteWins,
   logOrder,
   manual,
   max,
   min,
-  type Projection,
-  type Resolver,
   serverWins,
-  set,
   sitePriority,
-  text,
   union,
   versionCompare,
 } from "../../services/merge/index.ts";
-import { HUB, JUBA, KAMPALA, NAIROBI, orders, personEvent, seen, type WriteOptions, wrote } from "../support/writes.ts";
+import { type Example, early, expectExample, fromTheFuture, fromThePast, inLog, late, pending, three } from "../support/rules.ts";
+import { HUB, JUBA, KAMPALA, NAIROBI, type WriteOptions, wrote } from "../support/writes.ts";
 
-interface Example {
-  readonly rule: Resolver;
-  readonly given: readonly Sibling[];
-  readonly shows: JsonValue;
-  readonly because: Reason;
-  readonly isOpen?: boolean;
-  readonly context?: ResolveContext;
-}
-
-/** Whatever order the siblings come in. */
-function expectExample({ rule, given, shows, because, isOpen, context = NO_CONTEXT }: Example): void {
-  for (const siblings of orders(given)) {
-    const { winner, reason, merged, isOpen: open } = rule.resolve(siblings, context);
-    expect({ shows: merged === undefined ? winner.value : merged, reason, isOpen: open === true }).toEqual({
-      shows,
-      reason: because,
-      isOpen: isOpen === true,
-    });
-    expect(siblings).toContain(winner);
-  }
-}
 const examples = (name: string, cases: Readonly<Record<string, Example>>): void => {
   describe(name, () => {
     it.each(Object.entries(cases))("%s", (_, example) => expectExample(example));
   });
 };
-
-const [early, late] = [wrote(NAIROBI, "early", { hour: 8 }), wrote(JUBA, "late", { hour: 9 })];
-const fromTheFuture = wrote(KAMPALA, "2028", { hour: 20_000, clockWrong: true });
-const fromThePast = wrote(KAMPALA, "2024", { hour: -20_000, clockWrong: true });
 
 examples("lastWriteWins", {
   "shows what was written later": { rule: lastWriteWins, given: [early, late], shows: "late", because: "later-stamp" },
@@ -119,8 +75,6 @@ examples("firstWriteWins", {
   },
 });
 
-const inLog = [wrote(NAIROBI, "at 7", { position: 7, hour: 9 }), wrote(JUBA, "at 9", { position: 9, hour: 8 })];
-const pending = wrote(HUB, "not yet sent", { hour: 1 });
 examples("logOrder", {
   "shows what reached the hub last, whatever the clocks say": {
     rule: logOrder(),
@@ -386,298 +340,6 @@ examples("authorityOf", {
 });
 
 // ── rules of the project's own ──────────────────────────────────────────────
-
-const ruleOf = (resolve: CustomRule["resolve"]): Resolver => custom({ name: "ours", version: 1, resolve });
-const shortest = ruleOf((siblings) => ({
-  winner: siblings.reduce((a, b) => (String(a.value).length <= String(b.value).length ? a : b)),
-}));
-const shortestByName = ruleOf((siblings) => ({
-  winner: siblings.reduce((a, b) =>
-    `${String(a.value).length} ${a.by.origin}` < `${String(b.value).length} ${b.by.origin}` ? a : b,
-  ),
-}));
-const three = [wrote(NAIROBI, "aa"), wrote(JUBA, "bb"), wrote(HUB, "c")];
-
-/** Takes another each time it is asked. */
-const moody = (): CustomRule["resolve"] => {
-  let asked = 0;
-  return (all) => {
-    const wanted = asked++ % 2 === 0 ? "aa" : "bb";
-    return { winner: all.find(({ value }) => value === wanted)! };
-  };
-};
-
-describe("a rule of the project's own", () => {
-  it("picks the value that it says", () => expectExample({ rule: shortestByName, given: three, shows: "c", because: "custom" }));
-
-  it("makes a value of all, or asks a person", () => {
-    const joined = ruleOf((siblings) => ({
-      winner: siblings.reduce((a, b) => (a.by.origin < b.by.origin ? a : b)),
-      merged: siblings
-        .map(({ value }) => value as string)
-        .sort()
-        .join(" or "),
-      isOpen: true,
-    }));
-    expectExample({ rule: joined, given: three, shows: "aa or bb or c", because: "custom", isOpen: true });
-  });
-
-  it.each<[string, CustomRule["resolve"], RegExp]>([
-    ["picks by order", ([first]) => ({ winner: first! }), /ours depends on the order/],
-    [
-      "merges by order",
-      (all) => ({ winner: all.find(({ value }) => value === "c")!, merged: all.map(({ value }) => value) }),
-      /order/,
-    ],
-    [
-      "asks a person by order",
-      (all) => ({ winner: all.find(({ value }) => value === "c")!, isOpen: all[0]!.value === "aa" }),
-      /order/,
-    ],
-    ["picks what nobody wrote", () => ({ winner: wrote(KAMPALA, "mine") }), /ours picks a value that is not one of the siblings/],
-    ["picks a copy", (all) => ({ winner: { ...all[0]! } }), /not one of the siblings/],
-  ])("is refused when it %s, and named", (_, resolve, says) => {
-    expect(() => ruleOf(resolve).resolve(three, NO_CONTEXT)).toThrow(says);
-    expect(() => ruleOf(resolve).resolve(three, NO_CONTEXT)).toThrow(expect.objectContaining({ code: "projection-failed" }));
-  });
-
-  it("is refused when it answers differently each time", () => {
-    expect(() => ruleOf(moody()).resolve(three, NO_CONTEXT)).toThrow(/ours/);
-  });
-
-  it("cannot disturb what it is given, though it sorts it", () => {
-    const given = [...three];
-    const sorting = ruleOf((all) => ({
-      winner: (all as Sibling[]).sort((a, b) => (String(a.value) < String(b.value) ? -1 : 1))[0]!,
-    }));
-    expectExample({ rule: sorting, given, shows: "aa", because: "custom" });
-    expect(given).toEqual(three);
-  });
-
-  it("is another rule when it reads another member, though its text is the same", () => {
-    const resolve: CustomRule["resolve"] = (all) => ({ winner: all[0]! });
-    const [a, b] = ["quality", "age"].map((member) => custom({ name: "ours", version: 1, reads: [member], resolve }));
-    expect(a!.settings).not.toEqual(b!.settings);
-  });
-});
-
-describe("problemsOfRule", () => {
-  const sets = [three, three.slice(0, 2)];
-
-  it("finds a rule that depends on the order, and names the values", () => {
-    expect(problemsOfRule(shortest, sets)).toEqual(
-      expect.arrayContaining([expect.stringContaining("ours depends on the order of the siblings")]),
-    );
-    const middle: Resolver = { name: "middle", version: 1, resolve: (all) => ({ winner: all[1]!, reason: "custom" }) };
-    expect(problemsOfRule(middle, [three])).toEqual(['middle depends on the order of "aa", "bb", "c"']);
-  });
-
-  it("finds a rule that answers differently when asked twice", () => {
-    const pick = moody();
-    const rule: Resolver = { name: "moody", version: 1, resolve: (all) => ({ ...pick(all), reason: "custom" }) };
-    expect(problemsOfRule(rule, sets)).toContain("moody answers differently when asked twice");
-  });
-
-  it("finds a rule that picks what nobody wrote", () => {
-    const foreign: Resolver = { name: "foreign", version: 1, resolve: () => ({ winner: early, reason: "custom" }) };
-    expect(problemsOfRule(foreign, sets)).toEqual(["foreign picks a value that is not one of the siblings"]);
-    expect(
-      problemsOfRule(
-        ruleOf(() => ({ winner: early })),
-        sets,
-      ),
-    ).toEqual([expect.stringContaining("not one of the siblings")]);
-  });
-
-  it("finds a rule that throws, and says with what", () => {
-    const broken = ruleOf(() => {
-      throw new Error("no value is a number");
-    });
-    expect(problemsOfRule(broken, sets)).toEqual(["Error: no value is a number"]);
-  });
-
-  it("finds a rule whose reason or whose question to a person depends on the order", () => {
-    const reason: Resolver = {
-      name: "reason",
-      version: 1,
-      resolve: (all) => ({ winner: three[2]!, reason: all[0] === three[2] ? "greater" : "lesser" }),
-    };
-    expect(problemsOfRule(reason, [three])).toEqual([expect.stringContaining("depends on the order")]);
-  });
-
-  it.each<Resolver>([
-    lastWriteWins,
-    firstWriteWins,
-    logOrder(),
-    logOrder("first"),
-    versionCompare,
-    sitePriority(["juba"]),
-    serverWins,
-    clientWins,
-    byField("quality", "max"),
-    byField("quality", "min"),
-    max,
-    min,
-    union,
-    manual,
-    authorityOf({ orgs: ["relief"] }, versionCompare),
-    shortestByName,
-  ])("finds nothing wrong with $name", (rule) => {
-    const mixed = [wrote(NAIROBI, 9), wrote(JUBA, "9"), wrote(HUB, null), wrote(KAMPALA, [9]), wrote(NAIROBI, true, { seq: 3 })];
-    expect(problemsOfRule(rule, [three, mixed, inLog, [...inLog, pending], [early, late, fromTheFuture]])).toEqual([]);
-  });
-});
-
-// ── in a view ───────────────────────────────────────────────────────────────
-
-const EVENTS = { "person.updated": set() };
-const foldAll = (view: Projection, events: readonly FoldEvent[]): EntityState =>
-  events.reduce<EntityState | undefined>((state, event) => fold(view, state, event)!.state, undefined)!;
-/** The row's value and the decision on it, the same in any order of arrival. */
-function shown(view: Projection, events: readonly FoldEvent[]): { value: JsonValue; decision: Decision | undefined } {
-  const [state, ...others] = orders(events).map((order) => foldAll(view, order));
-  for (const other of others) expect(other).toEqual(state);
-  return { value: rowOf(view, state!).values.blood_group!, decision: decisionsOf(view, state!)[0] };
-}
-
-describe("a field over which somebody has the say", () => {
-  const view = defineProjection({
-    name: "people",
-    entity: "person",
-    columns: { blood_group: text(), name: text() },
-    authority: { blood_group: { actors: ["dr-akello"] } },
-    events: EVENTS,
-  });
-  const measured = personEvent(NAIROBI, "person.updated", { blood_group: "A+" }, { actor: "dr-akello" });
-  const corrected = personEvent(JUBA, "person.updated", { blood_group: "B+" }, { hour: 9, basis: seen(measured) });
-
-  it("keeps the value of who has it, though another changes it knowingly; the other's stands as one that lost", () => {
-    const { value, decision } = shown(view, [measured, corrected]);
-    expect(value).toBe("A+");
-    expect(decision).toMatchObject({ reason: "authority", losers: [{ value: "B+" }], isOpen: false });
-  });
-
-  it("keeps it through any number of changes by others, of which only the last stands beside it", () => {
-    const again = personEvent(KAMPALA, "person.updated", { blood_group: "0" }, { hour: 10, basis: seen(measured, corrected) });
-    const { value, decision } = shown(view, [measured, corrected, again]);
-    expect(value).toBe("A+");
-    expect(decision!.losers.map(({ value }) => value)).toEqual(["0"]);
-  });
-
-  it("takes a change by who has the say, and drops what that person had seen", () => {
-    const settled = personEvent(
-      NAIROBI,
-      "person.updated",
-      { blood_group: "AB" },
-      { seq: 1, actor: "dr-akello", basis: seen(corrected) },
-    );
-    const { value, decision } = shown(view, [measured, corrected, settled]);
-    expect(value).toBe("AB");
-    expect(decision).toBeUndefined();
-  });
-
-  it("holds on one shared tablet: the next person's change does not displace the doctor's", () => {
-    const sameTablet = personEvent(NAIROBI, "person.updated", { blood_group: "B+" }, { seq: 1, hour: 9, basis: seen(measured) });
-    const { value, decision } = shown(view, [measured, sameTablet]);
-    expect(value).toBe("A+");
-    expect(decision!.losers.map(({ by }) => by.seq)).toEqual([1]);
-  });
-
-  it("takes a person's decision on the conflict only from who has the say", () => {
-    const decided = (actor: string): FoldEvent =>
-      personEvent(
-        HUB,
-        "conflict.resolved",
-        { values: { blood_group: "B+" } },
-        { actor, hour: 10, basis: seen(measured, corrected) },
-      );
-    expect(shown(view, [measured, corrected, decided("grace")]).value).toBe("A+");
-    expect(shown(view, [measured, corrected, decided("dr-akello")])).toMatchObject({ value: "B+", decision: undefined });
-  });
-
-  it("leaves the record's other fields to all", () => {
-    const named = personEvent(JUBA, "person.updated", { name: "Amina" }, { basis: seen(measured) });
-    expect(rowOf(view, foldAll(view, [measured, named])).values).toEqual({ blood_group: "A+", name: "Amina" });
-  });
-});
-
-describe("a rule in a view", () => {
-  const viewOf = (rule: Resolver, column: ReturnType<typeof text> | ReturnType<typeof json> = text()): Projection =>
-    defineProjection({
-      name: "people",
-      entity: "person",
-      columns: { blood_group: column },
-      resolve: { others: rule },
-      events: EVENTS,
-    });
-
-  it.each([union, ruleOf((all) => ({ winner: all[0]!, merged: "made up" }))])(
-    "is not asked where all wrote the same: what they wrote is shown ($name)",
-    (rule) => {
-      const events = [NAIROBI, JUBA].map((origin) => personEvent(origin, "person.updated", { blood_group: ["b", "a", "b"] }));
-      expect(shown(viewOf(rule, json()), events)).toEqual({ value: ["b", "a", "b"], decision: undefined });
-      expect(shown(viewOf(rule, json()), events.slice(1)).value).toEqual(["b", "a", "b"]);
-    },
-  );
-
-  it("looks at the member that it names, of each event", () => {
-    const events = [
-      personEvent(NAIROBI, "person.updated", { blood_group: "A+", quality: 2 }),
-      personEvent(JUBA, "person.updated", { blood_group: "B+", quality: 1 }, { hour: 9 }),
-      personEvent(HUB, "person.updated", { blood_group: "0" }, { hour: 10 }),
-    ];
-    expect(shown(viewOf(byField("quality", "max")), events)).toMatchObject({
-      value: "A+",
-      decision: { reason: "field-priority" },
-    });
-    expect(shown(viewOf(byField("quality", "min")), events)).toMatchObject({
-      value: "B+",
-      decision: { reason: "field-priority" },
-    });
-  });
-
-  it("counts what each author had seen of the person, their own writes among it", () => {
-    const first = personEvent(NAIROBI, "person.updated", { blood_group: "A" });
-    const second = personEvent(NAIROBI, "person.updated", { blood_group: "A+" }, { seq: 4 });
-    const third = personEvent(JUBA, "person.updated", { blood_group: "B+" }, { hour: 9, basis: seen(first) });
-    const fourth = personEvent(NAIROBI, "person.updated", { blood_group: "A-" }, { seq: 6 });
-    expect(shown(viewOf(versionCompare), [first, second, third, fourth])).toMatchObject({
-      value: "A-",
-      decision: { reason: "longer-history", losers: [{ value: "B+" }] },
-    });
-  });
-
-  it("lets a device's own value find its place once the hub has given it one, and the hub's finding about its clock", () => {
-    const other = personEvent(JUBA, "person.updated", { blood_group: "B+" }, { position: 50 });
-    const mine = personEvent(NAIROBI, "person.updated", { blood_group: "A+" }, { hour: 9 });
-    const receipt = { ...mine, position: 40 };
-    expect(shown(viewOf(logOrder()), [other, mine]).value).toBe("A+");
-    expect(shown(viewOf(logOrder()), [other, mine, receipt]).value).toBe("B+");
-    expect(shown(viewOf(lastWriteWins), [other, mine, { ...receipt, clockWrong: true }])).toMatchObject({
-      value: "B+",
-      decision: { reason: "clock-trusted" },
-    });
-  });
-
-  it("stops the fold with a name where it breaks its word, rather than show what replicas would not agree on", () => {
-    const view = viewOf(ruleOf(([first]) => ({ winner: first! })));
-    const state = foldAll(
-      view,
-      [NAIROBI, JUBA].map((origin) => personEvent(origin, "person.updated", { blood_group: origin })),
-    );
-    expect(() => rowOf(view, state)).toThrow(/ours depends on the order/);
-    expect(() => decisionsOf(view, state)).toThrow(expect.objectContaining({ code: "projection-failed" }));
-  });
-
-  it("cannot show what its column cannot hold", () => {
-    const view = viewOf(ruleOf((all) => ({ winner: all.find(({ by }) => by.origin === JUBA)!, merged: 7 })));
-    const state = foldAll(
-      view,
-      [NAIROBI, JUBA].map((origin) => personEvent(origin, "person.updated", { blood_group: origin })),
-    );
-    expect(() => rowOf(view, state)).toThrow(/7 does not fit people\.blood_group, a text column/);
-  });
-});
 
 it("NO_CONTEXT tells a rule that counts history to say so", () => {
   expect(() =>

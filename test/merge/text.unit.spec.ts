@@ -5,16 +5,9 @@ import { type TextOp, type as textType } from "ot-text-unicode";
 import { describe, expect, it } from "vitest";
 import * as Y from "yjs";
 import type { JsonValue, OriginId, Seq, Vector } from "../../services/core/index.ts";
-import {
-  collaborativeText,
-  composeEdit,
-  editText,
-  MAX_CONCURRENT_OPS,
-  MAX_OP_PARTS,
-  MAX_UPDATE_CHARS,
-  sequencedText,
-  textProblems,
-} from "../../services/merge/crdt/index.ts";
+import { collaborativeText, composeEdit, editText, sequencedText } from "../../services/merge/crdt/index.ts";
+import { MAX_CONCURRENT_OPS, MAX_OP_PARTS, textProblems } from "../../services/merge/crdt/text-ot.ts";
+import { MAX_UPDATE_CHARS } from "../../services/merge/crdt/text-yjs.ts";
 import type { CrdtWrite } from "../../services/merge/crdt.ts";
 import { dice, history, hostileWrites, joined, type Kind, ORIGINS, play, saw, shown, write } from "../support/crdt.ts";
 import { keepsTheLaws } from "../support/crdt-laws.ts";

@@ -5,10 +5,12 @@ import {
   closureOf,
   columnsOf,
   inOrder,
+  type Projection,
   rowWith,
   type SqlView,
   type Totals,
   tablesOf,
+  type View,
 } from "../../services/merge/engine.ts";
 import {
   authorityOf,
@@ -23,12 +25,10 @@ import {
   json,
   lastWriteWins,
   number,
-  type Projection,
   set,
   text,
   union,
   updateWins,
-  type View,
 } from "../../services/merge/index.ts";
 
 const columns = { name: text(), phone: text(), tags: json() };

@@ -127,6 +127,18 @@ describe("the field SDK", () => {
 });
 
 describe("the hub's package", () => {
+  /** The servers of the project's hub, which is started twice. */
+  let env: Readonly<Record<string, string>>;
+  const stops: (() => Promise<unknown>)[] = [];
+  beforeAll(async () => {
+    const servers = join(work, "servers");
+    withCluster(servers);
+    const [nats, postgres] = await Promise.all([startNats({ dataDir: servers }), startPostgres({ dataDir: servers })]);
+    stops.push(nats.close, postgres.close);
+    env = { TRIBUTARY_NATS_URL: nats.url, TRIBUTARY_POSTGRES_URL: postgres.url };
+  });
+  afterAll(() => Promise.all(stops.map((stop) => stop())));
+
   it("begins a project whose own test passes, and whose forms its own check takes", async () => {
     project = join(work, "register");
     await done(work, process.execPath, [join(ROOT, "services/cli/main.ts"), "init", project]);
@@ -158,13 +170,10 @@ describe("the hub's package", () => {
   it("runs a team's vaccination register: three event types, a rule of its own, and a total", async () => {
     write(project, REGISTER);
     await tributary("schema", "check", "schemas");
-    const servers = join(work, "servers");
-    withCluster(servers);
-    const [nats, postgres] = await Promise.all([startNats({ dataDir: servers }), startPostgres({ dataDir: servers })]);
     const hub = spawn("node_modules/.bin/tributary", ["hub", "--org", "moh", "--listen", "127.0.0.1:0"], {
       cwd: project,
       stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, PATH, TRIBUTARY_NATS_URL: nats.url, TRIBUTARY_POSTGRES_URL: postgres.url },
+      env: { ...process.env, PATH, ...env },
     });
     let said = "";
     for (const stream of [hub.stdout, hub.stderr])
@@ -175,7 +184,6 @@ describe("the hub's package", () => {
     onTestFinished(async () => {
       hub.kill("SIGTERM");
       await over;
-      await Promise.all([nats.close(), postgres.close()]);
     });
     await eventually("the hub's start", async () => said.includes("is running") || hub.exitCode !== null, 120_000);
     expect(hub.exitCode === null ? "" : said).toBe("");
@@ -189,7 +197,7 @@ describe("the hub's package", () => {
     const synced = await done(project, process.execPath, ["tablets.ts", state.httpUrl, token]);
     expect(JSON.parse(synced)).toEqual({ refused: "event-invalid", confirmed: [5, 1] });
 
-    const db = await connectViews(postgres.url, "test");
+    const db = await connectViews(env.TRIBUTARY_POSTGRES_URL!, "test");
     await eventually("the totals", async () => {
       const { rows } = await db.query<{ doses: string }>("SELECT doses FROM views.doses");
       return rows.length === 1 && Number(rows[0]!.doses) === 5;
@@ -204,5 +212,11 @@ describe("the hub's package", () => {
     expect((await rows("sites")).map(({ site }) => site)).toEqual(["clinic"]);
     hub.kill("SIGINT");
     expect(await over).toBe(0);
+  });
+
+  it("runs a hub inside a program of a team's own, on the data that the command has left, and ends it", async () => {
+    const told = await done(project, process.execPath, ["hub.ts"], env);
+    expect(JSON.parse(told)).toEqual({ org: "moh", confirmed: 1 });
+    expect(existsSync(join(project, ".tributary/hub/lock"))).toBe(false);
   });
 });

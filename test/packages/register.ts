@@ -88,6 +88,19 @@ for (const field of [one, two]) {
 }
 console.log(JSON.stringify({ refused, confirmed }));
 `,
+  // A hub in a program of the team's own, with a device that syncs with it.
+  "hub.ts": `import { openField } from "@tributary-sync/field";
+import { startHub } from "@tributary-sync/hub";
+
+await using hub = await startHub({ data: ".tributary/hub", schemas: "schemas", projections: "projections", listen: "127.0.0.1:0" });
+const { token } = await hub.addSite("ward");
+using field = openField({ path: "ward.db", name: { org: hub.org, site: "ward", device: "one" }, schemas: "schemas" });
+const entity = { type: "vaccination", id: "W-1" };
+const data = { vaccination_no: "W-1", child: "C-2", vaccine: "POLIO", doses: 1, given_on: "2026-05-04" };
+await field.append({ type: "vaccination.given", entity, data, actor: "nurse" });
+const { confirmed } = await field.sync({ url: hub.urls.http, token });
+console.log(JSON.stringify({ org: hub.org, confirmed }));
+`,
 };
 
 /** What an app of a consumer may say of the SDK; it must pass the strictest check, with every type that it can come to hold by name. */

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { verify } from "../../services/audit/index.ts";
-import { type Column, date, decimal, defineProjection, integer, map, set, text, timestamp } from "../../services/merge/index.ts";
+import type { Column } from "../../services/merge/engine.ts";
+import { date, decimal, defineProjection, integer, map, set, text, timestamp } from "../../services/merge/index.ts";
 import { number, openTestHub, registration, SCHEMAS, type TestHub, update } from "../support/hub.ts";
 
 let hub: TestHub;

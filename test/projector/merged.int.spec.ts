@@ -5,24 +5,20 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { explainEntity, verify } from "../../services/audit/index.ts";
 import type { JsonObject } from "../../services/core/index.ts";
 import type { Field } from "../../services/field/index.ts";
-import { unpackState } from "../../services/merge/engine.ts";
 import {
   addWinsSet,
   collaborativeText,
   composeEdit,
   counter,
-  decimal,
-  defineProjection,
   editText,
-  json,
   listEntries,
   lwwMap,
   orderedList,
   removeWinsSet,
   sequencedText,
-  set,
-  text,
-} from "../../services/merge/index.ts";
+} from "../../services/merge/crdt/index.ts";
+import { unpackState } from "../../services/merge/engine.ts";
+import { decimal, defineProjection, json, set, text } from "../../services/merge/index.ts";
 import { openTestHub, type TestHub } from "../support/hub.ts";
 
 const plans = defineProjection({

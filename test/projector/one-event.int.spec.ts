@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { explainEntity, verify } from "../../services/audit/index.ts";
 import type { JsonObject } from "../../services/core/index.ts";
-import { type Column, date, defineProjection, map, set, text, type View } from "../../services/merge/index.ts";
+import type { Column, View } from "../../services/merge/engine.ts";
+import { date, defineProjection, map, set, text } from "../../services/merge/index.ts";
 import { projectorHealth, rebuild, reconcile } from "../../services/projector/index.ts";
 import { alone, askRefold, connectViews } from "../../services/views/index.ts";
 import { openTestHub, type TestHub } from "../support/hub.ts";

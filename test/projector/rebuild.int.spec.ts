@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { defineProjection, defineSql, map, type Projection, set, text, type View } from "../../services/merge/index.ts";
+import type { Projection, View } from "../../services/merge/engine.ts";
+import { defineProjection, defineSql, map, set, text } from "../../services/merge/index.ts";
 import { type RebuildOptions, type Rebuilt, rebuild } from "../../services/projector/index.ts";
 import { alone, connectViews } from "../../services/views/index.ts";
 import { expectBalanced } from "../support/books.ts";
@@ -339,7 +340,7 @@ describe("a view of SQL", () => {
     await expectBalanced(hub);
   }, 120_000);
 
-  it("of ours that others read holds a start up by name where its columns change or it is declared no more, until those are dropped", async () => {
+  it("of ours that others read holds a start up by name where its columns change or it is no longer declared, until those are dropped", async () => {
     const villages = (sql: string) =>
       defineSql({ name: "villages", needs: ["people"], sql: `SELECT ${sql} FROM views.people GROUP BY village` });
     const before = hub.projections;
@@ -419,8 +420,8 @@ it("a swap that somebody reads over for long waits, and holds up nobody who read
       },
       60_000,
     );
-    // Half a second at a time, and what a busy machine adds.
-    expect(slowestMs).toBeLessThan(2_500);
+    // Half a second at a time, and what a busy machine adds; without a bound, it would wait as long as the reader holds its lock.
+    expect(slowestMs).toBeLessThan(15_000);
     stop.abort(new Error("stopped"));
     await expect(building).rejects.toThrow("stopped");
     expect(await live()).toBe(before);
@@ -432,7 +433,7 @@ it("a swap that somebody reads over for long waits, and holds up nobody who read
   }
 }, 120_000);
 
-describe("a view that is declared no more", () => {
+describe("a view that is no longer declared", () => {
   it("is taken away at the next start, and the others go on", async () => {
     await hub.projector.close();
     declare(shipped);

@@ -10,7 +10,7 @@ import { beginIncarnation, currentIncarnation, incarnations } from "../../servic
 import { defineProjection, set, text } from "../../services/merge/index.ts";
 import { projectorHealth, rebuild, reconcile } from "../../services/projector/index.ts";
 import { firstDifferenceFrom } from "../../services/projector/setback.ts";
-import { alone, connectViews, incarnationOf } from "../../services/views/index.ts";
+import { alone, connectViews, decisionsSuperseded, incarnationOf } from "../../services/views/index.ts";
 import { expectBalanced } from "../support/books.ts";
 import { number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { oldWriter, person } from "../support/oldlog.ts";
@@ -130,6 +130,44 @@ const expectSetBack = async (): Promise<void> => {
 };
 
 describe("a log that was set back to a backup", () => {
+  it("keeps what was known of rows and decisions before the last common event, and forgets what was known beyond it", async () => {
+    await write();
+    const ends = await one(
+      "SELECT max(position) AS common FROM tributary.audit WHERE entity_id IN ($1, $2)",
+      number(9),
+      number(109),
+    );
+    const { common } = ends as { common: string };
+    const { rows: lasts } = await hub.db.query<{ last: string }>("SELECT max(position) AS last FROM tributary.audit");
+    const last = lasts[0]?.last ?? "";
+    // As folding an entity anew leaves them.
+    const superseded = (name: string, knownFrom: string | null, at: string) =>
+      hub.db.query(
+        `INSERT INTO views.beneficiaries_history (id, position, recorded_at, deleted, values, known_from, superseded_at)
+         SELECT id, position, recorded_at, false, json_build_object('given_name', $2::text), $3::bigint, $4::bigint FROM views.beneficiaries_history
+         WHERE id = $1 AND superseded_at = 9223372036854775807`,
+        [number(0), name, knownFrom, at],
+      );
+    await superseded("Beyond", last, `${last}1`);
+    await superseded("Earlier", null, common);
+    await hub.db.query(
+      `INSERT INTO tributary.decision_row (view, generation, entity_id, register, position, rule, rule_version, reason, winner, losers, superseded_at)
+       SELECT name, generation, $1, 'phone', 1, 'lww', 1, 'later', '{}', '[]', $2::bigint FROM tributary.view WHERE name = 'beneficiaries'`,
+      [number(0), common],
+    );
+    await setBack();
+    await expectSetBack();
+    const { rows } = await hub.db.query(
+      "SELECT values ->> 'given_name' AS name, superseded_at FROM views.beneficiaries_history WHERE id = $1 ORDER BY superseded_at",
+      [number(0)],
+    );
+    expect(rows).toEqual([
+      { name: "Earlier", superseded_at: common },
+      { name: expect.not.stringMatching(/Earlier|Beyond/), superseded_at: "9223372036854775807" },
+    ]);
+    expect(await decisionsSuperseded(hub.db, number(0))).toMatchObject([{ register: "phone", supersededAt: common }]);
+  }, 240_000);
+
   it.each(["at work", "stopped meanwhile"])(
     "is folded anew by a projector that is %s: readers see what the log has, and what was beyond is kept (I22)",
     async (how) => {

@@ -76,13 +76,14 @@ describe("nobody without a login", () => {
   it("makes a device try forever: it is told once, by name, and keeps its events", async () => {
     const field = await written("unknown", 1);
     const token = await hub.token("unknown");
-    const startedMs = Date.now();
-    await expect(field.sync({ url, token, maxTries: 10 })).rejects.toMatchObject({
+    let pauses = 0;
+    const sleep = async (): Promise<void> => void pauses++;
+    await expect(field.sync({ url, token, maxTries: 10, sleep })).rejects.toMatchObject({
       code: "login-refused",
       message: "the hub's broker refuses the login",
       hint: expect.stringContaining("site add"),
     });
-    expect(Date.now() - startedMs).toBeLessThan(5_000);
+    expect(pauses).toBe(0);
     expect(field.status().levels.LOCAL).toBe(1);
   });
 });
@@ -293,7 +294,7 @@ describe("logins of the hub's own broker", () => {
       await withdrawSites(hub.dir, (login) => login.kind === "password" && login.user === siteLogin(first, ORG, "mu").user),
     ).toBe(1);
     await one.closed();
-    expect(Date.now() - startedMs).toBeLessThan(5_000);
+    expect(Date.now() - startedMs).toBeLessThan(30_000);
     expect(two.isClosed()).toBe(false);
     const field = await written("mu", 30);
     await expect(field.sync({ url, token: first })).rejects.toMatchObject({ code: "login-refused" });

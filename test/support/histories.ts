@@ -5,11 +5,10 @@
 
 import fc from "fast-check";
 import { formatHlc, type JsonObject, type JsonValue, type OriginId, type Seq, type Vector } from "../../services/core/index.ts";
-import type { FoldEvent } from "../../services/merge/engine.ts";
+import type { Columns, FoldEvent, Projection, Resolver } from "../../services/merge/engine.ts";
 import {
   authorityOf,
   byField,
-  type Columns,
   clientWins,
   custom,
   date,
@@ -25,8 +24,6 @@ import {
   map,
   max,
   min,
-  type Projection,
-  type Resolver,
   remove,
   serverWins,
   set,

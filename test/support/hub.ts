@@ -12,7 +12,7 @@ import { type HubKey, issueToken, type JWK, keyring, makeKey, SCOPE_APPEND, SCOP
 import { type Ingress, startIngress } from "../../services/ingress/index.ts";
 import { type Backends, startBackends } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
-import { fitsViews, type View } from "../../services/merge/index.ts";
+import { fitsViews, type View } from "../../services/merge/engine.ts";
 import { type Projector, startProjector } from "../../services/projector/index.ts";
 import { connectViews } from "../../services/views/index.ts";
 import { withCluster } from "./cluster.ts";

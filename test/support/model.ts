@@ -9,13 +9,13 @@ import {
   type EntityState,
   type FoldEvent,
   fold,
+  type Projection,
   packState,
   rowWith,
   siblingsOf,
   unpackState,
   waitingFor,
 } from "../../services/merge/engine.ts";
-import type { Projection } from "../../services/merge/index.ts";
 import { type History, histories, labelOf, type Played, play, projectionOf, SPECS, shuffled, tagRows } from "./histories.ts";
 import { dotOf, type ReferenceView, referenceView, type ViewSpec } from "./reference.ts";
 

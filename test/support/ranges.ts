@@ -13,7 +13,7 @@ import {
 } from "../../services/core/index.ts";
 import { chainHash } from "../../services/core/node.ts";
 import type { Field } from "../../services/field/index.ts";
-import type { Column } from "../../services/merge/index.ts";
+import type { Column } from "../../services/merge/engine.ts";
 
 /** Values of the tests, made of what `core/ranges.ts` says: the edges of each member's range, and what the wire carries beyond it. */
 

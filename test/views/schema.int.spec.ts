@@ -96,6 +96,21 @@ describe("the database's schema", () => {
     ]);
   });
 
+  it("keeps the decisions that stood before decisions could be superseded, shows them, and takes others that are", async () => {
+    for (const name of migrations()) {
+      await migrate(db, name);
+      await db.query(ROWS[name] ?? "SELECT 1");
+    }
+    await db.query(
+      `INSERT INTO tributary.decision_row (view, entity_id, register, position, rule, rule_version, reason, winner, losers, superseded_at)
+       VALUES ('people', 'p1', 'name', 4096, 'first', 1, 'earlier', '{}', '[]', 5000)`,
+    );
+    expect((await db.query("SELECT rule FROM tributary.decision")).rows).toEqual([{ rule: "lww" }]);
+    expect((await db.query("SELECT rule, known_from, superseded_at FROM tributary.decision_superseded")).rows).toEqual([
+      { rule: "first", known_from: "4096", superseded_at: "5000" },
+    ]);
+  });
+
   it("of a newer version is refused", async () => {
     await migrate(db);
     await db.query("INSERT INTO tributary.migration (name) VALUES ('999_later.sql')");

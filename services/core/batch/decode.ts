@@ -223,7 +223,7 @@ function basisIn({ origin, origins, basis }: Columns, seq: number, at: Cursor): 
   const pairs = pick(basis, at.basis++);
   if (pairs < 0 || pairs > origins.length) throw new RangeError("no such count of origins");
   for (let pair = 0; pair < pairs; pair++) {
-    // Each was looked at when the dictionary was read; what is no seq is told with the envelope.
+    // Each was looked at when the dictionary was read; what is not a seq is reported with the envelope.
     const of = pick(origins, pick(basis, at.basis++)) as OriginId;
     const known = pick(basis, at.basis++);
     vector[of] = (of === origin ? seq - known : known) as Seq;
@@ -231,7 +231,7 @@ function basisIn({ origin, origins, basis }: Columns, seq: number, at: Cursor): 
   return vector;
 }
 
-/** `index`: one more than the link's place; 0 or nothing: there is none. */
+/** `index`: the link's own, counted from 1; 0 or nothing: there is none. */
 const linkIn = (name: "correlationId" | "causationId", links: readonly string[], index = 0): Partial<EventBody> =>
   index === 0 ? {} : { [name]: pick(links, index - 1) };
 

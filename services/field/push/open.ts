@@ -1,4 +1,14 @@
-import { type Hello, MAX_OTHER_ORIGINS, parseHlc, type Seq, type TributaryError } from "../../core/index.ts";
+import {
+  EARLIEST_STAMP_MS,
+  formatHlc,
+  type Hello,
+  isHlc,
+  MAX_OTHER_ORIGINS,
+  observe,
+  parseHlc,
+  type Seq,
+  type TributaryError,
+} from "../../core/index.ts";
 import type { OriginRow } from "../rows.ts";
 import { ask, askAgain, type Pass, type PushDeps, sinceOf, type Tally } from "./pass.ts";
 import { lowerOthers, settle } from "./settle.ts";
@@ -72,8 +82,15 @@ function learnClock({ store, now }: PushDeps, hello: Hello, tally: Tally): void 
   tally.clockOffsetMs = offsetMs;
   store.transaction(() => {
     store.setMeta("clock_offset_ms", String(Math.round(offsetMs)));
-    const last = store.meta("hlc");
-    const ranAhead = last !== null && parseHlc(last as Parameters<typeof parseHlc>[0]).wallMs > hello.nowMs + CLOCK_LIMIT_MS;
-    if (ranAhead && Math.abs(offsetMs) < CLOCK_LIMIT_MS) store.rows.removeMeta("hlc");
+    const stored = store.meta("hlc");
+    const last = stored !== null && isHlc(stored) ? parseHlc(stored) : null;
+    const ranAhead = last !== null && last.wallMs > hello.nowMs + CLOCK_LIMIT_MS;
+    const isRight = Math.abs(offsetMs) < CLOCK_LIMIT_MS;
+    // What is written next is stamped after what was heard. Only where this device's clock has lost the time altogether is the hub's believed however far it is ahead.
+    const ownMs = now() < EARLIEST_STAMP_MS ? hello.nowMs : now();
+    const heard = { wallMs: Math.trunc(hello.nowMs), counter: 0 };
+    const next = observe(ranAhead && isRight ? null : last, heard, ownMs, CLOCK_LIMIT_MS);
+    if (next === null) store.rows.removeMeta("hlc");
+    else store.setMeta("hlc", formatHlc(next));
   });
 }

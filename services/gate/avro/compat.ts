@@ -181,7 +181,7 @@ const misread = (reader: Avro, writer: Avro): string =>
   `${nameOfType(writer)} would be read as ${nameOfType(reader)}, and mean something else`;
 
 /**
- * Everything that keeps data of `writer` from being read as `reader`, fifty places at most; empty when all of it can be.
+ * Everything that keeps data of `writer` from being read as `reader`, fifty locations at most; empty when all of it can be.
  * Source: https://avro.apache.org/docs/1.12.0/specification/#schema-resolution
  */
 export function avroMismatches(reader: Avro, writer: Avro, takes: Takes = comparer()): AvroMismatch[] {

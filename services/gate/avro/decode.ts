@@ -22,7 +22,7 @@ const scratch = new Uint8Array(8);
 const asDouble = new Float64Array(scratch.buffer);
 const asFloat = new Float32Array(scratch.buffer);
 
-/** A place in the bytes; one for each decoder, since decoding never waits. */
+/** An offset into the bytes; one for each decoder, since decoding never waits. */
 class Cursor {
   bytes: Uint8Array = new Uint8Array();
   /** The bytes as characters: plain texts are cut out of it. */

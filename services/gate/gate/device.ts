@@ -2,7 +2,7 @@ import { canonicalize, dataOutOfRange, type JsonObject, type PackedEvent, type S
 import { utf8Bytes } from "../bytes.ts";
 import { shortFingerprint } from "../schema.ts";
 import type { Problem } from "../words.ts";
-import { outOfRange, type Shelf, unknown } from "./shelf.ts";
+import { misplaced, outOfRange, type Shelf, unknown } from "./shelf.ts";
 
 /** What a device asks that writes and sends events. */
 export interface DeviceGate {
@@ -11,6 +11,8 @@ export interface DeviceGate {
     schema: SchemaRef,
     data: JsonObject,
   ): { readonly data: JsonObject; readonly text: string; readonly problem: Problem | null };
+  /** What keeps a schema from carrying events of a type about a kind of entity; `null`: nothing, or the schema is not known. */
+  misplaced(schema: SchemaRef, type: string, entity: string): Problem | null;
   /** The travelling form of canonical text: Avro where allowed and exact, else the text itself. */
   payload(schema: SchemaRef, text: string, avroAllowed: boolean): Pick<PackedEvent, "encoding" | "payload">;
   /** The short fingerprint of a schema, which tells it from others of its name; empty for one that is not known. */
@@ -26,6 +28,11 @@ export function deviceGate({ find, compiledOf }: Shelf): DeviceGate {
       const normal = problem === null ? writer.normalise(data) : data;
       const text = canonicalize(normal);
       return { data: normal, text, problem: problem ?? outOfRange(dataOutOfRange(normal, text)) };
+    },
+
+    misplaced(ref, type, entity) {
+      const schema = find(ref);
+      return schema === undefined ? null : misplaced(type, entity, schema);
     },
 
     payload(schema, text, avroAllowed) {

@@ -40,12 +40,12 @@ export function refusals(doc: Document, { withPatterns = true } = {}): Refusal[]
     return [{ path: "", reason: "it is neither an object nor true or false", hint: "Write an object." }];
   const unmeta = metaProblem(doc.root);
   const found = dialectRefusals(doc, unmeta === null, withPatterns);
-  // What this dialect's own words say of a place is clearer than the meta-schema's.
+  // What this dialect's own words say of a location is clearer than the meta-schema's.
   return found.length > 0 || unmeta === null ? found : [unmeta];
 }
 
 let metaSchema: ValidateFunction | null = null;
-/** Why a document is no schema by the standard's own schema of schemas. */
+/** Why a document is not a schema by the standard's own schema of schemas. */
 function metaProblem(root: Schema): Refusal | null {
   metaSchema ??= new Ajv2020({ strict: false, validateFormats: false, logger: false }).getSchema(DIALECT)!;
   if (metaSchema(root) === true) return null;

@@ -91,18 +91,18 @@ export function targetOf(ref: string, doc: Document): Document | null {
   return isOwn ? doc : (doc.references.get(base) ?? null);
 }
 
-const places = new WeakMap<Document, ReadonlySet<Schema>>();
-/** All places of a document where a schema stands, as `walk` finds them. */
-function placesOf(doc: Document): ReadonlySet<Schema> {
-  let found = places.get(doc);
+const locations = new WeakMap<Document, ReadonlySet<Schema>>();
+/** All locations in a document where a schema stands, as `walk` finds them. */
+function locationsOf(doc: Document): ReadonlySet<Schema> {
+  let found = locations.get(doc);
   if (found === undefined) {
     found = new Set([...walk(viewOf(doc))].map(({ schema }) => schema));
-    places.set(doc, found);
+    locations.set(doc, found);
   }
   return found;
 }
 
-/** Where a `$ref` leads; `null` when nowhere, or to a place where no schema stands: an example, say. */
+/** Where a `$ref` leads; `null` when nowhere, or to a location where no schema stands: an example, say. */
 export function follow(ref: string, doc: Document): View | null {
   const hash = ref.indexOf("#");
   const fragment = decode(hash < 0 ? "" : ref.slice(hash + 1));
@@ -116,7 +116,7 @@ export function follow(ref: string, doc: Document): View | null {
     const name = unescapePointer(part);
     at = Object.hasOwn(at, name) ? (at as Record<string, JsonValue>)[name] : undefined;
   }
-  return isSchema(at) && placesOf(target).has(at) ? { schema: at, doc: target, path: fragment } : null;
+  return isSchema(at) && locationsOf(target).has(at) ? { schema: at, doc: target, path: fragment } : null;
 }
 
 function decode(fragment: string): string | null {

@@ -192,9 +192,9 @@ function generator({ dnf, facts, member, item, others, patterned, isEmpty }: Rea
         base.push(array.unique ? choices[i % choices.length]! : choices[0]!);
       }
       if (base.length < length) continue;
-      let place = length;
+      let free = length;
       for (const { min, values } of wanted)
-        for (let k = 0; k < min && place > 0 && values.length > 0; k++) base[--place] = values[k % values.length]!;
+        for (let k = 0; k < min && free > 0 && values.length > 0; k++) base[--free] = values[k % values.length]!;
       out.push(base);
       for (const i of [0, 1, array.positions, length - 1]) {
         if (i < 0 || i >= length) continue;

@@ -33,7 +33,7 @@ const EMAIL = new RegExp(
 );
 /** Longer texts are no regular expression: reading a megabyte of brackets takes a second. */
 const MAX_REGEX = 10_000;
-/** Longer texts are no address of any kind; a bound keeps matching cheap. */
+/** A longer text is not an address of any kind; a bound keeps matching cheap. */
 const MAX_ADDRESS = 2_048;
 
 /** RFC 3339 lets a minute end with a 61st second only where UTC's day ends. */

@@ -4,12 +4,12 @@ import type { AST } from "@eslint-community/regexpp";
  * Whether a backtracking engine matches a pattern in time that grows with the text's length only, told by the pattern's shape.
  *
  * The rule: wherever matching has a choice (once more or go on, this alternative or that), the next character alone decides it. Then a wrong turn
- * fails at its first character, so each place of the text is looked at once for each choice of the pattern, and never again. (Such expressions are called
- * one-unambiguous: Brüggemann-Klein and Wood, 1998.) A pattern that is not bound to the text's start is tried from each place anew, so it must be short
+ * fails at its first character, so each character of the text is looked at once for each choice of the pattern, and never again. (Such expressions are called
+ * one-unambiguous: Brüggemann-Klein and Wood, 1998.) A pattern that is not bound to the text's start is tried from each character anew, so it must be short
  * as well. What does not fit is not slow by that: it is only not known to be fast.
  */
 
-/** What one place of a text may hold. `end`: nothing more comes. */
+/** What may stand at one point of a text. `end`: nothing more comes. */
 type Atom = AST.Character | AST.CharacterSet | AST.CharacterClass | "end";
 
 interface Shape {
@@ -19,7 +19,7 @@ interface Shape {
   readonly isNullable: boolean;
 }
 
-/** Characters that a pattern may look at from each place of a text where it is not bound to the start. */
+/** Characters that a pattern may look at from each character of a text where it is not bound to the start. */
 const MAX_UNBOUND_LENGTH = 100;
 /** Ranges and code points that are compared, at most; beyond, nothing is claimed. */
 const MAX_COMPARISONS = 500_000;

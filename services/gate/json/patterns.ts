@@ -73,7 +73,7 @@ export function patternProblem(pattern: string): string | null {
   }
 }
 
-/** The syntax tree of a pattern; throws `PatternError` for what is no pattern. */
+/** The syntax tree of a pattern; throws `PatternError` for a text that is not a pattern. */
 export function parsePattern(pattern: string): AST.Pattern {
   if (pattern.length > MAX_PATTERN_LENGTH) throw new PatternError(`it has more than ${MAX_PATTERN_LENGTH} characters`);
   try {

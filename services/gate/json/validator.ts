@@ -186,7 +186,7 @@ function add(ajv: Ajv2020, doc: Document): void {
 
 const compiledOnce = new WeakMap<Document, ValidateFunction>();
 
-/** Compiles a document with ajv, once. Throws ajv's error for what is no schema. */
+/** Compiles a document with ajv, once. Throws ajv's error for a document that is not a schema. */
 export function compileDocument(doc: Document): ValidateFunction {
   let validate = compiledOnce.get(doc);
   if (validate === undefined) {

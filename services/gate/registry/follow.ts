@@ -67,6 +67,6 @@ async function reviewIndex(journal: Journal, known: Known): Promise<void> {
   while (before !== known.indexFacts()) [before, there] = [known.indexFacts(), await journal.read(INDEX)];
   const named = [...known.all().keys(), ...known.clearIndex()];
   for (const fact of there) known.applyIndex(fact);
-  // What the log has no more is no fact that anybody was told of.
+  // What the log no longer holds does not count as told.
   for (const subject of new Set(named)) known.tell(subject);
 }

@@ -70,7 +70,7 @@ export interface Registry extends SchemaStore {
   setMode(subject: string | null, mode: Mode | null, actor: string): Promise<void>;
   /** Throws `schema-readonly`. */
   setDeleted(subject: string, version: number, deleted: boolean, actor: string): Promise<void>;
-  /** Notes a schema that a device writes with and that is not registered; once for each text. `false`: it is no schema, or too many wait. */
+  /** Notes a schema that a device writes with and that is not registered; once for each text. `false`: it is not a schema, or too many wait. */
   propose(subject: string, version: number, given: SchemaText, actor: string): Promise<boolean>;
   /** What devices have proposed, and nobody has registered or turned down. */
   proposals(): readonly Proposal[];

@@ -7,7 +7,7 @@ export type Row = readonly [origin: OriginId, seq: Seq, ...rest: readonly unknow
 /** Orders texts by UTF-16 code units: the same on every machine, whatever its language. */
 export const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-/** Where the row of a write stands in sorted rows, or `-1 - place` of where it would. */
+/** Where the row of a write stands in sorted rows, or `-1 - index` of where it would. */
 export function findRow(rows: readonly Row[], { origin, seq }: Pick<Author, "origin" | "seq">): number {
   let from = 0;
   let to = rows.length;

@@ -49,12 +49,12 @@ function changeOf(value: JsonValue): Change | string {
 
 const isEntryId = (value: JsonValue | undefined): value is EntryId => typeof value === "string" && ENTRY_ID.test(value);
 
-interface EntryPlace {
+interface EntryParts {
   readonly origin: OriginId;
   readonly seq: Seq;
   readonly n: number;
 }
-function placeOf(id: EntryId): EntryPlace {
+function partsOf(id: EntryId): EntryParts {
   const [, origin, seq, n] = ENTRY_ID.exec(id)!;
   return { origin: origin as OriginId, seq: Number(seq) as Seq, n: Number(n) };
 }
@@ -72,10 +72,10 @@ function removeAll({ w, r }: State, ids: readonly EntryId[]): State {
   const early = new Set(r);
   const byWrite = new Map<number, Set<number>>();
   for (const id of ids) {
-    const place = placeOf(id);
-    const at = findRow(w, place);
+    const entry = partsOf(id);
+    const at = findRow(w, entry);
     if (at < 0) early.add(id);
-    else if (!byWrite.get(at)?.add(place.n)) byWrite.set(at, new Set([place.n]));
+    else if (!byWrite.get(at)?.add(entry.n)) byWrite.set(at, new Set([entry.n]));
   }
   const writes = byWrite.size === 0 ? w : [...w];
   for (const [at, removed] of byWrite) (writes as Inserts[])[at] = without(w[at]!, removed);
@@ -109,7 +109,7 @@ export const orderedList: Crdt = {
     if (at < 0 && change.insert.length > 0) {
       const runs = change.insert.map(({ after, values }): Run => [after, values.map((each): Cell => [each])]);
       const isOwn = (id: EntryId): boolean => id.startsWith(`${by.origin}/${by.seq}/`);
-      const early = new Set(state.r.filter(isOwn).map((id) => placeOf(id).n));
+      const early = new Set(state.r.filter(isOwn).map((id) => partsOf(id).n));
       const write: Inserts = [by.origin, by.seq, by.hlc, by.clockWrong ? 1 : 0, runs];
       state = {
         w: state.w.toSpliced(-1 - at, 0, early.size === 0 ? write : without(write, early)),

@@ -80,7 +80,7 @@ const knownPosition = (a: number | null, b: number | null): number | null => (a 
  * that is concurrent with too many (`MAX_CONCURRENT_OPS`), changes nothing and stands in `textProblems`.
  *
  * Where all replicas hear of each other through one hub, everybody's edit lands where they made it. Replicas that exchange writes before the hub has
- * given them a place still end with the same text, but an edit next to one whose place in the order changed may land beside it.
+ * given them positions still end with the same text, but an edit next to one whose rank in the order changed may land beside it.
  * Source: Nichols et al., "High-Latency, Low-Bandwidth Windowing in the Jupiter Collaboration System", 1995.
  */
 export const sequencedText: Crdt = {
@@ -150,7 +150,7 @@ interface Placed {
   readonly index: number;
   /** What its author had seen, and what that builds on. */
   readonly context: Context;
-  /** Its place in the order. */
+  /** Where it stands in the order, from 0. */
   readonly rank: number;
   /** `[]` once it is found to change nothing. */
   op: TextOp;

@@ -1,5 +1,14 @@
-import { clipsFromStored, clipWords, type EntityRef, type JsonObject, type OriginId, type Vector } from "../../core/index.ts";
+import {
+  clipsFromStored,
+  clipWords,
+  type EntityRef,
+  type JsonObject,
+  type OriginId,
+  type Position,
+  type Vector,
+} from "../../core/index.ts";
 import type { Db } from "../connect.ts";
+import { positionOf } from "../shards.ts";
 import { aboutEntity, anyMillis, heldIn, millis, seconds } from "./sql.ts";
 
 /** One event as the audit shows it. */
@@ -63,13 +72,24 @@ function asAuditRow({ clipped, ...row }: Stored): AuditRow {
   return { ...row, notes: clipWords(row.basis, clipsFromStored(clipped)) };
 }
 
-/** All events about an entity, in log order. */
-export async function auditEvents(db: Db, { type, id }: EntityRef): Promise<readonly AuditRow[]> {
-  const { rows } = await db.query<Stored>(`${EVENTS} WHERE ${aboutEntity("audit")} ORDER BY position`, [type, id]);
-  return rows.map(asAuditRow);
+const HELD: AuditRow["settled"] = { state: "held", by: null, at: null, position: null, note: null, data: null };
+
+/** All events about an entity up to a position, in log order. What was released or rejected beyond it is shown as held. */
+export async function auditEvents(db: Db, { type, id }: EntityRef, upTo: Position | null): Promise<readonly AuditRow[]> {
+  if (upTo === null) return [];
+  const { rows } = await db.query<Stored>(`${EVENTS} WHERE ${aboutEntity("audit")} AND position <= $3 ORDER BY position`, [
+    type,
+    id,
+    upTo,
+  ]);
+  return rows.map((row) => {
+    const event = asAuditRow(row);
+    const settledAt = event.settled?.position ?? null;
+    return settledAt !== null && positionOf(settledAt) > upTo ? { ...event, settled: HELD } : event;
+  });
 }
 
-/** How one event is named: by its id, or by its place. */
+/** How one event is named: by its id, or by its origin and seq. */
 export type EventAddress = { readonly id: string } | { readonly origin: string; readonly seq: string };
 
 /** One event; `null`: the audit has none of this name. */

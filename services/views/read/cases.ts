@@ -1,5 +1,6 @@
-import type { JsonObject, JsonValue } from "../../core/index.ts";
+import type { JsonObject, JsonValue, Position } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
+import { commonPosition } from "../places.ts";
 import { seconds } from "./sql.ts";
 
 /** A value that stands beside others. */
@@ -57,8 +58,21 @@ export interface CaseFilter {
 
 const MAX_CASES = 1_000;
 
-/** Cases, oldest first: the first thousand. */
-export async function cases(db: Db, { state, view, rule, assignee }: CaseFilter): Promise<readonly CaseRow[]> {
+/** Cases, and how far they can be relied on. */
+export interface Cases {
+  readonly cases: readonly CaseRow[];
+  /** The position up to which all cases are shown: all shards have reached it. `null`: some have not begun. */
+  readonly through: Position | null;
+}
+
+/**
+ * Cases, oldest first: the first thousand. They are shown as they are now, also beyond the position that all shards have reached: who has just decided
+ * a case must not be shown it as open, and the list would be asked again if it were. A case that joins entities of several shards may therefore still lack a member;
+ * `through` says up to where none is missing.
+ */
+export async function cases(db: Db, { state, view, rule, assignee }: CaseFilter): Promise<Cases> {
+  // Read first: what is committed meanwhile lies beyond it.
+  const through = await commonPosition(db);
   const { rows } = await db.query<CaseRow & Record<string, unknown>>(
     `${CASES}
      WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR view = $2) AND ($3::text IS NULL OR rule = $3)
@@ -66,7 +80,7 @@ export async function cases(db: Db, { state, view, rule, assignee }: CaseFilter)
      ORDER BY opened_position, id LIMIT $6`,
     [state ?? null, view ?? null, rule ?? null, assignee !== undefined, assignee ?? null, MAX_CASES],
   );
-  return rows;
+  return { cases: rows, through };
 }
 
 /** One case; `null`: there is none of this id. */

@@ -1,4 +1,4 @@
-import type { Projection } from "../../merge/index.ts";
+import type { Projection } from "../../merge/engine.ts";
 import { declaredColumns, sqlType } from "../columns.ts";
 
 /** A name as SQL has it. Names come from checked declarations; quoting them is for names that SQL reserves. */

@@ -12,7 +12,10 @@ import {
 } from "../../core/index.ts";
 import { type FoldEvent, foldHeadOf } from "../../merge/engine.ts";
 import type { Db } from "../connect.ts";
-import { aboutEntity, anyMillis, heldIn, millis } from "./sql.ts";
+import { withoutNul } from "../copy.ts";
+import { positionOf } from "../shards.ts";
+import { COUNTED_AT, COUNTED_DATA, COUNTED_FROM, countedOf } from "./counts.ts";
+import { anyMillis, heldIn, millis } from "./sql.ts";
 
 /** An event of the audit as views count it, with what people want to see of it. Its data are read when they are asked for, which throws where the view cannot. */
 export interface CountedEvent extends FoldEvent {
@@ -26,20 +29,17 @@ export interface CountedEvent extends FoldEvent {
 export type ReadData = (schema: SchemaRef, data: JsonObject) => JsonObject;
 
 const held = (column: string, read?: string): string => heldIn("a", column, read);
-const DATA = `coalesce((a.held_otherwise ->> 'data')::json, a.data, q.released_data)`;
 
-/** Events that count for views; what was released counts in its event's stead, from where it was released. */
+/** Events that count for views, with their data; a released event counts with the data that it was released with, from the position of its release. */
 const COUNTED = `
-  SELECT ${held("entity_id")} AS "entityId", coalesce(q.settled_position, a.position) AS position, a.origin, a.seq, ${held("type")} AS type,
+  SELECT ${held("entity_id")} AS "entityId", ${COUNTED_AT} AS position, a.origin, a.seq, ${held("type")} AS type,
     ${held("actor")} AS actor, a.site, a.device, ${held("hlc")} AS hlc,
-    coalesce((a.held_otherwise ->> 'basis')::json, a.basis) AS basis, a.clipped, ${DATA} AS data,
+    coalesce((a.held_otherwise ->> 'basis')::json, a.basis) AS basis, a.clipped, ${COUNTED_DATA} AS data,
     a.clock_offset_ms IS NOT NULL AS "clockWrong",
     coalesce(q.released_subject, ${held("schema_subject")}) AS subject,
     coalesce(q.released_version::text, ${held("schema_version", "a.schema_version::text")}) AS version,
     ${held("occurred_at", anyMillis("a.occurred_at"))} AS "occurredAt", ${millis("a.recorded_at")} AS "recordedAt"
-  FROM tributary.audit a
-  LEFT JOIN tributary.quarantine q ON q.origin = a.origin AND q.seq = a.seq AND q.state = 'released'
-  WHERE ${DATA} IS NOT NULL`;
+  ${COUNTED_FROM} AND ${COUNTED_DATA} IS NOT NULL`;
 const OF_TYPE = `(a.entity_type = $1 OR a.held_otherwise IS NOT NULL AND a.held_otherwise ->> 'entity_type' = $1)`;
 
 interface CountedRow {
@@ -68,7 +68,7 @@ function asEvent(row: CountedRow, entityType: string, read: ReadData): CountedEv
   const kept = { ...plain, entity: { type: entityType, id: entityId }, seq: Number(seq) as Seq, basis, clips };
   let data: JsonObject | undefined;
   return {
-    ...foldHeadOf({ ...kept, position: BigInt(position) as Position }),
+    ...foldHeadOf({ ...kept, position: positionOf(position) }),
     ...{ recordedAt, device },
     get data() {
       data ??= read({ subject, version: Number(version) }, stored);
@@ -86,11 +86,8 @@ export async function countedEvents(
   read: ReadData,
 ): Promise<CountedEvent[]> {
   const { rows } = await db.query<CountedRow & Record<string, unknown>>(
-    `${COUNTED}
-       AND ${aboutEntity("a")}
-       AND ($3::bigint IS NULL OR coalesce(q.settled_position, a.position) <= $3)
-     ORDER BY coalesce(q.settled_position, a.position)`,
-    [type, id, upTo?.toString() ?? null],
+    `${COUNTED} AND ${countedOf("$3")} ORDER BY ${COUNTED_AT}`,
+    [type, withoutNul(id), upTo],
   );
   return rows.map((row) => asEvent(row, type, read));
 }
@@ -103,12 +100,9 @@ export interface EntityEvents {
   readonly events: readonly CountedEvent[];
 }
 
-/** All entities of a type, one after the other. Reads inside a transaction of the caller's, so that all is of one moment. */
+/** All entities of a type, one after the other, as they are now: each is one shard's alone, so that none is read in part. Reads inside a transaction of the caller's, so that all is of one moment. */
 export async function* entitiesOf(db: Db, type: string, read: ReadData): AsyncGenerator<EntityEvents> {
-  await db.query(
-    `DECLARE entities NO SCROLL CURSOR FOR ${COUNTED} AND ${OF_TYPE} ORDER BY 1, coalesce(q.settled_position, a.position)`,
-    [type],
-  );
+  await db.query(`DECLARE entities NO SCROLL CURSOR FOR ${COUNTED} AND ${OF_TYPE} ORDER BY 1, ${COUNTED_AT}`, [type]);
   let id: string | null = null;
   let events: CountedEvent[] = [];
   for (;;) {

@@ -1,5 +1,7 @@
+import type { Position } from "../../core/index.ts";
 import type { Author, Decision } from "../../merge/engine.ts";
 import type { Db } from "../connect.ts";
+import { commonPosition } from "../places.ts";
 
 /** What a rule made of values that stood side by side, as an event made them so. */
 export interface RecordedDecision {
@@ -20,24 +22,46 @@ export interface RecordedDecision {
   readonly settledPosition: string | null;
 }
 
-const DECISIONS = `
-  SELECT view, entity_id AS entity, register, position, rule, rule_version AS "ruleVersion", reason, value, winner, losers,
-    is_open AS "isOpen", settled_position AS "settledPosition"
-  FROM tributary.decision`;
+const MEMBERS = `view, entity_id AS entity, register, position, rule, rule_version AS "ruleVersion", reason, value, winner, losers,
+    is_open AS "isOpen"`;
 
-/** All decisions on the entities of an id, in log order. */
-export async function decisionsOn(db: Db, id: string): Promise<readonly RecordedDecision[]> {
+/** Decisions up to a position, $1, as they were known there: one that was changed beyond it stands. */
+const DECISIONS = `SELECT ${MEMBERS}, CASE WHEN settled_position <= $1 THEN settled_position END AS "settledPosition"
+  FROM tributary.decision
+  WHERE position <= $1`;
+
+/** A decision that folding its entity anew, or a new build of its view, has replaced. */
+export interface SupersededDecision extends RecordedDecision {
+  /** The positions from which on it was known, and from which on it was no longer. */
+  readonly knownFrom: string;
+  readonly supersededAt: string;
+}
+
+/** All decisions on the entities of an id up to a position, in log order. Entities of several types may have the id, each in its own shard. */
+export async function decisionsOn(db: Db, id: string, upTo: Position | null): Promise<readonly RecordedDecision[]> {
   const { rows } = await db.query<RecordedDecision & Record<string, unknown>>(
-    `${DECISIONS} WHERE entity_id = $1 ORDER BY position, register`,
+    `${DECISIONS} AND entity_id = $2 ORDER BY position, register`,
+    [upTo, id],
+  );
+  return rows;
+}
+
+/** Decisions on the entities of an id that were replaced, in log order. */
+export async function decisionsSuperseded(db: Db, id: string): Promise<readonly SupersededDecision[]> {
+  const { rows } = await db.query<SupersededDecision & Record<string, unknown>>(
+    `SELECT ${MEMBERS}, settled_position AS "settledPosition", known_from AS "knownFrom", superseded_at AS "supersededAt"
+     FROM tributary.decision_superseded
+     WHERE entity_id = $1 ORDER BY position, register, superseded_at`,
     [id],
   );
   return rows;
 }
 
-/** The decisions that stand: one for each contested register of the live views, by entity. */
+/** The decisions that stand at the position that all shards have reached: one for each contested register of the live views, by entity. */
 export async function decisionsStanding(db: Db): Promise<readonly RecordedDecision[]> {
   const { rows } = await db.query<RecordedDecision & Record<string, unknown>>(
-    `${DECISIONS} WHERE settled_position IS NULL ORDER BY entity_id, register`,
+    `${DECISIONS} AND (settled_position IS NULL OR settled_position > $1) ORDER BY entity_id, register`,
+    [await commonPosition(db)],
   );
   return rows;
 }

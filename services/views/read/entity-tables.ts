@@ -1,5 +1,5 @@
 import type { JsonObject } from "../../core/index.ts";
-import type { Projection } from "../../merge/index.ts";
+import type { Projection } from "../../merge/engine.ts";
 import { sqlType } from "../columns.ts";
 import type { Db } from "../connect.ts";
 import { isKnownNow } from "../names.ts";

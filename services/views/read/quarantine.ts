@@ -45,7 +45,7 @@ export interface QuarantineFilter {
   readonly version?: number;
 }
 
-/** Quarantined events, in log order. */
+/** Quarantined events, in log order, as they are now: who has just released one must not be shown it as held. Each is one shard's alone, so none is shown in part. */
 export async function quarantine(db: Db, filter: QuarantineFilter): Promise<readonly QuarantineRow[]> {
   const { rows } = await db.query<QuarantineRow & Record<string, unknown>>(
     `${QUARANTINE}

@@ -5,7 +5,7 @@ import { commonPosition } from "../places.ts";
 import { asPosition } from "../shards.ts";
 import { quoted, readAs } from "./columns.ts";
 
-/** A moment that rows are asked of: as of a place in the log, or as of a time by the hub's clock. */
+/** A moment that rows are asked of: as of a position in the log, or as of a time by the hub's clock. */
 export type AsOf = { readonly position: Position } | { readonly time: string };
 
 /** Which rows of which view, and how many. */
@@ -27,8 +27,11 @@ export interface Rows {
   /** How many there are in all, on every page. */
   readonly total: number;
   readonly rows: readonly Readonly<Record<string, JsonValue>>[];
-  /** Of a question about the past: the position up to which it is answered, which all shards have reached; `null`: the present was asked for. */
-  readonly through: string | null;
+  /**
+   * The position up to which the answer is complete. Of a question about the past nothing later is shown; rows as they are now may show later
+   * events, of the shards that are further. `null`: some shards have not begun.
+   */
+  readonly through: Position | null;
 }
 
 /** Columns that are the fold's own. */
@@ -53,8 +56,9 @@ export async function columnTypes(db: Db, view: string): Promise<ReadonlyMap<str
 }
 
 /**
- * A view's rows, in the order of their ids. Throws `not-found` for a view that there is not, or whose past is not kept; `usage` for a column that it has not.
- * A question about the past is answered up to the position that all shards have reached.
+ * A view's rows, in the order of their ids. Throws `not-found` for a view that does not exist, or whose past is not kept; `usage` for a column that the view does not have.
+ * A question about the past is answered up to the position that all shards have reached. One about the present shows the newest rows, since a view
+ * without a past has no others; `through` says up to where they are complete.
  */
 export async function rows(db: Db, question: RowsQuestion): Promise<Rows> {
   const { view, id, where, asOf, page } = question;
@@ -66,7 +70,8 @@ export async function rows(db: Db, question: RowsQuestion): Promise<Rows> {
       `${view} has no column ${JSON.stringify(where.column)}`,
       `Its columns are ${[...types.keys()].join(", ")}.`,
     );
-  const past = asOf === undefined ? null : await pastOf(db, view, asOf);
+  const common = await commonPosition(db);
+  const past = asOf === undefined ? null : await pastOf(db, view, asOf, common);
   const values: unknown[] = [...(past?.values ?? [])];
   const conditions = ["true"];
   if (id !== undefined) conditions.push(`id = $${values.push(id)}`);
@@ -79,7 +84,7 @@ export async function rows(db: Db, question: RowsQuestion): Promise<Rows> {
      FROM (SELECT * FROM ${source} ${after} ORDER BY id LIMIT $${values.push(page.limit)}) v`,
     values,
   );
-  return { view, columns, total: counted[0]!.count, rows: found, through: past?.through ?? null };
+  return { view, columns, total: counted[0]!.count, rows: found, through: past === null ? common : past.through };
 }
 
 async function typesOf(db: Db, view: string): Promise<ReadonlyMap<string, string>> {
@@ -88,21 +93,21 @@ async function typesOf(db: Db, view: string): Promise<ReadonlyMap<string, string
   return columnTypes(db, view);
 }
 
-/** The rows as of a moment, as they were known then: of each the last version that was recorded by then. Its columns are those of the view as it is now; what a version lacks is null. */
+/** The rows as of a moment, as they were known then: of each the last version that was recorded by then. The columns are those of the view as it is now; what a version lacks is null. */
 async function pastOf(
   db: Db,
   view: string,
   asOf: AsOf,
-): Promise<{ readonly source: string; readonly values: readonly unknown[]; readonly through: string }> {
+  common: Position | null,
+): Promise<{ readonly source: string; readonly values: readonly unknown[]; readonly through: Position | null }> {
   if (!(await isThere(db, `${view}_history`)))
     throw new TributaryError(
       "not-found",
       `the past of ${view} is not kept`,
       "Views of entities keep it, unless their declaration says history: false.",
     );
-  const common = (await commonPosition(db)) ?? -1n;
-  const asked = "position" in asOf ? asOf.position : ((await positionAt(db, asOf.time)) ?? -1n);
-  const position = asked < common ? asked : common;
+  const asked = "position" in asOf ? asOf.position : await positionAt(db, asOf.time);
+  const through = asked === null || common === null ? null : asked < common ? asked : common;
   return {
     source: `(
       SELECT r.* FROM (
@@ -110,8 +115,8 @@ async function pastOf(
         WHERE ${wasKnownAt("v", "$1::bigint")} AND v.recorded_at <= $2::timestamptz
         ORDER BY v.id, v.position DESC) h,
       LATERAL jsonb_populate_record(NULL::views.${quoted(view)}, h.values::jsonb || jsonb_build_object('id', h.id, 'deleted', h.deleted)) r)`,
-    values: [position.toString(), "time" in asOf ? asOf.time : "infinity"],
-    through: position.toString(),
+    values: [through, "time" in asOf ? asOf.time : "infinity"],
+    through,
   };
 }
 

@@ -1,6 +1,5 @@
 import type { JsonValue } from "../../core/index.ts";
-import type { Totals } from "../../merge/engine.ts";
-import type { Column } from "../../merge/index.ts";
+import type { Column, Totals } from "../../merge/engine.ts";
 import type { Addition } from "../additions.ts";
 import { arrays, sqlType, toSql } from "../columns.ts";
 import type { Db } from "../connect.ts";

@@ -1,15 +1,23 @@
 import { type Clips, clipsToStored, type LogEntry, partsOf } from "../../core/index.ts";
 import type { Cell } from "../copy.ts";
 
+/** Columns that the audit and the quarantine begin with: which event, where it stands, and what it is about. */
+export const NAME_COLUMNS = ["origin", "seq", "position", "id", "type", "entity_type", "entity_id"] as const;
+
+/** The cells of these columns. */
+export const nameCells = ({ head, position }: Pick<LogEntry, "head" | "position">): Cell[] => [
+  head.origin,
+  head.seq,
+  position,
+  head.id,
+  head.type,
+  head.entity.type,
+  head.entity.id,
+];
+
 /** Columns of an audit row, in the order in which they are written. */
 export const COLUMNS = [
-  "origin",
-  "seq",
-  "position",
-  "id",
-  "type",
-  "entity_type",
-  "entity_id",
+  ...NAME_COLUMNS,
   "org",
   "site",
   "device",
@@ -49,19 +57,11 @@ export const sqlInstant = (iso: string): string => (iso.startsWith("0000-") ? `0
 export const noteCell = (clips: Clips | undefined): Cell => (clips === undefined ? null : JSON.stringify(clipsToStored(clips)));
 
 /** The cells of an event's audit row. */
-export function cellsOf(
-  { head, content, clock, clips, position, recordedAtMs }: LogEntry,
-  projectionError: string | undefined,
-): Cell[] {
+export function cellsOf(entry: LogEntry, projectionError: string | undefined): Cell[] {
+  const { head, content, clock, clips, recordedAtMs } = entry;
   const { org, site, device } = partsOf(head.origin);
   return [
-    head.origin,
-    head.seq,
-    position,
-    head.id,
-    head.type,
-    head.entity.type,
-    head.entity.id,
+    ...nameCells(entry),
     org,
     site,
     device,

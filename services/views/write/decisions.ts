@@ -1,7 +1,10 @@
+import type { Position } from "../../core/index.ts";
 import type { Author, Sibling } from "../../merge/engine.ts";
-import type { DecisionRow, SettledDecision } from "../changes.ts";
+import type { DecisionRow, SettledDecision, ViewBuild } from "../changes.ts";
 import type { Db } from "../connect.ts";
 import { copyText, line } from "../copy.ts";
+import { isKnownNow } from "../names.ts";
+import { saysTheSame } from "../past-decisions.ts";
 
 /** Writes what was decided, and settles what was decided before. */
 export async function writeDecisions(
@@ -14,7 +17,7 @@ export async function writeDecisions(
       `UPDATE tributary.decision_row d SET settled_position = s.position
        FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::bigint[]) AS s (view, generation, entity_id, register, position)
        WHERE d.view = s.view AND d.generation = s.generation AND d.entity_id = s.entity_id AND d.register = s.register
-         AND d.settled_position IS NULL`,
+         AND d.settled_position IS NULL AND ${isKnownNow("d")}`,
       [
         settled.map((s) => s.view),
         settled.map((s) => s.generation),
@@ -48,3 +51,50 @@ const decisionLine = ({ view, generation, entityId, position, decision, settledP
     decision.isOpen ? "t" : "f",
     settledPosition,
   ]);
+
+/** An entity that is folded anew, and the position from which on what that gives is known. */
+interface Anew {
+  readonly id: string;
+  readonly from: Position;
+}
+
+const OF_ENTITY = "d.view = $1 AND d.generation = $2 AND d.entity_id = $3";
+const paramsOf = ({ projection, generation }: ViewBuild, { id, from }: Anew): unknown[] => [
+  projection.name,
+  generation,
+  id,
+  from,
+];
+
+/** Takes away all decisions on an entity: of a build that nobody reads yet. Superseded ones were carried over from the live build. */
+export async function dropDecisions(db: Db, { projection, generation }: ViewBuild, id: string): Promise<void> {
+  await db.query(`DELETE FROM tributary.decision_row d WHERE ${OF_ENTITY} AND ${isKnownNow("d")}`, [
+    projection.name,
+    generation,
+    id,
+  ]);
+}
+
+/** Marks all decisions on an entity as superseded, before those that folding it anew gives are written. `keepSame` follows when they are. */
+export async function supersedeDecisions(db: Db, build: ViewBuild, anew: Anew): Promise<void> {
+  const params = paramsOf(build, anew);
+  // Never known at any position: what replaces it was folded at the same one.
+  await db.query(`DELETE FROM tributary.decision_row d WHERE ${OF_ENTITY} AND ${isKnownNow("d")} AND d.known_from >= $4`, params);
+  await db.query(`UPDATE tributary.decision_row d SET superseded_at = $4 WHERE ${OF_ENTITY} AND ${isKnownNow("d")}`, params);
+}
+
+/** A decision that says the same as before was never superseded; one that is new is known from here on. */
+export async function keepSame(db: Db, build: ViewBuild, anew: Anew): Promise<void> {
+  const params = paramsOf(build, anew);
+  const isSame = `n.generation = d.generation AND ${isKnownNow("n")} AND ${saysTheSame("n", "d")}`;
+  await db.query(`UPDATE tributary.decision_row d SET known_from = $4 WHERE ${OF_ENTITY} AND ${isKnownNow("d")}`, params);
+  await db.query(
+    `UPDATE tributary.decision_row n SET known_from = d.known_from FROM tributary.decision_row d
+     WHERE ${OF_ENTITY} AND d.superseded_at = $4 AND ${isSame}`,
+    params,
+  );
+  await db.query(
+    `DELETE FROM tributary.decision_row d USING tributary.decision_row n WHERE ${OF_ENTITY} AND d.superseded_at = $4 AND ${isSame}`,
+    params,
+  );
+}

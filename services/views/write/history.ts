@@ -30,9 +30,9 @@ const cellsOf = ({ id, position, recordedAtMs, row }: HistoryRow): Cell[] => [
 /** A version's values as they are kept. */
 const textOf = ({ row }: Pick<HistoryRow, "row">): string => JSON.stringify(row.values);
 
-/** Takes away all versions of an entity: of a build that nobody reads yet. */
+/** Takes away the versions of an entity that are known now: of a build that nobody reads yet. Superseded ones were carried over from the live build. */
 export async function dropHistory(db: Db, { projection, place }: ViewBuild, id: string): Promise<void> {
-  await db.query(`DELETE FROM ${at(place, `${projection.name}_history`)} WHERE id = $1`, [id]);
+  await db.query(`DELETE FROM ${at(place, `${projection.name}_history`)} h WHERE h.id = $1 AND ${isKnownNow("h")}`, [id]);
 }
 
 /**

@@ -1,4 +1,4 @@
-import type { Projection } from "../../merge/index.ts";
+import type { Projection } from "../../merge/engine.ts";
 import type { ViewRow } from "../changes.ts";
 import { arrays, sqlType, toSql } from "../columns.ts";
 import type { Db } from "../connect.ts";

@@ -1,6 +1,21 @@
 import { type LogEntry, partsOf } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
 import { copyText, line } from "../copy.ts";
+import { copyTo, NAME_COLUMNS, nameCells } from "./audit-row.ts";
+
+const COLUMNS = [
+  ...NAME_COLUMNS,
+  "site",
+  "actor",
+  "recorded_at",
+  "schema_subject",
+  "schema_version",
+  "code",
+  "reason",
+  "path",
+  "raw",
+  "hash",
+];
 
 /** The table of quarantined events. */
 export const QUARANTINE = "tributary.quarantine";
@@ -12,13 +27,7 @@ export async function writeQuarantine(db: Db, entries: readonly LogEntry[], tabl
       ? []
       : [
           line([
-            head.origin,
-            head.seq,
-            position,
-            head.id,
-            head.type,
-            head.entity.type,
-            head.entity.id,
+            ...nameCells({ head, position }),
             partsOf(head.origin).site,
             head.actor,
             new Date(recordedAtMs).toISOString(),
@@ -33,10 +42,5 @@ export async function writeQuarantine(db: Db, entries: readonly LogEntry[], tabl
         ],
   );
   if (lines.length === 0) return;
-  await copyText(
-    db,
-    `COPY ${table} (origin, seq, position, id, type, entity_type, entity_id, site, actor, recorded_at, schema_subject,
-       schema_version, code, reason, path, raw, hash) FROM STDIN`,
-    lines.join(""),
-  );
+  await copyText(db, copyTo(table, COLUMNS), lines.join(""));
 }

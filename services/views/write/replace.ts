@@ -3,6 +3,7 @@ import type { HistoryRow, ParkedRow, PassedOver, ViewBuild, ViewChanges } from "
 import type { Db } from "../connect.ts";
 import { withoutNul } from "../copy.ts";
 import { at } from "../names.ts";
+import { dropDecisions, keepSame, supersedeDecisions } from "./decisions.ts";
 import { dropHistory, supersede, writeHistory } from "./history.ts";
 import { writeParked } from "./parked.ts";
 import { writeViews } from "./view.ts";
@@ -35,7 +36,8 @@ export async function replaceEntity(
   const id = withoutNul(entity);
   const which = [projection.name, generation, id];
   await db.query("DELETE FROM tributary.parked WHERE view = $1 AND generation = $2 AND entity_id = $3", which);
-  await db.query("DELETE FROM tributary.decision_row WHERE view = $1 AND generation = $2 AND entity_id = $3", which);
+  if (isLive) await supersedeDecisions(db, target, { id, from: upTo });
+  else await dropDecisions(db, target, id);
   await db.query(
     `UPDATE tributary.case_row SET closed_position = $4
      WHERE view = $1 AND generation = $2 AND subject = $3 AND kind = 'register' AND closed_position IS NULL`,
@@ -49,6 +51,7 @@ export async function replaceEntity(
     await db.query(`DELETE FROM ${at(place, table)} WHERE id = $1`, [id]);
   // Notices are named after what they tell of: only what could not be told while the entity was parked is new.
   await writeViews(db, [{ ...changes, history: [] }], { tells: isLive, alone: false });
+  if (isLive) await keepSame(db, target, { id, from: upTo });
   if (!leavesHistory) await writeHistory(db, target, versions, knownFrom);
   if (parked !== null) await writeParked(db, target, [parked]);
   return { versions, knownFrom };

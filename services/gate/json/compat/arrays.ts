@@ -1,10 +1,10 @@
 import { isSchema, type Schema, type View } from "../document.ts";
 import { childOf } from "../facts/children.ts";
-import type { JsonMismatch, Place, Proof } from "./proof.ts";
+import type { JsonMismatch, Location, Proof } from "./proof.ts";
 
-export function ofArrays(proof: Proof, place: Place): JsonMismatch[] {
-  const { c, schema, view, no } = place;
-  const { array } = place.facts;
+export function ofArrays(proof: Proof, location: Location): JsonMismatch[] {
+  const { c, schema, view, no } = location;
+  const { array } = location.facts;
   const out: JsonMismatch[] = [];
   const n = (keyword: string): number | undefined => schema[keyword] as number | undefined;
   if (array.minItems < (n("minItems") ?? 0)) out.push(no("minItems", `lists shorter than ${n("minItems")} were allowed`));
@@ -19,14 +19,14 @@ export function ofArrays(proof: Proof, place: Place): JsonMismatch[] {
     const at = i < prefix.length ? `prefixItems/${i}` : "items";
     out.push(...proof.subset(proof.reason.item(c, i), childOf(view, own, at)));
   }
-  out.push(...ofContains(proof, place, positions));
+  out.push(...ofContains(proof, location, positions));
   return out;
 }
 
 /** `positions`: those that either side gives a schema of its own. */
 function ofContains(
   { reason, subset }: Proof,
-  { c, facts: { array }, schema, view, no }: Place,
+  { c, facts: { array }, schema, view, no }: Location,
   positions: number,
 ): JsonMismatch[] {
   if (!isSchema(schema.contains)) return [];

@@ -12,7 +12,7 @@ import type { Oracle } from "../validator.ts";
 import { areDisjoint, coversOne } from "./alternatives.ts";
 import { ofArrays } from "./arrays.ts";
 import { ofObjects } from "./objects.ts";
-import type { JsonMismatch, No, Place, Proof } from "./proof.ts";
+import type { JsonMismatch, Location, No, Proof } from "./proof.ts";
 import { same } from "./same.ts";
 import { ofNumbers, ofStrings } from "./scalars.ts";
 
@@ -22,7 +22,7 @@ const hasFailed = (found: readonly JsonMismatch[]): boolean => found.length > 0;
 const MAX_MISMATCHES = 20;
 
 /**
- * Every place where data that fits `writer` might not fit `reader`; empty means proved: all of it fits. The proof goes keyword by
+ * Every location at which data that fits `writer` might not fit `reader`; empty means proved: all of it fits. The proof goes keyword by
  * keyword over what the schemas allow; where it cannot decide (two regular expressions that differ), it says so rather than guess, so
  * a mismatch is a doubt until an example confirms it.
  */
@@ -65,7 +65,7 @@ function comparison(ask: Oracle): Proof {
       }
       if (found.length >= MAX_MISMATCHES) break;
     }
-    // What the writer's schema says of the place, where the conjunction could not tell.
+    // What the writer's schema says of the location, where the conjunction could not tell.
     return found.map((mismatch) => (mismatch.writerPath === "?" ? { ...mismatch, writerPath: writer[0]?.path ?? "" } : mismatch));
   }
 
@@ -89,26 +89,26 @@ function coversAnew(proof: Proof, c: Conjunction, b: View, splits: number): Json
     writerPath,
   });
   if (schema === false) return reason.isEmpty(c) ? [] : [no("false", "nothing is allowed here", "")];
-  const place: Place = { c, facts: reason.facts(c), schema, view: b, no };
-  if (place.facts.values !== null) return ofListed(proof, place, place.facts.values);
+  const location: Location = { c, facts: reason.facts(c), schema, view: b, no };
+  if (location.facts.values !== null) return ofListed(proof, location, location.facts.values);
   if (c.atoms.some((atom) => same(atom, b))) return [];
-  return [...ofApplicators(proof, place, splits), ...plain(proof, place)];
+  return [...ofApplicators(proof, location, splits), ...plain(proof, location)];
 }
 
 /** Where all values are known, each is put to the reader. */
-function ofListed(proof: Proof, place: Place, values: readonly JsonValue[]): JsonMismatch[] {
-  const { schema, view, no } = place;
+function ofListed(proof: Proof, location: Location, values: readonly JsonValue[]): JsonMismatch[] {
+  const { schema, view, no } = location;
   const bad = values.filter((value) => !proof.reason.ask(view, value));
   if (bad.length === 0) return [];
   // Which keyword says so: found by the plain comparison, if it can tell.
-  const told = plain(proof, place);
+  const told = plain(proof, location);
   if (told.length > 0 && schema.enum === undefined && schema.const === undefined) return told;
   const keyword = schema.const !== undefined ? "const" : schema.enum !== undefined ? "enum" : "";
   return [no(keyword === "" ? "value" : keyword, `${list(bad)} is not taken`, keyword)];
 }
 
 /** The keywords that hold other schemas for the same value. */
-function ofApplicators(proof: Proof, { c, facts, schema, view, no }: Place, splits: number): JsonMismatch[] {
+function ofApplicators(proof: Proof, { c, facts, schema, view, no }: Location, splits: number): JsonMismatch[] {
   const { reason, covers } = proof;
   const out: JsonMismatch[] = [];
   if (typeof schema.$ref === "string") {
@@ -146,8 +146,8 @@ function ofApplicators(proof: Proof, { c, facts, schema, view, no }: Place, spli
 }
 
 /** The keywords that look at one value by itself or at its members. */
-function plain(proof: Proof, place: Place): JsonMismatch[] {
-  const { facts, schema, no } = place;
+function plain(proof: Proof, location: Location): JsonMismatch[] {
+  const { facts, schema, no } = location;
   const out: JsonMismatch[] = [];
   let types: ReadonlySet<Type> = facts.types;
   if (schema.type !== undefined) {
@@ -158,10 +158,10 @@ function plain(proof: Proof, place: Place): JsonMismatch[] {
   }
   if ((schema.enum !== undefined || schema.const !== undefined) && facts.values === null)
     out.push(no(schema.const === undefined ? "enum" : "const", "values besides those listed were allowed"));
-  if (types.has("integer") || types.has("fraction")) out.push(...ofNumbers(place, types));
-  if (types.has("string")) out.push(...ofStrings(place));
-  if (types.has("array")) out.push(...ofArrays(proof, place));
-  if (types.has("object")) out.push(...ofObjects(proof, place));
+  if (types.has("integer") || types.has("fraction")) out.push(...ofNumbers(location, types));
+  if (types.has("string")) out.push(...ofStrings(location));
+  if (types.has("array")) out.push(...ofArrays(proof, location));
+  if (types.has("object")) out.push(...ofObjects(proof, location));
   return out;
 }
 

@@ -3,13 +3,13 @@ import { escapePointer, isSchema, type View } from "../document.ts";
 import { childOf } from "../facts/children.ts";
 import { made } from "../facts/conjunctions.ts";
 import { matches } from "../patterns.ts";
-import type { JsonMismatch, Place, Proof } from "./proof.ts";
+import type { JsonMismatch, Location, Proof } from "./proof.ts";
 
-export function ofObjects(proof: Proof, place: Place): JsonMismatch[] {
+export function ofObjects(proof: Proof, location: Location): JsonMismatch[] {
   const { reason, subset } = proof;
   const { others, member, isNothing, ask } = reason;
-  const { c, schema, view, no } = place;
-  const { object } = place.facts;
+  const { c, schema, view, no } = location;
+  const { object } = location.facts;
   const out: JsonMismatch[] = [];
   const n = (keyword: string): number | undefined => schema[keyword] as number | undefined;
   for (const [i, name] of ((schema.required ?? []) as string[]).entries())
@@ -41,13 +41,13 @@ export function ofObjects(proof: Proof, place: Place): JsonMismatch[] {
         no("dependentRequired", `${name} without ${lacking.join(", ")} was allowed`, `dependentRequired/${escapePointer(name)}`),
       );
   }
-  out.push(...ofMembers(proof, place));
+  out.push(...ofMembers(proof, location));
   if (schema.unevaluatedProperties !== undefined && schema.unevaluatedProperties !== true)
-    out.push(...ofUnevaluated(proof, place, { isClosed, possible }));
+    out.push(...ofUnevaluated(proof, location, { isClosed, possible }));
   return out;
 }
 
-function ofMembers(proof: Proof, { c, facts: { object }, schema, view: reader }: Place): JsonMismatch[] {
+function ofMembers(proof: Proof, { c, facts: { object }, schema, view: reader }: Location): JsonMismatch[] {
   const { reason, subset } = proof;
   const named = (schema.properties ?? {}) as JsonObject;
   const patterns = Object.entries((schema.patternProperties ?? {}) as JsonObject);
@@ -95,7 +95,7 @@ function told(found: JsonMismatch[], wanted: View, name: string): JsonMismatch[]
 
 function ofUnevaluated(
   { reason, subset }: Proof,
-  { c, facts, schema, view, no }: Place,
+  { c, facts, schema, view, no }: Location,
   { isClosed, possible }: { readonly isClosed: boolean; readonly possible: readonly string[] },
 ): JsonMismatch[] {
   const named = new Set(Object.keys((schema.properties ?? {}) as JsonObject));

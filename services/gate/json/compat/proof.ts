@@ -4,7 +4,7 @@ import type { Conjunction } from "../facts/conjunctions.ts";
 import type { Facts } from "../facts/facts.ts";
 import type { Reasoner } from "../facts/reasoner.ts";
 
-/** A place where a document that fits the writer's schema may not fit the reader's. Paths are JSON pointers into the schemas. */
+/** A location at which a document that fits the writer's schema may not fit the reader's. Paths are JSON pointers into the schemas. */
 export interface JsonMismatch {
   /** The keyword that fails, as it stands at the end of `readerPath`. */
   readonly rule: string;
@@ -16,7 +16,7 @@ export interface JsonMismatch {
 export type No = (rule: string, message: string, keyword?: string) => JsonMismatch;
 
 /** One schema of the reader's, held against what the writer lets through there. */
-export interface Place {
+export interface Location {
   /** What the writer lets through, and what is known of it. */
   readonly c: Conjunction;
   readonly facts: Facts;

@@ -1,10 +1,10 @@
 import { wholeRange } from "../facts/gather.ts";
 import type { Type } from "../facts/types.ts";
 import { isMultiple } from "../multiples.ts";
-import type { JsonMismatch, Place } from "./proof.ts";
+import type { JsonMismatch, Location } from "./proof.ts";
 
 /** `types`: those of the writer's types that the reader takes. */
-export function ofNumbers({ facts: { number }, schema, no }: Place, types: ReadonlySet<Type>): JsonMismatch[] {
+export function ofNumbers({ facts: { number }, schema, no }: Location, types: ReadonlySet<Type>): JsonMismatch[] {
   const out: JsonMismatch[] = [];
   const wholeOnly = !types.has("fraction");
   const whole = wholeRange(number);
@@ -34,7 +34,7 @@ export function ofNumbers({ facts: { number }, schema, no }: Place, types: Reado
   return out;
 }
 
-export function ofStrings({ facts: { string }, schema, no }: Place): JsonMismatch[] {
+export function ofStrings({ facts: { string }, schema, no }: Location): JsonMismatch[] {
   const out: JsonMismatch[] = [];
   if (string.minLength < ((schema.minLength as number) ?? 0))
     out.push(no("minLength", `texts shorter than ${String(schema.minLength)} were allowed`));

@@ -23,7 +23,7 @@ export function made(schema: Schema): View {
 }
 
 export interface Conjunctions {
-  /** Names a schema: the same place, the same name. */
+  /** Names a schema: the same location, the same name. */
   idOf(view: View): string;
   /** The conjunction of these. */
   all(atoms: readonly View[], nots: readonly View[]): Conjunction;

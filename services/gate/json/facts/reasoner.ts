@@ -18,7 +18,7 @@ const MAX_STEPS = 200_000;
 const MAX_DEPTH = 40;
 
 export interface Reasoner {
-  /** Names a schema: the same place, the same name. */
+  /** Names a schema: the same location, the same name. */
   idOf(view: View): string;
   /** The conjunction of these. */
   all(atoms: readonly View[], nots: readonly View[]): Conjunction;

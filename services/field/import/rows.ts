@@ -1,0 +1,111 @@
+/** A row of a file as an event, with everything that is wrong with it. */
+import type { EntityRef, JsonObject } from "../../core/index.ts";
+import { type Gate, type Problem, readDay } from "../../gate/index.ts";
+import type { NewEvent, Outbox } from "../outbox.ts";
+import type { ImportOptions } from "./options.ts";
+import { keyOf, keyProblem, type Plan } from "./plan.ts";
+import { type Line, shapeProblem } from "./table.ts";
+
+/** `event` is `null` where the row is not one of the table, or names nothing. */
+export interface Row {
+  readonly line: Line;
+  readonly entity: EntityRef;
+  readonly event: NewEvent | null;
+  readonly problems: readonly string[];
+}
+
+/** Makes events of rows. */
+export function rowMaker(
+  { gate, outbox }: { readonly gate: Gate; readonly outbox: Outbox },
+  { header, key, entity: entityType, reader, schema, type }: Plan,
+  { actor, dates }: ImportOptions,
+): (line: Line) => Row {
+  const { occurredOn } = schema.annotations;
+
+  const eventOf = (entity: EntityRef, data: JsonObject): NewEvent => {
+    const at = occurredOn === undefined ? null : instantOf(data[occurredOn]);
+    return { type, entity, data, actor, ...(at === null ? {} : { occurredAt: at }) };
+  };
+
+  /** A day that only a view asks for, read in the file's order; `null`: it is none. */
+  const dayMended = (event: NewEvent, { path }: Problem): NewEvent | null => {
+    const name = memberAt(path);
+    const value = name === null ? undefined : event.data[name];
+    if (name === null || typeof value !== "string" || dates === undefined) return null;
+    const day = readDay(value, dates)?.value;
+    return day === undefined || day === value ? null : eventOf(event.entity, { ...event.data, [name]: day });
+  };
+
+  const mended = (given: NewEvent): { readonly event: NewEvent; readonly first: Problem | null } => {
+    let event = given;
+    for (let tries = Object.keys(given.data).length; ; tries--) {
+      const first = outbox.problemOf(event);
+      const better = first?.code === "unfit-for-view" && tries > 0 ? dayMended(event, first) : null;
+      if (better === null) return { event, first };
+      event = better;
+    }
+  };
+
+  /** What is wrong with an event by its form and by the views. `first`: what its outbox said first. */
+  const allOf = (event: NewEvent, first: Problem): readonly Problem[] => {
+    if (first.code !== "unfit-for-view") {
+      const found = gate.problems(schema, event.data);
+      return found.length === 0 ? [first] : found;
+    }
+    const found: Problem[] = [];
+    const rest: Record<string, JsonObject[string]> = { ...event.data };
+    // A view names one value at a time: the next is found without it.
+    for (let next: Problem | null = first; next?.code === "unfit-for-view"; next = outbox.problemOf({ ...event, data: rest })) {
+      found.push(next);
+      const name = memberAt(next.path);
+      if (name === null || !Object.hasOwn(rest, name)) break;
+      delete rest[name];
+    }
+    return found;
+  };
+
+  return (line) => {
+    const entity = { type: entityType, id: keyOf(header, key, line) };
+    const wrong = shapeProblem(header, line) ?? keyProblem(key, entity.id);
+    if (wrong !== null) return { line, entity, event: null, problems: [wrong] };
+    const cells = Object.fromEntries([...header.at].map(([name, at]) => [name, (line.cells[at] ?? "").trim()]));
+    const { data, problems: ofCells } = reader.read(cells);
+    const { event, first } = mended(eventOf(entity, data));
+    const named = new Set(ofCells.map(({ path }) => path));
+    // A cell that could not be read is wrong by its form as well: once is enough.
+    const others = first === null ? [] : allOf(event, first).filter(({ path }) => path === null || !named.has(path));
+    const messages = [...ofCells, ...others].map(({ message }) => message);
+    return { line, entity, event, problems: [...new Set(messages)] };
+  };
+}
+
+/** The member of the data that a problem is about, where it is one at the top. */
+const memberAt = (path: string | null): string | null => {
+  const name = path === null ? undefined : /^\/([^/]+)$/.exec(path)?.[1];
+  return name === undefined ? null : name.replaceAll("~1", "/").replaceAll("~0", "~");
+};
+
+const DAY_MS = 86_400_000;
+const DAY = /^(?!0000)\d{4}-\d{2}-\d{2}$/;
+/** Noon, so that the day is the same wherever it is read, from Honolulu to Tongatapu. */
+const NOON = "T12:00:00.000Z";
+/** Counts up to this are days since 1970, beyond it milliseconds, beyond the next microseconds. */
+const MAX_DAYS = 3_000_000;
+const MAX_MS = 3e14;
+
+/** When a row says that it happened, ISO 8601 with milliseconds; `null`: it does not say, or no event can have it. */
+function instantOf(value: unknown): string | null {
+  if (typeof value === "string" && DAY.test(value)) return Number.isNaN(Date.parse(value)) ? null : `${value}${NOON}`;
+  const ms =
+    typeof value === "string" && /T.*(Z|[+-]\d{2}:\d{2})$/i.test(value)
+      ? Date.parse(value)
+      : typeof value === "number" && Number.isSafeInteger(value)
+        ? Math.abs(value) <= MAX_DAYS
+          ? value * DAY_MS + DAY_MS / 2
+          : Math.abs(value) <= MAX_MS
+            ? value
+            : value / 1000
+        : Number.NaN;
+  const at = new Date(ms);
+  return Number.isNaN(at.getTime()) || at.getUTCFullYear() < 1 || at.getUTCFullYear() > 9999 ? null : at.toISOString();
+}

@@ -1,0 +1,70 @@
+/** A batch of a build: folded, written, and what is refused of it narrowed down to its events. */
+import { type LogEntry, messageOf, type Position } from "../core/index.ts";
+import { type Db, writeViews } from "../views/index.ts";
+import type { RebuildDeps } from "./building.ts";
+import type { Counting } from "./counts.ts";
+import { isOfData } from "./failures.ts";
+import { narrow } from "./narrow.ts";
+import { type Outcome, outcomeOf } from "./outcome.ts";
+import { type FoldedPage, foldPage, type ViewTarget, type Waiting } from "./page.ts";
+import { historyOf, refoldOne } from "./refold.ts";
+
+/** What batches are folded into. */
+export interface Batching {
+  readonly deps: RebuildDeps;
+  readonly counts: Counting;
+  /** The builds, with what is known of their entities; read anew when a batch was narrowed. */
+  targets: readonly ViewTarget[];
+  /** The builds as the database has them now, over the connection given. */
+  readonly targetsOver: (db: Db) => Promise<readonly ViewTarget[]>;
+}
+
+/** Runs `work` so that all it writes stays, with the build moved to `through`, or none of it. */
+export type Scope = <T>(part: readonly LogEntry[], through: Position, work: () => Promise<T>) => Promise<T>;
+
+/** A batch with what folding it gave. */
+export interface Batch {
+  readonly page: readonly LogEntry[];
+  readonly through: Position;
+  readonly folded: Outcome<FoldedPage>;
+}
+
+/** Folds a batch into what is known now. Writes nothing. */
+export async function foldBatch(
+  { deps: { gate }, counts, targets }: Batching,
+  page: readonly LogEntry[],
+  through: Position,
+): Promise<Batch> {
+  return { page, through, folded: await outcomeOf(foldPage({ gate, counts }, targets, page, through)) };
+}
+
+/** Writes a batch; where the database refuses it for its data, narrows it down to the events that are to blame. */
+export async function writeBatch(build: Batching, { page, through, folded }: Batch, scope: Scope): Promise<void> {
+  const { deps, counts, targets } = build;
+  const { db, gate, say = () => {} } = deps;
+  const mend = (waiting: readonly Waiting[], upTo: Position): Promise<void> => mendWaiting(deps, waiting, upTo, scope);
+  try {
+    if ("error" in folded) throw folded.error;
+    const { views } = folded.value;
+    await scope(page, through, () => writeViews(db, views, { tells: false, alone: true }));
+    folded.value.written();
+  } catch (error) {
+    if ("value" in folded) folded.value.dropped();
+    if (!(await isOfData(db, targets, error))) throw error;
+    say({ event: "batch-narrowed", events: page.length, message: messageOf(error) });
+    const io = { db, deps: { gate, counts }, targets: () => build.targetsOver(db), scope, mend, live: null, insists: false, say };
+    await narrow(io, page, through);
+    build.targets = await build.targetsOver(db);
+    return;
+  }
+  await mend(folded.value.waiting, through);
+}
+
+/** Folds parked entities that a batch has brought events for anew. */
+async function mendWaiting(deps: RebuildDeps, waiting: readonly Waiting[], upTo: Position, scope: Scope): Promise<void> {
+  for (const { target, id } of waiting) {
+    const entries = await historyOf(deps, target, id, upTo);
+    const settle = await scope([], upTo, () => refoldOne(deps, { target, id, entries, upTo }, { isLive: false }));
+    settle();
+  }
+}

@@ -1,0 +1,53 @@
+/** Decisions that a new build replaces stay known to have been made, as versions of rows do. */
+import type { Db } from "./connect.ts";
+import { isKnownNow, NEVER } from "./names.ts";
+import { furthestOf, least, type Positions } from "./shards.ts";
+
+/** Two builds of a view. */
+export interface DecisionsMove {
+  readonly view: string;
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Two decisions on the same register say the same. What settled them later is no part of that. */
+export const saysTheSame = (a: string, b: string): string =>
+  `${a}.view = ${b}.view AND ${a}.entity_id = ${b}.entity_id AND ${a}.register = ${b}.register AND ${a}.position = ${b}.position AND ${a}.rule = ${b}.rule
+   AND ${a}.rule_version = ${b}.rule_version AND ${a}.reason = ${b}.reason AND ${a}.value::text IS NOT DISTINCT FROM ${b}.value::text
+   AND ${a}.winner::text = ${b}.winner::text AND ${a}.losers::text = ${b}.losers::text AND ${a}.is_open = ${b}.is_open`;
+
+const COLUMNS = "rule, rule_version, reason, winner, losers, settled_position, value, is_open, known_from";
+
+/**
+ * Marks decisions that the new build alone has as known from the swap on, and adds those that the old one alone has as superseded there. Where the log was set back, what
+ * lay beyond is not carried over.
+ */
+export async function carryDecisions(db: Db, { view, from, to }: DecisionsMove, positions: Positions): Promise<void> {
+  const end = furthestOf(positions);
+  const swappedAt = least(positions) ?? end;
+  if (end === null || swappedAt === null) return;
+  const known = (alias: string, build: string): string =>
+    `${alias}.view = $1 AND ${alias}.generation = ${build} AND ${isKnownNow(alias)}`;
+  await db.query(
+    `UPDATE tributary.decision_row n SET known_from = $4
+     WHERE ${known("n", "$3")} AND n.position <= $4
+       AND NOT EXISTS (SELECT FROM tributary.decision_row o WHERE ${known("o", "$2")} AND ${saysTheSame("o", "n")})`,
+    [view, from, to, swappedAt],
+  );
+  await db.query(
+    `UPDATE tributary.decision_row n SET known_from = o.known_from FROM tributary.decision_row o
+     WHERE ${known("n", "$3")} AND ${known("o", "$2")} AND ${saysTheSame("o", "n")} AND o.known_from <= $4`,
+    [view, from, to, end],
+  );
+  await db.query(
+    `INSERT INTO tributary.decision_row (view, generation, entity_id, register, position, ${COLUMNS}, superseded_at)
+     SELECT o.view, $3, o.entity_id, o.register, o.position, ${COLUMNS.split(", ")
+       .map((name) => `o.${name}`)
+       .join(", ")}, least(o.superseded_at, $4::bigint)
+     FROM tributary.decision_row o
+     WHERE o.view = $1 AND o.generation = $2 AND greatest(o.position, o.known_from) <= $5 AND (o.superseded_at < ${NEVER}
+       OR NOT EXISTS (SELECT FROM tributary.decision_row n WHERE ${known("n", "$3")} AND ${saysTheSame("o", "n")}))
+     ON CONFLICT DO NOTHING`,
+    [view, from, to, swappedAt, end],
+  );
+}
