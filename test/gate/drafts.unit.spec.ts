@@ -209,6 +209,23 @@ describe("a list whose rest is named with unevaluatedItems", () => {
   });
 });
 
+describe("what is left over", () => {
+  const self = { $ref: "#" };
+  it.each<[string, JsonObject]>([
+    ["of lists, by alternatives", { unevaluatedItems: false, anyOf: [self, self, { anyOf: [self] }] }],
+    ["of members, by others", { unevaluatedProperties: false, dependentSchemas: { a: self, b: self } }],
+    ["of members, by parts", { unevaluatedProperties: false, allOf: [self, self] }],
+  ])("%s, of what leads back to itself, is refused and never looked for without end", (_, schema) => {
+    expect(() => version(1, schema)).toThrow(/not among the keywords|refers to itself/);
+  });
+  it("of several large parts costs no more schemas than a form may have", () => {
+    const properties = Object.fromEntries(Array.from({ length: 900 }, (_, i) => [`m${i}`, {}]));
+    const whole = { $ref: "#/$defs/big", properties: { more: {} }, unevaluatedProperties: false };
+    const form = { $defs: { big: { properties } }, properties: { a: whole, b: whole, c: whole } };
+    expect([check(form)({ a: { m1: 1, more: 2 } }), check(form)({ c: { less: 1 } })]).toEqual([true, false]);
+  });
+});
+
 it("propertyNames that let any name through add nothing to a form, and keep no default from being filled in", () => {
   const form = (more: JsonObject) => ({
     type: "object",

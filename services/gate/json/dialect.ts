@@ -3,6 +3,7 @@ import { canonicalize, isJsonObject, type JsonObject } from "../../core/index.ts
 import { type Document, follow, type Schema, type View, viewOf, walk } from "./document.ts";
 import { FORMATS } from "./formats.ts";
 import { patternProblem } from "./patterns.ts";
+import { namedForClosing } from "./reading.ts";
 import { reservedName } from "./values.ts";
 
 /** Why a JSON Schema is not taken, where, and what to write instead. */
@@ -63,11 +64,14 @@ function dialectRefusals(doc: Document, isSchemaByMeta: boolean, withPatterns: b
     if (out.length < MAX_REFUSALS) out.push({ path, reason, hint });
   };
   let count = 0;
+  // Names that stand there only because the document was written out (`unevaluated.ts`).
+  let spared = 0;
   let hasUnevaluated: string | null = null;
   let hasIf = false;
   for (const view of walk(viewOf(doc))) {
     const { schema, path, depth } = view;
-    if (++count > MAX_SCHEMAS) {
+    if (typeof schema !== "boolean") spared += namedForClosing(schema);
+    if (++count > MAX_SCHEMAS + spared) {
       refuse(path, `it holds more than ${MAX_SCHEMAS} schemas`, "Split it into several subjects.");
       break;
     }

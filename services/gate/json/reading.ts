@@ -59,8 +59,12 @@ function closerOf(schema: JsonObject): (Named & { readonly at: number }) | null 
   return { names: new Set(Object.keys(properties)), patterns: Object.keys(patternProperties), at: parts.length - 1 };
 }
 
-/** Whether a schema that is put together is closed as a whole. */
+/** Whether a schema that is put together is closed as a whole, and how many members and patterns it names for that. */
 export const isClosedAsWhole = (schema: JsonObject): boolean => closerOf(schema) !== null;
+export const namedForClosing = (schema: JsonObject): number => {
+  const closer = closerOf(schema);
+  return closer === null ? 0 : closer.names.size + closer.patterns.length;
+};
 
 /** Parts of one schema that are looked into, at most. */
 const MAX_PARTS = 1_000;

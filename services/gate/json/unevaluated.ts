@@ -107,10 +107,10 @@ const MAYBE = ["anyOf", "oneOf"] as const;
 const MAYBE_ONE = ["if", "then", "else"] as const;
 
 /** What a schema evaluates, without its own words for what is left over. */
-function evaluatedBy(view: View, budget: Budget): Evaluated {
+function evaluatedBy(view: View, budget: Budget, outer = 0): Evaluated {
   const out = nothing();
   const seen = new Set<Schema>();
-  collect(view, 0, true);
+  collect(view, outer, true);
   return out;
 
   function collect({ schema, doc, path }: View, depth: number, isOwn: boolean): void {
@@ -131,12 +131,12 @@ function evaluatedBy(view: View, budget: Budget): Evaluated {
       const part = below(each, `allOf/${i}`);
       if (part !== null) collect(part, depth + 1, false);
     }
-    for (const part of alternatives(schema, below)) doubt(part);
+    for (const part of alternatives(schema, below)) doubt(part, depth + 1);
   }
 
   /** What applies to some data only: harmless where it evaluates nothing. */
-  function doubt(part: View): void {
-    const { names, patterns, positions, allMembers, allItems, membersAreSure, itemsAreSure } = evaluatedBy(part, budget);
+  function doubt(part: View, depth: number): void {
+    const { names, patterns, positions, allMembers, allItems, membersAreSure, itemsAreSure } = evaluatedBy(part, budget, depth);
     if (allMembers || names.size > 0 || patterns.size > 0 || !membersAreSure) out.membersAreSure = false;
     if (allItems || positions > 0 || !itemsAreSure) out.itemsAreSure = false;
   }
