@@ -147,6 +147,7 @@ function schemasOf(store: Store, dir: string): FieldSchemas {
   }
 }
 
+export type { CellHabit, DayOrder, DecimalMark } from "../gate/index.ts";
 export type { EnrolResult } from "./enrol.ts";
 export type { Follower } from "./follow.ts";
 export { type FailedRow, type ImportOptions, type ImportResult, type Misfit, PROBLEM_COLUMN } from "./import/options.ts";
