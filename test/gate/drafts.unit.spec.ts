@@ -91,6 +91,7 @@ describe("a document of an older draft", () => {
       /at \/properties\/p\/prefixItems: draft 7 does not know prefixItems/,
       /2020-12/,
     ],
+    ["a draft that is named like a method of objects", { $schema: "constructor" }, /dialect is "constructor"/, /2020-12/],
     ["draft 4", { $schema: "http://json-schema.org/draft-04/schema#" }, /dialect/, /drafts 6, 7 and 2019-09/],
     [
       "a $recursiveAnchor inside",
@@ -111,6 +112,10 @@ describe("a document of an older draft", () => {
     expect(made.text).toBe(JSON.stringify(schema));
     const [first] = findings(schema, { $schema: DRAFT_7, properties: { p: { items: [{ type: "string" }] } } });
     expect(first).toMatchObject({ rule: "type", path: "/properties/p/items/0/type" });
+    const named = (type: string) => ({ properties: { constructor: { type }, items: { type } } });
+    expect(findings(named("string"), named("integer")).map(({ path }) => path)).toEqual(
+      expect.arrayContaining(["/properties/constructor/type", "/properties/items/type"]),
+    );
   });
 });
 

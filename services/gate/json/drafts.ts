@@ -8,15 +8,15 @@ import { escapePointer, isSchema, LIST, NAMED, ONE, type Schema } from "./docume
  */
 
 /** Drafts by their `$schema`, without `#` at the end. */
-const OLDER: Readonly<Record<string, "draft 6" | "draft 7" | "draft 2019-09">> = {
-  "http://json-schema.org/draft-06/schema": "draft 6",
-  "https://json-schema.org/draft-06/schema": "draft 6",
-  "http://json-schema.org/draft-07/schema": "draft 7",
-  "https://json-schema.org/draft-07/schema": "draft 7",
-  "https://json-schema.org/draft/2019-09/schema": "draft 2019-09",
-};
+const OLDER: ReadonlyMap<string, Draft> = new Map([
+  ["http://json-schema.org/draft-06/schema", "draft 6"],
+  ["https://json-schema.org/draft-06/schema", "draft 6"],
+  ["http://json-schema.org/draft-07/schema", "draft 7"],
+  ["https://json-schema.org/draft-07/schema", "draft 7"],
+  ["https://json-schema.org/draft/2019-09/schema", "draft 2019-09"],
+]);
 /** `unsaid`: there is no `$schema`; older words can only have their older meaning then. */
-type Draft = (typeof OLDER)[string] | "unsaid";
+type Draft = "draft 6" | "draft 7" | "draft 2019-09" | "unsaid";
 
 /** Keywords that a draft does not know, so that its validators pass over them. */
 const LATER: Readonly<Record<Draft, readonly string[]>> = {
@@ -53,7 +53,7 @@ interface Translation {
 /** A document in 2020-12's words, and the first thing that has other meanings in its draft and in 2020-12. */
 export function modern(root: Schema, standsAlone: boolean): { readonly root: Schema; readonly refusal: Refusal | null } {
   const said = typeof root === "boolean" ? undefined : root.$schema;
-  const draft = said === undefined ? "unsaid" : typeof said === "string" ? OLDER[said.replace(/#$/, "")] : undefined;
+  const draft = said === undefined ? "unsaid" : typeof said === "string" ? OLDER.get(said.replace(/#$/, "")) : undefined;
   if (draft === undefined || typeof root === "boolean") return { root, refusal: null };
   let refusal: Refusal | null = null;
   const { $schema: _, ...rest } = root;

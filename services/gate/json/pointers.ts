@@ -2,15 +2,15 @@ import { isJsonObject, type JsonValue } from "../../core/index.ts";
 import { unescapePointer } from "./document.ts";
 
 /** Words that stand in a document for others that its writer used (`drafts.ts`, `unevaluated.ts`). */
-const WRITTEN: Readonly<Record<string, readonly string[]>> = {
-  additionalProperties: ["unevaluatedProperties"],
-  items: ["additionalItems", "unevaluatedItems"],
-  prefixItems: ["items"],
-  dependentRequired: ["dependencies"],
-  dependentSchemas: ["dependencies"],
-  $ref: ["$recursiveRef"],
-  $anchor: ["$id"],
-};
+const WRITTEN: ReadonlyMap<string, readonly string[]> = new Map([
+  ["additionalProperties", ["unevaluatedProperties"]],
+  ["items", ["additionalItems", "unevaluatedItems"]],
+  ["prefixItems", ["items"]],
+  ["dependentRequired", ["dependencies"]],
+  ["dependentSchemas", ["dependencies"]],
+  ["$ref", ["$recursiveRef"]],
+  ["$anchor", ["$id"]],
+]);
 /** What was written as a last member of `allOf`. */
 const CLOSERS = ["unevaluatedProperties", "unevaluatedItems"];
 
@@ -30,7 +30,7 @@ export function asWritten(pointer: string, written: JsonValue): string {
 
 /** The word that stands for another in an object; `undefined`: none does. */
 const wordIn = (at: JsonValue | undefined, name: string): string | undefined =>
-  [name, ...(WRITTEN[name] ?? [])].find((word) => memberOf(at, word) !== undefined);
+  [name, ...(WRITTEN.get(name) ?? [])].find((word) => memberOf(at, word) !== undefined);
 
 /** The word of which a member of `allOf` was made that nobody wrote; `null`: it is no such member. */
 function lastWords(sofar: readonly string[], written: JsonValue): string | null {
