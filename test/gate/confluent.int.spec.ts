@@ -1,38 +1,30 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { registrySurface } from "../../services/api/index.ts";
-import { gateOver } from "../../services/cli/registry.ts";
-import { NO_CASTERS, type Registry } from "../../services/gate/index.ts";
+import type { Registry } from "../../services/gate/index.ts";
 import { openRegistry } from "../../services/gate/node.ts";
-import { startIngress } from "../../services/ingress/index.ts";
-import { openTestHub, type TestHub } from "../support/hub.ts";
+import { type Listening, listen } from "../../services/http/index.ts";
+import { memoryJournal } from "../support/journal.ts";
 
 /**
  * What clients of Confluent's registry ask, and what it answers them; read from its resources and error codes, release of August 2026.
  * Source: https://github.com/confluentinc/schema-registry
  */
-let hub: TestHub;
 let registry: Registry;
-let url: string;
-let close: () => Promise<void>;
+let server: Listening;
 beforeAll(async () => {
-  hub = await openTestHub();
-  registry = await openRegistry(hub.log.journal);
-  const ingress = await startIngress({
-    org: "relief",
-    natsUrl: hub.backends.nats.url,
-    log: hub.log,
-    gate: gateOver(registry, NO_CASTERS),
-    keys: { keys: [hub.key] },
-    listen: { host: "127.0.0.1", port: 0 },
-    also: () => [registrySurface(registry, async () => ({ actor: "tester" }))],
+  registry = await openRegistry(memoryJournal());
+  const surfaces = [registrySurface(registry, async () => ({ actor: "tester" }))];
+  server = await listen({
+    host: "127.0.0.1",
+    port: 0,
+    surfaces,
+    info: { title: "t", version: "1" },
+    say: () => {},
   });
-  url = ingress.http?.url ?? "";
-  close = () => ingress.close();
 });
 afterAll(async () => {
-  await close();
+  await server.close();
   registry.close();
-  await hub.close();
 });
 
 type Json = Record<string, unknown> & unknown[];
@@ -41,7 +33,10 @@ const call = async (
   path: string,
   body?: unknown,
 ): Promise<{ status: number; json: Json; allow: string | null }> => {
-  const response = await fetch(url + path, { method, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+  const response = await fetch(`${server.url}${path}`, {
+    method,
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
   return { status: response.status, json: (await response.json()) as Json, allow: response.headers.get("allow") };
 };
 const get = async (path: string): Promise<Json> => (await call("GET", path)).json;
