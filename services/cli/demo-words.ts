@@ -69,15 +69,16 @@ export function decided({ entity, register, reason, winner, losers }: Told): str
   return `${entity}${what}: ${asSaid(register, winner.value)} (${by(winner)}) is shown, since ${why(reason)}. Kept beside it: ${others}.`;
 }
 
-/** Decisions as sentences: those that are told one by one, then of each other field one, and how many are like it. */
+/** Decisions as sentences: those that are told one by one, then one of each other kind, and how many are like it. A kind is a field and a reason. */
 export function summedUp(decisions: readonly Told[], isTold: (decision: Told) => boolean): readonly string[] {
   const others = decisions.filter((each) => !isTold(each));
-  const registers = [...new Set(others.map(({ register }) => register))];
+  const kindOf = ({ register, reason }: Told): string => `${register}/${reason}`;
+  const kinds = [...new Set(others.map(kindOf))];
   return [
     ...decisions.filter(isTold).map(decided),
-    ...registers.flatMap((register) => {
-      const alike = others.filter((each) => each.register === register);
-      const like = alike.length > 1 ? ` ${alike.length - 1} more are like it.` : "";
+    ...kinds.flatMap((kind) => {
+      const alike = others.filter((each) => kindOf(each) === kind);
+      const like = alike.length === 1 ? "" : ` ${alike.length - 1} more like it.`;
       return alike.slice(0, 1).map((first) => decided(first) + like);
     }),
   ];
