@@ -139,7 +139,7 @@ describe("a column that holds less than its form lets through is named", () => {
     const properties = { address: { type: "object", properties: { since: { type: "string" } }, required: ["since"] } };
     const rule = map(({ data }) => ({ since: (data.address as { since: string }).since }));
     expect(found({ since: date() }, properties, rule, { required: ["address"] })[0]).toMatch(
-      /^visits.since holds days; of data of the form visit like \{"address":\{"since":.* its declaration makes something else$/,
+      /^visits.since holds days; its declaration makes something else of data of the form visit like \{"address":\{"since":.*$/,
     );
   });
 });
