@@ -21,7 +21,7 @@ type Invariants = Readonly<Record<string, Invariant>>;
 
 const NONE: ReadonlyMap<string, string> = new Map();
 
-/** What `ask` answers for each invariant about a row. Nothing is asked about a row that is deleted or missing. */
+/** What `asks` answers for each invariant about a row. Nothing is asked about a row that is deleted or missing. */
 function asked(
   invariants: Invariants,
   id: string,
