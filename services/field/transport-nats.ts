@@ -24,7 +24,7 @@ const NO_ROOM: readonly (number | undefined)[] = [10_023, 10_028, 10_047, 10_077
 /** A cluster takes up to 9 s to choose a new leader for a stream; what is handed over meanwhile is lost. */
 const PUBLISH_TRIES = 6;
 const ACK_PATIENCE_MS = 2_000;
-/** A hello is small, and is asked again at this interval: one that was lost because a hub or broker restarted must not cost all of the time. */
+/** A hello is small, and is sent so many times within its time: one that was lost because a hub or broker restarted must not cost all of the time. */
 const HELLO_TRIES = 2;
 
 // Long because all parts of a transport share the link's state (who waits for which receipt, whether the login may receive any, what was sent); each part is short.
