@@ -26,7 +26,11 @@ const HLC = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z-[0-9a-f]{4}$/;
 
 export function formatHlc({ wallMs, counter }: HlcParts): Hlc {
   if (!Number.isInteger(wallMs) || wallMs < 0 || wallMs > MAX_WALL_MS || counter < 0 || counter > MAX_COUNTER) {
-    throw new TributaryError("input-malformed", `not a clock stamp: ${wallMs} ms, counter ${counter}`, "Check the device's clock.");
+    throw new TributaryError(
+      "input-malformed",
+      `not a clock stamp: ${wallMs} ms, counter ${counter}`,
+      "Check the device's clock.",
+    );
   }
   return `${new Date(wallMs).toISOString()}-${counter.toString(16).padStart(4, "0")}` as Hlc;
 }

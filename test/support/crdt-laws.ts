@@ -54,7 +54,7 @@ export function keepsTheLaws(kind: Kind): void {
     );
   });
 
-  it("says what is no write of its kind, whatever it is given", () => {
+  it("says what is not a write of its kind, whatever it is given", () => {
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {
         const problem = crdt.problem(value as JsonValue);
