@@ -7,7 +7,7 @@ export interface Anchored {
   end(log: Log): Promise<AnchorComparison>;
 }
 
-/** Looks at each event that an anchor names as it comes by. */
+/** Compares the log with an anchor while the log is read: each event that the anchor names is looked at as it comes by. */
 export function openAnchored(anchor: Anchor): Anchored {
   const wanted = new Map(Object.entries(anchor.heads));
   return {

@@ -12,13 +12,13 @@ export interface Counted {
   readonly views: number;
   readonly totalRows: number;
   /**
-   * How many parked entities could not be tried, how many would no longer be parked and are about to be folded by a projector, and how many versions are not kept,
-   * as a note says.
+   * How many parked entities could not be tried; how many would no longer be parked and are about to be folded by a projector; and how many versions are not kept,
+   * as notes in the audit say.
    */
   readonly untold: { parked: number; waiting: number; version: number };
 }
 
-/** Views, what they keep of the past, and totals. */
+/** Compares views, what they keep of the past, and totals with what folding the log gives. */
 export async function compareAll({ onProgress }: VerifyDeps, besides: Compared, read: Read, report: Report): Promise<Counted> {
   const { db, declared, parked } = besides;
   const views = entityViews(declared);
@@ -57,7 +57,7 @@ interface Shared extends Pick<ViewDeps, "books" | "totals" | "report" | "onEntit
   readonly untold: Record<"parked" | "waiting" | "version", number>;
 }
 
-/** What the comparison of one view takes. */
+/** What the comparison of one view needs. */
 function viewDeps(besides: Compared, projection: Projection, { totals, untold, ...shared }: Shared): ViewDeps {
   const { db, gate, parked, pins, targets } = besides;
   const { name } = projection;
@@ -84,6 +84,6 @@ function viewDeps(besides: Compared, projection: Projection, { totals, untold, .
   };
 }
 
-/** What is parked in a view: for each entity, by its name in the database, the event that it is parked at. */
+/** The entities that are parked in a view, by their names in the database, each with the event that it is parked at. */
 const parkedIn = (parked: readonly Parked[], view: string): ReadonlyMap<string, string> =>
   new Map(parked.filter((each) => each.view === view).map(({ entity, event }) => [entity, event]));

@@ -37,10 +37,10 @@ export interface ViewDeps {
   readonly gate: Gate;
   readonly pins: Pins;
   readonly projection: Projection;
-  /** Totals that add up its rows. */
+  /** The totals that add up its rows. */
   readonly totals: readonly Totals[];
   readonly books: TotalsBooks;
-  /** The entities that are parked in it, by their names in the database, with the event that each is parked at, as `origin/seq`. */
+  /** The entities that are parked in the view, by their names in the database, each with the event that it is parked at, as `origin/seq`. */
   readonly parked: ReadonlyMap<string, string>;
   /** Those of them that somebody has asked to be folded again. */
   readonly waiting: ReadonlyMap<string, Asked>;
@@ -64,11 +64,11 @@ interface Shown {
 interface Folded {
   /** `null`: no event touches the view. */
   state: EntityState | null;
-  /** As it is shown after the last event; `null`: it cannot be shown. */
+  /** The entity as it is shown after the last event; `null`: it cannot be shown. */
   shown: Shown | null;
   /** The event that could not be folded. */
   stop: { readonly event: string; readonly error: string } | null;
-  /** Of a parked entity; `null`: it is not. */
+  /** The event that the entity is parked at; `null`: it is not parked. */
   readonly mark: Mark | null;
 }
 
@@ -82,8 +82,8 @@ interface Mark {
 }
 
 /**
- * Compares a view's tables with the fold of the log, entity by entity: rows, rows of many, claims to invariants, and the rows' past. Of the view and of the log one
- * entity is in memory at a time, and of its past a few versions. Returns how many rows the view has.
+ * Compares a view's tables with the fold of the log, entity by entity: rows, rows of many, claims to invariants, and the rows' past. Only one entity of the view and of the log
+ * is in memory at a time, and a few versions of its past. Returns how many rows the view has.
  */
 export async function compareView(deps: ViewDeps, spill: Spill): Promise<number> {
   const tables = await openEntityTables(deps.db, deps.projection);
@@ -114,7 +114,7 @@ export async function compareView(deps: ViewDeps, spill: Spill): Promise<number>
   return rows;
 }
 
-/** Takes all rows of an entity, or those before it. */
+/** Takes all rows of an entity from a cursor. */
 async function taken<T extends { readonly id: string }>(cursor: Cursor<T>, id: string): Promise<T[]> {
   const rows: T[] = [];
   for (let row = await cursor.peek(); row?.id === id; row = await cursor.peek()) {
@@ -124,7 +124,7 @@ async function taken<T extends { readonly id: string }>(cursor: Cursor<T>, id: s
   return rows;
 }
 
-/** Rows of entities before `key` (`null`: all that are left), which the log knows nothing of. */
+/** Takes and reports the rows of entities before `key` (`null`: all that are left): the log knows nothing of them. */
 async function passOver(
   { projection, report }: ViewDeps,
   tables: EntityTables,
@@ -254,11 +254,11 @@ async function compareVersion(
     report("past", where, `its kept version as of ${event} is not what folding the log gives: ${wrong.join(", ")}`);
 }
 
-/** A version that the table does not take is left out, with a note on its event. */
+/** Whether a note on an event says that the table did not take the version as of it. */
 const isNoted = ({ db, projection }: ViewDeps, head: SpilledEvent["entry"]["head"]): Promise<boolean> =>
   hasNote(db, head, `${projection.name}: no version of the row is kept as of this event`);
 
-/** Names of the values that differ. */
+/** The names of the values that differ. */
 function differing(a: JsonObject, b: JsonObject): string[] {
   const names = new Set([...Object.keys(a), ...Object.keys(b)]);
   return [...names].filter((name) => canonicalize(a[name] ?? null) !== canonicalize(b[name] ?? null));
@@ -313,7 +313,7 @@ async function compareParked(
   const { before, isMet, event, entries } = mark;
   const whole = folded.stop === null ? folded.shown : null;
   if (!isMet) report("parked", where, `it is parked at ${event}, but the log has no such event of this entity`);
-  // An entity that was asked to be folded again, and that the database refused, is as it was: whole.
+  // The entity may also show all of its events: somebody asked that it be folded again, and the database refused the result.
   const possible = isMet ? [before, ...(whole === null ? [] : [whole])] : [whole];
   const wrong = possible.map((shown) => differences(projection, key, shown, found));
   const right = wrong.findIndex((each) => each.length === 0);
@@ -353,7 +353,7 @@ function isAwaited({ entity: type }: Projection, id: string, asked: Asked | unde
   return asked?.isFresh === true && shards.includes(asked.shard);
 }
 
-/** In words, how a view's rows of an entity differ from what it should show (`null`: nothing). */
+/** How a view's rows of an entity differ from what it should show (`null`: nothing), in words. */
 function differences(projection: Projection, key: string, expected: Shown | null, found: Found): string[] {
   const { shown, children, claims } = found;
   if (expected === null) {

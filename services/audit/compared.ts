@@ -21,10 +21,10 @@ import type { Spill } from "./spill.ts";
 /** How long an entity may wait to be folded again before we stop believing that a projector will do it. A running hub takes about a second. */
 const AWAITED_S = 60;
 
-/** Progress is told after each so many events, and each so many rows. */
+/** Progress is reported each time that this many events, or this many rows, are done. */
 export const PROGRESS_EVERY = 1_000;
 
-/** How far it has come, for whoever waits. */
+/** How far the verification has come, for whoever waits. */
 export interface VerifyProgress {
   readonly stage: "log" | "views";
   /** Events of the log, or entities of views. */
@@ -48,7 +48,7 @@ export interface VerifyDeps {
   /** What was kept of the log in another place, or why that cannot be believed. */
   readonly anchor?: { readonly anchor: Anchor } | { readonly problem: string };
   readonly onProgress?: (progress: VerifyProgress) => void;
-  /** Told of every event, for a caller's own checks in the same pass. */
+  /** Called for every event, for a caller's own checks in the same pass. */
   readonly onEntry?: (entry: LogEntry) => void;
 }
 
@@ -69,6 +69,7 @@ export interface Compared {
   readonly spill: Spill;
 }
 
+/** Reads from the database what is compared besides the log. */
 export async function compared(
   { db, gate, projections, isSame }: NonNullable<VerifyDeps["views"]>,
   spill: Spill,

@@ -20,7 +20,7 @@ export interface EntityTrail extends Trail {
   readonly entity: string;
 }
 
-/** All events of an entity in log order, and every decision on it. Throws `not-found`. */
+/** All events of an entity in log order, and every decision on it. Throws `not-found` where the audit has nothing of it. */
 export async function entityTrail(db: Db, entity: string): Promise<EntityTrail> {
   const found = await trail(db, parseEntity(entity));
   if (found === null) throw notFound(entity);

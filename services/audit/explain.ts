@@ -42,11 +42,11 @@ export interface Step {
   readonly cannotReplace: readonly string[];
   /** Writes whose authors had seen this one before the hub counted it: it came late. */
   readonly seenBy: readonly string[];
-  /** Whether it stood once it had come. One that came late may have been replaced already. */
+  /** Whether its value stood once it had come. A write that came late may have been replaced already. */
   readonly stands: boolean;
   /** Writes that stand beside it: neither author had seen the other's. */
   readonly beside: readonly string[];
-  /** What the rule made of it then. */
+  /** What the rule decided then; `null`: nothing was contested. */
   readonly decision: Decision | null;
 }
 
@@ -69,7 +69,7 @@ export interface Explanation {
   readonly builtOtherwise: boolean;
   readonly deleted: boolean;
   readonly registers: readonly RegisterStory[];
-  /** Set if the view has the entity parked. What is shown is as of before that event. */
+  /** Set if the entity is parked in the view. What is shown is as of before that event. */
   readonly parked?: { readonly event: string; readonly error: string };
   /** Events that the view cannot fold. They are in no register's story. */
   readonly unfolded: readonly { readonly event: string; readonly type: string; readonly error: string }[];
@@ -176,7 +176,7 @@ export function tell(
   };
 }
 
-/** The row; without derived values, if these cannot be made. A parked entity may have no row at all. */
+/** The row that a state shows; without derived values, if these cannot be made. A parked entity may have no row at all. */
 function shownOf(projection: Projection, id: string, state: EntityState): Pick<Row, "values" | "deleted"> {
   for (const show of [() => rowWith(projection, id, state), () => rowOf(projection, state)]) {
     try {
@@ -186,7 +186,7 @@ function shownOf(projection: Projection, id: string, state: EntityState): Pick<R
   return { values: {}, deleted: false };
 }
 
-/** A rule may throw on values that do not fit. */
+/** What a rule decides; `null`: nothing is contested, or the rule throws on values that do not fit. */
 function decisionOn(rule: RegisterRule, state: EntityState): Decision | null {
   try {
     return decide(rule, state);
@@ -209,7 +209,7 @@ interface Write {
 
 const hadSeen = (write: Write, other: Write): boolean => covers(write.reach, other.event);
 
-/** Those writes after which no other comes, in the order given. `isAfter(a, b)` says that a comes after b. */
+/** The writes after which none of the others comes, in the order given. `isAfter(a, b)` says that a comes after b. */
 function foremost(writes: readonly Write[], isAfter: (a: Write, b: Write) => boolean): Write[] {
   let out: Write[] = [];
   for (const write of writes) {

@@ -1,6 +1,6 @@
 /**
  * What an auditor asks. In go the log and the views; out come trails, rows as of a position, and the proof that log, audit and views
- * agree. Never a write.
+ * agree. Nothing is ever written.
  */
 
 export type { VerifyDeps, VerifyProgress } from "./compared.ts";

@@ -21,7 +21,7 @@ import type { SignatureCheck } from "./signatures.ts";
 import { noteRewritten, type Rewritten, tellBeyond, tellQuarantine, tellRewritten } from "./tell.ts";
 import type { Report } from "./verdicts.ts";
 
-/** Events that are compared with the audit in one question, and their bytes: this is all that is in memory at a time. */
+/** How many events, and how many bytes of them, are compared with the audit by one query: no more are in memory at a time. */
 const PAGE_EVENTS = 1_000;
 const PAGE_BYTES = 4 * 1_048_576;
 
@@ -36,7 +36,7 @@ interface OriginState {
 export interface Read {
   readonly origins: Map<OriginId, OriginState>;
   events: number;
-  /** Events that must stand in the audit. */
+  /** How many events the audit must have. */
   expected: number;
   through: Position | null;
   readonly parkedMet: Set<string>;
@@ -49,12 +49,13 @@ interface Checks {
   readonly anchored: Anchored | null;
 }
 
+/** Reads the log once, and hands each event to all checks. */
 export async function readLog(deps: VerifyDeps, besides: Compared | null, checks: Checks): Promise<Read> {
   const { log, onProgress, onEntry } = deps;
   const { report, signatures, anchored } = checks;
   const read: Read = { origins: new Map(), events: 0, expected: 0, through: null, parkedMet: new Set() };
   const page = besides === null ? null : openPage(log, besides, read, checks);
-  // Asked after the database's moment, so that the log has by now whatever the database has.
+  // Asked after the moment of the database that is compared, so that the log has all that the database has.
   const end = await log.end();
   for await (const entry of log.readAll(end === null ? {} : { to: end })) {
     const { head, content, position } = entry;

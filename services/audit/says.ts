@@ -5,7 +5,7 @@ import type { Read } from "./read-log.ts";
 import type { SignatureReport } from "./signatures.ts";
 import type { Findings, Verdicts } from "./verdicts.ts";
 
-/* What is said of each part when nothing is wrong with it. */
+/* What is said of each part when it has no problems. */
 
 const events = (count: number): string => (count === 1 ? "1 event" : `${count} events`);
 

@@ -1,12 +1,12 @@
 import { DatabaseSync } from "node:sqlite";
 import type { JsonObject, LogEntry } from "../core/index.ts";
 
-/** How much of the file SQLite keeps in memory, and sorts at a time. */
+/** How much SQLite keeps of the file in memory and sorts at a time. */
 const CACHE_KIB = 4_096;
 /** Events in one transaction. */
 const BATCH = 5_000;
 
-/** An event that counts for views, as it comes back. */
+/** An event that counts for views, as it is read back. */
 export interface SpilledEvent {
   readonly entry: Pick<LogEntry, "head" | "clock" | "clips" | "position" | "recordedAtMs">;
   readonly data: JsonObject;

@@ -1,7 +1,7 @@
-/** So many problems of each part are listed at most; all are counted. */
+/** The most problems that are listed for each part; all are counted. */
 const MAX_LISTED = 100;
 
-/** The parts, of which each is judged by itself. */
+/** The parts that are judged, each by itself. */
 export const PARTS = ["log", "audit", "views", "totals", "parked", "anchor"] as const;
 export type Part = (typeof PARTS)[number];
 
@@ -37,7 +37,7 @@ const TODO: Readonly<Record<Subject, string>> = {
 
 export interface Problem {
   readonly part: Part;
-  /** An event as `origin/seq`, a row as `view/id`, or what else it is about. */
+  /** What the problem is about: an event as `origin/seq`, a row as `view/id`, or something else. */
   readonly where: string;
   readonly what: string;
   readonly todo: string;
@@ -48,7 +48,7 @@ export interface Verdict {
   readonly state: "good" | "bad" | "left-out";
   readonly problems: number;
   readonly says: string;
-  /** What to do about it, once each. */
+  /** What to do about the problems, each advice once. */
   readonly todo: readonly string[];
 }
 
@@ -70,7 +70,7 @@ export function openFindings(): Findings {
   return {
     report(subject, where, what) {
       const part = PART_OF[subject];
-      // What to do names the row's own view.
+      // The advice names the row's own view.
       const todo = TODO[subject].replace(/VIEW|TOTALS/, where.split("/")[0] ?? "");
       counts.set(part, (counts.get(part) ?? 0) + 1);
       todos.set(part, (todos.get(part) ?? new Set<string>()).add(TODO[subject]));

@@ -19,7 +19,7 @@ export interface OriginReport {
 }
 
 export interface VerifyReport {
-  /** For each part: whether it is as it should be, in words, and what to do. */
+  /** For each part, whether it is as it should be, what is said of it, and what to do. */
   readonly verdicts: Verdicts;
   readonly summary: string;
   readonly events: number;
@@ -29,12 +29,12 @@ export interface VerifyReport {
   readonly through: string | null;
   /** View rows that were compared with the fold of the log; `null` when views were not asked for. */
   readonly rowsCompared: number | null;
-  /** Views that were left out. They were built by another declaration, so their rows cannot be what the present one gives. */
+  /** Views that were left out: they were built by another declaration, so their rows cannot be what the present one gives. */
   readonly notCompared: readonly string[];
   readonly signatures: SignatureReport;
   /** `null`: no anchor was given. */
   readonly anchor: AnchorComparison | null;
-  /** Entities that are parked, with the reason. They show what they showed before it. */
+  /** Entities that are parked, with the reason. They show what they showed before the event that stopped them. */
   readonly parked: readonly Parked[];
   readonly problemCount: number;
   readonly problems: readonly Problem[];

@@ -1,16 +1,16 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { RegisterStory } from "../audit/index.ts";
-import { withoutLogin } from "../core/index.ts";
+import { type JsonObject, TributaryError, withoutLogin } from "../core/index.ts";
 import type { Tried } from "../desk/index.ts";
-import { openField } from "../field/index.ts";
+import type { NewEvent } from "../field/index.ts";
+import type { Decision } from "../merge/engine.ts";
 import type { Rebuilt } from "../projector/index.ts";
 import { cases, connectViews, type Db, rows, rowsById } from "../views/index.ts";
-import type { Output } from "./output.ts";
-import { shown, table } from "./output.ts";
-import { SCHEMAS_DIR } from "./program.ts";
+import { openTablet, type Stage, type Tablet } from "./demo-stage.ts";
+import { day, fieldName, named, said, why } from "./demo-words.ts";
+import { type Output, table } from "./output.ts";
 import { addSite } from "./sites.ts";
-import type { Hub } from "./supervise.ts";
 
 /** Three agencies that serve the same people, each with the say over what is its work. */
 const AGENCIES = [
@@ -72,27 +72,17 @@ export interface AgencyFacts {
   readonly after: Readonly<Record<string, unknown>>;
 }
 
-type Cli = (args: readonly string[]) => Promise<string>;
+/** What the chapter needs beside the stage. */
+export interface AgencyDeps {
+  readonly db: Db;
+  readonly cli: (args: readonly string[]) => Promise<string>;
+  readonly projected: () => Promise<void>;
+}
 
-/**
- * Three agencies edit one person offline; what becomes of it; and a rule that is changed while somebody reads.
- * Long because it is one story, told in its order.
- */
-export async function agencies(
-  out: Output,
-  deps: {
-    readonly hub: Hub;
-    readonly hubData: string;
-    readonly sitesDir: string;
-    readonly projections: string;
-    readonly db: Db;
-    readonly cli: Cli;
-    readonly projected: () => Promise<void>;
-  },
-): Promise<AgencyFacts> {
-  const { hub, hubData, sitesDir, projections, db, cli, projected } = deps;
-  const { postgresUrl } = hub.state;
-  const natsUrl = withoutLogin(hub.state.natsUrl);
+/** Three agencies edit one person offline; what becomes of it; and a rule that is changed while somebody reads. */
+export async function agencies(stage: Stage, deps: AgencyDeps): Promise<AgencyFacts> {
+  const { out } = stage;
+  const { db, cli, projected } = deps;
   out.line(
     table(
       ["agency", "has the say over"],
@@ -100,108 +90,149 @@ export async function agencies(
       "   ",
     ),
   );
-
-  const fields = AGENCIES.map(({ org, site }) =>
-    openField({ path: join(sitesDir, `${org}.db`), name: { org, site, device: "tablet-1" }, schemas: SCHEMAS_DIR }),
-  );
-  const [census, shelter, foodaid] = fields as [(typeof fields)[0], (typeof fields)[0], (typeof fields)[0]];
-  try {
-    const write = (at: number, type: string, entity: { type: string; id: string }, data: Record<string, string | number>) =>
-      fields[at]!.append({ type, entity, data, actor: AGENCIES[at]!.actor });
-    await write(0, "beneficiary.registered", PERSON, {
-      registration_no: PERSON.id,
-      given_name: "Nyakor",
-      sex: "female",
-      registered_on: DAY,
-      household_size: 4,
-      phone: "+211920000000",
-    });
-    for (const field of [shelter, foodaid]) field.noteSeen(PERSON, census.seen(PERSON), census.signedHeads(PERSON));
-    await write(0, "beneficiary.updated", PERSON, { household_size: 5 });
-    await write(1, "beneficiary.updated", PERSON, { district: "Juba", village: "Hai Referendum", phone: "+211920000001" });
-    await write(2, "beneficiary.updated", PERSON, { household_size: 9, preferred_language: "nus", phone: "+211920000002" });
-    for (const at of [1, 2]) {
-      const id = `${AGENCIES[at]!.org.toUpperCase()}-D-1`;
-      await write(
-        at,
-        "distribution.recorded",
-        { type: "distribution", id },
-        {
-          distribution_no: id,
-          registration_no: PERSON.id,
-          item: "MAIZE",
-          quantity: 12.5,
-          unit: "KG",
-          distributed_on: DAY,
-        },
-      );
-    }
-    out.line(
-      `\n   Offline, all three write about ${PERSON.id}, whose card they have seen. Two change different fields; two change her phone number;`,
-    );
-    out.line("   Food Aid changes her household's size, which is for Census to say; and two hand her the month's maize.\n");
-    for (const [at, { org, site, title }] of AGENCIES.entries()) {
-      const { token } = await addSite(hubData, hub.state, { org, site, title, days: 90, actor: "coordinator" });
-      await fields[at]!.sync({ url: natsUrl, token });
-    }
-  } finally {
-    for (const field of fields) field.close();
-  }
+  await writeOffline(stage);
   await projected();
 
   const row = await rowOf(db);
   const { views } = JSON.parse(await cli(["explain", PERSON.type, PERSON.id, "--json"])) as {
     views: { registers: RegisterStory[] }[];
   };
-  const { registers } = views[0]!;
+  const registers = views.flatMap((view) => view.registers);
   const contested = registers.flatMap(({ register, decision }) =>
     decision === null ? [] : [{ register, rule: decision.rule, reason: decision.reason, shown: decision.value }],
   );
   out.line(
-    `   Her row: household ${shown(row.household_size)}, village ${shown(row.village)}, language ${shown(row.preferred_language)}, phone ${shown(row.phone)}.`,
+    `\n   All three sync. Her row: household of ${said(row.household_size)}, village ${said(row.village)}, language ${said(row.preferred_language)}, phone ${said(row.phone)}.`,
   );
-  out.line("   `tributary explain beneficiary JUB-100001 phone` tells:\n");
-  out.line(indent(await cli(["explain", PERSON.type, PERSON.id, "phone"])));
-  out.line("\n   and of her household's size:\n");
-  out.line(indent(await cli(["explain", PERSON.type, PERSON.id, "household_size"])));
+  out.line("   The desk asks why (`tributary explain`):");
+  for (const story of registers) if (story.decision !== null) tellRegister(out, story, story.decision);
 
   const doubleRation = await rationCase(db);
-  out.line(`\n   The double ration is a case for people, with both hand-outs: ${doubleRation?.says ?? "NOT FOUND"}.`);
-
   out.line(
-    "\n   The agencies agree that a number taken down by Census, else by Shelter, counts more than a later one. The changed rule is tried first:\n",
+    doubleRation === null
+      ? "\n   The double ration was NOT FOUND."
+      : `\n   Two agencies handed her maize in May. Nothing is undone: it becomes a case for people, with both slips (${doubleRation.entities.join(", ")}).`,
   );
-  const file = changeRule(projections);
-  const tried = JSON.parse(await cli(["rules", "try", file, "--json"])) as Tried;
-  out.line(indent(await cli(["rules", "try", file])));
+  return { row, contested, doubleRation, ...(await changeOfRule(stage, deps)) };
+}
 
-  out.line("\n   Then the view is built anew beside the live one and swapped in, while somebody reads it without pause:\n");
-  const reader = await readWithoutPause(postgresUrl);
+/** A value that is contested: who wrote what, knowing what, and what is shown. */
+function tellRegister(out: Output, { register, steps }: RegisterStory, { value, reason, losers }: Decision): void {
+  const agency = (org: string): string => AGENCIES.find((each) => each.org === org)?.title.split(",")[0] ?? org;
+  const wroteIn = new Map(steps.map((each) => [each.event, said(each.value)]));
+  const list = (events: readonly string[]): string => events.map((event) => wroteIn.get(event) ?? "another").join(" and ");
+  out.line(`\n     ${fieldName(register)}`);
+  for (const { actor, org, occurredAt, replaces, beside, value: wrote } of steps) {
+    const having = replaces.length === 0 ? "" : `, having seen ${list(replaces)}`;
+    const without = beside.length === 0 ? "" : `, not knowing of ${list(beside)}`;
+    out.line(`       ${day(occurredAt)}: ${named(actor)} (${agency(org)}) wrote ${said(wrote)}${having}${without}.`);
+  }
+  const kept = losers.map((loser) => said(loser.value)).join(" and ");
+  out.line(`       ${said(value)} is shown, since ${why(reason)}. ${kept} is kept beside it.`);
+}
+
+/** What each agency writes about her while it is offline; then all sync. */
+async function writeOffline(stage: Stage): Promise<void> {
+  const { out, hub, hubData } = stage;
+  const tablets: Tablet[] = [];
+  const at = (agency: number): Tablet & { readonly actor: string } => {
+    const [tablet, who] = [tablets[agency], AGENCIES[agency]];
+    if (tablet === undefined || who === undefined)
+      throw new TributaryError("internal", `there is no agency ${agency}`, "This is a bug.");
+    return { ...tablet, actor: who.actor };
+  };
+  const write = (agency: number, moment: string, given: Pick<NewEvent, "type" | "entity" | "data">): Promise<unknown> => {
+    const { field, clock, actor } = at(agency);
+    clock.set(moment);
+    return field.append({ ...given, actor });
+  };
+  const update = (agency: number, moment: string, data: JsonObject): Promise<unknown> =>
+    write(agency, moment, { type: "beneficiary.updated", entity: PERSON, data });
+  try {
+    for (const { org, site } of AGENCIES) tablets.push(await openTablet(stage, org, site));
+    await write(0, "2026-05-03T09:00Z", {
+      type: "beneficiary.registered",
+      entity: PERSON,
+      data: {
+        registration_no: PERSON.id,
+        given_name: "Nyakor",
+        sex: "female",
+        registered_on: DAY,
+        household_size: 4,
+        phone: "+211920000000",
+      },
+    });
+    const { field: census } = at(0);
+    for (const agency of [1, 2]) at(agency).field.noteSeen(PERSON, census.seen(PERSON), census.signedHeads(PERSON));
+    await update(0, "2026-05-11T10:00Z", { household_size: 5 });
+    await update(1, "2026-05-12T08:12Z", { district: "Juba", village: "Hai Referendum", phone: "+211920000001" });
+    await update(2, "2026-05-13T09:30Z", { household_size: 9, preferred_language: "nus", phone: "+211920000002" });
+    for (const [agency, id] of [
+      [1, "SHELTER-D-1"],
+      [2, "FOODAID-D-1"],
+    ] as const)
+      await write(agency, "2026-05-14T12:00Z", {
+        type: "distribution.recorded",
+        entity: { type: "distribution", id },
+        data: {
+          distribution_no: id,
+          registration_no: PERSON.id,
+          item: "MAIZE",
+          quantity: 12.5,
+          unit: "KG",
+          distributed_on: "2026-05-14",
+        },
+      });
+    out.line(
+      `\n   3 May: Census registers Nyakor, ${PERSON.id}. Without a network, all three then write about her; two have seen her card.`,
+    );
+    out.line(
+      "   Different fields will both stand. Two note a phone number, and Food Aid another household than Census, which has the say.",
+    );
+    for (const [agency, { org, site, title }] of AGENCIES.entries()) {
+      const { token } = await addSite(hubData, hub.state, { org, site, title, days: 90, actor: "coordinator" });
+      const { field, clock } = at(agency);
+      clock.putRight();
+      await field.sync({ url: withoutLogin(hub.state.natsUrl), token });
+    }
+  } finally {
+    for (const { field } of tablets) field.close();
+  }
+}
+
+/** A rule is changed: tried on the whole history first, then built beside the live view while somebody reads. */
+async function changeOfRule(
+  { out, hub, projections }: Stage,
+  { db, cli, projected }: AgencyDeps,
+): Promise<Pick<AgencyFacts, "tried" | "rebuilt" | "reader" | "after">> {
+  out.line("\n   The agencies agree: a phone number that Census noted, else Shelter's, counts more than a later one.");
+  const tried = JSON.parse(await cli(["rules", "try", changeRule(projections), "--json"])) as Tried;
+  const columns = tried.rows.find(({ id }) => id === PERSON.id)?.columns ?? null;
+  out.line(
+    `   The changed rule is tried on the whole history (\`tributary rules try\`): ${tried.changed} of ${tried.entities} rows would change.`,
+  );
+  for (const [column, { now, would }] of Object.entries(columns ?? {}))
+    out.line(`     ${PERSON.id}, ${fieldName(column)}: ${said(would)} instead of ${said(now)}.`);
+
+  const reader = await readWithoutPause(hub.state.postgresUrl);
   const rebuilt = JSON.parse(await cli(["rebuild", "beneficiaries", "--json"])) as Rebuilt;
   await hub.projector.ready();
   await projected();
   const seen = await reader.stop();
   const after = await rowOf(db);
   out.line(
-    `   ${rebuilt.events} events folded in ${rebuilt.seconds} s. The reader asked ${seen.reads} times: ${seen.failures} failures, ${seen.empty} empty answers; she saw ${seen.phones.map(shown).join(", then ")}.`,
+    "   Then what the desk sees is built anew beside the old and put in its place (`tributary rebuild`). Somebody reads her row all the while:",
+  );
+  out.line(
+    `     asked ${seen.reads} times, without an answer ${seen.failures + seen.empty} times; she saw ${seen.phones.join(", then ")}.`,
   );
   return {
-    row,
-    contested,
-    doubleRation,
-    tried: { changed: tried.changed, columns: tried.rows.find(({ id }) => id === PERSON.id)?.columns ?? null },
+    tried: { changed: tried.changed, columns },
     rebuilt: { events: rebuilt.events, seconds: rebuilt.seconds },
     reader: seen,
     after,
   };
 }
-
-const indent = (text: string): string =>
-  text
-    .trimEnd()
-    .split("\n")
-    .map((line) => `     ${line}`)
-    .join("\n");
 
 const SHOWN = ["given_name", "household_size", "phone", "district", "village", "preferred_language", "conflicts"];
 

@@ -1,9 +1,9 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { type Field, openField } from "../field/index.ts";
+import { withoutLogin } from "../core/index.ts";
+import type { Field } from "../field/index.ts";
 import { openLog } from "../log/index.ts";
-import type { Output } from "./output.ts";
-import { SCHEMAS_DIR } from "./program.ts";
+import { cli, openTablet, type Stage } from "./demo-stage.ts";
 import { addSite } from "./sites.ts";
 import type { Hub } from "./supervise.ts";
 
@@ -22,10 +22,6 @@ export interface RestoreFacts {
 }
 
 export interface RestoreDeps {
-  readonly hub: Hub;
-  readonly hubData: string;
-  readonly sitesDir: string;
-  readonly cli: (args: readonly string[]) => Promise<string>;
   /** Starts a hub over the restored folder. */
   startAgain(): Promise<Hub>;
   /** Waits until a hub's views have all that its log holds. */
@@ -33,43 +29,47 @@ export interface RestoreDeps {
 }
 
 /** A backup while the hub works, the machine lost, a restore, and what the devices make of it. */
-export async function tellRestore(out: Output, deps: RestoreDeps): Promise<RestoreFacts> {
-  const { hub, hubData, sitesDir, cli, startAgain, settled } = deps;
+export async function tellRestore(stage: Stage, { startAgain, settled }: RestoreDeps): Promise<RestoreFacts> {
+  const { out, hub, hubData, sitesDir } = stage;
   const { token } = await addSite(hubData, hub.state, { site: SITE.name, title: SITE.title, days: 90, actor: "coordinator" });
-  const field = openField({
-    path: join(sitesDir, `${SITE.name}.db`),
-    name: { org: hub.state.org, site: SITE.name, device: "tablet-1" },
-    schemas: SCHEMAS_DIR,
-  });
+  const { field, clock } = await openTablet(stage, hub.state.org, SITE.name);
+  const sync = ({ state }: Hub): ReturnType<Field["sync"]> => {
+    clock.putRight();
+    return field.sync({ url: withoutLogin(state.natsUrl), token });
+  };
   try {
+    clock.set("2026-05-25T08:00Z");
     await register(field, 0, BEFORE);
-    await field.sync({ url: hub.state.natsUrl, token });
+    await sync(hub);
     const backup = join(sitesDir, "backup");
     await cli(["backup", backup, "--data", hubData]);
-    out.line(`\n   ${SITE.title} registers ${BEFORE} people and syncs. \`tributary backup\` copies the hub while it works.`);
+    out.line(
+      `\n   25 May: ${SITE.title} registers ${BEFORE} people and syncs. In the evening the hub is backed up while it works.`,
+    );
 
+    clock.set("2026-05-26T08:00Z");
     await register(field, BEFORE, AFTER);
-    await field.sync({ url: hub.state.natsUrl, token });
+    await sync(hub);
     await settled(hub);
-    out.line(`   It registers ${AFTER} more; the hub confirms them. Then the hub's machine is lost, with all of its disk.`);
+    out.line(
+      `   26 May: it registers ${AFTER} more, and the hub confirms them. Then the hub's machine is lost, with all of its disk.`,
+    );
     await hub.close();
     rmSync(hubData, { recursive: true, force: true });
 
     await cli(["restore", backup, "--data", hubData]);
     const restored = await startAgain();
     const lost = field.status().levels.SYNCED - (await countOnce(restored, field));
-    out.line(
-      `   \`tributary restore\` makes a new one from the backup: ${lost} events that had been confirmed are not in its log.`,
-    );
+    out.line(`   27 May: a new machine, and the backup. ${lost} people who had been confirmed are not in it.`);
 
-    const { confirmed } = await field.sync({ url: restored.state.natsUrl, token });
+    const { confirmed } = await sync(restored);
     await settled(restored);
     const inLogExactlyOnce = await countOnce(restored, field);
     const { events } = field.status();
     out.line(
-      `   The tablet has nothing new to say. It syncs, hears that the log is a restored one, and sends ${confirmed} events again by itself:`,
+      `   The tablet syncs as on every day. It hears that the hub is a restored one, and sends ${confirmed} events again by itself.`,
     );
-    out.line(`   ${inLogExactlyOnce} of its ${events} events are in the log exactly once.`);
+    out.line(`   ${inLogExactlyOnce} of its ${events} registrations are in the hub, once each.`);
     return { events, inLogExactlyOnce, lost, sentAgain: confirmed };
   } finally {
     field.close();

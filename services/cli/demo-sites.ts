@@ -1,28 +1,36 @@
 import { join } from "node:path";
 import { entityTrail, rowAsOf, verify } from "../audit/index.ts";
-import { type Position, TributaryError, withoutLogin } from "../core/index.ts";
-import { type Field, openField } from "../field/index.ts";
+import { type EntityRef, type JsonObject, type Position, TributaryError, withoutLogin } from "../core/index.ts";
+import type { ImportResult } from "../field/index.ts";
 import { createGate } from "../gate/index.ts";
 import { loadSchemas } from "../gate/node.ts";
 import type { Log } from "../log/index.ts";
-import { type Db, decisionsStanding, quarantine, type RecordedDecision, sites as siteStatuses } from "../views/index.ts";
+import { type Db, decisionsStanding, quarantine, sites as siteStatuses } from "../views/index.ts";
 import { explain } from "./commands-audit.ts";
-import { cli, ORG, type Stage, step, untilProjected, withViews } from "./demo-stage.ts";
-import { type Output, shown, table } from "./output.ts";
+import { ORG, openTablet, type Stage, step, type Tablet, untilProjected, withViews } from "./demo-stage.ts";
+import { day, fieldName, named, said, summedUp } from "./demo-words.ts";
+import { type Cell, type Output, table } from "./output.ts";
 import { SAMPLES_DIR, SCHEMAS_DIR } from "./program.ts";
 import { loadProjections } from "./projections.ts";
 import { addSite } from "./sites.ts";
-import type { Hub } from "./supervise.ts";
 
 const SITES = [
-  { name: "nairobi", title: "Nairobi, Eastleigh office", actor: "wanjiku" },
-  { name: "kampala", title: "Kampala, Kisenyi office", actor: "okello" },
-  { name: "juba", title: "Juba, Munuki office", actor: "deng" },
+  { name: "nairobi", title: "Nairobi, Eastleigh office" },
+  { name: "kampala", title: "Kampala, Kisenyi office" },
+  { name: "juba", title: "Juba, Munuki office" },
 ] as const;
 
 type SiteName = (typeof SITES)[number]["name"];
+const ACTORS: Readonly<Record<SiteName, string>> = { nairobi: "wanjiku", kampala: "okello", juba: "deng" };
 const FILES = ["beneficiaries.csv", "distributions.csv", "assessments.csv"];
-const TWO_YEARS_MS = 2 * 365 * 86_400_000;
+/** When each office brings its lists in, by its tablet's clock. Kampala's was set to the wrong year. */
+const LISTS: Readonly<Record<SiteName, string>> = {
+  nairobi: "2026-05-03T08:00Z",
+  kampala: "2028-05-03T08:00Z",
+  juba: "2026-05-04T08:00Z",
+};
+const YEAR_MS = 365 * 86_400_000;
+const TWO_YEARS_MS = 2 * YEAR_MS;
 /** Kampala sends small batches, so that the door dies in the middle of them. */
 const KAMPALA_BATCH_EVENTS = 100;
 
@@ -33,10 +41,9 @@ export const PERSON = { type: "beneficiary", id: "NBO-000023" } as const;
 /** The family that Juba takes off its list while Nairobi changes its record. */
 const MOVED = { type: "beneficiary", id: "JUB-000007" } as const;
 
-interface ImportFacts {
-  readonly imported: number;
-  readonly rows: number;
-  readonly repeated: number;
+interface Imported {
+  readonly name: SiteName;
+  readonly results: readonly ImportResult[];
 }
 
 /** What the chapter of the sites found. */
@@ -60,100 +67,93 @@ export interface SiteFacts {
 }
 
 export async function sites(stage: Stage): Promise<SiteFacts> {
-  const { out, hub, hubData, sitesDir, projections } = stage;
-  const { state } = hub;
-  step(out, "Three sites are registered, each with a database of its own");
-  const tokens = new Map<SiteName, string>();
-  for (const { name, title } of SITES) {
-    const { token, expiresAt, code } = await addSite(hubData, state, { site: name, title, days: 90, actor: "coordinator" });
-    tokens.set(name, token);
-    const db = join(sitesDir, `${name}.db`);
-    await cli(["field", "init", "--org", ORG, "--site", name, "--device", "tablet-1", "--db", db]);
-    await cli(["field", "enrol", "--hub", state.natsUrl, "--code", code, "--db", db]);
-    out.line(`   ${title}: its tablet has enrolled its key; token good until ${expiresAt.slice(0, 10)}`);
-  }
+  const { out, hubData } = stage;
+  const { state } = stage.hub;
+  step(out, "Three offices get a tablet each. With its code, a tablet enrols its own key");
+  const tablets = new Map<SiteName, Tablet>();
+  try {
+    for (const { name, title } of SITES) {
+      const { code } = await addSite(hubData, state, { site: name, title, days: 90, actor: "coordinator" });
+      const tablet = await openTablet(stage, ORG, name);
+      tablets.set(name, tablet);
+      await tablet.field.enrol({ url: withoutLogin(state.natsUrl), code });
+    }
+    out.line(`   ${SITES.map(({ title }) => title).join("; ")}.`);
+    const at = (name: SiteName): Tablet => {
+      const found = tablets.get(name);
+      if (found === undefined) throw new TributaryError("internal", `there is no tablet of ${name}`, "This is a bug.");
+      return found;
+    };
 
-  step(out, "Offline, each site imports its lists");
-  const imports = await Promise.all(
-    SITES.map(async ({ name, actor }) => {
-      const files = FILES.map((file) => join(SAMPLES_DIR, name, file));
-      const json = await cli(["field", "import", ...files, "--actor", actor, "--db", join(sitesDir, `${name}.db`), "--json"]);
-      const results = JSON.parse(json) as (ImportFacts & {
-        file: string;
-        misfits: { line: number; entity: string; message: string }[];
-      })[];
-      return { name, results };
-    }),
-  );
-  const total = (of: (result: ImportFacts) => number): number =>
-    imports.reduce((sum, { results }) => sum + results.reduce((n, r) => n + of(r), 0), 0);
+    step(out, "The network goes. On 3 and 4 May each office brings its lists onto its tablet");
+    const imports = await importLists(out, at);
+    step(out, "Still without a network, they write about the same people");
+    await edits(out, at);
+    step(out, "Three weeks later there is a network. One after the other they sync, and the hub's door is killed");
+    return await withViews(stage, async (db, log) => {
+      const timeline = await sendAll(stage, at, log, db);
+      return show(out, { tablets, log, db, imports, timeline, projections: stage.projections });
+    });
+  } finally {
+    for (const { field } of tablets.values()) field.close();
+  }
+}
+
+/** Each office's lists, on its tablet. Juba's come a day later: where two offices have one person, its row is the later one. */
+async function importLists(out: Output, at: (name: SiteName) => Tablet): Promise<readonly Imported[]> {
+  const imports: Imported[] = [];
+  for (const { name } of SITES) {
+    const { field, clock } = at(name);
+    clock.set(LISTS[name]);
+    const results: ImportResult[] = [];
+    for (const file of FILES) results.push(await field.importCsv({ file: join(SAMPLES_DIR, name, file), actor: ACTORS[name] }));
+    imports.push({ name, results });
+  }
   out.line(
     table(
-      ["site", "rows", "events", "repeated rows", "do not fit their schema"],
+      ["office", "rows", "taken", "said twice", "do not fit, and wait to be mended"],
       imports.map(({ name, results }) => [
-        name,
+        named(name),
         results.reduce((n, r) => n + r.rows, 0),
         results.reduce((n, r) => n + r.imported, 0),
         results.reduce((n, r) => n + r.repeated, 0),
         results
-          .flatMap((r) => r.misfits.map(({ entity, message }) => `${entity}: ${message.split(/ is not one|;/)[0]}`))
+          .flatMap((r) => r.misfits.map(({ entity, message }) => `${entity.split("/")[1]}: ${message.split(/ is not one|;/)[0]}`))
           .join("; ") || "–",
       ]),
       "   ",
     ),
   );
-
-  step(out, "Still offline, sites edit the same people");
-  const fields = new Map<SiteName, Field>();
-  try {
-    // Kampala's tablet was set to the wrong year.
-    for (const { name } of SITES) {
-      const now = name === "kampala" ? () => Date.now() + TWO_YEARS_MS : Date.now;
-      fields.set(name, openField({ path: join(sitesDir, `${name}.db`), schemas: SCHEMAS_DIR, now }));
-    }
-    await edits(out, fields as ReadonlyMap<SiteName, Field>);
-    const field = (name: SiteName): Field => fields.get(name)!;
-
-    step(out, "One after the other the sites come online, and the hub's door is killed");
-    return await withViews(stage, async (db, log) => {
-      const timeline = await sendAll(out, hub, field, tokens as ReadonlyMap<SiteName, string>, log, db);
-      return show(out, { fields, log, db, total, timeline, projections });
-    });
-  } finally {
-    for (const field of fields.values()) field.close();
-  }
+  return imports;
 }
 
 /** What the people at the sites do while they have no network. */
-async function edits(out: Output, fields: ReadonlyMap<SiteName, Field>): Promise<void> {
-  const at = (name: SiteName): { field: Field; actor: string } => ({
-    field: fields.get(name)!,
-    actor: SITES.find((site) => site.name === name)!.actor,
-  });
-  const nairobi = at("nairobi");
-  const kampala = at("kampala");
-  const juba = at("juba");
-  const update = (
-    site: { field: Field; actor: string },
-    entity: { type: string; id: string },
-    data: Record<string, string | number>,
-  ) => site.field.append({ type: "beneficiary.updated", entity, data, actor: site.actor });
+async function edits(out: Output, at: (name: SiteName) => Tablet): Promise<void> {
+  const [nairobi, kampala, juba] = [at("nairobi"), at("kampala"), at("juba")];
+  const update = (name: SiteName, moment: string, entity: EntityRef, data: JsonObject): Promise<unknown> => {
+    const { field, clock } = at(name);
+    clock.set(moment);
+    return field.append({ type: "beneficiary.updated", entity, data, actor: ACTORS[name] });
+  };
 
   // The card in her hand carries what Nairobi had recorded, with its signature: Kampala's edits build on that, and reach the hub before it.
   kampala.field.noteSeen(PERSON, nairobi.field.seen(PERSON), nairobi.field.signedHeads(PERSON));
-  await update(nairobi, PERSON, { phone: "+254712000023" });
-  await update(kampala, PERSON, { preferred_language: "sw" });
-  out.line(`   ${PERSON.id} moves to Kampala with her card. Nairobi notes a new phone number, Kampala her language:`);
-  out.line("   different fields, so both stand.");
+  await update("nairobi", "2026-05-06T09:10Z", PERSON, { phone: "+254712000023" });
+  await update("kampala", "2028-05-06T10:20Z", PERSON, { preferred_language: "sw" });
+  out.line(`   6 May: ${PERSON.id} moves from Nairobi to Kampala with her card. Nairobi notes her new phone number,`);
+  out.line("   Kampala her language. These are different fields, so both will stand.");
 
-  await update(kampala, PERSON, { household_size: 7 });
-  await update(nairobi, PERSON, { household_size: 5 });
-  out.line(`   Then both change her household's size: Nairobi to 5, Kampala to 7. Kampala's clock is two years ahead.`);
+  await update("kampala", "2028-05-07T08:30Z", PERSON, { household_size: 7 });
+  await update("nairobi", "2026-05-07T11:00Z", PERSON, { household_size: 5 });
+  out.line("   7 May: both change her household: Nairobi to 5, Kampala to 7. Kampala's tablet thinks that it is 2028.");
 
   nairobi.field.noteSeen(MOVED, juba.field.seen(MOVED), juba.field.signedHeads(MOVED));
-  await juba.field.append({ type: "beneficiary.removed", entity: MOVED, data: { reason: "moved" }, actor: juba.actor });
-  await update(nairobi, MOVED, { phone: "+254733000007" });
-  out.line(`   Juba takes ${MOVED.id} off its list as moved; Nairobi, where the family has arrived, notes its number.`);
+  juba.clock.set("2026-05-08T09:00Z");
+  await juba.field.append({ type: "beneficiary.removed", entity: MOVED, data: { reason: "moved" }, actor: ACTORS.juba });
+  await update("nairobi", "2026-05-09T15:40Z", MOVED, { phone: "+254733000007" });
+  out.line(
+    `   8 May: Juba takes the family ${MOVED.id} off its list as moved. 9 May: it has arrived in Nairobi, which notes its phone.`,
+  );
 }
 
 interface Timeline {
@@ -163,183 +163,198 @@ interface Timeline {
   readonly sentEvents: number;
 }
 
-// Many parameters because it is one scene of the demo, on the stage that the scenes before have set.
-async function sendAll(
-  out: Output,
-  hub: Hub,
-  field: (name: SiteName) => Field,
-  tokens: ReadonlyMap<SiteName, string>,
-  log: Log,
-  db: Db,
-): Promise<Timeline> {
+/** Brings the tablets online, one after the other; with a network their clocks are right, but Kampala's, which nobody has set. */
+async function sendAll({ out, hub }: Stage, at: (name: SiteName) => Tablet, log: Log, db: Db): Promise<Timeline> {
   const { httpUrl } = hub.state;
   const natsUrl = withoutLogin(hub.state.natsUrl);
-  const token = (name: SiteName): string => tokens.get(name)!;
+  at("juba").clock.putRight();
+  at("kampala").clock.putRight(TWO_YEARS_MS);
+  at("nairobi").clock.putRight();
 
-  const juba = await field("juba").sync({ url: httpUrl, token: token("juba") });
-  out.line(`   Juba, over HTTP: ${juba.confirmed} events confirmed in ${juba.batches} batches.`);
+  const juba = await at("juba").field.sync({ url: httpUrl });
+  out.line(`   Juba, over HTTP: the hub confirms ${juba.confirmed} events.`);
 
   let killed: number | null = null;
-  const kampala = await field("kampala").sync({
+  const kampala = await at("kampala").field.sync({
     url: natsUrl,
-    token: token("kampala"),
     batchEvents: KAMPALA_BATCH_EVENTS,
     onProgress: (progress) => {
-      if (progress.kind === "waiting") out.progress(`   Kampala waits: ${progress.because}`);
       if (progress.kind !== "synced" || progress.done < KILL_AFTER_EVENTS || killed !== null) return;
       killed = hub.ingress.pid();
       if (killed !== null) process.kill(killed, "SIGKILL");
-      out.line(
-        `   Kampala, over NATS: after ${progress.done} events the hub's door (process ${killed}) is killed with SIGKILL …`,
-      );
+      out.line("   Kampala, over NATS: in the middle of its events the hub's door is killed …");
+      if (out.json) out.progress("The hub's door is killed (SIGKILL).");
     },
   });
   if (killed === null)
     throw new TributaryError("verify-failed", "Kampala's sync ended before the door could be killed", "Please report this.");
   await hub.ingress.ready();
   out.line(
-    `   … and started again (process ${hub.ingress.pid()}). Kampala's sync went on by itself: ${kampala.confirmed} events confirmed.`,
+    `   … and started again. Nobody does anything in Kampala: its sync goes on by itself, and ${kampala.confirmed} events are confirmed.`,
   );
-  out.line(`   The hub noticed that Kampala's clock is off by ${Math.round((kampala.clockOffsetMs ?? 0) / 86_400_000)} days.`);
+  const years = Math.round((kampala.clockOffsetMs ?? 0) / YEAR_MS);
+  out.line(
+    `   The hub notices that Kampala's clock is ${years} years ahead. It takes the events, and believes no time that they name.`,
+  );
 
   const before = await log.end();
   await untilProjected(log, db);
-  const nairobi = await field("nairobi").sync({ url: natsUrl, token: token("nairobi") });
-  out.line(`   Nairobi, last: ${nairobi.confirmed} events confirmed, ${nairobi.sentBytes} bytes on the wire.`);
-  const again = await field("nairobi").sync({ url: natsUrl, token: token("nairobi"), again: true });
+  const nairobi = await at("nairobi").field.sync({ url: natsUrl });
   out.line(
-    `   Nairobi sends all of it a second time: ${again.batches} batches, ${again.confirmed} events newly confirmed, none written twice.`,
+    `   Nairobi, last: ${nairobi.confirmed} events confirmed, for ${Math.round(nairobi.sentBytes / 1000)} kB on its expensive link.`,
+  );
+  const again = await at("nairobi").field.sync({ url: natsUrl, again: true });
+  out.line(
+    `   By mistake Nairobi sends all of it a second time. ${again.confirmed === 0 ? "Nothing" : again.confirmed} is written twice.`,
   );
   await untilProjected(log, db);
   return { before, sentBytes: nairobi.sentBytes, sentEvents: nairobi.confirmed };
 }
 
-// Long because it tells the facts of the demo one after another.
+/** How many of the tablets' events the hub has confirmed, and holds once each as they were written. */
+function counted(
+  tablets: ReadonlyMap<SiteName, Tablet>,
+  inLog: ReadonlyMap<string, { readonly hash: string; readonly times: number }>,
+) {
+  const count = { events: 0, acknowledged: 0, inLogExactlyOnce: 0 };
+  for (const { field } of tablets.values()) {
+    for (const event of field.events()) {
+      count.events++;
+      if (event.level !== "SYNCED") continue;
+      count.acknowledged++;
+      const found = inLog.get(`${event.origin}/${event.seq}`);
+      if (found?.times === 1 && found.hash === event.hash) count.inLogExactlyOnce++;
+    }
+  }
+  return count;
+}
+
+/** Her story in the order in which the hub heard of it, and her row before and after. */
+async function tellPerson(
+  out: Output,
+  rowAt: (position: Position | null) => ReturnType<typeof rowAsOf>,
+  { db, before }: PersonDeps,
+) {
+  const trail = await entityTrail(db, `${PERSON.type}/${PERSON.id}`);
+  out.line(`\n   The whole story of ${PERSON.id}, in the order in which the hub heard of it:`);
+  out.line(
+    table(
+      ["who", "when, by their clock", "wrote"],
+      trail.events.map(({ actor, site, occurredAt, clockOffsetMs, type, data }) => [
+        `${named(actor)}, ${named(site)}`,
+        day(occurredAt) + (clockOffsetMs === null ? "" : " (not believed)"),
+        type === "beneficiary.registered"
+          ? `registered her as ${said(data?.given_name)}, household of ${said(data?.household_size)}`
+          : Object.entries(data ?? {})
+              .map(([name, value]) => `${fieldName(name)}: ${said(value)}`)
+              .join(", "),
+      ]),
+      "   ",
+    ),
+  );
+  const rows = { before: await rowAt(before), after: await rowAt(null) };
+  out.line("\n   Any moment can be looked up. As the hub knew her before Nairobi had synced, and now:");
+  const columns = ["given_name", "phone", "household_size", "preferred_language", "village"];
+  const line = (name: string, { values, waitingFor }: typeof rows.before): Cell[] => [
+    name,
+    ...columns.map((column) => (values[column] === null ? null : said(values[column]))),
+    Object.keys(waitingFor).length === 0 ? "nothing" : "Nairobi’s registration",
+  ];
+  out.line(table(["", ...columns.map(fieldName), "waits for"], [line("before", rows.before), line("now", rows.after)], "   "));
+  return rows;
+}
+
+interface PersonDeps {
+  readonly db: Db;
+  /** Where the log ended before Nairobi had synced. */
+  readonly before: Position | null;
+}
+
+// Long because it tells the facts of the chapter one after another.
 async function show(
   out: Output,
   deps: {
-    readonly fields: ReadonlyMap<SiteName, Field>;
+    readonly tablets: ReadonlyMap<SiteName, Tablet>;
     readonly log: Log;
     readonly db: Db;
-    readonly total: (of: (result: ImportFacts) => number) => number;
+    readonly imports: readonly Imported[];
     readonly timeline: Timeline;
     readonly projections: string;
   },
 ): Promise<SiteFacts> {
-  const { fields, log, db, total, timeline } = deps;
+  const { tablets, log, db, imports, timeline } = deps;
   const gate = createGate(loadSchemas(SCHEMAS_DIR));
   const projections = await loadProjections(deps.projections);
 
   step(out, "What the coordinator sees");
   const sites = await siteStatuses(db);
-  const statuses = SITES.map(({ name }) => fields.get(name)!.status());
-  out.line("   Sites:");
+  const statuses = [...tablets.values()].map(({ field }) => field.status());
   out.line(
     table(
-      ["site", "on the device", "confirmed", "in the hub", "quarantined", "stamped by a wrong clock"],
+      ["office", "on the tablet", "confirmed", "in the hub", "waits to be mended", "time not believed"],
       statuses.map((status) => {
         const at = sites.find(({ site }) => site === status.site);
-        return [status.site, status.events, status.levels.SYNCED, at?.events ?? 0, at?.quarantined ?? 0, at?.clockWrong ?? 0];
+        return [
+          named(status.site),
+          status.events,
+          status.levels.SYNCED,
+          at?.events ?? 0,
+          at?.quarantined ?? 0,
+          at?.clockWrong ?? 0,
+        ];
       }),
       "   ",
     ),
   );
 
   const held = (await quarantine(db, {})).map(({ site, entity, reason }) => ({ site, entity, reason }));
-  out.line(`\n   Quarantined: ${held.length} events, kept in the log at their place:`);
-  for (const { site, entity, reason } of held) out.line(`     ${site}, ${entity}: ${reason}`);
+  out.line(`\n   ${held.length} events do not fit their form. They are kept, and hold up nobody:`);
+  for (const { site, entity, reason } of held)
+    out.line(`     ${named(site)}, ${entity.split("/")[1]}: ${reason.split(/ is not one|;/)[0]}`);
 
-  const isTold = ({ entity }: RecordedDecision): boolean => entity === PERSON.id || entity === MOVED.id;
-  const standing = await decisionsStanding(db);
-  // What the story is about comes first.
-  const decisions = [...standing.filter(isTold), ...standing.filter((decision) => !isTold(decision))];
-  out.line(
-    `\n   Conflicts: ${decisions.length} fields were written by two sites that did not know of each other. Each was decided by rule, none was lost:`,
+  const isTold = ({ entity }: { readonly entity: string }): boolean => entity === PERSON.id || entity === MOVED.id;
+  const decisions = [...(await decisionsStanding(db))].sort(
+    (a, b) => Number(isTold(b)) - Number(isTold(a)) || (a.entity < b.entity ? -1 : 1),
   );
-  for (const decision of decisions) out.line(`     ${decision.entity}, ${explain(decision)}`);
-
-  const trail = await entityTrail(db, `${PERSON.type}/${PERSON.id}`);
-  out.line(`\n   The whole story of ${PERSON.id}:`);
   out.line(
-    table(
-      ["position", "event", "by", "their clock", "recorded", "what was written"],
-      trail.events.map((event) => [
-        event.position,
-        event.type,
-        `${event.actor}, ${event.site}`,
-        event.occurredAt.slice(0, 10) + (event.clockOffsetMs === null ? "" : " (wrong)"),
-        event.recordedAt.slice(11, 19),
-        event.type === "beneficiary.registered"
-          ? `${shown(event.data?.given_name)} ${shown(event.data?.family_name)}, household ${shown(event.data?.household_size)}, phone ${shown(event.data?.phone)}`
-          : Object.entries(event.data ?? {})
-              .map(([name, value]) => `${name} ${shown(value)}`)
-              .join(", "),
-      ]),
-      "   ",
-    ),
+    `\n   ${decisions.length} times two offices wrote the same field and did not know of each other. A rule decided, and nothing was lost:`,
   );
+  for (const sentence of summedUp(decisions, isTold)) out.line(`     ${sentence}`);
 
-  const before = await rowAsOf({ db, gate, projections }, `${PERSON.type}/${PERSON.id}`, timeline.before);
-  const after = await rowAsOf({ db, gate, projections }, `${PERSON.type}/${PERSON.id}`, null);
-  out.line(`\n   ${PERSON.id} as the hub knew her before Nairobi had synced (position ${timeline.before}), and now:`);
-  const columns = ["given_name", "family_name", "phone", "household_size", "preferred_language", "village"];
-  out.line(
-    table(
-      ["", ...columns, "waits for"],
-      [
-        [
-          "before",
-          ...columns.map((c) => before.values[c] as string),
-          Object.keys(before.waitingFor).length === 0 ? "nothing" : "Nairobi’s registration",
-        ],
-        [
-          "now",
-          ...columns.map((c) => after.values[c] as string),
-          Object.keys(after.waitingFor).length === 0 ? "nothing" : "something",
-        ],
-      ],
-      "   ",
-    ),
+  const { before, after } = await tellPerson(
+    out,
+    (position) => rowAsOf({ db, gate, projections }, `${PERSON.type}/${PERSON.id}`, position),
+    { db, before: timeline.before },
   );
 
   const inLog = new Map<string, { hash: string; times: number }>();
   const report = await verify({
     log,
     views: { db, gate, projections },
-    onProgress: ({ stage, done }) => out.progress(`   checking: ${done} ${stage === "log" ? "events read" : "rows compared"}`),
     onEntry: ({ head }) => {
       const key = `${head.origin}/${head.seq}`;
       inLog.set(key, { hash: head.hash, times: (inLog.get(key)?.times ?? 0) + 1 });
     },
   });
-  let events = 0;
-  let acknowledged = 0;
-  let inLogExactlyOnce = 0;
-  for (const field of fields.values()) {
-    for (const event of field.events()) {
-      events++;
-      if (event.level !== "SYNCED") continue;
-      acknowledged++;
-      const found = inLog.get(`${event.origin}/${event.seq}`);
-      if (found?.times === 1 && found.hash === event.hash) inLogExactlyOnce++;
-    }
-  }
+  const count = counted(tablets, inLog);
   out.line("\n   The proof:");
   out.line(
-    `     ${acknowledged} events were confirmed to the sites; ${inLogExactlyOnce} of them are in the log exactly once, with the hash the device computed.`,
+    `     ${count.acknowledged} events were confirmed to the tablets. ${count.inLogExactlyOnce} of them are in the hub's log once each, as the tablet wrote them.`,
   );
-  out.line(`     ${report.origins.length} origins' hash chains ${report.chainsIntact ? "are intact" : "are BROKEN"}.`);
   out.line(
-    `     ${report.rowsCompared} view rows compared with the fold of the log: ${report.problemCount === 0 ? "all equal" : `${report.problemCount} problems`}.`,
+    `     The seals that chain each tablet's events together ${report.chainsIntact ? "are whole: nobody has changed one" : "are BROKEN"}.`,
+  );
+  out.line(
+    `     ${report.rowsCompared} rows that the desk sees are compared with the log. ${report.problemCount === 0 ? "All are equal." : `${report.problemCount} are NOT.`}`,
   );
   for (const { where, what } of report.problems) out.line(`     PROBLEM ${where}: ${what}`);
+  const total = (of: (result: ImportResult) => number): number =>
+    imports.reduce((sum, { results }) => sum + results.reduce((n, r) => n + of(r), 0), 0);
   return {
     rows: total((r) => r.rows),
     imported: total((r) => r.imported),
     repeatedRows: total((r) => r.repeated),
-    events,
-    acknowledged,
-    inLogExactlyOnce,
+    ...count,
     quarantined: held.length,
     conflicts: decisions.length,
     chainsIntact: report.chainsIntact,

@@ -1,10 +1,15 @@
 /** What the chapters of the demo share: the hub that they are played on, its views and its commands. */
 import { spawn } from "node:child_process";
+import { join } from "node:path";
 import { type Position, TributaryError } from "../core/index.ts";
+import { type Field, openField } from "../field/index.ts";
+import type { Fits } from "../gate/index.ts";
 import { type Log, openLog } from "../log/index.ts";
+import { fitsViews } from "../merge/engine.ts";
 import { commonPosition, connectViews, type Db } from "../views/index.ts";
+import { foldersHere, loadViews } from "./folders.ts";
 import type { Output } from "./output.ts";
-import { MAIN, NODE_FLAGS } from "./program.ts";
+import { MAIN, NODE_FLAGS, SCHEMAS_DIR } from "./program.ts";
 import type { Hub } from "./supervise.ts";
 
 export const ORG = "relief";
@@ -13,11 +18,15 @@ export interface Places {
   readonly hubData: string;
   readonly sitesDir: string;
   readonly projections: string;
+  /** The forms that headquarters works on. The tablets come with the shipped ones. */
+  readonly schemas: string;
 }
 
 /** Where the story is played; a chapter may put another hub in the place of the first. */
 export interface Stage extends Places {
   readonly out: Output;
+  /** Where the hub's own lines go. */
+  readonly say: (line: string) => void;
   hub: Hub;
 }
 
@@ -52,8 +61,73 @@ export async function untilProjected(log: Log, db: Db): Promise<void> {
   );
 }
 
-/** Runs a command of this program as a user would; returns what it printed. */
-export function cli(args: readonly string[]): Promise<string> {
+/** A tablet's clock in the story. It stands at a told moment, so that the same values win each time, until a network puts it right. */
+export interface StoryClock {
+  readonly now: () => number;
+  /** `2026-05-03T08:00Z` */
+  set(moment: string): void;
+  /** As a network would; `aheadMs`: for a tablet that is set to a wrong year. */
+  putRight(aheadMs?: number): void;
+}
+
+export function storyClock(): StoryClock {
+  let now: () => number = Date.now;
+  return {
+    now: () => now(),
+    set(moment) {
+      const ms = Date.parse(moment);
+      now = () => ms;
+    },
+    putRight(aheadMs = 0) {
+      now = () => Date.now() + aheadMs;
+    },
+  };
+}
+
+export interface Tablet {
+  readonly field: Field;
+  readonly clock: StoryClock;
+}
+
+/** Opens the database of a site's tablet; what is written there is held to the views, as the commands do. */
+export async function openTablet({ sitesDir }: Places, org: string, site: string): Promise<Tablet> {
+  const clock = storyClock();
+  let fits: Fits = () => null;
+  const field = openField({
+    path: join(sitesDir, `${org}.${site}.db`),
+    name: { org, site, device: "tablet-1" },
+    schemas: SCHEMAS_DIR,
+    now: clock.now,
+    fits: (head, data) => fits(head, data),
+  });
+  try {
+    fits = fitsViews(await loadViews(foldersHere()), field.gate.read);
+  } catch (error) {
+    field.close();
+    throw error;
+  }
+  return { field, clock };
+}
+
+/** Runs a command of this program as a user would; returns what it printed. Throws where it fails. */
+export async function cli(args: readonly string[]): Promise<string> {
+  const { code, stdout, stderr } = await cliEnd(args);
+  if (code === 0) return stdout;
+  throw new TributaryError(
+    "internal",
+    `tributary ${args.slice(0, 2).join(" ")} ended with ${code}: ${stderr.trim()}`,
+    "See the message.",
+  );
+}
+
+interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a command of this program to its end, whatever that is. */
+export function cliEnd(args: readonly string[]): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [...NODE_FLAGS, MAIN, ...args], {
       stdio: ["ignore", "pipe", "pipe"],
@@ -67,16 +141,6 @@ export function cli(args: readonly string[]): Promise<string> {
       stderr += chunk;
     });
     child.on("error", reject);
-    child.on("close", (code) => {
-      if (code === 0) resolve(stdout);
-      else
-        reject(
-          new TributaryError(
-            "internal",
-            `tributary ${args.slice(0, 2).join(" ")} ended with ${code}: ${stderr.trim()}`,
-            "See the message.",
-          ),
-        );
-    });
+    child.on("close", (code) => resolve({ code, stdout, stderr }));
   });
 }

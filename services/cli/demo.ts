@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { TributaryError } from "../core/index.ts";
 import { isAlive, removeAbandoned, workFolder } from "../local/index.ts";
@@ -6,17 +6,19 @@ import type { Log } from "../log/index.ts";
 import type { Db } from "../views/index.ts";
 import type { Command } from "./args.ts";
 import { type AgencyFacts, agencies, writeProjections } from "./demo-agencies.ts";
+import { type FormFacts, tellForm } from "./demo-form.ts";
 import { type RestoreFacts, tellRestore } from "./demo-restore.ts";
 import { PERSON, type SiteFacts, sites } from "./demo-sites.ts";
-import { cli, ORG, type Stage, untilProjected, withViews } from "./demo-stage.ts";
-import { type Output, table } from "./output.ts";
-import { IS_PACKAGE, PROJECTIONS_DIR } from "./program.ts";
+import { cli, ORG, type Places, type Stage, untilProjected, withViews } from "./demo-stage.ts";
+import type { Output } from "./output.ts";
+import { IS_PACKAGE, PROJECTIONS_DIR, SCHEMAS_DIR } from "./program.ts";
 import { startHub } from "./supervise.ts";
 
 /** The facts of a run, as `--json` prints them: those of the chapters that were told. */
 interface Facts extends Partial<SiteFacts> {
   readonly chapters: readonly string[];
   readonly agencies?: AgencyFacts;
+  readonly form?: FormFacts;
   readonly restore?: RestoreFacts;
   /** Log, audit and views agree after the last chapter. */
   readonly booksBalance: boolean;
@@ -35,7 +37,7 @@ const CHAPTERS: readonly Chapter[] = [
   {
     name: "sites",
     shows:
-      "Three offline sites edit the same people and come online while the hub's door is killed: nothing is lost, and every decision is explained.",
+      "Three offices without a network write about the same people, and come online while the hub's door is killed: nothing is lost, and every decision is explained.",
     tell: sites,
     isGood: ({ chainsIntact, viewsMatchLog, inLogExactlyOnce, acknowledged, events }) =>
       chainsIntact === true && viewsMatchLog === true && inLogExactlyOnce === acknowledged && acknowledged === events,
@@ -46,6 +48,15 @@ const CHAPTERS: readonly Chapter[] = [
       "Three agencies share one person: each has the say over its fields, a double ration is caught, and a rule is changed while somebody reads.",
     tell: async (stage) => ({ agencies: await withViews(stage, (db, log) => tellAgencies(stage, db, log)) }),
     isGood: ({ agencies }) => agencies!.doubleRation !== null && agencies!.reader.failures + agencies!.reader.empty === 0,
+  },
+  {
+    name: "form",
+    shows:
+      "A form changes while sites are away: headquarters asks for one thing more, no tablet is broken by it, and the desk sees the new answer.",
+    tell: async (stage) => ({
+      form: await withViews(stage, (db, log) => tellForm(stage, { db, projected: () => untilProjected(log, db) })),
+    }),
+    isGood: ({ form }) => form!.refused && form!.registered.length === 2 && form!.row.shelter === "tent",
   },
   {
     name: "restore",
@@ -71,7 +82,7 @@ function chosen(names: string | undefined): readonly Chapter[] {
 
 export const demo: Command = {
   name: "demo",
-  summary: "offline sites, a crash, conflicts, a changed rule, a lost hub, and the proof that nothing was lost",
+  summary: "offline sites, a crash, conflicts, a changed rule and form, a lost hub, and the proof that nothing was lost",
   usage: "tributary demo [--chapters NAME,…] [--keep] [--json] [--data DIR]",
   help: `Starts a hub on free ports of 127.0.0.1 and tells one story in chapters. Broker, event store and PostgreSQL are real, one process each. The demo ends by
 itself; with --keep the hub runs until Ctrl-C, so that you can look around. --chapters selects some of the chapters:
@@ -99,20 +110,27 @@ ${CHAPTERS.map(({ name, shows }) => `  ${name.padEnd(10)}${shows}`).join("\n")}`
     }
     mkdirSync(sitesDir, { recursive: true });
     const startedMs = Date.now();
-    out.line("\nA hub starts on this machine.\n");
+    out.line("\nA hub starts on this machine: broker, event log and database are real servers. The story is of May 2026.");
     let failed = true;
-    // A copy, in which the story can change a rule.
-    const projections = join(runDir, "projections");
-    process.env.TRIBUTARY_PROJECTIONS = projections;
-    writeProjections(PROJECTIONS_DIR, projections);
-    const hub = await startHub({ dataDir: hubData, org: ORG, say: out.progress });
-    const stage: Stage = { out, hub, hubData, sitesDir, projections };
+    // Copies, in which the story can change a rule and a form.
+    const places: Places = { hubData, sitesDir, projections: join(runDir, "projections"), schemas: join(runDir, "schemas") };
+    process.env.TRIBUTARY_PROJECTIONS = places.projections;
+    process.env.TRIBUTARY_SCHEMAS = places.schemas;
+    writeProjections(PROJECTIONS_DIR, places.projections);
+    cpSync(SCHEMAS_DIR, places.schemas, { recursive: true });
+    const words = hubWords(out);
+    const hub = await startHub({ dataDir: hubData, org: ORG, say: words.say });
+    words.isUp();
+    const stage: Stage = { out, hub, ...places, say: words.say };
     try {
       const facts = await story(stage, chapters, startedMs);
       out.result(facts);
       if (flag("keep")) await untilStopped(out, hubData);
       failed = !(facts.booksBalance && chapters.every(({ isGood }) => isGood(facts)));
-      if (!failed) return 0;
+      if (!failed) {
+        if (!flag("keep")) tellNext(out);
+        return 0;
+      }
       throw new TributaryError(
         "verify-failed",
         "the demo's checks did not all hold",
@@ -120,10 +138,43 @@ ${CHAPTERS.map(({ name, shows }) => `  ${name.padEnd(10)}${shows}`).join("\n")}`
       );
     } finally {
       await stage.hub.close();
-      if (!failed) rmSync(runDir, { recursive: true, force: true });
+      if (failed) words.tellAll();
+      else rmSync(runDir, { recursive: true, force: true });
     }
   },
 };
+
+/** What every start says, and no coordinator needs. */
+const ROUTINE = /^Registered \d+ schema|columns of views hold less/;
+
+/**
+ * What the hub says of itself: while it starts, what takes time. Later the story says what happens: it kills the door, and has a view built anew, for which the projector ends
+ * and is started again. The hub's own lines about that are kept for a run that fails.
+ */
+function hubWords(out: Output): { readonly say: (line: string) => void; isUp(): void; tellAll(): void } {
+  const kept: string[] = [];
+  let starting = true;
+  return {
+    say: (line) => {
+      if (starting && !ROUTINE.test(line)) out.progress(line);
+      else kept.push(line);
+    },
+    isUp: () => {
+      starting = false;
+    },
+    tellAll: () => {
+      for (const line of kept) out.notice(line);
+    },
+  };
+}
+
+function tellNext(out: Output): void {
+  out.line(`
+What to do next:
+  npm run demo -- --keep    plays it again and leaves the hub running, so that you can look around
+  docs/first-hour.md        a form, a view and a spreadsheet of your own, in an hour
+  README.md                 what it is for, and what to read for your work`);
+}
 
 async function untilStopped(out: Output, hubData: string): Promise<void> {
   out.line(`\nThe hub stays up until Ctrl-C. In another terminal:\n  npm run tributary -- view beneficiaries --data ${hubData}`);
@@ -136,14 +187,6 @@ async function untilStopped(out: Output, hubData: string): Promise<void> {
 
 async function story(stage: Stage, chapters: readonly Chapter[], startedMs: number): Promise<Facts> {
   const { out, hubData } = stage;
-  const { nats, eventstore, postgres } = stage.hub.backends;
-  out.line(
-    table(
-      ["part", "how"],
-      [nats, eventstore, postgres].map(({ name, how, detail }) => [name, `${how}: ${detail}`]),
-      "   ",
-    ),
-  );
   let told: Partial<Facts> = {};
   for (const [at, chapter] of chapters.entries()) {
     const title = `Chapter ${at + 1} of ${chapters.length}, ${chapter.name}. ${chapter.shows}`;
@@ -157,36 +200,22 @@ async function story(stage: Stage, chapters: readonly Chapter[], startedMs: numb
     notCompared: string[];
   };
   out.line(
-    `\nLog, audit and views at the end: ${books.rowsCompared} rows compared, ${books.problemCount === 0 ? "all equal" : `${books.problemCount} problems`}.`,
+    `\nAt the end the books are balanced: ${books.rowsCompared} rows that the desk sees are compared with the log. ${books.problemCount === 0 ? "All are equal." : `${books.problemCount} are NOT.`}`,
   );
   const seconds = Math.round((Date.now() - startedMs) / 100) / 10;
-  out.line(`${seconds} s in all.`);
+  out.line(`The demo took ${Math.round(seconds)} s.`);
   const booksBalance = books.problemCount === 0 && books.notCompared.length === 0;
   return { ...told, chapters: chapters.map(({ name }) => name), booksBalance, seconds };
 }
 
-const tellAgencies = ({ out, hub, hubData, sitesDir, projections }: Stage, db: Db, log: Log): Promise<AgencyFacts> =>
-  agencies(out, {
-    hub,
-    hubData,
-    sitesDir,
-    projections,
-    db,
-    cli: (args) => cli([...args, "--data", hubData]),
-    projected: () => untilProjected(log, db),
-  });
+const tellAgencies = (stage: Stage, db: Db, log: Log): Promise<AgencyFacts> =>
+  agencies(stage, { db, cli: (args) => cli([...args, "--data", stage.hubData]), projected: () => untilProjected(log, db) });
 
-async function restore(stage: Stage): Promise<RestoreFacts> {
-  const { out, hub, hubData, sitesDir } = stage;
-  return tellRestore(out, {
-    hub,
-    hubData,
-    sitesDir,
-    cli,
+const restore = (stage: Stage): Promise<RestoreFacts> =>
+  tellRestore(stage, {
     startAgain: async () => {
-      stage.hub = await startHub({ dataDir: hubData, org: ORG, say: out.progress });
+      stage.hub = await startHub({ dataDir: stage.hubData, org: ORG, say: stage.say });
       return stage.hub;
     },
     settled: (now) => withViews({ ...stage, hub: now }, (db, log) => untilProjected(log, db)),
   });
-}

@@ -1,5 +1,5 @@
 /**
- * Building views anew, and going back to the builds before: which views may be built, and which are taken away. The building itself is handed in, because the desk
+ * Rebuilding views, and going back to earlier builds: which views may be built, and which are taken away. The building itself is handed in, because the desk
  * knows nothing of the projector.
  */
 import { TributaryError } from "../core/index.ts";
@@ -9,11 +9,11 @@ import { closureOf } from "../merge/engine.ts";
 /** Views by name, or all that are declared. */
 export type WhichViews = readonly string[] | "all";
 
-/** How the views that stand differ from those declared. */
+/** How the live views differ from those declared. */
 export interface Differing {
-  /** Declared otherwise than they were built, or not built at all. */
+  /** Views that are declared otherwise than they were built, or that are not built at all. */
   readonly changed: readonly string[];
-  /** Built, and no longer declared. */
+  /** Views that are built and no longer declared. */
   readonly undeclared: readonly string[];
 }
 
@@ -24,7 +24,7 @@ export interface BuildRequest {
   readonly compare: boolean;
   /** Build and compare, but leave the live views as they are. */
   readonly compareOnly: boolean;
-  /** Begin at the start, even where a build was interrupted. */
+  /** Begin at the log's start, even where a build was interrupted. */
   readonly fresh: boolean;
 }
 
@@ -45,7 +45,7 @@ export interface Builder<Result> {
   readonly build: (order: BuildOrder) => Promise<Result>;
 }
 
-/** The names of views, each once. Throws `usage` where none is named, `not-found` for a name that is not declared. */
+/** The names of the views that are meant, each once. Throws `usage` where none is named, `not-found` for a name that is not declared. */
 export function viewNamesOf(views: readonly View[], which: WhichViews): readonly string[] {
   if (which === "all") return views.map(({ name }) => name);
   if (which.length === 0) throw new TributaryError("usage", "no view is named", "Name the views, or choose all.");
@@ -56,12 +56,12 @@ export function viewNamesOf(views: readonly View[], which: WhichViews): readonly
   return [...new Set(which)];
 }
 
-/** Builds views anew from the log, and has them take the place of the live ones. Throws `usage` where that would leave other views behind their declarations. */
+/** Rebuilds views from the log and puts them in the place of the live ones. Throws `usage` where other views would still differ from their declarations. */
 export const rebuildViews = <Result>(builder: Builder<Result>, request: BuildRequest): Promise<Result> =>
   ordered(builder, request, false);
 
 /**
- * Goes back to the builds before the live ones, brought up to date; the declarations that they were built by must be in place again. Throws `usage` as
+ * Brings the builds before the live ones up to date and goes back to them. The declarations that they were built by must be in place again. Throws `usage` as
  * `rebuildViews` does.
  */
 export const rollBack = <Result>(builder: Builder<Result>, request: Omit<BuildRequest, "fresh">): Promise<Result> =>
@@ -79,8 +79,8 @@ async function ordered<Result>(
 }
 
 /**
- * The views that building these takes away. Projectors load all declarations when they start again after the swap, and a view that is declared otherwise than it stands
- * would stop them: throws `usage` where one is left out, and names it.
+ * The views that are taken away when these are built. Projectors load all declarations when they start again after the swap, and a view that is declared otherwise than it stands
+ * would stop them: throws `usage`, with their names, where such views are left out.
  */
 export function retiredBy(views: readonly View[], { changed, undeclared }: Differing, which: WhichViews): readonly string[] {
   if (which === "all") return undeclared;

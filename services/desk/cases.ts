@@ -7,13 +7,13 @@ import { caseNamed } from "./standing.ts";
 /** A case with all that is known of it. */
 export interface CaseDetails {
   readonly case: CaseRow;
-  /** Of a conflict: the values that stand side by side, each with the code that picks it; `null`: it is of another kind. */
+  /** For a conflict: the values that stand side by side, each with the code that picks it; `null`: the case is of another kind. */
   readonly choices: readonly Choice[] | null;
   readonly events: readonly InvolvedEvent[];
   readonly notes: readonly CaseNote[];
 }
 
-/** A case with its events, and what people said. Throws `not-found`. */
+/** A case with its events and what people said about it. Throws `not-found`. */
 export async function caseDetails(desk: Pick<Desk, "db">, id: string): Promise<CaseDetails> {
   const found = await caseNamed(desk, id);
   const { siblings } = found.about;
@@ -42,7 +42,7 @@ export async function assign(desk: Desk, { to, ...about }: About & { readonly to
   return write(desk, found, { type: "case.assigned", data: { assignee: to } }, about);
 }
 
-/** Says something about a case. Throws `not-found`; `usage` where nothing is said. */
+/** Comments on a case. Throws `not-found`; `usage` for an empty comment. */
 export async function comment(desk: Desk, { text, ...about }: Omit<About, "note"> & { readonly text: string }): Promise<Noted> {
   if (text === "") throw new TributaryError("usage", "the comment is empty", "Say something.");
   const found = await caseNamed(desk, about.case);
@@ -50,8 +50,8 @@ export async function comment(desk: Desk, { text, ...about }: Omit<About, "note"
 }
 
 /**
- * Leaves a violated invariant or a fork as it is, for a reason. It holds for the case as it stands: should anything join it, it is open again. Throws `not-found`;
- * `usage` for a case that is closed, or a conflict between values.
+ * Accepts a violated invariant or a fork as it is, for a reason. That holds for the case as it stands: if anything joins it, it opens again. Throws `not-found`;
+ * `usage` for a case that is closed or is a conflict between values.
  */
 export async function accept(desk: Desk, about: About & { readonly note: string }): Promise<Noted> {
   const found = await caseNamed(desk, about.case);
@@ -60,7 +60,7 @@ export async function accept(desk: Desk, about: About & { readonly note: string 
   return write(desk, found, { type: "case.accepted", data: { mark: found.mark } }, about);
 }
 
-/** Why a case cannot be left as it is; `null`: it can. */
+/** Why a case cannot be accepted as it is; `null`: it can. */
 export function acceptRefusal({ id, state, kind }: Pick<CaseRow, "id" | "state" | "kind">): TributaryError | null {
   if (state === "closed") return new TributaryError("usage", `case ${id} is closed`, "There is nothing to accept.");
   return kind === "register"

@@ -5,10 +5,10 @@ import type { Gate } from "../gate/index.ts";
 import type { Write } from "./desk.ts";
 import { checkMayWrite } from "./may-write.ts";
 
-/** Whoever decides sits in front of it: about 15 s of pauses at most, while the hub starts its door again. */
+/** The person who decides is waiting: this is about 15 s of pauses, in which the hub may start its door again. */
 const MAX_TRIES = 5;
 const REPLY_TIMEOUT_MS = 8_000;
-/** The exit code of failures whose cause is that something does not answer. */
+/** The exit code of failures where something does not answer. */
 const AWAY_EXIT = 7;
 /** Events that are written in one transaction. */
 const CHUNK = 500;
@@ -20,7 +20,7 @@ export interface ConsoleName {
   readonly device: "console";
 }
 
-/** A hub's own console: what it writes with, and the way into its hub. */
+/** What a hub's own console needs to write, and to reach its hub. */
 export interface ConsoleOptions {
   /** The hub's folder, which has the console's database. */
   readonly dir: string;
@@ -35,14 +35,14 @@ export interface ConsoleOptions {
   readonly mustAnswer: () => Promise<void>;
   /** A token with which the console may append and enrol. */
   readonly token: (name: ConsoleName) => Promise<string>;
-  /** The door does not answer, and is tried again after a pause. */
+  /** Called when the door does not answer and is tried again after a pause. */
   readonly onWaiting?: (because: string, pauseMs: number) => void;
 }
 
-/** The hub's own origin: what its people decide is written as events, and goes the way of every other event. */
+/** Writes through the hub's own origin: what its people decide becomes events, which go the way of every other event. */
 export function consoleWriter({ dir, org, hub, gate, url, nats, mustAnswer, token, onWaiting }: ConsoleOptions): Write {
   return async (events, shown = []) => {
-    // Before anything is written: a decision that nobody can take yet is not made.
+    // Before anything is written: no decision is made while the hub cannot take it.
     await mustAnswer();
     const name: ConsoleName = { org, site: "hub", device: "console" };
     const path = join(dir, "console.db");
@@ -56,7 +56,7 @@ export function consoleWriter({ dir, org, hub, gate, url, nats, mustAnswer, toke
       .sync({
         url,
         nats,
-        // Whoever has the hub's signing key may give the console a key anew: its database can be lost as any.
+        // Whoever has the hub's signing key may enrol a new key for the console, since its database can be lost like any other.
         token: await token(name),
         maxTries: MAX_TRIES,
         replyTimeoutMs: REPLY_TIMEOUT_MS,
@@ -69,7 +69,7 @@ export function consoleWriter({ dir, org, hub, gate, url, nats, mustAnswer, toke
         throw new TributaryError(
           error.code,
           `the hub's door does not answer: ${error.message}`,
-          `What was decided is kept in ${path}, and goes with the next decision. See ${join(dir, "logs/ingress.log")}.`,
+          `What was decided is kept in ${path}, and is sent with the next decision. See ${join(dir, "logs/ingress.log")}.`,
           { cause: error },
         );
       });

@@ -15,7 +15,7 @@ import { type By, type Desk, noted } from "./desk.ts";
 import { picked } from "./pick.ts";
 import { columnValues, type Matter, type Opened, openMatter } from "./standing.ts";
 
-/** What is decided: one of the values that stand, by its code or `origin/seq`; or another. */
+/** What is decided: one of the values that stand, by its code or `origin/seq`; or another value. */
 export type Chosen = { readonly pick: string } | { readonly value: JsonValue };
 
 export interface DecideRequest extends By {
@@ -32,8 +32,8 @@ export interface Decided {
 }
 
 /**
- * Decides a conflict: writes an event of the hub's own origin that has seen all values standing side by side, and so takes their place. Throws `not-permitted` where only
- * others have the say; `usage` and `event-invalid` for what cannot be decided so; `not-found`.
+ * Decides a conflict: writes an event of the hub's own origin whose basis covers all values that stand side by side, so it replaces them. Throws `not-permitted` where only
+ * others have the say; `usage` and `event-invalid` for a value that cannot be decided on; `not-found`.
  */
 export async function decide(desk: Desk, decision: DecideRequest): Promise<Decided> {
   const opened = await openMatter(desk, decision.matter);
@@ -45,14 +45,14 @@ export async function decide(desk: Desk, decision: DecideRequest): Promise<Decid
   return { entity: `${entity.type}/${entity.id}`, register: opened.rule.name, value, event: appended[0]! };
 }
 
-/** What is decided about a register, with the data of the event that says so. */
+/** What is decided about a register, and the data of the event that says so. */
 export interface Outcome {
   readonly entity: EntityRef;
   readonly value: JsonValue;
   readonly data: JsonObject & { readonly values: JsonObject };
 }
 
-/** The same without reading or writing anything: all checks, and the event's data. */
+/** The checks of a decision, and the event's data. Reads and writes nothing. Throws as `decide` does. */
 export function decisionOn(
   desk: Pick<Desk, "org" | "gate">,
   opened: Opened,

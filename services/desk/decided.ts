@@ -3,7 +3,7 @@ import { decidedProblem, type Gate } from "../gate/index.ts";
 import { columnWords, type Projection } from "../merge/engine.ts";
 import { shown } from "./words.ts";
 
-/** Holds decided values to what the entity's own forms say of its fields, as the hub's door does. Throws `event-invalid`. */
+/** Checks decided values against what the entity's own forms say of its fields, as the hub's door does. Throws `event-invalid`. */
 export function checkForms(gate: Gate, entityType: string, values: Readonly<Record<string, JsonValue>>): void {
   const problem = decidedProblem(gate.checkField, entityType, values);
   if (problem !== null)
@@ -14,7 +14,7 @@ export function checkForms(gate: Gate, entityType: string, values: Readonly<Reco
     );
 }
 
-/** Holds decided values to what their columns in a view can hold. Throws `usage` for a column that it has not, `event-invalid` for a value that does not fit. */
+/** Checks decided values against their columns in a view. Throws `usage` for a column that the view does not have, `event-invalid` for a value that does not fit. */
 export function checkColumns({ name, columns }: Projection, values: Readonly<Record<string, JsonValue>>): void {
   for (const [column, value] of Object.entries(values)) {
     const declared = Object.hasOwn(columns, column) ? columns[column]! : null;

@@ -4,7 +4,7 @@ import type { Gate } from "../gate/index.ts";
 import type { View } from "../merge/engine.ts";
 import type { Db } from "../views/index.ts";
 
-/** What its writer has been shown of an entity: what they write about it builds on that. */
+/** What a writer has been shown of an entity: the basis of what they write about it. */
 export interface Shown {
   readonly entity: EntityRef;
   readonly seen: Vector;
@@ -16,10 +16,10 @@ export interface Written {
   readonly sync: SyncResult;
 }
 
-/** Writes events as the hub's own console, and returns when the hub has them. Throws where it does not take them. */
+/** Writes events as the hub's own console. Returns when the hub has them; throws where it does not take them. */
 export type Write = (events: readonly NewEvent[], shown?: readonly Shown[]) => Promise<Written>;
 
-/** What deciding needs of a hub. Whoever opens it hands all of it in. */
+/** What decisions need of a hub. Whoever opens the hub hands all of it in. */
 export interface Desk {
   readonly db: Db;
   readonly gate: Gate;
@@ -36,6 +36,6 @@ export interface By {
   readonly note?: string;
 }
 
-/** A note as a member of an event's data, where there is one. */
+/** A note as a member of an event's data; no member where there is no note. */
 export const noted = (note: string | undefined, member: "note" | "text" = "note"): { readonly [name: string]: string } =>
   note === undefined ? {} : { [member]: note };

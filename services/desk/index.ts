@@ -1,6 +1,6 @@
 /**
- * What people decide: cases, quarantine, parked entities, sites, which views are built anew, and whether changed rules are good. In go plain requests; out come plain results, and events that the
- * hub's own console writes. Never a check left to who calls, never a word of the command line.
+ * What people decide: cases, quarantine, parked entities, sites, which views are rebuilt, and whether changed rules are good. In go plain requests; out come plain results, and events that the
+ * hub's own console writes. No check is left to the caller, and nothing here knows the command line.
  */
 export {
   type Builder,

@@ -2,8 +2,8 @@ import { forbidden, type HubOrg, type OriginId, partsOf, TributaryError } from "
 import type { NewEvent } from "../field/index.ts";
 
 /**
- * Throws `not-permitted` where an origin may not write one of these events at a hub. Asked before anything is written: the hub's door would only hold the events
- * back in quarantine.
+ * Throws `not-permitted` where an origin may not write one of these events at a hub. Called before anything is written: the hub's door would only put the events
+ * in quarantine.
  */
 export function checkMayWrite(origin: OriginId, hub: HubOrg, events: readonly Pick<NewEvent, "type" | "entity">[]): void {
   for (const { type, entity } of events) {

@@ -5,7 +5,7 @@ import { checkForms } from "./decided.ts";
 import { type By, type Desk, noted } from "./desk.ts";
 import { writeAccepted } from "./quarantine.ts";
 
-/** Names of a parked entity, as a list prints it: `view/entity`, the entity's id, `type/id`, or the event as `origin/seq`. */
+/** The names that a parked entity has: `view/entity`, the entity's id, `type/id`, and the event as `origin/seq`. */
 const namesOf = ({ view, entity, entityType, event }: ParkedEntity): readonly string[] => [
   `${view}/${entity}`,
   entity,
@@ -13,7 +13,7 @@ const namesOf = ({ view, entity, entityType, event }: ParkedEntity): readonly st
   event,
 ];
 
-/** Those that names mean, of what is parked; and the names that mean nothing. */
+/** The parked entities that the names mean, and the names that mean none. */
 export function namedAmong(
   rows: readonly ParkedEntity[],
   names: readonly string[],
@@ -35,13 +35,13 @@ export async function parkedNamed({ db }: Pick<Desk, "db">, name: string): Promi
   return row;
 }
 
-/** Which parked entities: those of a view, or all; of them those that are named, or all. */
+/** Which parked entities are meant: those of a view, or of all views; and among them those that are named, or all. */
 export interface RetryRequest {
   readonly view?: string;
   readonly names: readonly string[];
 }
 
-/** Has parked entities folded anew, by the code that runs. Throws `not-found` for names of what is not parked. Returns how many are asked for. */
+/** Asks the running hub to fold parked entities again. Returns how many. Throws `not-found` for a name that means no parked entity. */
 export async function retryParked({ db }: Pick<Desk, "db">, { view, names }: RetryRequest): Promise<number> {
   const parked = await parkedRows(db, view ?? null);
   const { found, missing } = namedAmong(parked, names);
@@ -55,8 +55,8 @@ export async function retryParked({ db }: Pick<Desk, "db">, { view, names }: Ret
 const refOf = ({ entityType, entity }: ParkedEntity): EntityRef => ({ type: entityType, id: entity });
 
 /**
- * The parked entities that all of these names mean, each once; none where a name means something else, such as an event that is held in quarantine: that is what
- * was meant then. Throws `usage` where some are the one and some the other.
+ * The parked entities that these names mean, each once. None where no name means one: they may then name events that are
+ * held in quarantine. Throws `usage` where some names mean parked entities and others do not.
  */
 export async function correctable({ db }: Pick<Desk, "db">, names: readonly string[]): Promise<readonly EntityRef[]> {
   const { found, missing } = namedAmong(await parkedRows(db), names);
@@ -65,7 +65,7 @@ export async function correctable({ db }: Pick<Desk, "db">, names: readonly stri
     throw new TributaryError(
       "usage",
       `${missing.join(", ")} is not parked, and the others are`,
-      "Correct what is parked and release what is in quarantine with a command each.",
+      "Use one command to correct what is parked, and another to release what is in quarantine.",
     );
   const each = new Map(found.map((row) => [nameOf(refOf(row)), refOf(row)]));
   return [...each.values()];
@@ -75,15 +75,15 @@ const nameOf = ({ type, id }: EntityRef): string => `${type}/${id}`;
 
 export interface Correction extends By {
   readonly entities: readonly EntityRef[];
-  /** What is right, by field; `null` empties it. */
+  /** The right values, by field; `null` empties a field. */
   readonly values: JsonObject;
-  /** Only tells what would be corrected. */
+  /** Only says what would be corrected. */
   readonly dryRun: boolean;
 }
 
 /**
- * Corrects parked entities: a decision of the hub's people about each, an ordinary event whose basis covers all that the hub has of it, the event that it is parked at
- * among them. So it is audited, replicated, and the same in every replay. Throws `usage` where nothing is said to be right; `event-invalid`. Returns their names.
+ * Corrects parked entities by a decision of the hub's people about each: an ordinary event whose basis covers all that the hub has of the entity, the event that it is parked at
+ * included. So the correction is audited, replicated, and the same in every replay. Returns the entities' names. Throws `usage` where no values are given; `event-invalid`.
  */
 export async function correct(desk: Desk, { entities, values, dryRun, actor, note }: Correction): Promise<readonly string[]> {
   const names = entities.map(nameOf);
@@ -91,7 +91,7 @@ export async function correct(desk: Desk, { entities, values, dryRun, actor, not
     throw new TributaryError(
       "usage",
       `${names.join(", ")} is parked: its event has come through the gate, and cannot be released as it is`,
-      "Say what is right with --set field=value; or, where nothing of it is wrong, mend what keeps the view from taking it and run `tributary parked retry`.",
+      "Say what is right with --set field=value. Or, if nothing in the event is wrong, mend what keeps the view from taking it, and run `tributary parked retry`.",
     );
   const events = [];
   for (const entity of entities) {
@@ -108,8 +108,8 @@ export async function correct(desk: Desk, { entities, values, dryRun, actor, not
 }
 
 /**
- * Columns that change together are written together, or those that are left out would be emptied: they are completed with what all of the entity's events make of
- * them. Throws `usage` where that is what the view cannot show either.
+ * Values completed with the columns that change together with theirs: left out, those columns would be emptied. They get what all of the entity's events make of
+ * them. Throws `usage` where the view cannot show that either.
  */
 async function completed({ db, gate, projections }: Desk, entity: EntityRef, values: JsonObject): Promise<JsonObject> {
   const out: Record<string, JsonValue> = { ...values };

@@ -7,8 +7,8 @@ const MIN_CODE_DIGITS = 4;
 const longCodeOf = (event: string): string => createHash("sha256").update(event).digest("hex");
 
 /**
- * A short code for each of the values that stand side by side, by its event: what is picked is what was shown, whoever wrote meanwhile. Never a place in
- * the list, which moves.
+ * A short code for each of the values that stand side by side, made from its event: a person picks what was shown, whoever wrote meanwhile. A code is never a number in
+ * the list, since that may change.
  */
 export function pickCodes(events: readonly string[]): string[] {
   const codes = events.map(longCodeOf);
@@ -18,7 +18,7 @@ export function pickCodes(events: readonly string[]): string[] {
   return codes.map((code) => code.slice(0, digits));
 }
 
-/** A value as a person may pick it. */
+/** A value that a person may pick. */
 export interface Choice extends StandingValue {
   readonly pick: string;
 }
@@ -29,7 +29,7 @@ export function choicesOf(values: readonly StandingValue[]): readonly Choice[] {
   return values.map((value, i) => ({ pick: codes[i]!, ...value }));
 }
 
-/** The value that a code or `origin/seq` names; a code that was shown when fewer stood there holds while it names but one. Throws `usage`. */
+/** The value that a code or `origin/seq` names. A code that was shown when fewer values stood there holds while it names only one. Throws `usage`. */
 export function picked(pick: string, values: readonly StandingValue[]): StandingValue {
   const isCode = new RegExp(`^[0-9a-f]{${MIN_CODE_DIGITS},64}$`).test(pick);
   const [first, ...others] = values.filter(({ event }) => event === pick || (isCode && longCodeOf(event).startsWith(pick)));

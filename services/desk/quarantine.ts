@@ -15,10 +15,10 @@ import { fitsViews } from "../merge/engine.ts";
 import { type QuarantineFilter, type QuarantineRow, quarantine, quarantinedEvent } from "../views/index.ts";
 import { type By, type Desk, noted } from "./desk.ts";
 
-/** Which quarantined events: by their names, `origin/seq`; or all that are held and that a filter chooses. */
+/** Which quarantined events are meant: those named, as `origin/seq`; or all that are held and pass a filter. */
 export type Which = { readonly names: readonly string[] } | { readonly filter: Omit<QuarantineFilter, "state"> };
 
-/** A change of one field; `null` takes it away. */
+/** A change of one field; `null` removes the field. */
 export type Change = readonly [field: string, value: JsonValue];
 
 /** A quarantined event, looked at with the schemas and views as they are now. */
@@ -27,14 +27,14 @@ export interface Examined {
   /** `null`: its raw data are not a JSON object. */
   readonly data: JsonObject | null;
   readonly schema: SchemaRef;
-  /** All that is wrong with it now. */
+  /** All that is wrong with the event now. */
   readonly problems: readonly Problem[];
 }
 
 /** A quarantined event's name. */
 export const nameOf = ({ origin, seq }: Pick<QuarantineRow, "origin" | "seq">): string => `${origin}/${seq}`;
 
-/** Looks at a quarantined event: what was wrong when it came may be right since. Throws `not-found`. */
+/** Looks at a quarantined event again: what did not fit when it came may fit now. Throws `not-found`. */
 export async function examine(desk: Pick<Desk, "db" | "gate" | "projections">, name: string): Promise<Examined> {
   const event = await named(desk, name);
   return examined(desk, event, parsedObject(event.raw));
@@ -44,24 +44,24 @@ export interface ReleaseRequest extends By {
   readonly which: Which;
   /** Changes of single fields. */
   readonly changes: readonly Change[];
-  /** Takes the place of all of the data; `null`: they stay. */
+  /** New data in the place of all of the old; `null`: the data stay. */
   readonly replacement: JsonObject | null;
   /** Checks and reads the data with this version instead of its own. */
   readonly schema?: SchemaRef;
-  /** Only tells what would be released. */
+  /** Only says what would be released. */
   readonly dryRun: boolean;
 }
 
 export interface ReleaseResult {
   readonly released: readonly string[];
-  /** Those that still do not fit, with what is wrong. */
+  /** The events that still do not fit, with what is wrong. */
   readonly held: readonly { readonly event: string; readonly problem: string }[];
   readonly dryRun: boolean;
 }
 
 /**
- * Lets quarantined events count, as they are or mended: what fits now is released by an event of the hub's own origin, and counts in its own causal place as its author's.
- * What still does not fit stays. Throws `not-found`; `usage` for what was settled before.
+ * Releases quarantined events, as they are or mended. An event that fits now is released by an event of the hub's own origin, and counts as its author's, at its own place in the causal order.
+ * Events that still do not fit stay held. Throws `not-found`; `usage` for an event that was released or rejected before.
  */
 export async function release(desk: Desk, request: ReleaseRequest): Promise<ReleaseResult> {
   const { events, held } = releasesOf(desk, await chosen(desk, request.which), request);
@@ -69,7 +69,7 @@ export async function release(desk: Desk, request: ReleaseRequest): Promise<Rele
   return { released: events.map(({ entity }) => entity.id), held, dryRun: request.dryRun };
 }
 
-/** The releases of what fits now, and what is wrong with the rest. */
+/** The releases of the events that fit now, and what is wrong with the others. */
 export function releasesOf(
   desk: Pick<Desk, "gate" | "projections">,
   rows: readonly QuarantineRow[],
@@ -81,7 +81,7 @@ export function releasesOf(
     const base = request.replacement ?? parsedObject(row.raw);
     const data = base === null ? null : mended(base, request.changes);
     const { schema, problems } = examined(desk, row, data, request.schema);
-    if (data === null) held.push({ event: nameOf(row), problem: "its data are not a JSON object: give all of them anew" });
+    if (data === null) held.push({ event: nameOf(row), problem: "its data are not a JSON object: give all of the data again" });
     else if (problems.length > 0) held.push({ event: nameOf(row), problem: problems.map(({ message }) => message).join("; ") });
     else events.push(releaseOf(row, schema, data, request));
   }
@@ -94,7 +94,7 @@ export interface RejectRequest {
   readonly actor: string;
 }
 
-/** Turns quarantined events down for good. Throws `not-found`; `usage` for what was settled before. Returns their names. */
+/** Rejects quarantined events for good. Returns their names. Throws `not-found`; `usage` for an event that was released or rejected before. */
 export async function reject(desk: Desk, { which, reason, actor }: RejectRequest): Promise<readonly string[]> {
   const rows = await chosen(desk, which);
   const events = rows.map(
@@ -110,7 +110,7 @@ export async function reject(desk: Desk, { which, reason, actor }: RejectRequest
   return rows.map(nameOf);
 }
 
-/** Writes events, none of which the hub may hold back. Throws `event-invalid` where it does. */
+/** Writes events that the hub must admit. Throws `event-invalid` where it puts one in quarantine. */
 export async function writeAccepted(
   desk: Pick<Desk, "write">,
   events: readonly NewEvent[],
@@ -142,7 +142,7 @@ async function chosen(desk: Pick<Desk, "db">, which: Which): Promise<readonly Qu
       throw new TributaryError(
         "usage",
         `${name} was ${row.state} by ${row.settledBy} on ${row.settledAt}`,
-        "It is settled for good; write a new event to change the entity.",
+        "That is final; write a new event to change the entity.",
       );
     rows.push(row);
   }
@@ -159,7 +159,7 @@ export function mended(data: JsonObject, changes: readonly Change[]): JsonObject
   return out;
 }
 
-/** A text as a JSON object; `null`: it is none. */
+/** A text as a JSON object; `null`: it is not one. */
 export function parsedObject(raw: string): JsonObject | null {
   try {
     const value: unknown = JSON.parse(raw);
@@ -169,7 +169,7 @@ export function parsedObject(raw: string): JsonObject | null {
   }
 }
 
-/** What is wrong with data in an event's place, by the schemas and views that are known now. */
+/** What would be wrong with an event that had these data, by the schemas and views that are known now. */
 export function examined(
   { gate, projections }: { readonly gate: Gate; readonly projections: Desk["projections"] },
   event: QuarantineRow,
@@ -190,7 +190,7 @@ export function examined(
     entity: { type: event.entityType, id: event.entityId },
     schema,
     actor: event.actor,
-    // The door has checked it.
+    // The door has checked the origin.
     origin: event.origin as OriginId,
     occurredAt: event.recordedAt,
   };

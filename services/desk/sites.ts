@@ -3,20 +3,20 @@ import type { Desk } from "./desk.ts";
 
 export interface NewSite {
   readonly site: string;
-  /** Whose site it is, where that is not the hub's own organisation. */
+  /** The organisation whose site it is, where that is not the hub's own. */
   readonly org?: string;
   readonly title?: string;
   readonly device?: string;
   /** The entity types that the site may write; default: all but the hub's own. */
   readonly types?: readonly string[];
-  /** How long its token is good. */
+  /** How long its token is valid. */
   readonly days: number;
-  /** How long its one-time code is good. */
+  /** How long its one-time code is valid. */
   readonly codeDays?: number;
   readonly actor: string;
 }
 
-/** Whom a token and a code are to let in, and how long they are good. */
+/** Whom a token and a code are to let in, and how long they are valid. */
 export interface Grant {
   readonly org: string;
   readonly site: string;
@@ -30,13 +30,13 @@ export interface Grant {
   readonly actor: string;
 }
 
-/** What lets devices of a site in. */
+/** What lets a site's devices in. */
 export interface Admission {
   readonly token: string;
-  /** What the token logs in with at a broker, and what it must be allowed there: for whoever keeps the logins of a broker that is not the hub's own. */
+  /** The token's login at a broker, and what it must be allowed there: for whoever keeps the logins of a broker that is not the hub's own. */
   readonly login: { readonly user: string; readonly pass: string };
   readonly rights: { readonly publish: readonly string[]; readonly subscribe: readonly string[] };
-  /** Enrols the key of one device, once. */
+  /** The code that enrols the key of one device, once. */
   readonly code: string;
   readonly codeExpiresAt: string;
 }
@@ -45,13 +45,13 @@ export interface RegisteredSite extends Admission {
   readonly org: string;
   readonly site: string;
   readonly expiresAt: string;
-  /** The entity types that it may write; `null`: all but the hub's own. */
+  /** The entity types that the site may write about; `null`: all but the hub's own. */
   readonly types: readonly string[] | null;
-  /** Of those, types that no schema is about. */
+  /** Those of these types that no schema is about. */
   readonly typesWithoutSchema: readonly string[];
 }
 
-/** Entity types that a site is to write about, each once. Throws `usage` for what is none, and for the hub's own. */
+/** The entity types that a site is to write about, each once. Throws `usage` for a text that is not an entity type, and for the hub's own types. */
 export function siteTypes(given: readonly string[]): readonly string[] {
   const types = [...new Set(given)];
   for (const type of types) {
@@ -61,7 +61,7 @@ export function siteTypes(given: readonly string[]): readonly string[] {
       throw new TributaryError(
         "usage",
         `${JSON.stringify(type)} is not an entity type`,
-        "Write them like beneficiary, distribution.",
+        "Write entity types like beneficiary, distribution.",
       );
   }
   if (types.length === 0)
@@ -73,7 +73,7 @@ const DEFAULT_CODE_DAYS = 7;
 const DAY_S = 86_400;
 
 /**
- * Registers a site: an event of the hub's own origin, which goes the way of every other event, and what lets the site's devices in. `admit` makes that, with the hub's
+ * Registers a site: writes an event of the hub's own origin, which goes the way of every other event, and returns what lets the site's devices in. `admit` makes that with the hub's
  * keys; it is called when the registration is in the log. Throws `usage` for names that no site can have.
  */
 export async function registerSite(
@@ -86,7 +86,7 @@ export async function registerSite(
   if (site === HUB_SITE)
     throw new TributaryError(
       "usage",
-      `${site} is the hub's own site, whose people settle what is in quarantine`,
+      `${site} is the hub's own site, whose people release and reject what is in quarantine`,
       "Choose another name for a site in the field.",
     );
   const types = asked === undefined ? undefined : siteTypes(asked);

@@ -14,7 +14,7 @@ import { type CaseRow, caseById, packedState, type StandingValue } from "../view
 import type { Desk } from "./desk.ts";
 import { type Choice, choicesOf } from "./pick.ts";
 
-/** What is to be decided: a case, or a register of an entity, whether or not anybody is asked. */
+/** What is to be decided: a case, or a register of an entity, with or without a case. */
 export type Matter = { readonly case: string } | { readonly entity: EntityRef; readonly register: string };
 
 /** How a value for a register is written. */
@@ -23,7 +23,7 @@ export type Form =
   | { readonly kind: "presence" }
   /** A value of one column. */
   | { readonly kind: "column"; readonly column: string }
-  /** An object of columns that change together: all of them; or null, which empties them. */
+  /** An object with all columns that change together; or null, which empties them. */
   | { readonly kind: "columns"; readonly columns: readonly string[] };
 
 /** A register of an entity, with the values that stand in it. */
@@ -35,13 +35,13 @@ export interface Standing {
   readonly values: readonly Choice[];
 }
 
-/** The register that a matter is about, with the rule that it has and what is known of the entity. */
+/** The register that a matter is about, with its rule and the state of the entity. */
 export interface Opened {
   readonly projection: Projection;
   readonly id: string;
   readonly rule: DecidedRule;
   readonly state: EntityState;
-  /** The case that asks for it; `null`: nobody is asked. */
+  /** The case that asks for the decision; `null`: there is none. */
   readonly caseId: string | null;
   readonly values: readonly StandingValue[];
 }
@@ -71,7 +71,7 @@ export function formOf({ name, columns }: DecidedRule): Form {
   return columns.length === 1 && columns[0] === name ? { kind: "column", column: name } : { kind: "columns", columns };
 }
 
-/** What a matter is about. Throws `not-found`, or `usage` where there is nothing to decide. */
+/** Reads the register that a matter is about. Throws `not-found`, or `usage` where there is nothing to decide. */
 export async function openMatter(desk: Pick<Desk, "db" | "projections">, matter: Matter): Promise<Opened> {
   const wanted = await wantedOf(desk, matter);
   const found = registerOf(desk.projections, wanted);
@@ -109,13 +109,13 @@ async function wantedOf(desk: Pick<Desk, "db">, matter: Matter): Promise<Wanted>
   return { view: found.view, type: found.entityType, id: found.subject, register: found.rule };
 }
 
-/** Why there is no value to choose in a case; `null`: there is. */
+/** Why there is no value to choose in a case; `null`: there are values. */
 export function refusalOf({ id, kind, state }: Pick<CaseRow, "id" | "kind" | "state">): TributaryError | null {
   if (kind === "fork")
     return new TributaryError(
       "usage",
       `case ${id} is a fork: there are no values to choose from`,
-      "`tributary case show` tells what it is; `tributary case accept` settles it.",
+      "`tributary case show` tells what it is; `tributary case accept` ends it.",
     );
   if (kind === "invariant")
     return new TributaryError(
@@ -128,7 +128,7 @@ export function refusalOf({ id, kind, state }: Pick<CaseRow, "id" | "kind" | "st
     : null;
 }
 
-/** The register, and the view that has it. A column's name stands for its register. Throws `not-found`, or `usage` for one that is never contested. */
+/** A register by its name or the name of one of its columns, and the view that has it. Throws `not-found`, or `usage` for a register that is never contested. */
 export function registerOf(
   projections: Desk["projections"],
   { view, type, register }: Wanted,
@@ -164,7 +164,7 @@ async function stateOf({ db }: Pick<Desk, "db">, { name }: Projection, id: strin
   return unpackState(packed);
 }
 
-/** What the columns of a register are to hold, by what was decided. Throws `usage` for a value of another form. */
+/** The values that a decision gives to the columns of a register. Throws `usage` for a value of another form. */
 export function columnValues(rule: DecidedRule, value: JsonValue): Readonly<Record<string, JsonValue>> {
   const form = formOf(rule);
   if (form.kind === "column") return { [form.column]: value };
@@ -185,7 +185,7 @@ function memberValues(register: string, columns: readonly string[], value: JsonV
     throw new TributaryError(
       "usage",
       `the value for ${register} leaves out ${missing.join(", ")}`,
-      "These columns change together: name them all, null for what is to be empty.",
+      "These columns change together: name them all, with null for each that is to be empty.",
     );
   const foreign = Object.keys(value).filter((column) => !columns.includes(column));
   if (foreign.length > 0)

@@ -26,7 +26,7 @@ import {
 /** A row that would show something else. */
 export interface ChangedRow {
   readonly id: string;
-  /** By column: what is shown now and what would be. */
+  /** By column: what is shown now, what would be shown, and which rule decided so. */
   readonly columns: Readonly<
     Record<string, { readonly now: JsonValue; readonly would: JsonValue; readonly because: string | null }>
   >;
@@ -42,11 +42,11 @@ export interface Tried {
   readonly disappearing: number;
   /** How many rows would differ, by column. */
   readonly byColumn: Readonly<Record<string, number>>;
-  /** Contested registers, now and then; and those that a person would have to decide. */
+  /** How many registers are contested now, how many would be, and how many of those a person would have to decide. */
   readonly conflicts: { readonly now: number; readonly would: number; readonly forPeople: number };
-  /** Cases of violated invariants: those open now, and those that there would be. */
+  /** How many cases of violated invariants are open now, and how many there would be. */
   readonly violations: { readonly now: number; readonly would: number };
-  /** Entities whose events the declaration would throw on, with the first problems. They would be parked, their rows left as before that event. */
+  /** How many entities have events on which the declaration would throw. They would be parked, and their rows left as before that event. */
   readonly failing: number;
   readonly problems: readonly string[];
   readonly rows: readonly ChangedRow[];
@@ -81,8 +81,8 @@ export interface TryOptions {
 }
 
 /**
- * Replays the history under a declaration that is not in use, and tells row by row what the view would show otherwise. Nothing is written; all is
- * read of one moment.
+ * Replays the history under a declaration that is not in use, and returns, row by row, what the view would show differently. Nothing is written; all is
+ * read as of one moment.
  */
 export async function tryRules(
   { db, gate }: { readonly db: Db; readonly gate: Gate },
@@ -143,7 +143,7 @@ async function openTrial(db: Db, projection: Projection, { maxRows, onProgress }
   };
 }
 
-/** Counts what would differ, and keeps some of it. */
+/** Counts the rows that would differ, and keeps some of them. */
 function openFindings(view: Omit<Compared, "decisions">, maxRows: number) {
   const count: Counts = {
     ...{ entities: 0, equal: 0, changed: 0, appearing: 0, disappearing: 0, failing: 0 },
@@ -186,7 +186,7 @@ interface Compared {
   readonly decisions: readonly Decision[];
 }
 
-/** What a row would show otherwise; `null`: it shows the same. */
+/** What a row would show differently; `null`: it would show the same. */
 function changeOf(
   { projection, live, decisions }: Compared,
   { id, row }: Candidate,
@@ -228,7 +228,7 @@ function tallyOf({ invariants }: Projection): { add(checked: CheckedRow): void; 
   };
 }
 
-/** The columns of the live view that the declaration has too, each with the type that it has there; `null`: there is no such view. */
+/** The columns that the live view and the declaration share, each with its type in the live view; `null`: there is no such view. */
 async function liveColumns(db: Db, projection: Projection): Promise<ReadonlyMap<string, string> | null> {
   const known = await columnTypes(db, projection.name);
   if (known.size === 0) return null;

@@ -1,6 +1,6 @@
 import { messageOf, TributaryError, withoutLogin } from "../core/index.ts";
 
-/** Names under which EventStoreDB's and KurrentDB's documentation writes the same address; the client knows the first of each. */
+/** The schemes under which EventStoreDB's and KurrentDB's documentation writes the same address; the client knows the first of each. */
 const SCHEMES: readonly (readonly [RegExp, string])[] = [
   [/^(esdb|kurrentdb|kurrent|kdb):\/\//i, "esdb://"],
   [/^(esdb|kurrentdb|kurrent|kdb)\+discover:\/\//i, "esdb+discover://"],
@@ -8,9 +8,9 @@ const SCHEMES: readonly (readonly [RegExp, string])[] = [
 const PREFERENCE = /([?&])node_?preference=([^&]*)/i;
 
 export interface LogAddress {
-  /** For all that must see what was written before: the leader's, whatever the address prefers. */
+  /** The address for all calls that must see what was written before: the leader's, whatever the given address prefers. */
   readonly leader: string;
-  /** For following the log, which may be some moments behind: as the address prefers; `null`: the same. */
+  /** The address for following the log, which may be some moments behind: as the given address prefers; `null`: the leader's. */
   readonly follower: string | null;
 }
 
@@ -21,7 +21,7 @@ export interface LogAddress {
 export function logAddress(url: string): LogAddress {
   const trimmed = url.trim();
   const known = SCHEMES.find(([scheme]) => scheme.test(trimmed));
-  // The client would take a second @ for a part of the host, and name it in its failures.
+  // The client would take what stands between two @ for a part of the host, and name it in its failures.
   if (known === undefined || (trimmed.split("?")[0] ?? "").split("@").length > 2) throw malformed(url, "");
   const address = trimmed.replace(known[0], known[1]);
   const preference = PREFERENCE.exec(address)?.[2]?.toLowerCase();
@@ -29,7 +29,7 @@ export function logAddress(url: string): LogAddress {
   return { leader: address.replace(PREFERENCE, "$1nodePreference=leader"), follower: address };
 }
 
-/** What the client says of an address that it cannot use. Its own words may repeat a part of the address, which may be a password. */
+/** The failure for an address that the client cannot use. The client's own words may repeat a part of the address, perhaps a password, and are left out. */
 export function addressProblem(url: string, error: unknown): TributaryError {
   const words = messageOf(error);
   const file = /certificate (key )?file\. File was not found/i.exec(words);

@@ -24,38 +24,38 @@ import {
 import { isSignedBy, keyIdOf } from "../core/node.ts";
 import { incarnations } from "./incarnation.ts";
 
-/** What is asked of the log. */
+/** What an anchor needs of the log. */
 export interface AnchoredLog {
   readonly journal: Journal;
   at(origin: OriginId, seq: Seq): Promise<LogEntry | null>;
   readAll(options: { readonly from: Position | null }): AsyncGenerator<LogEntry>;
 }
 
-/** Heads that are looked up at the same time. */
+/** How many heads are looked up at the same time. */
 const AT_ONCE = 32;
-/** Origins whose heads are named of those that the log lacks; all are counted. */
+/** How many of the origins whose heads the log lacks are named; all are counted. */
 const MAX_NAMED = 5;
 
 /** Where an origin stood: its last event, that event's hash and its position. */
 export type AnchoredHead = readonly [seq: Seq, hash: Hash, position: string];
 
 /**
- * What a hub keeps of its log outside of its data folder: where the log ended. Somebody who sets back log and database together cannot set this back, if it is
+ * What a hub keeps about its log outside of its data folder: where the log ended. Somebody who sets back log and database together cannot set the anchor back, if it is
  * where they cannot write.
  */
 export interface Anchor {
   readonly version: 1;
   /** ISO 8601. */
   readonly at: string;
-  /** The life of the log that positions are of, and all that there were, oldest first. */
+  /** The life of the log that positions belong to, and all lives, oldest first. */
   readonly incarnation: IncarnationId;
   readonly lives: readonly IncarnationId[];
-  /** Of the last event of an origin; `null`: there was none. */
+  /** The position of the last event of any origin; `null`: there was none. */
   readonly position: string | null;
-  /** Facts about keys. */
+  /** How many facts about keys there were. */
   readonly keyFacts: number;
   readonly heads: Readonly<Record<OriginId, AnchoredHead>>;
-  /** The hub's. */
+  /** The hub's signature. */
   readonly signature: Signature;
 }
 
@@ -86,7 +86,7 @@ export function parseAnchor(text: string, hubKeys: readonly PublicKey[]): ReadAn
   const parsed = anchorSchema.safeParse(value);
   if (!parsed.success)
     return { problem: `it is not an anchor: ${z.prettifyError(parsed.error).replaceAll("\n", " ").slice(0, 300)}` };
-  // As the schema has just found it.
+  // The schema has just checked it.
   const anchor = parsed.data as unknown as Anchor;
   const key = hubKeys.find((known) => keyIdOf(known) === anchor.signature.kid);
   if (key === undefined) return { problem: "none of this hub's keys has signed it" };
@@ -95,17 +95,18 @@ export function parseAnchor(text: string, hubKeys: readonly PublicKey[]): ReadAn
     : { problem: "it is not what the hub signed" };
 }
 
+/** Signs an anchor with the hub's key. */
 export async function signAnchor(anchor: Omit<Anchor, "signature">, signer: Signer): Promise<Anchor> {
   return { ...anchor, signature: await signer.sign(messageText("anchor", anchor)) };
 }
 
 /** How the present log compares with its anchor. */
 export type AnchorState =
-  /** It holds all that the anchor says. */
+  /** The log holds all that the anchor says. */
   | "holds"
-  /** It was restored since, and an operator has declared that. */
+  /** The log was restored since, and an operator has declared that. */
   | "declared"
-  /** That it holds less was noticed before, and nobody has confirmed it. */
+  /** The log holds less; that was noticed before, and nobody has confirmed it. */
   | "noticed"
   | "set-back"
   /** It is another log. */
@@ -113,13 +114,13 @@ export type AnchorState =
 
 export interface AnchorComparison {
   readonly state: AnchorState;
-  /** Origins whose last events the log lacks, or has otherwise. */
+  /** How many origins have last events that the log lacks, or in whose place it has others. */
   readonly lacking: number;
   readonly named: readonly string[];
   readonly says: string;
 }
 
-/** What the log's lives say by themselves; `null`: it is in a life that the anchor knows, and must hold what that says. */
+/** What follows from the log's lives alone; `null`: the log is in the anchor's life, and must hold all that the anchor says. */
 function byLives({ lives: known, incarnation }: Anchor, lives: readonly Incarnation[]): AnchorState | null {
   const present = lives.at(-1);
   if (present === undefined) return "replaced";
@@ -162,7 +163,7 @@ export function judge(
 export const keyFactsOf = async ({ journal }: Pick<AnchoredLog, "journal">): Promise<number> =>
   (await journal.read(KEYS_STREAM)).length;
 
-/** Compares the log with an anchor: each head is looked up, those that were written last first. */
+/** Compares the log with an anchor: looks up each head, the latest first. */
 export async function compareWithAnchor(log: AnchoredLog, anchor: Anchor): Promise<AnchorComparison> {
   const heads = Object.entries(anchor.heads) as [OriginId, AnchoredHead][];
   heads.sort(([, [, , a]], [, [, , b]]) => (BigInt(a) > BigInt(b) ? -1 : 1));
@@ -178,11 +179,11 @@ export async function compareWithAnchor(log: AnchoredLog, anchor: Anchor): Promi
   return judge(anchor, await incarnations(log.journal), lacking, await keyFactsOf(log));
 }
 
-/** The heads of a log as they are followed. */
+/** The heads of a log, as they move while the log is followed. */
 export type Heads = Map<OriginId, AnchoredHead>;
 export const headsOf = (anchor: Anchor): Heads => new Map(Object.entries(anchor.heads) as [OriginId, AnchoredHead][]);
 
-/** Reads on from `from`, and moves the heads. `null`: what comes does not follow what was known: it is another log. `signal` ends it where it is. */
+/** Reads on from `from`, and moves the heads. Returns the position reached; `null`: the events do not continue the known heads, so this is another log. `signal` ends the reading early. */
 export async function followHeads(
   log: AnchoredLog,
   heads: Heads,

@@ -15,15 +15,15 @@ import { entryAt, originHead } from "./read.ts";
 import { storedBytes, streamOf, toStored } from "./stored.ts";
 
 /**
- * One call's events, but for one that is larger alone. The server takes 1 MiB; what is written in smaller calls keeps other writers waiting shorter. A default
- * batch (500 events) still is one.
+ * The most bytes of events in one call, unless one event alone is larger. The server takes 1 MiB; smaller calls keep other writers waiting for less time. A default
+ * batch (500 events) is still one call.
  */
 export const MAX_APPEND_BYTES = 480_000;
-/** Lost races with another writer of the same run before giving up. Each means that somebody else got ahead. */
+/** How many races with another writer of the same run are lost before giving up. Each means that somebody else was first. */
 const MAX_RACES = 5;
 
 export type AppendOutcome =
-  /** All is in the log now. `written` of the events were not before. */
+  /** All events are in the log now. `written`: how many of them were not there before. */
   | { readonly kind: "appended"; readonly head: OriginHead; readonly written: number }
   /** Events between the log's last and the run's first are missing. */
   | { readonly kind: "gap"; readonly head: OriginHead | null }
@@ -32,7 +32,7 @@ export type AppendOutcome =
 
 /**
  * Appends a run of one origin's consecutive events, exactly once. `known` is where the caller last saw the origin
- * (`undefined`: not looked up). Sending again what is there writes nothing and succeeds; the hash chain decides, so
+ * (`undefined`: not looked up). Appending again what is there writes nothing and succeeds; the hash chain decides, so
  * comparing one hash compares all before it.
  */
 export async function appendRun(
@@ -47,8 +47,8 @@ export async function appendRun(
   let written = 0;
   for (let races = 0; ; ) {
     const step = await compare(client, origin, run, head);
-    // Only an append proves what was seen before: another process may have written since, or the log may have been set back under us.
-    // Above all, nothing is acknowledged that is there only according to memory.
+    // Only an append proves that what was seen before still holds: another process may have written since, or the log may have been set back under us.
+    // Above all, an event that is there only according to memory is not acknowledged.
     if (step.kind !== "append" && !isFresh) {
       head = await headNow(client, origin);
       isFresh = true;
@@ -112,12 +112,12 @@ function markEach(
 
 type Step =
   | { readonly kind: "append"; readonly from: number }
-  /** The log lacks an event that its own end says is there. */
+  /** The log lacks an event that must be there according to its own end. */
   | { readonly kind: "missing"; readonly seq: Seq }
   | { readonly kind: "present"; readonly head: OriginHead }
   | Extract<AppendOutcome, { kind: "gap" | "fork" }>;
 
-/** What of the run the log lacks, given where the origin stands. */
+/** How a run compares with the log, given where the origin stands. */
 async function compare(
   client: EventStoreDBClient,
   origin: OriginId,
@@ -144,7 +144,7 @@ async function compare(
   return last.seq <= head.through ? { kind: "present", head } : { kind: "append", from: head.through + 1 - first.seq };
 }
 
-/** As many events from `from` on as fit one call. */
+/** As many events from `from` on as fit into one call. */
 function cut(run: readonly Appendable[], from: number): readonly Appendable[] {
   let bytes = 0;
   let to = from;

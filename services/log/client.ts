@@ -24,9 +24,9 @@ export function connect(url: string): EventStoreDBClient {
 }
 
 /*
- * The client would append over one lasting stream, and keeps those who wait for an answer in one table for all clients of the process (its 6.2.1,
+ * The client would append over one lasting stream, and keeps the callers that wait for an answer in one table for all clients of the process (its 6.2.1,
  * streams/appendToStream/batchAppend.js): when any such stream ends (a client closes, or goes to another node), the appends of all others fail, and their
- * answers, which come all the same, are thrown where nobody can catch them. Without this feature it appends by a call of its own, which has a deadline too.
+ * answers, which come all the same, are thrown where nobody can catch them. Without this feature, the client makes a call for each append, which has a deadline too.
  */
 function appendingByCalls(client: EventStoreDBClient): EventStoreDBClient {
   const supports = Reflect.get(client, "supports") as (method: { path: string }, feature?: string) => Promise<boolean>;
@@ -37,10 +37,10 @@ function appendingByCalls(client: EventStoreDBClient): EventStoreDBClient {
   return client;
 }
 
-/** Reads that must see what was written before are the leader's: a follower that is asked says who that is, and the client goes there. */
+/** For reads that must see what was written before: only the leader answers them. A follower that is asked names the leader, and the client goes there. */
 export const LEADER = { requiresLeader: true } as const;
 
-/** Bounds a call in time, with what the client does before it (finding a leader) and after. */
+/** Bounds the time of a call, and of what the client does before it (finding a leader) and after it. Throws `backend-unreachable` when the time is over, and the store's failures as ours. */
 export async function within<T>(what: string, call: Promise<T>, timeoutMs = CALL_TIMEOUT_MS): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
@@ -99,7 +99,7 @@ export function asTributary(what: string, error: unknown): unknown {
     : new TributaryError("backend-failed", `the event store failed at ${what}: ${words}`, "See its log.", { cause: error });
 }
 
-/** A failure's words; some of the client's have a kind only, such as `deadline-exceeded`. */
+/** A failure's words; some of the client's failures have only a kind, such as `deadline-exceeded`. */
 function wordsOf(error: unknown): string {
   const message = messageOf(error).trim();
   if (message !== "" && message !== "undefined") return message;
@@ -113,7 +113,7 @@ const unreachableHint = (words: string): string =>
     ? "Start it, or check its address; a cluster with a certificate authority of its own needs tlsCAFile in it."
     : "Start it, or check its address.";
 
-/** Reads of the whole log need a right of their own, which a user that is not an administrator does not have by itself. */
+/** Calls that read the whole log: they need a right of their own, which a user that is not an administrator does not have by default. */
 const WHOLE_LOG = /the log|the watchdog/;
 
 function notAllowed(what: string, error: unknown): TributaryError {

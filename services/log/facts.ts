@@ -3,7 +3,7 @@ import { type Fact, isJsonObject } from "../core/index.ts";
 import { asTributary, LEADER } from "./client.ts";
 import { positionIn } from "./stored.ts";
 
-/** A stored event as a fact; `null`: it is none. */
+/** A stored event as a fact; `null`: it is not a fact. */
 export function toFact({ event }: ResolvedEvent): Fact | null {
   if (event === undefined || !event.isJson) return null;
   const data = event.data as unknown;

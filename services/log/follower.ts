@@ -12,11 +12,11 @@ import { type Relinking, relink } from "./relink.ts";
 import { fromStored } from "./stored.ts";
 
 /**
- * Events held for a reader that is busy. Beyond, the subscription is let go, and made anew from there once half is read: pausing the
+ * How many events are held for a reader that is busy. Beyond that, the subscription is let go, and made again from there once half of them are read: pausing the
  * client's stream instead can leave its last 16 events unread for ever (seen with client 6.2.1 on Node 24).
  */
 const MAX_BUFFERED = 10_000;
-/** Bytes of the log that the events held may span: an event may have a megabyte. Positions are offsets in the log's bytes. */
+/** How many bytes of the log these events may span: one event may have a megabyte. Positions are offsets in the log's bytes. */
 const MAX_BUFFERED_BYTES = 64 * 1_048_576;
 const MIN_PAUSE_MS = 50;
 /** The server reports progress after this many × 32 events that the filter passed over. */
@@ -28,7 +28,7 @@ export type Interruption =
   /** The subscription was silent while the log grew. */
   | { readonly kind: "quiet"; readonly behind: Position };
 
-/** Bytes of the log between the first and the last of these events, or of so many of them. */
+/** How many bytes of the log lie between the first and the last of these events. `count`: only the first so many of them. */
 export function spanOf(entries: readonly LogEntry[], count = entries.length): number {
   const [first, last] = [entries[0], entries[count - 1]];
   return first === undefined || last === undefined ? 0 : Number(last.position - first.position);
@@ -39,19 +39,19 @@ export interface FollowerOptions {
   readonly prefixes: readonly string[];
   readonly quietMs: number;
   readonly onInterruption: (what: Interruption) => void;
-  /** Called when events have come, or the follower has failed. */
+  /** Called when events have come or the follower has failed. */
   readonly onNews: () => void;
 }
 
-/** One reader's way along the log: what has come, and the subscription that brings more. */
+/** What one reader of the log has: the events that have come, and the subscription that brings more. */
 export interface Follower extends Relinking {
   readonly client: EventStoreDBClient;
   readonly options: FollowerOptions;
   /** Events that have come and were not taken yet. */
   buffer: LogEntry[];
-  /** What ends the stream: no try would mend it. */
+  /** The failure that ends the stream, since no further try would mend it. */
   failure: TributaryError | null;
-  /** Where the last event in hand stands, and how far the filter has looked. */
+  /** The position of the last event received, and how far the filter has looked. */
   received: Position | null;
   looked: Position | null;
   last: LogEntry | null;
@@ -98,14 +98,14 @@ export async function stopFollower(follower: Follower): Promise<void> {
   await old?.unsubscribe().catch(() => {});
 }
 
-/** Takes so many of the events that have come. Where too much was unread, it is followed again once half is taken. */
+/** Takes `count` of the events that have come. Where too much was unread, the log is followed again once half of it is taken. */
 export function takeFrom(follower: Follower, count: number): readonly LogEntry[] {
   const { buffer } = follower;
   const taken = count === buffer.length ? buffer : buffer.slice(0, count);
   follower.buffer = count === buffer.length ? [] : buffer.slice(count);
   if (follower.isFull && follower.buffer.length <= MAX_BUFFERED / 2 && spanOf(follower.buffer) <= MAX_BUFFERED_BYTES / 2) {
     follower.isFull = false;
-    // Meanwhile nobody looked whether the server stopped and came back with another log.
+    // Meanwhile nobody has watched the server: it may have come back with another log.
     void resume(follower);
   }
   return taken;
@@ -140,7 +140,7 @@ function connect(follower: Follower): void {
   subscription.on("close", () => again(follower, subscription, "the subscription was closed"));
 }
 
-/** Called by the client's stream: whatever is thrown here would end the process. */
+/** Takes an event from the client's stream. Whatever is thrown here would end the process. */
 function onEvent(follower: Follower, resolved: AllStreamResolvedEvent): void {
   if (resolved.event === undefined) return;
   sign(follower);
@@ -163,7 +163,7 @@ function onEvent(follower: Follower, resolved: AllStreamResolvedEvent): void {
   }
 }
 
-/** The event; `null`: none of ours, or one that cannot be read, which ends the stream where it stands. */
+/** Reads an event; `null`: it is not ours, or it cannot be read, which ends the stream there. */
 function readOrFail(follower: Follower, resolved: AllStreamResolvedEvent): LogEntry | null {
   try {
     return fromStored(resolved);
@@ -200,7 +200,7 @@ function again(follower: Follower, from: AllStreamSubscription, message: string)
 
 const pause = (follower: Follower): void => relink(follower, () => resume(follower));
 
-/** The server that answers now may have a log that was set back, and that has grown again since to beyond where we are. */
+/** Follows again after a pause, if the last event received is still there: the log may have been set back, and may since have grown beyond where we are. */
 async function resume(follower: Follower): Promise<void> {
   const { client, last, options } = follower;
   try {
@@ -211,12 +211,12 @@ async function resume(follower: Follower): Promise<void> {
       new TributaryError(
         "backend-failed",
         `the log no longer holds the event at ${last.position} that was received from it`,
-        "It was set back to a backup, or replaced. What was read of it is compared before it is followed again.",
+        "The log was set back to a backup, or replaced. What was read of it is compared before it is followed again.",
       ),
     );
   } catch (error) {
     if (follower.isStopped) return;
-    // An event that cannot be read stays so, however often it is asked for.
+    // An event that cannot be read will not be readable later, however often it is asked for.
     if (isTributaryError(error) && error.code === "data-corrupt") return fail(follower, error);
     options.onInterruption({ kind: "dropped", message: messageOf(error), pauseMs: follower.pauseMs });
     pause(follower);
@@ -228,7 +228,7 @@ async function stillStands(client: EventStoreDBClient, { head, position: at }: L
   return found !== null && found.position === at && found.head.hash === head.hash;
 }
 
-/** The watchdog: without any sign from the server, looks whether the log has gone on without us. */
+/** The watchdog: when the server has given no sign for long, looks whether the log has gone on without us. */
 async function look(follower: Follower): Promise<void> {
   const seen = follower.subscription;
   const { quietMs, onInterruption } = follower.options;

@@ -8,11 +8,11 @@ import {
 } from "../core/index.ts";
 import { randomEpoch } from "../core/node.ts";
 
-/** Where a log keeps its lives; the stream of the log itself, so that a restored log has those of its backup. */
+/** The stream in which a log keeps its lives. It is in the log itself, so a restored log has the lives of its backup. */
 export const INCARNATION_STREAM = "incarnations";
 const BEGAN = "incarnation.began";
 const CONFIRMED = "incarnation.confirmed";
-/** When two begin at the same time, the later one looks again. Losing more races than this is not an accident. */
+/** When two processes begin a life at the same time, the later one looks again. Losing more races than this is not an accident. */
 const MAX_RACES = 20;
 
 /**
@@ -45,7 +45,7 @@ export async function incarnations(journal: Journal): Promise<Incarnation[]> {
   return lives;
 }
 
-/** The log's present incarnation; a log without one begins its first. */
+/** The log's present incarnation; a log that has none begins its first. */
 export async function currentIncarnation(journal: Journal): Promise<Incarnation> {
   for (let races = 0; ; races++) {
     const last = (await incarnations(journal)).at(-1);
@@ -55,7 +55,7 @@ export async function currentIncarnation(journal: Journal): Promise<Incarnation>
   }
 }
 
-/** Begins a new incarnation, after the one that the caller knows as the present; whoever else was first has begun it. Returns the present one. */
+/** Begins a new incarnation after `after`, unless somebody else has begun one since. Returns the present incarnation. */
 export async function beginIncarnation(journal: Journal, after: IncarnationId, next: NewIncarnation): Promise<Incarnation> {
   for (let races = 0; races < MAX_RACES; races++) {
     const facts = await journal.read(INCARNATION_STREAM);
@@ -66,7 +66,7 @@ export async function beginIncarnation(journal: Journal, after: IncarnationId, n
   throw new Error("invariant broken: somebody who is always first has begun the incarnation");
 }
 
-/** Notes that an operator knows of an incarnation that was begun because the log was found to be behind. */
+/** Notes that an operator knows of an incarnation that began because the log was found to be behind. */
 export async function confirmIncarnation(journal: Journal, id: IncarnationId, by: string): Promise<void> {
   await journal.append(INCARNATION_STREAM, "any", { type: CONFIRMED, data: { id }, by: { actor: by } });
 }

@@ -1,6 +1,6 @@
 /**
  * The log: EventStoreDB through its official client, for a real server and the embedded node alike. In go runs of an
- * origin's events, each exactly once; out come entries in log order. Never a second write of an event, never a gap.
+ * origin's events, each exactly once; out come entries in log order. No event is written twice, and there is never a gap.
  */
 import type { Appendable, Journal, LogEntry, OriginHead, OriginId, Position, Seq } from "../core/index.ts";
 import { logAddress } from "./address.ts";
@@ -32,7 +32,7 @@ export function openLog(url: string): Log {
   const { leader, follower } = logAddress(url);
   const client = connect(leader);
   const reader = follower === null ? client : connect(follower);
-  // The client waits for calls that a dead server will never end.
+  // Not awaited for ever: the client would wait for calls that a dead server never ends.
   const close = async (): Promise<void> => {
     const closed = Promise.all([client, reader].map((each) => each.dispose()));
     await Promise.race([closed, new Promise<void>((resolve) => setTimeout(resolve, CLOSE_TIMEOUT_MS).unref())]);

@@ -6,16 +6,16 @@ import { logEnd } from "./read.ts";
 import { type Relinking, relink } from "./relink.ts";
 
 const MIN_PAUSE_MS = 100;
-/** An idle link is made anew this often: a server that went silent is not noticed otherwise. */
+/** How often a link is made again: otherwise nobody would notice that the server has gone silent. */
 const RENEW_MS = 60_000;
-/** The server reports progress after this many × 32 events that are no facts. */
+/** The server reports progress after this many × 32 events that are not facts. */
 const CHECKPOINT_INTERVAL = 32;
 
 /** Where a follower of facts stands. */
 interface FactFollower extends Relinking {
   readonly client: EventStoreDBClient;
   readonly options: FollowOptions;
-  /** How far the log was looked through, and the last fact that was found. */
+  /** How far the log has been searched, and the last fact that was found. */
   received: Position | null;
   last: Fact | null;
   /** `null`: between two links. */
@@ -26,8 +26,8 @@ interface FactFollower extends Relinking {
 /**
  * Follows facts until `signal` aborts:
  *
- *   linked ── a minute has passed ─▶ linked anew
- *      └── error, end ─▶ pausing (0.1 s doubling to 5 s) ─▶ looked whether the log was set back ─▶ linked
+ *   linked ── a minute has passed ─▶ linked again
+ *      └── error, end ─▶ pausing (0.1 s doubling to 5 s) ─▶ asking whether the log was set back ─▶ linked
  */
 export function followFacts(client: EventStoreDBClient, options: FollowOptions): void {
   const follower: FactFollower = {
@@ -59,7 +59,7 @@ function start(follower: FactFollower): void {
     filter: streamNameFilter({
       prefixes: [...options.prefixes],
       checkpointInterval: CHECKPOINT_INTERVAL,
-      // Facts are few among many events: without this, a link made anew would have the server look through all of them again.
+      // Facts are few among many events: without this, the server would search all events again for each new link.
       checkpointReached: async (_, reached) => {
         if (link === follower.link && (follower.received === null || reached.commit > follower.received))
           follower.received = position(reached.commit);
@@ -104,7 +104,7 @@ function pause(follower: FactFollower, message: string): void {
   relink(follower, () => resume(follower));
 }
 
-/** Whoever answers now may have a log that was set back: then positions in it mean nothing any more, and facts come from the first. */
+/** Links again after a pause. The log may have been set back meanwhile: then known positions mean nothing any more, and facts come from the first one on. */
 async function resume(follower: FactFollower): Promise<void> {
   if (follower.options.signal.aborted) return;
   try {
@@ -118,7 +118,7 @@ async function resume(follower: FactFollower): Promise<void> {
   }
 }
 
-/** Whether the log ends before where it was followed to, or has something else where the last fact stood. */
+/** Whether the log ends before the position to which it was followed, or has something else where the last fact stood. */
 async function isSetBack(client: EventStoreDBClient, last: Fact | null, received: Position | null): Promise<boolean> {
   if (received === null) return false;
   if (received > ((await logEnd(client)) ?? -1n)) return true;

@@ -18,53 +18,53 @@ import {
   TributaryError,
 } from "../core/index.ts";
 
-/** When two write at the same time, the later one looks again. Losing more races than this is not an accident. */
+/** When two processes write at the same time, the later one looks again. Losing more races than this is not an accident. */
 const MAX_RACES = 50;
-/** A question about an unknown device makes the book look into the log, at most this often. */
+/** How often, at most, questions about unknown devices make the book look into the log. */
 const REFRESH_PAUSE_MS = 250;
-/** How often an event store is looked for that was away at the start. */
+/** How often the event store is tried again, where it was away. */
 const BEGIN_PAUSE_MS = 1_000;
 
 /**
- * The book of keys: the facts of the stream `keys`, kept up to date from the log, and read anew where that was set back to a backup. Each write builds on all that was written before it, so that a one-time code
- * is used once and the first key of a device is one key, whoever asks at the same time.
+ * The book of keys: the facts of the stream `keys`, kept up to date from the log, and read again from the start where the log was set back to a backup. Each write builds on all that was written before it, so a one-time code
+ * is used only once, and a device has only one first key, even if several ask at the same time.
  */
 export interface KeyBook {
-  /** As of now; another object after `reload`. */
+  /** What is known of keys now; another object after `reload`. */
   readonly record: KeyRecord;
-  /** `false`: the log could not be read yet. */
+  /** Whether the log has been read; `false`: not yet. */
   readonly isRead: boolean;
   /**
-   * Writes the fact that `decide` makes of what is known at the time; it is asked again when somebody else was first, and throws to refuse. `null`: there is
+   * Writes the fact that `decide` makes of what is known at the time. `decide` is called again when somebody else was first, and throws to refuse. `null`: there is
    * nothing to write.
    */
   write(actor: string, decide: (record: KeyRecord) => KeyFact | null): Promise<void>;
-  /** Reads what others have written until now. */
+  /** Reads what others have written up to now. */
   refresh(): Promise<void>;
-  /** The log may be another one now, restored from a backup: reads all of it anew. */
+  /** Reads all facts again, since the log may be another one now, restored from a backup. */
   reload(): Promise<void>;
   close(): void;
 }
 
 export interface KeyBookOptions {
-  /** Signs each fact. A hub that signs nothing leaves it out. */
+  /** Gives the signer of facts. A hub that signs nothing leaves this out. */
   readonly signer?: () => Signer | null;
-  /** Follow the log from now on: for programs that run for long. */
+  /** Follow the log from now on: for programs that run for a long time. */
   readonly follow?: boolean;
-  /** Open also while the event store is away, and read it when it is there; until then no device is known, and `isRead` says so. */
+  /** Open even while the event store is away, and read it when it is back; until then no device is known, and `isRead` is false. */
   readonly patient?: boolean;
   readonly onFact?: (fact: Fact) => void;
   readonly onInterruption?: (message: string) => void;
   readonly now?: () => number;
 }
 
-// Long because reading, following and writing share one record and the turn in which it is written; each step is short, and they stand in the order of the book's life.
+// Long because reading, following and writing share one record and the turn in which it is written; each step is short, and the steps stand in the order of the book's life.
 /** Opens the book of keys of a log. Throws what the log answers, unless `patient`. */
 export async function openKeyBook(journal: Journal, options: KeyBookOptions = {}): Promise<KeyBook> {
   const { signer = () => null, onFact = () => {}, now = () => performance.now() } = options;
   let record = keyRecord();
   const stop = new AbortController();
-  /** The last fact that was taken: where the log has another one in its place, or none, it was set back. */
+  /** The last fact that was taken. If the log has another one at its revision, or none, it was set back. */
   let last: Fact | null = null;
   const take = (fact: Fact): void => {
     const before = record.revision;
@@ -79,7 +79,7 @@ export async function openKeyBook(journal: Journal, options: KeyBookOptions = {}
     for (const fact of facts) fresh.apply(fact);
     record = fresh;
     last = facts.at(-1) ?? null;
-    // What somebody else has taken since it was read.
+    // Takes what others have written since the read.
     await load();
   };
   const load = async (): Promise<void> => {
@@ -93,15 +93,15 @@ export async function openKeyBook(journal: Journal, options: KeyBookOptions = {}
       for (const fact of facts) take(fact);
       return;
     }
-    // Another look may have read it anew while this one waited for its answer.
+    // Another look may have read all facts again while this one waited for its answer.
     if (last !== known) return load();
     await reload();
-    options.onInterruption?.("the log was set back: what it says of keys was read anew");
+    options.onInterruption?.("the log was set back: its facts about keys were read again");
   };
   let isLooking = false;
   let isDue = false;
   /**
-   * Reads on, until there is an answer. What is followed is only told of: after a lost link its facts may be those of a log that was set back, and mean nothing
+   * Reads on, until there is an answer. The facts that are followed only say that there is news: after a lost link they may come from a log that was set back, and mean nothing
    * beside what was read before.
    */
   const look = async (): Promise<void> => {
@@ -131,7 +131,7 @@ export async function openKeyBook(journal: Journal, options: KeyBookOptions = {}
     });
   let isRead = false;
   const begin = async (): Promise<void> => {
-    // The position first: what is written while the stream is read is followed from here.
+    // The position is read first, so that facts written while the stream is read are followed from there.
     const after: Position | null = await journal.end();
     await load();
     isRead = true;
@@ -147,13 +147,13 @@ export async function openKeyBook(journal: Journal, options: KeyBookOptions = {}
     beginLater(error);
   });
 
-  /** A look that has not begun yet: it waits for its time, and all who ask meanwhile share it. */
+  /** A look that has not begun yet. It waits for its time, and all who ask meanwhile share it. */
   let looking: Promise<void> | null = null;
   let lookedAtMs = -Infinity;
   const refresh = async (): Promise<void> => {
     await new Promise((resolve) => setTimeout(resolve, Math.max(0, lookedAtMs + REFRESH_PAUSE_MS - now())));
     lookedAtMs = now();
-    // Whoever asks from here on may know of something that this look misses.
+    // A caller that asks from here on may know of something that this look misses.
     looking = null;
     await load();
   };
@@ -202,7 +202,7 @@ export async function openKeyBook(journal: Journal, options: KeyBookOptions = {}
 const isSame = (a: Fact, b: Fact): boolean => a.position === b.position && canonicalize(a.data) === canonicalize(b.data);
 
 async function signed(signer: Signer | null, revision: number, { type, data }: KeyFact): Promise<JsonObject> {
-  // As it will be read: without members that are not there.
+  // In the form in which it will be read: without undefined members.
   const bare = JSON.parse(canonicalize(data)) as JsonObject;
   if (signer === null) return bare;
   const { kid, value } = await signer.sign(messageText("key-fact", keyFactOf(revision, type, bare)));
@@ -210,10 +210,10 @@ async function signed(signer: Signer | null, revision: number, { type, data }: K
 }
 
 export const FORKS_PREFIX = "forks-";
-/** Forks that are kept of one device: one that makes more is broken or hostile, and some suffice to show it. */
+/** How many forks are kept of one device: one that makes more is broken or hostile, and these suffice to show it. */
 const MAX_FORKS = 8;
 
-/** Two branches of one origin: what the log has, and what somebody else handed over at the same place. */
+/** Two branches of one origin: what the log has, and what somebody else handed over at the same seq. */
 export interface Fork {
   readonly origin: string;
   readonly seq: number;
@@ -221,20 +221,20 @@ export interface Fork {
   readonly refused: JsonObject;
 }
 
-/** All forks in one stream, for whoever makes cases of them. */
+/** The stream of all forks, for whoever makes cases of them. */
 const FORKS_STREAM = "forks";
 
-/** What is noted of forks, from a revision on. One fork may stand there twice, where a process was killed between its two notes. */
+/** The facts about forks, from a revision on. A fork may be there twice, if a process was killed between its two notes. */
 export const forkFacts = (journal: Journal, from: number): Promise<Fact[]> => journal.read(FORKS_STREAM, from);
 
 const areKept = (facts: readonly Fact[], refused: JsonObject): boolean =>
   facts.length >= MAX_FORKS || facts.some(({ data }) => canonicalize(data.refused ?? null) === canonicalize(refused));
 
-/** Whether there is nothing to keep of a fork any more: its refused branch is kept, or enough are of its device. For whoever would look for evidence. */
+/** Whether a fork need not be kept: its refused branch is kept already, or enough forks of its device are. Asked before evidence is gathered. */
 export const isForkKept = async (journal: Journal, device: DeviceName, refused: JsonObject): Promise<boolean> =>
   areKept(await journal.read(FORKS_PREFIX + device), refused);
 
-/** Keeps the two heads of a fork, once. `false`: it was kept before, or enough are. */
+/** Keeps the two heads of a fork, once. Returns whether it did; `false`: the fork was kept before, or enough forks are. */
 export async function keepFork(journal: Journal, fork: Fork): Promise<boolean> {
   const stream = FORKS_PREFIX + deviceOf(fork.origin);
   for (let races = 0; races < MAX_RACES; races++) {
@@ -247,7 +247,7 @@ export async function keepFork(journal: Journal, fork: Fork): Promise<boolean> {
   return false;
 }
 
-/** What is kept of a device's forks. */
+/** The forks of a device that are kept. */
 export async function forksOf(journal: Journal, device: DeviceName): Promise<Fork[]> {
   return (await journal.read(FORKS_PREFIX + device)).map(({ data }) => data as unknown as Fork);
 }

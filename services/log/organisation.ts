@@ -3,7 +3,7 @@ import { type HubDeclaration, type HubOrg, hubOrgAt, type Journal, type Position
 /** The stream in which a log says whose hub it belongs to. It is in the log itself, so every reader of the log knows without being told. */
 export const ORGANISATION_STREAM = "organisation";
 const DECLARED = "organisation.declared";
-/** Two hubs of different organisations on one log take turns in declaring it; losing more races than this is not an accident. */
+/** Hubs of different organisations on one log may declare it in turns; losing more races than this is not an accident. */
 const MAX_RACES = 20;
 
 /** All that a log has said about whose hub it belongs to, in log order. */
@@ -14,7 +14,7 @@ export async function hubDeclarations(journal: Pick<Journal, "read">): Promise<H
   );
 }
 
-/** Writes into a log whose hub it belongs to, if it does not say so yet. What came before stays as it was. Returns whose it is now. */
+/** Declares in a log which organisation's hub it belongs to, if the log does not say so yet. Earlier events stay as they were. Returns the organisation that the log names now. */
 export async function declareHubOrg(journal: Journal, org: HubOrg): Promise<HubOrg> {
   for (let races = 0; races < MAX_RACES; races++) {
     const facts = await journal.read(ORGANISATION_STREAM);
@@ -26,7 +26,7 @@ export async function declareHubOrg(journal: Journal, org: HubOrg): Promise<HubO
   throw new Error("invariant broken: somebody who is always first has declared the organisation");
 }
 
-/** Which organisation's hub a log belonged to at a position. Read once, and again when a later position is asked for. */
+/** Returns a function that tells which organisation's hub the log belonged to at a position. It reads the log once, and again when a later position is asked for. */
 export function hubOrgsOf(journal: Pick<Journal, "read" | "end">): (position: Position) => Promise<HubOrg> {
   let declared: readonly HubDeclaration[] = [];
   let through: Position | null = null;

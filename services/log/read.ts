@@ -19,10 +19,10 @@ import {
 import { asTributary, LEADER } from "./client.ts";
 import { fromStored, streamOf } from "./stored.ts";
 
-/** Whether what ended a read was an event that cannot be read: the call itself goes on then, and is cancelled. */
+/** Whether a read was ended by an event that cannot be read: the call itself still runs then, and must be cancelled. */
 const isUnreadable = (error: unknown): boolean => isTributaryError(error) && error.code === "data-corrupt";
 
-/** Reads an origin's events in order, from `from` (a seq, inclusive; default the first). Ends at once when there are none. */
+/** Reads an origin's events in order, from `from` on (a seq, inclusive; default: the first). Ends at once when there are none. */
 export async function* readOrigin(
   client: EventStoreDBClient,
   origin: OriginId,
@@ -67,7 +67,7 @@ function headAfter({ head, content, position, lastQuarantined: before }: LogEntr
 export async function originHead(client: EventStoreDBClient, origin: OriginId): Promise<OriginHead | null> {
   try {
     let last: ResolvedEvent | null = null;
-    // Read to its end: a call that is left early is never let go by the client.
+    // Read to its end: the client never releases a call that is left early.
     for await (const resolved of client.readStream(streamOf(origin), {
       ...LEADER,
       direction: BACKWARDS,
@@ -85,8 +85,8 @@ export async function originHead(client: EventStoreDBClient, origin: OriginId): 
 }
 
 /**
- * Reads all origins' events in log order, from `from` (a position that was returned before, inclusive; default the first)
- * up to `to` (inclusive; default where the log ends at the time). `maxCount`: of events of any kind, so that a look at the next few leaves no call open.
+ * Reads all origins' events in log order, from `from` (a position that was returned before, inclusive; default: the first)
+ * up to `to` (inclusive; default: where the log ends at the time). `maxCount` counts events of any kind, so a look at the next few leaves no call open.
  */
 export async function* readAll(
   client: EventStoreDBClient,

@@ -30,9 +30,9 @@ import {
 import { zstd } from "../core/node.ts";
 import { type Held, Malformed, readEnvelope, reasonOf, textOf as textIn, vectorOf } from "./envelope.ts";
 
-/** The event store counts an event's data and metadata together, and takes 1 MiB; this is left for what it adds itself, and for a run's signature. */
+/** The event store takes 1 MiB for an event's data and metadata together; 1,280 bytes are left for what it adds itself and for a run's signature. */
 const MAX_STORED_BYTES = 1_048_576 - 1_280;
-/** What a packed event may unpack to: an event as large as one may be, and the vector of thousands of origins. */
+/** How many bytes a packed event may unpack to: the largest event, and a vector of thousands of origins. */
 const MAX_UNPACKED_BYTES = 8 * 1_048_576;
 
 export const ORIGIN_PREFIX = "origin-";
@@ -40,8 +40,8 @@ export const streamOf = (origin: OriginId): string => ORIGIN_PREFIX + origin;
 export const QUARANTINED = "quarantined";
 
 /**
- * The form in which the event store keeps an event: the envelope as JSON in the metadata. An accepted event's data are readable JSON. A quarantined one's are
- * bytes: as a text inside a text they could grow beyond what the store takes, and an event that cannot be stored would block its device.
+ * The form in which the event store keeps an event: the envelope is JSON in the metadata. An accepted event's data are readable JSON. A quarantined event's data are
+ * bytes: as a text inside a JSON text they could grow beyond what the store takes, and an event that cannot be stored would block its device.
  */
 export function toStored(item: Appendable, lastQuarantined?: QuarantineMark): EventData {
   const { content } = item;
@@ -78,7 +78,7 @@ function metadataOf(item: Appendable, lastQuarantined: QuarantineMark): Record<s
   };
 }
 
-/** Whether the event store takes an event. For nearly all, an upper estimate is enough to tell. */
+/** Whether the event store takes an event. For nearly all events, an upper estimate is enough to tell. */
 export function fitsStore(item: Appendable): boolean {
   if (storedBytes(item) <= MAX_EVENT_BYTES) return true;
   const { data, metadata } = toStored(item, item.head.seq);
@@ -102,7 +102,7 @@ export function storedBytes({ head, content, clips }: Appendable): number {
   return dataBytes + basisBytes + 1_000 + 6 * (names + correlationId.length + causationId.length);
 }
 
-/** Reads an event back; `null` for an event that is none of ours: another program's, without an envelope. Throws `data-corrupt`. */
+/** Reads an event back; `null` for an event that is not ours: it is in another stream, or has no envelope. Throws `data-corrupt`. */
 export function fromStored({ event }: ResolvedEvent): LogEntry | null {
   if (event === undefined || !event.streamId.startsWith(ORIGIN_PREFIX)) return null;
   try {
@@ -152,7 +152,7 @@ interface Kept {
   readonly clipped?: unknown;
 }
 
-/** Of an event kept as JSON: accepted, or quarantined as logs had it before, a text inside the data. */
+/** Reads an event kept as JSON: an accepted one, or a quarantined one in the earlier form, as a text inside the data. */
 function readable(type: string, data: unknown): Kept {
   if (!isJsonObject(data)) throw new Malformed("its data are not a JSON object");
   if (type !== QUARANTINED) return { type, content: { kind: "accepted", data } };
@@ -160,7 +160,7 @@ function readable(type: string, data: unknown): Kept {
   return { type: textIn(data.type, "type"), content: { kind: "quarantined", reason, text: textIn(data.text, "text") } };
 }
 
-/** Of an event kept as bytes: those that its hash covers. */
+/** Reads a quarantined event kept as bytes: those that its hash covers. */
 function bytesOf(data: Uint8Array, about: Held | undefined): Kept {
   if (about === undefined) throw new Malformed("quarantined is missing");
   const { type, reason, packed } = about;
@@ -172,5 +172,5 @@ function bytesOf(data: Uint8Array, about: Held | undefined): Kept {
   return { type, basis: vectorOf(whole.basis), clipped: whole.clipped, content };
 }
 
-/** The data's text as the event's hash covers it. */
+/** The text of the data that the event's hash covers. */
 export const textOf = (content: Content): string => (content.kind === "accepted" ? canonicalize(content.data) : content.text);

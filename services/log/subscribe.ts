@@ -3,25 +3,25 @@ import type { LogEntry, Position } from "../core/index.ts";
 import { type Interruption, spanOf, startFollower, stopFollower, takeFrom } from "./follower.ts";
 import { ORIGIN_PREFIX } from "./stored.ts";
 
-/** Bytes of the log that one page may span: an event may have a megabyte. */
+/** How many bytes of the log one page may span: one event may have a megabyte. */
 const MAX_PAGE_BYTES = 8 * 1_048_576;
 const MAX_PAGE = 500;
-/** Without any sign from the server for this long, the watchdog looks whether the log has gone on without us. */
+/** When the server has given no sign for this long, the watchdog looks whether the log has gone on without us. */
 const QUIET_MS = 10_000;
 
 /** What has come since the reader last asked: at least one event. */
 export interface LogPage {
   readonly entries: readonly LogEntry[];
-  /** The position of the last of them: it can be found again by the event there, where the log was set back to a backup meanwhile. */
+  /** The position of the last of them. The event there shows later whether the log was set back to a backup meanwhile. */
   readonly through: Position;
 }
 
 export interface SubscribeOptions {
-  /** Deliver what comes after this position; `null`: from the beginning. */
+  /** Deliver the events after this position; `null`: from the beginning. */
   readonly after: Position | null;
-  /** Only streams whose names begin so; default: all origins. */
+  /** Only streams whose names begin with one of these; default: all origins. */
   readonly prefixes?: readonly string[];
-  /** Events in a page at most. */
+  /** The most events in a page. */
   readonly maxPage?: number;
   readonly quietMs?: number;
   /** What the reader is still busy with, if anything: a page that is not full waits for it, since taking it earlier gains nothing. */
@@ -44,12 +44,12 @@ function pageOf(entries: readonly LogEntry[], maxPage: number): number {
  *                                     ├── too much unread ──▶ full ── half is read ──▶ connecting
  *                                     └── an event that cannot be read ──▶ what came before it is read ──▶ failed
  *
- * A server drops a live reader that falls 32 events behind ("consumer too slow"), restarts, or goes silent: each time the
- * subscription is made anew after the last event *received*. Not after what the filter passed over since: a server that comes back with a backup
- * of its log may end before that, and events to come would be missed.
+ * A server drops a live reader that falls 32 events behind ("consumer too slow"), restarts, or goes silent. Each time the
+ * subscription is made again after the last event *received*, and not after what the filter passed over since: a server that comes back with a backup
+ * of its log may end before that, and new events would be missed.
  *
- * Throws `backend-failed` where the last event received is gone from the log: what was read does not hold. Throws `data-corrupt` for an event that cannot be
- * read, once all before it were delivered. Ends when `signal` aborts.
+ * Throws `backend-failed` where the last event received is gone from the log: what was read no longer holds. Throws `data-corrupt` for an event that cannot be
+ * read, once all events before it were delivered. Ends when `signal` aborts.
  */
 export async function* subscribe(client: EventStoreDBClient, options: SubscribeOptions): AsyncGenerator<LogPage> {
   const { prefixes = [ORIGIN_PREFIX], maxPage = MAX_PAGE, quietMs = QUIET_MS, signal, onInterruption = () => {} } = options;
@@ -64,7 +64,7 @@ export async function* subscribe(client: EventStoreDBClient, options: SubscribeO
   try {
     while (!signal?.aborted) {
       const { buffer, failure } = follower;
-      // After a log that was set back, what is still unread does not hold either.
+      // Where the log was set back, what is still unread does not hold either.
       if (failure !== null && (buffer.length === 0 || failure.code !== "data-corrupt")) throw failure;
       if (buffer.length === 0) {
         await news();

@@ -17,9 +17,9 @@ import type { Settings, Target } from "./settings.ts";
 import { webhookSender } from "./webhook.ts";
 import { within } from "./within.ts";
 
-/** So many messages are under way to one target at once, all in one transaction. After a crash at most these are sent again. */
+/** How many messages are under way to one target at once, all in one transaction. After a crash at most these are sent again. */
 const MAX_IN_FLIGHT = 4;
-/** So many notices go into one digest. The rest comes in another one right after. */
+/** The most notices in one digest. The others follow in another one right after. */
 const MAX_DIGEST_ROWS = 500;
 /** After this many tries (three and a half hours with the backoff below) somebody must look: `tributary notify retry` goes on. */
 const MAX_TRIES = 12;
@@ -28,7 +28,7 @@ const MAX_BACKOFF_MS = 3_600_000;
 /** The pause is up to a fifth longer or shorter, so that rows that failed together do not come back together. */
 const JITTER = 0.2;
 
-/** A connection on which nothing comes back for so long is lost. */
+/** A connection on which nothing comes back for this long counts as lost. */
 export const QUERY_TIMEOUT_MS = 30_000;
 
 export interface DeliverOptions {
@@ -43,7 +43,7 @@ export interface DeliverOptions {
   readonly maxTries?: number;
   readonly firstBackoffMs?: number;
   readonly maxBackoffMs?: number;
-  /** For one sending; default: 8 s for webhooks, 30 s for mail. */
+  /** How long one sending may take; default: 8 s for webhooks, 30 s for mail. */
   readonly sendTimeoutMs?: number;
 }
 
@@ -79,7 +79,7 @@ export function senderOf(
 
 /**
  * Sends all that is due now, each target on a connection of its own, and returns when nothing is left or what is left must wait.
- * Two at once share the work; neither sends what the other has taken.
+ * Two calls at once share the work; neither sends what the other has taken.
  */
 export async function deliverOnce(options: DeliverOptions): Promise<Tally> {
   const targets = await withConnection(options, async (db) => {
@@ -110,7 +110,7 @@ export async function restoreNamed(db: Db, { settings, now = Date.now, say = () 
   if (restored > 0) say({ event: "notifications-restored", count: restored });
 }
 
-/** Targets for which there is something to send now. What is for a target that nobody named fails, with that reason. */
+/** The targets for which there is something to send now. Notices for a target that the settings do not name fail, with that reason. */
 export async function readyTargets(
   db: Db,
   { settings, now = Date.now, say = () => {} }: DeliverOptions,
@@ -177,7 +177,7 @@ async function take(db: Db, target: Target, now: string): Promise<readonly Batch
   return rows.length === 0 ? [] : [{ message: digestOf(rows, target), rows }];
 }
 
-/** A bug in one way of sending must not stop the others, nor lose what it was to send. */
+/** Sends a message. A bug in one way of sending must not stop the others, nor lose what was to be sent. */
 const attempt = (send: Send, message: Message): Promise<Outcome> =>
   send(message).catch((error: unknown) => ({ kind: "later", note: reasonOf(error) }));
 
@@ -224,7 +224,7 @@ function tallyOf(
   return { sent: count("sent"), failed: count("failed"), later: count("waiting"), restMs };
 }
 
-/** What the other side said to the first that did not arrive. */
+/** What the other side said to the first message that did not arrive. */
 function noted(tried: readonly Tried[]): { readonly error?: string } {
   const outcome = tried.find(({ outcome: { kind } }) => kind !== "sent")?.outcome;
   return outcome === undefined ? {} : { error: outcome.note };

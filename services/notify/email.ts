@@ -10,11 +10,11 @@ const SUBMISSIONS_PORT = 465;
 const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]"]);
 
 export interface EmailOptions {
-  /** For the whole of a sending. */
+  /** How long a whole sending may take. */
   readonly timeoutMs?: number;
 }
 
-/** Sends messages as plain text over SMTP: one connection a message. */
+/** Sends messages as plain text over SMTP, each over its own connection. */
 export const emailSender = (settings: EmailSettings, { timeoutMs = EMAIL_TIMEOUT_MS }: EmailOptions = {}): Send => {
   let transport: ReturnType<typeof transportOf> | undefined;
   return async (message) => {
@@ -38,7 +38,7 @@ export const emailSender = (settings: EmailSettings, { timeoutMs = EMAIL_TIMEOUT
   };
 };
 
-/** It is the same for the same message to the same people, so that mail programs show a repetition as one message. */
+/** A message's id: the same for the same message to the same people, so that mail programs show a repetition as one message. */
 export function messageId({ key }: Pick<Message, "key">, { from, to }: EmailSettings): string {
   const name = createHash("sha256")
     .update(JSON.stringify([key, ...to]))

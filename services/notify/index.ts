@@ -1,6 +1,6 @@
 /**
  * Tells people about conflicts. In come rows of the outbox table that the projector writes; out go messages to webhooks and mailboxes, and
- * what became of each. No row is ever lost or given up silently, no field value leaves without permission, and no dead target delays the others.
+ * what became of each. No row is ever lost or given up silently, no field value leaves the hub without permission, and no dead target delays the others.
  */
 import { messageOf } from "../core/index.ts";
 import { listenForNotifications } from "../views/index.ts";
@@ -16,7 +16,7 @@ import {
 import type { Target } from "./settings.ts";
 import { within } from "./within.ts";
 
-/** Pauses are seconds at least, so this is soon enough. New rows are announced on the channel. */
+/** How often we look for what is due again. Pauses last seconds at least, so this is often enough; new rows are announced on the channel. */
 const POLL_MS = 5_000;
 const MIN_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 10_000;
@@ -26,9 +26,9 @@ export interface NotifierOptions extends DeliverOptions {
 }
 
 export interface Notifier {
-  /** Ends when the notifier does. Only `close` ends it: it goes on whatever fails. */
+  /** Resolves when the notifier ends. Only `close` ends it: it goes on whatever fails. */
   readonly done: Promise<void>;
-  /** Takes no more, waits until what is being sent is marked, and ends. */
+  /** Takes no more notices, waits until what is being sent is marked, and ends. */
   close(): Promise<void>;
 }
 
@@ -137,7 +137,7 @@ function openLanes(options: NotifierOptions, signal: AbortSignal, onEnd: () => v
 
 interface Bell {
   ring(): void;
-  /** Waits for a ring, also one that came since the last wait, at most so long. */
+  /** Waits at most `timeoutMs` for a ring; one that came since the last wait counts too. */
   rung(timeoutMs: number): Promise<void>;
 }
 

@@ -2,25 +2,25 @@ import { createHash } from "node:crypto";
 import { isJsonObject, type JsonObject, type JsonValue } from "../core/index.ts";
 import type { Target } from "./settings.ts";
 
-/** A digest's text lists this many. Its count covers all. */
+/** A digest's text lists this many notices. Its count covers all. */
 const MAX_LISTED = 50;
 const MAX_SUBJECT_CHARS = 200;
 const MAX_LINE_CHARS = 1_000;
-/** What every HTTP server takes as a header's value. */
+/** The texts that every HTTP server takes as a header's value. */
 const PLAIN_HEADER = /^[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?$/;
 
-/** What is told of a row of the outbox. */
+/** A row of the outbox, as far as it is told. */
 export interface Notice {
   readonly key: string;
   readonly subject: string;
   readonly body: JsonValue;
-  /** When it came up, ISO 8601. */
+  /** When the notice was written, ISO 8601. */
   readonly createdAt: string;
 }
 
 /** What is sent, in the form of every way: a line and a text for people, a document for programs. */
 export interface Message {
-  /** The same whenever the same is sent again; fit for a header. */
+  /** The same whenever the same message is sent again; fit for a header. */
   readonly key: string;
   readonly subject: string;
   readonly text: string;
@@ -68,7 +68,7 @@ const headerKey = (key: string): string => (PLAIN_HEADER.test(key) ? key : `sha2
 const tellable = (notice: Notice, includeValues: boolean): Notice =>
   includeValues ? notice : { ...notice, body: withoutValues(notice.body) };
 
-/** Field values are personal data. They are in members named `values` and nowhere else. */
+/** Removes field values, which are personal data. They are in members named `values` and nowhere else. */
 function withoutValues(value: JsonValue): JsonValue {
   if (Array.isArray(value)) return value.map(withoutValues);
   if (!isJsonObject(value)) return value;

@@ -3,13 +3,13 @@ import type { Message } from "./message.ts";
 
 /** What became of a message. `note` is a line for people: what the other side said. */
 export type Outcome =
-  | { readonly kind: "sent"; readonly note: string /** Somebody it did not reach all the same. */; readonly missed?: string }
+  | { readonly kind: "sent"; readonly note: string /** Whom the message did not reach. */; readonly missed?: string }
   /** Another try would get the same answer. */
   | { readonly kind: "refused"; readonly note: string }
   /** Not now. `afterMs`: how long the other side asked to wait. */
   | { readonly kind: "later"; readonly note: string; readonly afterMs?: number };
 
-/** One way to one target. It never throws for what the other side does, which is an outcome. */
+/** One way to one target. It never throws for what the other side does: that is an outcome. */
 export type Send = (message: Message) => Promise<Outcome>;
 
 const MAX_NOTE_CHARS = 300;

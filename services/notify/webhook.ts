@@ -6,7 +6,7 @@ import type { WebhookSettings } from "./settings.ts";
 export const WEBHOOK_TIMEOUT_MS = 8_000;
 const MAX_ANSWER_BYTES = 4_096;
 const MAX_REDIRECTS = 3;
-/** A server that asks for a longer pause is tried again after this. */
+/** A server that asks for a longer pause than this is tried again after this. */
 const MAX_RETRY_AFTER_MS = 86_400_000;
 /** Client errors that pass by themselves: too slow, too early, too many. */
 const PASSING = new Set([408, 425, 429]);

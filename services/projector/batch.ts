@@ -1,4 +1,4 @@
-/** A batch of a build: folded, written, and what is refused of it narrowed down to its events. */
+/** A batch of a build: it is folded and written, and a batch that is refused is narrowed down to the events to blame. */
 import { type LogEntry, messageOf, type Position } from "../core/index.ts";
 import { type Db, writeViews } from "../views/index.ts";
 import type { RebuildDeps } from "./building.ts";
@@ -13,13 +13,13 @@ import { historyOf, refoldOne } from "./refold.ts";
 export interface Batching {
   readonly deps: RebuildDeps;
   readonly counts: Counting;
-  /** The builds, with what is known of their entities; read anew when a batch was narrowed. */
+  /** The builds, with what is known of their entities; read again after a batch was narrowed down. */
   targets: readonly ViewTarget[];
-  /** The builds as the database has them now, over the connection given. */
+  /** The builds as the database has them now, read over the connection that is given. */
   readonly targetsOver: (db: Db) => Promise<readonly ViewTarget[]>;
 }
 
-/** Runs `work` so that all it writes stays, with the build moved to `through`, or none of it. */
+/** Runs `work` so that either all it writes stays, with the build moved to `through`, or none of it. */
 export type Scope = <T>(part: readonly LogEntry[], through: Position, work: () => Promise<T>) => Promise<T>;
 
 /** A batch with what folding it gave. */
@@ -29,7 +29,7 @@ export interface Batch {
   readonly folded: Outcome<FoldedPage>;
 }
 
-/** Folds a batch into what is known now. Writes nothing. */
+/** Folds a batch on top of what is known now. Writes nothing. */
 export async function foldBatch(
   { deps: { gate }, counts, targets }: Batching,
   page: readonly LogEntry[],
@@ -38,7 +38,7 @@ export async function foldBatch(
   return { page, through, folded: await outcomeOf(foldPage({ gate, counts }, targets, page, through)) };
 }
 
-/** Writes a batch; where the database refuses it for its data, narrows it down to the events that are to blame. */
+/** Writes a batch. Where the database refuses it for its data, narrows it down to the events that are to blame. */
 export async function writeBatch(build: Batching, { page, through, folded }: Batch, scope: Scope): Promise<void> {
   const { deps, counts, targets } = build;
   const { db, gate, say = () => {} } = deps;
@@ -60,7 +60,7 @@ export async function writeBatch(build: Batching, { page, through, folded }: Bat
   await mend(folded.value.waiting, through);
 }
 
-/** Folds parked entities that a batch has brought events for anew. */
+/** Folds again the parked entities that a batch has brought events for. */
 async function mendWaiting(deps: RebuildDeps, waiting: readonly Waiting[], upTo: Position, scope: Scope): Promise<void> {
   for (const { target, id } of waiting) {
     const entries = await historyOf(deps, target, id, upTo);

@@ -1,6 +1,6 @@
 /**
- * A build while it is folded: in come builds that were begun and the log; out go their tables, as far as the log was folded, and how far that is. A batch is folded
- * while the one before is written. Never a batch in part: what is written and how far the build has come stand or fall together.
+ * A build while it is folded. In come builds that were begun, and the log; out go their tables, and how far the log is folded into them. A batch is folded
+ * while the one before is written. A batch is never written in part: its rows and the build's position are written in one transaction.
  */
 import { type LogEntry, type Position, QUARANTINE_ENTITY } from "../core/index.ts";
 import type { Projection, Totals } from "../merge/engine.ts";
@@ -21,13 +21,13 @@ import { targetsFor } from "./builds.ts";
 import { counting } from "./counts.ts";
 import { shardOfEntry } from "./shards.ts";
 
-/** Bytes of the log that a batch may span: an event may have a megabyte. */
+/** How many bytes of the log a batch may span: one event may have a megabyte. */
 const MAX_BATCH_BYTES = 16 * 1_048_576;
 
 export interface Build {
-  /** Folds what lies between where the build is and `to`; returns how many events of its views that were. */
+  /** Folds the log from where the build is up to `to`. Returns how many events of its views that were. */
   foldTo(to: Position, pace: Pace, batchEvents: number): Promise<number>;
-  /** Folds the rest inside the caller's transaction, each shard to where it is live. */
+  /** Folds the rest inside the caller's transaction, each shard up to its live position. */
   foldRest(live: Positions): Promise<void>;
   events(): number;
   parked(): number;
@@ -40,14 +40,14 @@ export type Pace = (events: number, from: Position | null, at: Position, to: Pos
 /** A build that is under way. */
 interface UnderWay extends Batching {
   readonly builds: readonly Generation[];
-  /** The entity types that its views are of. */
+  /** The entity types of its views. */
   readonly wanted: ReadonlySet<string>;
-  /** How far it has come, by shard. */
+  /** How far the build has come, by shard. */
   positions: Positions;
   events: number;
 }
 
-/** Opens builds that stand abreast, to go on with them as one. */
+/** Opens builds that stand at the same positions, to go on with all of them together. */
 export async function openBuild(
   deps: RebuildDeps,
   family: readonly (Projection | Totals)[],
@@ -59,7 +59,7 @@ export async function openBuild(
   const targets = await targetsOver(reader);
   const build: UnderWay = {
     ...{ deps, builds, targets, targetsOver },
-    // The live tables are ahead of the build, so they know who settled what first.
+    // The live tables are ahead of the build, so they know which settlement of an event came first.
     counts: counting(log, (event) => settledAt(reader, event)),
     wanted: new Set(targets.map(({ projection }) => projection.entity)),
     positions: builds[0]?.positions ?? [],
@@ -130,7 +130,7 @@ async function foldRest(build: UnderWay, live: Positions): Promise<void> {
   build.events += page.length;
 }
 
-/** Entries of the build's views after where it is, in order, with their shards. */
+/** The entries of the build's views that it has not folded yet, in log order, with their shards. */
 async function* missing(
   { deps: { log }, wanted, counts, positions }: UnderWay,
   to: Position,
@@ -145,7 +145,7 @@ async function* missing(
   }
 }
 
-/** Moves a build on with what is written, in one transaction: each part stands or falls with it. */
+/** Writes a part and moves the build on in one transaction. */
 const moving =
   (build: UnderWay): Scope =>
   async (part, through, work) => {

@@ -1,4 +1,4 @@
-/** What rebuilding needs, what it is asked for, and what it tells. */
+/** What a rebuild needs, what it is asked for, and what it returns. */
 import type { Position } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Log } from "../log/index.ts";
@@ -14,14 +14,14 @@ export interface RebuildDeps {
   /** All views as they are declared. */
   readonly views: readonly View[];
   readonly say?: (event: Record<string, unknown>) => void;
-  /** Entities of each view whose states are kept in memory, where memory counts more than time. */
+  /** How many entities' states are kept in memory for each view, where memory counts more than time. */
   readonly maxHotEntities?: number;
   /**
-   * Nobody waits for it, and nobody is there to be told: it goes on trying until this aborts, and leaves with the old build what others made and what cannot be carried
-   * over.
+   * Nobody waits for the rebuild or is there to be told. It goes on trying until this signal aborts, and what others made and what cannot be carried
+   * over stays with the old build.
    */
   readonly unattended?: AbortSignal;
-  /** The log was set back: how far what was folded of it stands, and what is done in the transaction that swaps. */
+  /** Set where the log was set back. `atMost`: how far of a position the log still has; `cut`: what is done in the transaction that swaps. */
   readonly setBack?: {
     readonly atMost: (position: Position | null) => Position | null;
     readonly cut: (db: Db) => Promise<void>;
@@ -32,7 +32,7 @@ export interface RebuildOptions {
   readonly names: readonly string[];
   /** Views that are no longer declared, to be taken away in the same swap. */
   readonly retired?: readonly string[];
-  /** Go back to the builds before the live ones, brought up to date. Their declarations must be in place again. */
+  /** Bring the builds before the live ones up to date and go back to them. Their declarations must be in place again. */
   readonly rollback?: boolean;
   /** Begin at the start, even where a build was interrupted. */
   readonly fresh?: boolean;
@@ -40,7 +40,7 @@ export interface RebuildOptions {
   readonly compareOnly?: boolean;
   /** Compare with the live rows before the swap. */
   readonly compare?: boolean;
-  /** Events in one transaction; what a build that is interrupted loses at most. */
+  /** Events in one transaction: the most that an interrupted build loses. */
   readonly batchEvents?: number;
   /** Events a second at most; default: as fast as it goes. */
   readonly maxEventsPerSecond?: number;
@@ -50,7 +50,7 @@ export interface RebuildOptions {
 
 export interface Progress {
   readonly events: number;
-  /** Estimated from the positions, which say how far, not how many. */
+  /** The share that is done, estimated from positions, which do not count events. */
   readonly share: number;
   readonly etaSeconds: number | null;
 }

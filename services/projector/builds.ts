@@ -1,4 +1,4 @@
-/** Builds of views, where the gate has a say: which versions they read with, whether they can read all that is written, how they differ from what is declared. */
+/** What builds of views have to do with the gate: which versions they read with, whether they can read all that is written, and how they differ from the declarations. */
 import { TributaryError } from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
 import { closureOf, entityViews, type Projection, type Totals, type View } from "../merge/engine.ts";
@@ -7,7 +7,7 @@ import type { ViewTarget } from "./page.ts";
 import { isReadable } from "./readable.ts";
 import { openStates } from "./states.ts";
 
-/** The subjects that write about a projection's entities, each with its newest version. */
+/** The subjects whose events are about a projection's entities, each with its newest version. */
 export function pinsFor({ store }: Gate, { entity }: Projection): Pins {
   const about = store
     .subjects()
@@ -25,16 +25,17 @@ export function unreadBy(gate: Gate, projection: Projection, pins: Pins): string
   return null;
 }
 
-/** How the views that stand differ from those declared. */
+/** How the live views differ from those declared. */
 export interface Difference {
-  /** Declared otherwise than they were built, or not built at all. */
+  /** Views that are declared otherwise than they were built, or that are not built at all. */
   readonly changed: readonly string[];
-  /** built, and no longer declared. */
+  /** Views that are built and no longer declared. */
   readonly undeclared: readonly string[];
-  /** Cannot read what has been registered since they were built. */
+  /** Views that cannot read versions that have been registered since they were built. */
   readonly stale: readonly string[];
 }
 
+/** Compares the declared views with the live ones. */
 export function differences(views: readonly View[], gate: Gate, live: ReadonlyMap<string, Generation>): Difference {
   const changed = views.filter((view) => !isBuiltAs(view, live)).map(({ name }) => name);
   const declared = new Set(views.map(({ name }) => name));
@@ -52,11 +53,11 @@ export function differences(views: readonly View[], gate: Gate, live: ReadonlyMa
   return { changed, undeclared, stale };
 }
 
-/** Whether the views stand as declared, and can read all that is written. */
+/** Whether the live views are built as declared and can read all that is written. */
 export const isInLine = ({ changed, undeclared, stale }: Difference): boolean =>
   changed.length + undeclared.length + stale.length === 0;
 
-/** What a page is folded into: each entity view, in its generation, with the totals that add it up. */
+/** What a page is folded into: the builds of the entity views, each with the totals that add it up. */
 export async function targetsFor(
   reader: Db,
   views: readonly (Projection | Totals)[],
@@ -87,17 +88,17 @@ export async function targetsFor(
 
 /** How a build begins. */
 export interface Beginning {
-  /** At the start, even where a build was interrupted. */
+  /** Begin at the log's start, even where a build was interrupted. */
   readonly fresh: boolean;
-  /** To take the live views' place one day, or to compare them with. */
+  /** Whether the build is to take the live views' place or to be compared with them. */
   readonly state: "building" | "reconciling";
-  /** The versions to read with; default: the newest. */
+  /** The versions that a view reads with; default: the newest. */
   readonly pinsOf?: (view: Projection) => Pins;
 }
 
 /**
- * The build to go on with for these views: one that was begun for the same declarations and versions, or a new one, with its tables. Builds that were
- * begun for others are dropped.
+ * The builds to go on with for these views: those that were begun for the same declarations and versions, or new ones, with their tables. Builds that were
+ * begun for other declarations or versions are dropped.
  */
 export async function beginBuild(
   db: Db,
@@ -118,7 +119,7 @@ export async function beginBuild(
   return views.map(({ name }) => made.get(name)!);
 }
 
-/** Views that are built together with `names`. Throws `not-found` for a name that is not declared. */
+/** The views that are built together with those named. Throws `not-found` for a name that is not declared. */
 export function familyOf(views: readonly View[], names: readonly string[]): (Projection | Totals)[] {
   for (const name of names) {
     const view = views.find((candidate) => candidate.name === name);

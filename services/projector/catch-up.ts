@@ -1,4 +1,4 @@
-/** Folding the log until a build is close behind the live views, which go on meanwhile. */
+/** How a build catches up with the live views, which move on meanwhile. */
 import { TributaryError } from "../core/index.ts";
 import { least } from "../views/index.ts";
 import type { Build, Pace } from "./build.ts";
@@ -6,15 +6,15 @@ import { type RebuildDeps, type RebuildOptions, standing } from "./building.ts";
 
 /** Events in one transaction of a rebuild: nobody waits for it, so it may be larger than a page. */
 const BATCH_EVENTS = 5_000;
-/** The views are swapped once no more events than this were left to fold in a round: they are folded while the projectors wait. */
+/** The views are swapped once a round had no more events than this to fold. What is left then is folded while the projectors wait. */
 const CLOSE_ENOUGH_EVENTS = 2_000;
 const MAX_ROUNDS = 50;
 
-/** Folds the log until a build is close behind the live views, while those go on. */
+/** Folds the log until a build is close behind the live views. Throws `backend-failed` where it does not catch up. */
 export async function unhurried(deps: RebuildDeps, build: Build, options: Omit<RebuildOptions, "names">): Promise<void> {
   const pace = paceOf(options);
   const { batchEvents = BATCH_EVENTS, maxEventsPerSecond = BATCH_EVENTS } = options;
-  // A throttled build works in strides of a second at most.
+  // A throttled build folds at most a second's worth of events at a time.
   const stride = Math.max(1, Math.min(batchEvents, maxEventsPerSecond));
   for (let round = 0; round < MAX_ROUNDS; round++) {
     const to = least(await standing(deps));

@@ -1,6 +1,6 @@
 /**
- * What counts: which event an entry of the log stands for, which settlement of a quarantined event holds, and which notes on cases do. Decided here once,
- * for the projector as for whoever checks it, and handed on.
+ * What counts: which event an entry of the log stands for, which settlement of a quarantined event holds, and which notes on cases hold. It is decided here once,
+ * for the projector as for whoever checks its work.
  */
 import {
   CASE_ENTITY,
@@ -18,35 +18,35 @@ import {
 } from "../core/index.ts";
 import { hubOrgsOf, type Log } from "../log/index.ts";
 
-/** Settlements that are remembered: those of pages that are still being written, and many before. */
+/** How many settlements are remembered: those of pages that are still being written, and many before. */
 const MAX_REMEMBERED = 100_000;
 
 /** What an entry of the log says. */
 export interface Judged {
   /**
    * The entry as views count it. A release from quarantine stands for the event that it releases: that event's author, stamp and basis, with the data
-   * released, so that it takes its own causal place however late it comes. `null`: it counts for no view, being quarantined itself, or a settlement of
-   * nothing, of another event than it says, of one that was settled before, or of somebody who may settle nothing.
+   * released, so it keeps its own place in the causal order, however late it comes. `null`: it counts for no view. It is quarantined itself, or a settlement of
+   * nothing, of another event than it says, or of an event that was settled before, or its author may not settle events.
    */
   readonly counted: LogEntry | null;
   readonly settlement: Settlement | null;
-  /** Whether it notes what is done about a case, and its author may. */
+  /** Whether the entry notes what is done about a case, and its author may do so. */
   readonly isCaseNote: boolean;
 }
 
 export interface Counting {
-  /** To be asked for entries in log order: of two settlements of one event, the one that is asked for first holds. */
+  /** Judges an entry. Call it in log order: of two settlements of one event, the one that is judged first holds. */
   judge(entry: LogEntry): Promise<Judged>;
-  /** What an entry would be about if it counted, for looking ahead: nothing is remembered of it. */
+  /** The entity that an entry would be about if it counted. This only looks ahead: nothing of it is remembered. */
   about(entry: LogEntry): Promise<EntityRef | null>;
 }
 
-/** What of the log is read to decide what counts. */
+/** The parts of the log that are read to decide what counts. */
 export type CountedLog = Pick<Log, "readOrigin" | "journal">;
 
 /**
- * Decides what counts, for readers that see settlements in log order. `earlier` looks up where an event was settled before this reader began; a reader that
- * begins with the log needs none.
+ * Decides what counts, for a reader that sees settlements in log order. `earlier` looks up where an event was settled before this reader began; a reader that
+ * begins at the log's start needs none.
  */
 export function counting(log: CountedLog, earlier: (settled: Settled) => Promise<Position | null> = async () => null): Counting {
   const hubOrg = hubOrgsOf(log.journal);
@@ -83,12 +83,12 @@ export function counting(log: CountedLog, earlier: (settled: Settled) => Promise
   };
 }
 
-/** Whether a settlement is the first of its event. */
+/** Whether a settlement at a position is the first of its event. */
 type Look = (settled: Settled, position: Position) => Promise<boolean>;
 
 const NOTHING: Judged = { counted: null, settlement: null, isCaseNote: false };
 
-/** What an entry settles, and the event in the log; `null`: there is no such event, or it is another than the entry says. */
+/** The settlement that an entry is, and the event that it settles; `null`: there is no such event, or it is another than the entry says. */
 async function settlementIn(
   log: Pick<Log, "readOrigin">,
   entry: LogEntry,
@@ -113,10 +113,10 @@ const asReleased = ({ position, recordedAtMs }: LogEntry, { head, clock, clips }
 const isOf = ({ type, entity }: Pick<LogEntry["head"], "type" | "entity">, { head }: LogEntry): boolean =>
   type === head.type && entity.type === head.entity.type && entity.id === head.entity.id;
 
-/** The event that somebody settles, as the log holds it back; `null`: the log holds no such event back. */
+/** The quarantined event that somebody settles, read from the log; `null`: the log has no such quarantined event. */
 export async function quarantinedEvent(log: Pick<Log, "readOrigin">, { origin, seq, hash }: Settled): Promise<LogEntry | null> {
   let found: LogEntry | null = null;
-  // Read to its end: a call that is left early is never let go by the client.
+  // Read to its end: the client never releases a call that is left early.
   for await (const entry of log.readOrigin(origin, { from: seq, maxCount: 1 })) found = entry;
   return found?.head.seq === seq && found.head.hash === hash && found.content.kind === "quarantined" ? found : null;
 }

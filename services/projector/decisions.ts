@@ -2,11 +2,11 @@ import { canonicalize, type Position } from "../core/index.ts";
 import { type Decision, decide, type EntityState, siblingsOf } from "../merge/engine.ts";
 import type { DecisionRow, SettledDecision, ViewBuild } from "../views/index.ts";
 
-/** What became contested on a page, and what was settled. */
+/** The decisions that a page brings, and those that it ends. */
 export interface DecisionNotes {
   readonly rows: DecisionRow[];
   readonly settled: SettledDecision[];
-  /** An event has changed an entity's registers. Throws what the rules throw. */
+  /** Takes note of an event that has changed an entity's registers. Throws what the rules throw. */
   note(change: Change): void;
 }
 
@@ -19,7 +19,7 @@ export interface Change {
   readonly after: EntityState;
 }
 
-/** Notes what was contested when, and what settled it. */
+/** Notes which registers become contested and where, and which events end that. */
 export function decisionNotes({ projection, generation }: ViewBuild): DecisionNotes {
   const rows: DecisionRow[] = [];
   const settled: SettledDecision[] = [];
@@ -35,7 +35,7 @@ export function decisionNotes({ projection, generation }: ViewBuild): DecisionNo
       for (const register of counting.length === 0 ? written : new Set([...written, ...counting])) {
         const rule = projection.registers.get(register)!;
         if (rule.kind === "merged") continue;
-        // A rule that counts what authors had seen may think otherwise after any event.
+        // A rule that counts what authors had seen may decide otherwise after any event.
         const isSame = counting.includes(register)
           ? sameDecision(decide(rule, before), decide(rule, after))
           : sameSiblings(siblingsOf(rule, before), siblingsOf(rule, after));

@@ -1,6 +1,6 @@
 /**
- * Folds events into one view. In come states, and entries of the log that count; out go new states, and all that the database is to be told. Pure: nothing that
- * is handed in is changed, so that whoever folded a page may throw it away.
+ * Folds events into one view. In come states, and entries of the log that count; out go new states, and all that the database is to hold. Pure: nothing that
+ * is handed in is changed, so a folded page can be thrown away.
  *
  *   an entity's entry ─▶ folded ─▶ shown ─▶ what it decided, added and claimed is noted
  *                           └─────────┴ it throws ─▶ the entity is parked at it; entries after it wait
@@ -39,7 +39,7 @@ import {
 import { type DecisionNotes, decisionNotes } from "./decisions.ts";
 import { toFoldEvent } from "./fold-event.ts";
 
-/** What is known of an entity, to go on folding it. */
+/** What is known of an entity and needed to fold its next event. */
 export interface Held {
   readonly state: EntityState;
   readonly firstPosition: Position;
@@ -53,19 +53,19 @@ export interface FoldTarget extends ViewBuild {
 /** What is known of a view's entities before its entries are folded. */
 export interface KnownStates {
   get(id: string): Held | undefined;
-  /** Whether its fold has stopped. */
+  /** Whether the entity's fold has stopped. */
   isParked(id: string): boolean;
 }
 
 export interface FoldInput {
   readonly target: FoldTarget;
   readonly states: KnownStates;
-  /** What counts for the view, in log order; `index`: which of the page's entries each is. */
+  /** The entries that count for the view, in log order. `index`: the number of the entry in its page. */
   readonly entries: readonly { readonly entry: LogEntry; readonly index: number }[];
   readonly gate: Pick<Gate, "read">;
   /**
-   * An entity that is folded from its first event, and what is shown of it until now, which all this takes the place of. A version of it that cannot be shown is
-   * passed over: only the last one must.
+   * An entity that is folded from its first event, and the row shown so far, which the result replaces. A version that cannot be shown is
+   * passed over: only the last one must be shown.
    */
   readonly replaces?: { readonly id: string; readonly shown: FullRow | null };
 }
@@ -79,15 +79,15 @@ export interface Moved {
 export interface FoldedView {
   readonly moved: Moved;
   readonly changes: ViewChanges;
-  /** What made the projection throw, and at which of the page's entries. */
+  /** What the projection threw, and at which of the page's entries. */
   readonly errors: readonly { readonly index: number; readonly error: string }[];
 }
 
 /** An entity while a page is folded. */
 interface Working {
-  /** Whether the table has no row of it. */
+  /** Whether the table has no row of the entity. */
   readonly isNew: boolean;
-  /** What the database shows of it; `null`: nothing. */
+  /** The row that the database shows; `null`: none. */
   readonly before: FullRow | null;
   readonly stateBefore: EntityState | undefined;
   readonly state: EntityState;
@@ -152,7 +152,7 @@ export function foldView(input: FoldInput): FoldedView {
   };
 }
 
-/** An entity that stops at an event, with what threw there and how far it was folded. */
+/** The row of an entity that is parked at an event, with the error and the state before that event. */
 export const parkedRow = (entityId: string, entry: LogEntry, error: unknown, state: EntityState | undefined): ParkedRow => ({
   entityId,
   entry,
@@ -161,7 +161,7 @@ export const parkedRow = (entityId: string, entry: LogEntry, error: unknown, sta
   state: state === undefined ? null : packState(state),
 });
 
-/** Folds one entry. Throws where it cannot be folded or shown, with nothing made of it. */
+/** Folds one entry into `made`. Throws where it cannot be folded or shown; then `made` is unchanged. */
 function take({ target, gate, replaces }: FoldInput, made: Progress, entry: LogEntry, held: Held | undefined): void {
   if (entry.content.kind !== "accepted") return;
   const { projection, totals } = target;
@@ -174,7 +174,7 @@ function take({ target, gate, replaces }: FoldInput, made: Progress, entry: LogE
   const firstPosition = held?.firstPosition ?? position;
   const row = showing(target, id, state, isLenient);
   if (row instanceof Error) {
-    // What is shown in the end fits: see `refoldOne`.
+    // The version that is shown in the end does fit: see `refoldOne`.
     made.passedOver.push({ entry, error: row.message });
     made.states.set(id, { state, firstPosition });
     return;
@@ -197,7 +197,7 @@ function take({ target, gate, replaces }: FoldInput, made: Progress, entry: LogE
   if (projection.keepsHistory) made.history.push({ id, position, recordedAtMs: entry.recordedAtMs, row });
 }
 
-/** The row that a state shows, all of whose parts the declaration takes; where a misfit is passed over: why there is none. */
+/** The row that a state shows, once the declaration has taken all parts of it. Where it does not: throws, or with `isLenient` returns why. */
 function showing(target: ViewBuild, id: string, state: EntityState, isLenient: boolean): FullRow | Error {
   try {
     const row = rowWith(target.projection, id, state);
@@ -210,7 +210,7 @@ function showing(target: ViewBuild, id: string, state: EntityState, isLenient: b
   }
 }
 
-/** Values that do not fit may make a rule throw; what is decided once they are gone is noted all the same. */
+/** Notes decisions. With `isLenient`, a rule may throw because of values that do not fit: decisions after those are gone are noted all the same. */
 function noteDecisions(
   decisions: DecisionNotes,
   { written, state }: Folded,
@@ -233,7 +233,7 @@ function noteDecisions(
   }
 }
 
-/** What of the changed rows is written: the rows, and what they add to totals, claim and say of invariants, against what they did before. */
+/** What is written of the changed rows: the rows themselves, and how their additions to totals, their claims and their invariants differ from before. */
 function compared({ target, replaces }: FoldInput, working: ReadonlyMap<string, Working>) {
   const { projection, totals } = target;
   const invariants = Object.entries(projection.invariants);
@@ -252,7 +252,7 @@ function compared({ target, replaces }: FoldInput, working: ReadonlyMap<string, 
         continue;
       }
       const [was, is] = [had.get(invariant) ?? null, has.get(invariant) ?? null];
-      // What a claim rests on is kept with it, so that cases are the same however the log was cut into pages.
+      // A claim is kept with the events that it rests on, so that cases are the same however the log was cut into pages.
       if (was !== is || (is !== null && hasOtherEvents())) claims.push({ invariant, entityId: id, before: was, after: is });
     }
   };
@@ -269,7 +269,7 @@ function compared({ target, replaces }: FoldInput, working: ReadonlyMap<string, 
   return { rows, claims, checks, additions };
 }
 
-/** Calls what the declaration says of a row, so that what throws does so at the event that brought it about. */
+/** Calls the declaration's functions for a row, so that an error is thrown at the event that brought it about. */
 export function checkFunctions({ projection, totals }: Pick<ViewBuild, "projection" | "totals">, id: string, row: FullRow): void {
   for (const each of totals) if (!row.deleted) each.contributions(projection.name, seenRow(id, row));
   checkInvariants(projection.invariants, id, row);

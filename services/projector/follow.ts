@@ -12,7 +12,7 @@ import { mend } from "./refold.ts";
 import type { Session } from "./session.ts";
 import { shardOfEntry } from "./shards.ts";
 
-/** Events in one transaction at most: beyond, it gains nothing (500: 44 k/s, 2,000: 45 k/s measured) and is slower to see. */
+/** The most events in one transaction: more of them gain nothing (measured: 44 k/s with 500, 45 k/s with 2,000) and are seen later. */
 const PAGE_EVENTS = 500;
 
 export interface FollowOptions {
@@ -21,16 +21,16 @@ export interface FollowOptions {
   readonly quietMs?: number;
   readonly signal: AbortSignal;
   readonly say: (event: Record<string, unknown>) => void;
-  /** The same error has ended the same page again and again: it is narrowed down whatever it says it is. */
+  /** The same error has ended the same page again and again: the page is narrowed down, whatever kind of error it is. */
   readonly insists: boolean;
   onProgress(): void;
-  /** The link to the log was lost, or a life of it has begun. What it returns says whether the log still holds what was folded; `false` ends the session. */
+  /** The link to the log was lost, or a life of the log has begun. Returns whether the log still holds what was folded; `false` ends the session. */
   onInterruption(): Promise<boolean>;
 }
 
 /**
- * Follows the log with a session's shards: a page is folded while the one before is being written. A page that cannot be written is narrowed down to the events that it
- * fails at (`narrow`), and following goes on. Ends when shards should change hands, views are swapped, the log was set back, or with what is of operation.
+ * Follows the log with a session's shards. A page is folded while the one before is being written. A page that cannot be written is narrowed down to the events that it
+ * fails at (`narrow`), and following goes on. Returns when shards should change hands, views are swapped or the log was set back; throws failures of operation.
  */
 export async function follow(session: Session, options: FollowOptions): Promise<void> {
   const { leases } = session;
@@ -39,7 +39,7 @@ export async function follow(session: Session, options: FollowOptions): Promise<
   const line = pipeline(session, options, watch.end);
   const interrupted = interruptionWatch(options, watch);
   try {
-    // A life that is declared while the link stands: a log may have been put in this one's place all the same.
+    // A life may be declared while the link stands: another log may have taken this one's place all the same.
     log.journal.follow({
       prefixes: [INCARNATION_STREAM],
       after: await log.end(),
@@ -47,19 +47,19 @@ export async function follow(session: Session, options: FollowOptions): Promise<
       onFact: interrupted,
       onInterruption: interrupted,
     });
-    // One that began since the session compared would not be told of.
+    // A life that began between the session's comparison and now would not be reported.
     interrupted();
     if (leases.length === 0) {
       await watch.ended;
       return;
     }
-    // Shards that were taken over from others may stand at different places: what one has folded already is passed over.
+    // Shards that were taken over from others may stand at different positions: what a shard has folded already is passed over.
     const places = new Map(leases.map(({ shard, position }) => [shard, position]));
     const pages = log.subscribe({
       after: least(leases.map(({ position }) => position)),
       maxPage: PAGE_EVENTS,
       signal: watch.signal,
-      // While a page is being written the next one fills: few large transactions instead of many small ones.
+      // While a page is being written, the next one fills up: few large transactions instead of many small ones.
       busy: line.busy,
       onInterruption: (what) => {
         say({ event: "subscription-interrupted", ...what });
@@ -69,7 +69,7 @@ export async function follow(session: Session, options: FollowOptions): Promise<
     });
     for await (const { entries, through } of pages) await line.put(await mineOf(log, entries, places), through);
   } catch (error) {
-    // The views are built anew when the session is opened again, at once.
+    // The views are rebuilt when the session is opened again, which is at once.
     if (!(error instanceof StaleViewError)) throw error;
     say({ event: "view-stale", message: error.message });
   } finally {
@@ -78,7 +78,7 @@ export async function follow(session: Session, options: FollowOptions): Promise<
   }
 }
 
-/** Folds pages, each while the one before is being written. `onFailure`: a page could not be written, and nothing more may come. */
+/** Folds pages, each while the one before is being written. `onFailure` is called when a page could not be written: no more pages may come. */
 function pipeline(session: Session, options: FollowOptions, onFailure: () => void) {
   const { reader } = session;
   const { log, gate } = options;
@@ -90,12 +90,12 @@ function pipeline(session: Session, options: FollowOptions, onFailure: () => voi
   const fold = (entries: readonly LogEntry[], through: Position): Promise<Outcome<FoldedPage>> =>
     outcomeOf(foldPage({ gate, counts }, targets, entries, through));
   return {
-    /** Folds a page, and has it written once the page before is. Throws what that page could not be written for. */
+    /** Folds a page, and begins to write it once the page before is written. Throws why the page before could not be written. */
     async put(entries: readonly LogEntry[], through: Position): Promise<void> {
       const before = targets;
       let folded = await fold(entries, through);
       await writing;
-      // The page before was narrowed down: what this one was folded on top of is not what stands.
+      // The page before was narrowed down: this page was folded on top of states that were not written.
       if (targets !== before) folded = await fold(entries, through);
       writing = write(folded, targets, { entries, through }).then((isWhole) =>
         isWhole
@@ -104,9 +104,9 @@ function pipeline(session: Session, options: FollowOptions, onFailure: () => voi
               targets = now;
             }),
       );
-      // Awaited with the next page, or at the end; a failure must not count as unhandled until then.
+      // It is awaited with the next page or at the end; until then a failure must not count as unhandled.
       const settled: Promise<unknown> = writing
-        // Nothing more may come that would await it: a page that could not be written ends the session at once.
+        // Perhaps no page comes that would await it: a page that could not be written ends the session at once.
         .catch(onFailure)
         .finally(() => {
           if (inFlight === settled) inFlight = null;
@@ -123,7 +123,7 @@ interface Page {
   readonly through: Position;
 }
 
-/** Writes pages. What is returned says whether a page was written as it was folded; `false`: it was narrowed down, and what is known of entities with it. */
+/** Returns a function that writes a page. It returns whether the page was written as it was folded; `false`: it was narrowed down, and entities' states must be read again. */
 function pageWriter(session: Session, { log, gate, insists, say, onProgress }: FollowOptions, counts: Counting) {
   const { writer, reader, leases, layout, membership } = session;
   const hold = { leases, layout, member: membership.member };
@@ -179,10 +179,10 @@ function pageWriter(session: Session, { log, gate, insists, say, onProgress }: F
   };
 }
 
-/** How long to wait before a log that does not answer is asked again whether it holds what was folded. */
+/** How long to wait before the log, which did not answer, is compared again with what was folded. */
 const ASK_AGAIN_MS = 500;
 
-/** Asks, each time the link to the log was lost or a life of it has begun, whether the log that answers is the one that was followed; ends the session if not. */
+/** Returns a function to call whenever the link to the log was lost or a life of the log has begun. It asks whether the log is still the one that was followed, and ends the session if not. */
 function interruptionWatch(
   { onInterruption, say }: FollowOptions,
   watch: { readonly signal: AbortSignal; end(): void },
@@ -222,7 +222,7 @@ async function mineOf(
   return mine;
 }
 
-/** Renews the leases, and ends the session where shards should change hands or entities wait to be folded anew. */
+/** Renews the leases, and ends the session where shards should change hands or entities wait to be folded again. */
 function watchShards({ reader, membership: { db, member }, leases, layout }: Session, signal: AbortSignal) {
   const ending = new AbortController();
   const ended = Promise.withResolvers<void>();
@@ -239,7 +239,7 @@ function watchShards({ reader, membership: { db, member }, leases, layout }: Ses
     try {
       if ((await tend(db, member, leases, layout)) !== "fine" || (await isAsked(reader, leases, member))) end();
     } catch {
-      // A connection that is gone: following notices it as well; without shards nothing else would.
+      // The connection is gone. Following notices that as well; without shards nothing else would.
       end();
     } finally {
       isLooking = false;

@@ -1,4 +1,4 @@
-/** Opens a case for each fork that the hub's doors have kept the evidence of: two histories that were signed, or sent, under one device's name. */
+/** Opens a case for each fork of which the hub's doors have kept evidence: two histories that were signed or sent under one device's name. */
 import { createHash } from "node:crypto";
 import { canonicalize, deviceOf, type Fact, isJsonObject, type JsonObject, type JsonValue } from "../core/index.ts";
 import { type Fork, forkFacts, type Log } from "../log/index.ts";
@@ -14,7 +14,7 @@ const digest = (text: string, length: number): string => createHash("sha256").up
 
 function caseOf(fact: Fact): ForkCase {
   const fork = fact.data as unknown as Fork;
-  // The same wherever and however often it is noted.
+  // The id is the same, wherever and however often the fork is noted.
   return { id: digest(`fork\n${canonicalize([fork.origin, fork.seq, fork.refused] as JsonValue[])}`, 12), fact, fork };
 }
 
@@ -25,7 +25,7 @@ const wordsFor = ({ fork }: ForkCase): string =>
     isSigned(fork) ? ", though the device's key has signed it" : ""
   }`;
 
-/** A fact that is none of ours is passed over: it must not stop anybody. */
+/** Whether a fact has the form of a fork. Others are passed over: they must not stop anybody. */
 const isFork = ({ type, data }: Fact): boolean =>
   type === "fork" &&
   typeof data.origin === "string" &&
@@ -34,8 +34,8 @@ const isFork = ({ type, data }: Fact): boolean =>
   isJsonObject(data.refused);
 
 /**
- * Brings the cases in line with what the log notes of forks. `whole`: looks at all of it, and takes away what the log has no more; else at what is new only.
- * Each statement stands for itself, so that it may run inside a transaction of the caller's, and by several processes at once.
+ * Brings the cases in line with the log's facts about forks. `whole`: looks at all facts, and deletes cases that the log no longer has; else looks at new facts only.
+ * No statement depends on another, so this may run inside the caller's transaction, and in several processes at once.
  */
 export async function takeForks(db: Db, { journal }: Pick<Log, "journal">, whole: boolean): Promise<void> {
   const facts = await forkFacts(journal, whole ? 0 : await nextForkRevision(db));

@@ -1,6 +1,6 @@
 /**
- * Folds the log into PostgreSQL. In come pages of the log; out go, in one transaction a page, view rows, their past, audit rows, decisions, cases
- * and how far it came. Never two writers to a shard, never a page twice, never a page in part.
+ * Folds the log into PostgreSQL. In come pages of the log; out go, in one transaction for each page, view rows, their past, audit rows, decisions, cases
+ * and the position reached. A shard never has two writers, and a page is never written twice or in part.
  */
 export type { Progress, RebuildOptions, Rebuilt } from "./building.ts";
 export { differences, targetsFor } from "./builds.ts";

@@ -1,11 +1,11 @@
 /**
- * What becomes of a page that cannot be written as it is. In come its events; out goes all of it but what the database refuses, with the reason beside it.
- * Never a page that fails for ever, never another's event held up.
+ * What becomes of a page that cannot be written as it is. In come its events; all is written but what the database refuses, with the reason beside it.
+ * No page fails for ever, and no event holds up another.
  *
  *   page ── refused ──▶ halves ── refused ──▶ … ──▶ one event ──▶ its parts, each by itself ──▶ a view that refuses it: its entity is parked there
  *             └ the other half is written                                                   └▶ a table of the hub's own: placeholders, and a note
  *
- * Costs nothing until something is refused; then about 2 log₂ n transactions for each such event of a page of n.
+ * This costs nothing until something is refused, and then about 2 log₂ n transactions for each such event of a page of n.
  */
 import { type LogEntry, messageOf, type Position } from "../core/index.ts";
 import { packState } from "../merge/engine.ts";
@@ -35,20 +35,20 @@ import { foldPage, originsOf, type PageDeps, type ViewTarget, type Waiting } fro
 export interface Narrowing {
   readonly db: Db;
   readonly deps: PageDeps;
-  /** Views as the database has them now, read by the connection that writes. */
+  /** The views as the database has them now, read over the connection that writes. */
   targets(): Promise<readonly ViewTarget[]>;
-  /** Runs `work` so that all it writes stays, with the place in the log moved to `through`, or none of it. */
+  /** Runs `work` so that either all it writes stays, with the position moved to `through`, or none of it. */
   scope<T>(part: readonly LogEntry[], through: Position, work: () => Promise<T>): Promise<T>;
-  /** Folds parked entities that were written about anew; called after each part that stands. */
+  /** Folds parked entities again that have new events; called after each part that was written. */
   mend(waiting: readonly Waiting[], through: Position): Promise<void>;
-  /** The live views are written: audit, quarantine and the rest with them, by this projector. `null`: a build, views alone. */
+  /** Set where the live views are written, and with them audit, quarantine and the rest. `by`: this projector's number. `null`: a build, which has views only. */
   readonly live: { readonly alone: boolean; readonly by: number } | null;
-  /** The error has come again and again at this place. */
+  /** The same error has come again and again at this page. */
   readonly insists: boolean;
   readonly say: (event: Record<string, unknown>) => void;
 }
 
-/** Writes a page that was refused, less what is refused of it. Throws only what is of operation. */
+/** Writes a page that was refused, except what the database refuses of it. Throws only failures of operation. */
 export async function narrow(io: Narrowing, entries: readonly LogEntry[], through: Position): Promise<void> {
   if (entries.length <= 1) {
     await alone(io, entries, through);
@@ -68,7 +68,7 @@ export async function narrow(io: Narrowing, entries: readonly LogEntry[], throug
   }
 }
 
-/** Writes a part as any page. */
+/** Writes a part as if it were a page. */
 async function whole(io: Narrowing, part: readonly LogEntry[], through: Position): Promise<void> {
   const { db, deps, live } = io;
   const waiting = await io.scope(part, through, async () => {
@@ -80,7 +80,7 @@ async function whole(io: Narrowing, part: readonly LogEntry[], through: Position
   await io.mend(waiting, through);
 }
 
-/** Writes one event part by part; what is refused is parked, or stands with placeholders. No event: only the place in the log moves. */
+/** Writes one event part by part; what is refused is parked, or stands with placeholders. Where there is no event, only the position moves. */
 async function alone(io: Narrowing, entries: readonly LogEntry[], through: Position): Promise<void> {
   const waiting = await io.scope(entries, through, async () => {
     const [entry] = entries;
@@ -89,7 +89,7 @@ async function alone(io: Narrowing, entries: readonly LogEntry[], through: Posit
   await io.mend(waiting, through);
 }
 
-/** Does what may be refused; returns the refusal, or `null`. What is of operation is thrown. */
+/** Does what may be refused. Returns the refusal, or `null`. Throws failures of operation. */
 async function tried(io: Narrowing, targets: readonly ViewTarget[], work: () => Promise<unknown>): Promise<unknown> {
   try {
     await inSavepoint(io.db, work);
@@ -128,7 +128,7 @@ async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Pr
   await part("folding anew", () => askWaiting(db, waiting, live.by));
   const unaudited = await writeAuditRow(db, entry, notes, (work) => tried(io, targets, work));
   if (unaudited !== null) {
-    // Where the audit takes no event at all, this one is not to blame, and nothing must go on without it.
+    // Where the audit takes no event at all, this one is not to blame, and the projector must not go on without audit rows.
     if ((await rehearsed(io, targets, () => writeCanary(db))) !== null) throw unaudited;
     notes.push(`audit: ${messageOf(unaudited)}; it has no row of the event`);
   }
@@ -136,7 +136,7 @@ async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Pr
   return waiting;
 }
 
-/** What one event changes in a view, and what the view knew of its entity before. */
+/** What one event changes in a view, and the state of its entity before. */
 interface Taken {
   readonly target: ViewTarget;
   readonly changes: ViewChanges | null;
@@ -188,7 +188,7 @@ async function writeEach(
   return { waiting, notes };
 }
 
-/** Writes what views take, together, as totals over several of them want it; returns those that the database refuses. */
+/** Writes what all views take in one go, as totals over several views need it. Returns the views that the database refuses. */
 async function writeTaken(
   io: Narrowing,
   targets: readonly ViewTarget[],
@@ -211,12 +211,12 @@ async function writeTaken(
   }
   const fine = taken.filter(({ target }) => !refused.some((other) => other.target === target));
   const rest = fine.length === 0 ? null : await tried(io, targets, () => write(fine));
-  // Each is taken by itself, and all together are not: what they share, perhaps a total.
+  // Each is taken alone, and all together are not: something that they share is refused, perhaps a total.
   if (rest !== null) refused.push(...fine.map((each) => ({ ...each, error: rest })));
   return refused;
 }
 
-/** By what words something would be refused; `null`: not at all. Nothing of it stays. */
+/** Does something and undoes it. Returns the refusal; `null`: it would be taken. Throws failures of operation. */
 async function rehearsed(io: Narrowing, targets: readonly ViewTarget[], work: () => Promise<unknown>): Promise<unknown> {
   try {
     await rehearse(io.db, work);

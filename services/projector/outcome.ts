@@ -1,4 +1,4 @@
-/** What became of work that is waited for later: its result, or what it threw. */
+/** What became of work that is awaited later: its result, or what it threw. */
 export type Outcome<T> = { readonly value: T } | { readonly error: unknown };
 
 export const outcomeOf = <T>(work: Promise<T>): Promise<Outcome<T>> =>

@@ -1,6 +1,6 @@
 /**
- * A page of the log, folded into all views: what counts of it, what each view makes of that, and what the page says of origins, quarantine and cases. Nothing
- * is written. What is known of entities moves on with `written`, once the page stands in the database; pages that are folded meanwhile see it already.
+ * A page of the log, folded into all views: which entries count, what each view makes of them, and what the page says of origins, quarantine and cases. Nothing
+ * is written. The states of entities move on with `written`, once the page stands in the database; pages that are folded meanwhile see them already.
  */
 import { type LogEntry, type Position, partsOf } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
@@ -15,16 +15,16 @@ export interface ViewTarget extends FoldTarget {
   readonly states: States;
 }
 
-/** A parked entity to fold anew. */
+/** A parked entity to fold again. */
 export interface Waiting {
   readonly target: ViewTarget;
   readonly id: string;
 }
 
-/** All that one transaction writes for a page of the log, and what is to be folded anew after it. */
+/** All that one transaction writes for a page of the log, and the entities that are to be folded again after it. */
 export interface FoldedPage extends PageChanges {
   readonly waiting: readonly Waiting[];
-  /** To be called when the page stands in the database, or will not: exactly one of them, in the order in which pages were folded. */
+  /** Call `written` when the page stands in the database, or `dropped` when it will not: exactly one of them, in the order in which pages were folded. */
   written(): void;
   dropped(): void;
 }
@@ -80,7 +80,7 @@ export async function foldPage(
   };
 }
 
-/** What of a page is folded into one view, and which of its parked entities the page is about. Throws `StaleViewError` where the view cannot read it. */
+/** The entries of a page that are folded into one view, and the parked entities that the page is about. Throws `StaleViewError` where the view cannot read an entry. */
 function partOf({ projection, pins, states }: ViewTarget, counted: readonly (LogEntry | null)[], gate: Gate) {
   const mine: { readonly entry: LogEntry; readonly index: number }[] = [];
   const waits = new Set<string>();
@@ -88,7 +88,7 @@ function partOf({ projection, pins, states }: ViewTarget, counted: readonly (Log
     if (entry?.head.entity.type !== projection.entity) continue;
     const { schema, entity } = entry.head;
     if (!isReadable(gate, pins, schema))
-      throw new StaleViewError(`${projection.name} cannot read ${schema.subject} version ${schema.version}, and is built anew`);
+      throw new StaleViewError(`${projection.name} cannot read ${schema.subject} version ${schema.version}, and is rebuilt`);
     if (states.isParked(entity.id)) waits.add(entity.id);
     else mine.push({ entry, index });
   }

@@ -1,4 +1,4 @@
-/** Finds shards' places again: a page's audit rows and its shards' places are written in one transaction. */
+/** Finds the positions of shards again. That is possible since a page's audit rows and its shards' positions are written in one transaction. */
 import { type OriginId, type Position, QUARANTINE_ENTITY, type Seq } from "../core/index.ts";
 import type { Log } from "../log/index.ts";
 import {
@@ -14,12 +14,12 @@ import {
 } from "../views/index.ts";
 import { shardOfEntry } from "./shards.ts";
 
-/** Audit rows looked at in one go, from the end of the log backwards. */
+/** How many audit rows are read in one go, from the last one backwards. */
 const ROWS_AT_ONCE = 1_000;
 
 /**
- * Finds each shard's place again: the last audited event of a shard's entities is as far as the shard was folded. Whoever holds a shard that is put right has lost
- * it. Returns the shards put right.
+ * Finds each shard's position again: the shard was folded up to the last audited event of its entities. A process that holds a shard that is put right loses
+ * the shard. Returns the shards that were put right.
  */
 export async function restorePlaces(db: Db, log: Pick<Log, "readOrigin">): Promise<number[]> {
   return inTransaction(db, async () => {
@@ -28,7 +28,7 @@ export async function restorePlaces(db: Db, log: Pick<Log, "readOrigin">): Promi
   });
 }
 
-/** By shard, the position of its last event in the audit. */
+/** The position of each shard's last event in the audit, by shard. */
 async function lastAudited(db: Db, log: Pick<Log, "readOrigin">): Promise<Positions> {
   const places = [...NOWHERE];
   let before: Position | null = null;

@@ -1,4 +1,4 @@
-/** Going back: the builds that were live before are taken up again, where they can still be read and were made by the declarations that are in place. */
+/** Going back: builds that were live before are taken up again, where they can read all that is written and were made by the declarations that are in place. */
 import { TributaryError } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Projection, Totals } from "../merge/engine.ts";
@@ -15,7 +15,7 @@ export async function resumePrevious(db: Db, gate: Gate, family: readonly (Proje
       throw new TributaryError(
         "not-found",
         `no earlier build of ${view.name} is kept`,
-        "Only the build before the live one can be gone back to.",
+        "You can only go back to the build before the live one.",
       );
     if (!isBuiltAs(view, new Map([[view.name, kept]])))
       throw new TributaryError(
@@ -45,5 +45,5 @@ export const unreadable = (names: readonly string[], why: string): TributaryErro
   new TributaryError(
     "schema-incompatible",
     `the earlier build of ${names.join(", ")} cannot read all that has been registered since: ${why}`,
-    `\`tributary rebuild ${names.join(" ")}\` builds it anew, from the file that is in projections/ now. The live views were left as they are.`,
+    `\`tributary rebuild ${names.join(" ")}\` rebuilds it from the file that is in projections/ now. The live views were left as they are.`,
   );

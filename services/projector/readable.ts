@@ -2,15 +2,15 @@
 import type { SchemaRef } from "../core/index.ts";
 import { canRead, type Gate, type Pins } from "../gate/index.ts";
 
-/** A version was registered that a view, as it was built, cannot read: it must be built anew. */
+/** Thrown where a version was registered that a view, as it was built, cannot read: the view must be rebuilt. */
 export class StaleViewError extends Error {}
 
 const readable = new WeakMap<Gate, Map<string, boolean>>();
 
-/** Whether a view with these pins can read what is written with a schema. Compared once for each pair of versions. */
+/** Whether a view with these pins can read what is written with a schema. Each pair of versions is compared once. */
 export function isReadable(gate: Gate, pins: Pins, { subject, version }: SchemaRef): boolean {
   const pinned = pins[subject];
-  // A subject that was not there when the view was built: the view must be built with it.
+  // The subject was not there when the view was built: the view must be rebuilt with it.
   if (pinned === undefined) return !gate.knows({ subject, version });
   if (version <= pinned) return true;
   const versions = gate.store.versions(subject);

@@ -8,16 +8,16 @@ import { resumePrevious, unreadable } from "./previous.ts";
 import { StaleViewError } from "./readable.ts";
 import { swapIn } from "./swap-in.ts";
 
-/** How often a build is begun anew because schemas were registered under it. */
+/** How often a build is begun again because schemas were registered meanwhile. */
 const MAX_BEGINNINGS = 5;
 
 /**
- * Builds views anew beside the live ones and puts them in their place:
+ * Rebuilds views beside the live ones and puts the builds in their place:
  *
  *   begin (or go on with) a generation ─▶ fold the log up to where the live views are ─▶ little left? ── no ─▶ fold on
- *      └── its own schema, its own place in the log                                        └ yes ─▶ compare ─▶ hold the shards ─▶ fold the rest ─▶ swap
+ *      └── its own schema, its own positions in the log                                    └ yes ─▶ compare ─▶ hold the shards ─▶ fold the rest ─▶ swap
  *
- * Live reads and the projectors go on all the while; the projectors wait only for the last step. Killed at any moment it goes on where it was.
+ * Reads and projectors go on all the while; the projectors wait only for the last step. A rebuild that is killed at any moment goes on where it was.
  */
 export async function rebuild(deps: RebuildDeps, options: RebuildOptions): Promise<Rebuilt> {
   const { say = () => {} } = deps;
@@ -25,7 +25,7 @@ export async function rebuild(deps: RebuildDeps, options: RebuildOptions): Promi
     try {
       return await buildAndSwap(deps, options);
     } catch (error) {
-      // A schema was registered meanwhile that the build, as it was begun, cannot read: it is begun anew with that.
+      // A schema was registered meanwhile that the build, as it was begun, cannot read: it is begun again with that schema.
       if (!(error instanceof StaleViewError)) throw error;
       if (options.rollback) throw unreadable(options.names, error.message);
       if (tries >= MAX_BEGINNINGS)
@@ -74,7 +74,7 @@ async function buildAndSwap(deps: RebuildDeps, options: RebuildOptions): Promise
   return done(true);
 }
 
-/** Nothing to fold: views of SQL alone, or views that are no longer declared. */
+/** Swaps where there is nothing to fold: only SQL views, or only views that are no longer declared. */
 async function swapOnly(deps: RebuildDeps, { retired = [], names }: RebuildOptions, startedMs: number): Promise<Rebuilt> {
   await swapIn(deps, { retired, family: [], builds: [], begun: null });
   return {
@@ -89,13 +89,13 @@ async function swapOnly(deps: RebuildDeps, { retired = [], names }: RebuildOptio
   };
 }
 
-/** What nobody waits for ends with its process. */
+/** A rebuild that nobody waits for stops with its process. */
 export const stopping = ({ unattended }: RebuildDeps): Pick<RebuildOptions, "signal"> =>
   unattended === undefined ? {} : { signal: unattended };
 
 /**
- * Brings the views that stand in line with the declarations. What cannot read the newest schemas is built anew in any case; what is declared otherwise
- * than it was built only where `mayChange` says so, since processes with other declarations would undo it.
+ * Brings the live views in line with the declarations. Views that cannot read the newest schemas are rebuilt in any case; views that are declared otherwise
+ * than they were built only where `mayChange` does not throw, since processes with other declarations would undo it.
  */
 export async function bringUpToDate(deps: RebuildDeps, mayChange: () => Promise<unknown>): Promise<void> {
   const { db, gate, views } = deps;

@@ -21,15 +21,15 @@ import { beginBuild, familyOf, pinsFor } from "./builds.ts";
 import { unhurried } from "./catch-up.ts";
 import { StaleViewError } from "./readable.ts";
 
-/** Entities of each view that are held in memory, and events that are folded at a time. With a rebuild's 50,000 and 5,000 it took 975 MiB at 300,000 events. */
+/** How many entities of each view are held in memory, and how many events are folded at a time. With a rebuild's 50,000 and 5,000 it took 975 MiB at 300,000 events. */
 const HOT_ENTITIES = 2_000;
 const BATCH_EVENTS = 1_000;
-/** How often is looked whether a projector waits. */
+/** How often we look whether a projector waits. */
 const LOOK_MS = 500;
 /**
- * Balances the books: folds the log of `names` (and what is built with them) anew beside the live views, and compares both by checksums, from the whole
- * down to the rows that differ. With `repair` those rows, their rows of many, claims and totals are put right in the transaction that compared.
- * Nothing else of the live views is touched; projectors wait while checksums are compared, readers never.
+ * Balances the books: folds the log of `names` (and of the views built with them) again beside the live views, and compares both by checksums, from the whole
+ * down to the rows that differ. With `repair`, those rows, their rows of many, claims and totals are put right in the transaction that compares.
+ * Nothing else of the live views is touched. Projectors wait while checksums are compared; readers never wait.
  */
 export async function reconcile(
   deps: RebuildDeps,
@@ -43,9 +43,9 @@ export async function reconcile(
       throw new TributaryError(
         "projection-malformed",
         `${view.name} is declared otherwise than the live view was built`,
-        "`tributary rebuild` brings the view in line with its declaration; books are balanced after that.",
+        "Run `tributary rebuild`, which brings the view in line with its declaration; then balance the books.",
       );
-  // Read as the live views read: what a newer version would show besides is no difference.
+  // The builds read with the live views' versions: what a newer version would show besides is not a difference.
   const builds = await beginBuild(db, gate, family, {
     fresh: true,
     state: "reconciling",
@@ -73,7 +73,7 @@ export async function reconcile(
             repair: options.repair,
           }),
         );
-      // States that projectors hold in memory may be of the rows that were wrong: they look again.
+      // Projectors may hold states of the wrong rows in memory: they must read them again.
       if (out.some(({ repaired }) => repaired)) await changeLayout(db);
       for (const each of out) await noteReconciled(db, each);
       return out;
@@ -83,7 +83,7 @@ export async function reconcile(
     throw new TributaryError(
       "schema-incompatible",
       `the live views cannot read what has just been registered: ${error.message}`,
-      "A running projector builds them anew by itself; balance the books after that.",
+      "A running projector rebuilds them by itself; balance the books after that.",
       { cause: error },
     );
   } finally {
@@ -91,7 +91,7 @@ export async function reconcile(
   }
 }
 
-/** Looks now and then whether a projector waits for the lock; what is returned throws when one does. Books can be balanced later, and nothing is folded meanwhile. */
+/** Returns a function that looks now and then whether a projector waits for the lock, and throws `already-running` when one does. Books can be balanced later; until then nothing is folded. */
 function waysToGive(db: Db): () => void {
   let lookedAtMs = performance.now();
   let isWaited = false;

@@ -34,15 +34,15 @@ import { checkFunctions, foldView, parkedRow } from "./fold-view.ts";
 import type { Outcome } from "./outcome.ts";
 import type { ViewTarget } from "./page.ts";
 
-/** Entities folded anew in one go, before following the log goes on. */
+/** How many entities are asked for at a time. */
 const MAX_AT_ONCE = 200;
-/** How long a rehearsal waits for somebody who writes the same rows. */
+/** How long a rehearsal waits for a process that writes the same rows. */
 const REHEARSAL_LOCK_MS = 2_000;
-/** Events of a history that are asked for at a time. */
+/** How many events of a history are read at a time. */
 const READS_AT_ONCE = 16;
 
 /**
- * Folds the entities that wait for it anew, each up to where its shard stands. One that still cannot be shown stays parked. Returns how many were done.
+ * Folds the entities that wait to be folded again, each up to where its shard stands. One that still cannot be shown stays parked. Returns how many were done.
  */
 export async function refold(
   deps: RefoldDeps,
@@ -59,7 +59,7 @@ export async function refold(
       const target = targets.find(({ projection }) => projection.name === view);
       const lease = leases.find((each) => each.shard === shard)!;
       const { position } = lease;
-      // Before the transaction: a long history takes longer to read than PostgreSQL lets a transaction idle. That the shard is still ours is seen in it.
+      // Read before the transaction: reading a long history may take longer than PostgreSQL lets a transaction idle. The transaction checks that the shard is still ours.
       const entries = target === undefined || position === null ? null : await historyOf(deps, target, id, position);
       const settle = await inTransaction(db, async () => {
         if (position !== null) await moveShards(db, [lease], layout, position);
@@ -78,15 +78,15 @@ export async function refold(
 
 export interface RefoldDeps {
   readonly db: Db;
-  /** Sees what has been committed: the audit, which is at least as far. */
+  /** Reads what has been committed: the audit there is at least as far as the shards. */
   readonly reader: Db;
   readonly log: Log;
   readonly gate: Gate;
-  /** An error has come again and again: it is taken for one of the data. */
+  /** The same error has come again and again: it is taken for one of the data. */
   readonly insists?: boolean;
 }
 
-/** Folds parked entities that a page has brought events for anew, once the page is written. */
+/** Folds again the parked entities that a page has brought events for, once the page is written. */
 export async function mend(
   deps: RefoldDeps,
   waiting: readonly { readonly target: ViewTarget; readonly id: string }[],
@@ -131,7 +131,7 @@ export async function eventsOf(
   return out;
 }
 
-/** All that is to be folded of an entity of a view, to be read before the transaction that folds it. */
+/** All events of an entity that a view folds. Read them before the transaction that folds them. */
 export const historyOf = (
   deps: { readonly log: Log; readonly reader: Db },
   target: ViewTarget,
@@ -139,25 +139,25 @@ export const historyOf = (
   upTo: Position,
 ): Promise<LogEntry[]> => eventsOf(deps, { type: target.projection.entity, id }, upTo);
 
-/** An entity to fold anew. */
+/** An entity to fold again. */
 export interface ToRefold {
   readonly target: ViewTarget;
   readonly id: string;
   /** Its history, as `historyOf` gives it. */
   readonly entries: readonly LogEntry[];
-  /** How far that goes. */
+  /** The position up to which the history goes. */
   readonly upTo: Position;
 }
 
 /**
- * Folds an entity from all of its events, inside the caller's transaction: its row, past, decisions, claims and what it adds to totals are replaced.
+ * Folds an entity from all of its events, inside the caller's transaction, and replaces its row, past, decisions, claims and what it adds to totals.
  *
- *   parked or wrong ─▶ folded anew ─▶ its last version fits ─▶ shown, no longer parked; versions that cannot be kept are passed over, with a note
- *                                          ├ only an earlier one does ─▶ that is shown; parked at the event after it
- *                                          └ the database does not take it ─▶ left as it was, parked
+ *   parked or wrong ─▶ folded again ─▶ its last version fits ─▶ shown, no longer parked; versions that cannot be kept are passed over, with a note
+ *                                           ├ only an earlier one does ─▶ that is shown; parked at the event after it
+ *                                           └ the database does not take it ─▶ left as it was, parked
  *
- * `isLive`: people are told, replaced versions and decisions stay as superseded, and the audit has the notes. What is returned is to be called once the
- * transaction stands.
+ * `isLive`: people are told, replaced versions and decisions are kept as superseded, and notes go to the audit. Call the returned function once the
+ * transaction is committed.
  */
 export async function refoldOne(
   deps: RefoldDeps,
@@ -166,7 +166,7 @@ export async function refoldOne(
 ): Promise<() => void> {
   const { db, gate } = deps;
   await gate.ensure(entries.map(({ head }) => head.schema));
-  // What is parked is listed by a name that PostgreSQL can hold; the log has the entity's own.
+  // Parked entities are listed by a name that PostgreSQL can hold; the log has the entity's own name.
   const name = entries[0]?.head.entity.id ?? id;
   const folded = await attempt(deps, target, async () =>
     changesOf({ target, gate }, { id: name, entries, shown: await shownNow(db, target, id) }),
@@ -180,7 +180,7 @@ export async function refoldOne(
   };
 }
 
-/** Does what the data may stand in the way of, in a savepoint. What is of operation is thrown. */
+/** Does, in a savepoint, what the data may make fail. Returns what came of it. Throws failures of operation. */
 async function attempt<T>({ db, insists }: RefoldDeps, target: ViewTarget, work: () => Promise<T>): Promise<Outcome<T>> {
   try {
     return { value: await inSavepoint(db, work) };
@@ -190,7 +190,7 @@ async function attempt<T>({ db, insists }: RefoldDeps, target: ViewTarget, work:
   }
 }
 
-/** Puts what folding gave into the place of what stands; where the database refuses some version of the past, all but that one. Returns what was passed over. */
+/** Replaces what stands by what folding gave; versions of the past that the database refuses are left out. Returns what was passed over. */
 async function putInPlace(
   deps: RefoldDeps,
   folded: Refolded,
@@ -214,18 +214,18 @@ async function putInPlace(
   return { value: passedOver };
 }
 
-/** What would become of a parked entity. `untold`: it could not be tried, for a reason of operation. */
+/** What would become of a parked entity if it were folded again. `untold`: a failure of operation kept it from being tried. */
 export type Rehearsed =
   | { readonly kind: "shown" }
   | { readonly kind: "parked"; readonly event: string; readonly error: string }
   | { readonly kind: "untold"; readonly why: string };
 
-/** A parked entity to rehearse. `mark`: the event that it is parked at, where it stays when the database refuses what folding gives. */
+/** A parked entity to rehearse. `mark`: the event that it is parked at, and where it stays if the database refuses what folding gives. */
 export interface ToRehearse extends Omit<ToRefold, "upTo"> {
   readonly mark: string;
 }
 
-/** Folds a parked entity anew as `refoldOne` does, and undoes it at once: whether what it is parked for still stands. Inside the caller's transaction. */
+/** Folds a parked entity again as `refoldOne` does, and undoes it at once, inside the caller's transaction. Returns whether the reason for parking it still stands. */
 export async function rehearseRefold(
   { db, gate }: Pick<RefoldDeps, "db" | "gate">,
   { target, id, entries, mark }: ToRehearse,
@@ -242,7 +242,7 @@ export async function rehearseRefold(
       await replaceEntity(db, id, folded, { upTo, isLive: true });
     });
   } catch (error) {
-    // A right that is lacking says nothing of the row, even where a projector would have it.
+    // A missing right says nothing of the row, even where a projector would have that right.
     return sqlState(error) !== LACKS_A_RIGHT && (await isOfData(db, [target], error))
       ? { kind: "parked", event: mark, error: wordsOf(error) }
       : { kind: "untold", why: messageOf(error) };
@@ -253,7 +253,7 @@ export async function rehearseRefold(
   return { kind: "parked", event: `${origin}/${seq}`, error: stop.error };
 }
 
-/** What folding an entity anew changes in its view, and where it stops. */
+/** What folding an entity again changes in its view, and where its fold stops. */
 function changesOf(
   { target, gate }: { readonly target: ViewTarget; readonly gate: Gate },
   { id, entries, shown }: { readonly id: string; readonly entries: readonly LogEntry[]; readonly shown: FullRow | null },
@@ -280,7 +280,7 @@ function parkedAt({ steps, stop }: Anew, entityId: string, entries: readonly Log
   return parkedRow(entityId, entries[place]!, error, before?.state);
 }
 
-/** What the view shows of an entity at present: what it added to totals, and what it claims, follow from that. */
+/** What the view shows of an entity at present. What the entity added to totals, and what it claims, follow from that. */
 async function shownNow(db: Db, { projection, place }: ViewTarget, id: string): Promise<FullRow | null> {
   const row = await shownRow(db, projection, place, id);
   if (row === null) return null;
@@ -288,12 +288,12 @@ async function shownNow(db: Db, { projection, place }: ViewTarget, id: string): 
   try {
     return rowWith(projection, id, unpackState(state));
   } catch {
-    // Its state cannot be read, or cannot be shown any more: its columns can.
+    // The state cannot be read or shown any more, but the columns can be read.
     return { values, deleted, conflicts, tables: {} };
   }
 }
 
-/** An entity that is left as it was, with what the database says of it now. */
+/** The row of an entity that stays parked as it was, with the database's new error. */
 function parkedFor(entityId: string, entry: LogEntry | undefined, error: unknown): Parameters<typeof stayParked>[2] {
   const said = { entityId, error: wordsOf(error), stack: error instanceof Error ? (error.stack ?? "") : "" };
   return entry === undefined ? said : { ...said, entry, state: null };

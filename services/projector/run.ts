@@ -7,7 +7,7 @@
  *      └ failed, at the start ─▶ ended
  *   stopped: opening, following ─▶ leaving ── opened, over, failed ─▶ ended      pausing ─▶ ended
  *
- * `lifeAfter` is the whole of it: each state with each event. `startProjector` does what each state is about, and tells what came of it.
+ * `lifeAfter` has all of it: each state with each event. `startProjector` does the work of each state, and reports what came of it.
  */
 import { isTributaryError, messageOf } from "../core/index.ts";
 import { pause } from "../core/node.ts";
@@ -19,19 +19,19 @@ import { mayBeSetBack } from "./setback.ts";
 
 const MIN_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 5_000;
-/** How often new forks are looked for, and builds that nothing clings to any more. */
+/** How often we look for new forks, and for builds that nothing clings to any more. */
 const LOOK_MS = 2_000;
 
-/** What went wrong before, and has not been put right by a page that was written. */
+/** What went wrong since the last page that was written. */
 export interface Trouble {
   /** How long the next pause is. */
   readonly pauseMs: number;
-  /** What the last failure said, and how often it came without a page in between. */
+  /** What the last failure said, and how often it came without a page written in between. */
   readonly said: string;
   readonly times: number;
   /** Shards may stand before what was folded, or the log may have been set back. */
   readonly isPlaceDoubted: boolean;
-  /** Tables are gone: this process enters the list of projectors anew, which makes them. */
+  /** Tables are gone: this process enters the list of projectors again, which makes them. */
   readonly lacksTables: boolean;
 }
 
@@ -42,29 +42,29 @@ export type Life<S = Session> =
   | { readonly kind: "opening"; readonly isFirst: boolean; readonly trouble: Trouble }
   /** The log is being followed. */
   | { readonly kind: "following"; readonly session: S; readonly trouble: Trouble }
-  /** Something was away; `waitMs` until it is tried again. */
+  /** Something was away; it is tried again after `waitMs`. */
   | { readonly kind: "pausing"; readonly waitMs: number; readonly trouble: Trouble }
-  /** Asked to stop; what is under way is awaited. */
+  /** The projector was asked to stop; what is under way is awaited. */
   | { readonly kind: "leaving" }
-  /** `failure`: why it cannot go on; `null`: it was asked to stop. */
+  /** `failure`: why the projector cannot go on; `null`: it was asked to stop. */
   | { readonly kind: "ended"; readonly failure: Failure | null };
 
 export type LifeEvent<S = Session> =
   | { readonly kind: "opened"; readonly session: S }
   /** A page was written. */
   | { readonly kind: "progressed" }
-  /** Following has ended, and is to be taken up anew. */
+  /** Following has ended, and is to be taken up again. */
   | { readonly kind: "over" }
   | { readonly kind: "failed"; readonly failure: Failure }
   /** The pause is over. */
   | { readonly kind: "waited" }
   | { readonly kind: "stopped" };
 
-/** What is told of something thrown. */
+/** What the life cycle knows of an error. */
 export interface Failure {
   readonly error: unknown;
   readonly said: string;
-  /** Views were built by other declarations than this process has: nothing that waiting mends. */
+  /** Views were built by other declarations than this process has: waiting does not mend that. */
   readonly isFinal: boolean;
   /** An event is in the audit already: shards stand before what was folded, or the log was set back. */
   readonly isPlaceDoubted: boolean;
@@ -74,18 +74,18 @@ export interface Failure {
 type Kind = Life["kind"];
 type EventKind = LifeEvent["kind"];
 type Of<T, K> = Extract<T, { readonly kind: K }>;
-/** Every state with every event: one that is left out does not compile. */
+/** Every state with every event: a table without one of the pairs does not compile. */
 type Table<S> = {
   readonly [L in Kind]: { readonly [E in EventKind]: (life: Of<Life<S>, L>, event: Of<LifeEvent<S>, E>) => Life<S> };
 };
 
-/** The event is no news in this state. */
+/** The event changes nothing in this state. */
 const same = <L>(life: L): L => life;
 const again = (trouble: Trouble): Life<never> => ({ kind: "opening", isFirst: false, trouble });
 const left = (): Life<never> => ({ kind: "ended", failure: null });
 const leaving = (): Life<never> => ({ kind: "leaving" });
 
-/** A failure is waited out, each time for longer; one that waiting does not mend ends the life. */
+/** A failure is waited out, longer each time; one that waiting does not mend ends the life. */
 function failed(before: Trouble, failure: Failure): Life<never> {
   if (failure.isFinal) return { kind: "ended", failure };
   const trouble = {
@@ -131,14 +131,14 @@ const TABLE: Table<unknown> = {
   ended: { opened: same, progressed: same, over: same, failed: same, waited: same, stopped: same },
 };
 
-/** What becomes of a life by an event. */
+/** The state of a life after an event. */
 export function lifeAfter<S>(life: Life<S>, event: LifeEvent<S>): Life<S> {
-  // The table has a cell for each pair, whatever a session is; TypeScript cannot see that this one is for the pair at hand.
+  // The table has a cell for each pair, whatever a session is; TypeScript cannot see that this cell is the one for this pair.
   const cell = TABLE[life.kind][event.kind] as (life: Life<S>, event: LifeEvent<S>) => Life<S>;
   return cell(life, event);
 }
 
-/** Something thrown, as the life cycle sees it. */
+/** An error as the life cycle sees it. */
 const failureOf = (error: unknown): Failure => ({
   error,
   said: `${sqlState(error)} ${messageOf(error)}`,
@@ -148,14 +148,14 @@ const failureOf = (error: unknown): Failure => ({
 });
 
 export interface Projector {
-  /** Ends when the projector does: with an error only if it cannot go on (views were built by other declarations than its own). */
+  /** Settles when the projector ends: with an error only if it cannot go on (views were built by other declarations than its own). */
   readonly done: Promise<void>;
   /** The shards in hand. */
   shards(): readonly number[];
   close(): Promise<void>;
 }
 
-/** Starts projecting; resolves when the views stand as declared and this process shares in folding them. */
+/** Starts a projector. Resolves when the views stand as declared and this process shares in folding them. */
 export async function startProjector(options: ProjectorOptions): Promise<Projector> {
   const stop = new AbortController();
   const started = Promise.withResolvers<void>();
@@ -188,17 +188,17 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
   };
 }
 
-/** What a life goes on in. */
+/** What a projector's life needs. */
 interface World {
   readonly options: ProjectorOptions;
-  /** This process's place among the projectors. */
+  /** This process's membership among the projectors. */
   readonly place: ReturnType<typeof placeOf>;
   readonly stop: AbortSignal;
   life(): Life;
   tell(event: LifeEvent): void;
 }
 
-/** Does what each state is about, until the life has ended. Throws what it ended for. */
+/** Does the work of each state until the life has ended. Throws the failure that ended it. */
 async function live(world: World): Promise<void> {
   for (;;) {
     const life = world.life();
@@ -223,7 +223,7 @@ async function live(world: World): Promise<void> {
   }
 }
 
-/** This process's place among the projectors, kept over sessions, so that others see no coming and going. */
+/** This process's membership among the projectors. It is kept from session to session, so that others do not see it come and go. */
 function placeOf(options: ProjectorOptions) {
   let membership: Membership | null = null;
   const leave = async (): Promise<void> => {
@@ -240,7 +240,7 @@ function placeOf(options: ProjectorOptions) {
   };
 }
 
-/** Opens a session. One that is open only after the projector was asked to stop is closed again. */
+/** Opens a session. If the projector was asked to stop meanwhile, the session is closed again. */
 async function open(world: World, { isFirst, trouble }: Of<Life, "opening">): Promise<void> {
   const { options, place, stop, tell } = world;
   try {
@@ -257,7 +257,7 @@ async function open(world: World, { isFirst, trouble }: Of<Life, "opening">): Pr
   }
 }
 
-/** Follows the log until the session is over or fails; then the session is closed. */
+/** Follows the log until the session is over or fails; then closes the session. */
 async function followLog(world: World, session: Session, { times }: Trouble): Promise<void> {
   const { options, stop, tell } = world;
   try {
@@ -285,7 +285,7 @@ function fail({ options, life, tell }: World, error: unknown): void {
     options.say?.({ event: "projector-interrupted", message: messageOf(error), ...told, pauseMs: now.waitMs });
 }
 
-/** Looks for new forks, and for builds that were let go. */
+/** Returns a function that looks for new forks, and for builds that were let go. */
 function lookout({ options, life }: World): () => void {
   let isLooking = false;
   const look = async (): Promise<void> => {
@@ -293,7 +293,7 @@ function lookout({ options, life }: World): () => void {
     if (isLooking || now.kind !== "following") return;
     isLooking = true;
     const { db } = now.session.membership;
-    // Whatever is away is noticed by those who follow the log, and this is tried again.
+    // Following the log notices whatever is away; this is tried again later.
     await takeForks(db, options.log, false).catch(() => {});
     await letGo(db, options).catch(() => {});
     isLooking = false;
@@ -301,7 +301,7 @@ function lookout({ options, life }: World): () => void {
   return () => void look();
 }
 
-/** Removes builds that were let go, over a connection of its own: others use `db` meanwhile, and would be in the transaction. */
+/** Removes builds that were let go, over a connection of its own: others use `db` meanwhile, and their statements would end up in the transaction. */
 async function letGo(db: Db, { postgresUrl, say }: ProjectorOptions): Promise<void> {
   if (!(await isAnyLetGo(db))) return;
   const own = await connectViews(postgresUrl, "tributary-projector cleans up");

@@ -1,5 +1,5 @@
 /**
- * A session: connections, views that stand as they are declared, and shards in hand. Opened anew whenever shards should change hands, views are swapped, or
+ * A session: connections, views that stand as they are declared, and shards in hand. It is opened again whenever shards should change hands, views are swapped, or
  * something was away.
  */
 import { TributaryError } from "../core/index.ts";
@@ -32,10 +32,10 @@ import { bringUpToDate } from "./rebuild.ts";
 import { refold } from "./refold.ts";
 import { keepUpWithLog } from "./setback.ts";
 
-/** How often views may be swapped between looking at them and taking shards before it is no accident any more. */
+/** How often views may be swapped between looking at them and taking shards; more often is no longer an accident. */
 const MAX_LOOKS = 10;
 
-/** A process's place among the projectors. */
+/** A process's membership among the projectors. */
 export interface Membership {
   readonly db: Db;
   readonly member: Member;
@@ -51,7 +51,7 @@ export interface Session {
   readonly targets: readonly ViewTarget[];
   readonly leases: Lease[];
   readonly layout: string;
-  /** Views as they stand now, with nothing in memory; what is read goes over the connection given. */
+  /** The views as they stand now, with nothing in memory. They are read over the connection that is given. */
   targetsNow(db: Db): Promise<readonly ViewTarget[]>;
   close(): Promise<void>;
 }
@@ -62,27 +62,27 @@ export interface ProjectorOptions {
   readonly gate: Gate;
   /** All views as they are declared. */
   readonly projections: readonly View[];
-  /** Whether views may be built anew at the start where they are declared otherwise than they stand. Default: yes, where no other projector is at work. */
+  /** Whether views that are declared otherwise than they stand may be rebuilt at the start. Default: yes, if no other projector is at work. */
   readonly mayBuild?: boolean;
-  /** What this process is called where projectors are listed. Default: its pid. */
+  /** The name of this process in lists of projectors. Default: its pid. */
   readonly name?: string;
   readonly say?: (event: Record<string, unknown>) => void;
-  /** Watchdog of the subscription, milliseconds. */
+  /** The subscription's watchdog, in milliseconds. */
   readonly quietMs?: number;
 }
 
 /** What a session must know of the ones before it. */
 export interface Since {
-  /** The process has just been started, and may build views anew that are declared otherwise than they stand. */
+  /** The process has just been started, and may rebuild views that are declared otherwise than they stand. */
   readonly isStart: boolean;
   /** Shards may stand before what was folded, or the log may have been set back. */
   readonly isPlaceDoubted: boolean;
-  /** The same error has come again and again. */
+  /** The same error has come again and again without progress. */
   readonly insists: boolean;
   readonly stop: AbortSignal;
 }
 
-/** Enters this process into the list of projectors, with tables as this version has them. */
+/** Brings the hub's tables up to this version, and enters this process into the list of projectors. */
 export async function openMembership({ postgresUrl, name = `pid ${process.pid}` }: ProjectorOptions): Promise<Membership> {
   const db = await connectViews(postgresUrl, `tributary-projector ${name}`);
   let isLost = false;
@@ -107,7 +107,7 @@ export async function openMembership({ postgresUrl, name = `pid ${process.pid}` 
   }
 }
 
-/** Connects, brings tables and views up to date, takes shards, and folds anew what waits for it. */
+/** Connects, brings views up to date, takes shards, and folds the entities that wait to be folded again. */
 export async function openSession(options: ProjectorOptions, membership: Membership, since: Since): Promise<Session> {
   const { postgresUrl, gate, log, projections: views, say = () => {} } = options;
   const writer = await connectViews(postgresUrl, "tributary-projector writes");
@@ -147,7 +147,7 @@ export async function openSession(options: ProjectorOptions, membership: Members
 }
 
 /**
- * Takes shards of views that stand as they are declared here. Views that do not are built anew first, alone; otherwise a rebuild that takes hours keeps nobody
+ * Takes shards of views that stand as they are declared here. Views that do not are rebuilt first, under the rebuild lock. Where none must be, a rebuild elsewhere that takes hours keeps nobody
  * from taking shards.
  */
 async function takeInLine(deps: RebuildDeps, member: Member, rule: () => Promise<unknown>) {
@@ -166,13 +166,13 @@ async function takeInLine(deps: RebuildDeps, member: Member, rule: () => Promise
   );
 }
 
-/** Returns the views that are no longer declared. Throws where some are declared otherwise than they stand, and this process may not build them. */
+/** Returns a function that returns the views that are no longer declared. It throws where views are declared otherwise than they stand and this process may not rebuild them. */
 const mayChange =
   ({ db, reader, gate, views }: RebuildDeps, member: Member, isStart: boolean) =>
   async (): Promise<readonly string[]> => {
     const live = await generationsOf(db, "live");
     const { changed, undeclared, stale } = differences(views, gate, live);
-    // Nothing stands: the database is new, or was emptied.
+    // There are no views: the database is new, or was emptied.
     if (live.size === 0 || changed.length + undeclared.length === 0) return undeclared;
     const others = isStart ? await othersAlive(reader, member) : [];
     if (!isStart || others.length > 0) throw declaredOtherwise({ changed, undeclared, stale }, others);
@@ -189,6 +189,6 @@ const declaredOtherwise = (
       ? `${[...changed, ...undeclared].join(", ")}: the views that stand were built by other declarations than this process has`
       : `this process declares ${[...changed, ...undeclared].join(", ")} otherwise than the views that ${others.join(" and ")} keep up to date`,
     others.length === 0
-      ? "`tributary rebuild` builds them from the files as they are now; or put back those that they were built with. Until then nothing is folded."
-      : "Put the same files in place everywhere; then `tributary rebuild` builds the views anew while the others go on.",
+      ? "Run `tributary rebuild`, which builds them from the files as they are now; or put back the files that they were built with. Until then nothing is folded."
+      : "Put the same files in place everywhere; then run `tributary rebuild`, which rebuilds the views while the others go on.",
   );

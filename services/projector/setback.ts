@@ -1,11 +1,11 @@
 /**
- * Whether the log still holds what was folded of it. A log that was restored from a backup ends before what the audit has, or goes on with other events at
- * the same positions. In come audit and log; out go views that are what folding the log gives, and what was beyond, kept as evidence. Never a guess: the last event
+ * Whether the log still holds all that was folded. A log that was restored from a backup ends before what the audit has, or goes on with other events at
+ * the same positions. In come audit and log; out go views that show what folding the log gives, and what was beyond, kept as evidence. Nothing is guessed: the last event
  * that both have is found by its hash.
  *
  *   following ── link lost, session opened ──▶ comparing ── all stands ──▶ following
- *                                                  └ set back ─▶ shards taken from all ─▶ views built anew beside the live ones, up to the last common event
- *                                                       ─▶ in one transaction: evidence kept, audit and the rest cut, places set back, views swapped ─▶ following
+ *                                                  └ set back ─▶ shards taken from all ─▶ views rebuilt beside the live ones, up to the last common event
+ *                                                       ─▶ in one transaction: evidence kept, audit and the rest cut, shards set back, views swapped ─▶ following
  */
 import type { Incarnation, Position } from "../core/index.ts";
 import { beginIncarnation, currentIncarnation, incarnations, type Log } from "../log/index.ts";
@@ -29,19 +29,19 @@ import type { RebuildDeps } from "./building.ts";
 import { takeForks } from "./forks.ts";
 import { rebuild, stopping } from "./rebuild.ts";
 
-/** Origins whose last events are looked up in the log: those that wrote last. */
+/** How many origins' last events are looked up in the log: those of the origins that wrote last. */
 const HEADS = 64;
-/** Audit rows that are compared with the log one by one at a time. So many before the last common event are: events that were sent again may stand where they stood by chance. */
+/** How many audit rows are compared with the log at a time. This many before a supposed last common event are compared too: events that were sent again may by chance stand where they stood. */
 const WINDOW = 1_000;
 
-/** What was found. `common`: the last event that audit and log both have (`null`: none). */
+/** How far the log was set back. `common`: the position of the last event that audit and log both have (`null`: none). */
 interface SetBack {
   readonly common: Position | null;
   /** The last position that had been folded. */
   readonly folded: Position;
 }
 
-/** Whether an event stands in the log where it was folded. An audit row that holds no hash but a placeholder tells by its place alone. */
+/** Whether an event stands in the log where it was folded. Where the audit row has a placeholder for the hash, its position decides alone. */
 async function stands(log: Pick<Log, "readOrigin">, { origin, seq, position, hash }: Audited): Promise<boolean> {
   let found = false;
   for await (const entry of log.readOrigin(origin, { from: seq, maxCount: 1 }))
@@ -49,13 +49,13 @@ async function stands(log: Pick<Log, "readOrigin">, { origin, seq, position, has
   return found;
 }
 
-/** Lives of the log that were never folded. One that is its first says nothing of what it holds. */
+/** The lives of the log that were never folded, except its first: that one says nothing of what the log holds. */
 async function unseenLives(db: Db, log: Pick<Log, "journal">): Promise<Incarnation[]> {
   const seen = await foldedIncarnations(db);
   return (await incarnations(log.journal)).filter(({ id, how }) => !seen.has(id) && how !== "first");
 }
 
-/** Whether the log may have been set back since it was folded: quick, for each time that it was away. */
+/** Whether the log may have been set back since it was folded. This is quick: it is asked each time that the log was away. */
 export async function mayBeSetBack(db: Db, log: Log, all = false): Promise<boolean> {
   const [present, folded] = [await currentIncarnation(log.journal), await incarnationOf(db)];
   if (folded !== null && present.id !== folded) return true;
@@ -69,7 +69,7 @@ export async function mayBeSetBack(db: Db, log: Log, all = false): Promise<boole
 async function whereSetBack(db: Db, log: Log, all: boolean): Promise<SetBack | null> {
   const last = await lastAudited(db, null, null);
   if (last === null) return null;
-  // What the log holds before a life began is what was restored; beyond stands what was written since.
+  // The log was restored up to where a life began; what stands beyond was written since.
   const began = (await unseenLives(db, log))[0]?.position ?? null;
   const heads = await Promise.all((await lastOfOrigins(db, all ? null : HEADS)).map((audited) => stands(log, audited)));
   if (!heads.includes(false) && (await stands(log, last))) {
@@ -80,7 +80,7 @@ async function whereSetBack(db: Db, log: Log, all: boolean): Promise<SetBack | n
   return common === last.position ? null : { common, folded: last.position };
 }
 
-/** The last event that audit and log both have, by binary search over the audit. */
+/** The position of the last event that audit and log both have, by binary search over the audit; `null`: they have none in common. */
 async function lastCommon(db: Db, log: Log, before: Position | null): Promise<Position | null> {
   let above = before === null ? null : before - 1n;
   for (;;) {
@@ -108,7 +108,7 @@ async function lastStanding(db: Db, log: Log, upTo: bigint | null): Promise<Posi
   return common;
 }
 
-/** The first audited event from a position on that the log does not have at its place, found page by page; `null`: it has them all. */
+/** The position of the first audited event from `from` on that the log does not have at its position, found page by page; `null`: the log has them all. */
 export async function firstDifferenceFrom(
   db: Db,
   log: Pick<Log, "readAll">,
@@ -125,7 +125,7 @@ export async function firstDifferenceFrom(
   }
 }
 
-/** The first of these events that the log does not have at its place; `null`: it has them all. What shards have not folded yet the log has besides. */
+/** The position of the first of these events that the log does not have there; `null`: it has them all. The log may have more: events that shards have not folded yet. */
 async function firstDifference(log: Pick<Log, "readAll">, folded: readonly Audited[], upTo: Position): Promise<Position | null> {
   if (folded[0] === undefined) return null;
   let at = 0;
@@ -138,7 +138,7 @@ async function firstDifference(log: Pick<Log, "readAll">, folded: readonly Audit
   return folded[at]?.position ?? null;
 }
 
-/** Keeps in mind which lives of the log there were; the last is the one that is folded. */
+/** Notes all lives of the log; the last is the one that is folded. */
 async function noteLives(db: Db, log: Log, common: Position | null, beyond: number): Promise<void> {
   const lives = await incarnations(log.journal);
   for (const [at, { id, how }] of lives.entries()) {
@@ -149,15 +149,15 @@ async function noteLives(db: Db, log: Log, common: Position | null, beyond: numb
 
 export interface KeepUpDeps extends RebuildDeps {
   readonly say: (event: Record<string, unknown>) => void;
-  /** Throws where views that are declared otherwise than they stand may not be built by this process. */
+  /** Throws where views are declared otherwise than they stand and this process may not rebuild them. */
   readonly mayChange: () => Promise<readonly string[]>;
-  /** An event was found to be in the audit already: look at every origin. */
+  /** An event was found in the audit already: all origins must be looked at. */
   readonly isDoubted: boolean;
 }
 
 /**
- * Sees to it that what was folded is what the log holds: compares, and where the log was set back, keeps what was beyond as evidence and folds anew from the last
- * common event. One process does it, under the lock that swaps use; others wait, and find it done.
+ * Sees to it that the views show what the log holds. Compares both; where the log was set back, keeps what was beyond as evidence and folds again after the last
+ * common event. One process does this, under the lock that swaps use; others wait, and find it done.
  */
 export async function keepUpWithLog(deps: KeepUpDeps): Promise<void> {
   const { db, log, isDoubted } = deps;
@@ -172,12 +172,12 @@ async function comeBack(deps: KeepUpDeps): Promise<void> {
   if (found === null) {
     await placesBack(deps);
     const lives = await incarnations(log.journal);
-    // The log has lost its lives alone, and what was declared of it.
+    // The log has lost only the facts about its lives.
     if (before !== null && !lives.some(({ id }) => id === before)) await newLife(deps, null);
     return;
   }
   const { common, folded } = found;
-  // Nobody goes on meanwhile: whoever holds shards finds them taken, and comes to wait here.
+  // Nobody goes on meanwhile: a process that holds shards finds them taken, and comes to wait here.
   await takeShardsFromAll(db);
   const life = await newLife(deps, folded);
   const said = { folded: folded.toString(), common: common?.toString() ?? null, incarnation: life.id, how: life.how };
@@ -200,7 +200,7 @@ async function comeBack(deps: KeepUpDeps): Promise<void> {
   say({ event: "log-folded-anew", ...said, beyond });
 }
 
-/** The life of a log that was set back: the one that was declared for it, or one that begins because that was noticed. */
+/** The life of a log that was set back: the one that was declared for it, or a new one that begins because the setback was noticed. */
 async function newLife({ db, log }: KeepUpDeps, folded: Position | null): Promise<Incarnation> {
   const present = await currentIncarnation(log.journal);
   if ((await unseenLives(db, log)).some(({ id }) => id === present.id)) return present;
@@ -212,7 +212,7 @@ async function newLife({ db, log }: KeepUpDeps, folded: Position | null): Promis
   });
 }
 
-/** Where nothing that was folded is lost, but the log ends before where it had been read to: events to come may stand before that. */
+/** Sets shards back where no folded event is lost but the log ends before the position that it had been read to: new events may stand before that position. */
 async function placesBack({ db, say }: KeepUpDeps): Promise<void> {
   const to = (await lastAudited(db, null, null))?.position ?? null;
   if ((await setPlacesBack(db, to)) > 0) say({ event: "places-set-back", to: to?.toString() ?? null });

@@ -3,7 +3,7 @@ import type { Log } from "../log/index.ts";
 import { shardOf } from "../views/index.ts";
 import { quarantinedEvent } from "./counts.ts";
 
-/** The shard that folds an event: its entity's. What settles a quarantined event goes with that event, so that it can never come before it. */
+/** The shard that folds an event: that of its entity. A settlement goes to the shard of the event that it settles, so it can never come before that event. */
 export async function shardOfEntry(log: Pick<Log, "readOrigin">, { head, content }: LogEntry): Promise<number> {
   if (head.entity.type !== QUARANTINE_ENTITY || content.kind !== "accepted") return shardOf(head.entity);
   const settled = settledBy(head.type, content.data);

@@ -1,6 +1,6 @@
 /**
- * What is known of a view's entities: the hot ones in memory, least recently used first out. What a folded page makes of them is staged: pages folded after it
- * see it, and it becomes known when that page was written. A page that is not written leaves nothing behind.
+ * What is known of a view's entities. Hot ones are in memory; the least recently used go first. What a folded page makes of them is staged: pages folded after it
+ * see it, and it becomes known once that page is written. A page that is not written leaves nothing behind.
  *
  *   folded ─▶ staged ─┬─ written ─▶ known
  *                     └─ dropped ─▶ gone, and with it what was folded on top of it
@@ -10,10 +10,10 @@ import { type Projection, unpackState } from "../merge/engine.ts";
 import { type Db, LIVE, statesOf } from "../views/index.ts";
 import type { Held, KnownStates, Moved } from "./fold-view.ts";
 
-/** Entities whose state is kept in memory between batches; the rest is read back from the view when needed. */
+/** How many entities' states are kept in memory between pages; others are read back from the view when needed. */
 export const MAX_HOT_ENTITIES = 50_000;
 
-/** What a folded page makes of a view's entities, until the page was written or will not be. */
+/** What a folded page makes of a view's entities, until it is known whether the page is written. */
 export interface Staged {
   written(): void;
   dropped(): void;
@@ -24,22 +24,22 @@ export interface States extends KnownStates {
   load(ids: Iterable<string>): Promise<void>;
   /** Takes what a page makes of entities. Pages are written in the order in which they are staged. */
   stage(moved: Moved): Staged;
-  /** An entity was folded anew: what is known of it is looked up when it is needed. */
+  /** Takes note that an entity was folded again: its state is looked up when it is needed. */
   refolded(id: string, isParked: boolean): void;
-  /** How many entities' folds have stopped. */
+  /** How many entities are parked. */
   parkedCount(): number;
 }
 
 export interface StatesOptions {
   readonly maxHot?: number;
   readonly place?: string;
-  /** The view has no rows yet of what this process folds, so that nothing need be looked up that was never put out of memory. */
+  /** The view has no rows yet, so nothing need be looked up until an entity has left memory. */
   readonly isEmpty?: boolean;
-  /** Entities whose fold has stopped. */
+  /** The entities that are parked. */
   readonly parked?: Iterable<string>;
 }
 
-/** Opens what is known of a view's entities; nothing is at hand yet. `db`: where states are looked up. */
+/** Opens the states of a view's entities; nothing is in memory yet. `db`: where states are looked up. */
 export function openStates(db: Db, projection: Projection, options: StatesOptions = {}): States {
   const { maxHot = MAX_HOT_ENTITIES, place = LIVE, isEmpty = false } = options;
   let knowsAll = isEmpty;
@@ -59,7 +59,7 @@ export function openStates(db: Db, projection: Projection, options: StatesOption
         if (held !== undefined) put(id, held);
         else if (!layers.some(({ states }) => states.has(id))) cold.push(id);
       }
-      // Those at hand have just become the most recent; what a batch needs is never what is put out.
+      // The entities in memory that this page needs have just become the most recent, so they are never put out.
       for (const id of hot.keys()) {
         if (hot.size + cold.length <= maxHot) break;
         hot.delete(id);
@@ -87,7 +87,7 @@ export function openStates(db: Db, projection: Projection, options: StatesOption
       return {
         written() {
           const at = layers.indexOf(moved);
-          // Dropped with the page below it.
+          // The page was dropped with a page before it.
           if (at < 0) return;
           assert(at === 0, "pages are written in the order in which they were folded");
           layers.shift();

@@ -18,10 +18,10 @@ import { type Build, openBuild } from "./build.ts";
 import { type RebuildDeps, standing } from "./building.ts";
 
 const SWAP_TRIES = 60;
-/** How long the swap may hold up readers who come while it waits for those before them. */
+/** How long the swap may hold up new readers while it waits for earlier ones. */
 const LOCK_TIMEOUT_MS = 500;
 const SWAP_PAUSE_MS = 250;
-/** Between tries of one that nobody waits for, after so many: somebody reads for long, a proof of all that agrees perhaps. */
+/** The pause after `SWAP_TRIES` tries, where nobody waits for the swap: somebody reads for a long time, perhaps `audit verify`. */
 const LONG_PAUSE_MS = 5_000;
 
 /** What is ready to take the place of the live views. */
@@ -35,12 +35,12 @@ export interface Ready {
 }
 
 /**
- * Holds the shards still, folds what is left, and swaps: all in one transaction, tried again where readers are in the way for long. Readers who come meanwhile wait for
+ * Holds the shards still, folds what is left, and swaps: all in one transaction. It is tried again where readers are in the way for long. Readers who come meanwhile wait for
  * `LOCK_TIMEOUT_MS` at a time, and no longer.
  */
 export async function swapIn(deps: RebuildDeps, { retired, family, builds, begun }: Ready): Promise<void> {
   const { db, views, unattended, say = () => {} } = deps;
-  // Where the log was set back, what the live views have beyond is not known to anybody any more: all is compared.
+  // Where the log was set back, nobody knows any more what the live views have beyond: nothing is prepared, and all is compared in the swap.
   const preparedAt = deps.setBack === undefined && begun !== null ? await prepareSwap(db, builds, begun.through()) : null;
   for (let attempt = 1, build = begun; ; attempt++) {
     try {
@@ -57,7 +57,7 @@ export async function swapIn(deps: RebuildDeps, { retired, family, builds, begun
       if (message !== null) say({ event: "view-clung-to", message });
       return;
     } catch (error) {
-      // Somebody has been reading for longer than readers behind us should wait.
+      // Somebody has been reading for longer than the readers behind us should wait.
       if (!isLockedOut(error)) throw error;
       unattended?.throwIfAborted();
       const isLong = attempt >= SWAP_TRIES;
@@ -74,7 +74,7 @@ const heldOn = (cause: unknown): TributaryError =>
   new TributaryError(
     "backend-failed",
     "readers have held on to the live views all the time, so that the new ones could not take their place",
-    "End transactions that stay open (pg_stat_activity shows them); then the same command goes on where it was.",
+    "End transactions that stay open (pg_stat_activity shows them). Then run the same command again: it goes on where it was.",
     { cause },
   );
 

@@ -1,4 +1,4 @@
-/** Keys that rows share in the database, and what rows add to totals. In come rows; out go keys that an index takes, and amounts. */
+/** The keys that rows claim, and what rows add to totals. In come rows; out go keys short enough for an index, and amounts. */
 
 import { createHash } from "node:crypto";
 import { canonicalize, type JsonValue } from "../core/index.ts";
@@ -7,14 +7,14 @@ import { type FullRow, keysHeld, type Projection, seenRow, type Totals } from ".
 /** What changes in one total: amounts to add, and rows that count. */
 export interface Addition {
   readonly key: string;
-  /** The row that it comes from. */
+  /** The row that the change comes from. */
   readonly entityId: string;
   readonly values: Readonly<Record<string, JsonValue>>;
-  /** 1: the row counts from now on; -1: it does no longer. */
+  /** 1: the row counts from now on; -1: it no longer counts. */
   readonly sign: 1 | -1;
 }
 
-/** By invariant, the key that a row holds, as an index takes it. */
+/** The key that a row claims for each invariant, in a form that an index takes. */
 export function claimedKeys(
   { invariants }: Pick<Projection, "invariants">,
   id: string,
@@ -24,7 +24,7 @@ export function claimedKeys(
   return held.size === 0 ? held : new Map([...held].map(([invariant, key]) => [invariant, boundedText(key)]));
 }
 
-/** Characters of a key that are kept as they are; an index takes no text of any length. */
+/** A key of at most this many characters is kept as it is; an index cannot take a text of any length. */
 const MAX_KEY = 500;
 const KEPT_OF_LONG = 100;
 /** A key as text: itself, or its beginning and its hash. */
@@ -33,7 +33,7 @@ function boundedText(text: string): string {
   return `${text.slice(0, KEPT_OF_LONG)}… sha256:${createHash("sha256").update(text).digest("hex")}`;
 }
 
-/** What a changed row changes in totals: what it added before is taken back, what it adds now is added. */
+/** How a changed row changes totals: what it added before is taken back, and what it adds now is added. */
 export function additionsOf(
   totals: Totals,
   source: string,

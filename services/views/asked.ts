@@ -1,4 +1,4 @@
-/** Entities that are to be folded anew, by whoever holds their shard. */
+/** Entities that are to be folded again, by whoever holds their shard. */
 import type { EntityRef } from "../core/index.ts";
 import type { WaitingEntity } from "./changes.ts";
 import type { Db } from "./connect.ts";
@@ -6,10 +6,10 @@ import { withoutNul } from "./copy.ts";
 import type { Lease, Member } from "./leases.ts";
 import { shardOf } from "./shards.ts";
 
-/** How long an entity that a page has left for its own projector may wait for it before it is looked after like any other, milliseconds. */
+/** How long, in milliseconds, an entity waits for the projector whose page asked for it. After that, whoever holds its shard folds it. */
 const OWN_MS = 30_000;
 
-/** Asks whoever holds their shards to fold entities of a view anew. `by`: the projector that asks, and will do it at once. */
+/** Asks whoever holds their shards to fold entities of a view again. `by`: the projector that asks and will do it at once. */
 export async function askRefold(db: Db, view: string, entities: readonly EntityRef[], by: number | null = null): Promise<void> {
   await db.query(
     `INSERT INTO tributary.refold (view, entity_id, shard, asked_by) SELECT $1, x.id, x.shard, $4 FROM unnest($2::text[], $3::int[]) AS x (id, shard)
@@ -18,12 +18,12 @@ export async function askRefold(db: Db, view: string, entities: readonly EntityR
   );
 }
 
-/** Leaves the parked entities that a page has events for to be folded anew right after it. */
+/** Asks that the parked entities that a page has events for be folded again right after the page. */
 export async function askWaiting(db: Db, waiting: readonly WaitingEntity[], by: number): Promise<void> {
   for (const { target, id } of waiting) await askRefold(db, target.projection.name, [{ type: target.projection.entity, id }], by);
 }
 
-/** Whether entities of these shards wait to be folded anew that nobody is about to fold. */
+/** Whether there are entities of these shards that wait to be folded again and that nobody is about to fold. */
 export async function isAsked(db: Db, leases: readonly Lease[], { number }: Member): Promise<boolean> {
   const { rows } = await db.query({
     name: "refold-asked",
@@ -33,14 +33,14 @@ export async function isAsked(db: Db, leases: readonly Lease[], { number }: Memb
   return rows.length > 0;
 }
 
-/** An entity that waits to be folded anew. */
+/** An entity that waits to be folded again. */
 export interface AskedEntity {
   readonly view: string;
   readonly id: string;
   readonly shard: number;
 }
 
-/** Entities of these shards that wait to be folded anew, those that were asked for first. */
+/** Entities of these shards that wait to be folded again, longest asked for first. */
 export async function askedEntities(db: Db, leases: readonly Lease[], limit: number): Promise<AskedEntity[]> {
   const { rows } = await db.query<AskedEntity>(
     "SELECT view, entity_id AS id, shard FROM tributary.refold WHERE shard = ANY($1) ORDER BY asked_at LIMIT $2",
@@ -49,7 +49,7 @@ export async function askedEntities(db: Db, leases: readonly Lease[], limit: num
   return rows;
 }
 
-/** An entity was folded anew, or need not be any more. */
+/** Takes an entity off the list: it was folded again, or need not be any more. */
 export async function answerAsked(db: Db, view: string, id: string): Promise<void> {
   await db.query("DELETE FROM tributary.refold WHERE view = $1 AND entity_id = $2", [view, withoutNul(id)]);
 }

@@ -1,4 +1,4 @@
-/** Events as they were folded: by position, for whoever compares the audit with the log. */
+/** Events as the audit has them, by position, for whoever compares the audit with the log. */
 import type { Hash, OriginId, Position, Seq } from "../core/index.ts";
 import type { Db } from "./connect.ts";
 import { asPosition } from "./shards.ts";
@@ -19,7 +19,7 @@ const asAudited = ({ origin, seq, position, hash }: AuditedRow): Audited => ({
   hash,
 });
 
-/** The last folded event of the origins that wrote last; `limit` null: of all origins. */
+/** The last folded event of each of the origins that wrote last. `limit`: how many origins; `null`: all. */
 export async function lastOfOrigins(db: Db, limit: number | null): Promise<Audited[]> {
   const { rows } = await db.query<AuditedRow>(
     `SELECT a.origin, a.seq, a.position, a.hash FROM (SELECT origin, through FROM tributary.origin ORDER BY position DESC LIMIT $1) o
@@ -29,7 +29,7 @@ export async function lastOfOrigins(db: Db, limit: number | null): Promise<Audit
   return rows.map(asAudited);
 }
 
-/** The last audited event after `after` and up to `upTo`; `null`: no bound. */
+/** The last audited event after `after` and up to `upTo`; `null` for either: no bound. */
 export async function lastAudited(db: Db, after: bigint | null, upTo: bigint | null): Promise<Audited | null> {
   const { rows } = await db.query<AuditedRow>(
     `SELECT origin, seq, position, hash FROM tributary.audit
@@ -49,7 +49,7 @@ export async function auditedUpTo(db: Db, upTo: Position, limit: number): Promis
   return rows.map(asAudited);
 }
 
-/** The first audited events after a place (`-1n`: from the first on), in log order. */
+/** The first audited events after a position (`-1n`: from the first event on), in log order. */
 export async function auditedAfter(db: Db, after: bigint, limit: number): Promise<Audited[]> {
   const { rows } = await db.query<AuditedRow>(
     "SELECT origin, seq, position, hash FROM tributary.audit WHERE position > $1 ORDER BY position LIMIT $2",

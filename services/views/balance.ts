@@ -1,4 +1,4 @@
-/** Balances the books of a view: what its tables hold against a build that was just folded from the log. */
+/** Balances the books of a view: compares what its tables hold with a build that was just folded from the log. */
 
 import type { Position } from "../core/index.ts";
 import type { Projection, Totals } from "../merge/engine.ts";
@@ -9,30 +9,30 @@ import { type Db, inSavepoint } from "./connect.ts";
 import { isOfData } from "./failures.ts";
 import { at, LIVE, q } from "./names.ts";
 
-/** Rows that are named, of those that differ; all are counted, and mended. */
+/** How many of the rows that differ are named; all are counted and put right. */
 const MAX_NAMED = 50;
 
 /** What balancing the books of a view found. */
 export interface Reconciled {
   readonly view: string;
   readonly rows: number;
-  /** Checksums that were compared: one where all is well. */
+  /** How many checksums were compared; one where nothing differs. */
   readonly comparisons: number;
   readonly differing: number;
   readonly named: readonly string[];
   readonly repaired: boolean;
-  /** Rows that differ and that the live tables refuse, which therefore stay as they are. */
+  /** Rows that differ and stay as they are, since the live tables refuse the right ones. */
   readonly refused: readonly string[];
-  /** Why it was not compared; `null`: it was. */
+  /** Why the view was not compared; `null`: it was. */
   readonly notCompared: string | null;
   readonly position: Position | null;
 }
 
-/** The tables of a view that the log explains row by row. Its past is not among them: it says when things were folded, too. */
+/** The tables of a view whose rows follow from the log alone. The past is not among them: it also depends on when events were folded. */
 function partsOf(view: Projection | Totals): Part[] {
   if (view.kind === "totals") return [{ table: view.name, key: "id", columns: comparedColumns(view) }];
   return [
-    // The state too: what comes later is built on it.
+    // The state too: later events are folded into it.
     { table: view.name, key: "id", columns: [...comparedColumns(view), "first_position", "last_position", "state"] },
     ...Object.entries(view.tables).map(([name, { columns }]) => ({
       table: `${view.name}_${name}`,
@@ -45,7 +45,7 @@ function partsOf(view: Projection | Totals): Part[] {
   ];
 }
 
-/** Compares a build with the live view, and with `repair` puts right what differs, inside the caller's transaction, which holds the shards still. */
+/** Compares a build with the live view; with `repair`, puts right what differs. Runs inside the caller's transaction, which holds the shards still. */
 export async function balance(
   db: Db,
   { view, place }: Generation,
@@ -54,14 +54,14 @@ export async function balance(
 ): Promise<Reconciled> {
   const parts = partsOf(declared);
   const wrong = new Set<string>();
-  // Their rows stand as of before what they stopped at, here or there: that is told by `parked list`, and is no wrong row.
+  // The rows of parked entities stand as of before the event that stopped them, in the live view or the build: `parked list` tells that, and it is not an error.
   const parked = await parkedOf(db, view);
   let comparisons = 1;
   let rows = 0;
   for (const [i, part] of parts.entries()) {
     const [live, built] = [await leavesOf(db, LIVE, part), await leavesOf(db, place, part)];
     const found = differingLeaves(live.sums, built.sums);
-    // One checksum stands over all parts of a view.
+    // All parts of a view share one checksum at the top.
     comparisons += found.comparisons - 1;
     if (i === 0) rows = built.rows;
     if (found.differing.length > 0)
@@ -83,7 +83,7 @@ export async function balance(
   };
 }
 
-/** Puts rows in the place of those that are wrong; returns those that the live tables refuse, which stay as they are. */
+/** Replaces wrong rows by those of the build. Returns the ids of the rows that the live tables refuse, which stay as they are. */
 async function putRight(db: Db, place: string, parts: readonly Part[], ids: readonly string[]): Promise<string[]> {
   if (ids.length === 0) return [];
   const put = async (some: readonly string[]): Promise<void> => {
@@ -106,7 +106,7 @@ async function putRight(db: Db, place: string, parts: readonly Part[], ids: read
   }
 }
 
-/** Entities of a view that are parked, live or in a build that is compared with it. */
+/** Entities of a view that are parked in the live view or in the build that is compared with it. */
 async function parkedOf(db: Db, view: string): Promise<ReadonlySet<string>> {
   const { rows } = await db.query<{ id: string }>(
     `SELECT DISTINCT p.entity_id AS id FROM tributary.parked p JOIN tributary.generation g USING (view, generation)
@@ -116,7 +116,7 @@ async function parkedOf(db: Db, view: string): Promise<ReadonlySet<string>> {
   return new Set(rows.map(({ id }) => id));
 }
 
-/** Entities that are parked in one of live view and build alone, by whatever only one of them refuses: what they add to totals is in one of them alone, too. */
+/** How many entities are parked in only one of live view and build, because only one refuses something of them: what they add to totals then differs, too. */
 async function parkedInOne(db: Db, views: readonly string[]): Promise<number> {
   const { rows } = await db.query<{ count: number }>(
     `SELECT count(*)::int AS count FROM (SELECT 1 FROM tributary.parked p JOIN tributary.generation g USING (view, generation)

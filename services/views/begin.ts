@@ -13,7 +13,7 @@ export interface NewBuild {
   readonly readers: Generation["readers"];
 }
 
-/** Begins builds, all in one place, with their tables. Those that were `begun` before for the same views are dropped. */
+/** Begins builds and makes their tables, all in one schema. Builds that were `begun` before for the same views are dropped. */
 export async function addBuilds(
   db: Db,
   wanted: readonly NewBuild[],
@@ -25,7 +25,7 @@ export async function addBuilds(
     const { rows } = await db.query<{ n: number }>("SELECT nextval('tributary.generation_number')::int AS n");
     const generation = rows[0]!.n;
     const place = placeOf(generation);
-    // Left over from a database whose own tables were lost: no generation stands there.
+    // A schema may be left over from a database that lost its own tables: no build stands in it.
     await db.query(`DROP SCHEMA IF EXISTS ${q(place)} CASCADE`);
     for (const { view, readers } of wanted) {
       await createTables(db, view, place);
@@ -48,7 +48,7 @@ export async function addBuilds(
   });
 }
 
-/** Takes builds up again that were live before. */
+/** Takes up builds again that were live before. */
 export async function takeUp(db: Db, builds: readonly Generation[]): Promise<void> {
   await db.query(
     `UPDATE tributary.generation g SET state = 'building' FROM unnest($1::text[], $2::int[]) AS x (view, generation)

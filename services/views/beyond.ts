@@ -1,16 +1,16 @@
-/** What had been folded of a log that was set back, beyond where it was set back to: taken out of the hub's own tables, and kept as evidence. */
+/** What had been folded beyond the position that a log was set back to. It is taken out of the hub's own tables and kept as evidence. */
 import type { Position } from "../core/index.ts";
 import { generationsOf } from "./catalog.ts";
 import type { Db } from "./connect.ts";
 import { dropOrLeave } from "./drop.ts";
 
-/** Keeps as evidence and takes away what was folded after `common`, inside the caller's transaction; `null`: all. Returns how many events that were. */
+/** Takes away what was folded after `common` (`null`: all of it) and keeps it as evidence, inside the caller's transaction. Returns how many events that were. */
 export async function cutBeyond(db: Db, incarnation: string | null, common: Position | null): Promise<number> {
   const after = common ?? -1n;
   const { rows } = await db.query<{ origin: string }>("SELECT DISTINCT origin FROM tributary.audit WHERE position > $1", [after]);
   const kept = [after, incarnation] as const;
   await keep(db, "audit", "position > $1", kept);
-  // Those that were settled beyond are kept as they were, and held again.
+  // Events that were released or rejected beyond `common` are kept as they were, and held again.
   await keep(db, "quarantine", "position > $1 OR settled_position > $1", kept);
   await keep(db, "case_note", "position > $1", kept);
   const { rowCount } = await db.query("DELETE FROM tributary.audit WHERE position > $1", [after]);
@@ -22,7 +22,7 @@ export async function cutBeyond(db: Db, incarnation: string | null, common: Posi
     rows.map(({ origin }) => origin),
   );
   await db.query("DELETE FROM tributary.refold");
-  // Builds from before hold what the log does not: there is no going back to them.
+  // Earlier builds hold events that the log does not have: there is no going back to them.
   for (const state of ["previous", "building", "reconciling"] as const)
     for (const old of (await generationsOf(db, state)).values()) await dropOrLeave(db, old);
   await db.query(
@@ -33,7 +33,7 @@ export async function cutBeyond(db: Db, incarnation: string | null, common: Posi
   return rowCount ?? 0;
 }
 
-/** Copies rows to the table that keeps a table's evidence. `kept`: the place that they lie beyond, and the life of the log that they were folded in. */
+/** Copies rows to the table that keeps a table's evidence. `kept`: the position that they lie beyond, and the life of the log that they were folded in. */
 async function keep(db: Db, table: string, which: string, kept: readonly [bigint, string | null]): Promise<void> {
   const columns = await shared(db, table);
   await db.query(
@@ -53,7 +53,7 @@ async function shared(db: Db, table: string): Promise<string> {
   return rows[0]!.columns;
 }
 
-/** What was settled after a place is held again. */
+/** Holds again the events that were released or rejected after a position. */
 async function holdAgain(db: Db, after: bigint): Promise<void> {
   await db.query(
     `UPDATE tributary.quarantine SET state = 'held', settled_position = NULL, settled_at = NULL, settled_by = NULL, settled_note = NULL,
@@ -73,7 +73,7 @@ async function countOriginsAnew(db: Db, origins: readonly string[]): Promise<voi
   );
 }
 
-/** Events that had been folded of earlier lives and that have not come again, and since when. */
+/** How many events of earlier lives of the log were folded and have not come again since, and since when that is known. */
 export async function beyondNow(db: Db): Promise<{ readonly events: number; readonly since: string | null }> {
   const { rows } = await db.query<{ events: string; since: string | null }>(
     `SELECT count(*) AS events, to_char(min(noticed_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since FROM tributary.audit_beyond b

@@ -1,4 +1,4 @@
-/** What others made on a live table, or were granted on it, and what its new build therefore gets too. */
+/** What others made on a live table, or were granted on it. The table of the new build gets the same. */
 import { TributaryError } from "../core/index.ts";
 import type { Db } from "./connect.ts";
 import { at, LIVE } from "./names.ts";
@@ -9,7 +9,7 @@ export interface Grant {
   readonly column: string | null;
 }
 
-/** What others than the owner may do with a table, or with columns of it, as statements that grant it again. */
+/** What roles other than the owner may do with a table or with columns of it, as statements that grant it again. */
 export async function grantsOn(db: Db, table: string): Promise<Grant[]> {
   const { rows } = await db.query<Grant>(
     `SELECT g.column, format('GRANT %s%s ON views.%I TO %s%s', a.privilege_type, ' (' || quote_ident(g.column) || ')', c.relname,
@@ -24,7 +24,7 @@ export async function grantsOn(db: Db, table: string): Promise<Grant[]> {
   return rows;
 }
 
-/** Something that somebody made on a view's table, as the statement that makes it again. */
+/** Something that somebody made on a view's table, with the statement that makes it again. */
 export interface Kept {
   readonly what: string;
   readonly statement: string;
@@ -51,7 +51,7 @@ export async function keptOn(db: Db, table: string): Promise<Kept[]> {
   return rows;
 }
 
-/** Makes what was kept on the new table. Throws `usage` where it does not fit. */
+/** Makes on the new table what stood on the old one. Throws `usage` where it does not fit. */
 export async function carryOver(db: Db, table: string, { what, statement }: Kept): Promise<void> {
   try {
     await db.query(statement);
@@ -59,13 +59,13 @@ export async function carryOver(db: Db, table: string, { what, statement }: Kept
     throw new TributaryError(
       "usage",
       `${what} on views.${table} cannot be carried over to its new build: ${(error as Error).message}`,
-      "Drop it, or change it so that it fits the new columns; the live views were left as they are.",
+      "Drop it, or change it so that it fits the new columns. The live views were left as they are.",
       { cause: error },
     );
   }
 }
 
-/** Grants again what was granted on a table, as far as it has the columns. */
+/** Grants again what was granted on a table, as far as the table has the columns. */
 export async function grantAgain(db: Db, table: string, granted: readonly Grant[]): Promise<void> {
   const { rows } = await db.query<{ column: string }>(
     "SELECT attname AS column FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0",

@@ -1,4 +1,4 @@
-/** The catalog of builds: which tables of a view stand where, by which declaration they were made, and how far they have been folded. */
+/** The catalog of builds: where each build's tables stand, by which declaration they were made, and how far they have been folded. */
 import { TributaryError } from "../core/index.ts";
 import type { View } from "../merge/engine.ts";
 import type { Db } from "./connect.ts";
@@ -14,10 +14,10 @@ export interface Generation {
   readonly place: string;
   readonly kind: View["kind"];
   readonly shape: string;
-  /** The version of each subject that it reads with; `null`: of views without events of their own, or built before this was kept. */
+  /** The version of each subject that the view reads with; `null`: it has no events of its own, or was built before this was kept. */
   readonly readers: Readonly<Record<string, number>> | null;
   readonly tables: readonly string[];
-  /** How far it has been folded, by shard, while it is not live. */
+  /** How far the build has been folded, by shard, while it is not live. */
   readonly positions: Positions | null;
   readonly events: number;
 }
@@ -43,12 +43,12 @@ export async function livePositions(db: Db): Promise<Positions> {
     throw new TributaryError(
       "data-corrupt",
       `tributary.shard has ${rows.length} of ${SHARDS} rows: nobody knows how far the views have come`,
-      "A running projector finds the places again from the audit. Start one, or wait a moment, and try again.",
+      "A running projector finds the positions again from the audit. Start one, or wait a moment, and try again.",
     );
   return rows.map(({ position }) => asPosition(position));
 }
 
-/** Whether a view stands, and was built by this declaration. */
+/** Whether a view has a live build that was made by this declaration. */
 export const isBuiltAs = (view: View, live: ReadonlyMap<string, Generation>): boolean =>
   live.get(view.name)?.shape === shapeOf(view);
 
@@ -56,7 +56,7 @@ export const isBuiltAs = (view: View, live: ReadonlyMap<string, Generation>): bo
 export const areAbreast = (builds: readonly Generation[]): boolean =>
   new Set(builds.map(({ positions }) => (positions ?? []).join())).size <= 1;
 
-/** Notes how far a build has come, in the transaction that wrote it. */
+/** Notes how far builds have come, in the transaction that wrote what was folded. */
 export async function notePositions(db: Db, builds: readonly Generation[], positions: Positions, events: number): Promise<void> {
   await db.query(
     `UPDATE tributary.generation g SET positions = $3, events = events + $4 FROM unnest($1::text[], $2::int[]) AS x (view, generation)
@@ -65,7 +65,7 @@ export async function notePositions(db: Db, builds: readonly Generation[], posit
   );
 }
 
-/** Positions by shard, as a column of JSON has them. */
+/** Positions by shard, as a JSON column keeps them. */
 export const positionsText = (positions: Positions): string =>
   JSON.stringify(positions.map((position) => position?.toString() ?? null));
 

@@ -1,4 +1,4 @@
-/** What the fold hands to the database: plain data, each written by a file of `write/`. */
+/** What the fold hands to the database: plain data. A file of `write/` writes each kind. */
 
 import type { LogEntry, Position, Settlement } from "../core/index.ts";
 import type { Decision, FullRow, Projection, Totals } from "../merge/engine.ts";
@@ -10,14 +10,14 @@ export interface ViewBuild {
   readonly generation: number;
   /** The schema that its tables stand in. */
   readonly place: string;
-  /** Totals that add up its rows, in the same place. */
+  /** The totals that add up its rows, in the same schema. */
   readonly totals: readonly Totals[];
 }
 
 /** A row on its way into a view's table. */
 export interface ViewRow {
   readonly id: string;
-  /** Whether the table has no row of it yet. */
+  /** Whether the table has no row of this id yet. */
   readonly isNew: boolean;
   readonly row: FullRow;
   readonly waitingFor: string | null;
@@ -26,18 +26,18 @@ export interface ViewRow {
   readonly state: string;
 }
 
-/** A contested register, as it was decided when an event made it so. */
+/** A decision on a contested register, with the position of the event that made it contested. */
 export interface DecisionRow {
   readonly view: string;
   readonly generation: number;
   readonly entityId: string;
   readonly position: Position;
   readonly decision: Decision;
-  /** The event that changed it again; `null`: none has. */
+  /** The position of the event that changed the register again; `null`: none has. */
   settledPosition: Position | null;
 }
 
-/** A decision of an earlier page that an event has settled. */
+/** A decision of an earlier page that an event has ended. */
 export interface SettledDecision {
   readonly view: string;
   readonly generation: number;
@@ -69,7 +69,7 @@ export interface RowCheck {
   readonly problem: string | null;
 }
 
-/** A version of a row that is not kept: a later event of its entity has put right what it could not show. */
+/** A version of a row that is not kept: it could not be shown, and a later event of its entity has put that right. */
 export interface PassedOver {
   readonly entry: LogEntry;
   readonly error: string;
@@ -90,19 +90,19 @@ export interface ViewChanges {
   readonly rows: readonly ViewRow[];
   readonly history: readonly HistoryRow[];
   readonly decisions: readonly DecisionRow[];
-  /** Decisions of earlier pages that an event of this one settled. */
+  /** Decisions of earlier pages that an event of this page ended. */
   readonly settled: readonly SettledDecision[];
   readonly claims: readonly Claim[];
   readonly checks: readonly RowCheck[];
   readonly additions: ReadonlyMap<Totals, readonly Addition[]>;
   readonly parked: readonly ParkedRow[];
-  /** Parked entities with events after the one that they are parked at: they are folded anew once the page is written. */
+  /** Parked entities with events after the one that they are parked at: they are folded again once the page is written. */
   readonly waiting: readonly string[];
-  /** Versions of rows that could not be shown, of entities that are folded anew. */
+  /** Versions of rows that could not be shown, of entities that are folded again. */
   readonly passedOver: readonly PassedOver[];
   /** The last position folded. */
   readonly through: Position;
-  /** By entity, the events whose values its row shows or decided against: for cases. */
+  /** The events whose values an entity's row shows or decided against. Cases name them. */
   eventsOf(entityId: string): readonly string[];
 }
 
@@ -121,7 +121,7 @@ export interface OriginRow {
   lastRecordedMs: number;
 }
 
-/** A parked entity to fold anew. */
+/** A parked entity to fold again. */
 export interface WaitingEntity {
   readonly target: ViewBuild;
   readonly id: string;
@@ -135,7 +135,7 @@ export interface PageChanges {
   readonly projectionErrors: ReadonlyMap<number, string>;
   readonly views: readonly ViewChanges[];
   readonly origins: readonly OriginRow[];
-  /** What settles events in quarantine, and holds. */
+  /** The settlements of quarantined events that hold. */
   readonly settlements: readonly Settlement[];
   /** What the hub's people did about cases. */
   readonly caseNotes: readonly LogEntry[];

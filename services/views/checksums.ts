@@ -1,14 +1,14 @@
-/** A checksum tree over the rows of a table, so that two tables that are nearly the same are compared in a few steps. */
+/** A checksum tree over the rows of a table. It compares two tables that are nearly the same in a few steps. */
 import { hashOf } from "./compare.ts";
 import type { Db } from "./connect.ts";
 import { at, LIVE, q } from "./names.ts";
 
 /** Leaves of the checksum tree: rows are dealt out to them by the hash of their id. */
 const LEAVES = 4_096;
-/** Each inner node has so many children, so that a differing leaf is found in three steps. */
+/** How many children each inner node has: a differing leaf is found in three steps. */
 const FAN = 16;
 
-/** A table that is compared: its rows belong to what stands in `key`. */
+/** A table that is compared. `key`: the column that says whose a row is. */
 export interface Part {
   readonly table: string;
   readonly key: string;
@@ -18,7 +18,7 @@ export interface Part {
 /** The leaf of the checksum tree that a row falls into. */
 const leafOf = (key: string): string => `(hashtextextended(t.${q(key)}, 1) & ${LEAVES - 1})::int`;
 
-/** The checksum of each leaf: the exclusive or of its rows' hashes, and how many they are. */
+/** The checksum of each leaf: the exclusive or of its rows' hashes, and how many rows there are. */
 export async function leavesOf(
   db: Db,
   place: string,
@@ -36,7 +36,7 @@ export async function leavesOf(
   return { sums, rows: total };
 }
 
-/** Leaves whose checksums differ, found from the root down; what agrees above is not looked into. */
+/** The leaves whose checksums differ, found from the root down. Nodes that agree are not looked into. */
 export function differingLeaves(
   a: readonly string[],
   b: readonly string[],
@@ -54,7 +54,7 @@ export function differingLeaves(
   return { differing, comparisons };
 }
 
-/** What rows of these leaves belong to, where live and built are not the same. */
+/** The keys in these leaves whose rows are not the same live and in the build. */
 export async function differingKeys(
   db: Db,
   place: string,

@@ -1,6 +1,6 @@
 /**
- * What others made on the views' tables and what therefore stands on a build when it is replaced: materialized views, foreign keys, functions. In come builds that are to
- * go; out goes what clings to them, in words. Never a swap that fails for ever at somebody's object: a build that is clung to is left out of use, and dropped when it is
+ * What others made on the views' tables: materialized views, foreign keys, functions. It clings to a build that is replaced. In come builds that are to
+ * go; out goes what clings to them, in words. A swap never fails for ever at somebody's object: a build that is clung to is left out of use, and dropped when it is
  * let go.
  *
  *   live ── swapped ──▶ previous ── to go ──▶ nothing clings ──▶ dropped
@@ -9,7 +9,7 @@
 import { TributaryError } from "../core/index.ts";
 import type { Db } from "./connect.ts";
 
-/** Something that is not ours and that stands on a table. */
+/** Something that is not ours and that depends on a table. */
 export interface Clinging {
   /** As PostgreSQL calls it: `materialized view counts`. */
   readonly object: string;
@@ -19,7 +19,7 @@ export interface Clinging {
 }
 
 /**
- * What PostgreSQL would not let go with a table. A view stands on it by its rule for SELECT (`ev_type` 1). The server's words are in the language of its messages: for people, never to tell things
+ * What keeps PostgreSQL from dropping a table. A view depends on the table by its rule for SELECT (`ev_type` 1). The server's words are in the language of its messages: for people, never to tell things
  * apart by. What belongs to the table itself (indexes, triggers, policies) goes with it, and has a dependency that says so.
  */
 const CLINGING = `SELECT DISTINCT v.oid IS NOT NULL AS "isView", t.relname AS table,
@@ -30,7 +30,7 @@ const CLINGING = `SELECT DISTINCT v.oid IS NOT NULL AS "isView", t.relname AS ta
   WHERE d.deptype = 'n' AND NOT EXISTS (SELECT FROM pg_depend own WHERE own.classid = d.classid AND own.objid = d.objid
     AND own.refclassid = 'pg_class'::regclass AND own.refobjid = t.oid AND own.deptype IN ('a', 'i'))`;
 
-/** What clings to tables in a schema. */
+/** What clings to these tables in a schema. */
 export async function clingingTo(db: Db, place: string, tables: readonly string[]): Promise<Clinging[]> {
   const { rows } = await db.query<Clinging & Record<string, unknown>>(
     `${CLINGING} AND n.nspname = $1 AND t.relname = ANY($2) ORDER BY object, 2`,
@@ -39,7 +39,7 @@ export async function clingingTo(db: Db, place: string, tables: readonly string[
   return rows;
 }
 
-/** What reads builds that are not live any more: it shows what once was. */
+/** What still reads builds that are no longer live, and therefore shows old data. */
 export async function clingingToOld(db: Db): Promise<Clinging[]> {
   const { rows } = await db.query<Clinging & Record<string, unknown>>(
     `${CLINGING} AND n.nspname IN (SELECT place FROM tributary.generation WHERE state IN ('previous', 'left')) ORDER BY object, 2`,
@@ -48,17 +48,18 @@ export async function clingingToOld(db: Db): Promise<Clinging[]> {
 }
 
 const WAY_OUT =
-  "Drop it and make it anew, then it is of the live build; or declare it in projections/ with defineSql, then it is kept up.";
+  "Drop it and make it again: then it reads the live build. Or declare it in projections/ with defineSql: then it is kept up to date.";
 
 /** What clings to old builds, as one sentence for people; `null`: nothing does. */
 export const clingingSays = (clinging: readonly Clinging[]): string | null =>
   clinging.length === 0
     ? null
-    : `${clinging.map(({ object, table }) => `${object} (on ${table})`).join(", ")}: not ours, and still of a build that is no longer live, so that it shows what once was. ${WAY_OUT}`;
+    : `${clinging.map(({ object, table }) => `${object} (on ${table})`).join(", ")}: not ours, and still reads a build that is no longer live, so it shows old data. ${WAY_OUT}`;
 
+/** The error that names something that clings to a table, and why it is in the way. */
 export const clings = ({ object, table }: Clinging, why: string): TributaryError =>
   new TributaryError(
     "usage",
     `${object}, which is not ours, reads ${table}: ${why}`,
-    "Drop it and make it anew after the rebuild; or declare it in projections/ with defineSql, then it is kept up. The live views were left as they are.",
+    "Drop it and make it again after the rebuild. Or declare it in projections/ with defineSql: then it is kept up to date. The live views were left as they are.",
   );

@@ -15,17 +15,17 @@ const SQL_TYPES: Readonly<Record<Column["type"], string>> = {
 /** PostgreSQL's type for a column. */
 export const sqlType = ({ type }: Column): string => SQL_TYPES[type];
 
-/** Columns of an entity view that follow from its declaration. */
+/** The columns of an entity view that its declaration names. */
 export const declaredColumns = ({ columns, derived }: Projection): [string, Column][] => [
   ...Object.entries(columns),
   ...Object.entries(derived).map(([name, { column }]): [string, Column] => [name, column]),
 ];
 
-/** Columns as a CREATE TABLE has them. */
+/** Columns as text for CREATE TABLE. */
 export const columnDefinitions = (columns: Iterable<readonly [string, Column]>): string =>
   Array.from(columns, ([name, column]) => `${q(name)} ${sqlType(column)},`).join("\n    ");
 
-/** A value as the driver is given it. */
+/** A value in the form that the driver takes. */
 export const toSql = (column: Column, value: unknown): unknown =>
   value == null ? null : column.type === "json" ? JSON.stringify(value) : value;
 

@@ -5,7 +5,7 @@ import { declaredColumns } from "./columns.ts";
 import type { Db } from "./connect.ts";
 import { at, LIVE, q } from "./names.ts";
 
-/** Rows of a build that are named, of those that differ. */
+/** How many of the rows that differ are named. */
 const MAX_NAMED = 20;
 
 /** How a build's rows compare with the live ones, by hash. */
@@ -13,26 +13,26 @@ export interface Comparison {
   readonly view: string;
   readonly equal: number;
   readonly differing: number;
-  /** In the live view alone, or in the build alone. */
+  /** Rows that only the live view has, and rows that only the build has. */
   readonly onlyLive: number;
   readonly onlyBuilt: number;
-  /** Changed in the live view since the build got so far: not compared. */
+  /** Rows that the live view has changed beyond where the build stands: they are not compared. */
   readonly changedSince: number;
   /** Some of the rows that differ. */
   readonly named: readonly string[];
 }
 
-/** The hash of a row's columns, as PostgreSQL writes them as text. */
+/** The hash of a row's columns in PostgreSQL's text form, as SQL. */
 export const hashOf = (alias: string, columns: readonly string[]): string =>
   `hashtextextended(${columns.map((column) => `coalesce(length(${alias}.${q(column)}::text)::text || ':' || ${alias}.${q(column)}::text, '-')`).join(" || ")}, 0)`;
 
-/** Columns of an entity view or totals that a comparison looks at. */
+/** The columns of an entity view or of totals that a comparison looks at. */
 export const comparedColumns = (view: Projection | Totals): string[] =>
   view.kind === "entity"
     ? [...declaredColumns(view).map(([name]) => name), "deleted", "conflicts", "waiting_for"]
     : [...Object.keys(view.keys), ...Object.keys(view.sums), "rows"];
 
-/** Compares a build's rows with the live ones, as far as both have columns of a name. Rows that changed after `through` are left out. */
+/** Compares a build's rows with the live ones, by the columns that both have. Rows that changed after `through` are left out. */
 export async function compareBuild(
   db: Db,
   { view, place }: Pick<Generation, "view" | "place">,
@@ -47,7 +47,7 @@ export async function compareBuild(
   if (existing.length === 0) return nothing;
   const live = new Set(existing.map(({ column_name }) => column_name));
   const columns = comparedColumns(declared).filter((name) => live.has(name));
-  // Totals have no position of their own: an idle hub's compare exactly, a busy one's as far as they go.
+  // Totals have no position of their own: on a hub that is idle they compare exactly, on a busy one only roughly.
   const since = declared.kind === "entity" && through !== null ? `l.last_position > ${through}` : "false";
   const { rows } = await db.query<Record<string, string> & { named: string[] | null }>(
     `WITH compared AS (

@@ -3,7 +3,7 @@ import { messageOf, TributaryError } from "../core/index.ts";
 
 const CONNECT_TIMEOUT_MS = 5_000;
 
-/** A connection to the database that the views stand in. Whoever is handed one hands it on to functions of `views`; its statements are theirs. */
+/** A connection to the database that the views stand in. Other folders only hand it on to functions of `views`, which alone write SQL. */
 export type Db = pg.Client;
 
 /** Connects to PostgreSQL; throws `backend-unreachable`. `name` is shown in pg_stat_activity. */
@@ -18,7 +18,7 @@ export async function connectViews(url: string, name: string): Promise<Db> {
   client.on("error", () => {});
   try {
     await client.connect();
-    // Whatever the server's habit: days are read as they are written, 2026-05-03.
+    // Whatever the server's setting is: days are read as they are written, 2026-05-03.
     await client.query("SET DateStyle = ISO");
     return client;
   } catch (error) {
@@ -33,7 +33,7 @@ export async function connectViews(url: string, name: string): Promise<Db> {
   }
 }
 
-/** Runs `work` in a transaction: all that it writes stays, or none of it where it throws. */
+/** Runs `work` in a transaction. All that it writes stays; where it throws, none of it does. */
 export async function inTransaction<T>(db: Db, work: () => Promise<T>): Promise<T> {
   await db.query("BEGIN");
   try {
@@ -41,13 +41,13 @@ export async function inTransaction<T>(db: Db, work: () => Promise<T>): Promise<
     await db.query("COMMIT");
     return result;
   } catch (error) {
-    // On a connection that is lost there is nothing to roll back; what went wrong is told all the same.
+    // On a lost connection there is nothing to roll back; the first error is thrown all the same.
     await db.query("ROLLBACK").catch(() => {});
     throw error;
   }
 }
 
-/** Runs `work` inside the caller's transaction: where it throws, what it wrote is undone, and the transaction goes on. Constraints are checked at its end. */
+/** Runs `work` inside the caller's transaction and checks the constraints at its end. Where it throws, what it wrote is undone, and the transaction can go on. */
 export async function inSavepoint<T>(db: Db, work: () => Promise<T>): Promise<T> {
   await db.query("SAVEPOINT part");
   try {
@@ -64,7 +64,7 @@ export async function inSavepoint<T>(db: Db, work: () => Promise<T>): Promise<T>
 
 const UNDONE = new Error("undone");
 
-/** Runs `work` inside the caller's transaction and undoes it, so that nothing of it stays. Throws what it throws, or what the database's constraints say of it. */
+/** Runs `work` inside the caller's transaction and undoes all of it. Throws what `work` throws, or what the database's constraints say of it. */
 export async function rehearse(db: Db, work: () => Promise<unknown>): Promise<void> {
   try {
     await inSavepoint(db, async () => {
@@ -77,15 +77,15 @@ export async function rehearse(db: Db, work: () => Promise<unknown>): Promise<vo
   }
 }
 
-/** Until the caller's transaction ends, no statement waits longer for a lock than this. */
+/** Bounds how long a statement waits for a lock, until the caller's transaction ends. */
 export async function waitAtMost(db: Db, lockTimeoutMs: number): Promise<void> {
   await db.query(`SET LOCAL lock_timeout = ${lockTimeoutMs}`);
 }
 
-/** A process that hangs inside a transaction keeps what it has locked from others no longer than this: then PostgreSQL ends its connection. */
+/** How long a process that hangs inside a transaction keeps its locks: then PostgreSQL ends its connection. */
 const IDLE_IN_TRANSACTION_MS = 15_000;
 
-/** Sets a connection up for writing pages. Safe: rows and places in the log are lost or kept together, and what is lost is folded again. Saves a disk flush a page. */
+/** Sets a connection up for writing pages: it saves a disk flush a page. That is safe: rows and shards' positions are lost or kept together, and what is lost is folded again. */
 export async function asPageWriter(db: Db): Promise<void> {
   await db.query("SET synchronous_commit = off");
   await db.query(`SET idle_in_transaction_session_timeout = ${IDLE_IN_TRANSACTION_MS}`);

@@ -2,7 +2,7 @@ import { finished } from "node:stream/promises";
 import { from as copyFrom } from "pg-copy-streams";
 import type { Db } from "./connect.ts";
 
-/** PostgreSQL's text has no U+0000; what carries one is shown with the replacement character. */
+/** A text without U+0000, which PostgreSQL's text cannot hold: the replacement character stands in its place. */
 export const withoutNul = (text: string): string => (text.includes("\0") ? text.replaceAll("\0", "\uFFFD") : text);
 
 const SPECIAL = /[\\\n\r\t]/;

@@ -1,13 +1,13 @@
-/** How builds go: at once, or when nothing of others clings to them any more. */
+/** How builds are removed: at once, or when nothing that others made clings to them any more. */
 import type { Generation } from "./catalog.ts";
 import { clingingTo, clings } from "./clinging.ts";
 import { type Db, inTransaction, waitAtMost } from "./connect.ts";
 import { at, LIVE, q } from "./names.ts";
 
-/** How long a build that was let go waits for the last who reads it, at a time. */
+/** How long, at a time, the removal of a build waits for its last readers. */
 const LET_GO_TIMEOUT_MS = 500;
 
-/** What stands of a build in the database. */
+/** A build and its tables in the database. */
 type Tables = Pick<Generation, "view" | "generation" | "place" | "tables">;
 
 /** Removes what was kept for a build beside its tables. */
@@ -16,7 +16,7 @@ async function forgetKept(db: Db, { view, generation }: Tables): Promise<void> {
     await db.query(`DELETE FROM tributary.${kept} WHERE view = $1 AND generation = $2`, [view, generation]);
 }
 
-/** Removes a build; one that something clings to is put out of use, and goes when it is let go. For whoever has nobody to tell. */
+/** Removes a build; one that something clings to is put out of use, and removed when it is let go. For work that no person watches. */
 export async function dropOrLeave(db: Db, build: Tables): Promise<void> {
   if ((await clingingTo(db, build.place, build.tables)).length === 0) return dropGeneration(db, build);
   await forgetKept(db, build);
@@ -26,9 +26,9 @@ export async function dropOrLeave(db: Db, build: Tables): Promise<void> {
   ]);
 }
 
-/** Whether a build that was left is let go by now. Changes nothing. */
+/** Whether nothing clings any more to some build that was left. Changes nothing. */
 export async function isAnyLetGo(db: Db): Promise<boolean> {
-  // Of one view there may be several.
+  // One view may have several such builds.
   const { rows } = await db.query<Pick<Tables, "place" | "tables">>(
     "SELECT place, tables FROM tributary.generation WHERE state = 'left'",
   );
@@ -36,7 +36,7 @@ export async function isAnyLetGo(db: Db): Promise<boolean> {
   return false;
 }
 
-/** Removes builds that were left, and that nothing clings to any more, in a transaction; several processes may do so at once. Returns how many. */
+/** Removes, in a transaction, the builds that were left and that nothing clings to any more; several processes may do so at once. Returns how many. */
 export async function dropLetGo(db: Db): Promise<number> {
   return inTransaction(db, async () => {
     await waitAtMost(db, LET_GO_TIMEOUT_MS);

@@ -9,7 +9,7 @@ export interface EventName {
   readonly seq: Seq;
 }
 
-/** The events that make something count for an entity up to a position, in log order: its own, and in the stead of quarantined ones those that released them. */
+/** The events that count for an entity up to a position, in log order: its own, and for each quarantined one the event that released it. */
 export async function eventNamesOf(db: Db, { type, id }: EntityRef, upTo: Position): Promise<EventName[]> {
   const { rows } = await db.query<{ origin: OriginId; seq: string }>(
     `SELECT e.origin, e.seq

@@ -7,7 +7,7 @@ import type { Db } from "./connect.ts";
 import { at, q } from "./names.ts";
 
 /**
- * What a failure while a page is written is about. One of *operation* is waited out, and the page tried again as it is; one of the *data* is narrowed down to its
+ * What a failure while a page is written is about. A failure of *operation* is waited out, and the page is tried again as it is; a failure of the *data* is narrowed down to its
  * event. What PostgreSQL says (SQLSTATE), by class:
  *
  *   operation  08 connection   28 authorization   3D no such database   40001, 40P01 serialization, deadlock   25P03 idle too long
@@ -15,15 +15,15 @@ import { at, q } from "./names.ts";
  *              42P01, 42703, 3F a table, column or schema is missing, 42501 a right: where the views' own tables are the cause (`areTablesInPlace`)
  *   data       all else: 21, 22 values, 23 constraints, 44 check option, 54 limits, P0 what a trigger raises, 0A, 42 in a trigger's own words …
  *
- * Whatever says that it is of operation and comes again and again at one place is taken for what the data brings about (`MAX_REPEATS`): a trigger may raise
- * anything. Only what says nothing about a statement (`IS_AWAY`) is waited out for ever.
+ * A failure that calls itself one of operation and comes again and again at the same page is taken for one of the data (`MAX_REPEATS`): a trigger may raise
+ * anything. Only codes that say nothing about a statement (`IS_AWAY`) are waited out for ever.
  */
 const OPERATION = /^(08|28|3D|53|55|57|58|F0|XX|40001|40P01|40003|25)/;
 const IS_AWAY = /^(08|28|3D|53|57P|58)/;
-/** How often the same error ends the same page before it is narrowed down all the same. */
+/** How often the same error may end the same page before the page is narrowed down all the same. */
 export const MAX_REPEATS = 5;
 
-/** PostgreSQL's code of an error; `null` for what PostgreSQL did not say. */
+/** PostgreSQL's code of an error; `null`: the error is not PostgreSQL's. */
 export const sqlState = (error: unknown): string | null =>
   error instanceof pg.DatabaseError && typeof error.code === "string" ? error.code : null;
 
@@ -33,31 +33,31 @@ const MISSING = new Set(["42P01", "3F000"]);
 /** Whether an error says that tables are gone. */
 export const isMissing = (error: unknown): boolean => MISSING.has(sqlState(error) ?? "");
 
-/** Whether a statement gave up because others held what it needs (`lock_timeout`). */
+/** Whether a statement gave up because others held a lock that it needs (`lock_timeout`). */
 export const isLockedOut = (error: unknown): boolean => sqlState(error) === "55P03";
 
-/** PostgreSQL's code of a right that is lacking. */
+/** PostgreSQL's code of a missing right. */
 export const LACKS_A_RIGHT = "42501";
 
 /** Why something is not in a view, in the words of whoever refused it. */
 export const wordsOf = (error: unknown): string =>
   sqlState(error) === null ? messageOf(error) : `PostgreSQL cannot hold it: ${messageOf(error)}`;
 
-/** An event stands in the audit already: shards stand before what was folded, or the log was set back. Nothing that an event is to blame for. */
+/** Whether an error says that an event is in the audit already: shards stand before what was folded, or the log was set back. No event is to blame for that. */
 export const isAudited = (error: unknown): boolean =>
   error instanceof pg.DatabaseError && error.code === "23505" && error.constraint === "audit_pkey";
 
-/** Whether a failure may be about the data although it does not say so, when it comes for ever. */
+/** Whether a failure that keeps coming may be about the data although it does not say so. */
 export const mayBeOfData = (error: unknown): boolean => {
   const code = sqlState(error);
   return code !== null && !IS_AWAY.test(code);
 };
 
-/** Codes by which the failure may be that a table of ours is not as it was made. */
+/** The codes that may mean that a table of ours is not as it was made. */
 const IS_OF_TABLES = /^(42|3F)/;
 
 /**
- * Whether an error is about the data that was being read or written, so that going on event by event will find whose. Asks the database whether it still answers
+ * Whether an error is about the data that was being read or written, so that going on event by event will find the event. Asks the database whether it still answers
  * and has its tables. `insists`: the error has come again and again.
  */
 export async function isOfData(db: Db, targets: readonly ViewBuild[], error: unknown, insists = false): Promise<boolean> {
@@ -76,7 +76,7 @@ export async function isOfData(db: Db, targets: readonly ViewBuild[], error: unk
   }
 }
 
-/** Tables of ours that a page writes besides the views. */
+/** The hub's own tables that a page writes besides the views. */
 const OWN = ["audit", "quarantine", "origin", "case_row", "case_note", "decision_row", "parked", "refold", "notification"];
 
 /** Whether all tables that a page is written to are there, with their columns, and may be written. */

@@ -5,7 +5,7 @@ import { withoutNul } from "./copy.ts";
 /** A fork of an origin, as people are shown it. */
 export interface ForkCase {
   readonly id: string;
-  /** Its place among the log's facts about forks. */
+  /** The revision of the fact in the log's stream about forks. */
   readonly revision: number;
   readonly device: string;
   readonly origin: string;
@@ -16,21 +16,21 @@ export interface ForkCase {
   readonly recordedAtMs: number;
 }
 
-/** The first of the log's facts about forks that has no case yet. */
+/** The revision of the log's first fact about forks that has no case yet. */
 export async function nextForkRevision(db: Db): Promise<number> {
   const { rows } = await db.query<{ next: string }>("SELECT coalesce(max(revision) + 1, 0) AS next FROM tributary.fork_case");
   return Number(rows[0]!.next);
 }
 
-/** Takes away all cases of forks but these. */
+/** Deletes all cases of forks but these. */
 export async function dropForkCasesBut(db: Db, ids: readonly string[]): Promise<void> {
   await db.query("DELETE FROM tributary.fork_case WHERE id <> ALL($1)", [ids]);
 }
 
-/** Evidence as the table can hold it; who reads it by its members would trip over U+0000. */
+/** Evidence as the table can hold it: without U+0000, which PostgreSQL cannot give to a reader of a JSON member. */
 const kept = (about: JsonObject): string => JSON.stringify(about).replaceAll("\\u0000", "\\ufffd");
 
-/** Opens a case for a fork; of one that has a case the place is noted anew. */
+/** Opens a case for a fork. Where it has one, its revision and position are updated. */
 export async function writeForkCase(db: Db, fork: ForkCase): Promise<void> {
   await db.query(
     `INSERT INTO tributary.fork_case (id, revision, device, origin, says, about, mark, opened_position, opened_at)

@@ -2,7 +2,7 @@ import type { Position } from "../core/index.ts";
 import type { Db } from "./connect.ts";
 import { asPosition } from "./shards.ts";
 
-/** Entities that are parked in the live views, by view. */
+/** How many entities are parked in each live view; views without any are left out. */
 export async function parkedCounts(db: Db): Promise<Record<string, number>> {
   const { rows } = await db.query<{ view: string; count: number }>(
     `SELECT p.view, count(*)::int AS count FROM tributary.parked p JOIN tributary.generation g USING (view, generation)
@@ -13,13 +13,13 @@ export async function parkedCounts(db: Db): Promise<Record<string, number>> {
 
 /** How the shards stand. */
 export interface ShardsNow {
-  /** How far all of the log has been folded; `null`: nothing yet. */
+  /** How far all shards have folded the log; `null`: some have not begun. */
   readonly position: Position | null;
-  /** Shards that no living projector holds: nobody folds their entities. */
+  /** How many shards no living projector holds: nobody folds their entities. */
   readonly unheld: number;
 }
 
-/** How the shards stand, in one question. */
+/** How the shards stand, by one query. */
 export async function shardsNow(db: Db): Promise<ShardsNow> {
   const { rows } = await db.query<{ position: string | null; unheld: number }>(
     `SELECT (SELECT position FROM tributary.checkpoint) AS position,

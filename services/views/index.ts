@@ -1,6 +1,6 @@
 /**
- * All of PostgreSQL: connection, migrations, the catalog of builds, their tables, leases, swap, and what is written and read of it all. In come plain data and
- * declarations; out go plain data. Nobody else names a table, or the driver; nothing here knows the log or the gate.
+ * All of PostgreSQL: connection, migrations, the catalog of builds, their tables, leases, swap, and all that is written and read. In come plain data and
+ * declarations; out go plain data. No other folder names a table or the driver; nothing here knows the log or the gate.
  */
 export { type Addition, additionsOf, claimedKeys } from "./additions.ts";
 export { type AskedEntity, answerAsked, askedEntities, askRefold, askWaiting, isAsked } from "./asked.ts";

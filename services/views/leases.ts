@@ -2,11 +2,11 @@ import { type Position, TributaryError } from "../core/index.ts";
 import { type Db, inTransaction } from "./connect.ts";
 import { asPosition } from "./shards.ts";
 
-/** A process that says nothing for so long has lost its shards, even if its connection stands. */
+/** How long a process may say nothing: after that it has lost its shards, even if its connection stands. */
 export const LEASE_MS = 6_000;
 /** How often a process says that it is there, and looks whether shards should change hands. */
 export const TEND_MS = 1_000;
-/** With a projector's number it names the advisory lock that its connection holds: gone at once when the process dies. */
+/** With a projector's number, this names the advisory lock that the projector's connection holds. The lock is gone at once when the process dies. */
 const ALIVE_LOCK = 7_401_103;
 
 /** One projector process, as the database knows it: listed from when it first takes shards. */
@@ -15,7 +15,7 @@ export interface Member {
   readonly name: string;
 }
 
-/** A shard in hand. Every transaction checks `fence`: whoever took the shard over has raised it. */
+/** A shard in hand. Every transaction checks `fence`: a process that takes the shard over raises it. */
 export interface Lease {
   readonly shard: number;
   readonly fence: string;
@@ -23,7 +23,7 @@ export interface Lease {
   position: Position | null;
 }
 
-/** Gives a connection's process a number, and holds the lock that says that it lives. It counts among the projectors once it takes shards. */
+/** Gives a connection's process a number, and holds the lock that says that the process lives. The process counts among the projectors once it takes shards. */
 export async function enroll(db: Db, name: string): Promise<Member> {
   const { rows } = await db.query<{ number: number }>("SELECT nextval('tributary.projector_number')::int AS number");
   const number = rows[0]!.number;
@@ -49,8 +49,8 @@ export async function othersAlive(db: Db, { number }: Member): Promise<string[]>
 }
 
 /**
- * Takes shards that nobody has, or whose holder is gone, up to this process's fair share. `look` is asked what stands in the same transaction, which keeps
- * swaps out: what it sees is of the layout that is returned.
+ * Takes shards that nobody has, or whose holder is gone, up to this process's fair share. `look` reads the views in the same transaction, which keeps
+ * swaps out: what it sees belongs to the layout that is returned.
  */
 export async function takeShards<T>(
   db: Db,
@@ -58,7 +58,7 @@ export async function takeShards<T>(
   look: () => Promise<T>,
 ): Promise<{ readonly leases: Lease[]; readonly layout: string; readonly seen: T }> {
   return inTransaction(db, async () => {
-    // One at a time: two that take at once would each see the same ones free.
+    // One process at a time: two at once would each see the same shards free.
     await db.query("SELECT pg_advisory_xact_lock($1)", [ALIVE_LOCK]);
     await db.query(saysIsThere(member));
     const share = await fairShare(db, member);
@@ -94,7 +94,7 @@ async function fairShare(db: Db, { number }: Member): Promise<number> {
   return Math.ceil(rows[0]!.shards / Math.max(1, rows[0]!.alive));
 }
 
-/** Says that this process is there, and what has changed: whether its shards were taken or swapped, it holds more than its share, or some are free for it. */
+/** Says that this process is there. Returns `lost` where its shards were taken or views were swapped, and `rebalance` where it holds more than its share or could take free shards. */
 export async function tend(
   db: Db,
   member: Member,
@@ -121,7 +121,7 @@ export async function tend(
   return rows[0]!.free > 0 ? "rebalance" : "fine";
 }
 
-/** Gives shards back, so that others need not wait for the leases to run out. */
+/** Gives shards back, so that others need not wait until the leases run out. */
 export async function giveBack(db: Db, leases: readonly Lease[]): Promise<void> {
   await db.query(
     `UPDATE tributary.shard s SET holder = NULL, lease_until = NULL
@@ -130,18 +130,19 @@ export async function giveBack(db: Db, leases: readonly Lease[]): Promise<void> 
   );
 }
 
+/** Takes a process off the list of projectors. */
 export async function leave(db: Db, { number }: Member): Promise<void> {
   await db.query("DELETE FROM tributary.projector WHERE number = $1", [number]);
 }
 
 /**
- * Moves the shards in hand to `through`, inside the transaction that writes what was folded. Throws `already-running` when any has been taken over,
- * moved, or folded into views that were swapped meanwhile: then nothing of the transaction may stay.
+ * Moves the shards in hand to `through`, inside the transaction that writes what was folded. Throws `already-running` when any of them has been taken over,
+ * moved, or folded into views that were swapped meanwhile: the transaction must then be undone.
  */
 export async function moveShards(db: Db, leases: readonly Lease[], layout: string, through: Position): Promise<void> {
   const { rowCount } = await db.query({
     name: "move",
-    // Locked in one order everywhere: whoever renews leases meanwhile never waits crosswise.
+    // Rows are locked in one order everywhere, so that no two processes ever wait for each other.
     text: `WITH mine AS (SELECT shard FROM tributary.shard WHERE shard = ANY($1) ORDER BY shard FOR UPDATE)
       UPDATE tributary.shard s SET position = x.upto, lease_until = clock_timestamp() + $6 * interval '1 ms'
       FROM mine m, unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[]) AS x (shard, fence, before, upto)
@@ -158,7 +159,7 @@ export async function moveShards(db: Db, leases: readonly Lease[], layout: strin
   if (rowCount !== leases.length) {
     throw new TributaryError(
       "already-running",
-      "another process has taken over shards, or has swapped views, meanwhile",
+      "meanwhile another process has taken over shards or swapped views",
       "Nothing was written; the projector looks again by itself.",
     );
   }

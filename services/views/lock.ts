@@ -1,13 +1,13 @@
-/** Who rebuilds and swaps: one process at a time. */
+/** The lock for rebuilding and swapping: one process at a time. */
 import { TributaryError } from "../core/index.ts";
 import type { Db } from "./connect.ts";
 
 /** One rebuild at a time; an arbitrary number of ours. */
 const REBUILD_LOCK = 7_401_105;
-/** How long a process that holds the projectors up may be silent. */
+/** How long a process that keeps projectors waiting may be silent. */
 const HOLD_IDLE_MS = 60_000;
 
-/** Runs `work` while no other process rebuilds or swaps. With `wait: false`: throws `already-running` when one does. */
+/** Runs `work` while no other process rebuilds or swaps. Where one does, waits for it; with `wait: false`, throws `already-running` instead. */
 export async function alone<T>(db: Db, wait: boolean, work: () => Promise<T>): Promise<T> {
   if (wait) await db.query("SELECT pg_advisory_lock($1)", [REBUILD_LOCK]);
   else {
@@ -16,7 +16,7 @@ export async function alone<T>(db: Db, wait: boolean, work: () => Promise<T>): P
       throw new TributaryError(
         "already-running",
         "another process is rebuilding views",
-        "Wait until it has ended; it can be interrupted and goes on later.",
+        "Wait until that has ended. It can be interrupted, and goes on later.",
       );
   }
   try {
@@ -26,7 +26,7 @@ export async function alone<T>(db: Db, wait: boolean, work: () => Promise<T>): P
   }
 }
 
-/** Whether somebody waits to rebuild or swap until who holds the lock has ended: a projector that cannot fold before. */
+/** Whether a process waits for the lock. That may be a projector, which cannot fold until it has had its turn. */
 export async function isWaitedFor(db: Db): Promise<boolean> {
   const { rows } = await db.query(
     `SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = $1
@@ -36,13 +36,13 @@ export async function isWaitedFor(db: Db): Promise<boolean> {
   return rows.length > 0;
 }
 
-/** Keeps projectors from writing until the caller's transaction ends, which PostgreSQL sees to if the caller hangs. */
+/** Keeps projectors from writing until the caller's transaction ends. If the caller hangs, PostgreSQL ends it. */
 export async function holdShards(db: Db): Promise<void> {
   await db.query(`SET LOCAL idle_in_transaction_session_timeout = ${HOLD_IDLE_MS}`);
   await db.query("LOCK TABLE tributary.shard IN EXCLUSIVE MODE");
 }
 
-/** What the caller's transaction writes may be lost with the machine, and is then made again: saves a disk flush. */
+/** Lets the caller's transaction be lost if the machine fails, since its work can be done again. That saves a disk flush. */
 export async function mayBeLost(db: Db): Promise<void> {
   await db.query("SET LOCAL synchronous_commit = off");
 }

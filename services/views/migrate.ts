@@ -13,7 +13,7 @@ export const migrations = (): string[] =>
     .filter((name) => /^\d{3}_.*\.sql$/.test(name))
     .sort();
 
-/** Brings the database's tables up to date: the numbered files of `sql/`, each once, in order. `last`: no further than this one. */
+/** Brings the database's tables up to date: runs the numbered files of `sql/`, each once, in order. `last`: the last file to run. Throws `data-corrupt` for a database of a newer version. */
 export async function migrate(db: Db, last?: string): Promise<void> {
   const files = migrations();
   await inTransaction(db, async () => {

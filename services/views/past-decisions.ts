@@ -1,16 +1,16 @@
-/** Decisions that a new build replaces stay known to have been made, as versions of rows do. */
+/** Decisions that a new build replaces are kept as superseded, as versions of rows are. */
 import type { Db } from "./connect.ts";
 import { isKnownNow, NEVER } from "./names.ts";
 import { furthestOf, least, type Positions } from "./shards.ts";
 
-/** Two builds of a view. */
+/** A view, and the two builds between which decisions are carried over. */
 export interface DecisionsMove {
   readonly view: string;
   readonly from: number;
   readonly to: number;
 }
 
-/** Two decisions on the same register say the same. What settled them later is no part of that. */
+/** The condition that two decisions are on the same register and say the same. What ended them later does not matter. */
 export const saysTheSame = (a: string, b: string): string =>
   `${a}.view = ${b}.view AND ${a}.entity_id = ${b}.entity_id AND ${a}.register = ${b}.register AND ${a}.position = ${b}.position AND ${a}.rule = ${b}.rule
    AND ${a}.rule_version = ${b}.rule_version AND ${a}.reason = ${b}.reason AND ${a}.value::text IS NOT DISTINCT FROM ${b}.value::text
@@ -19,7 +19,7 @@ export const saysTheSame = (a: string, b: string): string =>
 const COLUMNS = "rule, rule_version, reason, winner, losers, settled_position, value, is_open, known_from";
 
 /**
- * Marks decisions that the new build alone has as known from the swap on, and adds those that the old one alone has as superseded there. Where the log was set back, what
+ * Marks decisions that only the new build has as known from the swap on, and adds those that only the old one has, as superseded at the swap. Where the log was set back, what
  * lay beyond is not carried over.
  */
 export async function carryDecisions(db: Db, { view, from, to }: DecisionsMove, positions: Positions): Promise<void> {

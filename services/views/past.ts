@@ -1,10 +1,10 @@
 /**
- * The past of a view's rows, carried over from the build that was live to the one that takes its place: what was known before the swap stays known to have been so.
+ * The past of a view's rows, carried over from the build that was live to the one that takes its place. What was known before the swap can still be asked for after it.
  *
  *   while both builds move ─▶ compare all versions, note which differ; copy what was superseded before   (`preparePast`)
  *   while they stand still ─▶ compare the entities that have moved since; write what differs             (`carryPast`)
  *
- * Only the marks of the swap itself must wait for it. How long projectors were held up in the swap, in ms, with 100,000 versions on each side, without and with preparation:
+ * Only the marks of the swap itself must be made during the swap. How long projectors were held up by it, in ms, with 100,000 versions on each side, without and with preparation:
  * both builds say the same 450 and 70; the same, with as many superseded versions to carry over 2,280 and 95; ten differ 2,170 and 120; all differ 3,430 and 2,460.
  */
 import type { Position } from "../core/index.ts";
@@ -14,7 +14,7 @@ import { at, isKnownNow, NEVER } from "./names.ts";
 import { furthestOf, least, type Positions } from "./shards.ts";
 import { isEmpty } from "./states.ts";
 
-/** A view's versions in both builds. */
+/** A view, and the two builds between which versions are carried over. */
 export interface PastMove {
   readonly view: string;
   readonly build: Pick<Generation, "generation" | "place">;
@@ -24,7 +24,7 @@ export interface PastMove {
   readonly preparedAt: Position | null;
 }
 
-/** No view can have this name. `side`: the build that has the version; `moved`: an entity that is compared again while the shards are held. */
+/** The table of differences; no view can have this name. `side`: the build that has the version, or `moved`: the entity is compared again while the shards are held. */
 const DIFFERS = "past-differs";
 
 interface Names {
@@ -38,7 +38,7 @@ const namesOf = ({ view, build: { place }, from }: Omit<PastMove, "preparedAt">)
   differs: at(place, DIFFERS),
 });
 
-/** Which entities' versions, as a condition on a table. `$1` is the view. */
+/** Which entities' versions are meant, as a condition on a table. `$1` is the view. */
 type Entities = (alias: string) => string;
 const ALL: Entities = () => "$1::text IS NOT NULL";
 const moved =
@@ -46,7 +46,7 @@ const moved =
   (alias) =>
     `${alias}.id IN (SELECT m.id FROM ${differs} m WHERE m.view = $1 AND m.side = 'moved')`;
 
-/** Does before the swap what need not wait for it. `since`: a position that both builds have passed; what moves from there on is found by `carryPast`. */
+/** Does before the swap what need not wait for it. `since`: a position that both builds have passed; `carryPast` finds what moves from there on. */
 export async function preparePast(db: Db, move: Omit<PastMove, "preparedAt">, since: Position): Promise<void> {
   const names = namesOf(move);
   const { older, newer, differs } = names;
@@ -60,7 +60,7 @@ export async function preparePast(db: Db, move: Omit<PastMove, "preparedAt">, si
      ON CONFLICT DO NOTHING`,
     [since],
   );
-  // A parked entity may be folded anew from its beginning; a version that is known only from here on may go without a trace.
+  // A parked entity may be folded again from its first event; a version that is known only from here on may disappear without a trace.
   await db.query(
     `INSERT INTO ${differs} (view, side, id) SELECT $1, 'moved', entity_id FROM tributary.parked WHERE view = $1 AND generation = $2
      UNION SELECT $1, 'moved', id FROM ${older} WHERE known_from >= $3`,
@@ -70,7 +70,7 @@ export async function preparePast(db: Db, move: Omit<PastMove, "preparedAt">, si
 }
 
 /**
- * Marks versions that the new build alone has as known from the swap on, and adds those that the old one alone has as superseded there. Where the log was set back, what
+ * Marks versions that only the new build has as known from the swap on, and adds those that only the old one has, as superseded at the swap. Where the log was set back, what
  * lay beyond is not carried over. `positions`: where the live build stands.
  */
 export async function carryPast(db: Db, move: PastMove, positions: Positions): Promise<void> {
@@ -103,7 +103,7 @@ export async function carryPast(db: Db, move: PastMove, positions: Positions): P
   );
 }
 
-/** Takes away what comparing leaves behind in a place. */
+/** Removes the table that comparing leaves behind in a schema. */
 export const endPast = async (db: Db, place: string): Promise<void> => {
   await db.query(`DROP TABLE IF EXISTS ${at(place, DIFFERS)}`);
 };
@@ -117,7 +117,7 @@ async function begin(db: Db, { differs }: Names, view: string): Promise<void> {
   await db.query(`DELETE FROM ${differs} WHERE view = $1`, [view]);
 }
 
-/** Notes versions known now that one build alone has, or that both have and that do not say the same: of each side its own. */
+/** Notes the versions that are known now and that only one build has, or that both have with different values; each side's separately. */
 async function compare(db: Db, names: Names, view: string, which: Entities): Promise<void> {
   const known = (table: string): string => `(SELECT * FROM ${table} v WHERE ${isKnownNow("v")} AND ${which("v")})`;
   await db.query(
@@ -130,7 +130,7 @@ async function compare(db: Db, names: Names, view: string, which: Entities): Pro
   );
 }
 
-/** Entities that have moved since: what was noted of them is forgotten. */
+/** Notes which entities have moved since, and forgets what was noted of them before. */
 async function findMoved(db: Db, { older, newer, differs }: Names, view: string, since: Position): Promise<void> {
   const ids = (table: string): string =>
     `SELECT v.id FROM ${table} v WHERE greatest(v.position, v.known_from) >= $2 OR v.superseded_at >= $2 AND v.superseded_at < ${NEVER}`;
@@ -145,7 +145,7 @@ async function findMoved(db: Db, { older, newer, differs }: Names, view: string,
   await db.query(`ANALYZE ${differs}`);
 }
 
-/** Versions that both have are known from where they were known before. */
+/** Marks versions that both builds have as known from the position from which they were known before. */
 async function knownAsBefore(
   db: Db,
   { older, newer }: Names,

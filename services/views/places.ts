@@ -1,4 +1,4 @@
-/** Each shard's place in the log, and how it is found again where it was lost. */
+/** Each shard's position in the log, and how it is found again where it was lost. */
 import type { OriginId, Position, Seq } from "../core/index.ts";
 import type { Db } from "./connect.ts";
 import { asPosition, type Positions, SHARDS } from "./shards.ts";
@@ -13,14 +13,14 @@ export async function arePlacesLost(db: Db): Promise<boolean> {
   return shards < SHARDS || (unmoved > 0 && audited);
 }
 
-/** Keeps places from moving until the caller's transaction ends. */
+/** Keeps the shards' positions from moving until the caller's transaction ends. */
 export async function lockPlaces(db: Db): Promise<void> {
   await db.query("LOCK TABLE tributary.shard IN EXCLUSIVE MODE");
 }
 
-/** Puts shards right that stand before these places. Whoever holds one of them has lost it. Returns which. */
+/** Moves the shards that stand before these positions on to them. A process that holds one of these shards loses it. Returns which shards they are. */
 export async function putPlacesRight(db: Db, places: Positions): Promise<number[]> {
-  // Fences and layouts count up from the clock: never one that was in use before.
+  // Fences and layouts count up from the clock, so that none comes that was in use before.
   const { rows } = await db.query<{ shard: number }>(
     `INSERT INTO tributary.shard AS s (shard, position, fence, layout)
      SELECT x.shard, x.position, c.now, coalesce((SELECT max(layout) FROM tributary.shard), c.now)
@@ -33,7 +33,7 @@ export async function putPlacesRight(db: Db, places: Positions): Promise<number[
   return rows.map(({ shard }) => shard);
 }
 
-/** Takes shards back to `to` that stand beyond; `null`: to the log's beginning. Returns how many. */
+/** Takes shards that stand beyond `to` back to it; `null`: to the log's beginning. Returns how many. */
 export async function setPlacesBack(db: Db, to: Position | null): Promise<number> {
   const { rowCount } = await db.query(
     `UPDATE tributary.shard SET position = $1::bigint, fence = fence + 1, holder = NULL, lease_until = NULL
@@ -48,19 +48,19 @@ export async function takeShardsFromAll(db: Db): Promise<void> {
   await db.query("UPDATE tributary.shard SET fence = fence + 1, holder = NULL, lease_until = NULL");
 }
 
-/** How far the shard that is furthest has been folded. */
+/** The position of the shard that is furthest; `null`: none has begun. */
 export async function furthest(db: Db): Promise<Position | null> {
   const { rows } = await db.query<{ position: string | null }>("SELECT max(position) AS position FROM tributary.shard");
   return asPosition(rows[0]?.position);
 }
 
-/** The position that all shards have reached: what lies up to it is in the views whole. `null`: some have not begun. */
+/** The position that all shards have reached: the views are complete up to it. `null`: some shards have not begun. */
 export async function commonPosition(db: Db): Promise<Position | null> {
   const { rows } = await db.query<{ position: string | null }>("SELECT position FROM tributary.checkpoint");
   return asPosition(rows[0]?.position);
 }
 
-/** How a projector stands: how far each shard is folded. */
+/** How far each shard has been folded. */
 export async function foldedTo(db: Db): Promise<ReadonlyMap<number, Position | null>> {
   const { rows } = await db.query<{ shard: number; position: string | null }>("SELECT shard, position FROM tributary.shard");
   return new Map(rows.map(({ shard, position }) => [shard, asPosition(position)]));
@@ -73,7 +73,7 @@ export interface AuditedEntity {
   readonly position: Position;
   readonly type: string;
   readonly id: string;
-  /** The audit could not hold all of the event as it is. */
+  /** Whether the row stands with placeholders: the audit could not hold all of the event as it is. */
   readonly isPlaceholder: boolean;
 }
 

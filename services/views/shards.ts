@@ -1,7 +1,7 @@
 import { type EntityRef, type Position, position } from "../core/index.ts";
 
 /**
- * Into how many parts entities are dealt: the most processes that can share the work. Fixed for a database's life, as it says which part an entity
+ * Into how many shards entities are dealt: the most processes that can share the work. Fixed for a database's life, as it decides which shard an entity
  * is in; 004_projections.sql makes as many rows.
  */
 export const SHARDS = 16;
@@ -18,19 +18,19 @@ export function shardOf({ type, id }: EntityRef): number {
 export type Positions = readonly (Position | null)[];
 export const NOWHERE: Positions = Array.from({ length: SHARDS }, () => null);
 
-/** How far all of them have been folded. */
+/** How far all shards have been folded; `null`: some have not begun. */
 export const least = (positions: Positions): Position | null =>
   positions.reduce<Position | null>(
     (low, each) => (each === null || low === null ? null : each < low ? each : low),
     positions[0] ?? null,
   );
 
-/** How far the one that is furthest has been folded; `null`: none has begun. */
+/** The position of the shard that is furthest; `null`: none has begun. */
 export const furthestOf = (positions: Positions): Position | null =>
   positions.reduce<Position | null>((high, each) => (each !== null && (high === null || each > high) ? each : high), null);
 
-/** A position as the driver gives it. */
+/** The position in a text that the driver gives; `null` for none. */
 export const asPosition = (text: string | null | undefined): Position | null => (text == null ? null : positionOf(text));
 
-/** The same where the column holds one in every row. */
+/** The same for a column that has a position in every row. */
 export const positionOf = (text: string): Position => position(BigInt(text));

@@ -1,4 +1,4 @@
-/** Views of SQL: our own, and those of others that read ours. */
+/** SQL views: our own, and those of others that read ours. */
 import { TributaryError } from "../core/index.ts";
 import type { SqlView } from "../merge/engine.ts";
 import { type Clinging, clings } from "./clinging.ts";
@@ -13,7 +13,7 @@ export interface ForeignView {
   readonly definition: string;
 }
 
-/** Views that are not ours and read these tables or views. */
+/** Views that are not ours and that read these tables or views. `ours`: the names of our own SQL views. */
 export async function foreignViews(
   db: Db,
   place: string,
@@ -34,7 +34,7 @@ export async function foreignViews(
 
 export const asClinging = ({ name, table }: ForeignView): Clinging => ({ object: name, table, isView: true });
 
-/** Has somebody's own view read the tables that stand under the names now, as it was written. Returns why it cannot, or `null`. */
+/** Makes somebody's own view read the tables that stand under its names now. Returns why that cannot be done, or `null`. */
 export async function readAnew(db: Db, view: ForeignView): Promise<string | null> {
   if (view.isMaterialized) return "a materialized view cannot be made to read its new build";
   try {
@@ -45,7 +45,7 @@ export async function readAnew(db: Db, view: ForeignView): Promise<string | null
   }
 }
 
-/** Makes a view of SQL, or has it read the tables that stand now; one whose columns change is dropped first, where nothing else reads it. */
+/** Makes an SQL view, or makes it read the tables that stand now. One whose columns change is dropped first; throws `usage` where something else reads it. */
 export async function makeSqlView(db: Db, { name, sql }: SqlView): Promise<void> {
   await db.query("SAVEPOINT made");
   try {

@@ -14,7 +14,7 @@ export interface KeptState {
   readonly firstPosition: Position;
 }
 
-/** The states of those of these entities that a view has rows of. */
+/** The states of these entities; those that the view has no row of are left out. */
 export async function statesOf(db: Db, place: string, view: string, ids: readonly string[]): Promise<KeptState[]> {
   const { rows } = await db.query<{ id: string; state: string; first_position: string }>(
     `SELECT id, state, first_position FROM ${at(place, view)} WHERE id = ANY($1)`,
@@ -29,7 +29,7 @@ export async function isEmpty(db: Db, place: string, view: string): Promise<bool
   return rows.length === 0;
 }
 
-/** What a view shows of an entity, and the state that this came from. */
+/** What a view shows of an entity, and the state that the row was made from. */
 export interface ShownRow {
   readonly values: JsonObject;
   readonly state: string;

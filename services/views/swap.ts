@@ -1,6 +1,6 @@
 /**
- * Puts builds into the place of the live views. In come builds that are folded as far as the live views; out go readers' names for them. Never a moment in which a reader
- * sees a part.
+ * Puts builds into the place of the live views. In come builds that are folded as far as the live views; then readers' names lead to the builds. Never a moment in which a reader
+ * sees only a part of the change.
  */
 import type { Position } from "../core/index.ts";
 import { inOrder, type SqlView, type View } from "../merge/engine.ts";
@@ -16,14 +16,14 @@ import { least, type Positions } from "./shards.ts";
 import { asClinging, type ForeignView, foreignViews, makeSqlView, readAnew } from "./sql-views.ts";
 import { shapeOf } from "./tables.ts";
 
-/** What takes whose place. */
+/** Which builds take the place of which views. */
 export interface Swap {
   readonly builds: readonly Generation[];
   readonly retired: readonly string[];
   readonly views: readonly View[];
-  /** The position at which `prepareSwap` was called for these builds; default: it was not. */
+  /** What `prepareSwap` returned for these builds; default: it was not called. */
   readonly preparedAt?: Position | null;
-  /** Nobody is there to be told: what others made and what cannot be carried over stays with the old build. */
+  /** No person is there to be told: what others made and what cannot be carried over stays with the old build. */
   readonly leaves: boolean;
 }
 
@@ -34,13 +34,13 @@ interface Before {
   /** By table. */
   readonly grants: Map<string, Grant[]>;
   readonly kept: Map<string, Kept[]>;
-  /** Views of others over tables that are replaced, as they are written before anything moves: a definition names the place where its tables stand. */
+  /** Views of others over tables that are replaced, with their definitions before anything moves: a definition names the schema that its tables stand in. */
   readonly foreign: readonly ForeignView[];
 }
 
 /**
- * Puts builds into the place of the live views, and views of SQL over them, inside the caller's transaction, which holds the shards still. Readers see
- * the old or the new; what they were granted on the old they have on the new. The old ones are kept until the next swap.
+ * Puts builds into the place of the live views, and SQL views over them, inside the caller's transaction, which holds the shards still. Readers see
+ * the old views or the new ones, and have the same rights on the new ones. The old ones are kept until the next swap.
  */
 export async function swap(db: Db, change: Swap, positions: Positions): Promise<void> {
   const { builds, views, leaves } = change;
@@ -50,7 +50,7 @@ export async function swap(db: Db, change: Swap, positions: Positions): Promise<
   const gone = ours.filter((view) => !sqlViews.some(({ name }) => name === view));
   const before = await lookBefore(db, change, { live, ours, gone });
   await moveOut(db, change, before, positions);
-  // What stands in the way and is nobody's was a view before the tables that knew it were lost: the log has all of it.
+  // A view that stands in the way and is not in the catalog was ours before the catalog was lost: the log has all of it.
   for (const { name } of [...sqlViews].reverse()) if (!live.has(name)) await db.query(`DROP VIEW IF EXISTS ${at(LIVE, name)}`);
   for (const [build, old] of replacedBy(builds, live)) {
     const move = { view: build.view, build, from: placeOf(old.generation), preparedAt: change.preparedAt ?? null };
@@ -74,12 +74,12 @@ export async function swap(db: Db, change: Swap, positions: Positions): Promise<
   await changeLayout(db);
 }
 
-/** Every process at work on the old views finds its shards' layout changed, and looks again. */
+/** Changes the shards' layout, so that every process at work on the old views notices it and looks again. */
 export async function changeLayout(db: Db): Promise<void> {
   await db.query("UPDATE tributary.shard SET layout = layout + 1");
 }
 
-/** Takes the views of SQL out of the catalog, and throws where something of others is in the way. */
+/** Takes our SQL views out of the catalog and returns what stands before the swap. Throws `usage` where something that others made is in the way. */
 async function lookBefore(
   db: Db,
   { builds, retired, leaves }: Swap,
@@ -95,13 +95,13 @@ async function lookBefore(
   if (reader !== undefined) throw clings(asClinging(reader), "it is no longer declared");
   const replaced = [...builds.map(({ view }) => view), ...retired].flatMap((name) => live.get(name)?.tables ?? []);
   const foreign = await foreignViews(db, LIVE, replaced, ours);
-  // Views are seen to once the new tables stand.
+  // Views are dealt with once the new tables stand.
   const other = leaves ? undefined : (await clingingTo(db, LIVE, replaced)).find(({ isView }) => !isView);
   if (other !== undefined) throw clings(other, "it cannot be made to stand on the new build");
   return { live, previous, grants, kept: new Map(), foreign };
 }
 
-/** Moves the live tables out of the way; the builds that were kept from the swap before go. */
+/** Moves the live tables out of the way, and drops the builds that were kept from the swap before. */
 async function moveOut(
   db: Db,
   { builds, retired, leaves }: Swap,
@@ -140,9 +140,9 @@ const replacedBy = (
 const keepsPast = (...builds: readonly Generation[]): boolean =>
   builds.every(({ view, tables }) => tables.includes(`${view}_history`));
 
-/** Prepares what carrying over the past need not do while the shards are held. `through`: how far the builds are folded. Returns the position that it is good from; `null`: it is not prepared. */
+/** Does the part of carrying over the past that need not wait until the shards are held. `through`: how far the builds are folded. Returns the position up to which the past is prepared; `null`: it is not. */
 export async function prepareSwap(db: Db, builds: readonly Generation[], through: Position | null): Promise<Position | null> {
-  // Read first: what moves after it is seen to have moved.
+  // Read first: what moves after this position is found later.
   const standing = least(await livePositions(db));
   if (standing === null || through === null) return null;
   const since = standing < through ? standing : through;
@@ -183,7 +183,7 @@ async function makeSqlViews(db: Db, sqlViews: readonly SqlView[]): Promise<void>
   }
 }
 
-/** A schema goes where no build stands in it any more. */
+/** Drops a schema that no build stands in any more. */
 async function dropEmptyPlace(db: Db, place: string): Promise<void> {
   const { rows } = await db.query("SELECT 1 FROM tributary.generation WHERE place = $1 LIMIT 1", [place]);
   if (rows.length === 0 && place !== LIVE) await db.query(`DROP SCHEMA IF EXISTS ${q(place)}`);

@@ -4,13 +4,13 @@ import { columnDefinitions, declaredColumns } from "./columns.ts";
 import type { Db } from "./connect.ts";
 import { at, NEVER, q } from "./names.ts";
 
-/** What a change of must lead to a view built anew: all that its declaration says, functions as their texts. */
+/** A hash of all that a view's declaration says, functions as their texts. When it changes, the view must be rebuilt. */
 export const shapeOf = ({ name, shape }: View): string =>
   createHash("sha256")
     .update(JSON.stringify([name, shape]))
     .digest("hex");
 
-/** Makes the indexes that a declaration asks for, where they are not there yet. Cheaper once the tables are full. */
+/** Makes the indexes that a declaration asks for and that are not there yet. That is cheaper once the tables are full. */
 export async function createIndexes(db: Db, view: Projection | Totals, place: string): Promise<void> {
   const wanted: [string, [string, Column][]][] =
     view.kind === "totals"
@@ -31,7 +31,7 @@ export async function createIndexes(db: Db, view: Projection | Totals, place: st
   }
 }
 
-/** Makes the tables of a view in a schema, which is made too; `createIndexes` comes later. */
+/** Makes the tables of a view in a schema, and the schema where it is missing. `createIndexes` comes later. */
 export async function createTables(db: Db, view: Projection | Totals, place: string): Promise<void> {
   await db.query(`CREATE SCHEMA IF NOT EXISTS ${q(place)}`);
   const table = at(place, view.name);
@@ -63,7 +63,7 @@ export async function createTables(db: Db, view: Projection | Totals, place: str
   }
   const names = tablesOf(view);
   if (names.includes(`${view.name}_history`)) {
-    // A version holds until the next one of the same row. One that was replaced stays, with the position at which it was superseded: 013_superseded.sql.
+    // A version holds until the next one of the same row. A version that was replaced stays, with the position at which it was superseded: 013_superseded.sql.
     await db.query(
       `CREATE TABLE ${at(place, `${view.name}_history`)} (id text NOT NULL, position bigint NOT NULL, recorded_at timestamptz NOT NULL,
         deleted boolean NOT NULL, values json NOT NULL, known_from bigint, superseded_at bigint NOT NULL DEFAULT ${NEVER},

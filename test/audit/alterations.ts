@@ -3,7 +3,7 @@ import { GIVEN, held, PERSON, signed } from "./verified-hub.ts";
 
 const audit = "tributary.audit";
 
-/** What somebody alters: its name, the part that tells of it, the table, the statement, and what is told. */
+/** What somebody alters: its name, the part that reports it, the table, the statement, and what is reported. */
 export const ALTERATIONS: readonly (readonly [
   string,
   Part,

@@ -1,4 +1,4 @@
-/** Verifies a hub or balances its books in a process of its own, and prints what memory that took. */
+/** Verifies a hub or balances its books in a process of its own, and prints how much memory that took. */
 
 import { readFileSync } from "node:fs";
 import { verify } from "../../services/audit/index.ts";
@@ -29,7 +29,7 @@ async function check(): Promise<number> {
   return (await verify({ log, views: { db, gate, projections } })).problemCount;
 }
 
-/** Folds the whole log, so that the views are built by declarations as this process reads them. */
+/** Folds the whole log, so that the views are built by the declarations that this process reads. */
 async function project(): Promise<number> {
   const projector = await startProjector({ postgresUrl, log, gate, projections });
   let last = -1n;

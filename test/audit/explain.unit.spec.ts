@@ -39,7 +39,7 @@ function wrote(org: string, seq: number, data: Record<string, string>, seen: Rec
 const story = (field: string, ...events: CountedEvent[]): string =>
   storyOf({ entity: "person/p1", view: "people", builtOtherwise: false, ...tell(people, "p1", events, field)! });
 
-it("writes beside each other are told as such; one that had seen both as having replaced both", () => {
+it("writes beside each other are told as such, and a write whose author had seen both is told as having replaced both", () => {
   const told = story(
     "phone",
     wrote("a", 0, { phone: "1" }),
@@ -51,7 +51,7 @@ it("writes beside each other are told as such; one that had seen both as having 
   expect(told.match(/beside/g)).toHaveLength(1);
 });
 
-it("a write that comes after one that had seen it came late and stands beside nothing, though the values differ", () => {
+it("a write that comes after one whose author had seen it is told as late, and stands beside nothing, though the values differ", () => {
   const late = wrote("a", 0, { phone: "1" });
   const told = story("phone", wrote("b", 0, { phone: "2" }, { a: 0 }), late);
   expect(told).toContain("came late: already replaced by “2” by b-clerk at town (b)");
@@ -59,12 +59,12 @@ it("a write that comes after one that had seen it came late and stands beside no
   expect(told).not.toContain("agree");
 });
 
-it("an event of a device that is released after a later one of its own came late, too", () => {
+it("an event that is released after a later one of the same device is told as late, too", () => {
   const told = story("phone", wrote("a", 1, { phone: "2" }), wrote("a", 0, { phone: "1" }));
   expect(told).toContain("came late: already replaced by “2”");
 });
 
-it("a late write names only whoever replaced it first, and what it had replaced itself", () => {
+it("a late write names only the write that replaced it first, and what it had replaced itself", () => {
   const told = story(
     "phone",
     wrote("a", 0, { phone: "1" }),
@@ -75,14 +75,14 @@ it("a late write names only whoever replaced it first, and what it had replaced 
   expect(told).toContain("came late: already replaced by “3” by c-clerk at town (c)\n      having seen “1”");
 });
 
-it("who has no say and had seen the value of one who has is not told to have been blind to it", () => {
+it("an author who has no say, and had seen the value of one who has, is not said to have missed it", () => {
   const told = story("blood", wrote("clinic", 0, { blood: "A" }), wrote("b", 0, { blood: "B" }, { clinic: 0 }));
   expect(told).toContain("having seen “A” by clinic-clerk at town (clinic), which only those with the say replace");
   expect(told).toContain("“A” is shown (authority");
   expect(told).not.toContain("beside “A”");
 });
 
-it("a value of one with the say that comes late stands all the same, and nobody is told to have been blind to it", () => {
+it("a late value of an author who has the say stands all the same, and nobody is said to have missed it", () => {
   const late = wrote("clinic", 0, { blood: "A" });
   const told = story("blood", wrote("b", 0, { blood: "B" }, { clinic: 0 }), late);
   expect(told).toContain("came late: “B” by b-clerk at town (b) had seen it, which only those with the say replace");
@@ -90,7 +90,7 @@ it("a value of one with the say that comes late stands all the same, and nobody 
   expect(told).not.toContain("beside “B”");
 });
 
-it("only equal values agree", () => {
+it("values are said to agree only if they are equal", () => {
   expect(story("phone", wrote("a", 0, { phone: "1" }), wrote("b", 0, { phone: "1" }))).toContain("They agree");
   expect(story("phone", wrote("a", 0, { phone: "1" }), wrote("b", 0, { phone: "2" }))).not.toContain("They agree");
 });

@@ -10,7 +10,7 @@ import { change, oldWriter, person } from "../support/oldlog.ts";
 const run = promisify(execFile);
 const CHILD = join(import.meta.dirname, "child-books.ts");
 /**
- * What may be held over the bare process, whatever the log's size. Measured here: verify 65 MiB, reconcile 59 to 112; before they were bounded 126 and 396. Of the whole
+ * How much memory may be taken beyond the bare process, whatever the log's size. Measured here: verify 65 MiB, reconcile 59 to 112; before they were bounded, 126 and 396. For the whole
  * process at 100,000 small events: verify 233 MiB (429 before), reconcile 274 (517 before); at 300,000 of 180,000 entities 238 and 235.
  */
 const MAX_MIB = { verify: 110, reconcile: 160 } as const;
@@ -45,10 +45,10 @@ async function child(what: string): Promise<Peak> {
   return JSON.parse((await run(process.execPath, args)).stdout) as Peak;
 }
 
-// VmHWM is Linux's.
+// Only Linux has VmHWM.
 describe.skipIf(!existsSync("/proc/self/status"))("a log of 32 MB, whose entities and events would not fit", () => {
   it.each(["verify", "reconcile"] as const)(
-    "is gone through within bounds: %s",
+    "does not exceed the bound of memory in %s",
     async (what) => {
       const { bareKb, peakKb, wrong } = await child(what);
       expect(wrong).toBe(0);

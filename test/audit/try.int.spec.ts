@@ -39,7 +39,7 @@ afterAll(() => hub?.close());
 
 const attempt = (view: ReturnType<typeof families>) => tryRules({ db: hub.db, gate }, view, { maxRows: 10 });
 
-it("tried rules tell how many cases their invariants would make, beside those that are open", async () => {
+it("a trial of rules tells how many cases their invariants would make, beside those that are open", async () => {
   expect((await attempt(families({ invariants: onePhone }))).violations).toEqual({ now: 1, would: 1 });
   const small = {
     ...onePhone,
@@ -90,7 +90,7 @@ it("a view that was built by another declaration is left out of the proof by nam
   ]);
 });
 
-it("an entity that several views show is told in each, in those that have the field, or in the one that is named", async () => {
+it("an entity that several views show is explained in each, or in those that have the field, or in the one that is named", async () => {
   const deps = { db: hub.db, gate, projections: [families({ invariants: onePhone }), phones] };
   const views = async (field: string | null, view?: string) =>
     (await explainEntity(deps, `beneficiary/${number(1)}`, field, view)).map((told) => told.view);

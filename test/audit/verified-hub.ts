@@ -26,7 +26,7 @@ export const GIVEN = "DST-GIVEN";
 
 export let hub: TestHub;
 let store: Backend;
-/** An origin with signatures, and one of which nobody has signed anything. */
+/** An origin with signatures, and one without any. */
 export let signed: OriginId;
 export let unsigned: OriginId;
 /** An origin whose only event is held in quarantine. */
@@ -71,7 +71,7 @@ export const bad = (report: Awaited<ReturnType<typeof check>>): Part[] =>
   (Object.keys(report.verdicts) as Part[]).filter((part) => report.verdicts[part].state === "bad");
 
 let tampering = 0;
-/** A table as somebody has left it who may write to it; put right afterwards. */
+/** Alters a table, as somebody may who can write to it, while the work runs; puts it right afterwards. */
 export async function tampered<T>(table: string, sql: string, work: () => Promise<T>): Promise<T> {
   const kept = `kept${++tampering}`;
   await hub.db.query(`CREATE TEMPORARY TABLE ${kept} AS SELECT * FROM ${table}`);
@@ -91,7 +91,7 @@ interface Row {
   readonly id: string;
 }
 
-/** What somebody does who can write the event store's files, while it does not run; then it runs again, and afterwards all is as it was. */
+/** Alters the event store's files while it does not run, as somebody may who can write to them; then it runs again, and afterwards all is as it was. */
 export async function rewritten<T>(change: (files: DatabaseSync) => void, work: () => Promise<T>): Promise<T> {
   const port = Number(/:(\d+)/.exec(store.url.slice("esdb://".length))![1]);
   const withFiles = async (what: (files: DatabaseSync) => void): Promise<void> => {
@@ -137,7 +137,7 @@ export const entriesOf = async (origin: OriginId): Promise<LogEntry[]> => {
   return entries;
 };
 
-/** Alters an event's text, and makes its hash and all after it anew, ids too. */
+/** Alters an event's text, and makes its hash and all hashes after it again, and the ids too. */
 export function withHashes(files: DatabaseSync, entries: readonly LogEntry[], seq: number, before: string, after: string): void {
   let prev: Hash | null = null;
   for (const { head, content, position } of entries.slice(seq)) {
@@ -154,7 +154,7 @@ export function withHashes(files: DatabaseSync, entries: readonly LogEntry[], se
   }
 }
 
-/** Makes all views what the log gives now, past and all. */
+/** Makes all views, with their past, what the log gives now. */
 export async function repairViews(): Promise<void> {
   const db = await connectViews(hub.backends.postgres.url, "tributary-test-repair");
   try {

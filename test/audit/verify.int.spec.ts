@@ -232,7 +232,7 @@ describe("an audit row with placeholders", () => {
     expect((await check()).problems).toEqual([]);
   }, 120_000);
 
-  it("that somebody has blanked could not be tried by a role that may not write there, or that something stops: the verdict says so", async () => {
+  it("that somebody has blanked cannot be tried by a role that may not write there, or while something is in the way: the verdict says so", async () => {
     await hub.db.query(`CREATE ROLE reads LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA tributary, views TO reads;
       GRANT SELECT ON ALL TABLES IN SCHEMA tributary, views TO reads`);
     const url = Object.assign(new URL(hub.backends.postgres.url), { username: "reads", password: "x" }).href;
@@ -248,7 +248,7 @@ describe("an audit row with placeholders", () => {
     const untried = "1 of them holds nothing of the event; whether the table still refuses 1 of them could not be tried";
     try {
       expect(await says(reader)).toContain(untried);
-      // With the rights to write, but for one.
+      // With all rights to write but one.
       await hub.db.query("GRANT INSERT, UPDATE ON ALL TABLES IN SCHEMA tributary TO reads");
       expect(await says(reader)).toContain(untried);
     } finally {
@@ -273,7 +273,7 @@ describe("an audit row with placeholders", () => {
     expect((await check()).problems).toEqual([]);
   }, 120_000);
 
-  it("is believed to hold nothing only while the table refuses to hold more", async () => {
+  it("may hold nothing of its event only while the table refuses to hold more", async () => {
     await hub.db.query(`CREATE FUNCTION public.mutes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
       IF position('MUTE-1' IN row_to_json(NEW)::text) > 0 THEN RAISE EXCEPTION 'not that one'; END IF; RETURN NEW; END $$`);
     await hub.db.query("CREATE TRIGGER mutes BEFORE INSERT ON tributary.audit FOR EACH ROW EXECUTE FUNCTION public.mutes()");
@@ -314,7 +314,7 @@ it("views that are left out are named: those built by another declaration, their
   expect(report.summary).toBe("All that was compared agrees.");
 }, 120_000);
 
-it("rows of a view are fetched by their bytes, so that a few large ones do not fill the memory", async () => {
+it("rows of a view are fetched by their bytes, so that a few large rows do not fill the memory", async () => {
   const taken: number[] = [];
   const db = Object.create(hub.db, {
     query: {
@@ -339,7 +339,7 @@ it("rows of a view are fetched by their bytes, so that a few large ones do not f
   } finally {
     await hub.db.query("ROLLBACK");
   }
-  // The one that is larger than the bound comes alone.
+  // The row that is larger than the bound is fetched alone.
   expect(taken.filter((bytes) => bytes > FETCH_BYTES)).toEqual([5_000_000]);
   expect(taken.length).toBeGreaterThan(10);
 }, 60_000);
@@ -383,7 +383,7 @@ describe("a log that somebody has rewritten is found out, whatever the database 
     expect((await check()).problems).toEqual([]);
   }, 240_000);
 
-  it("the same with a device's signatures: they say that it is the log", async () => {
+  it("the same with a device's signatures, which show that it is the log that was rewritten", async () => {
     const entries = await entriesOf(signed);
     const report = await rewritten(
       (files) => withHashes(files, entries, 2, "+254700000001", "+254799999999"),

@@ -4,6 +4,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { AgencyFacts } from "../../services/cli/demo-agencies.ts";
+import type { FormFacts } from "../../services/cli/demo-form.ts";
 import type { RestoreFacts } from "../../services/cli/demo-restore.ts";
 import { isAlive } from "../../services/local/index.ts";
 import { type Ended, runHere } from "../support/here.ts";
@@ -65,6 +66,20 @@ it("the demo ends by itself and proves that nothing acknowledged was lost", asyn
   expect(facts.before).toMatchObject({ phone: null, preferred_language: "sw" });
   expect(facts.after).toMatchObject({ phone: "+254712000023", preferred_language: "sw", household_size: 5 });
   expect(stderr).toContain("SIGKILL");
+  expect(stderr, "a line that frightens, in a run that went well").not.toMatch(
+    /ended \(|exit \d|starting it again|were built by other/,
+  );
+  const { decisions } = facts as { decisions: { entity: string; register: string; reason: string }[] };
+  // By the tablets' clocks, which stand at told moments: the same in each run.
+  expect(decisions.map(({ entity, register, reason }) => `${entity} ${register} ${reason}`)).toEqual([
+    "JUB-000007 deleted later-stamp",
+    "NBO-000023 household_size clock-trusted",
+    "JUB-000005 registered_on later-stamp",
+    "JUB-000250 registered_on later-stamp",
+    ...["KLA-000042", "KLA-000111", "KLA-000390", "NBO-000017", "NBO-000058", "NBO-000203"].map(
+      (entity) => `${entity} registered_on clock-trusted`,
+    ),
+  ]);
 }, 450_000);
 
 it("three agencies share a person: changes to different fields survive, the contested one is explained, the double ration caught, a rule changed unnoticed", async () => {
@@ -90,6 +105,19 @@ it("three agencies share a person: changes to different fields survive, the cont
   expect(agencies.after).toMatchObject({ phone: "+211920000001", household_size: 5, village: "Hai Referendum" });
 }, 450_000);
 
+it("a form changes while sites are away: form, update form, column, rebuild, and the new value at the desk", async () => {
+  const { form } = (await demo()) as { form: FormFacts };
+  expect(form).toEqual({
+    refused: true,
+    registered: ["beneficiary@3", "beneficiary-update@2"],
+    oldFormConfirmed: 1,
+    learnt: 2,
+    tried: { changed: 0, equal: expect.any(Number) },
+    rebuilt: { events: expect.any(Number) },
+    row: { given_name: "Abuk", household_size: 6, shelter: "tent" },
+  });
+}, 450_000);
+
 it("a hub that is lost comes back from its backup, and a device gives it what the backup lacks", async () => {
   const { restore, booksBalance } = (await demo()) as { restore: RestoreFacts; booksBalance: boolean };
   expect(restore).toEqual({ events: 65, inLogExactlyOnce: 65, lost: 25, sentAgain: 25 });
@@ -99,7 +127,7 @@ it("a hub that is lost comes back from its backup, and a device gives it what th
 it("the demo tells the chapters that are asked for, and names those that there are", async () => {
   const wrong = await tributary(["demo", "--chapters", "agencies,nowhere"]);
   expect(wrong.code).toBe(2);
-  expect(wrong.stderr).toMatch(/no chapter nowhere[\s\S]*sites, agencies, restore/);
+  expect(wrong.stderr).toMatch(/no chapter nowhere[\s\S]*sites, agencies, form, restore/);
 });
 
 function tempDirForServers(): string {

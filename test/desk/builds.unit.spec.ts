@@ -16,7 +16,7 @@ const sizes = defineTotals({
 const views: readonly View[] = [entityView("people"), homes, sizes];
 const same: Differing = { changed: [], undeclared: [] };
 
-/** A hub that builds nothing, and what it was told to build. */
+/** A hub that builds nothing, and a list of what it was told to build. */
 function hub(differing: Differing): Builder<string> & { readonly orders: BuildOrder[] } {
   const orders: BuildOrder[] = [];
   const build = async (order: BuildOrder): Promise<string> => {
@@ -27,7 +27,7 @@ function hub(differing: Differing): Builder<string> & { readonly orders: BuildOr
 }
 const plain = { compare: false, compareOnly: false };
 
-describe("views that are built anew", () => {
+describe("views that are rebuilt", () => {
   it("are those that are named, and the builder's result comes back", async () => {
     const here = hub(same);
     expect(await rebuildViews(here, { ...plain, which: ["people", "people"], compare: true, fresh: true })).toBe("built");
@@ -46,24 +46,24 @@ describe("views that are built anew", () => {
     expect(here.orders).toEqual([]);
   });
 
-  it("include what is built together with them: a total need not be named beside the view that it adds up", () => {
+  it("include the views that are built together with them: totals need not be named beside the view that they add up", () => {
     expect(retiredBy(views, { changed: ["sizes", "homes"], undeclared: [] }, ["homes"])).toEqual([]);
     expect(() => retiredBy(views, { changed: ["sizes"], undeclared: [] }, ["people"])).toThrow(/sizes/);
   });
 
-  it("are all where all are chosen, and those that are no longer declared go", async () => {
+  it("are all views where all are chosen, and those that are no longer declared are taken away", async () => {
     const here = hub({ changed: ["homes"], undeclared: ["cows"] });
     await rebuildViews(here, { ...plain, which: "all", fresh: false });
     expect(here.orders).toMatchObject([{ names: ["people", "homes", "sizes"], retired: ["cows"] }]);
   });
 
-  it("may be compared alone while others differ: then nothing is swapped and nothing goes", async () => {
+  it("may be only compared while others differ: then nothing is swapped and nothing is taken away", async () => {
     const here = hub({ changed: ["homes"], undeclared: ["cows"] });
     await rebuildViews(here, { ...plain, which: ["people"], compareOnly: true, fresh: false });
     expect(here.orders).toMatchObject([{ names: ["people"], retired: [], compareOnly: true }]);
   });
 
-  it("must be named by a name that is declared; the others are told", () => {
+  it("must be named by a declared name; a refusal lists the declared names", () => {
     expect(() => viewNamesOf(views, [])).toThrow(expect.objectContaining({ code: "usage" }));
     expect(() => viewNamesOf(views, ["peple"])).toThrow(
       expect.objectContaining({ code: "not-found", hint: "There are: people, homes, sizes." }),
@@ -72,7 +72,7 @@ describe("views that are built anew", () => {
 });
 
 describe("going back to the builds before", () => {
-  it("is told to the builder as such, and never begins at the start", async () => {
+  it("is ordered from the builder as such, and never begins at the log's start", async () => {
     const here = hub(same);
     await rollBack(here, { ...plain, which: ["people"] });
     expect(here.orders).toMatchObject([{ names: ["people"], rollback: true, fresh: false, retired: [] }]);

@@ -26,7 +26,7 @@ const beneficiaries = defineProjection({
 });
 const desk = { org: "relief", gate, projections: [beneficiaries] };
 
-/** What is known of a beneficiary after these writes, none of which has seen another. */
+/** The state of a beneficiary after these writes, none of whose authors had seen another. */
 function known(...writes: readonly JsonObject[]): EntityState {
   let state: EntityState | undefined;
   for (const [i, data] of writes.entries())
@@ -65,7 +65,7 @@ describe("a decision", () => {
     expect(decisionOn(desk, conflict, { chosen: { pick: `${JUBA}/0` }, actor: "maria" }).value).toBe("+254700000001");
   });
 
-  it("by a code that names none is refused, and the values that stand are told with their codes", () => {
+  it("by a code that names no value is refused, and the values that stand are listed with their codes", () => {
     const conflict = opened("phone", { phone: "+254700000001" }, { phone: "+254700000002" });
     const [first] = choicesOf(conflict.values);
     expect(() => decisionOn(desk, conflict, { chosen: { pick: "2" }, actor: "maria" })).toThrow(
@@ -81,7 +81,7 @@ describe("a decision", () => {
     expect(decided("phone", null).data).toEqual({ values: { phone: null } });
   });
 
-  it("on columns that change together names them all, or empties them all", () => {
+  it("on columns that change together must name them all, or empty them all", () => {
     expect(decided("location", { district: "Wau", village: null }).data.values).toEqual({ district: "Wau", village: null });
     expect(decided("village", null).data.values).toEqual({ district: null, village: null });
     expect(() => decided("location", { village: "x" })).toThrow(refused("usage", /leaves out district/));
@@ -94,19 +94,19 @@ describe("a decision", () => {
     expect(() => decided(DELETED, "yes")).toThrow(refused("usage", /true or false/));
   });
 
-  it("is held to the column and to the forms, as at the door", () => {
+  it("must fit the column and the forms, as at the door", () => {
     expect(() => decided("phone", 12)).toThrow(refused("event-invalid", /does not fit beneficiaries.phone/));
     expect(() => decided("phone", "none")).toThrow(refused("event-invalid", /phone/));
     expect(() => decided("birth_date", "2019-02-30")).toThrow(refused("event-invalid", /birth_date/));
   });
 
-  it("on a field that others have the say over is refused, and names them", () => {
+  it("on a field over which others have the say is refused, and they are named", () => {
     expect(() => decided("status", "idp")).toThrow(
       expect.objectContaining({ code: "not-permitted", hint: expect.stringContaining("orgs unhcr") }),
     );
   });
 
-  it("is not made on a register or a type that no view has", () => {
+  it("on a register or a type that no view has is refused", () => {
     const wanted = { view: null, type: "beneficiary", id: "B1", register: "shoes" };
     expect(() => registerOf(desk.projections, wanted)).toThrow(refused("not-found", /has no register shoes/));
     expect(() => registerOf(desk.projections, { ...wanted, type: "cow" })).toThrow(refused("not-found", /type cow/));
@@ -127,7 +127,7 @@ describe("a case", () => {
     state,
   });
 
-  it("of a conflict is decided and never accepted; of an invariant or a fork the other way round; closed neither", () => {
+  it("of a conflict can be decided and not accepted, one of an invariant or a fork accepted and not decided, and a closed one neither", () => {
     expect(refusalOf(of("register"))).toBeNull();
     expect(acceptRefusal(of("register"))).toMatchObject({ code: "usage" });
     for (const kind of ["invariant", "fork"] as const) {
@@ -169,7 +169,7 @@ describe("a quarantined event", () => {
   });
   const asItIs = { changes: [], replacement: null, actor: "maria" };
 
-  it("that fits after a change is released with the data that count from now on, as its author's", () => {
+  it("that fits after a change is released with the changed data, which count from now on as its author's", () => {
     const { events, held: left } = releasesOf(desk, [held({ phone: "nine" })], {
       ...asItIs,
       changes: [["phone", "+211912345678"]],
@@ -185,15 +185,15 @@ describe("a quarantined event", () => {
     ]);
   });
 
-  it("that does not fit stays, and what is wrong with it is told", () => {
+  it("that does not fit stays held, and what is wrong with it is said", () => {
     expect(releasesOf(desk, [held({ phone: "nine" })], asItIs)).toMatchObject({
       events: [],
       held: [{ event: "relief.juba.t1.a/7", problem: expect.stringContaining("phone") }],
     });
   });
 
-  it("whose data are no object stays, unless all of them are given anew", () => {
-    expect(releasesOf(desk, [held("\u0000")], asItIs).held).toMatchObject([{ problem: expect.stringContaining("anew") }]);
+  it("whose data are not an object stays held, unless all of the data are given again", () => {
+    expect(releasesOf(desk, [held("\u0000")], asItIs).held).toMatchObject([{ problem: expect.stringContaining("give all of the data again") }]);
     expect(releasesOf(desk, [held("\u0000")], { ...asItIs, replacement: { phone: null } }).events).toHaveLength(1);
   });
 
@@ -209,7 +209,7 @@ describe("a parked entity", () => {
   });
   const rows = [row("people", "B1", "o/1"), row("homes", "B1", "o/1"), row("people", "B2", "o/2")];
 
-  it("is meant by any name that the list prints, in each view where it has no view's name", () => {
+  it("is meant by any name that the list prints, and in every view if the name has no view", () => {
     const meant = (name: string) => namedAmong(rows, [name]).found.map(({ view, entity }) => `${view}/${entity}`);
     expect(meant("people/B1")).toEqual(["people/B1"]);
     for (const name of ["B1", "beneficiary/B1", "o/1"]) expect(meant(name)).toEqual(["people/B1", "homes/B1"]);
@@ -227,7 +227,7 @@ describe("a new site", () => {
     const happened: unknown[] = [];
     const write = async (events: readonly NewEvent[]) => {
       happened.push(events[0]!.entity);
-      return { appended: [], sync: {} as never }; // what became of it is not looked at
+      return { appended: [], sync: {} as never }; // the result is not looked at
     };
     const added = await registerSite(
       { org: "relief", gate, write },

@@ -15,7 +15,7 @@ const comment: NewEvent = {
   actor: "maria",
 };
 
-/** A console of the hub of `relief` over a log that says it belongs to `owner`. It stops where it would ask for a token: by then the event is written. */
+/** The console of the hub of `relief`, over a log that says that it belongs to `owner`. It stops where it would ask for a token: by then the event is written. */
 function consoleOver(dir: string, owner: HubOrg) {
   return consoleWriter({
     ...{ dir, org: "relief", gate, url: "nats://nowhere", nats: {} },
@@ -29,7 +29,7 @@ const written = (dir: string): number => {
   return field.status().events;
 };
 
-it("a desk whose origin does not speak for the log's hub is refused, and told whose hub it is; nothing is written", async () => {
+it("a desk whose origin does not speak for the log's hub is refused and told whose hub it is, and nothing is written", async () => {
   const dir = tempDir();
   await expect(consoleOver(dir, "unhcr")([comment])).rejects.toMatchObject({
     code: "not-permitted",

@@ -38,7 +38,7 @@ async function serve(server: Server, credentials = ServerCredentials.createInsec
   return port;
 }
 
-/** Tells clients, as each node of a cluster does, who leads and who follows. */
+/** Tells clients which node leads and which follows, as each node of a cluster does. */
 function gossiping(leaderPort: number, followerPort: number): Promise<number> {
   const server = new Server();
   const member = (port: number, state: number) => {
@@ -105,14 +105,14 @@ describe("an event store's address", () => {
     );
   });
 
-  it("of a server under its newer name is the same server", async () => {
+  it("with the scheme of the newer name leads to the same server", async () => {
     const { url } = await node();
     await using log = openLog(url.replace("esdb://", "kurrentdb://"));
     await expect(log.end()).resolves.toBeTypeOf("bigint");
   });
 });
 
-it("what the hub has just written it finds again, and appends go on, where the address prefers followers that lag; the log is followed there", async () => {
+it("that prefers followers that lag lets the hub find what it has just written, and append; the log is followed at a follower", async () => {
   const [leader, follower] = [await node(), await node()];
   const port = await gossiping(leader.port, follower.port);
   await using log = openLog(`kurrentdb://127.0.0.1:${port},127.0.0.1:${port}?tls=false&nodePreference=follower`);
@@ -135,7 +135,7 @@ it("what the hub has just written it finds again, and appends go on, where the a
 });
 
 describe("a failure of the event store says what to do:", () => {
-  it("a certificate of an authority of one's own needs tlsCAFile", async () => {
+  it("a certificate of an authority of your own needs tlsCAFile", async () => {
     const key = { private_key: readFileSync(join(TLS, "server.key")), cert_chain: readFileSync(join(TLS, "server.pem")) };
     const port = await serve(new Server(), ServerCredentials.createSsl(null, [key]));
     await using log = openLog(`esdb://localhost:${port}?tls=true`);
@@ -144,7 +144,7 @@ describe("a failure of the event store says what to do:", () => {
       message: expect.stringContaining("certificate is not trusted"),
       hint: expect.stringContaining("tlsCAFile"),
     });
-    // With it the server is believed, and answers that it is none.
+    // With it the server is trusted, and answers that it is not an event store.
     await using known = openLog(`esdb://localhost:${port}?tls=true&tlsCAFile=${encodeURIComponent(join(TLS, "ca.pem"))}`);
     await expect(known.end()).rejects.toMatchObject({ message: expect.not.stringContaining("certificate") });
   });
@@ -156,7 +156,7 @@ describe("a failure of the event store says what to do:", () => {
 
   const grpc = (code: number, details: string): ServiceError =>
     Object.assign(new Error(`${code} ${status[code]}: ${details}`), { code, details, metadata: new Metadata() });
-  it("a user without the right to read $all, another missing right, a wrong password", () => {
+  it("a user without the right to read $all, another missing right, or a wrong password", () => {
     const denied = new AccessDeniedError(grpc(status.PERMISSION_DENIED, "Access Denied"));
     expect(asTributary("reading the log's end", denied)).toMatchObject({
       code: "backend-failed",
@@ -167,7 +167,7 @@ describe("a failure of the event store says what to do:", () => {
     expect(asTributary("append", unknown)).toMatchObject({ code: "backend-failed", hint: expect.stringContaining("password") });
   });
 
-  it("a deadline that passed keeps its words, also where the client gives its kind alone", () => {
+  it("a deadline that passed keeps its words, also where the client gives only the kind of failure", () => {
     const late = new DeadlineExceededError(grpc(status.DEADLINE_EXCEEDED, "Deadline exceeded after 10.001s"));
     expect(asTributary("append", late)).toMatchObject({
       code: "backend-unreachable",

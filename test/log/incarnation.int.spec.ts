@@ -21,14 +21,14 @@ afterAll(async () => {
 });
 
 describe("the lives of a log", () => {
-  it("begin with the first hub, once, however many start at the same time", async () => {
+  it("begin with the first hub, and only once, however many hubs start at the same time", async () => {
     const seen = await Promise.all([1, 2, 3, 4].map(() => currentIncarnation(log.journal)));
     expect(new Set(seen.map(({ id }) => id)).size).toBe(1);
     expect(seen[0]).toMatchObject({ how: "first", isConfirmed: true, seenEnd: null });
     expect(await incarnations(log.journal)).toHaveLength(1);
   });
 
-  it("go on with a new one after a restore; of two who notice it the first has begun it", async () => {
+  it("go on with a new one after a restore; when two processes notice it, the first one begins the new life", async () => {
     const before = await currentIncarnation(log.journal);
     const notices = { how: "detected", by: "projector", seenEnd: "4711" } as const;
     const [a, b] = await Promise.all([

@@ -45,7 +45,7 @@ describe.each(servers)("a run of an origin's events, at $name", ({ url }) => {
     expect(await all(log.readOrigin(origin))).toHaveLength(9);
   });
 
-  it("ahead of its predecessor is a gap, and writes nothing", async () => {
+  it("that comes before its predecessor is a gap, and nothing is written", async () => {
     const origin = newOrigin();
     const run = runOf(origin, 0, 6);
     expect(await log.append(run.slice(3))).toEqual({ kind: "gap", head: null });
@@ -54,7 +54,7 @@ describe.each(servers)("a run of an origin's events, at $name", ({ url }) => {
     expect(await all(log.readOrigin(origin))).toHaveLength(2);
   });
 
-  it("with another event at a seq that is taken is a fork, also where the caller's knowledge is old (I4)", async () => {
+  it("with another event at a seq that is taken is a fork, also when the caller's knowledge is old (I4)", async () => {
     const origin = newOrigin();
     const run = runOf(origin, 0, 3);
     await log.append(run.slice(0, 1));
@@ -69,7 +69,7 @@ describe.each(servers)("a run of an origin's events, at $name", ({ url }) => {
     const remembered = newOrigin();
     const run = runOf(remembered, 0, 6);
     const { head } = await log.append(run);
-    // The same events under another name: a log that was set back to before them, or to the first two.
+    // The same events under another name: to the caller this is a log that was set back to before them, or to the first two.
     const lost = newOrigin();
     const again = runOf(lost, 0, 6);
     const known = { ...head!, hash: headOf(again) };
@@ -84,7 +84,7 @@ describe.each(servers)("a run of an origin's events, at $name", ({ url }) => {
     for (const name of [lost, shorter]) expect(await all(log.readOrigin(name))).toHaveLength(6);
   });
 
-  it("says of each event which quarantined one came before, across appends", async () => {
+  it("says of each event which quarantined event came before it, across appends", async () => {
     const origin = newOrigin();
     const run = runOf(origin, 0, 9).map((item, i): Appendable => {
       if (i % 4 !== 1) return item;
@@ -98,7 +98,7 @@ describe.each(servers)("a run of an origin's events, at $name", ({ url }) => {
     expect(await log.head(origin)).toMatchObject({ through: 8, lastQuarantined: 5 });
   });
 
-  it("raced by two writers is written once", async () => {
+  it("that two writers append at the same time is written once", async () => {
     const origin = newOrigin();
     const run = runOf(origin, 0, 40);
     const outcomes = await Promise.all(Array.from({ length: 8 }, (_, i) => log.append(run.slice(0, 20 + i), null)));
@@ -123,7 +123,7 @@ describe.each(servers)("a run of an origin's events, at $name", ({ url }) => {
     expect(outcomes.filter(({ status }) => status === "rejected")).toEqual([]);
   });
 
-  it("larger than one append may be is cut", async () => {
+  it("that is larger than one append may be is cut", async () => {
     const origin = newOrigin();
     const run = runOf(origin, 0, 30, { bytes: 90_000 });
     expect(await log.append(run)).toMatchObject({ kind: "appended", written: 30 });
@@ -145,7 +145,7 @@ describe.each(servers)("a run of an origin's events, at $name", ({ url }) => {
 });
 
 describe("following the log", () => {
-  it("survives being dropped as too slow, again and again, without gap or repeat", async () => {
+  it("survives being dropped as too slow, again and again, without a gap or a repetition", async () => {
     await using strict = await startNode({ liveBufferEvents: 32 });
     await using log = openLog(strict.url);
     const origin = newOrigin();
@@ -212,7 +212,7 @@ describe("following the log", () => {
 });
 
 describe("a follower of events of a megabyte each", () => {
-  it("is handed pages of 8 MiB at most, however many events wait for it and may be in one", async () => {
+  it("is handed pages of at most 8 MiB, however many events wait and may be in a page", async () => {
     await using own = await startNode();
     await using log = openLog(own.url);
     const run = runOf(newOrigin(), 0, 24, { bytes: 900_000 });
@@ -220,7 +220,7 @@ describe("a follower of events of a megabyte each", () => {
     const stop = new AbortController();
     const spans: number[] = [];
     let seen = 0;
-    // Until all wait for it, the reader takes none: others begin later, have them all, and then all of them again.
+    // The reader takes no event until all wait for it; other readers begin later and read all of them first.
     let haveArrived = false;
     const others = async (): Promise<void> => {
       for (let i = 0; i < 2; i++) await follow(log, run.length, { after: null });

@@ -12,7 +12,7 @@ import { newOrigin, runOf } from "../support/log-runs.ts";
 import { eventually, sleep, tempDir } from "../support/temp.ts";
 
 describe("a log that is set back to a backup while it is followed", () => {
-  /** A node whose files are put back to how they were at `mark()`, under the same address, and then hold what `then` writes before anybody is let in. */
+  /** A node whose files are put back, under the same address, to how they were at `mark()`, and then hold what `then` writes before anybody is let in. */
   async function setBackNode() {
     const first = await startNode();
     const { port } = first;
@@ -37,7 +37,7 @@ describe("a log that is set back to a backup while it is followed", () => {
   }
   const note = (i: number) => ({ type: "noted", data: { i }, by: {} });
 
-  it("is followed from its last event, also where only what the filter passes over is lost", async () => {
+  it("is followed from its last event, also where only events that the filter passes over are lost", async () => {
     await using node = await setBackNode();
     await using log = openLog(node.url);
     const run = runOf(newOrigin(), 0, 2);
@@ -74,7 +74,7 @@ describe("a log that is set back to a backup while it is followed", () => {
     following.catch(() => {});
     await eventually("all six", async () => count === 6);
     await node.back();
-    // Another link, so that it has grown before the one that follows has found it again.
+    // Written over another link, so that the log has grown before the follower has found it again.
     await using other = openLog(node.url);
     await other.append(runOf(newOrigin(), 0, 50));
     await expect(following).rejects.toMatchObject({
@@ -83,7 +83,7 @@ describe("a log that is set back to a backup while it is followed", () => {
     });
   });
 
-  it("gives its facts from the first", async () => {
+  it("gives its facts again from the first one on", async () => {
     await using node = await setBackNode();
     await using log = openLog(node.url);
     await log.journal.append("fact-a", "any", note(0));
@@ -102,7 +102,7 @@ describe("a log that is set back to a backup while it is followed", () => {
     expect(seen.map(({ data }) => data.i)).toEqual([1, 0, 2]);
   });
 
-  it("has its registry forget the versions that it has no more, so that they are registered again", async () => {
+  it("makes its registry forget the versions that the log no longer has, so that they are registered again", async () => {
     await using node = await setBackNode();
     await using log = openLog(node.url);
     const registry = await openRegistry(log.journal);
@@ -139,7 +139,7 @@ describe("a log that is set back to a backup while it is followed", () => {
     ]);
   });
 
-  it("has its registry go by the levels, modes, hidden versions and proposals that it holds, as a process that starts then does", async () => {
+  it("makes its registry go by the levels, modes, hidden versions and proposals that the log holds, as a process that starts then does", async () => {
     await using node = await setBackNode();
     await using log = openLog(node.url);
     const registry = await openRegistry(log.journal);
@@ -189,7 +189,7 @@ describe("a log that is set back to a backup while it is followed", () => {
   };
 
   it.each([0, 1, 3])(
-    "has its book of keys read anew, and written on, without a restart: %i others enrolled meanwhile",
+    "lets its book of keys be read again and written on without a restart: %i others enrolled meanwhile",
     async (others) => {
       await using node = await setBackNode();
       await using log = openLog(node.url);

@@ -22,7 +22,7 @@ const whole = (origin: string, seq: number): Record<string, unknown> => ({
   basis: {},
 });
 
-/** What is wrong with the metadata, and the words in which a reader is told. */
+/** What is wrong with the metadata, the change that makes it so, and the words in which a reader is told. */
 const DAMAGES: readonly (readonly [damage: string, change: Record<string, unknown>, said: string])[] = [
   ["an origin that is a number", { origin: 7 }, "origin is not written org.site.device.epoch"],
   ["a hash that was cut short", { hash: HASH.slice(1) }, "hash is not a SHA-256 in hexadecimal"],
@@ -57,7 +57,7 @@ describe("an event whose metadata are malformed", () => {
     await node.close();
   });
 
-  /** Writes a whole event and one that is not, as another program could. */
+  /** Writes a good event and a malformed one, as another program could. */
   async function write(change: Record<string, unknown>): Promise<OriginId> {
     const origin = `relief.test.t1.${randomEpoch()}` as OriginId;
     for (const metadata of [whole(origin, 0), { ...whole(origin, 1), ...change }])
@@ -65,31 +65,34 @@ describe("an event whose metadata are malformed", () => {
     return origin;
   }
 
-  it.each(DAMAGES)("with %s is `data-corrupt` for who reads and who follows, with its place", async (_, change, said) => {
-    const from = await log.end();
-    const origin = await write(change);
-    const end = await log.end();
-    const corrupt = {
-      code: "data-corrupt",
-      message: `event 1 of origin-${origin}, at position ${end}, cannot be read: ${said}`,
-    };
-    await expect(all(log.readOrigin(origin))).rejects.toMatchObject(corrupt);
-    await expect(log.at(origin, 1 as Seq)).rejects.toMatchObject(corrupt);
-    await expect(log.head(origin)).rejects.toMatchObject(corrupt);
-    const { position: first } = (await log.at(origin, 0 as Seq))!;
-    await expect(all(log.readAll({ from: first }))).rejects.toMatchObject(corrupt);
+  it.each(DAMAGES)(
+    "with %s is `data-corrupt` for readers and followers, who are told where it stands",
+    async (_, change, said) => {
+      const from = await log.end();
+      const origin = await write(change);
+      const end = await log.end();
+      const corrupt = {
+        code: "data-corrupt",
+        message: `event 1 of origin-${origin}, at position ${end}, cannot be read: ${said}`,
+      };
+      await expect(all(log.readOrigin(origin))).rejects.toMatchObject(corrupt);
+      await expect(log.at(origin, 1 as Seq)).rejects.toMatchObject(corrupt);
+      await expect(log.head(origin)).rejects.toMatchObject(corrupt);
+      const { position: first } = (await log.at(origin, 0 as Seq))!;
+      await expect(all(log.readAll({ from: first }))).rejects.toMatchObject(corrupt);
 
-    const seen: string[] = [];
-    const follow = async (): Promise<void> => {
-      for await (const { entries } of log.subscribe({ after: from, signal: AbortSignal.timeout(10_000) }))
-        seen.push(...entries.map(({ head }) => `${head.origin}/${head.seq}`));
-    };
-    await expect(follow()).rejects.toBeInstanceOf(TributaryError);
-    await expect(follow()).rejects.toMatchObject(corrupt);
-    // What came before it is delivered all the same, and the process goes on.
-    expect(seen).toEqual([`${origin}/0`, `${origin}/0`]);
-    expect(await log.end()).toBe(end);
-  });
+      const seen: string[] = [];
+      const follow = async (): Promise<void> => {
+        for await (const { entries } of log.subscribe({ after: from, signal: AbortSignal.timeout(10_000) }))
+          seen.push(...entries.map(({ head }) => `${head.origin}/${head.seq}`));
+      };
+      await expect(follow()).rejects.toBeInstanceOf(TributaryError);
+      await expect(follow()).rejects.toMatchObject(corrupt);
+      // The event before it is delivered all the same, and the process goes on.
+      expect(seen).toEqual([`${origin}/0`, `${origin}/0`]);
+      expect(await log.end()).toBe(end);
+    },
+  );
 
   it("that another program wrote, without an envelope, is passed over", async () => {
     const from = await log.end();

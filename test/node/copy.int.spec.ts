@@ -15,7 +15,7 @@ async function revisions(url: string, stream: string): Promise<number[]> {
   return out;
 }
 
-it("a node copies its database while it takes appends: the copy has whole appends only, all that was acknowledged before it began, and runs", async () => {
+it("a node copies its database while it takes appends: the copy runs, has only whole appends, and has all that was acknowledged before it began", async () => {
   const dataDir = tempDir();
   await using node = await startNode({ dataDir });
   const client = EventStoreDBClient.connectionString(node.url);
@@ -34,7 +34,7 @@ it("a node copies its database while it takes appends: the copy has whole append
       meanwhile++;
     }
   })();
-  // Copying must not depend on the luck of meeting no append.
+  // A copy must not succeed only because it happens to meet no append.
   for (let i = 0; i < 25; i++) rmSync((await copyRunning(node.url))!.path);
   const made = await copyRunning(node.url);
   isWriting = false;
@@ -57,7 +57,7 @@ it("a node copies its database while it takes appends: the copy has whole append
   await client.dispose();
 }, 240_000);
 
-it("a node in memory makes no copy, and copies that nobody took are gone with the next start", async () => {
+it("a node in memory makes no copy, and copies that nobody took away are gone after the next start", async () => {
   await using memory = await startNode();
   await expect(copyRunning(memory.url)).rejects.toMatchObject({
     code: "backend-failed",
@@ -73,7 +73,7 @@ it("a node in memory makes no copy, and copies that nobody took are gone with th
   expect(existsSync(join(dataDir, "copies"))).toBe(false);
 }, 240_000);
 
-it("a file that is no database is told as damaged", () => {
+it("a file that is not a database is reported as damaged", () => {
   const path = join(tempDir(), "events.db");
   writeFileSync(path, "words ".repeat(2_000));
   expect(() => sealCopy(path, true)).toThrow(expect.objectContaining({ code: "data-corrupt" }));

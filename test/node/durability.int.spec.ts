@@ -21,7 +21,7 @@ async function revisions(url: string, stream: string): Promise<number[]> {
   return out;
 }
 
-it("what was acknowledged before a SIGKILL is there after it, whole appends only, and the log goes on", async () => {
+it("what was acknowledged before a SIGKILL is there after it, in whole appends only, and the log goes on", async () => {
   const dataDir = tempDir();
   const port = await freePort();
   const child = spawn(
@@ -65,7 +65,7 @@ it("what was acknowledged before a SIGKILL is there after it, whole appends only
   await again.dispose();
 });
 
-it("a full disk refuses the append whole, keeps what was there, and goes on when there is room", async () => {
+it("a node with a full disk refuses the whole append, keeps what was there, and goes on when there is room", async () => {
   const dataDir = tempDir();
   {
     await using node = await startNode({ dataDir, maxPages: 60 });
@@ -80,13 +80,13 @@ it("a full disk refuses the append whole, keeps what was there, and goes on when
   expect(await revisions(node.url, "s")).toEqual([0, 1]);
 });
 
-it("a second node on the same folder is refused, and says why", async () => {
+it("a second node on the same folder is refused, and the message says why", async () => {
   const dataDir = tempDir();
   await using _ = await startNode({ dataDir });
   await expect(startNode({ dataDir })).rejects.toMatchObject({ code: "data-locked", hint: expect.stringContaining("--data") });
 });
 
-it("a port in use is refused, and says which", async () => {
+it("a port in use is refused, and the message says which port", async () => {
   await using node = await startNode();
   await expect(startNode({ port: node.port })).rejects.toMatchObject({
     code: "port-in-use",
@@ -115,7 +115,7 @@ it("concurrent appends to many streams each get their own answer", async () => {
   await client.dispose();
 });
 
-it("events of any size are read back whole, in order and both ways, a few megabytes of them in memory at a time", async () => {
+it("events of any size are read back whole, in order and both ways, with only a few megabytes in memory at a time", async () => {
   const dataDir = tempDir();
   const large = (n: number) => event({ n, text: "x".repeat(900_000) });
   const events = 12;

@@ -23,7 +23,7 @@ const proposed = fc.record({
 });
 
 describe("the node's own encoding", () => {
-  it("writes events that google-protobuf reads as what they are", () => {
+  it("writes events that google-protobuf reads back unchanged", () => {
     fc.assert(
       fc.property(proposed, fc.nat(), fc.nat(), fc.nat({ max: 4e12 }), (event, revision, position, createdMs) => {
         const bytes = encodeEvent(event, { stream: "ströme-1", revision, position: positionFromNumber(position), createdMs });

@@ -6,7 +6,7 @@
 import * as es from "@eventstore/db-client";
 
 const { EventStoreDBClient, binaryEvent, jsonEvent } = es;
-/** A subscription that has said nothing for this long has said all. */
+/** A subscription that has sent nothing for this long has sent all. */
 const QUIET_MS = 400;
 const NO_ANSWER_MS = 3_000;
 

@@ -63,7 +63,7 @@ it("`notify list` shows what failed, after how many tries and why, and `notify r
   expect((await outbox.rows()).map(({ state, tries }) => [state, tries])).toEqual(Array(3).fill(["waiting", 0]));
 });
 
-it("`notify retry` and `notify list` refuse what is not there, by name", async () => {
+it("`notify retry` and `notify list` refuse names that are not there, and say which", async () => {
   await expect(run(notifyRetry, "--id", "99")).rejects.toMatchObject({ code: "not-found" });
   await expect(run(notifyRetry, "--id", "99", "--target", "desk")).rejects.toMatchObject({ code: "usage" });
   await expect(run(notifyList, "--state", "toString")).rejects.toMatchObject({ code: "usage" });

@@ -54,7 +54,7 @@ describe("a notification to a webhook", () => {
     expect(await outbox.rows()).toMatchObject([{ tries: 1, last_error: null, sent_at: expect.any(Date) }]);
   });
 
-  it("is known as ours by the check that the docs show, and no other body is", async () => {
+  it("passes the check of its sender that the docs show, and no other body does", async () => {
     const docs = readFileSync(join(import.meta.dirname, "../../docs/notifications.md"), "utf8");
     const [, code] = /```js\n([\s\S]*?)```/.exec(docs) ?? [];
     const file = join(tempDir(), "check.mjs");
@@ -94,7 +94,7 @@ describe("a notification to a webhook", () => {
     expect(keysOf(back)).toEqual(["a"]);
   });
 
-  it("is failed at once when the server refuses it, with what it said, and goes out when retried by hand", async () => {
+  it("fails at once, with the server's words, when the server refuses it, and is sent when it is retried by hand", async () => {
     let isMended = false;
     const desk = await openReceiver((_, response) => response.writeHead(isMended ? 200 : 400).end("unknown member\r\nbody"));
     hurriedNotifier(outbox, webhooks({ desk: desk.url }));
@@ -117,7 +117,7 @@ describe("a notification to a webhook", () => {
     expect(desk.posts[1]!.atMs - desk.posts[0]!.atMs).toBeGreaterThan(950);
   });
 
-  it("is given up after so many tries, and then shows as failed", async () => {
+  it("is given up after a number of tries, and is then shown as failed", async () => {
     const desk = await openReceiver((_, response) => response.writeHead(503).end());
     hurriedNotifier(outbox, webhooks({ desk: desk.url }), { maxTries: 3 });
     await outbox.put("a");
@@ -126,7 +126,7 @@ describe("a notification to a webhook", () => {
     expect(desk.posts.length).toBe(3);
   });
 
-  it("is tried later and later: after 10 s, doubling to an hour, a fifth more or less", async () => {
+  it("is tried at growing intervals: 10 s, doubling to an hour, a fifth more or less", async () => {
     const desk = await openReceiver((_, response) => response.writeHead(500).end());
     const startMs = Date.now();
     let nowMs = startMs;
@@ -151,7 +151,7 @@ describe("a notification to a webhook", () => {
     expect(await outbox.rows()).toMatchObject([{ state: "waiting", last_error: "no answer in 0.2 s" }]);
   });
 
-  it("takes a 2xx for delivered though the answer's text never ends", async () => {
+  it("counts as delivered with a 2xx, even if the answer's text never ends", async () => {
     const desk = await openReceiver((_, response) => {
       response.writeHead(200).write("x".repeat(10));
     });
@@ -177,7 +177,7 @@ describe("a notification to a webhook", () => {
     expect(b).toMatchObject({ state: "failed", last_error: expect.stringContaining("name it in the settings") });
   });
 
-  it("has a key that fits a header, whatever letters the case's name has", async () => {
+  it("has a key that fits into a header, whatever letters the case's name has", async () => {
     const desk = await openReceiver();
     await outbox.put("opened/beneficiaries/Awɛŋ\r\nX-Evil: 1");
     await deliverOnce({ connect: outbox.connect, settings: webhooks({ desk: desk.url }) });
@@ -199,7 +199,7 @@ describe("several notifiers and crashes", () => {
     expect(new Set(keysOf(desk)).size).toBe(100);
   });
 
-  it("one that is killed between sending and marking leaves it to the next, who sends it again under the same key", async () => {
+  it("one that is killed between sending and marking leaves the notification to the next, which sends it again under the same key", async () => {
     const desk = await openReceiver((_, response, count) => {
       if (count > 1) response.end();
     });
@@ -220,7 +220,7 @@ describe("several notifiers and crashes", () => {
     expect(desk.posts[1]!.body).toBe(desk.posts[0]!.body);
   });
 
-  it("goes on by itself when its database connections are lost, and sends again what it could not mark", async () => {
+  it("one whose database connections are lost goes on by itself, and sends again what it could not mark", async () => {
     const desk = await openReceiver((_, response, count) => {
       setTimeout(() => response.end(), count === 1 ? 300 : 0);
     });
@@ -239,7 +239,7 @@ describe("several notifiers and crashes", () => {
     expect(events).toContain("delivery-interrupted");
   });
 
-  it("one that finds all taken by another does not ask the database without pause", async () => {
+  it("one that finds all notifications taken by another does not ask the database without a pause", async () => {
     await outbox.put("a");
     const other = await outbox.connect();
     onTestFinished(() => other.end());
@@ -255,7 +255,7 @@ describe("several notifiers and crashes", () => {
     expect(connections).toBeLessThan(10);
   });
 
-  it("is woken by the projector, without waiting for its next look", async () => {
+  it("one is woken by the projector, without waiting for its next look", async () => {
     const desk = await openReceiver();
     const { notifier } = hurriedNotifier(outbox, webhooks({ desk: desk.url }), { pollMs: 60_000 });
     await outbox.put("a");
@@ -269,7 +269,7 @@ describe("several notifiers and crashes", () => {
     await notifier.done;
   });
 
-  it("on close, marks what it is sending before it ends", async () => {
+  it("one that is closed marks what it is sending before it ends", async () => {
     const desk = await openReceiver((_, response) => setTimeout(() => response.end(), 300));
     const { notifier } = hurriedNotifier(outbox, webhooks({ desk: desk.url }));
     await outbox.put("a");
@@ -280,7 +280,7 @@ describe("several notifiers and crashes", () => {
 });
 
 describe("several targets", () => {
-  it("a dead one delays no other, and is not tried once for each notification", async () => {
+  it("a dead one delays no other, and is not tried again for each notification", async () => {
     const dead = await openReceiver(() => {});
     const desk = await openReceiver();
     hurriedNotifier(outbox, webhooks({ dead: dead.url, desk: desk.url }), {
@@ -292,7 +292,7 @@ describe("several targets", () => {
     const startMs = performance.now();
     for (let n = 0; n < 40; n++) await outbox.put(`desk${n}`);
     await eventually("the living target's notifications", async () => desk.posts.length === 40);
-    // Before the dead one's first call is given up.
+    // This is before the first call to the dead one is given up.
     expect(performance.now() - startMs).toBeLessThan(7_500);
     await sleep(8_500);
     expect(dead.posts.length).toBeLessThanOrEqual(4);
@@ -305,7 +305,7 @@ describe("several targets", () => {
     await eventually("all but one", async () => (await outbox.rows()).filter(({ state }) => state === "sent").length === 19);
   });
 
-  it("what is for an unknown one fails with that reason, and is sent when the settings name it", async () => {
+  it("a notification for an unknown one fails with that reason, and is sent when the settings name the target", async () => {
     await outbox.put("a", { target: "hq" });
     await deliverOnce({ connect: outbox.connect, settings: webhooks({ desk: "http://127.0.0.1:9/" }) });
     expect(await outbox.rows()).toMatchObject([
@@ -321,7 +321,7 @@ describe("several targets", () => {
 describe("a digest", () => {
   const bodyFor = (n: number) => caseOf(`c${n}`, n < 60 ? {} : { view: "distributions", rule: "no double ration" });
 
-  it("waits until the oldest is a period old, then tells of all in one message, by view and rule, at most 50 listed", async () => {
+  it("waits until its oldest notice is a period old, then tells of all in one message, by view and rule, with at most 50 listed", async () => {
     const desk = await openReceiver();
     const startMs = Date.now() - 2 * HOUR_MS;
     for (let n = 0; n < 63; n++) await outbox.put(`n${n}`, { body: bodyFor(n), createdAt: new Date(startMs + n) });
@@ -338,7 +338,7 @@ describe("a digest", () => {
     expect(keysOf(desk)[0]).toMatch(/^digest:[0-9a-f]{64}$/);
   });
 
-  it("comes by mail as one text, with counts and the rest told as a number", async () => {
+  it("comes by mail as one text, with counts, and a number for those that are not listed", async () => {
     const mail = await openMailServer();
     const startMs = Date.now() - 2 * HOUR_MS;
     for (let n = 0; n < 63; n++) await outbox.put(`n${n}`, { target: "hq", body: bodyFor(n), createdAt: new Date(startMs + n) });
@@ -353,7 +353,7 @@ describe("a digest", () => {
     expect(raw.match(/tributary case show/g)!.length).toBe(50);
   });
 
-  it("is the same set under the same key when it must be sent again, though more has come meanwhile", async () => {
+  it("is the same set under the same key when it must be sent again, though more notices have come meanwhile", async () => {
     const desk = await openReceiver((_, response, count) => response.writeHead(count === 1 ? 503 : 200).end());
     const startMs = Date.now() - 2 * HOUR_MS;
     const settings = webhooks({ desk: desk.url }, { digest: "1h" });
@@ -370,7 +370,7 @@ describe("a digest", () => {
     expect(desk.posts.length).toBe(3);
   });
 
-  it("after a long silence is one, not one for each period missed", async () => {
+  it("is one message after a long silence, not one for each missed period", async () => {
     const desk = await openReceiver();
     const startMs = Date.now() - 100 * HOUR_MS;
     for (let n = 0; n < 50; n++) await outbox.put(`n${n}`, { createdAt: new Date(startMs + n * HOUR_MS) });
@@ -379,7 +379,7 @@ describe("a digest", () => {
     expect(desk.posts.length).toBe(1);
   });
 
-  it("is not parted between two notifiers: what comes up while one is being sent waits for the next", async () => {
+  it("is not divided between two notifiers: notices that come while one is being sent wait for the next", async () => {
     const desk = await openReceiver((_, response) => setTimeout(() => response.end(), 1_000));
     const createdAt = new Date(Date.now() - 2 * HOUR_MS);
     for (let n = 0; n < 30; n++) await outbox.put(`n${n}`, { createdAt });

@@ -9,7 +9,7 @@ const target = (smtp: string, more: object = {}) =>
   parseSettings({
     targets: { hq: { email: { smtp, from: "Tributary <hub@example.org>", to: ["a@example.org", "b@example.org"], ...more } } },
   }).get("hq")!;
-/** An address of this machine that is not known to be one: as a server elsewhere. */
+/** An address of this machine that the notifier does not know as such: it stands for a server elsewhere. */
 const ELSEWHERE = "127.0.0.2";
 const notice = (more: object = {}) => ({
   key: "k",
@@ -52,7 +52,7 @@ describe("a notification by mail", () => {
     expect(ids[2]).not.toBe(ids[0]);
   });
 
-  it("gets no header from what a case is named", async () => {
+  it("gets no header from the name of a case", async () => {
     const mail = await openMailServer();
     const hq = target(mail.url);
     const evil = "Two\r\nBcc: thief@example.org\r\n\r\nhello\u2028Bcc: x\n.\r\nQUIT";
@@ -81,7 +81,7 @@ describe("a notification by mail", () => {
     }
   });
 
-  it("is failed for good when the server refuses it, and waits when it asks to come back", async () => {
+  it("fails for good when the server refuses it, and waits when the server asks to come back later", async () => {
     const refusing = await openMailServer({ onMailFrom: (_, __, callback) => callback(refusal(550, "no such sender")) });
     const busy = await openMailServer({ onMailFrom: (_, __, callback) => callback(refusal(451, "come back later")) });
     const send = (url: string) => senderOf(target(url), {})(messageOf(notice(), target(url)));
@@ -89,7 +89,7 @@ describe("a notification by mail", () => {
     expect(await send(busy.url)).toMatchObject({ kind: "later", note: expect.stringContaining("come back later") });
   });
 
-  it("waits when nobody listens, and when nobody says anything", async () => {
+  it("waits when no server listens, and when a server says nothing", async () => {
     const silent = createServer(() => {});
     await new Promise<void>((resolve) => silent.listen(0, "127.0.0.1", resolve));
     onTestFinished(() => void silent.close());
@@ -125,7 +125,7 @@ describe("a notification by mail", () => {
     expect(await senderOf(allows, {})(messageOf(notice(), allows))).toMatchObject({ kind: "sent" });
   });
 
-  it("logs in with the settings' user, and a wrong password is said", async () => {
+  it("is sent with the settings' login, and a wrong password is reported", async () => {
     const mail = await openMailServer({
       authOptional: false,
       allowInsecureAuth: true,

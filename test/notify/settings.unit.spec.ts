@@ -89,14 +89,14 @@ describe("notification settings", () => {
       "targets names more than 16",
     ],
   ];
-  it.each(faults)("say by name what is wrong: %s", (_, value, expected) => {
+  it.each(faults)("are refused with the name of the member that is wrong: %s", (_, value, expected) => {
     const { code, message } = problem(() => parseSettings(value));
     expect(code).toBe("input-malformed");
     expect(message).toContain(expected);
     expect(message).not.toContain(SECRET);
   });
 
-  it("without a file are none, and a file that is no JSON is said", () => {
+  it("are empty without a file, and a file that is not JSON is refused", () => {
     const file = join(tempDir(), "notifications.json");
     expect(readSettings(file, {}).size).toBe(0);
     writeFileSync(file, "{");
@@ -120,7 +120,7 @@ describe("a message", () => {
     expect(text).toContain(`tributary case show 'x; rm -rf '\\''y'\\'''`);
   });
 
-  it("is told though its body is of an unknown form", () => {
+  it("is sent even if its body is of an unknown form", () => {
     for (const body of [null, "text", 7, [], { entity: 7, case: 12, text: ["x"] }])
       expect(messageOf({ key: "k", subject: "s", body, createdAt: new Date(0).toISOString() }, desk).text).toMatch(/^s\n/);
   });

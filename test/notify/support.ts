@@ -99,7 +99,7 @@ export interface Receiver {
   readonly url: string;
   readonly port: number;
   readonly posts: readonly Post[];
-  /** Ends it, so that connections are refused. */
+  /** Ends the server, so that connections are refused. */
   stop(): Promise<void>;
 }
 
@@ -159,13 +159,13 @@ export async function openMailServer(options: SMTPServerOptions = {}, host = "12
   return { url: `smtp://${host}:${port}`, mails };
 }
 
-/** Settings with webhooks: each name's URL, and what more its target says. */
+/** Settings with webhooks: the URL of each target by its name, and its other settings. */
 export const webhooks = (urls: Readonly<Record<string, string>>, more: object = {}): Settings =>
   parseSettings({
     targets: Object.fromEntries(Object.entries(urls).map(([name, url]) => [name, { webhook: { url, secret: SECRET }, ...more }])),
   });
 
-/** A notifier in a hurry: tenths of seconds where others take seconds. Ends with the test. */
+/** A notifier in a hurry: it waits tenths of seconds where others wait seconds. It ends with the test. */
 export function hurriedNotifier(outbox: Outbox, settings: Settings, more: Partial<NotifierOptions> = {}) {
   const said: Record<string, unknown>[] = [];
   const notifier = startNotifier({

@@ -15,7 +15,7 @@ afterAll(() => postgres?.close());
 const rows = async <T extends object>(sql: string): Promise<T[]> => (await db.query<T>(sql)).rows;
 
 describe("each column of the hub's tables", () => {
-  /** Which member each column keeps. What the wire carries beyond a range is kept as well, as part of what is held back. */
+  /** Which member each column keeps. Values beyond a range that the wire can carry are kept as well, as part of quarantined events. */
   const KEEPS: Readonly<Record<string, Member>> = {
     origin: "origin",
     seq: "seq",
@@ -65,7 +65,7 @@ describe("each column of the hub's tables", () => {
     expect(new Set(kept.map(({ column }) => column))).toEqual(new Set(Object.keys(KEEPS)));
     for (const { table, column, type } of kept)
       expect(`${table}.${column} ${type} ${holds(type, RANGES[KEEPS[column]!])}`).toBe(`${table}.${column} ${type} true`);
-    // A column that keeps a member of the envelope and is not named above would be looked at by nobody.
+    // A column that keeps a member of the envelope and is not named above would not be tested.
     const others = columns.filter(({ column }) => KEEPS[column] === undefined).map(({ column }) => column);
     expect([...new Set(others)].sort()).toEqual(
       [

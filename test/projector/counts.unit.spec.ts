@@ -7,7 +7,7 @@ import { all } from "../support/temp.ts";
 
 const HELD = { quarantined: "invalid" };
 
-/** A log with one event in quarantine, and words on it. */
+/** A log with one event in quarantine, and settlements of it. */
 async function heldBack() {
   const { log, entries, declare } = fakeLog();
   const site = oldWriter(log, "juba");
@@ -36,7 +36,7 @@ async function heldBack() {
 }
 
 describe("what counts", () => {
-  it("is a release in the stead of the event that it releases: that event's author and place, with the data released", async () => {
+  it("is a release, as the event that it releases: with that event's author, stamp and basis, and the data released", async () => {
     const { log, head, release, from } = await heldBack();
     const [entry] = await from("relief", release());
     const { counted, settlement } = await counting(log).judge(entry!);
@@ -48,7 +48,7 @@ describe("what counts", () => {
     expect(settlement).toMatchObject({ of: { seq: head.seq }, by: entry, release: { data: { given_name: "Nyibol" } } });
   });
 
-  it("is the first word on a quarantined event, here or where it was looked up; asking ahead decides nothing", async () => {
+  it("is the first settlement of a quarantined event, in this log or where it was looked up; looking ahead decides nothing", async () => {
     const { log, reject, release, from } = await heldBack();
     const [rejected, released] = await from("relief", reject(), release());
     const counts = counting(log);
@@ -61,7 +61,7 @@ describe("what counts", () => {
     expect((await later.judge(released!)).settlement).toBeNull();
   });
 
-  it("is no word on another event than it says, nor of a site, nor an event that is held back itself", async () => {
+  it("is no settlement that names another event than it settles, or comes from a site, or is quarantined itself", async () => {
     const { log, site, release, from } = await heldBack();
     const [other] = await from("relief", release({ entity: { type: "beneficiary", id: "b" } }));
     expect((await counting(log).judge(other!)).counted).toBeNull();
@@ -70,7 +70,7 @@ describe("what counts", () => {
       expect(await counting(log).judge(entry)).toEqual({ counted: null, settlement: null, isCaseNote: false });
   });
 
-  it("is the word of the hub's own organisation only, once the log says whose it is; what stood there before stays as it was", async () => {
+  it("is a settlement by the hub's own organisation only, once the log says whose hub it is; earlier settlements stay as they were", async () => {
     const { log, declare, reject, from } = await heldBack();
     const note: OldEvent = { type: "case.commented", entity: { type: "case", id: "0123456789ab" }, data: { text: "fine" } };
     const judged = async (org: string) => {

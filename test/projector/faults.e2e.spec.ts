@@ -76,7 +76,7 @@ afterAll(async () => {
 
 const running = new Set<Worker>();
 let isHeld = false;
-/** Keeps so many projectors at work: one that dies is started anew. */
+/** Keeps a number of projectors at work: one that dies is started again. */
 function keepProjecting(count: number): void {
   isHeld = true;
   while (running.size < count) {
@@ -122,7 +122,7 @@ const killOne = async (): Promise<void> => {
   const all = [...running];
   await all[Math.floor(next() * all.length)]?.kill();
 };
-/** Runs a command until it ends by itself; it is killed at random moments before. Returns how often it was. */
+/** Runs a command until it ends by itself, after killing it at random moments. Returns how often it was killed. */
 async function persist(args: readonly string[], kills: number, mostMs: number): Promise<{ kills: number; worker: Worker }> {
   let killed = 0;
   for (;;) {
@@ -137,7 +137,7 @@ async function persist(args: readonly string[], kills: number, mostMs: number): 
       }
     }
     const code = await worker.ended;
-    // The lock of one that was killed is let go when its connection is found to be gone.
+    // The lock of a killed projector is released when PostgreSQL finds that its connection is gone.
     if (code === 0) return { kills: killed, worker };
     expect(worker.output()).toContain("another process is rebuilding views");
     await sleep(200);
@@ -171,7 +171,7 @@ describe(`after a crash, each event is in audit, rows, totals, claims and histor
     await balanced();
   }, 360_000);
 
-  it("of a rebuild, which the same command goes on with", async () => {
+  it("of a rebuild, which the same command continues", async () => {
     keepProjecting(1);
     const writing = write();
     const args = ["rebuild", "--all", "--compare", "--data", dir, "--json"];
@@ -233,7 +233,7 @@ describe(`after a crash, each event is in audit, rows, totals, claims and histor
     await balanced();
   }, 360_000);
 
-  it("after the shards' rows were deleted, emptied or set back: projectors find their places again from the audit", async () => {
+  it("after the shards' rows were deleted, emptied or set back: projectors find their positions again from the audit", async () => {
     keepProjecting(2);
     await write(80);
     for (const loss of [
@@ -263,7 +263,7 @@ describe(`after a crash, each event is in audit, rows, totals, claims and histor
     await balanced();
   }, 360_000);
 
-  it("after all tables were dropped under running projectors: everything is built anew from the log", async () => {
+  it("after all tables were dropped under running projectors: everything is rebuilt from the log", async () => {
     keepProjecting(1);
     await write(50);
     await balanced();
@@ -275,7 +275,7 @@ describe(`after a crash, each event is in audit, rows, totals, claims and histor
       40_000,
     );
     await balanced();
-    // Only our own notes are gone, and the views still stand: they are replaced.
+    // Only the hub's own tables are gone, and the views still stand: they are replaced.
     await db.query("DROP SCHEMA tributary CASCADE");
     await write(50);
     await eventually(

@@ -63,7 +63,7 @@ describe("folding entries into a view", () => {
     expect([moved.states.get("a")?.firstPosition, moved.parked.size, errors, before.size]).toEqual([10n, 0, [], 0]);
   });
 
-  it("ends in the same however the log is cut into pages", async () => {
+  it("gives the same result however the log is cut into pages", async () => {
     const entries = await written(
       [named("a", { name: "Awɛŋ", age: 3 }), named("b", { name: "Deng" }), named("a", { age: 4 })],
       [named("a", { name: "Nyibol" }), named("b", { phone: "0912" })],
@@ -97,7 +97,7 @@ describe("folding entries into a view", () => {
     ]);
   });
 
-  it("parks an entity at an event that does not fit, as it was before, and has later events of it wait; others go on", async () => {
+  it("parks an entity, as it was, at an event that does not fit, and lets its later events wait; others go on", async () => {
     const entries = await written([
       named("a", { name: "Awɛŋ" }),
       named("a", { age: "old" }),
@@ -117,7 +117,7 @@ describe("folding entries into a view", () => {
     expect([later.changes.rows, later.changes.waiting, later.moved.states.size]).toEqual([[], ["a"], 0]);
   });
 
-  it("notes what is contested, and what settled it on a later page", async () => {
+  it("notes what is contested, and what ends that on a later page", async () => {
     const [one, other] = (await written([named("a", { name: "Awɛŋ" })], [named("a", { name: "Nyibol" })])) as [
       LogEntry,
       LogEntry,
@@ -133,7 +133,7 @@ describe("folding entries into a view", () => {
     expect(settled.rows).toMatchObject([{ row: { values: { name: "Deng" }, conflicts: 0 } }]);
   });
 
-  it("replaces what is shown of an entity that is folded anew: what it added until now is taken back", async () => {
+  it("replaces what is shown of an entity that is folded again: what it added before is taken back", async () => {
     const entries = (await written([named("a", { age: "old" }), named("a", { phone: "0913", age: 31 })])).map((entry, index) => ({
       entry,
       index,

@@ -98,7 +98,7 @@ it("what only the database refuses is found event by event, and its entity parke
   hub.projector = await hub.startProjector();
 }, 180_000);
 
-it("a decision is held to what the entity's own forms allow, wherever it comes from", async () => {
+it("a decision must fit the entity's own forms, wherever it comes from", async () => {
   const field = hub.field("judge", "t1", { schemas: SCHEMAS });
   const entity = { type: "beneficiary", id: number(7) };
   await field.append(registration(number(7), { household_size: 2 }));
@@ -125,7 +125,7 @@ it("a decision is held to what the entity's own forms allow, wherever it comes f
   expect(await one("SELECT site FROM views.distributions WHERE id = 'LONG-1'")).toEqual({ site: "long" });
 });
 
-it("a projector that is started again does not build what somebody is just editing, and says so", async () => {
+it("a projector that is started again does not build a declaration that somebody is just editing, and says so", async () => {
   const draft = defineProjection({
     name: "assessments",
     entity: "assessment",
@@ -144,7 +144,7 @@ it("a projector that is started again does not build what somebody is just editi
   hub.projector = await hub.startProjector(hub.projections, { mayBuild: false });
 });
 
-it("log and views agree in the end; what is parked is told of, and is no broken promise", async () => {
+it("log and views agree in the end; parked entities are reported, and are not a problem", async () => {
   const { problems, parked } = await verify({
     log: hub.log,
     views: { db: hub.db, gate: hub.gate, projections: hub.projections },

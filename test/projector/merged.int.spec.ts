@@ -73,7 +73,7 @@ const row = async (): Promise<Record<string, unknown>> =>
   (await hub.db.query("SELECT *, spent::float8 AS spent FROM views.plans WHERE id = 'P-1'")).rows[0];
 const merged = async () => unpackState((await row()).state as string).merged;
 
-it("what two offline sites add up, collect, list and type comes together without a decision, and as the log says", async () => {
+it("what two offline sites add up, collect, list and type is merged without a decision, as the log says", async () => {
   await change(one, {
     spent: 0.1,
     tags: ["water", "school"],
@@ -121,7 +121,7 @@ it("what two offline sites add up, collect, list and type comes together without
   expect(report.rowsCompared).toBe(1);
 });
 
-it("an edit that does not fit its text is not lost in silence: the row counts it as contested, and the story names it", async () => {
+it("an edit that does not fit its text is not lost silently: the row counts it as contested, and the story names it", async () => {
   await change(one, { letter: [500, "far behind the end"] });
   await send(one);
   expect(await row()).toMatchObject({ letter: "My dear all, thanks", conflicts: 1 });

@@ -43,14 +43,14 @@ const handout = (id: string, data: JsonObject = {}, more: Partial<OldEvent> = {}
   schema: { subject: "distribution", version: 2 },
   ...more,
 });
-/** Every event of the log has its audit row, and the projector never tried the same thing for ever. */
+/** Expects that every event of the log has its audit row, and that the projector has not tried the same thing for ever. */
 const expectAudited = async (): Promise<void> => {
   const { problems, events } = await report();
   expect(problems).toEqual([]);
   expect(await one("SELECT count(*)::int AS n FROM tributary.audit")).toEqual({ n: events });
 };
 
-/** Makes a table refuse rows that say `word` (anywhere, or in `of`), until what is returned is called. */
+/** Makes a table refuse rows that contain `word` (anywhere, or in `of`), until the returned function is called. */
 async function refusing(
   table: string,
   word: string,
@@ -103,7 +103,7 @@ describe("one event that a table of the views refuses", () => {
         ...people.slice(20),
       );
       await bads.append(handout(`${bad}-a`, voucher), handout(`${bad}-b`, voucher));
-      // Neither had seen the other's: a decision.
+      // Neither had seen the other's write: the rule must decide.
       await there.append(person(`${bad}-b`, { phone: "+2" }), person(`fine${cases}-last`));
       await hub.projected();
       expect(await one("SELECT count(*)::int AS n FROM views.beneficiaries WHERE id LIKE $1", `fine${cases}-%`)).toEqual({
@@ -170,7 +170,7 @@ describe("one event that a table of the hub's own refuses", () => {
       for (const { projection_error } of noted) expect(projection_error).toContain(`does not take ${bad}`);
       await away();
       await expectAudited();
-      // What the audit holds a placeholder for is still found by its entity's name.
+      // An event with placeholders in the audit is still found by its entity's name.
       expect(await explainEntity({ ...hub, db: hub.db }, `beneficiary/${bad}-a`, "given_name")).toMatchObject([
         { registers: [{ steps: [{ value: "Awɛŋ" }, { value: "Nyibol" }] }] },
       ]);
@@ -181,7 +181,7 @@ describe("one event that a table of the hub's own refuses", () => {
     60_000,
   );
 
-  it("a case's note, a settlement and a quarantined event that are refused stand in the audit, with a note, and stop nobody", async () => {
+  it("a note on a case, a settlement and a quarantined event that are refused stand in the audit with a note, and stop nobody", async () => {
     const bad = `bad${++cases}`;
     const tables = ["tributary.case_note", "tributary.quarantine"];
     const away = [await refusing(tables[0]!, bad), await refusing(tables[1]!, bad, { of: "NEW.entity_id" })];
@@ -196,7 +196,7 @@ describe("one event that a table of the hub's own refuses", () => {
     await hub.projected();
     expect([await given(`fine${cases}`), await given(`fine${cases}-2`)]).toEqual(["Awɛŋ", "Awɛŋ"]);
     expect(await rowsOf("SELECT text FROM tributary.case_note WHERE case_id = '0123456789ab'")).toEqual([{ text: "fine" }]);
-    // The one in quarantine is listed all the same: its row stands with placeholders.
+    // The quarantined event is listed all the same: its row stands with placeholders.
     expect(await rowsOf("SELECT seq::int, code FROM tributary.quarantine WHERE origin = $1 ORDER BY seq", site.origin)).toEqual([
       { seq: 0, code: "invalid" },
       { seq: 2, code: "invalid" },
@@ -213,7 +213,7 @@ describe("one event that a table of the hub's own refuses", () => {
     await expectAudited();
   }, 240_000);
 
-  it("a notice that is refused parks its entity, and is told once when it is taken", async () => {
+  it("a notice that is refused parks its entity, and people are told once when it is taken", async () => {
     const told = defineProjection({
       name: "told",
       entity: "beneficiary",
@@ -244,7 +244,7 @@ describe("one event that a table of the hub's own refuses", () => {
     hub.projector = await hub.startProjector();
   }, 240_000);
 
-  it("what a trigger says of itself in PostgreSQL's own codes of operation does not stop the others either", async () => {
+  it("a trigger that raises PostgreSQL's own codes of operation does not stop other events either", async () => {
     const bad = `bad${++cases}`;
     await hub.db.query(`CREATE FUNCTION public.lies() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
       IF NEW.id LIKE '${bad}%' THEN RAISE EXCEPTION 'no luck' USING ERRCODE = '40001'; END IF; RETURN NEW; END $$`);
@@ -253,7 +253,7 @@ describe("one event that a table of the hub's own refuses", () => {
     await hub.projected();
     expect([await given(`fine${cases}`), await given(`fine${cases}-2`)]).toEqual(["Awɛŋ", "Awɛŋ"]);
     expect(await parked(`${bad}-a`)).toEqual([{ view: "beneficiaries", error: "PostgreSQL cannot hold it: no luck" }]);
-    // Whether it would be refused again cannot be told from such words: no problem, and said.
+    // From such a code nobody can tell whether the row would be refused again: that is said, and is not a problem.
     expect((await report()).verdicts.parked).toMatchObject({
       state: "good",
       says: expect.stringContaining("1 of them would be parked again could not be tried"),
@@ -266,7 +266,7 @@ describe("one event that a table of the hub's own refuses", () => {
 });
 
 describe("an old log's event", () => {
-  it("that no column of the audit can hold is shown, found and proved; what it said stands beside the placeholder", async () => {
+  it("that columns of the audit cannot hold is shown, found and proved; what it said stands beside the placeholders", async () => {
     const writer = oldWriter(hub.log, "old");
     await writer.append(
       person("OLD-1"),
@@ -289,7 +289,7 @@ describe("an old log's event", () => {
     expect((await report()).parked.map(({ entity }) => entity)).toEqual(expect.arrayContaining(["OLD-5\uFFFD"]));
   }, 240_000);
 
-  it("with a value that its column cannot hold is mended by a later one that corrects it; its newer values are shown", async () => {
+  it("with a value that its column cannot hold is mended by a later event that corrects it, and the newer values are shown", async () => {
     const writer = oldWriter(hub.log, "nul");
     await writer.append(person("NUL-1", { phone: "+1" }), change("NUL-1", { given_name: "Ay\0en" }));
     await hub.projected();
@@ -303,7 +303,7 @@ describe("an old log's event", () => {
     });
     await writer.append(change("NUL-1", { phone: "+2" }), person("NUL-2"));
     await hub.projected();
-    // Not yet: what is shown would still be the name.
+    // Not mended yet: the name would still be shown.
     await eventually("the fold", async () => (await one("SELECT 1 FROM tributary.refold")) === undefined);
     expect(await parked("NUL-1")).toHaveLength(1);
     await writer.append(change("NUL-1", { given_name: "Ayen", phone: "+9" }));
@@ -329,7 +329,7 @@ describe("an old log's event", () => {
     await expectAudited();
   }, 240_000);
 
-  it("that comes with its correction in one page parks nobody", async () => {
+  it("that comes with its correction in one page parks no entity", async () => {
     await oldWriter(hub.log, "both").append(
       person("BOTH-1"),
       change("BOTH-1", { given_name: "\0" }),
@@ -344,7 +344,7 @@ describe("an old log's event", () => {
   });
 });
 
-it("a state that cannot be read parks its entity alone, and the next event mends it", async () => {
+it("a state that cannot be read parks only its entity, and the next event mends it", async () => {
   const writer = oldWriter(hub.log, "state");
   await writer.append(person("STATE-1"), person("STATE-2"));
   await hub.projected();
@@ -389,7 +389,7 @@ describe("a build", () => {
     }
   };
 
-  it("parks the entities of events that the database refuses, mends those that were corrected, and is done; so does balancing the books", async () => {
+  it("parks the entities of events that the database refuses, mends those that were corrected, and ends well; so does balancing the books", async () => {
     const writer = oldWriter(hub.log, "careless");
     await writer.append(
       ...Array.from({ length: 40 }, (_, i) => person(`CAR-${i}`)),

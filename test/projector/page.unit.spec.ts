@@ -26,7 +26,7 @@ const gate = {
   knows: () => false,
 } as never; // data is read as it is written
 
-/** A log, a view of it that has `kept` rows, and which rows it was asked for. */
+/** A log, a view of it with `kept` rows, and a list of the rows that were asked for. */
 async function world(...events: readonly OldEvent[]) {
   const { log, entries } = fakeLog();
   await oldWriter(log, "juba").append(...events);
@@ -48,7 +48,7 @@ const shown = (page: Awaited<ReturnType<Awaited<ReturnType<typeof world>>["fold"
   page.views.flatMap(({ rows }) => rows.map(({ id, isNew, row: { values } }) => [id, isNew, values]));
 
 describe("a page of the log", () => {
-  it("is folded on top of the page before while that is being written", async () => {
+  it("is folded on top of the page before it while that one is being written", async () => {
     const { entries, fold } = await world(
       named("a", { name: "Awɛŋ" }),
       named("a", { phone: "0912" }),
@@ -61,7 +61,7 @@ describe("a page of the log", () => {
     expect(shown(await fold(entries.slice(2)))).toEqual([["a", false, { name: "Nyibol", phone: "0912" }]]);
   });
 
-  it("leaves nothing behind that is not written, nor what was folded on top of it", async () => {
+  it("that is not written leaves nothing behind, and neither do pages that were folded on top of it", async () => {
     const { entries, fold, states } = await world(
       named("a", { name: "Awɛŋ" }),
       named("a", { phone: "0912" }),
@@ -74,7 +74,7 @@ describe("a page of the log", () => {
     expect(shown(await fold(entries.slice(1, 2)))).toEqual([["a", true, { name: null, phone: "0912" }]]);
   });
 
-  it("parks an entity for the pages after it, and not where the page was not written", async () => {
+  it("parks an entity for the pages after it, but not if the page is not written", async () => {
     const { entries, fold, states } = await world(named("a", { name: 7 }), named("a", { name: "Awɛŋ" }));
     const first = await fold(entries.slice(0, 1));
     const second = await fold(entries.slice(1));
@@ -89,7 +89,7 @@ describe("a page of the log", () => {
     expect(states.isParked("a")).toBe(false);
   });
 
-  it("asks the database once for what it does not hold, and again for what was folded anew", async () => {
+  it("asks the database once for states that are not in memory, and again for entities that were folded again", async () => {
     const { entries, fold, asked, kept, states } = await world(named("a", { name: "Awɛŋ" }), named("a", { phone: "0912" }));
     const first = await fold(entries.slice(0, 1));
     first.written();
@@ -102,7 +102,7 @@ describe("a page of the log", () => {
     expect(asked).toEqual([["a"], ["a"]]);
   });
 
-  it("says of an origin how far it is, and how much of it is held back or has a wrong clock", async () => {
+  it("says how far each origin is, and how many of its events are quarantined or have a wrong clock", async () => {
     const { entries } = await world(
       named("a", {}),
       named("b", {}, { quarantined: "invalid" }),

@@ -23,7 +23,7 @@ describe("the views", () => {
   it("show different fields changed by two sites offline side by side, and decide the same field with an explanation", async () => {
     const one = hub.field("one");
     const two = hub.field("two");
-    // The hub has met both: it knows whose signature shows what one of them hands to the other.
+    // The hub has met both devices: it knows by whose signature it can check what one of them hands over for the other.
     await send(one);
     await send(two);
     const entity = { type: "beneficiary", id: number(1) };
@@ -86,7 +86,7 @@ describe("the views", () => {
     expect(rows[0].data.village).toBe(hard);
   });
 
-  it("agree with the log, and a changed row or event is found", async () => {
+  it("agree with the log, and a row or event that was changed is found", async () => {
     expect((await check()).problems).toEqual([]);
     await hub.db.query("UPDATE views.beneficiaries SET village = 'elsewhere' WHERE id = $1", [number(2)]);
     await hub.db.query("DELETE FROM tributary.audit WHERE entity_id = $1", [number(2)]);
@@ -114,7 +114,7 @@ describe("the projector", () => {
     await eventually("the first to hold all", async () => hub.projector.shards().length === 16);
   });
 
-  it("goes on exactly where it was after a restart, and folds what came meanwhile", async () => {
+  it("goes on exactly where it was after a restart, and folds the events that came meanwhile", async () => {
     await hub.projector.close();
     const field = hub.field("four");
     await field.appendMany(Array.from({ length: 700 }, (_, i) => registration(number(2_000 + i))));
@@ -137,7 +137,7 @@ describe("the projector", () => {
     expect(await row(number(5_000))).toBeDefined();
   });
 
-  it("builds a view that is new from the whole log, and parks an entity whose event a projection throws on, saying so", async () => {
+  it("builds a new view from the whole log, and parks an entity when the projection throws on one of its events, saying so", async () => {
     await hub.projector.close();
     const villages = defineProjection({
       name: "villages",

@@ -36,7 +36,7 @@ import { openTestHub, registration, SCHEMAS, type TestHub } from "../support/hub
 import { beyondOf, COLUMN_VALUES, edgesOf, MEMBERS, withMember, writeAsOld } from "../support/ranges.ts";
 import { eventually } from "../support/temp.ts";
 
-/** Names as long as they may be: every index that holds them is met. */
+/** Names as long as they may be, so that every index that holds them is tested. */
 const ENTITY = "probe".padEnd(200, "e");
 const SUBJECT = "probe".padEnd(200, "s");
 const TYPE = `${"probe".padEnd(99, "t")}.${"t".repeat(100)}`;
@@ -74,7 +74,7 @@ const sync = async (field: Field) => field.sync({ url: hub.backends.nats.url, to
 const rows = async <T extends object>(sql: string, ...values: unknown[]): Promise<T[]> =>
   (await hub.db.query<T>(sql, values)).rows;
 
-/** Waits until another device's ordinary event is shown: nothing that came before stands in its way. */
+/** Waits until another device's ordinary event is shown: no earlier event stands in its way. */
 async function ordinaryEventIsShown(): Promise<void> {
   const id = `EDG-${String(devices).padStart(6, "0")}`;
   const field = device();
@@ -86,14 +86,14 @@ async function ordinaryEventIsShown(): Promise<void> {
   );
 }
 
-/** An event that an app writes, or that stands in an outbox since before there were ranges. */
+/** An event that an app writes, or that has been in an outbox since before there were ranges. */
 interface Probe {
   readonly members: readonly (readonly [Member, string | number])[];
   readonly values: JsonObject;
   readonly isOld: boolean;
 }
 
-/** Members that can be had at will: the device itself gives the others. */
+/** The members that an app can set; the device itself sets the others. */
 const FREE = MEMBERS.filter(([member]) =>
   [
     "entity.id",
@@ -124,7 +124,7 @@ const probe: fc.Arbitrary<Probe> = fc.record({
 });
 
 type Head = Omit<EventBody, "data">;
-/** The head of a probe; its entity's id stays its own, where the probe does not say otherwise. */
+/** The head of a probe; it has an entity id of its own, unless the probe names one. */
 const headOf = ({ members }: Probe, base: Head, id: string): Head =>
   members.reduce<Head>((head, [member, value]) => withMember(member, value, head), {
     ...base,
@@ -147,7 +147,7 @@ async function shownRow(id: string): Promise<JsonObject | undefined> {
   return row?.row;
 }
 
-/** What must become of a probe at the hub: the code that it is held back with, or `null` where it is shown. */
+/** What must become of a probe at the hub: the code that it is quarantined with, or `null` where it is shown. */
 function fate(head: Head, values: JsonObject): string | null {
   if (envelopeOutOfRange(head) !== null) return "out-of-range";
   if (head.schema.version !== 1) return "schema-unknown";
@@ -157,8 +157,8 @@ function fate(head: Head, values: JsonObject): string | null {
     : "unfit-for-view";
 }
 
-describe("an event at the edge of what can be held, or beyond", () => {
-  it("is refused on the device, or held back at its place, or shown; and stands in nobody's way", async () => {
+describe("an event at the edge of what can be held, or beyond it,", () => {
+  it("is refused on the device, or quarantined at its seq, or shown, and stands in nobody's way", async () => {
     let run = 0;
     const seen = { refused: 0, shown: 0, held: new Set<string>() };
     await fc.assert(
@@ -213,7 +213,7 @@ describe("an event at the edge of what can be held, or beyond", () => {
           if (expected === null) seen.shown++;
           else seen.held.add(expected);
           if (expected !== null) continue;
-          // An entity of an earlier run may have an id at the edge: its row then shows the later of both.
+          // An entity of an earlier run may have the same id at the edge: its row then shows the later event.
           expect(await shownRow(head.entity.id)).toBeDefined();
           if (!head.entity.id.startsWith("P-")) continue;
           const wanted = Object.fromEntries(
@@ -225,7 +225,7 @@ describe("an event at the edge of what can be held, or beyond", () => {
       }),
       { numRuns: 25, interruptAfterTimeLimit: 100_000 },
     );
-    // The property saw all that can become of an event.
+    // The runs have seen every outcome that an event can have.
     expect(seen.refused).toBeGreaterThan(0);
     expect(seen.shown).toBeGreaterThan(0);
     expect([...seen.held]).toEqual(expect.arrayContaining(["out-of-range", "unfit-for-view"]));
@@ -265,7 +265,7 @@ describe("an event at the edge of what can be held, or beyond", () => {
     },
   );
 
-  it("leaves a log and views that agree, also when the views are built anew", async () => {
+  it("leaves a log and views that agree, also after the views are rebuilt", async () => {
     const views = { db: hub.db, gate: hub.gate, projections: hub.projections };
     expect((await verify({ log: hub.log, views })).problems).toEqual([]);
     await hub.projector.close();
@@ -300,7 +300,7 @@ describe("a value that no view can show", () => {
     },
   });
 
-  it("waits in quarantine; a release must fit as well, and then it counts", async () => {
+  it("waits in quarantine; its release must fit as well, and then it counts", async () => {
     const field = device();
     await field.append(handout("H-1", "03/05/2026"));
     expect((await sync(field)).quarantined).toEqual([
@@ -335,7 +335,7 @@ describe("a value that no view can show", () => {
     ]);
   });
 
-  it("is mended by the row that its site sends after it, and waits for nobody", async () => {
+  it("is mended by the row that its site sends after it, without anybody's help", async () => {
     const field = device();
     await field.appendMany([handout("H-2", "03/05/2026"), handout("H-2", "2026-05-03")]);
     expect((await sync(field)).quarantined).toMatchObject([{ seq: 0 }]);
@@ -347,7 +347,7 @@ describe("a value that no view can show", () => {
 });
 
 describe("the hub's door", () => {
-  it("goes by the views that stand: an edited file counts once its view is built", async () => {
+  it("goes by the views that stand: an edited file counts only once its view is built", async () => {
     const dir = mkdtempSync(join(tmpdir(), "tributary-views-"));
     const merge = join(import.meta.dirname, "../../services/merge/index.ts");
     const write = (type: string): void =>
@@ -388,7 +388,7 @@ export default defineProjection({ name: "visits", entity: "assessment", columns:
       await eventually("the door's look at the views", async () => said.length === 1);
       // The hub's own view of sites is built in.
       expect(said).toEqual([{ event: "door-views", checked: 2, unchecked: [] }]);
-      // Edited, and not built: the door holds nobody to a draft, nor does one that is started again.
+      // Edited and not built: the door does not check events against a draft, not even after it is started again.
       write("text");
       expect(problem()).toBe("unfit-for-view");
       await door.close();

@@ -10,7 +10,7 @@ import { eventually, sleep } from "../support/temp.ts";
 const PEOPLE = 2_300;
 
 type Data = Readonly<Record<string, string | null>>;
-/** A view whose rows all say by which rule they were made. */
+/** A view in which each row says by which rule it was made. */
 const people = (rule: (data: Data) => string): Projection =>
   defineProjection({
     name: "people",
@@ -96,7 +96,7 @@ const addOne = async (): Promise<void> => {
   field.close();
 };
 
-describe("a view that is built anew", () => {
+describe("a view that is rebuilt", () => {
   it("shows every reader the old rows or the new, all of them, while others write; grants stay, and the old projector ends and says why (I21)", async () => {
     await hub.db.query(
       "CREATE ROLE analyst; GRANT SELECT ON views.people TO analyst; GRANT SELECT (id, position) ON views.people_history TO analyst",
@@ -171,7 +171,7 @@ describe("a view that is built anew", () => {
     });
   });
 
-  it("is whole although two views were begun together, and only one of them was gone on with", async () => {
+  it("is complete although two views were begun together and only one of them was continued", async () => {
     await interrupted(hub.projections, { names: ["people", "beneficiaries"], fresh: true });
     await build(hub.projections, { names: ["people"], compareOnly: true });
     const both = await build(hub.projections, { names: ["people", "beneficiaries"] });
@@ -218,7 +218,7 @@ describe("a view that is built anew", () => {
     });
   });
 
-  it("goes back together with another only as far as both were live together", async () => {
+  it("goes back together with another view only if both were live together", async () => {
     await build(hub.projections, { names: ["people"] });
     await addOne();
     await hub.projected();
@@ -261,7 +261,7 @@ describe("a view of SQL", () => {
     await expectBalanced(hub);
   });
 
-  it("of somebody's own over views read the new builds, keep what was granted, and name themselves where they cannot", async () => {
+  it("of somebody's own over views reads the new builds and keeps what was granted; one that cannot is named", async () => {
     await hub.db.query(
       `CREATE SCHEMA own; CREATE VIEW own.villages AS SELECT village, count(*) AS n FROM views.people GROUP BY 1;
        CREATE VIEW own.given AS SELECT given_name FROM views.handouts; GRANT SELECT ON own.villages TO PUBLIC`,
@@ -290,7 +290,7 @@ describe("a view of SQL", () => {
     await build(hub.projections, { names: ["people"] });
   });
 
-  it("of ours and of others are told from what else stands on a view by a server that speaks German, too", async () => {
+  it("is told from other things that depend on a view, also by a server that speaks German", async () => {
     // What a server with lc_messages = de_DE says, which few machines have: https://www.postgresql.org/docs/current/functions-info.html names the function.
     await hub.db.query(`CREATE SCHEMA german; CREATE FUNCTION german.pg_describe_object(c oid, o oid, s integer) RETURNS text LANGUAGE sql STABLE AS $$
       SELECT regexp_replace(regexp_replace(regexp_replace(pg_catalog.pg_describe_object(c, o, s), 'materialized view', 'materialisierte Sicht'), 'view', 'Sicht'),
@@ -302,7 +302,7 @@ describe("a view of SQL", () => {
     await addOne();
     await hub.projected();
     expect((await hub.db.query("SELECT count(*)::int AS n FROM own.villages")).rows[0].n).toBe(added);
-    // A rule of a view's own is none that can be written anew, and nor is a table's.
+    // A rule on a view or a table is not a view that can be written again.
     for (const made of ["VIEW own.other AS SELECT 1 AS one", "TABLE own.other (one integer)"]) {
       await hub.db.query(`CREATE ${made}`);
       await hub.db.query("CREATE RULE adds AS ON INSERT TO own.other DO INSTEAD INSERT INTO views.people (id) VALUES ('x')");
@@ -316,7 +316,7 @@ describe("a view of SQL", () => {
     await build(hub.projections, { names: ["people"] });
   }, 120_000);
 
-  it("that is materialized holds its own build only: each build that was left goes once it is let go, whichever else is held", async () => {
+  it("that is materialized keeps only its own build: each build that was left is removed once it is let go, whichever others are kept", async () => {
     await hub.db.query("CREATE SCHEMA own");
     const left = async (): Promise<number> =>
       (await hub.db.query("SELECT count(*)::int AS n FROM tributary.generation WHERE state = 'left'")).rows[0].n;
@@ -340,7 +340,7 @@ describe("a view of SQL", () => {
     await expectBalanced(hub);
   }, 120_000);
 
-  it("of ours that others read holds a start up by name where its columns change or it is no longer declared, until those are dropped", async () => {
+  it("of ours that others read stops a start, which names them, when its columns change or it is no longer declared, until they are dropped", async () => {
     const villages = (sql: string) =>
       defineSql({ name: "villages", needs: ["people"], sql: `SELECT ${sql} FROM views.people GROUP BY village` });
     const before = hub.projections;
@@ -361,7 +361,7 @@ describe("a view of SQL", () => {
     expect((await hub.db.query("SELECT to_regclass('views.villages') AS v")).rows).toEqual([{ v: null }]);
   }, 120_000);
 
-  it("carry over who may see which rows, and the indexes that somebody made", async () => {
+  it("and its tables keep the rules of who may see which rows, and the indexes that somebody made", async () => {
     await hub.db.query(
       `CREATE ROLE clerk_of_v1; GRANT USAGE ON SCHEMA views TO clerk_of_v1; GRANT SELECT ON views.people TO clerk_of_v1;
        ALTER TABLE views.people ENABLE ROW LEVEL SECURITY; CREATE POLICY own_village ON views.people FOR SELECT TO clerk_of_v1 USING (village = 'nowhere');
@@ -380,7 +380,7 @@ describe("a view of SQL", () => {
     expect(await seen()).toBe(0);
     const { rows } = await hub.db.query("SELECT 1 FROM pg_indexes WHERE schemaname = 'views' AND indexname = 'mine'");
     expect(rows).toHaveLength(1);
-    // What is a table's own goes with the build before, and holds nobody up.
+    // What belongs to a table itself goes with its build, and stops nothing.
     await build(hub.projections, { names: ["people"], fresh: true });
     expect(await seen()).toBe(0);
     await hub.db.query("DROP POLICY own_village ON views.people; ALTER TABLE views.people DISABLE ROW LEVEL SECURITY");
@@ -388,7 +388,7 @@ describe("a view of SQL", () => {
   });
 });
 
-it("a swap that somebody reads over for long waits, and holds up nobody who reads meanwhile; a projector's ends with it, and leaves all as it was", async () => {
+it("a swap waits while somebody reads for a long time, and delays no other readers; a projector's swap ends with the projector, and leaves all as it was", async () => {
   const url = hub.backends.postgres.url;
   const [db, reader, long, quick] = [
     await connectViews(url, "test"),
@@ -420,7 +420,7 @@ it("a swap that somebody reads over for long waits, and holds up nobody who read
       },
       60_000,
     );
-    // Half a second at a time, and what a busy machine adds; without a bound, it would wait as long as the reader holds its lock.
+    // Half a second at a time, and what a busy machine adds; without a bound, a reader would wait as long as the other one holds its lock.
     expect(slowestMs).toBeLessThan(15_000);
     stop.abort(new Error("stopped"));
     await expect(building).rejects.toThrow("stopped");
@@ -434,7 +434,7 @@ it("a swap that somebody reads over for long waits, and holds up nobody who read
 }, 120_000);
 
 describe("a view that is no longer declared", () => {
-  it("is taken away at the next start, and the others go on", async () => {
+  it("is taken away at the next start, and the other views go on", async () => {
     await hub.projector.close();
     declare(shipped);
     hub.projector = await hub.startProjector(shipped);
@@ -451,7 +451,7 @@ describe("a view that is no longer declared", () => {
 });
 
 describe("a rebuild over events of a megabyte each", () => {
-  it("holds no more of them at a time than its bytes allow, however many events may be in a batch", async () => {
+  it("holds no more events at a time than its bound of bytes allows, however many may be in a batch", async () => {
     const [count, noteBytes] = [22, 900_000];
     const field = hub.field("large");
     for (let i = 0; i < count; i++) {
@@ -475,7 +475,7 @@ describe("a rebuild over events of a megabyte each", () => {
       onProgress,
     });
     expect(built.events).toBe(count);
-    // One more than fits: a batch ends with the event that goes beyond.
+    // One more than fits: a batch ends with the event that exceeds the bound.
     expect(Math.max(...batches)).toBeLessThanOrEqual(Math.ceil((16 * 1_048_576) / noteBytes) + 1);
   });
 });

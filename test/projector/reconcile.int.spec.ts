@@ -37,7 +37,7 @@ const balance = async (repair: boolean): Promise<Map<string, Reconciled>> => {
 const ids = async (sql: string): Promise<string[]> => (await hub.db.query<{ id: string }>(sql)).rows.map(({ id }) => id);
 
 describe(`the books (seed ${SEED})`, () => {
-  it("balance with one comparison a view when nothing was changed, however the log was cut into pages", async () => {
+  it("balance with one comparison for each view when nothing was changed, however the log was cut into pages", async () => {
     const results = await balance(false);
     expect([...results.values()].map(({ view, comparisons, differing }) => ({ view, comparisons, differing }))).toEqual(
       [...results.keys()].map((view) => ({ view, comparisons: 1, differing: 0 })),
@@ -46,7 +46,7 @@ describe(`the books (seed ${SEED})`, () => {
     expect(results.get("stock_ledger")!.rows).toBeGreaterThan(1);
   });
 
-  it("tell apart a changed row, a missing row, an extra row and a wrong total, name them, and put just those right", async () => {
+  it("tell apart a changed row, a missing row, an extra row and a wrong total, name them, and put only those right", async () => {
     const [changed] = await ids(
       "UPDATE views.beneficiaries SET household_size = 77 WHERE id = (SELECT min(id) FROM views.beneficiaries) RETURNING id",
     );
@@ -88,14 +88,14 @@ describe(`the books (seed ${SEED})`, () => {
     await expectBalanced(hub);
   });
 
-  it("tell of a row whose inner state was changed, on which what comes later would be built", async () => {
+  it("name a row whose inner state was changed, into which later events would be folded", async () => {
     const [id] = await ids(
       "UPDATE views.beneficiaries SET state = (SELECT state FROM views.beneficiaries ORDER BY id DESC LIMIT 1) WHERE id = (SELECT min(id) FROM views.beneficiaries) RETURNING id",
     );
     expect((await balance(true)).get("beneficiaries")).toMatchObject({ named: [id], repaired: true });
   });
 
-  it("go on being kept by the projector after a repair, and leave nothing behind", async () => {
+  it("are still kept by the projector after a repair, which leaves nothing behind", async () => {
     const field = hub.field("north");
     await field.appendMany(dayOf(random(SEED + 1), 150));
     await field.sync({ url: hub.backends.nats.url, token: await hub.token("north") });
@@ -107,7 +107,7 @@ describe(`the books (seed ${SEED})`, () => {
   });
 });
 
-it("claims to invariants that are gone are found and put back, and a build that somebody has begun is left alone", async () => {
+it("claims to invariants that were deleted are found and put back, and a build that somebody has begun is left alone", async () => {
   const before = await ids("SELECT invariant || key || entity_id AS id FROM views.distributions_claims ORDER BY 1");
   expect(before.length).toBeGreaterThan(5);
   await hub.db.query("DELETE FROM views.distributions_claims");

@@ -23,13 +23,13 @@ const withDeps = async <T>(work: (deps: Parameters<typeof rebuild>[0]) => Promis
 };
 const build = (options: RebuildOptions): Promise<Rebuilt> => withDeps((deps) => rebuild(deps, options));
 
-it("an earlier build that cannot read what has been registered since is not gone back to: the schema is named, and the live view stays", async () => {
+it("going back to an earlier build that cannot read what has been registered since is refused: the schema is named, and the live view stays", async () => {
   const field = hub.field("juba");
   await field.append(registration("JUB-000001"));
   await field.sync({ url: hub.backends.nats.url, token: await hub.token("juba") });
   await hub.projected();
   const before = await hub.db.query("SELECT generation FROM tributary.view WHERE name = 'beneficiaries'");
-  // Another form that writes about the same people: views that were built without it cannot read it.
+  // Another form about the same people: views that were built without it cannot read it.
   const text = JSON.stringify({
     $schema: "https://json-schema.org/draft/2020-12/schema",
     title: "Visit",

@@ -10,25 +10,25 @@ const lived = (...events: readonly LifeEvent<string>[]): Life<string> => events.
 const following = [opened];
 
 describe("a projector's life", () => {
-  it("goes from opening to following, and takes a new session when one is over", () => {
+  it("goes from opening to following, and opens a new session when one is over", () => {
     expect(lived(opened)).toMatchObject({ kind: "following", session: "a session" });
     expect(lived(opened, event("over"))).toMatchObject({ kind: "opening", isFirst: false });
     expect(lived(opened, event("over"), opened)).toMatchObject({ kind: "following" });
   });
 
-  it("ends at once with what is wrong at the start, and waits out the same later", () => {
+  it("ends at once with a failure at the start, and waits out the same failure later", () => {
     expect(lived(failed())).toEqual({ kind: "ended", failure });
     expect(lived(opened, failed())).toMatchObject({ kind: "pausing" });
     expect(lived(opened, failed(), event("waited"), failed())).toMatchObject({ kind: "pausing" });
   });
 
-  it("ends with what waiting does not mend, whenever it comes", () => {
+  it("ends with a failure that waiting does not mend, whenever it comes", () => {
     const final = failed({ isFinal: true });
     expect(lived(opened, final).kind).toBe("ended");
     expect(lived(opened, event("over"), final)).toMatchObject({ kind: "ended", failure: { isFinal: true } });
   });
 
-  it("pauses twice as long each time, up to a bound, until a page was written", () => {
+  it("pauses twice as long each time, up to a bound, until a page is written", () => {
     let life = lived(...following);
     const waits: number[] = [];
     for (let times = 0; times < 9; times++) {
@@ -40,7 +40,7 @@ describe("a projector's life", () => {
     expect(lifeAfter(lifeAfter(life, event("progressed")), failed())).toMatchObject({ kind: "pausing", waitMs: 100 });
   });
 
-  it("counts how often the same failure came without a page in between; another one begins anew", () => {
+  it("counts how often the same failure came without a page in between, and begins again with another one", () => {
     const round = (said: string): readonly LifeEvent<string>[] => [failed({ said }), event("waited"), opened];
     const times = (...rounds: readonly (readonly LifeEvent<string>[])[]) => {
       const life = lived(opened, ...rounds.flat());
@@ -51,7 +51,7 @@ describe("a projector's life", () => {
     expect(times(round("a"), round("a"), [event("progressed")])).toBe(0);
   });
 
-  it("keeps a doubt over failures to open, until a session has looked", () => {
+  it("keeps a doubt through failures to open, until a session has looked", () => {
     const doubted = lived(
       opened,
       failed({ isPlaceDoubted: true, lacksTables: true }),
@@ -63,7 +63,7 @@ describe("a projector's life", () => {
     expect(lifeAfter(doubted, opened)).toMatchObject({ trouble: { isPlaceDoubted: false, lacksTables: false } });
   });
 
-  it("ends when it was asked to stop, whatever comes of what is under way", () => {
+  it("ends when it was asked to stop, whatever becomes of what is under way", () => {
     for (const before of [[], [opened]])
       for (const last of [event("over"), failed(), failed({ isFinal: true })])
         expect(lived(...before, event("stopped"), last)).toEqual({ kind: "ended", failure: null });

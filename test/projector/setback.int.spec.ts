@@ -34,14 +34,14 @@ afterEach(async () => {
 
 const folder = (): string => join(hub.dir, "eventstore");
 const kept = (): string => join(hub.dir, "kept");
-/** The event store's files, as a backup that is taken at rest. */
+/** Saves the event store's files, as a backup does that is taken at rest. */
 const backUp = async (): Promise<void> => {
   await store.close();
   mkdirSync(kept());
   cpSync(folder(), kept(), { recursive: true });
   store = await startEventStore({ dataDir: hub.dir, port });
 };
-/** Puts the backup in the place of what the event store has now, and starts it again. */
+/** Replaces what the event store has now by the backup, and starts it again. */
 const setBack = async (): Promise<void> => {
   await store.close();
   for (const name of readdirSync(folder())) rmSync(join(folder(), name), { recursive: true });
@@ -49,7 +49,7 @@ const setBack = async (): Promise<void> => {
   store = await startEventStore({ dataDir: hub.dir, port });
 };
 const send = async (...some: readonly Field[]): Promise<void> => {
-  // The event store has just been started anew: the door may need a moment to find it.
+  // The event store has just been started again: the door may need a moment to find it.
   for (const field of some)
     await eventually(
       "the sync",
@@ -84,14 +84,14 @@ const write = async (): Promise<void> => {
   await hub.projected();
   expect(await one("SELECT count(*)::int AS n FROM views.beneficiaries")).toEqual({ n: 27 });
 };
-/** What the log has lost of each origin comes again, the later site's first. */
+/** Sends again what the log has lost of each origin, the later site's first. */
 const resend = async (): Promise<void> => {
   for (const [origin, events] of [...saved].reverse()) {
     const missing = events.slice(((await hub.log.head(origin))?.through ?? -1) + 1);
     if (missing.length > 0) expect(await hub.log.append(missing)).toMatchObject({ kind: "appended" });
   }
 };
-/** Every event as the log had it, by origin: what devices hold. */
+/** Every event that the log had, by origin: what devices hold. */
 const saved = new Map<OriginId, Appendable[]>();
 const save = async (): Promise<void> => {
   saved.clear();
@@ -110,7 +110,7 @@ const builder = async <T>(work: (deps: Parameters<typeof rebuild>[0]) => Promise
   }
 };
 const names = (): string[] => hub.projections.map(({ name }) => name);
-/** All commands that look at the whole work, and the views are what the log gives. */
+/** Expects that all commands that look at everything work, and that the views are what the log gives. */
 const expectWhole = async (): Promise<void> => {
   await hub.projected();
   await expectBalanced(hub);
@@ -140,7 +140,7 @@ describe("a log that was set back to a backup", () => {
     const { common } = ends as { common: string };
     const { rows: lasts } = await hub.db.query<{ last: string }>("SELECT max(position) AS last FROM tributary.audit");
     const last = lasts[0]?.last ?? "";
-    // As folding an entity anew leaves them.
+    // In the form that folding an entity again leaves.
     const superseded = (name: string, knownFrom: string | null, at: string) =>
       hub.db.query(
         `INSERT INTO views.beneficiaries_history (id, position, recorded_at, deleted, values, known_from, superseded_at)
@@ -169,7 +169,7 @@ describe("a log that was set back to a backup", () => {
   }, 240_000);
 
   it.each(["at work", "stopped meanwhile"])(
-    "is folded anew by a projector that is %s: readers see what the log has, and what was beyond is kept (I22)",
+    "is folded again by a projector that is %s: readers see what the log has, and what was beyond is kept (I22)",
     async (how) => {
       await write();
       await save();
@@ -205,7 +205,7 @@ describe("a log that was set back to a backup", () => {
     180_000,
   );
 
-  it("is noticed although the devices have sent again before anybody looked", async () => {
+  it("is noticed although the devices have sent their events again before anybody looked", async () => {
     await write();
     await save();
     await hub.projector.close();
@@ -218,7 +218,7 @@ describe("a log that was set back to a backup", () => {
     expect((await incarnations(hub.log.journal)).map(({ how }) => how)).toEqual(["first", "detected"]);
   }, 540_000);
 
-  it("goes by the life that was declared for it, where one was", async () => {
+  it("has the life that was declared for it, where one was declared", async () => {
     await write();
     await save();
     await hub.projector.close();
@@ -233,7 +233,7 @@ describe("a log that was set back to a backup", () => {
     await expectWhole();
   }, 540_000);
 
-  it("is folded anew by one of several projectors, and both go on", async () => {
+  it("is folded again by one of two projectors, and both go on", async () => {
     await write();
     await save();
     const second = await hub.startProjector();
@@ -246,7 +246,7 @@ describe("a log that was set back to a backup", () => {
     await eventually("both have shards", async () => second.shards().length + hub.projector.shards().length === 16);
   }, 540_000);
 
-  it("tells nobody twice, and is followed from where it ends when only facts of the hub are lost", async () => {
+  it("makes nobody be told twice, and is followed from where it ends when only facts of the hub are lost", async () => {
     const told = defineProjection({
       name: "told",
       entity: "beneficiary",
@@ -268,7 +268,7 @@ describe("a log that was set back to a backup", () => {
     await expectSetBack();
     await expectWhole();
     expect(await notices()).toEqual({ n: 1 });
-    // Facts that were read over are lost, and events come to stand where they stood.
+    // Facts that the projector had passed over are lost, and new events stand where they stood.
     await store.close();
     rmSync(kept(), { recursive: true });
     cpSync(folder(), kept(), { recursive: true });
@@ -282,7 +282,7 @@ describe("a log that was set back to a backup", () => {
     expect(await one("SELECT id FROM views.beneficiaries WHERE id = 'LATE-1'")).toEqual({ id: "LATE-1" });
   }, 240_000);
 
-  it("is folded anew although what others made reads its tables: that is named, in the hub's health too, and what it reads goes with it", async () => {
+  it("is folded again although objects that others made read its tables: they are named, in the hub's health too, and the tables that they read are removed with them", async () => {
     await write();
     await save();
     await hub.db.query(
@@ -305,7 +305,7 @@ describe("a log that was set back to a backup", () => {
       for (const text of [...reason, expect.stringContaining("cards (on beneficiaries)")])
         expect(clung[0]!.message).toEqual(text);
       expect(await parts.builds!()).toMatchObject({ state: "warning", reason: reason[0] });
-      // Others go on, also beside a build that is left.
+      // Other rebuilds go on, also beside a build that is left.
       await resend();
       await hub.projected();
       await expectBalanced(hub);
@@ -327,7 +327,7 @@ describe("a log that was set back to a backup", () => {
     const writer = oldWriter(hub.log, "pages");
     await writer.append(...Array.from({ length: 30 }, (_, i) => person(number(i))));
     await hub.projected();
-    // What the plan is in a table that is large.
+    // The plan that PostgreSQL would make for a large table.
     await hub.db.query("SET enable_seqscan = off");
     const { rows: plan } = await hub.db.query<Record<string, string>>(
       "EXPLAIN SELECT origin, seq, position, hash FROM tributary.audit WHERE position <= 1000 ORDER BY position DESC LIMIT 1",

@@ -16,7 +16,7 @@ const workers: Worker[] = [];
 beforeAll(async () => {
   hub = await openTestHub({ schemas: SCHEMAS });
   writeState(hub.dir, stateOf(hub.backends));
-  // Who moved a shard, with which fence, and where to: written by the database itself.
+  // Who moved which shard, with which fence, and where to. The database itself notes it.
   await hub.db.query(`
     CREATE SCHEMA watched;
     CREATE TABLE watched.move (n bigint GENERATED ALWAYS AS IDENTITY, shard integer, fence bigint, pid integer, before bigint, after bigint);
@@ -69,8 +69,8 @@ describe(`projectors that share the work (seed ${SEED})`, () => {
     await expectBalanced(hub);
   });
 
-  it("lose what a hanging one held to the others, and it writes nothing of it when it wakes up", async () => {
-    // Functions are part of a declaration as their text, which the test runner has changed: the processes of this test are all of one kind.
+  it("take over the shards of one that hangs, and that one writes nothing to them when it wakes up", async () => {
+    // A declaration's functions count by their text, which the test runner changes: so all projectors of this test are processes of one kind.
     await hub.projector.close();
     const [awake, hanging] = ["awake", "hanging"].map((name) =>
       startWorker(["projector", "--data", hub.dir, "--log", join(hub.dir, `${name}.log`)]),
@@ -79,7 +79,7 @@ describe(`projectors that share the work (seed ${SEED})`, () => {
     await shared([8, 8]);
     const writing = write(250);
     hanging.child.kill("SIGSTOP");
-    // Hanging in the middle of a transaction, it is put out by PostgreSQL only after a while.
+    // If it hangs in the middle of a transaction, PostgreSQL ends its connection only after a while.
     await eventually("the other to take over", async () => (await holders())[0] === 16, 40_000);
     await writing;
     await hub.projected();
@@ -95,7 +95,7 @@ describe(`projectors that share the work (seed ${SEED})`, () => {
     hub.projector = await hub.startProjector();
   }, 300_000);
 
-  it("write nothing with a lease that somebody took over, and take part again", async () => {
+  it("write nothing with a lease that somebody else took over, and then take part again", async () => {
     const writing = write(250);
     for (let i = 0; i < 5; i++) {
       await hub.db.query("UPDATE tributary.shard SET fence = fence + 1, holder = NULL WHERE shard % 5 = $1", [i]);
@@ -107,7 +107,7 @@ describe(`projectors that share the work (seed ${SEED})`, () => {
     await expectBalanced(hub);
   });
 
-  it("never write a shard two at a time, nor go back in the log (I26)", async () => {
+  it("never write to a shard two at a time, and never go back in the log (I26)", async () => {
     const { rows: shared } = await hub.db.query(
       "SELECT shard, fence FROM watched.move GROUP BY shard, fence HAVING count(DISTINCT pid) > 1",
     );
@@ -122,7 +122,7 @@ describe(`projectors that share the work (seed ${SEED})`, () => {
     expect(rows[0].writers).toBeGreaterThan(3);
   });
 
-  it("refuse one that declares a view otherwise, and name the view", async () => {
+  it("refuse a projector that declares a view otherwise, and name the view", async () => {
     const other = defineProjection({
       name: "beneficiaries",
       entity: "beneficiary",

@@ -17,13 +17,13 @@ afterAll(() => hub?.close());
 const one = async (sql: string, ...values: unknown[]): Promise<Record<string, unknown> | undefined> =>
   (await hub.db.query(sql, values)).rows[0];
 
-it("cases of forks are opened inside a set-back's own transaction, and evidence that cannot be read stops nobody", async () => {
+it("cases of forks are opened inside the transaction of a setback, and evidence that cannot be read stops nobody", async () => {
   await hub.projector.close();
   const note = (data: JsonObject): Promise<unknown> =>
     hub.log.journal.append("forks", "any", { type: "fork", data, by: { actor: "hub" } });
   const evidence = { accepted: {}, refused: { hash: "b\0", at: 1 } };
   await note({ origin: "relief.juba.t1.aaaaaaaaaaaa", seq: 3, ...evidence });
-  // None of them is a fork that a hub would note: a reader that trips over one would trip for ever.
+  // No hub would note any of these as a fork: a reader that trips over one would trip for ever.
   await note({ origin: "relief.juba.t1.aaaaaaaaaaaa", seq: 3, accepted: {}, refused: null });
   await note({ origin: "relief.juba.t1.aaaaaaaaaaaa", seq: "three", ...evidence });
   await note({ origin: "nowhere", seq: 1, ...evidence });
@@ -40,14 +40,14 @@ it("cases of forks are opened inside a set-back's own transaction, and evidence 
   } finally {
     await db.end();
   }
-  // What the set-back would have undone is undone: nothing in between has ended its transaction.
+  // The rollback undoes all of the setback: nothing in between has ended its transaction.
   expect(await one("SELECT 1 FROM tributary.told")).toBeUndefined();
   expect(await one("SELECT 1 FROM tributary.fork_case")).toBeUndefined();
   hub.projector = await hub.startProjector();
   await eventually("the cases", async () => (await one("SELECT count(*)::int AS n FROM tributary.fork_case"))?.n === 2);
 }, 120_000);
 
-it("a parked entity's history is read before the transaction that folds it anew, which would not outlive a long one", async () => {
+it("a parked entity's history is read before the transaction that folds it again, which would not outlive a long read", async () => {
   const writer = oldWriter(hub.log, "long");
   await writer.append(person("LONG-1"), ...Array.from({ length: 20 }, (_, i) => change("LONG-1", { phone: `+${i}` })));
   await writer.append(change("LONG-1", { given_name: "\0" }));
@@ -58,7 +58,7 @@ it("a parked entity's history is read before the transaction that folds it anew,
   );
   await hub.projector.close();
   const states: { readonly begun: string }[] = [];
-  // The log with somebody who looks, at each event that is read by its name, whether a projector's transaction is open and waits.
+  // The log, and beside it a look, each time that an event is read by its name, whether a projector's transaction is open and waits.
   const log: Log = Object.create(hub.log, {
     readOrigin: {
       async *value(...args: Parameters<Log["readOrigin"]>) {
@@ -98,7 +98,7 @@ it("a parked entity's history is read before the transaction that folds it anew,
       async () => (await one("SELECT 1 FROM tributary.parked WHERE entity_id = 'LONG-1'")) === undefined,
     );
     expect(reads).toBeGreaterThanOrEqual(22);
-    // A transaction of another page may be seen at one of them, never the same one at many.
+    // At one of the reads the transaction of another page may be seen, but never the same one at many.
     const seen = states.map(({ begun }) => states.filter((other) => other.begun === begun).length);
     expect(Math.max(0, ...seen)).toBeLessThan(reads / 2);
   } finally {

@@ -10,7 +10,7 @@ import { eventually } from "../support/temp.ts";
 
 const SEED = Number(process.env.TRIBUTARY_TEST_SEED ?? Date.now() % 100_000);
 
-/** What the declaration below depends on: a fix outside of it. */
+/** Something outside of the declaration below that it depends on: the fix changes it. */
 const world = { isBroken: true, isLoud: false };
 
 const families = defineProjection({
@@ -62,7 +62,7 @@ const notices = async (like: string): Promise<number> =>
   Number((await one("SELECT count(*) AS n FROM tributary.notification WHERE key LIKE $1", like))!.n);
 
 describe("totals", () => {
-  it(`are what the rows add up to, under late, corrected and deleted ones (seed ${SEED}) (I14)`, async () => {
+  it(`are what the rows add up to, with late, corrected and deleted ones (seed ${SEED}) (I14)`, async () => {
     const next = random(SEED);
     const sites = ["east", "west", "north"].map((site) => hub.field(site));
     for (let day = 0; day < 3; day++) {
@@ -155,7 +155,7 @@ describe("cases", () => {
     expect(await notices(`desk/case/${(await caseOf("families", "phone", id))!.id}/%`)).toBe(2);
   });
 
-  it("keep what people accepted when the view is built anew, although the log is then read in other pages", async () => {
+  it("keep what people accepted when the view is rebuilt, although the log is then read in other pages", async () => {
     const field = hub.field("accepting");
     const given = { registration_no: "KEPT", item: "SALT", distributed_on: "2026-01-03" };
     await field.append(handout("A1", given));
@@ -217,7 +217,7 @@ describe("rows", () => {
     expect(await members()).toEqual([]);
   });
 
-  it("are joined as both are known now", async () => {
+  it("are joined as both views know them now", async () => {
     const field = hub.field("joined");
     await field.appendMany([registration(number(801), { village: "Katwe" }), handout("J1", { registration_no: number(801) })]);
     await send(field);
@@ -265,7 +265,7 @@ describe("rows", () => {
 });
 
 describe("an entity that cannot be folded", () => {
-  it("waits with its later events while others go on, and is folded anew after the fix, told of once (I16)", async () => {
+  it("waits with its later events while others go on; it is folded again after the fix, and people are told once (I16)", async () => {
     const field = hub.field("boom");
     const [id, other] = [number(900), number(901)];
     await field.appendMany([
@@ -302,7 +302,7 @@ describe("an entity that cannot be folded", () => {
     expect(await one("SELECT count(*)::int AS n FROM views.families_members WHERE id = $1", id)).toEqual({ n: 3 });
     expect(await caseOf("families", "has_name", id)).toMatchObject({ state: "open" });
     await expectBalanced(hub);
-    // What nobody could be told of while it was parked is told now, once.
+    // What could not be told while the entity was parked is told now, once.
     const told = `desk/case/${(await caseOf("families", "has_name", id))!.id}/%`;
     expect(await notices(told)).toBe(1);
     await retry();
@@ -313,7 +313,7 @@ describe("an entity that cannot be folded", () => {
     await expectBalanced(hub);
   });
 
-  it("keeps what it replaces of the past, rows and decisions, when the code that folds it has changed", async () => {
+  it("keeps the past rows and decisions that are replaced when the code that folds it has changed", async () => {
     const [juba, two] = [hub.field("anew1"), hub.field("anew2")];
     const id = number(903);
     await juba.append(registration(id, { village: "Bor", household_size: 1 }));
@@ -347,7 +347,7 @@ describe("an entity that cannot be folded", () => {
     expect(await family(id)).toMatchObject({ village: "Yei" });
   });
 
-  it("leaves no rows of many behind when nothing of it can be folded any more", async () => {
+  it("leaves no rows in tables of many behind when no event of it can be folded any more", async () => {
     const field = hub.field("boom2");
     const id = number(902);
     await field.append({ ...update(id, { village: "boom", household_size: 2, given_name: "Deng" }) });

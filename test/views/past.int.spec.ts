@@ -74,7 +74,7 @@ const changesOf = (
   };
 };
 
-/** Builds the view and has it take the place of the live one, where all shards stand at a position; `between` happens after the swap was prepared. */
+/** Builds the view and puts it in the place of the live one, with all shards at one position; `between` runs after the swap was prepared. */
 async function built(
   names: Readonly<Record<number, string>>,
   swappedAt: number,
@@ -129,7 +129,7 @@ describe.each([
     await migrate(db);
   });
 
-  it("stays answerable after the entity is folded anew: its replaced versions are kept, and those that are the same are kept once", async () => {
+  it("stays answerable after the entity is folded again: versions that are replaced are kept, and those that are the same are kept once", async () => {
     await built({ 10: "Amina", 20: "Amina D." }, 100, how);
     await refolded({ 10: "Amina", 20: "Amina Deng", 60: "Amina Deng Lual" }, 200);
     expect([await knownAt(15), await knownAt(50), await knownAt(150), await knownAt(199)]).toEqual([
@@ -140,25 +140,25 @@ describe.each([
     ]);
     expect(await knownAt(200)).toBe("Amina Deng Lual");
     expect(await versions()).toBe(4);
-    // Folded anew once more at the same position: what was never known at any is not kept.
+    // Folded once more at the same position: a version that was never known at any position is not kept.
     await refolded({ 10: "Amina", 20: "Amina Deng", 60: "A. D. Lual" }, 200);
     expect(await knownAt(200)).toBe("A. D. Lual");
     expect(await versions()).toBe(4);
   });
 
-  it("stays answerable after the view is built anew by other rules", async () => {
+  it("stays answerable after the view is rebuilt by other rules", async () => {
     await built({ 10: "AMINA", 20: "AMINA DENG", 60: "AMINA LUAL" }, 300, how);
     expect(await knownAt(50)).toBe("Amina D.");
     expect(await knownAt(299)).toBe("A. D. Lual");
     expect(await knownAt(300)).toBe("AMINA LUAL");
-    // Built anew by the same rules: nothing is superseded.
+    // Rebuilt by the same rules: nothing is superseded.
     const before = await versions();
     await built({ 10: "AMINA", 20: "AMINA DENG", 60: "AMINA LUAL" }, 400, how);
     expect(await versions()).toBe(before);
     expect([await knownAt(299), await knownAt(300)]).toEqual(["A. D. Lual", "AMINA LUAL"]);
   });
 
-  it("is asked for only up to where all shards have come", async () => {
+  it("is answered only up to the position that all shards have reached", async () => {
     await refolded({ 10: "AMINA", 20: "AMINA DENG", 60: "AMINA LUAL", 450: "Nobody yet" }, 500);
     await db.query("UPDATE tributary.shard SET position = 420 WHERE shard = 7");
     expect(await commonPosition(db)).toBe(420n);
@@ -181,7 +181,7 @@ describe("what moves after the swap was prepared", () => {
     return names;
   };
 
-  it("in the live view is carried over as it was known: a version that was superseded meanwhile, and one that came", async () => {
+  it("in the live view is carried over as it was known: a version that was superseded meanwhile, and one that was added", async () => {
     await built({ 10: "AMINA", 20: "Amina D.", 60: "Amina L." }, 200, {
       isPrepared: true,
       between: () => refolded({ 10: "Amina", 20: "Amina Deng", 120: "Amina Deng Lual" }, 150),
@@ -197,7 +197,7 @@ describe("what moves after the swap was prepared", () => {
     ]);
   });
 
-  it("in the build is compared again, also where an entity that was parked in it is folded from its beginning", async () => {
+  it("in the build is compared again, also where an entity that was parked there is folded from its first event", async () => {
     await built({ 10: "Amina" }, 200, {
       isPrepared: true,
       async between(build) {
@@ -213,7 +213,7 @@ describe("what moves after the swap was prepared", () => {
   });
 });
 
-describe("a decision that folding an entity anew replaces", () => {
+describe("a decision that is replaced when its entity is folded again", () => {
   beforeEach(async () => {
     await postgres.empty();
     await migrate(db);
@@ -254,7 +254,7 @@ describe("a decision that folding an entity anew replaces", () => {
   const past = async (): Promise<unknown[]> =>
     (await decisionsSuperseded(db, "p1")).map(({ value, knownFrom, supersededAt }) => [value, knownFrom, supersededAt]);
 
-  it("stays, marked with the position at which it was superseded; readers are shown the one that stands", async () => {
+  it("stays, marked with the position at which it was superseded, and readers are shown the one that stands", async () => {
     await refoldedWith("Amina", 200);
     await refoldedWith("Aminah", 300);
     expect(await current()).toEqual(["Aminah"]);
@@ -267,7 +267,7 @@ describe("a decision that folding an entity anew replaces", () => {
     expect(await past()).toEqual([["Amina", "200", "300"]]);
   });
 
-  it("stays known when the view is built anew, and so does one that the new rules no longer make", async () => {
+  it("stays known when the view is rebuilt, and so does a decision that the new rules no longer make", async () => {
     await refoldedWith("Amina", 200);
     await refoldedWith("Aminah", 300);
     await built({ 10: "AMINAH" }, 500, {

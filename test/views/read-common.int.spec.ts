@@ -86,7 +86,7 @@ const shown = async () => {
 };
 
 describe("while shards stand at different positions", () => {
-  it("a trail shows events, settlements and decisions as they were known at the position that all have reached, and names it", async () => {
+  it("a trail shows events, settlements and decisions as they were known at the position that all shards have reached, and names it", async () => {
     await oneBehind(40, 60);
     expect(await shown()).toEqual({
       through: 40n,
@@ -119,7 +119,7 @@ describe("while shards stand at different positions", () => {
     });
   });
 
-  it("an entity has no trail before all shards have come to its first event", async () => {
+  it("an entity has no trail until all shards have come to its first event", async () => {
     await oneBehind(5, 60);
     expect(await trail(db, PERSON)).toBeNull();
     await everywhere(60);
@@ -127,7 +127,7 @@ describe("while shards stand at different positions", () => {
     expect(await trail(db, PERSON)).toBeNull();
   });
 
-  it("of a register one decision stands: the one that stood at the position that all have reached", async () => {
+  it("one decision on a register is shown as standing: the one that stood at the position that all shards have reached", async () => {
     for (const [behind, standing] of [
       [5, []],
       [10, [10]],

@@ -64,7 +64,7 @@ const named = async (upTo: number): Promise<string[]> =>
 const shown = async (upTo: Position): Promise<string[]> =>
   (await countedEvents(db, PERSON, upTo, (_, data) => data)).map(({ origin, position: at }) => `${origin.split(".")[2]}@${at}`);
 
-it("the events that are folded anew are those that people are shown: admitted ones at once, released ones from their release on, in one order", async () => {
+it("the events that are folded again are those that people are shown: admitted ones at once, released ones from their release on, in one order", async () => {
   const [waits, twice, turnedDown, late, fork, odd] = [
     entry("waits", 20, held),
     entry("twice", 30, held),
@@ -81,18 +81,18 @@ it("the events that are folded anew are those that people are shown: admitted on
   await writeQuarantine(db, [waits, twice, turnedDown, fork, odd, withPlaceholders(late)]);
   await settled(twice, 60, { seq: 0 });
   await settled(turnedDown, 70, { seq: 1, rejects: true });
-  // What was settled stays so, whatever is said of it later.
+  // A settlement is final, whatever is said of the event later.
   await settled(twice, 80, { seq: 2 });
   await settled(turnedDown, 90, { seq: 3 });
   await settled(late, 95, { seq: 4 });
-  // The release is of the other branch.
+  // The release is for the event of the other branch.
   await settled(fork, 96, { seq: 5, hash: "f".repeat(64) });
   // The table refuses what the release says; the log has it.
   await settled(odd, 98, { seq: 6, isBare: true });
 
   expect(await named(100)).toEqual(["own/0", "clipped/0", "bare/0", "other/0", "console/0", "console/4", "console/6"]);
   expect(await shown(position(100n))).toEqual(["own@10", "clipped@50", "bare@55", "other@57", "twice@60", "late@95"]);
-  // At every position before what only the log has, both count the same.
+  // At every position before the release that only the log has, both count the same events.
   for (let upTo = 0; upTo < 98; upTo++) {
     const positions = (await shown(position(BigInt(upTo)))).map((name) => Number(name.split("@")[1]));
     const { rows } = await db.query<{ name: string; position: string }>(

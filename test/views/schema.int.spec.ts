@@ -20,7 +20,7 @@ afterAll(() => postgres?.close());
 
 const one = async (sql: string): Promise<Record<string, unknown> | undefined> => (await db.query(sql)).rows[0];
 
-/** Rows as a hub of the version that a migration made has them, written before the next one is applied. */
+/** Rows that a hub of each version has, written after that version's migration and before the next one. */
 const ROWS: Readonly<Record<string, string>> = {
   "001_tables.sql": `
     INSERT INTO tributary.checkpoint VALUES ('main', 4096);
@@ -46,14 +46,14 @@ const ROWS: Readonly<Record<string, string>> = {
 };
 
 describe("the database's schema", () => {
-  it("is what its migrations make of an empty database, and the dump beside them says it", async () => {
+  it("is what its migrations make of an empty database, and the dump beside them shows it", async () => {
     await migrate(db);
     const made = HEAD + (await schemaOf(db, "tributary", "views"));
     if (process.env.TRIBUTARY_UPDATE_SCHEMA === "1") writeFileSync(DUMP, made);
     expect(made).toBe(readFileSync(DUMP, "utf8"));
   });
 
-  it("comes out the same where each migration finds a database of the version before, with rows in it; they are kept", async () => {
+  it("is the same when each migration finds a database of the version before, with rows in it, and the rows are kept", async () => {
     for (const name of migrations()) {
       await migrate(db, name);
       expect(await one("SELECT max(name) AS name FROM tributary.migration")).toEqual({ name });
@@ -78,7 +78,7 @@ describe("the database's schema", () => {
     expect(await one("SELECT entity_id, asked_by FROM tributary.refold")).toEqual({ entity_id: "p1", asked_by: null });
   });
 
-  it("has the past of views that were built before versions could be superseded take them", async () => {
+  it("lets the past of views that were built before versions could be superseded take superseded versions", async () => {
     for (const name of migrations()) {
       await migrate(db, name);
       await db.query(ROWS[name] ?? "SELECT 1");
@@ -96,7 +96,7 @@ describe("the database's schema", () => {
     ]);
   });
 
-  it("keeps the decisions that stood before decisions could be superseded, shows them, and takes others that are", async () => {
+  it("keeps and shows the decisions that stood before decisions could be superseded, and takes superseded ones", async () => {
     for (const name of migrations()) {
       await migrate(db, name);
       await db.query(ROWS[name] ?? "SELECT 1");
@@ -111,7 +111,7 @@ describe("the database's schema", () => {
     ]);
   });
 
-  it("of a newer version is refused", async () => {
+  it("is refused when it is of a newer version", async () => {
     await migrate(db);
     await db.query("INSERT INTO tributary.migration (name) VALUES ('999_later.sql')");
     await expect(migrate(db)).rejects.toMatchObject({ code: "data-corrupt" });

@@ -1,8 +1,8 @@
 /**
- * Copies of an embedded node's database while it is at work. It holds its database alone, so it makes the copy itself, asked by a call of ours beside EventStoreDB's:
+ * Copies of an embedded node's database while it is at work. Only the node can open its database, so it makes the copy itself, when asked by a call of ours beside EventStoreDB's:
  *
- *   asked ─▶ copying, a few pages at a time between appends ─▶ done: a file in the node's own folder, as of the copy's end ─▶ taken away by whoever asked
- *               └ failed, or whoever asked is gone ─▶ removed
+ *   asked ─▶ copying, a few pages at a time between appends ─▶ done: a file in the node's own folder, as of the copy's end ─▶ taken away by the caller
+ *               └ failed, or the caller is gone ─▶ removed
  *
  * The caller does not name a path: a caller who can reach the port must not be able to write files elsewhere.
  */
@@ -14,7 +14,7 @@ import { messageOf, TributaryError } from "../../core/index.ts";
 import { failure } from "./failures.ts";
 import type { Store } from "./store/contract.ts";
 
-/** Pages of 4 KiB copied at a time; appends wait meanwhile: 256 keep them waiting for a few milliseconds. */
+/** How many pages of 4 KiB are copied at a time. Appends wait meanwhile: 256 pages keep them waiting for a few milliseconds. */
 const PAGES = 256;
 const PROGRESS_MS = 250;
 const METHOD = "/tributary.Node/Copy";
@@ -27,7 +27,7 @@ type Answer =
 
 const toBytes = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
 
-/** Removes copies that nobody had taken away when the node ended. */
+/** Removes copies that nobody had taken away when the node last ended. */
 export const removeCopies = (dataDir: string): void => rmSync(join(dataDir, COPIES), { recursive: true, force: true });
 
 export const COPY_SERVICE = {
@@ -42,7 +42,7 @@ export const COPY_SERVICE = {
   },
 } as const;
 
-/** Answers a call for a copy. One at a time. */
+/** Answers calls for a copy, one at a time. */
 export function copier(
   store: Pick<Store, "copyTo" | "dataDir">,
   log: (event: Record<string, unknown>) => void,
@@ -61,7 +61,7 @@ export function copier(
         lastMs = performance.now();
         call.write({ kind: "progress", done, total });
       });
-      if (call.cancelled) throw new Error("whoever asked for the copy is gone");
+      if (call.cancelled) throw new Error("the caller that asked for the copy is gone");
       call.write({ kind: "copied", path });
       log({ event: "copied", path });
     } catch (error) {
@@ -84,14 +84,14 @@ export function copier(
 }
 
 /**
- * Has a running node make a copy of its database, consistent as of its end. Returns where it stands, in the node's folder: the caller takes it away.
+ * Has a running node make a copy of its database, consistent as of the copy's end. Returns the copy's path, in the node's folder: the caller takes the copy away.
  * `null`: the server is not an embedded node.
  */
 export async function copyRunning(
   url: string,
   onProgress: (share: number) => void = () => {},
 ): Promise<{ readonly path: string } | null> {
-  // Ours speaks without TLS.
+  // The embedded node speaks without TLS.
   if (!/[?&]tls=false/i.test(url)) return null;
   const address = /^[a-z+]+:\/\/(?:[^@/]*@)?([^/?,]+)/i.exec(url)?.[1] ?? url;
   const metadata = new Metadata();
@@ -122,7 +122,9 @@ export async function copyRunning(
     throw new TributaryError(
       full ? "disk-full" : "backend-failed",
       `the event node could not copy its database: ${messageOf(error)}`,
-      full ? "Free as much space beside it as it takes; the copy stands there until it is moved." : "See its log.",
+      full
+        ? "Free as much space beside the database as it takes itself; the copy stands there until it is moved."
+        : "See the node's log.",
       { cause: error },
     );
   } finally {
@@ -147,7 +149,7 @@ export interface CopyFacts {
   readonly events: number;
 }
 
-/** Checks a copied database throughout, and leaves it as one file, on disk. Throws `data-corrupt`. `isLog`: it is a node's. */
+/** Checks a copied database throughout, and leaves it as one file, flushed to disk. `isLog`: it is a node's database. Returns what it holds. Throws `data-corrupt`. */
 export function sealCopy(path: string, isLog: boolean): CopyFacts {
   const corrupt = (problem: string, cause?: unknown): TributaryError =>
     new TributaryError("data-corrupt", `${path} is damaged: ${problem}`, "Make another backup, and check the disk.", { cause });

@@ -3,10 +3,10 @@ import { messageOf } from "../../core/index.ts";
 import type { Expected } from "./messages.ts";
 import { isDamage } from "./store/database.ts";
 
-/** Where a node writes what it has to tell. */
+/** Where a node writes its log. */
 export type NodeLog = (event: Record<string, unknown>) => void;
 
-/** A gRPC error; `trailers` are what the official client recognises it by. */
+/** A gRPC error. The official client recognises it by its `trailers`. */
 export function failure(grpcCode: status, message: string, trailers: Readonly<Record<string, string>> = {}): ServiceError {
   const metadata = new Metadata();
   for (const [key, value] of Object.entries(trailers)) metadata.set(key, value);
@@ -49,7 +49,7 @@ export const missingMetadata = (): ServiceError =>
     "required-metadata-properties": "type,content-type",
   });
 
-/** A failure on its way to the client: a gRPC error as it is, a full disk by its name, the rest as unknown. */
+/** A failure in the form that the client gets: a gRPC error as it is, a full disk and a damaged file by their names, all else as unknown. */
 export function asServiceError(error: unknown, log: NodeLog): Partial<ServiceError> {
   if (typeof (error as ServiceError).code === "number" && "metadata" in (error as object)) return error as ServiceError;
   log({ event: "call-failed", error });

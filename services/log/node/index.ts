@@ -1,6 +1,6 @@
 /**
  * The embedded node: EventStoreDB's gRPC protocol for one machine, over SQLite. In come appends and reads of the official
- * client; out go the answers a real server gives. Never an acknowledgement before the disk has the events.
+ * client; out go the answers that a real server gives. Nothing is acknowledged before the disk has the events.
  */
 import { join } from "node:path";
 import { ServerCredentials } from "@grpc/grpc-js";
@@ -13,16 +13,16 @@ import { damaged, isDamage, type StoreOptions } from "./store/database.ts";
 import { openStore } from "./store/store.ts";
 
 export interface NodeOptions {
-  /** 0 (default): a free one. */
+  /** The port; 0 (default): a free one. */
   readonly port?: number;
   readonly host?: string;
-  /** Where the database lives; absent: in memory. */
+  /** The folder of the database; absent: it is in memory. */
   readonly dataDir?: string;
-  /** Drops a live reader that is this many events behind; a real server drops at 32. */
+  /** A live reader that is this many events behind is dropped; a real server drops one at 32. */
   readonly liveBufferEvents?: number;
   readonly now?: () => number;
   readonly log?: (event: Record<string, unknown>) => void;
-  /** The secret that each call must bring; it is in the address. Absent: anybody on this machine may read, write and delete. */
+  /** The secret that each call must bring; the node's address has it. Absent: anybody on this machine may read, write and delete. */
   readonly secret?: string;
   /** Bounds the database in pages of 4 KiB: for tests of a full disk. */
   readonly maxPages?: number;
@@ -36,7 +36,7 @@ export interface EmbeddedNode {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** How long calls under way may take to end when the node closes. */
+/** How long calls that are under way may take to end when the node closes. */
 const CLOSE_MS = 1_000;
 
 function opened(options: StoreOptions): Store {
@@ -51,7 +51,7 @@ function opened(options: StoreOptions): Store {
 export async function startNode(options: NodeOptions = {}): Promise<EmbeddedNode> {
   const { host = "127.0.0.1", now = Date.now, log = () => {}, dataDir, maxPages } = options;
   const store = opened({ dataDir: dataDir ?? null, now, ...(maxPages === undefined ? {} : { maxPages }) });
-  // With the database in hand: nobody else's copies are there.
+  // Only now that the database is ours: no other node's copies are there.
   if (dataDir !== undefined) removeCopies(dataDir);
   let port = options.port ?? 0;
   const server = makeServer({

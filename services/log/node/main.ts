@@ -40,7 +40,7 @@ export async function runNode(args: readonly string[]): Promise<number> {
 }
 
 if (import.meta.main) {
-  // What it writes goes to a file, perhaps on the very disk that is full: that must not end the node.
+  // The output may go to a file on the very disk that is full: a failed write must not end the node.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
   runNode(process.argv.slice(2)).then(
     (code) => process.exit(code),

@@ -41,7 +41,7 @@ function uuidOf(message: Buffer): string {
   return id;
 }
 
-/** Options of Append, Delete, Tombstone (1–5) and BatchAppend (the same, and 6 deadline) share one layout. */
+/** The options of Append, Delete and Tombstone (fields 1–5) and of BatchAppend (the same, and 6: the deadline) share one layout. */
 export interface WriteOptions {
   readonly stream: string;
   readonly expected: Expected;
@@ -86,7 +86,7 @@ export interface BatchAppendReq {
   readonly isFinal: boolean;
 }
 
-/** The instant (google.protobuf.Timestamp) after which the caller no longer wants an append; Infinity: none given. */
+/** The instant (google.protobuf.Timestamp) after which the caller no longer wants an append; Infinity: there is none. */
 function decodeDeadline(options: Buffer): number {
   const timestamp = fieldOf(options, 6);
   if (timestamp === null) return Number.POSITIVE_INFINITY;
@@ -132,7 +132,7 @@ export interface Filter {
   readonly on: "stream" | "type";
   readonly regex: string;
   readonly prefixes: readonly string[];
-  /** Events that are considered between two checkpoints. */
+  /** How many events are looked at between two checkpoints. */
   readonly checkpointEvery: number;
 }
 
@@ -142,7 +142,7 @@ type Source = { readonly stream: string; readonly from: From<number> } | { reado
 export type ReadReq = Source & {
   readonly backwards: boolean;
   readonly resolveLinks: boolean;
-  /** `null`: a subscription. */
+  /** How many events are read; `null`: it is a subscription. */
   readonly count: number | null;
   readonly filter: Filter | null;
 };
@@ -160,7 +160,7 @@ function decodeStreamOptions(message: Buffer): { readonly stream: string; readon
   return { stream, from };
 }
 
-/** From which position the whole log is read. */
+/** Where a read of the whole log begins. */
 function decodeAllOptions(message: Buffer): From<Position> {
   let from: From<Position> = { kind: "start" };
   eachField(message, ({ number, bytes }) => {
@@ -171,7 +171,7 @@ function decodeAllOptions(message: Buffer): From<Position> {
   return from;
 }
 
-/** The commit position of a position message, which has a prepare position too. */
+/** The commit position in a position message, which also has a prepare position. */
 function decodeCommit(message: Buffer): Position {
   let commit = 0n;
   eachField(message, ({ number, big }) => {
@@ -180,7 +180,7 @@ function decodeCommit(message: Buffer): Position {
   return position(commit);
 }
 
-/** Events a server looks at between checkpoints when the client names no window. */
+/** How many events a server looks at between checkpoints when the client names no window. */
 const DEFAULT_WINDOW = 32;
 
 function decodeFilter(message: Buffer): Filter {
@@ -231,7 +231,7 @@ export interface Recorded {
   readonly createdMs: number;
 }
 
-/** A recorded event as the ReadResp that a reader gets: encoded once when it is written, sent as it is ever after. */
+/** A recorded event as the ReadResp that a reader gets: encoded once when it is written, and sent as it is from then on. */
 export function encodeEvent(event: ProposedEvent, { stream, revision, position, createdMs }: Recorded): Buffer {
   const recorded = proto(400 + event.data.length + event.metadata.length)
     .message(1, proto(64).text(2, event.id).finish())
@@ -264,7 +264,7 @@ const recordedIn = (readResp: Buffer): Buffer => fieldOf(fieldOf(readResp, 1)!, 
 
 export const dataIn = (readResp: Buffer): Buffer => fieldOf(recordedIn(readResp), 8) ?? EMPTY;
 
-/** A link and what it points to (`null`: nothing there any more) as one answer. */
+/** A link and the event that it points to (`null`: it is gone) as one answer. */
 export const encodeResolved = (link: Buffer, target: Buffer | null, position: Position): Buffer =>
   readEvent(target === null ? null : recordedIn(target), recordedIn(link), position);
 
@@ -281,14 +281,14 @@ export const encodeNotFound = (stream: string): Buffer =>
 export const CAUGHT_UP = proto().message(8, EMPTY).finish();
 
 export interface AppendSuccess {
-  /** `null`: the stream holds no event (an append of none). */
+  /** `null`: the stream holds no event (no event was appended). */
   readonly revision: number | null;
   readonly position: Position;
 }
 
 export interface WrongVersion {
   readonly expected: Expected;
-  /** Last revision; −1: the stream does not exist. */
+  /** The stream's last revision; −1: the stream does not exist. */
   readonly actual: number;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Protocol buffers' wire format, as far as EventStoreDB's streams service needs it. Written out because each event passes here:
- * google-protobuf's generated classes cost about 25 µs an event, these about one. A test compares both.
+ * Protocol buffers' wire format, as far as EventStoreDB's streams service needs it. It is written by hand because each event passes here:
+ * google-protobuf's generated classes cost about 25 µs an event, this code about 1 µs. A test compares both.
  * Source: https://protobuf.dev/programming-guides/encoding/
  */
 

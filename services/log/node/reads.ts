@@ -14,14 +14,14 @@ import {
 } from "./messages.ts";
 import type { Store, StoredEvent } from "./store/contract.ts";
 
-/** Events taken from the database at a time; their bytes are bounded too (`MAX_READ_BYTES`), so that only an empty page says that there is no more. */
+/** How many events are taken from the database at a time. Their bytes are bounded too (`MAX_READ_BYTES`), so only an empty page means that there is no more. */
 const PAGE_EVENTS = 256;
-/** Events that a live reader may lag behind, unless the node is started otherwise. */
+/** How many events a live reader may lag behind, unless the node is started with another number. */
 export const MAX_LIVE_LAG_EVENTS = 100_000;
 
 export type ReadCall = ServerWritableStream<ReadReq, Buffer>;
 
-/** Writes to a reader, waiting when it is slow; false once it has gone. */
+/** Writes to a reader, and waits while the reader is slow. Returns false once the reader is gone. */
 async function send(call: ReadCall, message: Buffer): Promise<boolean> {
   if (call.cancelled || call.destroyed) return false;
   if (call.write(message)) return true;
@@ -43,7 +43,7 @@ async function send(call: ReadCall, message: Buffer): Promise<boolean> {
 const UNEXPECTED_STREAM = "Unexpected ReadStreamResult: Error";
 const UNEXPECTED_ALL = "Unexpected ReadAllResult: Error";
 
-/** A link's target, encoded with the link; the event itself when it is no link or links are not asked for. */
+/** A link's target, encoded with the link; the event itself when it is not a link or links are not to be resolved. */
 function resolved(store: Store, event: StoredEvent, resolveLinks: boolean): Buffer {
   if (!resolveLinks || event.type !== "$>") return event.message;
   const target = /^(\d+)@(.+)$/s.exec(dataIn(event.message).toString("utf8"));
@@ -53,13 +53,13 @@ function resolved(store: Store, event: StoredEvent, resolveLinks: boolean): Buff
   return encodeResolved(event.message, isThere ? found.message : null, event.position);
 }
 
-/** Reads a stream or the whole log, `count` events at most, and ends. */
+/** Answers a read of a stream or of the whole log with at most `count` events. */
 export async function read(store: Store, call: ReadCall): Promise<void> {
   const { request } = call;
   const limit = request.count ?? 0;
   if (request.stream !== null) await readOne(store, call, request, limit);
   else if (limit > 0) await readAll(store, call, request, limit);
-  // A real server never answers a read of no events of `$all`.
+  // A real server never answers a read of 0 events of `$all`.
   else await new Promise((resolve) => call.once("cancelled", resolve));
 }
 
@@ -137,11 +137,11 @@ function filterOf(filter: Filter | null): (event: StoredEvent) => boolean {
 }
 
 /**
- * A subscription: what is there already, then what comes, for ever.
+ * Answers a subscription: sends the events that are there, then those that come, for ever.
  *
  *   confirmed ─▶ catching up (pages from the database) ─▶ caught up ─▶ live (woken by each commit) ─▶ …
  *
- * It always reads from the database, so nothing is held in memory for a slow reader; one that lags more than `maxLagEvents`
+ * It always reads from the database, so nothing is held in memory for a slow reader; a reader that lags more than `maxLagEvents`
  * behind while live is dropped, as a real server does, and must subscribe again from where it was.
  */
 export async function subscribe(store: Store, call: ReadCall, maxLagEvents: number): Promise<void> {

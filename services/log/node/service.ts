@@ -15,14 +15,14 @@ import { type ReadCall, read, subscribe } from "./reads.ts";
 import type { Store } from "./store/contract.ts";
 import { onAppend, onBatchAppend, onErase } from "./writes.ts";
 
-/** The version whose answers this node gives. */
+/** The version of EventStoreDB whose answers this node gives. */
 const VERSION = "23.10.6";
-/** Above the client's own cut of 3 MiB a message, so that an oversized append is refused with a reason, not by the transport. */
+/** More than the 3 MiB at which the client cuts its messages, so that an append that is too large is refused with a reason, and not by the transport. */
 const MAX_MESSAGE_BYTES = 32 * 1_048_576;
 
 type Definition = Record<string, ServiceDefinition[string]>;
 
-/** The client's own service definitions, so that names and paths are its; only the bytes are ours. */
+/** The client's own service definitions, which have its names and paths; only the bytes are read and written by our code. */
 function definitions(): { streams: Definition; features: Definition; gossip: Definition } {
   const require = createRequire(import.meta.url);
   const generated = (name: string): Record<string, Definition> =>
@@ -55,14 +55,14 @@ export interface ServiceOptions {
   readonly store: Store;
   readonly maxLagEvents: number;
   readonly now: () => number;
-  /** Where clients reach the node, for gossip. */
+  /** Where clients reach the node: the answer to gossip. */
   readonly address: () => { readonly host: string; readonly port: number };
   readonly log: NodeLog;
   /** What each call must bring; `null`: anybody on this machine may call. */
   readonly secret: string | null;
 }
 
-/** Calls that do not bring the node's secret are refused. It travels as the connection's name, which the client sends with each call. */
+/** Refuses calls that do not bring the node's secret. The secret travels as the connection's name, which the client sends with each call. */
 function guard(secret: string | null) {
   const digest = (text: string): Buffer => createHash("sha256").update(text).digest();
   const wanted = secret === null ? null : digest(secret);

@@ -15,7 +15,7 @@ import {
 } from "./messages.ts";
 import { appendBytes, MAX_APPEND_BYTES, type Store } from "./store/contract.ts";
 
-/** Batches of one connection that have begun and not ended. */
+/** How many batches of one connection may have begun and not ended. */
 const MAX_OPEN_BATCHES = 10_000;
 
 export interface WriteDeps {
@@ -24,7 +24,7 @@ export interface WriteDeps {
   readonly log: NodeLog;
 }
 
-/** Answers an append by a call of its own: options, then events. */
+/** Answers an append that is a call of its own: options, then events. */
 export const onAppend =
   ({ store, log }: WriteDeps) =>
   (call: ServerReadableStream<AppendReq, Buffer>, answer: sendUnaryData<Buffer>): void => {
@@ -56,7 +56,7 @@ export const onAppend =
     });
   };
 
-/** Answers a call to delete a stream, or to bury it for good. */
+/** Answers a call to delete a stream, or to put a tombstone on it for good. */
 export const onErase =
   ({ store, log }: WriteDeps, kind: "delete" | "tombstone") =>
   (call: ServerUnaryCall<WriteOptions, Buffer>, answer: sendUnaryData<Buffer>): void => {
@@ -79,7 +79,7 @@ interface OpenBatch {
   bytes: number;
 }
 
-/** Answers appends over one lasting stream: each is one batch of events, answered by its correlation id. */
+/** Answers appends over one lasting stream: each is a batch of events, and its answer has its correlation id. */
 export const onBatchAppend =
   (deps: WriteDeps) =>
   (call: ServerDuplexStream<BatchAppendReq, Buffer>): void => {
@@ -97,7 +97,7 @@ export const onBatchAppend =
         open.set(correlationId, batch);
       }
       batch.bytes += appendBytes(events);
-      // Beyond the limit the rest is only counted: it will be refused whole.
+      // Beyond the limit the rest is only counted: the whole batch will be refused.
       if (batch.bytes <= MAX_APPEND_BYTES) batch.events.push(...events);
       if (!isFinal) return;
       open.delete(correlationId);
@@ -114,7 +114,7 @@ export const onBatchAppend =
     });
   };
 
-/** Writes a batch that is whole, and answers. */
+/** Writes a complete batch, and answers. */
 async function commit(
   { store, now, log }: WriteDeps,
   call: ServerDuplexStream<BatchAppendReq, Buffer>,

@@ -6,12 +6,12 @@ import { AUDIT_COLUMNS, AUDIT as LIVE_AUDIT } from "../write/audit-row.ts";
 import { placeholderForms, plainForm } from "../write/placeholders.ts";
 import { differing, isRefusal, takes } from "./differing.ts";
 
-/** How long a try waits for somebody who writes the same row. */
+/** How long a try waits for a process that writes the same row. */
 const TRY_LOCK_MS = 2_000;
 /** The temporary table of expected audit rows. */
 const AUDIT = "pg_temp.expected_audit";
 
-/** An event on its way into the comparison. `isFolded`: its shard has come past it, so that it must stand in the audit. */
+/** An event on its way into the comparison. `isFolded`: its shard has come past it, so the audit must have it. */
 export interface Expected {
   readonly entry: LogEntry;
   readonly isFolded: boolean;
@@ -20,7 +20,7 @@ export interface Expected {
 export interface AuditDifference {
   readonly origin: OriginId;
   readonly seq: number;
-  /** Columns that hold something else; `null`: there is no row. */
+  /** The columns that hold something else; `null`: the audit has no row of the event. */
   readonly columns: readonly string[] | null;
 }
 
@@ -42,17 +42,17 @@ const AUDIT_SQL = `SELECT e.origin, e.seq, a.origin IS NOT NULL AS stands, a.hel
   CROSS JOIN LATERAL (SELECT CASE WHEN a.origin IS NOT NULL THEN ${differing(AUDIT_COLUMNS, "a", "e")} END AS columns) d
   WHERE (a.origin IS NULL AND e.is_folded) OR cardinality(d.columns) > 0 ORDER BY e.position`;
 
-/** How the audit differs from what these events give. */
+/** How the audit differs from these events. `onUntried` is called for each row for which it could not be tried whether the table holds more. */
 export async function auditDifferences(db: Db, page: readonly Expected[], onUntried: () => void): Promise<AuditDifference[]> {
   const found: AuditDifference[] = [];
   await db.query(`TRUNCATE ${AUDIT}`);
-  // What a column cannot hold is found event by event.
+  // Events that a column cannot hold are found one by one.
   const odd = (await takes(db, () => copyAuditTo(db, AUDIT, page))) ? [] : await copyEach(db, page);
   const { rows } = await db.query<DifferingRow>(AUDIT_SQL);
   const byName = new Map(page.map((each) => [`${each.entry.head.origin}/${each.entry.head.seq}`, each.entry]));
   for (const { origin, seq, stands, isOtherwise, columns } of rows) {
     const entry = byName.get(`${origin}/${seq}`);
-    // Where it stands with placeholders it cannot equal the event: it must be one of the forms that a projector gives it.
+    // A row with placeholders cannot equal the event: it must have one of the forms that a projector gives it.
     const wrong = stands && isOtherwise && entry !== undefined ? await otherwise(db, entry, onUntried) : stands ? columns : null;
     if (wrong === null || wrong.length > 0) found.push({ origin, seq: Number(seq), columns: wrong });
   }
@@ -73,8 +73,8 @@ async function copyEach(db: Db, page: readonly Expected[]): Promise<Expected[]> 
 }
 
 /**
- * How an audit row differs from the placeholder form nearest to it: no columns where it is one of them, with a note of why. `null`: there is no row. The forms that say
- * what the columns were to hold lose nothing; the one that says nothing is believed only while the table itself refuses to hold more.
+ * The columns in which an audit row differs from the placeholder form nearest to it: none where it has such a form and a note of why. `null`: there is no row. The forms that say
+ * what the columns were to hold lose nothing; the form that says nothing is accepted only while the table itself refuses to hold more.
  */
 async function otherwise(db: Db, entry: LogEntry, onUntried: () => void): Promise<readonly string[] | null> {
   const { origin, seq } = entry.head;
@@ -104,8 +104,8 @@ async function otherwise(db: Db, entry: LogEntry, onUntried: () => void): Promis
 const NOT_ALONE = new Error("the row could not be taken out");
 
 /**
- * Whether the audit itself, with all that somebody has put on it, takes a row that says what the event says. Tried, and undone at once. Only what PostgreSQL says of the
- * row that is written is a refusal: that the one before could not be taken out is none.
+ * Whether the audit itself, with all constraints that somebody has put on it, takes a row that says what the event says. It is tried and undone at once. Only what PostgreSQL says of the
+ * row that is written is a refusal; an error while the present row is taken out is not.
  */
 async function holdsMore(db: Db, entry: LogEntry): Promise<"holds" | "refuses" | "untried"> {
   const { origin, seq } = entry.head;
@@ -122,7 +122,7 @@ async function holdsMore(db: Db, entry: LogEntry): Promise<"holds" | "refuses" |
       });
       return "holds";
     } catch (error) {
-      // Lost: nothing can be told any more.
+      // The connection is lost: nothing more can be found out.
       await db.query("SELECT 1").catch(() => {
         throw error;
       });

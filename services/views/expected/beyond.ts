@@ -2,7 +2,7 @@ import type { OriginId } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
 
 const ENDS = "pg_temp.expected_ends";
-/** Origins whose ends are written in one statement. */
+/** How many origins' ends are written in one statement. */
 const MAX_AT_ONCE = 2_000;
 
 /** Audit rows of an origin beyond its last event in the log. */
@@ -13,7 +13,7 @@ export interface BeyondLog {
   readonly last: number;
   /** The `prev` of the first. */
   readonly prev: string;
-  /** They stand without a gap. */
+  /** Their seqs have no gap. */
   readonly isRun: boolean;
 }
 
@@ -22,7 +22,7 @@ export async function makeEnds(db: Db): Promise<void> {
   await db.query("CREATE TEMPORARY TABLE expected_ends (origin text PRIMARY KEY, through bigint NOT NULL)");
 }
 
-/** What stands in the audit that the log does not have. */
+/** The audit rows whose events the log does not have, by origin. */
 export async function beyondLog(db: Db, ends: ReadonlyMap<OriginId, { readonly events: number }>): Promise<BeyondLog[]> {
   const names = [...ends.keys()];
   for (let from = 0; from < names.length; from += MAX_AT_ONCE) {

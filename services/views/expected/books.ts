@@ -1,6 +1,6 @@
 /**
- * What a projector would have written of the log, in temporary tables, and how it differs from what stands. PostgreSQL compares: both sides went through the same
- * statements and the same types. Inside the caller's transaction; it holds a page of the log in memory, and nothing that grows with it.
+ * What a projector would have written of the log, in temporary tables, and how the hub's tables differ from it. PostgreSQL compares: both sides went through the same
+ * statements and the same types. All of it runs inside the caller's transaction, and holds no more than a page of the log in memory.
  */
 import type { Hash, LogEntry, OriginId, Settlement } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
@@ -14,19 +14,19 @@ export interface Books {
   audit(page: readonly Expected[]): Promise<readonly AuditDifference[]>;
   /** Notes quarantined events and settlements that were folded, in log order. */
   quarantine(held: readonly LogEntry[], settlements: readonly Settlement[]): Promise<void>;
-  /** What stands in the audit that the log does not have. */
+  /** The audit rows whose events the log does not have, by origin. */
   beyond(ends: ReadonlyMap<OriginId, { readonly events: number; readonly head: Hash }>): Promise<readonly BeyondLog[]>;
   quarantineDifferences(): Promise<Differences>;
   placeholders(): Promise<Placeholders>;
 }
 
-/** What stands with placeholders. */
+/** How many rows stand with placeholders. */
 export interface Placeholders {
   /** Audit rows. */
   readonly rows: number;
-  /** Those of them that say nothing of their events. */
+  /** Audit rows among these that say nothing of their events. */
   readonly mute: number;
-  /** Those of the mute of which it could not be tried whether the table holds more: for lack of a right, or because others were in the way. */
+  /** Mute rows for which it could not be tried whether the table holds more: a right was missing, or others were in the way. */
   readonly untried: number;
   /** Entries of the list of quarantined events. */
   readonly held: number;

@@ -20,13 +20,13 @@ export async function expectQuarantine(db: Db, held: readonly LogEntry[], settle
     for (const entry of held)
       if (!(await takes(db, () => writeQuarantine(db, [entry], QUARANTINE))))
         await takes(db, () => writeQuarantine(db, [withPlaceholders(entry)], QUARANTINE));
-  // What settles an event comes after it.
+  // Settlements come after the events that they settle.
   for (const each of settlements)
     if (!(await takes(db, () => settleQuarantine(db, [each], { table: QUARANTINE }))))
       await takes(db, () => settleQuarantine(db, [each], { isBare: true, table: QUARANTINE }));
 }
 
-/** Columns of a quarantined event, and of what was said of it. */
+/** The columns of a quarantined event, and those of its settlement. */
 const HELD =
   "position id type entity_type entity_id site actor recorded_at schema_subject schema_version code reason path raw hash".split(
     " ",
@@ -50,7 +50,7 @@ const BARE: ReadonlySet<string> = new Set([
   "released_data",
 ]);
 
-/** A column differs, and not because the table has refused it, which the audit row of the event in question has a note of. */
+/** SQL for: a column differs although no note on the event's audit row says that the table refused it. */
 const differsUnnoted = (name: string): string => {
   const placeholder = AS_PLACEHOLDER[name];
   const noted = (at: string, what: string): string =>

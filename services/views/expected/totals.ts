@@ -8,17 +8,17 @@ import { type Differences, MAX_RETURNED, text } from "./differing.ts";
 
 /** The schema that totals are added up in. */
 const TEMPORARY = "pg_temp";
-/** Contributions to totals that are added in one statement. */
+/** How many contributions are added in one statement. */
 const MAX_ADDITIONS = 2_000;
 
-/** Totals that are added up anew from the rows that count, and how they differ from those that stand. */
+/** Totals that are added up again from the rows that count, and how the live ones differ from them. */
 export interface TotalsBooks {
-  /** The row that a view shows of an entity. */
+  /** Adds the row that a view shows of an entity. */
   add(source: string, id: string, row: FullRow): Promise<void>;
   differences(): Promise<ReadonlyMap<string, Differences & { readonly rows: number }>>;
 }
 
-/** Opens the totals: nothing adds up to them yet. */
+/** Opens the totals; nothing is added up yet. */
 export async function openTotals(db: Db, all: readonly Totals[]): Promise<TotalsBooks> {
   const waiting = new Map<Totals, Addition[]>(all.map((totals) => [totals, []]));
   for (const { name } of all) {

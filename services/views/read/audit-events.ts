@@ -25,11 +25,11 @@ export interface AuditRow {
   readonly occurredAt: string;
   readonly recordedAt: string;
   readonly hlc: string;
-  /** Device clock minus hub clock, where it was wrong. */
+  /** The device's clock minus the hub's, where the device's was wrong; else `null`. */
   readonly clockOffsetMs: number | null;
   readonly schema: string;
   readonly basis: Vector;
-  /** What the hub takes back of the basis, in words. */
+  /** The parts of the basis that the hub does not count, in words. */
   readonly notes: readonly string[];
   readonly data: JsonObject | null;
   readonly hash: string;
@@ -45,7 +45,7 @@ export interface AuditRow {
     readonly data: JsonObject | null;
   } | null;
   readonly projectionError: string | null;
-  /** Columns of the audit that could not hold what the event says, which is shown here all the same. */
+  /** The columns of the audit that could not hold what the event says. It is shown here all the same. */
   readonly placeholders: readonly string[];
 }
 
@@ -92,7 +92,7 @@ export async function auditEvents(db: Db, { type, id }: EntityRef, upTo: Positio
 /** How one event is named: by its id, or by its origin and seq. */
 export type EventAddress = { readonly id: string } | { readonly origin: string; readonly seq: string };
 
-/** One event; `null`: the audit has none of this name. */
+/** One event; `null`: the audit has no event of this name. */
 export async function auditEvent(db: Db, name: EventAddress): Promise<AuditRow | null> {
   const { rows } =
     "id" in name
@@ -110,7 +110,7 @@ export async function hasNote(db: Db, { origin, seq }: { readonly origin: string
   return rows.length > 0;
 }
 
-/** The last event of an entity that the hub has of each origin: what a correction builds on. */
+/** The seq of each origin's last event about an entity that the hub has: the basis of a correction. */
 export async function lastSeen(db: Db, { type, id }: EntityRef): Promise<Vector> {
   const { rows } = await db.query<{ origin: OriginId; seq: Vector[OriginId] }>(
     `SELECT origin, max(seq)::float8 AS seq FROM tributary.audit a

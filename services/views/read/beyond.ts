@@ -1,16 +1,16 @@
 import type { EntityRef } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
 
-/** An event that had been folded of a log that was set back since, and that has not come again. */
+/** An event that was folded before the log was set back, and that has not come again since. */
 export interface BeyondEvent {
-  /** The life of the log that it was folded in; `null`: none was kept. */
+  /** The life of the log that the event was folded in; `null`: none was noted. */
   readonly incarnation: string | null;
   readonly event: string;
   readonly position: string;
   readonly type: string;
 }
 
-/** Such events about an entity. */
+/** The events about an entity that were folded before the log was set back, and that have not come again since. */
 export async function beyondOf(db: Db, { type, id }: EntityRef): Promise<readonly BeyondEvent[]> {
   const { rows } = await db.query<BeyondEvent & Record<string, unknown>>(
     `SELECT b.incarnation, b.origin || '/' || b.seq AS event, b.position::text, b.type

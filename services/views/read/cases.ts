@@ -13,7 +13,7 @@ export interface StandingValue {
   readonly value: JsonValue;
 }
 
-/** What waits for people. */
+/** A case: something that waits for people. */
 export interface CaseRow {
   readonly id: string;
   readonly state: "open" | "accepted" | "closed";
@@ -26,12 +26,12 @@ export interface CaseRow {
   readonly rule: string;
   readonly says: string;
   readonly about: {
-    /** Of a conflict: the values that stand side by side. */
+    /** For a conflict: the values that stand side by side. */
     readonly siblings?: readonly StandingValue[];
-    /** Of a violated invariant: the entities, each with its events. */
+    /** For a violated invariant: the entities, each with its events. */
     readonly members?: readonly { readonly entity: string; readonly events: readonly string[] }[];
     readonly values?: JsonObject;
-    /** Of a fork: the two branches. */
+    /** For a fork: the two branches. */
     readonly accepted?: JsonObject;
     readonly refused?: JsonObject;
   };
@@ -47,18 +47,18 @@ const CASES = `
     accepted_note AS "acceptedNote", ${seconds("opened_at")} AS "openedAt"
   FROM tributary.case`;
 
-/** Which cases; what is left out chooses all. */
+/** Which cases are asked for; a member that is left out lets all pass. */
 export interface CaseFilter {
   readonly state?: CaseRow["state"];
   readonly view?: string;
   readonly rule?: string;
-  /** `null`: those that nobody has. */
+  /** `null`: the cases that are assigned to nobody. */
   readonly assignee?: string | null;
 }
 
 const MAX_CASES = 1_000;
 
-/** Cases, and how far they can be relied on. */
+/** Cases, and the position up to which the list is complete. */
 export interface Cases {
   readonly cases: readonly CaseRow[];
   /** The position up to which all cases are shown: all shards have reached it. `null`: some have not begun. */
@@ -66,9 +66,9 @@ export interface Cases {
 }
 
 /**
- * Cases, oldest first: the first thousand. They are shown as they are now, also beyond the position that all shards have reached: who has just decided
- * a case must not be shown it as open, and the list would be asked again if it were. A case that joins entities of several shards may therefore still lack a member;
- * `through` says up to where none is missing.
+ * The first thousand cases, oldest first. They are shown as they are now, also beyond the position that all shards have reached: somebody who has just decided
+ * a case must not see it as open. A case that joins entities of several shards may therefore still lack a member;
+ * `through` says up to which position none is missing.
  */
 export async function cases(db: Db, { state, view, rule, assignee }: CaseFilter): Promise<Cases> {
   // Read first: what is committed meanwhile lies beyond it.
@@ -83,7 +83,7 @@ export async function cases(db: Db, { state, view, rule, assignee }: CaseFilter)
   return { cases: rows, through };
 }
 
-/** One case; `null`: there is none of this id. */
+/** One case; `null`: there is no case of this id. */
 export async function caseById(db: Db, id: string): Promise<CaseRow | null> {
   const { rows } = await db.query<CaseRow & Record<string, unknown>>(`${CASES} WHERE id = $1`, [id]);
   return rows[0] ?? null;

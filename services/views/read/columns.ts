@@ -1,10 +1,10 @@
 import type { Projection } from "../../merge/engine.ts";
 import { declaredColumns, sqlType } from "../columns.ts";
 
-/** A name as SQL has it. Names come from checked declarations; quoting them is for names that SQL reserves. */
+/** A name in SQL. Names come from checked declarations; they are quoted since SQL may reserve them. */
 export const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 
-/** PostgreSQL's types that come as plain values. What else there is comes as JSON has it. */
+/** The types of PostgreSQL that the driver gives as plain JSON values. */
 const PLAIN = new Set([
   "text",
   "boolean",
@@ -19,7 +19,7 @@ const PLAIN = new Set([
   "int4",
 ]);
 
-/** A column as a JSON value, whatever it is kept as: of days and instants the driver would make times in some zone, of wide numbers texts. */
+/** SQL that reads a column as a JSON value, whatever its type: the driver would turn days and instants into times of some zone, and wide numbers into texts. */
 export function readAs(name: string, sql: string): string {
   const column = quoted(name);
   if (PLAIN.has(sql)) return column;
@@ -30,10 +30,10 @@ export function readAs(name: string, sql: string): string {
   return `to_jsonb(${column}) AS ${column}`;
 }
 
-/** The columns that a view of entities declares, each with the type that it is kept as. */
+/** The columns that an entity view declares, each with its type in PostgreSQL. */
 export const declaredTypes = (projection: Projection): readonly (readonly [name: string, sql: string])[] =>
   declaredColumns(projection).map(([name, column]) => [name, sqlType(column)] as const);
 
-/** The columns that a view of entities declares, each as it is read as a JSON value. */
+/** The columns that an entity view declares, each as SQL that reads it as a JSON value. */
 export const readColumns = (projection: Projection): readonly string[] =>
   declaredTypes(projection).map(([name, sql]) => readAs(name, sql));

@@ -17,20 +17,20 @@ import { positionOf } from "../shards.ts";
 import { COUNTED_AT, COUNTED_DATA, COUNTED_FROM, countedOf } from "./counts.ts";
 import { anyMillis, heldIn, millis } from "./sql.ts";
 
-/** An event of the audit as views count it, with what people want to see of it. Its data are read when they are asked for, which throws where the view cannot. */
+/** An event of the audit as views count it, with what people want to see of it. Its data are read when they are asked for; that throws where the view cannot read them. */
 export interface CountedEvent extends FoldEvent {
   readonly recordedAt: string;
   readonly device: string;
-  /** What the hub takes back of what its author says to have seen, in words. */
+  /** The parts of its basis that the hub does not count, in words. */
   readonly notes: readonly string[];
 }
 
-/** Data as the version that a view reads with has them: a gate's `read`, with the view's pins. */
+/** Brings data into the version of the schema that a view reads with: a gate's `read`, with the view's pins. */
 export type ReadData = (schema: SchemaRef, data: JsonObject) => JsonObject;
 
 const held = (column: string, read?: string): string => heldIn("a", column, read);
 
-/** Events that count for views, with their data; a released event counts with the data that it was released with, from the position of its release. */
+/** The events that count for views, with their data. A released event counts from the position of its release, with the data that it was released with. */
 const COUNTED = `
   SELECT ${held("entity_id")} AS "entityId", ${COUNTED_AT} AS position, a.origin, a.seq, ${held("type")} AS type,
     ${held("actor")} AS actor, a.site, a.device, ${held("hlc")} AS hlc,
@@ -78,7 +78,7 @@ function asEvent(row: CountedRow, entityType: string, read: ReadData): CountedEv
   };
 }
 
-/** An entity's events up to a position (`null`: all that there are), in log order. */
+/** An entity's events up to a position (`null`: all of them), in log order. */
 export async function countedEvents(
   db: Db,
   { type, id }: EntityRef,
@@ -100,7 +100,7 @@ export interface EntityEvents {
   readonly events: readonly CountedEvent[];
 }
 
-/** All entities of a type, one after the other, as they are now: each is one shard's alone, so that none is read in part. Reads inside a transaction of the caller's, so that all is of one moment. */
+/** All entities of a type, one after the other, as they are now. Each belongs to one shard, so none is read in part. Runs inside the caller's transaction, so that all is of one moment. */
 export async function* entitiesOf(db: Db, type: string, read: ReadData): AsyncGenerator<EntityEvents> {
   await db.query(`DECLARE entities NO SCROLL CURSOR FOR ${COUNTED} AND ${OF_TYPE} ORDER BY 1, ${COUNTED_AT}`, [type]);
   let id: string | null = null;

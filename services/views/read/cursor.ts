@@ -1,20 +1,20 @@
 import type { Db } from "../connect.ts";
 
-/** Rows that are held in memory at a time, and their bytes as text; a row that is larger comes alone. */
+/** How many rows, and how many bytes of them as text, are held in memory at a time; a larger row is fetched alone. */
 export const FETCH_ROWS = 500;
 export const FETCH_BYTES = 2 * 1_048_576;
 let cursors = 0;
 
 /** A query's rows, one after the other, inside the caller's transaction. */
 export interface Cursor<T> {
-  /** The row at hand; `null`: there are no more. */
+  /** The next row, which stays; `null`: there are no more. */
   peek(): Promise<T | null>;
-  /** Takes the row at hand. */
+  /** Takes the next row; `null`: there are no more. */
   next(): Promise<T | null>;
   close(): Promise<void>;
 }
 
-/** `sql` puts its rows in an order that is the same whenever it is asked: beside the rows go their sizes, which PostgreSQL tells before any of them is taken. */
+/** Opens a cursor over `sql`, which must give its rows in the same order each time it runs: a second cursor gives their sizes before any row is fetched. */
 export async function openCursor<T extends object>(db: Db, sql: string): Promise<Cursor<T>> {
   const name = `rows_${++cursors}`;
   await db.query(`DECLARE ${name} NO SCROLL CURSOR FOR ${sql}`);
@@ -49,7 +49,7 @@ export async function openCursor<T extends object>(db: Db, sql: string): Promise
   };
 }
 
-/** How many rows of these sizes are taken together: one at least. */
+/** How many rows of these sizes are fetched together: at least one. */
 function fitting(sizes: readonly number[]): number {
   let bytes = 0;
   let count = 0;
@@ -61,5 +61,5 @@ function fitting(sizes: readonly number[]): number {
   return count;
 }
 
-/** The order of bytes, in which SQLite sorts texts, and PostgreSQL by its collation "C". */
+/** Compares texts by their bytes, as SQLite does, and PostgreSQL by its collation "C". */
 export const byBytes = (a: string, b: string): number => (a === b ? 0 : Buffer.compare(Buffer.from(a), Buffer.from(b)));

@@ -3,7 +3,7 @@ import type { Author, Decision } from "../../merge/engine.ts";
 import type { Db } from "../connect.ts";
 import { commonPosition } from "../places.ts";
 
-/** What a rule made of values that stood side by side, as an event made them so. */
+/** What a rule decided about values that stood side by side, when an event made them so. */
 export interface RecordedDecision {
   readonly view: string;
   readonly entity: string;
@@ -12,27 +12,27 @@ export interface RecordedDecision {
   readonly rule: string;
   readonly ruleVersion: number;
   readonly reason: Decision["reason"];
-  /** What the row showed; the winner's, unless the rule made it of several. */
+  /** What the row showed: the winner's value, unless the rule made one of several. */
   readonly value: unknown;
   readonly winner: { readonly value: unknown; readonly by: Author };
   readonly losers: readonly { readonly value: unknown; readonly by: Author }[];
-  /** A person was to decide. */
+  /** Whether a person was to decide. */
   readonly isOpen: boolean;
-  /** The position of the event that changed it again; `null`: it stands. */
+  /** The position of the event that changed the register again; `null`: the decision stands. */
   readonly settledPosition: string | null;
 }
 
 const MEMBERS = `view, entity_id AS entity, register, position, rule, rule_version AS "ruleVersion", reason, value, winner, losers,
     is_open AS "isOpen"`;
 
-/** Decisions up to a position, $1, as they were known there: one that was changed beyond it stands. */
+/** Decisions up to a position, $1, as they were known there: one that was ended beyond it still stands. */
 const DECISIONS = `SELECT ${MEMBERS}, CASE WHEN settled_position <= $1 THEN settled_position END AS "settledPosition"
   FROM tributary.decision
   WHERE position <= $1`;
 
-/** A decision that folding its entity anew, or a new build of its view, has replaced. */
+/** A decision that was replaced when its entity was folded again, or by a new build of its view. */
 export interface SupersededDecision extends RecordedDecision {
-  /** The positions from which on it was known, and from which on it was no longer. */
+  /** The positions from which on the decision was known, and from which on it was no longer known. */
   readonly knownFrom: string;
   readonly supersededAt: string;
 }
@@ -46,7 +46,7 @@ export async function decisionsOn(db: Db, id: string, upTo: Position | null): Pr
   return rows;
 }
 
-/** Decisions on the entities of an id that were replaced, in log order. */
+/** The decisions on the entities of an id that were replaced, in log order. */
 export async function decisionsSuperseded(db: Db, id: string): Promise<readonly SupersededDecision[]> {
   const { rows } = await db.query<SupersededDecision & Record<string, unknown>>(
     `SELECT ${MEMBERS}, settled_position AS "settledPosition", known_from AS "knownFrom", superseded_at AS "supersededAt"
@@ -57,7 +57,7 @@ export async function decisionsSuperseded(db: Db, id: string): Promise<readonly 
   return rows;
 }
 
-/** The decisions that stand at the position that all shards have reached: one for each contested register of the live views, by entity. */
+/** The decisions that stand at the position that all shards have reached, in the order of entities: one for each contested register of the live views. */
 export async function decisionsStanding(db: Db): Promise<readonly RecordedDecision[]> {
   const { rows } = await db.query<RecordedDecision & Record<string, unknown>>(
     `${DECISIONS} AND (settled_position IS NULL OR settled_position > $1) ORDER BY entity_id, register`,

@@ -6,7 +6,7 @@ import { isKnownNow } from "../names.ts";
 import { quoted, readAs, readColumns } from "./columns.ts";
 import { type Cursor, openCursor } from "./cursor.ts";
 
-/** A row of a view with all that the fold keeps beside it; its declared columns as JSON values. */
+/** A row of a view: its declared columns as JSON values, and all that the fold keeps beside them. */
 export type KeptRow = Record<string, unknown> & {
   readonly id: string;
   readonly deleted: boolean;
@@ -17,10 +17,10 @@ export type KeptRow = Record<string, unknown> & {
   readonly state: string;
 };
 
-/** One of many rows of an entity. */
+/** One row of an entity in a table of many. */
 export type ChildRow = Record<string, unknown> & { readonly id: string; readonly n: number };
 
-/** What a row claims for an invariant. */
+/** The key that a row claims for an invariant. */
 export interface ClaimRow {
   readonly id: string;
   readonly invariant: string;
@@ -32,7 +32,7 @@ export interface ClaimRow {
 export interface VersionRow {
   readonly id: string;
   readonly position: string;
-  /** Microseconds since 1970, as PostgreSQL keeps it. */
+  /** Microseconds since 1970: PostgreSQL's precision. */
   readonly recorded: string;
   readonly deleted: boolean;
   readonly values: JsonObject;

@@ -4,13 +4,13 @@ import { commonPosition } from "../places.ts";
 
 /** How far the views are, and who folds what. */
 export interface Lag {
-  /** How far all shards have folded the log; `null`: nothing yet. */
+  /** How far all shards have folded the log; `null`: some have not begun. */
   readonly position: Position | null;
-  /** The shards that each projector holds, by its name; those that nobody holds by `null`. */
+  /** The shards that each projector holds, by its name; the shards that nobody holds stand under `null`. */
   readonly shards: ReadonlyMap<string | null, readonly number[]>;
 }
 
-/** How far the views are behind is for whoever has the log to tell. */
+/** How far the views are, and who folds what. How far that is behind the log, only a caller who has the log can tell. */
 export async function lag(db: Db): Promise<Lag> {
   const { rows } = await db.query<{ shard: number; holder: string | null }>(
     `SELECT s.shard, p.name AS holder

@@ -2,7 +2,7 @@ import type { JsonValue } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
 import { millis, seconds } from "./sql.ts";
 
-/** A listing shows this many at most, the newest. */
+/** A listing shows at most this many notifications, the newest. */
 const MAX_LISTED_ROWS = 500;
 
 export type NotificationState = "waiting" | "sent" | "failed";
@@ -32,13 +32,13 @@ export async function listNotifications(db: Db, states: readonly NotificationSta
   return rows;
 }
 
-/** A target that has something due, and since when the oldest of it waits. */
+/** A target that has something due, and since when its oldest notification waits. */
 export interface Due {
   readonly target: string;
   readonly oldest: string;
 }
 
-/** Targets that have something due at an instant. */
+/** The targets that have something due at an instant. */
 export async function dueTargets(db: Db, now: string): Promise<readonly Due[]> {
   const { rows } = await db.query<Due & Record<string, unknown>>(
     `SELECT target, ${millis("min(created_at)")} AS oldest
@@ -65,7 +65,7 @@ export interface KeptNotification {
 
 const KEPT_PAGE_ROWS = 2_000;
 
-/** All notifications, oldest first, as they stand in one moment: in a transaction of the caller's that sees one. */
+/** All notifications, oldest first. They are of one moment if the caller's transaction sees one moment. */
 export async function* keptNotifications(db: Db): AsyncGenerator<KeptNotification> {
   for (let after = "0"; ; ) {
     const { rows } = await db.query<KeptNotification & { readonly id: string } & Record<string, unknown>>(
@@ -82,13 +82,13 @@ export async function* keptNotifications(db: Db): AsyncGenerator<KeptNotificatio
   }
 }
 
-/** Whether the outbox has been made: before anything was folded there is none. */
+/** Whether the outbox exists: before the first fold there is none. */
 export async function hasOutbox(db: Db): Promise<boolean> {
   const { rows } = await db.query("SELECT WHERE to_regclass('tributary.notification') IS NOT NULL");
   return rows.length > 0;
 }
 
-/** The last folded event up to `end`: what happened up to there was told, or is in the outbox. `null`: nothing was folded. */
+/** The position of the last folded event up to `end`: people were told what happened up to it, or the outbox holds the notice. `null`: nothing was folded. */
 export async function toldThrough(db: Db, end: string): Promise<string | null> {
   const { rows } = await db.query<{ through: string | null }>(
     `SELECT max(a.position)::text AS through FROM tributary.audit a, tributary.checkpoint c

@@ -14,13 +14,13 @@ export interface ParkedEntity {
   readonly stack: string;
   readonly state: string | null;
   readonly parkedAt: string;
-  /** Events of the entity since, which wait with it. */
+  /** How many later events of the entity wait with it. */
   readonly waiting: number;
 }
 
 const TYPE = heldIn("a", "entity_type");
 
-/** What is parked, in the order in which it came to be; of a view, where one is named. */
+/** The parked entities, in the order of the events that they are parked at; of one view, where one is named. */
 export async function parkedRows(db: Db, view: string | null = null): Promise<readonly ParkedEntity[]> {
   const { rows } = await db.query<ParkedEntity & Record<string, unknown>>(
     `SELECT p.view, p.entity_id AS entity, ${TYPE} AS "entityType", p.origin || '/' || p.seq AS event, p.type, p.position::text, p.error,
@@ -37,7 +37,7 @@ export async function parkedRows(db: Db, view: string | null = null): Promise<re
   return rows;
 }
 
-/** Where an entity is parked: the view, and the event that it stopped at. */
+/** Where an entity is parked: the view, and the event that its fold stopped at. */
 export interface ParkedWhere {
   readonly view: string;
   readonly event: string;
@@ -58,13 +58,13 @@ export async function whereParked(db: Db, { type, id }: EntityRef): Promise<read
   return rows;
 }
 
-/** A parked entity by the tables alone: also where the audit has lost the event that it stopped at. */
+/** A parked entity as `tributary.parked` has it: also where the audit has lost the event that the fold stopped at. */
 export interface Parked extends ParkedWhere {
   readonly entity: string;
   readonly position: string;
 }
 
-/** All that is parked in the live views, whatever the audit has of it. */
+/** All entities that are parked in the live views, whatever the audit has of them. */
 export async function parkedMarks(db: Db): Promise<readonly Parked[]> {
   const { rows } = await db.query<Parked & Record<string, unknown>>(
     `SELECT p.view, p.entity_id AS entity, p.origin || '/' || p.seq AS event, p.position::text, p.error
@@ -75,16 +75,16 @@ export async function parkedMarks(db: Db): Promise<readonly Parked[]> {
   return rows;
 }
 
-/** That an entity be folded anew. */
+/** A request that an entity be folded again. */
 export interface Asked {
   readonly shard: number;
-  /** Of just now: a running hub has not had the time for it. */
+  /** Whether it was made just now: a running hub has not had the time for it yet. */
   readonly isFresh: boolean;
 }
 
-/** What waits to be folded anew, by `view/entity`. `freshS`: how long ago, in seconds, still counts as just now. */
+/** The entities that wait to be folded again, by `view/entity`. `freshS`: how long ago, in seconds, still counts as just now. */
 export async function refoldsAsked(db: Db, freshS: number): Promise<ReadonlyMap<string, Asked>> {
-  // The transaction's own time is of before it had the tables, for which it may have waited.
+  // Not `now()`: the transaction began before it had locked the tables, and may have waited for them.
   const { rows } = await db.query<Asked & { readonly name: string }>(
     `SELECT view || '/' || entity_id AS name, shard,
        asked_at BETWEEN clock_timestamp() - make_interval(secs => $1) AND clock_timestamp() AS "isFresh"

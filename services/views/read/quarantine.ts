@@ -1,7 +1,7 @@
 import type { Db } from "../connect.ts";
 import { seconds } from "./sql.ts";
 
-/** An event that the gate held back, and how it was settled. */
+/** A quarantined event, and whether it was released or rejected. */
 export interface QuarantineRow {
   readonly origin: string;
   readonly seq: number;
@@ -36,7 +36,7 @@ const QUARANTINE = `
     ${seconds("settled_at")} AS "settledAt", settled_by AS "settledBy", settled_note AS "settledNote"
   FROM tributary.quarantine`;
 
-/** Which quarantined events; what is left out chooses all. */
+/** Which quarantined events are asked for; a member that is left out lets all pass. */
 export interface QuarantineFilter {
   readonly state?: QuarantineRow["state"];
   readonly site?: string;
@@ -45,7 +45,7 @@ export interface QuarantineFilter {
   readonly version?: number;
 }
 
-/** Quarantined events, in log order, as they are now: who has just released one must not be shown it as held. Each is one shard's alone, so none is shown in part. */
+/** Quarantined events, in log order, as they are now: somebody who has just released one must not see it as held. Each belongs to one shard, so none is shown in part. */
 export async function quarantine(db: Db, filter: QuarantineFilter): Promise<readonly QuarantineRow[]> {
   const { rows } = await db.query<QuarantineRow & Record<string, unknown>>(
     `${QUARANTINE}
@@ -57,7 +57,7 @@ export async function quarantine(db: Db, filter: QuarantineFilter): Promise<read
   return rows;
 }
 
-/** One quarantined event by its name, `origin/seq`; `null`: none of this name ever was in quarantine. */
+/** One quarantined event by its name, `origin/seq`; `null`: no event of this name ever was in quarantine. */
 export async function quarantinedEvent(db: Db, name: string): Promise<QuarantineRow | null> {
   const slash = name.lastIndexOf("/");
   const { rows } = await db.query<QuarantineRow & Record<string, unknown>>(`${QUARANTINE} WHERE origin = $1 AND seq::text = $2`, [
@@ -67,7 +67,7 @@ export async function quarantinedEvent(db: Db, name: string): Promise<Quarantine
   return rows[0] ?? null;
 }
 
-/** How much of what a site sends by a schema is held back. */
+/** How much of what a site sends by a schema is quarantined. */
 export interface QuarantineRate {
   readonly site: string;
   readonly schema: string;
@@ -77,7 +77,7 @@ export interface QuarantineRate {
   readonly percent: number;
 }
 
-/** Rates by site and schema, the most quarantined first. `days`: of what was recorded since; `null`: of all. */
+/** Rates by site and schema, the most quarantined first. `days`: only events recorded in the last so many days count; `null`: all do. */
 export async function quarantineRates(db: Db, days: number | null): Promise<readonly QuarantineRate[]> {
   const { rows } = await db.query<QuarantineRate & Record<string, unknown>>(
     `SELECT a.site, a.schema_subject || '@' || a.schema_version AS schema, count(*)::float8 AS events,

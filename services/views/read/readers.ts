@@ -1,6 +1,6 @@
 import type { Db } from "../connect.ts";
 
-/** By subject, the version of its schema that a view reads with. */
+/** The version of each subject's schema that a view reads with, by subject. */
 export type Readers = Readonly<Record<string, number>>;
 
 /** The versions of schemas that each live view reads with. */

@@ -5,17 +5,17 @@ import { commonPosition } from "../places.ts";
 import { asPosition } from "../shards.ts";
 import { quoted, readAs } from "./columns.ts";
 
-/** A moment that rows are asked of: as of a position in the log, or as of a time by the hub's clock. */
+/** The moment of which rows are asked for: a position in the log, or a time by the hub's clock. */
 export type AsOf = { readonly position: Position } | { readonly time: string };
 
-/** Which rows of which view, and how many. */
+/** Which rows of which view are asked for, and how many. */
 export interface RowsQuestion {
   readonly view: string;
   /** The row of one entity. */
   readonly id?: string;
-  /** Rows whose column holds a value, written as PostgreSQL writes it. */
+  /** Only rows whose column holds this value, written as PostgreSQL writes it. */
   readonly where?: { readonly column: string; readonly value: string };
-  /** `undefined`: as they are now. */
+  /** `undefined`: rows as they are now. */
   readonly asOf?: AsOf;
   readonly page: { readonly limit: number /** Rows after this one, by id. */; readonly after?: string };
 }
@@ -28,15 +28,15 @@ export interface Rows {
   readonly total: number;
   readonly rows: readonly Readonly<Record<string, JsonValue>>[];
   /**
-   * The position up to which the answer is complete. Of a question about the past nothing later is shown; rows as they are now may show later
-   * events, of the shards that are further. `null`: some shards have not begun.
+   * The position up to which the answer is complete. An answer about the past shows nothing later; rows as they are now may show later
+   * events of the shards that are further. `null`: some shards have not begun.
    */
   readonly through: Position | null;
 }
 
-/** Columns that are the fold's own. */
+/** Columns that only the fold uses. */
 const INNER = new Set(["state", "first_position", "last_position"]);
-/** Columns that a row's kept past does not have. */
+/** Columns that the past versions of a row do not have. */
 const PRESENT_ONLY = new Set(["conflicts", "waiting_for"]);
 
 /** The names of the live views. */
@@ -57,8 +57,8 @@ export async function columnTypes(db: Db, view: string): Promise<ReadonlyMap<str
 
 /**
  * A view's rows, in the order of their ids. Throws `not-found` for a view that does not exist, or whose past is not kept; `usage` for a column that the view does not have.
- * A question about the past is answered up to the position that all shards have reached. One about the present shows the newest rows, since a view
- * without a past has no others; `through` says up to where they are complete.
+ * A question about the past is answered up to the position that all shards have reached. An answer about the present shows the newest rows, since a view
+ * without a past has no others; `through` says up to which position they are complete.
  */
 export async function rows(db: Db, question: RowsQuestion): Promise<Rows> {
   const { view, id, where, asOf, page } = question;
@@ -93,7 +93,7 @@ async function typesOf(db: Db, view: string): Promise<ReadonlyMap<string, string
   return columnTypes(db, view);
 }
 
-/** The rows as of a moment, as they were known then: of each the last version that was recorded by then. The columns are those of the view as it is now; what a version lacks is null. */
+/** The rows as they were known at a moment: of each row the last version that was recorded by then. The columns are those of the view now; a column that a version lacks is null. */
 async function pastOf(
   db: Db,
   view: string,
@@ -120,7 +120,7 @@ async function pastOf(
   };
 }
 
-/** The last position that had been recorded by a time, as far as it was folded; `null`: none. */
+/** The position of the last folded event that was recorded by a time; `null`: there is none. */
 async function positionAt(db: Db, time: string): Promise<Position | null> {
   const { rows: found } = await db.query<{ position: string }>(
     "SELECT position FROM tributary.audit WHERE recorded_at <= $1::timestamptz ORDER BY position DESC LIMIT 1",
@@ -137,7 +137,7 @@ async function isThere(db: Db, table: string): Promise<boolean> {
   return found[0]!.isThere;
 }
 
-/** What is known of an entity in a view, packed; `null`: the view has no row of it; `undefined`: there is no such view. */
+/** The packed state of an entity in a view; `null`: the view has no row of it; `undefined`: there is no such view. */
 export async function packedState(db: Db, view: string, { id }: Pick<EntityRef, "id">): Promise<string | null | undefined> {
   if (!(await isThere(db, view))) return undefined;
   const { rows } = await db.query<{ state: string }>(`SELECT state FROM views.${quoted(view)} WHERE id = $1`, [id]);
@@ -150,14 +150,14 @@ export interface RowById {
   readonly conflicts: number;
 }
 
-/** Rows of a view by their ids. `columns`: those that are read, each with the type that it is kept as. */
+/** Rows of a view by their ids. `columns`: the columns that are read, each with its type in PostgreSQL. */
 export async function rowsById(
   db: Db,
   view: string,
   columns: ReadonlyMap<string, string>,
   ids: readonly string[],
 ): Promise<ReadonlyMap<string, RowById>> {
-  // As they are kept, not as they are declared: a text that is to be a number would not be read as one.
+  // By the types in the table, not those declared: a text column that is now declared as a number cannot be read as one.
   const read = [...columns].map(([name, type]) => readAs(name, type));
   const { rows: found } = await db.query<Record<string, JsonValue>>(
     `SELECT ${["id", "conflicts", ...read].join(", ")} FROM views.${quoted(view)} WHERE id = ANY($1)`,

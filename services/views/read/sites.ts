@@ -7,7 +7,7 @@ export interface SiteStatus {
   readonly title: string | null;
   readonly devices: number;
   readonly events: number;
-  /** Events that are held back now. */
+  /** How many events are held in quarantine now. */
   readonly quarantined: number;
   readonly clockWrong: number;
   readonly lastRecordedAt: string | null;

@@ -6,13 +6,13 @@ export async function inSnapshot<T>(db: Db, work: () => Promise<T>): Promise<T> 
   try {
     return await work();
   } finally {
-    // On a connection that is lost there is nothing to end.
+    // On a lost connection there is nothing to end.
     await db.query("ROLLBACK").catch(() => {});
   }
 }
 
 /**
- * Runs `work` in one moment of the database, however long it takes, and undoes all that it wrote. Builds of views are not swapped in before it ends.
+ * Runs `work` on one moment of the database, however long it takes, and undoes all that it wrote. No build is swapped in before it ends.
  */
 export async function inComparison<T>(db: Db, work: () => Promise<T>): Promise<T> {
   const { rows } = await db.query<{ table: string }>(

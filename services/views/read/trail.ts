@@ -11,19 +11,19 @@ import { type ParkedWhere, whereParked } from "./parked.ts";
 export interface Trail {
   /** The position up to which events and decisions are shown: all shards have reached it. `null`: some have not begun. */
   readonly through: Position | null;
-  /** The life of the log that all positions here are of. */
+  /** The life of the log that all positions here belong to. */
   readonly incarnation: string | null;
   readonly events: readonly AuditRow[];
   readonly decisions: readonly RecordedDecision[];
-  /** Views that the entity is parked in. */
+  /** The views that the entity is parked in. */
   readonly parked: readonly ParkedWhere[];
-  /** Events about it that had been folded of a log that was set back since, and that have not come again. */
+  /** Events about the entity that were folded before the log was set back, and that have not come again since. */
   readonly beyond: readonly BeyondEvent[];
 }
 
 /**
- * All events of an entity in log order, and every decision on it, up to the position that all shards have reached; `null`: the audit has nothing of it up to there.
- * Where it is parked, and what a log that was set back had of it, is told as it is now: one shard alone knows it.
+ * All events of an entity in log order, and every decision on it, up to the position that all shards have reached; `null`: the audit has no event of it up to there.
+ * Where the entity is parked, and what the log held of it before it was set back, is shown as it is now, since only one shard is concerned.
  */
 export async function trail(db: Db, entity: EntityRef): Promise<Trail | null> {
   // Read first: what is committed meanwhile lies beyond it.

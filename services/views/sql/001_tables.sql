@@ -8,7 +8,7 @@ CREATE TABLE tributary.checkpoint (
   position bigint
 );
 
--- The shape each view was built with; a view whose declaration has changed is built anew.
+-- The shape that each view was built with; a view whose declaration has changed is rebuilt.
 CREATE TABLE tributary.view (
   name text PRIMARY KEY,
   shape text NOT NULL
@@ -61,7 +61,7 @@ CREATE TABLE tributary.decision (
 );
 CREATE INDEX decision_open ON tributary.decision (view, entity_id, register) WHERE settled_position IS NULL;
 
--- Events that the gate held back: in the log at their place, waiting for a fix.
+-- Events that the gate did not admit: they are in the log at their seqs, and wait for a fix.
 CREATE TABLE tributary.quarantine (
   origin text NOT NULL,
   seq bigint NOT NULL,

@@ -1,8 +1,8 @@
--- Which version of each subject a view reads with: what was registered since is read down to it, until the view is built anew.
--- NULL: built before this was kept, so it is built anew.
+-- Which version of each subject a view reads with: newer versions are read down to it, until the view is rebuilt.
+-- NULL: the view was built before this was kept, so it is rebuilt.
 ALTER TABLE tributary.view ADD COLUMN readers json;
 
--- How a quarantined event was settled: 'held', 'released' or 'rejected', by which event of the hub's own origin.
+-- Whether a quarantined event is 'held', 'released' or 'rejected', and by which event of the hub's own origin.
 ALTER TABLE tributary.quarantine
   ADD COLUMN state text NOT NULL DEFAULT 'held',
   ADD COLUMN hash text NOT NULL DEFAULT '',

@@ -10,7 +10,7 @@ CREATE TABLE tributary.notification (
   -- The case: {kind, case, view, entity, register|invariant, rule, text, position, …}. Field values stand in `values` only.
   body json NOT NULL,
   created_at timestamptz NOT NULL DEFAULT now(),
-  -- 'waiting', 'sent' or 'failed'. Failed with no tries: its target was not named in the settings.
+  -- 'waiting', 'sent' or 'failed'. Failed with 0 tries: its target was not named in the settings.
   state text NOT NULL DEFAULT 'waiting',
   tries integer NOT NULL DEFAULT 0,
   next_try_at timestamptz NOT NULL DEFAULT now(),

@@ -6,7 +6,7 @@ CREATE TABLE tributary.projector (
   heartbeat_at timestamptz NOT NULL
 );
 
--- Entities are dealt out to shards by hash; each shard is folded by one process at a time, and has its own place in the log.
+-- Entities are dealt out to shards by hash; each shard is folded by one process at a time, and has its own position in the log.
 -- fence: grows with every change of hands, and is checked in every transaction. layout: grows when views are swapped.
 CREATE TABLE tributary.shard (
   shard integer PRIMARY KEY,
@@ -35,7 +35,7 @@ CREATE TABLE tributary.generation (
   shape text NOT NULL,
   readers json,
   tables json NOT NULL DEFAULT '[]',
-  -- While it is not live: how far it has been folded, by shard.
+  -- How far the build has been folded, by shard, while it is not live.
   positions json,
   events bigint NOT NULL DEFAULT 0,
   started_at timestamptz NOT NULL DEFAULT now(),
@@ -44,7 +44,7 @@ CREATE TABLE tributary.generation (
 );
 CREATE UNIQUE INDEX generation_live ON tributary.generation (view) WHERE state = 'live';
 
--- The views of before are shown until they have been built anew, with all that is kept for them now.
+-- Views built by an earlier version are shown until they have been rebuilt with all that is kept for them now.
 INSERT INTO tributary.generation (view, generation, state, place, kind, shape, tables, live_at)
   SELECT name, 0, 'live', 'views', 'entity', '', json_build_array(name), now() FROM tributary.view;
 DROP TABLE tributary.view;
@@ -74,7 +74,7 @@ CREATE TABLE tributary.case_row (
   subject text NOT NULL,
   rule text NOT NULL,
   says text NOT NULL,
-  -- What it is about at present: siblings, or entities with their events. A decision of people holds for just this.
+  -- What the case is about at present: siblings, or entities with their events. A person's decision holds for exactly this.
   about json NOT NULL,
   mark text NOT NULL,
   opened_position bigint NOT NULL,
@@ -121,7 +121,7 @@ CREATE TABLE tributary.parked (
   PRIMARY KEY (view, generation, entity_id)
 );
 
--- Entities to fold anew, by whoever holds their shard.
+-- Entities to fold again, by whoever holds their shard.
 CREATE TABLE tributary.refold (
   view text NOT NULL,
   entity_id text NOT NULL,

@@ -1,5 +1,5 @@
--- After a restore the log is folded anew. Of what happened up to here people were told before, unless the outbox says otherwise; the row goes when the fold
--- has come past it.
+-- After a restore the log is folded again. People were already told what happened up to `through`, unless the outbox says otherwise. The row is deleted when the fold
+-- has come past that position.
 CREATE TABLE tributary.told (
   through bigint NOT NULL
 );

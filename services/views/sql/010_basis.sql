@@ -1,5 +1,5 @@
--- What the hub takes back of what an event says that its author had seen: by origin, why and what counts ([code, seq], -1: nothing). NULL: nothing is taken back.
+-- Which parts of an event's basis the hub does not count: by origin, why, and the seq up to which it does ([code, seq]; -1: nothing counts). NULL: all of it counts.
 ALTER TABLE tributary.audit ADD COLUMN clipped json;
 ALTER TABLE tributary.audit_beyond ADD COLUMN clipped json;
--- Few rows have one: who looks for forged claims finds them at once.
+-- Few rows have such a note, so a search for forged claims finds them at once.
 CREATE INDEX audit_clipped ON tributary.audit (position) WHERE clipped IS NOT NULL;

@@ -1,7 +1,7 @@
 -- Forks of an origin: two histories under one name. What people do about them are notes on the case, as on any other.
 CREATE TABLE tributary.fork_case (
   id text PRIMARY KEY,
-  -- Its place among the log's facts about forks.
+  -- The revision of the fact in the log's stream about forks.
   revision bigint NOT NULL,
   device text NOT NULL,
   origin text NOT NULL,

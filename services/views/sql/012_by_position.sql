@@ -1,4 +1,4 @@
--- Looked up by position all over: the last event up to one, the next after one, the event at one. A range that is found block by block is scanned each time; and rows
--- come in this order, so that a btree costs a page's writing next to nothing.
+-- Events are looked up by position in many places: the last one up to a position, the next after it, the one at it. A block range index scans its blocks each time, and rows
+-- come in this order, so a btree costs next to nothing when a page is written.
 DROP INDEX IF EXISTS tributary.audit_by_position;
 CREATE INDEX audit_by_position ON tributary.audit (position);

@@ -1,5 +1,5 @@
--- Versions of rows that folding an entity anew, or a new build, has replaced stay: superseded_at is the position from which on they were no longer what was known, and
--- known_from the one from which on a version was, where that is not its own.
+-- Versions of rows that were replaced, because their entity was folded again or by a new build, stay. superseded_at is the position from which on a version was no longer known;
+-- known_from is the position from which on it was known, where that is not its own.
 DO $$
 DECLARE
   past record;

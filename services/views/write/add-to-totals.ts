@@ -8,7 +8,7 @@ import { at, q, statementName } from "../names.ts";
 /** A total as it stands: keys as texts, amounts as numbers. */
 export type TotalRow = Record<string, string | number | null>;
 
-/** Adds to totals, each exactly, in the order of their keys so that two processes never wait for each other crosswise. */
+/** Adds to totals exactly, in the order of their keys, so that no two processes ever wait for each other. Returns the totals that changed. */
 export async function addToTotals(
   db: Db,
   totals: Totals,
@@ -21,7 +21,7 @@ export async function addToTotals(
   const names = ["id", ...keys.map(([name]) => name), ...sums.map(([name]) => name), "rows"];
   const table = at(place, totals.name);
   const added = [...sums.map(([name]) => name), "rows"];
-  // Without zeros at the end, so that equal amounts are equal texts, however they came together.
+  // Without zeros at the end: equal amounts are then equal texts, whatever was added up.
   const exact = (name: string, sql: string): string => (isDecimal(totals.sums[name]) ? `trim_scale(${sql})` : sql);
   const { rows } = await db.query<TotalRow>({
     name: statementName("totals", place, totals.name),
@@ -46,7 +46,7 @@ const isDecimal = (column: Column | undefined): boolean => column?.type === "dec
 const negated = (value: JsonValue, sign: 1 | -1): string =>
   sign === 1 ? String(value) : String(value).startsWith("-") ? String(value).slice(1) : `-${String(value)}`;
 
-/** Takes totals away that no row counts for any more. */
+/** Deletes totals that no row adds to any more. */
 export async function dropEmptyTotals(db: Db, totals: Totals, place: string, ids: readonly string[]): Promise<void> {
   await db.query(`DELETE FROM ${at(place, totals.name)} WHERE id = ANY($1) AND rows = 0`, [ids]);
 }

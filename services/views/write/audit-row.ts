@@ -1,7 +1,7 @@
 import { type Clips, clipsToStored, type LogEntry, partsOf } from "../../core/index.ts";
 import type { Cell } from "../copy.ts";
 
-/** Columns that the audit and the quarantine begin with: which event, where it stands, and what it is about. */
+/** The columns that the audit and the quarantine begin with: which event it is, where it stands, and what it is about. */
 export const NAME_COLUMNS = ["origin", "seq", "position", "id", "type", "entity_type", "entity_id"] as const;
 
 /** The cells of these columns. */
@@ -39,21 +39,22 @@ export const COLUMNS = [
   "projection_error",
 ] as const;
 export type Column = (typeof COLUMNS)[number];
-/** The same, with what a row with placeholders was to hold. */
+/** The same, and the column that says what a row with placeholders was to hold. */
 export const HELD_COLUMNS: readonly string[] = [...COLUMNS, "held_otherwise"];
 
+/** The COPY statement that writes these columns of a table. */
 export const copyTo = (table: string, columns: readonly string[]): string => `COPY ${table} (${columns.join(", ")}) FROM STDIN`;
 
 /** The audit. */
 export const AUDIT = "tributary.audit";
 
-/** Columns of an audit row that follow from its event. What made a projection fail on it depends on the declarations of the time. */
+/** The columns of an audit row that follow from its event. `projection_error` does not: it depends on the declarations of the time. */
 export const AUDIT_COLUMNS: readonly string[] = HELD_COLUMNS.filter((name) => name !== "projection_error");
 
 /** ISO 8601 has a year 0; PostgreSQL calls it the year 1 before Christ. */
 export const sqlInstant = (iso: string): string => (iso.startsWith("0000-") ? `0001${iso.slice(4)} BC` : iso);
 
-/** What the hub takes back of what an event says that its author had seen. */
+/** The cell that says which parts of an event's basis the hub does not count. */
 export const noteCell = (clips: Clips | undefined): Cell => (clips === undefined ? null : JSON.stringify(clipsToStored(clips)));
 
 /** The cells of an event's audit row. */

@@ -16,7 +16,7 @@ export function copyAudit(
   return copyText(db, COPY, entries.map((entry, i) => line(cellsOf(entry, projectionErrors.get(i)))).join(""));
 }
 
-/** Audit rows as they are written, into another table of the same columns and one more, which says whether the event should have one. */
+/** Copies audit rows into another table of the same columns. One more column there says whether the audit should have the row. */
 export const copyAuditTo = (
   db: Db,
   table: string,
@@ -28,12 +28,12 @@ export const copyAuditTo = (
     entries.map(({ entry, isFolded }) => line([...cellsOf(entry, undefined), isFolded ? "t" : "f"])).join(""),
   );
 
-/** Characters of a note on an audit row. */
+/** The length of a note on an audit row, in characters. */
 export const MAX_NOTE = 4_000;
-/** What a note on a row with placeholders has of why. */
+/** What stands before the reason in a note on a row with placeholders. */
 export const AUDIT_NOTE = "audit: ";
 
-/** Writes one event's audit row in the fullest form that the table takes; each try is undone where it fails. Returns why it takes none at all, or `null`. */
+/** Writes one event's audit row in the fullest form that the table takes; each try that fails is undone. Returns why the table takes no form at all, or `null`. */
 export async function writeAuditRow(
   db: Db,
   entry: LogEntry,
@@ -53,14 +53,14 @@ export async function writeAuditRow(
   if (fitted === null) return null;
   const bare = await copied(COPY_PLACEHOLDERS, placeholders(entry, note([first]), true));
   if (bare === null) return null;
-  // The words themselves may be what is refused, and so may what the columns were to hold.
+  // The table may refuse the words of the note, or the column of what the others were to hold.
   const mute = await copied(COPY_PLACEHOLDERS, placeholders(entry, REFUSED, true, false));
   return mute === null ? null : bare;
 }
 
 const REFUSED = `${AUDIT_NOTE}the table took nothing of what the event says; the log has it`;
 
-/** Whether the audit takes a row that no event has any part in; undone by the caller. Where it does not, no event is to blame. */
+/** Writes an audit row that has nothing of any event; the caller undoes it. Throws where the table refuses even this row: then no event is to blame. */
 export async function writeCanary(db: Db): Promise<void> {
   const cells: Record<Column, Cell> = {
     ...(Object.fromEntries(COLUMNS.map((column) => [column, "-"])) as Record<Column, Cell>),

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { JsonValue, Position } from "../../core/index.ts";
 
-/** A case as it stands after a page: what is to be decided, or that there is nothing any more. */
+/** A case as it stands after a page: what is to be decided, or that nothing is to be decided any more. */
 export interface CaseNow {
   readonly view: string;
   readonly generation: number;
@@ -13,7 +13,7 @@ export interface CaseNow {
   readonly rule: string;
   /** `null`: there is no case. */
   readonly about: JsonValue | null;
-  /** What a decision of people holds for, where that is not all of `about`: a change of it opens the case again. */
+  /** What a person's decision holds for, where that is not all of `about`: when it changes, the case opens again. */
   readonly matter?: JsonValue;
   readonly says: string;
   readonly position: Position;
@@ -27,9 +27,9 @@ export const caseIdOf = ({ view, kind, subject, rule }: Pick<CaseNow, "view" | "
     .digest("hex")
     .slice(0, 12);
 
-/** What a decision of people holds for. */
+/** A hash of what a person's decision holds for. */
 export const markOf = ({ about, matter = about }: CaseNow): string =>
   createHash("sha256").update(JSON.stringify(matter)).digest("hex").slice(0, 16);
 
-/** Entities of a case that are listed; the rest is counted. */
+/** How many entities of a case are listed; the others are only counted. */
 export const MAX_MEMBERS = 100;

@@ -2,9 +2,9 @@ import type { Db } from "../connect.ts";
 import { type CaseNow, caseIdOf, markOf } from "./case-of.ts";
 import type { Notice } from "./notices.ts";
 
-/** Opens, changes and closes cases, and returns whom to tell of what is new. */
+/** Opens, changes and closes cases. Returns the notices about cases that are new or have changed. */
 export async function writeCases(db: Db, found: readonly CaseNow[]): Promise<Notice[]> {
-  // Of several words on one case the last holds. In one order everywhere, so that two processes never wait for each other crosswise.
+  // Where a case occurs several times, the last holds. Cases are written in one order everywhere, so that no two processes ever wait for each other.
   const last = new Map(found.map((one) => [`${one.view}/${caseIdOf(one)}`, one]));
   const cases = [...last].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, one]) => one);
   const closed = cases.filter(({ about }) => about === null);

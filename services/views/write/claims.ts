@@ -9,8 +9,8 @@ import { type CaseNow, MAX_MEMBERS } from "./case-of.ts";
 const LOCK_CLASS = 7_401_104;
 
 /**
- * Writes what a page changed in a view's claims, and returns the cases that follow. Keys are locked in one order everywhere: two processes that
- * hand in the same key at once see each other's.
+ * Writes what a page changed in a view's claims. Returns the cases that follow. Keys are locked, in one order everywhere, so that two processes that
+ * write the same key at once see each other's claims.
  */
 export async function writeInvariants(db: Db, changes: ViewChanges, alone: boolean): Promise<CaseNow[]> {
   const { target, claims, checks, through } = changes;

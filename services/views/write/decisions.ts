@@ -6,7 +6,7 @@ import { copyText, line } from "../copy.ts";
 import { isKnownNow } from "../names.ts";
 import { saysTheSame } from "../past-decisions.ts";
 
-/** Writes what was decided, and settles what was decided before. */
+/** Writes new decisions, and marks earlier ones that an event has ended. */
 export async function writeDecisions(
   db: Db,
   settled: readonly SettledDecision[],
@@ -52,7 +52,7 @@ const decisionLine = ({ view, generation, entityId, position, decision, settledP
     settledPosition,
   ]);
 
-/** An entity that is folded anew, and the position from which on what that gives is known. */
+/** An entity that is folded again, and the position from which on the result is known. */
 interface Anew {
   readonly id: string;
   readonly from: Position;
@@ -66,7 +66,7 @@ const paramsOf = ({ projection, generation }: ViewBuild, { id, from }: Anew): un
   from,
 ];
 
-/** Takes away all decisions on an entity: of a build that nobody reads yet. Superseded ones were carried over from the live build. */
+/** Deletes the decisions on an entity that are known now, in a build that nobody reads yet. Superseded ones stay: they were carried over from the live build. */
 export async function dropDecisions(db: Db, { projection, generation }: ViewBuild, id: string): Promise<void> {
   await db.query(`DELETE FROM tributary.decision_row d WHERE ${OF_ENTITY} AND ${isKnownNow("d")}`, [
     projection.name,
@@ -75,15 +75,15 @@ export async function dropDecisions(db: Db, { projection, generation }: ViewBuil
   ]);
 }
 
-/** Marks all decisions on an entity as superseded, before those that folding it anew gives are written. `keepSame` follows when they are. */
+/** Marks all decisions on an entity as superseded, before the decisions of its new fold are written. `keepSame` follows once they are. */
 export async function supersedeDecisions(db: Db, build: ViewBuild, anew: Anew): Promise<void> {
   const params = paramsOf(build, anew);
-  // Never known at any position: what replaces it was folded at the same one.
+  // Such a decision was never known at any position: what replaces it was folded at the same one.
   await db.query(`DELETE FROM tributary.decision_row d WHERE ${OF_ENTITY} AND ${isKnownNow("d")} AND d.known_from >= $4`, params);
   await db.query(`UPDATE tributary.decision_row d SET superseded_at = $4 WHERE ${OF_ENTITY} AND ${isKnownNow("d")}`, params);
 }
 
-/** A decision that says the same as before was never superseded; one that is new is known from here on. */
+/** Restores decisions that the new fold has given again, as if they had never been superseded; new ones are known from here on. */
 export async function keepSame(db: Db, build: ViewBuild, anew: Anew): Promise<void> {
   const params = paramsOf(build, anew);
   const isSame = `n.generation = d.generation AND ${isKnownNow("n")} AND ${saysTheSame("n", "d")}`;

@@ -4,7 +4,7 @@ import type { Db } from "../connect.ts";
 import { type Cell, copyText, line } from "../copy.ts";
 import { at, isKnownNow } from "../names.ts";
 
-/** Adds versions to the past of a view's rows. `knownFrom`: they were not known as of their own positions, but from a later one on. */
+/** Adds versions to the past of a view's rows. `knownFrom`: the position from which on they are known, where that is not their own. */
 export async function writeHistory(
   db: Db,
   { projection, place }: ViewBuild,
@@ -30,14 +30,14 @@ const cellsOf = ({ id, position, recordedAtMs, row }: HistoryRow): Cell[] => [
 /** A version's values as they are kept. */
 const textOf = ({ row }: Pick<HistoryRow, "row">): string => JSON.stringify(row.values);
 
-/** Takes away the versions of an entity that are known now: of a build that nobody reads yet. Superseded ones were carried over from the live build. */
+/** Deletes the versions of an entity that are known now, in a build that nobody reads yet. Superseded ones stay: they were carried over from the live build. */
 export async function dropHistory(db: Db, { projection, place }: ViewBuild, id: string): Promise<void> {
   await db.query(`DELETE FROM ${at(place, `${projection.name}_history`)} h WHERE h.id = $1 AND ${isKnownNow("h")}`, [id]);
 }
 
 /**
- * Has `versions` take the place of what is known of an entity's past, from a position on. A version that is the same stays as it is; one that is not is kept as
- * superseded. Returns the versions that are to be written.
+ * Lets `versions` take the place of an entity's known past, from a position on. A version that is the same stays as it is; one that differs is kept as
+ * superseded. Returns the versions that remain to be written.
  */
 export async function supersede(
   db: Db,
@@ -57,7 +57,7 @@ export async function supersede(
   const same = new Set(versions.filter((version) => !news.includes(version)).map(({ position }) => position.toString()));
   const replaced = rows.map(({ position }) => position).filter((position) => !same.has(position));
   if (replaced.length === 0) return news;
-  // Never known at any position: what replaces it was folded at the same one.
+  // Such a version was never known at any position: what replaces it was folded at the same one.
   await db.query(
     `DELETE FROM ${table} h WHERE h.id = $1 AND h.position = ANY($2::bigint[]) AND h.known_from >= $3 AND ${isKnownNow("h")}`,
     [id, replaced, from],

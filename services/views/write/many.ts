@@ -4,7 +4,7 @@ import { arrays, sqlType, toSql } from "../columns.ts";
 import type { Db } from "../connect.ts";
 import { at } from "../names.ts";
 
-/** Replaces what these entities have in an entity view's table of many. */
+/** Replaces the rows of these entities in an entity view's table of many. */
 export async function replaceMany(
   db: Db,
   projection: Projection,

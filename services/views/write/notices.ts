@@ -6,9 +6,9 @@ import type { Db } from "../connect.ts";
 
 /** Something that a target of the hub's notification settings is to be told. Sent by `services/notify`. */
 export interface Notice {
-  /** Names what happened, so that it is said once: by its events, not by their positions, which a log that was set back gives again for others. */
+  /** Names what happened, so that people are told only once. It is made of events, not of their positions: a log that was set back gives those again to other events. */
   readonly key: string;
-  /** What the same was named before keys were made so. */
+  /** The key that the same notice had in earlier versions, made of its position. */
   readonly formerKey?: string;
   readonly target: string;
   /** One line for people, without field values. */
@@ -17,7 +17,7 @@ export interface Notice {
   readonly body: JsonObject;
 }
 
-/** Whom to tell of conflicts that a rule has decided. Those that wait for a person are told of as cases. */
+/** The notices about conflicts that a rule has decided. Those that wait for a person are told as cases. */
 export function decisionNotices({ target: { projection }, decisions }: ViewChanges): Notice[] {
   return decisions.flatMap(({ entityId, position, decision }) =>
     decision.isOpen
@@ -48,10 +48,10 @@ const markOf = ({ winner, losers, reason }: Decision): string =>
     .digest("hex")
     .slice(0, 16);
 
-/** Puts notices into the outbox, in the transaction of what they tell of. Of what people were told before a restore they are not told again. */
+/** Puts notices into the outbox, in the transaction that writes what they tell. What people were told before a restore is not told again. */
 export async function writeNotices(db: Db, unordered: readonly Notice[]): Promise<void> {
   if (unordered.length === 0) return;
-  // In one order everywhere, so that two processes never wait for each other crosswise.
+  // In one order everywhere, so that no two processes ever wait for each other.
   const notices = [...unordered].sort((a, b) => (a.key < b.key ? -1 : 1));
   await db.query(
     `INSERT INTO tributary.notification (key, target, subject, body)

@@ -1,9 +1,9 @@
 import type { OriginRow } from "../changes.ts";
 import type { Db } from "../connect.ts";
 
-/** Moves what is known of each origin. */
+/** Updates what is known of each origin. */
 export async function writeOrigins(db: Db, unordered: readonly OriginRow[]): Promise<void> {
-  // In one order everywhere: processes that fold other shards write the same origins.
+  // In one order everywhere, since processes that fold other shards write the same origins.
   const origins = [...unordered].sort((a, b) => (a.origin < b.origin ? -1 : 1));
   const at = (ms: number): string => new Date(ms).toISOString();
   await db.query({

@@ -6,7 +6,7 @@ import { millis } from "../read/sql.ts";
 /** One digest at a time for a target; an arbitrary number of ours, beside a hash of the target's name. */
 const DIGEST_LOCK = 7_401_103;
 
-/** On which it is said that there is something new to send. */
+/** The channel on which notifiers hear that there is something new to send. */
 export const NOTIFICATION_CHANNEL = "tributary_notification";
 
 /** A notification that a transaction has taken. */
@@ -21,7 +21,7 @@ export interface Taken {
 
 const TAKEN = `SELECT n.id::text, n.key, n.subject, n.body, n.tries, ${millis("n.created_at")} AS "createdAt"`;
 
-/** Takes rows that are due at an instant, oldest first. Rows that another notifier holds are passed over: it is sending them. */
+/** Takes notifications that are due at an instant, oldest first. Those that another notifier is sending are passed over. */
 export async function takeDue(db: Db, target: string, now: string, limit: number): Promise<readonly Taken[]> {
   const { rows } = await db.query<Taken & Record<string, unknown>>(
     `${TAKEN} FROM tributary.notification n
@@ -32,7 +32,7 @@ export async function takeDue(db: Db, target: string, now: string, limit: number
   return rows;
 }
 
-/** Which digest is taken: of a target, at an instant, of what came in whole periods, so many notices at most. */
+/** Which digest is taken: for a target, at an instant, over whole periods, with at most `limit` notices. */
 export interface DigestQuestion {
   readonly target: string;
   readonly now: string;
@@ -41,11 +41,11 @@ export interface DigestQuestion {
 }
 
 /**
- * Takes what one digest tells: all from the oldest on, through the last whole period since. So there is none before the oldest is a period old, one
- * after a long silence, and the same set again, thus the same key, when a sending is repeated within the period.
+ * Takes what one digest tells: all from the oldest notice on, through the last whole period since. So there is no digest before the oldest notice is a period old, one
+ * after a long silence, and the same set, thus the same key, when a sending is repeated within the period.
  */
 export async function takeDigest(db: Db, { target, now, periodMs, limit }: DigestQuestion): Promise<readonly Taken[]> {
-  // Two notifiers would else part one digest between them.
+  // Otherwise two notifiers would share one digest between them.
   const lock = await db.query<{ got: boolean }>("SELECT pg_try_advisory_xact_lock($1, hashtext($2)) AS got", [
     DIGEST_LOCK,
     target,
@@ -87,9 +87,9 @@ export async function settle(db: Db, rows: readonly Settled[], now: string): Pro
   );
 }
 
-/** Fails what waits for targets that the settings do not name, untried: `tries` stays 0. Returns how many. */
+/** Marks notifications for targets that the settings do not name as failed, without a try: `tries` stays 0. Returns how many. */
 export async function failUnknown(db: Db, known: readonly string[]): Promise<number> {
-  // What another notifier is sending, it knows the target of: passed over, not waited for.
+  // A notification that another notifier is sending has a target that it knows: it is passed over, not waited for.
   const { rowCount } = await db.query(
     `UPDATE tributary.notification SET state = 'failed', tries = 0,
        last_error = 'the notification settings name no target ' || target || '; it is sent when they do and the notifier starts again'
@@ -99,7 +99,7 @@ export async function failUnknown(db: Db, known: readonly string[]): Promise<num
   return rowCount ?? 0;
 }
 
-/** Puts back what was failed untried, now that its target is named; it is due from an instant on. Returns how many. */
+/** Puts back notifications that failed without a try and whose target is now named; they are due from an instant on. Returns how many. */
 export async function restoreKnown(db: Db, known: readonly string[], now: string): Promise<number> {
   const { rowCount } = await db.query(
     `UPDATE tributary.notification SET state = 'waiting', next_try_at = $2::timestamptz, last_error = NULL
@@ -109,7 +109,7 @@ export async function restoreKnown(db: Db, known: readonly string[], now: string
   return rowCount ?? 0;
 }
 
-/** Puts failed notifications back to waiting, with all their tries before them, and wakes the notifiers. Returns how many. */
+/** Sets failed notifications back to waiting, with `tries` at 0, and wakes the notifiers. Returns how many. */
 export async function retryFailed(db: Db, which: { readonly target?: string; readonly id?: number }): Promise<number> {
   const { rowCount } = await db.query(
     `UPDATE tributary.notification SET state = 'waiting', tries = 0, next_try_at = now()
@@ -142,20 +142,20 @@ export async function putBackNotifications(db: Db, rows: readonly KeptNotificati
   return rowCount ?? 0;
 }
 
-/** Notes up to which position people had been told of everything when a backup was made. */
+/** Notes the position up to which people had been told of everything when a backup was made. */
 export async function noteTold(db: Db, through: string): Promise<void> {
   await db.query("DELETE FROM tributary.told");
   await db.query("INSERT INTO tributary.told VALUES ($1)", [through]);
 }
 
-/** Forgets that note where the fold has come past it. Returns whether there is none left. */
+/** Forgets that note once the fold has come past its position. Returns whether no note is left. */
 export async function forgetTold(db: Db): Promise<boolean> {
   await db.query("DELETE FROM tributary.told WHERE through <= (SELECT position FROM tributary.checkpoint)");
   const { rows } = await db.query("SELECT FROM tributary.told LIMIT 1");
   return rows.length === 0;
 }
 
-/** Calls `onRing` whenever there is something new to send, as long as the connection holds, and `onLost` when it does not any more. */
+/** Calls `onRing` whenever there is something new to send, as long as the connection holds; calls `onLost` when it is lost. */
 export async function listenForNotifications(db: Db, onRing: () => void, onLost: () => void): Promise<void> {
   db.on("error", onLost).on("end", onLost).on("notification", onRing);
   await db.query(`LISTEN ${NOTIFICATION_CHANNEL}`);

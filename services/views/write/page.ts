@@ -11,8 +11,8 @@ import { settleQuarantine } from "./settlement.ts";
 import { writeViews } from "./view.ts";
 
 /**
- * Writes a page in one transaction: shards, audit, views, decisions, cases, quarantine, origins. The shards move only if they are still this
- * process's, so that a page can never be written twice, nor by two.
+ * Writes a page in one transaction: shards, audit, views, decisions, cases, quarantine, origins. The shards move only if they still belong to this
+ * process, so a page can never be written twice, nor by two processes.
  */
 export async function writePage(db: Db, page: PageChanges, { leases, layout, member }: Hold): Promise<void> {
   await inTransaction(db, async () => {
@@ -28,7 +28,7 @@ export interface Hold {
   readonly member: Member;
 }
 
-/** All that a page writes besides its place in the log, inside the caller's transaction. */
+/** Writes all that a page changes besides the shards' positions, inside the caller's transaction. */
 export async function writeChanges(
   db: Db,
   page: PageChanges,

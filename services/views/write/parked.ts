@@ -2,7 +2,7 @@ import type { ParkedRow, ViewBuild } from "../changes.ts";
 import type { Db } from "../connect.ts";
 import { withoutNul } from "../copy.ts";
 
-/** Parks entities: each stands as of before the event that its fold stopped at. */
+/** Parks entities: each row stays as it was before the event that the fold stopped at. */
 export async function writeParked(
   db: Db,
   { projection, generation }: Pick<ViewBuild, "projection" | "generation">,

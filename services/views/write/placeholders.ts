@@ -2,9 +2,9 @@ import { type JsonObject, type LogEntry, partsOf } from "../../core/index.ts";
 import { type Cell, line } from "../copy.ts";
 import { COLUMNS, type Column, cellsOf, copyTo, HELD_COLUMNS, noteCell, sqlInstant } from "./audit-row.ts";
 
-/** A form in which the audit may have an event that it cannot hold as it is, as a statement that writes it to a table. */
+/** A form in which the audit may keep an event that it cannot hold as it is: a statement that writes it to a table. */
 export interface PlaceholderForm {
-  /** What the columns were to hold stands beside them. */
+  /** Whether the row also says what the columns were to hold. */
   readonly says: boolean;
   readonly sql: string;
   readonly text: () => string;
@@ -24,7 +24,7 @@ export const placeholderForms = (table: string, entry: LogEntry): readonly Place
     text: () => placeholders(entry, undefined, isBare, says),
   }));
 
-/** The row as it is where the table takes it, as a statement that writes it. */
+/** The form without placeholders: a statement that writes the row as it is. */
 export const plainForm = (table: string, entry: LogEntry): PlaceholderForm => ({
   says: true,
   sql: copyTo(table, COLUMNS),
@@ -33,7 +33,7 @@ export const plainForm = (table: string, entry: LogEntry): PlaceholderForm => ({
 
 const MAX_INT8 = 9_223_372_036_854_775_807n;
 const UUID = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
-/** Stands for an id that is none. */
+/** Stands for an id that is not a UUID. */
 export const NO_UUID = "00000000-0000-0000-0000-000000000000";
 /** Stands where the column cannot hold what it should. */
 export const PLACEHOLDER = "\uFFFD";
@@ -48,8 +48,8 @@ const OPTIONAL: ReadonlySet<Column> = new Set([
 ]);
 
 /**
- * An audit row with placeholders for what its columns cannot hold; `isBare`: for all that is not the event's place, since nobody knows what the table
- * refuses. What the columns were to hold stands beside them, unless `says` is false.
+ * An audit row with placeholders for what its columns cannot hold. `isBare`: for everything but where the event stands, since nobody knows what the table
+ * refuses. The row also says what the columns were to hold, unless `says` is false.
  */
 export function placeholders(entry: LogEntry, note: string | undefined, isBare: boolean, says = true): string {
   const { head, content, clock, clips, position, recordedAtMs } = entry;
@@ -62,7 +62,7 @@ export function placeholders(entry: LogEntry, note: string | undefined, isBare: 
     if (value !== instead) otherwise[column] = visible(value);
     return instead;
   };
-  // U+0000 alone is replaced on the way, as everywhere.
+  // Only U+0000 is replaced on the way, as everywhere.
   const text = (column: Column, value: unknown): Cell => put(column, value, typeof value === "string", PLACEHOLDER);
   const json = (column: Column, value: JsonObject | null, instead: Cell): Cell =>
     put(column, value === null ? null : JSON.stringify(value), true, instead);
@@ -91,7 +91,7 @@ export function placeholders(entry: LogEntry, note: string | undefined, isBare: 
     schema_subject: text("schema_subject", head.schema.subject),
     schema_version: put("schema_version", head.schema.version, Number.isFinite(head.schema.version), 0),
     basis: json("basis", head.basis, "{}"),
-    // Always: the hub's own words, which any json column takes, and the fold goes by them also where the basis stands with a placeholder.
+    // Never a placeholder: any json column takes the hub's own words, and the fold needs them also where the basis is a placeholder.
     clipped: noteCell(clips),
     data: json("data", content.kind === "accepted" ? content.data : null, null),
     correlation_id: text("correlation_id", head.correlationId),
@@ -104,14 +104,14 @@ export function placeholders(entry: LogEntry, note: string | undefined, isBare: 
   return line([...COLUMNS.map((column) => cells[column]), JSON.stringify(says ? otherwise : {})]);
 }
 
-/** As text that any column takes: what cannot be seen is escaped as JSON escapes it. */
+/** A value as text that any column takes: U+0000 is escaped as in JSON. */
 function visible(value: unknown): string {
   const text = String(value);
   // biome-ignore lint/suspicious/noControlCharactersInRegex: U+0000 is what is looked for.
   return text.replace(/\u0000/g, "\\u0000");
 }
 
-/** A quarantined event in a form that its table takes whatever it refuses of it: all but its place and what is wrong with it are placeholders. */
+/** A quarantined event in a form that its table takes whatever it refuses: everything is a placeholder but where the event stands and what is wrong with it. */
 export function withPlaceholders(entry: LogEntry): LogEntry {
   const { head, content } = entry;
   return {

@@ -20,7 +20,7 @@ const COLUMNS = [
 /** The table of quarantined events. */
 export const QUARANTINE = "tributary.quarantine";
 
-/** Keeps quarantined events. `table`: another one of the same columns. */
+/** Writes the quarantined ones of these events to the list. `table`: another table of the same columns. */
 export async function writeQuarantine(db: Db, entries: readonly LogEntry[], table = QUARANTINE): Promise<void> {
   const lines = entries.flatMap(({ head, content, position, recordedAtMs }) =>
     content.kind === "accepted"

@@ -2,7 +2,7 @@ import type { Position } from "../../core/index.ts";
 import type { ViewChanges } from "../changes.ts";
 import type { CaseNow } from "./case-of.ts";
 
-/** The cases that registers under a person's rule make. */
+/** The cases of registers whose conflicts a person decides. */
 export function registerCases({ target, decisions, settled }: ViewChanges): CaseNow[] {
   const { projection, generation } = target;
   const cases = new Map<string, CaseNow>();

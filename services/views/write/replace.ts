@@ -8,23 +8,23 @@ import { dropHistory, supersede, writeHistory } from "./history.ts";
 import { writeParked } from "./parked.ts";
 import { writeViews } from "./view.ts";
 
-/** What an entity that was folded anew changes, and where it stops. */
+/** What folding an entity again changes, and where its fold stops. */
 export interface Refolded {
   readonly changes: ViewChanges;
   readonly parked: ParkedRow | null;
 }
 
-/** How what was folded anew takes its place. */
+/** How the result of folding an entity again is written. */
 export interface Replacing {
   /** How far the entity was folded. */
   readonly upTo: Position;
-  /** People read the view: they are told of what is new, and versions that are replaced are kept as superseded. */
+  /** Whether people read the view: then they are told of what is new, and versions that are replaced are kept as superseded. */
   readonly isLive: boolean;
-  /** The database refuses some version: the caller writes those that are returned one by one. */
+  /** The database refuses some version: the caller writes the returned versions one by one. */
   readonly leavesHistory?: boolean;
 }
 
-/** Puts what folding an entity anew gives into the place of all that stands of it. Returns the versions of its row that are new, and from where on they are known. */
+/** Replaces all that a view has of an entity by the result of folding it again. Returns the versions of its row that are new, and the position from which on they are known. */
 export async function replaceEntity(
   db: Db,
   entity: string,
@@ -49,7 +49,7 @@ export async function replaceEntity(
   else if (projection.keepsHistory) await dropHistory(db, target, id);
   for (const table of [projection.name, ...Object.keys(projection.tables).map((name) => `${projection.name}_${name}`)])
     await db.query(`DELETE FROM ${at(place, table)} WHERE id = $1`, [id]);
-  // Notices are named after what they tell of: only what could not be told while the entity was parked is new.
+  // Notices are named after what they tell, so only what could not be told while the entity was parked is new.
   await writeViews(db, [{ ...changes, history: [] }], { tells: isLive, alone: false });
   if (isLive) await keepSame(db, target, { id, from: upTo });
   if (!leavesHistory) await writeHistory(db, target, versions, knownFrom);
@@ -57,7 +57,7 @@ export async function replaceEntity(
   return { versions, knownFrom };
 }
 
-/** Leaves an entity parked as it was, with what is said of it now; one that was not parked is from now on, at its `entry`. */
+/** Leaves a parked entity as it was, with the new error. One that was not parked is parked from now on, at its `entry`. */
 export async function stayParked(
   db: Db,
   { projection, generation }: ViewBuild,
@@ -70,7 +70,7 @@ export async function stayParked(
   if (rowCount === 0 && "entry" in row) await writeParked(db, { projection, generation }, [row]);
 }
 
-/** Notes at the events in question that versions of a row are not kept. */
+/** Notes on the audit rows of the events in question that no version of the row is kept as of them. */
 export async function notePassedOver(db: Db, view: string, passedOver: readonly PassedOver[]): Promise<void> {
   for (const { entry, error } of passedOver) {
     await db.query(

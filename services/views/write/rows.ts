@@ -5,7 +5,7 @@ import type { Db } from "../connect.ts";
 import { type Cell, copyText, line } from "../copy.ts";
 import { at, q, statementName } from "../names.ts";
 
-/** Writes rows of an entity view: those that the table has by an upsert, those that it does not have yet by COPY, which is half the work. */
+/** Writes rows of an entity view: new ones by COPY, which is half the work, and the others by an upsert. */
 export async function writeRows(db: Db, projection: Projection, place: string, rows: readonly ViewRow[]): Promise<void> {
   const known = rows.filter(({ isNew }) => !isNew);
   const fresh = rows.filter(({ isNew }) => isNew);

@@ -3,7 +3,7 @@ import type { Db } from "../connect.ts";
 import { asPosition } from "../shards.ts";
 import { QUARANTINE } from "./quarantine.ts";
 
-/** Where in the log a quarantined event was settled, as far as it has been written; `null` while it is held. */
+/** The position at which a quarantined event was settled, as far as that was folded; `null`: it is held. */
 export async function settledAt(db: Db, { origin, seq, hash }: Settled): Promise<Position | null> {
   const { rows } = await db.query<{ position: string | null }>(
     "SELECT settled_position AS position FROM tributary.quarantine WHERE origin = $1 AND seq = $2 AND hash = $3",
@@ -13,8 +13,8 @@ export async function settledAt(db: Db, { origin, seq, hash }: Settled): Promise
 }
 
 /**
- * Notes what the settlements that hold say of events in quarantine. `isBare`: only that and where, for a table that refuses what they say; the log has it.
- * `table`: another one of the same columns.
+ * Notes the settlements that hold on the quarantined events. `isBare`: notes only whether and where they were settled, for a table that refuses the rest; the log has it.
+ * `table`: another table of the same columns.
  */
 export async function settleQuarantine(
   db: Db,

@@ -9,14 +9,14 @@ import { type CaseNow, MAX_MEMBERS } from "./case-of.ts";
 interface Movement {
   readonly target: ViewBuild;
   readonly additions: Addition[];
-  /** By key: entities whose change moves the total, with their events. All that add up to it may be thousands. */
+  /** By key: the entities whose changes move the total, with their events. Not all that add up to it: they may be thousands. */
   readonly members: Map<string, Map<string, JsonObject>>;
   through: Position;
 }
 
 /**
- * Adds what a page changed to totals, and returns the cases that follow. Each total is moved once, with what all of its sources add, in one order everywhere:
- * two processes never wait for each other crosswise, and only what stands at the page's end makes a case.
+ * Adds what a page changed to totals. Returns the cases that follow. Each total is moved once, with what all of its sources add, in one order everywhere:
+ * no two processes ever wait for each other, and only what stands at the page's end makes a case.
  */
 export async function writeTotals(db: Db, views: readonly ViewChanges[]): Promise<CaseNow[]> {
   const movements = new Map<Totals, Movement>();

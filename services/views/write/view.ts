@@ -13,8 +13,8 @@ import { writeRows } from "./rows.ts";
 import { writeTotals } from "./totals.ts";
 
 /**
- * Writes what a page changes in views: rows, their past, decisions, claims, totals, cases, and with `tells` whom to notify. `alone`: nobody else writes to
- * these tables until the transaction has ended, so that nothing need be locked.
+ * Writes what a page changes in views: rows, their past, decisions, claims, totals, cases, and with `tells` also notices. `alone`: nobody else writes to
+ * these tables until the transaction has ended, so nothing needs a lock.
  */
 export async function writeViews(
   db: Db,
@@ -32,7 +32,7 @@ export async function writeViews(
   if (tells) await writeNotices(db, notices);
 }
 
-/** Writes what a page changes in one view. */
+/** Writes what a page changes in one view. Returns the cases that follow. */
 async function writeView(db: Db, changes: ViewChanges, alone: boolean): Promise<CaseNow[]> {
   const { target, rows, history, decisions, settled, parked } = changes;
   const { projection, place } = target;

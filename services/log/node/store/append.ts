@@ -5,7 +5,7 @@ import type { WriteOutcome } from "./contract.ts";
 import type { Head } from "./heads.ts";
 import { aboutOf, applyMeta, isMeta, metaWith, writeMeta } from "./metadata.ts";
 
-/** Appends events to a stream, if it is where it is expected to be. */
+/** Appends events to a stream, if the stream is at the expected revision. */
 export function append(book: Book, stream: string, expected: Expected, events: readonly ProposedEvent[]): WriteOutcome {
   const { sql, heads } = book;
   const head = heads.make(stream);
@@ -25,8 +25,8 @@ export function append(book: Book, stream: string, expected: Expected, events: r
 }
 
 /**
- * What an append does, given what the stream holds. The answers are those of a real server: events that are there already, from
- * where they are expected, succeed again; some there and some not is refused.
+ * What an append does, given what the stream holds. The answers are those of a real server: an append of events that are all there already, from
+ * the expected revision on, succeeds again; one of events that are there only in part is refused.
  */
 function judge(book: Book, head: Head, expected: Expected, events: readonly ProposedEvent[]): WriteOutcome | "write" {
   const wrong: WriteOutcome = { kind: "wrong-version", expected, actual: head.last };

@@ -4,22 +4,22 @@ import type { StoredEvent } from "./contract.ts";
 import { forgetOldest, type Head, type Heads, openHeads } from "./heads.ts";
 import type { Statements } from "./statements.ts";
 
-/** Events whose ids are remembered for the idempotence of appends that expect any revision; the real server's is bounded, too. */
+/** How many events' ids are remembered, so that appends that expect any revision are idempotent. A real server remembers only so many, too. */
 const MAX_IDS = 200_000;
 
-/** The log's end, to which everything is written, within a transaction that somebody else opens and ends. */
+/** The log's end, where everything is written, within a transaction that the caller opens and ends. */
 export interface Book {
   readonly sql: Statements;
   readonly heads: Heads;
   /** The last position written; 0 for an empty log. */
   end(): Position;
-  /** Writes an event at the end of its stream, or the stream's tombstone; returns its position. */
+  /** Writes an event at the end of its stream, or the stream's tombstone. Returns its position. */
   record(head: Head, event: ProposedEvent, tombstone: boolean): Position;
-  /** The revision at which a stream has an event of this id, if that was lately. */
+  /** The revision at which a stream has an event of this id, if the event was written lately. */
   revisionOf(head: Head, id: string): number | undefined;
-  /** What was recorded since somebody last asked. */
+  /** The events that were recorded since the last call. */
   take(): StoredEvent[];
-  /** The transaction failed: nothing of it stands. */
+  /** Forgets what was recorded in a transaction that failed. `end`: the log's end before it. */
   undo(end: Position): void;
 }
 
@@ -33,7 +33,7 @@ export function openBook(sql: Statements, now: () => number): Book {
   const record = (head: Head, event: ProposedEvent, tombstone: boolean): Position => {
     const createdMs = now();
     const revision = tombstone ? -1 : head.last + 1;
-    // Positions are offsets, as in a real log: they grow by the room that the event before takes.
+    // Positions are offsets, as in a real log: each is larger by about the event's bytes.
     end = position(end + BigInt(64 + event.data.length + event.metadata.length));
     const message = encodeEvent(event, {
       stream: head.name,

@@ -1,10 +1,10 @@
 import type { Position } from "../../../core/index.ts";
 import type { Expected, ProposedEvent } from "../messages.ts";
 
-/** What one append may hold, as the real server counts: data, metadata, and two bytes a character of the type. */
+/** How many bytes one append may hold, as a real server counts them: data, metadata, and two bytes for each character of the type. */
 export const MAX_APPEND_BYTES = 1_048_576;
 
-/** Bytes of events that one read takes into memory; one that is larger comes alone. */
+/** How many bytes of events one read takes into memory; a larger event is read alone. */
 export const MAX_READ_BYTES = 4 * 1_048_576;
 
 export interface StoredEvent {
@@ -34,27 +34,27 @@ export interface StreamView {
   readonly last: number;
   /** The first revision that truncation leaves visible. */
   readonly first: number;
-  /** Events created before this are past their age. */
+  /** Events created before this are older than the stream's age limit. */
   readonly notBeforeMs: number;
 }
 
 export interface Store {
-  /** Writes in a transaction shared with all writes asked for at the same time; durable when it resolves. */
+  /** Writes in a transaction that all writes asked for at the same time share. The write is durable when this resolves. */
   write(write: Write): Promise<WriteOutcome>;
   view(stream: string): StreamView;
-  /** Events of a stream, from a revision on: at most `limit` of them and `MAX_READ_BYTES`, but at least one where there is any. */
+  /** Events of a stream, from a revision on: at most `limit` events and `MAX_READ_BYTES`, but at least one where there is any. */
   readStream(stream: string, from: number, limit: number, backwards: boolean): StoredEvent[];
-  /** Events of the whole log, bounded likewise: from a position on, or backwards from before it. */
+  /** Events of the whole log, bounded in the same way: from a position on, or backwards from before it. */
   readAll(from: Position, limit: number, backwards: boolean): StoredEvent[];
   /** Whether an event stands at exactly this position. */
   isPosition(position: Position): boolean;
   /** The last position written; 0 for an empty log. */
   end(): Position;
-  /** Where the database lives; `null`: in memory. */
+  /** The folder of the database; `null`: it is in memory. */
   readonly dataDir: string | null;
-  /** Copies the database to a new file while it is at work, so many pages at a time; what is committed meanwhile is in the copy. */
+  /** Copies the database to a new file while it is at work, `pages` at a time; what is committed meanwhile is in the copy. */
   copyTo(path: string, pages: number, onProgress: (done: number, total: number) => void): Promise<void>;
-  /** Called after each transaction with the events it wrote. Returns the way to stop. */
+  /** Calls `listener` after each transaction with the events that it wrote. Returns a function that ends this. */
   onCommit(listener: (events: readonly StoredEvent[]) => void): () => void;
   close(): void;
 }

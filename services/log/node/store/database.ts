@@ -26,7 +26,7 @@ const TABLES = `
 const SQLITE_CORRUPT = 11;
 const SQLITE_NOTADB = 26;
 
-/** Whether SQLite says that the file is not what it was. */
+/** Whether SQLite says that the file is damaged. */
 export const isDamage = (error: unknown): boolean => {
   const code = ((error as { errcode?: number } | null)?.errcode ?? 0) & 0xff;
   return code === SQLITE_CORRUPT || code === SQLITE_NOTADB;
@@ -48,7 +48,7 @@ const unopened = (path: string, cause: unknown): TributaryError =>
     { cause },
   );
 
-/** Opens the database, alone: another process that has it open is told of, and so is damage. */
+/** Opens the database for this process alone. Throws `data-locked` where another process has it open, `data-corrupt` where it is damaged or newer, `backend-failed` where it cannot be opened. */
 export function openDatabase({ dataDir, maxPages }: StoreOptions): DatabaseSync {
   if (dataDir === null) {
     const db = new DatabaseSync(":memory:");

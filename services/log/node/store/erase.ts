@@ -3,14 +3,14 @@ import type { Book } from "./book.ts";
 import type { WriteOutcome } from "./contract.ts";
 import { metaWith, ownEvent, writeMeta } from "./metadata.ts";
 
-/** Deletes a stream, which may begin again later, or buries it for good. */
+/** Deletes a stream, which may begin again later, or puts a tombstone on it for good. */
 export function erase(book: Book, kind: "delete" | "tombstone", stream: string, expected: Expected): WriteOutcome {
   const { sql, heads } = book;
   const head = heads.find(stream);
   const last = head?.last ?? -1;
   if (head?.tombstoned) return { kind: "deleted" };
   const wrong: WriteOutcome = { kind: "wrong-version", expected, actual: last };
-  // A stream that has metadata exists in so far, though it holds no events.
+  // For a deletion, a stream that has metadata exists, even if it holds no events.
   const isKnown = last >= 0 || (heads.find(`$$${stream}`)?.last ?? -1) >= 0;
   if (kind === "delete" && !isKnown) return wrong;
   if (expected.kind === "revision" && expected.revision !== last) return wrong;

@@ -3,10 +3,10 @@ import type { Statements } from "./statements.ts";
 
 type Row = Record<string, SQLOutputValue>;
 
-/** Streams whose heads are remembered. */
+/** How many streams' heads are remembered. */
 const MAX_HEADS = 100_000;
 
-/** `last`: last revision, −1 before the first event. `truncateBefore`: Infinity for a deleted stream. */
+/** Where a stream stands. `last`: its last revision, −1 before the first event. `truncateBefore`: Infinity for a deleted stream. */
 export interface Head {
   readonly id: number;
   readonly name: string;
@@ -19,9 +19,9 @@ export interface Head {
 
 export interface Heads {
   find(name: string): Head | null;
-  /** The same; the stream is made if there is none. */
+  /** Finds a stream's head; makes the stream if there is none. */
   make(name: string): Head;
-  /** After a transaction that failed: what is remembered may not be so. */
+  /** Forgets all heads. Call it after a transaction that failed, since they may be wrong then. */
   forget(): void;
 }
 

@@ -15,7 +15,7 @@ export const ownEvent = (type: string, contentType: string, data: Buffer): Propo
   metadata: Buffer.alloc(0),
 });
 
-/** A metadata event's effect on the stream that it is about. */
+/** Applies a metadata event to the stream that it is about. */
 export function applyMeta({ sql, heads }: Book, metaStream: string, data: Buffer): void {
   const head = heads.make(aboutOf(metaStream));
   let meta: Record<string, unknown> = {};
@@ -37,7 +37,7 @@ export function applyMeta({ sql, heads }: Book, metaStream: string, data: Buffer
   );
 }
 
-/** Writes a stream's metadata; returns the position. */
+/** Writes a stream's metadata. Returns the position. */
 export function writeMeta(book: Book, stream: string, json: string): Position {
   const head = book.heads.make(`$$${stream}`);
   const data = Buffer.from(json);

@@ -30,7 +30,7 @@ function select(db: DatabaseSync, where: string): StatementSync {
     `SELECT e.position, e.revision, e.type, e.created_ms, e.message, s.name FROM event e JOIN stream s ON s.id = e.stream WHERE ${where}`,
   );
 }
-/** A bounded read. What its events take is asked first, which reads none of them: a page is taken whole as a rule, at half the cost of row by row. */
+/** A bounded read. It asks first how many bytes its events take, which reads none of them: mostly the page is then taken at once, at half the cost of row by row. */
 function page(db: DatabaseSync, where: string): (...parameters: number[]) => StoredEvent[] {
   const rows = select(db, where);
   const size = db.prepare(`SELECT sum(bytes) AS bytes FROM (SELECT length(e.message) AS bytes FROM event e WHERE ${where})`);

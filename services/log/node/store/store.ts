@@ -39,8 +39,8 @@ export function openStore(options: StoreOptions): Store {
     end: book.end,
     dataDir: options.dataDir,
     async copyTo(path, pages, onProgress) {
-      // A step runs on a thread of its own over this connection. One that meets a transaction fails the copy (Node 24: "not an error", 8 copies of 50 beside
-      // a steady writer), so transactions wait for the time between steps. What they write is in the copy: SQLite sees to that for its own connection.
+      // A step runs on a thread of its own over this connection. A step that meets a transaction fails the copy (Node 24: "not an error", 8 copies of 50 beside
+      // a steady writer), so transactions wait for the time between steps. SQLite sees to it that what they write is in the copy, since the connection is the same.
       writes.hold();
       try {
         await backup(db, path, {

@@ -4,7 +4,7 @@ import type { Book } from "./book.ts";
 import type { StoredEvent, Write, WriteOutcome } from "./contract.ts";
 import { erase } from "./erase.ts";
 
-/** Appends waiting for one transaction; more wait for the next. */
+/** How many writes share one transaction; more wait for the next. */
 const MAX_GROUP = 1_000;
 const MAX_QUEUED = 10_000;
 
@@ -15,9 +15,9 @@ interface Queued {
 }
 
 export interface Writes {
-  /** Writes in a transaction shared with all writes asked for at the same time; durable when it resolves. */
+  /** Writes in a transaction that all writes asked for at the same time share. The write is durable when this resolves. */
   write(write: Write): Promise<WriteOutcome>;
-  /** Writes what waits, one transaction of it, now. */
+  /** Writes one transaction of what waits, now. */
   flush(): void;
   flushAll(): void;
   /** While held, only `flush` writes. */
@@ -25,7 +25,7 @@ export interface Writes {
   release(): void;
 }
 
-/** All that was asked for at the same time goes into one transaction: one flush of the disk for all. */
+/** Opens the queue of writes. All writes asked for at the same time go into one transaction: the disk is flushed once for all. */
 export function openWrites(db: DatabaseSync, book: Book, onCommit: (events: readonly StoredEvent[]) => void): Writes {
   let queue: Queued[] = [];
   let isScheduled = false;
@@ -42,7 +42,7 @@ export function openWrites(db: DatabaseSync, book: Book, onCommit: (events: read
     if (queue.length > 0) schedule();
   };
 
-  /** Writes a group in one transaction; `null` when it failed, and each was told. */
+  /** Writes a group in one transaction; `null`: it failed, and each caller was told. */
   const commit = (group: readonly Queued[]): WriteOutcome[] | null => {
     const before = book.end();
     try {
