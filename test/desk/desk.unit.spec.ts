@@ -193,7 +193,9 @@ describe("a quarantined event", () => {
   });
 
   it("whose data are not an object stays held, unless all of the data are given again", () => {
-    expect(releasesOf(desk, [held("\u0000")], asItIs).held).toMatchObject([{ problem: expect.stringContaining("give all of the data again") }]);
+    expect(releasesOf(desk, [held("\u0000")], asItIs).held).toMatchObject([
+      { problem: expect.stringContaining("give all of the data again") },
+    ]);
     expect(releasesOf(desk, [held("\u0000")], { ...asItIs, replacement: { phone: null } }).events).toHaveLength(1);
   });
 
