@@ -145,7 +145,7 @@ describe("an event on the device", () => {
     [
       "an event under another key than its data say",
       { ...registration(number(1)), entity: { type: "beneficiary", id: number(2) } },
-      /it is about beneficiary\/\S+, but its registration_no says \S+/,
+      /the event is about beneficiary\/\S+, but its registration_no says \S+/,
     ],
   ])("that is %s is refused on the device, and nothing is written", async (_, event, message) => {
     using field = open();
