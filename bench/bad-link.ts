@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- --bad-link`: how long 1,000 incompressible events of 600 B take over a bad link, and how much is sent for them. In go a hub and a token, out
- * come seconds and the bytes that were sent for each byte of the events.
+ * `npm run bench -- --bad-link`: how long 1,000 incompressible events of 600 B take over a bad link, and how much is sent for them. In go a hub and a token; out
+ * come the seconds, and the bytes sent for each byte of the events.
  */
 import { randomBytes } from "node:crypto";
 import type { Field } from "../services/field/index.ts";

@@ -1,13 +1,13 @@
 /**
  * What PostgreSQL does with the rows that views are made of, with nothing to compute: the same audit rows, history and claims by COPY and the same
- * view rows by upsert, as many events a transaction, tables and indexes alike. In go views as they stand; out comes the rate.
+ * view rows by upsert, with as many events in a transaction, and the same tables and indexes. In go views as they stand; out comes the rate.
  */
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { Client } from "pg";
 import { from as copyFrom, to as copyTo } from "pg-copy-streams";
 
-/** Tables that rows are only added to, with the column that has an event's place. */
+/** Tables that rows are only added to, with the column that has an event's position. */
 interface Appended {
   readonly table: string;
   readonly position: string;
@@ -76,7 +76,7 @@ export async function bareViews(db: Client, { views, withAudit, batchEvents }: B
   if (withAudit) await append("audit", { table: "tributary.audit", position: "position" });
   for (const view of views) await append(`${view}_history`, { table: `views.${view}_history`, position: "position" });
   for (const { name } of claims.rows) {
-    // A claim has no place of its own: its entity's.
+    // A claim has no position of its own, so it gets that of its entity.
     await db.query(
       `CREATE VIEW bare.claimed AS SELECT c.*, v.first_position FROM views.${name} c JOIN views.${name.replace(/_claims$/, "")} v ON v.id = c.entity_id`,
     );

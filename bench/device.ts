@@ -1,6 +1,6 @@
 /**
- * A site's device without its database: in go events as an app writes them, out they come as the gate would let them into the log, with all that
- * they know of their own entity and chained. For logs of a million events, which need not take the way there.
+ * A site's device without its database. In go events as an app writes them; they come out as the gate would let them into the log: chained, and
+ * with all that they know of their own entity. For logs of a million events, which need not go the whole way.
  */
 
 import { SCHEMAS_DIR } from "../services/cli/program.ts";

@@ -45,7 +45,7 @@ function batch(origin: OriginId, firstSeq: number, count: number, prev: Hash): B
   return { origin, firstSeq: firstSeq as Seq, prev, head, sentAtMs: Date.now(), events };
 }
 
-/** The frames of one device, each when it is asked for. */
+/** The frames of one device, each made when it is asked for. */
 function* frames(device: string): Generator<Uint8Array> {
   const origin = `bench.${SITE}.${device}.${randomEpoch()}` as OriginId;
   if (kind === "gaps" || kind === "wrong-token") {

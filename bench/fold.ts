@@ -10,7 +10,7 @@ import { peopleOf } from "./workload.ts";
 const COUNT = 60_000;
 const CONTESTED = 0.1;
 const ROUNDS = 4;
-/** Rounds before, until the engine has made of both what it can. */
+/** Rounds before the measurement, until the engine has optimised both sides as far as it can. */
 const WARM_UP = 2;
 
 /** Calls `note` with the rates of fold and bare merge; both go over the same events, in turns. */

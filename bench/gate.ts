@@ -10,9 +10,9 @@ import { loadSchemas } from "../services/gate/node.ts";
 import { eventsOf } from "./workload.ts";
 
 const COUNT = 20_000;
-/** Each measurement goes over the events so often; the two sides take turns, so that both meet the same machine. */
+/** Each measurement goes over the events so many times; the two sides take turns, so that both meet the same machine. */
 const ROUNDS = 8;
-/** Rounds before, until the engine has made of both what it can. */
+/** Rounds before the measurement, until the engine has optimised both sides as far as it can. */
 const WARM_UP = 4;
 
 /** Calls `note` with the rates of gate and bare library, for Avro and JSON Schema. */

@@ -17,7 +17,7 @@ const RUN = 20;
 const HELLOS = 25;
 const WARM_UP = 5;
 const REPLY_TIMEOUT_MS = 120_000;
-/** As many as one hello may ask for: a copy looks so for the last event that it shares with the log. */
+/** As many as one hello may ask for: this is how a copy looks for the last event that it shares with the log. */
 const HASHES = 15;
 
 export async function benchHello(

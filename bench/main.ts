@@ -54,7 +54,7 @@ const OPTIONS = {
     "only-fair": { type: "boolean" },
     /** Hellos on a long origin alone. */
     "only-hello": { type: "boolean" },
-    /** How long it is; at 2 it takes some minutes. */
+    /** How long that origin is, in GB; with 2 it takes some minutes. */
     "hello-gb": { type: "string", default: "0.2" },
     /** The sync over a bad link alone: it takes minutes, whatever the machine. */
     "bad-link": { type: "boolean" },
@@ -241,7 +241,7 @@ async function wireBytes(hub: Hub, dir: string): Promise<void> {
   }
   const { sentBytes, batches, confirmed } = await field.sync({ url: hub.state.natsUrl, token, batchEvents: 100 });
   if (batches !== 1 || confirmed !== 100) throw new Error(`the wire was measured with ${confirmed} events in ${batches} batches`);
-  // Of a sync without anything to send: the hello, which is no event's.
+  // The bytes of a sync without anything to send are the hello's, which belongs to no event.
   const idle = await field.sync({ url: hub.state.natsUrl, token });
   note("wire-bytes-per-event", (sentBytes - idle.sentBytes) / confirmed);
 }
@@ -349,8 +349,8 @@ async function contested(percent: number, { dir, db, log }: Bench): Promise<void
 }
 
 /**
- * A view built anew beside the live one, and what the rows alone cost. The live views are empty and said to be at the log's end: a rebuild looks at
- * how far they are, not at their rows.
+ * A view built again beside the live one, and what its rows alone cost. The live views are empty and are noted as being at the log's end: a rebuild
+ * looks at how far they are, not at their rows.
  */
 async function rebuilds({ dir, db, log }: Bench): Promise<void> {
   await stopProjector(await startProjector(dir));

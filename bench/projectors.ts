@@ -1,4 +1,4 @@
-/** From a filled log to views in PostgreSQL, by projector processes as a hub runs them; and building a view anew. */
+/** From a filled log to views in PostgreSQL, by projector processes as a hub runs them; and building a view again. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -62,7 +62,7 @@ export async function foldedBy(
   return { perSecond, running: [first, ...(await others)] };
 }
 
-/** Most memory that a process has had, MiB, as the kernel notes it; 0 where it does not tell. */
+/** The most memory that a process has had, in MiB, as the kernel notes it; 0 if it does not tell. */
 function peakMb(pid: number): number {
   try {
     return Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) / 1024;

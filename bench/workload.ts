@@ -58,15 +58,15 @@ export function eventsOf(site: string, count: number, seed: number): NewEvent[] 
 }
 
 /**
- * Two sites' work, offline: of all their updates the share `contested` is of people that the other site updates too, in the same field, without
- * having seen it.
+ * Two sites' work, offline: of all their updates, the share `contested` is about people whom the other site updates too, in the same field and
+ * without having seen it.
  */
 export function contestedWork(sites: readonly [string, string], count: number, seed: number, contested: number): NewEvent[][] {
   const next = random(seed);
   const [ours, theirs] = sites.map((site, i) => eventsOf(site, count, seed + i)) as [NewEvent[], NewEvent[]];
   return [
     ours,
-    // The same places in both lists are updates; what is contested is so on both sides.
+    // Updates have the same indexes in both lists, so what is contested is contested on both sides.
     theirs.map((event, i) =>
       event.type === "beneficiary.updated" && next() < contested ? { ...event, entity: ours[i]!.entity } : event,
     ),

@@ -26,13 +26,13 @@ const root = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as Roo
 interface Made {
   readonly name: string;
   readonly description: string;
-  /** What can be imported of it, by path. */
+  /** What can be imported from the package, by path. */
   readonly exports: Readonly<Record<string, string>>;
   /** Files that start as programs or threads, or are loaded by their path. `tsconfig.build.json` names them as well. */
   readonly starts: readonly string[];
-  /** Members of its package.json besides. */
+  /** Further members of its package.json. */
   readonly more?: Readonly<Record<string, unknown>>;
-  /** Whether its dependencies travel inside it, without what nothing of it loads. */
+  /** Whether its dependencies travel inside it, without the files that nothing in it loads. */
   readonly isWhole: boolean;
   /** Puts in what the compiler does not make. */
   readonly add: (stage: string) => void;
@@ -138,7 +138,7 @@ function folderOf(name: string, from: string): string {
 const UNUSED =
   /\.map$|\.md$|\.umd\.js$|\.iife\.js$|\.min\.js$|\.bundle\.js$|\.test\.d\.ts$|(^|\/)(test|tests|coverage|examples|bin|\.github)\//;
 const SOURCES = /(?<!\.d)\.(ts|cts|mts)$/;
-/** The same of single packages: builds for CommonJS where Node takes the other, and what only those use. */
+/** The same for single packages: CommonJS builds where Node takes the other ones, and what only those builds use. */
 const UNUSED_IN: Readonly<Record<string, RegExp>> = {
   "csv-parse": /^dist\//,
   re2js: /\.d?\.?cjs$|\.cts$/,

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// The program `tributary`. Plain JavaScript that any Node since 12 reads: it looks whether this one is new enough before it loads what is not.
+// The program `tributary`. Plain JavaScript that any Node since 12 reads: it checks whether this Node is new enough before it loads anything that needs a newer one.
 import { readFileSync } from "node:fs";
 
 const { engines } = JSON.parse(readFileSync(new URL("./package.json", import.meta.url), "utf8"));
@@ -13,7 +13,7 @@ if (Number(process.versions.node.split(".")[0]) < needed) {
   process.stderr.write(`tributary: ${message}.\n${hint}\n`);
   process.exitCode = 8;
 } else {
-  // SQLite of Node 24 calls itself experimental on each start; its other warnings are shown.
+  // Node 24 warns on each start that its SQLite is experimental, which is not shown; other warnings are.
   const emit = process.emitWarning;
   process.emitWarning = (warning, ...rest) => {
     const type = typeof rest[0] === "object" && rest[0] !== null ? rest[0].type : rest[0];

@@ -30,9 +30,9 @@ export interface StartOptions {
   readonly requireKeys?: boolean;
   /** Balance views against the log every so many hours. */
   readonly reconcileEveryHours?: number;
-  /** Is told what the hub's operator should know, a line at a time. */
+  /** Is called with what the hub's operator should know, a line at a time. */
   readonly say?: (line: string) => void;
-  /** Ends a start that is under way. */
+  /** Interrupts a start that is under way. */
   readonly signal?: AbortSignal;
 }
 

@@ -1,6 +1,6 @@
 /**
- * Tries events on forms and views, without a hub: for a team's own tests. In come events as sites write them; out come the rows that a hub would show. Never a server,
- * a clock or a file but the forms and views themselves.
+ * Tries events on forms and views, without a hub: for a team's own tests. In come events as sites write them; out come the rows that a hub would show. It needs no
+ * server, no clock and no files but the forms and views themselves.
  */
 import { resolve } from "node:path";
 import { type Folders, loadForms, loadViews } from "../../services/cli/folders.ts";
@@ -73,7 +73,7 @@ export interface Trial {
 
 const FIRST_MS = Date.UTC(2026, 0, 1);
 const EPOCH = "a".repeat(12);
-/** Amounts are decimal in PostgreSQL: here as many places of a binary number are kept. */
+/** Amounts are decimals in PostgreSQL; here, sums of binary numbers are rounded to so many decimal places. */
 const SUM_PLACES = 9;
 
 interface Written {

@@ -1,9 +1,9 @@
 /**
- * Who may say what. Asked by the door before it takes an event, by projector and auditor before they count one, and by the desk before it writes one, so
- * that all of them answer alike.
+ * Who may say what. The door asks before it takes an event, the projector and the auditor before they count one, and the desk before it writes one, so
+ * all of them answer alike.
  *
- * A hub's people write from the site `hub` of the hub's own organisation. A site of that name of another organisation is a site like any other.
- * Who may decide a contested field among those that may write it is said by the view (`authority` in its declaration).
+ * A hub's people write from the site `hub` of the hub's own organisation. Another organisation's site of that name is a site like any other.
+ * Which of those who may write a contested field may also decide it is said by the view (`authority` in its declaration).
  */
 import { CASE_ENTITY } from "./case.ts";
 import type { EntityRef } from "./event.ts";
@@ -17,35 +17,35 @@ export const HUB_SITE = "hub";
 export const SITE_ENTITY = "site";
 
 /**
- * The organisation whose hub a log is of. `null`: the log does not say, because no hub that declares it has written there yet. Then every site called `hub`
+ * The organisation whose hub a log belongs to. `null`: the log does not say, because no hub that declares it has written there yet. Then every site called `hub`
  * speaks for it, as it did when such logs were written.
  */
 export type HubOrg = string | null;
 
-/** Which organisation's hub a log says that it is of, and from where on. */
+/** Which organisation's hub a log says that it belongs to, and from which position on. */
 export interface HubDeclaration {
   readonly org: string;
   readonly position: Position;
 }
 
-/** Whose hub a log was of when it came to a position. `declared`: all declarations up to there, in log order. What came before the first stays as it was. */
+/** Whose hub a log belonged to at a position. `declared`: all declarations up to there, in log order. What came before the first one stays as it was. */
 export const hubOrgAt = (declared: readonly HubDeclaration[], position: Position): HubOrg =>
   declared.findLast((each) => each.position < position)?.org ?? null;
 
-/** Whether an origin speaks for the hub of an organisation: releases and rejects what is in quarantine, notes cases, registers sites. */
+/** Whether an origin speaks for the hub of an organisation: that is, whether it may release and reject quarantined events, note cases and register sites. */
 export function speaksForHub(origin: OriginId, hub: HubOrg): boolean {
   const { org, site } = partsOf(origin);
   return site === HUB_SITE && (hub === null || org === hub);
 }
 
-/** What the hub's own people alone write, each in the words that follow "only the hub's operators may". */
+/** What only the hub's own people write, each in the words that follow "only the hub's operators may". */
 const HUB_ONLY: ReadonlyMap<string, string> = new Map([
   [SITE_ENTITY, "register sites"],
   [CASE_ENTITY, "note what is done about a case"],
   [QUARANTINE_ENTITY, "settle what is in quarantine"],
 ]);
 
-/** Entity types that events of the hub's own origins alone are about, or whose names the events' types begin with. */
+/** Entity types that only events of the hub's own origins may be about, or whose names the types of such events begin with. */
 export const HUB_ENTITIES: readonly string[] = [...HUB_ONLY.keys()];
 
 /** Why an origin may not write an event; `code` as in the gate's problems. */
@@ -55,7 +55,7 @@ export interface Forbidden {
   readonly path: null;
 }
 
-/** Whose hub is asked, and the entity types that whoever vouched for the origin lets it write (`null`: all). */
+/** Whose hub is asked, and the entity types that the origin may write, as whoever vouched for it said (`null`: all). */
 export interface Grant {
   readonly hub: HubOrg;
   readonly types: readonly string[] | null;
@@ -86,7 +86,7 @@ export interface Who {
   readonly actors?: readonly string[];
 }
 
-/** Whether an origin is of a site, named as views do: `site`, or `org.site`. */
+/** Whether an origin belongs to a site, which is named as views name it: `site`, or `org.site`. */
 export function isAt(name: string, origin: OriginId): boolean {
   const { org, site } = partsOf(origin);
   return name === site || name === `${org}.${site}`;

@@ -1,5 +1,5 @@
 /**
- * Avro's binary encoding for the few types that the batch frame uses. Written out, because the frame must encode in a
+ * Avro's binary encoding for the few types that the batch frame uses. It is written out because the frame must encode in a
  * browser and at ten thousand events a second; a test reads and writes the same bytes with `avsc`.
  * Source: https://avro.apache.org/docs/1.12.0/specification/#binary_encoding
  */
@@ -70,14 +70,14 @@ export interface Reader {
   readonly atEnd: boolean;
 }
 
-/** Reads Avro bytes; throws `RangeError` at anything cut short or beyond its bound. */
+/** Reads Avro bytes. Throws `RangeError` at anything that is cut short or beyond its bound. */
 export function reader(buffer: Uint8Array): Reader {
   let at = 0;
   const self: Reader = {
     long() {
       if (at >= buffer.length) throw new RangeError("cut short");
       let byte = buffer[at++]!;
-      // The lowest bit is the sign; the rest is summed without it, so that every number that is taken is exact.
+      // The lowest bit is the sign; the rest is summed without it, so every number that is accepted is exact.
       const isNegative = (byte & 1) === 1;
       let value = (byte & 0x7f) >>> 1;
       for (let scale = 64; byte >= 0x80; scale *= 0x80) {

@@ -3,12 +3,12 @@
  * other, and outlives every build of the view that the case is of.
  */
 export const CASE_ENTITY = "case";
-/** Event type → what it notes. */
+/** What each event type notes. */
 export const CASE_NOTES: Readonly<Record<string, "assigned" | "commented" | "accepted">> = {
   "case.assigned": "assigned",
   "case.commented": "commented",
   "case.accepted": "accepted",
 };
 
-/** What a person's decision on a conflict is written as, about the entity itself: `{ values: { column: value }, deleted?, case?, note? }`. */
+/** The type of the event that writes a person's decision on a conflict. It is about the entity itself: `{ values: { column: value }, deleted?, case?, note? }`. */
 export const RESOLVED = "conflict.resolved";

@@ -3,7 +3,7 @@ import type { Hash } from "./ids.ts";
 import { canonicalize } from "./json.ts";
 import type { Vector } from "./vector.ts";
 
-/** SHA-256 over the bytes of `prev` followed by the UTF-8 bytes of `text`. Passed in: Node and browsers differ. */
+/** SHA-256 over the bytes of `prev` followed by the UTF-8 bytes of `text`. It is passed in, because Node and browsers differ. */
 export type ChainHash = (prev: Hash, text: string) => Hash;
 
 function vectorText(vector: Vector): string {
@@ -14,8 +14,8 @@ function vectorText(vector: Vector): string {
 }
 
 /**
- * The canonical text (RFC 8785) of an event whose data is already canonical text. Members in JCS order; the data's
- * text is taken as it is, so that an event whose data is not JSON at all still has a hash, and a seq in its chain.
+ * The canonical text (RFC 8785) of an event whose data is already canonical text. Members stand in JCS order. The
+ * data's text is taken as it is, so that even an event whose data is not JSON has a hash, and a seq in its chain.
  */
 export function eventText(body: Omit<EventBody, "data">, dataText: string): string {
   return `{"actor":${JSON.stringify(body.actor)},"basis":${vectorText(body.basis)}${

@@ -3,9 +3,9 @@ import { isJsonObject } from "./json.ts";
 import type { Vector } from "./vector.ts";
 
 /**
- * What the hub's note takes back of an event's basis. An author may say to have seen any number of another origin's events; only what the log holds of it, or what
- * comes with that origin's signed head, can have been seen. The event and its hash stay as they are: the note stands beside it, and whoever folds the event folds it
- * with the clipped basis. So all replicas agree, and a claim that nobody can have made honestly mutes nobody.
+ * What the hub's note takes back of an event's basis. An author may claim to have seen any number of another origin's events. Only those that the log holds, or that
+ * come with that origin's signed head, can have been seen. The event and its hash stay as they are: the note stands beside it, and whoever folds the event folds it
+ * with the clipped basis. So all replicas agree, and a claim that nobody can honestly make mutes nobody.
  */
 export type ClipCode =
   /** The log did not hold that event when this one came, and no signed head came with it. */
@@ -15,7 +15,7 @@ export type ClipCode =
 
 export interface Clip {
   readonly code: ClipCode;
-  /** What counts as seen; `null`: nothing of that origin. */
+  /** The last event that counts as seen; `null`: nothing of that origin does. */
   readonly to: Seq | null;
 }
 

@@ -4,17 +4,17 @@ import { isJsonObject, type JsonObject } from "./json.ts";
 import { type KeyId, type PublicKey, publicKeySchema, type Signature, signatureSchema } from "./signing.ts";
 
 /**
- * Who may speak for which device: what the facts of the stream `keys` come to, read in their order.
+ * Who may speak for which device: what the facts of the stream `keys` add up to, read in their order.
  *
- *   no key ── a code, or the first hello under a token ─▶ enrolled ── rotated by the key itself ─▶ enrolled, the old one for a day more
+ *   no key ── a code, or the first hello under a token ─▶ enrolled ── rotated by the key itself ─▶ enrolled; the old key counts for a day more
  *                                                            │  └── a new code ─▶ enrolled with another key, the old one at an end
  *                                                            └── revoked (the device or its whole site) ── a new code ─▶ enrolled
  */
 
 export const KEYS_STREAM = "keys";
-/** Batches that were on their way when a device rotated its key still count so long. */
+/** Batches that were on their way when a device rotated its key still count for this long. */
 export const KEY_OVERLAP_MS = 24 * 3_600_000;
-/** Keys of a device that count at a time: each costs a look at whatever is signed by none of them. */
+/** At most so many keys of a device count at a time: whatever none of them signed is checked against each. */
 const MAX_KEYS_AT = 3;
 
 /** `org.site.device` */
@@ -34,7 +34,7 @@ export interface EnrolledKey {
   readonly how: Enrolling;
   /** The token that it was enrolled under. */
   readonly jti: string | null;
-  /** The entity types that the device may write, as the token or code said that let it in; `null`: all. */
+  /** The entity types that the device may write, as said by the token or code that let it in; `null`: all. */
   readonly types: readonly string[] | null;
   /** Where in the log it was enrolled, and when by the event store's clock. */
   readonly position: Position;
@@ -47,11 +47,11 @@ export interface IssuedCode {
   readonly site: string;
   /** `null`: for any device of the site. */
   readonly device: DeviceName | null;
-  /** The entity types that whoever enrols with it may write; `null`: all. */
+  /** The entity types that whoever enrols with the code may write; `null`: all. */
   readonly types: readonly string[] | null;
   readonly expiresAtMs: number;
   readonly isUsed: boolean;
-  /** When a device enrolled with it; `null`: none did, or it was taken back. */
+  /** When a device enrolled with the code; `null`: none did, or the code was taken back. */
   readonly usedAtMs: number | null;
 }
 
@@ -63,7 +63,7 @@ export interface SiteRevocation {
 
 /** What is known of keys at some revision of the stream `keys`. */
 export interface KeyRecord {
-  /** Takes the next fact; others than those of `keys` are passed over. */
+  /** Takes the next fact; facts of other streams than `keys` are passed over. */
   apply(fact: Fact): void;
   /** How many facts it has read. */
   readonly revision: number;
@@ -79,7 +79,7 @@ export interface KeyRecord {
   devices(): readonly DeviceName[];
   /** How many devices of a site have a key now. */
   devicesOf(site: string): number;
-  /** Hub keys as the log was told of them. */
+  /** The hub's keys, as the log names them. */
   hubKeys(): readonly { readonly key: PublicKey; readonly position: Position }[];
 }
 
@@ -148,7 +148,7 @@ export function keyRecord(): KeyRecord {
       end(device, "revoked", fact);
       if (!revoked.has(device)) revoked.set(device, "site");
     }
-    // What was handed out before and not used yet is worth no more than the tokens.
+    // A code that was handed out before and not used yet is refused, as the tokens are.
     for (const code of codes.values()) if (code.site === site) codes.set(code.hash, { ...code, isUsed: true, usedAtMs: null });
   };
 
@@ -160,7 +160,7 @@ export function keyRecord(): KeyRecord {
     else if (type === "device.revoked" && device !== null) {
       end(device, "revoked", fact);
       revoked.set(device, "device");
-      // A code that was handed out for it and not used yet does not let it back in.
+      // A code that was handed out for the device and not used yet does not let it back in.
       for (const code of codes.values())
         if (code.device === device && !code.isUsed) codes.set(code.hash, { ...code, isUsed: true, usedAtMs: null });
     } else if (type === "site.revoked" && site !== null) revokeSite(site, fact);
@@ -202,7 +202,7 @@ export function keyRecord(): KeyRecord {
   };
 }
 
-/** The keys that may have signed what a device handed over at a time: the present one, and those that it has rotated away a short while before; the last few. */
+/** The keys that may have signed what a device handed over at a time: the present one, and the last few that it rotated away shortly before. */
 export const keysAt = (record: KeyRecord, device: DeviceName, atMs: number): EnrolledKey[] =>
   record
     .keysOf(device)

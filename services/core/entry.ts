@@ -1,4 +1,4 @@
-/** What a log entry is: an event with its position, and what the hub says of it beside its hash. Whoever reads the log reads these. */
+/** What a log entry is: an event with its position, and what the hub says of it beside its hash. These are what a reader of the log reads. */
 import type { Clips } from "./clip.ts";
 import type { ClockNote, EventBody } from "./event.ts";
 import type { EventId, Hash, Position, Seq } from "./ids.ts";
@@ -25,15 +25,15 @@ export interface Appendable {
   readonly head: EventHead;
   readonly content: Content;
   readonly clock: ClockNote | null;
-  /** The origin's signature of the run that ends here: of this event and all before it. Beside the hashed event. */
+  /** The origin's signature of the run that ends here: of this event and all before it. It stands beside the hashed event. */
   readonly signed?: Signature;
-  /** What the hub takes back of what the event says that its author had seen. Beside the hashed event; whoever folds it folds it so. */
+  /** What the hub takes back of what the event says that its author had seen. It stands beside the hashed event, and whoever folds the event applies it. */
   readonly clips?: Clips;
 }
 
 /**
- * The last event of an origin that the gate held back, up to some revision of its stream. `null`: none. `undefined`: unknown, in logs from before this was kept.
- * Each stored event names the last one before it, so that those of an origin can be walked from its end.
+ * The last event of an origin that the gate held back, up to some revision of its stream. `null`: none. `undefined`: unknown, as in logs from before this was kept.
+ * Each stored event names the last one before it, so that the quarantined events of an origin can be walked from its end.
  */
 export type QuarantineMark = Seq | null | undefined;
 
@@ -51,6 +51,6 @@ export interface OriginHead {
   readonly through: Seq;
   readonly hash: Hash;
   readonly position: Position;
-  /** The last quarantined event up to and with `through`. */
+  /** The last quarantined event up to and including `through`. */
   readonly lastQuarantined?: QuarantineMark;
 }

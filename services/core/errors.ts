@@ -1,6 +1,6 @@
 /**
- * Every failure a person or a program may meet has one code here. `docs/errors.md` lists the same codes;
- * a test holds the two together. `exit` is the process exit code, `status` the HTTP one.
+ * Every failure that a person or a program may meet has one code here. `docs/errors.md` lists the same codes;
+ * a test keeps the two lists the same. `exit` is the process exit code, `status` the HTTP one.
  */
 const CODES = {
   // what the caller gave
@@ -82,7 +82,7 @@ export class TributaryError extends Error {
   }
 }
 
-/** All codes, for the test that holds `docs/errors.md` to this file. */
+/** All codes, for the test that compares `docs/errors.md` with this file. */
 export const ERROR_CODES = Object.keys(CODES) as readonly ErrorCode[];
 
 export const isTributaryError = (error: unknown): error is TributaryError => error instanceof TributaryError;

@@ -17,7 +17,7 @@ export interface SchemaRef {
   readonly version: number;
 }
 
-/** All of an event that its hash covers. */
+/** Everything of an event that its hash covers. */
 export interface EventBody {
   readonly type: string;
   readonly data: JsonObject;
@@ -51,10 +51,10 @@ export interface ClockNote {
   readonly offsetMs: number;
 }
 
-/** An event in one stored append at the event store, at most: 1 MiB less room for names and framing. */
+/** An event's size at most, so that the event store takes it in one append: 1 MiB less room for names and framing. */
 export const MAX_EVENT_BYTES = 1_048_576 - 16_384;
 export const MAX_TEXT = 200;
-/** The number of a schema's version, at most. */
+/** The highest version number that a schema may have. */
 export const MAX_SCHEMA_VERSION = 999_999;
 
 const text = z
@@ -92,7 +92,7 @@ export const eventBodySchema = z
     origin: z.custom<OriginId>((v) => typeof v === "string" && isOriginId(v), "is written org.site.device.epoch"),
     seq: z.int().min(0) as unknown as z.ZodType<Seq>,
     entity: entitySchema,
-    // As wide as it ever was: a version beyond `MAX_SCHEMA_VERSION` is refused on the device and held back by the gate (`ranges.ts`).
+    // As wide as it ever was; a version beyond `MAX_SCHEMA_VERSION` is refused on the device and held back by the gate (`ranges.ts`).
     schema: z.strictObject({ subject, version: z.int().min(1) }),
     actor: text,
     org: text,

@@ -19,14 +19,18 @@ export const MAX_COUNTER = 0xffff;
 /** Years 0000–9999: what the fixed-width ISO form can hold. Before 1970 no UUIDv7 exists, so 0 is the least. */
 export const MAX_WALL_MS = 253_402_300_799_999;
 
-/** No device stamped an event before this: an earlier stamp is that of a clock which had lost the time (1970, where a battery was dead). */
+/** No device stamped an event before this: an earlier stamp comes from a clock that had lost the time (1970, after a dead battery). */
 export const EARLIEST_STAMP_MS = Date.UTC(2020, 0, 1);
 
 const HLC = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z-[0-9a-f]{4}$/;
 
 export function formatHlc({ wallMs, counter }: HlcParts): Hlc {
   if (!Number.isInteger(wallMs) || wallMs < 0 || wallMs > MAX_WALL_MS || counter < 0 || counter > MAX_COUNTER) {
-    throw new TributaryError("input-malformed", `no clock stamp: ${wallMs} ms, counter ${counter}`, "Check the device's clock.");
+    throw new TributaryError(
+      "input-malformed",
+      `not a clock stamp: ${wallMs} ms, counter ${counter}`,
+      "Check the device's clock.",
+    );
   }
   return `${new Date(wallMs).toISOString()}-${counter.toString(16).padStart(4, "0")}` as Hlc;
 }
@@ -63,7 +67,7 @@ export function observe(last: HlcParts | null, seen: HlcParts, nowMs: number, dr
   return seen.wallMs === last.wallMs && seen.counter > last.counter ? seen : last;
 }
 
-/** Orders two stamps; equal ones by origin, so that the order is total and the same everywhere. */
+/** Orders two stamps, and equal ones by origin, so the order is total and the same everywhere. */
 export function compareStamps(a: { hlc: Hlc; origin: OriginId }, b: { hlc: Hlc; origin: OriginId }): number {
   if (a.hlc !== b.hlc) return a.hlc < b.hlc ? -1 : 1;
   return a.origin === b.origin ? 0 : a.origin < b.origin ? -1 : 1;

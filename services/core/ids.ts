@@ -9,9 +9,9 @@ export type OriginId = Branded<string, "OriginId">;
 export type EventId = Branded<string, "EventId">;
 /** Number of an event within its origin, from 0 without gaps; equal to its stream revision. */
 export type Seq = Branded<number, "Seq">;
-/** Where an event stands in the whole log (the event store's `$all` commit position). Grows; says nothing about how many. */
+/** Where an event stands in the whole log (the event store's `$all` commit position). It grows from event to event, but does not count them. */
 export type Position = Branded<bigint, "Position">;
-/** One life of a log, between its restores from backups: 12 characters. Positions of different incarnations say nothing of each other. */
+/** One life of a log, between its restores from backups: 12 characters. Positions of different incarnations cannot be compared. */
 export type IncarnationId = Branded<string, "IncarnationId">;
 /** SHA-256 as 64 lower-case hexadecimal digits. */
 export type Hash = Branded<string, "Hash">;
@@ -49,7 +49,7 @@ export function originId(parts: OriginParts): OriginId {
   ) as OriginId;
 }
 
-/** Origins whose names were looked at: there are few, and each event names one, several times over. */
+/** Origins whose names were checked already: there are few, and each event names one several times. */
 const MAX_KNOWN_ORIGINS = 10_000;
 const knownOrigins = new Map<string, OriginParts>();
 
@@ -68,7 +68,7 @@ function readOrigin(text: string): OriginParts | null {
 
 export const isOriginId = (text: string): text is OriginId => readOrigin(text) !== null;
 
-/** Splits an origin's name; throws `input-malformed` when it is none. */
+/** Splits an origin's name. Throws `input-malformed` when the text is not one. */
 export function partsOf(origin: string): OriginParts {
   const parts = readOrigin(origin);
   if (parts === null) {
@@ -107,15 +107,15 @@ export const positionFromNumber = (n: number): Position => position(BigInt(n));
 /** A position as a number, exact up to 2^53: 8 PiB of log. */
 export const positionToNumber = (at: Position): number => Number(at);
 
-/** The position right after another. Whether an event stands there is not said. */
+/** The position right after another, whether or not an event stands there. */
 export const positionAfter = (at: Position): Position => position(at + 1n);
 
 export const isHash = (text: string): text is Hash => HASH.test(text);
 
 /**
  * The id of the event with this wall clock and hash: a UUIDv7 (RFC 9562 §5.7) whose 74 free bits are the first bits
- * of the hash. So an id need not travel, and equal ids mean equal content: the event store's id-based idempotence,
- * which does not look at content, can then never take a fork for a resend.
+ * of the hash. So an id need not travel, and equal ids mean equal content: the event store's idempotence goes by
+ * ids and does not look at content, and so can never take a fork for a resend.
  */
 export function eventIdOf(wallMs: number, hash: Hash): EventId {
   const time = wallMs.toString(16).padStart(12, "0");

@@ -1,6 +1,6 @@
 /**
  * The pure heart: events, their clock, chain, vectors and wire form. In come plain values; out come plain values.
- * Never I/O, a clock, randomness or a Node API: what differs between Node and a browser is passed in (`node.ts`).
+ * It has no I/O, no clock, no randomness and no Node API: what differs between Node and a browser is passed in (`node.ts`).
  */
 export {
   type Forbidden,

@@ -4,7 +4,7 @@ import type { JsonObject } from "./json.ts";
 /** A fact about the hub itself (a schema was registered …), in a stream beside the origins'. */
 export interface Fact {
   readonly stream: string;
-  /** Where it stands in its stream, from 0. */
+  /** The fact's number in its stream, from 0. */
   readonly revision: number;
   readonly type: string;
   readonly data: JsonObject;
@@ -23,16 +23,16 @@ export interface NewFact {
 
 export interface Journal {
   /**
-   * Writes a fact. `after`: the revision of the stream's last fact as the writer knows it (−1: none), so that two who write at the same time do
-   * not both succeed; `"any"` where order does not matter. `null`: somebody else was first; nothing was written.
+   * Writes a fact. `after`: the revision of the stream's last fact as the writer knows it (−1: none), so that of two who write at the same time
+   * only one succeeds; `"any"` where order does not matter. `null`: somebody else was first; nothing was written.
    */
   append(stream: string, after: number | "any", fact: NewFact): Promise<Position | null>;
-  /** A stream's facts from a revision on. None for a stream that is not there. */
+  /** A stream's facts from a revision on; none if the stream does not exist. */
   read(stream: string, from?: number): Promise<Fact[]>;
   end(): Promise<Position | null>;
   /**
-   * Follows the streams whose names begin so, from after a position, until `signal` aborts. A lost link is made anew. Where the log was set back to a backup
-   * meanwhile, all facts come from the first, at the revisions that they have now.
+   * Follows the streams whose names begin with `prefix`, from after a position, until `signal` aborts. A lost link is made again. If the log was meanwhile
+   * set back to a backup, all facts come again from the first, at the revisions that they now have.
    */
   follow(options: FollowOptions): void;
 }
@@ -42,8 +42,8 @@ export interface FollowOptions {
   readonly after: Position | null;
   readonly signal: AbortSignal;
   onFact(fact: Fact): void;
-  /** The link was lost, and is being made anew. */
+  /** Called when the link was lost and is being made again. */
   onInterruption?(message: string): void;
-  /** The link was made anew after an interruption: whoever has read more of the log than was followed may look whether that still stands. */
+  /** Called when the link was made again after an interruption: whoever has read further in the log than was followed may check whether that still stands. */
   onResumed?(): void;
 }

@@ -5,7 +5,7 @@ export interface JsonObject {
   readonly [key: string]: JsonValue;
 }
 
-/** How deep an event's data may nest: far beyond any form, well within the stack. */
+/** How deep an event's data may nest: far deeper than any form, and well within the stack. */
 export const MAX_JSON_DEPTH = 64;
 
 const unfit = (problem: string): TributaryError =>
@@ -80,7 +80,7 @@ function isInOrder(value: JsonValue, depth: number): boolean {
 export function parseCanonical(text: string): { readonly value: JsonValue } | null {
   try {
     const value = JSON.parse(text) as JsonValue;
-    // The engine's own writer is several times as fast as ours; what it cannot tell, ours does.
+    // The engine's own writer is several times as fast as ours; what it cannot tell, ours tells.
     if (isInOrder(value, 0) && JSON.stringify(value) === text && !text.includes("\\ud")) return { value };
     return canonicalize(value) === text ? { value } : null;
   } catch {
@@ -92,8 +92,8 @@ export const isJsonObject = (value: unknown): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
 /**
- * What of a value of a program JSON cannot say, in words that name it and where it stands; `null`: nothing. `JSON.stringify` would write a Map as `{}` and a Date as a text, without a
- * word. `where` names the value itself.
+ * The part of a program's value that JSON cannot express, in words that name the part and its location; `null`: there is none. `JSON.stringify` would silently write a Map as `{}` and
+ * a Date as a text. `where` names the value itself.
  */
 export function notJson(value: unknown, where: string, depth = 0): string | null {
   switch (typeof value) {

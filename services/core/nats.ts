@@ -3,8 +3,8 @@ import { isName } from "./ids.ts";
 import { SUBJECTS } from "./protocol.ts";
 
 /**
- * How a NATS server is named and logged into, for hub and device alike; and which subjects a site has there. Nothing here reads a file or connects: whoever
- * does passes texts in. No function here puts a password, token or seed into an error.
+ * How a NATS server is named and logged into, for hub and device alike, and which subjects a site has there. Nothing here reads a file or connects: the
+ * callers do, and pass texts in. No function here puts a password, token or seed into an error.
  */
 
 /** What a login needs besides the address: contents, not names of files. */
@@ -16,7 +16,7 @@ export interface NatsSettings {
   readonly nkeySeed?: string;
   /** A creds file's text: a user's JWT and its seed. */
   readonly creds?: string;
-  /** PEM texts: the authorities that may have signed the server's certificate, and the client's own certificate and key. */
+  /** PEM texts: the certificates of the authorities that may have signed the server's, and the client's own certificate and key. */
   readonly ca?: string;
   readonly cert?: string;
   readonly key?: string;
@@ -44,7 +44,7 @@ const MAX_SERVERS = 32;
 export const isNatsUrl = (url: string): boolean => SCHEME.test(url.trim());
 
 /**
- * Reads an address: one server or several, separated by commas, of which the first may carry a login for all (`nats://user:password@host`, or
+ * Reads an address: one server, or several separated by commas. The first may carry a login for all of them (`nats://user:password@host`, or
  * `nats://token@host`). What stands between `//` and `@` is percent-decoded; a `@` or `/` in a password is written `%40`, `%2F`.
  */
 export function parseNatsUrl(url: string): NatsAddress {
@@ -90,14 +90,14 @@ function loginOf(userinfo: string): Login {
   }
 }
 
-/** An address as it may be shown and given to others: without its login, whatever characters that has, encoded or not. */
+/** An address as it may be shown and given to others: without its login, whatever characters the login has, encoded or not. */
 export const withoutLogin = (url: string): string =>
   url
     .split(/,(?=\s*[a-z+]+:\/\/)/i)
     .map((part) => part.replace(/^(\s*[a-z+]+:\/\/)?[\s\S]*@/i, "$1"))
     .join(",");
 
-/** An address with a login put into it. */
+/** The address with this login in it. */
 export const withLogin = (url: string, user: string, password: string): string =>
   url.replace(SCHEME, (scheme) => `${scheme}${encodeURIComponent(user)}:${encodeURIComponent(password)}@`);
 
@@ -109,8 +109,8 @@ export interface NatsConnect<Auth> extends Login {
 }
 
 /**
- * Address and settings as options to connect with. An address that carries a login is taken at its word; else the settings' login counts, and `otherwise`
- * is for where neither has one. `make` turns what only the library can use into its authenticators.
+ * Makes options to connect with from an address and settings. The login in the address counts first, then the settings' login, then
+ * `otherwise`. `make` turns what only the library can use into its authenticators.
  */
 export function natsConnect<Auth>(
   url: string,
@@ -192,7 +192,7 @@ const UNTRUSTED = [
 ];
 
 /**
- * A failure to log in, to be allowed something or to agree on TLS, as one of ours; `null`: another kind of failure. Trying again does not mend these.
+ * A failed login, a missing right or a failure to agree on TLS, as one of our errors; `null`: another kind of failure. Trying again does not mend these.
  * `who` is what people call the server, for example "the hub's broker".
  */
 export function natsRefusal(who: string, error: unknown): TributaryError | null {
@@ -257,7 +257,7 @@ export function natsRefusal(who: string, error: unknown): TributaryError | null 
   return null;
 }
 
-/** What more may be the matter with a server that does not answer: with TLS 1.3 one that misses a client certificate just goes silent. */
+/** What else may be wrong with a server that does not answer: with TLS 1.3, a server that misses a client certificate just goes silent. */
 export const silenceHint = ({ tls }: Pick<NatsConnect<unknown>, "tls">): string =>
   tls !== undefined && tls.cert === undefined
     ? " A server that asks for a client certificate looks like this, too: see --nats-cert, TRIBUTARY_NATS_CERT."
@@ -279,14 +279,14 @@ export function siteRights(
   };
 }
 
-/** An inbox as clients of older versions made them: nobody's by name, but never a subject that anybody listens to besides. */
+/** An inbox as clients of older versions made it: it names nobody, but nobody else ever listens to such a subject. */
 const OLD_INBOX = /^_INBOX\.[A-Za-z0-9]{22}(\.[A-Za-z0-9]{1,64}){0,2}$/;
 /** A reply subject that the server itself has put in place of the sender's, where accounts keep sites from the hub. */
 const MAPPED_REPLY = /^_R_(\.[A-Za-z0-9]{1,64}){1,4}$/;
 
 /**
  * Whether the hub may answer a message of `<org>.<site>.<device>` at this reply subject. Anything else would let a sender make the hub publish where the sender
- * itself must not: `$JS.API.STREAM.PURGE.DEAD` empties a stream.
+ * itself may not: `$JS.API.STREAM.PURGE.DEAD` empties a stream.
  */
 export function mayAnswerAt(reply: string, sender: string): boolean {
   const [org = "", site = ""] = sender.split(".");

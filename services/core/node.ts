@@ -1,4 +1,4 @@
-/** The platform functions that core asks for, as Node provides them. Core itself never imports this file. */
+/** The platform functions that core needs, as Node provides them. Core itself never imports this file. */
 import {
   createHash,
   createHmac,
@@ -23,7 +23,7 @@ import { type KeyId, type PublicKey, publicKeySchema, type Signature, type Signe
 
 export const chainHash: ChainHash = (prev, text) => createHash("sha256").update(prev, "hex").update(text).digest("hex") as Hash;
 
-/** Level 9: on batches of 100 small events 4 % smaller than level 3, and still far faster than any link. */
+/** Level 9: batches of 100 small events become 4 % smaller than with level 3, and it is still far faster than any link. */
 const LEVEL = 9;
 
 export const zstd: Compression = {
@@ -31,15 +31,15 @@ export const zstd: Compression = {
   decompress: (bytes, maxBytes) => zstdDecompressSync(bytes, { maxOutputLength: maxBytes }),
 };
 
-/** Frames up to this size are unpacked where they are: to hand them to another thread takes longer. */
+/** Frames up to this size are unpacked on this thread: handing them to another one takes longer. */
 const UNPACKED_HERE_BYTES = 16_384;
 const zstdUnpacked = promisify(zstdDecompress);
 
-/** Unpacks without keeping others waiting, whatever size the sender made it. Throws rather than return more than `maxBytes`. */
+/** Unpacks without keeping others waiting, whatever size the sender chose. Throws rather than return more than `maxBytes`. */
 export const zstdInTurns = (bytes: Uint8Array, maxBytes: number): Uint8Array | Promise<Uint8Array> =>
   bytes.length <= UNPACKED_HERE_BYTES ? zstd.decompress(bytes, maxBytes) : zstdUnpacked(bytes, { maxOutputLength: maxBytes });
 
-/** The first bytes of what was packed, at most `count`; no more is unpacked than a few blocks, on another thread. */
+/** The first bytes of what was packed, at most `count`. Only a few blocks are unpacked, on another thread. */
 export async function zstdBegin(bytes: Uint8Array, count: number): Promise<Uint8Array> {
   const unpacking = createZstdDecompress({ chunkSize: Math.max(count, 64) });
   unpacking.end(bytes);
@@ -51,16 +51,16 @@ export async function zstdBegin(bytes: Uint8Array, count: number): Promise<Uint8
   }
 }
 
-/** Garbage that is let lie. */
+/** Bytes of garbage that are left uncollected. */
 const MAX_GARBAGE_BYTES = 24 * 1_048_576;
 
 /**
- * For long work that streams: V8 lets a heap grow to several times what lives in it before it looks (measured: 420 MiB resident for 35 that live). Who calls this between
- * two pages keeps to what lives and 24 MiB of garbage; a collection takes about 50 ms, each few thousand events.
+ * For long work that streams. V8 lets a heap grow to several times its live size before it collects (measured: 420 MiB resident for 35 MiB live). A caller that calls this
+ * between two pages stays within its live size and 24 MiB of garbage. A collection takes about 50 ms, once in a few thousand events.
  */
 export function heapKeeper(): () => void {
   setFlagsFromString("--expose-gc");
-  // What is young stays as large as it is: it would grow to 64 MiB, whatever lives.
+  // The young generation keeps its size: otherwise it would grow to 64 MiB, however little is live.
   setFlagsFromString("--semi-space-growth-factor=1");
   const collect = runInNewContext("gc") as () => void;
   let lives = 0;
@@ -86,15 +86,15 @@ export interface PrivateKey extends PublicKey {
 
 export const keyIdOf = (key: PublicKey): KeyId => createHash("sha256").update(thumbprintText(key)).digest("base64url") as KeyId;
 
-/** Makes an Ed25519 key where it is to be used. */
+/** Makes an Ed25519 key pair, on the machine that will use it. */
 export const makeKeyPair = (): PrivateKey => generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" }) as PrivateKey;
 
-/** A signer that need not be waited for. */
+/** A signer that answers at once, without a promise. */
 export interface LocalSigner extends Signer {
   sign(text: string): Signature;
 }
 
-/** Signs with a private key. Throws where the key is none. */
+/** A signer that uses a private key. Throws if the key is not one. */
 export function signerOf(privateKey: PrivateKey): LocalSigner {
   const key = publicKeySchema.parse(privateKey);
   const secret = createPrivateKey({ key: { ...key, d: privateKey.d }, format: "jwk" });
@@ -102,11 +102,11 @@ export function signerOf(privateKey: PrivateKey): LocalSigner {
   return { kid, key, sign: (text): Signature => ({ kid, value: sign(null, Buffer.from(text), secret).toString("base64url") }) };
 }
 
-/** Keys that were read: parsing one costs as much as a signature. */
+/** Keys that were parsed already: parsing one costs as much as a signature. */
 const MAX_READ_KEYS = 10_000;
 const readKeys = new Map<string, KeyObject>();
 
-/** Whether a key has signed just this text. */
+/** Whether a key has signed exactly this text. */
 export function isSignedBy(key: PublicKey, text: string, signature: Signature): boolean {
   let known = readKeys.get(key.x);
   if (known === undefined) {
@@ -117,22 +117,22 @@ export function isSignedBy(key: PublicKey, text: string, signature: Signature): 
   return signature.kid === keyIdOf(key) && verify(null, Buffer.from(text), known, Buffer.from(signature.value, "base64url"));
 }
 
-/** Nobody but the owner: people's data, and what signs for them. */
+/** Rights for the owner only: for people's data, and for the keys that sign for them. */
 const OTHERS = 0o077;
 const isRoot = process.getuid?.() === 0;
 
-/** Folders that many share, such as /tmp: who closed one would shut everybody out. */
+/** Whether many share a folder, such as /tmp: closing it would shut everybody out. */
 const STICKY = 0o1000;
 const isShared = (path: string, mode: number): boolean => (mode & STICKY) !== 0 || dirname(resolve(path)) === resolve("/");
 
 function closeToOthers(path: string, mode: number, kind: "file" | "folder"): void {
   try {
     const found = statSync(path);
-    // What is named by mistake (a folder for a database) is somebody's: it is refused by whoever opens it, and stays as it is.
+    // What is named by mistake (a folder for a database) belongs to somebody: whoever opens it refuses it, and it stays as it is.
     if (kind === "file" ? !found.isFile() : !found.isDirectory() || isShared(path, found.mode)) return;
     if ((found.mode & OTHERS) !== 0 && found.uid === (process.getuid?.() ?? found.uid)) chmodSync(path, mode);
   } catch {
-    // A file system without rights, as on a memory card: nothing to close.
+    // A file system without rights, as on a memory card: there is nothing to close.
   }
 }
 
@@ -143,29 +143,29 @@ export function ownFolder(path: string): void {
 }
 
 /**
- * Makes a hub's folder where there is none: for its owner, and where root runs it to be walked through, since PostgreSQL runs as another user there. One that is
- * there stays as it is.
+ * Makes a hub's folder if there is none. Only its owner may enter it; if root runs the hub, others may pass through it, since PostgreSQL then runs as another
+ * user. A folder that is there stays as it is.
  */
 export const hubFolder = (path: string): void => {
   mkdirSync(path, { recursive: true, mode: isRoot ? 0o711 : 0o700 });
 };
 
-/** Makes an empty file that only its owner may read (0600), where there is none. SQLite gives the files that it makes beside it the same rights. */
+/** Makes an empty file that only its owner may read (0600), if there is none. SQLite gives the same rights to the files that it makes beside it. */
 export function ownNewFile(path: string): void {
   if (!existsSync(path)) closeSync(openSync(path, "a", 0o600));
 }
 
 /**
- * Closes a database that is there to others (0600), with the files that SQLite keeps beside it. Call it when the file has turned out to be the caller's own: any file may be named by
- * mistake, and who closed /etc/passwd would shut everybody out. The file is never opened: closing it again would take away the locks that this process has on it as a database.
+ * Takes an existing database file away from others (rights 0600), with the files that SQLite keeps beside it. Call it when the file has turned out to be the caller's own: any file
+ * may be named by mistake, and such rights on /etc/passwd would shut everybody out. The file is never opened, because closing it again would release the locks that this process has on it as a database.
  */
 export function closeDatabaseFile(path: string): void {
   for (const end of ["", "-wal", "-shm"]) closeToOthers(`${path}${end}`, 0o600, "file");
 }
 
 /**
- * With what a device that holds this token logs in at a broker that knows logins. Both come from the token, so that `site add` gives one secret only; neither
- * tells anything of it: the broker learns who may connect, and cannot send events in a site's name.
+ * User and password that a device with this token logs in with, at a broker that knows logins. Both are derived from the token, so that `site add` gives one
+ * secret only. Neither reveals the token: the broker learns who may connect, and cannot send events in a site's name.
  */
 export function siteLogin(token: string, org: string, site: string): { readonly user: string; readonly pass: string } {
   const derived = (what: string): string => createHash("sha256").update(`tributary ${what} 1\n${token}`).digest("base64url");
@@ -175,7 +175,7 @@ export function siteLogin(token: string, org: string, site: string): { readonly 
 /** The scheme of an `Authorization` header that proves to have a token without showing it. */
 export const PROOF_SCHEME = "Proof";
 
-/** What a token's signature gives to prove with. Ed25519 is deterministic: who holds the signing key can make it again from the token's claims. */
+/** The key for proofs, derived from a token's signature. Ed25519 is deterministic, so whoever holds the signing key can derive it again from the token's claims. */
 export const proofKey = (signature: string): Buffer =>
   createHash("sha256").update(`tributary proof key 1\n${signature}`).digest();
 
@@ -188,14 +188,14 @@ export const proofOf = (key: Uint8Array, message: Uint8Array): string =>
 
 /**
  * The `Authorization` header of a message over a broker: the token's claims, and in place of its signature a proof that is good for this message only. Whoever
- * reads it can send this message again, which does no harm, and no other. Text that is not a token goes as it is, and the hub says so.
+ * reads the header can only send this same message again, which does no harm. Text that is not a token goes as it is, and the hub says so.
  */
 export function messageAuthorization(token: string, message: Uint8Array): string {
   const [, claims, signature] = /^([\w-]+\.[\w-]+)\.([\w-]+)$/.exec(token) ?? [];
   if (claims === undefined || signature === undefined) return `Bearer ${token}`;
   return `${PROOF_SCHEME} ${claims}.${proofOf(proofKey(signature), message)}`;
 }
-/** What a broker asks a client to sign: random, in base64url. None of the texts that a key signs besides is of this shape, so a broker gets no other signature. */
+/** What a broker asks a client to sign: random, in base64url. No other text that a key signs has this shape, so a broker gets no other signature. */
 const NONCE = /^[A-Za-z0-9_-]{8,64}$/;
 /** How a user's public nkey begins, as a byte: its first letter is U. */
 const NKEY_USER = 20 << 3;
@@ -220,7 +220,7 @@ function crc16(bytes: Uint8Array): number {
 
 export type BrokerLogin = (nonce?: string) => { readonly nkey: string; readonly sig: string };
 
-/** Logs in with a device's key: signs what the broker has thought up, and nothing that means something elsewhere. */
+/** Logs in with a device's key: signs the broker's nonce, and nothing that could mean something elsewhere. */
 export const nkeyLogin =
   (signer: LocalSigner): BrokerLogin =>
   (nonce) => {
@@ -229,7 +229,7 @@ export const nkeyLogin =
   };
 
 const CODE_ALPHABET = /^[a-z2-7]{32}$/;
-/** Letters of a code that are the secret; the others name the hub's key. 80 bits each. */
+/** So many letters of a code are the secret; the others name the hub's key. Each half has 80 bits. */
 const SECRET_LETTERS = 16;
 const base32 = (bytes: Uint8Array, letters: number): string => {
   let bits = 0n;
@@ -243,7 +243,7 @@ const base32 = (bytes: Uint8Array, letters: number): string => {
 const keyTag = (kid: KeyId): string =>
   base32(createHash("sha256").update(`tributary hub\n${kid}`).digest().subarray(0, 10), SECRET_LETTERS);
 
-/** A one-time code as people read it: eight groups of four letters. Half of it is random, half names the hub's key, so that each side knows the other. */
+/** A one-time code as people read it: eight groups of four letters. Half of it is random, half names the hub's key, so each side can recognise the other. */
 export const makeCode = (hub: KeyId): string =>
   `${base32(randomBytes(10), SECRET_LETTERS)}${keyTag(hub)}`.replace(/(....)(?!$)/g, "$1-");
 
@@ -262,7 +262,7 @@ export const codeHash = (code: string): string =>
     .update(`tributary code\n${readCode(code) ?? ""}`)
     .digest("hex");
 
-/** Sleeps, but no longer than until `signal` aborts. */
+/** Sleeps until the time is over or `signal` aborts. */
 export const pause = (ms: number, signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
     if (signal.aborted) return resolve();

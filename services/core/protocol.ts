@@ -10,7 +10,7 @@ import { keyIdSchema, publicKeySchema, signatureSchema, successionSchema } from 
  * All of it is JSON, small, and checked with these schemas on arrival.
  */
 
-/** Keys of one hub that are named at a time, and successions between them that one answer tells of. */
+/** At most so many keys of one hub are named at a time, and so many successions between them in one answer. */
 export const MAX_HUB_KEYS = 8;
 export const MAX_SUCCESSIONS = 32;
 
@@ -18,8 +18,8 @@ const origin = z.custom<OriginId>((v) => typeof v === "string" && isOriginId(v),
 const seqSchema = z.int().min(0) as unknown as z.ZodType<Seq>;
 
 /**
- * One life of the log. A log that was restored from a backup gives positions again that it gave before: then a new incarnation begins, and a
- * position says nothing without the incarnation that gave it.
+ * One life of the log. A log that was restored from a backup gives positions again that it gave before. So a new incarnation begins then, and
+ * a position means nothing without the incarnation that gave it.
  */
 export const incarnationIdSchema = z
   .string()
@@ -35,7 +35,7 @@ export const receiptSchema = z.object({
   /** `batchKey` of the frame that this answers; `null` in a hello. */
   batch: z.string().nullable(),
   origin,
-  /** All events up to and with this seq are in the log. `null`: none yet. */
+  /** All events up to and including this seq are in the log. `null`: none yet. */
   through: seqSchema.nullable(),
   /** Hash of the event at `through`: tells a device that was restored from a backup that it is behind itself. */
   head: hashSchema.nullable(),
@@ -44,7 +44,7 @@ export const receiptSchema = z.object({
     .string()
     .regex(/^\d{1,20}$/)
     .nullable(),
-  /** The log's incarnation, which `position` belongs to. Absent: from a hub that does not tell. */
+  /** The log's incarnation, which `position` belongs to. Absent: from a hub that does not send it. */
   incarnation: incarnationIdSchema.optional(),
   quarantined: z.array(quarantineNoteSchema),
   /** The hub's, over all the rest. */
@@ -61,18 +61,18 @@ export const refusalSchema = z.object({
   code: z.string() as unknown as z.ZodType<ErrorCode>,
   message: z.string(),
   hint: z.string(),
-  /** Where the hub stands, when it knows the origin: a gap is mended by sending from `through + 1`. */
+  /** How far the hub has the origin, if it knows it: a gap is closed by sending from `through + 1`. */
   through: seqSchema.nullable(),
   /** The nonce of the hello that this refuses. */
   nonce: z.string().max(64).optional(),
   /** The hub's clock, milliseconds: with `request-stale`, so that the sender asks again at once with the right time. */
   nowMs: z.number().min(0).max(MAX_WALL_MS).optional(),
-  /** As in a hello: for a device that knows an older key of the hub. */
+  /** As in a hello, for a device that knows an older key of the hub. */
   successions: z.array(successionSchema).max(MAX_SUCCESSIONS).optional(),
   /** The hub's, over all the rest. */
   signature: signatureSchema.optional(),
 });
-/** The hub's word that a batch was not taken, and why. Nothing of it is in the log beyond `through`. */
+/** The hub's word that a batch was not taken, and why. None of its events beyond `through` is in the log. */
 export type Refusal = z.infer<typeof refusalSchema>;
 
 export const replySchema = z.discriminatedUnion("kind", [receiptSchema, refusalSchema]);
@@ -80,7 +80,7 @@ export type Reply = z.infer<typeof replySchema>;
 
 const version = z.int().min(1).max(MAX_SCHEMA_VERSION);
 const references = z.array(z.object({ name: z.string().max(200), subject: z.string().max(200), version })).max(100);
-/** Characters of a schema on its way: no registry takes more bytes. */
+/** At most so many characters for a schema on its way: no registry takes more bytes. */
 const MAX_SCHEMA_TEXT = 256 * 1024;
 /** A schema on its way between device and hub. */
 export const schemaNewsSchema = z.object({
@@ -91,23 +91,23 @@ export const schemaNewsSchema = z.object({
   references,
 });
 export type SchemaNews = z.infer<typeof schemaNewsSchema>;
-/** Schemas in one hello, at most: the hub's, and the device's. The rest comes with the next. */
+/** At most so many schemas in one hello, of the hub and of the device each. The rest comes with the next hello. */
 export const MAX_SCHEMA_NEWS = 100;
 const MAX_PROPOSALS = 10;
-/** Events whose hashes one hello asks for: 15 cut what is in doubt to a sixteenth. */
+/** One hello asks for the hashes of at most so many events: 15 cut the range in doubt to a sixteenth. */
 export const MAX_HASHES_ASKED = 15;
-/** Older epochs of a device that one hello names. */
+/** One hello names at most so many older epochs of a device. */
 export const MAX_OTHER_ORIGINS = 50;
 
 /** The versions of the protocol that a side speaks. */
 const spokenSchema = z.object({ oldest: z.int().min(1).max(1_000), newest: z.int().min(1).max(1_000) });
 
-/** When it was asked, by the hub's clock as far as the asker knows it: a signed request counts for some minutes, and once. */
+/** When the request was made, by the hub's clock as far as the asker knows it: a signed request counts for some minutes, and only once. */
 const asked = { sentAtMs: z.number().min(0).max(MAX_WALL_MS).optional() };
 const nonceSchema = z.string().min(16).max(64);
 const deviceName = z.string().refine((text) => isOriginId(`${text}.x`), "is written org.site.device");
 
-/** Registers a device's key by a one-time code. Signed by that key: who has only seen the public part cannot. */
+/** Registers a device's key by a one-time code. Signed by that key, so knowing its public part is not enough. */
 export const enrolmentSchema = z.object({
   kind: z.literal("enrolment"),
   device: deviceName,
@@ -118,7 +118,7 @@ export const enrolmentSchema = z.object({
 });
 export type Enrolment = z.infer<typeof enrolmentSchema>;
 
-/** Puts a new key in the place of a device's present one. Signed by the present one; `proof` is the new one's, over all but the two signatures. */
+/** Replaces a device's present key by a new one. Signed by the present key; `proof` is the new key's signature, over all but the two signatures. */
 export const rotationSchema = z.object({
   kind: z.literal("rotation"),
   device: deviceName,
@@ -150,29 +150,29 @@ export const helloRequestSchema = z.object({
   origin,
   /** Absent: version 1. */
   protocol: spokenSchema.optional(),
-  /** What the device holds a receipt for already; the hub reports the quarantined events after it. */
+  /** The last event that the device holds a receipt for; the hub reports the quarantined events after it. */
   since: seqSchema.nullable(),
   /** The device's own random text. Only a hello that repeats it may lower what the device believes to be confirmed. */
   nonce: z.string().min(16).max(64).optional(),
   /** Events of `origin` whose hashes the device wants to know: to find the last one that both sides share. */
   hashesOf: z.array(seqSchema).max(MAX_HASHES_ASKED).optional(),
-  /** The device's other origins, and what it holds receipts for; the hub names those that its log is behind with. */
+  /** The device's other origins, and what it holds receipts for; the hub names those of which its log holds less. */
   others: z
     .array(z.object({ origin, through: seqSchema }))
     .max(MAX_OTHER_ORIGINS)
     .optional(),
-  /** A digest of the schemas that the device has; the hub says whether it has the same. */
+  /** A digest of the schemas that the device has; the hub says whether its own schemas are the same. */
   schemas: z.string().max(64).optional(),
-  /** The fingerprints (first 16 digits) of each subject's versions that the device has; asked when the digests differ. */
+  /** The fingerprints (first 16 digits) of each subject's versions that the device has; asked for when the digests differ. */
   have: z.record(z.string().max(200), z.array(z.string().max(64)).max(1_000)).optional(),
-  /** Schemas that the device writes with and the hub has not confirmed. */
+  /** Schemas that the device writes with and that the hub has not confirmed. */
   proposes: z.array(schemaNewsSchema).max(MAX_PROPOSALS).optional(),
-  /** The hub's keys that the device knows; the hub tells what differs. */
+  /** The hub's keys that the device knows; the hub answers with what differs. */
   pins: z.array(keyIdSchema).max(MAX_HUB_KEYS).optional(),
   ...asked,
   /** The device's public key: enrolled with its first hello, where a token lets it. */
   key: publicKeySchema.optional(),
-  /** The device's own, over all the rest: only who has the device's key asks in its name. */
+  /** The device's signature, over all the rest: only the holder of the device's key can ask in its name. */
   signature: signatureSchema.optional(),
 });
 export type HelloRequest = z.infer<typeof helloRequestSchema>;
@@ -183,20 +183,20 @@ export const helloSchema = z.object({
   protocol: spokenSchema.optional(),
   /** The hub's clock, milliseconds. */
   nowMs: z.number().min(0).max(MAX_WALL_MS),
-  /** As the question had it. */
+  /** Repeated from the request. */
   nonce: z.string().max(64).optional(),
   receipt: receiptSchema,
   /** For each event that was asked for, its hash in the log; `null`: the log has no such event. */
   hashes: z.array(z.object({ seq: seqSchema, hash: hashSchema.nullable() })).optional(),
-  /** Of the device's other origins those that the log holds less of than the device has receipts for; `through`: what it holds, `null` nothing. */
+  /** Those of the device's other origins of which the log holds less than the device has receipts for. `through`: what it holds; `null`: nothing. */
   behind: z.array(z.object({ origin, through: seqSchema.nullable() })).optional(),
   /** The Avro schemas that the hub can decode, as `subject@version` → fingerprint; others travel as JSON. */
   avro: z.record(z.string(), z.string()),
-  /** Whether the device's schemas differ from the hub's; and, if it has said what it has, in what. */
+  /** Whether the device's schemas differ from the hub's and, if the device has said what it has, in what. */
   schemas: z
     .object({
       differ: z.boolean(),
-      /** Versions that the device lacks, or has otherwise. */
+      /** Versions that the device lacks, or has with other content. */
       news: z.array(schemaNewsSchema).optional(),
       /** Versions that the device has and the hub does not. */
       unknown: z.array(z.object({ subject: z.string(), version })).optional(),
@@ -204,7 +204,7 @@ export const helloSchema = z.object({
     .optional(),
   /** The keys that the hub signs with, now and next: a device that knows one of them and finds this hello signed by it takes the others. */
   keys: z.array(publicKeySchema).max(MAX_HUB_KEYS).optional(),
-  /** How the present key came after older ones, for a device that knows none of `keys`. */
+  /** How the present key followed older ones, for a device that knows none of `keys`. */
   successions: z.array(successionSchema).max(MAX_SUCCESSIONS).optional(),
   /** The hub's, over all the rest. */
   signature: signatureSchema.optional(),

@@ -4,9 +4,9 @@ import { MAX_WALL_MS } from "./hlc.ts";
 import { isJsonObject, type JsonObject, type JsonValue, MAX_JSON_DEPTH } from "./json.ts";
 
 /**
- * What every stage behind the door can hold, for each member of an event: said once, here. The envelope's schema (`event.ts`) is as wide as the wire ever
- * was, so that an old event makes no dead letter of its batch; what it lets through beyond these ranges stands here as `carries`. From this follow the
- * device's refusal, the gate's quarantine, what a test expects of the SQL columns, and the values that the tests are made of.
+ * What every stage behind the door can hold, for each member of an event. It is said once, here. The envelope's schema (`event.ts`) is as wide as the wire ever
+ * was, so that no old event turns its batch into a dead letter. What it lets through beyond these ranges stands here as `carries`. From these ranges
+ * follow the device's refusal, the gate's quarantine, what a test expects of the SQL columns, and the values that the tests are made of.
  */
 
 /** A text of 1 to `maxChars` UTF-16 units. `isFree`: anything well-formed without U+0000; otherwise a name in ASCII. */
@@ -36,7 +36,7 @@ const ascii = (maxChars: number): TextRange => ({ kind: "text", maxChars, isFree
 const free: TextRange = { kind: "text", maxChars: MAX_TEXT, isFree: true, carriesNul: true };
 const integer = (min: number, max: number, carries = { min, max }): IntegerRange => ({ kind: "integer", min, max, carries });
 
-/** Parts of an origin are names of at most so many characters; an origin is four of them, with dots between. */
+/** Each part of an origin is a name of at most so many characters; an origin is four of them, with dots between. */
 const MAX_NAME = 40;
 /** Room for names, vectors and framing around an event's data. */
 export const ENVELOPE_BYTES = 16_384;
@@ -52,7 +52,7 @@ export const RANGES = {
   "schema.version": integer(1, MAX_SCHEMA_VERSION, { min: 1, max: Number.MAX_SAFE_INTEGER }),
   actor: free,
   org: ascii(MAX_NAME),
-  // ISO 8601 has a year 0, which PostgreSQL's calendar has not.
+  // ISO 8601 has a year 0, and PostgreSQL's calendar does not.
   occurredAt: {
     kind: "instant",
     min: "0001-01-01T00:00:00.000Z",
@@ -69,15 +69,15 @@ export const RANGES = {
 export type Member = keyof typeof RANGES;
 
 /**
- * Of an event's data: every text and every member's name is well-formed and without U+0000. There are texts that do not compress at all (such of characters from
- * everywhere, at random): they must fit into a frame as they are, beside the envelope.
+ * The range of an event's data: every text and every member's name is well-formed and without U+0000. Some texts do not compress at all (random characters from
+ * all of Unicode): they must fit into a frame as they are, beside the envelope.
  */
 export const DATA_RANGE = {
   maxDepth: MAX_JSON_DEPTH,
   maxBytes: Math.min(MAX_EVENT_BYTES, MAX_FRAME_BYTES) - ENVELOPE_BYTES,
 } as const;
 
-/** Why something lies outside its range: the member, in words, and its location in the data where it is there. */
+/** Why something lies outside its range: the member, the problem in words, and its location if it is in the data. */
 export interface OutOfRange {
   readonly member: string;
   readonly message: string;
@@ -108,7 +108,7 @@ const integerCheck =
     return n < min || n > max ? `${member} ${n} is not between ${min} and ${max}` : null;
   };
 
-/** Instants are of one length, so that their texts compare as they do. */
+/** All instants have the same length, so their texts sort as the instants do. */
 const instantCheck =
   (member: Member, { min, max }: InstantRange, of: (head: Head) => string): Check =>
   (head) => {
@@ -122,7 +122,7 @@ function countOf(vector: Head["basis"]): number {
   return count;
 }
 
-/** Only members of which the wire carries more than their range need a look: the envelope's schema has seen to the others. */
+/** Only members of which the wire carries more than their range need a check here: the envelope's schema has checked the others. */
 const CHECKS: readonly (readonly [Member, Check])[] = [
   ["entity.id", textCheck("entity.id", ({ entity }) => entity.id)],
   ["actor", textCheck("actor", ({ actor }) => actor)],
@@ -133,7 +133,7 @@ const CHECKS: readonly (readonly [Member, Check])[] = [
   ["basis.origins", integerCheck("basis.origins", RANGES["basis.origins"], ({ basis }) => countOf(basis))],
 ];
 
-/** What of an envelope no stage behind the door could hold; `null`: nothing. The envelope has its form already (`envelopeProblem`). */
+/** The part of an envelope that some stage behind the door could not hold; `null`: there is none. The envelope's form was checked before (`envelopeProblem`). */
 export function envelopeOutOfRange(head: Head): OutOfRange | null {
   for (const [member, check] of CHECKS) {
     const message = check(head);
@@ -145,8 +145,8 @@ export function envelopeOutOfRange(head: Head): OutOfRange | null {
 const escaped = (name: string): string => name.replaceAll("~", "~0").replaceAll("/", "~1");
 
 /**
- * What of an event's data no stage behind the door could hold; `null`: nothing. `text`: the data as canonical JSON, by which most events are told in one
- * look; that it is well-formed and within its depth is what makes it canonical.
+ * The part of an event's data that some stage behind the door could not hold; `null`: there is none. `text`: the data as canonical JSON, with which most
+ * events pass in one look; canonical text is well-formed and within its depth.
  */
 export function dataOutOfRange(data: JsonObject, text?: string): OutOfRange | null {
   if (text !== undefined && !text.includes("\\u0000")) return null;
@@ -168,7 +168,7 @@ function nulIn(value: JsonValue, path: string, name: string): OutOfRange | null 
   return null;
 }
 
-/** The bytes that an event's basis takes, where it is kept as JSON; an upper estimate. */
+/** An upper estimate of the bytes that an event's basis takes as JSON. */
 export function basisBytes(basis: Head["basis"]): number {
   let bytes = 0;
   for (const origin in basis) bytes += origin.length + 20;

@@ -30,7 +30,7 @@ export interface Rejection extends Settled {
   readonly reason: string;
 }
 
-/** Which event a release or rejection settles; `null` for what is neither. */
+/** Which event a release or rejection settles; `null` for any other event. */
 export function settledBy(type: string, data: JsonObject): Settled | null {
   if (type !== RELEASED && type !== REJECTED) return null;
   const { origin, seq, hash } = data;
@@ -40,7 +40,7 @@ export function settledBy(type: string, data: JsonObject): Settled | null {
   return { origin, seq: seq as Seq, hash };
 }
 
-/** An event's data as a release; `null` when it is none. Its schema has been checked by the gate. */
+/** An event's data as a release; `null` when the event is not one. The gate has checked the data against its schema. */
 export function releaseOf(type: string, data: JsonObject): Release | null {
   const settled = type === RELEASED ? settledBy(type, data) : null;
   return settled !== null && isJsonObject(data.data) && isJsonObject(data.schema) && isJsonObject(data.entity)
@@ -48,10 +48,10 @@ export function releaseOf(type: string, data: JsonObject): Release | null {
     : null;
 }
 
-/** The word of the hub's people on a quarantined event that holds, being the first; with the entry of the log that says it. */
+/** What the hub's people said of a quarantined event: the first release or rejection, which is the one that counts, with its entry in the log. */
 export interface Settlement {
   readonly of: Settled;
-  /** What it releases; `null`: it rejects the event. */
+  /** The release; `null`: the event is rejected. */
   readonly release: Release | null;
   readonly by: LogEntry;
 }

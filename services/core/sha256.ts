@@ -1,5 +1,5 @@
 /**
- * SHA-256 (FIPS 180-4) without Node or a browser's promises, for what is small and seldom: schemas, not events. 30–45 MB/s, where Node's own has
+ * SHA-256 (FIPS 180-4) without Node or a browser's promises, for texts that are small and rarely hashed: schemas, not events. 30–45 MB/s, where Node's own has
  * 1,200; events are hashed by the `ChainHash` that is passed in.
  */
 

@@ -3,8 +3,8 @@ import { type Hash, isHash, isOriginId, type OriginId, type Seq } from "./ids.ts
 import { canonicalize } from "./json.ts";
 
 /**
- * What is signed, and how it is written down before. Devices and hubs have Ed25519 keys (RFC 8032), named by their thumbprints (RFC 7638). Each kind of
- * statement begins with words of its own, so that a signature of one can never pass for another, nor for a token's.
+ * What is signed, and the text that is signed for it. Devices and hubs have Ed25519 keys (RFC 8032), named by their thumbprints (RFC 7638). Each kind of
+ * statement begins with words of its own, so a signature of one kind can never pass for one of another kind, nor for a token's.
  */
 
 declare const brand: unique symbol;
@@ -30,7 +30,7 @@ export const signatureSchema = z.object({
 });
 export type Signature = z.infer<typeof signatureSchema>;
 
-/** A hub's key says which comes after it: so a device that has been away finds from the key that it knows to the present one. */
+/** A hub's key says which key comes after it, so a device that was away finds its way from the key that it knows to the present one. */
 export const successionSchema = z.object({
   key: publicKeySchema,
   /** The older key, which signs this. */
@@ -49,13 +49,13 @@ export interface Signer {
 /** The text whose SHA-256 is the key's thumbprint (RFC 7638 §3). */
 export const thumbprintText = ({ crv, kty, x }: PublicKey): string => canonicalize({ crv, kty, x });
 
-/** What an origin signs of each run that it hands over: where the run ends. It stands for all of the origin's events up to there. */
+/** What an origin signs of each run that it hands over: where the run ends. The signature stands for all of the origin's events up to there. */
 export const runText = ({ origin, through, head }: { origin: OriginId; through: Seq; head: Hash }): string =>
   `tributary run\n${origin}\n${through}\n${head}`;
 
 /**
  * A head of an origin as people hand it on, with what it has seen of an entity: a run's end with that origin's signature. Whoever has it can show that
- * the origin's events up to there exist, wherever they have not come yet.
+ * the origin's events up to there exist, even where they have not come yet.
  */
 export const signedHeadSchema = z.object({
   origin: z.custom<OriginId>((v) => typeof v === "string" && isOriginId(v), "is written org.site.device.epoch"),
@@ -66,7 +66,7 @@ export const signedHeadSchema = z.object({
 });
 export type SignedHead = z.infer<typeof signedHeadSchema>;
 
-/** Kinds of messages that are signed whole. */
+/** Kinds of messages that are signed with all their members. */
 export type SignedKind =
   | "hello"
   | "hello-request"
@@ -80,7 +80,7 @@ export type SignedKind =
   | "key-fact"
   | "anchor";
 
-/** A message as it is signed: its kind, and all of its members but the signature, as canonical JSON (RFC 8785). */
+/** The text that is signed of a message: its kind, and all of its members but the signature, as canonical JSON (RFC 8785). */
 export function messageText(kind: SignedKind, message: object): string {
   const { signature: _, ...rest } = message as { signature?: unknown };
   return `tributary ${kind}\n${canonicalize(rest)}`;

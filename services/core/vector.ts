@@ -20,7 +20,7 @@ export function includes(a: Vector, b: Vector): boolean {
   return true;
 }
 
-/** The least vector that knows what both know. Returns one of its arguments where that is already it. */
+/** The least vector that knows what both know. Returns one of its arguments where that is the answer. */
 export function join(a: Vector, b: Vector): Vector {
   let out: Record<OriginId, Seq> | null = null;
   for (const key in b) {

@@ -1,6 +1,6 @@
 /**
- * The addresses that devices reach a hub at, by their schemes. `isPrivate`: the way itself proves whom it leads to, so that a device which knows no key of its hub
- * yet may believe the first one that it is told there.
+ * The kinds of addresses at which devices reach a hub, by their schemes. `isPrivate`: the connection itself proves whom it leads to, so a device that knows no key
+ * of its hub yet may believe the first one that it is told there.
  */
 export const WAYS = {
   "nats:": { isPrivate: false },
@@ -14,7 +14,7 @@ export type Way = keyof typeof WAYS;
 
 const isWay = (scheme: string): scheme is Way => Object.hasOwn(WAYS, scheme);
 
-/** The way that an address names; `null`: none that a device could take. Several servers have the way of the first. */
+/** The way that an address names; `null`: none that a device could take. For several servers, the first one counts. */
 export function wayOf(url: string): Way | null {
   const scheme = /^\s*([a-z][a-z0-9+.-]*:)\/\//i.exec(url)?.[1]?.toLowerCase() ?? "";
   return isWay(scheme) ? scheme : null;

@@ -2,8 +2,8 @@ import { createInbox, type MsgHdrs, type NatsConnection, NatsError } from "nats"
 import { jsonOf } from "./way.ts";
 
 /**
- * Asks over the broker, and returns the first answer that is believed: whoever may publish to this inbox can be faster than the hub, and is passed over.
- * Fails as a request of the client does: `503` where nobody listens, `TIMEOUT` where no answer came that counts.
+ * Asks over the broker, and returns the first answer that is believed: whoever may publish to this inbox can be faster than the hub, so other answers are
+ * passed over. Fails as a request of the client does: with `503` if nobody listens, with `TIMEOUT` if no answer that counts came.
  */
 export async function askForProof(
   nc: NatsConnection,
@@ -15,7 +15,7 @@ export async function askForProof(
     timeoutMs,
     believes,
   }: {
-    /** Below this the hub answers, and this device's login may listen: see `siteRights`. */
+    /** The prefix of the inboxes where the hub answers and this device's login may listen: see `siteRights`. */
     readonly inbox: string;
     readonly headers: MsgHdrs;
     readonly timeoutMs: number;

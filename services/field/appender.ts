@@ -1,9 +1,9 @@
 import type { Appended, AppendOptions, NewEvent, Outbox } from "./outbox.ts";
 
-/** Gathers events that are written at the same time: one disk flush for all of them. */
+/** Gathers events that are written at the same time, so that one disk flush does for all of them. */
 export interface Appender {
   append(event: NewEvent, options?: AppendOptions): Promise<Appended>;
-  /** Writes what waits, now. */
+  /** Writes at once what waits. */
   flush(): void;
 }
 
@@ -35,7 +35,7 @@ export function openAppender(outbox: Pick<Outbox, "appendNow">, onWritten: () =>
   };
 }
 
-/** One transaction for a group. `false`: nothing was written. */
+/** Writes a group in one transaction. `false`: nothing was written. */
 function writeTogether(outbox: Pick<Outbox, "appendNow">, group: readonly Waiting[]): boolean {
   const [first] = group;
   if (first === undefined || group.some(({ options }) => options.onInvalid !== first.options.onInvalid)) return false;
@@ -47,7 +47,7 @@ function writeTogether(outbox: Pick<Outbox, "appendNow">, group: readonly Waitin
     for (const [i, { resolve }] of group.entries()) resolve(appended[i]!);
     return true;
   } catch {
-    // Each is told its own reason.
+    // Each caller is told its own reason.
     return false;
   }
 }

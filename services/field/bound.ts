@@ -1,4 +1,4 @@
-/** The hub has signed words for others too, and whoever carries its answers may hold them: each is looked at for whose batch it is about. */
+/** The hub signs answers to others too, and whoever carries them may keep them: each answer is checked for the batch that it is about. */
 import {
   isJsonObject,
   type OriginId,
@@ -24,13 +24,13 @@ export function receiptOf(json: unknown, { key, origin, where }: Sent): Receipt 
   const reply = replySchema.safeParse(json);
   if (!reply.success) throw strange("the batch");
   const { kind, batch, origin: of } = reply.data;
-  if (kind !== "receipt" || batch !== key || of !== origin) throw unprovenHub(where, "what it says is of another batch");
+  if (kind !== "receipt" || batch !== key || of !== origin) throw unprovenHub(where, "its answer is about another batch");
   return reply.data;
 }
 
 /**
- * A refusal that is believed, as the answer to this batch. One that does not name the batch ends the sync in the hub's words, and no event is set aside
- * for it; only what is too large was not read to its end, and cannot be named.
+ * A refusal that is believed, as the answer to this batch. A refusal that does not name the batch ends the sync in the hub's words, and no event is set
+ * aside because of it. Only a batch that is too large was not read to its end, and so cannot be named.
  */
 export function refusalOf(said: Refusal, sent: Pick<Sent, "key" | "origin">): Reply {
   const { batch, code, message, hint } = said;
@@ -41,7 +41,7 @@ export function refusalOf(said: Refusal, sent: Pick<Sent, "key" | "origin">): Re
   throw error;
 }
 
-/** A refusal in nobody's name, where the hub's key is not known or something on the way refuses. `json`: what came with it. */
+/** A refusal in nobody's name: the hub's key is not known, or something on the way refuses. `json`: what came with it. */
 export function unsigned(
   { code, message, hint }: TributaryError,
   { key, origin }: Pick<Sent, "key" | "origin">,

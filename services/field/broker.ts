@@ -3,17 +3,17 @@ import { inboxPrefix, natsConnect, natsRefusal, silenceHint, TributaryError } fr
 import { siteLogin } from "../core/node.ts";
 import type { TransportOptions } from "./way.ts";
 
-/** A satellite's round trip, several times over: TCP, TLS and the broker's own greeting. */
+/** Time for several round trips over a satellite: TCP, TLS and the broker's own greeting. */
 const CONNECT_TIMEOUT_MS = 15_000;
 /** A server that reads its logins again, because a site was added, refuses everybody for some milliseconds. Asking again hides that from the user. */
 const LOGIN_TRIES = 3;
 const LOGIN_PAUSE_MS = 400;
-/** The name by which a device's users know the server. */
+/** What a device's users call the server. */
 const WHO = "the hub's broker";
 
 /**
- * Connects a device to the hub's broker. Without a login in the address or the settings it logs in with what its token or one-time code gives, or with its own
- * key where that is enrolled; the way that worked last is tried first. Throws `login-refused` and `tls-refused`, which trying again does not mend, and
+ * Connects a device to the hub's broker. If neither the address nor the settings have a login, it logs in with its token, its one-time code, or its own key if
+ * that is enrolled; the login that worked last is tried first. Throws `login-refused` and `tls-refused`, which trying again does not mend, and
  * `backend-unreachable`. No error names an address that only the broker's own network knows.
  */
 export async function connectField(options: TransportOptions): Promise<NatsConnection> {
@@ -45,7 +45,7 @@ interface OwnLogin {
   readonly login: { readonly user?: string; readonly pass?: string; readonly authenticator?: Authenticator };
 }
 
-/** What a device can log in with by itself, likeliest first. */
+/** The logins that a device has by itself, likeliest first. */
 function loginsOf({ token, code, identity, name: { org, site } }: TransportOptions): readonly OwnLogin[] {
   const secrets = [token, code].flatMap((secret) =>
     secret === undefined ? [] : [{ byKey: false, login: siteLogin(secret, org, site) }],
@@ -63,7 +63,7 @@ const connectOnce = (
     name: "tributary-field",
     inboxPrefix: inboxPrefix(org, site),
     timeout: CONNECT_TIMEOUT_MS,
-    // A link that was lost stays so: the sync opens another, and asks first what has arrived.
+    // A link that was lost stays lost: the sync opens another, and first asks what has arrived.
     reconnect: false,
   });
 
@@ -81,7 +81,7 @@ function brokerAway(what: string, error: unknown, more = ""): TributaryError {
   );
 }
 
-/** Why, in the client's short code; its messages name the addresses that servers know each other by. */
+/** Why a call failed, as the client's short code. Its messages are not shown: they name the addresses that servers know each other by. */
 function reasonOf(error: unknown): string {
   const { code } = (error ?? {}) as { code?: unknown };
   if (error instanceof NatsError && error.code === "503") return "no answer";

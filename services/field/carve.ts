@@ -1,8 +1,8 @@
 import { closeSync, existsSync, fstatSync, openSync, readSync } from "node:fs";
 
 /**
- * Finds rows of the table `event` in a SQLite file whose own structure is damaged: looks at each page for itself, and then for texts that look like
- * an event. In goes a file and its write-ahead log, out come candidates, some of them twice; nothing is written, and nothing is trusted.
+ * Finds rows of the table `event` in a SQLite file whose own structure is damaged: it looks at each page by itself, and then for texts that look like
+ * an event. In go a file and its write-ahead log; out come candidates, some of them twice. Nothing is written, and nothing is trusted.
  * Source of the layout: https://www.sqlite.org/fileformat2.html
  */
 export interface Carved {
@@ -19,14 +19,14 @@ const FRAME_HEADER_BYTES = 24;
 const WAL_MAGIC = 0x377f0682;
 const LEAF_INDEX = 0x0a;
 const INTERIOR_INDEX = 0x02;
-/** Overflow pages of one row, at most: an event has 1 MiB. */
+/** At most so many overflow pages for one row: an event has up to 1 MiB. */
 const MAX_OVERFLOW_PAGES = 20_000;
 const HEAD_START = '{"type":"';
 const HASH = /^[0-9a-f]{64}/;
 
 interface Pages {
   readonly bytes: number;
-  /** Usable bytes a page. */
+  /** Usable bytes of a page. */
   readonly usable: number;
   readonly count: number;
   /** A page's newest committed image; 1 is the first. */
@@ -139,12 +139,12 @@ function varint(bytes: Buffer, at: number): [value: number, next: number] {
   return [value * 256 + bytes.readUInt8(at + 8), at + 9];
 }
 
-/** An index cell's payload, with what of it lies on overflow pages. */
+/** An index cell's payload, including what lies on overflow pages. */
 function payloadAt(pages: Pages, image: Buffer, cell: number): Buffer {
   const [size, from] = varint(image, cell);
   const { usable } = pages;
   const most = Math.floor(((usable - 12) * 64) / 255) - 23;
-  if (size > 4 * 1_048_576) throw new RangeError("no event is so large");
+  if (size > 4 * 1_048_576) throw new RangeError("the cell is larger than any event");
   if (size <= most) return image.subarray(from, from + size);
   const least = Math.floor(((usable - 12) * 32) / 255) - 23;
   const fitting = least + ((size - least) % (usable - 4));
@@ -165,7 +165,7 @@ function payloadAt(pages: Pages, image: Buffer, cell: number): Buffer {
 
 const INT_BYTES = [0, 1, 2, 3, 4, 6, 8, 8, 0, 0];
 
-/** The record as an event's row: origin, seq, head, data, hash, and in later versions a fingerprint; `null` when it is none. */
+/** The record as an event's row: origin, seq, head, data, hash, and in later versions a fingerprint; `null` when the record is not an event's. */
 function eventIn(record: Buffer): Carved | null {
   const [headerBytes, first] = varint(record, 0);
   const types: number[] = [];

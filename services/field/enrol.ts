@@ -32,7 +32,7 @@ const ENROL_TRIES = 3;
 
 export interface EnrolResult {
   readonly device: string;
-  /** The device's key, and the hub's, by their thumbprints. */
+  /** The thumbprints of the device's key and of the hub's. */
   readonly kid: KeyId;
   readonly hub: readonly KeyId[];
 }
@@ -45,15 +45,15 @@ const publicPart = ({ kty, crv, x }: { kty: "OKP"; crv: "Ed25519"; x: string }):
   x,
 });
 
-/** Throws what the hub refuses. */
+/** Throws if the hub refuses. */
 function throwRefusal(answer: unknown): void {
   const refusal = refusalSchema.safeParse(answer).data;
   if (refusal !== undefined) throw new TributaryError(refusal.code, refusal.message, refusal.hint);
 }
 
 /**
- * Registers this device's key at the hub by a one-time code, and takes the hub's keys: only an answer counts that is signed by the key which the code names, so
- * that neither side can be put in another's place. What the device believed before is replaced: it is the way back to a hub whose keys are new.
+ * Registers this device's key at the hub by a one-time code, and takes the hub's keys. Only an answer that is signed by the key which the code names counts, so
+ * nobody can take the place of either side. What the device believed before is replaced: this is the way back to a hub whose keys are new.
  */
 export async function enrol(
   store: Store,
@@ -93,7 +93,7 @@ export async function enrol(
   return { device, kid: enrolled.kid, hub: enrolled.keys.map(keyIdOf) };
 }
 
-/** An answer to this question by the hub that the code names. A refusal is believed as it comes: it does no more than end the command. */
+/** The answer to this question by the hub that the code names. A refusal is believed without a signature, because it only ends the command. */
 function isHubs(answer: unknown, code: string, nonce: string): boolean {
   if (!isJsonObject(answer) || answer.nonce !== nonce) return false;
   if (answer.kind === "refusal") return true;
@@ -104,7 +104,7 @@ function isHubs(answer: unknown, code: string, nonce: string): boolean {
   return isSignedByAny(withSuccessors(named, successionsIn(answer)), "enrolled", answer);
 }
 
-/** Puts a new key in the place of this device's. Where the answer is lost, the next sync finishes it. */
+/** Replaces this device's key by a new one. If the answer is lost, the next sync finishes the rotation. */
 export async function rotateKey(
   store: Store,
   options: { readonly url: string; readonly token?: string; readonly nats?: NatsSettings; readonly now: () => number },
@@ -121,8 +121,8 @@ export async function rotateKey(
 }
 
 /**
- * Finishes a rotation that was begun. Without one it does nothing. A hub that does not know the present key (yet, or no more, where its log was restored) is
- * spoken to with it: the hello may enrol it, and the next sync finishes the rotation.
+ * Finishes a rotation that was begun. Without one it does nothing. If the hub does not know the present key (not yet, or no longer because its log was restored),
+ * the device goes on with that key: the hello may enrol it, and the next sync finishes the rotation.
  */
 export async function finishRotation(store: Store, transport: Transport, now: () => number): Promise<void> {
   if (!isRotating(store)) return;

@@ -4,13 +4,13 @@ import { pushAll } from "./push/push.ts";
 import { openWay, pauseMs, type SyncOptions, worthAnotherTry } from "./sync.ts";
 import { away, type Transport } from "./way.ts";
 
-/** Looks for events that another process wrote into the same database this often. */
+/** How often it looks for events that another process wrote into the same database. */
 const LOOK_MS = 1_000;
-/** Asks the hub where it stands this often though there is nothing to send: its log may have been restored from a backup. */
+/** How often it asks the hub where it stands, even with nothing to send: the hub's log may have been restored from a backup. */
 const ASK_MS = 5 * 60_000;
 
 export interface Follower {
-  /** Ends with the error that another try would not mend (a refused token; not an answer that is not the hub's), or with `close`. */
+  /** Settles when `close` is called, or with an error that another try would not mend: a refused token is one, an answer that is not the hub's is not. */
   readonly done: Promise<TributaryError | null>;
   close(): Promise<void>;
 }
@@ -60,7 +60,7 @@ export function follow(deps: PushDeps, listeners: Set<() => void>, options: Sync
         }
       } catch (error) {
         if (stop.signal.aborted) return null;
-        // Something on the way that answers in the hub's place, a sign-in page, goes away by itself: whoever follows waits for that.
+        // What answers in the hub's place on the way, such as a sign-in page, goes away by itself: a follower waits for that.
         const isUnproven = isTributaryError(error) && error.code === "hub-unproven";
         if (!worthAnotherTry(error) && !isUnproven) {
           if (isTributaryError(error)) return error;

@@ -15,14 +15,14 @@ import type { Identity } from "./keys.ts";
 import type { EventHead, EventReader, EventRow } from "./reading.ts";
 import type { OriginRow } from "./rows.ts";
 
-/** Characters in one frame, at most: what a frame may hold unpacked is 8 MiB, and a device's memory is small. */
+/** At most so many characters go into one frame: unpacked, a frame may hold 8 MiB, and a device's memory is small. */
 const MAX_RAW_BYTES = 2 * 1_048_576;
-/** What an event takes besides its texts, about. */
+/** About what an event takes besides its texts. */
 const ROW_BYTES = 200;
-/** Until the first frame has shown how well this device's events compress. */
+/** The assumed compression, until the first frame has shown how well this device's events compress. */
 const FIRST_RATIO = 0.1;
 
-/** What is to be sent next: a frame; or an event that no frame can hold, with the reason. */
+/** What is to be sent next: a frame, or an event that no frame can hold, with the reason. */
 export type Cut =
   | { readonly kind: "frame"; readonly frame: Uint8Array; readonly batch: Batch }
   | { readonly kind: "unfit"; readonly seq: number; readonly code: "data-corrupt" | "event-too-large"; readonly reason: string };
@@ -30,18 +30,18 @@ export type Cut =
 export interface CutOptions {
   readonly origin: OriginRow;
   readonly firstSeq: number;
-  /** The last event that may be in it. */
+  /** The last event that may be in the frame. */
   readonly toSeq: number;
   readonly maxEvents: number;
-  /** What it should have on the wire, and what it may. One event is sent whatever its size, as long as it may. */
+  /** The bytes that the frame should have on the wire, and those that it may have. A single event may exceed the first. */
   readonly aimBytes: number;
   readonly maxBytes: number;
   /** The Avro schemas that device and hub both have. */
   readonly avro: Readonly<Record<string, string>>;
   readonly sentAtMs: number;
-  /** Looks at each event's hash: after a hub has found the chain broken. */
+  /** Whether each event's hash is checked: after a hub has found the chain broken. */
   readonly isCareful: boolean;
-  /** The hash of the event before the first, where the hub's word is better than the row. */
+  /** The hash of the event before the first, if the hub's word counts more than the row. */
   readonly prev: Hash | undefined;
 }
 
@@ -59,10 +59,10 @@ export function frameCutter(rows: EventReader, gate: Gate, identity: Identity, h
     avro: Readonly<Record<string, string>>,
   ): PackedEvent => {
     const { subject, version } = head.schema;
-    // A schema may have become another since the event was written: then its data travels as it stands, with the old one's fingerprint.
+    // The schema of this name may be another one since the event was written. Then the data travels as it stands, with the old schema's fingerprint.
     const asAvro = avro[`${subject}@${version}`] !== undefined && row.fingerprint === gate.fingerprint(head.schema);
     const shaped = gate.payload({ subject, version }, row.data, asAvro);
-    // What was admitted by the size of its text must fit by it: Avro may take more (eight bytes for a digit).
+    // An event that was admitted by the size of its text must fit by that size: Avro may take more (eight bytes for a digit).
     const isLonger = shaped.encoding === "avro" && shaped.payload.length > Buffer.byteLength(row.data);
     const packed = { head, ...(isLonger ? gate.payload({ subject, version }, row.data, false) : shaped) };
     return row.fingerprint === "" ? packed : { ...packed, fingerprint: row.fingerprint };
@@ -112,7 +112,7 @@ export function frameCutter(rows: EventReader, gate: Gate, identity: Identity, h
         if (frame.length <= Math.min(aimBytes, maxBytes) || (count === 1 && frame.length <= maxBytes)) {
           return { kind: "frame", frame, batch };
         }
-        // Better without what shows its basis than not at all.
+        // Better to send the event without the heads that prove its basis than not at all.
         if (count === 1 && along.length > 0) {
           hasRoomForHeads = false;
           continue;

@@ -15,16 +15,16 @@ import { eventReader } from "./reading.ts";
 import type { Store } from "./store.ts";
 
 /**
- * Signed heads that show what a basis claims. Who is shown an entity as another device has it is handed, beside the vector, that device's signed head; it goes along
- * with what is written on top, so that the hub can tell an event that comes before its parents from a claim that nobody can have made honestly. In come heads of
- * others, kept as they are: only the hub, which has their keys, can check them. The furthest of each origin is kept.
+ * Signed heads that prove what a basis claims. When a device shows an entity to another, it hands over its signed head beside the vector. The other device sends the
+ * head along with what it writes on top, so the hub can tell an event that comes before its parents from a claim that nobody can honestly make. Heads of others are
+ * kept as they come: only the hub, which has their keys, can check them. The furthest head of each origin is kept.
  */
 export interface Heads {
-  /** Those that show what a vector names: of this device's own epochs made now, of others as far as they were handed over. */
+  /** The heads that prove what a vector names: those of this device's own epochs are made now, those of others are sent as far as they were handed over. */
   showing(vector: Vector): SignedHead[];
-  /** Keeps heads that were handed over; inside the caller's transaction. */
+  /** Keeps heads that were handed over, inside the caller's transaction. */
   note(heads: readonly SignedHead[]): void;
-  /** Those of other devices that a batch's events name in their bases. */
+  /** The heads of other devices that a batch's events name in their bases. */
   along(origin: OriginId, events: readonly PackedEvent[]): HeadInBatch[];
 }
 

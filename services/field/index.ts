@@ -1,6 +1,6 @@
 /**
- * What a field app imports. In go events, durable on the device before `append` returns; out they go when there is a link, until
- * the hub's receipt has come. Never a lost event, never a wait for the network to write one.
+ * What a field app imports. An event is durable on the device before `append` returns, and is sent when there is a link, until
+ * the hub's receipt has come. No event is ever lost, and writing one never waits for the network.
  */
 
 import type { EntityRef, NatsSettings, SignedHead, Vector } from "../core/index.ts";
@@ -20,16 +20,16 @@ import { type FieldName, openStore, type Store } from "./store.ts";
 import { type SyncOptions, type SyncResult, sync } from "./sync.ts";
 
 export interface FieldOptions {
-  /** The database file; its folder is made if missing. */
+  /** The database file; its folder is made if it is missing. */
   readonly path: string;
-  /** Who writes; needed to create the database, checked against it otherwise. */
+  /** Who writes. Needed to create the database; otherwise the name is checked against it. */
   readonly name?: FieldName;
   /**
    * The schemas that this device may write: a folder like `schemas/`, which each sync brings up to date with what the hub has registered
    * since (kept in the database); or a gate, whose schemas the app keeps itself.
    */
   readonly schemas: string | Gate;
-  /** What the hub's views can show: a value that a column of theirs cannot hold is then found here, and not at the hub. Default: anything. */
+  /** What the hub's views can show. A value that their columns cannot hold is then found here, and not only at the hub. Default: anything. */
   readonly fits?: Fits;
   /** The device's wall clock, milliseconds; default `Date.now`. */
   readonly now?: () => number;
@@ -43,28 +43,28 @@ export interface Field {
   readonly gate: Gate;
   /**
    * Writes an event; resolves when it is durable on this device. Calls made at the same time share one disk flush.
-   * Throws `event-invalid`, `event-too-large`, `schema-unknown`, `disk-full`: then nothing was written.
+   * Throws `event-invalid`, `event-too-large`, `schema-unknown` or `disk-full`; then nothing was written.
    */
   append(event: NewEvent, options?: AppendOptions): Promise<Appended>;
-  /** Writes many in one transaction: all or none. */
+  /** Writes many events in one transaction: all or none. */
   appendMany(events: readonly NewEvent[], options?: AppendOptions): Promise<Appended[]>;
-  /** Turns a CSV file's rows into events, offline; repeating it takes each row once. A file of any size is read in pieces. */
+  /** Turns a CSV file's rows into events, offline; a row that was imported before is not imported again. A file of any size is read in pieces. */
   importCsv(options: ImportOptions): Promise<ImportResult>;
-  /** Sends what the hub has no receipt for; returns when it has. */
+  /** Sends the events that have no receipt yet; returns when all have one. */
   sync(options: SyncOptions): Promise<SyncResult>;
   /** Stays connected, and sends each event as soon as it is written. */
   follow(options: SyncOptions): Follower;
   /** Registers this device's key at a hub by a one-time code; from then on a sync needs no token. */
   enrol(options: { readonly url: string; readonly code: string; readonly nats?: NatsSettings }): Promise<EnrolResult>;
-  /** Puts a new key in the place of this device's. */
+  /** Replaces this device's key by a new one. */
   rotateKey(options: { readonly url: string; readonly token?: string; readonly nats?: NatsSettings }): Promise<EnrolResult>;
-  /** What this device has seen of an entity: to hand on, for example in a code on the person's card. */
+  /** What this device has seen of an entity, to be handed on, for example in a code on the person's card. */
   seen(entity: EntityRef): Vector;
-  /** Signed heads that show it, to hand on beside it: about 200 bytes for each origin that it names. */
+  /** Signed heads that prove what `seen` returns, to be handed on with it: about 200 bytes for each origin that it names. */
   signedHeads(entity: EntityRef): SignedHead[];
   /**
    * Notes that this device's user has been shown an entity as another device had it: what they write next builds on it. `heads`: that device's `signedHeads`; without them
-   * the hub believes only what it holds already of that device.
+   * the hub believes only what it already holds of that device.
    */
   noteSeen(entity: EntityRef, vector: Vector, heads?: readonly SignedHead[]): void;
   status(): FieldStatus;

@@ -35,10 +35,10 @@ import {
 import type { Store } from "./store.ts";
 
 /**
- * Who this device is to the hub, and who the hub is to it. The device's key is made here and stays here; the hub's public keys come with a token, with a
- * one-time code, or with the first hello over TLS. From then on only what they have signed is believed:
+ * How this device and the hub know each other. The device's key is made here and stays here; the hub's public keys come with a token, with a
+ * one-time code, or with the first hello over TLS. From then on only what these keys have signed is believed:
  *
- *   no key of the hub's ── token that names it, enrolment by a code, signed hello over TLS ─▶ pinned ── hello signed by a pinned key, or by a successor ─▶ pinned anew
+ *   no key of the hub's ── token that names it, enrolment by a code, signed hello over TLS ─▶ pinned ── hello signed by a pinned key, or by a successor ─▶ pinned again
  */
 
 const DEVICE_KEY = "device_key";
@@ -50,25 +50,25 @@ const LOGIN = "broker_login";
 
 export interface Identity {
   readonly kid: KeyId;
-  /** Whether anything that is not signed by the hub counts for nothing. */
+  /** Whether the hub's keys are known, so that nothing counts which they have not signed. */
   readonly isPinned: boolean;
-  /** A batch as it travels: with its end signed, in the newest version that the hub is known to read. */
+  /** A batch as it travels: its end is signed, and it is written in the newest version that the hub is known to read. */
   readonly version: number;
   stamped(batch: Batch): Batch;
-  /** A question as it travels: who asks, when by the hub's clock, and signed. */
+  /** A question as it travels: signed, with who asks and when by the hub's clock. */
   asked(request: HelloRequest): HelloRequest & { readonly nonce: string };
-  /** Whether an answer is the hub's own word: to this question, where it has a nonce. What is not is counted. */
+  /** Whether an answer is the hub's own word and, if the question has a nonce, answers this question. Other answers are counted. */
   believes(answer: unknown, nonce?: string): boolean;
-  /** Takes note of what a hello that is believed says of the hub itself. Throws `protocol-unsupported`. */
+  /** Notes what a believed hello says about the hub itself. Throws `protocol-unsupported`. */
   learn(answer: unknown): void;
-  /** Takes the hub's clock from a refusal; `true`: the question is worth asking again. */
+  /** Takes over the hub's time from a refusal. `true`: the question is worth asking again. */
   setsClock(answer: unknown): boolean;
-  /** How this device's own keys log in at a broker: the present one, and the next while one is put in its place. */
+  /** How this device's own keys log in at a broker: the present key and, during a rotation, the next. */
   readonly logins: readonly BrokerLogin[];
-  /** Whether the broker last let this device in by its key. */
+  /** Whether this device's last login at the broker was by its key. */
   readonly isKnownThere: boolean;
   noteLogin(byKey: boolean): void;
-  /** Answers that the hub had not signed, since this was opened. */
+  /** How many answers the hub had not signed, since this was opened. */
   readonly unproven: number;
 }
 
@@ -81,7 +81,7 @@ const jsonOf = (text: string | null): unknown => {
   }
 };
 
-/** This device's key; made when it is asked for first. */
+/** This device's key, made when it is first asked for. */
 export function deviceKey(store: Store): PrivateKey {
   const kept = (): PrivateKey | null => jsonOf(store.meta(DEVICE_KEY)) as PrivateKey | null;
   return kept() ?? store.transaction(() => kept() ?? keep(store, DEVICE_KEY));
@@ -93,14 +93,14 @@ function keep(store: Store, name: string): PrivateKey {
   return { kty, crv, x, d };
 }
 
-/** The key that is to come after the present one, until the hub has said that it knows it. */
+/** The key that is to follow the present one, until the hub has said that it knows the new key. */
 export function nextDeviceKey(store: Store): PrivateKey {
   return store.transaction(() => (jsonOf(store.meta(NEXT_KEY)) as PrivateKey | null) ?? keep(store, NEXT_KEY));
 }
 
 export const isRotating = (store: Store): boolean => store.meta(NEXT_KEY) !== null;
 
-/** The hub knows the next key: it is the device's from now on. */
+/** Makes the next key the device's present one, because the hub knows it now. */
 export function takeNextKey(store: Store): void {
   store.transaction(() => {
     const next = store.meta(NEXT_KEY);
@@ -127,13 +127,13 @@ export const noteProtocol = (store: Store, spoken: Spoken | undefined): void => 
 
 export const unprovenAnswers = (store: Store): number => Number(store.meta(UNPROVEN) ?? 0);
 
-/** The keys that a token's issuer says are the hub's. A token is handed over by somebody who is trusted; it is not checked here. */
+/** The keys that a token's issuer says are the hub's. A token comes from somebody who is trusted, so it is not checked here. */
 export function keysInToken(token: string): PublicKey[] {
   const payload = jsonOf(Buffer.from(token.split(".")[1] ?? "", "base64url").toString());
   return isJsonObject(payload) ? strings(payload.hub).flatMap((x) => publicKey(x) ?? []) : [];
 }
 
-/** All keys that follow from the known ones: each says which comes after it. */
+/** The known keys and all that follow from them: each key says which comes after it. */
 export function withSuccessors(known: readonly PublicKey[], successions: readonly Succession[]): PublicKey[] {
   const keys = new Map(known.map((key) => [keyIdOf(key), key]));
   for (let grew = true; grew; ) {
@@ -152,7 +152,7 @@ export function withSuccessors(known: readonly PublicKey[], successions: readonl
 export const successionsIn = (answer: unknown): Succession[] =>
   isJsonObject(answer) ? (successionSchema.array().max(32).safeParse(answer.successions).data ?? []) : [];
 
-/** Whether one of these keys has signed a message as it came, with all of its members. */
+/** Whether one of these keys has signed a message exactly as it came, with all of its members. */
 export function isSignedByAny(keys: readonly PublicKey[], kind: SignedKind, message: object): boolean {
   const signature = signatureSchema.safeParse((message as { signature?: unknown }).signature).data;
   if (signature === undefined) return false;
@@ -174,7 +174,7 @@ export interface IdentityOptions {
   readonly now: () => number;
 }
 
-// Long because it is one table of what an identity answers, over the same database; each member is short.
+// Long because it is one table of what an identity answers, all from the same database; each member is short.
 export function openIdentity(store: Store, { url, token, now }: IdentityOptions): Identity {
   const signer: LocalSigner = signerOf(deviceKey(store));
   if (token !== undefined && hubKeys(store).length === 0) {
@@ -240,7 +240,7 @@ export function openIdentity(store: Store, { url, token, now }: IdentityOptions)
         );
       const { keys } = hello;
       if (keys === undefined || keys.length === 0) return;
-      // Trust on first use: only where the way itself proves whom it leads to, and only a hello that its own keys have signed.
+      // Trust on first use: only if the connection itself proves whom it leads to, and only a hello that is signed by the keys in it.
       const isFirst = hubKeys(store).length === 0;
       if (isFirst ? isPrivateWay && isSignedByAny(keys, "hello", answer as object) : true) pinHub(store, keys);
     },
@@ -266,7 +266,7 @@ export function openIdentity(store: Store, { url, token, now }: IdentityOptions)
   };
 }
 
-/** The words about answers that were not believed. */
+/** A clause about answers that were not believed. */
 export const unprovenWords = (count: number): string =>
   count === 0 ? "" : `; ${count} ${count === 1 ? "answer was" : "answers were"} not signed by the hub and not believed`;
 

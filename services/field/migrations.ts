@@ -1,10 +1,10 @@
 import type { DatabaseSync } from "node:sqlite";
 
 /**
- * How the device's database came to have its tables: each change has a number, and a database says which one it has. A database of any earlier number is brought up to
- * the last when it is opened, in one transaction; `test/field/versions/` has one of each, and a test opens them.
+ * How the device's database came to have its tables. Each change has a number, and a database says which number it has. When a database with an earlier number is opened,
+ * it is brought up to the last one in one transaction. `test/field/versions/` has one database of each number, and a test opens them.
  *
- * To change the tables: add a migration, never edit one, and a database of the number before to the test.
+ * To change the tables, add a migration (never edit one), and add a database of the number before to the test.
  */
 export interface Migration {
   readonly version: number;
@@ -40,7 +40,7 @@ const THIRD_COLUMNS = {
   incarnation: "TEXT",
   /** The last event that stays in this epoch; later ones were written again under a later epoch, or set aside. NULL: all stay. */
   kept_through: "INTEGER",
-  /** The last event that was ever handed to the network, taken or not. */
+  /** The last event that was ever handed to the network, whether or not it was taken. */
   offered_through: "INTEGER NOT NULL DEFAULT -1",
 } as const;
 const ASIDE = `
@@ -49,7 +49,7 @@ const ASIDE = `
     PRIMARY KEY (origin, seq)) STRICT, WITHOUT ROWID;
 `;
 
-/** An import is told from a repeated one by what the last row about an entity said: a value that is changed back in a later file counts. */
+/** A repeated import is recognised by what the last row about an entity said, so a value that a later file changes back counts. */
 const FOURTH = `
   CREATE TABLE imported_last (type TEXT NOT NULL, id TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (type, id)) STRICT, WITHOUT ROWID;
   INSERT OR REPLACE INTO imported_last
@@ -79,13 +79,13 @@ export const MIGRATIONS: readonly Migration[] = [
   { version: 4, what: "what the last imported row about each entity said, and the last file", up: (db) => db.exec(FOURTH) },
 ];
 
-/** The number that this program's databases have. */
+/** The number that databases of this program have. */
 export const SCHEMA_VERSION = MIGRATIONS.length;
 
 /** A database's number; 0: it is new. */
 export const versionOf = (db: DatabaseSync): number => Number(db.prepare("PRAGMA user_version").get()?.user_version ?? 0);
 
-/** Makes the changes that a database lacks; inside the caller's transaction. */
+/** Makes the changes that a database lacks, inside the caller's transaction. */
 export function migrate(db: DatabaseSync): void {
   const there = versionOf(db);
   for (const { version, up } of MIGRATIONS) if (version > there) up(db);
@@ -102,8 +102,8 @@ function third(db: DatabaseSync): void {
 }
 
 /**
- * Before version 3 a copy's events were written again under the next epoch and counted as confirmed under both. The clock stamps tell which: within one
- * database no two events have the same.
+ * Before version 3, a copy's events were written again under the next epoch and counted as confirmed under both. Their clock stamps show which events
+ * these are: otherwise no two events in one database have the same stamp.
  */
 function findMoved(db: DatabaseSync): void {
   if (Number(db.prepare("SELECT count(*) AS n FROM origin").get()?.n) < 2) return;

@@ -16,7 +16,7 @@ import { type EventHead, type EventReader, eventReader } from "./reading.ts";
 import type { OriginRow } from "./rows.ts";
 import type { Store } from "./store.ts";
 
-/** Rows of the table `entity` that are looked at in one go. */
+/** So many rows of the table `entity` are read at a time. */
 const ENTITY_PAGE = 500;
 
 /** An event that stays on the device, because no hub accepts it or because it cannot be read. */
@@ -26,7 +26,7 @@ export interface AsideNote {
   /** `data-corrupt`, or what the hub refused it with. */
   readonly code: string;
   readonly reason: string;
-  /** What it is about, where that can be read. */
+  /** What the event is about, if that can be read. */
   readonly type: string | null;
   readonly entity: string | null;
 }
@@ -34,23 +34,23 @@ export interface AsideNote {
 /** Where an epoch ends. */
 export interface Move {
   readonly originId: number;
-  /** The last event that stays under its name. */
+  /** The last event that keeps the epoch's name. */
   readonly keptThrough: number;
   /** Why the event after that one is set aside, and not written again; `null`: it is written again like the rest. */
   readonly aside: { readonly code: string; readonly reason: string } | null;
-  /** The log has all that stays. */
+  /** Whether the log has all events that stay. */
   readonly isShared: boolean;
 }
 
 export interface Moved {
   /** The epoch that writes from now on. */
   readonly name: OriginId;
-  /** Events that were written again under it. */
+  /** How many events were written again under it. */
   readonly events: number;
   readonly aside: readonly AsideNote[];
 }
 
-/** An epoch whose events after `after` are written again; `seqs`: which were, in the order of their new numbers from `firstNew` on. */
+/** An epoch whose events after `after` are written again. `seqs`: the events that were, in the order of their new seqs from `firstNew` on. */
 interface Plan {
   readonly origin: OriginRow;
   readonly after: number;
@@ -59,13 +59,13 @@ interface Plan {
 }
 
 /**
- * Ends an epoch after the last event that stays under its name: what it has beyond, and what later epochs have never sent, is written again in order under
- * one fresh epoch. What was written again is named by its new origin and seq: in bases, in what this device has seen of entities, and in causes. Seqs of the old
- * epoch beyond its end belong to nobody here (a twin may have other events there), so nothing names them any more. All in one transaction.
+ * Ends an epoch after the last event that keeps its name. The events beyond, and those that later epochs never sent, are written again in order under one
+ * fresh epoch. From then on they are named by their new origins and seqs: in bases, in what this device has seen of entities, and in causes. Seqs of the old epoch
+ * beyond its end belong to nobody here (a twin may have other events there), so nothing names them any more. All of this is one transaction.
  *
  *   sent A:0…9 │ A:10 A:11 │ B:0 (never sent)   ── A is shared through 9 ──▶   A:0…9 │ C:0 C:1 │ C:2
  *
- * Events that prove damaged are set aside.
+ * Events that turn out to be damaged are set aside.
  */
 export function moveOn(store: Store, { originId, keptThrough, aside, isShared }: Move): Moved {
   const rows = eventReader(store);
@@ -78,7 +78,7 @@ export function moveOn(store: Store, { originId, keptThrough, aside, isShared }:
   return store.transaction(() => {
     const origins = store.origins();
     const from = origins.find(({ id }) => id === originId)!;
-    // Another process with this database may have done it meanwhile.
+    // Another process with this database may have done this meanwhile.
     if (from.lastSeq <= keptThrough && from.keptThrough !== null) return { name: store.current().name, events: 0, aside: [] };
     const plans = origins
       .filter(({ id }) => id >= originId)
@@ -153,7 +153,7 @@ function writeAgain(
   for (const plan of plans) {
     const { origin, after } = plan;
     plan.firstNew = next;
-    // One by one: no reader stays open over a table that is written to.
+    // One by one, because no reader may stay open over a table that is written to.
     for (let seq = after + 1; seq <= origin.lastSeq; seq++) {
       const why = damage.get(origin.id)?.get(seq);
       if (why !== undefined) {
@@ -166,7 +166,7 @@ function writeAgain(
         throw new TributaryError(
           "data-corrupt",
           `event ${seq} of ${origin.name} was damaged just now: ${found.reason}`,
-          "Sync again: it is set aside then.",
+          "Sync again: then it is set aside.",
         );
       const head = { ...renamed(found.head, rename, ids), origin: target.name, seq: next as Seq };
       const hash = chainHash(prev, eventText(head, found.row.data));
@@ -193,7 +193,7 @@ const asideNote = (origin: OriginRow, seq: number, { code, reason, head }: Damag
 });
 const entityName = ({ type, id }: EntityRef): string => `${type}/${id}`;
 
-/** An event with what it names in the new names: causes that were written again have new ids. */
+/** An event whose references use the new names: causes that were written again have new ids. */
 function renamed(old: EventHead, rename: (vector: Vector) => Vector, ids: ReadonlyMap<string, EventId>): EventHead {
   const { correlationId, causationId, ...rest } = old;
   return {
@@ -204,7 +204,7 @@ function renamed(old: EventHead, rename: (vector: Vector) => Vector, ids: Readon
   };
 }
 
-/** A vector in the new names, as far as events have been written again so far. What an origin was given beyond this database's own events is left as it is. */
+/** A vector in the new names, as far as events have been written again by now. Seqs beyond this database's own events are left as they are. */
 function renaming(plans: readonly Plan[], target: OriginId): (vector: Vector) => Vector {
   return (vector) => {
     const out: Record<OriginId, Seq> = { ...vector };
@@ -226,7 +226,7 @@ function renaming(plans: readonly Plan[], target: OriginId): (vector: Vector) =>
   };
 }
 
-/** How many of ascending numbers are not above `limit`. */
+/** How many of the ascending numbers are at most `limit`. */
 function countUpTo(numbers: readonly number[], limit: number): number {
   let [low, high] = [0, numbers.length];
   while (low < high) {
@@ -255,7 +255,7 @@ function renameSeen({ rows }: Store, plans: readonly Plan[], rename: (vector: Ve
 }
 
 /**
- * Writes what hubs refused once more, at the end of the epoch that writes now: for when a hub takes more than it did. What is damaged stays aside.
+ * Writes the events that hubs refused once more, at the end of the epoch that writes now: for when a hub accepts more than before. Damaged events stay set aside.
  * Returns how many events there were.
  */
 export function takeBack(store: Store): number {
@@ -268,7 +268,7 @@ export function takeBack(store: Store): number {
       const found = rows.at(origin, seq);
       if (found.kind === "damaged") continue;
       const { basis } = found.head;
-      // Its own epoch ended before it: what it names there that was written again is not known any more, so it says only what is sure.
+      // Its own epoch ended before it. Which of the events it names there were written again is not known any more, so it names only what is certain.
       const kept = origin.keptThrough ?? origin.lastSeq;
       const { [origin.name]: own, ...others } = basis;
       const trimmed = own === undefined || kept < 0 ? others : { ...others, [origin.name]: Math.min(own, kept) };

@@ -37,7 +37,7 @@ import { openHeads } from "./heads.ts";
 import type { OriginRow } from "./rows.ts";
 import type { Store } from "./store.ts";
 
-/** What an app says of an event; the rest follows from the device. */
+/** What an app says about an event; the device adds the rest. */
 export interface NewEvent {
   readonly type: string;
   readonly entity: EntityRef;
@@ -55,7 +55,7 @@ export interface NewEvent {
 export interface AppendOptions {
   /**
    * What to do with data that does not fit its schema or a view. `refuse` (default): throw, nothing is written. `keep`: write it;
-   * the hub will quarantine it until it can be mended: for data that exists nowhere else, such as an import.
+   * the hub will quarantine it until somebody corrects it. For data that exists nowhere else, such as an import.
    */
   readonly onInvalid?: "refuse" | "keep";
 }
@@ -66,29 +66,29 @@ export interface Appended {
   readonly origin: OriginId;
   readonly seq: Seq;
   readonly hash: Hash;
-  /** Why the hub will quarantine it; only with `onInvalid: "keep"`. */
+  /** Why the hub will quarantine the event; only with `onInvalid: "keep"`. */
   readonly problem: Problem | null;
 }
 
 export interface Outbox {
   /** Writes events in one transaction; all are durable when it returns, or none is written. */
   appendNow(events: readonly NewEvent[], options?: AppendOptions): Appended[];
-  /** The same, inside the caller's transaction. */
+  /** The same as `append`, inside the caller's transaction. */
   append(events: readonly NewEvent[], options?: AppendOptions): Appended[];
-  /** What is wrong with an event, which the hub would quarantine it for; `null`: nothing. Writes nothing. Throws `schema-unknown`. */
+  /** What the hub would quarantine an event for; `null`: nothing is wrong with it. Writes nothing. Throws `schema-unknown`. */
   problemOf(event: NewEvent): Problem | null;
   /** What this device has seen of an entity. */
   seen(entity: EntityRef): Vector;
-  /** Signed heads that show what this device has seen of an entity. */
+  /** Signed heads that prove what this device has seen of an entity. */
   signedHeads(entity: EntityRef): SignedHead[];
   /**
-   * Notes that this device's user has been shown an entity as of `vector`: what they write next builds on it. `heads`: what shows that those events exist, where
-   * they may not have reached the hub yet.
+   * Notes that this device's user has been shown an entity as of `vector`: what they write next builds on it. `heads`: they prove that those events exist, even
+   * if these have not reached the hub yet.
    */
   noteSeen(entity: EntityRef, vector: Vector, heads?: readonly SignedHead[]): void;
 }
 
-/** An event as people see it: what was typed or pasted with marks that nobody sees is the same as without. */
+/** An event as people see it: invisible marks that were typed or pasted into it make no difference. */
 const asSeen = (event: NewEvent): NewEvent => {
   const { entity } = event;
   const id = keyAsSeen(entity.id);
@@ -97,17 +97,17 @@ const asSeen = (event: NewEvent): NewEvent => {
 };
 
 /**
- * When an event that does not say it happened, in ms: now, by the device's wall clock. Where that cannot be, because its battery was dead, not before what this device
- * has stamped or heard. The stamp itself never goes back, and so is no answer after a clock that ran ahead was put right.
+ * When an event happened that does not say so, in ms: now, by the device's wall clock. If that is impossibly early, because the battery was dead, it is the latest time
+ * that this device has stamped or heard of. The stamp itself is not used: it never goes back, and so stays wrong after a clock that ran ahead was put right.
  */
 const happenedAtMs = (nowMs: number, { wallMs }: HlcParts): number =>
   nowMs >= EARLIEST_STAMP_MS && nowMs <= MAX_WALL_MS ? Math.trunc(nowMs) : wallMs;
 
-/** Of the room for an envelope, what a basis may take; a larger one takes of the data's. */
+/** The part of an envelope's room that a basis may take; a larger basis takes from the data's room. */
 const BASIS_ROOM_BYTES = 8_192;
 
-// Long because what it writes with (the rows, the gate, the signed heads) is shared by the steps of one append, which stand in their order.
-/** `fits`: what views can show; data that they cannot is treated like data that does not fit its schema. */
+// Long because the steps of one append, which stand in their order, share what they write with: the rows, the gate, the signed heads.
+/** `fits`: what views can show. Data that no view can show is treated like data that does not fit its schema. */
 export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fits = () => null): Outbox {
   const { rows } = store;
   const heads = openHeads(store);
@@ -166,7 +166,7 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
     );
   };
 
-  /** Under another key than its data say, an event would stand in a row that has two. */
+  /** If the entity's id differed from the key in the data, the row would have two keys. */
   const checkKey = ({ entity, data, type }: NewEvent, { subject, version }: SchemaRef): void => {
     const key = gate.store.versions(subject)[version - 1]?.annotations.key;
     const said = key === undefined ? undefined : data[key];
@@ -174,7 +174,7 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
     if (isSame) return;
     throw new TributaryError(
       "event-invalid",
-      `${type}: it is about ${entity.type}/${entity.id}, but its ${key} says ${said}`,
+      `${type}: the event is about ${entity.type}/${entity.id}, but its ${key} says ${said}`,
       "Give both the same; nothing was written.",
     );
   };

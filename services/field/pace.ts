@@ -1,22 +1,22 @@
 import type { Store } from "./store.ts";
 
-/** The size of a frame before anything is known of the link: 8 s at 64 kbit/s, nothing on a good one; 500 small events compress to an eighth of it. */
+/** The size of a frame before anything is known about the link: 8 s at 64 kbit/s, no time on a good link. 500 small events compress to an eighth of it. */
 const FIRST_FRAME_BYTES = 64_000;
 const MIN_FRAME_BYTES = 256;
-/** A frame should take this long on its way: long beside a satellite's round trip. Where the link is cut, an eighth of the time that it lived. */
+/** A frame should take this long on its way, which is long compared with a satellite's round trip. On a link that gets cut: an eighth of the time that the link lived. */
 const FRAME_MS = 3_000;
 const MIN_FRAME_MS = 250;
 const FRAMES_A_LIFE = 8;
-/** A link that gets better is believed step by step. */
+/** The aim grows at most by this factor, even if the link has become much better. */
 const MAX_GROWTH = 4;
 /** At most so many bytes are handed to the network and not taken yet, however good the link is. */
 const MAX_FLYING_BYTES = 1_000_000;
-/** A link slower than this counts as dead. A frame that does not arrive in time over a link just this slow is halved until it does. */
+/** A link slower than this counts as dead. A frame that does not arrive in time over a link of this speed is halved until it does. */
 const MIN_BYTES_PER_S = 1_000;
 const META = "link";
 
 /**
- * How much to hand to the network at a time, by what the link has carried: remembered in the database from one try to the next.
+ * How much to hand to the network at a time, judged by what the link has carried. It is remembered in the database from one try to the next.
  *
  *   first frame ─ taken ─▶ what the link carries in 3 s, growing fourfold at most ─┐
  *       ▲                      ▲                                                   ├─ cut ─▶ half of the frame that was cut, down to one event
@@ -27,16 +27,16 @@ export interface Pace {
   readonly frameBytes: number;
   /** Whether more may be handed over while so many bytes are under way. */
   mayFly(flyingBytes: number): boolean;
-  /** A small question was answered after so long: what the way takes for no bytes at all. */
+  /** Notes how long the answer to a small question took: the time that the way takes for no bytes at all. */
   answered(ms: number): void;
   /** How long bytes may take before the link counts as dead, the answer's own time not included. */
   carryMs(bytes: number): number;
   /**
-   * A frame has arrived; `atMs`, `sentAtMs`: by the same clock. `isArrival`: `false` where the time holds the hub's work too (HTTP), which may be slow on a good
-   * link: such a time lets frames grow, not shrink.
+   * Notes that a frame has arrived; `atMs` and `sentAtMs` are by the same clock. `isArrival`: `false` if the time includes the hub's work (HTTP), which may be
+   * slow on a good link: such a time lets frames grow, but not shrink.
    */
   taken(bytes: number, sentAtMs: number, atMs: number, isArrival: boolean): void;
-  /** The link was lost while a frame of so many bytes was under way. */
+  /** Notes that the link was lost while a frame of so many bytes was under way. */
   cut(bytes: number): void;
   /** Keeps what was learnt for the next try. */
   remember(): void;
@@ -74,7 +74,7 @@ export function openPace(store: Store, maxFrameBytes: number, now: () => number 
       return Math.ceil((bytes / rate) * 1000);
     },
     taken(bytes, sentAtMs, atMs, isArrival) {
-      // Of frames that follow each other closely each has the link to itself from when the one before has arrived.
+      // When frames follow each other closely, each has the link to itself from the time that the one before arrived.
       const alone = sentAtMs + (Number.isFinite(roundTripMs) ? roundTripMs : 0);
       bytesPerMs = bytes / Math.max(1, atMs - Math.max(alone, lastTakenMs));
       lastTakenMs = atMs;

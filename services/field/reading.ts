@@ -13,7 +13,7 @@ import { chainHash } from "../core/node.ts";
 import type { OriginRow } from "./rows.ts";
 import { isCorrupt, type Store } from "./store.ts";
 
-/** An event as its row has it. */
+/** An event as it stands in its row. */
 export interface EventRow {
   readonly seq: number;
   readonly head: string;
@@ -30,7 +30,7 @@ export type Found =
 
 const isText = (value: unknown): value is string => typeof value === "string";
 
-/** The envelope in a row; `null` when the row was damaged. Looks at form only: whether a hub takes its values is the hub's to say. */
+/** The envelope in a row; `null` when the row was damaged. Only its form is checked: whether a hub takes its values is for the hub to say. */
 export function headOf(text: string, origin: OriginId, seq: number): EventHead | null {
   let head: unknown;
   try {
@@ -52,14 +52,14 @@ export function headOf(text: string, origin: OriginId, seq: number): EventHead |
   return head as unknown as EventHead;
 }
 
-/** Reads events defensively: a row that was damaged, lost, or lies on a damaged page ends nothing but itself. */
+/** Reads events defensively: if a row was damaged or lost, or lies on a damaged page, only that row cannot be read. */
 export interface EventReader {
-  /** Events of an epoch from `from` on, in order, up to and with `to`. Each seq comes once, readable or not. */
+  /** The events of an epoch from `from` up to and including `to`, in order. Each seq comes once, readable or not. */
   from(origin: OriginRow, from: number, to: number): Generator<Found>;
   at(origin: OriginRow, seq: number): Found;
   /** The hash that a row holds, whether or not it is the right one; `undefined` when there is none. */
   hashAt(origin: OriginRow, seq: number): Hash | undefined;
-  /** Why the event's content cannot be what was written; `null` when its hash follows from it. A hash that its neighbours prove wrong is put right. */
+  /** Why the event's content cannot be what was written; `null` if the hash follows from the content. A hash that its neighbours prove wrong is corrected. */
   damageAt(origin: OriginRow, seq: number): string | null;
 }
 
@@ -69,7 +69,7 @@ export function eventReader({ rows }: Pick<Store, "rows">): EventReader {
     try {
       rows.setEventHash(origin, seq, right);
     } catch {
-      // The row lies on a damaged page, or the file is only read: it is looked at again the next time.
+      // The row lies on a damaged page, or the file is only read: the row is checked again the next time.
     }
   };
 
@@ -80,7 +80,7 @@ export function eventReader({ rows }: Pick<Store, "rows">): EventReader {
     if (head === null) return damaged(row.seq, "its envelope cannot be read");
     return isHash(row.hash) ? { kind: "event", row, head } : damaged(row.seq, "its hash cannot be read");
   };
-  /** Events that only the other way reaches: with that known, the damaged page is not met again. */
+  /** Events that only the other way of reading reaches. With these known, the damaged page is not read again. */
   const behind = new Set<string>();
   const at = (origin: OriginRow, seq: number): Found => {
     const key = behind.size > 0 ? `${origin.id}/${seq}` : "";
@@ -139,9 +139,9 @@ export function eventReader({ rows }: Pick<Store, "rows">): EventReader {
     const found = at(origin, seq);
     if (found.kind === "damaged") return found.reason;
     const prev = seq === 0 ? GENESIS : hashAt(origin, seq - 1);
-    // Where the event before is lost, nothing speaks for this one, and nothing against it.
+    // If the event before is lost, nothing speaks for this one, and nothing against it.
     if (prev === undefined || follows(prev, found) === found.row.hash) return null;
-    // Is the hash of the event before wrong, and its content right? Then this event's hash follows from the computed one.
+    // If the event before has the right content but a wrong hash, this event's hash follows from the computed one.
     const before = seq === 0 ? null : at(origin, seq - 1);
     const beforeThat = seq < 2 ? GENESIS : hashAt(origin, seq - 2);
     if (before?.kind === "event" && beforeThat !== undefined) {
@@ -151,7 +151,7 @@ export function eventReader({ rows }: Pick<Store, "rows">): EventReader {
         return null;
       }
     }
-    // Is only this event's own hash wrong? Then the next one's follows from the computed one.
+    // If only this event's own hash is wrong, the next event's hash follows from the computed one.
     const next = seq >= origin.nextSeq - 1 ? null : at(origin, seq + 1);
     if (next?.kind === "event") {
       const computed = follows(prev, found);

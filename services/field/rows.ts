@@ -2,8 +2,8 @@ import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
 import { type Hash, type IncarnationId, type OriginId, type Position, positionFromText, positionToText } from "../core/index.ts";
 
 /**
- * All of the device's SQL: one function a statement, prepared when it is first used and kept. What a statement means, and in which transaction it
- * stands, is its caller's to know. `migrations.ts` makes the tables.
+ * All of the device's SQL: one function for each statement, which is prepared when it is first used and then kept. The caller knows what a statement
+ * means and in which transaction it runs. `migrations.ts` makes the tables.
  */
 export type Rows = ReturnType<typeof openRows>;
 
@@ -14,15 +14,15 @@ export interface OriginRow {
   readonly name: OriginId;
   readonly nextSeq: number;
   readonly head: Hash;
-  /** Last seq that the broker has taken, that the hub has confirmed; −1: none. */
+  /** The last seq that the broker has taken, and the last that the hub has confirmed; −1: none. */
   readonly queuedThrough: number;
   readonly syncedThrough: number;
-  /** Where in the log the last confirmed event stands, and the log's life that gave this position. */
+  /** The position of the last confirmed event, and the incarnation of the log that gave it. */
   readonly position: Position | null;
   readonly incarnation: IncarnationId | null;
-  /** Last seq that was ever handed to the network; −1: none. */
+  /** The last seq that was ever handed to the network; −1: none. */
   readonly offeredThrough: number;
-  /** Last seq that stays in this epoch; `null`: all do. Later ones were written again under a later epoch, or set aside. */
+  /** The last seq that stays in this epoch; `null`: all do. Later events were written again under a later epoch, or set aside. */
   readonly keptThrough: number | null;
   /** The last seq that is to be sent under this name; −1: none. */
   readonly lastSeq: number;
@@ -38,7 +38,7 @@ export interface NewRow {
   readonly fingerprint: string;
 }
 
-/** `isOld`: a database from before events said which schema they were written with; only for reading. */
+/** Prepares the statements. `isOld`: the database is from before events said which schema they were written with; it is only read. */
 export function openRows(db: DatabaseSync, isOld = false) {
   const prepared = preparer(db);
   return {
@@ -96,7 +96,7 @@ const metaRows = (prepared: Prepared) => ({
   },
 });
 
-/** An epoch's row. What a database of an earlier version does not have is as if nothing had happened. */
+/** An epoch's row. Columns that a database of an earlier version lacks get the values of a new epoch. */
 const originRow = (r: Row): OriginRow => ({
   id: Number(r.id),
   // Written by this program only, which checks both.
@@ -112,7 +112,7 @@ const originRow = (r: Row): OriginRow => ({
   lastSeq: r.kept_through == null ? Number(r.next_seq) - 1 : Number(r.kept_through),
 });
 
-/** What the hub's word says of where an epoch stands. */
+/** Where an epoch stands, by the hub's word. */
 export interface Standing {
   readonly through: number;
   readonly position: Position | null;
@@ -136,7 +136,7 @@ const originRows = (prepared: Prepared) => ({
   setEnd(id: number, nextSeq: number, head: Hash): void {
     prepared("UPDATE origin SET next_seq = ?, head = ? WHERE id = ?").run(nextSeq, head, id);
   },
-  /** Nothing beyond `through` is confirmed, nor waits at a broker. */
+  /** Notes that nothing beyond `through` is confirmed or waits at a broker. */
   lowerTo(id: number, { through, position, incarnation }: Standing): void {
     prepared("UPDATE origin SET synced_through = ?1, queued_through = ?1, position = ?2, incarnation = ?3 WHERE id = ?4").run(
       through,
@@ -159,7 +159,7 @@ const originRows = (prepared: Prepared) => ({
   noteQueued(id: number, through: number): void {
     prepared("UPDATE origin SET queued_through = max(queued_through, ?) WHERE id = ?").run(through, id);
   },
-  /** An epoch ends at `through`. `isShared`: all up to there is the log's. */
+  /** Ends an epoch at `through`. `isShared`: the log has all events up to there. */
   keepTo(id: number, through: number, isShared: boolean): void {
     prepared(
       `UPDATE origin SET kept_through = ?1, queued_through = min(queued_through, ?1), offered_through = min(offered_through, ?1),
@@ -183,10 +183,10 @@ function eventRows(db: DatabaseSync, prepared: Prepared, isOld: boolean) {
     },
     eventAt: (origin: number, seq: number): Row | undefined =>
       prepared(`SELECT ${columns} FROM event WHERE origin = ? AND seq = ?`).get(origin, seq),
-    /** Another way to the same row, which does not pass the pages on the other side of it. */
+    /** Another way to the same row, which does not pass the pages on its other side. */
     eventFromBehind: (origin: number, seq: number): Row | undefined =>
       prepared(`SELECT ${columns} FROM event WHERE origin = ? AND seq <= ? ORDER BY seq DESC LIMIT 1`).get(origin, seq),
-    /** A statement of its own each time: two may be read from at once. */
+    /** Prepares a new statement each time, because two may be read from at once. */
     eventsBetween: (origin: number, from: number, to: number): Iterable<Row> =>
       db
         .prepare(`SELECT ${columns} FROM event WHERE origin = ? AND seq >= ? AND seq <= ? ORDER BY seq`)
@@ -196,7 +196,7 @@ function eventRows(db: DatabaseSync, prepared: Prepared, isOld: boolean) {
     setEventHash(origin: number, seq: number, hash: Hash): void {
       prepared("UPDATE event SET hash = ? WHERE origin = ? AND seq = ?").run(hash, origin, seq);
     },
-    /** One column by itself: where a row is damaged, each may lie elsewhere. */
+    /** Reads one column by itself: in a damaged row, each may lie elsewhere. */
     eventText: (column: "head" | "data" | "hash", origin: number, seq: number): string | null =>
       text(prepared(`SELECT ${column} AS text FROM event WHERE origin = ? AND seq = ?`).get(origin, seq)?.text),
   };
@@ -241,7 +241,7 @@ const asideRows = (prepared: Prepared) => ({
     prepared("SELECT seq, code, reason, at FROM aside WHERE origin = ? ORDER BY seq")
       .all(origin)
       .map((row) => ({ ...markOf(row), at: String(row.at) })),
-  /** What hubs refused, of all epochs; not what is damaged. */
+  /** The events of all epochs that hubs refused, without the damaged ones. */
   refused: (): { readonly origin: number; readonly seq: number }[] =>
     prepared("SELECT origin, seq FROM aside WHERE code <> 'data-corrupt' ORDER BY origin, seq")
       .all()
@@ -316,7 +316,7 @@ const headRows = (db: DatabaseSync, prepared: Prepared) => ({
   },
   signedHead: (origin: string): Row | undefined =>
     prepared("SELECT origin, through, head, signature FROM signed_head WHERE origin = ?").get(origin),
-  /** Keeps the furthest of each origin. */
+  /** Keeps the furthest head of each origin. */
   keepSignedHead(origin: string, through: number, head: string, signature: string): void {
     prepared(
       `INSERT INTO signed_head VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE

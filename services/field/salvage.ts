@@ -18,18 +18,18 @@ import { type EventHead, type EventReader, eventReader, headOf } from "./reading
 import { type OriginRow, openRows, type Rows } from "./rows.ts";
 
 export interface Salvaged {
-  /** Events that were written out whole; `searched`: how many of them had to be searched for in the file's pages. */
+  /** Events that were written out completely; `searched`: how many of them had to be searched for in the file's pages. */
   readonly whole: number;
   readonly searched: number;
-  /** Events of which only texts could be written; these may differ from what was written at first. */
+  /** Events of which only texts could be written; these may differ from the original ones. */
   readonly damaged: number;
-  /** Events that the database counts and of which nothing was found. */
+  /** Events that the database counts, but of which nothing was found. */
   readonly lost: readonly { readonly origin: string; readonly seq: number }[];
   /** Why the database could not be read as one; `null`: it could. */
   readonly problem: string | null;
 }
 
-/** An event in the file: `level` as in `status`, or `MOVED` (written again under a later name), `ASIDE`, `FOUND` (nothing says more of it). */
+/** An event in the file: `level` as in `status`, or `MOVED` (written again under a later name), `ASIDE`, `FOUND` (nothing more is known of it). */
 interface Line {
   readonly origin: string;
   readonly seq: number;
@@ -37,8 +37,8 @@ interface Line {
 }
 
 /**
- * Writes every event of a device's database that can be read, a line each, however badly the file is damaged; of others what is readable. The database is only
- * read. Where SQLite cannot read it, each page is looked at for itself.
+ * Writes every event of a device's database that can be read, one a line, however badly the file is damaged; of the other events it writes what is readable.
+ * The database is only read. Where SQLite cannot read it, each page is searched by itself.
  */
 export function salvage(path: string, write: (line: object) => void): Salvaged {
   if (!existsSync(path))
@@ -53,7 +53,7 @@ export function salvage(path: string, write: (line: object) => void): Salvaged {
     const rows = openRows(db, version < 2);
     const reader = eventReader({ rows });
     const origins = rows.origins();
-    if (origins.length === 0) throw new Error("it knows of no origin");
+    if (origins.length === 0) throw new Error("there is no origin in it");
     for (const origin of origins) {
       const aside = version < 3 ? new Set<number>() : new Set(rows.asideOf(origin.id).map(({ seq }) => seq));
       for (let seq = 0; seq < origin.nextSeq; seq++) {
@@ -124,7 +124,7 @@ function damagedLine(
       const value = rows.eventText(column, origin.id, seq);
       if (value !== null) texts[column] = value;
     } catch {
-      // This one is lost; the others may not be.
+      // This column is lost; the others may not be.
     }
   }
   if (Object.keys(texts).length === 0) return null;
@@ -133,7 +133,7 @@ function damagedLine(
   return { origin: origin.name, seq, level: "DAMAGED", damaged, ...texts };
 }
 
-/** What a search goes by: what was written so far, and what is missing, by origin and seq. */
+/** What a search needs: what was written so far, and what is missing, by origin and seq. */
 interface Search {
   readonly write: (line: object) => void;
   readonly out: { whole: number; searched: number; damaged: number };
@@ -141,7 +141,7 @@ interface Search {
   readonly done: Set<string>;
 }
 
-/** Searches the file's pages for what SQLite could not read. An event whose hash follows from a known hash before it is whole; of the rest the last image counts. */
+/** Searches the file's pages for what SQLite could not read. An event whose hash follows from a known hash before it is intact; of the others, the last image counts. */
 function search(path: string, { write, out, missing, done }: Search): void {
   const named = (carved: Carved): { readonly key: string; readonly head: EventHead } | null => {
     const loose = jsonOr(carved.head);

@@ -3,15 +3,15 @@ import { type SchemaStore, type SchemaVersion, schemasDigest, schemaVersion, sho
 import type { Store } from "./store.ts";
 
 /**
- * The schemas of a device: those its app came with, and those the hub has told it of since. Where both have a version of one name, the hub's
- * holds: its word is what the data is read by. Events are written with what is here, offline; nothing is fetched to write one.
+ * The schemas of a device: those its app came with, and those the hub has told it of since. Where both have a version of the same name, the
+ * hub's counts, because the data is read by it. Events are written with what is here, offline; nothing is fetched to write one.
  */
 export interface FieldSchemas extends SchemaStore {
-  /** A short text that is the same for the same schemas: so that a sync without news costs a few bytes. */
+  /** A short text that is the same for the same schemas, so a sync without news costs only a few bytes. */
   digest(): string;
   /** Each subject's fingerprints, by version. */
   have(): Record<string, string[]>;
-  /** Keeps what the hub has told. Returns how many versions are new here. */
+  /** Keeps the schemas that the hub has sent. Returns how many versions are new here. */
   learn(news: readonly SchemaNews[]): number;
   /** Texts of versions that the hub does not know. */
   offers(unknown: readonly { readonly subject: string; readonly version: number }[]): SchemaNews[];
@@ -58,7 +58,7 @@ export function fieldSchemas(store: Store, base: SchemaStore): FieldSchemas {
     return old.get(subject)![version - 1]!.fingerprint !== bySubject.get(subject)?.[version - 1]?.fingerprint;
   }
 
-  /** The hub's versions, then the app's beyond them. What this program cannot read (a newer one's) ends its subject here. */
+  /** The hub's versions, then the app's beyond them. A version that this program cannot read, because it is of a newer program, ends its subject here. */
   function load(): Map<string, SchemaVersion[]> {
     const out = new Map<string, SchemaVersion[]>();
     const rows = store.rows.schemas();

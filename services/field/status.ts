@@ -14,9 +14,9 @@ export interface FieldStatus {
   readonly device: string;
   /** The origin that writes now. */
   readonly origin: string;
-  /** Each event counts once, also one that was written again under a later name, or set aside. */
+  /** How many events there are. Each counts once, even if it was written again under a later name or set aside. */
   readonly events: number;
-  /** On this device only / taken by the broker / confirmed by the hub. Those set aside are in none. */
+  /** Events on this device only, taken by the broker, and confirmed by the hub. Those set aside are in none of these. */
   readonly levels: { readonly LOCAL: number; readonly QUEUED: number; readonly SYNCED: number };
   /** Events that stay on this device: damaged, or refused by a hub one by one. `tributary field salvage` writes what is readable of them. */
   readonly aside: readonly (AsideNote & { readonly at: string })[];
@@ -25,19 +25,19 @@ export interface FieldStatus {
   /** Device clock minus hub clock at the last sync, milliseconds. */
   readonly clockOffsetMs: number | null;
   readonly keys: {
-    /** This device's key, by its thumbprint; and whether another is about to take its place. */
+    /** The thumbprint of this device's key, and whether another key is about to replace it. */
     readonly device: string;
     readonly isRotating: boolean;
-    /** The hub's keys: only what they sign is believed. None: whoever answers is. */
+    /** The hub's keys: only what they sign is believed. If there are none, whoever answers is believed. */
     readonly hub: readonly string[];
-    /** Answers that none of them had signed, so far. */
+    /** How many answers so far none of these keys had signed. */
     readonly unproven: number;
   };
   readonly origins: readonly {
     readonly origin: string;
     readonly events: number;
     readonly synced: number;
-    /** Where in the log the last confirmed event stands; a position says nothing without the log's life that gave it. */
+    /** The position of the last confirmed event, which means nothing without the incarnation of the log that gave it. */
     readonly position: string | null;
     readonly incarnation: string | null;
   }[];
@@ -78,7 +78,7 @@ export function statusOf(store: Store): FieldStatus {
   };
 }
 
-/** What an event is about, where its row can be read. */
+/** What an event is about, if its row can be read. */
 function aboutOf(
   store: Store,
   { id, name }: OriginRow,
@@ -135,8 +135,8 @@ export interface FieldEvent {
 }
 
 /**
- * All events on the device, origin by origin, in order; one that was written again under a later name comes under that one only. What was set aside or cannot be
- * read is left out: `statusOf` lists the one, `tributary field salvage` writes the other.
+ * All events on the device, origin by origin, in order. An event that was written again under a later name comes under that name only. Events that were set aside
+ * or cannot be read are left out: `statusOf` lists the former, `tributary field salvage` writes the latter.
  */
 export function* eventsOf(store: Store): Generator<FieldEvent> {
   const rows = eventReader(store);

@@ -21,16 +21,16 @@ export interface FieldName {
 export interface Store {
   readonly path: string;
   readonly name: FieldName;
-  /** The connection itself, for tests and for what copies the file; all SQL of ours is in `rows`. */
+  /** The connection itself, for tests and for copying the file; all our SQL is in `rows`. */
   readonly db: DatabaseSync;
   readonly rows: Rows;
-  /** Runs `work` in one transaction, durable when it returns; undone when it throws. */
+  /** Runs `work` in one transaction, which is durable when this returns, and undone if it throws. */
   transaction<T>(work: () => T): T;
   meta(key: string): string | null;
   setMeta(key: string, value: string): void;
   /** All epochs, oldest first; the last is the one that writes. */
   origins(): OriginRow[];
-  /** One of them, which there is. */
+  /** The epoch of this id, which must exist. */
   origin(id: number): OriginRow;
   current(): OriginRow;
   /** Starts a new epoch: events from now on belong to a new origin. */
@@ -40,7 +40,7 @@ export interface Store {
 
 export interface StoreOptions {
   readonly path: string;
-  /** Needed to create the database; when given for an existing one it must match. */
+  /** Needed to create the database. If it is given for an existing one, it must match. */
   readonly name?: FieldName;
   readonly create: boolean;
   readonly randomEpoch: () => string;
@@ -49,8 +49,8 @@ export interface StoreOptions {
 }
 
 /**
- * Opens a field database. A copy of one (a cloned tablet, a restored backup) is noticed by the file it lives in and
- * continues under a new epoch, so that two devices never write as one origin.
+ * Opens a field database. A copy (a cloned tablet, a restored backup) is recognised by the file that it lives in,
+ * and continues under a new epoch, so two devices never write as one origin.
  */
 export function openStore(options: StoreOptions): Store {
   const { path, name, create, randomEpoch, maxPages } = options;
@@ -182,7 +182,7 @@ function storeOver(db: DatabaseSync, path: string, randomEpoch: () => string): S
   return store;
 }
 
-/** What tells this database file from a copy of it: the machine, and the file's inode. */
+/** What distinguishes this database file from a copy: the machine, and the file's inode. */
 function identityOf(path: string): string {
   if (path === ":memory:") return "memory";
   const machine = existsSync("/etc/machine-id") ? readFileSync("/etc/machine-id", "utf8").trim() : hostname();
@@ -204,7 +204,7 @@ const SQLITE_NOTADB = 26;
 export const isCorrupt = (error: unknown): boolean =>
   [SQLITE_CORRUPT, SQLITE_NOTADB, SQLITE_IOERR].includes(((error as { errcode?: number } | null)?.errcode ?? -1) & 0xff);
 
-/** A failure of SQLite as one of ours. */
+/** A failure of SQLite as one of our errors. */
 export function storeError(path: string, error: unknown): unknown {
   if (error instanceof TributaryError) return error;
   const code = ((error as { errcode?: number }).errcode ?? -1) & 0xff;

@@ -22,7 +22,7 @@ export const REPLY_TIMEOUT_MS = 15_000;
 const FIRST_PAUSE_MS = 1_000;
 const MAX_PAUSE_MS = 5 * 60_000;
 const MAX_TRIES = 10;
-/** Once all is queued at the hub's broker, only receipts are missing: no reason to keep somebody waiting. */
+/** Tries once all is queued at the hub's broker: only receipts are missing then, which is no reason to keep somebody waiting. */
 const MAX_QUEUED_TRIES = 3;
 
 export interface SyncOptions extends PushOptions {
@@ -33,9 +33,9 @@ export interface SyncOptions extends PushOptions {
   /** Login and certificates at the broker: contents, not names of files. Default: what the token gives or the device's own key, and the system's authorities. */
   readonly nats?: NatsSettings;
   readonly replyTimeoutMs?: number;
-  /** Tries before giving up, first included; default 10, or 3 when all is queued and only receipts are missing. Each progress starts the count anew. */
+  /** How many tries are made before giving up, including the first; default 10, or 3 when all is queued and only receipts are missing. Any progress starts the count again. */
   readonly maxTries?: number;
-  /** Give up at once when nothing listens at the address: for somebody who waits and can mend it. */
+  /** Give up at once if nothing listens at the address: for somebody who waits and can correct it. */
   readonly failFast?: boolean;
   /** Pauses between tries; replaceable so that a test need not wait. */
   readonly sleep?: (ms: number) => Promise<void>;
@@ -47,9 +47,9 @@ export interface SyncResult {
   readonly confirmed: number;
   /** Events still without a receipt (written meanwhile). */
   readonly pending: number;
-  /** Events that the hub had confirmed before and lacked: it was restored from a backup. They were sent again. */
+  /** Events that the hub had confirmed before but lacked, because it was restored from a backup. They were sent again. */
   readonly restoredBehind: number;
-  /** Events that were written again under a new name, since theirs was a twin's too or an event before them was set aside. */
+  /** Events that were written again under a new name, because a twin had written under their name too or an event before them was set aside. */
   readonly moved: number;
   /** Events that stay on this device: damaged, or refused by the hub one by one. */
   readonly setAside: readonly AsideNote[];
@@ -57,12 +57,12 @@ export interface SyncResult {
   /** Schema versions that the hub told this device of, and that the device told the hub of. */
   readonly schemasLearnt: number;
   readonly schemasProposed: number;
-  /** Bytes handed to the network, also for what was lost or repeated, and for hellos. */
+  /** Bytes handed to the network, including those for hellos and for what was lost or repeated. */
   readonly sentBytes: number;
   readonly batches: number;
-  /** Device clock minus hub clock, milliseconds; `null` when the hub did not tell. */
+  /** Device clock minus hub clock, in milliseconds; `null` if the hub did not tell its time. */
   readonly clockOffsetMs: number | null;
-  /** Set when this device found itself to be a copy and went on under a new name. */
+  /** Set if this device found out that it is a copy, and went on under a new name. */
   readonly renamedTo: string | null;
 }
 
@@ -75,8 +75,8 @@ export const worthAnotherTry = (error: unknown): error is TributaryError =>
   (error.code === "backend-unreachable" || error.code === "backend-failed" || error.code === "internal");
 
 /**
- * Sends all that the hub has no receipt for, and returns when it has one. A dropped link is tried again with growing pauses;
- * a refused token is not. Whatever happens, events stay in the database until their receipt has come.
+ * Sends all events that have no receipt yet, and returns when all have one. After a dropped link it tries again with growing
+ * pauses, after a refused token it does not. Whatever happens, events stay in the database until their receipt has come.
  */
 export async function sync(deps: PushDeps, options: SyncOptions): Promise<SyncResult> {
   const { maxTries, signal, onProgress, random = Math.random } = options;
@@ -136,7 +136,7 @@ async function once(deps: PushDeps, options: SyncOptions, total: Tally): Promise
   }
 }
 
-/** What a failure comes from, down to the first that says `disk-full`. */
+/** Looks for the failure `disk-full` in an error and its causes. */
 function isHubFull(error: unknown): error is TributaryError {
   for (let at = error; at instanceof Error; at = at.cause) if (isTributaryError(at) && at.code === "disk-full") return true;
   return false;

@@ -27,9 +27,9 @@ import {
   type TransportOptions,
 } from "./way.ts";
 
-/** The largest answer of a hub; a hello's schemas take half of it. A longer one does not come from a hub. */
+/** The largest answer of a hub; a hello's schemas take half of it. A longer answer does not come from a hub. */
 const MAX_ANSWER_BYTES = 1_000_000;
-/** What a request line and headers take, about. */
+/** About the bytes that a request line and headers take. */
 const REQUEST_BYTES = 200;
 
 interface Answer {
@@ -38,7 +38,7 @@ interface Answer {
 }
 
 // Long because the address, the token, and the count of bytes sent are shared by the three kinds of call that a transport makes; each is short.
-/** The way over HTTP, where NATS is blocked: one request a batch, one at a time. */
+/** The way over HTTP, for sites where NATS is blocked: one request for each batch, one at a time. */
 export async function httpTransport({ url, token, identity, replyTimeoutMs }: TransportOptions): Promise<Transport> {
   const base = url.endsWith("/") ? url.slice(0, -1) : url;
   const authorized: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
@@ -69,7 +69,7 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
     if (schemas !== undefined) query.set("schemas", schemas);
     const isNews = request.have !== undefined || request.proposes !== undefined;
     let last: Answer = { status: 0, json: null };
-    // The address says what a hub of version 1 reads; the body is the whole request, as it was signed.
+    // The query holds what a hub of version 1 reads; the body is the complete request, as it was signed.
     const word = await inTheHubsTime(identity, request, async (asked) => {
       last = await question(`/v1/ingress/hello?${query}`, asked, isNews ? NEWS_TIMEOUT_MS : ANSWER_TIMEOUT_MS);
       return wordOf(identity, where, last, asked.nonce);
@@ -83,14 +83,14 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
     if (identity.isPinned) throw nobodysWord("the hello", problem);
     throw problem ?? strange("the hello");
   };
-  /** The refusal to act on where the hub's key is known: anybody may have written what is around it. */
+  /** The refusal that counts when the hub's key is known: anybody may have written what is around it. */
   const signedRefusal = (word: unknown): Refusal | null => {
     if (!identity.isPinned || word === null) return null;
     const refusal = refusalSchema.safeParse(word);
     if (!refusal.success) throw unprovenHub(where, null);
     return refusal.data;
   };
-  /** An answer that nobody has signed does not end the sync. */
+  /** The error for an answer that nobody has signed, which does not end the sync. */
   const nobodysWord = (what: string, problem: TributaryError | null): TributaryError =>
     away(`${what} was not taken`, problem ?? strange(what));
   const post = async (frame: Uint8Array, origin: OriginId, carryMs: number, wantsReply: boolean): Promise<Reply | null> => {
@@ -116,7 +116,7 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
     if (error.status === 503 || error.status === 507) {
       throw error.code === "backend-unreachable" ? error : away("the hub did not take the batch", error);
     }
-    // The hub's key is known and this is not signed: smaller frames are tried, whoever asks for them; all else is a reason to come again.
+    // The hub's key is known and this is not signed. Smaller frames are tried, whoever asks for them; anything else is only a reason to come again.
     if (!identity.isPinned) return unsigned(error, sent, json);
     if (status === 413) return unsigned(refusedBy(status)!, sent);
     throw nobodysWord("the batch", error);
@@ -152,7 +152,7 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
   };
 }
 
-/** Reads an answer to its end, or to where it is longer than any hub's. */
+/** Reads an answer to its end, or until it is longer than any hub's. */
 async function boundedJson(response: Response): Promise<unknown> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
@@ -164,7 +164,7 @@ async function boundedJson(response: Response): Promise<unknown> {
   return jsonOf(Buffer.concat(chunks));
 }
 
-/** What a status says when no problem document of ours came with it: something on the way answered. */
+/** What a status says if no problem document of ours came with it, because something on the way answered. */
 function refusedBy(status: number): TributaryError | null {
   if (status === 401 || status === 403)
     return new TributaryError("token-invalid", `the hub refuses the token (${status})`, "Ask for a new one.");
@@ -178,8 +178,8 @@ function refusedBy(status: number): TributaryError | null {
 }
 
 /**
- * What an HTTP answer says for the hub: the body of a success, or the signed refusal inside a problem. Throws `hub-unproven` where the hub's key is known and
- * has not signed it: then nothing that it says is acted on.
+ * The hub's words in an HTTP answer: the body of a success, or the signed refusal inside a problem. Throws `hub-unproven` if the hub's key is known and has
+ * not signed them: then nothing that they say is acted on.
  */
 function wordOf(
   identity: Identity,
@@ -192,9 +192,9 @@ function wordOf(
     if (identity.believes(json, nonce)) return json;
     throw unprovenHub(where, null);
   }
-  // Something on the way is down, or says that the hub is: that may be anybody's word, and is no more than a reason to come again.
+  // Something on the way is down, or says that the hub is. That may be anybody's word, and is only a reason to come again.
   if (status >= 500) return null;
-  // Something on the way that carries no large bodies: smaller ones are tried, whoever says so.
+  // Something on the way does not carry large bodies: smaller ones are tried, whoever says so.
   if (status === 413 && !(isJsonObject(json) && "refusal" in json)) return null;
   const refusal = isJsonObject(json) ? json.refusal : undefined;
   if (!identity.isPinned) return refusal ?? null;

@@ -18,17 +18,17 @@ import {
 
 const WINDOW = 4;
 
-/** JetStream's own refusals (`err_code`) that say that there is no room. */
+/** JetStream's own refusals (`err_code`) which say that there is no room. */
 const NO_ROOM: readonly (number | undefined)[] = [10_023, 10_028, 10_047, 10_077];
 
 /** A cluster takes up to 9 s to choose a new leader for a stream; what is handed over meanwhile is lost. */
 const PUBLISH_TRIES = 6;
 const ACK_PATIENCE_MS = 2_000;
-/** A hello is small, and asked again this often meanwhile: one that a hub or broker just lost while it starts anew must not cost the whole time. */
+/** A hello is small, and is sent so many times within its time: one that was lost because a hub or broker restarted must not cost all of the time. */
 const HELLO_TRIES = 2;
 
-// Long because the link's state (who waits for which receipt, whether the login may hear any, what was sent) is shared by what a transport does; each part is short.
-/** The way over NATS. A link that was lost stays so: the sync opens another, and asks first what has arrived. */
+// Long because all parts of a transport share the link's state (who waits for which receipt, whether the login may receive any, what was sent); each part is short.
+/** The way over NATS. A link that was lost stays lost: the sync opens another, and first asks what has arrived. */
 export async function natsTransport(options: TransportOptions): Promise<Transport> {
   const { token, identity, name, replyTimeoutMs } = options;
   const nc = await connectField(options);
@@ -36,7 +36,7 @@ export async function natsTransport(options: TransportOptions): Promise<Transpor
   const waiting = new Map<string, (reply: Reply | null) => void>();
   /** Set when the broker does not let this login receive its receipts: sending is useless then. */
   let deaf: TributaryError | null = null;
-  // Anybody who may publish there can send anything: messages that do not answer a frame of ours are ignored.
+  // Anybody who may publish there can send anything, so messages that do not answer a frame of ours are ignored.
   nc.subscribe(`${SUBJECTS.receipt}.${sender}`, {
     callback: (error, message) => {
       if (error !== null) {
@@ -84,7 +84,7 @@ export async function natsTransport(options: TransportOptions): Promise<Transpor
       const timeout = isNews ? NEWS_TIMEOUT_MS : ANSWER_TIMEOUT_MS;
       try {
         return await again(async (isFirst) => {
-          // The hub takes each signed question once: one that is asked again is another.
+          // The hub takes each signed question once, so a question that is asked again is signed again.
           const nonce = isFirst ? (request.nonce ?? randomUUID()) : randomUUID();
           const answer = await inTheHubsTime(identity, { ...request, nonce }, (asked) =>
             question(asked, timeout / HELLO_TRIES, (said) => identity.believes(said, asked.nonce)),
@@ -121,7 +121,7 @@ export async function natsTransport(options: TransportOptions): Promise<Transpor
         }),
         lost,
       ]);
-      // The hub's time begins when it has the batch, however long that took.
+      // The hub's time to answer begins when it has the batch, however long that took.
       let timer: NodeJS.Timeout | undefined;
       taken.then(
         () => {
@@ -145,8 +145,8 @@ export async function natsTransport(options: TransportOptions): Promise<Transpor
 }
 
 /**
- * Hands a frame to the stream. A stream whose leader has just died forgets what it was given: once the server has the whole frame, on a slow link later, and no
- * acknowledgement has come for ACK_PATIENCE_MS, the frame is handed over again. A frame that is there twice does no harm.
+ * Hands a frame to the stream. A stream whose leader has just died forgets what it was given. So when the server has had all of the frame (on a slow link that
+ * takes longer) for ACK_PATIENCE_MS without an acknowledgement, the frame is handed over again. A frame that arrives twice does no harm.
  */
 async function publish(
   nc: NatsConnection,
@@ -180,7 +180,7 @@ async function inTime<T>(nc: NatsConnection, acked: Promise<T>): Promise<T | "la
         timer = setTimeout(() => resolve("late"), ACK_PATIENCE_MS);
       }),
   );
-  // A promise that nobody waits for any more may fail silently.
+  // A promise that nobody waits for any longer may fail silently.
   for (const promise of [acked, late]) promise.catch(() => {});
   try {
     return await Promise.race([acked, late.catch(() => acked)]);
@@ -189,7 +189,7 @@ async function inTime<T>(nc: NatsConnection, acked: Promise<T>): Promise<T | "la
   }
 }
 
-/** Fails when the broker says that this login may not publish where this device must: else a question would just have no answer. */
+/** Fails if the broker says that this login may not publish where this device must. Otherwise a question would simply get no answer. */
 async function forbiddenPublish(nc: NatsConnection): Promise<never> {
   for await (const { type, data, permissionContext } of nc.status()) {
     if (type !== "error" || data !== "PERMISSIONS_VIOLATION" || permissionContext?.operation !== "publish") continue;
@@ -199,7 +199,7 @@ async function forbiddenPublish(nc: NatsConnection): Promise<never> {
   return new Promise(() => {});
 }
 
-/** Asks again what had no answer in its time. Throws as the last try did. */
+/** Asks again whatever got no answer in time. Throws what the last try threw. */
 async function again<T>(ask: (isFirst: boolean) => Promise<T>): Promise<T> {
   for (let tries = 1; ; tries++) {
     try {

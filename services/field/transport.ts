@@ -3,7 +3,7 @@ import type { Transport, TransportOptions } from "./way.ts";
 
 type Opener = (options: TransportOptions) => Promise<Transport>;
 
-// Each is loaded by who takes it: a device that only writes down has need of none.
+// Each transport is loaded when it is used: a device that only writes needs none.
 const overNats: Opener = async (options) => (await import("./transport-nats.ts")).natsTransport(options);
 const overHttp: Opener = async (options) => (await import("./transport-http.ts")).httpTransport(options);
 
@@ -15,7 +15,7 @@ export async function openTransport(options: TransportOptions): Promise<Transpor
   if (way !== null) return OPENERS[way](options);
   throw new TributaryError(
     "usage",
-    `${JSON.stringify(withoutLogin(options.url))} is no hub address`,
+    `${JSON.stringify(withoutLogin(options.url))} is not a hub's address`,
     "Write it like nats://hub:4222 or https://hub:8080.",
   );
 }

@@ -14,15 +14,15 @@ import {
 import type { Identity } from "./keys.ts";
 import type { FieldName } from "./store.ts";
 
-/** How long a device waits for the hub's answer to one message, besides what the message takes on its way. */
+/** How long a device waits for the hub's answer to one message, besides the time that the message takes on its way. */
 export const ANSWER_TIMEOUT_MS = 10_000;
 /** A hello that exchanges schemas may be large, in either direction. */
 export const NEWS_TIMEOUT_MS = 60_000;
 
-/** What comes of asking where the hub stands. */
+/** What may come of asking where the hub stands. */
 export type HelloOutcome =
   | { readonly kind: "hello"; readonly hello: Hello }
-  /** The way is open, but nobody can say where the log stands (`because`: in the hub's words): batches may be queued all the same. */
+  /** The way is open, but nobody can say where the log stands (`because`: the hub's words). Batches may be queued all the same. */
   | { readonly kind: "away"; readonly because: TributaryError | null };
 
 export interface Sending {
@@ -36,20 +36,20 @@ export interface Sending {
 export interface Transport {
   /** Batches that may be under way at a time while their order is kept. */
   readonly window: number;
-  /** Whether `taken` tells when a frame has arrived, and not when the hub is done with it. */
+  /** Whether `taken` resolves when a frame has arrived, rather than when the hub is done with it. */
   readonly tellsArrival: boolean;
   /** The largest frame that this way carries. */
   readonly maxFrameBytes: number;
   /** `false` once the link was lost: another has to be opened. */
   readonly isOpen: boolean;
   hello(request: HelloRequest): Promise<HelloOutcome>;
-  /** Asks the hub something else than a hello, and returns its answer as it came: whoever asks looks at its signature. */
+  /** Asks the hub something other than a hello, and returns its answer as it came: the caller checks its signature. */
   ask(question: object, believes: (answer: unknown) => boolean): Promise<unknown>;
   /** Who asks, and whose answers count. */
   readonly identity: Identity;
   /**
-   * Hands over a frame. `carryMs`: how long it and what is under way before it may take to arrive, when the link moves at all. `wantsReply`: `false` asks for no
-   * more than that it is queued.
+   * Hands over a frame. `carryMs`: how long the frame, and what is under way before it, may take to arrive if the link works at all. `wantsReply`: `false` asks
+   * only that the frame is queued.
    */
   send(frame: Uint8Array, origin: OriginId, carryMs?: number, wantsReply?: boolean): Sending;
   /** Bytes handed to the network so far, whatever came of them: frames, hellos and their headers, without TCP and TLS. */
@@ -58,9 +58,9 @@ export interface Transport {
 }
 
 export interface TransportOptions {
-  /** As `WAYS` of core names them; of `nats://…` several, separated by commas. */
+  /** The hub's address, of one of the kinds in `WAYS` of core; several `nats://…` are separated by commas. */
   readonly url: string;
-  /** Not needed by a device whose key is enrolled. */
+  /** The site's token. A device whose key is enrolled needs none. */
   readonly token?: string;
   readonly identity: Identity;
   /** Login and certificates at the broker, where the device's own login is not the one to use. */
@@ -100,7 +100,7 @@ export const brokerFull = (what: string, error: unknown): TributaryError =>
     ),
   );
 
-/** Asks; where the hub says that the question is not of now, it has said what time it is, and is asked once more. */
+/** Asks. If the hub answers that the question's time is wrong, it has told its own time, and is asked once more. */
 export async function inTheHubsTime(
   identity: Identity,
   request: HelloRequest,
@@ -144,11 +144,11 @@ export function problemOf(json: unknown): TributaryError | null {
   if (!isJsonObject(json)) return null;
   const { code, detail, hint } = json;
   if (typeof code !== "string" || typeof detail !== "string") return null;
-  // A code of a newer hub is told as it is; what it means for the exit code is `TributaryError`'s to say.
+  // A code of a newer hub is passed on as it is; `TributaryError` decides what it means for the exit code.
   return new TributaryError(code as TributaryError["code"], detail, typeof hint === "string" ? hint : "");
 }
 
-/** Addresses where nothing can be: refused, unknown, without a route. Waiting a second does not change that. */
+/** Error codes of addresses where nothing can be: refused, unknown, without a route. Waiting a second does not change that. */
 const NOTHING_THERE = ["ECONNREFUSED", "ENOTFOUND", "EHOSTUNREACH", "ENETUNREACH", "EAI_AGAIN", "CONNECTION_REFUSED"];
 
 /** Whether a failure says that nothing listens at the address. */

@@ -9,9 +9,9 @@ export interface Backend {
   readonly name: "nats" | "eventstore" | "postgres";
   readonly url: string;
   readonly how: "environment" | "container" | "path" | "embedded" | "installed";
-  /** The server's process, where it is ours; of a container what the engine says, if it can. */
+  /** The server's process, if it is ours; for a container, what the engine says, if it can. */
   readonly pid: number | null;
-  /** The container's name, where it runs in one. */
+  /** The container's name, if the server runs in one. */
   readonly container: string | null;
   /** One line for people. */
   readonly detail: string;
@@ -34,17 +34,17 @@ export interface StartOptions {
   readonly dataDir: string;
   /** The port that was asked for; it is an error when another program has it. */
   readonly port?: number;
-  /** The port of the last run. Where another program has taken it, another port is chosen, and the user is told. Without both, a free one. */
+  /** The port of the last run. If another program has taken it, another port is chosen, and the user is told. Without both ports, a free one is chosen. */
   readonly lastPort?: number;
   readonly say?: (line: string) => void;
   /** More arguments for the embedded event node. */
   readonly eventstoreArgs?: readonly string[];
   /**
-   * Whether servers get process groups of their own: then Ctrl-C at the terminal is for this program alone, which must end them in order. Without it they
-   * end with whoever started them at a terminal.
+   * Whether servers get process groups of their own: then Ctrl-C at the terminal reaches this program only, which must end them in order. Otherwise the
+   * servers end with the program that started them at a terminal.
    */
   readonly ownGroups?: boolean;
-  /** Interrupts a start: servers that have begun are ended, and the start throws. */
+  /** Interrupts a start: servers that were already started are ended, and the start throws. */
   readonly signal?: AbortSignal;
 }
 

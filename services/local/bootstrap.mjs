@@ -34,18 +34,18 @@ const npm = (args) =>
 
 function install() {
   say("Tributary: installing the npm packages of package-lock.json (Node 24 and PostgreSQL among them; half a minute) …");
-  // A repeat mends a registry's hiccup.
+  // Trying again helps if the registry failed for a moment.
   if (
     npm(["ci", "--include=dev", "--no-audit", "--no-fund"]).status !== 0 &&
     npm(["ci", "--include=dev", "--no-audit", "--no-fund"]).status !== 0
   ) {
     fail(
       "npm could not install the packages.",
-      "See its words above; check the network and the registry, then run the command again.",
+      "See npm's messages above; check the network and the registry, then run the command again.",
     );
   }
   if (nodeMajor() < NODE_MAJOR) {
-    // Install scripts may have been switched off; the pinned Node arrives by one.
+    // Install scripts may have been switched off; one of them brings the pinned Node.
     npm(["rebuild", "node", "--ignore-scripts=false", "--foreground-scripts"]);
   }
   if (nodeMajor() < NODE_MAJOR) {
@@ -66,7 +66,7 @@ const isAlive = (pid) => {
   }
 };
 
-/** Whether the lock is this process's: only then it may take it away. */
+/** Whether this process has the lock: only then may it remove the lock. */
 let isMine = false;
 const unlock = () => {
   if (isMine) rmSync(LOCK, { recursive: true, force: true });
@@ -100,7 +100,7 @@ async function alone(work) {
   }
 }
 
-/** Takes away the lock of an owner that is gone; one that somebody else has made meanwhile goes back. */
+/** Removes the lock of an owner that is gone; a lock that somebody else has made meanwhile is put back. */
 function takeAway(stale) {
   const aside = `${LOCK}.stale.${process.pid}`;
   try {
@@ -109,7 +109,7 @@ function takeAway(stale) {
     const pid = existsSync(owner) ? Number(readFileSync(owner, "utf8")) : 0;
     if (pid !== stale && !existsSync(LOCK)) renameSync(aside, LOCK);
   } catch {
-    // Another was first.
+    // Another process was first.
   }
   rmSync(aside, { recursive: true, force: true });
 }
@@ -130,7 +130,7 @@ function run(args) {
     env: {
       ...process.env,
       PATH: `${join(MODULES, ".bin")}${delimiter}${process.env.PATH}`,
-      // Compiled code is kept between runs: a command starts with 0.8 s of processor time in place of 1.3.
+      // Compiled code is kept between runs: a command then starts in 0.8 s of processor time instead of 1.3 s.
       NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? join(MODULES, ".cache/compiled"),
       NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ""} --disable-warning=ExperimentalWarning`.trim(),
     },

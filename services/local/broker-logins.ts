@@ -6,20 +6,20 @@ import { signalServer } from "./process.ts";
 
 /**
  * Who may log in at the broker that the hub starts. Two accounts stand in its configuration: HUB has the streams, and SITES has a user for each site's token (or
- * key). A site reaches the hub only through what SITES imports: so it can publish on its own subjects and hear its own receipts, and there is no JetStream where it
- * is; and the server answers it through a subject of the server's own, so that no reply subject of a site's choosing is ever published on among the hub's.
+ * key). A site reaches the hub only through what SITES imports: so it can publish on its own subjects and receive its own receipts, and has no JetStream. The server
+ * answers a site through a subject of the server's own, so nothing is ever published in the hub's account on a reply subject that a site chose.
  * (With rights alone, in one account, a batch sent with the reply subject `$JS.API.STREAM.PURGE.DEAD` empties that stream: the acknowledgement does it.)
  *
  *   admitted (a file in nats-logins/) ─▶ in the configuration ─▶ known to the server ── runs out, or is withdrawn ─▶ removed, its connections closed
  */
 
-/** A login of a site's: what its token or a one-time code gives as user and password, or the key of a device as an nkey. */
+/** A site's login: the user and password that its token or a one-time code gives, or a device's key as an nkey. */
 export type SiteLogin = {
   readonly org: string;
   readonly site: string;
   readonly device: string | null;
   readonly expiresAtMs: number;
-  /** What gives it: the login goes when the token is revoked, the code used, or the key another. */
+  /** What the login comes from: it ends when the token is revoked, the code is used, or the key is replaced. */
   readonly right?: { readonly token: string; readonly issuedAtS: number } | { readonly code: string } | { readonly key: string };
 } & (
   | { readonly kind: "password"; readonly user: string; readonly pass: string }
@@ -27,7 +27,7 @@ export type SiteLogin = {
 );
 
 const HUB_USER = "hub";
-/** A login that may do nothing. Its password follows from all other logins: when the server accepts it, it has read exactly these. Sites' names have dots. */
+/** A login that may do nothing. Its password follows from all other logins: a server that accepts it has read exactly these. No site can have this user's name, because theirs have dots. */
 const MARK_USER = "as-of";
 /** How long the server may take to read its configuration again. Usually it takes some milliseconds. */
 const RELOAD_TIMEOUT_MS = 10_000;
@@ -37,7 +37,7 @@ const PROBE_TIMEOUT_MS = 2_000;
 const loginsDir = (dataDir: string): string => join(dataDir, "nats-logins");
 const nameOfLogin = (login: SiteLogin): string => (login.kind === "password" ? login.user : login.nkey);
 
-/** The hub's own login at its broker; made once, kept in the data folder. Begins with a letter: nats.js takes digits after a colon for a port. */
+/** The hub's own login at its broker, made once and kept in the data folder. The password begins with a letter: nats.js takes digits after a colon for a port. */
 export function hubLogin(dataDir: string): { readonly user: string; readonly password: string } {
   const file = join(dataDir, "nats.password");
   if (!existsSync(file)) writeWhole(file, `h${randomBytes(24).toString("base64url")}`);
@@ -45,8 +45,8 @@ export function hubLogin(dataDir: string): { readonly user: string; readonly pas
 }
 
 /**
- * What streams may reserve together; each has a bound of its own. By default the server takes three quarters of what is free on the disk when it starts: one
- * that was started again while the disk was full would refuse its streams for good.
+ * What streams may reserve together; each has a bound of its own. By default the server takes three quarters of what is free on the disk when it starts. A
+ * server that was started again while the disk was full would then refuse its streams for good.
  */
 const MAX_STORE = "1TB";
 
@@ -66,7 +66,7 @@ export function brokerConfig(options: {
 export function writeAccounts(dataDir: string, nowMs = Date.now()): void {
   mkdirSync(join(dataDir, "nats"), { recursive: true, mode: 0o700 });
   takeUpLogins(dataDir);
-  // Another process may write at the same time; the one that writes last has looked last.
+  // Another process may write at the same time. The one that writes last has also read last.
   for (let before: string | null = null; ; ) {
     const text = accountsText(hubLogin(dataDir), currentLogins(dataDir, nowMs));
     if (text === before) return;
@@ -148,7 +148,7 @@ function takeUpLogins(dataDir: string): void {
   rmSync(file);
 }
 
-/** A login from its file; `null` when the file has just gone. What it says goes into the server's configuration, so it is looked at first. */
+/** A login from its file; `null` if the file has just been removed. Its content goes into the server's configuration, so it is checked first. */
 function readLogin(file: string): SiteLogin | null {
   let text: string;
   try {
@@ -201,7 +201,7 @@ export async function admitSite(dataDir: string, login: SiteLogin): Promise<void
   if (hasOwnBroker(dataDir)) await reload(dataDir);
 }
 
-/** Takes logins away again, and closes the connections that were made with them. Returns how many there were. */
+/** Withdraws logins, and closes the connections that were made with them. Returns how many logins there were. */
 export async function withdrawSites(dataDir: string, isMeant: (login: SiteLogin) => boolean): Promise<number> {
   const gone = currentLogins(dataDir, Date.now()).filter(isMeant);
   for (const login of gone) rmSync(join(loginsDir(dataDir), `${nameOfLogin(login)}.json`), { force: true });
@@ -211,7 +211,7 @@ export async function withdrawSites(dataDir: string, isMeant: (login: SiteLogin)
 
 /**
  * Brings the logins in line with what they are derived from: those that are no longer valid are removed and their connections closed, and those that are missing are added.
- * Logins that ran out go, too. Returns how many were added and removed.
+ * Logins that have run out are removed as well. Returns how many were added and removed.
  */
 export async function settleLogins(
   dataDir: string,
@@ -235,7 +235,7 @@ export async function settleLogins(
   return { came: fresh.length, went: gone.length };
 }
 
-/** Has the server read its configuration again, and waits until it has. */
+/** Makes the server read its configuration again, and waits until it has. */
 async function reload(dataDir: string): Promise<void> {
   writeAccounts(dataDir);
   await signalServer(dataDir, "nats", "SIGHUP");
@@ -263,7 +263,7 @@ async function isCurrent(dataDir: string): Promise<boolean | null> {
   return port === null || mark === undefined ? null : logsIn(port, MARK_USER, mark);
 }
 
-/** Whether a login is let in; `null`: nobody answers. */
+/** Whether the server accepts a login; `null`: nobody answers. */
 async function logsIn(port: number, user: string, pass: string): Promise<boolean | null> {
   const { connect, NatsError } = await import("nats");
   try {
@@ -280,19 +280,19 @@ function portOf(dataDir: string): number | null {
   return existsSync(file) ? Number(readFileSync(file, "utf8")) : null;
 }
 
-/** The port that the hub's broker listens on, for those who have it read its configuration again. */
+/** Notes the port that the hub's broker listens on, for processes that make it read its configuration again. */
 export const notePort = (dataDir: string, port: number): void => writeWhole(join(dataDir, "nats.port"), String(port));
 
 /**
- * Before there were logins, the broker kept its streams in the server's default account. They become the hub's: batches that wait there are taken, and dead letters
- * can still be looked at.
+ * Moves the streams of a broker from before there were logins, which kept them in the server's default account, into the hub's account: batches that wait there are
+ * taken, and dead letters can still be read.
  */
 export function adoptStreams(store: string): void {
   const [from, to] = [join(store, "jetstream", "$G"), join(store, "jetstream", "HUB")];
   if (existsSync(from) && !existsSync(to)) renameSync(from, to);
 }
 
-/** Writes a secret file whole or not at all, readable for this user only. */
+/** Writes a secret file completely or not at all, readable for this user only. */
 function writeWhole(file: string, text: string): void {
   const fresh = `${file}.${process.pid}.new`;
   writeFileSync(fresh, text, { mode: 0o600 });

@@ -39,7 +39,7 @@ export function containerEngine(): Promise<string | null> {
   return found;
 }
 
-/** A container's name says whose it is: one of each server for a data directory. */
+/** A container's name says which data directory and which server it belongs to. */
 export const containerName = (dataDir: string, name: Backend["name"]): string =>
   `tributary-${createHash("sha256").update(resolve(dataDir)).digest("hex").slice(0, 12)}-${name}`;
 
@@ -65,7 +65,7 @@ export async function startContainer(engine: string, options: ContainerOptions):
     await run(engine, ["stop", "--time", String(STOP_TIMEOUT_S), container]).catch(() => {});
   };
   try {
-    // One that a killed hub left behind, or that is still being removed.
+    // A container that a killed hub left behind, or that is still being removed.
     await run(engine, ["rm", "--force", container]).catch(() => {});
     await run(
       engine,
@@ -130,7 +130,7 @@ function endOf(engine: string, container: string): Promise<Ended> {
   });
 }
 
-/** The process of a container as the engine knows it; `null` where it is in a machine of its own, or the engine does not say. */
+/** The process of a container as the engine knows it; `null` if it runs in a virtual machine, or the engine does not say. */
 async function pidOf(engine: string, container: string): Promise<number | null> {
   try {
     const { stdout } = await run(engine, ["inspect", "--format", "{{.State.Pid}}", container]);

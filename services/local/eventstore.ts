@@ -8,7 +8,7 @@ import { choosePort, endLeftover, startProcess, whenReady } from "./process.ts";
 
 const NODE = join(import.meta.dirname, `../log/node/main.${import.meta.url.endsWith(".js") ? "js" : "ts"}`);
 
-// Drivers are loaded by who asks a server: a command on a device has no need of them.
+// Drivers are loaded when a server is asked: a command on a device does not need them.
 async function probe(url: string): Promise<void> {
   const { openLog } = await import("../log/index.ts");
   await using log = openLog(url);

@@ -4,8 +4,8 @@ import { join, resolve } from "node:path";
 import { canHoldDatabase } from "./postgres.ts";
 
 /**
- * A folder for servers that are not kept: `.tributary/NAME` here; in the system's temporary folder where this one is closed to PostgreSQL's own user, as a
- * clone in /root is. The same at each call, so that what a killed run left there is found.
+ * A folder for servers that are not kept: `.tributary/NAME` here, or a folder in the system's temporary one if this clone is closed to PostgreSQL's own
+ * user, as a clone in /root is. It is the same at each call, so that what a killed run left there is found.
  */
 export function workFolder(name: string): string {
   const here = resolve(".tributary", name);
@@ -14,7 +14,7 @@ export function workFolder(name: string): string {
   const wanted = join(tmpdir(), `tributary-${name}-${uid}`);
   mkdirSync(wanted, { recursive: true });
   const found = lstatSync(wanted);
-  // Anybody can make a folder of that name there: only one's own is used.
+  // Anybody can make a folder of that name there: only our own is used.
   const dir = found.isDirectory() && found.uid === uid ? wanted : mkdtempSync(`${wanted}-`);
   chmodSync(dir, 0o755);
   return dir;

@@ -1,6 +1,6 @@
 /**
  * One machine's backends. In goes a data directory; out come running servers: those the environment names, else containers, else
- * programs on PATH, else embedded ones. Never a server replaced silently when the one that was named does not answer.
+ * programs on PATH, else embedded ones. If a server that was named does not answer, it is never silently replaced by another.
  */
 import type { TributaryError } from "../core/index.ts";
 import { type Backend, portOf, type StartOptions } from "./backend.ts";
@@ -31,7 +31,7 @@ export interface BackendsOptions extends Omit<StartOptions, "port" | "lastPort">
 
 const STARTS = { nats: startNats, eventstore: startEventStore, postgres: startPostgres } as const;
 
-/** Starts all three, or none: when one fails, those begun are closed again. The data directory belongs to this process until `close`. */
+/** Starts all three, or none: if one fails, those already started are closed again. The data directory belongs to this process until `close`. */
 export async function startBackends(options: BackendsOptions): Promise<Backends> {
   const { dataDir, ports = {}, lastPorts = {}, say = () => {}, keep, ...others } = options;
   const unlock = lockDirectory(dataDir, say);

@@ -4,32 +4,32 @@ import { isFull, MIN_FREE_BYTES, type Room } from "./room.ts";
 
 const FIRST_PAUSE_MS = 200;
 const MAX_PAUSE_MS = 10_000;
-/** A server that does not come back, or ends within HEALTHY_MS, this often in a row is given up: about 40 s of pauses. */
+/** A server is given up when it does not come back, or ends within HEALTHY_MS, so many times in a row: after about 40 s of pauses. */
 export const MAX_TRIES = 8;
 const HEALTHY_MS = 5_000;
-/** While its disk is full a server is started again so often, and as long as it takes. */
+/** While its disk is full, a server is started again at this interval, for as long as it takes. */
 const FULL_PAUSE_MS = 10_000;
 const MIB = 1_048_576;
 const LOOK_MS = 10_000;
 const LOOK_TIMEOUT_MS = 5_000;
-/** Lines of a server's log that are said, and letters. */
+/** So many lines and letters of a server's log are shown. */
 const LAST_LINES = 3;
 const MAX_WORDS = 400;
-/** Servers are seldom silent by themselves: one look that finds nothing may be a busy machine. */
+/** A server counts as silent only after so many checks: a single one without an answer may be due to a busy machine. */
 const SILENT_LOOKS = 2;
 
 export interface KeepOptions {
   readonly say: (line: string) => void;
   /** The server is given up. Called once. */
   readonly onGivenUp: (error: TributaryError) => void;
-  /** How often it is asked whether it answers, and how long that may take. */
+  /** How often the server is asked whether it answers, and how long an answer may take. */
   readonly lookMs?: number;
   readonly lookTimeoutMs?: number;
   /** The first pause before a start. */
   readonly pauseMs?: number;
   /** What is left on the disk that the server keeps its data on; `null`: that cannot be told. */
   readonly room?: () => Room | null;
-  /** The pause before a start while that is too little. */
+  /** The pause before a start while there is too little room. */
   readonly fullPauseMs?: number;
 }
 
@@ -37,7 +37,7 @@ const titled = (name: Backend["name"]): string => TITLES[name][0]!.toUpperCase()
 const processOf = ({ pid, container }: Backend): string =>
   container !== null ? ` (container ${container})` : pid === null ? "" : ` (process ${pid})`;
 const wayOf = ({ signal, code }: Ended): string => signal ?? (code === null ? "no exit code" : `exit ${code}`);
-/** What a failure says, on one line: of many lines the last, where a server tells why it ended. */
+/** What a failure says, on one line. Of several lines it is the last, where a server says why it ended. */
 const inOneLine = (error: unknown): string => {
   const [first = "", ...rest] = messageOf(error).trim().split("\n");
   return (rest.length === 0 ? first : rest.slice(-LAST_LINES).join("; ")).slice(0, MAX_WORDS);
@@ -46,7 +46,7 @@ const inOneLine = (error: unknown): string => {
 const leftOn = ({ place, freeBytes, freeFiles }: Room): string =>
   freeBytes < MIN_FREE_BYTES
     ? `the disk of ${place} is full: ${Math.floor(freeBytes / MIB)} MiB are left, and it needs ${MIN_FREE_BYTES / MIB}`
-    : `the disk of ${place} is full: it has room for ${freeFiles} more files only`;
+    : `the disk of ${place} is full: it has room for only ${freeFiles} more files`;
 
 // Long because the states in the picture below share what they count; each step is short, and they stand in the picture's order.
 /**
@@ -88,7 +88,7 @@ export function keepServer(first: Backend, startAgain: (signal: AbortSignal) => 
     tries = 0;
     pauseMs = firstPauseMs;
   };
-  /** Whether the disk is full now. When there is room again after it was, that is said. */
+  /** Whether the disk is full now. If it was full before and has room again, that is said. */
   const fullRoom = (): Room | null => {
     const left = room();
     if (left !== null && isFull(left)) return left;
@@ -110,7 +110,7 @@ export function keepServer(first: Backend, startAgain: (signal: AbortSignal) => 
   const later = (what: string, cause: unknown): void => {
     const full = fullRoom();
     if (full !== null) {
-      // Without a cause it was up until now.
+      // Without a cause, the server was up until now.
       sayFull(what, full, cause === null);
       timer = setTimeout(() => {
         fullRoom();
@@ -157,7 +157,7 @@ export function keepServer(first: Backend, startAgain: (signal: AbortSignal) => 
   watch(first);
   const lookedAt = (): Backend | null => {
     if (!isUp || isClosed) return null;
-    // It came up on a full disk; that room was made is heard of nowhere else.
+    // It came up on a full disk; nothing else would say when there is room again.
     if (isFullSaid) fullRoom();
     return current;
   };
@@ -184,7 +184,7 @@ export function keepServer(first: Backend, startAgain: (signal: AbortSignal) => 
   };
 }
 
-/** Asks a server again and again whether it answers, and says when it does not any more, and when it does again. */
+/** Asks a server again and again whether it answers, and says when it no longer does, and when it does again. */
 function look(
   server: () => Backend | null,
   title: string,
@@ -211,7 +211,7 @@ function look(
       clearTimeout(late);
       isLooking = false;
     }
-    // One that has ended meanwhile is started again; that is said elsewhere.
+    // A server that has ended meanwhile is started again; that is said elsewhere.
     if (server() !== asked) return;
     if (problem === null) {
       if (misses >= SILENT_LOOKS) say(`${title} answers again.`);

@@ -17,7 +17,7 @@ export function ownerOf(dataDir: string): number | null {
   return owner !== null && isSame(owner) ? owner.pid : null;
 }
 
-/** Makes this process the owner of a data directory. Returns the way to give it up. A lock whose owner is gone is taken over. */
+/** Makes this process the owner of a data directory. A lock whose owner is gone is taken over. Returns a function that gives the directory up. */
 export function lockDirectory(dataDir: string, say: (line: string) => void): () => void {
   hubFolder(dataDir);
   const file = lockFile(dataDir);

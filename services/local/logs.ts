@@ -2,25 +2,25 @@ import { closeSync, fstatSync, ftruncateSync, openSync, readSync, renameSync, rm
 import { dirname } from "node:path";
 import { ownFolder } from "../core/node.ts";
 
-/** A log that has grown to this is put aside as `NAME.1`, in the place of the one before: so each takes twice that at most. */
+/** A log that has grown to this size is put aside as `NAME.1`, which replaces the one before: so each log takes at most twice this size. */
 export const MAX_LOG_BYTES = 16 * 1_048_576;
-/** How often the logs of other programs are looked at. */
+/** How often the sizes of other programs' logs are checked. */
 export const LOG_LOOK_MS = 10_000;
-/** What a writer adds before it looks at its file: others may write there, too. */
+/** So many bytes are added before a writer checks its file's size, because others may write there, too. */
 const LOOKS_PER_LOG = 16;
 const CHUNK_BYTES = 1_048_576;
-/** Room for the last words of a server, whose lines may be long. */
+/** So many bytes are read for the last words of a server, whose lines may be long. */
 const TAIL_BYTES = 16_384;
 
 /**
  * Puts a log aside that has grown too large. Programs that have it open and add to its end (O_APPEND) go on at its new beginning, and need not be told; what they
- * write in the moment between is lost. On a disk without room for that the log stays as it is. Returns whether it was put aside.
+ * write in the moment in between is lost. If the disk has no room for that, the log stays as it is. Returns whether it was put aside.
  */
 export function boundLog(file: string, maxBytes = MAX_LOG_BYTES): boolean {
   try {
     const { size } = statSync(file);
     if (size <= maxBytes) return false;
-    // Of a log from before there was a bound, only the end is kept.
+    // If the log is from before there was a bound, only its end is kept.
     copyTail(file, `${file}.1.new`, maxBytes);
     renameSync(`${file}.1.new`, `${file}.1`);
     const handle = openSync(file, "r+");
@@ -40,7 +40,7 @@ function forget(file: string): void {
   try {
     rmSync(file, { force: true });
   } catch {
-    // The disk cannot be written to. Looking after logs does not depend on that.
+    // The disk cannot be written to. That must not stop the care of the other logs.
   }
 }
 
@@ -88,8 +88,8 @@ export interface LogWriter {
 }
 
 /**
- * Adds lines to a log of this program, within the bound. A line that cannot be written is dropped: a full disk must not end what is told about. `lostLine` says
- * how many, as a line, when there is room again.
+ * Adds lines to a log of this program, within the bound. A line that cannot be written is dropped: a full disk must not stop the work that is logged. When there
+ * is room again, `lostLine` makes a line that says how many were lost.
  */
 export function openLogFile(file: string, lostLine: (lines: number) => string, maxBytes = MAX_LOG_BYTES): LogWriter {
   ownFolder(dirname(file));

@@ -25,7 +25,7 @@ async function probe(url: string, settings: NatsSettings = {}): Promise<void> {
   }
 }
 
-/** Settings that a variable holds, and those for which it names a file. */
+/** Settings whose variable holds the value, and settings whose variable names a file. */
 const VARIABLES = {
   user: "TRIBUTARY_NATS_USER",
   password: "TRIBUTARY_NATS_PASSWORD",
@@ -42,11 +42,11 @@ const FILES = {
 /** The files that hold a login or certificates, by setting. */
 export type NatsFiles = { readonly [setting in keyof typeof FILES]?: string };
 
-/** Login and certificates for NATS: files that a command names, else what the environment says. Throws `not-found` for a file that is not there. */
+/** Login and certificates for NATS: from files that a command names, or else from the environment. Throws `not-found` for a file that is not there. */
 export function natsSettings(files: NatsFiles = {}): NatsSettings {
   const settings: { -readonly [setting in keyof NatsSettings]: NatsSettings[setting] } = {};
   for (const [setting, variable] of Object.entries(VARIABLES) as [keyof typeof VARIABLES, string][]) {
-    // A creds file or an nkey that a command names is the login that is meant.
+    // If a command names a creds file or an nkey, that is the login to use.
     if (files.creds !== undefined || files.nkeySeed !== undefined) continue;
     const value = process.env[variable];
     if (value !== undefined && value !== "") settings[setting] = value;
@@ -104,7 +104,7 @@ export async function startNats(options: StartOptions): Promise<Backend> {
   writeAccounts(dataDir);
   notePort(dataDir, chosen);
   const { user, password } = hubLogin(dataDir);
-  // The hub's own address, login and all; whoever shows it or gives it away leaves the login out.
+  // The hub's own address, with its login; whoever shows it or hands it out leaves the login out.
   const local = withLogin(`nats://127.0.0.1:${chosen}`, user, password);
   const engine = await containerEngine();
   if (engine !== null) {
@@ -177,7 +177,7 @@ async function installed(say: (line: string) => void, signal?: AbortSignal): Pro
   say(
     `nats-server is not on this machine: fetching Debian's package with apt-get and unpacking it into ${root} (nothing is installed system-wide) …`,
   );
-  // Unpacked in a folder of this process and moved into place whole: several may be doing the same at once.
+  // Unpacked in a folder of this process and then moved into place as one, because several processes may do this at the same time.
   const mine = `${root}.${process.pid}`;
   const work = join(mine, "apt");
   const lists = join(work, "lists");

@@ -10,7 +10,7 @@ interface Address {
   readonly port: number;
 }
 
-/** What to send a server so that it says anything at all; `null`: it speaks first. Only the link can be tried where TLS comes first. */
+/** What makes a server answer: the bytes to send, or `null` if it speaks first. Where TLS comes first, only the link can be tried. */
 type Greeting = { readonly kind: "link" } | { readonly kind: "answer"; readonly bytes: Buffer | null };
 
 /** PostgreSQL's SSLRequest: answered with one letter, also while it recovers. */
@@ -40,7 +40,7 @@ function greetingFor(scheme: string, url: string): { readonly greeting: Greeting
 
 /**
  * Whether a server gives any sign of life, in about a second: for commands that should say so at once, before its own client waits and tries again. A suspended
- * process is found out, too, for the system takes its connections but nobody answers. `null`: it does, or the address is one that this cannot judge.
+ * process is found out, too: the system accepts its connections, but nobody answers. Returns why the server counts as silent; `null`: it answers, or this cannot judge its address.
  */
 export async function silenceOf(url: string): Promise<string | null> {
   const [, scheme = "", hosts = ""] = /^([a-z+]+):\/\/(?:[^@/]*@)?([^/?]*)/i.exec(url) ?? [];

@@ -141,14 +141,14 @@ async function createDatabase(url: string): Promise<void> {
   }
 }
 
-/** Whom PostgreSQL runs as: with nothing in it, whoever runs the hub. */
+/** The user that PostgreSQL runs as; empty: the user that runs the hub. */
 interface Owner {
   readonly uid?: number;
   readonly gid?: number;
   readonly name?: string;
 }
 
-/** PostgreSQL refuses to run as root: then it runs as the user `postgres` or `nobody`. */
+/** PostgreSQL refuses to run as root: if root runs the hub, PostgreSQL runs as the user `postgres` or `nobody`. */
 function serverUser(): Owner {
   if (process.getuid?.() !== 0) return {};
   const users = readFileSync("/etc/passwd", "utf8").split("\n");
@@ -199,7 +199,7 @@ function embeddedPrograms(): string {
   return bin;
 }
 
-/** The first folder on the way to a path that is closed to the server's user; `null`: it may walk there. A clone in /root is closed to others. */
+/** The first folder on the way to a path that is closed to the server's user; `null`: none is. A clone in /root is closed to others. */
 function closedFolder(path: string, { uid, gid }: Owner): string | null {
   if (uid === undefined) return null;
   const way: string[] = [];
@@ -221,7 +221,7 @@ function closedFolder(path: string, { uid, gid }: Owner): string | null {
 export const canHoldDatabase = (dataDir: string): boolean =>
   process.getuid?.() !== 0 || closedFolder(dataDir, serverUser()) === null;
 
-/** Throws where PostgreSQL cannot keep its data in the data directory, or an earlier version kept them elsewhere. Data never stand outside of it. */
+/** Throws if PostgreSQL cannot keep its data in the data directory, or if an earlier version kept them elsewhere. Data are never kept outside of it. */
 function checkPlace(cluster: string, owner: Owner): void {
   const elsewhere = join(openPlace(cluster), "postgres");
   const isElsewhere = existsSync(join(elsewhere, "PG_VERSION")) && !existsSync(join(cluster, "PG_VERSION"));
@@ -240,12 +240,12 @@ function checkPlace(cluster: string, owner: Owner): void {
     throw new TributaryError(
       "backend-failed",
       `an earlier version kept this hub's PostgreSQL data outside of the data folder, in ${elsewhere}`,
-      `Move them: ${move} — or remove them (rm -r ${elsewhere}), and the views are folded anew from the log.`,
+      `Move them: ${move} — or remove them (rm -r ${elsewhere}), and the views are folded again from the log.`,
     );
   }
 }
 
-/** A place of our own that every user can reach, named after what it stands in for: programs are copied there, and earlier versions kept data there. */
+/** A folder of our own that every user can reach, named after the folder that it replaces: programs are copied there, and earlier versions kept data there. */
 function openPlace(instead: string): string {
   const parent = [join("/var/lib"), tmpdir()].find((dir) => {
     try {
@@ -279,7 +279,7 @@ interface NewCluster {
   readonly signal: AbortSignal | undefined;
 }
 
-/** Makes the database cluster beside its folder, and moves it there when it is whole. */
+/** Makes the database cluster beside its folder, and moves it there when it is complete. */
 async function initialise({ bin, cluster, password, owner, signal }: NewCluster): Promise<void> {
   const { uid, gid } = owner;
   const partial = `${cluster}.partial`;

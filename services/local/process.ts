@@ -12,7 +12,7 @@ const run = promisify(execFile);
 
 /** How long a server may take to answer after its start, and to end after being asked to. */
 export const START_TIMEOUT_MS = 90_000;
-/** How long one may take that says it is recovering what a crash left. */
+/** How long a server may take that says it is recovering from a crash. */
 const BUSY_TIMEOUT_MS = 15 * 60_000;
 const STOP_TIMEOUT_MS = 10_000;
 const LOG_LINES_SHOWN = 8;
@@ -45,7 +45,7 @@ export const isFree = (port: number, host = "127.0.0.1"): Promise<boolean> =>
     server.listen(port, host, () => server.close(() => resolve(true)));
   });
 
-/** The port that was asked for, which must be free; else that of the last run, if nobody took it meanwhile; else any free one. */
+/** The port that was asked for, which must be free; or else the port of the last run, if nobody has taken it meanwhile; or else any free one. */
 export async function choosePort(
   {
     port,
@@ -85,7 +85,7 @@ export function findProgram(name: string, also: readonly string[] = []): string 
   return null;
 }
 
-/** When a process began, in the kernel's ticks: with the pid it names one process for good. `null`: there is none, or no /proc. */
+/** When a process began, in the kernel's ticks: together with the pid, this names one process for good. `null`: there is no such process, or no /proc. */
 export function startTimeOf(pid: number): string | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
@@ -113,7 +113,7 @@ export interface Running {
   lastWords(): string;
 }
 
-/** A process, so that a later one with the same pid is not taken for it. */
+/** Names a process, so that a later one with the same pid is not taken for it. */
 interface ProcessName {
   readonly pid: number;
   readonly start: string | null;
@@ -127,7 +127,7 @@ const nameOfProcess = (pid: number): ProcessName => ({ pid, start: startTimeOf(p
 export const isSame = ({ pid, start }: ProcessName): boolean =>
   pid > 0 && isAlive(pid) && (start === null || startTimeOf(pid) === start);
 
-/** Writes down a server and who started it. Returns the way to forget it. */
+/** Writes down a server and who started it. Returns a function that removes the note. */
 export function noteOwner(
   dataDir: string,
   name: string,
@@ -139,14 +139,14 @@ export function noteOwner(
 }
 
 export interface ProcessOptions extends SpawnOptions {
-  /** How large its log may grow before it is put aside, and how often that is looked at. */
+  /** How large its log may grow before it is put aside, and how often that is checked. */
   readonly maxLogBytes?: number;
   readonly logLookMs?: number;
 }
 
 /**
- * Starts a server that writes into `<dataDir>/logs/<name>.log`, which is kept within a bound. Its pid is kept in `<dataDir>/<name>.pid`, so that one left over
- * by a killed parent is found and ended by the next start.
+ * Starts a server that writes into `<dataDir>/logs/<name>.log`, which is kept within a bound. Its pid is kept in `<dataDir>/<name>.pid`, so that the next start
+ * finds and ends a server that a killed parent left behind.
  */
 export async function startProcess(
   dataDir: string,
@@ -231,7 +231,7 @@ function readPidFile(file: string): PidFile | null {
 }
 
 async function endProcess({ pid, start }: ProcessName): Promise<void> {
-  // Also one that was suspended.
+  // Ends it even if it was suspended.
   for (const signal of ["SIGTERM", "SIGCONT"] as const) signalTo(pid, signal);
   const until = Date.now() + STOP_TIMEOUT_MS;
   while (startTimeOf(pid) === start && Date.now() < until) await sleep(50);
@@ -265,7 +265,7 @@ export async function removeAbandoned(dataDir: string): Promise<void> {
 
 export interface ReadyOptions {
   readonly signal?: AbortSignal;
-  /** Whether a probe's failure is a sign that the server is at work on its start: then it is waited for, up to BUSY_TIMEOUT_MS. */
+  /** Whether a probe's failure shows that the server is still at work on its start: then it gets up to BUSY_TIMEOUT_MS. */
   readonly isBusy?: (error: unknown) => boolean;
 }
 
@@ -308,13 +308,13 @@ export async function whenReady(
   );
 }
 
-/** What failed: a program of ours begins its last words with the code of its error, and ends with that one's exit code. */
+/** The error code of what failed: a program of ours begins its last words with the code of its error, and ends with that code's exit code. */
 function codeOf(ended: Ended | null, words: string): ErrorCode {
   const said = words.split("\n").flatMap((line) => ERROR_CODES.find((code) => line.startsWith(`${code}: `)) ?? []);
   const last = said.at(-1);
   return last !== undefined && new TributaryError(last, "", "").exitCode === ended?.code ? last : "backend-failed";
 }
 
-/** The failure of a start that was called off. */
+/** The error for a start that was called off. */
 export const interrupted = (title: string): TributaryError =>
   new TributaryError("backend-failed", `the start of ${title} was interrupted`, "Start it again.");

@@ -7,7 +7,7 @@ export const MIN_FREE_BYTES = 64 * 1_048_576;
 /** The same for file systems that have only so many files. */
 const MIN_FREE_FILES = 64;
 
-/** What is left where a server keeps its data. `null`: that cannot be told. */
+/** The room that is left where a server keeps its data. */
 export interface Room {
   readonly place: string;
   readonly freeBytes: number;

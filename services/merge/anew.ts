@@ -3,26 +3,26 @@ import type { Projection } from "./projection.ts";
 
 /** What one event of an entity made of it. */
 export interface Step {
-  /** `null`: the event does not touch the view. */
+  /** The state after the event; `null`: the event does not touch the view. */
   readonly folded: Folded | null;
-  /** What is shown after it; `null` where nothing is. */
+  /** The row that is shown after it; `null` where none is. */
   readonly row: FullRow | null;
-  /** Why the row cannot be shown as it then is. */
+  /** Why the row cannot be shown after this event. */
   readonly misfit: unknown;
 }
 
 export interface Anew {
-  /** As far as the events could be folded. */
+  /** The state, as far as the events could be folded. */
   readonly steps: readonly Step[];
   /** How many of the steps count: up to the last one whose row can be shown. */
   readonly shown: number;
-  /** The event that what is shown stops at, by its index among the events, and why; `null`: it shows them all. */
+  /** The event at which folding stopped, by its index among the events, and why; `null`: all events were folded. */
   readonly stop: { readonly at: number; readonly error: unknown } | null;
 }
 
 /**
  * Folds all events of an entity, in log order. What an event wrote need not fit: only the row that is shown in the end must, so that a later event can correct
- * an earlier one. `check` is asked of every row that fits its columns; `read` gives an event, or throws where it cannot be read.
+ * an earlier one. `check` is called with every row that fits its columns; `read` returns an event, or throws if it cannot be read.
  *
  *   folding ── value or function does not fit ──▶ passed over ── a later row fits ──▶ folding
  *      └── the event itself cannot be folded ──▶ stopped             └── none does ──▶ stopped at the first that did not

@@ -13,7 +13,7 @@ export interface Column<T extends JsonValue = JsonValue> {
   readonly value?: T;
 }
 
-/** What a type is called in the digest of a declaration. Never changed: another name would have every view built anew. */
+/** What a type is called in the digest of a declaration. Never change these names: every view would be built again. */
 const DIGEST_NAMES: Readonly<Record<ColumnType, string>> = {
   text: "text",
   integer: "bigint",
@@ -40,7 +40,7 @@ const WORDS: Readonly<Record<ColumnType, string>> = {
 /** What a column is, in words of the projection language: `an integer column`. */
 export const columnWords = ({ type }: Column): string => WORDS[type];
 
-/** A value as its column keeps it: of the ways to write it the one. */
+/** A value as its column keeps it: one form for all ways to write it. */
 export const normal = ({ type }: Column, value: JsonValue): JsonValue =>
   type === "instant" && typeof value === "string" ? new Date(value).toISOString() : value;
 
@@ -70,7 +70,7 @@ function column<T extends JsonValue>(
   return { type, fits, index: options.index ?? false };
 }
 
-/** Characters of a text that is indexed, at most: an entry of a PostgreSQL index is 2,704 bytes, a character up to four. */
+/** At most so many characters in a text that is indexed: an entry of a PostgreSQL index has at most 2,704 bytes, a character up to four. */
 export const MAX_INDEXED_CHARS = 600;
 
 // PostgreSQL's text cannot hold U+0000.
@@ -82,7 +82,7 @@ export const text = (options?: ColumnOptions): Column<string> =>
   );
 export const integer = (options?: ColumnOptions): Column<number> => column("integer", (v) => Number.isSafeInteger(v), options);
 export const number = (options?: ColumnOptions): Column<number> => column("number", Number.isFinite, options);
-/** Far beyond any amount, and far from where sums of amounts could not be told as a number any more. */
+/** The greatest amount: larger than any real one, and small enough that sums of amounts still fit in a number. */
 export const MAX_AMOUNT = 1e30;
 /** A number kept and added up exactly, as its shortest decimal form says: for amounts. */
 export const decimal = (options?: ColumnOptions): Column<number> =>
@@ -91,9 +91,9 @@ export const boolean = (options?: ColumnOptions): Column<boolean> => column("boo
 /** A calendar day, `YYYY-MM-DD`. */
 export const date = (options?: ColumnOptions): Column<string> =>
   column("date", (v) => typeof v === "string" && isDate(v), options);
-/** ISO 8601 with its zone. What else `Date.parse` takes, the database reads otherwise or not at all. */
+/** ISO 8601 with its zone. The database reads other forms that `Date.parse` takes differently, or not at all. */
 const INSTANT = /^(?!0000)\d{4}-\d\d-\d\dT([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,9})?)?(Z|[+-](0\d|1[0-4]):[0-5]\d)$/;
-/** In UTC, that is: a zone may carry an instant over the edge of the calendar. */
+/** Checked in UTC, because a zone may carry an instant over the edge of the calendar. */
 const [FIRST_MS, LAST_MS] = [Date.parse("0001-01-01T00:00:00.000Z"), Date.parse("9999-12-31T23:59:59.999Z")];
 function isInstant(text: string): boolean {
   if (!INSTANT.test(text) || !isDate(text.slice(0, 10))) return false;
@@ -103,12 +103,12 @@ function isInstant(text: string): boolean {
 /** An instant, ISO 8601 with its zone. Kept in UTC and to the millisecond, so that one instant is one value. */
 export const timestamp = (options?: ColumnOptions): Column<string> =>
   column("instant", (v) => typeof v === "string" && isInstant(v), options);
-/** U+0000, or half of a surrogate pair, as JSON text escapes them: behind an even number of backslashes, or it is a text about it. */
+/** U+0000, or half of a surrogate pair, as JSON text escapes them. An even number of backslashes stands before it; otherwise the text only speaks of the escape. */
 const UNHELD = /(?<!\\)(?:\\\\)*\\u(?:0000|d[89a-f])/;
-/** Anything JSON. */
+/** Any JSON value. */
 export const json = (): Column<JsonValue> => column("json", (v) => !UNHELD.test(JSON.stringify(v)));
 
-/** Why a value does not fit a column, to follow the value in a sentence; `where` names the column. */
+/** Why a value does not fit a column, in words that follow the value in a sentence. `where` names the column. */
 export function whyNot({ type, index }: Column, value: JsonValue, where: string): string {
   const no = (what: string): string => `is not a ${what}, which ${where} needs`;
   const isTooLarge = `is too large a number for ${where}`;

@@ -1,6 +1,6 @@
 /**
  * Folding, for our own services: registers, states, decisions, and the types of declarations. In come events and views; out come states, rows and decisions.
- * Never I/O; never an outcome that depends on the order, repetition or delay of arrival.
+ * There is no I/O, and no outcome depends on the order, repetition or delay of arrival.
  */
 export { type Anew, foldAnew } from "./anew.ts";
 export { type Column, columnWords, normal } from "./columns.ts";

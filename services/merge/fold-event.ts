@@ -22,12 +22,12 @@ export interface KeptEvent {
   readonly basis: Vector;
   /** What the hub takes back of the basis. */
   readonly clips: Clips | undefined;
-  /** Its device's clock was wrong, as the hub noted. */
+  /** Whether the hub noted that its device's clock was wrong. */
   readonly clockWrong: boolean;
   readonly position: Position;
 }
 
-/** An event made ready for folding, but for its data, which each reads in its own way. */
+/** An event made ready for folding, except for its data, which each caller reads in its own way. */
 export const foldHeadOf = (event: KeptEvent): Omit<FoldEvent, "data"> => ({
   type: event.type,
   entity: event.entity,

@@ -33,13 +33,13 @@ import { countCovered, isContested, isOneOf, type Reason, type ResolveContext } 
 
 /** An event as the fold takes it. */
 export interface FoldEvent extends ProjectedEvent, Author {
-  /** What counts as seen by its author: what they said, as far as the hub's note does not clip it. */
+  /** What counts as seen by its author: what the author claimed, as far as the hub's note does not clip it. */
   readonly basis: Vector;
-  /** Origins that the note clips it for. Nobody waits for what a clipped basis names: it is what the log held, whatever it is about. */
+  /** The origins whose part of the basis the note clips. Nobody waits for what a clipped basis names: it is what the log held, whatever it is about. */
   readonly clipped?: readonly OriginId[];
 }
 
-/** What an event's author counts as having seen: what they said, as far as the hub's note does not clip it. Whoever folds events with notes, folds them so. */
+/** What an event's author counts as having seen: what the author claimed, as far as the hub's note does not clip it. All events with notes are folded with this. */
 export const seenOf = (basis: Vector, clips: Clips | undefined): Pick<FoldEvent, "basis" | "clipped"> =>
   clips === undefined ? { basis } : { basis: clippedBasis(basis, clips), clipped: Object.keys(clips) as OriginId[] };
 
@@ -48,7 +48,7 @@ export type Dots = Readonly<Record<OriginId, readonly Seq[]>>;
 
 /** All that is known of one entity in one view: a function of the set of its events. */
 export interface EntityState {
-  /** By register; `<register>!` holds what those wrote who have the say over it. */
+  /** By register. `<register>!` holds what was written by those who have the say over it. */
   readonly registers: Readonly<Record<string, Register>>;
   /** States of the registers that merge by themselves. */
   readonly merged: Readonly<Record<string, JsonValue>>;
@@ -56,7 +56,7 @@ export interface EntityState {
   readonly seen: Vector;
   /** All that the known events' authors had seen. Beyond `seen`: parents that have not come yet. */
   readonly referred: Vector;
-  /** Kept where a rule counts what authors had seen. */
+  /** Kept only where a rule counts what authors had seen. */
   readonly dots: Dots | null;
 }
 
@@ -80,12 +80,12 @@ export interface Folded {
   readonly written: readonly string[];
 }
 
-/** Where a state keeps what those wrote who have the say over a register. */
+/** The name under which a state keeps what was written by those who have the say over a register. */
 const ofAuthority = (register: string): string => `${register}!`;
 
 /**
  * The state after one more event; `null` when the event does not touch the view. Folding an event twice, or in any
- * order, changes nothing: it ends in the same state. `isLenient`: values that no column holds are kept, and looked at in the row that is shown (`foldAnew`).
+ * order, changes nothing: it ends in the same state. `isLenient`: values that their column cannot hold are kept, and checked in the row that is shown (`foldAnew`).
  */
 export function fold(
   projection: Projection,
@@ -176,8 +176,8 @@ function noteDot(dots: Dots, { origin, seq }: Author): Dots {
 }
 
 /**
- * A register's values that no write of theirs covers. Where some have the say over it, what others wrote never covers what these wrote: their values
- * stand even against writers who had seen them.
+ * A register's values that no other write covers. If some people have the say over the register, what others wrote never covers what those people
+ * wrote: their values stand even against writers who had seen them.
  */
 export function siblingsOf(rule: RegisterRule, state: EntityState): readonly Sibling[] {
   const all = state.registers[rule.name]?.siblings ?? NO_SIBLINGS;
@@ -233,14 +233,14 @@ export function waitingFor(state: EntityState): Vector {
   return out;
 }
 
-/** A view's row, as its columns and two facts about it. */
+/** A view's row: its columns, and two facts about it. */
 export interface Row {
   readonly values: JsonObject;
   readonly deleted: boolean;
   readonly conflicts: number;
 }
 
-/** The row that a state shows: each register resolved by its rule. Without the columns that are derived from it: see `rowWith`. */
+/** The row that a state shows: each register resolved by its rule. The columns that are derived from it are not included: see `rowWith`. */
 export function rowOf(projection: Projection, state: EntityState): Row {
   const values: Record<string, JsonValue> = {};
   let deleted = false;
@@ -255,7 +255,7 @@ export function rowOf(projection: Projection, state: EntityState): Row {
     const siblings = siblingsOf(rule, state);
     const contested = isContested(siblings);
     if (contested) conflicts++;
-    // What all wrote alike is shown as they wrote it: no rule is asked where there is nothing to decide.
+    // If all wrote the same value, it is shown as they wrote it: no rule is asked where there is nothing to decide.
     const value = contested ? decided(projection, rule, siblings, state) : (siblings[0]?.value ?? null);
     if (rule.name === DELETED) deleted = value === true;
     else if (rule.columns.length === 1 && rule.columns[0] === rule.name) values[rule.name] = value;
@@ -279,12 +279,12 @@ function fitting(projection: Projection, { name, columns }: RegisterRule, value:
   return value;
 }
 
-/** All that a view shows of an entity: its row with derived columns, and the rows of its tables. */
+/** All that a view shows of an entity: its row with the derived columns, and the rows of its further tables. */
 export interface FullRow extends Row {
   readonly tables: Readonly<Record<string, readonly Readonly<Record<string, JsonValue>>[]>>;
 }
 
-/** Throws `projection-failed` where a function of the declaration throws or gives what its column cannot hold. */
+/** The full row. Throws `projection-failed` if a function of the declaration throws, or returns what its column cannot hold. */
 export function rowWith(projection: Projection, id: string, state: EntityState): FullRow {
   const row = rowOf(projection, state);
   const derived = Object.entries(projection.derived);
@@ -310,7 +310,7 @@ export function rowWith(projection: Projection, id: string, state: EntityState):
 }
 const NO_TABLES: FullRow["tables"] = Object.freeze({});
 
-/** Throws `projection-failed` where a row shows what its columns cannot hold: a state that was folded leniently may. */
+/** Throws `projection-failed` if a row shows what its columns cannot hold, as a state that was folded leniently may. */
 export function checkRow({ name, columns }: Projection, { values }: Row): void {
   for (const column in columns) {
     const value = values[column] ?? null;

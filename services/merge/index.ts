@@ -1,5 +1,5 @@
 /**
- * What a projection names: views and how they are declared, columns, and the rules that decide. In come declarations, checked as they are made; out
+ * What a projection names: views and how they are declared, columns, and the rules that decide. In come declarations, which are checked at once; out
  * come views. Fields that merge by themselves stand in `crdt/index.ts`; what folds events by the views, and the types of it all, in `engine.ts`.
  */
 export { boolean, date, decimal, integer, json, number, text, timestamp } from "./columns.ts";

@@ -1,4 +1,4 @@
-/** What a declaration's invariants say of rows: one answer for whoever folds, tries rules or proves views. */
+/** What a declaration's invariants say of rows: the same answer for whoever folds, tries rules or verifies views. */
 import { canonicalize, type JsonObject, type JsonValue, messageOf } from "../core/index.ts";
 import type { FullRow } from "./fold.ts";
 import type { Invariant } from "./projection.ts";
@@ -11,9 +11,9 @@ export const seenRow = (id: string, row: Pick<FullRow, "values">): JsonObject & 
 
 /** What the invariants of a view say of one row. */
 export interface CheckedRow {
-  /** By invariant, the key that the row holds, as canonical JSON. */
+  /** The key that the row holds, as canonical JSON, by invariant. */
   readonly keys: ReadonlyMap<string, string>;
-  /** By invariant, what is wrong with the row. */
+  /** What is wrong with the row, by invariant. */
   readonly problems: ReadonlyMap<string, string>;
 }
 
@@ -21,7 +21,7 @@ type Invariants = Readonly<Record<string, Invariant>>;
 
 const NONE: ReadonlyMap<string, string> = new Map();
 
-/** What each invariant that `asks` answers for says of a row; one that is deleted, or that is not there, is asked nothing. */
+/** What `asks` answers for each invariant about a row. Nothing is asked about a row that is deleted or missing. */
 function asked(
   invariants: Invariants,
   id: string,
@@ -40,14 +40,14 @@ function asked(
   return found;
 }
 
-/** By invariant, the key that a row holds, as canonical JSON. Throws what the rules throw. */
+/** The key that a row holds, as canonical JSON, by invariant. Throws what the rules throw. */
 export const keysHeld = (invariants: Invariants, id: string, row: FullRow | null): ReadonlyMap<string, string> =>
   asked(invariants, id, row, (rule, seen) => {
     const key: JsonValue | undefined = "atMost" in rule ? rule.key(seen) : null;
     return key === null || key === undefined ? null : canonicalize(key);
   });
 
-/** By invariant, what is wrong with a row. Throws what the rules throw. */
+/** What is wrong with a row, by invariant. Throws what the rules throw. */
 export const problemsIn = (invariants: Invariants, id: string, row: FullRow | null): ReadonlyMap<string, string> =>
   asked(invariants, id, row, (rule, seen) => ("problem" in rule ? rule.problem(seen) : null));
 
@@ -60,7 +60,7 @@ export const checkInvariants = (invariants: Invariants, id: string, row: FullRow
 /** Whether more rows hold one key than the invariant allows. */
 export const isBroken = (rule: Invariant, holders: number): boolean => "atMost" in rule && holders > rule.atMost;
 
-/** What is wrong with a row of totals. A rule that throws says no less than one that complains: what was folded must go on. */
+/** What is wrong with a row of totals. A rule that throws counts like one that complains, because folding must go on. */
 export function problemOfTotal(rule: Invariant, row: Readonly<Record<string, unknown>>): string | null {
   if (!("problem" in rule)) return null;
   try {

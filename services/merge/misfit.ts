@@ -15,20 +15,20 @@ import type { MergedRule, ProjectedEvent, Projection } from "./projection.ts";
 import type { Author } from "./register.ts";
 import { entityViews, type View } from "./views.ts";
 
-/** A value that an event would write and that its column cannot hold. */
+/** A value that an event would write, but that its column cannot hold. */
 export interface Misfit {
   readonly view: string;
   readonly column: string;
-  /** For who wrote it: the field, the value, what is wrong with it, and which view needs it otherwise. */
+  /** A message for the writer: the field, the value, what is wrong with it, and which view needs something else. */
   readonly message: string;
   /** JSON pointer into the event's data; `null` where no single member can be named. */
   readonly path: string | null;
 }
 
 /**
- * Tells what of an event some view's columns cannot hold: for the door and for the device, so that what could never be shown is found where it is written.
- * Looks at what each declaration writes, and at nothing that depends on other events. A declaration that throws for reasons of its own is not a misfit:
- * the fold parks what it stumbles over.
+ * Finds what some view's columns cannot hold of an event. The door and the device use it, so that what could never be shown is found where it is written.
+ * Looks at what each declaration writes, and at nothing that depends on other events. If a declaration throws for reasons of its own, that is not a
+ * misfit: the fold parks such an entity.
  */
 export function misfitFinder(views: readonly View[]): (event: ProjectedEvent) => Misfit | null {
   const byEntity = new Map<string, Checked[]>();
@@ -81,7 +81,7 @@ export function fitsViews(
       const misfit = find({ type, data: read(schema, data).data, entity, actor, occurredAt, site: partsOf(origin).site });
       return misfit === null ? null : { code: "unfit-for-view", message: misfit.message, path: misfit.path };
     } catch {
-      // Data that cannot be read as the newest version is nothing that its writer could mend: the fold parks it.
+      // Data that cannot be read as the newest version is not for its writer to mend: the fold parks the entity.
       return null;
     }
   };
@@ -102,7 +102,7 @@ function misfitOf(checked: Checked, event: ProjectedEvent): Misfit | null {
   }
 }
 
-/** A person's decision counts for each view that can take it: it is a misfit where a column of that name is, and none takes the value. */
+/** A person's decision counts for each view that can take it. It is a misfit if some view has a column of that name and no such column takes the value. */
 function undecidable(mine: readonly Checked[], event: ProjectedEvent): Misfit | null {
   const { values } = event.data;
   if (!isJsonObject(values)) return null;
@@ -137,7 +137,7 @@ const NOBODY: Author = {
   position: null,
 };
 
-/** What is wrong with a write to a register that merges by itself: with the write, or with what it shows where it is the only one. */
+/** What is wrong with a write to a register that merges by itself: with the write, or with what it would show alone. */
 function mergeProblem({ crdt }: MergedRule, column: Column, value: JsonValue): Words | null {
   const problem = crdt.problem(value);
   if (problem !== null) return (where) => `is not a write that ${where} takes: ${problem}`;
@@ -174,7 +174,7 @@ function described({ view, column, value, problem, event }: Found): Misfit {
   };
 }
 
-/** The member of the data that a column's value came from: the one of its name, or the only one of its value. */
+/** The member of the data that a column's value came from: the one with its name, or the only one with its value. */
 function memberOf(data: JsonObject, column: string, value: JsonValue): string | null {
   if (Object.hasOwn(data, column) && data[column] === value) return column;
   const same = Object.keys(data).filter((name) => data[name] === value);

@@ -4,7 +4,7 @@ import { type Misfit, misfitFinder } from "./misfit.ts";
 import type { ProjectedEvent, Projection } from "./projection.ts";
 import { entityViews, type View } from "./views.ts";
 
-/** What is asked of a form: `gate` has forms, and this folder knows nothing of it. */
+/** What this folder needs of a form. Forms belong to `gate`, which this folder does not import. */
 export interface FormLike {
   readonly subject: string;
   readonly version: number;
@@ -32,9 +32,9 @@ export interface NarrowColumn {
 }
 
 /**
- * Compares forms with declarations: names the columns that are narrower than their form. Each finding has a document that shows it, taken by the form's own
- * validator and refused by the column, so that none is a false alarm; what the documents tried here do not show is not told. Edges of the calendar (the
- * year 0, leap seconds) are not tried: every form for days lets them, and the door looks at each value anyway.
+ * Compares forms with declarations: names the columns that are narrower than their form. Each finding has a document that shows it: the form's own validator
+ * takes it, and the column refuses it. So no finding is a false alarm. What the documents tried here do not show is not reported. Edges of the calendar (the
+ * year 0, leap seconds) are not tried: every form for days lets them through, and the door checks each value anyway.
  */
 export function narrowColumns(views: readonly View[], forms: readonly FormLike[]): NarrowColumn[] {
   const out: NarrowColumn[] = [];
@@ -44,7 +44,7 @@ export function narrowColumns(views: readonly View[], forms: readonly FormLike[]
   return out;
 }
 
-/** Values of every kind, what people write instead of it first. */
+/** Values of every kind; first those that people write by mistake. */
 const TRIED: readonly JsonValue[] = [
   "03/05/2026",
   "text",
@@ -61,7 +61,7 @@ const TRIED: readonly JsonValue[] = [
 ];
 /** Values of which one fits almost any column. */
 const PLAIN: readonly JsonValue[] = ["2026-05-03", "2026-05-03T08:00:00Z", "text", 1, true, null, [], {}];
-/** Locations in a document that are tried, at most, and how deep they lie. */
+/** At most so many locations in a document are tried, and so deep. */
 const MAX_LOCATIONS = 200;
 const MAX_DEPTH = 4;
 
@@ -114,7 +114,7 @@ function compare(view: Projection, form: FormLike): NarrowColumn[] {
   return [...found.values()];
 }
 
-/** A document like this one of which every value fits, as far as that can be had: what is then changed in it is what does not fit. */
+/** A document like this one in which every value fits, as far as possible. Then whatever is changed in it is what does not fit. */
 function mended(form: FormLike, document: JsonObject, look: (data: JsonObject) => Misfit | null): JsonObject {
   let data = document;
   for (let left = form.members.length; left > 0; left--) {
@@ -133,7 +133,7 @@ function asEvent(form: FormLike, type: string, data: JsonObject): ProjectedEvent
   try {
     read = form.read(data);
   } catch {
-    // As the fold does it: data that cannot be read is shown to nobody.
+    // As in the fold, data that cannot be read is not shown to the views.
   }
   return {
     type,
@@ -189,11 +189,11 @@ function holds({ type, index }: Column): string {
   }
 }
 
-/** What a form lets through at a member, in words: told by the document that does not fit. */
+/** What a form lets through at a member, in words, judged by the document that does not fit. */
 function letsThrough(form: FormLike, example: JsonObject, member: string | null): string {
   const value = member === null ? undefined : example[member];
   if (member === null || value === undefined)
-    return `of data of the form ${form.subject} like ${shortened(JSON.stringify(example))} its declaration makes something else`;
+    return `its declaration makes something else of data of the form ${form.subject} like ${shortened(JSON.stringify(example))}`;
   const also = (other: JsonValue): boolean => form.lets({ ...example, [member]: other });
   const kind = ((): string => {
     switch (typeof value) {

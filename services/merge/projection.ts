@@ -4,7 +4,7 @@ import type { Crdt } from "./crdt.ts";
 import { authorityOf, lastWriteWins, type Resolver, settingsOf, type Who } from "./resolvers.ts";
 
 export type Columns = Readonly<Record<string, Column>>;
-/** The values that an event writes, by column: only what it names is written; `null` clears. What a column cannot hold is refused when it is folded. */
+/** The values that an event writes, by column. Only columns that are named are written; `null` clears one. A value that its column cannot hold is refused when it is folded. */
 export type Values = Readonly<Record<string, JsonValue | undefined>>;
 /** A row as the view's own functions see it: every column, `null` where nothing is known. */
 export type RowOf<C extends Columns> = { readonly [K in keyof C]: (C[K] extends Column<infer T> ? T : never) | null } & {
@@ -26,20 +26,20 @@ export type EventRule =
   | { readonly kind: "map"; readonly map: (event: ProjectedEvent) => Values }
   | { readonly kind: "remove" };
 
-/** Writes the columns named like the data's members; all that the data has, unless columns are listed. */
+/** Writes the columns named like the data's members: the listed ones, or all that the data has. */
 export const set = (...columns: string[]): EventRule => ({ kind: "set", columns });
 /** Writes what `map` returns. */
 export const map = (map: (event: ProjectedEvent) => Values): EventRule => ({ kind: "map", map });
-/** Marks the entity deleted. Any other event speaks for its being there: one that had seen the removal creates it again. */
+/** Marks the entity as deleted. Any other event says that the entity exists, so one whose author had seen the removal creates it again. */
 export const remove = (): EventRule => ({ kind: "remove" });
 
-/** A column that follows from the row, computed anew whenever the row changes. */
+/** A column that follows from the row, computed again whenever the row changes. */
 export interface Derived<C extends Columns = Columns> {
   readonly column: Column;
   readonly of: (row: RowOf<C>) => JsonValue;
 }
 
-/** Rows of a table of their own, many for one entity: `views.<view>_<name>` with the entity's id in `id` and a running number in `n`. */
+/** Many rows for one entity, in a table of their own: `views.<view>_<name>` with the entity's id in `id` and a running number in `n`. */
 export interface Many<C extends Columns = Columns> {
   readonly columns: Columns;
   readonly rows: (row: RowOf<C>) => readonly Readonly<Record<string, JsonValue>>[];
@@ -50,9 +50,9 @@ export interface Many<C extends Columns = Columns> {
  * involved. Nothing is undone.
  */
 export type Invariant<C extends Columns = Columns> =
-  /** At most so many entities that are not deleted share a key; `null`: the entity has none. `says` is told of a violation. */
+  /** At most so many entities that are not deleted may share a key; `null`: the entity has no key. `says` describes a violation. */
   | { readonly atMost: number; readonly says: string; readonly key: (row: RowOf<C>) => JsonValue }
-  /** Each row for itself: what is wrong with it, or `null`. */
+  /** Checks each row by itself: what is wrong with it, or `null`. */
   | { readonly problem: (row: RowOf<C>) => string | null };
 
 /** The declaration of a view: one file in `projections/`, `export default defineProjection({ … })`. */
@@ -62,21 +62,21 @@ export interface Declaration<C extends Columns> {
   /** Rows are entities of this type. */
   readonly entity: string;
   readonly columns: C;
-  /** Columns that change together: an event that writes one of a group writes all; those it does not name become null. */
+  /** Columns that change together: an event that writes one column of a group writes all of them, and those that it does not name become null. */
   readonly groups?: Readonly<Record<string, readonly (keyof NoInfer<C> & string)[]>>;
-  /** The record is one register, `record`: of two concurrent events one wins whole. For events that carry the whole record. */
+  /** The record is one register, `record`: of two concurrent events, one wins with all its values. For events that carry the whole record. */
   readonly whole?: boolean;
-  /** The rule of each register (a column or group by name), of `deleted`, and of all `others`. Default: the later write wins. */
+  /** The rule of each register (a column or group, by name), of `deleted`, and of all `others`. Default: the later write wins. */
   readonly resolve?: Readonly<Record<string, Resolver | Crdt>>;
   /**
-   * Who has the say over a register: others may write it, but never replace what these wrote, whatever they had seen; their value then stands
-   * beside it as one that lost, with the reason.
+   * Who has the say over a register. Others may write it, but never replace what these people wrote, whatever the others had seen; the others'
+   * value then stands beside it as one that lost, with the reason.
    */
   readonly authority?: Readonly<Record<string, Who>>;
   readonly derive?: Readonly<Record<string, Derived<NoInfer<C>>>>;
   readonly tables?: Readonly<Record<string, Many<NoInfer<C>>>>;
   readonly invariants?: Readonly<Record<string, Invariant<NoInfer<C>>>>;
-  /** Whom to tell of conflicts on a register or of violations of an invariant, and of all `others`: targets of the hub's notification settings. */
+  /** Whom to tell of conflicts on a register, of violations of an invariant, and of all `others`, as named in the hub's notification settings. */
   readonly notify?: Readonly<Record<string, readonly string[]>>;
   /** What each event type writes. Types not named here do not touch the view; `conflict.resolved` always does. */
   readonly events: Readonly<Record<string, EventRule>>;
@@ -92,7 +92,7 @@ interface RegisterBase {
 export interface DecidedRule extends RegisterBase {
   readonly kind: "decided";
   readonly resolver: Resolver;
-  /** Who has the say, where only some have. */
+  /** Who has the say, if not everybody has it. */
   readonly authority: Who | null;
 }
 /** A register that merges by itself. */
@@ -123,10 +123,10 @@ export interface Projection {
   valuesOf(event: ProjectedEvent): Values | null;
   /**
    * The register values that an event writes; `null` when it does not touch this view. Throws `event-invalid` on a misfit; `isLenient` lets a value that its
-   * column cannot hold stand in its register, for one who looks at the row in the end.
+   * column cannot hold stand in its register, for a caller that checks the row in the end.
    */
   writesOf(event: ProjectedEvent, isLenient?: boolean): ReadonlyMap<string, JsonValue> | null;
-  /** All that a change of must lead to a view built anew: registers, rules, and the text of the declaration's functions. */
+  /** Everything whose change makes it necessary to build the view again: registers, rules, and the text of the declaration's functions. */
   readonly shape: JsonValue;
 }
 
@@ -160,7 +160,7 @@ export const malformed = (view: string, problem: string): TributaryError =>
 
 /** Checks the names of a view and its columns. */
 export function checkNames(view: string, columns: readonly string[], others: readonly string[] = []): void {
-  // `constructor` is on every object: it would be found where nobody declared it.
+  // Every object has a `constructor`: it would be found although nobody declared it.
   for (const name of [view, ...columns, ...others])
     if (!NAME.test(name) || name === "constructor")
       throw malformed(view, `${JSON.stringify(name)} is not a valid name (lower-case letters, digits, _; at most 51)`);
@@ -221,7 +221,7 @@ function checkMembers<C extends Columns>(declared: Declaration<C>): void {
       throw malformed(view, `invariant ${name} allows at most ${invariant.atMost}: it needs a whole number of 1 or more`);
 }
 
-/** Checks that people are told of what there is. */
+/** Checks that what people are to be told of exists. */
 function checkTargets<C extends Columns>(
   { name: view, notify = {}, invariants = {} }: Declaration<C>,
   registers: ReadonlyMap<string, RegisterRule>,
@@ -242,7 +242,7 @@ function checkEvents<C extends Columns>({ name: view, columns, events }: Declara
   }
 }
 
-/** What a view's writes follow from. */
+/** What determines a view's writes. */
 interface Writing {
   readonly view: string;
   readonly columns: Columns;
@@ -261,7 +261,7 @@ function valuesOf(events: Writing["events"], event: ProjectedEvent): Values | nu
   return Object.fromEntries(rule.columns.map((name) => [name, event.data[name]]));
 }
 
-/** What an event says of whether the entity is there; `undefined`: nothing. */
+/** What an event says about whether the entity exists; `undefined`: nothing. */
 function deletedBy(events: Writing["events"], event: ProjectedEvent): boolean | undefined {
   if (event.type !== RESOLVED) return events[event.type]!.kind === "remove";
   return typeof event.data.deleted === "boolean" ? event.data.deleted : undefined;
@@ -293,7 +293,7 @@ function writesOf(writing: Writing, event: ProjectedEvent, isLenient: boolean): 
       writes.set(name, value);
       continue;
     }
-    // A decision that came before the gate looked into it must not stop the entity: no correction could take it back.
+    // A decision from before the gate checked decisions must not stop the entity: no correction could take it back.
     if (event.type === RESOLVED && !(fits(name) && rule.columns.every(fits))) continue;
     if (!isLenient && !fits(name)) throw misfit(name, value, columnWords(column));
     if (rule.name === name) writes.set(name, kept(name));
@@ -313,7 +313,7 @@ function registersOf<C extends Columns>(
   const registers = new Map<string, RegisterRule>();
   const taken = new Set<string>();
   const ruleOf = (name: string, columns: readonly string[]): RegisterRule => {
-    // What `others` says is said of values; whether an entity is there is a question of its own.
+    // `others` speaks of values only; whether an entity exists is a question of its own.
     const declaredRule = declared.resolve?.[name] ?? (name === DELETED ? undefined : declared.resolve?.others) ?? lastWriteWins;
     const authority = declared.authority?.[name] ?? null;
     if (isCrdt(declaredRule)) {
@@ -362,7 +362,7 @@ function registersOf<C extends Columns>(
   return registers;
 }
 
-/** A function as its text: what it calls elsewhere is not seen. */
+/** A function's text. What it calls elsewhere is not part of it. */
 const textOf = (f: unknown): string => String(f);
 const columnShape = (columns: Columns): JsonValue =>
   Object.entries(columns).map(([name, column]) => [name, digestName(column), column.index]);

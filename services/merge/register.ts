@@ -1,6 +1,6 @@
 import { covers, type Hlc, type JsonObject, type JsonValue, join, type OriginId, type Seq, type Vector } from "../core/index.ts";
 
-/** Who wrote a value, and when by their own account: all that a resolver may look at, besides the value. */
+/** Who wrote a value, and when by the writer's own account: all that a resolver may look at besides the value. */
 export interface Author {
   readonly origin: OriginId;
   readonly seq: Seq;
@@ -16,7 +16,7 @@ export interface Author {
 export interface Sibling {
   readonly by: Author;
   readonly value: JsonValue;
-  /** Members of the event's data that the register's rule looks at. */
+  /** The members of the event's data that the register's rule looks at. */
   readonly read?: JsonObject;
   /** What its author had seen of the entity; kept where the register's rule counts it. */
   readonly basis?: Vector;
@@ -24,7 +24,7 @@ export interface Sibling {
 
 /**
  * The unit of conflict. `siblings` are the writes that no known write covers, in a fixed order; `context` is all that the
- * known writes cover, themselves included. Both are functions of the *set* of writes: order and repetition do not matter.
+ * known writes cover, including the writes themselves. Both are functions of the *set* of writes: order and repetition do not matter.
  */
 export interface Register {
   readonly siblings: readonly Sibling[];
@@ -32,7 +32,7 @@ export interface Register {
 }
 
 export interface Write extends Sibling {
-  /** What the author had seen of the entity. Their own earlier events always count as seen. */
+  /** What the author had seen of the entity. The author's own earlier events always count as seen. */
   readonly basis: Vector;
   /** Whether the sibling keeps the basis. */
   readonly keepsBasis?: boolean;
@@ -42,7 +42,7 @@ export interface Write extends Sibling {
 const knew = (write: Write, by: Author): boolean =>
   by.origin === write.by.origin ? by.seq < write.by.seq : covers(write.basis, by);
 
-/** All that a write covers: its basis and itself. Whatever a basis claims, nobody has seen their own later events. */
+/** All that a write covers: its basis and itself. Whatever a basis claims, no author has seen their own later events. */
 export const reachOf = ({ by, basis }: Pick<Write, "by" | "basis">): Vector => ({ ...basis, [by.origin]: by.seq });
 
 export const bySiblingOrder = (a: Sibling, b: Sibling): number =>
@@ -59,7 +59,7 @@ export const contextAfter = (register: Register | undefined, reach: Vector): Vec
 export const applyWrite = (register: Register | undefined, write: Write): Register =>
   applyKnowing(register, write, contextAfter(register, reachOf(write)));
 
-/** The same, for a caller who has the context after the write at hand: most events write several registers with one and the same. */
+/** The same, for a caller that already has the context after the write: most events write several registers with one and the same context. */
 export function applyKnowing(register: Register | undefined, write: Write, context: Vector): Register {
   if (register === undefined) return { siblings: [sibling(write)], context };
   const isNews = !covers(register.context, write.by);
@@ -76,7 +76,7 @@ export function applyKnowing(register: Register | undefined, write: Write, conte
 }
 
 /**
- * An author with what a repeat of their event adds: a device folds its own event before the hub has given it a position and looked at the clock. What is
+ * An author, with what a repetition of the event adds. A device folds its own event before the hub has given it a position and checked the clock. What is
  * known of either never becomes unknown.
  */
 function withNotes(by: Author, again: Author): Author {

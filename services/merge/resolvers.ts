@@ -18,11 +18,11 @@ export type Reason =
   | "later-stamp"
   /** The earlier stamp won. */
   | "earlier-stamp"
-  /** All else is equal; the origin's name broke the tie, the same way everywhere. */
+  /** All else was equal, so the origin's name broke the tie, in the same way everywhere. */
   | "origin-tie"
   /** All others come from devices whose clock was wrong. */
   | "clock-trusted"
-  /** It came later into the hub's log, or is not there yet: this replica's own. */
+  /** It came later into the hub's log, or is this replica's own and not there yet. */
   | "later-in-log"
   /** It came earlier into the hub's log. */
   | "earlier-in-log"
@@ -38,19 +38,19 @@ export type Reason =
   | "lesser"
   /** All values count: the one shown is made of them. */
   | "merged"
-  /** A deletion outranks changes made beside it, or they outrank it. */
+  /** A deletion outranked concurrent changes, or they outranked it. */
   | "deletion-outranks"
   | "change-outranks"
-  /** Nobody has decided yet; what is shown meanwhile is the latest by stamp. */
+  /** Nobody has decided yet; meanwhile the latest value by stamp is shown. */
   | "awaits-person"
   /** A rule of the project's own. */
   | "custom";
 
 export interface Resolution {
-  /** The write whose value is shown, or that comes nearest to it where the value is merged. */
+  /** The write whose value is shown or, for a merged value, the write that comes nearest to it. */
   readonly winner: Sibling;
   readonly reason: Reason;
-  /** The value shown, where it is not the winner's own. */
+  /** The shown value, if it is not the winner's own. */
   readonly merged?: JsonValue;
   /** A person is to decide. */
   readonly isOpen?: boolean;
@@ -62,27 +62,27 @@ export interface ResolveContext {
   historyOf(sibling: Sibling): number;
 }
 
-/** Picks one of at least one sibling, or makes a value of all: a pure function of their set. */
+/** Picks one of the siblings (there is at least one), or makes one value of all: a pure function of their set. */
 export interface Resolver {
   readonly name: string;
   readonly version: number;
-  /** What a change of must lead to a new decision, besides name and version: the rule's own settings. */
+  /** The rule's own settings. Like a change of name or version, a change of these leads to new decisions. */
   readonly settings?: JsonValue;
   /** Members of the event's data that each sibling keeps for the rule to look at. */
   readonly reads?: readonly string[];
   readonly needsHistory?: boolean;
-  /** Only for a register of this kind; a declaration that says otherwise is refused. */
+  /** The rule is only for a register of this kind; a declaration that uses it elsewhere is refused. */
   readonly onlyFor?: "deleted" | "json";
   resolve(siblings: readonly Sibling[], context: ResolveContext): Resolution;
 }
 
-/** Whether `a` outranks `b`: later, and never by a clock known to be wrong. */
+/** Whether `a` outranks `b`: its stamp is later, and not of a clock known to be wrong. */
 const laterThan = (a: Author, b: Author): boolean =>
   a.clockWrong === b.clockWrong ? (compareStamps(a, b) || a.seq - b.seq) > 0 : b.clockWrong;
 const earlierThan = (a: Author, b: Author): boolean =>
   a.clockWrong === b.clockWrong ? (compareStamps(a, b) || a.seq - b.seq) < 0 : b.clockWrong;
 
-/** The first by an order that is total. */
+/** The first sibling by a total order. */
 function best(siblings: readonly Sibling[], outranks: (a: Sibling, b: Sibling) => boolean): Sibling {
   let winner = siblings[0]!;
   for (const other of siblings) if (other !== winner && outranks(other, winner)) winner = other;
@@ -90,7 +90,7 @@ function best(siblings: readonly Sibling[], outranks: (a: Sibling, b: Sibling) =
 }
 const latest = (siblings: readonly Sibling[]): Sibling => best(siblings, (a, b) => laterThan(a.by, b.by));
 
-/** Among those that rank first, the latest by stamp; `reason` where rank alone decided, else what the stamps said. */
+/** Of the siblings that rank first, the latest by stamp. The reason is `reason` if rank alone decided, else what the stamps said. */
 function ranked(siblings: readonly Sibling[], compare: (a: Sibling, b: Sibling) => number, reason: Reason): Resolution {
   const top = best(siblings, (a, b) => compare(a, b) > 0);
   const tied = siblings.filter((sibling) => compare(sibling, top) === 0);
@@ -99,7 +99,7 @@ function ranked(siblings: readonly Sibling[], compare: (a: Sibling, b: Sibling) 
   return { winner, reason: tied.length === siblings.length ? stamps : reason };
 }
 
-/** Whether siblings disagree: equal values written twice are no conflict. */
+/** Whether siblings disagree: equal values written twice are not a conflict. */
 export function isContested(siblings: readonly Sibling[]): boolean {
   if (siblings.length < 2) return false;
   const first = canonicalize(siblings[0]!.value);
@@ -130,20 +130,20 @@ const byStamp = (
 });
 
 /**
- * The write with the latest hybrid-clock stamp wins. A stamp of a clock known to be wrong never wins against one that is
- * not; between two such, the later still wins, so that the outcome is the same everywhere.
+ * The write with the latest hybrid-clock stamp wins. A stamp of a clock known to be wrong never wins against one of another
+ * clock. Between two such stamps, the later still wins, so the outcome is the same everywhere.
  */
 export const lastWriteWins: Resolver = byStamp("lastWriteWins", laterThan, "later-stamp");
 
 /** The write with the earliest stamp wins: first come, first served, by the devices' clocks. Wrong clocks lose as with `lastWriteWins`. */
 export const firstWriteWins: Resolver = byStamp("firstWriteWins", earlierThan, "earlier-stamp");
 
-/** Where a write stands in the hub's log; one that is not there yet comes after all that are. */
+/** A write's position in the hub's log. A write that is not there yet comes after all that are. */
 const positionOf = ({ by }: Sibling): number => by.position ?? Number.POSITIVE_INFINITY;
 
 /**
- * The hub's log decides: the write that came in last wins, or with `"first"` the one that came first. A device shows its own pending value until the
- * receipt, as it will then be the last: with `"first"`, pending values lose.
+ * The hub's log decides: the write that came in last wins, or with `"first"` the one that came first. Until the receipt comes, a device shows its own
+ * pending value, because that will be the last. With `"first"`, pending values lose.
  */
 export const logOrder = (which: "last" | "first" = "last"): Resolver => ({
   name: which === "last" ? "logOrder" : "firstInLog",
@@ -159,7 +159,7 @@ export const logOrder = (which: "last" | "first" = "last"): Resolver => ({
     ),
 });
 
-/** The write whose author had seen the most of this entity's events wins; the later stamp where two had seen as much. */
+/** The write whose author had seen most of this entity's events wins; if two had seen equally many, the later stamp wins. */
 export const versionCompare: Resolver = {
   name: "versionCompare",
   version: 1,
@@ -191,7 +191,7 @@ export const clientWins: Resolver = {
     ranked(siblings, (a, b) => Number(isAt(HUB_SITE, b.by.origin)) - Number(isAt(HUB_SITE, a.by.origin)), "site-priority"),
 };
 
-/** Orders JSON values: numbers by size, else text by UTF-16 code units of their canonical form; nothing is less than anything. */
+/** Orders JSON values: numbers by size, all others by the UTF-16 code units of their canonical form. A missing value is less than any other. */
 function compareValues(a: JsonValue | undefined, b: JsonValue | undefined): number {
   if (a === b) return 0;
   const [aIsNone, bIsNone] = [a === null || a === undefined, b === null || b === undefined];
@@ -209,8 +209,8 @@ function compareDown(a: JsonValue | undefined, b: JsonValue | undefined): number
 }
 
 /**
- * Another member of the same event's data ranks the write: `byField("source_quality", "max")`. Nothing loses against anything. Equal ones: the later
- * stamp.
+ * Another member of the same event's data ranks the write: `byField("source_quality", "max")`. A missing value loses against any other. If two are
+ * equal, the later stamp wins.
  */
 export const byField = (member: string, which: "max" | "min"): Resolver => ({
   name: "byField",
@@ -225,21 +225,21 @@ export const byField = (member: string, which: "max" | "min"): Resolver => ({
     ),
 });
 
-/** The greatest value wins: numbers by size, texts by their order. Nothing loses against anything. */
+/** The greatest value wins: numbers by size, texts by their order. A missing value loses against any other. */
 export const max: Resolver = {
   name: "max",
   version: 1,
   resolve: (siblings) => ranked(siblings, (a, b) => compareValues(a.value, b.value), "greater"),
 };
 
-/** The least value wins. Nothing loses against anything. */
+/** The least value wins. A missing value loses against any other. */
 export const min: Resolver = {
   name: "min",
   version: 1,
   resolve: (siblings) => ranked(siblings, (a, b) => compareDown(a.value, b.value), "lesser"),
 };
 
-/** All values count: a list of what any sibling holds, each once, in a fixed order. For `json()` columns. */
+/** All values count: shows a list of what any sibling holds, each value once, in a fixed order. For `json()` columns. */
 export const union: Resolver = {
   name: "union",
   version: 1,
@@ -253,7 +253,7 @@ export const union: Resolver = {
   },
 };
 
-/** A person decides: the conflict is a case in the queue. Until then the latest by stamp is shown. */
+/** A person decides: the conflict is a case in the queue. Until then the latest value by stamp is shown. */
 export const manual: Resolver = {
   name: "manual",
   version: 1,
@@ -273,28 +273,28 @@ export const authorityOf = (who: Who, otherwise: Resolver = lastWriteWins): Reso
   resolve(siblings, context) {
     const having = siblings.filter(({ by }) => isOneOf(who, by));
     if (having.length === 0 || having.length === siblings.length) return otherwise.resolve(siblings, context);
-    // Where those who have the say agree, there is nothing left that `otherwise` could decide, or a person.
+    // If those who have the say agree, nothing is left for `otherwise`, or for a person, to decide.
     return !isContested(having)
       ? { winner: latest(having), reason: "authority" }
       : { ...otherwise.resolve(having, context), reason: "authority" };
   },
 });
 
-/** Name, version and settings: what makes two rules one and the same. */
+/** Name, version and settings: two rules with the same ones are the same rule. */
 export const settingsOf = ({ name, version, settings }: Resolver): JsonValue => [name, version, settings ?? null];
 
 export interface CustomRule {
   readonly name: string;
-  /** Raise it with every change of what `resolve` answers: the view is then built anew. */
+  /** Raise it whenever `resolve` begins to answer differently: the view is then built again. */
   readonly version: number;
-  /** Members of the event's data that siblings keep for it. */
+  /** The members of the event's data that siblings keep for the rule. */
   readonly reads?: readonly string[];
   /** The sibling to show, or a value made of all. Must not depend on the order of siblings, nor on anything but them. */
   resolve(siblings: readonly Sibling[]): { readonly winner: Sibling; readonly merged?: JsonValue; readonly isOpen?: boolean };
 }
 
 /**
- * A rule of the project's own. It is tried on every set in two orders: a rule that answers differently is refused with `projection-failed`, as
+ * A rule of the project's own. It is tried on every set in two orders. A rule whose answers differ is refused with `projection-failed`, because
  * replicas would not agree. `problemsOfRule` tries more, for tests.
  */
 export const custom = ({ name, version, reads, resolve }: CustomRule): Resolver => ({
@@ -317,10 +317,10 @@ export const custom = ({ name, version, reads, resolve }: CustomRule): Resolver 
 const failed = (name: string, problem: string): TributaryError =>
   new TributaryError("projection-failed", `the rule ${name} ${problem}`, "Make it a function of the set of siblings alone.");
 
-/** What is wrong with a resolver, tried on sets of siblings in several orders, and twice each; empty: nothing was found. For a project's tests. */
+/** Tries a resolver on sets of siblings, in several orders and twice each, and returns what is wrong with it; empty: nothing was found. For a project's tests. */
 export function problemsOfRule(rule: Resolver, sets: Iterable<readonly Sibling[]>): string[] {
   const problems: string[] = [];
-  // A history of its own for each sibling, the same at each asking.
+  // Each sibling has its own history, the same every time it is asked for.
   const context: ResolveContext =
     rule.needsHistory === true ? { historyOf: ({ by, basis }) => by.seq + Object.keys(basis ?? {}).length } : NO_CONTEXT;
   const shown = (siblings: readonly Sibling[]): string => {
@@ -359,9 +359,9 @@ const deletion = (name: string, wins: boolean): Resolver => ({
   },
 });
 
-/** A deletion holds against changes made beside it. A change by somebody who had seen the deletion creates the entity again. */
+/** A deletion holds against concurrent changes. A change by somebody who had seen the deletion creates the entity again. */
 export const deleteWins: Resolver = deletion("deleteWins", true);
-/** A change holds against deletions made beside it. */
+/** A change holds against concurrent deletions. */
 export const updateWins: Resolver = deletion("updateWins", false);
 
 /** How many of these events a vector covers. */

@@ -2,11 +2,11 @@ import type { Hlc, JsonObject, JsonValue, OriginId, Seq, Vector } from "../core/
 import type { Dots, EntityState } from "./fold.ts";
 import type { Author, Register, Sibling } from "./register.ts";
 
-/** A sibling: its author, its value, and where its rule wants them what it read and its basis. */
+/** A sibling: its author and its value and, if its rule needs them, what it read and its basis. */
 type PackedSibling = [number, JsonValue, (JsonObject | 0)?, number?];
 
 /**
- * An entity's state as compact JSON: authors and vectors, which many registers share, stand once.
+ * An entity's state as compact JSON. Authors and vectors, which many registers share, stand there only once.
  * `a`: authors [origin, seq, hlc, actor, clockWrong, position]; `v`: vectors; `r`: register → [context, sibling …];
  * `m`: registers that merge by themselves; `d`: the entity's events.
  */

@@ -3,7 +3,7 @@ import { RESOLVED } from "./projection.ts";
 import { entityViews, type View } from "./views.ts";
 
 /**
- * The event types that views take and no form declares, or declares for another entity only: such events never come. Mostly a slip in a name. In words:
+ * The event types that views take but that no form declares, or declares for another entity only. Such events never come; mostly a name is misspelt. In words:
  * `visits takes visit.maid; no form declares it`.
  */
 export function unfedEvents(views: readonly View[], forms: readonly Pick<FormLike, "subject" | "entity" | "events">[]): string[] {

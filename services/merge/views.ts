@@ -15,14 +15,14 @@ export type Contribution<K extends Columns = Columns, S extends Columns = Column
   readonly [C in keyof K | keyof S]: JsonValue;
 };
 
-/** The declaration of totals over the rows of entity views, right under late and corrected events. */
+/** The declaration of totals over the rows of entity views. Totals stay right when events come late or are corrected. */
 export interface TotalsDeclaration<K extends Columns, S extends Columns> {
   readonly name: string;
-  /** What the totals are by: one row for each combination. */
+  /** The key columns: there is one row of totals for each combination of their values. */
   readonly keys: K;
   /** What is added up: `decimal()` or `integer()` columns. */
   readonly sums: S;
-  /** By source view: what a row that is not deleted adds; `null` for nothing, a list for several. */
+  /** What a row of each source view adds if it is not deleted: one contribution, a list of several, or `null` for none. */
   readonly from: Readonly<
     Record<string, (row: JsonObject & { readonly id: string }) => Contribution<K, S> | readonly Contribution<K, S>[] | null>
   >;
@@ -38,7 +38,7 @@ export interface Totals {
   readonly sources: ReadonlySet<string>;
   readonly invariants: Readonly<Record<string, Invariant>>;
   notified(name: string): readonly string[];
-  /** What a source's row adds. Throws `projection-failed` on anything else than a contribution. */
+  /** What a source's row adds. Throws `projection-failed` on anything other than contributions. */
   contributions(source: string, row: JsonObject & { readonly id: string }): readonly Contribution[];
   readonly shape: JsonValue;
 }
@@ -131,9 +131,9 @@ export function defineJoin(declared: JoinDeclaration): SqlView {
   const aliases = Object.keys(declared.join);
   checkNames(declared.name, [], [...Object.keys(declared.columns), ...aliases, declared.from]);
   if (aliases.includes(BASE)) throw malformed(declared.name, `${BASE} is what it calls ${declared.from}: take another alias`);
-  // Rows that are deleted are left out, so what it starts from must be able to say so.
+  // Rows that are deleted are left out, so the view that it starts from must have the column `deleted`.
   const uses: Record<string, string[]> = { [declared.from]: ["deleted"] };
-  /** `column` or `alias.column` as SQL, and noted for the check. */
+  /** `column` or `alias.column` as SQL; it is noted for the check. */
   const column = (text: string, known: readonly string[]): string => {
     const [, alias, name] = /^(?:([a-z][a-z0-9_]*)\.)?([a-z][a-z0-9_]*)$/.exec(text) ?? [];
     if (name === undefined || (alias !== undefined && !known.includes(alias)))
@@ -162,14 +162,14 @@ export function defineJoin(declared: JoinDeclaration): SqlView {
 const BASE = "base";
 const q = (name: string): string => `"${name}"`;
 
-/** The way out: a view in PostgreSQL's own words over `views.…`. `needs` names the views it reads, so that it outlives their rebuilding. */
+/** For what no other declaration can say: a view in PostgreSQL's own words over `views.…`. `needs` names the views that it reads, so that it survives their rebuilding. */
 export function defineSql(declared: { readonly name: string; readonly needs: readonly string[]; readonly sql: string }): SqlView {
   checkNames(declared.name, [], declared.needs);
   if (!/^\s*(select|with)\b/i.test(declared.sql)) throw malformed(declared.name, "its SQL does not begin with SELECT or WITH");
   return { kind: "sql", ...declared, uses: {}, shape: ["sql", declared.sql] };
 }
 
-/** Columns that can be read of a view, or `null` where only the database knows them. */
+/** The columns that can be read of a view, or `null` if only the database knows them. */
 export function columnsOf(view: View): ReadonlySet<string> | null {
   if (view.kind === "sql") return null;
   return view.kind === "entity"
@@ -207,7 +207,7 @@ export function checkViews(views: readonly View[]): void {
   inOrder(views.filter((view) => view.kind === "sql"));
 }
 
-/** Views of SQL, each after those that it reads. Throws `projection-malformed` where they go round in a circle. */
+/** Views of SQL, each after those that it reads. Throws `projection-malformed` if they read each other in a circle. */
 export function inOrder(views: readonly SqlView[]): SqlView[] {
   const out: SqlView[] = [];
   let waiting = [...views];
@@ -234,8 +234,8 @@ export function tablesOf(view: View): string[] {
 }
 
 /**
- * Views that must be built together with `names`: totals are right only if all that they add up was folded in the same go. Views of SQL need no
- * building.
+ * Views that must be built together with `names`: totals are right only if all that they add up was folded together. Views of SQL need not be
+ * built.
  */
 export function closureOf(views: readonly View[], names: Iterable<string>): (Projection | Totals)[] {
   const chosen = new Set(names);

@@ -175,7 +175,7 @@ describe("a log that was set back with its database", () => {
     });
   });
 
-  it("is no alarm where a restore was declared; the anchor goes on in the new life", async () => {
+  it("raises no alarm after a declared restore; the anchor goes on in the new incarnation", async () => {
     await keep();
     await writer.append(person(number(3)));
     await anchored();
@@ -195,7 +195,7 @@ describe("a log that was set back with its database", () => {
     });
   });
 
-  it("is noticed where it lost nothing but facts about keys: a revocation would be forgotten", async () => {
+  it("is noticed even if it lost only facts about keys: a revocation would be forgotten", async () => {
     await keep();
     const book = await openKeyBook(log.journal, { signer: () => signerOf(key) });
     await book.write("operator", () => ({ type: "token.revoked", data: { jti: "stolen" } }));
@@ -232,7 +232,7 @@ it("another log in the place of the hub's is noticed", async () => {
   expect(await currentIncarnation(log.journal)).toMatchObject({ how: "detected", isConfirmed: false });
 });
 
-it("an anchor that the hub has not signed is not believed, and not written over", async () => {
+it("an anchor that the hub has not signed is neither believed nor overwritten", async () => {
   await anchored();
   const forged = JSON.stringify({ ...kept(), heads: {} });
   writeFileSync(file(), forged);
@@ -360,7 +360,7 @@ describe("an anchor whose disk is not mounted, or that somebody took away,", () 
     expect(await made.part()).toMatchObject({ state: "ok" });
   });
 
-  it("is begun anew when the operator says so, and not where one is", async () => {
+  it("is begun again when the operator says so, but not where there is one", async () => {
     expect(await confirmGone()).toContain("has kept no anchor");
     await anchored();
     await expect(confirmGone()).rejects.toMatchObject({ code: "usage", message: expect.stringContaining("there is an anchor") });
@@ -375,7 +375,7 @@ describe("an anchor whose disk is not mounted, or that somebody took away,", () 
   });
 });
 
-it("is refused in the hub's own data folder, and where there is no such place", async () => {
+it("is refused in the hub's own data folder, and in a folder that does not exist", async () => {
   expect(() => anchorPlace(join(dir, "hub", "anchor.json"), join(dir, "hub"))).toThrow(
     expect.objectContaining({ code: "usage" }),
   );

@@ -19,7 +19,7 @@ beforeAll(async () => {
 }, 360_000);
 afterAll(() => hub?.close());
 
-it("backups that are taken at the same time never take each other's files: one stands whole, and nothing else is left", async () => {
+it("backups that are taken at the same time never take each other's files: one complete backup remains, and nothing else", async () => {
   await oldWriter(hub.log, "juba").append(person("JUB-000001"));
   await hub.projected();
   const folder = tempDir();

@@ -147,7 +147,7 @@ it.each([
 describe("a usage line", () => {
   const usage = (line: string, name: string): Usage => usageOf(line, name, (option) => option !== "all", new Set(["FULL"]));
 
-  it("says what stands at each place, of each way to write the command", () => {
+  it("says what each word stands for, in each way to write the command", () => {
     expect(usage("tributary schema register SUBJECT FILE | FOLDER [--actor NAME]", "schema register")).toEqual({
       options: new Map([["actor", { kinds: [], words: [] }]]),
       positionals: [
@@ -158,7 +158,7 @@ describe("a usage line", () => {
     });
   });
 
-  it("says what repeats, also in brackets", () => {
+  it("says what repeats, even in brackets", () => {
     expect(usage("tributary reconcile [VIEW…] [--all] | --field FILE", "reconcile")).toMatchObject({
       positionals: [{ kinds: ["view"] }],
       repeats: true,
@@ -220,11 +220,11 @@ describe("did you mean", () => {
     expect(stderr).toContain(`there is no command ${args.slice(0, 2).join(" ")}\nDid you mean \`${meant}\`? `);
   });
 
-  it("names what a group has where nothing is near, and never another group's command", async () => {
+  it("names what a group has if nothing is near, and never another group's command", async () => {
     expect((await runHere("key", "abolish")).stderr).toContain("`tributary key` has: list, rotate, retire. ");
   });
 
-  it("guesses nothing where nothing is near", async () => {
+  it("guesses nothing if nothing is near", async () => {
     const { stderr } = await runHere("zzzzzz");
     expect(stderr).toContain("there is no command zzzzzz\n`tributary --help` lists the commands.");
   });
@@ -251,7 +251,7 @@ describe("did you mean", () => {
     expect(editDistance("same", "same")).toBe(0);
   });
 
-  it("prefers the nearest, and is silent where more than a third is wrong", () => {
+  it("prefers the nearest, and is silent if more than a third is wrong", () => {
     expect(nearest("lits", ["list", "lint"])).toBe("list");
     expect(nearest("abcdef", ["uvwxyz"])).toBeNull();
     expect(nearestCommand(["fly"], Object.keys(COMMANDS))).toBeNull();

@@ -35,7 +35,7 @@ describe("a configuration file", () => {
     expect(process.env.TRIBUTARY_PROJECTIONS).toBeUndefined();
   });
 
-  it("comes after the environment, which comes after options", async () => {
+  it("counts after the environment, which counts after options", async () => {
     const file = fileIn(tempDir(), "own.json", JSON.stringify({ org: "moh", projections: "rules" }));
     process.env.TRIBUTARY_ORG = "unicef";
     process.env.TRIBUTARY_PROJECTIONS = "/from/environment";
@@ -52,7 +52,7 @@ describe("a configuration file", () => {
     }
   });
 
-  it("with several mistakes has all of them told at once, each with its place", async () => {
+  it("with several mistakes has all of them reported at once, each with its location", async () => {
     const file = fileIn(
       tempDir(),
       "own.json",
@@ -71,7 +71,7 @@ describe("a configuration file", () => {
       expect(stderr).toContain(`  ${line}\n`);
   });
 
-  it("and the environment are checked alike: all wrong variables are told at once, without secrets", async () => {
+  it("and the environment are checked alike: all wrong variables are reported at once, without secrets", async () => {
     const wrong = { TRIBUTARY_LISTEN: "8080", TRIBUTARY_PROJECTORS: "none", TRIBUTARY_POSTGRES_URL: "mysql://u:geheim@db/x" };
     Object.assign(process.env, wrong);
     try {
@@ -130,14 +130,14 @@ export default defineProjection({ name: "clinics", entity: "clinic", columns: { 
     expect(views.map(({ name }) => name)).toEqual(["clinics", "sites"]);
   });
 
-  it("may hold a copy of a form of the hub's, and no other form under its name", () => {
+  it("may hold a copy of one of the hub's forms, but no other form under its name", () => {
     const dir = tempDir();
     fileIn(dir, "site/v1.schema.json", JSON.stringify({ type: "object" }));
     expect(() => loadForms({ schemas: dir })).toThrow("site: the hub has forms of its own under this name");
     expect(loadForms({ schemas: SCHEMAS_DIR }).subjects()).toContain("site");
   });
 
-  it("may replace a view of the hub's by one that has all of its columns", async () => {
+  it("may replace one of the hub's views by one that has all of its columns", async () => {
     const dir = tempDir();
     const write = (columns: string): void => {
       fileIn(

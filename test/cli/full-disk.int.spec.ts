@@ -6,7 +6,7 @@ import { reportFailure } from "../../services/cli/output.ts";
 import { openLogFile } from "../../services/local/logs.ts";
 import { tempDir } from "../support/temp.ts";
 
-it("a full disk ends neither a worker that logs there nor a hub that talks there; a command whose result is not all there says so", () => {
+it("a full disk ends neither a worker that logs there nor a hub that writes its output there; a command whose result is incomplete says so", () => {
   const file = join(tempDir(), "full.log");
   symlinkSync("/dev/full", file);
   const log = openLogFile(file, (lines) => `lost ${lines}\n`);

@@ -11,7 +11,7 @@ beforeAll(async () => {
 afterAll(() => hub?.close());
 
 describe("a hub's health, where it lies in PostgreSQL", () => {
-  it("is ok when the views follow the log, and warns of parked entities", async () => {
+  it("is ok when the views follow the log, and warns about parked entities", async () => {
     const field = hub.field("juba");
     await field.append(registration(number(1)));
     await field.sync({ url: hub.backends.nats.url, token: await hub.token("juba") });

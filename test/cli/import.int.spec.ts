@@ -25,7 +25,7 @@ const file = (name: string, ...lines: readonly string[]): string => {
 const importHere = (...args: readonly string[]) => runHere("field", "import", ...args, "--actor", "deng", "--db", db);
 
 describe("an import of a spreadsheet", () => {
-  it("puts what fails into a report; mended there, it is imported, and nothing is taken twice", async () => {
+  it("puts rows that fail into a report; corrected there, they are imported, and nothing is taken twice", async () => {
     const sheet = file(
       "people.csv",
       HEADER,

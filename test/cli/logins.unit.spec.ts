@@ -36,7 +36,7 @@ const enrolled = (device: string, how: string): Written[number] => {
   return ["device.enrolled", { device: `relief.juba.${device}`, kid: keyIdOf(key), key: { ...key }, how }];
 };
 
-it("a command that has read the book of keys a moment too early takes no login away that a device has just got; one that has read it all does", async () => {
+it("a command that read the book of keys a moment too early removes no login that a device has just got; one that has read all of it does", async () => {
   const dir = tempDir();
   const logins = (): number => readdirSync(join(dir, "nats-logins")).length;
   const facts: Written = [enrolled("t1", "code"), enrolled("t1", "rotation"), enrolled("t2", "code")];

@@ -58,7 +58,7 @@ const row = async (id: string): Promise<unknown> =>
 const isParked = async (id: string): Promise<boolean> =>
   (await hub.db.query("SELECT 1 FROM tributary.parked WHERE entity_id = $1", [id])).rows.length > 0;
 
-it("a parked entity is listed and counted, told of, proved to be no broken promise, and corrected from the desk", async () => {
+it("a parked entity is listed, counted and notified, does not count as a broken promise, and is corrected from the desk", async () => {
   const writer = oldWriter(hub.log, "juba");
   await writer.append(
     person("JUB-000001", { phone: "+254700000001" }),
@@ -112,7 +112,7 @@ it("a parked entity is listed and counted, told of, proved to be no broken promi
   expect((await run(parkedList)).text).toBe("Nothing is parked.\n");
 }, 360_000);
 
-it("of columns that change together the others stay as they are when one is corrected", async () => {
+it("when one of several columns that change together is corrected, the others stay as they are", async () => {
   await oldWriter(hub.log, "wau").append(
     person("WAU-000001", { district: "Wau", village: "North" }),
     change("WAU-000001", { district: "Wau", village: "So\0uth" }),
@@ -127,7 +127,7 @@ it("of columns that change together the others stay as they are when one is corr
   ]);
 }, 240_000);
 
-it("a position names the log's life, and one of another life is refused with words", async () => {
+it("a position names the log's incarnation, and a position of another incarnation is refused with a sentence", async () => {
   const trail = (await json(auditEntity, "beneficiary/JUB-000002")) as unknown as {
     incarnation: string;
     events: { position: string }[];

@@ -7,7 +7,7 @@ const HUB = "relief.hub.console.abc" as OriginId;
 const event = (type: string, entity: string, origin = SITE) => ({ type, origin, entity: { type: entity, id: "x" } });
 
 describe("who may write what", () => {
-  it("leaves registrations of sites, notes on cases and what settles quarantine to the hub, by entity and by the type's name", () => {
+  it("leaves registrations of sites, notes on cases, releases and rejections to the hub, by entity and by the type's name", () => {
     for (const [type, entity, what] of [
       ["site.registered", "site", "register sites"],
       ["case.assigned", "case", "note what is done about a case"],
@@ -27,7 +27,7 @@ describe("who may write what", () => {
     expect(HUB_ENTITIES).toEqual(["site", "case", "quarantine"]);
   });
 
-  it("lets a site write all else, or what it was let in for; names that objects have by birth are names like others", () => {
+  it("lets a site write everything else, or what it was let in for; names that every JavaScript object has are names like others", () => {
     for (const entity of ["beneficiary", "constructor", "site-visit", "sites"])
       expect(forbidden(event(`${entity}.recorded`, entity), { hub: "relief", types: null })).toBeNull();
     expect(
@@ -45,7 +45,7 @@ describe("who may write what", () => {
     );
   });
 
-  it("is given as a list, with commas or spaces; what is no entity type, or the hub's own, is refused", () => {
+  it("is given as a list, with commas or spaces; what is not an entity type, or is the hub's own, is refused", () => {
     expect(entityTypes("beneficiary, distribution beneficiary")).toEqual(["beneficiary", "distribution"]);
     for (const bad of ["", " , ", "Beneficiary", "case", "beneficiary,quarantine", "a/b"])
       expect(() => entityTypes(bad), bad).toThrow(expect.objectContaining({ code: "usage" }));

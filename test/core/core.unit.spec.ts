@@ -154,7 +154,7 @@ describe("a batch on the wire", () => {
     );
   });
 
-  it("tells whose it is by its first bytes, whatever the rest is, packed or not", async () => {
+  it("shows whose it is by its first bytes, whatever the rest is, packed or not", async () => {
     await fc.assert(
       fc.asyncProperty(batch, fc.boolean(), async ({ batch }, isPacked) => {
         const frame = encodeBatch(batch, isPacked ? zstd : { ...zstd, compress: (bytes) => bytes });
@@ -175,7 +175,7 @@ describe("a batch on the wire", () => {
       await expect(peekSender(Uint8Array.from(bytes), zstdBegin)).rejects.toMatchObject(refused);
   });
 
-  it("is read a little at a time, also where a few events name thousands of origins each: others have their turn in between", async () => {
+  it("is read a little at a time, even if a few events name thousands of origins each: others have their turn in between", async () => {
     const basis = Object.fromEntries(Array.from({ length: 10_000 }, (_, i) => [`relief.juba.d${i}.abc`, 1])) as Vector;
     const large = batchOf(
       ORIGIN,
@@ -190,7 +190,7 @@ describe("a batch on the wire", () => {
     expect(pauses).toBeGreaterThanOrEqual(8 + 3);
   });
 
-  it("tells whose it is without being read whole", () => {
+  it("shows whose it is without being read completely", () => {
     fc.assert(
       fc.property(batch, ({ batch }) => {
         expect(peekOrigin(encodeBatch(batch, zstd), zstd)).toBe(ORIGIN);
@@ -253,7 +253,7 @@ describe("the hash chain", () => {
 });
 
 describe("canonical JSON (RFC 8785)", () => {
-  it("is told from other JSON, however it is told", () => {
+  it("is distinguished from other JSON, whichever way it is checked", () => {
     const key = fc.oneof(fc.constantFrom("a", "b", "10", "9", "é", "\u{1F600}", "__proto__", ""), fc.string({ maxLength: 3 }));
     const { value } = fc.letrec<{ value: unknown }>((tie) => ({
       value: fc.oneof(

@@ -58,7 +58,7 @@ describe("a device's key", () => {
     expect(keysAt(record, DEVICE, 1_001 + KEY_OVERLAP_MS).map(({ kid }) => kid)).toEqual([keyIdOf(second)]);
   });
 
-  it("that was replaced by a code or revoked counts at once no more, nor does one that it had rotated away", () => {
+  it("that was replaced by a code or revoked stops counting at once, and so do the keys that it had rotated away", () => {
     const { record, write } = book();
     write("device.enrolled", enrolment());
     write("device.enrolled", enrolment(newKey(), { how: "rotation" }));
@@ -73,14 +73,14 @@ describe("a device's key", () => {
     expect(keysAt(record, DEVICE, 0)).toHaveLength(1);
   });
 
-  it("counts beside the two before it at most, however often it is rotated in a day", () => {
+  it("counts beside at most two before it, however often it is rotated in a day", () => {
     const { record, write } = book();
     const keys = Array.from({ length: 6 }, newKey);
     for (const [i, key] of keys.entries()) write("device.enrolled", enrolment(key, i === 0 ? {} : { how: "rotation" }));
     expect(keysAt(record, DEVICE, 6_000).map(({ kid }) => kid)).toEqual(keys.slice(-3).map(keyIdOf));
   });
 
-  it("that is revoked takes the codes for it along that nobody has used; others stay, and a later one is good", () => {
+  it("that is revoked takes along its device's unused codes; other codes stay, and a later one is good", () => {
     const { record, write } = book();
     const code = (hash: string, device?: string) =>
       write("code.issued", { hash, site: "relief.juba", expiresAtMs: 9e15, ...(device === undefined ? {} : { device }) });

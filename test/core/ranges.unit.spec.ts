@@ -109,7 +109,7 @@ describe("an event's data", () => {
     expect(dataOutOfRange(data, canonicalize(data))).toBeNull();
   });
 
-  it("is told by its text as it is told by each of its values", () => {
+  it("is judged by its text just as by each of its values", () => {
     fc.assert(
       fc.property(fc.dictionary(fc.string({ unit: unit() }), fc.jsonValue({ stringUnit: unit() })), (data) => {
         const plain = JSON.parse(JSON.stringify(data)) as JsonObject;

@@ -44,7 +44,7 @@ describe("a key", () => {
 });
 
 describe("a signature", () => {
-  it("holds for its text and its key alone", () => {
+  it("holds for its text and its key only", () => {
     const [mine, other] = [signerOf(makeKeyPair()), signerOf(makeKeyPair())];
     fc.assert(
       fc.property(
@@ -76,7 +76,7 @@ describe("a signature", () => {
     for (const text of texts) expect(text).toContain("\n");
   });
 
-  it("covers a message whole, but for itself, in whatever order its members came", () => {
+  it("covers all of a message except itself, in whatever order its members came", () => {
     const signer = signerOf(RFC);
     const receipt = { kind: "receipt", through: 3, head: RUN.head, quarantined: [] };
     const signature = signer.sign(messageText("receipt", receipt)) as Signature;

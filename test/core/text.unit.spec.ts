@@ -23,7 +23,7 @@ describe("a text as people see it", () => {
     expect(textAsSeen(given)).toBe(seen);
   });
 
-  it("marks inside a text stay: they join letters", () => {
+  it("keeps marks inside it, because they join letters", () => {
     expect(keyAsSeen("\u0646\u0645\u06cc\u200c1")).toBe("\u0646\u0645\u06cc\u200c1");
   });
 
@@ -33,7 +33,7 @@ describe("a text as people see it", () => {
     fc.assert(fc.property(fc.stringMatching(/^[!-~]([ -~]*[!-~])?$/), (text) => void expect(textAsSeen(text)).toBe(text)));
   });
 
-  it("of data only the texts at the top are looked at: edits of a text count its characters", () => {
+  it("leaves the deeper texts of data alone: edits of a text count its characters", () => {
     const data = { card: "1\u200e", edit: [{ insert: "e\u0301" }], size: 3 };
     expect(dataAsSeen(data)).toEqual({ card: "1", edit: [{ insert: "e\u0301" }], size: 3 });
     const plain = { card: "1", name: "Ayen" };

@@ -110,7 +110,7 @@ describe("the wire", () => {
     }
   }
 
-  it("grows: what a newer sender adds is passed over, in its place and behind it", () => {
+  it("grows: what a newer sender adds is passed over, inside `more` and behind it", () => {
     const [vector] = vectorsOf(2);
     const frame = bytesOf(vector!.frames[1]!);
     // `more` is an empty array at the end: one more member, of a tag that nobody knows, then bytes of a column to come.

@@ -75,7 +75,7 @@ describe("while nobody can say where the hub's log stands", () => {
 });
 
 describe("a hub's broker that has no room", () => {
-  it("is told as disk-full, and nothing is lost", async () => {
+  it("is reported as disk-full, and nothing is lost", async () => {
     const field = door.field("full");
     await field.appendMany(some(40));
     const nc = await connectAs(door.natsUrl);
@@ -128,7 +128,7 @@ describe("tributary field sync", () => {
     expect(ms).toBeLessThan(4 * init.ms + 2_000);
   });
 
-  it("keeps trying when it is asked to, with a line for each pause", async () => {
+  it("keeps trying when it is told to, with a line for each pause", async () => {
     const db = join(tempDir(), "f.db");
     await command(["init", "--org", "relief", "--site", "juba", "--device", "t1", "--db", db]);
     const hub = `nats://127.0.0.1:${await freePort()}`;

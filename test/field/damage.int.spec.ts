@@ -100,7 +100,7 @@ describe("a device whose outbox holds what cannot be sent", () => {
     expect(field.status()).toMatchObject({ events: 6, aside: [], levels: { SYNCED: 6 } });
   });
 
-  it("mends a hash that was damaged where the content proves it, and sets nothing aside", async () => {
+  it("corrects a damaged hash if the content proves it, and sets nothing aside", async () => {
     const field = door.field("hash");
     await fill(field, 10);
     field.store.db.exec(`UPDATE event SET hash = '${"a".repeat(64)}' WHERE seq IN (4)`);
@@ -185,7 +185,7 @@ describe("tributary field salvage", () => {
     return path;
   };
 
-  it("writes every event of a whole database, leaves it as it was, and ends with 0", async () => {
+  it("writes every event of an intact database, leaves it as it was, and ends with 0", async () => {
     const path = await filled(50);
     const before = readFileSync(path);
     const { code, words, lines } = command(path, `${path}.ndjson`);

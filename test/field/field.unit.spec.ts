@@ -145,7 +145,7 @@ describe("an event on the device", () => {
     [
       "an event under another key than its data say",
       { ...registration(number(1)), entity: { type: "beneficiary", id: number(2) } },
-      /it is about beneficiary\/\S+, but its registration_no says \S+/,
+      /the event is about beneficiary\/\S+, but its registration_no says \S+/,
     ],
   ])("that is %s is refused on the device, and nothing is written", async (_, event, message) => {
     using field = open();
@@ -153,7 +153,7 @@ describe("an event on the device", () => {
     expect(field.status().events).toBe(0);
   });
 
-  it("is about the same person, whatever marks nobody sees were pasted with the number", async () => {
+  it("is about the same person, whatever invisible marks were pasted with the number", async () => {
     using field = open();
     await field.append(registration(number(1)));
     const { data } = update(`${number(1)}\u200e`, { phone: "\u202a+211900000001\u202c" });
@@ -162,7 +162,7 @@ describe("an event on the device", () => {
     expect(second).toMatchObject({ entity: { type: "beneficiary", id: number(1) }, data: '{"phone":"+211900000001"}' });
   });
 
-  it("happened when it happened, though the clock once ran ahead or had lost the time", async () => {
+  it("keeps the time when it happened, even if the clock once ran ahead or had lost the time", async () => {
     let now = Date.parse("2099-01-01T00:00:00Z");
     using field = open(undefined, { now: () => now });
     await field.append(registration(number(1)));
@@ -201,7 +201,7 @@ describe("a database file", () => {
         .map(({ fingerprint }) => String(fingerprint).length),
     ).toEqual([0, 16]);
   });
-  it("that is no database is refused and left as it is", () => {
+  it("that is not a database is refused and left as it is", () => {
     const path = join(tempDir(), "f.db");
     writeFileSync(path, "this is no database, but somebody's notes about one, long enough to be looked at");
     expect(() => open(path)).toThrow(expect.objectContaining({ code: "data-corrupt" }));
@@ -245,7 +245,7 @@ describe("a sync without a hub", () => {
     expect(pauseMs(30, () => 1)).toBe(300_000);
     expect(pauseMs(5, () => 0)).toBe(0);
   });
-  it("refuses an address that is none", async () => {
+  it("refuses an address that is not a hub's", async () => {
     using field = open();
     await expect(field.sync({ url: "ftp://x", token: "t" })).rejects.toMatchObject({ code: "usage" });
   });

@@ -75,7 +75,7 @@ describe("the signed heads that a device hands on with what it has seen", () => 
     expect(isGood(first, handed.find(({ origin }) => origin === originOf(first))!)).toBe(true);
   });
 
-  it("say nothing of what the device was not shown any proof of", async () => {
+  it("say nothing about events of which the device was shown no proof", async () => {
     using first = open("t1");
     using second = open("t2");
     await first.append(registration(number(1)));
@@ -85,7 +85,7 @@ describe("the signed heads that a device hands on with what it has seen", () => 
     expect(second.signedHeads(person)).toEqual([]);
   });
 
-  it("that are none are refused, and nothing of it is noted; those of the device itself are its own to make", async () => {
+  it("that are malformed are refused, and nothing of them is noted; the device's own heads are its own to make", async () => {
     using field = open("t1");
     await field.append(registration(number(1)));
     const other = "relief.juba.t9.abc" as OriginId;
@@ -103,7 +103,7 @@ describe("the signed heads that a device hands on with what it has seen", () => 
     expect(field.signedHeads(person)).toEqual([head]);
   });
 
-  it("need no change of a database of before: it gets their table when the first one comes", async () => {
+  it("need no change of an older database: it gets their table when the first one comes", async () => {
     const path = join(tempDir(), "t2.db");
     open("t2", path).close();
     const tables = () => {
@@ -119,7 +119,7 @@ describe("the signed heads that a device hands on with what it has seen", () => 
   });
 });
 
-it("data that Avro would make longer than their text travel as their text: what was admitted by its size has that size on the wire", async () => {
+it("data that Avro would make longer than their text travel as text: what was admitted by its size has that size on the wire", async () => {
   const dir = tempDir();
   mkdirSync(join(dir, "reading"));
   const schema = {

@@ -138,7 +138,7 @@ describe("what spreadsheets leave in a file", () => {
     expect(field.status().events).toBe(0);
   });
 
-  it("cells that say that nothing is known are left out, where the caller names them", async () => {
+  it("cells that say that nothing is known are left out, if the caller names them", async () => {
     using field = open();
     const text = `${HEADER}\n${number(1)},A,female,2026-01-05,n/a,-\n`;
     expect(await field.importCsv({ ...REGISTERED, text, missing: ["n/a", "-"] })).toMatchObject({ misfitRows: 0 });
@@ -302,7 +302,7 @@ describe("an import again", () => {
 });
 
 describe("rows that fail", () => {
-  it("are handed back with everything that is wrong with them, and are not taken; mended, they can be imported", async () => {
+  it("are handed back with everything that is wrong with them, and are not taken; once corrected, they can be imported", async () => {
     using field = open(undefined, { fits: fitsViews([distributions]) });
     const failed: FailedRow[] = [];
     let columns: readonly string[] = [];
@@ -336,7 +336,7 @@ describe("rows that fail", () => {
     expect(await field.importCsv({ ...REGISTERED, text: mended })).toMatchObject({ imported: 1, misfitRows: 0 });
   });
 
-  it("a file with several rows that are no rows is refused with all of them, once", async () => {
+  it("are all named at once if they cannot be read as rows, and the file is refused", async () => {
     using field = open();
     const text = [HEADER, ",A,female,2026-01-05,,3", `${number(1)},A`, ",B,male,2026-01-05,,1"].join("\n");
     await expect(field.importCsv({ ...REGISTERED, text })).rejects.toThrow(
@@ -345,7 +345,7 @@ describe("rows that fail", () => {
   });
 });
 
-it("the form is found by the file's columns, where only one has them", async () => {
+it("the form is found by the file's columns, if only one form has them", async () => {
   using field = open();
   const text = `${HEADER}\n${number(1)},A,female,2026-01-05,,3\n`;
   expect(await field.importCsv({ text, actor: "deng" })).toMatchObject({ type: "beneficiary.registered" });
@@ -354,7 +354,7 @@ it("the form is found by the file's columns, where only one has them", async () 
   );
 });
 
-it("a file is read in pieces, of which characters may be cut", async () => {
+it("a file is read in pieces, whose edges may cut characters", async () => {
   using field = open();
   const file = join(tempDir(), "people.csv");
   const rows = Array.from({ length: 6_000 }, (_, i) => `${number(i + 1)},${"é".repeat(40)}${i},female,2026-01-05,,3`);

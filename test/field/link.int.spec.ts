@@ -57,7 +57,7 @@ describe("a sync over a bad link", () => {
     120_000,
   );
 
-  it("waits for a link that is slow but moves, and takes one event at a time where it must", async () => {
+  it("waits for a link that is slow but works, and sends one event at a time if it must", async () => {
     const field = door.field("slow");
     await field.appendMany(noise(30, 600), { onInvalid: "keep" });
     // 2 kB/s: the first frame of 20 kB takes ten seconds, longer than an answer may take.
@@ -89,7 +89,7 @@ describe("a sync over a bad link", () => {
     expect(first.sentBytes).toBeGreaterThan(idle.sentBytes + token.length);
   });
 
-  it("remembers between tries how much the link carries, halves what was cut, and grows again where it is good", () => {
+  it("remembers between tries how much the link carries, halves frames that were cut off, and grows them again on a good link", () => {
     const field = door.field("pace");
     let now = 0;
     const pace = openPace(field.store, 1_000_000, () => now);

@@ -59,7 +59,7 @@ describe.each(MIGRATIONS.map(({ version }) => version))("a device's database of 
     expect(tables(databaseOf(version))).toEqual(tables(join(tempDir(), "new.db")));
   });
 
-  it("can be salvaged as it is, whole, without being changed", () => {
+  it("can be salvaged completely, without being changed", () => {
     const path = databaseOf(version);
     const lines: unknown[] = [];
     expect(salvage(path, (line) => lines.push(line))).toEqual({ whole: 3, searched: 0, damaged: 0, lost: [], problem: null });

@@ -108,7 +108,7 @@ describe("the normal form of an Avro schema", () => {
     expect(at(normal.text).fingerprint).toBe(at(text).fingerprint);
     expect(normalised(normal)).toEqual(normal);
   });
-  it("leaves alone what is no schema", () => {
+  it("leaves alone what is not a schema", () => {
     expect(normalised({ kind: "avro", text: "{", references: [] }).text).toBe("{");
   });
 });

@@ -120,7 +120,7 @@ describe("the registry's door", () => {
     expect(await registry.register("late", text({ type: "object" }), { actor: "a" })).toMatchObject({ isNew: true });
   });
 
-  it("asks one thing at a time for each who asks, and says when too many wait", async () => {
+  it("answers each client one question at a time, and says when too many wait", async () => {
     const busy = await openRegistry(hub.log.journal);
     const ask = (actor: string, i: number) =>
       busy.check("open", text({ type: "object", title: String(i) }), { actor }).then(

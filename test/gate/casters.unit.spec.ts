@@ -32,7 +32,7 @@ const DOWN = `export default ({ first, last, ...rest }) => ({ ...rest, name: (fi
 const WORN = `export default ({ state, ...rest }) => ({ ...rest, ...(state === undefined ? {} : { state: state === "worn" ? "old" : state }) });`;
 const ALL = { "v1-to-v2.ts": UP, "v2-to-v1.ts": DOWN, "v3-to-v2.ts": WORN };
 
-it("make a change compatible that is not so by itself: checked on documents of every kind, both ways, over every pair of versions", async () => {
+it("make a change compatible that is not compatible by itself: checked on documents of every kind, both ways, over every pair of versions", async () => {
   const bare = loadSchemas(folder({}));
   const versions = bare.versions("thing");
   expect(checkCompatibility(versions[1]!, versions.slice(0, 1), "FULL").map(({ direction, rule }) => [direction, rule])).toEqual(

@@ -118,7 +118,7 @@ describe("a schema by its id", () => {
     );
   });
 
-  it("keeps it when all its versions are hidden: what was written with it is read as ever", async () => {
+  it("keeps its id when all its versions are hidden: what was written with it is read as before", async () => {
     const { id } = await register("unseen", record("u"));
     await call("DELETE", "/subjects/unseen");
     expect((await call("GET", `/schemas/ids/${id}`)).status).toBe(200);
@@ -126,7 +126,7 @@ describe("a schema by its id", () => {
     expect(await refusal("GET", "/schemas/ids/999999/subjects")).toEqual([404, 40403]);
   });
 
-  it("takes no id of a client's own, and says so; the id that it has is no request", async () => {
+  it("takes no id that a client chooses, and says so; the id that it already has is accepted", async () => {
     const answer = await call("POST", "/subjects/mine/versions", { ...record("m"), id: 4_711 });
     expect([answer.status, answer.json.error_code]).toEqual([422, 42205]);
     expect(answer.json.message).toMatch(/takes no id of a client's own \(4711\).*Leave the member id out/);
@@ -238,7 +238,7 @@ describe("compatibility", () => {
     expect(await refusal("POST", "/compatibility/subjects/unknown/versions/1", record("a"))).toEqual([404, 40402]);
     expect(await refusal("POST", "/compatibility/subjects/unknown/versions/first", record("a"))).toEqual([422, 42202]);
   });
-  it("of what is no schema is refused, or told to those who ask why not", async () => {
+  it("of what is not a schema is refused, with the reason for those who ask", async () => {
     expect(await refusal("POST", "/compatibility/subjects/unknown/versions", { schema: "{" })).toEqual([422, 42201]);
     expect((await ask("unknown/versions?verbose=true", { schema: "{" })).json).toMatchObject({
       is_compatible: false,

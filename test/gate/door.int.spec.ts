@@ -62,7 +62,7 @@ function folderWith(subject: string, change: (newest: Record<string, JsonObject>
   return dir;
 }
 
-it("releases what was mended, in its own causal place: what its author wrote later still holds", async () => {
+it("releases a corrected event at its own point of the causal order: what its author wrote later still holds", async () => {
   const field = hub.field("juba");
   const id = "JUB-100001";
   await field.append(registration(id, { district: "Munuki" }));
@@ -96,7 +96,7 @@ it("releases what was mended, in its own causal place: what its author wrote lat
   expect((await rowAsOf(deps, `beneficiary/${id}`, null)).values.birth_date).toBe("2019-02-28");
 });
 
-it("refuses a release whose data still does not fit, and one that a site sends", async () => {
+it("refuses a release whose data still does not fit, and a release that a site sends", async () => {
   const field = hub.field("bor");
   const id = "BOR-100001";
   await field.append(registration(id));
@@ -142,7 +142,7 @@ it("rejects for good with a reason; the event stays in log and audit, and counts
   expect(trail.events[1]).toMatchObject({ settled: { state: "rejected", note: "a test" } });
 });
 
-it("lets the first of several settlements hold, and none that says it is of another event", async () => {
+it("lets the first of several settlements count, and none that names another event", async () => {
   const field = hub.field("aweil");
   const id = "AWE-100001";
   await field.append(registration(id));
@@ -162,7 +162,7 @@ it("lets the first of several settlements hold, and none that says it is of anot
   expect(await quarantined(id)).toMatchObject([{ state: "released" }]);
 });
 
-it("tells a device of what was registered since, and takes old and new versions at once", async () => {
+it("tells a device which versions were registered since, and takes old and new versions at the same time", async () => {
   const [old, fresh] = [hub.field("torit", "old"), hub.field("torit", "new", { schemas: SCHEMAS })];
   const before = fresh.gate.newest("beneficiary")!.version;
   const next = JSON.parse(fresh.gate.newest("beneficiary")!.text) as Record<string, JsonObject>;
@@ -195,7 +195,7 @@ it("tells a device of what was registered since, and takes old and new versions 
   expect(reopened.gate.newest("beneficiary")!.version).toBe(before + 1);
 });
 
-it("keeps the events of a schema that the hub does not know, takes note of it, and counts them once it is registered", async () => {
+it("keeps the events of a schema that the hub does not know, notes the schema, and counts the events once it is registered", async () => {
   const dir = folderWith("stock-movement", (schema) => {
     schema.properties = { ...schema.properties, driver: { type: "string" } };
   });
@@ -232,7 +232,7 @@ it("keeps the events of a schema that the hub does not know, takes note of it, a
   expect(rows).toEqual([{ site: "yei", item: "RICE" }]);
 });
 
-it("does not take data for what another schema of the same name says", async () => {
+it("does not read data by another schema of the same name", async () => {
   const dir = folderWith("beneficiary-removal", (schema) => {
     schema.properties = { ...schema.properties, witness: { type: "string" } };
   });
@@ -270,7 +270,7 @@ it("does not take data for what another schema of the same name says", async () 
   });
 });
 
-it("builds a view anew when a version was registered that it could not read", async () => {
+it("builds a view again after a version was registered that it could not read", async () => {
   const registry = hub.registry!;
   const newest = JSON.parse(registry.versions("beneficiary").at(-1)!.text) as { properties: Record<string, JsonObject> };
   const text = JSON.stringify({
@@ -301,7 +301,7 @@ it("builds a view anew when a version was registered that it could not read", as
   ).toBeGreaterThan(1);
 });
 
-it("builds views of an older program anew, which did not say what they read with", async () => {
+it("builds views of an older program again, because they do not say which versions they read with", async () => {
   await hub.projector.close();
   await hub.db.query("UPDATE tributary.generation SET readers = NULL WHERE view = 'sites' AND state = 'live'");
   const before = hub.said.length;
@@ -311,7 +311,7 @@ it("builds views of an older program anew, which did not say what they read with
   expect(rows[0]!.readers).toEqual({ site: 1, "conflict-resolution": 1 });
 });
 
-it("agrees with the log in the end, releases included", async () => {
+it("agrees with the log in the end, including releases", async () => {
   await hub.projected();
   const report = await verify({ log: hub.log, views: { db: hub.db, gate: hub.gate, projections: hub.projections } });
   expect(report.problems).toEqual([]);

@@ -177,7 +177,7 @@ describe("a form that is closed with unevaluatedProperties", () => {
     });
   const data = fc.dictionary(fc.constantFrom(...NAMES, "x1", "z"), fc.constantFrom<JsonValue>("t", 1, null), { maxKeys: 3 });
 
-  it("means what the validator takes the words as they stand for, and is read as it was compared (I28)", () => {
+  it("means what the validator takes it to mean, and is read as it was compared (I28)", () => {
     fc.assert(
       fc.property(parts, parts, fc.array(data, { minLength: 20, maxLength: 40 }), (before, after, documents) => {
         const [writer, reader] = [compile(version(1, before)), compile(version(2, after))];

@@ -59,7 +59,7 @@ describe("the gate", () => {
     const verdict = gate.admit(event);
     expect(verdict).toMatchObject({ ok: false, problem: { code }, text: new TextDecoder().decode(event.payload) });
   });
-  it("has no text for Avro that it cannot decode, so that the sender is asked for JSON", () => {
+  it("has no text for Avro that it cannot decode, so the sender is asked for JSON", () => {
     expect(gate.admit(packed({ subject: "distribution", version: 9 }, new Uint8Array([1]), asHandOut))).toMatchObject({
       ok: false,
       text: null,

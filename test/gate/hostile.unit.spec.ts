@@ -142,7 +142,7 @@ describe("Avro data", () => {
     expect(gate.admit(packed(JSON.stringify(data)))).toMatchObject({ ok: true });
     expect(JSON.stringify(gate.read({ subject: "thing", version: 1 }, data).data).match(/"w":0/g)).toHaveLength(46);
   });
-  it("is told of in few words", () => {
+  it("is refused in few words", () => {
     const gate = gateOf({
       type: "record",
       name: "R",
@@ -191,14 +191,14 @@ describe("a schema", () => {
     expect(() => json(schema)).toThrow(
       expect.objectContaining({ code: "schema-malformed", message: expect.stringMatching(expected) }),
     );
-  it("that refers to where no schema stands is refused, with what it hides there", () => {
+  it("that refers to a location without a schema is refused, with whatever it hides there", () => {
     refused({ $ref: "#/x-defs/p", "x-defs": { p: { pattern: "^(a+)+$" } } }, /leads nowhere/);
     refused({ $ref: "#/examples/0", examples: [{ $dynamicRef: "#x" }] }, /leads nowhere/);
   });
   it("with more members than can be checked is refused", () => {
     refused({ properties: Object.fromEntries(Array.from({ length: 1_500 }, (_, i) => [`p${i}`, {}])) }, /more than 1000 members/);
   });
-  it("that would be compiled over and over is compiled once", () => {
+  it("that would be compiled over and over is compiled only once", () => {
     const big = {
       properties: Object.fromEntries(Array.from({ length: 200 }, (_, i) => [`q${i}`, { type: "string", maxLength: i }])),
     };
@@ -297,7 +297,7 @@ describe("references", () => {
       { rule: "type", counterexample: { document: { x: expect.any(String) } } },
     ]);
   });
-  it("lead where each schema says, though two call different ones by one name", () => {
+  it("lead where each schema says, even if two schemas use one name for different ones", () => {
     const a = schemaVersion("a", 1, { kind: "json", text: '{"$ref":"common"}', references: using(1) }, find);
     const b = schemaVersion("b", 1, { kind: "json", text: '{"$ref":"common"}', references: using(2) }, find);
     const both = lookUp({ "a@1": a, "b@1": b });
@@ -315,7 +315,7 @@ describe("references", () => {
 });
 
 describe("a comparison", () => {
-  it("does not take as proved what was supposed while another alternative was tried", () => {
+  it("does not take as proved what was assumed while another alternative was tried", () => {
     const w = (name: string, x: string, b: JsonValue): JsonObject => ({
       type: "record",
       name,
@@ -404,7 +404,7 @@ describe("a comparison", () => {
       backward({ dependentSchemas: { "a/b": { required: ["c"] } } }, { dependentSchemas: { "a/b": { required: ["d"] } } }).length,
     ).toBeGreaterThan(0);
   });
-  it("is right at the edges of numbers", () => {
+  it("is right at the limits of numbers", () => {
     expect(backward({ type: "integer", exclusiveMinimum: 0.5 }, { type: "integer", exclusiveMinimum: 1 })).toMatchObject([
       { counterexample: { document: 1 } },
     ]);

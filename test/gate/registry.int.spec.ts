@@ -89,7 +89,7 @@ describe("the registry in the log", () => {
     );
   });
 
-  it("tells a hub that follows of what another has registered", async () => {
+  it("tells a following hub what another hub has registered", async () => {
     const [one, two] = [await open(), await open()];
     const told: string[] = [];
     two.onChange((subject) => told.push(subject));
@@ -370,7 +370,7 @@ describe("the registry over HTTP, for tools that speak Confluent's routes", () =
     expect(gateOver(registry, NO_CASTERS).knows({ subject: "gone", version: 1 })).toBe(true);
   });
 
-  it("turns away who has no token", async () => {
+  it("turns away clients without a token", async () => {
     const response = await fetch(`${url}/subjects`);
     expect(response.status).toBe(401);
     expect(await response.json()).toMatchObject({ error_code: 40101 });

@@ -172,7 +172,7 @@ describe("a connection", () => {
     await hasty.close();
   });
 
-  it("that speaks something else, or sends endless headers, is told so and closed", async () => {
+  it("that does not speak HTTP, or sends endless headers, is told so and closed", async () => {
     expect(await raw("\u0016\u0003\u0001 hello\r\n\r\n")).toMatch(/^HTTP\/1.1 400 /);
     expect(await raw(get("/echo/a/end", `X-Long: ${"x".repeat(20_000)}\r\n`))).toMatch(/^HTTP\/1.1 431 /);
   });
@@ -236,7 +236,7 @@ describe("an address", () => {
 });
 
 describe("a server", () => {
-  it("says no more than that it failed when the fault is its own, and its log says all", async () => {
+  it("says only that it failed when the fault is its own, and its log says the rest", async () => {
     const answer = await fetch(`${server.url}/broken`);
     expect([answer.status, answer.headers.get("content-type")]).toEqual([500, "application/problem+json"]);
     expect(await answer.text()).not.toContain("secret");

@@ -213,7 +213,7 @@ describe("the note", () => {
     expect(clipsOf(await send(door(), author, ["A"], { basis }))).toEqual([ahead]);
   });
 
-  it("is kept with quarantined events too, also where basis, note and text have to be packed to fit", {
+  it("is kept with quarantined events too, even if basis, note and text have to be packed to fit", {
     timeout: 120_000,
   }, async () => {
     const accepts = door();

@@ -52,7 +52,7 @@ describe("a hub's files", () => {
     expect((await tributary(["backup", join(tempDir(), "backup"), "--data", dir])).code).toBe(0);
   });
 
-  it("that are a device's are its owner's alone, also where they were open", async () => {
+  it("that are a device's are its owner's alone, even if they were open before", async () => {
     const path = join(tempDir(), "new", "juba.db");
     const name = { org: "relief", site: "juba", device: "t1" };
     const first = openField({ path, name, schemas: gate });
@@ -88,7 +88,7 @@ describe("a damaged events.db", () => {
     expect(readFileSync(path).every((byte) => byte === 0x5a)).toBe(true);
   });
 
-  it("in the middle is named by whoever reads there", async () => {
+  it("with its damage in the middle is named by whoever reads there", async () => {
     const dir = tempDir();
     const first = await startEventStore({ dataDir: dir });
     const log = openLog(first.url);

@@ -255,11 +255,11 @@ describe("the bootstrap", () => {
     expect(spawnSync(process.execPath, [join(clone, "services/local/bootstrap.mjs")]).status).toBe(7);
     expect(readFileSync(join(lock, "pid"), "utf8")).toBe(String(process.pid));
   });
-  it("sees a lock file that changed, and another platform", () => {
+  it("notices a changed lock file, and another platform", () => {
     expect(fingerprint("a", "linux-x64")).not.toBe(fingerprint("b", "linux-x64"));
     expect(fingerprint("a", "linux-x64")).not.toBe(fingerprint("a", "linux-arm64"));
   });
-  it("runs a script under the pinned Node, passes its words on and ends as it ends", () => {
+  it("runs a script under the pinned Node, passes its output on and ends with its exit code", () => {
     const file = join(tempDir(), "s.mjs");
     writeFileSync(file, "console.log(process.version, process.argv.slice(2).join()); process.exit(7);");
     const ended = spawnSync(process.execPath, [BOOTSTRAP, file, "a", "--json"], { encoding: "utf8" });

@@ -18,7 +18,7 @@ import { eventually, tempDir } from "../support/temp.ts";
 
 const lost = (lines: number): string => `lost ${lines}\n`;
 
-it("a log that has grown too large is put aside once, and whoever has it open goes on at its new beginning", () => {
+it("a log that has grown too large is put aside once, and a program that has it open goes on at its new beginning", () => {
   const file = join(tempDir(), "server.log");
   const handle = openSync(file, "a", 0o600);
   onTestFinished(() => closeSync(handle));
@@ -65,7 +65,7 @@ it("a server's log is bounded while the server runs", async () => {
   expect(server.lastWords()).toContain("again and again");
 });
 
-it("a worker's log is bounded by the worker, also where others write to the same file", () => {
+it("a worker's log is bounded by the worker, even if others write to the same file", () => {
   const file = join(tempDir(), "logs", "ingress.log");
   const [one, other] = [openLogFile(file, lost, 1_000), openLogFile(file, lost, 1_000)];
   for (let n = 0; n < 200; n++) {

@@ -130,7 +130,7 @@ describe("hub and device log in at a NATS server", () => {
     await expect(deviceSync(`tls://localhost:${port}`)).rejects.toMatchObject({ code: "tls-refused" });
   }, 90_000);
 
-  it("not without TLS where the address insists on it", async () => {
+  it("but not without TLS if the address insists on it", async () => {
     const { port } = await server("");
     await expect(connectBroker(`tls://127.0.0.1:${port}`, "test")).rejects.toMatchObject({
       code: "tls-refused",

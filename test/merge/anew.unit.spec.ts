@@ -34,7 +34,7 @@ const shown = ({ steps, shown, stop }: ReturnType<typeof anew>) => ({
 });
 
 describe("an entity that is folded from all of its events", () => {
-  it("is shown with all of them where a later one has corrected what could not be held", () => {
+  it("is shown with all of them if a later event has corrected what no column could hold", () => {
     const all = anew({ name: "Ayen", age: 1 }, { name: "Ay\0en", age: 2 }, { age: 3 }, { name: "Abuk" });
     expect(shown(all)).toEqual({ row: { name: "Abuk", age: 3 }, stop: null });
     expect(all.steps.map(({ row }) => row !== null)).toEqual([true, false, false, true]);

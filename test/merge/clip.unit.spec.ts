@@ -71,7 +71,7 @@ describe("a basis that the hub's note clips", () => {
     expect(shown(foldAll([first, { ...forged, clips }])).row).toMatchObject({ values: { phone: "2" }, conflicts: 0 });
   });
 
-  it("has nobody wait for events that may never come", () => {
+  it("makes nobody wait for events that may never come", () => {
     expect(shown(foldAll([first, forged])).waits).toEqual({ [KAMPALA]: MAX });
     // Not even for the one that it is clipped to: that may be about another entity.
     const to = (seq: number): Clips => ({ [KAMPALA]: { code: "basis-other-entity", to: seq as Seq } }) as Clips;

@@ -78,7 +78,7 @@ describe("a counter", () => {
     expect(JSON.stringify(state).length).toBeLessThan(2100);
   });
 
-  it("shows the largest number where a number cannot hold the sum, and comes back from there", () => {
+  it("shows the largest number while the sum is beyond what a number can hold, and the sum again afterwards", () => {
     const over = [write(0, 0, 1.7e308), write(0, 1, 1.7e308)];
     expect(shown(counter, ...over)).toBe(Number.MAX_VALUE);
     expect(shown(counter, ...over, write(1, 0, -1.7e308))).toBe(1.7e308);
@@ -182,7 +182,7 @@ describe("a map", () => {
     expect(shown(lwwMap, base, early, { ...late, by: { ...late.by, clockWrong: true } })).toEqual({ head: "Amina", phone: "2" });
   });
 
-  it("keeps causes before clocks: who saw a value replaces it, however early their stamp (I11)", () => {
+  it("puts causes before clocks: whoever saw a value replaces it, however early their stamp (I11)", () => {
     const base = write(0, 0, { set: { head: "Amina" } }, { hlc: formatHlc({ wallMs: 2_000_000_000_000, counter: 0 }) });
     expect(shown(lwwMap, write(1, 0, { set: { head: "Deng" } }, { basis: saw(1) }), base)).toEqual({ head: "Deng" });
   });
@@ -247,7 +247,7 @@ describe("a list", () => {
     ]);
   });
 
-  it("never mixes what two put at the same place: the newer stands first, that of a wrong clock last", () => {
+  it("never mixes what two insert after the same value: the newer stands first, that of a wrong clock last", () => {
     const one = write(1, 1, behind(id(0, 0, 0), 1, 2, 3), { basis: saw(1) });
     const two = write(2, 2, behind(id(0, 0, 0), 4, 5, 6), { basis: saw(1) });
     expect(shown(orderedList, base, one, two)).toEqual(["a", 4, 5, 6, 1, 2, 3, "b", "c"]);
@@ -255,7 +255,7 @@ describe("a list", () => {
     expect(shown(orderedList, base, one, wrong)).toEqual(["a", 1, 2, 3, "b", "c", 4, 5, 6]);
   });
 
-  it("takes a write's insertions one after the other, also after its own", () => {
+  it("takes a write's insertions one after the other, even after the write's own values", () => {
     const value = {
       insert: [
         { after: null, values: ["a", "b"] },
@@ -281,7 +281,7 @@ describe("a list", () => {
     expect(JSON.stringify(state)).not.toContain("secret");
   });
 
-  it("leaves out what hostile writes put after one another in a circle, and shows the rest", () => {
+  it("leaves out what hostile writes put in a circle, each after the other, and shows the rest", () => {
     const circle = [
       write(1, 0, behind(id(2, 0, 0), "x")),
       write(2, 0, behind(id(1, 0, 0), "y")),

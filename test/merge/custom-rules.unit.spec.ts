@@ -75,7 +75,7 @@ describe("a rule of the project's own", () => {
     expect(() => ruleOf(moody()).resolve(three, NO_CONTEXT)).toThrow(/ours/);
   });
 
-  it("cannot disturb what it is given, though it sorts it", () => {
+  it("cannot disturb the siblings that it is given, even if it sorts them", () => {
     const given = [...three];
     const sorting = ruleOf((all) => ({
       winner: (all as Sibling[]).sort((a, b) => (String(a.value) < String(b.value) ? -1 : 1))[0]!,

@@ -134,7 +134,7 @@ describe.each(Object.keys(TABLES) as (keyof typeof TABLES)[])("deletion by %s", 
     });
   });
 
-  it("creates it again though the clock that did so is slow", () => {
+  it("creates it again even if that author's clock is slow", () => {
     const removed = personEvent(NAIROBI, "person.removed", {}, { hour: 8, basis: seen(registered) });
     const again = personEvent(KAMPALA, "person.updated", { phone: "2" }, { hour: -900, basis: seen(registered, removed) });
     expect(rowOf(view, settled(view, [registered, removed, again])!)).toMatchObject({ deleted: false, conflicts: 0 });
@@ -181,7 +181,7 @@ describe.each(Object.keys(TABLES) as (keyof typeof TABLES)[])("deletion by %s", 
 });
 
 describe("deletion", () => {
-  it("is decided by the later stamp where the view declares nothing", () => {
+  it("is decided by the later stamp if the view declares nothing", () => {
     for (const isFirstLater of [false, true]) {
       const view = viewWith(lastWriteWins);
       const state = settled(view, meeting("deleted", "updated", isFirstLater))!;
@@ -203,7 +203,7 @@ describe("deletion", () => {
     ]);
   });
 
-  it("by those without the say does not remove a record, though they had seen it", () => {
+  it("by those without the say does not remove a record, even if they had seen it", () => {
     const view = viewWith(manual, { deleted: { sites: ["hub"] } });
     const removed = personEvent(NAIROBI, "person.removed", {}, { hour: 9, basis: seen(registered) });
     const state = settled(view, [registered, removed])!;
@@ -238,7 +238,7 @@ describe("docs/conflicts.md", () => {
     expect(rows).toEqual(table.map((cells, i) => [DEEDS[i], ...cells]));
   });
 
-  it("says of every reason what decided, and of none that there is not", () => {
+  it("explains every reason, and none that does not exist", () => {
     const source = readFileSync(join(import.meta.dirname, "../../services/merge/resolvers.ts"), "utf8");
     const union = /export type Reason =([\s\S]*?);\n/.exec(source)![1]!;
     const reasons = [...union.matchAll(/\| "([a-z-]+)"/g)].map(([, reason]) => reason!);

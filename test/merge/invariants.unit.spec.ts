@@ -14,7 +14,7 @@ describe("what invariants say of a row", () => {
     });
   });
 
-  it("is nothing where the row has no key and no problem, is deleted, or is not there", () => {
+  it("is nothing if the row has no key and no problem, is deleted, or does not exist", () => {
     for (const none of [row({ phone: null, age: 3 }), row({ phone: "0912", age: -1 }, true), null]) {
       const { keys, problems } = checkInvariants(RULES, "a", none);
       expect([keys.size, problems.size]).toEqual([0, 0]);
@@ -32,7 +32,7 @@ describe("what invariants say of a row", () => {
     expect([isBroken(phone as never, 1), isBroken(phone as never, 2), isBroken(age as never, 9)]).toEqual([false, true, false]);
   });
 
-  it("throws what a rule throws of a row, and says it of a total", () => {
+  it("is thrown if a rule throws about a row, and reported for a total", () => {
     const bad = {
       problem: () => {
         throw new Error("no such column");

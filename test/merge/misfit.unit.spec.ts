@@ -73,7 +73,7 @@ describe("a value that a column cannot hold", () => {
     expect(misfitIn([visits], event(data))?.path).toBe(`/${Object.keys(data)[0]}`);
   });
 
-  it("is told by the member that it came from, where the declaration gives it another name", () => {
+  it("is reported by the member that it came from, even if the declaration gives it another name", () => {
     expect(misfitIn([visits], event({ day_given: "soon", handed_out: { on: "2026-05-03" } }, "visit.mapped"))).toEqual({
       view: "visits",
       column: "day",
@@ -114,11 +114,11 @@ describe("a decision of people", () => {
     events: { "visit.made": set() },
   });
 
-  it("is a misfit where no view can take it", () => {
+  it("is a misfit if no view can take it", () => {
     expect(decided({ amount: 1e300 })).toMatchObject({ column: "amount", path: "/values/amount" });
   });
 
-  it("is none where one view can, nor where it empties the column or names none", () => {
+  it("is not a misfit if one view can take it, nor if it empties the column or names no column", () => {
     expect(decided({ day: "soon" })).toBeNull();
     expect(decided({ amount: null, unheard_of: 1 })).toBeNull();
     expect(decided(7)).toBeNull();
@@ -144,7 +144,7 @@ describe("a write to a register that merges by itself", () => {
     );
   });
 
-  it("shows U+0000 that hides in a text's edit, also in one that builds on others", () => {
+  it("is found to hold U+0000 that hides in a text's edit, even in one that builds on others", () => {
     const first = editText(undefined, (story) => story.insert(0, "Amina"), 1)!;
     expect(check({ story: first })).toBeUndefined();
     const doc = new Y.Doc();
@@ -160,7 +160,7 @@ describe("a write to a register that merges by itself", () => {
 describe("a column", () => {
   const COLUMNS: readonly Column[] = [text(), integer(), number(), decimal(), boolean(), date(), timestamp(), json()];
 
-  it.each(COLUMNS)("of type $type takes what is at its edges, and not what is beyond", (column) => {
+  it.each(COLUMNS)("of type $type takes values at its limits, and none beyond them", (column) => {
     for (const value of COLUMN_VALUES[column.type].fits)
       expect([value, value === null || column.fits(value)]).toEqual([value, true]);
     for (const value of COLUMN_VALUES[column.type].beyond) expect([value, column.fits(value)]).toEqual([value, false]);
@@ -176,7 +176,7 @@ describe("a column", () => {
     expect(json().fits("\ud83d\ude00")).toBe(true);
   });
 
-  it("tells in words what it cannot hold of everything that it does not take", () => {
+  it("says in words why it does not take a value, for every value that it does not take", () => {
     for (const { type, name } of [
       { type: "text", name: "a_text" },
       { type: "integer", name: "whole" },

@@ -119,7 +119,7 @@ describe("a column that holds less than its form lets through is named", () => {
     expect(found(columns, properties, set(), { required: Object.keys(properties) })).toEqual([message]);
   });
 
-  it("also where a function of the declaration writes it, by the documents that show it", () => {
+  it("even if a function of the declaration writes it, by the documents that show it", () => {
     const rule = map(({ data }) => ({ day: (data.given as string).slice(0, 10), n: data.amount as number }));
     expect(
       found({ day: date(), n: integer() }, { given: { type: "string", format: "date-time" }, amount: { type: "number" } }, rule, {
@@ -135,11 +135,11 @@ describe("a column that holds less than its form lets through is named", () => {
     ).toHaveLength(1);
   });
 
-  it("also where the member stands within another", () => {
+  it("even if the member stands within another", () => {
     const properties = { address: { type: "object", properties: { since: { type: "string" } }, required: ["since"] } };
     const rule = map(({ data }) => ({ since: (data.address as { since: string }).since }));
     expect(found({ since: date() }, properties, rule, { required: ["address"] })[0]).toMatch(
-      /^visits.since holds days; of data of the form visit like \{"address":\{"since":.* its declaration makes something else$/,
+      /^visits.since holds days; its declaration makes something else of data of the form visit like \{"address":\{"since":.*$/,
     );
   });
 });

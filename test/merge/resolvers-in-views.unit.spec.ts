@@ -45,7 +45,7 @@ describe("a field over which somebody has the say", () => {
   const measured = personEvent(NAIROBI, "person.updated", { blood_group: "A+" }, { actor: "dr-akello" });
   const corrected = personEvent(JUBA, "person.updated", { blood_group: "B+" }, { hour: 9, basis: seen(measured) });
 
-  it("keeps the value of who has it, though another changes it knowingly; the other's stands as one that lost", () => {
+  it("keeps the value of the person who has it, even if another changes it knowingly; the other's value stands as one that lost", () => {
     const { value, decision } = shown(view, [measured, corrected]);
     expect(value).toBe("A+");
     expect(decision).toMatchObject({ reason: "authority", losers: [{ value: "B+" }], isOpen: false });
@@ -58,7 +58,7 @@ describe("a field over which somebody has the say", () => {
     expect(decision!.losers.map(({ value }) => value)).toEqual(["0"]);
   });
 
-  it("takes a change by who has the say, and drops what that person had seen", () => {
+  it("takes a change by the person who has the say, and drops what that person had seen", () => {
     const settled = personEvent(
       NAIROBI,
       "person.updated",
@@ -77,7 +77,7 @@ describe("a field over which somebody has the say", () => {
     expect(decision!.losers.map(({ by }) => by.seq)).toEqual([1]);
   });
 
-  it("takes a person's decision on the conflict only from who has the say", () => {
+  it("takes a decision on the conflict only from a person who has the say", () => {
     const decided = (actor: string): FoldEvent =>
       personEvent(
         HUB,
@@ -130,7 +130,7 @@ describe("a rule in a view", () => {
     });
   });
 
-  it("counts what each author had seen of the person, their own writes among it", () => {
+  it("counts what each author had seen of the person, including the author's own writes", () => {
     const first = personEvent(NAIROBI, "person.updated", { blood_group: "A" });
     const second = personEvent(NAIROBI, "person.updated", { blood_group: "A+" }, { seq: 4 });
     const third = personEvent(JUBA, "person.updated", { blood_group: "B+" }, { hour: 9, basis: seen(first) });
@@ -153,7 +153,7 @@ describe("a rule in a view", () => {
     });
   });
 
-  it("stops the fold with a name where it breaks its word, rather than show what replicas would not agree on", () => {
+  it("stops the fold by name if it depends on the order, rather than show what replicas would not agree on", () => {
     const view = viewOf(ruleOf(([first]) => ({ winner: first! })));
     const state = foldAll(
       view,

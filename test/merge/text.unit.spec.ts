@@ -225,7 +225,7 @@ describe("a sequenced text", () => {
   const positioned = (each: CrdtWrite, position: number): CrdtWrite => ({ ...each, by: { ...each.by, position } });
   const base = positioned(write(0, 0, ["two blankets"]), 1);
 
-  it("lets the hub's order decide who stands first where two insert at one place", () => {
+  it("lets the hub's order decide who stands first when two insert at the same point", () => {
     const one = write(1, 0, [12, ", soap"], { basis: saw(1) });
     const two = write(2, 0, [12, ", rice"], { basis: saw(1) });
     expect(shown(sequencedText, base, positioned(one, 2), positioned(two, 3))).toBe("two blankets, soap, rice");
@@ -235,7 +235,7 @@ describe("a sequenced text", () => {
     expect(shown(sequencedText, base, positioned(one, 2), two)).toBe("two blankets, soap, rice");
   });
 
-  it("takes up the hub's place for what it had without one, whichever comes first", () => {
+  it("takes over the hub's position for what it had without one, whichever comes first", () => {
     const two = positioned(write(2, 0, ["b"]), 9);
     const own = write(1, 0, ["a"]);
     const placed = positioned(own, 5);
@@ -318,7 +318,7 @@ describe("a sequenced text", () => {
     expect(transformed).toBeGreaterThan(atLeast(500));
   });
 
-  it("leaves out an op that speaks of more than the text had, says so, and takes all others", () => {
+  it("leaves out an op that is longer than the text, says so, and takes all others", () => {
     const hostile = positioned(write(1, 0, [1_000_000_000_000_000, "x"], { basis: saw(1) }), 2);
     const greedy = positioned(write(1, 1, [10, { d: 3 }], { basis: saw(1) }), 3);
     const after = positioned(write(2, 0, [3, "2 "], { basis: saw(1) }), 4);
@@ -373,7 +373,7 @@ describe("a sequenced text", () => {
     expect(textProblems(oneAfterTheOther)).toEqual([]);
   });
 
-  it("makes the least op of an edit, never through the middle of a character", () => {
+  it("makes the shortest op of an edit, and never cuts a character in two", () => {
     expect(composeEdit("", "")).toEqual([]);
     expect(composeEdit("abc", "abc")).toEqual([]);
     expect(composeEdit("abc", "abxc")).toEqual([2, "x"]);

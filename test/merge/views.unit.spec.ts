@@ -237,7 +237,7 @@ const sql = (name: string, needs: readonly string[] = []): SqlView => defineSql(
 const named = (name: string, more: Wrong = {}): Projection => defineProjection({ ...base, name, ...more } as never);
 
 describe("views together", () => {
-  it("are taken where they fit", () => {
+  it("are accepted if they fit together", () => {
     expect(() => checkViews([handouts, bySite, people, sites, sql("kids", ["handouts"])])).not.toThrow();
   });
 
@@ -302,7 +302,7 @@ describe("views that are built together", () => {
   const views: readonly View[] = [handouts, people, aid, other, sites, both, alone];
   const closure = (...names: string[]): string[] => closureOf(views, names).map(({ name }) => name);
 
-  it("are a view alone where nothing adds it up", () => expect(closure("sites")).toEqual(["sites"]));
+  it("are a view alone if nothing adds it up", () => expect(closure("sites")).toEqual(["sites"]));
   it("are totals and all that they add up", () => expect(closure("both")).toEqual(["people", "aid", "both"]));
   it("are a view, the totals of it, and what these add up besides", () =>
     expect(closure("aid")).toEqual(["people", "aid", "both"]));
@@ -317,7 +317,7 @@ describe("views that are built together", () => {
       "link",
     ]);
   });
-  it("do not hold views of SQL, which need no building, nor names of nothing", () => {
+  it("include neither views of SQL, which need not be built, nor names that no view has", () => {
     expect(closure("handouts", "nothing")).toEqual([]);
     expect(closure()).toEqual([]);
   });

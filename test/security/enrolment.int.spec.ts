@@ -343,7 +343,7 @@ describe("a note of a fork in a wrong form", () => {
 });
 
 describe("evidence of a fork", () => {
-  it("is searched no further than to a signature that covers it, and not at all once it is kept", async () => {
+  it("is searched only as far as a signature that covers it, and not at all once it is kept", async () => {
     const field = await enrolled("reads");
     for (let i = 0; i < 6; i++) await field.append(update(number(1), { phone: `+25470000000${i}` }));
     await field.sync({ url: natsUrl(), batchEvents: 2 });

@@ -73,7 +73,7 @@ describe("another organisation's site that is called hub", () => {
     expect(await rows("SELECT id FROM views.beneficiaries ORDER BY id")).toEqual([{ id: number(1) }, { id: number(2) }]);
   });
 
-  it("counts for nothing in the log either, once that says whose hub it is of; projector and auditor agree", async () => {
+  it("counts for nothing in the log either, once the log says whose hub it belongs to; projector and auditor agree", async () => {
     expect(await hubDeclarations(hub.log.journal)).toMatchObject([{ org: ORG }]);
     const { release } = await held(3);
     const stranger = oldWriter(hub.log, "hub", "other");

@@ -11,7 +11,7 @@ import {
 } from "../../services/core/index.ts";
 import { chainHash, zstd } from "../../services/core/node.ts";
 
-/** A batch made by hand, as somebody makes it who has no database of the field's. */
+/** A batch made by hand, as somebody without a device's database makes it. */
 export function batchOf(
   origin: OriginId,
   texts: readonly string[],

@@ -12,7 +12,7 @@ import {
 } from "../../services/core/index.ts";
 import { chainHash, zstd } from "../../services/core/node.ts";
 
-/** A batch made by hand, as another implementation would make it; `over` spoils what a test wants spoilt. */
+/** A batch made by hand, as another implementation would make it; `over` replaces what a test wants to be wrong. */
 export function batchOf(
   of: OriginId,
   texts: readonly string[],
@@ -22,7 +22,7 @@ export function batchOf(
     head?: Hash;
     schema?: { subject: string; version: number };
     basis?: Vector;
-    /** What an event says otherwise, by its place in the batch. */
+    /** What an event says instead, by its index in the batch. */
     each?: (i: number) => Partial<Pick<PackedEvent["head"], "type" | "entity" | "basis">>;
   } = {},
 ): Batch {

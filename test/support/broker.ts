@@ -10,7 +10,7 @@ import { eventually, sleep } from "./temp.ts";
 export const connectAs = (url: string, settings: NatsSettings = {}, more: ConnectionOptions = {}): Promise<NatsConnection> =>
   connect({ ...natsConnect(url, settings, { creds: credsAuthenticator, nkey: nkeyAuthenticator }), reconnect: false, ...more });
 
-/** What subscriptions hear while `work` goes on, each as one of a queue too where `queues` says so; errors of a subscription count as silence. */
+/** What subscriptions receive while `work` goes on; if `queues` says so, each also as a member of a queue. A subscription that fails counts as receiving nothing. */
 export async function overheard(
   nc: NatsConnection,
   subjects: readonly string[],

@@ -5,7 +5,7 @@ import type { CrdtWrite } from "../../services/merge/crdt.ts";
 import { asTheyMayCome, deepFreeze, history, hostileWrites, type Kind, play } from "./crdt.ts";
 import { runs as bounded } from "./runs.ts";
 
-/** What every kind keeps: the sentences of `Crdt`. */
+/** Tests the laws that every kind keeps, as the comment on `Crdt` states them. */
 export function keepsTheLaws(kind: Kind): void {
   const { crdt, runs = 300 } = kind;
 
@@ -54,7 +54,7 @@ export function keepsTheLaws(kind: Kind): void {
     );
   });
 
-  it("says what is no write of its kind, whatever it is given", () => {
+  it("says what is not a write of its kind, whatever it is given", () => {
     fc.assert(
       fc.property(fc.jsonValue(), (value) => {
         const problem = crdt.problem(value as JsonValue);

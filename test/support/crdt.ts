@@ -105,7 +105,7 @@ export const hostileWrites = ({ makeValue }: Kind): fc.Arbitrary<CrdtWrite[]> =>
     { selector: ({ by }) => `${by.origin}/${by.seq}`, minLength: 1, maxLength: 10 },
   );
 
-/** The same writes in any order, each at least once, some again, some also from before the hub gave them a place. */
+/** The same writes in any order, each at least once, some again, some also as they were before the hub gave them a position. */
 export const asTheyMayCome = (writes: readonly CrdtWrite[]): fc.Arbitrary<CrdtWrite[]> =>
   fc.subarray([...writes, ...writes.map((each) => ({ ...each, by: { ...each.by, position: null } }))]).chain((again) => {
     const all = [...writes, ...again];

@@ -50,7 +50,7 @@ export function pagesOf(path: string, label: (n: number) => string, count: numbe
   return pages;
 }
 
-/** Overwrites a page with what is no page at all. */
+/** Overwrites a page with bytes that are not a page. */
 export function spoilPage(path: string, page: number, bytes = 4096): void {
   const file = openSync(path, "r+");
   writeSync(file, Buffer.alloc(bytes, 0xa5), 0, bytes, (page - 1) * 4096);
@@ -71,7 +71,7 @@ export function spoilText(path: string, text: string, by: string): number {
   return times;
 }
 
-/** Everything is in the file itself, and nobody has it open. */
+/** Closes a database so that everything is in the file itself and nobody has it open. */
 export function closeWhole(field: Field): void {
   field.store.db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
   field.close();

@@ -130,7 +130,7 @@ export interface Written {
 
 /**
  * What is wrong with the log beside what was written: an event that is missing or there twice, one that covers what its author had not seen (and so mutes
- * it), or that does not cover what its author had seen (and so shows a conflict that is none).
+ * it), or that does not cover what its author had seen (and so shows a false conflict).
  */
 export function faultsOf(entries: readonly LogEntry[], written: readonly Written[]): string[] {
   const faults: string[] = [];

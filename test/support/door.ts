@@ -26,7 +26,7 @@ export interface Door {
   stopNode(): Promise<void>;
   /** Starts the event node where it was, on the same folder or another. */
   startNode(options?: NodeOptions): Promise<void>;
-  /** Starts NATS anew where it was, with its store or without. */
+  /** Starts NATS again at its address, with its store or without. */
   restartNats(options?: { readonly emptied?: boolean }): Promise<void>;
   startIngress(options?: { readonly parts?: PartChecks; readonly log?: Log; readonly name?: string }): Promise<Ingress>;
   token(site: string, lifetimeS?: number): Promise<string>;

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { parseSync } from "vite";
 
-/** A node of the syntax tree, as far as is looked at here. */
+/** A node of the syntax tree, as far as it is used here. */
 interface Node {
   readonly type: string;
   readonly [member: string]: unknown;

@@ -27,7 +27,7 @@ export function fakeLog() {
   return {
     entries,
     log: log as unknown as Log, // only what is read of it is there
-    /** Whose hub the log says it is of. */
+    /** Declares whose hub the log belongs to. */
     declare(org: string): void {
       const fact = { stream: ORGANISATION_STREAM, revision: facts.length, type: "organisation.declared", data: { org }, by: {} };
       facts.push({ ...fact, position: next(), recordedAtMs: end });

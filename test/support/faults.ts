@@ -23,14 +23,14 @@ export interface FaultOptions {
   /** Only these faults; default all. */
   readonly only?: readonly FaultName[];
   readonly say?: (line: string) => void;
-  /** Keeps the folder of a run that found something. */
+  /** Whether the folder of a run that found something is kept. */
   readonly keep?: boolean;
 }
 
 export interface FaultRun {
   readonly seed: number;
   readonly faults: readonly string[];
-  /** Writes that an app was told are durable, and those of them that the run itself destroyed. */
+  /** How many writes an app was told are durable, and how many of these the run itself destroyed. */
   readonly written: number;
   readonly destroyed: number;
   readonly inLog: number;
@@ -59,7 +59,7 @@ export const FAULTS = [
 ] as const;
 export type FaultName = (typeof FAULTS)[number];
 
-/** Runs one seed to its end. Never throws for what it finds: that is in `problems`. */
+/** Runs one seed to its end. It never throws for what it finds: that is in `problems`. */
 export async function runFaults({
   seed,
   rounds = 8,
@@ -73,7 +73,7 @@ export async function runFaults({
   const world: World = {
     dir,
     data: join(dir, "hub"),
-    // Spread out: neighbouring seeds would begin alike.
+    // Seeds are spread out, because neighbouring ones would begin alike.
     next: random(Math.imul(seed, 2_654_435_761)),
     say,
     tablets: [],

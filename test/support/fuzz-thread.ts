@@ -134,7 +134,7 @@ const KEYS = [
 
 const odd = (): JsonValue => structuredClone(pick(ODD));
 
-/** Every place in a value: its holder and name there. */
+/** Every location in a value: its holder, and its name there. */
 function places(value: JsonValue, out: { holder: JsonObject | JsonValue[]; name: string | number }[] = []): typeof out {
   if (typeof value !== "object" || value === null) return out;
   for (const name of Object.keys(value)) {

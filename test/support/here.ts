@@ -7,8 +7,8 @@ export interface Ended {
 }
 
 /**
- * A command of the program in this process, which spares a second of processor time: for tests of what commands do and say. That they end as processes is tested
- * elsewhere. One at a time, as they are heard by what they write to; and with the environment that this process had when it began.
+ * A command of the program in this process, which spares a second of processor time: for tests of what commands do and say. That commands end as processes is
+ * tested elsewhere. Commands run one at a time, because their output is captured for the whole process, and with the environment that this process had when it began.
  */
 export function runHere(...args: readonly string[]): Promise<Ended> {
   const ended = last.then(() => runAlone(args));

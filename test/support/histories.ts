@@ -207,12 +207,12 @@ type Step =
       readonly actor: string;
       readonly offDays: number;
       readonly isFlagged: boolean;
-      /** What a damaged or lying device claims to have seen besides. */
+      /** What a damaged or lying device falsely claims to have seen. */
       readonly claims: Readonly<Record<string, number>>;
     }
   /** Takes over what another has: all of it, or only what one origin wrote. */
   | { readonly kind: "pull"; readonly at: number; readonly from: number; readonly only: number | null }
-  /** Hands the hub what it has not got; receipts tell its places. */
+  /** Hands the hub what it lacks; receipts tell the positions. */
   | { readonly kind: "upload"; readonly at: number };
 
 export interface History {
@@ -305,7 +305,7 @@ export const histories: fc.Arbitrary<History> = fc.record({
 export interface Played {
   /** Every event once, as the log and its receipts have it in the end. */
   readonly events: readonly FoldEvent[];
-  /** What each replica got, in the order it got it: first without a place in the log, later perhaps again with it. */
+  /** What each replica received, in order: first without a position in the log, later perhaps again with it. */
   readonly replicas: readonly (readonly FoldEvent[])[];
 }
 
@@ -329,7 +329,7 @@ export function play({ replicas: count, steps }: History): Played {
       continue;
     }
     if (step.kind === "upload") {
-      // A device hands over its own events in their order; the hub notes their places, and clocks that are wrong.
+      // A device hands over its own events in their order; the hub notes their positions, and wrong clocks.
       for (const event of here.filter(({ origin }) => origin === ORIGINS[at])) {
         if (places.has(key(event))) continue;
         logEnd += 1 + (logEnd % 7);

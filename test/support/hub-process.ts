@@ -64,7 +64,7 @@ export async function runHub(
   };
 }
 
-/** What is run in a process of its own: it goes on until it is stopped, or starts others. */
+/** Commands that run in processes of their own: they go on until they are stopped, or start others. */
 const BY_ITSELF = /^(hub|demo)\b/;
 export const isHere = (args: readonly string[], env: Readonly<Record<string, string>> = {}): boolean =>
   Object.keys(env).length === 0 && !BY_ITSELF.test(args.join(" "));

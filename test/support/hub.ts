@@ -52,7 +52,7 @@ export interface TestHub {
   startProjector(projections?: readonly View[], options?: { readonly mayBuild?: boolean }): Promise<Projector>;
   token(site: string, more?: { device?: string; lifetimeS?: number; nowMs?: number }): Promise<string>;
   field(site: string, device?: string, options?: { now?: () => number; path?: string; schemas?: string }): Field;
-  /** Settles quarantined events as the hub's operators do. */
+  /** Releases or rejects quarantined events, as the hub's operators do. */
   settle(events: readonly NewEvent[]): Promise<SyncResult>;
   /** Waits until all that the log holds has been projected. */
   projected(): Promise<void>;

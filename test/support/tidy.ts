@@ -21,7 +21,7 @@ export interface MeasuredFunction {
   readonly above: readonly string[];
 }
 
-/** A node of the syntax tree, as far as is looked at here. */
+/** A node of the syntax tree, as far as it is used here. */
 interface Node {
   readonly type: string;
   readonly start: number;

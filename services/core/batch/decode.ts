@@ -21,12 +21,12 @@ import { bytesHex, quoted, uuidText } from "./texts.ts";
 const MAX_FINGERPRINT = 64;
 
 const SIGNATURE_BYTES = 64;
-/** Members of `more`, at most: what newer versions bring. */
+/** At most so many members of `more`, which hold what newer versions bring. */
 const MAX_MORE = 64;
 
 /**
- * Reads a frame. Checks its form and every envelope, not the chain and not the data: those need the gate.
- * Throws `batch-undecodable` or `batch-too-large`; bounded in time and memory whatever the bytes.
+ * Reads a frame. Checks its form and every envelope, but neither the chain nor the data: those need the gate.
+ * Throws `batch-undecodable` or `batch-too-large`. Time and memory are bounded, whatever the bytes are.
  */
 export const decodeBatch = (frame: Uint8Array, compression: Compression): Batch =>
   readFrame(frame, compression, (body, version) => {
@@ -34,7 +34,7 @@ export const decodeBatch = (frame: Uint8Array, compression: Compression): Batch 
     for (let step = steps.next(); ; step = steps.next()) if (step.done === true) return step.value;
   });
 
-/** The same, a few events at a time: `pause` is awaited in between, so that a reader of large frames keeps others waiting only shortly. */
+/** The same, a few events at a time: `pause` is awaited in between, so a reader of large frames keeps others waiting only briefly. */
 export async function decodeBatchInTurns(
   frame: Uint8Array,
   decompress: (bytes: Uint8Array, maxBytes: number) => Uint8Array | Promise<Uint8Array>,
@@ -123,7 +123,7 @@ function* readColumns(body: Uint8Array, version: number) {
   const encoding = column();
   const length = column();
   const data = from.bytes();
-  // What stands behind is of a version to come, and passed over.
+  // What stands behind is of a version to come, and is passed over.
   const more = version >= 2 ? from.array(MAX_MORE, () => ({ tag: from.long(), value: from.bytes() })) : [];
   const tagged = (wanted: number): Uint8Array | undefined => more.find(({ tag }) => tag === wanted)?.value;
   return {
@@ -138,13 +138,13 @@ function textOrUuidFrom(from: Reader): string {
   const branch = from.long();
   if (branch === 0) return from.string();
   if (branch === 1) return uuidText(from.fixed(16));
-  throw new RangeError("no such branch");
+  throw new RangeError("a union has no such branch");
 }
 
 function checkColumns(columns: Columns): void {
   const { type, schema, actor, entity, wallMs, counter, occurredMs, encoding, length, correlation, causation } = columns;
   const { signature } = columns;
-  if (signature !== undefined && signature.length !== SIGNATURE_BYTES) throw new RangeError("a signature of another length");
+  if (signature !== undefined && signature.length !== SIGNATURE_BYTES) throw new RangeError("its signature has the wrong length");
   const count = type.length;
   if (count === 0) throw new RangeError("it holds no events");
   for (const other of [schema, actor, entity, wallMs, counter, occurredMs, encoding, length]) {
@@ -155,10 +155,10 @@ function checkColumns(columns: Columns): void {
     if (optional.length !== 0 && optional.length !== count) throw new RangeError("its columns differ in length");
     if (optional.some((index) => index < 0)) throw new RangeError("an index points nowhere");
   }
-  if (encoding.some((form) => form !== 0 && form !== 1)) throw new RangeError("no such encoding");
+  if (encoding.some((form) => form !== 0 && form !== 1)) throw new RangeError("an event has an unknown encoding");
 }
 
-/** How far the columns that are not one number an event have been read. */
+/** How far the columns that do not hold one number for each event have been read. */
 interface Cursor {
   wallMs: number;
   entity: number;
@@ -178,7 +178,7 @@ function* eventsIn(columns: Columns): Generator<void, PackedEvent[]> {
     }
     events.push(eventIn(columns, i, at));
   }
-  if (at.data !== data.length || at.basis !== basis.length) throw new RangeError("bytes left over");
+  if (at.data !== data.length || at.basis !== basis.length) throw new RangeError("it has bytes left over");
   return events;
 }
 
@@ -190,7 +190,7 @@ function eventIn(columns: Columns, i: number, at: Cursor): PackedEvent {
   const entityAt = back === 0 ? at.entity++ : at.entity - back;
   const basis = basisIn(columns, seq, at);
   const payloadBytes = pick(columns.length, i);
-  if (payloadBytes < 0 || at.data + payloadBytes > data.length) throw new RangeError("data cut short");
+  if (payloadBytes < 0 || at.data + payloadBytes > data.length) throw new RangeError("its data is cut short");
   const { subject, version, fingerprint } = pick(columns.schemas, pick(columns.schema, i));
   const head: Omit<EventBody, "data"> = {
     type: pick(columns.types, pick(columns.type, i)),
@@ -221,9 +221,9 @@ function eventIn(columns: Columns, i: number, at: Cursor): PackedEvent {
 function basisIn({ origin, origins, basis }: Columns, seq: number, at: Cursor): EventBody["basis"] {
   const vector: Record<OriginId, Seq> = {};
   const pairs = pick(basis, at.basis++);
-  if (pairs < 0 || pairs > origins.length) throw new RangeError("no such count of origins");
+  if (pairs < 0 || pairs > origins.length) throw new RangeError("a basis names more origins than there are");
   for (let pair = 0; pair < pairs; pair++) {
-    // Each was looked at when the dictionary was read; what is not a seq is reported with the envelope.
+    // Each origin was checked when the dictionary was read; a number that is not a seq is reported with the envelope.
     const of = pick(origins, pick(basis, at.basis++)) as OriginId;
     const known = pick(basis, at.basis++);
     vector[of] = (of === origin ? seq - known : known) as Seq;
@@ -231,7 +231,7 @@ function basisIn({ origin, origins, basis }: Columns, seq: number, at: Cursor): 
   return vector;
 }
 
-/** `index`: the link's own, counted from 1; 0 or nothing: there is none. */
+/** `index`: where the link stands in `links`, counted from 1; 0 or nothing: there is no link. */
 const linkIn = (name: "correlationId" | "causationId", links: readonly string[], index = 0): Partial<EventBody> =>
   index === 0 ? {} : { [name]: pick(links, index - 1) };
 

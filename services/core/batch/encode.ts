@@ -32,8 +32,8 @@ function dictionary(): Dictionary {
 }
 
 /**
- * Writes a batch as a frame of a protocol version (default: the newest). The caller has cut it to `MAX_BATCH_EVENTS`; a frame above `MAX_FRAME_BYTES` is
- * the caller's to halve and write again.
+ * Writes a batch as a frame of a protocol version (default: the newest). The caller has cut it to `MAX_BATCH_EVENTS`. If the frame is larger than
+ * `MAX_FRAME_BYTES`, the caller halves the batch and writes again.
  */
 export function encodeBatch(batch: Batch, compression: Compression, version: number = PROTOCOL.newest): Uint8Array {
   const columns = emptyColumns();
@@ -68,7 +68,7 @@ interface Columns {
   readonly causation: number[];
   readonly encoding: number[];
   readonly length: number[];
-  /** Of the event before; `null` before the first. */
+  /** The stamp of the event before; `null` before the first. */
   lastWallMs: number | null;
   dataBytes: number;
 }

@@ -64,12 +64,12 @@ export async function readableLater<T>(read: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Bytes of a frame's content in which its origin stands, whatever its length. */
+/** The origin stands within so many first bytes of a frame's content, whatever its length. */
 const PEEK_BYTES = 1_024;
 
 /**
- * Whose batch a frame says it is, of its first bytes alone: nothing else of it is unpacked, so that a stranger's frame costs next to nothing. `begin` unpacks
- * so many bytes of the content. Throws like `decodeBatch`.
+ * Whose batch a frame says it is, from its first bytes alone. Nothing else of the frame is unpacked, so a stranger's frame costs next to nothing. `begin`
+ * unpacks so many bytes of the content. Throws like `decodeBatch`.
  */
 export async function peekSender(
   frame: Uint8Array,

@@ -18,5 +18,5 @@ export const uuidText = (bytes: Uint8Array): string => {
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 };
 
-/** Some of what a stranger wrote, for a message. */
+/** The beginning of what a stranger wrote, for a message. */
 export const quoted = (text: string): string => JSON.stringify(text.slice(0, 80));

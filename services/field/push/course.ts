@@ -3,17 +3,17 @@ import type { Cut } from "../frames.ts";
 import type { OriginRow } from "../rows.ts";
 import type { Pass } from "./pass.ts";
 
-/** Events in a batch at most, unless the caller chooses. Larger ones compress better, smaller ones resume sooner. */
+/** At most so many events go into a batch, unless the caller chooses. Larger batches compress better, smaller ones resume sooner. */
 const BATCH_EVENTS = 500;
 
-/** How the sending of an epoch goes. */
+/** How the sending of an epoch goes on. */
 export interface Course {
   nextSeq: number;
-  /** While a refusal is narrowed down: events at a time, up to the last of the refused batch. */
+  /** While a refusal is narrowed down: so many events at a time, up to the last one of the refused batch. */
   narrow: { readonly events: number; readonly until: number } | null;
-  /** Refusals in a row that sending from elsewhere should have mended. */
+  /** Refusals in a row that sending from another seq should have ended. */
   refusals: number;
-  /** An event that was refused by itself, and is tried once more. */
+  /** An event that was refused alone in its batch, and is tried once more. */
   refusedAlone: number;
   hasReceipt: boolean;
 }

@@ -11,7 +11,7 @@ export interface Flight {
   isTaken: boolean;
 }
 
-/** A frame about to go: the events in it, and the frames that went before and have no answer yet. */
+/** A frame about to be sent: the events in it, and the frames that went before it and have no answer yet. */
 export interface Load {
   readonly frame: Uint8Array;
   readonly first: number;
@@ -24,7 +24,7 @@ export interface Load {
 export const flyingBytes = (flights: readonly Flight[]): number =>
   flights.reduce((sum, { bytes, isTaken }) => sum + (isTaken ? 0 : bytes), 0);
 
-/** Hands a frame over, having noted first that it was: from now on nobody can say that its events were never sent. */
+/** Notes that a frame was sent, and then hands it over: from now on nobody can say that its events were never sent. */
 export function launch(pass: Pass, id: number, { frame, first, last, flights, wantsReply = true }: Load): Flight {
   const { store, transport, pace, tally } = pass;
   store.transaction(() => store.rows.noteOffered(id, last, takenThrough(flights)));
@@ -38,13 +38,13 @@ export function launch(pass: Pass, id: number, { frame, first, last, flights, wa
       flight.isTaken = true;
       pace.taken(frame.length, sentAtMs, performance.now(), transport.tellsArrival);
     },
-    // Whoever waits for it is told; nobody else need be.
+    // Whoever waits for this promise is told of its failure; nobody else need be.
     () => {},
   );
   return flight;
 }
 
-/** The last event of the frames that were taken without one before them that was not; −1: none. */
+/** Notes how far frames were taken without a gap: the last event of the last such frame; −1: none. */
 function takenThrough(flights: readonly Flight[]): number {
   let through = -1;
   for (const { isTaken, lastSeq } of flights) {

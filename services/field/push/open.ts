@@ -15,7 +15,7 @@ import { lowerOthers, settle } from "./settle.ts";
 
 /** A device clock this far from the hub's is reported as wrong. */
 const CLOCK_LIMIT_MS = 10 * 60_000;
-/** An answer holds a bounded number of schemas; the device asks for more at most this often. */
+/** An answer holds a bounded number of schemas; the device asks for more at most so many times. */
 const MAX_SCHEMA_ROUNDS = 20;
 
 /** The first question: about the epoch that writes now, and whether the log has all of the earlier ones. */
@@ -76,7 +76,7 @@ async function exchangeSchemas({ schemas }: PushDeps, pass: Pass, origin: Origin
   }
 }
 
-/** Notes how far the device's clock is off; a logical clock that ran ahead with a wrong wall clock starts anew once that is right. */
+/** Notes how far the device's clock is off. A logical clock that ran ahead with a wrong wall clock starts again once the wall clock is right. */
 function learnClock({ store, now }: PushDeps, hello: Hello, tally: Tally): void {
   const offsetMs = now() - hello.nowMs;
   tally.clockOffsetMs = offsetMs;
@@ -86,7 +86,7 @@ function learnClock({ store, now }: PushDeps, hello: Hello, tally: Tally): void 
     const last = stored !== null && isHlc(stored) ? parseHlc(stored) : null;
     const ranAhead = last !== null && last.wallMs > hello.nowMs + CLOCK_LIMIT_MS;
     const isRight = Math.abs(offsetMs) < CLOCK_LIMIT_MS;
-    // What is written next is stamped after what was heard. Only where this device's clock has lost the time altogether is the hub's believed however far it is ahead.
+    // What is written next is stamped after what was heard. If this device's clock has lost the time altogether, the hub's clock is believed however far ahead it is.
     const ownMs = now() < EARLIEST_STAMP_MS ? hello.nowMs : now();
     const heard = { wallMs: Math.trunc(hello.nowMs), counter: 0 };
     const next = observe(ranAhead && isRight ? null : last, heard, ownMs, CLOCK_LIMIT_MS);

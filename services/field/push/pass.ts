@@ -47,7 +47,7 @@ export interface Tally {
   setAside: AsideNote[];
   clockOffsetMs: number | null;
   renamedTo: string | null;
-  /** Events that the broker took without the hub's log; and, after a pass that could do no more than queue, how many wait and why. */
+  /** Events that the broker took but the log has not; and, after a pass that could only queue, how many wait and why. */
   queued: number;
   waiting: { readonly events: number; readonly because: TributaryError | null } | null;
 }
@@ -80,9 +80,9 @@ export interface Pass {
   readonly now: () => number;
   /** The Avro schemas that are identical on device and hub: only those travel as Avro. */
   avro: Readonly<Record<string, string>>;
-  /** The largest frame that gets through, as far as is known. */
+  /** The largest frame that is known to get through. */
   maxBytes: number;
-  /** Hashes where the hub's word counts more than a damaged row. */
+  /** Hashes for which the hub's word counts more than a damaged row. */
   readonly proven: Map<string, Hash>;
   origin(id: number): OriginRow;
 }
@@ -103,7 +103,7 @@ export async function ask({ transport, pace }: Pass, request: HelloRequest): Pro
   return { kind: "hello", hello, isOurs: hello.nonce === nonce };
 }
 
-/** The same in the middle of a pass: the hub could answer a moment ago, so it will answer again. */
+/** The same in the middle of a pass: the hub answered a moment ago, so it is expected to answer again. Throws if it does not. */
 export async function askAgain(pass: Pass, request: HelloRequest): Promise<Extract<Answer, { kind: "hello" }>> {
   const answer = await ask(pass, request);
   if (answer.kind === "hello") return answer;

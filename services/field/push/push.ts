@@ -14,10 +14,10 @@ import { pushOrigin } from "./send.ts";
 /**
  * One pass over an open link: asks where the log stands, and sends every epoch, oldest first, until each has its receipt.
  *
- *   hello ─▶ the log is behind our receipts ─▶ they count no more ─┐
+ *   hello ─▶ the log is behind our receipts ─▶ they do not count ─┐
  *     │  ├─▶ the log has other events than we ─▶ moved on          ├─▶ each epoch: sending ⇄ confirmed … ─▶ done
  *     │  └─▶ where we were ────────────────────────────────────────┘
- *     │                                                             └─▶ an answer that no known key has signed ─▶ hello, once more: a new key ─▶ each epoch
+ *     │                                                             └─▶ an answer that no known key has signed ─▶ another hello: a new key ─▶ each epoch
  *     └─▶ nobody can say ─▶ what was never queued is queued ─▶ fails with `backend-unreachable`, `tally.waiting` says how many
  */
 export async function pushAll(deps: PushDeps, transport: Transport, options: PushOptions, tally: Tally): Promise<void> {
@@ -63,8 +63,8 @@ async function sendAll(pass: Pass, settled: number): Promise<void> {
 }
 
 /**
- * Asks once more after an answer that no key of the hub has signed which this device knows: the hub may have turned its key since the hello, and only a hello
- * brings the word of the old key for the new one. Throws `error` where it brings no new key: then the answer was not the hub's.
+ * Asks once more, after an answer that is not signed by any key of the hub that this device knows. The hub may have rotated its key since the hello, and only
+ * a hello brings the old key's word for the new one. Throws `error` if the hello brings no new key: then the answer was not the hub's.
  */
 async function askedUnderNewKeys(deps: PushDeps, pass: Pass, error: unknown): ReturnType<typeof open> {
   if (!isTributaryError(error) || error.code !== "hub-unproven") throw error;

@@ -5,7 +5,7 @@ import { launch, noteTaken } from "./flight.ts";
 import type { Pass } from "./pass.ts";
 
 /**
- * Hands to the broker what it was never handed, where nobody can say how far the log is. What was queued before is not queued again: it waits there. Ends
+ * Hands the broker all that it was never handed, when nobody can say how far the log is. What was queued before waits there, and is not queued again. Ends
  * with an error, since nothing was confirmed; `tally.waiting` says what waits.
  */
 export async function queueAll(pass: Pass, because: TributaryError | null): Promise<void> {
@@ -17,7 +17,7 @@ export async function queueAll(pass: Pass, because: TributaryError | null): Prom
       const firstSeq = Math.max(at.queuedThrough, at.syncedThrough) + 1;
       if (firstSeq > at.lastSeq) break;
       const cut = nextCut(pass, at, courseFrom(firstSeq));
-      // What becomes of it is settled with a hub that answers.
+      // What becomes of it is decided when the hub answers.
       if (cut.kind === "unfit") break;
       const lastSeq = firstSeq + cut.batch.events.length - 1;
       const flight = launch(pass, id, { frame: cut.frame, first: firstSeq, last: lastSeq, flights: [], wantsReply: false });
@@ -30,7 +30,7 @@ export async function queueAll(pass: Pass, because: TributaryError | null): Prom
       noteTaken(pass, id, [flight]);
       tally.queued += cut.batch.events.length;
     }
-    // Later epochs may build on events of this one that turn out to be a twin's too: they wait until it is settled, so that they can still be named anew.
+    // Later epochs may build on events of this one that turn out to be a twin's too. They wait until that is known, so that they can still be renamed.
     const { syncedThrough, lastSeq } = pass.origin(id);
     if (syncedThrough < lastSeq) break;
   }

@@ -9,25 +9,25 @@ import { type Flight, launch } from "./flight.ts";
 import { askAgain, type Pass, sinceOf } from "./pass.ts";
 import { moveCopy, settle } from "./settle.ts";
 
-/** The same gap, or the same fork without a difference, this often in a row: something is broken that sending does not mend. */
+/** If the same gap, or the same fork without a difference, comes so often in a row, something is broken that sending does not mend. */
 const MAX_REFUSALS = 3;
 /**
- * Events that hubs called unreadable or damaged, one after the other with none taken between them: then it is not the events. Otherwise a hub that is too old for this
- * program would have all of them set aside.
+ * If hubs call so many events unreadable or damaged, one after the other and with none taken between them, the events are not at fault. Otherwise a hub that is too old
+ * for this program would have all of them set aside.
  */
 const MAX_UNREADABLE_IN_A_ROW = 20;
 const UNREADABLE_META = "unreadable_in_a_row";
 
-/** Refusals because of what a batch holds. It is halved until one event is left; that one is set aside, and the rest is sent. */
+/** Refusals because of what a batch holds. The batch is halved until one event is left; that event is set aside, and the rest is sent. */
 const IN_THE_BATCH: readonly string[] = ["batch-undecodable", "batch-too-large", "event-too-large", "chain-broken"];
 
-/** A frame, and what the hub said of it. */
+/** A frame, and what the hub said about it. */
 export interface Refused {
   readonly first: Flight;
   readonly reply: Refusal;
 }
 
-/** What is done about a refusal: `moved`, the rest of the epoch is written again under another name; else the sending goes on as `course` says. */
+/** Does what a refusal calls for. `moved`: the rest of the epoch was written again under another name; otherwise the sending goes on as `course` says. */
 export async function afterRefusal(pass: Pass, at: OriginRow, course: Course, answer: Refused): Promise<"moved" | "goes on"> {
   const { first, reply } = answer;
   if (IN_THE_BATCH.includes(reply.code)) return narrowDown(pass, at.id, course, answer);
@@ -51,7 +51,7 @@ export async function afterRefusal(pass: Pass, at: OriginRow, course: Course, an
   return "goes on";
 }
 
-/** Halves what was refused, down to one event; that one is set aside. */
+/** Halves what was refused, down to one event; that event is set aside. */
 async function narrowDown(pass: Pass, id: number, course: Course, { first, reply }: Refused): Promise<"moved" | "goes on"> {
   const count = first.lastSeq - first.firstSeq + 1;
   course.nextSeq = first.firstSeq;
@@ -64,7 +64,7 @@ async function narrowDown(pass: Pass, id: number, course: Course, { first, reply
   if (pass.transport.identity.isPinned && reply.signature === undefined && !course.hasReceipt)
     throw away("the way to the hub does not carry the batch", refused(reply));
   if (isUnreadable(reply) && course.refusedAlone !== first.firstSeq) {
-    // It is sent once more, after a look at the row: it may have been damaged on its way.
+    // It is sent once more, after a check of the row: it may have been damaged on its way.
     course.refusedAlone = first.firstSeq;
     course.narrow = { events: 1, until: first.firstSeq };
     return "goes on";
@@ -73,7 +73,7 @@ async function narrowDown(pass: Pass, id: number, course: Course, { first, reply
   return putAside(pass, id, course, { seq: first.firstSeq, code: reply.code, reason: reply.message });
 }
 
-/** Puts an event aside and moves the rest on; or, when the log has it after all, goes on behind what the log has. */
+/** Sets an event aside and moves the rest on; or, if the log has it after all, goes on behind what the log has. */
 export async function putAside(
   pass: Pass,
   id: number,

@@ -69,7 +69,7 @@ export async function pushOrigin(pass: Pass, id: number, isSettled: boolean): Pr
   }
 }
 
-/** The log may hold more than the batch: ours, or a copy's that has written on. Only what is provably ours counts. */
+/** The log may hold more than the batch: our own events, or those of a copy that has written on. Only what is provably ours counts. */
 function received(pass: Pass, id: number, { lastSeq }: Flight, reply: Receipt): void {
   const isOwn = reply.through !== null && pass.rows.hashAt(pass.origin(id), reply.through) === reply.head;
   const said = confirmedBy(reply);

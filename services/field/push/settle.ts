@@ -9,14 +9,14 @@ interface Confirmed extends Pick<Receipt, "quarantined" | "incarnation"> {
   readonly position: Position | null;
 }
 
-/** What a receipt confirms. `position`: where its last event stands; a receipt has that as text. */
+/** What a receipt confirms. `position`: that of its last event; a receipt has it as text. */
 export const confirmedBy = ({ quarantined, incarnation, position }: Receipt): Confirmed => ({
   quarantined,
   incarnation,
   position: position === null ? null : positionFromText(position),
 });
 
-/** Of earlier epochs the log holds less than it had confirmed. */
+/** Lowers those earlier epochs of which the log holds less than it had confirmed. */
 export function lowerOthers(pass: Pass, { behind, receipt }: Hello): void {
   for (const { origin: name, through } of behind ?? []) {
     const origin = pass.store.origins().find((known) => known.name === name);
@@ -25,8 +25,8 @@ export function lowerOthers(pass: Pass, { behind, receipt }: Hello): void {
 }
 
 /**
- * The log was restored from a backup: what it confirmed beyond `through` counts no more and will be sent again. Only for an answer to this device's own
- * question: a hello that somebody kept must not make a device doubt what it knows.
+ * The log was restored from a backup: what it confirmed beyond `through` no longer counts, and will be sent again. Use this only for an answer to this
+ * device's own question: an old hello that somebody kept must not make a device doubt what it knows.
  */
 function lower({ store, tally }: Pass, id: number, through: number, { position, incarnation }: Confirmed): void {
   store.transaction(() => {
@@ -52,7 +52,7 @@ export async function settle(pass: Pass, id: number, hello: Hello, isOurs: boole
   const end = Math.min(through, at.lastSeq);
   let shared = end;
   if (end >= 0 && (through > end || rows.hashAt(at, end) !== receipt.head)) {
-    // A question about hashes is the only thing that tells a copy for sure; who does not repeat our words does not answer one either.
+    // Only a question about hashes tells a copy for certain. A hub that does not repeat our nonce does not answer such a question either.
     if (!isOurs) return;
     shared = (await sharedThrough((seqs) => hashesOf(pass, at, seqs), rows, at, end)) ?? Math.min(at.syncedThrough, end);
     if (shared === through && receipt.head !== null) pass.proven.set(`${id}/${through}`, receipt.head);
@@ -74,7 +74,7 @@ export async function settle(pass: Pass, id: number, hello: Hello, isOurs: boole
   }
 }
 
-/** A twin has written on from `shared`: ours beyond it are written again under a fresh epoch. */
+/** Writes our events beyond `shared` again under a fresh epoch, because a twin has written on from there. */
 export function moveCopy({ store, tally, origin }: Pass, id: number, shared: number): void {
   const before = origin(id).syncedThrough;
   const moved = moveOn(store, { originId: id, keptThrough: shared, aside: null, isShared: true });

@@ -12,7 +12,7 @@ interface State {
 }
 
 /**
- * Adds up numbers: each write is a difference, negative or fractional too. Decimals are added as decimals, so that 0.1 and 0.2 make 0.3
+ * Adds up numbers: each write is a difference, which may be negative or fractional. Decimals are added as decimals, so that 0.1 and 0.2 make 0.3
  * and the order of addition cannot show. A sum beyond what a number can hold reads as the largest number.
  */
 export const counter: Crdt = {
@@ -69,7 +69,7 @@ function parseDecimal(text: string): Decimal {
   return scale < 0 ? { digits: digits * 10n ** BigInt(-scale), scale: 0 } : { digits, scale };
 }
 
-/** The sum of two decimals, written without exponent and without idle zeros. */
+/** The sum of two decimals, written without an exponent and without needless zeros. */
 function addDecimals(a: string, b: string): string {
   const [x, y] = [parseDecimal(a), parseDecimal(b)];
   const scale = Math.max(x.scale, y.scale);

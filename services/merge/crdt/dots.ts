@@ -22,7 +22,7 @@ export function findRow(rows: readonly Row[], { origin, seq }: Pick<Author, "ori
   return -1 - from;
 }
 
-/** What a kind's `join` says of a value that its `problem` would have refused: the caller did not ask. */
+/** Throws what a kind's `join` says of a value that its `problem` would have refused: the caller did not ask first. */
 export function refuseProblem(kind: string, problem: string | null): void {
   if (problem !== null) throw new TypeError(`${kind}: ${problem}`);
 }

@@ -37,7 +37,7 @@ interface Entry {
 }
 type Entries = ReadonlyMap<string, Entry>;
 
-/** What was unpacked once need not be again: joining and reading go on from the state that the last join made. */
+/** A state that was unpacked once is not unpacked again: joining and reading go on from the state that the last join made. */
 const unpacked = new WeakMap<object, Entries>();
 
 function entriesOf(state: JsonValue | undefined): Entries {
@@ -98,7 +98,7 @@ function pack(entries: Entries): JsonValue {
   return state;
 }
 
-/** The state after a write that sets some keys and removes others. Only what decides is kept of the author: no actor, no position. */
+/** The state after a write that sets some keys and removes others. Of the author, only what decides is kept: no actor and no position. */
 function joinKeys(
   state: JsonValue | undefined,
   { by, basis }: CrdtWrite,
@@ -170,8 +170,8 @@ function set(name: string, isPresent: (siblings: readonly Sibling[]) => boolean)
 const isAdd = ({ value }: Sibling): boolean => (value as Cell).length === 1;
 
 /**
- * A set in which adding an element wins over removing it without having seen that. Shown sorted by canonical JSON. A write is
- * `{"add": ["water"], "remove": ["food"]}`; a list is short for what to add.
+ * A set in which adding an element wins over a removal whose author had not seen that. Shown sorted by canonical JSON. A write is
+ * `{"add": ["water"], "remove": ["food"]}`; a plain list stands for what to add.
  */
 export const addWinsSet: Crdt = set("addWinsSet", (siblings) => siblings.some(isAdd));
 
@@ -224,7 +224,7 @@ export const lwwMap: Crdt = {
       const [value] = lastWriteWins.resolve(register.siblings, NO_CONTEXT).winner.value as Cell;
       if (value !== undefined) shown.push([key as string, value]);
     }
-    // `fromEntries` makes members of its own, "__proto__" too.
+    // `fromEntries` makes own members, even of "__proto__".
     return Object.fromEntries(shown.sort(([a], [b]) => byText(a, b)));
   },
 };

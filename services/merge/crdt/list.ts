@@ -2,7 +2,7 @@ import { type Hlc, isJsonObject, type JsonValue, type OriginId, type Seq } from 
 import type { Crdt } from "../crdt.ts";
 import { byText, findRow } from "./dots.ts";
 
-/** Most values that one write may insert, and most entries that it may remove. What is removed leaves its place behind, without its value. */
+/** Most values that one write may insert, and most entries that it may remove. A removed entry stays as a mark, without its value. */
 export const MAX_VALUES_PER_WRITE = 65_536;
 
 /** Names one value of a list: `origin/seq/n`, the n-th value (from 0) that the write `origin/seq` inserted. */
@@ -66,7 +66,7 @@ function without([origin, seq, hlc, clockWrong, runs]: Inserts, removed: Readonl
   return [origin, seq, hlc, clockWrong, left];
 }
 
-/** The state without these entries. Those of writes that have not come are remembered; those that a known write never made are nothing. */
+/** The state without these entries. Entries of writes that have not come are remembered; entries that a known write never made are ignored. */
 function removeAll({ w, r }: State, ids: readonly EntryId[]): State {
   if (ids.length === 0) return { w, r };
   const early = new Set(r);
@@ -83,15 +83,15 @@ function removeAll({ w, r }: State, ids: readonly EntryId[]): State {
 }
 
 /**
- * A list in which every value has its place for good: after the value that its author put it after (a replicated growable array, kept as a
- * causal tree). What several put after the same value stands newest first by their stamps, those of wrong clocks last; what one write puts
- * somewhere stays together unless somebody inserts within it.
+ * A list in which every value stays where its author put it: after the value that the author named (a replicated growable array, kept as a
+ * causal tree). What several authors put after the same value stands newest first by their stamps, and those of wrong clocks last. What one
+ * write inserts stays together unless somebody inserts within it.
  *
  * A write is `{"insert": [{"after": "relief.juba.t1.a/7/0", "values": ["b", "c"]}], "remove": ["relief.juba.t1.a/7/1"]}`; `listEntries` tells
- * the ids. `"after": null` is the beginning, and a plain list is short for putting its values there: where the end is depends on what the
- * author saw, so it takes an id to append.
+ * the ids. `"after": null` is the beginning, and a plain list inserts its values there. Where the end is depends on what the author saw,
+ * so appending needs an id.
  *
- * A value whose place has not come yet is kept and shown when it has; removing a value that has not come is remembered.
+ * A value that follows one which has not come yet is kept, and shown when that one has come. Removing a value that has not come is remembered.
  */
 export const orderedList: Crdt = {
   name: "orderedList",
@@ -126,7 +126,7 @@ export interface ListEntry {
   readonly value: JsonValue;
 }
 
-/** Ranks writes from the oldest to the newest, those of wrong clocks first. Within a write, what it did later is newer. */
+/** Ranks writes from the oldest to the newest, those of wrong clocks first. Within a write, later insertions are newer. */
 const byAge = (a: Inserts, b: Inserts): number => b[3] - a[3] || byText(a[2], b[2]) || byText(a[0], b[0]) || a[1] - b[1];
 
 /** The values that a list shows, with the ids by which a write can name them. */
@@ -147,7 +147,7 @@ export function listEntries(state: JsonValue): readonly ListEntry[] {
       }
     }
   }
-  // Entry 0 of these is the beginning; entry i + 1 is ids[i]. Going from old to new, each goes before its older siblings.
+  // Entry 0 is the beginning; entry i + 1 is ids[i]. We go from old to new, and each entry goes before its older siblings.
   const numbers = new Map(ids.map((id, i) => [id, i + 1]));
   const firstChild = new Uint32Array(ids.length + 1);
   const nextSibling = new Uint32Array(ids.length + 1);
@@ -158,7 +158,7 @@ export function listEntries(state: JsonValue): readonly ListEntry[] {
     firstChild[parent] = i + 1;
   }
   // A tree may be as deep as it has entries, so the way back is kept here and not on the call stack. Entries that a hostile write put
-  // after one another in a circle hang on nothing and are never reached.
+  // in a circle, each after the other, hang on nothing and are never reached.
   const shown: ListEntry[] = [];
   const open = [firstChild[0]!];
   while (open.length > 0) {

@@ -5,16 +5,16 @@ import { findRow, refuseProblem } from "./dots.ts";
 
 /** Most parts (skip, insert, delete) of one op. */
 export const MAX_OP_PARTS = 10_000;
-/** Most ops that come before an op and that its author did not know. One beyond is left out: compose edits before writing them. */
+/** At most so many ops may come before an op without its author knowing them. An op with more is left out: compose edits before writing them. */
 export const MAX_CONCURRENT_OPS = 512;
-/** Most steps of bringing ops into each other's context that one op may cost: several times what a team's history behind one hub needs. */
+/** Bringing ops into each other's context may cost at most so many steps for one op: several times what a team's history behind one hub needs. */
 const MAX_STEPS_PER_OP = 8 * MAX_CONCURRENT_OPS;
-/** How deep contexts may refer to each other: no history behind one hub comes near. Well within any engine's stack. */
+/** How deep contexts may refer to each other: no history behind one hub comes near this, and it is well within any engine's stack. */
 const MAX_DEPTH = 256;
-/** Most ops kept in another context than their own while reading, in each of two generations. */
+/** At most so many ops are kept in other contexts than their own while reading, in each of two generations. */
 const MAX_REMEMBERED = 100_000;
 
-/** `w`: the writes, sorted by dot; `basis`: [origin, seq] of others, sorted. */
+/** `w`: the writes, sorted by dot; `basis`: [origin, seq] of other origins, sorted. */
 interface State {
   readonly w: readonly Written[];
 }
@@ -66,7 +66,7 @@ const lengthBefore = (op: TextOp): number =>
     0,
   );
 
-/** Of one write's two positions: the known one; of two known, which should not be, the first. */
+/** One of a write's two positions: the known one. If both are known and differ, which should not happen, the first. */
 const knownPosition = (a: number | null, b: number | null): number | null => (a === null ? b : b === null ? a : Math.min(a, b));
 
 /**
@@ -74,13 +74,13 @@ const knownPosition = (a: number | null, b: number | null): number | null => (a 
  * it, and what comes later is moved to make room. A write is an op of ot-text-unicode, such as `composeEdit` gives.
  *
  * What is shown is a function of the set of writes. Ops are taken in the order of their positions in the log, those without one last (by
- * origin and seq), but none before one that its author had seen. Each op was made on the text that the ops its basis covers result in (who saw
- * an op is taken to have seen what that one builds on); it is transformed over the ops before it that its basis does not cover, each in
- * the context it then has; of two insertions at one place, the one earlier in the order goes first. An op that does not fit its text, or
- * that is concurrent with too many (`MAX_CONCURRENT_OPS`), changes nothing and stands in `textProblems`.
+ * origin and seq), but none before one that its author had seen. Each op was made on the text that the ops its basis covers result in (an author
+ * who saw an op counts as having seen what that op builds on); it is transformed over the ops before it that its basis does not cover, each in
+ * the context that it then has. Of two insertions at one point of the text, the one earlier in the order goes first. An op that does not fit its text, or
+ * is concurrent with too many others (`MAX_CONCURRENT_OPS`), changes nothing and is listed by `textProblems`.
  *
- * Where all replicas hear of each other through one hub, everybody's edit lands where they made it. Replicas that exchange writes before the hub has
- * given them positions still end with the same text, but an edit next to one whose rank in the order changed may land beside it.
+ * When all replicas hear of each other through one hub, every edit lands where its author made it. Replicas that exchange writes before the hub has
+ * given them positions still end with the same text, but an edit may land beside its neighbour if that neighbour's rank in the order changed.
  * Source: Nichols et al., "High-Latency, Low-Bandwidth Windowing in the Jupiter Collaboration System", 1995.
  */
 export const sequencedText: Crdt = {
@@ -115,14 +115,14 @@ export const sequencedText: Crdt = {
 export interface TextProblem {
   readonly origin: OriginId;
   readonly seq: Seq;
-  /** `does-not-fit`: it speaks of more than the text had. `too-concurrent`: too much came before it that its author did not know. */
+  /** `does-not-fit`: the op is longer than the text. `too-concurrent`: too many ops came before it that its author did not know. */
   readonly reason: "does-not-fit" | "too-concurrent";
 }
 
 /** The writes that change nothing in the text although they should, in the order in which they were taken. */
 export const textProblems = (state: JsonValue): readonly TextProblem[] => played(state).problems;
 
-/** The least op that makes `after` of `before`: one stretch replaced. In characters, never through the middle of one. */
+/** The shortest op that turns `before` into `after` by replacing one stretch. It counts characters and never cuts one in two. */
 export function composeEdit(before: string, after: string): JsonValue {
   const [old, now] = [Array.from(before), Array.from(after)];
   const shorter = Math.min(old.length, now.length);
@@ -140,30 +140,30 @@ export function composeEdit(before: string, after: string): JsonValue {
   return parts;
 }
 
-/** How many writes of each origin, in the order of their seqs: as a basis covers own earlier writes, every context is such a list. */
+/** How many writes of each origin are in it, in the order of their seqs. A basis covers the author's own earlier writes, so every context is such a list. */
 type Context = readonly number[];
 
 interface Placed {
   readonly write: Written;
-  /** Its origin, as a number, and how many of that origin's writes go before it. */
+  /** The write's origin, as a number, and how many of that origin's writes go before it. */
   readonly lane: number;
   readonly index: number;
-  /** What its author had seen, and what that builds on. */
+  /** The writes that its author had seen, and those that they build on. */
   readonly context: Context;
-  /** Where it stands in the order, from 0. */
+  /** The write's rank in the order, from 0. */
   readonly rank: number;
-  /** `[]` once it is found to change nothing. */
+  /** The op; `[]` once it was found to change nothing. */
   op: TextOp;
 }
 
-/** By position; those without one last, by dot. */
+/** Orders writes by position; those without a position come last, by dot. */
 const comesBefore = (a: Written, b: Written): boolean => {
   const [p, q] = [a[2] ?? Number.POSITIVE_INFINITY, b[2] ?? Number.POSITIVE_INFINITY];
   if (p !== q) return p < q;
   return a[0] === b[0] ? a[1] < b[1] : a[0] < b[0];
 };
 
-/** All writes in the order in which they are taken, by lane. Bases that claim each other in a circle are cut where the order has its next write. */
+/** All writes in the order in which they are taken, by lane. Where bases claim each other in a circle, the next write of the order goes first. */
 function placeAll({ w }: State): { readonly order: readonly Placed[]; readonly lanes: readonly (readonly Placed[])[] } {
   const laneOf = new Map<OriginId, number>();
   const waiting: Written[][] = [];
@@ -215,7 +215,7 @@ function placeAll({ w }: State): { readonly order: readonly Placed[]; readonly l
   }
 }
 
-/** An op would cost more than it may. */
+/** Thrown when an op would cost more than it may. */
 class TooConcurrent extends Error {}
 
 interface Played {
@@ -239,7 +239,7 @@ function play(state: State): Played {
   const problems: TextProblem[] = [];
   let steps = 0;
 
-  /** The op in a context that holds its own and not itself. What it meets there it meets in the one order, so that every way is the same way. */
+  /** The op in a context that holds the op's own context but not the op. It is transformed over the others in the one order, so every way gives the same result. */
   function inContext(placed: Placed, context: Context, depth: number): TextOp {
     if (depth > MAX_DEPTH) throw new TooConcurrent();
     // Back to the nearest context for which the op is known, at worst the one it was made in.
@@ -269,7 +269,7 @@ function play(state: State): Played {
     return op;
   }
 
-  /** The last, in the order, of the ops in a context that this op was made without. */
+  /** Of the ops in a context that this op was made without, the last in the order. */
   function lastUnmet(placed: Placed, context: Context): Placed | undefined {
     let last: Placed | undefined;
     for (let lane = 0; lane < context.length; lane++) {
@@ -290,7 +290,7 @@ function play(state: State): Played {
     try {
       const op = inContext(placed, [...all], 0);
       memo.keep(placed, all, op);
-      // The library would skip over the end of a text step by step, and delete beyond it in silence.
+      // The library would skip beyond the end of a text step by step, and silently delete beyond it.
       if (lengthBefore(op) > length) reason = "does-not-fit";
       else if (op.length > 0) {
         text = textType.apply(text, op);
@@ -311,7 +311,7 @@ function play(state: State): Played {
   return { text, problems };
 }
 
-/** Ops by context. Two generations: what the last ops did not use is forgotten, so that a long history of few conflicts takes little room. */
+/** Ops by context, in two generations: what the last ops did not use is forgotten, so a long history of few conflicts takes little room. */
 function createMemo() {
   let young = new Map<string, TextOp>();
   let old = new Map<string, TextOp>();
@@ -331,7 +331,7 @@ function createMemo() {
       return older;
     },
     set: (placed: Placed, context: Context, op: TextOp): void => put(nameOf(placed, context), op),
-    /** For good: how the op was applied. Whoever was away since before it starts from there. */
+    /** How the op was applied; kept for good. An author who was away since before it starts from there. */
     keep: (placed: Placed, context: Context, op: TextOp): void => void kept.set(nameOf(placed, context), op),
   };
 }

@@ -6,7 +6,7 @@ import { findRow } from "./dots.ts";
 /** Largest update that one write may carry, as base64: far beyond an edit, below what an event may hold. */
 export const MAX_UPDATE_CHARS = 1 << 20;
 
-/** Each write's update, sorted by dot. Yjs would merge them into fewer bytes, but not into the same bytes in any order. */
+/** Each write's update, sorted by dot. Yjs would merge them into fewer bytes, but the bytes would depend on the order. */
 interface State {
   readonly u: readonly (readonly [OriginId, Seq, string])[];
 }
@@ -34,7 +34,7 @@ function problemOf(value: JsonValue): string | null {
   try {
     const update = fromBase64(value);
     if (toBase64(update) !== value) return SHAPE;
-    // This reads item by item; applying at once believes the update's counts and would make room for what a few bytes merely announce.
+    // This reads item by item. Applying it directly would believe the update's counts and make room for what a few bytes merely announce.
     Y.decodeUpdate(update);
     const doc = new Y.Doc();
     Y.applyUpdate(doc, update);
@@ -45,13 +45,13 @@ function problemOf(value: JsonValue): string | null {
   }
 }
 
-/** The texts that an update inserts, also those that wait for other updates. */
+/** The texts that an update inserts, including those that wait for other updates. */
 function insertedBy(value: JsonValue): string[] {
   const { structs } = Y.decodeUpdate(fromBase64(String(value)));
   return structs.flatMap((item) => (item instanceof Y.Item && item.content instanceof Y.ContentString ? [item.content.str] : []));
 }
 
-/** The document of a state. An update that stumbles over what others made is left as far as it came: the same everywhere, as the order is. */
+/** The document of a state. An update that fails over what others made stays applied as far as it came: the same everywhere, because the order is the same. */
 function docOf(state: JsonValue | undefined): Y.Doc {
   const doc = new Y.Doc();
   doc.getText(ROOT);
@@ -78,7 +78,7 @@ function textOf(state: JsonValue): string {
 
 /**
  * A text that several edit at once, by Yjs: all insertions are kept, in one order for all. A write is what `editText` gives, or the base64 of
- * any Yjs update (version 1) of a document whose text is named "text". Reading applies all updates, so it costs as much as the text has had
+ * any Yjs update (version 1) of a document whose text is named "text". Reading applies all updates, so its cost grows with the number of
  * writes: write once per saved edit, not per key. Source: https://docs.yjs.dev/api/document-updates
  */
 export const collaborativeText: Crdt = {
@@ -97,7 +97,7 @@ export const collaborativeText: Crdt = {
   texts: insertedBy,
 };
 
-/** A text that an app changes: of Yjs' own `Y.Text` what an editor needs, so that who uses this has no need of its types, nor of a browser's. */
+/** A text that an app changes: the part of Yjs' own `Y.Text` that an editor needs, so that its users need neither Yjs' types nor a browser's. */
 export interface EditableText {
   readonly length: number;
   insert(index: number, text: string): void;
@@ -110,8 +110,8 @@ export interface EditableText {
  *
  *     const value = editText(state, (text) => text.insert(0, "Amina: "));
  *
- * Without a `clientId`, Yjs draws one at random for this edit. Give one (an integer below 2^32) only where no one else uses it and where the
- * state holds all that was ever written with it.
+ * Without a `clientId`, Yjs draws one at random for this edit. Give one (an integer below 2^32) only if no one else uses it and the state
+ * holds all that was ever written with it.
  */
 export function editText(state: JsonValue | undefined, edit: (text: EditableText) => void, clientId?: number): string | null {
   const doc = docOf(state);

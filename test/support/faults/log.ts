@@ -1,4 +1,4 @@
-/** What of the run's writes the hub's log holds. */
+/** Those of the run's writes that the hub's log holds. */
 import { openLog } from "../../../services/log/index.ts";
 import { sleep } from "../temp.ts";
 import { stateOf } from "./hub.ts";
@@ -20,7 +20,7 @@ export async function keysInLog(world: World): Promise<Map<string, string[]>> {
   return found;
 }
 
-/** Of what stood in a place that is no more, what stands nowhere else is destroyed, by the run and not by the program. */
+/** Notes what was lost with a file and stands nowhere else as destroyed, by the run and not by the program. */
 export async function destroy(world: World, lost: Iterable<string>): Promise<void> {
   const elsewhere = new Set<string>();
   for (const { path } of world.tablets) for (const key of keysOn(path)) elsewhere.add(key);

@@ -15,7 +15,7 @@ export function copyTablet(world: World, { path }: Tablet): void {
   world.tabletCopies.set(path, copy);
 }
 
-/** A tablet's database is put back as it was at some time before; what stood in it alone since is destroyed. */
+/** A tablet's database is put back as it was earlier; what has stood only there since then is destroyed. */
 export async function restoreTablet(world: World, inPlace: boolean): Promise<string> {
   const tablet = pick(world.next, world.tablets);
   const copy = world.tabletCopies.get(tablet.path);
@@ -28,7 +28,7 @@ export async function restoreTablet(world: World, inPlace: boolean): Promise<str
   for (const more of ["-wal", "-shm"]) rmSync(tablet.path + more, { force: true });
   const inode = inPlace ? statSync(tablet.path).ino : 0;
   writeFileSync(tablet.path, readFileSync(copy));
-  if (inPlace && statSync(tablet.path).ino !== inode) throw new Error("the file's place has changed");
+  if (inPlace && statSync(tablet.path).ino !== inode) throw new Error("the file has another inode");
   await destroy(world, before);
   return `restore-tablet ${tablet.site}-${tablet.device}${inPlace ? " in place" : ""}`;
 }
@@ -61,7 +61,7 @@ export async function killSync(world: World): Promise<string> {
   return `kill-sync ${tablet.site} after ${ms} ms`;
 }
 
-/** A tablet's disk is full: writing is refused with words, and what was written stays. */
+/** A tablet's disk is full: writing is refused with a message, and what was written stays. */
 export async function fillTablet(world: World): Promise<string> {
   const tablet = pick(world.next, world.tablets);
   const pages = Math.ceil(statSync(tablet.path).size / 4096);

@@ -21,7 +21,7 @@ export const openTablet = (tablet: Tablet, more: { readonly maxPages?: number } 
     ...more,
   });
 
-/** Something that has happened once, and says so: its key is found again in the log. */
+/** An event with a unique key, which is found again in the log. */
 export function nextWrite(world: World): NewEvent {
   const n = world.count++;
   if (n % 4 === 3) {
@@ -42,7 +42,7 @@ export function nextWrite(world: World): NewEvent {
   };
 }
 
-/** What tells a write from all others, from its data. */
+/** What distinguishes a write from all others, from its data. */
 export function keyOf(data: { readonly [name: string]: unknown }): string | null {
   const key = data.movement_no ?? data.phone;
   return typeof key === "string" ? key : null;
@@ -61,7 +61,7 @@ export async function write(world: World, tablet: Tablet, count: number): Promis
   }
 }
 
-/** One sync, as an app makes it: what fails is tried again some other time. */
+/** One sync, as an app makes it: what fails is tried again at another time. */
 export async function syncOnce(world: World, tablet: Tablet, timeoutMs: number): Promise<boolean> {
   const field = openTablet(tablet);
   try {

@@ -30,7 +30,7 @@ export interface World {
   readonly destroyed: Set<string>;
   /** Copies made on the way, to be put back later. */
   readonly tabletCopies: Map<string, string>;
-  /** Where the log has a small file system of its own, so that it can be filled. */
+  /** The log's own small file system, if it has one, so that it can be filled. */
   small: string | null;
   logCopy: string | null;
   backup: string | null;
