@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { type JsonObject, QUARANTINE_ENTITY, REJECTED, RELEASED } from "../../services/core/index.ts";
 import type { Field, FieldStatus, NewEvent } from "../../services/field/index.ts";
 import { startIngress } from "../../services/ingress/index.ts";
+import { runHere } from "../support/here.ts";
 import { gate, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 
 let hub: TestHub;
@@ -60,6 +61,9 @@ it("a device's event loses its mark at the sync after its release, and a rejecte
     expect(await sync()).toMatchObject({ confirmed: 0, released: 1, rejected: [told] });
     expect(field.status().quarantined).toEqual([third]);
     expect(field.status().rejected).toEqual([{ ...second!, rejection: "a test by the trainer" }]);
+    const { stdout } = await runHere("field", "status", "--db", field.store.path);
+    expect(stdout).toContain(`rejected: beneficiary/${ids[1]}: a test by the trainer (it was quarantined: phone '0712'`);
+    expect(stdout).not.toContain(ids[0]);
     expect(await sync()).toMatchObject({ released: 0, rejected: [] });
     expect(await field.sync({ url, token: await tokenOf(site), again: true })).toMatchObject({ pending: 0 });
     expect(field.status().quarantined).toEqual([third]);
