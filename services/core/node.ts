@@ -11,6 +11,7 @@ import {
   verify,
 } from "node:crypto";
 import { chmodSync, closeSync, existsSync, mkdirSync, openSync, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { promisify } from "node:util";
 import { getHeapStatistics, setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -120,19 +121,25 @@ export function isSignedBy(key: PublicKey, text: string, signature: Signature): 
 const OTHERS = 0o077;
 const isRoot = process.getuid?.() === 0;
 
-function closeToOthers(path: string, mode: number): void {
+/** Folders that many share, such as /tmp: who closed one would shut everybody out. */
+const STICKY = 0o1000;
+const isShared = (path: string, mode: number): boolean => (mode & STICKY) !== 0 || dirname(resolve(path)) === resolve("/");
+
+function closeToOthers(path: string, mode: number, kind: "file" | "folder"): void {
   try {
     const found = statSync(path);
+    // What is named by mistake (a folder for a database) is somebody's: it is refused by whoever opens it, and stays as it is.
+    if (kind === "file" ? !found.isFile() : !found.isDirectory() || isShared(path, found.mode)) return;
     if ((found.mode & OTHERS) !== 0 && found.uid === (process.getuid?.() ?? found.uid)) chmodSync(path, mode);
   } catch {
     // A file system without rights, as on a memory card: nothing to close.
   }
 }
 
-/** Makes a folder that only its owner may enter (0700); one that is there is closed to others. */
+/** Makes a folder that only its owner may enter (0700); one that is there is closed to others, unless many share it. */
 export function ownFolder(path: string): void {
   mkdirSync(path, { recursive: true, mode: 0o700 });
-  closeToOthers(path, 0o700);
+  closeToOthers(path, 0o700, "folder");
 }
 
 /**
@@ -143,13 +150,17 @@ export const hubFolder = (path: string): void => {
   mkdirSync(path, { recursive: true, mode: isRoot ? 0o711 : 0o700 });
 };
 
+/** Makes an empty file that only its owner may read (0600), where there is none. SQLite gives the files that it makes beside it the same rights. */
+export function ownNewFile(path: string): void {
+  if (!existsSync(path)) closeSync(openSync(path, "a", 0o600));
+}
+
 /**
- * Makes an empty file that only its owner may read (0600), or closes one that is there to others. SQLite gives its other files the same rights. A file that is
- * there is never opened: closing it again would take away the locks that this process has on it as a database.
+ * Closes a database that is there to others (0600), with the files that SQLite keeps beside it. Call it when the file has turned out to be the caller's own: any file may be named by
+ * mistake, and who closed /etc/passwd would shut everybody out. The file is never opened: closing it again would take away the locks that this process has on it as a database.
  */
-export function ownFile(path: string): void {
-  if (existsSync(path)) closeToOthers(path, 0o600);
-  else closeSync(openSync(path, "a", 0o600));
+export function closeDatabaseFile(path: string): void {
+  for (const end of ["", "-wal", "-shm"]) closeToOthers(`${path}${end}`, 0o600, "file");
 }
 
 /**

@@ -4,7 +4,7 @@ import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { GENESIS, messageOf, originId, TributaryError } from "../core/index.ts";
-import { ownFile } from "../core/node.ts";
+import { closeDatabaseFile, ownNewFile } from "../core/node.ts";
 import { migrate, SCHEMA_VERSION, versionOf } from "./migrations.ts";
 import { type OriginRow, openRows, type Rows, setUp } from "./rows.ts";
 
@@ -72,6 +72,7 @@ export function openStore(options: StoreOptions): Store {
     if (version === 0) begin(store, name);
     else if (version < SCHEMA_VERSION) store.transaction(() => migrate(db));
     checkName(store, path, name);
+    if (path !== ":memory:") closeDatabaseFile(path);
     if (store.meta("identity") !== identityOf(path)) {
       store.transaction(() => {
         store.setMeta("identity", identityOf(path));
@@ -106,7 +107,7 @@ function openDatabase(path: string, create: boolean): DatabaseSync {
   try {
     if (path !== ":memory:") {
       if (create) mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-      ownFile(path);
+      ownNewFile(path);
     }
     return new DatabaseSync(path);
   } catch (error) {

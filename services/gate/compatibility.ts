@@ -1,7 +1,7 @@
 import { isJsonObject, type JsonObject, type JsonValue, messageOf } from "../core/index.ts";
 import { avroMismatches } from "./avro/compat.ts";
 import { avroExamples } from "./avro/examples.ts";
-import { fits } from "./avro/model.ts";
+import { fits, meanings } from "./avro/model.ts";
 import { avroReader } from "./avro/resolve.ts";
 import { type Casters, NO_CASTERS, type Walk, walkCasters } from "./casters.ts";
 import { compile } from "./compiled.ts";
@@ -9,6 +9,7 @@ import { jsonMismatches } from "./json/compat/mismatches.ts";
 import type { JsonMismatch } from "./json/compat/proof.ts";
 import { type Document, viewOf } from "./json/document.ts";
 import { jsonExamples } from "./json/examples.ts";
+import { asWritten } from "./json/pointers.ts";
 import { readable } from "./json/reading.ts";
 import { type Oracle, oracle } from "./json/validator.ts";
 import { type SchemaVersion, unfitForEvents } from "./schema.ts";
@@ -77,30 +78,42 @@ export function checkCompatibility(
         hint: "Events of both are about the same things: make it a subject of its own.",
       });
     }
-    if (fingerprint === candidate.fingerprint && candidate.kind === version.kind) continue;
+    if (fingerprint === candidate.fingerprint && saysTheSame(candidate, version)) continue;
     if (!level.startsWith("FORWARD"))
-      for (const found of readsAll(candidate, version, casters)) out.push(asFinding("backward", version.version, found));
+      for (const found of readsAll(candidate, version, casters)) out.push(asFinding("backward", { candidate, version }, found));
     if (!level.startsWith("BACKWARD"))
-      for (const found of readsAll(version, candidate, casters)) out.push(asFinding("forward", version.version, found));
+      for (const found of readsAll(version, candidate, casters)) out.push(asFinding("forward", { candidate, version }, found));
   }
   return out;
 }
+
+/** Of two versions of one fingerprint. An Avro schema's says how values are written, and nothing of what they mean. */
+const saysTheSame = ({ model: a }: SchemaVersion, { model: b }: SchemaVersion): boolean =>
+  a.kind === "avro" ? b.kind === "avro" && meanings(a.type).join() === meanings(b.type).join() : b.kind === "json";
 
 interface Mismatch extends JsonMismatch {
   readonly counterexample: Finding["counterexample"];
 }
 
 /** The new version is the reader of what earlier ones wrote, or the writer of what they shall read. */
-const asFinding = (direction: Finding["direction"], against: number, found: Mismatch): Finding => ({
+const asFinding = (
+  direction: Finding["direction"],
+  { candidate, version }: { readonly candidate: SchemaVersion; readonly version: SchemaVersion },
+  found: Mismatch,
+): Finding => ({
   direction,
-  against,
+  against: version.version,
   rule: found.rule,
   message: found.message,
-  path: direction === "backward" ? found.readerPath : found.writerPath,
-  againstPath: direction === "backward" ? found.writerPath : found.readerPath,
+  path: inText(candidate, direction === "backward" ? found.readerPath : found.writerPath),
+  againstPath: inText(version, direction === "backward" ? found.writerPath : found.readerPath),
   counterexample: found.counterexample,
-  hint: hintFor(direction, found.rule, against),
+  hint: hintFor(direction, found.rule, version.version),
 });
+
+/** A pointer into a schema as it was registered. */
+const inText = ({ kind, text }: SchemaVersion, pointer: string): string =>
+  kind === "json" ? asWritten(pointer, JSON.parse(text)) : pointer;
 
 /** Whether all data of one version can be read with another. */
 export const canRead = (reader: SchemaVersion, writer: SchemaVersion, casters: Casters): boolean =>
@@ -229,6 +242,7 @@ function hintFor(direction: Finding["direction"], rule: string, against: number)
         : `Version ${against} needs that field: keep it, or write a downcaster that fills it in.`;
     case "type":
     case "type_mismatch":
+    case "logical_type_mismatch":
     case "missing_union_branch":
       return "Keep the field as it is, and add another with the new type under another name.";
     case "enum":

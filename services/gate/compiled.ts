@@ -2,6 +2,7 @@ import avsc from "avsc";
 import { type JsonObject, type JsonValue, messageOf } from "../core/index.ts";
 import { avroDecoder, type Decoded } from "./avro/decode.ts";
 import { avroCheck } from "./avro/misfit.ts";
+import type { Avro } from "./avro/model.ts";
 import { avroNormaliser, avroReader } from "./avro/resolve.ts";
 import { beginCheck } from "./json/patterns.ts";
 import { jsonReader } from "./json/reading.ts";
@@ -120,7 +121,7 @@ function compileAvro(schema: SchemaVersion): Compiled {
   const normal = avroNormaliser(type);
   /** Only who writes needs it: the hub does not. */
   let writer: avsc.Type | null = null;
-  const readers = new Map<string, (value: JsonValue) => JsonValue>();
+  const readers = new WeakMap<Avro, (value: JsonValue) => JsonValue>();
   const encode = (data: JsonObject): Uint8Array => {
     writer ??= avscType(parts);
     return writer.toBuffer(data);
@@ -144,11 +145,11 @@ function compileAvro(schema: SchemaVersion): Compiled {
     encode,
     decode,
     readFrom({ schema: from }, data) {
-      let read = readers.get(from.fingerprint);
+      if (from.model.kind !== "avro") throw new TypeError("no Avro");
+      let read = readers.get(from.model.type);
       if (read === undefined) {
-        if (from.model.kind !== "avro") throw new TypeError("no Avro");
         read = avroReader(type, from.model.type);
-        readers.set(from.fingerprint, read);
+        readers.set(from.model.type, read);
       }
       return read(data) as JsonObject;
     },

@@ -26,6 +26,7 @@ export {
   schemaVersion,
   shortFingerprint,
   shortFingerprints,
+  subjectName,
 } from "./schema.ts";
 export { type SchemaFile, schemaFile, schemaStore } from "./store.ts";
 export type { Problem } from "./words.ts";

@@ -3,6 +3,7 @@ import type { Casters } from "./casters.ts";
 import { checkCompatibility } from "./compatibility.ts";
 import { avscType, compile } from "./compiled.ts";
 import { type Document, viewOf, walk } from "./json/document.ts";
+import { isClosedAsWhole } from "./json/reading.ts";
 import { oracle } from "./json/validator.ts";
 import { membersOf, type SchemaStore, type SchemaVersion, unfitForEvents } from "./schema.ts";
 
@@ -119,7 +120,7 @@ function onDefaults(document: Document): Remark[] {
 function onOpenness({ root }: Document): Remark[] {
   const out: Remark[] = [];
   if (typeof root === "boolean") return out;
-  if (root.additionalProperties === undefined && root.unevaluatedProperties === undefined)
+  if (root.additionalProperties === undefined && root.unevaluatedProperties === undefined && !isClosedAsWhole(root))
     out.push(
       warning({
         rule: "open",

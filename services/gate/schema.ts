@@ -14,6 +14,9 @@ import { type Avro, AvroSchemaError, parseAvro } from "./avro/model.ts";
 import { utf8Bytes } from "./bytes.ts";
 import { MAX_SCHEMA_BYTES, refusals } from "./json/dialect.ts";
 import type { Document, Schema } from "./json/document.ts";
+import { modern } from "./json/drafts.ts";
+import { asWritten } from "./json/pointers.ts";
+import { explicit } from "./json/unevaluated.ts";
 import { compileDocument } from "./json/validator.ts";
 
 /** What a schema says of itself in its member `tributary`. Tools use it; whether data fits does not depend on it. */
@@ -188,15 +191,20 @@ export function schemaVersion(
     if (found.model.kind === "json") documents.set(reference.name, found.model.document);
   if (typeof parsed !== "boolean" && !isJsonObject(parsed))
     throw malformed(where, "it is neither an object nor true or false", "Write an object.");
-  const document: Document = { root: parsed as Schema, references: documents };
+  const { root, refusal: untranslated } = modern(parsed as Schema, documents.size === 0);
+  const document = explicit({ root, references: documents });
   // What it refers to is part of what it says; without references, it is the canonical JSON's own digest.
   const referredTo = referred.map(({ found }) => found.fingerprint).join("\n");
   const fingerprint = sha256(referredTo === "" ? canonicalize(parsed) : `${canonicalize(parsed)}\n${referredTo}`);
   const made: SchemaVersion = { ...base, fingerprint, model: { kind, document } };
   if (trusted) return made;
-  const [refusal] = refusals(document, { withPatterns: !uncompiled });
+  const refusal = untranslated ?? refusals(document, { withPatterns: !uncompiled })[0];
   if (refusal !== undefined)
-    throw malformed(`${where}${refusal.path === "" ? "" : ` at ${refusal.path}`}`, refusal.reason, refusal.hint);
+    throw malformed(
+      `${where}${refusal.path === "" ? "" : ` at ${asWritten(refusal.path, parsed)}`}`,
+      refusal.reason,
+      refusal.hint,
+    );
   if (uncompiled) return made;
   try {
     compileDocument(document);

@@ -338,7 +338,8 @@ describe("the registry over HTTP, for tools that speak Confluent's routes", () =
     ["PUT", "/config", { compatibility: "SOME" }, 422, 42203],
     ["PUT", "/mode", { mode: "SOME" }, 422, 42204],
     ["DELETE", "/subjects/orders-value?permanent=true", undefined, 422, 42206],
-    ["PATCH", "/subjects", undefined, 404, 404],
+    ["PATCH", "/subjects", undefined, 405, 405],
+    ["GET", "/subjects/orders-value/nothing", undefined, 404, 404],
   ])("%s %s %j is refused with its code", async (method, path, body, status, code) => {
     const answer = await call(method, path, body);
     expect([answer.status, answer.json.error_code]).toEqual([status, code]);
@@ -364,7 +365,7 @@ describe("the registry over HTTP, for tools that speak Confluent's routes", () =
       200,
     );
     expect((await call("DELETE", "/subjects/gone/versions/1")).json).toBe(1);
-    expect((await call("GET", "/subjects/gone/versions")).json).toMatchObject({ error_code: 40404 });
+    expect((await call("GET", "/subjects/gone/versions")).json).toMatchObject({ error_code: 40401 });
     expect((await call("GET", "/subjects/gone/versions?deleted=true")).json).toEqual([1]);
     expect(gateOver(registry, NO_CASTERS).knows({ subject: "gone", version: 1 })).toBe(true);
   });

@@ -1,5 +1,5 @@
-import { isJsonObject, type JsonObject, MAX_FRAME_BYTES, messageOf, TributaryError } from "../../core/index.ts";
-import type { Reference, Registered, Registry, SchemaText } from "../../gate/index.ts";
+import { isJsonObject, type JsonObject, type JsonValue, MAX_FRAME_BYTES, messageOf, TributaryError } from "../../core/index.ts";
+import { type Reference, type Registered, type Registry, type SchemaText, subjectName } from "../../gate/index.ts";
 import type { Admission, Answer, AnswerWords, BodyKind } from "../../http/index.ts";
 import { ApiError, CODES, MEDIA_TYPE } from "./refusal.ts";
 
@@ -30,8 +30,14 @@ export const memberBody = (member: string): BodyKind<JsonObject> => ({
   read: jsonObject,
 });
 
+/** A schema as a client sends it. */
+export interface GivenSchema extends SchemaText {
+  /** The id and the version that the client would like it to have, if it says so; numbers below 0, and a version of 0, say nothing. */
+  readonly wanted: { readonly id: number | null; readonly version: number | null };
+}
+
 /** A schema: `schema` is its text, `schemaType` what it is written in, `references` what it refers to. */
-export const schemaBody: BodyKind<SchemaText> = {
+export const schemaBody: BodyKind<GivenSchema> = {
   ...limited,
   schema: {
     type: "object",
@@ -39,6 +45,8 @@ export const schemaBody: BodyKind<SchemaText> = {
     properties: {
       schema: { type: "string" },
       schemaType: { enum: ["AVRO", "JSON"], default: "AVRO" },
+      id: { type: "integer", description: "The id that the registry will give it. Ids of a client's own are refused." },
+      version: { type: "integer", description: "The version that it will have." },
       references: {
         type: "array",
         items: {
@@ -63,7 +71,9 @@ function jsonObject(bytes: Uint8Array): JsonObject {
   throw new ApiError(400, "the body is not a JSON object");
 }
 
-function schemaText({ schema, schemaType = "AVRO", references = [] }: JsonObject): SchemaText {
+function schemaText({ schema, schemaType: asked, references: referred, id, version }: JsonObject): GivenSchema {
+  const schemaType = asked ?? "AVRO";
+  const references = referred ?? [];
   if (typeof schema !== "string") throw new ApiError(CODES.invalidSchema, "The member schema, a text, is missing.");
   if (schemaType !== "AVRO" && schemaType !== "JSON")
     throw new ApiError(
@@ -74,42 +84,92 @@ function schemaText({ schema, schemaType = "AVRO", references = [] }: JsonObject
   return {
     kind: schemaType === "JSON" ? "json" : "avro",
     text: schema,
-    references: references.map(({ name, subject, version }) => ({ name, subject, version })),
+    references: references.map((each) => ({ name: each.name, subject: each.subject, version: each.version })),
+    wanted: { id: numberOr(id, 0), version: numberOr(version, 1) },
   };
 }
+
+const numberOr = (value: JsonValue | undefined, from: number): number | null =>
+  typeof value === "number" && value >= from ? value : null;
 
 const isReferences = (value: unknown): value is readonly Reference[] => Array.isArray(value) && value.every(isReference);
 const isReference = (value: unknown): value is Reference =>
   isJsonObject(value) && typeof value.name === "string" && typeof value.subject === "string" && Number.isInteger(value.version);
 
-/** Parameters of a query that ask for deleted versions as well. */
+/** Parameters of a query that ask for deleted versions. */
 export const DELETED = {
   deleted: "`true`: deleted versions as well.",
-  deletedOnly: "The same: `true` for deleted versions as well.",
+  deletedOnly: "`true`: deleted versions only.",
 } as const;
-export const withDeleted = ({ deleted, deletedOnly }: Readonly<Partial<Record<keyof typeof DELETED, string>>>): boolean =>
-  deleted === "true" || deletedOnly === "true";
+/** Parameters of a query that ask for a part of a list. */
+export const PAGE = {
+  offset: "How many of the list are passed over; default 0.",
+  limit: "How many are listed, at most; all of them without it, and for 0 or less.",
+} as const;
+export const NORMALIZE = { normalize: "`true`: a text that differs in its layout only is the same schema." } as const;
 
-/** A subject's versions. Throws for a subject that has none. */
-export function versionsOf(registry: Registry, subject: string, withDeleted = false): readonly Registered[] {
-  const found = registry.registered(subject, { withDeleted });
-  if (found.length > 0) return found;
-  const all = registry.registered(subject, { withDeleted: true });
-  throw all.length > 0
-    ? new ApiError(CODES.deleted, `Subject '${subject}' was soft deleted.`)
-    : new ApiError(CODES.subject, `Subject '${subject}' not found.`);
+type Asked<Parameters> = Readonly<Partial<Record<keyof Parameters, string>>>;
+
+export type Shown = "live" | "all" | "deleted";
+/** Which versions a query asks for. */
+export const shownBy = ({ deleted, deletedOnly }: Asked<typeof DELETED>): Shown =>
+  deletedOnly === "true" ? "deleted" : deleted === "true" ? "all" : "live";
+
+/** The part of a list that a query asks for. */
+export function pageOf<T>(list: readonly T[], { offset, limit }: Asked<typeof PAGE>): T[] {
+  const from = wholeNumber("offset", offset) ?? 0;
+  const count = wholeNumber("limit", limit) ?? 0;
+  if (from < 0) throw new ApiError(400, "offset is a whole number, 0 or more.");
+  return list.slice(from, count > 0 ? from + count : undefined);
+}
+
+function wholeNumber(name: string, given: string | undefined): number | undefined {
+  if (given === undefined || given === "") return undefined;
+  if (!/^-?\d{1,9}$/.test(given))
+    throw new ApiError(400, `${name} is a whole number, and not ${JSON.stringify(given.slice(0, 40))}.`);
+  return Number(given);
+}
+
+/** A subject's versions of one kind, which may be none. */
+export const shownOf = (registry: Registry, subject: string, shown: Shown): readonly Registered[] =>
+  registry.registered(subject, { withDeleted: shown !== "live" }).filter(({ deleted }) => shown !== "deleted" || deleted);
+
+/** A subject's versions. Throws for a subject that has none to show: one that is hidden is not there, for those who do not ask for hidden ones. */
+export function versionsOf(registry: Registry, subject: string, shown: Shown = "live"): readonly Registered[] {
+  if (registry.registered(subject, { withDeleted: shown !== "live" }).length === 0)
+    throw new ApiError(CODES.subject, `Subject '${subject}' not found.`);
+  return shownOf(registry, subject, shown);
 }
 
 /** One version by its number, or the `latest`. */
-export function versionOf(registry: Registry, subject: string, given: string, withDeleted = false): Registered {
-  const versions = versionsOf(registry, subject, withDeleted);
-  const last = versions.at(-1);
-  if ((given === "latest" || given === "-1") && last !== undefined) return last;
-  if (!/^[1-9]\d{0,8}$/.test(given))
-    throw new ApiError(CODES.invalidVersion, `The specified version '${given}' is not a valid version id.`);
-  const found = versions.find(({ schema }) => schema.version === Number(given));
+export function versionOf(registry: Registry, subject: string, given: string, shown: Shown = "live"): Registered {
+  const number = versionNumber(given);
+  const versions = versionsOf(registry, subject, shown);
+  const found = number === "latest" ? versions.at(-1) : versions.find(({ schema }) => schema.version === number);
   if (found === undefined) throw new ApiError(CODES.version, `Version ${given} not found.`);
   return found;
+}
+
+/** A version as a path has it. Throws for what is neither a number from 1 nor `latest`. */
+export function versionNumber(given: string): number | "latest" {
+  if (given === "latest" || given === "-1") return "latest";
+  if (/^[1-9]\d{0,8}$/.test(given)) return Number(given);
+  throw new ApiError(
+    CODES.invalidVersion,
+    `The specified version '${given}' is not a valid version id. Allowed values are between 1 and 999999999, and "latest".`,
+  );
+}
+
+/** A subject that is about to be written. Throws for a name that no subject may have. */
+export function writableSubject(subject: string): string {
+  try {
+    return subjectName(subject);
+  } catch (error) {
+    throw new ApiError(
+      CODES.invalidSubject,
+      `The specified subject '${subject.slice(0, 60)}' is not a valid subject: ${messageOf(error)}`,
+    );
+  }
 }
 
 const typeOf = ({ kind }: { readonly kind: SchemaText["kind"] }): { schemaType?: "JSON" } =>
@@ -125,14 +185,15 @@ export const described = (version: Registered): Record<string, unknown> => ({
   subject: version.schema.subject,
   version: version.schema.version,
   id: version.id,
+  guid: version.guid,
   ...contentOf(version),
 });
 
 /** The ids of schemas that refer to one. */
-export function referencedBy(registry: Registry, { schema }: Registered): number[] {
+export function referencedBy(registry: Registry, { schema }: Registered, shown: Shown = "live"): number[] {
   const ids = new Set<number>();
   for (const subject of registry.subjects()) {
-    for (const version of registry.registered(subject))
+    for (const version of shownOf(registry, subject, shown))
       if (version.schema.references.some((each) => each.subject === schema.subject && each.version === schema.version))
         ids.add(version.id);
   }

@@ -1,6 +1,8 @@
-import type { Finding, SchemaText } from "../../gate/index.ts";
+import { isTributaryError } from "../../core/index.ts";
+import type { Finding, Registry, SchemaText } from "../../gate/index.ts";
 import { type Answer, type Route, route } from "../../http/index.ts";
-import { answers, ok, type RegistryDeps, schemaBody, versionOf } from "./common.ts";
+import { answers, NORMALIZE, ok, type RegistryDeps, schemaBody, versionNumber } from "./common.ts";
+import { ApiError, CODES } from "./refusal.ts";
 
 /** Comparing writes nothing, but makes the hub work, so it is only for those who may register. */
 export function compatibilityRoutes({ registry, writer: who }: RegistryDeps): Route[] {
@@ -9,17 +11,22 @@ export function compatibilityRoutes({ registry, writer: who }: RegistryDeps): Ro
     schema: SchemaText,
     { given, verbose, actor }: { readonly given: string | null; readonly verbose: string | undefined; readonly actor: string },
   ): Promise<Answer> => {
-    const against = given === null ? {} : { against: [versionOf(registry, subject, given).schema.version] };
-    const findings = await registry.check(subject, schema, { actor, ...against });
-    const more = verbose === "true" ? { messages: findings.map(messageOfFinding), findings } : {};
-    return ok({ is_compatible: findings.length === 0, ...more });
+    try {
+      const findings = await registry.check(subject, schema, { actor, ...against(registry, subject, given) });
+      const more = verbose === "true" ? { messages: findings.map(messageOfFinding), findings } : {};
+      return ok({ is_compatible: findings.length === 0, ...more });
+    } catch (error) {
+      // Whoever asks why not is told why not, as with any other.
+      if (verbose !== "true" || !isTributaryError(error) || error.code !== "schema-malformed") throw error;
+      return ok({ is_compatible: false, messages: [`${error.message}. ${error.hint}`], findings: [] });
+    }
   };
   const shared = {
     method: "POST",
     who,
     body: schemaBody,
     answers: answers("Whether it is compatible, and with `verbose` why not."),
-    query: { verbose: "`true`: say why not." },
+    query: { verbose: "`true`: say why not.", ...NORMALIZE },
   } as const;
   return [
     route({
@@ -35,6 +42,16 @@ export function compatibilityRoutes({ registry, writer: who }: RegistryDeps): Ro
         compare(subject, body, { given: version, verbose, actor }),
     }),
   ];
+}
+
+/** Which versions a schema is compared with; what would be a subject's first is compatible with all that there is. */
+function against(registry: Registry, subject: string, given: string | null): { readonly against?: readonly number[] } {
+  if (given === null) return {};
+  const number = versionNumber(given);
+  const versions = registry.registered(subject).map(({ schema }) => schema.version);
+  if (number === "latest") return { against: versions.slice(-1) };
+  if (!versions.includes(number)) throw new ApiError(CODES.version, `Version ${given} not found.`);
+  return { against: [number] };
 }
 
 /** A finding in a sentence or two. */

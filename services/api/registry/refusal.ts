@@ -9,15 +9,17 @@ export const CODES = {
   version: 40402,
   schema: 40403,
   deleted: 40404,
+  versionDeleted: 40406,
   config: 40408,
   mode: 40409,
-  incompatible: 409,
+  incompatible: 40901,
   invalidSchema: 42201,
   invalidVersion: 42202,
   invalidLevel: 42203,
   invalidMode: 42204,
   readonly: 42205,
   notPossible: 42206,
+  invalidSubject: 42208,
 } as const;
 
 /** A refusal in their words. `more` goes beside them. */

@@ -1,6 +1,6 @@
 import { LEVELS, type Level, MODES, type Mode, type Registry } from "../../gate/index.ts";
 import { type Answer, type Route, route } from "../../http/index.ts";
-import { answers, memberBody, ok, type RegistryDeps } from "./common.ts";
+import { answers, memberBody, ok, type RegistryDeps, writableSubject } from "./common.ts";
 import { ApiError, CODES } from "./refusal.ts";
 
 /** One of the two things that are set for all subjects, or for one. */
@@ -93,15 +93,17 @@ function read<T extends string>(of: Setting<T>, subject: string | null, defaultT
 }
 
 async function set<T extends string>(of: Setting<T>, subject: string | null, wanted: unknown, actor: string): Promise<Answer> {
-  const value = of.values.find((each) => each === wanted);
+  const value = of.values.find((each) => typeof wanted === "string" && each === wanted.toUpperCase());
   if (value === undefined) throw new ApiError(of.invalid[0], `${of.invalid[1]}. Valid values are ${of.values.join(", ")}`);
+  if (subject !== null) writableSubject(subject);
   await of.set(subject, value, actor);
   return ok({ [of.given]: value });
 }
 
 async function reset<T extends string>(of: Setting<T>, subject: string | null, actor: string): Promise<Answer> {
   const own = of.own(subject);
-  if (isMissing(of, subject)) throw missing(of, subject);
+  if (isMissing(of, subject))
+    throw new ApiError(CODES.subject, `Subject '${subject}' not found: it has no ${of.words} of its own.`);
   await of.set(subject, null, actor);
   return ok({ [of.told]: own ?? of.inForce(null) });
 }

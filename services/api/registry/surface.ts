@@ -36,10 +36,10 @@ export function registrySurface(registry: Registry, authorize: Authorize): Surfa
     failed: refusalOf,
     async unknown({ authorization, method, path }, allowed) {
       await authorize(authorization, method !== "GET" && method !== "HEAD");
-      const isSetting = /^\/(?:config|mode)(?:\/|$)/.test(path) && allowed.length > 0;
-      return refusalOf(
-        isSetting ? new ApiError(405, "GET, PUT and DELETE are taken here") : new ApiError(404, `there is no ${method} ${path}`),
-      );
+      const allow = allowed.join(", ");
+      if (allow === "") return refusalOf(new ApiError(404, `there is no ${path}`));
+      const refusal = refusalOf(new ApiError(405, `${path} does not take ${method}. Use ${allow}.`));
+      return refusal === null ? null : { ...refusal, headers: { allow } };
     },
   };
 }

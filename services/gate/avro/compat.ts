@@ -14,6 +14,7 @@ export interface AvroMismatch {
     | "type_mismatch"
     | "name_mismatch"
     | "fixed_size_mismatch"
+    | "logical_type_mismatch"
     | "missing_enum_symbols"
     | "missing_union_branch"
     | "reader_field_missing_default_value"
@@ -38,8 +39,17 @@ const PROMOTES: Readonly<Record<string, readonly string[]>> = {
   bytes: ["string"],
 };
 
-export const promotes = (writer: Avro, reader: Avro): boolean =>
+const isPromoted = (writer: Avro, reader: Avro): boolean =>
   writer.kind === reader.kind || (PROMOTES[writer.kind]?.includes(reader.kind) ?? false);
+
+/**
+ * Whether values mean to the reader what they meant to the writer: milliseconds are not read as microseconds. Where one of the two says nothing
+ * of the meaning, there is nothing to contradict.
+ */
+export const meansTheSame = (writer: Avro, reader: Avro): boolean =>
+  !("logical" in writer && "logical" in reader) || writer.logical === reader.logical;
+
+export const promotes = (writer: Avro, reader: Avro): boolean => isPromoted(writer, reader) && meansTheSame(writer, reader);
 
 const simple = (name: string): string => name.slice(name.lastIndexOf(".") + 1);
 /** Named types match by their unqualified names, or where one of the reader's aliases names the writer. */
@@ -146,7 +156,7 @@ function directly(r: Avro, w: Avro, takes: Takes): boolean {
   }
   if (r.kind === "enum" && w.kind === "enum")
     return sameName(r, w) && (r.default !== undefined || w.symbols.every((symbol) => r.symbols.includes(symbol)));
-  if (r.kind === "fixed" && w.kind === "fixed") return sameName(r, w) && r.size === w.size;
+  if (r.kind === "fixed" && w.kind === "fixed") return sameName(r, w) && r.size === w.size && meansTheSame(w, r);
   if (r.kind === "array" && w.kind === "array") return takes(r.items, w.items);
   if (r.kind === "map" && w.kind === "map") return takes(r.values, w.values);
   return promotes(w, r);
@@ -166,6 +176,9 @@ function sourcesOf(writer: AvroRecord): (reader: AvroField) => AvroField | undef
   }
   return ({ name, aliases }) => byName.get(name) ?? byName.get(aliases.find((alias) => byName.has(alias)) ?? "");
 }
+
+const misread = (reader: Avro, writer: Avro): string =>
+  `${nameOfType(writer)} would be read as ${nameOfType(reader)}, and mean something else`;
 
 /**
  * Everything that keeps data of `writer` from being read as `reader`, fifty locations at most; empty when all of it can be.
@@ -233,7 +246,8 @@ export function avroMismatches(reader: Avro, writer: Avro, takes: Takes = compar
     } else if (r.kind === "enum" && w.kind === "enum") {
       const missing = w.symbols.filter((symbol) => !r.symbols.includes(symbol));
       no("missing_enum_symbols", `the reader does not know ${missing.join(", ")}, and has no default symbol`, "/symbols");
-    } else if (r.kind === "fixed" && w.kind === "fixed") {
+    } else if (!meansTheSame(w, r) && isPromoted(w, r)) no("logical_type_mismatch", misread(r, w));
+    else if (r.kind === "fixed" && w.kind === "fixed") {
       no("fixed_size_mismatch", `${w.size} bytes are not ${r.size}`, "/size");
     } else if (r.kind === "array" && w.kind === "array") tell(r.items, w.items, `${readerPath}/items`, `${writerPath}/items`);
     else if (r.kind === "map" && w.kind === "map") tell(r.values, w.values, `${readerPath}/values`, `${writerPath}/values`);

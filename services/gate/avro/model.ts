@@ -6,6 +6,7 @@ export type Avro = Primitive | AvroRecord | AvroEnum | AvroFixed | AvroArray | A
 export const PRIMITIVES = ["null", "boolean", "int", "long", "float", "double", "bytes", "string"] as const;
 export interface Primitive {
   readonly kind: (typeof PRIMITIVES)[number];
+  readonly logical?: string;
 }
 export interface AvroField {
   readonly name: string;
@@ -32,6 +33,8 @@ export interface AvroFixed {
   readonly name: string;
   readonly aliases: readonly string[];
   readonly size: number;
+  /** What its values mean, as `logicalOf` names it: `decimal(9, 2)`. */
+  readonly logical?: string;
 }
 export interface AvroArray {
   readonly kind: "array";
@@ -101,7 +104,7 @@ export function parseAvro(schema: JsonValue, references: readonly JsonValue[] = 
         return { kind: "map", values: parse(of.values, `${path}/values`, namespace, depth + 1) };
       default:
         if (of.type === undefined) throw new AvroSchemaError(path, "its member type is missing");
-        return parse(of.type, path, namespace, depth + 1);
+        return meaning(parse(of.type, path, namespace, depth + 1), of);
     }
   }
 
@@ -120,6 +123,8 @@ export function parseAvro(schema: JsonValue, references: readonly JsonValue[] = 
   function naming(of: Record<string, JsonValue | undefined>, path: string, namespace: string) {
     if (typeof of.name !== "string" || !of.name.split(".").every((part) => NAME.test(part)))
       throw new AvroSchemaError(path, "its name is missing, or is not an Avro name");
+    if ((PRIMITIVES as readonly string[]).includes(of.name.slice(of.name.lastIndexOf(".") + 1)))
+      throw new AvroSchemaError(`${path}/name`, `${of.name} is the name of a primitive type; choose another name`);
     const own = typeof of.namespace === "string" ? of.namespace : namespace;
     const name = of.name.includes(".") || own === "" ? of.name : `${own}.${of.name}`;
     const space = name.includes(".") ? name.slice(0, name.lastIndexOf(".")) : "";
@@ -178,9 +183,72 @@ export function parseAvro(schema: JsonValue, references: readonly JsonValue[] = 
     const { name, aliases } = naming(of, path, namespace);
     if (!Number.isSafeInteger(of.size) || (of.size as number) < 0 || (of.size as number) > MAX_FIXED)
       throw new AvroSchemaError(`${path}/size`, "it is not a valid size");
-    const parsed: AvroFixed = { kind: "fixed", name, aliases, size: of.size as number };
+    const logical = logicalOf("fixed", of);
+    const parsed: AvroFixed = {
+      kind: "fixed",
+      name,
+      aliases,
+      size: of.size as number,
+      ...(logical === undefined ? {} : { logical }),
+    };
     named.set(name, parsed);
     return parsed;
+  }
+}
+
+/** The logical types of the specification, and the types that each may stand on; on others it says nothing. */
+const LOGICAL: Readonly<Record<string, readonly Avro["kind"][]>> = {
+  decimal: ["bytes", "fixed"],
+  "big-decimal": ["bytes"],
+  uuid: ["string", "fixed"],
+  date: ["int"],
+  "time-millis": ["int"],
+  "time-micros": ["long"],
+  "timestamp-millis": ["long"],
+  "timestamp-micros": ["long"],
+  "timestamp-nanos": ["long"],
+  "local-timestamp-millis": ["long"],
+  "local-timestamp-micros": ["long"],
+  "local-timestamp-nanos": ["long"],
+  duration: ["fixed"],
+};
+
+/**
+ * What a type's values mean, beyond their form: the unit of a time, the digits of a decimal. `undefined`: nothing is said, or nothing that the
+ * specification knows. Source: https://avro.apache.org/docs/1.12.0/specification/#logical-types
+ */
+function logicalOf(
+  kind: Avro["kind"],
+  { logicalType, precision, scale = 0 }: Record<string, JsonValue | undefined>,
+): string | undefined {
+  if (typeof logicalType !== "string" || !Object.hasOwn(LOGICAL, logicalType)) return undefined;
+  if (LOGICAL[logicalType]?.includes(kind) !== true) return undefined;
+  return logicalType === "decimal" ? `decimal(${String(precision)}, ${String(scale)})` : logicalType;
+}
+
+/** A type with what the object around it says of its meaning. A type that is only named keeps its own. */
+function meaning(type: Avro, of: Record<string, JsonValue | undefined>): Avro {
+  const kind = PRIMITIVES.find((each) => each === of.type);
+  const logical = kind === undefined ? undefined : logicalOf(kind, of);
+  return kind === undefined || logical === undefined ? type : { kind, logical };
+}
+
+/** The logical types within a type, in the order in which they stand: of two types of one canonical form, alike where they mean the same. */
+export function meanings(type: Avro, seen = new Set<Avro>()): string[] {
+  const own = "logical" in type && type.logical !== undefined ? type.logical : "-";
+  if (seen.has(type)) return [];
+  seen.add(type);
+  switch (type.kind) {
+    case "array":
+      return meanings(type.items, seen);
+    case "map":
+      return meanings(type.values, seen);
+    case "union":
+      return type.branches.flatMap((branch) => meanings(branch, seen));
+    case "record":
+      return type.fields.flatMap((field) => meanings(field.type, seen));
+    default:
+      return [own];
   }
 }
 
@@ -251,4 +319,6 @@ export const nameOfType = (type: Avro): string =>
     ? `${type.kind} ${type.name}`
     : type.kind === "union"
       ? `[${type.branches.map(nameOfType).join(", ")}]`
-      : type.kind;
+      : "logical" in type && type.logical !== undefined
+        ? `${type.kind} (${type.logical})`
+        : type.kind;

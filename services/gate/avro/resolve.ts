@@ -1,5 +1,5 @@
 import type { JsonValue } from "../../core/index.ts";
-import { branchOf, comparer, promotes, sameName, sourceOf, type Takes, TooIntricateError } from "./compat.ts";
+import { branchOf, comparer, meansTheSame, promotes, sameName, sourceOf, type Takes, TooIntricateError } from "./compat.ts";
 import { type Avro, type AvroField, fits, nameOfType } from "./model.ts";
 
 type Read = (value: JsonValue, depth: number) => JsonValue;
@@ -96,7 +96,9 @@ export function avroReader(reader: Avro, writer: Avro): (value: JsonValue) => Js
       };
     }
     if (r.kind === "fixed" && w.kind === "fixed")
-      return sameName(r, w) && r.size === w.size ? same : unreadable(`${nameOfType(w)} is not ${nameOfType(r)}`);
+      return sameName(r, w) && r.size === w.size && meansTheSame(w, r)
+        ? same
+        : unreadable(`${nameOfType(w)} is not ${nameOfType(r)}`);
     if (r.kind === "array" && w.kind === "array") {
       const item = make(r.items, w.items);
       return (value, depth) => (value as JsonValue[]).map((each) => item(each, depth + 1));

@@ -3,6 +3,7 @@ import { canonicalize, isJsonObject, type JsonObject } from "../../core/index.ts
 import { type Document, follow, type Schema, type View, viewOf, walk } from "./document.ts";
 import { FORMATS } from "./formats.ts";
 import { patternProblem } from "./patterns.ts";
+import { namedForClosing } from "./reading.ts";
 import { reservedName } from "./values.ts";
 
 /** Why a JSON Schema is not taken, where, and what to write instead. */
@@ -63,11 +64,14 @@ function dialectRefusals(doc: Document, isSchemaByMeta: boolean, withPatterns: b
     if (out.length < MAX_REFUSALS) out.push({ path, reason, hint });
   };
   let count = 0;
+  // Names that stand there only because the document was written out (`unevaluated.ts`).
+  let spared = 0;
   let hasUnevaluated: string | null = null;
   let hasIf = false;
   for (const view of walk(viewOf(doc))) {
     const { schema, path, depth } = view;
-    if (++count > MAX_SCHEMAS) {
+    if (typeof schema !== "boolean") spared += namedForClosing(schema);
+    if (++count > MAX_SCHEMAS + spared) {
       refuse(path, `it holds more than ${MAX_SCHEMAS} schemas`, "Split it into several subjects.");
       break;
     }
@@ -101,7 +105,7 @@ const WRONG: Readonly<Record<string, string>> = {
   $dynamicAnchor: "Use $anchor and $ref.",
   $recursiveRef: "It belongs to an older draft; use $ref.",
   $recursiveAnchor: "It belongs to an older draft; use $ref.",
-  unevaluatedItems: "Use items after prefixItems.",
+  unevaluatedItems: "Use items after prefixItems; it is taken where no anyOf, oneOf, if or contains decides what is left over.",
   $vocabulary: "Leave it out: the standard vocabularies are in force.",
   additionalItems: "It belongs to an older draft; use prefixItems and items.",
   dependencies: "It belongs to an older draft; use dependentRequired or dependentSchemas.",
@@ -113,7 +117,11 @@ function refuseKeywords(schema: JsonObject, path: string, refuse: Refuse): void 
       refuse(`${path}/${keyword}`, `${keyword} is not among the keywords that can be validated rightly here`, hint);
   }
   if (schema.$schema !== undefined && (schema.$schema !== DIALECT || path !== "")) {
-    refuse(`${path}/$schema`, `its dialect is ${JSON.stringify(schema.$schema)}`, `Only ${DIALECT} is spoken here.`);
+    refuse(
+      `${path}/$schema`,
+      `its dialect is ${JSON.stringify(schema.$schema)}`,
+      `${DIALECT} is spoken here, and drafts 6, 7 and 2019-09 where they say the same.`,
+    );
   }
   if (schema.$id !== undefined && path !== "")
     refuse(`${path}/$id`, "a schema inside has an $id of its own", "Use $anchor, or make it a subject of its own.");

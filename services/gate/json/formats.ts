@@ -11,6 +11,7 @@ const AS_THEY_ARE: readonly FormatName[] = ["date", "time", "ipv4", "ipv6", "jso
 function taken(name: FormatName): (text: string) => boolean {
   const format = formats.default.get(name);
   if (format instanceof RegExp) return (text) => format.test(text);
+  if (typeof format === "function") return format as (text: string) => boolean;
   return (format as { readonly validate: (text: string) => boolean }).validate;
 }
 const isDate = taken("date");

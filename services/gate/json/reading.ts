@@ -26,11 +26,74 @@ const COUNTING = ["maxProperties", "propertyNames", "dependentRequired"] as cons
 /** Whether a schema says by itself what an object holds: only declared members are asked for, so others may go. */
 function isPlain(schema: JsonObject): boolean {
   if (COMBINING.some((keyword) => schema[keyword] !== undefined) || schema.$ref !== undefined) return false;
-  const declared = (schema.properties ?? {}) as JsonObject;
-  const needs = Object.values((schema.dependentRequired ?? {}) as Record<string, string[]>).flat();
-  return [...((schema.required ?? []) as string[]), ...needs].every((name) => Object.hasOwn(declared, name));
+  return asksForNamed(schema, new Set(Object.keys((schema.properties ?? {}) as JsonObject)));
 }
-const mayFill = (schema: JsonObject): boolean => isPlain(schema) && COUNTING.every((keyword) => schema[keyword] === undefined);
+function asksForNamed(schema: JsonObject, names: ReadonlySet<string>): boolean {
+  const needs = Object.values((schema.dependentRequired ?? {}) as Record<string, string[]>).flat();
+  return [...((schema.required ?? []) as string[]), ...needs].every((name) => names.has(name));
+}
+/** Names of any kind: it adds nothing. */
+const isAnyName = (names: JsonValue | undefined): boolean =>
+  names === true || (isJsonObject(names) && Object.keys(names).length === 0);
+const mayFill = (schema: JsonObject): boolean =>
+  isPlain(schema) &&
+  COUNTING.every((keyword) => schema[keyword] === undefined || (keyword === "propertyNames" && isAnyName(schema.propertyNames)));
+
+/** What a schema that is put together by `$ref` and `allOf` names of an object's members. */
+interface Named {
+  readonly names: ReadonlySet<string>;
+  readonly patterns: readonly string[];
+}
+
+/**
+ * The last part of a schema that is put together and closed as a whole: it names all members of all parts, and no others may be. This is how
+ * `unevaluatedProperties: false` is written out (`unevaluated.ts`).
+ */
+function closerOf(schema: JsonObject): (Named & { readonly at: number }) | null {
+  const parts = Array.isArray(schema.allOf) ? schema.allOf : [];
+  const last: unknown = parts.at(-1);
+  if (!isJsonObject(last) || last.additionalProperties !== false) return null;
+  const { properties, patternProperties, additionalProperties: _, ...rest } = last;
+  if (!isJsonObject(properties) || !isJsonObject(patternProperties) || Object.keys(rest).length > 0) return null;
+  if (![...Object.values(properties), ...Object.values(patternProperties)].every((each) => each === true)) return null;
+  return { names: new Set(Object.keys(properties)), patterns: Object.keys(patternProperties), at: parts.length - 1 };
+}
+
+/** Whether a schema that is put together is closed as a whole, and how many members and patterns it names for that. */
+export const isClosedAsWhole = (schema: JsonObject): boolean => closerOf(schema) !== null;
+export const namedForClosing = (schema: JsonObject): number => {
+  const closer = closerOf(schema);
+  return closer === null ? 0 : closer.names.size + closer.patterns.length;
+};
+
+/** Parts of one schema that are looked into, at most. */
+const MAX_PARTS = 1_000;
+
+/** The members of a schema that is put together and closed, if members that it does not name may be left out; else `null`. */
+function composed(view: View): (Named & { readonly at: number }) | null {
+  if (typeof view.schema === "boolean") return null;
+  const closer = closerOf(view.schema);
+  if (closer === null) return null;
+  const parts: View[] = [];
+  const gather = (part: View, isOwn: boolean): void => {
+    const { schema, doc, path } = part;
+    if (parts.length >= MAX_PARTS || parts.some((each) => each.schema === schema)) return;
+    parts.push(part);
+    if (typeof schema === "boolean") return;
+    const target = typeof schema.$ref === "string" ? follow(schema.$ref, doc) : null;
+    if (target !== null) gather(target, false);
+    const list = Array.isArray(schema.allOf) ? schema.allOf : [];
+    for (const [i, each] of list.entries())
+      if (isSchema(each) && !(isOwn && i === closer.at)) gather({ schema: each, doc, path: `${path}/allOf/${i}` }, false);
+  };
+  gather(view, true);
+  const isOpen = ({ schema }: View): boolean => {
+    if (typeof schema === "boolean") return schema;
+    if (COMBINING.some((keyword) => keyword !== "allOf" && schema[keyword] !== undefined)) return false;
+    return schema.additionalProperties === undefined && schema.minProperties === undefined && asksForNamed(schema, closer.names);
+  };
+  return parts.length < MAX_PARTS && parts.every(isOpen) ? closer : null;
+}
 
 const defaultOf = (schema: JsonValue | undefined): JsonValue | undefined => (isJsonObject(schema) ? schema.default : undefined);
 
@@ -89,26 +152,30 @@ export function readable(doc: Document): Document {
     const known = relaxed.get(each);
     if (known !== undefined) return known;
     const references = new Map<string, Document>();
-    const made: Document = { root: relax(each.root), references };
+    const made: Document = { root: relax(viewOf(each)), references };
     relaxed.set(each, made);
     for (const [name, reference] of each.references) references.set(name, relaxDocument(reference));
     return made;
   }
 
-  function relax(schema: Schema): Schema {
+  function relax(view: View): Schema {
+    const { schema } = view;
     if (typeof schema === "boolean") return schema;
+    const below = (child: Schema): Schema => relax({ ...view, schema: child });
     const out: Record<string, JsonValue> = { ...schema };
-    for (const keyword of ONE) if (isSchema(schema[keyword])) out[keyword] = relax(schema[keyword]);
+    for (const keyword of ONE) if (isSchema(schema[keyword])) out[keyword] = below(schema[keyword]);
     for (const keyword of LIST)
-      if (Array.isArray(schema[keyword])) out[keyword] = (schema[keyword] as Schema[]).map(relax) as JsonValue[];
+      if (Array.isArray(schema[keyword])) out[keyword] = (schema[keyword] as Schema[]).map(below) as JsonValue[];
     for (const keyword of NAMED) {
       const named = schema[keyword];
       if (isJsonObject(named))
         out[keyword] = Object.fromEntries(
-          Object.entries(named).map(([name, each]) => [name, isSchema(each) ? relax(each) : each]),
+          Object.entries(named).map(([name, each]) => [name, isSchema(each) ? below(each) : each]),
         );
     }
     if (!acted.has(schema)) return out;
+    const closer = composed(view);
+    if (closer !== null && Array.isArray(out.allOf)) out.allOf = out.allOf.with(closer.at, true);
     if (isPlain(schema) && schema.additionalProperties === false) delete out.additionalProperties;
     if (mayFill(schema) && Array.isArray(schema.required) && isJsonObject(schema.properties)) {
       const { properties } = schema;
@@ -126,6 +193,18 @@ function put(out: Record<string, JsonValue>, name: string, value: JsonValue): vo
 
 type Read = (value: JsonValue) => JsonValue;
 const same: Read = (value) => value;
+
+/** Leaves out the members that no part of a schema names. */
+function withoutOthers({ names, patterns }: Named): Read {
+  const matchers = patterns.map((pattern) => matcherOf(pattern));
+  const isKnown = (name: string): boolean => names.has(name) || matchers.some((matcher) => matcher.test(name));
+  return (value) => {
+    if (!isJsonObject(value) || Object.keys(value).every(isKnown)) return value;
+    const out: Record<string, JsonValue> = {};
+    for (const [name, member] of Object.entries(value)) if (isKnown(name)) put(out, name, member);
+    return out;
+  };
+}
 
 /** The function that reads data as a document's schema has it; what needs no change is returned as it is. */
 // Long because the readers of schemas call one another through one table, in which a schema that leads back to itself finds its own reader.
@@ -146,6 +225,8 @@ export function jsonReader(doc: Document): Read {
   }
 
   function build(schema: JsonObject, view: View): Read {
+    const closer = acted.has(schema) ? composed(view) : null;
+    if (closer !== null) return withoutOthers(closer);
     if (typeof schema.$ref === "string") {
       const target = isPureRef(schema) ? follow(schema.$ref, view.doc) : null;
       return target === null ? same : make(target);

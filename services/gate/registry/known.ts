@@ -1,7 +1,7 @@
 import { type Fact, messageOf, type Position } from "../../core/index.ts";
 import { DEFAULT_LEVEL, isLevel, type Level } from "../compatibility.ts";
 import { type Kind, type Reference, type SchemaVersion, schemaVersion } from "../schema.ts";
-import { contentOf } from "./content.ts";
+import { contentOf, guidOf } from "./content.ts";
 import { MODES, type Mode, type Proposal, type Registered } from "./registry.ts";
 
 /** What the registry holds, as the log's facts tell it. In come facts, in their order and maybe again; never an answer that the log does not give. */
@@ -43,6 +43,7 @@ export function openKnown(onBroken: (what: string) => void) {
     registeredOf: (entry: Entry): Registered => ({
       schema: entry.schema,
       id: versions.idOf(entry),
+      guid: guidOf(contentOf(entry)),
       actor: entry.actor,
       registeredAtMs: entry.registeredAtMs,
       position: entry.position,

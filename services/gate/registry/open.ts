@@ -6,7 +6,7 @@ import { type ExaminerLimits, openExaminer } from "./examiner.ts";
 import { followLog } from "./follow.ts";
 import { INDEX, type Known, openKnown, proposalKey, streamOf } from "./known.ts";
 import { referredBy, textOf } from "./questions.ts";
-import { type Desk, factOf, register, sameAs } from "./register.ts";
+import { type Desk, factOf, refuseReadonly, register, sameAs } from "./register.ts";
 import type { Registry } from "./registry.ts";
 
 /** A subject that turned out to have nothing new is not asked for again for so long. */
@@ -100,8 +100,8 @@ function versionsOf(desk: Desk): Pick<Registry, "subjects" | "versions" | "check
       const level = against === undefined ? use : transitive(use);
       return desk.examined(candidate, chosen, { level, examines: false, actor });
     },
-    find(subject, given) {
-      const found = live(subject).find(sameAs(draft(subject, given)));
+    find(subject, given, { normalize = false, withDeleted = false } = {}) {
+      const found = (withDeleted ? entries(subject) : live(subject)).find(sameAs(draft(subject, given), normalize));
       return found && registeredOf(found);
     },
     registered: (subject, { withDeleted = false } = {}) => (withDeleted ? entries(subject) : live(subject)).map(registeredOf),
@@ -120,12 +120,17 @@ function settingsOf(
   return {
     level: known.level,
     ownLevel: (subject) => known.levels.get(subject) ?? null,
-    setLevel: (subject, level, actor) => set("compatibility-set", { subject, level }, actor),
+    async setLevel(subject, level, actor) {
+      refuseReadonly(known, subject, "takes no other level");
+      await set("compatibility-set", { subject, level }, actor);
+    },
     mode: known.mode,
     ownMode: (subject) => known.modes.get(subject) ?? null,
     setMode: (subject, mode, actor) => set("mode-set", { subject, mode }, actor),
-    setDeleted: (subject, version, isDeleted, actor) =>
-      set(isDeleted ? "version-deleted" : "version-restored", { subject, version }, actor),
+    async setDeleted(subject, version, isDeleted, actor) {
+      refuseReadonly(known, subject, isDeleted ? "has no version hidden" : "has no version shown again");
+      await set(isDeleted ? "version-deleted" : "version-restored", { subject, version }, actor);
+    },
   };
 }
 

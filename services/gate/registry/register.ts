@@ -1,7 +1,7 @@
 import { type Journal, type JsonObject, TributaryError } from "../../core/index.ts";
 import type { Finding, Level } from "../compatibility.ts";
 import { type SchemaText, type SchemaVersion, subjectName } from "../schema.ts";
-import { contentKey, contentOf } from "./content.ts";
+import { contentKey, contentOf, normalContentOf, normalised } from "./content.ts";
 import { type Entry, INDEX, type Known, streamOf } from "./known.ts";
 import type { RegisterOptions, Registration } from "./registry.ts";
 
@@ -25,24 +25,38 @@ export interface Desk {
   ): Promise<readonly Finding[]>;
 }
 
-export const sameAs = (candidate: SchemaText): ((entry: Entry) => boolean) => {
-  const key = contentKey(candidate);
-  return (entry) => contentOf(entry) === key;
+/** Whether an entry is this very schema; with `normalize`, whether it differs in its layout only. */
+export const sameAs = (candidate: SchemaText, normalize = false): ((entry: Entry) => boolean) => {
+  const key = contentKey(normalize ? normalised(candidate) : candidate);
+  return (entry) => (normalize ? normalContentOf(entry) : contentOf(entry)) === key;
 };
+
+/** Throws `schema-readonly` for a subject that is closed; `null`: for all of them. */
+export function refuseReadonly(known: Known, subject: string | null, what: string): void {
+  if (known.mode(subject) === "READONLY")
+    throw new TributaryError(
+      "schema-readonly",
+      `${subject ?? "the registry"} ${what}`,
+      "`tributary schema mode READWRITE` opens it again.",
+    );
+}
 
 /** Registers a text as the subject's next version. Whoever loses a race looks again: the other may have registered the same. */
 export async function register(
   desk: Desk,
   subject: string,
-  given: SchemaText,
-  { actor, version }: RegisterOptions,
+  asked: SchemaText,
+  { actor, version, normalize = false }: RegisterOptions,
 ): Promise<Registration> {
   const { journal, known } = desk;
   subjectName(subject);
   for (let races = 0; races <= MAX_RACES; races++) {
     await desk.load(subject);
-    const candidate = desk.draft(subject, given);
-    const same = known.live(subject).find(sameAs(candidate));
+    // Whoever sends what is no schema is told of the text as it was sent.
+    const sent = desk.draft(subject, asked);
+    const given = normalize ? normalised(asked) : asked;
+    const candidate = normalize ? desk.draft(subject, given) : sent;
+    const same = known.live(subject).find(sameAs(candidate, normalize));
     if (same !== undefined && (version === undefined || same.schema.version === version))
       return { kind: "registered", version: known.registeredOf(same), isNew: false };
     refuse(known, candidate, version);
@@ -85,12 +99,7 @@ function refuse(known: Known, candidate: SchemaVersion, version: number | undefi
         : "Register the versions between first.",
     );
   }
-  if (known.mode(subject) === "READONLY")
-    throw new TributaryError(
-      "schema-readonly",
-      `${subject} takes no new versions`,
-      "`tributary schema mode READWRITE` opens it again.",
-    );
+  refuseReadonly(known, subject, "takes no new versions");
   if (candidate.version > MAX_VERSIONS)
     throw new TributaryError(
       "schema-conflict",

@@ -11,6 +11,8 @@ export interface Registered {
   readonly schema: SchemaVersion;
   /** The same number for the same text, in whatever subject: the how-manieth distinct text of the log it is. Counts from 1. */
   readonly id: number;
+  /** The same UUID for the same text, in whatever log. */
+  readonly guid: string;
   readonly actor: string;
   readonly registeredAtMs: number;
   readonly position: Position;
@@ -35,6 +37,14 @@ export interface RegisterOptions {
   readonly actor: string;
   /** Takes this version number only; for files that are numbered. */
   readonly version?: number;
+  /** Takes a text that differs in its layout only for the same, and keeps a new one in its normal form. */
+  readonly normalize?: boolean;
+}
+
+export interface FindOptions {
+  /** Finds a text that differs in its layout only. */
+  readonly normalize?: boolean;
+  readonly withDeleted?: boolean;
 }
 
 export interface Registry extends SchemaStore {
@@ -47,16 +57,18 @@ export interface Registry extends SchemaStore {
     options?: { readonly level?: Level; readonly against?: readonly number[]; readonly actor?: string },
   ): Promise<readonly Finding[]>;
   /** The version that holds this very schema. */
-  find(subject: string, given: SchemaText): Registered | undefined;
+  find(subject: string, given: SchemaText, options?: FindOptions): Registered | undefined;
   registered(subject: string, options?: { readonly withDeleted?: boolean }): readonly Registered[];
   byId(id: number): readonly Registered[];
   level(subject: string | null): Level;
   /** The level that a subject was given itself. */
   ownLevel(subject: string | null): Level | null;
+  /** Throws `schema-readonly` where the subject, or the whole registry, is closed. */
   setLevel(subject: string | null, level: Level | null, actor: string): Promise<void>;
   mode(subject: string | null): Mode;
   ownMode(subject: string | null): Mode | null;
   setMode(subject: string | null, mode: Mode | null, actor: string): Promise<void>;
+  /** Throws `schema-readonly`. */
   setDeleted(subject: string, version: number, deleted: boolean, actor: string): Promise<void>;
   /** Notes a schema that a device writes with and that is not registered; once for each text. `false`: it is not a schema, or too many wait. */
   propose(subject: string, version: number, given: SchemaText, actor: string): Promise<boolean>;

@@ -24,7 +24,12 @@ export function ofObjects(proof: Proof, location: Location): JsonMismatch[] {
   if (isSchema(schema.propertyNames)) {
     const wanted = childOf(view, schema.propertyNames, "propertyNames");
     const areNamed = isClosed && possible.every((name) => ask(wanted, name));
-    if (!areNamed && !object.propertyNames.some((view) => subset([view, made({ type: "string" })], wanted).length === 0))
+    const isAnyName = subset([made({ type: "string" })], wanted).length === 0;
+    if (
+      !isAnyName &&
+      !areNamed &&
+      !object.propertyNames.some((view) => subset([view, made({ type: "string" })], wanted).length === 0)
+    )
       out.push(no("propertyNames", "members with other names were allowed"));
   }
   for (const [name, needs] of Object.entries((schema.dependentRequired ?? {}) as Record<string, string[]>)) {

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { messageOf, TributaryError } from "../../../core/index.ts";
-import { ownFile, ownFolder } from "../../../core/node.ts";
+import { closeDatabaseFile, ownFolder, ownNewFile } from "../../../core/node.ts";
 
 const SCHEMA_VERSION = 1;
 
@@ -57,7 +57,8 @@ export function openDatabase({ dataDir, maxPages }: StoreOptions): DatabaseSync 
   }
   const path = join(dataDir, "events.db");
   ownFolder(dataDir);
-  ownFile(path);
+  ownNewFile(path);
+  closeDatabaseFile(path);
   let db: DatabaseSync;
   try {
     db = new DatabaseSync(path);
