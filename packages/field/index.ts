@@ -51,6 +51,7 @@ export {
   PROBLEM_COLUMN,
   type PushOptions,
   pauseMs,
+  type RejectedNote,
   type Salvaged,
   type Store,
   type SyncOptions,

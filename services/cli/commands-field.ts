@@ -198,6 +198,9 @@ function tellResult(out: Output, result: SyncResult): void {
       `This device's clock is ${offsetMs > 0 ? "ahead" : "behind"} by ${(Math.abs(offsetMs) / 86_400_000).toFixed(1)} days: please set it.`,
     );
   }
+  if (result.released > 0) out.line(`The hub's people let ${result.released} events count that were in quarantine.`);
+  for (const { seq, reason } of result.rejected)
+    out.line(`  event ${seq} was rejected by the hub's people: ${reason ?? "the hub holds no reason"}`);
   for (const { seq, reason } of result.quarantined) out.line(`  event ${seq} is quarantined: ${reason}`);
   if (result.setAside.length > 0) {
     out.line(
@@ -215,7 +218,7 @@ export const fieldStatus: Command = {
   summary: "show what is on a device, and what the hub has of it",
   usage: "tributary field status [--schemas DIR] [--db FILE]",
   help: `LOCAL: on this device only. QUEUED: the broker has it. SYNCED: the hub has confirmed it. The list of events set aside has those that no hub takes and those that were damaged on this
-device's disk, with the reason. ${DB_HELP}`,
+device's disk, with the reason. Quarantined: the hub has the event, but it does not count until the hub's people release it. Rejected: they have turned it down. ${DB_HELP}`,
   options: COMMON,
   async run(input) {
     using field = open(input);
@@ -230,6 +233,8 @@ device's disk, with the reason. ${DB_HELP}`,
     input.out.line(hub.length === 0 ? "  hub: any that answers; no key of it is known yet" : `  hub: ${hub.join(", ")}`);
     if (unproven > 0) input.out.line(`  ${unproven} answers were not signed by the hub, and not believed`);
     for (const { entity, reason } of status.quarantined) input.out.line(`  quarantined: ${entity}: ${reason}`);
+    for (const { entity, reason, rejection } of status.rejected)
+      input.out.line(`  rejected: ${entity}: ${rejection ?? "the hub holds no reason"} (it was quarantined: ${reason})`);
     for (const note of status.aside) input.out.line(`  ${asideWords(note)}`);
     return 0;
   },

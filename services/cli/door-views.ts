@@ -1,19 +1,24 @@
 import { messageOf } from "../core/index.ts";
 import type { Fits, Gate } from "../gate/index.ts";
+import type { Settled } from "../ingress/index.ts";
 import { fitsViews, type View } from "../merge/engine.ts";
-import { connectViews, type Db, generationsOf, isBuiltAs } from "../views/index.ts";
+import { connectViews, type Db, generationsOf, isBuiltAs, settledEvents } from "../views/index.ts";
 import { type Folders, loadViews } from "./folders.ts";
 
 /** How often the door looks which views stand. */
 const LOOK_MS = 2_000;
+/** Questions of devices that the database may have at a time. When it hangs, the others are not put to it. */
+const MAX_ASKED = 32;
 
 export interface DoorViews {
   readonly fits: Fits;
+  /** What became of quarantined events, as far as the database says. */
+  readonly settled: Settled;
   close(): Promise<void>;
 }
 
 /**
- * What the door holds events to: the declarations of the views that stand. A view that is declared otherwise than it stands is not looked at, so that a file
+ * What the door knows of the views. It holds events to the declarations of the views that stand. A view that is declared otherwise than it stands is not looked at, so that a file
  * that somebody is just editing keeps no event back; once `tributary rebuild` has swapped it in, its file is loaded anew.
  *
  *   as declared ── the database tells which views stand ──▶ as they stand ⇄ others stand: files loaded again
@@ -69,11 +74,30 @@ export async function followViews({
 
   return {
     fits: (head, data) => check(head, data),
+    settled: settledIn(() => db),
     async close() {
       clearInterval(timer);
       await looking;
       await db?.end().catch(() => {});
     },
+  };
+}
+
+/** Answers from the database what became of quarantined events; `null` while it is away or busy. */
+export function settledIn(db: () => Db | null): Settled {
+  let asked = 0;
+  return async (marks, incarnation) => {
+    const open = db();
+    if (open === null || asked >= MAX_ASKED) return null;
+    asked++;
+    try {
+      return await settledEvents(open, marks, incarnation);
+    } catch {
+      // Whoever looks which views stand finds out that it is away, and connects anew.
+      return null;
+    } finally {
+      asked--;
+    }
   };
 }
 

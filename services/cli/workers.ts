@@ -109,6 +109,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
       gate,
       registry,
       fits: views.fits,
+      settled: views.settled,
       also: (keeper) => [registrySurface(registry, authorizeBy(keeper))],
       keys: ring,
       requireKeys: flag("require-keys"),

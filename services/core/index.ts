@@ -142,6 +142,7 @@ export {
   isIncarnationId,
   MAX_HASHES_ASKED,
   MAX_HUB_KEYS,
+  MAX_MARKS_ASKED,
   MAX_OTHER_ORIGINS,
   MAX_SCHEMA_NEWS,
   MAX_SUCCESSIONS,
@@ -158,6 +159,7 @@ export {
   replySchema,
   rotationSchema,
   type SchemaNews,
+  type SettledMark,
   SUBJECTS,
   schemaNewsSchema,
 } from "./protocol.ts";

@@ -98,9 +98,18 @@ const MAX_PROPOSALS = 10;
 export const MAX_HASHES_ASKED = 15;
 /** One hello names at most so many older epochs of a device. */
 export const MAX_OTHER_ORIGINS = 50;
+/** Quarantined events that one hello asks about. The rest is asked with the next. */
+export const MAX_MARKS_ASKED = 100;
 
 /** The versions of the protocol that a side speaks. */
 const spokenSchema = z.object({ oldest: z.int().min(1).max(1_000), newest: z.int().min(1).max(1_000) });
+
+/** What the hub's people have said of an event in quarantine. `reason`: why they turned it down; `null`: the hub holds none. */
+export const settledMarkSchema = z.discriminatedUnion("state", [
+  z.object({ state: z.literal("released"), origin, seq: seqSchema }),
+  z.object({ state: z.literal("rejected"), origin, seq: seqSchema, reason: z.string().max(2_000).nullable() }),
+]);
+export type SettledMark = z.infer<typeof settledMarkSchema>;
 
 /** When the request was made, by the hub's clock as far as the asker knows it: a signed request counts for some minutes, and only once. */
 const asked = { sentAtMs: z.number().min(0).max(MAX_WALL_MS).optional() };
@@ -161,6 +170,11 @@ export const helloRequestSchema = z.object({
     .array(z.object({ origin, through: seqSchema }))
     .max(MAX_OTHER_ORIGINS)
     .optional(),
+  /** Events of the device that it holds to be in quarantine, at most `MAX_MARKS_ASKED` in all; the hub says which of them are settled. */
+  marks: z
+    .array(z.object({ origin, seqs: z.array(seqSchema).max(MAX_MARKS_ASKED) }))
+    .max(MAX_MARKS_ASKED)
+    .optional(),
   /** A digest of the schemas that the device has; the hub says whether its own schemas are the same. */
   schemas: z.string().max(64).optional(),
   /** The fingerprints (first 16 digits) of each subject's versions that the device has; asked for when the digests differ. */
@@ -190,6 +204,8 @@ export const helloSchema = z.object({
   hashes: z.array(z.object({ seq: seqSchema, hash: hashSchema.nullable() })).optional(),
   /** Those of the device's other origins of which the log holds less than the device has receipts for. `through`: what it holds; `null`: nothing. */
   behind: z.array(z.object({ origin, through: seqSchema.nullable() })).optional(),
+  /** Of `marks` those that the hub's people have settled. Absent: the hub cannot say now, or is of before this was asked. */
+  settled: z.array(settledMarkSchema).max(MAX_MARKS_ASKED).optional(),
   /** The Avro schemas that the hub can decode, as `subject@version` → fingerprint; others travel as JSON. */
   avro: z.record(z.string(), z.string()),
   /** Whether the device's schemas differ from the hub's and, if the device has said what it has, in what. */

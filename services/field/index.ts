@@ -153,7 +153,7 @@ export type { Follower } from "./follow.ts";
 export { type FailedRow, type ImportOptions, type ImportResult, type Misfit, PROBLEM_COLUMN } from "./import/options.ts";
 export type { AsideNote } from "./move.ts";
 export type { Appended, AppendOptions, NewEvent } from "./outbox.ts";
-export type { PushOptions, SyncProgress } from "./push/pass.ts";
+export type { PushOptions, RejectedNote, SyncProgress } from "./push/pass.ts";
 export type { OriginRow } from "./rows.ts";
 export { type Salvaged, salvage } from "./salvage.ts";
 export type { FieldEvent, FieldStatus } from "./status.ts";

@@ -61,6 +61,12 @@ const FOURTH = `
   CREATE TABLE imported_file (only INTEGER PRIMARY KEY CHECK (only = 1), digest TEXT NOT NULL, rows INTEGER NOT NULL) STRICT;
 `;
 
+/** What the hub's people have said of a quarantined event: held, released or rejected, and why. */
+const FIFTH = `
+  ALTER TABLE quarantined ADD COLUMN state TEXT NOT NULL DEFAULT 'held';
+  ALTER TABLE quarantined ADD COLUMN settled_reason TEXT;
+`;
+
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, what: "events, epochs, what was seen, imported and quarantined", up: (db) => db.exec(FIRST) },
   {
@@ -77,6 +83,7 @@ export const MIGRATIONS: readonly Migration[] = [
     },
   },
   { version: 4, what: "what the last imported row about each entity said, and the last file", up: (db) => db.exec(FOURTH) },
+  { version: 5, what: "what became of quarantined events", up: (db) => db.exec(FIFTH) },
 ];
 
 /** The number that databases of this program have. */

@@ -96,11 +96,13 @@ const metaRows = (prepared: Prepared) => ({
   },
 });
 
+const originRowName = (r: Row): Pick<OriginRow, "name"> => ({ name: String(r.name) as OriginId });
+
 /** An epoch's row. Columns that a database of an earlier version lacks get the values of a new epoch. */
 const originRow = (r: Row): OriginRow => ({
   id: Number(r.id),
   // Written by this program only, which checks both.
-  name: String(r.name) as OriginId,
+  ...originRowName(r),
   nextSeq: Number(r.next_seq),
   head: String(r.head) as Hash,
   queuedThrough: Number(r.queued_through),
@@ -228,6 +230,13 @@ export interface MarkRow {
   readonly reason: string;
 }
 
+/** An event that is held in quarantine: its epoch, by number and by name, and its seq. */
+export interface HeldRow {
+  readonly origin: number;
+  readonly name: OriginId;
+  readonly seq: number;
+}
+
 const markOf = (row: Row): MarkRow => ({ seq: Number(row.seq), code: String(row.code), reason: String(row.reason) });
 
 const asideRows = (prepared: Prepared) => ({
@@ -248,11 +257,44 @@ const asideRows = (prepared: Prepared) => ({
       .map((row) => ({ origin: Number(row.origin), seq: Number(row.seq) })),
   /** `false`: it was noted before. */
   addQuarantined: (origin: number, { seq, code, reason }: MarkRow): boolean =>
-    prepared("INSERT INTO quarantined VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING").run(origin, seq, code, reason).changes > 0,
-  quarantinedOf: (origin: number, through: number): MarkRow[] =>
-    prepared("SELECT seq, code, reason FROM quarantined WHERE origin = ? AND seq <= ? ORDER BY seq")
+    prepared("INSERT INTO quarantined (origin, seq, code, reason) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING").run(
+      origin,
+      seq,
+      code,
+      reason,
+    ).changes > 0,
+  removeQuarantined(origin: number, after: number): void {
+    prepared("DELETE FROM quarantined WHERE origin = ? AND seq > ?").run(origin, after);
+  },
+  /** Those that are held; and those that were rejected, with why. */
+  quarantinedOf: (
+    origin: number,
+    through: number,
+  ): (MarkRow & { readonly isRejected: boolean; readonly rejection: string | null })[] =>
+    prepared(
+      "SELECT seq, code, reason, state, settled_reason FROM quarantined WHERE origin = ? AND seq <= ? AND state <> 'released' ORDER BY seq",
+    )
       .all(origin, through)
-      .map(markOf),
+      .map((row) => ({ ...markOf(row), isRejected: row.state === "rejected", rejection: text(row.settled_reason) })),
+  /** The next confirmed events, of all epochs, that are held in quarantine. */
+  heldAfter: (origin: number, seq: number, limit: number): HeldRow[] =>
+    prepared(
+      `SELECT q.origin, o.name, q.seq FROM quarantined q JOIN origin o ON o.id = q.origin
+       WHERE (q.origin, q.seq) > (?, ?) AND q.state = 'held' AND q.seq <= o.synced_through ORDER BY q.origin, q.seq LIMIT ?`,
+    )
+      .all(origin, seq, limit)
+      .map((row) => ({ ...originRowName(row), origin: Number(row.origin), seq: Number(row.seq) })),
+  /** `false`: it was settled before. */
+  settle: (origin: number, seq: number, state: "released" | "rejected", reason: string | null): boolean =>
+    prepared("UPDATE quarantined SET state = ?, settled_reason = ? WHERE origin = ? AND seq = ? AND state = 'held'").run(
+      state,
+      reason,
+      origin,
+      seq,
+    ).changes > 0,
+  /** All that was settled counts as held again; returns how many. */
+  holdAgain: (): number =>
+    Number(prepared("UPDATE quarantined SET state = 'held', settled_reason = NULL WHERE state <> 'held'").run().changes),
 });
 
 const importRows = (prepared: Prepared) => ({

@@ -21,6 +21,8 @@ export interface FieldStatus {
   /** Events that stay on this device: damaged, or refused by a hub one by one. `tributary field salvage` writes what is readable of them. */
   readonly aside: readonly (AsideNote & { readonly at: string })[];
   readonly quarantined: readonly (QuarantineNote & { readonly origin: string; readonly type: string; readonly entity: string })[];
+  /** Events that were in quarantine and that the hub's people have turned down. `rejection`: why, as far as the hub says. Those that they let count are in neither list. */
+  readonly rejected: readonly (FieldStatus["quarantined"][number] & { readonly rejection: string | null })[];
   readonly syncedAt: string | null;
   /** Device clock minus hub clock at the last sync, milliseconds. */
   readonly clockOffsetMs: number | null;
@@ -59,7 +61,7 @@ export function statusOf(store: Store): FieldStatus {
     events: kept + aside.length,
     levels: { LOCAL: kept - synced - queued, QUEUED: queued, SYNCED: synced },
     aside,
-    quarantined: quarantinedOf(store, origins),
+    ...quarantinedOf(store, origins),
     syncedAt: store.meta("synced_at"),
     clockOffsetMs: offset === null ? null : Number(offset),
     keys: {
@@ -107,20 +109,19 @@ function asideOf(store: Store, origins: readonly OriginRow[]): FieldStatus["asid
   );
 }
 
-function quarantinedOf(store: Store, origins: readonly OriginRow[]): FieldStatus["quarantined"] {
-  return origins.flatMap((origin) =>
-    store.rows.quarantinedOf(origin.id, origin.lastSeq).map(({ seq, code, reason }) => {
-      const { type, entity } = aboutOf(store, origin, seq);
-      return {
-        seq: seqOf(seq),
-        code,
-        reason,
-        origin: origin.name,
-        type: type ?? "(damaged)",
-        entity: entity ?? "(damaged)",
-      };
+function quarantinedOf(store: Store, origins: readonly OriginRow[]): Pick<FieldStatus, "quarantined" | "rejected"> {
+  const all = origins.flatMap((origin) =>
+    store.rows.quarantinedOf(origin.id, origin.lastSeq).map(({ seq, code, reason, isRejected, rejection }) => {
+      const about = aboutOf(store, origin, seq);
+      const type = about.type ?? "(damaged)";
+      const entity = about.entity ?? "(damaged)";
+      return { isRejected, rejection, note: { seq: seqOf(seq), code, reason, origin: origin.name, type, entity } };
     }),
   );
+  return {
+    quarantined: all.filter(({ isRejected }) => !isRejected).map(({ note }) => note),
+    rejected: all.filter(({ isRejected }) => isRejected).map(({ note, rejection }) => ({ ...note, rejection })),
+  };
 }
 
 /** An event on the device. */

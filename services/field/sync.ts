@@ -10,7 +10,7 @@ import { pause } from "../core/node.ts";
 import { finishRotation } from "./enrol.ts";
 import { openIdentity } from "./keys.ts";
 import type { AsideNote } from "./move.ts";
-import { emptyTally, type PushDeps, type PushOptions, type Tally } from "./push/pass.ts";
+import { emptyTally, type PushDeps, type PushOptions, type RejectedNote, type Tally } from "./push/pass.ts";
 import { pushAll } from "./push/push.ts";
 import type { Store } from "./store.ts";
 import { openTransport } from "./transport.ts";
@@ -54,6 +54,9 @@ export interface SyncResult {
   /** Events that stay on this device: damaged, or refused by the hub one by one. */
   readonly setAside: readonly AsideNote[];
   readonly quarantined: readonly QuarantineNote[];
+  /** Events that were in quarantine: how many the hub's people have let count, and which they have turned down. */
+  readonly released: number;
+  readonly rejected: readonly RejectedNote[];
   /** Schema versions that the hub told this device of, and that the device told the hub of. */
   readonly schemasLearnt: number;
   readonly schemasProposed: number;

@@ -2,6 +2,7 @@ import {
   type Appendable,
   type Batch,
   type ClockNote,
+  deviceOf,
   EARLIEST_STAMP_MS,
   eventIdOf,
   eventText,
@@ -37,6 +38,7 @@ import { type BasisNotes, basisNotes, type HeadKeys } from "./basis.ts";
 import { keepEvidence, withSignature } from "./evidence.ts";
 import { sparing } from "./fair.ts";
 import { fitting, noteOf, quarantinedOf } from "./notes.ts";
+import { type Settled, settledFor } from "./settled.ts";
 
 /** A device's clock may differ from the hub's by this much before it counts as wrong. */
 export const DRIFT_LIMIT_MS = 10 * 60_000;
@@ -105,6 +107,7 @@ export function acceptor({
   incarnation = () => null,
   hub = () => null,
   headKeys = async () => new Map(),
+  settled = async () => null,
   say = () => {},
 }: {
   log: Log;
@@ -119,6 +122,8 @@ export function acceptor({
   hub?: () => HubOrg;
   /** The keys that origins' signed heads may be signed with. Without it, none counts. */
   headKeys?: HeadKeys;
+  /** What became of quarantined events. Without it, devices are not told. */
+  settled?: Settled;
   say?: (event: Record<string, unknown>) => void;
 }): Acceptor {
   const heads = new Map<OriginId, OriginHead>();
@@ -221,6 +226,7 @@ export function acceptor({
         ...(nonce === undefined ? {} : { nonce }),
         receipt: receiptOf(origin, head, notes, null),
         ...(await compared(log, request, behind.add)),
+        ...(await settledFor(request, incarnation(), settled)),
         avro: gate.avroFingerprints(),
         ...(standing === null ? {} : { schemas: standing }),
       };
@@ -254,7 +260,7 @@ async function compared(
     hash: (await log.at(origin, seq))?.head.hash ?? null,
   }));
   // Only its own origins: where another device stands is not its business.
-  const own = others.filter((other) => isSameDevice(origin, other.origin));
+  const own = others.filter((other) => deviceOf(origin) === deviceOf(other.origin));
   const held = await inParts(own, async (other) => ({
     origin: other.origin,
     since: other.through,
@@ -303,12 +309,6 @@ function behindOnes(say: (event: Record<string, unknown>) => void) {
     },
     all: () => [...origins.values()],
   };
-}
-
-function isSameDevice(a: OriginId, b: OriginId): boolean {
-  const one = partsOf(a);
-  const other = partsOf(b);
-  return one.org === other.org && one.site === other.site && one.device === other.device;
 }
 
 /** Asks the questions, a few at a time, and returns the answers in the same order. */

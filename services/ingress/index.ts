@@ -25,6 +25,7 @@ import { health, ownParts, type PartChecks } from "./health.ts";
 import { answerHellos, helloAnswers } from "./hello.ts";
 import { type DoorDeps, doorRoutes } from "./http-routes.ts";
 import { type Hubs, meetHubs } from "./hubs.ts";
+import type { Settled } from "./settled.ts";
 import { type Standing, watchStore } from "./standing.ts";
 import { refuseRevoked, seal, type Vouch, vouch } from "./vouch.ts";
 
@@ -47,6 +48,8 @@ export interface IngressOptions {
   readonly also?: (keeper: Doorkeeper) => readonly Surface[];
   /** What views can show; default: anything. */
   readonly fits?: Fits;
+  /** Which quarantined events were settled, for the devices that ask; default: they are not told. */
+  readonly settled?: Settled;
   /** The hub's keys. With their private parts it signs its answers; without these it only checks tokens. */
   readonly keys: JSONWebKeySet | Keyring;
   /** Take nothing from devices that have no enrolled key. */
@@ -167,7 +170,7 @@ async function openWatches(
   say: (event: Record<string, unknown>) => void,
   closers: (() => Promise<void> | void)[],
 ): Promise<Watches> {
-  const { log, org, gate, registry, fits, driftLimitMs, name = "hub" } = options;
+  const { log, org, gate, registry, fits, settled, driftLimitMs, name = "hub" } = options;
   let standing: Standing | null = null;
   let consumer: Consuming | null = null;
   const accepts = acceptor({
@@ -178,6 +181,7 @@ async function openWatches(
     hub: () => standing?.hub() ?? org,
     headKeys: trust.vouch.headKeys,
     ...(fits === undefined ? {} : { fits }),
+    ...(settled === undefined ? {} : { settled }),
     ...(registry === undefined ? {} : { registry }),
     ...(driftLimitMs === undefined ? {} : { driftLimitMs }),
   });
@@ -252,4 +256,5 @@ export {
 } from "./broker.ts";
 export { type DeadContent, type DeadLetter, deadLetter, deadLetters, type RetryOptions, retryDead } from "./dead.ts";
 export type { PartCheck, PartChecks, PartState } from "./health.ts";
+export type { Mark, Settled } from "./settled.ts";
 export { REQUEST_WINDOW_MS } from "./vouch.ts";

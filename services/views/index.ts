@@ -160,6 +160,7 @@ export {
   rowsById,
   viewNames,
 } from "./read/rows.ts";
+export { settledEvents } from "./read/settled.ts";
 export { type SiteStatus, sites } from "./read/sites.ts";
 export { inComparison, inSnapshot } from "./read/snapshot.ts";
 export { type Trail, trail } from "./read/trail.ts";

@@ -132,6 +132,18 @@ it("a coordinator lets a tablet in by a code, turns the hub's key and the tablet
     code: 0,
     result: { confirmed: 1, quarantined: [{ seq: 0, code: "entity-not-allowed" }] },
   });
+  // What the hub's people say of it reaches the tablet with a later sync.
+  const [held] = (await gulu("status")).result.quarantined as { origin: string; seq: number }[];
+  const name = `${held?.origin}/${held?.seq}`;
+  const reject = async () => (await hub("quarantine", "reject", name, "--reason", "Juba writes these")).code === 0;
+  await eventually("the event in quarantine to be rejected", reject);
+  await eventually("the tablet to hear of it", async () => {
+    const { released, rejected } = (await gulu("sync", "--hub", natsUrl)).result;
+    expect(released).toBe(0);
+    return Array.isArray(rejected) && rejected.length === 1;
+  });
+  const { stdout } = await runHere("field", "status", "--db", join(dir, "gulu.db"));
+  expect(stdout).toContain("rejected: beneficiary/TST-000001: Juba writes these (it was quarantined: ");
   const listed = (await hub("device", "list")).result as unknown as { device: string; types: string[] | null }[];
   expect(listed.map(({ device, types }) => [device, types])).toContainEqual(["relief.gulu.t1", ["distribution", "beneficary"]]);
   expect(listed.find(({ device }) => device === "relief.juba.t1")!.types).toBeNull();

@@ -187,6 +187,7 @@ describe("a database file", () => {
     const before = [...first.events()];
     first.store.db.exec(`
       DROP TABLE schema; ALTER TABLE event DROP COLUMN fingerprint; DROP TABLE imported_last; DROP TABLE imported_file;
+      ALTER TABLE quarantined DROP COLUMN state; ALTER TABLE quarantined DROP COLUMN settled_reason;
       CREATE TABLE imported (digest TEXT PRIMARY KEY, origin INTEGER NOT NULL, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
       PRAGMA user_version = 1;
     `);

@@ -2,6 +2,7 @@ import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Client } from "pg";
+import { settledIn } from "../../services/cli/door-views.ts";
 import { loadProjections } from "../../services/cli/projections.ts";
 import { gateOver, registerFolder } from "../../services/cli/registry.ts";
 import type { HubState } from "../../services/cli/state.ts";
@@ -103,6 +104,7 @@ export async function openTestHub({
       ...(isNarrow ? { fits: fitsViews(projections, hubGate.read) } : {}),
       keys: keyring(() => hub?.keys ?? first),
       requireKeys,
+      settled: settledIn(() => hub?.db ?? null),
       listen: { host: "127.0.0.1", port: 0 },
       say,
     });

@@ -10,6 +10,7 @@ import {
   type TributaryError,
 } from "../../core/index.ts";
 import type { OriginRow } from "../rows.ts";
+import { asMarks, learnSettled, nextMarks } from "./marks.ts";
 import { ask, askAgain, type Pass, type PushDeps, sinceOf, type Tally } from "./pass.ts";
 import { lowerOthers, settle } from "./settle.ts";
 
@@ -18,7 +19,7 @@ const CLOCK_LIMIT_MS = 10 * 60_000;
 /** An answer holds a bounded number of schemas; the device asks for more at most so many times. */
 const MAX_SCHEMA_ROUNDS = 20;
 
-/** The first question: about the epoch that writes now, and whether the log has all of the earlier ones. */
+/** The first question: about the epoch that writes now, whether the log has all of the earlier ones, and what became of quarantined events. */
 export async function open(
   deps: PushDeps,
   pass: Pass,
@@ -31,10 +32,12 @@ export async function open(
     .origins()
     .filter(({ id, syncedThrough }) => id !== current.id && syncedThrough >= 0)
     .map(({ name, syncedThrough }) => ({ origin: name, through: syncedThrough as Seq }));
+  const marks = nextMarks(store);
   const answer = await ask(pass, {
     origin: current.name,
     since: sinceOf(current),
     ...(others.length === 0 ? {} : { others: others.slice(0, MAX_OTHER_ORIGINS) }),
+    ...asMarks(marks),
     ...(schemas === null ? {} : { schemas: schemas.digest() }),
   });
   if (answer.kind === "away") return answer;
@@ -54,6 +57,7 @@ export async function open(
     if (more.isOurs) lowerOthers(pass, more.hello);
   }
   await settle(pass, current.id, hello, answer.isOurs);
+  if (answer.isOurs) await learnSettled(pass, current.id, hello, marks);
   return { kind: "open", settled: current.id };
 }
 

@@ -34,6 +34,13 @@ export interface PushDeps {
   readonly now: () => number;
 }
 
+/** A quarantined event that the hub's people have turned down. `reason`: why, as far as the hub says. */
+export interface RejectedNote {
+  readonly origin: string;
+  readonly seq: Seq;
+  readonly reason: string | null;
+}
+
 /** What a sync has done so far, over all its tries. */
 export interface Tally {
   confirmed: number;
@@ -44,6 +51,8 @@ export interface Tally {
   batches: number;
   sentBytes: number;
   quarantined: QuarantineNote[];
+  released: number;
+  rejected: RejectedNote[];
   setAside: AsideNote[];
   clockOffsetMs: number | null;
   renamedTo: string | null;
@@ -61,6 +70,8 @@ export const emptyTally = (): Tally => ({
   batches: 0,
   sentBytes: 0,
   quarantined: [],
+  released: 0,
+  rejected: [],
   setAside: [],
   clockOffsetMs: null,
   renamedTo: null,

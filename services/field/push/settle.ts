@@ -32,6 +32,8 @@ function lower({ store, tally }: Pass, id: number, through: number, { position, 
   store.transaction(() => {
     const before = store.origin(id);
     if (through >= before.syncedThrough) return;
+    // Sent again, they may be admitted; or held back, which their receipt says.
+    store.rows.removeQuarantined(id, through);
     store.rows.lowerTo(id, { through, position, incarnation: incarnation ?? null });
     tally.restoredBehind += before.syncedThrough - through;
   });
