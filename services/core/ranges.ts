@@ -41,6 +41,10 @@ const MAX_NAME = 40;
 /** Room for names, vectors and framing around an event's data. */
 export const ENVELOPE_BYTES = 16_384;
 
+type Head = Omit<EventBody, "data">;
+/** Members that have no range as a whole: their parts have. */
+type Parted = "entity" | "schema" | "hlc" | "basis";
+
 /** The envelope, member by member. */
 export const RANGES = {
   type: ascii(MAX_TEXT),
@@ -65,7 +69,7 @@ export const RANGES = {
   "basis.origins": integer(0, MAX_BATCH_ORIGINS),
   correlationId: free,
   causationId: free,
-} as const satisfies Record<string, Range>;
+} as const satisfies Record<Exclude<keyof Head, Parted>, Range> & Record<string, Range>;
 export type Member = keyof typeof RANGES;
 
 /**
@@ -84,8 +88,6 @@ export interface OutOfRange {
   /** JSON pointer into the data; `null`: in the envelope. */
   readonly path: string | null;
 }
-
-type Head = Omit<EventBody, "data">;
 
 const MAX_SHOWN = 60;
 const shown = (value: JsonValue): string => {

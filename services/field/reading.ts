@@ -29,6 +29,29 @@ export type Found =
   | { readonly kind: "damaged"; readonly seq: number; readonly reason: string };
 
 const isText = (value: unknown): value is string => typeof value === "string";
+const isTextOrNone = (value: unknown): boolean => value === undefined || isText(value);
+const isVector = (value: unknown): boolean => {
+  if (!isJsonObject(value)) return false;
+  for (const known in value) if (!isOriginId(known) || !Number.isSafeInteger(value[known])) return false;
+  return true;
+};
+
+/** What each member of an envelope must look like: the compiler asks for a new one. */
+const FORM: { readonly [M in keyof Required<EventHead>]: (value: unknown) => boolean } = {
+  type: isText,
+  origin: isText,
+  seq: Number.isSafeInteger,
+  entity: (value) => isJsonObject(value) && isText(value.type) && isText(value.id),
+  schema: (value) => isJsonObject(value) && isText(value.subject) && Number.isInteger(value.version),
+  actor: isText,
+  org: isText,
+  occurredAt: (value) => isText(value) && !Number.isNaN(Date.parse(value)),
+  hlc: (value) => isText(value) && isHlc(value),
+  basis: isVector,
+  correlationId: isTextOrNone,
+  causationId: isTextOrNone,
+};
+const MEMBERS = Object.entries(FORM);
 
 /** The envelope in a row; `null` when the row was damaged. Only its form is checked: whether a hub takes its values is for the hub to say. */
 export function headOf(text: string, origin: OriginId, seq: number): EventHead | null {
@@ -39,15 +62,7 @@ export function headOf(text: string, origin: OriginId, seq: number): EventHead |
     return null;
   }
   if (!isJsonObject(head) || head.origin !== origin || head.seq !== seq) return null;
-  const { type, entity, schema, actor, occurredAt, hlc, basis, correlationId, causationId } = head;
-  if (!isText(type) || !isText(actor) || !isText(occurredAt) || Number.isNaN(Date.parse(occurredAt))) return null;
-  if (!isText(hlc) || !isHlc(hlc) || !isText(head.org)) return null;
-  if (!isJsonObject(entity) || !isText(entity.type) || !isText(entity.id)) return null;
-  if (!isJsonObject(schema) || !isText(schema.subject) || !Number.isInteger(schema.version)) return null;
-  if (correlationId !== undefined && !isText(correlationId)) return null;
-  if (causationId !== undefined && !isText(causationId)) return null;
-  if (!isJsonObject(basis)) return null;
-  for (const known in basis) if (!isOriginId(known) || !Number.isSafeInteger(basis[known])) return null;
+  for (const [member, isRight] of MEMBERS) if (!isRight(head[member])) return null;
   // All that the type asks for has just been looked at.
   return head as unknown as EventHead;
 }

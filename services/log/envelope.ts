@@ -31,9 +31,12 @@ export interface Held {
   readonly packed?: "zstd";
 }
 
+/** All members, also those that an event may lack: the compiler asks for a new one. */
+type Whole<T> = { readonly [M in keyof Required<T>]: T[M] };
+
 export interface Envelope {
   /** The head, except what stands outside of the metadata. A packed event has its basis in its data. */
-  readonly head: Omit<EventHead, "id" | "type" | "basis">;
+  readonly head: Whole<Omit<EventHead, "id" | "type" | "basis">>;
   readonly basis: Vector | undefined;
   readonly clock: ClockNote | null;
   readonly signed: Signature | undefined;
@@ -65,8 +68,8 @@ export function readEnvelope(metadata: unknown): Envelope | null {
       org: textOf(metadata.org, "org"),
       occurredAt: textOf(metadata.occurredAt, "occurredAt"),
       hlc: stampOf(metadata.hlc),
-      ...($correlationId === undefined ? {} : { correlationId: textOf($correlationId, "$correlationId") }),
-      ...($causationId === undefined ? {} : { causationId: textOf($causationId, "$causationId") }),
+      correlationId: textOrNone($correlationId, "$correlationId"),
+      causationId: textOrNone($causationId, "$causationId"),
     },
     basis: held?.packed === undefined ? vectorOf(basis) : undefined,
     clock: metadata.clock === undefined ? null : clockOf(objectOf(metadata.clock, "clock")),
@@ -109,6 +112,8 @@ export function textOf(value: unknown, name: string): string {
   if (typeof value === "string") return value;
   throw new Malformed(`${name} is not a text`);
 }
+
+const textOrNone = (value: unknown, name: string): string | undefined => (value === undefined ? undefined : textOf(value, name));
 
 function objectOf(value: unknown, name: string): JsonObject {
   if (isJsonObject(value)) return value;

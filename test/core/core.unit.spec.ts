@@ -69,7 +69,7 @@ const body = (seq: number): fc.Arbitrary<EventBody> =>
         }),
         correlationId: fc.oneof(fc.uuid(), text),
         causationId: fc.uuid(),
-      },
+      } satisfies Record<keyof EventBody, fc.Arbitrary<unknown>>,
       { requiredKeys: ["type", "data", "origin", "seq", "entity", "schema", "actor", "org", "occurredAt", "hlc", "basis"] },
     )
     .map((event) => event as EventBody);

@@ -15,14 +15,15 @@ import {
   type JsonValue,
   MAX_EVENT_BYTES,
   type Member,
+  PROTOCOL,
   RANGES,
 } from "../../services/core/index.ts";
 import { chainHash, zstd } from "../../services/core/node.ts";
 import { beyondOf, edgesOf, type HEAD, MEMBERS, withMember } from "../support/ranges.ts";
 
 const encoder = new TextEncoder();
-/** The event after its way over the wire. */
-function overTheWire(head: typeof HEAD): typeof HEAD {
+/** The event after its way over the wire, in its newest version or another. */
+function overTheWire(head: typeof HEAD, version: number = PROTOCOL.newest): typeof HEAD {
   const hash = chainHash(GENESIS, eventText(head, "{}"));
   const events = [{ head, encoding: "json" as const, payload: encoder.encode("{}") }];
   const batch = {
@@ -33,7 +34,7 @@ function overTheWire(head: typeof HEAD): typeof HEAD {
     sentAtMs: 1_777_777_777_777,
     events,
   };
-  return decodeBatch(encodeBatch(batch, zstd), zstd).events[0]!.head;
+  return decodeBatch(encodeBatch(batch, zstd, version), zstd).events[0]!.head;
 }
 
 describe("an event at the edge of its ranges", () => {
@@ -46,6 +47,19 @@ describe("an event at the edge of its ranges", () => {
     const arrived = overTheWire(head);
     expect(arrived).toEqual(head);
     expect(eventText(arrived, "{}")).toBe(eventText(head, "{}"));
+  });
+
+  it.each(edges)("crosses an older wire as it is or is refused there, and never loses a member: %s %j", (member, value) => {
+    const head = withMember(member, value);
+    const lost: number[] = [];
+    for (let version = PROTOCOL.oldest as number; version < PROTOCOL.newest; version++) {
+      try {
+        if (eventText(overTheWire(head, version), "{}") !== eventText(head, "{}")) lost.push(version);
+      } catch (error) {
+        expect(error).toMatchObject({ code: "protocol-unsupported" });
+      }
+    }
+    expect(lost).toEqual([]);
   });
 });
 

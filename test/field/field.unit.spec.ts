@@ -5,7 +5,7 @@ import type { JsonObject, Member } from "../../services/core/index.ts";
 import { type NewEvent, openField, pauseMs } from "../../services/field/index.ts";
 import { freePort } from "../../services/local/index.ts";
 import { gate, number, registration, SCHEMAS, update } from "../support/hub.ts";
-import { beyondOf, MEMBERS, withMember } from "../support/ranges.ts";
+import { beyondOf, MEMBERS, saidOf, withMember } from "../support/ranges.ts";
 import { tempDir } from "../support/temp.ts";
 
 const NAME = { org: "relief", site: "juba", device: "t1" };
@@ -44,12 +44,7 @@ describe("an event on the device", () => {
     "beyond what the hub can hold is refused, and nothing is written, also where misfits are kept: %s %j",
     async (member, value) => {
       using field = open();
-      const { type, entity, schema, actor, occurredAt, correlationId, causationId } = withMember(member, value);
-      const event = {
-        ...{ type, entity, schema, actor, occurredAt, data: { village: "Gumbo" } },
-        ...(correlationId === undefined ? {} : { correlationId }),
-        ...(causationId === undefined ? {} : { causationId }),
-      };
+      const event = { ...saidOf(withMember(member, value)), data: { village: "Gumbo" } };
       for (const onInvalid of ["keep", "refuse"] as const)
         await expect(field.append(event, { onInvalid })).rejects.toMatchObject({ code: "event-invalid" });
       expect(field.status().events).toBe(0);

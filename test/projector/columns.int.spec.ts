@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Member, RANGES, type Range } from "../../services/core/index.ts";
 import { type Db, migrate } from "../../services/views/index.ts";
+import { HELD_COLUMNS } from "../../services/views/write/audit-row.ts";
 import { openPostgres } from "../support/postgres.ts";
 
 let postgres: Awaited<ReturnType<typeof openPostgres>>;
@@ -100,6 +101,23 @@ describe("each column of the hub's tables", () => {
         ...["settled_position", "stack", "state", "text", "view"],
       ].sort(),
     );
+  });
+
+  it("there is one for each member, so that nothing of an event is left out of the audit", () => {
+    // The stamp and what the author had seen stand in a column as a whole.
+    const whole: readonly Member[] = ["hlc.wallMs", "hlc.counter", "basis.seq", "basis.origins"];
+    expect(new Set([...Object.values(KEEPS), ...whole])).toEqual(new Set(Object.keys(RANGES)));
+  });
+
+  it("of the audit is written, and kept where the log was set back", async () => {
+    const columnsOf = async (table: string): Promise<string[]> => {
+      const found = await rows<{ column: string }>(
+        `SELECT column_name AS column FROM information_schema.columns WHERE table_schema = 'tributary' AND table_name = '${table}'`,
+      );
+      return found.map(({ column }) => column).sort();
+    };
+    expect(await columnsOf("audit")).toEqual([...HELD_COLUMNS].sort());
+    expect(await columnsOf("audit_beyond")).toEqual([...HELD_COLUMNS, "incarnation", "noticed_at"].sort());
   });
 
   it("that is indexed has entries that fit an index", async () => {

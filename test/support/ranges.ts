@@ -124,6 +124,11 @@ export function withMember(member: Member, value: Scalar, head = HEAD): Omit<Eve
   }
 }
 
+/** Of an envelope what an app says; the device gives the rest. A new member is taken for what an app says. */
+export function saidOf({ origin: _, org: __, seq: ___, hlc: ____, basis: _____, ...said }: Omit<EventBody, "data">) {
+  return said;
+}
+
 /** For each type of column, values at the edge of what it holds, and values beyond. */
 export const COLUMN_VALUES: Readonly<
   Record<Column["type"], { readonly fits: readonly JsonValue[]; readonly beyond: readonly JsonValue[] }>

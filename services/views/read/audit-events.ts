@@ -51,22 +51,41 @@ export interface AuditRow {
 
 const held = (column: string, read?: string): string => heldIn("audit", column, read);
 
-const EVENTS = `
-  SELECT audit.origin, audit.seq::float8 AS seq, audit.position, ${held("id", "id::text")} AS id, ${held("type")} AS type,
-    ${held("entity_type")} || '/' || ${held("entity_id")} AS entity, site, device, ${held("actor")} AS actor,
-    ${held("occurred_at", anyMillis("occurred_at"))} AS "occurredAt", ${millis("recorded_at")} AS "recordedAt",
-    ${held("hlc")} AS hlc, clock_offset_ms::float8 AS "clockOffsetMs",
-    ${held("schema_subject")} || '@' || ${held("schema_version", "schema_version::text")} AS schema,
-    coalesce((held_otherwise ->> 'basis')::json, basis) AS basis, clipped,
-    coalesce((held_otherwise ->> 'data')::json, data) AS data, ${held("hash")} AS hash, ${held("prev")} AS prev,
-    ${held("quarantine_code")} AS quarantine, projection_error AS "projectionError",
-    ARRAY(SELECT json_object_keys(held_otherwise)) AS placeholders,
-    (SELECT json_build_object('state', state, 'by', settled_by, 'at', ${seconds("settled_at")}, 'position', settled_position::text,
-       'note', settled_note, 'data', released_data)
-     FROM tributary.quarantine q WHERE q.origin = audit.origin AND q.seq = audit.seq) AS settled
-  FROM tributary.audit`;
+type Read = Omit<AuditRow, "notes"> & { readonly clipped: unknown };
 
-type Stored = Omit<AuditRow, "notes"> & { readonly clipped: unknown } & Record<string, unknown>;
+/** How each member is read: the compiler asks for a new one. */
+const READ: Readonly<Record<keyof Read, string>> = {
+  origin: "audit.origin",
+  seq: "audit.seq::float8",
+  position: "audit.position",
+  id: held("id", "id::text"),
+  type: held("type"),
+  entity: `${held("entity_type")} || '/' || ${held("entity_id")}`,
+  site: "site",
+  device: "device",
+  actor: held("actor"),
+  occurredAt: held("occurred_at", anyMillis("occurred_at")),
+  recordedAt: millis("recorded_at"),
+  hlc: held("hlc"),
+  clockOffsetMs: "clock_offset_ms::float8",
+  schema: `${held("schema_subject")} || '@' || ${held("schema_version", "schema_version::text")}`,
+  basis: "coalesce((held_otherwise ->> 'basis')::json, basis)",
+  clipped: "clipped",
+  data: "coalesce((held_otherwise ->> 'data')::json, data)",
+  hash: held("hash"),
+  prev: held("prev"),
+  quarantine: held("quarantine_code"),
+  projectionError: "projection_error",
+  placeholders: "ARRAY(SELECT json_object_keys(held_otherwise))",
+  settled: `(SELECT json_build_object('state', state, 'by', settled_by, 'at', ${seconds("settled_at")}, 'position', settled_position::text,
+    'note', settled_note, 'data', released_data)
+    FROM tributary.quarantine q WHERE q.origin = audit.origin AND q.seq = audit.seq)`,
+};
+const EVENTS = `SELECT ${Object.entries(READ)
+  .map(([name, sql]) => `${sql} AS "${name}"`)
+  .join(", ")} FROM tributary.audit`;
+
+type Stored = Read & Record<string, unknown>;
 
 function asAuditRow({ clipped, ...row }: Stored): AuditRow {
   return { ...row, notes: clipWords(row.basis, clipsFromStored(clipped)) };

@@ -4,16 +4,21 @@ import type { Cell } from "../copy.ts";
 /** The columns that the audit and the quarantine begin with: which event it is, where it stands, and what it is about. */
 export const NAME_COLUMNS = ["origin", "seq", "position", "id", "type", "entity_type", "entity_id"] as const;
 
-/** The cells of these columns. */
-export const nameCells = ({ head, position }: Pick<LogEntry, "head" | "position">): Cell[] => [
-  head.origin,
-  head.seq,
+const named = ({ head, position }: Pick<LogEntry, "head" | "position">): Record<(typeof NAME_COLUMNS)[number], Cell> => ({
+  origin: head.origin,
+  seq: head.seq,
   position,
-  head.id,
-  head.type,
-  head.entity.type,
-  head.entity.id,
-];
+  id: head.id,
+  type: head.type,
+  entity_type: head.entity.type,
+  entity_id: head.entity.id,
+});
+
+/** The cells of these columns. */
+export function nameCells(entry: Pick<LogEntry, "head" | "position">): Cell[] {
+  const cells = named(entry);
+  return NAME_COLUMNS.map((column) => cells[column]);
+}
 
 /** Columns of an audit row, in the order in which they are written. */
 export const COLUMNS = [
@@ -61,26 +66,27 @@ export const noteCell = (clips: Clips | undefined): Cell => (clips === undefined
 export function cellsOf(entry: LogEntry, projectionError: string | undefined): Cell[] {
   const { head, content, clock, clips, recordedAtMs } = entry;
   const { org, site, device } = partsOf(head.origin);
-  return [
-    ...nameCells(entry),
+  const cells: Record<Column, Cell> = {
+    ...named(entry),
     org,
     site,
     device,
-    head.actor,
-    sqlInstant(head.occurredAt),
-    new Date(recordedAtMs).toISOString(),
-    head.hlc,
-    clock === null ? null : Math.round(clock.offsetMs),
-    head.schema.subject,
-    head.schema.version,
-    JSON.stringify(head.basis),
-    noteCell(clips),
-    content.kind === "accepted" ? JSON.stringify(content.data) : null,
-    head.correlationId,
-    head.causationId,
-    head.prev,
-    head.hash,
-    content.kind === "quarantined" ? content.reason.code : null,
-    projectionError,
-  ];
+    actor: head.actor,
+    occurred_at: sqlInstant(head.occurredAt),
+    recorded_at: new Date(recordedAtMs).toISOString(),
+    hlc: head.hlc,
+    clock_offset_ms: clock === null ? null : Math.round(clock.offsetMs),
+    schema_subject: head.schema.subject,
+    schema_version: head.schema.version,
+    basis: JSON.stringify(head.basis),
+    clipped: noteCell(clips),
+    data: content.kind === "accepted" ? JSON.stringify(content.data) : null,
+    correlation_id: head.correlationId,
+    causation_id: head.causationId,
+    prev: head.prev,
+    hash: head.hash,
+    quarantine_code: content.kind === "quarantined" ? content.reason.code : null,
+    projection_error: projectionError,
+  };
+  return COLUMNS.map((column) => cells[column]);
 }

@@ -38,14 +38,6 @@ export const NO_UUID = "00000000-0000-0000-0000-000000000000";
 /** Stands where the column cannot hold what it should. */
 export const PLACEHOLDER = "\uFFFD";
 const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d/;
-const OPTIONAL: ReadonlySet<Column> = new Set([
-  "clock_offset_ms",
-  "clipped",
-  "data",
-  "correlation_id",
-  "causation_id",
-  "quarantine_code",
-]);
 
 /**
  * An audit row with placeholders for what its columns cannot hold. `isBare`: for everything but where the event stands, since nobody knows what the table
@@ -57,13 +49,16 @@ export function placeholders(entry: LogEntry, note: string | undefined, isBare: 
   const otherwise: Record<string, string> = {};
   const recordedAt = Number.isFinite(recordedAtMs) ? new Date(recordedAtMs).toISOString() : new Date(0).toISOString();
   const put = (column: Column, value: unknown, isHeld: boolean, instead: Cell): Cell => {
-    if (value === null || value === undefined) return OPTIONAL.has(column) ? null : instead;
+    if (value === null || value === undefined) return instead;
     if (isHeld && !isBare) return value as Cell;
     if (value !== instead) otherwise[column] = visible(value);
     return instead;
   };
   // Only U+0000 is replaced on the way, as everywhere.
-  const text = (column: Column, value: unknown): Cell => put(column, value, typeof value === "string", PLACEHOLDER);
+  const text = (column: Column, value: string): Cell => put(column, value, typeof value === "string", PLACEHOLDER);
+  /** What an event may lack: the compiler does not let `text` have it, which never leaves a column empty. */
+  const textOrNone = (column: Column, value: string | null | undefined): Cell =>
+    value === null || value === undefined ? null : text(column, value);
   const json = (column: Column, value: JsonObject | null, instead: Cell): Cell =>
     put(column, value === null ? null : JSON.stringify(value), true, instead);
   const offset = clock === null ? null : Math.round(clock.offsetMs);
@@ -82,23 +77,19 @@ export function placeholders(entry: LogEntry, note: string | undefined, isBare: 
     occurred_at: put("occurred_at", sqlInstant(head.occurredAt), INSTANT.test(head.occurredAt), recordedAt),
     recorded_at: recordedAt,
     hlc: text("hlc", head.hlc),
-    clock_offset_ms: put(
-      "clock_offset_ms",
-      offset,
-      Number.isSafeInteger(offset),
-      offset !== null && offset < 0 ? -MAX_INT8 : MAX_INT8,
-    ),
+    clock_offset_ms:
+      offset === null ? null : put("clock_offset_ms", offset, Number.isSafeInteger(offset), offset < 0 ? -MAX_INT8 : MAX_INT8),
     schema_subject: text("schema_subject", head.schema.subject),
     schema_version: put("schema_version", head.schema.version, Number.isFinite(head.schema.version), 0),
     basis: json("basis", head.basis, "{}"),
     // Never a placeholder: any json column takes the hub's own words, and the fold needs them also where the basis is a placeholder.
     clipped: noteCell(clips),
     data: json("data", content.kind === "accepted" ? content.data : null, null),
-    correlation_id: text("correlation_id", head.correlationId),
-    causation_id: text("causation_id", head.causationId),
+    correlation_id: textOrNone("correlation_id", head.correlationId),
+    causation_id: textOrNone("causation_id", head.causationId),
     prev: text("prev", head.prev),
     hash: text("hash", head.hash),
-    quarantine_code: text("quarantine_code", content.kind === "quarantined" ? content.reason.code : null),
+    quarantine_code: textOrNone("quarantine_code", content.kind === "quarantined" ? content.reason.code : null),
     projection_error: note,
   };
   return line([...COLUMNS.map((column) => cells[column]), JSON.stringify(says ? otherwise : {})]);
