@@ -1,7 +1,6 @@
 import { TributaryError } from "../core/index.ts";
 import { currentIncarnation, openLog } from "../log/index.ts";
-import { closureOf } from "../merge/engine.ts";
-import { differences, type Progress, type Rebuilt, rebuild, reconcile } from "../projector/index.ts";
+import { differences, familyOf, type Progress, type Rebuilt, rebuild, reconcile } from "../projector/index.ts";
 import {
   alone,
   beyondNow,
@@ -87,7 +86,7 @@ async function chosenViews({ positionals, flag, text }: Input, usage: string): P
 
 /**
  * Projectors load all files of projections/ when they start again after the swap: a view that is not named and declared otherwise than it stands would stop
- * them. Throws `usage`, naming those. With `all`: returns the views that are declared no more, to be taken away.
+ * them. Throws `usage`, naming those, and `not-found` for a name that is not declared. With `all`: returns the views that are declared no more, to be taken away.
  */
 async function othersChanged(
   { db, gate, views }: Parameters<typeof rebuild>[0],
@@ -96,7 +95,7 @@ async function othersChanged(
 ): Promise<readonly string[]> {
   const { changed, undeclared } = differences(views, gate, await generationsOf(db, "live"));
   if (all) return undeclared;
-  const family = new Set([...names, ...closureOf(views, names).map(({ name }) => name)]);
+  const family = new Set([...names, ...familyOf(views, names).map(({ name }) => name)]);
   const others = [...changed.filter((name) => !family.has(name)), ...undeclared];
   if (others.length === 0) return [];
   throw new TributaryError(

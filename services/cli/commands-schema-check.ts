@@ -21,7 +21,7 @@ import {
   schemaVersion,
 } from "../gate/index.ts";
 import { loadCasters, loadSchemas } from "../gate/node.ts";
-import { narrowColumns } from "../merge/engine.ts";
+import { narrowColumns, unfedEvents } from "../merge/engine.ts";
 import type { View } from "../merge/index.ts";
 import type { Command } from "./args.ts";
 import { refOf, schemaText } from "./commands-schema.ts";
@@ -38,6 +38,7 @@ export const schemaCheck: Command = {
 its levels. --against a git commit, branch or tag: with the folder as it was there; a version that stood there must not have been changed or removed.
 Exit 1 when anything is wrong, with an example for each change that would break a site. --sarif writes the findings for code review tools.
 Warnings name columns of the project's views that hold less than their form allows: the device finds such values, and the hub holds them back.
+For the project's own folder it also names event types that a view takes and no form declares.
 
   tributary schema check schemas/ --against origin/main --sarif schemas.sarif
   tributary schema check schemas/ --against hub`,
@@ -49,9 +50,9 @@ Warnings name columns of the project's views that hold less than their form allo
     if (given !== undefined && !isLevel(given))
       throw new TributaryError("usage", `--level ${given} is none of ${LEVELS.join(", ")}`, `Use: ${schemaCheck.usage}`);
     const results = await checkFolder(dir, text("against"), given, text("data"));
-    const narrow = results.some(({ rule }) => rule === "malformed")
-      ? []
-      : await narrowResults(
+    const { narrow, unfed } = results.some(({ rule }) => rule === "malformed")
+      ? { narrow: [], unfed: [] }
+      : await comparedWithViews(
           dir,
           () => (text("against") === "hub" ? viewsOf(text("data")) : loadViews(foldersHere())),
           (why) => out.progress(why),
@@ -59,11 +60,15 @@ Warnings name columns of the project's views that hold less than their form allo
     const errors = results.filter(({ severity }) => severity === "error").length;
     const file = text("sarif");
     if (file !== undefined) writeReport(file, `${JSON.stringify(sarif([...results, ...narrow]), null, 2)}\n`);
-    out.result({ ok: errors === 0, errors, warnings: results.length - errors, results, narrow });
+    out.result({ ok: errors === 0, errors, warnings: results.length - errors, results, narrow, unfed });
     for (const result of results) out.line(`${linesOf(result).join("\n")}\n`);
     if (narrow.length > 0)
       out.line(
         `Columns that hold less than their form lets through. What does not fit is kept in quarantine:\n${narrow.map(({ message }) => `  · ${message}`).join("\n")}\n`,
+      );
+    if (unfed.length > 0)
+      out.line(
+        `Events that a view takes and that cannot come. Check the names in the view and in tributary.events:\n${unfed.map((each) => `  · ${each}`).join("\n")}\n`,
       );
     out.line(
       errors === 0
@@ -125,15 +130,17 @@ async function checkFolder(
   return compare(gitStore(dir, against), fixed, true);
 }
 
-/** Columns of the project's views that are narrower than the folder's forms. */
-async function narrowResults(
+/** Columns of the project's views that are narrower than the folder's forms, and events of the views that no form declares. */
+async function comparedWithViews(
   dir: string,
   load: () => Promise<readonly View[]>,
   skipped: (why: string) => void,
-): Promise<CheckResult[]> {
+): Promise<{ narrow: CheckResult[]; unfed: string[] }> {
   try {
     const views = await load();
-    return narrowColumns(views, formsOf(loadSchemas(dir, { trusted: true }))).map(
+    // Another folder may hold a part of the project's forms.
+    const isProjects = resolve(dir) === resolve(schemasHere());
+    const narrow: CheckResult[] = narrowColumns(views, formsOf(loadSchemas(dir, { trusted: true }))).map(
       ({ subject, version, view, column, member, message, problem }) => ({
         subject,
         version,
@@ -146,11 +153,22 @@ async function narrowResults(
         file: fileOf(dir, { subject, version }),
       }),
     );
+    return { narrow, unfed: isProjects ? unfedEvents(views, declaredIn(loadForms({ schemas: dir }, { trusted: true }))) : [] };
   } catch (error) {
     skipped(`Forms were not compared with the views' columns: ${messageOf(error)}`);
-    return [];
+    return { narrow: [], unfed: [] };
   }
 }
+
+/** What events the versions of a store are for: also earlier versions, whose events the log may have. */
+const declaredIn = (store: SchemaStore) =>
+  store
+    .subjects()
+    .flatMap((subject) =>
+      store
+        .versions(subject)
+        .flatMap(({ annotations: { entity, events } }) => (entity === null ? [] : { subject, entity, events })),
+    );
 
 // Many parameters because it compares two folders, each with its own rules.
 async function compareStores(

@@ -108,7 +108,14 @@ function lastWordsOf(child: ChildProcess): () => string {
   return () => words.trim();
 }
 
-const saidLast = (words: string): string => (words === "" ? "" : `: ${words.replaceAll("\n", " ")}`);
+/** A worker's last words in one line, each line of them a sentence; the last has no full stop, for what is said after it. */
+export const saidLast = (words: string): string =>
+  words === ""
+    ? ""
+    : `: ${words
+        .replaceAll(/([^.:!?])\n/g, "$1. ")
+        .replaceAll("\n", " ")
+        .replace(/\.$/, "")}`;
 
 /** Why a worker did not start: its own message and hint. */
 function startError(name: string, code: number | null, words: string): TributaryError {

@@ -65,11 +65,14 @@ const text = z
 const eventType = z
   .string()
   .max(MAX_TEXT)
-  .regex(/^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)+$/, "is written like 'beneficiary.registered'");
+  .regex(
+    /^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)+$/,
+    "is written like 'beneficiary.registered': small letters, digits and -, with a dot between words",
+  );
 const subject = z
   .string()
   .max(MAX_TEXT)
-  .regex(/^[a-z][a-z0-9.-]*$/, "is written like 'beneficiary'");
+  .regex(/^[a-z][a-z0-9.-]*$/, "is written like 'beneficiary': small letters, digits, - and dots");
 const isoInstant = z.string().refine((s) => {
   const ms = Date.parse(s);
   return s.length === 24 && !Number.isNaN(ms) && new Date(ms).toISOString() === s;

@@ -210,7 +210,7 @@ export function natsRefusal(who: string, error: unknown): TributaryError | null 
     return failed(
       "login-refused",
       "refuses the login",
-      "Check user, password or creds. A site's token may have run out, or the token, device or site was revoked, or the hub was restored from a backup older than the device's enrolment: `tributary site add` issues a new token and code.",
+      "Check user, password or creds. A site's token may be another site's, or have run out, or the token, device or site was revoked, or the hub was restored from a backup older than the device's enrolment: `tributary site add` issues a new token and code.",
     );
   const violated = /permissions violation for (publish|subscription) to "([^"]*)"/i.exec(text);
   if (codes.includes("PERMISSIONS_VIOLATION") || violated !== null)

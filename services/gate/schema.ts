@@ -80,10 +80,17 @@ const annotationsSchema = z
   .strictObject({
     entity: z
       .string()
-      .regex(/^([a-z][a-z0-9.-]*|\*)$/, "is written like 'beneficiary', or * for any")
+      .regex(/^([a-z][a-z0-9.-]*|\*)$/, "is written like 'beneficiary' (small letters, digits, - and dots), or * for any")
       .optional(),
     events: z
-      .array(z.string().regex(/^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)+$/, "is written like 'beneficiary.registered'"))
+      .array(
+        z
+          .string()
+          .regex(
+            /^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)+$/,
+            "is written like 'beneficiary.registered': small letters, digits and -, with a dot between words",
+          ),
+      )
       .max(MAX_NAMED)
       .optional(),
     key: name.optional(),

@@ -38,4 +38,5 @@ export {
 export { type Author, applyWrite, type Register, reachOf, type Sibling, type Write } from "./register.ts";
 export { isOneOf, NO_CONTEXT, problemsOfRule, type Reason, type ResolveContext, type Who } from "./resolvers.ts";
 export { packState, unpackState } from "./state.ts";
+export { unfedEvents } from "./unfed.ts";
 export { checkViews, closureOf, columnsOf, entityViews, inOrder, type SqlView, type Totals, tablesOf } from "./views.ts";

@@ -2,7 +2,7 @@
  * Folds the log into PostgreSQL. In come pages of the log; out go, in one transaction a page, view rows, their past, audit rows, decisions, cases
  * and how far it came. Never two writers to a shard, never a page twice, never a page in part.
  */
-export { differences, targetsFor } from "./builds.ts";
+export { differences, familyOf, targetsFor } from "./builds.ts";
 export { type Counting, counting, type Judged } from "./counts.ts";
 export { toFoldEvent } from "./fold-event.ts";
 export { checkFunctions, eventsIn } from "./fold-view.ts";

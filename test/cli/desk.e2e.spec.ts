@@ -335,6 +335,12 @@ it("changed rules are tried without changing anything, then rebuilt; the old bui
     comparisons: [{ differing: 1, named: [number(1)] }],
   });
   expect(await run("rebuild", "distributions")).toMatchObject({ code: 2, stderr: expect.stringContaining("beneficiaries") });
+  // A name that no view has is told first, not the views that were changed.
+  expect(await run("rebuild", "beneficiary")).toMatchObject({
+    code: 4,
+    stderr: expect.stringContaining("there is no view beneficiary\n"),
+  });
+  expect(await json("schema", "check")).toMatchObject({ unfed: [] });
   const ended = once(projector, "exit");
   await json("rebuild", "beneficiaries");
   expect((await ended)[0]).toBe(3);

@@ -4,7 +4,7 @@ import { loadProjections } from "../../services/cli/projections.ts";
 import type { JsonObject } from "../../services/core/index.ts";
 import { createGate, formsOf, type SchemaStore, schemaVersion } from "../../services/gate/index.ts";
 import { loadSchemas } from "../../services/gate/node.ts";
-import { type EventRule, misfitIn, narrowColumns } from "../../services/merge/engine.ts";
+import { type EventRule, misfitIn, narrowColumns, unfedEvents } from "../../services/merge/engine.ts";
 import {
   boolean,
   type Columns,
@@ -170,5 +170,29 @@ describe("nothing is said of a column", () => {
     ],
   ])("%s", (_, columns, properties, rule) => {
     expect(found(columns, properties, rule)).toEqual([]);
+  });
+});
+
+describe("an event type that a view takes and no form has", () => {
+  const visits = [view({ day: date() })];
+  const form = { subject: "visit", entity: "visit", events: ["visit.made"] };
+  it.each<[string, Parameters<typeof unfedEvents>[1], string[]]>([
+    ["is not there where the form declares it", [form], []],
+    ["is not there where the form is for any entity", [{ ...form, entity: "*" }], []],
+    [
+      "is named where no form declares it",
+      [{ ...form, events: ["visit.maid"] }],
+      ["visits takes visit.made; no form declares it"],
+    ],
+    [
+      "is named where the form is for another entity",
+      [{ ...form, entity: "call" }],
+      ["visits takes visit.made; the form visit declares it for call, not for visit"],
+    ],
+  ])("%s", (_, forms, says) => expect(unfedEvents(visits, forms)).toEqual(says));
+
+  it("is in none of the project's own views", async () => {
+    const views = await loadProjections(join(ROOT, "projections"));
+    expect(unfedEvents(views, formsOf(loadSchemas(join(ROOT, "schemas"))))).toEqual([]);
   });
 });
