@@ -27,8 +27,8 @@ ENTITY, or the event.`,
       rows.length === 0
         ? "Nothing is parked."
         : table(
-            ["view", "entity", "event", "type", "events waiting", "error"],
-            rows.map((r) => [r.view, r.entity, r.event, r.type, r.waiting, r.error]),
+            ["name", "event", "type", "events waiting", "error"],
+            rows.map((r) => [`${r.view}/${r.entity}`, r.event, r.type, r.waiting, r.error]),
           ),
     );
     if (rows.length > 0)
@@ -65,7 +65,7 @@ export const parkedShow: Command = {
 export const parkedRetry: Command = {
   name: "parked retry",
   summary: "fold parked entities anew, after a fix",
-  usage: "tributary parked retry [--view NAME] [VIEW/ENTITY | ENTITY | ORIGIN/SEQ]… [--data DIR]",
+  usage: "tributary parked retry [--view NAME] [VIEW/ENTITY | VIEW ENTITY | ENTITY | ORIGIN/SEQ]… [--data DIR]",
   help: `Retries everything that is parked, or the names that \`tributary parked list\` prints. The process that holds an entity's shard folds it anew from all of its events.
 What still cannot be folded stays parked, with the new error. The running code does this; after you change a declaration, use \`tributary rebuild VIEW\` instead.`,
   options: { data: { type: "string" }, view: { type: "string" } },

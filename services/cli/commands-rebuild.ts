@@ -11,7 +11,7 @@ import {
   lag as lagOf,
   parkedCounts,
 } from "../views/index.ts";
-import type { Command, Input } from "./args.ts";
+import type { Command, Input, Range } from "./args.ts";
 import { FOLDER_OPTIONS, foldersOf, loadViews, viewsOf } from "./folders.ts";
 import { type Output, table } from "./output.ts";
 import { runningHub } from "./reach.ts";
@@ -44,6 +44,9 @@ export async function withBuilder<T>(
     await log.close();
   }
 }
+
+/** Events a second; none is without bound. */
+const RATE: Range = { least: 1, most: 1_000_000 };
 
 const duration = (seconds: number | null): string =>
   seconds === null
@@ -146,7 +149,7 @@ the hub. --compare: compare all rows with the live ones by hash; --no-swap: only
   async run(input) {
     const { flag, text, number, out } = input;
     const names = await chosenViews(input, rebuildCommand.usage);
-    const rate = number("max-rate", 0);
+    const rate = number("max-rate", 0, RATE);
     const result: Rebuilt = await withBuilder(text("data"), async (deps) => {
       const retired = flag("no-swap") ? [] : await othersChanged(deps, names, flag("all"));
       return rebuild(
@@ -204,7 +207,7 @@ event's hash covers all before it, so a few steps find the first difference.
     const field = text("field");
     if (field !== undefined) return (await import("./reconcile-field.ts")).reconcileField(field, text("data"), out);
     const names = await chosenViews(input, reconcileCommand.usage);
-    const rate = number("max-rate", 0);
+    const rate = number("max-rate", 0, RATE);
     const results = await withBuilder(text("data"), (deps) =>
       reconcile(deps, {
         names,

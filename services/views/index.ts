@@ -93,6 +93,7 @@ export {
   caseEvents,
   caseNotes,
   cases,
+  casesOf,
   type InvolvedEvent,
   openViolations,
   type StandingValue,
@@ -145,6 +146,7 @@ export { type Readers, readersOf } from "./read/readers.ts";
 export {
   type AsOf,
   columnTypes,
+  type FoundRows,
   packedState,
   type RowById,
   type Rows,
@@ -152,6 +154,7 @@ export {
   rows,
   rowsById,
   viewNames,
+  withRows,
 } from "./read/rows.ts";
 export { type SiteStatus, sites } from "./read/sites.ts";
 export { inComparison, inSnapshot } from "./read/snapshot.ts";

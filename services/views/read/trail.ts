@@ -3,6 +3,7 @@ import type { Db } from "../connect.ts";
 import { incarnationOf } from "../incarnations.ts";
 import { type AuditRow, auditEvents } from "./audit-events.ts";
 import { type BeyondEvent, beyondOf } from "./beyond.ts";
+import { type CaseRow, casesOf } from "./cases.ts";
 import { decisionsOn, type RecordedDecision } from "./decisions.ts";
 import { type ParkedWhere, whereParked } from "./parked.ts";
 
@@ -14,6 +15,8 @@ export interface Trail {
   readonly decisions: readonly RecordedDecision[];
   /** Views that the entity is parked in. */
   readonly parked: readonly ParkedWhere[];
+  /** The cases that it is in, closed ones too. */
+  readonly cases: readonly CaseRow[];
   /** Events about it that had been folded of a log that was set back since, and that have not come again. */
   readonly beyond: readonly BeyondEvent[];
 }
@@ -28,6 +31,7 @@ export async function trail(db: Db, entity: EntityRef): Promise<Trail | null> {
     events,
     decisions: await decisionsOn(db, entity.id),
     parked: await whereParked(db, entity),
+    cases: await casesOf(db, entity),
     beyond,
   };
 }
