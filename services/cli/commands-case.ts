@@ -15,7 +15,7 @@ import {
   standing,
 } from "../desk/index.ts";
 import { DELETED } from "../merge/engine.ts";
-import { type CaseFilter, type CaseRow, cases } from "../views/index.ts";
+import { type CaseFilter, type CaseRow, cases, mustBeView } from "../views/index.ts";
 import type { Command, Input } from "./args.ts";
 import { withDesk } from "./desk.ts";
 import { viewsOf } from "./folders.ts";
@@ -65,7 +65,11 @@ export const caseList: Command = {
   },
   async run(input) {
     const filter = filterOf(input);
-    const rows = await withViews(input.text("data"), (db) => cases(db, filter));
+    const rows = await withViews(input.text("data"), async (db) => {
+      // The hub's own cases, of forks, are about devices.
+      if (filter.view !== undefined && filter.view !== "devices") await mustBeView(db, filter.view);
+      return cases(db, filter);
+    });
     input.out.result(rows);
     input.out.line(
       rows.length === 0

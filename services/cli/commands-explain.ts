@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type Explanation, explainEntity, isResolution, type RegisterStory, type Step } from "../audit/index.ts";
@@ -128,6 +128,7 @@ const DEFAULT_ROWS = 20;
 async function candidate(file: string): Promise<Projection> {
   const path = resolve(file);
   if (!existsSync(path)) throw new TributaryError("input-malformed", `there is no file ${file}`, "Check the name.");
+  if (!statSync(path).isFile()) throw new TributaryError("input-malformed", `${file} is a folder`, "Name one of its files.");
   let module: { readonly default?: { readonly kind?: string; readonly name?: string } };
   try {
     module = (await import(pathToFileURL(path).href)) as typeof module;

@@ -1,6 +1,6 @@
 import { TributaryError } from "../core/index.ts";
 import { parkedNamed, retryParked } from "../desk/index.ts";
-import { parkedCounts, parkedRows } from "../views/index.ts";
+import { mustBeView, parkedCounts, parkedRows } from "../views/index.ts";
 import type { Command } from "./args.ts";
 import { table } from "./output.ts";
 import { withViews } from "./with-views.ts";
@@ -18,10 +18,10 @@ ENTITY, or the event.`,
   options: { data: { type: "string" }, view: { type: "string" } },
   async run({ text, out }) {
     const view = text("view") ?? null;
-    const { rows, counts } = await withViews(text("data"), async (db) => ({
-      rows: await parkedRows(db, view),
-      counts: await parkedCounts(db),
-    }));
+    const { rows, counts } = await withViews(text("data"), async (db) => {
+      if (view !== null) await mustBeView(db, view);
+      return { rows: await parkedRows(db, view), counts: await parkedCounts(db) };
+    });
     out.result(rows);
     out.line(
       rows.length === 0
@@ -71,7 +71,10 @@ What still cannot be folded stays parked, with the new error. The running code d
   options: { data: { type: "string" }, view: { type: "string" } },
   async run({ positionals: names, text, out }) {
     const view = text("view");
-    const asked = await withViews(text("data"), (db) => retryParked({ db }, { names, ...(view === undefined ? {} : { view }) }));
+    const asked = await withViews(text("data"), async (db) => {
+      if (view !== undefined) await mustBeView(db, view);
+      return retryParked({ db }, { names, ...(view === undefined ? {} : { view }) });
+    });
     out.result({ asked });
     out.line(
       asked === 0

@@ -29,6 +29,7 @@ import { foldersHere, loadForms, loadViews, schemasHere, viewsOf } from "./folde
 import { table } from "./output.ts";
 import { findingLines, withHubGate } from "./registry.ts";
 import { type CheckResult, sarif } from "./sarif.ts";
+import { systemWords } from "./system-errors.ts";
 
 export const schemaCheck: Command = {
   name: "schema check",
@@ -91,10 +92,14 @@ function writeReport(file: string, text: string): void {
   try {
     writeFileSync(file, text);
   } catch (error) {
-    throw new TributaryError(
-      "usage",
+    const [message, hint] = systemWords(error, file) ?? [
       `${file} cannot be written: ${messageOf(error)}`,
       "Name a file in a folder that exists and may be written.",
+    ];
+    throw new TributaryError(
+      "usage",
+      message,
+      hint,
       { cause: error },
     );
   }

@@ -2,6 +2,7 @@
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import { messageOf, TributaryError } from "../core/index.ts";
+import { systemWords } from "./system-errors.ts";
 
 /** What to do about a file of the hub's folder that cannot be read. None may be removed without a thought: most hold what nothing else holds. */
 const REMEDIES: Readonly<Record<string, string>> = {
@@ -50,10 +51,11 @@ export function readText(file: string): string {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (error) {
     const notUtf8 = error instanceof TypeError;
+    const why = systemWords(error, file) ?? [`${file} cannot be read: ${messageOf(error)}`, "Check the name."];
     throw new TributaryError(
       "input-malformed",
-      notUtf8 ? `${file} is not UTF-8` : `${file} cannot be read: ${messageOf(error)}`,
-      notUtf8 ? "Save it as UTF-8 and try again." : "Check the name.",
+      notUtf8 ? `${file} is not UTF-8` : why[0],
+      notUtf8 ? "Save it as UTF-8 and try again." : why[1],
       { cause: error },
     );
   }

@@ -39,10 +39,16 @@ export function operatingFailure(error: unknown): TributaryError | null {
   if (typeof code !== "string") return /^Connection terminated/.test(error.message) ? serverAway(error) : null;
   if (severity !== undefined) return ofPostgres(code, error);
   if (LINK.includes(code) && path === undefined) return serverAway(error);
-  const found = Object.hasOwn(PATHS, code) ? PATHS[code] : undefined;
-  if (found === undefined || syscall === undefined || typeof path !== "string") return null;
-  const [what, todo] = found;
-  return new TributaryError("path-unusable", what(path), todo, { cause: error });
+  if (syscall === undefined || typeof path !== "string") return null;
+  const words = systemWords(error, path);
+  return words === null ? null : new TributaryError("path-unusable", ...words, { cause: error });
+}
+
+/** What the system says of a path, and what to do about it; `null`: something else. */
+export function systemWords(error: unknown, path: string): readonly [message: string, hint: string] | null {
+  if (!(error instanceof Error) || !("code" in error) || typeof error.code !== "string") return null;
+  const found = Object.hasOwn(PATHS, error.code) ? PATHS[error.code] : undefined;
+  return found === undefined ? null : [found[0](path), found[1]];
 }
 
 const serverAway = (error: Error): TributaryError =>

@@ -147,6 +147,7 @@ export {
   type AsOf,
   columnTypes,
   type FoundRows,
+  mustBeView,
   packedState,
   type RowById,
   type Rows,

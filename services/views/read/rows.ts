@@ -66,6 +66,12 @@ export async function viewNames(db: Db): Promise<readonly string[]> {
   return rows.map(({ name }) => name);
 }
 
+/** Throws `not-found` where no live view has this name. */
+export async function mustBeView(db: Db, view: string): Promise<void> {
+  const names = await viewNames(db);
+  if (!names.includes(view)) throw new TributaryError("not-found", `there is no view ${view}`, `There are: ${names.join(", ")}.`);
+}
+
 /** The columns of a view's table in their order, each with its type in PostgreSQL; empty where there is no such view. */
 export async function columnTypes(db: Db, view: string): Promise<ReadonlyMap<string, string>> {
   const { rows } = await db.query<{ name: string; type: string }>(
@@ -213,8 +219,7 @@ async function* pagesOf(
 
 /** The columns of a view, each with its type. Throws `not-found` where there is no such view, or somebody has dropped its table. */
 async function typesOf(db: Db, view: string): Promise<ReadonlyMap<string, string>> {
-  const names = await viewNames(db);
-  if (!names.includes(view)) throw new TributaryError("not-found", `there is no view ${view}`, `There are: ${names.join(", ")}.`);
+  await mustBeView(db, view);
   const types = await columnTypes(db, view);
   if (types.size > 0) return types;
   throw new TributaryError(
