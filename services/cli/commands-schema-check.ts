@@ -96,12 +96,7 @@ function writeReport(file: string, text: string): void {
       `${file} cannot be written: ${messageOf(error)}`,
       "Name a file in a folder that exists and may be written.",
     ];
-    throw new TributaryError(
-      "usage",
-      message,
-      hint,
-      { cause: error },
-    );
+    throw new TributaryError("usage", message, hint, { cause: error });
   }
 }
 

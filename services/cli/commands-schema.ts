@@ -327,8 +327,8 @@ password of basic credentials with any name. With --read it may only read; so ma
   options: { ...DATA, days: { type: "string" }, read: { type: "boolean" } },
   async run({ text, flag, number, out }) {
     const dir = hubDir(text("data"));
-    const { org, httpUrl } = readState(dir);
     const days = number("days", DEFAULT_TOKEN_DAYS, DAY_COUNT);
+    const { org, httpUrl } = readState(dir);
     const token = await issueHubToken(dir, {
       org,
       site: "hub",

@@ -11,7 +11,8 @@ const LOGIN_PAUSE_MS = 400;
 /** The name by which a device's users know the server. */
 const WHO = "the hub's broker";
 /** A server of another kind is silent, too: it waits to be asked. */
-const OTHER_KIND = " Check the address, too: nats:// and tls:// are for the port of a NATS server; a hub's HTTP door is written http:// or https://.";
+const OTHER_KIND =
+  " Check the address, too: nats:// and tls:// are for the port of a NATS server; a hub's HTTP door is written http:// or https://.";
 
 /**
  * Connects a device to the hub's broker. Without a login in the address or the settings it logs in with what its token or one-time code gives, or with its own
@@ -35,7 +36,14 @@ export async function connectField(options: TransportOptions): Promise<NatsConne
         const refusal = natsRefusal(WHO, error);
         const isLast = tries >= LOGIN_TRIES && i === tried.length - 1;
         if (refusal?.code !== "login-refused" || isLast)
-          throw refusal ?? brokerAway(`${WHO} at ${connectTo.servers.join(", ")} does not answer`, error, `${silenceHint(connectTo)}${OTHER_KIND}`);
+          throw (
+            refusal ??
+            brokerAway(
+              `${WHO} at ${connectTo.servers.join(", ")} does not answer`,
+              error,
+              `${silenceHint(connectTo)}${OTHER_KIND}`,
+            )
+          );
       }
     }
     await new Promise((resolve) => setTimeout(resolve, LOGIN_PAUSE_MS));

@@ -63,6 +63,8 @@ export function openStore(options: StoreOptions): Store {
       "Make one with `tributary field init`, or name the right one with --db.",
     );
   }
+  // Before anything is made: a name that is none leaves no file behind.
+  if (name !== undefined) originId({ ...name, epoch: "none" });
   const db = openDatabase(path, create);
   try {
     setUp(db, BUSY_TIMEOUT_MS, maxPages);
@@ -122,7 +124,11 @@ function mustBeOurs(path: string): void {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined) return;
   if (!found.isFile())
-    throw new TributaryError("path-unusable", `${path} is not a file, and a database is one`, "Name a file with --db, for example juba.db.");
+    throw new TributaryError(
+      "path-unusable",
+      `${path} is not a file, and a database is one`,
+      "Name a file with --db, for example juba.db.",
+    );
   if (found.size === 0) return;
   const head = Buffer.alloc(SQLITE_HEAD.length);
   const handle = openSync(path, "r");

@@ -163,7 +163,13 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
 
 /** What a server that speaks another protocol than the address says sends back; `null`: nothing of the kind. */
 function otherProtocol(base: string, cause: unknown): TributaryError | null {
-  const { code, data } = (cause ?? {}) as { code?: unknown; data?: unknown };
+  const { code, data, message } = (cause ?? {}) as { code?: unknown; data?: unknown; message?: unknown };
+  if (message === "bad port")
+    return new TributaryError(
+      "usage",
+      `no program sends HTTP to the port of ${base}: it is kept for another kind of server`,
+      "Check the address. A hub listens on another port with `tributary hub --listen`.",
+    );
   if (typeof code !== "string") return null;
   const isTls = base.startsWith("https:");
   const say = (what: string, todo: string): TributaryError =>
