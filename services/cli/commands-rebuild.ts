@@ -12,7 +12,7 @@ import {
   parkedCounts,
 } from "../views/index.ts";
 import type { Command, Input, Range } from "./args.ts";
-import { FOLDER_OPTIONS, foldersOf, loadViews, viewsOf } from "./folders.ts";
+import { FOLDER_OPTIONS, foldersOf, viewsOf } from "./folders.ts";
 import { type Output, table } from "./output.ts";
 import { runningHub } from "./reach.ts";
 import { openHubGate } from "./registry.ts";
@@ -24,8 +24,8 @@ export async function withBuilder<T>(
   work: (deps: Parameters<typeof rebuild>[0]) => Promise<T>,
 ): Promise<T> {
   const state = await runningHub(data, ["eventstore", "postgres"]);
+  const views = await viewsOf(data);
   const folders = foldersOf(data);
-  const views = await loadViews(folders);
   const log = openLog(state.eventstoreUrl);
   try {
     const { registry, gate } = await openHubGate(log, folders);

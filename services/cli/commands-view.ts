@@ -18,7 +18,7 @@ registers are contested) and waiting_for (events that have not arrived yet).
 --where takes COLUMN, an operator and a VALUE; where it stands more than once, all conditions hold. Write it in quotes, as a shell reads < and > otherwise.
   =  !=          the same, another (a row without a value holds another, too); without a VALUE: empty, not empty
   >  >=  <  <=   numbers, days and times by their order, texts by their letters. A day asked of a column of times is the whole day in UTC
-  ~              contains, whatever the case
+  ~              contains; whether A to Z are small or capital does not count
 --columns chooses columns, and their order. --sort goes by a column, from the least (or with :desc from the greatest); rows without a value come last.
 --limit is ${DEFAULT_ROWS}, with --csv all; --after ID goes on after a row that has been shown. With --json: limit, total, more (whether there are others) and next (the ID for --after).
 --csv writes a header and a line for each row (RFC 4180): no value is an empty cell, an empty text is "".

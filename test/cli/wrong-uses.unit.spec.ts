@@ -78,7 +78,7 @@ const USES: readonly [args: readonly string[], code: number, says: RegExp][] = [
   [["schema", "token", "--days", "99999999"], 2, /--days "99999999" is not a whole number/],
   [["schema", "level", "beneficiary", "SIDEWAYS"], 2, /SIDEWAYS is none of/],
   [["schema", "diff", "beneficiary@1"], 2, /two versions are needed/],
-  [["schema", "check", at("none")], 3, /none: the folder cannot be read/],
+  [["schema", "check", at("none")], 3, /none: there is no such folder/],
   [["schema", "check", "--sarif", at("none/x")], 2, /none\/x is not there\nCheck the name/],
   [["schema", "check", "--level", "SIDEWAYS"], 2, /--level SIDEWAYS is none of/],
   [["site", "add"], 2, /the site's name is missing/],

@@ -100,7 +100,7 @@ export function conditionSql({ column, operator, value }: Condition, type: strin
   return operator === "!=" ? `(${compared}) IS NOT TRUE` : compared;
 }
 
-/** Whatever the case, and however its letters are composed. */
+/** However its letters are composed; of the case, what the database's locale knows, which is A to Z at least. */
 function contains(shown: string, value: string, bind: (value: JsonValue) => string): string {
   const forms = [...new Set([value, textAsSeen(value)])];
   return `(${forms.map((form) => `position(lower(${bind(form)}::text) in lower(${shown})) > 0`).join(" OR ")})`;
