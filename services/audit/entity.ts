@@ -31,7 +31,7 @@ export async function entityTrail(db: Db, entity: string): Promise<EntityTrail> 
 export async function eventRecord(db: Db, name: string): Promise<AuditRow> {
   const slash = name.lastIndexOf("/");
   const isUuid = /^[0-9a-f-]{36}$/i.test(name);
-  if (!isUuid && (slash < 1 || !/^\d+$/.test(name.slice(slash + 1)))) {
+  if (!isUuid && (slash < 1 || !/^\d{1,16}$/.test(name.slice(slash + 1)))) {
     throw new TributaryError("usage", `${JSON.stringify(name)} is not an event`, "Name it by its id, or as origin/seq.");
   }
   const found = await auditEvent(db, isUuid ? { id: name } : { origin: name.slice(0, slash), seq: name.slice(slash + 1) });

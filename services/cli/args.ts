@@ -21,6 +21,17 @@ export interface Command {
   run(input: Input): Promise<number>;
 }
 
+/** The whole numbers that an option takes. */
+export interface Range {
+  readonly least: number;
+  readonly most: number;
+}
+
+/** How many rows or entries are shown. */
+export const ROW_COUNT: Range = { least: 1, most: 1_000_000_000 };
+/** Days that something is good for, or that lie behind: ten years. */
+export const DAY_COUNT: Range = { least: 1, most: 3_650 };
+
 export interface Input {
   readonly positionals: readonly string[];
   /** A string option; `undefined` when it was not given. */
@@ -30,7 +41,8 @@ export interface Input {
   /** A string option that must be there. */
   need(name: string, what: string): string;
   flag(name: string): boolean;
-  number(name: string, otherwise: number): number;
+  /** A whole number from `range.least` to `range.most`. Throws `usage` for another. */
+  number(name: string, otherwise: number, range: Range): number;
   readonly out: Output;
 }
 
@@ -47,7 +59,7 @@ function wrongArgument(error: unknown, command: Command): TributaryError {
   const use = `Use: ${command.usage}`;
   if (name === undefined) return new TributaryError("usage", message, use);
   if (code === "ERR_PARSE_ARGS_UNKNOWN_OPTION") {
-    const known = nearest(name.replace(/^-+/, ""), Object.keys(optionsOf(command)));
+    const known = optionMeant(name.replace(/^-+/, ""), Object.keys(optionsOf(command)));
     return new TributaryError(
       "usage",
       `\`tributary ${command.name}\` has no option ${name}`,
@@ -66,11 +78,89 @@ function wrongArgument(error: unknown, command: Command): TributaryError {
   return new TributaryError("usage", message, use);
 }
 
+/** A whole number, as it is written in digits. Throws `usage` for anything else, and for one beyond its range. */
+export function wholeNumber(text: string, { least, most }: Range, what: string): number {
+  const number = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
+  if (number >= least && number <= most) return number;
+  throw new TributaryError(
+    "usage",
+    `${what} ${JSON.stringify(text)} is not a whole number from ${least} to ${most}`,
+    `Write it in digits, like ${what} ${Math.min(Math.max(least, 10), most)}.`,
+  );
+}
+
+/** What others call an option of ours. */
+const ALSO_CALLED: Readonly<Record<string, readonly string[]>> = {
+  port: ["listen", "nats-port"],
+  host: ["listen", "hub"],
+  address: ["listen", "hub"],
+  bind: ["listen"],
+  url: ["hub", "public-url"],
+  server: ["hub"],
+  endpoint: ["hub"],
+  database: ["db"],
+  file: ["db", "out"],
+  dir: ["data"],
+  folder: ["data"],
+  path: ["data", "db"],
+  "data-dir": ["data"],
+  output: ["out"],
+  filter: ["where"],
+  query: ["where"],
+  select: ["columns"],
+  fields: ["columns"],
+  "order-by": ["sort"],
+  order: ["sort"],
+  max: ["limit"],
+  count: ["limit"],
+  n: ["limit"],
+  page: ["after"],
+  offset: ["after"],
+  from: ["since", "after"],
+  user: ["actor"],
+  author: ["actor"],
+  by: ["actor"],
+  reason: ["note"],
+  comment: ["note"],
+  message: ["note"],
+  type: ["as"],
+  organisation: ["org"],
+  organization: ["org"],
+  key: ["token"],
+  password: ["token"],
+  time: ["at"],
+  date: ["at"],
+  format: ["json"],
+};
+
+/** An option's name that somebody most likely meant; `null`: none is near. */
+function optionMeant(typed: string, known: readonly string[]): string | null {
+  const also = (Object.hasOwn(ALSO_CALLED, typed) ? ALSO_CALLED[typed] : undefined) ?? [];
+  return also.find((name) => known.includes(name)) ?? nearest(typed, known);
+}
+
+/**
+ * An option with a number that begins with a hyphen is one word for the parser: `--limit=-5` is refused for being no count, and not for having no value.
+ */
+function withNegativeNumbers(command: Command, args: readonly string[]): string[] {
+  const options = optionsOf(command);
+  const out: string[] = [];
+  for (let i = 0; i < args.length; i++) {
+    const [arg = "", next = ""] = [args[i], args[i + 1]];
+    if (arg === "--") return [...out, ...args.slice(i)];
+    const takesText = arg.startsWith("--") && options[arg.slice(2)]?.type === "string";
+    const isJoined = takesText && /^-[\d.]/.test(next);
+    out.push(isJoined ? `${arg}=${next}` : arg);
+    if (isJoined) i++;
+  }
+  return out;
+}
+
 /** Parses a command's arguments; throws `usage` with what was wrong, and the option that is nearest to one that there is not. */
 export function inputOf(command: Command, args: readonly string[]): Input & { readonly wantsHelp: boolean } {
   let parsed: { values: Record<string, unknown>; positionals: string[] };
   try {
-    parsed = parseArgs({ args: [...args], options: optionsOf(command), allowPositionals: true });
+    parsed = parseArgs({ args: withNegativeNumbers(command, args), options: optionsOf(command), allowPositionals: true });
   } catch (error) {
     throw wrongArgument(error, command);
   }
@@ -92,12 +182,9 @@ export function inputOf(command: Command, args: readonly string[]): Input & { re
       return value;
     },
     flag: (name) => values[name] === true,
-    number(name, otherwise) {
+    number(name, otherwise, range) {
       const value = text(name);
-      if (value === undefined) return otherwise;
-      if (!/^\d+$/.test(value))
-        throw new TributaryError("usage", `--${name} ${JSON.stringify(value)} is not a number`, `Use: ${command.usage}`);
-      return Number(value);
+      return value === undefined ? otherwise : wholeNumber(value, range, `--${name}`);
     },
     out: output(values.json === true),
     wantsHelp: values.help === true,

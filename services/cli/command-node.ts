@@ -21,7 +21,12 @@ address. A hub's own node always has a secret.
     "secret-file": { type: "string" },
   },
   async run({ text, number, flag, out }) {
-    const args = [...(flag("memory") ? ["--memory"] : []), ...(out.json ? ["--json"] : []), "--port", String(number("port", 0))];
+    const args = [
+      ...(flag("memory") ? ["--memory"] : []),
+      ...(out.json ? ["--json"] : []),
+      "--port",
+      String(number("port", 0, { least: 0, most: 65_535 })),
+    ];
     for (const name of ["host", "data", "live-buffer", "secret-file"]) {
       const value = text(name);
       if (value !== undefined) args.push(`--${name}`, value);

@@ -1,20 +1,13 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import {
-  entityTrail,
-  eventRecord,
-  PARTS,
-  parseEntity,
-  rowAsOf,
-  type VerifyProgress,
-  type VerifyReport,
-  verify,
-} from "../audit/index.ts";
+import { entityTrail, eventRecord, PARTS, rowAsOf, type VerifyProgress, type VerifyReport, verify } from "../audit/index.ts";
 import { positionToText, TributaryError } from "../core/index.ts";
 import { openLog } from "../log/index.ts";
 import { connectViews, type RecordedDecision } from "../views/index.ts";
 import { anchorGiven } from "./anchor-place.ts";
 import type { Command } from "./args.ts";
+import { caseLine } from "./commands-case.ts";
+import { entityIn } from "./entities.ts";
 import { foldersOf, viewsOf } from "./folders.ts";
 import { publicPartOf } from "./hub-keys.ts";
 import { readHubKeys } from "./keys.ts";
@@ -68,18 +61,17 @@ export const explain = ({
 export const auditEntity: Command = {
   name: "audit entity",
   summary: "show an entity's whole history, or its row as it was",
-  usage: "tributary audit entity TYPE/ID [--as-of [INCARNATION:]POSITION [--view NAME]] [--data DIR]",
+  usage: "tributary audit entity TYPE/ID | TYPE ID [--as-of [INCARNATION:]POSITION [--view NAME]] [--data DIR]",
   help: `Shows every event about the entity in log order, who wrote it, at what time by their clock and by the hub's, and every conflict with its decision.
 With --as-of it shows the row as the hub knew it when the log ended at that position (recorded time), in the view that --view names or the first one of such entities.
 After a restore the log gives positions out again, so a position that names another incarnation than the present one is refused.
 
-  tributary audit entity beneficiary/NBO-000017`,
-  maxPositionals: 1,
+  tributary audit entity beneficiary/NBO-000017
+  tributary audit entity beneficiary NBO-000017 --as-of 120000`,
+  maxPositionals: 2,
   options: { data: { type: "string" }, "as-of": { type: "string" }, view: { type: "string" } },
   async run({ positionals, text, out }) {
-    const [entity] = positionals;
-    if (entity === undefined) throw new TributaryError("usage", "the entity is missing", `Use: ${auditEntity.usage}`);
-    parseEntity(entity);
+    const { entity } = entityIn(positionals, auditEntity.usage);
     const asOf = text("as-of");
     const view = text("view") ?? null;
     if (asOf === undefined && view !== null)
@@ -128,6 +120,8 @@ After a restore the log gives positions out again, so a position that names anot
       if (trail.beyond.length > 0) out.line("\nFolded before the log was set back, and not in it any more:");
       for (const { event, type, position, incarnation } of trail.beyond)
         out.line(`  ${event} (${type}), at ${incarnation === null ? "" : `${incarnation}:`}${position}`);
+      if (trail.cases.length > 0) out.line("\nCases:");
+      for (const each of trail.cases) out.line(`  ${caseLine(each)}`);
       if (trail.decisions.length > 0) out.line("\nConflicts:");
       for (const decision of trail.decisions) {
         out.line(

@@ -15,7 +15,7 @@ import {
   standing,
 } from "../desk/index.ts";
 import { DELETED } from "../merge/engine.ts";
-import { type CaseFilter, type CaseRow, cases } from "../views/index.ts";
+import { type CaseFilter, type CaseRow, cases, mustBeView } from "../views/index.ts";
 import type { Command, Input } from "./args.ts";
 import { withDesk } from "./desk.ts";
 import { viewsOf } from "./folders.ts";
@@ -38,6 +38,14 @@ function filterOf({ text }: Input): CaseFilter {
   };
 }
 
+/** Who left a case as it is, when, and why. */
+export const acceptedWords = ({ acceptedBy, acceptedAt, acceptedNote }: CaseRow): string =>
+  `left as it is by ${acceptedBy ?? "somebody"}${acceptedAt === null ? "" : ` on ${acceptedAt}`}${acceptedNote === null ? "" : `: ${acceptedNote}`}`;
+
+/** A case about an entity, in a line: what it is, and how it stands. */
+export const caseLine = (row: CaseRow): string =>
+  `case ${row.id}, ${row.view} ${row.rule}: ${row.says} (${row.state === "accepted" ? acceptedWords(row) : row.state === "open" ? `open since ${row.openedAt}` : "closed"})`;
+
 const subjectOf = ({ kind, entityType, subject }: CaseRow): string =>
   kind === "invariant" ? subject : `${entityType}/${subject}`;
 
@@ -57,7 +65,11 @@ export const caseList: Command = {
   },
   async run(input) {
     const filter = filterOf(input);
-    const { cases: rows } = await withViews(input.text("data"), (db) => cases(db, filter));
+    const { cases: rows } = await withViews(input.text("data"), async (db) => {
+      // The hub's own cases, of forks, are about devices.
+      if (filter.view !== undefined && filter.view !== "devices") await mustBeView(db, filter.view);
+      return cases(db, filter);
+    });
     input.out.result(rows);
     input.out.line(
       rows.length === 0
@@ -67,6 +79,9 @@ export const caseList: Command = {
             rows.map((r) => [r.id, r.state, r.view, r.rule, subjectOf(r), r.says, r.assignee, r.openedAt]),
           ),
     );
+    const accepted = rows.filter(({ state }) => state === "accepted");
+    if (accepted.length > 0) input.out.line("\nAccepted as they are:");
+    for (const row of accepted) input.out.line(`  ${row.id}  ${acceptedWords(row)}`);
     return 0;
   },
 };
@@ -131,8 +146,7 @@ export const caseShow: Command = {
     out.line(`Case ${found.id}, ${found.state}: ${found.says}`);
     out.line(`  ${found.view}, ${found.kind} ${found.rule}, about ${subjectOf(found)}, open since ${found.openedAt}`);
     if (found.assignee !== null) out.line(`  assigned to ${found.assignee}`);
-    if (found.state === "accepted")
-      out.line(`  left as it is by ${found.acceptedBy}${found.acceptedNote === null ? "" : `: ${found.acceptedNote}`}`);
+    if (found.state === "accepted") out.line(`  ${acceptedWords(found)}`);
     out.line("");
     tellAbout(details, out);
     for (const note of notes)

@@ -11,7 +11,7 @@ import {
   retryDead,
 } from "../ingress/index.ts";
 import { natsSettings } from "../local/index.ts";
-import type { Command } from "./args.ts";
+import { type Command, ROW_COUNT } from "./args.ts";
 import { hubKey, hubRing } from "./keys.ts";
 import { table } from "./output.ts";
 import { hubDir } from "./paths.ts";
@@ -43,8 +43,10 @@ keeps it with the reason: ${MAX_DEAD_BYTES / 1_048_576} MiB at most and ${MAX_DE
   maxPositionals: 0,
   options: { data: { type: "string" }, after: { type: "string" }, limit: { type: "string" } },
   async run({ text, number, out }) {
-    const limit = number("limit", DEFAULT_LIMIT);
-    const { letters, total } = await withBroker(text("data"), (nc) => deadLetters(nc, { after: number("after", 0), limit }));
+    const limit = number("limit", DEFAULT_LIMIT, ROW_COUNT);
+    const { letters, total } = await withBroker(text("data"), (nc) =>
+      deadLetters(nc, { after: number("after", 0, { least: 0, most: Number.MAX_SAFE_INTEGER }), limit }),
+    );
     out.result({ total, letters });
     if (letters.length === 0) {
       out.line(total === 0 ? "There are no dead letters." : "There are no more dead letters.");

@@ -1,13 +1,16 @@
-import { existsSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { type Explanation, explainEntity, isResolution, type RegisterStory, type Step } from "../audit/index.ts";
 import { messageOf, TributaryError } from "../core/index.ts";
 import { type Tried, tryRules } from "../desk/index.ts";
 import { DELETED, type Decision, type Projection } from "../merge/engine.ts";
-import type { Command } from "./args.ts";
+import { casesOf } from "../views/index.ts";
+import { type Command, ROW_COUNT } from "./args.ts";
 import { byTheFile, REASONS } from "./commands-audit.ts";
+import { caseLine } from "./commands-case.ts";
 import { withDesk } from "./desk.ts";
+import { entityIn, entityNamed } from "./entities.ts";
 import { type Output, shown, table } from "./output.ts";
 import { withHubGate } from "./registry.ts";
 import { withViews } from "./with-views.ts";
@@ -104,18 +107,16 @@ and why, and which losing values were kept. Each view that shows the entity is e
   maxPositionals: 3,
   options: { data: { type: "string" }, view: { type: "string" } },
   async run({ positionals, text, out }) {
-    const [first, second, third] = positionals;
-    if (first === undefined) throw new TributaryError("usage", "the entity is missing", `Use: ${explainCommand.usage}`);
-    const isWhole = first.includes("/");
-    if (!isWhole && second === undefined)
-      throw new TributaryError("usage", "the entity's id is missing", `Use: ${explainCommand.usage}`);
-    if (isWhole && third !== undefined)
-      throw new TributaryError("usage", `${third} is one argument too many`, `Use: ${explainCommand.usage}`);
-    const entity = isWhole ? first : `${first}/${second}`;
-    const field = (isWhole ? second : third) ?? null;
-    const views = await withDesk(text("data"), (desk) => explainEntity(desk, entity, field, text("view") ?? null));
-    out.result({ entity, views });
+    const { entity, rest } = entityIn(positionals, explainCommand.usage, 1);
+    const field = rest[0] ?? null;
+    const { views, cases } = await withDesk(text("data"), async (desk) => ({
+      views: await explainEntity(desk, entity, field, text("view") ?? null),
+      cases: await casesOf(desk.db, entityNamed(entity)),
+    }));
+    const told = cases.filter(({ kind, rule }) => field === null || kind !== "register" || rule === field);
+    out.result({ entity, views, cases: told });
     out.line(views.map(storyOf).join("\n\n"));
+    if (told.length > 0) out.line(`\nCases:\n${told.map((each) => `  ${caseLine(each)}`).join("\n")}`);
     return 0;
   },
 };
@@ -126,6 +127,7 @@ const DEFAULT_ROWS = 20;
 async function candidate(file: string): Promise<Projection> {
   const path = resolve(file);
   if (!existsSync(path)) throw new TributaryError("input-malformed", `there is no file ${file}`, "Check the name.");
+  if (!statSync(path).isFile()) throw new TributaryError("input-malformed", `${file} is a folder`, "Name one of its files.");
   let module: { readonly default?: { readonly kind?: string; readonly name?: string } };
   try {
     module = (await import(pathToFileURL(path).href)) as typeof module;
@@ -163,7 +165,7 @@ entities could not be folded.
     const tried = await withViews(text("data"), (db) =>
       withHubGate(text("data"), ({ gate }) =>
         tryRules({ db, gate }, projection, {
-          maxRows: number("limit", DEFAULT_ROWS),
+          maxRows: number("limit", DEFAULT_ROWS, ROW_COUNT),
           onProgress: (entities) => out.progress(`${entities} entities folded`),
         }),
       ),

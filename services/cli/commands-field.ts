@@ -155,8 +155,8 @@ enrolled its key (\`field enrol\`, or an earlier sync with a token) needs no tok
       ...natsGiven(url, input),
       again: input.flag("again"),
       failFast: !isPatient,
-      ...(isPatient ? { maxTries: input.number("tries", 10) } : {}),
-      batchEvents: Math.min(Math.max(input.number("batch", 500), 1), 2_000),
+      ...(isPatient ? { maxTries: input.number("tries", 10, { least: 1, most: 1_000_000 }) } : {}),
+      batchEvents: input.number("batch", 500, { least: 1, most: 2_000 }),
       onProgress: (progress) => tellProgress(out, progress),
     });
     if (process.stderr.isTTY) out.progress("");

@@ -4,11 +4,11 @@ import { parseListen, publicUrl } from "./addresses.ts";
 import type { Command, Input } from "./args.ts";
 import { NATS_OPTIONS, useNatsFiles } from "./broker.ts";
 import { told } from "./commands-backup.ts";
-import { checkEvery } from "./every.ts";
+import { checkEvery, EVERY_HOURS } from "./every.ts";
 import { FOLDER_OPTIONS } from "./folders.ts";
 import { table } from "./output.ts";
 import { hubDir } from "./paths.ts";
-import { settingOf } from "./settings.ts";
+import { PROJECTOR_COUNT, settingOf } from "./settings.ts";
 import type { HubState } from "./state.ts";
 import { bracketed, type Hub, type HubOptions, isEverywhere, startHub } from "./supervise.ts";
 
@@ -27,7 +27,7 @@ function portsOf({ text, number }: Input): NonNullable<HubOptions["ports"]> {
     const option = PORTS[name];
     const said = text(option) === undefined ? settingOf(`ports.${name}`) : undefined;
     if (text(option) === undefined && said === undefined) continue;
-    const port = said === undefined ? number(option, 0) : Number(said);
+    const port = said === undefined ? number(option, 0, { least: 1, most: LAST_PORT }) : Number(said);
     if (port < 1 || port > LAST_PORT)
       throw new TributaryError("usage", `--${option} ${port} is not a port`, `Give a number from 1 to ${LAST_PORT}.`);
     if (process.env[VARIABLES[name]])
@@ -97,7 +97,7 @@ If the data folder has a notifications.json, the hub tells people of conflicts.
     const everySaid = settingOf("reconcileEveryHours");
     const every =
       text("reconcile-every") !== undefined
-        ? number("reconcile-every", 0)
+        ? number("reconcile-every", 0, EVERY_HOURS)
         : everySaid === undefined
           ? undefined
           : Number(everySaid);
@@ -114,7 +114,7 @@ If the data folder has a notifications.json, the hub tells people of conflicts.
       running = await startHub({
         dataDir: dir,
         say,
-        projectors: Math.max(1, number("projectors", Number(settingOf("projectors") ?? 1))),
+        projectors: number("projectors", Number(settingOf("projectors") ?? 1), PROJECTOR_COUNT),
         requireKeys: flag("require-keys") || settingOf("requireKeys") === "true",
         ports: portsOf(input),
         signal: stop.signal,

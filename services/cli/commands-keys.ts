@@ -165,6 +165,9 @@ export const keyList: Command = {
   },
 };
 
+/** A year: whoever is away longer finds the next key by the present one's signature. */
+const MAX_OVERLAP_HOURS = 8_784;
+
 export const keyRotate: Command = {
   name: "key rotate",
   summary: "make the hub's next key",
@@ -176,7 +179,7 @@ notice the change within seconds.`,
   options: { ...DATA, after: { type: "string" } },
   async run({ text, number, out }) {
     const dir = hubDir(text("data"));
-    const hours = number("after", OVERLAP_HOURS);
+    const hours = number("after", OVERLAP_HOURS, { least: 0, most: MAX_OVERLAP_HOURS });
     const key = await withKeyBook(dir, await runningHub(text("data"), ["eventstore"]), (book) =>
       rotateHubKey(dir, book, actor(), hours),
     );

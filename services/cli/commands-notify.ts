@@ -55,7 +55,7 @@ A receiver that took one after all recognises it by its Idempotency-Key.
   options: { data: { type: "string" }, target: { type: "string" }, id: { type: "string" } },
   async run({ text, number, out }) {
     const target = text("target");
-    const id = text("id") === undefined ? undefined : number("id", 0);
+    const id = text("id") === undefined ? undefined : number("id", 0, { least: 1, most: Number.MAX_SAFE_INTEGER });
     if (target !== undefined && id !== undefined)
       throw new TributaryError("usage", "--target and --id do not go together", `Use: ${notifyRetry.usage}`);
     const which = { ...(target === undefined ? {} : { target }), ...(id === undefined ? {} : { id }) };

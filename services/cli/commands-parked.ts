@@ -1,6 +1,6 @@
 import { TributaryError } from "../core/index.ts";
 import { parkedNamed, retryParked } from "../desk/index.ts";
-import { parkedCounts, parkedRows } from "../views/index.ts";
+import { mustBeView, parkedCounts, parkedRows } from "../views/index.ts";
 import type { Command } from "./args.ts";
 import { table } from "./output.ts";
 import { withViews } from "./with-views.ts";
@@ -18,17 +18,17 @@ ENTITY, or the event.`,
   options: { data: { type: "string" }, view: { type: "string" } },
   async run({ text, out }) {
     const view = text("view") ?? null;
-    const { rows, counts } = await withViews(text("data"), async (db) => ({
-      rows: await parkedRows(db, view),
-      counts: await parkedCounts(db),
-    }));
+    const { rows, counts } = await withViews(text("data"), async (db) => {
+      if (view !== null) await mustBeView(db, view);
+      return { rows: await parkedRows(db, view), counts: await parkedCounts(db) };
+    });
     out.result(rows);
     out.line(
       rows.length === 0
         ? "Nothing is parked."
         : table(
-            ["view", "entity", "event", "type", "events waiting", "error"],
-            rows.map((r) => [r.view, r.entity, r.event, r.type, r.waiting, r.error]),
+            ["name", "event", "type", "events waiting", "error"],
+            rows.map((r) => [`${r.view}/${r.entity}`, r.event, r.type, r.waiting, r.error]),
           ),
     );
     if (rows.length > 0)
@@ -65,13 +65,16 @@ export const parkedShow: Command = {
 export const parkedRetry: Command = {
   name: "parked retry",
   summary: "fold parked entities anew, after a fix",
-  usage: "tributary parked retry [--view NAME] [VIEW/ENTITY | ENTITY | ORIGIN/SEQ]… [--data DIR]",
+  usage: "tributary parked retry [--view NAME] [VIEW/ENTITY | VIEW ENTITY | ENTITY | ORIGIN/SEQ]… [--data DIR]",
   help: `Retries everything that is parked, or the names that \`tributary parked list\` prints. The process that holds an entity's shard folds it anew from all of its events.
 What still cannot be folded stays parked, with the new error. The running code does this; after you change a declaration, use \`tributary rebuild VIEW\` instead.`,
   options: { data: { type: "string" }, view: { type: "string" } },
   async run({ positionals: names, text, out }) {
     const view = text("view");
-    const asked = await withViews(text("data"), (db) => retryParked({ db }, { names, ...(view === undefined ? {} : { view }) }));
+    const asked = await withViews(text("data"), async (db) => {
+      if (view !== undefined) await mustBeView(db, view);
+      return retryParked({ db }, { names, ...(view === undefined ? {} : { view }) });
+    });
     out.result({ asked });
     out.line(
       asked === 0

@@ -13,7 +13,7 @@ import {
   type Which,
 } from "../desk/index.ts";
 import { type QuarantineFilter, quarantine, quarantineRates as rates } from "../views/index.ts";
-import type { Command, Input } from "./args.ts";
+import { type Command, DAY_COUNT, type Input } from "./args.ts";
 import { refOf } from "./commands-schema.ts";
 import { withDesk } from "./desk.ts";
 import { readText } from "./files.ts";
@@ -241,7 +241,7 @@ export const quarantineRates: Command = {
   maxPositionals: 0,
   options: { data: { type: "string" }, days: { type: "string" } },
   async run({ text, number, out }) {
-    const days = text("days") === undefined ? null : number("days", 0);
+    const days = text("days") === undefined ? null : number("days", 0, DAY_COUNT);
     const rows = await withViews(text("data"), (db) => rates(db, days));
     out.result(rows);
     out.line(

@@ -12,8 +12,8 @@ import {
   lag as lagOf,
   parkedCounts,
 } from "../views/index.ts";
-import type { Command, Input } from "./args.ts";
-import { FOLDER_OPTIONS, foldersOf, loadViews } from "./folders.ts";
+import type { Command, Input, Range } from "./args.ts";
+import { FOLDER_OPTIONS, foldersOf, viewsOf } from "./folders.ts";
 import { type Output, table } from "./output.ts";
 import { runningHub } from "./reach.ts";
 import { openHubGate } from "./registry.ts";
@@ -25,8 +25,8 @@ export async function withBuilder<T>(
   work: (deps: Parameters<typeof rebuild>[0]) => Promise<T>,
 ): Promise<T> {
   const state = await runningHub(data, ["eventstore", "postgres"]);
+  const views = await viewsOf(data);
   const folders = foldersOf(data);
-  const views = await loadViews(folders);
   const log = openLog(state.eventstoreUrl);
   try {
     const { registry, gate } = await openHubGate(log, folders);
@@ -45,6 +45,9 @@ export async function withBuilder<T>(
     await log.close();
   }
 }
+
+/** Events a second; none is without bound. */
+const RATE: Range = { least: 1, most: 1_000_000 };
 
 const duration = (seconds: number | null): string =>
   seconds === null
@@ -126,7 +129,7 @@ the hub. --compare: compare all rows with the live ones by hash; --no-swap: only
   async run(input) {
     const { flag, text, number, out } = input;
     const request = { which: whichViews(input, rebuildCommand.usage), compare: flag("compare"), compareOnly: flag("no-swap") };
-    const rate = number("max-rate", 0);
+    const rate = number("max-rate", 0, RATE);
     const result: Rebuilt = await withBuilder(text("data"), (deps) => {
       const say: typeof deps.say = ({ event, attempt }) =>
         event === "swap-waits" && out.progress(`waiting for readers (${String(attempt)})`);
@@ -179,7 +182,7 @@ event's hash covers all before it, so a few steps find the first difference.
     const field = text("field");
     if (field !== undefined) return (await import("./reconcile-field.ts")).reconcileField(field, text("data"), out);
     const which = whichViews(input, reconcileCommand.usage);
-    const rate = number("max-rate", 0);
+    const rate = number("max-rate", 0, RATE);
     const results = await withBuilder(text("data"), (deps) =>
       reconcile(deps, {
         names: viewNamesOf(deps.views, which),

@@ -28,6 +28,7 @@ import { foldersHere, loadForms, loadViews, schemasHere, viewsOf } from "./folde
 import { table } from "./output.ts";
 import { findingLines, withHubGate } from "./registry.ts";
 import { type CheckResult, sarif } from "./sarif.ts";
+import { systemWords } from "./system-errors.ts";
 
 export const schemaCheck: Command = {
   name: "schema check",
@@ -35,7 +36,7 @@ export const schemaCheck: Command = {
   usage: `tributary schema check [FOLDER] [--against hub|GIT-REF] [--level LEVEL] [--sarif FILE] [--data DIR]`,
   help: `Every version is checked by itself (as \`schema lint\` does) and with all earlier ones. --against hub: with what a running hub has registered, and by
 its levels. --against a git commit, branch or tag: with the folder as it was there; a version that stood there must not have been changed or removed.
-Exit 1 when anything is wrong, with an example for each change that would break a site. --sarif writes the findings for code review tools.
+Exit 9 when a change would break a site, with an example for each; 3 when a form is wrong in itself. --sarif writes the findings for code review tools.
 Warnings name columns of the project's views that hold less than their form allows: the device finds such values, and the hub holds them back.
 For the project's own folder it also names event types that a view takes and no form declares.
 
@@ -74,20 +75,27 @@ For the project's own folder it also names event types that a view takes and no 
         ? `${dir}: nothing would break${results.length === 0 ? "" : `; ${results.length} warnings`}.`
         : `${dir}: ${errors} errors, ${results.length - errors} warnings.`,
     );
-    return errors === 0 ? 0 : 1;
+    return exitOf(results);
   },
 };
+
+/** The exit code: a change that would break a site comes before a form that is wrong in itself. */
+function exitOf(results: readonly CheckResult[]): number {
+  const wrong = results.filter(({ severity }) => severity === "error");
+  if (wrong.length === 0) return 0;
+  const breaks = wrong.some(({ rule, finding }) => finding !== null || rule === "changed" || rule === "removed");
+  return new TributaryError(breaks ? "would-break" : "schema-malformed", "", "").exitCode;
+}
 
 function writeReport(file: string, text: string): void {
   try {
     writeFileSync(file, text);
   } catch (error) {
-    throw new TributaryError(
-      "usage",
+    const [message, hint] = systemWords(error, file) ?? [
       `${file} cannot be written: ${messageOf(error)}`,
       "Name a file in a folder that exists and may be written.",
-      { cause: error },
-    );
+    ];
+    throw new TributaryError("usage", message, hint, { cause: error });
   }
 }
 

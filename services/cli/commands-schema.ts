@@ -15,7 +15,7 @@ import {
 } from "../gate/index.ts";
 import { loadSchemas } from "../gate/node.ts";
 import { SCOPE_SCHEMAS, SCOPE_SCHEMAS_READ } from "../http/index.ts";
-import type { Command, Input } from "./args.ts";
+import { type Command, DAY_COUNT, type Input } from "./args.ts";
 import { readText } from "./files.ts";
 import { table } from "./output.ts";
 import { hubDir } from "./paths.ts";
@@ -327,8 +327,8 @@ password of basic credentials with any name. With --read it may only read; so ma
   options: { ...DATA, days: { type: "string" }, read: { type: "boolean" } },
   async run({ text, flag, number, out }) {
     const dir = hubDir(text("data"));
+    const days = number("days", DEFAULT_TOKEN_DAYS, DAY_COUNT);
     const { org, httpUrl } = readState(dir);
-    const days = number("days", DEFAULT_TOKEN_DAYS);
     const token = await issueHubToken(dir, {
       org,
       site: "hub",

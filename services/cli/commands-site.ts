@@ -3,7 +3,7 @@ import { userInfo } from "node:os";
 import { TributaryError, withoutLogin } from "../core/index.ts";
 import { hasOwnBroker, userLine } from "../local/index.ts";
 import { sites as siteStatuses } from "../views/index.ts";
-import type { Command } from "./args.ts";
+import { type Command, DAY_COUNT } from "./args.ts";
 import { addressesOf } from "./commands-hub.ts";
 import { writeWhole } from "./files.ts";
 import { table } from "./output.ts";
@@ -54,8 +54,8 @@ shown only once: keep them safe. If a tablet is lost, revoke it with \`tributary
     const types = text("types");
     const added = await addSite(dir, state, {
       site,
-      days: number("days", DEFAULT_TOKEN_DAYS),
-      codeDays: number("code-days", DEFAULT_CODE_DAYS),
+      days: number("days", DEFAULT_TOKEN_DAYS, DAY_COUNT),
+      codeDays: number("code-days", DEFAULT_CODE_DAYS, DAY_COUNT),
       actor: userInfo().username,
       ...(org === undefined ? {} : { org }),
       ...(title === undefined ? {} : { title }),

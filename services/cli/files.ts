@@ -1,6 +1,16 @@
 /** Reading and writing whole files. */
 import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { basename } from "node:path";
 import { messageOf, TributaryError } from "../core/index.ts";
+import { systemWords } from "./system-errors.ts";
+
+/** What to do about a file of the hub's folder that cannot be read. None may be removed without a thought: most hold what nothing else holds. */
+const REMEDIES: Readonly<Record<string, string>> = {
+  "hub.json": "A hub writes it when it starts: stop the hub if it is running, and start it again.",
+  "config.json": "Restore it from the last backup. Without it the hub would begin as another organisation, at other ports.",
+  "signing-key.json":
+    "Restore it from the last backup, and keep the damaged one. Without it no device would believe this hub any more.",
+};
 
 /** A JSON file of the hub's folder. Throws `data-corrupt` when it cannot be read. */
 export function readJson(file: string): unknown {
@@ -10,7 +20,7 @@ export function readJson(file: string): unknown {
     throw new TributaryError(
       "data-corrupt",
       `${file} cannot be read: ${messageOf(error)}`,
-      "Restore it from a backup, or remove it and start the hub again.",
+      REMEDIES[basename(file)] ?? "Restore it from the last backup, and keep the damaged one.",
       {
         cause: error,
       },
@@ -41,10 +51,11 @@ export function readText(file: string): string {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (error) {
     const notUtf8 = error instanceof TypeError;
+    const why = systemWords(error, file) ?? [`${file} cannot be read: ${messageOf(error)}`, "Check the name."];
     throw new TributaryError(
       "input-malformed",
-      notUtf8 ? `${file} is not UTF-8` : `${file} cannot be read: ${messageOf(error)}`,
-      notUtf8 ? "Save it as UTF-8 and try again." : "Check the name.",
+      notUtf8 ? `${file} is not UTF-8` : why[0],
+      notUtf8 ? "Save it as UTF-8 and try again." : why[1],
       { cause: error },
     );
   }

@@ -163,5 +163,18 @@ export async function loadViews(
   return views;
 }
 
-/** The views of a data directory's hub. */
-export const viewsOf = (data: string | undefined): Promise<View[]> => loadViews(foldersOf(data));
+/**
+ * The views of a data directory's hub. Where other projections were named than the hub's, which is refused, what is wrong in themselves is told first: it would be
+ * wrong in the hub, too.
+ */
+export async function viewsOf(data: string | undefined): Promise<View[]> {
+  let folders: Folders;
+  try {
+    folders = foldersOf(data);
+  } catch (error) {
+    const named = given("projections");
+    if (named !== undefined && existsSync(named)) await loadViews({ projections: named });
+    throw error;
+  }
+  return loadViews(folders);
+}

@@ -1,4 +1,5 @@
 import { forTerminal, isTributaryError, jsonForTerminal, messageOf, TributaryError } from "../core/index.ts";
+import { operatingFailure } from "./system-errors.ts";
 
 /** Where a command's words go. Results to stdout; progress and errors to stderr, so that `--json` output is one clean document. */
 export interface Output {
@@ -7,6 +8,8 @@ export interface Output {
   line(text?: string): void;
   /** The command's result as one JSON document; nothing without `--json`. */
   result(value: unknown): void;
+  /** A piece of a long result on stdout, as it stands. Resolves when it has been taken; `false`: nobody reads any more. */
+  piece(text: string): Promise<boolean>;
   /** What is going on, on stderr: at a terminal each takes the place of the one before. */
   progress(text: string): void;
   /** Something that happened, on stderr, to stay there. */
@@ -23,6 +26,10 @@ export function output(json: boolean): Output {
     result: (value) => {
       if (json) process.stdout.write(`${jsonForTerminal(JSON.stringify(value, replacer, 2))}\n`);
     },
+    piece: (text) =>
+      text === ""
+        ? Promise.resolve(true)
+        : new Promise((resolve) => process.stdout.write(text, (error) => resolve(error == null))),
     notice: (text) => process.stderr.write(`${isTerminal ? "\r\x1b[2K" : ""}${forTerminal(text)}\n`),
     progress: (text) => process.stderr.write(isTerminal ? `\r\x1b[2K${forTerminal(text)}` : `${forTerminal(text)}\n`),
   };
@@ -49,20 +56,38 @@ function width(text: string): number {
 
 export type Cell = string | number | boolean | null | undefined;
 
-/** Rows as aligned columns. Numbers stand to the right. */
-export function table(header: readonly string[], rows: readonly (readonly Cell[])[], indent = ""): string {
-  const text = rows.map((row) =>
-    row.map((cell) => (cell === null || cell === undefined ? "–" : forTerminal(String(cell)).replaceAll(/[\n\t]/g, " "))),
-  );
-  const widths = header.map((name, i) => Math.max(width(name), ...text.map((row) => width(row[i] ?? ""))));
-  const right = header.map((_, i) => rows.length > 0 && rows.every((row) => typeof row[i] === "number"));
+/** A table that is written piece by piece: its first rows say how wide the columns are, and a wider cell widens its column from there on. */
+export interface TableWriter {
+  /** Rows as lines; the first piece begins with the header. */
+  piece(rows: readonly (readonly Cell[])[]): string;
+}
+
+export function tableWriter(header: readonly string[], indent = ""): TableWriter {
+  const names = header.map((name) => forTerminal(name));
+  const widths = names.map(width);
+  let right: readonly boolean[] | null = null;
   const pad = (value: string, i: number): string => {
-    const gap = " ".repeat(Math.max(0, widths[i]! - width(value)));
-    return right[i] ? gap + value : value + gap;
+    const gap = " ".repeat(Math.max(0, (widths[i] ?? 0) - width(value)));
+    return right?.[i] ? gap + value : value + gap;
   };
   const line = (cells: readonly string[]): string => indent + cells.map(pad).join("  ").trimEnd();
-  return [line(header), indent + widths.map((w) => "─".repeat(w)).join("  "), ...text.map(line)].join("\n");
+  return {
+    piece(rows) {
+      const text = rows.map((row) =>
+        row.map((cell) => (cell === null || cell === undefined ? "–" : forTerminal(String(cell)).replaceAll(/[\n\t]/g, " "))),
+      );
+      for (const row of text) for (const [i, cell] of row.entries()) widths[i] = Math.max(widths[i] ?? 0, width(cell));
+      const isFirst = right === null;
+      right ??= header.map((_, i) => rows.length > 0 && rows.every((row) => typeof row[i] === "number"));
+      const head = isFirst ? [line(names), indent + widths.map((w) => "─".repeat(w)).join("  ")] : [];
+      return [...head, ...text.map(line)].join("\n");
+    },
+  };
 }
+
+/** Rows as aligned columns. Numbers stand to the right. */
+export const table = (header: readonly string[], rows: readonly (readonly Cell[])[], indent = ""): string =>
+  tableWriter(header, indent).piece(rows);
 
 /** A text of somebody's without line ends, which could pass for lines of ours. */
 const oneLine = (text: string): string => text.replaceAll("\n", "␊").replaceAll("\t", " ");
@@ -102,10 +127,10 @@ export function exitCodeOf(code: number): number {
 
 /** Tells of a failure, in the form asked for, and returns the exit code. */
 export function reportFailure(error: unknown, json: boolean): number {
-  const known = isTributaryError(error) ? error : isFull(error) ? diskFull(error) : null;
+  const known = isTributaryError(error) ? error : isFull(error) ? diskFull(error) : operatingFailure(error);
   if (json) {
     process.stdout.write(
-      `${JSON.stringify({ error: { code: known?.code ?? "internal", message: messageOf(error), hint: known?.hint ?? "This is a bug; please report it with the log." } })}\n`,
+      `${JSON.stringify({ error: { code: known?.code ?? "internal", message: known?.message ?? messageOf(error), hint: known?.hint ?? "This is a bug; please report it with the log." } })}\n`,
     );
   }
   process.stderr.write(

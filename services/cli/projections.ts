@@ -25,7 +25,7 @@ export async function viewsIn(
   try {
     files = readdirSync(dir).filter((name) => /\.(ts|js|mjs)$/.test(name) && !name.endsWith(".d.ts"));
   } catch (error) {
-    throw wrong(dir, `the folder cannot be read: ${messageOf(error)}`, error);
+    throw wrong(dir, folderProblem(error), error);
   }
   const out: View[] = [];
   for (const name of files.filter((name) => only?.includes(name) ?? true).sort()) {
@@ -43,4 +43,11 @@ export async function viewsIn(
     out.push(module.default!);
   }
   return out;
+}
+
+/** Why a folder cannot be read, in words. */
+function folderProblem(error: unknown): string {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  if (code === "ENOENT") return "there is no such folder";
+  return code === "ENOTDIR" ? "it is a file, and a folder is needed" : `the folder cannot be read: ${messageOf(error)}`;
 }

@@ -33,6 +33,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   "field enrol": async () => (await import("./commands-field.ts")).fieldEnrol,
   "field rotate-key": async () => (await import("./commands-field.ts")).fieldRotateKey,
   "field salvage": async () => (await import("./commands-field.ts")).fieldSalvage,
+  "field log": async () => (await import("./commands-field-log.ts")).fieldLog,
   "field status": async () => (await import("./commands-field.ts")).fieldStatus,
   view: async () => (await import("./commands-view.ts")).view,
   "audit entity": async () => (await import("./commands-audit.ts")).auditEntity,
@@ -81,7 +82,8 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
 };
 
 const EXIT_CODES = `Exit codes:  0 done   1 a bug   2 wrong usage   3 input that does not fit   4 not found   5 token refused
-             6 the log's discipline (gap, broken chain, fork)   7 a server is away   8 disk, lock or port`;
+             6 the log's discipline (gap, broken chain, fork)   7 a server is away   8 disk, lock or port
+             9 a change of forms would break a site (schema check)`;
 
 async function overview(prefix = ""): Promise<string> {
   const commands = await Promise.all(

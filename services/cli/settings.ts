@@ -13,6 +13,7 @@ import { checkEvery } from "./every.ts";
 const FILES = ["ts", "mts", "js", "mjs", "json"].map((ending) => `tributary.config.${ending}`);
 const LAST_PORT = 65_535;
 const MAX_PROJECTORS = 64;
+export const PROJECTOR_COUNT = { least: 1, most: MAX_PROJECTORS } as const;
 
 const isUrl = (text: string, ...schemes: readonly string[]): boolean => schemes.includes(URL.parse(text)?.protocol ?? "");
 const saysOf = (check: (text: string) => unknown) =>

@@ -164,7 +164,13 @@ async function stateOf(
   const host = listen?.host ?? kept.listen?.host ?? HERE;
   const lastPort = kept.listen?.port;
   const port = await choosePort(
-    { host, say, ...(listen === undefined ? {} : { port: listen.port }), ...(lastPort === undefined ? {} : { lastPort }) },
+    {
+      host,
+      say,
+      option: "--listen",
+      ...(listen === undefined ? {} : { port: listen.port }),
+      ...(lastPort === undefined ? {} : { lastPort }),
+    },
     "the HTTP door",
   );
   const urls = publicUrls ?? kept.publicUrls ?? [];

@@ -3,7 +3,7 @@ import { messageOf } from "../core/index.ts";
 import { reconcile } from "../projector/index.ts";
 import type { Command } from "./args.ts";
 import { withBuilder } from "./commands-rebuild.ts";
-import { checkEvery, DAY_HOURS } from "./every.ts";
+import { checkEvery, DAY_HOURS, EVERY_HOURS } from "./every.ts";
 import { FOLDER_OPTIONS, viewsOf } from "./folders.ts";
 import { ended, logger } from "./workers.ts";
 
@@ -24,7 +24,7 @@ export const reconciler: Command = {
     const stop = new AbortController();
     const stopped = ended().then(() => stop.abort());
     process.send?.({ ready: true });
-    const everyHours = number("every", DAY_HOURS);
+    const everyHours = number("every", DAY_HOURS, EVERY_HOURS);
     checkEvery(everyHours);
     while (!stop.signal.aborted) {
       for (let hour = 0; hour < everyHours && !stop.signal.aborted; hour++)

@@ -41,6 +41,8 @@ const CODES = {
   "origin-forked": { exit: 6, status: 409 },
   "restored-behind": { exit: 6, status: 409 },
   "verify-failed": { exit: 6, status: 500 },
+  // what a deployment would break
+  "would-break": { exit: 9, status: 409 },
   // the machine and its servers
   "backend-unreachable": { exit: 7, status: 503 },
   "backend-missing": { exit: 7, status: 503 },
@@ -49,7 +51,9 @@ const CODES = {
   "disk-full": { exit: 8, status: 507 },
   "data-locked": { exit: 8, status: 409 },
   "data-corrupt": { exit: 8, status: 500 },
+  "path-unusable": { exit: 8, status: 500 },
   "port-in-use": { exit: 8, status: 500 },
+  "port-refused": { exit: 8, status: 500 },
   "already-running": { exit: 8, status: 409 },
   internal: { exit: 1, status: 500 },
 } as const;
@@ -79,6 +83,47 @@ export class TributaryError extends Error {
   /** The HTTP status that this failure answers a request with. */
   get status(): number {
     return (CODES[this.code] ?? CODES.internal).status;
+  }
+}
+
+/** What a failure to listen says, by the system's code; what else there is comes back as it is. */
+export function listenFailure(
+  error: { readonly code?: string },
+  {
+    host,
+    port,
+    title,
+    option,
+  }: { readonly host: string; readonly port: number; readonly title: string; readonly option: string },
+): unknown {
+  const because = { cause: error };
+  switch (error.code) {
+    case "EADDRINUSE":
+      return new TributaryError(
+        "port-in-use",
+        `port ${port} of ${host}, wanted for ${title}, is in use`,
+        `Stop the program that listens there, or choose another port with ${option}.`,
+        because,
+      );
+    case "EACCES":
+    case "EPERM":
+      return new TributaryError(
+        "port-refused",
+        `the system does not let this user listen on port ${port} of ${host}, wanted for ${title}`,
+        `Choose a port above 1023 with ${option}; a proxy can hand on what comes to a lower one.`,
+        because,
+      );
+    case "EADDRNOTAVAIL":
+    case "EAFNOSUPPORT":
+    case "ENOTFOUND":
+      return new TributaryError(
+        "port-refused",
+        `${host}, where ${title} is to listen, is no address of this machine`,
+        `Choose one of its addresses with ${option}, 127.0.0.1 for this machine only, or 0.0.0.0 for all.`,
+        because,
+      );
+    default:
+      return error;
   }
 }
 

@@ -55,7 +55,7 @@ export {
   siteOfDevice,
 } from "./enrolled.ts";
 export type { Appendable, Content, EventHead, LogEntry, OriginHead, QuarantineMark, QuarantineReason } from "./entry.ts";
-export { assert, ERROR_CODES, type ErrorCode, isTributaryError, messageOf, TributaryError } from "./errors.ts";
+export { assert, ERROR_CODES, type ErrorCode, isTributaryError, listenFailure, messageOf, TributaryError } from "./errors.ts";
 export {
   type ClockNote,
   type EntityRef,

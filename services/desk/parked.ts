@@ -35,6 +35,20 @@ export async function parkedNamed({ db }: Pick<Desk, "db">, name: string): Promi
   return row;
 }
 
+/**
+ * Names as a list prints them: a view and an entity, in a column each, stand for `view/entity` where somebody has copied both.
+ */
+function joined(rows: readonly ParkedEntity[], words: readonly string[]): readonly string[] {
+  const names: string[] = [];
+  for (let i = 0; i < words.length; i++) {
+    const [word = "", next = ""] = [words[i], words[i + 1]];
+    const isPair = rows.some((row) => row.view === word && namesOf(row).includes(next));
+    names.push(isPair ? `${word}/${rows.find((row) => row.view === word && namesOf(row).includes(next))?.entity}` : word);
+    if (isPair) i++;
+  }
+  return names;
+}
+
 /** Which parked entities are meant: those of a view, or of all views; and among them those that are named, or all. */
 export interface RetryRequest {
   readonly view?: string;
@@ -44,7 +58,7 @@ export interface RetryRequest {
 /** Asks the running hub to fold parked entities again. Returns how many. Throws `not-found` for a name that means no parked entity. */
 export async function retryParked({ db }: Pick<Desk, "db">, { view, names }: RetryRequest): Promise<number> {
   const parked = await parkedRows(db, view ?? null);
-  const { found, missing } = namedAmong(parked, names);
+  const { found, missing } = namedAmong(parked, joined(parked, names));
   if (missing.length > 0)
     throw new TributaryError("not-found", `${missing.join(", ")} is not parked`, "`tributary parked list` shows what is.");
   const chosen = names.length === 0 ? parked : found;

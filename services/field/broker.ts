@@ -10,6 +10,9 @@ const LOGIN_TRIES = 3;
 const LOGIN_PAUSE_MS = 400;
 /** What a device's users call the server. */
 const WHO = "the hub's broker";
+/** A server of another kind is silent, too: it waits to be asked. */
+const OTHER_KIND =
+  " Check the address, too: nats:// and tls:// are for the port of a NATS server; a hub's HTTP door is written http:// or https://.";
 
 /**
  * Connects a device to the hub's broker. If neither the address nor the settings have a login, it logs in with its token, its one-time code, or its own key if
@@ -33,7 +36,14 @@ export async function connectField(options: TransportOptions): Promise<NatsConne
         const refusal = natsRefusal(WHO, error);
         const isLast = tries >= LOGIN_TRIES && i === tried.length - 1;
         if (refusal?.code !== "login-refused" || isLast)
-          throw refusal ?? brokerAway(`${WHO} at ${connectTo.servers.join(", ")} does not answer`, error, silenceHint(connectTo));
+          throw (
+            refusal ??
+            brokerAway(
+              `${WHO} at ${connectTo.servers.join(", ")} does not answer`,
+              error,
+              `${silenceHint(connectTo)}${OTHER_KIND}`,
+            )
+          );
       }
     }
     await new Promise((resolve) => setTimeout(resolve, LOGIN_PAUSE_MS));

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -10,6 +10,8 @@ import { type OriginRow, openRows, type Rows, setUp } from "./rows.ts";
 
 /** How long a second process on the same device waits for the first to finish its transaction. */
 const BUSY_TIMEOUT_MS = 5_000;
+/** What every SQLite database begins with. */
+const SQLITE_HEAD = "SQLite format 3\0";
 
 export interface FieldName {
   readonly org: string;
@@ -61,6 +63,8 @@ export function openStore(options: StoreOptions): Store {
       "Make one with `tributary field init`, or name the right one with --db.",
     );
   }
+  // Before anything is made: a name that is none leaves no file behind.
+  if (name !== undefined) originId({ ...name, epoch: "none" });
   const db = openDatabase(path, create);
   try {
     setUp(db, BUSY_TIMEOUT_MS, maxPages);
@@ -106,6 +110,7 @@ function begin(store: Store, name: FieldName | undefined): void {
 function openDatabase(path: string, create: boolean): DatabaseSync {
   try {
     if (path !== ":memory:") {
+      mustBeOurs(path);
       if (create) mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
       ownNewFile(path);
     }
@@ -113,6 +118,32 @@ function openDatabase(path: string, create: boolean): DatabaseSync {
   } catch (error) {
     throw storeError(path, error);
   }
+}
+
+/** Throws `data-corrupt` or `path-unusable` for what is there and cannot be a database: it keeps its content and its rights. */
+function mustBeOurs(path: string): void {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isFile())
+    throw new TributaryError(
+      "path-unusable",
+      `${path} is not a file, and a database is one`,
+      "Name a file with --db, for example juba.db.",
+    );
+  if (found.size === 0) return;
+  const head = Buffer.alloc(SQLITE_HEAD.length);
+  const handle = openSync(path, "r");
+  try {
+    readSync(handle, head, 0, head.length, 0);
+  } finally {
+    closeSync(handle);
+  }
+  if (head.toString("latin1") === SQLITE_HEAD) return;
+  throw new TributaryError(
+    "data-corrupt",
+    `${path} is not a field database, or is damaged: it does not begin like one`,
+    "Keep the file. Name another with --db; where it was a field database, `tributary field salvage --db FILE --out EVENTS` writes what is readable of it.",
+  );
 }
 
 function checkName(store: Store, path: string, name: FieldName | undefined): void {

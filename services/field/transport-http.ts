@@ -19,6 +19,7 @@ import {
   helloOutcome,
   inTheHubsTime,
   isAway,
+  isNotTls,
   jsonOf,
   NEWS_TIMEOUT_MS,
   problemOf,
@@ -54,7 +55,7 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
       return { status: response.status, json: await boundedJson(response) };
     } catch (error) {
       const { cause } = error as { cause?: unknown };
-      throw away(`${what}: the hub at ${base} does not answer`, cause ?? error);
+      throw otherProtocol(base, cause) ?? away(`${what}: the hub at ${base} does not answer`, cause ?? error);
     }
   };
   const question = (path: string, asked: object, timeoutMs: number): Promise<Answer> => {
@@ -150,6 +151,35 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
     },
     async close() {},
   };
+}
+
+/** What a server that speaks another protocol than the address says sends back; `null`: nothing of the kind. */
+function otherProtocol(base: string, cause: unknown): TributaryError | null {
+  const { code, data, message } = (cause ?? {}) as { code?: unknown; data?: unknown; message?: unknown };
+  if (message === "bad port")
+    return new TributaryError(
+      "usage",
+      `no program sends HTTP to the port of ${base}: it is kept for another kind of server`,
+      "Check the address. A hub listens on another port with `tributary hub --listen`.",
+    );
+  if (typeof code !== "string") return null;
+  const isTls = base.startsWith("https:");
+  const say = (what: string, todo: string): TributaryError =>
+    new TributaryError("backend-unreachable", `the server at ${base} ${what}`, `${todo} The events are safe on this device.`, {
+      cause,
+    });
+  if (isTls && isNotTls(code))
+    return say("does not speak https", `Write http://${base.slice("https://".length)}, or ask for the hub's https address.`);
+  if (!code.startsWith("HPE_")) return null;
+  const answer = String(data ?? "");
+  return answer.startsWith("INFO ")
+    ? say("is a NATS server", `Write nats://${base.slice(base.indexOf("//") + 2)}.`)
+    : say(
+        "does not speak HTTP",
+        isTls
+          ? "Check the address."
+          : `Check the address; where it is a TLS port, write https://${base.slice("http://".length)}.`,
+      );
 }
 
 /** Reads an answer to its end, or until it is longer than any hub's. */

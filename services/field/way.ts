@@ -151,11 +151,17 @@ export function problemOf(json: unknown): TributaryError | null {
 /** Error codes of addresses where nothing can be: refused, unknown, without a route. Waiting a second does not change that. */
 const NOTHING_THERE = ["ECONNREFUSED", "ENOTFOUND", "EHOSTUNREACH", "ENETUNREACH", "EAI_AGAIN", "CONNECTION_REFUSED"];
 
-/** Whether a failure says that nothing listens at the address. */
+/** What OpenSSL says of an answer that is not TLS. */
+export const isNotTls = (code: string): boolean =>
+  /^ERR_SSL_(?:WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|HTTP_REQUEST)$/.test(code);
+/** A server of another kind is there: waiting does not change that either. */
+const isOtherKind = (code: string): boolean => isNotTls(code) || code.startsWith("HPE_");
+
+/** Whether a failure says that nothing of a hub listens at the address. */
 export function isNothingThere(error: unknown): boolean {
   for (let at: unknown = error, depth = 0; at instanceof Error && depth < 8; depth++) {
     const { code, chainedError, cause } = at as { code?: unknown; chainedError?: unknown; cause?: unknown };
-    if (!isTributaryError(at) && typeof code === "string" && NOTHING_THERE.includes(code)) return true;
+    if (!isTributaryError(at) && typeof code === "string" && (NOTHING_THERE.includes(code) || isOtherKind(code))) return true;
     at = chainedError ?? cause;
   }
   return false;

@@ -1,7 +1,7 @@
 import type { IncomingMessage, Server } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
-import { isTributaryError, messageOf, TributaryError } from "../core/index.ts";
+import { isTributaryError, listenFailure, messageOf, TributaryError } from "../core/index.ts";
 import { addressOf } from "./address.ts";
 import { type ApiInfo, openApiSurface } from "./openapi.ts";
 import { anyProblem } from "./problem.ts";
@@ -290,16 +290,7 @@ function send(reply: FastifyReply, { status, body, type = "application/json", he
 async function begin(server: Server, host: string, port: number): Promise<void> {
   const failed = Promise.withResolvers<never>();
   const onError = (error: NodeJS.ErrnoException): void =>
-    failed.reject(
-      error.code === "EADDRINUSE"
-        ? new TributaryError(
-            "port-in-use",
-            `port ${port} of ${host} is in use`,
-            "Stop the program that listens there, or choose another with --port.",
-            { cause: error },
-          )
-        : error,
-    );
+    failed.reject(listenFailure(error, { host, port, title: "the HTTP door", option: "--listen" }));
   server.once("error", onError);
   await Promise.race([new Promise<void>((resolve) => server.listen(port, host, resolve)), failed.promise]);
   server.off("error", onError);

@@ -178,8 +178,7 @@ export function doorkeeper(keys: JSONWebKeySet | Keyring, refuse: (claims: Claim
   return {
     async admit(authorization, atMs, scope = SCOPE_APPEND) {
       const token = /^([\w-]+\.[\w-]+\.[\w-]+)$/.exec(bearerOf(authorization ?? ""))?.[1];
-      if (token === undefined)
-        throw new TributaryError("token-missing", "no token came with the request", 'Send it as "Authorization: Bearer …".');
+      if (token === undefined) throw noToken(authorization ?? "");
       if (!token.split(".").every(isCanonical))
         throw new TributaryError(
           "token-invalid",
@@ -225,6 +224,17 @@ export function doorkeeper(keys: JSONWebKeySet | Keyring, refuse: (claims: Claim
       throw new TributaryError("token-invalid", `the token is not valid: ${messageOf(error)}`, again, { cause: error });
     }
   }
+}
+
+/** What is wrong with an authorization that holds no token. */
+function noToken(authorization: string): TributaryError {
+  if (bearerOf(authorization) === "" && !/^(Bearer|Basic)\s+\S/i.test(authorization))
+    return new TributaryError("token-missing", "no token came with the request", 'Send it as "Authorization: Bearer …".');
+  return new TributaryError(
+    "token-invalid",
+    "what came with the request is not a token: a token is three parts with dots between them",
+    "Take it whole, as `tributary site add` or `tributary schema token` printed it, without spaces or line ends.",
+  );
 }
 
 /**

@@ -39,7 +39,7 @@ export async function startEventStore(options: StartOptions): Promise<Backend> {
     return fromEnvironment("eventstore", "TRIBUTARY_EVENTSTORE_URL", url, probe);
   }
   await endLeftover(dataDir, "eventstore");
-  const chosen = await choosePort(options, TITLES.eventstore);
+  const chosen = await choosePort({ ...options, option: "--eventstore-port" }, TITLES.eventstore);
   const local = `esdb://127.0.0.1:${chosen}?tls=false`;
   const store = join(dataDir, "eventstore");
   mkdirSync(store, { recursive: true });

@@ -97,7 +97,7 @@ export async function startNats(options: StartOptions): Promise<Backend> {
     return fromEnvironment("nats", "TRIBUTARY_NATS_URL", url, (named) => probe(named, natsSettings()));
   }
   await endLeftover(dataDir, "nats");
-  const chosen = await choosePort(options, TITLES.nats);
+  const chosen = await choosePort({ ...options, option: "--nats-port" }, TITLES.nats);
   const store = join(dataDir, "nats");
   mkdirSync(store, { recursive: true });
   adoptStreams(store);

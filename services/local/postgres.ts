@@ -68,7 +68,7 @@ export async function startPostgres(options: StartOptions): Promise<Backend> {
     return fromEnvironment("postgres", "TRIBUTARY_POSTGRES_URL", url, probe);
   }
   await endLeftover(dataDir, "postgres");
-  const chosen = await choosePort(options, TITLES.postgres);
+  const chosen = await choosePort({ ...options, option: "--postgres-port" }, TITLES.postgres);
   hubFolder(dataDir);
   const password = keptPassword(join(dataDir, "postgres.password"));
   const local = `postgres://tributary:${password}@127.0.0.1:${chosen}/${DATABASE}`;

@@ -3,7 +3,7 @@ import { closeSync, existsSync, openSync, readdirSync, readFileSync, rmSync, wri
 import { createServer } from "node:net";
 import { delimiter, dirname, join } from "node:path";
 import { promisify } from "node:util";
-import { ERROR_CODES, type ErrorCode, isTributaryError, TributaryError } from "../core/index.ts";
+import { ERROR_CODES, type ErrorCode, isTributaryError, listenFailure, TributaryError } from "../core/index.ts";
 import { ownFolder } from "../core/node.ts";
 import type { Ended } from "./backend.ts";
 import { boundLog, LOG_LOOK_MS, lastLines, MAX_LOG_BYTES } from "./logs.ts";
@@ -37,36 +37,39 @@ export async function freePort(): Promise<number> {
   );
 }
 
-/** Whether a port of an address of this machine is free. */
-export const isFree = (port: number, host = "127.0.0.1"): Promise<boolean> =>
+/** Why nobody can listen on a port of an address of this machine; `null`: it is free. */
+const portProblem = (port: number, host: string): Promise<NodeJS.ErrnoException | null> =>
   new Promise((resolve) => {
     const server = createServer();
-    server.once("error", () => resolve(false));
-    server.listen(port, host, () => server.close(() => resolve(true)));
+    server.once("error", resolve);
+    server.listen(port, host, () => server.close(() => resolve(null)));
   });
+
+/** Whether a port of an address of this machine is free. */
+export const isFree = async (port: number, host = "127.0.0.1"): Promise<boolean> => (await portProblem(port, host)) === null;
 
 /** The port that was asked for, which must be free; or else the port of the last run, if nobody has taken it meanwhile; or else any free one. */
 export async function choosePort(
   {
     port,
     lastPort,
+    option,
     host = "127.0.0.1",
     say = () => {},
   }: {
     readonly port?: number;
     readonly lastPort?: number;
+    /** The option that names the port. */
+    readonly option: string;
     readonly host?: string;
     readonly say?: (line: string) => void;
   },
   title: string,
 ): Promise<number> {
   if (port !== undefined && port !== 0) {
-    if (await isFree(port, host)) return port;
-    throw new TributaryError(
-      "port-in-use",
-      `port ${port}, wanted for ${title}, is in use`,
-      "Stop the program that listens there, or choose another port.",
-    );
+    const problem = await portProblem(port, host);
+    if (problem === null) return port;
+    throw listenFailure(problem, { host, port, title, option });
   }
   if (lastPort !== undefined && lastPort !== 0 && (await isFree(lastPort, host))) return lastPort;
   const chosen = await freePort();

@@ -150,6 +150,11 @@ export const SYSTEM_COLUMNS = [
   "state",
 ];
 
+/** Columns that PostgreSQL keeps in every table for itself; no table of ours can have another of this name. */
+const STORE_COLUMNS = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+/** PostgreSQL tells tables apart by this many letters of their names. */
+const MAX_TABLE_NAME = 63;
+
 /** A complaint about a declaration, naming it. */
 export const malformed = (view: string, problem: string): TributaryError =>
   new TributaryError(
@@ -164,7 +169,15 @@ export function checkNames(view: string, columns: readonly string[], others: rea
   for (const name of [view, ...columns, ...others])
     if (!NAME.test(name) || name === "constructor")
       throw malformed(view, `${JSON.stringify(name)} is not a valid name (lower-case letters, digits, _; at most 51)`);
-  for (const name of columns) if (SYSTEM_COLUMNS.includes(name)) throw malformed(view, `every view has a column ${name} already`);
+  for (const name of columns) {
+    if (SYSTEM_COLUMNS.includes(name)) throw malformed(view, `every view has a column ${name} already`);
+    checkStoreColumn(view, name);
+  }
+}
+
+function checkStoreColumn(view: string, name: string): void {
+  if (STORE_COLUMNS.includes(name))
+    throw malformed(view, `it cannot have a column ${name}: PostgreSQL keeps one of this name in every table; take another`);
 }
 
 const isCrdt = (rule: Resolver | Crdt): rule is Crdt => "join" in rule;
@@ -212,9 +225,17 @@ function checkMembers<C extends Columns>(declared: Declaration<C>): void {
   for (const name of Object.keys(derive))
     if (columnNames.includes(name)) throw malformed(view, `column ${name} is both written by events and derived`);
   for (const [name, table] of Object.entries(tables)) {
-    for (const column of Object.keys(table.columns))
+    const whole = `${view}_${name}`;
+    if (whole.length > MAX_TABLE_NAME)
+      throw malformed(
+        view,
+        `its table ${name} would be called ${whole}, which has ${whole.length} letters: PostgreSQL tells tables apart by ${MAX_TABLE_NAME}; shorten one of the two names`,
+      );
+    for (const column of Object.keys(table.columns)) {
       if (!NAME.test(column) || column === "id" || column === "n")
         throw malformed(view, `table ${name} cannot have a column ${JSON.stringify(column)}`);
+      checkStoreColumn(view, column);
+    }
   }
   for (const [name, invariant] of Object.entries(invariants))
     if ("atMost" in invariant && !(Number.isInteger(invariant.atMost) && invariant.atMost >= 1))

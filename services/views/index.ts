@@ -94,6 +94,7 @@ export {
   caseEvents,
   caseNotes,
   cases,
+  casesOf,
   type InvolvedEvent,
   openViolations,
   type StandingValue,
@@ -152,6 +153,8 @@ export { type Readers, readersOf } from "./read/readers.ts";
 export {
   type AsOf,
   columnTypes,
+  type FoundRows,
+  mustBeView,
   packedState,
   type RowById,
   type Rows,
@@ -159,6 +162,7 @@ export {
   rows,
   rowsById,
   viewNames,
+  withRows,
 } from "./read/rows.ts";
 export { settledEvents } from "./read/settled.ts";
 export { type SiteStatus, sites } from "./read/sites.ts";

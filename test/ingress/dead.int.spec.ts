@@ -45,6 +45,7 @@ async function tributary(...args: string[]): Promise<{ readonly code: number; re
       if (out.json) output += JSON.stringify(value);
     },
     progress: () => {},
+    piece: async () => true,
     notice: () => {},
   };
   try {

@@ -35,6 +35,13 @@ function entriesOf(dir: string): Dirent[] {
   try {
     return readdirSync(dir, { withFileTypes: true });
   } catch (error) {
-    throw malformedFile(dir, `the folder cannot be read: ${messageOf(error)}`, error);
+    throw malformedFile(dir, folderProblem(error), error);
   }
+}
+
+/** Why a folder cannot be read, in words. */
+function folderProblem(error: unknown): string {
+  const code = error instanceof Error && "code" in error ? error.code : undefined;
+  if (code === "ENOENT") return "there is no such folder";
+  return code === "ENOTDIR" ? "it is a file, and a folder is needed" : `the folder cannot be read: ${messageOf(error)}`;
 }

@@ -1,4 +1,4 @@
-import type { JsonObject, JsonValue, Position } from "../../core/index.ts";
+import type { EntityRef, JsonObject, JsonValue, Position } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
 import { commonPosition } from "../places.ts";
 import { seconds } from "./sql.ts";
@@ -40,12 +40,15 @@ export interface CaseRow {
   readonly assignee: string | null;
   readonly acceptedBy: string | null;
   readonly acceptedNote: string | null;
+  /** When it was accepted; `null`: it is not, or something was added to it since. */
+  readonly acceptedAt: string | null;
 }
 
 const CASES = `
   SELECT id, state, kind, view, entity_type AS "entityType", subject, rule, says, about, mark, assignee, accepted_by AS "acceptedBy",
-    accepted_note AS "acceptedNote", ${seconds("opened_at")} AS "openedAt"
-  FROM tributary.case`;
+    accepted_note AS "acceptedNote", ${seconds("opened_at")} AS "openedAt",
+    (SELECT ${seconds("n.recorded_at")} FROM tributary.case_note n WHERE n.case_id = c.id AND n.position = c.accepted_position) AS "acceptedAt"
+  FROM tributary.case c`;
 
 /** Which cases are asked for; a member that is left out lets all pass. */
 export interface CaseFilter {
@@ -81,6 +84,19 @@ export async function cases(db: Db, { state, view, rule, assignee }: CaseFilter)
     [state ?? null, view ?? null, rule ?? null, assignee !== undefined, assignee ?? null, MAX_CASES],
   );
   return { cases: rows, through };
+}
+
+/** The cases that an entity is in, oldest first, closed ones too. */
+export async function casesOf(db: Db, { type, id }: EntityRef): Promise<readonly CaseRow[]> {
+  const { rows } = await db.query<CaseRow & Record<string, unknown>>(
+    `${CASES}
+     WHERE entity_type = $1 AND (kind <> 'invariant' AND subject = $2 OR kind = 'invariant' AND EXISTS (
+       SELECT FROM jsonb_array_elements(CASE jsonb_typeof(about::jsonb -> 'members') WHEN 'array' THEN about::jsonb -> 'members' ELSE '[]' END) m
+       WHERE m ->> 'entity' IN ($2, $1 || '/' || $2)))
+     ORDER BY opened_position, id LIMIT $3`,
+    [type, id, MAX_CASES],
+  );
+  return rows;
 }
 
 /** One case; `null`: there is no case of this id. */

@@ -19,16 +19,19 @@ const PLAIN = new Set([
   "int4",
 ]);
 
-/** SQL that reads a column as a JSON value, whatever its type: the driver would turn days and instants into times of some zone, and wide numbers into texts. */
-export function readAs(name: string, sql: string): string {
-  const column = quoted(name);
-  if (PLAIN.has(sql)) return column;
-  if (sql === "date") return `${column}::text AS ${column}`;
-  if (sql === "bigint" || sql === "numeric") return `${column}::float8 AS ${column}`;
+/** SQL that reads an expression as a JSON value, whatever its type: the driver would turn days and instants into times of some zone, and wide numbers into texts. */
+export function jsonOf(expression: string, sql: string): string {
+  if (PLAIN.has(sql)) return expression;
+  if (sql === "date") return `${expression}::text`;
+  if (sql === "bigint" || sql === "numeric") return `${expression}::float8`;
   if (sql === "timestamptz" || sql === "timestamp with time zone")
-    return `to_char(${column} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS ${column}`;
-  return `to_jsonb(${column}) AS ${column}`;
+    return `to_char(${expression} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
+  return `to_jsonb(${expression})`;
 }
+
+/** A column as a JSON value, under its name. */
+export const readAs = (name: string, sql: string): string =>
+  PLAIN.has(sql) ? quoted(name) : `${jsonOf(quoted(name), sql)} AS ${quoted(name)}`;
 
 /** The columns that an entity view declares, each with its type in PostgreSQL. */
 export const declaredTypes = (projection: Projection): readonly (readonly [name: string, sql: string])[] =>

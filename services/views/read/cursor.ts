@@ -11,14 +11,16 @@ export interface Cursor<T> {
   peek(): Promise<T | null>;
   /** Takes the next row; `null`: there are no more. */
   next(): Promise<T | null>;
+  /** Whether the row that was taken last was the last of those in memory. */
+  isFetchEnd(): boolean;
   close(): Promise<void>;
 }
 
 /** Opens a cursor over `sql`, which must give its rows in the same order each time it runs: a second cursor gives their sizes before any row is fetched. */
-export async function openCursor<T extends object>(db: Db, sql: string): Promise<Cursor<T>> {
+export async function openCursor<T extends object>(db: Db, sql: string, values: readonly unknown[] = []): Promise<Cursor<T>> {
   const name = `rows_${++cursors}`;
-  await db.query(`DECLARE ${name} NO SCROLL CURSOR FOR ${sql}`);
-  await db.query(`DECLARE ${name}_sizes NO SCROLL CURSOR FOR SELECT octet_length(r::text) AS bytes FROM (${sql}) r`);
+  await db.query(`DECLARE ${name} NO SCROLL CURSOR FOR ${sql}`, [...values]);
+  await db.query(`DECLARE ${name}_sizes NO SCROLL CURSOR FOR SELECT octet_length(r::text) AS bytes FROM (${sql}) r`, [...values]);
   let rows: T[] = [];
   let at = 0;
   let sizes: number[] = [];
@@ -45,6 +47,7 @@ export async function openCursor<T extends object>(db: Db, sql: string): Promise
       if (row !== null) at++;
       return row;
     },
+    isFetchEnd: () => at >= rows.length,
     close: async () => void (await db.query(`CLOSE ${name}; CLOSE ${name}_sizes`)),
   };
 }

@@ -3,21 +3,29 @@ import type { Db } from "../connect.ts";
 import { wasKnownAt } from "../names.ts";
 import { commonPosition } from "../places.ts";
 import { asPosition } from "../shards.ts";
-import { quoted, readAs } from "./columns.ts";
+import { jsonOf, quoted, readAs } from "./columns.ts";
+import { type Condition, conditionIn, conditionSql, noColumn } from "./conditions.ts";
+import { openCursor } from "./cursor.ts";
+import { columnsIn, type Sort, sortIn } from "./order.ts";
+import { inSnapshot } from "./snapshot.ts";
 
 /** The moment of which rows are asked for: a position in the log, or a time by the hub's clock. */
 export type AsOf = { readonly position: Position } | { readonly time: string };
 
-/** Which rows of which view are asked for, and how many. */
+/** Which rows of which view are asked for, in which order, and how many. What is asked of columns is written as people write it. */
 export interface RowsQuestion {
   readonly view: string;
   /** The row of one entity. */
   readonly id?: string;
-  /** Only rows whose column holds this value, written as PostgreSQL writes it. */
-  readonly where?: { readonly column: string; readonly value: string };
-  /** `undefined`: rows as they are now. */
+  /** Conditions that all hold, each like `household_size>=5`. */
+  readonly where?: readonly string[];
+  /** The columns that are shown, like `given_name,village`; default: all. */
+  readonly columns?: string;
+  /** A column, with `:desc` behind it or without; rows that are alike there come in the order of their ids. Default: by id. */
+  readonly sort?: string;
+  /** `undefined`: as they are now. */
   readonly asOf?: AsOf;
-  readonly page: { readonly limit: number /** Rows after this one, by id. */; readonly after?: string };
+  readonly page: { readonly limit?: number /** Rows after the one of this id. */; readonly after?: string };
 }
 
 /** Rows as they are shown; days and instants as text. */
@@ -34,8 +42,24 @@ export interface Rows {
   readonly through: Position | null;
 }
 
+/** Rows that are read while they are used: a view of any size needs the memory of one fetch. */
+export interface FoundRows extends Omit<Rows, "rows"> {
+  /** How many come. */
+  readonly shown: number;
+  /** Whether there are others behind them. */
+  readonly hasMore: boolean;
+  /** The rows, in the order of `columns`; only once. */
+  readonly pages: AsyncIterable<readonly FoundRow[]>;
+}
+
+export interface FoundRow {
+  /** `null` in a view that has no column `id`. */
+  readonly id: string | null;
+  readonly cells: readonly JsonValue[];
+}
+
 /** Columns that only the fold uses. */
-const INNER = new Set(["state", "first_position", "last_position"]);
+const INNER = ["state", "first_position", "last_position"];
 /** Columns that the past versions of a row do not have. */
 const PRESENT_ONLY = new Set(["conflicts", "waiting_for"]);
 
@@ -43,6 +67,12 @@ const PRESENT_ONLY = new Set(["conflicts", "waiting_for"]);
 export async function viewNames(db: Db): Promise<readonly string[]> {
   const { rows } = await db.query<{ name: string }>("SELECT name FROM tributary.view ORDER BY name");
   return rows.map(({ name }) => name);
+}
+
+/** Throws `not-found` where no live view has this name. */
+export async function mustBeView(db: Db, view: string): Promise<void> {
+  const names = await viewNames(db);
+  if (!names.includes(view)) throw new TributaryError("not-found", `there is no view ${view}`, `There are: ${names.join(", ")}.`);
 }
 
 /** The columns of a view's table in their order, each with its type in PostgreSQL; empty where there is no such view. */
@@ -55,42 +85,161 @@ export async function columnTypes(db: Db, view: string): Promise<ReadonlyMap<str
   return new Map(rows.map(({ name, type }) => [name, type]));
 }
 
+/** A view's rows, all at once: for few of them. See `withRows`. */
+export const rows = (db: Db, question: RowsQuestion): Promise<Rows> =>
+  withRows(db, question, async ({ view, columns, total, through, pages }) => {
+    const found: Readonly<Record<string, JsonValue>>[] = [];
+    for await (const page of pages)
+      for (const { cells } of page) found.push(Object.fromEntries(columns.map((name, i) => [name, cells[i] ?? null])));
+    return { view, columns, total, rows: found, through };
+  });
+
 /**
- * A view's rows, in the order of their ids. Throws `not-found` for a view that does not exist, or whose past is not kept; `usage` for a column that the view does not have.
- * A question about the past is answered up to the position that all shards have reached. An answer about the present shows the newest rows, since a view
- * without a past has no others; `through` says up to which position they are complete.
+ * Runs `work` with a view's rows, as they are at one moment, however long it takes. Throws `not-found` for a view that there is not, or whose past is not kept; `usage`
+ * for a column that it has not, and for what its columns cannot be asked. A question about the past is answered up to the position that all shards have reached. An
+ * answer about the present shows the newest rows; `through` says up to which position they are complete.
  */
-export async function rows(db: Db, question: RowsQuestion): Promise<Rows> {
-  const { view, id, where, asOf, page } = question;
-  const types = await typesOf(db, view);
-  const columns = [...types.keys()].filter((name) => !INNER.has(name) && !(asOf !== undefined && PRESENT_ONLY.has(name)));
-  if (where !== undefined && !types.has(where.column))
-    throw new TributaryError(
-      "usage",
-      `${view} has no column ${JSON.stringify(where.column)}`,
-      `Its columns are ${[...types.keys()].join(", ")}.`,
-    );
-  const common = await commonPosition(db);
-  const past = asOf === undefined ? null : await pastOf(db, view, asOf, common);
-  const values: unknown[] = [...(past?.values ?? [])];
-  const conditions = ["true"];
-  if (id !== undefined) conditions.push(`id = $${values.push(id)}`);
-  if (where !== undefined) conditions.push(`${quoted(where.column)}::text = $${values.push(where.value)}`);
-  const source = `${past?.source ?? `views.${quoted(view)}`} t WHERE ${conditions.join(" AND ")}`;
-  const { rows: counted } = await db.query<{ count: number }>(`SELECT count(*)::float8 AS count FROM ${source}`, values);
-  const after = page.after === undefined ? "" : `AND id > $${values.push(page.after)}`;
-  const { rows: found } = await db.query<Record<string, JsonValue>>(
-    `SELECT ${columns.map((name) => readAs(name, types.get(name)!)).join(", ")}
-     FROM (SELECT * FROM ${source} ${after} ORDER BY id LIMIT $${values.push(page.limit)}) v`,
-    values,
-  );
-  return { view, columns, total: counted[0]!.count, rows: found, through: past === null ? common : past.through };
+export async function withRows<T>(db: Db, question: RowsQuestion, work: (found: FoundRows) => Promise<T>): Promise<T> {
+  return inSnapshot(db, async () => {
+    const { view, asOf, page } = question;
+    const plan = planOf(question, await typesOf(db, view));
+    const common = await commonPosition(db);
+    const past = asOf === undefined ? null : await pastOf(db, view, asOf, common);
+    const values: unknown[] = [...(past?.values ?? [])];
+    const bind = (value: JsonValue): string => `$${values.push(value)}`;
+    const conditions = plan.conditions.map(({ condition, type }) => conditionSql(condition, type, bind));
+    const table = `${past?.source ?? `views.${quoted(view)}`} t`;
+    const source = `${table} WHERE ${["true", ...conditions].join(" AND ")}`;
+    const total = await countOf(db, source, values);
+    const behind =
+      page.after === undefined ? "true" : await behindOf(db, { table, plan, past: past?.values ?? [], after: page.after, bind });
+    const rest = page.after === undefined ? total : await countOf(db, `${source} AND ${behind}`, values);
+    const shown = Math.min(page.limit ?? rest, rest);
+    const select = plan.columns.map((name, i) => `${jsonOf(`t.${quoted(name)}`, plan.types.get(name) ?? "")} AS c${i}`);
+    const id = plan.types.has("id") ? "t.id::text AS id" : "NULL AS id";
+    const sql = `SELECT ${[id, ...select].join(", ")} FROM ${source} AND ${behind} ${plan.order} LIMIT ${shown}`;
+    const pages = pagesOf(db, sql, { values, columns: plan.columns.length });
+    return work({
+      view,
+      columns: plan.columns,
+      total,
+      shown,
+      hasMore: rest > shown,
+      pages,
+      through: past === null ? common : past.through,
+    });
+  });
 }
 
+/** What is asked of a view, with its columns known. */
+interface Plan {
+  readonly types: ReadonlyMap<string, string>;
+  /** Those that are shown. */
+  readonly columns: readonly string[];
+  readonly conditions: readonly { readonly condition: Condition; readonly type: string }[];
+  readonly sort: Sort | null;
+  /** The order of the rows, as SQL. */
+  readonly order: string;
+}
+
+function planOf({ view, id, where = [], columns, sort, asOf }: RowsQuestion, types: ReadonlyMap<string, string>): Plan {
+  const isFolded = INNER.every((name) => types.has(name));
+  const shown = [...types.keys()].filter(
+    (name) => !(isFolded && INNER.includes(name)) && !(asOf !== undefined && PRESENT_ONLY.has(name)),
+  );
+  const askable = [...shown, ...[...types.keys()].filter((name) => isFolded && INNER.includes(name))];
+  const conditions = where.map((text) => conditionIn(text, view, askable));
+  if (id !== undefined) {
+    if (!types.has("id")) throw noColumn(view, "id", shown);
+    conditions.push({ column: "id", operator: "=", value: id });
+  }
+  const by = sort === undefined ? null : sortIn(sort, view, { columns: askable, types });
+  const last = types.has("id") ? ["t.id"] : [];
+  const first = by === null || by.column === "id" ? [] : [`t.${quoted(by.column)} ${by.isDown ? "DESC" : "ASC"} NULLS LAST`];
+  const order = by?.column === "id" && by.isDown ? ["t.id DESC"] : [...first, ...last];
+  return {
+    types,
+    columns: columns === undefined ? shown : columnsIn(columns, view, askable),
+    conditions: conditions.map((condition) => ({ condition, type: types.get(condition.column) ?? "" })),
+    sort: by,
+    order: order.length === 0 ? "" : `ORDER BY ${order.join(", ")}`,
+  };
+}
+
+async function countOf(db: Db, source: string, values: readonly unknown[]): Promise<number> {
+  const { rows: counted } = await db.query<{ count: number }>(`SELECT count(*)::float8 AS count FROM ${source}`, [...values]);
+  return counted[0]?.count ?? 0;
+}
+
+/** The rows that come after the one of an id, as SQL. Throws `usage` where the order needs that row, and it is not there. */
+async function behindOf(
+  db: Db,
+  {
+    table,
+    plan: { types, sort },
+    past,
+    after,
+    bind,
+  }: {
+    readonly table: string;
+    readonly plan: Plan;
+    readonly past: readonly unknown[];
+    readonly after: string;
+    readonly bind: (value: JsonValue) => string;
+  },
+): Promise<string> {
+  const idType = types.get("id");
+  if (idType === undefined)
+    throw new TributaryError("usage", "--after goes by ids, and this view has none", "Leave it out, or give a greater --limit.");
+  if (sort === null || sort.column === "id") return `t.id ${sort?.isDown ? "<" : ">"} ${bind(after)}::${idType}`;
+  const column = quoted(sort.column);
+  const { rows: found } = await db.query<{ value: string | null }>(
+    `SELECT t.${column}::text AS value FROM ${table} WHERE t.id::text = $${past.length + 1}`,
+    [...past, after],
+  );
+  const row = found[0];
+  if (row === undefined)
+    throw new TributaryError(
+      "usage",
+      `--after ${after}: there is no row of this id, and with --sort its ${sort.column} says where to go on`,
+      "Take the id of the last row that you have seen.",
+    );
+  const later = `t.id > ${bind(after)}::${idType}`;
+  if (row.value === null) return `(t.${column} IS NULL AND ${later})`;
+  const value = `${bind(row.value)}::${types.get(sort.column)}`;
+  return `(t.${column} ${sort.isDown ? "<" : ">"} ${value} OR t.${column} = ${value} AND ${later} OR t.${column} IS NULL)`;
+}
+
+async function* pagesOf(
+  db: Db,
+  sql: string,
+  { values, columns }: { readonly values: readonly unknown[]; readonly columns: number },
+): AsyncGenerator<readonly FoundRow[]> {
+  const cursor = await openCursor<Record<string, JsonValue>>(db, sql, values);
+  let page: FoundRow[] = [];
+  for (let row = await cursor.next(); row !== null; row = await cursor.next()) {
+    const { id, ...cells } = row;
+    page.push({
+      id: typeof id === "string" ? id : null,
+      cells: Array.from({ length: columns }, (_, i) => cells[`c${i}`] ?? null),
+    });
+    if (!cursor.isFetchEnd()) continue;
+    yield page;
+    page = [];
+  }
+  await cursor.close();
+}
+
+/** The columns of a view, each with its type. Throws `not-found` where there is no such view, or somebody has dropped its table. */
 async function typesOf(db: Db, view: string): Promise<ReadonlyMap<string, string>> {
-  const names = await viewNames(db);
-  if (!names.includes(view)) throw new TributaryError("not-found", `there is no view ${view}`, `There are: ${names.join(", ")}.`);
-  return columnTypes(db, view);
+  await mustBeView(db, view);
+  const types = await columnTypes(db, view);
+  if (types.size > 0) return types;
+  throw new TributaryError(
+    "not-found",
+    `the table of the view ${view} is gone from PostgreSQL: somebody has dropped it`,
+    `\`tributary rebuild ${view}\` makes it anew from the log.`,
+  );
 }
 
 /** The rows as they were known at a moment: of each row the last version that was recorded by then. The columns are those of the view now; a column that a version lacks is null. */

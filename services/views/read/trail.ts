@@ -4,6 +4,7 @@ import { incarnationOf } from "../incarnations.ts";
 import { commonPosition } from "../places.ts";
 import { type AuditRow, auditEvents } from "./audit-events.ts";
 import { type BeyondEvent, beyondOf } from "./beyond.ts";
+import { type CaseRow, casesOf } from "./cases.ts";
 import { decisionsOn, type RecordedDecision } from "./decisions.ts";
 import { type ParkedWhere, whereParked } from "./parked.ts";
 
@@ -17,6 +18,8 @@ export interface Trail {
   readonly decisions: readonly RecordedDecision[];
   /** The views that the entity is parked in. */
   readonly parked: readonly ParkedWhere[];
+  /** The cases that it is in, closed ones too. */
+  readonly cases: readonly CaseRow[];
   /** Events about the entity that were folded before the log was set back, and that have not come again since. */
   readonly beyond: readonly BeyondEvent[];
 }
@@ -37,6 +40,7 @@ export async function trail(db: Db, entity: EntityRef): Promise<Trail | null> {
     events,
     decisions: await decisionsOn(db, entity.id, through),
     parked: await whereParked(db, entity),
+    cases: await casesOf(db, entity),
     beyond,
   };
 }

@@ -1,0 +1,79 @@
+/**
+ * What the machine and its servers refuse, in words. In comes whatever was thrown; out comes an operating failure with what to do about it, or `null`: a bug, which keeps
+ * its stack.
+ */
+import { messageOf, TributaryError } from "../core/index.ts";
+
+/** What the system says of a path, by its code: what happened, and what to do. */
+const PATHS: Readonly<Record<string, readonly [what: (path: string) => string, todo: string]>> = {
+  EACCES: [
+    (path) => `the system does not let this user work with ${path}`,
+    "Name another place, or give this user the rights to it.",
+  ],
+  EPERM: [
+    (path) => `the system does not let this user work with ${path}`,
+    "Name another place, or give this user the rights to it.",
+  ],
+  EROFS: [(path) => `${path} is on a disk that cannot be written to`, "Name a place on another disk."],
+  ENOENT: [(path) => `${path} is not there`, "Check the name, and make the folder first where one is missing."],
+  ENOTDIR: [(path) => `${path} is not a folder, or lies below a file`, "Name a folder; where a file has its name, name another."],
+  EEXIST: [(path) => `${path} is a file, and a folder is needed there`, "Name a folder, or one that is not there yet."],
+  EISDIR: [(path) => `${path} is a folder, and a file is needed`, "Name a file."],
+  ENAMETOOLONG: [(path) => `the name is too long: ${path.slice(0, 80)}…`, "Name a place with a shorter path."],
+  ELOOP: [(path) => `${path} is a link that leads to itself`, "Name the place itself."],
+  EMFILE: [(path) => `too many files are open; the next was ${path}`, "Raise the limit (`ulimit -n`), and try again."],
+  ENFILE: [(path) => `too many files are open; the next was ${path}`, "End some programs, and try again."],
+  EBUSY: [(path) => `another program uses ${path}`, "Wait until it has finished, or stop it."],
+};
+
+/** Classes of PostgreSQL's codes, and single ones, that say something of the server and not of our statement. */
+const SERVER_AWAY = /^(?:08|57P)/;
+const SERVER_FULL = /^53/;
+const SERVER_REFUSES = /^(?:28|3D000|42501|25006|58)/;
+const LINK = ["ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ENOTFOUND", "EAI_AGAIN"];
+
+/** The operating failure that something thrown stands for; `null`: nobody knows, so it is a bug. */
+export function operatingFailure(error: unknown): TributaryError | null {
+  if (!(error instanceof Error)) return null;
+  const { code, path, syscall, severity }: Readonly<Record<string, unknown>> = { ...error };
+  if (typeof code !== "string") return /^Connection terminated/.test(error.message) ? serverAway(error) : null;
+  if (severity !== undefined) return ofPostgres(code, error);
+  if (LINK.includes(code) && path === undefined) return serverAway(error);
+  if (syscall === undefined || typeof path !== "string") return null;
+  const words = systemWords(error, path);
+  return words === null ? null : new TributaryError("path-unusable", ...words, { cause: error });
+}
+
+/** What the system says of a path, and what to do about it; `null`: something else. */
+export function systemWords(error: unknown, path: string): readonly [message: string, hint: string] | null {
+  if (!(error instanceof Error) || !("code" in error) || typeof error.code !== "string") return null;
+  const found = Object.hasOwn(PATHS, error.code) ? PATHS[error.code] : undefined;
+  return found === undefined ? null : [found[0](path), found[1]];
+}
+
+const serverAway = (error: Error): TributaryError =>
+  new TributaryError(
+    "backend-unreachable",
+    `the link to a server was lost: ${messageOf(error)}`,
+    "See that the hub is running, and try again.",
+    { cause: error },
+  );
+
+function ofPostgres(code: string, error: Error): TributaryError | null {
+  if (SERVER_AWAY.test(code)) return serverAway(error);
+  if (SERVER_FULL.test(code))
+    return new TributaryError(
+      "backend-failed",
+      `PostgreSQL has no room, or too many connections: ${messageOf(error)}`,
+      "Make room, or end some of its connections, and try again.",
+      { cause: error },
+    );
+  if (SERVER_REFUSES.test(code))
+    return new TributaryError(
+      "backend-failed",
+      `PostgreSQL refuses: ${messageOf(error)}`,
+      "Check TRIBUTARY_POSTGRES_URL, and what its user may do; docs/production.md says what the hub needs.",
+      { cause: error },
+    );
+  return null;
+}
