@@ -107,7 +107,11 @@ export const siteRevoke: Command = {
       return revoked;
     });
     out.result({ site, devices });
-    out.line(`${site} is revoked, with ${devices.length} enrolled devices.`);
+    out.line(
+      devices.length === 0
+        ? `${site} is revoked. No device of it is enrolled; if you expected some, check the name with \`tributary device list\`.`
+        : `${site} is revoked, with its enrolled devices: ${devices.join(", ")}.`,
+    );
     return 0;
   },
 };
@@ -133,8 +137,11 @@ export const tokenRevoke: Command = {
   },
 };
 
+/** A token's id, as the hub makes them. */
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
 function jtiOf(given: string): string {
-  if (!given.includes(".")) return given;
+  if (UUID.test(given)) return given;
   try {
     const payload: unknown = JSON.parse(Buffer.from(given.split(".")[1] ?? "", "base64url").toString());
     if (isJsonObject(payload) && typeof payload.jti === "string") return payload.jti;

@@ -1,5 +1,5 @@
 /** Rows on their way out, page by page: as a table, as CSV, as one JSON document. A writer waits until each page has been taken, and stops where nobody reads any more. */
-import { forTerminal, type JsonValue, jsonForTerminal } from "../core/index.ts";
+import { forTerminal, type JsonValue, jsonForTerminal, positionToText } from "../core/index.ts";
 import type { FoundRows } from "../views/index.ts";
 import { type Cell, type Output, tableWriter } from "./output.ts";
 
@@ -56,7 +56,7 @@ export const asJson =
     const names = columns.map((name) => JSON.stringify(name));
     const rowText = (cells: readonly JsonValue[]): string =>
       `    {${cells.map((value, i) => `\n      ${names[i]}: ${pretty(value, "      ")}`).join(",")}\n    }`;
-    const head = { view, total, limit, ...(through === null ? {} : { through }) };
+    const head = { view, total, limit, ...(through === null ? {} : { through: positionToText(through) }) };
     const members = Object.entries(head).map(([name, value]) => `  ${JSON.stringify(name)}: ${JSON.stringify(value)},\n`);
     let last: string | null = null;
     let isFirst = true;

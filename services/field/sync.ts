@@ -14,7 +14,7 @@ import { emptyTally, type PushDeps, type PushOptions, type RejectedNote, type Ta
 import { pushAll } from "./push/push.ts";
 import type { Store } from "./store.ts";
 import { openTransport } from "./transport.ts";
-import { isNothingThere, type Transport } from "./way.ts";
+import { type Transport, whatIsThere } from "./way.ts";
 
 /** How long a device waits for the receipt of a batch that the broker has taken. */
 export const REPLY_TIMEOUT_MS = 15_000;
@@ -93,8 +93,10 @@ export async function sync(deps: PushDeps, options: SyncOptions): Promise<SyncRe
       return resultOf(deps.store, total);
     } catch (error) {
       if (!worthAnotherTry(error) || signal?.aborted) throw error;
-      if (options.failFast && !wasThere && isNothingThere(error)) throw nothingThere(options.url, error);
-      wasThere ||= !isNothingThere(error);
+      const there = options.failFast && !wasThere ? whatIsThere(error) : null;
+      // A server of another kind was told by whoever found it.
+      if (there !== null) throw there === "nothing" ? nothingThere(options.url, error) : error;
+      wasThere ||= !whatIsThere(error);
       if (total.confirmed + total.queued > before) tries = 1;
       const most = maxTries ?? (total.waiting === null ? MAX_TRIES : MAX_QUEUED_TRIES);
       if (tries >= most) throw gaveUp(tries, total, error);

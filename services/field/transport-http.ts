@@ -19,6 +19,7 @@ import {
   helloOutcome,
   inTheHubsTime,
   isAway,
+  isNotHttp,
   isNotTls,
   jsonOf,
   NEWS_TIMEOUT_MS,
@@ -162,17 +163,17 @@ function otherProtocol(base: string, cause: unknown): TributaryError | null {
       `no program sends HTTP to the port of ${base}: it is kept for another kind of server`,
       "Check the address. A hub listens on another port with `tributary hub --listen`.",
     );
-  if (typeof code !== "string") return null;
   const isTls = base.startsWith("https:");
   const say = (what: string, todo: string): TributaryError =>
     new TributaryError("backend-unreachable", `the server at ${base} ${what}`, `${todo} The events are safe on this device.`, {
       cause,
     });
-  if (isTls && isNotTls(code))
+  if (isTls && typeof code === "string" && isNotTls(code))
     return say("does not speak https", `Write http://${base.slice("https://".length)}, or ask for the hub's https address.`);
-  if (!code.startsWith("HPE_")) return null;
+  if (!isNotHttp(cause)) return null;
   const answer = String(data ?? "");
-  return answer.startsWith("INFO ")
+  // The parser keeps what came behind the letter at which it stopped.
+  return /^I?NFO /.test(answer)
     ? say("is a NATS server", `Write nats://${base.slice(base.indexOf("//") + 2)}.`)
     : say(
         "does not speak HTTP",

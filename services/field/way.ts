@@ -154,15 +154,19 @@ const NOTHING_THERE = ["ECONNREFUSED", "ENOTFOUND", "EHOSTUNREACH", "ENETUNREACH
 /** What OpenSSL says of an answer that is not TLS. */
 export const isNotTls = (code: string): boolean =>
   /^ERR_SSL_(?:WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|HTTP_REQUEST)$/.test(code);
-/** A server of another kind is there: waiting does not change that either. */
-const isOtherKind = (code: string): boolean => isNotTls(code) || code.startsWith("HPE_");
+/** Node's HTTP client on an answer that is not HTTP. */
+export const isNotHttp = (error: unknown): boolean => error instanceof Error && error.name === "HTTPParserError";
 
-/** Whether a failure says that nothing of a hub listens at the address. */
-export function isNothingThere(error: unknown): boolean {
+/** What a failure says of the address: nothing listens there, or a server of another kind; `null`: it says neither. Waiting changes neither. */
+export function whatIsThere(error: unknown): "nothing" | "another kind" | null {
   for (let at: unknown = error, depth = 0; at instanceof Error && depth < 8; depth++) {
     const { code, chainedError, cause } = at as { code?: unknown; chainedError?: unknown; cause?: unknown };
-    if (!isTributaryError(at) && typeof code === "string" && (NOTHING_THERE.includes(code) || isOtherKind(code))) return true;
+    if (isNotHttp(at)) return "another kind";
+    if (!isTributaryError(at) && typeof code === "string") {
+      if (NOTHING_THERE.includes(code)) return "nothing";
+      if (isNotTls(code)) return "another kind";
+    }
     at = chainedError ?? cause;
   }
-  return false;
+  return null;
 }

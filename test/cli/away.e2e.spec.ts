@@ -159,7 +159,7 @@ describe("a hub's addresses", () => {
       other.close();
     });
     const refused = await tributary(["hub", "--data", dir, ...chosen]);
-    expect(refused).toMatchObject({ code: 8, output: expect.stringContaining(`port ${nats}, wanted for NATS, is in use`) });
+    expect(refused).toMatchObject({ code: 8, output: expect.stringContaining(`port ${nats} of 127.0.0.1, wanted for NATS, is in use`) });
     const urls = ["--public-url", "https://hub.example.org/,nats://hub.example.org:4222"];
     const second = await runHub(dir, urls);
     expect(second.output()).toContain(`Another program listens on port ${nats}, where NATS was before`);
@@ -188,7 +188,7 @@ describe("a hub's addresses", () => {
       });
     await refused(["--public-url", "nats://user:secret@hub:4222"], "printed for everybody");
     await refused(["--public-url", "ftp://hub"], "not an address that devices sync with");
-    await refused(["--nats-port", "70000"], "is not a port");
+    await refused(["--nats-port", "70000"], "is not a whole number from 1 to 65535");
     await refused(["--nats-port", "4222"], "TRIBUTARY_NATS_URL", { TRIBUTARY_NATS_URL: "nats://127.0.0.1:1" });
   }, 240_000);
 });

@@ -411,7 +411,7 @@ describe("a mistake", () => {
     ],
     ["a file that is not there", ["field", "import", "nowhere.csv", "--db", ":memory:"], 3, /cannot be read/],
     ["no hub", ["view", "beneficiaries", "--data", "/nonexistent"], 4, /no hub/],
-    ["an entity without an id", ["audit", "entity", "beneficiary", "--data", "/nonexistent"], 2, /is not an entity/],
+    ["an entity without an id", ["audit", "entity", "beneficiary", "--data", "/nonexistent"], 2, /the entity's id is missing/],
     ["no token", ["field", "sync", "--hub", "nats://127.0.0.1:1", "--db", "DB"], 5, /no token/],
   ])("(%s) gets a sentence, what to do, and an exit code", async (_, args, code, message) => {
     const db = join(tempDir(), "f.db");

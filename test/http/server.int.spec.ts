@@ -245,8 +245,8 @@ describe("a server", () => {
 
   it("whose port is in use says so, and which to choose", async () => {
     await expect(start({ port: server.port })).rejects.toMatchObject({
-      ...{ code: "port-in-use", message: `port ${server.port} of 127.0.0.1 is in use` },
-      hint: expect.stringContaining("--port"),
+      ...{ code: "port-in-use", message: `port ${server.port} of 127.0.0.1, wanted for the HTTP door, is in use` },
+      hint: expect.stringContaining("--listen"),
     });
   });
 

@@ -205,6 +205,8 @@ function noise(bytes: number): string {
   while (room >= 4) {
     const [from, to] = dealt[Math.floor(next() * dealt.length)]!;
     const text = String.fromCodePoint(from + Math.floor(next() * (to - from)));
+    // A device writes texts in their composed form: what composes with its neighbours would take other room.
+    if (text.normalize("NFC") !== text || /[\p{M}\u1100-\u11ff\ua960-\ua97c\ud7b0-\ud7fb\uac00-\ud7a3]/u.test(text)) continue;
     parts.push(text);
     room -= Buffer.byteLength(text);
   }

@@ -159,8 +159,8 @@ describe("a log that is set back to a backup while it is followed", () => {
     await eventually("the level", async () => registry.setLevel("visit", "NONE", "test").then(() => true));
     await registry.setLevel(null, "NONE", "test");
     await registry.setLevel("kept", "FULL", "test");
-    await registry.setMode("visit", "READONLY", "test");
     await registry.setDeleted("visit", 1, true, "test");
+    await registry.setMode("visit", "READONLY", "test");
     await registry.propose("lost", 1, record("lost"), "device");
     await registry.dismiss("kept", 1, registry.proposals()[0]!.fingerprint, "test");
     const knows = (of: Registry) => ({

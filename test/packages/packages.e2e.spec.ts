@@ -122,7 +122,7 @@ describe("the field SDK", () => {
        console.log(Object.keys(field).sort().join());
        await import("./node_modules/@tributary-sync/field/services/field/transport-nats.js");`,
     ]);
-    expect(loaded.trim()).toBe("TributaryError,createGate,isTributaryError,loadSchemas,openField,pauseMs,salvage");
+    expect(loaded.trim()).toBe("PROBLEM_COLUMN,TributaryError,createGate,isTributaryError,loadSchemas,openField,pauseMs,salvage");
   });
 });
 
