@@ -159,7 +159,10 @@ describe("a hub's addresses", () => {
       other.close();
     });
     const refused = await tributary(["hub", "--data", dir, ...chosen]);
-    expect(refused).toMatchObject({ code: 8, output: expect.stringContaining(`port ${nats} of 127.0.0.1, wanted for NATS, is in use`) });
+    expect(refused).toMatchObject({
+      code: 8,
+      output: expect.stringContaining(`port ${nats} of 127.0.0.1, wanted for NATS, is in use`),
+    });
     const urls = ["--public-url", "https://hub.example.org/,nats://hub.example.org:4222"];
     const second = await runHub(dir, urls);
     expect(second.output()).toContain(`Another program listens on port ${nats}, where NATS was before`);
