@@ -1,21 +1,21 @@
 import { isJsonObject, type JsonObject } from "../core/index.ts";
 
-/** Turns data of one version into data of another: a pure function. */
+/** A pure function that turns data of one version into data of another. */
 export type Caster = (data: JsonObject) => JsonObject;
 
 /** Declared casters, by subject and versions. */
 export interface Casters {
   get(subject: string, from: number, to: number): Caster | undefined;
-  /** All of a subject's, as version pairs. */
+  /** All casters of a subject, as pairs of versions. */
   pairs(subject: string): readonly { readonly from: number; readonly to: number }[];
-  /** The folder that they were loaded from, for a thread to load them as well; `null`: there are none. */
+  /** The folder that they were loaded from, so that a thread can load them too; `null`: there are none. */
   readonly dir: string | null;
 }
 
 export const NO_CASTERS: Casters = { get: () => undefined, pairs: () => [], dir: null };
 
 /**
- * The steps that lead from one version to another, with casters where there are any: a direct one, or one version at a time. `null` when none is
+ * The steps that lead from one version to another, with casters where there are any: a direct one, or one version at a time. `null` when no caster is
  * declared on the way: then the data is read as it is.
  */
 function route(casters: Casters, subject: string, from: number, to: number): readonly Step[] | null {
@@ -37,13 +37,13 @@ interface Step {
 
 /** The way from one version to another. */
 export interface Walk {
-  /** The versions that it comes to, in order. */
+  /** The versions that the walk comes to, in order. */
   readonly through: readonly number[];
   /** Leads data along the way. Where a step has no caster, `readAs` gives the data as the later version has it. */
   run(data: JsonObject, readAs: (data: JsonObject, from: number, to: number) => JsonObject): JsonObject;
 }
 
-/** The one walk over casters, for everyone who runs them; `null` where none is declared on the way. */
+/** The one walk over casters, for everyone who runs them; `null` where no caster is declared on the way. */
 export function walkCasters(
   casters: Casters,
   { subject, from, to }: { readonly subject: string; readonly from: number; readonly to: number },
@@ -57,7 +57,7 @@ export function walkCasters(
   };
 }
 
-/** Runs a caster on a copy, so that it cannot change what it was given. Throws what it throws, and a `TypeError` where it does not return an object. */
+/** Runs a caster on a copy, so that it cannot change the data. Throws what the caster throws, and a `TypeError` where it does not return an object. */
 function runCaster(cast: Caster, data: JsonObject): JsonObject {
   const out: unknown = cast(structuredClone(data));
   if (!isJsonObject(out)) throw new TypeError("the caster did not return an object");

@@ -15,7 +15,7 @@ import { type Oracle, oracle } from "./json/validator.ts";
 import { type SchemaVersion, unfitForEvents } from "./schema.ts";
 import { jsonProblem } from "./words.ts";
 
-/** What a new version owes the earlier ones. TRANSITIVE: all of them, else the last. */
+/** What a new version must be compatible with. TRANSITIVE: all earlier versions; otherwise the last one. */
 export const LEVELS = [
   "NONE",
   "BACKWARD",
@@ -35,25 +35,25 @@ export const isLevel = (text: unknown): text is Level => (LEVELS as readonly unk
 export interface Finding {
   /** `backward`: the new version cannot read what `against` writes; `forward`: the other way round. */
   readonly direction: "backward" | "forward";
-  /** The earlier version that it breaks with. */
+  /** The earlier version that the new one is not compatible with. */
   readonly against: number;
   readonly rule: string;
   readonly message: string;
   /** JSON pointers into the new schema and into the earlier one. */
   readonly path: string;
   readonly againstPath: string;
-  /** A document that the writer's version takes, and what the reader's says of it; `null` when none could be made. */
+  /** A document that the writer's version takes, and what the reader's version says of it; `null` when none could be made. */
   readonly counterexample: { readonly document: JsonValue; readonly problem: string } | null;
   /** What to do instead. */
   readonly hint: string;
 }
 
-/** Documents that a caster is tried on. */
+/** How many documents a caster is tried on, at most. */
 const MAX_TRIED = 100;
 
 /**
- * Checks a new version against the earlier ones (in ascending order). Empty: it may be registered. Every counterexample has been put to the
- * validators that the gate itself uses.
+ * Checks a new version against the earlier ones (in ascending order). Returns the reasons why not; an empty list means that it may be registered. Every
+ * counterexample has been put to the validators that the gate itself uses.
  */
 export function checkCompatibility(
   candidate: SchemaVersion,
@@ -87,7 +87,7 @@ export function checkCompatibility(
   return out;
 }
 
-/** Of two versions of one fingerprint. An Avro schema's says how values are written, and nothing of what they mean. */
+/** Whether two versions of one fingerprint mean the same. An Avro schema's fingerprint says how values are written, and nothing about what they mean. */
 const saysTheSame = ({ model: a }: SchemaVersion, { model: b }: SchemaVersion): boolean =>
   a.kind === "avro" ? b.kind === "avro" && meanings(a.type).join() === meanings(b.type).join() : b.kind === "json";
 
@@ -95,7 +95,7 @@ interface Mismatch extends JsonMismatch {
   readonly counterexample: Finding["counterexample"];
 }
 
-/** The new version is the reader of what earlier ones wrote, or the writer of what they shall read. */
+/** Makes a finding: the new version is the reader of what an earlier one wrote, or the writer of what the earlier one shall read. */
 const asFinding = (
   direction: Finding["direction"],
   { candidate, version }: { readonly candidate: SchemaVersion; readonly version: SchemaVersion },
@@ -162,7 +162,7 @@ function jsonFails(reader: Document, writer: Document): Mismatch[] {
   const mismatches = jsonMismatches(relaxed, writer, ask);
   const examples = jsonExamples(writer, ask, relaxed).filter((document) => !ask(viewOf(relaxed), document));
   if (mismatches.length === 0) {
-    // The proof says that there can be none. Should it err, the example is right.
+    // The proof says that there can be no such document. If one is found all the same, the document is right.
     const [document] = examples;
     return document === undefined
       ? []
@@ -197,7 +197,7 @@ function problemOf(ask: Oracle, reader: Document, document: JsonValue): string {
   return error === undefined ? "it does not fit" : jsonProblem(error, document).message;
 }
 
-/** A declared caster cannot be proved right; it is tried on documents of every kind that the writer's schema allows. */
+/** A declared caster cannot be proved right, so it is tried on documents of every kind that the writer's schema allows. */
 function castersFail(reader: SchemaVersion, writer: SchemaVersion, walk: Walk): Mismatch[] {
   const target = compile(reader);
   for (const document of examplesOf(writer).slice(0, MAX_TRIED)) {
@@ -219,7 +219,7 @@ function castersFail(reader: SchemaVersion, writer: SchemaVersion, walk: Walk): 
 
   function castProblem(document: JsonObject): string | null {
     try {
-      // The versions in between are not at hand here; what a step without a caster would do is left to the last reading.
+      // The versions in between are not at hand here; what a step without a caster would do is left to the last read.
       const data = walk.run(document, (given) => given);
       return target.check(target.readFrom(target, data))?.message ?? null;
     } catch (error) {

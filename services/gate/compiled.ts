@@ -14,26 +14,26 @@ import { avroProblem, bounded, jsonProblem, noField, type Problem } from "./word
 /** Avro data larger than this is refused: an event has less. */
 const MAX_AVRO_BYTES = 1_048_576;
 
-/** Lists that are compared item by item, each with each, have at most so many. */
+/** Lists whose items are compared each with each have at most this many items. */
 const MAX_COMPARED = 2_000;
-/** How deep data may nest where each level is looked at more than once, so that the work doubles with each. */
+/** How deep data may nest where each level is looked at more than once, so that the work doubles with each level. */
 const MAX_BRANCHING_DEPTH = 12;
 
-/** A schema ready for use; compiling takes milliseconds, so each is compiled once. */
+/** A schema ready for use; compiling takes milliseconds, so each schema is compiled once. */
 export interface Compiled {
   readonly schema: SchemaVersion;
   /** What is wrong with the data; `null` when it fits. */
   check(data: JsonObject): Problem | null;
-  /** Everything that is wrong with it, as far as it can be told at once. */
+  /** Everything that is wrong with the data, as far as it can be told at once. */
   checkAll(data: JsonObject): readonly Problem[];
   /** What is wrong with one field by itself; `null` when it fits, `undefined` when the schema has no such field. */
   checkField(name: string, value: JsonValue): Problem | null | undefined;
-  /** Fills the defaults that an Avro decode would return; JSON Schema data is returned as it is. */
+  /** Fills in the defaults that an Avro decode would return; JSON Schema data is returned as it is. */
   normalise(data: JsonObject): JsonObject;
-  /** Avro only: the binary form; and back, with the canonical JSON. `decode` throws `RangeError` on anything but exactly one whole value. */
+  /** Avro only: turns data into the binary form, and back with its canonical JSON. `decode` throws `RangeError` on anything but exactly one whole value. */
   encode(data: JsonObject): Uint8Array;
   decode(bytes: Uint8Array): Decoded;
-  /** Reads data that `writer` wrote. Throws where it cannot be read. */
+  /** Reads data that `writer` wrote. Throws where the data cannot be read. */
   readFrom(writer: Compiled, data: JsonObject): JsonObject;
 }
 
@@ -41,7 +41,7 @@ const unsupported = (): never => {
   throw new TypeError("JSON Schema data has no binary form");
 };
 
-/** Compiles a schema. Throws `TypeError` for one that events cannot be written with. */
+/** Compiles a schema. Throws `TypeError` for a schema that events cannot be written with. */
 export function compile(schema: SchemaVersion): Compiled {
   const unfit = unfitForEvents(schema);
   if (unfit !== null) throw new TypeError(unfit);
@@ -58,7 +58,7 @@ function compileJson(schema: SchemaVersion): Compiled {
     message: bounded(message),
     path: path === null ? null : bounded(path),
   });
-  /** What the validator would take too long over, or get wrong. */
+  /** What the validator would take too long for, or get wrong. */
   const unsafe = (data: JsonObject): Problem | null => {
     if (isBranching && depthOf(data) > MAX_BRANCHING_DEPTH)
       return no(`the event nests more than ${MAX_BRANCHING_DEPTH} deep`, null);
@@ -119,7 +119,7 @@ function compileAvro(schema: SchemaVersion): Compiled {
   const check = avroCheck(type);
   const decodeBytes = avroDecoder(type);
   const normal = avroNormaliser(type);
-  /** Only who writes needs it: the hub does not. */
+  /** Made when first used: only writers need it, and the hub is not one. */
   let writer: avsc.Type | null = null;
   const readers = new WeakMap<Avro, (value: JsonValue) => JsonValue>();
   const encode = (data: JsonObject): Uint8Array => {
@@ -156,7 +156,7 @@ function compileAvro(schema: SchemaVersion): Compiled {
   };
 }
 
-/** The schema as `avsc` has it, with values as plain JSON. Throws avsc's error for unions whose branches JSON cannot tell apart. */
+/** The schema as a type of `avsc`, with values as plain JSON. Throws avsc's error for unions whose branches JSON cannot tell apart. */
 export function avscType(parts: readonly JsonValue[]): avsc.Type {
   const registry: Record<string, avsc.Type> = {};
   const options = { omitRecordMethods: true, wrapUnions: "never", registry } as unknown as Parameters<

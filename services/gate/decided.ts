@@ -2,8 +2,8 @@ import type { JsonValue } from "../core/index.ts";
 import type { Problem } from "./words.ts";
 
 /**
- * What is wrong with a decision on an entity's fields: it is held to what the entity's own forms say of each, at the door and at the desk alike. `null` empties a field,
- * as everywhere. `checkField`: a gate's.
+ * What is wrong with a decision on an entity's fields: each value must fit what the entity's own forms say of the field, at the door and at the desk alike. `null` empties
+ * a field, as everywhere. `checkField`: the gate's function of that name.
  */
 export function decidedProblem(
   checkField: (entity: string, name: string, value: JsonValue) => Problem | null,

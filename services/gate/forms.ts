@@ -3,22 +3,22 @@ import { examplesOf } from "./compatibility.ts";
 import { type Compiled, compile } from "./compiled.ts";
 import { membersOf, type SchemaStore, type SchemaVersion, unfitForEvents } from "./schema.ts";
 
-/** What a form lets through, for who wants to try it: the newest version of a subject that events are written with. */
+/** What a form lets through, for those who want to try it: the newest version of a subject that events are written with. */
 export interface Form {
   readonly subject: string;
   readonly version: number;
   readonly entity: string;
   readonly events: readonly string[];
-  /** The members that it names at its top. */
+  /** The top-level members that it names. */
   readonly members: readonly string[];
-  /** Documents that it lets through, the plainest first. Made when first asked for: it takes milliseconds. */
+  /** Documents that it lets through, the plainest first. Made when first asked for: making them takes milliseconds. */
   examples(): readonly JsonObject[];
   lets(data: JsonObject): boolean;
   /** The data as views see it. */
   read(data: JsonObject): JsonObject;
 }
 
-/** Examples of a form that are looked at. */
+/** How many examples of a form are looked at, at most. */
 const MAX_EXAMPLES = 100;
 
 /** The forms of a store. */

@@ -58,7 +58,7 @@ beforeEach(async () => {
   mkdirSync(join(dir, "hub"));
   await start();
   await currentIncarnation(log.journal);
-  // It goes on writing wherever the log is, when that was opened anew.
+  // The writer goes on writing to the current log, even after the log was opened again.
   writer = oldWriter({ append: (run) => log.append(run) }, "juba");
   await writer.append(person(number(1)), person(number(2)));
 });

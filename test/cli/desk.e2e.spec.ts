@@ -14,7 +14,7 @@ import { eventually } from "../support/temp.ts";
 const ROOT = join(import.meta.dirname, "../..");
 const MAIN = join(ROOT, "services/cli/main.ts");
 
-/** Where this test's views are declared: commands read the variable when they are loaded, so it stands before. */
+/** Where this test's views are declared: commands read the variable when they are loaded, so it is set before. */
 const projections = vi.hoisted(() => {
   const { mkdtempSync } = process.getBuiltinModule("node:fs");
   const dir = mkdtempSync(`${process.getBuiltinModule("node:os").tmpdir()}/tributary-desk-`);

@@ -5,7 +5,7 @@ import { operatingFailure } from "../../services/cli/system-errors.ts";
 import { listenFailure, TributaryError } from "../../services/core/index.ts";
 import { type Ended, runHere } from "../support/here.ts";
 
-/** Where commands of this test look: read when they are loaded, so it stands before. */
+/** The folder that this test's commands use. They read it when they are loaded, so it is set before. */
 const dir = vi.hoisted(() => {
   const { mkdtempSync: make } = process.getBuiltinModule("node:fs");
   const made = make(`${process.getBuiltinModule("node:os").tmpdir()}/tributary-wrong-`);

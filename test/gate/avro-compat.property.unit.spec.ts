@@ -33,7 +33,7 @@ const { shape } = fc.letrec<{ shape: Shape }>((tie) => ({
   ),
 }));
 
-/** The schema of a shape; bit i of a record's `n` gives its field i a default, and of an enum's says whether it has symbol i. */
+/** The schema of a shape; bit i of a record's `n` gives its field i a default, and bit i of an enum's `n` says whether it has symbol i. */
 function schemaOf(shape: Shape, path = "R"): JsonValue {
   if (typeof shape === "string") return shape;
   const { of, parts, n } = shape;

@@ -7,7 +7,7 @@ import { checkCompatibility, createGate, type Reference, type SchemaVersion, sch
 import { isMultiple } from "../../services/gate/json/multiples.ts";
 import { gateOf, packed as packedFor } from "../support/gate.ts";
 
-/** What somebody tried who wanted to break the gate. Each of these once took minutes, crashed it, or was told wrongly. */
+/** What somebody who wanted to break the gate tried. Each of these once took minutes, crashed the gate, or was reported wrongly. */
 
 const tributary = { entity: "thing", events: ["thing.noted"] };
 const packed = (payload: string | Uint8Array, version = 1): PackedEvent =>

@@ -112,7 +112,7 @@ describe("what an event says that its author had seen of another origin", () => 
       content: { kind: "accepted" },
       clips: { [other]: { code: "basis-ahead", to: 2 } },
     });
-    // Nothing in the log is of an origin that nobody has.
+    // The log holds nothing of an origin that no device has.
     const made = newOrigin();
     expect(clipsOf(await send(accepts, newOrigin(), ["A"], { basis: { [made]: 0 } as Vector }))).toEqual([
       { [made]: { code: "basis-ahead", to: null } },
@@ -185,7 +185,7 @@ describe("what an event says that its author had seen of another origin", () => 
     const [old, fresh] = [newOrigin(device), newOrigin(device)];
     await send(accepts, old, ["A", "B"]);
     expect(clipsOf(await send(accepts, fresh, ["A"], { basis: { [old]: 7 } as Vector }))).toEqual([undefined]);
-    // What the log holds is looked at all the same: nobody shall wait for an event about another entity.
+    // What the log holds is looked at all the same: no row may wait for an event about another entity.
     expect(clipsOf(await send(accepts, newOrigin(device), ["A"], { basis: { [old]: 1 } as Vector }))).toEqual([
       { [old]: { code: "basis-other-entity", to: 0 } },
     ]);

@@ -123,7 +123,7 @@ describe("dead letters", () => {
   it("are thrown away on the hub's own signed word only, and let in for their device, their entities and a minute at most", async () => {
     const stranger = signerOf(makeKeyPair());
     const tokens: Record<string, unknown>[] = [];
-    // Who reads along on the broker, and is faster than the hub.
+    // Somebody who reads along on the broker, and is faster than the hub.
     const ear = nc.subscribe("ingress.relief.juba.t2", {
       callback: (_, { data, headers: about, subject }) => {
         const claims = /^Proof [\w-]+\.([\w-]+)\./.exec(about?.get("Authorization") ?? "")?.[1] ?? "";

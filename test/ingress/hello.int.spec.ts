@@ -57,7 +57,7 @@ describe("a hello", () => {
     expect(await seqsSince(349 as Seq)).toEqual([350, 450, 550]);
     expect(await seqsSince(550 as Seq)).toEqual([]);
     expect(read.scanned).toBe(0);
-    // Those that are told, and none more: each names the one before it.
+    // Only the events that are reported are read: each names the one before it.
     expect(read.points).toBeLessThanOrEqual(6 + 3);
   });
 

@@ -43,7 +43,7 @@ async function server(more: string): Promise<TestServer> {
   return running;
 }
 
-/** That hub and device both get in: the hub prepares its streams, the device is told that no hub answers yet, and keeps its events. */
+/** Expects that hub and device both get in: the hub prepares its streams, the device is told that no hub answers yet, and keeps its events. */
 async function bothGetIn(url: string, settings: NatsSettings): Promise<void> {
   const nc = await connectBroker(url, "test", settings);
   expect((await (await nc.jetstreamManager()).getAccountInfo()).streams).toBeGreaterThanOrEqual(0);

@@ -101,7 +101,7 @@ describe("a basis that the hub's note clips", () => {
 
 const ORIGINS = [NAIROBI, KAMPALA, JUBA] as const;
 
-/** Events as a log has them that hub wrote notes for: each claims what it likes, and is clipped to what had come before it. */
+/** Events as they stand in a log for which the hub wrote notes: each claims what it likes, and is clipped to what had come before it. */
 const histories = fc
   .array(
     fc.record({

@@ -50,7 +50,7 @@ describe("the project's own views", () => {
       "distributions.distributed_on holds days; the form distribution lets any text",
       "stock_movements.quantity holds amounts up to 1e30; the form stock-movement lets any number",
     ]);
-    // None is a false alarm: the form takes the document, and the view does not.
+    // No finding is a false alarm: the form takes the document, and the view does not.
     const gate = createGate(store);
     for (const { subject, version, example, column } of findings) {
       const { annotations } = store.versions(subject)[version - 1]!;

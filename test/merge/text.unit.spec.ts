@@ -230,7 +230,7 @@ describe("a sequenced text", () => {
     const two = write(2, 0, [12, ", rice"], { basis: saw(1) });
     expect(shown(sequencedText, base, positioned(one, 2), positioned(two, 3))).toBe("two blankets, soap, rice");
     expect(shown(sequencedText, base, positioned(one, 3), positioned(two, 2))).toBe("two blankets, rice, soap");
-    // Juba's comes before Kampala's as long as no place is known, and one with a place before both.
+    // Juba's comes before Kampala's as long as neither has a known position, and a write with one comes before both.
     expect(shown(sequencedText, base, one, two)).toBe("two blankets, rice, soap");
     expect(shown(sequencedText, base, positioned(one, 2), two)).toBe("two blankets, soap, rice");
   });

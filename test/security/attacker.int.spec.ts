@@ -229,7 +229,7 @@ describe("who reads the wire", () => {
     expect(replies.map(({ code }) => code)).toEqual(["token-site", "token-site"]);
 
     expect(await post("", stolen.data, thief.token)).toMatchObject({ status: 403, body: { code: "token-site" } });
-    // Signed by its device, it is what it was: the hub has it already, and says so to who asks in the open.
+    // Signed by its device, it is what it was: the hub has it already, and says so to anyone who asks in the open.
     expect(await post("", stolen.data)).toMatchObject({ status: 200, body: { kind: "receipt" } });
     expect(await hub.log.head(origin)).toEqual(before);
     expect(await inLog(origin)).toBe(1);

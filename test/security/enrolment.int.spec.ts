@@ -374,7 +374,7 @@ describe("evidence of a fork", () => {
   });
 });
 
-/** The log as somebody has it who can write its files: an event altered, and all hashes after it made anew. */
+/** The log after somebody who can write its files has altered an event and recomputed all hashes after it. */
 async function rewritten(log: Log, into: Log, origin: OriginId, seq: number): Promise<void> {
   for (const stream of ["keys"])
     for (const { type, data, by } of await log.journal.read(stream)) await into.journal.append(stream, "any", { type, data, by });

@@ -23,7 +23,7 @@ const limited = {
     new TributaryError("batch-too-large", `a batch has at most ${MAX_FRAME_BYTES} bytes`, "Send fewer events at a time."),
 };
 
-/** A JSON object, of which one member counts. */
+/** A JSON object with one member that counts. */
 export const memberBody = (member: string): BodyKind<JsonObject> => ({
   ...limited,
   schema: { type: "object", required: [member], properties: { [member]: { type: "string" } } },
@@ -32,11 +32,11 @@ export const memberBody = (member: string): BodyKind<JsonObject> => ({
 
 /** A schema as a client sends it. */
 export interface GivenSchema extends SchemaText {
-  /** The id and the version that the client would like it to have, if it says so; numbers below 0, and a version of 0, say nothing. */
+  /** The id and the version that the client would like the schema to have; `null`: it does not say. Numbers below 0, and a version of 0, say nothing. */
   readonly wanted: { readonly id: number | null; readonly version: number | null };
 }
 
-/** A schema: `schema` is its text, `schemaType` what it is written in, `references` what it refers to. */
+/** A schema: `schema` is its text, `schemaType` the language it is written in, `references` the schemas it refers to. */
 export const schemaBody: BodyKind<GivenSchema> = {
   ...limited,
   schema: {
@@ -130,11 +130,11 @@ function wholeNumber(name: string, given: string | undefined): number | undefine
   return Number(given);
 }
 
-/** A subject's versions of one kind, which may be none. */
+/** A subject's versions of one kind; there may be none. */
 export const shownOf = (registry: Registry, subject: string, shown: Shown): readonly Registered[] =>
   registry.registered(subject, { withDeleted: shown !== "live" }).filter(({ deleted }) => shown !== "deleted" || deleted);
 
-/** A subject's versions. Throws for a subject that has none to show: one that is hidden is not there, for those who do not ask for hidden ones. */
+/** A subject's versions. Throws for a subject that has none to show: a hidden version is shown only to those who ask for hidden ones. */
 export function versionsOf(registry: Registry, subject: string, shown: Shown = "live"): readonly Registered[] {
   if (registry.registered(subject, { withDeleted: shown !== "live" }).length === 0)
     throw new ApiError(CODES.subject, `Subject '${subject}' not found.`);
@@ -150,7 +150,7 @@ export function versionOf(registry: Registry, subject: string, given: string, sh
   return found;
 }
 
-/** A version as a path has it. Throws for what is neither a number from 1 nor `latest`. */
+/** The version that a path names. Throws where it is neither a number from 1 nor `latest`. */
 export function versionNumber(given: string): number | "latest" {
   if (given === "latest" || given === "-1") return "latest";
   if (/^[1-9]\d{0,8}$/.test(given)) return Number(given);
@@ -189,7 +189,7 @@ export const described = (version: Registered): Record<string, unknown> => ({
   ...contentOf(version),
 });
 
-/** The ids of schemas that refer to one. */
+/** The ids of the schemas that refer to a given one. */
 export function referencedBy(registry: Registry, { schema }: Registered, shown: Shown = "live"): number[] {
   const ids = new Set<number>();
   for (const subject of registry.subjects()) {

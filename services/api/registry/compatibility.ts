@@ -16,7 +16,7 @@ export function compatibilityRoutes({ registry, writer: who }: RegistryDeps): Ro
       const more = verbose === "true" ? { messages: findings.map(messageOfFinding), findings } : {};
       return ok({ is_compatible: findings.length === 0, ...more });
     } catch (error) {
-      // Whoever asks why not is told why not, as with any other.
+      // Whoever asks for the reason is told the reason, as for any other schema.
       if (verbose !== "true" || !isTributaryError(error) || error.code !== "schema-malformed") throw error;
       return ok({ is_compatible: false, messages: [`${error.message}. ${error.hint}`], findings: [] });
     }
@@ -44,7 +44,7 @@ export function compatibilityRoutes({ registry, writer: who }: RegistryDeps): Ro
   ];
 }
 
-/** Which versions a schema is compared with; what would be a subject's first is compatible with all that there is. */
+/** Which versions a schema is compared with. One that would be its subject's first is compatible with all there are. */
 function against(registry: Registry, subject: string, given: string | null): { readonly against?: readonly number[] } {
   if (given === null) return {};
   const number = versionNumber(given);

@@ -3,7 +3,7 @@ import type { Answer } from "../../http/index.ts";
 
 export const MEDIA_TYPE = "application/vnd.schemaregistry.v1+json";
 
-/** Their error codes: an HTTP status with two digits more. */
+/** The error codes of Confluent's registry: an HTTP status with two more digits. */
 export const CODES = {
   subject: 40401,
   version: 40402,
@@ -22,7 +22,7 @@ export const CODES = {
   invalidSubject: 42208,
 } as const;
 
-/** A refusal in their words. `more` goes beside them. */
+/** A refusal in the words of Confluent's registry. `more`: further members of its answer. */
 export class ApiError extends Error {
   readonly code: number;
   readonly more: Record<string, unknown>;
@@ -33,7 +33,7 @@ export class ApiError extends Error {
   }
 }
 
-/** A failure in the registry's own form; `null`: it is not a refusal. */
+/** A failure in the registry's own form; `null`: the failure is not a refusal. */
 export function refusalOf(error: unknown): Answer | null {
   if (error instanceof ApiError) return told(error.code, error.message, error.more);
   if (!isTributaryError(error)) return null;

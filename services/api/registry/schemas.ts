@@ -16,7 +16,7 @@ import {
 import { ApiError, CODES } from "./refusal.ts";
 import { SUBJECT_PREFIX, withPrefix } from "./subjects.ts";
 
-/** Schemas by their id, which is one through all subjects, or by their UUID, which is one through all registries. */
+/** Schemas by their id, which is the same in all subjects, or by their UUID, which is the same in all registries. */
 export const schemaRoutes = (deps: RegistryDeps): Route[] => [
   list(deps),
   types(deps),
@@ -103,7 +103,7 @@ function usesOf(versions: readonly Registered[], shown: Shown, subject: string |
     );
 }
 
-/** All versions of one text, hidden ones as well: what was written with them is read as ever. */
+/** All versions of one text, hidden ones as well: data written with a hidden version can still be read. */
 function byId(registry: Registry, given: string): readonly [Registered, ...Registered[]] {
   const [first, ...others] = /^\d{1,9}$/.test(given) ? registry.byId(Number(given)) : [];
   if (first === undefined) throw new ApiError(CODES.schema, `Schema ${given} not found`);

@@ -3,10 +3,10 @@ import { type Answer, type Route, route } from "../../http/index.ts";
 import { answers, memberBody, ok, type RegistryDeps, writableSubject } from "./common.ts";
 import { ApiError, CODES } from "./refusal.ts";
 
-/** One of the two things that are set for all subjects, or for one. */
+/** One of the two settings that are made for all subjects, or for one. */
 interface Setting<T extends string> {
   readonly root: "config" | "mode";
-  /** Its member in what is asked, and in answers. */
+  /** Its member in requests and in answers. */
   readonly given: string;
   readonly told: string;
   readonly values: readonly T[];

@@ -22,7 +22,7 @@ import { messageOfFinding } from "./compatibility.ts";
 import { ApiError, CODES } from "./refusal.ts";
 
 export const SUBJECT_PREFIX = { subjectPrefix: "What their names begin with." } as const;
-/** Subjects whose names begin so. Clients write a context before it: `:.:` is the only one here, `:*:` stands for all. */
+/** Subjects whose names begin with `given`. Clients write a context before the prefix: `:.:` is the only context here, `:*:` stands for all. */
 export const withPrefix = (subjects: readonly string[], given = ""): readonly string[] => {
   const prefix = given.replace(/^:[.*]?:/, "");
   return subjects.filter((subject) => subject.startsWith(prefix));
@@ -79,7 +79,7 @@ const lookUp = ({ registry, reader: who }: RegistryDeps): Route =>
     },
   });
 
-/** No schema here has metadata, so only a question without any has an answer. */
+/** No schema here has metadata, so only a question that names none has an answer. */
 const latestWith = ({ registry, reader: who }: RegistryDeps): Route =>
   route({
     ...{ method: "GET", path: "/subjects/{subject}/metadata", name: "readLatestWithMetadata", who },
@@ -195,7 +195,7 @@ function refusePermanent(permanent: string | undefined): void {
     );
 }
 
-/** The version that is to be hidden. Throws for one that is hidden already. */
+/** The version that is to be hidden. Throws for a version that is hidden already. */
 function hideable(registry: Registry, subject: string, given: string): Registered {
   const number = versionNumber(given);
   const version = versionOf(registry, subject, given, number === "latest" ? "live" : "all");
@@ -203,7 +203,7 @@ function hideable(registry: Registry, subject: string, given: string): Registere
   throw new ApiError(CODES.versionDeleted, `Subject '${subject}' Version ${given} was soft deleted.`);
 }
 
-/** Throws for a version that another schema refers to; `within`: schemas of this subject go with it, and do not count. */
+/** Throws for a version that another schema refers to; `within`: schemas of this subject are hidden with it, and do not count. */
 function refuseReferred(registry: Registry, version: Registered, within: string | null = null): void {
   const [user] = referencedBy(registry, version).filter(
     (id) => within === null || registry.byId(id).some(({ schema, deleted }) => !deleted && schema.subject !== within),
@@ -212,7 +212,7 @@ function refuseReferred(registry: Registry, version: Registered, within: string 
     throw new ApiError(CODES.notPossible, `One or more references exist to the schema: schema ${user} uses it.`);
 }
 
-/** Throws where a client says which id a schema shall have: this registry counts its ids itself. One that it has already is no request. */
+/** Throws where a client asks for a certain id: this registry counts its ids itself. Naming the id that the schema has already is not such a request. */
 function refuseWanted(registry: Registry, subject: string, body: GivenSchema, normalize: boolean): void {
   const { id } = body.wanted;
   if (id === null || registry.find(subject, body, { normalize })?.id === id) return;

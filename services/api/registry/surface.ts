@@ -7,11 +7,11 @@ import { schemaRoutes } from "./schemas.ts";
 import { settingRoutes } from "./settings.ts";
 import { subjectRoutes } from "./subjects.ts";
 
-/** Returns who asks. Throws `token-…` for somebody who may not. `writes`: whether this needs the right to write schemas, or only to read them. */
+/** Returns who asks. `writes`: whether the right to write schemas is needed, or only the right to read them. Throws `token-…` for somebody who lacks it. */
 export type Authorize = (authorization: string | undefined, writes: boolean) => Promise<Actor>;
 
 /**
- * The routes of Confluent Schema Registry, for the tools and serializers that speak them: subjects, versions, schemas by id, compatibility,
+ * The routes of Confluent Schema Registry, for the tools and serializers that use them: subjects, versions, schemas by id, compatibility,
  * config and mode, for Avro and JSON Schema. Differences are in docs/schemas.md.
  * Source: https://docs.confluent.io/platform/current/schema-registry/develop/api.html
  */

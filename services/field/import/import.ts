@@ -10,7 +10,7 @@ import type { Line } from "./table.ts";
 
 /** Rows written in one transaction: 100 cost hardly more than one. */
 const ROWS_PER_TRANSACTION = 200;
-/** Misfits that a result names; it counts the others. */
+/** Misfits that a result names; the others are only counted. */
 const MAX_NAMED = 1_000;
 
 interface Deps {
@@ -20,9 +20,9 @@ interface Deps {
 }
 
 /**
- * Turns each row of a CSV file into an event, offline. A file that cannot be read as a table is refused whole, with all that is wrong with its form; a row that does not fit its
- * schema is kept, or handed to `onFailed`. A row is taken once: not again where it says what the last row imported about its entity says, so that an import can be repeated
- * after a crash, and a value that is changed back in a later file counts. Reads the file twice, and holds some hundred rows of it at a time. Throws `input-malformed`,
+ * Turns each row of a CSV file into an event, offline. A file that cannot be read as a table is refused as a whole, with all that is wrong with its form; a row that does not fit its
+ * schema is kept, or handed to `onFailed`. A row that says the same as the last row imported about its entity is not taken again. So an import can be repeated
+ * after a crash, and a value that a later file changes back counts. Reads the file twice, and holds a few hundred rows of it at a time. Throws `input-malformed`,
  * `schema-unknown`, `schema-malformed`, `usage`.
  */
 export async function importCsv(deps: Deps, options: ImportOptions): Promise<ImportResult> {
@@ -52,7 +52,7 @@ function openRun(deps: Deps, plan: Plan, options: ImportOptions): Run {
   const rowOf = rowMaker(deps, plan, options);
   const columns = [...plan.header.at.keys()].filter((name) => name !== PROBLEM_COLUMN);
   const last = rows.lastImport();
-  /** Rows of this very file that an earlier run took before it was cut off, or to the end. */
+  /** Rows of this same file that an earlier run took, whether it was cut off or came to the end. */
   const doneBefore = last?.digest === plan.digest ? last.rows : 0;
   const misfits: Misfit[] = [];
   const counts = { rows: 0, imported: 0, repeated: 0, failed: 0, misfitRows: 0 };
@@ -71,7 +71,7 @@ function openRun(deps: Deps, plan: Plan, options: ImportOptions): Run {
 
   const write = (lines: readonly Line[]): void => {
     const events: NewEvent[] = [];
-    /** What the last row about an entity says, of the rows at hand. */
+    /** By entity, the digest of what the last of these rows about it says. */
     const digests = new Map<string, string>();
     for (const line of lines) {
       const wasDone = counts.rows++ < doneBefore;

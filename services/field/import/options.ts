@@ -1,13 +1,13 @@
-/** What an import is told, and what it tells. */
+/** What an import is given, and what it reports. */
 import type { CellHabit } from "../../gate/index.ts";
 
-/** The column of a report that says why its row failed; an import passes over it, so that the mended report can be imported as it is. */
+/** The column of a report that says why a row failed. An import ignores this column, so that the mended report can be imported as it is. */
 export const PROBLEM_COLUMN = "import_problem";
 
 /** A row that was not taken, to be mended and imported again. */
 export interface FailedRow {
   readonly line: number;
-  /** The cells of the columns that have a name, as they are written, in the header's order. */
+  /** The cells of the named columns, as they are written, in the header's order. */
   readonly cells: readonly string[];
   readonly problems: readonly string[];
 }
@@ -16,12 +16,12 @@ export interface ImportOptions extends CellHabit {
   /** The CSV file's text, or where the file is. A file is read in pieces: its size does not matter. */
   readonly text?: string;
   readonly file?: string;
-  /** The event type that each row becomes, for example `beneficiary.registered`. Default: the first of the form that has the file's columns. */
+  /** The event type that each row becomes, for example `beneficiary.registered`. Default: the first event type of the form that has the file's columns. */
   readonly type?: string;
   readonly actor: string;
-  /** What stands between cells: `,` `;` `|` or a tab. Default: what the first line has most of. */
+  /** What stands between cells: `,` `;` `|` or a tab. Default: the one that the first line has most often. */
   readonly delimiter?: string;
-  /** Rows that do not fit are handed over here, and are not taken. Without it they are kept on the device. */
+  /** Is handed the rows that do not fit; they are not taken then. Without it they are kept on the device. */
   readonly onFailed?: (row: FailedRow, columns: readonly string[]) => void;
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -32,13 +32,13 @@ export interface ImportResult {
   readonly rows: number;
   /** Rows that became events. */
   readonly imported: number;
-  /** Rows that say what the last row imported about the same entity said. */
+  /** Rows that say the same as the last row imported about their entity. */
   readonly repeated: number;
-  /** Rows that do not fit, and were handed to `onFailed` instead of being taken. */
+  /** Rows that do not fit and were handed to `onFailed` instead of being taken. */
   readonly failed: number;
-  /** Rows that do not fit their schema or a view: kept, and quarantined by the hub until mended, or handed to `onFailed`. The first thousand of them. */
+  /** The first thousand rows that do not fit their schema or a view. They are kept, and quarantined by the hub until mended, or were handed to `onFailed`. */
   readonly misfits: readonly Misfit[];
-  /** How many there are. */
+  /** How many such rows there are. */
   readonly misfitRows: number;
 }
 
@@ -47,6 +47,6 @@ export interface Misfit {
   readonly entity: string;
   /** Everything that is wrong with the row, in one sentence each. */
   readonly problems: readonly string[];
-  /** The same as one text. */
+  /** The same problems as one text. */
   readonly message: string;
 }

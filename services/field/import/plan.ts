@@ -17,9 +17,9 @@ import {
   shapeProblem,
 } from "./table.ts";
 
-/** Problems of a file's form that a refusal names. */
+/** How many problems of a file's form a refusal names, at most. */
 const MAX_TOLD = 5;
-/** Of the file's start, as much as tells the delimiter. */
+/** How much of the file's start is read to find its delimiter. */
 const DELIMITER_BYTES = 65_536;
 const READ_BYTES = 262_144;
 
@@ -31,7 +31,7 @@ export interface Plan {
   readonly entity: string;
   readonly key: string;
   readonly reader: RowReader;
-  /** Of the file's bytes, the type and the habit: tells an import that goes on from one that begins. */
+  /** A digest of the file's bytes, the type and the habit: tells an import that goes on from one that begins. */
   readonly digest: string;
   readonly rows: number;
 }
@@ -53,7 +53,7 @@ export async function* rowsOf(options: ImportOptions, { delimiter }: Header): As
   }
 }
 
-/** The first pass: the file's form, before anything is written. */
+/** The first pass: checks the file's form before anything is written. */
 export async function inspect(gate: Gate, options: ImportOptions): Promise<Plan> {
   checkHabit(options);
   const hash = createHash("sha256");
@@ -107,7 +107,7 @@ function checkHabit({ dates, decimal, zone, delimiter }: ImportOptions): void {
     throw no("a delimiter", delimiter, "Write a comma, a semicolon, a | or a tab.");
 }
 
-/** The form whose rows the file has. */
+/** The form that the file's rows belong to. */
 function formOf(gate: Gate, { at }: Header, asked: string | undefined): Pick<Plan, "schema" | "type" | "entity" | "key"> {
   const names = [...at.keys()].filter((name) => name !== PROBLEM_COLUMN);
   const schema = asked === undefined ? formWith(gate, names) : gate.subjectFor(asked);
@@ -130,7 +130,7 @@ function formOf(gate: Gate, { at }: Header, asked: string | undefined): Pick<Pla
   return { schema, type, entity, key };
 }
 
-/** The form whose key is a column, and which knows all other columns. */
+/** The form whose key is one of the columns and which knows all the others. */
 function formWith(gate: Gate, names: readonly string[]): SchemaVersion {
   const fits = gate.subjects().filter(({ annotations: { key } }) => key !== undefined && names.includes(key));
   const knowing = fits.filter((schema) => {
@@ -163,7 +163,7 @@ function checkColumns(
 
 export const keyOf = ({ at }: Header, key: string, { cells }: Line): string => (cells[at.get(key) ?? -1] ?? "").trim();
 
-/** Why a key cannot name an entity, which is what no correction of the row would mend; `null` when it can. */
+/** Why a key cannot name an entity, which no correction of the row's other cells would mend; `null` when it can. */
 export const keyProblem = (key: string, id: string): string | null =>
   id === ""
     ? `has no ${key}`

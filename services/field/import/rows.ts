@@ -6,7 +6,7 @@ import type { ImportOptions } from "./options.ts";
 import { keyOf, keyProblem, type Plan } from "./plan.ts";
 import { type Line, shapeProblem } from "./table.ts";
 
-/** `event` is `null` where the row is not one of the table, or names nothing. */
+/** `event` is `null` where the row does not have the table's form, or names no entity. */
 export interface Row {
   readonly line: Line;
   readonly entity: EntityRef;
@@ -27,7 +27,7 @@ export function rowMaker(
     return { type, entity, data, actor, ...(at === null ? {} : { occurredAt: at }) };
   };
 
-  /** A day that only a view asks for, read in the file's order; `null`: it is none. */
+  /** The event with a day that only a view asks for, read in the file's order; `null`: the value is not a day. */
   const dayMended = (event: NewEvent, { path }: Problem): NewEvent | null => {
     const name = memberAt(path);
     const value = name === null ? undefined : event.data[name];
@@ -46,7 +46,7 @@ export function rowMaker(
     }
   };
 
-  /** What is wrong with an event by its form and by the views. `first`: what its outbox said first. */
+  /** All that is wrong with an event by its form and by the views. `first`: the problem that the outbox named. */
   const allOf = (event: NewEvent, first: Problem): readonly Problem[] => {
     if (first.code !== "unfit-for-view") {
       const found = gate.problems(schema, event.data);
@@ -54,7 +54,7 @@ export function rowMaker(
     }
     const found: Problem[] = [];
     const rest: Record<string, JsonObject[string]> = { ...event.data };
-    // A view names one value at a time: the next is found without it.
+    // A view names one value at a time: the next one is found by leaving that value out.
     for (let next: Problem | null = first; next?.code === "unfit-for-view"; next = outbox.problemOf({ ...event, data: rest })) {
       found.push(next);
       const name = memberAt(next.path);
@@ -72,14 +72,14 @@ export function rowMaker(
     const { data, problems: ofCells } = reader.read(cells);
     const { event, first } = mended(eventOf(entity, data));
     const named = new Set(ofCells.map(({ path }) => path));
-    // A cell that could not be read is wrong by its form as well: once is enough.
+    // A cell that could not be read does not fit the form either: it is named once.
     const others = first === null ? [] : allOf(event, first).filter(({ path }) => path === null || !named.has(path));
     const messages = [...ofCells, ...others].map(({ message }) => message);
     return { line, entity, event, problems: [...new Set(messages)] };
   };
 }
 
-/** The member of the data that a problem is about, where it is one at the top. */
+/** The top-level member of the data that a problem is about, if it is about one. */
 const memberAt = (path: string | null): string | null => {
   const name = path === null ? undefined : /^\/([^/]+)$/.exec(path)?.[1];
   return name === undefined ? null : name.replaceAll("~1", "/").replaceAll("~0", "~");
@@ -89,11 +89,11 @@ const DAY_MS = 86_400_000;
 const DAY = /^(?!0000)\d{4}-\d{2}-\d{2}$/;
 /** Noon, so that the day is the same wherever it is read, from Honolulu to Tongatapu. */
 const NOON = "T12:00:00.000Z";
-/** Counts up to this are days since 1970, beyond it milliseconds, beyond the next microseconds. */
+/** Counts up to this are days since 1970; beyond it they are milliseconds, and beyond the next bound microseconds. */
 const MAX_DAYS = 3_000_000;
 const MAX_MS = 3e14;
 
-/** When a row says that it happened, ISO 8601 with milliseconds; `null`: it does not say, or no event can have it. */
+/** The time at which a row says it happened, ISO 8601 with milliseconds; `null`: it does not say, or no event can have that time. */
 function instantOf(value: unknown): string | null {
   if (typeof value === "string" && DAY.test(value)) return Number.isNaN(Date.parse(value)) ? null : `${value}${NOON}`;
   const ms =

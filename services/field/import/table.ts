@@ -1,4 +1,4 @@
-/** Reads a CSV file row by row. In comes its text in pieces; out come its rows, with the line that each begins on. It is never in memory as a whole. */
+/** Reads a CSV file row by row. In comes its text in pieces; out come its rows, with the line that each begins on. The file is never in memory as a whole. */
 import { pipeline, Readable } from "node:stream";
 import { type CsvError, type Options, parse } from "csv-parse";
 import { messageOf, TributaryError } from "../../core/index.ts";
@@ -9,7 +9,7 @@ export interface Line {
   readonly cells: readonly string[];
 }
 
-/** What the first row says. `at`: where each column stands in a row; columns without a name are not among them. */
+/** What the first row says. `at`: the index of each column in a row; columns without a name are left out. */
 export interface Header {
   readonly delimiter: string;
   readonly names: readonly string[];
@@ -21,12 +21,12 @@ export const DELIMITERS: readonly string[] = [",", ";", "\t", "|"];
 export const malformed = (problem: string, hint: string, cause?: unknown): TributaryError =>
   new TributaryError("input-malformed", problem, hint, { cause });
 
-/** Characters of a row, at most: an event holds hardly more. */
+/** How many characters a row may have: an event holds hardly more. */
 const MAX_ROW_CHARS = 900_000;
 const NOT_UTF8 = "Save it as 'CSV UTF-8' and import it again.";
 const isBlank = (cell: string): boolean => cell.trim() === "";
 
-/** Text from bytes; throws `input-malformed` where they are not UTF-8. */
+/** Bytes as text. Throws `input-malformed` where they are not UTF-8. */
 export async function* decoded(chunks: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): AsyncGenerator<string> {
   const decoder = new TextDecoder("utf-8", { fatal: true });
   try {
@@ -39,7 +39,7 @@ export async function* decoded(chunks: AsyncIterable<Uint8Array> | Iterable<Uint
 }
 
 /**
- * The rows of a CSV text (RFC 4180; a byte order mark and either line end are fine), the first with the names of the columns included. Rows without anything in them are passed
+ * The rows of a CSV text (RFC 4180; a byte order mark and either line end are fine), including the first, which names the columns. Empty rows are passed
  * over. Throws `input-malformed` with the line where a quote is not closed.
  */
 export async function* linesOf(chunks: AsyncIterable<string>, delimiter: string): AsyncGenerator<Line> {
@@ -75,7 +75,7 @@ function problemOf(error: Partial<CsvError> & { readonly lines?: number }): Trib
     : malformed(`${line}the file is not CSV: ${messageOf(error)}`, NOT_UTF8, error);
 }
 
-/** The delimiter that a file's first line has most of, outside of quotes. */
+/** The delimiter that a file's first line has most often, outside of quotes. */
 export function delimiterOf(text: string): string {
   const start = text.replace(/^\uFEFF?\s*/, "");
   const counts = new Map(DELIMITERS.map((each) => [each, 0]));
@@ -88,7 +88,7 @@ export function delimiterOf(text: string): string {
   return [...counts].reduce((best, each) => (each[1] > best[1] ? each : best))[0];
 }
 
-/** What the first row says. Throws `input-malformed` where a column is named twice, or none has a name. */
+/** What the first row says. Throws `input-malformed` where two columns have the same name, or none has a name. */
 export function headerOf(first: Line | undefined, delimiter: string): Header {
   const names = first?.cells.map((name) => name.trim()) ?? [];
   if (names.every((name) => name === "")) throw malformed("the file is empty", "Its first line must name the columns.");
@@ -102,7 +102,7 @@ export function headerOf(first: Line | undefined, delimiter: string): Header {
   return { delimiter, names, at };
 }
 
-/** What is wrong with the form of a row: cells that belong to no column, or columns without a cell; `null`: nothing. */
+/** What is wrong with the form of a row: cells that belong to no column, or columns without a cell; `null`: nothing is wrong. */
 export function shapeProblem({ names, delimiter }: Header, { cells }: Line): string | null {
   const stray = cells.findIndex((cell, i) => (names[i] ?? "") === "" && !isBlank(cell));
   if (stray >= 0 && stray < names.length) return `column ${stray + 1} has no name`;
@@ -111,5 +111,5 @@ export function shapeProblem({ names, delimiter }: Header, { cells }: Line): str
   return null;
 }
 
-/** Whether a row holds the tags of the Humanitarian Exchange Language, which some sheets have under the names. */
+/** Whether a row holds the tags of the Humanitarian Exchange Language, which some sheets have below the column names. */
 export const isTagRow = ({ cells }: Line): boolean => cells.every((cell) => isBlank(cell) || cell.trim().startsWith("#"));

@@ -8,7 +8,7 @@ import {
   nameOfType,
 } from "./model.ts";
 
-/** Why data of a writer's type cannot be read as a reader's. Paths are JSON pointers into the two schemas. */
+/** Why data of a writer's type cannot be read as the reader's type. Paths are JSON pointers into the two schemas. */
 export interface AvroMismatch {
   readonly rule:
     | "type_mismatch"
@@ -24,13 +24,13 @@ export interface AvroMismatch {
   readonly writerPath: string;
 }
 
-/** Looks at pairs of types, and at parts of pairs: what schemas of the largest size and of many kinds take is less. */
+/** How often pairs of types, and parts of pairs, are looked at. Schemas of the largest size, of many kinds, take fewer looks. */
 const MAX_LOOKS = 5_000_000;
-/** Pairs that are gone into to say where they fail. */
+/** How many pairs are searched to say where they fail. */
 const MAX_TOLD = 20_000;
 const MAX_MISMATCHES = 50;
 
-/** The promotions of the specification: writer → readers that take it. */
+/** The promotions of the specification: a writer's type → the readers' types that take it. */
 const PROMOTES: Readonly<Record<string, readonly string[]>> = {
   int: ["long", "float", "double"],
   long: ["float", "double"],
@@ -44,7 +44,7 @@ const isPromoted = (writer: Avro, reader: Avro): boolean =>
 
 /**
  * Whether values mean to the reader what they meant to the writer: milliseconds are not read as microseconds. Where one of the two says nothing
- * of the meaning, there is nothing to contradict.
+ * about the meaning, there is nothing to contradict.
  */
 export const meansTheSame = (writer: Avro, reader: Avro): boolean =>
   !("logical" in writer && "logical" in reader) || writer.logical === reader.logical;
@@ -69,16 +69,16 @@ export const sourceOf = (reader: AvroField, writer: AvroRecord): AvroField | und
   return undefined;
 };
 
-/** The types are beyond what is compared; nothing is claimed of them. */
+/** The types are too intricate to compare; nothing is claimed about them. */
 export class TooIntricateError extends Error {}
 
-/** Whether all data of a writer's type can be read as a reader's; each pair of types is decided once. */
+/** Whether all data of a writer's type can be read as the reader's type; each pair of types is decided once. */
 export type Takes = (reader: Avro, writer: Avro) => boolean;
 
 /**
- * Decides pairs of types together. All pairs that a pair depends on are supposed to fit; those that cannot are struck out, and what depends on them is looked
- * at again, until nothing changes. So types that lead back to themselves, in however many ways, take a number of looks that grows with the pairs, and what
- * remains holds: data is finite, and each of its parts is read by a pair that remains.
+ * Decides pairs of types together. All pairs that a pair depends on are supposed to fit; those that cannot are struck out, and the pairs that depend on them are looked
+ * at again, until nothing changes. So types that lead back to themselves, in however many ways, take a number of looks that grows with the number of pairs, and
+ * what remains is right: data is finite, and each of its parts is read by a pair that remains.
  */
 export function comparer(): Takes {
   const decided = new Map<Avro, Map<Avro, boolean>>();
@@ -130,12 +130,12 @@ interface Pair {
   readonly w: Avro;
   fits: boolean;
   isQueued: boolean;
-  /** Pairs that were looked at with this one as a part. */
+  /** The pairs that have this one as a part. */
   readonly users: Set<Pair>;
 }
 
 const isNamed = (type: Avro): type is AvroRecord | AvroEnum | AvroFixed => "name" in type;
-/** `false` for pairs that cannot fit whatever their parts say: most of those of two unions. */
+/** Returns `false` for pairs that cannot fit, whatever their parts say: most pairs of branches of two unions. */
 function mayFit(r: Avro, w: Avro): boolean {
   if (r.kind === "union" || w.kind === "union") return true;
   return isNamed(r) && isNamed(w) ? r.kind === w.kind && sameName(r, w) : promotes(w, r);
@@ -167,7 +167,7 @@ export const branchOf = ({ branches }: AvroUnion, w: Avro, takes: Takes): Avro |
   branches.find((branch) => branch.kind === w.kind && takes(branch, w)) ?? branches.find((branch) => takes(branch, w));
 
 const sources = new WeakMap<AvroRecord, Map<string, AvroField>>();
-/** `sourceOf` in one look, for records of many fields. */
+/** `sourceOf` with one look per field, for records of many fields. */
 function sourcesOf(writer: AvroRecord): (reader: AvroField) => AvroField | undefined {
   let byName = sources.get(writer);
   if (byName === undefined) {
@@ -186,7 +186,7 @@ const misread = (reader: Avro, writer: Avro): string =>
  */
 export function avroMismatches(reader: Avro, writer: Avro, takes: Takes = comparer()): AvroMismatch[] {
   const out: AvroMismatch[] = [];
-  /** Pairs further out: where they fail is being told. */
+  /** The pairs further out, whose failing locations are being listed. */
   const open = new Map<Avro, Set<Avro>>();
   let told = 0;
   try {

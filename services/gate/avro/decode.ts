@@ -8,7 +8,7 @@ import { type Avro, type AvroRecord, MAX_VALUE_DEPTH } from "./model.ts";
  * Source: https://avro.apache.org/docs/1.12.0/specification/#binary-encoding
  */
 
-/** Items and members of all lists, maps and records in one value, at most. */
+/** How many items and members all lists, maps and records in one value may have together. */
 const MAX_ITEMS = 100_000;
 
 const unfit = (why: string): never => {
@@ -17,7 +17,7 @@ const unfit = (why: string): never => {
 
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Eight bytes to be read as a number; Avro's order is that of every machine this runs on. */
+/** Eight bytes to be read as a number; Avro's byte order is the order of every machine this runs on. */
 const scratch = new Uint8Array(8);
 const asDouble = new Float64Array(scratch.buffer);
 const asFloat = new Float32Array(scratch.buffer);
@@ -25,7 +25,7 @@ const asFloat = new Float32Array(scratch.buffer);
 /** An offset into the bytes; one for each decoder, since decoding never waits. */
 class Cursor {
   bytes: Uint8Array = new Uint8Array();
-  /** The bytes as characters: plain texts are cut out of it. */
+  /** The bytes as characters: plain texts are cut out of them. */
   chars = "";
   at = 0;
   left = 0;
@@ -42,7 +42,7 @@ class Cursor {
     const bytes = this.bytes;
     let byte = this.byte();
     if (byte < 0x80) return (byte >>> 1) ^ -(byte & 1);
-    // The lowest bit is the sign; the rest is summed without it, so that every number that JSON holds exactly comes out exactly.
+    // The lowest bit is the sign; the others are summed without it, so that every number that JSON can hold exactly comes out exact.
     const isNegative = (byte & 1) === 1;
     let value = (byte & 0x7f) >>> 1;
     let scale = 64;
@@ -58,7 +58,7 @@ class Cursor {
     return isNegative ? -value - 1 : value;
   }
 
-  /** Counts items that are about to be made. */
+  /** Counts the items that are about to be made. */
   take(count: number): void {
     this.left -= count;
     if (this.left < 0) unfit(`it holds more than ${MAX_ITEMS} items`);
@@ -96,7 +96,7 @@ class Cursor {
     return value === 0 ? 0 : value;
   }
 
-  /** Goes into a record, list or map; comes out with `depth--`. */
+  /** Enters a record, list or map; the caller leaves it with `depth--`. */
   enter(items: number): void {
     if (++this.depth > MAX_VALUE_DEPTH) unfit(`it nests more than ${MAX_VALUE_DEPTH} deep`);
     this.take(items);
@@ -106,14 +106,14 @@ class Cursor {
 /** Reads a value, and leaves its canonical text in `from.text`. */
 type Read = (from: Cursor) => JsonValue;
 
-/** A whole value and its canonical text, in the form of the gate's verdict, which it mostly is. */
+/** A whole value and its canonical text, in the form of the gate's verdict, since it mostly becomes one. */
 export interface Decoded {
   readonly ok: true;
   readonly data: JsonObject;
   readonly text: string;
 }
 
-/** A decoder for a record type; it throws `RangeError`, with words, for anything but exactly one whole value. */
+/** A decoder for a record type. The decoder throws `RangeError`, with the reason in words, for anything but exactly one whole value. */
 // Long because the readers of types call one another through one table, in which a type that holds itself finds its own reader.
 export function avroDecoder(type: AvroRecord): (bytes: Uint8Array) => Decoded {
   const made = new Map<Avro, { read: Read }>();

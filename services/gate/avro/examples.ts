@@ -1,7 +1,7 @@
 import type { JsonValue } from "../../core/index.ts";
 import type { Avro, Budget } from "./model.ts";
 
-/** Values of a type that are worth a look: each branch, each symbol, the edges. Bounded, and always the same. */
+/** How many examples of a type are made, at most. They show each branch, each symbol and the edges, and are always the same. */
 const MAX_EXAMPLES = 200;
 const MAX_DEPTH = 12;
 const MAX_LOOKS = 5_000;

@@ -8,13 +8,13 @@ export interface Misfit {
   readonly expected: "member" | Avro;
 }
 
-/** Looks at a value's parts, at most; one of types within themselves could take very long. */
+/** How often a value's parts are looked at, at most; a value of types that contain themselves could take very long. */
 const MAX_LOOKS = 200_000;
 const MAX_DEPTH = MAX_VALUE_DEPTH;
 
 /**
  * A check for values of a record type: `null` when the value fits. Stricter than Avro libraries, which pass over members that the
- * schema does not have: what a form wrote and nobody can read would be lost in silence.
+ * schema does not have: what a form wrote there would be lost in silence, since nobody can read it.
  */
 // Long because the checks of types call one another through one table and share one count of looks.
 export function avroCheck(type: AvroRecord): (value: JsonObject) => Misfit | null {
@@ -64,7 +64,7 @@ export function avroCheck(type: AvroRecord): (value: JsonObject) => Misfit | nul
           for (const { kind, check } of branches) {
             const found = ++looks > MAX_LOOKS ? no(value) : check(value, depth);
             if (found === null) return null;
-            // The only branch that a value of its kind could be of tells better what is wrong inside it.
+            // Where only one branch is of the value's kind, that branch tells better what is wrong inside the value.
             if (isJsonObject(value) ? kind === "record" : Array.isArray(value) && kind === "array") {
               isOnly = near === null;
               near = found;
@@ -129,7 +129,7 @@ const KINDS: Readonly<Record<string, string>> = {
   null: "empty",
 };
 
-/** What should stand there, in words. */
+/** What a value of the type should be, in words. */
 export function expectedWords(type: Avro): string {
   if (type.kind === "enum") return `one of ${type.symbols.slice(0, 20).join(", ")}${type.symbols.length > 20 ? ", …" : ""}`;
   if (type.kind === "union") {

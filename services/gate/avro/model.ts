@@ -1,6 +1,6 @@
 import type { JsonValue } from "../../core/index.ts";
 
-/** Avro's types with all names resolved. Named types may refer to themselves, so this is a graph. */
+/** Avro's types with all names resolved. Named types may refer to themselves, so they form a graph. */
 export type Avro = Primitive | AvroRecord | AvroEnum | AvroFixed | AvroArray | AvroMap | AvroUnion;
 
 export const PRIMITIVES = ["null", "boolean", "int", "long", "float", "double", "bytes", "string"] as const;
@@ -33,7 +33,7 @@ export interface AvroFixed {
   readonly name: string;
   readonly aliases: readonly string[];
   readonly size: number;
-  /** What its values mean, as `logicalOf` names it: `decimal(9, 2)`. */
+  /** What the type's values mean, as `logicalOf` names it: `decimal(9, 2)`. */
   readonly logical?: string;
 }
 export interface AvroArray {
@@ -52,13 +52,13 @@ export interface AvroUnion {
 /** How deep a schema may nest, and how many types it may define: far beyond any form. */
 const MAX_DEPTH = 64;
 const MAX_NAMED = 1_000;
-/** Bytes of a fixed type, at most: an event has not more. */
+/** How many bytes a fixed type may have: an event does not have more. */
 const MAX_FIXED = 1_048_576;
-/** Looks at values and their parts that checking a schema's defaults may take. */
+/** How often checking a schema's defaults may look at values and their parts. */
 const MAX_STEPS = 200_000;
 const NAME = /^(?!__proto__$)[A-Za-z_][A-Za-z0-9_]*$/;
 
-/** Why a text is not an Avro schema: where, and what is wrong there. */
+/** Says why a text is not an Avro schema: where, and what is wrong there. */
 export class AvroSchemaError extends Error {
   readonly path: string;
   constructor(path: string, message: string) {
@@ -69,7 +69,7 @@ export class AvroSchemaError extends Error {
 
 /**
  * Reads an Avro schema (parsed JSON). `references` are schemas whose named types it may use. Throws `AvroSchemaError`, naming the
- * place. Source: https://avro.apache.org/docs/1.12.0/specification/#schema-declaration
+ * location. Source: https://avro.apache.org/docs/1.12.0/specification/#schema-declaration
  */
 // Long because the parsers of types call one another and share the names defined so far, which every type may refer to.
 export function parseAvro(schema: JsonValue, references: readonly JsonValue[] = []): Avro {
@@ -196,7 +196,7 @@ export function parseAvro(schema: JsonValue, references: readonly JsonValue[] = 
   }
 }
 
-/** The logical types of the specification, and the types that each may stand on; on others it says nothing. */
+/** The logical types of the specification, and the types that each may stand on; on other types it says nothing. */
 const LOGICAL: Readonly<Record<string, readonly Avro["kind"][]>> = {
   decimal: ["bytes", "fixed"],
   "big-decimal": ["bytes"],
@@ -214,7 +214,7 @@ const LOGICAL: Readonly<Record<string, readonly Avro["kind"][]>> = {
 };
 
 /**
- * What a type's values mean, beyond their form: the unit of a time, the digits of a decimal. `undefined`: nothing is said, or nothing that the
+ * What a type's values mean, beyond their form: the unit of a time, the digits of a decimal. `undefined`: the type says nothing of it, or nothing that the
  * specification knows. Source: https://avro.apache.org/docs/1.12.0/specification/#logical-types
  */
 function logicalOf(
@@ -233,7 +233,7 @@ function meaning(type: Avro, of: Record<string, JsonValue | undefined>): Avro {
   return kind === undefined || logical === undefined ? type : { kind, logical };
 }
 
-/** The logical types within a type, in the order in which they stand: of two types of one canonical form, alike where they mean the same. */
+/** The logical types within a type, in the order in which they stand. Two types of one canonical form mean the same where these lists are alike. */
 export function meanings(type: Avro, seen = new Set<Avro>()): string[] {
   const own = "logical" in type && type.logical !== undefined ? type.logical : "-";
   if (seen.has(type)) return [];
@@ -260,16 +260,16 @@ function stringsOf(value: JsonValue | undefined, path: string): string[] {
 }
 
 export const INT = 2 ** 31;
-/** How deep a value may nest: within what canonical JSON takes. */
+/** How deep a value may nest: less deep than canonical JSON allows. */
 export const MAX_VALUE_DEPTH = 60;
 
-/** How much may still be looked at: values of types within themselves can take very long to be told apart. */
+/** How much may still be looked at: values of types that contain themselves can take very long to be told apart. */
 export interface Budget {
   left: number;
 }
 const MAX_LOOKS = 100_000;
 
-/** Whether a JSON value is a value of the type: exactly the members of a record, the first fitting branch of a union. Beyond its budget: `false`. */
+/** Whether a JSON value is a value of the type: exactly the members of a record, the first fitting branch of a union. Returns `false` when the budget is used up. */
 export function fits(type: Avro, value: JsonValue | undefined, budget: Budget = { left: MAX_LOOKS }, depth = 0): boolean {
   if (--budget.left < 0 || depth > MAX_VALUE_DEPTH) return false;
   switch (type.kind) {

@@ -7,7 +7,7 @@ type Read = (value: JsonValue, depth: number) => JsonValue;
 /** How deep a value may nest before it is refused. */
 const MAX_DEPTH = 64;
 
-/** A value that was written cannot be read: what, in words. */
+/** A value that was written cannot be read: says which, in words. */
 export class UnreadableError extends Error {}
 
 /** A field's default with the defaults inside it filled in. */
@@ -21,8 +21,8 @@ const unreadable = (why: string): Read => {
 };
 
 /**
- * A function that shows values of `writer` as `reader` reads them: members it does not know left out, its defaults filled in,
- * renamed ones found by their aliases. Works on plain JSON values, so nothing is encoded and decoded. The function throws `UnreadableError`
+ * A function that shows values of `writer` as `reader` reads them: members that `reader` does not know are left out, its defaults are filled in,
+ * renamed members are found by their aliases. Works on plain JSON values, so nothing is encoded and decoded. The function throws `UnreadableError`
  * for a value that cannot be read, and only then.
  * Source: https://avro.apache.org/docs/1.12.0/specification/#schema-resolution
  */
@@ -34,7 +34,7 @@ export function avroReader(reader: Avro, writer: Avro): (value: JsonValue) => Js
     try {
       return decide(r, w);
     } catch (error) {
-      // Nothing is claimed of it: no branch takes all.
+      // Nothing is claimed about these types, so no branch counts as one that takes all values.
       if (error instanceof TooIntricateError) return false;
       throw error;
     }
@@ -70,7 +70,7 @@ export function avroReader(reader: Avro, writer: Avro): (value: JsonValue) => Js
       const fields = r.fields.map((field) => {
         const source = sourceOf(field, w);
         const preset = presetOf(field);
-        // What the writer left to its default.
+        // A value that the writer does not have is the reader's default.
         const left = source === undefined ? undefined : presetOf(source);
         return { name: field.name, from: source?.name, left, preset, read: source && make(field.type, source.type) };
       });

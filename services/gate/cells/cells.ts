@@ -1,6 +1,6 @@
 /**
- * A row of a table as data of a form. In come a row's cells, by column, and the file's habit; out come the data and everything about the cells that the form cannot
- * be told. What a cell says is kept as it is written wherever the form takes a text.
+ * A row of a table as data of a form. In come a row's cells, by column, and the file's habit; out come the data and the problems of the cells that cannot be read for
+ * the form. What a cell says is kept as it is written wherever the form takes a text.
  */
 import { isJsonObject, type JsonObject, type JsonValue, messageOf } from "../../core/index.ts";
 import type { SchemaVersion } from "../schema.ts";
@@ -14,7 +14,7 @@ import { readNumber } from "./numbers.ts";
 export interface RowReader {
   /** The columns that the form knows. */
   readonly columns: ReadonlySet<string>;
-  /** A cell that cannot be read as its member stays as it is written, so that nothing is lost; `problems` has its reason. */
+  /** A cell that cannot be read for its member stays as it is written, so that nothing is lost; `problems` has the reason. */
   read(cells: Readonly<Record<string, string>>): { readonly data: JsonObject; readonly problems: readonly Problem[] };
 }
 
@@ -22,7 +22,7 @@ const TRUE = /^(true|yes|1)$/i;
 const FALSE = /^(false|no|0)$/i;
 const DAY_MS = 86_400_000;
 
-/** Makes a reader of rows of a form, in a file's habit. */
+/** Makes a reader of a form's rows, in a file's habit. */
 export function rowReader(schema: SchemaVersion, habit: CellHabit = {}): RowReader {
   const members = cellMembers(schema);
   const missing = new Set(habit.missing);
@@ -47,14 +47,14 @@ export function rowReader(schema: SchemaVersion, habit: CellHabit = {}): RowRead
   };
 }
 
-/** What a cell says at a member; `problem`: why it could not be read, and stays a text. */
+/** What a cell says for a member; `problem`: why it could not be read and stays a text. */
 export function readCell(
   member: Member,
   cell: string,
   habit: CellHabit,
 ): { readonly value: JsonValue; readonly problem: string | null } {
   let problem: string | null = null;
-  // What the form names comes first, then texts: 0012345 keeps its zeros where both a text and a number would do.
+  // Values that the form names come first, then texts: 0012345 keeps its zeros where both a text and a number would do.
   for (const way of [...member.ways].sort((a, b) => rank(a) - rank(b))) {
     const reading = readAs(way, cell, habit);
     if (reading === null) continue;
@@ -93,7 +93,7 @@ function isSame(value: JsonValue, cell: string, habit: CellHabit): boolean {
   return typeof value === "number" && readNumber(cell, habit.decimal)?.value === value;
 }
 
-/** A day or a time that is kept as a text. A text that looks like neither stays as it is: the form says what is wrong with it. */
+/** A day or a time that is kept as a text. A cell that looks like neither stays as it is: the form says what is wrong with it. */
 function readMoment(asks: "day" | "time" | "either", cell: string, { dates, zone }: CellHabit): Reading<string> {
   const day = asks === "time" ? null : readDay(cell, dates);
   if (day !== null || asks === "day") return day;
@@ -103,7 +103,7 @@ function readMoment(asks: "day" | "time" | "either", cell: string, { dates, zone
     : readTime(cell, dates, zone);
 }
 
-/** A day or a time that the form keeps as a count. `null`: the cell is perhaps the count itself. */
+/** A day or a time that the form keeps as a count; `null`: the cell may be the count itself. */
 function countOf(stands: Stands, cell: string, { dates, zone }: CellHabit): Reading<number> {
   if (stands === "clock-ms" || stands === "clock-us") {
     const ms = readClock(cell);

@@ -3,7 +3,7 @@ import type { DayOrder, Reading } from "./habit.ts";
 
 const ISO_DAY = /^(\d{4})-(\d{2})-(\d{2})$/;
 const ANY_DAY = /^(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})$/;
-/** Spreadsheets add the time to a day that has none. */
+/** The time that spreadsheets add to a day that has none. */
 const MIDNIGHT = /[T ]0{1,2}:00(:00(\.0+)?)?$/;
 const CLOCK = /^(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?$/;
 const TIME = /^(.+?)[T ]\s*(\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?)\s*(Z|[+-]\d{2}:?\d{2})?$/i;
@@ -11,7 +11,7 @@ const DAY_MS = 86_400_000;
 
 const MONTHS = "January February March April May June July August September October November December".split(" ");
 
-/** A day that there is, as YYYY-MM-DD; `null` for one like 2026-02-30. */
+/** A day of the calendar, as YYYY-MM-DD; `null` for one that does not exist, like 2026-02-30. */
 function day(year: number, month: number, date: number): string | null {
   const at = new Date(0);
   at.setUTCFullYear(year, month - 1, date);
@@ -26,7 +26,7 @@ const inWords = (iso: string): string => {
 };
 
 /**
- * Reads a day in the file's order. A day like 2026-05-03 is read in each. Without an order, another way of writing is a problem whose words say which days it
+ * Reads a day in the file's order. A day like 2026-05-03 is read in every order. Without an order, a day written in another way is a problem, whose words say which days it
  * could be: 03/05/2026 is 3 May in Juba and 5 March in Houston.
  */
 export function readDay(cell: string, order: DayOrder | undefined): Reading<string> {
@@ -72,7 +72,7 @@ export function readClock(cell: string): number | null {
   return ((Number(hours) * 60 + Number(minutes)) * 60 + Number(seconds)) * 1000 + Number(fraction.slice(0, 3).padEnd(3, "0"));
 }
 
-/** Reads a day with a time as an instant, ISO 8601 with `Z`. `zone`: that of a time which names none; without it, such a time is told. */
+/** Reads a day with a time as an instant, ISO 8601 with `Z`. `zone`: the zone of a time that names none; without it, such a time is a problem. */
 export function readTime(cell: string, order: DayOrder | undefined, zone: string | undefined): Reading<string> {
   const [, date, clock, offset] = TIME.exec(cell) ?? [];
   if (date === undefined || clock === undefined) return null;
@@ -90,7 +90,7 @@ export function readTime(cell: string, order: DayOrder | undefined, zone: string
   return { value: new Date(instant).toISOString() };
 }
 
-/** The instants (ms) at which the clocks of a zone show what UTC's show at `local` (ms): none, one or two. */
+/** The instants (ms) at which the clocks of a zone show what UTC's clocks show at `local` (ms): none, one or two. */
 function instantsOf(local: number, zone: string): readonly number[] {
   const fixed = fixedOffset(zone);
   if (fixed !== null) return [local - fixed];
@@ -98,7 +98,7 @@ function instantsOf(local: number, zone: string): readonly number[] {
   return [...offsets].map((offset) => local - offset).filter((instant) => instant + zoneOffset(instant, zone) === local);
 }
 
-/** Milliseconds that `+02:00`, `+0200` or `Z` stands ahead of UTC; `null`: it is not written like that. */
+/** How many milliseconds `+02:00`, `+0200` or `Z` is ahead of UTC; `null`: the zone is not written like that. */
 function fixedOffset(zone: string): number | null {
   if (/^(z|utc)$/i.test(zone)) return 0;
   const [, sign, hours, minutes] = /^([+-])(\d{2}):?(\d{2})$/.exec(zone) ?? [];
@@ -124,7 +124,7 @@ function clockOf(zone: string): Intl.DateTimeFormat {
   return clock;
 }
 
-/** Milliseconds that a zone of a name stands ahead of UTC at an instant (ms). */
+/** How many milliseconds a named zone is ahead of UTC at an instant (ms). */
 function zoneOffset(instant: number, zone: string): number {
   const shown = new Map(
     clockOf(zone)
@@ -139,7 +139,7 @@ function zoneOffset(instant: number, zone: string): number {
   return at.getTime() - Math.floor(instant / 1000) * 1000;
 }
 
-/** Whether there is a time zone of this name, or offset. */
+/** Whether this is the name of a time zone, or an offset. */
 export function isZone(zone: string): boolean {
   if (fixedOffset(zone) !== null) return true;
   try {

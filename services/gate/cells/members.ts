@@ -1,15 +1,15 @@
-/** What a form takes at each member of its top, as far as a cell of a table can say it. In comes a schema; out come the ways to read a cell. */
+/** What a form takes for each of its top-level members, as far as a cell of a table can say it. In comes a schema; out come the ways to read a cell. */
 import { isJsonObject, type JsonObject, type JsonValue } from "../../core/index.ts";
 import { follow, type Schema, type View } from "../json/document.ts";
 import type { SchemaVersion } from "../schema.ts";
 
 /** One way in which a cell can be read. */
 export type Way =
-  /** One value that the form names. */
+  /** A value that the form names. */
   | { readonly is: "value"; readonly value: JsonValue }
-  /** `asks`: what the text has to look like, where the form says so. */
+  /** `asks`: what the text has to look like, if the form says so. */
   | { readonly is: "text"; readonly asks: "day" | "time" | "either" | null }
-  /** `stands`: what the number counts, where it is a day or a time. */
+  /** `stands`: what the number counts, if it is a day or a time. */
   | { readonly is: "number"; readonly isWhole: boolean; readonly stands: Stands | null }
   | { readonly is: "boolean" }
   /** A list or a group, which a cell writes as JSON. */
@@ -21,13 +21,13 @@ export type Stands = "days" | "instant-ms" | "instant-us" | "clock-ms" | "clock-
 export interface Member {
   readonly name: string;
   readonly ways: readonly Way[];
-  /** Nothing may be written as `null`. */
+  /** A missing value may be written as `null`. */
   readonly isNullable: boolean;
-  /** It may not be left out. */
+  /** The member may not be left out. */
   readonly isRequired: boolean;
 }
 
-/** How deep combinations of schemas are looked into. */
+/** How deep combinations of schemas are followed. */
 const MAX_DEPTH = 16;
 const ANY: Way = { is: "text", asks: null };
 const NULL: Way = { is: "value", value: null };
@@ -39,7 +39,7 @@ export function cellMembers(schema: SchemaVersion): ReadonlyMap<string, Member> 
   const found = schema.model.kind === "json" ? jsonMembers(schema) : avroMembers(JSON.parse(schema.text) as JsonValue);
   return new Map(
     found.map(({ name, ways, isRequired }) => {
-      // The member that says when it happened is a day or a time, though the form may say no more than that it is a text.
+      // The member that says when the event happened is a day or a time, though the form may only say that it is a text.
       const plain = ways.map(
         (way): Way => (name === occurredOn && way.is === "text" && way.asks === null ? { is: "text", asks: "either" } : way),
       );
@@ -62,7 +62,7 @@ function jsonMembers({ model }: SchemaVersion): Found[] {
   }));
 }
 
-/** The ways that a schema leaves; `null`: it says nothing of that. */
+/** The ways that a schema allows; `null`: it says nothing about the type. */
 function waysOf({ schema, doc, path }: View, depth: number): readonly Way[] | null {
   if (typeof schema === "boolean" || depth > MAX_DEPTH) return null;
   const below = (each: JsonValue): readonly Way[] | null => waysOf({ schema: each as Schema, doc, path }, depth + 1);
@@ -122,7 +122,7 @@ function avroMembers(parsed: JsonValue): Found[] {
   }));
 }
 
-/** `enums`: what was named so far, which a later field may refer to. */
+/** `enums`: the enums named so far, which a later field may refer to. */
 function avroWays(type: JsonValue | undefined, enums: Map<string, readonly Way[]>): readonly Way[] {
   if (Array.isArray(type)) return type.flatMap((branch) => avroWays(branch, enums));
   if (isJsonObject(type)) {

@@ -2,15 +2,15 @@
 import type { DecimalMark, Reading } from "./habit.ts";
 
 const PLAIN = /^[+-]?\d+(\.\d+)?([eE][+-]?\d+)?$/;
-/** Groups of three are parted by a space (of any width) or an apostrophe in every habit. */
+/** In every habit, groups of three digits may be parted by a space (of any width) or an apostrophe. */
 const GROUP = "[ \\u00a0\\u202f\\u2009'’]";
 const WITH_POINT = new RegExp(`^[+-]?\\d{1,3}((${GROUP}|,)\\d{3})+(\\.\\d+)?$`);
 const WITH_COMMA = new RegExp(`^[+-]?(\\d{1,3}((${GROUP}|\\.)\\d{3})+|\\d+)(,\\d+)?$`);
 const LOOKS_LIKE_ONE = new RegExp(`^[+-]?\\d+((${GROUP}|[.,])\\d+)+$`);
 
 /**
- * Reads a number in the file's habit. `mark`: what stands before decimals; without it only the plain way is read (`1234.5`), and another one is told. A number with
- * more digits than a double keeps is told too: it would be another number afterwards.
+ * Reads a number in the file's habit. `mark`: what stands before decimals; without it only the plain way is read (`1234.5`), and any other is a problem. A number with
+ * more digits than a double keeps is a problem too: it would become another number.
  */
 export function readNumber(cell: string, mark: DecimalMark | undefined): Reading<number> {
   const parted = new RegExp(GROUP, "g");
@@ -33,7 +33,7 @@ function exactly(cell: string, plain: string): Reading<number> {
   return { problem: `"${cell}" has more digits than a number keeps` };
 }
 
-/** A decimal number's sign, digits and power of ten, so that two texts of the same number are alike: `1.50`, `15e-1`. */
+/** A decimal number's sign, digits and power of ten, so that two texts of the same number give the same result: `1.50`, `15e-1`. */
 function digitsOf(plain: string): string {
   const [, sign, whole = "", decimals = "", power = "0"] = /^([+-]?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(plain) ?? [];
   const digits = `${whole}${decimals}`.replace(/^0+/, "");

@@ -6,7 +6,7 @@ import { type Caster, type Casters, NO_CASTERS } from "../casters.ts";
 
 /**
  * Loads `<dir>/<subject>/v<N>-to-v<M>.ts`, each with the caster as its default export: upcasters lead to a later version, downcasters to an
- * earlier one. Throws `schema-malformed`, naming the file, for one that does not load or does not export a function.
+ * earlier one. Throws `schema-malformed`, naming the file, for a file that does not load or does not export a function.
  */
 export async function loadCasters(dir: string): Promise<Casters> {
   const found = new Map<string, Map<string, Caster>>();

@@ -6,13 +6,13 @@ import { malformedFile, type SchemaFile, schemaFile, schemaStore } from "../stor
 
 /**
  * Reads `<dir>/<subject>/v<N>.avsc` and `v<N>.schema.json`. Throws `schema-malformed`, naming the file, when a file does not
- * parse, versions are missing or doubled, or events could not be written with a schema that declares some.
+ * parse, when versions are missing or occur twice, or when a schema declares event types whose events could not be written with it.
  */
 export function loadSchemas(dir: string, options: { readonly trusted?: boolean } = {}): SchemaStore {
   return schemaStore(schemaFiles(dir), options);
 }
 
-/** A folder's schema files, by subject and version, as texts: for whoever lays one folder over another. */
+/** A folder's schema files, by subject and version, as texts: for callers that lay one folder over another. */
 export function schemaFiles(dir: string): Map<string, Map<number, SchemaFile>> {
   const files = new Map<string, Map<number, SchemaFile>>();
   for (const entry of entriesOf(dir)) if (entry.isDirectory()) files.set(entry.name, filesOf(dir, entry.name));

@@ -4,7 +4,7 @@ import { shortFingerprint } from "../schema.ts";
 import type { Problem } from "../words.ts";
 import { misplaced, outOfRange, type Shelf, unknown } from "./shelf.ts";
 
-/** What a device asks that writes and sends events. */
+/** What a device asks when it writes and sends events. */
 export interface DeviceGate {
   /** The device's side: the data as it will be hashed and sent, its canonical text, and what is wrong with it. */
   pack(
@@ -15,7 +15,7 @@ export interface DeviceGate {
   misplaced(schema: SchemaRef, type: string, entity: string): Problem | null;
   /** The travelling form of canonical text: Avro where allowed and exact, else the text itself. */
   payload(schema: SchemaRef, text: string, avroAllowed: boolean): Pick<PackedEvent, "encoding" | "payload">;
-  /** The short fingerprint of a schema, which tells it from others of its name; empty for one that is not known. */
+  /** The short fingerprint of a schema, which tells it from other schemas of its name; empty for an unknown schema. */
   fingerprint(schema: SchemaRef): string;
 }
 

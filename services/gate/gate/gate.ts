@@ -9,8 +9,8 @@ import { shelfOf } from "./shelf.ts";
 import { type ToolsGate, toolsGate } from "./tools.ts";
 
 /**
- * Tells why some view cannot show what an event writes; `null`: all can. Door and device are handed it, for they know nothing of views. Called for every
- * event that fits its schema; never throws.
+ * Tells why some view cannot show what an event writes; `null`: all views can. Door and device are handed this function, since they know nothing of views. It is
+ * called for every event that fits its schema, and never throws.
  */
 export type Fits = (head: FitsHead, data: JsonObject) => Problem | null;
 export type FitsHead = Pick<EventBody, "type" | "entity" | "schema" | "origin" | "actor" | "occurredAt">;

@@ -18,7 +18,7 @@ import { checkField, misplaced, outOfRange, type Shelf, unknown } from "./shelf.
 
 export type Verdict =
   | { readonly ok: true; readonly data: JsonObject; readonly text: string }
-  /** `text`: what the event's hash covers, where it can be told; `null` for Avro bytes that cannot be decoded. */
+  /** `text`: what the event's hash covers; `null` for Avro bytes that cannot be decoded. */
   | { readonly ok: false; readonly problem: Problem; readonly text: string | null };
 
 /** What the hub's door asks. */
@@ -39,7 +39,7 @@ export function hubGate(shelf: Shelf, refresh?: (subject: string) => Promise<voi
     admit({ head, fingerprint, encoding, payload }) {
       const writer = compiledOf(head.schema);
       const verdict = (encoding === "avro" ? admitAvro : admitJson)(shelf, head, payload, writer);
-      // First of all that may be wrong: no schema and no correction of the data mends an envelope.
+      // The envelope is checked first: no schema and no correction of the data can mend it.
       const outside = outOfRange(envelopeOutOfRange(head));
       if (outside !== null) return { ok: false, problem: outside, text: verdict.text };
       if (fingerprint === undefined || typeof writer === "string" || writer.schema.fingerprint.startsWith(fingerprint))

@@ -9,8 +9,8 @@ export type Pins = Readonly<Record<string, number>>;
 /** What the projector asks, and whoever else reads what was accepted. */
 export interface ProjectorGate {
   /**
-   * Data of any version as `pins` (default: the newest) has it. Data of an unknown schema is returned as it is. Throws where the one cannot
-   * be read as the other, which only a change registered without compatibility can bring about.
+   * Data of any version as `pins` (default: the newest) has it. Data of an unknown schema is returned as it is. Throws where one version
+   * cannot be read as the other, which can happen only after a change registered without compatibility.
    */
   read(schema: SchemaRef, data: JsonObject, pins?: Pins): { readonly data: JsonObject; readonly version: number };
   /** The newest version of every subject, to read with from now on. */

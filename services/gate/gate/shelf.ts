@@ -8,7 +8,7 @@ export interface Shelf {
   readonly store: SchemaStore;
   find(schema: SchemaRef): SchemaVersion | undefined;
   newest(subject: string): SchemaVersion | undefined;
-  /** The compiled schema; a text says why there is none. */
+  /** The compiled schema, or a text that says why there is none. */
   compiledOf(schema: SchemaRef): Compiled | string;
 }
 

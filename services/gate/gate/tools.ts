@@ -3,7 +3,7 @@ import type { SchemaVersion } from "../schema.ts";
 import type { Problem } from "../words.ts";
 import { checkField, misplaced, outOfRange, type Shelf, unknown } from "./shelf.ts";
 
-/** What tools ask that show schemas, or help people to mend data. */
+/** What is asked by tools that show schemas, or help people to mend data. */
 export interface ToolsGate {
   /** What is wrong with data of a schema and event type; `null` when it can be accepted. */
   check(schema: SchemaRef, type: string, entity: string, data: JsonObject): Problem | null;
@@ -12,7 +12,7 @@ export interface ToolsGate {
    * and none objects. For values that do not come as a whole form.
    */
   checkField(entity: string, name: string, value: JsonValue): Problem | null;
-  /** Every problem that can be told of data at once; for who is to mend it. */
+  /** Every problem of the data that can be told at once, for the person who is to mend it. */
   problems(schema: SchemaRef, data: JsonObject): readonly Problem[];
   newest(subject: string): SchemaVersion | undefined;
   /** The newest version of every subject that events are written with. */

@@ -6,7 +6,7 @@ import { patternProblem } from "./patterns.ts";
 import { namedForClosing } from "./reading.ts";
 import { reservedName } from "./values.ts";
 
-/** Why a JSON Schema is not taken, where, and what to write instead. */
+/** Why a JSON Schema is refused, where, and what to write instead. */
 export interface Refusal {
   readonly path: string;
   readonly reason: string;
@@ -18,7 +18,7 @@ export const DIALECT = "https://json-schema.org/draft/2020-12/schema";
 export const MAX_SCHEMA_BYTES = 256 * 1024;
 const MAX_SCHEMAS = 2_000;
 const MAX_DEPTH = 64;
-/** More members of one object than this overflow the stack of what ajv makes of them. */
+/** More members of one object than this overflow the stack in the code that ajv generates for them. */
 const MAX_PROPERTIES = 1_000;
 /** Each pattern may become an automaton of some hundred kilobytes. */
 const MAX_PATTERNS = 100;
@@ -28,7 +28,7 @@ const MAX_REFUSALS = 20;
 /** Lengths and counts: far beyond what an event can hold, and exact wherever they are added up. */
 const MAX_COUNT = 2 ** 31 - 1;
 const COUNTS = ["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "minContains", "maxContains"];
-/** What `multipleOf` may be: what decimal arithmetic takes in a few digits. */
+/** The range of `multipleOf`: numbers that decimal arithmetic handles in a few digits. */
 const MIN_STEP = 1e-15;
 const MAX_STEP = 1e15;
 

@@ -102,7 +102,7 @@ function locationsOf(doc: Document): ReadonlySet<Schema> {
   return found;
 }
 
-/** Where a `$ref` leads; `null` when nowhere, or to a location where no schema stands: an example, say. */
+/** Where a `$ref` leads; `null` when it leads nowhere, or to a location where no schema stands: an example, say. */
 export function follow(ref: string, doc: Document): View | null {
   const hash = ref.indexOf("#");
   const fragment = decode(hash < 0 ? "" : ref.slice(hash + 1));

@@ -36,7 +36,7 @@ const LATER: Readonly<Record<Draft, readonly string[]>> = {
 const laterThan = (draft: Draft): readonly string[] =>
   draft === "draft 6" ? [...LATER["draft 7"], ...LATER["draft 6"]] : LATER[draft];
 
-/** May stand beside a `$ref` in drafts in which nothing beside it counts. */
+/** Keywords that may stand beside a `$ref` in drafts in which nothing beside it counts. */
 const BESIDE_REF = new Set(
   "$ref $schema $id $defs definitions $comment title description default examples readOnly writeOnly deprecated tributary".split(
     " ",
@@ -50,7 +50,7 @@ interface Translation {
   refuse(refusal: Refusal): void;
 }
 
-/** A document in 2020-12's words, and the first thing that has other meanings in its draft and in 2020-12. */
+/** A document in 2020-12's words, and the first thing in it that means something else in its draft than in 2020-12. */
 export function modern(root: Schema, standsAlone: boolean): { readonly root: Schema; readonly refusal: Refusal | null } {
   const said = typeof root === "boolean" ? undefined : root.$schema;
   const draft = said === undefined ? "unsaid" : typeof said === "string" ? OLDER.get(said.replace(/#$/, "")) : undefined;
@@ -78,7 +78,7 @@ function translated(of: Translation, schema: Schema, path: string): Schema {
   );
 }
 
-/** An older word in newer ones; `null`: it is none, or says something that they do not. */
+/** An older word in newer ones; `null`: it is not an older word, or says something that the newer ones do not. */
 function older(of: Translation, schema: JsonObject, keyword: string, path: string): [string, JsonValue][] | null {
   const value = schema[keyword];
   const below = (each: JsonValue, at: string): JsonValue => (isSchema(each) ? translated(of, each, `${path}/${at}`) : each);
@@ -95,7 +95,7 @@ function older(of: Translation, schema: JsonObject, keyword: string, path: strin
     case "$recursiveRef":
       return value === "#" && schema.$ref === undefined ? [["$ref", "#"]] : null;
     case "$recursiveAnchor":
-      // With others in play it matters which of them was entered first.
+      // Where other documents are referred to, it matters which of them was entered first.
       return value === false || (value === true && path === "" && of.standsAlone) ? [] : null;
     case "$id":
       return typeof value === "string" && /^#./.test(value) && isPre2019(of.draft) ? [["$anchor", value.slice(1)]] : null;
@@ -137,7 +137,7 @@ function inside(of: Translation, keyword: string, value: JsonValue, at: string):
 
 const isPre2019 = (draft: Draft): boolean => draft === "draft 6" || draft === "draft 7";
 
-/** What the document's draft passes over, and 2020-12 goes by. */
+/** Refuses what the document's draft passes over and 2020-12 takes into account. */
 function refuseOthers({ draft, refuse }: Translation, schema: JsonObject, path: string): void {
   const later = laterThan(draft).find((keyword) => schema[keyword] !== undefined);
   if (later !== undefined)

@@ -10,18 +10,18 @@ import { matches } from "./patterns.ts";
 import { textsMatching } from "./texts.ts";
 import type { Oracle } from "./validator.ts";
 
-/** Values in a list of examples, alternatives looked at, and nesting, at most. */
+/** How many values a list of examples has, how many alternatives are looked at, and how deep examples nest, at most. */
 const MAX_EXAMPLES = 600;
 const MAX_PER_MEMBER = 24;
 const MAX_ALTERNATIVES = 24;
 const MAX_DEPTH = 5;
-/** A text or list is made at most this long to show that longer ones are not taken. */
+/** How long a text or list is made, at most, to show that longer ones are refused. */
 const MAX_LENGTH = 5_000;
 /** Values within one example, at most. */
 const MAX_SIZE = 20_000;
 
 const sizes = new WeakMap<object, number>();
-/** How many values a value holds. Parts that stand in it many times are counted so, and looked at once. */
+/** How many values a value holds. A part that occurs many times is counted each time, but looked at once. */
 function sizeOf(value: JsonValue): number {
   if (typeof value !== "object" || value === null) return 1;
   let size = sizes.get(value);
@@ -62,7 +62,7 @@ export function jsonExamples(writer: Document, ask: Oracle, reader?: Document): 
   return out.sort((a, b) => canonicalize(a).length - canonicalize(b).length);
 }
 
-// Long because examples of objects hold examples of lists, texts and numbers and the other way round; each kind is a function of its own in here.
+// Long because examples of objects hold examples of lists, texts and numbers, and the other way round; each kind is a function of its own in here.
 function generator({ dnf, facts, member, item, others, patterned, isEmpty }: Reasoner) {
   return { examples };
 
@@ -272,7 +272,7 @@ function generator({ dnf, facts, member, item, others, patterned, isEmpty }: Rea
     return out;
   }
 
-  /** Names that neither schema knows, where the writer allows such. */
+  /** Names that neither schema knows, where the writer allows such names. */
   function spareNames(object: Facts["object"], hints: readonly View[], c: Conjunction): string[] {
     let count = object.minProperties + 1;
     for (const { schema } of hints) {

@@ -31,7 +31,7 @@ const ATOM = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
 const EMAIL = new RegExp(
   String.raw`^(?:${ATOM}(?:\.${ATOM})*|"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\[\x20-\x7e])*")@(?:(${LABEL}(?:\.${LABEL})*)|\[([^\]]+)\])$`,
 );
-/** Longer texts are no regular expression: reading a megabyte of brackets takes a second. */
+/** A longer text does not count as a regular expression: reading a megabyte of brackets takes a second. */
 const MAX_REGEX = 10_000;
 /** A longer text is not an address of any kind; a bound keeps matching cheap. */
 const MAX_ADDRESS = 2_048;

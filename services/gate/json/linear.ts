@@ -5,8 +5,8 @@ import type { AST } from "@eslint-community/regexpp";
  *
  * The rule: wherever matching has a choice (once more or go on, this alternative or that), the next character alone decides it. Then a wrong turn
  * fails at its first character, so each character of the text is looked at once for each choice of the pattern, and never again. (Such expressions are called
- * one-unambiguous: Brüggemann-Klein and Wood, 1998.) A pattern that is not bound to the text's start is tried from each character anew, so it must be short
- * as well. What does not fit is not slow by that: it is only not known to be fast.
+ * one-unambiguous: Brüggemann-Klein and Wood, 1998.) A pattern that is not bound to the text's start is tried again from each character, so it must be short
+ * as well. A pattern that breaks the rule need not be slow: it is only not known to be fast.
  */
 
 /** What may stand at one point of a text. `end`: nothing more comes. */
@@ -21,7 +21,7 @@ interface Shape {
 
 /** Characters that a pattern may look at from each character of a text where it is not bound to the start. */
 const MAX_UNBOUND_LENGTH = 100;
-/** Ranges and code points that are compared, at most; beyond, nothing is claimed. */
+/** How many ranges and code points are compared, at most; beyond this, nothing is claimed. */
 const MAX_COMPARISONS = 500_000;
 /** Code points that are put to a property escape one by one. */
 const MAX_PROBED = 1_000;
@@ -256,7 +256,7 @@ function costOf(a: Atom, b: Atom): number {
   return x === null || y === null ? MAX_PROBED : x.length + y.length;
 }
 
-/** Whether a code point may be one of both. Where it cannot be told cheaply: `true`. */
+/** Whether some code point may be in both. Returns `true` where this cannot be told cheaply. */
 function overlap(a: Atom, b: Atom): boolean {
   if (a === "end" || b === "end") return a === b;
   const [x, y] = [rangesWithin(a), rangesWithin(b)];

@@ -6,12 +6,12 @@ import { isLinear, merged, type Range, rangesOf } from "./linear.ts";
 /**
  * The regular expressions of schemas: ECMAScript's with the flag `u`, as JSON Schema says, matched in time that grows with the text's length only. In comes
  * a pattern; out comes what tests texts, or the reason why it is refused. A pattern never runs on the engine's own backtracking unless its shape shows that
- * there is nothing to try twice (`linear.ts`); all others run on RE2's automata, written anew from their syntax tree, so that both mean the same by it.
+ * there is nothing to try twice (`linear.ts`); all others run on RE2's automata, written again from their syntax tree, so that both engines mean the same by them.
  *
  * Measured, a match of 11 characters: 0.03 µs by the engine's own, 0.1–0.8 µs by RE2. What took minutes there takes 3 ms here.
  */
 
-/** What asks whether a text matches. `toString` tells patterns apart. */
+/** Tells whether a text matches. `toString` tells patterns apart. */
 export interface Matcher {
   test(text: string): boolean;
   toString(): string;
@@ -37,7 +37,7 @@ const MAX_KNOWN = 1_000;
 const WORK_PER_CHECK = 5_000_000;
 
 let workLeft = WORK_PER_CHECK;
-/** Begins a check: what the matches of the one before have cost does not count. */
+/** Begins a check: the cost of the matches before it does not count. */
 export function beginCheck(): void {
   workLeft = WORK_PER_CHECK;
 }
@@ -77,7 +77,7 @@ export function patternProblem(pattern: string): string | null {
 export function parsePattern(pattern: string): AST.Pattern {
   if (pattern.length > MAX_PATTERN_LENGTH) throw new PatternError(`it has more than ${MAX_PATTERN_LENGTH} characters`);
   try {
-    // The engine's word counts: it is what other validators use.
+    // The engine decides: other validators use it too.
     new RegExp(pattern, "u");
     return new RegExpParser({ ecmaVersion: 2025 }).parsePattern(pattern, 0, pattern.length, { unicode: true });
   } catch (error) {

@@ -14,7 +14,7 @@ const WRITTEN: ReadonlyMap<string, readonly string[]> = new Map([
 /** What was written as a last member of `allOf`. */
 const CLOSERS = ["unevaluatedProperties", "unevaluatedItems"];
 
-/** A pointer into a document as its writer wrote it, where it was rewritten; the same where nothing of it stands otherwise. */
+/** A pointer into a document as its writer wrote it, where it was rewritten; the same pointer where nothing on its way was rewritten. */
 export function asWritten(pointer: string, written: JsonValue): string {
   let at: JsonValue | undefined = written;
   const out: string[] = [];
@@ -28,7 +28,7 @@ export function asWritten(pointer: string, written: JsonValue): string {
   return out.map((part) => `/${part}`).join("");
 }
 
-/** The word that stands for another in an object; `undefined`: none does. */
+/** The word that stands for another in an object; `undefined`: no word does. */
 const wordIn = (at: JsonValue | undefined, name: string): string | undefined =>
   [name, ...(WRITTEN.get(name) ?? [])].find((word) => memberOf(at, word) !== undefined);
 

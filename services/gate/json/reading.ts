@@ -32,7 +32,7 @@ function asksForNamed(schema: JsonObject, names: ReadonlySet<string>): boolean {
   const needs = Object.values((schema.dependentRequired ?? {}) as Record<string, string[]>).flat();
   return [...((schema.required ?? []) as string[]), ...needs].every((name) => names.has(name));
 }
-/** Names of any kind: it adds nothing. */
+/** Whether any name is allowed, so that the keyword adds nothing. */
 const isAnyName = (names: JsonValue | undefined): boolean =>
   names === true || (isJsonObject(names) && Object.keys(names).length === 0);
 const mayFill = (schema: JsonObject): boolean =>
@@ -185,7 +185,7 @@ export function readable(doc: Document): Document {
   }
 }
 
-/** Sets a member of whatever name; assigning to `__proto__` would do something else. */
+/** Sets a member, whatever its name is; assigning to `__proto__` would do something else. */
 function put(out: Record<string, JsonValue>, name: string, value: JsonValue): void {
   if (name === "__proto__") Object.defineProperty(out, name, { value, enumerable: true, writable: true, configurable: true });
   else out[name] = value;

@@ -3,7 +3,7 @@ import { type Document, escapePointer, follow, isSchema, LIST, NAMED, ONE, type 
 
 /**
  * `unevaluatedProperties` and `unevaluatedItems` in the words `additionalProperties` and `items`, where what is evaluated does not depend on the data: where it
- * comes through `$ref` and `allOf` only. Then all that knows closed objects knows these: the validator, the reader, the comparison. Where the data
+ * comes through `$ref` and `allOf` only. Then everything that handles closed objects handles these: the validator, the reader, the comparison. Where the data
  * decides (`anyOf`, `if`, `contains`), the word stays, for the validator or for `refusals`.
  */
 
@@ -86,7 +86,7 @@ function ofMembers(view: View, out: Record<string, JsonValue>, budget: Budget): 
   return { properties: all(names), patternProperties: all(patterns), additionalProperties: unevaluatedProperties };
 }
 
-/** The same of `unevaluatedItems`. */
+/** The same for `unevaluatedItems`. */
 function ofItems(view: View, out: Record<string, JsonValue>, budget: Budget): JsonValue | null {
   const { unevaluatedItems } = out;
   if (unevaluatedItems === undefined || (Array.isArray(out.allOf) ? false : out.allOf !== undefined)) return null;
@@ -164,6 +164,6 @@ function takeMembers(out: Evaluated, schema: JsonObject, isOwn: boolean): void {
 function takeItems(out: Evaluated, schema: JsonObject, isOwn: boolean): void {
   if (Array.isArray(schema.prefixItems)) out.positions = Math.max(out.positions, schema.prefixItems.length);
   if (schema.items !== undefined || (!isOwn && schema.unevaluatedItems !== undefined)) out.allItems = true;
-  // Those that are contained count as evaluated, and which they are depends on the data.
+  // Items that `contains` finds count as evaluated, and which items these are depends on the data.
   if (schema.contains !== undefined) out.itemsAreSure = false;
 }

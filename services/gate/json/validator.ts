@@ -27,7 +27,7 @@ const OPTIONS = {
   verbose: true,
   // A schema that is referred to often is compiled once, not once for each.
   inlineRefs: false,
-  // Documents are checked against the meta-schema when they are read (`refusals`); each validator compiling it anew took half of a hub's start.
+  // Documents are checked against the meta-schema when they are read (`refusals`); when each validator compiled it again, that took half of a hub's start.
   validateSchema: false,
   logger: false,
   code: { regExp: Object.assign((pattern: string) => matcherOf(pattern), { code: "matcherOf" }) },
@@ -57,7 +57,7 @@ function ajvFor(doc: Document, allErrors: boolean): Ajv2020 {
   };
   visit(doc);
   const ajv = new Ajv2020({ ...OPTIONS, allErrors, ownProperties: [...names].some((name) => INHERITED.has(name)) });
-  // To note what is evaluated costs time, and ajv 8 trips over its notes of a `$ref` beside `patternProperties`.
+  // Noting what is evaluated costs time, and ajv 8 fails on its notes of a `$ref` beside `patternProperties`.
   if (!asksWhatIsLeft) ajv.opts.unevaluated = false;
   addFormats(ajv);
   ajv.removeKeyword("contains");
@@ -245,7 +245,7 @@ export function oracle(): Oracle {
     try {
       return validate(value) ? [] : (validate.errors ?? []);
     } catch (error) {
-      // ajv 8 trips over its notes after a first error: then the first one is told.
+      // ajv 8 fails on its notes after a first error: then only the first error is reported.
       if (!(error instanceof TypeError)) throw error;
       const first = compileDocument(doc);
       return first(value) ? [] : (first.errors ?? []);

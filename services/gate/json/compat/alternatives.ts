@@ -12,13 +12,13 @@ export interface Choice {
   readonly no: No;
 }
 
-/** Some one of the alternatives must take all of `c`; if none does, the values are parted and each part tried. */
+/** One of the alternatives must take all of `c`; if none does, the values are divided and each part is tried. */
 export function coversOne(proof: Proof, c: Conjunction, choice: Choice, splits: number): JsonMismatch[] {
   const { reason, covers } = proof;
   const { keyword, branches, no } = choice;
   const tried = branches.map((branch) => ({
     branch,
-    // Nothing of it is taken: no need to say in how many ways.
+    // The branch takes none of the values: there is no need to say in how many ways.
     found: reason.isApart(c, branch) ? [no("const", "none of them is taken")] : covers(c, branch, splits),
   }));
   const fitting = tried.filter(({ found }) => found.length === 0);
@@ -38,7 +38,7 @@ export function coversOne(proof: Proof, c: Conjunction, choice: Choice, splits: 
   return nearest.length === 1 ? nearest[0]!.found : [no(keyword, "no alternative takes all of them")];
 }
 
-/** The values of `c` by type, or by a required member that has few values; `null` when there is nothing to part by. */
+/** The values of `c` by type, or by a required member that has few values; `null` when there is nothing to divide them by. */
 function partsOf({ facts, all, dnf, member, isEmpty }: Reasoner, c: Conjunction): Conjunction[] | null {
   const f = facts(c);
   const also = (schema: JsonObject): Conjunction => all([...c.atoms, made(schema)], c.nots);

@@ -23,7 +23,7 @@ export function ofArrays(proof: Proof, location: Location): JsonMismatch[] {
   return out;
 }
 
-/** `positions`: those that either side gives a schema of its own. */
+/** `positions`: the indices for which either side has a schema of its own. */
 function ofContains(
   { reason, subset }: Proof,
   { c, facts: { array }, schema, view, no }: Location,

@@ -16,7 +16,7 @@ import type { JsonMismatch, Location, No, Proof } from "./proof.ts";
 import { same } from "./same.ts";
 import { ofNumbers, ofStrings } from "./scalars.ts";
 
-/** What fails fails whatever else is supposed: suppositions only let more fit. */
+/** What fails would fail without any supposition too: suppositions only let more fit. */
 const hasFailed = (found: readonly JsonMismatch[]): boolean => found.length > 0;
 
 const MAX_MISMATCHES = 20;
@@ -38,7 +38,7 @@ export function jsonMismatches(reader: Document, writer: Document, ask: Oracle):
   }
 }
 
-/** The reasoner of a comparison, for those who look for examples. */
+/** The reasoner of a comparison, for the search for examples. */
 export const reasonerFor = (ask: Oracle): Reasoner => comparison(ask).reason;
 
 function comparison(ask: Oracle): Proof {
@@ -51,7 +51,7 @@ function comparison(ask: Oracle): Proof {
   function subset(writer: readonly View[], reader: View): JsonMismatch[] {
     if (reader.schema === true) return [];
     const key = `${writer.map(idOf).sort().join("&")}<${idOf(reader)}`;
-    // For finite data, a pair that is being compared further out holds below if it holds there.
+    // For finite data, a pair that is being compared further out fits further in if it fits there.
     return suppose<JsonMismatch[]>(key, [], () => subsetAnew(writer, reader), hasFailed);
   }
 
@@ -95,12 +95,12 @@ function coversAnew(proof: Proof, c: Conjunction, b: View, splits: number): Json
   return [...ofApplicators(proof, location, splits), ...plain(proof, location)];
 }
 
-/** Where all values are known, each is put to the reader. */
+/** Where all values are known, each value is put to the reader. */
 function ofListed(proof: Proof, location: Location, values: readonly JsonValue[]): JsonMismatch[] {
   const { schema, view, no } = location;
   const bad = values.filter((value) => !proof.reason.ask(view, value));
   if (bad.length === 0) return [];
-  // Which keyword says so: found by the plain comparison, if it can tell.
+  // The plain comparison finds which keyword refuses the value, if it can tell.
   const told = plain(proof, location);
   if (told.length > 0 && schema.enum === undefined && schema.const === undefined) return told;
   const keyword = schema.const !== undefined ? "const" : schema.enum !== undefined ? "enum" : "";

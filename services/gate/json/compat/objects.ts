@@ -84,7 +84,7 @@ function ofMembers(proof: Proof, { c, facts: { object }, schema, view: reader }:
   return out;
 }
 
-/** A member that the reader forbids is told by its name. */
+/** A member that the reader forbids is reported by its name. */
 function told(found: JsonMismatch[], wanted: View, name: string): JsonMismatch[] {
   return found.map((mismatch) =>
     mismatch.rule === "false" && mismatch.readerPath === wanted.path
@@ -117,7 +117,7 @@ function closure(name: string, needs: ReadonlyMap<string, readonly string[]>): S
   return out;
 }
 
-/** Whether two patterns surely match no common name: both begin at the start with other letters. */
+/** Whether two patterns surely match no common name: both are bound to the start, and begin with different letters. */
 function areApart(a: string, b: string): boolean {
   const start = (pattern: string): string => /^\^([A-Za-z0-9_-]*)(?![*+?{A-Za-z0-9_-])/.exec(pattern)?.[1] ?? "";
   const hasChoice = a.includes("|") || b.includes("|");

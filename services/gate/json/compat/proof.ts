@@ -32,6 +32,6 @@ export interface Proof {
   readonly reason: Reasoner;
   /** What keeps the values that fit all of `writer` from fitting `reader`. */
   subset(writer: readonly View[], reader: View): JsonMismatch[];
-  /** What keeps the values of `c` from all fitting `reader`. `splits`: how often they have been parted on the way here. */
+  /** What keeps the values of `c` from all fitting `reader`. `splits`: how often they have been divided on the way here. */
   covers(c: Conjunction, reader: View, splits: number): JsonMismatch[];
 }

@@ -3,7 +3,7 @@ import type { Type } from "../facts/types.ts";
 import { isMultiple } from "../multiples.ts";
 import type { JsonMismatch, Location } from "./proof.ts";
 
-/** `types`: those of the writer's types that the reader takes. */
+/** `types`: the types of the writer that the reader takes. */
 export function ofNumbers({ facts: { number }, schema, no }: Location, types: ReadonlySet<Type>): JsonMismatch[] {
   const out: JsonMismatch[] = [];
   const wholeOnly = !types.has("fraction");

@@ -40,7 +40,7 @@ export const memberOf = (c: Conjunction, name: string, ask: Oracle): readonly Vi
     ...(isSchema(schema.propertyNames) && !ask(childOf(view, schema.propertyNames, "propertyNames"), name) ? [NEVER] : []),
   ]);
 
-/** Of members whose name fits a pattern that some atom has. */
+/** What they say of members whose name fits a pattern that some atom has. */
 export const patternedOf = (c: Conjunction, pattern: string): readonly View[] =>
   objectsOf(c).flatMap(({ view, schema }) => {
     const own = schema.patternProperties as JsonObject | undefined;
@@ -52,7 +52,7 @@ export const patternedOf = (c: Conjunction, pattern: string): readonly View[] =>
       : [];
   });
 
-/** Of members that no atom names. */
+/** What they say of members that no atom names. */
 export const othersOf = (c: Conjunction): readonly View[] =>
   objectsOf(c).flatMap(({ view, schema }) =>
     isSchema(schema.additionalProperties) ? [childOf(view, schema.additionalProperties, "additionalProperties")] : [],

@@ -1,7 +1,7 @@
 import { canonicalize } from "../../../core/index.ts";
 import type { Schema, View } from "../document.ts";
 
-/** All of `atoms` hold, and none of `nots`. The same ones are one object, so that what is found of it is found once. */
+/** All of `atoms` hold, and none of `nots`. Equal conjunctions are one object, so that what is found of it is found once. */
 export interface Conjunction {
   readonly id: number;
   readonly atoms: readonly View[];
@@ -10,7 +10,7 @@ export interface Conjunction {
 
 const madeUp = new Map<string, View>();
 const MAX_MADE = 10_000;
-/** A schema made up for the comparison; the same for the same words. */
+/** A schema made for the comparison; the same text gives the same schema. */
 export function made(schema: Schema): View {
   const key = canonicalize(schema);
   let view = madeUp.get(key);

@@ -8,7 +8,7 @@ const MAX_CONJUNCTIONS = 256;
 const TYPES_BUT_OBJECT = ["null", "boolean", "number", "string", "array"];
 
 /**
- * Turns schemas into the conjunctions of which any value that fits them fits one. `step` is called for each schema that is looked into.
+ * Turns schemas into conjunctions: any value that fits all the schemas fits one of the conjunctions. `step` is called for each schema that is looked into.
  */
 export function expander({ idOf, all }: Conjunctions, step: () => void): (views: readonly View[]) => Conjunction[] {
   const expanded = new Map<string, Conjunction[]>();
@@ -77,7 +77,7 @@ export function expander({ idOf, all }: Conjunctions, step: () => void): (views:
   }
 }
 
-/** The schemas in a keyword's list; none where it has none. */
+/** The schemas in a keyword's list; an empty list where the keyword is missing. */
 export function listAt(view: View, schema: JsonObject, keyword: string): View[] {
   const list = schema[keyword];
   return Array.isArray(list) ? list.map((each: Schema, i) => childOf(view, each, `${keyword}/${i}`)) : [];

@@ -19,7 +19,7 @@ export interface Facts {
     readonly minItems: number;
     readonly maxItems: number;
     readonly unique: boolean;
-    /** Positions that have schemas of their own. */
+    /** How many items at the front have schemas of their own. */
     readonly positions: number;
     readonly contains: readonly { readonly view: View; readonly min: number; readonly max: number }[];
   };

@@ -124,7 +124,7 @@ export function wholeRange({ min, max }: { readonly min: Bound; readonly max: Bo
   };
 }
 
-/** Takes out the types of which the bounds leave nothing. */
+/** Takes out the types of which the bounds leave no value. */
 export function dropImpossible({ types, number, string }: Draft): void {
   const { min, max, multiples } = number;
   const { low, high } = wholeRange(number);

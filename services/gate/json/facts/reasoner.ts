@@ -26,7 +26,7 @@ export interface Reasoner {
   facts(c: Conjunction): Facts;
   /** What all of a conjunction's schemas say of a member; `never` where there can be none. */
   member(c: Conjunction, name: string): readonly View[];
-  /** Of members whose name fits a pattern that some atom has, and of members that no atom names. */
+  /** What they say of members whose name fits a pattern that some atom has, and of members that no atom names. */
   patterned(c: Conjunction, pattern: string): readonly View[];
   others(c: Conjunction): readonly View[];
   item(c: Conjunction, position: number): readonly View[];
@@ -82,7 +82,7 @@ export function reasoner(ask: Oracle, { remember }: Supposer, coversNot: (c: Con
   function isEmpty(c: Conjunction): boolean {
     step();
     if (facts(c).types.size === 0) return true;
-    // One that leads back to itself is not known to be empty.
+    // A conjunction that leads back to itself is not known to be empty.
     if (c.nots.length === 0 || depth > MAX_DEPTH || emptying.has(c)) return false;
     const compute = (): boolean => {
       emptying.add(c);

@@ -1,8 +1,8 @@
 import { CostlyError, PatternError } from "../patterns.ts";
 
-/** The two schemas are beyond what is compared; nothing is claimed of them. */
+/** The two schemas are too intricate to compare; nothing is claimed about them. */
 export class TooComplexError extends Error {}
-/** Whether somebody gave up, rather than failed: the schemas are too intricate, or a pattern of theirs is not taken or costs too much. */
+/** Whether somebody gave up, rather than failed: the schemas are too intricate, or one of their patterns is refused or costs too much. */
 export const isUndecided = (error: unknown): error is Error =>
   error instanceof TooComplexError ||
   error instanceof PatternError ||
