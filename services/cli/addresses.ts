@@ -15,7 +15,7 @@ export function parseListen(text: string): Listen {
   return { host: parts[1] ?? parts[2]!, port: Number(parts[3]) };
 }
 
-/** An address that devices reach the hub at, as its operator knows it; `what` names it in an error. */
+/** An address at which devices reach the hub, as its operator knows it. `what` names the address in an error. */
 export function publicUrl(url: string, what: string): string {
   const parsed = URL.parse(url);
   if (parsed === null || wayOf(url) === null || parsed.hostname === "")

@@ -5,31 +5,31 @@ import { parseAnchor, type ReadAnchor } from "../log/index.ts";
 import { keepConfig, readConfig } from "./config.ts";
 import { syncToDisk, writeWhole } from "./files.ts";
 
-/** A head takes about 110 bytes: this is room for half a million origins. */
+/** An origin's head takes about 110 bytes, so this is room for half a million origins. */
 const MAX_ANCHOR_BYTES = 64 * 1_048_576;
 const REQUEST_TIMEOUT_MS = 10_000;
-/** Places that a hub remembers, the last ones. */
+/** A hub remembers this many places, the most recent ones. */
 const MAX_REMEMBERED = 20;
 
-/** Where an anchor is kept: a file, or an address that takes PUT and gives back by GET. */
+/** Where an anchor is kept: a file, or an address that takes PUT and answers GET. */
 export interface AnchorPlace {
-  /** For people: without a password. */
+  /** The name as people see it, without a password. */
   readonly name: string;
-  /** Its text; `null`: there is none yet. Throws where that cannot be told. */
+  /** The anchor's text; `null`: there is none yet. Throws where that cannot be told. */
   read(): Promise<string | null>;
-  /** Whether there is one. Throws where that cannot be told. */
+  /** Whether the place holds an anchor. Throws where that cannot be told. */
   holdsOne(): Promise<boolean>;
   write(text: string): Promise<void>;
 }
 
 /**
- * Whether a place has held the hub's anchor: one that no longer holds it is perhaps a disk that is not mounted, whose empty mount point can be read and written
- * like any folder, or somebody took the anchor away. Kept in `config.json`, and so in the hub's backups.
+ * Whether a place has held the hub's anchor. Where the anchor is missing, either its disk is not mounted (the empty mount point can be read and written
+ * like any folder) or somebody took the anchor away. Kept in `config.json`, and so in the hub's backups.
  */
 export interface AnchorMemory {
   hasHeld(): boolean;
   noteHeld(): void;
-  /** The operator's word that it is to begin anew there. */
+  /** The operator's word that a new anchor is to begin there. */
   forget(): void;
 }
 
@@ -44,7 +44,7 @@ export function anchorMemory(dataDir: string, { name }: AnchorPlace): AnchorMemo
   };
 }
 
-/** The place that was asked for by the option, or by TRIBUTARY_ANCHOR; `null`: none was. Throws `usage` for anything else. */
+/** The place that the option or TRIBUTARY_ANCHOR names; `null`: neither does. Throws `usage` for anything else. */
 export function anchorPlace(given: string | undefined, dataDir?: string): AnchorPlace | null {
   const where = given ?? process.env.TRIBUTARY_ANCHOR;
   if (where === undefined || where === "") return null;
@@ -72,7 +72,7 @@ function inFile(file: string): AnchorPlace {
       try {
         const found = statSync(file, { throwIfNoEntry: false });
         if (found === undefined) {
-          // A folder that is not there is perhaps a disk that is not mounted.
+          // A folder that does not exist may be a disk that is not mounted.
           statSync(dirname(file));
           return null;
         }
@@ -174,18 +174,18 @@ const unreachable = (name: string, why: string): TributaryError =>
     "Check the place and the rights to it.",
   );
 
-/** What was kept at a place, checked against the hub's keys; `null`: nothing yet. */
+/** The anchor that was kept at a place, checked against the hub's keys; `null`: nothing yet. */
 export async function readAnchor(place: AnchorPlace, hubKeys: readonly PublicKey[]): Promise<ReadAnchor | null> {
   const text = await place.read();
   return text === null ? null : parseAnchor(text, hubKeys);
 }
 
-/** The anchor to check by; `null`: none was asked for. One that is not there is a problem. */
+/** The anchor to check by; `null`: none was asked for. An anchor that was asked for and is missing is a problem. */
 export async function anchorGiven(given: string | undefined, hubKeys: readonly PublicKey[]): Promise<ReadAnchor | null> {
   const place = anchorPlace(given);
   if (place === null) return null;
   return (await readAnchor(place, hubKeys)) ?? { problem: `there is none at ${place.name}` };
 }
 
-/** What a failure of a place says. */
+/** A place's failure in words. */
 export const placeProblem = (error: unknown): string => (isTributaryError(error) ? error.message : messageOf(error));

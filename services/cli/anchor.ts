@@ -17,29 +17,29 @@ import {
 } from "../log/index.ts";
 import { type AnchorMemory, type AnchorPlace, placeProblem, readAnchor } from "./anchor-place.ts";
 
-/** The anchor is written so often at most; what came since the last time is what a set back log may hide. */
+/** The anchor is written at most this often; a log that is set back may hide what came since the last writing. */
 export const ANCHOR_EVERY_MS = 10_000;
-/** A place that is slow is asked no more than this part of the time. */
+/** A slow place is asked for at most this part of the time. */
 const REST = 20;
-/** The last words at the end must not hold up the hub. */
+/** The last writing, at the hub's end, must not hold the hub up. */
 const LAST_WORDS_MS = 3_000;
 
 export interface AnchorDeps {
   readonly log: Log;
   readonly place: AnchorPlace;
   readonly memory: AnchorMemory;
-  /** The hub's public keys: what is not signed by one of them is not believed. */
+  /** The hub's public keys: an anchor that none of them signed is not believed. */
   readonly hubKeys: () => readonly PublicKey[];
 }
 
-/** What was found at a start. `gone`: there is none any more; `none`: there is none yet. */
+/** What was found at a start. `gone`: there is no anchor any more; `none`: there is none yet. */
 export type AnchorFound =
   | {
       readonly kind: "compared";
       readonly comparison: AnchorComparison;
       readonly heads: Heads;
       readonly position: Position | null;
-      /** Why it is not remembered that the place has held an anchor; `null`: it is. */
+      /** Why the place could not be remembered as one that has held an anchor; `null`: it is remembered. */
       readonly unnoted: string | null;
     }
   | { readonly kind: "disbelieved"; readonly says: string }
@@ -50,7 +50,7 @@ export type AnchorFound =
 const goneFrom = ({ name }: AnchorPlace): string =>
   `there is no anchor at ${name} any more, where this hub has kept one: perhaps its disk is not mounted, or somebody took it away. If it is to begin anew there: \`tributary restore --confirm --anchor ${name}\``;
 
-/** Remembers that the place has held an anchor. Where that fails, as on a full disk, gives the warning: the anchor is good for all else. */
+/** Remembers that the place has held an anchor. Where that fails, as on a full disk, returns the warning: the anchor is good for all else. */
 function noted(memory: AnchorMemory, { name }: AnchorPlace): string | null {
   try {
     memory.noteHeld();
@@ -61,8 +61,8 @@ function noted(memory: AnchorMemory, { name }: AnchorPlace): string | null {
 }
 
 /**
- * Compares the log with its anchor, and begins a new incarnation where it was set back or replaced and nobody has said so: from then on all that is done for a log
- * that was set back is done. Once: an incarnation that was begun for it is not begun again.
+ * Compares the log with its anchor. Where the log was set back or replaced and nobody has said so, begins a new incarnation: from then on the log is treated
+ * as one that was set back. This happens once: an incarnation that was begun for it is not begun again.
  */
 export async function checkAnchor({ log, place, memory, hubKeys }: AnchorDeps, by: string): Promise<AnchorFound> {
   let found: Awaited<ReturnType<typeof readAnchor>>;
@@ -76,7 +76,7 @@ export async function checkAnchor({ log, place, memory, hubKeys }: AnchorDeps, b
     return { kind: "disbelieved", says: `the anchor at ${place.name} cannot be believed: ${found.problem}` };
   const unnoted = noted(memory, place);
   const { anchor } = found;
-  // A log without a life begins its first here: it is not the one of the anchor.
+  // A log without an incarnation begins its first one here: it is not the anchor's.
   const present = await currentIncarnation(log.journal);
   const comparison = await compareWithAnchor(log, anchor);
   if (comparison.state === "set-back" || comparison.state === "replaced")
@@ -103,7 +103,7 @@ export interface KeeperOptions extends AnchorDeps {
   readonly now?: () => number;
 }
 
-/** What is known of the log, and of what was written last. */
+/** What is known of the log, and what was written last. */
 interface Following {
   readonly heads: Heads;
   readonly life: Incarnation;
@@ -138,7 +138,7 @@ export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> 
     const found = await checkAnchor(options, "ingress");
     if (found.kind === "unreachable" || found.kind === "disbelieved" || found.kind === "gone") return warn(found.says);
     const life = await currentIncarnation(log.journal);
-    // Where the log was restored its heads are counted anew, from its beginning.
+    // Where the log was restored, its heads are counted again from its beginning.
     const isSame = found.kind === "compared" && found.comparison.state === "holds";
     if (found.kind === "compared" && !isSame && !life.isConfirmed) return warn(found.comparison.says);
     if (found.kind === "none") say({ event: "anchor-begun", place: place.name });
@@ -148,7 +148,7 @@ export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> 
     warn(found.kind === "compared" ? found.unnoted : null);
   };
   const write = async (known: Following): Promise<void> => {
-    // Its disk may have gone since the last time, and the folder that it was mounted on takes everything.
+    // The disk may have gone since the last time, and the folder that it was mounted on takes every write.
     if (memory.hasHeld() && !(await place.holdsOne())) {
       following = null;
       return warn(goneFrom(place));
@@ -179,7 +179,7 @@ export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> 
     await place.write(anchorText(anchor));
     writtenAtMs = now();
     const unnoted = noted(memory, place);
-    // Until it is noted it is written again each time.
+    // Until the place is remembered, the anchor is written again each time.
     if (unnoted === null) known.written = news;
     warn(unnoted);
   };
@@ -196,7 +196,7 @@ export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> 
       if (following === null) await begin();
       if (following !== null) await write(following);
     });
-  // Only compared: the first writing may have a long log to read.
+  // This only compares: the first writing may have a long log to read.
   await tried(begin);
   const looping = loop(tick, everyMs, stop.signal);
 
@@ -218,7 +218,7 @@ export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> 
   };
 }
 
-/** Whether the log still has the last event that is known of it. */
+/** Whether the log still has the last event that was seen in it. */
 async function holdsLast(log: Log, { heads, position }: Following): Promise<boolean> {
   const last = position?.toString();
   for (const [origin, [seq, hash, at]] of heads) {

@@ -14,9 +14,9 @@ export interface Command {
   /** What to know, and an example that runs. */
   readonly help: string;
   readonly options: Options;
-  /** How many arguments besides options it takes at most; default: any number. */
+  /** How many arguments besides options the command takes at most; default: any number. */
   readonly maxPositionals?: number;
-  /** Whether it runs without a look at the configuration file, which may not be there yet. */
+  /** Whether the command runs without reading the configuration file, which may not be there yet. */
   readonly isWithoutSettings?: boolean;
   run(input: Input): Promise<number>;
 }
@@ -29,7 +29,7 @@ export interface Range {
 
 /** How many rows or entries are shown. */
 export const ROW_COUNT: Range = { least: 1, most: 1_000_000_000 };
-/** Days that something is good for, or that lie behind: ten years. */
+/** Days that something is good for, or that lie in the past: at most ten years. */
 export const DAY_COUNT: Range = { least: 1, most: 3_650 };
 
 export interface Input {
@@ -48,10 +48,10 @@ export interface Input {
 
 const COMMON: Options = { json: { type: "boolean" }, config: { type: "string" }, help: { type: "boolean", short: "h" } };
 
-/** The options of a command, those that all commands take among them. */
+/** The options of a command, including those that all commands take. */
 export const optionsOf = (command: Command): Options => ({ ...COMMON, ...command.options });
 
-/** Node's own parser says what is wrong by a code, and names the option in its sentence. */
+/** Node's own parser says by a code what is wrong, and names the option in its sentence. */
 function wrongArgument(error: unknown, command: Command): TributaryError {
   const message = messageOf(error);
   const code = error instanceof Error && "code" in error ? error.code : undefined;
@@ -78,7 +78,7 @@ function wrongArgument(error: unknown, command: Command): TributaryError {
   return new TributaryError("usage", message, use);
 }
 
-/** A whole number, as it is written in digits. Throws `usage` for anything else, and for one beyond its range. */
+/** A whole number, written in digits. Throws `usage` for anything else, and for a number beyond its range. */
 export function wholeNumber(text: string, { least, most }: Range, what: string): number {
   const number = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
   if (number >= least && number <= most) return number;
@@ -89,7 +89,7 @@ export function wholeNumber(text: string, { least, most }: Range, what: string):
   );
 }
 
-/** What others call an option of ours. */
+/** What other programs call an option of ours. */
 const ALSO_CALLED: Readonly<Record<string, readonly string[]>> = {
   port: ["listen", "nats-port"],
   host: ["listen", "hub"],
@@ -133,14 +133,14 @@ const ALSO_CALLED: Readonly<Record<string, readonly string[]>> = {
   format: ["json"],
 };
 
-/** An option's name that somebody most likely meant; `null`: none is near. */
+/** The name of the option that somebody most likely meant; `null`: none is near. */
 function optionMeant(typed: string, known: readonly string[]): string | null {
   const also = (Object.hasOwn(ALSO_CALLED, typed) ? ALSO_CALLED[typed] : undefined) ?? [];
   return also.find((name) => known.includes(name)) ?? nearest(typed, known);
 }
 
 /**
- * An option with a number that begins with a hyphen is one word for the parser: `--limit=-5` is refused for being no count, and not for having no value.
+ * The parser takes an option and a number that begins with a hyphen as one word: `--limit=-5` is refused because it is not a count, not because a value is missing.
  */
 function withNegativeNumbers(command: Command, args: readonly string[]): string[] {
   const options = optionsOf(command);
@@ -156,7 +156,7 @@ function withNegativeNumbers(command: Command, args: readonly string[]): string[
   return out;
 }
 
-/** Parses a command's arguments; throws `usage` with what was wrong, and the option that is nearest to one that there is not. */
+/** Parses a command's arguments. Throws `usage` with what was wrong and, for an unknown option, the nearest one. */
 export function inputOf(command: Command, args: readonly string[]): Input & { readonly wantsHelp: boolean } {
   let parsed: { values: Record<string, unknown>; positionals: string[] };
   try {

@@ -29,7 +29,7 @@ import { readState } from "./state.ts";
 import { keepTold } from "./told.ts";
 
 export interface BackupOptions {
-  /** The hub's folder, and where the backup goes: a folder that is not there yet, or empty. */
+  /** The hub's folder, and where the backup goes: a folder that does not exist yet, or an empty one. */
   readonly dataDir: string;
   readonly to: string;
   /** Whether all but the log is wanted, for an event store that is backed up by its own means. */
@@ -43,25 +43,25 @@ interface Servers {
 }
 
 /**
- * Backs up a hub, whether it runs or not. What belongs together is consistent: the hub's own outbox is copied before the log, so that the log has all that the
- * outbox holds a receipt for, and what people were told after it, up to where the log's copy ends.
+ * Backs up a hub, whether it runs or not. What belongs together is consistent: the hub's own outbox is copied before the log, so that the log has every event that
+ * the outbox holds a receipt for; what people were told is copied after the log, up to where the log's copy ends.
  *
  *   beside its place ─▶ outbox ─▶ log ─▶ what people were told ─▶ settings ─▶ manifest with hashes, on disk ─▶ in place
  *
- * PostgreSQL's views are folded from the log, and what JetStream holds is still on the devices: neither is in it.
+ * PostgreSQL's views are folded from the log, and what JetStream holds is still on the devices: a backup holds neither.
  */
 export async function makeBackup(options: BackupOptions): Promise<Manifest> {
   const to = resolve(options.to);
   checkTarget(options.dataDir, to);
   return withServers(options.dataDir, options.say, async (servers) => {
     mkdirSync(dirname(to), { recursive: true });
-    // A name of its own: two backups at a time do not take each other's files away.
+    // A name of its own: two backups at once do not take each other's files away.
     const partial = mkdtempSync(`${to}.partial-`);
     try {
       const manifest = await fill(partial, options, servers);
       for (const name of readdirSync(partial)) syncToDisk(join(partial, name));
       syncToDisk(partial);
-      // Only an empty folder is in the way: somebody else's backup of this name stays.
+      // Only an empty folder may be removed: somebody else's backup of this name stays.
       if (existsSync(to)) rmdirSync(to);
       renameSync(partial, to);
       syncToDisk(dirname(to));
@@ -84,7 +84,7 @@ function checkTarget(dataDir: string, to: string): void {
     throw new TributaryError("usage", `${to} is not empty`, "Name a folder that is not there yet; each backup has its own.");
 }
 
-/** Runs `work` with the event store and PostgreSQL of a hub: those at work, or, while the hub is stopped, started for it. */
+/** Runs `work` with the event store and PostgreSQL of a hub: those that run, or, while the hub is stopped, ones that are started for it. */
 async function withServers<T>(dataDir: string, say: (line: string) => void, work: (servers: Servers) => Promise<T>): Promise<T> {
   const state = readState(dataDir);
   const areNamed = !!process.env.TRIBUTARY_EVENTSTORE_URL && !!process.env.TRIBUTARY_POSTGRES_URL;
@@ -154,12 +154,12 @@ async function fill(partial: string, { dataDir, withoutLog, say }: BackupOptions
     ...folderDigests(foldersOf(dataDir)),
     files,
   };
-  // The last: without it nothing here counts as a backup.
+  // The manifest is written last: without it nothing here counts as a backup.
   writeFileSync(file(MANIFEST), `${JSON.stringify(manifest, null, 2)}\n`, { mode: 0o600, flush: true });
   return manifest;
 }
 
-/** Copies the log while it is written to. Throws where the event store is none of ours: it cannot be asked for that. */
+/** Copies the log while it is written to. Throws where the event store is not one of ours: another cannot be asked for that. */
 async function copyLog(url: string, to: string, say: (line: string) => void): Promise<NonNullable<Manifest["log"]>> {
   await using log: Log = openLog(url);
   const before = await currentIncarnation(log.journal);

@@ -34,7 +34,7 @@ const VARIABLE_OF = {
   key: "TRIBUTARY_NATS_KEY",
 } as const satisfies Record<keyof NatsFiles, string>;
 
-/** Makes the files that a command's options name those of this process and of all that it starts: a hub's workers connect by the same settings. */
+/** Makes the files that a command's options name those of this process and of all processes that it starts: a hub's workers connect by the same settings. */
 export function useNatsFiles(text: Text): void {
   const files = natsFiles(text);
   if (files.creds !== undefined || files.nkeySeed !== undefined)

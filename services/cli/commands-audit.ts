@@ -40,7 +40,7 @@ export const REASONS: Record<RecordedDecision["reason"], string> = {
   custom: "by the project's own rule",
 };
 
-/** What is told by a file that the live view does not follow. */
+/** Says that a story is told by a file that the live view does not follow. */
 export const byTheFile = (view: string): string =>
   `(told by the file in projections/, not by the live view, which was built otherwise; \`tributary rebuild ${view}\` brings it in line)`;
 

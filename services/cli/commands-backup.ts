@@ -129,7 +129,7 @@ const confirm = ({ text, out }: Input): Promise<number> =>
     return 0;
   });
 
-/** The operator's word that an anchor is gone, so that the hub begins another there. */
+/** The operator's word that an anchor is gone, so that the hub begins another one there. */
 async function confirmGone({ text, out }: Input): Promise<number> {
   const dataDir = hubDir(text("data"));
   const place = anchorPlace(text("anchor"), dataDir);

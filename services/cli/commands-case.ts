@@ -42,7 +42,7 @@ function filterOf({ text }: Input): CaseFilter {
 export const acceptedWords = ({ acceptedBy, acceptedAt, acceptedNote }: CaseRow): string =>
   `left as it is by ${acceptedBy ?? "somebody"}${acceptedAt === null ? "" : ` on ${acceptedAt}`}${acceptedNote === null ? "" : `: ${acceptedNote}`}`;
 
-/** A case about an entity, in a line: what it is, and how it stands. */
+/** A case about an entity, in one line: what it is, and how it stands. */
 export const caseLine = (row: CaseRow): string =>
   `case ${row.id}, ${row.view} ${row.rule}: ${row.says} (${row.state === "accepted" ? acceptedWords(row) : row.state === "open" ? `open since ${row.openedAt}` : "closed"})`;
 
@@ -100,7 +100,7 @@ function choiceTable(choices: readonly Choice[], worded: (value: JsonValue) => s
   );
 }
 
-/** Whether an entity is there, or a value, in words. */
+/** A value in words; for whether an entity is there, “deleted” or “there”. */
 const wordedIn =
   (register: string) =>
   (value: JsonValue): string =>
@@ -204,7 +204,7 @@ async function showRegister(matter: Matter, data: string | undefined, out: Outpu
   return 0;
 }
 
-/** What arguments are about: CASE, or TYPE/ID REGISTER. A case has its register already. */
+/** What the arguments are about: CASE, or TYPE/ID REGISTER. A case already has its register. */
 function matterOf([first, second]: readonly string[], usage: string): Matter {
   if (first === undefined) throw new TributaryError("usage", "the case is missing", `Use: ${usage}`);
   if (first.includes("/")) {
@@ -222,7 +222,7 @@ function caseIn({ positionals: [id] }: Input, usage: string): string {
   return id;
 }
 
-/** Who does it, and what they say. */
+/** Who acts, and the note that they leave. */
 function byIn({ text }: Input): { readonly actor: string; readonly note?: string } {
   const note = text("note");
   return { actor: text("actor") ?? userInfo().username, ...(note === undefined ? {} : { note }) };
@@ -318,7 +318,7 @@ to certain organisations or sites, only they can decide it.
   },
 };
 
-/** A value as it is typed: JSON; for a column of its own also plain text; for whether it is deleted true or false. */
+/** A value as it is typed: JSON; for a register with a column of its own also plain text; for whether an entity is deleted, true or false. */
 function valueTyped({ form, register }: { readonly form: Form; readonly register: string }, typed: string): JsonValue {
   if (form.kind === "presence") {
     if (typed === "true" || typed === "false") return typed === "true";

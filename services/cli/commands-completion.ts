@@ -7,10 +7,10 @@ import { foldersHere, loadViews, schemasHere } from "./folders.ts";
 import { nearest } from "./nearest.ts";
 import { COMMANDS } from "./run.ts";
 
-/** Usage lines write them in capitals, and they stand for themselves. */
+/** Words that usage lines write in capitals and that stand for themselves. */
 const LITERALS: ReadonlySet<string> = new Set([...LEVELS, ...MODES]);
 
-/** What there is of a kind, in the project's own folders: no server is asked, so that a Tab waits for nothing. */
+/** The names of each kind, from the project's own folders: no server is asked, so that a Tab waits for nothing. */
 const NAMES: Readonly<Record<Asked, () => Promise<string[]>>> = {
   view: async () => (await loadViews(foldersHere())).map(({ name }) => name),
   subject: async () =>

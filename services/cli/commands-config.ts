@@ -18,7 +18,7 @@ interface Effective {
 
 const BLANK = "…";
 
-/** An address without its password or secret. Any other secret is left out whole. */
+/** An address without its password or secret. Any other secret is left out entirely. */
 function blanked(text: string): string {
   if (URL.parse(text) === null) return BLANK;
   return text.replace(/(:\/\/[^:/@]*):[^@]*@/, `$1:${BLANK}@`).replace(/connectionName=[^&]*/, `connectionName=${BLANK}`);

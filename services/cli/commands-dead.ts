@@ -19,7 +19,7 @@ import { runningHub } from "./reach.ts";
 
 const DEFAULT_LIMIT = 100;
 const ALL = Number.MAX_SAFE_INTEGER;
-/** What a retried batch is let in with is good for that batch alone, and so long; the hub allows half a minute more. */
+/** The token that lets a retried batch in is good for that batch alone, and for this long; the hub allows half a minute more. */
 const TOKEN_S = 30;
 /** Events of a letter that are shown to people; all are in --json. */
 const SHOWN_EVENTS = 20;
@@ -124,7 +124,7 @@ revoked stays out. Only the hub's own signed word removes a letter.`,
     if (results.length === 0) out.line("There are no dead letters.");
     for (const { number, outcome, reason } of results)
       out.line(`Letter ${number}: ${outcome}${reason === null ? "" : `, ${reason}`}`);
-    // The results have been told; the exit code says how the first that was not taken fared.
+    // The results have been told; the exit code is that of the first batch that was not taken.
     return results.find(({ error }) => error !== null)?.error?.exitCode ?? 0;
   },
 };

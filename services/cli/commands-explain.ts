@@ -22,7 +22,7 @@ const where = ({ org, site }: Pick<Step, "org" | "site">): string => (site === "
 const worded = (register: string, value: unknown): string =>
   register === DELETED ? (value === true ? "deleted" : "there") : shown(value);
 
-/** What a rule made of values that stand side by side, as a sentence. */
+/** What a rule made of values that stand side by side, in a sentence. */
 function verdict(register: string, { rule, ruleVersion, reason, value, isOpen }: Decision): string {
   const how = `${rule}${ruleVersion === 1 ? "" : ` ${ruleVersion}`}: ${REASONS[reason]}`;
   return isOpen
@@ -30,7 +30,7 @@ function verdict(register: string, { rule, ruleVersion, reason, value, isOpen }:
     : `${worded(register, value)} is shown (${how}).`;
 }
 
-/** How a write stands to those told before it. */
+/** How a write stands to the writes told before it. */
 function relationLines({ replaces, cannotReplace, seenBy, stands, beside }: Step, name: (event: string) => string): string[] {
   const all = (events: readonly string[]): string => events.map(name).join(" and ");
   const lines: string[] = [];

@@ -42,7 +42,7 @@ interface Writer {
   end(next: LoggedEvent | null): Promise<void>;
 }
 
-/** Writes events in pieces; returns the first that is left out. */
+/** Writes events in pieces; returns the first event that is left out. */
 async function writeUpTo(found: Iterable<LoggedEvent>, limit: number, write: Writer): Promise<LoggedEvent | null> {
   let piece: LoggedEvent[] = [];
   let count = 0;

@@ -36,7 +36,7 @@ export async function openToWrite({ text, out }: Input): Promise<Field> {
   try {
     fits = fitsViews(await loadViews(foldersHere()), field.gate.read);
   } catch (error) {
-    // A view that is being worked on must not keep anybody from writing: the hub looks again.
+    // A view that somebody is working on must not keep anybody from writing: the hub checks again.
     out.progress(`Values are not compared with the views' columns: ${messageOf(error)}`);
   }
   return field;

@@ -41,7 +41,7 @@ function portsOf({ text, number }: Input): NonNullable<HubOptions["ports"]> {
   return ports;
 }
 
-/** The addresses at which devices reach the hub, as its operator gives them. One empty word: forget them. `undefined`: none were given. */
+/** The addresses at which devices reach the hub, as its operator gives them. One empty word means: forget them. `undefined`: none were given. */
 function publicUrlsOf({ list }: Input): string[] | undefined {
   const said = settingOf("publicUrls");
   const given = list("public-url").length > 0 || said === undefined ? list("public-url") : [said];

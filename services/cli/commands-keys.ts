@@ -146,7 +146,7 @@ function jtiOf(given: string): string {
     const payload: unknown = JSON.parse(Buffer.from(given.split(".")[1] ?? "", "base64url").toString());
     if (isJsonObject(payload) && typeof payload.jti === "string") return payload.jti;
   } catch {
-    // Told below.
+    // The error below tells of it.
   }
   throw new TributaryError("input-malformed", "that is not a token of this hub", "Give the whole token, @file, or its jti.");
 }
@@ -172,7 +172,7 @@ export const keyList: Command = {
   },
 };
 
-/** A year: whoever is away longer finds the next key by the present one's signature. */
+/** A year: a device that is away longer finds the next key by the present key's signature. */
 const MAX_OVERLAP_HOURS = 8_784;
 
 export const keyRotate: Command = {

@@ -37,7 +37,7 @@ function filterOf({ text }: Input): Omit<QuarantineFilter, "state"> {
   };
 }
 
-/** Which events are meant: those named, or with `--all` those that the filters choose. */
+/** Which events are meant: the named ones, or with `--all` those that the filters choose. */
 function whichOf(input: Input, usage: string): Which {
   if (input.flag("all")) {
     if (input.positionals.length > 0)

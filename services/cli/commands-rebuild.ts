@@ -19,7 +19,7 @@ import { runningHub } from "./reach.ts";
 import { openHubGate } from "./registry.ts";
 import { withViews } from "./with-views.ts";
 
-/** All that building a view beside the live ones needs, of a hub's data directory. */
+/** Runs `work` with all that building a view beside the live ones needs, from a hub's data directory. */
 export async function withBuilder<T>(
   data: string | undefined,
   work: (deps: Parameters<typeof rebuild>[0]) => Promise<T>,
@@ -46,7 +46,7 @@ export async function withBuilder<T>(
   }
 }
 
-/** Events a second; none is without bound. */
+/** Events a second; without this option there is no bound. */
 const RATE: Range = { least: 1, most: 1_000_000 };
 
 const duration = (seconds: number | null): string =>
@@ -78,7 +78,7 @@ function interruptible(): AbortSignal {
   return stop.signal;
 }
 
-/** The views that are named, or all. Throws `usage` where both are said, or neither. */
+/** The views that are named, or all. Throws `usage` where both are given, or neither. */
 function whichViews({ positionals, flag }: Input, usage: string): WhichViews {
   if (flag("all")) {
     if (positionals.length > 0) throw new TributaryError("usage", "--all and names of views do not go together", `Use: ${usage}`);

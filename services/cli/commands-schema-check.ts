@@ -137,7 +137,7 @@ async function checkFolder(
   return compare(gitStore(dir, against), fixed, true);
 }
 
-/** Columns of the project's views that are narrower than the folder's forms, and events of the views that no form declares. */
+/** Columns of the project's views that are narrower than the folder's forms, and events that the views read and no form declares. */
 async function comparedWithViews(
   dir: string,
   load: () => Promise<readonly View[]>,
@@ -167,7 +167,7 @@ async function comparedWithViews(
   }
 }
 
-/** What events the versions of a store are for: also earlier versions, whose events the log may have. */
+/** The events that the versions of a store declare; earlier versions count too, because the log may have their events. */
 const declaredIn = (store: SchemaStore) =>
   store
     .subjects()

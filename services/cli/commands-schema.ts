@@ -126,7 +126,7 @@ export const schemaShow: Command = {
     }),
 };
 
-/** A schema file: its kind by its name, its references by what it says. */
+/** A schema file: its kind from its name, its references from its text. */
 export function schemaText(file: string): SchemaText & { readonly version: number | null } {
   const text = readText(file);
   const name = basename(file);

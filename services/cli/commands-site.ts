@@ -91,7 +91,7 @@ shown only once: keep them safe. If a tablet is lost, revoke it with \`tributary
   },
 };
 
-/** Before a code is made that is shown only once. */
+/** Runs before a code is made, because a code is shown only once. */
 function checkFree(name: string): void {
   for (const file of [`${name}.code`, `${name}.token`])
     if (existsSync(file))

@@ -1,6 +1,6 @@
 /**
  * What a shell can complete, and the scripts that do it. Commands go in; a script for bash, zsh or fish comes out. A script is made from the commands themselves, so
- * it never knows an option that they do not take; names that change (views, subjects) it asks the program for when somebody presses Tab.
+ * it offers only options that they take. Names that change (views, subjects) are asked of the program when somebody presses Tab.
  */
 import { type Command, optionsOf } from "./args.ts";
 import { type Kind, type Usage, usageOf, type Values } from "./usage.ts";
@@ -20,7 +20,7 @@ export interface Completable extends Usage {
 }
 
 const ANY: Values = { kinds: [], words: [] };
-/** Options that take the same wherever they stand. */
+/** Options that take the same kind of value wherever they stand. */
 const SAME_EVERYWHERE: Readonly<Record<string, Kind>> = {
   view: "view",
   schemas: "directory",
@@ -28,7 +28,7 @@ const SAME_EVERYWHERE: Readonly<Record<string, Kind>> = {
   config: "file",
 };
 
-/** What can be completed of a command. `literals`: words in capitals that stand for themselves in usage lines. */
+/** What can be completed for a command. `literals`: words in capitals that stand for themselves in usage lines. */
 export function completable(command: Command, literals: ReadonlySet<string>): Completable {
   const options = optionsOf(command);
   const names = Object.keys(options);
@@ -48,7 +48,7 @@ export function completable(command: Command, literals: ReadonlySet<string>): Co
   };
 }
 
-/** The first words of commands, each with what it is for. */
+/** The first words of all commands, each with what it is for. */
 function firstWords(commands: readonly Completable[]): ReadonlyMap<string, string> {
   const first = new Map<string, string>();
   for (const { name, summary } of commands) {
@@ -65,7 +65,7 @@ const groupsOf = (commands: readonly Completable[]): string[] => [
 const secondWords = (commands: readonly Completable[], group: string): Completable[] =>
   commands.filter(({ name }) => name.startsWith(`${group} `));
 
-/** In single quotes, for bash and zsh. */
+/** The text in single quotes, for bash and zsh. */
 const quoted = (text: string): string => `'${text.replaceAll("'", `'\\''`)}'`;
 const quotedForFish = (text: string): string => `'${text.replaceAll("\\", "\\\\").replaceAll("'", "\\'")}'`;
 

@@ -34,7 +34,7 @@ export function keepConfig(dir: string, news: Partial<HubConfig>): void {
   if (JSON.stringify(next) !== JSON.stringify(kept)) writeWhole(configFile(dir), JSON.stringify(next, null, 2));
 }
 
-/** The hub's organisation: chosen at its first start, kept ever after. */
+/** The hub's organisation: chosen at its first start and kept from then on. */
 export function hubOrg(dir: string, given: string | undefined): string {
   hubFolder(dir);
   const kept = readConfig(dir).org;

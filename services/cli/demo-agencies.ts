@@ -12,7 +12,7 @@ import { day, fieldName, named, said, why } from "./demo-words.ts";
 import { type Output, table } from "./output.ts";
 import { addSite } from "./sites.ts";
 
-/** Three agencies that serve the same people, each with the say over what is its work. */
+/** Three agencies that serve the same people; each decides about what is its own work. */
 const AGENCIES = [
   { org: "census", site: "gudele", title: "Census, Gudele desk", actor: "adut", says: "identity and household size" },
   { org: "shelter", site: "hai-referendum", title: "Shelter, Hai Referendum", actor: "lado", says: "where people live" },
@@ -21,7 +21,7 @@ const AGENCIES = [
 const PERSON = { type: "beneficiary", id: "JUB-100001" } as const;
 const DAY = "2026-05-03";
 
-/** What the shipped declaration gets for a hub that agencies share. */
+/** What is added to the shipped declaration for a hub that agencies share. */
 const AUTHORITY = `authority: {
     given_name: { orgs: ["census"] },
     birth_date: { orgs: ["census"] },
@@ -32,7 +32,7 @@ const AUTHORITY = `authority: {
 const RULE = "resolve: { others: lastWriteWins }";
 const CHANGED_RULE = `resolve: { others: lastWriteWins, phone: sitePriority(["census.gudele", "shelter.hai-referendum"]) }`;
 
-/** The demo's own copy of the shipped projections, in which rules can be changed; its beneficiaries are shared by agencies. */
+/** Writes the demo's own copy of the shipped projections, in which rules can be changed; agencies share its beneficiaries. */
 export function writeProjections(from: string, to: string): void {
   mkdirSync(to, { recursive: true });
   const merge = resolve(from, "../services/merge/index.ts");
@@ -79,7 +79,7 @@ export interface AgencyDeps {
   readonly projected: () => Promise<void>;
 }
 
-/** Three agencies edit one person offline; what becomes of it; and a rule that is changed while somebody reads. */
+/** Three agencies edit one person offline; the result is told; and a rule is changed while somebody reads. */
 export async function agencies(stage: Stage, deps: AgencyDeps): Promise<AgencyFacts> {
   const { out } = stage;
   const { db, cli, projected } = deps;
@@ -116,7 +116,7 @@ export async function agencies(stage: Stage, deps: AgencyDeps): Promise<AgencyFa
   return { row, contested, doubleRation, ...(await changeOfRule(stage, deps)) };
 }
 
-/** A value that is contested: who wrote what, knowing what, and what is shown. */
+/** Tells a contested value: who wrote what, knowing what, and what is shown. */
 function tellRegister(out: Output, { register, steps }: RegisterStory, { value, reason, losers }: Decision): void {
   const agency = (org: string): string => AGENCIES.find((each) => each.org === org)?.title.split(",")[0] ?? org;
   const wroteIn = new Map(steps.map((each) => [each.event, said(each.value)]));
@@ -200,7 +200,7 @@ async function writeOffline(stage: Stage): Promise<void> {
   }
 }
 
-/** A rule is changed: tried on the whole history first, then built beside the live view while somebody reads. */
+/** A rule is changed: it is tried on the whole history first, then built beside the live view while somebody reads. */
 async function changeOfRule(
   { out, hub, projections }: Stage,
   { db, cli, projected }: AgencyDeps,
@@ -256,7 +256,7 @@ async function rationCase(db: Db): Promise<AgencyFacts["doubleRation"]> {
 
 const PHONE = new Map([["phone", "text"]]);
 
-/** Reads her phone number again and again; each answer must be there, and whole. */
+/** Reads her phone number again and again; each answer must be there, and complete. */
 async function readWithoutPause(postgresUrl: string): Promise<{ stop(): Promise<AgencyFacts["reader"]> }> {
   const db = await connectViews(postgresUrl, "tributary-demo reader");
   let stopping = false;

@@ -137,7 +137,7 @@ async function changeForms({ out, hubData, schemas }: Stage): Promise<Pick<FormF
   return { refused, registered };
 }
 
-/** The view gets the column, and is built anew while people read it. */
+/** The view gets the column, and is built again while people read it. */
 async function addColumn({
   out,
   hub,

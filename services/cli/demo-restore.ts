@@ -12,23 +12,23 @@ const BEFORE = 40;
 const AFTER = 25;
 
 export interface RestoreFacts {
-  /** What the tablet holds, and how much of it the restored hub has, once each and as the tablet wrote it. */
+  /** How many events the tablet holds, and how many of them the restored hub has, once each and as the tablet wrote them. */
   readonly events: number;
   readonly inLogExactlyOnce: number;
   /** Events that had been confirmed after the backup, and were gone with the machine. */
   readonly lost: number;
-  /** Events that the tablet sent again although nobody had asked a person to do anything. */
+  /** Events that the tablet sent again without anybody being asked to do anything. */
   readonly sentAgain: number;
 }
 
 export interface RestoreDeps {
   /** Starts a hub over the restored folder. */
   startAgain(): Promise<Hub>;
-  /** Waits until a hub's views have all that its log holds. */
+  /** Waits until a hub's views have everything that its log holds. */
   settled(hub: Hub): Promise<void>;
 }
 
-/** A backup while the hub works, the machine lost, a restore, and what the devices make of it. */
+/** The hub is backed up while it works, its machine is lost, and the backup is restored; then the devices sync. */
 export async function tellRestore(stage: Stage, { startAgain, settled }: RestoreDeps): Promise<RestoreFacts> {
   const { out, hub, hubData, sitesDir } = stage;
   const { token } = await addSite(hubData, hub.state, { site: SITE.name, title: SITE.title, days: 90, actor: "coordinator" });

@@ -23,7 +23,7 @@ const SITES = [
 type SiteName = (typeof SITES)[number]["name"];
 const ACTORS: Readonly<Record<SiteName, string>> = { nairobi: "wanjiku", kampala: "okello", juba: "deng" };
 const FILES = ["beneficiaries.csv", "distributions.csv", "assessments.csv"];
-/** When each office brings its lists in, by its tablet's clock. Kampala's was set to the wrong year. */
+/** When each office brings its lists in, by its tablet's clock. Kampala's clock was set to the wrong year. */
 const LISTS: Readonly<Record<SiteName, string>> = {
   nairobi: "2026-05-03T08:00Z",
   kampala: "2028-05-03T08:00Z",
@@ -136,7 +136,7 @@ async function edits(out: Output, at: (name: SiteName) => Tablet): Promise<void>
     return field.append({ type: "beneficiary.updated", entity, data, actor: ACTORS[name] });
   };
 
-  // The card in her hand carries what Nairobi had recorded, with its signature: Kampala's edits build on that, and reach the hub before it.
+  // The card in her hand carries what Nairobi had recorded, with its signature: Kampala's edits build on that, and reach the hub before Nairobi's record.
   kampala.field.noteSeen(PERSON, nairobi.field.seen(PERSON), nairobi.field.signedHeads(PERSON));
   await update("nairobi", "2026-05-06T09:10Z", PERSON, { phone: "+254712000023" });
   await update("kampala", "2028-05-06T10:20Z", PERSON, { preferred_language: "sw" });
@@ -163,7 +163,7 @@ interface Timeline {
   readonly sentEvents: number;
 }
 
-/** Brings the tablets online, one after the other; with a network their clocks are right, but Kampala's, which nobody has set. */
+/** Brings the tablets online, one after the other. With a network their clocks are right, except Kampala's, which nobody has set. */
 async function sendAll({ out, hub }: Stage, at: (name: SiteName) => Tablet, log: Log, db: Db): Promise<Timeline> {
   const { httpUrl } = hub.state;
   const natsUrl = withoutLogin(hub.state.natsUrl);
@@ -211,7 +211,7 @@ async function sendAll({ out, hub }: Stage, at: (name: SiteName) => Tablet, log:
   return { before, sentBytes: nairobi.sentBytes, sentEvents: nairobi.confirmed };
 }
 
-/** How many of the tablets' events the hub has confirmed, and holds once each as they were written. */
+/** How many of the tablets' events the hub has confirmed, and how many it holds once each as they were written. */
 function counted(
   tablets: ReadonlyMap<SiteName, Tablet>,
   inLog: ReadonlyMap<string, { readonly hash: string; readonly times: number }>,

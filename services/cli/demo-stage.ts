@@ -46,7 +46,7 @@ export async function withViews<T>({ hub }: Stage, work: (db: Db, log: Log) => P
   }
 }
 
-/** Waits until the projector has folded all that the log holds. */
+/** Waits until the projector has folded everything that the log holds. */
 export async function untilProjected(log: Log, db: Db): Promise<void> {
   let last: Position | null = null;
   for await (const { position } of log.readAll()) last = position;
@@ -61,12 +61,12 @@ export async function untilProjected(log: Log, db: Db): Promise<void> {
   );
 }
 
-/** A tablet's clock in the story. It stands at a told moment, so that the same values win each time, until a network puts it right. */
+/** A tablet's clock in the story. It stands at the moment that the story gives, so that the same values win each time, until a network puts it right. */
 export interface StoryClock {
   readonly now: () => number;
   /** `2026-05-03T08:00Z` */
   set(moment: string): void;
-  /** As a network would; `aheadMs`: for a tablet that is set to a wrong year. */
+  /** Puts the clock right, as a network would. `aheadMs`: for a tablet that is set to a wrong year. */
   putRight(aheadMs?: number): void;
 }
 
@@ -126,7 +126,7 @@ interface Ended {
   readonly stderr: string;
 }
 
-/** Runs a command of this program to its end, whatever that is. */
+/** Runs a command of this program to its end, whatever its exit code. */
 export function cliEnd(args: readonly string[]): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, [...NODE_FLAGS, MAIN, ...args], {

@@ -1,4 +1,4 @@
-/** The demo's words: what a coordinator would say of a day, a person, a decision. Pure: in go facts, out come sentences without places in the log, hashes or paths. */
+/** The demo's words: what a coordinator would say of a day, a person, a decision. Pure: facts go in; sentences without positions, hashes or paths come out. */
 import { DELETED } from "../merge/engine.ts";
 import type { RecordedDecision } from "../views/index.ts";
 import { REASONS } from "./commands-audit.ts";
@@ -20,7 +20,7 @@ const MONTHS = [
   "December",
 ];
 
-/** `2026-05-03T…` as “3 May”; another year than the story's is named. */
+/** `2026-05-03T…` as “3 May”; a year other than the story's is named. */
 export function day(iso: string): string {
   const [year, month, date] = iso.slice(0, 10).split("-").map(Number);
   const text = `${date} ${MONTHS[(month ?? 1) - 1]}`;
@@ -69,7 +69,7 @@ export function decided({ entity, register, reason, winner, losers }: Told): str
   return `${entity}${what}: ${asSaid(register, winner.value)} (${by(winner)}) is shown, since ${why(reason)}. Kept beside it: ${others}.`;
 }
 
-/** Decisions as sentences: those that are told one by one, then one of each other kind, and how many are like it. A kind is a field and a reason. */
+/** Decisions as sentences: those that are told one by one, then one of each other kind with the number of others like it. A kind is a field and a reason. */
 export function summedUp(decisions: readonly Told[], isTold: (decision: Told) => boolean): readonly string[] {
   const others = decisions.filter((each) => !isTold(each));
   const kindOf = ({ register, reason }: Told): string => `${register}/${reason}`;

@@ -14,20 +14,20 @@ import type { Output } from "./output.ts";
 import { IS_PACKAGE, PROJECTIONS_DIR, SCHEMAS_DIR } from "./program.ts";
 import { startHub } from "./supervise.ts";
 
-/** The facts of a run, as `--json` prints them: those of the chapters that were told. */
+/** The facts of a run, as `--json` prints them: the facts of the chapters that were told. */
 interface Facts extends Partial<SiteFacts> {
   readonly chapters: readonly string[];
   readonly agencies?: AgencyFacts;
   readonly form?: FormFacts;
   readonly restore?: RestoreFacts;
-  /** Log, audit and views agree after the last chapter. */
+  /** Whether log, audit and views agree after the last chapter. */
   readonly booksBalance: boolean;
   readonly seconds: number;
 }
 
 interface Chapter {
   readonly name: string;
-  /** One sentence: what it shows. */
+  /** What the chapter shows, in one sentence. */
   readonly shows: string;
   readonly tell: (stage: Stage) => Promise<Partial<Facts>>;
   readonly isGood: (facts: Facts) => boolean;
@@ -144,12 +144,12 @@ ${CHAPTERS.map(({ name, shows }) => `  ${name.padEnd(10)}${shows}`).join("\n")}`
   },
 };
 
-/** What every start says, and no coordinator needs. */
+/** Lines that every start prints, and that no coordinator needs. */
 const ROUTINE = /^Registered \d+ schema|columns of views hold less/;
 
 /**
- * What the hub says of itself: while it starts, what takes time. Later the story says what happens: it kills the door, and has a view built anew, for which the projector ends
- * and is started again. The hub's own lines about that are kept for a run that fails.
+ * What the hub says of itself. While it starts, the steps that take time are shown. Later the story itself says what happens: it kills the door, and has a view built again, for which
+ * the projector ends and is started again. The hub's own lines about that are kept for a run that fails.
  */
 function hubWords(out: Output): { readonly say: (line: string) => void; isUp(): void; tellAll(): void } {
   const kept: string[] = [];

@@ -5,21 +5,21 @@ import { fitsViews, type View } from "../merge/engine.ts";
 import { connectViews, type Db, generationsOf, isBuiltAs, settledEvents } from "../views/index.ts";
 import { type Folders, loadViews } from "./folders.ts";
 
-/** How often the door looks which views stand. */
+/** How often the door checks which views stand. */
 const LOOK_MS = 2_000;
-/** Questions of devices that the database may have at a time. When it hangs, the others are not put to it. */
+/** How many of devices' questions the database may have at a time. When it hangs, further questions are not put to it. */
 const MAX_ASKED = 32;
 
 export interface DoorViews {
   readonly fits: Fits;
-  /** What became of quarantined events, as far as the database says. */
+  /** What became of quarantined events, as far as the database can tell. */
   readonly settled: Settled;
   close(): Promise<void>;
 }
 
 /**
- * What the door knows of the views. It holds events to the declarations of the views that stand. A view that is declared otherwise than it stands is not looked at, so that a file
- * that somebody is just editing keeps no event back; once `tributary rebuild` has swapped it in, its file is loaded anew.
+ * What the door knows of the views. It holds events to the declarations of the views that stand. A view whose file declares it otherwise than it stands is not looked at, so that a
+ * file that somebody is just editing keeps no event back; once `tributary rebuild` has swapped the view in, its file is loaded again.
  *
  *   as declared ── the database tells which views stand ──▶ as they stand ⇄ others stand: files loaded again
  *        └ database away, or not prepared yet: as before
@@ -57,7 +57,7 @@ export async function followViews({
       check = fitsViews(views, gate.read);
       say({ event: "door-views", checked: views.length, unchecked });
     } catch {
-      // The projector says what is wrong with the database; the door does without.
+      // The projector says what is wrong with the database; the door goes on without it.
       await db?.end().catch(() => {});
       db = null;
     }
@@ -93,7 +93,7 @@ export function settledIn(db: () => Db | null): Settled {
     try {
       return await settledEvents(open, marks, incarnation);
     } catch {
-      // Whoever looks which views stand finds out that it is away, and connects anew.
+      // The loop that checks which views stand finds out that the database is away, and connects again.
       return null;
     } finally {
       asked--;
@@ -101,7 +101,7 @@ export function settledIn(db: () => Db | null): Settled {
   };
 }
 
-/** A file that cannot be read must not close the door: then values are met when views are folded. */
+/** A file that cannot be read must not close the door: its values are then checked only when views are folded. */
 async function loaded(folders: Folders, say: (event: Record<string, unknown>) => void): Promise<View[] | null> {
   try {
     return await loadViews(folders, { again: true });

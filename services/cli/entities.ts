@@ -12,7 +12,7 @@ export function entityNamed(text: string): EntityRef {
   );
 }
 
-/** The entity at the beginning of a command's words, as `type/id`, and the words after it. Throws `usage` where there is none. */
+/** The entity at the beginning of a command's words, as `type/id`, and the words after it. Throws `usage` where there is no entity. */
 export function entityIn(
   words: readonly string[],
   usage: string,

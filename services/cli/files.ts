@@ -4,7 +4,7 @@ import { basename } from "node:path";
 import { messageOf, TributaryError } from "../core/index.ts";
 import { systemWords } from "./system-errors.ts";
 
-/** What to do about a file of the hub's folder that cannot be read. None may be removed without a thought: most hold what nothing else holds. */
+/** What to do about a file of the hub's folder that cannot be read. None may be removed lightly: most hold what no other file holds. */
 const REMEDIES: Readonly<Record<string, string>> = {
   "hub.json": "A hub writes it when it starts: stop the hub if it is running, and start it again.",
   "config.json": "Restore it from the last backup. Without it the hub would begin as another organisation, at other ports.",

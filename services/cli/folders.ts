@@ -1,6 +1,6 @@
 /**
- * Which schemas and projections a command works with. In come what was given, what the hub was started with, and the team's files; out come forms and views, with
- * the hub's own ones always among them. Never other rules than the hub's for a command that works on a hub.
+ * Which schemas and projections a command works with. What was given, what the hub was started with and the team's files go in; forms and views come out, always
+ * with the hub's own among them. A command that works on a hub never gets other rules than the hub's.
  *
  *   given to a command on a hub, and other than the hub's ─▶ refused     none given ─▶ the hub's
  *   given to `tributary hub` ─▶ from now on the hub's                    none given ─▶ those of its last start
@@ -19,7 +19,7 @@ import { viewsIn } from "./projections.ts";
 import { configFolder, givenBy } from "./settings.ts";
 import { recordedFolders } from "./state.ts";
 
-/** Folders by their whole path; `null`: none, so the hub's own forms or views only. */
+/** Folders by their absolute paths; `null`: no folder, so the hub's own forms or views only. */
 export interface Folders {
   readonly schemas: string | null;
   readonly projections: string | null;
@@ -41,7 +41,7 @@ const given = (name: Name): string | undefined => {
   return path === undefined || path === "" ? undefined : resolve(path);
 };
 
-/** Where nobody named a folder: beside the configuration file, in a clone its samples, else here. */
+/** The folder where nobody named one: beside the configuration file; in a clone, its samples; else in the current folder. */
 export function usualFolder(name: Name): string | null {
   const beside = configFolder();
   if (beside !== null && existsSync(join(beside, name))) return join(beside, name);
@@ -49,7 +49,7 @@ export function usualFolder(name: Name): string | null {
   return existsSync(name) ? resolve(name) : null;
 }
 
-/** For commands that are about no hub: a device's, or a check before anything is deployed. */
+/** For commands that are not about a hub: those on a device, or a check before anything is deployed. */
 export const foldersHere = (): Folders => eachOf((name) => given(name) ?? usualFolder(name));
 
 /** The folder of forms for such a command. Throws `usage` where there is none. */
@@ -76,7 +76,7 @@ export function foldersOf(data: string | undefined): Folders {
     if (path === undefined) return given(name) ?? usualFolder(name);
     const other = given(name);
     const source = givenBy(VARIABLES[name]);
-    // A configuration file that stands where the command was run is about the hub that is started there.
+    // A configuration file in the folder where the command was run is about the hub that is started there.
     if (other === undefined || source === "file" || isSame(other, path)) return path;
     throw new TributaryError(
       "usage",
@@ -86,7 +86,7 @@ export function foldersOf(data: string | undefined): Folders {
   });
 }
 
-/** The folders that a hub starts with: given ones, else those of its last start. Kept for the next one. */
+/** The folders that a hub starts with: the given ones, else those of its last start. They are kept for the next start. */
 export function foldersToStart(dir: string, asked: Partial<Folders>, say: (line: string) => void): Folders {
   const kept = readConfig(dir).folders;
   const folders = eachOf((name) => {
@@ -103,13 +103,13 @@ export function foldersToStart(dir: string, asked: Partial<Folders>, say: (line:
       say(`The hub's ${name} were those in ${before ?? "the program"}. From now on they are those in ${path ?? "the program"}.`);
     return path;
   });
-  // A clone's samples need not be kept: they are where the program is.
+  // A clone's samples need not be kept: they stand beside the program.
   const isShipped = !IS_PACKAGE && NAMES.every((name) => folders[name] === SHIPPED[name]);
   if (kept !== undefined || !isShipped) keepConfig(dir, { folders });
   return folders;
 }
 
-/** The forms of a team's folder, with the hub's own. Throws `schema-malformed` where the folder has another form under a name of the hub's. */
+/** The forms of a team's folder, with the hub's own. Throws `schema-malformed` where the folder has a different form under one of the hub's names. */
 export function loadForms({ schemas }: Pick<Folders, "schemas">, options: { readonly trusted?: boolean } = {}): SchemaStore {
   const own = schemaFiles(SCHEMAS_DIR);
   const files = new Map([...own].filter(([subject]) => OWN_SUBJECTS.includes(subject)));
@@ -136,7 +136,7 @@ export const castersOf = async ({ schemas }: Pick<Folders, "schemas">): Promise<
   schemas === null ? NO_CASTERS : loadCasters(schemas);
 
 /**
- * The views of a team's folder, with the hub's own. A view of the same name as one of the hub's takes its place; it must have that one's columns, which commands read.
+ * The views of a team's folder, with the hub's own. A team's view replaces the hub's view of the same name; it must have all columns of the hub's view, which commands read.
  * Throws `projection-malformed`, naming the file. `again`: as for `loadProjections`.
  */
 export async function loadViews(
@@ -164,7 +164,7 @@ export async function loadViews(
 }
 
 /**
- * The views of a data directory's hub. Where other projections were named than the hub's, which is refused, what is wrong in themselves is told first: it would be
+ * The views of a data directory's hub. Projections other than the hub's are refused; what is wrong in those projections themselves is told first, since it would be
  * wrong in the hub, too.
  */
 export async function viewsOf(data: string | undefined): Promise<View[]> {

@@ -4,11 +4,11 @@ import type { Log } from "../log/index.ts";
 import { projectorHealth } from "../projector/index.ts";
 import { answers, clingingSays, clingingToOld, connectViews, type Db, limitQueries, parkedCounts } from "../views/index.ts";
 
-/** Views this far behind the log, for this long, mean that nobody folds. */
+/** Views that are behind the log for this long mean that nobody folds. */
 const MAX_LAG_MS = 60_000;
 const QUERY_TIMEOUT_MS = 2_000;
 
-/** Parts of a hub's health that lie in PostgreSQL: whether it answers, whether the views follow the log, and what is parked. One connection, opened when asked. */
+/** Parts of a hub's health that lie in PostgreSQL: whether it answers, whether the views follow the log, and what is parked. Uses one connection, opened when first asked. */
 export function viewParts(postgresUrl: string, log: Log): { readonly parts: PartChecks; close(): Promise<void> } {
   let connecting: Promise<Db> | null = null;
   const connected = (): Promise<Db> => {
@@ -23,7 +23,7 @@ export function viewParts(postgresUrl: string, log: Log): { readonly parts: Part
     try {
       return await question(await mine);
     } catch (error) {
-      // A connection that failed once is not trusted again.
+      // A connection that has failed once is not used again.
       if (connecting === mine) connecting = null;
       mine.then((db) => db.end()).catch(() => {});
       throw error;
@@ -76,13 +76,13 @@ function lagWatch(): (db: Db, log: Log) => Promise<PartState> {
   };
 }
 
-/** An event that nobody can read stops the projector, which waits for it to be mended: waiting alone does not help. */
+/** An event that nobody can read stops the projector, which waits until the event is mended: waiting alone does not help. */
 function unreadable(error: unknown): PartState {
   if (!isTributaryError(error) || error.code !== "data-corrupt") throw error;
   return { state: "failed", reason: `the projector waits before an event that cannot be read: ${error.message} ${error.hint}` };
 }
 
-/** What is not ours and still reads what a view was before it was built anew. */
+/** Objects that are not ours and still read the tables that a view had before it was built again. */
 async function builds(db: Db): Promise<PartState> {
   const clinging = await clingingToOld(db);
   const facts = { clinging: clinging.map(({ object, table }) => `${object} (on ${table})`) };

@@ -33,7 +33,7 @@ export async function withKeyBook<T>(
   }
 }
 
-/** Notes the hub's public keys in the log, each once: so that what they signed can be checked where the log is. */
+/** Notes the hub's public keys in the log, each once, so that whoever has the log can check what they signed. */
 export async function noteHubKeys(journal: Journal, dir: string): Promise<void> {
   const ring = await hubRing(dir);
   const book = await openKeyBook(journal, { signer: () => ring.state().signer });
@@ -55,7 +55,7 @@ export interface Code {
   readonly expiresAt: string;
 }
 
-/** Issues a one-time code. The log keeps its digest only. */
+/** Issues a one-time code. The log keeps only its digest. */
 export async function issueCode(
   book: KeyBook,
   ring: Keyring,
@@ -99,11 +99,11 @@ export function deviceName(given: string, org: string): DeviceName {
 
 export interface RevokedDevice {
   readonly device: DeviceName;
-  /** The token that it was enrolled under is revoked too: the device has it. */
+  /** The token that the device was enrolled under; it is revoked too, because the device has it. */
   readonly jti: string | null;
 }
 
-/** Revokes a device, the codes for it that nobody has used, and the token that it has. Other devices that enrolled under the same token go on: their keys speak for them. */
+/** Revokes a device, its unused codes, and the token that it has. Other devices that enrolled under the same token go on: their keys speak for them. */
 export async function revokeDevice(
   book: KeyBook,
   device: DeviceName,
@@ -141,14 +141,14 @@ export interface DeviceRow {
   readonly device: DeviceName;
   readonly state: "enrolled" | "revoked" | "no key";
   readonly key: KeyId | null;
-  /** The same as a user's public nkey: for whoever keeps the logins of a broker that is not the hub's own. */
+  /** The key as a user's public nkey, for whoever keeps the logins of a broker that is not the hub's own. */
   readonly nkey: string | null;
   readonly how: string | null;
-  /** The entity types that it may write; `null`: all but the hub's own. */
+  /** The entity types that the device may write; `null`: all but the hub's own. */
   readonly types: readonly string[] | null;
   readonly enrolledAt: string | null;
   readonly revokedAt: string | null;
-  /** Keys that it had before. */
+  /** How many keys the device had before. */
   readonly earlierKeys: number;
   readonly forks: readonly Fork[];
 }
@@ -194,7 +194,7 @@ export function listHubKeys(dir: string, ring: Keyring): HubKeyRow[] {
   });
 }
 
-/** Makes the hub's next key; it is announced at once, and signs after `hours`. */
+/** Makes the hub's next key. It is announced at once, and signs after `hours`. */
 export async function rotateHubKey(dir: string, book: KeyBook, actor: string, hours = OVERLAP_HOURS): Promise<HubKeyRow> {
   const nowMs = Date.now();
   const name = `hub-${new Date(nowMs).toISOString().slice(0, 19).replaceAll(":", "")}`;
@@ -212,7 +212,7 @@ export async function rotateHubKey(dir: string, book: KeyBook, actor: string, ho
   return { kid, name, state: hours === 0 ? "signs" : "next", signsFrom: signsFrom!, retiredAt: null };
 }
 
-/** Drops one of the hub's keys: its private part, and what it signed for those who come. */
+/** Drops one of the hub's keys: its private part, and what it signed for devices that come back later. */
 export async function retireHubKey(dir: string, book: KeyBook, name: string, actor: string): Promise<KeyId> {
   const before = readHubKeys(dir);
   const after = withoutKey(before, name, Date.now());

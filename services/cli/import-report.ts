@@ -6,7 +6,7 @@ import { type FailedRow, PROBLEM_COLUMN } from "../field/index.ts";
 export interface Report {
   /** Writes a row down, under the columns of its file. */
   add(row: FailedRow, columns: readonly string[]): void;
-  /** Puts the report into its place; `false`: no row failed, and there is none. */
+  /** Puts the report in place; `false`: no row failed, so there is no report. */
   finish(): boolean;
   [Symbol.dispose](): void;
 }
@@ -61,7 +61,7 @@ export function openReport(file: string): Report {
     },
     [Symbol.dispose]() {
       close();
-      // What was handed back before the import failed is still in the file that was imported.
+      // The rows that were handed back before the import failed are still in the file that was imported.
       rmSync(temporary, { force: true });
     },
   };

@@ -11,7 +11,7 @@ const MAX_PAUSE_MS = 10_000;
 const STOP_TIMEOUT_MS = 10_000;
 /** A worker that ran for this long before it ended is started again at once. */
 const HEALTHY_MS = 10_000;
-/** The exit code for a disk, a lock or a port. */
+/** The exit code for a problem with a disk, a lock or a port. */
 const ALREADY_RUNNING = 8;
 /** How much of a worker's last words an error repeats. */
 const MAX_WORDS = 2_000;
@@ -43,7 +43,7 @@ export function keepWorker({ name, args, say, fail }: WorkerOptions): Worker {
   let wasEverReady = false;
   let pauseMs = FIRST_PAUSE_MS;
   let readiness = Promise.withResolvers<void>();
-  /** A worker that reports what it is busy with is waited for. */
+  /** A worker that reports what it is busy with is given more time. */
   let lastSignMs = Date.now();
 
   const start = (): void => {
@@ -108,7 +108,7 @@ function lastWordsOf(child: ChildProcess): () => string {
   return () => words.trim();
 }
 
-/** A worker's last words in one line, each line of them a sentence; the last has no full stop, for what is said after it. */
+/** A worker's last words in one line, each line of them a sentence. The last sentence has no full stop, so that more can follow. */
 export const saidLast = (words: string): string =>
   words === ""
     ? ""

@@ -19,7 +19,7 @@ export function writeHubKeys(dir: string, keys: readonly HubKey[]): void {
   writeWhole(keyFile(dir), JSON.stringify({ keys }, null, 2));
 }
 
-/** Loaded only by what needs the hub's keys: commands on a device do not. */
+/** Loaded only by commands that need the hub's keys: those on a device do not. */
 const doors = () => import("../http/index.ts");
 
 /** The key that the hub signs with now; the first start makes it. Whoever can read this file can issue tokens. */
@@ -33,7 +33,7 @@ export async function hubKey(dir: string): Promise<JWK> {
   throw new TributaryError("data-corrupt", `${keyFile(dir)} has no key that signs`, "Restore it from a backup.");
 }
 
-/** How often the file is looked at: within this time every process of the hub has a new key, or has dropped an old one. */
+/** How often the file is checked: within this time every process of the hub has a new key, or has dropped an old one. */
 const KEY_LOOK_MS = 1_000;
 
 /** The hub's keys; follows the file when it changes. */

@@ -3,9 +3,9 @@ import { nkeyOf } from "../core/node.ts";
 import { type SiteLogin, settleLogins } from "../local/index.ts";
 import { openKeyBook, openLog } from "../log/index.ts";
 
-/** Logins run out by the clock, too: so often it is looked for those. */
+/** Logins also run out by the clock; this is how often expired ones are looked for. */
 const LOOK_MS = 30_000;
-/** Over the connection on which a code was used comes the hub's answer to that: on a slow link it takes its time. */
+/** The hub answers a code over the connection on which it was used: on a slow link the answer takes its time. */
 const USED_CODE_MS = 30_000;
 const RETRY_MS = 2_000;
 
@@ -26,7 +26,7 @@ export function keyLogins(record: KeyRecord, nowMs: number): SiteLogin[] {
   });
 }
 
-/** Whether what gave a login its right still does, by the book of keys. */
+/** Whether the right that a login was given by still stands, according to the book of keys. */
 export function loginStands(record: KeyRecord, { org, site, device, right }: SiteLogin, nowMs: number): boolean {
   const revocation = record.revocationOf(`${org}.${site}`);
   if (right === undefined) return revocation === null;
@@ -41,7 +41,7 @@ export function loginStands(record: KeyRecord, { org, site, device, right }: Sit
 }
 
 /**
- * The same by a reading of the book that does not follow it, as a command's: a key that is not in it was enrolled since, and its login is left to the hub, which
+ * The same for a command, whose reading of the book does not follow it: a key that is not in that reading was enrolled since. Its login is left to the hub, which
  * has admitted it and follows the book.
  */
 function mayStand(record: KeyRecord, login: SiteLogin, nowMs: number): boolean {
@@ -60,19 +60,19 @@ export function rightOfToken(token: string): { readonly token: string; readonly 
   return { token: jti, issuedAtS: iat };
 }
 
-/** Lets in what was just issued. */
+/** Lets in the logins that were just issued. */
 export async function admitNew(dataDir: string, record: KeyRecord, logins: readonly SiteLogin[]): Promise<void> {
   const nowMs = Date.now();
   await settleLogins(dataDir, logins, (login) => mayStand(record, login, nowMs));
 }
 
-/** Takes logins away at once whose right was revoked. */
+/** Takes away at once the logins whose right was revoked. */
 export async function withdrawRevoked(dataDir: string, record: KeyRecord): Promise<number> {
   const nowMs = Date.now();
   return (await settleLogins(dataDir, [], (login) => mayStand(record, login, nowMs))).went;
 }
 
-/** Keeps the logins at the hub's own broker in line with the book of keys, whoever writes it: the hub's door when a device enrols, or a command that revokes. */
+/** Keeps the logins at the hub's own broker in line with the book of keys, whoever writes the book: the hub's door when a device enrols, or a command that revokes. */
 export async function followLogins(
   dataDir: string,
   eventstoreUrl: string,
@@ -111,7 +111,7 @@ export async function followLogins(
     while (!stop.signal.aborted) {
       isNews = false;
       try {
-        // Nobody is let go for a book that could not be read yet.
+        // Nobody's login is taken away because the book could not be read yet.
         if (book.isRead) await settle();
         said = "";
         if (!isNews && !stop.signal.aborted) await wait(book.isRead ? LOOK_MS : RETRY_MS);

@@ -7,6 +7,6 @@ mindTheReader();
 runCommand(process.argv.slice(2)).then((code) => {
   process.exitCode = code;
   // A client library may hold a socket open; all that had to be written has been.
-  // What could not be written is heard of after its callback.
+  // A write that failed is known only after its callback.
   process.stdout.write("", () => setImmediate(() => process.exit(exitCodeOf(code))));
 });

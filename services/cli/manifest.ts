@@ -7,7 +7,7 @@ import { LOGINS_FILE } from "../local/index.ts";
 import type { Folders } from "./folders.ts";
 import { PROGRAM_VERSION } from "./program.ts";
 
-/** Grows when an older program could not restore what a newer one has backed up. */
+/** Raised when an older program could not restore what a newer one has backed up. */
 export const FORMAT = 1;
 export const MANIFEST = "manifest.json";
 
@@ -71,7 +71,7 @@ const isNewer = (theirs: string, ours: string): boolean => {
   return false;
 };
 
-/** Reads a backup's manifest. Throws `data-corrupt` for a file that is not one, is not whole, or was written by a newer version. */
+/** Reads a backup's manifest. Throws `data-corrupt` for a file that is not a manifest, is incomplete, or was written by a newer version. */
 export function readManifest(dir: string): Manifest {
   const file = join(dir, MANIFEST);
   if (!existsSync(file))

@@ -25,7 +25,7 @@ export function editDistance(a: string, b: string): number {
 /** A third of the letters may be wrong: beyond that a guess is noise. */
 const isNear = (distance: number, typed: string): boolean => distance <= Math.max(1, Math.floor(typed.length / 3));
 
-/** The known word nearest to `typed`; `null` where none is near. Of two equally near ones the first that begins with the same letter, else the first. */
+/** The known word nearest to `typed`; `null` where none is near. Of equally near words it is the first that begins with the same letter, else the first. */
 export function nearest(typed: string, known: readonly string[]): string | null {
   const [best] = known
     .map((word) => ({ word, distance: editDistance(typed.toLowerCase(), word.toLowerCase()) }))
@@ -56,6 +56,6 @@ export function nearestCommand(typed: readonly string[], names: readonly string[
   if (whole !== null) return whole;
   const [only, ...others] = names.filter((name) => name.endsWith(` ${first}`));
   if (only !== undefined && others.length === 0) return only;
-  // One word: a command or the beginning of some; where more follow, they are its arguments.
+  // One word names a command or a group of commands; where more words follow, they are its arguments.
   return group !== null && (inGroup.length > 0 || names.includes(group)) && group !== first ? group : null;
 }

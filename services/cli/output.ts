@@ -1,7 +1,7 @@
 import { forTerminal, isTributaryError, jsonForTerminal, messageOf, TributaryError } from "../core/index.ts";
 import { operatingFailure } from "./system-errors.ts";
 
-/** Where a command's words go. Results to stdout; progress and errors to stderr, so that `--json` output is one clean document. */
+/** Where a command's words go. Results go to stdout; progress and errors to stderr, so that `--json` output is one clean document. */
 export interface Output {
   readonly json: boolean;
   /** A line for people; nothing with `--json`. */
@@ -10,7 +10,7 @@ export interface Output {
   result(value: unknown): void;
   /** A piece of a long result on stdout, as it stands. Resolves when it has been taken; `false`: nobody reads any more. */
   piece(text: string): Promise<boolean>;
-  /** What is going on, on stderr: at a terminal each takes the place of the one before. */
+  /** What is going on, on stderr: at a terminal each text replaces the one before. */
   progress(text: string): void;
   /** Something that happened, on stderr, to stay there. */
   notice(text: string): void;
@@ -89,14 +89,14 @@ export function tableWriter(header: readonly string[], indent = ""): TableWriter
 export const table = (header: readonly string[], rows: readonly (readonly Cell[])[], indent = ""): string =>
   tableWriter(header, indent).piece(rows);
 
-/** A text of somebody's without line ends, which could pass for lines of ours. */
+/** A text of somebody's, without line ends, because these could pass for lines of ours. */
 const oneLine = (text: string): string => text.replaceAll("\n", "␊").replaceAll("\t", " ");
 
 /** A value as it stands in a sentence. */
 export const shown = (value: unknown): string =>
   value === null || value === undefined ? "empty" : typeof value === "string" ? `“${oneLine(value)}”` : JSON.stringify(value);
 
-/** Why a part of the result on stdout is nowhere. */
+/** Why a part of the result could not be written to stdout. */
 let unwritten: NodeJS.ErrnoException | null = null;
 
 const isFull = (error: unknown): boolean =>
@@ -105,8 +105,8 @@ const diskFull = (error: unknown): TributaryError =>
   new TributaryError("disk-full", messageOf(error), "Make room, and try again.");
 
 /**
- * A reader who has read enough (`| head`) closes the pipe: the rest of the words is dropped, and the command's work goes on to its own end and code. So are words for
- * a file on a full disk: a hub must not end for want of a place for its words; `exitCodeOf` a command says that its result is not all there.
+ * A reader who has read enough (`| head`) closes the pipe: the rest of the words is dropped, and the command's work goes on to its own end and code. The same holds for
+ * words for a file on a full disk: a hub must not end because its words cannot be written; `exitCodeOf` then says that the command's result is not all there.
  */
 export function mindTheReader(): void {
   for (const stream of [process.stdout, process.stderr])
@@ -117,7 +117,7 @@ export function mindTheReader(): void {
     });
 }
 
-/** The exit code of a command that has ended with `code`. Says why where its result is not all there. */
+/** The exit code of a command that has ended with `code`. Writes the reason to stderr where the result is not all there. */
 export function exitCodeOf(code: number): number {
   if (code !== 0 || unwritten === null) return code;
   const { message, hint, exitCode } = diskFull(unwritten);
@@ -125,7 +125,7 @@ export function exitCodeOf(code: number): number {
   return exitCode;
 }
 
-/** Tells of a failure, in the form asked for, and returns the exit code. */
+/** Tells of a failure, in the form that was asked for, and returns the exit code. */
 export function reportFailure(error: unknown, json: boolean): number {
   const known = isTributaryError(error) ? error : isFull(error) ? diskFull(error) : operatingFailure(error);
   if (json) {

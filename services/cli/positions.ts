@@ -4,8 +4,8 @@ import { type Db, incarnationOf } from "../views/index.ts";
 const MAX_POSITION = 9_223_372_036_854_775_807n;
 
 /**
- * A position that somebody names, as `POSITION` or `INCARNATION:POSITION`. A log that was set back gives positions again: one that names another life of the log than
- * the views are of is refused.
+ * A position that somebody names, as `POSITION` or `INCARNATION:POSITION`. A log that was set back gives the same positions again, so a position of another
+ * incarnation than the views' own is refused.
  */
 export async function positionAsked(db: Db, text: string): Promise<Position> {
   const [, life, number] = /^(?:([^:]*):)?(\d{1,19})$/.exec(text) ?? [];

@@ -11,7 +11,7 @@ export const PROGRAM_VERSION = (JSON.parse(readFileSync(join(ROOT, "package.json
 
 /** The program itself, to be run as a process. */
 export const MAIN = join(import.meta.dirname, `main.${EXTENSION}`);
-/** Why the flag: SQLite of Node 24 still warns. */
+/** The flag is there because SQLite of Node 24 still warns. */
 export const NODE_FLAGS: readonly string[] = ["--disable-warning=ExperimentalWarning"];
 
 /** In a clone these hold samples as well; in the package, the hub's own forms and views only. */
@@ -19,7 +19,7 @@ export const SCHEMAS_DIR = join(ROOT, "schemas");
 export const PROJECTIONS_DIR = join(ROOT, "projections");
 export const SAMPLES_DIR = join(ROOT, "test/data");
 
-/** What the hub itself writes: its forms are there in every hub, whatever a team's own folder has. */
+/** The subjects that the hub itself writes: their forms are in every hub, whatever a team's own folder has. */
 export const OWN_SUBJECTS: readonly string[] = [
   "case-acceptance",
   "case-assignment",

@@ -6,7 +6,7 @@ import { checkViews, type View } from "../merge/engine.ts";
 
 /**
  * Loads every projection of a folder: one file, one default export. Throws `projection-malformed`, naming the file. `again`: files that have changed since
- * this process loaded them are loaded anew.
+ * this process loaded them are loaded again.
  */
 export async function loadProjections(dir: string, { again = false }: { readonly again?: boolean } = {}): Promise<View[]> {
   const out = await viewsIn(dir, { again });
@@ -14,7 +14,7 @@ export async function loadProjections(dir: string, { again = false }: { readonly
   return out;
 }
 
-/** The same, not yet checked as a whole: others may be laid beside them. `only`: the names of the files to load. */
+/** The same, not yet checked together: other views may be laid beside them. `only`: the names of the files to load. */
 export async function viewsIn(
   dir: string,
   { again = false, only }: { readonly again?: boolean; readonly only?: readonly string[] } = {},

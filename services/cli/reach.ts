@@ -12,8 +12,8 @@ const SERVERS: Readonly<Record<Server, { readonly title: string; readonly variab
 };
 
 /**
- * The hub that a command is about, when what the command needs of it is there. Throws at once otherwise: `not-found` when the folder never had a hub,
- * `backend-unreachable` when the hub is not running or one of these servers does not answer. Clients of servers would wait and try again instead.
+ * The hub that a command is about, when the servers that the command needs are there. Throws at once otherwise: `not-found` when the folder never had a hub,
+ * `backend-unreachable` when the hub is not running or one of these servers does not answer. The servers' own clients would wait and try again instead.
  */
 export async function runningHub(data: string | undefined, needs: readonly Server[]): Promise<HubState> {
   const dir = hubDir(data);
@@ -31,7 +31,7 @@ export function hubHere(data: string | undefined): HubState {
 }
 
 const isNamed = (server: Server): boolean => !!process.env[SERVERS[server].variable];
-/** A hub on another machine is reached by the addresses in the environment alone; who runs it cannot be seen from here. */
+/** A hub on another machine is reached by the addresses in the environment alone; whether it runs there cannot be seen from here. */
 const isHere = (state: HubState, needs: readonly Server[]): boolean => state.pid > 0 && !needs.every(isNamed);
 const isAway = (dir: string, state: HubState, needs: readonly Server[]): boolean => isHere(state, needs) && ownerOf(dir) === null;
 

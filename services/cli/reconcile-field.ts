@@ -7,18 +7,18 @@ import type { Output } from "./output.ts";
 import { fieldPath } from "./paths.ts";
 import { runningHub } from "./reach.ts";
 
-/** What a device holds beside what the hub's log holds of it. */
+/** What a device holds, beside what the hub's log holds of that device. */
 interface Report {
   readonly origin: string;
   readonly confirmed: number;
   readonly inLog: number;
   readonly comparisons: number;
-  /** The first event that is not the same; `null`: all are. */
+  /** The first event that differs; `null`: none does. */
   readonly differsAt: number | null;
 }
 
 /**
- * Compares the events that the hub has confirmed to a device with the log. An event's hash covers all before it, so equal hashes at one place mean
+ * Compares the events that the hub has confirmed to a device with the log. An event's hash covers all events before it, so equal hashes at one seq mean
  * equal histories up to there: the first difference is found by halving.
  */
 export async function reconcileField(file: string, data: string | undefined, out: Output): Promise<number> {

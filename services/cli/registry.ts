@@ -51,7 +51,7 @@ export async function withHubGate<T>(
   }
 }
 
-/** Who may do what over HTTP: reading takes the right to read schemas or to send events, all else the right to write schemas. */
+/** Who may do what over HTTP: reading takes the right to read schemas or to send events; everything else takes the right to write schemas. */
 export const authorizeBy =
   (keeper: Doorkeeper): Authorize =>
   async (authorization, writes) => {
@@ -63,7 +63,7 @@ export const gateOver = (registry: Registry, casters: Casters): Gate =>
   createGate(registry, { casters, refresh: (subject) => registry.refresh(subject) });
 
 /**
- * Registers what a schema folder has and the registry lacks, in an order in which each finds what it refers to. Returns what is new.
+ * Registers what a schema folder has and the registry lacks, in an order in which each schema finds those it refers to. Returns what is new.
  * Throws `schema-incompatible` with the findings, `schema-conflict` where a file differs from what is registered under its number.
  */
 export async function registerFolder(registry: Registry, folder: SchemaStore, actor: string): Promise<string[]> {
@@ -76,7 +76,7 @@ export async function registerFolder(registry: Registry, folder: SchemaStore, ac
     if (ready.length === 0)
       throw new TributaryError("schema-malformed", "schemas refer to one another in a circle", "Part them.");
     for (const { subject, version, kind, text, references } of ready) {
-      // A hub that starts again has it all: nothing to read, compile and compare.
+      // A hub that starts again already has this version: there is nothing to read, compile and compare.
       if (registry.versions(subject)[version - 1]?.text === text) continue;
       const outcome = await registry.register(subject, { kind, text, references }, { actor, version });
       if (outcome.kind === "incompatible") throw incompatible(subject, version, outcome.findings);
@@ -90,7 +90,7 @@ export async function registerFolder(registry: Registry, folder: SchemaStore, ac
 export const registerProjectSchemas = (registry: Registry, folders: Folders, actor: string): Promise<string[]> =>
   registerFolder(registry, loadForms(folders), actor);
 
-/** How many columns of the project's views hold less than their forms let through. Files that cannot be read are the projector's to complain of: 0. */
+/** How many columns of the project's views hold less than their forms let through; 0 where files cannot be read, of which the projector tells. */
 export async function narrowerThan(store: SchemaStore, folders: Folders): Promise<number> {
   const views = await loadViews(folders).catch(() => []);
   return narrowColumns(views, formsOf(store)).length;

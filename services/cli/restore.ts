@@ -37,7 +37,7 @@ interface Marker {
 
 export interface RestoreOptions {
   readonly from: string;
-  /** Where the hub's folder is to be: not there yet, or empty. */
+  /** Where the hub's folder is to be: a folder that does not exist yet, or an empty one. */
   readonly dataDir: string;
   readonly say: (line: string) => void;
 }
@@ -98,7 +98,7 @@ function put(from: string, to: string, mode: number): void {
   syncToDisk(to);
 }
 
-/** What the restored hub will meet that its operator should know beforehand. */
+/** Says what the restored hub will meet, where its operator should know it beforehand. */
 function advise(dataDir: string, manifest: Manifest, say: (line: string) => void): void {
   const now = folderDigests(foldersOf(dataDir));
   for (const folder of ["schemas", "projections"] as const)
@@ -114,7 +114,7 @@ function readMarker(dataDir: string): Marker | null {
 }
 
 /**
- * What the first start after a restore does before anything serves: the log begins a new incarnation, and what people were told is put back. Once, also when
+ * What the first start after a restore does before anything serves: the log begins a new incarnation, and what people were told is put back. This happens once, even when
  * the start is interrupted: an incarnation that was begun is not begun again. Returns the log's incarnation, restored or not.
  */
 export async function takeUpLog(

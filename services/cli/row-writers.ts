@@ -23,7 +23,7 @@ export const asTable: RowWriter = async ({ columns, pages }, out) => {
 };
 
 /**
- * A line of CSV (RFC 4180). Nothing at all is no value; an empty text stands in quotes, so that the two can be told apart.
+ * A line of CSV (RFC 4180). No value is written as nothing at all; an empty text is written as quotes, so that the two can be told apart.
  */
 export const csvLine = (cells: readonly JsonValue[]): string =>
   `${cells
@@ -34,7 +34,7 @@ export const csvLine = (cells: readonly JsonValue[]): string =>
     })
     .join(",")}\r\n`;
 
-/** A header and the rows. To a file or a pipe all texts go as they are; on a terminal nothing steers it. */
+/** A header and the rows. To a file or a pipe all texts go as they are; at a terminal they are written so that none of them can steer it. */
 export const asCsv: RowWriter = async ({ columns, pages }, out) => {
   const isTerminal = process.stdout.isTTY === true;
   const shown = (value: JsonValue): JsonValue => (isTerminal && typeof value === "string" ? forTerminal(value) : value);

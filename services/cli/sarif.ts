@@ -3,7 +3,7 @@ import type { Finding, LintNote } from "../gate/index.ts";
 
 /** What a check found at a version. */
 export interface CheckResult extends LintNote {
-  /** Where it is a matter of compatibility. */
+  /** The finding, where the result is about compatibility. */
   readonly finding: Finding | null;
   readonly file: string | null;
 }
@@ -55,7 +55,7 @@ function textOf({ message, hint, finding }: Pick<CheckResult, "message" | "hint"
   return `${who}: ${message}. ${example} ${hint}`;
 }
 
-/** The line of a JSON pointer's target in a text, from 1: the last of its names that is found in order. */
+/** The line of a JSON pointer's target in a text, counted from 1: that of the last of its names that is found in order. */
 function lineOf(file: string | null, pointer: string): number {
   if (file === null) return 1;
   const text = readFileSync(file, "utf8");

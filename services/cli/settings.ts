@@ -102,7 +102,7 @@ export interface Setting {
   /** A file or folder, in a configuration file relative to that file. */
   readonly isPath?: boolean;
   readonly isSecret?: boolean;
-  /** The default, in words. */
+  /** The default value, in words. */
   readonly usual: string;
   /** What is wrong with a text from the environment; `null`: nothing. */
   readonly says?: (text: string) => string | null;
@@ -174,7 +174,7 @@ let inForce: { readonly config: ConfigFile | null; readonly sources: ReadonlyMap
   sources: new Map(),
 };
 
-/** Who gave a setting's value, by its variable; `undefined`: nobody. */
+/** Who gave a setting's value, by the setting's variable; `undefined`: nobody. */
 export const givenBy = (variable: string): Source | undefined =>
   inForce.sources.get(variable) ?? (process.env[variable] ? "environment" : undefined);
 /** The folder of the configuration file in force. */
@@ -231,7 +231,7 @@ export async function withSettings<T>(
     const text = config?.values.get(key);
     if (text !== undefined && !process.env[variable]) put(variable, text, "file");
   }
-  // Options that every process that the command starts must know.
+  // Options that every process of the command must know.
   for (const name of ["schemas", "projections"] as const) {
     const path = options(name);
     if (path !== undefined) put(name === "schemas" ? "TRIBUTARY_SCHEMAS" : "TRIBUTARY_PROJECTIONS", resolve(path), "option");
@@ -297,7 +297,7 @@ async function readConfigFile(file: string): Promise<ConfigFile> {
   return { file, values };
 }
 
-/** All that is wrong, a line each: where, and what. */
+/** Everything that is wrong, a line each: where, and what. */
 function problemsOf(error: z.ZodError): string {
   const lines = error.issues.flatMap((issue) => {
     const at = issue.path.join(".");
@@ -312,6 +312,6 @@ function valueAt(config: unknown, key: string): string | number | boolean | read
   let at: unknown = config;
   for (const name of key.split("."))
     at = typeof at === "object" && at !== null ? (at as Record<string, unknown>)[name] : undefined;
-  // What the schema has let through.
+  // The schema has let this through.
   return at as ReturnType<typeof valueAt>;
 }

@@ -22,7 +22,7 @@ export function addSite(dir: string, state: HubState, site: NewSite): Promise<Re
 function admit(dir: string, state: HubState, { lifetimeS, expiresAt, codeDays, actor, ...bound }: Grant): Promise<Admission> {
   const { org, site, device = null } = bound;
   return withKeyBook(dir, state, async (book, ring) => {
-    // After a revocation of the site: later than that, also within the same second.
+    // The site may have been revoked: the new token must be later than that, even within the same second.
     const issuedAfterS = book.record.revocationOf(`${org}.${site}`)?.issuedThroughS ?? 0;
     const token = await issueHubToken(dir, { ...bound, lifetimeS, issuedAfterS });
     const { code, expiresAt: codeExpiresAt } = await issueCode(book, ring, { ...bound, days: codeDays, actor });

@@ -58,7 +58,7 @@ export function readState(dir: string): HubState {
   return { pid: 0, org: "", httpUrl: "", ...kept, ...state } as HubState;
 }
 
-/** The folders that a directory's hub was started with; `undefined`: that is not known. */
+/** The folders that a directory's hub was started with; `undefined`: these are not known. */
 export function recordedFolders(dir: string): KeptFolders | undefined {
   const file = stateFile(dir);
   return existsSync(file) ? (readJson(file) as Partial<HubState>).folders : undefined;

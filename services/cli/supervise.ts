@@ -24,7 +24,7 @@ const HERE = "127.0.0.1";
 export interface Hub {
   readonly state: HubState;
   readonly backends: Backends;
-  /** Which life of its log the hub serves. */
+  /** The incarnation of the log that the hub serves. */
   readonly incarnation: Incarnation;
   readonly ingress: Worker;
   readonly projector: Worker;
@@ -36,11 +36,11 @@ export interface Hub {
 export interface HubOptions {
   readonly dataDir: string;
   readonly org?: string;
-  /** Where the HTTP door listens; port 0: a free one. Without it where it did before. */
+  /** Where the HTTP door listens; port 0: a free one. Without it, where the door listened before. */
   readonly listen?: Listen;
-  /** Where the hub's own servers listen. Without it where they did before. */
+  /** Where the hub's own servers listen. Without it, where they listened before. */
   readonly ports?: Partial<Record<Backend["name"], number>>;
-  /** Where devices reach the hub. Without it what was said before. */
+  /** Where devices reach the hub. Without it, the addresses that were given before. */
   readonly publicUrls?: readonly string[];
   /** A team's own forms and views. Without them, what the environment says, or those of the last start. */
   readonly schemas?: string;
@@ -51,12 +51,12 @@ export interface HubOptions {
   readonly requireKeys?: boolean;
   /** Where the log's end is kept, outside the data folder: a file or an address. Without it, where TRIBUTARY_ANCHOR says. */
   readonly anchor?: string;
-  /** Balance the books every so many hours. */
+  /** Balance the books once in this many hours. */
   readonly reconcileEveryHours?: number;
   readonly say?: (line: string) => void;
   /** Whether servers get process groups of their own: for a caller that sees to their end, whatever the signal. */
   readonly ownGroups?: boolean;
-  /** Ends a start that is under way; what was begun is ended. */
+  /** Ends a start that is under way; everything that was begun is ended. */
   readonly signal?: AbortSignal;
 }
 
@@ -112,9 +112,9 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     const anchored = options.anchor === undefined ? [] : ["--anchor", options.anchor];
     const ingress = start("ingress", ["--listen", `${bracketed(host)}:${port}`, ...strict, ...anchored]);
     const projector = start("projector", []);
-    // A broker that is somebody else's has its logins from there.
+    // Somebody else's broker has its logins from its owner.
     if (backends.nats.how !== "environment") logins = await followLogins(dataDir, state.eventstoreUrl, say);
-    // While they start, which takes longer.
+    // This runs while the workers start, which takes longer.
     const narrow = await narrowerThan(schemas, folders);
     if (narrow > 0)
       say(`${narrow} columns of views hold less than their forms let through: \`tributary schema check\` lists them.`);
@@ -153,7 +153,7 @@ export const bracketed = (host: string): string => (host.includes(":") ? `[${hos
 /** Whether a door that listens there is open to all of this machine's addresses. */
 export const isEverywhere = (host: string): boolean => host === "0.0.0.0" || host === "::";
 
-/** Where everything is; kept, so that the next start finds the same ports and addresses. */
+/** Where everything is. It is kept, so that the next start finds the same ports and addresses. */
 async function stateOf(
   { dataDir, listen, publicUrls }: HubOptions,
   org: string,
@@ -210,7 +210,7 @@ async function prepareLog(
   }
 }
 
-/** Whether the log is the one that was kept in mind elsewhere; returns its incarnation, which begins here where it is not. */
+/** Compares the log with the anchor that is kept elsewhere. Returns the log's incarnation, a new one where the log is not the anchor's. */
 async function compareAnchor(dataDir: string, log: Log, place: AnchorPlace, say: (line: string) => void): Promise<Incarnation> {
   const memory = anchorMemory(dataDir, place);
   const found = await checkAnchor({ log, place, memory, hubKeys: () => readHubKeys(dataDir).map(publicPartOf) }, "hub");
@@ -219,7 +219,7 @@ async function compareAnchor(dataDir: string, log: Log, place: AnchorPlace, say:
   return currentIncarnation(log.journal);
 }
 
-/** Registers what the schema folder has and the log lacks, before anybody writes with it. Returns all that is registered. */
+/** Registers what the schema folder has and the log lacks, before anybody writes with it. Returns everything that is registered. */
 async function prepareSchemas(log: Log, folders: Folders, say: (line: string) => void): Promise<SchemaStore> {
   const { registry } = await openHubGate(log, folders);
   try {

@@ -1,5 +1,5 @@
 /**
- * What the machine and its servers refuse, in words. In comes whatever was thrown; out comes an operating failure with what to do about it, or `null`: a bug, which keeps
+ * What the machine and its servers refuse, in words. Whatever was thrown goes in; an operating failure with what to do about it comes out, or `null`: a bug, which keeps
  * its stack.
  */
 import { messageOf, TributaryError } from "../core/index.ts";
@@ -26,13 +26,13 @@ const PATHS: Readonly<Record<string, readonly [what: (path: string) => string, t
   EBUSY: [(path) => `another program uses ${path}`, "Wait until it has finished, or stop it."],
 };
 
-/** Classes of PostgreSQL's codes, and single ones, that say something of the server and not of our statement. */
+/** Classes of PostgreSQL's codes, and single codes, that say something of the server and not of our statement. */
 const SERVER_AWAY = /^(?:08|57P)/;
 const SERVER_FULL = /^53/;
 const SERVER_REFUSES = /^(?:28|3D000|42501|25006|58)/;
 const LINK = ["ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ENOTFOUND", "EAI_AGAIN"];
 
-/** The operating failure that something thrown stands for; `null`: nobody knows, so it is a bug. */
+/** The operating failure that something thrown stands for; `null`: it is not a known one, so it is a bug. */
 export function operatingFailure(error: unknown): TributaryError | null {
   if (!(error instanceof Error)) return null;
   const { code, path, syscall, severity }: Readonly<Record<string, unknown>> = { ...error };

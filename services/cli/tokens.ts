@@ -1,4 +1,4 @@
-/** Tokens: the hub issues them, a device's commands are given one. */
+/** Tokens: the hub issues them; a device's commands are given one. */
 import { TributaryError } from "../core/index.ts";
 import type { issueToken } from "../http/index.ts";
 import { readText } from "./files.ts";

@@ -25,10 +25,10 @@ export interface Told {
   readonly through: string | null;
 }
 
-/** Writes the outbox of notifications to a file, a line each, and how far it reaches. `end`: of the log that it will be restored with. */
+/** Writes the outbox of notifications to a file, a line each, and returns how far it reaches. `end`: where the log ends that it will be restored with. */
 export async function keepTold(db: Db, file: string, end: string): Promise<Told> {
   await using handle = await open(file, "w", 0o600);
-  // Nothing was folded yet, not even the tables made.
+  // Nothing was folded yet, and even the tables are missing.
   if (!(await hasOutbox(db))) return { notifications: 0, through: null };
   return await inSnapshot(db, async () => {
     const through = await toldThrough(db, end);
@@ -50,7 +50,7 @@ async function writeLines(handle: FileHandle, lines: readonly string[]): Promise
   return [];
 }
 
-/** Puts back what people had been told, before the log is folded anew. Doing it again changes nothing. */
+/** Puts back what people had been told, before the log is folded again. Doing it twice changes nothing. */
 export async function putBackTold(db: Db, file: string, through: string | null): Promise<number> {
   let count = 0;
   let rows: KeptNotification[] = [];
@@ -59,7 +59,7 @@ export async function putBackTold(db: Db, file: string, through: string | null):
     rows = [];
   };
   for await (const line of createInterface({ input: createReadStream(file, "utf8"), crlfDelay: Number.POSITIVE_INFINITY })) {
-    // Our own, and checked by its hash when it was restored.
+    // The line is our own, and was checked by its hash when it was restored.
     if (line !== "") rows.push(JSON.parse(line) as KeptNotification);
     if (rows.length >= ROWS) await flush();
   }
@@ -79,7 +79,7 @@ export async function outliveTold(postgresUrl: string, signal: AbortSignal): Pro
         await db.end();
       }
     } catch {
-      // Away for a moment; nobody is told twice meanwhile.
+      // The database is away for a moment; meanwhile nobody is told twice.
     }
     await pause(LOOK_MS, signal);
   }

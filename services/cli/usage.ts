@@ -3,7 +3,7 @@
  * follows from it.
  */
 
-/** What a value of an argument can be; words besides are given as they are. */
+/** What a value of an argument can be; literal words are given as they are. */
 export type Kind = "directory" | "file" | "view" | "subject";
 
 export interface Values {
@@ -12,7 +12,7 @@ export interface Values {
 }
 
 export interface Usage {
-  /** What each option takes after it; an option that takes nothing is not here. */
+  /** What each option takes after it; an option that takes no value is not here. */
   readonly options: ReadonlyMap<string, Values>;
   /** What each argument besides options may be. */
   readonly positionals: readonly Values[];
@@ -46,7 +46,7 @@ function valuesOf(placeholder: string, literals: ReadonlySet<string>): Values {
   }, NOTHING);
 }
 
-/** The line in tokens; a bracket's content is one token, but for one that holds several things, which is opened. */
+/** The line in tokens. A bracket's content is one token; a bracket that holds several things is opened. */
 function tokensOf(line: string): string[] {
   const tokens: string[] = [];
   let depth = 0;

@@ -8,7 +8,7 @@ import { FOLDER_OPTIONS, viewsOf } from "./folders.ts";
 import { ended, logger } from "./workers.ts";
 
 const HOUR_MS = 3_600_000;
-/** Events a second at most, so that the hub's own work comes first. */
+/** At most this many events a second, so that the hub's own work comes first. */
 const MAX_RATE = 2_000;
 
 export const reconciler: Command = {

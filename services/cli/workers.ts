@@ -42,7 +42,7 @@ function stderrLines(): pino.DestinationStream {
       try {
         lines.write(line);
       } catch {
-        // It is a file on a full disk.
+        // The log is a file on a full disk.
       }
     },
   };
@@ -54,7 +54,7 @@ export const ended = (): Promise<void> =>
   new Promise((resolve) => {
     process.once("SIGINT", resolve);
     process.once("SIGTERM", resolve);
-    // A worker of a hub that is gone has nobody to stop it.
+    // A worker whose hub is gone has nobody to stop it.
     process.once("disconnect", resolve);
   });
 
@@ -89,7 +89,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
     const views = await followViews({ folders, postgresUrl, gate, say });
     const health = viewParts(postgresUrl, log);
     const ring = await hubRing(dir);
-    // Before any batch is taken: a log that was set back must not go on as if it were not.
+    // Before any batch is taken: a log that was set back must not go on as if nothing had happened.
     const anchor: AnchorKeeper | null =
       place === null
         ? null
@@ -146,7 +146,7 @@ export const projector: Command = {
     const folders = foldersOf(text("data"));
     const log = openLog(eventstoreUrl);
     const { registry, gate } = await openHubGate(log, folders, say);
-    // Building views takes as long as their history is: whoever waits for this process is told that it is at work.
+    // Building views takes as long as their history is long: whoever waits for this process is told that it is at work.
     const signs = setInterval(
       () => process.send?.({ busy: "it is building views whose declarations have changed" }),
       BUSY_SIGN_MS,
