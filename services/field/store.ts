@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, readSync, statSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
@@ -10,8 +10,8 @@ import { type OriginRow, openRows, type Rows, setUp } from "./rows.ts";
 
 /** How long a second process on the same device waits for the first to finish its transaction. */
 const BUSY_TIMEOUT_MS = 5_000;
-/** What every SQLite database begins with. */
-const SQLITE_HEAD = "SQLite format 3\0";
+/** The smallest SQLite database has one page of this many bytes. */
+const LEAST_BYTES = 512;
 
 export interface FieldName {
   readonly org: string;
@@ -130,21 +130,17 @@ function mustBeOurs(path: string): void {
       `${path} is not a file, and a database is one`,
       "Name a file with --db, for example juba.db.",
     );
-  if (found.size === 0) return;
-  const head = Buffer.alloc(SQLITE_HEAD.length);
-  const handle = openSync(path, "r");
-  try {
-    readSync(handle, head, 0, head.length, 0);
-  } finally {
-    closeSync(handle);
-  }
-  if (head.toString("latin1") === SQLITE_HEAD) return;
-  throw new TributaryError(
+  // SQLite looks at longer files itself. They are not opened here: closing one would take away the locks that this process has on it as a database.
+  if (found.size > 0 && found.size < LEAST_BYTES) throw notADatabase(path, undefined);
+}
+
+const notADatabase = (path: string, cause: unknown): TributaryError =>
+  new TributaryError(
     "data-corrupt",
     `${path} is not a field database, or is damaged: it does not begin like one`,
     "Keep the file. Name another with --db; where it was a field database, `tributary field salvage --db FILE --out EVENTS` writes what is readable of it.",
+    { cause },
   );
-}
 
 function checkName(store: Store, path: string, name: FieldName | undefined): void {
   const own = store.name;
@@ -256,6 +252,7 @@ export function storeError(path: string, error: unknown): unknown {
         because,
       );
     case SQLITE_NOTADB:
+      return notADatabase(path, error);
     case SQLITE_CORRUPT:
       return new TributaryError(
         "data-corrupt",

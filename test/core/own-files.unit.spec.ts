@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { closeDatabaseFile, ownFolder, ownNewFile } from "../../services/core/node.ts";
@@ -61,4 +61,20 @@ describe("what only its owner may read", () => {
     ownFolder("/tmp");
     expect(rights("/tmp")).toBe(before);
   });
+});
+
+/** How many locks this process holds on a file, as Linux lists them. */
+const locksOn = (path: string): number =>
+  readFileSync("/proc/locks", "utf8")
+    .split("\n")
+    .filter((line) => new RegExp(`\\b${process.pid}\\b.*:${statSync(path).ino} `).test(line)).length;
+
+// POSIX takes all of a process's locks on a file away when the process closes the file anywhere.
+it.skipIf(!existsSync("/proc/locks"))("opening a device's database a second time leaves the locks of the first in place", () => {
+  const path = join(tempDir(), "f.db");
+  using first = openField({ path, name: NAME, schemas: gate });
+  const before = locksOn(first.store.path);
+  expect(before).toBeGreaterThan(0);
+  openField({ path, schemas: gate }).close();
+  expect(locksOn(path)).toBeGreaterThanOrEqual(before);
 });
