@@ -1,31 +1,31 @@
-import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { operatingFailure } from "../../services/cli/system-errors.ts";
 import { listenFailure, TributaryError } from "../../services/core/index.ts";
 import { type Ended, runHere } from "../support/here.ts";
 
-/** The folder that this test's commands use. They read it when they are loaded, so it is set before. */
-const dir = vi.hoisted(() => {
-  const { mkdtempSync: make } = process.getBuiltinModule("node:fs");
-  const made = make(`${process.getBuiltinModule("node:os").tmpdir()}/tributary-wrong-`);
-  process.env.TRIBUTARY_DATA = `${made}/hub`;
-  process.env.TRIBUTARY_FIELD = `${made}/field.db`;
-  return made;
-});
+const dir = mkdtempSync(join(tmpdir(), "tributary-wrong-"));
 const at = (name: string): string => join(dir, name);
 const file = at("a-file");
 const folder = at("a-folder");
 const db = ["--db", at("juba.db")];
 
 beforeAll(async () => {
+  // Where the commands of this test look. Other files run in this process too, so it is taken back at the end.
+  vi.stubEnv("TRIBUTARY_DATA", at("hub"));
+  vi.stubEnv("TRIBUTARY_FIELD", at("field.db"));
   mkdirSync(folder);
   writeFileSync(file, "Some text of somebody.\n");
   chmodSync(folder, 0o755);
   chmodSync(file, 0o644);
   expect((await runHere("field", "init", "--org", "relief", "--site", "juba", "--device", "t1", ...db)).code).toBe(0);
 });
-afterAll(() => rmSync(dir, { recursive: true, force: true }));
+afterAll(() => {
+  vi.unstubAllEnvs();
+  rmSync(dir, { recursive: true, force: true });
+});
 
 /** A sentence that says what happened, a hint that says what to do, no stack, no words of Node's, and nothing on stdout. */
 function expectPlain({ stdout, stderr }: Ended): void {
