@@ -19,7 +19,7 @@ import { readText } from "./files.ts";
 import { foldersHere, loadViews, schemasHere } from "./folders.ts";
 import type { Output } from "./output.ts";
 import { fieldPath } from "./paths.ts";
-import { codeOf, tokenGiven, tokenOf } from "./tokens.ts";
+import { secretGiven, tokenGiven, tokenOf } from "./tokens.ts";
 
 export const COMMON = { db: { type: "string" }, schemas: { type: "string" } } as const;
 export const DB_HELP = "The device's database is --db, or TRIBUTARY_FIELD, or .tributary/field.db.";
@@ -261,7 +261,7 @@ device in at the hub's own broker; from then on its own key does. ${DB_HELP}
   options: { ...COMMON, ...HUB, code: { type: "string" }, ...NATS_OPTIONS },
   async run(input) {
     const url = hubOf(input, fieldEnrol.usage);
-    const code = codeOf(input.need("code", "the one-time code"));
+    const code = secretGiven(input.need("code", "the one-time code"));
     using field = open(input);
     const enrolled = await field.enrol({ url, code, ...natsGiven(url, input) });
     input.out.result(enrolled);

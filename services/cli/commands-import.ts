@@ -1,6 +1,7 @@
 import { statSync } from "node:fs";
 import { TributaryError } from "../core/index.ts";
 import type { Field, ImportOptions, ImportResult } from "../field/index.ts";
+import { DAY_ORDERS } from "../gate/index.ts";
 import type { Command, Input } from "./args.ts";
 import { actorOf, COMMON, DB_HELP, openToWrite } from "./commands-field.ts";
 import { openReport, type Report } from "./import-report.ts";
@@ -20,7 +21,7 @@ function oneOf<T extends string>(name: string, value: string | undefined, known:
 }
 
 function habitOf({ text }: Input): Pick<ImportOptions, "dates" | "decimal" | "zone" | "missing" | "delimiter"> {
-  const dates = oneOf("dates", text("dates"), ["dmy", "mdy", "ymd"]);
+  const dates = oneOf("dates", text("dates"), DAY_ORDERS);
   const decimal = oneOf("decimal", text("decimal"), [".", ","]);
   const zone = text("zone");
   const missing = text("missing");

@@ -2,7 +2,6 @@ import { userInfo } from "node:os";
 import { isJsonObject, nameOf, TributaryError } from "../core/index.ts";
 import { OVERLAP_HOURS } from "../http/index.ts";
 import type { Command } from "./args.ts";
-import { readText } from "./files.ts";
 import {
   deviceName,
   listDevices,
@@ -19,6 +18,7 @@ import { withdrawRevoked } from "./logins.ts";
 import { table } from "./output.ts";
 import { hubDir } from "./paths.ts";
 import { runningHub } from "./reach.ts";
+import { secretGiven } from "./tokens.ts";
 
 const DATA = { data: { type: "string" } } as const;
 const WHY = { ...DATA, reason: { type: "string" } } as const;
@@ -125,7 +125,7 @@ export const tokenRevoke: Command = {
   options: DATA,
   async run({ positionals, text, out }) {
     const given = named(positionals, "the token", tokenRevoke.usage);
-    const jti = jtiOf(given.startsWith("@") ? readText(given.slice(1)).trim() : given);
+    const jti = jtiOf(secretGiven(given));
     const dir = hubDir(text("data"));
     await withKeyBook(dir, await runningHub(text("data"), ["eventstore"]), async (book) => {
       await revokeToken(book, jti, actor());

@@ -2,6 +2,7 @@
 import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import { messageOf, TributaryError } from "../core/index.ts";
 import { type FailedRow, PROBLEM_COLUMN } from "../field/index.ts";
+import { csvCell } from "./row-writers.ts";
 
 export interface Report {
   /** Writes a row down, under the columns of its file. */
@@ -11,8 +12,7 @@ export interface Report {
   [Symbol.dispose](): void;
 }
 
-const cell = (text: string): string => (/[",\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-const row = (cells: readonly string[]): string => `${cells.map(cell).join(",")}\n`;
+const row = (cells: readonly string[]): string => `${cells.map(csvCell).join(",")}\n`;
 
 /**
  * Opens a report. Its rows are on disk before the import that handed them back goes on to its end; the file itself appears when all of them are there. Throws `usage` where

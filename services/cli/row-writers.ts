@@ -22,6 +22,9 @@ export const asTable: RowWriter = async ({ columns, pages }, out) => {
   return last;
 };
 
+/** A cell of CSV (RFC 4180), in quotes where it needs them. */
+export const csvCell = (text: string): string => (/[",\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+
 /**
  * A line of CSV (RFC 4180). No value is written as nothing at all; an empty text is written as quotes, so that the two can be told apart.
  */
@@ -30,7 +33,7 @@ export const csvLine = (cells: readonly JsonValue[]): string =>
     .map((value) => {
       if (value === null) return "";
       const text = typeof value === "object" ? JSON.stringify(value) : String(value);
-      return text === "" || /[",\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+      return text === "" ? '""' : csvCell(text);
     })
     .join(",")}\r\n`;
 

@@ -19,8 +19,8 @@ export async function issueHubToken(dir: string, claims: TokenClaims): Promise<s
 export const tokenGiven = (given: string | undefined): string | undefined =>
   given === undefined && !process.env.TRIBUTARY_TOKEN ? undefined : tokenOf(given);
 
-/** A one-time code as an option gives it: the code itself, or `@file`. */
-export const codeOf = (given: string): string => (given.startsWith("@") ? readText(given.slice(1)).trim() : given);
+/** A token or a code as an option gives it: the text itself, or `@file`. */
+export const secretGiven = (given: string): string => (given.startsWith("@") ? readText(given.slice(1)).trim() : given);
 
 /** The token that an option or TRIBUTARY_TOKEN gives: the token itself, or `@file`. Throws `token-missing` when there is none. */
 export function tokenOf(given: string | undefined): string {
@@ -32,5 +32,5 @@ export function tokenOf(given: string | undefined): string {
       "Give --token TOKEN or --token @file, or set TRIBUTARY_TOKEN. `tributary site add` issues one.",
     );
   }
-  return token.startsWith("@") ? readText(token.slice(1)).trim() : token;
+  return secretGiven(token);
 }

@@ -32,7 +32,7 @@ import {
   withDot,
 } from "../core/index.ts";
 import { chainHash } from "../core/node.ts";
-import type { Fits, Gate, Problem } from "../gate/index.ts";
+import type { Fits, FitsHead, Gate, Problem } from "../gate/index.ts";
 import { openHeads } from "./heads.ts";
 import type { OriginRow } from "./rows.ts";
 import type { Store } from "./store.ts";
@@ -154,16 +154,16 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
     );
   };
 
+  /** What is wrong with a packed event: its form is for something else, its data do not fit the form, or no view could show it. */
+  const judged = (head: FitsHead, { problem, data }: Pick<ReturnType<Gate["pack"]>, "problem" | "data">): Problem | null =>
+    gate.misplaced(head.schema, head.type, head.entity.type) ?? problem ?? fits(head, data);
+
   const problemOf = (given: NewEvent): Problem | null => {
     const event = asSeen(given);
     const { type, entity, actor, occurredAt = new Date(now()).toISOString() } = event;
     const schema = schemaOf(event);
     const { problem, data } = gate.pack(schema, event.data);
-    return (
-      gate.misplaced(schema, type, entity.type) ??
-      problem ??
-      fits({ type, origin: store.current().name, entity, schema, actor, occurredAt }, data)
-    );
+    return judged({ type, origin: store.current().name, entity, schema, actor, occurredAt }, { problem, data });
   };
 
   /** If the entity's id differed from the key in the data, the row would have two keys. */
@@ -211,7 +211,7 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
     if (wrong !== null)
       throw new TributaryError("event-invalid", `the event's ${wrong}`, "Correct it and try again; nothing was written.");
     checkKey(event, schema);
-    const problem = gate.misplaced(schema, event.type, event.entity.type) ?? packed.problem ?? fits(head, packed.data);
+    const problem = judged(head, packed);
     if (problem !== null && onInvalid === "refuse") {
       throw new TributaryError(
         "event-invalid",

@@ -93,10 +93,10 @@ export async function sync(deps: PushDeps, options: SyncOptions): Promise<SyncRe
       return resultOf(deps.store, total);
     } catch (error) {
       if (!worthAnotherTry(error) || signal?.aborted) throw error;
-      const there = options.failFast && !wasThere ? whatIsThere(error) : null;
+      const there = whatIsThere(error);
       // A server of another kind was told by whoever found it.
-      if (there !== null) throw there === "nothing" ? nothingThere(options.url, error) : error;
-      wasThere ||= !whatIsThere(error);
+      if (options.failFast && !wasThere && there !== null) throw there === "nothing" ? nothingThere(options.url, error) : error;
+      wasThere ||= there === null;
       if (total.confirmed + total.queued > before) tries = 1;
       const most = maxTries ?? (total.waiting === null ? MAX_TRIES : MAX_QUEUED_TRIES);
       if (tries >= most) throw gaveUp(tries, total, error);

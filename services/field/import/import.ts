@@ -3,8 +3,8 @@ import { canonicalize } from "../../core/index.ts";
 import type { Gate } from "../../gate/index.ts";
 import type { NewEvent, Outbox } from "../outbox.ts";
 import type { Store } from "../store.ts";
-import { type ImportOptions, type ImportResult, type Misfit, PROBLEM_COLUMN } from "./options.ts";
-import { inspect, type Plan, rowsOf } from "./plan.ts";
+import type { ImportOptions, ImportResult, Misfit } from "./options.ts";
+import { columnsOf, inspect, type Plan, rowsOf } from "./plan.ts";
 import { type Row, rowMaker } from "./rows.ts";
 import type { Line } from "./table.ts";
 
@@ -50,7 +50,7 @@ function openRun(deps: Deps, plan: Plan, options: ImportOptions): Run {
   const { rows } = store;
   const { onFailed, onProgress } = options;
   const rowOf = rowMaker(deps, plan, options);
-  const columns = [...plan.header.at.keys()].filter((name) => name !== PROBLEM_COLUMN);
+  const columns = columnsOf(plan.header);
   const last = rows.lastImport();
   /** Rows of this same file that an earlier run took, whether it was cut off or came to the end. */
   const doneBefore = last?.digest === plan.digest ? last.rows : 0;

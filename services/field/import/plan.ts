@@ -44,13 +44,20 @@ function bytesOf({ text, file }: ImportOptions): AsyncIterable<Uint8Array> | Ite
   return [new TextEncoder().encode(text)];
 }
 
-/** The rows below the header. */
-export async function* rowsOf(options: ImportOptions, { delimiter }: Header): AsyncGenerator<Line> {
-  let at = 0;
-  for await (const line of linesOf(decoded(bytesOf(options)), delimiter)) {
-    const isTags = at === 1 && isTagRow(line);
-    if (at++ > 0 && !isTags) yield line;
+/** The rows below the header, without tags. `lines` stands behind the header. */
+async function* below(lines: AsyncIterable<Line>): AsyncGenerator<Line> {
+  let isFirst = true;
+  for await (const line of lines) {
+    if (!(isFirst && isTagRow(line))) yield line;
+    isFirst = false;
   }
+}
+
+/** The rows of the file. */
+export async function* rowsOf(options: ImportOptions, { delimiter }: Header): AsyncGenerator<Line> {
+  const lines = linesOf(decoded(bytesOf(options)), delimiter);
+  await lines.next();
+  yield* below(lines);
 }
 
 /** The first pass: checks the file's form before anything is written. */
@@ -74,8 +81,7 @@ export async function inspect(gate: Gate, options: ImportOptions): Promise<Plan>
   const wrong: string[] = [];
   let wrongRows = 0;
   let rows = 0;
-  for await (const line of lines) {
-    if (rows === 0 && wrongRows === 0 && isTagRow(line)) continue;
+  for await (const line of below(lines)) {
     rows++;
     if (options.onFailed !== undefined) continue;
     const problem = shapeProblem(header, line) ?? keyProblem(key, keyOf(header, key, line));
@@ -107,9 +113,12 @@ function checkHabit({ dates, decimal, zone, delimiter }: ImportOptions): void {
     throw no("a delimiter", delimiter, "Write a comma, a semicolon, a | or a tab.");
 }
 
+/** The columns that say something of an entity, in the header's order. */
+export const columnsOf = ({ at }: Header): readonly string[] => [...at.keys()].filter((name) => name !== PROBLEM_COLUMN);
+
 /** The form that the file's rows belong to. */
-function formOf(gate: Gate, { at }: Header, asked: string | undefined): Pick<Plan, "schema" | "type" | "entity" | "key"> {
-  const names = [...at.keys()].filter((name) => name !== PROBLEM_COLUMN);
+function formOf(gate: Gate, header: Header, asked: string | undefined): Pick<Plan, "schema" | "type" | "entity" | "key"> {
+  const names = columnsOf(header);
   const schema = asked === undefined ? formWith(gate, names) : gate.subjectFor(asked);
   if (schema === undefined) {
     throw new TributaryError(
@@ -147,13 +156,14 @@ function formWith(gate: Gate, names: readonly string[]): SchemaVersion {
 
 function checkColumns(
   { subject }: SchemaVersion,
-  { at, delimiter }: Header,
+  header: Header,
   { reader, key, entity }: { readonly reader: RowReader; readonly key: string; readonly entity: string },
 ): void {
+  const { at, delimiter } = header;
   const names = [...at.keys()];
   const read = `The file has: ${names.join(", ")} (read with ${delimiter === "\t" ? "a tab" : `"${delimiter}"`} between cells).`;
   if (!at.has(key)) throw malformed(`the file has no column ${key}`, `Add it: it names each ${entity}. ${read}`);
-  const unknown = names.filter((name) => name !== PROBLEM_COLUMN && !reader.columns.has(name));
+  const unknown = columnsOf(header).filter((name) => !reader.columns.has(name));
   if (unknown.length > 0)
     throw malformed(
       `the file has ${unknown.length === 1 ? "a column" : "columns"} ${unknown.join(", ")}, which ${subject} does not have`,

@@ -54,8 +54,7 @@ export function readCell(
   habit: CellHabit,
 ): { readonly value: JsonValue; readonly problem: string | null } {
   let problem: string | null = null;
-  // Values that the form names come first, then texts: 0012345 keeps its zeros where both a text and a number would do.
-  for (const way of [...member.ways].sort((a, b) => rank(a) - rank(b))) {
+  for (const way of member.ways) {
     const reading = readAs(way, cell, habit);
     if (reading === null) continue;
     if (reading.problem === undefined) return { value: reading.value, problem: null };
@@ -63,9 +62,6 @@ export function readCell(
   }
   return { value: cell, problem };
 }
-
-const RANK: Record<Way["is"], number> = { value: 0, text: 1, json: 2, number: 3, boolean: 4 };
-const rank = ({ is }: Way): number => RANK[is];
 
 function readAs(way: Way, cell: string, habit: CellHabit): Reading<JsonValue> {
   switch (way.is) {

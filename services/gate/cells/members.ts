@@ -20,12 +20,16 @@ export type Stands = "days" | "instant-ms" | "instant-us" | "clock-ms" | "clock-
 
 export interface Member {
   readonly name: string;
+  /** In the order in which they are tried. */
   readonly ways: readonly Way[];
   /** A missing value may be written as `null`. */
   readonly isNullable: boolean;
   /** The member may not be left out. */
   readonly isRequired: boolean;
 }
+
+/** Values that the form names come first, then texts: 0012345 keeps its zeros where both a text and a number would do. */
+const RANK: Record<Way["is"], number> = { value: 0, text: 1, json: 2, number: 3, boolean: 4 };
 
 /** How deep combinations of schemas are followed. */
 const MAX_DEPTH = 16;
@@ -43,7 +47,8 @@ export function cellMembers(schema: SchemaVersion): ReadonlyMap<string, Member> 
       const plain = ways.map(
         (way): Way => (name === occurredOn && way.is === "text" && way.asks === null ? { is: "text", asks: "either" } : way),
       );
-      return [name, { name, ways: plain.filter((way) => !isNull(way)), isNullable: ways.some(isNull), isRequired }];
+      const ordered = plain.filter((way) => !isNull(way)).sort((a, b) => RANK[a.is] - RANK[b.is]);
+      return [name, { name, ways: ordered, isNullable: ways.some(isNull), isRequired }];
     }),
   );
 }

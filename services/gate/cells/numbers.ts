@@ -4,6 +4,7 @@ import type { DecimalMark, Reading } from "./habit.ts";
 const PLAIN = /^[+-]?\d+(\.\d+)?([eE][+-]?\d+)?$/;
 /** In every habit, groups of three digits may be parted by a space (of any width) or an apostrophe. */
 const GROUP = "[ \\u00a0\\u202f\\u2009'’]";
+const PARTING = new RegExp(GROUP, "g");
 const WITH_POINT = new RegExp(`^[+-]?\\d{1,3}((${GROUP}|,)\\d{3})+(\\.\\d+)?$`);
 const WITH_COMMA = new RegExp(`^[+-]?(\\d{1,3}((${GROUP}|\\.)\\d{3})+|\\d+)(,\\d+)?$`);
 const LOOKS_LIKE_ONE = new RegExp(`^[+-]?\\d+((${GROUP}|[.,])\\d+)+$`);
@@ -13,14 +14,13 @@ const LOOKS_LIKE_ONE = new RegExp(`^[+-]?\\d+((${GROUP}|[.,])\\d+)+$`);
  * more digits than a double keeps is a problem too: it would become another number.
  */
 export function readNumber(cell: string, mark: DecimalMark | undefined): Reading<number> {
-  const parted = new RegExp(GROUP, "g");
   if (mark === ",") {
-    if (WITH_COMMA.test(cell)) return exactly(cell, cell.replace(parted, "").replaceAll(".", "").replace(",", "."));
+    if (WITH_COMMA.test(cell)) return exactly(cell, cell.replace(PARTING, "").replaceAll(".", "").replace(",", "."));
     if (PLAIN.test(cell)) return { problem: `"${cell}" has a decimal point, and the file's numbers have a comma` };
     return LOOKS_LIKE_ONE.test(cell) ? { problem: `"${cell}" is not a number with a decimal comma` } : null;
   }
   if (PLAIN.test(cell)) return exactly(cell, cell);
-  if (mark === "." && WITH_POINT.test(cell)) return exactly(cell, cell.replace(parted, "").replaceAll(",", ""));
+  if (mark === "." && WITH_POINT.test(cell)) return exactly(cell, cell.replace(PARTING, "").replaceAll(",", ""));
   if (!LOOKS_LIKE_ONE.test(cell)) return null;
   return mark === "."
     ? { problem: `"${cell}" is not a number with a decimal point` }
