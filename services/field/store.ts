@@ -127,7 +127,7 @@ function mustBeOurs(path: string): void {
   if (!found.isFile())
     throw new TributaryError(
       "path-unusable",
-      `${path} is not a file, and a database is one`,
+      `${path} is not a file, as a field database must be`,
       "Name a file with --db, for example juba.db.",
     );
   // SQLite looks at longer files itself. They are not opened here: closing one would take away the locks that this process has on it as a database.

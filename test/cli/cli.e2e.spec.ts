@@ -296,14 +296,14 @@ describe("schemas in a folder, for a team's CI", () => {
     execFileSync("git", ["-C", dir, "-c", "user.name=t", "-c", "user.email=t@example.org", ...args], { stdio: "ignore" });
   };
 
-  it("pass as they are, and against the commit they stand at", async () => {
+  it("pass as they are, and against the commit that they are at", async () => {
     const dir = copy();
     git(dir, "init", "-q");
     git(dir, "add", ".");
     git(dir, "commit", "-qm", "schemas");
     expect(await runHere("schema", "check", dir)).toMatchObject({ code: 0 });
     expect(await runHere("schema", "check", dir, "--against", "HEAD")).toMatchObject({ code: 0 });
-    expect(await runHere("schema", "lint", dir)).toMatchObject({ code: 0, stdout: "Nothing to say.\n" });
+    expect(await runHere("schema", "lint", dir)).toMatchObject({ code: 0, stdout: "There is nothing to report.\n" });
     // A version that tablets may hold neither changes nor goes.
     const file = join(dir, "stock-movement/v1.schema.json");
     writeFileSync(file, readFileSync(file, "utf8").replaceAll('"quantity"', '"amount"'));
@@ -430,7 +430,7 @@ describe("a mistake", () => {
     expect(code).toBe(2);
   });
 
-  it("(a port in use) is told, and nothing is left running", async () => {
+  it("(a port in use) is reported, and nothing is left running", async () => {
     const server = createServer().listen(0, "127.0.0.1");
     await new Promise((resolve) => server.once("listening", resolve));
     const { port } = server.address() as { port: number };
@@ -440,7 +440,7 @@ describe("a mistake", () => {
     expect(ended.code).toBe(8);
   }, 240_000);
 
-  it("(a server named in the environment that does not answer) is told by its variable", async () => {
+  it("(a server named in the environment that does not answer) is reported by its variable", async () => {
     const ended = await inProcess(["hub", "--data", tempDirForServers()], { TRIBUTARY_NATS_URL: "nats://127.0.0.1:1" });
     expect(ended).toMatchObject({ code: 7, stderr: expect.stringContaining("TRIBUTARY_NATS_URL") });
   }, 240_000);

@@ -26,7 +26,7 @@ async function scriptFile(shell: string): Promise<string> {
   return file;
 }
 
-/** Reads lines, a word from the next by a bar; prints what is offered for the last word of each. The program that the script asks is this clone's. */
+/** Reads lines whose words are separated by bars; prints what is offered for the last word of each. The program that the script asks is this clone's. */
 const DRIVER = `
 tributary() { "${process.execPath}" --disable-warning=ExperimentalWarning "${MAIN}" "$@" < /dev/null; }
 source "$1"

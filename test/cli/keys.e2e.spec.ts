@@ -42,7 +42,7 @@ async function startHub(dir: string): Promise<{ natsUrl: string; httpUrl: string
   return { natsUrl: withoutLogin(natsUrl), httpUrl };
 }
 
-it("a coordinator lets a tablet in by a code, turns the hub's key and the tablet's, and shuts the tablet out; every step by commands", async () => {
+it("a coordinator lets a tablet in by a code, rotates the hub's key and the tablet's, and shuts the tablet out; every step by commands", async () => {
   const dir = tempDir();
   chmodSync(dir, 0o755);
   const data = join(dir, "hub");

@@ -142,7 +142,7 @@ it("a position names the log's incarnation, and a position of another incarnatio
     run(auditEntity, "beneficiary/JUB-000002", "--as-of", `aaaaaaaaaaaa:${trail.events[0]!.position}`),
   ).rejects.toMatchObject({
     code: "usage",
-    message: expect.stringContaining("another life of the log"),
+    message: expect.stringContaining("another incarnation of the log"),
   });
   await expect(run(auditEntity, "beneficiary/JUB-000002", "--as-of", "99999999999999999999")).rejects.toMatchObject({
     code: "usage",

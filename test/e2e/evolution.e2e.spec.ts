@@ -16,7 +16,7 @@ function randoms(seed: number): (n: number) => number {
   };
 }
 
-/** What each version from the second on has besides: the third brings a field, the fourth drops it and brings others. */
+/** What each version from the second on has in addition: the third brings a field, the fourth drops it and brings others. */
 const FIELDS: readonly (readonly string[])[] = [[], ["shelter"], ["water_point", "head_count"]];
 const version = (n: number): Record<string, JsonObject> => {
   const base = JSON.parse(readFileSync(join(SCHEMAS, "beneficiary/v2.schema.json"), "utf8")) as Record<string, JsonObject>;

@@ -218,7 +218,7 @@ describe("an event at the edge of what can be held, or beyond it,", () => {
   }, 540_000);
 
   it.each(MEMBERS.filter(([, range]) => beyondOf(range).length > 0))(
-    "of an old outbox waits in quarantine, whole: %s",
+    "of an old outbox waits in quarantine, complete: %s",
     async (member, range) => {
       const field = device();
       const values = beyondOf(range);
@@ -331,7 +331,7 @@ describe("a value that no view can show", () => {
 });
 
 describe("the hub's door", () => {
-  it("goes by the views that stand: an edited file counts only once its view is built", async () => {
+  it("goes by the live views: an edited file counts only once its view is built", async () => {
     const dir = mkdtempSync(join(tmpdir(), "tributary-views-"));
     const merge = join(import.meta.dirname, "../../services/merge/index.ts");
     const write = (type: string): void =>

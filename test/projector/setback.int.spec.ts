@@ -218,7 +218,7 @@ describe("a log that was set back to a backup", () => {
     expect((await incarnations(hub.log.journal)).map(({ how }) => how)).toEqual(["first", "detected"]);
   }, 540_000);
 
-  it("has the life that was declared for it, where one was declared", async () => {
+  it("has the incarnation that was declared for it, if one was declared", async () => {
     await write();
     await save();
     await hub.projector.close();
@@ -323,7 +323,7 @@ describe("a log that was set back to a backup", () => {
     await expectWhole();
   }, 240_000);
 
-  it("is compared by position without reading all of the audit, page by page, and a life that is declared is taken up while the hub runs", async () => {
+  it("is compared by position without reading all of the audit, page by page, and an incarnation that is declared is taken up while the hub runs", async () => {
     const writer = oldWriter(hub.log, "pages");
     await writer.append(...Array.from({ length: 30 }, (_, i) => person(number(i))));
     await hub.projected();
@@ -359,7 +359,7 @@ describe("a log that was set back to a backup", () => {
     const before = await currentIncarnation(hub.log.journal);
     const declared = await beginIncarnation(hub.log.journal, before.id, { how: "declared", by: "operator" });
     await eventually(
-      "the views of the life that was declared",
+      "the views of the incarnation that was declared",
       async () => (await incarnationOf(hub.db)) === declared.id,
       10_000,
     );

@@ -328,16 +328,16 @@ describe("an entity that cannot be folded", () => {
     world.isLoud = false;
     expect(await family(id)).toMatchObject({ village: "YEI" });
     const { rows } = await hub.db.query(
-      `SELECT values ->> 'village' AS village, known_from IS NOT NULL AS anew, superseded_at < 9223372036854775807 AS gone
+      `SELECT values ->> 'village' AS village, known_from IS NOT NULL AS again, superseded_at < 9223372036854775807 AS gone
        FROM views.families_history WHERE id = $1 ORDER BY position, superseded_at`,
       [id],
     );
     expect(rows).toEqual([
-      { village: "Bor", anew: false, gone: false },
-      { village: "Wau", anew: false, gone: true },
-      { village: "WAU", anew: true, gone: false },
-      { village: "Yei", anew: false, gone: true },
-      { village: "YEI", anew: true, gone: false },
+      { village: "Bor", again: false, gone: false },
+      { village: "Wau", again: false, gone: true },
+      { village: "WAU", again: true, gone: false },
+      { village: "Yei", again: false, gone: true },
+      { village: "YEI", again: true, gone: false },
     ]);
     const decided = await decisionsOn(hub.db, id, await commonPosition(hub.db));
     expect(decided.filter(({ view }) => view === "families").map(({ value }) => value)).toEqual(["YEI"]);

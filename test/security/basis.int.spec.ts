@@ -308,7 +308,7 @@ async function builder<T>(work: (deps: Parameters<typeof rebuild>[0]) => Promise
 }
 
 describe("afterwards", () => {
-  it("log, audit and views agree; building anew and balancing the books change nothing, and replicas show what the hub shows", async () => {
+  it("log, audit and views agree; rebuilding and balancing the books change nothing, and replicas show what the hub shows", async () => {
     await hub.projected();
     const check = async () => (await verify({ log: hub.log, views: deps() })).problems;
     expect(await check()).toEqual([]);

@@ -201,9 +201,9 @@ describe("a revocation", () => {
     await expect(other.sync({ url: hub.ingress.http!.url, token })).rejects.toMatchObject({ code: "revoked" });
     await expect(other.enrol({ url: natsUrl(), code })).rejects.toMatchObject({ code: "code-invalid" });
     const issuedAfterS = book.record.revocationOf("relief.closed")!.issuedThroughS;
-    const anew = await issueToken(hub.key, { org: ORG, site: "closed", lifetimeS: 60, nowMs: Date.now(), issuedAfterS });
-    expect((await field.sync({ url: natsUrl(), token: anew })).pending).toBe(0);
-    expect((await other.sync({ url: natsUrl(), token: anew })).pending).toBe(0);
+    const renewed = await issueToken(hub.key, { org: ORG, site: "closed", lifetimeS: 60, nowMs: Date.now(), issuedAfterS });
+    expect((await field.sync({ url: natsUrl(), token: renewed })).pending).toBe(0);
+    expect((await other.sync({ url: natsUrl(), token: renewed })).pending).toBe(0);
   });
 
   it("of a token leaves devices alone that enrolled under it, and lets nobody else in", async () => {
@@ -311,7 +311,7 @@ describe("a fork", () => {
         says: expect.stringContaining("though the device's key has signed it"),
       },
     ]);
-    // Made anew from the log, as all that the database shows; what people said of it holds.
+    // Made again from the log, like all that the database shows; what people said of it holds.
     const [{ id }] = (await cases()) as [{ id: string }];
     await hub.projector.close();
     await hub.db.query("DELETE FROM tributary.fork_case");

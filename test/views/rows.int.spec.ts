@@ -105,7 +105,7 @@ it.each([
 
 it.each([
   ["state", /have no order by state/],
-  ["Total:up", /up is no direction/],
+  ["Total:up", /up is not a direction/],
   ["nope", /no column "nope"/],
 ])("an order that there is not is refused: %s", async (sort, message) => {
   await expect(ask({ sort })).rejects.toMatchObject({ code: "usage", message: expect.stringMatching(message) });

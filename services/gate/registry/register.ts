@@ -120,7 +120,7 @@ function takenEvent(known: Known, candidate: SchemaVersion): string | null {
     if (subject === candidate.subject) continue;
     const events = entries.at(-1)?.schema.annotations.events ?? [];
     const both = candidate.annotations.events.find((event) => events.includes(event));
-    if (both !== undefined) return `events of type ${both} are ${subject}'s already`;
+    if (both !== undefined) return `events of type ${both} belong to ${subject} already`;
   }
   return null;
 }

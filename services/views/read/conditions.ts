@@ -95,7 +95,7 @@ export function conditionSql({ column, operator, value }: Condition, type: strin
     throw new TributaryError("usage", `${column} has no order: ${operator} cannot be asked of it`, write);
   const compared = COMPARED[kind]({ at, type, value, operator: operator === "!=" ? "=" : operator, bind });
   if (compared === null)
-    throw new TributaryError("usage", `${column} holds ${holds}, and ${JSON.stringify(value)} is none of them`, write);
+    throw new TributaryError("usage", `${column} holds ${holds}, and ${JSON.stringify(value)} is not one of them`, write);
   // A row where it is empty holds another value, too.
   return operator === "!=" ? `(${compared}) IS NOT TRUE` : compared;
 }
