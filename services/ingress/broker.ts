@@ -48,7 +48,7 @@ const REQUEST_TIMEOUT_MS = 3_000;
 const MEND_PAUSE_MS = 1_000;
 /**
  * So many looks in a row that find batches in the stream and none handed out to who asks, or none that it would hand out: the consumer is stuck, and is made
- * anew.
+ * again.
  */
 const STUCK_LOOKS = 4;
 const DAY_MS = 86_400_000;

@@ -58,7 +58,7 @@ beforeEach(async () => {
   mkdirSync(join(dir, "hub"));
   await start();
   await currentIncarnation(log.journal);
-  // The writer goes on writing to the current log, even after the log was opened again.
+  // The writer keeps writing to the current log, even after the log was opened again.
   writer = oldWriter({ append: (run) => log.append(run) }, "juba");
   await writer.append(person(number(1)), person(number(2)));
 });
@@ -254,7 +254,7 @@ it("a full disk under the hub's own folder is a warning, and stops neither the c
   await anchored();
   const written = kept().at;
   memory().forget();
-  // What is written there finds no room.
+  // There is no room for what is written there.
   const unwritable = join(dir, "hub", "config.json.new");
   symlinkSync("/dev/full", unwritable);
   const found = await check();
@@ -310,7 +310,7 @@ it("an address takes it by PUT and gives it back by GET; one that fails is a war
 describe("an anchor whose disk is not mounted, or that somebody took away,", () => {
   const vault = (): string => join(dir, "vault");
   const away = (): string => join(dir, "disk");
-  /** The mount point alone is an empty folder, which takes everything. */
+  /** The mount point alone is an empty folder, to which everything can be written. */
   const unmount = (): void => {
     renameSync(vault(), away());
     mkdirSync(vault());

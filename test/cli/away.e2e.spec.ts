@@ -8,7 +8,7 @@ import { jsonOf, openDir, runHub, tributary } from "../support/hub-process.ts";
 import { eventually } from "../support/temp.ts";
 import { startWorker } from "../support/workers.ts";
 
-/** What a command may take to say that the hub is not there; its own start aside, three times over for a busy machine. */
+/** How long a command may take to say that the hub is not there, apart from its own start; three times as long as it needs, for a busy machine. */
 const SAYS_MS = 2_000;
 const startOf = async (): Promise<number> => {
   const begunMs = performance.now();

@@ -21,7 +21,7 @@ const start = (args: readonly string[], env: Record<string, string> = {}): Child
     env: { ...process.env, ...env },
   });
 
-/** Runs a command to its end: in this process where that is the same, else as `inProcess` does. */
+/** Runs a command to its end: in this process if that makes no difference, else as `inProcess` does. */
 const tributary = (args: readonly string[]): Promise<Ended> => (isHere(args) ? runHere(...args) : inProcess(args));
 
 /** Runs a command as a user would, in a process of its own. */
@@ -70,7 +70,7 @@ it("the demo ends by itself and proves that nothing acknowledged was lost", asyn
     /ended \(|exit \d|starting it again|were built by other/,
   );
   const { decisions } = facts as { decisions: { entity: string; register: string; reason: string }[] };
-  // By the tablets' clocks, which stand at told moments: the same in each run.
+  // By the tablets' clocks, which the story sets: the same in each run.
   expect(decisions.map(({ entity, register, reason }) => `${entity} ${register} ${reason}`)).toEqual([
     "JUB-000007 deleted later-stamp",
     "NBO-000023 household_size clock-trusted",
@@ -228,7 +228,7 @@ it("a newcomer's way: hub, site, device, import, sync, view, audit, quarantine; 
   for (const [args, text] of shown)
     expect(await tributary([...args, "--data", data])).toMatchObject({ code: 0, stdout: expect.stringContaining(text) });
 
-  // What was held back is mended and counts; the shape of the form grows while the hub runs.
+  // What was held back is corrected and counts; the form gets a field while the hub runs.
   const name = `${held!.origin}/${held!.seq}`;
   expect(await tributary(["quarantine", "release", name, "--data", data])).toMatchObject({
     code: 3,
@@ -304,7 +304,7 @@ describe("schemas in a folder, for a team's CI", () => {
     expect(await runHere("schema", "check", dir)).toMatchObject({ code: 0 });
     expect(await runHere("schema", "check", dir, "--against", "HEAD")).toMatchObject({ code: 0 });
     expect(await runHere("schema", "lint", dir)).toMatchObject({ code: 0, stdout: "There is nothing to report.\n" });
-    // A version that tablets may hold neither changes nor goes.
+    // A version that tablets may hold is neither changed nor removed.
     const file = join(dir, "stock-movement/v1.schema.json");
     writeFileSync(file, readFileSync(file, "utf8").replaceAll('"quantity"', '"amount"'));
     rmSync(join(dir, "beneficiary/v2.schema.json"));

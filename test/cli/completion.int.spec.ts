@@ -78,7 +78,7 @@ describe("completion in bash", () => {
     expect(await inBash([words])).toEqual([[...offered].sort()]);
   });
 
-  it("offers the project's views and subjects, however many stand before them", async () => {
+  it("offers the project's views and subjects, however many words come before them", async () => {
     const lines = [
       ["rebuild", "beneficiaries", "dist"],
       ["view", "stock"],

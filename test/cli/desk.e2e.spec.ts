@@ -54,7 +54,7 @@ const start = (args: readonly string[]): ChildProcess =>
   });
 
 const run = runHere;
-/** The same in a process of its own, which reads the declarations as they are by then. */
+/** The same in a process of its own, which reads the declarations as they are at that time. */
 async function runAnew(...args: string[]): Promise<Ended> {
   const child = start(args);
   let [stdout, stderr] = ["", ""];

@@ -13,7 +13,7 @@ const folder = at("a-folder");
 const db = ["--db", at("juba.db")];
 
 beforeAll(async () => {
-  // Where the commands of this test look. Other files run in this process too, so it is taken back at the end.
+  // Where the commands of this test look. Other files run in this process too, so the variable is restored at the end.
   vi.stubEnv("TRIBUTARY_DATA", at("hub"));
   vi.stubEnv("TRIBUTARY_FIELD", at("field.db"));
   mkdirSync(folder);
@@ -192,7 +192,7 @@ it.each([
   expect(failure?.message).toContain(words);
 });
 
-it("what a server says is told in words, and a bug stays one", () => {
+it("what a server refuses is reported in words, and a bug stays one", () => {
   expect(operatingFailure(system("57P01", { severity: "FATAL" }))).toMatchObject({ code: "backend-unreachable" });
   expect(operatingFailure(system("53300", { severity: "FATAL" }))).toMatchObject({ code: "backend-failed" });
   expect(operatingFailure(system("ECONNRESET", { syscall: "read" }))).toMatchObject({ code: "backend-unreachable" });

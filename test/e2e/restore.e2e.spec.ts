@@ -47,7 +47,7 @@ async function projected({ postgresUrl, eventstoreUrl }: HubState): Promise<void
   }
 }
 
-/** Nothing lost, nothing doubled: each device's events once in the log, and views that are its fold, as the program itself says. */
+/** Nothing is lost or doubled: each device's events are in the log once, and the program itself says that the views are what folding the log gives. */
 async function expectWhole(
   { dir, state }: HubProcess,
   fields: readonly Field[],
@@ -123,7 +123,7 @@ describe("a hub that is lost and restored", () => {
     await jsonOf(["site", "add", "juba", "--data", first]);
 
     const [juba, nairobi] = [device(work, "juba"), device(work, "nairobi")] as const;
-    // Two do not know of each other's phone numbers: conflicts that people are told of.
+    // Two sites do not know of each other's phone numbers: people are told of these conflicts.
     for (let n = 0; n < 5; n++) {
       await juba.append(registration(number(n), { phone: `+21190000000${n}` }));
       await nairobi.append(registration(number(n), { phone: `+25470000000${n}` }));
@@ -173,7 +173,7 @@ describe("a hub that is lost and restored", () => {
     await sync(after, juba, "juba", true);
     await sync(after, nairobi, "nairobi", true);
     expect(await expectWhole(after, [juba, nairobi], env)).toBe(5 + 5 + 400 + 1_500 + 100);
-    // The hub's people decide on, too; and a new conflict is told of.
+    // The hub's people keep deciding, too, and people are told of a new conflict.
     await jsonOf(["site", "add", "kampala", "--data", after.dir]);
     await juba.append(registration(number(9_000), { phone: "+211911111111" }));
     await nairobi.append(registration(number(9_000), { phone: "+254722222222" }));

@@ -202,7 +202,7 @@ describe("what an event says that its author had seen of another origin", () => 
 });
 
 describe("the note", () => {
-  it("stays what it was when the batch comes again after the parents have come", async () => {
+  it("stays what it was when the batch is sent again after the parents have come", async () => {
     const accepts = door();
     const [other, author] = [newOrigin(), newOrigin()];
     const basis = { [other]: 1 } as Vector;

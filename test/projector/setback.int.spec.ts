@@ -34,14 +34,14 @@ afterEach(async () => {
 
 const folder = (): string => join(hub.dir, "eventstore");
 const kept = (): string => join(hub.dir, "kept");
-/** Saves the event store's files, as a backup does that is taken at rest. */
+/** Saves the event store's files, like a backup that is taken while the store is stopped. */
 const backUp = async (): Promise<void> => {
   await store.close();
   mkdirSync(kept());
   cpSync(folder(), kept(), { recursive: true });
   store = await startEventStore({ dataDir: hub.dir, port });
 };
-/** Replaces what the event store has now by the backup, and starts it again. */
+/** Replaces what the event store has now with the backup, and starts it again. */
 const setBack = async (): Promise<void> => {
   await store.close();
   for (const name of readdirSync(folder())) rmSync(join(folder(), name), { recursive: true });
@@ -246,7 +246,7 @@ describe("a log that was set back to a backup", () => {
     await eventually("both have shards", async () => second.shards().length + hub.projector.shards().length === 16);
   }, 540_000);
 
-  it("makes nobody be told twice, and is followed from where it ends when only facts of the hub are lost", async () => {
+  it("tells nobody twice, and is followed from where it ends when only facts of the hub are lost", async () => {
     const told = defineProjection({
       name: "told",
       entity: "beneficiary",
@@ -268,7 +268,7 @@ describe("a log that was set back to a backup", () => {
     await expectSetBack();
     await expectWhole();
     expect(await notices()).toEqual({ n: 1 });
-    // Facts that the projector had passed over are lost, and new events stand where they stood.
+    // Facts that the projector had passed over are lost, and new events have their positions.
     await store.close();
     rmSync(kept(), { recursive: true });
     cpSync(folder(), kept(), { recursive: true });
@@ -305,7 +305,7 @@ describe("a log that was set back to a backup", () => {
       for (const text of [...reason, expect.stringContaining("cards (on beneficiaries)")])
         expect(clung[0]!.message).toEqual(text);
       expect(await parts.builds!()).toMatchObject({ state: "warning", reason: reason[0] });
-      // Other rebuilds go on, also beside a build that is left.
+      // Other rebuilds work, also beside a build that was left.
       await resend();
       await hub.projected();
       await expectBalanced(hub);

@@ -10,7 +10,7 @@ import { eventually } from "../support/temp.ts";
 
 const SEED = Number(process.env.TRIBUTARY_TEST_SEED ?? Date.now() % 100_000);
 
-/** Something outside of the declaration below that it depends on: the fix changes it. */
+/** Something outside the declaration below, on which it depends: the fix changes it. */
 const world = { isBroken: true, isLoud: false };
 
 const families = defineProjection({
@@ -95,7 +95,7 @@ describe("totals", () => {
       balance: "6.5",
       rows: "3",
     });
-    // Short and made good within one page: nothing is left to decide, whichever view comes first.
+    // The store is short and supplied within one page: nothing is left to decide, whichever view is folded first.
     await field.appendMany([handout("S4", { item: "SOAP", quantity: 100 }), movement("S5", 200, { item: "SOAP" })]);
     await send(field);
     expect(await caseOf("stock_ledger", "never_below_zero", subject)).toMatchObject({ state: "closed" });

@@ -5,7 +5,7 @@ import { openTestHub, type TestHub } from "../support/hub.ts";
 
 let hub: TestHub;
 
-/** A view of somebody's own SQL: its columns have what names they like. */
+/** A view of somebody's own SQL: its columns may have any names. */
 const ODD = `CREATE VIEW views.odd AS SELECT * FROM (VALUES
   ('a', 1::bigint, 2.5::numeric, DATE '2026-05-01', TIMESTAMPTZ '2026-05-01T22:30:00Z', true, 'Awɛŋ Deng', '{"x": 1}'::jsonb, 'p'),
   ('b', 12, 10.25, DATE '0001-01-01', TIMESTAMPTZ '2026-05-02T00:00:00Z', false, '', '"word"', NULL),

@@ -52,7 +52,7 @@ export async function register(
   subjectName(subject);
   for (let races = 0; races <= MAX_RACES; races++) {
     await desk.load(subject);
-    // Whoever sends what is no schema is told of the text as it was sent.
+    // Whoever sends what is not a schema is told about the text as it was sent.
     const sent = desk.draft(subject, asked);
     const given = normalize ? normalised(asked) : asked;
     const candidate = normalize ? desk.draft(subject, given) : sent;

@@ -16,7 +16,7 @@ export interface Condition {
 
 const isSign = (text: string): text is keyof typeof SIGNS => Object.hasOwn(SIGNS, text);
 
-/** Reads `COLUMN OPERATOR VALUE`, with spaces around the operator or without. Throws `usage` for what is no condition, or names no column of `view`. */
+/** Reads `COLUMN OPERATOR VALUE`, with spaces around the operator or without. Throws `usage` for what is not a condition, or names no column of `view`. */
 export function conditionIn(text: string, view: string, columns: readonly string[]): Condition {
   const named = columns.filter((name) => text.startsWith(name)).sort((a, b) => b.length - a.length);
   for (const column of named) {
