@@ -138,7 +138,7 @@ const notADatabase = (path: string, cause: unknown): TributaryError =>
   new TributaryError(
     "data-corrupt",
     `${path} is not a field database, or is damaged: it does not begin like one`,
-    "Keep the file. Name another with --db; where it was a field database, `tributary field salvage --db FILE --out EVENTS` writes what is readable of it.",
+    "Keep the file. Name another with --db; if it was a field database, `tributary field salvage --db FILE --out EVENTS` writes what is readable of it.",
     { cause },
   );
 
