@@ -77,7 +77,7 @@ describe("a device whose outbox holds what cannot be sent", () => {
     expect(await field.sync(await at("mixed"))).toMatchObject({ confirmed: 1, setAside: [], moved: 0 });
   });
 
-  it("over HTTP likewise", async () => {
+  it("does the same over HTTP", async () => {
     const field = door.field("mixed-http");
     await fill(field, 20);
     force(field, [{ data: JSON.stringify({ village: "x".repeat(1_100_000) }) }]);

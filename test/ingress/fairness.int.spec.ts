@@ -25,7 +25,7 @@ const queue = (of: OriginId, frame: Uint8Array, token: string): Promise<unknown>
   about.set("Authorization", `Bearer ${token}`);
   return nc.jetstream().publish(`ingress.${of.split(".").slice(0, 3).join(".")}`, frame, { headers: about });
 };
-/** The sites of the accepted and refused batches, in the order in which the hub took them. */
+/** The sites of the accepted batches, in the order in which the hub took them. */
 const taken = (): string[] =>
   door.said.filter(({ event }) => event === "batch-accepted").map(({ origin }) => String(origin).split(".")[1]!);
 const replies = (site: string): { readonly codes: string[]; close(): void } => {

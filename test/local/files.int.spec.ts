@@ -88,7 +88,7 @@ describe("a damaged events.db", () => {
     expect(readFileSync(path).every((byte) => byte === 0x5a)).toBe(true);
   });
 
-  it("with its damage in the middle is named by whoever reads there", async () => {
+  it("with damage in the middle is reported by whoever reads there", async () => {
     const dir = tempDir();
     const first = await startEventStore({ dataDir: dir });
     const log = openLog(first.url);

@@ -1,5 +1,5 @@
 /**
- * Random histories of offline replicas: who wrote what, having seen what, with which clock, and where the hub's log has it. It also has the views that they are
+ * Random histories of offline replicas: who wrote what, having seen what, with which clock, and where the hub's log has it. This file also has the views that they are
  * folded into, which between them use every rule.
  */
 
