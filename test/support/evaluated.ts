@@ -114,7 +114,6 @@ const { schema } = fc.letrec<{ schema: Schema }>((tie) => {
     .map(({ when, ...rest }) => {
       if (when === undefined) return rest;
       const [condition, then, otherwise] = when;
-      // biome-ignore lint/suspicious/noThenProperty: it is JSON Schema's keyword
       return { ...rest, if: condition, then, else: otherwise };
     });
   const referred = fc.constant<unknown>({ $ref: "#/$defs/leaf" });

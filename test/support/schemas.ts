@@ -99,7 +99,6 @@ const { schema } = fc.letrec<{ schema: Schema; plain: Schema }>((tie) => {
     .map(({ when, ...rest }) => {
       if (when == null) return rest;
       const [condition, then] = when;
-      // biome-ignore lint/suspicious/noThenProperty: it is JSON Schema's keyword
       return { ...rest, if: condition, then };
     });
   const clean = (arbitrary: fc.Arbitrary<unknown>): fc.Arbitrary<Schema> =>
