@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { JsonObject } from "../../services/core/index.ts";
 import { checkCompatibility, type Level } from "../../services/gate/compatibility.ts";
+import { compile } from "../../services/gate/compiled.ts";
 import { viewOf } from "../../services/gate/json/document.ts";
 import { explicit } from "../../services/gate/json/unevaluated.ts";
 import { oracle } from "../../services/gate/json/validator.ts";
@@ -195,6 +196,13 @@ describe("a form that names members in alternatives, and no others", () => {
     expect(verdict(form("^x_"), { ...form("^x_"), properties: { ...base, note: text } }, "FULL")).toBe("doubt");
     expect(verdict(apart(base), apart({ ...base, note: text }), "FULL")).toBe("fits");
   });
+});
+
+it("a member that is named for all is taken, even if it also matches a pattern of an alternative that does not hold", () => {
+  const form = object({ x_note: text }, { anyOf: [{ patternProperties: { "^x_": count } }, {}], ...closed });
+  const compiled = compile(version(1, form));
+  const data: JsonObject[] = [{ x_note: "t" }, { x_a: 1 }];
+  expect(data.map((each) => compiled.check(each))).toEqual([null, null]);
 });
 
 describe("a list that names its items in alternatives", () => {
