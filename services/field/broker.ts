@@ -1,7 +1,7 @@
 import { type Authenticator, connect, credsAuthenticator, type NatsConnection, NatsError, nkeyAuthenticator } from "nats";
-import { inboxPrefix, natsConnect, natsRefusal, silenceHint, TributaryError } from "../core/index.ts";
-import { siteLogin } from "../core/node.ts";
-import type { TransportOptions } from "./way.ts";
+import { inboxPrefix, isTributaryError, natsConnect, natsRefusal, silenceHint, TributaryError } from "../core/index.ts";
+import { siteLogin, timeoutFor, unlessOtherKind } from "../core/node.ts";
+import { otherServer, type TransportOptions } from "./way.ts";
 
 /** Time for several round trips over a satellite: TCP, TLS and the broker's own greeting. */
 const CONNECT_TIMEOUT_MS = 15_000;
@@ -29,10 +29,15 @@ export async function connectField(options: TransportOptions): Promise<NatsConne
   for (let tries = 1; ; tries++) {
     for (const [i, { byKey, connectTo }] of tried.entries()) {
       try {
-        const nc = await connectOnce(connectTo, options);
+        const nc = await unlessOtherKind(connectOnce(connectTo, options), {
+          ask: () => otherServers(connectTo.servers),
+          isAnswer: (error) => natsRefusal(WHO, error) !== null,
+          lateMs: Math.max(...connectTo.servers.map((server) => timeoutFor(server))),
+        });
         if (!isGiven) identity.noteLogin(byKey);
         return nc;
       } catch (error) {
+        if (isTributaryError(error)) throw error;
         const refusal = natsRefusal(WHO, error);
         const isLast = tries >= LOGIN_TRIES && i === tried.length - 1;
         if (refusal?.code !== "login-refused" || isLast)
@@ -48,6 +53,12 @@ export async function connectField(options: TransportOptions): Promise<NatsConne
     }
     await new Promise((resolve) => setTimeout(resolve, LOGIN_PAUSE_MS));
   }
+}
+
+/** The error where none of the servers is a NATS server; `null`: one is, or nothing is known of one. */
+async function otherServers(servers: readonly string[]): Promise<TributaryError | null> {
+  const others = await Promise.all(servers.map((server) => otherServer(server, "nats")));
+  return others.includes(null) ? null : (others[0] ?? null);
 }
 
 interface OwnLogin {
