@@ -22,7 +22,9 @@ export interface ServerAddress {
 /** A server on this machine answers at once or not at all; one behind a slow link is given time. */
 export const HERE_TIMEOUT_MS = 1_200;
 export const FAR_TIMEOUT_MS = 5_000;
-export const timeoutFor = (host: string): number => (/^(127\.|::1$|localhost$)/.test(host) ? HERE_TIMEOUT_MS : FAR_TIMEOUT_MS);
+const HERE = /^(?:127\.|\[?::1\]?(?::|$)|localhost(?::|$))/;
+/** How long a server at this host, `host` or `host:port`, may take to answer. */
+export const timeoutFor = (host: string): number => (HERE.test(host) ? HERE_TIMEOUT_MS : FAR_TIMEOUT_MS);
 
 /** What makes a server of each kind answer; a NATS server and an SSH server speak first. */
 const GREETINGS = {
