@@ -19,6 +19,9 @@ export interface ServerAddress {
   readonly port: number;
 }
 
+/** What is said of an address that refuses connections. */
+export const NOTHING_LISTENS = "nothing listens there";
+
 /** A server on this machine answers at once or not at all; one behind a slow link is given time. */
 export const HERE_TIMEOUT_MS = 1_200;
 export const FAR_TIMEOUT_MS = 5_000;
@@ -54,8 +57,7 @@ export function kindOf(bytes: Uint8Array, asked: Greeting): ServerKind | null {
 export type Answer = { readonly kind: "bytes"; readonly bytes: Uint8Array } | { readonly kind: "none"; readonly why: string };
 
 /** Greets a server, and waits for its first bytes. With `none` nothing is sent. */
-export function greet({ host, port }: ServerAddress, greeting: Greeting): Promise<Answer> {
-  const timeoutMs = timeoutFor(host);
+export function greet({ host, port }: ServerAddress, greeting: Greeting, timeoutMs: number = timeoutFor(host)): Promise<Answer> {
   return new Promise((resolve) => {
     const socket = connect({ host, port });
     const end = (answer: Answer): void => {
@@ -92,10 +94,10 @@ export function linkProblem({ host, port }: ServerAddress): Promise<string | nul
 }
 
 const reasonOf = (error: NodeJS.ErrnoException): string =>
-  error.code === "ECONNREFUSED" ? "nothing listens there" : messageOf(error) || (error.code ?? "no link");
+  error.code === "ECONNREFUSED" ? NOTHING_LISTENS : messageOf(error) || (error.code ?? "no link");
 
 /** Whether a server agrees to speak TLS, whatever its certificate. Nothing is sent to it but the greeting. */
-function speaksTls({ host, port }: ServerAddress): Promise<boolean> {
+function speaksTls({ host, port }: ServerAddress, timeoutMs: number): Promise<boolean> {
   return new Promise((resolve) => {
     const name = isIP(host) === 0 ? { servername: host } : {};
     const socket = connectTls({ host, port, rejectUnauthorized: false, ...name });
@@ -104,7 +106,7 @@ function speaksTls({ host, port }: ServerAddress): Promise<boolean> {
       socket.destroy();
       resolve(speaks);
     };
-    const timer = setTimeout(() => end(false), timeoutFor(host));
+    const timer = setTimeout(() => end(false), timeoutMs);
     socket.on("secureConnect", () => end(true));
     // A server that refuses this client says so in TLS.
     socket.on("error", (error: NodeJS.ErrnoException) => end(/ALERT/.test(error.code ?? "")));
@@ -112,13 +114,20 @@ function speaksTls({ host, port }: ServerAddress): Promise<boolean> {
   });
 }
 
+/** A server that is asked what it is has shown that it accepts connections: a busy one is given time. */
+const KNOCK_TIMEOUT_MS = 3_000;
+
 /** The kinds of server that answer at an address, after a few seconds at most; none where nothing is known to answer. */
 export async function kindsAt(address: ServerAddress): Promise<ReadonlySet<ServerKind>> {
+  const timeoutMs = Math.max(timeoutFor(address.host), KNOCK_TIMEOUT_MS);
   const greeted = (["http", "postgres", "http2"] as const).map(async (greeting) => {
-    const answer = await greet(address, greeting);
+    const answer = await greet(address, greeting, timeoutMs);
     return answer.kind === "bytes" ? kindOf(answer.bytes, greeting) : null;
   });
-  const found = await Promise.all([...greeted, speaksTls(address).then((speaks) => (speaks ? ("tls" as const) : null))]);
+  const found = await Promise.all([
+    ...greeted,
+    speaksTls(address, timeoutMs).then((speaks) => (speaks ? ("tls" as const) : null)),
+  ]);
   return new Set(found.filter((kind) => kind !== null));
 }
 

@@ -27,6 +27,7 @@ export {
   kindOf,
   kindsAt,
   linkProblem,
+  NOTHING_LISTENS,
   otherKindAt,
   SERVER_KINDS,
   type ServerAddress,

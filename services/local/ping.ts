@@ -1,5 +1,14 @@
 import { TributaryError, withoutLogin } from "../core/index.ts";
-import { greet, kindOf, linkProblem, otherKindAt, SERVER_KINDS, type ServerAddress, type ServerKind } from "../core/node.ts";
+import {
+  greet,
+  kindOf,
+  linkProblem,
+  NOTHING_LISTENS,
+  otherKindAt,
+  SERVER_KINDS,
+  type ServerAddress,
+  type ServerKind,
+} from "../core/node.ts";
 
 /** What makes a server answer: the greeting to send. Where TLS comes first, only the link can be tried. */
 interface Known {
@@ -59,8 +68,10 @@ async function silenceAt(address: ServerAddress, { kind, greeting }: Known): Pro
     return why === null ? null : `${where}: ${why}`;
   }
   const answer = await greet(address, greeting);
-  if (answer.kind === "none") return `${where}: ${answer.why}`;
-  const found = kindOf(answer.bytes, greeting);
+  if (answer.kind === "none" && answer.why === NOTHING_LISTENS) return `${where}: ${answer.why}`;
+  // Most servers wait to be asked in their own way.
+  const found = answer.kind === "none" ? await otherKindAt(address, kind) : kindOf(answer.bytes, greeting);
+  if (answer.kind === "none" && found === null) return `${where}: ${answer.why}`;
   return found === null || found === kind ? null : `${where}: ${SERVER_KINDS[found]} answers there`;
 }
 

@@ -144,7 +144,8 @@ describe("the addresses of a hub's servers", () => {
   });
 
   it("a command on a running hub counts a server of another kind as silent, and names it", async () => {
-    expect(await silenceOf(`nats://${at("http")}`)).toContain("no answer");
+    expect(await silenceOf(`nats://${at("http")}`)).toContain("a server that speaks HTTP answers there");
+    expect(await silenceOf(`nats://${at("silent")}`)).toContain("no answer");
     expect(await silenceOf(`nats://${at("ssh")}`)).toContain("an SSH server answers there");
     expect(await silenceOf(`postgres://${at("http")}/x`)).toContain("a server that speaks HTTP answers there");
     expect(await silenceOf(`esdb://${at("nats")}?tls=false`)).toContain("a NATS server answers there");
