@@ -34,7 +34,7 @@ export {
   type ServerKind,
   timeoutFor,
   unlessOtherKind,
-} from "./knock.ts";
+} from "./knock.node.ts";
 
 export const chainHash: ChainHash = (prev, text) => createHash("sha256").update(prev, "hex").update(text).digest("hex") as Hash;
 
