@@ -52,7 +52,7 @@ export async function parkedNamed({ db }: Pick<Desk, "db">, words: readonly stri
 const notParked = (names: readonly string[]): TributaryError =>
   new TributaryError(
     "not-found",
-    `${names.join(", ")} ${names.length === 1 ? "is" : "are"} not parked`,
+    names.length === 1 ? `${names[0]} is not parked` : `these are not parked: ${names.join(", ")}`,
     "`tributary parked list` shows what is.",
   );
 

@@ -1,4 +1,4 @@
-import { canonicalize, type JsonObject, type JsonValue, messageOf, TributaryError } from "../core/index.ts";
+import { canonicalize, type JsonObject, type JsonValue, messageOf, RESOLVED, TributaryError } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import {
   type CheckedRow,
@@ -101,9 +101,12 @@ export async function tryRules(
 }
 
 /** Throws `not-found` where no form is about the entities of a view: there are none, and never will be. */
-function mustBeDeclared(gate: Gate, { name, entity }: Projection): void {
-  const known = [...new Set(gate.subjects().flatMap(({ annotations }) => annotations.entity ?? []))].sort();
-  if (known.includes(entity) || known.includes("*")) return;
+function mustBeDeclared(gate: Gate, { name, entity, eventTypes }: Projection): void {
+  const forms = gate.subjects().map(({ annotations }) => annotations);
+  // A form about all entities counts where the view takes its events; every view takes decisions.
+  const feeds = (events: readonly string[]): boolean => events.some((type) => type !== RESOLVED && eventTypes.includes(type));
+  if (forms.some((form) => form.entity === entity || (form.entity === "*" && feeds(form.events)))) return;
+  const known = [...new Set(forms.flatMap((form) => form.entity ?? []))].filter((each) => each !== "*").sort();
   throw new TributaryError(
     "not-found",
     `${name} is a view of ${JSON.stringify(entity)}, and there is no such entity: no form is about it, and the log has no event of it`,

@@ -67,7 +67,7 @@ const USES: readonly [args: readonly string[], code: number, says: RegExp][] = [
   [["quarantine", "show", "relief.juba.t1.abc/1"], 4, /relief\.juba\.t1\.abc\/1/],
   [["quarantine", "show", "gibberish"], 4, /gibberish is not in quarantine/],
   [["quarantine", "release", "relief.juba.t1.abc/1", "--note", "x"], 4, /relief\.juba\.t1\.abc\/1/],
-  [["parked", "retry", "beneficiaries", "nobody"], 4, /is not parked/],
+  [["parked", "retry", "beneficiaries", "nobody"], 4, /these are not parked: beneficiaries, nobody/],
   [["parked", "show", "beneficiaries/nobody"], 4, /nobody/],
   [["site", "list", "--silent", "0"], 2, /--silent "0" is not a whole number from 1 to 3650/],
   [["rebuild", "nosuch"], 4, /there is no view nosuch/],
