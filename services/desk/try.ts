@@ -104,7 +104,7 @@ export async function tryRules(
 function mustBeDeclared(gate: Gate, { name, entity, eventTypes }: Projection): void {
   const forms = gate.subjects().map(({ annotations }) => annotations);
   // A form about all entities counts where the view takes its events; every view takes decisions.
-  const feeds = (events: readonly string[]): boolean => events.some((type) => type !== RESOLVED && eventTypes.includes(type));
+  const feeds = (events: readonly string[]): boolean => events.some((type) => type !== RESOLVED && eventTypes.has(type));
   if (forms.some((form) => form.entity === entity || (form.entity === "*" && feeds(form.events)))) return;
   const known = [...new Set(forms.flatMap((form) => form.entity ?? []))].filter((each) => each !== "*").sort();
   throw new TributaryError(
