@@ -133,6 +133,15 @@ export async function kindsAt(address: ServerAddress): Promise<ReadonlySet<Serve
 
 /** The kind of server that answers at an address where one of the kind `wanted` should; `null`: that kind answers, or nothing that is known. */
 export async function otherKindAt(address: ServerAddress, wanted: ServerKind): Promise<ServerKind | null> {
+  // A NATS server speaks first: over a slow link nothing more need be asked.
+  if (wanted === "nats") {
+    const said = await greet(address, "none");
+    if (said.kind === "bytes") {
+      const kind = kindOf(said.bytes, "none");
+      return kind === wanted ? null : kind;
+    }
+    if (said.why === NOTHING_LISTENS) return null;
+  }
   const kinds = await kindsAt(address);
   // A port of https answers plain HTTP with a refusal.
   if (wanted === "http" && kinds.has("tls")) return "tls";

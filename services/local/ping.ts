@@ -2,6 +2,7 @@ import { TributaryError, withoutLogin } from "../core/index.ts";
 import {
   greet,
   kindOf,
+  kindsAt,
   linkProblem,
   NOTHING_LISTENS,
   otherKindAt,
@@ -69,8 +70,10 @@ async function silenceAt(address: ServerAddress, { kind, greeting }: Known): Pro
   }
   const answer = await greet(address, greeting);
   if (answer.kind === "none" && answer.why === NOTHING_LISTENS) return `${where}: ${answer.why}`;
-  // Most servers wait to be asked in their own way.
-  const found = answer.kind === "none" ? await otherKindAt(address, kind) : kindOf(answer.bytes, greeting);
+  // Most servers wait to be asked in their own way, and a busy one may answer by now.
+  const kinds = answer.kind === "none" ? await kindsAt(address) : null;
+  if (kinds?.has(kind)) return null;
+  const found = answer.kind === "bytes" ? kindOf(answer.bytes, greeting) : ([...(kinds ?? [])][0] ?? null);
   if (answer.kind === "none" && found === null) return `${where}: ${answer.why}`;
   return found === null || found === kind ? null : `${where}: ${SERVER_KINDS[found]} answers there`;
 }
