@@ -238,7 +238,7 @@ function tellReport(report: VerifyReport, out: Output): void {
   const parts = PARTS.map((part) => ({ part, ...report.verdicts[part] }));
   for (const { part, state, says } of parts) out.line(`${part.padEnd(7)} ${verdictWords[state]}: ${says}.`);
   const { facts } = report.signatures;
-  if (facts !== null) out.line(`\n${facts} facts about keys are signed by the hub.`);
+  if (facts !== null) out.line(`\n${facts === 1 ? "1 fact about keys is" : `${facts} facts about keys are`} signed by the hub.`);
   for (const name of report.notCompared)
     out.line(
       `${name} was not compared: its declaration differs from the one that it was built by. Run \`tributary rebuild ${name}\`, then verify again.`,

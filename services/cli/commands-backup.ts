@@ -6,6 +6,7 @@ import { anchorMemory, anchorPlace } from "./anchor-place.ts";
 import type { Command, Input } from "./args.ts";
 import { makeBackup } from "./backup.ts";
 import { type Manifest, megabytes } from "./manifest.ts";
+import { counted } from "./output.ts";
 import { hubDir } from "./paths.ts";
 import { runningHub } from "./reach.ts";
 import { restoreBackup } from "./restore.ts";
@@ -36,7 +37,7 @@ or KurrentDB of your own is backed up by its own means (docs/production.md); the
     if (process.stderr.isTTY) out.progress("");
     out.result({ backup: resolve(to), ...manifest });
     out.line(
-      `Backed up ${manifest.org} to ${resolve(to)}: ${manifest.files.length} files, ${sizeOf(manifest)}${
+      `Backed up ${manifest.org} to ${resolve(to)}: ${counted(manifest.files.length, "file")}, ${sizeOf(manifest)}${
         manifest.log === null
           ? "; WITHOUT the log, which its own server must back up"
           : `, the log up to position ${manifest.log.end} of incarnation ${manifest.log.incarnation}`

@@ -167,6 +167,7 @@ function tellAbout({ case: found, choices, events }: CaseDetails, out: Output): 
   }
   if (found.kind === "fork") {
     out.line(forkTable(found.about));
+    if (found.state !== "open") return;
     out.line(
       `\nFind out who writes under this name: a tablet that was copied, or somebody who has its key (\`tributary device revoke ${found.subject}\`). An honest\ndevice continues by itself under a new epoch, and sends there what was refused. Then \`tributary case accept ${found.id} --note WHY\`.`,
     );
@@ -180,7 +181,8 @@ function tellAbout({ case: found, choices, events }: CaseDetails, out: Output): 
     ),
   );
   if (found.about.values !== undefined) out.line(`  ${JSON.stringify(found.about.values)}`);
-  if (!isClosed)
+  if (found.state === "accepted") out.line("\nIt stays as it is. If anything is added to it, it is open again.");
+  if (found.state === "open")
     out.line(
       `\nCorrect or cancel one of them with a new event, and the case closes; or \`tributary case accept ${found.id} --note WHY\` leaves it as it is.`,
     );

@@ -11,7 +11,7 @@ import { byTheFile, REASONS } from "./commands-audit.ts";
 import { caseLine } from "./commands-case.ts";
 import { withDesk } from "./desk.ts";
 import { entityIn, entityNamed } from "./entities.ts";
-import { type Output, shown, table } from "./output.ts";
+import { counted, type Output, shown, table } from "./output.ts";
 import { withHubGate } from "./registry.ts";
 import { withViews } from "./with-views.ts";
 
@@ -166,7 +166,7 @@ entities could not be folded.
       withHubGate(text("data"), ({ gate }) =>
         tryRules({ db, gate }, projection, {
           maxRows: number("limit", DEFAULT_ROWS, ROW_COUNT),
-          onProgress: (entities) => out.progress(`${entities} entities folded`),
+          onProgress: (entities) => out.progress(`${counted(entities, "entity", "entities")} folded`),
         }),
       ),
     );
@@ -177,14 +177,18 @@ entities could not be folded.
 
 function tellTried(projection: Projection, tried: Tried, out: Output): void {
   out.result(tried);
+  if (tried.entities === 0) {
+    out.line(`The log has no event about ${projection.entity} yet, so there is nothing to try ${tried.view} on.`);
+    return;
+  }
   if (tried.isNew) {
-    out.line(`There is no view ${tried.view} yet. It would have ${tried.appearing} rows.`);
+    out.line(`There is no view ${tried.view} yet. It would have ${counted(tried.appearing, "row")}.`);
   } else {
     const differing = tried.changed + tried.appearing + tried.disappearing;
     out.line(
       differing === 0
-        ? `${tried.view}: all ${tried.equal} rows would show what they show now.`
-        : `${tried.view}: ${differing} of ${tried.entities} rows would show something else (${tried.changed} changed, ${tried.appearing} new, ${tried.disappearing} gone).`,
+        ? `${tried.view}: ${tried.equal === 1 ? "the one row" : `all ${tried.equal} rows`} would show ${tried.equal === 1 ? "what it shows" : "what they show"} now.`
+        : `${tried.view}: ${differing} of ${counted(tried.entities, "row")} would show something else (${tried.changed} changed, ${tried.appearing} new, ${tried.disappearing} gone).`,
     );
     if (tried.changed > 0) out.line(table(["column", "rows"], Object.entries(tried.byColumn), "  "));
   }
@@ -192,9 +196,9 @@ function tellTried(projection: Projection, tried: Tried, out: Output): void {
     `Conflicts: ${tried.conflicts.now} now, ${tried.conflicts.would} then, ${tried.conflicts.forPeople} of them for people to decide.`,
   );
   if (Object.keys(projection.invariants).length > 0 || tried.violations.now > 0)
-    out.line(`Violated invariants: ${tried.violations.now} open cases now, ${tried.violations.would} then.`);
+    out.line(`Violated invariants: ${counted(tried.violations.now, "open case")} now, ${tried.violations.would} then.`);
   if (tried.failing > 0) {
-    out.line(`\n${tried.failing} entities could not be folded, and would be parked:`);
+    out.line(`\n${counted(tried.failing, "entity", "entities")} could not be folded, and would be parked:`);
     for (const problem of tried.problems) out.line(`  ${problem}`);
   }
   for (const { id, kind, columns } of tried.rows) {

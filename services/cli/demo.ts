@@ -1,6 +1,7 @@
-import { cpSync, existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { TributaryError } from "../core/index.ts";
+import { makeFolder } from "../core/node.ts";
 import { isAlive, removeAbandoned, workFolder } from "../local/index.ts";
 import type { Log } from "../log/index.ts";
 import type { Db } from "../views/index.ts";
@@ -108,7 +109,7 @@ ${CHAPTERS.map(({ name, shows }) => `  ${name.padEnd(10)}${shows}`).join("\n")}`
       await removeAbandoned(join(dir, name, "hub"));
       rmSync(join(dir, name), { recursive: true, force: true });
     }
-    mkdirSync(sitesDir, { recursive: true });
+    makeFolder(sitesDir);
     const startedMs = Date.now();
     out.line("\nA hub starts on this machine: broker, event log and database are real servers. The story is of May 2026.");
     let failed = true;

@@ -1,19 +1,8 @@
-import {
-  chmodSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmdirSync,
-  rmSync,
-  statSync,
-} from "node:fs";
+import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, statSync } from "node:fs";
 import { userInfo } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { type Incarnation, type IncarnationId, TributaryError } from "../core/index.ts";
-import { hubFolder } from "../core/node.ts";
+import { hubFolder, makeFolder } from "../core/node.ts";
 import { canHoldDatabase } from "../local/index.ts";
 import { beginIncarnation, currentIncarnation, type Log } from "../log/index.ts";
 import { sealCopy } from "../log/node/index.ts";
@@ -92,7 +81,7 @@ export async function restoreBackup({ from, dataDir, say }: RestoreOptions): Pro
 }
 
 function put(from: string, to: string, mode: number): void {
-  mkdirSync(dirname(to), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(to), 0o700);
   copyFileSync(from, to);
   chmodSync(to, mode);
   syncToDisk(to);

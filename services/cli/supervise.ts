@@ -12,6 +12,7 @@ import { publicPartOf } from "./hub-keys.ts";
 import { keepWorker, type Worker } from "./keep-worker.ts";
 import { hubKey, readHubKeys } from "./keys.ts";
 import { followLogins } from "./logins.ts";
+import { counted } from "./output.ts";
 import { settingsFile } from "./paths.ts";
 import { MAIN } from "./program.ts";
 import { narrowerThan, openHubGate, registerProjectSchemas } from "./registry.ts";
@@ -116,8 +117,7 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     if (backends.nats.how !== "environment") logins = await followLogins(dataDir, state.eventstoreUrl, say);
     // This runs while the workers start, which takes longer.
     const narrow = await narrowerThan(schemas, folders);
-    if (narrow > 0)
-      say(`${narrow} columns of views hold less than their forms let through: \`tributary schema check\` lists them.`);
+    if (narrow > 0) say(narrowWords(narrow));
     await Promise.race([Promise.all([ingress.ready(), projector.ready()]), failure.promise]);
     // One after the other: the first brings tables and views up to date.
     const more = startMore(options, start);
@@ -131,6 +131,9 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     signal?.removeEventListener("abort", callOff);
   }
 }
+
+const narrowWords = (count: number): string =>
+  `${count === 1 ? "1 column of a view holds" : `${count} columns of views hold`} less than their forms let through: \`tributary schema check\` lists them.`;
 
 const foldersAsked = ({ schemas, projections }: HubOptions): Partial<Folders> => ({
   ...(schemas === undefined ? {} : { schemas: resolve(schemas) }),
@@ -224,7 +227,7 @@ async function prepareSchemas(log: Log, folders: Folders, say: (line: string) =>
   const { registry } = await openHubGate(log, folders);
   try {
     const added = await registerProjectSchemas(registry, folders, "hub");
-    if (added.length > 0) say(`Registered ${added.length} schema versions: ${added.join(", ")}.`);
+    if (added.length > 0) say(`Registered ${counted(added.length, "schema version")}: ${added.join(", ")}.`);
     return registry;
   } finally {
     registry.close();

@@ -254,7 +254,24 @@ it("a ration that two sites handed out is a case with both events, accepted for 
   await json("case", "accept", found!.id, "--note", "two families share the number", "--actor", "maria");
   await hub.projected();
   expect(await cases("--rule", "ration_once")).toEqual([]);
-  expect(await cases("--state", "accepted")).toMatchObject([{ id: found!.id }]);
+  const accepted = { id: found!.id, state: "accepted", acceptedBy: "maria", acceptedNote: "two families share the number" };
+  expect(await cases("--state", "accepted")).toMatchObject([accepted]);
+  // Whoever looks at the case or at one of its entities reads that it was accepted, by whom and why.
+  const entity = ["distribution", "one-1"] as const;
+  expect(await json("case", "show", found!.id)).toMatchObject(accepted);
+  expect(await json("audit", "entity", ...entity)).toMatchObject({ cases: [accepted] });
+  expect(await json("explain", ...entity)).toMatchObject({ cases: [accepted] });
+  for (const args of [
+    ["case", "list", "--state", "accepted"],
+    ["case", "list", "--state", "all"],
+    ["case", "show", found!.id],
+    ["audit", "entity", ...entity],
+    ["explain", ...entity],
+  ]) {
+    const { stdout } = await run(...args);
+    expect(stdout, args.join(" ")).toMatch(/left as it is by maria on \d{4}-\d\d-\d\dT[\d:]+Z: two families share the number/);
+    expect(stdout, args.join(" ")).not.toContain("`tributary case accept");
+  }
   await one.append(handOut("one", 2));
   await send(one);
   expect(await cases("--rule", "ration_once")).toMatchObject([{ id: found!.id, state: "open" }]);

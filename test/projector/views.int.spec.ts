@@ -339,7 +339,7 @@ describe("an entity that cannot be folded", () => {
       { village: "Yei", again: false, gone: true },
       { village: "YEI", again: true, gone: false },
     ]);
-    const decided = await decisionsOn(hub.db, id, await commonPosition(hub.db));
+    const decided = await decisionsOn(hub.db, { type: "beneficiary", id }, await commonPosition(hub.db));
     expect(decided.filter(({ view }) => view === "families").map(({ value }) => value)).toEqual(["YEI"]);
     expect((await decisionsSuperseded(hub.db, id)).map(({ value }) => value)).toEqual(["Yei"]);
     await askRefold(hub.db, "families", [{ type: "beneficiary", id }]);

@@ -250,7 +250,7 @@ describe("a decision that is replaced when its entity is folded again", () => {
     await everywhere(upTo);
   };
   const current = async (): Promise<unknown[]> =>
-    (await decisionsOn(db, "p1", await commonPosition(db))).map(({ value }) => value);
+    (await decisionsOn(db, { type: "person", id: "p1" }, await commonPosition(db))).map(({ value }) => value);
   const past = async (): Promise<unknown[]> =>
     (await decisionsSuperseded(db, "p1")).map(({ value, knownFrom, supersededAt }) => [value, knownFrom, supersededAt]);
 

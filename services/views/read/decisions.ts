@@ -1,7 +1,8 @@
-import type { Position } from "../../core/index.ts";
+import type { EntityRef, Position } from "../../core/index.ts";
 import type { Author, Decision } from "../../merge/engine.ts";
 import type { Db } from "../connect.ts";
 import { commonPosition } from "../places.ts";
+import { heldIn } from "./sql.ts";
 
 /** What a rule decided about values that stood side by side, when an event made them so. */
 export interface RecordedDecision {
@@ -37,11 +38,13 @@ export interface SupersededDecision extends RecordedDecision {
   readonly supersededAt: string;
 }
 
-/** All decisions on the entities of an id up to a position, in log order. Entities of several types may have the id, each in its own shard. */
-export async function decisionsOn(db: Db, id: string, upTo: Position | null): Promise<readonly RecordedDecision[]> {
+/** All decisions on an entity up to a position, in log order. An entity of another type may have the same id; its decisions follow from events of its own. */
+export async function decisionsOn(db: Db, { type, id }: EntityRef, upTo: Position | null): Promise<readonly RecordedDecision[]> {
   const { rows } = await db.query<RecordedDecision & Record<string, unknown>>(
-    `${DECISIONS} AND entity_id = $2 ORDER BY position, register`,
-    [upTo, id],
+    `${DECISIONS} AND entity_id = $2
+       AND NOT EXISTS (SELECT FROM tributary.audit a WHERE a.position = tributary.decision.position AND ${heldIn("a", "entity_type")} <> $3)
+     ORDER BY position, register`,
+    [upTo, id, type],
   );
   return rows;
 }

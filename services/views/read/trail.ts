@@ -38,7 +38,7 @@ export async function trail(db: Db, entity: EntityRef): Promise<Trail | null> {
     through,
     incarnation: await incarnationOf(db),
     events,
-    decisions: await decisionsOn(db, entity.id, through),
+    decisions: await decisionsOn(db, entity, through),
     parked: await whereParked(db, entity),
     cases: await casesOf(db, entity),
     beyond,
