@@ -23,39 +23,35 @@ const linkTo = (url: string, options: Parameters<typeof openLink>[1]): Promise<L
 
 describe("a sync over a bad link", () => {
   /** 64 kbit/s, 800 ms each way and a cut every 20 s, five times as fast: what one connection carries between two cuts is the same. */
-  const BAD = { bytesPerS: 40_000, delayMs: 160, cutEveryMs: 4_000 };
+  const BAD = { bytesPerS: 40_000, delayMs: 160, cutEveryBytes: 4 * 40_000 };
 
   it.each([
     ["nats", 1_000],
     ["http", 250],
-  ] as const)(
-    "over %s gets %i events of 600 B through, of which no 500 fit between two cuts",
-    async (way, count) => {
-      const site = `cut-${way}`;
-      const field = door.field(site);
-      await field.appendMany(noise(count, 600), { onInvalid: "keep" });
-      const url = door[`${way}Url`];
-      const link = await linkTo(url, BAD);
-      try {
-        const result = await field.sync({
-          url: through(url, link),
-          token: await door.token(site),
-          // What a satellite does in twenty seconds happens here in four.
-          sleep: (ms) => sleep(ms / 5),
-          maxTries: 10,
-        });
-        expect(result).toMatchObject({ confirmed: count, pending: 0 });
-        expect(link.cuts).toBeGreaterThan(0);
-        // Counted is what was sent, also in vain: never less than what had to come through. 600 letters of noise are 450 bytes.
-        expect(result.sentBytes).toBeGreaterThan(450 * count);
-        expect(result.sentBytes).toBeLessThan(3_000 * count);
-      } finally {
-        await link.close();
-      }
-      expect((await door.entries()).filter(({ head }) => head.origin.startsWith(`relief.${site}.`))).toHaveLength(count);
-    },
-    120_000,
-  );
+  ] as const)("over %s gets %i events of 600 B through, of which no 500 fit between two cuts", async (way, count) => {
+    const site = `cut-${way}`;
+    const field = door.field(site);
+    await field.appendMany(noise(count, 600), { onInvalid: "keep" });
+    const url = door[`${way}Url`];
+    const link = await linkTo(url, BAD);
+    try {
+      const result = await field.sync({
+        url: through(url, link),
+        token: await door.token(site),
+        // What a satellite does in twenty seconds happens here in four.
+        sleep: (ms) => sleep(ms / 5),
+        maxTries: 100,
+      });
+      expect(result).toMatchObject({ confirmed: count, pending: 0 });
+      expect(link.cuts).toBeGreaterThan(0);
+      // Counted is what was sent, also in vain: never less than what had to come through. 600 letters of noise are 450 bytes.
+      expect(result.sentBytes).toBeGreaterThan(450 * count);
+      expect(result.sentBytes).toBeLessThan(3_000 * count);
+    } finally {
+      await link.close();
+    }
+    expect((await door.entries()).filter(({ head }) => head.origin.startsWith(`relief.${site}.`))).toHaveLength(count);
+  });
 
   it("waits for a link that is slow but works, and sends one event at a time if it must", async () => {
     const field = door.field("slow");
