@@ -6,7 +6,7 @@ import { isLinear } from "../../services/gate/json/linear.ts";
 import { automatonOf, beginCheck, matcherOf, matches, parsePattern, patternProblem } from "../../services/gate/json/patterns.ts";
 import { gateOf } from "../support/gate.ts";
 import { type Chooser, chooser, SEED } from "../support/random.ts";
-import { atLeast, isDue, runs } from "../support/runs.ts";
+import { atLeast, isDue } from "../support/runs.ts";
 
 /** What patterns are made of: everything that JavaScript and RE2 write or mean differently, and what makes backtracking slow. */
 const PARTS = [

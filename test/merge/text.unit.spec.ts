@@ -373,8 +373,8 @@ describe("a sequenced text", () => {
     expect(sequencedText.read(oneAfterTheOther)).toBe(`${"a".repeat(150)}${"b".repeat(150)}${"c".repeat(150)}`);
     // Whoever pushes letter by letter has the letters between those of others.
     expect(sequencedText.read(typed((at, i) => i * 3 + at))).toBe("abc".repeat(150));
-    console.info(transformed.mock.calls.length);
-    expect(transformed.mock.calls.length).toBeLessThan(1);
+    // It took 268,653. Without its memory of ops in other contexts it would take as many times more as there are ops.
+    expect(transformed.mock.calls.length).toBeLessThan(300_000);
     expect(textProblems(oneAfterTheOther)).toEqual([]);
   });
 
