@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, it, onTestFinished, vi } from "vitest";
+import { afterAll, beforeAll, expect, it, onTestFinished } from "vitest";
 import { writeState } from "../../services/cli/state.ts";
 import type { Field } from "../../services/field/index.ts";
 import { type Ended, runHere } from "../support/here.ts";
@@ -93,6 +94,7 @@ const cases = (...args: string[]): Promise<Case[]> => json("case", "list", ...ar
 beforeAll(async () => {
   hub = await openTestHub({ schemas: SCHEMAS });
   process.env.TRIBUTARY_DATA = hub.dir;
+  process.env.TRIBUTARY_PROJECTIONS = projections;
   writeProjections(MANUAL);
   await hub.projector.close();
   writeFileSync(join(hub.dir, "signing-key.json"), JSON.stringify(hub.key));

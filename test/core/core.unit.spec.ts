@@ -126,8 +126,8 @@ describe("a batch on the wire", () => {
       fc.property(batch, fc.nat(), fc.integer({ min: 1, max: 255 }), fc.boolean(), ({ batch }, at, flip, cut) => {
         const plain = zstd.decompress(encodeBatch(batch, zstd).subarray(3), MAX_BATCH_BYTES);
         const bytes = Uint8Array.from([0x54, 0x42, 0, ...plain]);
-        const place = 3 + (at % plain.length);
-        const bad = cut ? bytes.subarray(0, place) : bytes.with(place, bytes[place]! ^ flip);
+        const index = 3 + (at % plain.length);
+        const bad = cut ? bytes.subarray(0, index) : bytes.with(index, bytes[index]! ^ flip);
         let decoded: Batch;
         try {
           decoded = decodeBatch(bad, zstd);
@@ -253,7 +253,7 @@ describe("the hash chain", () => {
 });
 
 describe("canonical JSON (RFC 8785)", () => {
-  it("is distinguished from other JSON, whichever way it is checked", () => {
+  it("is told apart from other JSON, whichever way it is checked", () => {
     const key = fc.oneof(fc.constantFrom("a", "b", "10", "9", "é", "\u{1F600}", "__proto__", ""), fc.string({ maxLength: 3 }));
     const { value } = fc.letrec<{ value: unknown }>((tie) => ({
       value: fc.oneof(

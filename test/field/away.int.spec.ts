@@ -62,7 +62,7 @@ describe("while nobody can say where the hub's log stands", () => {
     },
   );
 
-  it("a hub without ingress likewise: its broker keeps the events", async () => {
+  it("a device hands over its events to a hub without ingress, too: the broker keeps them", async () => {
     const field = door.field("no-ingress");
     await field.appendMany(some(12));
     await door.stopIngress();

@@ -97,7 +97,7 @@ describe("a sync over a bad link", () => {
     pace.remember();
     const next = openPace(field.store, 1_000_000);
     expect(next.frameBytes).toBe(16_000);
-    // It lived for eight seconds, so a frame may take one; 8 kB arrive in one.
+    // The connection lived for eight seconds, so a frame may take one second; 8 kB arrive in one.
     next.taken(16_000, 0, 2_000, true);
     expect(next.frameBytes).toBe(8_000);
     expect(next.mayFly(8_000)).toBe(true);
@@ -106,7 +106,7 @@ describe("a sync over a bad link", () => {
     expect(next.frameBytes).toBe(32_000);
     expect(next.mayFly(900_000)).toBe(true);
     expect(next.mayFly(990_000)).toBe(false);
-    // Slow because the hub is busy, as an answer over HTTP may be, is not slow because the link is.
+    // An answer over HTTP may be slow because the hub is busy: that does not mean that the link is slow.
     next.taken(32_000, 2_001, 12_010, false);
     expect(next.frameBytes).toBe(32_000);
     for (let i = 0; i < 40; i++) next.cut(next.frameBytes);

@@ -17,7 +17,7 @@ const compiles = (doc: Document): boolean => {
   }
 };
 
-it("never calls schemas compatible where a document tells otherwise, and proves most of what it refuses (I28)", () => {
+it("never calls schemas compatible where a document shows otherwise, and proves most of what it refuses (I28)", () => {
   let compatible = 0;
   let proved = 0;
   let doubted = 0;

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { checkHistories, nothingCounted } from "../support/model.ts";
 import { IS_QUICK, runs, untilEnough } from "../support/runs.ts";
 
-/** A fresh one each time; a failure names it, and `TRIBUTARY_TEST_SEED=… npx vitest run test/merge/model` plays it again. */
+/** A new seed each time; a failure names it, and `TRIBUTARY_TEST_SEED=… npm test -- test/merge/model` plays the run again. */
 const SEED = Number(process.env.TRIBUTARY_TEST_SEED ?? Date.now() % 2 ** 31);
 const RUNS = runs(1000);
 

@@ -150,7 +150,7 @@ function mutated(given: JsonValue): JsonValue {
   for (let i = int(1, 4); i > 0; i--) {
     const all = places(box as JsonObject);
     const { holder, name } = pick(all);
-    // Copies of parsed JSON: writing to them is what this is for.
+    // These are copies of parsed JSON, made to be written to.
     const of = holder as Record<string | number, JsonValue>;
     const how = int(0, 6);
     if (how === 0) of[name] = odd();

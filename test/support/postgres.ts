@@ -4,7 +4,7 @@ import { connectViews, type Db } from "../../services/views/index.ts";
 import { withCluster } from "./cluster.ts";
 import { newDir } from "./home.ts";
 
-/** A PostgreSQL of a test's own, with nothing in it. */
+/** An empty PostgreSQL for one test. */
 export async function openPostgres(): Promise<{
   readonly db: Db;
   readonly url: string;

@@ -3,7 +3,7 @@ import { onTestFinished } from "vitest";
 import { newDir } from "./home.ts";
 import { WAIT_MS } from "./patience.ts";
 
-/** A folder that goes with the test. */
+/** A folder that is removed when the test ends. */
 export function tempDir(): string {
   const dir = newDir("test");
   onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
