@@ -73,8 +73,8 @@ describe("a test does not fail because the machine is busy:", () => {
   });
 });
 
-/** The warden makes the folder of the run; `vi.hoisted` runs before imports. */
-const MAY_MAKE_FOLDERS = new Set(["support/warden.ts", "cli/desk.e2e.spec.ts", "patience.unit.spec.ts"]);
+/** The warden makes the folder of the run. */
+const MAY_MAKE_FOLDERS = new Set(["support/warden.ts", "patience.unit.spec.ts"]);
 
 describe("the reader of clocks", () => {
   const of = (...lines: readonly string[]): string[] =>

@@ -23,11 +23,12 @@ async function startRun(): Promise<{ readonly main: ChildProcess; readonly said:
   const server = `process.on("SIGTERM", () => {}); setInterval(() => {}, 1_000);`;
   const worker = `
     import { spawn } from "node:child_process";
-    import { HOME, moveIn, newDir } from ${JSON.stringify(HOME_MODULE)};
+    import { HOME, moveIn, moveOut, newDir } from ${JSON.stringify(HOME_MODULE)};
     moveIn();
     newDir("left");
     const server = spawn(process.execPath, ["-e", ${JSON.stringify(server)}], { stdio: "ignore", detached: true });
     console.log(JSON.stringify({ worker: process.pid, server: server.pid, home: process.env[HOME] }));
+    process.once("SIGUSR2", () => moveOut(process.env[HOME]));
     setInterval(() => {}, 1_000);`;
   const main = `
     import { spawn } from "node:child_process";
@@ -57,15 +58,22 @@ async function startRun(): Promise<{ readonly main: ChildProcess; readonly said:
   return { main: child, said, errors: () => errors };
 }
 
-it("what a worker of the tests has started ends when the worker is killed, though it ignores SIGTERM, and its folder goes; the run goes on", async () => {
-  const { said, errors } = await startRun();
-  expect(existsSync(said.home)).toBe(true);
-  process.kill(said.worker, "SIGKILL");
-  await eventually("the server's end", async () => !isAlive(said.server));
-  await eventually("the folder's end", async () => !existsSync(said.home));
-  expect(errors()).toContain(`A test left a process, which is ended: ${said.server} `);
-  expect([isAlive(said.main), isAlive(said.warden), existsSync(said.run)]).toEqual([true, true, true]);
-});
+it.each([
+  ["the worker is killed", "SIGKILL"],
+  ["their file has ended", "SIGUSR2"],
+] as const)(
+  "what tests have started ends when %s, though it ignores SIGTERM, and its folder goes; the run goes on",
+  async (_, how) => {
+    const { said, errors } = await startRun();
+    expect(existsSync(said.home)).toBe(true);
+    process.kill(said.worker, how);
+    await eventually("the server's end", async () => !isAlive(said.server));
+    await eventually("the folder's end", async () => !existsSync(said.home));
+    expect(errors()).toContain(`A test left a process, which is ended: ${said.server} `);
+    expect([isAlive(said.main), isAlive(said.warden), existsSync(said.run)]).toEqual([true, true, true]);
+    expect(isAlive(said.worker)).toBe(how === "SIGUSR2");
+  },
+);
 
 it.each(["SIGKILL", "SIGUSR2"] as const)("all of a run goes when it ends by %s", async (how) => {
   const { said } = await startRun();

@@ -28,30 +28,33 @@ describe("a sync over a bad link", () => {
   it.each([
     ["nats", 1_000, 160_000],
     ["http", 250, 40_000],
-  ] as const)("over %s gets %i events of 600 B through, of which no 500 fit between two cuts", async (way, count, cutEveryBytes) => {
-    const site = `cut-${way}`;
-    const field = door.field(site);
-    await field.appendMany(noise(count, 600), { onInvalid: "keep" });
-    const url = door[`${way}Url`];
-    const link = await linkTo(url, { ...BAD, cutEveryBytes });
-    try {
-      const result = await field.sync({
-        url: through(url, link),
-        token: await door.token(site),
-        // What a satellite does in twenty seconds happens here in four.
-        sleep: (ms) => sleep(ms / 5),
-        maxTries: 100,
-      });
-      expect(result).toMatchObject({ confirmed: count, pending: 0 });
-      expect(link.cuts).toBeGreaterThan(0);
-      // Counted is what was sent, also in vain: never less than what had to come through. 600 letters of noise are 450 bytes.
-      expect(result.sentBytes).toBeGreaterThan(450 * count);
-      expect(result.sentBytes).toBeLessThan(3_000 * count);
-    } finally {
-      await link.close();
-    }
-    expect((await door.entries()).filter(({ head }) => head.origin.startsWith(`relief.${site}.`))).toHaveLength(count);
-  });
+  ] as const)(
+    "over %s gets %i events of 600 B through, though fewer than 500 fit between two cuts",
+    async (way, count, cutEveryBytes) => {
+      const site = `cut-${way}`;
+      const field = door.field(site);
+      await field.appendMany(noise(count, 600), { onInvalid: "keep" });
+      const url = door[`${way}Url`];
+      const link = await linkTo(url, { ...BAD, cutEveryBytes });
+      try {
+        const result = await field.sync({
+          url: through(url, link),
+          token: await door.token(site),
+          // What takes a satellite link twenty seconds happens here in four.
+          sleep: (ms) => sleep(ms / 5),
+          maxTries: 100,
+        });
+        expect(result).toMatchObject({ confirmed: count, pending: 0 });
+        expect(link.cuts).toBeGreaterThan(0);
+        // The count is of what was sent, also in vain: it is never less than what had to come through. 600 letters of noise are 450 bytes.
+        expect(result.sentBytes).toBeGreaterThan(450 * count);
+        expect(result.sentBytes).toBeLessThan(3_000 * count);
+      } finally {
+        await link.close();
+      }
+      expect((await door.entries()).filter(({ head }) => head.origin.startsWith(`relief.${site}.`))).toHaveLength(count);
+    },
+  );
 
   it("waits for a link that is slow but works, and sends one event at a time if it must", async () => {
     const field = door.field("slow");

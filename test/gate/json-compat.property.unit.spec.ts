@@ -43,8 +43,8 @@ it("never calls schemas compatible where a document shows otherwise, and proves 
   if (IS_QUICK) return;
   expect(compatible).toBeGreaterThan(5);
   expect(proved).toBeGreaterThan(5);
-  // Doubts are refused too, and said to be doubts. Measured: about one pair in twenty of these, which are far stranger than people's schemas.
-  // Sixty pairs scatter widely around that, so that more are tried where it is more.
+  // Doubtful pairs are refused too, and said to be doubtful. Measured: about one pair in twenty of these, which are far stranger than people's schemas.
+  // Sixty pairs scatter widely around that figure, so more are tried where it is higher.
   expect(doubted).toBeLessThan((compatible + proved) / 3);
 });
 

@@ -72,7 +72,7 @@ describe("a site that sends what it should not stops no other", () => {
     await queue(origin("good", "t1"), frameOf(batchOf(origin("good", "t1"), ["{}"])), await door.token("good"));
     door.ingress = await door.startIngress();
     await eventually("all batches", async () => taken().length === flood + 1);
-    // All were there when the hub began: whatever was begun before the good one was read may end before it.
+    // All were there when the hub began: whatever was begun before the good batch was read may end before it.
     expect(taken().indexOf("good")).toBeLessThanOrEqual(4);
     for (let device = 0; device < 6; device++)
       expect(await all(door.log.readOrigin(origin("bad", `t${device}`)))).toHaveLength(900);

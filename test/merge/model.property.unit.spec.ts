@@ -28,7 +28,7 @@ const REASONS = [
 ];
 
 describe(`replicas that were cut off from each other, seed ${SEED}`, () => {
-  it("show the same rows and decisions once they hold the same events, and those that the definitions say, whatever the rule (I9)", () => {
+  it("show the same rows and decisions once they hold the same events, as the definitions say, whatever the rule (I9)", () => {
     const counts = nothingCounted();
     const reasons = new Set<string>();
     const least = IS_QUICK ? REASONS.length / 2 : REASONS.length - 1;
@@ -37,7 +37,7 @@ describe(`replicas that were cut off from each other, seed ${SEED}`, () => {
       () => reasons.size > least,
     );
     expect(counts.histories).toBeGreaterThanOrEqual(RUNS);
-    // A tenth of the histories may miss the rarest.
+    // A tenth of the histories may miss the rarest reasons.
     if (IS_QUICK) expect(reasons.size).toBeGreaterThan(least);
     else expect([...reasons].sort(), "each reason was met").toEqual(REASONS);
   });

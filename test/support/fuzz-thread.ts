@@ -281,7 +281,7 @@ const frames = [1, 3, 40].map((events) => {
 const tryFrame: Try = (_, how) => {
   const given = pick(frames);
   const frame = how === "whole" ? given : how === "nothing" ? new Uint8Array() : bytesMutated(given);
-  // The first bytes say that it is a frame: mostly left as they are.
+  // The first bytes say that it is a frame: they are mostly left as they are.
   if (how === "any" && chance(0.95)) frame.set([0x54, 0x42, 0].slice(0, frame.length));
   return refusing(() => {
     peekOrigin(frame, plain);
@@ -305,7 +305,7 @@ async function tokenTry(): Promise<Try> {
     const token = chars.join("");
     try {
       await keeper.admit(`${how === "whole" ? "Bearer" : pick(["Bearer", "Basic", "bearer", ""])} ${token}`, Date.now());
-      // The signature covers all of it: nothing but the token itself is taken.
+      // The signature covers all of the token: nothing but the token itself is taken.
       if (token !== good) throw new Error(`it took ${token} for ${good}`);
       return true;
     } catch (error) {

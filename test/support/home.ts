@@ -1,31 +1,40 @@
-import { chmodSync, mkdirSync, mkdtempSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 
 /*
- * Each process that runs tests has a home: a folder named after it, in the folder of the whole run. The variable that names it is inherited by all that the process
- * starts, so that the warden (`warden.ts`) finds what is left when the process is gone, however it ended.
+ * Each file of tests has a home: a folder named after the process that runs it, in the folder of the whole run. The variable that names it is inherited by all that
+ * the tests start, so that the warden (`warden.ts`) finds what is left when the file has ended, or its process is gone, however it ended.
  */
 
 /** The folder of the whole run, made by the warden. */
 export const RUN = "TRIBUTARY_TEST_RUN";
-/** The home of one process: what it starts has the variable too. */
+/** The home of a file of tests: what they start has the variable too. */
 export const HOME = "TRIBUTARY_TEST_HOME";
 
-/** Makes this process's home, once. Does nothing where no warden watches. */
-export function moveIn(): void {
+/** What stands in a home whose file of tests has ended. */
+const LEFT = "left";
+
+/** Makes a home for what this process starts from now on. `null` where no warden watches. */
+export function moveIn(): string | null {
   const run = process.env[RUN];
-  if (run === undefined || ownerOf(process.env[HOME] ?? "") === process.pid) return;
-  const home = join(run, `${process.pid}.home`);
-  mkdirSync(home, { recursive: true });
+  if (run === undefined) return null;
+  const home = mkdtempSync(join(run, `${process.pid}.home.`));
   // As root, PostgreSQL runs as another user, who must reach its folder.
   chmodSync(home, 0o755);
   process.env[HOME] = home;
+  return home;
 }
+
+/** Tells the warden that what is left here may go. */
+export function moveOut(home: string | null): void {
+  if (home !== null) writeFileSync(join(home, LEFT), "");
+}
+export const isLeft = (home: string): boolean => existsSync(join(home, LEFT));
 
 /** The process whose home it is; `null` if it is not a home. */
 export function ownerOf(home: string): number | null {
-  const pid = /^(\d+)\.home$/.exec(basename(home))?.[1];
+  const pid = /^(\d+)\.home\./.exec(basename(home))?.[1];
   return pid === undefined ? null : Number(pid);
 }
 

@@ -1,15 +1,15 @@
 /*
- * The warden of a run of tests. It ends what a process that ran tests has left, and removes its folder: servers and programs of tests that failed, of workers that
- * were killed, of a whole run that was killed. It looks for homes (`home.ts`) whose owner is gone, and for processes that have the home's name in their environment.
+ * The warden of a run of tests. It ends what a file of tests has left, and removes its folder: servers and programs of tests that failed, of workers that
+ * were killed, of a whole run that was killed. It looks for homes (`home.ts`) that are left or whose owner is gone, and for processes that have the home's name in their environment.
  *
- *   watching ──(an owner is gone)──▶ reaping its home ──▶ watching
+ *   watching ──(a home is left, or its owner gone)──▶ reaping its home ──▶ watching
  *      └──(the input has ended: the run is over, or was killed)──▶ reaping all homes ──▶ over
  *
  * Without /proc it removes folders only.
  */
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { HOME, ownerOf } from "./home.ts";
+import { HOME, isLeft, ownerOf } from "./home.ts";
 
 const LOOK_EVERY_MS = 250;
 /** After the run's end: for workers that are about to end by themselves. */
@@ -82,7 +82,7 @@ async function reap(home: string): Promise<void> {
 }
 
 while (!isOver) {
-  for (const home of homes()) if (!isAlive(ownerOf(home) ?? 0)) await reap(home);
+  for (const home of homes()) if (isLeft(home) || !isAlive(ownerOf(home) ?? 0)) await reap(home);
   await sleep(LOOK_EVERY_MS);
 }
 for (const home of homes()) await areGone(home, LEAVE_MS);
