@@ -217,7 +217,7 @@ describe("a log that was set back with its database", () => {
     rmSync(join(dir, "eventstore"), { recursive: true });
     cpSync(join(dir, "kept"), join(dir, "eventstore"), { recursive: true });
     node = await startNode({ dataDir: join(dir, "eventstore"), port });
-    await eventually("the alarm", async () => !(await currentIncarnation(log.journal)).isConfirmed, 30_000);
+    await eventually("the alarm", async () => !(await currentIncarnation(log.journal)).isConfirmed);
     await eventually("the warning", async () => (await made.part()).state === "warning");
   });
 });

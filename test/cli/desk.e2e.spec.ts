@@ -1,14 +1,14 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it, onTestFinished } from "vitest";
 import { writeState } from "../../services/cli/state.ts";
 import type { Field } from "../../services/field/index.ts";
 import { type Ended, runHere } from "../support/here.ts";
+import { newDir } from "../support/home.ts";
 import { number, openTestHub, registration, SCHEMAS, stateOf, type TestHub, update } from "../support/hub.ts";
 import { eventually } from "../support/temp.ts";
 
@@ -16,7 +16,7 @@ const ROOT = join(import.meta.dirname, "../..");
 const MAIN = join(ROOT, "services/cli/main.ts");
 
 /** Where this test's views are declared. */
-const projections = mkdtempSync(join(tmpdir(), "tributary-desk-"));
+const projections = newDir("desk");
 
 let hub: TestHub;
 let one: Field;
@@ -159,7 +159,7 @@ it("a conflict under a manual rule is a case: shown, assigned, commented, decide
   expect(await json("view", "beneficiaries", "--id", number(1))).toMatchObject({
     rows: [{ phone: "+254700000009", conflicts: 0 }],
   });
-}, 300_000);
+});
 
 it("a register that a rule decided shows its values with codes, and a decision that cannot be made is refused with a sentence", async () => {
   const person = `beneficiary/${number(1)}`;
@@ -202,7 +202,7 @@ it("a register that a rule decided shows its values with codes, and a decision t
   ];
   for (const [args, code, words] of refused)
     expect([args, await run(...args)]).toEqual([args, { code, stdout: "", stderr: expect.stringContaining(words) }]);
-}, 240_000);
+});
 
 it("a reader who closes the pipe early ends the output, not the command", async () => {
   for (const args of [["--help"], ["view", "beneficiaries"], ["case", "show", `beneficiary/${number(1)}`, "phone", "--json"]]) {
@@ -215,14 +215,14 @@ it("a reader who closes the pipe early ends the output, not the command", async 
     const [code] = (await once(child, "close")) as [number];
     expect([args, code, stderr]).toEqual([args, 0, ""]);
   }
-}, 180_000);
+});
 
 it("a decision on what only others have the say over is refused, and names them", async () => {
   expect(await run("case", "resolve", `beneficiary/${number(1)}`, "status", "--value", "idp")).toMatchObject({
     code: 5,
     stderr: expect.stringContaining("orgs unhcr"),
   });
-}, 180_000);
+});
 
 it("a ration that two sites handed out is a case with both events, accepted for what it is, and open again with a third", async () => {
   const handOut = (site: string, n: number) => ({
@@ -275,7 +275,7 @@ it("a ration that two sites handed out is a case with both events, accepted for 
   await one.append(handOut("one", 2));
   await send(one);
   expect(await cases("--rule", "ration_once")).toMatchObject([{ id: found!.id, state: "open" }]);
-}, 240_000);
+});
 
 it("people are told of a case once, at the webhook that the settings name, without field values", async () => {
   const bodies: string[] = [];
@@ -300,7 +300,7 @@ it("people are told of a case once, at the webhook that the settings name, witho
     await once(notifier, "exit");
     server.close();
   });
-  await eventually("both openings of the case to be told", async () => bodies.length >= 2, 30_000);
+  await eventually("both openings of the case to be told", async () => bodies.length >= 2);
   const [found] = await cases("--state", "all", "--rule", "phone");
   for (const body of bodies) {
     expect(body).toContain(found!.id);
@@ -308,7 +308,7 @@ it("people are told of a case once, at the webhook that the settings name, witho
   }
   const { rows } = await hub.db.query("SELECT state, count(*)::int AS n FROM tributary.notification GROUP BY state");
   expect(rows).toEqual([{ state: "sent", n: bodies.length }]);
-}, 240_000);
+});
 
 it("changed rules are tried without changing anything, then rebuilt; the old build can be gone back to; the books balance", async () => {
   const [run, json] = [runAnew, jsonBy(runAnew)];
@@ -378,4 +378,4 @@ it("changed rules are tried without changing anything, then rebuilt; the old bui
   expect(await json("view", "beneficiaries", "--id", number(1))).toMatchObject({ rows: [{ household_size: 7 }] });
   expect(await json("reconcile", "--field", join(hub.dir, "one-t1.db"))).toMatchObject([{ differsAt: null, comparisons: 1 }]);
   expect(await json("lag")).toMatchObject({ events: 0, parked: 0 });
-}, 360_000);
+});

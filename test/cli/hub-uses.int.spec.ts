@@ -1,16 +1,16 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { hubOrg } from "../../services/cli/config.ts";
 import { writeState } from "../../services/cli/state.ts";
 import { startIngress } from "../../services/ingress/index.ts";
 import { type Ended, runHere } from "../support/here.ts";
+import { newDir } from "../support/home.ts";
 import { number, openTestHub, registration, SCHEMAS, stateOf, type TestHub, update } from "../support/hub.ts";
 
 let hub: TestHub;
 let httpUrl: string;
-const dir = mkdtempSync(join(tmpdir(), "tributary-uses-"));
+const dir = newDir("uses");
 const db = join(dir, "juba.db");
 const file = join(dir, "a-file");
 
@@ -37,7 +37,7 @@ beforeAll(async () => {
   await field.sync({ url: hub.backends.nats.url, token: await hub.token("juba") });
   await hub.projected();
   expect((await runHere("field", "init", "--org", "relief", "--site", "juba", "--device", "t9", "--db", db)).code).toBe(0);
-}, 540_000);
+});
 afterAll(async () => {
   await hub?.ingress.close();
   await hub?.close();

@@ -32,7 +32,7 @@ beforeAll(async () => {
     listen: { host: "127.0.0.1", port: 0 },
     say: () => {},
   });
-}, 540_000);
+});
 afterAll(async () => {
   await hub?.ingress.close();
   await hub?.close();
@@ -121,7 +121,7 @@ it("a parked entity is listed, counted and notified, does not count as a broken 
   expect((await run(explainCommand, "beneficiary", "JUB-000001", "given_name")).text).toContain("akol");
   expect(await json(auditVerify)).toMatchObject({ problemCount: 0, parked: [] });
   expect((await run(parkedList)).text).toBe("Nothing is parked.\n");
-}, 360_000);
+});
 
 it("each name in the first column of the list can be pasted after `parked retry`, whatever the id: with spaces, slashes, marks that a terminal does not show", async () => {
   const ids = ["YEI 000 001", "YEI/000/002", "YEI-\u202e000003", "beneficiaries", "YEI 000"];
@@ -189,7 +189,7 @@ it("when one of several columns that change together is corrected, the others st
   expect((await hub.db.query("SELECT district, village FROM views.beneficiaries WHERE id = 'WAU-000001'")).rows).toEqual([
     { district: "Wau", village: "South" },
   ]);
-}, 240_000);
+});
 
 it("a position names the log's incarnation, and a position of another incarnation is refused with a sentence", async () => {
   const trail = (await json(auditEntity, "beneficiary/JUB-000002")) as unknown as {

@@ -1,22 +1,12 @@
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { operatingFailure } from "../../services/cli/system-errors.ts";
 import { listenFailure, TributaryError } from "../../services/core/index.ts";
 import { type Ended, runHere } from "../support/here.ts";
+import { newDir } from "../support/home.ts";
 
-const dir = mkdtempSync(join(tmpdir(), "tributary-wrong-"));
+const dir = newDir("wrong");
 const at = (name: string): string => join(dir, name);
 const file = at("a-file");
 const folder = at("a-folder");

@@ -358,7 +358,7 @@ describe("keys change", () => {
     const nowMs = Date.now();
     const keys = await withNextKey(hub.keys, await makeKey("next"), nowMs, nowMs + 1_500);
     hub.keys = keys;
-    for (let i = 0; Date.now() < nowMs + 3_000; i++) {
+    for (let i = 0; i < 4 || Date.now() < nowMs + 3_000; i++) {
       await field.append(update(number(1), { phone: `+2541${String(i).padStart(8, "0")}` }));
       expect(await field.sync({ url: i % 2 === 0 ? natsUrl() : hub.ingress.http!.url, ...quick })).toMatchObject({ pending: 0 });
     }
