@@ -2,7 +2,7 @@ import { userInfo } from "node:os";
 import { resolve } from "node:path";
 import { type Incarnation, TributaryError } from "../core/index.ts";
 import { beginIncarnation, confirmIncarnation, currentIncarnation, type Log, openLog } from "../log/index.ts";
-import { anchorMemory, anchorPlace } from "./anchor-place.ts";
+import { anchorLocation, anchorMemory } from "./anchor-location.ts";
 import type { Command, Input } from "./args.ts";
 import { makeBackup } from "./backup.ts";
 import { type Manifest, megabytes } from "./manifest.ts";
@@ -132,22 +132,22 @@ const confirm = ({ text, out }: Input): Promise<number> =>
 /** The operator's word that an anchor is gone, so that the hub begins another one there. */
 async function confirmGone({ text, out }: Input): Promise<number> {
   const dataDir = hubDir(text("data"));
-  const place = anchorPlace(text("anchor"), dataDir);
-  if (place === null) throw new TributaryError("usage", "--anchor names no place", `Use: ${restore.usage}`);
-  const memory = anchorMemory(dataDir, place);
-  if (await place.holdsOne())
+  const location = anchorLocation(text("anchor"), dataDir);
+  if (location === null) throw new TributaryError("usage", "--anchor names no location", `Use: ${restore.usage}`);
+  const memory = anchorMemory(dataDir, location);
+  if (await location.holdsOne())
     throw new TributaryError(
       "usage",
-      `there is an anchor at ${place.name}`,
+      `there is an anchor at ${location.name}`,
       "The hub compares its log with it. If that one is not to count, put it aside first.",
     );
   const wasHeld = memory.hasHeld();
   memory.forget();
-  out.result({ anchor: place.name, isForgotten: wasHeld });
+  out.result({ anchor: location.name, isForgotten: wasHeld });
   out.line(
     wasHeld
-      ? `Confirmed: the hub begins an anchor anew at ${place.name}.`
-      : `Nothing is to be confirmed: this hub has kept no anchor at ${place.name}.`,
+      ? `Confirmed: the hub begins an anchor anew at ${location.name}.`
+      : `Nothing is to be confirmed: this hub has kept no anchor at ${location.name}.`,
   );
   return 0;
 }

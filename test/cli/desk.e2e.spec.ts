@@ -88,7 +88,8 @@ interface Case {
   readonly subject: string;
   readonly assignee: string | null;
 }
-const cases = (...args: string[]): Promise<Case[]> => json("case", "list", ...args);
+const cases = async (...args: string[]): Promise<Case[]> =>
+  (await json<{ readonly cases: Case[] }>("case", "list", ...args)).cases;
 
 beforeAll(async () => {
   hub = await openTestHub({ schemas: SCHEMAS });

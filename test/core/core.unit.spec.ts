@@ -126,8 +126,8 @@ describe("a batch on the wire", () => {
       fc.property(batch, fc.nat(), fc.integer({ min: 1, max: 255 }), fc.boolean(), ({ batch }, at, flip, cut) => {
         const plain = zstd.decompress(encodeBatch(batch, zstd).subarray(3), MAX_BATCH_BYTES);
         const bytes = Uint8Array.from([0x54, 0x42, 0, ...plain]);
-        const place = 3 + (at % plain.length);
-        const bad = cut ? bytes.subarray(0, place) : bytes.with(place, bytes[place]! ^ flip);
+        const index = 3 + (at % plain.length);
+        const bad = cut ? bytes.subarray(0, index) : bytes.with(index, bytes[index]! ^ flip);
         let decoded: Batch;
         try {
           decoded = decodeBatch(bad, zstd);

@@ -113,7 +113,7 @@ describe("an event's data", () => {
     [{ "a/b~c": { d: "\0" } }, "a/b~c.d", "/a~1b~0c/d"],
     [{ "x\0": 1 }, "x\0", "/x\0"],
     [{ a: [{ "\0": {} }] }, "a.0.\0", "/a/0/\0"],
-  ])("with U+0000 in a text or a name is told by its place: %j", (data, member, path) => {
+  ])("with U+0000 in a text or a name is told by its location: %j", (data, member, path) => {
     expect(dataOutOfRange(data, canonicalize(data))).toMatchObject({ member, path, message: expect.stringContaining("U+0000") });
     expect(dataOutOfRange(data)).toMatchObject({ member, path });
   });

@@ -51,14 +51,14 @@ function garbage(n: number, origin: string): Uint8Array {
 describe("whatever is sent to a device's subjects", () => {
   it(`does not stop its sync, nor make it believe anything (seed ${SEED})`, async () => {
     const field = door.field("fuzz");
-    const place = "relief.fuzz.t1";
+    const sender = "relief.fuzz.t1";
     await field.appendMany(Array.from({ length: 300 }, (_, i) => update(number(i), { village: `v${i}` })));
     let isOver = false;
     let sent = 0;
     const { origin } = field.status();
     const flood = (async () => {
       for (let n = SEED; !isOver; n++) {
-        nc.publish(`receipt.${place}`, garbage(n, origin));
+        nc.publish(`receipt.${sender}`, garbage(n, origin));
         sent++;
         if (n % 10 === 0) await sleep(5);
       }

@@ -104,7 +104,7 @@ describe("an import", () => {
     ["a row without its key", csv(",A,female,2026-01-05,,3"), /line 2 has no registration_no/],
     ["a file without the key's column", "given_name,sex\nA,female\n", /no column registration_no/],
     ["bytes that were no UTF-8", `${HEADER}\n\uFFFD`, /not UTF-8/],
-  ])("refuses %s whole, with the place and what to do", async (_, text, expected) => {
+  ])("takes nothing of %s, and says where the fault is and what to do", async (_, text, expected) => {
     using field = open();
     let thrown: unknown;
     try {

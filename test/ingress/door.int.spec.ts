@@ -126,18 +126,18 @@ it("a stranger who floods it in a device's name fills the slots of his own addre
 it("hands a waiting device the hub's own word, even if somebody else's comes first", async () => {
   const nc = await connectAs(door.natsUrl);
   const origin = newOrigin("worded");
-  const place = deviceOf(origin);
+  const sender = deviceOf(origin);
   const strange = signerOf(makeKeyPair());
-  const spy = nc.subscribe(`ingress.${place}`, {
+  const spy = nc.subscribe(`ingress.${sender}`, {
     callback: (_, { data }) => {
       const forged = {
         ...{ kind: "receipt", batch: batchKey(data), origin, through: 99 as Seq, head: "ab".repeat(32) },
         ...{ position: "1", quarantined: [] },
       };
       const kid = keyIdOf(door.key as never);
-      nc.publish(`receipt.${place}`, JSON.stringify(forged));
+      nc.publish(`receipt.${sender}`, JSON.stringify(forged));
       for (const signature of [strange.sign(messageText("receipt", forged)), { kid, value: "x".repeat(86) }])
-        nc.publish(`receipt.${place}`, JSON.stringify({ ...forged, signature }));
+        nc.publish(`receipt.${sender}`, JSON.stringify({ ...forged, signature }));
     },
   });
   await nc.flush();

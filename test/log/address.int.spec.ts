@@ -43,13 +43,13 @@ function gossiping(leaderPort: number, followerPort: number): Promise<number> {
   const server = new Server();
   const member = (port: number, state: number) => {
     const info = new gossip.MemberInfo();
-    const place = new gossip.EndPoint();
-    place.setAddress("127.0.0.1");
-    place.setPort(port);
+    const member = new gossip.EndPoint();
+    member.setAddress("127.0.0.1");
+    member.setPort(port);
     const id = new shared.UUID();
     id.setString("00000000-0000-0000-0000-000000000001");
     info.setInstanceId(id);
-    info.setHttpEndPoint(place);
+    info.setHttpEndPoint(member);
     info.setIsAlive(true);
     info.setState(state);
     info.setTimeStamp(String(Date.now()));

@@ -339,9 +339,9 @@ describe("a list", () => {
   });
 
   it.each([
-    ["an insertion without a place", { insert: [{ values: [1] }] }, "list takes"],
+    ["an insertion that does not say where", { insert: [{ values: [1] }] }, "list takes"],
     ["an insertion without values", { insert: [{ after: null }] }, "list takes"],
-    ["a place that is no id", behind("a/01/0", 1), "not an entry id"],
+    ["a text that is not an entry's id", behind("a/01/0", 1), "not an entry id"],
     ["a removal that is no id", { remove: ["x"] }, "not an entry id"],
     ["a text", "abc", "list takes"],
     ["another member", { append: [] }, "list takes"],

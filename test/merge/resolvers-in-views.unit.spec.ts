@@ -59,13 +59,13 @@ describe("a field over which somebody has the say", () => {
   });
 
   it("takes a change by the person who has the say, and drops what that person had seen", () => {
-    const settled = personEvent(
+    const decided = personEvent(
       NAIROBI,
       "person.updated",
       { blood_group: "AB" },
       { seq: 1, actor: "dr-akello", basis: seen(corrected) },
     );
-    const { value, decision } = shown(view, [measured, corrected, settled]);
+    const { value, decision } = shown(view, [measured, corrected, decided]);
     expect(value).toBe("AB");
     expect(decision).toBeUndefined();
   });
@@ -141,7 +141,7 @@ describe("a rule in a view", () => {
     });
   });
 
-  it("lets a device's own value find its place once the hub has given it one, and the hub's finding about its clock", () => {
+  it("lets a device's own value find its position once the hub has given it one, and the hub's finding about its clock", () => {
     const other = personEvent(JUBA, "person.updated", { blood_group: "B+" }, { position: 50 });
     const mine = personEvent(NAIROBI, "person.updated", { blood_group: "A+" }, { hour: 9 });
     const receipt = { ...mine, position: 40 };

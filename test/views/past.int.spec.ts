@@ -43,7 +43,7 @@ const everywhere = (n: number): Promise<unknown> => db.query("UPDATE tributary.s
 
 /** What folding an entity gives: a version of its row for each of these names, by position. */
 const changesOf = (
-  target: { generation: number; place: string },
+  target: { generation: number; namespace: string },
   id: string,
   names: Readonly<Record<number, string>>,
 ): ViewChanges => {
@@ -62,7 +62,7 @@ const changesOf = (
     rows: [{ id, isNew: true, row: last.row, waitingFor: null, firstPosition: at(1), lastPosition: last.position, state: "{}" }],
     history,
     decisions: [],
-    settled: [],
+    ended: [],
     claims: [],
     checks: [],
     additions: new Map(),
@@ -70,7 +70,7 @@ const changesOf = (
     waiting: [],
     passedOver: [],
     through: last.position,
-    eventsOf: () => [],
+    events: new Map(),
   };
 };
 
@@ -226,7 +226,7 @@ describe("a decision that is replaced when its entity is folded again", () => {
     hlc: "0" as Hlc,
     clockWrong: false,
   };
-  const decided = (target: { generation: number; place: string }, shown: string): ViewChanges => {
+  const decided = (target: { generation: number; namespace: string }, shown: string): ViewChanges => {
     const decision: Decision = {
       ...{ register: "name", rule: "latest", ruleVersion: 1, reason: "later-stamp", value: shown, isOpen: false },
       winner: { by, value: shown } as Sibling, // the members that are kept
@@ -238,7 +238,7 @@ describe("a decision that is replaced when its entity is folded again", () => {
       entityId: "p1",
       position: at(10),
       decision,
-      settledPosition: null,
+      endedAt: null,
     };
     return { ...changesOf(target, "p1", { 10: shown }), decisions: [row] };
   };
@@ -252,7 +252,11 @@ describe("a decision that is replaced when its entity is folded again", () => {
   const current = async (): Promise<unknown[]> =>
     (await decisionsOn(db, "p1", await commonPosition(db))).map(({ value }) => value);
   const past = async (): Promise<unknown[]> =>
-    (await decisionsSuperseded(db, "p1")).map(({ value, knownFrom, supersededAt }) => [value, knownFrom, supersededAt]);
+    (await decisionsSuperseded(db, "p1", await commonPosition(db))).map(({ value, knownFrom, supersededAt }) => [
+      value,
+      knownFrom,
+      supersededAt,
+    ]);
 
   it("stays, marked with the position at which it was superseded, and readers are shown the one that stands", async () => {
     await refoldedWith("Amina", 200);

@@ -1,7 +1,7 @@
 import type { Position } from "../../core/index.ts";
 import type { Author, Decision } from "../../merge/engine.ts";
 import type { Db } from "../connect.ts";
-import { commonPosition } from "../places.ts";
+import { commonPosition } from "../shard-positions.ts";
 
 /** What a rule decided about values that stood side by side, when an event made them so. */
 export interface RecordedDecision {
@@ -18,7 +18,7 @@ export interface RecordedDecision {
   readonly losers: readonly { readonly value: unknown; readonly by: Author }[];
   /** Whether a person was to decide. */
   readonly isOpen: boolean;
-  /** The position of the event that changed the register again; `null`: the decision stands. */
+  /** The position of the event that changed the register again, and so ended the decision; `null`: the decision stands. The member has the column's name. */
   readonly settledPosition: string | null;
 }
 
@@ -46,13 +46,13 @@ export async function decisionsOn(db: Db, id: string, upTo: Position | null): Pr
   return rows;
 }
 
-/** The decisions on the entities of an id that were replaced, in log order. */
-export async function decisionsSuperseded(db: Db, id: string): Promise<readonly SupersededDecision[]> {
+/** The decisions on the entities of an id that were replaced, in log order, as far as they were known up to a position. */
+export async function decisionsSuperseded(db: Db, id: string, upTo: Position | null): Promise<readonly SupersededDecision[]> {
   const { rows } = await db.query<SupersededDecision & Record<string, unknown>>(
     `SELECT ${MEMBERS}, settled_position AS "settledPosition", known_from AS "knownFrom", superseded_at AS "supersededAt"
      FROM tributary.decision_superseded
-     WHERE entity_id = $1 ORDER BY position, register, superseded_at`,
-    [id],
+     WHERE entity_id = $1 AND known_from <= $2 ORDER BY position, register, superseded_at`,
+    [id, upTo],
   );
   return rows;
 }
