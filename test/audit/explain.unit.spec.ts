@@ -105,7 +105,14 @@ it("a value's code follows from its event alone, and grows where two would clash
 });
 
 it("a decision that was superseded is told as such, with the positions between which it was known, and only where its register is told", () => {
-  const by = { origin: "a.town.t1.x" as OriginId, seq: 0 as Seq, actor: "a-clerk", hlc: "0" as Hlc, clockWrong: false, position: 1 };
+  const by = {
+    origin: "a.town.t1.x" as OriginId,
+    seq: 0 as Seq,
+    actor: "a-clerk",
+    hlc: "0" as Hlc,
+    clockWrong: false,
+    position: 1,
+  };
   const superseded = ["phone", "blood"].map(
     (register): SupersededDecision => ({
       ...{ view: "people", entity: "p1", register, position: "10", rule: "lastWriteWins", ruleVersion: 1, reason: "later-stamp" },
@@ -119,7 +126,7 @@ it("a decision that was superseded is told as such, with the positions between w
   expect(shown).toHaveLength(2);
   expect(shown[0]).toContain("Superseded");
   expect(shown[1]).toBe(
-    "  people, known from position 20, superseded at 30: phone: 1 by a-clerk (town) won over 2 by b-clerk (town) by lastWriteWins: its stamp is later.",
+    "  people, known from position 20, superseded at 30: phone: “1” by a-clerk (town) won over “2” by b-clerk (town) by lastWriteWins: its stamp is later.",
   );
   expect(supersededLines([])).toEqual([]);
 });

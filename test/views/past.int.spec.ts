@@ -21,6 +21,7 @@ import {
   type ViewChanges,
   writeViews,
 } from "../../services/views/index.ts";
+import { carryDecisions } from "../../services/views/past-decisions.ts";
 import { openPostgres } from "../support/postgres.ts";
 
 const people: Projection = defineProjection({
@@ -283,5 +284,27 @@ describe("a decision that is replaced when its entity is folded again", () => {
       ["Amina", "200", "300"],
       ["Aminah", "300", "500"],
     ]);
+  });
+
+  it("is carried over without a look at all pairs, though the planner knows nothing of the new build", async () => {
+    const copyOf = `INSERT INTO tributary.decision_row (view, generation, entity_id, register, position, rule, rule_version, reason, value, winner, losers, is_open)
+      SELECT 'people', $1, 'p' || n, 'name', n, 'latest', 1, 'later-stamp', '"A"', '{}', '[]', false FROM generate_series(1, 500) n`;
+    const plans: string[] = [];
+    const seen: Db = Object.create(db, {
+      query: {
+        async value(text: string, values?: unknown[]) {
+          if (values !== undefined) plans.push(JSON.stringify((await db.query(`EXPLAIN ${text}`, values)).rows));
+          return db.query(text, values);
+        },
+      },
+    });
+    await db.query(copyOf, [7]);
+    await db.query("ANALYZE tributary.decision_row");
+    await db.query(copyOf, [8]);
+    const positions = Array.from({ length: SHARDS }, () => at(1_000));
+    await inTransaction(db, () => carryDecisions(seen, { view: "people", from: 7, to: 8 }, positions));
+    expect(plans.length).toBeGreaterThan(0);
+    expect(plans.filter((plan) => plan.includes("Nested Loop"))).toEqual([]);
+    expect((await db.query("SHOW enable_nestloop")).rows).toEqual([{ enable_nestloop: "on" }]);
   });
 });

@@ -194,7 +194,7 @@ export function avroMismatches(reader: Avro, writer: Avro, takes: Takes = compar
     if (out.length === 0 && !takes(reader, writer))
       out.push({
         rule: "complexity",
-        message: "they fail at locations that take too long to name",
+        message: "they fail at paths that take too long to name",
         readerPath: "",
         writerPath: "",
       });
