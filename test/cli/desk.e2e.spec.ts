@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, it, onTestFinished, vi } from "vitest";
+import { afterAll, beforeAll, expect, it, onTestFinished } from "vitest";
 import { writeState } from "../../services/cli/state.ts";
 import type { Field } from "../../services/field/index.ts";
 import { type Ended, runHere } from "../support/here.ts";
@@ -14,13 +15,8 @@ import { eventually } from "../support/temp.ts";
 const ROOT = join(import.meta.dirname, "../..");
 const MAIN = join(ROOT, "services/cli/main.ts");
 
-/** Where this test's views are declared: commands read the variable when they are loaded, so it is set before. */
-const projections = vi.hoisted(() => {
-  const { mkdtempSync } = process.getBuiltinModule("node:fs");
-  const dir = mkdtempSync(`${process.getBuiltinModule("node:os").tmpdir()}/tributary-desk-`);
-  process.env.TRIBUTARY_PROJECTIONS = dir;
-  return dir;
-});
+/** Where this test's views are declared. */
+const projections = mkdtempSync(join(tmpdir(), "tributary-desk-"));
 
 let hub: TestHub;
 let one: Field;
@@ -94,6 +90,7 @@ const cases = async (...args: string[]): Promise<Case[]> =>
 beforeAll(async () => {
   hub = await openTestHub({ schemas: SCHEMAS });
   process.env.TRIBUTARY_DATA = hub.dir;
+  process.env.TRIBUTARY_PROJECTIONS = projections;
   writeProjections(MANUAL);
   await hub.projector.close();
   writeFileSync(join(hub.dir, "signing-key.json"), JSON.stringify(hub.key));

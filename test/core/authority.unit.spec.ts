@@ -12,7 +12,7 @@ describe("who may write what", () => {
       ["site.registered", "site", "register sites"],
       ["case.assigned", "case", "note what is done about a case"],
       ["quarantine.released", "quarantine", "settle what is in quarantine"],
-      // One alone is enough: whatever a schema lets pass.
+      // Either alone is enough, whatever a schema lets pass.
       ["conflict.resolved", "case", "note what is done about a case"],
       ["site.closed", "beneficiary", "register sites"],
     ] as const) {

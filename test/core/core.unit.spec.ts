@@ -253,7 +253,7 @@ describe("the hash chain", () => {
 });
 
 describe("canonical JSON (RFC 8785)", () => {
-  it("is distinguished from other JSON, whichever way it is checked", () => {
+  it("is told apart from other JSON, whichever way it is checked", () => {
     const key = fc.oneof(fc.constantFrom("a", "b", "10", "9", "é", "\u{1F600}", "__proto__", ""), fc.string({ maxLength: 3 }));
     const { value } = fc.letrec<{ value: unknown }>((tie) => ({
       value: fc.oneof(

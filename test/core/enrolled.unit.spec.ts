@@ -46,7 +46,7 @@ const enrolment = (key = newKey(), more: JsonObject = {}): JsonObject => ({
 });
 
 describe("a device's key", () => {
-  it("speaks from its enrolment on; after a rotation the old one counts for a day more, and not longer", () => {
+  it("counts from its enrolment on; after a rotation the old key counts for one more day, and not longer", () => {
     const { record, write } = book();
     expect(record.present(DEVICE)).toBeNull();
     const [first, second] = [newKey(), newKey()];
@@ -128,7 +128,7 @@ describe("a device's key", () => {
 });
 
 describe("a code", () => {
-  it("is read however it is typed, names its hub's key and no other, and is not the same twice", () => {
+  it("is read however it is typed, names its hub's key and no other, and is never the same twice", () => {
     const [hub, other] = [keyIdOf(newKey()), keyIdOf(newKey())];
     const code = makeCode(hub);
     expect(code).toMatch(/^([a-z2-7]{4}-){7}[a-z2-7]{4}$/);

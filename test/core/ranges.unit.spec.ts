@@ -66,7 +66,7 @@ describe("an event at the edge of its ranges", () => {
 describe("an event beyond its ranges", () => {
   const beyond = MEMBERS.flatMap(([member, range]) => beyondOf(range).map((value): [Member, string | number] => [member, value]));
 
-  it("is one of an actor, a name, a link, a version or a time", () => {
+  it("has an actor, a name, a link, a version or a time beyond its range", () => {
     expect([...new Set(beyond.map(([member]) => member))]).toEqual([
       "entity.id",
       "schema.version",
@@ -78,7 +78,7 @@ describe("an event beyond its ranges", () => {
   });
 
   it.each(beyond)(
-    "is told by its member, and still crosses the wire, so that it makes no dead letter: %s %j",
+    "is refused by the member's name, and still crosses the wire, so that it does not become a dead letter: %s %j",
     (member, value) => {
       const head = withMember(member, value);
       expect(envelopeProblem(head)).toBeNull();
@@ -94,7 +94,7 @@ describe("an event beyond its ranges", () => {
 });
 
 describe("a batch of an entity that many devices write", () => {
-  it("is read, with a hundred and fifty origins in each of 500 bases", () => {
+  it("is read even if each of its 500 bases names a hundred and fifty origins", () => {
     const head = withMember("basis.origins", 150);
     const events = Array.from({ length: 500 }, (_, seq) => ({
       head: { ...head, seq: seq as typeof head.seq },
@@ -113,7 +113,7 @@ describe("an event's data", () => {
     [{ "a/b~c": { d: "\0" } }, "a/b~c.d", "/a~1b~0c/d"],
     [{ "x\0": 1 }, "x\0", "/x\0"],
     [{ a: [{ "\0": {} }] }, "a.0.\0", "/a/0/\0"],
-  ])("with U+0000 in a text or a name is told by its location: %j", (data, member, path) => {
+  ])("with U+0000 in a text or a name is refused with the location: %j", (data, member, path) => {
     expect(dataOutOfRange(data, canonicalize(data))).toMatchObject({ member, path, message: expect.stringContaining("U+0000") });
     expect(dataOutOfRange(data)).toMatchObject({ member, path });
   });

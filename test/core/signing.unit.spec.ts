@@ -13,7 +13,7 @@ import {
 } from "../../services/core/index.ts";
 import { isSignedBy, keyIdOf, makeKeyPair, signerOf } from "../../services/core/node.ts";
 
-/** The key of RFC 8037, appendix A: with its thumbprint, and a signature made by it. */
+/** The key of RFC 8037, appendix A, with its thumbprint and a signature that it made. */
 const RFC = {
   kty: "OKP",
   crv: "Ed25519",
@@ -23,7 +23,7 @@ const RFC = {
 const RUN = { origin: "relief.juba.t1.abcdefghijkl" as OriginId, through: 41 as Seq, head: "ab".repeat(32) as Hash };
 
 describe("a key", () => {
-  it("is named as RFC 8037 names its example, and signs as that does", () => {
+  it("is named as RFC 8037 names its example, and signs as the example does", () => {
     expect(keyIdOf(RFC)).toBe("kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
     expect(thumbprintText(RFC)).toBe('{"crv":"Ed25519","kty":"OKP","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}');
     expect(signerOf(RFC).sign("eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc")).toEqual({
@@ -32,7 +32,7 @@ describe("a key", () => {
     });
   });
 
-  it("has one form: of the ways to write its bytes in base64url only the canonical one is taken", () => {
+  it("has one form: only the canonical way to write its bytes in base64url is taken", () => {
     expect(publicKeySchema.safeParse(RFC).success).toBe(true);
     // The last character's two lowest bits stand for nothing: another one decodes to the same bytes.
     const twin = { ...RFC, x: `${RFC.x.slice(0, -1)}p` };

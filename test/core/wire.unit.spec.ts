@@ -46,7 +46,7 @@ const batchOf = ({ batch: { events, signature, heads, ...rest } }: Vector): Batc
   ...(heads === undefined ? {} : { heads: heads.map((head) => ({ ...head, signature: bytesOf(head.signature) })) }),
   events: events.map(({ payload, ...event }) => ({ ...event, payload: bytesOf(payload) })),
 });
-/** Bytes as plain ones: how they are held differs between a frame that was compressed and one that was not. */
+/** A batch with plain byte arrays: a frame that was compressed holds its bytes in another type than one that was not. */
 const bare = ({ signature, heads, ...batch }: Batch): Batch => ({
   ...batch,
   ...(signature === undefined ? {} : { signature: Uint8Array.from(signature) }),
@@ -57,8 +57,8 @@ const plain = { compress: (bytes: Uint8Array) => bytes, decompress: (bytes: Uint
 const versions = Array.from({ length: PROTOCOL.newest - PROTOCOL.oldest + 1 }, (_, i) => PROTOCOL.oldest + i);
 
 /**
- * All that the wire's readers and writers go by. A change of it that an older side would misread needs a new version (`core/protocol-version.ts`) with frames
- * of its own among the vectors; one that older sides pass over (an optional member) changes the hash of the newest version here, and nothing else.
+ * All that the wire's readers and writers go by. A change that an older side would misread needs a new version (`core/protocol-version.ts`) with frames
+ * of its own among the vectors; a change that older sides pass over (an optional member) changes the hash of the newest version here, and nothing else.
  */
 const HASHES: Readonly<Record<number, string>> = {
   2: "708122ea5dd6f048",

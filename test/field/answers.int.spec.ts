@@ -23,7 +23,7 @@ afterAll(async () => {
   await door?.close();
 });
 
-/** Everything that is no answer: no JSON, JSON of another kind, answers to others, depths, sizes, prototypes. */
+/** Everything that is not an answer: bytes that are not JSON, JSON of another kind, answers to others, great depths and sizes, prototypes. */
 function garbage(n: number, origin: string): Uint8Array {
   const zeros = "0".repeat(64);
   const receipt = { kind: "receipt", batch: "f".repeat(32), origin, through: 9_999, head: zeros, position: "1", quarantined: [] };
@@ -63,7 +63,7 @@ describe("whatever is sent to a device's subjects", () => {
         if (n % 10 === 0) await sleep(5);
       }
     })();
-    // Three hellos are answered by somebody else before the hub can.
+    // Somebody else answers three hellos before the hub can.
     let answered = 0;
     const rival = nc.subscribe("hello.>", {
       callback: (_, message) => {
@@ -96,7 +96,7 @@ describe("whatever is sent to a device's subjects", () => {
   });
 });
 
-describe("something that answers in the hub's place over HTTP", () => {
+describe("something that answers over HTTP instead of the hub", () => {
   const pretend = async (listener: RequestListener): Promise<string> => {
     const server = createServer(listener);
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -123,7 +123,7 @@ describe("something that answers in the hub's place over HTTP", () => {
     ["a redirect to one", (_, response) => response.writeHead(302, { location: "http://127.0.0.1:9/login" }).end()],
     ["JSON of another kind", (_, response) => response.end('{"status":"ok"}')],
     ["JSON that is cut short", (_, response) => response.end('{"kind":"hello","nowMs":')],
-    ["bytes that are no text", (_, response) => response.end(randomBytes(500))],
+    ["bytes that are not text", (_, response) => response.end(randomBytes(500))],
     [
       "an answer without an end",
       (_, response) => {
@@ -133,7 +133,7 @@ describe("something that answers in the hub's place over HTTP", () => {
       },
     ],
     [
-      "a queue that is none",
+      "something that only pretends to queue",
       (request, response) =>
         request.url!.startsWith("/v1/ingress/hello")
           ? response

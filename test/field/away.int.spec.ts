@@ -62,7 +62,7 @@ describe("while nobody can say where the hub's log stands", () => {
     },
   );
 
-  it("a hub without ingress likewise: its broker keeps the events", async () => {
+  it("a device hands over its events to a hub without ingress, too: the broker keeps them", async () => {
     const field = door.field("no-ingress");
     await field.appendMany(some(12));
     await door.stopIngress();
@@ -124,7 +124,7 @@ describe("tributary field sync", () => {
     expect(code).toBe(7);
     expect(err).toContain(`nothing listens at ${new URL(url).host}`);
     expect(err).toContain("--tries 10");
-    // Two seconds beside what a process takes to start here and now, which nobody knows for sure on a busy machine.
+    // Two seconds on top of what a process takes to start here and now, which nobody knows for sure on a busy machine.
     expect(ms).toBeLessThan(4 * init.ms + 2_000);
   });
 

@@ -10,7 +10,7 @@ const peakKb = (): number => Number(/VmHWM:\s+(\d+)/.exec(readFileSync("/proc/se
 
 const field = openField({ path, schemas: createGate(loadSchemas(schemas)) });
 const bareKb = peakKb();
-// Where no hub takes from the broker the sync ends with what is queued.
+// Where no hub takes batches from the broker, the sync ends with what is queued.
 await field.sync({ url, token, maxTries: 1 }).catch((error: unknown) => {
   if (!String(error).includes("are queued at the hub's broker")) throw error;
 });

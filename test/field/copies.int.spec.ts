@@ -19,7 +19,7 @@ beforeAll(async () => {
 afterAll(() => door?.close());
 
 const at = async (site: string) => ({ url: door.natsUrl, token: await door.token(site) });
-const confirmed = (field: Field): void => {
+const checkpointed = (field: Field): void => {
   field.store.db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
 };
 
@@ -59,7 +59,7 @@ describe("a tablet's database that was cloned", () => {
     const original = door.field("clones");
     await original.append(update(number(1), { village: "before" }));
     await original.sync(await at("clones"));
-    confirmed(original);
+    checkpointed(original);
     // The clone has the same machine and the same inode, as an image of a disk does: only the log can tell.
     const path = join(door.dir, "clone.db");
     copyFileSync(original.store.path, path);
@@ -92,11 +92,11 @@ describe("a tablet's database that was cloned", () => {
     ]);
   });
 
-  it("takes along what its later epoch had not sent, in order, when its older one turns out to be a twin's", async () => {
+  it("takes along, in order, what its later epoch had not sent when its older epoch turns out to be a twin's", async () => {
     const original = door.field("later");
     await original.append(update(number(1), { village: "shared" }));
     await original.sync(await at("later"));
-    confirmed(original);
+    checkpointed(original);
     const path = join(door.dir, "later.db");
     copyFileSync(original.store.path, path);
     let clone = door.field("later", { path });
@@ -104,7 +104,7 @@ describe("a tablet's database that was cloned", () => {
     await original.append(update(number(1), { village: "twin" }));
     await clone.append(update(number(1), { village: "unshared" }));
     // Copied once more before it has ever synced: what it writes now belongs to a later epoch, and builds on an event that is nobody's.
-    confirmed(clone);
+    checkpointed(clone);
     clone.close();
     const second = join(door.dir, "later-2.db");
     copyFileSync(path, second);
@@ -126,7 +126,7 @@ describe("a tablet's database that was cloned", () => {
     const original = door.field("search");
     await original.appendMany(Array.from({ length: 3_000 }, (_, i) => update(number(i), { village: `v${i}` })));
     await original.sync(await at("search"));
-    confirmed(original);
+    checkpointed(original);
     const path = join(door.dir, "search.db");
     copyFileSync(original.store.path, path);
     const clone = door.field("search", { path });
@@ -150,7 +150,7 @@ describe("a database restored from a backup", () => {
     const life: Life = { field, knows: new Map() };
     await write(life, written, "lacks", 6, random(1));
     // The backup is taken before the sync: it holds six events without a receipt.
-    confirmed(field);
+    checkpointed(field);
     const backup = join(door.dir, "lacks.bak");
     copyFileSync(field.store.path, backup);
     const restored = { knows: copyOf(life, field).knows };
@@ -167,7 +167,7 @@ describe("a database restored from a backup", () => {
   });
 
   it.each(Array.from({ length: SEEDS }, (_, i) => FIRST_SEED + i))(
-    "loses nothing, doubles nothing and shows no conflict that is none (seed %i)",
+    "loses nothing, doubles nothing and shows no false conflict (seed %i)",
     async (seed) => {
       const next = random(seed);
       const site = `seed${seed}`;
@@ -182,7 +182,7 @@ describe("a database restored from a backup", () => {
         await write(life, written, site, 1 + some(6), next);
         await maybeSync(0.7);
         await write(life, written, site, some(4), next);
-        confirmed(life.field);
+        checkpointed(life.field);
         const backup = `${path}.bak`;
         copyFileSync(path, backup);
         const copy = copyOf(life, life.field).knows;
@@ -246,7 +246,7 @@ describe("a hub whose log was restored from a backup", () => {
     }
   });
 
-  it("cannot be played by a hello that somebody kept: what was confirmed stays so", async () => {
+  it("cannot be faked by a hello that somebody kept: what was confirmed stays so", async () => {
     const field = door.field("replay");
     await field.appendMany([1, 2, 3].map((n) => update(number(n), { village: `r${n}` })));
     const token = await at("replay");

@@ -65,7 +65,7 @@ describe("a device whose outbox holds what cannot be sent", () => {
     expect(status).toMatchObject({ events: 110, levels: { LOCAL: 0, QUEUED: 0, SYNCED: 100 } });
     expect(status.aside).toHaveLength(10);
     for (const { reason } of status.aside) expect(reason).toMatch(/\w+ \w+/);
-    // What went on builds on what its author had seen and on nothing that stayed.
+    // The events that were sent build on what their author had seen, and on nothing that stayed.
     const entries = (await door.entries()).filter(({ head }) => head.origin.startsWith("relief.mixed."));
     for (const [i, later] of entries.entries()) {
       for (const earlier of entries.slice(0, i)) {
@@ -77,7 +77,7 @@ describe("a device whose outbox holds what cannot be sent", () => {
     expect(await field.sync(await at("mixed"))).toMatchObject({ confirmed: 1, setAside: [], moved: 0 });
   });
 
-  it("over HTTP likewise", async () => {
+  it("does the same over HTTP", async () => {
     const field = door.field("mixed-http");
     await fill(field, 20);
     force(field, [{ data: JSON.stringify({ village: "x".repeat(1_100_000) }) }]);
@@ -87,7 +87,7 @@ describe("a device whose outbox holds what cannot be sent", () => {
     expect(await labelsOf("mixed-http")).toEqual(labels(40));
   });
 
-  it("sends what the hub refused once more when asked to send all again", async () => {
+  it("sends once more what the hub refused, when it is asked to send all again", async () => {
     const field = door.field("again");
     await fill(field, 3);
     force(field, [{ data: '{"village":"taken later"}', over: { entity: { type: "beneficiary", id: "x".repeat(300) } } }]);
@@ -123,7 +123,7 @@ describe("a device whose outbox holds what cannot be sent", () => {
   it("sends nothing twice that was sent but not confirmed when an event after it is set aside", async () => {
     const field = door.field("unconfirmed");
     await fill(field, 10);
-    // All ten are queued while no hub takes them, and one is damaged before the hub is back.
+    // All ten events are queued while no hub takes them, and one is damaged before the hub is back.
     await door.stopIngress();
     await expect(field.sync({ ...(await at("unconfirmed")), maxTries: 1 })).rejects.toMatchObject({
       code: "sync-gave-up",
@@ -135,7 +135,7 @@ describe("a device whose outbox holds what cannot be sent", () => {
     expect((await labelsOf("unconfirmed")).sort()).toEqual(labels(10));
   });
 
-  it("reads around a page of the disk that was lost, and the rest flows on", async () => {
+  it("reads around a page of the disk that was lost, and sends the rest", async () => {
     let field = door.field("page");
     await fill(field, 300);
     closeWhole(field);

@@ -41,7 +41,7 @@ describe("an event on the device", () => {
   });
 
   it.each(MEMBERS.flatMap(([member, range]) => beyondOf(range).map((value): [Member, string | number] => [member, value])))(
-    "beyond what the hub can hold is refused, and nothing is written, also where misfits are kept: %s %j",
+    "beyond what the hub can hold is refused, and nothing is written, even if misfits are kept: %s %j",
     async (member, value) => {
       using field = open();
       const event = { ...saidOf(withMember(member, value)), data: { village: "Gumbo" } };
@@ -128,27 +128,27 @@ describe("an event on the device", () => {
 
   it.each<[string, NewEvent, RegExp]>([
     [
-      "what JSON cannot say",
+      "with what JSON cannot say",
       { ...registration(number(1)), data: { seen: new Date(0) } as unknown as JsonObject },
       /data\.seen is a Date/,
     ],
     [
-      "an event about another kind of thing than its form",
+      "that is about another kind of thing than its form",
       { ...registration(number(1)), entity: { type: "distribution", id: number(1) } },
       /beneficiary is about a beneficiary, not a distribution/,
     ],
     [
-      "an event under another key than its data say",
+      "that has another key than its data say",
       { ...registration(number(1)), entity: { type: "beneficiary", id: number(2) } },
       /the event is about beneficiary\/\S+, but its registration_no says \S+/,
     ],
-  ])("that is %s is refused on the device, and nothing is written", async (_, event, message) => {
+  ])("%s is refused on the device, and nothing is written", async (_, event, message) => {
     using field = open();
     await expect(field.append(event)).rejects.toMatchObject({ code: "event-invalid", message: expect.stringMatching(message) });
     expect(field.status().events).toBe(0);
   });
 
-  it("is about the same person, whatever invisible marks were pasted with the number", async () => {
+  it("is about the same person, whatever invisible marks were pasted with the person's number", async () => {
     using field = open();
     await field.append(registration(number(1)));
     const { data } = update(`${number(1)}\u200e`, { phone: "\u202a+211900000001\u202c" });
@@ -175,7 +175,7 @@ describe("an event on the device", () => {
 });
 
 describe("a database file", () => {
-  it("of the version before is brought up to date when it is opened, its events untouched", async () => {
+  it("of the version before is brought up to date when it is opened, and its events stay as they are", async () => {
     const path = join(tempDir(), "f.db");
     const first = open(path, { schemas: SCHEMAS });
     await first.append(registration(number(1)));

@@ -51,7 +51,7 @@ describe("the signed heads that a device hands on with what it has seen", () => 
     expect(sent(second)).toEqual([]);
     await second.append(update(number(1), { village: "Gumbo" }));
     expect(sent(second)).toMatchObject([{ origin: originOf(first), through: 0, head: heads[0]!.head }]);
-    // A hub of before has no place for them, and believed without.
+    // A hub of the version before has no member for them, and believed without them.
     expect(sent(second, 1)).toEqual([]);
   });
 
@@ -75,7 +75,7 @@ describe("the signed heads that a device hands on with what it has seen", () => 
     expect(isGood(first, handed.find(({ origin }) => origin === originOf(first))!)).toBe(true);
   });
 
-  it("say nothing about events of which the device was shown no proof", async () => {
+  it("say nothing about events that came to the device without proof", async () => {
     using first = open("t1");
     using second = open("t2");
     await first.append(registration(number(1)));
@@ -85,7 +85,7 @@ describe("the signed heads that a device hands on with what it has seen", () => 
     expect(second.signedHeads(person)).toEqual([]);
   });
 
-  it("that are malformed are refused, and nothing of them is noted; the device's own heads are its own to make", async () => {
+  it("that are malformed are refused, and nothing of them is noted; only the device itself makes its own heads", async () => {
     using field = open("t1");
     await field.append(registration(number(1)));
     const other = "relief.juba.t9.abc" as OriginId;

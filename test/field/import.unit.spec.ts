@@ -99,12 +99,12 @@ describe("an import", () => {
     ["a row with too many cells", csv(`${number(1)},A,female,2026-01-05,,3,extra`), /line 2.*number of cells/],
     ["a quote that is not closed", csv(`${number(1)},"A,female,2026-01-05,,3`), /quote is opened and not closed/],
     ["a column twice", `a,a\n1,2\n`, /two columns are named a/],
-    ["an empty file", "", /empty/],
-    ["a column the schema lacks", `registration_no,shoe_size\n${number(1)},44\n`, /shoe_size/],
+    ["having nothing in it", "", /empty/],
+    ["a column that the schema lacks", `registration_no,shoe_size\n${number(1)},44\n`, /shoe_size/],
     ["a row without its key", csv(",A,female,2026-01-05,,3"), /line 2 has no registration_no/],
-    ["a file without the key's column", "given_name,sex\nA,female\n", /no column registration_no/],
-    ["bytes that were no UTF-8", `${HEADER}\n\uFFFD`, /not UTF-8/],
-  ])("takes nothing of %s, and says where the fault is and what to do", async (_, text, expected) => {
+    ["a missing column of the key", "given_name,sex\nA,female\n", /no column registration_no/],
+    ["bytes that were not UTF-8", `${HEADER}\n\uFFFD`, /not UTF-8/],
+  ])("refuses all of a file for %s, with the location and what to do", async (_, text, expected) => {
     using field = open();
     let thrown: unknown;
     try {
@@ -182,7 +182,7 @@ describe("a cell is read as its form says", () => {
     ]);
   });
 
-  it("zeros in front stay where a text is allowed, and a number that cannot be kept is told, never rounded", async () => {
+  it("leading zeros stay where a text is allowed, and a number that cannot be kept is reported, never rounded", async () => {
     using field = withForm({ card: { type: ["integer", "string"] }, weight: { type: "number" }, count: { type: "integer" } });
     const text = "no,card,weight,count\nV-1,0012345,12345678901234567.89,9007199254740993\n";
     expect(await field.importCsv({ ...VISIT, text })).toMatchObject({
@@ -240,7 +240,7 @@ describe("a cell is read as its form says", () => {
     ["a decimal mark", { decimal: "·" as "." }, /is not a decimal mark/],
     ["a time zone", { zone: "Juba" }, /"Juba" is not a time zone/],
     ["a delimiter", { delimiter: "xx" }, /"xx" is not a delimiter/],
-  ])("%s that there is not is refused by name", async (_, habit, message) => {
+  ])("%s that does not exist is refused by name", async (_, habit, message) => {
     using field = open();
     await expect(field.importCsv({ ...REGISTERED, text: HEADER, ...habit })).rejects.toMatchObject({
       code: "usage",
@@ -248,7 +248,7 @@ describe("a cell is read as its form says", () => {
     });
   });
 
-  it("the member that the form names says when it happened", async () => {
+  it("the member that the form names says when the event happened", async () => {
     using field = withForm({ made_on: { type: "string" } }, { occurredOn: "made_on" });
     await field.importCsv({ ...VISIT, text: "no,made_on\nV-1,2026-05-03\nV-2,2026-05-03T23:30:00+02:00\nV-3,\n" });
     const [day, time, none] = field.store.db
@@ -260,7 +260,7 @@ describe("a cell is read as its form says", () => {
   });
 });
 
-describe("an import again", () => {
+describe("a repeated import", () => {
   const phone = (value: string) =>
     `registration_no,given_name,sex,registered_on,phone\n${number(1)},Ayen,female,2026-05-01,${value}\n`;
 
@@ -280,7 +280,7 @@ describe("an import again", () => {
     expect(await field.importCsv({ ...REGISTERED, text })).toMatchObject({ imported: 0, repeated: 3 });
   });
 
-  it("goes on after a crash where it was, however often a person stands in the file", async () => {
+  it("goes on after a crash where it was, however often a person occurs in the file", async () => {
     const path = join(tempDir(), "f.db");
     const rows = Array.from({ length: 700 }, (_, i) => `${number(i % 7)},A,female,2026-01-05,,${(i % 50) + 1}`);
     const text = [HEADER, ...rows].join("\n");

@@ -63,7 +63,7 @@ describe("the hub's keys", () => {
     expect(hubKeys(field.store)).toEqual([hub.key]);
   });
 
-  it("are taken from the first hello if TLS says whose it is and those keys have signed it, and nowhere else", () => {
+  it("are taken from the first hello if TLS says whose it is and those keys have signed it, and from nowhere else", () => {
     const hub = newHub();
     const hello = { kind: "hello", nowMs: 0, receipt, avro: {}, keys: [hub.key], protocol: { oldest: 1, newest: 2 } };
     const signed = { ...hello, signature: hub.signer.sign(messageText("hello", hello)) };
@@ -81,7 +81,7 @@ describe("the hub's keys", () => {
     }
   });
 
-  it("decide what is believed: everything if none is known; otherwise only answers to this question that they have signed as they are", () => {
+  it("decide what is believed: everything if no key is known; otherwise only answers to this question that they have signed as they are", () => {
     using field = open();
     const hub = newHub();
     const identity = openIdentity(field.store, { url: "nats://x", now: Date.now });

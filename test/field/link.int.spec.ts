@@ -29,7 +29,7 @@ describe("a sync over a bad link", () => {
     ["nats", 1_000],
     ["http", 250],
   ] as const)(
-    "over %s gets %i events of 600 B through, of which no 500 fit between two cuts",
+    "over %s gets %i events of 600 B through, though fewer than 500 fit between two cuts",
     async (way, count) => {
       const site = `cut-${way}`;
       const field = door.field(site);
@@ -40,13 +40,13 @@ describe("a sync over a bad link", () => {
         const result = await field.sync({
           url: through(url, link),
           token: await door.token(site),
-          // What a satellite does in twenty seconds happens here in four.
+          // What takes a satellite link twenty seconds happens here in four.
           sleep: (ms) => sleep(ms / 5),
           maxTries: 10,
         });
         expect(result).toMatchObject({ confirmed: count, pending: 0 });
         expect(link.cuts).toBeGreaterThan(0);
-        // Counted is what was sent, also in vain: never less than what had to come through. 600 letters of noise are 450 bytes.
+        // The count is of what was sent, also in vain: it is never less than what had to come through. 600 letters of noise are 450 bytes.
         expect(result.sentBytes).toBeGreaterThan(450 * count);
         expect(result.sentBytes).toBeLessThan(3_000 * count);
       } finally {
@@ -101,7 +101,7 @@ describe("a sync over a bad link", () => {
     pace.remember();
     const next = openPace(field.store, 1_000_000);
     expect(next.frameBytes).toBe(16_000);
-    // It lived for eight seconds, so a frame may take one; 8 kB arrive in one.
+    // The connection lived for eight seconds, so a frame may take one second; 8 kB arrive in one.
     next.taken(16_000, 0, 2_000, true);
     expect(next.frameBytes).toBe(8_000);
     expect(next.mayFly(8_000)).toBe(true);
@@ -110,7 +110,7 @@ describe("a sync over a bad link", () => {
     expect(next.frameBytes).toBe(32_000);
     expect(next.mayFly(900_000)).toBe(true);
     expect(next.mayFly(990_000)).toBe(false);
-    // Slow because the hub is busy, as an answer over HTTP may be, is not slow because the link is.
+    // An answer over HTTP may be slow because the hub is busy: that does not mean that the link is slow.
     next.taken(32_000, 2_001, 12_010, false);
     expect(next.frameBytes).toBe(32_000);
     for (let i = 0; i < 40; i++) next.cut(next.frameBytes);

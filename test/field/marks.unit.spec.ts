@@ -31,7 +31,7 @@ async function deviceWith(held: number, confirmed = held): Promise<Field> {
   return field;
 }
 
-/** Syncs' first question and what follows it, with a hub that settles as `settled` says; `undefined`: one that does not answer this. */
+/** The first question of a sync and those that follow it, to a hub that settles events as `settled` says; `undefined`: a hub that does not answer this. */
 async function asks(
   field: Field,
   settled: (seq: number) => "released" | "rejected" | undefined | null,
@@ -56,7 +56,7 @@ async function asks(
       ...(isSilent ? {} : { settled: known }),
     };
   };
-  // Of a pass only what the questions use.
+  // Only those members of a pass that the questions use.
   const pass = {
     store: field.store,
     tally,
@@ -72,7 +72,7 @@ const held = null;
 const upTo = (to: number, from = 0): number[] => Array.from({ length: to - from }, (_, i) => i + from);
 
 describe("what became of quarantined events", () => {
-  it("takes the mark off what was released, and tells what was rejected with the reason (I36)", async () => {
+  it("is shown: a released event loses its mark, and a rejected one is named with the reason (I36)", async () => {
     using field = await deviceWith(3);
     const { tally } = await asks(field, (seq) => (["released", "rejected", held] as const)[seq]!);
     const { quarantined, rejected } = field.status();
@@ -81,7 +81,7 @@ describe("what became of quarantined events", () => {
       { seq: 1, code: "invalid", reason: "wrong 1", rejection: "a test", type: "beneficiary.updated" },
     ]);
     expect(tally).toMatchObject({ released: 1, rejected: [{ origin: field.status().origin, seq: 1, reason: "a test" }] });
-    // What is settled is asked about no more.
+    // The device no longer asks about what is settled.
     expect((await asks(field, () => held)).asked).toEqual([[2]]);
   });
 
@@ -92,14 +92,14 @@ describe("what became of quarantined events", () => {
     expect(field.status()).toEqual(before);
   });
 
-  it("is asked of confirmed events only, and of none where none is marked", async () => {
+  it("is asked of confirmed events only, and not at all if none is marked", async () => {
     using field = await deviceWith(3, 2);
     expect(nextMarks(field.store).map(({ seq }) => seq)).toEqual([0, 1]);
     using none = await deviceWith(0, 3);
     expect(asMarks(nextMarks(none.store))).toEqual({});
   });
 
-  it("is asked about a bounded number a question, in turns over all syncs", async () => {
+  it("is asked of a bounded number in each question, in turns over all syncs", async () => {
     using field = await deviceWith(250);
     const rounds: number[][] = [];
     for (let sync = 0; sync < 3; sync++) rounds.push(...(await asks(field, () => held)).asked);
@@ -107,7 +107,7 @@ describe("what became of quarantined events", () => {
     for (const round of rounds) expect(round.length).toBeLessThanOrEqual(MAX_MARKS_ASKED);
   });
 
-  it("is learnt in one sync where a whole form's events were released", async () => {
+  it("is learnt in one sync, even if all events of a form were released", async () => {
     using field = await deviceWith(250);
     const { tally, asked } = await asks(field, () => "released");
     expect(asked).toEqual([upTo(100), upTo(200, 100), upTo(250, 200)]);
@@ -115,7 +115,7 @@ describe("what became of quarantined events", () => {
     expect(field.status()).toMatchObject({ quarantined: [], rejected: [] });
   });
 
-  it("is asked anew in another life of the log, which may have lost the release", async () => {
+  it("is asked again in another incarnation of the log, which may have lost the release", async () => {
     using field = await deviceWith(2);
     await asks(field, (seq) => (seq === 0 ? "released" : "rejected"));
     expect(field.status()).toMatchObject({ quarantined: [], rejected: [{ seq: 1 }] });

@@ -10,7 +10,7 @@ import { number, SCHEMAS, update } from "../support/hub.ts";
 
 const run = promisify(execFile);
 const CHILD = join(import.meta.dirname, "child-sync.ts");
-/** What a sync may take over the bare process. */
+/** How much more a sync may take than the bare process. */
 const MAX_MIB = 150;
 const EVENT_BYTES = 873_000;
 
@@ -28,7 +28,7 @@ interface Peak {
 const noise = (bytes: number): string => randomBytes((bytes * 3) / 4).toString("base64");
 const same = (bytes: number): string => "the same again ".repeat(bytes / 15);
 
-// VmHWM is Linux's. What a hub does with 175 MB takes its time and is not what is measured: most cases end when the broker has all.
+// Only Linux has VmHWM. What a hub does with 175 MB takes time and is not measured: most cases end when the broker has all.
 describe.skipIf(!existsSync("/proc/self/status"))("a device's memory", () => {
   it.each([
     ["nats", 200, noise, "QUEUED"],

@@ -41,7 +41,7 @@ async function withHeld(site: string, ids: readonly string[], url = hub.backends
   return field;
 }
 
-it("a device's event loses its mark at the sync after its release, and a rejected one is told with the reason, over both doors (I36)", async () => {
+it("a device's event loses its mark at the sync after its release, and a rejected one is named with the reason, over both doors (I36)", async () => {
   for (const [site, url] of [
     ["juba", hub.backends.nats.url],
     ["bor", hub.ingress.http!.url],
@@ -82,7 +82,7 @@ it("a device that came back as a copy hears of what its earlier epoch wrote", as
   expect(field.status().quarantined).toEqual([]);
 });
 
-it("a device that nobody tells goes on: a hub of before, or one whose views are away", async () => {
+it("a device that nobody tells goes on as before: the hub is older, or its views are away", async () => {
   const field = await withHeld("yei", ["YEI-000001"]);
   const [held] = field.status().quarantined;
   await hub.settle([await release(held!, "YEI-000001", { phone: "+211912345678" })]);

@@ -65,7 +65,7 @@ function schemaOf(shape: Shape, path = "R"): JsonValue {
 }
 
 const record = shape.map((part): Shape => ({ of: "record", parts: [part], n: 0 }));
-/** Two of a kind: the same but for one change somewhere, or quite different ones. */
+/** Pairs of shapes: the same but for one change somewhere, or quite different. */
 const pairs = fc.oneof(
   fc.tuple(record, record),
   fc
@@ -136,7 +136,7 @@ function byAvsc(writerSchema: JsonValue, readerSchema: JsonValue, document: Json
   }
 }
 
-it("reads a type within itself, either way", () => {
+it("a type that contains itself is read by another version of it, either way", () => {
   const tree = (more: JsonValue[]): Avro =>
     parseAvro({
       type: "record",

@@ -25,7 +25,7 @@ describe("a change of what an Avro number means", () => {
       },
     ],
     [
-      "milliseconds to microseconds where it may be empty",
+      "milliseconds to microseconds where the value may be empty",
       ["null", time("long", "timestamp-millis")],
       ["null", time("long", "timestamp-micros")],
     ],
@@ -50,15 +50,15 @@ describe("a change of what an Avro number means", () => {
   });
 
   it.each<[string, JsonValue, JsonValue]>([
-    ["the same, written otherwise", time("long", "timestamp-millis"), { logicalType: "timestamp-millis", type: "long" }],
-    ["a number that says from now on what it means", "long", time("long", "timestamp-millis")],
-    ["a word that Avro does not know", time("long", "age-of-the-moon"), time("long", "hours")],
-    ["a word on a type that it is not for", time("int", "timestamp-millis"), time("int", "timestamp-micros")],
-  ])("%s is no change", (_, before, after) => {
+    ["the same, written differently", time("long", "timestamp-millis"), { logicalType: "timestamp-millis", type: "long" }],
+    ["a number that now says what it means", "long", time("long", "timestamp-millis")],
+    ["a logical type that Avro does not know", time("long", "age-of-the-moon"), time("long", "hours")],
+    ["a logical type on a type that it is not for", time("int", "timestamp-millis"), time("int", "timestamp-micros")],
+  ])("%s is not a change", (_, before, after) => {
     expect(findings(before, after)).toEqual([]);
   });
 
-  it("is refused by the reading as well, and never read a thousandfold", () => {
+  it("is refused by the reader as well: no value is ever read a thousand times too large", () => {
     const [before, after] = ["timestamp-millis", "timestamp-micros"].map((unit, i) => avro(i + 1, transfer(time("long", unit))));
     expect(before!.fingerprint).toBe(after!.fingerprint);
     const [old, now] = [compile(before!), compile(after!)];
@@ -73,7 +73,7 @@ it.each(["int", "relief.string", "null"])("an Avro type may not be called %s, wh
 });
 
 describe("the normal form of an Avro schema", () => {
-  it("has full names in place of namespaces, names in place of lone objects, and all that it says", () => {
+  it("has full names in place of namespaces, names in place of objects that hold only a type, and all that the schema says", () => {
     expect(
       normalAvro({
         type: "record",
@@ -108,7 +108,7 @@ describe("the normal form of an Avro schema", () => {
     expect(at(normal.text).fingerprint).toBe(at(text).fingerprint);
     expect(normalised(normal)).toEqual(normal);
   });
-  it("leaves alone what is not a schema", () => {
+  it("leaves alone a text that is not a schema", () => {
     expect(normalised({ kind: "avro", text: "{", references: [] }).text).toBe("{");
   });
 });

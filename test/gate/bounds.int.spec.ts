@@ -9,7 +9,7 @@ import { type Ingress, startIngress } from "../../services/ingress/index.ts";
 import { openTestHub, type TestHub } from "../support/hub.ts";
 import { chooser, SEED } from "../support/random.ts";
 
-/** The registry's door, with strangers before it. */
+/** The registry's door, with strangers in front of it. */
 
 let hub: TestHub;
 let registry: Registry;
@@ -48,7 +48,7 @@ async function call(method: string, path: string, token: string, body?: unknown)
 const posted = (schema: JsonObject) => ({ schemaType: "JSON", schema: JSON.stringify(schema) });
 const text = (schema: JsonObject) => ({ kind: "json", text: JSON.stringify(schema), references: [] }) as const;
 
-/** Nodes of two kinds, each with others inside, three ways: what once took a minute and a gigabyte. */
+/** Nodes of two kinds, each with others inside in three ways. To compare these once took a minute and a gigabyte. */
 const tangled = (extra: JsonObject): JsonObject => {
   const node = { $ref: "#/$defs/n" };
   const kind = (name: string) => ({ required: [name], properties: { [name]: node, a: node, b: node, ...extra } });
@@ -120,7 +120,7 @@ describe("the registry's door", () => {
     expect(await registry.register("late", text({ type: "object" }), { actor: "a" })).toMatchObject({ isNew: true });
   });
 
-  it("answers each client one question at a time, and says when too many wait", async () => {
+  it("answers one question of each client at a time, and says so when too many wait", async () => {
     const busy = await openRegistry(hub.log.journal);
     const ask = (actor: string, i: number) =>
       busy.check("open", text({ type: "object", title: String(i) }), { actor }).then(
@@ -134,7 +134,7 @@ describe("the registry's door", () => {
     expect(many.filter((each) => each === "backend-failed")).toHaveLength(11);
   });
 
-  it(`answers whatever is asked with an answer or a refusal (seed ${SEED})`, async () => {
+  it(`gives an answer or a refusal to whatever is asked (seed ${SEED})`, async () => {
     const { int, pick, chance } = chooser(SEED);
     const token = await tokenFor(SCOPE_SCHEMAS);
     const PARTS = [

@@ -10,7 +10,7 @@ const tributary = { entity: "thing", events: ["thing.noted"] };
 const schema = (properties: JsonObject, required: string[]) =>
   JSON.stringify({ tributary, type: "object", properties, required, additionalProperties: false });
 
-/** Version 2 parts a name in two; version 3 knows one more state. */
+/** Version 2 splits a name in two; version 3 knows one more state. */
 function folder(casters: Record<string, string>): string {
   const dir = tempDir();
   mkdirSync(join(dir, "thing"));

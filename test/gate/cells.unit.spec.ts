@@ -62,7 +62,7 @@ describe("a number in a cell", () => {
     );
   });
 
-  it("is never a number other than its digits say: one that cannot be kept is reported", () => {
+  it("is never another number than its digits say: one that cannot be kept is reported", () => {
     fc.assert(
       fc.property(fc.bigInt({ min: -(10n ** 22n), max: 10n ** 22n }), (given) => {
         const reading = readNumber(String(given), undefined);

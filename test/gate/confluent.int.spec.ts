@@ -6,7 +6,7 @@ import { type Listening, listen } from "../../services/http/index.ts";
 import { memoryJournal } from "../support/journal.ts";
 
 /**
- * What clients of Confluent's registry ask, and what it answers them; read from its resources and error codes, release of August 2026.
+ * What clients ask of Confluent's registry, and what it answers them, as read from its resources and error codes (release of August 2026).
  * Source: https://github.com/confluentinc/schema-registry
  */
 let registry: Registry;
@@ -151,7 +151,7 @@ describe("normalize", () => {
     schema: '{"type":"record","name":"Ration","namespace":"relief","fields":[{"name":"n","type":{"type":"int"}}]}',
   };
   const otherwise = { schema: '{"type":"record","name":"relief.Ration","fields":[{"type":"int","name":"n"}]}' };
-  it("takes a text that differs in its layout for the same, and keeps a new one in its normal form", async () => {
+  it("takes a text that differs only in its layout for the same schema, and keeps a new one in its normal form", async () => {
     const first = await register("layout", written);
     expect(await register("layout", otherwise)).toMatchObject({ version: 2 });
     expect(await register("layout-n", written)).toMatchObject({ id: first.id });
@@ -184,7 +184,7 @@ describe("what is hidden", () => {
     ["DELETE", "/subjects/half/versions/9", undefined, 404, 40402],
     ["DELETE", "/subjects/never", undefined, 404, 40401],
     ["DELETE", "/subjects/never/versions/1", undefined, 404, 40401],
-  ])("%s %s is answered as if it were not there, or told", async (method, path, body, status, code) => {
+  ])("%s %s is refused with the code that Confluent's clients expect", async (method, path, body, status, code) => {
     expect(await refusal(method, path, body)).toEqual([status, code]);
   });
   it("is shown to those who ask for it", async () => {
@@ -195,7 +195,7 @@ describe("what is hidden", () => {
 });
 
 describe("settings", () => {
-  it("take levels and modes in any case, and tell them in capitals", async () => {
+  it("take levels and modes in any case, and show them in capitals", async () => {
     await register("cased", record("c"));
     expect((await call("PUT", "/config/cased", { compatibility: "backward_Transitive" })).json).toEqual({
       compatibility: "BACKWARD_TRANSITIVE",
@@ -245,7 +245,7 @@ describe("compatibility", () => {
       messages: [expect.stringMatching(/not JSON/)],
     });
   });
-  it("that a version lacks is told with 40901, the level and the findings", async () => {
+  it("that a version lacks is reported with 40901, the level and the findings", async () => {
     await register("narrow", record("a"));
     const bad = { schema: JSON.stringify({ type: "record", name: "relief.Order", fields: [{ name: "b", type: "int" }] }) };
     const { status, json } = await call("POST", "/subjects/narrow/versions", bad);
@@ -255,7 +255,7 @@ describe("compatibility", () => {
 });
 
 describe("other questions", () => {
-  it("the latest version by its metadata: there are none, so only a question without any has an answer", async () => {
+  it("the latest version by its metadata: versions have none, so only a question without metadata has an answer", async () => {
     await register("meta", record("m"));
     expect(await get("/subjects/meta/metadata")).toMatchObject({ subject: "meta", version: 1 });
     expect(await refusal("GET", "/subjects/meta/metadata?key=owner&value=me")).toEqual([404, 40403]);
@@ -267,13 +267,13 @@ describe("other questions", () => {
     ["POST", "/config"],
     ["PATCH", "/mode/meta"],
     ["GET", "/compatibility/subjects/meta/versions"],
-  ])("%s %s is refused with 405, and told what is taken", async (method, path) => {
+  ])("%s %s is refused with 405 and the methods that are taken", async (method, path) => {
     const { status, json, allow } = await call(method, path);
     expect([status, json.error_code]).toEqual([405, 405]);
     expect(allow).toMatch(/GET|POST/);
     expect(json.message).toContain(`does not take ${method}`);
   });
-  it("JSON Schema of draft 7 is registered, and told as it was written", async () => {
+  it("JSON Schema of draft 7 is registered, and shown as it was written", async () => {
     const schema = JSON.stringify({
       $schema: "http://json-schema.org/draft-07/schema#",
       $ref: "#/definitions/Order",
@@ -282,7 +282,7 @@ describe("other questions", () => {
     const { id } = await register("draft", { schema, schemaType: "JSON" });
     expect(await get(`/schemas/ids/${id}`)).toEqual({ schema, schemaType: "JSON" });
   });
-  it("what refers to a version keeps it from being hidden, and is listed", async () => {
+  it("a schema that refers to a version keeps it from being hidden, and is listed", async () => {
     const point = { schema: '{"type":"record","name":"relief.Point","fields":[]}' };
     await register("point", point);
     const { id } = await register("line", {

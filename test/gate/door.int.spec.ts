@@ -50,7 +50,7 @@ const release = (row: Held, id: string, data: JsonObject, over: { entityType?: s
   },
 });
 
-/** A folder of schemas as an app brings it, with one more version of a subject. */
+/** A folder of schemas as an app ships it, with one more version of a subject. */
 function folderWith(subject: string, change: (newest: Record<string, JsonObject>) => void): string {
   const dir = tempDir();
   cpSync(SCHEMAS, dir, { recursive: true });
@@ -133,7 +133,7 @@ it("rejects for good with a reason; the event stays in log and audit, and counts
     data: { origin, seq, hash, reason: "a test" },
   };
   await hub.settle([reject]);
-  // The first word holds: what is rejected cannot be released by a later event.
+  // The first settlement holds: what is rejected cannot be released by a later event.
   await hub.settle([release(row!, id, { household_size: 4 })]);
   await hub.projected();
   expect(await quarantined(id)).toMatchObject([{ state: "rejected" }]);
@@ -188,7 +188,7 @@ it("tells a device which versions were registered since, and takes old and new v
   await hub.projected();
   expect(await rowOf("TOR-000001")).toMatchObject({ given_name: "Awɛŋ" });
   expect(await rowOf("TOR-000002")).toMatchObject({ given_name: "Awɛŋ" });
-  // What was learnt outlives the app.
+  // What the device learnt outlives the app.
   const path = fresh.store.path;
   fresh.close();
   const reopened = hub.field("torit", "new", { path, schemas: SCHEMAS });
@@ -257,7 +257,7 @@ it("does not read data by another schema of the same name", async () => {
     ).kind,
   ).toBe("registered");
   const result = await sync(field, "rumbek");
-  // The device learnt of the hub's version 2 before it sent; what it had written by its own is told apart by fingerprint.
+  // The device had learnt of the hub's version 2 before it sent. What it wrote with its own version 2 is told apart by the fingerprint.
   expect(field.gate.store.versions("beneficiary-removal")[1]!.text).toBe(JSON.stringify(mine));
   expect(result).toMatchObject({
     confirmed: 2,
@@ -270,7 +270,7 @@ it("does not read data by another schema of the same name", async () => {
   });
 });
 
-it("builds a view again after a version was registered that it could not read", async () => {
+it("builds a view again after somebody registered a version that it could not read", async () => {
   const registry = hub.registry!;
   const newest = JSON.parse(registry.versions("beneficiary").at(-1)!.text) as { properties: Record<string, JsonObject> };
   const text = JSON.stringify({

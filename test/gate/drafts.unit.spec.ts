@@ -38,13 +38,13 @@ describe("a document of an older draft", () => {
       { p: [1, "m", true] },
     ],
     [
-      "an unsaid one with a list of items",
+      "a document that names no draft, with a list of items",
       { properties: { p: { items: [{ type: "number" }], additionalItems: { type: "string" } } } },
       { p: [1, "m"] },
       { p: [1, 2] },
     ],
     [
-      "draft 7 with additionalItems beside one schema of items, which count for nothing",
+      "draft 7 with additionalItems beside one schema of items, where they count for nothing",
       { $schema: DRAFT_7, properties: { p: { items: { type: "number" }, additionalItems: false } } },
       { p: [1, 2, 3] },
       { p: ["m"] },
@@ -86,7 +86,7 @@ describe("a document of an older draft", () => {
       /allOf/,
     ],
     [
-      "a word of later drafts",
+      "a keyword of later drafts",
       { $schema: DRAFT_7, properties: { p: { prefixItems: [{}] } } },
       /at \/properties\/p\/prefixItems: draft 7 does not know prefixItems/,
       /2020-12/,
@@ -99,14 +99,14 @@ describe("a document of an older draft", () => {
       /\$recursiveAnchor is not among the keywords/,
       /\$ref/,
     ],
-    ["no schemas in a list of items", { items: [3] }, /at \/items\/0/, /./],
+    ["a list of items that are not schemas", { items: [3] }, /at \/items\/0/, /./],
   ])("with %s is refused by name", (_, schema, message, hint) => {
     expect(() => version(1, schema)).toThrow(
       expect.objectContaining({ message: expect.stringMatching(message), hint: expect.stringMatching(hint) }),
     );
   });
 
-  it("keeps its text and its fingerprint, and is compared in the words that it was written in", () => {
+  it("keeps its text and its fingerprint, and findings about it name the locations as they were written", () => {
     const schema = { $schema: DRAFT_7, properties: { p: { items: [{ type: "number" }] } } };
     const made = version(1, schema);
     expect(made.text).toBe(JSON.stringify(schema));
@@ -132,7 +132,7 @@ describe("a form that is closed with unevaluatedProperties", () => {
 
   it.each<[string, (properties: JsonObject) => JsonObject]>([
     ["by itself", plain],
-    ["put together of parts", composed],
+    ["that is made of parts", composed],
   ])("%s takes another optional field, and old readers leave it out", (_, form) => {
     const [before, after] = [form({ a: { type: "string" } }), form({ a: { type: "string" }, b: { type: "integer" } })];
     expect(findings(before, after)).toEqual([]);
@@ -141,12 +141,12 @@ describe("a form that is closed with unevaluatedProperties", () => {
     const read = old.readFrom(now, form === plain ? { a: "x", b: 1 } : { id: "1", a: "x", b: 1 });
     expect(read).toEqual(form === plain ? { a: "x" } : { id: "1", a: "x" });
     expect(old.check(read)).toBeNull();
-    // But it does not come back as something else.
+    // But a field that went may not come back as something else.
     expect(findings(after, form({ a: { type: "string" }, b: { type: "string" } })).length).toBeGreaterThan(0);
     expect(lintSchema(version(1, after)).map(({ rule }) => rule)).not.toContain("open");
   });
 
-  it("is compared where alternatives name no fields, and found wanting in the words that it was written in", () => {
+  it("is compared where alternatives name no fields, and findings about it name the locations as they were written", () => {
     expect(findings(choosing({ a: {}, c: {} }), choosing({ a: {}, c: {} }))).toEqual([]);
     const [first] = findings(choosing({ a: {}, c: {} }), choosing({ a: {} }));
     expect(first?.path).toBe("/unevaluatedProperties");
@@ -220,7 +220,7 @@ describe("what is left over", () => {
     ["of lists, by alternatives", { unevaluatedItems: false, anyOf: [self, self, { anyOf: [self] }] }],
     ["of members, by others", { unevaluatedProperties: false, dependentSchemas: { a: self, b: self } }],
     ["of members, by parts", { unevaluatedProperties: false, allOf: [self, self] }],
-  ])("%s, of what leads back to itself, is refused and never looked for without end", (_, schema) => {
+  ])("%s, in a schema that leads back to itself, is refused: the search for it always ends", (_, schema) => {
     expect(() => version(1, schema)).toThrow(/not among the keywords|refers to itself/);
   });
   it("of several large parts costs no more schemas than a form may have", () => {

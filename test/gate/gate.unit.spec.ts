@@ -38,17 +38,17 @@ describe("the gate", () => {
     ["an unknown subject", packed({ subject: "nothing", version: 1 }, "{}"), "schema-unknown"],
     ["an unknown version", packed({ subject: "beneficiary", version: 9 }, PERSON), "schema-unknown"],
     [
-      "a type the schema is not for",
+      "a type that the schema is not for",
       packed({ subject: "beneficiary", version: 1 }, PERSON, { type: "beneficiary.updated" }),
       "type-not-allowed",
     ],
     [
-      "an entity the schema is not about",
+      "an entity that the schema is not about",
       packed({ subject: "beneficiary", version: 1 }, PERSON, { entity: "site" }),
       "entity-not-allowed",
     ],
     ["no JSON", packed({ subject: "beneficiary", version: 1 }, "{oops"), "not-json"],
-    ["JSON that is no object", packed({ subject: "beneficiary", version: 1 }, "[1]"), "not-json"],
+    ["JSON that is not an object", packed({ subject: "beneficiary", version: 1 }, "[1]"), "not-json"],
     [
       "JSON in another order",
       packed({ subject: "beneficiary-update", version: 1 }, '{"village":"a","phone":null}'),
@@ -224,7 +224,7 @@ describe("a schema file", () => {
   const tributary = { entity: "thing", events: ["thing.noted"] };
   it.each([
     ["that is not JSON", "v1.schema.json", "{", /not JSON/],
-    ["whose annotations are no annotations", "v1.schema.json", '{"tributary":{"entity":"thing"}}', /tributary.*go together/],
+    ["whose annotations are incomplete", "v1.schema.json", '{"tributary":{"entity":"thing"}}', /tributary.*go together/],
     ["with an annotation that nobody knows", "v1.schema.json", '{"tributary":{"entitty":"thing"}}', /entitty/],
     ["with a misspelt keyword", "v1.schema.json", JSON.stringify({ tributary, requierd: ["a"] }), /requierd/],
     ["of another dialect", "v1.schema.json", '{"$schema":"http://json-schema.org/draft-04/schema#"}', /dialect/],
@@ -247,7 +247,7 @@ describe("a schema file", () => {
       expect.objectContaining({ code: "schema-malformed", message: expect.stringMatching(expected) }),
     );
   });
-  it("with items that take no bytes costs an attacker's few bytes no more than a bounded count", () => {
+  it("with items that take no bytes counts a bounded number of them, whatever an attacker's few bytes announce", () => {
     const made = load(
       "v1.avsc",
       JSON.stringify({ tributary, type: "record", name: "X", fields: [{ name: "n", type: { type: "array", items: "null" } }] }),

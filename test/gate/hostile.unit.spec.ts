@@ -93,7 +93,7 @@ describe("an event whose checking would double with each level", () => {
       problem: { message: expect.stringContaining("deep") },
     });
   });
-  it("by comparing each entry with each is refused in time", () => {
+  it("with a list whose entries would each be compared with all others is refused in time", () => {
     const gate = gateOf({ properties: { list: { type: "array", uniqueItems: true } } });
     expect(gate.admit(packed(JSON.stringify({ list: Array.from({ length: 80_000 }, (_, i) => i) })))).toMatchObject({
       ok: false,
@@ -129,7 +129,7 @@ describe("Avro data", () => {
     expect(gate.read({ subject: "thing", version: 1 }, {}).data).toEqual({ tags: [], r: { a: 1 }, note: "" });
     expect(gate.pack({ subject: "thing", version: 2 }, {}).data).toEqual({ tags: [], r: { a: 1 }, note: "" });
   });
-  it("as deep as is taken is also read", () => {
+  it("that is as deep as the gate takes is also read", () => {
     const fields: JsonValue[] = [
       { name: "next", type: ["null", "N"], default: null },
       { name: "v", type: "int" },
@@ -142,7 +142,7 @@ describe("Avro data", () => {
     expect(gate.admit(packed(JSON.stringify(data)))).toMatchObject({ ok: true });
     expect(JSON.stringify(gate.read({ subject: "thing", version: 1 }, data).data).match(/"w":0/g)).toHaveLength(46);
   });
-  it("is refused in few words", () => {
+  it("is refused with a short message", () => {
     const gate = gateOf({
       type: "record",
       name: "R",
@@ -209,10 +209,10 @@ describe("a schema", () => {
       }),
     ).not.toThrow();
   });
-  it("whose values are compared wrongly is refused", () => {
+  it("whose values would be compared wrongly is refused", () => {
     refused({ enum: [{ valueOf: 1 }, 2] }, /named like a method/);
   });
-  it("of Avro with a member that no object can have, or a size beyond all, or endless defaults, is refused", () => {
+  it("of Avro with a member that no object can have, a size beyond all bounds, or endless defaults is refused", () => {
     const record = (fields: JsonValue[]) => ({ type: "record", name: "R", fields }) as JsonObject;
     expect(() => parseAvro(record([{ name: "__proto__", type: "int" }]))).toThrow(/not an Avro name/);
     expect(() => parseAvro({ type: "fixed", name: "F", size: 2 ** 53 - 1 })).toThrow(/not a valid size/);
@@ -230,7 +230,7 @@ describe("a schema", () => {
   });
 });
 
-describe("a document that is no schema", () => {
+describe("a document that is not a schema", () => {
   const refusal = (text: string): string => {
     try {
       schemaVersion("thing", 1, { kind: "json", text, references: [] }, () => undefined);
@@ -265,7 +265,7 @@ describe("a document that is no schema", () => {
     expect(refusal("true")).toBe("taken");
     expect(refusal('{"minItems":1}')).toBe("taken");
   });
-  it("is refused for numbers beyond all bounds, on a device as well, whatever it was trusted to be", () => {
+  it("is refused for numbers beyond all bounds, on a device as well, even if its source is trusted", () => {
     for (const text of [
       '{"maxLength":1e400}',
       '{"maxLength":1e300}',

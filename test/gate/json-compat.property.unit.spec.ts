@@ -17,7 +17,7 @@ const compiles = (doc: Document): boolean => {
   }
 };
 
-it("never calls schemas compatible where a document tells otherwise, and proves most of what it refuses (I28)", () => {
+it("never calls schemas compatible where a document shows otherwise, and proves most of what it refuses (I28)", () => {
   let compatible = 0;
   let proved = 0;
   let doubted = 0;
@@ -41,8 +41,8 @@ it("never calls schemas compatible where a document tells otherwise, and proves 
   if (IS_QUICK) return;
   expect(compatible).toBeGreaterThan(5);
   expect(proved).toBeGreaterThan(5);
-  // Doubts are refused too, and said to be doubts. Measured: about one pair in twenty of these, which are far stranger than people's schemas.
-  // Sixty pairs scatter widely around that.
+  // Doubtful pairs are refused too, and said to be doubtful. Measured: about one pair in twenty of these, which are far stranger than people's schemas.
+  // Sixty pairs scatter widely around that figure.
   expect(doubted).toBeLessThan((compatible + proved) / 3);
 });
 

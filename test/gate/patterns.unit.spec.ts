@@ -8,7 +8,7 @@ import { gateOf } from "../support/gate.ts";
 import { type Chooser, chooser, SEED } from "../support/random.ts";
 import { atLeast, runs } from "../support/runs.ts";
 
-/** What patterns are made of: everything that JavaScript and RE2 write or mean differently, and what makes backtracking slow. */
+/** The parts that patterns are made of: everything that JavaScript and RE2 write or mean differently, and what makes backtracking slow. */
 const PARTS = [
   ..."abAB01_ -é",
   "\\d",
@@ -183,7 +183,7 @@ describe("a pattern in a schema", () => {
     expect(automata).toBeGreaterThan(atLeast(200));
   });
 
-  it(`that runs on the engine's own backtracking takes steps that grow with the text only (seed ${SEED})`, () => {
+  it(`that runs on the engine's own backtracking takes a number of steps that grows only with the text (seed ${SEED})`, () => {
     const random = chooser(SEED + 1);
     let linear = 0;
     for (let i = 0; i < runs(4_000); i++) {
@@ -200,7 +200,7 @@ describe("a pattern in a schema", () => {
         `${"a".repeat(239)}!`,
         text(random).repeat(30),
       ];
-      // Twice the text, about twice the steps: four times would be the square.
+      // Twice the text takes about twice the steps; four times the steps would be the square.
       for (const given of texts) {
         const once = stepsOf(tree, given, 200_000);
         expect(stepsOf(tree, given + given, 500_000), `${source} on ${JSON.stringify(given.slice(0, 20))}…`).toBeLessThan(
@@ -236,7 +236,7 @@ describe("a pattern in a schema", () => {
     }
   });
 
-  it("of a usual form stays on the engine's own, which is faster", () => {
+  it("of a usual form stays on the engine's own backtracking, which is faster", () => {
     for (const source of [
       "^[A-Z]{3}-[0-9]{6}$",
       "^\\+[1-9][0-9]{6,14}$",
@@ -285,7 +285,7 @@ describe("a pattern in a schema", () => {
     expect(check("Amina")).toBeNull();
   });
 
-  it("that was registered before it was refused holds events back, and breaks nothing else", () => {
+  it("that was registered before such patterns were refused holds events back, and breaks nothing else", () => {
     const old = schemaVersion(
       "thing",
       1,

@@ -39,7 +39,7 @@ const document = (schema: JsonObject): { kind: "json"; text: string; references:
 const by = { actor: "tester" };
 
 describe("the registry in the log", () => {
-  it("keeps a version for each text, in the order of the stream, and knows it again", async () => {
+  it("keeps a version for each text, in the order of the stream, and recognises a text that it has", async () => {
     const registry = await open();
     const first = await registry.register("visit", record([{ name: "place", type: "string" }]), by);
     const again = await registry.register("visit", record([{ type: "string", name: "place" }]), by);
@@ -170,7 +170,7 @@ describe("the registry in the log", () => {
     ]);
   });
 
-  it("takes an optional field for what it is: old readers leave it out, old data lack it", async () => {
+  it("takes a new optional field: old readers leave it out, old data lack it", async () => {
     const registry = await open();
     const first = document({
       type: "object",
@@ -278,7 +278,7 @@ describe("the registry over HTTP, for tools that speak Confluent's routes", () =
     ).rejects.toThrow(/incompatible.*cannot read what version 2 writes/s);
   });
 
-  it("serves the same client JSON Schema", async () => {
+  it("serves the same client with JSON Schema", async () => {
     const client = new SchemaRegistry({ host: url, auth: { username: "any", password: "token" } });
     const { id } = await client.register(
       {

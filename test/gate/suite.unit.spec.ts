@@ -11,7 +11,7 @@ import { compileDocument } from "../../services/gate/json/validator.ts";
 
 /**
  * The JSON Schema Test Suite (https://github.com/json-schema-org/JSON-Schema-Test-Suite), which is not kept here: set JSON_SCHEMA_TEST_SUITE to a
- * clone of it. Every required case of 2020-12 is validated rightly, or its schema is refused; `format` is asserted, where the suite treats it
+ * clone of it. Every required case of 2020-12 is validated correctly, or its schema is refused; `format` is asserted, where the suite treats it
  * as an annotation only.
  */
 const SUITE = process.env.JSON_SCHEMA_TEST_SUITE ?? "";

@@ -72,11 +72,11 @@ const DEVIATIONS: Readonly<Record<string, string>> = {
   "Const (2) backward": "a text that equals a list: the original takes nothing at all, so nothing of it can fail",
   "Const (2) forward": "the same the other way round",
   "Enum 4 forward": "an enum without values is refused, by the validator and when it is registered",
-  "Complex: anyOf 1 forward": "both take everything: what is no text has no length, and every text is a text",
+  "Complex: anyOf 1 forward": "both take everything: only a text has a length, and every text is a text",
   "Complex: oneOf 1 backward": "the text 'abcdefgh' fits one alternative of the original, and both of the update",
   "Complex: oneOf 1 forward": "whatever fits exactly one alternative of the update fits exactly one of the original",
   "Complex: oneOf 3 backward": "the text 'a' fits both alternatives of the update",
-  "Conditional: if backward": "'lowerCase' is no value that case may have, so both part the documents alike",
+  "Conditional: if backward": "'lowerCase' is not a value that case may have, so both divide the documents in the same way",
   "Conditional: if forward": "the same the other way round",
 };
 
@@ -114,7 +114,7 @@ describe("JSON Schema compatibility agrees with Apicurio, but for the deviations
   );
 });
 
-/** Draft 7, in which the vectors are written, as 2020-12. */
+/** A schema of draft 7, in which the vectors are written, as one of 2020-12. */
 function modern(schema: JsonValue): JsonValue {
   if (Array.isArray(schema)) return schema.map((each) => modern(each as JsonValue));
   if (typeof schema !== "object" || schema === null) return schema;

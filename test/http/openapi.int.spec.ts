@@ -5,7 +5,7 @@ import type { Registry } from "../../services/gate/index.ts";
 import { type Listening, listen, type Surface } from "../../services/http/index.ts";
 import { type DoorDeps, doorRoutes } from "../../services/ingress/http-routes.ts";
 
-/** The routes of a hub as it is wired, over nothing: what they do is not asked here. */
+/** The routes of a hub as it is wired, with nothing behind them: what they do is not tested here. */
 function hubSurfaces(): Surface[] {
   // Nobody is let in, so that nothing behind the door is ever reached.
   const stranger = async (): Promise<never> => {
@@ -51,7 +51,7 @@ it("every route of a hub is in its description, and nothing else is", () => {
   ).toEqual([...routes, "GET /v1/openapi.json"].toSorted());
 });
 
-it("whatever is described is there: none of it is unknown, and no path takes a method that is not described", async () => {
+it("every described route is there, and no path takes a method that is not described", async () => {
   for (const { path, method, key } of operations()) {
     const url = server.url + path.replaceAll(/\{\w+\}/g, "x");
     const answer = await fetch(url, { method, ...(method === "POST" || method === "PUT" ? { body: "{}" } : {}) });
@@ -63,7 +63,7 @@ it("whatever is described is there: none of it is unknown, and no path takes a m
   }
 });
 
-it("the description is OpenAPI 3.1: each operation has a name of its own, its path's parameters, answers, and who may ask", () => {
+it("the description is OpenAPI 3.1: each operation has a name of its own, its path's parameters and its answers, and says who may ask", () => {
   expect(description.openapi).toMatch(/^3\.1\./);
   const names = operations().map(({ of }) => of.operationId);
   expect(new Set(names).size).toBe(names.length);

@@ -107,7 +107,7 @@ const chunked = (
       const told = { ...(status === undefined ? {} : { status }), connection: String(headers.connection) };
       response.on("end", () => resolve({ ...told, text }));
     });
-    // The rest of a refused upload finds nobody.
+    // Nobody reads the rest of a refused upload.
     asked.on("error", (error) => (isOver ? null : reject(error)));
     for (let i = 0; i < times; i++) asked.write(chunk);
     asked.end();
@@ -193,12 +193,12 @@ describe("a connection", () => {
 });
 
 describe("an address", () => {
-  it("may have any text as a part, escaped: slashes, percent signs, long ones, other scripts", async () => {
+  it("may have any text as a part, escaped: slashes, percent signs, long texts, other scripts", async () => {
     for (const text of ["a/b", "100%", "a%2Fb", "ü☃ ٣", "a:b", "x".repeat(5_000), "*", "a?b#c", "{text}", "..a", "%zz"]) {
       const answer = await fetch(`${server.url}/echo/${encodeURIComponent(text)}/end?q=${encodeURIComponent(text)}&q=other`);
       expect(await answer.json()).toEqual({ text, q: text });
     }
-    // What escapes nothing is text; a slash more, or one at the end, is none.
+    // A percent sign that escapes nothing is text; one slash more, or one at the end, is not.
     expect(bodyOf(await raw(get("/echo/100%/end")))).toEqual({ text: "100%", q: null });
     expect(bodyOf(await raw(get("/echo/%zz/end")))).toEqual({ text: "%zz", q: null });
     expect(bodyOf(await raw(get("/echo//a/end/")))).toEqual({ text: "a", q: null });
@@ -236,7 +236,7 @@ describe("an address", () => {
 });
 
 describe("a server", () => {
-  it("says only that it failed when the fault is its own, and its log says the rest", async () => {
+  it("says only that it failed if the fault is its own, and its log says the rest", async () => {
     const answer = await fetch(`${server.url}/broken`);
     expect([answer.status, answer.headers.get("content-type")]).toEqual([500, "application/problem+json"]);
     expect(await answer.text()).not.toContain("secret");
@@ -250,7 +250,7 @@ describe("a server", () => {
     });
   });
 
-  it("listens on IPv6 hosts, and writes their address as one", async () => {
+  it("listens on IPv6 hosts, and writes their address in brackets", async () => {
     const six = await start({ host: "::1" });
     expect(six.url).toBe(`http://[::1]:${six.port}`);
     expect((await fetch(`${six.url}/echo/a/end`)).status).toBe(200);

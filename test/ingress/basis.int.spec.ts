@@ -153,7 +153,7 @@ describe("what an event says that its author had seen of another origin", () => 
     expect(clipsOf(await send(accepts, newOrigin(), ["A"], { basis, heads: [short] }))).toEqual(ahead);
   });
 
-  it("is not believed for a head that another key has signed, that is of another origin, or that was changed", async () => {
+  it("is not believed because of a head that another key has signed, that is of another origin, or that was changed", async () => {
     const accepts = door();
     const other = newOrigin();
     await send(accepts, other, ["A"]);
@@ -179,7 +179,7 @@ describe("what an event says that its author had seen of another origin", () => 
     ]);
   });
 
-  it("needs no signed head for the same device's other epochs: whoever speaks for it may say what it wrote", async () => {
+  it("needs no signed head for the same device's other epochs: whoever speaks for the device may say what it wrote", async () => {
     const accepts = door();
     const device = `d${randomEpoch()}`;
     const [old, fresh] = [newOrigin(device), newOrigin(device)];
@@ -191,7 +191,7 @@ describe("what an event says that its author had seen of another origin", () => 
     ]);
   });
 
-  it("is not what the author's own origin says: that is checked as before, and asks the log nothing", async () => {
+  it("does not concern the author's own origin: that is checked as before, and asks the log nothing", async () => {
     const accepts = door();
     const origin = newOrigin();
     const batch = batchOf(origin, [GOOD, GOOD], { each: (i) => ({ basis: i === 0 ? {} : ({ [origin]: 0 } as Vector) }) });
@@ -202,7 +202,7 @@ describe("what an event says that its author had seen of another origin", () => 
 });
 
 describe("the note", () => {
-  it("stays what it was when the batch comes again after the parents have come", async () => {
+  it("stays what it was when the batch is sent again after the parents have come", async () => {
     const accepts = door();
     const [other, author] = [newOrigin(), newOrigin()];
     const basis = { [other]: 1 } as Vector;

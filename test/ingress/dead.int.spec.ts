@@ -63,7 +63,7 @@ const refused = async (device: string, frame: Uint8Array): Promise<unknown> => {
 };
 
 describe("dead letters", () => {
-  it("are none at first, in a sentence", async () => {
+  it("are none at first, and a sentence says so", async () => {
     expect(await tributary("dead", "list")).toEqual({ code: 0, output: "There are no dead letters.\n" });
     expect(await tributary("dead", "retry", "--all")).toEqual({ code: 0, output: "There are no dead letters.\n" });
     expect((await tributary("dead", "show", "7")).code).toBe(4);
@@ -71,7 +71,7 @@ describe("dead letters", () => {
     expect((await tributary("dead", "retry")).code).toBe(2);
   });
 
-  it("are listed and shown with who sent them, why, and what can be read; garbage that anybody put there too", async () => {
+  it("are listed and shown with their sender, the reason, and what can be read of them; so is garbage that anybody put there", async () => {
     expect(await refused("t1", new Uint8Array([0x54, 0x42, 1, 9, 9]))).toMatchObject({ code: "batch-undecodable" });
     const damaged = frameOf(batchOf(origin("t2"), ['{"phone":null}', '{"phone":null}'], { head: "b".repeat(64) as Hash }));
     expect(await refused("t2", damaged)).toMatchObject({ code: "chain-broken" });
@@ -108,7 +108,7 @@ describe("dead letters", () => {
     const again = await tributary("dead", "retry", "2");
     expect(again).toMatchObject({ code: 6, output: expect.stringContaining("chain-broken") });
     expect((await json<{ total: number }>("dead", "list")).total).toBe(4);
-    // As it is after a fix of the hub's: a letter that can be taken now.
+    // As after a fix of the hub: a letter that can be taken now.
     const h = headers();
     h.set("Tributary-Code", "internal");
     await nc.jetstream().publish("dead.relief.juba.t3", frameOf(batchOf(origin("t3"), ['{"phone":null}'])), { headers: h });
@@ -120,7 +120,7 @@ describe("dead letters", () => {
     expect(all.output.match(/Letter \d+: refused/g)).toHaveLength(4);
   });
 
-  it("are thrown away on the hub's own signed word only, and let in for their device, their entities and a minute at most", async () => {
+  it("are thrown away only on the hub's own signed answer, and are let in for their device, their entities and a minute at most", async () => {
     const stranger = signerOf(makeKeyPair());
     const tokens: Record<string, unknown>[] = [];
     // Somebody who reads along on the broker, and is faster than the hub.
@@ -146,7 +146,7 @@ describe("dead letters", () => {
     expect(Number(tokens[0]!.exp) - Number(tokens[0]!.iat)).toBeLessThanOrEqual(60);
   });
 
-  it("that claim to be another device's than the one on whose subject they came are not let in as that device's", async () => {
+  it("that came on one device's subject and claim to be another's are not let in as the other's", async () => {
     const theirs = "relief.nairobi.t1.abc" as OriginId;
     const { seq } = await nc.jetstream().publish("dead.relief.juba.t1", frameOf(batchOf(theirs, ['{"phone":null}'])));
     expect(await tributary("dead", "retry", String(seq))).toMatchObject({
@@ -156,7 +156,7 @@ describe("dead letters", () => {
     expect(await door.log.head(theirs)).toBeNull();
   });
 
-  it("are kept within bounds of bytes and days, the oldest go first (I19)", async () => {
+  it("are kept within bounds of bytes and days; the oldest go first (I19)", async () => {
     const { config } = await (await nc.jetstreamManager()).streams.info(DEAD_STREAM);
     expect(config).toMatchObject({ max_bytes: MAX_DEAD_BYTES, max_age: MAX_DEAD_AGE_DAYS * 86_400 * 1e9, discard: "old" });
   });

@@ -75,7 +75,7 @@ it("refuses a stranger's batch by its first bytes: however much it would unpack 
   });
   console.info(JSON.stringify({ refusing, reading, bytes: frame.length }));
   expect(refusing).toBeLessThan(reading / 3);
-  // A token for somewhere else is told so just as soon.
+  // A token for somewhere else is refused just as soon.
   const elsewhere = await post(frame, await door.token("elsewhere"));
   expect(await elsewhere.json()).toMatchObject({ code: "token-site" });
 });
@@ -98,7 +98,7 @@ const signedBy = (pair: ReturnType<typeof makeKeyPair>, batch: Batch): Uint8Arra
   return frameOf({ ...batch, signature: new Uint8Array(Buffer.from(signerOf(pair).sign(runText(of)).value, "base64url")) });
 };
 
-it("a stranger who floods it in a device's name fills the slots of his own address: the device gets its receipt without a token", async () => {
+it("a stranger who floods it in a device's name fills only the slots of their own address: the device gets its receipt without a token", async () => {
   const origin = newOrigin("forged");
   const pair = makeKeyPair();
   const { kty, crv, x } = pair;
@@ -123,7 +123,7 @@ it("a stranger who floods it in a device's name fills the slots of his own addre
   expect([...codes].toSorted()).toEqual(["backend-failed", "signature-invalid"]);
 });
 
-it("hands a waiting device the hub's own word, even if somebody else's comes first", async () => {
+it("hands a waiting device the hub's own answer, even if somebody else's comes first", async () => {
   const nc = await connectAs(door.natsUrl);
   const origin = newOrigin("worded");
   const sender = deviceOf(origin);
@@ -151,7 +151,7 @@ it("hands a waiting device the hub's own word, even if somebody else's comes fir
   }
 });
 
-/** A process of the hub, as far as it enrols. */
+/** The part of a hub's process that enrols devices. */
 async function enrolling(maxTokenDevices: number): Promise<{ readonly book: KeyBook; readonly vouch: Vouch }> {
   const ring = fixedKeyring({ keys: [door.key] });
   const book = await openKeyBook(door.log.journal, { signer: () => ring.state().signer });
@@ -179,9 +179,9 @@ it("one site's tokens enrol a bounded number of devices, however many ask at onc
   expect(answers.toSorted()).toEqual([...Array(5).fill("enrolled"), ...Array(7).fill("not-permitted")]);
   await a.book.refresh();
   expect(a.book.record.devicesOf(`${ORG}.many`)).toBe(5);
-  // Another site whose name begins alike has its own number.
+  // Another site whose name begins in the same way has a bound of its own.
   expect(await firstHello(a, other, newOrigin("manyfold"))).toBe("enrolled");
-  // Who has a key is asked for nothing more; a revocation makes room.
+  // A device that has a key is asked for nothing more; a revocation makes room.
   const [taken] = a.book.record.devices().filter((device) => device.startsWith(`${ORG}.many.`));
   await a.book.write("test", () => ({ type: "device.revoked", data: { device: taken! } }));
   expect(await firstHello(b, token, newOrigin("many", "fresh"))).toBe("enrolled");
@@ -189,7 +189,7 @@ it("one site's tokens enrol a bounded number of devices, however many ask at onc
   for (const { book } of [a, b]) book.close();
 });
 
-/** Text that does not compress: of characters from everywhere, no byte is much likelier than another. Exactly so many bytes as UTF-8. */
+/** Text that does not compress: its characters come from everywhere, so that no byte is much likelier than another. It has exactly this many bytes as UTF-8. */
 function noise(bytes: number): string {
   const next = random(SEED);
   /** From, to, and how many of a hundred. */
@@ -205,7 +205,7 @@ function noise(bytes: number): string {
   while (room >= 4) {
     const [from, to] = dealt[Math.floor(next() * dealt.length)]!;
     const text = String.fromCodePoint(from + Math.floor(next() * (to - from)));
-    // A device writes texts in their composed form: what composes with its neighbours would take other room.
+    // A device writes texts in their composed form: what composes with its neighbours would take another number of bytes.
     if (text.normalize("NFC") !== text || /[\p{M}\u1100-\u11ff\ua960-\ua97c\ud7b0-\ud7fb\uac00-\ud7a3]/u.test(text)) continue;
     parts.push(text);
     room -= Buffer.byteLength(text);
@@ -214,7 +214,7 @@ function noise(bytes: number): string {
 }
 
 it.each(["NATS", "HTTP"])(
-  "carries the largest event that a device takes, over %s, also where nothing of it compresses and its basis has all its room",
+  "carries the largest event that a device takes, over %s, even if nothing of it compresses and its basis is as large as it may be",
   async (way) => {
     const field = door.field(`largest-${way.toLowerCase()}`);
     const entity = { type: "assessment", id: "A-1" };

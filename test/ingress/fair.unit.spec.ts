@@ -18,7 +18,7 @@ const names = (items: readonly (Held | null)[]): (string | null)[] =>
   items.map((item) => (item === null ? null : `${item.lane}/${item.seq}`));
 
 describe("batches that a hub holds", () => {
-  it("of a site that sends one are next, however many another has sent before", () => {
+  it("of a site that sends one come next, however many another site has sent before", () => {
     const all = lanes<Held>(BOUNDS);
     for (let seq = 0; seq < 10; seq++) expect(all.take(held("bad", `t${seq % 5}`, seq))).toBe(true);
     all.take(held("good", "t1", 99));
@@ -36,7 +36,7 @@ describe("batches that a hub holds", () => {
     expect([0, 1, 2, 3].map((seq) => large.take(held("a", "t1", seq, 400)))).toEqual([true, true, false, false]);
   });
 
-  it("of one device are worked on one after the other, in the broker's order, including one that came again later", () => {
+  it("of one device are worked on one after the other, in the broker's order, including one that was handed out again later", () => {
     const all = lanes<Held>(BOUNDS);
     for (const seq of [5, 7, 6]) all.take(held("a", "t1", seq));
     const first = all.next(0)!;
@@ -66,7 +66,7 @@ describe("batches that a hub holds", () => {
     expect(all.next(500)).toBe(first);
   });
 
-  it("of a site that tries the hub's patience have no turn for a while, and others have theirs", () => {
+  it("of a site that tries the hub's patience have no turn for a while, and those of other sites have theirs", () => {
     const all = lanes<Held>(BOUNDS);
     all.take(held("bad", "t1", 1));
     all.take(held("bad", "t2", 2));
@@ -130,12 +130,12 @@ describe("requests", () => {
       }
     };
     await Promise.all([...Array.from({ length: 10 }, () => work("bad", 20)), work("good", 20)]);
-    // Twenty slices of the good one, each after at most one of the bad ones'.
+    // Twenty slices of the good site, each after at most one slice of a bad site.
     expect(slices.lastIndexOf("good")).toBeLessThanOrEqual(41);
   });
 });
 
-it("what repeats is reported once, and later with how often it came again", () => {
+it("what repeats is reported once, and later with how often it was repeated", () => {
   const said: Record<string, unknown>[] = [];
   let nowMs = 0;
   const say = sparing((event) => said.push(event), { everyMs: 100, maxKinds: 2, now: () => nowMs });
@@ -155,7 +155,7 @@ it("a process that ends gives back all that it holds, several batches of one dev
 });
 
 describe("batches whose sender has shown nothing but a name", () => {
-  it("are bounded for one name, and for all names, at one address; other addresses have their turn as if there were none", async () => {
+  it("are bounded for one name, and for all names, at one address; other addresses have their turn as if there were no such batches", async () => {
     const slots = unproven();
     const gate = Promise.withResolvers<void>();
     const begun: string[] = [];
@@ -173,7 +173,7 @@ describe("batches whose sender has shown nothing but a name", () => {
     const own = send("t1", "10.0.0.3");
     const sameSite = send("t2", "10.0.0.3");
     await new Promise((resolve) => setImmediate(resolve));
-    // Two in the one name, four of the address of many names: the rest of the eight is for others.
+    // Two for the one name, four for the address of many names: the rest of the eight is for others.
     expect(begun.filter((key) => key.endsWith("10.0.0.3")).toSorted()).toEqual(["t1 at 10.0.0.3", "t2 at 10.0.0.3"]);
     expect(begun).toHaveLength(8);
     gate.resolve();
@@ -182,7 +182,7 @@ describe("batches whose sender has shown nothing but a name", () => {
     expect([count(one, "done"), count(one, "backend-failed")]).toEqual([10, 5]);
     const many = await Promise.all(inMany);
     expect([count(many, "done"), count(many, "backend-failed")]).toEqual([128, 72]);
-    // Nothing is left taken.
+    // No slot is left taken.
     expect(await Promise.all(Array.from({ length: 10 }, () => send("t1", "10.0.0.1")))).toEqual(Array(10).fill("done"));
   });
 

@@ -25,7 +25,7 @@ const queue = (of: OriginId, frame: Uint8Array, token: string): Promise<unknown>
   about.set("Authorization", `Bearer ${token}`);
   return nc.jetstream().publish(`ingress.${of.split(".").slice(0, 3).join(".")}`, frame, { headers: about });
 };
-/** In which order the hub took what: the sites of accepted and refused batches. */
+/** The sites of the accepted batches, in the order in which the hub took them. */
 const taken = (): string[] =>
   door.said.filter(({ event }) => event === "batch-accepted").map(({ origin }) => String(origin).split(".")[1]!);
 const replies = (site: string): { readonly codes: string[]; close(): void } => {
@@ -56,7 +56,7 @@ describe("a site that sends what it should not stops no other", () => {
     expect(info.delivered.consumer_seq).toBe(101);
   });
 
-  it("a flood of large batches that wait before it: its one batch is among the first five that are taken", async () => {
+  it("a flood of large batches waits before a good site's one batch, which is among the first five that are taken", async () => {
     const bad = await door.token("bad");
     await door.ingress.close();
     let flood = 0;
@@ -72,7 +72,7 @@ describe("a site that sends what it should not stops no other", () => {
     await queue(origin("good", "t1"), frameOf(batchOf(origin("good", "t1"), ["{}"])), await door.token("good"));
     door.ingress = await door.startIngress();
     await eventually("all batches", async () => taken().length === flood + 1, 150_000);
-    // All were there when the hub began: whatever was begun before the good one was read may end before it.
+    // All were there when the hub began: whatever was begun before the good batch was read may end before it.
     expect(taken().indexOf("good")).toBeLessThanOrEqual(4);
     for (let device = 0; device < 6; device++)
       expect(await all(door.log.readOrigin(origin("bad", `t${device}`)))).toHaveLength(900);
@@ -111,7 +111,7 @@ describe("a site that sends what it should not stops no other", () => {
     expect(await door.log.head(origin("bad", "t1"))).toBeNull();
   });
 
-  it("one device may have a bounded number of batches at the broker; beyond, it is told, and others still find room", async () => {
+  it("one device may have a bounded number of batches at the broker; beyond that, it is told so, and others still find room", async () => {
     await door.ingress.close();
     const bad = await door.token("bad");
     const frame = frameOf(batchOf(origin("bad", "t1"), ["{}"]));

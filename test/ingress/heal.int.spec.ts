@@ -42,17 +42,17 @@ async function flows(site: string, n: number): Promise<void> {
 }
 
 describe("a hub heals itself", () => {
-  it("when its consumer, its streams or the broker's whole store are gone: it makes them again, with a line for each, and events flow", async () => {
+  it("when its consumer, its streams or all of the broker's store are gone: it makes them again, with a line for each, and events flow", async () => {
     await flows("juba", 1);
     await jsm.consumers.delete(STREAM, CONSUMER);
-    await eventually("the consumer made anew", async () => (await jsm.consumers.info(STREAM, CONSUMER)).name === CONSUMER);
+    await eventually("the consumer made again", async () => (await jsm.consumers.info(STREAM, CONSUMER)).name === CONSUMER);
     await flows("juba", 2);
     expect(said("broker-mended").map(({ missing }) => missing)).toEqual([`consumer ${CONSUMER}`]);
 
     await jsm.streams.delete(STREAM);
     await jsm.streams.delete(DEAD_STREAM);
     await eventually(
-      "the streams made anew",
+      "the streams made again",
       async () =>
         (await jsm.streams.info(STREAM)).config.name === STREAM &&
         (await jsm.streams.info(DEAD_STREAM)).config.name === DEAD_STREAM,
@@ -69,7 +69,7 @@ describe("a hub heals itself", () => {
     expect(said("broker-disconnected").length).toBeGreaterThan(0);
   });
 
-  it("when its consumer is there and hands out nothing, or not all: it makes it again, with a line, at work and at the start, and what waited arrives", async () => {
+  it("when its consumer is there and hands out nothing, or not all: it makes the consumer again, with a line, while it runs and when it starts, and what waited arrives", async () => {
     const asMade: Partial<ConsumerConfig> = { durable_name: CONSUMER, ack_policy: AckPolicy.Explicit };
     const otherwise: Partial<ConsumerConfig>[] = [
       { ...asMade, filter_subject: "ingress.relief.nowhere.>" },
@@ -147,7 +147,7 @@ describe("a hub heals itself", () => {
     await eventually("a hub that is ready", isReady);
   });
 
-  it("asks each part with a time of its own: one that never answers, and one that throws, are named, and the rest is told", async () => {
+  it("asks each part with a time limit of its own: one that never answers, and one that throws, are named, and the rest is shown", async () => {
     const parts = {
       slow: () => new Promise<never>(() => {}),
       broken: async () => {
@@ -213,7 +213,7 @@ describe("two hubs on one broker", () => {
 });
 
 describe("while the event store is away", () => {
-  it("batches are taken over both doors, hello says at once why it knows nothing, and afterwards each is accepted once and handed out once", async () => {
+  it("batches are taken over both doors, hello says at once why it knows nothing, and afterwards each batch is accepted once and handed out once", async () => {
     const devices = Array.from({ length: 10 }, (_, i) => `t${i}`);
     const transports = new Map<string, Awaited<ReturnType<Door["transport"]>>>();
     for (const device of devices) transports.set(device, await door.transport("juba", device, { replyTimeoutMs: 60_000 }));

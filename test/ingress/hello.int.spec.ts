@@ -45,7 +45,7 @@ const BAD = '{"phone":7}';
 const GOOD = '{"phone":null}';
 
 describe("a hello", () => {
-  it("names the quarantined events since the last receipt by one point read each, however long the history", async () => {
+  it("names the quarantined events since the last receipt with one point read each, however long the history is", async () => {
     const of = origin("juba");
     const texts = Array.from({ length: 600 }, (_, i) => (i % 100 === 50 ? BAD : GOOD));
     for (const batch of batchesOf(of, texts, 200)) await send(of, frameOf(batch));
@@ -61,7 +61,7 @@ describe("a hello", () => {
     expect(read.points).toBeLessThanOrEqual(6 + 3);
   });
 
-  it("on a log from before the index searches it once, a page at a time, and remembers", async () => {
+  it("on a log that is older than the index searches the log once, a page at a time, and remembers", async () => {
     const of = origin("old");
     for (const batch of batchesOf(
       of,
@@ -102,7 +102,7 @@ describe("a hello", () => {
     expect(read.scanned).toBe(300);
   });
 
-  it("repeats its nonce, gives hashes of events, names older origins that the log is behind, over NATS and HTTP", async () => {
+  it("repeats its nonce, gives hashes of events, names older origins of which the log lacks events, over NATS and HTTP", async () => {
     const of = origin("wau");
     for (const batch of batchesOf(
       of,
@@ -152,7 +152,7 @@ describe("a hello", () => {
 });
 
 describe("a log that was set back under a running hub", () => {
-  it("has everything again after the devices have sent again: nothing is acknowledged that only a memory says is there", async () => {
+  it("has everything again after the devices have sent again: nothing is confirmed only because the hub remembers it", async () => {
     const field = door.field("juba");
     const token = await door.token("juba");
     const url = door.natsUrl;
@@ -164,7 +164,7 @@ describe("a log that was set back under a running hub", () => {
     await door.startNode();
     await field.appendMany([registration(number(2)), registration(number(3))]);
     await eventually("the sync", async () => (await field.sync({ url, token })).pending === 0);
-    // Set back between two looks: no call is under way that could fail.
+    // The log is set back between two looks: no call is under way that could fail.
     await door.stopNode();
     rmSync(join(door.dir, "log"), { recursive: true });
     cpSync(copy, join(door.dir, "log"), { recursive: true });
@@ -212,7 +212,7 @@ describe("a log that was set back under a running hub", () => {
 
 describe("an event as large as a device admits", () => {
   const MAX_DATA = 1_048_576 - 2 * 16_384;
-  /** A JSON text of exactly so many bytes, full of what JSON escapes. */
+  /** A JSON text of exactly this many bytes, full of what JSON escapes. */
   const textOf = (bytes: number, member: string): string => {
     const unit = "\\\"\\u0001\\\\'\\n";
     const frame = `{"${member}":""}`.length;
@@ -237,7 +237,7 @@ describe("an event as large as a device admits", () => {
     ["that does not fit", "phone", 0],
     ["that does not fit, by an author who had seen 300 others", "phone", 300],
     ["that does not fit, by an author who had seen 2,000 others", "phone", 2_000],
-    ["that is no object of any form", "nonsense", 2_000],
+    ["that is not an object of any form", "nonsense", 2_000],
   ])("and %s is in the log, accepted or in quarantine, with its text and its hash", async (_, member, others) => {
     const of = origin("large");
     const text = textOf(MAX_DATA, member);

@@ -76,12 +76,12 @@ describe("a site's events", () => {
     });
   });
 
-  it("whose data is not JSON are quarantined with their chain intact", async () => {
+  it("whose data are not JSON are quarantined with their chain intact", async () => {
     const answer = await post(frame(batchOf(origin("gamma2"), ["{oops", '{"phone":null}'])), await hub.token("gamma2"));
     expect(answer).toMatchObject({ status: 200, body: { through: 1, quarantined: [{ seq: 0, code: "not-json" }] } });
   });
 
-  it("written by a clock two years wrong are marked so", async () => {
+  it("that a clock two years wrong has stamped are marked so", async () => {
     const field = hub.field("delta", "t1", { now: () => Date.now() + 2 * 365 * 86_400_000 });
     await field.append(registration(number(4)));
     const result = await field.sync({ url: hub.backends.nats.url, token: await hub.token("delta") });
@@ -234,7 +234,7 @@ it("a database restored from a backup in place notices at sync that the hub know
   await field.sync({ url: hub.backends.nats.url, token });
   await field.append(registration(number(61)));
   await field.sync({ url: hub.backends.nats.url, token });
-  // The restore: the second event is gone from the file, and another is written in its place.
+  // This is the restore: the second event is gone from the file, and another is written at its seq.
   field.store.db.exec(
     "DELETE FROM event WHERE seq = 1; UPDATE origin SET next_seq = 1, synced_through = 0, queued_through = 0, head = (SELECT hash FROM event WHERE seq = 0)",
   );

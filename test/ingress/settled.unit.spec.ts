@@ -44,7 +44,7 @@ describe("a hello that asks what became of quarantined events", () => {
     expect(JSON.stringify(answer).length).toBeLessThan(50_000);
   });
 
-  it("is answered without it while the views cannot say: away, hanging, of another log, or not asked at all", async () => {
+  it("is answered without it while the views cannot say: they are away, hang, are of another log, or are not asked at all", async () => {
     const request = asking({ origin: OWN, seqs: seqs(1) });
     const fails = async (): Promise<never> => {
       throw new Error("PostgreSQL is away");

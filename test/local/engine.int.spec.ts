@@ -40,7 +40,7 @@ esac
   return engine;
 }
 
-it("a server in a container has a name of its data folder, a pid and an end, and one that a killed hub left is ended by the next start", async () => {
+it("a server in a container is named for its data folder, has a pid and can be ended; one that a killed hub left is ended by the next start", async () => {
   // Where this machine's own server is.
   const own = await startNats({ dataDir: tempDir() });
   const program = /\((\/.*)\)/.exec(own.detail)![1]!;
@@ -66,7 +66,7 @@ it("a server in a container has a name of its data folder, a pid and an end, and
   expect(await first.exited).toEqual({ code: 137, signal: null });
   expect(existsSync(join(dataDir, "nats.pid"))).toBe(false);
 
-  // As if its hub had been killed: the note names an owner that is gone.
+  // This looks as if its hub had been killed: the note names an owner that is gone.
   const second = await start();
   onTestFinished(() => second.close());
   const note = JSON.parse(readFileSync(join(dataDir, "nats.pid"), "utf8")) as object;

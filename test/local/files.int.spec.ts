@@ -26,7 +26,7 @@ describe("a hub's files", () => {
     });
     onTestFinished(() => field.close());
     await field.append(registration(number(1)));
-    // PostgreSQL closes its own folder; the hub's may be walked through where it runs as another user.
+    // PostgreSQL closes its own folder; the hub's folder may be walked through where PostgreSQL runs as another user.
     const isOpen = (name: string): boolean => othersMay(join(dir, name)) !== 0 && (!name.includes("/") || isOpen(dirname(name)));
     expect(namesIn(dir).filter((name) => isOpen(name) && !/^(postgres|lock|.*\.pid)$/.test(name))).toEqual([]);
     expect(statSync(join(dir, "eventstore")).mode & 0o777).toBe(0o700);
@@ -74,7 +74,7 @@ describe("a damaged events.db", () => {
     closeSync(file);
   };
 
-  it("is named as such by the hub that starts over it, and stays as it is", async () => {
+  it("is named as such by the hub that starts on it, and stays as it is", async () => {
     const dir = openDir();
     mkdirSync(join(dir, "eventstore"));
     const path = join(dir, "eventstore", "events.db");
@@ -88,7 +88,7 @@ describe("a damaged events.db", () => {
     expect(readFileSync(path).every((byte) => byte === 0x5a)).toBe(true);
   });
 
-  it("with its damage in the middle is named by whoever reads there", async () => {
+  it("with damage in the middle is reported by whoever reads there", async () => {
     const dir = tempDir();
     const first = await startEventStore({ dataDir: dir });
     const log = openLog(first.url);

@@ -14,7 +14,7 @@ import { openDir } from "../support/hub-process.ts";
 import { eventually, sleep, tempDir } from "../support/temp.ts";
 
 describe("a server that the hub started", () => {
-  it("and that is killed is there again at the same address with its data, again and again", async () => {
+  it("and that is killed comes back at the same address with its data, again and again", async () => {
     const dataDir = openDir();
     const said: string[] = [];
     const backends = await startBackends({
@@ -62,7 +62,7 @@ describe("a server that the hub started", () => {
     );
     onTestFinished(() => kept.close());
     for (const name of readdirSync(join(dataDir, "eventstore"))) rmSync(join(dataDir, "eventstore", name), { recursive: true });
-    // A folder in the file's place is no damage: somebody may be putting things right.
+    // A folder where the file should be is not damage: somebody may be putting things right.
     mkdirSync(join(dataDir, "eventstore/events.db"));
     process.kill(first.pid!, "SIGKILL");
     const error = await givenUp.promise;
@@ -94,7 +94,7 @@ describe("a server that the hub started", () => {
     expect(said).toEqual([expect.stringContaining("ended (SIGKILL); starting it again in 0.02 s.")]);
   }, 240_000);
 
-  it("and whose disk is full is started again until there is room, however often that takes; both are said once", async () => {
+  it("and whose disk is full is started again until there is room, however many tries that takes; the full disk and the room are each reported once", async () => {
     const dataDir = tempDir();
     const first = await startNats({ dataDir });
     const said: string[] = [];
@@ -115,7 +115,7 @@ describe("a server that the hub started", () => {
       },
     );
     onTestFinished(() => kept.close());
-    // Whatever a server fails by on a full disk.
+    // This stands for whatever makes a server fail on a full disk.
     rmSync(join(dataDir, "nats.conf"));
     mkdirSync(join(dataDir, "nats.conf"));
     process.kill(first.pid!, "SIGKILL");
@@ -136,7 +136,7 @@ describe("a server that the hub started", () => {
     ]);
   }, 240_000);
 
-  it("and that comes up on a full disk is said to be up, and no more: why it ended before is told at length once, until there is room", async () => {
+  it("and that comes up on a full disk is said to be up, and no more: why it ended is explained once, until there is room", async () => {
     const dataDir = tempDir();
     const first = await startNats({ dataDir });
     const said: string[] = [];
@@ -156,10 +156,10 @@ describe("a server that the hub started", () => {
       await eventually("its return", async () => kept.pid !== null && kept.pid !== pid, 40_000);
     }
     freeBytes = MIN_FREE_BYTES;
-    await eventually("the word that there is room", async () => said.length === 5);
+    await eventually("the line that says that there is room", async () => said.length === 5);
     freeBytes = 0;
     process.kill(kept.pid!, "SIGKILL");
-    await eventually("the next word", async () => said.length >= 6);
+    await eventually("the next line", async () => said.length >= 6);
     const atLength = /^NATS .* ended \(SIGKILL\); the disk of .* is full: 0 MiB are left, .*tried again/;
     expect(said.slice(0, 6)).toEqual([
       expect.stringMatching(atLength),
@@ -178,7 +178,7 @@ describe("a server that the hub started", () => {
     onTestFinished(() => broker.close());
     const nc = await connectAs(broker.url);
     onTestFinished(() => nc.close());
-    // A bound, and no room that is taken: left to itself the server refuses more than three quarters of what is free.
+    // A bound does not take room. Left to itself, the server refuses more than three quarters of what is free.
     const max_bytes = Math.min(bavail * bsize, 1_000_000_000_000);
     const stream = await (await nc.jetstreamManager()).streams.add({ name: "WIDE", subjects: ["wide"], max_bytes });
     expect(stream.config.max_bytes).toBe(max_bytes);
@@ -197,7 +197,7 @@ describe("a server that the hub started", () => {
     expect(isFull({ location: "/", freeBytes: MIN_FREE_BYTES, freeFiles: null })).toBe(false);
   });
 
-  it("and cannot be written down, as on a full disk, is ended again: it would keep its port from the next", async () => {
+  it("and whose pid cannot be written down, as on a full disk, is ended again: it would keep its port from the next one", async () => {
     const dataDir = tempDir();
     mkdirSync(join(dataDir, "talker.pid"));
     const alive = join(dataDir, "alive");
@@ -206,7 +206,7 @@ describe("a server that the hub started", () => {
     expect(existsSync(alive)).toBe(false);
   });
 
-  it("and that is suspended is said to be silent once, and to answer again; it is not ended", async () => {
+  it("and that is suspended is reported once as silent and once as answering again; it is not ended", async () => {
     const dataDir = tempDir();
     const first = await startNats({ dataDir });
     const said: string[] = [];
@@ -217,10 +217,10 @@ describe("a server that the hub started", () => {
       lookTimeoutMs: 300,
     });
     process.kill(first.pid!, "SIGSTOP");
-    await eventually("word of it", async () => said.length > 0);
+    await eventually("the line about its silence", async () => said.length > 0);
     await sleep(1_500);
     process.kill(first.pid!, "SIGCONT");
-    await eventually("word of its return", async () => said.length > 1);
+    await eventually("the line about its return", async () => said.length > 1);
     expect(said).toEqual([expect.stringMatching(/NATS \(process \d+\) does not answer: .*waits for it/), "NATS answers again."]);
     expect(kept.pid).toBe(first.pid);
     const nc = await connectAs(first.url);

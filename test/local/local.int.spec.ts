@@ -87,7 +87,7 @@ describe("a backend", () => {
   );
 
   it.skipIf(process.getuid?.() !== 0)(
-    "of PostgreSQL whose data an earlier version kept elsewhere says where they are and how to move them (only root's were)",
+    "of PostgreSQL whose data an earlier version kept elsewhere says where they are and how to move them (only root's data were elsewhere)",
     async () => {
       const dataDir = openDir();
       const first = await startPostgres({ dataDir });
@@ -186,7 +186,7 @@ describe("a backend", () => {
 });
 
 describe("a data directory", () => {
-  it("has one owner; a stale lock is taken over, and said", async () => {
+  it("has one owner; a stale lock is taken over, and the start says so", async () => {
     const dataDir = openDir();
     const first = await startBackends({ dataDir });
     await expect(startBackends({ dataDir })).rejects.toMatchObject({
@@ -244,7 +244,7 @@ describe("a start that is called off", () => {
 });
 
 describe("the bootstrap", () => {
-  it("that fails leaves the lock of another that installs alone", () => {
+  it("that fails leaves the lock of another process that installs alone", () => {
     const clone = tempDir();
     const lock = join(clone, ".bootstrap-lock");
     mkdirSync(join(clone, "services/local"), { recursive: true });
@@ -301,7 +301,7 @@ describe("docker-compose.yml", () => {
     expect(readFileSync(join(ROOT, "Dockerfile"), "utf8")).toContain("WORKDIR /app");
   });
 
-  it("puts no password into an address, where a @ or / would break it, and goes nowhere without one", () => {
+  it("puts no password into an address, where a @ or / would break it, and refuses to start without one", () => {
     expect(text).not.toMatch(/:\/\/[^\s"]*\$\{/);
     for (const name of ["POSTGRES_PASSWORD", "NATS_PASSWORD"])
       for (const use of text.match(new RegExp(`\\$\\{${name}[^}]*\\}`, "g")) ?? ["none"])
@@ -310,7 +310,7 @@ describe("docker-compose.yml", () => {
 
   it("runs NATS with a login for the hub, whatever letters its password has, and for nobody else", async () => {
     const content = /content: \|\n((?: {6}.*\n)+)/.exec(text.slice(text.indexOf("\nconfigs:")))?.[1] ?? "";
-    // As compose hands it to the server; `sync_interval` is of newer servers than this machine may have.
+    // This is what compose hands to the server; `sync_interval` needs a newer server than this machine may have.
     const config = content.replaceAll("$$", "$").replace(/^\s*sync_interval.*\n/m, "");
     expect(config).toContain("password: $HUB_PASSWORD");
     expect(bodyOf("nats")).toContain(`HUB_PASSWORD: '"\${NATS_PASSWORD:?set NATS_PASSWORD}"'`);

@@ -30,7 +30,7 @@ it("a log that has grown too large is put aside once, and a program that has it 
   expect(readFileSync(file, "utf8")).toBe("second\n");
   expect(readFileSync(`${file}.1`, "utf8")).toMatch(/first\nmore\n$/);
   expect(statSync(`${file}.1`).mode & 0o777).toBe(0o600);
-  // Of one that was never bounded only the end is kept.
+  // Of a log that was never bounded, only the end is kept.
   writeSync(handle, "x".repeat(5_000_000));
   writeSync(handle, "\nthe end\n");
   expect(boundLog(file, 1_000_000)).toBe(true);

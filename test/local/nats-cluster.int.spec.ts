@@ -11,7 +11,7 @@ import { connectAs, serveNats, type TestServer } from "../support/broker.ts";
 import { gate, number, ORG, registration } from "../support/hub.ts";
 import { eventually, sleep, tempDir } from "../support/temp.ts";
 
-/** With the client's own heartbeat of 15 s this was 27 to 49 s. An election takes some seconds of it. */
+/** With the client's own heartbeat of 15 s, it took 27 to 49 s. An election takes some seconds of that. */
 const LEADER_LOSS_LIMIT_MS = 15_000;
 
 it("three NATS servers keep the hub's streams in three copies, and the death of their leader costs a device seconds", async () => {

@@ -17,7 +17,7 @@ import { tempDir } from "../support/temp.ts";
 const ROOT = join(import.meta.dirname, "../..");
 const TLS = join(ROOT, "test/vectors/tls");
 const pem = (name: string): string => readFileSync(join(TLS, name), "utf8");
-/** Letters that an address must encode, and a setting need not. */
+/** It has characters that an address must encode and a setting need not. */
 const PASSWORD = "p@ss/w:rd,100%#?";
 const encoded = encodeURIComponent(PASSWORD);
 
@@ -77,7 +77,7 @@ describe("hub and device log in at a NATS server", () => {
     await bothGetIn(`nats://127.0.0.1:${port}`, { token: PASSWORD });
   }, 90_000);
 
-  it("with an nkey, whose seed never leaves", async () => {
+  it("with an nkey, whose seed is never sent", async () => {
     const user = nkeys.createUser();
     const { port } = await server(`authorization { users: [ { nkey: ${user.getPublicKey()} } ] }`);
     await bothGetIn(`nats://127.0.0.1:${port}`, { nkeySeed: Buffer.from(user.getSeed()).toString() });
@@ -87,7 +87,7 @@ describe("hub and device log in at a NATS server", () => {
     });
   }, 90_000);
 
-  it("with a creds file, where an operator's JWTs say who may what", async () => {
+  it("with a creds file, where an operator's JWTs say who may do what", async () => {
     const [operator, account, user] = [nkeys.createOperator(), nkeys.createAccount(), nkeys.createUser()];
     const system = nkeys.createAccount();
     const open = { subs: -1, conn: -1, leaf: -1, imports: -1, exports: -1, data: -1, payload: -1, wildcards: true };
@@ -154,7 +154,7 @@ describe("a login that is not enough", () => {
     expect(`${String(failure)} ${JSON.stringify(failure)}`).not.toMatch(/p@ss|p%40ss/);
   });
 
-  it("names the subject that it lacks a right on", async () => {
+  it("names the subject on which it lacks a right", async () => {
     const { port } = await server(
       `authorization { users: [ { user: u, password: p, permissions: { publish: { allow: ["hello.>"] }, subscribe: { allow: [">"] } } } ] }`,
     );
@@ -265,7 +265,7 @@ describe("the configuration in docs/production.md", () => {
     expect(await deviceSync(`nats://127.0.0.1:${running.port}`, undefined, token)).toMatchObject({ confirmed: 1, pending: 0 });
   });
 
-  it("keeps the site from all else, and others out", async () => {
+  it("keeps the site from everything else, and others out", async () => {
     const url = `nats://127.0.0.1:${running.port}`;
     await expect(connectAs(url)).rejects.toMatchObject({ code: "AUTHORIZATION_VIOLATION" });
     const { user, pass } = siteLogin(token, ORG, "juba");

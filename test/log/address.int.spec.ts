@@ -43,13 +43,13 @@ function gossiping(leaderPort: number, followerPort: number): Promise<number> {
   const server = new Server();
   const member = (port: number, state: number) => {
     const info = new gossip.MemberInfo();
-    const member = new gossip.EndPoint();
-    member.setAddress("127.0.0.1");
-    member.setPort(port);
+    const endPoint = new gossip.EndPoint();
+    endPoint.setAddress("127.0.0.1");
+    endPoint.setPort(port);
     const id = new shared.UUID();
     id.setString("00000000-0000-0000-0000-000000000001");
     info.setInstanceId(id);
-    info.setHttpEndPoint(member);
+    info.setHttpEndPoint(endPoint);
     info.setIsAlive(true);
     info.setState(state);
     info.setTimeStamp(String(Date.now()));
@@ -112,7 +112,7 @@ describe("an event store's address", () => {
   });
 });
 
-it("that prefers followers that lag lets the hub find what it has just written, and append; the log is followed at a follower", async () => {
+it("an address that prefers followers, which may lag, lets the hub find what it has just written, and append; the hub follows the log at a follower", async () => {
   const [leader, follower] = [await node(), await node()];
   const port = await gossiping(leader.port, follower.port);
   await using log = openLog(`kurrentdb://127.0.0.1:${port},127.0.0.1:${port}?tls=false&nodePreference=follower`);
@@ -122,7 +122,7 @@ it("that prefers followers that lag lets the hub find what it has just written, 
     expect((await log.journal.read("facts")).map(({ data }) => data)).toHaveLength(n + 1);
   }
   expect(await log.end()).not.toBeNull();
-  // The follower lags for ever in this test: it has one event of its own, which only a reader that asks it can see.
+  // The follower lags for ever in this test: it has one event of its own, which only its own readers can see.
   await using there = openLog(follower.url);
   await oldWriter(there, "there").append(person("SEEN-BY-FOLLOWERS"));
   const stop = new AbortController();
@@ -144,7 +144,7 @@ describe("a failure of the event store says what to do:", () => {
       message: expect.stringContaining("certificate is not trusted"),
       hint: expect.stringContaining("tlsCAFile"),
     });
-    // With it the server is trusted, and answers that it is not an event store.
+    // With that setting the server is trusted, and answers that it is not an event store.
     await using known = openLog(`esdb://localhost:${port}?tls=true&tlsCAFile=${encodeURIComponent(join(TLS, "ca.pem"))}`);
     await expect(known.end()).rejects.toMatchObject({ message: expect.not.stringContaining("certificate") });
   });
@@ -167,7 +167,7 @@ describe("a failure of the event store says what to do:", () => {
     expect(asTributary("append", unknown)).toMatchObject({ code: "backend-failed", hint: expect.stringContaining("password") });
   });
 
-  it("a deadline that passed keeps its words, also where the client gives only the kind of failure", () => {
+  it("a deadline that passed keeps its words, even if the client gives only the kind of failure", () => {
     const late = new DeadlineExceededError(grpc(status.DEADLINE_EXCEEDED, "Deadline exceeded after 10.001s"));
     expect(asTributary("append", late)).toMatchObject({
       code: "backend-unreachable",

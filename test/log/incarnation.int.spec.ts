@@ -28,7 +28,7 @@ describe("the lives of a log", () => {
     expect(await incarnations(log.journal)).toHaveLength(1);
   });
 
-  it("go on with a new one after a restore; when two processes notice it, the first one begins the new life", async () => {
+  it("go on with a new one after a restore; if two processes notice the restore, the first one begins the new life", async () => {
     const before = await currentIncarnation(log.journal);
     const notices = { how: "detected", by: "projector", seenEnd: "4711" } as const;
     const [a, b] = await Promise.all([

@@ -27,7 +27,7 @@ describe.each(servers)("a run of an origin's events, at $name", ({ url }) => {
   });
   afterAll(() => log.close());
 
-  it("is appended once, and again without a second write", async () => {
+  it("is appended once, and writes nothing when it is appended again", async () => {
     const origin = newOrigin();
     const run = runOf(origin, 0, 5);
     const first = await log.append(run);
@@ -65,7 +65,7 @@ describe.each(servers)("a run of an origin's events, at $name", ({ url }) => {
     expect((await all(log.readOrigin(origin))).map(({ head }) => head.hash)).toEqual(run.map(({ head }) => head.hash));
   });
 
-  it("that the caller remembers and the log no longer has is written, not acknowledged from memory", async () => {
+  it("that the caller remembers and the log no longer has is written again, not confirmed from memory", async () => {
     const remembered = newOrigin();
     const run = runOf(remembered, 0, 6);
     const { head } = await log.append(run);
@@ -200,7 +200,7 @@ describe("following the log", () => {
     expect((await following).map(({ head }) => head.seq)).toEqual(Array.from({ length: 20 }, (_, i) => i));
   });
 
-  it("starts after a position, and only takes origins", async () => {
+  it("starts after a position, and takes only events of origins", async () => {
     await using log = openLog(node.url);
     const origin = newOrigin();
     const run = runOf(origin, 0, 3);
@@ -238,7 +238,7 @@ describe("a follower of events of a megabyte each", () => {
     }
     expect(seen).toBe(run.length);
     expect(Math.max(...spans)).toBeLessThanOrEqual(8 * 1_048_576);
-    // Pages they are, nevertheless: the first is of several.
+    // They are pages nevertheless: the first holds several events.
     expect(Math.max(...spans)).toBeGreaterThan(2 * 900_000);
   });
 });

@@ -74,7 +74,7 @@ describe("a log that is set back to a backup while it is followed", () => {
     following.catch(() => {});
     await eventually("all six", async () => count === 6);
     await node.back();
-    // Written over another link, so that the log has grown before the follower has found it again.
+    // This is written over another connection, so that the log has grown before the follower has found it again.
     await using other = openLog(node.url);
     await other.append(runOf(newOrigin(), 0, 50));
     await expect(following).rejects.toMatchObject({
@@ -83,7 +83,7 @@ describe("a log that is set back to a backup while it is followed", () => {
     });
   });
 
-  it("gives its facts again from the first one on", async () => {
+  it("hands out its facts again from the first one on", async () => {
     await using node = await setBackNode();
     await using log = openLog(node.url);
     await log.journal.append("fact-a", "any", note(0));
@@ -139,7 +139,7 @@ describe("a log that is set back to a backup while it is followed", () => {
     ]);
   });
 
-  it("makes its registry go by the levels, modes, hidden versions and proposals that the log holds, as a process that starts then does", async () => {
+  it("makes its registry go by the levels, modes, hidden versions and proposals that the log now holds, as a process that has just started does", async () => {
     await using node = await setBackNode();
     await using log = openLog(node.url);
     const registry = await openRegistry(log.journal);
@@ -189,7 +189,7 @@ describe("a log that is set back to a backup while it is followed", () => {
   };
 
   it.each([0, 1, 3])(
-    "lets its book of keys be read again and written on without a restart: %i others enrolled meanwhile",
+    "lets its book of keys be read again and written to without a restart, while %i others were enrolled",
     async (others) => {
       await using node = await setBackNode();
       await using log = openLog(node.url);
@@ -208,13 +208,13 @@ describe("a log that is set back to a backup while it is followed", () => {
       }
       await know("all three", ["relief.juba.kept", "relief.juba.lost-1", "relief.juba.lost-2"]);
       await node.back();
-      // With another process of the hub, before the one that follows has found the log again.
+      // Another process of the hub enrols them, before the one that follows has found the log again.
       await using other = openLog(node.url);
       const beside = await openKeyBook(other.journal);
       onTestFinished(() => beside.close());
       const news = Array.from({ length: others }, (_, i) => `relief.juba.new-${i}`);
       for (const device of news) await enrol(beside, device);
-      // Nobody asks or writes: it follows.
+      // Nobody asks or writes: the book follows by itself.
       await know("what the log says now", ["relief.juba.kept", ...news]);
       await enrol(book, "relief.juba.after");
       expect(book.record.devices().toSorted()).toEqual(["relief.juba.kept", ...news, "relief.juba.after"].toSorted());

@@ -15,7 +15,7 @@ const people = defineProjection({
   },
 });
 
-/** Changes by one site, each having seen those before. */
+/** Changes by one site, each of which has seen those before it. */
 function changes(...data: readonly Record<string, string | number>[]): FoldEvent[] {
   const events: FoldEvent[] = [];
   for (const [seq, each] of data.entries())
@@ -40,7 +40,7 @@ describe("an entity that is folded from all of its events", () => {
     expect(all.steps.map(({ row }) => row !== null)).toEqual([true, false, false, true]);
   });
 
-  it("is shown as of before the first of the last events that do not fit, and stops there", () => {
+  it("is shown as it was before the misfits at its end, and stops at the first of them", () => {
     const all = anew({ name: "Ayen" }, { name: "\0" }, { name: "Abuk" }, { age: 1.5 }, { name: "Deng" });
     expect(shown(all)).toEqual({
       row: { name: "Abuk", age: null },

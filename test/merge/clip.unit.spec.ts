@@ -87,7 +87,7 @@ describe("a basis that the hub's note clips", () => {
     expect(clippedBasis(basis, { [KAMPALA]: { code: "basis-ahead", to: null } } as Clips)).toEqual({ [NAIROBI]: 5 });
   });
 
-  it("is stored as a few words, read back as it was, and told in sentences", () => {
+  it("is stored as a few words, read back as it was, and explained in sentences", () => {
     const both = { [KAMPALA]: { code: "basis-ahead", to: null }, [NAIROBI]: { code: "basis-other-entity", to: 4 } } as Clips;
     expect(clipsFromStored(JSON.parse(JSON.stringify(clipsToStored(both))))).toEqual(both);
     expect(clipsFromStored({ [KAMPALA]: ["something-new", 3], [NAIROBI]: 7 })).toEqual({});

@@ -29,7 +29,7 @@ const mapping: Kind = {
     return { set: Object.fromEntries(set.map((key, i) => [key, VALUES[(b! + i) % 7]!])), remove };
   },
 };
-/** Puts values after what the author sees, and removes of that; some name entries that nobody has seen. */
+/** Inserts values after entries that the author sees, and removes some of those; some writes name entries that nobody has seen. */
 const listing: Kind = {
   crdt: orderedList,
   makeValue: ([a, b, c, d, e], seen) => {
@@ -71,7 +71,7 @@ describe("a counter", () => {
     );
   });
 
-  it("counts a write once, however often and late it comes, and takes little room", () => {
+  it("counts a write once, however often and however late it comes, and takes little room", () => {
     const writes = Array.from({ length: 1000 }, (_, seq) => write(0, seq * 3, 1));
     const state = joined(counter, [...writes.slice(500), ...writes, ...writes.slice(0, 500).reverse()])!;
     expect(counter.read(state)).toBe(1000);
@@ -88,7 +88,7 @@ describe("a counter", () => {
     ["a text", "1"],
     ["nothing", null],
     ["a list", [1]],
-    ["no finite number", Number.POSITIVE_INFINITY],
+    ["a number that is not finite", Number.POSITIVE_INFINITY],
   ])("refuses %s", (_, value) => {
     expect(counter.problem(value)).toContain("number");
     expect(() => counter.join(undefined, write(0, 0, value))).toThrow("number");
@@ -100,12 +100,12 @@ describe("sets", () => {
   const again = write(1, 0, { add: ["water"] }, { basis: saw(1) });
   const gone = write(2, 0, { remove: ["water"] }, { basis: saw(1) });
 
-  it("keep what is added while another removes it, or not: as the set was declared", () => {
+  it("keep or drop what is added while another removes it, as the set was declared", () => {
     expect(shown(addWinsSet, first, again, gone)).toEqual(["water"]);
     expect(shown(removeWinsSet, first, again, gone)).toEqual([]);
   });
 
-  it("remove what the remover had seen, and take it back when somebody who saw that adds it again", () => {
+  it("remove what the remover had seen, and hold it again when somebody who saw the removal adds it again", () => {
     const back = write(0, 1, ["water"], { basis: saw(1, 0, 1) });
     for (const kind of [addWinsSet, removeWinsSet]) {
       expect(shown(kind, first, gone)).toEqual([]);
@@ -123,7 +123,7 @@ describe("sets", () => {
     expect(JSON.stringify(shown(addWinsSet, write(0, 0, [-0]), write(1, 0, { remove: [0] })))).toBe("[0]");
   });
 
-  it.each([setKind(addWinsSet), setKind(removeWinsSet)])("$crdt.name holds what a slow reading of all writes holds", (kind) => {
+  it.each([setKind(addWinsSet), setKind(removeWinsSet)])("$crdt.name holds what a slow reading of all writes gives", (kind) => {
     fc.assert(
       fc.property(history, (steps) => {
         const writes = play(kind, steps);
@@ -142,7 +142,7 @@ describe("sets", () => {
     );
   });
 
-  it("store what many elements share once", () => {
+  it("store once what many elements share", () => {
     const state = joined(addWinsSet, [
       write(
         0,
@@ -155,7 +155,7 @@ describe("sets", () => {
 
   it.each([
     ["an element both added and removed", { add: [1, "a"], remove: ["a"] }, '"a" is both'],
-    ["an element that is no scalar", { add: [{}] }, "element"],
+    ["an element that is not a scalar", { add: [{}] }, "element"],
     ["nothing as an element", [null], "element"],
     ["half a character", ["\ud83d"], "element"],
     ["another member", { add: [], plus: [] }, "add"],
@@ -168,7 +168,7 @@ describe("sets", () => {
 });
 
 describe("a map", () => {
-  it("gives each key to the latest of those who did not know of each other, never to a wrong clock", () => {
+  it("gives each key to the latest of the writes that did not know of each other, never to one of a wrong clock", () => {
     const base = write(0, 0, { set: { head: "Amina", phone: "1" } });
     const early = write(
       1,
@@ -187,7 +187,7 @@ describe("a map", () => {
     expect(shown(lwwMap, write(1, 0, { set: { head: "Deng" } }, { basis: saw(1) }), base)).toEqual({ head: "Deng" });
   });
 
-  it("takes any key and shows them in one order", () => {
+  it("takes any key, and shows all keys in one order", () => {
     const all = Object.fromEntries(KEYS.map((key) => [key, key]));
     const map = shown(lwwMap, write(0, 0, { set: all })) as JsonObject;
     expect(Object.getPrototypeOf(map)).toBe(Object.prototype);
@@ -195,7 +195,7 @@ describe("a map", () => {
     expect(Object.keys(map)).toEqual(["2", "10", "", "__proto__", "constructor", "head", "phone"]);
   });
 
-  it("holds what a slow reading of all writes holds", () => {
+  it("holds what a slow reading of all writes gives", () => {
     fc.assert(
       fc.property(history, (steps) => {
         const writes = play(mapping, steps);
@@ -234,7 +234,7 @@ describe("a list", () => {
   const behind = (id: string | null, ...values: JsonValue[]): JsonValue => ({ insert: [{ after: id, values }] });
   const base = write(0, 0, ["a", "b", "c"]);
 
-  it("keeps each value where its author put it, while others insert and remove around it", () => {
+  it("keeps each value where its author put it, while other authors insert and remove around it", () => {
     const inserted = write(1, 1, behind(id(0, 0, 1), "x", "y"), { basis: saw(1) });
     const removed = write(2, 2, { remove: [id(0, 0, 1)] }, { basis: saw(1) });
     expect(shown(orderedList, base, inserted, removed)).toEqual(["a", "x", "y", "c"]);
@@ -247,7 +247,7 @@ describe("a list", () => {
     ]);
   });
 
-  it("never mixes what two insert after the same value: the newer stands first, that of a wrong clock last", () => {
+  it("never mixes what two authors insert after the same value: the newer insertion stands first, that of a wrong clock last", () => {
     const one = write(1, 1, behind(id(0, 0, 0), 1, 2, 3), { basis: saw(1) });
     const two = write(2, 2, behind(id(0, 0, 0), 4, 5, 6), { basis: saw(1) });
     expect(shown(orderedList, base, one, two)).toEqual(["a", 4, 5, 6, 1, 2, 3, "b", "c"]);
@@ -270,7 +270,7 @@ describe("a list", () => {
     expect(shown(orderedList, base, write(1, 1, ["x", "y"], { basis: saw(1) }))).toEqual(["x", "y", "a", "b", "c"]);
   });
 
-  it("shows what came before the value it stands after once that has come, and remembers an early removal", () => {
+  it("shows a value that came too early once the value before it has come, and remembers a removal that came too early", () => {
     const early = write(1, 1, { insert: [{ after: id(0, 0, 0), values: ["x"] }], remove: [id(0, 0, 1), id(0, 0, 9)] });
     expect(shown(orderedList, early)).toEqual([]);
     expect(shown(orderedList, early, base)).toEqual(["a", "x", "c"]);
@@ -339,10 +339,10 @@ describe("a list", () => {
   });
 
   it.each([
-    ["an insertion that does not say where", { insert: [{ values: [1] }] }, "list takes"],
+    ["an insertion that does not say after which entry", { insert: [{ values: [1] }] }, "list takes"],
     ["an insertion without values", { insert: [{ after: null }] }, "list takes"],
-    ["a text that is not an entry's id", behind("a/01/0", 1), "not an entry id"],
-    ["a removal that is no id", { remove: ["x"] }, "not an entry id"],
+    ["an insertion after what is not an id", behind("a/01/0", 1), "not an entry id"],
+    ["a removal of what is not an id", { remove: ["x"] }, "not an entry id"],
     ["a text", "abc", "list takes"],
     ["another member", { append: [] }, "list takes"],
     ["too many", Array.from({ length: MAX_VALUES_PER_WRITE + 1 }, () => 0), "at most"],

@@ -28,7 +28,7 @@ const shortestByName = ruleOf((siblings) => ({
   ),
 }));
 
-/** Takes another each time it is asked. */
+/** Picks another sibling each time it is asked. */
 const moody = (): CustomRule["resolve"] => {
   let asked = 0;
   return (all) => {
@@ -40,7 +40,7 @@ const moody = (): CustomRule["resolve"] => {
 describe("a rule of the project's own", () => {
   it("picks the value that it says", () => expectExample({ rule: shortestByName, given: three, shows: "c", because: "custom" }));
 
-  it("makes a value of all, or asks a person", () => {
+  it("makes one value of all siblings, or asks a person", () => {
     const joined = ruleOf((siblings) => ({
       winner: siblings.reduce((a, b) => (a.by.origin < b.by.origin ? a : b)),
       merged: siblings
@@ -66,7 +66,7 @@ describe("a rule of the project's own", () => {
     ],
     ["picks what nobody wrote", () => ({ winner: wrote(KAMPALA, "mine") }), /ours picks a value that is not one of the siblings/],
     ["picks a copy", (all) => ({ winner: { ...all[0]! } }), /not one of the siblings/],
-  ])("is refused when it %s, and named", (_, resolve, says) => {
+  ])("is refused by name when it %s", (_, resolve, says) => {
     expect(() => ruleOf(resolve).resolve(three, NO_CONTEXT)).toThrow(says);
     expect(() => ruleOf(resolve).resolve(three, NO_CONTEXT)).toThrow(expect.objectContaining({ code: "projection-failed" }));
   });

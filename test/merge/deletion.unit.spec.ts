@@ -71,8 +71,8 @@ const viewWith = (policy: Resolver, authority = {}): Projection =>
     events: { "person.registered": set(), "person.updated": set(), "person.removed": remove() },
   });
 
-/** The state that the events lead to, in every order of arrival the same. */
-function folded(view: Projection, events: readonly FoldEvent[]): EntityState | undefined {
+/** The state that the events lead to, which is the same in every order of arrival. */
+function stateAfter(view: Projection, events: readonly FoldEvent[]): EntityState | undefined {
   const [state, ...others] = orders(events).map((order) =>
     order.reduce<EntityState | undefined>((state, event) => fold(view, state, event)?.state ?? state, undefined),
   );
@@ -102,7 +102,7 @@ describe.each(Object.keys(TABLES) as (keyof typeof TABLES)[])("deletion by %s", 
 
   it.each(cases)("%s at one site, %s at the other: %s", (one, other, outcome) => {
     for (const isFirstLater of [false, true]) {
-      const state = folded(view, meeting(one, other, isFirstLater));
+      const state = stateAfter(view, meeting(one, other, isFirstLater));
       if (outcome === "nothing") {
         expect(state).toBeUndefined();
         continue;
@@ -124,30 +124,30 @@ describe.each(Object.keys(TABLES) as (keyof typeof TABLES)[])("deletion by %s", 
     }
   });
 
-  it("creates the record again by a change of somebody who had seen the deletion, without a conflict", () => {
+  it("gives way to a change by somebody who had seen it: the record is there again, without a conflict", () => {
     const removed = personEvent(NAIROBI, "person.removed", {}, { hour: 8, basis: seen(registered) });
     const again = personEvent(KAMPALA, "person.registered", { phone: "2" }, { hour: 9, basis: seen(registered, removed) });
-    expect(rowOf(view, folded(view, [registered, removed, again])!)).toEqual({
+    expect(rowOf(view, stateAfter(view, [registered, removed, again])!)).toEqual({
       values: { name: "Amina", phone: "2", village: "Yei" },
       deleted: false,
       conflicts: 0,
     });
   });
 
-  it("creates it again even if that author's clock is slow", () => {
+  it("gives way to such a change even if that author's clock is slow", () => {
     const removed = personEvent(NAIROBI, "person.removed", {}, { hour: 8, basis: seen(registered) });
     const again = personEvent(KAMPALA, "person.updated", { phone: "2" }, { hour: -900, basis: seen(registered, removed) });
-    expect(rowOf(view, folded(view, [registered, removed, again])!)).toMatchObject({ deleted: false, conflicts: 0 });
+    expect(rowOf(view, stateAfter(view, [registered, removed, again])!)).toMatchObject({ deleted: false, conflicts: 0 });
   });
 
-  it("deletes for good what was created again and deleted again", () => {
+  it("holds for a record that was there again and then deleted again", () => {
     const removed = personEvent(NAIROBI, "person.removed", {}, { hour: 8, basis: seen(registered) });
     const again = personEvent(KAMPALA, "person.updated", { phone: "2" }, { hour: 9, basis: seen(registered, removed) });
     const finally_ = personEvent(NAIROBI, "person.removed", {}, { seq: 1, hour: 10, basis: seen(again) });
-    expect(rowOf(view, folded(view, [registered, removed, again, finally_])!)).toMatchObject({ deleted: true, conflicts: 0 });
+    expect(rowOf(view, stateAfter(view, [registered, removed, again, finally_])!)).toMatchObject({ deleted: true, conflicts: 0 });
   });
 
-  it.each([true, false])("follows a person who has seen both and says whether it is gone: %s", (deleted) => {
+  it.each([true, false])("follows a person who has seen both values and says whether the record is gone: %s", (deleted) => {
     const removed = personEvent(NAIROBI, "person.removed", {}, { hour: 8, basis: seen(registered) });
     const updated = personEvent(KAMPALA, "person.updated", { phone: "2" }, { hour: 9, basis: seen(registered) });
     const decided = personEvent(
@@ -156,7 +156,7 @@ describe.each(Object.keys(TABLES) as (keyof typeof TABLES)[])("deletion by %s", 
       { deleted },
       { seq: 1, hour: 10, basis: seen(registered, removed, updated) },
     );
-    expect(rowOf(view, folded(view, [registered, removed, updated, decided])!)).toMatchObject({ deleted, conflicts: 0 });
+    expect(rowOf(view, stateAfter(view, [registered, removed, updated, decided])!)).toMatchObject({ deleted, conflicts: 0 });
   });
 
   it("is not touched by a person's decision on a field alone", () => {
@@ -167,14 +167,17 @@ describe.each(Object.keys(TABLES) as (keyof typeof TABLES)[])("deletion by %s", 
       { values: { phone: "3" } },
       { seq: 1, hour: 10, basis: seen(registered, removed) },
     );
-    expect(rowOf(view, folded(view, [registered, removed, decided])!)).toMatchObject({ deleted: true, values: { phone: "3" } });
+    expect(rowOf(view, stateAfter(view, [registered, removed, decided])!)).toMatchObject({
+      deleted: true,
+      values: { phone: "3" },
+    });
   });
 
-  it("decides among more than two sites the same way", () => {
+  it("is decided among more than two sites the same way", () => {
     const removed = personEvent(NAIROBI, "person.removed", {}, { hour: 8, basis: seen(registered) });
     const updated = personEvent(KAMPALA, "person.updated", { phone: "2" }, { hour: 9, basis: seen(registered) });
     const removedToo = personEvent(JUBA, "person.removed", {}, { hour: 10, basis: seen(registered) });
-    const state = folded(view, [registered, removed, updated, removedToo])!;
+    const state = stateAfter(view, [registered, removed, updated, removedToo])!;
     expect(rowOf(view, state).deleted).toBe(policy !== "updateWins");
     expect(decisionsOf(view, state)).toMatchObject([{ reason: WHY[policy] }]);
   });
@@ -184,7 +187,7 @@ describe("deletion", () => {
   it("is decided by the later stamp if the view declares nothing", () => {
     for (const isFirstLater of [false, true]) {
       const view = viewWith(lastWriteWins);
-      const state = folded(view, meeting("deleted", "updated", isFirstLater))!;
+      const state = stateAfter(view, meeting("deleted", "updated", isFirstLater))!;
       expect(rowOf(view, state)).toMatchObject({ deleted: isFirstLater, conflicts: 1 });
       expect(decisionsOf(view, state)).toMatchObject([{ reason: "later-stamp", isOpen: false }]);
     }
@@ -198,7 +201,7 @@ describe("deletion", () => {
       resolve: { others: manual },
       events: { "person.updated": set(), "person.removed": remove() },
     });
-    expect(decisionsOf(view, folded(view, meeting("deleted", "updated", true))!)).toMatchObject([
+    expect(decisionsOf(view, stateAfter(view, meeting("deleted", "updated", true))!)).toMatchObject([
       { register: "deleted", isOpen: false },
     ]);
   });
@@ -206,17 +209,17 @@ describe("deletion", () => {
   it("by those without the say does not remove a record, even if they had seen it", () => {
     const view = viewWith(manual, { deleted: { sites: ["hub"] } });
     const removed = personEvent(NAIROBI, "person.removed", {}, { hour: 9, basis: seen(registered) });
-    const state = folded(view, [registered, removed])!;
+    const state = stateAfter(view, [registered, removed])!;
     expect(rowOf(view, state)).toMatchObject({ deleted: false, conflicts: 1 });
     expect(decisionsOf(view, state)).toMatchObject([{ reason: "authority", isOpen: false }]);
     const byHub = personEvent(HUB, "person.removed", {}, { seq: 1, hour: 10, basis: seen(registered, removed) });
-    expect(rowOf(view, folded(view, [registered, removed, byHub])!)).toMatchObject({ deleted: true, conflicts: 0 });
+    expect(rowOf(view, stateAfter(view, [registered, removed, byHub])!)).toMatchObject({ deleted: true, conflicts: 0 });
   });
 });
 
 // ── docs/conflicts.md ───────────────────────────────────────────────────────
 
-/** The cells of the table that follows a line which begins so. */
+/** The cells of the table below the line that begins with `start`. */
 function tableAfter(start: string): string[][] {
   const lines = DOCS.split("\n");
   const from = lines.findIndex((line) => line.startsWith(start));

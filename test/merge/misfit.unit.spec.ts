@@ -68,19 +68,19 @@ describe("a value that a column cannot hold", () => {
     [{ a_text: "a\0" }, 'a_text: "a\\u0000" holds the character U+0000, which the view visits cannot hold'],
     [{ any: { a: "\0" } }, 'any: {"a":"\\u0000"} holds the character U+0000, which the view visits cannot hold'],
     [{ key: "x".repeat(601) }, `key: "${"x".repeat(59)}… has 601 characters, and the view visits takes at most 600`],
-  ])("is told in plain words, with its field and view: %#", (data, message) => {
+  ])("is reported in plain words, with its field and view: %#", (data, message) => {
     expect(misfitIn([visits], event(data))).toMatchObject({ view: "visits", column: Object.keys(data)[0], message });
     expect(misfitIn([visits], event(data))?.path).toBe(`/${Object.keys(data)[0]}`);
   });
 
-  it("is reported by the member that it came from, even if the declaration gives it another name", () => {
+  it("is reported under the member that it came from, even if the declaration gives it another name", () => {
     expect(misfitIn([visits], event({ day_given: "soon", handed_out: { on: "2026-05-03" } }, "visit.mapped"))).toEqual({
       view: "visits",
       column: "day",
       message: 'day_given: "soon" is not a day like 2026-05-03, which day of the view visits needs',
       path: "/day_given",
     });
-    // From within a member: the column names it.
+    // Where the value comes from within a member, the column names it.
     expect(misfitIn([visits], event({ handed_out: { on: "soon" } }, "visit.mapped"))).toMatchObject({
       message: 'given_on: "soon" is not a day like 2026-05-03, which given_on of the view visits needs',
       path: null,
@@ -91,11 +91,11 @@ describe("a value that a column cannot hold", () => {
 describe("an event that its views can show", () => {
   it.each<[string, JsonObject, string?]>([
     ["empties a column", { day: null, at: null, amount: null }],
-    ["has members that are no columns", { whatever: "\0", constructor: 1 }],
+    ["has members that are not columns", { whatever: "\0", constructor: 1 }],
     ["writes only the columns that its rule names", { day: "2026-05-03", amount: "much" }, "visit.corrected"],
     ["removes its entity", { day: "03/05/2026" }, "visit.gone"],
     ["is of a type that the view does not take", { day: "03/05/2026" }, "visit.seen"],
-    ["makes the declaration throw, which is for the fold to park", {}, "visit.mapped"],
+    ["makes the declaration throw, so that the fold parks its entity", {}, "visit.mapped"],
   ])("%s", (_, data, type) => {
     expect(misfitIn([visits], event(data, type))).toBeNull();
   });

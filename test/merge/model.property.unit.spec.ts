@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { checkHistories, nothingCounted } from "../support/model.ts";
 import { IS_QUICK, runs } from "../support/runs.ts";
 
-/** A fresh one each time; a failure names it, and `TRIBUTARY_TEST_SEED=… npx vitest run test/merge/model` plays it again. */
+/** A new seed each time; a failure names it, and `TRIBUTARY_TEST_SEED=… npm test -- test/merge/model` plays the run again. */
 const SEED = Number(process.env.TRIBUTARY_TEST_SEED ?? Date.now() % 2 ** 31);
 const RUNS = runs(1000);
 
@@ -28,14 +28,14 @@ const REASONS = [
 ];
 
 describe(`replicas that were cut off from each other, seed ${SEED}`, () => {
-  it("show the same rows and decisions once they hold the same events, and those that the definitions say, whatever the rule (I9)", {
+  it("show the same rows and decisions once they hold the same events, as the definitions say, whatever the rule (I9)", {
     timeout: 300_000,
   }, () => {
     const counts = nothingCounted();
     const reasons = new Set<string>();
     checkHistories(SEED, RUNS, counts, reasons);
     expect(counts.histories).toBe(RUNS);
-    // A tenth of the histories may miss the rarest.
+    // A tenth of the histories may miss the rarest reasons.
     if (IS_QUICK) expect(reasons.size).toBeGreaterThan(REASONS.length / 2);
     else expect([...reasons].sort(), "each reason was met").toEqual(REASONS);
   });

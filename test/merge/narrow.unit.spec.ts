@@ -146,15 +146,15 @@ describe("a column that holds less than its form lets through is named", () => {
 
 describe("nothing is said of a column", () => {
   it.each<[string, Columns, JsonObject, EventRule?]>([
-    ["for days, of a form for days", { day: date() }, { day: { type: "string", format: "date" } }],
-    ["for times, of a form for times", { at: timestamp() }, { at: { type: "string", format: "date-time" } }],
-    ["for texts, of a form with any text", { n: text() }, { n: { type: ["string", "null"] } }],
-    ["for whole numbers, of a form that bounds them", { n: integer() }, { n: { type: "integer", minimum: 0, maximum: 40 } }],
+    ["for days, if the form has days", { day: date() }, { day: { type: "string", format: "date" } }],
+    ["for times, if the form has times", { at: timestamp() }, { at: { type: "string", format: "date-time" } }],
+    ["for texts, if the form has any text", { n: text() }, { n: { type: ["string", "null"] } }],
+    ["for whole numbers, if the form bounds them", { n: integer() }, { n: { type: "integer", minimum: 0, maximum: 40 } }],
     ["for anything", { n: json() }, { n: true }],
     ["that no member of the form writes", { other: date() }, { n: { type: "string" } }],
     ["that the rule does not name", { day: date(), n: text() }, { day: { type: "string" }, n: { type: "string" } }, set("n")],
     [
-      "of a function that throws on all that is tried",
+      "that is written by a function that throws on all that is tried",
       { day: date() },
       { day: { type: "string" } },
       map(() => {
@@ -162,7 +162,7 @@ describe("nothing is said of a column", () => {
       }),
     ],
     [
-      "of a function that makes it fit",
+      "that is written by a function that makes every value fit",
       { n: decimal() },
       { n: { type: "number" } },
       map(({ data }) => ({ n: Math.min(Number(data.n ?? 0), 9) })),
@@ -176,21 +176,17 @@ describe("an event type that a view takes and no form has", () => {
   const visits = [view({ day: date() })];
   const form = { subject: "visit", entity: "visit", events: ["visit.made"] };
   it.each<[string, Parameters<typeof unfedEvents>[1], string[]]>([
-    ["is not there where the form declares it", [form], []],
-    ["is not there where the form is for any entity", [{ ...form, entity: "*" }], []],
+    ["is not reported if a form declares it", [form], []],
+    ["is not reported if a form for any entity declares it", [{ ...form, entity: "*" }], []],
+    ["is named if no form declares it", [{ ...form, events: ["visit.maid"] }], ["visits takes visit.made; no form declares it"]],
     [
-      "is named where no form declares it",
-      [{ ...form, events: ["visit.maid"] }],
-      ["visits takes visit.made; no form declares it"],
-    ],
-    [
-      "is named where the form is for another entity",
+      "is named if the form that declares it is for another entity",
       [{ ...form, entity: "call" }],
       ["visits takes visit.made; the form visit declares it for call, not for visit"],
     ],
   ])("%s", (_, forms, says) => expect(unfedEvents(visits, forms)).toEqual(says));
 
-  it("is in none of the project's own views", async () => {
+  it("does not occur in the project's own views", async () => {
     const views = await loadProjections(join(ROOT, "projections"));
     expect(unfedEvents(views, formsOf(loadSchemas(join(ROOT, "schemas"))))).toEqual([]);
   });

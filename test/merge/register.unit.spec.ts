@@ -200,7 +200,7 @@ describe("what a coordinator sees", () => {
     });
   });
 
-  it("decides a field that two sites changed by the later stamp, and names the loser with its value", () => {
+  it("decides by the later stamp about a field that two sites changed, and names the loser with its value", () => {
     const state = foldAll([
       first,
       event(1, 0, "updated", { phone: "2" }, sawFirst),
@@ -262,7 +262,7 @@ describe("what a coordinator sees", () => {
     expect(rowOf(people, state)).toMatchObject({ values: { phone: "2" }, conflicts: 0 });
   });
 
-  it("takes an event before the ones that it builds on, and says which ones it waits for", () => {
+  it("takes an event that comes before those that it builds on, and says which ones it waits for", () => {
     const late = event(1, 0, "updated", { phone: "2" }, { basis: { [ORIGINS[0]!]: 4 as Seq } });
     const state = foldAll([late])!;
     expect(rowOf(people, state).values.phone).toBe("2");

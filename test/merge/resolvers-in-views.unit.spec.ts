@@ -114,7 +114,7 @@ describe("a rule in a view", () => {
     },
   );
 
-  it("looks at the member that it names, of each event", () => {
+  it("looks at the member that it names in each event", () => {
     const events = [
       personEvent(NAIROBI, "person.updated", { blood_group: "A+", quality: 2 }),
       personEvent(JUBA, "person.updated", { blood_group: "B+", quality: 1 }, { hour: 9 }),
@@ -141,7 +141,7 @@ describe("a rule in a view", () => {
     });
   });
 
-  it("lets a device's own value find its position once the hub has given it one, and the hub's finding about its clock", () => {
+  it("orders a device's own value by its position once the hub has told the position, and goes by what the hub found about its clock", () => {
     const other = personEvent(JUBA, "person.updated", { blood_group: "B+" }, { position: 50 });
     const mine = personEvent(NAIROBI, "person.updated", { blood_group: "A+" }, { hour: 9 });
     const receipt = { ...mine, position: 40 };
@@ -153,7 +153,7 @@ describe("a rule in a view", () => {
     });
   });
 
-  it("stops the fold by name if it depends on the order, rather than show what replicas would not agree on", () => {
+  it("that depends on the order stops the fold and is named, rather than show what replicas would not agree on", () => {
     const view = viewOf(ruleOf(([first]) => ({ winner: first! })));
     const state = foldAll(
       view,

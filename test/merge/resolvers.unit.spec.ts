@@ -83,7 +83,7 @@ examples("logOrder", {
     because: "later-in-log",
   },
   "shows what reached the hub first": { rule: logOrder("first"), given: inLog, shows: "at 7", because: "earlier-in-log" },
-  "shows a device its own pending value, as it will be the last": {
+  "shows a device its own pending value, because it will be the last": {
     rule: logOrder(),
     given: [...inLog, pending],
     shows: "not yet sent",
@@ -107,21 +107,21 @@ const historyOf = (counts: Readonly<Record<string, number>>): ResolveContext => 
   historyOf: ({ value }) => counts[String(value)] ?? 0,
 });
 examples("versionCompare", {
-  "shows what was written by who had seen more": {
+  "shows what was written by the author who had seen more": {
     rule: versionCompare,
     given: [early, late],
     context: historyOf({ early: 4, late: 1 }),
     shows: "early",
     because: "longer-history",
   },
-  "goes by the clock where all had seen as much": {
+  "goes by the clock where all authors had seen as much": {
     rule: versionCompare,
     given: [early, late],
     context: historyOf({}),
     shows: "late",
     because: "later-stamp",
   },
-  "goes by the clock between those who had seen most": {
+  "goes by the clock between the authors who had seen most": {
     rule: versionCompare,
     given: [early, late, wrote(HUB, "latest", { hour: 10 })],
     context: historyOf({ early: 4, late: 4, latest: 1 }),
@@ -184,19 +184,19 @@ examples("serverWins and clientWins", {
 const quality = (value: string, quality: JsonValue, options: WriteOptions = {}): Sibling =>
   wrote(value === "a" ? NAIROBI : value === "b" ? JUBA : HUB, value, { ...options, read: { quality } });
 examples("byField", {
-  "shows what comes with the greatest of another field": {
+  "shows what comes with the greatest value of another field": {
     rule: byField("quality", "max"),
     given: [quality("a", 3), quality("b", 10, { hour: 1 })],
     shows: "b",
     because: "field-priority",
   },
-  "shows what comes with the least": {
+  "shows what comes with the least value": {
     rule: byField("quality", "min"),
     given: [quality("a", 3), quality("b", 10, { hour: 9 })],
     shows: "a",
     because: "field-priority",
   },
-  "lets nothing lose against anything, also where the least counts": {
+  "lets an empty value lose against any other, also where the least counts": {
     rule: byField("quality", "min"),
     given: [quality("a", null, { hour: 12 }), quality("b", 10)],
     shows: "b",
@@ -225,19 +225,19 @@ examples("max and min", {
     shows: "2026-05-03",
     because: "greater",
   },
-  "let nothing lose where the greatest counts": {
+  "let an empty value lose where the greatest counts": {
     rule: max,
     given: [wrote(NAIROBI, null), wrote(JUBA, -1)],
     shows: -1,
     because: "greater",
   },
-  "let nothing lose where the least counts": {
+  "let an empty value lose where the least counts": {
     rule: min,
     given: [wrote(NAIROBI, null), wrote(JUBA, 5)],
     shows: 5,
     because: "lesser",
   },
-  "take a nought for a value": { rule: max, given: [wrote(NAIROBI, null), wrote(JUBA, 0)], shows: 0, because: "greater" },
+  "take zero for a value": { rule: max, given: [wrote(NAIROBI, null), wrote(JUBA, 0)], shows: 0, because: "greater" },
   "do not look at clocks, not even wrong ones": {
     rule: max,
     given: [wrote(NAIROBI, 1), wrote(JUBA, 2, { clockWrong: true })],
@@ -253,13 +253,13 @@ examples("union", {
     shows: ["soap", "tent", "water"],
     because: "merged",
   },
-  "takes a single value for a list of one, and nothing for an empty one": {
+  "takes a single value for a list of one, and an empty value for an empty list": {
     rule: union,
     given: [wrote(NAIROBI, "tent"), wrote(JUBA, ["soap"]), wrote(HUB, null)],
     shows: ["soap", "tent"],
     because: "merged",
   },
-  "knows an object again, whatever the order of its members": {
+  "recognises the same object, whatever the order of its members": {
     rule: union,
     given: [wrote(NAIROBI, [{ a: 1, b: 2 }]), wrote(JUBA, [{ b: 2, a: 1 }, 7])],
     shows: [7, { a: 1, b: 2 }],
@@ -305,14 +305,19 @@ examples("authorityOf", {
     shows: "kampala",
     because: "authority",
   },
-  "decides otherwise where nobody has the say": { rule: doctors, given: [early, late], shows: "late", because: "later-stamp" },
-  "decides otherwise between several who have it, and says that the others had it not": {
+  "goes by its other rule where nobody has the say": {
+    rule: doctors,
+    given: [early, late],
+    shows: "late",
+    because: "later-stamp",
+  },
+  "goes by its other rule between several who have the say, and says that the rest did not have it": {
     rule: authorityOf({ actors: ["dr-akello"] }, firstWriteWins),
     given: [byDoctor, wrote(KAMPALA, "0", { actor: "dr-akello", hour: 5 }), late],
     shows: "A+",
     because: "authority",
   },
-  "decides otherwise where all have the say": {
+  "goes by its other rule where all have the say": {
     rule: authorityOf({ orgs: ["relief"] }, firstWriteWins),
     given: [wrote(KAMPALA, "k", { hour: 5 }), wrote(NAIROBI, "n", { hour: 6 })],
     shows: "k",
@@ -341,7 +346,7 @@ examples("authorityOf", {
 
 // ── rules of the project's own ──────────────────────────────────────────────
 
-it("NO_CONTEXT tells a rule that counts history to say so", () => {
+it("NO_CONTEXT tells the author of a rule that counts history to declare that it does", () => {
   expect(() =>
     versionCompare.resolve(
       three.map((each, i) => ({ ...each, basis: { [JUBA]: i as Seq } as Vector })),

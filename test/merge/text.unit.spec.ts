@@ -86,7 +86,7 @@ describe.each(["collaborative", "sequenced"] as const)("a %s text", (which) => {
       ? [...(at === 0 ? [] : [at]), words]
       : editText(joined(crdt, [base]), (text) => text.insert(at, words))!;
 
-  it("keeps what two edited without a network, each where they made it", () => {
+  it("keeps what two authors edited without a network, each edit where its author made it", () => {
     const one = write(1, 1, insertAt(0, "Amina: "), { basis: saw(1) });
     const two = write(2, 2, insertAt(12, ", one tarpaulin"), { basis: saw(1) });
     expect(shown(crdt, base, one, two)).toBe("Amina: two blankets, one tarpaulin");
@@ -118,7 +118,7 @@ function lettersOf(update: string): string {
 describe("a collaborative text", () => {
   const base64 = (bytes: Uint8Array): string => btoa(String.fromCharCode(...bytes));
 
-  it("takes updates of an app's own document, and shows an early one once what it builds on has come", () => {
+  it("takes updates of an app's own document, and shows an early one once the one that it builds on has come", () => {
     const doc = new Y.Doc();
     const updates: string[] = [];
     doc.on("update", (update: Uint8Array) => updates.push(base64(update)));
@@ -133,8 +133,8 @@ describe("a collaborative text", () => {
   });
 
   it.each([
-    ["what is no base64", "not base64!", "base64"],
-    ["base64 with idle characters", ` ${NOTHING}`, "base64"],
+    ["a text that is not base64", "not base64!", "base64"],
+    ["base64 with characters that stand for nothing", ` ${NOTHING}`, "base64"],
     ["an empty update", "", "read"],
     ["an update cut short", btoa(atob(NOTHING).slice(0, -3)), "read"],
     ["an update that announces 33 million items", btoa("\x01\xf6\xff\xff\x0f\x01\x00"), "read"],
@@ -144,7 +144,7 @@ describe("a collaborative text", () => {
     expect(collaborativeText.problem(value)).toContain(named);
   });
 
-  it("is shown, the same in any order, whatever updates hostile devices make up", () => {
+  it("is shown, and is the same in any order, whatever updates hostile devices make up", () => {
     const updates = fc
       .tuple(dice, dice, fc.array(fc.tuple(fc.nat(60), fc.nat(255)), { maxLength: 3 }))
       .map(([one, two, changes]) => {
@@ -182,7 +182,7 @@ interface Device {
   text: string;
   /** How much of the log it has pulled. */
   pulled: number;
-  /** Ops it wrote and has not pulled back, as they now stand; the first `pushed` of them are in the log. */
+  /** Ops that it wrote and has not pulled back, as they now stand; the first `pushed` of them are in the log. */
   own: { write: CrdtWrite; op: TextOp }[];
   pushed: number;
   wrote: number;
@@ -205,7 +205,7 @@ function pull(device: Device, hub: Hub): void {
   device.text = textType.apply(device.text, op);
 }
 
-/** Pushes a device's first op that is not in the log, moved over all that is and that it has not pulled. */
+/** Pushes a device's first op that is not in the log, moved over each op that is in the log and that the device has not pulled. */
 function push(device: Device, hub: Hub): void {
   const upToDate: Device = { ...device, own: device.own.map((each) => ({ ...each })) };
   while (upToDate.pulled < hub.log.length) pull(upToDate, hub);
@@ -215,7 +215,7 @@ function push(device: Device, hub: Hub): void {
   device.pushed++;
 }
 
-/** What a device knows: what it pulled from the log, and its own that it has not. */
+/** The writes that a device knows: those that it pulled from the log, and its own that it has not pulled. */
 const knownTo = (device: Device, hub: Hub): CrdtWrite[] => [
   ...hub.log.slice(0, device.pulled).map(({ write }) => write),
   ...device.own.map(({ write }) => write),
@@ -230,12 +230,12 @@ describe("a sequenced text", () => {
     const two = write(2, 0, [12, ", rice"], { basis: saw(1) });
     expect(shown(sequencedText, base, positioned(one, 2), positioned(two, 3))).toBe("two blankets, soap, rice");
     expect(shown(sequencedText, base, positioned(one, 3), positioned(two, 2))).toBe("two blankets, rice, soap");
-    // Juba's comes before Kampala's as long as neither has a known position, and a write with one comes before both.
+    // Juba's comes before Kampala's as long as neither has a known position, and a write with a known position comes before both.
     expect(shown(sequencedText, base, one, two)).toBe("two blankets, rice, soap");
     expect(shown(sequencedText, base, positioned(one, 2), two)).toBe("two blankets, soap, rice");
   });
 
-  it("takes over the hub's position for what it had without one, whichever comes first", () => {
+  it("takes over the hub's position for a write that it had without one, whichever comes first", () => {
     const two = positioned(write(2, 0, ["b"]), 9);
     const own = write(1, 0, ["a"]);
     const ownInLog = positioned(own, 5);
@@ -258,7 +258,7 @@ describe("a sequenced text", () => {
     expect(shown(sequencedText, ...circle)).toBe(shown(sequencedText, ...[...circle].reverse()));
   });
 
-  it("applies a history in which each saw all before as it is", () => {
+  it("applies a history as it is if each author saw all writes before", () => {
     fc.assert(
       fc.property(fc.array(dice, { minLength: 1, maxLength: 20 }), (rounds) => {
         let text = "";
@@ -279,7 +279,7 @@ describe("a sequenced text", () => {
     );
   });
 
-  it("is on every device and at the hub what Jupiter's step by step transformation makes of it", () => {
+  it("is on every device and at the hub what Jupiter's step-by-step transformation makes of it", () => {
     const step = fc.record({
       at: fc.nat(2),
       act: fc.constantFrom("edit", "edit", "edit", "push", "pull", "pull"),
@@ -367,7 +367,7 @@ describe("a sequenced text", () => {
     const start = process.cpuUsage();
     const oneAfterTheOther = typed((at, i) => at * 150 + i);
     expect(sequencedText.read(oneAfterTheOther)).toBe(`${"a".repeat(150)}${"b".repeat(150)}${"c".repeat(150)}`);
-    // Whoever pushes letter by letter has the letters between those of others.
+    // The letters of a device that pushes letter by letter stand between those of others.
     expect(sequencedText.read(typed((at, i) => i * 3 + at))).toBe("abc".repeat(150));
     expect(process.cpuUsage(start).user / 1_000).toBeLessThan(10_000);
     expect(textProblems(oneAfterTheOther)).toEqual([]);
@@ -393,14 +393,14 @@ describe("a sequenced text", () => {
 
   it.each([
     ["a text", "abc", "list"],
-    ["a part that is nothing", [null], "list"],
+    ["a part that is null", [null], "list"],
     ["a skip backwards", [-1, "x"], "list"],
     ["a fraction", [1.5, "x"], "list"],
     ["an empty insertion", [""], "list"],
     ["half a character", ["\ud83d"], "list"],
     ["a deletion of nothing", [{ d: 0 }], "list"],
     ["a deletion with something else", [{ d: 1, i: "x" }], "list"],
-    ["what no text can hold", [Number.MAX_SAFE_INTEGER, { d: 2 }, "x"], "longer"],
+    ["more than any text can hold", [Number.MAX_SAFE_INTEGER, { d: 2 }, "x"], "longer"],
     ["too many parts", Array.from({ length: MAX_OP_PARTS + 1 }, () => "x"), "at most"],
   ])("refuses %s", (_, value, named) => {
     expect(sequencedText.problem(value)).toContain(named);
@@ -408,7 +408,10 @@ describe("a sequenced text", () => {
   });
 });
 
-/** An op of the vectors, which write an insertion `{"i": text}` and skip to the end, as the library now writes it: the text itself, and no skip there. */
+/**
+ * An op of the vectors, as the library writes it now. The vectors write an insertion as `{"i": text}` and a skip at the end; the library writes the text
+ * itself, and no such skip.
+ */
 const asWritten = (line: string): TextOp =>
   textType.normalize(
     (JSON.parse(line) as (number | { i: string } | { d: string })[]).map((part) =>

@@ -89,7 +89,7 @@ refusals("a projection", defineProjection, {
     { ...base, tables: { tags: { columns: { n: text() }, rows: () => [] } } },
     'table tags cannot have a column "n"',
   ],
-  "an invariant that allows none": [
+  "an invariant that allows no row": [
     { ...base, invariants: { once: { atMost: 0, says: "", key: () => null } } },
     "invariant once allows at most 0",
   ],
@@ -149,7 +149,7 @@ refusals("a projection", defineProjection, {
     { ...base, groups: { contact: ["phone", "name"] }, resolve: { contact: counter } },
     "contact cannot merge by counter: only a single column can",
   ],
-  "that deletion should merge by itself": [{ ...base, resolve: { deleted: counter } }, "deleted cannot merge by counter"],
+  "a deletion that should merge by itself": [{ ...base, resolve: { deleted: counter } }, "deleted cannot merge by counter"],
   "the say over what merges all": [
     { ...base, resolve: { tags: counter }, authority: { tags: {} } },
     "tags merges all that is written, so nobody can have the say over it",
@@ -158,7 +158,7 @@ refusals("a projection", defineProjection, {
     { ...base, notify: { fone: ["desk"] } },
     "notifies of fone, which is neither a register nor an invariant",
   ],
-  "that no event writes it": [{ ...base, events: {} }, "no event writes it"],
+  "a view that no event writes": [{ ...base, events: {} }, "no event writes it"],
   "a meaning of its own for conflict.resolved": [
     { ...base, events: { "conflict.resolved": set() } },
     "conflict.resolved has its meaning already",
@@ -192,7 +192,7 @@ refusals("totals", defineTotals, {
     { ...sum, invariants: { "Once!": { problem: () => null } } },
     '"Once!" is not a valid name',
   ],
-  "that they add up nothing": [{ ...sum, from: {} }, "it adds up no view"],
+  "totals that add up nothing": [{ ...sum, from: {} }, "it adds up no view"],
 });
 
 const joined = {
@@ -212,21 +212,21 @@ refusals("a join", defineJoin, {
     '"person.name" does not name a column of people, site',
   ],
   "a column that is SQL": [{ ...joined, columns: { who: "count(*)" } }, '"count(*)" does not name a column'],
-  "joining on an alias that comes later": [
+  "a join on an alias that comes later": [
     { ...joined, join: { a: { view: "sites", on: { id: "b.id" } }, b: { view: "sites", on: { id: "name" } } } },
     '"b.id" does not name a column of people',
   ],
-  "joining on nothing": [
+  "a join on nothing": [
     { ...joined, join: { site: { view: "sites", on: {} } } },
     "site does not say which columns it is joined on",
   ],
-  "that it shows nothing": [{ ...joined, columns: {} }, "it shows no column"],
+  "a join that shows nothing": [{ ...joined, columns: {} }, "it shows no column"],
 });
 
 refusals("a view in SQL", defineSql, {
   "a bad name": [{ name: "Kids", needs: [], sql: "SELECT 1" }, '"Kids" is not a valid name'],
   "a need that is not a valid name": [{ name: "kids", needs: ["x y"], sql: "SELECT 1" }, '"x y" is not a valid name'],
-  "what is no question": [{ name: "kids", needs: [], sql: "DELETE FROM views.people" }, "does not begin with SELECT or WITH"],
+  "SQL that is not a query": [{ name: "kids", needs: [], sql: "DELETE FROM views.people" }, "does not begin with SELECT or WITH"],
 });
 
 const people = defineProjection({ ...base, tables: { tags: { columns: { tag: text() }, rows: () => [] } } });
@@ -348,7 +348,7 @@ describe("what a row adds to totals", () => {
   const adding = (contribution: unknown): Totals => defineTotals({ ...sum, from: { people: () => contribution as never } });
   const row = { id: "p1" };
 
-  it("is nothing, one or several", () => {
+  it("is no contribution, one or several", () => {
     expect(adding(null).contributions("people", row)).toEqual([]);
     expect(adding({ site: null, amount: 0 }).contributions("people", row)).toHaveLength(1);
     expect(adding([{ site: "juba", amount: 1 }, { site: "yei" }]).contributions("people", row)).toHaveLength(2);
@@ -360,7 +360,7 @@ describe("what a row adds to totals", () => {
     [{ site: 7, amount: 1 }, "key site is 7, not text"],
     [{ site: "juba", amount: "1" }, 'amount amount is "1"'],
     [{ site: "juba", amount: Number.NaN }, "amount amount is null"],
-  ])("is refused with the row's name where it is no amount: %j", (contribution, says) => {
+  ])("is refused with the row's name where it is not an amount: %j", (contribution, says) => {
     expect(() => adding(contribution).contributions("people", row)).toThrow(says);
     expect(() => adding(contribution).contributions("people", row)).toThrow("from people/p1");
     expect(() => adding(contribution).contributions("people", row)).toThrow(
@@ -382,7 +382,7 @@ describe("a value in its column", () => {
     [json(), { a: ["a\0b"] }, false],
     [json(), { "a\0b": 1 }, false],
     [json(), "\\\0", false],
-    // A text about the escape is no U+0000.
+    // A text about the escape does not hold U+0000.
     [json(), "write \\u0000 for it", true],
     [date(), "2026-02-29", false],
   ])("fits $sql or does not: %#", (column, value, fits) => {

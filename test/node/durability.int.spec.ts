@@ -115,7 +115,7 @@ it("concurrent appends to many streams each get their own answer", async () => {
   await client.dispose();
 });
 
-it("events of any size are read back whole, in order and both ways, with only a few megabytes in memory at a time", async () => {
+it("events of any size are read back completely, in order and both ways, with only a few megabytes in memory at a time", async () => {
   const dataDir = tempDir();
   const large = (n: number) => event({ n, text: "x".repeat(900_000) });
   const events = 12;

@@ -126,7 +126,7 @@ describe("a notification to a webhook", () => {
     expect(desk.posts.length).toBe(3);
   });
 
-  it("is tried at growing intervals: 10 s, doubling to an hour, a fifth more or less", async () => {
+  it("is tried at growing intervals: from 10 s, doubled each time, to an hour, a fifth more or less", async () => {
     const desk = await openReceiver((_, response) => response.writeHead(500).end());
     const startMs = Date.now();
     let nowMs = startMs;
@@ -160,7 +160,7 @@ describe("a notification to a webhook", () => {
     expect(await outbox.rows()).toMatchObject([{ state: "sent" }]);
   });
 
-  it("follows a redirect within the server, and none to another", async () => {
+  it("follows a redirect to the same server, and none to another", async () => {
     const other = await openReceiver();
     const desk = await openReceiver((post, response) => {
       if (post.path === "/hook") response.writeHead(307, { Location: "/moved" }).end();
@@ -292,20 +292,20 @@ describe("several targets", () => {
     const startMs = performance.now();
     for (let n = 0; n < 40; n++) await outbox.put(`desk${n}`);
     await eventually("the living target's notifications", async () => desk.posts.length === 40);
-    // This is before the first call to the dead one is given up.
+    // By then, the first call to the dead target has not been given up.
     expect(performance.now() - startMs).toBeLessThan(7_500);
     await sleep(8_500);
     expect(dead.posts.length).toBeLessThanOrEqual(4);
   });
 
-  it("one notification that never passes does not hold up the others to the same target", async () => {
+  it("one notification that is never taken does not hold up the others to the same target", async () => {
     const desk = await openReceiver((post, response) => response.writeHead(JSON.parse(post.body).key === "n0" ? 500 : 200).end());
     for (let n = 0; n < 20; n++) await outbox.put(`n${n}`);
     hurriedNotifier(outbox, webhooks({ desk: desk.url }), { firstBackoffMs: 5_000 });
     await eventually("all but one", async () => (await outbox.rows()).filter(({ state }) => state === "sent").length === 19);
   });
 
-  it("a notification for an unknown one fails with that reason, and is sent when the settings name the target", async () => {
+  it("a notification for an unknown target fails with that reason, and is sent when the settings name the target", async () => {
     await outbox.put("a", { target: "hq" });
     await deliverOnce({ connect: outbox.connect, settings: webhooks({ desk: "http://127.0.0.1:9/" }) });
     expect(await outbox.rows()).toMatchObject([

@@ -52,7 +52,7 @@ describe("a notification by mail", () => {
     expect(ids[2]).not.toBe(ids[0]);
   });
 
-  it("gets no header from the name of a case", async () => {
+  it("gets no extra header from the name of a case", async () => {
     const mail = await openMailServer();
     const hq = target(mail.url);
     const evil = "Two\r\nBcc: thief@example.org\r\n\r\nhello\u2028Bcc: x\n.\r\nQUIT";

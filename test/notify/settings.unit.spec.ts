@@ -42,15 +42,15 @@ describe("notification settings", () => {
   });
 
   const faults: readonly (readonly [string, unknown, string])[] = [
-    ["no target's member", {}, "targets is missing"],
-    ["a member of no meaning", { targets: {}, target: {} }, "target is not a known member"],
+    ["a missing member", {}, "targets is missing"],
+    ["an unknown member", { targets: {}, target: {} }, "target is not a known member"],
     ["a misspelt member", one({ webhook: { ...webhook, sekret: "x" } }), "targets.desk.webhook.sekret is not a known member"],
-    ["no way", one({ digest: "1h" }), "targets.desk needs one of webhook and email"],
-    ["two ways", one({ webhook, email }), "targets.desk needs one of webhook and email"],
-    ["a name of a target", { targets: { "The Desk": { webhook } } }, "targets.The Desk is not a name"],
+    ["no way to send", one({ digest: "1h" }), "targets.desk needs one of webhook and email"],
+    ["two ways to send", one({ webhook, email }), "targets.desk needs one of webhook and email"],
+    ["a target's name that is not a name", { targets: { "The Desk": { webhook } } }, "targets.The Desk is not a name"],
     ["no URL", one({ webhook: { secret: SECRET } }), "targets.desk.webhook.url is missing"],
     [
-      "what is no URL",
+      "a text that is not a URL",
       one({ webhook: { ...webhook, url: "desk" } }),
       "targets.desk.webhook.url is not an address: write https://host/path",
     ],
@@ -61,7 +61,11 @@ describe("notification settings", () => {
       one({ webhook: { ...webhook, secret: "short" } }),
       "targets.desk.webhook.secret is shorter than 16 characters",
     ],
-    ["what is no SMTP address", one({ email: { ...email, smtp: "mail:25" } }), "targets.desk.email.smtp is not an address"],
+    [
+      "a text that is not an SMTP address",
+      one({ email: { ...email, smtp: "mail:25" } }),
+      "targets.desk.email.smtp is not an address",
+    ],
     [
       "a password in the clear",
       one({ email: { ...email, plaintext: true } }),
@@ -78,11 +82,15 @@ describe("notification settings", () => {
       "targets.desk.email.from is not an address",
     ],
     ["two people as one", one({ email: { ...email, to: ["a@b, c@d"] } }), "targets.desk.email.to.0 is not an address"],
-    ["nobody", one({ email: { ...email, to: [] } }), "targets.desk.email.to names nobody"],
-    ["no period", one({ webhook, digest: "hourly" }), 'targets.desk.digest is not a period: write "15m", "1h" or "24h"'],
+    ["no recipients", one({ email: { ...email, to: [] } }), "targets.desk.email.to names nobody"],
+    [
+      "a text that is not a period",
+      one({ webhook, digest: "hourly" }),
+      'targets.desk.digest is not a period: write "15m", "1h" or "24h"',
+    ],
     ["too long a period", one({ webhook, digest: "8d" }), "targets.desk.digest is not a period"],
-    ["a list of targets", { targets: [] }, "targets is not an object"],
-    ["no truth", one({ webhook, includeValues: "yes" }), "targets.desk.includeValues is not a boolean"],
+    ["targets as a list", { targets: [] }, "targets is not an object"],
+    ["a text in place of true or false", one({ webhook, includeValues: "yes" }), "targets.desk.includeValues is not a boolean"],
     [
       "too many targets",
       { targets: Object.fromEntries(Array.from({ length: 17 }, (_, n) => [`t${n}`, { webhook }])) },

@@ -103,7 +103,7 @@ export interface Receiver {
   stop(): Promise<void>;
 }
 
-/** A real HTTP server; `answer` says what becomes of each request, 200 unless told. */
+/** A real HTTP server; `answer` says what becomes of each request; the default is 200. */
 export async function openReceiver(
   answer: (post: Post, response: ServerResponse, count: number) => void = (_, response) => response.end("thanks"),
   port = 0,

@@ -82,10 +82,10 @@ export interface Books {
   readonly projections: readonly View[];
 }
 
-/** Holds that audit, rows, past, totals and claims are what the log gives, each recomputed in another way than the projector's. */
+/** Checks that audit, rows, past versions, totals and claims are what the log gives, each recomputed in another way than the projector's. */
 export async function expectBalanced(books: Books): Promise<void> {
   const { log, db, gate, projections } = books;
-  // Processes of their own load functions as other text than the test runner does.
+  // A separate process loads functions as another text than the test runner does.
   const report = await verify({ log, views: { db, gate, projections, isSame: true } });
   expect(report.problems).toEqual([]);
   const { rows } = await db.query("SELECT count(*)::int AS n, count(DISTINCT (origin, seq))::int AS d FROM tributary.audit");

@@ -6,7 +6,7 @@ import { type NatsSettings, natsConnect } from "../../services/core/index.ts";
 import { freePort, startNats } from "../../services/local/index.ts";
 import { eventually, sleep } from "./temp.ts";
 
-/** Connects as whoever the address and the settings say, the hub's operator for instance. */
+/** Connects as the user that the address and the settings name, for instance the hub's operator. */
 export const connectAs = (url: string, settings: NatsSettings = {}, more: ConnectionOptions = {}): Promise<NatsConnection> =>
   connect({ ...natsConnect(url, settings, { creds: credsAuthenticator, nkey: nkeyAuthenticator }), reconnect: false, ...more });
 
@@ -33,7 +33,7 @@ export async function overheard(
 }
 
 let found: Promise<string> | null = null;
-/** The nats-server of this machine: as the hub finds it, or fetches it. */
+/** The nats-server of this machine, found or fetched as the hub does it. */
 export function natsServer(dir: string): Promise<string> {
   found ??= (async () => {
     const saved = process.env.TRIBUTARY_NATS_URL;

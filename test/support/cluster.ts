@@ -6,8 +6,8 @@ import { containerEngine } from "../../services/local/engine.ts";
 import { startPostgres } from "../../services/local/postgres.ts";
 
 /*
- * A fresh PostgreSQL cluster takes `initdb` 1.3 s of processor time, and half of the test files want one. It is made once a run, and copied. Tests of the
- * making itself use folders of their own.
+ * A fresh PostgreSQL cluster takes `initdb` 1.3 s of processor time, and half of the test files want one. It is made once a run, and copied. Tests of how a
+ * cluster is made use folders of their own.
  */
 const VARIABLE = "TRIBUTARY_TEST_CLUSTER";
 

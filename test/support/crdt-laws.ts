@@ -5,7 +5,7 @@ import type { CrdtWrite } from "../../services/merge/crdt.ts";
 import { asTheyMayCome, deepFreeze, history, hostileWrites, type Kind, play } from "./crdt.ts";
 import { runs as bounded } from "./runs.ts";
 
-/** Tests the laws that every kind keeps, as the comment on `Crdt` states them. */
+/** Tests that a kind keeps the laws that the comment on `Crdt` states. */
 export function keepsTheLaws(kind: Kind): void {
   const { crdt, runs = 300 } = kind;
 
@@ -31,7 +31,7 @@ export function keepsTheLaws(kind: Kind): void {
       { numRuns: bounded(runs) },
     );
 
-  it("ends in the same state and value whatever the order, repetition and storing in between", () => {
+  it("ends in the same state and value, whatever the order, the repetitions and the storing in between", () => {
     sameInAnyOrder(history.map((steps) => play(kind, steps)));
   });
 

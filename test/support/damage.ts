@@ -36,7 +36,7 @@ export function force(
   });
 }
 
-/** The file's pages that hold leaves of the table `event`, by the events' seqs that stand on them as plain texts. */
+/** The pages of the file that hold leaves of the table `event`, each with the seqs of the events whose text stands on it. */
 export function pagesOf(path: string, label: (n: number) => string, count: number): Map<number, number[]> {
   const bytes = 4096;
   const pages = new Map<number, number[]>();
@@ -57,7 +57,7 @@ export function spoilPage(path: string, page: number, bytes = 4096): void {
   closeSync(file);
 }
 
-/** Overwrites bytes of a file where a text stands. Returns how often it did. */
+/** Overwrites a text wherever it stands in a file. Returns how often it did. */
 export function spoilText(path: string, text: string, by: string): number {
   const file = openSync(path, "r+");
   const all = Buffer.alloc(64 * 1_048_576);

@@ -28,7 +28,7 @@ export interface TestDoor {
   startLog(): Promise<void>;
   stopIngress(): Promise<void>;
   startIngress(): Promise<void>;
-  /** Copies the log's files aside; puts such a copy in the log's place and begins a new incarnation, as an operator does. */
+  /** Copies the log's files aside; puts such a copy where the log is and begins a new incarnation, as an operator does. */
   backupLog(name: string): Promise<void>;
   restoreLog(name: string): Promise<void>;
   close(): Promise<void>;
@@ -129,7 +129,7 @@ export interface Written {
 }
 
 /**
- * What is wrong with the log beside what was written: an event that is missing or there twice, one that covers what its author had not seen (and so mutes
+ * What is wrong with the log, compared with what was written: an event that is missing or there twice, one that covers what its author had not seen (and so mutes
  * it), or that does not cover what its author had seen (and so shows a false conflict).
  */
 export function faultsOf(entries: readonly LogEntry[], written: readonly Written[]): string[] {

@@ -1,5 +1,5 @@
 /**
- * A hub as it is run, of real processes, and tablets that write and sync, while faults of every kind befall both sides, drawn from a seed. At the end all is
+ * A hub of real processes, and tablets that write and sync, while faults of every kind, drawn from a seed, befall both sides. At the end all is
  * quiet, every tablet syncs, and the books are balanced: what was written and not destroyed by the run itself is in the log once, and in the views.
  */
 import { spawnSync } from "node:child_process";
@@ -23,7 +23,7 @@ export interface FaultOptions {
   /** Only these faults; default all. */
   readonly only?: readonly FaultName[];
   readonly say?: (line: string) => void;
-  /** Whether the folder of a run that found something is kept. */
+  /** Whether to keep the folder of a run that found something. */
   readonly keep?: boolean;
 }
 

@@ -150,7 +150,7 @@ function mutated(given: JsonValue): JsonValue {
   for (let i = int(1, 4); i > 0; i--) {
     const all = locations(box as JsonObject);
     const { holder, name } = pick(all);
-    // Copies of parsed JSON: writing to them is what this is for.
+    // These are copies of parsed JSON, made to be written to.
     const of = holder as Record<string | number, JsonValue>;
     const how = int(0, 6);
     if (how === 0) of[name] = odd();
@@ -264,7 +264,7 @@ const frames = [1, 3, 40].map((events) => {
 });
 const tryFrame: Try = () => {
   const frame = bytesMutated(pick(frames));
-  // The first bytes say that it is a frame: mostly left as they are.
+  // The first bytes say that it is a frame: they are mostly left as they are.
   if (chance(0.95)) frame.set([0x54, 0x42, 0].slice(0, frame.length));
   return refusing(() => {
     peekOrigin(frame, plain);
@@ -287,7 +287,7 @@ async function tokenTry(): Promise<Try> {
     const token = chars.join("");
     try {
       await keeper.admit(`${pick(["Bearer", "Basic", "bearer", ""])} ${token}`, Date.now());
-      // The signature covers all of it: nothing but the token itself is taken.
+      // The signature covers all of the token: nothing but the token itself is taken.
       if (token !== good) throw new Error(`it took ${token} for ${good}`);
       return true;
     } catch (error) {

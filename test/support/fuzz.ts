@@ -5,7 +5,7 @@ export const DOORS = ["schemas", "events", "frames", "tokens"] as const;
 export type Door = (typeof DOORS)[number];
 export const FULL: Readonly<Record<Door, number>> = { schemas: 20_000, events: 30_000, frames: 30_000, tokens: 5_000 };
 
-/** How long one item may take: generous, since other programs share the machine. What hangs takes forever. */
+/** How long one item may take: long, because other programs share the machine. An item that hangs takes for ever. */
 const ITEM_MS = 90_000;
 const LOOK_EVERY_MS = 500;
 

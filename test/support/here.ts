@@ -7,7 +7,7 @@ export interface Ended {
 }
 
 /**
- * A command of the program in this process, which spares a second of processor time: for tests of what commands do and say. That commands end as processes is
+ * A command of the program in this process, which spares a second of processor time: for tests of what commands do and say. How commands end as processes is
  * tested elsewhere. Commands run one at a time, because their output is captured for the whole process, and with the environment that this process had when it began.
  */
 export function runHere(...args: readonly string[]): Promise<Ended> {

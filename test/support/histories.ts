@@ -1,5 +1,5 @@
 /**
- * Random histories of offline replicas: who wrote what, having seen what, with which clock, and where the hub's log has it. And the views they are
+ * Random histories of offline replicas: who wrote what, having seen what, with which clock, and where the hub's log has it. This file also has the views that they are
  * folded into, which between them use every rule.
  */
 
@@ -51,7 +51,7 @@ const COLUMNS = {
 } satisfies Columns;
 const columns = Object.keys(COLUMNS);
 
-/** The text that sorts first by its mirror image: a rule that no shipped one is. */
+/** A rule unlike any that is shipped: the text whose mirror image sorts first wins. */
 const byMirror = (value: JsonValue): string => [...JSON.stringify(value)].reverse().join("");
 
 export const SPECS: readonly ViewSpec[] = [
@@ -303,7 +303,7 @@ export const histories: fc.Arbitrary<History> = fc.record({
 });
 
 export interface Played {
-  /** Every event once, as the log and its receipts have it in the end. */
+  /** Every event once, as the log and the receipts have it in the end. */
   readonly events: readonly FoldEvent[];
   /** What each replica received, in order: first without a position in the log, later perhaps again with it. */
   readonly replicas: readonly (readonly FoldEvent[])[];
@@ -365,7 +365,7 @@ export function play({ replicas: count, steps }: History): Played {
   return { events: [...written].map(([dot, event]) => ({ ...event, ...positions.get(dot) })), replicas: known };
 }
 
-/** A shuffle that a number decides. */
+/** A shuffle that the seed decides. */
 export function shuffled<T>(items: readonly T[], seed: number): T[] {
   const out = [...items];
   let state = seed | 0;

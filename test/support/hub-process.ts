@@ -64,12 +64,12 @@ export async function runHub(
   };
 }
 
-/** Commands that run in processes of their own: they go on until they are stopped, or start others. */
+/** Commands that run in processes of their own, because they go on until they are stopped or start other processes. */
 const BY_ITSELF = /^(hub|demo)\b/;
 export const isHere = (args: readonly string[], env: Readonly<Record<string, string>> = {}): boolean =>
   Object.keys(env).length === 0 && !BY_ITSELF.test(args.join(" "));
 
-/** A command of the program, run to its end: in this process where that is the same, which spares a second of processor time. */
+/** A command of the program, run to its end: in this process where that makes no difference, which spares a second of processor time. */
 export async function tributary(
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},

@@ -1,6 +1,6 @@
 import type { Fact, FollowOptions, Journal, Position } from "../../services/core/index.ts";
 
-/** A log's facts in memory, for what needs no server: appended at the revision that is expected, read, and followed. */
+/** A log's facts in memory, for tests that need no server: they are appended at the revision that is expected, read, and followed. */
 export function memoryJournal(): Journal {
   const facts: Fact[] = [];
   const followers = new Set<FollowOptions>();

@@ -8,7 +8,7 @@ export interface LinkOptions {
   readonly cutEveryMs?: number;
 }
 
-/** A bad link: TCP to `to` with a rate, a delay and cuts. Nothing is buffered beyond what is under way, so that a cut loses what it would. */
+/** A bad link: TCP to `to` with a rate, a delay and cuts. Nothing is buffered beyond what is under way, so that a cut loses what a real one would. */
 export interface Link {
   readonly port: number;
   readonly cuts: number;

@@ -1,4 +1,4 @@
-/** What holds of every history, whatever the rules of a view. Throws where it does not. */
+/** What must be true of every history, whatever the rules of a view. A check that fails throws. */
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
@@ -32,7 +32,7 @@ export interface Counts {
 }
 export const nothingCounted = (): Counts => ({ histories: 0, events: 0, folds: 0, decisions: 0 });
 
-/** Holds all properties to as many random histories. Throws with a seed and the smallest history that breaks one. */
+/** Checks all properties on this many random histories. Throws with a seed and the smallest history that breaks one. */
 export function checkHistories(seed: number, runs: number, counts: Counts, reasons: Set<string>): void {
   fc.assert(
     fc.property(histories, (history) => checkHistory(history, counts, reasons)),
@@ -63,7 +63,7 @@ function checkView(
   const arrivals = [
     shuffled([...events, ...repeats], shuffle),
     [...events].reverse(),
-    // What a replica had, and then all: a partition that ends, or one that joins late.
+    // First what a replica had, and then all: a partition that ends, or a replica that joins late.
     [...cutOff, ...shuffled(events, shuffle + 2)],
   ];
   for (const [i, arrival] of arrivals.entries()) {
@@ -91,14 +91,14 @@ function foldAll(
   return new Map([...states].sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-/** A state as it comes back from the database: the same. */
+/** A state as it comes back from the database, which must be the same. */
 function throughDatabase(state: EntityState): EntityState {
   const back = unpackState(packState(state));
   assert.deepStrictEqual(back, state, "the stored form loses something");
   return back;
 }
 
-/** The view as its rows' texts, each as the database would be handed it. */
+/** A hash of the view's rows, each as the database would be handed it. */
 function hashOf(projection: Projection, states: States): string {
   const hash = createHash("sha256");
   for (const [id, state] of states) hash.update(canonicalize([id, rowWith(projection, id, state), waitingFor(state)]));
@@ -159,7 +159,7 @@ function shownBy(projection: Projection, id: string, state: EntityState): { view
   };
 }
 
-/** Whoever changes what it was given throws. */
+/** Freezes a value with all that is in it, so that a function that changes it throws. */
 function deepFreeze<T>(value: T): T {
   if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
   Object.freeze(value);

@@ -21,9 +21,9 @@ export interface OldEvent extends Partial<Omit<EventBody, "data" | "origin" | "s
   readonly type: string;
   readonly entity: { readonly type: string; readonly id: string };
   readonly data: JsonObject;
-  /** Device clock minus hub clock, noted by the hub. */
+  /** The device's clock minus the hub's clock, as the hub noted it. */
   readonly clockOffsetMs?: number;
-  /** Held back by the hub, by this code. */
+  /** The code with which the hub held the event back. */
   readonly quarantined?: string;
 }
 

@@ -5,7 +5,7 @@ import { startPostgres } from "../../services/local/index.ts";
 import { connectViews, type Db } from "../../services/views/index.ts";
 import { withCluster } from "./cluster.ts";
 
-/** A PostgreSQL of a test's own, with nothing in it. */
+/** An empty PostgreSQL for one test. */
 export async function openPostgres(): Promise<{
   readonly db: Db;
   readonly url: string;

@@ -15,7 +15,7 @@ import { chainHash } from "../../services/core/node.ts";
 import type { Field } from "../../services/field/index.ts";
 import type { Column } from "../../services/merge/engine.ts";
 
-/** Values of the tests, made of what `core/ranges.ts` says: the edges of each member's range, and what the wire carries beyond it. */
+/** Values for tests, made from what `core/ranges.ts` says: the edges of each member's range, and what the wire carries beyond it. */
 
 type Scalar = string | number;
 
@@ -124,7 +124,7 @@ export function withMember(member: Member, value: Scalar, head = HEAD): Omit<Eve
   }
 }
 
-/** Of an envelope what an app says; the device gives the rest. A new member is taken for what an app says. */
+/** The members of an envelope that an app gives; the device gives the rest. A new member counts as one that an app gives. */
 export function saidOf({ origin: _, org: __, seq: ___, hlc: ____, basis: _____, ...said }: Omit<EventBody, "data">) {
   return said;
 }
@@ -168,7 +168,7 @@ export const COLUMN_VALUES: Readonly<
     beyond: [
       "2016-12-31T23:59:60Z",
       "0000-12-31T23:59:59Z",
-      // Of the year 1 where they were written, of the year 0 or 10000 in UTC.
+      // These times are of the years 1 and 9999 where they were written, and of the years 0 and 10000 in UTC.
       "0001-01-01T00:00:00+14:00",
       "9999-12-31T23:59:59-14:00",
       "2026-05-03T24:00:00Z",
@@ -190,7 +190,7 @@ function nested(depth: number): JsonValue {
 }
 
 /**
- * Writes an event into a device's database as an older version did, that knew no ranges: with the next number and chained, and nothing checked.
+ * Writes an event into a device's database as an older version did, which knew no ranges: the event has the next seq and is chained, and nothing is checked.
  */
 export function writeAsOld(
   field: Field,

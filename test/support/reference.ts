@@ -1,6 +1,6 @@
 /**
- * What a view shows, computed from its definitions: all events of one entity go in, and each answer is looked for among all of them anew. Slow and
- * plain on purpose. It shares nothing with `services/merge` but types: what both get wrong the same way, no test finds.
+ * What a view shows, computed from its definitions: all events of one entity go in, and each answer is looked for among all of them each time. Slow and
+ * plain on purpose. It shares nothing with `services/merge` but types: no test finds what both get wrong in the same way.
  */
 import type { JsonObject, JsonValue } from "../../services/core/index.ts";
 import type { FoldEvent, Reason, Who } from "../../services/merge/engine.ts";
@@ -172,7 +172,7 @@ function writtenBy(spec: ViewSpec, event: FoldEvent): Map<string, JsonValue> {
 const hadSeen = (b: FoldEvent, a: FoldEvent): boolean =>
   a.origin === b.origin ? a.seq < b.seq : (b.basis[a.origin] ?? -1) >= a.seq;
 
-/** Writes that no other write of the register covers. Those without the say cover nothing of those who have it. */
+/** Writes that no other write of the register covers. Writes of authors without the say cover none of those who have it. */
 function siblingsOf(spec: ViewSpec, { name, who }: Register, events: readonly FoldEvent[]): Wrote[] {
   const writes = events.flatMap((event): Wrote[] => {
     const value = writtenBy(spec, event).get(name);
@@ -191,7 +191,7 @@ const isAmong = (who: Who, { origin, actor }: FoldEvent): boolean => {
   return isOrg || isSite || (who.actors ?? []).includes(actor);
 };
 
-/** Events that are built on and are not here. */
+/** Events on which others build and that are not here. */
 function missing(events: readonly FoldEvent[]): Record<string, number> {
   const out: Record<string, number> = {};
   for (const { basis, origin: own } of events)
@@ -295,7 +295,7 @@ function byClock(standing: readonly Wrote[], reason: "later-stamp" | "earlier-st
   return { winner, reason: pool.filter(({ event }) => event.hlc === winner.event.hlc).length > 1 ? "origin-tie" : reason };
 }
 
-/** The one of highest rank; where several have it, the latest of them, and what the stamps said where rank said nothing. */
+/** The write of highest rank; where several have it, the latest of them. The reason is the stamps' if all have the same rank. */
 function highest(standing: readonly Wrote[], rank: (each: Wrote) => number, reason: Reason): Outcome {
   const top = Math.max(...standing.map(rank));
   const tied = standing.filter((each) => rank(each) === top);
@@ -309,7 +309,7 @@ const rankOf = (sites: readonly string[], { origin }: FoldEvent): number => {
   return at === -1 ? sites.length : at;
 };
 
-/** Values as texts, least first (`isReversed`: greatest first), and nothing before all of them either way. */
+/** Values as texts, least first (`isReversed`: greatest first), and `null` before all of them either way. */
 function sortedValues(values: readonly JsonValue[], isReversed: boolean): string[] {
   const numbers = values.filter((value) => typeof value === "number").sort((a, b) => a - b);
   const texts = values.filter((value) => typeof value === "string").sort();

@@ -21,7 +21,7 @@ export interface Example {
   readonly context?: ResolveContext;
 }
 
-/** Whatever order the siblings come in. */
+/** Checks an example with the siblings in every order. */
 export function expectExample({ rule, given, shows, because, isOpen, context = NO_CONTEXT }: Example): void {
   for (const siblings of orders(given)) {
     const { winner, reason, merged, isOpen: open } = rule.resolve(siblings, context);

@@ -6,5 +6,5 @@ const QUICK_SHARE = 10;
 /** How many random cases a test tries of `all`. */
 export const runs = (all: number): number => (IS_QUICK ? Math.ceil(all / QUICK_SHARE) : all);
 
-/** What a test must have met at least, where `all` random cases must meet as many. A tenth of them scatter more widely. */
+/** How many a test must have met, if all random cases must meet `all`. A tenth of the cases scatter more widely. */
 export const atLeast = (all: number): number => (IS_QUICK ? all / QUICK_SHARE / 4 : all);

@@ -1,6 +1,6 @@
 import type { Db } from "../../services/views/index.ts";
 
-/** Each object of `tributary` and of what is made there, as PostgreSQL itself describes it. Nothing of it depends on when or in which steps it was made. */
+/** Each object of `tributary` and of what is made there, as PostgreSQL itself describes it. The description does not depend on when or in which steps it was made. */
 const DESCRIBED = `
   SELECT 1 AS kind, c.relname AS name, a.attname AS part,
     format('TABLE %I.%I COLUMN %I %s%s%s%s', n.nspname, c.relname, a.attname, format_type(a.atttypid, a.atttypmod),

@@ -98,7 +98,7 @@ const withoutRefs = (value: unknown): unknown =>
         : Object.fromEntries(Object.entries(value).map(([key, each]) => [key, withoutRefs(each)]))
       : value;
 
-/** A change such as people make: a keyword taken away, or replaced by one of another schema. */
+/** A change such as people make: a keyword is taken away, or replaced by one of another schema. */
 const changed = fc.tuple(document, document, fc.nat(), fc.boolean()).map(([before, other, at, drop]): [Document, Document] => {
   const keywords = Object.keys(before.root as object).filter((keyword) => keyword !== "$defs");
   if (keywords.length === 0) return [before, other];
@@ -129,5 +129,5 @@ const values = fc.letrec<{ value: JsonValue }>((tie) => ({
     }) as fc.Arbitrary<JsonValue>,
   ),
 }));
-/** As parsed JSON has them. */
+/** The values as parsed JSON has them. */
 export const value: fc.Arbitrary<JsonValue> = values.value.map((each) => JSON.parse(JSON.stringify(each)) as JsonValue);

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
 
-/** A folder that goes with the test. */
+/** A folder that is removed when the test ends. */
 export function tempDir(): string {
   const dir = mkdtempSync(join(tmpdir(), "tributary-test-"));
   onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
@@ -12,7 +12,7 @@ export function tempDir(): string {
 
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Waits until `check` returns something; fails with `what` when it takes too long. */
+/** Waits until `check` returns something; fails and names `what` if it takes too long. */
 export async function eventually<T>(
   what: string,
   check: () => Promise<T | null | undefined | false>,

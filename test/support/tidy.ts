@@ -1,10 +1,10 @@
 import { parseSync } from "vite";
 
-/** What the tidy test wants to know of a file. */
+/** What the tidy test needs to know of a file. */
 export interface Measured {
   readonly lines: number;
   readonly functions: readonly MeasuredFunction[];
-  /** `x as T` and `<T>x`; `as const` and renames in imports are no casts. */
+  /** `x as T` and `<T>x`; `as const` and renames in imports are not casts. */
   readonly casts: number;
   /** `x!`. */
   readonly nonNulls: number;

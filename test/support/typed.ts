@@ -28,11 +28,11 @@ export const blocksOf = (document: string): Block[] =>
         },
   );
 
-/** What of a document is in no block. */
+/** The text of a document outside all blocks. */
 export const besides = (document: string): string => readFileSync(join(ROOT, document), "utf8").replaceAll(BLOCK, "");
 
 /**
- * Does what a document says, in its order, in a folder that looks like a fresh clone. Nothing is changed but the port 8080, which may be somebody's. Between blocks it waits until the
+ * Does what a document says, in its order, in a folder that looks like a fresh clone. Only the port 8080 is changed, because it may be in use. Between blocks it waits until the
  * views have all that the hub has, as a person would. Returns what was said, block by block; the hub ends with the test.
  */
 export async function follow(

@@ -20,7 +20,7 @@ export interface WriteOptions {
   readonly basis?: Vector;
 }
 
-/** A value standing beside others. */
+/** A value that stands beside others. */
 export const wrote = (
   origin: OriginId,
   value: JsonValue,

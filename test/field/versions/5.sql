@@ -1,4 +1,4 @@
--- A device's database as version 3 of its tables had it.
+-- A device's database as version 5 of its tables had it.
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 INSERT INTO meta VALUES ('device', 't1');
 INSERT INTO meta VALUES ('hlc', '2026-03-01T08:03:00.000Z-0000');

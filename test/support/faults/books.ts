@@ -11,7 +11,7 @@ import { QUIET_TIMEOUT_MS, SYNC_TIMEOUT_MS, type Tablet, type World } from "./wo
 export async function beQuiet(world: World): Promise<void> {
   const until = Date.now() + QUIET_TIMEOUT_MS;
   let open: Tablet[] = [...world.tablets];
-  // Twice, because the hub may meanwhile have been found to lack events that a tablet must send again.
+  // This is done twice, because the hub may meanwhile have been found to lack events that a tablet must send again.
   for (let calm = 0; calm < 2; ) {
     const done = await Promise.all(open.map((tablet) => syncOnce(world, tablet, SYNC_TIMEOUT_MS)));
     open = open.filter((_, i) => !done[i]);
@@ -69,7 +69,10 @@ async function balanceViews(world: World, found: ReadonlyMap<string, string[]>):
   return problems;
 }
 
-/** What the views show instead of so many movements; `null` once they show these. Views that agree with a log may still be on their way to its end, as after a kill of PostgreSQL. */
+/**
+ * What the views show instead of this many movements; `null` once they show this many. Views that agree with a log may still be on their way to its end,
+ * as after a kill of PostgreSQL.
+ */
 async function untilShown(db: Client, movements: number): Promise<string | null> {
   for (const until = Date.now() + QUIET_TIMEOUT_MS / 2; ; await sleep(1_000)) {
     const { rows } = await db.query<{ rows: string; received: string }>(

@@ -1,4 +1,4 @@
-/** The hub of a run: started, stopped, and asked for, as an operator does. */
+/** The hub of a run: it is started, stopped and looked at as an operator does it. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-/** Those of the run's writes that the hub's log holds. */
+/** Which of the run's writes the hub's log holds. */
 import { openLog } from "../../../services/log/index.ts";
 import { sleep } from "../temp.ts";
 import { stateOf } from "./hub.ts";
@@ -20,7 +20,7 @@ export async function keysInLog(world: World): Promise<Map<string, string[]>> {
   return found;
 }
 
-/** Notes what was lost with a file and stands nowhere else as destroyed, by the run and not by the program. */
+/** Notes as destroyed what was lost with a file and stands nowhere else: the run did that, not the program. */
 export async function destroy(world: World, lost: Iterable<string>): Promise<void> {
   const elsewhere = new Set<string>();
   for (const { path } of world.tablets) for (const key of keysOn(path)) elsewhere.add(key);

@@ -42,7 +42,7 @@ export function cloneTablet(world: World): string {
   return `clone-tablet ${from.site}-${from.device}`;
 }
 
-/** A sync of its own process, killed on the way. */
+/** A sync in a process of its own, which is killed on the way. */
 export async function killSync(world: World): Promise<string> {
   const tablet = pick(world.next, world.tablets);
   await write(world, tablet, 30);
