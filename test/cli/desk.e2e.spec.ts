@@ -129,6 +129,10 @@ it("a conflict under a manual rule is a case: shown, assigned, commented, decide
   await json("case", "comment", found!.id, "asked her sister", "--actor", "maria");
   await hub.projected();
   expect(await cases("--assignee", "maria")).toHaveLength(1);
+  // The list says how far it is complete.
+  const { through } = await json<{ readonly through: string }>("case", "list");
+  expect(through).toMatch(/^\d+$/);
+  expect((await run("case", "list")).stdout).toContain(`As of position ${through}:`);
   expect(await cases("--assignee", "nobody")).toHaveLength(0);
   expect((await run("case", "show", found!.id)).stdout).toContain("maria commented: asked her sister");
 
