@@ -83,10 +83,10 @@ describe("dead letters", () => {
     const { total, letters } = await json<{ total: number; letters: Record<string, unknown>[] }>("dead", "list");
     expect(total).toBe(4);
     expect(letters).toMatchObject([
-      { number: 1, sender: "relief.juba.t1", code: "batch-undecodable", bytes: 5 },
-      { number: 2, sender: "relief.juba.t2", code: "chain-broken", bytes: damaged.length },
-      { number: 3, sender: "anybody", code: "unknown", reason: "no reason is given", bytes: 11 },
-      { number: 4, sender: "a.b.c.d", reason: "escape  [31m sequence", bytes: 0 },
+      { number: 1, place: "relief.juba.t1", code: "batch-undecodable", bytes: 5 },
+      { number: 2, place: "relief.juba.t2", code: "chain-broken", bytes: damaged.length },
+      { number: 3, place: "anybody", code: "unknown", reason: "no reason is given", bytes: 11 },
+      { number: 4, place: "a.b.c.d", reason: "escape  [31m sequence", bytes: 0 },
     ]);
     const listed = await tributary("dead", "list", "--limit", "2");
     expect(listed.output).toContain("chain-broken");
