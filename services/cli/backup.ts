@@ -46,7 +46,7 @@ interface Servers {
  * Backs up a hub, whether it runs or not. What belongs together is consistent: the hub's own outbox is copied before the log, so that the log has every event that
  * the outbox holds a receipt for; what people were told is copied after the log, up to where the log's copy ends.
  *
- *   beside its place ─▶ outbox ─▶ log ─▶ what people were told ─▶ settings ─▶ manifest with hashes, on disk ─▶ in place
+ *   beside its location ─▶ outbox ─▶ log ─▶ what people were told ─▶ settings ─▶ manifest with hashes, on disk ─▶ in place
  *
  * PostgreSQL's views are folded from the log, and what JetStream holds is still on the devices: a backup holds neither.
  */

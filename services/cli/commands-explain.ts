@@ -5,9 +5,9 @@ import { type Explanation, explainEntity, isResolution, type RegisterStory, type
 import { messageOf, TributaryError } from "../core/index.ts";
 import { type Tried, tryRules } from "../desk/index.ts";
 import { DELETED, type Decision, type Projection } from "../merge/engine.ts";
-import { casesOf } from "../views/index.ts";
+import { casesOf, commonPosition, decisionsSuperseded, type SupersededDecision } from "../views/index.ts";
 import { type Command, ROW_COUNT } from "./args.ts";
-import { byTheFile, REASONS } from "./commands-audit.ts";
+import { byTheFile, REASONS, supersededLines } from "./commands-audit.ts";
 import { caseLine } from "./commands-case.ts";
 import { withDesk } from "./desk.ts";
 import { entityIn, entityNamed } from "./entities.ts";
@@ -96,12 +96,21 @@ export const storyOf = ({ entity, view, builtOtherwise, deleted, registers, park
     ...registers.map((register) => storyLines(register).join("\n")),
   ].join("\n\n");
 
+/** The superseded decisions on the registers that are told. */
+export const supersededIn = (
+  views: readonly Explanation[],
+  superseded: readonly SupersededDecision[],
+): readonly SupersededDecision[] =>
+  superseded.filter((each) =>
+    views.some(({ view, registers }) => view === each.view && registers.some(({ register }) => register === each.register)),
+  );
+
 export const explainCommand: Command = {
   name: "explain",
   summary: "explain how an entity's row, or one field of it, got its value",
   usage: "tributary explain TYPE ID [FIELD] | TYPE/ID [FIELD] [--view NAME] [--data DIR]",
   help: `Shows for each field who wrote which value, at what time by their clock and by the hub's, what they had seen, which values stood beside it, which rule decided
-and why, and which losing values were kept. Each view that shows the entity is explained by itself; --view NAME selects one.
+and why, and which losing values were kept. Decisions that a changed rule has replaced since are shown last, as superseded. Each view that shows the entity is explained by itself; --view NAME selects one.
 
   tributary explain beneficiary NBO-000023 household_size`,
   maxPositionals: 3,
@@ -109,14 +118,17 @@ and why, and which losing values were kept. Each view that shows the entity is e
   async run({ positionals, text, out }) {
     const { entity, rest } = entityIn(positionals, explainCommand.usage, 1);
     const field = rest[0] ?? null;
-    const { views, cases } = await withDesk(text("data"), async (desk) => ({
+    const { views, cases, superseded } = await withDesk(text("data"), async (desk) => ({
       views: await explainEntity(desk, entity, field, text("view") ?? null),
       cases: await casesOf(desk.db, entityNamed(entity)),
+      superseded: await decisionsSuperseded(desk.db, entityNamed(entity), await commonPosition(desk.db)),
     }));
     const told = cases.filter(({ kind, rule }) => field === null || kind !== "register" || rule === field);
-    out.result({ entity, views, cases: told });
+    const gone = supersededIn(views, superseded);
+    out.result({ entity, views, cases: told, superseded: gone });
     out.line(views.map(storyOf).join("\n\n"));
     if (told.length > 0) out.line(`\nCases:\n${told.map((each) => `  ${caseLine(each)}`).join("\n")}`);
+    for (const line of supersededLines(gone)) out.line(line);
     return 0;
   },
 };

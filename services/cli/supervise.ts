@@ -5,7 +5,7 @@ import type { SchemaStore } from "../gate/index.ts";
 import { type Backend, type Backends, choosePort, portOf, startBackends } from "../local/index.ts";
 import { currentIncarnation, type Log, openLog } from "../log/index.ts";
 import { anchorSays, checkAnchor } from "./anchor.ts";
-import { type AnchorPlace, anchorMemory, anchorPlace } from "./anchor-place.ts";
+import { type AnchorLocation, anchorLocation, anchorMemory } from "./anchor-location.ts";
 import { hubOrg, keepConfig, readConfig } from "./config.ts";
 import { type Folders, foldersToStart } from "./folders.ts";
 import { publicPartOf } from "./hub-keys.ts";
@@ -64,7 +64,7 @@ export interface HubOptions {
 /** Starts a hub: backends, ingress and projector, each a process of its own; one that dies is started again. */
 export async function startHub(options: HubOptions): Promise<Hub> {
   const { dataDir, org, say = () => {}, signal } = options;
-  const place = anchorPlace(options.anchor, dataDir);
+  const location = anchorLocation(options.anchor, dataDir);
   const owner = hubOrg(dataDir, org);
   await hubKey(dataDir);
   const folders = foldersToStart(dataDir, foldersAsked(options), say);
@@ -104,7 +104,7 @@ export async function startHub(options: HubOptions): Promise<Hub> {
   };
   try {
     const state = { ...(await stateOf(options, owner, backends, say)), folders };
-    const prepared = prepareLog(dataDir, state, place, say);
+    const prepared = prepareLog(dataDir, state, location, say);
     prepared.catch(() => {});
     const { incarnation, schemas } = await Promise.race([prepared, failure.promise]);
     writeState(dataDir, state);
@@ -200,13 +200,13 @@ async function stateOf(
 async function prepareLog(
   dataDir: string,
   { eventstoreUrl, postgresUrl, folders }: HubState & { readonly folders: Folders },
-  place: AnchorPlace | null,
+  location: AnchorLocation | null,
   say: (line: string) => void,
 ): Promise<{ readonly incarnation: Incarnation; readonly schemas: SchemaStore }> {
   const log = openLog(eventstoreUrl);
   try {
     const taken = await takeUpLog(dataDir, log, postgresUrl, say);
-    const incarnation = place === null ? taken : await compareAnchor(dataDir, log, place, say);
+    const incarnation = location === null ? taken : await compareAnchor(dataDir, log, location, say);
     return { incarnation, schemas: await prepareSchemas(log, folders, say) };
   } finally {
     await log.close();
@@ -214,11 +214,16 @@ async function prepareLog(
 }
 
 /** Compares the log with the anchor that is kept elsewhere. Returns the log's incarnation: a new one if this is not the log that the anchor describes. */
-async function compareAnchor(dataDir: string, log: Log, place: AnchorPlace, say: (line: string) => void): Promise<Incarnation> {
-  const memory = anchorMemory(dataDir, place);
-  const found = await checkAnchor({ log, place, memory, hubKeys: () => readHubKeys(dataDir).map(publicPartOf) }, "hub");
+async function compareAnchor(
+  dataDir: string,
+  log: Log,
+  location: AnchorLocation,
+  say: (line: string) => void,
+): Promise<Incarnation> {
+  const memory = anchorMemory(dataDir, location);
+  const found = await checkAnchor({ log, location, memory, hubKeys: () => readHubKeys(dataDir).map(publicPartOf) }, "hub");
   const isFine = found.kind === "compared" && found.comparison.state === "holds" && found.unnoted === null;
-  if (!isFine) say(anchorSays(found, place));
+  if (!isFine) say(anchorSays(found, location));
   return currentIncarnation(log.journal);
 }
 

@@ -214,7 +214,7 @@ export async function withdrawSites(dataDir: string, isMeant: (login: SiteLogin)
  * Brings the logins in line with what they are derived from: those that are no longer valid are removed and their connections closed, and those that are missing are added.
  * Logins that have run out are removed as well. Returns how many were added and removed.
  */
-export async function settleLogins(
+export async function alignLogins(
   dataDir: string,
   wanted: readonly SiteLogin[],
   stands: (login: SiteLogin) => boolean,

@@ -95,7 +95,7 @@ export async function startPostgres(options: StartOptions): Promise<Backend> {
 
   const owner = serverUser();
   const cluster = join(dataDir, "postgres");
-  checkPlace(cluster, owner);
+  checkLocation(cluster, owner);
   const onPath = programsOnPath();
   const bin = onPath ?? reachable(embeddedPrograms(), owner);
   if (!existsSync(join(cluster, "PG_VERSION"))) await initialise({ bin, cluster, password, owner, signal });
@@ -232,8 +232,8 @@ export const canHoldDatabase = (dataDir: string): boolean =>
   process.getuid?.() !== 0 || closedFolder(dataDir, serverUser()) === null;
 
 /** Throws if PostgreSQL cannot keep its data in the data directory, or if an earlier version kept them elsewhere. Data are never kept outside of it. */
-function checkPlace(cluster: string, owner: Owner): void {
-  const elsewhere = join(openPlace(cluster), "postgres");
+function checkLocation(cluster: string, owner: Owner): void {
+  const elsewhere = join(openLocation(cluster), "postgres");
   const isElsewhere = existsSync(join(elsewhere, "PG_VERSION")) && !existsSync(join(cluster, "PG_VERSION"));
   const move = `mv ${elsewhere} ${cluster}`;
   const closed = closedFolder(dirname(cluster), owner);
@@ -256,7 +256,7 @@ function checkPlace(cluster: string, owner: Owner): void {
 }
 
 /** A folder of our own that every user can reach, named after the folder that it replaces: programs are copied there, and earlier versions kept data there. */
-function openPlace(instead: string): string {
+function openLocation(instead: string): string {
   const parent = [join("/var/lib"), tmpdir()].find((dir) => {
     try {
       accessSync(dir, constants.W_OK);
@@ -270,7 +270,7 @@ function openPlace(instead: string): string {
 
 function reachable(bin: string, owner: Owner): string {
   if (closedFolder(bin, owner) === null) return bin;
-  const copy = openPlace(bin);
+  const copy = openLocation(bin);
   if (!existsSync(join(copy, "bin/postgres"))) {
     makeFolder(dirname(copy), 0o755);
     const partial = `${copy}.${process.pid}`;

@@ -69,7 +69,7 @@ describe("completion in bash", () => {
     ["the words that an option takes", ["quarantine", "list", "--state", "re"], ["released", "rejected"]],
     ["the same after a sign of equality", ["quarantine", "list", "--state", "=", "he"], ["held"]],
     ["words in capitals that stand for themselves", ["schema", "level", "site", "FORWARD_"], ["FORWARD_TRANSITIVE"]],
-    ["a place behind an option with its value", ["schema", "mode", "--data", "x", "site", "READO"], ["READONLY"]],
+    ["an operand behind an option with its value", ["schema", "mode", "--data", "x", "site", "READO"], ["READONLY"]],
     ["nothing that is not there", ["site", "add", "--nonsense"], []],
     ["folders", ["schema", "lint", "gat"], ["gate"]],
     ["files and folders", ["audit", "verify", "--anchor", "soa"], ["soak.ts"]],

@@ -84,7 +84,8 @@ interface Case {
   readonly subject: string;
   readonly assignee: string | null;
 }
-const cases = (...args: string[]): Promise<Case[]> => json("case", "list", ...args);
+const cases = async (...args: string[]): Promise<Case[]> =>
+  (await json<{ readonly cases: Case[] }>("case", "list", ...args)).cases;
 
 beforeAll(async () => {
   hub = await openTestHub({ schemas: SCHEMAS });
@@ -128,6 +129,10 @@ it("a conflict under a manual rule is a case: shown, assigned, commented, decide
   await json("case", "comment", found!.id, "asked her sister", "--actor", "maria");
   await hub.projected();
   expect(await cases("--assignee", "maria")).toHaveLength(1);
+  // The list says how far it is complete.
+  const { through } = await json<{ readonly through: string }>("case", "list");
+  expect(through).toMatch(/^\d+$/);
+  expect((await run("case", "list")).stdout).toContain(`As of position ${through}:`);
   expect(await cases("--assignee", "nobody")).toHaveLength(0);
   expect((await run("case", "show", found!.id)).stdout).toContain("maria commented: asked her sister");
 

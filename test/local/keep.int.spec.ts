@@ -111,7 +111,7 @@ describe("a server that the hub started", () => {
         onGivenUp: (error) => said.push(`GIVEN UP ${error.message}`),
         pauseMs: 20,
         fullPauseMs: 10,
-        room: () => ({ place: dataDir, freeBytes, freeFiles: null }),
+        room: () => ({ location: dataDir, freeBytes, freeFiles: null }),
       },
     );
     onTestFinished(() => kept.close());
@@ -147,7 +147,7 @@ describe("a server that the hub started", () => {
       pauseMs: 20,
       fullPauseMs: 10,
       lookMs: 20,
-      room: () => ({ place: dataDir, freeBytes, freeFiles: null }),
+      room: () => ({ location: dataDir, freeBytes, freeFiles: null }),
     });
     onTestFinished(() => kept.close());
     for (let round = 0; round < 2; round++) {
@@ -189,12 +189,12 @@ describe("a server that the hub started", () => {
     mkdirSync(join(dataDir, "nats"));
     const { bavail, bsize } = statfsSync(dataDir);
     const room = roomOf(dataDir, "nats")!;
-    expect(room.place).toBe(dataDir);
+    expect(room.location).toBe(dataDir);
     expect(Math.abs(room.freeBytes - bavail * bsize)).toBeLessThan(1_073_741_824);
     expect(roomOf(join(dataDir, "not there"), "nats")).toBeNull();
-    expect(isFull({ place: "/", freeBytes: MIN_FREE_BYTES - 1, freeFiles: null })).toBe(true);
-    expect(isFull({ place: "/", freeBytes: MIN_FREE_BYTES, freeFiles: 0 })).toBe(true);
-    expect(isFull({ place: "/", freeBytes: MIN_FREE_BYTES, freeFiles: null })).toBe(false);
+    expect(isFull({ location: "/", freeBytes: MIN_FREE_BYTES - 1, freeFiles: null })).toBe(true);
+    expect(isFull({ location: "/", freeBytes: MIN_FREE_BYTES, freeFiles: 0 })).toBe(true);
+    expect(isFull({ location: "/", freeBytes: MIN_FREE_BYTES, freeFiles: null })).toBe(false);
   });
 
   it("and whose pid cannot be written down, as on a full disk, is ended again: it would keep its port from the next one", async () => {

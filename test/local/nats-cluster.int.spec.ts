@@ -42,8 +42,8 @@ cluster { name: c, host: 127.0.0.1, port: ${route}, routes: [${routes.map((each)
   onTestFinished(async () => {
     await Promise.all(servers.filter((server) => !ended.has(server)).map((server) => server.end()));
   });
-  const places = servers.map(({ port }) => `nats://127.0.0.1:${port}`).join(",");
-  const natsUrl = places.replace("nats://", `nats://hub:${encodeURIComponent("p@ss/w:rd,1")}@`);
+  const addresses = servers.map(({ port }) => `nats://127.0.0.1:${port}`).join(",");
+  const natsUrl = addresses.replace("nats://", `nats://hub:${encodeURIComponent("p@ss/w:rd,1")}@`);
   const operator = await eventually("the cluster's leader", async () => {
     const nc = await connectAs(natsUrl);
     try {
@@ -76,7 +76,7 @@ cluster { name: c, host: 127.0.0.1, port: ${route}, routes: [${routes.map((each)
   const field = openField({ path: join(dir, "juba.db"), name: { org: ORG, site: "juba", device: "t1" }, schemas: gate });
   onTestFinished(() => field.close());
   const sync = () =>
-    field.sync({ url: places, token, maxTries: 1_000, replyTimeoutMs: 4_000, sleep: (ms) => sleep(Math.min(ms, 500)) });
+    field.sync({ url: addresses, token, maxTries: 1_000, replyTimeoutMs: 4_000, sleep: (ms) => sleep(Math.min(ms, 500)) });
   await field.append(registration(number(1)));
   expect(await sync()).toMatchObject({ confirmed: 1 });
 

@@ -240,11 +240,11 @@ describe("a sequenced text", () => {
   it("takes over the hub's position for a write that it had without one, whichever comes first", () => {
     const two = positioned(write(2, 0, ["b"]), 9);
     const own = write(1, 0, ["a"]);
-    const placed = positioned(own, 5);
+    const ownInLog = positioned(own, 5);
     const states = [
-      [own, two, placed],
-      [placed, own, two],
-      [two, placed],
+      [own, two, ownInLog],
+      [ownInLog, own, two],
+      [two, ownInLog],
     ].map((writes) => joined(sequencedText, writes));
     expect(sequencedText.read(states[0]!)).toBe("ab");
     expect(new Set(states.map((state) => JSON.stringify(state))).size).toBe(1);

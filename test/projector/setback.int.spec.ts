@@ -10,7 +10,7 @@ import { beginIncarnation, currentIncarnation, incarnations } from "../../servic
 import { defineProjection, set, text } from "../../services/merge/index.ts";
 import { projectorHealth, rebuild, reconcile } from "../../services/projector/index.ts";
 import { firstDifferenceFrom } from "../../services/projector/setback.ts";
-import { alone, connectViews, decisionsSuperseded, incarnationOf } from "../../services/views/index.ts";
+import { alone, commonPosition, connectViews, decisionsSuperseded, incarnationOf } from "../../services/views/index.ts";
 import { expectBalanced } from "../support/books.ts";
 import { number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { oldWriter, person } from "../support/oldlog.ts";
@@ -163,7 +163,9 @@ describe("a log that was set back to a backup", () => {
       { name: "Earlier", superseded_at: common },
       { name: expect.not.stringMatching(/Earlier|Beyond/), superseded_at: "9223372036854775807" },
     ]);
-    expect(await decisionsSuperseded(hub.db, number(0))).toMatchObject([{ register: "phone", supersededAt: common }]);
+    expect(await decisionsSuperseded(hub.db, { type: "beneficiary", id: number(0) }, await commonPosition(hub.db))).toMatchObject(
+      [{ register: "phone", supersededAt: common }],
+    );
   });
 
   it.each(["at work", "stopped meanwhile"])(

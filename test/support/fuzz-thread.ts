@@ -135,11 +135,11 @@ const KEYS = [
 const odd = (): JsonValue => structuredClone(pick(ODD));
 
 /** Every location in a value: its holder, and its name there. */
-function places(value: JsonValue, out: { holder: JsonObject | JsonValue[]; name: string | number }[] = []): typeof out {
+function locations(value: JsonValue, out: { holder: JsonObject | JsonValue[]; name: string | number }[] = []): typeof out {
   if (typeof value !== "object" || value === null) return out;
   for (const name of Object.keys(value)) {
     out.push({ holder: value as JsonObject, name });
-    places((value as JsonObject)[name]!, out);
+    locations((value as JsonObject)[name]!, out);
   }
   return out;
 }
@@ -148,7 +148,7 @@ function places(value: JsonValue, out: { holder: JsonObject | JsonValue[]; name:
 function mutated(given: JsonValue): JsonValue {
   const box = { root: structuredClone(given) };
   for (let i = int(1, 4); i > 0; i--) {
-    const all = places(box as JsonObject);
+    const all = locations(box as JsonObject);
     const { holder, name } = pick(all);
     // These are copies of parsed JSON, made to be written to.
     const of = holder as Record<string | number, JsonValue>;
