@@ -1,7 +1,7 @@
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import type { JsonObject, Member } from "../../services/core/index.ts";
+import { helloSchema, type JsonObject, type Member } from "../../services/core/index.ts";
 import { type NewEvent, openField, pauseMs } from "../../services/field/index.ts";
 import { openIdentity } from "../../services/field/keys.ts";
 import { openOutbox } from "../../services/field/outbox.ts";
@@ -209,7 +209,10 @@ describe("a device's clock", () => {
       identity: openIdentity(store, { url: "http://hub", token: "t", now }),
       hello: async ({ origin, nonce = "" }) => ({
         kind: "hello",
-        hello: { kind: "hello", nowMs: Date.parse(hubAt), nonce, avro: {}, receipt: { ...receipt, origin, quarantined: [] } },
+        hello: helloSchema.parse({
+          ...{ kind: "hello", nowMs: Date.parse(hubAt), nonce, avro: {} },
+          receipt: { ...receipt, origin, quarantined: [] },
+        }),
       }),
       ask: () => Promise.reject(new Error("nothing else is asked")),
       send() {
