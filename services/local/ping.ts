@@ -40,17 +40,17 @@ function knownBy(scheme: string, url: string): Known | null {
   }
 }
 
+/** A scheme, a login, and one host or several: `nats://one:4222,nats://two:4222` names two servers, as `nats://one:4222,two:4222` does. */
+const ADDRESS = /^([a-z+]+):\/\/(?:[^@/]*@)?([^/?,]+(?:,(?:[a-z+]+:\/\/(?:[^@/,]*@)?)?[^/?,]+)*)/i;
+const BEFORE_HOST = /^[a-z+]+:\/\/(?:[^@/]*@)?/i;
+
 /** The servers that an address names, with what is expected there; `null`: this cannot judge such an address. */
 function readAddress(url: string): { readonly known: Known; readonly addresses: readonly ServerAddress[] } | null {
-  const [, scheme = ""] = /^([a-z+]+):\/\//i.exec(url) ?? [];
-  const hosts = url
-    .split(",")
-    .map((part) => /^(?:[a-z+]+:\/\/)?(?:[^@/]*@)?([^/?]*)/i.exec(part)?.[1] ?? "")
-    .join(",");
+  const [, scheme = "", hosts = ""] = ADDRESS.exec(url) ?? [];
   const known = knownBy(scheme.toLowerCase(), url);
   if (known === null || hosts === "") return null;
-  // `nats://one:4222,nats://two:4222` names two servers, as `nats://one:4222,two:4222` does.
-  const addresses = hosts.split(",").map((text): ServerAddress => {
+  const addresses = hosts.split(",").map((part): ServerAddress => {
+    const text = part.replace(BEFORE_HOST, "");
     const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]*))(?::(\d+))?$/.exec(text) ?? [];
     return { host: bracketed ?? plain ?? text, port: port === undefined ? known.port : Number(port) };
   });

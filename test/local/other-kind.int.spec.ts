@@ -104,6 +104,14 @@ it("several addresses, each with its scheme or not, are all asked", async () => 
     expect((await otherKindBehind("TRIBUTARY_NATS_URL", url))?.message).toContain("a server that speaks HTTP");
 });
 
+it("a comma in a password or among the options of an address names no further server", async () => {
+  const { port } = portAt("http");
+  const nats = await otherKindBehind("TRIBUTARY_NATS_URL", `nats://u:a,b@127.0.0.1:${port}`);
+  expect(nats?.message).toContain("a server that speaks HTTP");
+  const postgres = await otherKindBehind("TRIBUTARY_POSTGRES_URL", `postgres://127.0.0.1:${port}/x?search_path=a,b`);
+  expect(postgres?.message).toContain("a server that speaks HTTP");
+});
+
 /** Addresses of hubs, what listens there, and what is said. */
 const HUBS: readonly [scheme: string, kind: keyof typeof SERVERS, says: string, todo: (host: string) => string][] = [
   ["nats", "http", "a server that speaks HTTP, not a NATS server", (host) => `Write http://${host} if`],
