@@ -205,6 +205,5 @@ export async function unlessOtherKind<T>(
     throw (isAnswer(error) ? null : await askOnce()) ?? error;
   } finally {
     clearTimeout(timer);
-    late.promise.catch(() => {});
   }
 }

@@ -1,4 +1,5 @@
 import { parseSync } from "vite";
+import { isNode, type Node } from "./tidy.ts";
 
 /** A place where a test depends on how fast the machine is. */
 export interface ClockLimit {
@@ -8,14 +9,6 @@ export interface ClockLimit {
   readonly why: string;
 }
 
-interface Node {
-  readonly type: string;
-  readonly start: number;
-  readonly end: number;
-  readonly [member: string]: unknown;
-}
-const isNode = (value: unknown): value is Node =>
-  typeof value === "object" && value !== null && "type" in value && typeof value.type === "string" && "start" in value;
 const nodes = (value: unknown): Node[] => (Array.isArray(value) ? value.filter(isNode) : []);
 
 /** What the name of a time looks like. */
