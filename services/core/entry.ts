@@ -1,5 +1,6 @@
 /** What a log entry is: an event with its position, and what the hub says of it beside its hash. These are what a reader of the log reads. */
 import type { Clips } from "./clip.ts";
+import type { Noted } from "./door-note.ts";
 import type { ClockNote, EventBody } from "./event.ts";
 import type { EventId, Hash, Position, Seq } from "./ids.ts";
 import type { JsonObject } from "./json.ts";
@@ -29,6 +30,8 @@ export interface Appendable {
   readonly signed?: Signature;
   /** What the hub takes back of what the event says that its author had seen. It stands beside the hashed event, and whoever folds the event applies it. */
   readonly clips?: Clips;
+  /** The hub's signature of its notes on the run that ends here. */
+  readonly noted?: Noted;
 }
 
 /**

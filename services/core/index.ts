@@ -36,6 +36,7 @@ export { BATCH_SCHEMA, HEADS_SCHEMA, MORE } from "./batch/schema.ts";
 export { CASE_ENTITY, CASE_NOTES, RESOLVED } from "./case.ts";
 export { type ChainHash, eventText, hashOf } from "./chain.ts";
 export { type Clip, type ClipCode, type Clips, clippedBasis, clipsFromStored, clipsToStored, clipWords } from "./clip.ts";
+export { type Noted, notedOf, notedText } from "./door-note.ts";
 export {
   type DeviceName,
   deviceOf,

@@ -1,0 +1,83 @@
+import { describe, expect, it } from "vitest";
+import { noteCheck } from "../../services/audit/notes.ts";
+import type { Appendable, ClockNote, IncarnationId, LogEntry, Noted, Position, PublicKey } from "../../services/core/index.ts";
+import { makeKeyPair, signerOf } from "../../services/core/node.ts";
+import { signNotes } from "../../services/ingress/sign-notes.ts";
+import { newOrigin, runOf } from "../support/log-runs.ts";
+
+const HUB = "abcdefghijkl" as IncarnationId;
+const key = signerOf(makeKeyPair());
+const HOUR_MS = 3_600_000;
+
+/** A run as the log gives it back, with the hub's signature of its notes. */
+function noted(run: readonly Appendable[], by = key): readonly Appendable[] {
+  const signature = signNotes(by, HUB, run) as Noted;
+  return run.map((item, i) => (i === run.length - 1 ? { ...item, noted: signature } : item));
+}
+
+/** What the check says of these entries, which were recorded an hour and more apart where `atMs` says so. */
+function check(
+  entries: readonly Appendable[],
+  { keys = [key.key], atMs = () => 0 }: { keys?: PublicKey[]; atMs?: (i: number) => number } = {},
+) {
+  const problems: string[] = [];
+  const checked = noteCheck(
+    () => keys,
+    (where, what) => problems.push(`${where.replace(/^.*\//, "")}: ${what}`),
+  );
+  for (const [i, item] of entries.entries())
+    checked.entry({ ...item, position: BigInt(i) as Position, recordedAtMs: atMs(i) } satisfies LogEntry);
+  return { ...checked.end(), problems };
+}
+
+const wrongClock: ClockNote = { offsetMs: 86_400_000 };
+
+describe("an auditor who reads what the hub noted of events", () => {
+  const run = runOf(newOrigin(), 0, 5);
+  const odd = run.map((item, i) => (i === 2 ? { ...item, clock: wrongClock } : item));
+
+  it("finds the signature of each run good", () => {
+    expect(check([...noted(run), ...noted(runOf(newOrigin(), 0, 3)), ...noted(odd)])).toEqual({
+      signed: 3,
+      unsigned: 0,
+      problems: [],
+    });
+  });
+
+  it.each<[string, (item: Appendable) => Appendable]>([
+    ["a clock note that was added", (item) => ({ ...item, clock: { offsetMs: 1 } })],
+    [
+      "a verdict that was changed",
+      (item) => ({ ...item, content: { kind: "quarantined", reason: { code: "x", message: "y", path: null }, text: "{}" } }),
+    ],
+    ["a basis that was clipped", (item) => ({ ...item, clips: { [newOrigin()]: { code: "basis-ahead", to: null } } })],
+  ])("is told of %s", (_, alter) => {
+    const altered = noted(run).map((item, i) => (i === 1 ? alter(item) : item));
+    expect(check(altered).problems).toEqual([
+      expect.stringContaining("0–4: what the hub noted of these events is not what it signed"),
+    ]);
+  });
+
+  it("is told of a clock note that was taken away", () => {
+    const altered = noted(odd).map((item) => ({ ...item, clock: null }));
+    expect(check(altered).problems).toHaveLength(1);
+  });
+
+  it("is told of a signature by somebody else, or from another run", () => {
+    expect(check(noted(run, signerOf(makeKeyPair()))).problems).toEqual([expect.stringContaining("is not one of the hub's")]);
+    expect(check(noted(run).slice(1)).problems).toEqual([expect.stringContaining("its run begins at event 1")]);
+  });
+
+  it("is told of a signature that was removed, once the hub has signed for an hour", () => {
+    const later = runOf(newOrigin(), 0, 2);
+    const entries = [...noted(run), ...later];
+    expect(check(entries)).toEqual({ signed: 1, unsigned: 2, problems: [] });
+    const { problems } = check(entries, { atMs: (i) => (i < run.length ? 0 : 2 * HOUR_MS) });
+    expect(problems).toEqual([expect.stringContaining("0–1: nobody has signed what the hub noted")]);
+  });
+
+  it("learns how many events nobody signed for, where the hub has no key", () => {
+    expect(check(run)).toEqual({ signed: 0, unsigned: 5, problems: [] });
+    expect(check(noted(run), { keys: [] })).toEqual({ signed: 0, unsigned: 5, problems: [] });
+  });
+});
