@@ -32,7 +32,7 @@ function check(
 
 const wrongClock: ClockNote = { offsetMs: 86_400_000 };
 
-describe("an auditor who reads what the hub noted of events", () => {
+describe("an auditor who reads what the hub noted of events (I37)", () => {
   const run = runOf(newOrigin(), 0, 5);
   const odd = run.map((item, i) => (i === 2 ? { ...item, clock: wrongClock } : item));
 
