@@ -41,6 +41,9 @@ describe("docs/invariants.md", () => {
   });
 });
 
+/** “anew” for “again”, “is no number” for “is not a number”, “is none of” for “is not one of”, “come again” for “is sent again”. */
+const STUMBLING = /(?:^|\s)anew\b|(?<!\bthere )\bis (?:no (?!longer\b|more\b)[a-z]+|none of)\b|\bcomes? again\b/gi;
+
 describe("the documents", () => {
   it("link to files that exist", () => {
     const broken = documents.flatMap((file) =>
@@ -62,6 +65,21 @@ describe("the documents", () => {
           .map((path) => `${file}: ${path}`),
       );
     expect(broken).toEqual([]);
+  });
+
+  it("and the program's messages use no words that a reader stumbles over", () => {
+    const sources = readdirSync(join(ROOT, "services"), { recursive: true, encoding: "utf8" })
+      .filter((name) => name.endsWith(".ts"))
+      .map((name) => join("services", name));
+    const messages = (text: string): string[] =>
+      [...text.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "").matchAll(/"[^"\n]*"|`[^`]*`/g)].map(([words]) => words);
+    const stumbling = [
+      ...documents.map((file) => [file, [read(file)]] as const),
+      ...sources.map((file) => [file, messages(read(file))] as const),
+    ].flatMap(([file, texts]) =>
+      texts.flatMap((text) => [...text.matchAll(STUMBLING)].map(([words]) => `${file}: ${words.trim()}`)),
+    );
+    expect(stumbling).toEqual([]);
   });
 
   it("are reached from README.md, directly or by another", () => {

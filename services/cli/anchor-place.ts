@@ -15,9 +15,9 @@ const MAX_REMEMBERED = 20;
 export interface AnchorPlace {
   /** The name as people see it, without a password. */
   readonly name: string;
-  /** The anchor's text; `null`: there is none yet. Throws where that cannot be told. */
+  /** The anchor's text; `null`: there is none yet. Throws when this cannot be found out. */
   read(): Promise<string | null>;
-  /** Whether the place holds an anchor. Throws where that cannot be told. */
+  /** Whether the place holds an anchor. Throws when this cannot be found out. */
   holdsOne(): Promise<boolean>;
   write(text: string): Promise<void>;
 }
@@ -60,7 +60,7 @@ export function anchorPlace(given: string | undefined, dataDir?: string): Anchor
     throw new TributaryError(
       "usage",
       `--anchor ${file} is in the hub's own data folder`,
-      "Name a place elsewhere: whoever sets the folder back would set the anchor back with it.",
+      "Name a file elsewhere: whoever sets the folder back would set the anchor back with it.",
     );
   return inFile(file);
 }
@@ -171,7 +171,7 @@ const unreachable = (name: string, why: string): TributaryError =>
   new TributaryError(
     "backend-unreachable",
     `the anchor at ${name} cannot be reached: ${why}`,
-    "Check the place and the rights to it.",
+    "Check the file or the address, and the rights to it.",
   );
 
 /** The anchor that was kept at a place, checked against the hub's keys; `null`: nothing yet. */

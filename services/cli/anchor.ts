@@ -19,9 +19,9 @@ import { type AnchorMemory, type AnchorPlace, placeProblem, readAnchor } from ".
 
 /** The anchor is written at most this often; a log that is set back may hide what came since the last writing. */
 export const ANCHOR_EVERY_MS = 10_000;
-/** A slow place is asked for at most this part of the time. */
+/** After each try the hub rests at least this many times as long as the try took, so that slow storage does not keep it busy. */
 const REST = 20;
-/** The last writing, at the hub's end, must not hold the hub up. */
+/** When the hub ends, it waits at most this long for the last write. */
 const LAST_WORDS_MS = 3_000;
 
 export interface AnchorDeps {
@@ -48,15 +48,15 @@ export type AnchorFound =
   | { readonly kind: "none" };
 
 const goneFrom = ({ name }: AnchorPlace): string =>
-  `there is no anchor at ${name} any more, where this hub has kept one: perhaps its disk is not mounted, or somebody took it away. If it is to begin anew there: \`tributary restore --confirm --anchor ${name}\``;
+  `there is no anchor at ${name} any more, where this hub has kept one: perhaps its disk is not mounted, or somebody removed it. To begin a new anchor there: \`tributary restore --confirm --anchor ${name}\``;
 
-/** Remembers that the place has held an anchor. Where that fails, as on a full disk, returns the warning: the anchor is good for all else. */
+/** Remembers that the place has held an anchor. If that fails, as on a full disk, returns a warning; the anchor itself still works. */
 function noted(memory: AnchorMemory, { name }: AnchorPlace): string | null {
   try {
     memory.noteHeld();
     return null;
   } catch (error) {
-    return `the hub cannot write down that ${name} has held its anchor, and would not miss it there: ${messageOf(error)}`;
+    return `the hub cannot note that ${name} holds its anchor, so it would not notice if the anchor went missing there: ${messageOf(error)}`;
   }
 }
 
@@ -76,7 +76,7 @@ export async function checkAnchor({ log, place, memory, hubKeys }: AnchorDeps, b
     return { kind: "disbelieved", says: `the anchor at ${place.name} cannot be believed: ${found.problem}` };
   const unnoted = noted(memory, place);
   const { anchor } = found;
-  // A log without an incarnation begins its first one here: it is not the anchor's.
+  // A log without an incarnation begins its first one here, which is not the anchor's.
   const present = await currentIncarnation(log.journal);
   const comparison = await compareWithAnchor(log, anchor);
   if (comparison.state === "set-back" || comparison.state === "replaced")
@@ -115,7 +115,7 @@ interface Following {
  * Keeps the log's end at a place outside the hub's data folder:
  *
  *   unread ── read, compared ─▶ following ── something is new ─▶ written ─▶ following …
- *     │  ▲                         └ the log does not go on as it was known, or the anchor is gone ─▶ unread
+ *     │  ▲                         └ the log does not continue as it was known, or the anchor is gone ─▶ unread
  *     │  └─ cannot be reached, or is gone: a warning; tried again. Nothing is written there until it is back, or is confirmed (`restore --confirm --anchor`)
  *     └── set back, replaced, or the anchor cannot be believed ─▶ held: a warning; what was kept stays as evidence ── confirmed (`restore --confirm`) ─▶ following
  *
@@ -138,7 +138,7 @@ export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> 
     const found = await checkAnchor(options, "ingress");
     if (found.kind === "unreachable" || found.kind === "disbelieved" || found.kind === "gone") return warn(found.says);
     const life = await currentIncarnation(log.journal);
-    // Where the log was restored, its heads are counted again from its beginning.
+    // After a restore, the log's heads are counted again from the start.
     const isSame = found.kind === "compared" && found.comparison.state === "holds";
     if (found.kind === "compared" && !isSame && !life.isConfirmed) return warn(found.comparison.says);
     if (found.kind === "none") say({ event: "anchor-begun", place: place.name });
@@ -161,7 +161,7 @@ export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> 
     const moved = await followHeads(log, known.heads, known.position, whileRunning);
     if (moved === null) {
       following = null;
-      return warn("the log does not go on as it was known");
+      return warn("the log does not continue as the hub knew it");
     }
     known.position = moved.position;
     const stands = {
@@ -240,9 +240,9 @@ async function loop(tick: () => Promise<void>, everyMs: number, signal: AbortSig
 /** What a hub says of its anchor when it starts. */
 export function anchorSays(found: AnchorFound, place: AnchorPlace): string {
   if (found.kind === "none")
-    return `There is no anchor at ${place.name} yet: it is written now. If there was one, find out who took it away.`;
+    return `There is no anchor at ${place.name} yet: the hub writes one now. If there was one before, find out who removed it.`;
   if (found.kind !== "compared")
-    return `${found.says[0]!.toUpperCase()}${found.says.slice(1)}. Nothing is written there until that is mended.`;
+    return `${found.says[0]!.toUpperCase()}${found.says.slice(1)}. Nothing is written there until this is mended.`;
   const says = [found.comparison.says, ...(found.unnoted === null ? [] : [found.unnoted])];
   return says.map((each) => `${each[0]!.toUpperCase()}${each.slice(1)}.`).join(" ");
 }

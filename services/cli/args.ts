@@ -29,7 +29,7 @@ export interface Range {
 
 /** How many rows or entries are shown. */
 export const ROW_COUNT: Range = { least: 1, most: 1_000_000_000 };
-/** Days that something is good for, or that lie in the past: at most ten years. */
+/** Days for which something is valid, or days in the past: at most ten years. */
 export const DAY_COUNT: Range = { least: 1, most: 3_650 };
 
 export interface Input {
@@ -51,7 +51,7 @@ const COMMON: Options = { json: { type: "boolean" }, config: { type: "string" },
 /** The options of a command, including those that all commands take. */
 export const optionsOf = (command: Command): Options => ({ ...COMMON, ...command.options });
 
-/** Node's own parser says by a code what is wrong, and names the option in its sentence. */
+/** Node's own parser says with a code what is wrong, and names the option in its message. */
 function wrongArgument(error: unknown, command: Command): TributaryError {
   const message = messageOf(error);
   const code = error instanceof Error && "code" in error ? error.code : undefined;
@@ -140,7 +140,7 @@ function optionMeant(typed: string, known: readonly string[]): string | null {
 }
 
 /**
- * The parser takes an option and a number that begins with a hyphen as one word: `--limit=-5` is refused because it is not a count, not because a value is missing.
+ * Joins an option and a number that begins with a hyphen into one word for the parser. So `--limit -5` is refused because -5 is not a count, and not because a value is missing.
  */
 function withNegativeNumbers(command: Command, args: readonly string[]): string[] {
   const options = optionsOf(command);

@@ -32,7 +32,7 @@ export interface BackupOptions {
   /** The hub's folder, and where the backup goes: a folder that does not exist yet, or an empty one. */
   readonly dataDir: string;
   readonly to: string;
-  /** Whether all but the log is wanted, for an event store that is backed up by its own means. */
+  /** Whether the log is left out, because the event store is backed up by its own means. */
   readonly withoutLog: boolean;
   readonly say: (line: string) => void;
 }
@@ -55,7 +55,7 @@ export async function makeBackup(options: BackupOptions): Promise<Manifest> {
   checkTarget(options.dataDir, to);
   return withServers(options.dataDir, options.say, async (servers) => {
     mkdirSync(dirname(to), { recursive: true });
-    // A name of its own: two backups at once do not take each other's files away.
+    // Each backup has a folder of its own, so that two at once do not remove each other's files.
     const partial = mkdtempSync(`${to}.partial-`);
     try {
       const manifest = await fill(partial, options, servers);
@@ -78,13 +78,13 @@ function checkTarget(dataDir: string, to: string): void {
     throw new TributaryError(
       "usage",
       `${to} is inside the hub's own folder`,
-      "Name a folder elsewhere, best on another disk: what is lost with the hub is no backup.",
+      "Name a folder elsewhere, best on another disk: a copy that is lost together with the hub is not a backup.",
     );
   if (existsSync(to) && (!statSync(to).isDirectory() || readdirSync(to).length > 0))
     throw new TributaryError("usage", `${to} is not empty`, "Name a folder that is not there yet; each backup has its own.");
 }
 
-/** Runs `work` with the event store and PostgreSQL of a hub: those that run, or, while the hub is stopped, ones that are started for it. */
+/** Runs `work` with the event store and PostgreSQL of a hub: those that run, or, while the hub is stopped, servers that are started for this. */
 async function withServers<T>(dataDir: string, say: (line: string) => void, work: (servers: Servers) => Promise<T>): Promise<T> {
   const state = readState(dataDir);
   const areNamed = !!process.env.TRIBUTARY_EVENTSTORE_URL && !!process.env.TRIBUTARY_POSTGRES_URL;
@@ -159,7 +159,7 @@ async function fill(partial: string, { dataDir, withoutLog, say }: BackupOptions
   return manifest;
 }
 
-/** Copies the log while it is written to. Throws where the event store is not one of ours: another cannot be asked for that. */
+/** Copies the log while it is written to. Throws when the event store is not the embedded node, because no other can be asked for a copy. */
 async function copyLog(url: string, to: string, say: (line: string) => void): Promise<NonNullable<Manifest["log"]>> {
   await using log: Log = openLog(url);
   const before = await currentIncarnation(log.journal);
@@ -183,7 +183,7 @@ async function copyLog(url: string, to: string, say: (line: string) => void): Pr
     throw new TributaryError(
       "restored-behind",
       "a new incarnation of the log began while it was copied",
-      "Take the backup once more.",
+      "Take the backup again.",
     );
   return { incarnation: after.id, end, events };
 }

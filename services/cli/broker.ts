@@ -3,7 +3,7 @@ import { TributaryError } from "../core/index.ts";
 import type { StreamSettings } from "../ingress/index.ts";
 import type { NatsFiles } from "../local/index.ts";
 
-/** What commands that connect to a broker may be given besides its address. */
+/** The options of commands that connect to a broker, besides its address. */
 export const NATS_OPTIONS = {
   "nats-creds": { type: "string" },
   "nats-nkey": { type: "string" },
@@ -78,7 +78,7 @@ function whole(env: Readonly<Record<string, string | undefined>>, name: string, 
   if (/^\d+$/.test(text) && value >= 1 && value <= max) return value;
   throw new TributaryError(
     "usage",
-    `${name}=${JSON.stringify(text)} is no whole number from 1 to ${max}`,
-    "See docs/production.md.",
+    `${name}=${JSON.stringify(text)} is not a whole number from 1 to ${max}`,
+    "Correct the variable, or unset it; docs/production.md explains it.",
   );
 }

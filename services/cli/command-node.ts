@@ -8,7 +8,7 @@ export const node: Command = {
   help: `Answers EventStoreDB's gRPC protocol on one machine. It stores events in SQLite and flushes the disk before each acknowledgement. The official clients
 connect to esdb://127.0.0.1:PORT?tls=false. Use it for development, tests and small hubs; use EventStoreDB or KurrentDB in production. With
 --live-buffer N it drops live readers that are N events behind, as a real server does at 32. It has no users: anyone who reaches the port may read,
-write and delete. To prevent that, name a file with a secret of letters and digits by --secret-file; clients then add &connectionName=SECRET to the
+write and delete. To prevent that, give --secret-file a file that holds a secret of letters and digits; clients then add &connectionName=SECRET to the
 address. A hub's own node always has a secret.
 
   tributary node --port 2113 --data ./events`,

@@ -42,7 +42,7 @@ export const REASONS: Record<RecordedDecision["reason"], string> = {
 
 /** Says that a story is told by a file that the live view does not follow. */
 export const byTheFile = (view: string): string =>
-  `(told by the file in projections/, not by the live view, which was built otherwise; \`tributary rebuild ${view}\` brings it in line)`;
+  `(told by the file in projections/; the live view was built by another declaration: \`tributary rebuild ${view}\` brings it in line)`;
 
 const siteOf = (origin: string): string => origin.split(".")[1] ?? origin;
 
@@ -83,7 +83,7 @@ After a restore the log gives positions out again, so a position that names anot
         const row = await withHubGate(text("data"), ({ gate }) => rowAsOf({ db, gate, projections }, entity, position, view));
         out.result(row);
         out.line(`${entity} as the hub knew it at position ${asOf} (${row.events} ${row.events === 1 ? "event" : "events"}):`);
-        if (row.parked !== null) out.line(`  as of before ${row.parked.event}, at which the view stops: ${row.parked.error}`);
+        if (row.parked !== null) out.line(`  as it was before ${row.parked.event}, where the view stops: ${row.parked.error}`);
         if (row.builtOtherwise) out.line(`  ${byTheFile(row.view)}`);
         out.line(
           table(
@@ -117,7 +117,7 @@ After a restore the log gives positions out again, so a position that names anot
         if (event.projectionError !== null) out.line(`    a projection failed on it: ${event.projectionError}`);
       }
       for (const { view, event, error } of trail.parked) out.line(`\nParked in ${view} at ${event}: ${error}`);
-      if (trail.beyond.length > 0) out.line("\nFolded before the log was set back, and not in it any more:");
+      if (trail.beyond.length > 0) out.line("\nFolded before the log was set back, and no longer in it:");
       for (const { event, type, position, incarnation } of trail.beyond)
         out.line(`  ${event} (${type}), at ${incarnation === null ? "" : `${incarnation}:`}${position}`);
       if (trail.cases.length > 0) out.line("\nCases:");
@@ -170,15 +170,15 @@ export const auditVerify: Command = {
            enrolled at that time; what the log says of the hub's keys agrees with the hub's own key file
   audit    each event's row, column by column, with its recorded time; what is held in quarantine, and what was released or rejected
   views    each row, its rows of many, its claims to invariants, and each kept version of it
-  totals   added up anew from the rows that count
+  totals   added up again from the rows that count
   parked   entities that stopped at an event: what they show is compared with what they showed before it, and each is folded again as a trial. They are
            listed; it is not a problem if they stop there again
   anchor   with --anchor (or TRIBUTARY_ANCHOR): the log holds everything that the anchor has seen of it
 
 The hub may run meanwhile: everything is compared as of one moment. The command holds a page of the log in memory, whatever the log's size, and writes about as much
-as the log holds to the folder for temporary files. A rebuilt view is swapped in only after the command has ended; where the log was set back, nothing is folded before.
+as the log holds to the folder for temporary files. A rebuilt view is swapped in only after the command has ended. If the log was set back, nothing is folded until then.
 --log-only checks the log (and the anchor) only. A view whose declaration differs from the one it was built by is left out, and named. Decisions and cases are not
-compared (\`tributary reconcile\` and \`rebuild\` make them anew), nor is what people were told.`,
+compared (\`tributary reconcile\` and \`rebuild\` make them again from the log), nor is what people were told.`,
   maxPositionals: 0,
   options: { data: { type: "string" }, "log-only": { type: "boolean" }, anchor: { type: "string" } },
   async run({ text, flag, out }) {
@@ -241,7 +241,7 @@ function tellReport(report: VerifyReport, out: Output): void {
   if (facts !== null) out.line(`\n${facts} facts about keys are signed by the hub.`);
   for (const name of report.notCompared)
     out.line(
-      `${name} was not compared: declared otherwise than it was built; \`tributary rebuild ${name}\` brings it in line, then verify again.`,
+      `${name} was not compared: its declaration differs from the one that it was built by. Run \`tributary rebuild ${name}\`, then verify again.`,
     );
   if (report.parked.length > 0) {
     out.line(`\nParked (\`tributary parked list\`):`);

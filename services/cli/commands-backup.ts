@@ -17,7 +17,7 @@ export const backup: Command = {
   summary: "back up a hub, while it runs or not",
   usage: "tributary backup DIR [--without-log] [--data DIR]",
   help: `Writes a folder with the log, the hub's own outbox, its settings and signing key, what people were told, and a manifest with the SHA-256 of each
-file. The folder is there whole or not at all. It has people's data and the key that signs tokens: keep it as safe as the hub, and on another disk. It does not have the views,
+file. The folder is complete or not there at all. It holds people's data and the key that signs tokens: keep it as safe as the hub, and on another disk. It does not hold the views,
 which are folded from the log, nor what the broker holds, which is still on the devices. The log's disk must have room for a copy of it. An EventStoreDB
 or KurrentDB of your own is backed up by its own means (docs/production.md); then --without-log backs up the rest.
 
@@ -52,10 +52,11 @@ export const restore: Command = {
   summary: "make a hub's folder from a backup, or declare that its log was restored",
   usage: "tributary restore DIR --data NEW | --declare [--note TEXT] [--data DIR] | --confirm [--anchor FILE|URL] [--data DIR]",
   help: `From a backup: checks every file, and makes the folder NEW, which must be empty or not there. Then start the hub there: its log begins a new incarnation, because
-the log gives positions a second time; devices send again by themselves what the log lacks, and the views are folded anew.
+the log gives out positions that it gave before. Devices send again by themselves what the log lacks, and the views are folded again from the log.
 
---declare: while the hub runs, after an event store of your own was restored by its own means. --confirm: the hub has found by itself that the log holds
-less than before, and you know why. With --anchor: the anchor that the hub has kept there is gone, you know why, and it is to begin anew.
+Use --declare while the hub runs, after you have restored an event store of your own by its own means. Use --confirm when the hub has found by itself that
+the log holds less than before, and you know why. Use --confirm --anchor when the anchor that the hub kept there is gone, you know why, and the hub is to begin
+a new one.
 
   tributary restore /backups/hub-2026-05-03 --data .tributary/hub
   tributary hub`,
@@ -110,7 +111,7 @@ const declare = ({ text, out }: Input): Promise<number> =>
     });
     out.result(begun);
     out.line(
-      `The log is in a new incarnation: ${begun.id} (before: ${before.id}). Devices send again what it lacks at their next sync.`,
+      `The log is in a new incarnation: ${begun.id} (before: ${before.id}). Devices send again what the log lacks at their next sync.`,
     );
     return 0;
   });
@@ -123,8 +124,8 @@ const confirm = ({ text, out }: Input): Promise<number> =>
     out.result(now);
     out.line(
       present.isConfirmed
-        ? `Nothing is to be confirmed: ${told(present)}.`
-        : `Confirmed: ${told(now)}. Devices send again what it lacks at their next sync.`,
+        ? `There is nothing to confirm: ${told(present)}.`
+        : `Confirmed: ${told(now)}. Devices send again what the log lacks at their next sync.`,
     );
     return 0;
   });
@@ -133,21 +134,22 @@ const confirm = ({ text, out }: Input): Promise<number> =>
 async function confirmGone({ text, out }: Input): Promise<number> {
   const dataDir = hubDir(text("data"));
   const place = anchorPlace(text("anchor"), dataDir);
-  if (place === null) throw new TributaryError("usage", "--anchor names no place", `Use: ${restore.usage}`);
+  if (place === null)
+    throw new TributaryError("usage", "--anchor is empty: it needs a file or an address", `Use: ${restore.usage}`);
   const memory = anchorMemory(dataDir, place);
   if (await place.holdsOne())
     throw new TributaryError(
       "usage",
       `there is an anchor at ${place.name}`,
-      "The hub compares its log with it. If that one is not to count, put it aside first.",
+      "The hub compares its log with it. If that anchor is not to count, move it away first.",
     );
   const wasHeld = memory.hasHeld();
   memory.forget();
   out.result({ anchor: place.name, isForgotten: wasHeld });
   out.line(
     wasHeld
-      ? `Confirmed: the hub begins an anchor anew at ${place.name}.`
-      : `Nothing is to be confirmed: this hub has kept no anchor at ${place.name}.`,
+      ? `Confirmed: the hub begins a new anchor at ${place.name}.`
+      : `There is nothing to confirm: this hub has kept no anchor at ${place.name}.`,
   );
   return 0;
 }

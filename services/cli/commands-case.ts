@@ -73,7 +73,7 @@ export const caseList: Command = {
     input.out.result(rows);
     input.out.line(
       rows.length === 0
-        ? "There are none."
+        ? "There are no such cases."
         : table(
             ["case", "state", "view", "rule", "about", "what", "assigned to", "since"],
             rows.map((r) => [r.id, r.state, r.view, r.rule, subjectOf(r), r.says, r.assignee, r.openedAt]),
@@ -168,7 +168,7 @@ function tellAbout({ case: found, choices, events }: CaseDetails, out: Output): 
   if (found.kind === "fork") {
     out.line(forkTable(found.about));
     out.line(
-      `\nFind out who writes under this name: a tablet that was copied, or somebody who has its key (\`tributary device revoke ${found.subject}\`). An honest\ndevice goes on under a new epoch by itself, with what was refused. Then \`tributary case accept ${found.id} --note WHY\`.`,
+      `\nFind out who writes under this name: a tablet that was copied, or somebody who has its key (\`tributary device revoke ${found.subject}\`). An honest\ndevice continues by itself under a new epoch, and sends there what was refused. Then \`tributary case accept ${found.id} --note WHY\`.`,
     );
     return;
   }
@@ -182,7 +182,7 @@ function tellAbout({ case: found, choices, events }: CaseDetails, out: Output): 
   if (found.about.values !== undefined) out.line(`  ${JSON.stringify(found.about.values)}`);
   if (!isClosed)
     out.line(
-      `\nCorrect or cancel one of them by an event of its own, and the case closes; or \`tributary case accept ${found.id} --note WHY\` leaves it as it is.`,
+      `\nCorrect or cancel one of them with a new event, and the case closes; or \`tributary case accept ${found.id} --note WHY\` leaves it as it is.`,
     );
 }
 

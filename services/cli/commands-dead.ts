@@ -98,11 +98,11 @@ export const deadShow: Command = {
 
 export const deadRetry: Command = {
   name: "dead retry",
-  summary: "send dead letters in again, to be checked anew",
+  summary: "send dead letters in again, to be checked once more",
   usage: "tributary dead retry NUMBER… | --all [--data DIR]",
   help: `Use it after a fix. The hub checks the batch like any other. It removes what it takes from the dead letters. What it refuses again stays, and the command ends with
-the refusal's exit code. The batch is let in by a token of the hub's, for its device and what its events are about, good for this
-batch alone; its own hashes and signature are checked as always. So by a retry you vouch for a site whose token has expired or was revoked. A device that was
+the refusal's exit code. The hub lets the batch in with a token of its own, which is good for this batch alone, for
+its device and for what its events are about. The batch's hashes and signature are checked as always. So with a retry you vouch for a site whose token has expired or was revoked. A device that was
 revoked stays out. Only the hub's own signed word removes a letter.`,
   options: { data: { type: "string" }, all: { type: "boolean" } },
   async run({ positionals, text, flag, out }) {

@@ -30,18 +30,18 @@ function verdict(register: string, { rule, ruleVersion, reason, value, isOpen }:
     : `${worded(register, value)} is shown (${how}).`;
 }
 
-/** How a write stands to the writes told before it. */
+/** How a write relates to the writes that were told before it. */
 function relationLines({ replaces, cannotReplace, seenBy, stands, beside }: Step, name: (event: string) => string): string[] {
   const all = (events: readonly string[]): string => events.map(name).join(" and ");
   const lines: string[] = [];
   if (seenBy.length > 0)
     lines.push(
       stands
-        ? `came late: ${all(seenBy)} had seen it, which only those with the say replace`
+        ? `came late: ${all(seenBy)} had seen it, but only those with the say can replace it`
         : `came late: already replaced by ${all(seenBy)}`,
     );
   if (replaces.length > 0) lines.push(`having seen ${all(replaces)}`);
-  if (cannotReplace.length > 0) lines.push(`having seen ${all(cannotReplace)}, which only those with the say replace`);
+  if (cannotReplace.length > 0) lines.push(`having seen ${all(cannotReplace)}, which only those with the say can replace`);
   if (beside.length > 0)
     lines.push(
       `beside ${all(beside)}: ${beside.length === 1 ? "neither had seen the other's" : "their authors and this one had not seen one another's"}`,

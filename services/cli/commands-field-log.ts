@@ -13,7 +13,7 @@ export const fieldLog: Command = {
   name: "field log",
   summary: "list a device's events, oldest first",
   usage: "tributary field log [--since SEQ] [--limit N] [--entity TYPE/ID] [--schemas DIR] [--db FILE]",
-  help: `Shows of each event its seq, its type, the entity, how far it has come (LOCAL, QUEUED, SYNCED as in \`field status\`; ASIDE: it stays on this device), when it
+  help: `Shows for each event its seq, its type, the entity, how far it has come (LOCAL, QUEUED, SYNCED as in \`field status\`; ASIDE: it stays on this device), when it
 happened by the device's clock, and who wrote it; and why it is in quarantine, set aside or not readable. A database that has written under several names lists
 them one after the other; --since SEQ begins at that seq of the present name. ${DB_HELP}
 
@@ -80,7 +80,7 @@ function tableOf(out: Output): Writer {
     },
     async end(next) {
       if (origin === null) await out.piece("There are no such events on this device.\n");
-      if (next !== null) out.notice(`There are more: --since ${next.seq} goes on there.`);
+      if (next !== null) out.notice(`There are more: --since ${next.seq} shows the next.`);
     },
   };
 }

@@ -48,7 +48,7 @@ export const fieldInit: Command = {
   summary: "make a device's database",
   usage: "tributary field init --org NAME --site NAME --device NAME [--schemas DIR] [--db FILE]",
   help: `Needs no network. Each database writes under its own name (org.site.device.epoch). A copy notices by itself that it is one and continues under a new
-name, so a cloned tablet or a restored backup does no harm. --schemas, here and at every command of a device: the folder of the schemas that it writes with (default: the project's).
+name, so a cloned tablet or a restored backup does no harm. --schemas, here and in every command of a device, names the folder of the schemas that it writes with (default: the project's).
 
   tributary field init --org relief --site juba --device tablet-1 --db juba.db`,
   options: { ...COMMON, org: { type: "string" }, site: { type: "string" }, device: { type: "string" } },
@@ -115,7 +115,7 @@ function parseData(text: string): JsonObject {
   return value;
 }
 
-/** Login and certificates for a hub's broker, as options and the environment have them. */
+/** Login and certificates for a hub's broker, as options and the environment give them. */
 const natsGiven = (url: string, input: Input): { readonly nats?: NatsSettings } =>
   isNatsUrl(url) ? { nats: natsSettings(natsFiles(input.text)) } : {};
 
@@ -125,7 +125,7 @@ export const fieldSync: Command = {
   usage:
     "tributary field sync --hub URL [--token TOKEN|@file] [--again] [--tries N] [--batch N] [--schemas DIR] [--db FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
   help: `URL is nats://… (several servers: nats://one:4222,nats://two:4222; tls://… insists on TLS) or, where that is blocked, http(s)://…. The device logs in at the
-broker by its token, or by its own enrolled key, unless the URL, one of these files or TRIBUTARY_NATS_USER, _PASSWORD, _TOKEN, _CREDS, _NKEY, _CA,
+broker with its token, or with its own enrolled key, unless the URL, one of these files or TRIBUTARY_NATS_USER, _PASSWORD, _TOKEN, _CREDS, _NKEY, _CA,
 _CERT or _KEY gives another login. A lost link is tried again (1 s, doubling to 5 min, at most 10 tries), with a line for each
 pause; a refused token is not. If nothing listens at the address, the command says so at once; with --tries N it keeps trying there too. Events stay on the device whatever
 happens; an interrupted sync resumes. --batch: events a batch (default 500). --again sends everything once more, also what the hub has refused; that does no harm. A device that has
@@ -183,8 +183,9 @@ function tellResult(out: Output, result: SyncResult): void {
     );
   }
   if (result.renamedTo !== null)
-    out.line(`This database is a copy of one that has written on: it goes on as ${result.renamedTo}.`);
-  if (result.moved > 0) out.line(`${result.moved} events go on under this device's new name; what they build on is named anew.`);
+    out.line(`This database is a copy of one that has kept writing: it continues as ${result.renamedTo}.`);
+  if (result.moved > 0)
+    out.line(`${result.moved} events continue under this device's new name, and so do the events that they build on.`);
   if (result.schemasLearnt > 0)
     out.line(`The hub has registered ${result.schemasLearnt} schema versions since; they are on this device now.`);
   if (result.schemasProposed > 0) {
@@ -198,13 +199,13 @@ function tellResult(out: Output, result: SyncResult): void {
       `This device's clock is ${offsetMs > 0 ? "ahead" : "behind"} by ${(Math.abs(offsetMs) / 86_400_000).toFixed(1)} days: please set it.`,
     );
   }
-  if (result.released > 0) out.line(`The hub's people let ${result.released} events count that were in quarantine.`);
+  if (result.released > 0) out.line(`The hub's people released ${result.released} events from quarantine: they count now.`);
   for (const { seq, reason } of result.rejected)
     out.line(`  event ${seq} was rejected by the hub's people: ${reason ?? "the hub holds no reason"}`);
   for (const { seq, reason } of result.quarantined) out.line(`  event ${seq} is quarantined: ${reason}`);
   if (result.setAside.length > 0) {
     out.line(
-      `${result.setAside.length} events could not be sent and stay on this device; \`tributary field salvage\` writes what is readable of them. The others went on.`,
+      `${result.setAside.length} events could not be sent and stay on this device; \`tributary field salvage\` writes what is readable of them. The others were sent.`,
     );
   }
   for (const note of result.setAside) out.line(`  ${asideWords(note)}`);
@@ -272,7 +273,7 @@ device in at the hub's own broker; from then on its own key does. ${DB_HELP}
 
 export const fieldRotateKey: Command = {
   name: "field rotate-key",
-  summary: "replace this device's key by a new one",
+  summary: "replace this device's key with a new one",
   usage:
     "tributary field rotate-key --hub URL [--schemas DIR] [--db FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
   help: `The present key signs that the new one follows it. If the answer is lost, the next sync finishes the change. An earlier copy of this database has the old key and

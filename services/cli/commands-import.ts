@@ -70,13 +70,13 @@ export const fieldImport: Command = {
   summary: "turn CSV files into events, offline",
   usage:
     "tributary field import FILE… [--as TYPE] [--actor NAME] [--dates dmy|mdy|ymd] [--decimal MARK] [--zone ZONE] [--missing WORDS] [--delimiter MARK] [--report FILE] [--schemas DIR] [--db FILE]",
-  help: `Each row becomes an event. --as says of which type; without it, it is the first type of the one schema that has all of the file's columns, its key among them. A row that says what the last imported row about the same entity said is passed over, so an import
-can be repeated. A row that does not fit its schema, or a column of a view, is kept; the hub quarantines it until somebody corrects it. With --report it is not kept:
-it goes into that file with everything that is wrong with it; mend the file and import it. A file that is not a table is refused as a whole. Nothing is lost.
+  help: `Each row becomes an event. --as names its type. Without it, the type is the first one of the only schema that has all of the file's columns, its key among them. A row that says the same as the
+last imported row about that entity is skipped, so an import can be repeated. A row that does not fit its schema, or a column of a view, is kept; the hub quarantines it until somebody corrects it. With --report it is not kept:
+it goes into that file with everything that is wrong with it; mend that file and import it. A file that is not a table is refused as a whole. Nothing is lost.
 
-The file's habit: --dates dmy reads 03/05/2026 as 3 May; --decimal , reads 1.234,5; --zone +02:00 or Africa/Juba is the zone of times that name none; --missing "n/a,-" are cells that
-say that nothing is known; --delimiter is comma, semicolon, tab or bar, by default what the first line has most of. What could be read in two ways is never guessed. The member that a schema names in occurredOn says
-when it happened. ${DB_HELP}
+How the file writes values: --dates dmy reads 03/05/2026 as 3 May; --decimal , reads 1.234,5; --zone +02:00 or Africa/Juba is the zone of times that name none; --missing "n/a,-" names
+cells that stand for no value; --delimiter is comma, semicolon, tab or bar, by default what the first line has most of. What could be read in two ways is never guessed. The member that a schema names in occurredOn says
+when the event happened. ${DB_HELP}
 
   tributary field import beneficiaries.csv distributions.csv --actor deng
   tributary field import excel.csv --dates dmy --decimal , --report excel.failed.csv`,

@@ -34,7 +34,7 @@ export const deviceList: Command = {
   name: "device list",
   summary: "show devices, their keys, and forks that were found",
   usage: "tributary device list [--data DIR]",
-  help: `The hub believes of a device with a key only what that key has signed. A fork is two different events with one seq, both signed by the device's key. The
+  help: `From a device that has a key, the hub believes only what that key has signed. A fork is two different events with one seq, both signed by the device's key. The
 one that came first holds; --json has both signed heads.`,
   maxPositionals: 0,
   options: DATA,
@@ -66,7 +66,7 @@ one that came first holds; --json has both signed heads.`,
 
 export const deviceRevoke: Command = {
   name: "device revoke",
-  summary: "refuse a device from now on: it was lost, or its key was",
+  summary: "refuse a device from now on, because it or its key was lost",
   usage: "tributary device revoke SITE/DEVICE [--reason TEXT] [--data DIR]",
   help: `Takes effect within seconds, also while the device syncs. The token under which it enrolled is revoked too, because the device has it; other devices that enrolled
 under that token are not affected. The hub's own broker withdraws its logins and closes its connections. The tablet that replaces it enrols with its own code: \`tributary site add SITE --device NAME\`.
@@ -146,7 +146,7 @@ function jtiOf(given: string): string {
     const payload: unknown = JSON.parse(Buffer.from(given.split(".")[1] ?? "", "base64url").toString());
     if (isJsonObject(payload) && typeof payload.jti === "string") return payload.jti;
   } catch {
-    // The error below tells of it.
+    // The error below says so.
   }
   throw new TributaryError("input-malformed", "that is not a token of this hub", "Give the whole token, @file, or its jti.");
 }
@@ -179,7 +179,7 @@ export const keyRotate: Command = {
   name: "key rotate",
   summary: "make the hub's next key",
   usage: "tributary key rotate [--after HOURS] [--data DIR]",
-  help: `The present key announces the next one in its answers and signs that it follows; after --after hours (default ${OVERLAP_HOURS}) the next signs. Devices that were away
+  help: `The hub's answers announce the next key, and the present key signs that it follows. After --after hours (default ${OVERLAP_HOURS}) the next key signs. Devices that were away
 all the time find it by that signature. Tokens of the old key are taken until they expire, or until \`tributary key retire\` drops it. All processes of the hub
 notice the change within seconds.`,
   maxPositionals: 0,

@@ -10,7 +10,7 @@ export const parkedList: Command = {
   summary: "list entities that a view could not fold",
   usage: "tributary parked list [--view NAME] [--data DIR]",
   help: `A view parks an entity when it cannot take one of its events, because its declaration throws or the database refuses the row. The row stays as it was before that
-event; all other entities go on. Each later event folds the entity anew from all of its events, so an event that corrects the value repairs it.
+event; all other entities go on. With each later event the entity is folded again from all of its events, so an event that corrects the value repairs it.
 There are three ways to repair it yourself. Correct the value with \`tributary quarantine release NAME --set FIELD=VALUE\`. Correct the declaration, then run
 \`tributary rebuild VIEW\`. Or remove what prevented the write, then run \`tributary parked retry NAME\`. NAME is what this command lists: VIEW/ENTITY,
 ENTITY, or the event.`,
@@ -64,9 +64,9 @@ export const parkedShow: Command = {
 
 export const parkedRetry: Command = {
   name: "parked retry",
-  summary: "fold parked entities anew, after a fix",
+  summary: "fold parked entities again, after a fix",
   usage: "tributary parked retry [--view NAME] [VIEW/ENTITY | VIEW ENTITY | ENTITY | ORIGIN/SEQ]… [--data DIR]",
-  help: `Retries everything that is parked, or the names that \`tributary parked list\` prints. The process that holds an entity's shard folds it anew from all of its events.
+  help: `Retries everything that is parked, or the names that \`tributary parked list\` prints. The process that holds an entity's shard folds it again from all of its events.
 What still cannot be folded stays parked, with the new error. The running code does this; after you change a declaration, use \`tributary rebuild VIEW\` instead.`,
   options: { data: { type: "string" }, view: { type: "string" } },
   async run({ positionals: names, text, out }) {
@@ -79,7 +79,7 @@ What still cannot be folded stays parked, with the new error. The running code d
     out.line(
       asked === 0
         ? "Nothing is parked."
-        : `${asked} ${asked === 1 ? "entity is" : "entities are"} being folded anew; in a moment \`tributary parked list\` shows what is left.`,
+        : `${asked} ${asked === 1 ? "entity is" : "entities are"} being folded again; in a moment \`tributary parked list\` shows what is left.`,
     );
     return 0;
   },

@@ -126,7 +126,7 @@ export const quarantineRelease: Command = {
 origin releases what fits; the views then count the released event as its author wrote it, at its own time. What still does not fit stays in quarantine, and
 the command says why. The log keeps the event as it came, and who released it with which data. --as checks and reads it with another version.
 You can also name a parked entity, or its event, as \`tributary parked list\` prints it. Then --set is written as a correction by the hub: an ordinary event about
-the entity, with all that is known of the entity as its basis. Each view folds the entity anew with it.
+the entity, with all that is known of the entity as its basis. Each view then folds the entity again, with the correction.
 ${FILTER_HELP}
 
   tributary quarantine release relief.juba.tablet-1.k3x9/17 --set birth_date=2019-02-28 --note "typing error, asked the family"
@@ -182,7 +182,7 @@ async function correctThem(
   const names = await correct(desk, { entities, values, ...by });
   out.result({ released: names, corrected: names, held: [], dryRun: by.dryRun });
   out.line(
-    `${by.dryRun ? "Would correct" : "Corrected"} ${names.join(", ")}: ${Object.keys(values).join(", ")}. The views fold it anew; in a moment \`tributary parked list\` shows whether it fits.`,
+    `${by.dryRun ? "Would correct" : "Corrected"} ${names.join(", ")}: ${Object.keys(values).join(", ")}. The views fold this again; in a moment \`tributary parked list\` shows whether it fits.`,
   );
   return 0;
 }

@@ -72,7 +72,13 @@ function progressTo(out: Output): (progress: Progress) => void {
 function interruptible(): AbortSignal {
   const stop = new AbortController();
   const end = (): void =>
-    stop.abort(new TributaryError("backend-failed", "interrupted", "Nothing is lost: the same command goes on where it was."));
+    stop.abort(
+      new TributaryError(
+        "backend-failed",
+        "the command was interrupted",
+        "Nothing is lost: run the same command again, and it continues where it stopped.",
+      ),
+    );
   process.once("SIGINT", end);
   process.once("SIGTERM", end);
   return stop.signal;
@@ -105,7 +111,7 @@ const comparisonLines = (comparisons: readonly Comparison[]): string =>
 
 export const rebuildCommand: Command = {
   name: "rebuild",
-  summary: "build views anew from the log beside the live ones, and swap them in",
+  summary: "build views again from the log beside the live ones, and swap them in",
   usage:
     "tributary rebuild VIEW… [--all] [--compare] [--no-swap] [--fresh] [--rollback] [--max-rate N] [--data DIR] [--schemas DIR] [--projections DIR]",
   help: `Use it when a declaration has changed, or when you suspect a view. The new build stands beside the live view until it has caught up. Then it replaces
@@ -163,7 +169,7 @@ export const reconcileCommand: Command = {
   summary: "balance the books: views against the fold of the log, a device against the hub",
   usage:
     "tributary reconcile [VIEW…] [--all] [--repair] [--max-rate N] | --field FILE [--data DIR] [--schemas DIR] [--projections DIR]",
-  help: `Folds the log anew beside the live views and compares both by a tree of checksums, from the whole down to the rows that differ. Exit 6 when rows
+  help: `Folds the log again beside the live views and compares both by a tree of checksums, from the whole down to the rows that differ. Exit 6 when rows
 differ and --repair is not given. --repair corrects exactly those rows. \`tributary hub --reconcile-every 24\` runs it each day. With --field: checks that everything the hub confirmed to a device is in the log as the device wrote it. Each
 event's hash covers all before it, so a few steps find the first difference.
 
@@ -208,7 +214,7 @@ event's hash covers all before it, so a few steps find the first difference.
     );
     for (const { view, notCompared, refused } of results) {
       if (notCompared !== null) out.line(`${view} was not compared: ${notCompared} (\`tributary parked list\`).`);
-      if (refused.length > 0) out.line(`${view} refuses to be put right: ${refused.slice(0, 3).join(", ")}`);
+      if (refused.length > 0) out.line(`These rows of ${view} could not be repaired: ${refused.slice(0, 3).join(", ")}`);
     }
     const wrong = results.filter(({ differing, repaired }) => differing > 0 && !repaired);
     if (wrong.length === 0) return 0;
@@ -270,11 +276,11 @@ export const lag: Command = {
           );
         if (!life.isConfirmed)
           out.line(
-            `The log was found to hold less than before, and nobody has confirmed it: ${life.note ?? "no more is known"}. \`tributary restore --confirm\`, if you know why.`,
+            `The log was found to hold less than before, and nobody has confirmed it: ${life.note ?? "no more is known"}. If you know why, run \`tributary restore --confirm\`.`,
           );
         if (beyond.events > 0)
           out.line(
-            `${beyond.events} events had been folded before the log was set back (noticed ${beyond.since}), and have not come again: they are kept as evidence, and come when their devices sync.`,
+            `${beyond.events} events had been folded before the log was set back (noticed ${beyond.since}), and have not been sent again: they are kept as evidence, and their devices send them when they sync.`,
           );
         out.line("");
         out.line(

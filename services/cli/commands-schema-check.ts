@@ -48,7 +48,7 @@ For the project's own folder it also names event types that a view takes and no 
     const dir = positionals[0] ?? schemasHere();
     const given = text("level");
     if (given !== undefined && !isLevel(given))
-      throw new TributaryError("usage", `--level ${given} is none of ${LEVELS.join(", ")}`, `Use: ${schemaCheck.usage}`);
+      throw new TributaryError("usage", `--level ${given} is not one of ${LEVELS.join(", ")}`, `Use: ${schemaCheck.usage}`);
     const results = await checkFolder(dir, text("against"), given, text("data"));
     const { narrow, unfed } = results.some(({ rule }) => rule === "malformed")
       ? { narrow: [], unfed: [] }
@@ -68,7 +68,7 @@ For the project's own folder it also names event types that a view takes and no 
       );
     if (unfed.length > 0)
       out.line(
-        `Events that a view takes and that cannot come. Check the names in the view and in tributary.events:\n${unfed.map((each) => `  · ${each}`).join("\n")}\n`,
+        `Events that a view takes, but that no form declares. Check the names in the view and in tributary.events:\n${unfed.map((each) => `  · ${each}`).join("\n")}\n`,
       );
     out.line(
       errors === 0
@@ -292,7 +292,7 @@ function gitStore(dir: string, ref: string): SchemaStore {
   } catch (error) {
     throw new TributaryError(
       "not-found",
-      `git knows no ${JSON.stringify(ref)} for ${dir}: ${messageOf(error).split("\n").slice(-2)[0] ?? ""}`,
+      `git does not know ${JSON.stringify(ref)} for ${dir}: ${messageOf(error).split("\n").slice(-2)[0] ?? ""}`,
       "Name a commit, branch or tag, or write --against hub. In CI, fetch the history first.",
       { cause: error },
     );
@@ -312,7 +312,7 @@ export const schemaDiff: Command = {
   name: "schema diff",
   summary: "show what changed between two versions, and who could not read whom",
   usage: "tributary schema diff SUBJECT@A SUBJECT@B|FILE [--from FOLDER] [--data DIR]",
-  help: `From a running hub, or with --from out of a folder like schemas/. The second may be a file that nobody has registered yet.
+  help: `Compares versions in a running hub, or with --from versions in a folder like schemas/. The second may be a file that nobody has registered yet.
 
   tributary schema diff beneficiary@1 beneficiary@2 --from schemas
   tributary schema diff beneficiary@2 new.schema.json`,
@@ -352,7 +352,7 @@ function versionIn(store: SchemaStore, given: string): SchemaVersion {
     throw new TributaryError(
       "not-found",
       `there is no ${given}`,
-      "`tributary schema list` shows what there is; a folder is named with --from.",
+      "`tributary schema list` shows what there is; --from names a folder.",
     );
   return found;
 }
@@ -388,7 +388,7 @@ export const schemaLint: Command = {
     out.result({ ok: errors === 0, notes });
     out.line(
       notes.length === 0
-        ? "Nothing to say."
+        ? "There is nothing to report."
         : table(
             ["schema", "", "rule", "at", "what"],
             notes.map((n) => [`${n.subject}@${n.version}`, n.severity, n.rule, n.path || "/", `${n.message}. ${n.hint}`]),

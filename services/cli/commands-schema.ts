@@ -139,7 +139,7 @@ export const schemaRegister: Command = {
   name: "schema register",
   summary: "register a schema, or all of a folder",
   usage: "tributary schema register SUBJECT FILE | FOLDER [--actor NAME] [--data DIR]",
-  help: `A FILE becomes the subject's next version (named v3.schema.json: version 3 and no other); .avsc is Avro, .json JSON Schema 2020-12. Of a FOLDER like
+  help: `A FILE becomes the subject's next version (named v3.schema.json: version 3 and no other); .avsc is Avro, .json JSON Schema 2020-12. From a FOLDER like
 schemas/ the hub registers what it lacks. What would break a site that still has an earlier version is refused, with an example.
 The same text again changes nothing. The hub registers schemas/ by itself when it starts.
 
@@ -151,9 +151,9 @@ The same text again changes nothing. The hub registers schemas/ by itself when i
     const { positionals, text, out } = input;
     const [first, file] = positionals;
     if (first === undefined)
-      throw new TributaryError("usage", "nothing is named to be registered", `Use: ${schemaRegister.usage}`);
+      throw new TributaryError("usage", "a subject and its file, or a folder, is missing", `Use: ${schemaRegister.usage}`);
     if (file === undefined && !isFolder(first))
-      throw new TributaryError("usage", `${first} is no folder`, `Use: ${schemaRegister.usage}`);
+      throw new TributaryError("usage", `${first} is not a folder`, `Use: ${schemaRegister.usage}`);
     return withHubGate(text("data"), async ({ registry }) => {
       if (file === undefined) {
         const added = await registerFolder(registry, loadSchemas(first), actorOf(input));
@@ -165,7 +165,7 @@ The same text again changes nothing. The hub registers schemas/ by itself when i
       const outcome = await registry.register(first, given, { actor: actorOf(input), ...(version === null ? {} : { version }) });
       if (outcome.kind === "incompatible") {
         out.result({ registered: null, level: outcome.level, findings: outcome.findings });
-        out.line(`${first} was not changed: by ${outcome.level}, this must not become its next version.\n`);
+        out.line(`${first} was not changed: under ${outcome.level}, this cannot become its next version.\n`);
         for (const finding of outcome.findings) out.line(`${findingLines(finding).join("\n")}\n`);
         return 3;
       }
@@ -191,7 +191,7 @@ function isFolder(path: string): boolean {
 
 export const schemaLevel: Command = {
   name: "schema level",
-  summary: "show or set what a new version owes the earlier ones",
+  summary: "show or set how far a new version must fit the earlier ones",
   usage: `tributary schema level [SUBJECT] [${LEVELS.join("|")}|default] [--actor NAME] [--data DIR]`,
   help: `Without a subject: the default of all subjects without their own (at first ${DEFAULT_LEVEL}, because sites are away for long). BACKWARD: new readers read old data.
 FORWARD: old readers read new data. FULL: both. _TRANSITIVE: with every earlier version, not only the last.
@@ -237,7 +237,7 @@ async function setting(
   const subject = isValue(first) || first === undefined ? null : first;
   const value = isValue(first) ? first : second;
   if (value !== undefined && !isValue(value))
-    throw new TributaryError("usage", `${value} is none of ${values.join(", ")}`, `Use: ${usage}`);
+    throw new TributaryError("usage", `${value} is not one of ${values.join(", ")}`, `Use: ${usage}`);
   return withHubGate(text("data"), async ({ registry }) => {
     if (subject !== null) need(registry, { subject, version: null });
     if (value !== undefined) await how.write(registry, subject, value === "default" ? null : value);
@@ -337,7 +337,7 @@ password of basic credentials with any name. With --read it may only read; so ma
       scopes: [flag("read") ? SCOPE_SCHEMAS_READ : SCOPE_SCHEMAS],
     });
     out.result({ token, url: httpUrl, days });
-    out.line(`Good for ${days} days, at ${httpUrl}:\n\n${token}`);
+    out.line(`Valid for ${days} days, at ${httpUrl}:\n\n${token}`);
     return 0;
   },
 };

@@ -15,12 +15,12 @@ export const view: Command = {
   help: `Views are declared in projections/. Without a name, the command lists them. After a view's own columns come deleted, conflicts (how many of its
 registers are contested) and waiting_for (events that have not arrived yet).
 
---where takes COLUMN, an operator and a VALUE; where it stands more than once, all conditions hold. Write it in quotes, as a shell reads < and > otherwise.
-  =  !=          the same, another (a row without a value holds another, too); without a VALUE: empty, not empty
-  >  >=  <  <=   numbers, days and times by their order, texts by their letters. A day asked of a column of times is the whole day in UTC
-  ~              contains; whether A to Z are small or capital does not count
---columns chooses columns, and their order. --sort goes by a column, from the least (or with :desc from the greatest); rows without a value come last.
---limit is ${DEFAULT_ROWS}, with --csv all; --after ID goes on after a row that has been shown. With --json: limit, total, more (whether there are others) and next (the ID for --after).
+--where takes COLUMN, an operator and a VALUE; where it stands more than once, all conditions hold. Write it in quotes, because < and > mean something else to a shell.
+  =  !=          equal, not equal (a row without a value is not equal to any VALUE); without a VALUE: empty, not empty
+  >  >=  <  <=   numbers, days and times by their order, texts by their letters. A day that is compared with times means the whole day in UTC
+  ~              contains; small and capital letters A to Z count as the same
+--columns chooses columns, and their order. --sort orders rows by a column, the least first (with :desc the greatest); rows without a value come last.
+--limit is ${DEFAULT_ROWS} by default, with --csv all rows. --after ID continues after a row that has been shown. With --json: limit, total, more (whether there are others) and next (the ID for --after).
 --csv writes a header and a line for each row (RFC 4180): no value is an empty cell, an empty text is "".
 
 --as-of shows the rows as the hub knew them when the log ended at that position; --at, as it knew them at that time. The rows are read from their kept
@@ -75,7 +75,7 @@ versions, as today's rules made them.
 const moreWords = ({ total }: FoundRows, last: string | null): string =>
   last === null
     ? `There are more: --limit ${total} shows all.`
-    : `There are more: --after ${JSON.stringify(last)} goes on, --limit ${total} shows all.`;
+    : `There are more: --after ${JSON.stringify(last)} shows the next, --limit ${total} shows all.`;
 
 /** Throws `usage` where rows are asked for and no view is named. */
 function mustAskNothing({ text, list, flag }: Input): void {

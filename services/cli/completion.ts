@@ -173,7 +173,7 @@ const ZSH_KINDS: Readonly<Record<Kind, string>> = {
   subject: "_tributary_asked subject",
 };
 
-/** What \`_arguments\` does at a place: an action, or several that it tries together. */
+/** What \`_arguments\` does for an argument: an action, or several that it tries together. */
 function zshAction({ kinds, words }: Values): string {
   const actions = [...kinds.map((kind) => ZSH_KINDS[kind]), ...(words.length === 0 ? [] : [`(${words.join(" ")})`])];
   const [only = " "] = actions;

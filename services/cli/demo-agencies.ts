@@ -116,7 +116,7 @@ export async function agencies(stage: Stage, deps: AgencyDeps): Promise<AgencyFa
   return { row, contested, doubleRation, ...(await changeOfRule(stage, deps)) };
 }
 
-/** Tells a contested value: who wrote what, knowing what, and what is shown. */
+/** Tells a contested value: who wrote what, what they had seen, and what is shown. */
 function tellRegister(out: Output, { register, steps }: RegisterStory, { value, reason, losers }: Decision): void {
   const agency = (org: string): string => AGENCIES.find((each) => each.org === org)?.title.split(",")[0] ?? org;
   const wroteIn = new Map(steps.map((each) => [each.event, said(each.value)]));
@@ -138,7 +138,7 @@ async function writeOffline(stage: Stage): Promise<void> {
   const at = (agency: number): Tablet & { readonly actor: string } => {
     const [tablet, who] = [tablets[agency], AGENCIES[agency]];
     if (tablet === undefined || who === undefined)
-      throw new TributaryError("internal", `there is no agency ${agency}`, "This is a bug.");
+      throw new TributaryError("internal", `there is no agency ${agency}`, "This is a bug; please report it.");
     return { ...tablet, actor: who.actor };
   };
   const write = (agency: number, moment: string, given: Pick<NewEvent, "type" | "entity" | "data">): Promise<unknown> => {
@@ -221,10 +221,10 @@ async function changeOfRule(
   const seen = await reader.stop();
   const after = await rowOf(db);
   out.line(
-    "   Then what the desk sees is built anew beside the old and put in its place (`tributary rebuild`). Somebody reads her row all the while:",
+    "   Then the desk's list is built a second time beside the old one, and replaces it (`tributary rebuild`). Somebody reads her row all the while:",
   );
   out.line(
-    `     asked ${seen.reads} times, without an answer ${seen.failures + seen.empty} times; she saw ${seen.phones.join(", then ")}.`,
+    `     asked ${seen.reads} times, without an answer ${seen.failures + seen.empty} times; the phone number was ${seen.phones.join(", then ")}.`,
   );
   return {
     tried: { changed: tried.changed, columns },

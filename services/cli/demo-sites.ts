@@ -81,7 +81,8 @@ export async function sites(stage: Stage): Promise<SiteFacts> {
     out.line(`   ${SITES.map(({ title }) => title).join("; ")}.`);
     const at = (name: SiteName): Tablet => {
       const found = tablets.get(name);
-      if (found === undefined) throw new TributaryError("internal", `there is no tablet of ${name}`, "This is a bug.");
+      if (found === undefined)
+        throw new TributaryError("internal", `there is no tablet of ${name}`, "This is a bug; please report it.");
       return found;
     };
 

@@ -22,7 +22,7 @@ export interface Places {
   readonly schemas: string;
 }
 
-/** Where the story is played; a chapter may put another hub in the place of the first. */
+/** Where the story is played; a chapter may replace its hub by another. */
 export interface Stage extends Places {
   readonly out: Output;
   /** Where the hub's own lines go. */

@@ -102,7 +102,7 @@ ${CHAPTERS.map(({ name, shows }) => `  ${name.padEnd(10)}${shows}`).join("\n")}`
     const runDir = join(dir, String(process.pid));
     const hubData = join(runDir, "hub");
     const sitesDir = join(runDir, "sites");
-    // What a demo that was killed has left behind.
+    // Remove what a demo that was killed has left behind.
     for (const name of existsSync(dir) ? readdirSync(dir) : []) {
       if (!/^\d+$/.test(name) || isAlive(Number(name))) continue;
       await removeAbandoned(join(dir, name, "hub"));

@@ -5,9 +5,9 @@ import { fitsViews, type View } from "../merge/engine.ts";
 import { connectViews, type Db, generationsOf, isBuiltAs, settledEvents } from "../views/index.ts";
 import { type Folders, loadViews } from "./folders.ts";
 
-/** How often the door checks which views stand. */
+/** How often the door checks which views are live. */
 const LOOK_MS = 2_000;
-/** How many of devices' questions the database may have at a time. When it hangs, further questions are not put to it. */
+/** How many questions of devices the database is asked at a time. While it hangs, it is asked no more. */
 const MAX_ASKED = 32;
 
 export interface DoorViews {
@@ -18,10 +18,10 @@ export interface DoorViews {
 }
 
 /**
- * What the door knows of the views. It holds events to the declarations of the views that stand. A view whose file declares it otherwise than it stands is not looked at, so that a
- * file that somebody is just editing keeps no event back; once `tributary rebuild` has swapped the view in, its file is loaded again.
+ * What the door knows of the views. It checks events against the declarations of the live views. It leaves out a view whose file differs from the live build, so that a file that
+ * somebody is just editing holds no event back; once `tributary rebuild` has swapped the view in, the door loads its file again.
  *
- *   as declared ── the database tells which views stand ──▶ as they stand ⇄ others stand: files loaded again
+ *   as declared ── the database tells which builds are live ──▶ as built ⇄ other builds are live: files loaded again
  *        └ database away, or not prepared yet: as before
  */
 export async function followViews({
@@ -93,7 +93,7 @@ export function settledIn(db: () => Db | null): Settled {
     try {
       return await settledEvents(open, marks, incarnation);
     } catch {
-      // The loop that checks which views stand finds out that the database is away, and connects again.
+      // The loop that checks which views are live finds out that the database is away, and connects again.
       return null;
     } finally {
       asked--;

@@ -81,7 +81,7 @@ export function foldersOf(data: string | undefined): Folders {
     throw new TributaryError(
       "usage",
       `the hub in ${dir} works with ${path === null ? `no ${name} but its own` : `the ${name} in ${path}`}, and ${source === "option" ? `--${name}` : VARIABLES[name]} names ${other}`,
-      `Leave it out to work with the hub's. To change them, start the hub again: \`tributary hub --data ${dir} --${name} ${other}\`; \`tributary rules try\` tells beforehand what would differ.`,
+      `Leave it out to work with the hub's own folder. To change the hub's folders, start the hub again: \`tributary hub --data ${dir} --${name} ${other}\`; \`tributary rules try\` tells beforehand what would differ.`,
     );
   });
 }
@@ -120,7 +120,7 @@ export function loadForms({ schemas }: Pick<Folders, "schemas">, options: { read
       throw new TributaryError(
         "schema-malformed",
         `${join(schemas, subject)}: the hub has forms of its own under this name`,
-        "Take the folder away; it may stay only as a copy of the hub's. Give your own form another name.",
+        "Remove the folder; it may stay only as a copy of the hub's. Give your own form another name.",
       );
     files.set(subject, theirs);
   }
@@ -153,7 +153,7 @@ export async function loadViews(
     if (missing.length > 0)
       throw new TributaryError(
         "projection-malformed",
-        `${projections}: the view ${view.name} takes the place of the hub's own, and has no column ${missing.join(", ")}`,
+        `${projections}: the view ${view.name} replaces the hub's own, but has no column ${missing.join(", ")}`,
         "Give it all columns of the hub's view, or another name.",
       );
     return false;

@@ -15,7 +15,7 @@ export interface Report {
 const row = (cells: readonly string[]): string => `${cells.map(csvCell).join(",")}\n`;
 
 /**
- * Opens a report. Its rows are on disk before the import that handed them back goes on to its end; the file itself appears when all of them are there. Throws `usage` where
+ * Opens a report. Its rows are on disk before the import that handed them back ends; the file itself appears when all of them are there. Throws `usage` where
  * a file of that name is there already: it may be a report that somebody is mending.
  */
 export function openReport(file: string): Report {

@@ -26,7 +26,7 @@ export function keyLogins(record: KeyRecord, nowMs: number): SiteLogin[] {
   });
 }
 
-/** Whether the right that a login was given by still stands, according to the book of keys. */
+/** Whether the right that a login was given for still holds, according to the book of keys. */
 export function loginStands(record: KeyRecord, { org, site, device, right }: SiteLogin, nowMs: number): boolean {
   const revocation = record.revocationOf(`${org}.${site}`);
   if (right === undefined) return revocation === null;
@@ -41,7 +41,7 @@ export function loginStands(record: KeyRecord, { org, site, device, right }: Sit
 }
 
 /**
- * The same for a command, whose reading of the book does not follow it: a key that is not in that reading was enrolled since. Its login is left to the hub, which
+ * The same for a command, which reads the book once and does not follow it: a key that it has not read was enrolled since. Its login is left to the hub, which
  * has admitted it and follows the book.
  */
 function mayStand(record: KeyRecord, login: SiteLogin, nowMs: number): boolean {

@@ -76,7 +76,7 @@ export function readManifest(dir: string): Manifest {
   const file = join(dir, MANIFEST);
   if (!existsSync(file))
     throw damaged(
-      `${dir} is no backup: it has no ${MANIFEST}`,
+      `${dir} is not a backup: it has no ${MANIFEST}`,
       "The manifest is written last: without it the backup was not finished. Take another.",
     );
   let raw: unknown;
@@ -90,7 +90,7 @@ export function readManifest(dir: string): Manifest {
     throw damaged(`${dir} was written by a newer version of this program (${String(program)})`, "Update this program.");
   const parsed = manifestSchema.safeParse(raw);
   if (!parsed.success)
-    throw damaged(`${file} is no manifest: ${parsed.error.issues[0]?.message ?? ""}`, "Take another backup.", parsed.error);
+    throw damaged(`${file} is not a manifest: ${parsed.error.issues[0]?.message ?? ""}`, "Take another backup.", parsed.error);
   return parsed.data;
 }
 
@@ -99,10 +99,10 @@ export async function checkFiles(dir: string, manifest: Manifest, say: (line: st
   const names = new Set(manifest.files.map(({ name }) => name));
   for (const name of ["config.json", "signing-key.json", "told.jsonl", ...(manifest.log === null ? [] : ["events.db"])])
     if (!names.has(name))
-      throw damaged(`the backup in ${dir} is not whole: ${name} is not in its manifest`, "Take another backup.");
+      throw damaged(`the backup in ${dir} is incomplete: ${name} is not in its manifest`, "Take another backup.");
   for (const { name, bytes, sha256 } of manifest.files) {
     const file = join(dir, name);
-    if (!existsSync(file)) throw damaged(`the backup is not whole: ${file} is missing`, "Take another backup.");
+    if (!existsSync(file)) throw damaged(`the backup is incomplete: ${file} is missing`, "Take another backup.");
     const size = statSync(file).size;
     if (size !== bytes)
       throw damaged(`${file} is damaged: it has ${size} bytes, not ${bytes}`, "Take another backup, and check the disk.");

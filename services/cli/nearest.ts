@@ -1,6 +1,6 @@
 /** "Did you mean …": which known word is nearest to one that somebody has typed. */
 
-/** How many letters must be put in, left out, replaced or swapped with their neighbour to make one word of the other. */
+/** How many letters must be put in, left out, replaced or swapped with their neighbour to turn one word into the other. */
 export function editDistance(a: string, b: string): number {
   let beforeLast: number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, j) => j);
@@ -45,7 +45,7 @@ export function nearestCommand(typed: readonly string[], names: readonly string[
   const group = firsts.includes(first) ? first : nearest(first, firsts);
   const inGroup = names.filter((name) => name.startsWith(`${group} `));
   if (second !== "" && inGroup.length > 0) {
-    // The group stands; only the word after it is looked at, so that `site remove` never becomes another group's command.
+    // The group is known; only the word after it is compared, so that `site remove` never becomes another group's command.
     const word = nearest(
       second,
       inGroup.map((name) => name.slice(`${group} `.length)),

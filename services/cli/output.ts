@@ -105,8 +105,8 @@ const diskFull = (error: unknown): TributaryError =>
   new TributaryError("disk-full", messageOf(error), "Make room, and try again.");
 
 /**
- * A reader who has read enough (`| head`) closes the pipe: the rest of the words is dropped, and the command's work goes on to its own end and code. The same holds for
- * words for a file on a full disk: a hub must not end because its words cannot be written; `exitCodeOf` then says that the command's result is not all there.
+ * A reader who has read enough (`| head`) closes the pipe: the rest of the output is dropped, and the command works on to its own end and exit code. The same holds for
+ * output to a file on a full disk: a hub must not end because its output cannot be written; `exitCodeOf` then says that the command's result is incomplete.
  */
 export function mindTheReader(): void {
   for (const stream of [process.stdout, process.stderr])
@@ -117,15 +117,15 @@ export function mindTheReader(): void {
     });
 }
 
-/** The exit code of a command that has ended with `code`. Writes the reason to stderr where the result is not all there. */
+/** The exit code of a command that has ended with `code`. Writes the reason to stderr when the result is incomplete. */
 export function exitCodeOf(code: number): number {
   if (code !== 0 || unwritten === null) return code;
   const { message, hint, exitCode } = diskFull(unwritten);
-  process.stderr.write(`tributary: the result is not all there: ${message}\n${hint}\n`);
+  process.stderr.write(`tributary: the result is incomplete: ${message}\n${hint}\n`);
   return exitCode;
 }
 
-/** Tells of a failure, in the form that was asked for, and returns the exit code. */
+/** Reports a failure, in the form that was asked for, and returns its exit code. */
 export function reportFailure(error: unknown, json: boolean): number {
   const known = isTributaryError(error) ? error : isFull(error) ? diskFull(error) : operatingFailure(error);
   if (json) {

@@ -13,14 +13,14 @@ export async function positionAsked(db: Db, text: string): Promise<Position> {
     throw new TributaryError(
       "usage",
       `${JSON.stringify(text)} is not a position`,
-      "Positions are whole numbers, with the log's incarnation before them or without, as INCARNATION:POSITION; `tributary audit entity` shows each event's.",
+      "Write a whole number, or INCARNATION:POSITION with the log's incarnation; `tributary audit entity` shows the position of each event.",
     );
   const present = await incarnationOf(db);
   if (life !== undefined && life !== present)
     throw new TributaryError(
       "usage",
-      `${text} is a position of another life of the log: the views are of ${present ?? "one without a name"}`,
-      "The log was set back to a backup since, and gives positions again for other events. `tributary audit entity --json` names the events' positions as they are now; `tributary lag` tells how many events were beyond.",
+      `${text} is a position of another incarnation of the log: the views are of ${present ?? "one without a name"}`,
+      "The log was set back since, and gives the same positions to other events. `tributary audit entity --json` shows the events' positions as they are now; `tributary lag` shows how many events were beyond its end.",
     );
   return position(BigInt(number));
 }

@@ -53,7 +53,7 @@ export async function mustAnswer(dir: string, state: HubState, needs: readonly S
       throw new TributaryError(
         "backend-unreachable",
         `${title} of the hub in ${dir} does not answer (${silence})`,
-        `The hub starts a server again that has ended: try again in a moment. Its terminal and ${dir}/logs say more.`,
+        `The hub restarts a server that has ended: try again in a moment. Its terminal and ${dir}/logs say more.`,
       );
     }),
   );

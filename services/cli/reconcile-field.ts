@@ -70,7 +70,7 @@ export async function reconcileField(file: string, data: string | undefined, out
     throw new TributaryError(
       "verify-failed",
       `the log does not hold what was confirmed to ${wrong.origin}`,
-      "The hub's log was lost in part or set back: restore it. The device still has its events; `tributary field sync --again` sends them once more.",
+      "The hub's log was lost in part or set back: restore it. The device still has its events; `tributary field sync --again` sends them again.",
     );
   return 0;
 }

@@ -74,7 +74,7 @@ export async function registerFolder(registry: Registry, folder: SchemaStore, ac
       references.every(({ subject, version }) => registry.versions(subject)[version - 1] !== undefined),
     );
     if (ready.length === 0)
-      throw new TributaryError("schema-malformed", "schemas refer to one another in a circle", "Part them.");
+      throw new TributaryError("schema-malformed", "schemas refer to one another in a circle", "Remove one of the references.");
     for (const { subject, version, kind, text, references } of ready) {
       // A hub that starts again already has this version: there is nothing to read, compile and compare.
       if (registry.versions(subject)[version - 1]?.text === text) continue;
@@ -90,7 +90,7 @@ export async function registerFolder(registry: Registry, folder: SchemaStore, ac
 export const registerProjectSchemas = (registry: Registry, folders: Folders, actor: string): Promise<string[]> =>
   registerFolder(registry, loadForms(folders), actor);
 
-/** How many columns of the project's views hold less than their forms let through; 0 where files cannot be read, of which the projector tells. */
+/** How many columns of the project's views hold less than their forms let through; 0 where files cannot be read, which the projector reports. */
 export async function narrowerThan(store: SchemaStore, folders: Folders): Promise<number> {
   const views = await loadViews(folders).catch(() => []);
   return narrowColumns(views, formsOf(store)).length;

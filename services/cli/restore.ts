@@ -46,7 +46,7 @@ export interface RestoreOptions {
  * Makes a hub's folder from a backup:
  *
  *   checked file by file ─▶ copied beside its place, on disk ─▶ in place, with a marker ─▶ first start: a new incarnation of the log, then the hub serves
- *       └ damaged, not whole, newer ─▶ refused, naming the file; nothing was made
+ *       └ damaged, incomplete, newer ─▶ refused, naming the file; nothing was made
  */
 export async function restoreBackup({ from, dataDir, say }: RestoreOptions): Promise<Manifest> {
   const dir = resolve(from);
@@ -54,7 +54,7 @@ export async function restoreBackup({ from, dataDir, say }: RestoreOptions): Pro
     throw new TributaryError(
       "usage",
       `${dataDir} is not empty`,
-      "Restore into a folder that is not there yet: --data NEW. What stands there may be needed still; a restore never writes over it.",
+      "Restore into a folder that is not there yet: --data NEW. What that folder holds may still be needed; a restore never overwrites it.",
     );
   const manifest = readManifest(dir);
   await checkFiles(dir, manifest, say);
@@ -103,7 +103,9 @@ function advise(dataDir: string, manifest: Manifest, say: (line: string) => void
   const now = folderDigests(foldersOf(dataDir));
   for (const folder of ["schemas", "projections"] as const)
     if (manifest[folder] !== now[folder])
-      say(`The files in ${folder}/ are not those that the hub ran with; put them in place first if that is not meant.`);
+      say(
+        `The files in ${folder}/ are not those that the hub ran with. If that is not intended, put the right files in place first.`,
+      );
   if (!canHoldDatabase(dataDir))
     say(`PostgreSQL does not run as root, and cannot reach ${dataDir}: the hub's start will say how to mend it.`);
 }
@@ -147,7 +149,7 @@ export async function takeUpLog(
   say(
     kept === null
       ? `This hub was restored from a backup of ${backupAt}, without its log. If the event store was restored as well: \`tributary restore --declare\`.`
-      : `This hub was restored from a backup of ${backupAt}: its log begins a new incarnation, ${present.id}. Devices send again what it lacks; the views are folded anew.`,
+      : `This hub was restored from a backup of ${backupAt}: its log begins a new incarnation, ${present.id}. Devices send again what it lacks; the views are folded again from the log.`,
   );
   return present;
 }

@@ -8,7 +8,7 @@ import { nearestCommand } from "./nearest.ts";
 import { reportFailure, table } from "./output.ts";
 import { withSettings } from "./settings.ts";
 
-/** Loaded when used: a field command must not load gRPC, nor `--help` a database driver. */
+/** Each is loaded when it is used: a field command must not load gRPC, and `--help` must not load a database driver. */
 export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   demo: async () => (await import("./demo.ts")).demo,
   init: async () => (await import("./commands-init.ts")).init,

@@ -94,7 +94,7 @@ const fileSchema = z.strictObject({
 /** What `tributary.config.ts` exports; `docs/packages.md` says what each setting means. */
 export type TributaryConfig = z.input<typeof fileSchema>;
 
-/** One setting: its place in the file, its option and variable. */
+/** One setting: its name in the file, its option and its variable. */
 export interface Setting {
   readonly key: string;
   readonly variable: string;

@@ -27,7 +27,8 @@ function admit(dir: string, state: HubState, { lifetimeS, expiresAt, codeDays, a
     const token = await issueHubToken(dir, { ...bound, lifetimeS, issuedAfterS });
     const { code, expiresAt: codeExpiresAt } = await issueCode(book, ring, { ...bound, days: codeDays, actor });
     const secret = readCode(code);
-    if (secret === null) throw new TributaryError("backend-failed", "the hub made a code that it cannot read", "This is a bug.");
+    if (secret === null)
+      throw new TributaryError("backend-failed", "the hub made a code that it cannot read", "This is a bug; please report it.");
     const login = siteLogin(token, org, site);
     await admitNew(
       dir,

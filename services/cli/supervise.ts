@@ -54,7 +54,7 @@ export interface HubOptions {
   /** Balance the books once in this many hours. */
   readonly reconcileEveryHours?: number;
   readonly say?: (line: string) => void;
-  /** Whether servers get process groups of their own: for a caller that sees to their end, whatever the signal. */
+  /** Whether servers get process groups of their own: for a caller that ends them itself, whatever the signal. */
   readonly ownGroups?: boolean;
   /** Ends a start that is under way; everything that was begun is ended. */
   readonly signal?: AbortSignal;
@@ -210,7 +210,7 @@ async function prepareLog(
   }
 }
 
-/** Compares the log with the anchor that is kept elsewhere. Returns the log's incarnation, a new one where the log is not the anchor's. */
+/** Compares the log with the anchor that is kept elsewhere. Returns the log's incarnation: a new one if this is not the log that the anchor describes. */
 async function compareAnchor(dataDir: string, log: Log, place: AnchorPlace, say: (line: string) => void): Promise<Incarnation> {
   const memory = anchorMemory(dataDir, place);
   const found = await checkAnchor({ log, place, memory, hubKeys: () => readHubKeys(dataDir).map(publicPartOf) }, "hub");

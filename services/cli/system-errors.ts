@@ -8,19 +8,22 @@ import { messageOf, TributaryError } from "../core/index.ts";
 const PATHS: Readonly<Record<string, readonly [what: (path: string) => string, todo: string]>> = {
   EACCES: [
     (path) => `the system does not let this user work with ${path}`,
-    "Name another place, or give this user the rights to it.",
+    "Name another path, or give this user the rights to it.",
   ],
   EPERM: [
     (path) => `the system does not let this user work with ${path}`,
-    "Name another place, or give this user the rights to it.",
+    "Name another path, or give this user the rights to it.",
   ],
-  EROFS: [(path) => `${path} is on a disk that cannot be written to`, "Name a place on another disk."],
+  EROFS: [(path) => `${path} is on a disk that cannot be written to`, "Name a path on another disk."],
   ENOENT: [(path) => `${path} is not there`, "Check the name, and make the folder first where one is missing."],
-  ENOTDIR: [(path) => `${path} is not a folder, or lies below a file`, "Name a folder; where a file has its name, name another."],
+  ENOTDIR: [
+    (path) => `${path} is not a folder, or lies below a file`,
+    "Name a folder; if a file has that name, choose another name.",
+  ],
   EEXIST: [(path) => `${path} is a file, and a folder is needed there`, "Name a folder, or one that is not there yet."],
   EISDIR: [(path) => `${path} is a folder, and a file is needed`, "Name a file."],
-  ENAMETOOLONG: [(path) => `the name is too long: ${path.slice(0, 80)}…`, "Name a place with a shorter path."],
-  ELOOP: [(path) => `${path} is a link that leads to itself`, "Name the place itself."],
+  ENAMETOOLONG: [(path) => `the name is too long: ${path.slice(0, 80)}…`, "Name a shorter path."],
+  ELOOP: [(path) => `${path} is a link that leads to itself`, "Name the file or folder that it should lead to."],
   EMFILE: [(path) => `too many files are open; the next was ${path}`, "Raise the limit (`ulimit -n`), and try again."],
   ENFILE: [(path) => `too many files are open; the next was ${path}`, "End some programs, and try again."],
   EBUSY: [(path) => `another program uses ${path}`, "Wait until it has finished, or stop it."],

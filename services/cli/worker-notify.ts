@@ -9,7 +9,7 @@ export const notifier: Command = {
   name: "notifier",
   summary: "run the notifier alone (the hub starts one itself)",
   usage: "tributary notifier [--data DIR] [--log FILE]",
-  help: `Tells people about conflicts. Whom and how stands in notifications.json in the hub's folder, or in the file that TRIBUTARY_NOTIFICATIONS names; it is read
+  help: `Tells people about conflicts. notifications.json in the hub's folder, or the file that TRIBUTARY_NOTIFICATIONS names, says whom to tell and how; it is read
 at the start. Several may run at once; each notification is sent by one of them. Without the file nobody is told, and the notifications are kept as
 failed until you name a target.`,
   options: { data: { type: "string" }, log: { type: "string" } },

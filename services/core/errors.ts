@@ -110,7 +110,7 @@ export function listenFailure(
       return new TributaryError(
         "port-refused",
         `the system does not let this user listen on port ${port} of ${host}, wanted for ${title}`,
-        `Choose a port above 1023 with ${option}; a proxy can hand on what comes to a lower one.`,
+        `Choose a port above 1023 with ${option}; a proxy can pass on what comes to a lower one.`,
         because,
       );
     case "EADDRNOTAVAIL":
@@ -118,7 +118,7 @@ export function listenFailure(
     case "ENOTFOUND":
       return new TributaryError(
         "port-refused",
-        `${host}, where ${title} is to listen, is no address of this machine`,
+        `${host}, where ${title} is to listen, is not an address of this machine`,
         `Choose one of its addresses with ${option}, 127.0.0.1 for this machine only, or 0.0.0.0 for all.`,
         because,
       );

@@ -32,7 +32,7 @@ export interface Journal {
   end(): Promise<Position | null>;
   /**
    * Follows the streams whose names begin with `prefix`, from after a position, until `signal` aborts. A lost link is made again. If the log was meanwhile
-   * set back to a backup, all facts come again from the first, at the revisions that they now have.
+   * set back to a backup, all facts are read again from the first, at the revisions that they now have.
    */
   follow(options: FollowOptions): void;
 }

@@ -89,7 +89,7 @@ export function retiredBy(views: readonly View[], { changed, undeclared }: Diffe
   if (others.length === 0) return [];
   throw new TributaryError(
     "usage",
-    `also declared otherwise than they stand: ${others.join(", ")}`,
-    "Put their files back, or name them too; `--all` rebuilds every view and takes away those that are no longer declared.",
+    `these views also differ from their live builds: ${others.join(", ")}`,
+    "Put their files back, or name them too; `--all` rebuilds every view and removes those that are no longer declared.",
   );
 }

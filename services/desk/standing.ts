@@ -121,7 +121,7 @@ export function refusalOf({ id, kind, state }: Pick<CaseRow, "id" | "kind" | "st
     return new TributaryError(
       "usage",
       `case ${id} is a violated invariant: there are no values to choose from`,
-      "Correct or cancel one of the entities by an event of its own, or `tributary case accept` it.",
+      "Correct or cancel one of the entities with a new event, or `tributary case accept` it.",
     );
   return state === "closed"
     ? new TributaryError("usage", `case ${id} is closed`, "`tributary explain` tells who decided it.")

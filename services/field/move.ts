@@ -166,7 +166,7 @@ function writeAgain(
         throw new TributaryError(
           "data-corrupt",
           `event ${seq} of ${origin.name} was damaged just now: ${found.reason}`,
-          "Sync again: then it is set aside.",
+          "Sync again: the next sync sets it aside.",
         );
       const head = { ...renamed(found.head, rename, ids), origin: target.name, seq: next as Seq };
       const hash = chainHash(prev, eventText(head, found.row.data));

@@ -127,7 +127,7 @@ function mustBeOurs(path: string): void {
   if (!found.isFile())
     throw new TributaryError(
       "path-unusable",
-      `${path} is not a file, and a database is one`,
+      `${path} is not a file, as a field database must be`,
       "Name a file with --db, for example juba.db.",
     );
   // SQLite looks at longer files itself. They are not opened here: closing one would take away the locks that this process has on it as a database.
@@ -138,7 +138,7 @@ const notADatabase = (path: string, cause: unknown): TributaryError =>
   new TributaryError(
     "data-corrupt",
     `${path} is not a field database, or is damaged: it does not begin like one`,
-    "Keep the file. Name another with --db; where it was a field database, `tributary field salvage --db FILE --out EVENTS` writes what is readable of it.",
+    "Keep the file. Name another with --db; if it was a field database, `tributary field salvage --db FILE --out EVENTS` writes what is readable of it.",
     { cause },
   );
 

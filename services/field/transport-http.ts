@@ -118,7 +118,7 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
     if (error.status === 503 || error.status === 507) {
       throw error.code === "backend-unreachable" ? error : away("the hub did not take the batch", error);
     }
-    // The hub's key is known and this is not signed. Smaller frames are tried, whoever asks for them; anything else is only a reason to come again.
+    // The hub's key is known and this is not signed. Smaller frames are tried, whoever asks for them; anything else is only a reason to try again.
     if (!identity.isPinned) return unsigned(error, sent, json);
     if (status === 413) return unsigned(refusedBy(status)!, sent);
     throw nobodysWord("the batch", error);
@@ -223,7 +223,7 @@ function wordOf(
     if (identity.believes(json, nonce)) return json;
     throw unprovenHub(where, null);
   }
-  // Something on the way is down, or says that the hub is. That may be anybody's word, and is only a reason to come again.
+  // Something on the way is down, or says that the hub is. That may be anybody's word, and is only a reason to try again.
   if (status >= 500) return null;
   // Something on the way does not carry large bodies: smaller ones are tried, whoever says so.
   if (status === 413 && !(isJsonObject(json) && "refusal" in json)) return null;

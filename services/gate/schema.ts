@@ -147,7 +147,7 @@ export interface SchemaOptions {
 
 /**
  * Makes a schema of its text. `lookUp` finds what it refers to. Throws `schema-malformed`, with
- * the location and what to write instead: no JSON, no schema, a feature that cannot be validated rightly, a reference to nothing.
+ * the location and what to write instead: no JSON, no schema, a feature that cannot be validated correctly, a reference to nothing.
  */
 // Many parameters because the first four all say what the schema is, at every call, and the options are rarely given.
 export function schemaVersion(

@@ -233,7 +233,7 @@ function noToken(authorization: string): TributaryError {
   return new TributaryError(
     "token-invalid",
     "what came with the request is not a token: a token is three parts with dots between them",
-    "Take it whole, as `tributary site add` or `tributary schema token` printed it, without spaces or line ends.",
+    "Copy all of it, as `tributary site add` or `tributary schema token` printed it, without spaces or line ends.",
   );
 }
 

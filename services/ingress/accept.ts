@@ -199,7 +199,7 @@ export function acceptor({
           if (await keepEvidence(log, batch, outcome.seq, signed)) say({ event: "fork-kept", origin, seq: outcome.seq });
           throw new TributaryError(
             "origin-forked",
-            `${origin} has two different events ${outcome.seq}: two devices write under one name`,
+            `${origin} has two different events with seq ${outcome.seq}: two devices write under one name`,
             "One of them was cloned or restored from a backup. It will continue under a new name; its events are kept.",
           );
         case "appended": {

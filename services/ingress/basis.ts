@@ -43,7 +43,7 @@ const ASKED_AT_A_TIME = 16;
 const MAX_ENDS = 4_000;
 /**
  * Events of others that one batch may have the hub read, to see what they are about. All are read: a claim that was not looked at would count unchecked. A batch
- * that needs more is refused, and its sender halves it; a single event never does. This rests on a sender who can: a device signs each half anew. Whoever only carried
+ * that needs more is refused, and its sender halves it; a single event never does. This rests on a sender who can: a device signs each half by itself. Whoever only carried
  * runs that others have signed could not halve one, and would need bases that are looked at over several batches instead.
  */
 const MAX_READS = MAX_BATCH_ORIGINS;

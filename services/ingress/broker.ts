@@ -48,7 +48,7 @@ const REQUEST_TIMEOUT_MS = 3_000;
 const MEND_PAUSE_MS = 1_000;
 /**
  * So many looks in a row that find batches in the stream and none handed out to who asks, or none that it would hand out: the consumer is stuck, and is made
- * anew.
+ * again.
  */
 const STUCK_LOOKS = 4;
 const DAY_MS = 86_400_000;
@@ -264,7 +264,7 @@ export function watchBroker({
   name: string;
   say: (event: Record<string, unknown>) => void;
   streams?: StreamSettings;
-  /** The link was lost and is there again, or something was made anew: what was asked of the broker before is lost. A new stream numbers its batches anew. */
+  /** The link was lost and is there again, or something was made again: what was asked of the broker before is lost. A new stream numbers its batches from the start. */
   onMended: (isNewStream: boolean) => void;
 }): BrokerWatch {
   let state = FINE;
@@ -276,7 +276,7 @@ export function watchBroker({
   const closing = new AbortController();
 
   const mended = (missing: string, why = "was gone from the broker"): void => {
-    say({ event: "broker-mended", missing, message: `the ${missing} ${why}, and was made anew` });
+    say({ event: "broker-mended", missing, message: `the ${missing} ${why}, and was made again` });
     onMended(false);
   };
   /** Whose stream it is. The mark of another log stays as long as its hub may be running; then ours replaces it. */

@@ -19,7 +19,7 @@ import type { seal } from "./vouch.ts";
  */
 const GAP_DELIVERIES = 7;
 const GAP_PAUSE_MS = 50;
-/** Batches that the process before had in hand when it ended come again within this time. */
+/** Batches that the process before had in hand when it ended are delivered again within this time. */
 const YOUNG_MS = 2 * ACK_WAIT_MS;
 /** A batch that fails in an unforeseen way goes to the dead letters after so many tries. */
 const MAX_INTERNAL_FAILURES = 5;

@@ -49,7 +49,7 @@ export function postponed() {
       count++;
       return ms;
     },
-    /** The batch has come again. Returns whether an earlier one of its lane has still to come back. */
+    /** The batch was delivered again. Returns whether an earlier one of its lane has still to come back. */
     returned({ site, seq, lane }: Held): boolean {
       drop(site, lane, seq);
       for (const other of ofLane(site, lane)?.keys() ?? []) if (other < seq) return true;

@@ -51,7 +51,7 @@ export const shownBy = (message: { readonly headers?: MsgHdrs | undefined; reado
 
 /**
  * Does something with the broker that nobody waits for: publishes, answers, acknowledges. On a connection that is closed, or with an answer that is too large,
- * it does nothing and says so: what was not answered comes again.
+ * it does nothing and says so: what was not answered is sent again.
  */
 export function quietly(say: (event: Record<string, unknown>) => void, what: string, act: () => void): boolean {
   try {

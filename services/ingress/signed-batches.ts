@@ -84,7 +84,7 @@ export async function admittedBatch(
   try {
     return { origin: await signed(came), authorization: undefined };
   } catch (error) {
-    // What is wrong with the hub says nothing about the batch, which may come again.
+    // What is wrong with the hub says nothing about the batch, which may be sent again.
     throw isAway(error) ? error : refusal;
   }
 }

@@ -54,7 +54,7 @@ const leftOn = ({ place, freeBytes, freeFiles }: Room): string =>
  *
  *   up ── ends ─▶ pausing (0.2 s doubling to 10 s) ─▶ starting ── answers ─▶ up
  *   │                ▲                                   └── fails ─▶ pausing; MAX_TRIES in a row, or damaged data ─▶ given up, and said to the owner
- *   │                └ its disk is full: said once, until there is room again, which is said too and begins the row anew; every 10 s, and none of it counts
+ *   │                └ its disk is full: said once, until there is room again, which is said too and begins the count of tries again; every 10 s, and none of it counts
  *   ├ up for HEALTHY_MS: the row is over
  *   └ does not answer (suspended, or its disk hangs): said once; left alone, since ending it might lose more time than it takes; answers again: said
  *

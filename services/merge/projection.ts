@@ -295,7 +295,7 @@ function checkEvents<C extends Columns>({ name: view, columns, events }: Declara
   const rules = Object.entries(events);
   if (rules.length === 0) throw malformed(view, "no event writes it");
   for (const [type, rule] of rules) {
-    if (type === RESOLVED) throw malformed(view, `${RESOLVED} has its meaning already, in every view`);
+    if (type === RESOLVED) throw malformed(view, `${RESOLVED} already has a meaning in every view`);
     if (rule.kind !== "set") continue;
     for (const name of rule.columns)
       if (!Object.keys(columns).includes(name)) throw malformed(view, `${type} sets a column ${name} that is not declared`);

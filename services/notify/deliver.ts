@@ -100,7 +100,7 @@ export async function withConnection<T>({ connect }: Pick<DeliverOptions, "conne
   try {
     return await work(db);
   } finally {
-    await within(QUERY_TIMEOUT_MS, db.end(), "the database did not hang up").catch(() => {});
+    await within(QUERY_TIMEOUT_MS, db.end(), "the connection to the database did not close").catch(() => {});
   }
 }
 

@@ -125,7 +125,7 @@ async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Pr
   );
   await part("case note", () => writeCaseNotes(db, judged.isCaseNote ? [entry] : []));
   await part("origin", () => writeOrigins(db, originsOf([entry])));
-  await part("folding anew", () => askWaiting(db, waiting, live.by));
+  await part("folding again", () => askWaiting(db, waiting, live.by));
   const unaudited = await writeAuditRow(db, entry, notes, (work) => tried(io, targets, work));
   if (unaudited !== null) {
     // Where the audit takes no event at all, this one is not to blame, and the projector must not go on without audit rows.

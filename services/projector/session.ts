@@ -186,7 +186,7 @@ const declaredOtherwise = (
   new TributaryError(
     "projection-malformed",
     others.length === 0
-      ? `${[...changed, ...undeclared].join(", ")}: the views that stand were built by other declarations than this process has`
+      ? `${[...changed, ...undeclared].join(", ")}: the live views were built by other declarations than this process has`
       : `this process declares ${[...changed, ...undeclared].join(", ")} otherwise than the views that ${others.join(" and ")} keep up to date`,
     others.length === 0
       ? "Run `tributary rebuild`, which builds them from the files as they are now; or put back the files that they were built with. Until then nothing is folded."

@@ -73,8 +73,8 @@ export async function swapIn(deps: RebuildDeps, { retired, family, builds, begun
 const heldOn = (cause: unknown): TributaryError =>
   new TributaryError(
     "backend-failed",
-    "readers have held on to the live views all the time, so that the new ones could not take their place",
-    "End transactions that stay open (pg_stat_activity shows them). Then run the same command again: it goes on where it was.",
+    "readers have held on to the live views all the time, so the new ones could not replace them",
+    "End transactions that stay open (pg_stat_activity shows them). Then run the same command again: it continues where it stopped.",
     { cause },
   );
 

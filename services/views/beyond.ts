@@ -73,7 +73,7 @@ async function countOriginsAnew(db: Db, origins: readonly string[]): Promise<voi
   );
 }
 
-/** How many events of earlier lives of the log were folded and have not come again since, and since when that is known. */
+/** How many events of earlier lives of the log were folded and have not been sent again since, and since when that is known. */
 export async function beyondNow(db: Db): Promise<{ readonly events: number; readonly since: string | null }> {
   const { rows } = await db.query<{ events: string; since: string | null }>(
     `SELECT count(*) AS events, to_char(min(noticed_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since FROM tributary.audit_beyond b

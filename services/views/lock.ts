@@ -16,7 +16,7 @@ export async function alone<T>(db: Db, wait: boolean, work: () => Promise<T>): P
       throw new TributaryError(
         "already-running",
         "another process is rebuilding views",
-        "Wait until that has ended. It can be interrupted, and goes on later.",
+        "Wait until that has ended. It can be interrupted; the same command continues it later.",
       );
   }
   try {

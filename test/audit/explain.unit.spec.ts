@@ -77,7 +77,7 @@ it("a late write names only the write that replaced it first, and what it had re
 
 it("an author who has no say, and had seen the value of one who has, is not said to have missed it", () => {
   const told = story("blood", wrote("clinic", 0, { blood: "A" }), wrote("b", 0, { blood: "B" }, { clinic: 0 }));
-  expect(told).toContain("having seen “A” by clinic-clerk at town (clinic), which only those with the say replace");
+  expect(told).toContain("having seen “A” by clinic-clerk at town (clinic), which only those with the say can replace");
   expect(told).toContain("“A” is shown (authority");
   expect(told).not.toContain("beside “A”");
 });
@@ -85,7 +85,7 @@ it("an author who has no say, and had seen the value of one who has, is not said
 it("a late value of an author who has the say stands all the same, and nobody is said to have missed it", () => {
   const late = wrote("clinic", 0, { blood: "A" });
   const told = story("blood", wrote("b", 0, { blood: "B" }, { clinic: 0 }), late);
-  expect(told).toContain("came late: “B” by b-clerk at town (b) had seen it, which only those with the say replace");
+  expect(told).toContain("came late: “B” by b-clerk at town (b) had seen it, but only those with the say can replace it");
   expect(told).toContain("“A” is shown (authority");
   expect(told).not.toContain("beside “B”");
 });

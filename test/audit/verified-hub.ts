@@ -71,7 +71,7 @@ export const bad = (report: Awaited<ReturnType<typeof check>>): Part[] =>
   (Object.keys(report.verdicts) as Part[]).filter((part) => report.verdicts[part].state === "bad");
 
 let tampering = 0;
-/** Alters a table, as somebody may who can write to it, while the work runs; puts it right afterwards. */
+/** Alters a table while the work runs, as anybody who can write to it may, and restores it afterwards. */
 export async function tampered<T>(table: string, sql: string, work: () => Promise<T>): Promise<T> {
   const kept = `kept${++tampering}`;
   await hub.db.query(`CREATE TEMPORARY TABLE ${kept} AS SELECT * FROM ${table}`);
@@ -91,7 +91,7 @@ interface Row {
   readonly id: string;
 }
 
-/** Alters the event store's files while it does not run, as somebody may who can write to them; then it runs again, and afterwards all is as it was. */
+/** Alters the event store's files while it is stopped, as anybody who can write to them may. Then the store runs again, and afterwards everything is as it was. */
 export async function rewritten<T>(change: (files: DatabaseSync) => void, work: () => Promise<T>): Promise<T> {
   const port = Number(/:(\d+)/.exec(store.url.slice("esdb://".length))![1]);
   const withFiles = async (what: (files: DatabaseSync) => void): Promise<void> => {
@@ -137,7 +137,7 @@ export const entriesOf = async (origin: OriginId): Promise<LogEntry[]> => {
   return entries;
 };
 
-/** Alters an event's text, and makes its hash and all hashes after it again, and the ids too. */
+/** Alters an event's text, and computes its hash, all hashes after it and the ids again. */
 export function withHashes(files: DatabaseSync, entries: readonly LogEntry[], seq: number, before: string, after: string): void {
   let prev: Hash | null = null;
   for (const { head, content, position } of entries.slice(seq)) {

@@ -143,7 +143,7 @@ describe("a parked entity", () => {
       { part: "views", where, what: expect.stringContaining("village") },
       { part: "parked", where, what: expect.stringContaining("for no reason") },
     ]);
-    // At an event that is about something else, at one that is not there, and one about nothing that the log knows.
+    // Parked at an event about something else, at an event that does not exist, and for an entity that the log does not know.
     expect((await parking(PERSON, `${signed}/1`, check)).problems).toMatchObject([
       { part: "parked", where, what: expect.stringContaining("the log has no such event of this entity") },
     ]);
@@ -248,7 +248,7 @@ describe("an audit row with placeholders", () => {
     const untried = "1 of them holds nothing of the event; whether the table still refuses 1 of them could not be tried";
     try {
       expect(await says(reader)).toContain(untried);
-      // With all rights to write but one.
+      // With all rights to write except one.
       await hub.db.query("GRANT INSERT, UPDATE ON ALL TABLES IN SCHEMA tributary TO reads");
       expect(await says(reader)).toContain(untried);
     } finally {

@@ -58,7 +58,7 @@ beforeEach(async () => {
   mkdirSync(join(dir, "hub"));
   await start();
   await currentIncarnation(log.journal);
-  // The writer goes on writing to the current log, even after the log was opened again.
+  // The writer keeps writing to the current log, even after the log was opened again.
   writer = oldWriter({ append: (run) => log.append(run) }, "juba");
   await writer.append(person(number(1)), person(number(2)));
 });
@@ -160,7 +160,7 @@ describe("a log that was set back with its database", () => {
     const report = await verify({ log, anchor: (await anchorGiven(file(), hubKeys))! });
     expect(report.verdicts.anchor).toMatchObject({ state: "bad", todo: [expect.stringContaining("restore --confirm")] });
     expect(report.problems).toMatchObject([{ part: "anchor", where: `${writer.origin}/3` }]);
-    // Other events in the place of those that were lost hide nothing.
+    // Other events at the seqs of those that were lost hide nothing.
     await oldWriter(log, "nairobi").append(person(number(9)), person(number(10)));
     await new Promise((resolve) => setTimeout(resolve, 200));
     expect(readFileSync(file(), "utf8")).toBe(evidence);
@@ -222,7 +222,7 @@ describe("a log that was set back with its database", () => {
   });
 });
 
-it("another log in the place of the hub's is noticed", async () => {
+it("another log in place of the hub's is noticed", async () => {
   await anchored();
   await stop();
   rmSync(join(dir, "eventstore"), { recursive: true });
@@ -254,12 +254,12 @@ it("a full disk under the hub's own folder is a warning, and stops neither the c
   await anchored();
   const written = kept().at;
   memory().forget();
-  // What is written there finds no room.
+  // There is no room for what is written there.
   const unwritable = join(dir, "hub", "config.json.new");
   symlinkSync("/dev/full", unwritable);
   const found = await check();
   expect(found).toMatchObject({ kind: "compared", comparison: { state: "holds" }, unnoted: expect.stringContaining("ENOSPC") });
-  expect(anchorSays(found, inFile())).toMatch(/^The log holds .*\. The hub cannot write down that .*ENOSPC.*\.$/);
+  expect(anchorSays(found, inFile())).toMatch(/^The log holds .*\. The hub cannot note that .*ENOSPC.*\.$/);
   await writer.append(person(number(3)));
   const made = await keeper();
   expect(await made.part()).toMatchObject({ state: "warning", reason: expect.stringContaining("ENOSPC") });
@@ -310,7 +310,7 @@ it("an address takes it by PUT and gives it back by GET; one that fails is a war
 describe("an anchor whose disk is not mounted, or that somebody took away,", () => {
   const vault = (): string => join(dir, "vault");
   const away = (): string => join(dir, "disk");
-  /** The mount point alone is an empty folder, which takes everything. */
+  /** The mount point alone is an empty folder, to which everything can be written. */
   const unmount = (): void => {
     renameSync(vault(), away());
     mkdirSync(vault());
@@ -366,9 +366,9 @@ describe("an anchor whose disk is not mounted, or that somebody took away,", () 
     await expect(confirmGone()).rejects.toMatchObject({ code: "usage", message: expect.stringContaining("there is an anchor") });
     unmount();
     const made = await keeper();
-    expect(await confirmGone()).toContain("begins an anchor anew");
+    expect(await confirmGone()).toContain("begins a new anchor");
     await eventually("another anchor", async () => existsSync(file()) && (await made.part()).state === "ok");
-    // A hub of before this kept one without a note of it.
+    // An earlier version of the hub kept one without a note of it.
     memory().forget();
     expect(await check()).toMatchObject({ comparison: { state: "holds" } });
     expect(memory().hasHeld()).toBe(true);

@@ -8,7 +8,7 @@ import { jsonOf, openDir, runHub, tributary } from "../support/hub-process.ts";
 import { eventually } from "../support/temp.ts";
 import { startWorker } from "../support/workers.ts";
 
-/** What a command may take to say that the hub is not there; its own start aside, three times over for a busy machine. */
+/** How long a command may take to say that the hub is not there, apart from its own start; three times as long as it needs, for a busy machine. */
 const SAYS_MS = 2_000;
 const startOf = async (): Promise<number> => {
   const begunMs = performance.now();
@@ -96,7 +96,7 @@ describe("a command", () => {
     await suspend("nats", async () => {
       await refused(["site", "add", "juba"], "NATS");
       expect((await tributary(["view", "sites", "--data", dir])).code).toBe(0);
-      // Nothing was written that would go later, unasked.
+      // Nothing was written that would be sent later without anybody asking.
       expect(existsSync(join(dir, "console.db"))).toBe(false);
     });
     await suspend("postgres", async () => {
@@ -173,7 +173,7 @@ describe("a hub's addresses", () => {
     expect(added.output).toContain("The hub is also at nats://hub.example.org:4222");
     expect(added.output).not.toContain("work on this machine only");
     expect(await second.stop()).toBe(0);
-    // Kept for the starts to come.
+    // Kept for later starts.
     expect(JSON.parse(readFileSync(join(dir, "config.json"), "utf8"))).toMatchObject({
       org: "relief",
       publicUrls: ["https://hub.example.org", "nats://hub.example.org:4222"],

@@ -29,7 +29,7 @@ it("backups that are taken at the same time never take each other's files: one c
     beside = Math.max(beside, readdirSync(folder).length);
   };
   const taken = await Promise.allSettled([1, 2, 3].map(() => makeBackup({ dataDir: hub.dir, to, withoutLog: false, say })));
-  // Two of them at least were under way at once; on a busy machine the third comes when one is done.
+  // At least two of them were under way at once; on a busy machine the third may begin when one has ended.
   expect(beside).toBeGreaterThanOrEqual(2);
   expect(taken.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
   await checkFiles(to, readManifest(to), () => {});

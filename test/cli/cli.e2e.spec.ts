@@ -21,7 +21,7 @@ const start = (args: readonly string[], env: Record<string, string> = {}): Child
     env: { ...process.env, ...env },
   });
 
-/** Runs a command to its end: in this process where that is the same, else as `inProcess` does. */
+/** Runs a command to its end: in this process if that makes no difference, else as `inProcess` does. */
 const tributary = (args: readonly string[]): Promise<Ended> => (isHere(args) ? runHere(...args) : inProcess(args));
 
 /** Runs a command as a user would, in a process of its own. */
@@ -70,7 +70,7 @@ it("the demo ends by itself and proves that nothing acknowledged was lost", asyn
     /ended \(|exit \d|starting it again|were built by other/,
   );
   const { decisions } = facts as { decisions: { entity: string; register: string; reason: string }[] };
-  // By the tablets' clocks, which stand at told moments: the same in each run.
+  // By the tablets' clocks, which the story sets: the same in each run.
   expect(decisions.map(({ entity, register, reason }) => `${entity} ${register} ${reason}`)).toEqual([
     "JUB-000007 deleted later-stamp",
     "NBO-000023 household_size clock-trusted",
@@ -228,7 +228,7 @@ it("a newcomer's way: hub, site, device, import, sync, view, audit, quarantine; 
   for (const [args, text] of shown)
     expect(await tributary([...args, "--data", data])).toMatchObject({ code: 0, stdout: expect.stringContaining(text) });
 
-  // What was held back is mended and counts; the shape of the form grows while the hub runs.
+  // What was held back is corrected and counts; the form gets a field while the hub runs.
   const name = `${held!.origin}/${held!.seq}`;
   expect(await tributary(["quarantine", "release", name, "--data", data])).toMatchObject({
     code: 3,
@@ -296,15 +296,15 @@ describe("schemas in a folder, for a team's CI", () => {
     execFileSync("git", ["-C", dir, "-c", "user.name=t", "-c", "user.email=t@example.org", ...args], { stdio: "ignore" });
   };
 
-  it("pass as they are, and against the commit they stand at", async () => {
+  it("pass as they are, and against the commit that they are at", async () => {
     const dir = copy();
     git(dir, "init", "-q");
     git(dir, "add", ".");
     git(dir, "commit", "-qm", "schemas");
     expect(await runHere("schema", "check", dir)).toMatchObject({ code: 0 });
     expect(await runHere("schema", "check", dir, "--against", "HEAD")).toMatchObject({ code: 0 });
-    expect(await runHere("schema", "lint", dir)).toMatchObject({ code: 0, stdout: "Nothing to say.\n" });
-    // A version that tablets may hold neither changes nor goes.
+    expect(await runHere("schema", "lint", dir)).toMatchObject({ code: 0, stdout: "There is nothing to report.\n" });
+    // A version that tablets may hold is neither changed nor removed.
     const file = join(dir, "stock-movement/v1.schema.json");
     writeFileSync(file, readFileSync(file, "utf8").replaceAll('"quantity"', '"amount"'));
     rmSync(join(dir, "beneficiary/v2.schema.json"));
@@ -430,7 +430,7 @@ describe("a mistake", () => {
     expect(code).toBe(2);
   });
 
-  it("(a port in use) is told, and nothing is left running", async () => {
+  it("(a port in use) is reported, and nothing is left running", async () => {
     const server = createServer().listen(0, "127.0.0.1");
     await new Promise((resolve) => server.once("listening", resolve));
     const { port } = server.address() as { port: number };
@@ -440,7 +440,7 @@ describe("a mistake", () => {
     expect(ended.code).toBe(8);
   }, 240_000);
 
-  it("(a server named in the environment that does not answer) is told by its variable", async () => {
+  it("(a server named in the environment that does not answer) is reported by its variable", async () => {
     const ended = await inProcess(["hub", "--data", tempDirForServers()], { TRIBUTARY_NATS_URL: "nats://127.0.0.1:1" });
     expect(ended).toMatchObject({ code: 7, stderr: expect.stringContaining("TRIBUTARY_NATS_URL") });
   }, 240_000);

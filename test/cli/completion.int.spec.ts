@@ -26,7 +26,7 @@ async function scriptFile(shell: string): Promise<string> {
   return file;
 }
 
-/** Reads lines, a word from the next by a bar; prints what is offered for the last word of each. The program that the script asks is this clone's. */
+/** Reads lines whose words are separated by bars; prints what is offered for the last word of each. The program that the script asks is this clone's. */
 const DRIVER = `
 tributary() { "${process.execPath}" --disable-warning=ExperimentalWarning "${MAIN}" "$@" < /dev/null; }
 source "$1"
@@ -78,7 +78,7 @@ describe("completion in bash", () => {
     expect(await inBash([words])).toEqual([[...offered].sort()]);
   });
 
-  it("offers the project's views and subjects, however many stand before them", async () => {
+  it("offers the project's views and subjects, however many words come before them", async () => {
     const lines = [
       ["rebuild", "beneficiaries", "dist"],
       ["view", "stock"],

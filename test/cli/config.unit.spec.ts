@@ -149,7 +149,7 @@ export default defineProjection({ name: "sites", entity: "site", columns: { ${co
     };
     write("org: text(), site: text()");
     await expect(loadViews({ projections: dir })).rejects.toThrow(
-      "sites takes the place of the hub's own, and has no column title, registered_at, registered_by",
+      "sites replaces the hub's own, but has no column title, registered_at, registered_by",
     );
     const whole = tempDir();
     fileIn(

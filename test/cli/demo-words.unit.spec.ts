@@ -38,7 +38,7 @@ describe("the demo says", () => {
   it("names as people write them", () =>
     expect([named("wanjiku"), named("hai-referendum")]).toEqual(["Wanjiku", "Hai Referendum"]));
 
-  it("a decision without a place in the log, a hash or an origin", () => {
+  it("a decision without a position in the log, a hash or an origin", () => {
     expect(decided(decision("NBO-000023", "household_size", "clock-trusted", [5, 7]))).toBe(
       "NBO-000023, household: 5 (Wanjiku in Nairobi) is shown, since the other's clock is known to be wrong. Kept beside it: 7 (Okello in Kampala).",
     );

@@ -50,7 +50,7 @@ const start = (args: readonly string[]): ChildProcess =>
   });
 
 const run = runHere;
-/** The same in a process of its own, which reads the declarations as they are by then. */
+/** The same in a process of its own, which reads the declarations as they are at that time. */
 async function runAnew(...args: string[]): Promise<Ended> {
   const child = start(args);
   let [stdout, stderr] = ["", ""];
@@ -161,7 +161,7 @@ it("a conflict under a manual rule is a case: shown, assigned, commented, decide
   });
 }, 300_000);
 
-it("a register that a rule decided shows its values with codes, and what a decision cannot be is a sentence", async () => {
+it("a register that a rule decided shows its values with codes, and a decision that cannot be made is refused with a sentence", async () => {
   const person = `beneficiary/${number(1)}`;
   const entity = { type: "beneficiary", id: number(1) };
   two.noteSeen(entity, one.seen(entity));
@@ -204,7 +204,7 @@ it("a register that a rule decided shows its values with codes, and what a decis
     expect([args, await run(...args)]).toEqual([args, { code, stdout: "", stderr: expect.stringContaining(words) }]);
 }, 240_000);
 
-it("a reader who closes the pipe early ends the words, not the command", async () => {
+it("a reader who closes the pipe early ends the output, not the command", async () => {
   for (const args of [["--help"], ["view", "beneficiaries"], ["case", "show", `beneficiary/${number(1)}`, "phone", "--json"]]) {
     const child = start(args);
     let stderr = "";
@@ -319,7 +319,9 @@ it("changed rules are tried without changing anything, then rebuilt; the old bui
     problemCount: 0,
     notCompared: ["beneficiaries"],
   });
-  expect((await run("audit", "verify")).stdout).toContain("beneficiaries was not compared: declared otherwise than it was built");
+  expect((await run("audit", "verify")).stdout).toContain(
+    "beneficiaries was not compared: its declaration differs from the one that it was built by",
+  );
   expect((await run("explain", `beneficiary/${number(1)}`, "household_size")).stdout).toContain(
     "told by the file in projections/",
   );
@@ -332,7 +334,7 @@ it("changed rules are tried without changing anything, then rebuilt; the old bui
     comparisons: [{ differing: 1, named: [number(1)] }],
   });
   expect(await run("rebuild", "distributions")).toMatchObject({ code: 2, stderr: expect.stringContaining("beneficiaries") });
-  // A name that no view has is told first, not the views that were changed.
+  // A name that no view has is reported first, not the views that were changed.
   expect(await run("rebuild", "beneficiary")).toMatchObject({
     code: 4,
     stderr: expect.stringContaining("there is no view beneficiary\n"),

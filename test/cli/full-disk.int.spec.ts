@@ -18,7 +18,7 @@ it("a full disk ends neither a worker that logs there nor a hub that writes its 
   expect(unsaid.stderr.toString()).toMatch(/^tributary: .*ENOSPC.*\n.*Make room.*\n$/);
   expect(help("2> /dev/full").status).toBe(0);
   expect(help("> /dev/full 2>&1").status).toBe(8);
-  // What a file system says is not a bug of ours.
+  // What the file system refuses is not a bug of ours.
   expect(reportFailure(Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" }), false)).toBe(8);
   expect(reportFailure(new Error("no space for it"), false)).toBe(1);
 });

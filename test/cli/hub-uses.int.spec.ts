@@ -94,7 +94,7 @@ describe("of a hub that runs", () => {
     expect(stderr).not.toMatch(/no token came|there is no token/);
   });
 
-  it("an address of another kind of server is told at once: https and NATS at a port of HTTP, HTTP at NATS's", async () => {
+  it("an address of another kind of server is reported at once: https and NATS at a port of HTTP, HTTP at NATS's", async () => {
     const host = httpUrl.slice("http://".length);
     const sync = (url: string) => runHere("field", "sync", "--hub", url, "--token", "garbage", "--db", db);
     expect((await sync(`https://${host}`)).stderr).toContain(`Write http://${host}`);

@@ -18,7 +18,7 @@ interface Ended {
 /** Runs a command as a program would; the result or the error, as JSON. */
 async function run(...args: readonly string[]): Promise<Ended> {
   const { code, stdout } = await runHere(...args, "--json");
-  // One that fails after its result has told both: the result comes first.
+  // A command that fails after its result has printed both: the result comes first.
   const [line = ""] = stdout.split("\n");
   const first = line.length > 1 ? line : (/^[[{]$.*?^[\]}]/ms.exec(stdout)?.[0] ?? "{}");
   return { code, result: JSON.parse(first) as Record<string, unknown> };
@@ -42,7 +42,7 @@ async function startHub(dir: string): Promise<{ natsUrl: string; httpUrl: string
   return { natsUrl: withoutLogin(natsUrl), httpUrl };
 }
 
-it("a coordinator lets a tablet in by a code, turns the hub's key and the tablet's, and shuts the tablet out; every step by commands", async () => {
+it("a coordinator lets a tablet in by a code, rotates the hub's key and the tablet's, and shuts the tablet out; every step by commands", async () => {
   const dir = tempDir();
   chmodSync(dir, 0o755);
   const data = join(dir, "hub");
@@ -112,7 +112,7 @@ it("a coordinator lets a tablet in by a code, turns the hub's key and the tablet
   expect((await hub("token", "revoke", String(added.result.token))).code).toBe(0);
   expect((await hub("site", "revoke", "juba")).code).toBe(0);
   const again = await hub("site", "add", "juba");
-  // The tablet was revoked itself, not only with its site: a code has to name it.
+  // The tablet itself was revoked, not only its site: a code has to name it.
   expect(await field("enrol", "--hub", natsUrl, "--code", String(again.result.code))).toMatchObject({
     code: 5,
     result: { error: { code: "code-invalid", message: expect.stringContaining("was revoked") } },
@@ -132,7 +132,7 @@ it("a coordinator lets a tablet in by a code, turns the hub's key and the tablet
     code: 0,
     result: { confirmed: 1, quarantined: [{ seq: 0, code: "entity-not-allowed" }] },
   });
-  // What the hub's people say of it reaches the tablet with a later sync.
+  // What the hub's people decide about it reaches the tablet with a later sync.
   const [held] = (await gulu("status")).result.quarantined as { origin: string; seq: number }[];
   const name = `${held?.origin}/${held?.seq}`;
   const reject = async () => (await hub("quarantine", "reject", name, "--reason", "Juba writes these")).code === 0;

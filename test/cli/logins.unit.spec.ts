@@ -16,7 +16,7 @@ import { tempDir } from "../support/temp.ts";
 
 const NOW_MS = Date.now();
 type Written = readonly (readonly [type: string, data: JsonObject])[];
-/** The book of keys as somebody has read it who knows of these facts. */
+/** The book of keys as somebody who knows of these facts has read it. */
 function read(facts: Written): KeyRecord {
   const record = keyRecord();
   for (const [at, [type, data]] of facts.entries())

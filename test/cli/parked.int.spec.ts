@@ -38,7 +38,7 @@ afterAll(async () => {
   await hub?.close();
 });
 
-/** Runs a command as a user would: its exit code, and its words or its document. */
+/** Runs a command as a user would: its exit code, and the text or the document that it prints. */
 async function run(command: Command, ...args: string[]): Promise<{ code: number; text: string }> {
   let text = "";
   const write = vi.spyOn(process.stdout, "write").mockImplementation((chunk) => {
@@ -84,7 +84,7 @@ it("a parked entity is listed, counted and notified, does not count as a broken 
   expect(await json(auditVerify)).toMatchObject({ problemCount: 0, parked: [{ view: "beneficiaries", entity: "JUB-000001" }] });
   expect((await run(parkedShow, "beneficiaries", "JUB-000001")).text).toContain("JUB-000001 in beneficiaries");
 
-  // Whatever the list prints is taken.
+  // Every name that the list prints is accepted.
   for (const name of ["beneficiaries/JUB-000001", "JUB-000001", `${writer.origin}/1`]) {
     expect(await json(parkedRetry, name)).toEqual({ asked: 1 });
     expect((await run(parkedShow, name)).text).toContain("JUB-000001 in beneficiaries");
@@ -142,7 +142,7 @@ it("a position names the log's incarnation, and a position of another incarnatio
     run(auditEntity, "beneficiary/JUB-000002", "--as-of", `aaaaaaaaaaaa:${trail.events[0]!.position}`),
   ).rejects.toMatchObject({
     code: "usage",
-    message: expect.stringContaining("another life of the log"),
+    message: expect.stringContaining("another incarnation of the log"),
   });
   await expect(run(auditEntity, "beneficiary/JUB-000002", "--as-of", "99999999999999999999")).rejects.toMatchObject({
     code: "usage",

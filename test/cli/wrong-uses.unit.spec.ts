@@ -13,7 +13,7 @@ const folder = at("a-folder");
 const db = ["--db", at("juba.db")];
 
 beforeAll(async () => {
-  // Where the commands of this test look. Other files run in this process too, so it is taken back at the end.
+  // Where the commands of this test look. Other files run in this process too, so the variable is restored at the end.
   vi.stubEnv("TRIBUTARY_DATA", at("hub"));
   vi.stubEnv("TRIBUTARY_FIELD", at("field.db"));
   mkdirSync(folder);
@@ -76,11 +76,11 @@ const USES: readonly [args: readonly string[], code: number, says: RegExp][] = [
   [["quarantine", "rates", "--days", "99999999"], 2, /--days "99999999" is not a whole number from 1 to 3650/],
   [["quarantine", "list", "--state", "weird"], 2, /there is no state weird/],
   [["schema", "token", "--days", "99999999"], 2, /--days "99999999" is not a whole number/],
-  [["schema", "level", "beneficiary", "SIDEWAYS"], 2, /SIDEWAYS is none of/],
+  [["schema", "level", "beneficiary", "SIDEWAYS"], 2, /SIDEWAYS is not one of/],
   [["schema", "diff", "beneficiary@1"], 2, /two versions are needed/],
   [["schema", "check", at("none")], 3, /none: there is no such folder/],
   [["schema", "check", "--sarif", at("none/x")], 2, /none\/x is not there\nCheck the name/],
-  [["schema", "check", "--level", "SIDEWAYS"], 2, /--level SIDEWAYS is none of/],
+  [["schema", "check", "--level", "SIDEWAYS"], 2, /--level SIDEWAYS is not one of/],
   [["site", "add"], 2, /the site's name is missing/],
   [["notify", "test"], 2, /the target is missing/],
   [["dead", "show", "x"], 2, /"x" is not a letter's number/],
@@ -113,7 +113,7 @@ const USES: readonly [args: readonly string[], code: number, says: RegExp][] = [
   [
     ["field", "init", "--org", "relief", "--site", "juba", "--device", "t", "--db", folder],
     8,
-    /is not a file, and a database is one/,
+    /is not a file, as a field database must be/,
   ],
   [["field", "init", "--org", "relief", "--site", "juba", "--device", "t", "--db", join(file, "x.db")], 8, /a-file/],
   [["field", "status", "--db", at("none.db")], 4, /there is no field database at/],
@@ -192,7 +192,7 @@ it.each([
   expect(failure?.message).toContain(words);
 });
 
-it("what a server says is told in words, and a bug stays one", () => {
+it("what a server refuses is reported in words, and a bug stays one", () => {
   expect(operatingFailure(system("57P01", { severity: "FATAL" }))).toMatchObject({ code: "backend-unreachable" });
   expect(operatingFailure(system("53300", { severity: "FATAL" }))).toMatchObject({ code: "backend-failed" });
   expect(operatingFailure(system("ECONNRESET", { syscall: "read" }))).toMatchObject({ code: "backend-unreachable" });
@@ -203,7 +203,7 @@ it("what a server says is told in words, and a bug stays one", () => {
 it.each([
   ["EADDRINUSE", "port-in-use", "is in use"],
   ["EACCES", "port-refused", "does not let this user listen on port 80"],
-  ["EADDRNOTAVAIL", "port-refused", "is no address of this machine"],
+  ["EADDRNOTAVAIL", "port-refused", "is not an address of this machine"],
 ])("a port that cannot be had: %s", (code, told, words) => {
   const failure = listenFailure(system(code), { host: "127.0.0.1", port: 80, title: "the HTTP door", option: "--listen" });
   expect(failure).toBeInstanceOf(TributaryError);

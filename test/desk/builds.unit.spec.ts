@@ -36,7 +36,7 @@ describe("views that are rebuilt", () => {
     ]);
   });
 
-  it("are refused where another view is declared otherwise than it stands, and nothing is built", async () => {
+  it("are refused where another view differs from its live build, and nothing is built", async () => {
     const here = hub({ changed: ["homes"], undeclared: ["cows"] });
     await expect(rebuildViews(here, { ...plain, which: ["people"], fresh: false })).rejects.toMatchObject({
       code: "usage",
@@ -51,7 +51,7 @@ describe("views that are rebuilt", () => {
     expect(() => retiredBy(views, { changed: ["sizes"], undeclared: [] }, ["people"])).toThrow(/sizes/);
   });
 
-  it("are all views where all are chosen, and those that are no longer declared are taken away", async () => {
+  it("are all views where all are chosen, and those that are no longer declared are removed", async () => {
     const here = hub({ changed: ["homes"], undeclared: ["cows"] });
     await rebuildViews(here, { ...plain, which: "all", fresh: false });
     expect(here.orders).toMatchObject([{ names: ["people", "homes", "sizes"], retired: ["cows"] }]);
@@ -78,7 +78,7 @@ describe("going back to the builds before", () => {
     expect(here.orders).toMatchObject([{ names: ["people"], rollback: true, fresh: false, retired: [] }]);
   });
 
-  it("is refused where another view is declared otherwise than it stands", async () => {
+  it("is refused where another view differs from its live build", async () => {
     const here = hub({ changed: ["people", "homes"], undeclared: [] });
     await expect(rollBack(here, { ...plain, which: ["people"] })).rejects.toMatchObject({ code: "usage" });
     expect(here.orders).toEqual([]);

@@ -77,7 +77,7 @@ it(`three sites sync while ingress, projector and event node are killed at rando
   });
   for (const [at, { field }] of fields.entries()) {
     const events = Array.from({ length: EVENTS_PER_SITE }, (_, i) => {
-      // A third of the people is known to all three sites, so that there is something to decide.
+      // A third of the people are known to all three sites, so that there is something to decide.
       const id = i % 3 === 0 ? number(i) : number(10_000 * (at + 1) + i);
       return i % 5 === 4
         ? update(id, { household_size: 1 + Math.floor(next() * 9) })

@@ -16,7 +16,7 @@ function randoms(seed: number): (n: number) => number {
   };
 }
 
-/** What each version from the second on has besides: the third brings a field, the fourth drops it and brings others. */
+/** What each version from the second on has in addition: the third brings a field, the fourth drops it and brings others. */
 const FIELDS: readonly (readonly string[])[] = [[], ["shelter"], ["water_point", "head_count"]];
 const version = (n: number): Record<string, JsonObject> => {
   const base = JSON.parse(readFileSync(join(SCHEMAS, "beneficiary/v2.schema.json"), "utf8")) as Record<string, JsonObject>;
@@ -71,7 +71,7 @@ it(`five sites write four versions of a schema, away for any length of time, whi
     for (let round = 0; round < 12; round++) {
       for (const site of sites) {
         for (let n = random(6); n > 0; n--) await write(site, site.written++);
-        // Some come by, others stay away.
+        // Some sites sync, others stay away.
         if (random(3) === 0)
           await site.field.sync({
             url: random(2) === 0 ? hub.backends.nats.url : hub.ingress.http!.url,
@@ -107,7 +107,7 @@ it(`five sites write four versions of a schema, away for any length of time, whi
     for (const { field, name } of sites) await field.sync({ url: hub.backends.nats.url, token: await hub.token(name) });
     await hub.projected();
 
-    // What came before its schema was registered is held; it is let through now, as it was written.
+    // Events that came before their schema was registered are held; they are released now, as they were written.
     const { rows: held } = await hub.db.query<{
       origin: string;
       seq: string;

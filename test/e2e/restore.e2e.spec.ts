@@ -47,7 +47,7 @@ async function projected({ postgresUrl, eventstoreUrl }: HubState): Promise<void
   }
 }
 
-/** Nothing lost, nothing doubled: each device's events once in the log, and views that are its fold, as the program itself says. */
+/** Nothing is lost or doubled: each device's events are in the log once, and the program itself says that the views are what folding the log gives. */
 async function expectWhole(
   { dir, state }: HubProcess,
   fields: readonly Field[],
@@ -123,7 +123,7 @@ describe("a hub that is lost and restored", () => {
     await jsonOf(["site", "add", "juba", "--data", first]);
 
     const [juba, nairobi] = [device(work, "juba"), device(work, "nairobi")] as const;
-    // Two do not know of each other's phone numbers: conflicts that people are told of.
+    // Two sites do not know of each other's phone numbers: people are told of these conflicts.
     for (let n = 0; n < 5; n++) {
       await juba.append(registration(number(n), { phone: `+21190000000${n}` }));
       await nairobi.append(registration(number(n), { phone: `+25470000000${n}` }));
@@ -151,7 +151,7 @@ describe("a hub that is lost and restored", () => {
     expect(existsSync(join(backup, "manifest.json"))).toBe(true);
     expect(existsSync(`${backup}.partial`)).toBe(false);
 
-    // What comes after it is in no backup; then the hub is lost.
+    // What comes after it is not in any backup; then the hub is lost.
     await nairobi.appendMany(Array.from({ length: 100 }, (_, n) => registration(number(5_000 + n))));
     await sync(before, nairobi, "nairobi");
     expect(await before.stop()).toBe(0);
@@ -173,7 +173,7 @@ describe("a hub that is lost and restored", () => {
     await sync(after, juba, "juba", true);
     await sync(after, nairobi, "nairobi", true);
     expect(await expectWhole(after, [juba, nairobi], env)).toBe(5 + 5 + 400 + 1_500 + 100);
-    // The hub's people decide on, too; and a new conflict is told of.
+    // The hub's people keep deciding, too, and people are told of a new conflict.
     await jsonOf(["site", "add", "kampala", "--data", after.dir]);
     await juba.append(registration(number(9_000), { phone: "+211911111111" }));
     await nairobi.append(registration(number(9_000), { phone: "+254722222222" }));
@@ -192,7 +192,7 @@ describe("a hub that is lost and restored", () => {
     expect(sites.map(({ site }) => site)).toEqual(expect.arrayContaining(["juba", "kampala", "nairobi"]));
   }, 600_000);
 
-  it("from a backup that was taken while it was stopped runs as well; what is no whole backup is refused by its file's name", async () => {
+  it("from a backup that was taken while it was stopped runs as well; an incomplete or damaged backup is refused, and the file is named", async () => {
     const work = openDir();
     const first = join(work, "hub");
     const hub = await runHub(first);
@@ -230,7 +230,7 @@ describe("a hub that is lost and restored", () => {
         writeFileSync(file, bytes);
       }),
     ).toMatchObject(says("events.db is damaged: its SHA-256"));
-    expect(await damage((dir) => rmSync(join(dir, "manifest.json")))).toMatchObject(says("is no backup"));
+    expect(await damage((dir) => rmSync(join(dir, "manifest.json")))).toMatchObject(says("is not a backup"));
     const rewrite = (change: (manifest: Record<string, unknown>) => void) => (dir: string) => {
       const file = join(dir, "manifest.json");
       const manifest = JSON.parse(readFileSync(file, "utf8")) as Record<string, unknown>;
@@ -247,7 +247,7 @@ describe("a hub that is lost and restored", () => {
     const escaping = rewrite((manifest) =>
       (manifest.files as { name: string }[]).push({ ...(manifest.files as { name: string }[])[0]!, name: "../escaped" }),
     );
-    expect(await damage(escaping)).toMatchObject(says("is no manifest"));
+    expect(await damage(escaping)).toMatchObject(says("is not a manifest"));
 
     expect(await tributary(["restore", backup, "--data", first])).toMatchObject({
       code: 2,
@@ -273,7 +273,7 @@ describe("a hub that is lost and restored", () => {
     expect(declared).toMatchObject({ how: "declared", isConfirmed: true, note: "scavenge of May" });
     expect(await tributary(["restore", "--confirm", "--data", hub.dir])).toMatchObject({
       code: 0,
-      output: expect.stringContaining("Nothing is to be confirmed"),
+      output: expect.stringContaining("There is nothing to confirm"),
     });
     {
       await using log = openLog(hub.state.eventstoreUrl);

@@ -228,7 +228,7 @@ describe("a schema file", () => {
     ["with an annotation that nobody knows", "v1.schema.json", '{"tributary":{"entitty":"thing"}}', /entitty/],
     ["with a misspelt keyword", "v1.schema.json", JSON.stringify({ tributary, requierd: ["a"] }), /requierd/],
     ["of another dialect", "v1.schema.json", '{"$schema":"http://json-schema.org/draft-04/schema#"}', /dialect/],
-    ["with a format that cannot be checked rightly", "v1.schema.json", '{"format":"hostname"}', /hostname/],
+    ["with a format that cannot be checked correctly", "v1.schema.json", '{"format":"hostname"}', /hostname/],
     ["that refers to nothing", "v1.schema.json", '{"$ref":"#/$defs/none"}', /leads nowhere/],
     ["that refers to itself for ever", "v1.schema.json", '{"$ref":"#"}', /refers to itself/],
     ["that is too large", "v1.schema.json", JSON.stringify({ description: "x".repeat(300_000) }), /more than/],

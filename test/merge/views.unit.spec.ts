@@ -161,7 +161,7 @@ refusals("a projection", defineProjection, {
   "a view that no event writes": [{ ...base, events: {} }, "no event writes it"],
   "a meaning of its own for conflict.resolved": [
     { ...base, events: { "conflict.resolved": set() } },
-    "conflict.resolved has its meaning already",
+    "conflict.resolved already has a meaning",
   ],
   "an event that sets a column that is not there": [
     { ...base, events: { "person.registered": set("nome") } },

@@ -60,7 +60,7 @@ function run(cwd: string, command: string, args: readonly string[], env: Readonl
   });
 }
 
-/** The same, which must end well. */
+/** The same, and it must succeed. */
 async function done(...args: Parameters<typeof run>): Promise<string> {
   const { code, stdout, stderr } = await run(...args);
   expect(`${args[1]} ${args[2].join(" ")}: ${code}${code === 0 ? "" : `\n${stdout}\n${stderr}`}`).toBe(
@@ -205,7 +205,7 @@ describe("the hub's package", () => {
     const rows = async (view: string): Promise<Record<string, unknown>[]> =>
       (JSON.parse(await tributary("view", view, "--json")) as { readonly rows: Record<string, unknown>[] }).rows;
     const total = await rows("doses");
-    // 3 doses by the rule that the fewest count, and 2; what was cancelled counts no more.
+    // 3 doses by the rule that the lowest number counts, and 2; what was cancelled no longer counts.
     expect(total.map(({ site, vaccine, doses }) => [site, vaccine, Number(doses)])).toEqual([["clinic", "MEASLES", 5]]);
     const shown = await rows("vaccinations");
     expect(shown.find(({ id }) => id === "V-1")).toMatchObject({ doses: 3, conflicts: 1 });

@@ -104,7 +104,7 @@ describe("each column of the hub's tables", () => {
   });
 
   it("there is one for each member, so that nothing of an event is left out of the audit", () => {
-    // The stamp and what the author had seen stand in a column as a whole.
+    // The stamp and what the author had seen are kept in one column each.
     const whole: readonly Member[] = ["hlc.wallMs", "hlc.counter", "basis.seq", "basis.origins"];
     expect(new Set([...Object.values(KEEPS), ...whole])).toEqual(new Set(Object.keys(RANGES)));
   });

@@ -85,7 +85,7 @@ describe("what counts", () => {
     expect(await judged("other")).toEqual([false, false]);
     expect(await judged("relief")).toEqual([true, true]);
     expect((await following.judge(old!)).settlement).not.toBeNull();
-    // A reader that began before the declaration learns of it.
+    // A reader that began before the declaration still learns of it.
     const [late] = await from("other", reject());
     expect((await following.judge(late!)).settlement).toBeNull();
     declare("other");

@@ -32,7 +32,7 @@ const named = (id: string, data: JsonObject, more: Partial<OldEvent> = {}): OldE
   data,
   ...more,
 });
-/** What a log has after sites have written, each by itself. */
+/** The entries of a log after sites have written, each without knowing of the others. */
 async function written(...sites: readonly (readonly OldEvent[])[]): Promise<LogEntry[]> {
   const { log, entries } = fakeLog();
   for (const [i, events] of sites.entries()) await oldWriter(log, `site${i}`).append(...events);

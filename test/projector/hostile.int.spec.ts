@@ -18,7 +18,7 @@ const one = async (sql: string, ...values: unknown[]): Promise<Record<string, un
   (await hub.db.query(sql, values)).rows[0];
 it("a voucher's number of any length is taken, and two hand-outs on it are still found", async () => {
   const field = hub.field("long");
-  // Nothing that a compressor could make short: an entry of an index must not grow with it.
+  // Texts that no compressor makes shorter: an entry of an index must not grow with them.
   const voucher = Array.from({ length: 900 }, (_, i) => Math.sin(i).toString(36).slice(3, 13)).join("");
   for (const n of [1, 2]) {
     await field.append({

@@ -196,7 +196,7 @@ describe("one event that a table of the hub's own refuses", () => {
     await hub.projected();
     expect([await given(`fine${cases}`), await given(`fine${cases}-2`)]).toEqual(["Awɛŋ", "Awɛŋ"]);
     expect(await rowsOf("SELECT text FROM tributary.case_note WHERE case_id = '0123456789ab'")).toEqual([{ text: "fine" }]);
-    // The quarantined event is listed all the same: its row stands with placeholders.
+    // The quarantined event is listed all the same: its row has placeholders.
     expect(await rowsOf("SELECT seq::int, code FROM tributary.quarantine WHERE origin = $1 ORDER BY seq", site.origin)).toEqual([
       { seq: 0, code: "invalid" },
       { seq: 2, code: "invalid" },
@@ -253,7 +253,7 @@ describe("one event that a table of the hub's own refuses", () => {
     await hub.projected();
     expect([await given(`fine${cases}`), await given(`fine${cases}-2`)]).toEqual(["Awɛŋ", "Awɛŋ"]);
     expect(await parked(`${bad}-a`)).toEqual([{ view: "beneficiaries", error: "PostgreSQL cannot hold it: no luck" }]);
-    // From such a code nobody can tell whether the row would be refused again: that is said, and is not a problem.
+    // Such a code does not show whether the row would be refused again: the report says so, and it is not a problem.
     expect((await report()).verdicts.parked).toMatchObject({
       state: "good",
       says: expect.stringContaining("1 of them would be parked again could not be tried"),
@@ -313,7 +313,7 @@ describe("an old log's event", () => {
       given_name: "Ayen",
       phone: "+9",
     });
-    // Versions that showed it are passed over, with a note.
+    // Versions that showed it are left out, with a note.
     expect(
       await rowsOf(
         "SELECT values ->> 'given_name' AS name FROM views.beneficiaries_history WHERE id = 'NUL-1' ORDER BY position",

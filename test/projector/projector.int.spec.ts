@@ -23,7 +23,7 @@ describe("the views", () => {
   it("show different fields changed by two sites offline side by side, and decide the same field with an explanation", async () => {
     const one = hub.field("one");
     const two = hub.field("two");
-    // The hub has met both devices: it knows by whose signature it can check what one of them hands over for the other.
+    // The hub has met both devices: it knows the keys with which it can check what one of them passes on from the other.
     await send(one);
     await send(two);
     const entity = { type: "beneficiary", id: number(1) };

@@ -74,7 +74,7 @@ const sync = async (field: Field) => field.sync({ url: hub.backends.nats.url, to
 const rows = async <T extends object>(sql: string, ...values: unknown[]): Promise<T[]> =>
   (await hub.db.query<T>(sql, values)).rows;
 
-/** Waits until another device's ordinary event is shown: no earlier event stands in its way. */
+/** Waits until another device's ordinary event is shown: no earlier event holds it up. */
 async function ordinaryEventIsShown(): Promise<void> {
   const id = `EDG-${String(devices).padStart(6, "0")}`;
   const field = device();
@@ -93,7 +93,7 @@ interface Probe {
   readonly isOld: boolean;
 }
 
-/** Members that the device itself gives, or that this test does; the others can be had at will. */
+/** Members that the device or this test gives; all other members can be chosen freely. */
 const GIVEN: readonly Member[] = ["type", "origin", "seq", "entity.type", "schema.subject", "org", "basis.origins"];
 const FREE = MEMBERS.filter(([member]) => !GIVEN.includes(member));
 const memberValue = fc
@@ -147,7 +147,7 @@ function fate(head: Head, values: JsonObject): string | null {
 }
 
 describe("an event at the edge of what can be held, or beyond it,", () => {
-  it("is refused on the device, or quarantined at its seq, or shown, and stands in nobody's way", async () => {
+  it("is refused on the device, or quarantined at its seq, or shown, and holds up nobody", async () => {
     let run = 0;
     const seen = { refused: 0, shown: 0, held: new Set<string>() };
     await fc.assert(
@@ -218,7 +218,7 @@ describe("an event at the edge of what can be held, or beyond it,", () => {
   }, 540_000);
 
   it.each(MEMBERS.filter(([, range]) => beyondOf(range).length > 0))(
-    "of an old outbox waits in quarantine, whole: %s",
+    "of an old outbox waits in quarantine, complete: %s",
     async (member, range) => {
       const field = device();
       const values = beyondOf(range);
@@ -331,7 +331,7 @@ describe("a value that no view can show", () => {
 });
 
 describe("the hub's door", () => {
-  it("goes by the views that stand: an edited file counts only once its view is built", async () => {
+  it("goes by the live views: an edited file counts only once its view is built", async () => {
     const dir = mkdtempSync(join(tmpdir(), "tributary-views-"));
     const merge = join(import.meta.dirname, "../../services/merge/index.ts");
     const write = (type: string): void =>

@@ -23,7 +23,7 @@ const people = (rule: (data: Data) => string): Projection =>
       })),
       "beneficiary.updated": set("village"),
     },
-    // The rule's text is part of the declaration where it can be seen.
+    // The rule's text is part of the declaration, so a change of it is noticed.
     derive: { made_by: { column: text(), of: RULES.get(rule)! as never } },
   });
 const old = (): string => "old";
@@ -38,7 +38,7 @@ const RULES = new Map<unknown, (...row: unknown[]) => string>([
 let hub: TestHub;
 let shipped: readonly View[];
 const declared = (rule: (data: Data) => string): readonly View[] => [...shipped, people(rule)];
-/** The hub's views as people have them from now on. */
+/** The hub's views as they are declared from now on. */
 const declare = (views: readonly View[]): void => void Object.assign(hub, { projections: views });
 
 beforeAll(async () => {
@@ -290,7 +290,7 @@ describe("a view of SQL", () => {
     await build(hub.projections, { names: ["people"] });
   });
 
-  it("is told from other things that depend on a view, also by a server that speaks German", async () => {
+  it("is told apart from other things that depend on a view, even if the server speaks German", async () => {
     // What a server with lc_messages = de_DE says, which few machines have: https://www.postgresql.org/docs/current/functions-info.html names the function.
     await hub.db.query(`CREATE SCHEMA german; CREATE FUNCTION german.pg_describe_object(c oid, o oid, s integer) RETURNS text LANGUAGE sql STABLE AS $$
       SELECT regexp_replace(regexp_replace(regexp_replace(pg_catalog.pg_describe_object(c, o, s), 'materialized view', 'materialisierte Sicht'), 'view', 'Sicht'),
@@ -420,7 +420,7 @@ it("a swap waits while somebody reads for a long time, and delays no other reade
       },
       60_000,
     );
-    // Half a second at a time, and what a busy machine adds; without a bound, a reader would wait as long as the other one holds its lock.
+    // Half a second at a time, and what a busy machine adds. Without a bound, a reader would wait for as long as the other one holds its lock.
     expect(slowestMs).toBeLessThan(15_000);
     stop.abort(new Error("stopped"));
     await expect(building).rejects.toThrow("stopped");
@@ -434,7 +434,7 @@ it("a swap waits while somebody reads for a long time, and delays no other reade
 }, 120_000);
 
 describe("a view that is no longer declared", () => {
-  it("is taken away at the next start, and the other views go on", async () => {
+  it("is removed at the next start, and the other views go on", async () => {
     await hub.projector.close();
     declare(shipped);
     hub.projector = await hub.startProjector(shipped);

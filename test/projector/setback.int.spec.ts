@@ -34,14 +34,14 @@ afterEach(async () => {
 
 const folder = (): string => join(hub.dir, "eventstore");
 const kept = (): string => join(hub.dir, "kept");
-/** Saves the event store's files, as a backup does that is taken at rest. */
+/** Saves the event store's files, like a backup that is taken while the store is stopped. */
 const backUp = async (): Promise<void> => {
   await store.close();
   mkdirSync(kept());
   cpSync(folder(), kept(), { recursive: true });
   store = await startEventStore({ dataDir: hub.dir, port });
 };
-/** Replaces what the event store has now by the backup, and starts it again. */
+/** Replaces what the event store has now with the backup, and starts it again. */
 const setBack = async (): Promise<void> => {
   await store.close();
   for (const name of readdirSync(folder())) rmSync(join(folder(), name), { recursive: true });
@@ -218,7 +218,7 @@ describe("a log that was set back to a backup", () => {
     expect((await incarnations(hub.log.journal)).map(({ how }) => how)).toEqual(["first", "detected"]);
   }, 540_000);
 
-  it("has the life that was declared for it, where one was declared", async () => {
+  it("has the incarnation that was declared for it, if one was declared", async () => {
     await write();
     await save();
     await hub.projector.close();
@@ -246,7 +246,7 @@ describe("a log that was set back to a backup", () => {
     await eventually("both have shards", async () => second.shards().length + hub.projector.shards().length === 16);
   }, 540_000);
 
-  it("makes nobody be told twice, and is followed from where it ends when only facts of the hub are lost", async () => {
+  it("tells nobody twice, and is followed from where it ends when only facts of the hub are lost", async () => {
     const told = defineProjection({
       name: "told",
       entity: "beneficiary",
@@ -268,7 +268,7 @@ describe("a log that was set back to a backup", () => {
     await expectSetBack();
     await expectWhole();
     expect(await notices()).toEqual({ n: 1 });
-    // Facts that the projector had passed over are lost, and new events stand where they stood.
+    // Facts that the projector had passed over are lost, and new events have their positions.
     await store.close();
     rmSync(kept(), { recursive: true });
     cpSync(folder(), kept(), { recursive: true });
@@ -305,7 +305,7 @@ describe("a log that was set back to a backup", () => {
       for (const text of [...reason, expect.stringContaining("cards (on beneficiaries)")])
         expect(clung[0]!.message).toEqual(text);
       expect(await parts.builds!()).toMatchObject({ state: "warning", reason: reason[0] });
-      // Other rebuilds go on, also beside a build that is left.
+      // Other rebuilds work, also beside a build that was left.
       await resend();
       await hub.projected();
       await expectBalanced(hub);
@@ -323,7 +323,7 @@ describe("a log that was set back to a backup", () => {
     await expectWhole();
   }, 240_000);
 
-  it("is compared by position without reading all of the audit, page by page, and a life that is declared is taken up while the hub runs", async () => {
+  it("is compared by position without reading all of the audit, page by page, and an incarnation that is declared is taken up while the hub runs", async () => {
     const writer = oldWriter(hub.log, "pages");
     await writer.append(...Array.from({ length: 30 }, (_, i) => person(number(i))));
     await hub.projected();
@@ -359,7 +359,7 @@ describe("a log that was set back to a backup", () => {
     const before = await currentIncarnation(hub.log.journal);
     const declared = await beginIncarnation(hub.log.journal, before.id, { how: "declared", by: "operator" });
     await eventually(
-      "the views of the life that was declared",
+      "the views of the incarnation that was declared",
       async () => (await incarnationOf(hub.db)) === declared.id,
       10_000,
     );

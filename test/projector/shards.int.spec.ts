@@ -70,7 +70,7 @@ describe(`projectors that share the work (seed ${SEED})`, () => {
   });
 
   it("take over the shards of one that hangs, and that one writes nothing to them when it wakes up", async () => {
-    // A declaration's functions count by their text, which the test runner changes: so all projectors of this test are processes of one kind.
+    // Declarations are compared by the text of their functions, which the test runner changes. So all projectors of this test are processes of one kind.
     await hub.projector.close();
     const [awake, hanging] = ["awake", "hanging"].map((name) =>
       startWorker(["projector", "--data", hub.dir, "--log", join(hub.dir, `${name}.log`)]),

@@ -23,7 +23,7 @@ it("cases of forks are opened inside the transaction of a setback, and evidence 
     hub.log.journal.append("forks", "any", { type: "fork", data, by: { actor: "hub" } });
   const evidence = { accepted: {}, refused: { hash: "b\0", at: 1 } };
   await note({ origin: "relief.juba.t1.aaaaaaaaaaaa", seq: 3, ...evidence });
-  // No hub would note any of these as a fork: a reader that trips over one would trip for ever.
+  // No hub would note any of these as a fork, but a reader that fails on one would fail for ever.
   await note({ origin: "relief.juba.t1.aaaaaaaaaaaa", seq: 3, accepted: {}, refused: null });
   await note({ origin: "relief.juba.t1.aaaaaaaaaaaa", seq: "three", ...evidence });
   await note({ origin: "nowhere", seq: 1, ...evidence });
@@ -58,7 +58,7 @@ it("a parked entity's history is read before the transaction that folds it again
   );
   await hub.projector.close();
   const states: { readonly begun: string }[] = [];
-  // The log, and beside it a look, each time that an event is read by its name, whether a projector's transaction is open and waits.
+  // The log; each time that an event is read by its name, it also looks whether a projector's transaction is open and waits.
   const log: Log = Object.create(hub.log, {
     readOrigin: {
       async *value(...args: Parameters<Log["readOrigin"]>) {

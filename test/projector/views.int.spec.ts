@@ -10,7 +10,7 @@ import { eventually } from "../support/temp.ts";
 
 const SEED = Number(process.env.TRIBUTARY_TEST_SEED ?? Date.now() % 100_000);
 
-/** Something outside of the declaration below that it depends on: the fix changes it. */
+/** Something outside the declaration below, on which it depends: the fix changes it. */
 const world = { isBroken: true, isLoud: false };
 
 const families = defineProjection({
@@ -95,7 +95,7 @@ describe("totals", () => {
       balance: "6.5",
       rows: "3",
     });
-    // Short and made good within one page: nothing is left to decide, whichever view comes first.
+    // The store is short and supplied within one page: nothing is left to decide, whichever view is folded first.
     await field.appendMany([handout("S4", { item: "SOAP", quantity: 100 }), movement("S5", 200, { item: "SOAP" })]);
     await send(field);
     expect(await caseOf("stock_ledger", "never_below_zero", subject)).toMatchObject({ state: "closed" });
@@ -328,16 +328,16 @@ describe("an entity that cannot be folded", () => {
     world.isLoud = false;
     expect(await family(id)).toMatchObject({ village: "YEI" });
     const { rows } = await hub.db.query(
-      `SELECT values ->> 'village' AS village, known_from IS NOT NULL AS anew, superseded_at < 9223372036854775807 AS gone
+      `SELECT values ->> 'village' AS village, known_from IS NOT NULL AS again, superseded_at < 9223372036854775807 AS gone
        FROM views.families_history WHERE id = $1 ORDER BY position, superseded_at`,
       [id],
     );
     expect(rows).toEqual([
-      { village: "Bor", anew: false, gone: false },
-      { village: "Wau", anew: false, gone: true },
-      { village: "WAU", anew: true, gone: false },
-      { village: "Yei", anew: false, gone: true },
-      { village: "YEI", anew: true, gone: false },
+      { village: "Bor", again: false, gone: false },
+      { village: "Wau", again: false, gone: true },
+      { village: "WAU", again: true, gone: false },
+      { village: "Yei", again: false, gone: true },
+      { village: "YEI", again: true, gone: false },
     ]);
     const decided = await decisionsOn(hub.db, id, await commonPosition(hub.db));
     expect(decided.filter(({ view }) => view === "families").map(({ value }) => value)).toEqual(["YEI"]);

@@ -103,7 +103,7 @@ describe.each(WAYS)("a site's own login, by its %s,", (way) => {
     const inboxes = ["_INBOX.>", "_INBOX_HUB.>", `${inboxPrefix(ORG, victim)}.>`, "_R_.>", "$JS.>", "$SYS.>"];
     const work = async (): Promise<unknown> => (await enrolled(other)).sync({ url, token: other.token, again: true });
     expect(await overheard(nc, [...subjects, ...inboxes], work, [undefined, "ingress"])).toEqual([]);
-    // The same ear hears its own.
+    // The same subscription receives the site's own messages.
     const receipt = `receipt.${ORG}.${site}.t1`;
     expect(await overheard(nc, [receipt], async () => wire.publish(receipt, "{}"), [undefined, "ingress"])).toContain(receipt);
   });
@@ -229,7 +229,7 @@ describe("who reads the wire", () => {
     expect(replies.map(({ code }) => code)).toEqual(["token-site", "token-site"]);
 
     expect(await post("", stolen.data, thief.token)).toMatchObject({ status: 403, body: { code: "token-site" } });
-    // Signed by its device, it is what it was: the hub has it already, and says so to anyone who asks in the open.
+    // Signed by its device, the batch is still valid: the hub has it already, and says so to anyone who asks in the open.
     expect(await post("", stolen.data)).toMatchObject({ status: 200, body: { kind: "receipt" } });
     expect(await hub.log.head(origin)).toEqual(before);
     expect(await inLog(origin)).toBe(1);
@@ -247,7 +247,7 @@ describe("who reads the wire", () => {
     let sent = 0;
     const liar = wire.subscribe(`hello.${ORG}.lowered.*`, {
       callback: (_, message) => {
-        // As it was; and the second time with what the device has just asked put in.
+        // Unchanged the first time; the second time with the nonce that the device has just sent put in.
         const { nonce } = message.json<{ nonce: string }>();
         message.respond(JSON.stringify(sent % 2 === 0 ? early : { ...(early as object), nonce }));
         sent++;
@@ -379,7 +379,7 @@ describe("a revocation takes what it gave, at the broker and over HTTP, within s
       expect(loginStands(record, { ...login, ...right }, Date.now())).toBe(true);
       expect(loginStands(record, { ...login, ...right }, Date.now() + 60_000)).toBe(false);
     });
-    // Who lost the hub's answer asks again.
+    // Whoever lost the hub's answer asks again.
     expect(await field.enrol({ url, code })).toMatchObject({ device: `${ORG}.once.t1` });
     await field.append(registration(number(1)));
     expect(await field.sync({ url })).toMatchObject({ confirmed: 1 });

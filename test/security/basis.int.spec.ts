@@ -41,7 +41,7 @@ const notesOn = async (n: number): Promise<string[]> =>
   (await entityTrail(hub.db, `beneficiary/${number(n)}`)).events.flatMap(({ notes }) => [...notes]);
 const deps = () => ({ db: hub.db, gate, projections: hub.projections });
 
-/** What a replica shows that is handed the log's events in some order, as the hub has noted them. */
+/** What a replica shows when it is handed the log's events in some order, with the hub's notes. */
 async function replica(n: number, order: (events: number) => readonly number[]) {
   const view = entityViews(hub.projections).find(({ name }) => name === "beneficiaries")!;
   const counts = counting(hub.log);
@@ -70,7 +70,7 @@ describe("a hostile site", () => {
     hostile.noteSeen(person(1), { [originOf(honest)]: MAX } as Vector);
     await hostile.append(update(number(1), { phone: "+254766666666" }));
     await send(hostile);
-    // It may say that it has seen what there is: that is replaced without a conflict, and nobody waits for what will not come.
+    // It may say that it has seen what the log holds: that is replaced without a conflict, and nobody waits for events that will not come.
     expect(await row(1)).toMatchObject({ phone: "+254766666666", conflicts: 0, waiting_for: null });
 
     await new Promise((resolve) => setTimeout(resolve, 5));
@@ -152,7 +152,7 @@ describe("a hostile site", () => {
     expect((await hub.db.query("SELECT 1 FROM views.sites WHERE site = 'mine'")).rows).toEqual([]);
     expect((await hub.db.query("SELECT 1 FROM tributary.case_note")).rows).toEqual([]);
     expect((await row(5)).id).toBe(number(5));
-    // The device was told, as of all that is quarantined.
+    // The device was told, as about everything that is quarantined.
     expect(hostile.status().quarantined.map(({ seq, reason }) => [seq, reason])[0]).toEqual([
       0,
       "only the hub's operators may register sites",
@@ -193,7 +193,7 @@ describe("an honest event that comes before its parents", () => {
     await first.append(registration(number(11), { phone: "+254700000010" }));
     second.noteSeen(person(11), first.seen(person(11)), first.signedHeads(person(11)));
     await second.append(update(number(11), { phone: "+254700000011" }));
-    // By way of a text, as on a card.
+    // Passed on as a text, as on a card.
     const handed = JSON.parse(JSON.stringify({ seen: second.seen(person(11)), heads: second.signedHeads(person(11)) }));
     expect(handed.heads.map(({ origin }: SignedHead) => origin).sort()).toEqual([originOf(first), originOf(second)].sort());
     third.noteSeen(person(11), handed.seen, handed.heads);
@@ -308,7 +308,7 @@ async function builder<T>(work: (deps: Parameters<typeof rebuild>[0]) => Promise
 }
 
 describe("afterwards", () => {
-  it("log, audit and views agree; building anew and balancing the books change nothing, and replicas show what the hub shows", async () => {
+  it("log, audit and views agree; rebuilding and balancing the books change nothing, and replicas show what the hub shows", async () => {
     await hub.projected();
     const check = async () => (await verify({ log: hub.log, views: deps() })).problems;
     expect(await check()).toEqual([]);

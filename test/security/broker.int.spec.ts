@@ -130,7 +130,7 @@ describe("a site with a valid login", () => {
     expect(await overheard(mine, ["ingress.>"], work, ["ingress"])).toEqual([]);
     expect(await overheard(mine, ["hello.>"], work, ["ingress"])).toEqual([]);
     expect(await overheard(mine, [`receipt.${ORG}.gamma.>`], work)).toEqual([]);
-    // The same ear hears its own.
+    // The same subscription receives the site's own messages.
     expect(
       await overheard(mine, [`receipt.${ORG}.beta.>`], async () => operator.publish(`receipt.${ORG}.beta.t1`, "{}")),
     ).toHaveLength(1);
@@ -220,7 +220,7 @@ describe("where a broker has no accounts, so that anybody may publish and listen
     const question = new TextEncoder().encode(JSON.stringify({ origin: "relief.iota.t1.abc", since: null }));
     const about = headers();
     about.set("Authorization", messageAuthorization(token, question));
-    // The operator's login stands for anybody at such a broker: it may do all.
+    // The operator's login plays anybody at such a broker: it may do everything.
     operator.publish(`hello.${ORG}.iota.t1`, question, { reply: `$JS.API.STREAM.PURGE.${DEAD_STREAM}`, headers: about });
     await eventually("the hub's note", async () => hub.said.some(({ event }) => event === "hello-unanswerable"));
     expect((await stateOf(DEAD_STREAM)).messages).toBe(dead);
@@ -323,7 +323,7 @@ describe("logins of the hub's own broker", () => {
     expect(await sync).toMatchObject({ confirmed: 600, pending: 0 });
     expect(added).toBeGreaterThan(2);
     expect(waited).toEqual([]);
-    // Who was connected before stays so.
+    // Whoever was connected before stays connected.
     expect(mayListen.isClosed()).toBe(false);
     expect(
       await overheard(mayListen, [`receipt.${ORG}.nu.>`], async () => operator.publish(`receipt.${ORG}.nu.t1`, "{}")),
@@ -343,7 +343,7 @@ describe("logins of the hub's own broker", () => {
     await js.close();
     await first.close();
     const jetstream = join(dataDir, "nats/jetstream");
-    // As a hub of before there were accounts left it.
+    // As a hub from before there were accounts left it.
     expect(existsSync(join(jetstream, "HUB"))).toBe(true);
     renameSync(join(jetstream, "HUB"), join(jetstream, "$G"));
     const again = await startNats({ dataDir });

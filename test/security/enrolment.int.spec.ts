@@ -75,7 +75,7 @@ describe("a code", () => {
       code: "code-invalid",
     });
     await refused(hub.field("once", "b"), "not a code").toMatchObject({ code: "code-invalid" });
-    // A code for any device of the site takes over none that has a key; one that names it does.
+    // A code for any device of the site takes over no device that has a key; a code that names the device does.
     const twin = hub.field("once", "a", { path: join(hub.dir, "once-twin.db") });
     await refused(twin, await codeFor("once")).toMatchObject({
       code: "code-invalid",
@@ -147,7 +147,7 @@ describe("a code", () => {
 });
 
 describe("a revocation", () => {
-  /** Writes and syncs until the hub refuses; returns by which code, how long that took from the revocation on, and what the slowest sync takes on this machine. */
+  /** Writes and syncs until the hub refuses; returns with which code it refused, how long that took after the revocation, and how long the slowest sync took on this machine. */
   const untilRefused = async (field: Field, url: string, revoke: () => Promise<unknown>, token?: string) => {
     let revokedAtMs = Number.POSITIVE_INFINITY;
     let slowestMs = 0;
@@ -201,9 +201,9 @@ describe("a revocation", () => {
     await expect(other.sync({ url: hub.ingress.http!.url, token })).rejects.toMatchObject({ code: "revoked" });
     await expect(other.enrol({ url: natsUrl(), code })).rejects.toMatchObject({ code: "code-invalid" });
     const issuedAfterS = book.record.revocationOf("relief.closed")!.issuedThroughS;
-    const anew = await issueToken(hub.key, { org: ORG, site: "closed", lifetimeS: 60, nowMs: Date.now(), issuedAfterS });
-    expect((await field.sync({ url: natsUrl(), token: anew })).pending).toBe(0);
-    expect((await other.sync({ url: natsUrl(), token: anew })).pending).toBe(0);
+    const renewed = await issueToken(hub.key, { org: ORG, site: "closed", lifetimeS: 60, nowMs: Date.now(), issuedAfterS });
+    expect((await field.sync({ url: natsUrl(), token: renewed })).pending).toBe(0);
+    expect((await other.sync({ url: natsUrl(), token: renewed })).pending).toBe(0);
   });
 
   it("of a token leaves devices alone that enrolled under it, and lets nobody else in", async () => {
@@ -311,7 +311,7 @@ describe("a fork", () => {
         says: expect.stringContaining("though the device's key has signed it"),
       },
     ]);
-    // Made anew from the log, as all that the database shows; what people said of it holds.
+    // Made again from the log, like all that the database shows; what people said of it holds.
     const [{ id }] = (await cases()) as [{ id: string }];
     await hub.projector.close();
     await hub.db.query("DELETE FROM tributary.fork_case");
@@ -365,7 +365,7 @@ describe("evidence of a fork", () => {
     expect(reads).toBe(1);
     for (let i = 0; i < 3; i++) expect(await keepEvidence(counted, twin, seq, undefined)).toBe(false);
     expect(reads).toBe(1);
-    // A device that makes more and more of them: enough are kept.
+    // A device that makes more and more forks: only so many are kept.
     for (let i = 0; i < 12; i++) {
       const more = batchOf(name, [`{"phone":"+2547888888${i + 10}"}`], { firstSeq: 1, prev: first!.head.hash });
       await keepEvidence(counted, more, seq, undefined);
@@ -399,7 +399,7 @@ async function rewritten(log: Log, into: Log, origin: OriginId, seq: number): Pr
 }
 
 describe("a log that somebody has rewritten", () => {
-  it("is found out by its signatures, though all of its hashes fit; the true one is found whole (I23)", async () => {
+  it("is found out by its signatures, though all of its hashes fit; nothing is found wrong with the true one (I23)", async () => {
     const field = await enrolled("rewritten");
     for (let i = 0; i < 4; i++) await field.append(update(number(1), { phone: `+25470000000${i}` }));
     await field.sync({ url: natsUrl() });
@@ -421,7 +421,7 @@ describe("a log that somebody has rewritten", () => {
 
   it("is told apart from a key's second life: one that was revoked, and enrolled again by a code, signs again", async () => {
     const day = 86_400_000;
-    // The node's clock runs behind, and catches up: a client's deadline must not be past by it.
+    // The node's clock runs behind, and catches up: by that clock, a client's deadline must not have passed.
     let nowMs = Date.now() - 5 * day;
     await using node = await startNode({ now: () => nowMs });
     await using log = openLog(node.url);

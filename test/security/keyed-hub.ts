@@ -20,8 +20,8 @@ export const door = (path = ""): string => `${hub.ingress.http!.url}/v1/ingress$
 export const publicHalf = (): PublicKey => publicKeySchema.parse(hub.key);
 
 /**
- * One hub for all tests of a file, with a connection to its broker and its book of keys. It takes 5 s to start: the tests of keys are two files, and not six, for
- * that reason.
+ * One hub for all tests of a file, with a connection to its broker and its book of keys. It takes 5 s to start, which is why the tests of
+ * keys are two files and not six.
  */
 export function useKeyedHub(): void {
   beforeAll(async () => {
@@ -51,7 +51,7 @@ export async function enrolled(site: string, device = "t1"): Promise<Field> {
   return field;
 }
 
-/** Carries between a device and the hub's door, and answers in the hub's place where `lie` says what. */
+/** Carries messages between a device and the hub's door, and answers in the hub's place if `lie` gives an answer. */
 export async function carrier(
   lie: (path: string) => { readonly status: number; readonly body: unknown } | null,
 ): Promise<string> {

@@ -36,7 +36,7 @@ describe("who can reach the broker", () => {
         };
         nc.publish(`receipt.${place}`, JSON.stringify(forged));
         nc.publish(`receipt.${place}`, JSON.stringify({ ...forged, signature: strange.sign(messageText("receipt", forged)) }));
-        // With the right key's name on it, and a signature of something else.
+        // It names the right key, but its signature is of something else.
         const stolen = { kid: keyIdOf(publicHalf()), value: strange.sign("else").value };
         nc.publish(`receipt.${place}`, JSON.stringify({ ...forged, signature: stolen }));
         nc.publish(`receipt.${place}`, "no JSON at all");
@@ -237,7 +237,7 @@ describe("who carries what a device and its hub say over HTTP", () => {
       await of.append(registration(number(2)));
       const before = of.status().levels.SYNCED;
       const url = await carrier((path) => (isBatch(path) ? { status: 200, body: receipt } : null));
-      // Its own: the log has gone on, and what the device wrote moves on; the receipt is for neither.
+      // With the device's own receipt: the log has grown since, and what the device wrote moves to another epoch; the receipt is for neither batch.
       await expect(of.sync({ url, ...quick })).rejects.toMatchObject({ code: "hub-unproven" });
       expect(of.status().levels.SYNCED).toBe(before);
     }
@@ -376,7 +376,7 @@ describe("keys change", () => {
     const oldToken = await hub.token("turning");
     for (const url of [natsUrl(), hub.ingress.http!.url])
       await expect(late.sync({ url, token: oldToken, ...quick })).rejects.toMatchObject({ code: "token-invalid" });
-    // A key that the old one did not name is nobody's.
+    // A key that the old one did not name is not believed.
     hub.keys = [await makeKey("usurper")];
     await away.append(registration(number(4)));
     await expect(away.sync({ url: hub.ingress.http!.url, ...quick })).rejects.toMatchObject({ code: "hub-unproven" });
@@ -400,7 +400,7 @@ describe("keys change", () => {
     expect(await field.sync({ url, ...quick })).toMatchObject({ confirmed: 1, pending: 0 });
     expect(asked).toEqual(["hello", "batch", "hello"]);
     expect(hubKeys(field.store)).toEqual([publicKeySchema.parse(turned[1])]);
-    // A key that the old one did not name is asked about once more as well, and is nobody's.
+    // A key that the old one did not name is asked about once more as well, and is not believed.
     const usurper = await makeKey("usurper");
     await field.append(registration(number(3)));
     const falseUrl = await carrier((path) => {
@@ -434,7 +434,7 @@ describe("keys change", () => {
     const present = field.store.meta("device_key")!;
     field.store.setMeta("device_key", JSON.stringify({ kty, crv, x, d }));
     await expect(field.rotateKey({ url: natsUrl() })).rejects.toMatchObject({ code: "key-unknown" });
-    // The answer to a rotation was lost: the hub has the new key, the device has not put it in place.
+    // The answer to a rotation was lost: the hub has the new key, but the device does not use it yet.
     field.store.setMeta("device_key", present);
     const next = field.store.meta("next_device_key")!;
     await field.rotateKey({ url: hub.ingress.http!.url });

@@ -15,7 +15,7 @@ const SHORT: Readonly<Record<string, string>> = {
   anchor: "cli/anchor",
   "anchor (e2e)": "e2e/anchor",
 };
-/** Where else its tests stand: a long file is several, and a table of cases is a file of its own. */
+/** Other files with its tests: a long file is split into several, and a table of cases is a file of its own. */
 const MORE: Readonly<Record<string, readonly string[]>> = {
   keys: ["test/security/enrolment.int.spec.ts"],
   verify: ["test/audit/alterations.ts"],
@@ -28,7 +28,7 @@ const filesOf = (name: string): string[] => [
   ...(MORE[name] ?? []),
 ];
 
-/** What the document calls a test: its file's name and words out of its sentence. */
+/** What the document calls a test: its file's name, and words from its sentence. */
 const NAME = /(?<![\w/])([a-z]+(?:\/[a-z]+)?(?: \(e2e\))?)[:,] "([^"]+)"((?:, "[^"]+")*)/g;
 const named = [...document.matchAll(NAME)]
   .filter(([, name = ""]) => name in SHORT || name.includes("/"))
@@ -50,7 +50,7 @@ describe("SECURITY.md", () => {
   it.each(named)("names a test that is there: $name: $words", ({ name, words }) => {
     const files = filesOf(name);
     expect(files).not.toEqual([]);
-    // Of a table of cases the words stand in its rows.
+    // The words about a table of cases are in its rows.
     expect(files.map(read).join("\n").replaceAll('\\"', '"')).toContain(words);
   });
 });

@@ -74,7 +74,7 @@ const changesOf = (
   };
 };
 
-/** Builds the view and puts it in the place of the live one, with all shards at one position; `between` runs after the swap was prepared. */
+/** Builds the view and swaps it in for the live one, with all shards at one position; `between` runs after the swap was prepared. */
 async function built(
   names: Readonly<Record<number, string>>,
   swappedAt: number,

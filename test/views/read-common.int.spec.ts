@@ -31,7 +31,7 @@ const at = (n: number) => position(BigInt(n));
 let postgres: Awaited<ReturnType<typeof openPostgres>>;
 let db: Db;
 const everywhere = (n: number | null): Promise<unknown> => db.query("UPDATE tributary.shard SET position = $1", [n]);
-/** One shard stands behind all others. */
+/** One shard is behind all others. */
 const oneBehind = async (behind: number, others: number): Promise<void> => {
   await everywhere(others);
   await db.query("UPDATE tributary.shard SET position = $1 WHERE shard = 7", [behind]);

@@ -5,7 +5,7 @@ import { openTestHub, type TestHub } from "../support/hub.ts";
 
 let hub: TestHub;
 
-/** A view of somebody's own SQL: its columns have what names they like. */
+/** A view of somebody's own SQL: its columns may have any names. */
 const ODD = `CREATE VIEW views.odd AS SELECT * FROM (VALUES
   ('a', 1::bigint, 2.5::numeric, DATE '2026-05-01', TIMESTAMPTZ '2026-05-01T22:30:00Z', true, 'Awɛŋ Deng', '{"x": 1}'::jsonb, 'p'),
   ('b', 12, 10.25, DATE '0001-01-01', TIMESTAMPTZ '2026-05-02T00:00:00Z', false, '', '"word"', NULL),
@@ -64,7 +64,7 @@ it.each([
 });
 
 it.each([
-  ["Total, kg=many", /holds whole numbers, and "many" is none/],
+  ["Total, kg=many", /holds whole numbers, and "many" is not one/],
   ["Total, kg>2.5", /holds whole numbers/],
   ["Total, kg=9223372036854775808", /holds whole numbers/],
   ["a>=b=1e400", /holds numbers/],
@@ -105,7 +105,7 @@ it.each([
 
 it.each([
   ["state", /have no order by state/],
-  ["Total:up", /up is no direction/],
+  ["Total:up", /up is not a direction/],
   ["nope", /no column "nope"/],
 ])("an order that there is not is refused: %s", async (sort, message) => {
   await expect(ask({ sort })).rejects.toMatchObject({ code: "usage", message: expect.stringMatching(message) });

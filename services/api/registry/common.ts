@@ -126,7 +126,7 @@ export function pageOf<T>(list: readonly T[], { offset, limit }: Asked<typeof PA
 function wholeNumber(name: string, given: string | undefined): number | undefined {
   if (given === undefined || given === "") return undefined;
   if (!/^-?\d{1,9}$/.test(given))
-    throw new ApiError(400, `${name} is a whole number, and not ${JSON.stringify(given.slice(0, 40))}.`);
+    throw new ApiError(400, `${name} must be a whole number, not ${JSON.stringify(given.slice(0, 40))}.`);
   return Number(given);
 }
 

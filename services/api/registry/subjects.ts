@@ -218,6 +218,6 @@ function refuseWanted(registry: Registry, subject: string, body: GivenSchema, no
   if (id === null || registry.find(subject, body, { normalize })?.id === id) return;
   throw new ApiError(
     CODES.readonly,
-    `Subject ${subject} takes no id of a client's own (${id}): ids are counted here, in the order of the log. Leave the member id out; schemas of another registry are registered anew, and get other ids.`,
+    `Subject ${subject} takes no id of a client's own (${id}): ids are counted here, in the order of the log. Leave the member id out; schemas of another registry are registered again here, and get other ids.`,
   );
 }

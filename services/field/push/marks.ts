@@ -30,7 +30,7 @@ export function asMarks(rows: readonly HeldRow[]): Pick<HelloRequest, "marks"> {
  * Takes note of which quarantined events the hub's people have released, whose mark goes, or rejected. `first`: the answer to this device's own question about
  * `asked`. A hub that does not answer this leaves everything as it was.
  *
- *   held ── released ─▶ no mark            the log was restored, and lives anew ─▶ all held again, and asked about
+ *   held ── released ─▶ no mark            a restore began a new incarnation ─▶ all held again, and asked about
  *     └──── rejected ─▶ told so, and why
  */
 export async function learnSettled(pass: Pass, id: number, first: Hello, asked: readonly HeldRow[]): Promise<void> {

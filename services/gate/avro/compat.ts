@@ -192,7 +192,7 @@ export function avroMismatches(reader: Avro, writer: Avro, takes: Takes = compar
   try {
     tell(reader, writer, "", "");
     if (out.length === 0 && !takes(reader, writer))
-      out.push({ rule: "complexity", message: "they fail in places that take too long to name", readerPath: "", writerPath: "" });
+      out.push({ rule: "complexity", message: "they differ; it takes too long to say where", readerPath: "", writerPath: "" });
     return out.slice(0, MAX_MISMATCHES);
   } catch (error) {
     if (!(error instanceof TooIntricateError)) throw error;

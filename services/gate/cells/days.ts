@@ -86,7 +86,7 @@ export function readTime(cell: string, order: DayOrder | undefined, zone: string
   const instants = instantsOf(local, offset ?? zone ?? "Z");
   const [instant] = instants;
   if (instant === undefined) return { problem: `"${cell}" was skipped when the clocks of ${zone} went forward` };
-  if (instants.length > 1) return { problem: `"${cell}" was twice when the clocks of ${zone} went back` };
+  if (instants.length > 1) return { problem: `"${cell}" came twice when the clocks of ${zone} went back` };
   return { value: new Date(instant).toISOString() };
 }
 

@@ -114,7 +114,7 @@ const WRONG: Readonly<Record<string, string>> = {
 function refuseKeywords(schema: JsonObject, path: string, refuse: Refuse): void {
   for (const [keyword, hint] of Object.entries(WRONG)) {
     if (schema[keyword] !== undefined)
-      refuse(`${path}/${keyword}`, `${keyword} is not among the keywords that can be validated rightly here`, hint);
+      refuse(`${path}/${keyword}`, `${keyword} is not among the keywords that can be validated correctly here`, hint);
   }
   if (schema.$schema !== undefined && (schema.$schema !== DIALECT || path !== "")) {
     refuse(
@@ -132,12 +132,12 @@ function refuseKeywords(schema: JsonObject, path: string, refuse: Refuse): void 
   if (typeof schema.format === "string" && !FORMATS.includes(schema.format)) {
     refuse(
       `${path}/format`,
-      `the format ${schema.format} is not one that can be checked rightly here`,
+      `the format ${schema.format} is not one that can be checked correctly here`,
       `There are ${FORMATS.join(", ")}; or use a pattern.`,
     );
   }
   if (Array.isArray(schema.enum) && schema.enum.length === 0)
-    refuse(`${path}/enum`, "no value can be one of none", "List the values.");
+    refuse(`${path}/enum`, "an empty enum allows no value", "List the values.");
   for (const keyword of ["enum", "const"]) {
     if (schema[keyword] !== undefined && reservedName(schema[keyword]) !== null)
       refuse(

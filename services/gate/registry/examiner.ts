@@ -157,7 +157,7 @@ const closing = (): TributaryError => new TributaryError("backend-failed", "the 
 const tooLarge = ({ candidate: { subject, version } }: Question, bound: string): Answer => ({
   kind: "refused",
   message: `${subject} version ${version}: examining it takes more than ${bound}`,
-  hint: "Make it smaller, or part it into several subjects.",
+  hint: "Make it smaller, or split it into several subjects.",
 });
 
 /** The last one of those that it was compared with stands for all: nobody knows how far it came. */

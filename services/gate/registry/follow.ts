@@ -12,7 +12,7 @@ export async function followLog(
   known: Known,
   { signal, onInterruption }: { readonly signal: AbortSignal; readonly onInterruption?: (message: string) => void },
 ): Promise<void> {
-  // Facts may come again, in their order: applied again they say the same.
+  // Facts may be read again, in their order: applied again they say the same.
   const apply = (fact: Fact): void => {
     if (fact.stream === INDEX) known.applyIndex(fact);
     else if (fact.stream.startsWith(SCHEMA_PREFIX)) known.applySchema(fact);

@@ -52,7 +52,7 @@ export async function register(
   subjectName(subject);
   for (let races = 0; races <= MAX_RACES; races++) {
     await desk.load(subject);
-    // Whoever sends what is no schema is told of the text as it was sent.
+    // Whoever sends what is not a schema is told about the text as it was sent.
     const sent = desk.draft(subject, asked);
     const given = normalize ? normalised(asked) : asked;
     const candidate = normalize ? desk.draft(subject, given) : sent;
@@ -120,7 +120,7 @@ function takenEvent(known: Known, candidate: SchemaVersion): string | null {
     if (subject === candidate.subject) continue;
     const events = entries.at(-1)?.schema.annotations.events ?? [];
     const both = candidate.annotations.events.find((event) => events.includes(event));
-    if (both !== undefined) return `events of type ${both} are ${subject}'s already`;
+    if (both !== undefined) return `events of type ${both} belong to ${subject} already`;
   }
   return null;
 }

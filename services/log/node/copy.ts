@@ -114,7 +114,7 @@ export async function copyRunning(
       if (answer.kind === "progress") onProgress(answer.total === 0 ? 1 : answer.done / answer.total);
       else path = answer.path;
     }
-    if (path === null) throw new Error("the node ended before the copy was whole");
+    if (path === null) throw new Error("the node ended before the copy was complete");
     return { path };
   } catch (error) {
     if ((error as Partial<ServiceError>).code === status.UNIMPLEMENTED) return null;

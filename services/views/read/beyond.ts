@@ -1,7 +1,7 @@
 import type { EntityRef } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
 
-/** An event that was folded before the log was set back, and that has not come again since. */
+/** An event that was folded before the log was set back, and that has not been sent again since. */
 export interface BeyondEvent {
   /** The life of the log that the event was folded in; `null`: none was noted. */
   readonly incarnation: string | null;
@@ -10,7 +10,7 @@ export interface BeyondEvent {
   readonly type: string;
 }
 
-/** The events about an entity that were folded before the log was set back, and that have not come again since. */
+/** The events about an entity that were folded before the log was set back, and that have not been sent again since. */
 export async function beyondOf(db: Db, { type, id }: EntityRef): Promise<readonly BeyondEvent[]> {
   const { rows } = await db.query<BeyondEvent & Record<string, unknown>>(
     `SELECT b.incarnation, b.origin || '/' || b.seq AS event, b.position::text, b.type

@@ -16,7 +16,7 @@ export interface Condition {
 
 const isSign = (text: string): text is keyof typeof SIGNS => Object.hasOwn(SIGNS, text);
 
-/** Reads `COLUMN OPERATOR VALUE`, with spaces around the operator or without. Throws `usage` for what is no condition, or names no column of `view`. */
+/** Reads `COLUMN OPERATOR VALUE`, with spaces around the operator or without. Throws `usage` for what is not a condition, or names no column of `view`. */
 export function conditionIn(text: string, view: string, columns: readonly string[]): Condition {
   const named = columns.filter((name) => text.startsWith(name)).sort((a, b) => b.length - a.length);
   for (const column of named) {
@@ -95,7 +95,7 @@ export function conditionSql({ column, operator, value }: Condition, type: strin
     throw new TributaryError("usage", `${column} has no order: ${operator} cannot be asked of it`, write);
   const compared = COMPARED[kind]({ at, type, value, operator: operator === "!=" ? "=" : operator, bind });
   if (compared === null)
-    throw new TributaryError("usage", `${column} holds ${holds}, and ${JSON.stringify(value)} is none of them`, write);
+    throw new TributaryError("usage", `${column} holds ${holds}, and ${JSON.stringify(value)} is not one of them`, write);
   // A row where it is empty holds another value, too.
   return operator === "!=" ? `(${compared}) IS NOT TRUE` : compared;
 }

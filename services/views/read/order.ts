@@ -32,7 +32,7 @@ export function sortIn(
   if (way !== "asc" && way !== "desc")
     throw new TributaryError(
       "usage",
-      `--sort ${text}: ${direction} is no direction`,
+      `--sort ${text}: ${direction} is not a direction`,
       `Write --sort ${name} or --sort ${name}:desc.`,
     );
   if (!isOrdered(types.get(name) ?? ""))

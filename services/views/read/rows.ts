@@ -238,7 +238,7 @@ async function typesOf(db: Db, view: string): Promise<ReadonlyMap<string, string
   throw new TributaryError(
     "not-found",
     `the table of the view ${view} is gone from PostgreSQL: somebody has dropped it`,
-    `\`tributary rebuild ${view}\` makes it anew from the log.`,
+    `\`tributary rebuild ${view}\` makes it again from the log.`,
   );
 }
 

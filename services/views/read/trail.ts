@@ -20,7 +20,7 @@ export interface Trail {
   readonly parked: readonly ParkedWhere[];
   /** The cases that it is in, closed ones too. */
   readonly cases: readonly CaseRow[];
-  /** Events about the entity that were folded before the log was set back, and that have not come again since. */
+  /** Events about the entity that were folded before the log was set back, and that have not been sent again since. */
   readonly beyond: readonly BeyondEvent[];
 }
 
