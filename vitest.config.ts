@@ -1,4 +1,5 @@
 import { defineConfig } from "vitest/config";
+import { TEST_MS } from "./test/support/patience.ts";
 
 const UNIT = "test/**/*.unit.spec.ts";
 
@@ -14,8 +15,10 @@ export default defineConfig(({ mode }) => {
     // Files run as Node itself runs them: that spares half of what loading them costs, and functions have the text that a hub sees, by which it tells
     // declarations apart.
     experimental: { viteModuleRunner: false },
-    testTimeout: 180_000,
-    hookTimeout: 300_000,
+    // Ends what hangs. No test has a limit of its own: test/patience.unit.spec.ts
+    testTimeout: TEST_MS,
+    hookTimeout: TEST_MS,
+    globalSetup: ["test/support/warden.ts"],
   };
   const unit = { test: { ...shared, name: "unit", include: [UNIT] } };
   const servers = {
@@ -24,13 +27,13 @@ export default defineConfig(({ mode }) => {
       name: "servers",
       include: ["test/**/*.spec.ts"],
       exclude: [UNIT],
-      globalSetup: ["test/support/cluster.ts"],
+      globalSetup: ["test/support/warden.ts", "test/support/cluster.ts"],
     },
   };
   return {
     test: {
       projects: isQuick ? [unit] : [unit, servers],
-      // Two cores, real servers: a third of the time is waiting, so three files run at once; and a slow, shared machine is given time.
+      // Two cores, real servers: a third of the time is waiting, so three files run at once.
       maxWorkers: isQuick ? 2 : 3,
       teardownTimeout: 20_000,
     },

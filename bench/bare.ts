@@ -59,10 +59,11 @@ export async function bareViews(db: Client, { views, withAudit, batchEvents }: B
   const events = withAudit
     ? "SELECT position FROM tributary.audit"
     : views.map((view) => `SELECT position FROM views."${view}_history"`).join(" UNION ALL ");
-  const { rows: places } = await db.query<[string]>({ text: `${events} ORDER BY position`, rowMode: "array" });
-  const count = places.length;
+  const { rows: positions } = await db.query<[string]>({ text: `${events} ORDER BY position`, rowMode: "array" });
+  const count = positions.length;
   const ends: bigint[] = [];
-  for (let at = batchEvents; at < count + batchEvents; at += batchEvents) ends.push(BigInt(places[Math.min(at, count) - 1]![0]));
+  for (let at = batchEvents; at < count + batchEvents; at += batchEvents)
+    ends.push(BigInt(positions[Math.min(at, count) - 1]![0]));
 
   const claims = await db.query<{ name: string }>(
     "SELECT tablename AS name FROM pg_tables WHERE schemaname = 'views' AND tablename = ANY ($1)",

@@ -186,8 +186,8 @@ function batchProcessor(projection: Projection, onError: (error: unknown) => voi
         await inTransaction(context, async (inner) => {
           const mine = messages.filter(({ type }) => projection.canHandle.includes(type));
           if (mine.length > 0) await projection.handle(mine, inner);
-          const place = { processorId: id, version: 1, lastProcessedCheckpoint: checkpoint, newCheckpoint: last };
-          const { success } = await storeProcessorCheckpoint(inner.execute, place);
+          const move = { processorId: id, version: 1, lastProcessedCheckpoint: checkpoint, newCheckpoint: last };
+          const { success } = await storeProcessorCheckpoint(inner.execute, move);
           if (!success) throw new Error(`${id}: the checkpoint was moved by another`);
         });
         checkpoint = last;

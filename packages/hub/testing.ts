@@ -73,8 +73,8 @@ export interface Trial {
 
 const FIRST_MS = Date.UTC(2026, 0, 1);
 const EPOCH = "a".repeat(12);
-/** Amounts are decimals in PostgreSQL; here, sums of binary numbers are rounded to so many decimal places. */
-const SUM_PLACES = 9;
+/** Amounts are decimals in PostgreSQL; here, sums of binary numbers are rounded to so many decimals. */
+const SUM_DECIMALS = 9;
 
 interface Written {
   readonly entity: string;
@@ -216,6 +216,6 @@ function add(
   const row = sums.get(name) ?? Object.fromEntries([...Object.keys(keys).map((column, i) => [column, key[i]!]), ["rows", 0]]);
   row.rows = Number(row.rows) + 1;
   for (const column of Object.keys(amounts))
-    row[column] = Number((Number(row[column] ?? 0) + Number(one[column] ?? 0)).toFixed(SUM_PLACES));
+    row[column] = Number((Number(row[column] ?? 0) + Number(one[column] ?? 0)).toFixed(SUM_DECIMALS));
   sums.set(name, row);
 }

@@ -45,7 +45,7 @@ export interface VerifyDeps {
   };
   /** The hub's public keys, from a source other than the log. What the log says about keys is checked with them. */
   readonly hubKeys?: readonly PublicKey[];
-  /** What was kept of the log in another place, or why that cannot be believed. */
+  /** What was kept of the log at another location, or why that cannot be believed. */
   readonly anchor?: { readonly anchor: Anchor } | { readonly problem: string };
   readonly onProgress?: (progress: VerifyProgress) => void;
   /** Called for every event, for a caller's own checks in the same pass. */

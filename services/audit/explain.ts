@@ -220,7 +220,7 @@ function foremost(writes: readonly Write[], isAfter: (a: Write, b: Write) => boo
 }
 
 type Relations = Pick<Step, "replaces" | "cannotReplace" | "seenBy" | "stands" | "beside">;
-/** In a register that merges by itself no write takes another's place. */
+/** In a register that merges by itself no write replaces another. */
 const MERGES: Relations = { replaces: [], cannotReplace: [], seenBy: [], stands: true, beside: [] };
 
 function relationsOf(write: Write, earlier: readonly Write[], standing: readonly string[]): Relations {

@@ -15,7 +15,7 @@ import {
   type Log,
   signAnchor,
 } from "../log/index.ts";
-import { type AnchorMemory, type AnchorPlace, placeProblem, readAnchor } from "./anchor-place.ts";
+import { type AnchorLocation, type AnchorMemory, locationProblem, readAnchor } from "./anchor-location.ts";
 
 /** The anchor is written at most this often; a log that is set back may hide what came since the last writing. */
 export const ANCHOR_EVERY_MS = 10_000;
@@ -26,7 +26,7 @@ const LAST_WORDS_MS = 3_000;
 
 export interface AnchorDeps {
   readonly log: Log;
-  readonly place: AnchorPlace;
+  readonly location: AnchorLocation;
   readonly memory: AnchorMemory;
   /** The hub's public keys: an anchor that none of them signed is not believed. */
   readonly hubKeys: () => readonly PublicKey[];
@@ -39,7 +39,7 @@ export type AnchorFound =
       readonly comparison: AnchorComparison;
       readonly heads: Heads;
       readonly position: Position | null;
-      /** Why the place could not be remembered as one that has held an anchor; `null`: it is remembered. */
+      /** Why the location could not be remembered as one that has held an anchor; `null`: it is remembered. */
       readonly unnoted: string | null;
     }
   | { readonly kind: "disbelieved"; readonly says: string }
@@ -47,11 +47,11 @@ export type AnchorFound =
   | { readonly kind: "gone"; readonly says: string }
   | { readonly kind: "none" };
 
-const goneFrom = ({ name }: AnchorPlace): string =>
+const goneFrom = ({ name }: AnchorLocation): string =>
   `there is no anchor at ${name} any more, where this hub has kept one: perhaps its disk is not mounted, or somebody removed it. To begin a new anchor there: \`tributary restore --confirm --anchor ${name}\``;
 
-/** Remembers that the place has held an anchor. If that fails, as on a full disk, returns a warning; the anchor itself still works. */
-function noted(memory: AnchorMemory, { name }: AnchorPlace): string | null {
+/** Remembers that the location has held an anchor. If that fails, as on a full disk, returns a warning; the anchor itself still works. */
+function noted(memory: AnchorMemory, { name }: AnchorLocation): string | null {
   try {
     memory.noteHeld();
     return null;
@@ -64,17 +64,17 @@ function noted(memory: AnchorMemory, { name }: AnchorPlace): string | null {
  * Compares the log with its anchor. Where the log was set back or replaced and nobody has said so, begins a new incarnation: from then on the log is treated
  * as one that was set back. This happens once: an incarnation that was begun for it is not begun again.
  */
-export async function checkAnchor({ log, place, memory, hubKeys }: AnchorDeps, by: string): Promise<AnchorFound> {
+export async function checkAnchor({ log, location, memory, hubKeys }: AnchorDeps, by: string): Promise<AnchorFound> {
   let found: Awaited<ReturnType<typeof readAnchor>>;
   try {
-    found = await readAnchor(place, hubKeys());
+    found = await readAnchor(location, hubKeys());
   } catch (error) {
-    return { kind: "unreachable", says: placeProblem(error) };
+    return { kind: "unreachable", says: locationProblem(error) };
   }
-  if (found === null) return memory.hasHeld() ? { kind: "gone", says: goneFrom(place) } : { kind: "none" };
+  if (found === null) return memory.hasHeld() ? { kind: "gone", says: goneFrom(location) } : { kind: "none" };
   if ("problem" in found)
-    return { kind: "disbelieved", says: `the anchor at ${place.name} cannot be believed: ${found.problem}` };
-  const unnoted = noted(memory, place);
+    return { kind: "disbelieved", says: `the anchor at ${location.name} cannot be believed: ${found.problem}` };
+  const unnoted = noted(memory, location);
   const { anchor } = found;
   // A log without an incarnation begins its first one here, which is not the anchor's.
   const present = await currentIncarnation(log.journal);
@@ -112,7 +112,7 @@ interface Following {
 }
 
 /**
- * Keeps the log's end at a place outside the hub's data folder:
+ * Keeps the log's end at a location outside the hub's data folder:
  *
  *   unread ── read, compared ─▶ following ── something is new ─▶ written ─▶ following …
  *     │  ▲                         └ the log does not continue as it was known, or the anchor is gone ─▶ unread
@@ -123,7 +123,7 @@ interface Following {
  * Long because its functions are the steps of one state machine, drawn above; each is short.
  */
 export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> {
-  const { log, place, memory, say, everyMs = ANCHOR_EVERY_MS, now = Date.now } = options;
+  const { log, location, memory, say, everyMs = ANCHOR_EVERY_MS, now = Date.now } = options;
   let following: Following | null = null;
   let warning: string | null = "the anchor has not been read yet";
   let writtenAtMs: number | null = null;
@@ -131,7 +131,7 @@ export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> 
   let whileRunning: AbortSignal | undefined = stop.signal;
 
   const warn = (says: string | null): void => {
-    if (says !== warning && says !== null) say({ event: "anchor-warning", place: place.name, message: says });
+    if (says !== warning && says !== null) say({ event: "anchor-warning", place: location.name, message: says });
     warning = says;
   };
   const begin = async (): Promise<void> => {
@@ -141,7 +141,7 @@ export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> 
     // After a restore, the log's heads are counted again from the start.
     const isSame = found.kind === "compared" && found.comparison.state === "holds";
     if (found.kind === "compared" && !isSame && !life.isConfirmed) return warn(found.comparison.says);
-    if (found.kind === "none") say({ event: "anchor-begun", place: place.name });
+    if (found.kind === "none") say({ event: "anchor-begun", place: location.name });
     following = isSame
       ? { heads: found.heads, life, position: found.position, written: null }
       : { heads: new Map(), life, position: null, written: null };
@@ -149,9 +149,9 @@ export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> 
   };
   const write = async (known: Following): Promise<void> => {
     // The disk may have gone since the last time, and the folder that it was mounted on takes every write.
-    if (memory.hasHeld() && !(await place.holdsOne())) {
+    if (memory.hasHeld() && !(await location.holdsOne())) {
       following = null;
-      return warn(goneFrom(place));
+      return warn(goneFrom(location));
     }
     const lives = await incarnations(log.journal);
     if (lives.at(-1)?.id !== known.life.id) {
@@ -176,10 +176,10 @@ export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> 
     if (signer === null) return warn("the hub has no key to sign its anchor with");
     const heads = Object.fromEntries(known.heads);
     const anchor = await signAnchor({ version: 1, at: new Date(now()).toISOString(), ...stands, heads }, signer);
-    await place.write(anchorText(anchor));
+    await location.write(anchorText(anchor));
     writtenAtMs = now();
-    const unnoted = noted(memory, place);
-    // Until the place is remembered, the anchor is written again each time.
+    const unnoted = noted(memory, location);
+    // Until the location is remembered, the anchor is written again each time.
     if (unnoted === null) known.written = news;
     warn(unnoted);
   };
@@ -187,7 +187,7 @@ export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> 
     try {
       await work();
     } catch (error) {
-      warn(placeProblem(error));
+      warn(locationProblem(error));
     }
   };
   const tick = (): Promise<void> =>
@@ -203,7 +203,7 @@ export async function keepAnchor(options: KeeperOptions): Promise<AnchorKeeper> 
   return {
     async part(): Promise<PartState> {
       const facts = {
-        place: place.name,
+        place: location.name,
         position: following?.position?.toString() ?? null,
         at: writtenAtMs === null ? null : new Date(writtenAtMs).toISOString(),
       };
@@ -238,9 +238,9 @@ async function loop(tick: () => Promise<void>, everyMs: number, signal: AbortSig
 }
 
 /** What a hub says of its anchor when it starts. */
-export function anchorSays(found: AnchorFound, place: AnchorPlace): string {
+export function anchorSays(found: AnchorFound, location: AnchorLocation): string {
   if (found.kind === "none")
-    return `There is no anchor at ${place.name} yet: the hub writes one now. If there was one before, find out who removed it.`;
+    return `There is no anchor at ${location.name} yet: the hub writes one now. If there was one before, find out who removed it.`;
   if (found.kind !== "compared")
     return `${found.says[0]!.toUpperCase()}${found.says.slice(1)}. Nothing is written there until this is mended.`;
   const says = [found.comparison.says, ...(found.unnoted === null ? [] : [found.unnoted])];

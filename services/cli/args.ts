@@ -5,7 +5,7 @@ import { type Output, output } from "./output.ts";
 
 type Options = NonNullable<ParseArgsConfig["options"]>;
 
-/** A command: its place in the tree, what `--help` explains, and what it does. */
+/** A command: its name in the tree, what `--help` explains, and what it does. */
 export interface Command {
   readonly name: string;
   /** One line, for the list. */

@@ -2,7 +2,6 @@ import {
   chmodSync,
   copyFileSync,
   existsSync,
-  mkdirSync,
   mkdtempSync,
   readdirSync,
   renameSync,
@@ -13,6 +12,7 @@ import {
 } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { TributaryError } from "../core/index.ts";
+import { makeFolder } from "../core/node.ts";
 import { keptLogins, lockDirectory, ownerOf, startEventStore, startPostgres } from "../local/index.ts";
 import { currentIncarnation, type Log, openLog } from "../log/index.ts";
 import { copyDatabase, copyRunning, sealCopy } from "../log/node/index.ts";
@@ -46,7 +46,7 @@ interface Servers {
  * Backs up a hub, whether it runs or not. What belongs together is consistent: the hub's own outbox is copied before the log, so that the log has every event that
  * the outbox holds a receipt for; what people were told is copied after the log, up to where the log's copy ends.
  *
- *   beside its place ─▶ outbox ─▶ log ─▶ what people were told ─▶ settings ─▶ manifest with hashes, on disk ─▶ in place
+ *   beside its location ─▶ outbox ─▶ log ─▶ what people were told ─▶ settings ─▶ manifest with hashes, on disk ─▶ in place
  *
  * PostgreSQL's views are folded from the log, and what JetStream holds is still on the devices: a backup holds neither.
  */
@@ -54,7 +54,7 @@ export async function makeBackup(options: BackupOptions): Promise<Manifest> {
   const to = resolve(options.to);
   checkTarget(options.dataDir, to);
   return withServers(options.dataDir, options.say, async (servers) => {
-    mkdirSync(dirname(to), { recursive: true });
+    makeFolder(dirname(to));
     // Each backup has a folder of its own, so that two at once do not remove each other's files.
     const partial = mkdtempSync(`${to}.partial-`);
     try {
@@ -190,7 +190,7 @@ async function copyLog(url: string, to: string, say: (line: string) => void): Pr
 
 /** Moves a file, also to another disk. */
 export function moveFile(from: string, to: string): void {
-  mkdirSync(dirname(to), { recursive: true });
+  makeFolder(dirname(to));
   try {
     renameSync(from, to);
   } catch (error) {

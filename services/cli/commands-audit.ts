@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { entityTrail, eventRecord, PARTS, rowAsOf, type VerifyProgress, type VerifyReport, verify } from "../audit/index.ts";
 import { positionToText, TributaryError } from "../core/index.ts";
 import { openLog } from "../log/index.ts";
-import { connectViews, type RecordedDecision } from "../views/index.ts";
-import { anchorGiven } from "./anchor-place.ts";
+import { connectViews, type RecordedDecision, type SupersededDecision } from "../views/index.ts";
+import { anchorGiven } from "./anchor-location.ts";
 import type { Command } from "./args.ts";
 import { caseLine } from "./commands-case.ts";
 import { entityIn } from "./entities.ts";
@@ -58,11 +58,23 @@ export const explain = ({
   return `${register}: ${shown(winner.value)} by ${by(winner)} won over ${losers.map((loser) => `${shown(loser.value)} by ${by(loser)}`).join(" and ")} by ${rule}: ${REASONS[reason]}.`;
 };
 
+/** Decisions that are no longer known, each with the positions between which it was. */
+export const supersededLines = (decisions: readonly SupersededDecision[]): string[] =>
+  decisions.length === 0
+    ? []
+    : [
+        "\nSuperseded, by folding the same events again under other rules or code:",
+        ...decisions.map(
+          (each) => `  ${each.view}, known from position ${each.knownFrom}, superseded at ${each.supersededAt}: ${explain(each)}`,
+        ),
+      ];
+
 export const auditEntity: Command = {
   name: "audit entity",
   summary: "show an entity's whole history, or its row as it was",
   usage: "tributary audit entity TYPE/ID | TYPE ID [--as-of [INCARNATION:]POSITION [--view NAME]] [--data DIR]",
   help: `Shows every event about the entity in log order, who wrote it, at what time by their clock and by the hub's, and every conflict with its decision.
+Decisions that a changed rule has replaced since are shown last, as superseded.
 With --as-of it shows the row as the hub knew it when the log ended at that position (recorded time), in the view that --view names or the first one of such entities.
 After a restore the log gives positions out again, so a position that names another incarnation than the present one is refused.
 
@@ -128,6 +140,7 @@ After a restore the log gives positions out again, so a position that names anot
           `  ${explain(decision)}${decision.settledPosition === null ? "" : ` Changed again at ${decision.settledPosition}.`}`,
         );
       }
+      for (const line of supersededLines(trail.superseded)) out.line(line);
       return 0;
     });
   },
@@ -238,7 +251,7 @@ function tellReport(report: VerifyReport, out: Output): void {
   const parts = PARTS.map((part) => ({ part, ...report.verdicts[part] }));
   for (const { part, state, says } of parts) out.line(`${part.padEnd(7)} ${verdictWords[state]}: ${says}.`);
   const { facts } = report.signatures;
-  if (facts !== null) out.line(`\n${facts} facts about keys are signed by the hub.`);
+  if (facts !== null) out.line(`\n${facts === 1 ? "1 fact about keys is" : `${facts} facts about keys are`} signed by the hub.`);
   for (const name of report.notCompared)
     out.line(
       `${name} was not compared: its declaration differs from the one that it was built by. Run \`tributary rebuild ${name}\`, then verify again.`,

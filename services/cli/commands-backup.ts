@@ -2,10 +2,11 @@ import { userInfo } from "node:os";
 import { resolve } from "node:path";
 import { type Incarnation, TributaryError } from "../core/index.ts";
 import { beginIncarnation, confirmIncarnation, currentIncarnation, type Log, openLog } from "../log/index.ts";
-import { anchorMemory, anchorPlace } from "./anchor-place.ts";
+import { anchorLocation, anchorMemory } from "./anchor-location.ts";
 import type { Command, Input } from "./args.ts";
 import { makeBackup } from "./backup.ts";
 import { type Manifest, megabytes } from "./manifest.ts";
+import { counted } from "./output.ts";
 import { hubDir } from "./paths.ts";
 import { runningHub } from "./reach.ts";
 import { restoreBackup } from "./restore.ts";
@@ -36,7 +37,7 @@ or KurrentDB of your own is backed up by its own means (docs/production.md); the
     if (process.stderr.isTTY) out.progress("");
     out.result({ backup: resolve(to), ...manifest });
     out.line(
-      `Backed up ${manifest.org} to ${resolve(to)}: ${manifest.files.length} files, ${sizeOf(manifest)}${
+      `Backed up ${manifest.org} to ${resolve(to)}: ${counted(manifest.files.length, "file")}, ${sizeOf(manifest)}${
         manifest.log === null
           ? "; WITHOUT the log, which its own server must back up"
           : `, the log up to position ${manifest.log.end} of incarnation ${manifest.log.incarnation}`
@@ -133,23 +134,23 @@ const confirm = ({ text, out }: Input): Promise<number> =>
 /** The operator's word that an anchor is gone, so that the hub begins another one there. */
 async function confirmGone({ text, out }: Input): Promise<number> {
   const dataDir = hubDir(text("data"));
-  const place = anchorPlace(text("anchor"), dataDir);
-  if (place === null)
+  const location = anchorLocation(text("anchor"), dataDir);
+  if (location === null)
     throw new TributaryError("usage", "--anchor is empty: it needs a file or an address", `Use: ${restore.usage}`);
-  const memory = anchorMemory(dataDir, place);
-  if (await place.holdsOne())
+  const memory = anchorMemory(dataDir, location);
+  if (await location.holdsOne())
     throw new TributaryError(
       "usage",
-      `there is an anchor at ${place.name}`,
+      `there is an anchor at ${location.name}`,
       "The hub compares its log with it. If that anchor is not to count, move it away first.",
     );
   const wasHeld = memory.hasHeld();
   memory.forget();
-  out.result({ anchor: place.name, isForgotten: wasHeld });
+  out.result({ anchor: location.name, isForgotten: wasHeld });
   out.line(
     wasHeld
-      ? `Confirmed: the hub begins a new anchor at ${place.name}.`
-      : `There is nothing to confirm: this hub has kept no anchor at ${place.name}.`,
+      ? `Confirmed: the hub begins a new anchor at ${location.name}.`
+      : `There is nothing to confirm: this hub has kept no anchor at ${location.name}.`,
   );
   return 0;
 }

@@ -1,6 +1,6 @@
 import { userInfo } from "node:os";
 import { parseEntity } from "../audit/index.ts";
-import { type JsonObject, type JsonValue, TributaryError } from "../core/index.ts";
+import { type JsonObject, type JsonValue, positionToText, TributaryError } from "../core/index.ts";
 import {
   accept,
   assign,
@@ -54,7 +54,9 @@ export const caseList: Command = {
   summary: "list what people must decide: conflicts under a manual rule, violated invariants, forked devices",
   usage:
     "tributary case list [--state open|accepted|closed|all] [--view NAME] [--rule NAME] [--assignee PERSON|nobody] [--data DIR]",
-  help: "Lists the cases, the oldest first.\n\n  tributary case list --view distributions --assignee nobody",
+  help: `Lists the cases, the oldest first, and the position up to which none is missing (\`through\` in --json). Later cases are shown as far as they are known.
+
+  tributary case list --view distributions --assignee nobody`,
   maxPositionals: 0,
   options: {
     data: { type: "string" },
@@ -65,12 +67,13 @@ export const caseList: Command = {
   },
   async run(input) {
     const filter = filterOf(input);
-    const { cases: rows } = await withViews(input.text("data"), async (db) => {
+    const { cases: rows, through } = await withViews(input.text("data"), async (db) => {
       // The hub's own cases, of forks, are about devices.
       if (filter.view !== undefined && filter.view !== "devices") await mustBeView(db, filter.view);
       return cases(db, filter);
     });
-    input.out.result(rows);
+    const asOf = through === null ? null : positionToText(through);
+    input.out.result({ through: asOf, cases: rows });
     input.out.line(
       rows.length === 0
         ? "There are no such cases."
@@ -82,6 +85,11 @@ export const caseList: Command = {
     const accepted = rows.filter(({ state }) => state === "accepted");
     if (accepted.length > 0) input.out.line("\nAccepted as they are:");
     for (const row of accepted) input.out.line(`  ${row.id}  ${acceptedWords(row)}`);
+    input.out.line(
+      asOf === null
+        ? "\nThe projector has not begun: cases may be missing."
+        : `\nAs of position ${asOf}: no case from before it is missing.`,
+    );
     return 0;
   },
 };
@@ -167,6 +175,7 @@ function tellAbout({ case: found, choices, events }: CaseDetails, out: Output): 
   }
   if (found.kind === "fork") {
     out.line(forkTable(found.about));
+    if (found.state !== "open") return;
     out.line(
       `\nFind out who writes under this name: a tablet that was copied, or somebody who has its key (\`tributary device revoke ${found.subject}\`). An honest\ndevice continues by itself under a new epoch, and sends there what was refused. Then \`tributary case accept ${found.id} --note WHY\`.`,
     );
@@ -180,7 +189,8 @@ function tellAbout({ case: found, choices, events }: CaseDetails, out: Output): 
     ),
   );
   if (found.about.values !== undefined) out.line(`  ${JSON.stringify(found.about.values)}`);
-  if (!isClosed)
+  if (found.state === "accepted") out.line("\nIt stays as it is. If anything is added to it, it is open again.");
+  if (found.state === "open")
     out.line(
       `\nCorrect or cancel one of them with a new event, and the case closes; or \`tributary case accept ${found.id} --note WHY\` leaves it as it is.`,
     );

@@ -13,7 +13,7 @@ interface Effective {
   readonly value: string;
   readonly from: "option" | "environment" | "file" | "hub" | "default";
   /** The option, variable or file that gave the value. */
-  readonly place: string;
+  readonly location: string;
 }
 
 const BLANK = "…";
@@ -36,8 +36,8 @@ function keptBy(key: string, config: Partial<HubConfig>): string | undefined {
 
 function effective(setting: Setting, dir: string, input: Input): Effective {
   const { key, variable, option, isSecret = false, usual } = setting;
-  const made = (value: string, from: Effective["from"], place: string): Effective => ({
-    ...{ setting: key, value: isSecret && from !== "default" ? blanked(value) : value, from, place },
+  const made = (value: string, from: Effective["from"], location: string): Effective => ({
+    ...{ setting: key, value: isSecret && from !== "default" ? blanked(value) : value, from, location },
   });
   const source = givenBy(variable);
   if (key === "schemas" || key === "projections") {
@@ -74,13 +74,14 @@ projections are those that the hub was started with: every command on that hub u
     const dir = hubDir(input.text("data"));
     const settings = SETTINGS.map((setting) => effective(setting, dir, input));
     const file = configFile();
-    input.out.result({ file, settings });
+    // In JSON the location has an older name.
+    input.out.result({ file, settings: settings.map(({ location, ...each }) => ({ ...each, place: location })) });
     input.out.line(file === null ? "There is no configuration file here.\n" : `${file} has no mistakes.\n`);
-    const place = ({ from, place }: Effective): string => (from === "default" ? "" : place);
+    const where = ({ from, location }: Effective): string => (from === "default" ? "" : location);
     input.out.line(
       table(
         ["setting", "value", "from", "where"],
-        settings.map((each) => [each.setting, each.value, each.from, place(each)]),
+        settings.map((each) => [each.setting, each.value, each.from, where(each)]),
       ),
     );
     for (const each of settings)

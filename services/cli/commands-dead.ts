@@ -3,6 +3,7 @@ import { isTributaryError, TributaryError } from "../core/index.ts";
 import { issueToken } from "../http/index.ts";
 import {
   connectBroker,
+  type DeadLetter,
   deadLetter,
   deadLetters,
   MAX_DEAD_AGE_DAYS,
@@ -47,7 +48,7 @@ keeps it with the reason: ${MAX_DEAD_BYTES / 1_048_576} MiB at most and ${MAX_DE
     const { letters, total } = await withBroker(text("data"), (nc) =>
       deadLetters(nc, { after: number("after", 0, { least: 0, most: Number.MAX_SAFE_INTEGER }), limit }),
     );
-    out.result({ total, letters });
+    out.result({ total, letters: letters.map(inJson) });
     if (letters.length === 0) {
       out.line(total === 0 ? "There are no dead letters." : "There are no more dead letters.");
       return 0;
@@ -55,13 +56,16 @@ keeps it with the reason: ${MAX_DEAD_BYTES / 1_048_576} MiB at most and ${MAX_DE
     out.line(
       table(
         ["number", "from", "code", "received", "bytes", "reason"],
-        letters.map((letter) => [letter.number, letter.place, letter.code, letter.receivedAt, letter.bytes, letter.reason]),
+        letters.map((letter) => [letter.number, letter.sender, letter.code, letter.receivedAt, letter.bytes, letter.reason]),
       ),
     );
     if (letters.length < total) out.line(`\n${total} in all; \`--after ${letters.at(-1)!.number}\` shows the next.`);
     return 0;
   },
 };
+
+/** A letter as JSON, where the sender has an older name. */
+const inJson = <T extends DeadLetter>({ sender, ...letter }: T) => ({ ...letter, place: sender });
 
 export const deadShow: Command = {
   name: "dead show",
@@ -74,8 +78,8 @@ export const deadShow: Command = {
     const [number] = numbersOf(positionals, deadShow.usage);
     if (number === undefined) throw new TributaryError("usage", "the letter's number is missing", `Use: ${deadShow.usage}`);
     const letter = await withBroker(text("data"), (nc) => deadLetter(nc, number));
-    out.result(letter);
-    out.line(`Letter ${letter.number}, from ${letter.place}, received ${letter.receivedAt}, ${letter.bytes} bytes`);
+    out.result(inJson(letter));
+    out.line(`Letter ${letter.number}, from ${letter.sender}, received ${letter.receivedAt}, ${letter.bytes} bytes`);
     out.line(`${letter.code}: ${letter.reason}\n`);
     const { content } = letter;
     if (content.kind === "unreadable") {

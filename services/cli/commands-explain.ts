@@ -5,13 +5,13 @@ import { type Explanation, explainEntity, isResolution, type RegisterStory, type
 import { messageOf, TributaryError } from "../core/index.ts";
 import { type Tried, tryRules } from "../desk/index.ts";
 import { DELETED, type Decision, type Projection } from "../merge/engine.ts";
-import { casesOf } from "../views/index.ts";
+import { casesOf, commonPosition, decisionsSuperseded, type SupersededDecision } from "../views/index.ts";
 import { type Command, ROW_COUNT } from "./args.ts";
-import { byTheFile, REASONS } from "./commands-audit.ts";
+import { byTheFile, REASONS, supersededLines } from "./commands-audit.ts";
 import { caseLine } from "./commands-case.ts";
 import { withDesk } from "./desk.ts";
 import { entityIn, entityNamed } from "./entities.ts";
-import { type Output, shown, table } from "./output.ts";
+import { counted, type Output, shown, table } from "./output.ts";
 import { withHubGate } from "./registry.ts";
 import { withViews } from "./with-views.ts";
 
@@ -96,12 +96,21 @@ export const storyOf = ({ entity, view, builtOtherwise, deleted, registers, park
     ...registers.map((register) => storyLines(register).join("\n")),
   ].join("\n\n");
 
+/** The superseded decisions on the registers that are told. */
+export const supersededIn = (
+  views: readonly Explanation[],
+  superseded: readonly SupersededDecision[],
+): readonly SupersededDecision[] =>
+  superseded.filter((each) =>
+    views.some(({ view, registers }) => view === each.view && registers.some(({ register }) => register === each.register)),
+  );
+
 export const explainCommand: Command = {
   name: "explain",
   summary: "explain how an entity's row, or one field of it, got its value",
   usage: "tributary explain TYPE ID [FIELD] | TYPE/ID [FIELD] [--view NAME] [--data DIR]",
   help: `Shows for each field who wrote which value, at what time by their clock and by the hub's, what they had seen, which values stood beside it, which rule decided
-and why, and which losing values were kept. Each view that shows the entity is explained by itself; --view NAME selects one.
+and why, and which losing values were kept. Decisions that a changed rule has replaced since are shown last, as superseded. Each view that shows the entity is explained by itself; --view NAME selects one.
 
   tributary explain beneficiary NBO-000023 household_size`,
   maxPositionals: 3,
@@ -109,14 +118,17 @@ and why, and which losing values were kept. Each view that shows the entity is e
   async run({ positionals, text, out }) {
     const { entity, rest } = entityIn(positionals, explainCommand.usage, 1);
     const field = rest[0] ?? null;
-    const { views, cases } = await withDesk(text("data"), async (desk) => ({
+    const { views, cases, superseded } = await withDesk(text("data"), async (desk) => ({
       views: await explainEntity(desk, entity, field, text("view") ?? null),
       cases: await casesOf(desk.db, entityNamed(entity)),
+      superseded: await decisionsSuperseded(desk.db, entityNamed(entity), await commonPosition(desk.db)),
     }));
     const told = cases.filter(({ kind, rule }) => field === null || kind !== "register" || rule === field);
-    out.result({ entity, views, cases: told });
+    const gone = supersededIn(views, superseded);
+    out.result({ entity, views, cases: told, superseded: gone });
     out.line(views.map(storyOf).join("\n\n"));
     if (told.length > 0) out.line(`\nCases:\n${told.map((each) => `  ${caseLine(each)}`).join("\n")}`);
+    for (const line of supersededLines(gone)) out.line(line);
     return 0;
   },
 };
@@ -166,7 +178,7 @@ entities could not be folded.
       withHubGate(text("data"), ({ gate }) =>
         tryRules({ db, gate }, projection, {
           maxRows: number("limit", DEFAULT_ROWS, ROW_COUNT),
-          onProgress: (entities) => out.progress(`${entities} entities folded`),
+          onProgress: (entities) => out.progress(`${counted(entities, "entity", "entities")} folded`),
         }),
       ),
     );
@@ -177,14 +189,18 @@ entities could not be folded.
 
 function tellTried(projection: Projection, tried: Tried, out: Output): void {
   out.result(tried);
+  if (tried.entities === 0) {
+    out.line(`The log has no event about ${projection.entity} yet, so there is nothing to try ${tried.view} on.`);
+    return;
+  }
   if (tried.isNew) {
-    out.line(`There is no view ${tried.view} yet. It would have ${tried.appearing} rows.`);
+    out.line(`There is no view ${tried.view} yet. It would have ${counted(tried.appearing, "row")}.`);
   } else {
     const differing = tried.changed + tried.appearing + tried.disappearing;
     out.line(
       differing === 0
-        ? `${tried.view}: all ${tried.equal} rows would show what they show now.`
-        : `${tried.view}: ${differing} of ${tried.entities} rows would show something else (${tried.changed} changed, ${tried.appearing} new, ${tried.disappearing} gone).`,
+        ? `${tried.view}: ${tried.equal === 1 ? "the one row" : `all ${tried.equal} rows`} would show ${tried.equal === 1 ? "what it shows" : "what they show"} now.`
+        : `${tried.view}: ${differing} of ${counted(tried.entities, "row")} would show something else (${tried.changed} changed, ${tried.appearing} new, ${tried.disappearing} gone).`,
     );
     if (tried.changed > 0) out.line(table(["column", "rows"], Object.entries(tried.byColumn), "  "));
   }
@@ -192,9 +208,9 @@ function tellTried(projection: Projection, tried: Tried, out: Output): void {
     `Conflicts: ${tried.conflicts.now} now, ${tried.conflicts.would} then, ${tried.conflicts.forPeople} of them for people to decide.`,
   );
   if (Object.keys(projection.invariants).length > 0 || tried.violations.now > 0)
-    out.line(`Violated invariants: ${tried.violations.now} open cases now, ${tried.violations.would} then.`);
+    out.line(`Violated invariants: ${counted(tried.violations.now, "open case")} now, ${tried.violations.would} then.`);
   if (tried.failing > 0) {
-    out.line(`\n${tried.failing} entities could not be folded, and would be parked:`);
+    out.line(`\n${counted(tried.failing, "entity", "entities")} could not be folded, and would be parked:`);
     for (const problem of tried.problems) out.line(`  ${problem}`);
   }
   for (const { id, kind, columns } of tried.rows) {

@@ -18,6 +18,7 @@ import { NATS_OPTIONS, natsFiles } from "./broker.ts";
 import { readText } from "./files.ts";
 import { foldersHere, loadViews, schemasHere } from "./folders.ts";
 import type { Output } from "./output.ts";
+import { counted } from "./output.ts";
 import { fieldPath } from "./paths.ts";
 import { secretGiven, tokenGiven, tokenOf } from "./tokens.ts";
 
@@ -169,25 +170,31 @@ enrolled its key (\`field enrol\`, or an earlier sync with a token) needs no tok
 function tellProgress(out: Output, progress: SyncProgress): void {
   if (progress.kind === "synced") out.progress(`${progress.done} of ${progress.total} events confirmed`);
   else if (progress.kind === "queued")
-    out.notice(`${progress.events} events are queued at the hub's broker, not confirmed yet: ${progress.because}.`);
+    out.notice(
+      `${progress.events === 1 ? "1 event is" : `${progress.events} events are`} queued at the hub's broker, not confirmed yet: ${progress.because}.`,
+    );
   else out.notice(`${progress.because}; next try in ${(progress.pauseMs / 1000).toFixed(1)} s`);
 }
 
 function tellResult(out: Output, result: SyncResult): void {
   out.line(
-    `The hub confirmed ${result.confirmed} events in ${result.batches} batches, ${result.sentBytes} bytes; ${result.pending} are still to be sent.`,
+    `The hub confirmed ${counted(result.confirmed, "event")} in ${counted(result.batches, "batch", "batches")}, ${counted(result.sentBytes, "byte")}; ${result.pending === 1 ? "1 is" : `${result.pending} are`} still to be sent.`,
   );
   if (result.restoredBehind > 0) {
     out.line(
-      `The hub's log was restored from a backup: it lacked ${result.restoredBehind} events that it had confirmed to this device. They were sent again.`,
+      `The hub's log was restored from a backup: it lacked ${counted(result.restoredBehind, "event")} that it had confirmed to this device. All that it lacked was sent again.`,
     );
   }
   if (result.renamedTo !== null)
     out.line(`This database is a copy of one that has kept writing: it continues as ${result.renamedTo}.`);
   if (result.moved > 0)
-    out.line(`${result.moved} events continue under this device's new name, and so do the events that they build on.`);
+    out.line(
+      `${counted(result.moved, "event")} ${result.moved === 1 ? "continues" : "continue"} under this device's new name, with what they build on.`,
+    );
   if (result.schemasLearnt > 0)
-    out.line(`The hub has registered ${result.schemasLearnt} schema versions since; they are on this device now.`);
+    out.line(
+      `The hub has registered ${counted(result.schemasLearnt, "schema version")} since, and this device has all of them now.`,
+    );
   if (result.schemasProposed > 0) {
     out.line(
       `The hub does not know ${result.schemasProposed} of this device's schemas; they were sent along. Events written with them wait in quarantine until somebody registers them (\`tributary schema proposals\`).`,
@@ -199,13 +206,16 @@ function tellResult(out: Output, result: SyncResult): void {
       `This device's clock is ${offsetMs > 0 ? "ahead" : "behind"} by ${(Math.abs(offsetMs) / 86_400_000).toFixed(1)} days: please set it.`,
     );
   }
-  if (result.released > 0) out.line(`The hub's people released ${result.released} events from quarantine: they count now.`);
+  if (result.released > 0)
+    out.line(
+      `The hub's people released ${counted(result.released, "event")} from quarantine, which ${result.released === 1 ? "counts" : "count"} now.`,
+    );
   for (const { seq, reason } of result.rejected)
     out.line(`  event ${seq} was rejected by the hub's people: ${reason ?? "the hub holds no reason"}`);
   for (const { seq, reason } of result.quarantined) out.line(`  event ${seq} is quarantined: ${reason}`);
   if (result.setAside.length > 0) {
     out.line(
-      `${result.setAside.length} events could not be sent and stay on this device; \`tributary field salvage\` writes what is readable of them. The others were sent.`,
+      `${counted(result.setAside.length, "event")} could not be sent and stay on this device; \`tributary field salvage\` writes what is readable of them. The others were sent.`,
     );
   }
   for (const note of result.setAside) out.line(`  ${asideWords(note)}`);
@@ -226,7 +236,7 @@ device's disk, with the reason. Quarantined: the hub has the event, but it does 
     const status = field.status();
     input.out.result(status);
     const { LOCAL, QUEUED, SYNCED } = status.levels;
-    input.out.line(`${status.origin}: ${status.events} events`);
+    input.out.line(`${status.origin}: ${counted(status.events, "event")}`);
     input.out.line(`  SYNCED ${SYNCED}   QUEUED ${QUEUED}   LOCAL ${LOCAL}`);
     input.out.line(`  last sync: ${status.syncedAt ?? "never"}`);
     const { device, hub, unproven, isRotating } = status.keys;

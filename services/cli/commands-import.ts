@@ -56,7 +56,10 @@ async function importOne(field: Field, file: string, input: Input, report: Repor
       ...habitOf(input),
       ...(type === undefined ? {} : { type }),
       ...(report === null ? {} : { onFailed: report.add }),
-      onProgress: (done, total) => input.out.progress(`${file}: ${done} of ${total} rows`),
+      // On a terminal each line is written over the one before; a log gets one line a file.
+      onProgress: (done, total) => {
+        if (process.stderr.isTTY || done === total) input.out.progress(`${file}: ${done} of ${total} rows`);
+      },
     });
   } catch (error) {
     throw error instanceof TributaryError

@@ -1,6 +1,7 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { messageOf, TributaryError } from "../core/index.ts";
+import { makeFolder } from "../core/node.ts";
 import type { Command } from "./args.ts";
 import { PROGRAM_VERSION, ROOT } from "./program.ts";
 
@@ -69,7 +70,7 @@ view in projections/, a test that runs events through both without a server, tri
           (whole, word: string) => words[word] ?? whole,
         );
         const path = RENAMED[file] ?? file;
-        mkdirSync(dirname(join(dir, path)), { recursive: true });
+        makeFolder(dirname(join(dir, path)));
         writeFileSync(join(dir, path), text, { flag: "wx" });
         written.push(path);
       }

@@ -13,7 +13,7 @@ export const parkedList: Command = {
 event; all other entities go on. With each later event the entity is folded again from all of its events, so an event that corrects the value repairs it.
 There are three ways to repair it yourself. Correct the value with \`tributary quarantine release NAME --set FIELD=VALUE\`. Correct the declaration, then run
 \`tributary rebuild VIEW\`. Or remove what prevented the write, then run \`tributary parked retry NAME\`. NAME is what this command lists: VIEW/ENTITY,
-ENTITY, or the event.`,
+VIEW ENTITY, ENTITY, TYPE/ENTITY, or the event.`,
   maxPositionals: 0,
   options: { data: { type: "string" }, view: { type: "string" } },
   async run({ text, out }) {
@@ -47,13 +47,11 @@ export const parkedShow: Command = {
   summary: "show a parked entity: the event, the stack and the state before it",
   usage: "tributary parked show VIEW ENTITY_ID | NAME [--data DIR]",
   help: "Shows the event at which the view stopped, the reason, and what the view knew of the entity before it. `tributary parked list` prints each NAME: VIEW/ENTITY, ENTITY, or the event.",
-  maxPositionals: 2,
   options: { data: { type: "string" } },
   async run({ positionals, text, out }) {
-    const [first, second] = positionals;
-    if (first === undefined) throw new TributaryError("usage", "the view or the entity is missing", `Use: ${parkedShow.usage}`);
-    const name = second === undefined ? first : `${first}/${second}`;
-    const row = await withViews(text("data"), (db) => parkedNamed({ db }, name));
+    if (positionals.length === 0)
+      throw new TributaryError("usage", "the view or the entity is missing", `Use: ${parkedShow.usage}`);
+    const row = await withViews(text("data"), (db) => parkedNamed({ db }, positionals));
     out.result(row);
     out.line(`${row.entity} in ${row.view}, parked ${row.parkedAt} at position ${row.position}: ${row.event} (${row.type})`);
     out.line(`${row.waiting} later ${row.waiting === 1 ? "event waits" : "events wait"} with it.\n\n${row.stack || row.error}\n`);

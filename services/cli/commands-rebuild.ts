@@ -14,7 +14,7 @@ import {
 } from "../views/index.ts";
 import type { Command, Input, Range } from "./args.ts";
 import { FOLDER_OPTIONS, foldersOf, viewsOf } from "./folders.ts";
-import { type Output, table } from "./output.ts";
+import { counted, type Output, table } from "./output.ts";
 import { runningHub } from "./reach.ts";
 import { openHubGate } from "./registry.ts";
 import { withViews } from "./with-views.ts";
@@ -153,10 +153,11 @@ the hub. --compare: compare all rows with the live ones by hash; --no-swap: only
     });
     out.result(result);
     out.line(
-      `${result.views.join(", ")}: ${result.events} events folded in ${result.seconds} s${result.resumedAt > 0 ? `, ${result.resumedAt} of them in an earlier run` : ""}.`,
+      `${result.views.join(", ")}: ${counted(result.events, "event")} folded in ${result.seconds} s${result.resumedAt > 0 ? `, ${result.resumedAt} of them in an earlier run` : ""}.`,
     );
     if (result.comparisons.length > 0) out.line(comparisonLines(result.comparisons));
-    if (result.parked > 0) out.line(`${result.parked} entities could not be folded: \`tributary parked list\` says why.`);
+    if (result.parked > 0)
+      out.line(`${counted(result.parked, "entity", "entities")} could not be folded: \`tributary parked list\` says why.`);
     out.line(
       result.swapped ? "The new build is live; the one before is kept for --rollback." : "The live views were left as they are.",
     );
@@ -266,11 +267,11 @@ export const lag: Command = {
         out.line(
           events === 0
             ? "The views show all that the log holds."
-            : `${events} events are not in the views yet; the oldest has waited ${seconds} s.`,
+            : `${events === 1 ? "1 event is" : `${events} events are`} not in the views yet; the oldest has waited ${seconds} s.`,
         );
         if (parked > 0)
           out.line(
-            `${parked} entities are parked (${Object.entries(parkedByView)
+            `${parked === 1 ? "1 entity is" : `${parked} entities are`} parked (${Object.entries(parkedByView)
               .map(([name, count]) => `${name} ${count}`)
               .join(", ")}): \`tributary parked list\`.`,
           );

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { canonicalize, isTributaryError, type JsonValue, messageOf, TributaryError } from "../core/index.ts";
 import {
@@ -21,11 +21,11 @@ import {
   schemaVersion,
 } from "../gate/index.ts";
 import { loadCasters, loadSchemas } from "../gate/node.ts";
-import { narrowColumns, unfedEvents, type View } from "../merge/engine.ts";
+import { narrowColumns, type UnfedEvent, unfedEvents, type View } from "../merge/engine.ts";
 import type { Command } from "./args.ts";
 import { refOf, schemaText } from "./commands-schema.ts";
-import { foldersHere, loadForms, loadViews, schemasHere, viewsOf } from "./folders.ts";
-import { table } from "./output.ts";
+import { foldersHere, foldersOf, loadForms, loadViews, schemasHere, viewsOf } from "./folders.ts";
+import { counted, table } from "./output.ts";
 import { findingLines, withHubGate } from "./registry.ts";
 import { type CheckResult, sarif } from "./sarif.ts";
 import { systemWords } from "./system-errors.ts";
@@ -54,13 +54,22 @@ For the project's own folder it also names event types that a view takes and no 
       ? { narrow: [], unfed: [] }
       : await comparedWithViews(
           dir,
-          () => (text("against") === "hub" ? viewsOf(text("data")) : loadViews(foldersHere())),
+          text("against") === "hub"
+            ? { load: () => viewsOf(text("data")), folder: foldersOf(text("data")).projections }
+            : { load: () => loadViews(foldersHere()), folder: foldersHere().projections },
           (why) => out.progress(why),
         );
     const errors = results.filter(({ severity }) => severity === "error").length;
     const file = text("sarif");
-    if (file !== undefined) writeReport(file, `${JSON.stringify(sarif([...results, ...narrow]), null, 2)}\n`);
-    out.result({ ok: errors === 0, errors, warnings: results.length - errors, results, narrow, unfed });
+    if (file !== undefined) writeReport(file, `${JSON.stringify(sarif([...results, ...narrow, ...unfed]), null, 2)}\n`);
+    out.result({
+      ok: errors === 0,
+      errors,
+      warnings: results.length - errors,
+      results,
+      narrow,
+      unfed: unfed.map(({ message }) => message),
+    });
     for (const result of results) out.line(`${linesOf(result).join("\n")}\n`);
     if (narrow.length > 0)
       out.line(
@@ -68,12 +77,13 @@ For the project's own folder it also names event types that a view takes and no 
       );
     if (unfed.length > 0)
       out.line(
-        `Events that a view takes, but that no form declares. Check the names in the view and in tributary.events:\n${unfed.map((each) => `  · ${each}`).join("\n")}\n`,
+        `Events that a view takes, but that no form declares. Check the names in the view and in tributary.events:\n${unfed.map(({ message }) => `  · ${message}`).join("\n")}\n`,
       );
+    const warnings = counted(results.length - errors, "warning");
     out.line(
       errors === 0
-        ? `${dir}: nothing would break${results.length === 0 ? "" : `; ${results.length} warnings`}.`
-        : `${dir}: ${errors} errors, ${results.length - errors} warnings.`,
+        ? `${dir}: nothing would break${results.length === 0 ? "" : `; ${warnings}`}.`
+        : `${dir}: ${counted(errors, "error")}, ${warnings}.`,
     );
     return exitOf(results);
   },
@@ -112,7 +122,9 @@ async function checkFolder(
     loadForms({ schemas: dir }, { trusted: true });
   } catch (error) {
     if (!isTributaryError(error) || error.code !== "schema-malformed" || !existsSync(dir)) throw error;
-    const file = [...error.message.matchAll(/(\S+\.(?:avsc|json))/g)][0]?.[1] ?? null;
+    // The message begins with what it is about.
+    const [, named = null, said = error.message] = /^(.+?\.(?:avsc|json)): ([\s\S]*)$/.exec(error.message) ?? [];
+    const file = named !== null && existsSync(named) ? named : null;
     return [
       {
         subject: "",
@@ -120,10 +132,10 @@ async function checkFolder(
         severity: "error",
         rule: "malformed",
         path: "",
-        message: error.message,
+        message: file === null ? error.message : said,
         hint: error.hint,
         finding: null,
-        file: file === null || !existsSync(file) ? null : relative(".", file),
+        file: file === null ? null : relative(".", file),
       },
     ];
   }
@@ -140,9 +152,9 @@ async function checkFolder(
 /** Columns of the project's views that are narrower than the folder's forms, and events that the views read and no form declares. */
 async function comparedWithViews(
   dir: string,
-  load: () => Promise<readonly View[]>,
+  { load, folder }: { readonly load: () => Promise<readonly View[]>; readonly folder: string | null },
   skipped: (why: string) => void,
-): Promise<{ narrow: CheckResult[]; unfed: string[] }> {
+): Promise<{ narrow: CheckResult[]; unfed: CheckResult[] }> {
   try {
     const views = await load();
     // Another folder may hold a part of the project's forms.
@@ -160,11 +172,36 @@ async function comparedWithViews(
         file: fileOf(dir, { subject, version }),
       }),
     );
-    return { narrow, unfed: isProjects ? unfedEvents(views, declaredIn(loadForms({ schemas: dir }, { trusted: true }))) : [] };
+    const unfed = isProjects ? unfedEvents(views, declaredIn(loadForms({ schemas: dir }, { trusted: true }))) : [];
+    return { narrow, unfed: unfed.map((each) => unfedResult(each, folder)) };
   } catch (error) {
     skipped(`Forms were not compared with the views' columns: ${messageOf(error)}`);
     return { narrow: [], unfed: [] };
   }
+}
+
+/** The warning for an event that a view takes and that no form declares, at its name in the view's file. */
+function unfedResult({ view, type, says }: UnfedEvent, folder: string | null): CheckResult {
+  return {
+    subject: view,
+    version: 0,
+    severity: "warning",
+    rule: "unfed-event",
+    path: `/${type}`,
+    message: says,
+    hint: "Check the name in the view and in the forms' tributary.events.",
+    finding: null,
+    file: folder === null ? null : viewFile(folder, view),
+  };
+}
+
+/** The file of a folder that declares a view; `null`: none is found. */
+function viewFile(folder: string, view: string): string | null {
+  const files = readdirSync(folder).filter((name) => /\.(ts|js|mjs)$/.test(name) && !name.endsWith(".d.ts"));
+  const declaring = files.find((name) =>
+    new RegExp(`name:\\s*["'\`]${view}["'\`]`).test(readFileSync(join(folder, name), "utf8")),
+  );
+  return declaring === undefined ? null : relative(".", join(folder, declaring));
 }
 
 /** The events that the versions of a store declare; earlier versions count too, because the log may have their events. */

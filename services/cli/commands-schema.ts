@@ -17,7 +17,7 @@ import { loadSchemas } from "../gate/node.ts";
 import { SCOPE_SCHEMAS, SCOPE_SCHEMAS_READ } from "../http/index.ts";
 import { type Command, DAY_COUNT, type Input } from "./args.ts";
 import { readText } from "./files.ts";
-import { table } from "./output.ts";
+import { counted, table } from "./output.ts";
 import { hubDir } from "./paths.ts";
 import { findingLines, registerFolder, withHubGate } from "./registry.ts";
 import { readState } from "./state.ts";
@@ -46,7 +46,7 @@ function need(registry: Registry, { subject, version }: ReturnType<typeof refOf>
   if (found === undefined)
     throw new TributaryError(
       "not-found",
-      versions.length === 0 ? `there is no subject ${subject}` : `${subject} has ${versions.length} versions`,
+      versions.length === 0 ? `there is no subject ${subject}` : `${subject} has ${counted(versions.length, "version")}`,
       "`tributary schema list` shows them.",
     );
   return found;
@@ -337,7 +337,7 @@ password of basic credentials with any name. With --read it may only read; so ma
       scopes: [flag("read") ? SCOPE_SCHEMAS_READ : SCOPE_SCHEMAS],
     });
     out.result({ token, url: httpUrl, days });
-    out.line(`Valid for ${days} days, at ${httpUrl}:\n\n${token}`);
+    out.line(`Valid for ${counted(days, "day")}, at ${httpUrl}:\n\n${token}`);
     return 0;
   },
 };

@@ -1,12 +1,13 @@
 import { existsSync } from "node:fs";
 import { userInfo } from "node:os";
 import { TributaryError, withoutLogin } from "../core/index.ts";
+import { silentSites } from "../desk/index.ts";
 import { hasOwnBroker, userLine } from "../local/index.ts";
 import { sites as siteStatuses } from "../views/index.ts";
 import { type Command, DAY_COUNT } from "./args.ts";
 import { addressesOf } from "./commands-hub.ts";
 import { writeWhole } from "./files.ts";
-import { table } from "./output.ts";
+import { counted, table } from "./output.ts";
 import { hubDir } from "./paths.ts";
 import { runningHub } from "./reach.ts";
 import { addSite, entityTypes } from "./sites.ts";
@@ -110,15 +111,25 @@ function saveSecrets(name: string, { code, token }: { readonly code: string; rea
 export const siteList: Command = {
   name: "site list",
   summary: "show how many events each site has sent, and when it last did",
-  usage: "tributary site list [--data DIR]",
-  help: "For each site: its events in the log, how many of them are quarantined, how many were stamped by a wrong clock, and when the hub last heard of it.",
-  options: { data: { type: "string" } },
-  async run({ text, out }) {
-    const sites = await withViews(text("data"), (db) => siteStatuses(db));
+  usage: "tributary site list [--silent DAYS] [--data DIR]",
+  help: `For each site: its events in the log, how many of them are quarantined, how many were stamped by a wrong clock, and when the hub recorded the last one.
+--silent lists only the sites of which the hub has recorded no event for so many days, and those that have never sent one.
+
+  tributary site list --silent 7`,
+  maxPositionals: 0,
+  options: { data: { type: "string" }, silent: { type: "string" } },
+  async run({ text, number, out }) {
+    const days = text("silent") === undefined ? null : number("silent", 0, DAY_COUNT);
+    const all = await withViews(text("data"), (db) => siteStatuses(db));
+    const sites = days === null ? all : silentSites(all, days, Date.now());
     out.result(sites);
+    if (days !== null && sites.length === 0) {
+      out.line(`The hub has recorded events of every site within ${counted(days, "day")}.`);
+      return 0;
+    }
     out.line(
       table(
-        ["site", "title", "devices", "events", "quarantined", "wrong clock", "last heard of"],
+        ["site", "title", "devices", "events", "quarantined", "wrong clock", "last event"],
         sites.map((s) => [s.site, s.title, s.devices, s.events, s.quarantined, s.clockWrong, s.lastRecordedAt]),
       ),
     );

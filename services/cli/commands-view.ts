@@ -1,6 +1,7 @@
 import { TributaryError } from "../core/index.ts";
 import { type AsOf, type Db, type FoundRows, type RowsQuestion, viewNames, withRows } from "../views/index.ts";
 import { type Command, type Input, ROW_COUNT } from "./args.ts";
+import { counted } from "./output.ts";
 import { positionAsked } from "./positions.ts";
 import { asCsv, asJson, asTable } from "./row-writers.ts";
 import { withViews } from "./with-views.ts";
@@ -63,7 +64,7 @@ versions, as today's rules made them.
           return 0;
         }
         const last = await (flag("csv") ? asCsv : asTable)(found, out);
-        if (!flag("csv")) out.line(`\n${found.shown} of ${found.total} rows.`);
+        if (!flag("csv")) out.line(`\n${found.shown} of ${counted(found.total, "row")}.`);
         if (found.hasMore) out.notice(moreWords(found, last));
         return 0;
       });

@@ -80,8 +80,8 @@ const coded = ({ kinds, words }: Values): string => [...kinds, ...words.map((wor
 export function bashScript(commands: readonly Completable[]): string {
   const rows = commands.map(({ name, flags, options, positionals, repeats }) => {
     const valued = [...options].map(([flag, values]) => `${flag}=${coded(values)}`).join(" ");
-    const places = positionals.map((values) => coded(values) || "-").join(" ");
-    return `    ${quoted(name)}) flags=${quoted(flags.join(" "))} valued=${quoted(` ${valued} `)} places=(${places}) repeats=${repeats ? 1 : 0} ;;`;
+    const operands = positionals.map((values) => coded(values) || "-").join(" ");
+    return `    ${quoted(name)}) flags=${quoted(flags.join(" "))} valued=${quoted(` ${valued} `)} operands=(${operands}) repeats=${repeats ? 1 : 0} ;;`;
   });
   const groups = groupsOf(commands).map(
     (group) =>
@@ -116,7 +116,7 @@ _tributary() {
   local cur=\${COMP_WORDS[COMP_CWORD]} last=$((COMP_CWORD - 1))
   local first=\${COMP_WORDS[1]} second=\${COMP_WORDS[2]} command start i word kinds count=0
   local flags valued repeats
-  local -a places
+  local -a operands
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then
     _tributary_reply "${[...firstWords(commands).keys(), "--help"].map((word) => `:${word}`).join(",")}"
@@ -154,8 +154,8 @@ ${rows.join("\n")}
       count=$((count + 1))
     fi
   done
-  if ((repeats && \${#places[@]} > 0 && count >= \${#places[@]})); then count=$((\${#places[@]} - 1)); fi
-  kinds=\${places[count]}
+  if ((repeats && \${#operands[@]} > 0 && count >= \${#operands[@]})); then count=$((\${#operands[@]} - 1)); fi
+  kinds=\${operands[count]}
   if [[ $cur != -* && -n $kinds && $kinds != - ]]; then
     _tributary_reply "$kinds"
   elif [[ $cur == -* || -z $kinds ]]; then

@@ -13,7 +13,7 @@ export interface HubConfig {
   readonly ports?: { readonly nats?: number; readonly eventstore?: number; readonly postgres?: number };
   readonly listen?: Listen;
   readonly publicUrls?: readonly string[];
-  /** Places that have held its anchor. */
+  /** Locations that have held its anchor. */
   readonly anchors?: readonly string[];
   /** The schemas and projections of its last start. */
   readonly folders?: KeptFolders;

@@ -1,7 +1,8 @@
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { RegisterStory } from "../audit/index.ts";
 import { type JsonObject, TributaryError, withoutLogin } from "../core/index.ts";
+import { makeFolder } from "../core/node.ts";
 import type { Tried } from "../desk/index.ts";
 import type { NewEvent } from "../field/index.ts";
 import type { Decision } from "../merge/engine.ts";
@@ -34,7 +35,7 @@ const CHANGED_RULE = `resolve: { others: lastWriteWins, phone: sitePriority(["ce
 
 /** Writes the demo's own copy of the shipped projections, in which rules can be changed; agencies share its beneficiaries. */
 export function writeProjections(from: string, to: string): void {
-  mkdirSync(to, { recursive: true });
+  makeFolder(to);
   const merge = resolve(from, "../services/merge/index.ts");
   for (const name of readdirSync(from)) {
     if (!name.endsWith(".ts")) continue;

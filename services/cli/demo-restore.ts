@@ -25,11 +25,11 @@ export interface RestoreDeps {
   /** Starts a hub over the restored folder. */
   startAgain(): Promise<Hub>;
   /** Waits until a hub's views have everything that its log holds. */
-  settled(hub: Hub): Promise<void>;
+  projected(hub: Hub): Promise<void>;
 }
 
 /** The hub is backed up while it works, its machine is lost, and the backup is restored; then the devices sync. */
-export async function tellRestore(stage: Stage, { startAgain, settled }: RestoreDeps): Promise<RestoreFacts> {
+export async function tellRestore(stage: Stage, { startAgain, projected }: RestoreDeps): Promise<RestoreFacts> {
   const { out, hub, hubData, sitesDir } = stage;
   const { token } = await addSite(hubData, hub.state, { site: SITE.name, title: SITE.title, days: 90, actor: "coordinator" });
   const { field, clock } = await openTablet(stage, hub.state.org, SITE.name);
@@ -50,7 +50,7 @@ export async function tellRestore(stage: Stage, { startAgain, settled }: Restore
     clock.set("2026-05-26T08:00Z");
     await register(field, BEFORE, AFTER);
     await sync(hub);
-    await settled(hub);
+    await projected(hub);
     out.line(
       `   26 May: it registers ${AFTER} more, and the hub confirms them. Then the hub's machine is lost, with all of its disk.`,
     );
@@ -63,7 +63,7 @@ export async function tellRestore(stage: Stage, { startAgain, settled }: Restore
     out.line(`   27 May: a new machine, and the backup. ${lost} people who had been confirmed are not in it.`);
 
     const { confirmed } = await sync(restored);
-    await settled(restored);
+    await projected(restored);
     const inLogExactlyOnce = await countOnce(restored, field);
     const { events } = field.status();
     out.line(

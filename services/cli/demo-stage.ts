@@ -14,7 +14,8 @@ import type { Hub } from "./supervise.ts";
 
 export const ORG = "relief";
 const PROJECTED_TIMEOUT_MS = 30_000;
-export interface Places {
+/** The folders of the story. */
+export interface StageFolders {
   readonly hubData: string;
   readonly sitesDir: string;
   readonly projections: string;
@@ -23,7 +24,7 @@ export interface Places {
 }
 
 /** Where the story is played; a chapter may replace its hub by another. */
-export interface Stage extends Places {
+export interface Stage extends StageFolders {
   readonly out: Output;
   /** Where the hub's own lines go. */
   readonly say: (line: string) => void;
@@ -90,7 +91,7 @@ export interface Tablet {
 }
 
 /** Opens the database of a site's tablet; what is written there is held to the views, as the commands do. */
-export async function openTablet({ sitesDir }: Places, org: string, site: string): Promise<Tablet> {
+export async function openTablet({ sitesDir }: StageFolders, org: string, site: string): Promise<Tablet> {
   const clock = storyClock();
   let fits: Fits = () => null;
   const field = openField({

@@ -1,6 +1,7 @@
-import { cpSync, existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { TributaryError } from "../core/index.ts";
+import { makeFolder } from "../core/node.ts";
 import { isAlive, removeAbandoned, workFolder } from "../local/index.ts";
 import type { Log } from "../log/index.ts";
 import type { Db } from "../views/index.ts";
@@ -9,7 +10,7 @@ import { type AgencyFacts, agencies, writeProjections } from "./demo-agencies.ts
 import { type FormFacts, tellForm } from "./demo-form.ts";
 import { type RestoreFacts, tellRestore } from "./demo-restore.ts";
 import { PERSON, type SiteFacts, sites } from "./demo-sites.ts";
-import { cli, ORG, type Places, type Stage, untilProjected, withViews } from "./demo-stage.ts";
+import { cli, ORG, type Stage, type StageFolders, untilProjected, withViews } from "./demo-stage.ts";
 import type { Output } from "./output.ts";
 import { IS_PACKAGE, PROJECTIONS_DIR, SCHEMAS_DIR } from "./program.ts";
 import { startHub } from "./supervise.ts";
@@ -108,20 +109,25 @@ ${CHAPTERS.map(({ name, shows }) => `  ${name.padEnd(10)}${shows}`).join("\n")}`
       await removeAbandoned(join(dir, name, "hub"));
       rmSync(join(dir, name), { recursive: true, force: true });
     }
-    mkdirSync(sitesDir, { recursive: true });
+    makeFolder(sitesDir);
     const startedMs = Date.now();
     out.line("\nA hub starts on this machine: broker, event log and database are real servers. The story is of May 2026.");
     let failed = true;
     // Copies, in which the story can change a rule and a form.
-    const places: Places = { hubData, sitesDir, projections: join(runDir, "projections"), schemas: join(runDir, "schemas") };
-    process.env.TRIBUTARY_PROJECTIONS = places.projections;
-    process.env.TRIBUTARY_SCHEMAS = places.schemas;
-    writeProjections(PROJECTIONS_DIR, places.projections);
-    cpSync(SCHEMAS_DIR, places.schemas, { recursive: true });
+    const folders: StageFolders = {
+      hubData,
+      sitesDir,
+      projections: join(runDir, "projections"),
+      schemas: join(runDir, "schemas"),
+    };
+    process.env.TRIBUTARY_PROJECTIONS = folders.projections;
+    process.env.TRIBUTARY_SCHEMAS = folders.schemas;
+    writeProjections(PROJECTIONS_DIR, folders.projections);
+    cpSync(SCHEMAS_DIR, folders.schemas, { recursive: true });
     const words = hubWords(out);
     const hub = await startHub({ dataDir: hubData, org: ORG, say: words.say });
     words.isUp();
-    const stage: Stage = { out, hub, ...places, say: words.say };
+    const stage: Stage = { out, hub, ...folders, say: words.say };
     try {
       const facts = await story(stage, chapters, startedMs);
       out.result(facts);
@@ -217,5 +223,5 @@ const restore = (stage: Stage): Promise<RestoreFacts> =>
       stage.hub = await startHub({ dataDir: stage.hubData, org: ORG, say: stage.say });
       return stage.hub;
     },
-    settled: (now) => withViews({ ...stage, hub: now }, (db, log) => untilProjected(log, db)),
+    projected: (now) => withViews({ ...stage, hub: now }, (db, log) => untilProjected(log, db)),
   });

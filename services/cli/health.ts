@@ -96,5 +96,9 @@ async function parked(db: Db): Promise<PartState> {
   const facts = { count, views };
   return count === 0
     ? { state: "ok", facts }
-    : { state: "warning", reason: `${count} entities are parked: \`tributary parked list\` shows them`, facts };
+    : {
+        state: "warning",
+        reason: `${count === 1 ? "1 entity is" : `${count} entities are`} parked: \`tributary parked list\` shows them`,
+        facts,
+      };
 }

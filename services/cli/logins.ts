@@ -1,6 +1,6 @@
 import { HUB_SITE, KEY_OVERLAP_MS, type KeyRecord, keysAt, MAX_WALL_MS, messageOf } from "../core/index.ts";
 import { nkeyOf } from "../core/node.ts";
-import { type SiteLogin, settleLogins } from "../local/index.ts";
+import { alignLogins, type SiteLogin } from "../local/index.ts";
 import { openKeyBook, openLog } from "../log/index.ts";
 
 /** Logins also run out by the clock; this is how often expired ones are looked for. */
@@ -63,13 +63,13 @@ export function rightOfToken(token: string): { readonly token: string; readonly 
 /** Lets in the logins that were just issued. */
 export async function admitNew(dataDir: string, record: KeyRecord, logins: readonly SiteLogin[]): Promise<void> {
   const nowMs = Date.now();
-  await settleLogins(dataDir, logins, (login) => mayStand(record, login, nowMs));
+  await alignLogins(dataDir, logins, (login) => mayStand(record, login, nowMs));
 }
 
 /** Takes away at once the logins whose right was revoked. */
 export async function withdrawRevoked(dataDir: string, record: KeyRecord): Promise<number> {
   const nowMs = Date.now();
-  return (await settleLogins(dataDir, [], (login) => mayStand(record, login, nowMs))).went;
+  return (await alignLogins(dataDir, [], (login) => mayStand(record, login, nowMs))).went;
 }
 
 /** Keeps the logins at the hub's own broker in line with the book of keys, whoever writes the book: the hub's door when a device enrols, or a command that revokes. */
@@ -102,17 +102,17 @@ export async function followLogins(
         resolve();
       };
     });
-  const settle = (): Promise<unknown> => {
+  const align = (): Promise<unknown> => {
     const nowMs = Date.now();
     const { record } = book;
-    return settleLogins(dataDir, keyLogins(record, nowMs), (login) => loginStands(record, login, nowMs));
+    return alignLogins(dataDir, keyLogins(record, nowMs), (login) => loginStands(record, login, nowMs));
   };
   const run = async (): Promise<void> => {
     while (!stop.signal.aborted) {
       isNews = false;
       try {
         // Nobody's login is taken away because the book could not be read yet.
-        if (book.isRead) await settle();
+        if (book.isRead) await align();
         said = "";
         if (!isNews && !stop.signal.aborted) await wait(book.isRead ? LOOK_MS : RETRY_MS);
       } catch (error) {

@@ -12,7 +12,7 @@ export const FORMAT = 1;
 export const MANIFEST = "manifest.json";
 
 /** The files of a backup, and where each stands in a hub's folder. No other name is ever restored. */
-export const PLACES: Readonly<Record<string, string>> = {
+export const LOCATIONS: Readonly<Record<string, string>> = {
   "events.db": "eventstore/events.db",
   "console.db": "console.db",
   "config.json": "config.json",
@@ -35,7 +35,7 @@ const manifestSchema = z.object({
   /** Digests of the folders that the hub ran with; they are the project's own and not in the backup. */
   schemas: z.string(),
   projections: z.string(),
-  files: z.array(z.object({ name: z.enum(Object.keys(PLACES)), bytes: z.number(), sha256: z.string() })),
+  files: z.array(z.object({ name: z.enum(Object.keys(LOCATIONS)), bytes: z.number(), sha256: z.string() })),
 });
 export type Manifest = z.infer<typeof manifestSchema>;
 

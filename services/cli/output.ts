@@ -89,6 +89,9 @@ export function tableWriter(header: readonly string[], indent = ""): TableWriter
 export const table = (header: readonly string[], rows: readonly (readonly Cell[])[], indent = ""): string =>
   tableWriter(header, indent).piece(rows);
 
+/** A count with its noun: “1 row”, “3 entities”. */
+export const counted = (count: number, one: string, many = `${one}s`): string => `${count} ${count === 1 ? one : many}`;
+
 /** A text of somebody's, without line ends, because these could pass for lines of ours. */
 const oneLine = (text: string): string => text.replaceAll("\n", "␊").replaceAll("\t", " ");
 

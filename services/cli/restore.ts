@@ -1,26 +1,15 @@
-import {
-  chmodSync,
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmdirSync,
-  rmSync,
-  statSync,
-} from "node:fs";
+import { chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, statSync } from "node:fs";
 import { userInfo } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { type Incarnation, type IncarnationId, TributaryError } from "../core/index.ts";
-import { hubFolder } from "../core/node.ts";
+import { hubFolder, makeFolder } from "../core/node.ts";
 import { canHoldDatabase } from "../local/index.ts";
 import { beginIncarnation, currentIncarnation, type Log } from "../log/index.ts";
 import { sealCopy } from "../log/node/index.ts";
 import { connectViews, migrate } from "../views/index.ts";
 import { syncToDisk, writeWhole } from "./files.ts";
 import { foldersOf } from "./folders.ts";
-import { checkFiles, folderDigests, type Manifest, PLACES, readManifest } from "./manifest.ts";
+import { checkFiles, folderDigests, LOCATIONS, type Manifest, readManifest } from "./manifest.ts";
 import { putBackTold } from "./told.ts";
 
 /** Stands in a restored folder until the hub's first start has declared the log's new incarnation. */
@@ -45,7 +34,7 @@ export interface RestoreOptions {
 /**
  * Makes a hub's folder from a backup:
  *
- *   checked file by file ─▶ copied beside its place, on disk ─▶ in place, with a marker ─▶ first start: a new incarnation of the log, then the hub serves
+ *   checked file by file ─▶ copied beside its location, on disk ─▶ in place, with a marker ─▶ first start: a new incarnation of the log, then the hub serves
  *       └ damaged, incomplete, newer ─▶ refused, naming the file; nothing was made
  */
 export async function restoreBackup({ from, dataDir, say }: RestoreOptions): Promise<Manifest> {
@@ -64,10 +53,10 @@ export async function restoreBackup({ from, dataDir, say }: RestoreOptions): Pro
   try {
     for (const { name } of manifest.files) {
       say(`Restoring ${name} …`);
-      put(join(dir, name), join(partial, PLACES[name]!), 0o600);
+      put(join(dir, name), join(partial, LOCATIONS[name]!), 0o600);
     }
     if (manifest.log !== null) {
-      const { end } = sealCopy(join(partial, PLACES["events.db"]!), true);
+      const { end } = sealCopy(join(partial, LOCATIONS["events.db"]!), true);
       if (end !== manifest.log.end)
         throw new TributaryError(
           "data-corrupt",
@@ -92,7 +81,7 @@ export async function restoreBackup({ from, dataDir, say }: RestoreOptions): Pro
 }
 
 function put(from: string, to: string, mode: number): void {
-  mkdirSync(dirname(to), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(to), 0o700);
   copyFileSync(from, to);
   chmodSync(to, mode);
   syncToDisk(to);

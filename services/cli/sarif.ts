@@ -29,10 +29,10 @@ export function sarif(results: readonly CheckResult[]): object {
           locations: [
             {
               physicalLocation: {
-                artifactLocation: { uri: (file ?? `${subject}/v${version}`).replaceAll("\\", "/") },
+                artifactLocation: { uri: (file ?? (version === 0 ? subject : `${subject}/v${version}`)).replaceAll("\\", "/") },
                 region: { startLine: lineOf(file, path) },
               },
-              logicalLocations: [{ fullyQualifiedName: `${subject}@${version}${path}` }],
+              logicalLocations: [{ fullyQualifiedName: `${subject}${version === 0 ? "" : `@${version}`}${path}` }],
             },
           ],
         })),

@@ -5,13 +5,14 @@ import type { SchemaStore } from "../gate/index.ts";
 import { type Backend, type Backends, choosePort, portOf, startBackends } from "../local/index.ts";
 import { currentIncarnation, type Log, openLog } from "../log/index.ts";
 import { anchorSays, checkAnchor } from "./anchor.ts";
-import { type AnchorPlace, anchorMemory, anchorPlace } from "./anchor-place.ts";
+import { type AnchorLocation, anchorLocation, anchorMemory } from "./anchor-location.ts";
 import { hubOrg, keepConfig, readConfig } from "./config.ts";
 import { type Folders, foldersToStart } from "./folders.ts";
 import { publicPartOf } from "./hub-keys.ts";
 import { keepWorker, type Worker } from "./keep-worker.ts";
 import { hubKey, readHubKeys } from "./keys.ts";
 import { followLogins } from "./logins.ts";
+import { counted } from "./output.ts";
 import { settingsFile } from "./paths.ts";
 import { MAIN } from "./program.ts";
 import { narrowerThan, openHubGate, registerProjectSchemas } from "./registry.ts";
@@ -63,7 +64,7 @@ export interface HubOptions {
 /** Starts a hub: backends, ingress and projector, each a process of its own; one that dies is started again. */
 export async function startHub(options: HubOptions): Promise<Hub> {
   const { dataDir, org, say = () => {}, signal } = options;
-  const place = anchorPlace(options.anchor, dataDir);
+  const location = anchorLocation(options.anchor, dataDir);
   const owner = hubOrg(dataDir, org);
   await hubKey(dataDir);
   const folders = foldersToStart(dataDir, foldersAsked(options), say);
@@ -103,7 +104,7 @@ export async function startHub(options: HubOptions): Promise<Hub> {
   };
   try {
     const state = { ...(await stateOf(options, owner, backends, say)), folders };
-    const prepared = prepareLog(dataDir, state, place, say);
+    const prepared = prepareLog(dataDir, state, location, say);
     prepared.catch(() => {});
     const { incarnation, schemas } = await Promise.race([prepared, failure.promise]);
     writeState(dataDir, state);
@@ -116,8 +117,7 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     if (backends.nats.how !== "environment") logins = await followLogins(dataDir, state.eventstoreUrl, say);
     // This runs while the workers start, which takes longer.
     const narrow = await narrowerThan(schemas, folders);
-    if (narrow > 0)
-      say(`${narrow} columns of views hold less than their forms let through: \`tributary schema check\` lists them.`);
+    if (narrow > 0) say(narrowWords(narrow));
     await Promise.race([Promise.all([ingress.ready(), projector.ready()]), failure.promise]);
     // One after the other: the first brings tables and views up to date.
     const more = startMore(options, start);
@@ -131,6 +131,9 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     signal?.removeEventListener("abort", callOff);
   }
 }
+
+const narrowWords = (count: number): string =>
+  `${count === 1 ? "1 column of a view holds" : `${count} columns of views hold`} less than their forms let through: \`tributary schema check\` lists them.`;
 
 const foldersAsked = ({ schemas, projections }: HubOptions): Partial<Folders> => ({
   ...(schemas === undefined ? {} : { schemas: resolve(schemas) }),
@@ -197,13 +200,13 @@ async function stateOf(
 async function prepareLog(
   dataDir: string,
   { eventstoreUrl, postgresUrl, folders }: HubState & { readonly folders: Folders },
-  place: AnchorPlace | null,
+  location: AnchorLocation | null,
   say: (line: string) => void,
 ): Promise<{ readonly incarnation: Incarnation; readonly schemas: SchemaStore }> {
   const log = openLog(eventstoreUrl);
   try {
     const taken = await takeUpLog(dataDir, log, postgresUrl, say);
-    const incarnation = place === null ? taken : await compareAnchor(dataDir, log, place, say);
+    const incarnation = location === null ? taken : await compareAnchor(dataDir, log, location, say);
     return { incarnation, schemas: await prepareSchemas(log, folders, say) };
   } finally {
     await log.close();
@@ -211,11 +214,16 @@ async function prepareLog(
 }
 
 /** Compares the log with the anchor that is kept elsewhere. Returns the log's incarnation: a new one if this is not the log that the anchor describes. */
-async function compareAnchor(dataDir: string, log: Log, place: AnchorPlace, say: (line: string) => void): Promise<Incarnation> {
-  const memory = anchorMemory(dataDir, place);
-  const found = await checkAnchor({ log, place, memory, hubKeys: () => readHubKeys(dataDir).map(publicPartOf) }, "hub");
+async function compareAnchor(
+  dataDir: string,
+  log: Log,
+  location: AnchorLocation,
+  say: (line: string) => void,
+): Promise<Incarnation> {
+  const memory = anchorMemory(dataDir, location);
+  const found = await checkAnchor({ log, location, memory, hubKeys: () => readHubKeys(dataDir).map(publicPartOf) }, "hub");
   const isFine = found.kind === "compared" && found.comparison.state === "holds" && found.unnoted === null;
-  if (!isFine) say(anchorSays(found, place));
+  if (!isFine) say(anchorSays(found, location));
   return currentIncarnation(log.journal);
 }
 
@@ -224,7 +232,7 @@ async function prepareSchemas(log: Log, folders: Folders, say: (line: string) =>
   const { registry } = await openHubGate(log, folders);
   try {
     const added = await registerProjectSchemas(registry, folders, "hub");
-    if (added.length > 0) say(`Registered ${added.length} schema versions: ${added.join(", ")}.`);
+    if (added.length > 0) say(`Registered ${counted(added.length, "schema version")}: ${added.join(", ")}.`);
     return registry;
   } finally {
     registry.close();

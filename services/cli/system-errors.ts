@@ -15,7 +15,10 @@ const PATHS: Readonly<Record<string, readonly [what: (path: string) => string, t
     "Name another path, or give this user the rights to it.",
   ],
   EROFS: [(path) => `${path} is on a disk that cannot be written to`, "Name a path on another disk."],
-  ENOENT: [(path) => `${path} is not there`, "Check the name, and make the folder first where one is missing."],
+  ENOENT: [
+    (path) => `${path} is not there`,
+    "Check the name, and make the folder first where one is missing; some folders take no files.",
+  ],
   ENOTDIR: [
     (path) => `${path} is not a folder, or lies below a file`,
     "Name a folder; if a file has that name, choose another name.",
@@ -26,6 +29,15 @@ const PATHS: Readonly<Record<string, readonly [what: (path: string) => string, t
   ELOOP: [(path) => `${path} is a link that leads to itself`, "Name the file or folder that it should lead to."],
   EMFILE: [(path) => `too many files are open; the next was ${path}`, "Raise the limit (`ulimit -n`), and try again."],
   ENFILE: [(path) => `too many files are open; the next was ${path}`, "End some programs, and try again."],
+  EINVAL: [(path) => `the file system of ${path} cannot do what is needed`, "Name a path on a disk of this machine."],
+  ENOSYS: [(path) => `the file system of ${path} cannot do what is needed`, "Name a path on a disk of this machine."],
+  ENOTSUP: [(path) => `the file system of ${path} cannot do what is needed`, "Name a path on a disk of this machine."],
+  EOPNOTSUPP: [(path) => `the file system of ${path} cannot do what is needed`, "Name a path on a disk of this machine."],
+  ENXIO: [(path) => `${path} is not a file`, "Name a file on a disk."],
+  EIO: [(path) => `the disk of ${path} reports an error`, "Check the disk, and copy what it holds to another one."],
+  ESTALE: [(path) => `the network drive of ${path} has gone away`, "Connect it again, and try again."],
+  ENOTEMPTY: [(path) => `${path} is a folder that is not empty`, "Name another, or empty it."],
+  EXDEV: [(path) => `${path} lies on two disks`, "Name a path that lies on one disk."],
   EBUSY: [(path) => `another program uses ${path}`, "Wait until it has finished, or stop it."],
 };
 
@@ -35,6 +47,8 @@ const SERVER_FULL = /^53/;
 const SERVER_REFUSES = /^(?:28|3D000|42501|25006|58)/;
 const LINK = ["ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ENOTFOUND", "EAI_AGAIN"];
 
+const OPEN_FILE_CALLS = ["fsync", "fdatasync", "read", "write", "ftruncate", "fchmod", "fstat", "close"];
+
 /** The operating failure that something thrown stands for; `null`: it is not a known one, so it is a bug. */
 export function operatingFailure(error: unknown): TributaryError | null {
   if (!(error instanceof Error)) return null;
@@ -42,8 +56,10 @@ export function operatingFailure(error: unknown): TributaryError | null {
   if (typeof code !== "string") return /^Connection terminated/.test(error.message) ? serverAway(error) : null;
   if (severity !== undefined) return ofPostgres(code, error);
   if (LINK.includes(code) && path === undefined) return serverAway(error);
-  if (syscall === undefined || typeof path !== "string") return null;
-  const words = systemWords(error, path);
+  if (typeof syscall !== "string") return null;
+  // A call on a file that is already open names no path.
+  const where = typeof path === "string" ? path : OPEN_FILE_CALLS.includes(syscall) ? "a file of this command" : null;
+  const words = where === null ? null : systemWords(error, where);
   return words === null ? null : new TributaryError("path-unusable", ...words, { cause: error });
 }
 

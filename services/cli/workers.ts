@@ -6,7 +6,7 @@ import { openLog } from "../log/index.ts";
 import { startProjector } from "../projector/index.ts";
 import { parseListen } from "./addresses.ts";
 import { type AnchorKeeper, keepAnchor } from "./anchor.ts";
-import { anchorMemory, anchorPlace } from "./anchor-place.ts";
+import { anchorLocation, anchorMemory } from "./anchor-location.ts";
 import type { Command } from "./args.ts";
 import { NATS_OPTIONS, streamSettings, useNatsFiles } from "./broker.ts";
 import { followViews } from "./door-views.ts";
@@ -80,7 +80,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
     const dir = hubDir(text("data"));
     const { natsUrl, eventstoreUrl, postgresUrl, org } = hubHere(text("data"));
     const say = logger("ingress", text("log"));
-    const place = anchorPlace(text("anchor"), dir);
+    const location = anchorLocation(text("anchor"), dir);
     const folders = foldersOf(text("data"));
     const log = openLog(eventstoreUrl);
     const { registry, gate } = await openHubGate(log, folders, say);
@@ -91,10 +91,10 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
     const ring = await hubRing(dir);
     // Before any batch is taken: a log that was set back must not go on as if nothing had happened.
     const anchor: AnchorKeeper | null =
-      place === null
+      location === null
         ? null
         : await keepAnchor({
-            ...{ log, place, say, memory: anchorMemory(dir, place) },
+            ...{ log, location, say, memory: anchorMemory(dir, location) },
             hubKeys: () => readHubKeys(dir).map(publicPartOf),
             signer: () => ring.state().signer,
           });

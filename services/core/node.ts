@@ -18,8 +18,23 @@ import { runInNewContext } from "node:vm";
 import { createZstdDecompress, constants as zlib, zstdCompressSync, zstdDecompress, zstdDecompressSync } from "node:zlib";
 import type { Compression } from "./batch/batch.ts";
 import type { ChainHash } from "./chain.ts";
+import { TributaryError } from "./errors.ts";
 import type { Hash } from "./ids.ts";
 import { type KeyId, type PublicKey, publicKeySchema, type Signature, type Signer, thumbprintText } from "./signing.ts";
+
+export {
+  greet,
+  kindOf,
+  kindsAt,
+  linkProblem,
+  NOTHING_LISTENS,
+  otherKindAt,
+  SERVER_KINDS,
+  type ServerAddress,
+  type ServerKind,
+  timeoutFor,
+  unlessOtherKind,
+} from "./knock.node.ts";
 
 export const chainHash: ChainHash = (prev, text) => createHash("sha256").update(prev, "hex").update(text).digest("hex") as Hash;
 
@@ -139,9 +154,30 @@ function closeToOthers(path: string, mode: number, kind: "file" | "folder"): voi
   }
 }
 
+const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+
+/**
+ * Makes a folder, and those above it that are missing; one that is there stays as it is. Node's own `recursive` never returns where the system makes no
+ * folders, as in /proc. Throws `path-unusable` there.
+ */
+export function makeFolder(path: string, mode = 0o777): void {
+  const above = dirname(resolve(path));
+  if (!existsSync(above)) makeFolder(above, mode);
+  try {
+    mkdirSync(path, { mode });
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "EEXIST" && isFolder(path)) return;
+    if (error instanceof Error && "code" in error && error.code === "ENOENT" && isFolder(above))
+      throw new TributaryError("path-unusable", `the system makes no folders in ${above}`, "Name a place on a disk.", {
+        cause: error,
+      });
+    throw error;
+  }
+}
+
 /** Makes a folder that only its owner may enter (0700); one that is there is closed to others, unless many share it. */
 export function ownFolder(path: string): void {
-  mkdirSync(path, { recursive: true, mode: 0o700 });
+  makeFolder(path, 0o700);
   closeToOthers(path, 0o700, "folder");
 }
 
@@ -150,7 +186,7 @@ export function ownFolder(path: string): void {
  * user. A folder that is there stays as it is.
  */
 export const hubFolder = (path: string): void => {
-  mkdirSync(path, { recursive: true, mode: isRoot ? 0o711 : 0o700 });
+  makeFolder(path, isRoot ? 0o711 : 0o700);
 };
 
 /** Makes an empty file that only its owner may read (0600), if there is none. SQLite gives the same rights to the files that it makes beside it. */

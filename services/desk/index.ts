@@ -46,6 +46,6 @@ export {
   release,
   type Which,
 } from "./quarantine.ts";
-export { type Admission, type Grant, type NewSite, type RegisteredSite, registerSite, siteTypes } from "./sites.ts";
+export { type Admission, type Grant, type NewSite, type RegisteredSite, registerSite, silentSites, siteTypes } from "./sites.ts";
 export { type Form, formOf, type Matter, type Standing, standing } from "./standing.ts";
 export { type ChangedRow, type Tried, tryRules } from "./try.ts";

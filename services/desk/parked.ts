@@ -1,17 +1,23 @@
-import { type EntityRef, type JsonObject, type JsonValue, RESOLVED, TributaryError, type Vector } from "../core/index.ts";
+import {
+  type EntityRef,
+  forTerminal,
+  type JsonObject,
+  type JsonValue,
+  RESOLVED,
+  TributaryError,
+  type Vector,
+} from "../core/index.ts";
 import { entityViews, foldAnew, rowOf } from "../merge/engine.ts";
 import { askRefold, countedEvents, lastSeen, type ParkedEntity, parkedRows, readersOf } from "../views/index.ts";
 import { checkForms } from "./decided.ts";
 import { type By, type Desk, noted } from "./desk.ts";
 import { writeAccepted } from "./quarantine.ts";
 
-/** The names that a parked entity has: `view/entity`, the entity's id, `type/id`, and the event as `origin/seq`. */
-const namesOf = ({ view, entity, entityType, event }: ParkedEntity): readonly string[] => [
-  `${view}/${entity}`,
-  entity,
-  `${entityType}/${entity}`,
-  event,
-];
+/** The names that a parked entity has: `view/entity`, the entity's id, `type/id`, and the event as `origin/seq`; each also as a terminal shows it. */
+const namesOf = ({ view, entity, entityType, event }: ParkedEntity): readonly string[] => {
+  const names = [`${view}/${entity}`, entity, `${entityType}/${entity}`, event];
+  return [...names, ...names.map(forTerminal)];
+};
 
 /** The parked entities that the names mean, and the names that mean none. */
 export function namedAmong(
@@ -28,25 +34,50 @@ export function namedAmong(
   return { found: [...found], missing };
 }
 
-/** A parked entity by any of its names. Throws `not-found`. */
-export async function parkedNamed({ db }: Pick<Desk, "db">, name: string): Promise<ParkedEntity> {
-  const [row] = namedAmong(await parkedRows(db), [name]).found;
-  if (row === undefined) throw new TributaryError("not-found", `${name} is not parked`, "`tributary parked list` shows what is.");
+/** A parked entity by the words of any of its names. Throws `not-found`. */
+export async function parkedNamed({ db }: Pick<Desk, "db">, words: readonly string[]): Promise<ParkedEntity> {
+  const rows = await parkedRows(db);
+  const { found, missing } = namedAmong(rows, joined(rows, words));
+  const [row] = found;
+  if (row === undefined || missing.length > 0) throw notParked(missing.length > 0 ? missing : words);
+  if (found.length > 1)
+    throw new TributaryError(
+      "usage",
+      `${words.join(" ")} names ${found.length} parked entities: ${found.map(({ view, entity }) => `${view}/${entity}`).join(", ")}`,
+      "Name one of them as VIEW/ENTITY.",
+    );
   return row;
 }
 
+const notParked = (names: readonly string[]): TributaryError =>
+  new TributaryError(
+    "not-found",
+    names.length === 1 ? `${names[0]} is not parked` : `these are not parked: ${names.join(", ")}`,
+    "`tributary parked list` shows what is.",
+  );
+
 /**
- * Names as a list prints them: a view and an entity, in a column each, stand for `view/entity` where somebody has copied both.
+ * Names as a list prints them. The shell splits a name with spaces into words, and somebody may copy a view and an entity that stand in two columns: words that
+ * make a name together are joined, as many as possible.
  */
 function joined(rows: readonly ParkedEntity[], words: readonly string[]): readonly string[] {
   const names: string[] = [];
-  for (let i = 0; i < words.length; i++) {
-    const [word = "", next = ""] = [words[i], words[i + 1]];
-    const isPair = rows.some((row) => row.view === word && namesOf(row).includes(next));
-    names.push(isPair ? `${word}/${rows.find((row) => row.view === word && namesOf(row).includes(next))?.entity}` : word);
-    if (isPair) i++;
+  for (let from = 0; from < words.length; ) {
+    let to = words.length;
+    let name: string | undefined;
+    for (; to > from && name === undefined; to--) name = nameIn(rows, words.slice(from, to));
+    names.push(name ?? words[from] ?? "");
+    from = name === undefined ? from + 1 : to + 1;
   }
   return names;
+}
+
+/** The name that words make together: one name that has spaces in it, or a view and a name of an entity; `undefined`: none. */
+function nameIn(rows: readonly ParkedEntity[], [first = "", ...others]: readonly string[]): string | undefined {
+  const [name, rest] = [[first, ...others].join(" "), others.join(" ")];
+  if (rows.some((row) => namesOf(row).includes(name))) return name;
+  const inView = rows.find((row) => row.view === first && namesOf(row).includes(rest));
+  return inView === undefined ? undefined : `${inView.view}/${inView.entity}`;
 }
 
 /** Which parked entities are meant: those of a view, or of all views; and among them those that are named, or all. */
@@ -59,8 +90,7 @@ export interface RetryRequest {
 export async function retryParked({ db }: Pick<Desk, "db">, { view, names }: RetryRequest): Promise<number> {
   const parked = await parkedRows(db, view ?? null);
   const { found, missing } = namedAmong(parked, joined(parked, names));
-  if (missing.length > 0)
-    throw new TributaryError("not-found", `${missing.join(", ")} is not parked`, "`tributary parked list` shows what is.");
+  if (missing.length > 0) throw notParked(missing);
   const chosen = names.length === 0 ? parked : found;
   for (const [name, rows] of Map.groupBy(chosen, (row) => row.view)) await askRefold(db, name, rows.map(refOf));
   return chosen.length;
@@ -73,7 +103,8 @@ const refOf = ({ entityType, entity }: ParkedEntity): EntityRef => ({ type: enti
  * held in quarantine. Throws `usage` where some names mean parked entities and others do not.
  */
 export async function correctable({ db }: Pick<Desk, "db">, names: readonly string[]): Promise<readonly EntityRef[]> {
-  const { found, missing } = namedAmong(await parkedRows(db), names);
+  const rows = await parkedRows(db);
+  const { found, missing } = namedAmong(rows, joined(rows, names));
   if (found.length === 0) return [];
   if (missing.length > 0)
     throw new TributaryError(

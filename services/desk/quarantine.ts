@@ -60,7 +60,7 @@ export interface ReleaseResult {
 }
 
 /**
- * Releases quarantined events, as they are or mended. An event that fits now is released by an event of the hub's own origin, and counts as its author's, at its own place in the causal order.
+ * Releases quarantined events, as they are or mended. An event that fits now is released by an event of the hub's own origin, and counts as its author's, in its own causal order.
  * Events that still do not fit stay held. Throws `not-found`; `usage` for an event that was released or rejected before.
  */
 export async function release(desk: Desk, request: ReleaseRequest): Promise<ReleaseResult> {

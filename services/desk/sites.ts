@@ -1,4 +1,5 @@
 import { entitySchema, HUB_ENTITIES, HUB_SITE, nameOf, SITE_ENTITY, TributaryError } from "../core/index.ts";
+import type { SiteStatus } from "../views/index.ts";
 import type { Desk } from "./desk.ts";
 
 export interface NewSite {
@@ -68,6 +69,13 @@ export function siteTypes(given: readonly string[]): readonly string[] {
     throw new TributaryError("usage", "no entity type is named", "Leave the types out for a site that may write about all.");
   return types;
 }
+
+/** The sites of which the hub has recorded no event for so many days, or none at all. The hub itself is not a site in the field. */
+export const silentSites = (sites: readonly SiteStatus[], days: number, nowMs: number): readonly SiteStatus[] =>
+  sites.filter(
+    ({ site, lastRecordedAt }) =>
+      site !== HUB_SITE && (lastRecordedAt === null || Date.parse(lastRecordedAt) < nowMs - days * DAY_S * 1000),
+  );
 
 const DEFAULT_CODE_DAYS = 7;
 const DAY_S = 86_400;

@@ -1,4 +1,4 @@
-import { canonicalize, type JsonObject, type JsonValue, messageOf } from "../core/index.ts";
+import { canonicalize, type JsonObject, type JsonValue, messageOf, RESOLVED, TributaryError } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import {
   type CheckedRow,
@@ -82,7 +82,7 @@ export interface TryOptions {
 
 /**
  * Replays the history under a declaration that is not in use, and returns, row by row, what the view would show differently. Nothing is written; all is
- * read as of one moment.
+ * read as of one moment. Throws `not-found` where there are no such entities, and no form is about them.
  */
 export async function tryRules(
   { db, gate }: { readonly db: Db; readonly gate: Gate },
@@ -94,8 +94,24 @@ export async function tryRules(
     const pins = gate.pins();
     for await (const entity of entitiesOf(db, projection.entity, (schema, data) => gate.read(schema, data, pins).data))
       await trial.take(entity);
-    return trial.end();
+    const tried = await trial.end();
+    if (tried.entities === 0) mustBeDeclared(gate, projection);
+    return tried;
   });
+}
+
+/** Throws `not-found` where no form is about the entities of a view: there are none, and never will be. */
+function mustBeDeclared(gate: Gate, { name, entity, eventTypes }: Projection): void {
+  const forms = gate.subjects().map(({ annotations }) => annotations);
+  // A form about all entities counts where the view takes its events; every view takes decisions.
+  const feeds = (events: readonly string[]): boolean => events.some((type) => type !== RESOLVED && eventTypes.has(type));
+  if (forms.some((form) => form.entity === entity || (form.entity === "*" && feeds(form.events)))) return;
+  const known = [...new Set(forms.flatMap((form) => form.entity ?? []))].filter((each) => each !== "*").sort();
+  throw new TributaryError(
+    "not-found",
+    `${name} is a view of ${JSON.stringify(entity)}, and there is no such entity: no form is about it, and the log has no event of it`,
+    `Correct \`entity\` in the file, or register a form that names it. There are: ${known.join(", ")}.`,
+  );
 }
 
 async function openTrial(db: Db, projection: Projection, { maxRows, onProgress }: TryOptions) {

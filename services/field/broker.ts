@@ -1,10 +1,12 @@
 import { type Authenticator, connect, credsAuthenticator, type NatsConnection, NatsError, nkeyAuthenticator } from "nats";
-import { inboxPrefix, natsConnect, natsRefusal, silenceHint, TributaryError } from "../core/index.ts";
-import { siteLogin } from "../core/node.ts";
-import type { TransportOptions } from "./way.ts";
+import { inboxPrefix, isTributaryError, natsConnect, natsRefusal, silenceHint, TributaryError } from "../core/index.ts";
+import { siteLogin, unlessOtherKind } from "../core/node.ts";
+import { otherServer, type TransportOptions } from "./way.ts";
 
 /** Time for several round trips over a satellite: TCP, TLS and the broker's own greeting. */
 const CONNECT_TIMEOUT_MS = 15_000;
+/** Over a satellite a broker is there by then; one that is not may be a server of another kind. */
+const LATE_MS = 4_000;
 /** A server that reads its logins again, because a site was added, refuses everybody for some milliseconds. Asking again hides that from the user. */
 const LOGIN_TRIES = 3;
 const LOGIN_PAUSE_MS = 400;
@@ -29,10 +31,16 @@ export async function connectField(options: TransportOptions): Promise<NatsConne
   for (let tries = 1; ; tries++) {
     for (const [i, { byKey, connectTo }] of tried.entries()) {
       try {
-        const nc = await connectOnce(connectTo, options);
+        const nc = await unlessOtherKind(connectOnce(connectTo, options), {
+          ask: () => otherServers(connectTo.servers),
+          isAnswer: (error) => natsRefusal(WHO, error) !== null,
+          lateMs: LATE_MS,
+        });
+        for (const server of connectTo.servers) proven.add(server);
         if (!isGiven) identity.noteLogin(byKey);
         return nc;
       } catch (error) {
+        if (isTributaryError(error)) throw error;
         const refusal = natsRefusal(WHO, error);
         const isLast = tries >= LOGIN_TRIES && i === tried.length - 1;
         if (refusal?.code !== "login-refused" || isLast)
@@ -48,6 +56,16 @@ export async function connectField(options: TransportOptions): Promise<NatsConne
     }
     await new Promise((resolve) => setTimeout(resolve, LOGIN_PAUSE_MS));
   }
+}
+
+/** The servers that this process has spoken NATS with: a bad link to them is only a bad link. */
+const proven = new Set<string>();
+
+/** The error where none of the servers is a NATS server; `null`: one is, or nothing is known of one. */
+async function otherServers(servers: readonly string[]): Promise<TributaryError | null> {
+  if (servers.some((server) => proven.has(server))) return null;
+  const others = await Promise.all(servers.map((server) => otherServer(server, "nats")));
+  return others.includes(null) ? null : (others[0] ?? null);
 }
 
 interface OwnLogin {

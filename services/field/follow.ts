@@ -10,7 +10,7 @@ const LOOK_MS = 1_000;
 const ASK_MS = 5 * 60_000;
 
 export interface Follower {
-  /** Settles when `close` is called, or with an error that another try would not mend: a refused token is one, an answer that is not the hub's is not. */
+  /** Resolves when `close` is called; rejects with an error that another try would not mend: a refused token is one, an answer that is not the hub's is not. */
   readonly done: Promise<TributaryError | null>;
   close(): Promise<void>;
 }

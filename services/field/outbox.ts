@@ -70,13 +70,30 @@ export interface Appended {
   readonly problem: Problem | null;
 }
 
+/** An event as it will be written. */
+interface Prepared {
+  readonly event: NewEvent;
+  readonly schema: SchemaRef;
+  readonly packed: ReturnType<Gate["pack"]>;
+}
+
+/** The same with the verdict on it. `problem`: what the hub would quarantine it for; `null`: nothing is wrong with it. */
+export interface Checked extends Prepared {
+  readonly problem: Problem | null;
+}
+
 export interface Outbox {
   /** Writes events in one transaction; all are durable when it returns, or none is written. */
   appendNow(events: readonly NewEvent[], options?: AppendOptions): Appended[];
   /** The same as `append`, inside the caller's transaction. */
   append(events: readonly NewEvent[], options?: AppendOptions): Appended[];
-  /** What the hub would quarantine an event for; `null`: nothing is wrong with it. Writes nothing. Throws `schema-unknown`. */
-  problemOf(event: NewEvent): Problem | null;
+  /** The event as it would be written, and what the hub would quarantine it for. Writes nothing. Throws `schema-unknown`. */
+  check(event: NewEvent): Checked;
+  /**
+   * Writes events that `check` gave in the same transaction, without judging their data again; whatever is wrong with the data, they are kept. What no log could hold is
+   * refused as `append` refuses it.
+   */
+  appendChecked(events: readonly Checked[]): Appended[];
   /** What this device has seen of an entity. */
   seen(entity: EntityRef): Vector;
   /** Signed heads that prove what this device has seen of an entity. */
@@ -88,11 +105,14 @@ export interface Outbox {
   noteSeen(entity: EntityRef, vector: Vector, heads?: readonly SignedHead[]): void;
 }
 
-/** An event as people see it: invisible marks that were typed or pasted into it make no difference. */
-const asSeen = (event: NewEvent): NewEvent => {
+/** An event as people see it: invisible marks that were typed or pasted into it make no difference. `key`: the member that names the entity. */
+const asSeen = (event: NewEvent, key: string | undefined): NewEvent => {
   const { entity } = event;
   const id = keyAsSeen(entity.id);
-  const data = dataAsSeen(event.data);
+  const seen = dataAsSeen(event.data);
+  const said = key === undefined ? undefined : seen[key];
+  const data =
+    key !== undefined && typeof said === "string" && said !== id && keyAsSeen(said) === id ? { ...seen, [key]: id } : seen;
   return id === entity.id && data === event.data ? event : { ...event, entity: { type: entity.type, id }, data };
 };
 
@@ -158,17 +178,25 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
   const judged = (head: FitsHead, { problem, data }: Pick<ReturnType<Gate["pack"]>, "problem" | "data">): Problem | null =>
     gate.misplaced(head.schema, head.type, head.entity.type) ?? problem ?? fits(head, data);
 
-  const problemOf = (given: NewEvent): Problem | null => {
-    const event = asSeen(given);
+  const keyOf = ({ subject, version }: SchemaRef): string | undefined =>
+    gate.store.versions(subject)[version - 1]?.annotations.key;
+
+  const prepare = (given: NewEvent): Prepared => {
+    const schema = schemaOf(given);
+    const event = asSeen(given, keyOf(schema));
+    return { event, schema, packed: gate.pack(schema, event.data) };
+  };
+
+  const check = (given: NewEvent): Checked => {
+    const prepared = prepare(given);
+    const { event, schema, packed } = prepared;
     const { type, entity, actor, occurredAt = new Date(now()).toISOString() } = event;
-    const schema = schemaOf(event);
-    const { problem, data } = gate.pack(schema, event.data);
-    return judged({ type, origin: store.current().name, entity, schema, actor, occurredAt }, { problem, data });
+    return { ...prepared, problem: judged({ type, origin: store.current().name, entity, schema, actor, occurredAt }, packed) };
   };
 
   /** If the entity's id differed from the key in the data, the row would have two keys. */
-  const checkKey = ({ entity, data, type }: NewEvent, { subject, version }: SchemaRef): void => {
-    const key = gate.store.versions(subject)[version - 1]?.annotations.key;
+  const checkKey = ({ entity, data, type }: NewEvent, schema: SchemaRef): void => {
+    const key = keyOf(schema);
     const said = key === undefined ? undefined : data[key];
     const isSame = typeof said === "string" ? said === entity.id : typeof said !== "number" || said === Number(entity.id);
     if (isSame) return;
@@ -179,18 +207,19 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
     );
   };
 
-  const write = (tail: Tail, given: NewEvent, { onInvalid = "refuse" }: AppendOptions): Appended => {
-    const nowMs = now();
-    const unsaid = notJson(given.data, "data");
+  const refuseNotJson = ({ type, data }: NewEvent): void => {
+    const unsaid = notJson(data, "data");
     if (unsaid !== null)
       throw new TributaryError(
         "event-invalid",
-        `${given.type}: ${unsaid}`,
+        `${type}: ${unsaid}`,
         "Write it as a text, a number, a list or a group of them; nothing was written.",
       );
-    const event = asSeen(given);
-    const schema = schemaOf(event);
-    const packed = gate.pack(schema, event.data);
+  };
+
+  const write = (tail: Tail, given: Prepared | Checked, onInvalid: AppendOptions["onInvalid"] = "refuse"): Appended => {
+    const nowMs = now();
+    const { event, schema, packed } = given;
     const hlc = tick(tail.hlc, nowMs);
     const origin = tail.origin.name;
     const head: Omit<EventBody, "data"> = {
@@ -211,7 +240,7 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
     if (wrong !== null)
       throw new TributaryError("event-invalid", `the event's ${wrong}`, "Correct it and try again; nothing was written.");
     checkKey(event, schema);
-    const problem = judged(head, packed);
+    const problem = "problem" in given ? given.problem : judged(head, packed);
     if (problem !== null && onInvalid === "refuse") {
       throw new TributaryError(
         "event-invalid",
@@ -231,16 +260,22 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
     return { ...link(tail, head, packed.text, gate.fingerprint(head.schema)), problem };
   };
 
-  const append: Outbox["append"] = (events, options = {}) => {
+  const writeAll = <T>(events: readonly T[], writeOne: (tail: Tail, event: T) => Appended): Appended[] => {
     const tail = openTail();
-    const appended = events.map((event) => write(tail, event, options));
+    const appended = events.map((event) => writeOne(tail, event));
     closeTail(tail);
     return appended;
   };
+  const append: Outbox["append"] = (events, { onInvalid } = {}) =>
+    writeAll(events, (tail, event) => {
+      refuseNotJson(event);
+      return write(tail, prepare(event), onInvalid);
+    });
 
   return {
     append,
-    problemOf,
+    check,
+    appendChecked: (events) => writeAll(events, (tail, event) => write(tail, event, "keep")),
     seen: seenOf,
     signedHeads: (entity) => heads.showing(seenOf(entity)),
     noteSeen(entity, vector, handedOver = []) {

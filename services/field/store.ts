@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { GENESIS, messageOf, originId, TributaryError } from "../core/index.ts";
-import { closeDatabaseFile, ownNewFile } from "../core/node.ts";
+import { closeDatabaseFile, makeFolder, ownNewFile } from "../core/node.ts";
 import { migrate, SCHEMA_VERSION, versionOf } from "./migrations.ts";
 import { type OriginRow, openRows, type Rows, setUp } from "./rows.ts";
 
@@ -111,7 +111,7 @@ function openDatabase(path: string, create: boolean): DatabaseSync {
   try {
     if (path !== ":memory:") {
       mustBeOurs(path);
-      if (create) mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      if (create) makeFolder(dirname(path), 0o700);
       ownNewFile(path);
     }
     return new DatabaseSync(path);

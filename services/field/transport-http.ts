@@ -1,6 +1,7 @@
 import {
   type HelloRequest,
   isJsonObject,
+  isTributaryError,
   MAX_FRAME_BYTES,
   MEDIA_TYPE_BATCH,
   type OriginId,
@@ -19,14 +20,14 @@ import {
   helloOutcome,
   inTheHubsTime,
   isAway,
-  isNotHttp,
-  isNotTls,
   jsonOf,
   NEWS_TIMEOUT_MS,
+  otherServer,
   problemOf,
   strange,
   type Transport,
   type TransportOptions,
+  whatIsThere,
 } from "./way.ts";
 
 /** The largest answer of a hub; a hello's schemas take half of it. A longer answer does not come from a hub. */
@@ -48,15 +49,26 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
   const where = `the server at ${base}`;
   const waitS = Math.max(1, Math.floor(replyTimeoutMs / 1000));
   let sentBytes = 0;
+  let asked: Promise<TributaryError | null> | null = null;
+  const other = (): Promise<TributaryError | null> => {
+    asked ??= otherThan(base);
+    return asked;
+  };
   const call = async (what: string, path: string, init: RequestInit, timeoutMs: number): Promise<Answer> => {
     try {
       // A redirect does not come from a hub, but from a sign-in page on the way to it.
       const signal = AbortSignal.timeout(Math.ceil(timeoutMs));
       const response = await fetch(base + path, { ...init, redirect: "manual", signal });
-      return { status: response.status, json: await boundedJson(response) };
+      const answer = { status: response.status, json: await boundedJson(response) };
+      // A server that speaks https answers so to a request without it.
+      const stranger = answer.status === 400 && answer.json === undefined ? await other() : null;
+      if (stranger !== null) throw stranger;
+      return answer;
     } catch (error) {
+      if (isTributaryError(error)) throw error;
       const { cause } = error as { cause?: unknown };
-      throw otherProtocol(base, cause) ?? away(`${what}: the hub at ${base} does not answer`, cause ?? error);
+      if (isBadPort(cause)) throw badPort(base);
+      throw (isSilence(error) ? null : await other()) ?? away(`${what}: the hub at ${base} does not answer`, cause ?? error);
     }
   };
   const question = (path: string, asked: object, timeoutMs: number): Promise<Answer> => {
@@ -154,34 +166,25 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
   };
 }
 
-/** What a server that speaks another protocol than the address says sends back; `null`: nothing of the kind. */
-function otherProtocol(base: string, cause: unknown): TributaryError | null {
-  const { code, data, message } = (cause ?? {}) as { code?: unknown; data?: unknown; message?: unknown };
-  if (message === "bad port")
-    return new TributaryError(
-      "usage",
-      `no program sends HTTP to the port of ${base}: it is kept for another kind of server`,
-      "Check the address. A hub listens on another port with `tributary hub --listen`.",
-    );
-  const isTls = base.startsWith("https:");
-  const say = (what: string, todo: string): TributaryError =>
-    new TributaryError("backend-unreachable", `the server at ${base} ${what}`, `${todo} The events are safe on this device.`, {
-      cause,
-    });
-  if (isTls && typeof code === "string" && isNotTls(code))
-    return say("does not speak https", `Write http://${base.slice("https://".length)}, or ask for the hub's https address.`);
-  if (!isNotHttp(cause)) return null;
-  const answer = String(data ?? "");
-  // The parser keeps what came behind the letter at which it stopped.
-  return /^I?NFO /.test(answer)
-    ? say("is a NATS server", `Write nats://${base.slice(base.indexOf("//") + 2)}.`)
-    : say(
-        "does not speak HTTP",
-        isTls
-          ? "Check the address."
-          : `Check the address; where it is a TLS port, write https://${base.slice("http://".length)}.`,
-      );
+/** The error where a server of another kind listens at the address; `null`: nothing of the kind. */
+async function otherThan(base: string): Promise<TributaryError | null> {
+  const { protocol, hostname, port } = new URL(base);
+  const isTls = protocol === "https:";
+  return otherServer(`${hostname}:${port === "" ? (isTls ? 443 : 80) : port}`, isTls ? "tls" : "http");
 }
+
+const isBadPort = (cause: unknown): boolean => cause instanceof Error && cause.message === "bad port";
+
+const badPort = (base: string): TributaryError =>
+  new TributaryError(
+    "usage",
+    `no program sends HTTP to the port of ${base}: it is kept for another kind of server`,
+    "Check the address. A hub listens on another port with `tributary hub --listen`.",
+  );
+
+/** Nothing came in time, or nothing listens: there is no server to ask what it is. */
+const isSilence = (error: unknown): boolean =>
+  error instanceof Error && (error.name === "TimeoutError" || whatIsThere(error) === "nothing");
 
 /** Reads an answer to its end, or until it is longer than any hub's. */
 async function boundedJson(response: Response): Promise<unknown> {

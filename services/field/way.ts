@@ -11,6 +11,7 @@ import {
   refusalSchema,
   TributaryError,
 } from "../core/index.ts";
+import { otherKindAt, SERVER_KINDS, type ServerKind } from "../core/node.ts";
 import type { Identity } from "./keys.ts";
 import type { FieldName } from "./store.ts";
 
@@ -157,11 +158,36 @@ export const isNotTls = (code: string): boolean =>
 /** Node's HTTP client on an answer that is not HTTP. */
 export const isNotHttp = (error: unknown): boolean => error instanceof Error && error.name === "HTTPParserError";
 
+/** The cause of a failure to reach a hub: a server of another kind listens at its address. */
+export class OtherKind extends Error {}
+
+/** What listens at an address where a hub should; `null`: a server of the right kind, or nothing that is known. `host` is `host:port`, as in the address. */
+export async function otherServer(host: string, wanted: ServerKind): Promise<TributaryError | null> {
+  const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(host) ?? [];
+  const name = bracketed ?? plain;
+  if (name === undefined) return null;
+  const kind = await otherKindAt({ host: name, port: Number(port) }, wanted);
+  if (kind === null) return null;
+  return new TributaryError(
+    "backend-unreachable",
+    `what answers at ${host} is ${SERVER_KINDS[kind]}, not ${wanted === "nats" ? SERVER_KINDS.nats : `one that speaks ${wanted === "tls" ? "https" : "http"}`}`,
+    `${WRITE_INSTEAD[kind]?.(host) ?? "Ask for the hub's address: `tributary site add` prints it there."} The events are safe on this device.`,
+    { cause: new OtherKind(kind) },
+  );
+}
+
+/** How an address is written at which such a server answers. */
+const WRITE_INSTEAD: Partial<Record<ServerKind, (host: string) => string>> = {
+  nats: (host) => `Write nats://${host}.`,
+  http: (host) => `Write http://${host} if that is the hub's HTTP door.`,
+  tls: (host) => `Write https://${host} if that is the hub's HTTP door.`,
+};
+
 /** What a failure says of the address: nothing listens there, or a server of another kind; `null`: it says neither. Waiting changes neither. */
 export function whatIsThere(error: unknown): "nothing" | "another kind" | null {
   for (let at: unknown = error, depth = 0; at instanceof Error && depth < 8; depth++) {
     const { code, chainedError, cause } = at as { code?: unknown; chainedError?: unknown; cause?: unknown };
-    if (isNotHttp(at)) return "another kind";
+    if (isNotHttp(at) || at instanceof OtherKind) return "another kind";
     if (!isTributaryError(at) && typeof code === "string") {
       if (NOTHING_THERE.includes(code)) return "nothing";
       if (isNotTls(code)) return "another kind";

@@ -19,6 +19,7 @@ export {
   type Kind,
   type Reference,
   referencesIn,
+  resolvedText,
   type SchemaStore,
   type SchemaText,
   type SchemaVersion,

@@ -11,6 +11,7 @@ import {
 } from "../core/index.ts";
 import { fingerprints } from "./avro/canonical.ts";
 import { type Avro, AvroSchemaError, parseAvro } from "./avro/model.ts";
+import { resolvedAvro } from "./avro/resolved.ts";
 import { utf8Bytes } from "./bytes.ts";
 import { MAX_SCHEMA_BYTES, refusals } from "./json/dialect.ts";
 import type { Document, Schema } from "./json/document.ts";
@@ -315,3 +316,7 @@ function firstBytes(type: Avro, path: string, seen: Set<Avro>): string | null {
       return null;
   }
 }
+
+/** A schema's text without references to others, where its language has such a form: Avro's. */
+export const resolvedText = ({ model, text }: SchemaVersion): string =>
+  model.kind === "avro" ? resolvedAvro(model.parts) : text;

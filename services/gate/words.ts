@@ -87,6 +87,8 @@ export function jsonProblem(error: ErrorObject, data: unknown): Problem {
       case "additionalProperties":
       case "unevaluatedProperties":
         return noField(bounded(String(params.additionalProperty ?? params.unevaluatedProperty)));
+      case "false schema":
+        return at === "" ? "nothing is taken here" : `${name} is not taken here`;
       case "enum":
         return `${name} ${value} is not one of ${(params.allowedValues as unknown[]).filter((v) => v !== null).join(", ")}`;
       case "const":

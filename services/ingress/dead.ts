@@ -46,7 +46,7 @@ export interface DeadLetter {
   /** Its number in the stream `DEAD`. */
   readonly number: number;
   /** `org.site.device`, as the sender's subject said. */
-  readonly place: string;
+  readonly sender: string;
   readonly code: string;
   readonly reason: string;
   readonly receivedAt: string;
@@ -78,7 +78,7 @@ function letterOf(message: StoredMsg): DeadLetter {
   const about = (): MsgHdrs => message.header;
   return {
     number: seq,
-    place: subject.slice(SUBJECTS.dead.length + 1),
+    sender: subject.slice(SUBJECTS.dead.length + 1),
     code: printable(headerOf(about, CODE) ?? "unknown"),
     reason: printable(headerOf(about, REASON) ?? "no reason is given"),
     receivedAt: printable(headerOf(about, RECEIVED) ?? time.toISOString()),

@@ -1,7 +1,8 @@
 import { createHash, randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isName, SUBJECTS, siteRights, TributaryError } from "../core/index.ts";
+import { makeFolder } from "../core/node.ts";
 import { signalServer } from "./process.ts";
 
 /**
@@ -64,7 +65,7 @@ export function brokerConfig(options: {
 
 /** Writes the accounts as they stand into `nats/accounts.conf` of the data folder. Logins that ran out are left out, and forgotten. */
 export function writeAccounts(dataDir: string, nowMs = Date.now()): void {
-  mkdirSync(join(dataDir, "nats"), { recursive: true, mode: 0o700 });
+  makeFolder(join(dataDir, "nats"), 0o700);
   takeUpLogins(dataDir);
   // Another process may write at the same time. The one that writes last has also read last.
   for (let before: string | null = null; ; ) {
@@ -138,7 +139,7 @@ export const LOGINS_FILE = "nats-logins.json";
 function takeUpLogins(dataDir: string): void {
   const file = join(dataDir, LOGINS_FILE);
   if (!existsSync(file)) return;
-  mkdirSync(loginsDir(dataDir), { recursive: true, mode: 0o700 });
+  makeFolder(loginsDir(dataDir), 0o700);
   const kept: unknown = JSON.parse(readFileSync(file, "utf8"));
   // Each login is checked before it is used.
   for (const login of Array.isArray(kept) ? (kept as SiteLogin[]) : []) {
@@ -196,7 +197,7 @@ export const hasOwnBroker = (dataDir: string): boolean => existsSync(join(dataDi
  */
 export async function admitSite(dataDir: string, login: SiteLogin): Promise<void> {
   checkLogin(login);
-  mkdirSync(loginsDir(dataDir), { recursive: true, mode: 0o700 });
+  makeFolder(loginsDir(dataDir), 0o700);
   writeWhole(join(loginsDir(dataDir), `${nameOfLogin(login)}.json`), JSON.stringify(login));
   if (hasOwnBroker(dataDir)) await reload(dataDir);
 }
@@ -213,13 +214,13 @@ export async function withdrawSites(dataDir: string, isMeant: (login: SiteLogin)
  * Brings the logins in line with what they are derived from: those that are no longer valid are removed and their connections closed, and those that are missing are added.
  * Logins that have run out are removed as well. Returns how many were added and removed.
  */
-export async function settleLogins(
+export async function alignLogins(
   dataDir: string,
   wanted: readonly SiteLogin[],
   stands: (login: SiteLogin) => boolean,
 ): Promise<{ readonly came: number; readonly went: number }> {
   const dir = loginsDir(dataDir);
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  makeFolder(dir, 0o700);
   const known = new Map(currentLogins(dataDir, Date.now()).map((login) => [nameOfLogin(login), JSON.stringify(login)]));
   const gone = currentLogins(dataDir, Date.now()).filter((login) => !stands(login));
   for (const login of gone) rmSync(join(dir, `${nameOfLogin(login)}.json`), { force: true });

@@ -1,9 +1,11 @@
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isTributaryError, messageOf, TributaryError } from "../core/index.ts";
+import { makeFolder, unlessOtherKind } from "../core/node.ts";
 import { type Backend, fromEnvironment, type StartOptions, TITLES } from "./backend.ts";
 import { containerEngine, startContainer } from "./engine.ts";
+import { otherKindBehind } from "./ping.ts";
 import { choosePort, endLeftover, startProcess, whenReady } from "./process.ts";
 
 const NODE = join(import.meta.dirname, `../log/node/main.${import.meta.url.endsWith(".js") ? "js" : "ts"}`);
@@ -26,9 +28,15 @@ export async function startEventStore(options: StartOptions): Promise<Backend> {
   const { dataDir, eventstoreArgs = [], signal, ownGroups = false } = options;
   const url = process.env.TRIBUTARY_EVENTSTORE_URL;
   if (url !== undefined && url !== "") {
-    await probe(url).catch((error: unknown) => {
-      // It answers and says what is wrong, or the address cannot be used at all.
-      if (isTributaryError(error) && error.code !== "backend-unreachable") throw error;
+    // It answers and says what is wrong, or the address cannot be used at all.
+    const says = (error: unknown): boolean => isTributaryError(error) && error.code !== "backend-unreachable";
+    let other: TributaryError | null = null;
+    const ask = async (): Promise<TributaryError | null> => {
+      other = await otherKindBehind("TRIBUTARY_EVENTSTORE_URL", url);
+      return other;
+    };
+    await unlessOtherKind(probe(url), { ask, isAnswer: says }).catch((error: unknown) => {
+      if (error === other || says(error)) throw error;
       throw new TributaryError(
         "backend-unreachable",
         `no event store answers at TRIBUTARY_EVENTSTORE_URL: ${messageOf(error)}`,
@@ -42,7 +50,7 @@ export async function startEventStore(options: StartOptions): Promise<Backend> {
   const chosen = await choosePort({ ...options, option: "--eventstore-port" }, TITLES.eventstore);
   const local = `esdb://127.0.0.1:${chosen}?tls=false`;
   const store = join(dataDir, "eventstore");
-  mkdirSync(store, { recursive: true });
+  makeFolder(store);
   const engine = await containerEngine();
   if (engine !== null) {
     return startContainer(engine, {

@@ -1,6 +1,7 @@
-import { chmodSync, lstatSync, mkdirSync, mkdtempSync } from "node:fs";
+import { chmodSync, lstatSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { makeFolder } from "../core/node.ts";
 import { canHoldDatabase } from "./postgres.ts";
 
 /**
@@ -12,7 +13,7 @@ export function workFolder(name: string): string {
   if (canHoldDatabase(here)) return here;
   const uid = process.getuid?.() ?? 0;
   const wanted = join(tmpdir(), `tributary-${name}-${uid}`);
-  mkdirSync(wanted, { recursive: true });
+  makeFolder(wanted);
   const found = lstatSync(wanted);
   // Anybody can make a folder of that name there: only our own is used.
   const dir = found.isDirectory() && found.uid === uid ? wanted : mkdtempSync(`${wanted}-`);

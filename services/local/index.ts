@@ -65,11 +65,11 @@ export { type Backend, portOf, type StartOptions } from "./backend.ts";
 export {
   accountsText,
   admitSite,
+  alignLogins,
   hasOwnBroker,
   keptLogins,
   LOGINS_FILE,
   type SiteLogin,
-  settleLogins,
   userLine,
   withdrawSites,
 } from "./broker-logins.ts";

@@ -43,10 +43,10 @@ const inOneLine = (error: unknown): string => {
   return (rest.length === 0 ? first : rest.slice(-LAST_LINES).join("; ")).slice(0, MAX_WORDS);
 };
 
-const leftOn = ({ place, freeBytes, freeFiles }: Room): string =>
+const leftOn = ({ location, freeBytes, freeFiles }: Room): string =>
   freeBytes < MIN_FREE_BYTES
-    ? `the disk of ${place} is full: ${Math.floor(freeBytes / MIB)} MiB are left, and it needs ${MIN_FREE_BYTES / MIB}`
-    : `the disk of ${place} is full: it has room for only ${freeFiles} more files`;
+    ? `the disk of ${location} is full: ${Math.floor(freeBytes / MIB)} MiB are left, and it needs ${MIN_FREE_BYTES / MIB}`
+    : `the disk of ${location} is full: it has room for only ${freeFiles} more files`;
 
 // Long because the states in the picture below share what they count; each step is short, and they stand in the picture's order.
 /**
@@ -93,7 +93,7 @@ export function keepServer(first: Backend, startAgain: (signal: AbortSignal) => 
     const left = room();
     if (left !== null && isFull(left)) return left;
     if (isFullSaid && left !== null) {
-      say(`There is room again on the disk of ${left.place}: ${title} goes on.`);
+      say(`There is room again on the disk of ${left.location}: ${title} goes on.`);
       isFullSaid = false;
       beginRow();
     }
@@ -104,7 +104,7 @@ export function keepServer(first: Backend, startAgain: (signal: AbortSignal) => 
       say(
         `${what}; ${leftOn(left)}. Make room there, or move the folder to a larger disk: nothing is lost, and devices keep their events. It is tried again every ${fullPauseMs / 1000} s.`,
       );
-    else if (wasUp) say(`${what}; the disk of ${left.place} is still full.`);
+    else if (wasUp) say(`${what}; the disk of ${left.location} is still full.`);
     isFullSaid = true;
   };
   const later = (what: string, cause: unknown): void => {

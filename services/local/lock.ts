@@ -62,8 +62,10 @@ function takeAway(file: string, stale: string | null): boolean {
   const aside = `${file}.stale.${process.pid}`;
   try {
     renameSync(file, aside);
-  } catch {
-    return false;
+  } catch (error) {
+    // Another process was first. For any other reason the lock would stay as it is, however often we asked.
+    if (error instanceof Error && "code" in error && error.code === "ENOENT") return false;
+    throw error;
   }
   const taken = readText(aside);
   if (taken !== stale && taken !== null) linkWhole(file, taken);

@@ -1,13 +1,14 @@
 import { execFile } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { messageOf, type NatsSettings, natsConnect, natsRefusal, TributaryError, withLogin } from "../core/index.ts";
-import { ownFolder } from "../core/node.ts";
+import { makeFolder, ownFolder, unlessOtherKind } from "../core/node.ts";
 import { type Backend, fromEnvironment, type StartOptions, TITLES } from "./backend.ts";
 import { adoptStreams, brokerConfig, hubLogin, notePort, writeAccounts } from "./broker-logins.ts";
 import { containerEngine, startContainer } from "./engine.ts";
+import { otherKindBehind } from "./ping.ts";
 import { choosePort, endLeftover, findProgram, startProcess, whenReady } from "./process.ts";
 
 const run = promisify(execFile);
@@ -83,7 +84,10 @@ export async function startNats(options: StartOptions): Promise<Backend> {
   const { dataDir, say = () => {}, signal, ownGroups = false } = options;
   const url = process.env.TRIBUTARY_NATS_URL;
   if (url !== undefined && url !== "") {
-    await probe(url, natsSettings()).catch((error: unknown) => {
+    await unlessOtherKind(probe(url, natsSettings()), {
+      ask: () => otherKindBehind("TRIBUTARY_NATS_URL", url),
+      isAnswer: (error) => natsRefusal("", error) !== null,
+    }).catch((error: unknown) => {
       if (error instanceof TributaryError) throw error;
       const refused = natsRefusal("the NATS that TRIBUTARY_NATS_URL names", error);
       if (refused !== null) throw refused;
@@ -99,7 +103,7 @@ export async function startNats(options: StartOptions): Promise<Backend> {
   await endLeftover(dataDir, "nats");
   const chosen = await choosePort({ ...options, option: "--nats-port" }, TITLES.nats);
   const store = join(dataDir, "nats");
-  mkdirSync(store, { recursive: true });
+  makeFolder(store);
   adoptStreams(store);
   writeAccounts(dataDir);
   notePort(dataDir, chosen);
@@ -151,11 +155,11 @@ export async function startNats(options: StartOptions): Promise<Backend> {
 function cacheDir(): string {
   const wanted = join(process.env.XDG_CACHE_HOME ?? join(homedir(), ".cache"), "tributary");
   try {
-    mkdirSync(wanted, { recursive: true });
+    makeFolder(wanted);
     return wanted;
   } catch {
     const other = join(tmpdir(), `tributary-cache-${process.getuid?.() ?? 0}`);
-    mkdirSync(other, { recursive: true });
+    makeFolder(other);
     return other;
   }
 }
@@ -181,7 +185,7 @@ async function installed(say: (line: string) => void, signal?: AbortSignal): Pro
   const mine = `${root}.${process.pid}`;
   const work = join(mine, "apt");
   const lists = join(work, "lists");
-  for (const dir of [mine, join(lists, "partial"), join(work, "archives/partial")]) mkdirSync(dir, { recursive: true });
+  for (const dir of [mine, join(lists, "partial"), join(work, "archives/partial")]) makeFolder(dir);
   const own = ["-o", `Dir::State::Lists=${lists}`, "-o", `Dir::Cache=${work}`, "-o", "APT::Sandbox::User=root"];
   const options = { cwd: work, timeout: INSTALL_TIMEOUT_MS, ...(signal === undefined ? {} : { signal }) };
   try {

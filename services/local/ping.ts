@@ -1,79 +1,106 @@
-import { connect } from "node:net";
-import { messageOf } from "../core/index.ts";
+import { TributaryError, withoutLogin } from "../core/index.ts";
+import {
+  greet,
+  kindOf,
+  kindsAt,
+  linkProblem,
+  NOTHING_LISTENS,
+  otherKindAt,
+  SERVER_KINDS,
+  type ServerAddress,
+  type ServerKind,
+} from "../core/node.ts";
 
-/** A server on this machine answers at once or not at all; one behind a slow link is given time. */
-const HERE_TIMEOUT_MS = 1_200;
-const FAR_TIMEOUT_MS = 5_000;
-
-interface Address {
-  readonly host: string;
+/** What makes a server answer: the greeting to send. Where TLS comes first, only the link can be tried. */
+interface Known {
+  readonly kind: ServerKind;
+  readonly greeting: "none" | "postgres" | "http2" | "link";
   readonly port: number;
 }
 
-/** What makes a server answer: the bytes to send, or `null` if it speaks first. Where TLS comes first, only the link can be tried. */
-type Greeting = { readonly kind: "link" } | { readonly kind: "answer"; readonly bytes: Buffer | null };
-
-/** PostgreSQL's SSLRequest: answered with one letter, also while it recovers. */
-const POSTGRES = Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]);
-/** The HTTP/2 preface and an empty SETTINGS frame. */
-const HTTP2 = Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0])]);
-
-function greetingFor(scheme: string, url: string): { readonly greeting: Greeting; readonly port: number } | null {
-  const answer = (bytes: Buffer | null): Greeting => ({ kind: "answer", bytes });
+function knownBy(scheme: string, url: string): Known | null {
   switch (scheme) {
     case "nats":
-      return { greeting: answer(null), port: 4222 };
+      return { kind: "nats", greeting: "none", port: 4222 };
     case "tls":
-      return { greeting: { kind: "link" }, port: 4222 };
+      return { kind: "nats", greeting: "link", port: 4222 };
     case "postgres":
     case "postgresql":
-      return { greeting: answer(POSTGRES), port: 5432 };
+      return { kind: "postgres", greeting: "postgres", port: 5432 };
     case "esdb":
     case "esdb+discover":
     case "kurrentdb":
     case "kurrentdb+discover":
-      return { greeting: /[?&]tls=false/i.test(url) ? answer(HTTP2) : { kind: "link" }, port: 2113 };
+      return /[?&]tls=false/i.test(url)
+        ? { kind: "http2", greeting: "http2", port: 2113 }
+        : { kind: "tls", greeting: "link", port: 2113 };
     default:
       return null;
   }
 }
 
-/**
- * Whether a server gives any sign of life, in about a second: for commands that should say so at once, before its own client waits and tries again. A suspended
- * process is found out, too: the system accepts its connections, but nobody answers. Returns why the server counts as silent; `null`: it answers, or this cannot judge its address.
- */
-export async function silenceOf(url: string): Promise<string | null> {
+/** The servers that an address names, with what is expected there; `null`: this cannot judge such an address. */
+function readAddress(url: string): { readonly known: Known; readonly addresses: readonly ServerAddress[] } | null {
   const [, scheme = "", hosts = ""] = /^([a-z+]+):\/\/(?:[^@/]*@)?([^/?]*)/i.exec(url) ?? [];
-  const known = greetingFor(scheme.toLowerCase(), url);
+  const known = knownBy(scheme.toLowerCase(), url);
   if (known === null || hosts === "") return null;
-  const addresses = hosts.split(",").map((text): Address => {
+  const addresses = hosts.split(",").map((text): ServerAddress => {
     const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]*))(?::(\d+))?$/.exec(text) ?? [];
     return { host: bracketed ?? plain ?? text, port: port === undefined ? known.port : Number(port) };
   });
-  const problems = await Promise.all(addresses.map((address) => silenceAt(address, known.greeting)));
+  return { known, addresses };
+}
+
+/**
+ * Whether a server gives any sign of life, in about a second: for commands that should say so at once, before its own client waits and tries again. A suspended
+ * process is found out, too: the system accepts its connections, but nobody answers. A server of another kind counts as silent. Returns why the server counts as silent; `null`: it answers, or this cannot judge its address.
+ */
+export async function silenceOf(url: string): Promise<string | null> {
+  const read = readAddress(url);
+  if (read === null) return null;
+  const problems = await Promise.all(read.addresses.map((address) => silenceAt(address, read.known)));
   return problems.includes(null) ? null : problems.join("; ");
 }
 
-const isHere = (host: string): boolean => /^(127\.|::1$|localhost$)/.test(host);
-
-function silenceAt({ host, port }: Address, greeting: Greeting): Promise<string | null> {
-  const timeoutMs = isHere(host) ? HERE_TIMEOUT_MS : FAR_TIMEOUT_MS;
-  return new Promise((resolve) => {
-    const socket = connect({ host, port });
-    const end = (problem: string | null): void => {
-      clearTimeout(timer);
-      socket.destroy();
-      resolve(problem === null ? null : `${host}:${port}: ${problem}`);
-    };
-    const timer = setTimeout(() => end(`no answer in ${timeoutMs / 1000} s`), timeoutMs);
-    socket.on("error", (error: NodeJS.ErrnoException) =>
-      end(error.code === "ECONNREFUSED" ? "nothing listens there" : messageOf(error) || (error.code ?? "no link")),
-    );
-    socket.on("close", () => end("it closes the connection"));
-    socket.on("connect", () => {
-      if (greeting.kind === "link") end(null);
-      else if (greeting.bytes !== null) socket.write(greeting.bytes);
-    });
-    socket.on("data", () => end(null));
-  });
+async function silenceAt(address: ServerAddress, { kind, greeting }: Known): Promise<string | null> {
+  const where = `${address.host}:${address.port}`;
+  if (greeting === "link") {
+    const why = await linkProblem(address);
+    return why === null ? null : `${where}: ${why}`;
+  }
+  const answer = await greet(address, greeting);
+  if (answer.kind === "none" && answer.why === NOTHING_LISTENS) return `${where}: ${answer.why}`;
+  // Most servers wait to be asked in their own way, and a busy one may answer by now.
+  const kinds = answer.kind === "none" ? await kindsAt(address) : null;
+  if (kinds?.has(kind)) return null;
+  const found = answer.kind === "bytes" ? kindOf(answer.bytes, greeting) : ([...(kinds ?? [])][0] ?? null);
+  if (answer.kind === "none" && found === null) return `${where}: ${answer.why}`;
+  return found === null || found === kind ? null : `${where}: ${SERVER_KINDS[found]} answers there`;
 }
+
+/**
+ * The error for an address in the environment at which servers of another kind answer; `null`: they are of the right kind, or nothing is known of them. `variable` names the address.
+ */
+export async function otherKindBehind(variable: string, url: string): Promise<TributaryError | null> {
+  const read = readAddress(url);
+  if (read === null) return null;
+  const { known, addresses } = read;
+  const others = await Promise.all(addresses.map((address) => otherKindAt(address, known.kind)));
+  const [first] = others;
+  if (first == null || others.includes(null)) return null;
+  const tls = TLS_HINTS[`${known.kind} ${first}`];
+  return new TributaryError(
+    "backend-unreachable",
+    `${variable} names ${withoutLogin(url)}, and what answers there is ${SERVER_KINDS[first]}, not ${WANTED[known.kind] ?? SERVER_KINDS[known.kind]}`,
+    tls ?? `Check the host and the port in ${variable}, or unset it.`,
+  );
+}
+
+/** What is expected at the address of an event store. */
+const WANTED: Partial<Record<ServerKind, string>> = { http2: "an event store without TLS", tls: "an event store with TLS" };
+/** What to do where only TLS was expected otherwise. */
+const TLS_HINTS: Readonly<Record<string, string>> = {
+  "http2 tls": "If it is the event store, leave out tls=false; else check the host and the port.",
+  "tls http2": "If it is the event store, add ?tls=false to the address; else check the host and the port.",
+  "tls http": "If it is the event store, add ?tls=false to the address; else check the host and the port.",
+};

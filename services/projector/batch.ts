@@ -64,7 +64,7 @@ export async function writeBatch(build: Batching, { page, through, folded }: Bat
 async function mendWaiting(deps: RebuildDeps, waiting: readonly Waiting[], upTo: Position, scope: Scope): Promise<void> {
   for (const { target, id } of waiting) {
     const entries = await historyOf(deps, target, id, upTo);
-    const settle = await scope([], upTo, () => refoldOne(deps, { target, id, entries, upTo }, { isLive: false }));
-    settle();
+    const keepState = await scope([], upTo, () => refoldOne(deps, { target, id, entries, upTo }, { isLive: false }));
+    keepState();
   }
 }

@@ -68,15 +68,15 @@ export async function targetsFor(
   const parked = await parkedIn(reader, generations.values());
   const targets: ViewTarget[] = [];
   for (const projection of entityViews(views)) {
-    const { generation, place, readers } = generations.get(projection.name)!;
+    const { generation, namespace, readers } = generations.get(projection.name)!;
     targets.push({
       projection,
       generation,
-      place,
+      namespace,
       pins: readers ?? {},
       states: openStates(reader, projection, {
-        place,
-        isEmpty: await isEmpty(reader, place, projection.name),
+        namespace,
+        isEmpty: await isEmpty(reader, namespace, projection.name),
         parked: parked.get(projection.name)!,
         ...(maxHot === undefined ? {} : { maxHot }),
       }),
@@ -90,7 +90,7 @@ export async function targetsFor(
 export interface Beginning {
   /** Begin at the log's start, even where a build was interrupted. */
   readonly fresh: boolean;
-  /** Whether the build is to take the live views' place or to be compared with them. */
+  /** Whether the build is to take the live views' namespace or to be compared with them. */
   readonly state: "building" | "reconciling";
   /** The versions that a view reads with; default: the newest. */
   readonly pinsOf?: (view: Projection) => Pins;

@@ -25,7 +25,7 @@ const MAX_REMEMBERED = 100_000;
 export interface Judged {
   /**
    * The entry as views count it. A release from quarantine stands for the event that it releases: that event's author, stamp and basis, with the data
-   * released, so it keeps its own place in the causal order, however late it comes. `null`: it counts for no view. It is quarantined itself, or a settlement of
+   * released, so it keeps its own causal order, however late it comes. `null`: it counts for no view. It is quarantined itself, or a settlement of
    * nothing, of another event than it says, or of an event that was settled before, or its author may not settle events.
    */
   readonly counted: LogEntry | null;

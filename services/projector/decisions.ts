@@ -1,11 +1,11 @@
 import { canonicalize, type Position } from "../core/index.ts";
 import { type Decision, decide, type EntityState, siblingsOf } from "../merge/engine.ts";
-import type { DecisionRow, SettledDecision, ViewBuild } from "../views/index.ts";
+import type { DecisionRow, EndedDecision, ViewBuild } from "../views/index.ts";
 
 /** The decisions that a page brings, and those that it ends. */
 export interface DecisionNotes {
   readonly rows: DecisionRow[];
-  readonly settled: SettledDecision[];
+  readonly ended: EndedDecision[];
   /** Takes note of an event that has changed an entity's registers. Throws what the rules throw. */
   note(change: Change): void;
 }
@@ -22,14 +22,14 @@ export interface Change {
 /** Notes which registers become contested and where, and which events end that. */
 export function decisionNotes({ projection, generation }: ViewBuild): DecisionNotes {
   const rows: DecisionRow[] = [];
-  const settled: SettledDecision[] = [];
+  const ended: EndedDecision[] = [];
   const openHere = new Map<string, DecisionRow>();
   const counting = [...projection.registers.values()]
     .filter((rule) => rule.kind === "decided" && rule.resolver.needsHistory === true)
     .map(({ name }) => name);
   return {
     rows,
-    settled,
+    ended,
     note({ entityId, position, written, before, after }) {
       if (before === undefined) return;
       for (const register of counting.length === 0 ? written : new Set([...written, ...counting])) {
@@ -43,13 +43,13 @@ export function decisionNotes({ projection, generation }: ViewBuild): DecisionNo
         const key = `${entityId}\n${register}`;
         if (decide(rule, before) !== null) {
           const here = openHere.get(key);
-          if (here !== undefined) here.settledPosition = position;
-          else settled.push({ view: projection.name, generation, entityId, register, position });
+          if (here !== undefined) here.endedAt = position;
+          else ended.push({ view: projection.name, generation, entityId, register, position });
           openHere.delete(key);
         }
         const decision = decide(rule, after);
         if (decision === null) continue;
-        const row: DecisionRow = { view: projection.name, generation, entityId, position, decision, settledPosition: null };
+        const row: DecisionRow = { view: projection.name, generation, entityId, position, decision, endedAt: null };
         rows.push(row);
         openHere.set(key, row);
       }

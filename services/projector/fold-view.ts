@@ -134,20 +134,19 @@ export function foldView(input: FoldInput): FoldedView {
       stopped.set(id, parkedRow(id, entry, error, held?.state));
     }
   }
-  const { rows, claims, checks, additions } = compared(input, made.working);
+  const { rows, claims, checks, additions, events } = compared(input, made.working);
   return {
     moved: { states: made.states, parked: new Set(stopped.keys()) },
     errors,
     changes: {
-      ...{ target, rows, claims, checks, additions },
+      ...{ target, rows, claims, checks, additions, events },
       history: made.history,
       decisions: made.decisions.rows,
-      settled: made.decisions.settled,
+      ended: made.decisions.ended,
       parked: [...stopped.values()],
       waiting: [...waiting],
       passedOver: made.passedOver,
       through: entries.at(-1)?.entry.position ?? positionOf(0n),
-      eventsOf: (id) => eventsIn(projection, made.working.get(id)?.state),
     },
   };
 }
@@ -233,7 +232,7 @@ function noteDecisions(
   }
 }
 
-/** What is written of the changed rows: the rows themselves, and how their additions to totals, their claims and their invariants differ from before. */
+/** What is written of the changed rows: the rows themselves, and how their additions to totals, their claims and their invariants differ from before; and the events that cases would name. */
 function compared({ target, replaces }: FoldInput, working: ReadonlyMap<string, Working>) {
   const { projection, totals } = target;
   const invariants = Object.entries(projection.invariants);
@@ -241,19 +240,32 @@ function compared({ target, replaces }: FoldInput, working: ReadonlyMap<string, 
   const claims: Claim[] = [];
   const checks: RowCheck[] = [];
   const additions = new Map<Totals, Addition[]>(totals.map((each) => [each, []]));
+  const events = new Map<string, readonly string[]>();
+  // Only where a case may name them: finding them is a look at every register of the entity.
+  const name = (id: string): void => {
+    if (!events.has(id)) events.set(id, eventsIn(projection, working.get(id)?.state));
+  };
   const compare = (id: string, before: FullRow | null, row: FullRow | null, hasOtherEvents: () => boolean): void => {
-    for (const [each, added] of additions) added.push(...additionsOf(each, projection.name, { id, before, after: row }));
+    for (const [each, added] of additions) {
+      const more = additionsOf(each, projection.name, { id, before, after: row });
+      added.push(...more);
+      if (more.length > 0 && Object.keys(each.invariants).length > 0) name(id);
+    }
     if (invariants.length === 0) return;
     const [had, has] = [claimedKeys(projection, id, before), claimedKeys(projection, id, row)];
     const problems = problemsIn(projection.invariants, id, row);
     for (const [invariant, rule] of invariants) {
       if ("problem" in rule) {
-        checks.push({ invariant, entityId: id, problem: problems.get(invariant) ?? null });
+        const problem = problems.get(invariant) ?? null;
+        checks.push({ invariant, entityId: id, problem });
+        if (problem !== null) name(id);
         continue;
       }
       const [was, is] = [had.get(invariant) ?? null, has.get(invariant) ?? null];
       // A claim is kept with the events that it rests on, so that cases are the same however the log was cut into pages.
-      if (was !== is || (is !== null && hasOtherEvents())) claims.push({ invariant, entityId: id, before: was, after: is });
+      if (was === is && (is === null || !hasOtherEvents())) continue;
+      claims.push({ invariant, entityId: id, before: was, after: is });
+      if (is !== null) name(id);
     }
   };
   if (replaces !== undefined && !working.has(replaces.id)) compare(replaces.id, replaces.shown, null, () => true);
@@ -266,7 +278,7 @@ function compared({ target, replaces }: FoldInput, working: ReadonlyMap<string, 
     });
     compare(id, before, row, () => eventsIn(projection, stateBefore).join() !== eventsIn(projection, state).join());
   }
-  return { rows, claims, checks, additions };
+  return { rows, claims, checks, additions, events };
 }
 
 /** Calls the declaration's functions for a row, so that an error is thrown at the event that brought it about. */

@@ -54,7 +54,7 @@ export async function follow(session: Session, options: FollowOptions): Promise<
       return;
     }
     // Shards that were taken over from others may stand at different positions: what a shard has folded already is passed over.
-    const places = new Map(leases.map(({ shard, position }) => [shard, position]));
+    const positions = new Map(leases.map(({ shard, position }) => [shard, position]));
     const pages = log.subscribe({
       after: least(leases.map(({ position }) => position)),
       maxPage: PAGE_EVENTS,
@@ -67,7 +67,7 @@ export async function follow(session: Session, options: FollowOptions): Promise<
       },
       ...(quietMs === undefined ? {} : { quietMs }),
     });
-    for await (const { entries, through } of pages) await line.put(await mineOf(log, entries, places), through);
+    for await (const { entries, through } of pages) await line.put(await mineOf(log, entries, positions), through);
   } catch (error) {
     // The views are rebuilt when the session is opened again, which is at once.
     if (!(error instanceof StaleViewError)) throw error;
@@ -105,13 +105,13 @@ function pipeline(session: Session, options: FollowOptions, onFailure: () => voi
             }),
       );
       // It is awaited with the next page or at the end; until then a failure must not count as unhandled.
-      const settled: Promise<unknown> = writing
+      const finished: Promise<unknown> = writing
         // Perhaps no page comes that would await it: a page that could not be written ends the session at once.
         .catch(onFailure)
         .finally(() => {
-          if (inFlight === settled) inFlight = null;
+          if (inFlight === finished) inFlight = null;
         });
-      inFlight = settled;
+      inFlight = finished;
     },
     busy: () => inFlight,
     written: () => writing,
@@ -212,12 +212,12 @@ function interruptionWatch(
 async function mineOf(
   log: Log,
   entries: readonly LogEntry[],
-  places: ReadonlyMap<number, Position | null>,
+  positions: ReadonlyMap<number, Position | null>,
 ): Promise<readonly LogEntry[]> {
   const mine: LogEntry[] = [];
   for (const entry of entries) {
-    const place = places.get(await shardOfEntry(log, entry));
-    if (place !== undefined && (place === null || entry.position > place)) mine.push(entry);
+    const position = positions.get(await shardOfEntry(log, entry));
+    if (position !== undefined && (position === null || entry.position > position)) mine.push(entry);
   }
   return mine;
 }

@@ -53,7 +53,7 @@ async function buildAndSwap(deps: RebuildDeps, options: RebuildOptions): Promise
   say({ event: "view-building", views: builds.map(({ view }) => view), generation: builds[0]!.generation, resumedAt });
 
   await unhurried(deps, build, options);
-  for (const { view, place } of builds) await createIndexes(db, family.find(({ name }) => name === view)!, place);
+  for (const { view, namespace } of builds) await createIndexes(db, family.find(({ name }) => name === view)!, namespace);
   const comparisons: Comparison[] = [];
   if (options.compare || options.compareOnly)
     for (const each of builds)

@@ -10,6 +10,7 @@ import {
   inSavepoint,
   inTransaction,
   LACKS_A_RIGHT,
+  type Layout,
   type Lease,
   type Member,
   moveShards,
@@ -48,7 +49,7 @@ export async function refold(
   deps: RefoldDeps,
   targets: readonly ViewTarget[],
   leases: readonly Lease[],
-  layout: string,
+  layout: Layout | null,
 ): Promise<number> {
   const { db, reader } = deps;
   let done = 0;
@@ -61,7 +62,7 @@ export async function refold(
       const { position } = lease;
       // Read before the transaction: reading a long history may take longer than PostgreSQL lets a transaction idle. The transaction checks that the shard is still ours.
       const entries = target === undefined || position === null ? null : await historyOf(deps, target, id, position);
-      const settle = await inTransaction(db, async () => {
+      const keepState = await inTransaction(db, async () => {
         if (position !== null) await moveShards(db, [lease], layout, position);
         const done =
           target === undefined || position === null || entries === null
@@ -70,7 +71,7 @@ export async function refold(
         await answerAsked(db, view, id);
         return done;
       });
-      settle?.();
+      keepState?.();
       done++;
     }
   }
@@ -90,19 +91,19 @@ export interface RefoldDeps {
 export async function mend(
   deps: RefoldDeps,
   waiting: readonly { readonly target: ViewTarget; readonly id: string }[],
-  { leases, layout }: { readonly leases: readonly Lease[]; readonly layout: string; readonly member: Member },
+  { leases, layout }: { readonly leases: readonly Lease[]; readonly layout: Layout | null; readonly member: Member },
   upTo: Position,
 ): Promise<void> {
   const { db } = deps;
   for (const { target, id } of waiting) {
     const entries = await historyOf(deps, target, id, upTo);
-    const settle = await inTransaction(db, async () => {
+    const keepState = await inTransaction(db, async () => {
       await moveShards(db, leases, layout, upTo);
       const done = await refoldOne(deps, { target, id, entries, upTo }, { isLive: true });
       await answerAsked(db, target.projection.name, id);
       return done;
     });
-    settle();
+    keepState();
   }
 }
 
@@ -171,7 +172,7 @@ export async function refoldOne(
   const folded = await attempt(deps, target, async () =>
     changesOf({ target, gate }, { id: name, entries, shown: await shownNow(db, target, id) }),
   );
-  const written = "error" in folded ? folded : await putInPlace(deps, folded.value, { target, id, entries, upTo }, isLive);
+  const written = "error" in folded ? folded : await writeRefolded(deps, folded.value, { target, id, entries, upTo }, isLive);
   if ("error" in written) await attempt(deps, target, () => stayParked(db, target, parkedFor(id, entries.at(-1), written.error)));
   else if (isLive) await attempt(deps, target, () => notePassedOver(db, target.projection.name, written.value));
   const isParked = "error" in written || !("value" in folded) || folded.value.parked !== null;
@@ -191,7 +192,7 @@ async function attempt<T>({ db, insists }: RefoldDeps, target: ViewTarget, work:
 }
 
 /** Replaces what stands by what folding gave; versions of the past that the database refuses are left out. Returns what was passed over. */
-async function putInPlace(
+async function writeRefolded(
   deps: RefoldDeps,
   folded: Refolded,
   { target, id, entries, upTo }: ToRefold,
@@ -275,14 +276,14 @@ function changesOf(
 const dataOf = ({ content }: LogEntry): JsonObject => (content.kind === "accepted" ? content.data : {});
 
 function parkedAt({ steps, stop }: Anew, entityId: string, entries: readonly LogEntry[]): ParkedRow {
-  const { at: place, error } = stop!;
-  const before = steps.slice(0, place).findLast(({ folded }) => folded !== null)?.folded;
-  return parkedRow(entityId, entries[place]!, error, before?.state);
+  const { at: index, error } = stop!;
+  const before = steps.slice(0, index).findLast(({ folded }) => folded !== null)?.folded;
+  return parkedRow(entityId, entries[index]!, error, before?.state);
 }
 
 /** What the view shows of an entity at present. What the entity added to totals, and what it claims, follow from that. */
-async function shownNow(db: Db, { projection, place }: ViewTarget, id: string): Promise<FullRow | null> {
-  const row = await shownRow(db, projection, place, id);
+async function shownNow(db: Db, { projection, namespace }: ViewTarget, id: string): Promise<FullRow | null> {
+  const row = await shownRow(db, projection, namespace, id);
   if (row === null) return null;
   const { state, values, deleted, conflicts } = row;
   try {

@@ -30,12 +30,12 @@ export interface Trouble {
   readonly said: string;
   readonly times: number;
   /** Shards may stand before what was folded, or the log may have been set back. */
-  readonly isPlaceDoubted: boolean;
+  readonly arePositionsDoubted: boolean;
   /** Tables are gone: this process enters the list of projectors again, which makes them. */
   readonly lacksTables: boolean;
 }
 
-export const NO_TROUBLE: Trouble = { pauseMs: MIN_PAUSE_MS, said: "", times: 0, isPlaceDoubted: false, lacksTables: false };
+export const NO_TROUBLE: Trouble = { pauseMs: MIN_PAUSE_MS, said: "", times: 0, arePositionsDoubted: false, lacksTables: false };
 
 export type Life<S = Session> =
   /** A session is being opened. */
@@ -67,7 +67,7 @@ export interface Failure {
   /** Views were built by other declarations than this process has: waiting does not mend that. */
   readonly isFinal: boolean;
   /** An event is in the audit already: shards stand before what was folded, or the log was set back. */
-  readonly isPlaceDoubted: boolean;
+  readonly arePositionsDoubted: boolean;
   readonly lacksTables: boolean;
 }
 
@@ -92,7 +92,7 @@ function failed(before: Trouble, failure: Failure): Life<never> {
     said: failure.said,
     times: failure.said === before.said ? before.times + 1 : 1,
     pauseMs: Math.min(before.pauseMs * 2, MAX_PAUSE_MS),
-    isPlaceDoubted: before.isPlaceDoubted || failure.isPlaceDoubted,
+    arePositionsDoubted: before.arePositionsDoubted || failure.arePositionsDoubted,
     lacksTables: before.lacksTables || failure.lacksTables,
   };
   return { kind: "pausing", waitMs: before.pauseMs, trouble };
@@ -103,7 +103,7 @@ const TABLE: Table<unknown> = {
     opened: ({ trouble }, { session }) => ({
       kind: "following",
       session,
-      trouble: { ...trouble, isPlaceDoubted: false, lacksTables: false },
+      trouble: { ...trouble, arePositionsDoubted: false, lacksTables: false },
     }),
     failed: ({ isFirst, trouble }, { failure }) => (isFirst ? { kind: "ended", failure } : failed(trouble, failure)),
     stopped: leaving,
@@ -143,12 +143,12 @@ const failureOf = (error: unknown): Failure => ({
   error,
   said: `${sqlState(error)} ${messageOf(error)}`,
   isFinal: isTributaryError(error) && error.code === "projection-malformed",
-  isPlaceDoubted: isAudited(error),
+  arePositionsDoubted: isAudited(error),
   lacksTables: isMissing(error),
 });
 
 export interface Projector {
-  /** Settles when the projector ends: with an error only if it cannot go on (views were built by other declarations than its own). */
+  /** Resolves when the projector ends: with an error only if it cannot go on (views were built by other declarations than its own). */
   readonly done: Promise<void>;
   /** The shards in hand. */
   shards(): readonly number[];
@@ -162,7 +162,7 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
   let life: Life = { kind: "opening", isFirst: true, trouble: NO_TROUBLE };
   const world: World = {
     options,
-    place: placeOf(options),
+    membership: membershipOf(options),
     stop: stop.signal,
     life: () => life,
     tell(event) {
@@ -174,7 +174,7 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
   const looks = setInterval(lookout(world), LOOK_MS);
   const done = live(world).finally(() => {
     clearInterval(looks);
-    return world.place.leave();
+    return world.membership.leave();
   });
   done.catch(() => {});
   await Promise.race([started.promise, done]);
@@ -192,7 +192,7 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
 interface World {
   readonly options: ProjectorOptions;
   /** This process's membership among the projectors. */
-  readonly place: ReturnType<typeof placeOf>;
+  readonly membership: ReturnType<typeof membershipOf>;
   readonly stop: AbortSignal;
   life(): Life;
   tell(event: LifeEvent): void;
@@ -224,7 +224,7 @@ async function live(world: World): Promise<void> {
 }
 
 /** This process's membership among the projectors. It is kept from session to session, so that others do not see it come and go. */
-function placeOf(options: ProjectorOptions) {
+function membershipOf(options: ProjectorOptions) {
   let membership: Membership | null = null;
   const leave = async (): Promise<void> => {
     await membership?.end();
@@ -242,11 +242,11 @@ function placeOf(options: ProjectorOptions) {
 
 /** Opens a session. If the projector was asked to stop meanwhile, the session is closed again. */
 async function open(world: World, { isFirst, trouble }: Of<Life, "opening">): Promise<void> {
-  const { options, place, stop, tell } = world;
+  const { options, membership, stop, tell } = world;
   try {
-    const session = await openSession(options, await place.take(trouble.lacksTables), {
+    const session = await openSession(options, await membership.take(trouble.lacksTables), {
       isStart: isFirst && options.mayBuild !== false,
-      isPlaceDoubted: trouble.isPlaceDoubted,
+      arePositionsDoubted: trouble.arePositionsDoubted,
       insists: trouble.times >= MAX_REPEATS,
       stop,
     });

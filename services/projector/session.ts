@@ -8,7 +8,7 @@ import type { Log } from "../log/index.ts";
 import type { Projection, Totals, View } from "../merge/engine.ts";
 import {
   alone,
-  arePlacesLost,
+  arePositionsLost,
   asPageWriter,
   connectViews,
   type Db,
@@ -16,6 +16,7 @@ import {
   type Generation,
   generationsOf,
   giveBack,
+  type Layout,
   type Lease,
   leave,
   type Member,
@@ -27,9 +28,9 @@ import type { RebuildDeps } from "./building.ts";
 import { differences, isInLine, targetsFor } from "./builds.ts";
 import { takeForks } from "./forks.ts";
 import type { ViewTarget } from "./page.ts";
-import { restorePlaces } from "./places.ts";
 import { bringUpToDate } from "./rebuild.ts";
 import { refold } from "./refold.ts";
+import { restorePositions } from "./restore-positions.ts";
 import { keepUpWithLog } from "./setback.ts";
 
 /** How often views may be swapped between looking at them and taking shards; more often is no longer an accident. */
@@ -50,7 +51,7 @@ export interface Session {
   readonly membership: Membership;
   readonly targets: readonly ViewTarget[];
   readonly leases: Lease[];
-  readonly layout: string;
+  readonly layout: Layout | null;
   /** The views as they stand now, with nothing in memory. They are read over the connection that is given. */
   targetsNow(db: Db): Promise<readonly ViewTarget[]>;
   close(): Promise<void>;
@@ -76,7 +77,7 @@ export interface Since {
   /** The process has just been started, and may rebuild views that are declared otherwise than they stand. */
   readonly isStart: boolean;
   /** Shards may stand before what was folded, or the log may have been set back. */
-  readonly isPlaceDoubted: boolean;
+  readonly arePositionsDoubted: boolean;
   /** The same error has come again and again without progress. */
   readonly insists: boolean;
   readonly stop: AbortSignal;
@@ -124,11 +125,11 @@ export async function openSession(options: ProjectorOptions, membership: Members
     await asPageWriter(writer);
     const deps: RebuildDeps = { db: writer, reader, log, gate, views, say, unattended: since.stop };
     const rule = mayChange(deps, membership.member, since.isStart);
-    await keepUpWithLog({ ...deps, say, isDoubted: since.isPlaceDoubted, mayChange: rule });
+    await keepUpWithLog({ ...deps, say, isDoubted: since.arePositionsDoubted, mayChange: rule });
     await takeForks(writer, log, true);
-    if (since.isPlaceDoubted || (await arePlacesLost(writer))) {
-      const shards = await restorePlaces(writer, log);
-      if (shards.length > 0) say({ event: "places-restored", shards });
+    if (since.arePositionsDoubted || (await arePositionsLost(writer))) {
+      const shards = await restorePositions(writer, log);
+      if (shards.length > 0) say({ event: "positions-restored", shards });
     }
     const taken = await takeInLine(deps, membership.member, rule);
     leases = taken.leases;

@@ -22,7 +22,7 @@ import {
   lastAudited,
   lastOfOrigins,
   noteIncarnation,
-  setPlacesBack,
+  setPositionsBack,
   takeShardsFromAll,
 } from "../views/index.ts";
 import type { RebuildDeps } from "./building.ts";
@@ -170,7 +170,7 @@ async function comeBack(deps: KeepUpDeps): Promise<void> {
   const found = await whereSetBack(db, log, isDoubted);
   const before = await incarnationOf(db);
   if (found === null) {
-    await placesBack(deps);
+    await positionsBack(deps);
     const lives = await incarnations(log.journal);
     // The log has lost only the facts about its lives.
     if (before !== null && !lives.some(({ id }) => id === before)) await newLife(deps, null);
@@ -213,7 +213,7 @@ async function newLife({ db, log }: KeepUpDeps, folded: Position | null): Promis
 }
 
 /** Sets shards back where no folded event is lost but the log ends before the position that it had been read to: new events may stand before that position. */
-async function placesBack({ db, say }: KeepUpDeps): Promise<void> {
+async function positionsBack({ db, say }: KeepUpDeps): Promise<void> {
   const to = (await lastAudited(db, null, null))?.position ?? null;
-  if ((await setPlacesBack(db, to)) > 0) say({ event: "places-set-back", to: to?.toString() ?? null });
+  if ((await setPositionsBack(db, to)) > 0) say({ event: "positions-set-back", to: to?.toString() ?? null });
 }

@@ -32,7 +32,7 @@ export interface States extends KnownStates {
 
 export interface StatesOptions {
   readonly maxHot?: number;
-  readonly place?: string;
+  readonly namespace?: string;
   /** The view has no rows yet, so nothing need be looked up until an entity has left memory. */
   readonly isEmpty?: boolean;
   /** The entities that are parked. */
@@ -41,7 +41,7 @@ export interface StatesOptions {
 
 /** Opens the states of a view's entities; nothing is in memory yet. `db`: where states are looked up. */
 export function openStates(db: Db, projection: Projection, options: StatesOptions = {}): States {
-  const { maxHot = MAX_HOT_ENTITIES, place = LIVE, isEmpty = false } = options;
+  const { maxHot = MAX_HOT_ENTITIES, namespace = LIVE, isEmpty = false } = options;
   let knowsAll = isEmpty;
   const hot = new Map<string, Held | null>();
   const parked = new Set(options.parked);
@@ -70,7 +70,7 @@ export function openStates(db: Db, projection: Projection, options: StatesOption
         for (const id of cold) put(id, null);
         return;
       }
-      const found = await statesOf(db, place, projection.name, cold);
+      const found = await statesOf(db, namespace, projection.name, cold);
       for (const id of cold) put(id, null);
       for (const { id, state, firstPosition } of found) put(id, { state: unpackState(state), firstPosition });
     },

@@ -48,7 +48,7 @@ function partsOf(view: Projection | Totals): Part[] {
 /** Compares a build with the live view; with `repair`, puts right what differs. Runs inside the caller's transaction, which holds the shards still. */
 export async function balance(
   db: Db,
-  { view, place }: Generation,
+  { view, namespace }: Generation,
   declared: Projection | Totals,
   { position, repair }: { readonly position: Position | null; readonly repair: boolean },
 ): Promise<Reconciled> {
@@ -59,17 +59,17 @@ export async function balance(
   let comparisons = 1;
   let rows = 0;
   for (const [i, part] of parts.entries()) {
-    const [live, built] = [await leavesOf(db, LIVE, part), await leavesOf(db, place, part)];
+    const [live, built] = [await leavesOf(db, LIVE, part), await leavesOf(db, namespace, part)];
     const found = differingLeaves(live.sums, built.sums);
     // All parts of a view share one checksum at the top.
     comparisons += found.comparisons - 1;
     if (i === 0) rows = built.rows;
     if (found.differing.length > 0)
-      for (const key of await differingKeys(db, place, part, found.differing)) if (!parked.has(key)) wrong.add(key);
+      for (const key of await differingKeys(db, namespace, part, found.differing)) if (!parked.has(key)) wrong.add(key);
   }
   const differs = declared.kind === "totals" ? await parkedInOne(db, [...declared.sources.keys()]) : 0;
   const ids = differs > 0 ? [] : [...wrong].sort();
-  const refused = repair ? await putRight(db, place, parts, ids) : [];
+  const refused = repair ? await putRight(db, namespace, parts, ids) : [];
   return {
     view,
     rows,
@@ -84,12 +84,12 @@ export async function balance(
 }
 
 /** Replaces wrong rows by those of the build. Returns the ids of the rows that the live tables refuse, which stay as they are. */
-async function putRight(db: Db, place: string, parts: readonly Part[], ids: readonly string[]): Promise<string[]> {
+async function putRight(db: Db, namespace: string, parts: readonly Part[], ids: readonly string[]): Promise<string[]> {
   if (ids.length === 0) return [];
   const put = async (some: readonly string[]): Promise<void> => {
     for (const { table, key } of parts) {
       await db.query(`DELETE FROM ${at(LIVE, table)} WHERE ${q(key)} = ANY($1)`, [some]);
-      await db.query(`INSERT INTO ${at(LIVE, table)} SELECT * FROM ${at(place, table)} WHERE ${q(key)} = ANY($1)`, [some]);
+      await db.query(`INSERT INTO ${at(LIVE, table)} SELECT * FROM ${at(namespace, table)} WHERE ${q(key)} = ANY($1)`, [some]);
     }
   };
   try {
@@ -100,8 +100,8 @@ async function putRight(db: Db, place: string, parts: readonly Part[], ids: read
     if (ids.length === 1) return [...ids];
     const middle = Math.ceil(ids.length / 2);
     return [
-      ...(await putRight(db, place, parts, ids.slice(0, middle))),
-      ...(await putRight(db, place, parts, ids.slice(middle))),
+      ...(await putRight(db, namespace, parts, ids.slice(0, middle))),
+      ...(await putRight(db, namespace, parts, ids.slice(middle))),
     ];
   }
 }

@@ -3,7 +3,7 @@ import { type Projection, type Totals, tablesOf } from "../merge/engine.ts";
 import type { Generation } from "./catalog.ts";
 import { type Db, inTransaction } from "./connect.ts";
 import { dropGeneration } from "./drop.ts";
-import { placeOf, q } from "./names.ts";
+import { namespaceOf, q } from "./names.ts";
 import { NOWHERE } from "./shards.ts";
 import { createTables, shapeOf } from "./tables.ts";
 
@@ -24,11 +24,11 @@ export async function addBuilds(
     for (const old of begun) await dropGeneration(db, old);
     const { rows } = await db.query<{ n: number }>("SELECT nextval('tributary.generation_number')::int AS n");
     const generation = rows[0]!.n;
-    const place = placeOf(generation);
+    const namespace = namespaceOf(generation);
     // A schema may be left over from a database that lost its own tables: no build stands in it.
-    await db.query(`DROP SCHEMA IF EXISTS ${q(place)} CASCADE`);
+    await db.query(`DROP SCHEMA IF EXISTS ${q(namespace)} CASCADE`);
     for (const { view, readers } of wanted) {
-      await createTables(db, view, place);
+      await createTables(db, view, namespace);
       await db.query(
         `INSERT INTO tributary.generation (view, generation, state, place, kind, shape, readers, tables, positions)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
@@ -36,7 +36,7 @@ export async function addBuilds(
           view.name,
           generation,
           state,
-          place,
+          namespace,
           view.kind,
           shapeOf(view),
           readers === null ? null : JSON.stringify(readers),

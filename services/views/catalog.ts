@@ -11,7 +11,7 @@ export interface Generation {
   readonly generation: number;
   /** `left`: out of use, and kept only because something that is not ours clings to its tables (`clinging.ts`). */
   readonly state: "building" | "reconciling" | "live" | "previous" | "left";
-  readonly place: string;
+  readonly namespace: string;
   readonly kind: View["kind"];
   readonly shape: string;
   /** The version of each subject that the view reads with; `null`: it has no events of its own, or was built before this was kept. */
@@ -27,7 +27,7 @@ export async function generationsOf(db: Db, state: Generation["state"]): Promise
   const { rows } = await db.query<
     Omit<Generation, "positions" | "events"> & { positions: (string | null)[] | null; events: string }
   >(
-    `SELECT view, generation, state, place, kind, shape, readers, tables, positions, events FROM tributary.generation
+    `SELECT view, generation, state, place AS namespace, kind, shape, readers, tables, positions, events FROM tributary.generation
      WHERE state = $1 ORDER BY generation`,
     [state],
   );

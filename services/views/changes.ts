@@ -8,8 +8,8 @@ import type { Addition } from "./additions.ts";
 export interface ViewBuild {
   readonly projection: Projection;
   readonly generation: number;
-  /** The schema that its tables stand in. */
-  readonly place: string;
+  /** The PostgreSQL schema that its tables stand in. */
+  readonly namespace: string;
   /** The totals that add up its rows, in the same schema. */
   readonly totals: readonly Totals[];
 }
@@ -34,11 +34,11 @@ export interface DecisionRow {
   readonly position: Position;
   readonly decision: Decision;
   /** The position of the event that changed the register again; `null`: none has. */
-  settledPosition: Position | null;
+  endedAt: Position | null;
 }
 
 /** A decision of an earlier page that an event has ended. */
-export interface SettledDecision {
+export interface EndedDecision {
   readonly view: string;
   readonly generation: number;
   readonly entityId: string;
@@ -91,7 +91,7 @@ export interface ViewChanges {
   readonly history: readonly HistoryRow[];
   readonly decisions: readonly DecisionRow[];
   /** Decisions of earlier pages that an event of this page ended. */
-  readonly settled: readonly SettledDecision[];
+  readonly ended: readonly EndedDecision[];
   readonly claims: readonly Claim[];
   readonly checks: readonly RowCheck[];
   readonly additions: ReadonlyMap<Totals, readonly Addition[]>;
@@ -102,8 +102,8 @@ export interface ViewChanges {
   readonly passedOver: readonly PassedOver[];
   /** The last position folded. */
   readonly through: Position;
-  /** The events whose values an entity's row shows or decided against. Cases name them. */
-  eventsOf(entityId: string): readonly string[];
+  /** By entity, where invariants may make cases: the events whose values its row shows or decided against, as `origin/seq`. Cases name them. */
+  readonly events: ReadonlyMap<string, readonly string[]>;
 }
 
 /** What a page says of an origin. */

@@ -21,11 +21,11 @@ const leafOf = (key: string): string => `(hashtextextended(t.${q(key)}, 1) & ${L
 /** The checksum of each leaf: the exclusive or of its rows' hashes, and how many rows there are. */
 export async function leavesOf(
   db: Db,
-  place: string,
+  namespace: string,
   { table, key, columns }: Part,
 ): Promise<{ readonly sums: readonly string[]; readonly rows: number }> {
   const { rows } = await db.query<{ leaf: number; sum: string; count: string }>(
-    `SELECT ${leafOf(key)} AS leaf, bit_xor(${hashOf("t", [key, ...columns])})::text AS sum, count(*) AS count FROM ${at(place, table)} t GROUP BY 1`,
+    `SELECT ${leafOf(key)} AS leaf, bit_xor(${hashOf("t", [key, ...columns])})::text AS sum, count(*) AS count FROM ${at(namespace, table)} t GROUP BY 1`,
   );
   const sums: string[] = Array.from({ length: LEAVES }, () => "");
   let total = 0;
@@ -57,7 +57,7 @@ export function differingLeaves(
 /** The keys in these leaves whose rows are not the same live and in the build. */
 export async function differingKeys(
   db: Db,
-  place: string,
+  namespace: string,
   { table, key, columns }: Part,
   leaves: readonly number[],
 ): Promise<string[]> {
@@ -65,7 +65,7 @@ export async function differingKeys(
     `(SELECT t.${q(key)} AS key, bit_xor(${hashOf("t", columns)}) AS sum, count(*) AS count FROM ${at(from, table)} t
       WHERE ${leafOf(key)} = ANY($1) GROUP BY 1)`;
   const { rows } = await db.query<{ key: string }>(
-    `SELECT coalesce(l.key, b.key) AS key FROM ${inLeaves(LIVE)} l FULL JOIN ${inLeaves(place)} b ON l.key = b.key
+    `SELECT coalesce(l.key, b.key) AS key FROM ${inLeaves(LIVE)} l FULL JOIN ${inLeaves(namespace)} b ON l.key = b.key
      WHERE l.key IS NULL OR b.key IS NULL OR l.sum <> b.sum OR l.count <> b.count`,
     [leaves],
   );

@@ -31,10 +31,10 @@ const CLINGING = `SELECT DISTINCT v.oid IS NOT NULL AS "isView", t.relname AS ta
     AND own.refclassid = 'pg_class'::regclass AND own.refobjid = t.oid AND own.deptype IN ('a', 'i'))`;
 
 /** What clings to these tables in a schema. */
-export async function clingingTo(db: Db, place: string, tables: readonly string[]): Promise<Clinging[]> {
+export async function clingingTo(db: Db, namespace: string, tables: readonly string[]): Promise<Clinging[]> {
   const { rows } = await db.query<Clinging & Record<string, unknown>>(
     `${CLINGING} AND n.nspname = $1 AND t.relname = ANY($2) ORDER BY object, 2`,
-    [place, tables],
+    [namespace, tables],
   );
   return rows;
 }

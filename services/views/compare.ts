@@ -35,7 +35,7 @@ export const comparedColumns = (view: Projection | Totals): string[] =>
 /** Compares a build's rows with the live ones, by the columns that both have. Rows that changed after `through` are left out. */
 export async function compareBuild(
   db: Db,
-  { view, place }: Pick<Generation, "view" | "place">,
+  { view, namespace }: Pick<Generation, "view" | "namespace">,
   declared: Projection | Totals,
   through: Position | null,
 ): Promise<Comparison> {
@@ -56,7 +56,7 @@ export async function compareBuild(
          WHEN b.id IS NULL THEN 'live'
          WHEN l.id IS NULL THEN 'built'
          WHEN ${hashOf("l", columns)} = ${hashOf("b", columns)} THEN 'equal' ELSE 'differing' END AS how
-       FROM ${at(LIVE, view)} l FULL JOIN ${at(place, view)} b ON l.id = b.id)
+       FROM ${at(LIVE, view)} l FULL JOIN ${at(namespace, view)} b ON l.id = b.id)
      SELECT count(*) FILTER (WHERE how = 'equal') AS equal, count(*) FILTER (WHERE how = 'differing') AS differing,
        count(*) FILTER (WHERE how = 'live') AS live, count(*) FILTER (WHERE how = 'built') AS built, count(*) FILTER (WHERE how = 'since') AS since,
        (SELECT array_agg(id) FROM (SELECT id FROM compared WHERE how NOT IN ('equal', 'since') ORDER BY id LIMIT ${MAX_NAMED}) n) AS named

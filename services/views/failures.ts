@@ -83,8 +83,8 @@ const OWN = ["audit", "quarantine", "origin", "case_row", "case_note", "decision
 async function areTablesInPlace(db: Db, targets: readonly ViewBuild[]): Promise<boolean> {
   const tables = [
     ...OWN.map((name) => at("tributary", name)),
-    ...targets.flatMap(({ projection, place, totals }) =>
-      [projection, ...totals].flatMap((view) => tablesOf(view).map((name) => at(place, name))),
+    ...targets.flatMap(({ projection, namespace, totals }) =>
+      [projection, ...totals].flatMap((view) => tablesOf(view).map((name) => at(namespace, name))),
     ),
   ];
   const { rows } = await db.query<{ ok: boolean }>(
@@ -93,9 +93,9 @@ async function areTablesInPlace(db: Db, targets: readonly ViewBuild[]): Promise<
     [tables],
   );
   if (!rows[0]!.ok) return false;
-  for (const { projection, place } of targets)
+  for (const { projection, namespace } of targets)
     await db.query(
-      `SELECT ${rowColumns(declaredColumns(projection)).map(q).join(", ")} FROM ${at(place, projection.name)} LIMIT 0`,
+      `SELECT ${rowColumns(declaredColumns(projection)).map(q).join(", ")} FROM ${at(namespace, projection.name)} LIMIT 0`,
     );
   return true;
 }

@@ -12,13 +12,13 @@ export { areAbreast, type Generation, generationsOf, isBuiltAs, livePositions, n
 export type {
   Claim,
   DecisionRow,
+  EndedDecision,
   HistoryRow,
   OriginRow,
   PageChanges,
   ParkedRow,
   PassedOver,
   RowCheck,
-  SettledDecision,
   ViewBuild,
   ViewChanges,
   ViewRow,
@@ -52,6 +52,7 @@ export { type FoldedIncarnation, foldedIncarnations, incarnationOf, noteIncarnat
 export {
   enroll,
   giveBack,
+  type Layout,
   type Lease,
   leave,
   type Member,
@@ -64,18 +65,6 @@ export {
 export { alone, holdShards, isWaitedFor, mayBeLost } from "./lock.ts";
 export { migrate, migrations } from "./migrate.ts";
 export { LIVE } from "./names.ts";
-export {
-  type AuditedEntity,
-  arePlacesLost,
-  auditedBefore,
-  commonPosition,
-  foldedTo,
-  furthest,
-  lockPlaces,
-  putPlacesRight,
-  setPlacesBack,
-  takeShardsFromAll,
-} from "./places.ts";
 export {
   type AuditRow,
   auditEvent,
@@ -168,6 +157,18 @@ export { settledEvents } from "./read/settled.ts";
 export { type SiteStatus, sites } from "./read/sites.ts";
 export { inComparison, inSnapshot } from "./read/snapshot.ts";
 export { type Trail, trail } from "./read/trail.ts";
+export {
+  type AuditedEntity,
+  arePositionsLost,
+  auditedBefore,
+  commonPosition,
+  foldedTo,
+  furthest,
+  lockPositions,
+  moveLaggingOn,
+  setPositionsBack,
+  takeShardsFromAll,
+} from "./shard-positions.ts";
 export { asPosition, furthestOf, least, NOWHERE, type Positions, SHARDS, shardOf } from "./shards.ts";
 export { isEmpty, type KeptState, type ShownRow, shownRow, statesOf } from "./states.ts";
 export { changeLayout, prepareSwap, type Swap, swap } from "./swap.ts";
@@ -177,17 +178,17 @@ export { writeCaseNotes } from "./write/case-notes.ts";
 export { writeHistory } from "./write/history.ts";
 export { writeOrigins } from "./write/origins.ts";
 export {
+  type Attempted,
   type DigestQuestion,
   failUnknown,
   forgetTold,
   listenForNotifications,
   NOTIFICATION_CHANNEL,
+  noteAttempts,
   noteTold,
   putBackNotifications,
   restoreKnown,
   retryFailed,
-  type Settled,
-  settle,
   type Taken,
   takeDigest,
   takeDue,

@@ -9,6 +9,12 @@ export const TEND_MS = 1_000;
 /** With a projector's number, this names the advisory lock that the projector's connection holds. The lock is gone at once when the process dies. */
 const ALIVE_LOCK = 7_401_103;
 
+declare const brand: unique symbol;
+/** A shard's fence, as the driver gives a bigint: raised whenever the shard changes hands. Only PostgreSQL counts it; here it is only handed back. */
+export type Fence = string & { readonly [brand]: "Fence" };
+/** The number of the views' layout, as the driver gives a bigint: raised by every swap. */
+export type Layout = string & { readonly [brand]: "Layout" };
+
 /** One projector process, as the database knows it: listed from when it first takes shards. */
 export interface Member {
   readonly number: number;
@@ -18,7 +24,7 @@ export interface Member {
 /** A shard in hand. Every transaction checks `fence`: a process that takes the shard over raises it. */
 export interface Lease {
   readonly shard: number;
-  readonly fence: string;
+  readonly fence: Fence;
   /** The last position folded; moved with each page. */
   position: Position | null;
 }
@@ -50,19 +56,19 @@ export async function othersAlive(db: Db, { number }: Member): Promise<string[]>
 
 /**
  * Takes shards that nobody has, or whose holder is gone, up to this process's fair share. `look` reads the views in the same transaction, which keeps
- * swaps out: what it sees belongs to the layout that is returned.
+ * swaps out: what it sees belongs to the layout that is returned (`null`: no shard was free, so there is nothing to hold to it).
  */
 export async function takeShards<T>(
   db: Db,
   member: Member,
   look: () => Promise<T>,
-): Promise<{ readonly leases: Lease[]; readonly layout: string; readonly seen: T }> {
+): Promise<{ readonly leases: Lease[]; readonly layout: Layout | null; readonly seen: T }> {
   return inTransaction(db, async () => {
     // One process at a time: two at once would each see the same shards free.
     await db.query("SELECT pg_advisory_xact_lock($1)", [ALIVE_LOCK]);
     await db.query(saysIsThere(member));
     const share = await fairShare(db, member);
-    const { rows } = await db.query<{ shard: number; fence: string; position: string | null; layout: string }>(
+    const { rows } = await db.query<{ shard: number; fence: Fence; position: string | null; layout: Layout }>(
       `UPDATE tributary.shard SET holder = $1, fence = fence + 1, lease_until = clock_timestamp() + $2 * interval '1 ms'
        WHERE shard IN (
          SELECT s.shard FROM tributary.shard s LEFT JOIN tributary.projector p ON p.number = s.holder
@@ -79,7 +85,7 @@ export async function takeShards<T>(
         fence,
         position: asPosition(position),
       })),
-      layout: rows[0]?.layout ?? "",
+      layout: rows[0]?.layout ?? null,
       seen,
     };
   });
@@ -99,7 +105,7 @@ export async function tend(
   db: Db,
   member: Member,
   leases: readonly Lease[],
-  layout: string,
+  layout: Layout | null,
 ): Promise<"fine" | "rebalance" | "lost"> {
   await db.query(saysIsThere(member));
   const { rowCount } = await db.query({
@@ -139,7 +145,7 @@ export async function leave(db: Db, { number }: Member): Promise<void> {
  * Moves the shards in hand to `through`, inside the transaction that writes what was folded. Throws `already-running` when any of them has been taken over,
  * moved, or folded into views that were swapped meanwhile: the transaction must then be undone.
  */
-export async function moveShards(db: Db, leases: readonly Lease[], layout: string, through: Position): Promise<void> {
+export async function moveShards(db: Db, leases: readonly Lease[], layout: Layout | null, through: Position): Promise<void> {
   const { rowCount } = await db.query({
     name: "move",
     // Rows are locked in one order everywhere, so that no two processes ever wait for each other.

@@ -3,17 +3,17 @@ import { createHash } from "node:crypto";
 /** A name in SQL. Names come from checked declarations; they are quoted since SQL may reserve them. */
 export const q = (name: string): string => `"${name}"`;
 /** A table in a schema, in SQL. */
-export const at = (place: string, table: string): string => `${q(place)}.${q(table)}`;
+export const at = (namespace: string, table: string): string => `${q(namespace)}.${q(table)}`;
 
 /** The schema of the views that people read. */
 export const LIVE = "views";
 
 /** The schema that a build's tables stand in while it is not live. */
-export const placeOf = (generation: number): string => `tributary_g${generation}`;
+export const namespaceOf = (generation: number): string => `tributary_g${generation}`;
 
 /** The name of a prepared statement: hashed, since the driver keeps only 63 bytes of it. */
-export const statementName = (kind: string, place: string, view: string): string =>
-  `${kind}:${createHash("sha256").update(`${place}.${view}`).digest("hex").slice(0, 32)}`;
+export const statementName = (kind: string, namespace: string, view: string): string =>
+  `${kind}:${createHash("sha256").update(`${namespace}.${view}`).digest("hex").slice(0, 32)}`;
 
 /** The `superseded_at` of a version that nothing has superseded. */
 export const NEVER = 9_223_372_036_854_775_807n;

@@ -1,4 +1,8 @@
-/** Decisions that a new build replaces are kept as superseded, as versions of rows are. */
+/**
+ * Decisions that a new build replaces are kept as superseded, as versions of rows are. All of it is done while the shards are held, which is short enough: with so many decisions
+ * in each build, on two busy cores, 5,000 take 0.2 s, 60,000 take 1.3 s and 100,000 take 2.7 s when one in a hundred differs, and 5,000 take 0.7 s and 60,000 take 10 s when
+ * all differ. 60,000 entities have a few thousand decisions, as only contested registers have any.
+ */
 import type { Db } from "./connect.ts";
 import { isKnownNow, NEVER } from "./names.ts";
 import { furthestOf, least, type Positions } from "./shards.ts";
@@ -28,6 +32,8 @@ export async function carryDecisions(db: Db, { view, from, to }: DecisionsMove, 
   if (end === null || swappedAt === null) return;
   const known = (alias: string, build: string): string =>
     `${alias}.view = $1 AND ${alias}.generation = ${build} AND ${isKnownNow(alias)}`;
+  // The planner knows nothing of a build that was just written, takes it for one row and loops over all pairs: 29 s for 5,000 decisions, and four times that for twice as many.
+  await db.query("SET LOCAL enable_nestloop = off");
   await db.query(
     `UPDATE tributary.decision_row n SET known_from = $4
      WHERE ${known("n", "$3")} AND n.position <= $4
@@ -50,4 +56,5 @@ export async function carryDecisions(db: Db, { view, from, to }: DecisionsMove, 
      ON CONFLICT DO NOTHING`,
     [view, from, to, swappedAt, end],
   );
+  await db.query("SET LOCAL enable_nestloop TO DEFAULT");
 }

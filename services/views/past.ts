@@ -17,7 +17,7 @@ import { isEmpty } from "./states.ts";
 /** A view, and the two builds between which versions are carried over. */
 export interface PastMove {
   readonly view: string;
-  readonly build: Pick<Generation, "generation" | "place">;
+  readonly build: Pick<Generation, "generation" | "namespace">;
   /** The schema that the old build's versions stand in. */
   readonly from: string;
   /** A position that both builds had passed when `preparePast` was called; `null`: it was not. */
@@ -32,10 +32,10 @@ interface Names {
   readonly newer: string;
   readonly differs: string;
 }
-const namesOf = ({ view, build: { place }, from }: Omit<PastMove, "preparedAt">): Names => ({
+const namesOf = ({ view, build: { namespace }, from }: Omit<PastMove, "preparedAt">): Names => ({
   older: at(from, `${view}_history`),
-  newer: at(place, `${view}_history`),
-  differs: at(place, DIFFERS),
+  newer: at(namespace, `${view}_history`),
+  differs: at(namespace, DIFFERS),
 });
 
 /** Which entities' versions are meant, as a condition on a table. `$1` is the view. */
@@ -104,8 +104,8 @@ export async function carryPast(db: Db, move: PastMove, positions: Positions): P
 }
 
 /** Removes the table that comparing leaves behind in a schema. */
-export const endPast = async (db: Db, place: string): Promise<void> => {
-  await db.query(`DROP TABLE IF EXISTS ${at(place, DIFFERS)}`);
+export const endPast = async (db: Db, namespace: string): Promise<void> => {
+  await db.query(`DROP TABLE IF EXISTS ${at(namespace, DIFFERS)}`);
 };
 
 const COLUMNS = ["id", "position", "recorded_at", "deleted", "values", "known_from", "superseded_at"];

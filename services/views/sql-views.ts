@@ -16,7 +16,7 @@ export interface ForeignView {
 /** Views that are not ours and that read these tables or views. `ours`: the names of our own SQL views. */
 export async function foreignViews(
   db: Db,
-  place: string,
+  namespace: string,
   tables: readonly string[],
   ours: readonly string[],
 ): Promise<ForeignView[]> {
@@ -27,7 +27,7 @@ export async function foreignViews(
      JOIN pg_namespace vn ON vn.oid = v.relnamespace JOIN pg_class t ON d.refclassid = 'pg_class'::regclass AND t.oid = d.refobjid
      JOIN pg_namespace tn ON tn.oid = t.relnamespace
      WHERE tn.nspname = $1 AND t.relname = ANY($2) AND v.oid <> t.oid AND NOT (vn.nspname = '${LIVE}' AND v.relname = ANY($3)) ORDER BY 1`,
-    [place, tables, ours],
+    [namespace, tables, ours],
   );
   return rows;
 }

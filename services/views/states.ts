@@ -15,17 +15,17 @@ export interface KeptState {
 }
 
 /** The states of these entities; those that the view has no row of are left out. */
-export async function statesOf(db: Db, place: string, view: string, ids: readonly string[]): Promise<KeptState[]> {
+export async function statesOf(db: Db, namespace: string, view: string, ids: readonly string[]): Promise<KeptState[]> {
   const { rows } = await db.query<{ id: string; state: string; first_position: string }>(
-    `SELECT id, state, first_position FROM ${at(place, view)} WHERE id = ANY($1)`,
+    `SELECT id, state, first_position FROM ${at(namespace, view)} WHERE id = ANY($1)`,
     [ids],
   );
   return rows.map(({ id, state, first_position }) => ({ id, state, firstPosition: asPosition(first_position)! }));
 }
 
 /** Whether a view has no rows. */
-export async function isEmpty(db: Db, place: string, view: string): Promise<boolean> {
-  const { rows } = await db.query(`SELECT 1 FROM ${at(place, view)} LIMIT 1`);
+export async function isEmpty(db: Db, namespace: string, view: string): Promise<boolean> {
+  const { rows } = await db.query(`SELECT 1 FROM ${at(namespace, view)} LIMIT 1`);
   return rows.length === 0;
 }
 
@@ -38,9 +38,9 @@ export interface ShownRow {
 }
 
 /** What a view shows of an entity; `null`: nothing. */
-export async function shownRow(db: Db, projection: Projection, place: string, id: string): Promise<ShownRow | null> {
+export async function shownRow(db: Db, projection: Projection, namespace: string, id: string): Promise<ShownRow | null> {
   const { rows } = await db.query<JsonObject & { state: string; deleted: boolean; conflicts: number }>(
-    `SELECT ${[...readColumns(projection), "state", "deleted", "conflicts"].join(", ")} FROM ${at(place, projection.name)} WHERE id = $1`,
+    `SELECT ${[...readColumns(projection), "state", "deleted", "conflicts"].join(", ")} FROM ${at(namespace, projection.name)} WHERE id = $1`,
     [withoutNul(id)],
   );
   const [row] = rows;

@@ -1,5 +1,5 @@
 /**
- * Puts builds into the place of the live views. In come builds that are folded as far as the live views; then readers' names lead to the builds. Never a moment in which a reader
+ * Puts builds into the namespace of the live views. In come builds that are folded as far as the live views; then readers' names lead to the builds. Never a moment in which a reader
  * sees only a part of the change.
  */
 import type { Position } from "../core/index.ts";
@@ -9,7 +9,7 @@ import { type Generation, generationsOf, livePositions, positionsText } from "./
 import { clingingTo, clings } from "./clinging.ts";
 import { type Db, inTransaction } from "./connect.ts";
 import { dropGeneration, dropOrLeave } from "./drop.ts";
-import { at, LIVE, placeOf, q } from "./names.ts";
+import { at, LIVE, namespaceOf, q } from "./names.ts";
 import { carryPast, endPast, preparePast } from "./past.ts";
 import { carryDecisions } from "./past-decisions.ts";
 import { least, type Positions } from "./shards.ts";
@@ -39,7 +39,7 @@ interface Before {
 }
 
 /**
- * Puts builds into the place of the live views, and SQL views over them, inside the caller's transaction, which holds the shards still. Readers see
+ * Puts builds into the namespace of the live views, and SQL views over them, inside the caller's transaction, which holds the shards still. Readers see
  * the old views or the new ones, and have the same rights on the new ones. The old ones are kept until the next swap.
  */
 export async function swap(db: Db, change: Swap, positions: Positions): Promise<void> {
@@ -53,11 +53,11 @@ export async function swap(db: Db, change: Swap, positions: Positions): Promise<
   // A view that stands in the way and is not in the catalog was ours before the catalog was lost: the log has all of it.
   for (const { name } of [...sqlViews].reverse()) if (!live.has(name)) await db.query(`DROP VIEW IF EXISTS ${at(LIVE, name)}`);
   for (const [build, old] of replacedBy(builds, live)) {
-    const move = { view: build.view, build, from: placeOf(old.generation), preparedAt: change.preparedAt ?? null };
+    const move = { view: build.view, build, from: namespaceOf(old.generation), preparedAt: change.preparedAt ?? null };
     if (keepsPast(build, old)) await carryPast(db, move, positions);
     await carryDecisions(db, { view: build.view, from: old.generation, to: build.generation }, positions);
   }
-  for (const { place } of builds) await endPast(db, place);
+  for (const { namespace } of builds) await endPast(db, namespace);
   await moveIn(db, builds, before);
   await makeSqlViews(db, sqlViews);
   for (const [table, granted] of before.grants) await grantAgain(db, table, granted);
@@ -70,7 +70,7 @@ export async function swap(db: Db, change: Swap, positions: Positions): Promise<
   const built = new Set(builds.flatMap(({ tables }) => tables));
   for (const [table, statements] of before.kept)
     if (built.has(table)) for (const each of statements) await carryOver(db, table, each);
-  for (const { place } of builds) await dropEmptyPlace(db, place);
+  for (const { namespace } of builds) await dropEmptyNamespace(db, namespace);
   await changeLayout(db);
 }
 
@@ -113,16 +113,16 @@ async function moveOut(
     if (earlier !== undefined && !builds.includes(earlier)) await (leaves ? dropOrLeave : dropGeneration)(db, earlier);
     const old = live.get(name);
     if (old === undefined || old.kind === "sql") continue;
-    const place = placeOf(old.generation);
-    await db.query(`CREATE SCHEMA IF NOT EXISTS ${q(place)}`);
+    const namespace = namespaceOf(old.generation);
+    await db.query(`CREATE SCHEMA IF NOT EXISTS ${q(namespace)}`);
     for (const table of old.tables) {
       grants.set(table, await grantsOn(db, table));
       kept.set(table, await keptOn(db, table));
-      await db.query(`ALTER TABLE ${at(LIVE, table)} SET SCHEMA ${q(place)}`);
+      await db.query(`ALTER TABLE ${at(LIVE, table)} SET SCHEMA ${q(namespace)}`);
     }
     await db.query(
       "UPDATE tributary.generation SET state = 'previous', place = $3, positions = $4 WHERE view = $1 AND generation = $2",
-      [name, old.generation, place, positionsText(positions)],
+      [name, old.generation, namespace, positionsText(positions)],
     );
   }
 }
@@ -149,14 +149,14 @@ export async function prepareSwap(db: Db, builds: readonly Generation[], through
   const live = await generationsOf(db, "live");
   for (const [build, old] of replacedBy(builds, live))
     if (keepsPast(build, old))
-      await inTransaction(db, () => preparePast(db, { view: build.view, build, from: old.place }, since));
+      await inTransaction(db, () => preparePast(db, { view: build.view, build, from: old.namespace }, since));
   return since;
 }
 
 /** Moves the builds' tables to where people read. */
 async function moveIn(db: Db, builds: readonly Generation[], { live, grants }: Before): Promise<void> {
   const known = new Set([...live.values()].flatMap(({ tables }) => tables));
-  for (const { view, generation, place, tables } of builds) {
+  for (const { view, generation, namespace, tables } of builds) {
     for (const table of tables) {
       if (known.has(table)) continue;
       grants.set(table, await grantsOn(db, table));
@@ -164,7 +164,7 @@ async function moveIn(db: Db, builds: readonly Generation[], { live, grants }: B
       if (held !== undefined) throw clings(held, "it is in the way of its new build");
       await db.query(`DROP TABLE IF EXISTS ${at(LIVE, table)}`);
     }
-    for (const table of tables) await db.query(`ALTER TABLE ${at(place, table)} SET SCHEMA ${q(LIVE)}`);
+    for (const table of tables) await db.query(`ALTER TABLE ${at(namespace, table)} SET SCHEMA ${q(LIVE)}`);
     await db.query(
       `UPDATE tributary.generation SET state = 'live', place = $3, positions = NULL, live_at = now() WHERE view = $1 AND generation = $2`,
       [view, generation, LIVE],
@@ -184,7 +184,7 @@ async function makeSqlViews(db: Db, sqlViews: readonly SqlView[]): Promise<void>
 }
 
 /** Drops a schema that no build stands in any more. */
-async function dropEmptyPlace(db: Db, place: string): Promise<void> {
-  const { rows } = await db.query("SELECT 1 FROM tributary.generation WHERE place = $1 LIMIT 1", [place]);
-  if (rows.length === 0 && place !== LIVE) await db.query(`DROP SCHEMA IF EXISTS ${q(place)}`);
+async function dropEmptyNamespace(db: Db, namespace: string): Promise<void> {
+  const { rows } = await db.query("SELECT 1 FROM tributary.generation WHERE place = $1 LIMIT 1", [namespace]);
+  if (rows.length === 0 && namespace !== LIVE) await db.query(`DROP SCHEMA IF EXISTS ${q(namespace)}`);
 }

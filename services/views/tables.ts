@@ -11,7 +11,7 @@ export const shapeOf = ({ name, shape }: View): string =>
     .digest("hex");
 
 /** Makes the indexes that a declaration asks for and that are not there yet. That is cheaper once the tables are full. */
-export async function createIndexes(db: Db, view: Projection | Totals, place: string): Promise<void> {
+export async function createIndexes(db: Db, view: Projection | Totals, namespace: string): Promise<void> {
   const wanted: [string, [string, Column][]][] =
     view.kind === "totals"
       ? [[view.name, Object.entries(view.keys)]]
@@ -26,15 +26,15 @@ export async function createIndexes(db: Db, view: Projection | Totals, place: st
     for (const [column, { index }] of columns) {
       if (!index) continue;
       const name = `by_${createHash("sha256").update(`${table}.${column}`).digest("hex").slice(0, 24)}`;
-      await db.query(`CREATE INDEX IF NOT EXISTS ${q(name)} ON ${at(place, table)} (${q(column)})`);
+      await db.query(`CREATE INDEX IF NOT EXISTS ${q(name)} ON ${at(namespace, table)} (${q(column)})`);
     }
   }
 }
 
 /** Makes the tables of a view in a schema, and the schema where it is missing. `createIndexes` comes later. */
-export async function createTables(db: Db, view: Projection | Totals, place: string): Promise<void> {
-  await db.query(`CREATE SCHEMA IF NOT EXISTS ${q(place)}`);
-  const table = at(place, view.name);
+export async function createTables(db: Db, view: Projection | Totals, namespace: string): Promise<void> {
+  await db.query(`CREATE SCHEMA IF NOT EXISTS ${q(namespace)}`);
+  const table = at(namespace, view.name);
   if (view.kind === "totals") {
     const keys = Object.entries(view.keys);
     await db.query(`CREATE TABLE ${table} (
@@ -58,21 +58,21 @@ export async function createTables(db: Db, view: Projection | Totals, place: str
   for (const [name, child] of Object.entries(view.tables)) {
     const table = `${view.name}_${name}`;
     await db.query(
-      `CREATE TABLE ${at(place, table)} (id text NOT NULL, n integer NOT NULL, ${columnDefinitions(Object.entries(child.columns))} PRIMARY KEY (id, n))`,
+      `CREATE TABLE ${at(namespace, table)} (id text NOT NULL, n integer NOT NULL, ${columnDefinitions(Object.entries(child.columns))} PRIMARY KEY (id, n))`,
     );
   }
   const names = tablesOf(view);
   if (names.includes(`${view.name}_history`)) {
     // A version holds until the next one of the same row. A version that was replaced stays, with the position at which it was superseded: 013_superseded.sql.
     await db.query(
-      `CREATE TABLE ${at(place, `${view.name}_history`)} (id text NOT NULL, position bigint NOT NULL, recorded_at timestamptz NOT NULL,
+      `CREATE TABLE ${at(namespace, `${view.name}_history`)} (id text NOT NULL, position bigint NOT NULL, recorded_at timestamptz NOT NULL,
         deleted boolean NOT NULL, values json NOT NULL, known_from bigint, superseded_at bigint NOT NULL DEFAULT ${NEVER},
         PRIMARY KEY (id, position, superseded_at))`,
     );
   }
   if (names.includes(`${view.name}_claims`)) {
     await db.query(
-      `CREATE TABLE ${at(place, `${view.name}_claims`)} (invariant text NOT NULL, key text NOT NULL, entity_id text NOT NULL, events json NOT NULL,
+      `CREATE TABLE ${at(namespace, `${view.name}_claims`)} (invariant text NOT NULL, key text NOT NULL, entity_id text NOT NULL, events json NOT NULL,
         PRIMARY KEY (invariant, key, entity_id))`,
     );
   }

@@ -1,10 +1,11 @@
 import { expect, it } from "vitest";
 import { tell } from "../../services/audit/index.ts";
-import { storyOf } from "../../services/cli/commands-explain.ts";
+import { supersededLines } from "../../services/cli/commands-audit.ts";
+import { storyOf, supersededIn } from "../../services/cli/commands-explain.ts";
 import type { Hlc, OriginId, Seq, Vector } from "../../services/core/index.ts";
 import { pickCodes } from "../../services/desk/index.ts";
 import { defineProjection, set, text } from "../../services/merge/index.ts";
-import type { CountedEvent } from "../../services/views/index.ts";
+import type { CountedEvent, SupersededDecision } from "../../services/views/index.ts";
 
 const people = defineProjection({
   name: "people",
@@ -101,4 +102,31 @@ it("a value's code follows from its event alone, and grows where two would clash
   expect(pickCodes(["0.town.t1.x/0", "a.town.t1.x/0"])[1]).toBe(first);
   const many = Array.from({ length: 2_000 }, (_, i) => `a.town.t1.x/${i}`);
   expect(new Set(pickCodes(many)).size).toBe(2_000);
+});
+
+it("a decision that was superseded is told as such, with the positions between which it was known, and only where its register is told", () => {
+  const by = {
+    origin: "a.town.t1.x" as OriginId,
+    seq: 0 as Seq,
+    actor: "a-clerk",
+    hlc: "0" as Hlc,
+    clockWrong: false,
+    position: 1,
+  };
+  const superseded = ["phone", "blood"].map(
+    (register): SupersededDecision => ({
+      ...{ view: "people", entity: "p1", register, position: "10", rule: "lastWriteWins", ruleVersion: 1, reason: "later-stamp" },
+      ...{ value: "1", winner: { value: "1", by }, losers: [{ value: "2", by: { ...by, actor: "b-clerk" } }], isOpen: false },
+      ...{ settledPosition: null, knownFrom: "20", supersededAt: "30" },
+    }),
+  );
+  const explanation = { entity: "person/p1", view: "people", builtOtherwise: false };
+  const told = tell(people, "p1", [wrote("a", 0, { phone: "1" })], "phone")!;
+  const shown = supersededLines(supersededIn([{ ...explanation, ...told }], superseded));
+  expect(shown).toHaveLength(2);
+  expect(shown[0]).toContain("Superseded");
+  expect(shown[1]).toBe(
+    "  people, known from position 20, superseded at 30: phone: “1” by a-clerk (town) won over “2” by b-clerk (town) by lastWriteWins: its stamp is later.",
+  );
+  expect(supersededLines([])).toEqual([]);
 });

@@ -59,11 +59,11 @@ export function useVerifiedHub(): void {
     held = wrong.origin;
     await wrong.append(person(number(902), { sex: "unclear" }, { quarantined: "event-invalid" }));
     await hub.projected();
-  }, 540_000);
+  });
   afterAll(async () => {
     await store?.close();
     await hub?.close();
-  }, 240_000);
+  });
 }
 
 export const check = () => verify({ log: hub.log, views: { db: hub.db, gate: hub.gate, projections: hub.projections } });

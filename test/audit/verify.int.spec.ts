@@ -127,7 +127,7 @@ describe("a parked entity", () => {
       (await tampered(past, `UPDATE ${past} SET values = replace(values::text, '+1', '+9')::json WHERE id = '${STOPPED}'`, check))
         .problems,
     ).toMatchObject([{ part: "views", what: expect.stringContaining("its kept version as of") }]);
-  }, 120_000);
+  });
 
   it("is a problem if somebody has invented the mark, and the row that it was meant to hide is reported", async () => {
     const where = `beneficiaries/${PERSON}`;
@@ -155,7 +155,7 @@ describe("a parked entity", () => {
     ]);
     // Nothing that was tried has stayed.
     expect((await check()).problems).toEqual([]);
-  }, 120_000);
+  });
 
   it("is a problem even if somebody makes it wait to be folded again, except for what a projector would take up just now", async () => {
     await hub.projector.close();
@@ -185,7 +185,7 @@ describe("a parked entity", () => {
     });
     hub.projector = await hub.startProjector();
     expect((await check()).problems).toEqual([]);
-  }, 120_000);
+  });
 
   it("is not a problem while the database refuses what the log gives, and is one when nothing refuses it any more", async () => {
     await hub.db.query(`CREATE FUNCTION public.refuses() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -209,7 +209,7 @@ describe("a parked entity", () => {
     await askRefold(hub.db, "beneficiaries", [{ type: "beneficiary", id: number(911) }]);
     await eventually("the retry", async () => (await hub.db.query("SELECT 1 FROM tributary.refold")).rows.length === 0);
     expect(await check()).toMatchObject({ problems: [], parked: [{ entity: STOPPED }] });
-  }, 120_000);
+  });
 });
 
 describe("an audit row with placeholders", () => {
@@ -230,7 +230,7 @@ describe("an audit row with placeholders", () => {
         { part: "audit", where: `${signed}/1`, what: expect.stringContaining(what) },
       ]);
     expect((await check()).problems).toEqual([]);
-  }, 120_000);
+  });
 
   it("that somebody has blanked cannot be tried by a role that may not write there, or while something is in the way: the verdict says so", async () => {
     await hub.db.query(`CREATE ROLE reads LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA tributary, views TO reads;
@@ -271,7 +271,7 @@ describe("an audit row with placeholders", () => {
       await undo();
     }
     expect((await check()).problems).toEqual([]);
-  }, 120_000);
+  });
 
   it("may hold nothing of its event only while the table refuses to hold more", async () => {
     await hub.db.query(`CREATE FUNCTION public.mutes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -292,7 +292,7 @@ describe("an audit row with placeholders", () => {
     await hub.db.query("DELETE FROM tributary.audit WHERE origin = $1", [writer.origin]);
     await copyAudit(hub.db, { entries: await entriesOf(writer.origin), projectionErrors: new Map() });
     expect((await check()).problems).toEqual([]);
-  }, 120_000);
+  });
 });
 
 it("views that are left out are named: those built by another declaration, their totals, and those that are not declared", async () => {
@@ -312,7 +312,7 @@ it("views that are left out are named: those built by another declaration, their
   expect(report.notCompared).not.toContain("assessments");
   expect(report.verdicts.views.says).toContain(`not declared at all: ${report.notCompared.join(", ")}`);
   expect(report.summary).toBe("All that was compared agrees.");
-}, 120_000);
+});
 
 it("rows of a view are fetched by their bytes, so that a few large rows do not fill the memory", async () => {
   const taken: number[] = [];
@@ -342,7 +342,7 @@ it("rows of a view are fetched by their bytes, so that a few large rows do not f
   // The row that is larger than the bound is fetched alone.
   expect(taken.filter((bytes) => bytes > FETCH_BYTES)).toEqual([5_000_000]);
   expect(taken.length).toBeGreaterThan(10);
-}, 60_000);
+});
 
 describe("a log that somebody has rewritten is found out, whatever the database holds", () => {
   it("an event that was altered, with its hash as it was", async () => {
@@ -357,7 +357,7 @@ describe("a log that somebody has rewritten is found out, whatever the database 
       { where: `${unsigned}/1`, what: expect.stringContaining("the audit has other values (data)") },
     ]);
     expect(bad(report)).toEqual(["log", "views"]);
-  }, 120_000);
+  });
 
   it("an event that was altered, with all hashes made again, and the views repaired after that", async () => {
     const entries = await entriesOf(unsigned);
@@ -381,7 +381,7 @@ describe("a log that somebody has rewritten is found out, whatever the database 
     expect(bad(report)).toEqual(["log"]);
     await repairViews();
     expect((await check()).problems).toEqual([]);
-  }, 240_000);
+  });
 
   it("the same with a device's signatures, which show that it is the log that was rewritten", async () => {
     const entries = await entriesOf(signed);
@@ -402,7 +402,7 @@ describe("a log that somebody has rewritten is found out, whatever the database 
     );
     await repairViews();
     expect((await check()).problems).toEqual([]);
-  }, 240_000);
+  });
 
   it("what the hub noted beside an event's hash (I37)", async () => {
     const { noted, position } = (await entriesOf(signed)).findLast((entry) => entry.noted !== undefined)!;
@@ -429,5 +429,5 @@ describe("a log that somebody has rewritten is found out, whatever the database 
     ]);
     hub.projector = await hub.startProjector();
     expect((await check()).problems).toEqual([]);
-  }, 120_000);
+  });
 });

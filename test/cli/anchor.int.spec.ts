@@ -15,7 +15,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { verify } from "../../services/audit/index.ts";
 import { anchorSays, checkAnchor, keepAnchor } from "../../services/cli/anchor.ts";
-import { type AnchorPlace, anchorGiven, anchorMemory, anchorPlace } from "../../services/cli/anchor-place.ts";
+import { type AnchorLocation, anchorGiven, anchorLocation, anchorMemory } from "../../services/cli/anchor-location.ts";
 import { inputOf } from "../../services/cli/args.ts";
 import { restore } from "../../services/cli/commands-backup.ts";
 import { type PublicKey, publicKeySchema } from "../../services/core/index.ts";
@@ -79,15 +79,15 @@ const setBack = async (): Promise<void> => {
 };
 
 const file = (): string => join(dir, "vault", "anchor.json");
-const inFile = (): AnchorPlace => anchorPlace(file())!;
+const inFile = (): AnchorLocation => anchorLocation(file())!;
 const kept = (): Anchor => JSON.parse(readFileSync(file(), "utf8")) as Anchor;
-const memory = (place = inFile()) => anchorMemory(join(dir, "hub"), place);
-const check = (place = inFile()) => checkAnchor({ log, place, memory: memory(place), hubKeys: () => hubKeys }, "hub");
-const keeper = async (place = inFile(), everyMs = 50) => {
+const memory = (location = inFile()) => anchorMemory(join(dir, "hub"), location);
+const check = (location = inFile()) => checkAnchor({ log, location, memory: memory(location), hubKeys: () => hubKeys }, "hub");
+const keeper = async (location = inFile(), everyMs = 50) => {
   const made = await keepAnchor({
     log,
-    place,
-    memory: memory(place),
+    location,
+    memory: memory(location),
     hubKeys: () => hubKeys,
     signer: () => signerOf(key),
     everyMs,
@@ -97,8 +97,8 @@ const keeper = async (place = inFile(), everyMs = 50) => {
   return made;
 };
 /** Keeps the anchor until it has the log's end, and no longer. */
-const anchored = async (place = inFile()): Promise<void> => {
-  const made = await keeper(place);
+const anchored = async (location = inFile()): Promise<void> => {
+  const made = await keeper(location);
   await made.close();
 };
 
@@ -217,7 +217,7 @@ describe("a log that was set back with its database", () => {
     rmSync(join(dir, "eventstore"), { recursive: true });
     cpSync(join(dir, "kept"), join(dir, "eventstore"), { recursive: true });
     node = await startNode({ dataDir: join(dir, "eventstore"), port });
-    await eventually("the alarm", async () => !(await currentIncarnation(log.journal)).isConfirmed, 30_000);
+    await eventually("the alarm", async () => !(await currentIncarnation(log.journal)).isConfirmed);
     await eventually("the warning", async () => (await made.part()).state === "warning");
   });
 });
@@ -288,10 +288,10 @@ it("an address takes it by PUT and gives it back by GET; one that fails is a war
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   onTestFinished(() => void server.close());
   const { port } = server.address() as AddressInfo;
-  const place = anchorPlace(`http://hub:s%2Fecret@127.0.0.1:${port}/anchor`)!;
-  expect(place.name).toBe(`http://127.0.0.1:${port}/anchor`);
-  expect(await check(place)).toMatchObject({ kind: "unreachable", says: expect.stringContaining("503") });
-  const made = await keeper(place);
+  const location = anchorLocation(`http://hub:s%2Fecret@127.0.0.1:${port}/anchor`)!;
+  expect(location.name).toBe(`http://127.0.0.1:${port}/anchor`);
+  expect(await check(location)).toMatchObject({ kind: "unreachable", says: expect.stringContaining("503") });
+  const made = await keeper(location);
   expect(await made.part()).toMatchObject({ state: "warning", reason: expect.stringContaining(`127.0.0.1:${port}`) });
   expect(JSON.stringify([said, await made.part()])).not.toContain("ecret");
   isBroken = false;
@@ -300,11 +300,11 @@ it("an address takes it by PUT and gives it back by GET; one that fails is a war
   text = null;
   await eventually("the warning that it is gone", async () => (await made.part()).state === "warning");
   expect(text).toBeNull();
-  expect(await check(place)).toMatchObject({ kind: "gone", says: expect.stringContaining(place.name) });
-  memory(place).forget();
+  expect(await check(location)).toMatchObject({ kind: "gone", says: expect.stringContaining(location.name) });
+  memory(location).forget();
   await eventually("another anchor", async () => text !== null && (await made.part()).state === "ok");
   expect(asked.at(-1)).toBe(`Basic ${Buffer.from("hub:s/ecret").toString("base64")}`);
-  expect(await check(place)).toMatchObject({ comparison: { state: "holds" } });
+  expect(await check(location)).toMatchObject({ comparison: { state: "holds" } });
 });
 
 describe("an anchor whose disk is not mounted, or that somebody took away,", () => {
@@ -376,12 +376,12 @@ describe("an anchor whose disk is not mounted, or that somebody took away,", () 
 });
 
 it("is refused in the hub's own data folder, and in a folder that does not exist", async () => {
-  expect(() => anchorPlace(join(dir, "hub", "anchor.json"), join(dir, "hub"))).toThrow(
+  expect(() => anchorLocation(join(dir, "hub", "anchor.json"), join(dir, "hub"))).toThrow(
     expect.objectContaining({ code: "usage" }),
   );
-  expect(() => anchorPlace("ftp://example.org/anchor")).toThrow(expect.objectContaining({ code: "usage" }));
-  expect(anchorPlace(join(dir, "hub-anchor.json"), join(dir, "hub"))).not.toBeNull();
-  const away = anchorPlace(join(dir, "not mounted", "anchor.json"))!;
+  expect(() => anchorLocation("ftp://example.org/anchor")).toThrow(expect.objectContaining({ code: "usage" }));
+  expect(anchorLocation(join(dir, "hub-anchor.json"), join(dir, "hub"))).not.toBeNull();
+  const away = anchorLocation(join(dir, "not mounted", "anchor.json"))!;
   expect(await check(away)).toMatchObject({ kind: "unreachable" });
   expect(await anchorGiven(file(), hubKeys)).toMatchObject({ problem: expect.stringContaining("there is none") });
 });

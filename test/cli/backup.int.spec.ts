@@ -16,7 +16,7 @@ beforeAll(async () => {
   hubOrg(hub.dir, "relief");
   await hubKey(hub.dir);
   writeState(hub.dir, stateOf(hub.backends));
-}, 360_000);
+});
 afterAll(() => hub?.close());
 
 it("backups that are taken at the same time never take each other's files: one complete backup remains, and nothing else", async () => {
@@ -34,4 +34,4 @@ it("backups that are taken at the same time never take each other's files: one c
   expect(taken.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
   await checkFiles(to, readManifest(to), () => {});
   expect(readdirSync(folder)).toEqual(["backup"]);
-}, 120_000);
+});

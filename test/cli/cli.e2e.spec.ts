@@ -80,7 +80,7 @@ it("the demo ends by itself and proves that nothing acknowledged was lost", asyn
       (entity) => `${entity} registered_on clock-trusted`,
     ),
   ]);
-}, 450_000);
+});
 
 it("three agencies share a person: changes to different fields survive, the contested one is explained, the double ration caught, a rule changed unnoticed", async () => {
   const { agencies } = (await demo()) as { agencies: AgencyFacts };
@@ -103,7 +103,7 @@ it("three agencies share a person: changes to different fields survive, the cont
   expect(agencies.reader).toMatchObject({ failures: 0, empty: 0, phones: ["+211920000002", "+211920000001"] });
   expect(agencies.reader.reads).toBeGreaterThan(50);
   expect(agencies.after).toMatchObject({ phone: "+211920000001", household_size: 5, village: "Hai Referendum" });
-}, 450_000);
+});
 
 it("a form changes while sites are away: form, update form, column, rebuild, and the new value at the desk", async () => {
   const { form } = (await demo()) as { form: FormFacts };
@@ -116,13 +116,13 @@ it("a form changes while sites are away: form, update form, column, rebuild, and
     rebuilt: { events: expect.any(Number) },
     row: { given_name: "Abuk", household_size: 6, shelter: "tent" },
   });
-}, 450_000);
+});
 
 it("a hub that is lost comes back from its backup, and a device gives it what the backup lacks", async () => {
   const { restore, booksBalance } = (await demo()) as { restore: RestoreFacts; booksBalance: boolean };
   expect(restore).toEqual({ events: 65, inLogExactlyOnce: 65, lost: 25, sentAgain: 25 });
   expect(booksBalance).toBe(true);
-}, 450_000);
+});
 
 it("the demo tells the chapters that are asked for, and names those that there are", async () => {
   const wrong = await tributary(["demo", "--chapters", "agencies,nowhere"]);
@@ -147,7 +147,7 @@ it("a newcomer's way: hub, site, device, import, sync, view, audit, quarantine; 
   hub.stdout!.on("data", (chunk: Buffer) => {
     said += chunk;
   });
-  await eventually("the hub's start", async () => said.includes("The hub of relief is running."), 40_000);
+  await eventually("the hub's start", async () => said.includes("The hub of relief is running."));
   const second = await tributary(["hub", "--data", data]);
   expect(second).toMatchObject({ code: 8, stderr: expect.stringContaining(`process ${hub.pid}`) });
 
@@ -284,7 +284,7 @@ it("a newcomer's way: hub, site, device, import, sync, view, audit, quarantine; 
   const code = await new Promise((resolve) => hub.on("exit", resolve));
   expect(code).toBe(0);
   for (const pid of pids) expect(isAlive(pid)).toBe(false);
-}, 300_000);
+});
 
 describe("schemas in a folder, for a team's CI", () => {
   const copy = (): string => {
@@ -438,12 +438,12 @@ describe("a mistake", () => {
     server.close();
     expect(ended.stderr).toContain(`port ${port}`);
     expect(ended.code).toBe(8);
-  }, 240_000);
+  });
 
   it("(a server named in the environment that does not answer) is reported by its variable", async () => {
     const ended = await inProcess(["hub", "--data", tempDirForServers()], { TRIBUTARY_NATS_URL: "nats://127.0.0.1:1" });
     expect(ended).toMatchObject({ code: 7, stderr: expect.stringContaining("TRIBUTARY_NATS_URL") });
-  }, 240_000);
+  });
 });
 
 it("--help explains every command", async () => {
@@ -455,4 +455,4 @@ it("--help explains every command", async () => {
     expect(help).toMatchObject({ code: 0, stdout: expect.stringContaining(`tributary ${name}`) });
     expect(help.stdout).toContain("Exit codes");
   }
-}, 180_000);
+});

@@ -1,6 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { optionsOf } from "../../services/cli/args.ts";
@@ -9,12 +8,13 @@ import { editDistance, nearest, nearestCommand } from "../../services/cli/neares
 import { COMMANDS } from "../../services/cli/run.ts";
 import { type Usage, usageOf } from "../../services/cli/usage.ts";
 import { runHere } from "../support/here.ts";
+import { newDir } from "../support/home.ts";
 
 const MAIN = join(import.meta.dirname, "../../services/cli/main.ts");
 
 const has = (shell: string): boolean => spawnSync(shell, ["--version"]).status === 0;
 
-const dir = mkdtempSync(join(tmpdir(), "tributary-completion-"));
+const dir = newDir("completion");
 afterAll(() => rmSync(dir, { recursive: true }));
 async function scriptFile(shell: string): Promise<string> {
   const file = join(dir, shell);
@@ -69,7 +69,7 @@ describe("completion in bash", () => {
     ["the words that an option takes", ["quarantine", "list", "--state", "re"], ["released", "rejected"]],
     ["the same after a sign of equality", ["quarantine", "list", "--state", "=", "he"], ["held"]],
     ["words in capitals that stand for themselves", ["schema", "level", "site", "FORWARD_"], ["FORWARD_TRANSITIVE"]],
-    ["a place behind an option with its value", ["schema", "mode", "--data", "x", "site", "READO"], ["READONLY"]],
+    ["an operand behind an option with its value", ["schema", "mode", "--data", "x", "site", "READO"], ["READONLY"]],
     ["nothing that is not there", ["site", "add", "--nonsense"], []],
     ["folders", ["schema", "lint", "gat"], ["gate"]],
     ["files and folders", ["audit", "verify", "--anchor", "soa"], ["soak.ts"]],

@@ -1,16 +1,16 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { hubOrg } from "../../services/cli/config.ts";
 import { writeState } from "../../services/cli/state.ts";
 import { startIngress } from "../../services/ingress/index.ts";
 import { type Ended, runHere } from "../support/here.ts";
+import { newDir } from "../support/home.ts";
 import { number, openTestHub, registration, SCHEMAS, stateOf, type TestHub, update } from "../support/hub.ts";
 
 let hub: TestHub;
 let httpUrl: string;
-const dir = mkdtempSync(join(tmpdir(), "tributary-uses-"));
+const dir = newDir("uses");
 const db = join(dir, "juba.db");
 const file = join(dir, "a-file");
 
@@ -37,7 +37,7 @@ beforeAll(async () => {
   await field.sync({ url: hub.backends.nats.url, token: await hub.token("juba") });
   await hub.projected();
   expect((await runHere("field", "init", "--org", "relief", "--site", "juba", "--device", "t9", "--db", db)).code).toBe(0);
-}, 540_000);
+});
 afterAll(async () => {
   await hub?.ingress.close();
   await hub?.close();
@@ -67,8 +67,9 @@ const USES: readonly [args: readonly string[], code: number, says: RegExp][] = [
   [["quarantine", "show", "relief.juba.t1.abc/1"], 4, /relief\.juba\.t1\.abc\/1/],
   [["quarantine", "show", "gibberish"], 4, /gibberish is not in quarantine/],
   [["quarantine", "release", "relief.juba.t1.abc/1", "--note", "x"], 4, /relief\.juba\.t1\.abc\/1/],
-  [["parked", "retry", "beneficiaries", "nobody"], 4, /is not parked/],
+  [["parked", "retry", "beneficiaries", "nobody"], 4, /these are not parked: beneficiaries, nobody/],
   [["parked", "show", "beneficiaries/nobody"], 4, /nobody/],
+  [["site", "list", "--silent", "0"], 2, /--silent "0" is not a whole number from 1 to 3650/],
   [["rebuild", "nosuch"], 4, /there is no view nosuch/],
   [["token", "revoke", "a.b.c"], 3, /that is not a token of this hub/],
   [["token", "revoke", "garbage"], 3, /that is not a token of this hub/],
@@ -100,6 +101,31 @@ describe("of a hub that runs", () => {
     expect((await sync(`https://${host}`)).stderr).toContain(`Write http://${host}`);
     const nats = new URL(hub.backends.nats.url).host;
     expect((await sync(`http://${nats}`)).stderr).toContain(`Write nats://${nats}`);
+  });
+
+  it("rules for an entity that no form is about are refused by name; for one without events yet, that is said", async () => {
+    const rulesOf = (name: string, entity: string): string => {
+      const path = join(dir, `${name}.ts`);
+      writeFileSync(
+        path,
+        `import { defineProjection, set, text } from ${JSON.stringify(join(import.meta.dirname, "../../services/merge/index.ts"))};
+export default defineProjection({ name: "${name}", entity: "${entity}", columns: { a: text() }, events: { "x.made": set() } });`,
+      );
+      return path;
+    };
+    const { code, stderr } = await run("rules", "try", rulesOf("wrong_rules", "benefciary"));
+    expect(code).toBe(4);
+    expect(stderr).toMatch(/"benefciary", and there is no such entity: no form is about it/);
+    expect(stderr).toMatch(/Correct `entity` in the file.*beneficiary/);
+    const empty = await run("rules", "try", rulesOf("empty_rules", "assessment"));
+    expect(empty.code).toBe(0);
+    expect(empty.stdout).toContain("The log has no event about assessment yet");
+  });
+
+  it("`site list --silent` lists only sites without an event for so long", async () => {
+    expect(JSON.parse((await run("site", "list", "--silent", "7", "--json")).stdout)).toEqual([]);
+    expect((await run("site", "list", "--silent", "1")).stdout).toBe("The hub has recorded events of every site within 1 day.\n");
+    expect((await run("site", "list")).stdout).toContain("juba");
   });
 
   it("nothing of all that changed what the hub holds", async () => {

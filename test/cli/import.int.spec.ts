@@ -89,7 +89,7 @@ describe("an import of a spreadsheet", () => {
     expect(JSON.parse((await runHere("field", "status", "--db", db, "--json")).stdout)).toMatchObject({ events: 0 });
   });
 
-  it("needs no more memory for a large file: 5 MB go through a heap of 48 MB", async () => {
+  it("needs no more memory for a large file, and one line of progress: 5 MB go through a heap of 48 MB", async () => {
     const path = join(dir, "large.csv");
     const handle = openSync(path, "w");
     writeSync(handle, `${HEADER};village\n`);
@@ -103,7 +103,7 @@ describe("an import of a spreadsheet", () => {
       );
     closeSync(handle);
     const args = ["--max-old-space-size=48", "--disable-warning=ExperimentalWarning", MAIN, "field", "import", path];
-    const { stdout } = await promisify(execFile)(process.execPath, [
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, [
       ...args,
       "--actor",
       "deng",
@@ -114,5 +114,6 @@ describe("an import of a spreadsheet", () => {
       "--json",
     ]);
     expect(JSON.parse(stdout)).toMatchObject([{ rows: ROWS, imported: ROWS, misfitRows: 0 }]);
+    expect(stderr).toBe(`${path}: ${ROWS} of ${ROWS} rows\n`);
   });
 });

@@ -11,7 +11,7 @@ import {
   publicKeySchema,
 } from "../../services/core/index.ts";
 import { keyIdOf, makeKeyPair } from "../../services/core/node.ts";
-import { settleLogins } from "../../services/local/index.ts";
+import { alignLogins } from "../../services/local/index.ts";
 import { tempDir } from "../support/temp.ts";
 
 const NOW_MS = Date.now();
@@ -42,7 +42,7 @@ it("a command that read the book of keys a moment too early removes no login tha
   const facts: Written = [enrolled("t1", "code"), enrolled("t1", "rotation"), enrolled("t2", "code")];
   const now = read(facts);
   // The hub, which follows the book.
-  await settleLogins(dir, keyLogins(now, NOW_MS), (login) => loginStands(now, login, NOW_MS));
+  await alignLogins(dir, keyLogins(now, NOW_MS), (login) => loginStands(now, login, NOW_MS));
   expect(logins()).toBe(3);
   for (const known of [0, 1, 2]) {
     await admitNew(dir, read(facts.slice(0, known)), []);

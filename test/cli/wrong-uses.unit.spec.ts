@@ -1,12 +1,12 @@
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { operatingFailure } from "../../services/cli/system-errors.ts";
 import { listenFailure, TributaryError } from "../../services/core/index.ts";
 import { type Ended, runHere } from "../support/here.ts";
+import { newDir } from "../support/home.ts";
 
-const dir = mkdtempSync(join(tmpdir(), "tributary-wrong-"));
+const dir = newDir("wrong");
 const at = (name: string): string => join(dir, name);
 const file = at("a-file");
 const folder = at("a-folder");
@@ -36,6 +36,19 @@ function expectPlain({ stdout, stderr }: Ended): void {
   expect(hint.length, told).toBeGreaterThan(8);
   expect(told).not.toMatch(/\n\s+at |node:internal|\bE[A-Z]{4,}:|syscall|undefined|\[object|NaN/);
 }
+
+/** A folder in which the system makes none. */
+const IN_PROC: readonly [args: readonly string[], code: number, says: RegExp][] = !existsSync("/proc/self")
+  ? []
+  : [
+      [["hub", "--data", "/proc/self/nothing-here"], 8, /the system makes no folders in \/proc\/self\nName a place on a disk/],
+      [
+        ["field", "init", "--org", "relief", "--site", "juba", "--device", "t", "--db", "/proc/self/nothing-here/x.db"],
+        8,
+        /makes no folders/,
+      ],
+      [["init", "/proc/self/nothing-here"], 2, /makes no folders/],
+    ];
 
 /** Wrong uses without a hub: arguments, exit code, what is said. */
 const USES: readonly [args: readonly string[], code: number, says: RegExp][] = [
@@ -97,6 +110,7 @@ const USES: readonly [args: readonly string[], code: number, says: RegExp][] = [
   [["hub", "--listen", "127.0.0.1:99999"], 2, /is not an address to listen on/],
   [["hub", "--data", file], 8, /a-file is a file, and a folder is needed there/],
   [["hub", "--data", join(file, "x")], 8, /x is not a folder, or lies below a file/],
+  ...IN_PROC,
   [["hub", "--projectors", "0"], 2, /--projectors "0" is not a whole number from 1 to 64/],
   [["hub", "--projectors", "1000"], 2, /--projectors "1000" is not a whole number from 1 to 64/],
   [["hub", "--nats-port", "70000"], 2, /--nats-port "70000" is not a whole number from 1 to 65535/],

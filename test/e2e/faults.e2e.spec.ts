@@ -10,4 +10,4 @@ it("a hub whose processes are killed, whose log and tablets are put back to copi
   expect(run.problems).toEqual([]);
   expect(run.faults).toHaveLength(6);
   expect(run.inLog).toBeGreaterThanOrEqual(run.written - run.destroyed);
-}, 540_000);
+});

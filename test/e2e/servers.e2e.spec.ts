@@ -30,7 +30,7 @@ it("event node, NATS and PostgreSQL are each killed during a sync: the hub start
     token,
     batchEvents: 20,
     replyTimeoutMs: 8_000,
-    maxTries: 100,
+    maxTries: 10_000,
     sleep: (ms) => sleep(Math.min(ms, 300)),
     onProgress: (progress) => {
       if (progress.kind === "synced") confirmed = progress.done;
@@ -38,11 +38,11 @@ it("event node, NATS and PostgreSQL are each killed during a sync: the hub start
   });
   const chaos = (async () => {
     for (const [at, name] of SERVERS.entries()) {
-      await eventually("a part of the sync", async () => confirmed >= ((at + 1) * EVENTS) / 5, 60_000);
+      await eventually("a part of the sync", async () => confirmed >= ((at + 1) * EVENTS) / 5);
       const pid = hub.serverPid(name);
       killed.push(`${name} at ${confirmed}`);
       process.kill(pid, "SIGKILL");
-      await eventually("another process of it", async () => hub.serverPid(name) !== pid, 30_000);
+      await eventually("another process of it", async () => hub.serverPid(name) !== pid);
     }
   })();
   const [{ pending }] = await Promise.all([syncing, chaos]);
@@ -50,7 +50,7 @@ it("event node, NATS and PostgreSQL are each killed during a sync: the hub start
   expect(killed).toHaveLength(SERVERS.length);
   for (const title of ["NATS", "The event store", "PostgreSQL"]) {
     expect(hub.output()).toMatch(new RegExp(`${title} \\(process \\d+\\) ended \\(SIGKILL\\); starting it again`));
-    await eventually(`${title} again`, async () => hub.output().includes(`${title} is up again (process `), 120_000);
+    await eventually(`${title} again`, async () => hub.output().includes(`${title} is up again (process `));
   }
 
   await using log = openLog(eventstoreUrl);
@@ -58,14 +58,10 @@ it("event node, NATS and PostgreSQL are each killed during a sync: the hub start
   for await (const { position } of log.readAll()) last = position;
   const db = await connectViews(postgresUrl, "tributary-test");
   try {
-    await eventually(
-      "the projection of the whole log",
-      async () => {
-        const { rows } = await db.query<{ position: string | null }>("SELECT position FROM tributary.checkpoint");
-        return BigInt(rows[0]?.position ?? -1) >= last;
-      },
-      60_000,
-    );
+    await eventually("the projection of the whole log", async () => {
+      const { rows } = await db.query<{ position: string | null }>("SELECT position FROM tributary.checkpoint");
+      return BigInt(rows[0]?.position ?? -1) >= last;
+    });
     const books = await jsonOf<{ problemCount: number; events: number }>(["audit", "verify", "--data", hub.dir]);
     expect(books).toMatchObject({ problemCount: 0, events: EVENTS });
     const { rows } = await db.query<{ count: string }>("SELECT count(*) FROM views.beneficiaries");
@@ -74,4 +70,4 @@ it("event node, NATS and PostgreSQL are each killed during a sync: the hub start
     await db.end();
   }
   expect(await hub.stop()).toBe(0);
-}, 600_000);
+});

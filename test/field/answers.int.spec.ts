@@ -70,6 +70,7 @@ describe("whatever is sent to a device's subjects", () => {
         if (answered < 3) message.respond(garbage(answered++, origin));
       },
     });
+    await eventually("a flood", async () => sent > 50);
     const syncing = field.sync({ url: door.natsUrl, token: await door.token("fuzz"), batchEvents: 20, sleep: () => sleep(5) });
     const result = await syncing.finally(async () => {
       isOver = true;
@@ -77,7 +78,6 @@ describe("whatever is sent to a device's subjects", () => {
       rival.unsubscribe();
     });
     expect(result).toMatchObject({ confirmed: 300, pending: 0, setAside: [], renamedTo: null });
-    expect(sent).toBeGreaterThan(50);
     expect(answered).toBe(3);
     expect((await door.entries()).filter(({ head }) => head.origin.includes(".fuzz."))).toHaveLength(300);
   });
@@ -89,7 +89,7 @@ describe("whatever is sent to a device's subjects", () => {
     for (let n = 0; n < 200; n++) nc.publish("receipt.relief.idle.t1", garbage(n, field.status().origin));
     await nc.flush();
     await field.append(update(number(1), { village: "after" }));
-    await eventually("its receipt", async () => field.status().levels.SYNCED > 0, 60_000);
+    await eventually("its receipt", async () => field.status().levels.SYNCED > 0);
     expect(field.status().levels.SYNCED).toBe(1);
     await follower.close();
     expect(await follower.done).toBeNull();

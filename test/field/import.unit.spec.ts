@@ -272,6 +272,37 @@ describe("a repeated import", () => {
     expect(dataOf(field).at(-1)).toMatchObject({ phone: "+211920000001" });
   });
 
+  it("tells a row that differs only in marks that nobody sees, or in the form of its accents, as repeated", async () => {
+    using field = withForm({ name: { type: "string" } });
+    const rows = ["Élan,Zoé", "E\u0301lan,Zoe\u0301", "\u200eÉlan\u202c,Zoé", "\u00a0Élan,Zoé"];
+    const text = ["no,name", ...rows, ""].join("\n");
+    expect(await field.importCsv({ ...VISIT, text })).toMatchObject({ imported: 1, repeated: 3, misfitRows: 0 });
+    const later = ["no,name", "E\u0301lan\u200f,Zoe\u0301", ""].join("\n");
+    expect(await field.importCsv({ ...VISIT, text: later })).toMatchObject({ imported: 0, repeated: 1 });
+    expect(dataOf(field)).toEqual([{ no: "Élan", name: "Zoé" }]);
+    const blank = field.importCsv({ ...VISIT, text: "no,name\n\u200e,Zoé\n" });
+    await expect(blank).rejects.toMatchObject({ code: "input-malformed", message: "line 2 has no no" });
+  });
+
+  it("checks each row once", async () => {
+    let checks = 0;
+    const counting: Parameters<typeof openField>[0]["fits"] = () => {
+      checks++;
+      return null;
+    };
+    using field = open(undefined, { fits: counting });
+    const rows = Array.from({ length: 250 }, (_, i) => `${number(i)},A,female,2026-01-05,,3`);
+    await field.importCsv({ ...REGISTERED, text: [HEADER, ...rows].join("\n") });
+    expect([checks, field.status().events]).toEqual([250, 250]);
+    // Whatever an app writes itself is checked as before.
+    await field.append({
+      ...REGISTERED,
+      entity: { type: "beneficiary", id: number(1) },
+      data: { registration_no: number(1), given_name: "A", sex: "female", registered_on: "2026-01-05" },
+    });
+    expect(checks).toBe(251);
+  });
+
   it("takes a file with two rows about one person once, and each of its rows", async () => {
     using field = open();
     const [header, first] = phone("+211920000001").split("\n");

@@ -22,27 +22,27 @@ const linkTo = (url: string, options: Parameters<typeof openLink>[1]): Promise<L
   openLink({ host: "127.0.0.1", port: Number(new URL(url).port) }, options);
 
 describe("a sync over a bad link", () => {
-  /** 64 kbit/s, 800 ms each way and a cut every 20 s, five times as fast: what one connection carries between two cuts is the same. */
-  const BAD = { bytesPerS: 40_000, delayMs: 160, cutEveryMs: 4_000 };
+  /** 64 kbit/s, 800 ms each way and a cut every 20 s, five times as fast. Over HTTP, where each batch waits for its answer, fewer bytes go up in that time. */
+  const BAD = { bytesPerS: 40_000, delayMs: 160 };
 
   it.each([
-    ["nats", 1_000],
-    ["http", 250],
+    ["nats", 1_000, 160_000],
+    ["http", 250, 40_000],
   ] as const)(
     "over %s gets %i events of 600 B through, though fewer than 500 fit between two cuts",
-    async (way, count) => {
+    async (way, count, cutEveryBytes) => {
       const site = `cut-${way}`;
       const field = door.field(site);
       await field.appendMany(noise(count, 600), { onInvalid: "keep" });
       const url = door[`${way}Url`];
-      const link = await linkTo(url, BAD);
+      const link = await linkTo(url, { ...BAD, cutEveryBytes });
       try {
         const result = await field.sync({
           url: through(url, link),
           token: await door.token(site),
           // What takes a satellite link twenty seconds happens here in four.
           sleep: (ms) => sleep(ms / 5),
-          maxTries: 10,
+          maxTries: 100,
         });
         expect(result).toMatchObject({ confirmed: count, pending: 0 });
         expect(link.cuts).toBeGreaterThan(0);
@@ -54,7 +54,6 @@ describe("a sync over a bad link", () => {
       }
       expect((await door.entries()).filter(({ head }) => head.origin.startsWith(`relief.${site}.`))).toHaveLength(count);
     },
-    120_000,
   );
 
   it("waits for a link that is slow but works, and sends one event at a time if it must", async () => {

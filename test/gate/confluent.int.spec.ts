@@ -163,6 +163,119 @@ describe("normalize", () => {
   });
 });
 
+describe("normalize as a setting", () => {
+  const [written, otherwise] = [
+    { schema: '{"type":"record","name":"Water","namespace":"relief","fields":[{"name":"n","type":{"type":"int"}}]}' },
+    { schema: '{"type":"record","name":"relief.Water","fields":[{"type":"int","name":"n"}]}' },
+  ];
+  const put = (path: string, body: unknown) => call("PUT", path, body);
+
+  it("holds for a subject's schemas as if each client asked for it, and is told", async () => {
+    const first = await register("set-n", written);
+    expect(await refusal("GET", "/config/set-n")).toEqual([404, 40408]);
+    expect((await put("/config/set-n", { normalize: true })).json).toEqual({ normalize: true });
+    expect(await get("/config/set-n")).toEqual({ normalize: true });
+    expect(await get("/config/set-n?defaultToGlobal=true")).toEqual({ compatibilityLevel: "FULL_TRANSITIVE", normalize: true });
+    expect(await register("set-n", otherwise)).toMatchObject({ id: first.id, version: 1 });
+    expect((await call("POST", "/subjects/set-n", otherwise)).json).toMatchObject({ id: first.id });
+    expect(await register("set-n-other", written)).toMatchObject({ id: first.id });
+    expect(await register("set-n-other", otherwise)).toMatchObject({ version: 2 });
+    // The level is set besides, and each stays when the other is set.
+    expect((await put("/config/set-n", { compatibility: "backward" })).json).toEqual({
+      compatibility: "BACKWARD",
+      normalize: true,
+    });
+    expect((await put("/config/set-n", { normalize: "false" })).json).toEqual({ compatibility: "BACKWARD", normalize: false });
+    expect((await call("POST", "/subjects/set-n", otherwise)).json).toMatchObject({ error_code: 40403 });
+    expect((await put("/config/set-n", { compatibility: null })).json).toEqual({ normalize: false });
+    expect((await call("DELETE", "/config/set-n")).json).toEqual({ normalize: false });
+    expect(await refusal("GET", "/config/set-n")).toEqual([404, 40408]);
+  });
+
+  it("for all subjects holds where a subject says nothing else", async () => {
+    await register("all-n", written);
+    await put("/config", { normalize: true });
+    expect(await get("/config")).toEqual({ compatibilityLevel: "FULL_TRANSITIVE", normalize: true });
+    expect(await register("all-n", otherwise)).toMatchObject({ version: 1 });
+    await put("/config/all-n", { normalize: false });
+    expect(await get("/config/all-n?defaultToGlobal=true")).toMatchObject({ normalize: false });
+    expect(await register("all-n", otherwise)).toMatchObject({ version: 2 });
+    expect((await call("DELETE", "/config")).json).toEqual({ compatibilityLevel: "FULL_TRANSITIVE", normalize: true });
+    expect(await get("/config")).toEqual({ compatibilityLevel: "FULL_TRANSITIVE" });
+    expect((await put("/mode/all-n", { mode: "READONLY" })).status).toBe(200);
+    expect(await refusal("PUT", "/config/all-n", { normalize: true })).toEqual([422, 42205]);
+  });
+
+  it.each<[string, unknown, number, RegExp]>([
+    [
+      "a group of versions",
+      { compatibility: "FULL", compatibilityGroup: "application.major" },
+      42205,
+      /compatibilityGroup is not taken: a version is compared/,
+    ],
+    ["metadata", { defaultMetadata: { properties: { owner: "relief" } } }, 42205, /schemas have no metadata here/],
+    ["an alias", { alias: "other" }, 42205, /a subject has one name here/],
+    [
+      "a misspelt member",
+      { normalise: true },
+      42205,
+      /normalise is not taken: there is no such setting. Settings here are compatibility and normalize/,
+    ],
+    ["the name that answers use", { compatibilityLevel: "FULL" }, 42205, /write compatibility/],
+    ["nothing", {}, 42203, /Neither compatibility nor normalize is named/],
+    ["a word", { normalize: "perhaps" }, 422, /normalize is true or false/],
+  ])("is refused beside, or as, %s: nothing is set", async (_, body, code, words) => {
+    const { json } = await put("/config/refused", body);
+    expect([json.error_code, json.message]).toEqual([code, expect.stringMatching(words)]);
+    expect(await refusal("GET", "/config/refused")).toEqual([404, 40408]);
+  });
+  it("is taken beside members that ask for nothing, as some clients send them", async () => {
+    const body = { compatibility: "FULL", alias: null, compatibilityGroup: "", validateFields: false };
+    expect((await put("/config/sparse", body)).json).toEqual({ compatibility: "FULL" });
+  });
+});
+
+describe("a schema that is read", () => {
+  const referred = { schema: '{"type":"record","name":"Place","namespace":"relief","fields":[{"name":"p","type":"string"}]}' };
+  const whole = {
+    schema:
+      '{"type":"record","name":"Trip","namespace":"relief","doc":"A trip","fields":[{"name":"from","type":"Place"},{"name":"to","type":["null","relief.Place"]}]}',
+    references: [{ name: "relief.Place", subject: "fmt-place", version: 1 }],
+  };
+  it("comes with the highest id there is, for those who ask", async () => {
+    const { id } = await register("fmt-max", record("fmt", "max"));
+    expect(await get(`/schemas/ids/${id}?fetchMaxId=true`)).toEqual({ ...record("fmt", "max"), maxId: id });
+    const next = await register("fmt-max", record("fmt", "max", "more"));
+    expect(await get(`/schemas/ids/${id}?fetchMaxId=true`)).toMatchObject({ maxId: next.id });
+    expect(await get(`/schemas/ids/${id}?fetchMaxId=false`)).not.toHaveProperty("maxId");
+  });
+
+  it("comes with what it refers to written out in the format resolved, and as it was registered in any other", async () => {
+    await register("fmt-place", referred);
+    const { id, guid } = await register("fmt-trip", whole);
+    const alone = {
+      ...{ type: "record", name: "relief.Trip", doc: "A trip" },
+      fields: [
+        { name: "from", type: { type: "record", name: "relief.Place", fields: [{ name: "p", type: "string" }] } },
+        { name: "to", type: ["null", "relief.Place"] },
+      ],
+    };
+    for (const path of [`/schemas/ids/${id}`, `/schemas/guids/${guid}`, "/subjects/fmt-trip/versions/latest"]) {
+      const text = async (format: string): Promise<unknown> => JSON.parse(String((await get(`${path}?format=${format}`)).schema));
+      expect(await text("resolved")).toEqual(alone);
+      for (const format of ["", "default", "pretty"]) expect(await text(format)).toEqual(JSON.parse(whole.schema));
+    }
+    for (const path of [`/schemas/ids/${id}/schema`, "/subjects/fmt-trip/versions/1/schema"])
+      expect(await get(`${path}?format=RESOLVED`)).toEqual(alone);
+    expect(JSON.parse(String((await call("POST", "/subjects/fmt-trip?format=resolved", whole)).json.schema))).toEqual(alone);
+    // What is written out stands alone.
+    expect((await call("POST", "/subjects/fmt-alone/versions", { schema: JSON.stringify(alone) })).status).toBe(200);
+    const json = { schemaType: "JSON", schema: '{"type":"object","title":"Formats"}' };
+    const { id: other } = await register("fmt-json", json);
+    expect(await get(`/schemas/ids/${other}?format=resolved`)).toEqual(json);
+  });
+});
+
 describe("what is hidden", () => {
   beforeAll(async () => {
     for (const fields of [["h"], ["h", "i"]]) await register("hid", record(...fields));

@@ -204,13 +204,23 @@ describe("a list whose rest is named with unevaluatedItems", () => {
     ["by itself", { prefixItems: [{}] }, false, { p: [1] }, { p: [1, 2] }],
     ["over a part", { $ref: "#/$defs/pair" }, { type: "string" }, { p: [1, 2, "m"] }, { p: [1, 2, 3] }],
     ["where all is named", { items: { type: "number" } }, false, { p: [1, 2] }, { p: ["m"] }],
+    [
+      "beside alternatives",
+      { anyOf: [{ prefixItems: [{}, { const: 2 }] }, { prefixItems: [{}] }] },
+      false,
+      { p: [1, 2] },
+      { p: [1, 3] },
+    ],
+    ["beside what a list contains", { contains: { type: "string" } }, { type: "number" }, { p: [1, "m"] }, { p: ["m", true] }],
     ["of any kind", { prefixItems: [{ type: "number" }] }, true, { p: [1, "m"] }, { p: ["m"] }],
   ])("%s is understood", (_, more, rest, good, bad) => {
     expect([check(list(more, rest))(good), check(list(more, rest))(bad)]).toEqual([true, false]);
   });
-  it("is refused where the data decides what is left over", () => {
-    expect(() => version(1, list({ anyOf: [{ prefixItems: [{}] }, {}] }))).toThrow(/unevaluatedItems is not among/);
-    expect(() => version(1, list({ contains: {} }))).toThrow(/unevaluatedItems is not among/);
+  it("is refused only where a contains within an alternative decides what is left over, or in a draft that reads contains otherwise", () => {
+    expect(() => version(1, list({ anyOf: [{ contains: {} }, {}] }))).toThrow(/unevaluatedItems is not among/);
+    expect(() => version(1, { $schema: DRAFT_2019, contains: {}, unevaluatedItems: false })).toThrow(
+      /passes over what contains has found/,
+    );
   });
 });
 

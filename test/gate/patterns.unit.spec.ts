@@ -6,7 +6,7 @@ import { isLinear } from "../../services/gate/json/linear.ts";
 import { automatonOf, beginCheck, matcherOf, matches, parsePattern, patternProblem } from "../../services/gate/json/patterns.ts";
 import { gateOf } from "../support/gate.ts";
 import { type Chooser, chooser, SEED } from "../support/random.ts";
-import { atLeast, runs } from "../support/runs.ts";
+import { atLeast, isDue } from "../support/runs.ts";
 
 /** The parts that patterns are made of: everything that JavaScript and RE2 write or mean differently, and what makes backtracking slow. */
 const PARTS = [
@@ -160,7 +160,7 @@ describe("a pattern in a schema", () => {
     const random = chooser(SEED);
     let compared = 0;
     let automata = 0;
-    for (let i = 0; i < runs(2_500); i++) {
+    for (let i = 0; isDue(i, 2_500, () => compared > atLeast(12_000) && automata > atLeast(200)); i++) {
       const source = pattern(random);
       if (!isValid(source)) continue;
       const sticky = new RegExp(source, "uy");
@@ -186,7 +186,7 @@ describe("a pattern in a schema", () => {
   it(`that runs on the engine's own backtracking takes a number of steps that grows only with the text (seed ${SEED})`, () => {
     const random = chooser(SEED + 1);
     let linear = 0;
-    for (let i = 0; i < runs(4_000); i++) {
+    for (let i = 0; isDue(i, 4_000, () => linear > atLeast(600)); i++) {
       const source = `${random.chance(0.6) ? "^" : ""}${pattern(random)}${random.chance(0.5) ? "$" : ""}`;
       if (!isValid(source)) continue;
       const tree = parsePattern(source);

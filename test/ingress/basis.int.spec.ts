@@ -1,6 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { rmSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   type Batch,
@@ -25,11 +23,12 @@ import { decisionsOf, type EntityState, fold, rowOf, waitingFor } from "../../se
 import { defineProjection, set, text } from "../../services/merge/index.ts";
 import { toFoldEvent } from "../../services/projector/index.ts";
 import { batchOf } from "../support/batches.ts";
+import { newDir } from "../support/home.ts";
 import { gate } from "../support/hub.ts";
 import { random, SEED } from "../support/random.ts";
 import { all } from "../support/temp.ts";
 
-const dir = mkdtempSync(join(tmpdir(), "tributary-basis-"));
+const dir = newDir("basis");
 let node: EmbeddedNode;
 let log: Log;
 let asked: { heads: OriginId[]; points: string[] };
@@ -213,9 +212,7 @@ describe("the note", () => {
     expect(clipsOf(await send(door(), author, ["A"], { basis }))).toEqual([ahead]);
   });
 
-  it("is kept with quarantined events too, even if basis, note and text have to be packed to fit", {
-    timeout: 120_000,
-  }, async () => {
+  it("is kept with quarantined events too, even if basis, note and text have to be packed to fit", async () => {
     const accepts = door();
     const author = newOrigin();
     const many = Object.fromEntries(
@@ -254,9 +251,7 @@ describe(`three devices that claim what they like, in whatever order they come, 
     return { row: rowOf(people, state), decisions: decisionsOf(people, state), waits: waitingFor(state) };
   };
 
-  it("are noted by what the log holds when each comes, and replicas show the same in any order", {
-    timeout: 120_000,
-  }, async () => {
+  it("are noted by what the log holds when each comes, and replicas show the same in any order", async () => {
     const next = random(SEED);
     const met = new Set<string | undefined>();
     const below = (n: number): number => Math.floor(next() * n);
@@ -325,9 +320,7 @@ describe("looking at bases", () => {
     expect(asked.points).toEqual([`${other}/1`]);
   });
 
-  it("costs a bounded number of questions, whatever a batch claims, and what is not looked up counts as not there", {
-    timeout: 120_000,
-  }, async () => {
+  it("costs a bounded number of questions, whatever a batch claims, and what is not looked up counts as not there", async () => {
     const accepts = door();
     const author = newOrigin();
     const claims = Object.fromEntries(Array.from({ length: 5_000 }, (_, i) => [`relief.juba.m${i}.abc`, 1])) as Vector;
@@ -344,7 +337,7 @@ describe("looking at bases", () => {
       { each: (i) => ({ entity: about("A"), basis: Object.fromEntries(of.map((origin) => [origin, i])) as Vector }) },
     );
 
-  it("reads all that a batch names: no false claim hides behind thousands of true ones", { timeout: 120_000 }, async () => {
+  it("reads all that a batch names: no false claim hides behind thousands of true ones", async () => {
     const [count, author] = [1_400, newOrigin()];
     const others = [newOrigin(), newOrigin(), newOrigin()];
     for (const other of others)

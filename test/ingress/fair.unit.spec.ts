@@ -156,11 +156,11 @@ it("a process that ends gives back all that it holds, several batches of one dev
 
 describe("batches whose sender has shown nothing but a name", () => {
   it("are bounded for one name, and for all names, at one address; other addresses have their turn as if there were no such batches", async () => {
-    const places = unproven();
+    const slots = unproven();
     const gate = Promise.withResolvers<void>();
     const begun: string[] = [];
     const send = (device: string, address: string): Promise<string> =>
-      places
+      slots
         .run(device, address, async (key) => {
           begun.push(key);
           await gate.promise;

@@ -71,12 +71,12 @@ describe("a site that sends what it should not stops no other", () => {
       }
     await queue(origin("good", "t1"), frameOf(batchOf(origin("good", "t1"), ["{}"])), await door.token("good"));
     door.ingress = await door.startIngress();
-    await eventually("all batches", async () => taken().length === flood + 1, 150_000);
+    await eventually("all batches", async () => taken().length === flood + 1);
     // All were there when the hub began: whatever was begun before the good batch was read may end before it.
     expect(taken().indexOf("good")).toBeLessThanOrEqual(4);
     for (let device = 0; device < 6; device++)
       expect(await all(door.log.readOrigin(origin("bad", `t${device}`)))).toHaveLength(900);
-  }, 240_000);
+  });
 
   it("more than a site's slots hold: the rest waits at the broker, comes back in order, and all is taken once", async () => {
     const bad = await door.token("bad");
@@ -92,14 +92,14 @@ describe("a site that sends what it should not stops no other", () => {
     await queue(origin("good", "t1"), frameOf(batchOf(origin("good", "t1"), ["{}"])), await door.token("good"));
     const heard = replies("bad");
     door.ingress = await door.startIngress();
-    await eventually("all batches", async () => taken().length === 501, 150_000);
+    await eventually("all batches", async () => taken().length === 501);
     expect(heard.codes.filter((code) => code !== "receipt")).toEqual([]);
     expect(taken().indexOf("good")).toBeLessThan(300);
     for (const device of devices) {
       const seqs = (await all(door.log.readOrigin(origin("bad", device)))).map(({ head }) => head.seq);
       expect(seqs).toEqual(Array.from({ length: 100 }, (_, i) => i));
     }
-  }, 240_000);
+  });
 
   it("a token of another site is refused before it takes a slot, and so is one that is used on another site's subject", async () => {
     const other = await door.token("other");

@@ -172,7 +172,7 @@ it("garbage on every subject and every route stops nobody: a site's events all a
     expect(await field.sync({ url, token, batchEvents: 10 })).toMatchObject({ confirmed: 25, pending: 0 });
     expect(await door.get("/healthz")).toMatchObject({ status: 200 });
   }
-  await eventually("all of the garbage", async () => sent >= MESSAGES, 240_000);
+  await eventually("all of the garbage", async () => sent >= MESSAGES);
   isOver = true;
   await noise;
   const stored = await all(door.log.readOrigin(field.status().origin as OriginId));
@@ -180,4 +180,4 @@ it("garbage on every subject and every route stops nobody: a site's events all a
   expect(await door.get("/readyz")).toMatchObject({ status: 200, body: { ready: true, consumer: "ok" } });
   expect([...statuses.keys()].filter((status) => status >= 500 && status !== 503)).toEqual([]);
   expect(unhandled).toEqual([]);
-}, 360_000);
+});

@@ -5,6 +5,7 @@ import { DEAD_STREAM } from "../../services/ingress/index.ts";
 import { batchOf, frameOf } from "../support/batches.ts";
 import { connectAs } from "../support/broker.ts";
 import { number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
+import { WAIT_MS } from "../support/patience.ts";
 import { all, eventually } from "../support/temp.ts";
 import { versionOne } from "../support/version1.ts";
 
@@ -149,7 +150,7 @@ describe("the door refuses, with what to do, and nothing lost", () => {
       url: hub.backends.nats.url,
       token,
       name: { org: "relief", site: "theta", device: "t1" },
-      replyTimeoutMs: 10_000,
+      replyTimeoutMs: WAIT_MS,
     });
     const { reply } = await transport.send(new Uint8Array([0x54, 0x42, 1, 9, 9, 9]), origin("theta"));
     expect(await reply).toMatchObject({ kind: "refusal", code: "batch-undecodable" });

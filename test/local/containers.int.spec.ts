@@ -19,7 +19,7 @@ it("NATS, as docker-compose.yml runs it, has JetStream", async ({ skip }) => {
   expect((await (await nc.jetstreamManager()).getAccountInfo()).streams).toBe(0);
   await nc.close();
   await container.stop();
-}, 300_000);
+});
 
 it("PostgreSQL, as docker-compose.yml runs it, answers", async ({ skip }) => {
   if (engine === null) skip(reason);
@@ -38,7 +38,7 @@ it("PostgreSQL, as docker-compose.yml runs it, answers", async ({ skip }) => {
   expect((await client.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
   await client.end();
   await container.stop();
-}, 300_000);
+});
 
 it("EventStoreDB, as docker-compose.yml runs it, answers", async ({ skip }) => {
   if (engine === null) skip(reason);
@@ -50,4 +50,4 @@ it("EventStoreDB, as docker-compose.yml runs it, answers", async ({ skip }) => {
   await using log = openLog(`esdb://${container.getHost()}:${container.getMappedPort(2113)}?tls=false`);
   expect(await log.end()).not.toBeNull();
   await container.stop();
-}, 300_000);
+});

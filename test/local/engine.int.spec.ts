@@ -74,4 +74,4 @@ it("a server in a container is named for its data folder, has a pid and can be e
   await endLeftover(dataDir, "nats");
   await eventually("the end of what was left", async () => !isAlive(second.pid!));
   expect(spawnSync("cat", [join(engine, "../calls")], { encoding: "utf8" }).stdout).toContain(`rm --force ${second.container}`);
-}, 240_000);
+});

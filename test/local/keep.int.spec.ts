@@ -30,7 +30,7 @@ describe("a server that the hub started", () => {
       for (let round = 0; round < 2; round++) {
         const pid = backend.pid!;
         process.kill(pid, "SIGKILL");
-        await eventually(`${backend.name} again`, async () => backend.pid !== null && backend.pid !== pid, 40_000);
+        await eventually(`${backend.name} again`, async () => backend.pid !== null && backend.pid !== pid);
         await backend.probe();
       }
     }
@@ -44,7 +44,7 @@ describe("a server that the hub started", () => {
     await sleep(500);
     // Nothing comes back after the end.
     expect(readdirSync(dataDir).filter((name) => name.endsWith(".pid"))).toEqual([]);
-  }, 540_000);
+  });
 
   it("and that does not come back is given up after so many tries, with its last words", async () => {
     const dataDir = tempDir();
@@ -71,7 +71,7 @@ describe("a server that the hub started", () => {
     expect(error.message).toContain("in a row");
     expect(starts).toBe(MAX_TRIES);
     expect(said).toHaveLength(MAX_TRIES);
-  }, 360_000);
+  });
 
   it("and whose data are damaged is given up at once, with its last words", async () => {
     const dataDir = tempDir();
@@ -92,7 +92,7 @@ describe("a server that the hub started", () => {
     expect(error.message).toMatch(/did not start: .*events\.db is damaged.*: it is not started again$/);
     expect(error.message).not.toContain("in a row");
     expect(said).toEqual([expect.stringContaining("ended (SIGKILL); starting it again in 0.02 s.")]);
-  }, 240_000);
+  });
 
   it("and whose disk is full is started again until there is room, however many tries that takes; the full disk and the room are each reported once", async () => {
     const dataDir = tempDir();
@@ -111,7 +111,7 @@ describe("a server that the hub started", () => {
         onGivenUp: (error) => said.push(`GIVEN UP ${error.message}`),
         pauseMs: 20,
         fullPauseMs: 10,
-        room: () => ({ place: dataDir, freeBytes, freeFiles: null }),
+        room: () => ({ location: dataDir, freeBytes, freeFiles: null }),
       },
     );
     onTestFinished(() => kept.close());
@@ -127,14 +127,14 @@ describe("a server that the hub started", () => {
     ]);
     freeBytes = MIN_FREE_BYTES;
     rmSync(join(dataDir, "nats.conf"), { recursive: true });
-    await eventually("its return", async () => kept.pid !== null, 40_000);
+    await eventually("its return", async () => kept.pid !== null);
     await kept.probe();
     expect(said.slice(1)).toEqual([
       `There is room again on the disk of ${dataDir}: NATS goes on.`,
       ...said.slice(2, -1).map(() => expect.stringContaining("starting it again in 0.02 s")),
       expect.stringContaining("NATS is up again"),
     ]);
-  }, 240_000);
+  });
 
   it("and that comes up on a full disk is said to be up, and no more: why it ended is explained once, until there is room", async () => {
     const dataDir = tempDir();
@@ -147,13 +147,13 @@ describe("a server that the hub started", () => {
       pauseMs: 20,
       fullPauseMs: 10,
       lookMs: 20,
-      room: () => ({ place: dataDir, freeBytes, freeFiles: null }),
+      room: () => ({ location: dataDir, freeBytes, freeFiles: null }),
     });
     onTestFinished(() => kept.close());
     for (let round = 0; round < 2; round++) {
       const pid = kept.pid!;
       process.kill(pid, "SIGKILL");
-      await eventually("its return", async () => kept.pid !== null && kept.pid !== pid, 40_000);
+      await eventually("its return", async () => kept.pid !== null && kept.pid !== pid);
     }
     freeBytes = MIN_FREE_BYTES;
     await eventually("the line that says that there is room", async () => said.length === 5);
@@ -169,7 +169,7 @@ describe("a server that the hub started", () => {
       `There is room again on the disk of ${dataDir}: NATS goes on.`,
       expect.stringMatching(atLength),
     ]);
-  }, 240_000);
+  });
 
   it("and that is a broker keeps its streams however little room there was when it was started", async () => {
     const dataDir = tempDir();
@@ -189,12 +189,12 @@ describe("a server that the hub started", () => {
     mkdirSync(join(dataDir, "nats"));
     const { bavail, bsize } = statfsSync(dataDir);
     const room = roomOf(dataDir, "nats")!;
-    expect(room.place).toBe(dataDir);
+    expect(room.location).toBe(dataDir);
     expect(Math.abs(room.freeBytes - bavail * bsize)).toBeLessThan(1_073_741_824);
     expect(roomOf(join(dataDir, "not there"), "nats")).toBeNull();
-    expect(isFull({ place: "/", freeBytes: MIN_FREE_BYTES - 1, freeFiles: null })).toBe(true);
-    expect(isFull({ place: "/", freeBytes: MIN_FREE_BYTES, freeFiles: 0 })).toBe(true);
-    expect(isFull({ place: "/", freeBytes: MIN_FREE_BYTES, freeFiles: null })).toBe(false);
+    expect(isFull({ location: "/", freeBytes: MIN_FREE_BYTES - 1, freeFiles: null })).toBe(true);
+    expect(isFull({ location: "/", freeBytes: MIN_FREE_BYTES, freeFiles: 0 })).toBe(true);
+    expect(isFull({ location: "/", freeBytes: MIN_FREE_BYTES, freeFiles: null })).toBe(false);
   });
 
   it("and whose pid cannot be written down, as on a full disk, is ended again: it would keep its port from the next one", async () => {
@@ -220,13 +220,15 @@ describe("a server that the hub started", () => {
     await eventually("the line about its silence", async () => said.length > 0);
     await sleep(1_500);
     process.kill(first.pid!, "SIGCONT");
-    await eventually("the line about its return", async () => said.length > 1);
-    expect(said).toEqual([expect.stringMatching(/NATS \(process \d+\) does not answer: .*waits for it/), "NATS answers again."]);
+    await eventually("word of its return", async () => said.at(-1) === "NATS answers again.");
+    expect(said[0]).toMatch(/^NATS \(process \d+\) does not answer: .*waits for it/);
+    // Never twice in a row. On a busy machine it may be silent again.
+    expect(said.filter((line, i) => (line === "NATS answers again.") !== (i % 2 === 1))).toEqual([]);
     expect(kept.pid).toBe(first.pid);
     const nc = await connectAs(first.url);
     await nc.close();
     await kept.close();
-  }, 240_000);
+  });
 });
 
 describe("a data directory's servers", () => {
@@ -240,5 +242,5 @@ describe("a data directory's servers", () => {
     });
     expect(isAlive(first.pid!)).toBe(true);
     await first.probe();
-  }, 240_000);
+  });
 });

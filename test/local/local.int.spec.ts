@@ -49,7 +49,7 @@ describe("a backend", () => {
     await query("CREATE TABLE kept AS SELECT 7 AS n");
     expect(await query("SELECT n FROM kept")).toEqual([{ n: 7 }]);
     expect(statSync(join(dataDir, "postgres.password")).mode & 0o077).toBe(0);
-  }, 240_000);
+  });
 
   it("of PostgreSQL comes from the npm package where none is on PATH", async ({ skip }) => {
     if (existsSync("/usr/lib/postgresql")) skip("a PostgreSQL of the system stands in /usr/lib/postgresql");
@@ -61,7 +61,7 @@ describe("a backend", () => {
     const postgres = await startPostgres({ dataDir: openDir() });
     expect(postgres).toMatchObject({ how: "embedded", detail: expect.stringContaining("PostgreSQL 18") });
     await postgres.close();
-  }, 240_000);
+  });
 
   it.skipIf(process.getuid?.() !== 0)(
     "of PostgreSQL says which folder is closed to its own user and how to mend it, and keeps no data elsewhere (only root needs another user)",
@@ -83,7 +83,6 @@ describe("a backend", () => {
       expect(existsSync(join(dataDir, "postgres/PG_VERSION"))).toBe(true);
       await postgres.close();
     },
-    60_000,
   );
 
   it.skipIf(process.getuid?.() !== 0)(
@@ -113,7 +112,6 @@ describe("a backend", () => {
       const again = await startPostgres({ dataDir });
       await again.close();
     },
-    60_000,
   );
 
   it("listens where it did before; where another program has taken its port it says so and goes elsewhere, unless the port was asked for", async () => {
@@ -136,7 +134,7 @@ describe("a backend", () => {
     expect(said).toEqual([expect.stringMatching(new RegExp(`port ${port}.* ${portOf(third.url)} now`))]);
     await third.close();
     await expect(startNats({ dataDir, port })).rejects.toMatchObject({ code: "port-in-use" });
-  }, 240_000);
+  });
 
   it("named in the environment is used, and is an error when it does not answer", async () => {
     const dataDir = tempDir();
@@ -151,7 +149,7 @@ describe("a backend", () => {
       code: "backend-unreachable",
       message: expect.stringContaining("TRIBUTARY_NATS_URL"),
     });
-  }, 240_000);
+  });
 
   it("on a port in use says which", async () => {
     const server = createServer().listen(0, "127.0.0.1");
@@ -172,7 +170,7 @@ describe("a backend", () => {
       code: "data-corrupt",
       message: expect.stringMatching(/events\.db is damaged: file is not a database/),
     });
-  }, 240_000);
+  });
 
   it("whose data another process has open is not said to be damaged", async () => {
     const dataDir = tempDir();
@@ -182,7 +180,7 @@ describe("a backend", () => {
       code: "data-locked",
       message: expect.stringMatching(/another process has .*events\.db open/),
     });
-  }, 240_000);
+  });
 });
 
 describe("a data directory", () => {
@@ -199,7 +197,7 @@ describe("a data directory", () => {
     const again = await startBackends({ dataDir, say: (line) => said.push(line) });
     await again.close();
     expect(said.join()).toContain("taking over its lock");
-  }, 300_000);
+  });
 
   it("whose owner was killed with SIGKILL works again: what it left running is ended first", async () => {
     const dataDir = openDir();
@@ -221,7 +219,7 @@ describe("a data directory", () => {
     await again.close();
     await removeAbandoned(dataDir);
     expect(existsSync(dataDir)).toBe(false);
-  }, 300_000);
+  });
 });
 
 describe("a start that is called off", () => {
@@ -240,7 +238,7 @@ describe("a start that is called off", () => {
     await expect(started).rejects.toMatchObject({ code: "backend-failed", message: expect.stringContaining("interrupted") });
     expect(pidsSeen.filter(isAlive)).toEqual([]);
     expect(readdirSync(dataDir).filter((name) => name.endsWith(".pid") || name.startsWith("lock"))).toEqual([]);
-  }, 240_000);
+  });
 });
 
 describe("the bootstrap", () => {
@@ -329,7 +327,7 @@ describe("docker-compose.yml", () => {
     const nc = await connectAs(url, { user: "hub", password });
     expect((await (await nc.jetstreamManager()).getAccountInfo()).streams).toBe(0);
     await nc.close();
-  }, 60_000);
+  });
 
   it("gives PostgreSQL's password beside the address, which the hub's driver takes", async () => {
     const postgres = await startPostgres({ dataDir: openDir() });
@@ -345,5 +343,5 @@ describe("docker-compose.yml", () => {
     await client.connect();
     expect((await client.query("SELECT 1 AS one")).rows).toEqual([{ one: 1 }]);
     await client.end();
-  }, 60_000);
+  });
 });

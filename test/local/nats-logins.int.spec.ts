@@ -1,6 +1,5 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { inboxPrefix, type NatsSettings, parseNatsUrl, SUBJECTS, withoutLogin } from "../../services/core/index.ts";
@@ -11,8 +10,9 @@ import { connectBroker, startIngress } from "../../services/ingress/index.ts";
 import { type Backend, natsSettings, startEventStore, startNats } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
 import { connectAs, serveNats, type TestServer } from "../support/broker.ts";
+import { newDir } from "../support/home.ts";
 import { gate, number, ORG, registration } from "../support/hub.ts";
-import { tempDir } from "../support/temp.ts";
+import { promptly, tempDir } from "../support/temp.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const TLS = join(ROOT, "test/vectors/tls");
@@ -69,13 +69,13 @@ describe("hub and device log in at a NATS server", () => {
     const { port } = await server(`authorization { user: "u", password: ${JSON.stringify(PASSWORD)} }`);
     await bothGetIn(`nats://u:${encoded}@127.0.0.1:${port}`, {});
     await bothGetIn(`nats://127.0.0.1:${port}`, { user: "u", password: PASSWORD });
-  }, 90_000);
+  });
 
   it("with a token", async () => {
     const { port } = await server(`authorization { token: ${JSON.stringify(PASSWORD)} }`);
     await bothGetIn(`nats://${encoded}@127.0.0.1:${port}`, {});
     await bothGetIn(`nats://127.0.0.1:${port}`, { token: PASSWORD });
-  }, 90_000);
+  });
 
   it("with an nkey, whose seed is never sent", async () => {
     const user = nkeys.createUser();
@@ -85,7 +85,7 @@ describe("hub and device log in at a NATS server", () => {
     await expect(connectBroker(`nats://127.0.0.1:${port}`, "test", { nkeySeed: other })).rejects.toMatchObject({
       code: "login-refused",
     });
-  }, 90_000);
+  });
 
   it("with a creds file, where an operator's JWTs say who may do what", async () => {
     const [operator, account, user] = [nkeys.createOperator(), nkeys.createAccount(), nkeys.createUser()];
@@ -107,7 +107,7 @@ describe("hub and device log in at a NATS server", () => {
     await expect(connectBroker(`nats://127.0.0.1:${port}`, "test", { creds: "nothing" })).rejects.toMatchObject({
       code: "input-malformed",
     });
-  }, 90_000);
+  });
 
   it("with a client certificate, at a server whose authority is the organisation's own", async () => {
     const { port } = await server(
@@ -128,7 +128,7 @@ describe("hub and device log in at a NATS server", () => {
     });
     await expect(connecting({ ...mine, key: pem("server.key") })).rejects.toMatchObject({ code: "tls-refused" });
     await expect(deviceSync(`tls://localhost:${port}`)).rejects.toMatchObject({ code: "tls-refused" });
-  }, 90_000);
+  });
 
   it("but not without TLS if the address insists on it", async () => {
     const { port } = await server("");
@@ -141,16 +141,18 @@ describe("hub and device log in at a NATS server", () => {
   it("at any of several servers", async () => {
     const { port } = await server(`authorization { user: "u", password: "p" }`);
     await bothGetIn(`nats://u:p@127.0.0.1:9,nats://127.0.0.1:${port}`, {});
-  }, 90_000);
+  });
 });
 
 describe("a login that is not enough", () => {
   it("is told at once, without the password, and a device keeps its events", async () => {
     const { port } = await server(`authorization { user: "u", password: "right" }`);
-    const startedMs = Date.now();
-    const failure = await deviceSync(`nats://u:${encoded}@127.0.0.1:${port}`).catch((error: unknown) => error);
+    const failure = await promptly(
+      "the refusal",
+      () => 8_000,
+      () => deviceSync(`nats://u:${encoded}@127.0.0.1:${port}`).catch((error: unknown) => error),
+    );
     expect(failure).toMatchObject({ code: "login-refused", message: "the hub's broker refuses the login" });
-    expect(Date.now() - startedMs).toBeLessThan(8_000);
     expect(`${String(failure)} ${JSON.stringify(failure)}`).not.toMatch(/p@ss|p%40ss/);
   });
 
@@ -231,7 +233,7 @@ describe("the configuration in docs/production.md", () => {
   let log: Log;
   const started: (() => Promise<unknown>)[] = [];
   beforeAll(async () => {
-    const dir = mkdtempSync(join(tmpdir(), "tributary-doc-"));
+    const dir = newDir("doc");
     const key = await makeKey("doc");
     token = await issueToken(key, { org: ORG, site: "juba", lifetimeS: 3_600, nowMs: Date.now() });
     const { user, pass } = siteLogin(token, ORG, "juba");
@@ -259,7 +261,7 @@ describe("the configuration in docs/production.md", () => {
     return async () => {
       for (const close of started) await close();
     };
-  }, 60_000);
+  });
 
   it("lets a site sync with its token alone", async () => {
     expect(await deviceSync(`nats://127.0.0.1:${running.port}`, undefined, token)).toMatchObject({ confirmed: 1, pending: 0 });

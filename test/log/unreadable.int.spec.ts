@@ -4,6 +4,7 @@ import { type OriginId, type Seq, TributaryError } from "../../services/core/ind
 import { randomEpoch } from "../../services/core/node.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
 import { type EmbeddedNode, startNode } from "../../services/log/node/index.ts";
+import { WAIT_MS } from "../support/patience.ts";
 import { all } from "../support/temp.ts";
 
 const HASH = "ab".repeat(32);
@@ -83,7 +84,7 @@ describe("an event whose metadata are malformed", () => {
 
       const seen: string[] = [];
       const follow = async (): Promise<void> => {
-        for await (const { entries } of log.subscribe({ after: from, signal: AbortSignal.timeout(10_000) }))
+        for await (const { entries } of log.subscribe({ after: from, signal: AbortSignal.timeout(WAIT_MS) }))
           seen.push(...entries.map(({ head }) => `${head.origin}/${head.seq}`));
       };
       await expect(follow()).rejects.toBeInstanceOf(TributaryError);

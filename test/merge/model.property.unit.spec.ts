@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { checkHistories, nothingCounted } from "../support/model.ts";
-import { IS_QUICK, runs } from "../support/runs.ts";
+import { IS_QUICK, runs, untilEnough } from "../support/runs.ts";
 
 /** A new seed each time; a failure names it, and `TRIBUTARY_TEST_SEED=… npm test -- test/merge/model` plays the run again. */
 const SEED = Number(process.env.TRIBUTARY_TEST_SEED ?? Date.now() % 2 ** 31);
@@ -28,15 +28,17 @@ const REASONS = [
 ];
 
 describe(`replicas that were cut off from each other, seed ${SEED}`, () => {
-  it("show the same rows and decisions once they hold the same events, as the definitions say, whatever the rule (I9)", {
-    timeout: 300_000,
-  }, () => {
+  it("show the same rows and decisions once they hold the same events, as the definitions say, whatever the rule (I9)", () => {
     const counts = nothingCounted();
     const reasons = new Set<string>();
-    checkHistories(SEED, RUNS, counts, reasons);
-    expect(counts.histories).toBe(RUNS);
+    const least = IS_QUICK ? REASONS.length / 2 : REASONS.length - 1;
+    untilEnough(
+      (round) => checkHistories(SEED + round, RUNS, counts, reasons),
+      () => reasons.size > least,
+    );
+    expect(counts.histories).toBeGreaterThanOrEqual(RUNS);
     // A tenth of the histories may miss the rarest reasons.
-    if (IS_QUICK) expect(reasons.size).toBeGreaterThan(REASONS.length / 2);
+    if (IS_QUICK) expect(reasons.size).toBeGreaterThan(least);
     else expect([...reasons].sort(), "each reason was met").toEqual(REASONS);
   });
 });

@@ -28,12 +28,12 @@ describe("the answers of a real EventStoreDB 23.10.6", () => {
   it("are those of the embedded node, on disk", async () => {
     await using node = await startNode({ dataDir: tempDir() });
     compare(await askAll(node.url));
-  }, 360_000);
+  });
 
   const url = process.env.TRIBUTARY_EVENTSTORE_EMPTY_URL;
   it("are those of the empty server at TRIBUTARY_EVENTSTORE_EMPTY_URL", async ({ skip }) => {
     if (url === undefined || url === "")
       skip("no empty server is named: its events could not be told from those of the questions");
     compare(await askAll(url!));
-  }, 360_000);
+  });
 });

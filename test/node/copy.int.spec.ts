@@ -55,7 +55,7 @@ it("a node copies its database while it takes appends: the copy runs, has only w
   expect((await again.appendToStream("s", event(0), { expectedRevision: BigInt(found.length - 1) })).success).toBe(true);
   await again.dispose();
   await client.dispose();
-}, 240_000);
+});
 
 it("a node in memory makes no copy, and copies that nobody took away are gone after the next start", async () => {
   await using memory = await startNode();
@@ -71,7 +71,7 @@ it("a node in memory makes no copy, and copies that nobody took away are gone af
   }
   await using _ = await startNode({ dataDir });
   expect(existsSync(join(dataDir, "copies"))).toBe(false);
-}, 240_000);
+});
 
 it("a file that is not a database is reported as damaged", () => {
   const path = join(tempDir(), "events.db");

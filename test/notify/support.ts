@@ -1,7 +1,6 @@
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type IncomingHttpHeaders, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Client } from "pg";
 import { SMTPServer, type SMTPServerOptions } from "smtp-server";
@@ -10,6 +9,8 @@ import { startPostgres } from "../../services/local/index.ts";
 import { type NotifierOptions, parseSettings, type Settings, startNotifier } from "../../services/notify/index.ts";
 import { connectViews } from "../../services/views/index.ts";
 import { withCluster } from "../support/cluster.ts";
+import { newDir } from "../support/home.ts";
+import { WAIT_MS } from "../support/patience.ts";
 
 const SQL = join(import.meta.dirname, "../../services/views/sql/003_notifications.sql");
 export const SECRET = "a-secret-of-the-desk";
@@ -38,7 +39,7 @@ export interface Outbox {
 
 /** The outbox table on a real PostgreSQL. */
 export async function openOutbox(): Promise<Outbox> {
-  const dir = mkdtempSync(join(tmpdir(), "tributary-notify-"));
+  const dir = newDir("notify");
   // As root, PostgreSQL runs as another user, who must reach its folder.
   chmodSync(dir, 0o755);
   withCluster(dir);
@@ -99,6 +100,8 @@ export interface Receiver {
   readonly url: string;
   readonly port: number;
   readonly posts: readonly Post[];
+  /** Ends the connections under way without an answer. */
+  hangUp(): void;
   /** Ends the server, so that connections are refused. */
   stop(): Promise<void>;
 }
@@ -128,7 +131,7 @@ export async function openReceiver(
   };
   onTestFinished(stop);
   const { port: actual } = server.address() as AddressInfo;
-  return { url: `http://127.0.0.1:${actual}/hook`, port: actual, posts, stop };
+  return { url: `http://127.0.0.1:${actual}/hook`, port: actual, posts, hangUp: () => server.closeAllConnections(), stop };
 }
 
 export interface MailServer {
@@ -176,7 +179,7 @@ export function hurriedNotifier(outbox: Outbox, settings: Settings, more: Partia
     pollMs: 50,
     firstBackoffMs: 50,
     maxBackoffMs: 400,
-    sendTimeoutMs: 1_000,
+    sendTimeoutMs: WAIT_MS,
     ...more,
   });
   onTestFinished(() => notifier.close());

@@ -1,22 +1,12 @@
 import { execFile, spawn } from "node:child_process";
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { delimiter, dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { NODE_FLAGS, ROOT } from "../../services/cli/program.ts";
 import { startNats, startPostgres } from "../../services/local/index.ts";
 import { connectViews } from "../../services/views/index.ts";
 import { withCluster } from "../support/cluster.ts";
+import { newDir } from "../support/home.ts";
 import { eventually } from "../support/temp.ts";
 import { CONSUMER, REGISTER } from "./register.ts";
 
@@ -83,7 +73,7 @@ const onDisk = (dir: string): number =>
   readdirSync(dir, { recursive: true, encoding: "utf8" }).reduce((sum, name) => sum + statSync(join(dir, name)).blocks * 512, 0);
 
 beforeAll(async () => {
-  work = mkdtempSync(join(tmpdir(), "tributary-packages-"));
+  work = newDir("packages");
   chmodSync(work, 0o755);
   await done(ROOT, process.execPath, ["packages/pack.ts", work]);
   const [field, hub] = ["field", "hub"].map(
@@ -185,7 +175,7 @@ describe("the hub's package", () => {
       hub.kill("SIGTERM");
       await over;
     });
-    await eventually("the hub's start", async () => said.includes("is running") || hub.exitCode !== null, 120_000);
+    await eventually("the hub's start", async () => said.includes("is running") || hub.exitCode !== null);
     expect(hub.exitCode === null ? "" : said).toBe("");
     const state = JSON.parse(readFileSync(join(project, ".tributary/hub/hub.json"), "utf8")) as {
       readonly httpUrl: string;

@@ -23,7 +23,7 @@ const ages = defineTotals({
   sums: { years: integer() },
   from: { people: ({ phone, age }) => ({ phone: phone as string, years: age as number }) },
 }) as unknown as Totals;
-const target: FoldTarget = { projection: people, generation: 1, place: "views", totals: [ages], pins: {} };
+const target: FoldTarget = { projection: people, generation: 1, namespace: "views", totals: [ages], pins: {} };
 const gate = { read: (_: unknown, data: JsonObject) => ({ data }) } as never; // data is read as it is written
 
 const named = (id: string, data: JsonObject, more: Partial<OldEvent> = {}): OldEvent => ({
@@ -123,14 +123,12 @@ describe("folding entries into a view", () => {
       LogEntry,
     ];
     const { changes, moved } = folded([one, other]);
-    expect(changes.decisions).toMatchObject([
-      { entityId: "a", position: 20n, settledPosition: null, decision: { isOpen: true } },
-    ]);
+    expect(changes.decisions).toMatchObject([{ entityId: "a", position: 20n, endedAt: null, decision: { isOpen: true } }]);
     const both = { [one.head.origin]: 0, [other.head.origin]: 0 };
     const [word] = (await written([], [], [named("a", { name: "Deng" }, { basis: both as never })])) as [LogEntry];
-    const settled = folded([{ ...word, position: 30n as never }], known(moved.states)).changes;
-    expect(settled.settled).toMatchObject([{ entityId: "a", register: "name", position: 30n }]);
-    expect(settled.rows).toMatchObject([{ row: { values: { name: "Deng" }, conflicts: 0 } }]);
+    const decided = folded([{ ...word, position: 30n as never }], known(moved.states)).changes;
+    expect(decided.ended).toMatchObject([{ entityId: "a", register: "name", position: 30n }]);
+    expect(decided.rows).toMatchObject([{ row: { values: { name: "Deng" }, conflicts: 0 } }]);
   });
 
   it("replaces what is shown of an entity that is folded again: what it added before is taken back", async () => {

@@ -96,7 +96,7 @@ it("what only the database refuses is found event by event, and its entity parke
   expect(await one("SELECT count(*)::int AS n FROM tributary.audit WHERE site = 'careless'")).toEqual({ n: 43 });
   await hub.projector.close();
   hub.projector = await hub.startProjector();
-}, 180_000);
+});
 
 it("a decision must fit the entity's own forms, wherever it comes from", async () => {
   const field = hub.field("judge", "t1", { schemas: SCHEMAS });

@@ -1,5 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { explainEntity, verify } from "../../services/audit/index.ts";
@@ -19,6 +18,7 @@ import {
 } from "../../services/merge/crdt/index.ts";
 import { unpackState } from "../../services/merge/engine.ts";
 import { decimal, defineProjection, json, set, text } from "../../services/merge/index.ts";
+import { newDir } from "../support/home.ts";
 import { openTestHub, type TestHub } from "../support/hub.ts";
 
 const plans = defineProjection({
@@ -44,7 +44,7 @@ let schemas: string;
 const entity = { type: "plan", id: "P-1" };
 
 beforeAll(async () => {
-  schemas = mkdtempSync(join(tmpdir(), "tributary-schemas-"));
+  schemas = newDir("schemas");
   mkdirSync(join(schemas, "plan"));
   writeFileSync(
     join(schemas, "plan/v1.schema.json"),

@@ -12,7 +12,7 @@ import { eventually } from "../support/temp.ts";
 let hub: TestHub;
 beforeAll(async () => {
   hub = await openTestHub();
-}, 360_000);
+});
 afterAll(() => hub?.close());
 
 const rowsOf = async (sql: string, ...values: unknown[]): Promise<Record<string, unknown>[]> =>
@@ -136,7 +136,6 @@ describe("one event that a table of the views refuses", () => {
       const { parked: left, problems } = await report();
       expect({ left, problems }).toEqual({ left: [], problems: [] });
     },
-    60_000,
   );
 });
 
@@ -144,42 +143,38 @@ describe("one event that a table of the hub's own refuses", () => {
   it.each([
     ["tributary.audit", "its audit row stands with placeholders, and says what was refused"],
     ["tributary.origin", "its origin's count is noted to be short"],
-  ])(
-    "%s: %s, and all that it says is in the views",
-    async (table) => {
-      const bad = `bad${++cases}`;
-      const away = await refusing(table, bad, table.endsWith("audit") ? { of: "NEW.entity_id" } : {});
-      const writer = oldWriter(hub.log, table.endsWith("origin") ? bad : `here${cases}`);
-      await writer.append(
-        person(`fine${cases}`),
-        person(`${bad}-a`),
-        person(`fine${cases}-2`),
-        change(`${bad}-a`, { given_name: "Nyibol" }),
-      );
-      await hub.projected();
-      expect([await given(`fine${cases}`), await given(`${bad}-a`), await given(`fine${cases}-2`)]).toEqual([
-        "Awɛŋ",
-        "Nyibol",
-        "Awɛŋ",
-      ]);
-      const noted = await rowsOf(
-        "SELECT seq::int, projection_error FROM tributary.audit WHERE origin = $1 AND projection_error IS NOT NULL",
-        writer.origin,
-      );
-      expect(noted.length).toBeGreaterThanOrEqual(2);
-      for (const { projection_error } of noted) expect(projection_error).toContain(`does not take ${bad}`);
-      await away();
-      await expectAudited();
-      // An event with placeholders in the audit is still found by its entity's name.
-      expect(await explainEntity({ ...hub, db: hub.db }, `beneficiary/${bad}-a`, "given_name")).toMatchObject([
-        { registers: [{ steps: [{ value: "Awɛŋ" }, { value: "Nyibol" }] }] },
-      ]);
-      await askRefold(hub.db, "beneficiaries", [{ type: "beneficiary", id: `${bad}-a` }]);
-      await eventually("the retry", async () => (await one("SELECT 1 FROM tributary.refold")) === undefined);
-      expect(await given(`${bad}-a`)).toBe("Nyibol");
-    },
-    60_000,
-  );
+  ])("%s: %s, and all that it says is in the views", async (table) => {
+    const bad = `bad${++cases}`;
+    const away = await refusing(table, bad, table.endsWith("audit") ? { of: "NEW.entity_id" } : {});
+    const writer = oldWriter(hub.log, table.endsWith("origin") ? bad : `here${cases}`);
+    await writer.append(
+      person(`fine${cases}`),
+      person(`${bad}-a`),
+      person(`fine${cases}-2`),
+      change(`${bad}-a`, { given_name: "Nyibol" }),
+    );
+    await hub.projected();
+    expect([await given(`fine${cases}`), await given(`${bad}-a`), await given(`fine${cases}-2`)]).toEqual([
+      "Awɛŋ",
+      "Nyibol",
+      "Awɛŋ",
+    ]);
+    const noted = await rowsOf(
+      "SELECT seq::int, projection_error FROM tributary.audit WHERE origin = $1 AND projection_error IS NOT NULL",
+      writer.origin,
+    );
+    expect(noted.length).toBeGreaterThanOrEqual(2);
+    for (const { projection_error } of noted) expect(projection_error).toContain(`does not take ${bad}`);
+    await away();
+    await expectAudited();
+    // An event with placeholders in the audit is still found by its entity's name.
+    expect(await explainEntity({ ...hub, db: hub.db }, `beneficiary/${bad}-a`, "given_name")).toMatchObject([
+      { registers: [{ steps: [{ value: "Awɛŋ" }, { value: "Nyibol" }] }] },
+    ]);
+    await askRefold(hub.db, "beneficiaries", [{ type: "beneficiary", id: `${bad}-a` }]);
+    await eventually("the retry", async () => (await one("SELECT 1 FROM tributary.refold")) === undefined);
+    expect(await given(`${bad}-a`)).toBe("Nyibol");
+  });
 
   it("a note on a case, a settlement and a quarantined event that are refused stand in the audit with a note, and stop nobody", async () => {
     const bad = `bad${++cases}`;
@@ -211,7 +206,7 @@ describe("one event that a table of the hub's own refuses", () => {
     ]);
     for (const each of away) await each();
     await expectAudited();
-  }, 240_000);
+  });
 
   it("a notice that is refused parks its entity, and people are told once when it is taken", async () => {
     const told = defineProjection({
@@ -242,7 +237,7 @@ describe("one event that a table of the hub's own refuses", () => {
     }
     await hub.projector.close();
     hub.projector = await hub.startProjector();
-  }, 240_000);
+  });
 
   it("a trigger that raises PostgreSQL's own codes of operation does not stop other events either", async () => {
     const bad = `bad${++cases}`;
@@ -262,7 +257,7 @@ describe("one event that a table of the hub's own refuses", () => {
     expect((await report()).problems).toMatchObject([{ part: "parked", where: `beneficiaries/${bad}-a` }]);
     await askRefold(hub.db, "beneficiaries", [{ type: "beneficiary", id: `${bad}-a` }]);
     await eventually("the retry", async () => (await parked(`${bad}-a`)).length === 0);
-  }, 240_000);
+  });
 });
 
 describe("an old log's event", () => {
@@ -287,7 +282,7 @@ describe("an old log's event", () => {
     const [told] = await explainEntity({ ...hub, db: hub.db }, "beneficiary/OLD-2", "given_name");
     expect(told!.registers[0]!.steps[0]).toMatchObject({ occurredAt: "0000-01-01T00:00:00.000Z" });
     expect((await report()).parked.map(({ entity }) => entity)).toEqual(expect.arrayContaining(["OLD-5\uFFFD"]));
-  }, 240_000);
+  });
 
   it("with a value that its column cannot hold is mended by a later event that corrects it, and the newer values are shown", async () => {
     const writer = oldWriter(hub.log, "nul");
@@ -327,7 +322,7 @@ describe("an old log's event", () => {
     expect(await one("SELECT phone FROM views.beneficiaries WHERE id = 'NUL-1'")).toEqual({ phone: "+10" });
     expect((await report()).parked.map(({ entity }) => entity)).not.toContain("NUL-1");
     await expectAudited();
-  }, 240_000);
+  });
 
   it("that comes with its correction in one page parks no entity", async () => {
     await oldWriter(hub.log, "both").append(
@@ -360,7 +355,7 @@ it("a state that cannot be read parks only its entity, and the next event mends 
   await eventually("the mending", async () => (await parked("STATE-1")).length === 0);
   expect(await one("SELECT phone, village FROM views.beneficiaries WHERE id = 'STATE-1'")).toEqual({ phone: "+1", village: "V" });
   await expectAudited();
-}, 240_000);
+});
 
 describe("a build", () => {
   // A column whose check lets through what PostgreSQL's type does not.
@@ -425,5 +420,5 @@ describe("a build", () => {
     expect(books).toMatchObject({ view: "careless", differing: 0, named: [] });
     await hub.projector.close();
     hub.projector = await hub.startProjector();
-  }, 360_000);
+  });
 });

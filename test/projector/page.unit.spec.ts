@@ -39,7 +39,7 @@ async function world(...events: readonly OldEvent[]) {
     },
   } as never; // only states are asked for
   const states = openStates(db, people, { maxHot: 100 });
-  const target: ViewTarget = { projection: people, generation: 1, place: "views", totals: [], pins: {}, states };
+  const target: ViewTarget = { projection: people, generation: 1, namespace: "views", totals: [], pins: {}, states };
   const deps = { gate, counts: counting(log) };
   const fold = (some: readonly LogEntry[]) => foldPage(deps, [target], some, some.at(-1)!.position);
   return { entries, states, fold, asked, kept };

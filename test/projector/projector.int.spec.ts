@@ -69,11 +69,11 @@ describe("the views", () => {
     });
 
     one.noteSeen(entity, two.seen(entity));
-    const settling = await one.append(update(number(1), { household_size: 5 }));
+    const deciding = await one.append(update(number(1), { household_size: 5 }));
     await send(one);
     expect(await row(number(1))).toMatchObject({ household_size: "5", conflicts: 0 });
-    const settled = await entityTrail(hub.db, `beneficiary/${number(1)}`);
-    expect(settled.decisions[0]!.settledPosition).toBe(settled.events.find(({ id }) => id === settling.id)!.position);
+    const after = await entityTrail(hub.db, `beneficiary/${number(1)}`);
+    expect(after.decisions[0]!.settledPosition).toBe(after.events.find(({ id }) => id === deciding.id)!.position);
   });
 
   it("keep text that is hard on databases: tabs, backslashes, line ends, quotes, many scripts", async () => {

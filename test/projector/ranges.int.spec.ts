@@ -1,5 +1,4 @@
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -32,6 +31,7 @@ import {
   text,
   timestamp,
 } from "../../services/merge/index.ts";
+import { newDir } from "../support/home.ts";
 import { openTestHub, registration, SCHEMAS, type TestHub } from "../support/hub.ts";
 import { beyondOf, COLUMN_VALUES, edgesOf, MEMBERS, saidOf, withMember, writeAsOld } from "../support/ranges.ts";
 import { eventually } from "../support/temp.ts";
@@ -56,7 +56,7 @@ const probes = defineProjection({ name: "probes", entity: ENTITY, columns: COLUM
 let schemas: string;
 let hub: TestHub;
 beforeAll(async () => {
-  schemas = mkdtempSync(join(tmpdir(), "tributary-ranges-"));
+  schemas = newDir("ranges");
   cpSync(SCHEMAS, schemas, { recursive: true });
   mkdirSync(join(schemas, SUBJECT));
   const form = { tributary: { entity: ENTITY, events: [TYPE] }, type: "object" };
@@ -207,7 +207,7 @@ describe("an event at the edge of what can be held, or beyond it,", () => {
         }
         await ordinaryEventIsShown();
       }),
-      { numRuns: 25, interruptAfterTimeLimit: 100_000 },
+      { numRuns: 25 },
     );
     // The runs have seen every outcome that an event can have.
     expect(seen.refused).toBeGreaterThan(0);
@@ -215,7 +215,7 @@ describe("an event at the edge of what can be held, or beyond it,", () => {
     expect([...seen.held]).toEqual(expect.arrayContaining(["out-of-range", "unfit-for-view"]));
     expect(await rows("SELECT view, entity_id, error FROM tributary.parked")).toEqual([]);
     expect(await rows("SELECT 1 FROM tributary.audit WHERE projection_error IS NOT NULL")).toEqual([]);
-  }, 540_000);
+  });
 
   it.each(MEMBERS.filter(([, range]) => beyondOf(range).length > 0))(
     "of an old outbox waits in quarantine, complete: %s",
@@ -332,7 +332,7 @@ describe("a value that no view can show", () => {
 
 describe("the hub's door", () => {
   it("goes by the live views: an edited file counts only once its view is built", async () => {
-    const dir = mkdtempSync(join(tmpdir(), "tributary-views-"));
+    const dir = newDir("views");
     const merge = join(import.meta.dirname, "../../services/merge/index.ts");
     const write = (type: string): void =>
       writeFileSync(
@@ -392,7 +392,7 @@ export default defineProjection({ name: "visits", entity: "assessment", columns:
       await door.close();
       rmSync(dir, { recursive: true, force: true });
     }
-  }, 240_000);
+  });
 });
 
 it("a device that knows the views refuses what they cannot show, or keeps it with the reason", async () => {

@@ -182,17 +182,25 @@ describe("a view that is rebuilt", () => {
   });
 
   it("spares the hub with a throttle, and a projector that restarts meanwhile goes on at once", async () => {
-    const startedMs = performance.now();
-    const building = build(hub.projections, { names: ["people"], fresh: true, compareOnly: true, maxEventsPerSecond: 500 });
+    const [names, stop] = [["people"], new AbortController()];
+    // An event a second: this one does not end before it is stopped.
+    const endless = { names, fresh: true, compareOnly: true, maxEventsPerSecond: 1, signal: stop.signal };
+    let isOver = false;
+    const building = build(hub.projections, endless).finally(() => {
+      isOver = true;
+    });
+    building.catch(() => {});
     await hub.projector.close();
     hub.projector = await hub.startProjector(hub.projections);
     await addOne();
     await hub.projected();
-    const projectedMs = performance.now() - startedMs;
-    await building;
-    const builtMs = performance.now() - startedMs;
-    expect(builtMs).toBeGreaterThan((added / 500) * 1_000 * 0.9);
-    expect(projectedMs).toBeLessThan(builtMs);
+    expect(isOver).toBe(false);
+    stop.abort(new Error("stopped"));
+    await expect(building).rejects.toThrow("stopped");
+
+    const startedMs = performance.now();
+    await build(hub.projections, { names, fresh: true, compareOnly: true, maxEventsPerSecond: 500 });
+    expect(performance.now() - startedMs).toBeGreaterThan((added / 500) * 1_000 * 0.9);
   });
 
   it("makes room for the build before it with --rollback, brought up to date, even if that is interrupted on the way", async () => {
@@ -314,7 +322,7 @@ describe("a view of SQL", () => {
     }
     await hub.db.query("DROP SCHEMA own, german CASCADE");
     await build(hub.projections, { names: ["people"] });
-  }, 120_000);
+  });
 
   it("that is materialized keeps only its own build: each build that was left is removed once it is let go, whichever others are kept", async () => {
     await hub.db.query("CREATE SCHEMA own");
@@ -332,13 +340,13 @@ describe("a view of SQL", () => {
       ["second", 0],
     ] as const) {
       await hub.db.query(`DROP MATERIALIZED VIEW own.${name}`);
-      await eventually(`${rest} builds that are left`, async () => (await left()) === rest, 30_000);
+      await eventually(`${rest} builds that are left`, async () => (await left()) === rest);
     }
     await hub.db.query("DROP SCHEMA own");
     await addOne();
     await hub.projected();
     await expectBalanced(hub);
-  }, 120_000);
+  });
 
   it("of ours that others read stops a start, which names them, when its columns change or it is no longer declared, until they are dropped", async () => {
     const villages = (sql: string) =>
@@ -359,7 +367,7 @@ describe("a view of SQL", () => {
     hub.projector = await hub.startProjector(before);
     await hub.projected();
     expect((await hub.db.query("SELECT to_regclass('views.villages') AS v")).rows).toEqual([{ v: null }]);
-  }, 120_000);
+  });
 
   it("and its tables keep the rules of who may see which rows, and the indexes that somebody made", async () => {
     await hub.db.query(
@@ -409,19 +417,11 @@ it("a swap waits while somebody reads for a long time, and delays no other reade
     };
     const building = alone(db, true, () => rebuild({ ...deps, say }, { names: ["people"], fresh: true }));
     building.catch(() => {});
-    let slowestMs = 0;
-    await eventually(
-      "a swap that is tried again and again",
-      async () => {
-        const startedMs = performance.now();
-        await quick.query("SELECT count(*) FROM views.people");
-        slowestMs = Math.max(slowestMs, performance.now() - startedMs);
-        return waits >= 3;
-      },
-      60_000,
-    );
-    // Half a second at a time, and what a busy machine adds. Without a bound, a reader would wait for as long as the other one holds its lock.
-    expect(slowestMs).toBeLessThan(15_000);
+    await eventually("a swap that is tried again and again", async () => {
+      // Without a bound, this reader would wait as long as the other one holds its lock: to the end of this test.
+      await quick.query("SELECT count(*) FROM views.people");
+      return waits >= 3;
+    });
     stop.abort(new Error("stopped"));
     await expect(building).rejects.toThrow("stopped");
     expect(await live()).toBe(before);
@@ -431,7 +431,7 @@ it("a swap waits while somebody reads for a long time, and delays no other reade
   } finally {
     await Promise.all([db, reader, long, quick].map((each) => each.end()));
   }
-}, 120_000);
+});
 
 describe("a view that is no longer declared", () => {
   it("is removed at the next start, and the other views go on", async () => {

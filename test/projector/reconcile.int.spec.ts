@@ -152,4 +152,4 @@ it("balancing gives way to a projector that waits to bring views in line, and le
   } finally {
     await Promise.all([db.end(), projector.end()]);
   }
-}, 60_000);
+});

@@ -7,7 +7,7 @@ import { eventually } from "../support/temp.ts";
 let hub: TestHub;
 beforeAll(async () => {
   hub = await openTestHub({ schemas: SCHEMAS });
-}, 540_000);
+});
 afterAll(() => hub?.close());
 
 const withDeps = async <T>(work: (deps: Parameters<typeof rebuild>[0]) => Promise<T>): Promise<T> => {
@@ -62,4 +62,4 @@ it("going back to an earlier build that cannot read what has been registered sin
   });
   const [books] = await withDeps((deps) => reconcile(deps, { names: ["beneficiaries"], repair: false }));
   expect(books).toMatchObject({ differing: 0, notCompared: null });
-}, 360_000);
+});

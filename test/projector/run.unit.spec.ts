@@ -1,7 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { type Failure, type Life, type LifeEvent, lifeAfter, NO_TROUBLE } from "../../services/projector/run.ts";
 
-const failure: Failure = { error: new Error("away"), said: "away", isFinal: false, isPlaceDoubted: false, lacksTables: false };
+const failure: Failure = {
+  error: new Error("away"),
+  said: "away",
+  isFinal: false,
+  arePositionsDoubted: false,
+  lacksTables: false,
+};
 const failed = (more: Partial<Failure> = {}): LifeEvent<string> => ({ kind: "failed", failure: { ...failure, ...more } });
 const opened: LifeEvent<string> = { kind: "opened", session: "a session" };
 const event = (kind: "progressed" | "over" | "waited" | "stopped"): LifeEvent<string> => ({ kind });
@@ -54,13 +60,13 @@ describe("a projector's life", () => {
   it("keeps a doubt through failures to open, until a session has looked", () => {
     const doubted = lived(
       opened,
-      failed({ isPlaceDoubted: true, lacksTables: true }),
+      failed({ arePositionsDoubted: true, lacksTables: true }),
       event("waited"),
       failed(),
       event("waited"),
     );
-    expect(doubted).toMatchObject({ kind: "opening", trouble: { isPlaceDoubted: true, lacksTables: true } });
-    expect(lifeAfter(doubted, opened)).toMatchObject({ trouble: { isPlaceDoubted: false, lacksTables: false } });
+    expect(doubted).toMatchObject({ kind: "opening", trouble: { arePositionsDoubted: true, lacksTables: true } });
+    expect(lifeAfter(doubted, opened)).toMatchObject({ trouble: { arePositionsDoubted: false, lacksTables: false } });
   });
 
   it("ends when it was asked to stop, whatever becomes of what is under way", () => {

@@ -45,7 +45,7 @@ const holders = async (): Promise<number[]> => {
   return rows.map(({ held }) => held);
 };
 const shared = (how: readonly number[]): Promise<unknown> =>
-  eventually(`shards held by ${how.join(", ")}`, async () => JSON.stringify(await holders()) === JSON.stringify(how), 20_000);
+  eventually(`shards held by ${how.join(", ")}`, async () => JSON.stringify(await holders()) === JSON.stringify(how));
 
 describe(`projectors that share the work (seed ${SEED})`, () => {
   it("hold equal parts of the shards, and fold each event once while they come and go", async () => {
@@ -80,7 +80,7 @@ describe(`projectors that share the work (seed ${SEED})`, () => {
     const writing = write(250);
     hanging.child.kill("SIGSTOP");
     // If it hangs in the middle of a transaction, PostgreSQL ends its connection only after a while.
-    await eventually("the other to take over", async () => (await holders())[0] === 16, 40_000);
+    await eventually("the other to take over", async () => (await holders())[0] === 16);
     await writing;
     await hub.projected();
     await expectBalanced(hub);
@@ -93,7 +93,7 @@ describe(`projectors that share the work (seed ${SEED})`, () => {
     await shared([16]);
     await awake.kill("SIGTERM");
     hub.projector = await hub.startProjector();
-  }, 300_000);
+  });
 
   it("write nothing with a lease that somebody else took over, and then take part again", async () => {
     const writing = write(250);

@@ -11,7 +11,7 @@ import { eventually } from "../support/temp.ts";
 let hub: TestHub;
 beforeAll(async () => {
   hub = await openTestHub();
-}, 360_000);
+});
 afterAll(() => hub?.close());
 
 const one = async (sql: string, ...values: unknown[]): Promise<Record<string, unknown> | undefined> =>
@@ -45,7 +45,7 @@ it("cases of forks are opened inside the transaction of a setback, and evidence 
   expect(await one("SELECT 1 FROM tributary.fork_case")).toBeUndefined();
   hub.projector = await hub.startProjector();
   await eventually("the cases", async () => (await one("SELECT count(*)::int AS n FROM tributary.fork_case"))?.n === 2);
-}, 120_000);
+});
 
 it("a parked entity's history is read before the transaction that folds it again, which would not outlive a long read", async () => {
   const writer = oldWriter(hub.log, "long");
@@ -105,4 +105,4 @@ it("a parked entity's history is read before the transaction that folds it again
     await projector.close();
     hub.projector = await hub.startProjector();
   }
-}, 120_000);
+});

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { rowAsOf } from "../../services/audit/index.ts";
+import { entityTrail, rowAsOf } from "../../services/audit/index.ts";
 import type { Position } from "../../services/core/index.ts";
 import { defineProjection, integer, manual, map, remove, set, text } from "../../services/merge/index.ts";
 import { rebuild } from "../../services/projector/index.ts";
-import { alone, askRefold, commonPosition, connectViews, decisionsOn, decisionsSuperseded } from "../../services/views/index.ts";
+import { alone, askRefold, commonPosition, connectViews, decisionsOn } from "../../services/views/index.ts";
 import { dayOf, expectBalanced, handout, movement, random, removal } from "../support/books.ts";
 import { number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { eventually } from "../support/temp.ts";
@@ -339,9 +339,11 @@ describe("an entity that cannot be folded", () => {
       { village: "Yei", again: false, gone: true },
       { village: "YEI", again: true, gone: false },
     ]);
-    const decided = await decisionsOn(hub.db, id, await commonPosition(hub.db));
+    const decided = await decisionsOn(hub.db, { type: "beneficiary", id }, await commonPosition(hub.db));
     expect(decided.filter(({ view }) => view === "families").map(({ value }) => value)).toEqual(["YEI"]);
-    expect((await decisionsSuperseded(hub.db, id)).map(({ value }) => value)).toEqual(["Yei"]);
+    expect((await entityTrail(hub.db, `beneficiary/${id}`)).superseded).toMatchObject([
+      { view: "families", register: "village", value: "Yei" },
+    ]);
     await askRefold(hub.db, "families", [{ type: "beneficiary", id }]);
     await eventually("the retry", async () => (await one("SELECT 1 FROM tributary.refold")) === undefined);
     expect(await family(id)).toMatchObject({ village: "Yei" });

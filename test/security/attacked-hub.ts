@@ -15,8 +15,6 @@ import { all, eventually } from "../support/temp.ts";
 
 /** Long enough for a local server to answer, short enough for many questions that get no answer. */
 export const ANSWER_MS = 500;
-/** "Within seconds", on a loaded machine. */
-export const SECONDS_MS = 8_000;
 
 export let hub: TestHub;
 export let state: HubState;
@@ -79,7 +77,7 @@ export async function loginBy(way: (typeof WAYS)[number], site: string): Promise
   if (way === "token") return { added, nc: await asToken(site, added.token) };
   if (way === "one-time code") return { added, nc: await asToken(site, readCode(added.code)!) };
   const field = await enrolled(added);
-  return { added, nc: await eventually("the key's login", () => asKey(site, field), SECONDS_MS) };
+  return { added, nc: await eventually("the key's login", () => asKey(site, field)) };
 }
 
 export const asks = (nc: NatsConnection, subject: string, body = ""): Promise<unknown> =>

@@ -24,6 +24,7 @@ import type { HubKey } from "../../services/http/index.ts";
 import { DEAD_STREAM, STREAM } from "../../services/ingress/index.ts";
 import { connectAs, overheard } from "../support/broker.ts";
 import { number, ORG, registration, update } from "../support/hub.ts";
+import { WAIT_MS } from "../support/patience.ts";
 import { eventually, sleep } from "../support/temp.ts";
 import { versionOne } from "../support/version1.ts";
 import {
@@ -36,7 +37,6 @@ import {
   inLog,
   loginBy,
   post,
-  SECONDS_MS,
   state,
   streamOf,
   tapped,
@@ -179,7 +179,7 @@ describe("who reads the wire", () => {
     about.set("Authorization", messageAuthorization(site.token, asked(null)));
     const nc = await asToken("sniffed", site.token);
     const ask = async (body: Uint8Array): Promise<unknown> =>
-      (await nc.request(`hello.${ORG}.sniffed.t9`, body, { headers: about, timeout: 5_000 })).json();
+      (await nc.request(`hello.${ORG}.sniffed.t9`, body, { headers: about, timeout: WAIT_MS })).json();
     expect(await ask(asked(null))).toMatchObject({ kind: "hello" });
     expect(await ask(asked(7))).toMatchObject({ kind: "refusal", code: "token-invalid" });
   });
@@ -225,7 +225,7 @@ describe("who reads the wire", () => {
     nc.publish(`ingress.${ORG}.replayed.t1`, stolen.data, { headers: own });
     nc.publish(`ingress.${ORG}.replaying.t1`, stolen.data, { headers: own });
     nc.publish(`ingress.${ORG}.replaying.t1`, stolen.data, { headers: stolen.headers! });
-    await eventually("the refusals", async () => replies.length >= 2, SECONDS_MS);
+    await eventually("the refusals", async () => replies.length >= 2);
     expect(replies.map(({ code }) => code)).toEqual(["token-site", "token-site"]);
 
     expect(await post("", stolen.data, thief.token)).toMatchObject({ status: 403, body: { code: "token-site" } });
@@ -284,14 +284,11 @@ describe("a broker in the hub's place", () => {
 /** Ended by the server: the login that it was made with is gone. */
 const isEnded = (nc: NatsConnection): Promise<true> => nc.closed().then(() => true as const);
 const cannotLogIn = (connecting: () => Promise<NatsConnection>): Promise<true> =>
-  eventually(
-    "the end of the login",
-    () =>
-      connecting().then(
-        (nc) => nc.close().then(() => false as const),
-        (error: { code?: string }) => error.code === "AUTHORIZATION_VIOLATION",
-      ),
-    SECONDS_MS,
+  eventually("the end of the login", () =>
+    connecting().then(
+      (nc) => nc.close().then(() => false as const),
+      (error: { code?: string }) => error.code === "AUTHORIZATION_VIOLATION",
+    ),
   ) as Promise<true>;
 const revoke = (work: (book: Parameters<Parameters<typeof withKeyBook>[2]>[0]) => Promise<unknown>): Promise<number> =>
   withKeyBook(hub.dir, state, async (book) => {
@@ -391,7 +388,7 @@ describe("keys change without a gap:", () => {
     const site = await add("turning");
     const withKey = await enrolled(site);
     const transport = await openTransport({
-      ...{ identity: versionOne, url, token: site.token, replyTimeoutMs: 10_000 },
+      ...{ identity: versionOne, url, token: site.token, replyTimeoutMs: WAIT_MS },
       name: { org: ORG, site: "turning", device: "old" },
     });
     onTestFinished(() => transport.close());

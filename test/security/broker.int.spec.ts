@@ -11,6 +11,7 @@ import { admitSite, freePort, startNats, withdrawSites } from "../../services/lo
 import { openLog } from "../../services/log/index.ts";
 import { connectAs, overheard } from "../support/broker.ts";
 import { number, ORG, openTestHub, registration, type TestHub } from "../support/hub.ts";
+import { WAIT_MS } from "../support/patience.ts";
 import { eventually, tempDir } from "../support/temp.ts";
 
 /** Long enough for a local server to answer, short enough for many questions that get no answer. */
@@ -228,7 +229,7 @@ describe("where a broker has no accounts, so that anybody may publish and listen
       reply: `${inboxPrefix(ORG, "iota")}.x1`,
       noMux: true,
       headers: about,
-      timeout: 5_000,
+      timeout: WAIT_MS,
     });
     expect(answer.json()).toMatchObject({ kind: "hello" });
   });
@@ -245,7 +246,7 @@ describe("where a broker has no accounts, so that anybody may publish and listen
           reply: `${inboxPrefix(ORG, "kappa")}.x2`,
           noMux: true,
           headers: about,
-          timeout: 5_000,
+          timeout: WAIT_MS,
         })
       ).json();
     expect(await ask(own)).toMatchObject({ kind: "hello" });
@@ -286,15 +287,13 @@ describe("logins of the hub's own broker", () => {
     expect(readFileSync(join(hub.dir, "nats/accounts.conf"), "utf8")).not.toContain(token.split(".")[2]);
   });
 
-  it("are several for a site, each with its own end, and one that is withdrawn is out within seconds while the others stay", async () => {
+  it("are several for a site, each with its own end, and one that is withdrawn is out while the others stay", async () => {
     const [first, second] = [await admitted("mu"), await admitted("mu")];
     const [one, two] = [await asSite("mu", first), await asSite("mu", second)];
-    const startedMs = Date.now();
     expect(
       await withdrawSites(hub.dir, (login) => login.kind === "password" && login.user === siteLogin(first, ORG, "mu").user),
     ).toBe(1);
     await one.closed();
-    expect(Date.now() - startedMs).toBeLessThan(30_000);
     expect(two.isClosed()).toBe(false);
     const field = await written("mu", 30);
     await expect(field.sync({ url, token: first })).rejects.toMatchObject({ code: "login-refused" });

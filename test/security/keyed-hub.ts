@@ -9,6 +9,7 @@ import { fixedKeyring } from "../../services/http/index.ts";
 import { type KeyBook, openKeyBook } from "../../services/log/index.ts";
 import { connectAs } from "../support/broker.ts";
 import { number, ORG, openTestHub, registration, type TestHub } from "../support/hub.ts";
+import { WAIT_MS } from "../support/patience.ts";
 import { all } from "../support/temp.ts";
 
 export let hub: TestHub;
@@ -41,7 +42,7 @@ export const codeFor = async (site: string, device?: string, days = 1): Promise<
   (await issueCode(book, ring(), { org: ORG, site, days, actor: "coordinator", ...(device === undefined ? {} : { device }) }))
     .code;
 export const inLog = async (origin: string): Promise<number> => (await all(hub.log.readOrigin(origin as OriginId))).length;
-export const quick = { maxTries: 1, replyTimeoutMs: 1_500 } as const;
+export const quick = { maxTries: 1, replyTimeoutMs: WAIT_MS } as const;
 
 /** A device that has synced once with its site's token: its key is enrolled, and it knows the hub's. */
 export async function enrolled(site: string, device = "t1"): Promise<Field> {

@@ -28,6 +28,7 @@ export async function overheard(
       });
   await nc.flush().catch(() => {});
   await work();
+  await nc.flush().catch(() => {});
   await sleep(200);
   return heard;
 }

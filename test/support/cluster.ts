@@ -1,9 +1,9 @@
 import { execFileSync } from "node:child_process";
-import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, copyFileSync, existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { containerEngine } from "../../services/local/engine.ts";
 import { startPostgres } from "../../services/local/postgres.ts";
+import { newDir } from "./home.ts";
 
 /*
  * A fresh PostgreSQL cluster takes `initdb` 1.3 s of processor time, and half of the test files want one. It is made once a run, and copied. Tests of how a
@@ -14,7 +14,7 @@ const VARIABLE = "TRIBUTARY_TEST_CLUSTER";
 /** Vitest's global set-up: makes the cluster, and removes it after the last test. */
 export default async function setup(): Promise<(() => void) | undefined> {
   if ((process.env.TRIBUTARY_POSTGRES_URL ?? "") !== "" || (await containerEngine()) !== null) return undefined;
-  const dir = mkdtempSync(join(tmpdir(), "tributary-cluster-"));
+  const dir = newDir("cluster");
   chmodSync(dir, 0o755);
   const server = await startPostgres({ dataDir: dir });
   await server.close();

@@ -1,5 +1,4 @@
-import { cpSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { covers, type LogEntry } from "../../services/core/index.ts";
 import { type Field, openField } from "../../services/field/index.ts";
@@ -8,6 +7,7 @@ import { type Ingress, startIngress } from "../../services/ingress/index.ts";
 import { type Backend, startNats } from "../../services/local/index.ts";
 import { beginIncarnation, currentIncarnation, type Log, openLog } from "../../services/log/index.ts";
 import { type EmbeddedNode, startNode } from "../../services/log/node/index.ts";
+import { newDir } from "./home.ts";
 import { gate } from "./hub.ts";
 import { all } from "./temp.ts";
 
@@ -35,7 +35,7 @@ export interface TestDoor {
 }
 
 export async function openDoor(): Promise<TestDoor> {
-  const dir = mkdtempSync(join(tmpdir(), "tributary-door-"));
+  const dir = newDir("door");
   const nats = await startNats({ dataDir: dir });
   const key: JWK = await makeKey("test");
   const logDir = join(dir, "log");

@@ -1,5 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { type Field, openField } from "../../services/field/index.ts";
 import { openTransport } from "../../services/field/transport.ts";
@@ -10,7 +9,9 @@ import { type Ingress, type PartChecks, startIngress } from "../../services/ingr
 import { type Backend, startNats } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
 import { type EmbeddedNode, type NodeOptions, startNode } from "../../services/log/node/index.ts";
+import { newDir } from "./home.ts";
 import { gate, ORG } from "./hub.ts";
+import { WAIT_MS } from "./patience.ts";
 import { versionOne } from "./version1.ts";
 
 /** A hub's door on a real broker and a log whose servers the test may stop, empty and set back. Without views. */
@@ -43,7 +44,7 @@ export async function openDoor({
   node?: NodeOptions;
   gate?: Gate;
 } = {}): Promise<Door> {
-  const dir = mkdtempSync(join(tmpdir(), "tributary-door-"));
+  const dir = newDir("door");
   const logDir = join(dir, "log");
   const natsDir = join(dir, "broker");
   const nats = await startNats({ dataDir: natsDir });
@@ -92,7 +93,7 @@ export async function openDoor({
       closers.push(() => field.close());
       return field;
     },
-    async transport(site, device = "t1", { token, replyTimeoutMs = 20_000 } = {}) {
+    async transport(site, device = "t1", { token, replyTimeoutMs = WAIT_MS } = {}) {
       const name = { org: ORG, site, device };
       const transport = await openTransport({
         identity: versionOne,

@@ -3,8 +3,7 @@
  * quiet, every tablet syncs, and the books are balanced: what was written and not destroyed by the run itself is in the log once, and in the views.
  */
 import { spawnSync } from "node:child_process";
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { balance, beQuiet } from "./faults/books.ts";
 import { addSite, endAll, gone, onBroker, pidOf, signal, startHub, stopHub } from "./faults/hub.ts";
@@ -12,6 +11,7 @@ import { fillLog, mountSmall, rememberLog, restoreHub, restoreLog } from "./faul
 import { cloneTablet, copyTablet, fillTablet, killSync, restoreTablet } from "./faults/tablet-faults.ts";
 import { newTablet, syncOnce, write } from "./faults/tablets.ts";
 import { PROCESSES, type Process, pick, SYNC_TIMEOUT_MS, type World } from "./faults/world.ts";
+import { newDir } from "./home.ts";
 import { random } from "./random.ts";
 import { sleep } from "./temp.ts";
 
@@ -68,7 +68,7 @@ export async function runFaults({
   keep = true,
 }: FaultOptions): Promise<FaultRun> {
   const startedMs = performance.now();
-  const dir = mkdtempSync(join(tmpdir(), `tributary-faults-${seed}-`));
+  const dir = newDir(`faults-${seed}`);
   chmodSync(dir, 0o755);
   const world: World = {
     dir,

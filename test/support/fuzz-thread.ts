@@ -21,7 +21,7 @@ import { examplesOf } from "../../services/gate/compatibility.ts";
 import { checkCompatibility, createGate, lintSchema, type SchemaVersion, schemaVersion } from "../../services/gate/index.ts";
 import { loadSchemas } from "../../services/gate/node.ts";
 import { doorkeeper, issueToken, makeKey, publicKey } from "../../services/http/tokens.ts";
-import type { Door } from "./fuzz.ts";
+import { type Door, EVERY } from "./fuzz.ts";
 import { chooser } from "./random.ts";
 
 const { door, seed, count, at } = workerData as { door: Door; seed: number; count: number; at: Int32Array };
@@ -135,11 +135,11 @@ const KEYS = [
 const odd = (): JsonValue => structuredClone(pick(ODD));
 
 /** Every location in a value: its holder, and its name there. */
-function places(value: JsonValue, out: { holder: JsonObject | JsonValue[]; name: string | number }[] = []): typeof out {
+function locations(value: JsonValue, out: { holder: JsonObject | JsonValue[]; name: string | number }[] = []): typeof out {
   if (typeof value !== "object" || value === null) return out;
   for (const name of Object.keys(value)) {
     out.push({ holder: value as JsonObject, name });
-    places((value as JsonObject)[name]!, out);
+    locations((value as JsonObject)[name]!, out);
   }
   return out;
 }
@@ -148,7 +148,7 @@ function places(value: JsonValue, out: { holder: JsonObject | JsonValue[]; name:
 function mutated(given: JsonValue): JsonValue {
   const box = { root: structuredClone(given) };
   for (let i = int(1, 4); i > 0; i--) {
-    const all = places(box as JsonObject);
+    const all = locations(box as JsonObject);
     const { holder, name } = pick(all);
     // These are copies of parsed JSON, made to be written to.
     const of = holder as Record<string | number, JsonValue>;
@@ -184,8 +184,11 @@ const data: readonly JsonObject[] = [
 const make = (text: string, kind: "avro" | "json", version: number): SchemaVersion =>
   schemaVersion("thing", version, { kind, text, references: [] }, () => undefined);
 
+/** How an item is made: with changes by chance, or so that the door takes it, or refuses it. */
+type Kind = "any" | "whole" | "nothing";
+const kindOf = (item: number): Kind => (item % EVERY === 0 ? "whole" : item % EVERY === 1 ? "nothing" : "any");
 /** Takes or refuses; throws for what is neither. */
-type Try = (item: number) => boolean | Promise<boolean>;
+type Try = (item: number, kind: Kind) => boolean | Promise<boolean>;
 const refusing = (work: () => boolean): boolean => {
   try {
     return work();
@@ -195,11 +198,13 @@ const refusing = (work: () => boolean): boolean => {
   }
 };
 
-const trySchema: Try = (item) => {
-  const from = pick(shipped);
+/** A schema that needs no other. */
+const alone = shipped.find(({ text }) => !text.includes('"$ref"') && !text.includes("references")) ?? pick(shipped);
+const trySchema: Try = (item, how) => {
+  const from = how === "whole" ? alone : pick(shipped);
   const base = JSON.parse(from.text) as JsonValue;
-  const text = JSON.stringify(chance(0.15) ? odd() : mutated(base));
-  const kind = chance(0.9) ? from.kind : pick(["avro", "json"] as const);
+  const text = how === "whole" ? from.text : how === "nothing" ? "{" : JSON.stringify(chance(0.15) ? odd() : mutated(base));
+  const kind = how !== "any" || chance(0.9) ? from.kind : pick(["avro", "json"] as const);
   return refusing(() => {
     const schema = make(text, kind, 2);
     lintSchema(schema);
@@ -224,18 +229,29 @@ const head = (schema: SchemaVersion, seq: number): PackedEvent["head"] => ({
 });
 const encoder = new TextEncoder();
 const examples = new Map(shipped.map((schema) => [schema, [...examplesOf(schema).slice(0, 20), ...data]]));
-const tryEvent: Try = () => {
+/** An event that the gate takes. */
+const good = shipped
+  .flatMap((schema) =>
+    examplesOf(schema).map((example) => ({
+      ...{ head: head(schema, 0), fingerprint: "", encoding: "json" as const },
+      payload: Buffer.from(JSON.stringify(example)),
+    })),
+  )
+  .find((each) => gate.admit(each).ok);
+if (good === undefined) throw new Error("the gate takes no example of its own schemas");
+const tryEvent: Try = (_, how) => {
   const schema = pick(shipped);
   const base = pick(examples.get(schema)!);
   const text = JSON.stringify(chance(0.1) ? base : mutated(base));
   const bytes = encoder.encode(chance(0.8) ? text : text.slice(0, int(0, text.length)));
   const encoding = pick(["json", "avro"] as const);
-  const verdict = gate.admit({
+  const given = {
     head: head(schema, 0),
     fingerprint: pick(["", "0".repeat(16), schema.fingerprint.slice(0, 16)]),
     encoding,
     payload: Buffer.from(chance(0.8) ? bytes : bytesMutated(bytes)),
-  });
+  };
+  const verdict = gate.admit(how === "any" ? given : { ...good, ...(how === "nothing" ? { payload: Buffer.from("{") } : {}) });
   if (typeof verdict.ok !== "boolean" || (!verdict.ok && verdict.problem.message.length > 2_000)) throw new Error("no verdict");
   return verdict.ok;
 };
@@ -262,10 +278,11 @@ const frames = [1, 3, 40].map((events) => {
   };
   return encodeBatch(batch, plain);
 });
-const tryFrame: Try = () => {
-  const frame = bytesMutated(pick(frames));
+const tryFrame: Try = (_, how) => {
+  const given = pick(frames);
+  const frame = how === "whole" ? given : how === "nothing" ? new Uint8Array() : bytesMutated(given);
   // The first bytes say that it is a frame: they are mostly left as they are.
-  if (chance(0.95)) frame.set([0x54, 0x42, 0].slice(0, frame.length));
+  if (how === "any" && chance(0.95)) frame.set([0x54, 0x42, 0].slice(0, frame.length));
   return refusing(() => {
     peekOrigin(frame, plain);
     const batch = decodeBatch(frame, plain);
@@ -281,12 +298,13 @@ async function tokenTry(): Promise<Try> {
   const keeper = doorkeeper({ keys: [publicKey(key)] });
   const good = await issueToken(key, { org: "relief", site: "juba", lifetimeS: 3_600, nowMs: Date.now() });
   const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.= ~";
-  return async () => {
-    const chars = [...good];
-    for (let i = int(0, 3); i > 0; i--) chars.splice(int(0, chars.length - 1), int(0, 1), pick([...ALPHABET]));
+  return async (_, how) => {
+    const chars = how === "nothing" ? [] : [...good];
+    for (let i = how === "any" ? int(0, 3) : 0; i > 0; i--)
+      chars.splice(int(0, chars.length - 1), int(0, 1), pick([...ALPHABET]));
     const token = chars.join("");
     try {
-      await keeper.admit(`${pick(["Bearer", "Basic", "bearer", ""])} ${token}`, Date.now());
+      await keeper.admit(`${how === "whole" ? "Bearer" : pick(["Bearer", "Basic", "bearer", ""])} ${token}`, Date.now());
       // The signature covers all of the token: nothing but the token itself is taken.
       if (token !== good) throw new Error(`it took ${token} for ${good}`);
       return true;
@@ -307,6 +325,6 @@ const attempt = await tries[door]();
 let taken = 0;
 for (let item = 0; item < count; item++) {
   Atomics.store(at, 0, item);
-  if (await attempt(item)) taken++;
+  if (await attempt(item, kindOf(item))) taken++;
 }
 parentPort!.postMessage({ taken, refused: count - taken });

@@ -313,7 +313,7 @@ export interface Played {
 export function play({ replicas: count, steps }: History): Played {
   const known = Array.from({ length: count }, (): FoldEvent[] => []);
   const written = new Map<string, FoldEvent>();
-  const places = new Map<string, { position: number; clockWrong: boolean }>();
+  const positions = new Map<string, { position: number; clockWrong: boolean }>();
   const flagged = new Set<string>();
   const key = ({ origin, seq }: FoldEvent): string => `${origin}/${seq}`;
   const nextSeq = new Map<OriginId, number>();
@@ -331,10 +331,10 @@ export function play({ replicas: count, steps }: History): Played {
     if (step.kind === "upload") {
       // A device hands over its own events in their order; the hub notes their positions, and wrong clocks.
       for (const event of here.filter(({ origin }) => origin === ORIGINS[at])) {
-        if (places.has(key(event))) continue;
+        if (positions.has(key(event))) continue;
         logEnd += 1 + (logEnd % 7);
-        places.set(key(event), { position: logEnd, clockWrong: flagged.has(key(event)) });
-        here.push({ ...event, ...places.get(key(event))! });
+        positions.set(key(event), { position: logEnd, clockWrong: flagged.has(key(event)) });
+        here.push({ ...event, ...positions.get(key(event))! });
       }
       continue;
     }
@@ -362,7 +362,7 @@ export function play({ replicas: count, steps }: History): Played {
     written.set(key(event), event);
     here.push(event);
   }
-  return { events: [...written].map(([dot, event]) => ({ ...event, ...places.get(dot) })), replicas: known };
+  return { events: [...written].map(([dot, event]) => ({ ...event, ...positions.get(dot) })), replicas: known };
 }
 
 /** A shuffle that the seed decides. */

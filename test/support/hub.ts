@@ -1,5 +1,4 @@
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Client } from "pg";
 import { settledIn } from "../../services/cli/door-views.ts";
@@ -17,6 +16,7 @@ import { fitsViews, type View } from "../../services/merge/engine.ts";
 import { type Projector, startProjector } from "../../services/projector/index.ts";
 import { connectViews } from "../../services/views/index.ts";
 import { withCluster } from "./cluster.ts";
+import { newDir } from "./home.ts";
 import { eventually } from "./temp.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -73,7 +73,7 @@ export async function openTestHub({
   readonly views?: readonly View[];
   readonly isNarrow?: boolean;
 } = {}): Promise<TestHub> {
-  const dir = mkdtempSync(join(tmpdir(), "tributary-hub-"));
+  const dir = newDir("hub");
   // As root, PostgreSQL runs as another user, who must reach its folder.
   chmodSync(dir, 0o755);
   withCluster(dir);

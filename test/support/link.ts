@@ -4,8 +4,8 @@ export interface LinkOptions {
   /** Bytes a second, each way; all connections share it. */
   readonly bytesPerS: number;
   readonly delayMs: number;
-  /** Cuts every connection this often; absent: never. */
-  readonly cutEveryMs?: number;
+  /** Cuts every connection each time that so many bytes went up; absent: never. Not by the clock: between two cuts, a busy machine carries as much as another. */
+  readonly cutEveryBytes?: number;
 }
 
 /** A bad link: TCP to `to` with a rate, a delay and cuts. Nothing is buffered beyond what is under way, so that a cut loses what a real one would. */
@@ -31,12 +31,17 @@ function lane(bytesPerS: number): { reserve(bytes: number): number } {
 }
 
 export async function openLink(to: { readonly host: string; readonly port: number }, options: LinkOptions): Promise<Link> {
-  const { bytesPerS, delayMs, cutEveryMs } = options;
+  const { bytesPerS, delayMs, cutEveryBytes = Number.POSITIVE_INFINITY } = options;
   const up = lane(bytesPerS);
   const down = lane(bytesPerS);
   const open = new Set<Socket>();
   let cuts = 0;
   let bytesUp = 0;
+
+  const cut = (): void => {
+    cuts++;
+    for (const socket of open) socket.destroy();
+  };
 
   /** Takes a chunk from one side when the link has room for it, and hands it to the other after the delay. */
   const carry = async (from: Socket, into: Socket, way: { reserve(bytes: number): number }, count: boolean): Promise<void> => {
@@ -47,6 +52,7 @@ export async function openLink(to: { readonly host: string; readonly port: numbe
           await new Promise((resolve) => setTimeout(resolve, way.reserve(chunk.length)));
           if (into.destroyed || from.destroyed) return;
           if (count) bytesUp += chunk.length;
+          if (bytesUp >= (cuts + 1) * cutEveryBytes) return cut();
           setTimeout(() => into.destroyed || into.write(chunk), delayMs);
         }
       }
@@ -69,13 +75,6 @@ export async function openLink(to: { readonly host: string; readonly port: numbe
     void carry(near, far, up, true);
     void carry(far, near, down, false);
   });
-  const cutter =
-    cutEveryMs === undefined
-      ? undefined
-      : setInterval(() => {
-          if (open.size > 0) cuts++;
-          for (const socket of open) socket.destroy();
-        }, cutEveryMs);
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
     port: (server.address() as AddressInfo).port,
@@ -86,7 +85,6 @@ export async function openLink(to: { readonly host: string; readonly port: numbe
       return bytesUp;
     },
     async close() {
-      clearInterval(cutter);
       for (const socket of open) socket.destroy();
       await new Promise((resolve) => server.close(resolve));
     },

@@ -1,9 +1,8 @@
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { chmodSync, rmSync } from "node:fs";
 import { startPostgres } from "../../services/local/index.ts";
 import { connectViews, type Db } from "../../services/views/index.ts";
 import { withCluster } from "./cluster.ts";
+import { newDir } from "./home.ts";
 
 /** An empty PostgreSQL for one test. */
 export async function openPostgres(): Promise<{
@@ -12,7 +11,7 @@ export async function openPostgres(): Promise<{
   empty(): Promise<void>;
   close(): Promise<void>;
 }> {
-  const dir = mkdtempSync(join(tmpdir(), "tributary-views-"));
+  const dir = newDir("views");
   // As root, PostgreSQL runs as another user, who must reach its folder.
   chmodSync(dir, 0o755);
   withCluster(dir);

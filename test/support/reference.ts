@@ -224,10 +224,10 @@ function resolved(rule: PlainRule, standing: readonly Wrote[], events: readonly 
     case "firstWriteWins":
       return byClock(standing, "earlier-stamp");
     case "logOrder": {
-      const place = ({ event }: Wrote): number => event.position ?? Number.MAX_VALUE;
+      const positionOf = ({ event }: Wrote): number => event.position ?? Number.MAX_VALUE;
       return rule.which === "last"
-        ? highest(standing, place, "later-in-log")
-        : highest(standing, (each) => -place(each), "earlier-in-log");
+        ? highest(standing, positionOf, "later-in-log")
+        : highest(standing, (each) => -positionOf(each), "earlier-in-log");
     }
     case "versionCompare":
       return highest(standing, ({ event }) => events.filter((other) => hadSeen(event, other)).length, "longer-history");

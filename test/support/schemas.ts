@@ -1,6 +1,9 @@
 import fc from "fast-check";
 import type { JsonValue } from "../../services/core/index.ts";
+import { refusals } from "../../services/gate/json/dialect.ts";
 import type { Document, Schema } from "../../services/gate/json/document.ts";
+import { explicit } from "../../services/gate/json/unevaluated.ts";
+import { compileDocument } from "../../services/gate/json/validator.ts";
 
 const small = fc.integer({ min: 0, max: 4 });
 const NAMES = ["a", "b", "c", "ab"] as const;
@@ -41,6 +44,7 @@ const { schema } = fc.letrec<{ schema: Schema; plain: Schema }>((tie) => {
     exclusiveMaximum: some(small),
     multipleOf: some(fc.constantFrom(1, 2, 3, 0.5)),
   });
+  const left = fc.oneof({ weight: 3, arbitrary: fc.constant<Schema>(false) }, { weight: 1, arbitrary: sub });
   const array = fc.record({
     type: fc.constant("array"),
     items: some(sub),
@@ -49,6 +53,7 @@ const { schema } = fc.letrec<{ schema: Schema; plain: Schema }>((tie) => {
     maxItems: some(small),
     uniqueItems: some(fc.boolean()),
     contains: some(sub),
+    unevaluatedItems: some(left),
   });
   const object = fc.record({
     type: fc.constant("object"),
@@ -61,6 +66,7 @@ const { schema } = fc.letrec<{ schema: Schema; plain: Schema }>((tie) => {
     propertyNames: some(fc.record({ maxLength: small })),
     dependentRequired: some(fc.dictionary(fc.constantFrom(...NAMES), names, { maxKeys: 1 })),
     dependentSchemas: some(fc.dictionary(fc.constantFrom(...NAMES), sub, { maxKeys: 1 })),
+    unevaluatedProperties: some(left),
   });
   const choice = fc.oneof(
     fc.record({ enum: fc.uniqueArray(literal, { minLength: 1, maxLength: 4, selector: (value) => JSON.stringify(value) }) }),
@@ -77,18 +83,46 @@ const { schema } = fc.letrec<{ schema: Schema; plain: Schema }>((tie) => {
     fc.record({ if: sub, then: sub, else: sub }),
     fc.constant<Schema>({ $ref: "#/$defs/leaf" }),
   );
+  /** Alternatives with members or items of their own, and what is left over of them. */
+  const part = fc.oneof(object, array, sub);
+  const closed = fc
+    .record({
+      type: some(fc.constantFrom("object", "array")),
+      properties: some(fc.dictionary(fc.constantFrom(...NAMES), sub, { maxKeys: 2 })),
+      anyOf: some(fc.array(part, { minLength: 1, maxLength: 2 })),
+      oneOf: some(fc.array(part, { minLength: 1, maxLength: 2 })),
+      allOf: some(fc.array(part, { minLength: 1, maxLength: 2 })),
+      when: some(fc.tuple(part, part)),
+      unevaluatedProperties: some(left),
+      unevaluatedItems: some(left),
+    })
+    .map(({ when, ...rest }) => {
+      if (when == null) return rest;
+      const [condition, then] = when;
+      return { ...rest, if: condition, then };
+    });
   const clean = (arbitrary: fc.Arbitrary<unknown>): fc.Arbitrary<Schema> =>
     arbitrary.map((value) => JSON.parse(JSON.stringify(value)) as Schema);
   return {
     plain: clean(fc.oneof(string, number, choice)),
-    schema: clean(fc.oneof({ maxDepth: 3, depthSize: "small" }, tie("plain"), object, array, combined)),
+    schema: clean(fc.oneof({ maxDepth: 3, depthSize: "small" }, tie("plain"), object, array, combined, closed)),
   };
 });
 
 export const document = fc.tuple(schema, schema).map(([root, leaf]): Document => {
   const top = typeof root === "boolean" ? { allOf: [root] } : root;
-  return { root: { ...top, $defs: { leaf: withoutRefs(leaf) as Schema } }, references: new Map() };
+  return explicit({ root: { ...top, $defs: { leaf: withoutRefs(leaf) as Schema } }, references: new Map() });
 });
+/** Whether a document is one that the gate takes. */
+export function isTaken(doc: Document): boolean {
+  if (refusals(doc).length > 0) return false;
+  try {
+    compileDocument(doc);
+    return true;
+  } catch {
+    return false;
+  }
+}
 const withoutRefs = (value: unknown): unknown =>
   Array.isArray(value)
     ? value.map(withoutRefs)

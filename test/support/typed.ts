@@ -71,7 +71,7 @@ export async function follow(
     }
     said.push(await type(commands));
     paths.push(...commands.filter((command) => command.startsWith("export ")));
-    if (hub !== null) await eventually("the views' having all", caughtUp, 120_000);
+    if (hub !== null) await eventually("the views' having all", caughtUp);
   }
   return { dir, said, type: (command) => type([command]) };
 }
@@ -105,7 +105,7 @@ async function hubRuns(commands: readonly string[], cwd: string, env: NodeJS.Pro
     stream.on("data", (chunk) => {
       said += String(chunk);
     });
-  await eventually("the hub's start", async () => hub.exitCode !== null || said.includes("is running"), 240_000);
+  await eventually("the hub's start", async () => hub.exitCode !== null || said.includes("is running"));
   expect(hub.exitCode, said).toBeNull();
   return hub;
 }

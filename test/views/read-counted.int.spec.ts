@@ -98,7 +98,7 @@ it("the events that are folded again are those that people are shown: admitted o
     const { rows } = await db.query<{ name: string; position: string }>(
       "SELECT split_part(origin, '.', 3) || '/' || seq AS name, position FROM tributary.audit",
     );
-    const places = new Map(rows.map(({ name, position: at }) => [name, Number(at)]));
-    expect((await named(upTo)).map((name) => places.get(name))).toEqual(positions);
+    const found = new Map(rows.map(({ name, position: at }) => [name, Number(at)]));
+    expect((await named(upTo)).map((name) => found.get(name))).toEqual(positions);
   }
 });

@@ -83,9 +83,9 @@ describe("the database's schema", () => {
       await migrate(db, name);
       await db.query(ROWS[name] ?? "SELECT 1");
     }
-    for (const place of ["views", "tributary_g2"])
+    for (const namespace of ["views", "tributary_g2"])
       await db.query(
-        `INSERT INTO ${place}.visits_history (id, position, recorded_at, deleted, values, superseded_at) VALUES ('v1', 10, now(), true, '{}', 20)`,
+        `INSERT INTO ${namespace}.visits_history (id, position, recorded_at, deleted, values, superseded_at) VALUES ('v1', 10, now(), true, '{}', 20)`,
       );
     const { rows } = await db.query(
       "SELECT values ->> 'place' AS place, known_from, superseded_at FROM views.visits_history ORDER BY superseded_at",

@@ -1,5 +1,5 @@
 import { isJsonObject, type JsonObject, type JsonValue, MAX_FRAME_BYTES, messageOf, TributaryError } from "../../core/index.ts";
-import { type Reference, type Registered, type Registry, type SchemaText, subjectName } from "../../gate/index.ts";
+import { type Reference, type Registered, type Registry, resolvedText, type SchemaText, subjectName } from "../../gate/index.ts";
 import type { Admission, Answer, AnswerWords, BodyKind } from "../../http/index.ts";
 import { ApiError, CODES, MEDIA_TYPE } from "./refusal.ts";
 
@@ -23,10 +23,10 @@ const limited = {
     new TributaryError("batch-too-large", `a batch has at most ${MAX_FRAME_BYTES} bytes`, "Send fewer events at a time."),
 };
 
-/** A JSON object with one member that counts. */
-export const memberBody = (member: string): BodyKind<JsonObject> => ({
+/** A JSON object with these members. */
+export const objectBody = (properties: JsonObject, required: readonly string[] = []): BodyKind<JsonObject> => ({
   ...limited,
-  schema: { type: "object", required: [member], properties: { [member]: { type: "string" } } },
+  schema: { type: "object", ...(required.length === 0 ? {} : { required: [...required] }), properties },
   read: jsonObject,
 });
 
@@ -106,6 +106,10 @@ export const PAGE = {
   offset: "How many of the list are passed over; default 0.",
   limit: "How many are listed, at most; all of them without it, and for 0 or less.",
 } as const;
+/** The forms in which a schema may be told. Confluent's registry passes over others, and so does this one. */
+export const FORMAT = {
+  format: "`resolved`: an Avro schema with what it refers to written out; otherwise the text that was registered.",
+} as const;
 export const NORMALIZE = { normalize: "`true`: a text that differs in its layout only is the same schema." } as const;
 
 type Asked<Parameters> = Readonly<Partial<Record<keyof Parameters, string>>>;
@@ -114,6 +118,10 @@ export type Shown = "live" | "all" | "deleted";
 /** Which versions a query asks for. */
 export const shownBy = ({ deleted, deletedOnly }: Asked<typeof DELETED>): Shown =>
   deletedOnly === "true" ? "deleted" : deleted === "true" ? "all" : "live";
+
+/** Whether a text that differs in its layout only is the same schema: because the query says so, or because it was set. */
+export const normalizes = (registry: Registry, subject: string, { normalize }: Asked<typeof NORMALIZE>): boolean =>
+  normalize === "true" || registry.normalizes(subject);
 
 /** The part of a list that a query asks for. */
 export function pageOf<T>(list: readonly T[], { offset, limit }: Asked<typeof PAGE>): T[] {
@@ -175,18 +183,22 @@ export function writableSubject(subject: string): string {
 const typeOf = ({ kind }: { readonly kind: SchemaText["kind"] }): { schemaType?: "JSON" } =>
   kind === "json" ? { schemaType: "JSON" } : {};
 
-export const contentOf = ({ schema }: Registered): Record<string, unknown> => ({
-  ...typeOf(schema),
-  schema: schema.text,
-  ...(schema.references.length === 0 ? {} : { references: schema.references }),
+/** A schema's text in the form that a query asks for. */
+export const textIn = ({ schema }: Registered, { format }: Asked<typeof FORMAT>): string =>
+  format?.trim().toLowerCase() === "resolved" ? resolvedText(schema) : schema.text;
+
+export const contentOf = (version: Registered, query: Asked<typeof FORMAT> = {}): Record<string, unknown> => ({
+  ...typeOf(version.schema),
+  schema: textIn(version, query),
+  ...(version.schema.references.length === 0 ? {} : { references: version.schema.references }),
 });
 
-export const described = (version: Registered): Record<string, unknown> => ({
+export const described = (version: Registered, query: Asked<typeof FORMAT> = {}): Record<string, unknown> => ({
   subject: version.schema.subject,
   version: version.schema.version,
   id: version.id,
   guid: version.guid,
-  ...contentOf(version),
+  ...contentOf(version, query),
 });
 
 /** The ids of the schemas that refer to a given one. */

@@ -5,6 +5,7 @@ import {
   contentOf,
   DELETED,
   described,
+  FORMAT,
   ok,
   PAGE,
   pageOf,
@@ -12,6 +13,7 @@ import {
   type Shown,
   shownBy,
   shownOf,
+  textIn,
 } from "./common.ts";
 import { ApiError, CODES } from "./refusal.ts";
 import { SUBJECT_PREFIX, withPrefix } from "./subjects.ts";
@@ -34,7 +36,7 @@ const list = ({ registry, reader: who }: RegistryDeps): Route =>
         const versions = shownOf(registry, subject, shownBy(query));
         return query.latestOnly === "true" ? versions.slice(-1) : versions;
       });
-      return ok(pageOf(all, query).map(described));
+      return ok(pageOf(all, query).map((version) => described(version)));
     },
   });
 
@@ -51,13 +53,19 @@ const HIDDEN = { deleted: DELETED.deleted } as const;
 const byIdRoutes = ({ registry, reader: who }: RegistryDeps): Route[] => [
   route({
     ...{ method: "GET", path: "/schemas/ids/{id}", name: "readSchema", words: "Reads a schema.", who },
+    query: { ...FORMAT, fetchMaxId: "`true`: the highest id that there is as well, as `maxId`." },
     answers: answers("The schema, with its type and references."),
-    handle: ({ params: { id } }) => ok(contentOf(byId(registry, id)[0])),
+    handle: ({ params: { id }, query }) =>
+      ok({
+        ...contentOf(byId(registry, id)[0], query),
+        ...(query.fetchMaxId === "true" ? { maxId: registry.maxId() } : {}),
+      }),
   }),
   route({
     ...{ method: "GET", path: "/schemas/ids/{id}/schema", name: "readSchemaText", words: "Reads a schema alone.", who },
+    query: FORMAT,
     answers: answers("The schema, as JSON."),
-    handle: ({ params: { id } }) => ok(JSON.parse(byId(registry, id)[0].schema.text)),
+    handle: ({ params: { id }, query }) => ok(JSON.parse(textIn(byId(registry, id)[0], query))),
   }),
   route({
     ...{ method: "GET", path: "/schemas/ids/{id}/subjects", name: "listSchemaSubjects", words: "Lists its subjects.", who },
@@ -82,8 +90,10 @@ const byIdRoutes = ({ registry, reader: who }: RegistryDeps): Route[] => [
 const byGuidRoutes = ({ registry, reader: who }: RegistryDeps): Route[] => [
   route({
     ...{ method: "GET", path: "/schemas/guids/{guid}", name: "readSchemaByGuid", words: "Reads a schema by its UUID.", who },
+    query: FORMAT,
     answers: answers("The schema, with its type and references."),
-    handle: ({ params: { guid } }) => ok({ guid: byGuid(registry, guid).guid, ...contentOf(byGuid(registry, guid)) }),
+    handle: ({ params: { guid }, query }) =>
+      ok({ guid: byGuid(registry, guid).guid, ...contentOf(byGuid(registry, guid), query) }),
   }),
   route({
     ...{ method: "GET", path: "/schemas/guids/{guid}/ids", name: "listSchemaIds", words: "Lists the ids of a UUID.", who },

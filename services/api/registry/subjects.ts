@@ -4,8 +4,10 @@ import {
   answers,
   DELETED,
   described,
+  FORMAT,
   type GivenSchema,
   NORMALIZE,
+  normalizes,
   ok,
   PAGE,
   pageOf,
@@ -13,6 +15,7 @@ import {
   referencedBy,
   schemaBody,
   shownBy,
+  textIn,
   versionNumber,
   versionOf,
   versionsOf,
@@ -68,14 +71,15 @@ const lookUp = ({ registry, reader: who }: RegistryDeps): Route =>
   route({
     ...{ method: "POST", path: "/subjects/{subject}", name: "findSchema", words: "Looks for a schema in a subject.", who },
     body: schemaBody,
-    query: { ...NORMALIZE, deleted: DELETED.deleted },
+    query: { ...NORMALIZE, ...FORMAT, deleted: DELETED.deleted },
     answers: answers("The version that is this schema."),
     handle({ params: { subject }, body, query }) {
       const shown = shownBy(query);
       versionsOf(registry, subject, shown);
-      const found = registry.find(subject, body, { normalize: query.normalize === "true", withDeleted: shown === "all" });
+      const normalize = normalizes(registry, subject, query);
+      const found = registry.find(subject, body, { normalize, withDeleted: shown === "all" });
       if (found === undefined) throw new ApiError(CODES.schema, "Schema not found");
-      return ok(described(found));
+      return ok(described(found, query));
     },
   });
 
@@ -128,7 +132,7 @@ const register = ({ registry, writer: who }: RegistryDeps): Route =>
     answers: answers("Its id and its version; those of before, where the same schema is registered already."),
     async handle({ params: { subject }, body, query, who: { actor } }) {
       writableSubject(subject);
-      const normalize = query.normalize === "true";
+      const normalize = normalizes(registry, subject, query);
       refuseWanted(registry, subject, body, normalize);
       const { version } = body.wanted;
       const outcome = await registry.register(subject, body, { actor, normalize, ...(version === null ? {} : { version }) });
@@ -148,9 +152,9 @@ const register = ({ registry, writer: who }: RegistryDeps): Route =>
 const version = ({ registry, reader: who }: RegistryDeps): Route =>
   route({
     ...{ method: "GET", path: "/subjects/{subject}/versions/{version}", name: "readVersion", words: "Reads a version.", who },
-    query: DELETED,
+    query: { ...DELETED, ...FORMAT },
     answers: answers("Subject, version, id and schema."),
-    handle: ({ params, query }) => ok(described(versionOf(registry, params.subject, params.version, shownBy(query)))),
+    handle: ({ params, query }) => ok(described(versionOf(registry, params.subject, params.version, shownBy(query)), query)),
   });
 
 const removeVersion = ({ registry, writer: who }: RegistryDeps): Route =>
@@ -171,10 +175,10 @@ const text = ({ registry, reader: who }: RegistryDeps): Route =>
   route({
     ...{ method: "GET", path: "/subjects/{subject}/versions/{version}/schema", name: "readVersionText", who },
     words: "Reads the schema of a version alone.",
-    query: DELETED,
+    query: { ...DELETED, ...FORMAT },
     answers: answers("The schema, as JSON."),
     handle: ({ params, query }) =>
-      ok(JSON.parse(versionOf(registry, params.subject, params.version, shownBy(query)).schema.text)),
+      ok(JSON.parse(textIn(versionOf(registry, params.subject, params.version, shownBy(query)), query))),
   });
 
 const referencing = ({ registry, reader: who }: RegistryDeps): Route =>

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { canonicalize } from "../../core/index.ts";
 import type { Gate } from "../../gate/index.ts";
-import type { NewEvent, Outbox } from "../outbox.ts";
+import type { Checked, Outbox } from "../outbox.ts";
 import type { Store } from "../store.ts";
 import type { ImportOptions, ImportResult, Misfit } from "./options.ts";
 import { columnsOf, inspect, type Plan, rowsOf } from "./plan.ts";
@@ -38,6 +38,12 @@ export async function importCsv(deps: Deps, options: ImportOptions): Promise<Imp
   return run.result();
 }
 
+/** What a row says, as people see it. Whatever a form adds to its data does not count. */
+const digestOf = ({ event: { type, data }, packed }: Checked): string =>
+  createHash("sha256")
+    .update(`${type}\n${packed.data === data ? packed.text : canonicalize(data)}`)
+    .digest("hex");
+
 /** The second pass. */
 interface Run {
   /** Writes the next rows, all in one transaction. */
@@ -70,29 +76,27 @@ function openRun(deps: Deps, plan: Plan, options: ImportOptions): Run {
   };
 
   const write = (lines: readonly Line[]): void => {
-    const events: NewEvent[] = [];
+    const events: Checked[] = [];
     /** By entity, the digest of what the last of these rows about it says. */
     const digests = new Map<string, string>();
     for (const line of lines) {
       const wasDone = counts.rows++ < doneBefore;
       const row = rowOf(line);
-      const { event, problems, entity } = row;
-      if (event === null || (problems.length > 0 && onFailed !== undefined)) {
+      const { checked, problems, entity } = row;
+      if (checked === null || (problems.length > 0 && onFailed !== undefined)) {
         handBack(row);
         continue;
       }
-      const digest = createHash("sha256")
-        .update(`${event.type}\n${canonicalize(event.data)}`)
-        .digest("hex");
+      const digest = digestOf(checked);
       if (wasDone || (digests.get(entity.id) ?? rows.importedLast(plan.type, entity.id)) === digest) {
         counts.repeated++;
         continue;
       }
       digests.set(entity.id, digest);
-      events.push(event);
+      events.push(checked);
       if (problems.length > 0) note(row);
     }
-    outbox.append(events, { onInvalid: "keep" });
+    outbox.appendChecked(events);
     for (const [id, digest] of digests) rows.setImported(plan.type, id, digest);
     rows.setLastImport({ digest: plan.digest, rows: Math.max(counts.rows, doneBefore) });
     counts.imported += events.length;

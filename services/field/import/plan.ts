@@ -1,7 +1,7 @@
 /** The first pass over a file: what it is, and whether it is a table. In come its bytes; out comes what its rows become. Nothing is written. */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { MAX_TEXT, TributaryError } from "../../core/index.ts";
+import { keyAsSeen, MAX_TEXT, TributaryError } from "../../core/index.ts";
 import { DAY_ORDERS, type Gate, isZone, type RowReader, rowReader, type SchemaVersion } from "../../gate/index.ts";
 import { type ImportOptions, PROBLEM_COLUMN } from "./options.ts";
 import {
@@ -171,7 +171,8 @@ function checkColumns(
     );
 }
 
-export const keyOf = ({ at }: Header, key: string, { cells }: Line): string => (cells[at.get(key) ?? -1] ?? "").trim();
+/** The key that a row names, as people see it: what is compared with other rows' is what is written. */
+export const keyOf = ({ at }: Header, key: string, { cells }: Line): string => keyAsSeen((cells[at.get(key) ?? -1] ?? "").trim());
 
 /** Why a key cannot name an entity, which no correction of the row's other cells would mend; `null` when it can. */
 export const keyProblem = (key: string, id: string): string | null =>

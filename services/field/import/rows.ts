@@ -1,16 +1,16 @@
 /** A row of a file as an event, with everything that is wrong with it. */
 import type { EntityRef, JsonObject } from "../../core/index.ts";
 import { type Gate, type Problem, readDay } from "../../gate/index.ts";
-import type { NewEvent, Outbox } from "../outbox.ts";
+import type { Checked, NewEvent, Outbox } from "../outbox.ts";
 import type { ImportOptions } from "./options.ts";
 import { keyOf, keyProblem, type Plan } from "./plan.ts";
 import { type Line, shapeProblem } from "./table.ts";
 
-/** `event` is `null` where the row does not have the table's form, or names no entity. */
+/** `checked` is `null` where the row does not have the table's form, or names no entity. */
 export interface Row {
   readonly line: Line;
   readonly entity: EntityRef;
-  readonly event: NewEvent | null;
+  readonly checked: Checked | null;
   readonly problems: readonly string[];
 }
 
@@ -36,18 +36,20 @@ export function rowMaker(
     return day === undefined || day === value ? null : eventOf(event.entity, { ...event.data, [name]: day });
   };
 
-  const mended = (given: NewEvent): { readonly event: NewEvent; readonly first: Problem | null } => {
+  const mended = (given: NewEvent): Checked => {
     let event = given;
     for (let tries = Object.keys(given.data).length; ; tries--) {
-      const first = outbox.problemOf(event);
-      const better = first?.code === "unfit-for-view" && tries > 0 ? dayMended(event, first) : null;
-      if (better === null) return { event, first };
+      const checked = outbox.check(event);
+      const { problem } = checked;
+      const better = problem?.code === "unfit-for-view" && tries > 0 ? dayMended(checked.event, problem) : null;
+      if (better === null) return checked;
       event = better;
     }
   };
 
-  /** All that is wrong with an event by its form and by the views. `first`: the problem that the outbox named. */
-  const allOf = (event: NewEvent, first: Problem): readonly Problem[] => {
+  /** All that is wrong with an event by its form and by the views. */
+  const allOf = ({ event, problem: first }: Checked): readonly Problem[] => {
+    if (first === null) return [];
     if (first.code !== "unfit-for-view") {
       const found = gate.problems(schema, event.data);
       return found.length === 0 ? [first] : found;
@@ -55,7 +57,11 @@ export function rowMaker(
     const found: Problem[] = [];
     const rest: Record<string, JsonObject[string]> = { ...event.data };
     // A view names one value at a time: the next one is found by leaving that value out.
-    for (let next: Problem | null = first; next?.code === "unfit-for-view"; next = outbox.problemOf({ ...event, data: rest })) {
+    for (
+      let next: Problem | null = first;
+      next?.code === "unfit-for-view";
+      next = outbox.check({ ...event, data: rest }).problem
+    ) {
       found.push(next);
       const name = memberAt(next.path);
       if (name === null || !Object.hasOwn(rest, name)) break;
@@ -67,15 +73,15 @@ export function rowMaker(
   return (line) => {
     const entity = { type: entityType, id: keyOf(header, key, line) };
     const wrong = shapeProblem(header, line) ?? keyProblem(key, entity.id);
-    if (wrong !== null) return { line, entity, event: null, problems: [wrong] };
+    if (wrong !== null) return { line, entity, checked: null, problems: [wrong] };
     const cells = Object.fromEntries([...header.at].map(([name, at]) => [name, (line.cells[at] ?? "").trim()]));
-    const { data, problems: ofCells } = reader.read(cells);
-    const { event, first } = mended(eventOf(entity, data));
+    const { data, problems: ofCells } = reader.read({ ...cells, [key]: entity.id });
+    const checked = mended(eventOf(entity, data));
     const named = new Set(ofCells.map(({ path }) => path));
     // A cell that could not be read does not fit the form either: it is named once.
-    const others = first === null ? [] : allOf(event, first).filter(({ path }) => path === null || !named.has(path));
+    const others = allOf(checked).filter(({ path }) => path === null || !named.has(path));
     const messages = [...ofCells, ...others].map(({ message }) => message);
-    return { line, entity, event, problems: [...new Set(messages)] };
+    return { line, entity, checked, problems: [...new Set(messages)] };
   };
 }
 

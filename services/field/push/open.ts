@@ -10,9 +10,9 @@ import {
   type TributaryError,
 } from "../../core/index.ts";
 import type { OriginRow } from "../rows.ts";
+import { align, lowerOthers } from "./align.ts";
 import { asMarks, learnSettled, nextMarks } from "./marks.ts";
 import { ask, askAgain, type Pass, type PushDeps, sinceOf, type Tally } from "./pass.ts";
-import { lowerOthers, settle } from "./settle.ts";
 
 /** A device clock this far from the hub's is reported as wrong. */
 const CLOCK_LIMIT_MS = 10 * 60_000;
@@ -24,7 +24,7 @@ export async function open(
   deps: PushDeps,
   pass: Pass,
 ): Promise<
-  { readonly kind: "open"; readonly settled: number } | { readonly kind: "away"; readonly because: TributaryError | null }
+  { readonly kind: "open"; readonly aligned: number } | { readonly kind: "away"; readonly because: TributaryError | null }
 > {
   const { store, schemas } = deps;
   const current = store.current();
@@ -56,9 +56,9 @@ export async function open(
     });
     if (more.isOurs) lowerOthers(pass, more.hello);
   }
-  await settle(pass, current.id, hello, answer.isOurs);
+  await align(pass, current.id, hello, answer.isOurs);
   if (answer.isOurs) await learnSettled(pass, current.id, hello, marks);
-  return { kind: "open", settled: current.id };
+  return { kind: "open", aligned: current.id };
 }
 
 /** Learns what the hub has registered since, and proposes what this device writes with and the hub does not know. */

@@ -43,22 +43,22 @@ export async function pushAll(deps: PushDeps, transport: Transport, options: Pus
     const opened = await open(deps, pass);
     if (opened.kind === "away") return await queueAll(pass, opened.because);
     try {
-      await sendAll(pass, opened.settled);
+      await sendAll(pass, opened.aligned);
     } catch (error) {
       const anew = await askedUnderNewKeys(deps, pass, error);
       if (anew.kind === "away") return await queueAll(pass, anew.because);
-      await sendAll(pass, anew.settled);
+      await sendAll(pass, anew.aligned);
     }
   } finally {
     pass.pace.remember();
   }
 }
 
-async function sendAll(pass: Pass, settled: number): Promise<void> {
+async function sendAll(pass: Pass, aligned: number): Promise<void> {
   const { store, options } = pass;
   for (let i = 0; i < store.origins().length; i++) {
     const origin = store.origins()[i]!;
-    if (origin.syncedThrough < origin.lastSeq || options.again) await pushOrigin(pass, origin.id, origin.id === settled);
+    if (origin.syncedThrough < origin.lastSeq || options.again) await pushOrigin(pass, origin.id, origin.id === aligned);
   }
 }
 

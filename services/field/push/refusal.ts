@@ -4,10 +4,10 @@ import { moveOn } from "../move.ts";
 import type { MarkRow, OriginRow } from "../rows.ts";
 import type { Store } from "../store.ts";
 import { away, type Transport } from "../way.ts";
+import { align, moveCopy } from "./align.ts";
 import { type Course, courseFrom, nextCut } from "./course.ts";
 import { type Flight, launch } from "./flight.ts";
 import { askAgain, type Pass, sinceOf } from "./pass.ts";
-import { moveCopy, settle } from "./settle.ts";
 
 /** If the same gap, or the same fork without a difference, comes so often in a row, something is broken that sending does not mend. */
 const MAX_REFUSALS = 3;
@@ -36,7 +36,7 @@ export async function afterRefusal(pass: Pass, at: OriginRow, course: Course, an
     course.nextSeq = Math.min(first.firstSeq, (reply.through ?? -1) + 1);
   } else if (reply.code === "batch-gap" || reply.code === "origin-forked") {
     const { hello, isOurs } = await askAgain(pass, { origin: at.name, since: sinceOf(at) });
-    await settle(pass, at.id, hello, isOurs);
+    await align(pass, at.id, hello, isOurs);
     if (pass.origin(at.id).keptThrough !== at.keptThrough) return "moved";
     if (reply.code === "origin-forked" && !isOurs) {
       // This hub cannot be asked for hashes: what it gave a receipt for is shared, and so is what went before this batch.
@@ -130,6 +130,6 @@ async function afterAllSent(pass: Pass, id: number, seq: number, hasReceipt: boo
     }
   }
   const { hello, isOurs } = await askAgain(pass, { origin: at.name, since: sinceOf(at) });
-  await settle(pass, id, hello, isOurs);
+  await align(pass, id, hello, isOurs);
   return hello.receipt.through ?? -1;
 }

@@ -1,9 +1,9 @@
 import type { Receipt } from "../../core/index.ts";
+import { align, confirm, confirmedBy } from "./align.ts";
 import { courseFrom, nextCut } from "./course.ts";
 import { type Flight, flyingBytes, launch, noteTaken } from "./flight.ts";
 import { askAgain, type Pass, sinceOf } from "./pass.ts";
 import { afterRefusal, forgetUnreadable, noReply, putAside } from "./refusal.ts";
-import { confirm, confirmedBy, settle } from "./settle.ts";
 
 /**
  * Sends an epoch's events, until each has its receipt:
@@ -15,11 +15,11 @@ import { confirm, confirmedBy, settle } from "./settle.ts";
  *     ├ an event that cannot be read, or is too large for any frame ─▶ those before it confirmed ─▶ set aside, the rest moved on
  *     └ anything else ─▶ error
  */
-export async function pushOrigin(pass: Pass, id: number, isSettled: boolean): Promise<void> {
+export async function pushOrigin(pass: Pass, id: number, isAligned: boolean): Promise<void> {
   const { options, transport, pace } = pass;
-  if (!isSettled) {
+  if (!isAligned) {
     const { hello, isOurs } = await askAgain(pass, { origin: pass.origin(id).name, since: sinceOf(pass.origin(id)) });
-    await settle(pass, id, hello, isOurs);
+    await align(pass, id, hello, isOurs);
   }
   const course = courseFrom(options.again ? 0 : pass.origin(id).syncedThrough + 1);
   const flights: Flight[] = [];

@@ -4,6 +4,7 @@ import { type Document, follow, type Schema, type View, viewOf, walk } from "./d
 import { FORMATS } from "./formats.ts";
 import { patternProblem } from "./patterns.ts";
 import { namedForClosing } from "./reading.ts";
+import { writtenAt } from "./unevaluated.ts";
 import { reservedName } from "./values.ts";
 
 /** Why a JSON Schema is refused, where, and what to write instead. */
@@ -70,7 +71,7 @@ function dialectRefusals(doc: Document, isSchemaByMeta: boolean, withPatterns: b
   let hasIf = false;
   for (const view of walk(viewOf(doc))) {
     const { schema, path, depth } = view;
-    if (typeof schema !== "boolean") spared += namedForClosing(schema);
+    if (typeof schema !== "boolean") spared += namedForClosing(schema) + writtenAt(schema);
     if (++count > MAX_SCHEMAS + spared) {
       refuse(path, `it holds more than ${MAX_SCHEMAS} schemas`, "Split it into several subjects.");
       break;
@@ -90,8 +91,8 @@ function dialectRefusals(doc: Document, isSchemaByMeta: boolean, withPatterns: b
   if (hasUnevaluated !== null && hasIf) {
     refuse(
       `${hasUnevaluated}/unevaluatedProperties`,
-      "unevaluatedProperties together with if is validated wrongly by the validator in use",
-      "Name the properties, or use anyOf instead of if.",
+      "unevaluatedProperties is validated wrongly together with if, where patterns that may overlap decide what is left over",
+      "Name the properties instead of patternProperties, or use anyOf instead of if.",
     );
   }
   if (out.length === 0 && isSchemaByMeta) refuseLoops(doc, refuse);
@@ -105,7 +106,7 @@ const WRONG: Readonly<Record<string, string>> = {
   $dynamicAnchor: "Use $anchor and $ref.",
   $recursiveRef: "It belongs to an older draft; use $ref.",
   $recursiveAnchor: "It belongs to an older draft; use $ref.",
-  unevaluatedItems: "Use items after prefixItems; it is taken where no anyOf, oneOf, if or contains decides what is left over.",
+  unevaluatedItems: "Use items after prefixItems; it is taken unless a contains within an alternative decides what is left over.",
   $vocabulary: "Leave it out: the standard vocabularies are in force.",
   additionalItems: "It belongs to an older draft; use prefixItems and items.",
   dependencies: "It belongs to an older draft; use dependentRequired or dependentSchemas.",

@@ -1,6 +1,6 @@
 import { isJsonObject, type JsonObject, type JsonValue } from "../../core/index.ts";
 import type { Refusal } from "./dialect.ts";
-import { escapePointer, isSchema, LIST, NAMED, ONE, type Schema } from "./document.ts";
+import { escapePointer, isSchema, LIST, NAMED, ONE, type Schema, walk } from "./document.ts";
 
 /**
  * Documents of older drafts in 2020-12's words, where these say the same: lists of `items` and `additionalItems`, `dependencies`, `$recursiveRef`, an `$id` that
@@ -47,6 +47,8 @@ interface Translation {
   readonly draft: Draft;
   /** Whether the document refers to no other. */
   readonly standsAlone: boolean;
+  /** Whether it says anywhere what items that are left over must be. */
+  readonly asksWhatIsLeft: boolean;
   refuse(refusal: Refusal): void;
 }
 
@@ -60,6 +62,9 @@ export function modern(root: Schema, standsAlone: boolean): { readonly root: Sch
   const translation: Translation = {
     draft,
     standsAlone,
+    asksWhatIsLeft: [...walk({ schema: root, doc: { root, references: new Map() }, path: "" })].some(
+      ({ schema }) => typeof schema !== "boolean" && schema.unevaluatedItems !== undefined,
+    ),
     refuse: (found) => {
       refusal ??= found;
     },
@@ -138,13 +143,20 @@ function inside(of: Translation, keyword: string, value: JsonValue, at: string):
 const isPre2019 = (draft: Draft): boolean => draft === "draft 6" || draft === "draft 7";
 
 /** Refuses what the document's draft passes over and 2020-12 takes into account. */
-function refuseOthers({ draft, refuse }: Translation, schema: JsonObject, path: string): void {
+function refuseOthers(of: Translation, schema: JsonObject, path: string): void {
+  const { draft, refuse } = of;
   const later = laterThan(draft).find((keyword) => schema[keyword] !== undefined);
   if (later !== undefined)
     refuse({
       path: `${path}/${later}`,
       reason: `${draft} does not know ${later}, and passes over it`,
       hint: "Leave it out, or write the document in 2020-12.",
+    });
+  if (draft === "draft 2019-09" && schema.contains !== undefined && of.asksWhatIsLeft)
+    refuse({
+      path: `${path}/contains`,
+      reason: "in draft 2019-09, unevaluatedItems passes over what contains has found",
+      hint: "Write the document in 2020-12, or name the items with items and additionalItems.",
     });
   if (!isPre2019(draft) || schema.$ref === undefined) return;
   const beside = Object.keys(schema).find((keyword) => !BESIDE_REF.has(keyword) && !keyword.startsWith("x-"));

@@ -69,13 +69,20 @@ function generator({ dnf, facts, member, item, others, patterned, isEmpty }: Rea
   /** Values that likely fit all of `views`, with `hints` saying where another schema draws its lines. */
   function examples(views: readonly View[], hints: readonly View[], depth: number): JsonValue[] {
     if (depth > MAX_DEPTH) return [];
-    const out: JsonValue[] = [];
     const lines = flattened(hints);
+    const byAlternative: JsonValue[][] = [];
+    let count = 0;
     for (const c of dnf(views).slice(0, MAX_ALTERNATIVES)) {
       if (isEmpty(c)) continue;
-      out.push(...ofConjunction(c, lines, depth));
-      if (out.length >= MAX_EXAMPLES) break;
+      const found = ofConjunction(c, lines, depth);
+      byAlternative.push(found);
+      count += found.length;
+      if (count >= MAX_EXAMPLES) break;
     }
+    // In turns: whoever takes only the first ones gets some of each.
+    const most = Math.max(0, ...byAlternative.map(({ length }) => length));
+    const out: JsonValue[] = [];
+    for (let i = 0; i < most; i++) for (const found of byAlternative) if (i < found.length) out.push(found[i]!);
     return out.slice(0, MAX_EXAMPLES);
   }
 
@@ -181,7 +188,9 @@ function generator({ dnf, facts, member, item, others, patterned, isEmpty }: Rea
       min,
       values: examples([view, ...item(c, array.positions)], edges, depth + 1),
     }));
+    /** One list of each length, and what differs from it in one item. */
     const out: JsonValue[] = [];
+    const others: JsonValue[] = [];
     for (const length of [...lengths]
       .filter((n) => n >= array.minItems && n <= array.maxItems && n <= MAX_LENGTH)
       .sort((a, b) => a - b)) {
@@ -198,13 +207,13 @@ function generator({ dnf, facts, member, item, others, patterned, isEmpty }: Rea
       out.push(base);
       for (const i of [0, 1, array.positions, length - 1]) {
         if (i < 0 || i >= length) continue;
-        for (const other of at(i).slice(0, 8)) out.push(base.with(i, other));
+        for (const other of at(i).slice(0, 8)) others.push(base.with(i, other));
       }
-      if (length > 1) out.push(base.with(1, base[0]!));
+      if (length > 1) others.push(base.with(1, base[0]!));
       for (const { values } of wanted)
-        for (const value of values.slice(0, 8)) if (length > 0) out.push(base.with(length - 1, value));
+        for (const value of values.slice(0, 8)) if (length > 0) others.push(base.with(length - 1, value));
     }
-    return out;
+    return [...out, ...others];
   }
 
   function objects(c: Conjunction, f: Facts, hints: readonly View[], depth: number): JsonValue[] {

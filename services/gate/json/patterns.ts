@@ -254,3 +254,11 @@ function propertyRanges({ raw }: AST.UnicodePropertyCharacterSet): readonly Rang
   }
   return found;
 }
+
+/** Whether two patterns surely match no common name: both are bound to the start, and begin with different letters. */
+export function areApart(a: string, b: string): boolean {
+  const start = (pattern: string): string => /^\^([A-Za-z0-9_-]*)(?![*+?{A-Za-z0-9_-])/.exec(pattern)?.[1] ?? "";
+  const hasChoice = a.includes("|") || b.includes("|");
+  const [x, y] = [start(a), start(b)];
+  return !hasChoice && !x.startsWith(y) && !y.startsWith(x);
+}

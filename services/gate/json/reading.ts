@@ -1,11 +1,24 @@
 import { isJsonObject, type JsonObject, type JsonValue } from "../../core/index.ts";
-import { children, type Document, follow, isSchema, LIST, NAMED, ONE, type Schema, type View, viewOf } from "./document.ts";
+import {
+  children,
+  type Document,
+  escapePointer,
+  follow,
+  isSchema,
+  LIST,
+  NAMED,
+  ONE,
+  type Schema,
+  type View,
+  viewOf,
+} from "./document.ts";
 import { matcherOf } from "./patterns.ts";
 
 /**
  * How a reader with one version of a JSON Schema reads data written with another, as Avro readers do: where its schema closes an object
  * (`additionalProperties: false`), members it does not know are left out; where it has a default for a member, the default is
- * filled in. This holds for objects whose schema says so itself; those that combine schemas (anyOf and the like) are taken as they are.
+ * filled in. This holds for objects whose schema says so itself. Of those that combine schemas (anyOf and the like), unknown members are left out where no part looks at them; all else is
+ * taken as it is.
  */
 
 const COMBINING = [
@@ -69,30 +82,79 @@ export const namedForClosing = (schema: JsonObject): number => {
 /** Parts of one schema that are looked into, at most. */
 const MAX_PARTS = 1_000;
 
-/** The members of a schema that is put together and closed, if members that it does not name may be left out; else `null`. */
-function composed(view: View): (Named & { readonly at: number }) | null {
-  if (typeof view.schema === "boolean") return null;
-  const closer = closerOf(view.schema);
-  if (closer === null) return null;
-  const parts: View[] = [];
-  const gather = (part: View, isOwn: boolean): void => {
+/** Keywords with which a schema looks at an object as it stands, so that leaving out a member could change the answer. */
+const LOOKING = ["enum", "const", "contains", "unevaluatedProperties", "minProperties"] as const;
+/** The same where the answer may be turned round: within alternatives, which another may exclude. */
+const COUNTED = ["maxProperties", "propertyNames"] as const;
+
+/** A part of a schema that is put together. `isSure`: whether it applies to all data. */
+interface Part {
+  readonly view: View;
+  readonly isSure: boolean;
+}
+
+/** All parts that look at the same value as a schema, itself among them; `null`: there are too many. `closer`: the part of its `allOf` that closes it. */
+function partsOf(view: View, closer: number | null): Part[] | null {
+  const parts: Part[] = [];
+  const seen = new Set<Schema>();
+  const gather = (part: View, isSure: boolean): void => {
     const { schema, doc, path } = part;
-    if (parts.length >= MAX_PARTS || parts.some((each) => each.schema === schema)) return;
-    parts.push(part);
+    if (parts.length >= MAX_PARTS || (seen.has(schema) && schema !== false)) return;
+    // What is reached in both ways is looked at in the stricter one.
+    if (!isSure) seen.add(schema);
+    parts.push({ view: part, isSure });
     if (typeof schema === "boolean") return;
+    const below = (each: JsonValue | undefined, at: string, isSureToo: boolean): void => {
+      if (isSchema(each)) gather({ schema: each, doc, path: `${path}/${at}` }, isSureToo);
+    };
     const target = typeof schema.$ref === "string" ? follow(schema.$ref, doc) : null;
-    if (target !== null) gather(target, false);
-    const list = Array.isArray(schema.allOf) ? schema.allOf : [];
-    for (const [i, each] of list.entries())
-      if (isSchema(each) && !(isOwn && i === closer.at)) gather({ schema: each, doc, path: `${path}/allOf/${i}` }, false);
+    if (target !== null) gather(target, isSure);
+    for (const keyword of ["allOf", "anyOf", "oneOf"]) {
+      const list: readonly JsonValue[] = Array.isArray(schema[keyword]) ? schema[keyword] : [];
+      for (const [i, each] of list.entries())
+        if (part !== view || keyword !== "allOf" || i !== closer) below(each, `${keyword}/${i}`, isSure && keyword === "allOf");
+    }
+    for (const keyword of ["not", "if", "then", "else"]) below(schema[keyword], keyword, false);
+    for (const [name, each] of Object.entries((schema.dependentSchemas ?? {}) as JsonObject))
+      below(each, `dependentSchemas/${escapePointer(name)}`, false);
   };
   gather(view, true);
-  const isOpen = ({ schema }: View): boolean => {
-    if (typeof schema === "boolean") return schema;
-    if (COMBINING.some((keyword) => keyword !== "allOf" && schema[keyword] !== undefined)) return false;
-    return schema.additionalProperties === undefined && schema.minProperties === undefined && asksForNamed(schema, closer.names);
+  return parts.length < MAX_PARTS ? parts : null;
+}
+
+/**
+ * The members that a schema with parts or alternatives names, if it is closed as a whole and members that it does not name may be left out: then no part of it looks at them.
+ * `at`: the part of its `allOf` that closes it; `null`: it says so itself. Else `null`.
+ */
+function composed(view: View): (Named & { readonly at: number | null }) | null {
+  const { schema } = view;
+  if (typeof schema === "boolean") return null;
+  const closer = closerOf(schema) ?? closedByItself(schema);
+  const parts = closer === null ? null : partsOf(view, closer.at);
+  if (closer === null || parts === null) return null;
+  const { names, patterns, at } = closer;
+  const areNamed = (keywords: JsonValue | undefined): boolean =>
+    Object.keys((keywords ?? {}) as JsonObject).every((name) => names.has(name));
+  const isOpen = ({ view: part, isSure }: Part): boolean => {
+    const { schema: each } = part;
+    // Whoever shuts out everything does so whatever is left out.
+    if (typeof each === "boolean") return each || !isSure;
+    if (each.additionalProperties !== undefined && !(part === view && at === null)) return false;
+    if (LOOKING.some((keyword) => each[keyword] !== undefined)) return false;
+    if (!isSure && COUNTED.some((keyword) => each[keyword] !== undefined)) return false;
+    if (!areNamed(each.properties) || !areNamed(each.dependentSchemas) || (!isSure && !areNamed(each.dependentRequired)))
+      return false;
+    const own = Object.keys((each.patternProperties ?? {}) as JsonObject);
+    return own.every((pattern) => patterns.includes(pattern)) && asksForNamed(each, names);
   };
-  return parts.length < MAX_PARTS && parts.every(isOpen) ? closer : null;
+  return parts.every(isOpen) ? closer : null;
+}
+
+/** What a schema names that has alternatives and closes its objects itself. */
+function closedByItself(schema: JsonObject): (Named & { readonly at: null }) | null {
+  if (schema.additionalProperties !== false || isPlain(schema)) return null;
+  const names = new Set(Object.keys((schema.properties ?? {}) as JsonObject));
+  return { names, patterns: Object.keys((schema.patternProperties ?? {}) as JsonObject), at: null };
 }
 
 const defaultOf = (schema: JsonValue | undefined): JsonValue | undefined => (isJsonObject(schema) ? schema.default : undefined);
@@ -175,7 +237,8 @@ export function readable(doc: Document): Document {
     }
     if (!acted.has(schema)) return out;
     const closer = composed(view);
-    if (closer !== null && Array.isArray(out.allOf)) out.allOf = out.allOf.with(closer.at, true);
+    if (closer?.at === null) delete out.additionalProperties;
+    else if (closer !== null && Array.isArray(out.allOf)) out.allOf = out.allOf.with(closer.at, true);
     if (isPlain(schema) && schema.additionalProperties === false) delete out.additionalProperties;
     if (mayFill(schema) && Array.isArray(schema.required) && isJsonObject(schema.properties)) {
       const { properties } = schema;

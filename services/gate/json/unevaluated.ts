@@ -1,42 +1,37 @@
-import { isJsonObject, type JsonObject, type JsonValue } from "../../core/index.ts";
-import { type Document, escapePointer, follow, isSchema, LIST, NAMED, ONE, type Schema, type View, viewOf } from "./document.ts";
+import { canonicalize, isJsonObject, type JsonObject, type JsonValue } from "../../core/index.ts";
+import { type Document, escapePointer, isSchema, LIST, NAMED, ONE, type Schema, type View, viewOf } from "./document.ts";
+import { type Evaluated, evaluatedBy, type Looks } from "./evaluated.ts";
+import { isUndecided } from "./facts/undecided.ts";
+import { areApart, matches } from "./patterns.ts";
 
 /**
- * `unevaluatedProperties` and `unevaluatedItems` in the words `additionalProperties` and `items`, where what is evaluated does not depend on the data: where it
- * comes through `$ref` and `allOf` only. Then everything that handles closed objects handles these: the validator, the reader, the comparison. Where the data
- * decides (`anyOf`, `if`, `contains`), the word stays, for the validator or for `refusals`.
+ * `unevaluatedProperties` and `unevaluatedItems` in the words `additionalProperties` and `items`. Then everything that handles closed objects handles these: the validator,
+ * the reader, the comparison. What is evaluated in all data is named as it is. What is evaluated only where an alternative holds (`anyOf`, `oneOf`, `if`, `dependentSchemas`) is said as a clause:
+ *
+ *   the members that it names fit the word's schema, or one of the alternatives that name them holds
+ *
+ * Where that cannot be said (patterns that may overlap, `contains` within an alternative), the word stays, for the validator or for `refusals`.
  */
 
-/** Schemas that are looked into, and names that are written, in one document. Beyond, words stay as they are. */
+/** Schemas that are looked into, names that are written, and schemas of clauses, in one document. Beyond, words stay as they are. */
 const MAX_LOOKS = 50_000;
 const MAX_WRITTEN = 20_000;
-const MAX_DEPTH = 100;
+const MAX_CLAUSES = 500;
 
-/** What a schema evaluates of a value that fits it. */
-interface Evaluated {
-  readonly names: Set<string>;
-  readonly patterns: Set<string>;
-  positions: number;
-  allMembers: boolean;
-  allItems: boolean;
-  /** Whether it is the same for all data. */
-  membersAreSure: boolean;
-  itemsAreSure: boolean;
-}
-const nothing = (): Evaluated => ({
-  ...{ names: new Set<string>(), patterns: new Set<string>(), positions: 0 },
-  ...{ allMembers: false, allItems: false, membersAreSure: true, itemsAreSure: true },
-});
-
-interface Budget {
-  looks: number;
+interface Budget extends Looks {
   written: number;
+  clauses: number;
 }
+
+/** Clauses that were written, with how many schemas each holds. */
+const clauses = new WeakMap<object, number>();
+/** How many schemas stand in a document at this one only because the document was written out. */
+export const writtenAt = (schema: JsonObject): number => clauses.get(schema) ?? 0;
 
 /** A document that says the same without these words, as far as it can be said. */
 export function explicit(doc: Document): Document {
   if (typeof doc.root === "boolean") return doc;
-  const budget: Budget = { looks: MAX_LOOKS, written: MAX_WRITTEN };
+  const budget: Budget = { doc, looks: MAX_LOOKS, known: new Map(), written: MAX_WRITTEN, clauses: MAX_CLAUSES };
   return { root: rewritten(viewOf(doc), budget), references: doc.references };
 }
 
@@ -47,7 +42,8 @@ function rewritten(view: View, budget: Budget): Schema {
   const out: Record<string, JsonValue> = Object.fromEntries(
     Object.entries(schema).map(([keyword, value]) => [keyword, inside(keyword, value, below)]),
   );
-  const closers = [ofMembers(view, out, budget), ofItems(view, out, budget)].filter((each) => each !== null);
+  // What closes the members stands last, where the reading looks for it.
+  const closers = [...ofItems(view, out, budget), ...ofMembers(view, out, budget)];
   if (closers.length > 0) out.allOf = [...(Array.isArray(schema.allOf) ? (out.allOf as JsonValue[]) : []), ...closers];
   return out;
 }
@@ -66,104 +62,153 @@ function inside(keyword: string, value: JsonValue, below: (child: Schema, at: st
   return value;
 }
 
-/** Takes `unevaluatedProperties` out of `out`. Returns what must stand in its `allOf` instead, if anything must. */
-function ofMembers(view: View, out: Record<string, JsonValue>, budget: Budget): JsonValue | null {
-  const { unevaluatedProperties } = out;
-  if (unevaluatedProperties === undefined || (Array.isArray(out.allOf) ? false : out.allOf !== undefined)) return null;
-  const { names, patterns, allMembers, membersAreSure } = evaluatedBy(view, budget);
-  if (!membersAreSure) return null;
-  budget.written -= names.size + patterns.size;
-  if (budget.written < 0) return null;
+/** A schema that is one of several: `first`, or any of the conditions. */
+function clause(first: JsonObject, conditions: readonly JsonValue[]): JsonObject {
+  if (conditions.length === 0) return first;
+  const made = { anyOf: [first, ...conditions] };
+  const held = ["properties", "patternProperties"].flatMap((keyword) => Object.keys((first[keyword] ?? {}) as JsonObject));
+  const items = Array.isArray(first.prefixItems) ? first.prefixItems.length : 0;
+  // Each condition is a reference, or some of them in one `allOf` or `not`.
+  clauses.set(
+    made,
+    2 + held.length + items + conditions.reduce<number>((sum, each) => sum + 1 + canonicalize(each).split("$ref").length, 0),
+  );
+  return made;
+}
+
+/** Pays for what is to be written; `false`: there is no room for it. */
+function pay(budget: Budget, names: number, made: readonly JsonObject[]): boolean {
+  budget.written -= names;
+  budget.clauses -= made.reduce((sum, each) => sum + writtenAt(each), 0);
+  return budget.written >= 0 && budget.clauses >= 0;
+}
+
+const isTaken = (out: Record<string, JsonValue>): boolean => out.allOf === undefined || Array.isArray(out.allOf);
+const asOne = (when: readonly JsonValue[]): JsonValue => (when.length === 1 ? when[0]! : { allOf: [...when] });
+
+/** Takes `unevaluatedProperties` out of `out`. Returns what must stand at the end of its `allOf` instead. */
+function ofMembers(view: View, out: Record<string, JsonValue>, budget: Budget): JsonObject[] {
+  const rest = out.unevaluatedProperties;
+  if (rest === undefined || !isTaken(out)) return [];
+  const found = evaluatedBy(view, budget);
+  const said = found.membersAreKnown ? saidOf(found, rest) : null;
+  if (said === null) return [];
+  const { names, patterns, always, made } = said;
+  const all = (those: ReadonlySet<string>): JsonObject => Object.fromEntries([...those].map((each) => [each, true]));
+  const closer = clause({ properties: all(names), patternProperties: all(patterns), additionalProperties: rest }, always);
+  if (!pay(budget, names.size + patterns.size, [...made, closer])) return [];
   delete out.unevaluatedProperties;
-  if (allMembers) return null;
+  if (found.allMembers) return [];
   const own = (keyword: string): JsonObject => (isJsonObject(out[keyword]) ? out[keyword] : {});
-  const areOwn = (those: Set<string>, keyword: string): boolean => [...those].every((each) => Object.hasOwn(own(keyword), each));
-  if (areOwn(names, "properties") && areOwn(patterns, "patternProperties")) {
-    out.additionalProperties = unevaluatedProperties;
-    return null;
+  const areOwn = (those: ReadonlySet<string>, keyword: string): boolean =>
+    [...those].every((each) => Object.hasOwn(own(keyword), each));
+  if (always.length > 0 || !areOwn(names, "properties") || !areOwn(patterns, "patternProperties")) return [...made, closer];
+  out.additionalProperties = rest;
+  return [...made];
+}
+
+interface Said {
+  readonly names: ReadonlySet<string>;
+  readonly patterns: ReadonlySet<string>;
+  /** Conditions under which all members are evaluated. */
+  readonly always: readonly JsonValue[];
+  readonly made: readonly JsonObject[];
+}
+
+/** Conditions, each once, by their text. */
+type Conditions = ReadonlyMap<string, JsonValue>;
+const keyOf = (conditions: Conditions): string => [...conditions.keys()].sort().join("\n");
+const isWithin = (a: Conditions, b: Conditions): boolean => [...a.keys()].every((key) => b.has(key));
+
+/** What is to be written for members; `null`: it cannot be said. `rest`: what those that are left over must fit. */
+function saidOf(found: Evaluated, rest: JsonValue): Said | null {
+  const byName = new Map<string, Map<string, JsonValue>>();
+  const byPattern = new Map<string, Map<string, JsonValue>>();
+  const always = new Map<string, JsonValue>();
+  for (const { when, what } of found.maybe) {
+    const condition = asOne(when);
+    const text = canonicalize(condition);
+    const note = (by: Map<string, Map<string, JsonValue>>, name: string): void => {
+      by.set(name, (by.get(name) ?? new Map()).set(text, condition));
+    };
+    if (what.allMembers) always.set(text, condition);
+    for (const name of what.names) if (!found.names.has(name)) note(byName, name);
+    for (const pattern of what.patterns) if (!found.patterns.has(pattern)) note(byPattern, pattern);
   }
-  const all = (those: Set<string>): JsonObject => Object.fromEntries([...those].map((each) => [each, true]));
-  return { properties: all(names), patternProperties: all(patterns), additionalProperties: unevaluatedProperties };
+  const names = new Set([...found.names, ...byName.keys()]);
+  const patterns = new Set([...found.patterns, ...byPattern.keys()]);
+  if (!settle(found, byName, byPattern)) return null;
+  const made = rest === true ? [] : [...madeOf("properties", byName), ...madeOf("patternProperties", byPattern)];
+  return { names, patterns, always: [...always.values()], made };
+
+  /** One clause for all that the same conditions are for. */
+  function madeOf(keyword: string, by: ReadonlyMap<string, Conditions>): JsonObject[] {
+    const groups = Map.groupBy(by, ([, conditions]) => keyOf(conditions));
+    return [...groups.values()].map((group) => {
+      const conditions = new Map([...(group[0]?.[1] ?? []), ...always]);
+      return clause({ [keyword]: Object.fromEntries(group.map(([name]) => [name, rest])) }, [...conditions.values()]);
+    });
+  }
+}
+
+/**
+ * Takes out the names that are evaluated by way of a pattern as well. `false`: a pattern's clause would ask too much, since some names that it matches may be
+ * evaluated otherwise.
+ */
+function settle(found: Evaluated, byName: Map<string, Conditions>, byPattern: ReadonlyMap<string, Conditions>): boolean {
+  try {
+    for (const name of byName.keys()) if ([...found.patterns].some((pattern) => matches(pattern, name))) byName.delete(name);
+    for (const [pattern, conditions] of byPattern) {
+      if ([...found.names].some((name) => matches(pattern, name))) return false;
+      if ([...found.patterns].some((other) => !areApart(pattern, other))) return false;
+      for (const [other, its] of byPattern)
+        if (other !== pattern && keyOf(its) !== keyOf(conditions) && !areApart(pattern, other)) return false;
+      for (const [name, its] of byName) {
+        if (!matches(pattern, name)) continue;
+        if (!isWithin(its, conditions)) return false;
+        byName.delete(name);
+      }
+    }
+    return true;
+  } catch (error) {
+    if (!isUndecided(error)) throw error;
+    return false;
+  }
 }
 
 /** The same for `unevaluatedItems`. */
-function ofItems(view: View, out: Record<string, JsonValue>, budget: Budget): JsonValue | null {
-  const { unevaluatedItems } = out;
-  if (unevaluatedItems === undefined || (Array.isArray(out.allOf) ? false : out.allOf !== undefined)) return null;
-  const { positions, allItems, itemsAreSure } = evaluatedBy(view, budget);
-  if (!itemsAreSure) return null;
-  budget.written -= positions;
-  if (budget.written < 0) return null;
+function ofItems(view: View, out: Record<string, JsonValue>, budget: Budget): JsonObject[] {
+  const left = out.unevaluatedItems;
+  if (left === undefined || !isTaken(out)) return [];
+  const found = evaluatedBy(view, budget);
+  const { positions, maybe } = found;
+  if (!found.itemsAreKnown || (!found.allItems && maybe.some(({ what }) => what.contained.length > 0))) return [];
+  const rest = restOf(left, found.contained);
+  const later = maybe.filter(({ what }) => what.allItems || what.positions > positions);
+  const cuts = [...new Set(later.flatMap(({ what }) => (what.allItems ? [] : [what.positions])))].sort((a, b) => a - b);
+  const last = cuts.at(-1) ?? positions;
+  const until = (end: number): JsonValue[] => {
+    const those = later.filter(({ what }) => what.allItems || what.positions >= end).map(({ when }) => asOne(when));
+    return [...new Map(those.map((each) => [canonicalize(each), each])).values()];
+  };
+  const free = (count: number): JsonValue[] => Array.from({ length: count }, () => true);
+  const made = cuts.map((end, i) => {
+    const from = cuts[i - 1] ?? positions;
+    return clause({ prefixItems: [...free(from), ...Array.from({ length: end - from }, () => rest)] }, until(end));
+  });
+  const closer = clause(last === 0 ? { items: rest } : { prefixItems: free(last), items: rest }, until(Infinity));
+  if (!pay(budget, last, [...made, closer])) return [];
   delete out.unevaluatedItems;
-  if (allItems) return null;
-  if (positions === (Array.isArray(out.prefixItems) ? out.prefixItems.length : 0)) {
-    out.items = unevaluatedItems;
-    return null;
-  }
-  return { prefixItems: Array.from({ length: positions }, () => true), items: unevaluatedItems };
+  if (found.allItems) return [];
+  const isOwn = last === (Array.isArray(out.prefixItems) ? out.prefixItems.length : 0) && closer.anyOf === undefined;
+  if (!isOwn) return [...made, closer];
+  out.items = rest;
+  return made;
 }
 
-const MAYBE = ["anyOf", "oneOf"] as const;
-const MAYBE_ONE = ["if", "then", "else"] as const;
-
-/** What a schema evaluates, without its own words for what is left over. */
-function evaluatedBy(view: View, budget: Budget, outer = 0): Evaluated {
-  const out = nothing();
-  const seen = new Set<Schema>();
-  collect(view, outer, true);
-  return out;
-
-  function collect({ schema, doc, path }: View, depth: number, isOwn: boolean): void {
-    if (typeof schema === "boolean" || seen.has(schema)) return;
-    if (--budget.looks < 0 || depth > MAX_DEPTH) {
-      out.membersAreSure = false;
-      out.itemsAreSure = false;
-      return;
-    }
-    seen.add(schema);
-    takeMembers(out, schema, isOwn);
-    takeItems(out, schema, isOwn);
-    const below = (child: unknown, at: string): View | null =>
-      isSchema(child) ? { schema: child, doc, path: `${path}/${at}` } : null;
-    const target = typeof schema.$ref === "string" ? follow(schema.$ref, doc) : null;
-    if (target !== null) collect(target, depth + 1, false);
-    for (const [i, each] of (Array.isArray(schema.allOf) ? schema.allOf : []).entries()) {
-      const part = below(each, `allOf/${i}`);
-      if (part !== null) collect(part, depth + 1, false);
-    }
-    for (const part of alternatives(schema, below)) doubt(part, depth + 1);
-  }
-
-  /** What applies to some data only: harmless where it evaluates nothing. */
-  function doubt(part: View, depth: number): void {
-    const { names, patterns, positions, allMembers, allItems, membersAreSure, itemsAreSure } = evaluatedBy(part, budget, depth);
-    if (allMembers || names.size > 0 || patterns.size > 0 || !membersAreSure) out.membersAreSure = false;
-    if (allItems || positions > 0 || !itemsAreSure) out.itemsAreSure = false;
-  }
-}
-
-function alternatives(schema: JsonObject, below: (child: unknown, at: string) => View | null): View[] {
-  const views = MAYBE_ONE.map((keyword) => below(schema[keyword], keyword));
-  for (const keyword of MAYBE) {
-    const list = schema[keyword];
-    if (Array.isArray(list)) views.push(...list.map((each: JsonValue, i) => below(each, `${keyword}/${i}`)));
-  }
-  if (isJsonObject(schema.dependentSchemas))
-    views.push(
-      ...Object.entries(schema.dependentSchemas).map(([name, each]) => below(each, `dependentSchemas/${escapePointer(name)}`)),
-    );
-  return views.filter((view) => view !== null);
-}
-
-function takeMembers(out: Evaluated, schema: JsonObject, isOwn: boolean): void {
-  if (isJsonObject(schema.properties)) for (const name of Object.keys(schema.properties)) out.names.add(name);
-  if (isJsonObject(schema.patternProperties)) for (const each of Object.keys(schema.patternProperties)) out.patterns.add(each);
-  if (schema.additionalProperties !== undefined || (!isOwn && schema.unevaluatedProperties !== undefined)) out.allMembers = true;
-}
-
-function takeItems(out: Evaluated, schema: JsonObject, isOwn: boolean): void {
-  if (Array.isArray(schema.prefixItems)) out.positions = Math.max(out.positions, schema.prefixItems.length);
-  if (schema.items !== undefined || (!isOwn && schema.unevaluatedItems !== undefined)) out.allItems = true;
-  // Items that `contains` finds count as evaluated, and which items these are depends on the data.
-  if (schema.contains !== undefined) out.itemsAreSure = false;
+/** What an item must fit that no position evaluates: the word's own schema, or one that `contains` looks for. */
+function restOf(left: JsonValue, contained: readonly JsonValue[]): JsonValue {
+  if (contained.length === 0 || left === true) return left;
+  const all = left === false ? contained : [left, ...contained];
+  return all.length === 1 ? all[0]! : { anyOf: [...all] };
 }

@@ -60,24 +60,29 @@ function openSettings() {
   const deleted = new Set<string>();
   const levels = new Map<string | null, Level>();
   const modes = new Map<string | null, Mode>();
+  const normalizing = new Map<string | null, boolean>();
   const proposed = new Map<string, Proposal>();
   let facts = 0;
   return {
     deleted,
     levels,
     modes,
+    normalizing,
     proposed,
     /** Grows with each fact of the index, so that whoever reads all of it sees what came meanwhile. */
     indexFacts: () => facts,
     /** Forgets all of it; returns the subjects that it named. */
     clearIndex(): (string | null)[] {
-      const named = [...levels.keys(), ...modes.keys(), ...[...proposed.values()].map(({ subject }) => subject)];
-      for (const known of [levels, modes, deleted, proposed]) known.clear();
+      const set = [levels, modes, normalizing].flatMap((each) => [...each.keys()]);
+      const named = [...set, ...[...proposed.values()].map(({ subject }) => subject)];
+      for (const known of [levels, modes, normalizing, deleted, proposed]) known.clear();
       return named;
     },
     level: (subject: string | null): Level =>
       (subject === null ? undefined : levels.get(subject)) ?? levels.get(null) ?? DEFAULT_LEVEL,
     mode: (subject: string | null): Mode => (subject === null ? undefined : modes.get(subject)) ?? modes.get(null) ?? "READWRITE",
+    normalizes: (subject: string | null): boolean =>
+      (subject === null ? undefined : normalizing.get(subject)) ?? normalizing.get(null) ?? false,
     /** Returns the subject that the fact is about. */
     applyIndex({ type, data, by, recordedAtMs }: Omit<Fact, "position" | "stream" | "revision">): string | null {
       facts++;
@@ -90,6 +95,7 @@ function openSettings() {
       const key = proposalKey(subject, data.version, data.fingerprint);
       if (type === "compatibility-set") set(levels, isLevel(data.level) ? data.level : null);
       else if (type === "mode-set") set(modes, MODES.find((mode) => mode === data.mode) ?? null);
+      else if (type === "normalize-set") set(normalizing, typeof data.normalize === "boolean" ? data.normalize : null);
       else if (type === "version-deleted") deleted.add(version);
       else if (type === "version-restored") deleted.delete(version);
       else if (type === "schema-proposed")
@@ -124,15 +130,17 @@ function openVersions(onBroken: (what: string) => void) {
   };
   const entries = (subject: string): readonly Entry[] => bySubject.get(subject) ?? [];
   const lookUp = ({ subject, version }: Reference): SchemaVersion | undefined => schemas.get(subject)?.[version - 1];
-  const idOf = (entry: Entry): number => {
+  const idsNow = (): Map<string, number> => {
     ids ??= numbered([...bySubject.values()].flat());
-    return ids.get(contentOf(entry)) ?? 0;
+    return ids;
   };
+  const idOf = (entry: Entry): number => idsNow().get(contentOf(entry)) ?? 0;
 
   return {
     entries,
     lookUp,
     idOf,
+    maxId: (): number => idsNow().size,
     keep,
     all: (): ReadonlyMap<string, readonly Entry[]> => bySubject,
     versions: (subject: string): readonly SchemaVersion[] => schemas.get(subject) ?? NONE,

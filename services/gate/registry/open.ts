@@ -85,7 +85,7 @@ export async function openRegistry(
 type Setter = (type: string, data: JsonObject, actor: string) => Promise<void>;
 
 /** What is asked of the versions there are. */
-function versionsOf(desk: Desk): Pick<Registry, "subjects" | "versions" | "check" | "find" | "registered" | "byId"> {
+function versionsOf(desk: Desk): Pick<Registry, "subjects" | "versions" | "check" | "find" | "registered" | "byId" | "maxId"> {
   const { known, draft } = desk;
   const { live, entries, registeredOf } = known;
   return {
@@ -105,6 +105,7 @@ function versionsOf(desk: Desk): Pick<Registry, "subjects" | "versions" | "check
       return found && registeredOf(found);
     },
     registered: (subject, { withDeleted = false } = {}) => (withDeleted ? entries(subject) : live(subject)).map(registeredOf),
+    maxId: known.maxId,
     byId: (id) =>
       [...known.all().values()]
         .flat()
@@ -116,13 +117,31 @@ function versionsOf(desk: Desk): Pick<Registry, "subjects" | "versions" | "check
 function settingsOf(
   known: Known,
   set: Setter,
-): Pick<Registry, "level" | "ownLevel" | "setLevel" | "mode" | "ownMode" | "setMode" | "setDeleted"> {
+): Pick<
+  Registry,
+  | "level"
+  | "ownLevel"
+  | "setLevel"
+  | "normalizes"
+  | "ownNormalize"
+  | "setNormalize"
+  | "mode"
+  | "ownMode"
+  | "setMode"
+  | "setDeleted"
+> {
   return {
     level: known.level,
     ownLevel: (subject) => known.levels.get(subject) ?? null,
     async setLevel(subject, level, actor) {
       refuseReadonly(known, subject, "takes no other level");
       await set("compatibility-set", { subject, level }, actor);
+    },
+    normalizes: known.normalizes,
+    ownNormalize: (subject) => known.normalizing.get(subject) ?? null,
+    async setNormalize(subject, normalize, actor) {
+      refuseReadonly(known, subject, "takes no other setting");
+      await set("normalize-set", { subject, normalize }, actor);
     },
     mode: known.mode,
     ownMode: (subject) => known.modes.get(subject) ?? null,

@@ -60,11 +60,18 @@ export interface Registry extends SchemaStore {
   find(subject: string, given: SchemaText, options?: FindOptions): Registered | undefined;
   registered(subject: string, options?: { readonly withDeleted?: boolean }): readonly Registered[];
   byId(id: number): readonly Registered[];
+  /** The highest id that a schema has; 0 without any. */
+  maxId(): number;
   level(subject: string | null): Level;
   /** The level that a subject was given itself. */
   ownLevel(subject: string | null): Level | null;
   /** Throws `schema-readonly` where the subject, or the whole registry, is closed. */
   setLevel(subject: string | null, level: Level | null, actor: string): Promise<void>;
+  /** Whether clients' texts are taken in their normal form, without asking for it each time; `own…`: what a subject was given itself. */
+  normalizes(subject: string | null): boolean;
+  ownNormalize(subject: string | null): boolean | null;
+  /** Throws `schema-readonly`. */
+  setNormalize(subject: string | null, normalize: boolean | null, actor: string): Promise<void>;
   mode(subject: string | null): Mode;
   ownMode(subject: string | null): Mode | null;
   setMode(subject: string | null, mode: Mode | null, actor: string): Promise<void>;

@@ -6,11 +6,12 @@
  *
  * The caller does not name a path: a caller who can reach the port must not be able to write files elsewhere.
  */
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, rmSync } from "node:fs";
+import { closeSync, existsSync, fsyncSync, openSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { backup, DatabaseSync } from "node:sqlite";
 import { Client, credentials, Metadata, type ServerWritableStream, type ServiceError, status } from "@grpc/grpc-js";
 import { messageOf, TributaryError } from "../../core/index.ts";
+import { makeFolder } from "../../core/node.ts";
 import { failure } from "./failures.ts";
 import type { Store } from "./store/contract.ts";
 
@@ -54,7 +55,7 @@ export function copier(
     isBusy = true;
     const path = join(store.dataDir, COPIES, `${crypto.randomUUID()}.db`);
     try {
-      mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+      makeFolder(dirname(path), 0o700);
       let lastMs = 0;
       await store.copyTo(path, PAGES, (done, total) => {
         if (performance.now() - lastMs < PROGRESS_MS || call.cancelled) return;

@@ -143,7 +143,7 @@ export function composeEdit(before: string, after: string): JsonValue {
 /** How many writes of each origin are in it, in the order of their seqs. A basis covers the author's own earlier writes, so every context is such a list. */
 type Context = readonly number[];
 
-interface Placed {
+interface Ranked {
   readonly write: Written;
   /** The write's origin, as a number, and how many of that origin's writes go before it. */
   readonly lane: number;
@@ -164,7 +164,7 @@ const comesBefore = (a: Written, b: Written): boolean => {
 };
 
 /** All writes in the order in which they are taken, by lane. Where bases claim each other in a circle, the next write of the order goes first. */
-function placeAll({ w }: State): { readonly order: readonly Placed[]; readonly lanes: readonly (readonly Placed[])[] } {
+function rankAll({ w }: State): { readonly order: readonly Ranked[]; readonly lanes: readonly (readonly Ranked[])[] } {
   const laneOf = new Map<OriginId, number>();
   const waiting: Written[][] = [];
   for (const write of w) {
@@ -183,9 +183,9 @@ function placeAll({ w }: State): { readonly order: readonly Placed[]; readonly l
     }
     return claim;
   };
-  const lanes = waiting.map((): Placed[] => []);
+  const lanes = waiting.map((): Ranked[] => []);
   const claims = waiting.map(([first]) => claimOf(first!));
-  const order: Placed[] = [];
+  const order: Ranked[] = [];
   const heads = new Set(waiting.keys());
   while (order.length < w.length) {
     let next = -1;
@@ -202,9 +202,9 @@ function placeAll({ w }: State): { readonly order: readonly Placed[]; readonly l
       if (count === 0) continue;
       for (const [i, also] of lanes[lane]![count - 1]!.context.entries()) context[i] = Math.max(context[i]!, also);
     }
-    const placed: Placed = { write, lane: next, index, context, rank: order.length, op: write[4] as TextOp };
-    order.push(placed);
-    lanes[next]!.push(placed);
+    const ranked: Ranked = { write, lane: next, index, context, rank: order.length, op: write[4] as TextOp };
+    order.push(ranked);
+    lanes[next]!.push(ranked);
     if (index + 1 < waiting[next]!.length) claims[next] = claimOf(headOf(next));
     else heads.delete(next);
   }
@@ -234,24 +234,24 @@ function played(state: JsonValue): Played {
 
 // Long because the transformations call one another over one memo and one bound of steps.
 function play(state: State): Played {
-  const { order, lanes } = placeAll(state);
+  const { order, lanes } = rankAll(state);
   const memo = createMemo();
   const problems: TextProblem[] = [];
   let steps = 0;
 
   /** The op in a context that holds the op's own context but not the op. It is transformed over the others in the one order, so every way gives the same result. */
-  function inContext(placed: Placed, context: Context, depth: number): TextOp {
+  function inContext(ranked: Ranked, context: Context, depth: number): TextOp {
     if (depth > MAX_DEPTH) throw new TooConcurrent();
     // Back to the nearest context for which the op is known, at worst the one it was made in.
-    const unmet: { readonly other: Placed; readonly before: Context }[] = [];
+    const unmet: { readonly other: Ranked; readonly before: Context }[] = [];
     let op: TextOp | undefined;
     for (let here = context; op === undefined; ) {
-      const other = lastUnmet(placed, here);
+      const other = lastUnmet(ranked, here);
       if (other === undefined) {
-        op = placed.op;
+        op = ranked.op;
         break;
       }
-      op = memo.get(placed, here);
+      op = memo.get(ranked, here);
       if (op !== undefined) break;
       if (unmet.length >= MAX_CONCURRENT_OPS) throw new TooConcurrent();
       here = here.with(other.lane, here[other.lane]! - 1);
@@ -262,18 +262,18 @@ function play(state: State): Played {
       if (++steps > MAX_STEPS_PER_OP) throw new TooConcurrent();
       if (op.length > 0) {
         const met: TextOp = other.op.length === 0 ? [] : inContext(other, before, depth + 1);
-        if (met.length > 0) op = textType.transform(op, met, placed.rank < other.rank ? "left" : "right");
+        if (met.length > 0) op = textType.transform(op, met, ranked.rank < other.rank ? "left" : "right");
       }
-      memo.set(placed, before.with(other.lane, before[other.lane]! + 1), op);
+      memo.set(ranked, before.with(other.lane, before[other.lane]! + 1), op);
     }
     return op;
   }
 
   /** Of the ops in a context that this op was made without, the last in the order. */
-  function lastUnmet(placed: Placed, context: Context): Placed | undefined {
-    let last: Placed | undefined;
+  function lastUnmet(ranked: Ranked, context: Context): Ranked | undefined {
+    let last: Ranked | undefined;
     for (let lane = 0; lane < context.length; lane++) {
-      if (context[lane]! <= placed.context[lane]!) continue;
+      if (context[lane]! <= ranked.context[lane]!) continue;
       const other = lanes[lane]![context[lane]! - 1]!;
       if (last === undefined || other.rank > last.rank) last = other;
     }
@@ -283,13 +283,13 @@ function play(state: State): Played {
   let text = "";
   let length = 0;
   const all: number[] = lanes.map(() => 0);
-  for (const placed of order) {
-    const [origin, seq] = placed.write;
+  for (const ranked of order) {
+    const [origin, seq] = ranked.write;
     steps = 0;
     let reason: TextProblem["reason"] | null = null;
     try {
-      const op = inContext(placed, [...all], 0);
-      memo.keep(placed, all, op);
+      const op = inContext(ranked, [...all], 0);
+      memo.keep(ranked, all, op);
       // The library would skip beyond the end of a text step by step, and silently delete beyond it.
       if (lengthBefore(op) > length) reason = "does-not-fit";
       else if (op.length > 0) {
@@ -304,9 +304,9 @@ function play(state: State): Played {
     }
     if (reason !== null) {
       problems.push({ origin, seq, reason });
-      placed.op = [];
+      ranked.op = [];
     }
-    all[placed.lane]!++;
+    all[ranked.lane]!++;
   }
   return { text, problems };
 }
@@ -316,22 +316,22 @@ function createMemo() {
   let young = new Map<string, TextOp>();
   let old = new Map<string, TextOp>();
   const kept = new Map<string, TextOp>();
-  const nameOf = ({ rank }: Placed, context: Context): string => `${rank}:${context.join()}`;
+  const nameOf = ({ rank }: Ranked, context: Context): string => `${rank}:${context.join()}`;
   const put = (name: string, op: TextOp): void => {
     if (young.size >= MAX_REMEMBERED) [old, young] = [young, new Map()];
     young.set(name, op);
   };
   return {
-    get(placed: Placed, context: Context): TextOp | undefined {
-      const name = nameOf(placed, context);
+    get(ranked: Ranked, context: Context): TextOp | undefined {
+      const name = nameOf(ranked, context);
       const recent = kept.get(name) ?? young.get(name);
       if (recent !== undefined) return recent;
       const older = old.get(name);
       if (older !== undefined) put(name, older);
       return older;
     },
-    set: (placed: Placed, context: Context, op: TextOp): void => put(nameOf(placed, context), op),
+    set: (ranked: Ranked, context: Context, op: TextOp): void => put(nameOf(ranked, context), op),
     /** How the op was applied; kept for good. An author who was away since before it starts from there. */
-    keep: (placed: Placed, context: Context, op: TextOp): void => void kept.set(nameOf(placed, context), op),
+    keep: (ranked: Ranked, context: Context, op: TextOp): void => void kept.set(nameOf(ranked, context), op),
   };
 }

@@ -1,6 +1,6 @@
 import type { EntityRef, JsonObject, JsonValue, Position } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
-import { commonPosition } from "../places.ts";
+import { commonPosition } from "../shard-positions.ts";
 import { seconds } from "./sql.ts";
 
 /** A value that stands beside others. */

@@ -78,7 +78,7 @@ const WORDS: Readonly<Record<Kind, readonly [holds: string, example: string]>> =
   other: ["values that are compared as text", "=VALUE"],
 };
 
-/** A condition as SQL on the table named `t`; `bind` takes a value and gives its place. Throws `usage` where the column cannot hold the value, or has no such order. */
+/** A condition as SQL on the table named `t`; `bind` takes a value and gives its parameter (`$1`). Throws `usage` where the column cannot hold the value, or has no such order. */
 export function conditionSql({ column, operator, value }: Condition, type: string, bind: (value: JsonValue) => string): string {
   const kind = kindOf(type);
   const [holds, example] = WORDS[kind];

@@ -1,7 +1,8 @@
-import type { Position } from "../../core/index.ts";
+import type { EntityRef, Position } from "../../core/index.ts";
 import type { Author, Decision } from "../../merge/engine.ts";
 import type { Db } from "../connect.ts";
-import { commonPosition } from "../places.ts";
+import { commonPosition } from "../shard-positions.ts";
+import { heldIn } from "./sql.ts";
 
 /** What a rule decided about values that stood side by side, when an event made them so. */
 export interface RecordedDecision {
@@ -18,7 +19,7 @@ export interface RecordedDecision {
   readonly losers: readonly { readonly value: unknown; readonly by: Author }[];
   /** Whether a person was to decide. */
   readonly isOpen: boolean;
-  /** The position of the event that changed the register again; `null`: the decision stands. */
+  /** The position of the event that changed the register again, and so ended the decision; `null`: the decision stands. The member has the column's name. */
   readonly settledPosition: string | null;
 }
 
@@ -37,22 +38,32 @@ export interface SupersededDecision extends RecordedDecision {
   readonly supersededAt: string;
 }
 
-/** All decisions on the entities of an id up to a position, in log order. Entities of several types may have the id, each in its own shard. */
-export async function decisionsOn(db: Db, id: string, upTo: Position | null): Promise<readonly RecordedDecision[]> {
+/** Leaves out decisions of an entity of another type with the same id: they follow from events of their own. `$3`: the type that is asked for. */
+const ofType = (table: string): string =>
+  `NOT EXISTS (SELECT FROM tributary.audit a WHERE a.position = ${table}.position AND ${heldIn("a", "entity_type")} <> $3)`;
+
+/** All decisions on an entity up to a position, in log order. */
+export async function decisionsOn(db: Db, { type, id }: EntityRef, upTo: Position | null): Promise<readonly RecordedDecision[]> {
   const { rows } = await db.query<RecordedDecision & Record<string, unknown>>(
-    `${DECISIONS} AND entity_id = $2 ORDER BY position, register`,
-    [upTo, id],
+    `${DECISIONS} AND entity_id = $2 AND ${ofType("tributary.decision")}
+     ORDER BY position, register`,
+    [upTo, id, type],
   );
   return rows;
 }
 
-/** The decisions on the entities of an id that were replaced, in log order. */
-export async function decisionsSuperseded(db: Db, id: string): Promise<readonly SupersededDecision[]> {
+/** The decisions on an entity that were replaced, in log order, as far as they were known up to a position. */
+export async function decisionsSuperseded(
+  db: Db,
+  { type, id }: EntityRef,
+  upTo: Position | null,
+): Promise<readonly SupersededDecision[]> {
   const { rows } = await db.query<SupersededDecision & Record<string, unknown>>(
     `SELECT ${MEMBERS}, settled_position AS "settledPosition", known_from AS "knownFrom", superseded_at AS "supersededAt"
      FROM tributary.decision_superseded
-     WHERE entity_id = $1 ORDER BY position, register, superseded_at`,
-    [id],
+     WHERE known_from <= $1 AND entity_id = $2 AND ${ofType("tributary.decision_superseded")}
+     ORDER BY position, register, superseded_at`,
+    [upTo, id, type],
   );
   return rows;
 }

@@ -1,6 +1,6 @@
 import type { Position } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
-import { commonPosition } from "../places.ts";
+import { commonPosition } from "../shard-positions.ts";
 
 /** How far the views are, and who folds what. */
 export interface Lag {

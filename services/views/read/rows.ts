@@ -1,7 +1,7 @@
 import { type EntityRef, type JsonValue, type Position, TributaryError } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
 import { wasKnownAt } from "../names.ts";
-import { commonPosition } from "../places.ts";
+import { commonPosition } from "../shard-positions.ts";
 import { asPosition } from "../shards.ts";
 import { jsonOf, quoted, readAs } from "./columns.ts";
 import { type Condition, conditionIn, conditionSql, noColumn } from "./conditions.ts";

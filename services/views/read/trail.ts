@@ -1,11 +1,11 @@
 import type { EntityRef, Position } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
 import { incarnationOf } from "../incarnations.ts";
-import { commonPosition } from "../places.ts";
+import { commonPosition } from "../shard-positions.ts";
 import { type AuditRow, auditEvents } from "./audit-events.ts";
 import { type BeyondEvent, beyondOf } from "./beyond.ts";
 import { type CaseRow, casesOf } from "./cases.ts";
-import { decisionsOn, type RecordedDecision } from "./decisions.ts";
+import { decisionsOn, decisionsSuperseded, type RecordedDecision, type SupersededDecision } from "./decisions.ts";
 import { type ParkedWhere, whereParked } from "./parked.ts";
 
 /** All that is known of an entity. */
@@ -16,6 +16,8 @@ export interface Trail {
   readonly incarnation: string | null;
   readonly events: readonly AuditRow[];
   readonly decisions: readonly RecordedDecision[];
+  /** Decisions that stood before its entity was folded again, or its view was built again, and gave others. */
+  readonly superseded: readonly SupersededDecision[];
   /** The views that the entity is parked in. */
   readonly parked: readonly ParkedWhere[];
   /** The cases that it is in, closed ones too. */
@@ -38,7 +40,8 @@ export async function trail(db: Db, entity: EntityRef): Promise<Trail | null> {
     through,
     incarnation: await incarnationOf(db),
     events,
-    decisions: await decisionsOn(db, entity.id, through),
+    decisions: await decisionsOn(db, entity, through),
+    superseded: await decisionsSuperseded(db, entity, through),
     parked: await whereParked(db, entity),
     cases: await casesOf(db, entity),
     beyond,

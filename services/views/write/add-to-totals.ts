@@ -12,19 +12,19 @@ export type TotalRow = Record<string, string | number | null>;
 export async function addToTotals(
   db: Db,
   totals: Totals,
-  place: string,
+  namespace: string,
   additions: readonly Addition[],
 ): Promise<readonly TotalRow[]> {
   const keys = Object.entries(totals.keys);
   const sums = Object.entries(totals.sums);
   const types = ["text", ...keys.map(([, column]) => sqlType(column)), ...sums.map(() => "numeric"), "bigint"];
   const names = ["id", ...keys.map(([name]) => name), ...sums.map(([name]) => name), "rows"];
-  const table = at(place, totals.name);
+  const table = at(namespace, totals.name);
   const added = [...sums.map(([name]) => name), "rows"];
   // Without zeros at the end: equal amounts are then equal texts, whatever was added up.
   const exact = (name: string, sql: string): string => (isDecimal(totals.sums[name]) ? `trim_scale(${sql})` : sql);
   const { rows } = await db.query<TotalRow>({
-    name: statementName("totals", place, totals.name),
+    name: statementName("totals", namespace, totals.name),
     text: `INSERT INTO ${table} AS t (${names.map(q).join(", ")})
       SELECT id, ${keys.map(([name]) => `(array_agg(${q(name)}))[1]`).join(", ")}, ${added.map((name) => exact(name, `sum(${q(name)})`)).join(", ")}
       FROM unnest(${arrays(types)}) AS x (${names.map(q).join(", ")}) GROUP BY id ORDER BY id
@@ -47,6 +47,6 @@ const negated = (value: JsonValue, sign: 1 | -1): string =>
   sign === 1 ? String(value) : String(value).startsWith("-") ? String(value).slice(1) : `-${String(value)}`;
 
 /** Deletes totals that no row adds to any more. */
-export async function dropEmptyTotals(db: Db, totals: Totals, place: string, ids: readonly string[]): Promise<void> {
-  await db.query(`DELETE FROM ${at(place, totals.name)} WHERE id = ANY($1) AND rows = 0`, [ids]);
+export async function dropEmptyTotals(db: Db, totals: Totals, namespace: string, ids: readonly string[]): Promise<void> {
+  await db.query(`DELETE FROM ${at(namespace, totals.name)} WHERE id = ANY($1) AND rows = 0`, [ids]);
 }

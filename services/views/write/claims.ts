@@ -22,7 +22,8 @@ export async function writeInvariants(db: Db, changes: ViewChanges, alone: boole
       ...base,
       subject: entityId,
       rule: invariant,
-      about: problem === null ? null : { problem, members: [{ entity: entityId, events: [...changes.eventsOf(entityId)] }] },
+      about:
+        problem === null ? null : { problem, members: [{ entity: entityId, events: [...(changes.events.get(entityId) ?? [])] }] },
       says: problem ?? "",
       position: through,
       targets: projection.notified(invariant),
@@ -55,11 +56,11 @@ interface ClaimedKey {
 
 async function moveClaims(
   db: Db,
-  { target, eventsOf }: ViewChanges,
+  { target, events }: ViewChanges,
   claims: readonly Claim[],
   alone: boolean,
 ): Promise<ClaimedKey[]> {
-  const table = at(target.place, `${target.projection.name}_claims`);
+  const table = at(target.namespace, `${target.projection.name}_claims`);
   const keys = new Map<string, { invariant: string; key: string }>();
   for (const { invariant, before, after } of claims)
     for (const key of [before, after]) if (key !== null) keys.set(`${invariant}\n${key}`, { invariant, key });
@@ -86,7 +87,7 @@ async function moveClaims(
         here.map(({ invariant }) => invariant),
         here.map(({ after }) => after),
         here.map(({ entityId }) => entityId),
-        here.map(({ entityId }) => JSON.stringify(eventsOf(entityId))),
+        here.map(({ entityId }) => JSON.stringify(events.get(entityId) ?? [])),
       ],
     );
   }

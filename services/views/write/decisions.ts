@@ -1,29 +1,25 @@
 import type { Position } from "../../core/index.ts";
 import type { Author, Sibling } from "../../merge/engine.ts";
-import type { DecisionRow, SettledDecision, ViewBuild } from "../changes.ts";
+import type { DecisionRow, EndedDecision, ViewBuild } from "../changes.ts";
 import type { Db } from "../connect.ts";
 import { copyText, line } from "../copy.ts";
 import { isKnownNow } from "../names.ts";
 import { saysTheSame } from "../past-decisions.ts";
 
 /** Writes new decisions, and marks earlier ones that an event has ended. */
-export async function writeDecisions(
-  db: Db,
-  settled: readonly SettledDecision[],
-  decisions: readonly DecisionRow[],
-): Promise<void> {
-  if (settled.length > 0) {
+export async function writeDecisions(db: Db, ended: readonly EndedDecision[], decisions: readonly DecisionRow[]): Promise<void> {
+  if (ended.length > 0) {
     await db.query(
       `UPDATE tributary.decision_row d SET settled_position = s.position
        FROM unnest($1::text[], $2::int[], $3::text[], $4::text[], $5::bigint[]) AS s (view, generation, entity_id, register, position)
        WHERE d.view = s.view AND d.generation = s.generation AND d.entity_id = s.entity_id AND d.register = s.register
          AND d.settled_position IS NULL AND ${isKnownNow("d")}`,
       [
-        settled.map((s) => s.view),
-        settled.map((s) => s.generation),
-        settled.map((s) => s.entityId),
-        settled.map((s) => s.register),
-        settled.map((s) => s.position),
+        ended.map((s) => s.view),
+        ended.map((s) => s.generation),
+        ended.map((s) => s.entityId),
+        ended.map((s) => s.register),
+        ended.map((s) => s.position),
       ],
     );
   }
@@ -35,7 +31,7 @@ const DECISION_COPY =
 
 const authored = ({ by, value }: Sibling): { value: unknown; by: Author } => ({ value, by });
 
-const decisionLine = ({ view, generation, entityId, position, decision, settledPosition }: DecisionRow): string =>
+const decisionLine = ({ view, generation, entityId, position, decision, endedAt }: DecisionRow): string =>
   line([
     view,
     generation,
@@ -49,7 +45,7 @@ const decisionLine = ({ view, generation, entityId, position, decision, settledP
     JSON.stringify(authored(decision.winner)),
     JSON.stringify(decision.losers.map(authored)),
     decision.isOpen ? "t" : "f",
-    settledPosition,
+    endedAt,
   ]);
 
 /** An entity that is folded again, and the position from which on the result is known. */

@@ -7,14 +7,14 @@ import { at, isKnownNow } from "../names.ts";
 /** Adds versions to the past of a view's rows. `knownFrom`: the position from which on they are known, where that is not their own. */
 export async function writeHistory(
   db: Db,
-  { projection, place }: ViewBuild,
+  { projection, namespace }: ViewBuild,
   history: readonly HistoryRow[],
   knownFrom: Position | null = null,
 ): Promise<void> {
   if (history.length === 0) return;
   await copyText(
     db,
-    `COPY ${at(place, `${projection.name}_history`)} (id, position, recorded_at, deleted, values, known_from) FROM STDIN`,
+    `COPY ${at(namespace, `${projection.name}_history`)} (id, position, recorded_at, deleted, values, known_from) FROM STDIN`,
     history.map((version) => line([...cellsOf(version), knownFrom])).join(""),
   );
 }
@@ -31,8 +31,8 @@ const cellsOf = ({ id, position, recordedAtMs, row }: HistoryRow): Cell[] => [
 const textOf = ({ row }: Pick<HistoryRow, "row">): string => JSON.stringify(row.values);
 
 /** Deletes the versions of an entity that are known now, in a build that nobody reads yet. Superseded ones stay: they were carried over from the live build. */
-export async function dropHistory(db: Db, { projection, place }: ViewBuild, id: string): Promise<void> {
-  await db.query(`DELETE FROM ${at(place, `${projection.name}_history`)} h WHERE h.id = $1 AND ${isKnownNow("h")}`, [id]);
+export async function dropHistory(db: Db, { projection, namespace }: ViewBuild, id: string): Promise<void> {
+  await db.query(`DELETE FROM ${at(namespace, `${projection.name}_history`)} h WHERE h.id = $1 AND ${isKnownNow("h")}`, [id]);
 }
 
 /**
@@ -41,11 +41,11 @@ export async function dropHistory(db: Db, { projection, place }: ViewBuild, id: 
  */
 export async function supersede(
   db: Db,
-  { projection, place }: ViewBuild,
+  { projection, namespace }: ViewBuild,
   { id, from }: { readonly id: string; readonly from: Position },
   versions: readonly HistoryRow[],
 ): Promise<HistoryRow[]> {
-  const table = at(place, `${projection.name}_history`);
+  const table = at(namespace, `${projection.name}_history`);
   const { rows } = await db.query<{ position: string; deleted: boolean; values: string }>(
     `SELECT h.position, h.deleted, h.values::text AS values FROM ${table} h WHERE h.id = $1 AND ${isKnownNow("h")}`,
     [id],

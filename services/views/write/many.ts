@@ -8,10 +8,10 @@ import { at } from "../names.ts";
 export async function replaceMany(
   db: Db,
   projection: Projection,
-  { name, place }: { readonly name: string; readonly place: string },
+  { name, namespace }: { readonly name: string; readonly namespace: string },
   rows: readonly ViewRow[],
 ): Promise<void> {
-  const table = at(place, `${projection.name}_${name}`);
+  const table = at(namespace, `${projection.name}_${name}`);
   const columns = Object.entries(projection.tables[name]!.columns);
   const children = rows.flatMap(({ id, row }) => (row.tables[name] ?? []).map((child, n) => ({ id, n, child })));
   const types = ["text", "integer", ...columns.map(([, column]) => sqlType(column))];

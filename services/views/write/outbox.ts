@@ -63,16 +63,16 @@ export async function takeDigest(db: Db, { target, now, periodMs, limit }: Diges
   return rows;
 }
 
-/** What became of a try. */
-export interface Settled {
+/** What became of an attempt to deliver a notification. */
+export interface Attempted {
   readonly id: string;
   readonly state: NotificationState;
   readonly nextTryAt: string;
   readonly lastError: string | null;
 }
 
-/** Writes down what became of tries at an instant, in the transaction that took the rows. */
-export async function settle(db: Db, rows: readonly Settled[], now: string): Promise<void> {
+/** Writes down what became of attempts at an instant, in the transaction that took the rows. */
+export async function noteAttempts(db: Db, rows: readonly Attempted[], now: string): Promise<void> {
   await db.query(
     `UPDATE tributary.notification n SET state = s.state, tries = n.tries + 1, next_try_at = s.next_try_at, last_error = s.last_error,
        sent_at = CASE WHEN s.state = 'sent' THEN $5::timestamptz END

@@ -1,7 +1,7 @@
 import { askWaiting } from "../asked.ts";
 import type { PageChanges } from "../changes.ts";
 import { type Db, inTransaction } from "../connect.ts";
-import { type Lease, type Member, moveShards } from "../leases.ts";
+import { type Layout, type Lease, type Member, moveShards } from "../leases.ts";
 import { SHARDS } from "../shards.ts";
 import { copyAudit } from "./audit.ts";
 import { writeCaseNotes } from "./case-notes.ts";
@@ -24,7 +24,7 @@ export async function writePage(db: Db, page: PageChanges, { leases, layout, mem
 /** What a process holds while it writes. */
 export interface Hold {
   readonly leases: readonly Lease[];
-  readonly layout: string;
+  readonly layout: Layout | null;
   readonly member: Member;
 }
 

@@ -3,7 +3,7 @@ import type { ViewChanges } from "../changes.ts";
 import type { CaseNow } from "./case-of.ts";
 
 /** The cases of registers whose conflicts a person decides. */
-export function registerCases({ target, decisions, settled }: ViewChanges): CaseNow[] {
+export function registerCases({ target, decisions, ended }: ViewChanges): CaseNow[] {
   const { projection, generation } = target;
   const cases = new Map<string, CaseNow>();
   const none = (entityId: string, register: string, position: Position): void => {
@@ -20,11 +20,11 @@ export function registerCases({ target, decisions, settled }: ViewChanges): Case
       targets: projection.notified(register),
     });
   };
-  for (const { entityId, register, position } of settled) none(entityId, register, position);
-  for (const { entityId, decision, position, settledPosition } of decisions) {
+  for (const { entityId, register, position } of ended) none(entityId, register, position);
+  for (const { entityId, decision, position, endedAt } of decisions) {
     const { register, winner, losers, isOpen } = decision;
     none(entityId, register, position);
-    if (!isOpen || settledPosition !== null) continue;
+    if (!isOpen || endedAt !== null) continue;
     const siblings = [winner, ...losers].sort((a, b) =>
       a.by.origin < b.by.origin ? -1 : a.by.origin > b.by.origin ? 1 : a.by.seq - b.by.seq,
     );

@@ -32,7 +32,7 @@ export async function replaceEntity(
   { upTo, isLive, leavesHistory = false }: Replacing,
 ): Promise<{ readonly versions: readonly HistoryRow[]; readonly knownFrom: Position | null }> {
   const { target, history } = changes;
-  const { projection, generation, place } = target;
+  const { projection, generation, namespace } = target;
   const id = withoutNul(entity);
   const which = [projection.name, generation, id];
   await db.query("DELETE FROM tributary.parked WHERE view = $1 AND generation = $2 AND entity_id = $3", which);
@@ -48,7 +48,7 @@ export async function replaceEntity(
   if (projection.keepsHistory && isLive) versions = await supersede(db, target, { id, from: upTo }, history);
   else if (projection.keepsHistory) await dropHistory(db, target, id);
   for (const table of [projection.name, ...Object.keys(projection.tables).map((name) => `${projection.name}_${name}`)])
-    await db.query(`DELETE FROM ${at(place, table)} WHERE id = $1`, [id]);
+    await db.query(`DELETE FROM ${at(namespace, table)} WHERE id = $1`, [id]);
   // Notices are named after what they tell, so only what could not be told while the entity was parked is new.
   await writeViews(db, [{ ...changes, history: [] }], { tells: isLive, alone: false });
   if (isLive) await keepSame(db, target, { id, from: upTo });

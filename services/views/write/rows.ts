@@ -6,15 +6,15 @@ import { type Cell, copyText, line } from "../copy.ts";
 import { at, q, statementName } from "../names.ts";
 
 /** Writes rows of an entity view: new ones by COPY, which is half the work, and the others by an upsert. */
-export async function writeRows(db: Db, projection: Projection, place: string, rows: readonly ViewRow[]): Promise<void> {
+export async function writeRows(db: Db, projection: Projection, namespace: string, rows: readonly ViewRow[]): Promise<void> {
   const known = rows.filter(({ isNew }) => !isNew);
   const fresh = rows.filter(({ isNew }) => isNew);
-  if (known.length > 0) await upsertRows(db, projection, place, known);
-  if (fresh.length > 0) await copyRows(db, projection, place, fresh);
+  if (known.length > 0) await upsertRows(db, projection, namespace, known);
+  if (fresh.length > 0) await copyRows(db, projection, namespace, fresh);
 }
 
 /** One statement for any number of rows: `unnest` of one array a column. */
-async function upsertRows(db: Db, projection: Projection, place: string, rows: readonly ViewRow[]): Promise<void> {
+async function upsertRows(db: Db, projection: Projection, namespace: string, rows: readonly ViewRow[]): Promise<void> {
   const columns = declaredColumns(projection);
   const names = rowColumns(columns);
   const types = [
@@ -32,8 +32,8 @@ async function upsertRows(db: Db, projection: Projection, place: string, rows: r
     .map((name) => `${q(name)} = excluded.${q(name)}`)
     .join(", ");
   await db.query({
-    name: statementName("view", place, projection.name),
-    text: `INSERT INTO ${at(place, projection.name)} (${names.map(q).join(", ")})
+    name: statementName("view", namespace, projection.name),
+    text: `INSERT INTO ${at(namespace, projection.name)} (${names.map(q).join(", ")})
       SELECT * FROM unnest(${arrays(types)})
       ON CONFLICT (id) DO UPDATE SET ${updates}`,
     values: [
@@ -49,7 +49,7 @@ async function upsertRows(db: Db, projection: Projection, place: string, rows: r
   });
 }
 
-async function copyRows(db: Db, projection: Projection, place: string, rows: readonly ViewRow[]): Promise<void> {
+async function copyRows(db: Db, projection: Projection, namespace: string, rows: readonly ViewRow[]): Promise<void> {
   const columns = declaredColumns(projection);
   const lines = rows.map(({ id, row, waitingFor, firstPosition, lastPosition, state }) =>
     line([
@@ -66,5 +66,9 @@ async function copyRows(db: Db, projection: Projection, place: string, rows: rea
       state,
     ]),
   );
-  await copyText(db, `COPY ${at(place, projection.name)} (${rowColumns(columns).map(q).join(", ")}) FROM STDIN`, lines.join(""));
+  await copyText(
+    db,
+    `COPY ${at(namespace, projection.name)} (${rowColumns(columns).map(q).join(", ")}) FROM STDIN`,
+    lines.join(""),
+  );
 }

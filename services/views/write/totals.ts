@@ -20,7 +20,7 @@ interface Movement {
  */
 export async function writeTotals(db: Db, views: readonly ViewChanges[]): Promise<CaseNow[]> {
   const movements = new Map<Totals, Movement>();
-  for (const { target, additions, through, eventsOf } of views) {
+  for (const { target, additions, through, events } of views) {
     for (const [totals, added] of additions) {
       if (added.length === 0) continue;
       const movement: Movement = movements.get(totals) ?? { target, additions: [], members: new Map(), through };
@@ -28,7 +28,7 @@ export async function writeTotals(db: Db, views: readonly ViewChanges[]): Promis
       if (Object.keys(totals.invariants).length > 0) {
         for (const { key, entityId } of added) {
           const members = movement.members.get(key) ?? new Map<string, JsonObject>();
-          movement.members.set(key, members.set(entityId, { entity: entityId, events: [...eventsOf(entityId)] }));
+          movement.members.set(key, members.set(entityId, { entity: entityId, events: [...(events.get(entityId) ?? [])] }));
         }
       }
       if (through > movement.through) movement.through = through;
@@ -42,9 +42,9 @@ export async function writeTotals(db: Db, views: readonly ViewChanges[]): Promis
 }
 
 async function moveTotals(db: Db, totals: Totals, { target, additions, members, through }: Movement): Promise<CaseNow[]> {
-  const moved = await addToTotals(db, totals, target.place, additions);
+  const moved = await addToTotals(db, totals, target.namespace, additions);
   const empty = moved.filter(({ rows }) => rows === 0).map(({ id }) => String(id));
-  if (empty.length > 0) await dropEmptyTotals(db, totals, target.place, empty);
+  if (empty.length > 0) await dropEmptyTotals(db, totals, target.namespace, empty);
   const rules = Object.entries(totals.invariants);
   if (rules.length === 0) return [];
   const cases: CaseNow[] = [];

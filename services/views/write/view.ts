@@ -34,12 +34,12 @@ export async function writeViews(
 
 /** Writes what a page changes in one view. Returns the cases that follow. */
 async function writeView(db: Db, changes: ViewChanges, alone: boolean): Promise<CaseNow[]> {
-  const { target, rows, history, decisions, settled, parked } = changes;
-  const { projection, place } = target;
-  await writeRows(db, projection, place, rows);
-  for (const name of Object.keys(projection.tables)) await replaceMany(db, projection, { name, place }, rows);
+  const { target, rows, history, decisions, ended, parked } = changes;
+  const { projection, namespace } = target;
+  await writeRows(db, projection, namespace, rows);
+  for (const name of Object.keys(projection.tables)) await replaceMany(db, projection, { name, namespace }, rows);
   await writeHistory(db, target, history);
-  await writeDecisions(db, settled, decisions);
+  await writeDecisions(db, ended, decisions);
   if (parked.length > 0) await writeParked(db, target, parked);
   return [...registerCases(changes), ...(await writeInvariants(db, changes, alone))];
 }

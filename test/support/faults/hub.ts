@@ -5,11 +5,9 @@ import { join } from "node:path";
 import type { HubState } from "../../../services/cli/state.ts";
 import { messageOf } from "../../../services/core/index.ts";
 import { connectAs } from "../broker.ts";
+import { WAIT_MS } from "../patience.ts";
 import { sleep } from "../temp.ts";
 import { MAIN, PROCESSES, type Process, type World } from "./world.ts";
-
-const START_TIMEOUT_MS = 300_000;
-const STOP_TIMEOUT_MS = 30_000;
 
 export async function startHub(world: World): Promise<void> {
   const child = spawn(
@@ -26,26 +24,26 @@ export async function startHub(world: World): Promise<void> {
       said = (said + chunk.toString()).slice(-20_000);
       writeFileSync(join(world.dir, "hub.said"), chunk, { flag: "a" });
     });
-  for (const until = Date.now() + START_TIMEOUT_MS; Date.now() < until; await sleep(100)) {
+  for (const until = Date.now() + WAIT_MS; Date.now() < until; await sleep(100)) {
     if (said.includes("is running")) return;
     if (child.exitCode !== null || child.signalCode !== null) throw new Error(`the hub did not start:\n${said}`);
   }
-  throw new Error(`the hub was not running after ${START_TIMEOUT_MS} ms:\n${said}`);
+  throw new Error(`the hub was not running after ${WAIT_MS} ms:\n${said}`);
 }
 
 export async function stopHub(world: World): Promise<void> {
   const hub = world.hub;
   if (hub === null || hub.exitCode !== null || hub.signalCode !== null) return;
   hub.kill("SIGTERM");
-  if (!(await gone(hub, STOP_TIMEOUT_MS))) {
+  if (!(await gone(hub))) {
     hub.kill("SIGKILL");
     await gone(hub);
-    throw new Error(`the hub did not stop in ${STOP_TIMEOUT_MS} ms`);
+    throw new Error(`the hub did not stop in ${WAIT_MS} ms`);
   }
 }
 
-export async function gone(child: ChildProcess, timeoutMs = 10_000): Promise<boolean> {
-  for (const until = Date.now() + timeoutMs; Date.now() < until; await sleep(20))
+export async function gone(child: ChildProcess): Promise<boolean> {
+  for (const until = Date.now() + WAIT_MS; Date.now() < until; await sleep(20))
     if (child.exitCode !== null || child.signalCode !== null) return true;
   return false;
 }
@@ -85,12 +83,12 @@ export async function endAll(world: World): Promise<void> {
   }
 }
 
-export function command(args: readonly string[], timeoutMs = 120_000): Promise<{ code: number; stdout: string; stderr: string }> {
+export function command(args: readonly string[]): Promise<{ code: number; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
     const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", MAIN, ...args], {
       stdio: ["ignore", "pipe", "pipe"],
     });
-    const timer = setTimeout(() => child.kill("SIGKILL"), timeoutMs);
+    const timer = setTimeout(() => child.kill("SIGKILL"), WAIT_MS);
     let [stdout, stderr] = ["", ""];
     child.stdout!.on("data", (chunk: Buffer) => {
       stdout += chunk;

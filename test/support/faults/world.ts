@@ -2,11 +2,13 @@
 import type { ChildProcess } from "node:child_process";
 import { join } from "node:path";
 import { ROOT } from "../../../services/cli/program.ts";
+import { WAIT_MS } from "../patience.ts";
 
 export const MAIN = join(ROOT, "services/cli/main.ts");
 /** How long the hub may take to be well again after the last fault, and tablets to have all their receipts. */
-export const QUIET_TIMEOUT_MS = 180_000;
-export const SYNC_TIMEOUT_MS = 20_000;
+export const QUIET_TIMEOUT_MS = 2 * WAIT_MS;
+/** How long one sync may take before it is tried again. */
+export const SYNC_TIMEOUT_MS = WAIT_MS / 4;
 
 export const PROCESSES = ["eventstore", "nats", "postgres", "ingress", "projector"] as const;
 export type Process = (typeof PROCESSES)[number];

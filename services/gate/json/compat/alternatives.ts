@@ -1,5 +1,5 @@
-import type { JsonObject, JsonValue } from "../../../core/index.ts";
-import type { View } from "../document.ts";
+import { isJsonObject, type JsonObject, type JsonValue } from "../../../core/index.ts";
+import type { Schema, View } from "../document.ts";
 import { type Conjunction, made } from "../facts/conjunctions.ts";
 import type { Reasoner } from "../facts/reasoner.ts";
 import type { JsonMismatch, No, Proof } from "./proof.ts";
@@ -29,7 +29,7 @@ export function coversOne(proof: Proof, c: Conjunction, choice: Choice, splits: 
   )
     return [];
   if (splits < MAX_SPLITS) {
-    const parts = partsOf(reason, c);
+    const parts = partsOf(reason, c) ?? partsByMember(reason, c, choice.branches);
     if (parts?.every((part) => reason.isEmpty(part) || coversOne(proof, part, choice, splits + 1).length === 0)) return [];
   }
   if (fitting.length > 1 || (keyword === "oneOf" && fitting.length === 1))
@@ -52,6 +52,28 @@ function partsOf({ facts, all, dnf, member, isEmpty }: Reasoner, c: Conjunction)
     return values.map((value) => also({ properties: { [name]: { const: value as JsonValue } } }));
   }
   return null;
+}
+
+/** The values of `c` by whether they have the members that one of the alternatives forbids. */
+function partsByMember(
+  { facts, all, member, isNothing }: Reasoner,
+  c: Conjunction,
+  branches: readonly View[],
+): Conjunction[] | null {
+  const { required } = facts(c).object;
+  const forbidden = branches
+    .flatMap(({ schema }) => forbiddenBy(schema))
+    .filter((name) => !required.has(name) && !isNothing(member(c, name)));
+  if (forbidden.length === 0 || forbidden.length > 20) return null;
+  const also = (schema: JsonObject): Conjunction => all([...c.atoms, made(schema)], c.nots);
+  const none = also({ properties: Object.fromEntries(forbidden.map((name) => [name, false])) });
+  return [none, ...forbidden.map((name) => also({ type: "object", required: [name] }))];
+}
+
+function forbiddenBy(schema: Schema): string[] {
+  if (typeof schema === "boolean" || !isJsonObject(schema.properties)) return [];
+  const { properties } = schema;
+  return Object.keys(properties).filter((name) => properties[name] === false);
 }
 
 export function areDisjoint({ dnf, all, isEmpty }: Reasoner, c: Conjunction, x: View): boolean {

@@ -2,7 +2,7 @@ import type { JsonObject, JsonValue } from "../../../core/index.ts";
 import { escapePointer, isSchema, type View } from "../document.ts";
 import { childOf } from "../facts/children.ts";
 import { made } from "../facts/conjunctions.ts";
-import { matches } from "../patterns.ts";
+import { areApart, matches } from "../patterns.ts";
 import type { JsonMismatch, Location, Proof } from "./proof.ts";
 
 export function ofObjects(proof: Proof, location: Location): JsonMismatch[] {
@@ -115,12 +115,4 @@ function closure(name: string, needs: ReadonlyMap<string, readonly string[]>): S
   const out = new Set([name]);
   for (const each of out) for (const need of needs.get(each) ?? []) out.add(need);
   return out;
-}
-
-/** Whether two patterns surely match no common name: both are bound to the start, and begin with different letters. */
-function areApart(a: string, b: string): boolean {
-  const start = (pattern: string): string => /^\^([A-Za-z0-9_-]*)(?![*+?{A-Za-z0-9_-])/.exec(pattern)?.[1] ?? "";
-  const hasChoice = a.includes("|") || b.includes("|");
-  const [x, y] = [start(a), start(b)];
-  return !hasChoice && !x.startsWith(y) && !y.startsWith(x);
 }

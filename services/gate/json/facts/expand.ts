@@ -5,6 +5,8 @@ import { type Conjunction, type Conjunctions, made } from "./conjunctions.ts";
 import { TooComplexError } from "./undecided.ts";
 
 const MAX_CONJUNCTIONS = 256;
+/** Pairs of which conjunctions are made at once, before those are dropped that say nothing of their own. */
+const MAX_PAIRS = 1_024;
 const TYPES_BUT_OBJECT = ["null", "boolean", "number", "string", "array"];
 
 /**
@@ -25,9 +27,12 @@ export function expander({ idOf, all }: Conjunctions, step: () => void): (views:
   };
 
   function product(a: readonly Conjunction[], b: readonly Conjunction[]): Conjunction[] {
-    if (a.length * b.length > MAX_CONJUNCTIONS)
-      throw new TooComplexError("the schemas combine too many alternatives to be compared");
-    return a.flatMap((x) => b.map((y) => all([...x.atoms, ...y.atoms], [...x.nots, ...y.nots])));
+    const tooMany = (): TooComplexError => new TooComplexError("the schemas combine too many alternatives to be compared");
+    if (a.length * b.length > MAX_PAIRS) throw tooMany();
+    const pairs = a.flatMap((x) => b.map((y) => all([...x.atoms, ...y.atoms], [...x.nots, ...y.nots])));
+    const out = a.length > 1 && b.length > 1 ? distinct(pairs, idOf) : pairs;
+    if (out.length > MAX_CONJUNCTIONS) throw tooMany();
+    return out;
   }
 
   function expand(view: View): Conjunction[] {
@@ -75,6 +80,17 @@ export function expander({ idOf, all }: Conjunctions, step: () => void): (views:
     );
     return [absent, notObject, ...present];
   }
+}
+
+/** Without those that contradict themselves in so many words, and those of which another takes all values. */
+function distinct(those: readonly Conjunction[], idOf: Conjunctions["idOf"]): Conjunction[] {
+  const known = [...new Set(those)].map((c) => ({ c, atoms: c.atoms.map(idOf), nots: c.nots.map(idOf) }));
+  const possible = known
+    .filter(({ atoms, nots }) => !nots.some((not) => atoms.includes(not)))
+    .map(({ c, atoms, nots }) => ({ c, said: new Set([...atoms, ...nots.map((not) => `not ${not}`)]) }));
+  const isWithin = (a: ReadonlySet<string>, b: ReadonlySet<string>): boolean =>
+    a.size <= b.size && [...a].every((each) => b.has(each));
+  return possible.filter((x) => !possible.some((y) => y !== x && isWithin(y.said, x.said))).map(({ c }) => c);
 }
 
 /** The schemas in a keyword's list; an empty list where the keyword is missing. */

@@ -8,22 +8,22 @@ import { syncToDisk, writeWhole } from "./files.ts";
 /** An origin's head takes about 110 bytes, so this is room for half a million origins. */
 const MAX_ANCHOR_BYTES = 64 * 1_048_576;
 const REQUEST_TIMEOUT_MS = 10_000;
-/** A hub remembers this many places, the most recent ones. */
+/** A hub remembers this many locations, the most recent ones. */
 const MAX_REMEMBERED = 20;
 
 /** Where an anchor is kept: a file, or an address that takes PUT and answers GET. */
-export interface AnchorPlace {
+export interface AnchorLocation {
   /** The name as people see it, without a password. */
   readonly name: string;
   /** The anchor's text; `null`: there is none yet. Throws when this cannot be found out. */
   read(): Promise<string | null>;
-  /** Whether the place holds an anchor. Throws when this cannot be found out. */
+  /** Whether the location holds an anchor. Throws when this cannot be found out. */
   holdsOne(): Promise<boolean>;
   write(text: string): Promise<void>;
 }
 
 /**
- * Whether a place has held the hub's anchor. Where the anchor is missing, either its disk is not mounted (the empty mount point can be read and written
+ * Whether a location has held the hub's anchor. Where the anchor is missing, either its disk is not mounted (the empty mount point can be read and written
  * like any folder) or somebody took the anchor away. Kept in `config.json`, and so in the hub's backups.
  */
 export interface AnchorMemory {
@@ -33,7 +33,7 @@ export interface AnchorMemory {
   forget(): void;
 }
 
-export function anchorMemory(dataDir: string, { name }: AnchorPlace): AnchorMemory {
+export function anchorMemory(dataDir: string, { name }: AnchorLocation): AnchorMemory {
   const known = (): readonly string[] => readConfig(dataDir).anchors ?? [];
   return {
     hasHeld: () => known().includes(name),
@@ -44,8 +44,8 @@ export function anchorMemory(dataDir: string, { name }: AnchorPlace): AnchorMemo
   };
 }
 
-/** The place that the option or TRIBUTARY_ANCHOR names; `null`: neither does. Throws `usage` for anything else. */
-export function anchorPlace(given: string | undefined, dataDir?: string): AnchorPlace | null {
+/** The location that the option or TRIBUTARY_ANCHOR names; `null`: neither does. Throws `usage` for anything else. */
+export function anchorLocation(given: string | undefined, dataDir?: string): AnchorLocation | null {
   const where = given ?? process.env.TRIBUTARY_ANCHOR;
   if (where === undefined || where === "") return null;
   if (/^https?:/i.test(where)) return atUrl(where);
@@ -65,7 +65,7 @@ export function anchorPlace(given: string | undefined, dataDir?: string): Anchor
   return inFile(file);
 }
 
-function inFile(file: string): AnchorPlace {
+function inFile(file: string): AnchorLocation {
   return {
     name: file,
     async read() {
@@ -100,7 +100,7 @@ function inFile(file: string): AnchorPlace {
   };
 }
 
-function atUrl(where: string): AnchorPlace {
+function atUrl(where: string): AnchorLocation {
   const url = URL.parse(where);
   if (url === null)
     throw new TributaryError("usage", "--anchor is not an address", "Write it like https://vault.example.org/hub.");
@@ -174,18 +174,18 @@ const unreachable = (name: string, why: string): TributaryError =>
     "Check the file or the address, and the rights to it.",
   );
 
-/** The anchor that was kept at a place, checked against the hub's keys; `null`: nothing yet. */
-export async function readAnchor(place: AnchorPlace, hubKeys: readonly PublicKey[]): Promise<ReadAnchor | null> {
-  const text = await place.read();
+/** The anchor that was kept at a location, checked against the hub's keys; `null`: nothing yet. */
+export async function readAnchor(location: AnchorLocation, hubKeys: readonly PublicKey[]): Promise<ReadAnchor | null> {
+  const text = await location.read();
   return text === null ? null : parseAnchor(text, hubKeys);
 }
 
 /** The anchor to check by; `null`: none was asked for. An anchor that was asked for and is missing is a problem. */
 export async function anchorGiven(given: string | undefined, hubKeys: readonly PublicKey[]): Promise<ReadAnchor | null> {
-  const place = anchorPlace(given);
-  if (place === null) return null;
-  return (await readAnchor(place, hubKeys)) ?? { problem: `there is none at ${place.name}` };
+  const location = anchorLocation(given);
+  if (location === null) return null;
+  return (await readAnchor(location, hubKeys)) ?? { problem: `there is none at ${location.name}` };
 }
 
-/** A place's failure in words. */
-export const placeProblem = (error: unknown): string => (isTributaryError(error) ? error.message : messageOf(error));
+/** A location's failure in words. */
+export const locationProblem = (error: unknown): string => (isTributaryError(error) ? error.message : messageOf(error));

@@ -4,7 +4,7 @@ import type { Db } from "./connect.ts";
 import { asPosition, type Positions, SHARDS } from "./shards.ts";
 
 /** Whether shards are missing, or stand at the log's beginning although something was folded. */
-export async function arePlacesLost(db: Db): Promise<boolean> {
+export async function arePositionsLost(db: Db): Promise<boolean> {
   const { rows } = await db.query<{ shards: number; unmoved: number; audited: boolean }>(
     `SELECT count(*)::int AS shards, (count(*) FILTER (WHERE position IS NULL))::int AS unmoved,
        EXISTS (SELECT 1 FROM tributary.audit) AS audited FROM tributary.shard`,
@@ -14,12 +14,12 @@ export async function arePlacesLost(db: Db): Promise<boolean> {
 }
 
 /** Keeps the shards' positions from moving until the caller's transaction ends. */
-export async function lockPlaces(db: Db): Promise<void> {
+export async function lockPositions(db: Db): Promise<void> {
   await db.query("LOCK TABLE tributary.shard IN EXCLUSIVE MODE");
 }
 
 /** Moves the shards that stand before these positions on to them. A process that holds one of these shards loses it. Returns which shards they are. */
-export async function putPlacesRight(db: Db, places: Positions): Promise<number[]> {
+export async function moveLaggingOn(db: Db, positions: Positions): Promise<number[]> {
   // Fences and layouts count up from the clock, so that none comes that was in use before.
   const { rows } = await db.query<{ shard: number }>(
     `INSERT INTO tributary.shard AS s (shard, position, fence, layout)
@@ -28,13 +28,13 @@ export async function putPlacesRight(db: Db, places: Positions): Promise<number[
      ON CONFLICT (shard) DO UPDATE SET position = excluded.position, fence = greatest(s.fence + 1, excluded.fence), holder = NULL, lease_until = NULL
      WHERE s.position IS NULL OR s.position < excluded.position
      RETURNING shard`,
-    [places.map((_, shard) => shard), places],
+    [positions.map((_, shard) => shard), positions],
   );
   return rows.map(({ shard }) => shard);
 }
 
 /** Takes shards that stand beyond `to` back to it; `null`: to the log's beginning. Returns how many. */
-export async function setPlacesBack(db: Db, to: Position | null): Promise<number> {
+export async function setPositionsBack(db: Db, to: Position | null): Promise<number> {
   const { rowCount } = await db.query(
     `UPDATE tributary.shard SET position = $1::bigint, fence = fence + 1, holder = NULL, lease_until = NULL
      WHERE position > coalesce($1::bigint, -1)`,

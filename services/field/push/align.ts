@@ -46,7 +46,7 @@ function lower({ store, tally }: Pass, id: number, through: number, { position, 
  *   log has more than we       ─▶ restored from a backup, nothing diverged: all of ours is confirmed, and a fresh epoch writes
  *   another event at a seq     ─▶ a twin has written on: the last shared event is found, ours beyond it move on under a fresh epoch
  */
-export async function settle(pass: Pass, id: number, hello: Hello, isOurs: boolean): Promise<void> {
+export async function align(pass: Pass, id: number, hello: Hello, isOurs: boolean): Promise<void> {
   const { store, rows, tally } = pass;
   const { receipt } = hello;
   const at = pass.origin(id);
