@@ -1,4 +1,13 @@
-import { type Appendable, type LogEntry, type Noted, notedText, type OriginId, type PublicKey, type Seq } from "../core/index.ts";
+import {
+  type Appendable,
+  type LogEntry,
+  type Noted,
+  type Noteworthy,
+  notedText,
+  type OriginId,
+  type PublicKey,
+  type Seq,
+} from "../core/index.ts";
 import { isSignedBy, keyIdOf, sha256Hex } from "../core/node.ts";
 
 /** While a hub is brought to this version, a process of the version before may still write. After this time none does. */
@@ -18,11 +27,11 @@ export interface NoteCheck {
   end(): NoteReport;
 }
 
-type Noteworthy = Pick<Appendable, "head" | "content" | "clock" | "clips">;
-
 /** The run that is being read: events of one origin that follow each other, whose signature has not come yet. */
 interface Run {
   readonly origin: OriginId;
+  readonly from: Seq;
+  last: Seq;
   readonly events: Noteworthy[];
   readonly recordedAtMs: number;
 }
@@ -38,20 +47,21 @@ export function noteCheck(keys: () => readonly PublicKey[], report: (where: stri
   let signedSinceMs = Number.POSITIVE_INFINITY;
   const endRun = (): void => {
     if (run === null) return;
-    const { origin, events, recordedAtMs } = run;
+    const { origin, from, last, events, recordedAtMs } = run;
     unsigned += events.length;
     run = null;
     if (recordedAtMs <= signedSinceMs + UNSIGNED_GRACE_MS) return;
     report(
-      `${origin}/${events[0]!.head.seq}–${events.at(-1)!.head.seq}`,
+      `${origin}/${from}–${last}`,
       "nobody has signed what the hub noted of these events, though it signed its notes before: a signature was removed, or another program wrote them",
     );
   };
   return {
     entry({ head, content, clock, clips, noted, recordedAtMs }) {
-      const follows = run !== null && run.origin === head.origin && run.events.at(-1)!.head.seq + 1 === head.seq;
-      if (!follows || run!.events.length >= MAX_RUN) endRun();
-      run ??= { origin: head.origin, events: [], recordedAtMs };
+      const { origin, seq } = head;
+      if (run !== null && !(run.origin === origin && run.last + 1 === seq && run.events.length < MAX_RUN)) endRun();
+      run ??= { origin, from: seq, last: seq, events: [], recordedAtMs };
+      run.last = seq;
       run.events.push({
         head,
         content: content.kind === "accepted" ? KEPT : content,
@@ -62,11 +72,11 @@ export function noteCheck(keys: () => readonly PublicKey[], report: (where: stri
       const known = keys();
       // Without any key of the hub there is nothing to check with.
       if (known.length === 0) return endRun();
-      const wrong = problemOf(run.events, noted, known);
+      const wrong = problemOf(run, noted, known);
       if (wrong === null) {
         signed++;
         signedSinceMs = Math.min(signedSinceMs, recordedAtMs);
-      } else report(`${head.origin}/${noted.from}–${head.seq}`, wrong);
+      } else report(`${origin}/${noted.from}–${seq}`, wrong);
       run = null;
     },
     end() {
@@ -79,12 +89,11 @@ export function noteCheck(keys: () => readonly PublicKey[], report: (where: stri
 /** An accepted event's data are not part of its note. */
 const KEPT: Appendable["content"] = { kind: "accepted", data: {} };
 
-function problemOf(events: readonly Noteworthy[], noted: Noted, keys: readonly PublicKey[]): string | null {
-  const first = events[0]!.head.seq;
-  if (noted.from !== first) return fromElsewhere(noted.from, first);
+function problemOf({ from, events }: Run, noted: Noted, keys: readonly PublicKey[]): string | null {
+  if (noted.from !== from) return fromElsewhere(noted.from, from);
   const key = keys.find((known) => keyIdOf(known) === noted.signature.kid);
   if (key === undefined) return "what the hub noted of these events is signed by a key that is not one of the hub's";
-  return isSignedBy(key, notedText(noted, events, sha256Hex), noted.signature)
+  return isSignedBy(key, notedText(noted.hub, events, sha256Hex), noted.signature)
     ? null
     : "what the hub noted of these events is not what it signed: a verdict, a clock note or a clipped basis was altered";
 }

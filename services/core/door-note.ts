@@ -6,19 +6,11 @@
  */
 import { z } from "zod";
 import { clipsToStored } from "./clip.ts";
-import type { Appendable } from "./entry.ts";
+import type { Appendable, Noted } from "./entry.ts";
+import { assert } from "./errors.ts";
 import type { IncarnationId, Seq } from "./ids.ts";
 import { canonicalize, type JsonObject } from "./json.ts";
-import { type Signature, signatureSchema } from "./signing.ts";
-
-/** A hub's signature over the notes of a run. It stands on the run's last event. */
-export interface Noted {
-  /** The hub, by the id of its log's first incarnation. */
-  readonly hub: IncarnationId;
-  /** The run's first event. */
-  readonly from: Seq;
-  readonly signature: Signature;
-}
+import { signatureSchema } from "./signing.ts";
 
 const notedSchema = z.strictObject({
   hub: z.string().regex(/^[a-z2-7]{12}$/) as unknown as z.ZodType<IncarnationId>,
@@ -29,8 +21,11 @@ const notedSchema = z.strictObject({
 /** Reads a kept signature of notes; `null`: it is malformed. */
 export const notedOf = (value: unknown): Noted | null => notedSchema.safeParse(value).data ?? null;
 
+/** Of an event what its note is made of. */
+export type Noteworthy = Pick<Appendable, "head" | "content" | "clock" | "clips">;
+
 /** What a hub says of one event, in the form that is signed. Members that say nothing are left out. */
-const noteOf = ({ content, clock, clips }: Pick<Appendable, "content" | "clock" | "clips">): JsonObject => ({
+const noteOf = ({ content, clock, clips }: Noteworthy): JsonObject => ({
   ...(content.kind === "accepted" ? {} : { held: { ...content.reason } }),
   ...(clock === null ? {} : { clock: { ...clock } }),
   ...(clips === undefined ? {} : { clipped: clipsToStored(clips) }),
@@ -40,11 +35,10 @@ const noteOf = ({ content, clock, clips }: Pick<Appendable, "content" | "clock" 
  * The text that a hub signs for a run of one origin's consecutive events: their number, their end, and the digest of all their notes.
  * `digest`: SHA-256 of a text, in hexadecimal.
  */
-export function notedText(
-  { hub, from }: Pick<Noted, "hub" | "from">,
-  run: readonly Pick<Appendable, "head" | "content" | "clock" | "clips">[],
-  digest: (text: string) => string,
-): string {
-  const { origin, seq, hash } = run.at(-1)!.head;
-  return `tributary door notes\n${hub}\n${origin}\n${from}\n${seq}\n${hash}\n${digest(canonicalize(run.map(noteOf)))}`;
+export function notedText(hub: IncarnationId, run: readonly Noteworthy[], digest: (text: string) => string): string {
+  const [first, last] = [run[0], run.at(-1)];
+  assert(first !== undefined && last !== undefined, "a run holds events");
+  const { origin, seq, hash } = last.head;
+  const notes = digest(canonicalize(run.map(noteOf)));
+  return `tributary door notes\n${hub}\n${origin}\n${first.head.seq}\n${seq}\n${hash}\n${notes}`;
 }

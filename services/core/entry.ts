@@ -1,8 +1,7 @@
 /** What a log entry is: an event with its position, and what the hub says of it beside its hash. These are what a reader of the log reads. */
 import type { Clips } from "./clip.ts";
-import type { Noted } from "./door-note.ts";
 import type { ClockNote, EventBody } from "./event.ts";
-import type { EventId, Hash, Position, Seq } from "./ids.ts";
+import type { EventId, Hash, IncarnationId, Position, Seq } from "./ids.ts";
 import type { JsonObject } from "./json.ts";
 import type { Signature } from "./signing.ts";
 
@@ -20,6 +19,15 @@ export type Content =
   | { readonly kind: "accepted"; readonly data: JsonObject }
   /** Held back by the gate: kept at its seq, as the text that its hash covers. */
   | { readonly kind: "quarantined"; readonly reason: QuarantineReason; readonly text: string };
+
+/** A hub's signature over the notes of a run. It stands on the run's last event. */
+export interface Noted {
+  /** The hub, by the id of its log's first incarnation. */
+  readonly hub: IncarnationId;
+  /** The run's first event. */
+  readonly from: Seq;
+  readonly signature: Signature;
+}
 
 /** An event on its way into the log. */
 export interface Appendable {

@@ -37,7 +37,7 @@ export { type Bucket, type BucketId, bucketIdOf, isBucketId, isSameBucket, type 
 export { CASE_ENTITY, CASE_NOTES, RESOLVED } from "./case.ts";
 export { type ChainHash, eventText, hashOf } from "./chain.ts";
 export { type Clip, type ClipCode, type Clips, clippedBasis, clipsFromStored, clipsToStored, clipWords } from "./clip.ts";
-export { type Noted, notedOf, notedText } from "./door-note.ts";
+export { type Noteworthy, notedOf, notedText } from "./door-note.ts";
 export {
   type DeviceName,
   deviceOf,
@@ -56,7 +56,7 @@ export {
   type SiteRevocation,
   siteOfDevice,
 } from "./enrolled.ts";
-export type { Appendable, Content, EventHead, LogEntry, OriginHead, QuarantineMark, QuarantineReason } from "./entry.ts";
+export type { Appendable, Content, EventHead, LogEntry, Noted, OriginHead, QuarantineMark, QuarantineReason } from "./entry.ts";
 export { assert, ERROR_CODES, type ErrorCode, isTributaryError, listenFailure, messageOf, TributaryError } from "./errors.ts";
 export {
   type ClockNote,
