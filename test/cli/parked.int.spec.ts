@@ -147,7 +147,7 @@ it("each name in the first column of the list can be pasted after `parked retry`
     await hub.projected();
     await eventually("the mending", async () => !(await isParked(id)));
   }
-}, 240_000);
+});
 
 it("an entity is told by its type and id: another of the same id, of another type, does not show in its history", async () => {
   const id = "SAME-000001";
