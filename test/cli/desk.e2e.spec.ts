@@ -39,7 +39,7 @@ function writeProjections(changes: readonly [string, string][]): void {
 const MANUAL: [string, string][] = [
   [
     "resolve: { others: lastWriteWins }",
-    'resolve: { others: lastWriteWins, phone: manual }, authority: { status: { orgs: ["unhcr"] } }, notify: { phone: ["desk"] }',
+    'resolve: { others: lastWriteWins, birth_date: manual, phone: manual }, authority: { status: { orgs: ["unhcr"] } }, notify: { phone: ["desk"] }',
   ],
   ["lastWriteWins, remove", "lastWriteWins, manual, remove"],
 ];
@@ -207,6 +207,62 @@ it("a register that a rule decided shows its values with codes, and a decision t
   ];
   for (const [args, code, words] of refused)
     expect([args, await run(...args)]).toEqual([args, { code, stdout: "", stderr: expect.stringContaining(words) }]);
+});
+
+/** How commands end in a process of its own whose time zone is `zone`. */
+async function runIn(zone: string, commands: readonly (readonly string[])[]): Promise<Ended[]> {
+  const child = spawn(
+    process.execPath,
+    ["--disable-warning=ExperimentalWarning", join(import.meta.dirname, "child-commands.ts"), JSON.stringify(commands)],
+    { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, TZ: zone } },
+  );
+  let stdout = "";
+  child.stdout.on("data", (chunk) => {
+    stdout += chunk;
+  });
+  await once(child, "close");
+  return JSON.parse(stdout) as Ended[];
+}
+
+it("a day is the same day at a desk in any time zone: the year 1, times before zones, days without a midnight, a day that a zone skipped", async () => {
+  // Midnight did not exist in Juba on 2000-01-15 and in Cairo on 2024-04-26; Kiritimati had no 1994-12-31.
+  const days = ["0001-01-01", "1900-01-01", "1994-12-31", "2000-01-15", "2024-04-26"];
+  const people = days.map((day, i) => registration(number(20 + i), { birth_date: day, registered_on: day }));
+  const contested = number(30);
+  await one.appendMany([...people, registration(contested, { village: "Days" })]);
+  await send(one);
+  await one.append(update(contested, { birth_date: "2000-01-15" }));
+  await two.append(update(contested, { birth_date: "2024-04-26" }));
+  await send(one, two);
+  const columns = ["--columns", "birth_date,registered_on"];
+  const all = ["view", "beneficiaries", ...columns, "--where", "birth_date<=2024-04-26", "--where", "registered_on<=2024-04-26"];
+  const commands = [
+    [...all, "--sort", "birth_date", "--json"],
+    [...all, "--sort", "registered_on:desc", "--csv"],
+    [...all, "--sort", "birth_date"],
+    ...days.map((day) => ["view", "beneficiaries", "--columns", "birth_date", "--where", `registered_on=${day}`, "--csv"]),
+    ["view", "beneficiaries", "--id", number(20), "--at", new Date().toISOString(), "--columns", "birth_date", "--csv"],
+    ["explain", `beneficiary/${contested}`, "birth_date"],
+    ["case", "show", `beneficiary/${contested}`, "birth_date"],
+    ["case", "show", `beneficiary/${contested}`, "birth_date", "--json"],
+    ["audit", "entity", `beneficiary/${contested}`],
+  ];
+  const said = await runIn("UTC", commands);
+  expect(said.map(({ code, stderr }) => [code, stderr])).toEqual(commands.map(() => [0, ""]));
+  const [json, csv, table, ...more] = said.map(({ stdout }) => stdout);
+  expect(JSON.parse(json!).rows).toEqual(days.map((day) => ({ birth_date: day, registered_on: day })));
+  expect(csv).toBe(
+    `birth_date,registered_on\r\n${days
+      .toReversed()
+      .map((day) => `${day},${day}\r\n`)
+      .join("")}`,
+  );
+  expect(table!.match(/\d{4}-\d\d-\d\d/g)).toEqual(days.flatMap((day) => [day, day]));
+  expect(more.slice(0, 6)).toEqual([...days, days[0]].map((day) => `birth_date\r\n${day}\r\n`));
+  for (const told of more.slice(6)) for (const day of days.slice(3)) expect(told).toContain(day);
+  const zones = ["Africa/Juba", "Africa/Cairo", "Pacific/Kiritimati"];
+  const elsewhere = await Promise.all(zones.map(async (zone) => [zone, await runIn(zone, commands)]));
+  expect(elsewhere).toEqual(zones.map((zone) => [zone, said]));
 });
 
 it("a reader who closes the pipe early ends the output, not the command", async () => {

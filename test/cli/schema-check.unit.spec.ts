@@ -1,11 +1,11 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { afterAll, afterEach, expect, it, vi } from "vitest";
 import { runHere } from "../support/here.ts";
+import { newDir } from "../support/home.ts";
 
 const MERGE = join(import.meta.dirname, "../../services/merge/index.ts");
-const dir = mkdtempSync(join(tmpdir(), "tributary-check-"));
+const dir = newDir("check");
 afterEach(() => vi.unstubAllEnvs());
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 

@@ -1,13 +1,13 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { operatingFailure } from "../../services/cli/system-errors.ts";
 import { makeFolder } from "../../services/core/node.ts";
 import { lockDirectory } from "../../services/local/index.ts";
+import { newDir } from "../support/home.ts";
 
 const SERVICES = join(import.meta.dirname, "../../services");
-const dir = mkdtempSync(join(tmpdir(), "tributary-folders-"));
+const dir = newDir("folders");
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 describe("making a folder", () => {

@@ -1,8 +1,13 @@
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import type { JsonObject, Member } from "../../services/core/index.ts";
+import { helloSchema, type JsonObject, type Member } from "../../services/core/index.ts";
 import { type NewEvent, openField, pauseMs } from "../../services/field/index.ts";
+import { openIdentity } from "../../services/field/keys.ts";
+import { openOutbox } from "../../services/field/outbox.ts";
+import { emptyTally } from "../../services/field/push/pass.ts";
+import { pushAll } from "../../services/field/push/push.ts";
+import type { Transport } from "../../services/field/way.ts";
 import { freePort } from "../../services/local/index.ts";
 import { gate, number, registration, SCHEMAS, update } from "../support/hub.ts";
 import { beyondOf, MEMBERS, saidOf, withMember } from "../support/ranges.ts";
@@ -171,6 +176,82 @@ describe("an event on the device", () => {
       .map(({ head }) => JSON.parse(String(head)).occurredAt.slice(0, 10));
     expect(at.slice(0, 2)).toEqual(["2099-01-01", "2026-05-03"]);
     expect(at[2]).not.toBe("1970-01-01");
+  });
+});
+
+describe("a device's clock", () => {
+  /** The stamp and the time of the event that is written after a sync with a hub; `device`: what the device's clock shows at each of its events, the last one after the sync. */
+  async function afterHearing(
+    hubAt: string,
+    device: readonly string[],
+  ): Promise<{ readonly hlc: string; readonly occurredAt: string }> {
+    let nowMs = 0;
+    const now = (): number => nowMs;
+    using field = open(undefined, { now });
+    const { store } = field;
+    const write = async (at: string, village: string): Promise<void> => {
+      nowMs = Date.parse(at);
+      await field.append(update(number(1), { village }));
+    };
+    const last = device.at(-1) ?? "";
+    for (const at of device.slice(0, -1)) await write(at, "Gumbo");
+    nowMs = Date.parse(last);
+    const head = [...field.events()].at(-1);
+    const receipt = {
+      kind: "receipt",
+      batch: null,
+      through: head?.seq ?? null,
+      head: head?.hash ?? null,
+      position: "1",
+    } as const;
+    const hub: Transport = {
+      ...{ window: 1, tellsArrival: false, maxFrameBytes: 100_000, isOpen: true, sentBytes: 0 },
+      identity: openIdentity(store, { url: "http://hub", token: "t", now }),
+      hello: async ({ origin, nonce = "" }) => ({
+        kind: "hello",
+        hello: helloSchema.parse({
+          ...{ kind: "hello", nowMs: Date.parse(hubAt), nonce, avro: {} },
+          receipt: { ...receipt, origin, quarantined: [] },
+        }),
+      }),
+      ask: () => Promise.reject(new Error("nothing else is asked")),
+      send() {
+        throw new Error("the hub has everything");
+      },
+      close: async () => {},
+    };
+    const tally = emptyTally();
+    await pushAll({ store, gate, outbox: openOutbox(store, gate, now), schemas: null, now }, hub, {}, tally);
+    expect(tally.confirmed).toBe(device.length - 1);
+    await write(last, "Kator");
+    const row = store.db.prepare("SELECT head FROM event ORDER BY seq DESC LIMIT 1").get();
+    return JSON.parse(String(row?.head)) as { hlc: string; occurredAt: string };
+  }
+
+  const EIGHT = "2026-05-03T08:00:00.000Z";
+  const FAR = "2099-01-01T00:00:00.000Z";
+  const LOST = "1970-01-01T00:05:00.000Z";
+  const AHEAD = "2026-05-03T08:04:00.000Z";
+  it.each<[string, string, string[], string]>([
+    [
+      "a hub whose clock is a few minutes ahead: what is written next comes after what was heard",
+      AHEAD,
+      [EIGHT, EIGHT],
+      `${AHEAD}-0001`,
+    ],
+    ["the same before it has written anything", AHEAD, [EIGHT], `${AHEAD}-0001`],
+    ["a hub whose clock is behind: its own stamps go on", "2026-05-03T07:56:00.000Z", [EIGHT, EIGHT], `${EIGHT}-0001`],
+    ["a hub whose clock is far ahead: that is not taken in", FAR, [EIGHT, EIGHT], `${EIGHT}-0001`],
+    ["a hub whose clock is far ahead, before it has written anything", FAR, [EIGHT], `${EIGHT}-0000`],
+    ["a hub whose clock is right, after it once ran far ahead itself: it starts again", AHEAD, [FAR, EIGHT], `${AHEAD}-0001`],
+    ["a hub, when it has lost the time itself: the hub's is believed", EIGHT, [LOST, LOST], `${EIGHT}-0001`],
+  ])("hears %s", async (_, hubAt, device, stamp) => {
+    expect((await afterHearing(hubAt, device)).hlc).toBe(stamp);
+  });
+
+  it("does not change when an event happened", async () => {
+    expect((await afterHearing(AHEAD, [EIGHT, EIGHT])).occurredAt).toBe(EIGHT);
+    expect((await afterHearing(EIGHT, [LOST, LOST])).occurredAt).toBe(EIGHT);
   });
 });
 

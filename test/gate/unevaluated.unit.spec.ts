@@ -188,21 +188,49 @@ describe("a form that names members in alternatives, and no others", () => {
     expect([findings(before, after, "FULL"), findings(after, before, "FULL")]).toEqual([[], []]);
   });
 
-  it("is refused with doubt only where patterns that may overlap decide what is left over", () => {
-    const form = (pattern: string) =>
-      object(base, { anyOf: [{ patternProperties: { [pattern]: count } }, { patternProperties: { s$: count } }], ...closed });
+  it("may name them by patterns that match nothing named elsewhere", () => {
     const apart = (more: JsonObject) =>
       object(more, { anyOf: [{ patternProperties: { "^x_": count } }, { required: ["no"] }], ...closed });
-    expect(verdict(form("^x_"), { ...form("^x_"), properties: { ...base, note: text } }, "FULL")).toBe("doubt");
     expect(verdict(apart(base), apart({ ...base, note: text }), "FULL")).toBe("fits");
   });
 });
 
-it("a member that is named for all is taken, even if it also matches a pattern of an alternative that does not hold", () => {
-  const form = object({ x_note: text }, { anyOf: [{ patternProperties: { "^x_": count } }, {}], ...closed });
-  const compiled = compile(version(1, form));
-  const data: JsonObject[] = [{ x_note: "t" }, { x_a: 1 }];
-  expect(data.map((each) => compiled.check(each))).toEqual([null, null]);
+describe("a form whose alternatives name members by patterns that match what is named elsewhere as well", () => {
+  const pattern = { patternProperties: { "^x_": count } };
+  const named = object({ x_note: text }, closed);
+  it.each<[string, JsonObject]>([
+    ["a member named for all, with anyOf", { ...named, anyOf: [pattern, {}] }],
+    ["a member named for all, with oneOf", { ...named, oneOf: [pattern, { required: ["no"] }] }],
+    ["a member named for all, with if", when(pattern, {}, { x_note: text })],
+    ["a member named for all, with dependentSchemas", { ...named, dependentSchemas: { x_note: pattern } }],
+    ["a member named for all, in a part", { ...named, $ref: "#/$defs/either" }],
+    ["a pattern for all", object({}, { patternProperties: { "^x": text }, anyOf: [pattern, {}], ...closed })],
+    ["a pattern of another alternative", object({}, { anyOf: [pattern, { patternProperties: { s$: count } }], ...closed })],
+    ["a member of another alternative", object({}, { anyOf: [pattern, { properties: { x_note: text } }], ...closed })],
+    ["what is left over fits a schema", { ...named, anyOf: [pattern, {}], unevaluatedProperties: text }],
+  ])("is refused when it is registered, with what to write instead: %s", (_, form) => {
+    const $defs = { either: { anyOf: [pattern, {}] } };
+    for (const each of [form, object({ inner: form }, { additionalProperties: false })])
+      expect(() => version(1, { $defs, ...each })).toThrow(
+        expect.objectContaining({
+          code: "schema-malformed",
+          message: expect.stringMatching(/unevaluatedProperties: .*which members are left over/),
+          hint: expect.stringContaining("under properties instead of patternProperties"),
+        }),
+      );
+  });
+
+  it("is validated as the standard says once it is written as the hint says", () => {
+    const form: JsonObject = { ...named, anyOf: [{ properties: { x_a: count, x_note: count } }, {}] };
+    const compiled = compile(version(1, form));
+    const data: JsonObject[] = [{ x_note: "t" }, { x_a: 1 }, { x_note: "t", x_a: 1 }, { x_b: 1 }];
+    expect(data.map((each) => compiled.check(each) === null)).toEqual([true, true, false, false]);
+  });
+
+  it("is taken where nothing is left over to be checked", () => {
+    const form = { ...named, anyOf: [pattern, {}], unevaluatedProperties: true };
+    expect(compile(version(1, form)).check({ x_note: "t", x_a: 1, other: 2 })).toBeNull();
+  });
 });
 
 describe("a list that names its items in alternatives", () => {

@@ -1,9 +1,8 @@
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { createServer as createHttp } from "node:http";
 import { createServer as createHttp2 } from "node:http2";
 import { type AddressInfo, createServer, type Server } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createServer as createTls } from "node:tls";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
@@ -12,8 +11,9 @@ import { kindsAt, type ServerKind, unlessOtherKind } from "../../services/core/n
 import { silenceOf, startEventStore, startNats, startPostgres } from "../../services/local/index.ts";
 import { otherKindBehind } from "../../services/local/ping.ts";
 import { runHere } from "../support/here.ts";
+import { newDir } from "../support/home.ts";
 
-const dir = mkdtempSync(join(tmpdir(), "tributary-kinds-"));
+const dir = newDir("kinds");
 const db = ["--db", join(dir, "juba.db")];
 
 /** Servers that answer as those of each kind do, and one that accepts connections and says nothing. */

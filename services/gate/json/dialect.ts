@@ -67,8 +67,7 @@ function dialectRefusals(doc: Document, isSchemaByMeta: boolean, withPatterns: b
   let count = 0;
   // Names that stand there only because the document was written out (`unevaluated.ts`).
   let spared = 0;
-  let hasUnevaluated: string | null = null;
-  let hasIf = false;
+  let notWrittenOut: string | null = null;
   for (const view of walk(viewOf(doc))) {
     const { schema, path, depth } = view;
     if (typeof schema !== "boolean") spared += namedForClosing(schema) + writtenAt(schema);
@@ -81,21 +80,21 @@ function dialectRefusals(doc: Document, isSchemaByMeta: boolean, withPatterns: b
       break;
     }
     if (typeof schema === "boolean") continue;
-    if (schema.unevaluatedProperties !== undefined) hasUnevaluated ??= path;
-    if (schema.if !== undefined) hasIf = true;
     refuseKeywords(schema, path, refuse);
+    if (schema.unevaluatedProperties !== undefined && schema.unevaluatedProperties !== true) notWrittenOut ??= path;
     refuseNumbers(schema, path, refuse);
     refuseReference(view, refuse);
   }
   if (withPatterns) refusePatterns(doc, refuse);
-  if (hasUnevaluated !== null && hasIf) {
+  if (out.length === 0 && isSchemaByMeta) refuseLoops(doc, refuse);
+  // ajv 8 takes a member for evaluated if an alternative's pattern matches it, even where that alternative does not hold.
+  if (out.length === 0 && isSchemaByMeta && notWrittenOut !== null) {
     refuse(
-      `${hasUnevaluated}/unevaluatedProperties`,
-      "unevaluatedProperties is validated wrongly together with if, where patterns that may overlap decide what is left over",
-      "Name the properties instead of patternProperties, or use anyOf instead of if.",
+      `${notWrittenOut}/unevaluatedProperties`,
+      "it cannot be told correctly here which members are left over: patterns in alternatives (anyOf, oneOf, if, dependentSchemas) may match what is named elsewhere as well, or there are too many alternatives",
+      "In the alternatives, name members under properties instead of patternProperties, or write patterns that match nothing named elsewhere.",
     );
   }
-  if (out.length === 0 && isSchemaByMeta) refuseLoops(doc, refuse);
   return out;
 }
 

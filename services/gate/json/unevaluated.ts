@@ -10,7 +10,7 @@ import { areApart, matches } from "./patterns.ts";
  *
  *   the members that it names fit the word's schema, or one of the alternatives that name them holds
  *
- * Where that cannot be said (patterns that may overlap, `contains` within an alternative), the word stays, for the validator or for `refusals`.
+ * Where that cannot be said (patterns that may overlap, `contains` within an alternative), the word stays, and `refusals` refuses the form.
  */
 
 /** Schemas that are looked into, names that are written, and schemas of clauses, in one document. Beyond, words stay as they are. */
