@@ -33,8 +33,8 @@ export default defineConfig(({ mode }) => {
   return {
     test: {
       projects: isQuick ? [unit] : [unit, servers],
-      // Two cores, real servers: a third of the time is waiting, so three files run at once.
-      maxWorkers: isQuick ? 2 : 3,
+      // Two cores, real servers: a part of the time is waiting, so four files run at once.
+      maxWorkers: isQuick ? 2 : 4,
       teardownTimeout: 20_000,
     },
   };

@@ -124,7 +124,11 @@ export const siteList: Command = {
     const sites = days === null ? all : silentSites(all, days, Date.now());
     out.result(sites);
     if (days !== null && sites.length === 0) {
-      out.line(`The hub has recorded events of every site within ${counted(days, "day")}.`);
+      out.line(
+        all.length === 0
+          ? "No site is registered yet: `tributary site add NAME` registers one."
+          : `The hub has recorded events of every site within ${counted(days, "day")}.`,
+      );
       return 0;
     }
     out.line(

@@ -19,6 +19,9 @@ export interface ServerAddress {
   readonly port: number;
 }
 
+/** Whether a port can be dialled: the system refuses other numbers at once, by an exception. */
+const isPort = (port: number): boolean => Number.isInteger(port) && port >= 1 && port <= 65_535;
+
 /** What is said of an address that refuses connections. */
 export const NOTHING_LISTENS = "nothing listens there";
 
@@ -58,6 +61,7 @@ export type Answer = { readonly kind: "bytes"; readonly bytes: Uint8Array } | { 
 
 /** Greets a server, and waits for its first bytes. With `none` nothing is sent. */
 export function greet({ host, port }: ServerAddress, greeting: Greeting, timeoutMs: number = timeoutFor(host)): Promise<Answer> {
+  if (!isPort(port)) return Promise.resolve({ kind: "none", why: `there is no port ${port}` });
   return new Promise((resolve) => {
     const socket = connect({ host, port });
     const end = (answer: Answer): void => {
@@ -78,6 +82,7 @@ export function greet({ host, port }: ServerAddress, greeting: Greeting, timeout
 
 /** Why there is no link to an address; `null`: there is one. */
 export function linkProblem({ host, port }: ServerAddress): Promise<string | null> {
+  if (!isPort(port)) return Promise.resolve(`there is no port ${port}`);
   const timeoutMs = timeoutFor(host);
   return new Promise((resolve) => {
     const socket = connect({ host, port });
@@ -98,6 +103,7 @@ const reasonOf = (error: NodeJS.ErrnoException): string =>
 
 /** Whether a server agrees to speak TLS, whatever its certificate. Nothing is sent to it but the greeting. */
 function speaksTls({ host, port }: ServerAddress, timeoutMs: number): Promise<boolean> {
+  if (!isPort(port)) return Promise.resolve(false);
   return new Promise((resolve) => {
     const name = isIP(host) === 0 ? { servername: host } : {};
     const socket = connectTls({ host, port, rejectUnauthorized: false, ...name });
@@ -113,6 +119,9 @@ function speaksTls({ host, port }: ServerAddress, timeoutMs: number): Promise<bo
     socket.on("close", () => end(false));
   });
 }
+
+/** What is said of a server that accepts connections and sends nothing. */
+export const SAYS_NOTHING = "it accepts connections, but does not answer";
 
 /** A server that is asked what it is has shown that it accepts connections: a busy one is given time. */
 const KNOCK_TIMEOUT_MS = 3_000;
@@ -159,28 +168,43 @@ export interface Asking {
   readonly lateMs?: number;
 }
 
+/** Closes what an attempt has opened after nobody waited for it any more. */
+export type CloseLate<T> = (opened: T) => unknown;
+
 /**
  * What a driver's attempt to connect gives. Where the attempt fails or takes long, and `ask` finds a server of another kind, the error of `ask` comes in its place, at once.
  */
-export async function unlessOtherKind<T>(attempt: Promise<T>, { ask, isAnswer, lateMs = HERE_TIMEOUT_MS }: Asking): Promise<T> {
+export async function unlessOtherKind<T>(
+  attempt: Promise<T>,
+  { ask, isAnswer, lateMs = HERE_TIMEOUT_MS }: Asking,
+  closeLate: CloseLate<T> = () => {},
+): Promise<T> {
   let asked: Promise<TributaryError | null> | null = null;
   const askOnce = (): Promise<TributaryError | null> => {
-    asked ??= ask();
+    // What is asked besides must not take the place of the driver's own error.
+    asked ??= ask().catch(() => null);
     return asked;
   };
   const late = Promise.withResolvers<never>();
+  let isGivenUp = false;
   const timer = setTimeout(() => {
-    askOnce().then(
-      (other) => other !== null && late.reject(other),
-      () => {},
-    );
+    askOnce().then((other) => {
+      if (other === null) return;
+      isGivenUp = true;
+      late.reject(other);
+    });
   }, lateMs);
+  attempt
+    .then(async (opened) => {
+      if (isGivenUp) await closeLate(opened);
+    })
+    .catch(() => {});
   try {
     return await Promise.race([attempt, late.promise]);
   } catch (error) {
     throw (isAnswer(error) ? null : await askOnce()) ?? error;
   } finally {
     clearTimeout(timer);
-    attempt.catch(() => {});
+    late.promise.catch(() => {});
   }
 }

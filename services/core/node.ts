@@ -29,6 +29,7 @@ export {
   linkProblem,
   NOTHING_LISTENS,
   otherKindAt,
+  SAYS_NOTHING,
   SERVER_KINDS,
   type ServerAddress,
   type ServerKind,

@@ -1,7 +1,7 @@
 import { type Authenticator, connect, credsAuthenticator, type NatsConnection, NatsError, nkeyAuthenticator } from "nats";
 import { inboxPrefix, isTributaryError, natsConnect, natsRefusal, silenceHint, TributaryError } from "../core/index.ts";
 import { siteLogin, unlessOtherKind } from "../core/node.ts";
-import { otherServer, type TransportOptions } from "./way.ts";
+import { otherServer, type TransportOptions, whatIsThere } from "./way.ts";
 
 /** Time for several round trips over a satellite: TCP, TLS and the broker's own greeting. */
 const CONNECT_TIMEOUT_MS = 15_000;
@@ -31,11 +31,16 @@ export async function connectField(options: TransportOptions): Promise<NatsConne
   for (let tries = 1; ; tries++) {
     for (const [i, { byKey, connectTo }] of tried.entries()) {
       try {
-        const nc = await unlessOtherKind(connectOnce(connectTo, options), {
-          ask: () => otherServers(connectTo.servers),
-          isAnswer: (error) => natsRefusal(WHO, error) !== null,
-          lateMs: LATE_MS,
-        });
+        const nc = await unlessOtherKind(
+          connectOnce(connectTo, options),
+          {
+            ask: () => otherServers(connectTo.servers),
+            // Where there is no server, there is none to ask.
+            isAnswer: (error) => natsRefusal(WHO, error) !== null || whatIsThere(error) === "nothing",
+            lateMs: LATE_MS,
+          },
+          (late) => late.close(),
+        );
         for (const server of connectTo.servers) proven.add(server);
         if (!isGiven) identity.noteLogin(byKey);
         return nc;

@@ -6,6 +6,7 @@ import {
   linkProblem,
   NOTHING_LISTENS,
   otherKindAt,
+  SAYS_NOTHING,
   SERVER_KINDS,
   type ServerAddress,
   type ServerKind,
@@ -41,9 +42,14 @@ function knownBy(scheme: string, url: string): Known | null {
 
 /** The servers that an address names, with what is expected there; `null`: this cannot judge such an address. */
 function readAddress(url: string): { readonly known: Known; readonly addresses: readonly ServerAddress[] } | null {
-  const [, scheme = "", hosts = ""] = /^([a-z+]+):\/\/(?:[^@/]*@)?([^/?]*)/i.exec(url) ?? [];
+  const [, scheme = ""] = /^([a-z+]+):\/\//i.exec(url) ?? [];
+  const hosts = url
+    .split(",")
+    .map((part) => /^(?:[a-z+]+:\/\/)?(?:[^@/]*@)?([^/?]*)/i.exec(part)?.[1] ?? "")
+    .join(",");
   const known = knownBy(scheme.toLowerCase(), url);
   if (known === null || hosts === "") return null;
+  // `nats://one:4222,nats://two:4222` names two servers, as `nats://one:4222,two:4222` does.
   const addresses = hosts.split(",").map((text): ServerAddress => {
     const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]*))(?::(\d+))?$/.exec(text) ?? [];
     return { host: bracketed ?? plain ?? text, port: port === undefined ? known.port : Number(port) };
@@ -52,7 +58,7 @@ function readAddress(url: string): { readonly known: Known; readonly addresses: 
 }
 
 /**
- * Whether a server gives any sign of life, in about a second: for commands that should say so at once, before its own client waits and tries again. A suspended
+ * Whether a server gives any sign of life, in a few seconds at most: for commands that should say so at once, before its own client waits and tries again. A suspended
  * process is found out, too: the system accepts its connections, but nobody answers. A server of another kind counts as silent. Returns why the server counts as silent; `null`: it answers, or this cannot judge its address.
  */
 export async function silenceOf(url: string): Promise<string | null> {
@@ -74,7 +80,8 @@ async function silenceAt(address: ServerAddress, { kind, greeting }: Known): Pro
   const kinds = answer.kind === "none" ? await kindsAt(address) : null;
   if (kinds?.has(kind)) return null;
   const found = answer.kind === "bytes" ? kindOf(answer.bytes, greeting) : ([...(kinds ?? [])][0] ?? null);
-  if (answer.kind === "none" && found === null) return `${where}: ${answer.why}`;
+  if (answer.kind === "none" && found === null)
+    return `${where}: ${answer.why.startsWith("no answer") ? SAYS_NOTHING : answer.why}`;
   return found === null || found === kind ? null : `${where}: ${SERVER_KINDS[found]} answers there`;
 }
 

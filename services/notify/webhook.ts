@@ -5,6 +5,8 @@ import type { WebhookSettings } from "./settings.ts";
 
 export const WEBHOOK_TIMEOUT_MS = 8_000;
 const MAX_ANSWER_BYTES = 4_096;
+/** How long the text of an answer is waited for; its status alone says what became of the notification. */
+const MAX_ANSWER_MS = 1_000;
 const MAX_REDIRECTS = 3;
 /** A server that asks for a longer pause than this is tried again after this. */
 const MAX_RETRY_AFTER_MS = 86_400_000;
@@ -90,17 +92,20 @@ async function outcomeOf(response: Response, nowMs: number): Promise<Outcome> {
   return afterMs === null ? { kind: "later", note: said } : { kind: "later", note: said, afterMs };
 }
 
-/** The first bytes of an answer; the rest is not fetched. */
+/** The first bytes of an answer, as far as they come in a moment; the rest is not fetched. */
 async function readStart(response: Response): Promise<string> {
   if (response.body === null) return "";
+  const reader = response.body.getReader();
   const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  // Leaving the loop cancels the stream.
-  for await (const chunk of response.body) {
-    chunks.push(chunk);
-    bytes += chunk.byteLength;
-    if (bytes >= MAX_ANSWER_BYTES) break;
+  const late = new Promise<null>((resolve) => setTimeout(() => resolve(null), MAX_ANSWER_MS).unref());
+  for (let bytes = 0; bytes < MAX_ANSWER_BYTES; ) {
+    const read = await Promise.race([reader.read(), late]);
+    if (read === null || read.value === undefined) break;
+    chunks.push(read.value);
+    bytes += read.value.byteLength;
   }
+  // Not waited for: a server that never ends its answer would hold up the next notification.
+  reader.cancel().catch(() => {});
   return Buffer.concat(chunks).subarray(0, MAX_ANSWER_BYTES).toString("utf8");
 }
 

@@ -27,7 +27,7 @@ describe("a hub's health, where it lies in PostgreSQL", () => {
       );
       expect(await parts.parked!()).toMatchObject({
         state: "warning",
-        reason: "1 entities are parked: `tributary parked list` shows them",
+        reason: "1 entity is parked: `tributary parked list` shows them",
       });
       await hub.db.query("DELETE FROM tributary.parked");
     } finally {

@@ -96,6 +96,22 @@ it("releases a corrected event at its own point of the causal order: what its au
   expect((await rowAsOf(deps, `beneficiary/${id}`, null)).values.birth_date).toBe("2019-02-28");
 });
 
+it("a release that makes a conflict tells of it in the history of the entity that the released event is about", async () => {
+  const id = "JUB-100002";
+  const juba = hub.field("juba");
+  await juba.append(registration(id, { village: "Munuki" }));
+  await sync(juba, "juba");
+  const bor = hub.field("bor");
+  await bor.append(update(id, { birth_date: "2019-02-30", village: "Gudele" }), { onInvalid: "keep" });
+  await sync(bor, "bor");
+  await hub.projected();
+  const [row] = await quarantined(id);
+  await hub.settle([release(row!, id, { birth_date: "2019-02-28", village: "Gudele" })]);
+  await hub.projected();
+  const { decisions } = await entityTrail(hub.db, `beneficiary/${id}`);
+  expect(decisions.map(({ register }) => register)).toContain("location");
+});
+
 it("refuses a release whose data still does not fit, and a release that a site sends", async () => {
   const field = hub.field("bor");
   const id = "BOR-100001";

@@ -12,6 +12,7 @@ import { silenceOf, startEventStore, startNats, startPostgres } from "../../serv
 import { otherKindBehind } from "../../services/local/ping.ts";
 import { runHere } from "../support/here.ts";
 import { newDir } from "../support/home.ts";
+import { eventually } from "../support/temp.ts";
 
 const dir = newDir("kinds");
 const db = ["--db", join(dir, "juba.db")];
@@ -76,6 +77,31 @@ it("what answers at an address comes at once, also where the driver would wait f
     "no link",
   );
   expect(await unlessOtherKind(Promise.resolve(1), asking)).toBe(1);
+});
+
+it("a driver's own error stands where asking fails, and what connects too late is closed", async () => {
+  const asking = { ask: () => Promise.reject(new RangeError("no such port")), isAnswer: () => false, lateMs: 1 };
+  await expect(unlessOtherKind(Promise.reject(new Error("no link")), asking)).rejects.toThrow("no link");
+  const told = new TributaryError("backend-unreachable", "another kind", "Check the address.");
+  const late = Promise.withResolvers<string>();
+  const closed: string[] = [];
+  const attempt = unlessOtherKind(late.promise, { ...asking, ask: async () => told }, (opened) => void closed.push(opened));
+  await expect(attempt).rejects.toBe(told);
+  late.resolve("a connection");
+  await eventually("the close", async () => closed.length === 1);
+  expect(closed).toEqual(["a connection"]);
+});
+
+it("a port that there cannot be is told in words", async () => {
+  expect(await silenceOf("nats://127.0.0.1:99999")).toBe("127.0.0.1:99999: there is no port 99999");
+  expect(await silenceOf("esdb://127.0.0.1:99999")).toBe("127.0.0.1:99999: there is no port 99999");
+  expect([...(await kindsAt({ host: "127.0.0.1", port: 99_999 }))]).toEqual([]);
+});
+
+it("several addresses, each with its scheme or not, are all asked", async () => {
+  const { port } = portAt("http");
+  for (const url of [`nats://127.0.0.1:${port},nats://127.0.0.1:${port}`, `nats://u:p@127.0.0.1:${port},127.0.0.1:${port}`])
+    expect((await otherKindBehind("TRIBUTARY_NATS_URL", url))?.message).toContain("a server that speaks HTTP");
 });
 
 /** Addresses of hubs, what listens there, and what is said. */
@@ -145,7 +171,7 @@ describe("the addresses of a hub's servers", () => {
 
   it("a command on a running hub counts a server of another kind as silent, and names it", async () => {
     expect(await silenceOf(`nats://${at("http")}`)).toContain("a server that speaks HTTP answers there");
-    expect(await silenceOf(`nats://${at("silent")}`)).toContain("no answer");
+    expect(await silenceOf(`nats://${at("silent")}`)).toContain("it accepts connections, but does not answer");
     expect(await silenceOf(`nats://${at("ssh")}`)).toContain("an SSH server answers there");
     expect(await silenceOf(`postgres://${at("http")}/x`)).toContain("a server that speaks HTTP answers there");
     expect(await silenceOf(`esdb://${at("nats")}?tls=false`)).toContain("a NATS server answers there");

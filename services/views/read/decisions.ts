@@ -38,9 +38,13 @@ export interface SupersededDecision extends RecordedDecision {
   readonly supersededAt: string;
 }
 
-/** Leaves out decisions of an entity of another type with the same id: they follow from events of their own. `$3`: the type that is asked for. */
+/**
+ * Leaves out decisions of an entity of another type with the same id. The event whose value won is about the entity itself; the one at the decision's position may be the
+ * release of a quarantined event. `$3`: the type that is asked for.
+ */
 const ofType = (table: string): string =>
-  `NOT EXISTS (SELECT FROM tributary.audit a WHERE a.position = ${table}.position AND ${heldIn("a", "entity_type")} <> $3)`;
+  `NOT EXISTS (SELECT FROM tributary.audit a
+     WHERE a.origin = ${table}.winner -> 'by' ->> 'origin' AND a.seq = (${table}.winner -> 'by' ->> 'seq')::bigint AND ${heldIn("a", "entity_type")} <> $3)`;
 
 /** All decisions on an entity up to a position, in log order. */
 export async function decisionsOn(db: Db, { type, id }: EntityRef, upTo: Position | null): Promise<readonly RecordedDecision[]> {
