@@ -5,6 +5,7 @@ import {
   type Noteworthy,
   notedText,
   type OriginId,
+  type Position,
   type PublicKey,
   type Seq,
 } from "../core/index.ts";
@@ -33,34 +34,51 @@ interface Run {
   readonly from: Seq;
   last: Seq;
   readonly events: Noteworthy[];
+  /** Of its first event. */
+  readonly position: Position;
   readonly recordedAtMs: number;
 }
 
+/** From where on a hub says that it signs its notes, as the log has it. */
+export interface SignedFrom {
+  readonly position: Position;
+  readonly atMs: number;
+}
+
+/** What a log says of its hub's keys. */
+export interface HubKeys {
+  /** The keys that the hub may sign with. */
+  keys(): readonly PublicKey[];
+  /** From where on it signs its notes; `null`: it has not said. */
+  signedFrom(): SignedFrom | null;
+}
+
 /**
- * Checks what hubs have signed of their notes: that an event was quarantined or not, how wrong its clock was, and what is taken back of its basis. Once a log has
- * such signatures, each run must have one. `keys`: the keys that hubs may sign with.
+ * Checks what hubs have signed of their notes: that an event was quarantined or not, how wrong its clock was, and what is taken back of its basis. From the moment
+ * at which the hub has said that it signs, each run must have a signature.
  */
-export function noteCheck(keys: () => readonly PublicKey[], report: (where: string, what: string) => void): NoteCheck {
+export function noteCheck({ keys, signedFrom }: HubKeys, report: (where: string, what: string) => void): NoteCheck {
   let run: Run | null = null;
   let signed = 0;
   let unsigned = 0;
-  let signedSinceMs = Number.POSITIVE_INFINITY;
-  const endRun = (): void => {
-    if (run === null) return;
-    const { origin, from, last, events, recordedAtMs } = run;
-    unsigned += events.length;
-    run = null;
-    if (recordedAtMs <= signedSinceMs + UNSIGNED_GRACE_MS) return;
+  const noteUnsigned = ({ origin, from, position, recordedAtMs }: Run, last: Seq): void => {
+    unsigned += last - from + 1;
+    const since = signedFrom();
+    if (since === null || position < since.position || recordedAtMs <= since.atMs + UNSIGNED_GRACE_MS) return;
     report(
       `${origin}/${from}–${last}`,
-      "nobody has signed what the hub noted of these events, though it signed its notes before: a signature was removed, or another program wrote them",
+      "nobody has signed what the hub noted of these events, though it signed its notes then: a signature was removed, or another program wrote them",
     );
   };
+  const endRun = (): void => {
+    if (run !== null) noteUnsigned(run, run.last);
+    run = null;
+  };
   return {
-    entry({ head, content, clock, clips, noted, recordedAtMs }) {
+    entry({ head, content, clock, clips, noted, position, recordedAtMs }) {
       const { origin, seq } = head;
       if (run !== null && !(run.origin === origin && run.last + 1 === seq && run.events.length < MAX_RUN)) endRun();
-      run ??= { origin, from: seq, last: seq, events: [], recordedAtMs };
+      run ??= { origin, from: seq, last: seq, events: [], position, recordedAtMs };
       run.last = seq;
       run.events.push({
         head,
@@ -72,11 +90,12 @@ export function noteCheck(keys: () => readonly PublicKey[], report: (where: stri
       const known = keys();
       // Without any key of the hub there is nothing to check with.
       if (known.length === 0) return endRun();
-      const wrong = problemOf(run, noted, known);
-      if (wrong === null) {
-        signed++;
-        signedSinceMs = Math.min(signedSinceMs, recordedAtMs);
-      } else report(`${origin}/${noted.from}–${seq}`, wrong);
+      // Events of the origin that stand right before were appended by a call of their own, which was not signed.
+      const before = noted.from - run.from;
+      if (before > 0 && before < run.events.length) noteUnsigned(run, (noted.from - 1) as Seq);
+      const wrong = problemOf(run.events.slice(Math.max(before, 0)), noted, known);
+      if (wrong === null) signed++;
+      else report(`${origin}/${noted.from}–${seq}`, wrong);
       run = null;
     },
     end() {
@@ -89,14 +108,13 @@ export function noteCheck(keys: () => readonly PublicKey[], report: (where: stri
 /** An accepted event's data are not part of its note. */
 const KEPT: Appendable["content"] = { kind: "accepted", data: {} };
 
-function problemOf({ from, events }: Run, noted: Noted, keys: readonly PublicKey[]): string | null {
-  if (noted.from !== from) return fromElsewhere(noted.from, from);
+function problemOf(events: readonly Noteworthy[], noted: Noted, keys: readonly PublicKey[]): string | null {
+  const first = events[0]?.head.seq;
+  if (noted.from !== first)
+    return `the hub signed its notes from event ${noted.from} on, but its run begins at event ${first}: a signature was moved or removed`;
   const key = keys.find((known) => keyIdOf(known) === noted.signature.kid);
   if (key === undefined) return "what the hub noted of these events is signed by a key that is not one of the hub's";
   return isSignedBy(key, notedText(noted.hub, events, sha256Hex), noted.signature)
     ? null
     : "what the hub noted of these events is not what it signed: a verdict, a clock note or a clipped basis was altered";
 }
-
-const fromElsewhere = (from: Seq, first: Seq): string =>
-  `the hub signed its notes from event ${from} on, but its run begins at event ${first}: a signature was moved or removed`;

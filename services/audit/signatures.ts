@@ -67,7 +67,13 @@ export async function signatureCheck(
     if (wrong === null) facts++;
     else report(`${KEYS_STREAM}/${fact.revision}`, wrong);
   }
-  const notes = noteCheck(() => [...(hubKeys ?? []), ...record.hubKeys().map(({ key }) => key)], report);
+  const notes = noteCheck(
+    {
+      keys: () => [...(hubKeys ?? []), ...record.hubKeys().map(({ key }) => key)],
+      signedFrom: () => record.notesSignedFrom(),
+    },
+    report,
+  );
   const tails = new Map<OriginId, Tail>();
   const good = new Map<OriginId, Seq>();
   let runs = 0;

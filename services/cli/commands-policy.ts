@@ -14,6 +14,7 @@ export const policyList: Command = {
   summary: "policies: which entities sites may hold",
   usage: "tributary policy list [--data DIR] [--json]",
   help: "Lists the policies that hold, whom each gives something, and the entity types that it gives.",
+  maxPositionals: 0,
   options: DATA,
   async run({ text, out }) {
     const all = await withDesk(text("data"), policies);
@@ -41,6 +42,7 @@ export const policyShow: Command = {
   summary: "one policy, as a file that `policy set` takes",
   usage: "tributary policy show NAME [--data DIR] [--json]",
   help: "Prints a policy as JSON. Change it, and set it again with `tributary policy set FILE`.",
+  maxPositionals: 1,
   options: DATA,
   async run({ positionals, text, out }) {
     const [name] = positionals;
@@ -64,6 +66,7 @@ export const policySet: Command = {
 
 "for" names sites (\`site\` or \`org.site\`), orgs, roles, hubs, or is "everyone". "where" names columns of the view's scopeBy, each with one value or several. See what it would
 give before with \`tributary policy preview --as SITE --policy FILE\`.`,
+  maxPositionals: 1,
   options: { ...DATA, ...ACTOR },
   async run({ positionals, text, out }) {
     const [file] = positionals;
@@ -83,6 +86,7 @@ export const policyRemove: Command = {
   summary: "take a policy back",
   usage: "tributary policy remove NAME [--note TEXT] [--actor NAME] [--data DIR] [--json]",
   help: "Takes a policy back, by an event of the hub. Sites no longer get what only it gave them.",
+  maxPositionals: 1,
   options: { ...DATA, ...ACTOR, note: { type: "string" } },
   async run({ positionals, text, out }) {
     const [name] = positionals;
@@ -102,6 +106,7 @@ export const policyPreview: Command = {
   usage: "tributary policy preview --as SITE [--org NAME] [--role ROLE,…] [--policy FILE] [--data DIR] [--json]",
   help: `Counts what the policies give a site now: for each entity type the entities, their events, and the bytes of the events' data. Less than these bytes travels, because pages are
 packed. With --policy, as if the policy of that file held too, in place of the one of its name. Nothing is written.`,
+  maxPositionals: 0,
   options: { ...DATA, as: { type: "string" }, org: { type: "string" }, role: { type: "string" }, policy: { type: "string" } },
   async run({ text, out }) {
     const site = text("as");
@@ -118,6 +123,8 @@ packed. With --policy, as if the policy of that file held too, in place of the o
         `${grant.entityType}${whereWords(grant)}: ${counted(entities, "entity", "entities")}, ${counted(events, "event")}, ${bytes} bytes (policy ${grant.policy}, priority ${grant.priority}${grant.statesOnly ? ", states only" : ""})`,
       );
     if (preview.grants.length === 0) out.line(`No policy gives ${site} anything.`);
+    for (const { policy, problem } of preview.unfit)
+      out.line(`Policy ${policy} no longer fits the views, so a part of it gives nothing: ${problem}.`);
     if (preview.withheld.length > 0) out.line(`Not given: ${preview.withheld.join(", ")}.`);
     return 0;
   },

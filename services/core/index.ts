@@ -53,6 +53,7 @@ export {
   keyFactOf,
   keyRecord,
   keysAt,
+  NOTES_SIGNED,
   type SiteRevocation,
   siteOfDevice,
 } from "./enrolled.ts";

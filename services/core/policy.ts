@@ -30,7 +30,7 @@ const entitySchema = z.strictObject({
 
 export const policySchema = z.strictObject({
   name,
-  /** Whom it gives something. `everyone`: each site of the hub. Sites are named `site` or `org.site`. */
+  /** Whom it gives something. `everyone`: each site that the hub lets in, of whichever organisation. Sites are named `org.site`. */
   for: z.union([
     z.literal("everyone"),
     z.strictObject({
@@ -65,11 +65,7 @@ function isFor({ for: whom }: Policy, holder: Holder): boolean {
   if (whom === "everyone") return holder.kind === "site";
   if (holder.kind === "hub") return whom.hubs.includes(holder.org);
   const { org, site, roles } = holder;
-  return (
-    whom.orgs.includes(org) ||
-    whom.sites.some((each) => each === site || each === `${org}.${site}`) ||
-    whom.roles.some((role) => roles.includes(role))
-  );
+  return whom.orgs.includes(org) || whom.sites.includes(`${org}.${site}`) || whom.roles.some((role) => roles.includes(role));
 }
 
 /** What the policies give a holder, in the order in which it is sent. */

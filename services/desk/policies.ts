@@ -11,9 +11,11 @@ import {
   policySchema,
   TributaryError,
 } from "../core/index.ts";
+import type { NewEvent } from "../field/index.ts";
 import { scopedViews, scopesOf, type View } from "../merge/engine.ts";
-import { type PolicyRow, policyRows, type ScopeSize, scopeSize } from "../views/index.ts";
+import { lastSeen, type PolicyRow, policyRows, type ScopeSize, scopeSize } from "../views/index.ts";
 import { type By, type Desk, noted } from "./desk.ts";
+import { writeAccepted } from "./quarantine.ts";
 
 /** A policy that holds, with who set it and when. */
 export interface KnownPolicy {
@@ -33,6 +35,8 @@ export interface Preview {
   readonly grants: readonly GrantSize[];
   /** The entity types that no policy gives. */
   readonly withheld: readonly string[];
+  /** Policies that hold and no longer fit the hub's views: what they name covers nothing. */
+  readonly unfit: readonly { readonly policy: string; readonly problem: string }[];
 }
 
 /** Reads a policy as it was written. Throws `usage`, naming each member that is wrong. */
@@ -42,11 +46,7 @@ export function readPolicy(given: unknown): Policy {
   const problems = read.error.issues.map(
     ({ path, message }) => `${path.length === 0 ? "the policy" : path.join(".")} ${message}`,
   );
-  throw new TributaryError(
-    "usage",
-    `this is not a policy: ${problems.join("; ")}`,
-    "See docs/exchange.md for what a policy says.",
-  );
+  throw new TributaryError("usage", `this is not a policy: ${problems.join("; ")}`, "`tributary policy set --help` shows one.");
 }
 
 /** The policies that hold, by name. One that cannot be read is left out: what no policy gives, nobody gets. */
@@ -59,17 +59,32 @@ function known({ setBy, setAt, name, for: holders, entities }: PolicyRow): Known
   return read.success ? [{ policy: read.data, setBy, setAt }] : [];
 }
 
-/** Sets a policy in place of the one of its name, by an event of the hub. Throws `usage` where the hub's views cannot tell entities apart as the policy does. */
+/**
+ * Sets a policy in place of the one of its name, by an event of the hub. Sites that are named without their organisation are of the hub's own. Throws `usage` where the hub's views cannot tell
+ * entities apart as the policy does, `event-invalid` where the hub does not admit the event.
+ */
 export async function setPolicy(
-  { projections, write }: Pick<Desk, "projections" | "write">,
+  desk: Pick<Desk, "db" | "org" | "projections" | "write">,
   given: unknown,
   { actor }: By,
 ): Promise<Policy> {
-  const policy = readPolicy(given);
-  mustFit(policy, projections);
+  const policy = ownSites(readPolicy(given), desk.org);
+  mustFit(policy, desk.projections);
   const { name, for: holders, entities } = policy;
-  await write([{ type: POLICY_SET, entity: { type: POLICY_ENTITY, id: name }, data: { for: holders, entities }, actor }]);
+  await write(desk, { type: POLICY_SET, entity: { type: POLICY_ENTITY, id: name }, data: { for: holders, entities }, actor });
   return policy;
+}
+
+/** A bare name of a site could be any organisation's: what is kept says which. */
+function ownSites(policy: Policy, org: string): Policy {
+  if (policy.for === "everyone") return policy;
+  const sites = policy.for.sites.map((site) => (site.includes(".") ? site : `${org}.${site}`));
+  return { ...policy, for: { ...policy.for, sites } };
+}
+
+/** Writes an event about a policy, by somebody who has seen all that the hub has of it. */
+async function write(desk: Pick<Desk, "db" | "write">, event: NewEvent): Promise<void> {
+  await writeAccepted(desk, [event], "the policy", [{ entity: event.entity, seen: await lastSeen(desk.db, event.entity) }]);
 }
 
 function mustFit(policy: Policy, views: readonly View[]): void {
@@ -87,7 +102,7 @@ export async function removePolicy(desk: Pick<Desk, "db" | "write">, name: strin
   const all = await policies(desk);
   if (!all.some(({ policy }) => policy.name === name))
     throw new TributaryError("not-found", `there is no policy ${name}`, namesIn(all));
-  await desk.write([{ type: POLICY_REMOVED, entity: { type: POLICY_ENTITY, id: name }, data: noted(note), actor }]);
+  await write(desk, { type: POLICY_REMOVED, entity: { type: POLICY_ENTITY, id: name }, data: noted(note), actor });
 }
 
 const namesIn = (all: readonly KnownPolicy[]): string =>
@@ -107,15 +122,20 @@ export async function policyNamed(desk: Pick<Desk, "db">, name: string): Promise
  * What a holder is given now: each grant with its entities, events and bytes. `instead`: as if these policies held too, each in place of the one of its name.
  */
 export async function previewPolicies(
-  { db, projections }: Pick<Desk, "db" | "projections">,
+  { db, org, projections }: Pick<Desk, "db" | "org" | "projections">,
   holder: Holder,
   instead: readonly Policy[] = [],
 ): Promise<Preview> {
   for (const policy of instead) mustFit(policy, projections);
   const names = new Set(instead.map(({ name }) => name));
   const standing = (await policies({ db })).map(({ policy }) => policy).filter(({ name }) => !names.has(name));
-  const given = grantsOf([...standing, ...instead], holder);
   const homes = scopedViews(projections);
+  const scopes = scopesOf(projections);
+  const unfit = standing.flatMap((policy) => policyProblems(policy, scopes).map((problem) => ({ policy: policy.name, problem })));
+  const own = instead.map((policy) => ownSites(policy, org));
+  const given = grantsOf([...standing, ...own], holder).filter(({ entityType, where }) =>
+    Object.keys(where).every((column) => scopes.get(entityType)?.includes(column)),
+  );
   const grants: GrantSize[] = [];
   for (const grant of given) {
     const view = homes.get(grant.entityType);
@@ -123,5 +143,5 @@ export async function previewPolicies(
     grants.push({ grant, ...(await scopeSize(db, { view: view.name, entityType: grant.entityType, where: grant.where })) });
   }
   const types = new Set(given.map(({ entityType }) => entityType));
-  return { grants, withheld: [...homes.keys()].filter((type) => !types.has(type) && !HUB_ENTITIES.includes(type)).sort() };
+  return { grants, withheld: [...homes.keys()].filter((type) => !types.has(type) && !HUB_ENTITIES.includes(type)).sort(), unfit };
 }

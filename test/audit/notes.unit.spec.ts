@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { noteCheck } from "../../services/audit/notes.ts";
+import { noteCheck, type SignedFrom } from "../../services/audit/notes.ts";
 import type { Appendable, ClockNote, IncarnationId, LogEntry, Noted, Position, PublicKey } from "../../services/core/index.ts";
 import { makeKeyPair, signerOf } from "../../services/core/node.ts";
 import { signNotes } from "../../services/ingress/sign-notes.ts";
@@ -15,15 +15,19 @@ function noted(run: readonly Appendable[], by = key): readonly Appendable[] {
   return run.map((item, i) => (i === run.length - 1 ? { ...item, noted: signature } : item));
 }
 
-/** What the check says of these entries, which were recorded an hour and more apart where `atMs` says so. */
+/** What the check says of these entries. `atMs`: when each was recorded. `from`: the position from which on the hub says that it signs. */
 function check(
   entries: readonly Appendable[],
-  { keys = [key.key], atMs = () => 0 }: { keys?: PublicKey[]; atMs?: (i: number) => number } = {},
+  {
+    keys = [key.key],
+    atMs = () => 0,
+    from = null,
+  }: { keys?: PublicKey[]; atMs?: (i: number) => number; from?: number | null } = {},
 ) {
   const problems: string[] = [];
-  const checked = noteCheck(
-    () => keys,
-    (where, what) => problems.push(`${where.replace(/^.*\//, "")}: ${what}`),
+  const signedFrom = (): SignedFrom | null => (from === null ? null : { position: BigInt(from) as Position, atMs: 0 });
+  const checked = noteCheck({ keys: () => keys, signedFrom }, (where, what) =>
+    problems.push(`${where.replace(/^.*\//, "")}: ${what}`),
   );
   for (const [i, item] of entries.entries())
     checked.entry({ ...item, position: BigInt(i) as Position, recordedAtMs: atMs(i) } satisfies LogEntry);
@@ -63,17 +67,31 @@ describe("an auditor who reads what the hub noted of events (I37)", () => {
     expect(check(altered).problems).toHaveLength(1);
   });
 
-  it("is told of a signature by somebody else, or from another run", () => {
+  it("is told of a signature by somebody else, or of one whose first events are gone", () => {
     expect(check(noted(run, signerOf(makeKeyPair()))).problems).toEqual([expect.stringContaining("is not one of the hub's")]);
     expect(check(noted(run).slice(1)).problems).toEqual([expect.stringContaining("its run begins at event 1")]);
   });
 
-  it("is told of a signature that was removed, once the hub has signed for an hour", () => {
+  it("is told of each signature that was removed after the hub had said that it signs, even if all of them were", () => {
+    const stripped = [...runOf(newOrigin(), 0, 2), ...runOf(newOrigin(), 0, 3)];
+    const late = () => 2 * HOUR_MS;
+    expect(check(stripped, { from: 0, atMs: late }).problems).toEqual([
+      expect.stringContaining("0–1: nobody has signed what the hub noted"),
+      expect.stringContaining("0–2: nobody has signed what the hub noted"),
+    ]);
+    expect(check(stripped, { from: 2, atMs: late }).problems).toEqual([expect.stringContaining("0–2: nobody")]);
+  });
+
+  it("is told nothing of events from before, nor of those that an older process wrote meanwhile", () => {
     const later = runOf(newOrigin(), 0, 2);
-    const entries = [...noted(run), ...later];
-    expect(check(entries)).toEqual({ signed: 1, unsigned: 2, problems: [] });
-    const { problems } = check(entries, { atMs: (i) => (i < run.length ? 0 : 2 * HOUR_MS) });
-    expect(problems).toEqual([expect.stringContaining("0–1: nobody has signed what the hub noted")]);
+    expect(check([...noted(run), ...later], { from: 0 })).toEqual({ signed: 1, unsigned: 2, problems: [] });
+    // One origin's unsigned events, directly followed by its first signed run.
+    const grown = runOf(newOrigin(), 0, 5);
+    expect(check([...grown.slice(0, 2), ...noted(grown.slice(2))], { from: 2, atMs: () => 2 * HOUR_MS })).toEqual({
+      signed: 1,
+      unsigned: 2,
+      problems: [],
+    });
   });
 
   it("learns how many events nobody signed for, where the hub has no key", () => {

@@ -17,7 +17,7 @@ const site = (name: string, roles: string[] = []) => ({ kind: "site", org: "reli
 
 const kampala = policy({
   name: "kampala",
-  for: { sites: ["kampala"] },
+  for: { sites: ["relief.kampala"] },
   entities: {
     beneficiary: { where: { district: ["Kampala", "Wakiso"] }, priority: 1 },
     distribution: { where: { district: "Kampala" } },
@@ -43,10 +43,12 @@ describe("policies", () => {
     expect(given({ kind: "hub", org: "other" })).toEqual([]);
   });
 
-  it("name sites with or without their organisation, and an organisation's site is not another's", () => {
+  it("name sites with their organisation: another organisation's site of the name is another site", () => {
     const named = policy({ name: "a", for: { sites: ["msf.kampala"] }, entities: { beneficiary: {} } });
     expect(grantsOf([named], site("kampala"))).toEqual([]);
     expect(grantsOf([named], { ...site("kampala"), org: "msf" })).toHaveLength(1);
+    const bare = policy({ name: "a", for: { sites: ["kampala"] }, entities: { beneficiary: {} } });
+    expect(grantsOf([bare], site("kampala"))).toEqual([]);
   });
 
   it("cover the buckets that have one of the values in each column that they name", () => {

@@ -30,12 +30,12 @@ const as = (site: string): Holder => ({ kind: "site", org: "relief", site, roles
 const by = { actor: "Rose" };
 
 let hub: TestHub;
-let desk: Pick<Desk, "db" | "projections" | "write">;
+let desk: Pick<Desk, "db" | "org" | "projections" | "write">;
 
 beforeAll(async () => {
   hub = await openTestHub({ schemas: SCHEMAS, views: [scoped] });
   const write: Desk["write"] = async (events) => ({ appended: [], sync: await hub.settle(events) });
-  desk = { db: hub.db, projections: hub.projections, write };
+  desk = { db: hub.db, org: "relief", projections: hub.projections, write };
   const field = hub.field("kampala");
   await field.appendMany([
     registration(number(1), { district: "Kampala", village: "Kisenyi" }),
@@ -65,13 +65,29 @@ describe("a policy", () => {
     await setPolicy(desk, KAMPALA, by);
     await hub.projected();
     expect(await policyNamed(desk, "kampala")).toMatchObject({
-      policy: { ...KAMPALA, entities: { beneficiary: { priority: 1 } } },
+      policy: { name: "kampala", for: { sites: ["relief.kampala"] }, entities: { beneficiary: { priority: 1 } } },
       setBy: "Rose",
     });
     expect((await previewPolicies(desk, as("kampala"))).grants).toMatchObject([{ entities: 2 }]);
     await setPolicy(desk, { ...KAMPALA, entities: { beneficiary: { where: { district: ["Kampala", "Gulu"] } } } }, by);
     await hub.projected();
     expect((await previewPolicies(desk, as("kampala"))).grants).toMatchObject([{ entities: 3, events: 4 }]);
+  });
+
+  it("that names a site without its organisation gives nothing to another organisation's site of that name", async () => {
+    const partner: Holder = { kind: "site", org: "msf", site: "kampala", roles: [] };
+    expect((await previewPolicies(desk, partner)).grants).toEqual([]);
+    expect((await previewPolicies(desk, partner, [readPolicy(KAMPALA)])).grants).toEqual([]);
+  });
+
+  it("gives nothing where the views no longer tell entities apart as it does, and says so", async () => {
+    const projections = hub.projections.filter((view) => view !== scoped);
+    const { grants, unfit, withheld } = await previewPolicies({ ...desk, projections }, as("kampala"));
+    expect(grants).toEqual([]);
+    expect(withheld).toContain("beneficiary");
+    expect(unfit).toEqual([
+      { policy: "kampala", problem: "the view of beneficiary has no scopeBy, so nothing can be chosen by district" },
+    ]);
   });
 
   it("gives nothing any more once it is taken back", async () => {

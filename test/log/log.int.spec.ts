@@ -69,7 +69,7 @@ describe.each(servers)("a run of an origin's events, at $name", ({ url }) => {
     ]);
     const kept = await all(log.readOrigin(origin));
     expect(kept.map(({ noted }) => noted?.from)).toEqual([undefined, 0, undefined, 2, undefined, 4]);
-    const checked = noteCheck(() => [signer.key], expect.fail);
+    const checked = noteCheck({ keys: () => [signer.key], signedFrom: () => null }, expect.fail);
     for (const entry of kept) checked.entry(entry);
     expect(checked.end()).toEqual({ signed: 3, unsigned: 0 });
   });
