@@ -94,6 +94,7 @@ If the data folder has a notifications.json, the hub tells people of conflicts.
     const org = text("org") ?? settingOf("org");
     const listen = text("listen") ?? settingOf("listen");
     const publicUrls = publicUrlsOf(input);
+    const ports = portsOf(input);
     const everySaid = settingOf("reconcileEveryHours");
     const every =
       text("reconcile-every") !== undefined
@@ -116,7 +117,7 @@ If the data folder has a notifications.json, the hub tells people of conflicts.
         say,
         projectors: number("projectors", Number(settingOf("projectors") ?? 1), PROJECTOR_COUNT),
         requireKeys: flag("require-keys") || settingOf("requireKeys") === "true",
-        ports: portsOf(input),
+        ports,
         signal: stop.signal,
         ownGroups: true,
         ...(every === undefined ? {} : { reconcileEveryHours: every }),

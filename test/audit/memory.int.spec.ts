@@ -20,8 +20,7 @@ const TEXT_BYTES = 4_000;
 
 let hub: TestHub;
 beforeAll(async () => {
-  hub = await openTestHub();
-  await hub.projector.close();
+  hub = await openTestHub({ isStoreHere: true });
   const writer = oldWriter(hub.log, "large");
   const text = (): string => randomBytes(TEXT_BYTES / 2).toString("hex");
   for (let from = 0; from < PEOPLE; from += 100) {
@@ -29,7 +28,8 @@ beforeAll(async () => {
     await writer.append(...ids.map((id) => person(id, { village: text() })));
     await writer.append(...ids.map((id) => change(id, { village: text() })));
   }
-  await child("project");
+  await hub.projected();
+  await hub.projector.close();
 });
 afterAll(() => hub?.close());
 

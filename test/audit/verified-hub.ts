@@ -12,13 +12,14 @@ import {
   wallMsOf,
 } from "../../services/core/index.ts";
 import { chainHash } from "../../services/core/node.ts";
-import { type Backend, startEventStore } from "../../services/local/index.ts";
+import { type Backend, portOf } from "../../services/local/index.ts";
 import { textOf } from "../../services/log/index.ts";
 import { rebuild, reconcile } from "../../services/projector/index.ts";
 import { alone, connectViews } from "../../services/views/index.ts";
 import { dayOf, handout, random } from "../support/books.ts";
 import { number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { change, oldWriter, person } from "../support/oldlog.ts";
+import { startStore } from "../support/servers.ts";
 
 export const SEED = Number(process.env.TRIBUTARY_TEST_SEED ?? Date.now() % 100_000);
 export const PERSON = number(900);
@@ -35,7 +36,7 @@ export let held: OriginId;
 /** One hub for all tests of a file: a day's distributions, a person with a history, and three origins. */
 export function useVerifiedHub(): void {
   beforeAll(async () => {
-    hub = await openTestHub();
+    hub = await openTestHub({ isStoreHere: true });
     store = hub.backends.eventstore;
     const field = hub.field("juba");
     await field.appendMany([
@@ -93,13 +94,13 @@ interface Row {
 
 /** Alters the event store's files while it is stopped, as anybody who can write to them may. Then the store runs again, and afterwards everything is as it was. */
 export async function rewritten<T>(change: (files: DatabaseSync) => void, work: () => Promise<T>): Promise<T> {
-  const port = Number(/:(\d+)/.exec(store.url.slice("esdb://".length))![1]);
+  const port = portOf(store.url);
   const withFiles = async (what: (files: DatabaseSync) => void): Promise<void> => {
     await store.close();
     const files = new DatabaseSync(join(hub.dir, "eventstore", "events.db"));
     what(files);
     files.close();
-    store = await startEventStore({ dataDir: hub.dir, port });
+    store = await startStore(hub.dir, port);
   };
   await withFiles((files) => {
     files.exec("CREATE TABLE kept_event AS SELECT * FROM event; CREATE TABLE kept_stream AS SELECT * FROM stream");

@@ -1,18 +1,33 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { describe, expect, it, onTestFinished } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { freePort, isAlive, portOf, removeAbandoned } from "../../services/local/index.ts";
-import { runHere } from "../support/here.ts";
-import { jsonOf, openDir, runHub, tributary } from "../support/hub-process.ts";
+import { type Environment, runHere, runHereWith } from "../support/here.ts";
+import { newDir } from "../support/home.ts";
+import { beginHub, type HubProcess, jsonOf, openDir, runHub, tributary } from "../support/hub-process.ts";
 import { eventually, promptly } from "../support/temp.ts";
 import { startWorker } from "../support/workers.ts";
 
-/** What a command may take to say that the hub is not there: two seconds, beside three times what its start takes here and now. */
-const atOnce = async (): Promise<number> => {
+/** What the start of a command takes here, as it was measured last. */
+let startMs: Promise<number> | undefined;
+const measureStart = async (): Promise<number> => {
   const begunMs = performance.now();
   await startWorker(["view", "--help"]).ended;
-  return 2_000 + 3 * (performance.now() - begunMs);
+  return performance.now() - begunMs;
+};
+
+/**
+ * What a command may take to say that the hub is not there: two seconds, beside three times what its start takes here and now. That is measured again for a
+ * command that was late.
+ */
+const atOnce = (): (() => Promise<number>) => {
+  let tries = 0;
+  return async () => {
+    if (tries++ > 0) startMs = undefined;
+    startMs ??= measureStart();
+    return 2_000 + 3 * (await startMs);
+  };
 };
 
 /** A command of each kind that needs the hub or one of its servers. */
@@ -46,38 +61,22 @@ const COMMANDS: readonly (readonly string[])[] = [
 ];
 
 describe("a command", () => {
-  it("about a hub that is not running says so at once, whatever the command: after a SIGKILL that left its servers, and after its end", async () => {
-    const dir = openDir();
-    const hub = await runHub(dir);
-    onTestFinished(() => removeAbandoned(dir));
-    await hub.kill("SIGKILL");
-    const mostMs = await atOnce();
-    for (const args of COMMANDS) {
-      const { code, stderr } = await promptly(
-        args.join(" "),
-        () => mostMs,
-        () => runHere(...args, "--data", dir),
-      );
-      expect(stderr, args.join(" ")).toContain(`The hub in ${dir} is not running. Start it with \`tributary hub\`.`);
-      expect(code, args.join(" ")).toBe(7);
-    }
-    const lag = startWorker(["lag", "--data", dir]);
-    expect(await lag.ended).toBe(7);
-    expect(lag.output()).toContain("is not running");
-    const json = await tributary(["view", "sites", "--data", dir, "--json"]);
-    expect(json.output).toContain('{"error":{"code":"backend-unreachable"');
-
-    await removeAbandoned(dir);
-    mkdirSync(dir, { recursive: true });
-    expect(await tributary(["site", "add", "juba", "--data", dir])).toMatchObject({
-      code: 4,
-      output: expect.stringContaining("there is no hub"),
-    });
+  /** Shared by these tests: one suspends its servers, and a later one kills it. */
+  let hub: HubProcess;
+  const ends: (() => Promise<void>)[] = [];
+  beforeAll(async () => {
+    const dir = newDir("away");
+    chmodSync(dir, 0o755);
+    hub = await beginHub((end) => ends.push(end), dir);
+  });
+  afterAll(async () => {
+    for (const end of ends) await end();
+    await removeAbandoned(hub.dir);
+    rmSync(hub.dir, { recursive: true, force: true });
   });
 
   it("says which server is away when one is, and needs no other than its own", async () => {
-    const dir = openDir();
-    const hub = await runHub(dir);
+    const { dir } = hub;
     const suspend = async (name: "nats" | "eventstore" | "postgres", work: () => Promise<void>): Promise<void> => {
       const pid = hub.serverPid(name);
       process.kill(pid, "SIGSTOP");
@@ -88,7 +87,7 @@ describe("a command", () => {
       }
     };
     const refused = async (args: readonly string[], title: string): Promise<void> => {
-      const { code, output } = await promptly(args.join(" "), atOnce, () => tributary([...args, "--data", dir]));
+      const { code, output } = await promptly(args.join(" "), atOnce(), () => tributary([...args, "--data", dir]));
       expect(output).toContain(`${title} of the hub in ${dir} does not answer`);
       expect(code).toBe(7);
     };
@@ -112,6 +111,28 @@ describe("a command", () => {
     expect(added.code).toBe(0);
     expect(added.output).toContain("work on this machine only");
     expect(added.output).toContain("--public-url");
+  });
+
+  it("about a hub that is not running says so at once, whatever the command: after a SIGKILL that left its servers, and after its end", async () => {
+    const { dir } = hub;
+    await hub.kill("SIGKILL");
+    for (const args of COMMANDS) {
+      const { code, stderr } = await promptly(args.join(" "), atOnce(), () => runHere(...args, "--data", dir));
+      expect(stderr, args.join(" ")).toContain(`The hub in ${dir} is not running. Start it with \`tributary hub\`.`);
+      expect(code, args.join(" ")).toBe(7);
+    }
+    const lag = startWorker(["lag", "--data", dir]);
+    expect(await lag.ended).toBe(7);
+    expect(lag.output()).toContain("is not running");
+    const json = await tributary(["view", "sites", "--data", dir, "--json"]);
+    expect(json.output).toContain('{"error":{"code":"backend-unreachable"');
+
+    await removeAbandoned(dir);
+    mkdirSync(dir, { recursive: true });
+    expect(await tributary(["site", "add", "juba", "--data", dir])).toMatchObject({
+      code: 4,
+      output: expect.stringContaining("there is no hub"),
+    });
   });
 
   it("whose server the environment names, and that does not answer, says which variable it is", async () => {
@@ -183,10 +204,11 @@ describe("a hub's addresses", () => {
 
   it("that devices cannot use, or that hold a password, are refused as public ones", async () => {
     const dir = openDir();
-    const refused = async (args: readonly string[], words: string, env: Record<string, string> = {}): Promise<void> =>
-      expect(await tributary(["hub", "--data", dir, ...args], env)).toMatchObject({
+    // The organisation is looked at later, and is not one: an address that passes starts no hub in this process.
+    const refused = async (args: readonly string[], words: string, env: Environment = {}): Promise<void> =>
+      expect(await runHereWith(env, ["hub", "--data", dir, "--org", "No Name", ...args])).toMatchObject({
         code: 2,
-        output: expect.stringContaining(words),
+        stderr: expect.stringContaining(words),
       });
     await refused(["--public-url", "nats://user:secret@hub:4222"], "printed for everybody");
     await refused(["--public-url", "ftp://hub"], "not an address that devices sync with");

@@ -7,6 +7,7 @@ import type { AgencyFacts } from "../../services/cli/demo-agencies.ts";
 import type { FormFacts } from "../../services/cli/demo-form.ts";
 import type { RestoreFacts } from "../../services/cli/demo-restore.ts";
 import { isAlive } from "../../services/local/index.ts";
+import { withCluster } from "../support/cluster.ts";
 import { type Ended, runHere } from "../support/here.ts";
 import { isHere } from "../support/hub-process.ts";
 import { eventually, tempDir } from "../support/temp.ts";
@@ -125,7 +126,7 @@ it("a hub that is lost comes back from its backup, and a device gives it what th
 });
 
 it("the demo tells the chapters that are asked for, and names those that there are", async () => {
-  const wrong = await tributary(["demo", "--chapters", "agencies,nowhere"]);
+  const wrong = await runHere("demo", "--chapters", "agencies,nowhere");
   expect(wrong.code).toBe(2);
   expect(wrong.stderr).toMatch(/no chapter nowhere[\s\S]*sites, agencies, form, restore/);
 });
@@ -139,6 +140,7 @@ function tempDirForServers(): string {
 it("a newcomer's way: hub, site, device, import, sync, view, audit, quarantine; then a clean stop", async () => {
   const data = tempDirForServers();
   const db = join(tempDir(), "juba.db");
+  withCluster(data);
   const hub = start(["hub", "--data", data, "--org", "relief"]);
   onTestFinished(() => {
     hub.kill("SIGKILL");
@@ -434,7 +436,9 @@ describe("a mistake", () => {
     const server = createServer().listen(0, "127.0.0.1");
     await new Promise((resolve) => server.once("listening", resolve));
     const { port } = server.address() as { port: number };
-    const ended = await tributary(["hub", "--data", tempDirForServers(), "--listen", `127.0.0.1:${port}`]);
+    const data = tempDirForServers();
+    withCluster(data);
+    const ended = await tributary(["hub", "--data", data, "--listen", `127.0.0.1:${port}`]);
     server.close();
     expect(ended.stderr).toContain(`port ${port}`);
     expect(ended.code).toBe(8);
@@ -447,7 +451,7 @@ describe("a mistake", () => {
 });
 
 it("--help explains every command", async () => {
-  const { stdout } = await inProcess(["--help"]);
+  const { stdout } = await runHere("--help");
   const names = [...stdout.matchAll(/^tributary ((?:[a-z]+ ?)+?)\s{2,}/gm)].map(([, name]) => name!);
   expect(names.length).toBeGreaterThanOrEqual(16);
   for (const name of ["hub", "field sync", "audit verify"]) {

@@ -12,13 +12,16 @@ import type { Gate } from "../../services/gate/index.ts";
 import { loadCasters, loadSchemas, openRegistry } from "../../services/gate/node.ts";
 import { issueToken } from "../../services/http/index.ts";
 import { type Ingress, startIngress } from "../../services/ingress/index.ts";
-import { type Backend, type Backends, startBackends, startPostgres } from "../../services/local/index.ts";
+import { type Backend, type Backends, startPostgres } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
+import type { View } from "../../services/merge/engine.ts";
+import { type Projector, startProjector } from "../../services/projector/index.ts";
 import { connectViews } from "../../services/views/index.ts";
 import { dayOf, expectBalanced, random } from "../support/books.ts";
 import { withCluster } from "../support/cluster.ts";
 import { newDir } from "../support/home.ts";
 import { ORG, SCHEMAS, stateOf } from "../support/hub.ts";
+import { startServers } from "../support/servers.ts";
 import { eventually, sleep } from "../support/temp.ts";
 import { startWorker, type Worker } from "../support/workers.ts";
 
@@ -35,13 +38,14 @@ let log: Log;
 let gate: Gate;
 let ingress: Ingress;
 let db: Client;
+let projections: readonly View[];
 const closers: (() => unknown)[] = [];
 
 beforeAll(async () => {
   dir = newDir("faults");
   chmodSync(dir, 0o755);
   withCluster(dir);
-  backends = await startBackends({ dataDir: dir });
+  backends = await startServers(dir);
   postgres = backends.postgres;
   hubOrg(dir, ORG);
   writeState(dir, stateOf(backends));
@@ -62,6 +66,7 @@ beforeAll(async () => {
   });
   closers.push(() => registry.close());
   db = await connectViews(postgres.url, "tributary-faults-test");
+  projections = await loadProjections(join(import.meta.dirname, "../../projections"));
 });
 afterAll(async () => {
   await Promise.all([...running].map((worker) => worker.kill()));
@@ -76,7 +81,7 @@ afterAll(async () => {
 
 const running = new Set<Worker>();
 let isHeld = false;
-/** Keeps a number of projectors at work: one that dies is started again. */
+/** Keeps a number of projectors at work, each a process of its own: one that dies is started again. */
 function keepProjecting(count: number): void {
   isHeld = true;
   while (running.size < count) {
@@ -88,10 +93,18 @@ function keepProjecting(count: number): void {
     });
   }
 }
-afterEach(async () => {
+const here = new Set<Projector>();
+/** Starts projectors in this process, for tests that kill none. */
+async function projectHere(count: number): Promise<void> {
+  while (here.size < count) here.add(await startProjector({ postgresUrl: postgres.url, log, gate, projections }));
+}
+async function stopProjecting(): Promise<void> {
   isHeld = false;
   await Promise.all([...running].map((worker) => worker.kill()));
-});
+  await Promise.all([...here].map((projector) => projector.close()));
+  here.clear();
+}
+afterEach(stopProjecting);
 
 let days = 0;
 const write = async (events = EVENTS): Promise<void> => {
@@ -112,7 +125,7 @@ const balanced = async (): Promise<void> => {
     const { rows } = await db.query<{ position: string | null }>("SELECT position FROM tributary.checkpoint");
     return BigInt(rows[0]?.position ?? -1) >= last;
   });
-  await expectBalanced({ log, db, gate, projections: await loadProjections(join(import.meta.dirname, "../../projections")) });
+  await expectBalanced({ log, db, gate, projections });
 };
 const killOne = async (): Promise<void> => {
   const all = [...running];
@@ -178,7 +191,7 @@ describe(`after a crash, each event is in audit, rows, totals, claims and histor
   });
 
   it("of a rebuild whose swap waits for a reader: the live views stay, and readers see no gap", async () => {
-    keepProjecting(1);
+    await projectHere(1);
     await write(40);
     await balanced();
     const before = (await db.query("SELECT count(*)::int AS n FROM views.beneficiaries")).rows;
@@ -207,7 +220,7 @@ describe(`after a crash, each event is in audit, rows, totals, claims and histor
   });
 
   it("of PostgreSQL, which comes back on the same data", async () => {
-    keepProjecting(2);
+    await projectHere(2);
     const writing = write();
     await sleep(2_500);
     process.kill(postgres.pid!, "SIGKILL");
@@ -225,7 +238,7 @@ describe(`after a crash, each event is in audit, rows, totals, claims and histor
   });
 
   it("after the shards' rows were deleted, emptied or set back: projectors find their positions again from the audit", async () => {
-    keepProjecting(2);
+    await projectHere(2);
     await write(80);
     for (const loss of [
       "TRUNCATE tributary.shard",
@@ -243,19 +256,18 @@ describe(`after a crash, each event is in audit, rows, totals, claims and histor
       });
     }
     await balanced();
-    isHeld = false;
-    await Promise.all([...running].map((worker) => worker.kill()));
+    await stopProjecting();
     await db.query("TRUNCATE tributary.shard");
     const refused = startWorker(["rebuild", "beneficiaries", "--data", dir]);
     expect(await refused.ended).not.toBe(0);
     expect(refused.output()).toContain("nobody knows how far the views have come");
-    keepProjecting(1);
+    await projectHere(1);
     await write(50);
     await balanced();
   });
 
   it("after all tables were dropped under running projectors: everything is rebuilt from the log", async () => {
-    keepProjecting(1);
+    await projectHere(1);
     await write(50);
     await balanced();
     await db.query("DROP SCHEMA tributary CASCADE; DROP SCHEMA views CASCADE");

@@ -5,7 +5,7 @@ import { rowAsOf, verify } from "../../services/audit/index.ts";
 import { viewParts } from "../../services/cli/health.ts";
 import type { Appendable, OriginId } from "../../services/core/index.ts";
 import type { Field } from "../../services/field/index.ts";
-import { type Backend, startEventStore } from "../../services/local/index.ts";
+import { type Backend, portOf } from "../../services/local/index.ts";
 import { beginIncarnation, currentIncarnation, incarnations } from "../../services/log/index.ts";
 import { defineProjection, set, text } from "../../services/merge/index.ts";
 import { projectorHealth, rebuild, reconcile } from "../../services/projector/index.ts";
@@ -14,6 +14,7 @@ import { alone, commonPosition, connectViews, decisionsSuperseded, incarnationOf
 import { expectBalanced } from "../support/books.ts";
 import { number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { oldWriter, person } from "../support/oldlog.ts";
+import { startStore } from "../support/servers.ts";
 import { eventually, sleep } from "../support/temp.ts";
 
 let hub: TestHub;
@@ -22,9 +23,9 @@ let port: number;
 let fields: Field[];
 
 beforeEach(async () => {
-  hub = await openTestHub();
+  hub = await openTestHub({ isStoreHere: true });
   store = hub.backends.eventstore;
-  port = Number(/:(\d+)/.exec(store.url.slice("esdb://".length))![1]);
+  port = portOf(store.url);
   fields = ["juba", "nairobi"].map((site) => hub.field(site));
 });
 afterEach(async () => {
@@ -39,14 +40,14 @@ const backUp = async (): Promise<void> => {
   await store.close();
   mkdirSync(kept());
   cpSync(folder(), kept(), { recursive: true });
-  store = await startEventStore({ dataDir: hub.dir, port });
+  store = await startStore(hub.dir, port);
 };
 /** Replaces what the event store has now with the backup, and starts it again. */
 const setBack = async (): Promise<void> => {
   await store.close();
   for (const name of readdirSync(folder())) rmSync(join(folder(), name), { recursive: true });
   cpSync(kept(), folder(), { recursive: true });
-  store = await startEventStore({ dataDir: hub.dir, port });
+  store = await startStore(hub.dir, port);
 };
 const send = async (...some: readonly Field[]): Promise<void> => {
   // The event store has just been started again: the door may need a moment to find it.
@@ -271,7 +272,7 @@ describe("a log that was set back to a backup", () => {
     await store.close();
     rmSync(kept(), { recursive: true });
     cpSync(folder(), kept(), { recursive: true });
-    store = await startEventStore({ dataDir: hub.dir, port });
+    store = await startStore(hub.dir, port);
     for (let i = 0; i < 100; i++)
       await hub.log.journal.append("notes", "any", { type: "noted", data: { i }, by: { actor: "test" } });
     await sleep(1_000);

@@ -1,5 +1,7 @@
 import { runCommand } from "../../services/cli/run.ts";
 
+export type Environment = Readonly<Record<string, string>>;
+
 export interface Ended {
   readonly code: number;
   readonly stdout: string;
@@ -8,16 +10,31 @@ export interface Ended {
 
 /**
  * A command of the program in this process, which spares a second of processor time: for tests of what commands do and say. How commands end as processes is
- * tested elsewhere. Commands run one at a time, because their output is captured for the whole process, and with the environment that this process had when it began.
+ * tested elsewhere. Commands run one at a time, because their output is captured for the whole process.
  */
-export function runHere(...args: readonly string[]): Promise<Ended> {
-  const ended = last.then(() => runAlone(args));
+export const runHere = (...args: readonly string[]): Promise<Ended> => runHereWith({}, args);
+
+/** The same, with these variables in the environment. */
+export function runHereWith(env: Environment, args: readonly string[]): Promise<Ended> {
+  const ended = last.then(() => withEnvironment(env, () => runAlone(args)));
   last = ended.catch(() => {});
   return ended;
 }
 
 /** Ends with the last command that was begun. */
 let last: Promise<unknown> = Promise.resolve();
+
+async function withEnvironment<T>(env: Environment, work: () => Promise<T>): Promise<T> {
+  const before = Object.keys(env).map((name) => [name, process.env[name]] as const);
+  Object.assign(process.env, env);
+  try {
+    return await work();
+  } finally {
+    for (const [name, value] of before)
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+  }
+}
 
 async function runAlone(args: readonly string[]): Promise<Ended> {
   const heard = { stdout: "", stderr: "" };

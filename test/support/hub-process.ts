@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { expect, onTestFinished } from "vitest";
 import type { HubState } from "../../services/cli/state.ts";
 import { withCluster } from "./cluster.ts";
-import { runHere } from "./here.ts";
+import { type Environment, runHereWith } from "./here.ts";
 import { eventually, tempDir } from "./temp.ts";
 import { startWorker, type Worker } from "./workers.ts";
 
@@ -24,10 +24,15 @@ export interface HubProcess extends Worker {
 }
 
 /** `tributary hub` as a process of its own; resolves when it is up. Ended with the test. */
-export async function runHub(
+export const runHub = (dir: string, args: readonly string[] = [], env: Environment = {}): Promise<HubProcess> =>
+  beginHub(onTestFinished, dir, args, env);
+
+/** The same, for several tests: it ends with what `atEnd` is, such as `afterAll`. */
+export async function beginHub(
+  atEnd: (end: () => Promise<void>) => void,
   dir: string,
   args: readonly string[] = [],
-  env: Readonly<Record<string, string>> = {},
+  env: Environment = {},
 ): Promise<HubProcess> {
   withCluster(dir);
   const worker = startWorker(["hub", "--data", dir, "--org", "relief", ...args], env);
@@ -35,7 +40,7 @@ export async function runHub(
   void worker.ended.then(() => {
     isOver = true;
   });
-  onTestFinished(async () => {
+  atEnd(async () => {
     if (isOver) return;
     worker.child.kill("SIGTERM");
     await worker.ended;
@@ -59,17 +64,16 @@ export async function runHub(
 
 /** Commands that run in processes of their own, because they go on until they are stopped or start other processes. */
 const BY_ITSELF = /^(hub|demo)\b/;
-export const isHere = (args: readonly string[], env: Readonly<Record<string, string>> = {}): boolean =>
-  Object.keys(env).length === 0 && !BY_ITSELF.test(args.join(" "));
+export const isHere = (args: readonly string[]): boolean => !BY_ITSELF.test(args.join(" "));
 
 /** A command of the program, run to its end: in this process where that makes no difference, which spares a second of processor time. */
 export async function tributary(
   args: readonly string[],
-  env: Readonly<Record<string, string>> = {},
+  env: Environment = {},
 ): Promise<{ readonly code: number | string; readonly output: string; readonly ms: number }> {
   const begunMs = performance.now();
-  if (isHere(args, env)) {
-    const { code, stdout, stderr } = await runHere(...args);
+  if (isHere(args)) {
+    const { code, stdout, stderr } = await runHereWith(env, args);
     return { code, output: stdout + stderr, ms: performance.now() - begunMs };
   }
   const worker = startWorker(args, env);
@@ -78,9 +82,9 @@ export async function tributary(
 }
 
 /** The document that a command prints with `--json`. */
-export async function jsonOf<T>(args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<T> {
-  if (isHere(args, env)) {
-    const { code, stdout, stderr } = await runHere(...args, "--json");
+export async function jsonOf<T>(args: readonly string[], env: Environment = {}): Promise<T> {
+  if (isHere(args)) {
+    const { code, stdout, stderr } = await runHereWith(env, [...args, "--json"]);
     expect(`${code} ${code === 0 ? "" : stderr}`).toBe("0 ");
     return JSON.parse(stdout) as T;
   }

@@ -17,6 +17,7 @@ import { type Projector, startProjector } from "../../services/projector/index.t
 import { connectViews } from "../../services/views/index.ts";
 import { withCluster } from "./cluster.ts";
 import { newDir } from "./home.ts";
+import { startServers } from "./servers.ts";
 import { eventually } from "./temp.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -63,21 +64,24 @@ export interface TestHub {
 /**
  * `schemas`: a folder to register at the start; then the hub's gate is over its registry, and `hub.registry` is there. `views`: beside the project's own.
  * `isNarrow`: the door looks at what the views' columns can hold, as a hub's door does; without it, the fold meets what they cannot.
+ * `isStoreHere`: the event store runs in this process, which spares the start of one; for tests that neither kill it nor block this process.
  */
 export async function openTestHub({
   schemas,
   views = [],
   isNarrow = false,
+  isStoreHere = false,
 }: {
   readonly schemas?: string;
   readonly views?: readonly View[];
   readonly isNarrow?: boolean;
+  readonly isStoreHere?: boolean;
 } = {}): Promise<TestHub> {
   const dir = newDir("hub");
   // As root, PostgreSQL runs as another user, who must reach its folder.
   chmodSync(dir, 0o755);
   withCluster(dir);
-  const backends = await startBackends({ dataDir: dir });
+  const backends = isStoreHere ? await startServers(dir) : await startBackends({ dataDir: dir });
   const key = await makeKey("test");
   const log = openLog(backends.eventstore.url);
   const casters = schemas === undefined ? NO_CASTERS : await loadCasters(schemas);
