@@ -163,6 +163,6 @@ export default defineProjection({
   events: { "site.registered": set("org", "site", "title") },
 });\n`,
     );
-    expect((await loadViews({ projections: whole })).map(({ name }) => name)).toEqual(["policies", "sites"]);
+    expect((await loadViews({ projections: whole })).map(({ name }) => name)).toEqual(["sites", "policies"]);
   });
 });
