@@ -9,10 +9,14 @@ import type { Findings, Verdicts } from "./verdicts.ts";
 
 const events = (count: number): string => (count === 1 ? "1 event" : `${count} events`);
 
-export const logSays = (read: Read, { runs, unsigned }: SignatureReport): string =>
+export const logSays = (read: Read, { runs, unsigned, notes }: SignatureReport): string =>
   `${events(read.events)} of ${read.origins.size} origins stand in order, each with the hash of its content and of all before it; ${runs} signatures of runs are good, and ${
     unsigned === 0 ? "they cover all events" : `no signature covers ${events(unsigned)}`
-  }`;
+  }${notesSay(notes)}`;
+
+/** What is said of the hub's notes: nothing of a log whose hub has never signed any. */
+const notesSay = ({ signed, unsigned }: SignatureReport["notes"]): string =>
+  signed === 0 ? "" : `; the hub's notes are signed${unsigned === 0 ? "" : `, but those on ${events(unsigned)}`}`;
 
 export function auditSays(read: Read, placeholders: Placeholders): string {
   const late = read.events - read.expected;

@@ -16,6 +16,7 @@ import {
 } from "../core/index.ts";
 import { isSignedBy, keyIdOf } from "../core/node.ts";
 import type { Log } from "../log/index.ts";
+import { type NoteReport, noteCheck } from "./notes.ts";
 
 /** A process of the hub hears of a revocation at most this much later. What it took until then stays. */
 const HEARD_MS = 60_000;
@@ -29,6 +30,8 @@ export interface SignatureReport {
   readonly unsigned: number;
   /** Facts about keys that the hub's keys have signed. `null`: the hub's keys were not given. */
   readonly facts: number | null;
+  /** What hubs have signed of their notes. */
+  readonly notes: NoteReport;
 }
 
 export interface SignatureCheck {
@@ -64,6 +67,13 @@ export async function signatureCheck(
     if (wrong === null) facts++;
     else report(`${KEYS_STREAM}/${fact.revision}`, wrong);
   }
+  const notes = noteCheck(
+    {
+      keys: () => [...(hubKeys ?? []), ...record.hubKeys().map(({ key }) => key)],
+      signedFrom: () => record.notesSignedFrom(),
+    },
+    report,
+  );
   const tails = new Map<OriginId, Tail>();
   const good = new Map<OriginId, Seq>();
   let runs = 0;
@@ -71,6 +81,7 @@ export async function signatureCheck(
 
   return {
     entry(entry) {
+      notes.entry(entry);
       const { origin, seq } = entry.head;
       if (entry.signed === undefined) {
         const tail = tails.get(origin) ?? { first: seq, last: seq, events: 0, recordedAtMs: 0 };
@@ -95,7 +106,7 @@ export async function signatureCheck(
             "nobody has signed these events, though their device had a key: a run was cut short, or its signature was removed",
           );
       }
-      return { runs, unsigned, facts: hubKeys === undefined ? null : facts };
+      return { runs, unsigned, facts: hubKeys === undefined ? null : facts, notes: notes.end() };
     },
   };
 }

@@ -29,7 +29,7 @@ shown only once: keep them safe. If a tablet is lost, revoke it with \`tributary
   --save   write the code into NAME.code and the token into NAME.token, readable for you only, and print neither
   --org    the partner organisation that the site belongs to (default: the hub's own)
   --types  the entity types that devices with this code or token may write about; events about others are quarantined, with the reason. Default: all but
-           the hub's own types (sites, cases, quarantine), which no site may write
+           the hub's own types (sites, policies, cases, quarantine), which no site may write
 
   tributary site add juba --title "Juba, Munuki office"`,
   options: {

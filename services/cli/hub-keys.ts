@@ -3,6 +3,7 @@ import {
   type Journal,
   type JsonObject,
   type KeyId,
+  NOTES_SIGNED,
   nameOf,
   type PublicKey,
   publicKeySchema,
@@ -33,7 +34,7 @@ export async function withKeyBook<T>(
   }
 }
 
-/** Notes the hub's public keys in the log, each once, so that whoever has the log can check what they signed. */
+/** Notes the hub's public keys in the log, each once, so that whoever has the log can check what they signed; and that the hub signs its notes from now on. */
 export async function noteHubKeys(journal: Journal, dir: string): Promise<void> {
   const ring = await hubRing(dir);
   const book = await openKeyBook(journal, { signer: () => ring.state().signer });
@@ -45,6 +46,7 @@ export async function noteHubKeys(journal: Journal, dir: string): Promise<void> 
       return { type: "hub-key.made", data: { kid, key: { kty: String(kty), crv: String(crv), x: String(x) } } };
     });
   }
+  await book.write("hub", (record) => (record.notesSignedFrom() === null ? { type: NOTES_SIGNED, data: {} } : null));
   book.close();
 }
 

@@ -25,9 +25,11 @@ export const OWN_SUBJECTS: readonly string[] = [
   "case-assignment",
   "case-comment",
   "conflict-resolution",
+  "policy",
+  "policy-removal",
   "quarantine-rejection",
   "quarantine-release",
   "site",
 ];
 /** Files of `projections/` with the views that the hub's own commands read. */
-export const OWN_VIEWS: readonly string[] = ["sites"];
+export const OWN_VIEWS: readonly string[] = ["policies", "sites"];

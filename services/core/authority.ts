@@ -8,6 +8,7 @@
 import { CASE_ENTITY } from "./case.ts";
 import type { EntityRef } from "./event.ts";
 import { type OriginId, type Position, partsOf } from "./ids.ts";
+import { POLICY_ENTITY } from "./policy.ts";
 import { QUARANTINE_ENTITY } from "./release.ts";
 
 /** The site whose origins speak for a hub, in the hub's own organisation. */
@@ -43,6 +44,7 @@ const HUB_ONLY: ReadonlyMap<string, string> = new Map([
   [SITE_ENTITY, "register sites"],
   [CASE_ENTITY, "note what is done about a case"],
   [QUARANTINE_ENTITY, "settle what is in quarantine"],
+  [POLICY_ENTITY, "say what sites may hold"],
 ]);
 
 /** Entity types that only events of the hub's own origins may be about, or whose names the types of such events begin with. */

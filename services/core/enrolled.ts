@@ -81,6 +81,8 @@ export interface KeyRecord {
   devicesOf(site: string): number;
   /** The hub's keys, as the log names them. */
   hubKeys(): readonly { readonly key: PublicKey; readonly position: Position }[];
+  /** From where on the hub signs what it notes of events; `null`: it has not said. */
+  notesSignedFrom(): { readonly position: Position; readonly atMs: number } | null;
 }
 
 /** A fact of the stream `keys`, as it is written. `hub`: the hub's signature over its type, its revision and the rest of its data. */
@@ -88,7 +90,10 @@ export interface KeyFact {
   readonly type: (typeof KEY_FACTS)[number];
   readonly data: JsonObject;
 }
+/** From this fact on, the hub signs what it notes of events: a run without a signature was altered. */
+export const NOTES_SIGNED = "notes.signed";
 export const KEY_FACTS = [
+  NOTES_SIGNED,
   "hub-key.made",
   "hub-key.retired",
   "code.issued",
@@ -114,6 +119,7 @@ export function keyRecord(): KeyRecord {
   const tokens = new Set<string>();
   const codes = new Map<string, IssuedCode>();
   const hubs: { key: PublicKey; position: Position }[] = [];
+  let notesSigned: { position: Position; atMs: number } | null = null;
   let revision = 0;
 
   const end = (device: DeviceName, why: "rotated" | "replaced" | "revoked", { position, recordedAtMs }: Fact): void => {
@@ -173,7 +179,7 @@ export function keyRecord(): KeyRecord {
     else if (type === "hub-key.made") {
       const key = publicKeySchema.safeParse(data.key).data;
       if (key !== undefined) hubs.push({ key, position: fact.position });
-    }
+    } else if (type === NOTES_SIGNED) notesSigned ??= { position: fact.position, atMs: fact.recordedAtMs };
   };
 
   return {
@@ -199,6 +205,7 @@ export function keyRecord(): KeyRecord {
     },
     devices: () => [...new Set([...byDevice.keys(), ...revoked.keys()])].sort(),
     hubKeys: () => hubs,
+    notesSignedFrom: () => notesSigned,
   };
 }
 

@@ -1,7 +1,7 @@
 /** What a log entry is: an event with its position, and what the hub says of it beside its hash. These are what a reader of the log reads. */
 import type { Clips } from "./clip.ts";
 import type { ClockNote, EventBody } from "./event.ts";
-import type { EventId, Hash, Position, Seq } from "./ids.ts";
+import type { EventId, Hash, IncarnationId, Position, Seq } from "./ids.ts";
 import type { JsonObject } from "./json.ts";
 import type { Signature } from "./signing.ts";
 
@@ -20,6 +20,15 @@ export type Content =
   /** Held back by the gate: kept at its seq, as the text that its hash covers. */
   | { readonly kind: "quarantined"; readonly reason: QuarantineReason; readonly text: string };
 
+/** A hub's signature over the notes of a run. It stands on the run's last event. */
+export interface Noted {
+  /** The hub, by the id of its log's first incarnation. */
+  readonly hub: IncarnationId;
+  /** The run's first event. */
+  readonly from: Seq;
+  readonly signature: Signature;
+}
+
 /** An event on its way into the log. */
 export interface Appendable {
   readonly head: EventHead;
@@ -29,6 +38,8 @@ export interface Appendable {
   readonly signed?: Signature;
   /** What the hub takes back of what the event says that its author had seen. It stands beside the hashed event, and whoever folds the event applies it. */
   readonly clips?: Clips;
+  /** The hub's signature of its notes on the run that ends here. */
+  readonly noted?: Noted;
 }
 
 /**

@@ -1,7 +1,7 @@
 import { TributaryError } from "./errors.ts";
 
 declare const brand: unique symbol;
-type Branded<T, Name extends string> = T & { readonly [brand]: Name };
+export type Branded<T, Name extends string> = T & { readonly [brand]: Name };
 
 /** One writer: `org.site.device.epoch`, each part lower-case letters, digits and hyphens. */
 export type OriginId = Branded<string, "OriginId">;

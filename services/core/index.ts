@@ -33,9 +33,11 @@ export { decodeBatch, decodeBatchInTurns } from "./batch/decode.ts";
 export { encodeBatch } from "./batch/encode.ts";
 export { peekOrigin, peekSender } from "./batch/frame.ts";
 export { BATCH_SCHEMA, HEADS_SCHEMA, MORE } from "./batch/schema.ts";
+export { type Bucket, type BucketId, bucketIdOf, isBucketId, isSameBucket, type ScopeValue } from "./bucket.ts";
 export { CASE_ENTITY, CASE_NOTES, RESOLVED } from "./case.ts";
 export { type ChainHash, eventText, hashOf } from "./chain.ts";
 export { type Clip, type ClipCode, type Clips, clippedBasis, clipsFromStored, clipsToStored, clipWords } from "./clip.ts";
+export { type Noteworthy, notedOf, notedText } from "./door-note.ts";
 export {
   type DeviceName,
   deviceOf,
@@ -51,10 +53,11 @@ export {
   keyFactOf,
   keyRecord,
   keysAt,
+  NOTES_SIGNED,
   type SiteRevocation,
   siteOfDevice,
 } from "./enrolled.ts";
-export type { Appendable, Content, EventHead, LogEntry, OriginHead, QuarantineMark, QuarantineReason } from "./entry.ts";
+export type { Appendable, Content, EventHead, LogEntry, Noted, OriginHead, QuarantineMark, QuarantineReason } from "./entry.ts";
 export { assert, ERROR_CODES, type ErrorCode, isTributaryError, listenFailure, messageOf, TributaryError } from "./errors.ts";
 export {
   type ClockNote,
@@ -128,6 +131,18 @@ export {
   withLogin,
   withoutLogin,
 } from "./nats.ts";
+export {
+  coversBucket,
+  type Grant as PolicyGrant,
+  grantsOf,
+  type Holder,
+  POLICY_ENTITY,
+  POLICY_REMOVED,
+  POLICY_SET,
+  type Policy,
+  policyProblems,
+  policySchema,
+} from "./policy.ts";
 export {
   type Enrolled,
   type Enrolment,

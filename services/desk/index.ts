@@ -34,6 +34,17 @@ export {
 } from "./parked.ts";
 export { type Choice, choicesOf, pickCodes } from "./pick.ts";
 export {
+  type GrantSize,
+  type KnownPolicy,
+  type Preview,
+  policies,
+  policyNamed,
+  previewPolicies,
+  readPolicy,
+  removePolicy,
+  setPolicy,
+} from "./policies.ts";
+export {
   type Change,
   type Examined,
   examine,

@@ -6,11 +6,10 @@ import {
   publicKeySchema,
   type Signature,
   type SignedKind,
-  type Signer,
   type Succession,
   TributaryError,
 } from "../core/index.ts";
-import { isSignedBy, keyIdOf, signerOf } from "../core/node.ts";
+import { isSignedBy, keyIdOf, type LocalSigner, signerOf } from "../core/node.ts";
 
 /**
  * The hub's keys, which sign tokens and answers:
@@ -30,7 +29,7 @@ export interface HubKey extends JWK {
 
 export interface RingState {
   /** Signs the hub's answers; `null`: a hub that has only public keys. */
-  readonly signer: Signer | null;
+  readonly signer: LocalSigner | null;
   /** Signs tokens. */
   readonly signingKey: HubKey | null;
   /** Present and next, in this order. */

@@ -33,7 +33,7 @@ import {
 } from "../core/index.ts";
 import { chainHash } from "../core/node.ts";
 import { type Fits, type Gate, type Registry, schemasDigest, shortFingerprint, type Verdict } from "../gate/index.ts";
-import { fitsStore, type Log, textOf } from "../log/index.ts";
+import { fitsStore, type Log, type SignNotes, textOf } from "../log/index.ts";
 import { type BasisNotes, basisNotes, type HeadKeys } from "./basis.ts";
 import { keepEvidence, withSignature } from "./evidence.ts";
 import { sparing } from "./fair.ts";
@@ -108,6 +108,7 @@ export function acceptor({
   hub = () => null,
   headKeys = async () => new Map(),
   settled = async () => null,
+  note,
   say = () => {},
 }: {
   log: Log;
@@ -124,6 +125,8 @@ export function acceptor({
   headKeys?: HeadKeys;
   /** What became of quarantined events. Without it, devices are not told. */
   settled?: Settled;
+  /** Signs the notes on what is written. Without it, they stand unsigned, as in logs of hubs that have no key. */
+  note?: SignNotes;
   say?: (event: Record<string, unknown>) => void;
 }): Acceptor {
   const heads = new Map<OriginId, OriginHead>();
@@ -182,7 +185,7 @@ export function acceptor({
       if (clips.size > 0)
         sayClipped(origin, { event: "basis-clipped", origin, events: clips.size, first: clips.keys().next().value });
       const run = withSignature(withNotes(gated, clips), signed);
-      const outcome = await log.append(run, heads.get(origin)).catch((error: unknown) => {
+      const outcome = await log.append(run, heads.get(origin), note).catch((error: unknown) => {
         heads.delete(origin);
         throw error;
       });

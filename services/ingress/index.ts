@@ -3,7 +3,17 @@
  * senders. Never an acknowledgement before the log has the events, never a rejected event that is not kept.
  */
 import type { NatsConnection } from "nats";
-import { type HubOrg, messageOf, type NatsSettings, PROTOCOL, type Reply, TributaryError } from "../core/index.ts";
+import {
+  type Appendable,
+  type HubOrg,
+  type IncarnationId,
+  messageOf,
+  type NatsSettings,
+  type Noted,
+  PROTOCOL,
+  type Reply,
+  TributaryError,
+} from "../core/index.ts";
 import type { Fits, Gate, Registry } from "../gate/index.ts";
 import {
   type Doorkeeper,
@@ -26,6 +36,7 @@ import { answerHellos, helloAnswers } from "./hello.ts";
 import { type DoorDeps, doorRoutes } from "./http-routes.ts";
 import { type Hubs, meetHubs } from "./hubs.ts";
 import type { Settled } from "./settled.ts";
+import { signNotes } from "./sign-notes.ts";
 import { type Standing, watchStore } from "./standing.ts";
 import { refuseRevoked, seal, type Vouch, vouch } from "./vouch.ts";
 
@@ -138,6 +149,8 @@ interface Trust {
   readonly keeper: Doorkeeper;
   readonly vouch: Vouch;
   readonly seal: ReturnType<typeof seal>;
+  /** Signs this hub's notes on a run; `null`: it has no key. */
+  readonly note: (written: readonly Appendable[], logId: IncarnationId | null) => Noted | null;
   /** Whether a message in the hub's name has its signature. */
   readonly isOwn: (message: Reply) => boolean;
 }
@@ -158,6 +171,7 @@ async function openTrust(options: IngressOptions, say: (event: Record<string, un
     keeper,
     vouch: vouch({ book, ring, keeper, requireKeys }),
     seal: seal(ring),
+    note: (written, logId) => signNotes(ring.state().signer, logId, written),
     isOwn: (message) => isSealed(ring.state(), message),
   };
 }
@@ -180,6 +194,7 @@ async function openWatches(
     incarnation: () => standing?.incarnation()?.id ?? null,
     hub: () => standing?.hub() ?? org,
     headKeys: trust.vouch.headKeys,
+    note: (written) => trust.note(written, standing?.logId() ?? null),
     ...(fits === undefined ? {} : { fits }),
     ...(settled === undefined ? {} : { settled }),
     ...(registry === undefined ? {} : { registry }),

@@ -1,4 +1,12 @@
-import { type ErrorCode, type HubOrg, type Incarnation, isTributaryError, messageOf, TributaryError } from "../core/index.ts";
+import {
+  type ErrorCode,
+  type HubOrg,
+  type Incarnation,
+  type IncarnationId,
+  isTributaryError,
+  messageOf,
+  TributaryError,
+} from "../core/index.ts";
 import { pause } from "../core/node.ts";
 import { currentIncarnation, declareHubOrg, INCARNATION_STREAM, incarnations, type Log } from "../log/index.ts";
 
@@ -25,7 +33,7 @@ export interface Standing {
   /** The log's present incarnation; `null` until it is known. */
   incarnation(): Incarnation | null;
   /** Names the log for good: the id of its first incarnation. */
-  logId(): string | null;
+  logId(): IncarnationId | null;
   /** The organisation whose hub the log is of; `null`: nobody has said. */
   hub(): HubOrg;
   /** The last position that was seen, and when the store last answered. */

@@ -3,6 +3,7 @@ import {
   type Appendable,
   assert,
   GENESIS,
+  type Noted,
   type OriginHead,
   type OriginId,
   position,
@@ -30,6 +31,9 @@ export type AppendOutcome =
   /** The log holds another event at `seq`: two devices have written as one origin. */
   | { readonly kind: "fork"; readonly seq: Seq; readonly head: OriginHead };
 
+/** Signs the notes on the events that one call is about to append, so a hub signs only what it has written. */
+export type SignNotes = (written: readonly Appendable[]) => Noted | null;
+
 /**
  * Appends a run of one origin's consecutive events, exactly once. `known` is where the caller last saw the origin
  * (`undefined`: not looked up). Appending again what is there writes nothing and succeeds; the hash chain decides, so
@@ -39,6 +43,7 @@ export async function appendRun(
   client: EventStoreDBClient,
   run: readonly Appendable[],
   known?: OriginHead | null,
+  note?: SignNotes,
 ): Promise<AppendOutcome> {
   assert(run.length > 0, "a run holds events");
   const origin = run[0]!.head.origin;
@@ -64,7 +69,7 @@ export async function appendRun(
     const chunk = cut(run, step.from);
     try {
       const last = chunk.at(-1)!.head;
-      const marked = markEach(chunk, head);
+      const marked = markEach(signed(chunk, note), head);
       const result = await within(
         "append",
         client.appendToStream(streamOf(origin), marked.stored, {
@@ -95,6 +100,12 @@ export async function appendRun(
 
 const headNow = (client: EventStoreDBClient, origin: OriginId): Promise<OriginHead | null> =>
   within(`reading ${origin}`, originHead(client, origin));
+
+/** The chunk with the signature of its notes on its last event. */
+function signed(chunk: readonly Appendable[], note: SignNotes | undefined): readonly Appendable[] {
+  const noted = note?.(chunk) ?? null;
+  return noted === null ? chunk : [...chunk.slice(0, -1), { ...chunk.at(-1)!, noted }];
+}
 
 /** The chunk in its stored form, each event with the last quarantined one before it. */
 function markEach(

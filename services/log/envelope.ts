@@ -16,6 +16,8 @@ import {
   isOriginId,
   type JsonObject,
   keyIdSchema,
+  type Noted,
+  notedOf,
   type OriginId,
   type QuarantineMark,
   type QuarantineReason,
@@ -40,6 +42,7 @@ export interface Envelope {
   readonly basis: Vector | undefined;
   readonly clock: ClockNote | null;
   readonly signed: Signature | undefined;
+  readonly noted: Noted | undefined;
   /** As `clipsFromStored` reads it. */
   readonly clipped: unknown;
   readonly lastQuarantined: QuarantineMark;
@@ -74,6 +77,7 @@ export function readEnvelope(metadata: unknown): Envelope | null {
     basis: held?.packed === undefined ? vectorOf(basis) : undefined,
     clock: metadata.clock === undefined ? null : clockOf(objectOf(metadata.clock, "clock")),
     signed: metadata.signed === undefined ? undefined : signatureOf(objectOf(metadata.signed, "signed")),
+    noted: metadata.noted === undefined ? undefined : notedIn(metadata.noted),
     clipped: metadata.clipped,
     lastQuarantined: markOf(metadata.lastQuarantined),
     held,
@@ -151,6 +155,12 @@ function signatureOf({ kid, value }: JsonObject): Signature {
   const key = keyIdSchema.safeParse(kid);
   if (!key.success) throw new Malformed("signed.kid is not the id of a key");
   return { kid: key.data, value: textOf(value, "signed.value") };
+}
+
+function notedIn(value: unknown): Noted {
+  const noted = notedOf(value);
+  if (noted === null) throw new Malformed("noted is not a hub's signature of its notes");
+  return noted;
 }
 
 /** Reads the seq of the last quarantined event before. `undefined`: the log is from before this was kept; −1 in the log: there was none. */

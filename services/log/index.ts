@@ -4,14 +4,15 @@
  */
 import type { Appendable, Journal, LogEntry, OriginHead, OriginId, Position, Seq } from "../core/index.ts";
 import { logAddress } from "./address.ts";
-import { type AppendOutcome, appendRun } from "./append.ts";
+import { type AppendOutcome, appendRun, type SignNotes } from "./append.ts";
 import { connect, within } from "./client.ts";
 import { journalOf } from "./journal.ts";
 import { entryAt, logEnd, originHead, readAll, readOrigin } from "./read.ts";
 import { type LogPage, type SubscribeOptions, subscribe } from "./subscribe.ts";
 
 export interface Log {
-  append(run: readonly Appendable[], known?: OriginHead | null): Promise<AppendOutcome>;
+  /** `note`: signs the notes on what is written. */
+  append(run: readonly Appendable[], known?: OriginHead | null, note?: SignNotes): Promise<AppendOutcome>;
   head(origin: OriginId): Promise<OriginHead | null>;
   /** One event of an origin; `null` when the log has none at that seq. */
   at(origin: OriginId, seq: Seq): Promise<LogEntry | null>;
@@ -38,7 +39,7 @@ export function openLog(url: string): Log {
     await Promise.race([closed, new Promise<void>((resolve) => setTimeout(resolve, CLOSE_TIMEOUT_MS).unref())]);
   };
   return {
-    append: (run, known) => appendRun(client, run, known),
+    append: (run, known, note) => appendRun(client, run, known, note),
     head: (origin) => within(`reading ${origin}`, originHead(client, origin)),
     at: (origin, seq) => within(`reading ${origin}`, entryAt(client, origin, seq)),
     end: () => within("reading the log's end", logEnd(client)),
@@ -66,7 +67,7 @@ export {
   type ReadAnchor,
   signAnchor,
 } from "./anchor.ts";
-export { type AppendOutcome, MAX_APPEND_BYTES } from "./append.ts";
+export { type AppendOutcome, MAX_APPEND_BYTES, type SignNotes } from "./append.ts";
 export type { Interruption } from "./follower.ts";
 export { beginIncarnation, confirmIncarnation, currentIncarnation, INCARNATION_STREAM, incarnations } from "./incarnation.ts";
 export {

@@ -31,7 +31,7 @@ import {
 import { zstd } from "../core/node.ts";
 import { type Held, Malformed, readEnvelope, reasonOf, textOf as textIn, vectorOf } from "./envelope.ts";
 
-/** The event store takes 1 MiB for an event's data and metadata together; 1,280 bytes are left for what it adds itself and for a run's signature. */
+/** The event store takes 1 MiB for an event's data and metadata together; 1,280 bytes are left for what it adds itself and for a run's two signatures. */
 const MAX_STORED_BYTES = 1_048_576 - 1_280;
 /** How many bytes a packed event may unpack to: the largest event, and a vector of thousands of origins. */
 const MAX_UNPACKED_BYTES = 8 * 1_048_576;
@@ -71,6 +71,7 @@ function metadataOf(item: Appendable, lastQuarantined: QuarantineMark): Record<s
     ...rest,
     ...(item.clock === null ? {} : { clock: item.clock }),
     ...(item.signed === undefined ? {} : { signed: item.signed }),
+    ...(item.noted === undefined ? {} : { noted: item.noted }),
     ...(item.clips === undefined ? {} : { clipped: clipsToStored(item.clips) }),
     ...(correlationId === undefined ? {} : { $correlationId: correlationId }),
     ...(causationId === undefined ? {} : { $causationId: causationId }),
@@ -136,7 +137,7 @@ export function positionIn(event: RecordedEvent): Position {
 function entryOf(event: RecordedEvent): LogEntry | null {
   const envelope = readEnvelope(event.metadata);
   if (envelope === null) return null;
-  const { signed, lastQuarantined } = envelope;
+  const { signed, noted, lastQuarantined } = envelope;
   const kept = event.isJson ? readable(event.type, event.data) : bytesOf(event.data, envelope.held);
   const clips = clipsFromStored(kept.clipped ?? envelope.clipped);
   const basis = kept.basis ?? envelope.basis;
@@ -147,6 +148,7 @@ function entryOf(event: RecordedEvent): LogEntry | null {
     content: kept.content,
     clock: envelope.clock,
     ...(signed === undefined ? {} : { signed }),
+    ...(noted === undefined ? {} : { noted }),
     ...(clips === undefined ? {} : { clips }),
     position: positionIn(event),
     recordedAtMs: event.created.getTime(),

@@ -82,6 +82,13 @@ export interface Declaration<C extends Columns> {
   readonly events: Readonly<Record<string, EventRule>>;
   /** Whether each row's past is kept, to read the view as of a position. Default: yes. */
   readonly history?: boolean;
+  /**
+   * The columns whose values say which bucket an entity is in, and so which sites may hold it: columns, or derived ones for ranges such as a month. One
+   * view of an entity type may say so.
+   */
+  readonly scopeBy?: readonly string[];
+  /** The view is not folded on devices, which may lack entities that it counts or compares. */
+  readonly hubOnly?: boolean;
 }
 
 interface RegisterBase {
@@ -117,6 +124,9 @@ export interface Projection {
   /** Whether some rule counts what authors had seen: states then keep the entity's events by name. */
   readonly keepsDots: boolean;
   readonly keepsHistory: boolean;
+  /** The columns that say which bucket an entity is in. `null`: this view does not say. */
+  readonly scopeBy: readonly string[] | null;
+  readonly hubOnly: boolean;
   /** Whom to tell of a register or an invariant. */
   notified(name: string): readonly string[];
   /** What an event writes, by column, as the declaration says it; `null` when it does not touch this view. Nothing is checked. */
@@ -187,6 +197,7 @@ export function defineProjection<const C extends Columns>(declared: Declaration<
   checkMembers(declared);
   const registers = registersOf(declared, Object.keys(declared.columns), (problem) => malformed(declared.name, problem));
   checkTargets(declared, registers);
+  checkScope(declared, registers);
   checkEvents(declared);
   const writing: Writing = {
     view: declared.name,
@@ -206,6 +217,8 @@ export function defineProjection<const C extends Columns>(declared: Declaration<
     eventTypes: new Set([...Object.keys(declared.events), RESOLVED]),
     keepsDots: [...registers.values()].some((rule) => rule.kind === "decided" && rule.resolver.needsHistory === true),
     keepsHistory: declared.history !== false,
+    scopeBy: declared.scopeBy ?? null,
+    hubOnly: declared.hubOnly === true,
     shape: shapeOf(declared, registers),
     notified: (name) => declared.notify?.[name] ?? declared.notify?.others ?? [],
     valuesOf: (event) => (event.entity.type === declared.entity ? valuesOf(declared.events, event) : null),
@@ -250,6 +263,32 @@ function checkTargets<C extends Columns>(
   for (const name of Object.keys(notify))
     if (name !== "others" && !registers.has(name) && !Object.hasOwn(invariants, name))
       throw malformed(view, `it notifies of ${name}, which is neither a register nor an invariant`);
+}
+
+/** What a scope is made of has few values, each with one form. */
+const SCOPE_TYPES: readonly string[] = ["text", "integer", "boolean", "date"];
+/** More columns would make buckets of single entities. */
+const MAX_SCOPE_COLUMNS = 4;
+
+function checkScope<C extends Columns>(
+  { name: view, columns, derive = {}, scopeBy }: Declaration<C>,
+  registers: ReadonlyMap<string, RegisterRule>,
+): void {
+  if (scopeBy === undefined) return;
+  if (scopeBy.length === 0 || scopeBy.length > MAX_SCOPE_COLUMNS)
+    throw malformed(view, `scopeBy names ${scopeBy.length} columns: it needs 1 to ${MAX_SCOPE_COLUMNS}`);
+  if (new Set(scopeBy).size < scopeBy.length) throw malformed(view, "scopeBy names a column twice");
+  for (const name of scopeBy) {
+    const column = Object.hasOwn(columns, name) ? columns[name] : Object.hasOwn(derive, name) ? derive[name]!.column : undefined;
+    if (column === undefined) throw malformed(view, `scopeBy names a column ${name} that is not declared`);
+    if (registers.get(name)?.kind === "merged")
+      throw malformed(view, `scopeBy names ${name}, which merges by itself: a bucket needs one value that was decided`);
+    if (!SCOPE_TYPES.includes(column.type))
+      throw malformed(
+        view,
+        `scopeBy names ${name}, which is ${columnWords(column)}: a scope is made of ${SCOPE_TYPES.join(", ")} columns`,
+      );
+  }
 }
 
 function checkEvents<C extends Columns>({ name: view, columns, events }: Declaration<C>): void {
@@ -411,5 +450,7 @@ function shapeOf<C extends Columns>(declared: Declaration<C>, registers: Readonl
       "atMost" in invariant ? [name, invariant.atMost, invariant.says, textOf(invariant.key)] : [name, textOf(invariant.problem)],
     ),
     declared.history !== false,
+    // Only where it is said: views that say nothing need not be built again.
+    ...(declared.scopeBy === undefined ? [] : [["scopeBy", ...declared.scopeBy]]),
   ];
 }

@@ -189,6 +189,14 @@ export function checkViews(views: readonly View[]): void {
       tables.add(table);
     }
   }
+  const scoped = new Map<string, string>();
+  for (const view of views) {
+    if (view.kind !== "entity" || view.scopeBy === null) continue;
+    const other = scoped.get(view.entity);
+    if (other !== undefined)
+      throw malformed(view.name, `${other} says already which bucket a ${view.entity} is in: one view may`);
+    scoped.set(view.entity, view.name);
+  }
   for (const view of views) {
     if (view.kind === "totals") {
       for (const source of view.sources)

@@ -129,6 +129,7 @@ export {
   refoldsAsked,
   whereParked,
 } from "./read/parked.ts";
+export { type PolicyRow, policyRows } from "./read/policies.ts";
 export { upToCommon } from "./read/position.ts";
 export {
   type QuarantineFilter,
@@ -153,6 +154,7 @@ export {
   viewNames,
   withRows,
 } from "./read/rows.ts";
+export { type ScopeSize, scopeSize } from "./read/scope-size.ts";
 export { settledEvents } from "./read/settled.ts";
 export { type SiteStatus, sites } from "./read/sites.ts";
 export { inComparison, inSnapshot } from "./read/snapshot.ts";

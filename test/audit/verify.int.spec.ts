@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { verify } from "../../services/audit/index.ts";
-import type { OriginId } from "../../services/core/index.ts";
+import { type OriginId, publicKeySchema } from "../../services/core/index.ts";
 import { defineProjection, set, text } from "../../services/merge/index.ts";
 import { askRefold, connectViews, copyAudit, SHARDS, shardOf } from "../../services/views/index.ts";
 import { FETCH_BYTES, openCursor } from "../../services/views/read/cursor.ts";
@@ -402,6 +402,19 @@ describe("a log that somebody has rewritten is found out, whatever the database 
     );
     await repairViews();
     expect((await check()).problems).toEqual([]);
+  });
+
+  it("what the hub noted beside an event's hash (I37)", async () => {
+    const { noted, position } = (await entriesOf(signed)).findLast((entry) => entry.noted !== undefined)!;
+    const hubKeys = [publicKeySchema.parse(hub.key)];
+    expect((await verify({ log: hub.log, hubKeys })).problems).toEqual([]);
+    const report = await rewritten(
+      (files) => put(files, position, [[noted!.hub, "a".repeat(noted!.hub.length)]]),
+      () => verify({ log: hub.log, hubKeys }),
+    );
+    expect(report.problems).toMatchObject([
+      { part: "log", what: expect.stringContaining("what the hub noted of these events is not what it signed") },
+    ]);
   });
 
   it("an event that was removed from the end", async () => {

@@ -124,10 +124,10 @@ export default defineProjection({ name: "clinics", entity: "clinic", columns: { 
     const subjects = loadForms({ schemas: join(dir, "schemas") }).subjects();
     expect(subjects).toEqual([
       ...["case-acceptance", "case-assignment", "case-comment", "clinic", "conflict-resolution"],
-      ...["quarantine-rejection", "quarantine-release", "site"],
+      ...["policy", "policy-removal", "quarantine-rejection", "quarantine-release", "site"],
     ]);
     const views = await loadViews({ projections: join(dir, "projections") });
-    expect(views.map(({ name }) => name)).toEqual(["clinics", "sites"]);
+    expect(views.map(({ name }) => name)).toEqual(["clinics", "policies", "sites"]);
   });
 
   it("may hold a copy of one of the hub's forms, but no other form under its name", () => {
@@ -163,6 +163,6 @@ export default defineProjection({
   events: { "site.registered": set("org", "site", "title") },
 });\n`,
     );
-    expect(await loadViews({ projections: whole })).toHaveLength(1);
+    expect((await loadViews({ projections: whole })).map(({ name }) => name)).toEqual(["sites", "policies"]);
   });
 });

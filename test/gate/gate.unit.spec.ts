@@ -344,6 +344,8 @@ describe("a schema file", () => {
       "case-comment": 1,
       "conflict-resolution": 1,
       distribution: 2,
+      policy: 1,
+      "policy-removal": 1,
       "quarantine-rejection": 1,
       "quarantine-release": 1,
       site: 1,

@@ -1,12 +1,17 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
-import type { Appendable } from "../../services/core/index.ts";
-import { type Interruption, type Log, openLog } from "../../services/log/index.ts";
+import { noteCheck } from "../../services/audit/notes.ts";
+import type { Appendable, IncarnationId } from "../../services/core/index.ts";
+import { makeKeyPair, signerOf } from "../../services/core/node.ts";
+import { signNotes } from "../../services/ingress/sign-notes.ts";
+import { type Interruption, type Log, MAX_APPEND_BYTES, openLog, type SignNotes } from "../../services/log/index.ts";
 import { type EmbeddedNode, startNode } from "../../services/log/node/index.ts";
 import { follow, headOf, newOrigin, runOf } from "../support/log-runs.ts";
 import { all, eventually, sleep } from "../support/temp.ts";
 
+const HUB = "abcdefghijkl" as IncarnationId;
+const signer = signerOf(makeKeyPair());
 const NODE = join(import.meta.dirname, "../../services/log/node/main.ts");
 
 /** The same tests against the embedded node, and against a real server whose URL is given. */
@@ -43,6 +48,37 @@ describe.each(servers)("a run of an origin's events, at $name", ({ url }) => {
     await log.append(run.slice(0, 4));
     expect(await log.append(run.slice(2))).toMatchObject({ kind: "appended", written: 5, head: { through: 8 } });
     expect(await all(log.readOrigin(origin))).toHaveLength(9);
+  });
+
+  it("bears the hub's signature of its notes on its last event, for what was written and nothing else", async () => {
+    const asked: number[][] = [];
+    const note: SignNotes = (written) => {
+      asked.push(written.map(({ head }) => head.seq));
+      return signNotes(signer, HUB, written);
+    };
+    const origin = newOrigin();
+    const run = runOf(origin, 0, 6);
+    await log.append(run.slice(0, 2), undefined, note);
+    await log.append(run.slice(0, 4), undefined, note);
+    await log.append(run, undefined, note);
+    await log.append(run, undefined, note);
+    expect(asked).toEqual([
+      [0, 1],
+      [2, 3],
+      [4, 5],
+    ]);
+    const kept = await all(log.readOrigin(origin));
+    expect(kept.map(({ noted }) => noted?.from)).toEqual([undefined, 0, undefined, 2, undefined, 4]);
+    const checked = noteCheck({ keys: () => [signer.key], signedFrom: () => null }, expect.fail);
+    for (const entry of kept) checked.entry(entry);
+    expect(checked.end()).toEqual({ signed: 3, unsigned: 0 });
+  });
+
+  it("that takes several calls bears a signature for each of them", async () => {
+    const origin = newOrigin();
+    const run = runOf(origin, 0, 4, { bytes: MAX_APPEND_BYTES * 0.6 });
+    await log.append(run, undefined, (written) => signNotes(signer, HUB, written));
+    expect((await all(log.readOrigin(origin))).map(({ noted }) => noted?.from)).toEqual([0, 1, 2, 3]);
   });
 
   it("that comes before its predecessor is a gap, and nothing is written", async () => {

@@ -1,0 +1,28 @@
+/**
+ * A bucket: all entities of one type whose row has the same values in the columns that its view names as its scope. What a site may hold is a set of buckets, and
+ * which buckets an entity is in is decided when an event is written, by the hub that folds it.
+ */
+import type { Branded } from "./ids.ts";
+import { canonicalize } from "./json.ts";
+import { sha256 } from "./sha256.ts";
+
+/** The first 32 hexadecimal digits of the SHA-256 of the bucket's entity type and values. */
+export type BucketId = Branded<string, "BucketId">;
+
+/** A value of a scope column, as JSON: days are texts, decimals are texts. */
+export type ScopeValue = string | number | boolean | null;
+
+export interface Bucket {
+  readonly entityType: string;
+  /** In the order in which the view's `scopeBy` names its columns; empty for entities whose view names none. */
+  readonly values: readonly ScopeValue[];
+}
+
+const ID = /^[0-9a-f]{32}$/;
+export const isBucketId = (text: string): text is BucketId => ID.test(text);
+
+export const bucketIdOf = ({ entityType, values }: Bucket): BucketId =>
+  sha256(`tributary bucket\n${canonicalize([entityType, ...values])}`).slice(0, 32) as BucketId;
+
+export const isSameBucket = (a: Bucket, b: Bucket): boolean =>
+  a.entityType === b.entityType && a.values.length === b.values.length && a.values.every((value, i) => value === b.values[i]);
