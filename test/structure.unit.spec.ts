@@ -7,7 +7,7 @@ const ROOT = join(import.meta.dirname, "..");
 const SERVICES = join(ROOT, "services");
 const PACKAGES = join(ROOT, "packages");
 
-/** Which folder may import which of ours. `exchange` is to come. */
+/** Which folder may import which of ours. */
 const MAY_IMPORT: Record<string, readonly string[]> = {
   core: [],
   merge: ["core"],
@@ -15,7 +15,9 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   log: ["core"],
   "log/node": ["core"],
   http: ["core"],
-  field: ["core", "merge", "gate"],
+  "exchange/protocol": ["core"],
+  exchange: ["core", "merge", "gate", "exchange/protocol"],
+  field: ["core", "merge", "gate", "exchange/protocol"],
   ingress: ["core", "gate", "log", "http"],
   views: ["core", "merge"],
   projector: ["core", "merge", "gate", "log", "views"],
@@ -27,6 +29,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   local: ["core", "log", "log/node"],
   cli: [
     "core",
+    "exchange",
+    "exchange/protocol",
     "merge",
     "gate",
     "log",

@@ -75,6 +75,25 @@ export {
   vectorSchema,
 } from "./event.ts";
 export {
+  type BucketHead,
+  type Cursor,
+  changedBy,
+  type Digest,
+  entityDigest,
+  FEED_START,
+  type Fingerprint,
+  fingerprintOf,
+  headAfter,
+  type KeyRange,
+  type Line,
+  type LineKind,
+  lineText,
+  NO_ENTITIES,
+  partOf,
+  rangeKey,
+  segmentDigest,
+} from "./feed.ts";
+export {
   compareStamps,
   EARLIEST_STAMP_MS,
   formatHlc,

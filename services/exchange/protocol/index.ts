@@ -1,0 +1,31 @@
+/** What replicas and hubs say to each other about what a replica lacks. Light: a device loads it. */
+export {
+  type BucketAsk,
+  bucketAskSchema,
+  cursorSchema,
+  DEFAULT_PAGE_EVENTS,
+  LIST_AT,
+  MAX_BUCKETS,
+  MAX_FETCHED,
+  MAX_PAGE_EVENTS,
+  MAX_RANGES,
+  type PullRequest,
+  pullRequestSchema,
+  rangeSchema,
+} from "./messages.ts";
+export {
+  type HeldBucket,
+  type Holding,
+  type Page,
+  type PagedEvent,
+  type PagedLine,
+  type PagedMember,
+  PURGED,
+  type Purge,
+  pageText,
+  REPLICA_ENTITY,
+  type SealMark,
+  type Section,
+  type SignedPage,
+  summaryText,
+} from "./page.ts";
