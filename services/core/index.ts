@@ -155,6 +155,7 @@ export {
   type Grant as PolicyGrant,
   grantsOf,
   type Holder,
+  OPEN_ENTITIES,
   POLICY_ENTITY,
   POLICY_REMOVED,
   POLICY_SET,
@@ -223,6 +224,7 @@ export {
   type Settlement,
   settledBy,
 } from "./release.ts";
+export { SCHEMA_ENTITY } from "./schema-event.ts";
 export { sha256 } from "./sha256.ts";
 export {
   type KeyId,
