@@ -13,6 +13,7 @@ import {
   type HelloRequest,
   type HubOrg,
   type IncarnationId,
+  isRegistryOrigin,
   MAX_EVENT_BYTES,
   MAX_SCHEMA_NEWS,
   messageOf,
@@ -178,6 +179,7 @@ export function acceptor({
     // Many parameters because they are the facts of one arrival: what came, who sent it, when, and what it may write.
     async accept(batch, key, receivedAtMs, breathe = async () => {}, { signed, types } = { types: null }) {
       const { origin } = batch;
+      if (isRegistryOrigin(origin, hub())) throw notTheirs(origin);
       await refuseGap(batch);
       await gate.ensure(batch.events.map(({ head }) => head.schema));
       const gated = await chained({ gate, fits, hub: hub(), types }, batch, receivedAtMs, driftLimitMs, breathe);
@@ -244,6 +246,13 @@ export function acceptor({
     },
   };
 }
+
+const notTheirs = (origin: OriginId): TributaryError =>
+  new TributaryError(
+    "not-permitted",
+    `${origin} is the hub's own: only its processes append to it, and not through the door`,
+    "Write as another device, or register schemas with `tributary schema register`.",
+  );
 
 const gap = ({ origin, firstSeq }: Batch, head: OriginHead | null): TributaryError =>
   new TributaryError(

@@ -26,7 +26,7 @@ import {
   listen,
   type Surface,
 } from "../http/index.ts";
-import { type KeyBook, type Log, openKeyBook } from "../log/index.ts";
+import { type KeyBook, type Log, openKeyBook, signNotes } from "../log/index.ts";
 import { type Acceptor, acceptor } from "./accept.ts";
 import { type BrokerWatch, connectBroker, prepareBroker, type StreamSettings, watchBroker } from "./broker.ts";
 import { type Consuming, consume } from "./consume.ts";
@@ -36,7 +36,6 @@ import { answerHellos, helloAnswers } from "./hello.ts";
 import { type DoorDeps, doorRoutes } from "./http-routes.ts";
 import { type Hubs, meetHubs } from "./hubs.ts";
 import type { Settled } from "./settled.ts";
-import { signNotes } from "./sign-notes.ts";
 import { type Standing, watchStore } from "./standing.ts";
 import { refuseRevoked, seal, type Vouch, vouch } from "./vouch.ts";
 

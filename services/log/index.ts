@@ -69,6 +69,7 @@ export {
 } from "./anchor.ts";
 export { type AppendOutcome, MAX_APPEND_BYTES, type SignNotes } from "./append.ts";
 export type { Interruption } from "./follower.ts";
+export { type HubOriginDeps, openHubOrigin } from "./hub-origin.ts";
 export { beginIncarnation, confirmIncarnation, currentIncarnation, INCARNATION_STREAM, incarnations } from "./incarnation.ts";
 export {
   actorOfDevice,
@@ -82,5 +83,6 @@ export {
   openKeyBook,
 } from "./keybook.ts";
 export { declareHubOrg, hubDeclarations, hubOrgsOf, ORGANISATION_STREAM } from "./organisation.ts";
+export { signNotes } from "./sign-notes.ts";
 export { fitsStore, ORIGIN_PREFIX, streamOf, textOf } from "./stored.ts";
 export type { LogPage, SubscribeOptions } from "./subscribe.ts";
