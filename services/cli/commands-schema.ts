@@ -70,6 +70,7 @@ export const schemaList: Command = {
           kind: schema.kind,
           id,
           level: registry.level(subject),
+          authority: registry.authority(subject),
           entity,
           events,
           personal: personal ?? [],
@@ -188,7 +189,7 @@ The same text again changes nothing. The hub registers schemas/ by itself when i
 function proposed(out: Input["out"], subject: string, authority: string): number {
   out.result({ registered: null, proposed: subject, authority });
   out.line(
-    `The hub of ${authority} has the say over ${subject}: this is kept as a proposal to it, and is no version until it registers it.`,
+    `The hub of ${authority} has the say over ${subject}: this is kept as a proposal to it, and counts once that hub registers it.`,
   );
   return 0;
 }

@@ -25,10 +25,26 @@ export interface FieldSchemas extends SchemaStore {
    * Returns how many versions are new here, or say something else than before. Events of other types, and of origins that speak for no hub, say nothing. The caller has them from a
    * page that its own hub has signed.
    */
-  learnEvents(events: readonly { readonly type: string; readonly origin: OriginId; readonly data: JsonObject }[]): number;
+  learnEvents(events: readonly SchemaTold[]): number;
   /** Texts of versions that the hub does not know. */
   offers(unknown: readonly { readonly subject: string; readonly version: number }[]): SchemaNews[];
 }
+
+/** The part of an event that says whether it registers a schema. */
+export interface SchemaTold {
+  readonly type: string;
+  readonly origin: OriginId;
+  readonly data: JsonObject;
+}
+
+function registeredBy({ type, origin, data }: SchemaTold): SchemaNews[] {
+  const told = type === SCHEMA_REGISTERED && speaksForHub(origin, null) ? schemaRegistrationOf(data) : null;
+  return told === null ? [] : [told];
+}
+
+type Versions = ReadonlyMap<string, readonly SchemaVersion[]>;
+const differs = (old: Versions, now: Versions, { subject, version }: Pick<SchemaNews, "subject" | "version">): boolean =>
+  old.get(subject)?.[version - 1]?.fingerprint !== now.get(subject)?.[version - 1]?.fingerprint;
 
 export function fieldSchemas(store: Store, base: SchemaStore): FieldSchemas {
   let bySubject = load();
@@ -47,7 +63,7 @@ export function fieldSchemas(store: Store, base: SchemaStore): FieldSchemas {
     const old = bySubject;
     bySubject = load();
     const changed = news.filter(
-      ({ subject, version }) => old.get(subject)?.[version - 1] !== undefined && differs(old, subject, version),
+      ({ subject, version }) => old.get(subject)?.[version - 1] !== undefined && differs(old, bySubject, { subject, version }),
     ).length;
     return count() - before + changed;
   };
@@ -56,13 +72,7 @@ export function fieldSchemas(store: Store, base: SchemaStore): FieldSchemas {
     digest: () => schemasDigest(held),
     have: () => shortFingerprints(held),
     learn,
-    learnEvents: (events) =>
-      learn(
-        events.flatMap(({ type, origin, data }) => {
-          const told = type === SCHEMA_REGISTERED && speaksForHub(origin, null) ? schemaRegistrationOf(data) : null;
-          return told === null ? [] : [told];
-        }),
-      ),
+    learnEvents: (events) => learn(events.flatMap(registeredBy)),
     offers: (unknown) =>
       unknown.flatMap(({ subject, version }) => {
         const known = bySubject.get(subject)?.[version - 1];
@@ -75,10 +85,6 @@ export function fieldSchemas(store: Store, base: SchemaStore): FieldSchemas {
   function count(): number {
     return [...bySubject.values()].reduce((sum, versions) => sum + versions.length, 0);
   }
-  function differs(old: ReadonlyMap<string, readonly SchemaVersion[]>, subject: string, version: number): boolean {
-    return old.get(subject)![version - 1]!.fingerprint !== bySubject.get(subject)?.[version - 1]?.fingerprint;
-  }
-
   /** The hub's versions, then the app's beyond them. A version that this program cannot read, because it is of a newer program, ends its subject here. */
   function load(): Map<string, SchemaVersion[]> {
     const out = new Map<string, SchemaVersion[]>();

@@ -13,7 +13,6 @@ import {
   type HelloRequest,
   type HubOrg,
   type IncarnationId,
-  isRegistryOrigin,
   MAX_EVENT_BYTES,
   MAX_SCHEMA_NEWS,
   messageOf,
@@ -39,6 +38,7 @@ import { type BasisNotes, basisNotes, type HeadKeys } from "./basis.ts";
 import { keepEvidence, withSignature } from "./evidence.ts";
 import { sparing } from "./fair.ts";
 import { fitting, noteOf, quarantinedOf } from "./notes.ts";
+import { refuseOwn } from "./own-origins.ts";
 import { type Settled, settledFor } from "./settled.ts";
 
 /** A device's clock may differ from the hub's by this much before it counts as wrong. */
@@ -179,7 +179,7 @@ export function acceptor({
     // Many parameters because they are the facts of one arrival: what came, who sent it, when, and what it may write.
     async accept(batch, key, receivedAtMs, breathe = async () => {}, { signed, types } = { types: null }) {
       const { origin } = batch;
-      if (isRegistryOrigin(origin, hub())) throw notTheirs(origin);
+      refuseOwn(origin, hub());
       await refuseGap(batch);
       await gate.ensure(batch.events.map(({ head }) => head.schema));
       const gated = await chained({ gate, fits, hub: hub(), types }, batch, receivedAtMs, driftLimitMs, breathe);
@@ -246,13 +246,6 @@ export function acceptor({
     },
   };
 }
-
-const notTheirs = (origin: OriginId): TributaryError =>
-  new TributaryError(
-    "not-permitted",
-    `${origin} is the hub's own: only its processes append to it, and not through the door`,
-    "Write as another device, or register schemas with `tributary schema register`.",
-  );
 
 const gap = ({ origin, firstSeq }: Batch, head: OriginHead | null): TributaryError =>
   new TributaryError(

@@ -272,6 +272,10 @@ it("a newcomer's way: hub, site, device, import, sync, view, audit, quarantine; 
   });
   expect(await json(["schema", "show", "beneficiary", "--data", data])).toMatchObject({ version: 3, kind: "json" });
   expect(await json(["schema", "list", "--data", data])).toMatchObject({ level: "FULL_TRANSITIVE" });
+  // What was registered is an event of the hub's own as well, from which devices learn of it.
+  expect(await json(["audit", "entity", "schema/beneficiary", "--data", data])).toMatchObject({
+    events: [1, 2, 3].map((version) => ({ type: "schema.registered", data: { version, authority: "relief" } })),
+  });
   expect(await tributary(["schema", "check", SCHEMAS, "--against", "hub", "--data", data])).toMatchObject({ code: 0 });
   expect(await json(["field", "sync", "--hub", site.httpUrl, "--token", `@${token}`, "--db", db])).toMatchObject({
     schemasLearnt: 1,

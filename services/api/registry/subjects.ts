@@ -141,7 +141,7 @@ const register = ({ registry, writer: who }: RegistryDeps): Route =>
       if (outcome.kind === "proposed")
         throw new ApiError(
           CODES.readonly,
-          `The hub of ${outcome.authority} has the say over subject ${subject}: the schema is kept as a proposal to it, and is no version until that hub registers it.`,
+          `The hub of ${outcome.authority} has the say over subject ${subject}: the schema is kept as a proposal to it, and counts once that hub registers it.`,
           { authority: outcome.authority },
         );
       const { findings, level } = outcome;

@@ -58,19 +58,7 @@ export async function openRegistry(
     load,
     draft: (subject, given) =>
       schemaVersion(subject, known.entries(subject).length + 1, given, known.lookUp, { uncompiled: true }),
-    async examined(candidate, earlier, { actor, level, examines }) {
-      const question = {
-        level,
-        examines,
-        candidate: textOf(candidate),
-        earlier: earlier.map(textOf),
-        referred: referredBy([candidate, ...earlier], known.lookUp),
-        castersDir: casters.dir,
-      };
-      const answer = await examiner.ask(question, actor);
-      if (answer.kind === "refused") throw new TributaryError("schema-malformed", answer.message, answer.hint);
-      return answer.findings;
-    },
+    examined: examining(known, examiner, casters),
   };
   const set: Setter = async (type, data, actor) => {
     await journal.append(INDEX, "any", { type, data, by: { actor } });
@@ -99,6 +87,23 @@ export async function openRegistry(
     },
   };
 }
+
+/** Has a draft looked at in a thread. */
+const examining =
+  (known: Known, examiner: ReturnType<typeof openExaminer>, casters: Casters): Desk["examined"] =>
+  async (candidate, earlier, { actor, level, examines }) => {
+    const question = {
+      level,
+      examines,
+      candidate: textOf(candidate),
+      earlier: earlier.map(textOf),
+      referred: referredBy([candidate, ...earlier], known.lookUp),
+      castersDir: casters.dir,
+    };
+    const answer = await examiner.ask(question, actor);
+    if (answer.kind === "refused") throw new TributaryError("schema-malformed", answer.message, answer.hint);
+    return answer.findings;
+  };
 
 /** Writes a fact of the index, and goes by it at once. */
 type Setter = (type: string, data: JsonObject, actor: string) => Promise<void>;
