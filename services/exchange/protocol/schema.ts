@@ -47,7 +47,7 @@ const LINES = record("Lines", [
     type: record("Cursor", [
       { name: "seal", type: "long" },
       { name: "head", type: { type: "fixed", name: "Hash", size: 32 } },
-      { name: "line", type: "int" },
+      { name: "line", type: "long" },
       { name: "digest", type: "Hash" },
     ]),
   },
