@@ -84,3 +84,9 @@ export const pullRequestSchema = z.object({
   signature: signatureSchema.optional(),
 });
 export type PullRequest = z.infer<typeof pullRequestSchema>;
+
+/** What a replica asks for, without who asks: the device's identity adds that, and its signature. */
+export type PullQuestion = Omit<
+  PullRequest,
+  "kind" | "device" | "protocol" | "nonce" | "sentAtMs" | "pins" | "key" | "signature"
+>;
