@@ -24,9 +24,9 @@ export function pullAnswerOf(bytes: Uint8Array, nonce: string, identity: Identit
 
 /** A refusal as it came, which the hub has signed where its key is known; `null`: anything else. */
 export function pullRefusalOf(json: unknown, nonce: string, identity: Identity): Refusal | null {
-  const refusal = refusalSchema.safeParse(json);
+  if (!identity.believes(json, nonce)) return null;
   // Handed on as it came: the hub has signed all of it.
-  return refusal.success && identity.believes(json, nonce) ? (json as Refusal) : null;
+  return refusalSchema.safeParse(json).success ? (json as Refusal) : null;
 }
 
 /** A page, or the error that a refusal stands for. */

@@ -169,14 +169,18 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
       async (signed) => {
         const patience = { quietMs, carryMs: asked.maxBytes / SLOWEST_BYTES_MS };
         const { status, bytes, json } = await question("the pull", "/v1/exchange/pull", signed, patience);
+        const said = isJsonObject(json) ? json.refusal : undefined;
+        const problem = problemOf(json) ?? refusedBy(status);
+        // What nobody has signed says at most that something on the way is down, or does not carry a question of this size.
+        if (said === undefined && status === 413) throw pullTooLarge();
+        if (said === undefined && status >= 500) throw nobodysWord("the pull", problem);
         const word =
           status === 200 && bytes !== undefined
             ? pullAnswerOf(bytes, signed.nonce, identity)
-            : pullRefusalOf(isJsonObject(json) ? json.refusal : null, signed.nonce, identity);
+            : pullRefusalOf(said, signed.nonce, identity);
         if (word !== null) return word;
+        // The hub has not read such a question, and so cannot name it.
         if (status === 413) throw pullTooLarge();
-        const problem = problemOf(json) ?? refusedBy(status);
-        if (status >= 500) throw nobodysWord("the pull", problem);
         if (identity.isPinned) throw unprovenHub(where, problem?.message ?? null);
         throw problem ?? strange("the pull");
       },
