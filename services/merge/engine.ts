@@ -51,6 +51,7 @@ export {
   type Who,
 } from "./resolvers.ts";
 export { bucketOf, scopedViews, scopesOf } from "./scope.ts";
+export { shapeDigest } from "./shape.ts";
 export { packState, unpackState } from "./state.ts";
 export { type UnfedEvent, unfedEvents } from "./unfed.ts";
 export {
