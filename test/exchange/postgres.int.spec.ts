@@ -222,7 +222,9 @@ describe("a replica that was told to delete entities", () => {
     const field = hub.field("kampala", "liar", { schemas: SCHEMAS });
     await field.append(purge(T2, bucket, 5));
     const { quarantined } = await field.sync({ url: hub.backends.nats.url, token: await hub.token("kampala") });
-    expect(quarantined).toMatchObject([{ reason: expect.stringContaining(`its own replica only, which is replica/relief.kampala.liar`) }]);
+    expect(quarantined).toMatchObject([
+      { reason: expect.stringContaining(`its own replica only, which is replica/relief.kampala.liar`) },
+    ]);
     await hub.projected();
     expect(await owed()).toContainEqual([T2, bucket, 3]);
   });
