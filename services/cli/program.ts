@@ -29,6 +29,7 @@ export const OWN_SUBJECTS: readonly string[] = [
   "policy-removal",
   "quarantine-rejection",
   "quarantine-release",
+  "replica-purge",
   "schema-change",
   "schema-registration",
   "site",

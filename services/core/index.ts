@@ -243,6 +243,7 @@ export {
   type Settlement,
   settledBy,
 } from "./release.ts";
+export { type ConfirmedPurge, PURGED, type Purge, purgeConfirmed, REPLICA_ENTITY } from "./replica.ts";
 export {
   CHANGE_FORM,
   REGISTRATION_FORM,
