@@ -99,6 +99,7 @@ export function serve(store: FeedStore, { views, schemas, say }: ServeDeps): Ser
   return {
     async answer(request, asker) {
       const known = await memory.now(asker.incarnation);
+      if (known.seal.number === 0) return unready(asker);
       const parts: Parts =
         Object.keys(request.buckets).length === 0
           ? { known, held: held.of(known, asker.holder), withdrawn: [], sections: [], more: false }
@@ -120,6 +121,14 @@ export function serve(store: FeedStore, { views, schemas, say }: ServeDeps): Ser
     },
   };
 }
+
+/**
+ * While nothing is sealed, nothing is said of what may be held: the feed may be in the making, after PostgreSQL was lost, and replicas must not take it for an empty one.
+ */
+const unready = ({ hub, incarnation, nowMs }: Asker): Page => ({
+  ...{ hub, incarnation, nowMs, seal: 0, through: null, holding: null, ends: null },
+  ...{ withdrawn: [], shapes: {}, schemas: [], sections: [], more: false },
+});
 
 /** What is asked for: of buckets that the asker may hold in the order in which they are served, and of others. */
 function byPriority({ buckets }: PullRequest, held: Held) {

@@ -4,7 +4,7 @@ import { type FeedStore, serve } from "../../services/exchange/index.ts";
 import type { Section } from "../../services/exchange/protocol/index.ts";
 import { type MemoryHub, openMemoryHub } from "../support/memory-hub.ts";
 import { askerOf, memoryReplica, requestOf } from "../support/memory-replica.ts";
-import { districtPolicy, inDistrict, inQuarantineOf, people, personNo, registered, updated } from "../support/people.ts";
+import { districtPolicy, inDistrict, inQuarantineOf, people, personNo, phoneNo, registered, updated } from "../support/people.ts";
 import { chooser } from "../support/random.ts";
 
 const KAMPALA = inDistrict("Kampala");
@@ -92,7 +92,7 @@ describe("a replica that pulls", () => {
     for (let seal = 0; seal < 3; seal++) {
       for (let n = 0; n < 5; n++) {
         await nairobi.write(registered(personNo(100 * seal + n + 1), "Kampala"));
-        await nairobi.write(updated(personNo(0), { phone: `+${seal}${n}` }));
+        await nairobi.write(updated(personNo(0), { phone: phoneNo(10 * seal + n) }));
       }
       await hub.seal();
     }
@@ -174,9 +174,9 @@ describe("a replica that pulls", () => {
     const hub = await hubWith(kampalaOnly);
     const nairobi = hub.device("nairobi");
     await nairobi.write(registered(personNo(1), "Kampala"));
-    for (let n = 0; n < 40; n++) await nairobi.write(updated(personNo(1), { phone: `+${n}` }));
+    for (let n = 0; n < 40; n++) await nairobi.write(updated(personNo(1), { phone: phoneNo(n) }));
     await nairobi.write(registered(personNo(2), "Nairobi"));
-    for (let n = 0; n < 2_100; n++) await nairobi.write(updated(personNo(2), { phone: `+${n}` }));
+    for (let n = 0; n < 2_100; n++) await nairobi.write(updated(personNo(2), { phone: phoneNo(n) }));
     await hub.seal();
     const replica = memoryReplica(hub, TABLET, { maxEvents: 10 });
     await replica.pull();
@@ -193,7 +193,7 @@ describe("a replica that pulls", () => {
     const nairobi = hub.device("nairobi");
     await nairobi.write(registered(personNo(1), "Kampala"));
     await nairobi.write(registered(personNo(2), "Nairobi"));
-    for (let n = 0; n < 40; n++) await nairobi.write(updated(personNo(2), { phone: `+${n}` }));
+    for (let n = 0; n < 40; n++) await nairobi.write(updated(personNo(2), { phone: phoneNo(n) }));
     await hub.seal();
     const replica = memoryReplica(hub, TABLET, { maxEvents: 10 });
     await replica.pull();
@@ -212,7 +212,7 @@ describe("a replica that pulls", () => {
     const own = hub.device("kampala");
     await own.write(registered(personNo(1), "Kampala"));
     await hub.device("nairobi").write(updated(personNo(1), { village: "Katwe" }));
-    await own.write(updated(personNo(1), { phone: "+256" }));
+    await own.write(updated(personNo(1), { phone: phoneNo(1) }));
     await hub.seal();
     const asks = { buckets: { [KAMPALA]: { kind: "members", after: null, want: "events" } } };
     const answer = async (origins: Record<string, number>) =>
@@ -292,6 +292,15 @@ describe("a replica that pulls", () => {
     const mid = hub.log.entries.at(-1)!.position;
     await nairobi.write(updated(personNo(2), { district: "Nairobi" }));
     await hub.losePostgres();
+    // The feed is being made again. Nobody must believe that it is empty.
+    await server
+      .answer(
+        requestOf(TABLET, { buckets: { [KAMPALA]: { kind: "follow", at: replica.buckets.get(KAMPALA)!.at! } } }),
+        askerOf(hub, TABLET),
+      )
+      .then((page) => {
+        expect(page).toMatchObject({ seal: 0, holding: null, withdrawn: [], sections: [] });
+      });
     await hub.seal();
     let before = replica.pages.length;
     await replica.pull();
@@ -444,7 +453,6 @@ describe("a device that asks for what it may not have", () => {
       FEED_START,
       { ...FEED_START, line: 1, digest: head },
       { seal: 1, head: GENESIS },
-      { seal: 1, head },
       { seal: Number.MAX_SAFE_INTEGER, head: "f".repeat(64) },
       { seal, head: "f".repeat(64), line: 0 },
       { seal, head, line: 1 },
@@ -579,7 +587,7 @@ async function play(seed: number): Promise<void> {
     if (!written.has(n) && kind < 14) {
       written.add(n);
       await writer.write(registered(personNo(n), DISTRICTS[int(3)]!));
-    } else if (kind < 9) await writer.write(updated(personNo(n), { phone: `+${step}` }));
+    } else if (kind < 9) await writer.write(updated(personNo(n), { phone: phoneNo(step) }));
     else if (kind < 12) await writer.write(updated(personNo(n), { district: DISTRICTS[int(3)]! }));
     else if (kind === 12) await writer.write(updated(personNo(n), { village: 7 } as unknown as JsonObject));
     else if (kind < 16) await hub.seal();

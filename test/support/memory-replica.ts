@@ -126,7 +126,7 @@ export function memoryReplica(hub: MemoryHub, device: string, options: ReplicaOp
       const asks = Object.fromEntries([...buckets].map(([id, held]) => [id, nextAsk(held)]));
       const page = await ask({ buckets: asks });
       const isOpen = [...buckets.values()].some((held) => held.ask !== null || held.at === null);
-      if (!page.more && !isOpen) return pages.length - before;
+      if (page.seal === 0 || (!page.more && !isOpen)) return pages.length - before;
     }
     throw new Error("a pull that does not end");
   };
@@ -230,7 +230,10 @@ function takeMembers({ members, gone, after }: Extract<Section, { kind: "members
     held.isListed = after === null;
   }
   const fetch = [...new Set([...wanted, ...Object.keys(parts)])];
-  if (fetched !== null || fetch.length > 0) held.ask = { kind: "compare", ranges: fetched?.ranges ?? [], fetch, have: parts };
+  if (fetched !== null || fetch.length > 0) {
+    const have = Object.fromEntries(Object.entries({ ...fetched?.have, ...parts }).filter(([id]) => fetch.includes(id)));
+    held.ask = { kind: "compare", ranges: fetched?.ranges ?? [], fetch, have };
+  }
 }
 
 /** `false`: what the lines say is not what their events give. */

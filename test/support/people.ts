@@ -42,3 +42,5 @@ export const districtPolicy = (
   for: holders,
   entities: { beneficiary: { ...(districts.length === 0 ? {} : { where: { district: districts } }), ...more } },
 });
+/** A telephone number from a small number. */
+export const phoneNo = (n: number): string => `+2567${String(n).padStart(8, "0")}`;
