@@ -70,7 +70,6 @@ function walkFrom(at: Cursor) {
 
 /**
  * Reads lines after a cursor as far as `take` takes them, and returns the first that it did not; `null`: it took all. `prepare` is called with some of them before.
- * Many parameters because what is read, from where and what for belong together here only.
  */
 async function readLines<T>(
   { store, known, room }: Serving,

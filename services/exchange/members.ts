@@ -17,7 +17,6 @@ interface Contents {
 
 const NO_HISTORIES: Contents["histories"] = new Map();
 
-/** Many parameters because what is sent depends on who asks, of which bucket, for whom, and for what. */
 async function contentsOf(
   serving: Serving,
   held: HeldBucket,

@@ -53,23 +53,7 @@ export function serve(store: FeedStore, { views, schemas, say }: ServeDeps): Ser
   const memory = memoryOf(store);
   const held = holdings(scopesOf(views), say);
   const homes = scopedViews(views);
-  const noted = new Set<string>();
-
-  /** Notes what a device has to delete, unless that was noted when it asked at the same place before. */
-  const once = async (name: string, note: () => Promise<void>): Promise<void> => {
-    if (noted.has(name)) return;
-    await note();
-    if (noted.size >= MAX_NOTED) noted.delete(noted.values().next().value!);
-    noted.add(name);
-  };
-  const owing =
-    (device: string): Serving["owe"] =>
-    async (at, bucket, left) => {
-      for (const [seal, entityIds] of left)
-        await once(`${device} ${bucket} ${at} ${seal} ${entityIds.length}`, () =>
-          store.owes({ device, bucket, seal, entityIds }),
-        );
-    };
+  const once = noting();
 
   const made = (request: PullRequest, { holder, device }: Asker): Promise<Parts> =>
     memory.atOnce(async (from, known) => {
@@ -84,9 +68,9 @@ export function serve(store: FeedStore, { views, schemas, say }: ServeDeps): Ser
         sections,
         homes,
         isOwn: ownOf(device, request.own),
-        owe: owing(device),
+        owe: owing(from, device, once),
       };
-      const { withdrawn, isAll } = await withdraw(asked.withheld, { known, room, holder, device, once, store });
+      const { withdrawn, isAll } = await withdraw(asked.withheld, { known, room, holder, device, once, store: from });
       let more = !isAll;
       for (const [bucket, ask] of asked.given) {
         if (room.isFull) more = true;
@@ -130,6 +114,26 @@ const unready = ({ hub, incarnation, nowMs }: Asker): Page => ({
   ...{ withdrawn: [], shapes: {}, schemas: [], sections: [], more: false },
 });
 
+type Once = (name: string, note: () => Promise<void>) => Promise<void>;
+
+/** Notes what a device has to delete, unless that was noted when it asked at the same place before. */
+function noting(): Once {
+  const noted = new Set<string>();
+  return async (name, note) => {
+    if (noted.has(name)) return;
+    await note();
+    if (noted.size >= MAX_NOTED) noted.delete(noted.values().next().value!);
+    noted.add(name);
+  };
+}
+
+const owing =
+  (store: Pick<FeedStore, "owes">, device: string, once: Once): Serving["owe"] =>
+  async (at, bucket, left) => {
+    for (const [seal, entityIds] of left)
+      await once(`${device} ${bucket} ${at} ${seal} ${entityIds.length}`, () => store.owes({ device, bucket, seal, entityIds }));
+  };
+
 /** What is asked for: of buckets that the asker may hold in the order in which they are served, and of others. */
 function byPriority({ buckets }: PullRequest, held: Held) {
   const given: (readonly [HeldBucket, BucketAsk])[] = [];
@@ -160,7 +164,7 @@ interface Withdrawing {
   readonly holder: Holder;
   readonly device: string;
   readonly store: Pick<FeedStore, "owes" | "hasHead">;
-  once(name: string, note: () => Promise<void>): Promise<void>;
+  readonly once: Once;
 }
 
 /** Whether an ask shows that the replica may hold something of the bucket. */

@@ -117,7 +117,6 @@ export async function statesHere(
   return new Map([...found].filter(([id, states]) => home !== undefined && isIn(home, bucket, id, states[home.name])));
 }
 
-/** Many parameters because a state says whose it is only together with its view and its entity. */
 function isIn(home: Projection, bucket: BucketId, id: string, packed: string | undefined): boolean {
   const row = packed === undefined || home.scopeBy === null ? {} : rowWith(home, id, unpackState(packed)).values;
   return bucketIdOf(bucketOf(home, row)) === bucket;
