@@ -49,6 +49,7 @@ export {
   type Resolver,
   type Who,
 } from "./resolvers.ts";
+export { rowsHash, rowText, shapeDigest } from "./rows-hash.ts";
 export { bucketOf, scopedViews, scopesOf } from "./scope.ts";
 export { packState, unpackState } from "./state.ts";
 export { type UnfedEvent, unfedEvents } from "./unfed.ts";
