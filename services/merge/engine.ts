@@ -51,6 +51,7 @@ export {
 } from "./resolvers.ts";
 export { bucketOf, scopedViews, scopesOf } from "./scope.ts";
 export { packState, unpackState } from "./state.ts";
+export { isResolution, type RegisterStory, registersWith, type Step, type Story, type StoryEvent, tell } from "./story.ts";
 export { type UnfedEvent, unfedEvents } from "./unfed.ts";
 export {
   checkViews,
