@@ -83,6 +83,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   projector: async () => (await import("./workers.ts")).projector,
   reconciler: async () => (await import("./worker-reconcile.ts")).reconciler,
   notifier: async () => (await import("./worker-notify.ts")).notifier,
+  types: async () => (await import("./commands-types.ts")).types,
   completion: async () => (await import("./commands-completion.ts")).completion,
 };
 
