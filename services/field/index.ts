@@ -3,7 +3,7 @@
  * the hub's receipt has come. No event is ever lost, and writing one never waits for the network.
  */
 
-import type { EntityRef, NatsSettings, SignedHead, Vector } from "../core/index.ts";
+import type { EntityRef, NatsSettings, SchemaRef, SignedHead, Vector } from "../core/index.ts";
 import { randomEpoch as nodeRandomEpoch } from "../core/node.ts";
 import { createGate, type Fits, type Gate } from "../gate/index.ts";
 import { loadSchemas } from "../gate/node.ts";
@@ -18,6 +18,7 @@ import { type FieldSchemas, fieldSchemas } from "./schemas.ts";
 import { eventsOf, type FieldEvent, type FieldStatus, statusOf } from "./status.ts";
 import { type FieldName, openStore, type Store } from "./store.ts";
 import { type SyncOptions, type SyncResult, sync } from "./sync.ts";
+import type { AnyEventOf, AnyTypes, EventName, EventOf, FieldTypes } from "./types.ts";
 
 export interface FieldOptions {
   /** The database file; its folder is made if it is missing. */
@@ -38,16 +39,21 @@ export interface FieldOptions {
   readonly maxPages?: number;
 }
 
-export interface Field {
+export interface Field<T extends FieldTypes = AnyTypes> {
   readonly store: Store;
   readonly gate: Gate;
   /**
    * Writes an event; resolves when it is durable on this device. Calls made at the same time share one disk flush.
    * Throws `event-invalid`, `event-too-large`, `schema-unknown` or `disk-full`; then nothing was written.
    */
-  append(event: NewEvent, options?: AppendOptions): Promise<Appended>;
+  append<E extends EventName<T>>(event: EventOf<T, E>, options?: AppendOptions): Promise<Appended>;
+  /** The same for an event that names the version of its form: no compiler knows what that version takes. */
+  append(event: NewEvent & { readonly schema: SchemaRef }, options?: AppendOptions): Promise<Appended>;
   /** Writes many events in one transaction: all or none. */
-  appendMany(events: readonly NewEvent[], options?: AppendOptions): Promise<Appended[]>;
+  appendMany(
+    events: readonly (AnyEventOf<T> | (NewEvent & { readonly schema: SchemaRef }))[],
+    options?: AppendOptions,
+  ): Promise<Appended[]>;
   /** Turns a CSV file's rows into events, offline; a row that was imported before is not imported again. A file of any size is read in pieces. */
   importCsv(options: ImportOptions): Promise<ImportResult>;
   /** Sends the events that have no receipt yet; returns when all have one. */
@@ -81,6 +87,7 @@ export interface Field {
  *   await field.append({ type: "beneficiary.updated", entity: { type: "beneficiary", id: "JUB-000007" }, data: { phone: "+211912345678" }, actor: "deng" });
  *   await field.sync({ url: "https://hub.example.org", token });
  */
+export function openField<T extends FieldTypes = AnyTypes>(options: FieldOptions): Field<T>;
 export function openField(options: FieldOptions): Field {
   const { now = Date.now, randomEpoch = nodeRandomEpoch } = options;
   const store = openStore({
@@ -155,8 +162,10 @@ export { fieldLog, type LoggedEvent } from "./log.ts";
 export type { AsideNote } from "./move.ts";
 export type { Appended, AppendOptions, NewEvent } from "./outbox.ts";
 export type { PushOptions, RejectedNote, SyncProgress } from "./push/pass.ts";
+export type { Comparison, Condition, Order, Query, ReplicaRow, RowFacts } from "./replica/query.ts";
 export type { OriginRow } from "./rows.ts";
 export { type Salvaged, salvage } from "./salvage.ts";
 export type { FieldEvent, FieldStatus } from "./status.ts";
 export type { FieldName, Store } from "./store.ts";
 export { pauseMs, type SyncOptions, type SyncResult } from "./sync.ts";
+export type { AnyEventOf, AnyTypes, EventName, EventOf, FieldTypes, QueryOf, RowOf, ViewName } from "./types.ts";

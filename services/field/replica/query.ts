@@ -25,7 +25,7 @@ export interface Comparison<V = Scalar> {
 /** What a column must be: a value, `null` for none, one of several, or what a comparison says. */
 export type Condition<V = Scalar> = V | null | readonly (V | null)[] | Comparison<V>;
 
-/** What a device knows of a row beside its columns. */
+/** What a device knows of a row beside its columns. No column's name begins with `_`. */
 export interface RowFacts {
   readonly id: string;
   readonly deleted: boolean;
@@ -35,17 +35,19 @@ export interface RowFacts {
    * What this device itself wrote of it: `pending` while the hub has not confirmed all of it, `quarantined` while some of it is held there and does not count, else `confirmed`; `null`: it wrote
    * nothing of it.
    */
-  readonly own: "pending" | "confirmed" | "quarantined" | null;
-  /** It was folded by a declaration that is older, or newer, than the hub's: the hub may show something else. */
-  readonly olderRules: boolean;
+  readonly _own: "pending" | "confirmed" | "quarantined" | null;
+  /** Why its newest events could not be folded: it is shown as it was before them. `null`: they could. */
+  readonly _problem: string | null;
+  /** The view is folded by another declaration than the hub's, which may show something else. */
+  readonly _olderRules: boolean;
   /** Columns whose values this device may not see. They are `null` here. */
-  readonly withheld: readonly string[];
+  readonly _withheld: readonly string[];
 }
 
 export type ReplicaRow<R = Readonly<Record<string, JsonValue>>> = RowFacts & R;
 
-/** Facts that can be asked for as columns can. */
-type AskedFacts = Pick<RowFacts, "id" | "deleted" | "conflicts" | "own" | "olderRules">;
+/** Facts that rows can be chosen by, as by columns. */
+type AskedFacts = Pick<RowFacts, "id" | "deleted" | "conflicts" | "_own" | "_problem">;
 type Asked<R> = R & AskedFacts;
 type ColumnName<R> = keyof Asked<R> & string;
 
@@ -65,8 +67,9 @@ export interface Query<R = Readonly<Record<string, JsonValue>>> {
 
 /** The question as SQL. */
 export interface Asking {
-  readonly sql: string;
-  readonly values: readonly (string | number)[];
+  /** Statements whose rows follow each other. Each takes its values, and then how many rows at most (−1: all). */
+  readonly parts: readonly { readonly sql: string; readonly values: readonly (string | number)[] }[];
+  readonly limit: number | null;
   /** The columns or expressions of the index that answers it without looking at other rows; empty: none is needed. */
   readonly index: readonly string[];
 }
@@ -85,22 +88,36 @@ export function askingOf(
   checkMembers(table, query);
   const conditions = conditionsOf(table, query);
   const order = orderOf(table, query, conditions);
-  const values: (string | number)[] = [];
-  const bind = (value: string | number): string => {
-    values.push(value);
-    return "?";
-  };
-  const where = conditions.flatMap(({ column, terms }) => terms.map((term) => term(column.sql, bind)));
-  const after = afterOf(table, query, rowAt);
-  if (after !== null) where.push(keysetSql(order, after, bind));
   const limit = limitOf(query);
-  const sql = [
-    `SELECT ${[...table.columns.values()].map(({ sql: name }) => name).join(", ")} FROM ${table.sql}`,
-    ...(where.length === 0 ? [] : [`WHERE ${where.join(" AND ")}`]),
-    `ORDER BY ${order.map(orderSql).join(", ")}`,
-    ...(limit === null ? [] : [`LIMIT ${limit}`]),
-  ].join(" ");
-  return { sql, values, index: indexFor(conditions, order, query) };
+  const after = afterOf(table, query, rowAt);
+  const { index, isOrdered } = choiceOf(conditions, order, query);
+  const part = (
+    by: readonly Ordered[],
+    also: string | null,
+    from: Readonly<Record<string, unknown>> | null,
+  ): Asking["parts"][number] => {
+    const values: (string | number)[] = [];
+    const bind = (value: string | number): string => {
+      values.push(value);
+      return "?";
+    };
+    const where = conditions.flatMap(({ column, terms }) => terms.map((term) => term(column.sql, bind)));
+    if (also !== null) where.push(also);
+    if (from !== null) where.push(keysetSql(by, from, bind));
+    const columns = [...table.columns.values()].map(({ sql }) => sql).join(", ");
+    const chosen = where.length === 0 ? "" : ` WHERE ${where.join(" AND ")}`;
+    const ordered = by.map((each) => orderSql(each, isOrdered ? "" : "+")).join(", ");
+    return { sql: `SELECT ${columns} FROM ${table.sql}${chosen} ORDER BY ${ordered} LIMIT ?`, values };
+  };
+  const [first, ...rest] = order;
+  if (first === undefined || !isOrdered || !first.hasNulls) return { parts: [part(order, null, after)], limit, index };
+  // Rows with a value, then rows without: so one index enters either where the page before ended.
+  const isAmongNulls = after !== null && (after[first.column.name] ?? null) === null;
+  const withValue = isAmongNulls
+    ? []
+    : [part([{ ...first, hasNulls: false }, ...rest], `${first.column.sql} IS NOT NULL`, after)];
+  const without = part(rest, `${first.column.sql} IS NULL`, isAmongNulls ? after : null);
+  return { parts: [...withValue, without], limit, index };
 }
 
 const MEMBERS: readonly string[] = ["where", "order", "limit", "after"] satisfies (keyof Query)[];
@@ -114,12 +131,8 @@ function checkMembers({ name }: ViewTable, query: LooseQuery): void {
 
 function columnOf({ name, columns }: ViewTable, column: string): SqlColumn {
   const found = columns.get(column);
-  if (found !== undefined && found.isAskable) return found;
-  const there = [...columns.values()].filter(({ isAskable }) => isAskable).map((each) => each.name);
-  throw usage(
-    found === undefined ? `${name} has no column ${JSON.stringify(column)}` : `rows cannot be chosen by ${column}`,
-    `The columns of ${name} are ${there.join(", ")}.`,
-  );
+  if (found !== undefined) return found;
+  throw usage(`${name} has no column ${JSON.stringify(column)}`, `Its columns are ${[...columns.keys()].join(", ")}.`);
 }
 
 type Bind = (value: string | number) => string;
@@ -210,7 +223,7 @@ export function afterPrefix(prefix: string): string | null {
 }
 
 const OTHERWISE: Readonly<Record<string, string>> = {
-  own: "pending, confirmed or quarantined",
+  _own: "Give pending, confirmed or quarantined.",
 };
 
 /** The forms in which SQLite may hold a value. Throws `usage` where the column can hold no such value. */
@@ -218,7 +231,7 @@ function valuesOf({ name: view }: ViewTable, column: SqlColumn, value: unknown):
   const { name, type, declared } = column;
   const wrong = (): TributaryError =>
     usage(
-      `${view}.${name} is ${declared === null ? `a ${type}` : columnWords(declared)}, and ${String(JSON.stringify(value)).slice(0, 80)} does not fit it`,
+      `${view}.${name} is ${columnWords({ type })}, and ${String(JSON.stringify(value)).slice(0, 80)} does not fit it`,
       OTHERWISE[name] ?? EXAMPLES[type],
     );
   if (type === "json") throw usage(`${view}.${name} holds JSON: it can only be asked for null, or { not: null }`, EXAMPLES.json);
@@ -228,7 +241,8 @@ function valuesOf({ name: view }: ViewTable, column: SqlColumn, value: unknown):
     // Data is kept as people see it; an entity's id may be older than that.
     return [...new Set([value, textAsSeen(value)])];
   }
-  const fits = declared === null ? typeof value === type : declared.fits(value);
+  const fits =
+    declared !== null ? declared.fits(value) : type === "boolean" ? typeof value === "boolean" : Number.isSafeInteger(value);
   if (!fits) throw wrong();
   const kept = declared === null ? value : normal(declared, value);
   return [typeof kept === "boolean" ? Number(kept) : (kept as string | number)];
@@ -272,13 +286,15 @@ function orderOf(table: ViewTable, { order }: LooseQuery, conditions: readonly C
 }
 
 const direction = ({ isDescending }: Ordered): string => (isDescending ? " DESC" : "");
-const orderSql = (ordered: Ordered): string =>
-  `${ordered.hasNulls ? `${ordered.column.sql} IS NULL, ` : ""}${ordered.column.sql}${direction(ordered)}`;
-/** The same for an index. */
-const indexed = (ordered: Ordered): readonly string[] => [
-  ...(ordered.hasNulls ? [`${ordered.column.sql} IS NULL`] : []),
-  `${ordered.column.sql}${direction(ordered)}`,
-];
+/** With a sign before it, SQLite does not take an index for the sake of the order: it would read all rows to sort none. */
+const orderSql = (ordered: Ordered, sign: "" | "+"): string =>
+  `${ordered.hasNulls ? `${ordered.column.sql} IS NULL, ` : ""}${sign}${ordered.column.sql}${direction(ordered)}`;
+/** The same for an index, which is entered at the first of these columns: its rows without a value are read by themselves. */
+const indexed = (order: readonly Ordered[]): readonly string[] =>
+  order.flatMap((ordered, i) => [
+    ...(ordered.hasNulls && i > 0 ? [`${ordered.column.sql} IS NULL`] : []),
+    `${ordered.column.sql}${direction(ordered)}`,
+  ]);
 
 function limitOf({ limit }: LooseQuery): number | null {
   if (limit === undefined) return null;
@@ -307,44 +323,45 @@ function afterOf(
 
 /** That a row comes after another in an order. */
 function keysetSql(order: readonly Ordered[], after: Readonly<Record<string, unknown>>, bind: Bind): string {
-  const valueOf = ({ column }: Ordered): string | number | null => {
+  const keptOf = ({ column }: Ordered): string | number | null => {
     const value = after[column.name] ?? null;
     return typeof value === "boolean" ? Number(value) : typeof value === "string" || typeof value === "number" ? value : null;
   };
   const isAfter = (ordered: Ordered): string => {
     const { column, isDescending, hasNulls } = ordered;
-    const value = valueOf(ordered);
+    const value = keptOf(ordered);
     if (value === null) return "0";
     const beyond = `${column.sql} ${isDescending ? "<" : ">"} ${bind(value)}`;
     return hasNulls ? `(${beyond} OR ${column.sql} IS NULL)` : beyond;
   };
   const isSame = (ordered: Ordered): string => {
-    const value = valueOf(ordered);
+    const value = keptOf(ordered);
     return value === null ? `${ordered.column.sql} IS NULL` : `${ordered.column.sql} = ${bind(value)}`;
   };
+  const seek = seekSql(order[0]!, keptOf(order[0]!), bind);
   const cases = order.map((last, i) => [...order.slice(0, i).map(isSame), isAfter(last)].join(" AND "));
-  return `${seekSql(order[0]!, valueOf(order[0]!), bind)}(${cases.map((each) => `(${each})`).join(" OR ")})`;
+  return `${seek}(${cases.map((each) => `(${each})`).join(" OR ")})`;
 }
 
 /** Where the index is entered: without this, the rows of all pages before would be read again. */
-function seekSql({ column, isDescending, hasNulls }: Ordered, value: string | number | null, bind: Bind): string {
-  const sign = isDescending ? "<=" : ">=";
-  if (!hasNulls) return value === null ? "" : `${column.sql} ${sign} ${bind(value)} AND `;
-  if (value === null) return `(${column.sql} IS NULL) = 1 AND `;
-  // An index cannot be entered at a pair of which one half rises and the other falls.
-  return isDescending ? "" : `(${column.sql} IS NULL, ${column.sql}) >= (0, ${bind(value)}) AND `;
+const seekSql = ({ column, isDescending, hasNulls }: Ordered, value: string | number | null, bind: Bind): string =>
+  hasNulls || value === null ? "" : `${column.sql} ${isDescending ? "<=" : ">="} ${bind(value)} AND `;
+
+interface Choice {
+  readonly index: readonly string[];
+  /** Whether the index gives the rows in their order, so that a page is cut without looking at the rest. */
+  readonly isOrdered: boolean;
 }
 
 /** The index for a question: what is fixed, then either the order in which a page is cut, or what narrows most. */
-function indexFor(conditions: readonly Conditioned[], order: readonly Ordered[], { limit }: LooseQuery): readonly string[] {
+function choiceOf(conditions: readonly Conditioned[], order: readonly Ordered[], { limit }: LooseQuery): Choice {
   const useful = conditions.filter(({ column }) => column.name !== "deleted");
   const fixed = useful.filter(({ spread }) => spread === "fixed");
-  if (fixed.some(({ column }) => column.name === "id")) return [];
+  if (fixed.some(({ column }) => column.name === "id")) return { index: [], isOrdered: true };
   const first = fixed.map(({ column }) => column.sql).sort();
   const narrowing = useful.find(({ spread }) => spread === "range");
   const isById = order[0]!.column.name === "id";
-  const isPaged = limit !== undefined && !(isById && narrowing !== undefined);
-  const rest =
-    isPaged && !(isById && first.length === 0) ? order.flatMap(indexed) : narrowing === undefined ? [] : [narrowing.column.sql];
-  return [...first, ...rest];
+  if (limit !== undefined && !isById) return { index: [...first, ...indexed(order)], isOrdered: true };
+  if (narrowing !== undefined) return { index: [...first, narrowing.column.sql], isOrdered: false };
+  return first.length === 0 ? { index: [], isOrdered: isById } : { index: [...first, ...indexed(order)], isOrdered: true };
 }

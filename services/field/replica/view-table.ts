@@ -1,5 +1,6 @@
 import type { JsonValue } from "../../core/index.ts";
 import type { Column, Projection } from "../../merge/engine.ts";
+import { rowTable, shownColumns } from "./view-rows.ts";
 
 /** A column of a view's table in SQLite. */
 export interface SqlColumn {
@@ -11,36 +12,45 @@ export interface SqlColumn {
   /** The declared column; `null`: one that every view has. */
   readonly declared: Column | null;
   readonly isNullable: boolean;
-  /** Whether rows can be chosen and ordered by it. */
-  readonly isAskable: boolean;
 }
 
-/** The table of a view on a device. */
+/** The table of a view on a device, and what stands in all of its rows. */
 export interface ViewTable {
   readonly name: string;
   /** The table's name in SQLite, in quotes. */
   readonly sql: string;
-  readonly view: Projection;
   /** By the names that people use, in the order in which they are read. */
   readonly columns: ReadonlyMap<string, SqlColumn>;
+  /** Members that all rows have alike. */
+  readonly same: Readonly<Record<string, JsonValue>>;
 }
 
-export type SqlValue = string | number | bigint | null | Uint8Array;
+const fact = (name: string, type: Column["type"], isNullable = false): SqlColumn => ({
+  name,
+  sql: `"${name}"`,
+  type,
+  declared: null,
+  isNullable,
+});
 
-/** A value as SQLite keeps it. */
-export const toSql = (type: Column["type"], value: JsonValue): string | number | null =>
-  value === null
-    ? null
-    : type === "json"
-      ? JSON.stringify(value)
-      : typeof value === "boolean"
-        ? Number(value)
-        : (value as string | number);
-
-/** A value as SQLite gives it back. */
-export function fromSql(type: Column["type"], value: SqlValue | undefined): JsonValue {
-  if (value === null || value === undefined) return null;
-  if (type === "boolean") return Number(value) === 1;
-  if (type === "json") return JSON.parse(String(value)) as JsonValue;
-  return typeof value === "string" ? value : Number(value);
+/** `isOlder`: the view is folded by another declaration than the hub's. */
+export function viewTable(view: Projection, isOlder: boolean): ViewTable {
+  const declared = shownColumns(view).map(
+    ([name, column]): SqlColumn => ({ name, sql: `"${name}"`, type: column.type, declared: column, isNullable: true }),
+  );
+  const columns = [
+    fact("id", "text"),
+    ...declared,
+    fact("deleted", "boolean"),
+    fact("conflicts", "integer"),
+    fact("_own", "text", true),
+    fact("_problem", "text", true),
+  ];
+  return {
+    name: view.name,
+    sql: rowTable(view.name),
+    columns: new Map(columns.map((column) => [column.name, column])),
+    // No policy withholds a column yet. What shows rows is to be ready for it.
+    same: { _olderRules: isOlder, _withheld: [] },
+  };
 }
