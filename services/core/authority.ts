@@ -10,6 +10,7 @@ import type { EntityRef } from "./event.ts";
 import { type OriginId, type Position, partsOf } from "./ids.ts";
 import { POLICY_ENTITY } from "./policy.ts";
 import { QUARANTINE_ENTITY } from "./release.ts";
+import { SCHEMA_ENTITY } from "./schema-event.ts";
 
 /** The site whose origins speak for a hub, in the hub's own organisation. */
 export const HUB_SITE = "hub";
@@ -45,6 +46,7 @@ const HUB_ONLY: ReadonlyMap<string, string> = new Map([
   [CASE_ENTITY, "note what is done about a case"],
   [QUARANTINE_ENTITY, "settle what is in quarantine"],
   [POLICY_ENTITY, "say what sites may hold"],
+  [SCHEMA_ENTITY, "say which schemas there are"],
 ]);
 
 /** Entity types that only events of the hub's own origins may be about, or whose names the types of such events begin with. */

@@ -2,12 +2,9 @@
  * A bucket: all entities of one type whose row has the same values in the columns that its view names as its scope. What a site may hold is a set of buckets, and
  * which buckets an entity is in is decided when an event is written, by the hub that folds it.
  */
-import type { Branded } from "./ids.ts";
+import type { BucketId } from "./ids.ts";
 import { canonicalize } from "./json.ts";
 import { sha256 } from "./sha256.ts";
-
-/** The first 32 hexadecimal digits of the SHA-256 of the bucket's entity type and values. */
-export type BucketId = Branded<string, "BucketId">;
 
 /** A value of a scope column, as JSON: days are texts, decimals are texts. */
 export type ScopeValue = string | number | boolean | null;

@@ -7,8 +7,7 @@
  *   head after a segment  h  ← SHA-256(h ‖ seal ‖ through ‖ s), from GENESIS
  *   fingerprint           the sum, modulo 2^128, of the first half of SHA-256(entity's name ‖ its digest), over the bucket's entities
  */
-import type { BucketId } from "./bucket.ts";
-import { GENESIS, type Hash, type Position, positionToText } from "./ids.ts";
+import { type BucketId, GENESIS, type Hash, type Position, positionToText } from "./ids.ts";
 
 /** SHA-256 of a text's UTF-8 bytes, in hexadecimal. Passed in, because Node and browsers differ. */
 export type Digest = (text: string) => string;

@@ -1,7 +1,7 @@
 import { TributaryError } from "./errors.ts";
 
 declare const brand: unique symbol;
-export type Branded<T, Name extends string> = T & { readonly [brand]: Name };
+type Branded<T, Name extends string> = T & { readonly [brand]: Name };
 
 /** One writer: `org.site.device.epoch`, each part lower-case letters, digits and hyphens. */
 export type OriginId = Branded<string, "OriginId">;
@@ -13,6 +13,8 @@ export type Seq = Branded<number, "Seq">;
 export type Position = Branded<bigint, "Position">;
 /** One life of a log, between its restores from backups: 12 characters. Positions of different incarnations cannot be compared. */
 export type IncarnationId = Branded<string, "IncarnationId">;
+/** A bucket: the first 32 hexadecimal digits of the SHA-256 of its entity type and values (`bucketIdOf`). */
+export type BucketId = Branded<string, "BucketId">;
 /** SHA-256 as 64 lower-case hexadecimal digits. */
 export type Hash = Branded<string, "Hash">;
 

@@ -33,7 +33,7 @@ export { decodeBatch, decodeBatchInTurns } from "./batch/decode.ts";
 export { encodeBatch } from "./batch/encode.ts";
 export { peekOrigin, peekSender } from "./batch/frame.ts";
 export { BATCH_SCHEMA, HEADS_SCHEMA, MORE } from "./batch/schema.ts";
-export { type Bucket, type BucketId, bucketIdOf, isBucketId, isSameBucket, type ScopeValue } from "./bucket.ts";
+export { type Bucket, bucketIdOf, isBucketId, isSameBucket, type ScopeValue } from "./bucket.ts";
 export { CASE_ENTITY, CASE_NOTES, RESOLVED } from "./case.ts";
 export { type ChainHash, eventText, hashOf } from "./chain.ts";
 export { type Clip, type ClipCode, type Clips, clippedBasis, clipsFromStored, clipsToStored, clipWords } from "./clip.ts";
@@ -108,6 +108,7 @@ export {
   wallMsOf,
 } from "./hlc.ts";
 export {
+  type BucketId,
   type EventId,
   eventIdOf,
   GENESIS,
@@ -155,6 +156,7 @@ export {
   type Grant as PolicyGrant,
   grantsOf,
   type Holder,
+  OPEN_ENTITIES,
   POLICY_ENTITY,
   POLICY_REMOVED,
   POLICY_SET,
@@ -178,9 +180,11 @@ export {
   MAX_HUB_KEYS,
   MAX_MARKS_ASKED,
   MAX_OTHER_ORIGINS,
+  MAX_PAGE_BYTES,
   MAX_SCHEMA_NEWS,
   MAX_SUCCESSIONS,
   MEDIA_TYPE_BATCH,
+  MEDIA_TYPE_PAGE,
   MEDIA_TYPE_PROBLEM,
   type QuarantineNote,
   quarantineNoteSchema,
@@ -223,6 +227,7 @@ export {
   type Settlement,
   settledBy,
 } from "./release.ts";
+export { SCHEMA_ENTITY } from "./schema-event.ts";
 export { sha256 } from "./sha256.ts";
 export {
   type KeyId,

@@ -4,9 +4,12 @@
  */
 import { z } from "zod";
 import type { Bucket, ScopeValue } from "./bucket.ts";
+import { SCHEMA_ENTITY } from "./schema-event.ts";
 
 /** The entity that a policy is: `policy/<name>`. */
 export const POLICY_ENTITY = "policy";
+/** Entity types of which everybody may hold all, whatever the policies say: without them nobody could read what else arrives. Their views have no scope. */
+export const OPEN_ENTITIES: readonly string[] = [POLICY_ENTITY, SCHEMA_ENTITY];
 /** Sets a policy, in place of the one of that name. */
 export const POLICY_SET = "policy.set";
 /** Takes a policy back. */

@@ -55,6 +55,9 @@ TABLE tributary.audit_beyond COLUMN schema_version double precision NOT NULL
 TABLE tributary.audit_beyond COLUMN seq bigint NOT NULL
 TABLE tributary.audit_beyond COLUMN site text NOT NULL
 TABLE tributary.audit_beyond COLUMN type text NOT NULL
+TABLE tributary.bucket COLUMN entity_type text NOT NULL
+TABLE tributary.bucket COLUMN id text NOT NULL
+TABLE tributary.bucket COLUMN scope jsonb NOT NULL
 TABLE tributary.case_note COLUMN actor text NOT NULL
 TABLE tributary.case_note COLUMN assignee text
 TABLE tributary.case_note COLUMN case_id text NOT NULL
@@ -89,6 +92,12 @@ TABLE tributary.case_row COLUMN rule text NOT NULL
 TABLE tributary.case_row COLUMN says text NOT NULL
 TABLE tributary.case_row COLUMN subject text NOT NULL
 TABLE tributary.case_row COLUMN view text NOT NULL
+TABLE tributary.debt COLUMN bucket text NOT NULL
+TABLE tributary.debt COLUMN device text NOT NULL
+TABLE tributary.debt COLUMN entity_id text
+TABLE tributary.debt COLUMN "position" bigint
+TABLE tributary.debt COLUMN seal bigint NOT NULL
+TABLE tributary.debt COLUMN since timestamp with time zone NOT NULL DEFAULT now()
 TABLE tributary.decision_row COLUMN entity_id text NOT NULL
 TABLE tributary.decision_row COLUMN generation integer NOT NULL DEFAULT 0
 TABLE tributary.decision_row COLUMN is_open boolean NOT NULL DEFAULT false
@@ -104,6 +113,22 @@ TABLE tributary.decision_row COLUMN superseded_at bigint NOT NULL DEFAULT '92233
 TABLE tributary.decision_row COLUMN value json
 TABLE tributary.decision_row COLUMN view text NOT NULL
 TABLE tributary.decision_row COLUMN winner json NOT NULL
+TABLE tributary.feed COLUMN bucket text NOT NULL
+TABLE tributary.feed COLUMN digest text
+TABLE tributary.feed COLUMN entity_id text NOT NULL
+TABLE tributary.feed COLUMN entity_type text NOT NULL
+TABLE tributary.feed COLUMN kind text NOT NULL
+TABLE tributary.feed COLUMN ordinal integer NOT NULL
+TABLE tributary.feed COLUMN origin text
+TABLE tributary.feed COLUMN "position" bigint NOT NULL
+TABLE tributary.feed COLUMN seal bigint
+TABLE tributary.feed COLUMN seq bigint
+TABLE tributary.feed_note COLUMN case_id text NOT NULL
+TABLE tributary.feed_note COLUMN origin text NOT NULL
+TABLE tributary.feed_note COLUMN "position" bigint NOT NULL
+TABLE tributary.feed_note COLUMN seq bigint NOT NULL
+TABLE tributary.feed_scope COLUMN columns json NOT NULL
+TABLE tributary.feed_scope COLUMN entity_type text NOT NULL
 TABLE tributary.fork_case COLUMN about json NOT NULL
 TABLE tributary.fork_case COLUMN device text NOT NULL
 TABLE tributary.fork_case COLUMN id text NOT NULL
@@ -125,12 +150,22 @@ TABLE tributary.generation COLUMN started_at timestamp with time zone NOT NULL D
 TABLE tributary.generation COLUMN state text NOT NULL
 TABLE tributary.generation COLUMN tables json NOT NULL DEFAULT '[]'::json
 TABLE tributary.generation COLUMN view text NOT NULL
+TABLE tributary.held COLUMN bucket text
+TABLE tributary.held COLUMN digest text NOT NULL
+TABLE tributary.held COLUMN entity_id text NOT NULL
+TABLE tributary.held COLUMN entity_type text NOT NULL
+TABLE tributary.held COLUMN key text NOT NULL
 TABLE tributary.incarnation COLUMN beyond bigint NOT NULL DEFAULT 0
 TABLE tributary.incarnation COLUMN common_position bigint
 TABLE tributary.incarnation COLUMN how text NOT NULL
 TABLE tributary.incarnation COLUMN id text NOT NULL
 TABLE tributary.incarnation COLUMN number bigint NOT NULL GENERATED ALWAYS AS IDENTITY
 TABLE tributary.incarnation COLUMN seen_at timestamp with time zone NOT NULL DEFAULT now()
+TABLE tributary.member COLUMN bucket text NOT NULL
+TABLE tributary.member COLUMN entity_id text NOT NULL
+TABLE tributary.member COLUMN entity_type text NOT NULL
+TABLE tributary.member COLUMN since bigint NOT NULL
+TABLE tributary.member COLUMN until bigint
 TABLE tributary.migration COLUMN applied_at timestamp with time zone NOT NULL DEFAULT now()
 TABLE tributary.migration COLUMN name text NOT NULL
 TABLE tributary.notification COLUMN body json NOT NULL
@@ -234,6 +269,16 @@ TABLE tributary.refold COLUMN asked_by integer
 TABLE tributary.refold COLUMN entity_id text NOT NULL
 TABLE tributary.refold COLUMN shard integer NOT NULL
 TABLE tributary.refold COLUMN view text NOT NULL
+TABLE tributary.seal COLUMN at timestamp with time zone NOT NULL DEFAULT now()
+TABLE tributary.seal COLUMN number bigint NOT NULL
+TABLE tributary.seal COLUMN through bigint NOT NULL
+TABLE tributary.segment COLUMN bucket text NOT NULL
+TABLE tributary.segment COLUMN count bigint NOT NULL
+TABLE tributary.segment COLUMN fingerprint text NOT NULL
+TABLE tributary.segment COLUMN head text NOT NULL
+TABLE tributary.segment COLUMN lines bigint NOT NULL
+TABLE tributary.segment COLUMN seal bigint NOT NULL
+TABLE tributary.segment COLUMN through bigint NOT NULL
 TABLE tributary.shard COLUMN fence bigint NOT NULL DEFAULT 0
 TABLE tributary.shard COLUMN holder integer
 TABLE tributary.shard COLUMN layout bigint NOT NULL DEFAULT 0
@@ -242,11 +287,16 @@ TABLE tributary.shard COLUMN "position" bigint
 TABLE tributary.shard COLUMN shard integer NOT NULL
 TABLE tributary.told COLUMN through bigint NOT NULL
 TABLE tributary.audit CONSTRAINT audit_pkey PRIMARY KEY (origin, seq)
+TABLE tributary.bucket CONSTRAINT bucket_pkey PRIMARY KEY (id)
 TABLE tributary.case_note CONSTRAINT case_note_pkey PRIMARY KEY (case_id, "position")
 TABLE tributary.case_row CONSTRAINT case_row_pkey PRIMARY KEY (view, generation, id)
 TABLE tributary.decision_row CONSTRAINT decision_row_pkey PRIMARY KEY (view, generation, entity_id, register, "position", superseded_at)
+TABLE tributary.feed CONSTRAINT feed_pkey PRIMARY KEY ("position", ordinal)
+TABLE tributary.feed_note CONSTRAINT feed_note_pkey PRIMARY KEY ("position")
+TABLE tributary.feed_scope CONSTRAINT feed_scope_pkey PRIMARY KEY (entity_type)
 TABLE tributary.fork_case CONSTRAINT fork_case_pkey PRIMARY KEY (id)
 TABLE tributary.generation CONSTRAINT generation_pkey PRIMARY KEY (view, generation)
+TABLE tributary.held CONSTRAINT held_pkey PRIMARY KEY (entity_type, entity_id)
 TABLE tributary.incarnation CONSTRAINT incarnation_id_key UNIQUE (id)
 TABLE tributary.incarnation CONSTRAINT incarnation_pkey PRIMARY KEY (number)
 TABLE tributary.migration CONSTRAINT migration_pkey PRIMARY KEY (name)
@@ -258,6 +308,8 @@ TABLE tributary.projector CONSTRAINT projector_pkey PRIMARY KEY (number)
 TABLE tributary.quarantine CONSTRAINT quarantine_pkey PRIMARY KEY (origin, seq)
 TABLE tributary.reconciliation CONSTRAINT reconciliation_pkey PRIMARY KEY (id)
 TABLE tributary.refold CONSTRAINT refold_pkey PRIMARY KEY (view, entity_id)
+TABLE tributary.seal CONSTRAINT seal_pkey PRIMARY KEY (number)
+TABLE tributary.segment CONSTRAINT segment_pkey PRIMARY KEY (bucket, seal)
 TABLE tributary.shard CONSTRAINT shard_pkey PRIMARY KEY (shard)
 CREATE INDEX audit_by_entity ON tributary.audit USING btree (entity_type, entity_id, "position")
 CREATE INDEX audit_by_position ON tributary.audit USING btree ("position")
@@ -265,10 +317,18 @@ CREATE INDEX audit_clipped ON tributary.audit USING btree ("position") WHERE (cl
 CREATE INDEX audit_held_otherwise ON tributary.audit USING btree (((held_otherwise ->> 'entity_id'::text))) WHERE (held_otherwise IS NOT NULL)
 CREATE INDEX audit_beyond_by_event ON tributary.audit_beyond USING btree (origin, seq)
 CREATE INDEX case_open ON tributary.case_row USING btree (view, generation) WHERE (closed_position IS NULL)
+CREATE UNIQUE INDEX debt_once ON tributary.debt USING btree (device, bucket, seal, COALESCE(entity_id, ''::text))
+CREATE INDEX debt_open ON tributary.debt USING btree (since) WHERE ("position" IS NULL)
 CREATE INDEX decision_open ON tributary.decision_row USING btree (view, generation, entity_id, register) WHERE ((settled_position IS NULL) AND (superseded_at = '9223372036854775807'::bigint))
+CREATE INDEX feed_of_bucket ON tributary.feed USING btree (bucket, seal, "position", ordinal) WHERE (seal IS NOT NULL)
+CREATE INDEX feed_of_entity ON tributary.feed USING btree (entity_type, entity_id, "position", ordinal) WHERE (seal IS NOT NULL)
+CREATE INDEX feed_unsealed ON tributary.feed USING btree ("position", ordinal) WHERE (seal IS NULL)
 CREATE UNIQUE INDEX generation_live ON tributary.generation USING btree (view) WHERE (state = 'live'::text)
+CREATE INDEX held_in_bucket ON tributary.held USING btree (bucket, key)
+CREATE UNIQUE INDEX member_now ON tributary.member USING btree (entity_type, entity_id) WHERE (until IS NULL)
 CREATE INDEX notification_waiting ON tributary.notification USING btree (next_try_at) WHERE (state = 'waiting'::text)
 CREATE INDEX quarantine_held ON tributary.quarantine USING btree ("position") WHERE (state = 'held'::text)
+CREATE INDEX segment_by_seal ON tributary.segment USING btree (seal)
 SEQUENCE tributary.generation_number integer
 SEQUENCE tributary.projector_number integer
 VIEW tributary."case" AS

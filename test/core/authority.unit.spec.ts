@@ -12,6 +12,8 @@ describe("who may write what", () => {
       ["site.registered", "site", "register sites"],
       ["case.assigned", "case", "note what is done about a case"],
       ["quarantine.released", "quarantine", "settle what is in quarantine"],
+      ["policy.set", "policy", "say what sites may hold"],
+      ["schema.registered", "schema", "say which schemas there are"],
       // Either alone is enough, whatever a schema lets pass.
       ["conflict.resolved", "case", "note what is done about a case"],
       ["site.closed", "beneficiary", "register sites"],
@@ -24,7 +26,7 @@ describe("who may write what", () => {
       expect(forbidden(event(type, entity), { hub: "relief", types: [entity] })?.code).toBe("type-not-allowed");
       expect(forbidden(event(type, entity, HUB), { hub: "relief", types: null })).toBeNull();
     }
-    expect(HUB_ENTITIES).toEqual(["site", "case", "quarantine"]);
+    expect(HUB_ENTITIES).toEqual(["site", "case", "quarantine", "policy", "schema"]);
   });
 
   it("lets a site write everything else, or what it was let in for; names that every JavaScript object has are names like others", () => {

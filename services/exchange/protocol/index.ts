@@ -9,6 +9,7 @@ export {
   MAX_FETCHED,
   MAX_PAGE_EVENTS,
   MAX_RANGES,
+  type PullQuestion,
   type PullRequest,
   pullRequestSchema,
   rangeSchema,
