@@ -1,4 +1,7 @@
 /** What replicas and hubs say to each other about what a replica lacks. Light: a device loads it. */
+export { decodePage, type PageReading } from "./decode.ts";
+export type { Unpack } from "./decode-events.ts";
+export { encodePage, type PageWriting } from "./encode.ts";
 export {
   type BucketAsk,
   bucketAskSchema,
@@ -30,3 +33,6 @@ export {
   type SignedPage,
   summaryText,
 } from "./page.ts";
+export { historyDigest } from "./parts.ts";
+export { MAX_PAGE_BYTES, PAGE_FORMS, PAGE_SCHEMA } from "./schema.ts";
+export type { Pack } from "./table.ts";
