@@ -241,6 +241,7 @@ export {
   type Settlement,
   settledBy,
 } from "./release.ts";
+export { deviceRevokedWords, saysRevoked, siteRevokedWords } from "./revoked.ts";
 export { SCHEMA_ENTITY } from "./schema-event.ts";
 export { sha256 } from "./sha256.ts";
 export {

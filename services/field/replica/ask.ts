@@ -3,7 +3,7 @@ import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
 import type { JsonValue } from "../../core/index.ts";
 import type { Column } from "../../merge/engine.ts";
 import { type Asking, askingOf, type LooseQuery } from "./query.ts";
-import { addIndex, valueFromSql } from "./view-rows.ts";
+import { valueFromSql } from "./view-rows.ts";
 import type { ViewTable } from "./view-table.ts";
 
 /** A view with no more rows is read whole: an index would cost more than it saves. */
@@ -37,7 +37,7 @@ const factOf = (type: Column["type"], value: SQLOutputValue | undefined): JsonVa
  * An index is made the first time that a question needs it, and stays: an app's questions are few, and nobody knows them before they are asked. The
  * index is an aid; where the disk is full or another program writes, the question is answered without it.
  */
-export function openAsker(db: DatabaseSync): Asker {
+export function openAsker(db: DatabaseSync, makeIndex: (view: string, columns: readonly string[]) => unknown): Asker {
   const prepared = new Map<string, StatementSync>();
   const indexed = new Set<string>();
   const statement = (sql: string): StatementSync => {
@@ -51,15 +51,14 @@ export function openAsker(db: DatabaseSync): Asker {
   const isLarge = (table: ViewTable): boolean =>
     statement(`SELECT 1 AS there FROM ${table.sql} LIMIT 1 OFFSET ${FEW_ROWS}`).get() !== undefined;
   const countIndexes = (table: ViewTable): number =>
-    statement("SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL AND tbl_name = ?").all(`view_${table.name}`)
-      .length;
+    statement("SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL AND tbl_name = ?").all(`view_${table.name}`).length;
 
   const index = (table: ViewTable, parts: readonly string[]): void => {
     if (parts.length === 0) return;
     const name = `${table.name}: ${parts.join(", ")}`;
     if (indexed.has(name) || db.isTransaction || !isLarge(table) || countIndexes(table) >= MAX_INDEXES) return;
     try {
-      addIndex(db, table.name, parts);
+      makeIndex(table.name, parts);
     } catch {
       return;
     }

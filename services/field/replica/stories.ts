@@ -23,16 +23,13 @@ import {
   type Story,
   type StoryEvent,
   tell,
-  unpackState,
 } from "../../merge/engine.ts";
-import { type EventHead, headOf } from "../reading.ts";
-import type { Store } from "../store.ts";
-import type { OpenView } from "./entities.ts";
 import { type Counted, countedOf, ownCounted } from "./fold.ts";
-import type { OwnState, PlacedEvent, ReplicaRows } from "./rows.ts";
+import type { OwnState, PlacedEvent } from "./rows.ts";
+import type { HistoryEvent, Replica } from "./types.ts";
 
 /** An event of an entity as a device knows it. */
-export interface HistoryEvent {
+export interface EntityEvent {
   readonly origin: string;
   readonly seq: number;
   readonly type: string;
@@ -68,19 +65,21 @@ export interface OpenConflict extends Decision {
 }
 
 export interface StoriesDeps {
-  readonly store: Store;
-  readonly rows: ReplicaRows;
+  readonly replica: Pick<Replica, "history" | "state">;
   readonly gate: Pick<Gate, "read">;
-  readonly views: () => readonly OpenView[];
+  /** The views that this device folds. */
+  readonly views: readonly Projection[];
+  /** Whether a view is folded by other rules than the hub's. */
+  readonly isOlder: (view: string) => boolean;
 }
 
 export interface Stories {
   /** The events of an entity: those of the hub's log in the order of the log, then those that only this device has. */
-  history(entity: EntityRef): readonly HistoryEvent[];
+  history(entity: EntityRef): readonly EntityEvent[];
   /** One story for each view that shows the entity. Throws `not-found`, and `usage` for a view or a field that there is not. */
   explain(entity: EntityRef, of?: { readonly view?: string; readonly field?: string }): readonly Explained[];
-  /** What waits for a person, in one view or in all. */
-  conflicts(open: OpenView, ids: Iterable<string>): Generator<OpenConflict>;
+  /** What waits for a person of these entities in a view. */
+  conflicts(view: Projection, ids: Iterable<string>): readonly OpenConflict[];
 }
 
 const objectIn = (text: string): JsonObject | null => {
@@ -92,139 +91,118 @@ const objectIn = (text: string): JsonObject | null => {
 };
 
 /** What the hub says of an event. */
-function notesOf({ held, clock, clips, head }: PlacedEvent): string[] {
+function notesOf({ note, head }: HistoryEvent): string[] {
+  if (note === null) return [];
   return [
-    ...(held === null ? [] : [`quarantined: ${held.message}`]),
-    ...(clock === null ? [] : ["its device's clock was wrong"]),
-    ...clipWords(head.basis, clips),
+    ...(note.held === null ? [] : [`quarantined: ${note.held.message}`]),
+    ...(note.clock === null ? [] : ["its device's clock was wrong"]),
+    ...clipWords(head.basis, note.clips),
   ];
 }
 
-export function openStories({ store, rows, gate, views }: StoriesDeps): Stories {
-  const seen = ({ type, id }: EntityRef): EntityRef => ({ type, id: keyAsSeen(id) });
-  const numberOf = (entity: EntityRef): number | undefined =>
-    rows.entityBy(entity.type, entity.id)?.n ?? rows.entityBy(entity.type, seen(entity).id)?.n;
+const told = (event: HistoryEvent): EntityEvent => {
+  const { head, text, position, recordedAtMs, own } = event;
+  return {
+    ...{ origin: head.origin, seq: head.seq, type: head.type, entity: head.entity, actor: head.actor, occurredAt: head.occurredAt },
+    recordedAt: recordedAtMs === null ? null : new Date(recordedAtMs).toISOString(),
+    position: position === null ? null : positionToText(position as Position),
+    data: objectIn(text),
+    own,
+    notes: notesOf(event),
+  };
+};
 
-  /** Own events that the hub has not brought back, with what became of them. */
-  const ownBeside = (n: number): { readonly head: EventHead; readonly text: string; readonly state: OwnState }[] => {
-    const origins = new Map(store.origins().map((origin) => [origin.id, origin]));
-    return rows.ownOf(n).flatMap(({ origin: id, seq, state, isPlaced }) => {
-      const origin = origins.get(id);
-      const stored = isPlaced || origin === undefined ? undefined : rows.ownText(id, seq);
-      const head = origin === undefined || stored === undefined ? null : headOf(stored.head, origin.name, seq);
-      return head === null || stored === undefined ? [] : [{ head, text: stored.data, state }];
-    });
+export function openStories({ replica, gate, views, isOlder }: StoriesDeps): Stories {
+  /** The entity as it was written, or as people see its id. */
+  const found = (given: EntityRef): { readonly entity: EntityRef; readonly events: readonly HistoryEvent[] } => {
+    const events = replica.history(given);
+    const seen = { type: given.type, id: keyAsSeen(given.id) };
+    return events.length > 0 || seen.id === given.id ? { entity: given, events } : { entity: seen, events: replica.history(seen) };
   };
 
-  const stateOf = (n: number): ReadonlyMap<string, OwnState> => {
-    const names = new Map(store.origins().map(({ id, name }) => [id, name]));
-    return new Map(rows.ownOf(n).map(({ origin, seq, state }) => [`${names.get(origin)}/${seq}`, state]));
-  };
-
-  const history = (entity: EntityRef): readonly HistoryEvent[] => {
-    const n = numberOf(entity);
-    if (n === undefined) return [];
-    const states = stateOf(n);
-    const entry = (head: EventHead, text: string, more: Pick<HistoryEvent, "recordedAt" | "position" | "own" | "notes">): HistoryEvent => ({
-      ...{ origin: head.origin, seq: head.seq, type: head.type, entity: head.entity, actor: head.actor, occurredAt: head.occurredAt },
-      data: objectIn(text),
-      ...more,
-    });
-    return [
-      ...rows.placedOf(n).map((event) =>
-        entry(event.head, event.text, {
-          recordedAt: new Date(event.recordedAtMs).toISOString(),
-          position: positionToText(event.position),
-          own: states.get(`${event.head.origin}/${event.head.seq}`) ?? null,
-          notes: notesOf(event),
-        }),
-      ),
-      ...ownBeside(n).map(({ head, text, state }) => entry(head, text, { recordedAt: null, position: null, own: state, notes: [] })),
-    ];
-  };
-
-  /** The events that count for views, as a story tells them. */
-  const storyEvents = (open: OpenView, entity: EntityRef, n: number): StoryEvent[] => {
-    const placed = rows.placedOf(n);
-    const recorded = new Map<Position, number>(placed.map(({ position, recordedAtMs }) => [position, recordedAtMs]));
-    const own = ownBeside(n).flatMap(({ head, text, state }) =>
-      state === "pending" || state === "confirmed" ? (ownCounted(head, text) ?? []) : [],
-    );
-    return [...countedOf(entity, placed), ...own].map((counted) => storyEvent(open, counted, recorded, gate));
-  };
-
-  const viewsOf = ({ type }: EntityRef, view: string | undefined): readonly OpenView[] => {
-    const all = views().filter((open) => open.view.entity === type);
-    if (view === undefined) return all;
-    const found = all.filter((open) => open.view.name === view);
-    if (found.length > 0) return found;
+  const viewsOf = ({ type }: EntityRef, view: string | undefined): readonly Projection[] => {
+    const all = views.filter(({ entity }) => entity === type);
+    const chosen = view === undefined ? all : all.filter(({ name }) => name === view);
+    if (chosen.length > 0 || view === undefined) return chosen;
     throw new TributaryError(
       "usage",
       `${view} is not a view of entities of type ${type} on this device`,
-      all.length === 0 ? "There is none." : `There are: ${all.map((open) => open.view.name).join(", ")}.`,
+      all.length === 0 ? "There is none." : `There are: ${all.map(({ name }) => name).join(", ")}.`,
     );
   };
 
   return {
-    history,
+    history: (entity) => found(entity).events.map(told),
 
     explain(given, { view, field } = {}) {
-      const entity = rows.entityBy(given.type, given.id) === undefined ? seen(given) : given;
-      const having = viewsOf(entity, view);
-      const told = having.filter((open) => registersWith(open.view, field ?? null).length > 0);
-      if (having.length > 0 && told.length === 0)
+      const having = viewsOf(given, view);
+      const chosen = having.filter((each) => registersWith(each, field ?? null).length > 0);
+      if (having.length > 0 && chosen.length === 0)
         throw new TributaryError(
           "usage",
-          `${having.map((open) => open.view.name).join(" and ")} has no field ${field}`,
-          `There are: ${[...new Set(having.flatMap((open) => Object.keys(open.view.columns))), DELETED].join(", ")}.`,
+          `${having.map(({ name }) => name).join(" and ")} has no field ${field}`,
+          `There are: ${[...new Set(having.flatMap(({ columns }) => Object.keys(columns))), DELETED].join(", ")}.`,
         );
-      const n = numberOf(entity);
-      const out = told.flatMap((open): Explained[] => {
-        if (n === undefined) return [];
-        const name = { entity: `${entity.type}/${entity.id}`, view: open.view.name, olderRules: open.isOlder };
-        const story = tell(open.view, entity.id, storyEvents(open, entity, n), field ?? null);
-        const known = open.rows.known(n);
-        const packed = known?.shown ?? known?.placed;
-        if (story !== null && (story.registers.length > 0 || packed == null)) return [{ ...name, hasEvents: true, ...story }];
-        return packed == null ? [] : [{ ...name, hasEvents: false, ...stateStory(open.view, entity.id, unpackState(packed), field ?? null) }];
+      const { entity, events } = found(given);
+      const counted = storyEvents(entity, events, gate);
+      const out = chosen.flatMap((each): Explained[] => {
+        const name = { entity: `${entity.type}/${entity.id}`, view: each.name, olderRules: isOlder(each.name) };
+        const state = replica.state(each.name, entity.id);
+        const isWhole = events.some(({ position }) => position !== null) || state === null;
+        const story = isWhole ? tell(each, entity.id, counted, field ?? null) : null;
+        if (story !== null) return [{ ...name, hasEvents: true, ...story }];
+        return state === null ? [] : [{ ...name, hasEvents: false, ...stateStory(each, entity.id, state, field ?? null) }];
       });
       if (out.length > 0) return out;
       throw new TributaryError(
         "not-found",
-        `this device has no ${entity.type}/${entity.id}`,
+        `this device has no ${given.type}/${given.id}`,
         "Check the spelling. `tributary field pull` brings what the hub's policies give this site.",
       );
     },
 
-    *conflicts(open, ids) {
-      for (const id of ids) {
-        const n = rows.entityBy(open.view.entity, id)?.n;
-        const known = n === undefined ? undefined : open.rows.known(n);
-        const packed = known?.shown ?? known?.placed;
-        if (packed == null) continue;
-        for (const decision of decisionsOf(open.view, unpackState(packed)))
-          if (decision.isOpen) yield { view: open.view.name, entity: `${open.view.entity}/${id}`, ...decision };
-      }
-    },
+    conflicts: (view, ids) =>
+      [...ids].flatMap((id) => {
+        const state = replica.state(view.name, id);
+        const decisions = state === null ? [] : decisionsOf(view, state);
+        return decisions
+          .filter(({ isOpen }) => isOpen)
+          .map((decision) => ({ view: view.name, entity: `${view.entity}/${id}`, ...decision }));
+      }),
   };
 }
 
+/** The events that count for views, as a story tells them: placed ones in the hub's order, then own ones on top. */
+function storyEvents(entity: EntityRef, events: readonly HistoryEvent[], gate: Pick<Gate, "read">): StoryEvent[] {
+  const recorded = new Map<bigint, number>();
+  const placed: PlacedEvent[] = [];
+  const own: Counted[] = [];
+  for (const { head, hash, text, position, recordedAtMs, note, own: state } of events) {
+    if (position !== null && recordedAtMs !== null && note !== null && hash !== null) {
+      recorded.set(position, recordedAtMs);
+      placed.push({ head, hash, prev: hash, text, position: position as Position, recordedAtMs, ...note });
+    } else if (state === "pending" || state === "confirmed") {
+      const counted = ownCounted(head, text);
+      if (counted !== null) own.push(counted);
+    }
+  }
+  return [...countedOf(entity, placed), ...own].map((counted) => storyEvent(counted, recorded, gate));
+}
+
 function storyEvent(
-  { readers }: OpenView,
   { head, data, clock, clips, position }: Counted,
-  recorded: ReadonlyMap<Position, number>,
+  recorded: ReadonlyMap<bigint, number>,
   gate: Pick<Gate, "read">,
 ): StoryEvent {
   const at = position === null ? undefined : recorded.get(position);
-  const folding = foldHeadOf({ ...head, clips, clockWrong: clock !== null, position });
   let read: JsonObject | undefined;
   return {
-    ...folding,
+    ...foldHeadOf({ ...head, clips, clockWrong: clock !== null, position }),
     recordedAt: at === undefined ? null : new Date(at).toISOString(),
     notes: clipWords(head.basis, clips),
     // Data that the view cannot read are told as an event that could not be folded.
     get data() {
-      read ??= gate.read(head.schema, data, readers).data;
+      read ??= gate.read(head.schema, data).data;
       return read;
     },
   };
