@@ -32,6 +32,10 @@ export function memoryTransport(hub: MemoryHub, field: Field, befalls: () => Mis
     ask: async () => {
       throw lost();
     },
+    pull: async () => {
+      throw lost();
+    },
+    receivedBytes: 0,
     send(frame) {
       sentBytes += frame.length;
       const mishap = befalls();
