@@ -1,12 +1,13 @@
 import { type JsonValue, TributaryError } from "../core/index.ts";
-import type { Field, PullResult, ReplicaStatus } from "../field/index.ts";
-import { columnsShown } from "../merge/engine.ts";
+import type { Field } from "../field/index.ts";
+import type { Columns, Projection } from "../merge/engine.ts";
 import { type Command, ROW_COUNT } from "./args.ts";
 import { NATS_OPTIONS } from "./broker.ts";
 import { COMMON, DB_HELP, HUB, hubOf, natsGiven, openWithViews, tellProgress, tokenFor } from "./commands-field.ts";
 import { entityIn, entityNamed } from "./entities.ts";
 import { whereOf } from "./field-where.ts";
-import { type Cell, counted, type Output, table } from "./output.ts";
+import { type Cell, type Output, table } from "./output.ts";
+import { tellPulled } from "./replica-words.ts";
 import { storyLines } from "./story.ts";
 
 const VIEWS = { ...COMMON, projections: { type: "string" } } as const;
@@ -39,45 +40,13 @@ does the same after it has sent. An interrupted pull resumes. ${FOLDERS_HELP} ${
       onProgress: (progress) => tellProgress(out, progress),
     });
     if (process.stderr.isTTY) out.progress("");
-    out.result({ ...result, replica: field.replica() });
+    out.result({ ...result, status: field.status() });
     tellPulled(out, result);
     return 0;
   },
 };
 
-/** What has come down, in words. */
-export function tellPulled(out: Output, { events, entities, purged, buckets, receivedBytes, withdrawn, mismatches }: PullResult): void {
-  out.line(
-    events + entities === 0
-      ? `Nothing new at the hub: ${counted(buckets, "bucket")} as before.`
-      : `${counted(events, "event")} of ${counted(entities, "entity", "entities")} came down, ${counted(receivedBytes, "byte")}; this device holds ${counted(buckets, "bucket")}.`,
-  );
-  for (const { why } of withdrawn) out.line(`  withdrawn: ${why}`);
-  if (purged.entities > 0)
-    out.line(
-      `${counted(purged.entities, "entity", "entities")} that this device may not hold any more ${purged.entities === 1 ? "was" : "were"} deleted, with ${counted(purged.events, "event")}; the hub is told.`,
-    );
-  if (mismatches > 0)
-    out.line(
-      `${counted(mismatches, "part")} of what came did not come out, and ${mismatches === 1 ? "was" : "were"} not kept; the device compared ${mismatches === 1 ? "that bucket" : "those buckets"} with the hub's.`,
-    );
-}
-
-/** How the replica stands, in words. */
-export function replicaLines({ buckets, entities, events, behind, pulledAt, olderRules, purges }: ReplicaStatus): string[] {
-  if (buckets === 0) return ["  replica: nothing has come down yet"];
-  const late = behind === 0 ? "up to date" : `behind in ${counted(behind, "bucket")}`;
-  return [
-    `  replica: ${counted(entities, "entity", "entities")} with ${counted(events, "event")} in ${counted(buckets, "bucket")}, ${late} as of ${pulledAt ?? "the last pull"}`,
-    ...(purges === 0 ? [] : [`  ${counted(purges, "deletion")} that the hub is not told of yet`]),
-    ...(olderRules.length === 0
-      ? []
-      : [`  folded by other rules than the hub's: ${olderRules.join(", ")} (update this device's projections)`]),
-  ];
-}
-
-const cellOf = (value: unknown): Cell =>
-  value !== null && typeof value === "object" ? JSON.stringify(value) : (value as Cell);
+const cellOf = (value: unknown): Cell => (value !== null && typeof value === "object" ? JSON.stringify(value) : (value as Cell));
 
 /** `district` or `district:desc`. */
 function orderOf(text: string): { readonly column: string; readonly descending: boolean } {
@@ -87,6 +56,12 @@ function orderOf(text: string): { readonly column: string; readonly descending: 
 }
 
 const DEFAULT_ROWS = 50;
+
+/** All columns that a view's declaration names. */
+const columnsIn = ({ columns, derived }: Projection): Columns => ({
+  ...columns,
+  ...Object.fromEntries(Object.entries(derived).map(([name, { column }]) => [name, column])),
+});
 
 export const fieldView: Command = {
   name: "field view",
@@ -119,11 +94,11 @@ Deleted rows are left out; --where deleted=true shows them.
       out.line(names.join("\n"));
       return 0;
     }
-    const columns = field.views().find((view) => view.name === name);
+    const shown = field.views().find((view) => view.name === name);
     const after = text("after");
     const limit = number("limit", DEFAULT_ROWS, ROW_COUNT);
     const found = field.query(name, {
-      where: whereOf(list("where"), columns === undefined ? {} : columnsShown(columns)),
+      where: whereOf(list("where"), shown === undefined ? {} : columnsIn(shown)),
       order: list("order").map(orderOf),
       limit: limit + 1,
       ...(after === undefined ? {} : { after }),
@@ -161,7 +136,8 @@ function tellRows(out: Output, rows: readonly Readonly<Record<string, JsonValue>
 export const fieldExplain: Command = {
   name: "field explain",
   summary: "explain offline how an entity's row, or one field of it, got its value",
-  usage: "tributary field explain TYPE ID [FIELD] | TYPE/ID [FIELD] [--view NAME] [--schemas DIR] [--projections DIR] [--db FILE]",
+  usage:
+    "tributary field explain TYPE ID [FIELD] | TYPE/ID [FIELD] [--view NAME] [--schemas DIR] [--projections DIR] [--db FILE]",
   help: `Shows for each field who wrote which value, what they had seen, which values stood beside it, which rule decided and why, and which losing values were kept: as \`tributary explain\` does at
 the hub, from what this device holds. ${FOLDERS_HELP} ${DB_HELP}
 
@@ -182,7 +158,15 @@ the hub, from what this device holds. ${FOLDERS_HELP} ${DB_HELP}
   },
 };
 
-const explainedText = ({ entity, view, deleted, hasEvents, olderRules, unfolded, registers }: ReturnType<Field["explain"]>[number]): string =>
+const explainedText = ({
+  entity,
+  view,
+  deleted,
+  hasEvents,
+  olderRules,
+  unfolded,
+  registers,
+}: ReturnType<Field["explain"]>[number]): string =>
   [
     `${entity} in ${view}${deleted ? ", deleted" : ""}${olderRules ? "\n(told by this device's rules; the hub's are others)" : ""}`,
     ...(hasEvents ? [] : ["Only its present state is on this device, without the events that it came from."]),
@@ -220,4 +204,3 @@ export const fieldConflicts: Command = {
     return 0;
   },
 };
-

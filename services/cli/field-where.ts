@@ -1,5 +1,6 @@
 /** Conditions on a device's rows, as people write them: `household_size>=5`. In come texts and a view's columns; out comes what `field.query` takes. */
-import { type JsonValue, TributaryError } from "../core/index.ts";
+import { TributaryError } from "../core/index.ts";
+import type { Comparison, Condition } from "../field/index.ts";
 import type { Column, Columns } from "../merge/engine.ts";
 
 /** Longer ones first, as `>=` begins like `>`. */
@@ -32,7 +33,7 @@ function conditionIn(text: string): Written {
 }
 
 /** The value as its column holds it. Whether it fits is for the question to say. */
-function valueIn(type: Column["type"], text: string): JsonValue {
+function valueIn(type: Column["type"], text: string): string | number | boolean | null {
   if (text === "") return null;
   if (type === "integer" || type === "number" || type === "decimal") {
     const number = Number(text);
@@ -43,8 +44,8 @@ function valueIn(type: Column["type"], text: string): JsonValue {
 }
 
 /** The member `where` of a question. `columns`: those of the view; a column that is none of them is left for the question to refuse. */
-export function whereOf(texts: readonly string[], columns: Columns): Readonly<Record<string, JsonValue>> {
-  const where: Record<string, JsonValue> = {};
+export function whereOf(texts: readonly string[], columns: Columns): Readonly<Record<string, Condition>> {
+  const where: Record<string, Condition> = {};
   for (const [column, conditions] of Map.groupBy(texts.map(conditionIn), (each) => each.column)) {
     const type = FACTS[column] ?? columns[column]?.type ?? "text";
     const [first, ...others] = conditions;
@@ -53,14 +54,15 @@ export function whereOf(texts: readonly string[], columns: Columns): Readonly<Re
       where[column] = valueIn(type, first.value);
       continue;
     }
-    const comparison: Record<string, JsonValue> = {};
+    const comparison: { -readonly [C in keyof Comparison]: unknown } = {};
     for (const { sign, value } of conditions) {
       if (sign === "equal" || Object.hasOwn(comparison, sign))
         throw new TributaryError("usage", `--where asks for two things of ${column} at once`, HOW);
       if (value === "" && sign !== "not") throw new TributaryError("usage", `--where ${column} has no value`, HOW);
       comparison[sign] = valueIn(type, value);
     }
-    where[column] = comparison;
+    // Whether the column can hold these values is for the question to say.
+    where[column] = comparison as Comparison;
   }
   return where;
 }

@@ -3,7 +3,7 @@ import type { JsonObject } from "../../services/core/index.ts";
 import { openAsker } from "../../services/field/replica/ask.ts";
 import { afterPrefix, type LooseQuery } from "../../services/field/replica/query.ts";
 import { preparer } from "../../services/field/replica/rows.ts";
-import { makeTables, openViewRows } from "../../services/field/replica/view-rows.ts";
+import { addIndex, makeTables, openViewRows } from "../../services/field/replica/view-rows.ts";
 import { viewTable } from "../../services/field/replica/view-table.ts";
 import { openStore } from "../../services/field/store.ts";
 import { boolean, date, defineProjection, integer, json, number, set, text, timestamp } from "../../services/merge/index.ts";
@@ -41,7 +41,7 @@ function having(rows: readonly Given[]) {
         own: _own === "pending" || _own === "confirmed" ? _own : null,
       });
   });
-  const asker = openAsker(store.db);
+  const asker = openAsker(store.db, (view, columns) => addIndex(store.db, view, columns));
   const table = viewTable(people, false);
   return {
     rows: (query: LooseQuery) => asker.rows(table, query),

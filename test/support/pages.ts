@@ -128,8 +128,7 @@ export function pageOf(events: readonly PagedEvent[], of: (event: PagedEvent) =>
     const lines = linesOf(its);
     const end = its.at(-1)?.position ?? (0n as Position);
     const digest = lines.reduce(
-      (before, line) =>
-        segmentDigest(before, { ...line, digest: historyDigest(line.events, sha256Hex) ?? GENESIS }, sha256Hex),
+      (before, line) => segmentDigest(before, { ...line, digest: historyDigest(line.events, sha256Hex) ?? GENESIS }, sha256Hex),
       GENESIS,
     );
     const head = headAfter(GENESIS, { seal, through: end, digest }, sha256Hex);
@@ -137,7 +136,10 @@ export function pageOf(events: readonly PagedEvent[], of: (event: PagedEvent) =>
     return { kind: "lines", bucket, lines, seals: [{ lines: lines.length, seal, through: end }], to };
   });
   const shapes = Object.fromEntries(
-    ["assessments", "beneficiaries", "cases", "distributions", "policies", "sites", "stock"].map((view) => [view, sha256Hex(view)]),
+    ["assessments", "beneficiaries", "cases", "distributions", "policies", "sites", "stock"].map((view) => [
+      view,
+      sha256Hex(view),
+    ]),
   );
   return {
     ...{ hub: HUB, incarnation: HUB, nowMs: (last?.recordedAtMs ?? 0) + 60_000, seal, through, holding: null, ends: null },

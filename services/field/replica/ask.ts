@@ -2,7 +2,7 @@
 import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
 import type { JsonValue } from "../../core/index.ts";
 import type { Column } from "../../merge/engine.ts";
-import { type Asking, askingOf, type LooseQuery } from "./query.ts";
+import { type Asking, askingOf, type LooseQuery, type ReplicaRow } from "./query.ts";
 import { valueFromSql } from "./view-rows.ts";
 import type { ViewTable } from "./view-table.ts";
 
@@ -13,7 +13,7 @@ const MAX_INDEXES = 16;
 /** Statements that are kept ready. */
 const MAX_PREPARED = 200;
 
-export type LooseRow = { readonly id: string } & Readonly<Record<string, JsonValue>>;
+export type LooseRow = ReplicaRow;
 
 export interface Asker {
   /** The rows that a question chooses, in its order. */
@@ -51,7 +51,9 @@ export function openAsker(db: DatabaseSync, makeIndex: (view: string, columns: r
   const isLarge = (table: ViewTable): boolean =>
     statement(`SELECT 1 AS there FROM ${table.sql} LIMIT 1 OFFSET ${FEW_ROWS}`).get() !== undefined;
   const countIndexes = (table: ViewTable): number =>
-    statement("SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL AND tbl_name = ?").all(`view_${table.name}`).length;
+    statement("SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL AND tbl_name = ?").all(
+      `view_${table.name}`,
+    ).length;
 
   const index = (table: ViewTable, parts: readonly string[]): void => {
     if (parts.length === 0) return;
@@ -69,7 +71,8 @@ export function openAsker(db: DatabaseSync, makeIndex: (view: string, columns: r
     const values: Record<string, JsonValue> = {};
     for (const { name, type, declared } of table.columns.values())
       values[name] = declared === null ? factOf(type, row[name]) : valueFromSql(declared, row[name]);
-    return { ...values, ...table.same, id: String(values.id) };
+    // The table has a column for each fact, and `same` the others.
+    return { ...values, ...table.same } as unknown as LooseRow;
   };
 
   const rowAt =

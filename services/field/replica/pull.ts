@@ -10,6 +10,7 @@ import { type BucketId, isTributaryError, saysRevoked, TributaryError } from "..
 import { chainHash, sha256Hex, zstd } from "../../core/node.ts";
 import { decodePage, type Page, type PullQuestion, type Purge } from "../../exchange/protocol/index.ts";
 import type { Gate } from "../../gate/index.ts";
+import type { SyncProgress } from "../push/pass.ts";
 import type { FieldSchemas } from "../schemas.ts";
 import type { Store } from "../store.ts";
 import type { Transport } from "../way.ts";
@@ -28,16 +29,7 @@ export interface PullOptions {
   readonly buckets?: number;
   readonly maxEvents?: number;
   readonly signal?: AbortSignal;
-  readonly onProgress?: (progress: PullProgress) => void;
-}
-
-export interface PullProgress {
-  readonly kind: "pulled";
-  readonly events: number;
-  readonly entities: number;
-  /** Buckets that are up to date, of those that this device holds. */
-  readonly current: number;
-  readonly buckets: number;
+  readonly onProgress?: (progress: SyncProgress) => void;
 }
 
 /** What a pull has brought so far, over all its tries. */
@@ -108,9 +100,7 @@ export interface PullDeps {
 }
 
 /** Lets pieces of work follow each other. */
-export interface Turns {
-  <T>(work: () => Promise<T>): Promise<T>;
-}
+export type Turns = <T>(work: () => Promise<T>) => Promise<T>;
 
 export function inTurns(): Turns {
   let last: Promise<unknown> = Promise.resolve();
@@ -240,4 +230,3 @@ export const pulledAt = (store: Store): string | null => store.meta(META_AT);
 /** Whether an error is the hub's word that this device was revoked. `isPinned`: the hub's key is known, so nothing that it has not signed comes as a refusal. */
 export const isRevocation = (error: unknown, store: Store, isPinned: boolean): boolean =>
   isPinned && isTributaryError(error) && error.code === "revoked" && saysRevoked(error.message, store.name);
-

@@ -51,7 +51,9 @@ export function openReader({ store, gate, replica, declared }: ReaderDeps): Read
     const other = declared.find((view) => view.name === name);
     throw new TributaryError(
       "usage",
-      other === undefined ? `there is no view ${JSON.stringify(name)} on this device` : `${name} is kept at the hub only: ${whyNot(other)}`,
+      other === undefined
+        ? `there is no view ${JSON.stringify(name)} on this device`
+        : `${name} is kept at the hub only: ${whyNot(other)}`,
       folded.length === 0
         ? "Open the database with openField({ views: […] }): then it folds them."
         : `There are: ${folded.map((view) => view.name).join(", ")}.`,
@@ -96,4 +98,3 @@ function whyNot(view: View): string {
   if (view.kind === "sql") return "it is SQL over the hub's tables";
   return `it counts or compares ${view.entity} entities that a device may not hold`;
 }
-

@@ -501,6 +501,7 @@ const purgeRows = (prepared: Prepared) => ({
         fingerprint: String(r.fingerprint),
         reason: REASONS.find((reason) => reason === r.reason) ?? "left",
       })),
+  countPurges: (): number => Number(prepared("SELECT count(*) AS n FROM replica_purge").get()?.n ?? 0),
   removePurge(n: number): void {
     prepared("DELETE FROM replica_purge WHERE n = ?").run(n);
   },

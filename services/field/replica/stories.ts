@@ -11,8 +11,8 @@ import {
 } from "../../core/index.ts";
 import type { Gate } from "../../gate/index.ts";
 import {
-  type Decision,
   DELETED,
+  type Decision,
   decisionsOf,
   type EntityState,
   foldHeadOf,
@@ -103,7 +103,14 @@ function notesOf({ note, head }: HistoryEvent): string[] {
 const told = (event: HistoryEvent): EntityEvent => {
   const { head, text, position, recordedAtMs, own } = event;
   return {
-    ...{ origin: head.origin, seq: head.seq, type: head.type, entity: head.entity, actor: head.actor, occurredAt: head.occurredAt },
+    ...{
+      origin: head.origin,
+      seq: head.seq,
+      type: head.type,
+      entity: head.entity,
+      actor: head.actor,
+      occurredAt: head.occurredAt,
+    },
     recordedAt: recordedAtMs === null ? null : new Date(recordedAtMs).toISOString(),
     position: position === null ? null : positionToText(position as Position),
     data: objectIn(text),
@@ -117,7 +124,9 @@ export function openStories({ replica, gate, views, isOlder }: StoriesDeps): Sto
   const found = (given: EntityRef): { readonly entity: EntityRef; readonly events: readonly HistoryEvent[] } => {
     const events = replica.history(given);
     const seen = { type: given.type, id: keyAsSeen(given.id) };
-    return events.length > 0 || seen.id === given.id ? { entity: given, events } : { entity: seen, events: replica.history(seen) };
+    return events.length > 0 || seen.id === given.id
+      ? { entity: given, events }
+      : { entity: seen, events: replica.history(seen) };
   };
 
   const viewsOf = ({ type }: EntityRef, view: string | undefined): readonly Projection[] => {
