@@ -33,7 +33,7 @@ import {
   signerOf,
 } from "../core/node.ts";
 import { type PullQuestion, type PullRequest, pageText } from "../exchange/protocol/index.ts";
-import { sealOf } from "./page-seal.ts";
+import { pageSeal } from "./page-seal.ts";
 import type { Store } from "./store.ts";
 
 /**
@@ -249,7 +249,7 @@ export function openIdentity(store: Store, { url, token, now }: IdentityOptions)
     believesPage(frame, nonce) {
       const pinned = hubKeys(store);
       if (pinned.length === 0) return true;
-      const seal = sealOf(frame);
+      const seal = pageSeal(frame);
       const key = pinned.find((known) => keyIdOf(known) === seal?.signature?.kid);
       if (seal === null || seal.signature === null || key === undefined) return doubt();
       return isSignedBy(key, pageText(nonce, seal.digest), seal.signature) || doubt();

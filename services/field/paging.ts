@@ -1,6 +1,6 @@
 import { type Refusal, refusalSchema, TributaryError } from "../core/index.ts";
+import { isPage } from "../exchange/protocol/index.ts";
 import type { Identity } from "./keys.ts";
-import { isPage } from "./page-seal.ts";
 import { away, isAway, jsonOf } from "./way.ts";
 
 /** How long a device waits for a page to begin to come. */

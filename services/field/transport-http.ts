@@ -13,9 +13,9 @@ import {
 } from "../core/index.ts";
 import { batchKey } from "../core/node.ts";
 import type { PullQuestion } from "../exchange/protocol/index.ts";
+import { isPage } from "../exchange/protocol/index.ts";
 import { receiptOf, refusalOf, unsigned } from "./bound.ts";
 import { type Identity, unprovenHub } from "./keys.ts";
-import { isPage } from "./page-seal.ts";
 import { mustServePulls, PULL_PATIENCE_MS, pageOf, pullAnswerOf, pullRefusalOf, pullTooLarge } from "./paging.ts";
 import {
   ANSWER_TIMEOUT_MS,

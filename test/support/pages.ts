@@ -4,15 +4,12 @@ import { join } from "node:path";
 import {
   type Bucket,
   bucketIdOf,
-  canonicalize,
   FEED_START,
   GENESIS,
   type Hash,
   headAfter,
   type IncarnationId,
-  type OriginId,
   type Position,
-  type Seq,
   segmentDigest,
 } from "../../services/core/index.ts";
 import { chainHash, sha256Hex, zstd } from "../../services/core/node.ts";
@@ -27,9 +24,9 @@ import {
 } from "../../services/exchange/protocol/index.ts";
 import { openField } from "../../services/field/index.ts";
 import { eventReader } from "../../services/field/reading.ts";
+import { newDir } from "./home.ts";
 import { gate } from "./hub.ts";
 import { chooser } from "./random.ts";
-import { tempDir } from "./temp.ts";
 
 const DATA = join(import.meta.dirname, "../data");
 
@@ -56,18 +53,18 @@ const RECORD_BYTES = 900;
 const rowsOf = (text: string): string[] => text.replace(/^\ufeff/, "").match(/(?:"(?:[^"]|"")*"|[^"\n])+\n/g) ?? [];
 
 /** What a site's tablet holds: its officers have entered the rows of its files over some weeks, a few at a time, the files in turns. */
-async function eventsOf(site: string, seed: number): Promise<PagedEvent[]> {
+async function eventsOf(site: string, { seed, rows }: { readonly seed: number; readonly rows: number }): Promise<PagedEvent[]> {
   const { int } = chooser(seed);
   let nowMs = BEGAN_MS + int(0, 3_600_000);
   using field = openField({
-    path: join(tempDir(), `${site}.db`),
+    path: join(newDir("pages"), `${site}.db`),
     name: { org: "relief", site, device: "tablet-1" },
     schemas: gate,
     now: () => nowMs,
   });
   const files = FILES.map(([file, type]) => {
-    const [header = "", ...rows] = rowsOf(readFileSync(join(DATA, site, `${file}.csv`), "utf8"));
-    return { type, header, rows };
+    const [header = "", ...all] = rowsOf(readFileSync(join(DATA, site, `${file}.csv`), "utf8"));
+    return { type, header, rows: all.slice(0, rows) };
   });
   for (let at = 0; files.some(({ rows }) => at < rows.length); at += SITTING) {
     for (const { type, header, rows } of files) {
@@ -88,10 +85,10 @@ async function eventsOf(site: string, seed: number): Promise<PagedEvent[]> {
   });
 }
 
-/** The log of a hub that three sites sync with, a few dozen events at a time. */
-export async function sitesLog(seed = 1): Promise<PagedEvent[]> {
+/** The log of a hub that three sites sync with, a few dozen events at a time. `rows`: of each file, at most. */
+export async function sitesLog(rows = 100, seed = 1): Promise<PagedEvent[]> {
   const { int, pick } = chooser(seed);
-  const sites = await Promise.all(["juba", "kampala", "nairobi"].map(eventsOf));
+  const sites = await Promise.all(["juba", "kampala", "nairobi"].map((site, i) => eventsOf(site, { seed: seed + i, rows })));
   const log: PagedEvent[] = [];
   let [at, recordedAtMs] = [7_340_032, BEGAN_MS + 40 * 86_400_000];
   while (sites.some(({ length }) => length > 0)) {

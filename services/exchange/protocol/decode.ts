@@ -34,6 +34,15 @@ export function decodePage(frame: Uint8Array, reading: PageReading): SignedPage 
   return { page: readable(() => readPage(reader(body), reading)), digest: reading.sha256(body), signature };
 }
 
+/** Who signed a frame, and the digest of its body, without reading the page. Throws as `decodePage` does. */
+export function sealOf(
+  frame: Uint8Array,
+  { compression, sha256 }: Pick<PageReading, "compression" | "sha256">,
+): Pick<SignedPage, "digest" | "signature"> {
+  const { body, signature } = openFrame(frame, compression);
+  return { digest: sha256(body), signature };
+}
+
 function readPage(from: Reader, reading: PageReading): Page {
   const front = readFront(from);
   const through = front.through === null ? 0 : Number(front.through);

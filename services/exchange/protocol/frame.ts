@@ -6,11 +6,12 @@ import {
   type Compression,
   isTributaryError,
   MAX_BATCH_BYTES,
+  MAX_PAGE_BYTES,
   messageOf,
   TributaryError,
 } from "../../core/index.ts";
 import type { SignedPage } from "./page.ts";
-import { MAX_PAGE_BYTES, PAGE_FORMS, PAGE_MAGIC } from "./schema.ts";
+import { PAGE_FORMS, PAGE_MAGIC } from "./schema.ts";
 
 type PageSignature = SignedPage["signature"];
 
@@ -60,11 +61,14 @@ export function sealFrame(body: Uint8Array, compression: Compression | null, sig
   return frame;
 }
 
+/** Whether bytes begin as a page does. */
+export const isPage = (bytes: Uint8Array): boolean => bytes[0] === PAGE_MAGIC[0] && bytes[1] === PAGE_MAGIC[1];
+
 /** The unpacked body, and who signed it. Throws `page-undecodable`, or `protocol-unsupported` for a form that came later. */
 export function openFrame(frame: Uint8Array, compression: Compression): { body: Uint8Array; signature: PageSignature } {
   if (frame.length > MAX_PAGE_BYTES) throw undecodable(`it has ${frame.length} bytes; ${MAX_PAGE_BYTES} are allowed`);
-  const [first, second, form = 0, signers = 0xff] = frame;
-  if (first !== PAGE_MAGIC[0] || second !== PAGE_MAGIC[1]) throw undecodable("it is not a page of a Tributary hub");
+  const [, , form = 0, signers = 0xff] = frame;
+  if (!isPage(frame)) throw undecodable("it is not a page of a Tributary hub");
   const version = form >> 4;
   if (version > PAGE_FORMS.newest) {
     throw new TributaryError(

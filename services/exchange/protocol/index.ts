@@ -1,7 +1,8 @@
 /** What replicas and hubs say to each other about what a replica lacks. Light: a device loads it. */
-export { decodePage, type PageReading } from "./decode.ts";
+export { decodePage, type PageReading, sealOf } from "./decode.ts";
 export type { Unpack } from "./decode-events.ts";
 export { encodePage, type PageWriting } from "./encode.ts";
+export { isPage } from "./frame.ts";
 export {
   type BucketAsk,
   bucketAskSchema,
@@ -34,5 +35,5 @@ export {
   summaryText,
 } from "./page.ts";
 export { historyDigest } from "./parts.ts";
-export { MAX_PAGE_BYTES, PAGE_FORMS, PAGE_SCHEMA } from "./schema.ts";
+export { PAGE_FORMS, PAGE_SCHEMA } from "./schema.ts";
 export type { Pack } from "./table.ts";

@@ -9,8 +9,6 @@ export const PAGE_FORMS = { oldest: 1, newest: 1 } as const;
 
 /** How a frame with a page begins: `T`, `P`. */
 export const PAGE_MAGIC = [0x54, 0x50] as const;
-/** A page's frame at most: within a broker's default payload of 1 MiB, and above a batch's, so that each event that came up fits on its way down. */
-export const MAX_PAGE_BYTES = 1_040_000;
 /** Lines, members, names, references to events, at most so many of each. */
 export const MAX_PAGE_ITEMS = 100_000;
 /** At most so many buckets, views and schemas; and members of `more`. */
@@ -47,7 +45,7 @@ const LINES = record("Lines", [
     type: record("Cursor", [
       { name: "seal", type: "long" },
       { name: "head", type: { type: "fixed", name: "Hash", size: 32 } },
-      { name: "line", type: "int" },
+      { name: "line", type: "long" },
       { name: "digest", type: "Hash" },
     ]),
   },

@@ -41,7 +41,7 @@ export function openReader({ store, gate, replica, declared }: ReaderDeps): Read
   const isOlder = (name: string): boolean => rows.views().some((row) => row.name === name && row.isOlder);
   const stories = openStories({ replica, gate, views: folded, isOlder });
   const watches = openWatches(
-    () => Number(store.db.prepare("PRAGMA data_version").get()?.data_version ?? 0),
+    rows.version,
     (error) => process.emitWarning(error instanceof Error ? error : String(error)),
   );
   const tables = new Map<string, ViewTable>();

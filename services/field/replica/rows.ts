@@ -119,6 +119,8 @@ const numberOrNull = (value: SQLOutputValue | undefined): number | null => (valu
 export function openReplicaRows(db: DatabaseSync) {
   const prepared = preparer(db);
   return {
+    /** A number that is another one after another connection has written. */
+    version: (): number => Number(prepared("PRAGMA data_version").get()?.data_version ?? 0),
     /** Empties the write-ahead log, so that nothing that was deleted stays in it; `false`: another program is reading. */
     truncate: (): boolean => Number(db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.busy ?? 0) === 0,
     ...bucketRows(prepared),
