@@ -28,6 +28,7 @@ export interface FollowOptions extends SyncOptions {
  *        │           └───────────┴── link lost ──▶ pausing (1 s doubling to 5 min, full jitter) ──┐
  *        └────────────────────────────────────────────────────────────────────────────────────────┘
  */
+// Long because the states that the picture shows share the link, the pauses and what wakes them.
 export function follow(deps: SyncDeps, listeners: Set<() => void>, options: FollowOptions): Follower {
   const { random = Math.random, onProgress, pullEveryMs = PULL_MS } = options;
   const stop = new AbortController();

@@ -56,9 +56,10 @@ export interface Field<T extends FieldTypes = AnyTypes> {
    * Writes an event; resolves when it is durable on this device. Calls made at the same time share one disk flush.
    * Throws `event-invalid`, `event-too-large`, `schema-unknown` or `disk-full`; then nothing was written.
    */
-  append<E extends EventName<T>>(event: EventOf<T, E>, options?: AppendOptions): Promise<Appended>;
-  /** The same for an event that names the version of its form: no compiler knows what that version takes. */
-  append(event: NewEvent & { readonly schema: SchemaRef }, options?: AppendOptions): Promise<Appended>;
+  append<E extends EventName<T>, S extends SchemaRef | undefined = undefined>(
+    event: EventOf<T, E, S>,
+    options?: AppendOptions,
+  ): Promise<Appended>;
   /** Writes many events in one transaction: all or none. */
   appendMany(
     events: readonly (AnyEventOf<T> | (NewEvent & { readonly schema: SchemaRef }))[],
@@ -115,6 +116,7 @@ export interface Field<T extends FieldTypes = AnyTypes> {
  *   await field.sync({ url: "https://hub.example.org", token });
  */
 export function openField<T extends FieldTypes = AnyTypes>(options: FieldOptions): Field<T>;
+// Long because it makes the parts of a device and gives them to each other; each of its members is one call.
 export function openField(options: FieldOptions): Field {
   const { now = Date.now, randomEpoch = nodeRandomEpoch } = options;
   const store = openStore({

@@ -37,6 +37,7 @@ const factOf = (type: Column["type"], value: SQLOutputValue | undefined): JsonVa
  * An index is made the first time that a question needs it, and stays: an app's questions are few, and nobody knows them before they are asked. The
  * index is an aid; where the disk is full or another program writes, the question is answered without it.
  */
+// Long because a question's steps, each short, share the prepared statements and the indexes that are known to be there.
 export function openAsker(db: DatabaseSync, makeIndex: (view: string, columns: readonly string[]) => unknown): Asker {
   const prepared = new Map<string, StatementSync>();
   const indexed = new Set<string>();

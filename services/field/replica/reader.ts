@@ -40,10 +40,7 @@ export function openReader({ store, gate, replica, declared }: ReaderDeps): Read
   const asker = openAsker(store.db, replica.index);
   const isOlder = (name: string): boolean => rows.views().some((row) => row.name === name && row.isOlder);
   const stories = openStories({ replica, gate, views: folded, isOlder });
-  const watches = openWatches(
-    rows.version,
-    (error) => process.emitWarning(error instanceof Error ? error : String(error)),
-  );
+  const watches = openWatches(rows.version, (error) => process.emitWarning(error instanceof Error ? error : String(error)));
   const tables = new Map<string, ViewTable>();
   const viewNamed = (name: string): Projection => {
     const found = folded.find((view) => view.name === name);

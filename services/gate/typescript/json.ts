@@ -20,6 +20,7 @@ const lastWord = (path: string): string => path.slice(path.lastIndexOf("/") + 1)
  * The type of the documents that a JSON Schema (2020-12) takes, and those that it refers to. A type says what TypeScript can say of shapes; it never refuses a document that the schema takes
  * for another reason than an unnamed member. What cannot be said (patterns, ranges, `if`, `not`) is left to the schema.
  */
+// Long because its parts call one another, as schemas hold schemas, and share the names given so far.
 export function jsonTypes(document: Document, name: string, take: (wanted: string) => string): readonly Declared[] {
   const names = new Map<View["schema"], string>();
   const declared: Declared[] = [];
