@@ -78,6 +78,8 @@ const SIXTH = `
     hub_end TEXT) STRICT;
   -- What is to be compared, or fetched by name.
   CREATE TABLE replica_todo (bucket INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (bucket, kind, name)) STRICT, WITHOUT ROWID;
+  -- Histories that are longer than a page, as far as they have come.
+  CREATE TABLE replica_part (bucket INTEGER NOT NULL, id TEXT NOT NULL, n INTEGER NOT NULL, event TEXT NOT NULL, PRIMARY KEY (bucket, id, n)) STRICT, WITHOUT ROWID;
   -- All entities that the replica or the device's own events know. leaving: it left, and own events of it are still here; the number of the purge that waits for these, or 0.
   CREATE TABLE replica_entity (n INTEGER PRIMARY KEY, type TEXT NOT NULL, id TEXT NOT NULL, leaving INTEGER, UNIQUE (type, id)) STRICT;
   CREATE INDEX replica_entity_leaving ON replica_entity (leaving) WHERE leaving IS NOT NULL;

@@ -21,6 +21,8 @@ export async function cutBeyond(db: Db, incarnation: string | null, common: Posi
     db,
     rows.map(({ origin }) => origin),
   );
+  // Purges that were confirmed there are owed again.
+  await db.query("UPDATE tributary.debt SET position = NULL WHERE position > $1", [after]);
   await db.query("DELETE FROM tributary.refold");
   // Earlier builds hold events that the log does not have: there is no going back to them.
   for (const state of ["previous", "building", "reconciling"] as const)

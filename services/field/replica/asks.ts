@@ -3,7 +3,7 @@
  *
  *   new ─▶ states ─▶ events ─▶ compare ─ same ─▶ follow ⇄ lines
  *            │ states only ─────▶ ▲ ▲                │
- *            └────────────────────┘ └── unknown, or what came does not come out; in a bucket of states only: whenever its end is another one
+ *            └────────────────────┘ └── unknown, or what came does not come out
  */
 import {
   type Cursor,
@@ -51,7 +51,7 @@ export function partsOf(rows: ReplicaRows, bucket: number, prefix: string): Read
 
 /** What is asked of a bucket; `null`: nothing, as far as the hub has told. */
 export function askOf(rows: ReplicaRows, bucket: BucketRow): BucketAsk | null {
-  const { n, phase, after, cursor, hubEnd, statesOnly } = bucket;
+  const { n, phase, after, cursor, hubEnd } = bucket;
   switch (phase) {
     case "states":
       return { kind: "members", after, want: "states" };
@@ -60,8 +60,7 @@ export function askOf(rows: ReplicaRows, bucket: BucketRow): BucketAsk | null {
     case "compare":
       return comparing(rows, n);
     case "follow":
-      if (hubEnd === endOf(cursor) && cursor.line === 0) return null;
-      return statesOnly ? { kind: "compare", ranges: [rangeOf(rows, n, ROOT)], fetch: [] } : { kind: "follow", at: cursor };
+      return hubEnd === endOf(cursor) && cursor.line === 0 ? null : { kind: "follow", at: cursor };
   }
 }
 
@@ -69,19 +68,36 @@ function comparing(rows: ReplicaRows, bucket: number): BucketAsk {
   const fetch = rows.todo(bucket, "fetch", FETCHED_AT_ONCE);
   const prefixes = fetch.length > 0 ? [] : rows.todo(bucket, "range", MAX_RANGES);
   const ranges = (prefixes.length === 0 && fetch.length === 0 ? [ROOT] : prefixes).map((prefix) => rangeOf(rows, bucket, prefix));
-  return { kind: "compare", ranges, fetch };
+  const have = partsHere(rows, bucket, fetch);
+  return { kind: "compare", ranges, fetch, ...(have === null ? {} : { have }) };
+}
+
+/** Of histories that are longer than a page: how many of their first events are here; `null`: there are none. */
+function partsHere(rows: ReplicaRows, bucket: number, fetch: readonly string[]): Record<string, number> | null {
+  const have: Record<string, number> = {};
+  for (const id of fetch) {
+    const parts = rows.countParts(bucket, id);
+    if (parts > 0) have[id] = parts;
+  }
+  return Object.keys(have).length === 0 ? null : have;
 }
 
 /** Begins to compare a bucket, from all of it on. */
 export function compareAll(rows: ReplicaRows, bucket: number): void {
   rows.clearTodo(bucket);
+  rows.removeParts(bucket);
   rows.setPhase(bucket, "compare", null);
 }
 
 /** The next phase once all members have come. */
 export function filled(rows: ReplicaRows, { n, phase, statesOnly }: BucketRow): void {
-  if (phase === "states" && !statesOnly) rows.setPhase(n, "events", null);
-  else compareAll(rows, n);
+  rows.setPhase(n, phase === "states" && !statesOnly ? "events" : "compare", null);
+}
+
+/** Fills a bucket of which nothing is here; compares any other. */
+export function fillOrCompare(rows: ReplicaRows, bucket: number): void {
+  compareAll(rows, bucket);
+  if (rows.countMembers(bucket) === 0) rows.setPhase(bucket, "states", null);
 }
 
 /** A bucket that the hub has nothing of is followed from its beginning. */

@@ -49,15 +49,25 @@ export const digestAfter = (before: Hash, events: readonly { readonly hash: Hash
 /** An entity as a section brings it, checked. */
 export interface CheckedMember {
   readonly member: PagedMember;
+  /** Its whole history, or as much of it as has come. */
   readonly events: readonly CheckedEvent[];
+  /** `false`: more of its history is to come. */
+  readonly isWhole: boolean;
 }
 
-/** A member whose digest follows from its events, if these came. Throws `Mismatch`. */
-export function checkedMember(member: PagedMember, own: OwnEvents): CheckedMember {
-  const events = member.events.map((event) => checked(event, own));
-  if (events.length > 0 && digestAfter(GENESIS, events) !== member.digest)
+/**
+ * A member whose digest follows from its events, if these came. `before`: parts of its history that came earlier. `mayGoOn`: the page had no room for the rest of it. Throws `Mismatch`.
+ */
+export function checkedMember(
+  member: PagedMember,
+  own: OwnEvents,
+  { before, mayGoOn }: { readonly before: readonly PagedEvent[]; readonly mayGoOn: boolean },
+): CheckedMember {
+  const events = [...before, ...member.events].map((event) => checked(event, own));
+  const isWhole = events.length === 0 || digestAfter(GENESIS, events) === member.digest;
+  if (!isWhole && !(mayGoOn && member.events.length > 0))
     throw new Mismatch(`the digest of ${member.entityId} does not follow from its events`);
-  return { member, events };
+  return { member, events, isWhole };
 }
 
 /** A line with what it makes of its entity. */

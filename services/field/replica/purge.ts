@@ -20,8 +20,11 @@ export interface PurgeDeps {
   readonly entities: Entities;
 }
 
-/** A member that leaves its bucket. */
-export type Leaving = Pick<MemberRow, "key" | "entity" | "digest">;
+/** A member that leaves its bucket, with the digest that it has then. */
+export interface Leaving extends Pick<MemberRow, "key" | "entity" | "digest"> {
+  /** Events of it that came with its leaving, and were never kept. */
+  readonly passedOver?: number;
+}
 
 /** Deletes members that have left a bucket, inside the caller's transaction, and notes what is to be said of it. */
 export function purgeMembers(
@@ -33,13 +36,13 @@ export function purgeMembers(
   const { rows, entities } = deps;
   let [count, events, sum] = [0, 0, 0n];
   const gone: EntityRow[] = [];
-  for (const { key, entity: n, digest } of leaving) {
+  for (const { key, entity: n, digest, passedOver = 0 } of leaving) {
     rows.removeMember(bucket.n, key, n);
     const entity = rows.entity(n);
     // What another bucket of this device has stays.
     if (entity === undefined || rows.membershipsOf(n).length > 0) continue;
     count++;
-    events += rows.countPlaced(n);
+    events += rows.countPlaced(n) + passedOver;
     sum += partOf(entity.id, digest, sha256Hex);
     entities.remove(n, entity);
     gone.push(entity);

@@ -125,6 +125,7 @@ export function openReplicaRows(db: DatabaseSync) {
     truncate: (): boolean => Number(db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.busy ?? 0) === 0,
     ...bucketRows(prepared),
     ...todoRows(prepared),
+    ...partRows(prepared),
     ...entityRows(prepared),
     ...memberRows(db, prepared),
     ...eventRows(prepared),
@@ -174,6 +175,7 @@ const bucketRows = (prepared: Prepared) => ({
   removeBucket(n: number): void {
     prepared("DELETE FROM replica_bucket WHERE n = ?").run(n);
     prepared("DELETE FROM replica_todo WHERE bucket = ?").run(n);
+    prepared("DELETE FROM replica_part WHERE bucket = ?").run(n);
   },
   setPhase(n: number, phase: Phase, after: string | null): void {
     prepared("UPDATE replica_bucket SET phase = ?, after = ? WHERE n = ?").run(phase, after, n);
@@ -207,6 +209,31 @@ const todoRows = (prepared: Prepared) => ({
   },
   clearTodo(bucket: number): void {
     prepared("DELETE FROM replica_todo WHERE bucket = ?").run(bucket);
+  },
+});
+
+/** Parts of histories that are longer than a page. They count for nothing until the last has come and the digest follows from them. */
+const partRows = (prepared: Prepared) => ({
+  /** The events that have come so far, as JSON, in their order. */
+  partsOf: (bucket: number, id: string): string[] =>
+    prepared("SELECT event FROM replica_part WHERE bucket = ? AND id = ? ORDER BY n")
+      .all(bucket, id)
+      .map(({ event }) => String(event)),
+  countParts: (bucket: number, id: string): number =>
+    Number(prepared("SELECT count(*) AS n FROM replica_part WHERE bucket = ? AND id = ?").get(bucket, id)?.n ?? 0),
+  addPart(bucket: number, id: string, n: number, event: string): void {
+    prepared("INSERT INTO replica_part VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET event = excluded.event").run(
+      bucket,
+      id,
+      n,
+      event,
+    );
+  },
+  removePartsOf(bucket: number, id: string): void {
+    prepared("DELETE FROM replica_part WHERE bucket = ? AND id = ?").run(bucket, id);
+  },
+  removeParts(bucket: number): void {
+    prepared("DELETE FROM replica_part WHERE bucket = ?").run(bucket);
   },
 });
 

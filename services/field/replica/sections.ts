@@ -1,8 +1,8 @@
 /** Takes the sections of a page, each as a whole: what it brings is checked first, and then written. */
-import { GENESIS, type Hash, rangeKey } from "../../core/index.ts";
+import { GENESIS, type Hash, positionFromNumber, positionFromText, positionToText, rangeKey } from "../../core/index.ts";
 import { sha256Hex } from "../../core/node.ts";
-import type { BucketAsk, Section } from "../../exchange/protocol/index.ts";
-import { compareAll, endOf, filled, partsOf, rangeOf } from "./asks.ts";
+import type { BucketAsk, PagedEvent, Section } from "../../exchange/protocol/index.ts";
+import { compareAll, endOf, filled, fillOrCompare, partsOf, rangeOf } from "./asks.ts";
 import { type CheckedLine, type CheckedMember, checkedLines, checkedMember, Mismatch, type OwnEvents } from "./check.ts";
 import type { CheckedEvent } from "./entities.ts";
 import type { Leaving, PurgeDeps } from "./purge.ts";
@@ -23,6 +23,8 @@ export interface SectionDone {
   readonly entities: number;
   /** Members that left the bucket. They are deleted when the whole page is taken, unless another bucket of the page has them. `null`: no line told of any. */
   readonly leaving: readonly Leaving[] | null;
+  /** The seal up to which the replica has the bucket; `null`: that of the page. */
+  readonly seal: number | null;
   readonly taken: readonly CheckedEvent[];
 }
 
@@ -34,10 +36,12 @@ const keyOf = (entityId: string): string => rangeKey(entityId, sha256Hex);
 export function takeSection(deps: TakeDeps, bucket: BucketRow, section: Section, asked: BucketAsk): void {
   switch (section.kind) {
     case "lines":
-      if (asked.kind === "follow") takeLines(deps, bucket, section);
+      if (asked.kind !== "follow") return;
+      if (bucket.statesOnly) stand(deps, bucket, section);
+      else takeLines(deps, bucket, section);
       return;
     case "members":
-      if (asked.kind !== "follow") takeMembers(deps, bucket, section, asked);
+      if (asked.kind !== "follow" || bucket.statesOnly) takeMembers(deps, bucket, section, asked);
       return;
     case "ranges":
       if (asked.kind === "compare") takeRanges(deps, bucket, section);
@@ -49,7 +53,7 @@ export function takeSection(deps: TakeDeps, bucket: BucketRow, section: Section,
       if (asked.kind === "compare") takeSame(deps, bucket, section);
       return;
     case "unknown":
-      if (asked.kind === "follow") compareAll(deps.rows, bucket.n);
+      if (asked.kind === "follow") fillOrCompare(deps.rows, bucket.n);
       return;
   }
 }
@@ -65,12 +69,12 @@ interface Story {
   readonly events: CheckedEvent[];
   /** Whether `events` begin with the entity's first event. */
   isWhole: boolean;
-  /** The digest after the last line; `null`: it has left. */
+  /** The digest after the last line; `null`: it has left, with the digest `left`. */
   digest: Hash | null;
+  left: Hash;
 }
 
 function takeLines(deps: TakeDeps, bucket: BucketRow, section: Of<"lines">): void {
-  const { rows } = deps;
   const known = new Map<string, MemberRow | undefined>();
   const digestOf = (entityId: string): Hash | null => {
     const member = memberOf(deps, bucket, entityId);
@@ -82,20 +86,26 @@ function takeLines(deps: TakeDeps, bucket: BucketRow, section: Of<"lines">): voi
   const stories = storiesOf(lines);
   const leaving: Leaving[] = [];
   let [events, entities] = [0, 0];
-  for (const [entityId, { events: came, isWhole, digest }] of stories) {
+  for (const [entityId, { events: came, isWhole, digest, left }] of stories) {
     const member = known.get(entityId);
     if (digest === null) {
-      if (member !== undefined) leaving.push(member);
+      if (member !== undefined) leaving.push({ ...member, digest: left, passedOver: came.length });
       continue;
     }
     entities++;
     events += takeEvents(deps, bucket, { entityId, digest, events: came, isWhole, isNow: false });
   }
   remove(deps, bucket, leaving);
-  rows.setCursor(bucket.n, section.to);
-  if (!deps.hasMore) rows.setHubEnd(bucket.n, endOf(section.to));
+  stand(deps, bucket, section);
   const hasExits = lines.some(({ line }) => line.kind === "exit");
-  deps.note({ events, entities, leaving: hasExits ? leaving : null, taken: lines.flatMap((line) => line.events) });
+  const seal = section.to.line === 0 ? section.to.seal : null;
+  deps.note({ events, entities, leaving: hasExits ? leaving : null, seal, taken: lines.flatMap((line) => line.events) });
+}
+
+/** Notes where the replica stands in a bucket's feed. */
+function stand({ rows, hasMore }: TakeDeps, { n }: BucketRow, { to }: Of<"lines">): void {
+  rows.setCursor(n, to);
+  if (!hasMore) rows.setHubEnd(n, endOf(to));
 }
 
 function storiesOf(lines: readonly CheckedLine[]): ReadonlyMap<string, Story> {
@@ -103,11 +113,12 @@ function storiesOf(lines: readonly CheckedLine[]): ReadonlyMap<string, Story> {
   for (const { line, events, digest } of lines) {
     let story = stories.get(line.entityId);
     if (story === undefined || line.kind === "enter") {
-      story = { events: [], isWhole: line.kind === "enter", digest: null };
+      story = { events: [], isWhole: line.kind === "enter", digest: null, left: digest };
       stories.set(line.entityId, story);
     }
     story.events.push(...events);
     story.digest = line.kind === "exit" ? null : digest;
+    story.left = digest;
   }
   return stories;
 }
@@ -149,33 +160,44 @@ function stay(rows: TakeDeps["rows"], n: number): void {
 
 function takeMembers(deps: TakeDeps, bucket: BucketRow, section: Of<"members">, asked: BucketAsk): void {
   const { rows } = deps;
-  const isByName = asked.kind === "compare";
+  const isByName = asked.kind !== "members";
   if (!isByName && section.after !== null && bucket.after !== null && section.after <= bucket.after)
     throw new Mismatch("its members do not go on from where they were asked for");
-  const members = section.members.map((member) => checkedMember(member, deps.own));
+  const last = section.members.length - 1;
+  const members = section.members.map((member, i) => {
+    const before = isByName ? rows.partsOf(bucket.n, member.entityId).map(partIn) : [];
+    return checkedMember(member, deps.own, { before, mayGoOn: i === last && deps.hasMore });
+  });
   let events = 0;
   for (const member of members) events += takeMember(deps, bucket, member);
   const leaving = section.gone.flatMap((entityId) => memberOf(deps, bucket, entityId) ?? []);
   remove(deps, bucket, leaving);
   if (isByName) {
-    for (const { entityId } of section.members) rows.removeTodo(bucket.n, "fetch", entityId);
+    for (const { member, isWhole } of members) if (isWhole) rows.removeTodo(bucket.n, "fetch", member.entityId);
     for (const entityId of section.gone) rows.removeTodo(bucket.n, "fetch", entityId);
   } else if (section.after === null) filled(rows, bucket);
   else rows.setPhase(bucket.n, bucket.phase, section.after);
   const left = section.gone.length > 0 ? leaving : null;
-  deps.note({ events, entities: members.length, leaving: left, taken: members.flatMap((member) => member.events) });
+  deps.note({ events, entities: members.length, leaving: left, seal: null, taken: members.flatMap((member) => member.events) });
 }
 
 /** Takes an entity as the bucket has it now. Returns how many events are new here. */
-function takeMember(deps: TakeDeps, bucket: BucketRow, { member, events }: CheckedMember): number {
+function takeMember(deps: TakeDeps, bucket: BucketRow, { member, events, isWhole }: CheckedMember): number {
   const { rows, entities } = deps;
   const { entityId, digest, states } = member;
+  if (!isWhole) {
+    const first = events.length - member.events.length;
+    for (const [i, event] of member.events.entries()) rows.addPart(bucket.n, entityId, first + i, partText(event));
+    rows.addTodo(bucket.n, "fetch", entityId);
+    return 0;
+  }
+  rows.removePartsOf(bucket.n, entityId);
   const known = memberOf(deps, bucket, entityId);
   if (events.length > 0) {
     if (known?.hasEvents && known.digest === digest) return 0;
     return takeEvents(deps, bucket, { entityId, digest, events, isWhole: true, isNow: true });
   }
-  if (known !== undefined && known.digest === digest) return 0;
+  if ((known !== undefined && known.digest === digest) || adopted(deps, bucket, entityId, digest)) return 0;
   const entity = { type: bucket.entityType, id: entityId };
   const n = entities.numberOf(entity);
   stay(rows, n);
@@ -193,6 +215,9 @@ function takeRanges({ rows }: TakeDeps, bucket: BucketRow, { ranges }: Of<"range
   for (const [parent, parts] of byParent) {
     const ours = partsOf(rows, bucket.n, parent);
     rows.removeTodo(bucket.n, "range", parent);
+    // Where the bucket has nothing, and this replica has something.
+    const named = new Set(parts.map(({ prefix }) => prefix));
+    for (const prefix of ours.keys()) if (!named.has(prefix)) rows.addTodo(bucket.n, "range", prefix);
     for (const { prefix, count, fingerprint } of parts) {
       const mine = ours.get(prefix);
       if ((mine?.count ?? 0) === count && (count === 0 || mine?.fingerprint === fingerprint)) continue;
@@ -207,11 +232,31 @@ function takeListed(deps: TakeDeps, bucket: BucketRow, { prefix, entities }: Of<
   const theirs = new Map(entities.map(({ entityId, digest }) => [entityId, digest]));
   const mine = new Map(rows.membersIn(bucket.n, prefix).map((member) => [member.id, member]));
   rows.removeTodo(bucket.n, "range", prefix);
-  for (const [entityId, digest] of theirs) if (mine.get(entityId)?.digest !== digest) rows.addTodo(bucket.n, "fetch", entityId);
+  for (const [entityId, digest] of theirs)
+    if (mine.get(entityId)?.digest !== digest && !adopted(deps, bucket, entityId, digest))
+      rows.addTodo(bucket.n, "fetch", entityId);
   const leaving = [...mine.values()].filter(({ id }) => !theirs.has(id));
   remove(deps, bucket, leaving);
   if (bucket.phase !== "compare") rows.setPhase(bucket.n, "compare", null);
-  deps.note({ events: 0, entities: 0, leaving: leaving.length > 0 ? leaving : null, taken: [] });
+  deps.note({ events: 0, entities: 0, leaving: leaving.length > 0 ? leaving : null, seal: null, taken: [] });
+}
+
+/** An entity whose whole history another bucket of this device has need not be fetched. */
+function adopted({ rows }: TakeDeps, bucket: BucketRow, entityId: string, digest: Hash): boolean {
+  const n = rows.entityBy(bucket.entityType, entityId)?.n;
+  if (n === undefined) return false;
+  if (!rows.membershipsOf(n).some((other) => other.bucket !== bucket.n && other.hasEvents && other.digest === digest))
+    return false;
+  rows.setMember(bucket.n, { key: keyOf(entityId), entity: n, digest, hasEvents: true });
+  return true;
+}
+
+/** A part of a history as it is kept until the rest has come. */
+const partText = (event: PagedEvent): string => JSON.stringify({ ...event, position: positionToText(event.position) });
+function partIn(text: string): PagedEvent {
+  // Written by `partText`.
+  const { position, ...event } = JSON.parse(text) as Omit<PagedEvent, "position"> & { readonly position: string };
+  return { ...event, position: positionFromText(position) ?? positionFromNumber(0) };
 }
 
 function takeSame({ rows }: TakeDeps, bucket: BucketRow, { at }: Of<"same">): void {

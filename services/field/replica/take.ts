@@ -41,7 +41,7 @@ export function takePage(deps: PageDeps, page: Page, asked: Asked): PageTaken {
   }
   if (page.ends !== null) takeEnds(deps, page.ends);
   const { refused, leaving, taken, events, entities } = takeSections(deps, page, asked);
-  for (const [bucket, members] of leaving) purged.push(purgeMembers(deps, bucket, members, { seal: deps.seal, reason: "left" }));
+  for (const { bucket, members, seal } of leaving) purged.push(purgeMembers(deps, bucket, members, { seal, reason: "left" }));
   for (const bucket of rows.buckets()) begun(rows, bucket);
   const stamps = taken.filter(({ held, clock }) => held === null && clock === null).map(({ head }) => parseHlc(head.hlc));
   hear(deps.store, stamps, { ownMs: deps.now(), hubMs: page.nowMs });
@@ -50,7 +50,7 @@ export function takePage(deps: PageDeps, page: Page, asked: Asked): PageTaken {
 
 interface SectionsTaken {
   readonly refused: readonly Refused[];
-  readonly leaving: ReadonlyMap<Pick<BucketRow, "n" | "id">, readonly Leaving[]>;
+  readonly leaving: readonly { readonly bucket: BucketRow; readonly members: readonly Leaving[]; readonly seal: number }[];
   readonly taken: readonly CheckedEvent[];
   readonly events: number;
   readonly entities: number;
@@ -60,7 +60,7 @@ function takeSections(deps: PageDeps, page: Page, asked: Asked): SectionsTaken {
   const { rows } = deps;
   const own = ownEvents(deps);
   const refused: Refused[] = [];
-  const leaving = new Map<BucketId, { readonly bucket: BucketRow; readonly members: Leaving[] }>();
+  const leaving = new Map<BucketId, { readonly bucket: BucketRow; readonly members: Leaving[]; seal: number }>();
   const taken: CheckedEvent[] = [];
   const broken = new Set<BucketId>();
   let [events, entities] = [0, 0];
@@ -73,7 +73,8 @@ function takeSections(deps: PageDeps, page: Page, asked: Asked): SectionsTaken {
       entities += done.entities;
       for (const event of done.taken) taken.push(event);
       if (done.leaving === null) return;
-      const known = leaving.get(bucket.id) ?? { bucket, members: [] };
+      const known = leaving.get(bucket.id) ?? { bucket, members: [], seal: 0 };
+      known.seal = Math.max(known.seal, done.seal ?? deps.seal);
       known.members.push(...done.leaving);
       leaving.set(bucket.id, known);
     };
@@ -89,7 +90,7 @@ function takeSections(deps: PageDeps, page: Page, asked: Asked): SectionsTaken {
   for (const [id, ask] of Object.entries(asked)) answered(deps, page, id as BucketId, ask);
   return {
     refused,
-    leaving: new Map([...leaving.values()].map(({ bucket, members }) => [bucket, members])),
+    leaving: [...leaving.values()],
     taken,
     events,
     entities,

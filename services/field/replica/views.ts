@@ -84,7 +84,9 @@ export function openViews(
       set(
         open.map((each) => {
           const theirs = shapes[each.view.name];
-          const isOlder = theirs !== undefined && theirs !== each.shape;
+          // Pages name the shapes of what they bring.
+          if (theirs === undefined) return each;
+          const isOlder = theirs !== each.shape;
           if (isOlder === each.isOlder) return each;
           isNews = true;
           rows.setView({ name: each.view.name, shape: each.shape, readers: canonicalize(each.readers), isOlder });
