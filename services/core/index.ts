@@ -241,8 +241,8 @@ export {
   type Settlement,
   settledBy,
 } from "./release.ts";
-export { deviceRevokedWords, saysRevoked, siteRevokedWords } from "./revoked.ts";
 export { type ConfirmedPurge, PURGED, type Purge, purgeConfirmed, REPLICA_ENTITY } from "./replica.ts";
+export { deviceRevokedWords, saysRevoked, siteRevokedWords } from "./revoked.ts";
 export { SCHEMA_ENTITY } from "./schema-event.ts";
 export { sha256 } from "./sha256.ts";
 export {

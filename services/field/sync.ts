@@ -23,7 +23,7 @@ import {
   pullResultOf,
 } from "./replica/pull.ts";
 import { openTransport } from "./transport.ts";
-import { type Transport, whatIsThere } from "./way.ts";
+import { type Transport, type TransportOptions, whatIsThere } from "./way.ts";
 
 /** How long a device waits for the receipt of a batch that the broker has taken. */
 export const REPLY_TIMEOUT_MS = 15_000;
@@ -54,6 +54,8 @@ export interface SyncOptions extends PushOptions {
   readonly maxTries?: number;
   /** Give up at once if nothing listens at the address: for somebody who waits and can correct it. */
   readonly failFast?: boolean;
+  /** Opens the way to the hub; default: by the address. For an app that has a way of its own, and for tests. */
+  readonly open?: (options: TransportOptions) => Promise<Transport>;
   /** Pauses between tries; replaceable so that a test need not wait. */
   readonly sleep?: (ms: number) => Promise<void>;
   readonly random?: () => number;
@@ -211,10 +213,10 @@ async function trying(options: SyncOptions, { once, progress, gaveUp, mostTries 
 /** The way to a hub, and what this device knows of it and says of itself. */
 export async function openWay(
   { store, now }: PushDeps,
-  { url, token, nats, replyTimeoutMs = REPLY_TIMEOUT_MS }: SyncOptions,
+  { url, token, nats, replyTimeoutMs = REPLY_TIMEOUT_MS, open = openTransport }: SyncOptions,
 ): Promise<Transport> {
   const given = { url, ...(token === undefined ? {} : { token }) };
-  const transport = await openTransport({
+  const transport = await open({
     ...given,
     identity: openIdentity(store, { ...given, now }),
     ...(nats === undefined ? {} : { nats }),
