@@ -10,6 +10,7 @@ import { type EntityState, type Projection, packState, unpackState, waitingFor }
 import { headOf } from "../reading.ts";
 import type { OriginRow } from "../rows.ts";
 import type { Store } from "../store.ts";
+import type { PlacedEvent } from "./event-rows.ts";
 import {
   type Counted,
   countedOf,
@@ -22,7 +23,7 @@ import {
   type Target,
   withOwn,
 } from "./fold.ts";
-import type { PlacedEvent, ReplicaRows } from "./rows.ts";
+import type { ReplicaRows } from "./rows.ts";
 import type { Known, Own, Shown, ViewRows } from "./view-rows.ts";
 
 /** A view whose tables are open. */
@@ -126,7 +127,7 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
     placed: (Folding & { readonly packed?: string }) | null,
     { top, last }: { readonly top: OnTop; readonly last: Pick<Known, "lastPosition" | "lastChangedMs"> },
   ): void => {
-    const own = top.events.length === 0 ? null : withOwn(open, id, placed?.state, top.events, gate);
+    const own = top.events.length === 0 ? null : withOwn(open, id, { placed: placed?.state, own: top.events }, gate);
     const shown = own ?? placed;
     if (shown === null) {
       if (open.rows.known(n) === undefined) return;
@@ -254,7 +255,7 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
       for (const open of viewsOf(entity.type)) {
         const known = open.rows.known(n);
         const before = stateIn(known?.shown ?? known?.placed);
-        const now = withOwn(open, entity.id, before, [counted], gate);
+        const now = withOwn(open, entity.id, { placed: before, own: [counted] }, gate);
         if (now === null) {
           if (known !== undefined) open.rows.setOwn(n, own);
         } else {

@@ -21,7 +21,7 @@ import {
   rowWith,
 } from "../../merge/engine.ts";
 import type { EventHead } from "../reading.ts";
-import type { PlacedEvent } from "./rows.ts";
+import type { PlacedEvent } from "./event-rows.ts";
 
 /** An event as views count it: for a release, the event that was released, with the data that were released. */
 export interface Counted {
@@ -143,8 +143,7 @@ export function foldAll(target: Target, id: string, events: readonly Counted[], 
 export function withOwn(
   target: Target,
   id: string,
-  placed: EntityState | undefined,
-  own: readonly Counted[],
+  { placed, own }: { readonly placed: EntityState | undefined; readonly own: readonly Counted[] },
   gate: Reader,
 ): Pick<Folding, "state" | "row"> | null {
   let best: Pick<Folding, "state" | "row"> | null = null;

@@ -3,8 +3,9 @@ import type { BucketId, EntityRef, Hash, OriginId, ScopeValue, Seq, Vector } fro
 import type { BucketAsk, Page, Purge } from "../../exchange/protocol/index.ts";
 import type { EntityState } from "../../merge/engine.ts";
 import type { EventHead } from "../reading.ts";
+import type { HubNote, OwnState } from "./event-rows.ts";
 import type { Written } from "./own.ts";
-import type { HubNote, OwnState, Phase } from "./rows.ts";
+import type { Phase } from "./rows.ts";
 import type { StoredRow } from "./view-rows.ts";
 
 /** A section that was not kept. */

@@ -10,7 +10,7 @@
 import type { DatabaseSync, SQLInputValue, SQLOutputValue } from "node:sqlite";
 import { isJsonObject, type JsonValue, type Vector } from "../../core/index.ts";
 import type { Column, Columns, FullRow, Projection } from "../../merge/engine.ts";
-import type { Prepared } from "./rows.ts";
+import { type Prepared, textOrNull } from "./prepared.ts";
 
 const SQL_TYPES: Readonly<Record<Column["type"], string>> = {
   text: "TEXT",
@@ -150,8 +150,8 @@ const vectorIn = (value: SQLOutputValue | undefined): Vector => {
   return (isJsonObject(found) ? found : {}) as Vector;
 };
 const OWN: readonly Own[] = ["pending", "confirmed", "quarantined"];
-const textOrNull = (value: SQLOutputValue | undefined): string | null => (typeof value === "string" ? value : null);
 
+// Long because its statements share the names of the columns.
 /** The SQL of one view's tables. `prepared` must be made anew when the tables are. */
 export function openViewRows(view: Projection, prepared: Prepared) {
   const columns = shownColumns(view);

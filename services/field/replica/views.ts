@@ -4,7 +4,8 @@ import type { Gate, Pins } from "../../gate/index.ts";
 import { entityViews, type Projection, shapeDigest, type View } from "../../merge/engine.ts";
 import type { Store } from "../store.ts";
 import type { OpenView } from "./entities.ts";
-import { preparer, type ReplicaRows, type ViewRow } from "./rows.ts";
+import { preparer } from "./prepared.ts";
+import type { ReplicaRows, ViewRow } from "./rows.ts";
 import { dropTables, makeTables, openViewRows } from "./view-rows.ts";
 
 export interface Views {
