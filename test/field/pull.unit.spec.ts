@@ -293,6 +293,8 @@ describe("what a device tells of an entity", () => {
     ]);
     expect(() => field.explain({ type: "beneficiary", id: "nobody" })).toThrow("this device has no beneficiary/nobody");
     expect(() => field.explain({ type: "beneficiary", id: personNo(1) }, { field: "shoe" })).toThrow("decided has no field shoe");
-    expect(() => field.explain({ type: "beneficiary", id: personNo(1) }, { view: "people" })).toThrow("people is not a view of entities of type beneficiary on this device");
+    expect(() => field.explain({ type: "beneficiary", id: personNo(1) }, { view: "people" })).toThrow(
+      "people is not a view of entities of type beneficiary on this device",
+    );
   });
 });
