@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { type Position, TributaryError } from "../core/index.ts";
-import { type Field, openField } from "../field/index.ts";
+import { type Field, type FieldName, openField } from "../field/index.ts";
 import type { Fits } from "../gate/index.ts";
 import { type Log, openLog } from "../log/index.ts";
 import { fitsViews } from "../merge/engine.ts";
@@ -144,4 +144,12 @@ export function cliEnd(args: readonly string[]): Promise<Ended> {
     child.on("error", reject);
     child.on("close", (code) => resolve({ code, stdout, stderr }));
   });
+}
+
+/** Opens the database of a device that folds the views itself, and so shows what others wrote. */
+export async function openReplicaTablet({ sitesDir }: StageFolders, name: FieldName): Promise<Tablet> {
+  const clock = storyClock();
+  const views = await loadViews(foldersHere());
+  const path = join(sitesDir, `${name.org}.${name.site}.${name.device}.db`);
+  return { field: openField({ path, name, schemas: SCHEMAS_DIR, views, now: clock.now }), clock };
 }

@@ -8,6 +8,7 @@ import type { Db } from "../views/index.ts";
 import type { Command } from "./args.ts";
 import { type AgencyFacts, agencies, writeProjections } from "./demo-agencies.ts";
 import { type FormFacts, tellForm } from "./demo-form.ts";
+import { type ReplicaFacts, tellReplicas } from "./demo-replicas.ts";
 import { type RestoreFacts, tellRestore } from "./demo-restore.ts";
 import { PERSON, type SiteFacts, sites } from "./demo-sites.ts";
 import { cli, ORG, type Stage, type StageFolders, untilProjected, withViews } from "./demo-stage.ts";
@@ -18,6 +19,7 @@ import { startHub } from "./supervise.ts";
 /** The facts of a run, as `--json` prints them: the facts of the chapters that were told. */
 interface Facts extends Partial<SiteFacts> {
   readonly chapters: readonly string[];
+  readonly replicas?: ReplicaFacts;
   readonly agencies?: AgencyFacts;
   readonly form?: FormFacts;
   readonly restore?: RestoreFacts;
@@ -42,6 +44,15 @@ const CHAPTERS: readonly Chapter[] = [
     tell: sites,
     isGood: ({ chainsIntact, viewsMatchLog, inLogExactlyOnce, acknowledged, events }) =>
       chainsIntact === true && viewsMatchLog === true && inLogExactlyOnce === acknowledged && acknowledged === events,
+  },
+  {
+    name: "replicas",
+    shows:
+      "What the hub knows comes down: Kampala's tablet shows, offline, what Nairobi wrote; a household moves away, and nothing of it stays on a tablet that may not hold it.",
+    tell: async (stage) => ({
+      replicas: await withViews(stage, (db, log) => tellReplicas(stage, { db, projected: () => untilProjected(log, db) })),
+    }),
+    isGood: ({ replicas }) => replicas!.rowsEqual && replicas!.purgesConfirmed > 0 && replicas!.bytesOutOfScope === 0,
   },
   {
     name: "agencies",

@@ -24,6 +24,7 @@ import {
   scopedViews,
   type View,
 } from "../../services/merge/engine.ts";
+import { pinsFor } from "../../services/projector/builds.ts";
 import { toFoldEvent } from "../../services/projector/fold-event.ts";
 import { entityName } from "../../services/views/feed/lines.ts";
 import { caseIdOf } from "../../services/views/write/case-of.ts";
@@ -62,9 +63,11 @@ export function memoryFold(views: readonly View[], gate: Gate) {
   const cases = new Map<string, { readonly entityType: string; readonly entityId: string }>();
   const parkedName = (view: string, id: string): string => `${view}\n${id}`;
 
-  const read = ({ entry }: Counted) => {
+  // As a build that is begun now reads them.
+  const pins = new Map(entities.map((view) => [view.name, pinsFor(gate, view)]));
+  const read = (view: Projection, { entry }: Counted) => {
     if (entry.content.kind !== "accepted") throw new Error("what counts was accepted");
-    return toFoldEvent(entry, entry.content.data, gate, {});
+    return toFoldEvent(entry, entry.content.data, gate, pins.get(view.name) ?? {});
   };
   const noteCases = (view: Projection, id: string, state: EntityState): void => {
     for (const { register } of decisionsOf(view, state))
@@ -76,7 +79,7 @@ export function memoryFold(views: readonly View[], gate: Gate) {
   const foldInto = (view: Projection, id: string, one: Counted): void => {
     const held = states.get(view.name)!;
     try {
-      const folded = fold(view, held.get(id), read(one));
+      const folded = fold(view, held.get(id), read(view, one));
       if (folded === null) return;
       checkRow(view, rowWith(view, id, folded.state));
       held.set(id, folded.state);
@@ -114,7 +117,7 @@ export function memoryFold(views: readonly View[], gate: Gate) {
         const { steps, shown, stop } = foldAnew(
           view,
           id,
-          all.map((one) => () => read(one)),
+          all.map((one) => () => read(view, one)),
         );
         const last = steps.slice(0, shown).findLast(({ folded }) => folded !== null)?.folded;
         if (last != null) {

@@ -1,0 +1,26 @@
+import { rmSync } from "node:fs";
+import { afterAll, expect, it } from "vitest";
+import { newDir } from "../support/home.ts";
+import { SEED } from "../support/random.ts";
+import { type Counts, NOTHING, simulate } from "../support/simulation.ts";
+
+const IS_QUICK = process.env.TRIBUTARY_TEST_QUICK === "1";
+const SEEDS = IS_QUICK ? 30 : 300;
+/** The first seed. `TRIBUTARY_TEST_SEED` plays others; the failing one is named in what fails. */
+const FIRST = SEED % 1_000_000;
+
+const dir = newDir("simulation");
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+it(`replicas show what the hub shows of what they may hold, and keep nothing else, whatever befalls network, hub and devices (seeds from ${FIRST})`, async () => {
+  const all: Counts = { ...NOTHING };
+  const problems: string[] = [];
+  for (let seed = FIRST; seed < FIRST + SEEDS && problems.length === 0; seed++) {
+    const found = await simulate(seed, dir);
+    problems.push(...found.problems.map((problem) => `seed ${seed}: ${problem}`));
+    for (const name of Object.keys(all) as (keyof Counts)[]) all[name] += found.counts[name];
+  }
+  expect(problems).toEqual([]);
+  // A run in which something never happens shows nothing of it.
+  expect(Object.entries(all).filter(([, times]) => times === 0)).toEqual([]);
+});
