@@ -33,7 +33,7 @@ export { decodeBatch, decodeBatchInTurns } from "./batch/decode.ts";
 export { encodeBatch } from "./batch/encode.ts";
 export { peekOrigin, peekSender } from "./batch/frame.ts";
 export { BATCH_SCHEMA, HEADS_SCHEMA, MORE } from "./batch/schema.ts";
-export { type Bucket, bucketIdOf, isBucketId, isSameBucket, type ScopeValue } from "./bucket.ts";
+export { type Bucket, bucketIdOf, isBucketId, isSameBucket, quarantineBucket, type ScopeValue } from "./bucket.ts";
 export { CASE_ENTITY, CASE_NOTES, RESOLVED } from "./case.ts";
 export { type ChainHash, eventText, hashOf } from "./chain.ts";
 export { type Clip, type ClipCode, type Clips, clippedBasis, clipsFromStored, clipsToStored, clipWords } from "./clip.ts";

@@ -46,8 +46,9 @@ export {
   sqlState,
   wordsOf,
 } from "./failures.ts";
-export { entityName, type FeedChanges, type FeedRow, feedChanges, type Move, type Placement } from "./feed/lines.ts";
+export { bucketIds, entityName, type FeedChanges, type FeedRow, feedChanges, type Move, type Placement } from "./feed/lines.ts";
 export { type BeforeSealing, type Sealed, type SealedEntity, type SealedRow, seal, type UnsealedRow } from "./feed/sealing.ts";
+export { bringFeedInLine, clearFeedBeyond, isFeedInLine } from "./feed-in-line.ts";
 export { dropForkCasesBut, type ForkCase, nextForkRevision, writeForkCase } from "./fork-cases.ts";
 export { parkedCounts, type ShardsNow, shardsNow } from "./health.ts";
 export { type FoldedIncarnation, foldedIncarnations, incarnationOf, noteIncarnation } from "./incarnations.ts";
@@ -179,6 +180,7 @@ export { changeLayout, prepareSwap, type Swap, swap } from "./swap.ts";
 export { createIndexes, shapeOf } from "./tables.ts";
 export { copyAudit, writeAuditRow, writeCanary } from "./write/audit.ts";
 export { writeCaseNotes } from "./write/case-notes.ts";
+export { lockFeed, placeCaseNotes, writeFeed } from "./write/feed.ts";
 export { writeHistory } from "./write/history.ts";
 export { writeOrigins } from "./write/origins.ts";
 export {
