@@ -23,6 +23,8 @@ export default defineProjection({
     location: ["district", "village"],
   },
   resolve: { others: lastWriteWins },
+  // Which sites may hold a person is decided by where the person lives.
+  scopeBy: ["district"],
   events: {
     "beneficiary.registered": set(),
     "beneficiary.updated": set(),

@@ -21,12 +21,12 @@ import {
   schemaVersion,
 } from "../gate/index.ts";
 import { loadCasters, loadSchemas } from "../gate/node.ts";
-import { narrowColumns, type UnfedEvent, unfedEvents, type View } from "../merge/engine.ts";
+import { narrowColumns, personalScopes, type UnfedEvent, unfedEvents, type View } from "../merge/engine.ts";
 import type { Command } from "./args.ts";
 import { refOf, schemaText } from "./commands-schema.ts";
 import { foldersHere, foldersOf, loadForms, loadViews, schemasHere, viewsOf } from "./folders.ts";
 import { counted, table } from "./output.ts";
-import { findingLines, withHubGate } from "./registry.ts";
+import { findingLines, personalWords, withHubGate } from "./registry.ts";
 import { type CheckResult, sarif } from "./sarif.ts";
 import { systemWords } from "./system-errors.ts";
 
@@ -172,8 +172,19 @@ async function comparedWithViews(
         file: fileOf(dir, { subject, version }),
       }),
     );
+    const personal: CheckResult[] = personalScopes(views, formsOf(loadSchemas(dir, { trusted: true }))).map((found) => ({
+      subject: found.subject,
+      version: found.version,
+      severity: "error",
+      rule: "personal-scope",
+      path: `/${found.member}`,
+      message: personalWords(found),
+      hint: `Take ${found.column} out of scopeBy of ${found.view}.`,
+      finding: null,
+      file: fileOf(dir, found),
+    }));
     const unfed = isProjects ? unfedEvents(views, declaredIn(loadForms({ schemas: dir }, { trusted: true }))) : [];
-    return { narrow, unfed: unfed.map((each) => unfedResult(each, folder)) };
+    return { narrow: [...personal, ...narrow], unfed: unfed.map((each) => unfedResult(each, folder)) };
   } catch (error) {
     skipped(`Forms were not compared with the views' columns: ${messageOf(error)}`);
     return { narrow: [], unfed: [] };

@@ -4,7 +4,7 @@ import { type Casters, createGate, type Finding, formsOf, type Gate, type Regist
 import { openRegistry } from "../gate/node.ts";
 import { type Doorkeeper, MAY_READ_SCHEMAS, SCOPE_SCHEMAS } from "../http/index.ts";
 import { type Log, openLog } from "../log/index.ts";
-import { narrowColumns } from "../merge/engine.ts";
+import { narrowColumns, type PersonalScope, personalScopes } from "../merge/engine.ts";
 import { castersOf, type Folders, foldersOf, loadForms, loadViews } from "./folders.ts";
 import { hubDir } from "./paths.ts";
 import { runningHub } from "./reach.ts";
@@ -95,6 +95,23 @@ export async function narrowerThan(store: SchemaStore, folders: Folders): Promis
   const views = await loadViews(folders).catch(() => []);
   return narrowColumns(views, formsOf(store)).length;
 }
+
+/** Throws `projection-malformed` where a view tells buckets apart by personal data. Where files cannot be read, the projector reports it. */
+export async function mustKeepScopesImpersonal(store: SchemaStore, folders: Folders): Promise<void> {
+  const views = await loadViews(folders).catch(() => []);
+  const [found] = personalScopes(views, formsOf(store));
+  if (found === undefined) return;
+  const { view, column, subject, member } = found;
+  throw new TributaryError(
+    "projection-malformed",
+    personalWords(found),
+    `Take ${column} out of scopeBy of ${view}, or ${member} out of tributary.personal of the form ${subject}.`,
+  );
+}
+
+/** A scope column that follows from personal data, in words. */
+export const personalWords = ({ view, column, subject, member }: PersonalScope): string =>
+  `${view} tells buckets apart by ${column}, which follows from ${member}: the form ${subject} says that this is personal data, and the name of a bucket would give it away`;
 
 export const incompatible = (subject: string, version: number, findings: readonly Finding[]): TributaryError =>
   new TributaryError(

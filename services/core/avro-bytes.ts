@@ -29,12 +29,14 @@ export function writer(initialBytes = 4096): Writer {
   const self: Writer = {
     long(value) {
       room(10);
-      let rest = value >= 0 ? value * 2 : -value * 2 - 1;
-      while (rest >= 0x80) {
-        buffer[at++] = (rest % 0x80) | 0x80;
-        rest = Math.floor(rest / 0x80);
+      // The lowest bit is the sign; the rest is written without it, so every number is exact.
+      const [sign, size] = value >= 0 ? [0, value] : [1, -value - 1];
+      let byte = (size % 0x40) * 2 + sign;
+      for (let rest = Math.floor(size / 0x40); rest > 0; rest = Math.floor(rest / 0x80)) {
+        buffer[at++] = byte | 0x80;
+        byte = rest % 0x80;
       }
-      buffer[at++] = rest;
+      buffer[at++] = byte;
     },
     bytes(value) {
       self.long(value.length);

@@ -34,6 +34,8 @@ const CODES = {
   // the log's discipline
   "batch-undecodable": { exit: 6, status: 400 },
   "batch-too-large": { exit: 6, status: 413 },
+  "page-undecodable": { exit: 6, status: 502 },
+  "page-too-large": { exit: 6, status: 413 },
   "protocol-unsupported": { exit: 6, status: 400 },
   "batch-gap": { exit: 6, status: 409 },
   "chain-broken": { exit: 6, status: 422 },

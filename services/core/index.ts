@@ -17,6 +17,7 @@ export {
   speaksForHub,
   type Who,
 } from "./authority.ts";
+export { type Reader, reader, type Writer, writer } from "./avro-bytes.ts";
 export {
   type Batch,
   type Compression,
@@ -29,10 +30,23 @@ export {
   MAX_FRAME_BYTES,
   type PackedEvent,
 } from "./batch/batch.ts";
+export { type Dictionary, dictionary, joined, pick, readTextOrUuid, writeTextOrUuid } from "./batch/columns.ts";
 export { decodeBatch, decodeBatchInTurns } from "./batch/decode.ts";
 export { encodeBatch } from "./batch/encode.ts";
 export { peekOrigin, peekSender } from "./batch/frame.ts";
-export { BATCH_SCHEMA, HEADS_SCHEMA, MORE } from "./batch/schema.ts";
+export {
+  addHead,
+  type HeadColumns,
+  type HeadCursor,
+  headAt,
+  headColumns,
+  originIn,
+  type ReadHeads,
+  readHeads,
+  writeHeads,
+} from "./batch/heads.ts";
+export { BATCH_SCHEMA, HEAD_FIELDS, HEADS_SCHEMA, MORE } from "./batch/schema.ts";
+export { base64urlBytes, bytesBase64url, bytesHex, hexBytes, quoted } from "./batch/texts.ts";
 export { type Bucket, bucketIdOf, isBucketId, isSameBucket, quarantineBucket, type ScopeValue } from "./bucket.ts";
 export { CASE_ENTITY, CASE_NOTES, RESOLVED } from "./case.ts";
 export { type ChainHash, eventText, hashOf } from "./chain.ts";
@@ -180,9 +194,11 @@ export {
   MAX_HUB_KEYS,
   MAX_MARKS_ASKED,
   MAX_OTHER_ORIGINS,
+  MAX_PAGE_BYTES,
   MAX_SCHEMA_NEWS,
   MAX_SUCCESSIONS,
   MEDIA_TYPE_BATCH,
+  MEDIA_TYPE_PAGE,
   MEDIA_TYPE_PROBLEM,
   type QuarantineNote,
   quarantineNoteSchema,

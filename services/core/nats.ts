@@ -274,7 +274,7 @@ export function siteRights(
 ): { readonly publish: readonly string[]; readonly subscribe: readonly string[] } {
   const below = `${org}.${site}.${device ?? ">"}`;
   return {
-    publish: [`${SUBJECTS.ingress}.${below}`, `${SUBJECTS.hello}.${below}`],
+    publish: [SUBJECTS.ingress, SUBJECTS.hello, SUBJECTS.pull].map((subject) => `${subject}.${below}`),
     subscribe: [`${SUBJECTS.receipt}.${below}`, `${inboxPrefix(org, site)}.>`],
   };
 }

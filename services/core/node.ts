@@ -102,8 +102,8 @@ export interface PrivateKey extends PublicKey {
 
 export const keyIdOf = (key: PublicKey): KeyId => createHash("sha256").update(thumbprintText(key)).digest("base64url") as KeyId;
 
-/** SHA-256 of a text, in hexadecimal. */
-export const sha256Hex = (text: string): string => createHash("sha256").update(text).digest("hex");
+/** SHA-256 of a text or of bytes, in hexadecimal. */
+export const sha256Hex = (of: string | Uint8Array): string => createHash("sha256").update(of).digest("hex");
 
 /** Makes an Ed25519 key pair, on the machine that will use it. */
 export const makeKeyPair = (): PrivateKey => generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" }) as PrivateKey;

@@ -222,6 +222,8 @@ export const helloSchema = z.object({
   keys: z.array(publicKeySchema).max(MAX_HUB_KEYS).optional(),
   /** How the present key followed older ones, for a device that knows none of `keys`. */
   successions: z.array(successionSchema).max(MAX_SUCCESSIONS).optional(),
+  /** Whether the hub answers pulls. Absent: it does not, or is of before there were any. */
+  pulls: z.boolean().optional(),
   /** The hub's, over all the rest. */
   signature: signatureSchema.optional(),
 });
@@ -229,15 +231,19 @@ export type Hello = z.infer<typeof helloSchema>;
 
 /**
  * Broker subjects, each followed by `.<org>.<site>.<device>`: batches, hellos (request and reply; enrolments and
- * rotations likewise), what the hub answers, and batches that cannot be taken.
+ * rotations likewise), pulls (request and reply), what the hub answers, and batches that cannot be taken.
  */
 export const SUBJECTS = {
   ingress: "ingress",
   hello: "hello",
+  pull: "pull",
   receipt: "receipt",
   dead: "dead",
 } as const;
 
 export const HEADER_TOKEN = "Authorization";
 export const MEDIA_TYPE_BATCH = "application/vnd.tributary.batch";
+export const MEDIA_TYPE_PAGE = "application/vnd.tributary.page";
+/** No answer to a pull is longer: a broker's message has at most 1 MiB by default, with its headers. */
+export const MAX_PAGE_BYTES = 1_040_000;
 export const MEDIA_TYPE_PROBLEM = "application/problem+json";

@@ -70,6 +70,7 @@ export type SignedHead = z.infer<typeof signedHeadSchema>;
 export type SignedKind =
   | "hello"
   | "hello-request"
+  | "pull"
   | "receipt"
   | "refusal"
   | "enrolment"

@@ -32,6 +32,8 @@ import {
   type PrivateKey,
   signerOf,
 } from "../core/node.ts";
+import { type PullQuestion, type PullRequest, pageText } from "../exchange/protocol/index.ts";
+import { pageSeal } from "./page-seal.ts";
 import type { Store } from "./store.ts";
 
 /**
@@ -57,11 +59,17 @@ export interface Identity {
   stamped(batch: Batch): Batch;
   /** A question as it travels: signed, with who asks and when by the hub's clock. */
   asked(request: HelloRequest): HelloRequest & { readonly nonce: string };
+  /** A pull as it travels, likewise. */
+  pulls(question: PullQuestion): PullRequest;
   /** Whether an answer is the hub's own word and, if the question has a nonce, answers this question. Other answers are counted. */
   believes(answer: unknown, nonce?: string): boolean;
+  /** The same of a page's frame: whether the hub has signed it for the pull with this nonce. */
+  believesPage(frame: Uint8Array, nonce: string): boolean;
+  /** Whether the hub has said that it answers pulls; `null`: nobody has asked it yet. */
+  readonly servesPulls: boolean | null;
   /** Notes what a believed hello says about the hub itself. Throws `protocol-unsupported`. */
   learn(answer: unknown): void;
-  /** Takes over the hub's time from a refusal. `true`: the question is worth asking again. */
+  /** Takes over the hub's time from a refusal, and its present key if that follows from one that is known. `true`: the question is worth asking again. */
   setsClock(answer: unknown): boolean;
   /** How this device's own keys log in at a broker: the present key and, during a rotation, the next. */
   readonly logins: readonly BrokerLogin[];
@@ -165,6 +173,15 @@ export function isSignedByAny(keys: readonly PublicKey[], kind: SignedKind, mess
   }
 }
 
+/** Takes over the key that has signed an answer, where the answer shows how it follows from a known one. */
+function followKeys(store: Store, answer: object): void {
+  const known = hubKeys(store);
+  const present = signatureSchema.safeParse((answer as { signature?: unknown }).signature).data?.kid;
+  if (known.length === 0 || known.some((key) => keyIdOf(key) === present)) return;
+  const key = withSuccessors(known, successionsIn(answer)).find((each) => keyIdOf(each) === present);
+  if (key !== undefined && isSignedByAny([key], "refusal", answer)) pinHub(store, [key]);
+}
+
 const ANSWERS: readonly string[] = ["hello", "receipt", "refusal", "enrolled"] satisfies SignedKind[];
 const isAnswer = (kind: unknown): kind is SignedKind => typeof kind === "string" && ANSWERS.includes(kind);
 
@@ -189,6 +206,18 @@ export function openIdentity(store: Store, { url, token, now }: IdentityOptions)
     store.transaction(() => store.setMeta(UNPROVEN, String(unprovenAnswers(store) + 1)));
     return false;
   };
+  /** Who asks, by which hub's keys, and when by the hub's clock. */
+  const asker = (nonce: string = randomUUID()) => {
+    const { kty, crv, x } = signer.key;
+    const pins = hubKeys(store).map(keyIdOf);
+    const sentAtMs = Math.max(0, Math.round(now() - Number(store.meta("clock_offset_ms") ?? 0)));
+    return { nonce, protocol: PROTOCOL, sentAtMs, key: { kty, crv, x }, ...(pins.length === 0 ? {} : { pins }) };
+  };
+  const signed = <T extends object>(kind: SignedKind, question: T) => ({
+    ...question,
+    signature: signer.sign(messageText(kind, question)),
+  });
+  let servesPulls: boolean | null = null;
   const spoken = (): Spoken => (jsonOf(store.meta(HUB_PROTOCOL)) as Spoken | null) ?? UNSAID;
 
   return {
@@ -205,18 +234,10 @@ export function openIdentity(store: Store, { url, token, now }: IdentityOptions)
       const { value } = signer.sign(runText({ origin: batch.origin, through, head: batch.head }));
       return { ...batch, signature: new Uint8Array(Buffer.from(value, "base64url")) };
     },
-    asked(request) {
-      const { kty, crv, x } = signer.key;
-      const pins = hubKeys(store).map(keyIdOf);
-      const whole = {
-        ...request,
-        nonce: request.nonce ?? randomUUID(),
-        protocol: PROTOCOL,
-        sentAtMs: Math.max(0, Math.round(now() - Number(store.meta("clock_offset_ms") ?? 0))),
-        key: { kty, crv, x },
-        ...(pins.length === 0 ? {} : { pins }),
-      };
-      return { ...whole, signature: signer.sign(messageText("hello-request", whole)) };
+    asked: (request) => signed("hello-request", { ...request, ...asker(request.nonce) }),
+    pulls(question) {
+      const { org, site, device } = store.name;
+      return signed("pull", { ...question, kind: "pull", device: `${org}.${site}.${device}`, ...asker() });
     },
     believes(answer, nonce) {
       const pinned = hubKeys(store);
@@ -225,9 +246,21 @@ export function openIdentity(store: Store, { url, token, now }: IdentityOptions)
       if (nonce !== undefined && answer.nonce !== nonce) return doubt();
       return isSignedByAny(withSuccessors(pinned, successionsIn(answer)), answer.kind, answer) || doubt();
     },
+    believesPage(frame, nonce) {
+      const pinned = hubKeys(store);
+      if (pinned.length === 0) return true;
+      const seal = pageSeal(frame);
+      const key = pinned.find((known) => keyIdOf(known) === seal?.signature?.kid);
+      if (seal === null || seal.signature === null || key === undefined) return doubt();
+      return isSignedBy(key, pageText(nonce, seal.digest), seal.signature) || doubt();
+    },
+    get servesPulls() {
+      return servesPulls;
+    },
     learn(answer) {
       const { data: hello } = helloSchema.safeParse(answer);
       if (hello === undefined) return;
+      servesPulls = hello.pulls === true;
       noteProtocol(store, hello.protocol);
       const theirs = hello.protocol ?? UNSAID;
       if (commonVersion(theirs) === null)
@@ -247,6 +280,7 @@ export function openIdentity(store: Store, { url, token, now }: IdentityOptions)
     setsClock(answer) {
       if (!isJsonObject(answer) || answer.code !== "request-stale" || typeof answer.nowMs !== "number") return false;
       store.transaction(() => store.setMeta("clock_offset_ms", String(Math.round(now() - Number(answer.nowMs)))));
+      followKeys(store, answer);
       return true;
     },
     get logins() {

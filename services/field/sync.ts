@@ -62,6 +62,8 @@ export interface SyncResult {
   readonly schemasProposed: number;
   /** Bytes handed to the network, including those for hellos and for what was lost or repeated. */
   readonly sentBytes: number;
+  /** Bytes that came: answers, receipts and pages. */
+  readonly receivedBytes: number;
   readonly batches: number;
   /** Device clock minus hub clock, in milliseconds; `null` if the hub did not tell its time. */
   readonly clockOffsetMs: number | null;
@@ -137,6 +139,7 @@ async function once(deps: PushDeps, options: SyncOptions, total: Tally): Promise
     await pushAll(deps, transport, options, total);
   } finally {
     total.sentBytes += transport.sentBytes;
+    total.receivedBytes += transport.receivedBytes;
     await transport.close();
   }
 }

@@ -3,6 +3,7 @@ import {
   isJsonObject,
   isTributaryError,
   MAX_FRAME_BYTES,
+  MAX_PAGE_BYTES,
   MEDIA_TYPE_BATCH,
   type OriginId,
   type Refusal,
@@ -11,8 +12,11 @@ import {
   TributaryError,
 } from "../core/index.ts";
 import { batchKey } from "../core/node.ts";
+import type { PullQuestion } from "../exchange/protocol/index.ts";
+import { isPage } from "../exchange/protocol/index.ts";
 import { receiptOf, refusalOf, unsigned } from "./bound.ts";
 import { type Identity, unprovenHub } from "./keys.ts";
+import { mustServePulls, PULL_PATIENCE_MS, pageOf, pullAnswerOf, pullRefusalOf, pullTooLarge } from "./paging.ts";
 import {
   ANSWER_TIMEOUT_MS,
   away,
@@ -30,14 +34,24 @@ import {
   whatIsThere,
 } from "./way.ts";
 
-/** The largest answer of a hub; a hello's schemas take half of it. A longer answer does not come from a hub. */
-const MAX_ANSWER_BYTES = 1_000_000;
 /** About the bytes that a request line and headers take. */
 const REQUEST_BYTES = 200;
+const STATUS_LINE_BYTES = 17;
+/** The slowest link that a page is waited for on, in bytes a millisecond. */
+const SLOWEST_BYTES_MS = 1;
 
 interface Answer {
   readonly status: number;
+  /** `undefined`: it is longer than any answer of a hub. */
+  readonly bytes: Uint8Array | undefined;
+  /** `undefined`: it is not JSON. */
   readonly json: unknown;
+}
+
+/** How long an answer may take: to begin to come, and between two parts of it; and all of it together so much more. */
+interface Patience {
+  readonly quietMs: number;
+  readonly carryMs?: number;
 }
 
 // Long because the address, the token, and the count of bytes sent are shared by the three kinds of call that a transport makes; each is short.
@@ -49,17 +63,25 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
   const where = `the server at ${base}`;
   const waitS = Math.max(1, Math.floor(replyTimeoutMs / 1000));
   let sentBytes = 0;
+  let receivedBytes = 0;
   let asked: Promise<TributaryError | null> | null = null;
   const other = (): Promise<TributaryError | null> => {
     asked ??= otherThan(base);
     return asked;
   };
-  const call = async (what: string, path: string, init: RequestInit, timeoutMs: number): Promise<Answer> => {
+  const call = async (what: string, path: string, init: RequestInit, { quietMs, carryMs = 0 }: Patience): Promise<Answer> => {
+    const quiet = new AbortController();
+    const timer = setTimeout(() => quiet.abort(new DOMException(`nothing came in ${quietMs} ms`, "TimeoutError")), quietMs);
     try {
       // A redirect does not come from a hub, but from a sign-in page on the way to it.
-      const signal = AbortSignal.timeout(Math.ceil(timeoutMs));
+      const signal = AbortSignal.any([quiet.signal, AbortSignal.timeout(Math.ceil(quietMs + carryMs))]);
       const response = await fetch(base + path, { ...init, redirect: "manual", signal });
-      const answer = { status: response.status, json: await boundedJson(response) };
+      receivedBytes += headBytesOf(response.headers);
+      const bytes = await boundedBytes(response, (chunk) => {
+        receivedBytes += chunk;
+        timer.refresh();
+      });
+      const answer = { status: response.status, bytes, json: bytes === undefined || isPage(bytes) ? undefined : jsonOf(bytes) };
       // A server that speaks https answers so to a request without it.
       const stranger = answer.status === 400 && answer.json === undefined ? await other() : null;
       if (stranger !== null) throw stranger;
@@ -69,23 +91,27 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
       const { cause } = error as { cause?: unknown };
       if (isBadPort(cause)) throw badPort(base);
       throw (isSilence(error) ? null : await other()) ?? away(`${what}: the hub at ${base} does not answer`, cause ?? error);
+    } finally {
+      clearTimeout(timer);
     }
   };
-  const question = (path: string, asked: object, timeoutMs: number): Promise<Answer> => {
+  const question = (what: string, path: string, asked: object, patience: Patience): Promise<Answer> => {
     const body = JSON.stringify(asked);
     sentBytes += body.length + headBytes;
     const headers = { ...authorized, "content-type": "application/json" };
-    return call("the hello", path, { method: "POST", headers, body }, timeoutMs);
+    return call(what, path, { method: "POST", headers, body }, patience);
   };
   const hello = async (request: HelloRequest): Promise<HelloOutcome> => {
     const { origin, since, schemas } = request;
     const query = new URLSearchParams({ origin, since: since === null ? "" : String(since) });
     if (schemas !== undefined) query.set("schemas", schemas);
     const isNews = request.have !== undefined || request.proposes !== undefined;
-    let last: Answer = { status: 0, json: null };
+    let last: Answer = { status: 0, bytes: undefined, json: null };
+    const patience = { quietMs: isNews ? NEWS_TIMEOUT_MS : ANSWER_TIMEOUT_MS };
+    const sign = (nonce = request.nonce) => identity.asked(nonce === undefined ? request : { ...request, nonce });
     // The query holds what a hub of version 1 reads; the body is the complete request, as it was signed.
-    const word = await inTheHubsTime(identity, request, async (asked) => {
-      last = await question(`/v1/ingress/hello?${query}`, asked, isNews ? NEWS_TIMEOUT_MS : ANSWER_TIMEOUT_MS);
+    const word = await inTheHubsTime(identity, sign, async (asked) => {
+      last = await question("the hello", `/v1/ingress/hello?${query}`, asked, patience);
       return wordOf(identity, where, last, asked.nonce);
     });
     const { status, json } = last;
@@ -117,7 +143,7 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
         body: frame as Uint8Array<ArrayBuffer>,
         headers: { ...authorized, "content-type": MEDIA_TYPE_BATCH, prefer: `wait=${wantsReply ? waitS : 0}` },
       },
-      (wantsReply ? replyTimeoutMs : 0) + ANSWER_TIMEOUT_MS + carryMs,
+      { quietMs: (wantsReply ? replyTimeoutMs : 0) + ANSWER_TIMEOUT_MS + carryMs },
     );
     const word = wordOf(identity, where, { status, json });
     const sent = { key: batchKey(frame), origin, where };
@@ -136,6 +162,30 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
     throw nobodysWord("the batch", error);
   };
 
+  const pull = (asked: PullQuestion, quietMs: number): Promise<Uint8Array | Refusal> =>
+    inTheHubsTime(
+      identity,
+      () => identity.pulls(asked),
+      async (signed) => {
+        const patience = { quietMs, carryMs: asked.maxBytes / SLOWEST_BYTES_MS };
+        const { status, bytes, json } = await question("the pull", "/v1/exchange/pull", signed, patience);
+        const said = isJsonObject(json) ? json.refusal : undefined;
+        const problem = problemOf(json) ?? refusedBy(status);
+        // What nobody has signed says at most that something on the way is down, or does not carry a question of this size.
+        if (said === undefined && status === 413) throw pullTooLarge();
+        if (said === undefined && status >= 500) throw nobodysWord("the pull", problem);
+        const word =
+          status === 200 && bytes !== undefined
+            ? pullAnswerOf(bytes, signed.nonce, identity)
+            : pullRefusalOf(said, signed.nonce, identity);
+        if (word !== null) return word;
+        // The hub has not read such a question, and so cannot name it.
+        if (status === 413) throw pullTooLarge();
+        if (identity.isPinned) throw unprovenHub(where, problem?.message ?? null);
+        throw problem ?? strange("the pull");
+      },
+    );
+
   return {
     window: 1,
     tellsArrival: false,
@@ -144,7 +194,7 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
     hello,
     identity,
     async ask(asked, believes) {
-      const { status, json } = await question("/v1/ingress/hello", asked, ANSWER_TIMEOUT_MS);
+      const { status, json } = await question("the hello", "/v1/ingress/hello", asked, { quietMs: ANSWER_TIMEOUT_MS });
       const word = status === 200 ? json : isJsonObject(json) ? json.refusal : null;
       if (believes(word)) return word;
       const problem = problemOf(json);
@@ -159,8 +209,15 @@ export async function httpTransport({ url, token, identity, replyTimeoutMs }: Tr
         reply: replied.catch(() => null),
       };
     },
+    async pull(asked, patienceMs = PULL_PATIENCE_MS) {
+      mustServePulls(identity);
+      return pageOf(await pull(asked, patienceMs));
+    },
     get sentBytes() {
       return sentBytes;
+    },
+    get receivedBytes() {
+      return receivedBytes;
     },
     async close() {},
   };
@@ -186,16 +243,21 @@ const badPort = (base: string): TributaryError =>
 const isSilence = (error: unknown): boolean =>
   error instanceof Error && (error.name === "TimeoutError" || whatIsThere(error) === "nothing");
 
-/** Reads an answer to its end, or until it is longer than any hub's. */
-async function boundedJson(response: Response): Promise<unknown> {
+/** About what an answer's first line and headers take. */
+const headBytesOf = (headers: Headers): number =>
+  [...headers].reduce((sum, [name, value]) => sum + name.length + value.length + 4, STATUS_LINE_BYTES);
+
+/** Reads an answer to its end, or until it is longer than any hub's. `came` is told of each part's length. */
+async function boundedBytes(response: Response, came: (bytes: number) => void): Promise<Uint8Array | undefined> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
   for await (const chunk of response.body ?? []) {
+    came(chunk.length);
     bytes += chunk.length;
-    if (bytes > MAX_ANSWER_BYTES) return undefined;
+    if (bytes > MAX_PAGE_BYTES) return undefined;
     chunks.push(chunk);
   }
-  return jsonOf(Buffer.concat(chunks));
+  return Buffer.concat(chunks);
 }
 
 /** What a status says if no problem document of ours came with it, because something on the way answered. */

@@ -1,9 +1,21 @@
 import { randomUUID } from "node:crypto";
 import { headers, type MsgHdrs, type NatsConnection, NatsError } from "nats";
-import { HEADER_TOKEN, inboxPrefix, MAX_FRAME_BYTES, type Reply, replySchema, SUBJECTS, TributaryError } from "../core/index.ts";
+import {
+  HEADER_TOKEN,
+  inboxPrefix,
+  MAX_FRAME_BYTES,
+  type Refusal,
+  type Reply,
+  replySchema,
+  SUBJECTS,
+  TributaryError,
+} from "../core/index.ts";
 import { batchKey, messageAuthorization } from "../core/node.ts";
+import type { PullQuestion } from "../exchange/protocol/index.ts";
 import { askForProof } from "./answers.ts";
 import { brokerFailure, connectField } from "./broker.ts";
+import { unprovenHub } from "./keys.ts";
+import { mustServePulls, PULL_PATIENCE_MS, pageOf, pullAnswerOf } from "./paging.ts";
 import {
   ANSWER_TIMEOUT_MS,
   away,
@@ -26,6 +38,8 @@ const PUBLISH_TRIES = 6;
 const ACK_PATIENCE_MS = 2_000;
 /** A hello is small, and is sent so many times within its time: one that was lost because a hub or broker restarted must not cost all of the time. */
 const HELLO_TRIES = 2;
+/** The slowest link that a page is waited for on, in bytes a millisecond. */
+const SLOWEST_BYTES_MS = 1;
 
 // Long because all parts of a transport share the link's state (who waits for which receipt, whether the login may receive any, what was sent); each part is short.
 /** The way over NATS. A link that was lost stays lost: the sync opens another, and first asks what has arrived. */
@@ -55,20 +69,52 @@ export async function natsTransport(options: TransportOptions): Promise<Transpor
     throw away("the link was lost", error instanceof Error ? error : new Error("the connection was closed"));
   });
   lost.catch(() => {});
-  const forbidden = forbiddenPublish(nc);
-  forbidden.catch(() => {});
+  const forbidden = forbiddenPublishes(nc);
   const about = (message: Uint8Array): MsgHdrs => {
     const h = headers();
     if (token !== undefined) h.set(HEADER_TOKEN, messageAuthorization(token, message));
     return h;
   };
   const headerBytes = about(new Uint8Array()).toString().length;
+  const inbox = inboxPrefix(name.org, name.site);
   let sentBytes = 0;
   const question = (asked: object, timeoutMs: number, believes: (answer: unknown) => boolean): Promise<unknown> => {
     const body = new TextEncoder().encode(JSON.stringify(asked));
     sentBytes += body.length + headerBytes;
-    const how = { inbox: inboxPrefix(name.org, name.site), headers: about(body), timeoutMs, believes };
-    return Promise.race([askForProof(nc, `${SUBJECTS.hello}.${sender}`, body, how), lost, forbidden]);
+    const read = (data: Uint8Array): { readonly answer: unknown } | null => {
+      const answer = jsonOf(data);
+      return believes(answer) ? { answer } : null;
+    };
+    const subject = `${SUBJECTS.hello}.${sender}`;
+    const how = { inbox, headers: about(body), timeoutMs, read };
+    return Promise.race([askForProof(nc, subject, body, how), lost, forbidden(subject)]);
+  };
+  const pull = async (question: PullQuestion, timeoutMs: number): Promise<Uint8Array> => {
+    const before = identity.unproven;
+    const subject = `${SUBJECTS.pull}.${sender}`;
+    try {
+      const answer = await again(() =>
+        inTheHubsTime(
+          identity,
+          () => identity.pulls(question),
+          (asked) => {
+            const body = new TextEncoder().encode(JSON.stringify(asked));
+            sentBytes += body.length + headerBytes;
+            const read = (data: Uint8Array): { readonly answer: Uint8Array | Refusal } | null => {
+              const answer = pullAnswerOf(data, asked.nonce, identity);
+              return answer === null ? null : { answer };
+            };
+            const how = { inbox, headers: about(body), timeoutMs, carryMs: question.maxBytes / SLOWEST_BYTES_MS, read };
+            return Promise.race([askForProof(nc, subject, body, how), lost, forbidden(subject)]);
+          },
+        ),
+      );
+      return pageOf(answer);
+    } catch (error) {
+      if (error instanceof TributaryError) throw error;
+      if (identity.unproven > before) throw unprovenHub("what answers on the hub's broker", null);
+      throw brokerFailure("the hub does not answer the pull", error);
+    }
   };
 
   return {
@@ -86,8 +132,10 @@ export async function natsTransport(options: TransportOptions): Promise<Transpor
         return await again(async (isFirst) => {
           // The hub takes each signed question once, so a question that is asked again is signed again.
           const nonce = isFirst ? (request.nonce ?? randomUUID()) : randomUUID();
-          const answer = await inTheHubsTime(identity, { ...request, nonce }, (asked) =>
-            question(asked, timeout / HELLO_TRIES, (said) => identity.believes(said, asked.nonce)),
+          const answer = await inTheHubsTime(
+            identity,
+            () => identity.asked({ ...request, nonce }),
+            (asked) => question(asked, timeout / HELLO_TRIES, (said) => identity.believes(said, asked.nonce)),
           );
           const outcome = helloOutcome(answer, identity);
           if (outcome.kind === "away" || outcome.hello.nonce !== nonce || request.nonce === undefined) return outcome;
@@ -135,8 +183,15 @@ export async function natsTransport(options: TransportOptions): Promise<Transpor
       });
       return { taken, reply: replied.promise };
     },
+    async pull(question, patienceMs = PULL_PATIENCE_MS) {
+      mustServePulls(identity);
+      return pull(question, patienceMs);
+    },
     get sentBytes() {
       return sentBytes;
+    },
+    get receivedBytes() {
+      return nc.stats().inBytes;
     },
     async close() {
       await nc.close();
@@ -189,14 +244,28 @@ async function inTime<T>(nc: NatsConnection, acked: Promise<T>): Promise<T | "la
   }
 }
 
-/** Fails if the broker says that this login may not publish where this device must. Otherwise a question would simply get no answer. */
-async function forbiddenPublish(nc: NatsConnection): Promise<never> {
-  for await (const { type, data, permissionContext } of nc.status()) {
-    if (type !== "error" || data !== "PERMISSIONS_VIOLATION" || permissionContext?.operation !== "publish") continue;
-    const words = `Permissions Violation for Publish to "${permissionContext.subject}"`;
-    throw brokerFailure("the hub does not answer", new NatsError(words, "PERMISSIONS_VIOLATION"));
-  }
-  return new Promise(() => {});
+/**
+ * For each subject a promise that fails if the broker says that this login may not publish there. Otherwise a question would simply get no answer. A login that
+ * may not pull may send all the same.
+ */
+function forbiddenPublishes(nc: NatsConnection): (subject: string) => Promise<never> {
+  const bySubject = new Map<string, PromiseWithResolvers<never>>();
+  const of = (subject: string): PromiseWithResolvers<never> => {
+    const known = bySubject.get(subject) ?? Promise.withResolvers<never>();
+    known.promise.catch(() => {});
+    bySubject.set(subject, known);
+    return known;
+  };
+  const watch = async (): Promise<void> => {
+    for await (const { type, data, permissionContext } of nc.status()) {
+      if (type !== "error" || data !== "PERMISSIONS_VIOLATION" || permissionContext?.operation !== "publish") continue;
+      const { subject } = permissionContext;
+      const words = `Permissions Violation for Publish to "${subject}"`;
+      of(subject).reject(brokerFailure("the hub does not answer", new NatsError(words, "PERMISSIONS_VIOLATION")));
+    }
+  };
+  void watch().catch(() => {});
+  return (subject) => of(subject).promise;
 }
 
 /** Asks again whatever got no answer in time. Throws what the last try threw. */

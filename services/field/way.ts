@@ -12,6 +12,7 @@ import {
   TributaryError,
 } from "../core/index.ts";
 import { otherKindAt, SERVER_KINDS, type ServerKind } from "../core/node.ts";
+import type { PullQuestion } from "../exchange/protocol/index.ts";
 import type { Identity } from "./keys.ts";
 import type { FieldName } from "./store.ts";
 
@@ -46,6 +47,11 @@ export interface Transport {
   hello(request: HelloRequest): Promise<HelloOutcome>;
   /** Asks the hub something other than a hello, and returns its answer as it came: the caller checks its signature. */
   ask(question: object, believes: (answer: unknown) => boolean): Promise<unknown>;
+  /**
+   * Asks for what a replica lacks, and returns the page's frame, which the hub has signed for this question where its key is known. A refusal is thrown in the hub's words
+   * (`revoked` among them), what nobody has signed as `hub-unproven`. `patienceMs`: how long the answer may take to begin to come.
+   */
+  pull(question: PullQuestion, patienceMs?: number): Promise<Uint8Array>;
   /** Who asks, and whose answers count. */
   readonly identity: Identity;
   /**
@@ -55,6 +61,8 @@ export interface Transport {
   send(frame: Uint8Array, origin: OriginId, carryMs?: number, wantsReply?: boolean): Sending;
   /** Bytes handed to the network so far, whatever came of them: frames, hellos and their headers, without TCP and TLS. */
   readonly sentBytes: number;
+  /** Bytes of answers, receipts and pages that have come so far, with their headers. */
+  readonly receivedBytes: number;
   close(): Promise<void>;
 }
 
@@ -101,15 +109,15 @@ export const brokerFull = (what: string, error: unknown): TributaryError =>
     ),
   );
 
-/** Asks. If the hub answers that the question's time is wrong, it has told its own time, and is asked once more. */
-export async function inTheHubsTime(
-  identity: Identity,
-  request: HelloRequest,
-  exchange: (asked: HelloRequest & { readonly nonce: string }) => Promise<unknown>,
-): Promise<unknown> {
-  const asked = identity.asked(request);
+/** Asks. If the hub answers that the question's time is wrong, it has told its own time, and is asked once more. `sign` makes the question as it travels. */
+export async function inTheHubsTime<Asked extends { readonly nonce: string }, Answer>(
+  identity: Pick<Identity, "setsClock">,
+  sign: (nonce?: string) => Asked,
+  exchange: (asked: Asked) => Promise<Answer>,
+): Promise<Answer> {
+  const asked = sign();
   const answer = await exchange(asked);
-  return identity.setsClock(answer) ? exchange(identity.asked({ ...request, nonce: asked.nonce })) : answer;
+  return identity.setsClock(answer) ? exchange(sign(asked.nonce)) : answer;
 }
 
 /** Reads JSON that came from outside; `undefined` when it is not JSON. */

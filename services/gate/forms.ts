@@ -11,6 +11,8 @@ export interface Form {
   readonly events: readonly string[];
   /** The top-level members that it names. */
   readonly members: readonly string[];
+  /** Those of them that hold personal data, as it says itself. */
+  readonly personal: readonly string[];
   /** Documents that it lets through, the plainest first. Made when first asked for: making them takes milliseconds. */
   examples(): readonly JsonObject[];
   lets(data: JsonObject): boolean;
@@ -47,6 +49,7 @@ function formOf(schema: SchemaVersion): Form[] {
       entity,
       events,
       members: membersOf(schema),
+      personal: annotations.personal ?? [],
       examples() {
         examples ??= examplesOf(schema)
           .filter((example): example is JsonObject => isJsonObject(example) && lets(example))

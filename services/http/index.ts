@@ -35,6 +35,7 @@ export {
 export { type Limits, type Listening, listen, type ServerOptions } from "./server.ts";
 export {
   type Claims,
+  checkDevice,
   checkOrigin,
   type Doorkeeper,
   doorkeeper,

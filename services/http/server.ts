@@ -284,7 +284,8 @@ function send(reply: FastifyReply, { status, body, type = "application/json", he
   });
   if (status === 204) return reply.send();
   // As bytes: to text the library would add a character set that JSON does not have.
-  return reply.header("content-type", type).send(Buffer.from(JSON.stringify(body) ?? "null"));
+  const bytes = body instanceof Uint8Array ? Buffer.from(body.buffer, body.byteOffset, body.byteLength) : null;
+  return reply.header("content-type", type).send(bytes ?? Buffer.from(JSON.stringify(body) ?? "null"));
 }
 
 async function begin(server: Server, host: string, port: number): Promise<void> {

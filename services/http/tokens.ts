@@ -10,7 +10,7 @@ import {
   SignJWT,
 } from "jose";
 import type { OriginId } from "../core/index.ts";
-import { MAX_WALL_MS, messageOf, partsOf, TributaryError } from "../core/index.ts";
+import { type DeviceName, deviceOf, MAX_WALL_MS, messageOf, siteOfDevice, TributaryError } from "../core/index.ts";
 import { messageAuthorization } from "../core/node.ts";
 import { fixedKeyring, type Keyring } from "./keyring.ts";
 import { proofReader } from "./proof.ts";
@@ -281,12 +281,15 @@ function claimsOf(payload: Record<string, unknown>): Claims {
 }
 
 /** Throws `token-site` for an origin that the token is not for. */
-export function checkOrigin(claims: Pick<Claims, "org" | "site" | "device">, origin: OriginId): void {
-  const { org, site, device } = partsOf(origin);
-  if (org === claims.org && site === claims.site && (claims.device === null || claims.device === device)) return;
-  throw new TributaryError(
-    "token-site",
-    `a token for ${claims.org}.${claims.site}${claims.device === null ? "" : `.${claims.device}`} cannot send events of ${origin}`,
-    "Use the token of that site.",
-  );
+export const checkOrigin = (claims: Whose, origin: OriginId): void =>
+  checkDevice(claims, deviceOf(origin), `send events of ${origin}`);
+
+type Whose = Pick<Claims, "org" | "site" | "device">;
+
+/** Throws `token-site` for a device that the token is not for. `what`: what its sender cannot do, in words. */
+export function checkDevice(claims: Whose, device: DeviceName, what: string): void {
+  const site = `${claims.org}.${claims.site}`;
+  const whose = claims.device === null ? site : `${site}.${claims.device}`;
+  if (claims.device === null ? siteOfDevice(device) === site : device === whose) return;
+  throw new TributaryError("token-site", `a token for ${whose} cannot ${what}`, "Use the token of that site.");
 }

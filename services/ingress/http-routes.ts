@@ -8,7 +8,9 @@ import {
   isTributaryError,
   type JsonObject,
   MAX_FRAME_BYTES,
+  MAX_PAGE_BYTES,
   MEDIA_TYPE_BATCH,
+  MEDIA_TYPE_PAGE,
   type Refusal,
   receiptSchema,
   rotationSchema,
@@ -31,7 +33,8 @@ import {
 import type { Deliveries } from "./deliver.ts";
 import type { Health } from "./health.ts";
 import type { AnswerHello } from "./hello.ts";
-import { asksOf } from "./question.ts";
+import { type PullDoor, pullTooLarge } from "./pulls.ts";
+import { asksOf, pullOf } from "./question.ts";
 import { fromJson, refusalOf, UNKNOWN } from "./reply.ts";
 import { type ShownToken, shownToken } from "./signed-batches.ts";
 import type { seal, Vouch } from "./vouch.ts";
@@ -46,6 +49,7 @@ export interface DoorDeps {
   /** Signs what the hub says. */
   readonly seal: ReturnType<typeof seal>;
   readonly hello: AnswerHello;
+  readonly pulls: PullDoor;
   readonly deliveries: Pick<Deliveries, "take">;
   readonly health: Health;
   readonly say: (event: Record<string, unknown>) => void;
@@ -64,6 +68,7 @@ export interface DoorRoutes {
  *   POST /v1/ingress         a batch frame; published into the same stream. 200 receipt, 202 queued, 4xx problem
  *   GET  /v1/ingress/hello   ?origin=…&since=…: where the hub stands with this origin
  *   POST /v1/ingress/hello   the same, with the other members of a hello as body, or all of them, signed; an enrolment or a rotation
+ *   POST /v1/exchange/pull   what a replica lacks: a page, as bytes
  *   GET  /healthz            200: the process is alive
  *   GET  /readyz             200, or 503 with the reason, part by part; /v1/health is the same
  *
@@ -71,7 +76,7 @@ export interface DoorRoutes {
  */
 export function doorRoutes(deps: DoorDeps): DoorRoutes {
   return {
-    surface: { name: "ingress", roots: [], routes: [batches(deps), ...hellos(deps), ...healthRoutes(deps.health)] },
+    surface: { name: "ingress", roots: [], routes: [batches(deps), ...hellos(deps), pull(deps), ...healthRoutes(deps.health)] },
     failed: (error, { instance }) => refused(deps, error, instance),
   };
 }
@@ -209,6 +214,32 @@ async function answered(deps: DoorDeps, shown: Shown, asked: object, instance: s
     return refused(deps, error, instance, deps.vouch.refusing(asked));
   }
 }
+
+const pullBody = ({ schema }: PullDoor): BodyKind<unknown> => ({
+  ...{ maxBytes: MAX_FRAME_BYTES, types: ["application/json"], schema },
+  read: fromJson,
+  tooLarge: pullTooLarge,
+});
+
+/** Answers what a replica lacks. A refusal is the hub's word about this question. */
+const pull = (deps: DoorDeps): Route =>
+  route({
+    method: "POST",
+    path: "/v1/exchange/pull",
+    name: "pull",
+    words: "Asks for what a replica lacks of the buckets that its device may hold.",
+    who: asker,
+    body: pullBody(deps.pulls),
+    answers: { 200: { words: "A page, signed by the hub for this question.", type: MEDIA_TYPE_PAGE } },
+    async handle({ body: asked, who: shown, instance }) {
+      try {
+        const frame = await deps.pulls.answer({ shown, asks: pullOf(asked), atMs: Date.now(), maxBytes: MAX_PAGE_BYTES });
+        return { status: 200, type: MEDIA_TYPE_PAGE, body: frame };
+      } catch (error) {
+        return refused(deps, error, instance, deps.vouch.refusing(asked));
+      }
+    },
+  });
 
 function healthRoutes(health: Health): Route[] {
   const ready = {

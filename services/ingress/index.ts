@@ -12,6 +12,7 @@ import {
   type Noted,
   PROTOCOL,
   type Reply,
+  type Signature,
   TributaryError,
 } from "../core/index.ts";
 import type { Fits, Gate, Registry } from "../gate/index.ts";
@@ -35,6 +36,7 @@ import { health, ownParts, type PartChecks } from "./health.ts";
 import { answerHellos, helloAnswers } from "./hello.ts";
 import { type DoorDeps, doorRoutes } from "./http-routes.ts";
 import { type Hubs, meetHubs } from "./hubs.ts";
+import { answerPulls, type Pulls, pullAnswers } from "./pulls.ts";
 import type { Settled } from "./settled.ts";
 import { signNotes } from "./sign-notes.ts";
 import { type Standing, watchStore } from "./standing.ts";
@@ -61,6 +63,8 @@ export interface IngressOptions {
   readonly fits?: Fits;
   /** Which quarantined events were settled, for the devices that ask; default: they are not told. */
   readonly settled?: Settled;
+  /** What answers pulls; default: they are refused, in words. */
+  readonly pulls?: Pulls;
   /** The hub's keys. With their private parts it signs its answers; without these it only checks tokens. */
   readonly keys: JSONWebKeySet | Keyring;
   /** Take nothing from devices that have no enrolled key. */
@@ -104,9 +108,11 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
     const trust = await openTrust(options, say);
     closers.push(trust.book.close);
     const { accepts, standing, broker, hubs, consumer } = await openWatches(options, nc, trust, say, closers);
-    const hello = helloAnswers({ accepts, standing, ...trust });
-    const hellos = answerHellos({ nc, accepts, standing, say, ...trust }, hello);
-    closers.push(hellos.close);
+    const { pulls = null } = options;
+    const hello = helloAnswers({ accepts, standing, servesPulls: pulls !== null, ...trust });
+    const pullDoor = pullAnswers({ pulls, standing, ...trust });
+    for (const door of [answerHellos({ nc, say, ...trust }, hello), answerPulls({ nc, say, ...trust }, pullDoor)])
+      closers.push(door.close);
     // What another part says about itself replaces what the door knows of it.
     const parts = { ...ownParts({ broker, standing, hubs, accepts }), ...options.parts };
     const taken = deliveries({ nc, standing, broker, ...trust });
@@ -117,7 +123,7 @@ export async function startIngress(options: IngressOptions): Promise<Ingress> {
       taken.close();
       await Promise.all(closed);
     });
-    const http = await openDoor(options, { hello, deliveries: taken, say, ...trust, health: health(parts) });
+    const http = await openDoor(options, { hello, pulls: pullDoor, deliveries: taken, say, ...trust, health: health(parts) });
     if (http !== null) doors.push(http);
     consumer.wake();
     let closing: Promise<void> | null = null;
@@ -151,6 +157,8 @@ interface Trust {
   readonly seal: ReturnType<typeof seal>;
   /** Signs this hub's notes on a run; `null`: it has no key. */
   readonly note: (written: readonly Appendable[], logId: IncarnationId | null) => Noted | null;
+  /** Signs a text in the hub's name; `null`: it has no key. */
+  readonly sign: (text: string) => Signature | null;
   /** Whether a message in the hub's name has its signature. */
   readonly isOwn: (message: Reply) => boolean;
 }
@@ -172,6 +180,7 @@ async function openTrust(options: IngressOptions, say: (event: Record<string, un
     vouch: vouch({ book, ring, keeper, requireKeys }),
     seal: seal(ring),
     note: (written, logId) => signNotes(ring.state().signer, logId, written),
+    sign: (text) => ring.state().signer?.sign(text) ?? null,
     isOwn: (message) => isSealed(ring.state(), message),
   };
 }
@@ -271,5 +280,6 @@ export {
 } from "./broker.ts";
 export { type DeadContent, type DeadLetter, deadLetter, deadLetters, type RetryOptions, retryDead } from "./dead.ts";
 export type { PartCheck, PartChecks, PartState } from "./health.ts";
+export type { Puller, Pulls } from "./pulls.ts";
 export type { Mark, Settled } from "./settled.ts";
 export { REQUEST_WINDOW_MS } from "./vouch.ts";

@@ -20,6 +20,7 @@ import {
   type Rotation,
   runText,
   type SignedKind,
+  type Spoken,
   siteOfDevice,
   TributaryError,
   UNSAID,
@@ -27,6 +28,7 @@ import {
 import { codeHash, isSignedBy, keyIdOf } from "../core/node.ts";
 import {
   type Claims,
+  checkDevice,
   checkOrigin,
   type Doorkeeper,
   type Keyring,
@@ -38,7 +40,7 @@ import {
 import { actorOfDevice, type KeyBook } from "../log/index.ts";
 import type { Vouched } from "./accept.ts";
 import { turns } from "./fair.ts";
-import type { HelloAsk, KeyAsk, Question } from "./question.ts";
+import type { HelloAsk, KeyAsk, PullAsk, Question } from "./question.ts";
 
 /** A signed request's time may differ from the hub's clock by so much. A sender whose clock is wrong is told the time and asks again. */
 export const REQUEST_WINDOW_MS = 5 * 60_000;
@@ -72,6 +74,8 @@ export interface Vouch {
   headKeys(origins: readonly OriginId[], atMs: number): Promise<ReadonlyMap<OriginId, readonly EnrolledKey[]>>;
   /** Whether a hello may be answered; enrols a device's first key. */
   hello(question: Question<HelloAsk>): Promise<void>;
+  /** Whether a pull may be answered: by the same rules as a hello, and a pull counts once also where a token lets it in. */
+  pull(question: Question<PullAsk>): Promise<void>;
   /** What the answer to a hello says about the hub itself. */
   introduction(request: HelloRequest): Pick<Hello, "protocol" | "keys" | "successions" | "nonce">;
   /** What else a refusal says: which question it refuses, and how the hub's present key follows from one that the asker knows. */
@@ -146,12 +150,12 @@ export function vouch({
   const write = (device: DeviceName, decide: Parameters<KeyBook["write"]>[1]): Promise<void> =>
     turn.run(siteOfDevice(device), () => book.write(actorOfDevice(device), decide));
 
-  const byToken = async ({ authorization, message }: Shown, batchOrigin: Batch["origin"], atMs: number): Promise<Claims> => {
+  const byToken = async ({ authorization, message }: Shown, atMs: number, check: (claims: Claims) => void): Promise<Claims> => {
     const claims =
       message === undefined
         ? await keeper.admit(authorization, atMs, SCOPE_APPEND)
         : await keeper.admitMessage(authorization, message, atMs, SCOPE_APPEND);
-    checkOrigin(claims, batchOrigin);
+    check(claims);
     return claims;
   };
 
@@ -207,6 +211,38 @@ export function vouch({
       };
     });
 
+  /** Lets a device's question in, and enrols its first key where a token lets it. */
+  const admitAsker = async (
+    { shown, asks: { kind, request, raw }, atMs: nowMs }: Question<HelloAsk | PullAsk>,
+    { device, signedAs, check }: { device: DeviceName; signedAs: SignedKind; check: (claims: Claims) => void },
+  ): Promise<void> => {
+    const { authorization } = shown;
+    const { key, signature, nonce, sentAtMs } = request;
+    if (!book.isRead) await book.refresh();
+    if (key === undefined || signature === undefined) {
+      if (book.record.present(device) !== null) throw unknownKey(device, `the ${kind} is not signed by the key of`);
+      if (requireKeys) throw unknownKey(device, "this hub answers enrolled devices only, and no key is enrolled for");
+      await byToken(shown, nowMs, check);
+      if (book.record.revoked(device) === "device") throw revokedDevice(device);
+      return;
+    }
+    if (!isSignedBy(key, messageText(signedAs, raw), signature)) throw proofless(kind);
+    const kid = keyIdOf(key);
+    const isKnown = (): boolean => keysAt(book.record, device, nowMs).some((known) => known.kid === kid);
+    checkFresh(device, nonce, sentAtMs, nowMs);
+    // Enrolled with another process a moment ago? A sender with a token need not wait for the answer, because the book is read before it is written.
+    if (!isKnown() && authorization === undefined) await book.refresh();
+    if (isKnown()) return;
+    if (book.record.present(device) === null && book.record.revoked(device) !== null && authorization === undefined)
+      throw revokedDevice(device);
+    if (book.record.present(device) !== null && authorization === undefined)
+      throw unknownKey(device, "another key is enrolled for");
+    // Its key was enrolled elsewhere, or the log lost it. A device that never had one would have brought a token.
+    if (authorization === undefined) throw noKeyHere(device);
+    const claims = await byToken(shown, nowMs, check);
+    if (ring.state().signer !== null) await enrolFirst(device, key, claims);
+  };
+
   return {
     named(device, receivedAtMs, hasToken) {
       const [org, site, name, ...more] = device.split(".");
@@ -234,7 +270,7 @@ export function vouch({
       const keys = await keysOf(device, receivedAtMs, authorization !== undefined);
       if (keys.length === 0) {
         refuseKeyless(device, authorization !== undefined);
-        const { types } = await byToken(shown, batch.origin, receivedAtMs);
+        const { types } = await byToken(shown, receivedAtMs, (claims) => checkOrigin(claims, batch.origin));
         return { types };
       }
       if (signature !== undefined) {
@@ -244,7 +280,7 @@ export function vouch({
       }
       // It was sent before the device had a key, so it came with a token.
       if (authorization !== undefined && receivedAtMs < book.record.keysOf(device)[0]!.atMs) {
-        const { types } = await byToken(shown, batch.origin, receivedAtMs);
+        const { types } = await byToken(shown, receivedAtMs, (claims) => checkOrigin(claims, batch.origin));
         return { types };
       }
       throw badSignature(batch, "is not signed, though its device has a key");
@@ -257,41 +293,27 @@ export function vouch({
       return new Map(origins.map((origin) => [origin, keys(origin)]));
     },
 
-    async hello({ shown, asks: { request, raw }, atMs: nowMs }) {
-      const { authorization } = shown;
-      const theirs = request.protocol ?? UNSAID;
-      if (commonVersion(theirs) === null)
-        throw new TributaryError(
-          "protocol-unsupported",
-          `the device speaks versions ${theirs.oldest} to ${theirs.newest} of the protocol; this hub speaks ${PROTOCOL.oldest} to ${PROTOCOL.newest}`,
-          theirs.oldest > PROTOCOL.newest ? "Update the hub." : "Update the app on the device.",
-        );
+    hello: (question) => {
+      const { request } = question.asks;
       const device = deviceOf(request.origin);
-      const { key, signature, nonce, sentAtMs } = request;
-      if (!book.isRead) await book.refresh();
-      if (key === undefined || signature === undefined) {
-        if (book.record.present(device) !== null) throw unknownKey(device, "the hello is not signed by the key of");
-        if (requireKeys) throw unknownKey(device, "this hub answers enrolled devices only, and no key is enrolled for");
-        await byToken(shown, request.origin, nowMs);
-        if (book.record.revoked(device) === "device") throw revokedDevice(device);
-        return;
-      }
-      if (!isSignedBy(key, messageText("hello-request", raw), signature))
-        throw new TributaryError("signature-invalid", "the hello's signature does not fit it", "Send it again.");
-      const kid = keyIdOf(key);
-      const isKnown = (): boolean => keysAt(book.record, device, nowMs).some((known) => known.kid === kid);
-      checkFresh(device, nonce, sentAtMs, nowMs);
-      // Enrolled with another process a moment ago? A sender with a token need not wait for the answer, because the book is read before it is written.
-      if (!isKnown() && authorization === undefined) await book.refresh();
-      if (isKnown()) return;
-      if (book.record.present(device) === null && book.record.revoked(device) !== null && authorization === undefined)
-        throw revokedDevice(device);
-      if (book.record.present(device) !== null && authorization === undefined)
-        throw unknownKey(device, "another key is enrolled for");
-      // Its key was enrolled elsewhere, or the log lost it. A device that never had one would have brought a token.
-      if (authorization === undefined) throw noKeyHere(device);
-      const claims = await byToken(shown, request.origin, nowMs);
-      if (ring.state().signer !== null) await enrolFirst(device, key, claims);
+      checkSpoken(request.protocol ?? UNSAID);
+      return admitAsker(question, { device, signedAs: "hello-request", check: (claims) => checkOrigin(claims, request.origin) });
+    },
+
+    async pull(question) {
+      const { device, protocol, nonce, sentAtMs, pins, key, signature } = question.asks.request;
+      checkSpoken(protocol);
+      const check = (claims: Claims): void => checkDevice(claims, device, `ask in the name of ${device}`);
+      await admitAsker(question, { device, signedAs: "pull", check });
+      if (key === undefined || signature === undefined) checkFresh(device, nonce, sentAtMs, question.atMs);
+      const { signer, successions } = ring.state();
+      if (pins === undefined || pins.length === 0 || signer === null || pins.includes(signer.kid)) return;
+      if (successions.length > 0)
+        throw new TributaryError(
+          "request-stale",
+          "the hub signs with a key that came after those that the request names",
+          "Take over the key that this answer names, and ask again.",
+        );
     },
 
     introduction({ pins, nonce }) {
@@ -373,6 +395,16 @@ export function vouch({
     });
     return rotation;
   }
+}
+
+/** Throws `protocol-unsupported` if there is no version of the protocol that both sides speak. */
+function checkSpoken(theirs: Spoken): void {
+  if (commonVersion(theirs) !== null) return;
+  throw new TributaryError(
+    "protocol-unsupported",
+    `the device speaks versions ${theirs.oldest} to ${theirs.newest} of the protocol; this hub speaks ${PROTOCOL.oldest} to ${PROTOCOL.newest}`,
+    theirs.oldest > PROTOCOL.newest ? "Update the hub." : "Update the app on the device.",
+  );
 }
 
 const proofless = (what: string): TributaryError =>

@@ -92,7 +92,7 @@ export function accountsText(hub: { readonly user: string; readonly password: st
   const mark = createHash("sha256")
     .update(JSON.stringify([hub, logins.map(userLine)]))
     .digest("base64url");
-  const subjects = [SUBJECTS.ingress, SUBJECTS.hello].map((subject) => `${subject}.>`);
+  const subjects = [SUBJECTS.ingress, SUBJECTS.hello, SUBJECTS.pull].map((subject) => `${subject}.>`);
   const users = logins.map((login) => `      ${userLine(login)}\n`);
   return `accounts {
   HUB {

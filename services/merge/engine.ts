@@ -26,6 +26,7 @@ export { foldHeadOf, type KeptEvent } from "./fold-event.ts";
 export { type CheckedRow, checkInvariants, isBroken, keysHeld, problemOfTotal, problemsIn, seenRow } from "./invariants.ts";
 export { fitsViews, misfitIn } from "./misfit.ts";
 export { narrowColumns } from "./narrow.ts";
+export { type PersonalForm, type PersonalScope, personalScopes } from "./personal.ts";
 export {
   type Columns,
   DELETED,
@@ -50,6 +51,7 @@ export {
   type Who,
 } from "./resolvers.ts";
 export { bucketOf, scopedViews, scopesOf } from "./scope.ts";
+export { shapeDigest } from "./shape.ts";
 export { packState, unpackState } from "./state.ts";
 export { type UnfedEvent, unfedEvents } from "./unfed.ts";
 export {

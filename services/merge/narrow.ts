@@ -128,7 +128,8 @@ function mended(form: FormLike, document: JsonObject, look: (data: JsonObject) =
   return data;
 }
 
-function asEvent(form: FormLike, type: string, data: JsonObject): ProjectedEvent {
+/** An event of a form, as views see it. */
+export function asEvent(form: FormLike, type: string, data: JsonObject): ProjectedEvent {
   let read = data;
   try {
     read = form.read(data);

@@ -205,7 +205,7 @@ describe("a device's clock", () => {
       position: "1",
     } as const;
     const hub: Transport = {
-      ...{ window: 1, tellsArrival: false, maxFrameBytes: 100_000, isOpen: true, sentBytes: 0 },
+      ...{ window: 1, tellsArrival: false, maxFrameBytes: 100_000, isOpen: true, sentBytes: 0, receivedBytes: 0 },
       identity: openIdentity(store, { url: "http://hub", token: "t", now }),
       hello: async ({ origin, nonce = "" }) => ({
         kind: "hello",
@@ -215,6 +215,7 @@ describe("a device's clock", () => {
         }),
       }),
       ask: () => Promise.reject(new Error("nothing else is asked")),
+      pull: () => Promise.reject(new Error("nothing is pulled")),
       send() {
         throw new Error("the hub has everything");
       },

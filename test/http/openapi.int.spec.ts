@@ -12,7 +12,8 @@ function hubSurfaces(): Surface[] {
     throw new Error("nobody is let in");
   };
   const health = { alive: () => ({ status: 200, body: {} }), ready: async () => ({ status: 200, body: {} }) };
-  const deps = { keeper: { admit: stranger }, vouch: { refusing: () => ({}) }, health };
+  const pulls = { schema: { type: "object" }, answer: stranger };
+  const deps = { keeper: { admit: stranger }, vouch: { refusing: () => ({}) }, health, pulls };
   return [
     doorRoutes({ ...deps, hello: stranger, say: () => {} } as unknown as DoorDeps).surface,
     registrySurface({} as Registry, stranger),

@@ -4,8 +4,8 @@ import { type Field, openField } from "../../services/field/index.ts";
 import { openTransport } from "../../services/field/transport.ts";
 import type { Transport } from "../../services/field/way.ts";
 import type { Gate } from "../../services/gate/index.ts";
-import { issueToken, type JWK, makeKey } from "../../services/http/index.ts";
-import { type Ingress, type PartChecks, startIngress } from "../../services/ingress/index.ts";
+import { issueToken, type JSONWebKeySet, type JWK, makeKey } from "../../services/http/index.ts";
+import { type Ingress, type PartChecks, type Pulls, startIngress } from "../../services/ingress/index.ts";
 import { type Backend, startNats } from "../../services/local/index.ts";
 import { type Log, openLog } from "../../services/log/index.ts";
 import { type EmbeddedNode, type NodeOptions, startNode } from "../../services/log/node/index.ts";
@@ -29,7 +29,13 @@ export interface Door {
   startNode(options?: NodeOptions): Promise<void>;
   /** Starts NATS again at its address, with its store or without. */
   restartNats(options?: { readonly emptied?: boolean }): Promise<void>;
-  startIngress(options?: { readonly parts?: PartChecks; readonly log?: Log; readonly name?: string }): Promise<Ingress>;
+  startIngress(options?: {
+    readonly parts?: PartChecks;
+    readonly log?: Log;
+    readonly name?: string;
+    readonly pulls?: Pulls | null;
+    readonly keys?: JSONWebKeySet;
+  }): Promise<Ingress>;
   token(site: string, lifetimeS?: number): Promise<string>;
   field(site: string, device?: string): Field;
   transport(site: string, device?: string, options?: { token?: string; replyTimeoutMs?: number }): Promise<Transport>;
@@ -40,9 +46,11 @@ export interface Door {
 export async function openDoor({
   node: nodeOptions = {},
   gate: hubGate = gate,
+  pulls: doorPulls = null,
 }: {
   node?: NodeOptions;
   gate?: Gate;
+  pulls?: Pulls | null;
 } = {}): Promise<Door> {
   const dir = newDir("door");
   const logDir = join(dir, "log");
@@ -72,16 +80,17 @@ export async function openDoor({
       if (emptied) rmSync(join(natsDir, "nats"), { recursive: true, force: true });
       door.nats = await startNats({ dataDir: natsDir, port: Number(new URL(nats.url).port) });
     },
-    async startIngress({ parts, log: other, name } = {}) {
+    async startIngress({ parts, log: other, name, pulls = doorPulls, keys = { keys: [key] } } = {}) {
       const ingress = await startIngress({
         org: "relief",
         natsUrl: nats.url,
         log: other ?? log,
         gate: hubGate,
-        keys: { keys: [key] },
+        keys,
         listen: { host: "127.0.0.1", port: 0 },
         ...(parts === undefined ? {} : { parts }),
         ...(name === undefined ? {} : { name }),
+        ...(pulls === null ? {} : { pulls }),
         say: (event) => said.push(event),
       });
       closers.push(() => ingress.close());

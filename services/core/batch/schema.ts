@@ -20,6 +20,54 @@ export const HEADS_SCHEMA = {
   },
 } as const;
 
+/** The fields of the events' heads, which batches and pages have alike (`heads.ts`). */
+export const HEAD_FIELDS = [
+  { name: "types", type: strings },
+  {
+    name: "schemas",
+    type: {
+      type: "array",
+      items: {
+        type: "record",
+        name: "SchemaRef",
+        fields: [
+          { name: "subject", type: "string" },
+          { name: "version", type: "int" },
+          { name: "fingerprint", type: "string" },
+        ],
+      },
+    },
+  },
+  { name: "actors", type: strings },
+  { name: "origins", type: strings },
+  { name: "entityTypes", type: strings },
+  {
+    name: "entities",
+    type: {
+      type: "array",
+      items: {
+        type: "record",
+        name: "EntityRef",
+        fields: [
+          { name: "type", type: "int" },
+          { name: "id", type: ["string", { type: "fixed", name: "Uuid", size: 16 }] },
+        ],
+      },
+    },
+  },
+  { name: "links", type: { type: "array", items: ["string", "Uuid"] } },
+  { name: "type", type: ints },
+  { name: "schema", type: ints },
+  { name: "actor", type: ints },
+  { name: "entity", type: ints, doc: "0: the next entity of the dictionary; k: the one k before that" },
+  { name: "wallMs", type: longs, doc: "difference to the event before; the first to sentAtMs" },
+  { name: "counter", type: ints },
+  { name: "occurredMs", type: longs, doc: "difference to the event's wallMs" },
+  { name: "basis", type: longs, doc: "per event: how many pairs, then origin index and seq (own origin: event's seq − seq)" },
+  { name: "correlation", type: ints, doc: "index in links + 1, 0 none; empty when no event has one" },
+  { name: "causation", type: ints, doc: "likewise" },
+] as const;
+
 /** The Avro schema of the record inside a frame, in its newest version. */
 export const BATCH_SCHEMA = {
   type: "record",
@@ -31,50 +79,7 @@ export const BATCH_SCHEMA = {
     { name: "prev", type: { type: "fixed", name: "Hash", size: 32 } },
     { name: "head", type: "Hash" },
     { name: "sentAtMs", type: "long" },
-    { name: "types", type: strings },
-    {
-      name: "schemas",
-      type: {
-        type: "array",
-        items: {
-          type: "record",
-          name: "SchemaRef",
-          fields: [
-            { name: "subject", type: "string" },
-            { name: "version", type: "int" },
-            { name: "fingerprint", type: "string" },
-          ],
-        },
-      },
-    },
-    { name: "actors", type: strings },
-    { name: "origins", type: strings },
-    { name: "entityTypes", type: strings },
-    {
-      name: "entities",
-      type: {
-        type: "array",
-        items: {
-          type: "record",
-          name: "EntityRef",
-          fields: [
-            { name: "type", type: "int" },
-            { name: "id", type: ["string", { type: "fixed", name: "Uuid", size: 16 }] },
-          ],
-        },
-      },
-    },
-    { name: "links", type: { type: "array", items: ["string", "Uuid"] } },
-    { name: "type", type: ints },
-    { name: "schema", type: ints },
-    { name: "actor", type: ints },
-    { name: "entity", type: ints, doc: "0: the next entity of the dictionary; k: the one k before that" },
-    { name: "wallMs", type: longs, doc: "difference to the event before; the first to sentAtMs" },
-    { name: "counter", type: ints },
-    { name: "occurredMs", type: longs, doc: "difference to the event's wallMs" },
-    { name: "basis", type: longs, doc: "per event: how many pairs, then origin index and seq (own origin: event's seq − seq)" },
-    { name: "correlation", type: ints, doc: "index in links + 1, 0 none; empty when no event has one" },
-    { name: "causation", type: ints, doc: "likewise" },
+    ...HEAD_FIELDS,
     { name: "encoding", type: ints, doc: "0 JSON, 1 Avro" },
     { name: "length", type: ints },
     { name: "data", type: "bytes" },

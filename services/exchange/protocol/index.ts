@@ -1,4 +1,8 @@
 /** What replicas and hubs say to each other about what a replica lacks. Light: a device loads it. */
+export { decodePage, type PageReading, sealOf } from "./decode.ts";
+export type { Unpack } from "./decode-events.ts";
+export { encodePage, type PageWriting } from "./encode.ts";
+export { isPage } from "./frame.ts";
 export {
   type BucketAsk,
   bucketAskSchema,
@@ -9,6 +13,7 @@ export {
   MAX_FETCHED,
   MAX_PAGE_EVENTS,
   MAX_RANGES,
+  type PullQuestion,
   type PullRequest,
   pullRequestSchema,
   rangeSchema,
@@ -29,3 +34,6 @@ export {
   type SignedPage,
   summaryText,
 } from "./page.ts";
+export { historyDigest } from "./parts.ts";
+export { PAGE_FORMS, PAGE_SCHEMA } from "./schema.ts";
+export type { Pack } from "./table.ts";

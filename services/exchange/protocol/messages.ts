@@ -6,6 +6,8 @@ import {
   hashSchema,
   isBucketId,
   isOriginId,
+  keyIdSchema,
+  MAX_HUB_KEYS,
   MAX_WALL_MS,
   type OriginId,
   publicKeySchema,
@@ -76,7 +78,15 @@ export const pullRequestSchema = z.object({
   /** Bounds of the page that is wanted. */
   maxBytes: z.int().min(1_000).max(1_000_000).default(256_000),
   maxEvents: z.int().min(1).max(MAX_PAGE_EVENTS).default(DEFAULT_PAGE_EVENTS),
+  /** The hub's keys that the device knows. A hub that signs with none of them says first how its key follows from one of them. */
+  pins: z.array(keyIdSchema).max(MAX_HUB_KEYS).optional(),
   key: publicKeySchema.optional(),
   signature: signatureSchema.optional(),
 });
 export type PullRequest = z.infer<typeof pullRequestSchema>;
+
+/** What a replica asks for, without who asks: the device's identity adds that, and its signature. */
+export type PullQuestion = Omit<
+  PullRequest,
+  "kind" | "device" | "protocol" | "nonce" | "sentAtMs" | "pins" | "key" | "signature"
+>;

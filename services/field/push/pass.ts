@@ -50,6 +50,7 @@ export interface Tally {
   schemasProposed: number;
   batches: number;
   sentBytes: number;
+  receivedBytes: number;
   quarantined: QuarantineNote[];
   released: number;
   rejected: RejectedNote[];
@@ -69,6 +70,7 @@ export const emptyTally = (): Tally => ({
   schemasProposed: 0,
   batches: 0,
   sentBytes: 0,
+  receivedBytes: 0,
   quarantined: [],
   released: 0,
   rejected: [],

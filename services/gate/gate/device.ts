@@ -15,6 +15,8 @@ export interface DeviceGate {
   misplaced(schema: SchemaRef, type: string, entity: string): Problem | null;
   /** The travelling form of canonical text: Avro where allowed and exact, else the text itself. */
   payload(schema: SchemaRef, text: string, avroAllowed: boolean): Pick<PackedEvent, "encoding" | "payload">;
+  /** The canonical text of data that came as Avro, as `payload` writes it. Throws `RangeError` for an unknown schema, and for bytes that it does not write. */
+  unpack(schema: SchemaRef, payload: Uint8Array): string;
   /** The short fingerprint of a schema, which tells it from other schemas of its name; empty for an unknown schema. */
   fingerprint(schema: SchemaRef): string;
 }
@@ -45,6 +47,13 @@ export function deviceGate({ find, compiledOf }: Shelf): DeviceGate {
       } catch {
         return asJson;
       }
+    },
+
+    unpack(ref, payload) {
+      const writer = compiledOf(ref);
+      if (typeof writer === "string") throw new RangeError(writer);
+      if (writer.schema.kind !== "avro") throw new RangeError(`${ref.subject} version ${ref.version} is not an Avro schema`);
+      return writer.decode(payload).text;
     },
 
     fingerprint(ref) {

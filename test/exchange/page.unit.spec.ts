@@ -1,0 +1,153 @@
+import avsc from "avsc";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { type Bucket, isTributaryError, MAX_BATCH_BYTES, position } from "../../services/core/index.ts";
+import { isSignedBy, makeKeyPair, sha256Hex, signerOf } from "../../services/core/node.ts";
+import {
+  decodePage,
+  encodePage,
+  PAGE_SCHEMA,
+  type Page,
+  type PagedEvent,
+  type PageReading,
+  type PageWriting,
+  pageText,
+} from "../../services/exchange/protocol/index.ts";
+import { bucketOf, pageOf, reading, sitesLog, writing } from "../support/pages.ts";
+import { randomPage } from "../support/random-pages.ts";
+import { runs } from "../support/runs.ts";
+
+/** Stands for Avro: half of the schemas have a binary form, which is the text turned upside down. */
+const turned = (bytes: Uint8Array): Uint8Array => bytes.map((byte) => byte ^ 0xff).reverse();
+const binary: PageWriting = {
+  ...writing,
+  pack: ({ version }, text) =>
+    version % 2 === 0
+      ? { encoding: "avro", payload: turned(Buffer.from(text)) }
+      : { encoding: "json", payload: Buffer.from(text) },
+};
+const plain: PageWriting = { ...binary, compression: null };
+const reader: PageReading = { ...reading, unpack: (_, payload) => Buffer.from(turned(payload)).toString() };
+
+/** All events of a page, each once. */
+const eventsIn = ({ sections }: Page): PagedEvent[] => [
+  ...new Set(
+    sections.flatMap((section) =>
+      section.kind === "lines"
+        ? section.lines.flatMap(({ events }) => events)
+        : section.kind === "members"
+          ? section.members.flatMap(({ events }) => events)
+          : [],
+    ),
+  ),
+];
+/** The body's record, as another implementation of Avro reads it. */
+const whole = avsc.Type.forSchema(PAGE_SCHEMA as unknown as avsc.Schema, { wrapUnions: "always" });
+const recordIn = (frame: Uint8Array) =>
+  whole.fromBuffer(Buffer.from(frame.subarray(4))) as { prevs: Buffer; data: Buffer; type: number[]; sections: object[] };
+
+const log = await sitesLog();
+const byType = ({ head }: PagedEvent): Bucket => bucketOf(head.entity.type);
+
+describe("a page on the wire", () => {
+  it("comes out as it went in, whatever its sections and events hold", () => {
+    fc.assert(
+      fc.property(randomPage, fc.boolean(), (page, isPacked) => {
+        const frame = encodePage(page, isPacked ? binary : plain);
+        expect(decodePage(frame, reader)).toEqual({
+          page,
+          digest: sha256Hex(isPacked ? binary.compression!.decompress(frame.subarray(4), MAX_BATCH_BYTES) : frame.subarray(4)),
+          signature: null,
+        });
+      }),
+      { numRuns: runs(400) },
+    );
+  });
+
+  it("carries positions up to 8 PiB of log, in whichever order its sections name them", () => {
+    const far = [2n ** 53n - 1n, 0n, 2n ** 53n - 2n, 1n, 2n ** 52n];
+    const events = log.slice(0, far.length).map((event, i) => ({ ...event, position: position(far[i] ?? 0n) }));
+    const page = pageOf(events, byType);
+    expect(decodePage(encodePage(page, writing), reading).page).toEqual(page);
+    const beyond = pageOf([{ ...events[0]!, position: position(2n ** 53n) }], byType);
+    expect(() => encodePage(beyond, writing)).toThrow("position 9007199254740992 is below 2^53");
+  });
+
+  it("is the Avro that its schema declares: avsc reads and writes the same bytes", () => {
+    fc.assert(
+      fc.property(randomPage, (page) => {
+        const frame = encodePage(page, plain);
+        const record = recordIn(frame);
+        expect(record.type.length).toBe(eventsIn(page).length);
+        expect(record.sections.length).toBe(page.sections.length);
+        expect(whole.toBuffer(record).equals(frame.subarray(4))).toBe(true);
+      }),
+      { numRuns: runs(200) },
+    );
+  });
+
+  it("says an event once, however often it is named, and the hash before it only where no event of the page has it", () => {
+    fc.assert(
+      fc.property(randomPage, (page) => {
+        const events = eventsIn(page);
+        const keys = new Set(events.map(({ head }) => `${head.origin}/${head.seq}`));
+        const { prevs, data } = recordIn(encodePage(page, plain));
+        const needed = events.filter(({ head: { origin, seq } }) => seq > 0 && !keys.has(`${origin}/${seq - 1}`));
+        expect(prevs.length).toBe(32 * needed.length);
+        expect(data.length).toBe(events.reduce((sum, { text }) => sum + Buffer.byteLength(text ?? ""), 0));
+      }),
+      { numRuns: runs(200) },
+    );
+  });
+
+  it("is signed over the asker's nonce and the body: another nonce, or one changed byte, is not what the hub signed", () => {
+    const signer = signerOf(makeKeyPair());
+    const page = pageOf(log.slice(0, 20), byType);
+    const nonce = "a-nonce-of-the-asker";
+    const frame = encodePage(page, { ...writing, compression: null, sign: (digest) => signer.sign(pageText(nonce, digest)) });
+    const signed = (from: Uint8Array, of = nonce): boolean => {
+      const { digest, signature } = decodePage(from, reading);
+      return isSignedBy(signer.key, pageText(of, digest), signature as Parameters<typeof isSignedBy>[2]);
+    };
+    expect(decodePage(frame, reading)).toMatchObject({ page, signature: { kid: signer.kid } });
+    expect(signed(frame)).toBe(true);
+    expect(signed(frame, "another-nonce-of-it")).toBe(false);
+    // A letter of a name: the page can be read, and is not the hub's.
+    const at = Buffer.from(frame).indexOf("officer-") + 8;
+    expect(signed(frame.with(at, (frame[at] ?? 0) ^ 1))).toBe(false);
+  });
+
+  it("gives an event another hash when a byte of its text is changed, and all that come after it in its origin", () => {
+    const { origin } = log[0]!.head;
+    const events = log.filter(({ head }) => head.origin === origin).slice(0, 10);
+    const frame = encodePage(pageOf(events, byType), { ...writing, compression: null });
+    const third = Buffer.from(frame).indexOf(JSON.parse(events[2]!.text!).given_name);
+    expect(third).toBeGreaterThan(0);
+    const changed = eventsIn(decodePage(frame.with(third, (frame[third] ?? 0) ^ 1), reading).page);
+    const same = changed.map(({ hash, head }) => hash === events[head.seq]?.hash);
+    expect(same).toEqual(events.map((_, i) => i < 2));
+  });
+
+  it("is refused with a code when it is damaged, cut or made up, never misread or crashed on", () => {
+    const codes = new Set<string>();
+    fc.assert(
+      fc.property(
+        randomPage,
+        fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 4 }),
+        fc.option(fc.nat()),
+        (page, flips, cut) => {
+          const frame = encodePage(page, plain);
+          for (const [at, byte] of flips) frame[at % frame.length] = byte;
+          try {
+            decodePage(cut === null ? frame : frame.subarray(0, cut % frame.length), reader);
+          } catch (error) {
+            if (!isTributaryError(error)) throw error;
+            codes.add(error.code);
+          }
+        },
+      ),
+      { numRuns: runs(2_000) },
+    );
+    expect([...codes].sort()).toEqual(["page-undecodable", "protocol-unsupported"]);
+  });
+});
