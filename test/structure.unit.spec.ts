@@ -16,7 +16,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   "log/node": ["core"],
   http: ["core"],
   "exchange/protocol": ["core"],
-  exchange: ["core", "merge", "gate", "exchange/protocol"],
+  exchange: ["core", "merge", "gate", "views", "exchange/protocol"],
   field: ["core", "merge", "gate", "exchange/protocol"],
   ingress: ["core", "gate", "log", "http"],
   views: ["core", "merge"],

@@ -29,6 +29,7 @@ export const OWN_SUBJECTS: readonly string[] = [
   "policy-removal",
   "quarantine-rejection",
   "quarantine-release",
+  "replica-purge",
   "site",
 ];
 /** Files of `projections/` with the views that the hub's own commands read. */

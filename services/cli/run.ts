@@ -41,6 +41,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   "policy set": async () => (await import("./commands-policy.ts")).policySet,
   "policy remove": async () => (await import("./commands-policy.ts")).policyRemove,
   "policy preview": async () => (await import("./commands-policy.ts")).policyPreview,
+  "replica list": async () => (await import("./commands-replica.ts")).replicaList,
   "audit entity": async () => (await import("./commands-audit.ts")).auditEntity,
   "audit event": async () => (await import("./commands-audit.ts")).auditEvent,
   "audit verify": async () => (await import("./commands-audit.ts")).auditVerify,

@@ -6,10 +6,12 @@
  * Which of those who may write a contested field may also decide it is said by the view (`authority` in its declaration).
  */
 import { CASE_ENTITY } from "./case.ts";
+import { deviceOf } from "./enrolled.ts";
 import type { EntityRef } from "./event.ts";
 import { type OriginId, type Position, partsOf } from "./ids.ts";
 import { POLICY_ENTITY } from "./policy.ts";
 import { QUARANTINE_ENTITY } from "./release.ts";
+import { REPLICA_ENTITY } from "./replica.ts";
 import { SCHEMA_ENTITY } from "./schema-event.ts";
 
 /** The site whose origins speak for a hub, in the hub's own organisation. */
@@ -70,6 +72,7 @@ export function forbidden(
   { type, origin, entity }: { readonly type: string; readonly origin: OriginId; readonly entity: EntityRef },
   { hub, types }: Grant,
 ): Forbidden | null {
+  if (isOfReplica(type, entity)) return ofAnother(origin, entity);
   if (speaksForHub(origin, hub)) return null;
   const { org, site } = partsOf(origin);
   const what = HUB_ONLY.get(entity.type) ?? HUB_ONLY.get(type.slice(0, type.indexOf(".")));
@@ -79,6 +82,21 @@ export function forbidden(
   return {
     code: "entity-not-allowed",
     message: `${org}.${site} was let in to write about ${allowed}; this is about a ${entity.type}`,
+    path: null,
+  };
+}
+
+/** Whether an event is about a replica, or its type says so. */
+const isOfReplica = (type: string, entity: EntityRef): boolean =>
+  entity.type === REPLICA_ENTITY || type.startsWith(`${REPLICA_ENTITY}.`);
+
+/** Each device says of its own replica what it deleted, whatever else it may write about; nobody says it of another's, the hub's people neither. */
+function ofAnother(origin: OriginId, { type, id }: EntityRef): Forbidden | null {
+  const device = deviceOf(origin);
+  if (type === REPLICA_ENTITY && id === device) return null;
+  return {
+    code: "entity-not-allowed",
+    message: `a device speaks of its own replica only, which is ${REPLICA_ENTITY}/${device}; this is about ${type}/${id}`,
     path: null,
   };
 }

@@ -241,6 +241,7 @@ export {
   type Settlement,
   settledBy,
 } from "./release.ts";
+export { type ConfirmedPurge, PURGED, type Purge, purgeConfirmed, REPLICA_ENTITY } from "./replica.ts";
 export { SCHEMA_ENTITY } from "./schema-event.ts";
 export { sha256 } from "./sha256.ts";
 export {

@@ -57,6 +57,7 @@ export {
   release,
   type Which,
 } from "./quarantine.ts";
+export { type KnownReplica, type OwedPurges, replicas } from "./replicas.ts";
 export { type Admission, type Grant, type NewSite, type RegisteredSite, registerSite, silentSites, siteTypes } from "./sites.ts";
 export { type Form, formOf, type Matter, type Standing, standing } from "./standing.ts";
 export { type ChangedRow, type Tried, tryRules } from "./try.ts";

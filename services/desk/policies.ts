@@ -13,7 +13,7 @@ import {
 } from "../core/index.ts";
 import type { NewEvent } from "../field/index.ts";
 import { scopedViews, scopesOf, type View } from "../merge/engine.ts";
-import { lastSeen, type PolicyRow, policyRows, type ScopeSize, scopeSize } from "../views/index.ts";
+import { lastSeen, type PolicyRow, policyIn, policyRows, type ScopeSize, scopeSize } from "../views/index.ts";
 import { type By, type Desk, noted } from "./desk.ts";
 import { writeAccepted } from "./quarantine.ts";
 
@@ -54,9 +54,9 @@ export async function policies({ db }: Pick<Desk, "db">): Promise<readonly Known
   return (await policyRows(db)).flatMap(known);
 }
 
-function known({ setBy, setAt, name, for: holders, entities }: PolicyRow): KnownPolicy[] {
-  const read = policySchema.safeParse({ name, for: holders, entities });
-  return read.success ? [{ policy: read.data, setBy, setAt }] : [];
+function known(row: PolicyRow): KnownPolicy[] {
+  const policy = policyIn(row);
+  return policy === null ? [] : [{ policy, setBy: row.setBy, setAt: row.setAt }];
 }
 
 /**

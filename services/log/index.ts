@@ -68,6 +68,7 @@ export {
   signAnchor,
 } from "./anchor.ts";
 export { type AppendOutcome, MAX_APPEND_BYTES, type SignNotes } from "./append.ts";
+export { FEED_STREAM, type HeadsSoFar, noteHeads, readHeads, type SealedHeads } from "./feed-heads.ts";
 export type { Interruption } from "./follower.ts";
 export { beginIncarnation, confirmIncarnation, currentIncarnation, INCARNATION_STREAM, incarnations } from "./incarnation.ts";
 export {

@@ -11,6 +11,7 @@ import { type LogEntry, messageOf, type Position } from "../core/index.ts";
 import { packState } from "../merge/engine.ts";
 import {
   askWaiting,
+  confirmPurges,
   type Db,
   inSavepoint,
   type ParkedRow,
@@ -126,6 +127,7 @@ async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Pr
     () => settleQuarantine(db, settlements, { isBare: true }),
   );
   await part("case note", () => writeCaseNotes(db, judged.isCaseNote ? [entry] : []));
+  await part("purge", () => confirmPurges(db, [entry]));
   await part("origin", () => writeOrigins(db, originsOf([entry])));
   // An entity that the view of its buckets does not take stays where it is.
   const placements = placementsOf([entry], [judged], targets, written);

@@ -14,6 +14,7 @@ import { pause } from "../core/node.ts";
 import { connectViews, type Db, dropLetGo, isAnyLetGo, isAudited, isMissing, MAX_REPEATS, sqlState } from "../views/index.ts";
 import { follow } from "./follow.ts";
 import { takeForks } from "./forks.ts";
+import { keepSealing } from "./sealer.ts";
 import { type Membership, openMembership, openSession, type ProjectorOptions, type Session } from "./session.ts";
 import { mayBeSetBack } from "./setback.ts";
 
@@ -178,12 +179,15 @@ export async function startProjector(options: ProjectorOptions): Promise<Project
   });
   done.catch(() => {});
   await Promise.race([started.promise, done]);
+  const sealing = new AbortController();
+  const sealed = keepSealing({ ...options, signal: AbortSignal.any([stop.signal, sealing.signal]) });
+  done.catch(() => {}).then(() => sealing.abort());
   return {
     done,
     shards: () => (life.kind === "following" ? life.session.leases.map(({ shard }) => shard) : []),
     async close() {
       stop.abort();
-      await done.catch(() => {});
+      await Promise.allSettled([done, sealed]);
     },
   };
 }

@@ -22,6 +22,8 @@ export async function cutBeyond(db: Db, incarnation: string | null, common: Posi
     db,
     rows.map(({ origin }) => origin),
   );
+  // Purges that were confirmed there are owed again.
+  await db.query("UPDATE tributary.debt SET position = NULL WHERE position > $1", [after]);
   await db.query("DELETE FROM tributary.refold");
   // It is made again from what is left.
   await clearFeed(db);

@@ -29,6 +29,7 @@ export { type Clinging, clingingSays, clingingToOld } from "./clinging.ts";
 export { declaredColumns, sqlType } from "./columns.ts";
 export { type Comparison, compareBuild } from "./compare.ts";
 export { asPageWriter, connectViews, type Db, inSavepoint, inTransaction, rehearse, waitAtMost } from "./connect.ts";
+export { type Connections, openConnections } from "./connections.ts";
 export { dropGeneration, dropLetGo, dropOrLeave, isAnyLetGo } from "./drop.ts";
 export { type EventName, eventNamesOf } from "./events-of.ts";
 export type { AuditDifference, Expected } from "./expected/audit.ts";
@@ -95,6 +96,7 @@ export { declaredTypes, readColumns } from "./read/columns.ts";
 export { answers, limitQueries } from "./read/connection.ts";
 export { type CountedEvent, countedEvents, type EntityEvents, entitiesOf, type ReadData } from "./read/counted.ts";
 export { byBytes, type Cursor } from "./read/cursor.ts";
+export { type OwedBucket, type ReplicaRow, replicaRows } from "./read/debts.ts";
 export {
   decisionsOn,
   decisionsStanding,
@@ -110,6 +112,19 @@ export {
   openEntityTables,
   type VersionRow,
 } from "./read/entity-tables.ts";
+export {
+  hasHead,
+  headsAfter,
+  historiesOf,
+  type KnownHead,
+  linesAfter,
+  type NewestSeal,
+  newestSeal,
+  type SealedLine,
+} from "./read/feed.ts";
+export { type EntryAt, type NotedEvent, notedEvents } from "./read/feed-events.ts";
+export { type HeldEntity, membersOf, namedMembers, partsOfRange, type RangeSum, rangeOf } from "./read/feed-members.ts";
+export { packedStates } from "./read/feed-states.ts";
 export { type Lag, lag } from "./read/lag.ts";
 export {
   type Due,
@@ -132,7 +147,7 @@ export {
   refoldsAsked,
   whereParked,
 } from "./read/parked.ts";
-export { type PolicyRow, policyRows } from "./read/policies.ts";
+export { type PolicyRow, policiesThatHold, policyIn, policyRows } from "./read/policies.ts";
 export { upToCommon } from "./read/position.ts";
 export {
   type QuarantineFilter,
@@ -180,6 +195,7 @@ export { changeLayout, prepareSwap, type Swap, swap } from "./swap.ts";
 export { createIndexes, shapeOf } from "./tables.ts";
 export { copyAudit, writeAuditRow, writeCanary } from "./write/audit.ts";
 export { writeCaseNotes } from "./write/case-notes.ts";
+export { confirmPurges, noteDebt, type OwedPurge } from "./write/debts.ts";
 export { lockFeed, placeCaseNotes, writeFeed } from "./write/feed.ts";
 export { writeHistory } from "./write/history.ts";
 export { writeOrigins } from "./write/origins.ts";
@@ -204,5 +220,16 @@ export { writeParked } from "./write/parked.ts";
 export { withPlaceholders } from "./write/placeholders.ts";
 export { writeQuarantine } from "./write/quarantine.ts";
 export { notePassedOver, type Refolded, replaceEntity, stayParked } from "./write/replace.ts";
+export {
+  beforeSealing,
+  type FeedStanding,
+  feedStanding,
+  type LinesToSeal,
+  linesToSeal,
+  lockSealing,
+  writeBeginning,
+  writeSeal,
+  writeSealed,
+} from "./write/seal.ts";
 export { settledAt, settleQuarantine } from "./write/settlement.ts";
 export { writeViews } from "./write/view.ts";

@@ -271,6 +271,7 @@ TABLE tributary.refold COLUMN shard integer NOT NULL
 TABLE tributary.refold COLUMN view text NOT NULL
 TABLE tributary.seal COLUMN at timestamp with time zone NOT NULL DEFAULT now()
 TABLE tributary.seal COLUMN number bigint NOT NULL
+TABLE tributary.seal COLUMN revision bigint
 TABLE tributary.seal COLUMN through bigint NOT NULL
 TABLE tributary.segment COLUMN bucket text NOT NULL
 TABLE tributary.segment COLUMN count bigint NOT NULL

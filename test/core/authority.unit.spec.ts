@@ -47,6 +47,29 @@ describe("who may write what", () => {
     );
   });
 
+  it("lets each device speak of its own replica, whatever it was let in for, and of no other; the hub's people neither", () => {
+    const of = (id: string, origin = SITE, type = "replica.purged", entity = "replica") => ({
+      type,
+      origin,
+      entity: { type: entity, id },
+    });
+    for (const types of [null, ["beneficiary"], []]) expect(forbidden(of("relief.juba.t1"), { hub: "relief", types })).toBeNull();
+    expect(forbidden(of("relief.hub.console", HUB), { hub: "relief", types: null })).toBeNull();
+    for (const [event, about] of [
+      [of("relief.juba.t2"), "replica/relief.juba.t2"],
+      [of("relief.juba.t1", HUB), "replica/relief.juba.t1"],
+      [of("relief.juba.t1.abc"), "replica/relief.juba.t1.abc"],
+      [of("relief.juba.t1", SITE, "replica.purged", "beneficiary"), "beneficiary/relief.juba.t1"],
+    ] as const) {
+      const device = event.origin === HUB ? "relief.hub.console" : "relief.juba.t1";
+      expect(forbidden(event, { hub: "relief", types: null })).toEqual({
+        code: "entity-not-allowed",
+        message: `a device speaks of its own replica only, which is replica/${device}; this is about ${about}`,
+        path: null,
+      });
+    }
+  });
+
   it("is given as a list, with commas or spaces; what is not an entity type, or is the hub's own, is refused", () => {
     expect(entityTypes("beneficiary, distribution beneficiary")).toEqual(["beneficiary", "distribution"]);
     for (const bad of ["", " , ", "Beneficiary", "case", "beneficiary,quarantine", "a/b"])

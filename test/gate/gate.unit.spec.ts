@@ -348,6 +348,7 @@ describe("a schema file", () => {
       "policy-removal": 1,
       "quarantine-rejection": 1,
       "quarantine-release": 1,
+      "replica-purge": 1,
       site: 1,
       "stock-movement": 1,
     });

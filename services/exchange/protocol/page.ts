@@ -158,19 +158,4 @@ export const pageText = (nonce: string, digest: string): string => `tributary pa
 export const summaryText = (holding: string, ends: readonly string[]): string =>
   `tributary heads\n${holding}\n${ends.join("\n")}`;
 
-/** The event by which a replica confirms that it deleted entities: of its own origin, about `replica/<org.site.device>`. */
-export const PURGED = "replica.purged";
-export const REPLICA_ENTITY = "replica";
-
-/** What `replica.purged` says. */
-export interface Purge {
-  readonly bucket: string;
-  /** The seal up to which the replica had the bucket. */
-  readonly seal: number;
-  /** The entities that were deleted: how many, how many events, and the fingerprint of their histories. */
-  readonly entities: number;
-  readonly events: number;
-  readonly fingerprint: string;
-  /** Why: the entities left the bucket, the bucket was withdrawn, or the device was revoked. */
-  readonly reason: "left" | "withdrawn" | "revoked";
-}
+export { PURGED, type Purge, REPLICA_ENTITY } from "../../core/index.ts";

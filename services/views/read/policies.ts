@@ -1,3 +1,4 @@
+import { type Policy, policySchema } from "../../core/index.ts";
 import type { Db } from "../connect.ts";
 import { millis } from "./sql.ts";
 
@@ -19,3 +20,11 @@ export async function policyRows(db: Db): Promise<readonly PolicyRow[]> {
   );
   return rows;
 }
+
+/** A policy as it is kept; `null`: it cannot be read, and gives nothing. */
+export const policyIn = ({ name, for: holders, entities }: PolicyRow): Policy | null =>
+  policySchema.safeParse({ name, for: holders, entities }).data ?? null;
+
+/** The policies that hold. One that cannot be read is left out: what no policy gives, nobody gets. */
+export const policiesThatHold = async (db: Db): Promise<readonly Policy[]> =>
+  (await policyRows(db)).flatMap((row) => policyIn(row) ?? []);

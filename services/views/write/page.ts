@@ -5,6 +5,7 @@ import { type Layout, type Lease, type Member, moveShards } from "../leases.ts";
 import { SHARDS } from "../shards.ts";
 import { copyAudit } from "./audit.ts";
 import { writeCaseNotes } from "./case-notes.ts";
+import { confirmPurges } from "./debts.ts";
 import { writeFeed } from "./feed.ts";
 import { writeOrigins } from "./origins.ts";
 import { writeQuarantine } from "./quarantine.ts";
@@ -41,6 +42,7 @@ export async function writeChanges(
   await settleQuarantine(db, page.settlements);
   await writeCaseNotes(db, page.caseNotes);
   await writeOrigins(db, page.origins);
+  await confirmPurges(db, page.entries);
   await writeFeed(db, page.placements, page.caseNotes);
   await askWaiting(db, page.waiting, by);
 }

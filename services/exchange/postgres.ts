@@ -1,0 +1,112 @@
+/** The feed store over a hub's PostgreSQL, for serving pulls. */
+import { entityViews, type Projection, type View } from "../merge/engine.ts";
+import {
+  type Connections,
+  type Db,
+  type EntryAt,
+  hasHead,
+  headsAfter,
+  historiesOf,
+  inSnapshot,
+  linesAfter,
+  membersOf,
+  namedMembers,
+  newestSeal,
+  noteDebt,
+  notedEvents,
+  openConnections,
+  packedStates,
+  partsOfRange,
+  policiesThatHold,
+  rangeOf,
+} from "../views/index.ts";
+import type { FeedStore, Seal } from "./store.ts";
+
+/** For so long the newest seal is not looked up again, whoever asks. */
+const NEWEST_MS = 250;
+/** How many pulls are answered at a time, and how many statements run beside them. */
+const MAX_PULLS = 4;
+const MAX_BESIDE = 2;
+
+export interface PostgresFeedOptions {
+  readonly postgresUrl: string;
+  /** The hub's views as they are declared. */
+  readonly views: readonly View[];
+  /** One event of the log: for what the audit cannot hold as it is. */
+  readonly entryAt: EntryAt;
+  /** Milliseconds that only go forward. */
+  readonly nowMs?: () => number;
+}
+
+export interface PostgresFeed extends FeedStore {
+  close(): Promise<void>;
+}
+
+/** Opens the feed store of a hub. It connects when it is first asked, and again when a connection was lost; then it throws `backend-unreachable` until PostgreSQL answers. */
+export function openPostgresFeed({
+  postgresUrl,
+  views,
+  entryAt,
+  nowMs = () => performance.now(),
+}: PostgresFeedOptions): PostgresFeed {
+  const pulls = openConnections(postgresUrl, "tributary-exchange", MAX_PULLS);
+  // Nobody who has one of these waits for another connection, so those who have one of the others may wait for these.
+  const beside = openConnections(postgresUrl, "tributary-exchange beside", MAX_BESIDE);
+  const newest = rarely(() => pulls.use(newestSeal), nowMs);
+  const apart = apartFrom(beside, entityViews(views));
+  return {
+    ...feedOver((work) => pulls.use(work), entryAt),
+    ...apart,
+    newest,
+    atOnce: (work) => pulls.use((db) => inSnapshot(db, () => work({ ...feedOver((ask) => ask(db), entryAt), ...apart }))),
+    async close() {
+      await Promise.all([pulls.close(), beside.close()]);
+    },
+  };
+}
+
+type Ask = <T>(work: (db: Db) => Promise<T>) => Promise<T>;
+
+/** What is read of the feed and the audit. */
+const feedOver = (ask: Ask, entryAt: EntryAt) =>
+  ({
+    newest: () => ask(newestSeal),
+    headsAfter: (seal) => ask((db) => headsAfter(db, seal)),
+    hasHead: (bucket, seal, head) => ask((db) => hasHead(db, bucket, seal, head)),
+    lines: (bucket, after, limit) => ask((db) => linesAfter(db, bucket, after, limit)),
+    members: (bucket, of, limit) => ask((db) => membersOf(db, bucket, of, limit)),
+    named: (bucket, entityIds) => ask((db) => namedMembers(db, bucket, entityIds)),
+    parts: (bucket, prefix) => ask((db) => partsOfRange(db, bucket, prefix)),
+    range: (bucket, prefix) => ask((db) => rangeOf(db, bucket, prefix)),
+    histories: (bucket, entityIds) => ask((db) => historiesOf(db, bucket, entityIds)),
+    events: (refs) => ask((db) => notedEvents(db, refs, entryAt)),
+  }) satisfies Partial<FeedStore>;
+
+/**
+ * What is never read in a snapshot that began earlier: a view that was swapped in since would have no rows there. Without rows, policies would give nobody anything, and replicas would delete all that they have.
+ */
+const apartFrom = ({ use }: Connections, views: readonly Projection[]) =>
+  ({
+    states: (entityType, entityIds) => {
+      const asked = views.filter(({ entity, hubOnly }) => entity === entityType && !hubOnly);
+      return use((db) => packedStates(db, asked, entityIds));
+    },
+    policies: () => use(policiesThatHold),
+    owes: (debt) => use((db) => noteDebt(db, debt)),
+  }) satisfies Partial<FeedStore>;
+
+/** Asks at most once in a while, whoever asks; those who ask meanwhile get the same answer. */
+function rarely(ask: () => Promise<Seal>, nowMs: () => number): () => Promise<Seal> {
+  let asked: { readonly answer: Promise<Seal>; readonly atMs: number } | null = null;
+  return () => {
+    if (asked === null || nowMs() - asked.atMs >= NEWEST_MS) {
+      const answer = ask();
+      const mine = { answer, atMs: nowMs() };
+      asked = mine;
+      answer.catch(() => {
+        if (asked === mine) asked = null;
+      });
+    }
+    return asked.answer;
+  };
+}
