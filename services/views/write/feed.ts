@@ -24,6 +24,12 @@ export async function lockFeed(db: Db): Promise<void> {
   await db.query("SELECT pg_advisory_xact_lock($1)", [FEED_LOCK]);
 }
 
+/** The same for whoever seals; `false`: another process has the lock. */
+export async function tryLockFeed(db: Db): Promise<boolean> {
+  const { rows } = await db.query<{ got: boolean }>("SELECT pg_try_advisory_xact_lock($1) AS got", [FEED_LOCK]);
+  return rows[0]?.got === true;
+}
+
 /** Writes what a page says of the buckets of entities, and notes which of its notes on cases are to get a line. The caller holds the shards of all that it says something of. */
 export async function writeFeed(db: Db, placements: readonly Placement[], caseNotes: readonly LogEntry[]): Promise<void> {
   await noteCaseNotes(db, caseNotes);
