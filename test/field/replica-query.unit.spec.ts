@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import type { JsonObject } from "../../services/core/index.ts";
 import { openAsker } from "../../services/field/replica/ask.ts";
+import { preparer } from "../../services/field/replica/prepared.ts";
 import { afterPrefix, type LooseQuery } from "../../services/field/replica/query.ts";
-import { preparer } from "../../services/field/replica/rows.ts";
 import { addIndex, makeTables, openViewRows } from "../../services/field/replica/view-rows.ts";
 import { viewTable } from "../../services/field/replica/view-table.ts";
 import { openStore } from "../../services/field/store.ts";

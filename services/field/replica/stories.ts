@@ -24,8 +24,8 @@ import {
   type StoryEvent,
   tell,
 } from "../../merge/engine.ts";
+import type { OwnState, PlacedEvent } from "./event-rows.ts";
 import { type Counted, countedOf, ownCounted } from "./fold.ts";
-import type { OwnState, PlacedEvent } from "./rows.ts";
 import type { HistoryEvent, Replica } from "./types.ts";
 
 /** An event of an entity as a device knows it. */
