@@ -23,7 +23,7 @@ import { fixedKeyring, makeKey } from "../../services/http/index.ts";
 import { withNextKey } from "../../services/http/keyring.ts";
 import type { Puller, Pulls } from "../../services/ingress/index.ts";
 import { openKeyBook } from "../../services/log/index.ts";
-import { connectAs } from "../support/broker.ts";
+import { connectAs, serveNats } from "../support/broker.ts";
 import { type Door, openDoor } from "../support/door.ts";
 import { number, ORG, registration } from "../support/hub.ts";
 import { WAIT_MS } from "../support/patience.ts";
@@ -75,7 +75,8 @@ function signedFrame(
   { nonce = String(asked.nonce), isPacked = false }: { nonce?: string; isPacked?: boolean } = {},
 ): Uint8Array {
   const bytes = Buffer.from(body);
-  return frame(bytes, sign(pageText(nonce, createHash("sha256").update(bytes).digest("hex"))), isPacked);
+  const digest = createHash("sha256").update(bytes).digest("hex");
+  return frame(bytes, sign === null ? null : sign(pageText(nonce, digest)), isPacked);
 }
 const bodyOf = (page: Uint8Array): string => Buffer.from(page.subarray(100)).toString();
 
@@ -425,6 +426,27 @@ it("a pull on another device's subject is refused: its page would go to the inbo
     message: `a pull of ${ORG}.subject.t1 cannot come on pull.${ORG}.elsewhere.t1`,
   });
   expect(reached).toEqual([]);
+});
+
+it("a login at the broker that may not pull is told so, and may send and ask all the same", async () => {
+  const rights = `publish: { allow: ["ingress.>", "hello.>"] }, subscribe: { allow: ["receipt.>", "_INBOX_>", "_INBOX_${ORG}_rights.>"] }`;
+  const server = await serveNats(
+    door.dir,
+    (port) =>
+      `port: ${port}\nauthorization { users: [ { user: u, password: p, permissions: { ${rights} } }, { user: hub, password: h } ] }`,
+  );
+  onTestFinished(() => server.end());
+  const hub = await connectAs(`nats://hub:h@127.0.0.1:${server.port}`);
+  onTestFinished(() => hub.close());
+  hub.subscribe("hello.>", { callback: (_, message) => message.respond(JSON.stringify({ said: "hello" })) });
+  await hub.flush();
+  const field = door.field("rights");
+  const link = await transport(field, `nats://u:p@127.0.0.1:${server.port}`);
+  await expect(link.pull(QUESTION)).rejects.toMatchObject({
+    code: "login-refused",
+    message: `the hub's broker does not allow this login to publish on pull.${ORG}.rights.t1`,
+  });
+  expect(await link.ask({ any: "question" }, () => true)).toEqual({ said: "hello" });
 });
 
 it("a page over HTTP says what it is", async () => {
