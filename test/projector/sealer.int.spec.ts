@@ -328,6 +328,22 @@ describe("a feed that is made anew, because PostgreSQL was lost,", () => {
     expect(await hasHead(db, bucketIdOf(districtOf("Juba")), FEED_START.seal, FEED_START.head)).toBe(true);
   });
 
+  it("goes on with the database's numbers where the log was set back to before its facts, and shows no seal until it is whole", async () => {
+    await feed.place(placed(1, "K-1", "Kampala"), placed(2, "K-2", "Gulu"));
+    await feed.fold(2);
+    await sealAll();
+    for (const table of ["feed", "member", "held", "segment"]) await db.query(`DELETE FROM tributary.${table}`);
+    expect(await newestSeal(db)).toEqual({ number: 0, through: null });
+    journal = memoryJournal();
+    feed = await openFeed(db);
+    await feed.place(placed(1, "K-1", "Kampala"), placed(2, "K-2", "Gulu"));
+    expect(await sealAll(sealerOver(logWith(journal), { maxLines: 1 }))).toBe(2);
+    expect(await newestSeal(db)).toEqual({ number: 3, through: position(2n) });
+    expect((await facts()).map(({ seal }) => seal)).toEqual([2, 3]);
+    await expectProven(KAMPALA);
+    await expectProven(GULU);
+  });
+
   it("shows nothing before the views are where they were, and then all of it at once", async () => {
     await lose();
     const sealer = sealerOver(

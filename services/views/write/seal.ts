@@ -65,13 +65,11 @@ export async function feedStanding(db: Db): Promise<FeedStanding> {
 }
 
 /**
- * Takes the right to seal until the caller's transaction ends; `false`: another process has it. Builds are not swapped meanwhile, nor is the feed made anew. Pages are written as ever.
+ * Takes the right to seal until the caller's transaction ends; `false`: another process has it, or puts lines of earlier positions right. Pages are written as ever.
  */
 export async function lockSealing(db: Db): Promise<boolean> {
   const { rows } = await db.query<{ got: boolean }>("SELECT pg_try_advisory_xact_lock($1) AS got", [SEAL_LOCK]);
-  if (rows[0]?.got !== true) return false;
-  await db.query("LOCK TABLE tributary.shard IN ROW SHARE MODE");
-  return true;
+  return rows[0]?.got === true;
 }
 
 /** Lines that are to be sealed together, and the position up to which the feed is complete then. */
