@@ -13,6 +13,7 @@ export {
   hubOrgAt,
   isAt,
   isOneOf,
+  isRegistryOrigin,
   SITE_ENTITY,
   speaksForHub,
   type Who,
@@ -47,7 +48,7 @@ export {
 } from "./batch/heads.ts";
 export { BATCH_SCHEMA, HEAD_FIELDS, HEADS_SCHEMA, MORE } from "./batch/schema.ts";
 export { base64urlBytes, bytesBase64url, bytesHex, hexBytes, quoted } from "./batch/texts.ts";
-export { type Bucket, bucketIdOf, isBucketId, isSameBucket, type ScopeValue } from "./bucket.ts";
+export { type Bucket, bucketIdOf, isBucketId, isSameBucket, quarantineBucket, type ScopeValue } from "./bucket.ts";
 export { CASE_ENTITY, CASE_NOTES, RESOLVED } from "./case.ts";
 export { type ChainHash, eventText, hashOf } from "./chain.ts";
 export { type Clip, type ClipCode, type Clips, clippedBasis, clipsFromStored, clipsToStored, clipWords } from "./clip.ts";
@@ -121,6 +122,7 @@ export {
   tick,
   wallMsOf,
 } from "./hlc.ts";
+export type { HubOrigin, OwnAuthor, OwnEvent } from "./hub-origin.ts";
 export {
   type BucketId,
   type EventId,
@@ -242,7 +244,17 @@ export {
   settledBy,
 } from "./release.ts";
 export { type ConfirmedPurge, PURGED, type Purge, purgeConfirmed, REPLICA_ENTITY } from "./replica.ts";
-export { SCHEMA_ENTITY } from "./schema-event.ts";
+export {
+  CHANGE_FORM,
+  REGISTRATION_FORM,
+  REGISTRY_DEVICE,
+  SCHEMA_CHANGED,
+  SCHEMA_ENTITY,
+  SCHEMA_PROPOSED,
+  SCHEMA_REGISTERED,
+  type SchemaRegistration,
+  schemaRegistrationOf,
+} from "./schema-event.ts";
 export { sha256 } from "./sha256.ts";
 export {
   type KeyId,

@@ -110,11 +110,13 @@ function sealedTables(last: SealFact | null, buckets: ReadonlyMap<BucketId, Buck
   const held = new Map<BucketId, Map<string, Member>>();
   const digests = new Map<string, Hash>();
   const sorted = new Map<BucketId, readonly Member[]>();
-  let newest: Seal = { number: last?.seal ?? 0, through: last?.through ?? null };
+  // Until something is sealed again, readers are shown a feed in which nothing was.
+  let newest: Seal = { number: 0, through: null };
+  let numbered = last?.seal ?? 0;
   let anew: Record<BucketId, Hash> | null = last === null ? null : { ...last.heads };
 
   const seal_ = (ready: readonly FeedRow[], through: Position, hashOf: (ref: EventRef) => Hash): SealFact => {
-    const number = newest.number + 1;
+    const number = ++numbered;
     const before = new Map(heads);
     for (const [id, head] of Object.entries(anew ?? {}))
       before.set(id as BucketId, { bucket: id as BucketId, seal: 0, through, head, count: 0, fingerprint: NO_ENTITIES });

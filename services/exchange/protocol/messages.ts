@@ -48,11 +48,13 @@ export const bucketAskSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("follow"), at: cursorSchema }),
   /** All entities, by range key, after one. `states`: their present states only; `events`: their histories. */
   z.strictObject({ kind: z.literal("members"), after: prefix.nullable(), want: z.enum(["states", "events"]) }),
-  /** What differs in these ranges; and the histories of these entities. */
+  /** What differs in these ranges; and the histories of these entities (of a bucket of states only: their states). */
   z.strictObject({
     kind: z.literal("compare"),
     ranges: z.array(rangeSchema).max(MAX_RANGES),
     fetch: z.array(z.string().max(1_000)).max(MAX_FETCHED).default([]),
+    /** Of entities to fetch whose histories are longer than a page: how many of their first events the replica has got already. */
+    have: z.record(z.string().max(1_000), z.int().min(0)).optional(),
   }),
 ]);
 export type BucketAsk = z.infer<typeof bucketAskSchema>;

@@ -76,14 +76,22 @@ export interface SealMark {
 /** An entity of a bucket, as of the page's seal. */
 export interface PagedMember {
   readonly entityId: string;
+  /** Of the whole history. */
   readonly digest: Hash;
+  /**
+   * The history. One that is longer than a page comes in parts: these are its first events, or those after the ones that the asker said it has, and the digest does not follow from them yet. The asker
+   * fetches on (`compare`, with `have`) until it does.
+   */
   readonly events: readonly PagedEvent[];
   /** Packed states, by view; only of views whose shape the page names. */
   readonly states: Readonly<Record<string, string>>;
 }
 
 export type Section =
-  /** What followed the cursor that was asked. `to`: where the reader stands after it; the head there must be what the reader computes. */
+  /**
+   * What followed the cursor that was asked. `to`: where the reader stands after it; the head there must be what the reader computes. Of a bucket of states only it has no lines: the `members` before it
+   * are what the lines up to `to` were about, and the head is the hub's word.
+   */
   | {
       readonly kind: "lines";
       readonly bucket: BucketId;
@@ -91,7 +99,7 @@ export type Section =
       readonly seals: readonly SealMark[];
       readonly to: Cursor;
     }
-  /** Entities in the order of their range keys, or those that were asked for by name. `after`: ask on from here; `null`: that was the last. `gone`: asked for by name, and not in the bucket. */
+  /** Entities in the order of their range keys, or those that were asked for by name. `after`: ask on from here; `null`: that was the last. `gone`: asked for by name, and not in the bucket; in answer to a cursor of states only, those that left. */
   | {
       readonly kind: "members";
       readonly bucket: BucketId;

@@ -1,0 +1,115 @@
+import {
+  type Bucket,
+  type BucketHead,
+  type BucketId,
+  bucketIdOf,
+  type IncarnationId,
+  POLICY_ENTITY,
+  type Policy,
+} from "../core/index.ts";
+import type { FeedStore, Seal } from "./store.ts";
+
+/** A bucket's end, as it is remembered. `end`: the first digits of its head, as a summary has them. */
+export interface KnownHead extends BucketHead {
+  readonly end: string;
+}
+
+export interface KnownBucket {
+  readonly id: BucketId;
+  readonly bucket: Bucket;
+}
+
+/** What serving remembers of a feed as of a seal. It never changes: a later seal makes another one. */
+export interface Known {
+  readonly seal: Seal;
+  readonly heads: ReadonlyMap<BucketId, KnownHead>;
+  /** All buckets, in the order in which they became known. Of two that are remembered one after the other, and are of the same `life`, one is the beginning of the other. */
+  readonly buckets: readonly KnownBucket[];
+  /** The same list while the same policies hold. */
+  readonly policies: readonly Policy[];
+  /** What is remembered was forgotten so many times. */
+  readonly life: number;
+}
+
+/** So many digits of a head stand in a summary. */
+const END_DIGITS = 16;
+/** A pull that began earlier than another may see less of the feed than is remembered. It looks again, at most so often. */
+const MAX_LOOKS = 5;
+
+const POLICIES = bucketIdOf({ entityType: POLICY_ENTITY, values: [] });
+
+const NOTHING: Known = { seal: { number: 0, through: null }, heads: new Map(), buckets: [], policies: [], life: 0 };
+
+/**
+ * What is remembered of a feed between pulls. While the newest seal is the same, nothing is asked for but its number.
+ *
+ *   the same seal ─▶ as before        a later one ─▶ the heads since, and the policies if their bucket is among them        an earlier one, another incarnation ─▶ all anew
+ */
+export function memoryOf(store: FeedStore) {
+  let known = NOTHING;
+  let last: number | null = null;
+  let incarnation: IncarnationId | null = null;
+  let looking: Promise<void> | null = null;
+
+  /** What is known as of the newest seal that a store shows. What two have found out at the same time is not mixed: the later one looks again. */
+  const advance = async (from: FeedStore): Promise<Known> => {
+    for (;;) {
+      const base = known;
+      const seal = await from.newest();
+      if (seal.number <= base.seal.number) return base;
+      const made = await later(from, base, seal);
+      if (known !== base) continue;
+      known = made;
+      return made;
+    }
+  };
+  const lookAgain = async (present: IncarnationId, number: number): Promise<void> => {
+    const isSetBack = incarnation !== null && (present !== incarnation || (last !== null && number < last));
+    if (isSetBack) known = { ...NOTHING, life: known.life + 1 };
+    await advance(store);
+    [last, incarnation] = [number, present];
+  };
+
+  return {
+    /** What is known now. Costs no more than `newest` while nothing has changed, and all who ask at the same time wait for one answer. */
+    async now(present: IncarnationId): Promise<Known> {
+      const { number } = await store.newest();
+      if (number === last && present === incarnation) return known;
+      looking ??= lookAgain(present, number).finally(() => {
+        looking = null;
+      });
+      await looking;
+      return known;
+    },
+    /** Runs `work` with a store that shows one moment, and what is known as of that moment. */
+    async atOnce<T>(work: (store: FeedStore, known: Known) => Promise<T>): Promise<T> {
+      for (let looks = 1; ; looks++) {
+        const { life } = known;
+        const look = async (from: FeedStore): Promise<{ readonly value: T } | null> => {
+          const seen = await advance(from);
+          const { number } = await from.newest();
+          // Somebody who began later has seen more already, or all was forgotten meanwhile.
+          if ((number < seen.seal.number || seen.life !== life) && looks < MAX_LOOKS) return null;
+          return { value: await work(from, seen) };
+        };
+        const done = store.atOnce === undefined ? await look(store) : await store.atOnce(look);
+        if (done !== null) return done.value;
+      }
+    },
+  };
+}
+
+/** What is known as of a later seal. */
+async function later(from: FeedStore, base: Known, seal: Seal): Promise<Known> {
+  const heads = await from.headsAfter(base.seal.number);
+  const policies = heads.some(({ bucket }) => bucket === POLICIES) ? await from.policies() : base.policies;
+  const added = heads.filter(({ bucket }) => !base.heads.has(bucket)).map(({ bucket: id, of: bucket }) => ({ id, bucket }));
+  const next = heads.map(({ of: _, ...head }) => [head.bucket, { ...head, end: head.head.slice(0, END_DIGITS) }] as const);
+  return {
+    seal,
+    heads: new Map([...base.heads, ...next]),
+    buckets: added.length === 0 ? base.buckets : [...base.buckets, ...added],
+    policies,
+    life: base.life,
+  };
+}
