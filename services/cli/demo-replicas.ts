@@ -63,16 +63,16 @@ export interface ReplicaDeps {
 
 interface Player extends Tablet {
   readonly office: Office;
+  readonly down: Down;
   /** Sends, pulls, and sends what confirms purges. */
   sync(): Promise<SyncResult>;
 }
 
-/** What came down to the tablets so far. */
+/** What came down to a tablet so far. */
 interface Down {
   bytes: number;
   events: number;
   entities: number;
-  purged: number;
 }
 
 /** Two offices hold each other's people, as far as policies let them; a household moves, and is gone from the tablet that may not hold it any more. */
@@ -80,35 +80,29 @@ export async function tellReplicas(stage: Stage, deps: ReplicaDeps): Promise<Rep
   const { out } = stage;
   step(out, "Headquarters says what each office may hold: the people of its own districts");
   await setPolicies(stage);
-  const down: Down = { bytes: 0, events: 0, entities: 0, purged: 0 };
   const players: Player[] = [];
   try {
-    for (const office of OFFICES) players.push(await enter(stage, deps, office, down));
+    for (const office of OFFICES) players.push(await enter(stage, deps, office));
     const [kampala, nairobi] = players as [Player, Player];
     await bringLists(stage, deps, players);
     step(out, "Each office gets another tablet, which pulls what the hub has for it");
-    for (const { office, field, sync } of players) {
-      const { pulled } = await sync();
-      const others = field.query("beneficiaries").length;
+    for (const { office, field, sync, down } of players) {
+      await sync();
+      const people = field.query("beneficiaries").length;
       out.line(
-        `   ${office.title}: ${others} people, in ${pulled?.pages} pages of ${kilobytes(pulled?.receivedBytes ?? 0)} in all. ${bytesEach(pulled)}`,
+        `   ${office.title}: ${people} people, ${kilobytes(down.bytes)}. That is ${Math.round(down.bytes / Math.max(1, down.events))} bytes for each event, with all that is needed to check and fold it.`,
       );
     }
     step(out, "A household moves, and the tablets follow it");
     const shown = await arrives(stage, deps, kampala, nairobi);
     const after = await leaves(stage, deps, kampala, nairobi);
-    return { ...(await compared(stage, deps, players, down)), shown, after };
+    return { ...(await compared(stage, deps, players)), shown, after };
   } finally {
     for (const { field } of players) field.close();
   }
 }
 
 const kilobytes = (bytes: number): string => `${(bytes / 1000).toFixed(1)} kB`;
-const bytesEach = (pulled: SyncResult["pulled"]): string =>
-  pulled === null || pulled.events === 0
-    ? ""
-    : `That is ${Math.round(pulled.receivedBytes / pulled.events)} bytes for each event, with its hash, and with all that the fold looks at.`;
-
 /** Writes a policy for each office, and sets it as a coordinator would. */
 async function setPolicies({ out, hubData, sitesDir }: Stage): Promise<void> {
   for (const { name, districts } of OFFICES) {
@@ -124,13 +118,14 @@ async function setPolicies({ out, hubData, sitesDir }: Stage): Promise<void> {
   }
 }
 
-async function enter(stage: Stage, deps: ReplicaDeps, office: Office, down: Down): Promise<Player> {
+async function enter(stage: Stage, deps: ReplicaDeps, office: Office): Promise<Player> {
   const { hubData, hub } = stage;
   const { name: site, title } = office;
   const { code } = await addSite(hubData, hub.state, { site, title, device: DEVICE, days: 90, actor: "coordinator" });
   const tablet = await openReplicaTablet(stage, { org: hub.state.org, site, device: DEVICE });
   const url = withoutLogin(hub.state.natsUrl);
   await tablet.field.enrol({ url, code });
+  const down: Down = { bytes: 0, events: 0, entities: 0 };
   const sync = async (): Promise<SyncResult> => {
     tablet.clock.putRight();
     const result = await tablet.field.sync({ url });
@@ -140,11 +135,10 @@ async function enter(stage: Stage, deps: ReplicaDeps, office: Office, down: Down
       down.bytes += pulled.receivedBytes;
       down.events += pulled.events;
       down.entities += pulled.entities;
-      down.purged += pulled.purged.entities;
     }
     return result;
   };
-  return { ...tablet, office, sync };
+  return { ...tablet, office, down, sync };
 }
 
 /** The offices' lists, where no chapter before has brought them. */
@@ -234,8 +228,8 @@ const told = (row: JsonObject): string =>
 function rowIn({ field }: Player): JsonObject | null {
   const [row] = field.query("beneficiaries", { where: { id: HOUSEHOLD.id } });
   if (row === undefined) return null;
-  const { given_name, household_size, district, village, phone, own } = row as JsonObject;
-  return { given_name, household_size, district, village, phone, own } as JsonObject;
+  const { given_name, household_size, district, village, phone, _own } = row;
+  return { given_name, household_size, district, village, phone, own: _own } as JsonObject;
 }
 
 function rowOf(player: Player): JsonObject {
@@ -249,24 +243,18 @@ function rowOf(player: Player): JsonObject {
 }
 
 /** What the chapter proves: equal rows, confirmed purges, and nothing left of the household in Kampala's files. */
-async function compared(
-  { out, hubData, sitesDir }: Stage,
-  { db, projected }: ReplicaDeps,
-  players: readonly Player[],
-  down: Down,
-) {
+async function compared({ out, hubData, sitesDir }: Stage, { db, projected }: ReplicaDeps, players: readonly Player[]) {
   step(out, "The tablets are compared with the hub");
   let rowsEqual = true;
   for (const { office, field } of players) {
     const said = JSON.parse(await cli(["reconcile", "--field", field.store.path, "--json", "--data", hubData])) as {
-      readonly views: readonly { readonly view: string; readonly rows: number; readonly differ: readonly string[] }[];
+      readonly replica: readonly { readonly view: string; readonly rows: number; readonly rowsEqual: boolean | null }[];
     };
-    const people = said.views.filter(({ view }) => view === "beneficiaries");
-    const differ = said.views.flatMap((view) => view.differ);
-    const isEqual = people.length > 0 && differ.length === 0;
+    const people = said.replica.filter(({ view }) => view === "beneficiaries");
+    const isEqual = people.length > 0 && said.replica.every((each) => each.rowsEqual === true);
     rowsEqual &&= isEqual;
     out.line(
-      `   ${office.title}: ${people.reduce((sum, each) => sum + each.rows, 0)} people, ${isEqual ? "each the same as at the hub" : `and ${differ.length} rows are NOT the same`}.`,
+      `   ${office.title}: ${people.reduce((sum, each) => sum + each.rows, 0)} people, ${isEqual ? "each the same as at the hub" : "and they are NOT all the same as at the hub"}.`,
     );
   }
   await projected();
@@ -283,9 +271,9 @@ async function compared(
     rowsEqual,
     purgesConfirmed,
     bytesOutOfScope,
-    bytesDown: down.bytes,
-    eventsDown: down.events,
-    entities: down.entities,
+    bytesDown: total(players, ({ bytes }) => bytes),
+    eventsDown: total(players, ({ events }) => events),
+    entities: total(players, ({ entities }) => entities),
   };
 }
 
@@ -299,3 +287,6 @@ function bytesOf(database: string, texts: readonly string[]): number {
   }
   return bytes;
 }
+
+const total = (players: readonly Player[], of: (down: Down) => number): number =>
+  players.reduce((sum, { down }) => sum + of(down), 0);
