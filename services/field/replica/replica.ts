@@ -54,6 +54,7 @@ const REFOLDED_AT_ONCE = 1_000;
 /** Opens the replica in a device's database. Views whose declaration has changed are folded again, from the events that are here. */
 export function openReplica({ store, gate, views: declared, now, append }: ReplicaOptions): Replica {
   const rows = openReplicaRows(store.db);
+  rows.makeRoom();
   const views = openViews({ store, rows, gate }, declared);
   const entities = openEntities({ store, rows, gate, viewsOf: views.of });
   const homes = scopedViews(declared);

@@ -54,9 +54,16 @@ export interface ViewRow {
 
 const PHASES: readonly Phase[] = ["states", "events", "compare", "follow"];
 
+const CACHE_KIB = 32_768;
+const CHECKPOINT_PAGES = 8_000;
+
 export function openReplicaRows(db: DatabaseSync) {
   const prepared = preparer(db);
   return {
+    /** Room for a replica: pages in memory, and a write-ahead log that is written back less often, since the events of a page go all over the file. */
+    makeRoom(): void {
+      db.exec(`PRAGMA cache_size = -${CACHE_KIB}; PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
+    },
     /** Empties the write-ahead log, so that nothing that was deleted stays in it; `false`: another program is reading. */
     truncate: (): boolean => Number(db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.busy ?? 0) === 0,
     ...bucketRows(prepared),
@@ -223,8 +230,8 @@ const NAMED =
 const endOf = (prefix: string): string => `${prefix}g`;
 
 const memberRows = (db: DatabaseSync, prepared: Prepared) => ({
-  memberBy(bucket: number, key: string, entity: number): MemberRow | undefined {
-    const row = prepared("SELECT * FROM replica_member WHERE bucket = ? AND key = ? AND entity = ?").get(bucket, key, entity);
+  memberBy(bucket: number, entity: number): MemberRow | undefined {
+    const row = prepared("SELECT * FROM replica_member WHERE entity = ? AND bucket = ?").get(entity, bucket);
     return row && memberRow(row);
   },
   /** The buckets that an entity is in. */
