@@ -64,6 +64,10 @@ export function openReplicaRows(db: DatabaseSync) {
     makeRoom(): void {
       db.exec(`PRAGMA cache_size = -${CACHE_KIB}; PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
     },
+    /**
+     * Writes the file anew. What was deleted is overwritten where it stood (`secure_delete`), but when SQLite moves rows between pages, copies stay behind in the room that becomes free.
+     */
+    scrub: (): void => db.exec("VACUUM"),
     /** Empties the write-ahead log, so that nothing that was deleted stays in it; `false`: another program is reading. */
     truncate: (): boolean => Number(db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.busy ?? 0) === 0,
     ...bucketRows(prepared),
