@@ -24,7 +24,8 @@ import {
   pageText,
 } from "../../services/exchange/protocol/index.ts";
 import { gate } from "../support/hub.ts";
-import { bucketOf, pageOf, pagesOf, reading, sitesLog, writing } from "../support/pages.ts";
+import { bucketOf, pageOf, pagesOf, reading, writing } from "../support/page-of.ts";
+import { sitesLog } from "../support/pages.ts";
 import { randomPage } from "../support/random-pages.ts";
 import { atLeast, runs } from "../support/runs.ts";
 
