@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild] [--only-fair] [--only-hello] [--hello-gb N] [--bad-link]`: what each stretch of the way does, beside what the bare servers do with the same
+ * `npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild] [--only-fair] [--only-hello] [--hello-gb N] [--only-down] [--bad-link]`: what each stretch of the way does, beside what the bare servers do with the same
  * events in the same run. Every server and worker is a process of its own on this machine, as a hub runs them.
  */
 import { mkdirSync, rmSync } from "node:fs";
@@ -22,12 +22,14 @@ import { connectAs } from "../test/support/broker.ts";
 import { benchBadLink } from "./bad-link.ts";
 import { bareViews } from "./bare.ts";
 import { fillLog } from "./device.ts";
+import { benchDown } from "./down.ts";
 import { benchFair } from "./fair.ts";
 import { benchFold } from "./fold.ts";
 import { benchGate } from "./gate.ts";
 import { benchHello } from "./hello.ts";
 import { benchEmmett, installPeer, type PeerEvent, type PeerFigures } from "./peers/emmett.ts";
 import { checkpointReaches, foldedBy, rebuildView, startProjector, stopProjector } from "./projectors.ts";
+import { benchReplica } from "./replica.ts";
 import { report } from "./report.ts";
 import { CONTESTED_PERCENT, contestedWork, eventsOf, openSite, peopleOf } from "./workload.ts";
 
@@ -54,6 +56,8 @@ const OPTIONS = {
     "only-fair": { type: "boolean" },
     /** Hellos on a long origin alone. */
     "only-hello": { type: "boolean" },
+    /** The bytes of an event on its way down alone: no server is started. */
+    "only-down": { type: "boolean" },
     /** How long that origin is, in GB; with 2 it takes some minutes. */
     "hello-gb": { type: "string", default: "0.2" },
     /** The sync over a bad link alone: it takes minutes, whatever the machine. */
@@ -61,7 +65,7 @@ const OPTIONS = {
   },
 } as const;
 const USAGE =
-  "npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild | --only-fair | --only-hello [--hello-gb N] | --bad-link]";
+  "npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild | --only-fair | --only-hello [--hello-gb N] | --only-down | --bad-link]";
 
 function fail(problem: string): never {
   process.stderr.write(`bench: ${problem}\nUse: ${USAGE}\n`);
@@ -271,6 +275,16 @@ async function withHub(name: string, work: (bench: Bench) => Promise<void>): Pro
   }
 }
 
+async function withFolder(name: string, work: (dir: string) => Promise<void>): Promise<void> {
+  const dir = join(workFolder("bench"), `${process.pid}-${name}`);
+  mkdirSync(dir, { recursive: true });
+  try {
+    await work(dir);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
 /** The way from devices to views. */
 async function wholeWay({ hub, dir, db, log }: Bench, step: (what: string) => void): Promise<void> {
   const count = EVENTS * SITES.length;
@@ -382,6 +396,10 @@ async function run(number: number): Promise<void> {
     step("sync over a bad link");
     return withHub(`${number}-bad-link`, overBadLink);
   }
+  if (values["only-down"]) {
+    step("pages of a hundred events");
+    return benchDown(note);
+  }
   if (values["only-hello"]) {
     step(`hellos on an origin of ${HELLO_GB} GB`);
     return withHub(`${number}-hello`, hellos);
@@ -394,7 +412,10 @@ async function run(number: number): Promise<void> {
   if (!values["only-rebuild"]) {
     step("gate and fold");
     benchGate(note);
+    benchDown(note);
     await benchFold(note);
+    step("a replica takes its hub's events");
+    await withFolder(`${number}-replica`, (dir) => benchReplica(dir, note));
     await withHub(`${number}`, (bench) => wholeWay(bench, step));
     for (const percent of CONTESTED_PERCENT) {
       step(`log to view, ${percent} % contested`);

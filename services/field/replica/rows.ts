@@ -68,6 +68,8 @@ export function openReplicaRows(db: DatabaseSync) {
      * Writes the file anew. What was deleted is overwritten where it stood (`secure_delete`), but when SQLite moves rows between pages, copies stay behind in the room that becomes free.
      */
     scrub: (): void => db.exec("VACUUM"),
+    /** A number that is another one after another connection has written. */
+    version: (): number => Number(prepared("PRAGMA data_version").get()?.data_version ?? 0),
     /** Empties the write-ahead log, so that nothing that was deleted stays in it; `false`: another program is reading. */
     truncate: (): boolean => Number(db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.busy ?? 0) === 0,
     ...bucketRows(prepared),
@@ -300,6 +302,7 @@ const purgeRows = (prepared: Prepared) => ({
         fingerprint: String(r.fingerprint),
         reason: REASONS.find((reason) => reason === r.reason) ?? "left",
       })),
+  countPurges: (): number => Number(prepared("SELECT count(*) AS n FROM replica_purge").get()?.n ?? 0),
   removePurge(n: number): void {
     prepared("DELETE FROM replica_purge WHERE n = ?").run(n);
   },
