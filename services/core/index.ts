@@ -244,6 +244,8 @@ export {
   settledBy,
 } from "./release.ts";
 export { type ConfirmedPurge, PURGED, type Purge, purgeConfirmed, REPLICA_ENTITY } from "./replica.ts";
+
+export { deviceRevokedWords, saysRevoked, siteRevokedWords } from "./revoked.ts";
 export {
   CHANGE_FORM,
   REGISTRATION_FORM,
@@ -255,6 +257,7 @@ export {
   type SchemaRegistration,
   schemaRegistrationOf,
 } from "./schema-event.ts";
+
 export { sha256 } from "./sha256.ts";
 export {
   type KeyId,
