@@ -17,6 +17,7 @@ import { counting, shardOfEntry } from "../projector/index.ts";
 import { type AuditDifference, type Expected, shardOf } from "../views/index.ts";
 import type { Anchored } from "./anchored.ts";
 import { type Compared, PROGRESS_EVERY, type VerifyDeps } from "./compared.ts";
+import type { SchemaCheck } from "./schemas.ts";
 import type { SignatureCheck } from "./signatures.ts";
 import { noteRewritten, type Rewritten, tellBeyond, tellQuarantine, tellRewritten } from "./tell.ts";
 import type { Report } from "./verdicts.ts";
@@ -46,13 +47,14 @@ export interface Read {
 interface Checks {
   readonly report: Report;
   readonly signatures: SignatureCheck;
+  readonly schemas: SchemaCheck;
   readonly anchored: Anchored | null;
 }
 
 /** Reads the log once, and hands each event to all checks. */
 export async function readLog(deps: VerifyDeps, besides: Compared | null, checks: Checks): Promise<Read> {
   const { log, onProgress, onEntry } = deps;
-  const { report, signatures, anchored } = checks;
+  const { report, signatures, schemas, anchored } = checks;
   const read: Read = { origins: new Map(), events: 0, expected: 0, through: null, parkedMet: new Set() };
   const page = besides === null ? null : openPage(log, besides, read, checks);
   // Asked after the moment of the database that is compared, so that the log has all that the database has.
@@ -63,6 +65,7 @@ export async function readLog(deps: VerifyDeps, besides: Compared | null, checks
     read.through = position;
     onEntry?.(entry);
     signatures.entry(entry);
+    schemas.entry(entry);
     anchored?.entry(entry);
     const origin = read.origins.get(head.origin) ?? { events: 0, quarantined: 0, head: GENESIS, intact: true };
     read.origins.set(head.origin, origin);

@@ -3,6 +3,7 @@ import {
   type EnrolledKey,
   type Fact,
   hubSignatureOf,
+  isRegistryOrigin,
   KEYS_STREAM,
   keyFactOf,
   keyRecord,
@@ -15,7 +16,7 @@ import {
   type Signature,
 } from "../core/index.ts";
 import { isSignedBy, keyIdOf } from "../core/node.ts";
-import type { Log } from "../log/index.ts";
+import { hubDeclarations, type Log } from "../log/index.ts";
 import { type NoteReport, noteCheck } from "./notes.ts";
 
 /** A process of the hub hears of a revocation at most this much later. What it took until then stays. */
@@ -74,6 +75,9 @@ export async function signatureCheck(
     },
     report,
   );
+  const hubs = (await hubDeclarations(log.journal)).map(({ org }) => org);
+  /** The hub's own processes append there: what they sign is their notes, which cover the end of the run. */
+  const isHubs = (origin: OriginId): boolean => hubs.some((org) => isRegistryOrigin(origin, org));
   const tails = new Map<OriginId, Tail>();
   const good = new Map<OriginId, Seq>();
   let runs = 0;
@@ -83,11 +87,13 @@ export async function signatureCheck(
     entry(entry) {
       notes.entry(entry);
       const { origin, seq } = entry.head;
-      if (entry.signed === undefined) {
+      if (entry.noted !== undefined && isHubs(origin)) tails.delete(origin);
+      else if (entry.signed === undefined) {
         const tail = tails.get(origin) ?? { first: seq, last: seq, events: 0, recordedAtMs: 0 };
         tails.set(origin, { ...tail, last: seq, events: tail.events + 1, recordedAtMs: entry.recordedAtMs });
         return;
       }
+      if (entry.signed === undefined) return;
       tails.delete(origin);
       const wrong = runProblem(entry, entry.signed, record.keysOf(deviceOf(origin)));
       if (wrong === null) {

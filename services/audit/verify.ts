@@ -6,6 +6,7 @@ import { compareAll } from "./compare-all.ts";
 import { type Compared, compared, type VerifyDeps } from "./compared.ts";
 import { readLog } from "./read-log.ts";
 import { auditSays, logSays, parkedSay, summaryOf, viewsSay } from "./says.ts";
+import { schemaCheck } from "./schemas.ts";
 import { type SignatureReport, signatureCheck } from "./signatures.ts";
 import { openSpill } from "./spill.ts";
 import { openFindings, type Problem, type Verdicts } from "./verdicts.ts";
@@ -64,7 +65,9 @@ async function judgeAll(deps: VerifyDeps, besides: Compared | null): Promise<Ver
   const { report } = findings;
   const signatures = await signatureCheck(log, (where, what) => report("log", where, what), hubKeys);
   const anchored = anchor !== undefined && "anchor" in anchor ? openAnchored(anchor.anchor) : null;
-  const read = await readLog(deps, besides, { report, signatures, anchored });
+  const schemas = schemaCheck(log.journal, (where, what) => report("log", where, what));
+  const read = await readLog(deps, besides, { report, signatures, schemas, anchored });
+  await schemas.end();
   const signed = signatures.end();
   const comparison = anchored === null ? null : await anchored.end(log);
   if (anchor !== undefined && "problem" in anchor) report("anchor", "anchor", `it cannot be believed: ${anchor.problem}`);

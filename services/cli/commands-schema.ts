@@ -19,7 +19,7 @@ import { type Command, DAY_COUNT, type Input } from "./args.ts";
 import { readText } from "./files.ts";
 import { counted, table } from "./output.ts";
 import { hubDir } from "./paths.ts";
-import { findingLines, registerFolder, withHubGate } from "./registry.ts";
+import { findingLines, registerFolder, withHubGate, withHubRegistry } from "./registry.ts";
 import { readState } from "./state.ts";
 import { issueHubToken } from "./tokens.ts";
 
@@ -70,6 +70,7 @@ export const schemaList: Command = {
           kind: schema.kind,
           id,
           level: registry.level(subject),
+          authority: registry.authority(subject),
           entity,
           events,
           personal: personal ?? [],
@@ -154,9 +155,11 @@ The same text again changes nothing. The hub registers schemas/ by itself when i
       throw new TributaryError("usage", "a subject and its file, or a folder, is missing", `Use: ${schemaRegister.usage}`);
     if (file === undefined && !isFolder(first))
       throw new TributaryError("usage", `${first} is not a folder`, `Use: ${schemaRegister.usage}`);
-    return withHubGate(text("data"), async ({ registry }) => {
+    return withHubRegistry(text("data"), async (registry) => {
       if (file === undefined) {
-        const added = await registerFolder(registry, loadSchemas(first), actorOf(input));
+        const added = await registerFolder(registry, loadSchemas(first), actorOf(input), (subject, authority) =>
+          out.line(`${subject} is a proposal to the hub of ${authority}, which has the say over it.`),
+        );
         out.result({ registered: added });
         out.line(added.length === 0 ? "All of it is registered already." : `Registered ${added.join(", ")}.`);
         return 0;
@@ -169,6 +172,7 @@ The same text again changes nothing. The hub registers schemas/ by itself when i
         for (const finding of outcome.findings) out.line(`${findingLines(finding).join("\n")}\n`);
         return 3;
       }
+      if (outcome.kind === "proposed") return proposed(out, first, outcome.authority);
       const { schema, id } = outcome.version;
       out.result({ registered: `${first}@${schema.version}`, id, isNew: outcome.isNew });
       out.line(
@@ -180,6 +184,15 @@ The same text again changes nothing. The hub registers schemas/ by itself when i
     });
   },
 };
+
+/** Another hub has the say: says so, and where it goes from there. */
+function proposed(out: Input["out"], subject: string, authority: string): number {
+  out.result({ registered: null, proposed: subject, authority });
+  out.line(
+    `The hub of ${authority} has the say over ${subject}: this is kept as a proposal to it, and counts once that hub registers it.`,
+  );
+  return 0;
+}
 
 function isFolder(path: string): boolean {
   try {
@@ -238,7 +251,7 @@ async function setting(
   const value = isValue(first) ? first : second;
   if (value !== undefined && !isValue(value))
     throw new TributaryError("usage", `${value} is not one of ${values.join(", ")}`, `Use: ${usage}`);
-  return withHubGate(text("data"), async ({ registry }) => {
+  return withHubRegistry(text("data"), async (registry) => {
     if (subject !== null) need(registry, { subject, version: null });
     if (value !== undefined) await how.write(registry, subject, value === "default" ? null : value);
     const now = how.read(registry, subject);
@@ -257,15 +270,16 @@ same rules as any other; then \`tributary quarantine release --all --code schema
   maxPositionals: 0,
   options: { ...DATA, accept: { type: "string" }, dismiss: { type: "string" }, actor: { type: "string" } },
   run: (input) =>
-    withHubGate(input.text("data"), async ({ registry }) => {
+    withHubRegistry(input.text("data"), async (registry) => {
       const { out } = input;
       const named = input.text("accept") ?? input.text("dismiss");
       if (named === undefined) {
-        const rows = registry.proposals().map(({ subject, version, kind, by, proposedAtMs, fingerprint, text }) => ({
+        const rows = registry.proposals().map(({ subject, version, kind, by, org, proposedAtMs, fingerprint, text }) => ({
           subject,
           version,
           kind,
           by,
+          hub: org ?? null,
           proposedAt: new Date(proposedAtMs).toISOString(),
           fingerprint,
           schema: JSON.parse(text) as unknown,
@@ -273,10 +287,16 @@ same rules as any other; then \`tributary quarantine release --all --code schema
         out.result(rows);
         out.line(
           rows.length === 0
-            ? "No device has proposed anything."
+            ? "Nothing is proposed."
             : table(
                 ["schema", "kind", "by", "since", "fingerprint"],
-                rows.map((r) => [`${r.subject}@${r.version}`, r.kind, r.by, r.proposedAt, r.fingerprint.slice(0, 12)]),
+                rows.map((r) => [
+                  `${r.subject}@${r.version}`,
+                  r.kind,
+                  r.hub === null ? r.by : `${r.by}, hub of ${r.hub}`,
+                  r.proposedAt,
+                  r.fingerprint.slice(0, 12),
+                ]),
               ),
         );
         return 0;
@@ -309,6 +329,7 @@ same rules as any other; then \`tributary quarantine release --all --code schema
         for (const finding of outcome.findings) out.line(`${findingLines(finding).join("\n")}\n`);
         return 3;
       }
+      if (outcome.kind === "proposed") return proposed(out, subject, outcome.authority);
       out.result({ registered: `${subject}@${outcome.version.schema.version}` });
       out.line(`Registered ${subject} version ${outcome.version.schema.version}, as ${proposal.by} wrote it.`);
       return 0;

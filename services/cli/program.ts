@@ -30,7 +30,9 @@ export const OWN_SUBJECTS: readonly string[] = [
   "quarantine-rejection",
   "quarantine-release",
   "replica-purge",
+  "schema-change",
+  "schema-registration",
   "site",
 ];
 /** Files of `projections/` with the views that the hub's own commands read. */
-export const OWN_VIEWS: readonly string[] = ["policies", "sites"];
+export const OWN_VIEWS: readonly string[] = ["policies", "schemas", "sites"];

@@ -15,7 +15,7 @@ import { followLogins } from "./logins.ts";
 import { counted } from "./output.ts";
 import { settingsFile } from "./paths.ts";
 import { MAIN } from "./program.ts";
-import { mustKeepScopesImpersonal, narrowerThan, openHubGate, registerProjectSchemas } from "./registry.ts";
+import { mustKeepScopesImpersonal, narrowerThan, openHubGate, registerProjectSchemas, type Speaker } from "./registry.ts";
 import { takeUpLog } from "./restore.ts";
 import { type HubState, type Listen, writeState } from "./state.ts";
 import { outliveTold } from "./told.ts";
@@ -200,7 +200,7 @@ async function stateOf(
 /** Before anything serves: the log's incarnation, and the schemas that events are checked by. */
 async function prepareLog(
   dataDir: string,
-  { eventstoreUrl, postgresUrl, folders }: HubState & { readonly folders: Folders },
+  { eventstoreUrl, postgresUrl, folders, org }: HubState & { readonly folders: Folders },
   location: AnchorLocation | null,
   say: (line: string) => void,
 ): Promise<{ readonly incarnation: Incarnation; readonly schemas: SchemaStore }> {
@@ -208,7 +208,7 @@ async function prepareLog(
   try {
     const taken = await takeUpLog(dataDir, log, postgresUrl, say);
     const incarnation = location === null ? taken : await compareAnchor(dataDir, log, location, say);
-    return { incarnation, schemas: await prepareSchemas(log, folders, say) };
+    return { incarnation, schemas: await prepareSchemas(log, folders, { dir: dataDir, org }, say) };
   } finally {
     await log.close();
   }
@@ -229,10 +229,12 @@ async function compareAnchor(
 }
 
 /** Registers what the schema folder has and the log lacks, before anybody writes with it. Returns everything that is registered. */
-async function prepareSchemas(log: Log, folders: Folders, say: (line: string) => void): Promise<SchemaStore> {
-  const { registry } = await openHubGate(log, folders);
+async function prepareSchemas(log: Log, folders: Folders, speaker: Speaker, say: (line: string) => void): Promise<SchemaStore> {
+  const { registry } = await openHubGate(log, folders, undefined, speaker);
   try {
-    const added = await registerProjectSchemas(registry, folders, "hub");
+    const added = await registerProjectSchemas(registry, folders, "hub", (subject, authority) =>
+      say(`${subject} is a proposal to the hub of ${authority}, which has the say over it.`),
+    );
     if (added.length > 0) say(`Registered ${counted(added.length, "schema version")}: ${added.join(", ")}.`);
     return registry;
   } finally {

@@ -16,7 +16,7 @@ import { noteHubKeys, publicPartOf } from "./hub-keys.ts";
 import { hubRing, readHubKeys } from "./keys.ts";
 import { hubDir } from "./paths.ts";
 import { hubHere } from "./reach.ts";
-import { authorizeBy, openHubGate, registerProjectSchemas } from "./registry.ts";
+import { authorizeBy, keepAnnounced, openHubGate, registerProjectSchemas } from "./registry.ts";
 
 /** A worker's log: events with fields, to a file or stderr. What cannot be written there is dropped: a full disk must not end a worker. */
 export function logger(name: string, file: string | undefined): (event: Record<string, unknown>) => void {
@@ -83,9 +83,12 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
     const location = anchorLocation(text("anchor"), dir);
     const folders = foldersOf(text("data"));
     const log = openLog(eventstoreUrl);
-    const { registry, gate } = await openHubGate(log, folders, say);
-    const added = await registerProjectSchemas(registry, folders, "hub");
+    const { registry, gate } = await openHubGate(log, folders, say, { dir, org });
+    const added = await registerProjectSchemas(registry, folders, "hub", (subject, authority) =>
+      say({ event: "schema-proposed", subject, authority }),
+    );
     if (added.length > 0) say({ event: "schemas-registered", schemas: added });
+    const unannounce = keepAnnounced(registry, say);
     const views = await followViews({ folders, postgresUrl, gate, say });
     const health = viewParts(postgresUrl, log);
     const ring = await hubRing(dir);
@@ -123,6 +126,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
     try {
       await Promise.race([ended(), running.failed]);
     } finally {
+      unannounce();
       registry.close();
       await running.close();
       await anchor?.close();

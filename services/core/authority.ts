@@ -12,7 +12,7 @@ import { type OriginId, type Position, partsOf } from "./ids.ts";
 import { POLICY_ENTITY } from "./policy.ts";
 import { QUARANTINE_ENTITY } from "./release.ts";
 import { REPLICA_ENTITY } from "./replica.ts";
-import { SCHEMA_ENTITY } from "./schema-event.ts";
+import { REGISTRY_DEVICE, SCHEMA_ENTITY } from "./schema-event.ts";
 
 /** The site whose origins speak for a hub, in the hub's own organisation. */
 export const HUB_SITE = "hub";
@@ -41,6 +41,10 @@ export function speaksForHub(origin: OriginId, hub: HubOrg): boolean {
   const { org, site } = partsOf(origin);
   return site === HUB_SITE && (hub === null || org === hub);
 }
+
+/** Whether only a hub's own processes append to an origin, straight to the log. What comes to the door in its name is not theirs. */
+export const isRegistryOrigin = (origin: OriginId, hub: HubOrg): boolean =>
+  speaksForHub(origin, hub) && partsOf(origin).device === REGISTRY_DEVICE;
 
 /** What only the hub's own people write, each in the words that follow "only the hub's operators may". */
 const HUB_ONLY: ReadonlyMap<string, string> = new Map([

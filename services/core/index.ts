@@ -13,6 +13,7 @@ export {
   hubOrgAt,
   isAt,
   isOneOf,
+  isRegistryOrigin,
   SITE_ENTITY,
   speaksForHub,
   type Who,
@@ -121,6 +122,7 @@ export {
   tick,
   wallMsOf,
 } from "./hlc.ts";
+export type { HubOrigin, OwnAuthor, OwnEvent } from "./hub-origin.ts";
 export {
   type BucketId,
   type EventId,
@@ -242,7 +244,17 @@ export {
   settledBy,
 } from "./release.ts";
 export { type ConfirmedPurge, PURGED, type Purge, purgeConfirmed, REPLICA_ENTITY } from "./replica.ts";
-export { SCHEMA_ENTITY } from "./schema-event.ts";
+export {
+  CHANGE_FORM,
+  REGISTRATION_FORM,
+  REGISTRY_DEVICE,
+  SCHEMA_CHANGED,
+  SCHEMA_ENTITY,
+  SCHEMA_PROPOSED,
+  SCHEMA_REGISTERED,
+  type SchemaRegistration,
+  schemaRegistrationOf,
+} from "./schema-event.ts";
 export { sha256 } from "./sha256.ts";
 export {
   type KeyId,

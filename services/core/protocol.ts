@@ -3,6 +3,7 @@ import type { ErrorCode } from "./errors.ts";
 import { hashSchema, MAX_SCHEMA_VERSION } from "./event.ts";
 import { MAX_WALL_MS } from "./hlc.ts";
 import { type IncarnationId, isOriginId, type OriginId, type Seq } from "./ids.ts";
+import { MAX_SCHEMA_TEXT } from "./schema-event.ts";
 import { keyIdSchema, publicKeySchema, signatureSchema, successionSchema } from "./signing.ts";
 
 /**
@@ -80,8 +81,6 @@ export type Reply = z.infer<typeof replySchema>;
 
 const version = z.int().min(1).max(MAX_SCHEMA_VERSION);
 const references = z.array(z.object({ name: z.string().max(200), subject: z.string().max(200), version })).max(100);
-/** At most so many characters for a schema on its way: no registry takes more bytes. */
-const MAX_SCHEMA_TEXT = 256 * 1024;
 /** A schema on its way between device and hub. */
 export const schemaNewsSchema = z.object({
   subject: z.string().max(200),

@@ -7,6 +7,7 @@ import type { EntityRef, NatsSettings, SignedHead, Vector } from "../core/index.
 import { randomEpoch as nodeRandomEpoch } from "../core/node.ts";
 import { createGate, type Fits, type Gate } from "../gate/index.ts";
 import { loadSchemas } from "../gate/node.ts";
+import type { View } from "../merge/engine.ts";
 import { openAppender } from "./appender.ts";
 import { type EnrolResult, enrol, rotateKey } from "./enrol.ts";
 import { type Follower, follow } from "./follow.ts";
@@ -14,6 +15,8 @@ import { importCsv } from "./import/import.ts";
 import type { ImportOptions, ImportResult } from "./import/options.ts";
 import { deviceKey } from "./keys.ts";
 import { type Appended, type AppendOptions, type NewEvent, openOutbox } from "./outbox.ts";
+import { openReplica } from "./replica/replica.ts";
+import type { Replica } from "./replica/types.ts";
 import { type FieldSchemas, fieldSchemas } from "./schemas.ts";
 import { eventsOf, type FieldEvent, type FieldStatus, statusOf } from "./status.ts";
 import { type FieldName, openStore, type Store } from "./store.ts";
@@ -31,6 +34,8 @@ export interface FieldOptions {
   readonly schemas: string | Gate;
   /** What the hub's views can show. A value that their columns cannot hold is then found here, and not only at the hub. Default: anything. */
   readonly fits?: Fits;
+  /** The views that this device shows, as the hub's projects declare them. Without them it holds nothing of what others write. */
+  readonly views?: readonly View[];
   /** The device's wall clock, milliseconds; default `Date.now`. */
   readonly now?: () => number;
   readonly randomEpoch?: () => string;
@@ -41,6 +46,8 @@ export interface FieldOptions {
 export interface Field {
   readonly store: Store;
   readonly gate: Gate;
+  /** What this device holds of what all write; `null`: it was opened without views. */
+  readonly replica: Replica | null;
   /**
    * Writes an event; resolves when it is durable on this device. Calls made at the same time share one disk flush.
    * Throws `event-invalid`, `event-too-large`, `schema-unknown` or `disk-full`; then nothing was written.
@@ -95,6 +102,9 @@ export function openField(options: FieldOptions): Field {
   const schemas = typeof options.schemas === "string" ? schemasOf(store, options.schemas) : null;
   const gate = schemas === null ? (options.schemas as Gate) : createGate(schemas);
   const outbox = openOutbox(store, gate, now, options.fits);
+  const replica =
+    options.views === undefined ? null : replicaOf(store, { gate, views: options.views, now, append: outbox.append });
+  if (replica !== null) outbox.attach(replica);
   const deps = { store, gate, outbox, schemas, now };
   const listeners = new Set<() => void>();
   const written = (): void => {
@@ -110,6 +120,7 @@ export function openField(options: FieldOptions): Field {
   return {
     store,
     gate,
+    replica,
     append: appender.append,
     async appendMany(events, appendOptions) {
       const appended = outbox.appendNow(events, appendOptions);
@@ -137,6 +148,16 @@ export function openField(options: FieldOptions): Field {
   };
 }
 
+/** Closes the database when the replica cannot be opened. */
+function replicaOf(store: Store, options: Omit<Parameters<typeof openReplica>[0], "store">): Replica {
+  try {
+    return openReplica({ store, ...options });
+  } catch (error) {
+    store.close();
+    throw error;
+  }
+}
+
 /** Closes the database when the schemas of a folder cannot be read. */
 function schemasOf(store: Store, dir: string): FieldSchemas {
   try {
@@ -155,6 +176,7 @@ export { fieldLog, type LoggedEvent } from "./log.ts";
 export type { AsideNote } from "./move.ts";
 export type { Appended, AppendOptions, NewEvent } from "./outbox.ts";
 export type { PushOptions, RejectedNote, SyncProgress } from "./push/pass.ts";
+export type { BucketStatus, HistoryEvent, Refused, Replica, Taken, ViewStatus } from "./replica/types.ts";
 export type { OriginRow } from "./rows.ts";
 export { type Salvaged, salvage } from "./salvage.ts";
 export type { FieldEvent, FieldStatus } from "./status.ts";

@@ -1,4 +1,11 @@
-import type { SchemaNews } from "../core/index.ts";
+import {
+  type JsonObject,
+  type OriginId,
+  SCHEMA_REGISTERED,
+  type SchemaNews,
+  schemaRegistrationOf,
+  speaksForHub,
+} from "../core/index.ts";
 import { type SchemaStore, type SchemaVersion, schemasDigest, schemaVersion, shortFingerprints } from "../gate/index.ts";
 import type { Store } from "./store.ts";
 
@@ -13,9 +20,31 @@ export interface FieldSchemas extends SchemaStore {
   have(): Record<string, string[]>;
   /** Keeps the schemas that the hub has sent. Returns how many versions are new here. */
   learn(news: readonly SchemaNews[]): number;
+  /**
+   * Keeps what events of a hub's registry say (`schema.registered`), later ones instead of earlier ones: a replica hands over those of a page before it reads what is written with them.
+   * Returns how many versions are new here, or say something else than before. Events of other types, and of origins that speak for no hub, say nothing. The caller has them from a
+   * page that its own hub has signed.
+   */
+  learnEvents(events: readonly SchemaTold[]): number;
   /** Texts of versions that the hub does not know. */
   offers(unknown: readonly { readonly subject: string; readonly version: number }[]): SchemaNews[];
 }
+
+/** The part of an event that says whether it registers a schema. */
+export interface SchemaTold {
+  readonly type: string;
+  readonly origin: OriginId;
+  readonly data: JsonObject;
+}
+
+function registeredBy({ type, origin, data }: SchemaTold): SchemaNews[] {
+  const told = type === SCHEMA_REGISTERED && speaksForHub(origin, null) ? schemaRegistrationOf(data) : null;
+  return told === null ? [] : [told];
+}
+
+type Versions = ReadonlyMap<string, readonly SchemaVersion[]>;
+const differs = (old: Versions, now: Versions, { subject, version }: Pick<SchemaNews, "subject" | "version">): boolean =>
+  old.get(subject)?.[version - 1]?.fingerprint !== now.get(subject)?.[version - 1]?.fingerprint;
 
 export function fieldSchemas(store: Store, base: SchemaStore): FieldSchemas {
   let bySubject = load();
@@ -24,24 +53,26 @@ export function fieldSchemas(store: Store, base: SchemaStore): FieldSchemas {
     subjects: () => [...bySubject.keys()].sort(),
     versions: (subject) => bySubject.get(subject) ?? [],
   };
+  const learn: FieldSchemas["learn"] = (news) => {
+    if (news.length === 0) return 0;
+    store.transaction(() => {
+      for (const { subject, version, kind, text, references } of news)
+        store.rows.setSchema({ subject, version, kind, text, refs: JSON.stringify(references) });
+    });
+    const before = count();
+    const old = bySubject;
+    bySubject = load();
+    const changed = news.filter(
+      ({ subject, version }) => old.get(subject)?.[version - 1] !== undefined && differs(old, bySubject, { subject, version }),
+    ).length;
+    return count() - before + changed;
+  };
   return {
     ...held,
     digest: () => schemasDigest(held),
     have: () => shortFingerprints(held),
-    learn(news) {
-      if (news.length === 0) return 0;
-      store.transaction(() => {
-        for (const { subject, version, kind, text, references } of news)
-          store.rows.setSchema({ subject, version, kind, text, refs: JSON.stringify(references) });
-      });
-      const before = count();
-      const old = bySubject;
-      bySubject = load();
-      const changed = news.filter(
-        ({ subject, version }) => old.get(subject)?.[version - 1] !== undefined && differs(old, subject, version),
-      ).length;
-      return count() - before + changed;
-    },
+    learn,
+    learnEvents: (events) => learn(events.flatMap(registeredBy)),
     offers: (unknown) =>
       unknown.flatMap(({ subject, version }) => {
         const known = bySubject.get(subject)?.[version - 1];
@@ -54,10 +85,6 @@ export function fieldSchemas(store: Store, base: SchemaStore): FieldSchemas {
   function count(): number {
     return [...bySubject.values()].reduce((sum, versions) => sum + versions.length, 0);
   }
-  function differs(old: ReadonlyMap<string, readonly SchemaVersion[]>, subject: string, version: number): boolean {
-    return old.get(subject)![version - 1]!.fingerprint !== bySubject.get(subject)?.[version - 1]?.fingerprint;
-  }
-
   /** The hub's versions, then the app's beyond them. A version that this program cannot read, because it is of a newer program, ends its subject here. */
   function load(): Map<string, SchemaVersion[]> {
     const out = new Map<string, SchemaVersion[]>();

@@ -13,6 +13,8 @@ export { createGate, type Fits, type FitsHead, type Gate } from "./gate/gate.ts"
 export type { Verdict } from "./gate/hub.ts";
 export type { Pins } from "./gate/projector.ts";
 export { type LintNote, lintCasters, lintSchema, memberChanges } from "./lint.ts";
+export { type Announcement, announcedBy, announcementsOf } from "./registry/announcer.ts";
+export type { RegistryHub } from "./registry/authority.ts";
 export { MODES, type Mode, type Proposal, type Registered, type Registration, type Registry } from "./registry/registry.ts";
 export {
   type Annotations,

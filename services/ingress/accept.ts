@@ -38,6 +38,7 @@ import { type BasisNotes, basisNotes, type HeadKeys } from "./basis.ts";
 import { keepEvidence, withSignature } from "./evidence.ts";
 import { sparing } from "./fair.ts";
 import { fitting, noteOf, quarantinedOf } from "./notes.ts";
+import { refuseOwn } from "./own-origins.ts";
 import { type Settled, settledFor } from "./settled.ts";
 
 /** A device's clock may differ from the hub's by this much before it counts as wrong. */
@@ -178,6 +179,7 @@ export function acceptor({
     // Many parameters because they are the facts of one arrival: what came, who sent it, when, and what it may write.
     async accept(batch, key, receivedAtMs, breathe = async () => {}, { signed, types } = { types: null }) {
       const { origin } = batch;
+      refuseOwn(origin, hub());
       await refuseGap(batch);
       await gate.ensure(batch.events.map(({ head }) => head.schema));
       const gated = await chained({ gate, fits, hub: hub(), types }, batch, receivedAtMs, driftLimitMs, breathe);

@@ -27,7 +27,7 @@ import {
   listen,
   type Surface,
 } from "../http/index.ts";
-import { type KeyBook, type Log, openKeyBook } from "../log/index.ts";
+import { type KeyBook, type Log, openKeyBook, signNotes } from "../log/index.ts";
 import { type Acceptor, acceptor } from "./accept.ts";
 import { type BrokerWatch, connectBroker, prepareBroker, type StreamSettings, watchBroker } from "./broker.ts";
 import { type Consuming, consume } from "./consume.ts";
@@ -38,7 +38,6 @@ import { type DoorDeps, doorRoutes } from "./http-routes.ts";
 import { type Hubs, meetHubs } from "./hubs.ts";
 import { answerPulls, type Pulls, pullAnswers } from "./pulls.ts";
 import type { Settled } from "./settled.ts";
-import { signNotes } from "./sign-notes.ts";
 import { type Standing, watchStore } from "./standing.ts";
 import { refuseRevoked, seal, type Vouch, vouch } from "./vouch.ts";
 

@@ -70,6 +70,7 @@ export {
 export { type AppendOutcome, MAX_APPEND_BYTES, type SignNotes } from "./append.ts";
 export { FEED_STREAM, type HeadsSoFar, noteHeads, readHeads, type SealedHeads } from "./feed-heads.ts";
 export type { Interruption } from "./follower.ts";
+export { type HubOriginDeps, openHubOrigin } from "./hub-origin.ts";
 export { beginIncarnation, confirmIncarnation, currentIncarnation, INCARNATION_STREAM, incarnations } from "./incarnation.ts";
 export {
   actorOfDevice,
@@ -83,5 +84,6 @@ export {
   openKeyBook,
 } from "./keybook.ts";
 export { declareHubOrg, hubDeclarations, hubOrgsOf, ORGANISATION_STREAM } from "./organisation.ts";
+export { signNotes } from "./sign-notes.ts";
 export { fitsStore, ORIGIN_PREFIX, streamOf, textOf } from "./stored.ts";
 export type { LogPage, SubscribeOptions } from "./subscribe.ts";

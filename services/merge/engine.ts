@@ -50,6 +50,7 @@ export {
   type Resolver,
   type Who,
 } from "./resolvers.ts";
+export { rowsHash, rowText } from "./rows-hash.ts";
 export { bucketOf, scopedViews, scopesOf } from "./scope.ts";
 export { shapeDigest } from "./shape.ts";
 export { packState, unpackState } from "./state.ts";

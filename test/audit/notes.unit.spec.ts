@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { noteCheck, type SignedFrom } from "../../services/audit/notes.ts";
 import type { Appendable, ClockNote, IncarnationId, LogEntry, Noted, Position, PublicKey } from "../../services/core/index.ts";
 import { makeKeyPair, signerOf } from "../../services/core/node.ts";
-import { signNotes } from "../../services/ingress/sign-notes.ts";
+import { signNotes } from "../../services/log/sign-notes.ts";
 import { newOrigin, runOf } from "../support/log-runs.ts";
 
 const HUB = "abcdefghijkl" as IncarnationId;

@@ -6,6 +6,7 @@ import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { AgencyFacts } from "../../services/cli/demo-agencies.ts";
 import type { FormFacts } from "../../services/cli/demo-form.ts";
 import type { RestoreFacts } from "../../services/cli/demo-restore.ts";
+import { loadSchemas } from "../../services/gate/node.ts";
 import { isAlive } from "../../services/local/index.ts";
 import { withCluster } from "../support/cluster.ts";
 import { type Ended, runHere } from "../support/here.ts";
@@ -14,6 +15,8 @@ import { eventually, tempDir } from "../support/temp.ts";
 
 const MAIN = join(import.meta.dirname, "../../services/cli/main.ts");
 const SCHEMAS = join(import.meta.dirname, "../../schemas");
+const forms = loadSchemas(SCHEMAS);
+const schemaVersions = forms.subjects().reduce((sum, subject) => sum + forms.versions(subject).length, 0);
 const SAMPLES = join(import.meta.dirname, "../data");
 
 const start = (args: readonly string[], env: Record<string, string> = {}): ChildProcess =>
@@ -206,7 +209,8 @@ it("a newcomer's way: hub, site, device, import, sync, view, audit, quarantine; 
     seq: 443,
   });
   expect(await json(["audit", "verify", "--data", data])).toMatchObject({
-    events: 445,
+    // With one for each schema that the hub has registered.
+    events: 445 + schemaVersions,
     chainsIntact: true,
     notCompared: [],
     problemCount: 0,
@@ -272,6 +276,10 @@ it("a newcomer's way: hub, site, device, import, sync, view, audit, quarantine; 
   });
   expect(await json(["schema", "show", "beneficiary", "--data", data])).toMatchObject({ version: 3, kind: "json" });
   expect(await json(["schema", "list", "--data", data])).toMatchObject({ level: "FULL_TRANSITIVE" });
+  // What was registered is an event of the hub's own as well, from which devices learn of it.
+  expect(await json(["audit", "entity", "schema/beneficiary", "--data", data])).toMatchObject({
+    events: [1, 2, 3].map((version) => ({ type: "schema.registered", data: { version, authority: "relief" } })),
+  });
   expect(await tributary(["schema", "check", SCHEMAS, "--against", "hub", "--data", data])).toMatchObject({ code: 0 });
   expect(await json(["field", "sync", "--hub", site.httpUrl, "--token", `@${token}`, "--db", db])).toMatchObject({
     schemasLearnt: 1,

@@ -124,10 +124,11 @@ export default defineProjection({ name: "clinics", entity: "clinic", columns: { 
     const subjects = loadForms({ schemas: join(dir, "schemas") }).subjects();
     expect(subjects).toEqual([
       ...["case-acceptance", "case-assignment", "case-comment", "clinic", "conflict-resolution"],
-      ...["policy", "policy-removal", "quarantine-rejection", "quarantine-release", "replica-purge", "site"],
+      ...["policy", "policy-removal", "quarantine-rejection", "quarantine-release", "replica-purge"],
+      ...["schema-change", "schema-registration", "site"],
     ]);
     const views = await loadViews({ projections: join(dir, "projections") });
-    expect(views.map(({ name }) => name)).toEqual(["clinics", "policies", "sites"]);
+    expect(views.map(({ name }) => name)).toEqual(["clinics", "policies", "schemas", "sites"]);
   });
 
   it("may hold a copy of one of the hub's forms, but no other form under its name", () => {
@@ -163,6 +164,6 @@ export default defineProjection({
   events: { "site.registered": set("org", "site", "title") },
 });\n`,
     );
-    expect((await loadViews({ projections: whole })).map(({ name }) => name)).toEqual(["sites", "policies"]);
+    expect((await loadViews({ projections: whole })).map(({ name }) => name)).toEqual(["sites", "policies", "schemas"]);
   });
 });

@@ -349,6 +349,8 @@ describe("a schema file", () => {
       "quarantine-rejection": 1,
       "quarantine-release": 1,
       "replica-purge": 1,
+      "schema-change": 1,
+      "schema-registration": 1,
       site: 1,
       "stock-movement": 1,
     });

@@ -4,9 +4,9 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vites
 import { noteCheck } from "../../services/audit/notes.ts";
 import type { Appendable, IncarnationId } from "../../services/core/index.ts";
 import { makeKeyPair, signerOf } from "../../services/core/node.ts";
-import { signNotes } from "../../services/ingress/sign-notes.ts";
 import { type Interruption, type Log, MAX_APPEND_BYTES, openLog, type SignNotes } from "../../services/log/index.ts";
 import { type EmbeddedNode, startNode } from "../../services/log/node/index.ts";
+import { signNotes } from "../../services/log/sign-notes.ts";
 import { follow, headOf, newOrigin, runOf } from "../support/log-runs.ts";
 import { all, eventually, sleep } from "../support/temp.ts";
 

@@ -1,17 +1,30 @@
 import { chmodSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Client } from "pg";
+import { registrySurface } from "../../services/api/index.ts";
 import { settledIn } from "../../services/cli/door-views.ts";
+import { OWN_SUBJECTS } from "../../services/cli/program.ts";
 import { loadProjections } from "../../services/cli/projections.ts";
-import { gateOver, registerFolder } from "../../services/cli/registry.ts";
+import { authorizeBy, gateOver, registerFolder } from "../../services/cli/registry.ts";
 import type { HubState } from "../../services/cli/state.ts";
+import { REGISTRY_DEVICE } from "../../services/core/index.ts";
 import { type Field, type NewEvent, openField, type SyncResult } from "../../services/field/index.ts";
 import { createGate, type Gate, NO_CASTERS, type Registry } from "../../services/gate/index.ts";
 import { loadCasters, loadSchemas, openRegistry } from "../../services/gate/node.ts";
-import { type HubKey, issueToken, type JWK, keyring, makeKey, SCOPE_APPEND, SCOPE_ENROL } from "../../services/http/index.ts";
+import {
+  type Doorkeeper,
+  type HubKey,
+  issueToken,
+  type JWK,
+  type Keyring,
+  keyring,
+  makeKey,
+  SCOPE_APPEND,
+  SCOPE_ENROL,
+} from "../../services/http/index.ts";
 import { type Ingress, startIngress } from "../../services/ingress/index.ts";
 import { type Backends, startBackends } from "../../services/local/index.ts";
-import { type Log, openLog } from "../../services/log/index.ts";
+import { type Log, openHubOrigin, openLog, signNotes } from "../../services/log/index.ts";
 import { fitsViews, type View } from "../../services/merge/engine.ts";
 import { type Projector, startProjector } from "../../services/projector/index.ts";
 import { connectViews } from "../../services/views/index.ts";
@@ -64,6 +77,7 @@ export interface TestHub {
 /**
  * `schemas`: a folder to register at the start; then the hub's gate is over its registry, and `hub.registry` is there. `views`: beside the project's own.
  * `isNarrow`: the door looks at what the views' columns can hold, as a hub's door does; without it, the fold meets what they cannot.
+ * `announces`: what is registered becomes events, as at a hub that was started by command.
  * `isStoreHere`: the event store runs in this process, which spares the start of one; for tests that neither kill it nor block this process.
  */
 export async function openTestHub({
@@ -71,11 +85,13 @@ export async function openTestHub({
   views = [],
   isNarrow = false,
   isStoreHere = false,
+  announces = false,
 }: {
   readonly schemas?: string;
   readonly views?: readonly View[];
   readonly isNarrow?: boolean;
   readonly isStoreHere?: boolean;
+  readonly announces?: boolean;
 } = {}): Promise<TestHub> {
   const dir = newDir("hub");
   // As root, PostgreSQL runs as another user, who must reach its folder.
@@ -85,7 +101,11 @@ export async function openTestHub({
   const key = await makeKey("test");
   const log = openLog(backends.eventstore.url);
   const casters = schemas === undefined ? NO_CASTERS : await loadCasters(schemas);
-  const registry = schemas === undefined ? null : await openRegistry(log.journal, { casters });
+  const first: readonly HubKey[] = [key];
+  let hub: TestHub | null = null;
+  const ring = keyring(() => hub?.keys ?? first);
+  const registry =
+    schemas === undefined ? null : await openRegistry(log.journal, { casters, ...(announces ? speaking(log, ring) : {}) });
   if (registry !== null) await registerFolder(registry, loadSchemas(schemas!), "test");
   const hubGate = registry === null ? gate : gateOver(registry, casters);
   const projections = [...(await loadProjections(join(ROOT, "projections"))), ...views];
@@ -96,8 +116,6 @@ export async function openTestHub({
   const fields: Field[] = [];
   const ingresses: Ingress[] = [];
   const projectors: Projector[] = [];
-  const first: readonly HubKey[] = [key];
-  let hub: TestHub | null = null;
   const begin = async (requireKeys = false): Promise<Ingress> => {
     const ingress = await startIngress({
       org: "relief",
@@ -106,7 +124,10 @@ export async function openTestHub({
       gate: hubGate,
       ...(registry === null ? {} : { registry }),
       ...(isNarrow ? { fits: fitsViews(projections, hubGate.read) } : {}),
-      keys: keyring(() => hub?.keys ?? first),
+      keys: ring,
+      ...(announces && registry !== null
+        ? { also: (keeper: Doorkeeper) => [registrySurface(registry, authorizeBy(keeper))] }
+        : {}),
       requireKeys,
       settled: settledIn(() => hub?.db ?? null),
       listen: { host: "127.0.0.1", port: 0 },
@@ -194,6 +215,17 @@ export async function openTestHub({
   hub = made;
   return made;
 }
+
+/** What a registry needs to write events for a hub. */
+export const speaking = (log: Log, ring: Keyring) => ({
+  hub: { org: ORG, declared: [], common: OWN_SUBJECTS },
+  origin: openHubOrigin({
+    log,
+    org: ORG,
+    device: REGISTRY_DEVICE,
+    sign: (id, run) => signNotes(ring.state().signer, id, run),
+  }),
+});
 
 /** A beneficiary's registration, for tests that need one. */
 export const registration = (id: string, more: Record<string, string | number> = {}) => ({

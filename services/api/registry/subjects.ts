@@ -138,6 +138,12 @@ const register = ({ registry, writer: who }: RegistryDeps): Route =>
       const outcome = await registry.register(subject, body, { actor, normalize, ...(version === null ? {} : { version }) });
       if (outcome.kind === "registered")
         return ok({ id: outcome.version.id, version: outcome.version.schema.version, guid: outcome.version.guid });
+      if (outcome.kind === "proposed")
+        throw new ApiError(
+          CODES.readonly,
+          `The hub of ${outcome.authority} has the say over subject ${subject}: the schema is kept as a proposal to it, and counts once that hub registers it.`,
+          { authority: outcome.authority },
+        );
       const { findings, level } = outcome;
       const [first] = findings;
       const more = findings.length > 1 ? ` (and ${findings.length - 1} more)` : "";

@@ -17,6 +17,8 @@ export interface Entry {
   readonly actor: string;
   readonly registeredAtMs: number;
   readonly position: Position;
+  /** The organisation whose hub has the say over the subject, as the fact names it; `undefined`: the fact is of before that was said. */
+  readonly authority: string | null | undefined;
 }
 
 const NONE: readonly SchemaVersion[] = [];
@@ -190,5 +192,10 @@ function entryOf(subject: string, fact: Fact, lookUp: LookUp, onBroken: (what: s
     actor: String(fact.by.actor ?? ""),
     registeredAtMs: fact.recordedAtMs,
     position: fact.position,
+    authority: authorityIn(fact),
   };
 }
+
+/** The authority that a fact names; `undefined`: none, which is not the same as nobody's. */
+export const authorityIn = ({ data: { authority } }: Pick<Fact, "data">): string | null | undefined =>
+  authority === null || typeof authority === "string" ? authority : undefined;

@@ -1,20 +1,20 @@
-import { type Journal, type JsonObject, TributaryError } from "../../core/index.ts";
+import { type HubOrigin, type Journal, type JsonObject, messageOf, TributaryError } from "../../core/index.ts";
 import { type Casters, NO_CASTERS } from "../casters.ts";
 import type { Level } from "../compatibility.ts";
 import { type SchemaVersion, schemaVersion } from "../schema.ts";
+import { announcer } from "./announcer.ts";
+import { type Authority, authorityOver, type RegistryHub } from "./authority.ts";
 import { type ExaminerLimits, openExaminer } from "./examiner.ts";
 import { followLog } from "./follow.ts";
 import { INDEX, type Known, openKnown, proposalKey, streamOf } from "./known.ts";
 import { referredBy, textOf } from "./questions.ts";
-import { type Desk, factOf, refuseReadonly, register, sameAs } from "./register.ts";
+import { type Desk, factOf, MAX_PROPOSALS, refuseReadonly, register, sameAs } from "./register.ts";
 import type { Registry } from "./registry.ts";
 
 /** A subject that turned out to have nothing new is not asked for again for so long. */
 const REFRESH_PAUSE_MS = 1_000;
 /** Subjects of which it is remembered when they were asked for. */
 const MAX_ASKED = 10_000;
-/** Proposals that may wait; a device's further ones are not noted until some are dealt with. */
-const MAX_PROPOSALS = 500;
 
 /**
  * The schema registry, over the log: stream `schema-<subject>`, whose revision is the version less one, so that two who register at once get
@@ -28,9 +28,14 @@ export async function openRegistry(
     readonly onInterruption?: (message: string) => void;
     readonly onBroken?: (what: string) => void;
     readonly examinerLimits?: ExaminerLimits;
+    /** Whose registry it is. Without it, nobody has the say over a subject. */
+    readonly hub?: RegistryHub;
+    /** Where the events go by which others learn of what is registered; for whoever writes. `onUnannounced`: these could not be written now. */
+    readonly origin?: HubOrigin;
+    readonly onUnannounced?: (message: string) => void;
   } = {},
 ): Promise<Registry> {
-  const { casters = NO_CASTERS, now = Date.now, onBroken = () => {} } = options;
+  const { casters = NO_CASTERS, now = Date.now, onBroken = () => {}, hub = null, origin } = options;
   const known = openKnown(onBroken);
   const stop = new AbortController();
   const examiner = openExaminer(options.examinerLimits);
@@ -40,34 +45,36 @@ export async function openRegistry(
   const load = async (subject: string): Promise<void> => {
     for (const fact of await journal.read(streamOf(subject), known.entries(subject).length)) known.applySchema(fact);
   };
+  const authority = authorityOver(known, hub);
+  const announce = origin === undefined || hub === null ? async () => 0 : announcer({ journal, known, hub, origin });
+  // What is registered is registered: the events come with the next call, at the latest when a hub starts.
+  const announced = async (): Promise<void> => {
+    await announce().catch((error: unknown) => options.onUnannounced?.(messageOf(error)));
+  };
   const desk: Desk = {
     journal,
     known,
+    authority,
     load,
     draft: (subject, given) =>
       schemaVersion(subject, known.entries(subject).length + 1, given, known.lookUp, { uncompiled: true }),
-    async examined(candidate, earlier, { actor, level, examines }) {
-      const question = {
-        level,
-        examines,
-        candidate: textOf(candidate),
-        earlier: earlier.map(textOf),
-        referred: referredBy([candidate, ...earlier], known.lookUp),
-        castersDir: casters.dir,
-      };
-      const answer = await examiner.ask(question, actor);
-      if (answer.kind === "refused") throw new TributaryError("schema-malformed", answer.message, answer.hint);
-      return answer.findings;
-    },
+    examined: examining(known, examiner, casters),
   };
   const set: Setter = async (type, data, actor) => {
     await journal.append(INDEX, "any", { type, data, by: { actor } });
     known.applyIndex({ type, data, by: { actor }, recordedAtMs: now() });
+    await announced();
   };
   return {
-    register: (subject, given, registerOptions) => register(desk, subject, given, registerOptions),
+    async register(subject, given, registerOptions) {
+      const outcome = await register(desk, subject, given, registerOptions);
+      if (registerOptions.isOneOfMany !== true) await announced();
+      return outcome;
+    },
+    authority: authority.of,
+    announce,
     ...versionsOf(desk),
-    ...settingsOf(known, set),
+    ...settingsOf(desk, set),
     ...proposalsOf(known, set),
     refresh: refresher(load, now),
     onChange(listener) {
@@ -80,6 +87,23 @@ export async function openRegistry(
     },
   };
 }
+
+/** Has a draft looked at in a thread. */
+const examining =
+  (known: Known, examiner: ReturnType<typeof openExaminer>, casters: Casters): Desk["examined"] =>
+  async (candidate, earlier, { actor, level, examines }) => {
+    const question = {
+      level,
+      examines,
+      candidate: textOf(candidate),
+      earlier: earlier.map(textOf),
+      referred: referredBy([candidate, ...earlier], known.lookUp),
+      castersDir: casters.dir,
+    };
+    const answer = await examiner.ask(question, actor);
+    if (answer.kind === "refused") throw new TributaryError("schema-malformed", answer.message, answer.hint);
+    return answer.findings;
+  };
 
 /** Writes a fact of the index, and goes by it at once. */
 type Setter = (type: string, data: JsonObject, actor: string) => Promise<void>;
@@ -115,7 +139,7 @@ function versionsOf(desk: Desk): Pick<Registry, "subjects" | "versions" | "check
 }
 
 function settingsOf(
-  known: Known,
+  { known, authority }: { readonly known: Known; readonly authority: Authority },
   set: Setter,
 ): Pick<
   Registry,
@@ -134,20 +158,27 @@ function settingsOf(
     level: known.level,
     ownLevel: (subject) => known.levels.get(subject) ?? null,
     async setLevel(subject, level, actor) {
+      authority.refuseOthers(subject, "takes no other level");
       refuseReadonly(known, subject, "takes no other level");
       await set("compatibility-set", { subject, level }, actor);
     },
     normalizes: known.normalizes,
     ownNormalize: (subject) => known.normalizing.get(subject) ?? null,
     async setNormalize(subject, normalize, actor) {
+      authority.refuseOthers(subject, "takes no other setting");
       refuseReadonly(known, subject, "takes no other setting");
       await set("normalize-set", { subject, normalize }, actor);
     },
     mode: known.mode,
     ownMode: (subject) => known.modes.get(subject) ?? null,
-    setMode: (subject, mode, actor) => set("mode-set", { subject, mode }, actor),
+    async setMode(subject, mode, actor) {
+      authority.refuseOthers(subject, "takes no other mode");
+      await set("mode-set", { subject, mode }, actor);
+    },
     async setDeleted(subject, version, isDeleted, actor) {
-      refuseReadonly(known, subject, isDeleted ? "has no version hidden" : "has no version shown again");
+      const what = isDeleted ? "has no version hidden" : "has no version shown again";
+      authority.refuseOthers(subject, what);
+      refuseReadonly(known, subject, what);
       await set(isDeleted ? "version-deleted" : "version-restored", { subject, version }, actor);
     },
   };

@@ -1,8 +1,9 @@
 import { type Journal, type JsonObject, TributaryError } from "../../core/index.ts";
 import type { Finding, Level } from "../compatibility.ts";
 import { type SchemaText, type SchemaVersion, subjectName } from "../schema.ts";
+import type { Authority } from "./authority.ts";
 import { contentKey, contentOf, normalContentOf, normalised } from "./content.ts";
-import { type Entry, INDEX, type Known, streamOf } from "./known.ts";
+import { type Entry, INDEX, type Known, proposalKey, streamOf } from "./known.ts";
 import type { RegisterOptions, Registration } from "./registry.ts";
 
 const MAX_RACES = 5;
@@ -13,6 +14,7 @@ const MAX_VERSIONS = 1_000;
 export interface Desk {
   readonly journal: Journal;
   readonly known: Known;
+  readonly authority: Authority;
   /** Takes in what others have registered for a subject. */
   load(subject: string): Promise<void>;
   /** What a subject would be with this text next, as far as its form goes: quick, whatever a stranger sends. */
@@ -48,7 +50,7 @@ export async function register(
   asked: SchemaText,
   { actor, version, normalize = false }: RegisterOptions,
 ): Promise<Registration> {
-  const { journal, known } = desk;
+  const { journal, known, authority } = desk;
   subjectName(subject);
   for (let races = 0; races <= MAX_RACES; races++) {
     await desk.load(subject);
@@ -64,8 +66,13 @@ export async function register(
     const live = known.live(subject).map(({ schema }) => schema);
     const findings = await desk.examined(candidate, live, { level: known.level(subject), examines: true, actor });
     if (findings.length > 0) return { kind: "incompatible", findings, level: known.level(subject) };
+    const other = authority.other(subject);
+    if (other !== null) {
+      await propose(desk, candidate, given, actor);
+      return { kind: "proposed", authority: other };
+    }
     if (earlier === 0) await journal.append(INDEX, "any", { type: "subject-added", data: { subject }, by: { actor } });
-    const fact = { type: "schema-registered", data: factOf(candidate, given), by: { actor } };
+    const fact = { type: "schema-registered", data: { ...factOf(candidate, given), ...authority.named(subject) }, by: { actor } };
     const written = await journal.append(streamOf(subject), earlier - 1, fact);
     if (written === null) continue;
     await desk.load(subject);
@@ -73,6 +80,30 @@ export async function register(
     if (entry !== undefined) return { kind: "registered", version: known.registeredOf(entry), isNew: true };
   }
   throw new TributaryError("backend-failed", `others keep registering ${subject}`, "Try again.");
+}
+
+/** At most so many proposals wait; further ones are not noted until some are dealt with. */
+export const MAX_PROPOSALS = 500;
+
+/** Notes what this hub would like another hub to register. Once for each text. */
+async function propose(
+  { journal, known, authority }: Desk,
+  made: SchemaVersion,
+  given: SchemaText,
+  actor: string,
+): Promise<void> {
+  const { subject, version, fingerprint } = made;
+  if (known.proposed.has(proposalKey(subject, version, fingerprint))) return;
+  if (known.proposed.size >= MAX_PROPOSALS)
+    throw new TributaryError(
+      "schema-conflict",
+      `${MAX_PROPOSALS} proposals wait already`,
+      "Deal with some of them: `tributary schema proposals`.",
+    );
+  const data = { ...factOf(made, given), ...authority.named(subject), ...authority.speaker() };
+  const fact = { type: "schema-proposed", data, by: { actor } };
+  await journal.append(INDEX, "any", fact);
+  known.applyIndex({ ...fact, recordedAtMs: Date.now() });
 }
 
 /** A version, or a proposal, as the log keeps it. */

@@ -21,6 +21,8 @@ export interface Registered {
 }
 
 export type Registration =
+  /** Another hub has the say over the subject: the text is kept as a proposal to it. */
+  | { readonly kind: "proposed"; readonly authority: string }
   | { readonly kind: "registered"; readonly version: Registered; readonly isNew: boolean }
   | { readonly kind: "incompatible"; readonly findings: readonly Finding[]; readonly level: Level };
 
@@ -31,6 +33,8 @@ export interface Proposal extends SchemaText {
   readonly fingerprint: string;
   readonly by: string;
   readonly proposedAtMs: number;
+  /** The organisation whose hub proposes it to the hub that has the say over the subject. Absent: a device does. */
+  readonly org?: string;
 }
 
 export interface RegisterOptions {
@@ -39,6 +43,8 @@ export interface RegisterOptions {
   readonly version?: number;
   /** Takes a text that differs in its layout only for the same, and keeps a new one in its normal form. */
   readonly normalize?: boolean;
+  /** One of many: whoever registers them calls `announce` after the last. */
+  readonly isOneOfMany?: boolean;
 }
 
 export interface FindOptions {
@@ -48,7 +54,7 @@ export interface FindOptions {
 }
 
 export interface Registry extends SchemaStore {
-  /** Registers a text as the subject's next version, once: the same text again gives the same version. */
+  /** Registers a text as the subject's next version, once: the same text again gives the same version. A subject of another hub's gets a proposal instead. */
   register(subject: string, given: SchemaText, options: RegisterOptions): Promise<Registration>;
   /** What would keep a text from being registered, by the level in force or another. Nothing is written. Throws `schema-malformed`. */
   check(
@@ -62,20 +68,28 @@ export interface Registry extends SchemaStore {
   byId(id: number): readonly Registered[];
   /** The highest id that a schema has; 0 without any. */
   maxId(): number;
+  /** The organisation whose hub has the say over a subject, which its first registration says; `null`: each hub, or the subject does not exist. */
+  authority(subject: string): string | null;
+  /**
+   * Writes the events by which others learn of what is registered, where these are missing; returns how many. Called by each change; where that failed, it is made good by the next
+   * call. Rejects while the log cannot be written.
+   */
+  announce(): Promise<number>;
   level(subject: string | null): Level;
   /** The level that a subject was given itself. */
   ownLevel(subject: string | null): Level | null;
-  /** Throws `schema-readonly` where the subject, or the whole registry, is closed. */
+  /** Throws `schema-readonly` where the subject, or the whole registry, is closed; `not-permitted` where another hub has the say over it. */
   setLevel(subject: string | null, level: Level | null, actor: string): Promise<void>;
   /** Whether clients' texts are taken in their normal form, without asking for it each time; `own…`: what a subject was given itself. */
   normalizes(subject: string | null): boolean;
   ownNormalize(subject: string | null): boolean | null;
-  /** Throws `schema-readonly`. */
+  /** Throws `schema-readonly`, `not-permitted`. */
   setNormalize(subject: string | null, normalize: boolean | null, actor: string): Promise<void>;
   mode(subject: string | null): Mode;
   ownMode(subject: string | null): Mode | null;
+  /** Throws `not-permitted`. */
   setMode(subject: string | null, mode: Mode | null, actor: string): Promise<void>;
-  /** Throws `schema-readonly`. */
+  /** Throws `schema-readonly`, `not-permitted`. */
   setDeleted(subject: string, version: number, deleted: boolean, actor: string): Promise<void>;
   /** Notes a schema that a device writes with and that is not registered; once for each text. `false`: it is not a schema, or too many wait. */
   propose(subject: string, version: number, given: SchemaText, actor: string): Promise<boolean>;
