@@ -239,7 +239,7 @@ describe("the house", () => {
     const speaking = field.filter(({ file }) => /\.prepare\(|\bdb\.exec\(|\bSELECT\b.*\bFROM\b/.test(readFileSync(file, "utf8")));
     expect(speaking.map(({ file }) => relative(SERVICES, file)).sort()).toEqual([
       "field/migrations.ts",
-      ...["event-rows", "prepared", "rows", "view-rows"].map((name) => `field/replica/${name}.ts`),
+      ...["ask", "event-rows", "prepared", "query", "rows", "view-rows"].map((name) => `field/replica/${name}.ts`),
       "field/rows.ts",
     ]);
   });

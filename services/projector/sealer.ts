@@ -20,6 +20,7 @@ import {
   type LinesToSeal,
   linesToSeal,
   lockSealing,
+  placeCaseNotes,
   type Sealed,
   seal,
   writeBeginning,
@@ -91,6 +92,7 @@ export function sealerOver(
     if (!(await lockSealing(db))) return 0;
     const standing = await feedStanding(db);
     if (!canSeal(standing)) return 0;
+    await placeCaseNotes(db, standing.common);
     const doesKnow = !standing.isNew && standing.revision !== null && !isOvertaken;
     facts = doesKnow ? null : (facts ?? (await readHeads(log.journal)));
     if (standing.isNew && facts !== null && facts.seal > 0) return sealAnew(db, deps, standing, facts);

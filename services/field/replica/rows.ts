@@ -57,6 +57,8 @@ const PHASES: readonly Phase[] = ["states", "events", "compare", "follow"];
 export function openReplicaRows(db: DatabaseSync) {
   const prepared = preparer(db);
   return {
+    /** A number that is another one after another connection has written. */
+    version: (): number => Number(prepared("PRAGMA data_version").get()?.data_version ?? 0),
     /** Empties the write-ahead log, so that nothing that was deleted stays in it; `false`: another program is reading. */
     truncate: (): boolean => Number(db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.busy ?? 0) === 0,
     ...bucketRows(prepared),
@@ -289,6 +291,7 @@ const purgeRows = (prepared: Prepared) => ({
         fingerprint: String(r.fingerprint),
         reason: REASONS.find((reason) => reason === r.reason) ?? "left",
       })),
+  countPurges: (): number => Number(prepared("SELECT count(*) AS n FROM replica_purge").get()?.n ?? 0),
   removePurge(n: number): void {
     prepared("DELETE FROM replica_purge WHERE n = ?").run(n);
   },
