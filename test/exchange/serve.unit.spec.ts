@@ -366,6 +366,21 @@ describe("a replica of states only", () => {
     expect(hub.feed.debts.map(({ entityIds }) => entityIds)).toEqual([[personNo(2)]]);
   });
 
+  it("gets events all the same where another policy gives them, with the first priority of the two", async () => {
+    const hub = await hubWith(
+      districtPolicy("states", "everyone", ["Kampala"], { statesOnly: true, priority: 2 }),
+      districtPolicy("events", { orgs: ["relief"] }, ["Kampala"], { priority: 4 }),
+    );
+    await hub.device("nairobi").write(registered(personNo(1), "Kampala"));
+    await hub.seal();
+    const holdingOf = async (device: string) =>
+      (await serve(hub.store, { views: hub.views }).answer(requestOf(device), askerOf(hub, device))).holding!.buckets.find(
+        ({ bucket }) => bucket === KAMPALA,
+      );
+    expect(await holdingOf(TABLET)).toMatchObject({ statesOnly: false, priority: 2 });
+    expect(await holdingOf("shelter.kampala.t1")).toMatchObject({ statesOnly: true, priority: 2 });
+  });
+
   it("is not shown the state of somebody who has moved away, before that is sealed", async () => {
     const hub = await hubWith(kampalaStates);
     const nairobi = hub.device("nairobi");
