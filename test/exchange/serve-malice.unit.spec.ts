@@ -101,7 +101,7 @@ describe("a device that asks for what it may not have", () => {
   });
 
   it("asks about ranges that overlap, that are not there and of 16 digits, and gets each once", async () => {
-    const { calls, hub, ask } = await guarded();
+    const { hub, ask } = await guarded();
     const [member] = await hub.store.members(KAMPALA, { prefix: "", after: null }, 1);
     const nothing = { count: 7, fingerprint: "0".repeat(32) };
     const prefixes = ["", member!.key, member!.key.slice(0, 3), member!.key.slice(0, 3), "0123456789abcdef"];
@@ -118,7 +118,8 @@ describe("a device that asks for what it may not have", () => {
 
   it("asks about more ranges than a page answers, and the hub stops at a bound and says that there is more", async () => {
     const hub = await hubWith(districtPolicy("all", "everyone", []));
-    for (let n = 1; n <= 5; n++) await hub.device("nairobi").write(registered(personNo(n), `District ${n}`));
+    const nairobi = hub.device("nairobi");
+    for (let n = 1; n <= 5; n++) await nairobi.write(registered(personNo(n), `District ${n}`));
     await hub.seal();
     const { store, calls } = counted(hub.store);
     const ranges = Array.from({ length: 256 }, (_, n) => ({
