@@ -28,6 +28,7 @@ import { benchGate } from "./gate.ts";
 import { benchHello } from "./hello.ts";
 import { benchEmmett, installPeer, type PeerEvent, type PeerFigures } from "./peers/emmett.ts";
 import { checkpointReaches, foldedBy, rebuildView, startProjector, stopProjector } from "./projectors.ts";
+import { benchReplicaQuery } from "./replica.ts";
 import { report } from "./report.ts";
 import { CONTESTED_PERCENT, contestedWork, eventsOf, openSite, peopleOf } from "./workload.ts";
 
@@ -395,6 +396,7 @@ async function run(number: number): Promise<void> {
     step("gate and fold");
     benchGate(note);
     await benchFold(note);
+    await benchReplicaQuery(note);
     await withHub(`${number}`, (bench) => wholeWay(bench, step));
     for (const percent of CONTESTED_PERCENT) {
       step(`log to view, ${percent} % contested`);
