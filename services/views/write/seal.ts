@@ -64,13 +64,10 @@ export async function feedStanding(db: Db): Promise<FeedStanding> {
 }
 
 /**
- * Takes the right to seal until the caller's transaction ends; `false`: another process has it. Builds are not swapped meanwhile, nor is the feed made anew. Pages are written as ever.
+ * Takes the right to seal until the caller's transaction ends; `false`: another process has it, or puts lines of earlier positions right. Pages are written as ever, and nobody who swaps views
+ * is kept waiting before he wants the feed too.
  */
-export async function lockSealing(db: Db): Promise<boolean> {
-  // The shards first: whoever swaps holds them, and then wants the feed.
-  await db.query("LOCK TABLE tributary.shard IN ROW SHARE MODE");
-  return tryLockFeed(db);
-}
+export const lockSealing = tryLockFeed;
 
 /** Lines that are to be sealed together, and the position up to which the feed is complete then. */
 export interface LinesToSeal {
