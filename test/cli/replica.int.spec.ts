@@ -16,7 +16,7 @@ const KEBA = number(1);
 
 beforeAll(async () => {
   hub = await openTestHub({ isStoreHere: true, servesPulls: true });
-  writeState(hub.dir, stateOf(hub));
+  writeState(hub.dir, stateOf(hub.backends));
   await hub.settle([
     {
       type: POLICY_SET,
