@@ -40,7 +40,7 @@ export async function compareReplica(file: string, data: string | undefined): Pr
   const forms = loadForms(foldersOf(data), { trusted: true });
   using field = openField({ path: fieldPath(file), schemas: createGate(forms), views });
   if (field.replica === null || field.replica.buckets().length === 0) return [];
-  return withViews(data, (db) => compared(db, field, entityViews(views)));
+  return await withViews(data, (db) => compared(db, field, entityViews(views)));
 }
 
 async function compared(db: Db, field: Field, views: readonly Projection[]): Promise<readonly Compared[]> {
