@@ -29,7 +29,7 @@ import { benchGate } from "./gate.ts";
 import { benchHello } from "./hello.ts";
 import { benchEmmett, installPeer, type PeerEvent, type PeerFigures } from "./peers/emmett.ts";
 import { checkpointReaches, foldedBy, rebuildView, startProjector, stopProjector } from "./projectors.ts";
-import { benchReplicaQuery } from "./replica.ts";
+import { benchReplicaQuery } from "./replica-query.ts";
 import { report } from "./report.ts";
 import { CONTESTED_PERCENT, contestedWork, eventsOf, openSite, peopleOf } from "./workload.ts";
 
