@@ -30,6 +30,8 @@ import { benchHello } from "./hello.ts";
 import { benchEmmett, installPeer, type PeerEvent, type PeerFigures } from "./peers/emmett.ts";
 import { checkpointReaches, foldedBy, rebuildView, startProjector, stopProjector } from "./projectors.ts";
 import { benchChanges, benchIdle } from "./pulls.ts";
+import { benchReplica } from "./replica.ts";
+import { benchReplicaQuery } from "./replica-query.ts";
 import { report } from "./report.ts";
 import { CONTESTED_PERCENT, contestedWork, eventsOf, openSite, peopleOf } from "./workload.ts";
 
@@ -277,6 +279,16 @@ async function withHub(name: string, work: (bench: Bench) => Promise<void>): Pro
   }
 }
 
+async function withFolder(name: string, work: (dir: string) => Promise<void>): Promise<void> {
+  const dir = join(workFolder("bench"), `${process.pid}-${name}`);
+  mkdirSync(dir, { recursive: true });
+  try {
+    await work(dir);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
 /** The way from devices to views. */
 async function wholeWay({ hub, dir, db, log }: Bench, step: (what: string) => void): Promise<void> {
   const count = EVENTS * SITES.length;
@@ -415,6 +427,9 @@ async function run(number: number): Promise<void> {
     benchGate(note);
     benchDown(note);
     await benchFold(note);
+    await benchReplicaQuery(note);
+    step("a replica takes its hub's events");
+    await withFolder(`${number}-replica`, (dir) => benchReplica(dir, note));
     await withHub(`${number}`, (bench) => wholeWay(bench, step));
     for (const percent of CONTESTED_PERCENT) {
       step(`log to view, ${percent} % contested`);
