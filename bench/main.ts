@@ -31,6 +31,7 @@ import { benchEmmett, installPeer, type PeerEvent, type PeerFigures } from "./pe
 import { checkpointReaches, foldedBy, rebuildView, startProjector, stopProjector } from "./projectors.ts";
 import { benchChanges, benchIdle } from "./pulls.ts";
 import { benchReplica } from "./replica.ts";
+import { benchReplicaQuery } from "./replica-query.ts";
 import { report } from "./report.ts";
 import { CONTESTED_PERCENT, contestedWork, eventsOf, openSite, peopleOf } from "./workload.ts";
 
@@ -426,6 +427,7 @@ async function run(number: number): Promise<void> {
     benchGate(note);
     benchDown(note);
     await benchFold(note);
+    await benchReplicaQuery(note);
     step("a replica takes its hub's events");
     await withFolder(`${number}-replica`, (dir) => benchReplica(dir, note));
     await withHub(`${number}`, (bench) => wholeWay(bench, step));

@@ -122,6 +122,11 @@ export const eventRows = (prepared: Prepared) => ({
     const row = prepared(`${PLACED} WHERE r.entity = ? AND r.origin = ? AND r.seq = ?`).get(entity, origin, seq);
     return row && placedEvent(row);
   },
+  /** The replica's events in the order of the hub's log, read while they are used. An event that two entities have comes once. */
+  *placedInOrder(): Generator<PlacedEvent> {
+    const all = prepared(`${PLACED} GROUP BY r.origin, r.seq ORDER BY r.position, r.origin, r.seq`);
+    for (const row of all.iterate()) yield placedEvent(row);
+  },
   removePlaced(entity: number): void {
     prepared("DELETE FROM replica_event WHERE entity = ?").run(entity);
   },
