@@ -1,9 +1,10 @@
-import { fieldLog as events, type LoggedEvent, openField } from "../field/index.ts";
+import { TributaryError } from "../core/index.ts";
+import { fieldLog as events, type LoggedEvent, openField, type PulledEvent, pulledLog } from "../field/index.ts";
 import { type Command, ROW_COUNT } from "./args.ts";
 import { COMMON, DB_HELP } from "./commands-field.ts";
 import { entityNamed } from "./entities.ts";
 import { schemasHere } from "./folders.ts";
-import { type Output, tableWriter } from "./output.ts";
+import { type Output, table, tableWriter } from "./output.ts";
 import { fieldPath } from "./paths.ts";
 
 /** Events that are written together. */
@@ -12,28 +13,64 @@ const PIECE = 500;
 export const fieldLog: Command = {
   name: "field log",
   summary: "list a device's events, oldest first",
-  usage: "tributary field log [--since SEQ] [--limit N] [--entity TYPE/ID] [--schemas DIR] [--db FILE]",
+  usage: "tributary field log [--since SEQ | --pulled] [--limit N] [--entity TYPE/ID] [--schemas DIR] [--db FILE]",
   help: `Shows for each event its seq, its type, the entity, how far it has come (LOCAL, QUEUED, SYNCED as in \`field status\`; ASIDE: it stays on this device), when it
 happened by the device's clock, and who wrote it; and why it is in quarantine, set aside or not readable. A database that has written under several names lists
-them one after the other; --since SEQ begins at that seq of the present name. ${DB_HELP}
+them one after the other; --since SEQ begins at that seq of the present name. --pulled lists what the hub has sent instead, in the order of the hub's log: its position there, who wrote it,
+and what the hub says of it. ${DB_HELP}
 
   tributary field log --since 100 --limit 20
   tributary field log --entity beneficiary/NBO-000017 --json`,
   maxPositionals: 0,
-  options: { ...COMMON, since: { type: "string" }, limit: { type: "string" }, entity: { type: "string" } },
-  async run({ text, number, out }) {
+  options: {
+    ...COMMON,
+    since: { type: "string" },
+    limit: { type: "string" },
+    entity: { type: "string" },
+    pulled: { type: "boolean" },
+  },
+  async run({ text, number, flag, out }) {
     const since = text("since") === undefined ? undefined : number("since", 0, { least: 0, most: Number.MAX_SAFE_INTEGER });
     const limit = text("limit") === undefined ? Number.POSITIVE_INFINITY : number("limit", 1, ROW_COUNT);
     const named = text("entity");
     const entity = named === undefined ? undefined : entityNamed(named);
     using field = openField({ path: fieldPath(text("db")), schemas: schemasHere() });
     const found = events(field.store, { ...(since === undefined ? {} : { since }), ...(entity === undefined ? {} : { entity }) });
+    if (flag("pulled")) {
+      if (since !== undefined)
+        throw new TributaryError("usage", "--since and --pulled do not go together", `Use: ${fieldLog.usage}`);
+      tellPulled(pulledLog(field.store, entity === undefined ? {} : { entity }), limit, out);
+      return 0;
+    }
     const write = out.json ? jsonWriter(out) : tableOf(out);
     const left = await writeUpTo(found, limit, write);
     await write.end(left);
     return 0;
   },
 };
+
+function tellPulled(found: Iterable<PulledEvent>, limit: number, out: Output): void {
+  const shown: PulledEvent[] = [];
+  let more = false;
+  for (const event of found) {
+    more = shown.length >= limit;
+    if (more) break;
+    shown.push(event);
+  }
+  out.result({ events: shown.map((event) => ({ ...event, entity: `${event.entity.type}/${event.entity.id}` })), more });
+  out.line(
+    shown.length === 0
+      ? "The hub has sent no such events to this device."
+      : table(
+          ["position", "type", "entity", "event", "happened", "recorded", "by", "notes"],
+          shown.map((e) => [
+            ...[e.position, e.type, `${e.entity.type}/${e.entity.id}`, `${e.origin}/${e.seq}`],
+            ...[e.occurredAt, e.recordedAt, e.actor, e.notes.join("; ")],
+          ]),
+        ),
+  );
+  if (more) out.notice("There are more: a higher --limit shows them.");
+}
 
 interface Writer {
   /** `false`: nobody reads any more. */

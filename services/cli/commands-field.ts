@@ -61,8 +61,11 @@ async function openToSync(input: Input): Promise<Field> {
 /** The token that a device shows. One that knows no key of a hub was never enrolled by one: it needs a token, and is told so before it looks for the hub. */
 export const tokenFor = (field: Field, { text }: Input): string | undefined =>
   field.status().keys.hub.length === 0 ? tokenOf(text("token")) : tokenGiven(text("token"));
-/** Opens the database for writing: what is written is held to the project's views as well, and stands in them at once. */
-export async function openToWrite({ text, out }: Input): Promise<Field> {
+/**
+ * Opens the database for writing: what is written is held to the project's views as well. `isShown`: it also stands in them at once; else when they are next looked at, which is quicker for very
+ * many events.
+ */
+export async function openToWrite({ text, out }: Input, isShown = true): Promise<Field> {
   let fits: Fits = () => null;
   let views: readonly View[] = [];
   try {
@@ -74,7 +77,7 @@ export async function openToWrite({ text, out }: Input): Promise<Field> {
   const field = openField({
     path: fieldPath(text("db")),
     schemas: schemasHere(),
-    ...(views.length === 0 || foldersHere().projections === null ? {} : { views }),
+    ...(isShown && views.length > 0 && foldersHere().projections !== null ? { views } : {}),
     fits: (head, data) => fits(head, data),
   });
   if (views.length > 0) fits = fitsViews(views, field.gate.read);

@@ -105,7 +105,7 @@ when the event happened. ${DB_HELP}
         "Import the files one after the other, each with its own report.",
       );
     using report = reportFile === undefined ? null : openReport(reportFile);
-    using field = await openToWrite(input);
+    using field = await openToWrite(input, false);
     const results: (ImportResult & { readonly file: string })[] = [];
     for (const file of files) results.push({ file, ...(await importOne(field, file, input, report)) });
     if (process.stderr.isTTY) out.progress("");

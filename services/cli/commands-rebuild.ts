@@ -172,7 +172,7 @@ export const reconcileCommand: Command = {
     "tributary reconcile [VIEW…] [--all] [--repair] [--max-rate N] | --field FILE [--data DIR] [--schemas DIR] [--projections DIR]",
   help: `Folds the log again beside the live views and compares both by a tree of checksums, from the whole down to the rows that differ. Exit 6 when rows
 differ and --repair is not given. --repair corrects exactly those rows. \`tributary hub --reconcile-every 24\` runs it each day. With --field: checks that everything the hub confirmed to a device is in the log as the device wrote it. Each
-event's hash covers all before it, so a few steps find the first difference.
+event's hash covers all before it, so a few steps find the first difference. Then the rows that the device shows are compared with the hub's, bucket by bucket, and those that differ are named.
 
   tributary reconcile --all
   tributary reconcile --field juba.db`,

@@ -2,8 +2,8 @@ import { z } from "zod";
 import { isTributaryError, type JsonObject, TributaryError } from "../core/index.ts";
 import { sha256Hex, zstd } from "../core/node.ts";
 import { openPostgresFeed, type PostgresFeed, type Server, serve } from "../exchange/index.ts";
-import { encodePage, type PullRequest, pageText, pullRequestSchema } from "../exchange/protocol/index.ts";
-import { type Gate, schemasDigest } from "../gate/index.ts";
+import { encodePage, type Page, type PullRequest, pageText, pullRequestSchema } from "../exchange/protocol/index.ts";
+import type { Gate } from "../gate/index.ts";
 import type { Puller, Pulls } from "../ingress/index.ts";
 import type { Log } from "../log/index.ts";
 import type { View } from "../merge/engine.ts";
@@ -15,7 +15,7 @@ export interface DoorPulls extends Pulls {
 export interface DoorPullsOptions {
   readonly postgresUrl: string;
   readonly log: Pick<Log, "at">;
-  readonly gate: Gate;
+  readonly gate: Pick<Gate, "store">;
   /** The views as they are live; `null`: that is not known yet. */
   readonly views: () => readonly View[] | null;
   readonly say: (event: Record<string, unknown>) => void;
@@ -57,11 +57,8 @@ export function openPulls({ postgresUrl, log, gate, views, say }: DoorPullsOptio
     const { org, site, device, hub, incarnation, nowMs, sign } = puller;
     const holder = { kind: "site", org, site, roles: [] } as const;
     const page = await current().answer(request, { holder, device, hub, incarnation, nowMs });
-    // Avro is read with the very schema that it was written with: whoever has not just these gets JSON.
-    const mayReadAvro = request.schemas === schemasDigest(gate.store);
     return encodePage(page, {
-      compression: zstd,
-      pack: (schema, text) => gate.payload(schema, text, mayReadAvro),
+      compression: isEmpty(page) ? null : zstd,
       sha256: sha256Hex,
       ...(sign === null ? {} : { sign: (digest) => sign(pageText(request.nonce, digest)) }),
     });
@@ -92,6 +89,10 @@ export function openPulls({ postgresUrl, log, gate, views, say }: DoorPullsOptio
     close: async () => serving?.feed.close(),
   };
 }
+
+/** Whether a page only says that nothing has changed: a hundred bytes, which packing would not make fewer. */
+const isEmpty = ({ holding, ends, withdrawn, sections }: Page): boolean =>
+  holding === null && ends === null && withdrawn.length === 0 && sections.length === 0;
 
 const smaller = (request: PullRequest): PullRequest => ({
   ...request,

@@ -6,6 +6,7 @@ import { foldersOf, loadForms } from "./folders.ts";
 import type { Output } from "./output.ts";
 import { fieldPath } from "./paths.ts";
 import { runningHub } from "./reach.ts";
+import { compareReplica, tellCompared } from "./reconcile-replica.ts";
 
 /** What a device holds, beside what the hub's log holds of that device. */
 interface Report {
@@ -60,17 +61,26 @@ export async function reconcileField(file: string, data: string | undefined, out
   } finally {
     await log.close();
   }
-  out.result(reports);
+  const replica = await compareReplica(file, data);
+  out.result({ origins: reports, replica });
   for (const { origin, confirmed, inLog, comparisons, differsAt } of reports)
     out.line(
       `${origin}: ${confirmed} events confirmed, ${inLog} in the log; ${differsAt === null ? "the same" : `they differ from event ${differsAt} on`} (${comparisons} hashes compared).`,
     );
+  tellCompared(replica, out);
   const wrong = reports.find(({ differsAt }) => differsAt !== null);
   if (wrong !== undefined)
     throw new TributaryError(
       "verify-failed",
       `the log does not hold what was confirmed to ${wrong.origin}`,
       "The hub's log was lost in part or set back: restore it. The device still has its events; `tributary field sync --again` sends them again.",
+    );
+  const differing = replica.find(({ rowsEqual }) => rowsEqual === false);
+  if (differing !== undefined)
+    throw new TributaryError(
+      "verify-failed",
+      `the device shows other rows than the hub in ${differing.view}: ${differing.differing.join(", ")}`,
+      "`tributary explain` at the hub and `tributary field explain` on the device tell how each came to its row.",
     );
   return 0;
 }

@@ -217,7 +217,7 @@ export type { CellHabit, DayOrder, DecimalMark } from "../gate/index.ts";
 export type { EnrolResult } from "./enrol.ts";
 export type { Follower, FollowOptions } from "./follow.ts";
 export { type FailedRow, type ImportOptions, type ImportResult, type Misfit, PROBLEM_COLUMN } from "./import/options.ts";
-export { fieldLog, type LoggedEvent } from "./log.ts";
+export { fieldLog, type LoggedEvent, type PulledEvent, pulledLog } from "./log.ts";
 export type { AsideNote } from "./move.ts";
 export type { Appended, AppendOptions, NewEvent } from "./outbox.ts";
 export type { PushOptions, RejectedNote, SyncProgress } from "./push/pass.ts";

@@ -88,10 +88,10 @@ const SIXTH = `
     PRIMARY KEY (bucket, key, entity)) STRICT, WITHOUT ROWID;
   CREATE INDEX replica_member_entity ON replica_member (entity);
   CREATE TABLE replica_origin (n INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
-  -- data NULL: it stands in the table event, since this device wrote it.
+  -- In the order in which they came, so that they are written at the table's end. data NULL: it stands in the table event, since this device wrote it.
   CREATE TABLE replica_event (
-    entity INTEGER NOT NULL, origin INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, position INTEGER NOT NULL, recorded_at INTEGER NOT NULL,
-    prev TEXT NOT NULL, hash TEXT NOT NULL, note TEXT, head TEXT NOT NULL, data TEXT, PRIMARY KEY (entity, origin, seq)) STRICT, WITHOUT ROWID;
+    n INTEGER PRIMARY KEY, entity INTEGER NOT NULL, origin INTEGER NOT NULL, seq INTEGER NOT NULL, position INTEGER NOT NULL, recorded_at INTEGER NOT NULL,
+    prev BLOB NOT NULL, hash BLOB NOT NULL, note TEXT, head TEXT NOT NULL, data TEXT, UNIQUE (entity, origin, seq)) STRICT;
   -- This device's own events by entity. placed: the hub's feed has brought it back, with its position.
   CREATE TABLE replica_own (
     origin INTEGER NOT NULL, seq INTEGER NOT NULL, entity INTEGER NOT NULL, state TEXT NOT NULL, placed INTEGER NOT NULL,

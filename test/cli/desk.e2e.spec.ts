@@ -437,6 +437,8 @@ it("changed rules are tried without changing anything, then rebuilt; the old bui
   expect(found.stdout).toContain(number(1));
   await json("reconcile", "beneficiaries", "--repair");
   expect(await json("view", "beneficiaries", "--id", number(1))).toMatchObject({ rows: [{ household_size: 7 }] });
-  expect(await json("reconcile", "--field", join(hub.dir, "one-t1.db"))).toMatchObject([{ differsAt: null, comparisons: 1 }]);
+  expect(await json("reconcile", "--field", join(hub.dir, "one-t1.db"))).toMatchObject({
+    origins: [{ differsAt: null, comparisons: 1 }],
+  });
   expect(await json("lag")).toMatchObject({ events: 0, parked: 0 });
 });

@@ -7,27 +7,16 @@ import { decodePage, type Page, type PullQuestion, type Section, summaryText } f
 import { openIdentity } from "../../services/field/keys.ts";
 import { openTransport } from "../../services/field/transport.ts";
 import type { Transport } from "../../services/field/way.ts";
-import { schemasDigest } from "../../services/gate/index.ts";
 import { scopesOf } from "../../services/merge/engine.ts";
 import { newDir } from "../support/home.ts";
-import { gate, number, ORG, openTestHub, registration, type TestHub } from "../support/hub.ts";
-import { reading } from "../support/pages.ts";
+import { number, ORG, openTestHub, registration, type TestHub } from "../support/hub.ts";
+import { reading } from "../support/page-of.ts";
 import { WAIT_MS } from "../support/patience.ts";
 import { eventually } from "../support/temp.ts";
 
 let hub: TestHub;
 const KAMPALA = bucketIdOf({ entityType: "beneficiary", values: ["Kampala"] });
 const GULU = bucketIdOf({ entityType: "beneficiary", values: ["Gulu"] });
-const HANDOUTS = bucketIdOf({ entityType: "distribution", values: [] });
-const handouts = Array.from({ length: 12 }, (_, i) => ({
-  type: "distribution.recorded",
-  entity: { type: "distribution", id: `D-${i}` },
-  actor: "clerk",
-  data: {
-    ...{ distribution_no: `D-${i}`, registration_no: number(i), item: i % 2 === 0 ? "OIL" : "RICE", quantity: i + 1 },
-    ...{ unit: "LITRE", distributed_on: "2026-05-03", voucher_no: null },
-  },
-}));
 const people = [1, 2, 3].map((n) => registration(number(n), { district: "Kampala" }));
 
 beforeAll(async () => {
@@ -39,12 +28,12 @@ beforeAll(async () => {
       actor: "coordinator",
       data: {
         for: { sites: [`${ORG}.kampala`] },
-        entities: { beneficiary: { where: { district: "Kampala" } }, distribution: {} },
+        entities: { beneficiary: { where: { district: "Kampala" } } },
       },
     },
   ]);
   const author = hub.field("nairobi");
-  await author.appendMany([...people, registration(number(9), { district: "Gulu" }), ...handouts]);
+  await author.appendMany([...people, registration(number(9), { district: "Gulu" })]);
   await author.sync({ url: hub.backends.nats.url, token: await hub.token("nairobi") });
   await hub.projected();
 });
@@ -53,10 +42,7 @@ afterAll(() => hub?.close());
 const QUESTION: PullQuestion = { holding: null, own: {}, buckets: {}, maxBytes: 256_000, maxEvents: 1_000 };
 
 /** A device that has synced once, and asks. */
-async function puller(
-  site: string,
-  way: string,
-): Promise<{ readonly link: Transport; ask(more: Partial<PullQuestion>): Promise<Page> }> {
+async function puller(site: string, way: string): Promise<{ ask(more: Partial<PullQuestion>): Promise<Page> }> {
   const field = hub.field(site, way.toLowerCase());
   await field.sync({ url: hub.backends.nats.url, token: await hub.token(site) });
   const url = way === "NATS" ? hub.backends.nats.url : hub.ingress.http!.url;
@@ -65,7 +51,7 @@ async function puller(
     identity: openIdentity(field.store, { url, now: Date.now }),
   });
   onTestFinished(() => link.close());
-  return { link, ask: async (more) => decodePage(await link.pull({ ...QUESTION, ...more }), reading).page };
+  return { ask: async (more) => decodePage(await link.pull({ ...QUESTION, ...more }), reading).page };
 }
 const membersIn = (sections: readonly Section[]): readonly string[] =>
   sections.flatMap((section) => (section.kind === "members" ? section.members.map(({ entityId }) => entityId) : [])).sort();
@@ -107,20 +93,6 @@ describe.each(["NATS", "HTTP"])("a device that pulls from a hub over %s", (way) 
     const { sha256 } = reading;
     const idle = await ask({ holding: digest, summary: sha256(summaryText(digest, ends ?? [])) });
     expect(idle).toMatchObject({ holding: null, ends: null, sections: [], schemas: [], more: false });
-  });
-
-  it("reads less where it has the hub's schemas, and the same", async () => {
-    const { ask, link } = await puller("kampala", way);
-    const asked = { buckets: { [HANDOUTS]: ASK } };
-    const plain = await ask(asked);
-    const before = link.receivedBytes;
-    await ask(asked);
-    const between = link.receivedBytes;
-    const packed = await ask({ ...asked, schemas: schemasDigest(gate.store) });
-    expect(link.receivedBytes - between).toBeLessThan(between - before);
-    expect(textsIn(packed.sections)).toHaveLength(handouts.length);
-    expect(textsIn(packed.sections)).toEqual(textsIn(plain.sections));
-    expect(packed.schemas).toEqual([]);
   });
 });
 

@@ -6,7 +6,7 @@ import type { MemoryHub } from "../support/memory-hub.ts";
 import { linkLost, memoryWay } from "../support/memory-way.ts";
 import { inDistrict, people, personNo, registered, updated } from "../support/people.ts";
 import { hubWith, kampalaOnly } from "../support/serving.ts";
-import { tempDir } from "../support/temp.ts";
+import { eventually, tempDir } from "../support/temp.ts";
 
 const counts = defineTotals({
   name: "counts",
@@ -207,6 +207,24 @@ describe("a sync", () => {
     await other.sync(unpinned.options);
     expect(other.query("people")).toHaveLength(3);
   });
+});
+
+it("a device that stays connected sends what is written, and shows what others write, without being asked", async () => {
+  const hub = await hubOf(1);
+  using field = tablet(hub);
+  const way = memoryWay(hub, field);
+  const follower = field.follow({ ...way.options, pullEveryMs: 1 });
+  await eventually("the first rows", async () => field.query("people").length === 1);
+  await field.append(registered(personNo(77), "Kampala"));
+  await hub.device("nairobi", "t2").write(registered(personNo(5), "Kampala"));
+  await hub.seal();
+  await eventually("what another wrote", async () => field.query("people").length === 3);
+  await eventually("the receipt", async () => field.query("people", { where: { _own: "confirmed" } }).length === 1);
+  way.refusal = { code: "not-permitted", message: "no more", hint: "Ask." };
+  await field.append(registered(personNo(78), "Kampala"));
+  await eventually("the next receipt", async () => field.status().levels.LOCAL === 0);
+  await follower.close();
+  expect(await follower.done).toBeNull();
 });
 
 describe("a watch", () => {

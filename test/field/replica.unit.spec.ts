@@ -1,55 +1,11 @@
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import type { JsonObject } from "../../services/core/index.ts";
-import { type Field, type NewEvent, openField } from "../../services/field/index.ts";
-import type { View } from "../../services/merge/engine.ts";
+import { moveOn } from "../../services/field/move.ts";
 import { defineProjection, set, text } from "../../services/merge/index.ts";
-import { type MemoryHub, openMemoryHub } from "../support/memory-hub.ts";
 import { pushToMemory } from "../support/memory-push.ts";
-import { bucketOf, expectSame, pulling, replicaOf } from "../support/pull.ts";
+import { expectSame, pulling, replicaOf } from "../support/pull.ts";
+import { hubWith, KAMPALA, number, openAt, policyOf, registered, updated } from "../support/replicas.ts";
 import { tempDir } from "../support/temp.ts";
-
-const people = defineProjection({
-  name: "people",
-  entity: "beneficiary",
-  columns: { given_name: text(), district: text({ index: true }), village: text(), phone: text() },
-  scopeBy: ["district"],
-  events: {
-    "beneficiary.registered": set("given_name", "district", "village"),
-    "beneficiary.updated": set("district", "village", "phone"),
-  },
-});
-const VIEWS: readonly View[] = [people];
-const number = (n: number): string => `TST-${String(n).padStart(6, "0")}`;
-const registered = (n: number, district: string, more: JsonObject = {}): NewEvent => ({
-  type: "beneficiary.registered",
-  entity: { type: "beneficiary", id: number(n) },
-  actor: "tester",
-  data: { registration_no: number(n), given_name: `Amina ${n}`, sex: "female", registered_on: "2026-01-05", district, ...more },
-});
-const updated = (n: number, data: JsonObject): NewEvent => ({
-  type: "beneficiary.updated",
-  entity: { type: "beneficiary", id: number(n) },
-  actor: "tester",
-  data,
-});
-const KAMPALA = bucketOf("beneficiary", "Kampala");
-const NAIROBI = bucketOf("beneficiary", "Nairobi");
-
-const policyOf = (name: string, sites: readonly string[], where: JsonObject, more: JsonObject = {}) => ({
-  name,
-  for: { sites: sites.map((site) => `relief.${site}`) },
-  entities: { beneficiary: { where, direction: "both", ...more } },
-});
-
-async function hubWith(...policies: readonly unknown[]): Promise<MemoryHub> {
-  const hub = await openMemoryHub({ views: VIEWS });
-  for (const policy of policies) await hub.setPolicy(policy);
-  return hub;
-}
-
-const open = (hub: MemoryHub, site: string, { path = join(tempDir(), "f.db"), views = VIEWS as readonly View[] } = {}): Field =>
-  openField({ path, name: { org: "relief", site, device: "t1" }, schemas: hub.gate, now: hub.now, views });
 
 describe("a device's replica", () => {
   it("shows what others wrote, in the buckets that it may hold and in no other", async () => {
@@ -58,7 +14,7 @@ describe("a device's replica", () => {
     for (let n = 1; n <= 40; n++) await nairobi.write(registered(n, n % 2 === 0 ? "Kampala" : "Nairobi"));
     for (let n = 2; n <= 40; n += 4) await nairobi.write(updated(n, { village: "Katwe" }));
     await hub.seal();
-    using field = open(hub, "kampala");
+    using field = openAt(hub, "kampala");
     const { pull } = pulling(hub);
     await pull(field);
     expect(expectSame(hub, field, "beneficiary")).toBe(20);
@@ -75,7 +31,7 @@ describe("a device's replica", () => {
     const hub = await hubWith(policyOf("kampala", ["kampala"], { district: "Kampala" }));
     await hub.device("nairobi").write(registered(1, "Kampala"));
     await hub.seal();
-    using field = open(hub, "kampala");
+    using field = openAt(hub, "kampala");
     const { pull, ask } = pulling(hub);
     await pull(field);
     expect(replicaOf(field).asks()).toEqual({});
@@ -91,8 +47,8 @@ describe("a device's replica", () => {
     await juba.write(registered(1, "Kampala"));
     await juba.write(registered(2, "Kampala"));
     await hub.seal();
-    using kampala = open(hub, "kampala");
-    using nairobi = open(hub, "nairobi");
+    using kampala = openAt(hub, "kampala");
+    using nairobi = openAt(hub, "nairobi");
     const { pull } = pulling(hub);
     await pull(kampala);
     await pull(nairobi);
@@ -115,7 +71,7 @@ describe("a device's replica", () => {
     const juba = hub.device("juba");
     await juba.write(registered(1, "Kampala"));
     await hub.seal();
-    using field = open(hub, "kampala");
+    using field = openAt(hub, "kampala");
     const replica = replicaOf(field);
     const { pull } = pulling(hub);
     await pull(field);
@@ -135,6 +91,108 @@ describe("a device's replica", () => {
     expect(replica.row("people", number(1))).toMatchObject({ own: "confirmed", row: { values: { phone: "+254712345678" } } });
     expect(replica.row("people", number(2))?.lastPosition).not.toBeNull();
     expect(expectSame(hub, field, "beneficiary")).toBe(2);
-    void NAIROBI;
+  });
+});
+
+describe("a device's replica, beside the usual", () => {
+  const person = (n: number) => ({ type: "beneficiary", id: number(n) });
+
+  it("of a policy that gives states only has the rows, and no history", async () => {
+    const hub = await hubWith(policyOf("kampala", ["kampala"], { district: "Kampala" }, { statesOnly: true }));
+    const juba = hub.device("juba");
+    for (let n = 1; n <= 20; n++) await juba.write(registered(n, "Kampala"));
+    await hub.seal();
+    using field = openAt(hub, "kampala");
+    const { pull } = pulling(hub);
+    await pull(field, { maxEvents: 7 });
+    expect(expectSame(hub, field, "beneficiary")).toBe(20);
+    expect(replicaOf(field).history(person(1))).toEqual([]);
+    await juba.write(updated(1, { village: "Katwe" }));
+    await juba.write(updated(2, { district: "Gulu" }));
+    await hub.seal();
+    await pull(field);
+    expect(expectSame(hub, field, "beneficiary")).toBe(19);
+    expect(replicaOf(field).row("people", number(1))?.row.values.village).toBe("Katwe");
+  });
+
+  it("shows what was held in quarantine once it is released, as its author's", async () => {
+    const hub = await hubWith(policyOf("kampala", ["kampala"], { district: "Kampala" }));
+    using field = openAt(hub, "kampala");
+    const replica = replicaOf(field);
+    const { pull } = pulling(hub);
+    const { data } = registered(1, "Kampala");
+    const { origin, seq } = await field.append(
+      { ...registered(1, "Kampala"), data: { ...data, sex: "neither" } },
+      { onInvalid: "keep" },
+    );
+    await pushToMemory(hub, field);
+    replica.refresh();
+    await hub.seal();
+    await pull(field);
+    expect(replica.row("people", number(1))).toBeNull();
+    expect(replica.history({ type: "quarantine", id: `${origin}/${seq}` })).toMatchObject([
+      { own: "quarantined", note: { held: { code: "invalid" } } },
+    ]);
+    await hub.release({ origin, seq }, data);
+    await hub.seal();
+    await pull(field);
+    expect(replica.row("people", number(1))?.row.values.given_name).toBe("Amina 1");
+    expect(expectSame(hub, field, "beneficiary")).toBe(1);
+    expect([...field.events()].map(({ type }) => type)).toContain("beneficiary.registered");
+  });
+
+  it("folds its own events also where no policy gives it the bucket, and after they were written again under another name", async () => {
+    const hub = await hubWith();
+    using field = openAt(hub, "kampala");
+    const replica = replicaOf(field);
+    await field.append(registered(1, "Gulu"));
+    await pushToMemory(hub, field);
+    await pulling(hub).pull(field);
+    expect(replica.row("people", number(1))).toMatchObject({ own: "confirmed", row: { values: { district: "Gulu" } } });
+    await field.append(updated(1, { village: "Layibi" }));
+    const { id } = field.store.current();
+    moveOn(field.store, { originId: id, keptThrough: 0, aside: null, isShared: true });
+    replica.refresh();
+    const name = field.store.current().name;
+    expect(replica.row("people", number(1))).toMatchObject({ own: "pending", row: { values: { village: "Layibi" } } });
+    expect(replica.state("people", number(1))?.seen).toMatchObject({ [name]: 0 });
+  });
+
+  it("stamps what it writes after what it has read, but follows no clock that runs far ahead", async () => {
+    const hub = await hubWith(policyOf("kampala", ["kampala"], { district: "Kampala" }));
+    const nowMs = hub.now();
+    await hub.device("juba").write(registered(1, "Kampala"), { atMs: nowMs + 5 * 60_000 });
+    await hub.device("gulu").write(registered(2, "Kampala"), { atMs: nowMs + 86_400_000 });
+    await hub.seal();
+    using field = openAt(hub, "kampala");
+    await pulling(hub).pull(field);
+    const heard = Date.parse(field.store.meta("hlc")!.slice(0, 24));
+    expect(heard).toBeGreaterThanOrEqual(nowMs + 5 * 60_000);
+    expect(heard).toBeLessThan(nowMs + 86_400_000);
+  });
+
+  it("folds all again when a view is declared otherwise, and says where the hub's declaration is another", async () => {
+    const hub = await hubWith(policyOf("kampala", ["kampala"], { district: "Kampala" }));
+    const juba = hub.device("juba");
+    await juba.write(registered(1, "Kampala", { village: "Katwe" }));
+    await hub.seal();
+    const path = join(tempDir(), "f.db");
+    {
+      using field = openAt(hub, "kampala", { path });
+      await pulling(hub).pull(field);
+    }
+    const shorter = defineProjection({
+      name: "people",
+      entity: "beneficiary",
+      columns: { village: text() },
+      events: { "beneficiary.registered": set("village") },
+    });
+    using field = openAt(hub, "kampala", { path, views: [shorter] });
+    expect(replicaOf(field).row("people", number(1))?.row.values).toEqual({ village: "Katwe" });
+    await juba.write(registered(2, "Kampala"));
+    await hub.seal();
+    await pulling(hub).pull(field);
+    expect(replicaOf(field).views()).toEqual([{ view: "people", rows: 2, olderRules: true }]);
+    expect(replicaOf(field).rowsHash("people", KAMPALA)).toBeNull();
   });
 });

@@ -23,7 +23,7 @@ import {
   type Target,
   withOwn,
 } from "./fold.ts";
-import type { ReplicaRows } from "./rows.ts";
+import type { EntityRow, ReplicaRows } from "./rows.ts";
 import type { Known, Own, Shown, ViewRows } from "./view-rows.ts";
 
 /** A view whose tables are open. */
@@ -41,8 +41,8 @@ export interface CheckedEvent extends PlacedEvent {
 }
 
 export interface Entities {
-  /** The number of an entity, which is given to it if it has none. */
-  numberOf(entity: EntityRef): number;
+  /** An entity, which is given a number if it has none. */
+  entityOf(entity: EntityRef): EntityRow;
   /**
    * Takes events of an entity that the feed has brought. `isWhole`: they are all that it has; what was there before goes. Otherwise those that it has already are passed over.
    * @returns how many are new.
@@ -199,20 +199,18 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
   };
 
   return {
-    numberOf: ({ type, id }) => rows.entityBy(type, id)?.n ?? rows.addEntity(type, id),
+    entityOf: ({ type, id }) => rows.entityBy(type, id) ?? { n: rows.addEntity(type, id), type, id, leaving: null },
 
     take(n, entity, events, isWhole) {
       if (isWhole) {
         rows.removePlaced(n);
         rows.unplaceOwn(n);
       }
-      let next = isWhole ? 0 : rows.countPlaced(n);
       const added = events.filter((event) => {
         const isNew = rows.addPlaced(
-          { entity: n, origin: originNumber(event.head.origin), n: next },
+          { entity: n, origin: originNumber(event.head.origin) },
           event.own === null ? event : { ...event, text: null },
         );
-        if (isNew) next++;
         if (event.own !== null) rows.placeOwn(event.own.id, event.head.seq, n);
         return isNew;
       });

@@ -65,11 +65,14 @@ function noteIn(value: SQLOutputValue | undefined): HubNote {
   return { held: held ?? null, clock: clock ?? null, ...(clips === undefined ? {} : { clips }) };
 }
 
+const hashIn = (value: SQLOutputValue | undefined): Hash =>
+  Buffer.from(value instanceof Uint8Array ? value : []).toString("hex") as Hash;
+
 const placedEvent = (r: Row): PlacedEvent => ({
   // Written by `addEvent` below, from what was checked.
   head: JSON.parse(String(r.head)) as EventHead,
-  prev: String(r.prev) as Hash,
-  hash: String(r.hash) as Hash,
+  prev: hashIn(r.prev),
+  hash: hashIn(r.hash),
   position: positionFromNumber(Number(r.position)),
   recordedAtMs: Number(r.recorded_at),
   text: String(r.data ?? r.own_data ?? ""),
@@ -89,20 +92,19 @@ export const eventRows = (prepared: Prepared) => ({
     Number(prepared("INSERT INTO replica_origin (name) VALUES (?)").run(name).lastInsertRowid),
   /** `text`: `null` where the table `event` has it. `false`: the entity had the event already. */
   addPlaced(
-    { entity, origin, n }: { readonly entity: number; readonly origin: number; readonly n: number },
+    { entity, origin }: { readonly entity: number; readonly origin: number },
     event: Omit<PlacedEvent, "text"> & { readonly text: string | null },
   ): boolean {
     const { head, prev, hash, position, recordedAtMs, text } = event;
     return (
-      prepared("INSERT INTO replica_event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING").run(
+      prepared("INSERT INTO replica_event VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING").run(
         entity,
         origin,
         head.seq,
-        n,
         positionToNumber(position),
         Math.trunc(recordedAtMs),
-        prev,
-        hash,
+        Buffer.from(prev, "hex"),
+        Buffer.from(hash, "hex"),
         noteText(event),
         JSON.stringify(head),
         text,
@@ -113,11 +115,17 @@ export const eventRows = (prepared: Prepared) => ({
     prepared("SELECT 1 FROM replica_event WHERE entity = ? AND origin = ? AND seq = ?").get(entity, origin, seq) !== undefined,
   countPlaced: (entity: number): number =>
     Number(prepared("SELECT count(*) AS n FROM replica_event WHERE entity = ?").get(entity)?.n ?? 0),
-  /** An entity's events in the order in which the hub counts them. */
-  placedOf: (entity: number): PlacedEvent[] => prepared(`${PLACED} WHERE r.entity = ? ORDER BY r.n`).all(entity).map(placedEvent),
+  /** An entity's events in log order. */
+  placedOf: (entity: number): PlacedEvent[] =>
+    prepared(`${PLACED} WHERE r.entity = ? ORDER BY r.position`).all(entity).map(placedEvent),
   placedAt(entity: number, origin: number, seq: number): PlacedEvent | undefined {
     const row = prepared(`${PLACED} WHERE r.entity = ? AND r.origin = ? AND r.seq = ?`).get(entity, origin, seq);
     return row && placedEvent(row);
+  },
+  /** The replica's events in the order of the hub's log, read while they are used. An event that two entities have comes once. */
+  *placedInOrder(): Generator<PlacedEvent> {
+    const all = prepared(`${PLACED} GROUP BY r.origin, r.seq ORDER BY r.position, r.origin, r.seq`);
+    for (const row of all.iterate()) yield placedEvent(row);
   },
   removePlaced(entity: number): void {
     prepared("DELETE FROM replica_event WHERE entity = ?").run(entity);

@@ -39,14 +39,12 @@ export function takeHolding(deps: HoldingDeps, { digest, buckets }: NonNullable<
     if (kept.has(held.bucket)) rows.rankBucket(held.bucket, rank, held.priority);
     else rows.addBucket(held, rank, FEED_START);
   }
-  for (const bucket of gone) {
-    if (anew.has(bucket.id)) continue;
-    moveMembers(deps, bucket);
-    purges.push(withdraw(deps, bucket, "withdrawn"));
-  }
+  const added = buckets.filter((held) => !known.has(held.bucket)).map(({ bucket }) => bucket);
+  if (added.length > 0) for (const bucket of known.values()) if (!anew.has(bucket.id)) shareMembers(deps, bucket, new Set(added));
+  for (const bucket of gone) if (!anew.has(bucket.id)) purges.push(withdraw(deps, bucket, "withdrawn"));
   store.setMeta(HOLDING, digest);
   return {
-    added: buckets.filter((held) => !known.has(held.bucket)).map(({ bucket }) => bucket),
+    added,
     removed: gone.filter(({ id }) => !anew.has(id)).map(({ id }) => id),
     purges,
   };
@@ -60,21 +58,18 @@ export function withdraw(deps: HoldingDeps, bucket: BucketRow, reason: Purge["re
   return purge;
 }
 
-/** Entities that are in another bucket of this device by the view's scope go there, and that bucket is compared. */
-function moveMembers({ rows, homeOf }: HoldingDeps, from: BucketRow): void {
+/** Entities of a bucket that are in one of the new ones by the view's scope are put there too, and these are compared instead of filled. The hub says what leaves the old one. */
+function shareMembers({ rows, homeOf }: HoldingDeps, from: BucketRow, added: ReadonlySet<BucketId>): void {
   const home = homeOf(from.entityType);
   if (home === undefined) return;
-  const targets = new Map(
-    rows
-      .buckets()
-      .filter(({ entityType, id }) => entityType === from.entityType && id !== from.id)
-      .map((row) => [row.id, row]),
-  );
+  const isTarget = ({ id, entityType, statesOnly }: BucketRow): boolean =>
+    added.has(id) && entityType === from.entityType && statesOnly === from.statesOnly;
+  const targets = new Map(rows.buckets().flatMap((row) => (isTarget(row) ? [[row.id, row]] : [])));
   if (targets.size === 0) return;
   const touched = new Set<number>();
   for (const { key, entity, digest, hasEvents } of rows.membersIn(from.n, "")) {
     const to = targets.get(bucketIn(home, entity));
-    if (to === undefined || to.statesOnly !== from.statesOnly || to.phase === "follow") continue;
+    if (to === undefined) continue;
     rows.setMember(to.n, { key, entity, digest, hasEvents });
     touched.add(to.n);
   }

@@ -29,7 +29,7 @@ export interface OwnDeps {
 /** Notes and shows an event in the transaction that writes it. Events before it which were written without the replica are left to `refreshOwn`. */
 export function noteWritten({ rows, entities }: OwnDeps, { origin, head, data }: Written): void {
   if (rows.ownThrough(origin.id) !== head.seq - 1) return;
-  const n = entities.numberOf(head.entity);
+  const n = entities.entityOf(head.entity).n;
   rows.addOwn({ origin: origin.id, seq: head.seq, entity: n, state: "pending" });
   rows.setOwnThrough(origin.id, head.seq);
   const counted = ownCounted(head, data);
@@ -63,7 +63,7 @@ function noteNew({ rows, entities }: Pick<OwnDeps, "rows" | "entities">, origin:
   for (let seq = through + 1; seq <= lastSeq; seq++) {
     const entity = entityOf(rows.ownText(id, seq)?.head, name, seq);
     if (entity === null) continue;
-    const n = entities.numberOf(entity);
+    const n = entities.entityOf(entity).n;
     rows.addOwn({ origin: id, seq, entity: n, state: seq <= syncedThrough ? "confirmed" : "pending" });
     out.push(n);
   }

@@ -83,6 +83,7 @@ function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow):
     entities.reshow(n, entity);
     return;
   }
+  entities.remove(n, entity);
   rows.forgetSeen(type, id);
   rows.removeEntity(n);
 }

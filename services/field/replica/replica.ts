@@ -44,8 +44,8 @@ export interface ReplicaOptions {
 
 const HUB = "replica_hub";
 const SEAL = "replica_seal";
-/** Set while what was deleted may still stand in the write-ahead log. */
-const TRUNCATE = "replica_truncate";
+/** Set while what was deleted may still stand in the files. */
+const DELETED = "replica_deleted";
 /** So many buckets are asked for at a time, unless the caller chooses. */
 const ASKED_AT_ONCE = 64;
 const REFOLDED_AT_ONCE = 1_000;
@@ -54,6 +54,7 @@ const REFOLDED_AT_ONCE = 1_000;
 /** Opens the replica in a device's database. Views whose declaration has changed are folded again, from the events that are here. */
 export function openReplica({ store, gate, views: declared, now, append }: ReplicaOptions): Replica {
   const rows = openReplicaRows(store.db);
+  rows.makeRoom();
   const views = openViews({ store, rows, gate }, declared);
   const entities = openEntities({ store, rows, gate, viewsOf: views.of });
   const homes = scopedViews(declared);
@@ -104,30 +105,35 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
     }
     return done.length;
   };
-  /** Runs work on the replica in one transaction. What it deleted is taken out of the write-ahead log afterwards. */
-  const working = <T>(work: () => { readonly result: T; readonly hasDeleted: boolean }): T => {
+  /** Runs work on the replica in one transaction. What it deleted is taken out of the files afterwards, unless more is to come. */
+  const working = <T>(work: () => { readonly result: T; readonly hasDeleted: boolean }, hasMore = false): T => {
     try {
       const result = store.transaction(() => {
         const { result: made, hasDeleted } = work();
-        if (hasDeleted) store.setMeta(TRUNCATE, "1");
+        if (hasDeleted) store.setMeta(DELETED, "1");
         return made;
       });
-      truncate();
+      if (!hasMore) scrub();
       return result;
     } catch (error) {
       entities.forget();
       throw error;
     }
   };
-  const truncate = (): void => {
-    if ((store.meta(TRUNCATE) ?? "0") !== "1" || !rows.truncate()) return;
-    store.setMeta(TRUNCATE, "0");
+  const scrub = (): void => {
+    if ((store.meta(DELETED) ?? "0") !== "1") return;
+    try {
+      rows.scrub();
+      if (rows.truncate()) store.setMeta(DELETED, "0");
+    } catch {
+      // All else is durable already: the disk is full, or another program reads. It is tried again after the next page, and when the replica is opened.
+    }
   };
 
   working(() => {
     openAll();
     refreshOwn(deps);
-    return { result: null, hasDeleted: true };
+    return { result: null, hasDeleted: purgeLeaving(deps) };
   });
 
   const replica: Replica = {
@@ -171,9 +177,9 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
         const hasLeft = purgeLeaving(deps);
         noteHub(page);
         const written = confirmPurges();
-        const hasDeleted = hasLeft || taken.purged.length > 0 || written > 0;
+        const hasDeleted = hasLeft || taken.purged.length > 0;
         return { result: { ...taken, hasWritten: written > 0 }, hasDeleted };
-      });
+      }, page.more);
     },
     refresh() {
       working(() => {
@@ -246,9 +252,10 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
   function historyOf(n: number): readonly HistoryEvent[] {
     const origins = store.origins();
     const own = rows.ownOf(n);
-    const stateOf = (origin: string, seq: number) =>
-      own.find((each) => each.seq === seq && origins.some(({ id, name }) => id === each.origin && name === origin))?.state ??
-      null;
+    const stateOf = (name: string, seq: number): HistoryEvent["own"] => {
+      const origin = origins.find((each) => each.name === name);
+      return origin === undefined ? null : (rows.ownAt(origin.id, seq)?.state ?? null);
+    };
     const placed = rows.placedOf(n).map(({ head, hash, text, position, recordedAtMs, held, clock, clips }): HistoryEvent => {
       const note = { held, clock, ...(clips === undefined ? {} : { clips }) };
       return { head, hash, text, position, recordedAtMs, note, own: stateOf(head.origin, head.seq) };

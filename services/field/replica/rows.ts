@@ -54,9 +54,20 @@ export interface ViewRow {
 
 const PHASES: readonly Phase[] = ["states", "events", "compare", "follow"];
 
+const CACHE_KIB = 32_768;
+const CHECKPOINT_PAGES = 8_000;
+
 export function openReplicaRows(db: DatabaseSync) {
   const prepared = preparer(db);
   return {
+    /** Room for a replica: pages in memory, and a write-ahead log that is written back less often, since the events of a page go all over the file. */
+    makeRoom(): void {
+      db.exec(`PRAGMA cache_size = -${CACHE_KIB}; PRAGMA wal_autocheckpoint = ${CHECKPOINT_PAGES}`);
+    },
+    /**
+     * Writes the file anew. What was deleted is overwritten where it stood (`secure_delete`), but when SQLite moves rows between pages, copies stay behind in the room that becomes free.
+     */
+    scrub: (): void => db.exec("VACUUM"),
     /** A number that is another one after another connection has written. */
     version: (): number => Number(prepared("PRAGMA data_version").get()?.data_version ?? 0),
     /** Empties the write-ahead log, so that nothing that was deleted stays in it; `false`: another program is reading. */
@@ -225,8 +236,8 @@ const NAMED =
 const endOf = (prefix: string): string => `${prefix}g`;
 
 const memberRows = (db: DatabaseSync, prepared: Prepared) => ({
-  memberBy(bucket: number, key: string, entity: number): MemberRow | undefined {
-    const row = prepared("SELECT * FROM replica_member WHERE bucket = ? AND key = ? AND entity = ?").get(bucket, key, entity);
+  memberBy(bucket: number, entity: number): MemberRow | undefined {
+    const row = prepared("SELECT * FROM replica_member WHERE entity = ? AND bucket = ?").get(entity, bucket);
     return row && memberRow(row);
   },
   /** The buckets that an entity is in. */

@@ -6,7 +6,7 @@ import { compareAll, endOf, filled, fillOrCompare, partsOf, rangeOf } from "./as
 import { type CheckedLine, type CheckedMember, checkedLines, checkedMember, Mismatch, type OwnEvents } from "./check.ts";
 import type { CheckedEvent } from "./entities.ts";
 import type { Leaving, PurgeDeps } from "./purge.ts";
-import type { BucketRow, MemberRow } from "./rows.ts";
+import type { BucketRow, EntityRow, MemberRow } from "./rows.ts";
 
 export interface TakeDeps extends PurgeDeps {
   readonly own: OwnEvents;
@@ -61,7 +61,7 @@ export function takeSection(deps: TakeDeps, bucket: BucketRow, section: Section,
 /** An entity as a bucket of this replica has it; `undefined`: it is not there. */
 const memberOf = ({ rows }: TakeDeps, { n, entityType }: BucketRow, entityId: string): MemberRow | undefined => {
   const entity = rows.entityBy(entityType, entityId)?.n;
-  return entity === undefined ? undefined : rows.memberBy(n, keyOf(entityId), entity);
+  return entity === undefined ? undefined : rows.memberBy(n, entity);
 };
 
 /** What the lines of a section make of one entity. */
@@ -93,7 +93,7 @@ function takeLines(deps: TakeDeps, bucket: BucketRow, section: Of<"lines">): voi
       continue;
     }
     entities++;
-    events += takeEvents(deps, bucket, { entityId, digest, events: came, isWhole, isNow: false });
+    events += takeEvents(deps, bucket, { entityId, digest, events: came, isWhole, isNow: false, member });
   }
   remove(deps, bucket, leaving);
   stand(deps, bucket, section);
@@ -131,22 +131,28 @@ interface Coming {
   /** Whether the events begin with the entity's first one; and whether they are all that it has now, at the newest seal. */
   readonly isWhole: boolean;
   readonly isNow: boolean;
+  /** What the bucket has of it so far. */
+  readonly member: MemberRow | undefined;
 }
 
 /** Takes events of an entity. Returns how many are new here. */
 function takeEvents(
   { rows, entities }: TakeDeps,
   bucket: BucketRow,
-  { entityId, digest, events, isWhole, isNow }: Coming,
+  { entityId, digest, events, isWhole, isNow, member }: Coming,
 ): number {
   const entity = { type: bucket.entityType, id: entityId };
-  const n = entities.numberOf(entity);
-  if (isWhole) stay(rows, n);
+  if (!isWhole && member !== undefined) {
+    rows.setMember(bucket.n, { ...member, digest, hasEvents: true });
+    return entities.take(member.entity, entity, events, false);
+  }
+  const known = entities.entityOf(entity);
+  stay(rows, known);
+  const { n } = known;
   // An entity that enters from another bucket of this device may have more here already than it has up to its line.
-  const isAnew =
-    isWhole && (isNow || !rows.membershipsOf(n).some(({ bucket: other, hasEvents }) => hasEvents && other !== bucket.n));
-  rows.setMember(bucket.n, { key: keyOf(entityId), entity: n, digest, hasEvents: true });
-  return entities.take(n, entity, events, isAnew);
+  const isElsewhere = rows.membershipsOf(n).some(({ bucket: other, hasEvents }) => hasEvents && other !== bucket.n);
+  rows.setMember(bucket.n, { key: member?.key ?? keyOf(entityId), entity: n, digest, hasEvents: true });
+  return entities.take(n, entity, events, isWhole && (isNow || !isElsewhere));
 }
 
 const remove = ({ rows }: TakeDeps, bucket: BucketRow, leaving: readonly Leaving[]): void => {
@@ -154,8 +160,8 @@ const remove = ({ rows }: TakeDeps, bucket: BucketRow, leaving: readonly Leaving
 };
 
 /** Whatever left may come back. */
-function stay(rows: TakeDeps["rows"], n: number): void {
-  if (rows.entity(n)?.leaving != null) rows.setLeaving(n, null);
+function stay(rows: TakeDeps["rows"], { n, leaving }: EntityRow): void {
+  if (leaving !== null) rows.setLeaving(n, null);
 }
 
 function takeMembers(deps: TakeDeps, bucket: BucketRow, section: Of<"members">, asked: BucketAsk): void {
@@ -195,12 +201,13 @@ function takeMember(deps: TakeDeps, bucket: BucketRow, { member, events, isWhole
   const known = memberOf(deps, bucket, entityId);
   if (events.length > 0) {
     if (known?.hasEvents && known.digest === digest) return 0;
-    return takeEvents(deps, bucket, { entityId, digest, events, isWhole: true, isNow: true });
+    return takeEvents(deps, bucket, { entityId, digest, events, isWhole: true, isNow: true, member: known });
   }
   if ((known !== undefined && known.digest === digest) || adopted(deps, bucket, entityId, digest)) return 0;
   const entity = { type: bucket.entityType, id: entityId };
-  const n = entities.numberOf(entity);
-  stay(rows, n);
+  const here = entities.entityOf(entity);
+  stay(rows, here);
+  const { n } = here;
   const hasEvents = rows.membershipsOf(n).some((other) => other.hasEvents && other.bucket !== bucket.n);
   rows.setMember(bucket.n, { key: keyOf(entityId), entity: n, digest, hasEvents: false });
   // The state that its events give is worth more than one that came packed.

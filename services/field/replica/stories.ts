@@ -24,7 +24,7 @@ import {
   type StoryEvent,
   tell,
 } from "../../merge/engine.ts";
-import type { OwnState, PlacedEvent } from "./event-rows.ts";
+import type { HubNote, OwnState, PlacedEvent } from "./event-rows.ts";
 import { type Counted, countedOf, ownCounted } from "./fold.ts";
 import type { HistoryEvent, Replica } from "./types.ts";
 
@@ -91,14 +91,11 @@ const objectIn = (text: string): JsonObject | null => {
 };
 
 /** What the hub says of an event. */
-function notesOf({ note, head }: HistoryEvent): string[] {
-  if (note === null) return [];
-  return [
-    ...(note.held === null ? [] : [`quarantined: ${note.held.message}`]),
-    ...(note.clock === null ? [] : ["its device's clock was wrong"]),
-    ...clipWords(head.basis, note.clips),
-  ];
-}
+export const notesOf = ({ held, clock, clips, head }: HubNote & Pick<PlacedEvent, "head">): string[] => [
+  ...(held === null ? [] : [`quarantined: ${held.message}`]),
+  ...(clock === null ? [] : ["its device's clock was wrong"]),
+  ...clipWords(head.basis, clips),
+];
 
 const told = (event: HistoryEvent): EntityEvent => {
   const { head, text, position, recordedAtMs, own } = event;
@@ -115,7 +112,7 @@ const told = (event: HistoryEvent): EntityEvent => {
     position: position === null ? null : positionToText(position as Position),
     data: objectIn(text),
     own,
-    notes: notesOf(event),
+    notes: event.note === null ? [] : notesOf({ ...event.note, head }),
   };
 };
 

@@ -173,6 +173,8 @@ export function openViewRows(view: Projection, prepared: Prepared) {
       .slice(2)
       .map((name) => `${q(name)} = excluded.${q(name)}`)
       .join(", ")}`;
+  const known = `SELECT s.placed, s.shown, r.last_position, r.last_changed, r._problem FROM ${states} s JOIN ${rows} r ON r.n = s.n WHERE s.n = ?`;
+  const writeStates = `INSERT INTO ${states} VALUES (?, ?, ?) ON CONFLICT (n) DO UPDATE SET placed = excluded.placed, shown = excluded.shown`;
   const children = childRows(view, prepared);
 
   const stored = (r: Record<string, SQLOutputValue>): StoredRow => ({
@@ -194,9 +196,7 @@ export function openViewRows(view: Projection, prepared: Prepared) {
     view,
     /** What is known of an entity and needed to fold its next event. */
     known(n: number): Known | undefined {
-      const row = prepared(
-        `SELECT s.placed, s.shown, r.last_position, r.last_changed, r._problem FROM ${states} s JOIN ${rows} r ON r.n = s.n WHERE s.n = ?`,
-      ).get(n);
+      const row = prepared(known).get(n);
       return (
         row && {
           placed: textOrNull(row.placed),
@@ -221,9 +221,7 @@ export function openViewRows(view: Projection, prepared: Prepared) {
         own,
         problem,
       );
-      prepared(
-        `INSERT INTO ${states} VALUES (?, ?, ?) ON CONFLICT (n) DO UPDATE SET placed = excluded.placed, shown = excluded.shown`,
-      ).run(n, placed, shown);
+      prepared(writeStates).run(n, placed, shown);
       children.write(n, row.tables);
     },
     setOwn(n: number, own: Own): void {

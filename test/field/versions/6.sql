@@ -42,8 +42,8 @@ CREATE TABLE replica_member (
 CREATE INDEX replica_member_entity ON replica_member (entity);
 CREATE TABLE replica_origin (n INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE replica_event (
-    entity INTEGER NOT NULL, origin INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, position INTEGER NOT NULL, recorded_at INTEGER NOT NULL,
-    prev TEXT NOT NULL, hash TEXT NOT NULL, note TEXT, head TEXT NOT NULL, data TEXT, PRIMARY KEY (entity, origin, seq)) STRICT, WITHOUT ROWID;
+    n INTEGER PRIMARY KEY, entity INTEGER NOT NULL, origin INTEGER NOT NULL, seq INTEGER NOT NULL, position INTEGER NOT NULL, recorded_at INTEGER NOT NULL,
+    prev BLOB NOT NULL, hash BLOB NOT NULL, note TEXT, head TEXT NOT NULL, data TEXT, UNIQUE (entity, origin, seq)) STRICT;
 CREATE TABLE replica_own (
     origin INTEGER NOT NULL, seq INTEGER NOT NULL, entity INTEGER NOT NULL, state TEXT NOT NULL, placed INTEGER NOT NULL,
     PRIMARY KEY (origin, seq)) STRICT, WITHOUT ROWID;
