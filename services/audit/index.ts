@@ -11,7 +11,7 @@ export {
   type RowAsOf,
   rowAsOf,
 } from "./entity.ts";
-export { type Explanation, explainEntity, isResolution, type RegisterStory, type Step, tell } from "./explain.ts";
+export { type Explanation, explainEntity } from "./explain.ts";
 export { builtOtherwise, readWith } from "./live.ts";
 export { parseEntity } from "./names.ts";
 export { PARTS, type Part, type Problem, type Verdict, type Verdicts } from "./verdicts.ts";

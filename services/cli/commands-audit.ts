@@ -16,29 +16,10 @@ import { hubDir } from "./paths.ts";
 import { positionAsked } from "./positions.ts";
 import { runningHub } from "./reach.ts";
 import { openHubGate, withHubGate } from "./registry.ts";
+import { REASONS } from "./story.ts";
 import { withViews } from "./with-views.ts";
 
 const PROGRESS_MS = 300;
-
-export const REASONS: Record<RecordedDecision["reason"], string> = {
-  "later-stamp": "its stamp is later",
-  "origin-tie": "the stamps are equal; the origin's name decided",
-  "clock-trusted": "the other's clock is known to be wrong",
-  "earlier-stamp": "its stamp is earlier",
-  "later-in-log": "it came later into the log",
-  "earlier-in-log": "it came earlier into the log",
-  "longer-history": "its author had seen more of the history",
-  "site-priority": "its site comes first in the rule's order",
-  authority: "its author has the say over this field",
-  "field-priority": "another field of the same event ranks it above",
-  greater: "it is the greater value",
-  lesser: "it is the lesser value",
-  merged: "all values count",
-  "deletion-outranks": "a deletion holds against changes made beside it",
-  "change-outranks": "a change holds against deletions made beside it",
-  "awaits-person": "a person is to decide; the latest is shown meanwhile",
-  custom: "by the project's own rule",
-};
 
 /** Says that a story is told by a file that the live view does not follow. */
 export const byTheFile = (view: string): string =>

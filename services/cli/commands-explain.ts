@@ -1,87 +1,20 @@
 import { existsSync, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { type Explanation, explainEntity, isResolution, type RegisterStory, type Step } from "../audit/index.ts";
+import { type Explanation, explainEntity } from "../audit/index.ts";
 import { messageOf, TributaryError } from "../core/index.ts";
 import { type Tried, tryRules } from "../desk/index.ts";
-import { DELETED, type Decision, type Projection } from "../merge/engine.ts";
+import type { Projection } from "../merge/engine.ts";
 import { casesOf, commonPosition, decisionsSuperseded, type SupersededDecision } from "../views/index.ts";
 import { type Command, ROW_COUNT } from "./args.ts";
-import { byTheFile, REASONS, supersededLines } from "./commands-audit.ts";
+import { byTheFile, supersededLines } from "./commands-audit.ts";
 import { caseLine } from "./commands-case.ts";
 import { withDesk } from "./desk.ts";
 import { entityIn, entityNamed } from "./entities.ts";
 import { counted, type Output, shown, table } from "./output.ts";
 import { withHubGate } from "./registry.ts";
+import { storyLines } from "./story.ts";
 import { withViews } from "./with-views.ts";
-
-/** A moment as a story tells it. */
-const when = (iso: string): string => `${iso.slice(0, 10)} ${iso.slice(11, 16)}`;
-const where = ({ org, site }: Pick<Step, "org" | "site">): string => (site === "hub" ? "the hub" : `${site} (${org})`);
-
-const worded = (register: string, value: unknown): string =>
-  register === DELETED ? (value === true ? "deleted" : "there") : shown(value);
-
-/** What a rule made of values that stand side by side, in a sentence. */
-function verdict(register: string, { rule, ruleVersion, reason, value, isOpen }: Decision): string {
-  const how = `${rule}${ruleVersion === 1 ? "" : ` ${ruleVersion}`}: ${REASONS[reason]}`;
-  return isOpen
-    ? `Nobody has decided yet; ${worded(register, value)} is shown meanwhile (${how}).`
-    : `${worded(register, value)} is shown (${how}).`;
-}
-
-/** How a write relates to the writes that were told before it. */
-function relationLines({ replaces, cannotReplace, seenBy, stands, beside }: Step, name: (event: string) => string): string[] {
-  const all = (events: readonly string[]): string => events.map(name).join(" and ");
-  const lines: string[] = [];
-  if (seenBy.length > 0)
-    lines.push(
-      stands
-        ? `came late: ${all(seenBy)} had seen it, but only those with the say can replace it`
-        : `came late: already replaced by ${all(seenBy)}`,
-    );
-  if (replaces.length > 0) lines.push(`having seen ${all(replaces)}`);
-  if (cannotReplace.length > 0) lines.push(`having seen ${all(cannotReplace)}, which only those with the say can replace`);
-  if (beside.length > 0)
-    lines.push(
-      `beside ${all(beside)}: ${beside.length === 1 ? "neither had seen the other's" : "their authors and this one had not seen one another's"}`,
-    );
-  return lines;
-}
-
-/** A register's story, a few lines for each write. */
-function storyLines({ register, steps, decision, value, rule, leftOut }: RegisterStory): string[] {
-  const byEvent = new Map(steps.map((step) => [step.event, step]));
-  const name = (event: string): string => {
-    const step = byEvent.get(event);
-    return step === undefined ? event : `${worded(register, step.value)} by ${step.actor} at ${where(step)}`;
-  };
-  const lines = [`${register}: ${worded(register, value)}${decision === null ? "" : "  ← contested"}   [rule: ${rule}]`];
-  for (const step of steps) {
-    const clock = step.clockWrong ? ", by a clock known to be wrong" : "";
-    const act = isResolution(step)
-      ? "decided on"
-      : register === DELETED
-        ? step.value === true
-          ? "deleted it"
-          : "wrote: it is"
-        : "wrote";
-    const what = register === DELETED && step.value === true ? "" : ` ${worded(register, step.value)}`;
-    lines.push(
-      `  ${when(step.occurredAt)}  ${step.actor} at ${where(step)} ${act}${what}${clock}  (recorded ${when(step.recordedAt)}, position ${step.position})`,
-    );
-    for (const line of [...relationLines(step, name), ...step.notes]) lines.push(`      ${line}`);
-    if (step.beside.length + step.cannotReplace.length > 0 || (step.stands && step.seenBy.length > 0))
-      lines.push(
-        `      ${step.decision === null ? "They agree, so there was nothing to decide." : verdict(register, step.decision)}`,
-      );
-  }
-  if (decision !== null)
-    for (const loser of decision.losers)
-      lines.push(`  Kept beside it: ${worded(register, loser.value)} by ${loser.by.actor}, ${loser.by.origin}/${loser.by.seq}.`);
-  for (const left of leftOut) lines.push(`  Not in what is shown: ${left}.`);
-  return lines;
-}
 
 /** Tells an explanation as a story. */
 export const storyOf = ({ entity, view, builtOtherwise, deleted, registers, parked, unfolded }: Explanation): string =>

@@ -12,7 +12,7 @@ import {
 } from "../field/index.ts";
 import type { Fits } from "../gate/index.ts";
 import { natsSettings } from "../local/index.ts";
-import { fitsViews } from "../merge/engine.ts";
+import { fitsViews, type View } from "../merge/engine.ts";
 import type { Command, Input } from "./args.ts";
 import { NATS_OPTIONS, natsFiles } from "./broker.ts";
 import { readText } from "./files.ts";
@@ -20,26 +20,64 @@ import { foldersHere, loadViews, schemasHere } from "./folders.ts";
 import type { Output } from "./output.ts";
 import { counted } from "./output.ts";
 import { fieldPath } from "./paths.ts";
+import { replicaLines, tellPulled } from "./replica-words.ts";
 import { secretGiven, tokenGiven, tokenOf } from "./tokens.ts";
 
 export const COMMON = { db: { type: "string" }, schemas: { type: "string" } } as const;
 export const DB_HELP = "The device's database is --db, or TRIBUTARY_FIELD, or .tributary/field.db.";
 
 const open = ({ text }: Input): Field => openField({ path: fieldPath(text("db")), schemas: schemasHere() });
-/** Opens the database for writing: what is written is held to the project's views as well. */
+
+/** The project's views; `null`: there is no folder of projections here. Throws `projection-malformed`. */
+async function viewsHere(): Promise<readonly View[] | null> {
+  const folders = foldersHere();
+  return folders.projections === null ? null : loadViews(folders);
+}
+
+/** Opens the database with the project's views, which the device then folds. Throws `usage` where there are none. */
+export async function openWithViews({ text }: Input): Promise<Field> {
+  const views = await viewsHere();
+  if (views === null)
+    throw new TributaryError(
+      "usage",
+      "there is no folder of projections here, so this device folds no views",
+      "Name one with --projections or TRIBUTARY_PROJECTIONS, or run the command where projections/ is.",
+    );
+  return openField({ path: fieldPath(text("db")), schemas: schemasHere(), views });
+}
+
+/** Opens the database to send and, where the project's views can be read, to pull. */
+async function openToSync(input: Input): Promise<Field> {
+  let views: readonly View[] | null = null;
+  try {
+    views = await viewsHere();
+  } catch (error) {
+    // A view that somebody is working on must not keep what was written on the device.
+    input.out.progress(`Nothing is pulled: ${messageOf(error)}`);
+  }
+  return openField({ path: fieldPath(input.text("db")), schemas: schemasHere(), ...(views === null ? {} : { views }) });
+}
+
+/** The token that a device shows. One that knows no key of a hub was never enrolled by one: it needs a token, and is told so before it looks for the hub. */
+export const tokenFor = (field: Field, { text }: Input): string | undefined =>
+  field.status().keys.hub.length === 0 ? tokenOf(text("token")) : tokenGiven(text("token"));
+/** Opens the database for writing: what is written is held to the project's views as well, and stands in them at once. */
 export async function openToWrite({ text, out }: Input): Promise<Field> {
   let fits: Fits = () => null;
-  const field = openField({
-    path: fieldPath(text("db")),
-    schemas: schemasHere(),
-    fits: (head, data) => fits(head, data),
-  });
+  let views: readonly View[] = [];
   try {
-    fits = fitsViews(await loadViews(foldersHere()), field.gate.read);
+    views = await loadViews(foldersHere());
   } catch (error) {
     // A view that somebody is working on must not keep anybody from writing: the hub checks again.
     out.progress(`Values are not compared with the views' columns: ${messageOf(error)}`);
   }
+  const field = openField({
+    path: fieldPath(text("db")),
+    schemas: schemasHere(),
+    ...(views.length === 0 || foldersHere().projections === null ? {} : { views }),
+    fits: (head, data) => fits(head, data),
+  });
+  if (views.length > 0) fits = fitsViews(views, field.gate.read);
   return field;
 }
 export const actorOf = ({ text }: Input): string => text("actor") ?? userInfo().username;
@@ -117,20 +155,21 @@ function parseData(text: string): JsonObject {
 }
 
 /** Login and certificates for a hub's broker, as options and the environment give them. */
-const natsGiven = (url: string, input: Input): { readonly nats?: NatsSettings } =>
+export const natsGiven = (url: string, input: Input): { readonly nats?: NatsSettings } =>
   isNatsUrl(url) ? { nats: natsSettings(natsFiles(input.text)) } : {};
 
 export const fieldSync: Command = {
   name: "field sync",
-  summary: "send what the hub has not confirmed",
+  summary: "send what the hub has not confirmed, and pull what it has for this device",
   usage:
-    "tributary field sync --hub URL [--token TOKEN|@file] [--again] [--tries N] [--batch N] [--schemas DIR] [--db FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
+    "tributary field sync --hub URL [--token TOKEN|@file] [--again] [--tries N] [--batch N] [--schemas DIR] [--projections DIR] [--db FILE] [--nats-creds FILE] [--nats-nkey FILE] [--nats-ca FILE] [--nats-cert FILE --nats-key FILE]",
   help: `URL is nats://… (several servers: nats://one:4222,nats://two:4222; tls://… insists on TLS) or, where that is blocked, http(s)://…. The device logs in at the
 broker with its token, or with its own enrolled key, unless the URL, one of these files or TRIBUTARY_NATS_USER, _PASSWORD, _TOKEN, _CREDS, _NKEY, _CA,
 _CERT or _KEY gives another login. A lost link is tried again (1 s, doubling to 5 min, at most 10 tries), with a line for each
 pause; a refused token is not. If nothing listens at the address, the command says so at once; with --tries N it keeps trying there too. Events stay on the device whatever
 happens; an interrupted sync resumes. --batch: events a batch (default 500). --again sends everything once more, also what the hub has refused; that does no harm. A device that has
-enrolled its key (\`field enrol\`, or an earlier sync with a token) needs no token. TRIBUTARY_HUB and TRIBUTARY_TOKEN replace the options. ${DB_HELP}
+enrolled its key (\`field enrol\`, or an earlier sync with a token) needs no token. Where the project's projections are at hand, the device then pulls what the hub's policies give it, as \`field pull\` does;
+what cannot be pulled does not undo what was sent. TRIBUTARY_HUB and TRIBUTARY_TOKEN replace the options. ${DB_HELP}
 
   tributary field sync --hub https://hub.example.org --token @token.txt`,
   options: {
@@ -140,16 +179,16 @@ enrolled its key (\`field enrol\`, or an earlier sync with a token) needs no tok
     again: { type: "boolean" },
     tries: { type: "string" },
     batch: { type: "string" },
+    projections: { type: "string" },
     ...NATS_OPTIONS,
   },
   async run(input) {
     const { out } = input;
     const url = input.text("hub") ?? process.env.TRIBUTARY_HUB;
     if (url === undefined) throw new TributaryError("usage", "--hub is missing: the hub's address", `Use: ${fieldSync.usage}`);
-    using field = open(input);
+    using field = await openToSync(input);
     const isPatient = input.text("tries") !== undefined;
-    // A device that knows no key of a hub was never enrolled by one: it needs a token, and is told so before it looks for the hub.
-    const token = field.status().keys.hub.length === 0 ? tokenOf(input.text("token")) : tokenGiven(input.text("token"));
+    const token = tokenFor(field, input);
     const result = await field.sync({
       url,
       ...(token === undefined ? {} : { token }),
@@ -163,15 +202,22 @@ enrolled its key (\`field enrol\`, or an earlier sync with a token) needs no tok
     if (process.stderr.isTTY) out.progress("");
     out.result({ ...result, status: field.status() });
     tellResult(out, result);
+    if (result.pulled !== null) tellPulled(out, result.pulled);
+    if (result.pullProblem !== null)
+      out.notice(`Not all came down that the hub has for this device: ${result.pullProblem.message}\n${result.pullProblem.hint}`);
     return 0;
   },
 };
 
-function tellProgress(out: Output, progress: SyncProgress): void {
+export function tellProgress(out: Output, progress: SyncProgress): void {
   if (progress.kind === "synced") out.progress(`${progress.done} of ${progress.total} events confirmed`);
   else if (progress.kind === "queued")
     out.notice(
       `${progress.events === 1 ? "1 event is" : `${progress.events} events are`} queued at the hub's broker, not confirmed yet: ${progress.because}.`,
+    );
+  else if (progress.kind === "pulled")
+    out.progress(
+      `${counted(progress.events, "event")} came down; ${progress.current} of ${counted(progress.buckets, "bucket")} up to date`,
     );
   else out.notice(`${progress.because}; next try in ${(progress.pauseMs / 1000).toFixed(1)} s`);
 }
@@ -243,6 +289,7 @@ device's disk, with the reason. Quarantined: the hub has the event, but it does 
     input.out.line(`  key: ${device}${isRotating ? " (a new one is about to take its place)" : ""}`);
     input.out.line(hub.length === 0 ? "  hub: any that answers; no key of it is known yet" : `  hub: ${hub.join(", ")}`);
     if (unproven > 0) input.out.line(`  ${unproven} answers were not signed by the hub, and not believed`);
+    for (const line of replicaLines(status.replica)) input.out.line(line);
     for (const { entity, reason } of status.quarantined) input.out.line(`  quarantined: ${entity}: ${reason}`);
     for (const { entity, reason, rejection } of status.rejected)
       input.out.line(`  rejected: ${entity}: ${rejection ?? "the hub holds no reason"} (it was quarantined: ${reason})`);
@@ -251,8 +298,8 @@ device's disk, with the reason. Quarantined: the hub has the event, but it does 
   },
 };
 
-const HUB = { hub: { type: "string" } } as const;
-const hubOf = (input: Input, usage: string): string => {
+export const HUB = { hub: { type: "string" } } as const;
+export const hubOf = (input: Input, usage: string): string => {
   const url = input.text("hub") ?? process.env.TRIBUTARY_HUB;
   if (url === undefined) throw new TributaryError("usage", "--hub is missing: the hub's address", `Use: ${usage}`);
   return url;

@@ -1,11 +1,10 @@
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import type { RegisterStory } from "../audit/index.ts";
 import { type JsonObject, TributaryError, withoutLogin } from "../core/index.ts";
 import { makeFolder } from "../core/node.ts";
 import type { Tried } from "../desk/index.ts";
 import type { NewEvent } from "../field/index.ts";
-import type { Decision } from "../merge/engine.ts";
+import type { Decision, RegisterStory } from "../merge/engine.ts";
 import type { Rebuilt } from "../projector/index.ts";
 import { cases, connectViews, type Db, rows, rowsById } from "../views/index.ts";
 import { openTablet, type Stage, type Tablet } from "./demo-stage.ts";

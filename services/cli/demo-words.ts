@@ -1,8 +1,9 @@
 /** The demo's words: what a coordinator would say of a day, a person, a decision. Pure: facts go in; sentences without positions, hashes or paths come out. */
 import { DELETED } from "../merge/engine.ts";
 import type { RecordedDecision } from "../views/index.ts";
-import { REASONS } from "./commands-audit.ts";
+
 import { shown } from "./output.ts";
+import { REASONS } from "./story.ts";
 
 const STORY_YEAR = 2026;
 const MONTHS = [

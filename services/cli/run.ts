@@ -33,6 +33,10 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   "field enrol": async () => (await import("./commands-field.ts")).fieldEnrol,
   "field rotate-key": async () => (await import("./commands-field.ts")).fieldRotateKey,
   "field salvage": async () => (await import("./commands-field.ts")).fieldSalvage,
+  "field pull": async () => (await import("./commands-field-replica.ts")).fieldPull,
+  "field view": async () => (await import("./commands-field-replica.ts")).fieldView,
+  "field explain": async () => (await import("./commands-field-replica.ts")).fieldExplain,
+  "field conflicts": async () => (await import("./commands-field-replica.ts")).fieldConflicts,
   "field log": async () => (await import("./commands-field-log.ts")).fieldLog,
   "field status": async () => (await import("./commands-field.ts")).fieldStatus,
   view: async () => (await import("./commands-view.ts")).view,
@@ -84,6 +88,7 @@ export const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   projector: async () => (await import("./workers.ts")).projector,
   reconciler: async () => (await import("./worker-reconcile.ts")).reconciler,
   notifier: async () => (await import("./worker-notify.ts")).notifier,
+  types: async () => (await import("./commands-types.ts")).types,
   completion: async () => (await import("./commands-completion.ts")).completion,
 };
 

@@ -4,6 +4,7 @@
  */
 import type { BucketId } from "./ids.ts";
 import { canonicalize } from "./json.ts";
+import { QUARANTINE_ENTITY } from "./release.ts";
 import { sha256 } from "./sha256.ts";
 
 /** A value of a scope column, as JSON: days are texts, decimals are texts. */
@@ -20,6 +21,9 @@ export const isBucketId = (text: string): text is BucketId => ID.test(text);
 
 export const bucketIdOf = ({ entityType, values }: Bucket): BucketId =>
   sha256(`tributary bucket\n${canonicalize([entityType, ...values])}`).slice(0, 32) as BucketId;
+
+/** The bucket of a site's quarantined events, which only that site gets. `site`: `org.site`. The entities in it are named `<origin>/<seq>`. */
+export const quarantineBucket = (site: string): Bucket => ({ entityType: QUARANTINE_ENTITY, values: [site] });
 
 export const isSameBucket = (a: Bucket, b: Bucket): boolean =>
   a.entityType === b.entityType && a.values.length === b.values.length && a.values.every((value, i) => value === b.values[i]);

@@ -48,7 +48,7 @@ export {
 } from "./batch/heads.ts";
 export { BATCH_SCHEMA, HEAD_FIELDS, HEADS_SCHEMA, MORE } from "./batch/schema.ts";
 export { base64urlBytes, bytesBase64url, bytesHex, hexBytes, quoted } from "./batch/texts.ts";
-export { type Bucket, bucketIdOf, isBucketId, isSameBucket, type ScopeValue } from "./bucket.ts";
+export { type Bucket, bucketIdOf, isBucketId, isSameBucket, quarantineBucket, type ScopeValue } from "./bucket.ts";
 export { CASE_ENTITY, CASE_NOTES, RESOLVED } from "./case.ts";
 export { type ChainHash, eventText, hashOf } from "./chain.ts";
 export { type Clip, type ClipCode, type Clips, clippedBasis, clipsFromStored, clipsToStored, clipWords } from "./clip.ts";
@@ -244,6 +244,8 @@ export {
   settledBy,
 } from "./release.ts";
 export { type ConfirmedPurge, PURGED, type Purge, purgeConfirmed, REPLICA_ENTITY } from "./replica.ts";
+
+export { deviceRevokedWords, saysRevoked, siteRevokedWords } from "./revoked.ts";
 export {
   CHANGE_FORM,
   REGISTRATION_FORM,
@@ -255,6 +257,7 @@ export {
   type SchemaRegistration,
   schemaRegistrationOf,
 } from "./schema-event.ts";
+
 export { sha256 } from "./sha256.ts";
 export {
   type KeyId,

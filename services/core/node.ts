@@ -5,6 +5,7 @@ import {
   createPrivateKey,
   createPublicKey,
   generateKeyPairSync,
+  hash,
   type KeyObject,
   randomBytes,
   sign,
@@ -102,8 +103,8 @@ export interface PrivateKey extends PublicKey {
 
 export const keyIdOf = (key: PublicKey): KeyId => createHash("sha256").update(thumbprintText(key)).digest("base64url") as KeyId;
 
-/** SHA-256 of a text or of bytes, in hexadecimal. */
-export const sha256Hex = (of: string | Uint8Array): string => createHash("sha256").update(of).digest("hex");
+/** SHA-256 of a text or of bytes, in hexadecimal. In one call, since feeds need several for each line: 1.5 to 2 µs for a line, where a hash object takes 6 to 10 (Node 24, a busy machine). */
+export const sha256Hex = (of: string | Uint8Array): string => hash("sha256", of, "hex");
 
 /** Makes an Ed25519 key pair, on the machine that will use it. */
 export const makeKeyPair = (): PrivateKey => generateKeyPairSync("ed25519").privateKey.export({ format: "jwk" }) as PrivateKey;

@@ -12,7 +12,7 @@ import { zstd } from "../core/node.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Heads } from "./heads.ts";
 import type { Identity } from "./keys.ts";
-import type { EventHead, EventReader, EventRow } from "./reading.ts";
+import { asideCode, type EventHead, type EventReader, type EventRow } from "./reading.ts";
 import type { OriginRow } from "./rows.ts";
 
 /** At most so many characters go into one frame: unpacked, a frame may hold 8 MiB, and a device's memory is small. */
@@ -25,7 +25,12 @@ const FIRST_RATIO = 0.1;
 /** What is to be sent next: a frame, or an event that no frame can hold, with the reason. */
 export type Cut =
   | { readonly kind: "frame"; readonly frame: Uint8Array; readonly batch: Batch }
-  | { readonly kind: "unfit"; readonly seq: number; readonly code: "data-corrupt" | "event-too-large"; readonly reason: string };
+  | {
+      readonly kind: "unfit";
+      readonly seq: number;
+      readonly code: "data-corrupt" | "purged" | "event-too-large";
+      readonly reason: string;
+    };
 
 export interface CutOptions {
   readonly origin: OriginRow;
@@ -81,7 +86,7 @@ export function frameCutter(rows: EventReader, gate: Gate, identity: Identity, h
         const reason = found.kind === "damaged" ? found.reason : options.isCareful ? rows.damageAt(origin, found.row.seq) : null;
         if (found.kind === "damaged" || reason !== null) {
           if (events.length > 0) break;
-          return { kind: "unfit", seq: firstSeq, code: "data-corrupt", reason: reason ?? "it cannot be read" };
+          return { kind: "unfit", seq: firstSeq, code: asideCode(found), reason: reason ?? "it cannot be read" };
         }
         const bytes = found.row.head.length + found.row.data.length + ROW_BYTES;
         const entries = 1 + 2 * Object.keys(found.head.basis).length;

@@ -67,6 +67,47 @@ const FIFTH = `
   ALTER TABLE quarantined ADD COLUMN settled_reason TEXT;
 `;
 
+/**
+ * What the hub's feeds have brought: buckets, which entities are in them, these entities' events, and which of the device's own events are among them. The tables of the views are
+ * made when the views are known (`replica/view-rows.ts`).
+ */
+const SIXTH = `
+  CREATE TABLE replica_bucket (
+    n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL, scope TEXT NOT NULL, rank INTEGER NOT NULL, priority INTEGER NOT NULL,
+    states_only INTEGER NOT NULL, phase TEXT NOT NULL, after TEXT, seal INTEGER NOT NULL, head TEXT NOT NULL, line INTEGER NOT NULL, digest TEXT NOT NULL,
+    hub_end TEXT) STRICT;
+  -- What is to be compared, or fetched by name.
+  CREATE TABLE replica_todo (bucket INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (bucket, kind, name)) STRICT, WITHOUT ROWID;
+  -- Histories that are longer than a page, as far as they have come.
+  CREATE TABLE replica_part (bucket INTEGER NOT NULL, id TEXT NOT NULL, n INTEGER NOT NULL, event TEXT NOT NULL, PRIMARY KEY (bucket, id, n)) STRICT, WITHOUT ROWID;
+  -- All entities that the replica or the device's own events know. leaving: it left, and own events of it are still here; the number of the purge that waits for these, or 0.
+  CREATE TABLE replica_entity (n INTEGER PRIMARY KEY, type TEXT NOT NULL, id TEXT NOT NULL, leaving INTEGER, UNIQUE (type, id)) STRICT;
+  CREATE INDEX replica_entity_leaving ON replica_entity (leaving) WHERE leaving IS NOT NULL;
+  CREATE TABLE replica_member (
+    bucket INTEGER NOT NULL, key TEXT NOT NULL, entity INTEGER NOT NULL, digest TEXT NOT NULL, has_events INTEGER NOT NULL,
+    PRIMARY KEY (bucket, key, entity)) STRICT, WITHOUT ROWID;
+  CREATE INDEX replica_member_entity ON replica_member (entity);
+  CREATE TABLE replica_origin (n INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+  -- data NULL: it stands in the table event, since this device wrote it.
+  CREATE TABLE replica_event (
+    entity INTEGER NOT NULL, origin INTEGER NOT NULL, seq INTEGER NOT NULL, n INTEGER NOT NULL, position INTEGER NOT NULL, recorded_at INTEGER NOT NULL,
+    prev TEXT NOT NULL, hash TEXT NOT NULL, note TEXT, head TEXT NOT NULL, data TEXT, PRIMARY KEY (entity, origin, seq)) STRICT, WITHOUT ROWID;
+  -- This device's own events by entity. placed: the hub's feed has brought it back, with its position.
+  CREATE TABLE replica_own (
+    origin INTEGER NOT NULL, seq INTEGER NOT NULL, entity INTEGER NOT NULL, state TEXT NOT NULL, placed INTEGER NOT NULL,
+    PRIMARY KEY (origin, seq)) STRICT, WITHOUT ROWID;
+  CREATE INDEX replica_own_entity ON replica_own (entity, state, placed);
+  CREATE INDEX replica_own_pending ON replica_own (origin, seq) WHERE state = 'pending';
+  CREATE INDEX replica_own_apart ON replica_own (origin, seq) WHERE state IN ('quarantined', 'settled', 'aside');
+  -- How far an epoch's events are noted there, and the first whose content was purged.
+  CREATE TABLE replica_own_through (origin INTEGER PRIMARY KEY, through INTEGER NOT NULL, purged_from INTEGER) STRICT;
+  -- Purges that are not confirmed by an event yet.
+  CREATE TABLE replica_purge (
+    n INTEGER PRIMARY KEY, bucket TEXT NOT NULL, seal INTEGER NOT NULL, entities INTEGER NOT NULL, events INTEGER NOT NULL, fingerprint TEXT NOT NULL,
+    reason TEXT NOT NULL) STRICT;
+  CREATE TABLE replica_view (name TEXT PRIMARY KEY, shape TEXT NOT NULL, readers TEXT NOT NULL, is_older INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+`;
+
 export const MIGRATIONS: readonly Migration[] = [
   { version: 1, what: "events, epochs, what was seen, imported and quarantined", up: (db) => db.exec(FIRST) },
   {
@@ -84,6 +125,7 @@ export const MIGRATIONS: readonly Migration[] = [
   },
   { version: 4, what: "what the last imported row about each entity said, and the last file", up: (db) => db.exec(FOURTH) },
   { version: 5, what: "what became of quarantined events", up: (db) => db.exec(FIFTH) },
+  { version: 6, what: "what the hub's feeds have brought", up: (db) => db.exec(SIXTH) },
 ];
 
 /** The number that databases of this program have. */

@@ -12,7 +12,7 @@ import {
   withDot,
 } from "../core/index.ts";
 import { chainHash } from "../core/node.ts";
-import { type EventHead, type EventReader, eventReader } from "./reading.ts";
+import { asideCode, type EventHead, type EventReader, eventReader } from "./reading.ts";
 import type { OriginRow } from "./rows.ts";
 import type { Store } from "./store.ts";
 
@@ -23,7 +23,7 @@ const ENTITY_PAGE = 500;
 export interface AsideNote {
   readonly origin: OriginId;
   readonly seq: Seq;
-  /** `data-corrupt`, or what the hub refused it with. */
+  /** `data-corrupt`, `purged`, or what the hub refused it with. */
   readonly code: string;
   readonly reason: string;
   /** What the event is about, if that can be read. */
@@ -124,7 +124,7 @@ function damageBeyond(store: Store, rows: EventReader, originId: number, keptThr
       const seq = found.kind === "event" ? found.row.seq : found.seq;
       const reason = found.kind === "damaged" ? found.reason : rows.damageAt(origin, seq);
       if (reason === null) continue;
-      setAside(damage, origin.id, seq, { code: "data-corrupt", reason, head: found.kind === "event" ? found.head : null });
+      setAside(damage, origin.id, seq, { code: asideCode(found), reason, head: found.kind === "event" ? found.head : null });
     }
   }
   return damage;

@@ -82,7 +82,15 @@ export interface Checked extends Prepared {
   readonly problem: Problem | null;
 }
 
+/** What is told of each event in the transaction that writes it, and knows more of entities than this device has written: the replica. */
+export interface Beside {
+  written(event: { readonly origin: OriginRow; readonly head: Omit<EventBody, "data">; readonly data: string }): void;
+  seen(entity: EntityRef): Vector;
+}
+
 export interface Outbox {
+  /** Tells another of what is written from now on. */
+  attach(beside: Beside): void;
   /** Writes events in one transaction; all are durable when it returns, or none is written. */
   appendNow(events: readonly NewEvent[], options?: AppendOptions): Appended[];
   /** The same as `append`, inside the caller's transaction. */
@@ -131,6 +139,7 @@ const BASIS_ROOM_BYTES = 8_192;
 export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fits = () => null): Outbox {
   const { rows } = store;
   const heads = openHeads(store);
+  let beside: Beside | null = null;
 
   /** The running end of the chain within one transaction. */
   interface Tail {
@@ -153,6 +162,7 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
     const hash = chainHash(tail.head, eventText(head, text));
     rows.addEvent({ origin: tail.origin.id, seq: tail.seq, head: JSON.stringify(head), data: text, hash, fingerprint });
     rows.setVector(head.entity.type, head.entity.id, JSON.stringify(withDot(head.basis, head)));
+    beside?.written({ origin: tail.origin, head, data: text });
     const id = eventIdOf(parseHlc(head.hlc).wallMs, hash);
     tail.seq++;
     tail.head = hash;
@@ -161,7 +171,8 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
 
   const seenOf = (entity: EntityRef): Vector => {
     const text = rows.vectorOf(entity.type, entity.id);
-    return text === null ? {} : (JSON.parse(text) as Vector);
+    const own = text === null ? {} : (JSON.parse(text) as Vector);
+    return beside === null ? own : join(own, beside.seen(entity));
   };
 
   const schemaOf = ({ schema, type }: NewEvent): SchemaRef => {
@@ -273,6 +284,9 @@ export function openOutbox(store: Store, gate: Gate, now: () => number, fits: Fi
     });
 
   return {
+    attach(other) {
+      beside = other;
+    },
     append,
     check,
     appendChecked: (events) => writeAll(events, (tail, event) => write(tail, event, "keep")),

@@ -23,10 +23,17 @@ export interface EventRow {
 }
 export type EventHead = Omit<EventBody, "data">;
 
-/** What stands at a seq: an event that can be read, or why it cannot. */
+/** What stands in place of the envelope of an event whose content was deleted, since this device may not hold it any more. Its hash stays: the next event's follows from it. */
+export const PURGED_HEAD = "purged";
+
+/** What stands at a seq: an event that can be read, or why it cannot. `isPurged`: its content was deleted, and nothing is damaged. */
 export type Found =
   | { readonly kind: "event"; readonly row: EventRow; readonly head: EventHead }
-  | { readonly kind: "damaged"; readonly seq: number; readonly reason: string };
+  | { readonly kind: "damaged"; readonly seq: number; readonly reason: string; readonly isPurged?: boolean };
+
+/** The code that a missing event is set aside with. */
+export const asideCode = (found: Found): "data-corrupt" | "purged" =>
+  found.kind === "damaged" && found.isPurged ? "purged" : "data-corrupt";
 
 const isText = (value: unknown): value is string => typeof value === "string";
 const isTextOrNone = (value: unknown): boolean => value === undefined || isText(value);
@@ -91,6 +98,13 @@ export function eventReader({ rows }: Pick<Store, "rows">): EventReader {
   const damaged = (seq: number, reason: string): Found => ({ kind: "damaged", seq, reason });
   const read = (origin: OriginRow, raw: Record<string, unknown>): Found => {
     const row = raw as unknown as EventRow;
+    if (row.head === PURGED_HEAD)
+      return {
+        kind: "damaged",
+        seq: row.seq,
+        reason: "it was deleted here, since its entity left what this device may hold",
+        isPurged: true,
+      };
     const head = headOf(row.head, origin.name, row.seq);
     if (head === null) return damaged(row.seq, "its envelope cannot be read");
     return isHash(row.hash) ? { kind: "event", row, head } : damaged(row.seq, "its hash cannot be read");

@@ -72,10 +72,10 @@ function preparer(db: DatabaseSync): Prepared {
   };
 }
 
-/** The connection's settings: an event is on the disk when its transaction ends. `busyTimeoutMs`: how long to wait for another program. */
+/** The connection's settings: an event is on the disk when its transaction ends, and what is deleted is overwritten. `busyTimeoutMs`: how long to wait for another program. */
 export function setUp(db: DatabaseSync, busyTimeoutMs: number, maxPages?: number): void {
   db.exec(
-    `PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = ${busyTimeoutMs}; PRAGMA foreign_keys = ON`,
+    `PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = ${busyTimeoutMs}; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON`,
   );
   if (maxPages !== undefined) db.exec(`PRAGMA max_page_count = ${maxPages}`);
 }
@@ -250,9 +250,9 @@ const asideRows = (prepared: Prepared) => ({
     prepared("SELECT seq, code, reason, at FROM aside WHERE origin = ? ORDER BY seq")
       .all(origin)
       .map((row) => ({ ...markOf(row), at: String(row.at) })),
-  /** The events of all epochs that hubs refused, without the damaged ones. */
+  /** The events of all epochs that hubs refused, without those whose content is lost or was purged. */
   refused: (): { readonly origin: number; readonly seq: number }[] =>
-    prepared("SELECT origin, seq FROM aside WHERE code <> 'data-corrupt' ORDER BY origin, seq")
+    prepared("SELECT origin, seq FROM aside WHERE code NOT IN ('data-corrupt', 'purged') ORDER BY origin, seq")
       .all()
       .map((row) => ({ origin: Number(row.origin), seq: Number(row.seq) })),
   /** `false`: it was noted before. */

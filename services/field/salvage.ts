@@ -23,6 +23,8 @@ export interface Salvaged {
   readonly searched: number;
   /** Events of which only texts could be written; these may differ from the original ones. */
   readonly damaged: number;
+  /** Events whose content was deleted on purpose, because the device may not hold it any more. */
+  readonly purged?: number;
   /** Events that the database counts, but of which nothing was found. */
   readonly lost: readonly { readonly origin: string; readonly seq: number }[];
   /** Why the database could not be read as one; `null`: it could. */
@@ -44,6 +46,7 @@ export function salvage(path: string, write: (line: object) => void): Salvaged {
   if (!existsSync(path))
     throw new TributaryError("not-found", `there is no file at ${path}`, "Name the field database with --db.");
   const out = { whole: 0, searched: 0, damaged: 0 };
+  let purged = 0;
   const missing = new Map<string, { readonly origin: string; readonly seq: number; readonly line: object | null }>();
   const done = new Set<string>();
   let problem: string | null = null;
@@ -58,8 +61,12 @@ export function salvage(path: string, write: (line: object) => void): Salvaged {
       const aside = version < 3 ? new Set<number>() : new Set(rows.asideOf(origin.id).map(({ seq }) => seq));
       for (let seq = 0; seq < origin.nextSeq; seq++) {
         const key = `${origin.name}/${seq}`;
+        const found = reader.at(origin, seq);
         const line = wholeLine(reader, origin, seq, levelOf(origin, seq, aside));
-        if (line !== null) {
+        if (found.kind === "damaged" && found.isPurged) {
+          purged++;
+          done.add(key);
+        } else if (line !== null) {
           write(line);
           out.whole++;
           done.add(key);
@@ -81,7 +88,7 @@ export function salvage(path: string, write: (line: object) => void): Salvaged {
       out.damaged++;
     }
   }
-  return { ...out, lost, problem };
+  return { ...out, ...(purged === 0 ? {} : { purged }), lost, problem };
 }
 
 function levelOf({ syncedThrough, queuedThrough, lastSeq }: OriginRow, seq: number, aside: ReadonlySet<number>): string {

@@ -3,6 +3,9 @@ import { keyIdOf } from "../core/node.ts";
 import { deviceKey, hubKeys, isRotating, unprovenAnswers } from "./keys.ts";
 import type { AsideNote } from "./move.ts";
 import { eventReader, headOf } from "./reading.ts";
+import { askOf } from "./replica/asks.ts";
+import { pulledAt } from "./replica/pull.ts";
+import { openReplicaRows } from "./replica/rows.ts";
 import type { OriginRow } from "./rows.ts";
 import { isCorrupt, type Store } from "./store.ts";
 
@@ -35,6 +38,8 @@ export interface FieldStatus {
     /** How many answers so far none of these keys had signed. */
     readonly unproven: number;
   };
+  /** What the hub has sent down; `null`: nothing has come yet. */
+  readonly replica: ReplicaStatus | null;
   readonly origins: readonly {
     readonly origin: string;
     readonly events: number;
@@ -43,6 +48,37 @@ export interface FieldStatus {
     readonly position: string | null;
     readonly incarnation: string | null;
   }[];
+}
+
+/** How a replica stands. */
+export interface ReplicaStatus {
+  /** Buckets that this device holds, and how many of them are not up to date, as far as the hub has told. */
+  readonly buckets: number;
+  readonly behind: number;
+  /** Entities in them. An entity that is in two counts twice. */
+  readonly entities: number;
+  /** When the last pull came to its end, ISO 8601; `null`: none has. */
+  readonly pulledAt: string | null;
+  /** Views that are folded by another declaration than the hub's. */
+  readonly olderRules: readonly string[];
+  /** Deletions whose confirmation waits for something: for the receipt of an own event, or for a form to write it in. */
+  readonly unconfirmed: number;
+}
+
+/** How the replica stands, from its tables: whichever views the caller knows. */
+function replicaStatusOf(store: Store): ReplicaStatus | null {
+  const rows = openReplicaRows(store.db);
+  const buckets = rows.buckets();
+  const at = pulledAt(store);
+  if (buckets.length === 0 && at === null) return null;
+  return {
+    buckets: buckets.length,
+    behind: buckets.filter((bucket) => askOf(rows, bucket) !== null).length,
+    entities: buckets.reduce((sum, { n }) => sum + rows.countMembers(n), 0),
+    pulledAt: at,
+    olderRules: rows.views().flatMap(({ name, isOlder }) => (isOlder ? [name] : [])),
+    unconfirmed: rows.countPurges(),
+  };
 }
 
 export function statusOf(store: Store): FieldStatus {
@@ -70,6 +106,7 @@ export function statusOf(store: Store): FieldStatus {
       hub: hubKeys(store).map(keyIdOf),
       unproven: unprovenAnswers(store),
     },
+    replica: replicaStatusOf(store),
     origins: origins.map(({ name, lastSeq, syncedThrough, position, incarnation }) => ({
       origin: name,
       events: lastSeq + 1,

@@ -12,9 +12,18 @@ import { openIdentity } from "./keys.ts";
 import type { AsideNote } from "./move.ts";
 import { emptyTally, type PushDeps, type PushOptions, type RejectedNote, type Tally } from "./push/pass.ts";
 import { pushAll } from "./push/push.ts";
-import type { Store } from "./store.ts";
+import {
+  emptyPull,
+  isRevocation,
+  type PullDeps,
+  type PullOptions,
+  type PullResult,
+  type PullTally,
+  pullAll,
+  pullResultOf,
+} from "./replica/pull.ts";
 import { openTransport } from "./transport.ts";
-import { type Transport, whatIsThere } from "./way.ts";
+import { type Transport, type TransportOptions, whatIsThere } from "./way.ts";
 
 /** How long a device waits for the receipt of a batch that the broker has taken. */
 export const REPLY_TIMEOUT_MS = 15_000;
@@ -24,6 +33,14 @@ const MAX_PAUSE_MS = 5 * 60_000;
 const MAX_TRIES = 10;
 /** Tries once all is queued at the hub's broker: only receipts are missing then, which is no reason to keep somebody waiting. */
 const MAX_QUEUED_TRIES = 3;
+
+/** What a sync works with. `replica`: `null` where the device folds no views; then nothing is pulled. */
+export interface SyncDeps extends PushDeps {
+  readonly replica: Pulling | null;
+}
+
+/** What pulling works with, and who is told when rows may have changed. */
+export type Pulling = PullDeps;
 
 export interface SyncOptions extends PushOptions {
   /** The hub: `nats://…` (several servers separated by commas) or `https://…`. */
@@ -37,6 +54,8 @@ export interface SyncOptions extends PushOptions {
   readonly maxTries?: number;
   /** Give up at once if nothing listens at the address: for somebody who waits and can correct it. */
   readonly failFast?: boolean;
+  /** Opens the way to the hub; default: by the address. For an app that has a way of its own, and for tests. */
+  readonly open?: (options: TransportOptions) => Promise<Transport>;
   /** Pauses between tries; replaceable so that a test need not wait. */
   readonly sleep?: (ms: number) => Promise<void>;
   readonly random?: () => number;
@@ -69,7 +88,14 @@ export interface SyncResult {
   readonly clockOffsetMs: number | null;
   /** Set if this device found out that it is a copy, and went on under a new name. */
   readonly renamedTo: string | null;
+  /** What came down; `null`: this device folds no views. */
+  readonly pulled: PullResult | null;
+  /** Why not all came down that the hub has for this device; `null`: all did. What was sent is confirmed all the same. */
+  readonly pullProblem: PullProblem | null;
 }
+
+/** Why a pull came to no end. */
+export type PullProblem = Pick<TributaryError, "code" | "message" | "hint">;
 
 /** The pause before try `n` (1 the first repetition): 1 s doubling to 5 min, full jitter. */
 export const pauseMs = (n: number, random: () => number): number =>
@@ -80,32 +106,106 @@ export const worthAnotherTry = (error: unknown): error is TributaryError =>
   (error.code === "backend-unreachable" || error.code === "backend-failed" || error.code === "internal");
 
 /**
- * Sends all events that have no receipt yet, and returns when all have one. After a dropped link it tries again with growing
- * pauses, after a refused token it does not. Whatever happens, events stay in the database until their receipt has come.
+ * Sends all events that have no receipt yet, then pulls what the hub has for this device, and returns when both are done. After a dropped link it tries again with growing
+ * pauses, after a refused token it does not. Whatever happens, events stay in the database until their receipt has come. What cannot be pulled does not undo what was sent: the result says why.
  */
-export async function sync(deps: PushDeps, options: SyncOptions): Promise<SyncResult> {
+export async function sync(deps: SyncDeps, options: SyncOptions): Promise<SyncResult> {
+  const total = emptyTally();
+  const pulled = emptyPull();
+  let problem: PullProblem | null = null;
+  await trying(options, {
+    once: () => overWay(deps, options, total, (transport) => syncOver(deps, transport, options, { total, pulled })),
+    progress: () => total.confirmed + total.queued + pulled.pages,
+    gaveUp: (tries, error) => {
+      if (!(error instanceof PullFailed)) return gaveUp(tries, total, error);
+      problem = problemIn(error.why);
+      return null;
+    },
+    mostTries: () => (total.waiting === null ? MAX_TRIES : MAX_QUEUED_TRIES),
+  });
+  return resultOf(deps, { total, pulled, problem });
+}
+
+/** Pulls what the hub has for this device. Fails as a sync does; what came until then is kept. */
+export async function pull(deps: SyncDeps, options: SyncOptions): Promise<PullResult> {
+  const { replica } = deps;
+  if (replica === null) throw noViews();
+  const total = emptyTally();
+  const pulled = emptyPull();
+  await trying(options, {
+    once: () => overWay(deps, options, total, (transport) => pullOver(deps, transport, options, pulled)),
+    progress: () => pulled.pages,
+    gaveUp: (tries, error) =>
+      new TributaryError(
+        "sync-gave-up",
+        `the pull gave up after ${tries} tries: ${error.message}`,
+        "What came until then is kept; pull again when there is a link.",
+        { cause: error },
+      ),
+    mostTries: () => MAX_TRIES,
+  });
+  return pullResultOf(pulled, replica.replica);
+}
+
+export const noViews = (): TributaryError =>
+  new TributaryError(
+    "usage",
+    "this device folds no views, so it holds nothing of what others write",
+    "Open its database with the project's views: openField({ views: […] }), or run the command where projections/ is.",
+  );
+
+/** What could not be pulled, after all was sent. */
+class PullFailed extends Error {
+  readonly why: TributaryError;
+  constructor(why: TributaryError) {
+    super(why.message, { cause: why });
+    this.why = why;
+  }
+}
+
+const problemIn = ({ code, message, hint }: TributaryError): PullProblem => ({ code, message, hint });
+
+interface Trying {
+  once(): Promise<void>;
+  /** What only grows: a try that was stopped further on than the one before begins the count again. */
+  progress(): number;
+  /** The error of the last try, in the caller's words; `null`: it is no failure of the whole. */
+  gaveUp(tries: number, error: TributaryError | PullFailed): TributaryError | null;
+  mostTries(): number;
+}
+
+/** Tries until it is done, or until trying is no use. */
+async function trying(options: SyncOptions, { once, progress, gaveUp, mostTries }: Trying): Promise<void> {
   const { maxTries, signal, onProgress, random = Math.random } = options;
   const sleep = options.sleep ?? ((ms: number) => pause(ms, signal ?? new AbortController().signal));
-  const total = emptyTally();
   let wasThere = false;
   for (let tries = 1; ; tries++) {
-    const before = total.confirmed + total.queued;
+    const before = progress();
     try {
-      await once(deps, options, total);
-      return resultOf(deps.store, total);
+      await once();
+      return;
     } catch (error) {
-      if (!worthAnotherTry(error) || signal?.aborted) throw error;
-      const there = whatIsThere(error);
+      const why = error instanceof PullFailed ? error.why : error;
+      if (error instanceof PullFailed && (!worthAnotherTry(why) || signal?.aborted)) {
+        gaveUp(tries, error);
+        return;
+      }
+      if (!worthAnotherTry(why) || signal?.aborted) throw why;
+      const there = whatIsThere(why);
       // A server of another kind was told by whoever found it.
-      if (options.failFast && !wasThere && there !== null) throw there === "nothing" ? nothingThere(options.url, error) : error;
+      if (options.failFast && !wasThere && there !== null && !(error instanceof PullFailed))
+        throw there === "nothing" ? nothingThere(options.url, why) : why;
       wasThere ||= there === null;
-      if (total.confirmed + total.queued > before) tries = 1;
-      const most = maxTries ?? (total.waiting === null ? MAX_TRIES : MAX_QUEUED_TRIES);
-      if (tries >= most) throw gaveUp(tries, total, error);
+      if (progress() > before) tries = 1;
+      if (tries >= (maxTries ?? mostTries())) {
+        const last = gaveUp(tries, error instanceof PullFailed ? error : why);
+        if (last === null) return;
+        throw last;
+      }
       const ms = pauseMs(tries, random);
-      onProgress?.({ kind: "waiting", tries, pauseMs: ms, because: error.message });
+      onProgress?.({ kind: "waiting", tries, pauseMs: ms, because: why.message });
       await sleep(ms);
-      if (signal?.aborted) throw error;
+      if (signal?.aborted) throw why;
     }
   }
 }
@@ -113,10 +213,10 @@ export async function sync(deps: PushDeps, options: SyncOptions): Promise<SyncRe
 /** The way to a hub, and what this device knows of it and says of itself. */
 export async function openWay(
   { store, now }: PushDeps,
-  { url, token, nats, replyTimeoutMs = REPLY_TIMEOUT_MS }: SyncOptions,
+  { url, token, nats, replyTimeoutMs = REPLY_TIMEOUT_MS, open = openTransport }: SyncOptions,
 ): Promise<Transport> {
   const given = { url, ...(token === undefined ? {} : { token }) };
-  const transport = await openTransport({
+  const transport = await open({
     ...given,
     identity: openIdentity(store, { ...given, now }),
     ...(nats === undefined ? {} : { nats }),
@@ -132,16 +232,72 @@ export async function openWay(
   }
 }
 
-async function once(deps: PushDeps, options: SyncOptions, total: Tally): Promise<void> {
+/** Works over a way that is opened for it, and counts what went over it. */
+async function overWay(
+  deps: SyncDeps,
+  options: SyncOptions,
+  total: Tally,
+  work: (transport: Transport) => Promise<void>,
+): Promise<void> {
   total.waiting = null;
   const transport = await openWay(deps, options);
   try {
-    await pushAll(deps, transport, options, total);
+    await work(transport);
   } finally {
     total.sentBytes += transport.sentBytes;
     total.receivedBytes += transport.receivedBytes;
     await transport.close();
   }
+}
+
+/** Sends, then pulls; and sends the confirmations of what was deleted. */
+export async function syncOver(
+  deps: SyncDeps,
+  transport: Transport,
+  options: SyncOptions,
+  { total, pulled }: { readonly total: Tally; readonly pulled: PullTally },
+): Promise<void> {
+  await pushOver(deps, transport, options, total);
+  const { replica } = deps;
+  if (replica === null) return;
+  try {
+    await pullOver(deps, transport, options, pulled);
+  } catch (error) {
+    throw isTributaryError(error) ? new PullFailed(error) : error;
+  }
+  if (!pulled.hasWritten) return;
+  await pushOver(deps, transport, { ...options, again: false }, total);
+  pulled.hasWritten = false;
+}
+
+/** Sends all that has no receipt. What is shown of own events follows. */
+export async function pushOver(deps: SyncDeps, transport: Transport, options: SyncOptions, total: Tally): Promise<void> {
+  try {
+    await pushAll(deps, transport, options, total);
+  } catch (error) {
+    giveUpIfRevoked(deps, transport, error);
+    throw error;
+  } finally {
+    deps.replica?.replica.refresh();
+    deps.replica?.onTaken();
+  }
+}
+
+export async function pullOver(deps: SyncDeps, transport: Transport, options: PullOptions, pulled: PullTally): Promise<void> {
+  if (deps.replica === null) return;
+  try {
+    await pullAll(deps.replica, transport, options, pulled);
+  } catch (error) {
+    giveUpIfRevoked(deps, transport, error);
+    throw error;
+  }
+}
+
+/** A device that its hub has revoked keeps nothing that came from there. */
+function giveUpIfRevoked({ replica, store }: SyncDeps, { identity }: Transport, error: unknown): void {
+  if (replica === null || !isRevocation(error, store, identity.isPinned)) return;
+  replica.replica.purgeAll("revoked");
+  replica.onTaken();
 }
 
 /** Looks for the failure `disk-full` in an error and its causes. */
@@ -176,7 +332,18 @@ const nothingThere = (url: string, error: TributaryError): TributaryError =>
     { cause: error },
   );
 
-const resultOf = (store: Store, { waiting: _, queued: __, ...rest }: Tally): SyncResult => ({
-  ...rest,
-  pending: store.origins().reduce((sum, origin) => sum + (origin.lastSeq - origin.syncedThrough), 0),
-});
+interface Outcome {
+  readonly total: Tally;
+  readonly pulled: PullTally;
+  readonly problem: PullProblem | null;
+}
+
+const resultOf = ({ store, replica }: SyncDeps, { total, pulled, problem }: Outcome): SyncResult => {
+  const { waiting: _, queued: __, ...rest } = total;
+  return {
+    ...rest,
+    pending: store.origins().reduce((sum, origin) => sum + (origin.lastSeq - origin.syncedThrough), 0),
+    pulled: replica === null ? null : pullResultOf(pulled, replica.replica),
+    pullProblem: problem,
+  };
+};

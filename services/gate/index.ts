@@ -32,4 +32,6 @@ export {
   subjectName,
 } from "./schema.ts";
 export { type SchemaFile, schemaFile, schemaStore } from "./store.ts";
+export { ANY_JSON, type DataType, dataTypes } from "./typescript/types.ts";
+export { comment, memberName, namer, typeName } from "./typescript/words.ts";
 export type { Problem } from "./words.ts";

@@ -3,6 +3,7 @@ import {
   commonVersion,
   type DeviceName,
   deviceOf,
+  deviceRevokedWords,
   type Enrolled,
   type EnrolledKey,
   type Enrolment,
@@ -22,6 +23,7 @@ import {
   type SignedKind,
   type Spoken,
   siteOfDevice,
+  siteRevokedWords,
   TributaryError,
   UNSAID,
 } from "../core/index.ts";
@@ -97,8 +99,7 @@ const noKeyHere = (device: DeviceName): TributaryError =>
     `Its events are safe on the device. Perhaps it was enrolled at another hub, or after the backup that this hub was restored from. ${askCode} A token works too.`,
   );
 
-const revokedDevice = (device: DeviceName): TributaryError =>
-  new TributaryError("revoked", `${device} was revoked; its events stay on the device`, askCode);
+const revokedDevice = (device: DeviceName): TributaryError => new TributaryError("revoked", deviceRevokedWords(device), askCode);
 
 const siteFull = (site: string, max: number): TributaryError =>
   new TributaryError(
@@ -124,7 +125,7 @@ export const refuseRevoked =
     if (!bySite && (jti === null || !record.isTokenRevoked(jti))) return;
     throw new TributaryError(
       "revoked",
-      bySite ? `the site ${org}.${site} was revoked` : "the token was revoked",
+      bySite ? siteRevokedWords(`${org}.${site}`) : "the token was revoked",
       "Ask your coordinator.",
     );
   };

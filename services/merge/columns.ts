@@ -38,7 +38,7 @@ const WORDS: Readonly<Record<ColumnType, string>> = {
   json: "a json column",
 };
 /** What a column is, in words of the projection language: `an integer column`. */
-export const columnWords = ({ type }: Column): string => WORDS[type];
+export const columnWords = ({ type }: Pick<Column, "type">): string => WORDS[type];
 
 /** A value as its column keeps it: one form for all ways to write it. */
 export const normal = ({ type }: Column, value: JsonValue): JsonValue =>

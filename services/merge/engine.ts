@@ -50,9 +50,11 @@ export {
   type Resolver,
   type Who,
 } from "./resolvers.ts";
+export { rowsHash, rowText } from "./rows-hash.ts";
 export { bucketOf, scopedViews, scopesOf } from "./scope.ts";
 export { shapeDigest } from "./shape.ts";
 export { packState, unpackState } from "./state.ts";
+export { isResolution, type RegisterStory, registersWith, type Step, type Story, type StoryEvent, tell } from "./story.ts";
 export { type UnfedEvent, unfedEvents } from "./unfed.ts";
 export {
   checkViews,

@@ -24,7 +24,8 @@ export interface KeptEvent {
   readonly clips: Clips | undefined;
   /** Whether the hub noted that its device's clock was wrong. */
   readonly clockWrong: boolean;
-  readonly position: Position;
+  /** `null`: the hub's log has no place for it yet. */
+  readonly position: Position | null;
 }
 
 /** An event made ready for folding, except for its data, which each caller reads in its own way. */
@@ -38,6 +39,6 @@ export const foldHeadOf = (event: KeptEvent): Omit<FoldEvent, "data"> => ({
   seq: event.seq,
   hlc: event.hlc,
   clockWrong: event.clockWrong,
-  position: Number(event.position),
+  position: event.position === null ? null : Number(event.position),
   ...seenOf(event.basis, event.clips),
 });

@@ -55,7 +55,8 @@ export async function openBuild(
 ): Promise<Build> {
   const { reader, log } = deps;
   const generations = new Map(builds.map((build) => [build.view, build]));
-  const targetsOver: Batching["targetsOver"] = (db) => targetsFor(db, family, generations, deps.maxHotEntities);
+  const maxHot = deps.maxHotEntities === undefined ? {} : { maxHot: deps.maxHotEntities };
+  const targetsOver: Batching["targetsOver"] = (db) => targetsFor(db, family, generations, maxHot);
   const targets = await targetsOver(reader);
   const build: UnderWay = {
     ...{ deps, builds, targets, targetsOver },

@@ -1,7 +1,7 @@
 /** What builds of views have to do with the gate: which versions they read with, whether they can read all that is written, and how they differ from the declarations. */
 import { TributaryError } from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
-import { closureOf, entityViews, type Projection, type Totals, type View } from "../merge/engine.ts";
+import { closureOf, entityViews, type Projection, scopedViews, type Totals, type View } from "../merge/engine.ts";
 import { addBuilds, areAbreast, type Db, type Generation, generationsOf, isBuiltAs, isEmpty, parkedIn } from "../views/index.ts";
 import type { ViewTarget } from "./page.ts";
 import { isReadable } from "./readable.ts";
@@ -57,13 +57,20 @@ export function differences(views: readonly View[], gate: Gate, live: ReadonlyMa
 export const isInLine = ({ changed, undeclared, stale }: Difference): boolean =>
   changed.length + undeclared.length + stale.length === 0;
 
+export interface TargetsOptions {
+  readonly maxHot?: number;
+  /** Whether the builds are live, and `views` are all views: then the feeds of buckets are written from them. */
+  readonly feeds?: boolean;
+}
+
 /** What a page is folded into: the builds of the entity views, each with the totals that add it up. */
 export async function targetsFor(
   reader: Db,
   views: readonly (Projection | Totals)[],
   generations: ReadonlyMap<string, Generation>,
-  maxHot?: number,
+  { maxHot, feeds = false }: TargetsOptions = {},
 ): Promise<ViewTarget[]> {
+  const homes = feeds ? scopedViews(views) : new Map<string, Projection>();
   const totals = views.filter((view): view is Totals => view.kind === "totals");
   const parked = await parkedIn(reader, generations.values());
   const targets: ViewTarget[] = [];
@@ -81,6 +88,7 @@ export async function targetsFor(
         ...(maxHot === undefined ? {} : { maxHot }),
       }),
       totals: totals.filter(({ sources }) => sources.has(projection.name)),
+      isHome: homes.get(projection.entity) === projection,
     });
   }
   return targets;

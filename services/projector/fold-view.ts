@@ -5,9 +5,10 @@
  *   an entity's entry ─▶ folded ─▶ shown ─▶ what it decided, added and claimed is noted
  *                           └─────────┴ it throws ─▶ the entity is parked at it; entries after it wait
  */
-import { type LogEntry, messageOf, type Position, position as positionOf } from "../core/index.ts";
+import { type Bucket, type LogEntry, messageOf, type Position, position as positionOf } from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
 import {
+  bucketOf,
   checkInvariants,
   checkRow,
   type EntityState,
@@ -103,6 +104,8 @@ interface Progress {
   readonly decisions: DecisionNotes;
   readonly history: HistoryRow[];
   readonly passedOver: PassedOver[];
+  /** The bucket of its entity after an entry, by the number of the entry. */
+  readonly buckets: Map<number, Bucket>;
 }
 
 /** Folds a page's entries into one view. */
@@ -115,6 +118,7 @@ export function foldView(input: FoldInput): FoldedView {
     decisions: decisionNotes(target),
     history: [],
     passedOver: [],
+    buckets: new Map(),
   };
   const errors: { index: number; error: string }[] = [];
   const stopped = new Map<string, ParkedRow>();
@@ -128,7 +132,7 @@ export function foldView(input: FoldInput): FoldedView {
     }
     const held = made.states.get(id) ?? states.get(id);
     try {
-      take(input, made, entry, held);
+      take(input, made, { entry, index }, held);
     } catch (error) {
       errors.push({ index, error: `${projection.name}: ${messageOf(error)}` });
       stopped.set(id, parkedRow(id, entry, error, held?.state));
@@ -146,6 +150,7 @@ export function foldView(input: FoldInput): FoldedView {
       parked: [...stopped.values()],
       waiting: [...waiting],
       passedOver: made.passedOver,
+      buckets: made.buckets,
       through: entries.at(-1)?.entry.position ?? positionOf(0n),
     },
   };
@@ -161,7 +166,12 @@ export const parkedRow = (entityId: string, entry: LogEntry, error: unknown, sta
 });
 
 /** Folds one entry into `made`. Throws where it cannot be folded or shown; then `made` is unchanged. */
-function take({ target, gate, replaces }: FoldInput, made: Progress, entry: LogEntry, held: Held | undefined): void {
+function take(
+  { target, gate, replaces }: FoldInput,
+  made: Progress,
+  { entry, index }: FoldInput["entries"][number],
+  held: Held | undefined,
+): void {
   if (entry.content.kind !== "accepted") return;
   const { projection, totals } = target;
   const { id } = entry.head.entity;
@@ -194,6 +204,7 @@ function take({ target, gate, replaces }: FoldInput, made: Progress, entry: LogE
     lastPosition: position,
   });
   if (projection.keepsHistory) made.history.push({ id, position, recordedAtMs: entry.recordedAtMs, row });
+  if (target.isHome) made.buckets.set(index, bucketOf(projection, row.values));
 }
 
 /** The row that a state shows, once the declaration has taken all parts of it. Where it does not: throws, or with `isLenient` returns why. */

@@ -24,6 +24,7 @@ import {
   writeCanary,
   writeCaseNotes,
   writeChanges,
+  writeFeed,
   writeOrigins,
   writeParked,
   writeQuarantine,
@@ -32,6 +33,7 @@ import {
 import type { Judged } from "./counts.ts";
 import { isOfData } from "./failures.ts";
 import { foldPage, originsOf, type PageDeps, type ViewTarget, type Waiting } from "./page.ts";
+import { placementsOf } from "./placements.ts";
 
 export interface Narrowing {
   readonly db: Db;
@@ -105,7 +107,7 @@ async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Pr
   const { db, live } = io;
   const targets = await io.targets();
   const judged = await io.deps.counts.judge(entry);
-  const { waiting, notes } = await writeEach(io, targets, { entry, ...judged }, through);
+  const { waiting, notes, written } = await writeEach(io, targets, { entry, ...judged }, through);
   if (live === null) return waiting;
   const part = async (what: string, work: () => Promise<unknown>, less?: () => Promise<unknown>): Promise<void> => {
     const refused = await tried(io, targets, work);
@@ -127,6 +129,9 @@ async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Pr
   await part("case note", () => writeCaseNotes(db, judged.isCaseNote ? [entry] : []));
   await part("purge", () => confirmPurges(db, [entry]));
   await part("origin", () => writeOrigins(db, originsOf([entry])));
+  // An entity that the view of its buckets does not take stays where it is.
+  const placements = placementsOf([entry], [judged], targets, written);
+  await part("feed", () => writeFeed(db, placements, judged.isCaseNote ? [entry] : []));
   await part("folding again", () => askWaiting(db, waiting, live.by));
   const unaudited = await writeAuditRow(db, entry, notes, (work) => tried(io, targets, work));
   if (unaudited !== null) {
@@ -151,11 +156,11 @@ async function writeEach(
   targets: readonly ViewTarget[],
   { entry, counted }: Pick<Judged, "counted"> & { readonly entry: LogEntry },
   through: Position,
-): Promise<{ readonly waiting: readonly Waiting[]; readonly notes: string[] }> {
+): Promise<{ readonly waiting: readonly Waiting[]; readonly notes: string[]; readonly written: readonly ViewChanges[] }> {
   const { db, deps, live } = io;
   const waiting: Waiting[] = [];
   const notes: string[] = [];
-  if (counted === null) return { waiting, notes };
+  if (counted === null) return { waiting, notes, written: [] };
   const refused: (Taken & { readonly error: unknown })[] = [];
   const taken: (Taken & { readonly changes: ViewChanges })[] = [];
   const { id, type } = counted.head.entity;
@@ -187,7 +192,8 @@ async function writeEach(
   }
   if (live === null && refused.length > 0)
     io.say({ event: "event-narrowed", of: `${entry.head.origin}/${entry.head.seq}`, position: entry.position.toString(), notes });
-  return { waiting, notes };
+  const written = taken.flatMap(({ target, changes }) => (refused.some((other) => other.target === target) ? [] : [changes]));
+  return { waiting, notes, written };
 }
 
 /** Writes what all views take in one go, as totals over several views need it. Returns the views that the database refuses. */

@@ -7,6 +7,7 @@ import type { Gate } from "../gate/index.ts";
 import type { OriginRow, PageChanges, ViewChanges } from "../views/index.ts";
 import type { Counting, Judged } from "./counts.ts";
 import { type FoldTarget, foldView } from "./fold-view.ts";
+import { placementsOf } from "./placements.ts";
 import { isReadable, StaleViewError } from "./readable.ts";
 import type { Staged, States } from "./states.ts";
 
@@ -69,6 +70,7 @@ export async function foldPage(
   return {
     ...{ entries, through, projectionErrors, views, waiting },
     origins: originsOf(entries),
+    placements: placementsOf(entries, judged, targets, views),
     settlements: judged.flatMap(({ settlement }) => settlement ?? []),
     caseNotes: entries.filter((_, index) => judged[index]!.isCaseNote),
     written: () => {

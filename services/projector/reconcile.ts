@@ -2,6 +2,7 @@ import { TributaryError } from "../core/index.ts";
 import { heapKeeper } from "../core/node.ts";
 import {
   balance,
+  bringFeedInLine,
   changeLayout,
   type Db,
   dropGeneration,
@@ -73,8 +74,10 @@ export async function reconcile(
             repair: options.repair,
           }),
         );
+      const repaired = out.flatMap((each) => (each.repaired ? [each.view] : []));
+      if (repaired.length > 0) await bringFeedInLine(db, views, { positions: live, rebuilt: new Set(repaired) });
       // Projectors may hold states of the wrong rows in memory: they must read them again.
-      if (out.some(({ repaired }) => repaired)) await changeLayout(db);
+      if (repaired.length > 0) await changeLayout(db);
       for (const each of out) await noteReconciled(db, each);
       return out;
     });

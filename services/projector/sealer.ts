@@ -20,6 +20,7 @@ import {
   type LinesToSeal,
   linesToSeal,
   lockSealing,
+  placeCaseNotes,
   type Sealed,
   seal,
   writeBeginning,
@@ -91,9 +92,11 @@ export function sealerOver(
     if (!(await lockSealing(db))) return 0;
     const standing = await feedStanding(db);
     if (!canSeal(standing)) return 0;
+    await placeCaseNotes(db, standing.common);
     const doesKnow = !standing.isNew && standing.revision !== null && !isOvertaken;
     facts = doesKnow ? null : (facts ?? (await readHeads(log.journal)));
-    if (standing.isNew && facts !== null && facts.seal > 0) return sealAnew(db, deps, standing, facts);
+    // The log or the database has seals, and there are none to be seen.
+    if (standing.isNew && facts !== null && (facts.seal > 0 || standing.number > 0)) return sealAnew(db, deps, standing, facts);
     return (await sealNext(db, deps, standing, nextAfter(standing, facts))).lines;
   };
   return {
@@ -128,7 +131,7 @@ interface Deps {
 }
 
 /**
- * Seals all lines of a feed that is made anew: PostgreSQL was lost, or its feed was. Nothing is sealed before the views are where they were, and all of it comes about in one transaction: a
+ * Seals all lines of a feed that is made anew: PostgreSQL was lost, or the log was set back. Nothing is sealed before the views are where they were, and all of it comes about in one transaction: a
  * replica that compared itself with a part of a bucket would delete the rest.
  */
 async function sealAnew(db: Db, deps: Deps, standing: Ready, facts: HeadsSoFar): Promise<number> {

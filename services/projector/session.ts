@@ -10,15 +10,20 @@ import {
   alone,
   arePositionsLost,
   asPageWriter,
+  bringFeedInLine,
   connectViews,
   type Db,
   enroll,
   type Generation,
   generationsOf,
   giveBack,
+  holdShards,
+  inTransaction,
+  isFeedInLine,
   type Layout,
   type Lease,
   leave,
+  livePositions,
   type Member,
   migrate,
   othersAlive,
@@ -134,7 +139,7 @@ export async function openSession(options: ProjectorOptions, membership: Members
     const taken = await takeInLine(deps, membership.member, rule);
     leases = taken.leases;
     const tabled = views.filter((view): view is Projection | Totals => view.kind !== "sql");
-    const targetsNow = (db: Db) => targetsFor(db, tabled, taken.seen);
+    const targetsNow = (db: Db) => targetsFor(db, tabled, taken.seen, { feeds: true });
     const targets = await targetsNow(reader);
     const refolding = { db: writer, reader, log, gate, insists: since.insists };
     const refolded = leases.length === 0 ? 0 : await refold(refolding, targets, leases, taken.layout);
@@ -156,6 +161,7 @@ async function takeInLine(deps: RebuildDeps, member: Member, rule: () => Promise
   const look = (): Promise<Map<string, Generation>> => generationsOf(db, "live");
   for (let looks = 0; looks < MAX_LOOKS; looks++) {
     if (!isInLine(differences(views, gate, await look()))) await alone(db, true, () => bringUpToDate(deps, rule));
+    await makeFeed(deps);
     const taken = await takeShards(db, member, look);
     if (isInLine(differences(views, gate, taken.seen))) return taken;
     await giveBack(db, taken.leases);
@@ -164,6 +170,19 @@ async function takeInLine(deps: RebuildDeps, member: Member, rule: () => Promise
     "backend-failed",
     "views are swapped again and again",
     "See who rebuilds them: `tributary lag` lists the projectors.",
+  );
+}
+
+/** Makes the feeds of buckets from what was folded, where they were not made for the views as they are declared: in a database of an earlier version, and after the log was set back. */
+async function makeFeed({ db, views, say = () => {} }: RebuildDeps): Promise<void> {
+  if (await isFeedInLine(db, views)) return;
+  await alone(db, true, () =>
+    inTransaction(db, async () => {
+      await holdShards(db);
+      if (await isFeedInLine(db, views)) return;
+      const entities = await bringFeedInLine(db, views, { positions: await livePositions(db), rebuilt: new Set() });
+      say({ event: "feed-made", entities });
+    }),
   );
 }
 

@@ -14,6 +14,7 @@ import {
   alone,
   auditedAfter,
   auditedUpTo,
+  clearFeedBeyond,
   cutBeyond,
   type Db,
   foldedIncarnations,
@@ -215,5 +216,7 @@ async function newLife({ db, log }: KeepUpDeps, folded: Position | null): Promis
 /** Sets shards back where no folded event is lost but the log ends before the position that it had been read to: new events may stand before that position. */
 async function positionsBack({ db, say }: KeepUpDeps): Promise<void> {
   const to = (await lastAudited(db, null, null))?.position ?? null;
-  if ((await setPositionsBack(db, to)) > 0) say({ event: "positions-set-back", to: to?.toString() ?? null });
+  if ((await setPositionsBack(db, to)) === 0) return;
+  await clearFeedBeyond(db, to);
+  say({ event: "positions-set-back", to: to?.toString() ?? null });
 }

@@ -2,6 +2,7 @@
 import { TributaryError } from "../core/index.ts";
 import type { Projection, Totals } from "../merge/engine.ts";
 import {
+  bringFeedInLine,
   clingingSays,
   clingingToOld,
   type Db,
@@ -52,6 +53,7 @@ export async function swapIn(deps: RebuildDeps, { retired, family, builds, begun
         await waitAtMost(db, LOCK_TIMEOUT_MS);
         await swap(db, { builds, retired, views, preparedAt, leaves: unattended !== undefined }, live);
         await deps.setBack?.cut(db);
+        await bringFeedInLine(db, views, { positions: live, rebuilt: new Set(builds.map(({ view }) => view)) });
       });
       const message = clingingSays(await clingingToOld(db));
       if (message !== null) say({ event: "view-clung-to", message });

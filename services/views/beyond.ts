@@ -3,6 +3,7 @@ import type { Position } from "../core/index.ts";
 import { generationsOf } from "./catalog.ts";
 import type { Db } from "./connect.ts";
 import { dropOrLeave } from "./drop.ts";
+import { clearFeed } from "./feed-in-line.ts";
 
 /** Takes away what was folded after `common` (`null`: all of it) and keeps it as evidence, inside the caller's transaction. Returns how many events that were. */
 export async function cutBeyond(db: Db, incarnation: string | null, common: Position | null): Promise<number> {
@@ -24,6 +25,8 @@ export async function cutBeyond(db: Db, incarnation: string | null, common: Posi
   // Purges that were confirmed there are owed again.
   await db.query("UPDATE tributary.debt SET position = NULL WHERE position > $1", [after]);
   await db.query("DELETE FROM tributary.refold");
+  // It is made again from what is left.
+  await clearFeed(db);
   // Earlier builds hold events that the log does not have: there is no going back to them.
   for (const state of ["previous", "building", "reconciling"] as const)
     for (const old of (await generationsOf(db, state)).values()) await dropOrLeave(db, old);

@@ -1,8 +1,9 @@
 /** What the fold hands to the database: plain data. A file of `write/` writes each kind. */
 
-import type { LogEntry, Position, Settlement } from "../core/index.ts";
+import type { Bucket, LogEntry, Position, Settlement } from "../core/index.ts";
 import type { Decision, FullRow, Projection, Totals } from "../merge/engine.ts";
 import type { Addition } from "./additions.ts";
+import type { Placement } from "./feed/lines.ts";
 
 /** One build of an entity view, as the database has it. */
 export interface ViewBuild {
@@ -12,6 +13,8 @@ export interface ViewBuild {
   readonly namespace: string;
   /** The totals that add up its rows, in the same schema. */
   readonly totals: readonly Totals[];
+  /** Whether this is the view that says which bucket an entity is in, and the buckets' feeds are written from it. */
+  readonly isHome?: boolean;
 }
 
 /** A row on its way into a view's table. */
@@ -104,6 +107,8 @@ export interface ViewChanges {
   readonly through: Position;
   /** By entity, where invariants may make cases: the events whose values its row shows or decided against, as `origin/seq`. Cases name them. */
   readonly events: ReadonlyMap<string, readonly string[]>;
+  /** Only of the view that says so: the bucket of its entity after each of the page's entries, by the number of the entry. */
+  readonly buckets?: ReadonlyMap<number, Bucket>;
 }
 
 /** What a page says of an origin. */
@@ -140,4 +145,6 @@ export interface PageChanges {
   /** What the hub's people did about cases. */
   readonly caseNotes: readonly LogEntry[];
   readonly waiting: readonly WaitingEntity[];
+  /** What the page says of the buckets of entities, in log order. */
+  readonly placements: readonly Placement[];
 }

@@ -77,7 +77,10 @@ export async function isOfData(db: Db, targets: readonly ViewBuild[], error: unk
 }
 
 /** The hub's own tables that a page writes besides the views. */
-const OWN = ["audit", "quarantine", "origin", "case_row", "case_note", "decision_row", "parked", "refold", "notification"];
+const OWN = [
+  ...["audit", "quarantine", "origin", "case_row", "case_note", "decision_row", "parked", "refold", "notification"],
+  ...["bucket", "member", "feed", "feed_note"],
+];
 
 /** Whether all tables that a page is written to are there, with their columns, and may be written. */
 async function areTablesInPlace(db: Db, targets: readonly ViewBuild[]): Promise<boolean> {

@@ -47,8 +47,9 @@ export {
   sqlState,
   wordsOf,
 } from "./failures.ts";
-export { entityName, type FeedChanges, type FeedRow, feedChanges, type Move, type Placement } from "./feed/lines.ts";
+export { bucketIds, entityName, type FeedChanges, type FeedRow, feedChanges, type Move, type Placement } from "./feed/lines.ts";
 export { type BeforeSealing, type Sealed, type SealedEntity, type SealedRow, seal, type UnsealedRow } from "./feed/sealing.ts";
+export { bringFeedInLine, clearFeedBeyond, isFeedInLine } from "./feed-in-line.ts";
 export { dropForkCasesBut, type ForkCase, nextForkRevision, writeForkCase } from "./fork-cases.ts";
 export { parkedCounts, type ShardsNow, shardsNow } from "./health.ts";
 export { type FoldedIncarnation, foldedIncarnations, incarnationOf, noteIncarnation } from "./incarnations.ts";
@@ -195,6 +196,7 @@ export { createIndexes, shapeOf } from "./tables.ts";
 export { copyAudit, writeAuditRow, writeCanary } from "./write/audit.ts";
 export { writeCaseNotes } from "./write/case-notes.ts";
 export { confirmPurges, noteDebt, type OwedPurge } from "./write/debts.ts";
+export { lockFeed, placeCaseNotes, writeFeed } from "./write/feed.ts";
 export { writeHistory } from "./write/history.ts";
 export { writeOrigins } from "./write/origins.ts";
 export {

@@ -327,6 +327,7 @@ CREATE INDEX feed_unsealed ON tributary.feed USING btree ("position", ordinal) W
 CREATE UNIQUE INDEX generation_live ON tributary.generation USING btree (view) WHERE (state = 'live'::text)
 CREATE INDEX held_in_bucket ON tributary.held USING btree (bucket, key)
 CREATE UNIQUE INDEX member_now ON tributary.member USING btree (entity_type, entity_id) WHERE (until IS NULL)
+CREATE INDEX member_past ON tributary.member USING btree (entity_type, entity_id) WHERE (until IS NOT NULL)
 CREATE INDEX notification_waiting ON tributary.notification USING btree (next_try_at) WHERE (state = 'waiting'::text)
 CREATE INDEX quarantine_held ON tributary.quarantine USING btree ("position") WHERE (state = 'held'::text)
 CREATE INDEX segment_by_seal ON tributary.segment USING btree (seal)

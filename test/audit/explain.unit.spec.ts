@@ -1,9 +1,10 @@
 import { expect, it } from "vitest";
-import { tell } from "../../services/audit/index.ts";
+
 import { supersededLines } from "../../services/cli/commands-audit.ts";
 import { storyOf, supersededIn } from "../../services/cli/commands-explain.ts";
 import type { Hlc, OriginId, Seq, Vector } from "../../services/core/index.ts";
 import { pickCodes } from "../../services/desk/index.ts";
+import { tell } from "../../services/merge/engine.ts";
 import { defineProjection, set, text } from "../../services/merge/index.ts";
 import type { CountedEvent, SupersededDecision } from "../../services/views/index.ts";
 

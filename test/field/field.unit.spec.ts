@@ -263,6 +263,11 @@ describe("a database file", () => {
     await first.append(registration(number(1)));
     const before = [...first.events()];
     first.store.db.exec(`
+      ${first.store.db
+        .prepare("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'replica_%'")
+        .all()
+        .map(({ name }) => `DROP TABLE ${String(name)};`)
+        .join(" ")}
       DROP TABLE schema; ALTER TABLE event DROP COLUMN fingerprint; DROP TABLE imported_last; DROP TABLE imported_file;
       ALTER TABLE quarantined DROP COLUMN state; ALTER TABLE quarantined DROP COLUMN settled_reason;
       CREATE TABLE imported (digest TEXT PRIMARY KEY, origin INTEGER NOT NULL, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;

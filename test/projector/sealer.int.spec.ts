@@ -114,8 +114,12 @@ describe("sealing", () => {
     const sealer = sealerOver(log, { maxLines: 7 });
     let at = 0;
     for (let round = 0; round < 6; round++) {
-      // An entity that was folded again: its line comes late, at a position that is sealed already.
-      if (round > 0) await feed.place(placed(at - 5, `K-${below(12)}`, "Kampala", []));
+      // An entity that was folded again, and a note on a case: their lines come late, at positions that are sealed already.
+      if (round > 0)
+        await feed.place(
+          placed(at - 5, `K-${below(12)}`, "Kampala", []),
+          placed(at - 4, `K-${below(12)}`, "Kampala", [1_000 + round]),
+        );
       for (let i = 0; i < 15; i++) {
         const district = ["Kampala", "Kampala", "Gulu", null][below(4)]!;
         await feed.place(placed(++at, `K-${below(12)}`, district));
@@ -156,6 +160,10 @@ describe("sealing", () => {
     expect(await newestSeal(db)).toEqual({ number: 2, through: position(8n) });
     expect(await sealer.seal(db)).toBe(2);
     expect(await newestSeal(db)).toEqual({ number: 3, through: position(9n) });
+    // Lines of earlier positions take nothing back of how far the feed is complete, wherever they are cut.
+    await feed.place(placed(6, "K-1", "Kampala", []), placed(7, "K-2", "Kampala", []), placed(8, "K-3", "Kampala", []));
+    expect(await sealer.seal(db)).toBe(4);
+    expect(await newestSeal(db)).toEqual({ number: 4, through: position(9n) });
     await expectProven(KAMPALA);
     await expectProven(GULU);
   });
@@ -326,6 +334,22 @@ describe("a feed that is made anew, because PostgreSQL was lost,", () => {
     const now = (await headOf(KAMPALA))!;
     expect(await hasHead(db, id, now.seal, now.head)).toBe(true);
     expect(await hasHead(db, bucketIdOf(districtOf("Juba")), FEED_START.seal, FEED_START.head)).toBe(true);
+  });
+
+  it("goes on with the database's numbers where the log was set back to before its facts, and shows no seal until it is whole", async () => {
+    await feed.place(placed(1, "K-1", "Kampala"), placed(2, "K-2", "Gulu"));
+    await feed.fold(2);
+    await sealAll();
+    for (const table of ["feed", "member", "held", "segment"]) await db.query(`DELETE FROM tributary.${table}`);
+    expect(await newestSeal(db)).toEqual({ number: 0, through: null });
+    journal = memoryJournal();
+    feed = await openFeed(db);
+    await feed.place(placed(1, "K-1", "Kampala"), placed(2, "K-2", "Gulu"));
+    expect(await sealAll(sealerOver(logWith(journal), { maxLines: 1 }))).toBe(2);
+    expect(await newestSeal(db)).toEqual({ number: 3, through: position(2n) });
+    expect((await facts()).map(({ seal }) => seal)).toEqual([2, 3]);
+    await expectProven(KAMPALA);
+    await expectProven(GULU);
   });
 
   it("shows nothing before the views are where they were, and then all of it at once", async () => {

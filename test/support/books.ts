@@ -8,6 +8,7 @@ import type { Log } from "../../services/log/index.ts";
 import { type EntityState, entityViews, fold, type Projection, type Totals, type View } from "../../services/merge/engine.ts";
 import { counting, toFoldEvent } from "../../services/projector/index.ts";
 import { readColumns, readersOf } from "../../services/views/index.ts";
+import { expectFeedWhole } from "./feed.ts";
 import { number, registration, update } from "./hub.ts";
 
 export { random } from "./random.ts";
@@ -82,7 +83,7 @@ export interface Books {
   readonly projections: readonly View[];
 }
 
-/** Checks that audit, rows, past versions, totals and claims are what the log gives, each recomputed in another way than the projector's. */
+/** Checks that audit, rows, past versions, totals, claims and the feeds of buckets are what the log gives, each recomputed in another way than the projector's. */
 export async function expectBalanced(books: Books): Promise<void> {
   const { log, db, gate, projections } = books;
   // A separate process loads functions as another text than the test runner does.
@@ -97,6 +98,7 @@ export async function expectBalanced(books: Books): Promise<void> {
       expect(await claimsIn(db, view), `${view.name}_claims`).toEqual(await claimsFrom(db, view));
   }
   expect(await pastIn(db, projections)).toEqual(await pastFrom(books));
+  await expectFeedWhole(books);
 }
 
 type Row = Record<string, JsonValue> & { readonly id: string };

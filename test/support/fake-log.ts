@@ -16,8 +16,8 @@ export function fakeLog() {
       for (const item of run) entries.push({ ...item, position: next(), recordedAtMs: end });
       return { kind: "appended" };
     },
-    async *readOrigin(origin: string, { from = 0 }: { readonly from?: number } = {}) {
-      yield* entries.filter(({ head }) => head.origin === origin && head.seq >= from);
+    async *readOrigin(origin: string, { from = 0, maxCount }: { readonly from?: number; readonly maxCount?: number } = {}) {
+      yield* entries.filter(({ head }) => head.origin === origin && head.seq >= from).slice(0, maxCount);
     },
     journal: {
       read: async (stream: string) => facts.filter((fact) => fact.stream === stream),

@@ -30,13 +30,9 @@ import { chooser } from "./random.ts";
 
 const DATA = join(import.meta.dirname, "../data");
 
-/** How this project's own gate packs and unpacks data, with Node's own zstd and SHA-256. */
-export const writing: PageWriting = {
-  compression: zstd,
-  pack: (schema, text) => gate.payload(schema, text, true),
-  sha256: sha256Hex,
-};
-export const reading: PageReading = { compression: zstd, unpack: gate.unpack, chainHash, sha256: sha256Hex };
+/** Node's own zstd and SHA-256. */
+export const writing: PageWriting = { compression: zstd, sha256: sha256Hex };
+export const reading: PageReading = { compression: zstd, chainHash, sha256: sha256Hex };
 
 const FILES = [
   ["beneficiaries", "beneficiary.registered"],

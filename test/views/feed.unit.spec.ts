@@ -66,6 +66,23 @@ describe("the feed of a bucket", () => {
     ]);
   });
 
+  it("keeps an entity that stays in its bucket, and puts one that is in none where it is to begin", () => {
+    const stays = (at: number, entityId: string): Placement => ({ ...placed(at, entityId, NAIROBI, at), stays: true });
+    const { rows, moves } = feedChanges(new Map(), [
+      placed(1, "K-1", KAMPALA, 1),
+      stays(2, "K-1"),
+      stays(3, "K-2"),
+      stays(4, "K-2"),
+    ]);
+    expect(rows.map(says)).toEqual([
+      "Kampala: enter K-1 1",
+      "Kampala: event K-1 2",
+      "Nairobi: enter K-2 3",
+      "Nairobi: event K-2 4",
+    ]);
+    expect(moves).toHaveLength(2);
+  });
+
   it("is sealed so that a reader of its lines comes to the same head", () => {
     const { rows } = feedChanges(new Map(), [
       placed(1, "K-1", KAMPALA, 0),

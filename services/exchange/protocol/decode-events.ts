@@ -22,14 +22,16 @@ import {
 } from "../../core/index.ts";
 import { MAX_PAGE_EVENTS } from "./messages.ts";
 import type { PagedEvent } from "./page.ts";
-import { type Base, CLIP_CODES, eventKey, HASH_BYTES } from "./parts.ts";
+import { type Base, CLIP_CODES, ENCODINGS, eventKey, HASH_BYTES } from "./parts.ts";
+import { readShaped, type ShapedReader } from "./shaped.ts";
 
 /** The text of an event's data that travelled as Avro. Throws for bytes that its schema does not write. */
 export type Unpack = (schema: SchemaRef, payload: Uint8Array) => string;
 
 /** What differs between Node and a browser, and what knows schemas. */
 export interface EventReading {
-  readonly unpack: Unpack;
+  /** Left out: this reader has no schemas, and takes no Avro. */
+  readonly unpack?: Unpack;
   readonly chainHash: ChainHash;
 }
 
@@ -66,6 +68,7 @@ interface Columns {
   readonly encoding: readonly number[];
   readonly length: readonly number[];
   readonly data: Uint8Array;
+  readonly shaped: ShapedReader;
 }
 
 /** Reads the events of a page, with hashes that are computed from their contents. Throws `RangeError` for what is malformed. */
@@ -78,10 +81,11 @@ export function readEvents(from: Reader, base: Base, reading: EventReading): Pag
     heads: step.value,
     ...{ origin: column(), seq: column(), position: column(), recordedMs: column(), encoding: column(), length: column() },
     data: from.bytes(),
+    shaped: readShaped(from),
   };
   const [prevs, hashes] = [hashesIn(from.bytes()), hashesIn(from.bytes())];
   const notes = readNotes(from, step.value);
-  const events = unchained(columns, base, reading.unpack);
+  const events = unchained(columns, base, reading.unpack ?? noSchemas);
   return chained(events, { prevs, hashes, chainHash: reading.chainHash }).map((event, i): PagedEvent => {
     const clips = notes.clips.get(i);
     return {
@@ -96,7 +100,7 @@ export function readEvents(from: Reader, base: Base, reading: EventReading): Pag
 type Unchained = Pick<PagedEvent, "head" | "position" | "recordedAtMs" | "text">;
 
 function unchained(columns: Columns, base: Base, unpack: Unpack): Unchained[] {
-  const { heads, origin, seq, position: positions, recordedMs, encoding, length, data } = columns;
+  const { heads, origin, seq, position: positions, recordedMs, encoding, length, data, shaped } = columns;
   for (const other of [origin, seq, positions, recordedMs, encoding, length])
     if (other.length !== heads.count) throw new RangeError("its columns differ in length");
   const last = new Map<OriginId, { readonly seq: number; readonly wallMs: number }>();
@@ -119,19 +123,39 @@ function unchained(columns: Columns, base: Base, unpack: Unpack): Unchained[] {
       head,
       position: positionOf(where),
       recordedAtMs: recorded,
-      text: textOf(pick(encoding, i), head.schema, payload, unpack),
+      text: textOf(head, shaped, { encoding: pick(ENCODINGS, pick(encoding, i)), payload, unpack }),
     };
   });
   if (at.data !== data.length || at.basis !== heads.basis.length || at.entity !== heads.entities.length)
     throw new RangeError("it has bytes left over");
+  shaped.end();
   return events;
 }
 
-function textOf(encoding: number, schema: SchemaRef, payload: Uint8Array, unpack: Unpack): string | null {
-  if (encoding === 0) return utf8.decode(payload);
-  if (encoding === 1) return unpack(schema, payload);
-  if (encoding === 2 && payload.length === 0) return null;
-  throw new RangeError("an event has an unknown encoding");
+const noSchemas: Unpack = () => {
+  throw new RangeError("its data is Avro, and this reader has no schemas");
+};
+
+interface Travelled {
+  readonly encoding: (typeof ENCODINGS)[number];
+  readonly payload: Uint8Array;
+  readonly unpack: Unpack;
+}
+
+function textOf(head: PagedEvent["head"], shaped: ShapedReader, { encoding, payload, unpack }: Travelled): string | null {
+  switch (encoding) {
+    case "json":
+      return utf8.decode(payload);
+    case "avro":
+      return unpack(head.schema, payload);
+    case "none":
+      if (payload.length > 0) break;
+      return null;
+    case "shaped":
+      if (payload.length > 0) break;
+      return shaped.next(head);
+  }
+  throw new RangeError("an event has bytes that its encoding has no use for");
 }
 
 type Hashes = ReturnType<typeof hashesIn>;

@@ -1,9 +1,10 @@
 /** A page's sections, as the writer of a page writes them. */
 import { assert, type Dictionary, type Writer, writeTextOrUuid } from "../../core/index.ts";
+import { tooMany } from "./frame.ts";
 import type { PagedEvent, PagedLine, PagedMember, Section } from "./page.ts";
 import { HALF_BYTES, HASH_BYTES, historyDigest, LINE_KINDS, SECTION_KINDS } from "./parts.ts";
 import { MAX_PAGE_ITEMS } from "./schema.ts";
-import { numberOf, type Table, tooMany, writeHashes, writeHex } from "./table.ts";
+import { numberOf, type Table, writeHashes, writeHex } from "./table.ts";
 
 /** What sections point into, and what their numbers are counted from. */
 export interface Around {

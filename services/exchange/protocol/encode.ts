@@ -10,17 +10,20 @@ import {
   writeTextOrUuid,
 } from "../../core/index.ts";
 import { writeSection } from "./encode-sections.ts";
-import { sealFrame } from "./frame.ts";
+import { sealFrame, tooMany } from "./frame.ts";
 import type { HeldBucket, Page, SignedPage } from "./page.ts";
 import { END_BYTES, HALF_BYTES, SCHEMA_KINDS } from "./parts.ts";
 import { MAX_PAGE_ITEMS } from "./schema.ts";
-import { eventTable, numberOf, type Pack, tooMany, writeEvents, writeHex } from "./table.ts";
+import { eventTable, numberOf, type Pack, writeEvents, writeHex } from "./table.ts";
 
 /** What the writer of a page is given. */
 export interface PageWriting {
   /** `null`: the body travels as it is. */
   readonly compression: Compression | null;
-  readonly pack: Pack;
+  /**
+   * How data travels that is not to travel as text. In a page of many events text is the smallest, as its members stand in columns; Avro is smaller in a page of a few, and can be read only by who has the schema.
+   */
+  readonly pack?: Pack;
   /** SHA-256, hexadecimal: of bytes, or of a text's UTF-8 bytes. */
   sha256(of: Uint8Array | string): string;
   /** Signs `pageText(nonce, digest)`; left out, the page is not signed. */
@@ -37,7 +40,7 @@ export function encodePage(page: Page, { compression, pack, sha256, sign }: Page
 }
 
 /** The Avro record (`PAGE_SCHEMA`). */
-function bodyOf(page: Page, pack: Pack, sha256: PageWriting["sha256"]): Uint8Array {
+function bodyOf(page: Page, pack: Pack | undefined, sha256: PageWriting["sha256"]): Uint8Array {
   const { sections, holding, withdrawn } = page;
   const through = page.through === null ? 0 : numberOf(page.through);
   const [buckets, views, names] = [dictionary(), dictionary(), dictionary()];

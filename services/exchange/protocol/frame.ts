@@ -27,12 +27,11 @@ const undecodable = (why: string, cause?: unknown): TributaryError =>
     { cause },
   );
 
-const tooLarge = (what: string, bytes: number, max: number): TributaryError =>
-  new TributaryError(
-    "page-too-large",
-    `${what} has ${bytes} bytes; ${max} are allowed`,
-    "Ask for fewer events at a time (maxEvents, maxBytes).",
-  );
+const ASK_FEWER = "Ask for fewer events at a time (maxEvents, maxBytes).";
+
+/** Of what the writer of a page puts in, there is more than a reader would take. */
+export const tooMany = (what: string, count: number, max: number): TributaryError =>
+  new TributaryError("page-too-large", `the page has ${count} ${what}; ${max} are allowed`, ASK_FEWER);
 
 /** Whatever goes wrong with what somebody else wrote is `page-undecodable`. */
 export function readable<T>(read: () => T): T {
@@ -45,11 +44,11 @@ export function readable<T>(read: () => T): T {
 
 /** `compression`: `null` leaves the body as it is. Throws `page-too-large` for a page that no reader would take. */
 export function sealFrame(body: Uint8Array, compression: Compression | null, signature: PageSignature): Uint8Array {
-  if (body.length > MAX_BATCH_BYTES) throw tooLarge("the page", body.length, MAX_BATCH_BYTES);
+  if (body.length > MAX_BATCH_BYTES) throw tooMany("bytes", body.length, MAX_BATCH_BYTES);
   const packed = compression === null ? body : compression.compress(body);
   const signed = signature === null ? 0 : KEY_BYTES + SIGNATURE_BYTES;
   const frame = new Uint8Array(HEAD_BYTES + signed + packed.length);
-  if (frame.length > MAX_PAGE_BYTES) throw tooLarge("the page's frame", frame.length, MAX_PAGE_BYTES);
+  if (frame.length > MAX_PAGE_BYTES) throw tooMany("packed bytes", frame.length, MAX_PAGE_BYTES);
   frame.set([...PAGE_MAGIC, (PAGE_FORMS.newest << 4) | (compression === null ? 0 : 1), signature === null ? 0 : 1]);
   if (signature !== null) {
     const [kid, value] = [base64urlBytes(signature.kid), base64urlBytes(signature.value)];

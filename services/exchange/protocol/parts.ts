@@ -7,6 +7,9 @@ export const LINE_KINDS = ["enter", "event", "exit"] as const;
 export const SCHEMA_KINDS = ["avro", "json"] as const;
 export const CLIP_CODES = ["basis-ahead", "basis-other-entity"] as const;
 
+/** How an event's data travels: text as it is, Avro, not at all (the asker has the event), a JSON object by its members (`shaped.ts`). */
+export const ENCODINGS = ["json", "avro", "none", "shaped"] as const;
+
 export const HASH_BYTES = 32;
 /** Of a bucket's id, and of a fingerprint. */
 export const HALF_BYTES = 16;

@@ -15,9 +15,11 @@ import {
   type Writer,
   writeHeads,
 } from "../../core/index.ts";
+import { tooMany } from "./frame.ts";
 import { MAX_PAGE_EVENTS } from "./messages.ts";
 import type { PagedEvent } from "./page.ts";
-import { type Base, CLIP_CODES, eventKey, HASH_BYTES } from "./parts.ts";
+import { type Base, CLIP_CODES, ENCODINGS, eventKey, HASH_BYTES } from "./parts.ts";
+import { type ShapedData, shapedData } from "./shaped.ts";
 
 /** How an event's text travels: Avro where the asker can read it, else the text itself as UTF-8. */
 export type Pack = (schema: SchemaRef, text: string) => Pick<PackedEvent, "encoding" | "payload">;
@@ -27,13 +29,6 @@ export interface Table {
   /** Names an event: how far it stands before the first that is not named yet; 0 is that one. */
   mention(event: PagedEvent): number;
 }
-
-export const tooMany = (what: string, count: number, max: number): TributaryError =>
-  new TributaryError(
-    "page-too-large",
-    `the page has ${count} ${what}; ${max} are allowed`,
-    "Ask for fewer events at a time (maxEvents, maxBytes).",
-  );
 
 export function eventTable(): Table {
   const events: PagedEvent[] = [];
@@ -76,6 +71,9 @@ export const writeHashes = (out: Writer, hashes: readonly Hash[]): void => {
   out.bytes(hexBytes(hashes.join("")));
 };
 
+const encoder = new TextEncoder();
+const NOTHING = new Uint8Array(0);
+
 /** Columns of a page's events beside their heads. */
 interface Columns {
   readonly origin: number[];
@@ -91,9 +89,10 @@ export function writeEvents(
   out: Writer,
   events: readonly PagedEvent[],
   heads: HeadColumns,
-  { base, pack }: { readonly base: Base; readonly pack: Pack },
+  { base, pack }: { readonly base: Base; readonly pack: Pack | undefined },
 ): void {
   const columns: Columns = { origin: [], seq: [], position: [], recordedMs: [], encoding: [], payloads: [] };
+  const shaped = shapedData();
   const last = new Map<string, { seq: number; wallMs: number }>();
   let { position, nowMs: recordedMs } = base;
   for (const { head, text, position: at, recordedAtMs } of events) {
@@ -106,9 +105,9 @@ export function writeEvents(
     position = numberOf(at);
     columns.recordedMs.push(recordedAtMs - recordedMs);
     recordedMs = recordedAtMs;
-    const packed = text === null ? null : pack(head.schema, text);
-    columns.encoding.push(packed === null ? 2 : packed.encoding === "avro" ? 1 : 0);
-    columns.payloads.push(packed?.payload ?? new Uint8Array(0));
+    const { encoding, payload } = travelling(head, text, pack, shaped);
+    columns.encoding.push(ENCODINGS.indexOf(encoding));
+    columns.payloads.push(payload);
   }
   const clips = clipsOf(events, heads);
   writeHeads(out, heads);
@@ -116,6 +115,7 @@ export function writeEvents(
     out.array(column, out.long);
   out.array(columns.payloads, ({ length }) => out.long(length));
   out.bytes(joined(columns.payloads));
+  shaped.write(out);
   writeHashes(out, prevsOf(events));
   const hashes = events.flatMap(({ text, hash }) => (text === null ? [hash] : []));
   writeHashes(out, hashes);
@@ -124,6 +124,19 @@ export function writeEvents(
     out.long(skip);
     out.array(of, (numbers) => numbers.forEach(out.long));
   });
+}
+
+/** The form in which an event's data travels, and its bytes there, if it has any of its own. */
+function travelling(
+  head: PagedEvent["head"],
+  text: string | null,
+  pack: Pack | undefined,
+  shaped: ShapedData,
+): { readonly encoding: (typeof ENCODINGS)[number]; readonly payload: Uint8Array } {
+  if (text === null) return { encoding: "none", payload: NOTHING };
+  const packed = pack?.(head.schema, text);
+  if (packed?.encoding === "avro") return packed;
+  return shaped.add(head, text) ? { encoding: "shaped", payload: NOTHING } : { encoding: "json", payload: encoder.encode(text) };
 }
 
 /** The hashes before those events whose predecessor is not in the page. Throws `chain-broken` where the log's own chain does not hold. */

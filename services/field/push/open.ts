@@ -1,21 +1,10 @@
-import {
-  EARLIEST_STAMP_MS,
-  formatHlc,
-  type Hello,
-  isHlc,
-  MAX_OTHER_ORIGINS,
-  observe,
-  parseHlc,
-  type Seq,
-  type TributaryError,
-} from "../../core/index.ts";
+import { formatHlc, type Hello, MAX_OTHER_ORIGINS, observe, type Seq, type TributaryError } from "../../core/index.ts";
+import { CLOCK_LIMIT_MS, judgedMs, lastStamp } from "../clock.ts";
 import type { OriginRow } from "../rows.ts";
 import { align, lowerOthers } from "./align.ts";
 import { asMarks, learnSettled, nextMarks } from "./marks.ts";
 import { ask, askAgain, type Pass, type PushDeps, sinceOf, type Tally } from "./pass.ts";
 
-/** A device clock this far from the hub's is reported as wrong. */
-const CLOCK_LIMIT_MS = 10 * 60_000;
 /** An answer holds a bounded number of schemas; the device asks for more at most so many times. */
 const MAX_SCHEMA_ROUNDS = 20;
 
@@ -86,14 +75,12 @@ function learnClock({ store, now }: PushDeps, hello: Hello, tally: Tally): void 
   tally.clockOffsetMs = offsetMs;
   store.transaction(() => {
     store.setMeta("clock_offset_ms", String(Math.round(offsetMs)));
-    const stored = store.meta("hlc");
-    const last = stored !== null && isHlc(stored) ? parseHlc(stored) : null;
+    const last = lastStamp(store);
     const ranAhead = last !== null && last.wallMs > hello.nowMs + CLOCK_LIMIT_MS;
     const isRight = Math.abs(offsetMs) < CLOCK_LIMIT_MS;
     // What is written next is stamped after what was heard. If this device's clock has lost the time altogether, the hub's clock is believed however far ahead it is.
-    const ownMs = now() < EARLIEST_STAMP_MS ? hello.nowMs : now();
     const heard = { wallMs: Math.trunc(hello.nowMs), counter: 0 };
-    const next = observe(ranAhead && isRight ? null : last, heard, ownMs, CLOCK_LIMIT_MS);
+    const next = observe(ranAhead && isRight ? null : last, heard, judgedMs(now(), hello.nowMs), CLOCK_LIMIT_MS);
     if (next === null) store.rows.removeMeta("hlc");
     else store.setMeta("hlc", formatHlc(next));
   });

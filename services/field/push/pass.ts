@@ -23,7 +23,15 @@ export type SyncProgress =
   | { readonly kind: "synced"; readonly done: number; readonly total: number }
   /** The hub's broker has taken events that its log cannot take yet. */
   | { readonly kind: "queued"; readonly events: number; readonly because: string }
-  | { readonly kind: "waiting"; readonly tries: number; readonly pauseMs: number; readonly because: string };
+  | { readonly kind: "waiting"; readonly tries: number; readonly pauseMs: number; readonly because: string }
+  /** What has come down so far, and how many of the buckets that this device holds are up to date. */
+  | {
+      readonly kind: "pulled";
+      readonly events: number;
+      readonly entities: number;
+      readonly current: number;
+      readonly buckets: number;
+    };
 
 export interface PushDeps {
   readonly store: Store;

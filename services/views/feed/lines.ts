@@ -13,6 +13,8 @@ export interface Placement {
   readonly position: Position;
   /** The bucket that it is in from now on; `null`: none. */
   readonly bucket: Bucket | null;
+  /** It stays in the bucket that it is in, and goes to `bucket` only if it is in none. */
+  readonly stays?: boolean;
   /** The events that count for it from here on: one; for a release from quarantine the original and the releasing event; none where it was only folded again. */
   readonly events: readonly EventName[];
 }
@@ -42,12 +44,26 @@ export interface Move {
 export interface FeedChanges {
   readonly rows: readonly FeedRow[];
   readonly moves: readonly Move[];
-  /** The buckets that entities are in now, by id. */
+  /** The buckets that entities have moved to, by id. */
   readonly buckets: ReadonlyMap<BucketId, Bucket>;
 }
 
 /** The name of an entity in a map. */
 export const entityName = (entityType: string, entityId: string): string => `${entityType}\n${entityId}`;
+
+/** Returns a function that gives the ids of buckets. A page has few buckets and many entities, and an id is a digest. */
+export function bucketIds(): (bucket: Bucket) => BucketId {
+  const known = new Map<string, BucketId>();
+  return (bucket) => {
+    const name = `${bucket.entityType}\n${JSON.stringify(bucket.values)}`;
+    let id = known.get(name);
+    if (id === undefined) {
+      id = bucketIdOf(bucket);
+      known.set(name, id);
+    }
+    return id;
+  };
+}
 
 /**
  * The lines that placements give, in their order. `known`: the bucket that each entity is in so far, by `entityName`. `taken`: how many lines a position has already.
@@ -62,6 +78,7 @@ export function feedChanges(
   const moves: Move[] = [];
   const buckets = new Map<BucketId, Bucket>();
   const ordinals = new Map(taken);
+  const idOf = bucketIds();
   const add = (
     bucket: BucketId,
     kind: LineKind,
@@ -73,11 +90,11 @@ export function feedChanges(
     rows.push({ bucket, position, ordinal, kind, entityType, entityId, event });
   };
   for (const placement of placements) {
-    const { entityType, entityId, position, bucket, events } = placement;
+    const { entityType, entityId, position, bucket, stays = false, events } = placement;
     const name = entityName(entityType, entityId);
     const from = now.get(name) ?? null;
-    const to = bucket === null ? null : bucketIdOf(bucket);
-    if (bucket !== null && to !== null) buckets.set(to, bucket);
+    const to = stays && from !== null ? from : bucket === null ? null : idOf(bucket);
+    if (bucket !== null && to !== null && to !== from) buckets.set(to, bucket);
     if (from !== null && from !== to) add(from, "exit", placement, null);
     if (to !== null && from !== to) add(to, "enter", placement, events[0] ?? null);
     if (to !== null) for (const event of from === to ? events : events.slice(1)) add(to, "event", placement, event);

@@ -12,11 +12,11 @@ export interface NewestSeal {
   readonly through: Position | null;
 }
 
-/** The newest seal. */
+/** The newest seal. A feed that was emptied, and is being made again, has none, though its numbers go on: whoever took it for an empty one would delete all that it holds. */
 export async function newestSeal(db: Db): Promise<NewestSeal> {
   const { rows } = await db.query<{ number: number; through: string }>({
     name: "newest-seal",
-    text: "SELECT s.number::float8 AS number, s.through FROM tributary.seal s ORDER BY s.number DESC LIMIT 1",
+    text: "SELECT g.seal::float8 AS number, g.through FROM tributary.segment g ORDER BY g.seal DESC LIMIT 1",
   });
   return { number: rows[0]?.number ?? 0, through: asPosition(rows[0]?.through) };
 }

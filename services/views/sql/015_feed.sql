@@ -16,8 +16,10 @@ CREATE TABLE tributary.member (
   until bigint
 );
 CREATE UNIQUE INDEX member_now ON tributary.member (entity_type, entity_id) WHERE until IS NULL;
+CREATE INDEX member_past ON tributary.member (entity_type, entity_id) WHERE until IS NOT NULL;
 
--- The lines. Those of one position are numbered over all buckets: from 0 on what an event brought, from 1000 on what was put right later. origin and seq NULL: the line comes from no event.
+-- The lines. Those of one position are numbered over all buckets: from 0 on what folding that position's event brought, from 1000 on what was written of it later. origin and seq NULL: the line
+-- comes from no event.
 -- seal NULL: not sealed yet, and nobody reads it. A sealed line never changes.
 CREATE TABLE tributary.feed (
   position bigint NOT NULL,

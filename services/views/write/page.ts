@@ -6,6 +6,7 @@ import { SHARDS } from "../shards.ts";
 import { copyAudit } from "./audit.ts";
 import { writeCaseNotes } from "./case-notes.ts";
 import { confirmPurges } from "./debts.ts";
+import { writeFeed } from "./feed.ts";
 import { writeOrigins } from "./origins.ts";
 import { writeQuarantine } from "./quarantine.ts";
 import { settleQuarantine } from "./settlement.ts";
@@ -42,5 +43,6 @@ export async function writeChanges(
   await writeCaseNotes(db, page.caseNotes);
   await writeOrigins(db, page.origins);
   await confirmPurges(db, page.entries);
+  await writeFeed(db, page.placements, page.caseNotes);
   await askWaiting(db, page.waiting, by);
 }

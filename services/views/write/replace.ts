@@ -1,9 +1,11 @@
 import type { Position } from "../../core/index.ts";
+import { bucketOf } from "../../merge/engine.ts";
 import type { HistoryRow, ParkedRow, PassedOver, ViewBuild, ViewChanges } from "../changes.ts";
 import type { Db } from "../connect.ts";
 import { withoutNul } from "../copy.ts";
 import { at } from "../names.ts";
 import { dropDecisions, keepSame, supersedeDecisions } from "./decisions.ts";
+import { correctFeed } from "./feed.ts";
 import { dropHistory, supersede, writeHistory } from "./history.ts";
 import { writeParked } from "./parked.ts";
 import { writeViews } from "./view.ts";
@@ -54,6 +56,14 @@ export async function replaceEntity(
   if (isLive) await keepSame(db, target, { id, from: upTo });
   if (!leavesHistory) await writeHistory(db, target, versions, knownFrom);
   if (parked !== null) await writeParked(db, target, [parked]);
+  if (isLive && target.isHome)
+    await correctFeed(
+      db,
+      changes.rows.map(({ row }) => {
+        const bucket = bucketOf(projection, row.values);
+        return { entityType: projection.entity, entityId: id, position: upTo, bucket, events: [] };
+      }),
+    );
   return { versions, knownFrom };
 }
 

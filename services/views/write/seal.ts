@@ -18,9 +18,7 @@ import type { EventName } from "../events-of.ts";
 import { entityName, type FeedRow } from "../feed/lines.ts";
 import type { BeforeSealing, Sealed, SealedEntity, SealedRow, UnsealedRow } from "../feed/sealing.ts";
 import { asPosition, positionOf } from "../shards.ts";
-
-/** One sealer at a time; an arbitrary number of ours. */
-const SEAL_LOCK = 7_401_106;
+import { tryLockFeed } from "./feed.ts";
 
 /** How far the feed is sealed, and how far it may be. */
 export interface FeedStanding {
@@ -31,7 +29,7 @@ export interface FeedStanding {
   readonly revision: number | null;
   /** The position that all shards have reached. */
   readonly common: Position | null;
-  /** Whether lines up to there are not sealed yet. */
+  /** Whether lines up to there are not sealed yet, or notes on cases have no line yet. */
   readonly isWaiting: boolean;
   /** Whether no bucket has a segment: nothing was ever sealed in this database, or its feed is made anew. */
   readonly isNew: boolean;
@@ -49,7 +47,8 @@ export async function feedStanding(db: Db): Promise<FeedStanding> {
   }>({
     name: "feed-standing",
     text: `SELECT c.position AS common, s.number::float8 AS number, s.through, s.revision::float8 AS revision,
-        EXISTS (SELECT FROM tributary.feed f WHERE f.seal IS NULL AND f.position <= c.position) AS is_waiting,
+        EXISTS (SELECT FROM tributary.feed f WHERE f.seal IS NULL AND f.position <= c.position)
+          OR EXISTS (SELECT FROM tributary.feed_note n WHERE n.position <= c.position) AS is_waiting,
         NOT EXISTS (SELECT FROM tributary.segment) AS is_new
       FROM tributary.checkpoint c LEFT JOIN LATERAL (SELECT * FROM tributary.seal ORDER BY number DESC LIMIT 1) s ON true`,
   });
@@ -65,14 +64,10 @@ export async function feedStanding(db: Db): Promise<FeedStanding> {
 }
 
 /**
- * Takes the right to seal until the caller's transaction ends; `false`: another process has it. Builds are not swapped meanwhile, nor is the feed made anew. Pages are written as ever.
+ * Takes the right to seal until the caller's transaction ends; `false`: another process has it, or puts lines of earlier positions right. Pages are written as ever, and nobody who swaps views
+ * is kept waiting before he wants the feed too.
  */
-export async function lockSealing(db: Db): Promise<boolean> {
-  const { rows } = await db.query<{ got: boolean }>("SELECT pg_try_advisory_xact_lock($1) AS got", [SEAL_LOCK]);
-  if (rows[0]?.got !== true) return false;
-  await db.query("LOCK TABLE tributary.shard IN ROW SHARE MODE");
-  return true;
-}
+export const lockSealing = tryLockFeed;
 
 /** Lines that are to be sealed together, and the position up to which the feed is complete then. */
 export interface LinesToSeal {

@@ -1,0 +1,20 @@
+import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
+
+export type Row = Record<string, SQLOutputValue>;
+export type Prepared = (sql: string) => StatementSync;
+
+/** Prepares a statement when it is first used, and keeps it. */
+export function preparer(db: DatabaseSync): Prepared {
+  const statements = new Map<string, StatementSync>();
+  return (sql) => {
+    let statement = statements.get(sql);
+    if (statement === undefined) {
+      statement = db.prepare(sql);
+      statements.set(sql, statement);
+    }
+    return statement;
+  };
+}
+
+export const textOrNull = (value: SQLOutputValue | undefined): string | null => (typeof value === "string" ? value : null);
+export const numberOrNull = (value: SQLOutputValue | undefined): number | null => (value == null ? null : Number(value));

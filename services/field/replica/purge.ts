@@ -1,0 +1,126 @@
+/**
+ * Deletes what a device may not hold any more: rows, states, events, what it has seen, what it imported, and the content of its own events that the hub has. Own events that have no receipt yet
+ * stay until they do. Once nothing is left, `replica.purged` says so to the hub.
+ *
+ *   left the bucket ─┬─ in another bucket of the device ─▶ stays
+ *                    └─ deleted ─┬──────────────────────────────────────────────▶ confirmed by an event
+ *                                └─ own events without receipt ─ receipt ─▶ deleted ─▲
+ */
+import { fingerprintOf, partOf, QUARANTINE_ENTITY } from "../../core/index.ts";
+import { sha256Hex } from "../../core/node.ts";
+import type { Purge } from "../../exchange/protocol/index.ts";
+import { headOf } from "../reading.ts";
+import type { Store } from "../store.ts";
+import type { Entities } from "./entities.ts";
+import type { BucketRow, EntityRow, MemberRow, ReplicaRows } from "./rows.ts";
+
+export interface PurgeDeps {
+  readonly store: Store;
+  readonly rows: ReplicaRows;
+  readonly entities: Entities;
+}
+
+/** A member that leaves its bucket, with the digest that it has then. */
+export interface Leaving extends Pick<MemberRow, "key" | "entity" | "digest"> {
+  /** Events of it that came with its leaving, and were never kept. */
+  readonly passedOver?: number;
+}
+
+/** Deletes members that have left a bucket, inside the caller's transaction, and notes what is to be said of it. */
+export function purgeMembers(
+  deps: PurgeDeps,
+  bucket: Pick<BucketRow, "n" | "id">,
+  leaving: readonly Leaving[],
+  { seal, reason }: Pick<Purge, "seal" | "reason">,
+): Purge {
+  const { rows, entities } = deps;
+  let [count, events, sum] = [0, 0, 0n];
+  const gone: EntityRow[] = [];
+  for (const { key, entity: n, digest, passedOver = 0 } of leaving) {
+    rows.removeMember(bucket.n, key, n);
+    const entity = rows.entity(n);
+    // What another bucket of this device has stays.
+    if (entity === undefined || rows.membershipsOf(n).length > 0) continue;
+    count++;
+    events += rows.countPlaced(n) + passedOver;
+    sum += partOf(entity.id, digest, sha256Hex);
+    entities.remove(n, entity);
+    gone.push(entity);
+  }
+  const purge: Purge = { bucket: bucket.id, seal, entities: count, events, fingerprint: fingerprintOf(sum), reason };
+  const number = rows.addPurge(purge);
+  for (const entity of gone) {
+    rows.setLeaving(entity.n, number);
+    finishLeaving(deps, { ...entity, leaving: number });
+  }
+  return purge;
+}
+
+/** Takes what is left of an entity as far as it may go. */
+function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow): void {
+  const { n, type, id } = entity;
+  const origins = new Map(store.origins().map((origin) => [origin.id, origin]));
+  let [waits, stays] = [false, false];
+  const types = new Set<string>();
+  for (const { origin: number, seq, state } of rows.ownOf(n)) {
+    const origin = origins.get(number);
+    if (origin === undefined) continue;
+    const isHeld = state === "quarantined" && isMember(rows, QUARANTINE_ENTITY, `${origin.name}/${seq}`);
+    if (state === "aside" || isHeld) stays = true;
+    else if (seq > origin.syncedThrough) waits = true;
+    else {
+      const stored = rows.ownText(number, seq);
+      const head = stored === undefined ? null : headOf(stored.head, origin.name, seq);
+      if (head !== null) types.add(head.type);
+      rows.purgeOwn(number, seq);
+      rows.removeOwn(number, seq);
+    }
+  }
+  for (const each of types) rows.forgetImported(each, id);
+  if (type === QUARANTINE_ENTITY) releaseOwn({ store, rows, entities }, id);
+  if (waits || stays) {
+    if (!waits) rows.setLeaving(n, 0);
+    entities.reshow(n, entity);
+    return;
+  }
+  rows.forgetSeen(type, id);
+  rows.removeEntity(n);
+}
+
+const isMember = (rows: ReplicaRows, type: string, id: string): boolean => {
+  const n = rows.entityBy(type, id)?.n;
+  return n !== undefined && rows.membershipsOf(n).length > 0;
+};
+
+/** A quarantined event of this device is settled: if its entity has left, nothing keeps its content here any more. */
+function releaseOwn(deps: PurgeDeps, name: string): void {
+  const [origin, seq] = name.split("/");
+  const own = deps.store.origins().find((each) => each.name === origin);
+  if (own === undefined) return;
+  const entity = deps.rows.ownAt(own.id, Number(seq))?.entity;
+  const row = entity === undefined ? undefined : deps.rows.entity(entity);
+  if (row !== undefined && row.leaving !== null) finishLeaving(deps, row);
+}
+
+/** Looks again at entities that left while own events of them had no receipt, inside the caller's transaction. Returns whether anything was deleted. */
+export function purgeLeaving(deps: PurgeDeps): boolean {
+  const { rows } = deps;
+  const leaving = rows.leaving();
+  for (const entity of leaving) {
+    // It came back meanwhile.
+    if (rows.membershipsOf(entity.n).length > 0) rows.setLeaving(entity.n, null);
+    else finishLeaving(deps, entity);
+  }
+  return leaving.length > 0;
+}
+
+/** Deletes all own events that the hub has, and all that is known of their entities: for a device that may hold nothing any more. */
+export function purgeOwn(deps: PurgeDeps): void {
+  const { rows, entities } = deps;
+  for (const entity of rows.entitiesAfter(0, Number.MAX_SAFE_INTEGER)) {
+    if (entity.leaving !== null) continue;
+    rows.setLeaving(entity.n, 0);
+    entities.remove(entity.n, entity);
+    finishLeaving(deps, { ...entity, leaving: 0 });
+  }
+}

@@ -1,0 +1,281 @@
+/**
+ * The replica on a device: what the hub's feeds have brought, folded by the same rules as at the hub, and the device's own events on top.
+ *
+ *   asks ─▶ the hub's page ─▶ take: each section is checked, and written or refused as a whole ─▶ changed rows, and what was deleted
+ */
+import { type BucketId, GENESIS, type JsonObject, type OriginId, type Seq } from "../../core/index.ts";
+import { sha256Hex } from "../../core/node.ts";
+import {
+  type BucketAsk,
+  MAX_BUCKETS,
+  type Page,
+  PURGED,
+  type Purge,
+  REPLICA_ENTITY,
+  summaryText,
+} from "../../exchange/protocol/index.ts";
+import type { Gate } from "../../gate/index.ts";
+import { rowsHash, scopedViews, unpackState, type View } from "../../merge/engine.ts";
+import type { NewEvent } from "../outbox.ts";
+import { headOf } from "../reading.ts";
+import type { Store } from "../store.ts";
+import { askOf, endOf } from "./asks.ts";
+import { type OpenView, openEntities } from "./entities.ts";
+import { rowHashesOf, rowTexts } from "./hash.ts";
+import { HOLDING, type HoldingDeps, withdraw } from "./holding.ts";
+import { noteWritten, refreshOwn } from "./own.ts";
+import { purgeLeaving, purgeOwn } from "./purge.ts";
+import { type BucketRow, openReplicaRows } from "./rows.ts";
+import { takePage } from "./take.ts";
+import type { HistoryEvent, Replica } from "./types.ts";
+import { addIndex } from "./view-rows.ts";
+import { openViews } from "./views.ts";
+
+export interface ReplicaOptions {
+  readonly store: Store;
+  readonly gate: Pick<Gate, "read" | "pins" | "store" | "subjectFor">;
+  /** The hub's views, as far as this device knows them. */
+  readonly views: readonly View[];
+  /** The device's wall clock, milliseconds. */
+  readonly now: () => number;
+  /** Writes events of this device, inside the replica's transaction. */
+  readonly append: (events: readonly NewEvent[]) => void;
+}
+
+const HUB = "replica_hub";
+const SEAL = "replica_seal";
+/** Set while what was deleted may still stand in the write-ahead log. */
+const TRUNCATE = "replica_truncate";
+/** So many buckets are asked for at a time, unless the caller chooses. */
+const ASKED_AT_ONCE = 64;
+const REFOLDED_AT_ONCE = 1_000;
+
+// Long because it gives its parts to each other, and its answers to those who ask.
+/** Opens the replica in a device's database. Views whose declaration has changed are folded again, from the events that are here. */
+export function openReplica({ store, gate, views: declared, now, append }: ReplicaOptions): Replica {
+  const rows = openReplicaRows(store.db);
+  const views = openViews({ store, rows, gate }, declared);
+  const entities = openEntities({ store, rows, gate, viewsOf: views.of });
+  const homes = scopedViews(declared);
+  const deps = { store, rows, entities };
+  let pins = "";
+  let asked: Readonly<Record<BucketId, BucketAsk>> = {};
+
+  /** Opens the views, and folds again those that are new, changed, or read with other versions of schemas. */
+  const openAll = (): void => {
+    const anew = views.open();
+    pins = JSON.stringify(gate.pins());
+    for (const open of anew) refold(open);
+    const types = new Set(anew.map(({ view }) => view.entity));
+    for (const bucket of rows.buckets()) if (types.has(bucket.entityType)) statesAnew(bucket);
+  };
+  const refold = (open: OpenView): void => {
+    for (let after = 0; ; ) {
+      const found = rows.entitiesAfter(after, REFOLDED_AT_ONCE);
+      for (const entity of found) {
+        after = entity.n;
+        if (entity.type === open.view.entity) entities.refold(open, entity.n, entity);
+      }
+      if (found.length < REFOLDED_AT_ONCE) return;
+    }
+  };
+  /** States that came packed are asked for again: they are of other rules now. */
+  const statesAnew = ({ n, statesOnly }: BucketRow): void => {
+    if (!statesOnly) return;
+    rows.staleMembers(n, GENESIS);
+    rows.clearTodo(n);
+    rows.setPhase(n, "states", null);
+  };
+  const homeOf = (type: string): OpenView | undefined => {
+    const open = views.named(homes.get(type)?.name ?? "");
+    return open?.isOlder ? undefined : open;
+  };
+  const holdingDeps = (seal: number): HoldingDeps => ({ ...deps, seal, homeOf });
+
+  /** Writes what is confirmed of purges, as far as this device has the form for it. Returns how many. */
+  const confirmPurges = (): number => {
+    if (gate.subjectFor(PURGED) === undefined) return 0;
+    const done = rows.donePurges();
+    const { org, site, device } = store.name;
+    const entity = { type: REPLICA_ENTITY, id: `${org}.${site}.${device}` };
+    for (const { n, ...purge } of done) {
+      append([{ type: PURGED, entity, actor: device, data: purge as unknown as JsonObject }]);
+      rows.removePurge(n);
+    }
+    return done.length;
+  };
+  /** Runs work on the replica in one transaction. What it deleted is taken out of the write-ahead log afterwards. */
+  const working = <T>(work: () => { readonly result: T; readonly hasDeleted: boolean }): T => {
+    try {
+      const result = store.transaction(() => {
+        const { result: made, hasDeleted } = work();
+        if (hasDeleted) store.setMeta(TRUNCATE, "1");
+        return made;
+      });
+      truncate();
+      return result;
+    } catch (error) {
+      entities.forget();
+      throw error;
+    }
+  };
+  const truncate = (): void => {
+    if ((store.meta(TRUNCATE) ?? "0") !== "1" || !rows.truncate()) return;
+    store.setMeta(TRUNCATE, "0");
+  };
+
+  working(() => {
+    openAll();
+    refreshOwn(deps);
+    return { result: null, hasDeleted: true };
+  });
+
+  const replica: Replica = {
+    hub: () => store.meta(HUB),
+    asks(limit = ASKED_AT_ONCE) {
+      const out: Record<BucketId, BucketAsk> = {};
+      let left = Math.min(limit, MAX_BUCKETS);
+      for (const bucket of inOrder(rows.buckets())) {
+        if (left === 0) break;
+        const ask = askOf(rows, bucket);
+        if (ask === null) continue;
+        out[bucket.id] = ask;
+        left--;
+      }
+      asked = out;
+      return out;
+    },
+    summary() {
+      const holding = store.meta(HOLDING);
+      if (holding === null) return { holding };
+      const ends = rows.buckets().map(({ phase, cursor }) => (phase === "follow" && cursor.line === 0 ? endOf(cursor) : ""));
+      return { holding, summary: sha256Hex(summaryText(holding, ends)) };
+    },
+    own: () =>
+      Object.fromEntries(
+        store.origins().flatMap(({ id, name, lastSeq }): [OriginId, Seq][] => {
+          const through = Math.min(lastSeq, (rows.purgedFrom(id) ?? Number.POSITIVE_INFINITY) - 1);
+          return through < 0 ? [] : [[name, through as Seq]];
+        }),
+      ),
+    take(page) {
+      const answered = asked;
+      asked = {};
+      return working(() => {
+        refreshOwn(deps);
+        if (JSON.stringify(gate.pins()) !== pins) openAll();
+        const shape = new Map(views.all().map(({ view, shape: of }) => [view.name, of]));
+        if (views.compare(page.shapes)) for (const bucket of rows.buckets()) statesAnew(bucket);
+        const isSame = (view: string): boolean => page.shapes[view] === shape.get(view);
+        const taken = takePage({ ...holdingDeps(page.seal), now, isSame }, page, answered);
+        const hasLeft = purgeLeaving(deps);
+        noteHub(page);
+        const written = confirmPurges();
+        const hasDeleted = hasLeft || taken.purged.length > 0 || written > 0;
+        return { result: { ...taken, hasWritten: written > 0 }, hasDeleted };
+      });
+    },
+    refresh() {
+      working(() => {
+        refreshOwn(deps);
+        const hasDeleted = purgeLeaving(deps);
+        confirmPurges();
+        return { result: null, hasDeleted };
+      });
+    },
+    purgeAll: (reason) =>
+      working(() => {
+        refreshOwn(deps);
+        const of = holdingDeps(Number(store.meta(SEAL) ?? 0));
+        const purges = rows.buckets().map((bucket): Purge => withdraw(of, bucket, reason));
+        if (reason === "revoked") purgeOwn(deps);
+        store.setMeta(HOLDING, "");
+        confirmPurges();
+        return { result: purges, hasDeleted: true };
+      }),
+    changes: entities.changes,
+    buckets: () =>
+      rows.buckets().map((bucket) => {
+        const { id, n, entityType, values, priority, statesOnly, phase, cursor } = bucket;
+        const isCurrent = phase === "follow" && askOf(rows, bucket) === null;
+        const where = { bucket: id, entityType, values, priority, statesOnly, phase };
+        return { ...where, seal: cursor.seal, head: cursor.head, entities: rows.countMembers(n), isCurrent };
+      }),
+    views: () => views.all().map(({ view, rows: of, isOlder }) => ({ view: view.name, rows: of.count(), olderRules: isOlder })),
+    row(view, id) {
+      const open = views.named(view);
+      const n = open === undefined ? undefined : rows.entityBy(open.view.entity, id)?.n;
+      return n === undefined ? null : (open?.rows.row(n) ?? null);
+    },
+    state(view, id) {
+      const open = views.named(view);
+      const n = open === undefined ? undefined : rows.entityBy(open.view.entity, id)?.n;
+      const known = n === undefined ? undefined : open?.rows.known(n);
+      const packed = known?.shown ?? known?.placed;
+      return packed == null ? null : unpackState(packed);
+    },
+    history({ type, id }) {
+      const n = rows.entityBy(type, id)?.n;
+      return n === undefined ? [] : historyOf(n);
+    },
+    rowsHash(view, bucket) {
+      const open = views.named(view);
+      const row = rows.bucketBy(bucket);
+      if (open === undefined || open.isOlder || row === undefined || row.phase !== "follow") return null;
+      return rowsHash([...rowTexts(deps, open, bucket).values()], sha256Hex);
+    },
+    rowHashes(view, bucket) {
+      const open = views.named(view);
+      return open === undefined ? new Map() : rowHashesOf(rowTexts(deps, open, bucket));
+    },
+    index: (view, columns) => views.named(view) !== undefined && store.transaction(() => addIndex(store.db, view, columns)),
+    written: (event) => noteWritten(deps, event),
+    seen: entities.seen,
+  };
+  return replica;
+
+  function noteHub({ hub, incarnation, seal }: Page): void {
+    for (const [key, value] of [
+      [HUB, hub],
+      ["replica_incarnation", incarnation],
+      [SEAL, String(seal)],
+    ] as const)
+      if (store.meta(key) !== value) store.setMeta(key, value);
+  }
+
+  function historyOf(n: number): readonly HistoryEvent[] {
+    const origins = store.origins();
+    const own = rows.ownOf(n);
+    const stateOf = (origin: string, seq: number) =>
+      own.find((each) => each.seq === seq && origins.some(({ id, name }) => id === each.origin && name === origin))?.state ??
+      null;
+    const placed = rows.placedOf(n).map(({ head, hash, text, position, recordedAtMs, held, clock, clips }): HistoryEvent => {
+      const note = { held, clock, ...(clips === undefined ? {} : { clips }) };
+      return { head, hash, text, position, recordedAtMs, note, own: stateOf(head.origin, head.seq) };
+    });
+    const rest = own.flatMap(({ origin: id, seq, state, isPlaced }): HistoryEvent[] => {
+      const name = origins.find((each) => each.id === id)?.name;
+      const stored = isPlaced || name === undefined ? undefined : rows.ownText(id, seq);
+      const head = stored === undefined || name === undefined ? null : headOf(stored.head, name, seq);
+      if (stored === undefined || head === null) return [];
+      return [
+        {
+          head,
+          hash: stored.hash as HistoryEvent["hash"],
+          text: stored.data,
+          position: null,
+          recordedAtMs: null,
+          note: null,
+          own: state,
+        },
+      ];
+    });
+    return [...placed, ...rest];
+  }
+}
+
+/** What is shown soonest comes first: states and news, then histories; among these by priority. */
+function inOrder(buckets: readonly BucketRow[]): readonly BucketRow[] {
+  const isLate = ({ phase }: BucketRow): number => (phase === "events" ? 1 : 0);
+  return buckets.toSorted((a, b) => isLate(a) - isLate(b) || a.priority - b.priority);
+}

@@ -1,0 +1,314 @@
+import type { DatabaseSync, SQLOutputValue } from "node:sqlite";
+import type { BucketId, Cursor, Hash, ScopeValue } from "../../core/index.ts";
+import type { HeldBucket, Purge } from "../../exchange/protocol/index.ts";
+import { eventRows, ownContentRows, ownRows } from "./event-rows.ts";
+import { numberOrNull, type Prepared, preparer, type Row, textOrNull } from "./prepared.ts";
+
+/** The SQL of the replica's own tables, one function a statement. The tables of views have theirs in `view-rows.ts`. `migrations.ts` makes the tables. */
+export type ReplicaRows = ReturnType<typeof openReplicaRows>;
+
+/**
+ * How far the filling of a bucket has come:
+ *
+ *   states ─▶ events ─▶ compare ⇄ follow
+ */
+export type Phase = "states" | "events" | "compare" | "follow";
+
+export interface BucketRow {
+  readonly n: number;
+  readonly id: BucketId;
+  readonly entityType: string;
+  readonly values: readonly ScopeValue[];
+  readonly priority: number;
+  readonly statesOnly: boolean;
+  readonly phase: Phase;
+  /** While it is filled: the last range key that has come. */
+  readonly after: string | null;
+  /** Where the replica stands in the bucket's feed; it counts in the phase `follow` only. */
+  readonly cursor: Cursor;
+  /** The first 16 digits of the head that the hub has; empty: the bucket has no segment. `null`: not told. */
+  readonly hubEnd: string | null;
+}
+
+export interface EntityRow {
+  readonly n: number;
+  readonly type: string;
+  readonly id: string;
+  readonly leaving: number | null;
+}
+
+export interface MemberRow {
+  readonly bucket: number;
+  readonly key: string;
+  readonly entity: number;
+  readonly digest: Hash;
+  readonly hasEvents: boolean;
+}
+
+export interface ViewRow {
+  readonly name: string;
+  readonly shape: string;
+  readonly readers: string;
+  readonly isOlder: boolean;
+}
+
+const PHASES: readonly Phase[] = ["states", "events", "compare", "follow"];
+
+export function openReplicaRows(db: DatabaseSync) {
+  const prepared = preparer(db);
+  return {
+    /** A number that is another one after another connection has written. */
+    version: (): number => Number(prepared("PRAGMA data_version").get()?.data_version ?? 0),
+    /** Empties the write-ahead log, so that nothing that was deleted stays in it; `false`: another program is reading. */
+    truncate: (): boolean => Number(db.prepare("PRAGMA wal_checkpoint(TRUNCATE)").get()?.busy ?? 0) === 0,
+    ...bucketRows(prepared),
+    ...todoRows(prepared),
+    ...partRows(prepared),
+    ...entityRows(prepared),
+    ...memberRows(db, prepared),
+    ...eventRows(prepared),
+    ...ownRows(prepared),
+    ...ownContentRows(prepared),
+    ...purgeRows(prepared),
+    ...viewCatalogRows(prepared),
+  };
+}
+
+/** What this program itself wrote into the column `scope`. */
+const scopeIn = (value: SQLOutputValue | undefined): readonly ScopeValue[] => JSON.parse(String(value)) as ScopeValue[];
+
+const bucketRow = (r: Row): BucketRow => ({
+  n: Number(r.n),
+  id: String(r.id) as BucketId,
+  entityType: String(r.type),
+  values: scopeIn(r.scope),
+  priority: Number(r.priority),
+  statesOnly: r.states_only === 1,
+  phase: PHASES.find((phase) => phase === r.phase) ?? "compare",
+  after: textOrNull(r.after),
+  cursor: { seal: Number(r.seal), head: String(r.head) as Hash, line: Number(r.line), digest: String(r.digest) as Hash },
+  hubEnd: textOrNull(r.hub_end),
+});
+
+const bucketRows = (prepared: Prepared) => ({
+  /** In the order of the holding. */
+  buckets: (): BucketRow[] => prepared("SELECT * FROM replica_bucket ORDER BY rank").all().map(bucketRow),
+  bucketBy(id: BucketId): BucketRow | undefined {
+    const row = prepared("SELECT * FROM replica_bucket WHERE id = ?").get(id);
+    return row && bucketRow(row);
+  },
+  addBucket(
+    { bucket, entityType, values, priority, statesOnly }: HeldBucket,
+    rank: number,
+    { seal, head, line, digest }: Cursor,
+  ): void {
+    prepared(
+      `INSERT INTO replica_bucket (id, type, scope, rank, priority, states_only, phase, seal, head, line, digest)
+       VALUES (?, ?, ?, ?, ?, ?, 'states', ?, ?, ?, ?)`,
+    ).run(bucket, entityType, JSON.stringify(values), rank, priority, statesOnly ? 1 : 0, seal, head, line, digest);
+  },
+  rankBucket(id: BucketId, rank: number, priority: number): void {
+    prepared("UPDATE replica_bucket SET rank = ?, priority = ? WHERE id = ?").run(rank, priority, id);
+  },
+  removeBucket(n: number): void {
+    prepared("DELETE FROM replica_bucket WHERE n = ?").run(n);
+    prepared("DELETE FROM replica_todo WHERE bucket = ?").run(n);
+    prepared("DELETE FROM replica_part WHERE bucket = ?").run(n);
+  },
+  setPhase(n: number, phase: Phase, after: string | null): void {
+    prepared("UPDATE replica_bucket SET phase = ?, after = ? WHERE n = ?").run(phase, after, n);
+  },
+  setCursor(n: number, { seal, head, line, digest }: Cursor): void {
+    prepared("UPDATE replica_bucket SET phase = 'follow', seal = ?, head = ?, line = ?, digest = ? WHERE n = ?").run(
+      seal,
+      head,
+      line,
+      digest,
+      n,
+    );
+  },
+  setHubEnd(n: number, end: string | null): void {
+    prepared("UPDATE replica_bucket SET hub_end = ? WHERE n = ?").run(end, n);
+  },
+});
+
+export type Todo = "range" | "fetch";
+
+const todoRows = (prepared: Prepared) => ({
+  todo: (bucket: number, kind: Todo, limit: number): string[] =>
+    prepared("SELECT name FROM replica_todo WHERE bucket = ? AND kind = ? ORDER BY name LIMIT ?")
+      .all(bucket, kind, limit)
+      .map(({ name }) => String(name)),
+  addTodo(bucket: number, kind: Todo, name: string): void {
+    prepared("INSERT INTO replica_todo VALUES (?, ?, ?) ON CONFLICT DO NOTHING").run(bucket, kind, name);
+  },
+  removeTodo(bucket: number, kind: Todo, name: string): void {
+    prepared("DELETE FROM replica_todo WHERE bucket = ? AND kind = ? AND name = ?").run(bucket, kind, name);
+  },
+  clearTodo(bucket: number): void {
+    prepared("DELETE FROM replica_todo WHERE bucket = ?").run(bucket);
+  },
+});
+
+/** Parts of histories that are longer than a page. They count for nothing until the last has come and the digest follows from them. */
+const partRows = (prepared: Prepared) => ({
+  /** The events that have come so far, as JSON, in their order. */
+  partsOf: (bucket: number, id: string): string[] =>
+    prepared("SELECT event FROM replica_part WHERE bucket = ? AND id = ? ORDER BY n")
+      .all(bucket, id)
+      .map(({ event }) => String(event)),
+  countParts: (bucket: number, id: string): number =>
+    Number(prepared("SELECT count(*) AS n FROM replica_part WHERE bucket = ? AND id = ?").get(bucket, id)?.n ?? 0),
+  addPart(bucket: number, id: string, n: number, event: string): void {
+    prepared("INSERT INTO replica_part VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET event = excluded.event").run(
+      bucket,
+      id,
+      n,
+      event,
+    );
+  },
+  removePartsOf(bucket: number, id: string): void {
+    prepared("DELETE FROM replica_part WHERE bucket = ? AND id = ?").run(bucket, id);
+  },
+  removeParts(bucket: number): void {
+    prepared("DELETE FROM replica_part WHERE bucket = ?").run(bucket);
+  },
+});
+
+const entityRow = (r: Row): EntityRow => ({
+  n: Number(r.n),
+  type: String(r.type),
+  id: String(r.id),
+  leaving: numberOrNull(r.leaving),
+});
+
+const entityRows = (prepared: Prepared) => ({
+  entityBy(type: string, id: string): EntityRow | undefined {
+    const row = prepared("SELECT n, type, id, leaving FROM replica_entity WHERE type = ? AND id = ?").get(type, id);
+    return row && entityRow(row);
+  },
+  entity(n: number): EntityRow | undefined {
+    const row = prepared("SELECT n, type, id, leaving FROM replica_entity WHERE n = ?").get(n);
+    return row && entityRow(row);
+  },
+  /** The next entities after a number. */
+  entitiesAfter: (after: number, limit: number): EntityRow[] =>
+    prepared("SELECT n, type, id, leaving FROM replica_entity WHERE n > ? ORDER BY n LIMIT ?").all(after, limit).map(entityRow),
+  addEntity: (type: string, id: string): number =>
+    Number(prepared("INSERT INTO replica_entity (type, id) VALUES (?, ?)").run(type, id).lastInsertRowid),
+  setLeaving(n: number, leaving: number | null): void {
+    prepared("UPDATE replica_entity SET leaving = ? WHERE n = ?").run(leaving, n);
+  },
+  leaving: (): EntityRow[] =>
+    prepared("SELECT n, type, id, leaving FROM replica_entity WHERE leaving IS NOT NULL").all().map(entityRow),
+  removeEntity(n: number): void {
+    prepared("DELETE FROM replica_entity WHERE n = ?").run(n);
+  },
+});
+
+const memberRow = (r: Row): MemberRow => ({
+  bucket: Number(r.bucket),
+  key: String(r.key),
+  entity: Number(r.entity),
+  digest: String(r.digest) as Hash,
+  hasEvents: r.has_events === 1,
+});
+
+/** A member with its entity's id. */
+export interface NamedMember extends MemberRow {
+  readonly id: string;
+}
+
+const NAMED =
+  "m.bucket, m.key, m.entity, m.digest, m.has_events, e.id FROM replica_member m JOIN replica_entity e ON e.n = m.entity";
+/** The end of the keys that begin with a prefix: no digit sorts after it. */
+const endOf = (prefix: string): string => `${prefix}g`;
+
+const memberRows = (db: DatabaseSync, prepared: Prepared) => ({
+  memberBy(bucket: number, key: string, entity: number): MemberRow | undefined {
+    const row = prepared("SELECT * FROM replica_member WHERE bucket = ? AND key = ? AND entity = ?").get(bucket, key, entity);
+    return row && memberRow(row);
+  },
+  /** The buckets that an entity is in. */
+  membershipsOf: (entity: number): MemberRow[] =>
+    prepared("SELECT * FROM replica_member WHERE entity = ?").all(entity).map(memberRow),
+  setMember(bucket: number, { key, entity, digest, hasEvents }: Omit<MemberRow, "bucket">): void {
+    prepared(
+      "INSERT INTO replica_member VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET digest = excluded.digest, has_events = excluded.has_events",
+    ).run(bucket, key, entity, digest, hasEvents ? 1 : 0);
+  },
+  removeMember(bucket: number, key: string, entity: number): void {
+    prepared("DELETE FROM replica_member WHERE bucket = ? AND key = ? AND entity = ?").run(bucket, key, entity);
+  },
+  /** Members whose range keys begin with a prefix, in their order. A new statement each time, since the caller writes while it reads. */
+  membersIn: (bucket: number, prefix: string): NamedMember[] =>
+    db
+      .prepare(`SELECT ${NAMED} WHERE m.bucket = ? AND m.key >= ? AND m.key < ? ORDER BY m.key, m.entity`)
+      .all(bucket, prefix, endOf(prefix))
+      .map((row) => ({ ...memberRow(row), id: String(row.id) })),
+  membersWithoutEvents: (bucket: number, limit: number): string[] =>
+    prepared(`SELECT ${NAMED} WHERE m.bucket = ? AND m.has_events = 0 LIMIT ?`)
+      .all(bucket, limit)
+      .map(({ id }) => String(id)),
+  /** Gives all members of a bucket a digest that no history has, so that they are fetched again. */
+  staleMembers(bucket: number, digest: Hash): void {
+    prepared("UPDATE replica_member SET digest = ? WHERE bucket = ?").run(digest, bucket);
+  },
+  countMembers: (bucket: number): number =>
+    Number(prepared("SELECT count(*) AS n FROM replica_member WHERE bucket = ?").get(bucket)?.n ?? 0),
+});
+
+export interface PurgeRow extends Purge {
+  readonly n: number;
+}
+
+const REASONS: readonly Purge["reason"][] = ["left", "withdrawn", "revoked"];
+
+const purgeRows = (prepared: Prepared) => ({
+  addPurge: ({ bucket, seal, entities, events, fingerprint, reason }: Purge): number =>
+    Number(
+      prepared("INSERT INTO replica_purge (bucket, seal, entities, events, fingerprint, reason) VALUES (?, ?, ?, ?, ?, ?)").run(
+        bucket,
+        seal,
+        entities,
+        events,
+        fingerprint,
+        reason,
+      ).lastInsertRowid,
+    ),
+  /** Purges that wait for no own event any more. */
+  donePurges: (): PurgeRow[] =>
+    prepared(
+      "SELECT * FROM replica_purge p WHERE NOT EXISTS (SELECT 1 FROM replica_entity e WHERE e.leaving IS NOT NULL AND e.leaving = p.n) ORDER BY n",
+    )
+      .all()
+      .map((r) => ({
+        n: Number(r.n),
+        bucket: String(r.bucket),
+        seal: Number(r.seal),
+        entities: Number(r.entities),
+        events: Number(r.events),
+        fingerprint: String(r.fingerprint),
+        reason: REASONS.find((reason) => reason === r.reason) ?? "left",
+      })),
+  countPurges: (): number => Number(prepared("SELECT count(*) AS n FROM replica_purge").get()?.n ?? 0),
+  removePurge(n: number): void {
+    prepared("DELETE FROM replica_purge WHERE n = ?").run(n);
+  },
+});
+
+const viewCatalogRows = (prepared: Prepared) => ({
+  views: (): ViewRow[] =>
+    prepared("SELECT * FROM replica_view ORDER BY name")
+      .all()
+      .map((r) => ({ name: String(r.name), shape: String(r.shape), readers: String(r.readers), isOlder: r.is_older === 1 })),
+  setView({ name, shape, readers, isOlder }: ViewRow): void {
+    prepared(
+      `INSERT INTO replica_view VALUES (?, ?, ?, ?)
+       ON CONFLICT DO UPDATE SET shape = excluded.shape, readers = excluded.readers, is_older = excluded.is_older`,
+    ).run(name, shape, readers, isOlder ? 1 : 0);
+  },
+  removeView(name: string): void {
+    prepared("DELETE FROM replica_view WHERE name = ?").run(name);
+  },
+});

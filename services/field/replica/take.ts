@@ -1,0 +1,120 @@
+/** Takes a page, inside the caller's transaction. */
+import { type BucketId, type Hash, isHash, type OriginId, parseHlc } from "../../core/index.ts";
+import type { BucketAsk, Page, Purge, Section } from "../../exchange/protocol/index.ts";
+import { hear } from "../clock.ts";
+import { PURGED_HEAD } from "../reading.ts";
+import { begun, compareAll } from "./asks.ts";
+import { Mismatch, type OwnEvents } from "./check.ts";
+import type { CheckedEvent } from "./entities.ts";
+import { type HoldingDeps, takeEnds, takeHolding, withdraw } from "./holding.ts";
+import { type Leaving, purgeMembers } from "./purge.ts";
+import type { BucketRow } from "./rows.ts";
+import { takeSection } from "./sections.ts";
+import type { Refused, Taken } from "./types.ts";
+
+export interface PageDeps extends HoldingDeps {
+  readonly now: () => number;
+  readonly isSame: (view: string) => boolean;
+}
+
+type Asked = Readonly<Record<BucketId, BucketAsk>>;
+
+/** What a page has changed, but for what is written about it. */
+export type PageTaken = Omit<Taken, "hasWritten">;
+
+export function takePage(deps: PageDeps, page: Page, asked: Asked): PageTaken {
+  const { rows } = deps;
+  const purged: Purge[] = [];
+  const withdrawn: { readonly bucket: BucketId; readonly why: string }[] = [];
+  let added: readonly BucketId[] = [];
+  if (page.holding !== null) {
+    const change = takeHolding(deps, page.holding);
+    added = change.added;
+    purged.push(...change.purges);
+    withdrawn.push(...change.removed.map((bucket) => ({ bucket, why: "the policies do not give it any more" })));
+  }
+  for (const each of page.withdrawn) {
+    const bucket = rows.bucketBy(each.bucket);
+    if (bucket === undefined) continue;
+    purged.push(withdraw(deps, bucket, "withdrawn"));
+    withdrawn.push(each);
+  }
+  if (page.ends !== null) takeEnds(deps, page.ends);
+  const { refused, leaving, taken, events, entities } = takeSections(deps, page, asked);
+  for (const { bucket, members, seal } of leaving) purged.push(purgeMembers(deps, bucket, members, { seal, reason: "left" }));
+  for (const bucket of rows.buckets()) begun(rows, bucket);
+  const stamps = taken.filter(({ held, clock }) => held === null && clock === null).map(({ head }) => parseHlc(head.hlc));
+  hear(deps.store, stamps, { ownMs: deps.now(), hubMs: page.nowMs });
+  return { events, entities, purged, refused, added, withdrawn, hasMore: page.more };
+}
+
+interface SectionsTaken {
+  readonly refused: readonly Refused[];
+  readonly leaving: readonly { readonly bucket: BucketRow; readonly members: readonly Leaving[]; readonly seal: number }[];
+  readonly taken: readonly CheckedEvent[];
+  readonly events: number;
+  readonly entities: number;
+}
+
+function takeSections(deps: PageDeps, page: Page, asked: Asked): SectionsTaken {
+  const { rows } = deps;
+  const own = ownEvents(deps);
+  const refused: Refused[] = [];
+  const leaving = new Map<BucketId, { readonly bucket: BucketRow; readonly members: Leaving[]; seal: number }>();
+  const taken: CheckedEvent[] = [];
+  const broken = new Set<BucketId>();
+  let [events, entities] = [0, 0];
+  for (const section of page.sections) {
+    const ask = asked[section.bucket];
+    const bucket = rows.bucketBy(section.bucket);
+    if (ask === undefined || bucket === undefined || broken.has(section.bucket)) continue;
+    const note: Parameters<typeof takeSection>[0]["note"] = (done) => {
+      events += done.events;
+      entities += done.entities;
+      for (const event of done.taken) taken.push(event);
+      if (done.leaving === null) return;
+      const known = leaving.get(bucket.id) ?? { bucket, members: [], seal: 0 };
+      known.seal = Math.max(known.seal, done.seal ?? deps.seal);
+      known.members.push(...done.leaving);
+      leaving.set(bucket.id, known);
+    };
+    try {
+      takeSection({ ...deps, own, hasMore: page.more, note }, bucket, section, ask);
+    } catch (error) {
+      if (!(error instanceof Mismatch)) throw error;
+      refused.push({ bucket: section.bucket, why: error.message });
+      broken.add(section.bucket);
+      compareAll(rows, bucket.n);
+    }
+  }
+  for (const [id, ask] of Object.entries(asked)) answered(deps, page, id as BucketId, ask);
+  return {
+    refused,
+    leaving: [...leaving.values()],
+    taken,
+    events,
+    entities,
+  };
+}
+
+/** Ranges that were asked for and that no section speaks of are equal, unless the page had no room for the bucket. */
+function answered({ rows }: PageDeps, page: Page, id: BucketId, ask: BucketAsk): void {
+  if (ask.kind !== "compare") return;
+  const bucket = rows.bucketBy(id);
+  const speaks = page.sections.some((section: Section) => section.bucket === id);
+  if (bucket === undefined || (!speaks && page.more)) return;
+  for (const { prefix } of ask.ranges) rows.removeTodo(bucket.n, "range", prefix);
+}
+
+/** What this device wrote itself, for the checks of one page. */
+function ownEvents({ store, rows }: PageDeps): OwnEvents {
+  const origins = new Map(store.origins().map((origin) => [origin.name, origin]));
+  return {
+    origin: (name: OriginId) => origins.get(name),
+    text(origin, seq) {
+      const stored = rows.ownText(origin.id, seq);
+      if (stored === undefined || stored.head === PURGED_HEAD || !isHash(stored.hash)) return undefined;
+      return { data: stored.data, hash: stored.hash as Hash };
+    },
+  };
+}

@@ -1,0 +1,279 @@
+/**
+ * The tables of one view in SQLite, made from its declaration, and their SQL. Each view has a table of rows, one of states, and one for each of its further tables:
+ *
+ *   view_<name>           n (the entity's number), id, the declared columns, deleted, conflicts, waiting_for, last_position, last_changed, _own, _problem
+ *   state_<name>          n, placed (what the hub's feed has brought, packed), shown (the same with own events on top; NULL: there are none)
+ *   view_<name>_<table>   _n, _at, the table's columns
+ *
+ * No declared name begins with `_`, or is one that every view has.
+ */
+import type { DatabaseSync, SQLInputValue, SQLOutputValue } from "node:sqlite";
+import { isJsonObject, type JsonValue, type Vector } from "../../core/index.ts";
+import type { Column, Columns, FullRow, Projection } from "../../merge/engine.ts";
+import { type Prepared, textOrNull } from "./prepared.ts";
+
+const SQL_TYPES: Readonly<Record<Column["type"], string>> = {
+  text: "TEXT",
+  integer: "INTEGER",
+  number: "REAL",
+  decimal: "REAL",
+  boolean: "INTEGER",
+  date: "TEXT",
+  instant: "TEXT",
+  json: "TEXT",
+};
+
+const q = (name: string): string => `"${name}"`;
+
+/** A view's table of rows. */
+export const rowTable = (view: string): string => q(`view_${view}`);
+const stateTable = (view: string): string => q(`state_${view}`);
+const childTable = (view: string, table: string): string => q(`view_${view}_${table}`);
+
+/** The columns that a view's declaration names, derived ones last. */
+export const shownColumns = ({
+  columns,
+  derived,
+}: Pick<Projection, "columns" | "derived">): readonly (readonly [string, Column])[] => [
+  ...Object.entries(columns),
+  ...Object.entries(derived).map(([name, { column }]) => [name, column] as const),
+];
+
+/** A value as SQLite keeps it. */
+export const valueToSql = ({ type }: Column, value: JsonValue | undefined): SQLInputValue =>
+  value === null || value === undefined
+    ? null
+    : type === "json"
+      ? JSON.stringify(value)
+      : typeof value === "boolean"
+        ? Number(value)
+        : typeof value === "object"
+          ? JSON.stringify(value)
+          : value;
+
+/** A value as SQLite gives it back. */
+export function valueFromSql({ type }: Column, value: SQLOutputValue | undefined): JsonValue {
+  if (value === null || value === undefined) return null;
+  if (type === "boolean") return value === 1;
+  // Written by `valueToSql`.
+  if (type === "json") return JSON.parse(String(value)) as JsonValue;
+  return typeof value === "string" ? value : Number(value);
+}
+
+/** What an own event makes of a row: `null` where this device wrote nothing of it. */
+export type Own = "pending" | "confirmed" | "quarantined" | null;
+
+/** What is written of an entity in a view. */
+export interface Shown {
+  readonly row: FullRow;
+  /** The packed state of what the feed has brought; `null`: nothing. */
+  readonly placed: string | null;
+  /** The packed state with own events; `null`: there are none on top. */
+  readonly shown: string | null;
+  readonly waitingFor: Vector;
+  readonly lastPosition: number | null;
+  readonly lastChangedMs: number | null;
+  readonly own: Own;
+  /** Why the newest events of the entity could not be folded; `null`: they could. */
+  readonly problem: string | null;
+}
+
+/** What is known of an entity in a view. */
+export type Known = Pick<Shown, "placed" | "shown" | "lastPosition" | "lastChangedMs" | "problem">;
+
+/** A row as it stands in the table. */
+export interface StoredRow {
+  readonly n: number;
+  readonly id: string;
+  readonly row: FullRow;
+  readonly waitingFor: Vector;
+  readonly own: Own;
+  readonly problem: string | null;
+  readonly lastPosition: number | null;
+}
+
+export type ViewRows = ReturnType<typeof openViewRows>;
+
+const definitions = (columns: readonly (readonly [string, Column])[]): string =>
+  columns.map(([name, { type }]) => `${q(name)} ${SQL_TYPES[type]}, `).join("");
+
+/** Makes a view's tables anew, empty. */
+export function makeTables(db: DatabaseSync, view: Projection): void {
+  dropTables(db, view.name);
+  const { name } = view;
+  db.exec(
+    `CREATE TABLE ${rowTable(name)} (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, ${definitions(shownColumns(view))}
+       deleted INTEGER NOT NULL, conflicts INTEGER NOT NULL, waiting_for TEXT, last_position INTEGER, last_changed TEXT, _own TEXT, _problem TEXT) STRICT`,
+  );
+  db.exec(`CREATE TABLE ${stateTable(name)} (n INTEGER PRIMARY KEY, placed TEXT, shown TEXT) STRICT`);
+  for (const [table, { columns }] of Object.entries(view.tables))
+    db.exec(
+      `CREATE TABLE ${childTable(name, table)} (_n INTEGER NOT NULL, _at INTEGER NOT NULL, ${definitions(Object.entries(columns))}
+         PRIMARY KEY (_n, _at)) STRICT, WITHOUT ROWID`,
+    );
+  for (const [column, { index }] of shownColumns(view)) if (index) addIndex(db, name, [q(column)]);
+}
+
+/** Drops the tables of a view, whatever its declaration said when they were made. */
+export function dropTables(db: DatabaseSync, view: string): void {
+  const names = db
+    .prepare(
+      "SELECT name FROM sqlite_master WHERE type = 'table' AND (name = ?1 OR name = ?2 OR substr(name, 1, length(?1) + 1) = ?1 || '_')",
+    )
+    .all(`view_${view}`, `state_${view}`)
+    .map(({ name }) => String(name));
+  const others = new Set(
+    db
+      .prepare("SELECT name FROM replica_view WHERE name <> ?")
+      .all(view)
+      .map(({ name }) => `view_${name}`),
+  );
+  // `view_a_b` is the table b of the view a, unless there is a view a_b.
+  const isOthers = (table: string): boolean =>
+    [...others].some((other) => other.length > `view_${view}`.length && (table === other || table.startsWith(`${other}_`)));
+  for (const name of names) if (!isOthers(name)) db.exec(`DROP TABLE ${q(name)}`);
+}
+
+/**
+ * Makes an index of a view's rows that is not there yet. `columns`: columns in quotes, or expressions over them, each with its direction.
+ * @returns whether it is new.
+ */
+export function addIndex(db: DatabaseSync, view: string, columns: readonly string[]): boolean {
+  const name = `view_${view}: ${columns.join(", ").replaceAll('"', "")}`;
+  if (db.prepare("SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = ?").get(name) !== undefined) return false;
+  db.exec(`CREATE INDEX ${q(name)} ON ${rowTable(view)} (${columns.join(", ")})`);
+  return true;
+}
+
+const vectorIn = (value: SQLOutputValue | undefined): Vector => {
+  const found: unknown = typeof value === "string" ? JSON.parse(value) : {};
+  return (isJsonObject(found) ? found : {}) as Vector;
+};
+const OWN: readonly Own[] = ["pending", "confirmed", "quarantined"];
+
+// Long because its statements share the names of the columns.
+/** The SQL of one view's tables. `prepared` must be made anew when the tables are. */
+export function openViewRows(view: Projection, prepared: Prepared) {
+  const columns = shownColumns(view);
+  const names = [
+    "n",
+    "id",
+    ...columns.map(([name]) => name),
+    "deleted",
+    "conflicts",
+    "waiting_for",
+    "last_position",
+    "last_changed",
+    "_own",
+    "_problem",
+  ];
+  const [rows, states] = [rowTable(view.name), stateTable(view.name)];
+  const write = `INSERT INTO ${rows} (${names.map(q).join(", ")}) VALUES (${names.map(() => "?").join(", ")})
+    ON CONFLICT (n) DO UPDATE SET ${names
+      .slice(2)
+      .map((name) => `${q(name)} = excluded.${q(name)}`)
+      .join(", ")}`;
+  const children = childRows(view, prepared);
+
+  const stored = (r: Record<string, SQLOutputValue>): StoredRow => ({
+    n: Number(r.n),
+    id: String(r.id),
+    row: {
+      values: Object.fromEntries(columns.map(([name, column]) => [name, valueFromSql(column, r[name])])),
+      deleted: r.deleted === 1,
+      conflicts: Number(r.conflicts),
+      tables: children.read(Number(r.n)),
+    },
+    waitingFor: vectorIn(r.waiting_for),
+    own: OWN.find((own) => own === r._own) ?? null,
+    problem: textOrNull(r._problem),
+    lastPosition: r.last_position == null ? null : Number(r.last_position),
+  });
+
+  return {
+    view,
+    /** What is known of an entity and needed to fold its next event. */
+    known(n: number): Known | undefined {
+      const row = prepared(
+        `SELECT s.placed, s.shown, r.last_position, r.last_changed, r._problem FROM ${states} s JOIN ${rows} r ON r.n = s.n WHERE s.n = ?`,
+      ).get(n);
+      return (
+        row && {
+          placed: textOrNull(row.placed),
+          shown: textOrNull(row.shown),
+          lastPosition: row.last_position == null ? null : Number(row.last_position),
+          lastChangedMs: typeof row.last_changed === "string" ? Date.parse(row.last_changed) : null,
+          problem: textOrNull(row._problem),
+        }
+      );
+    },
+    write(n: number, id: string, { row, placed, shown, waitingFor, lastPosition, lastChangedMs, own, problem }: Shown): void {
+      const waits = JSON.stringify(waitingFor);
+      prepared(write).run(
+        n,
+        id,
+        ...columns.map(([name, column]) => valueToSql(column, row.values[name])),
+        row.deleted ? 1 : 0,
+        row.conflicts,
+        waits === "{}" ? null : waits,
+        lastPosition,
+        lastChangedMs === null ? null : new Date(lastChangedMs).toISOString(),
+        own,
+        problem,
+      );
+      prepared(
+        `INSERT INTO ${states} VALUES (?, ?, ?) ON CONFLICT (n) DO UPDATE SET placed = excluded.placed, shown = excluded.shown`,
+      ).run(n, placed, shown);
+      children.write(n, row.tables);
+    },
+    setOwn(n: number, own: Own): void {
+      prepared(`UPDATE ${rows} SET _own = ? WHERE n = ?`).run(own, n);
+    },
+    remove(n: number): void {
+      prepared(`DELETE FROM ${rows} WHERE n = ?`).run(n);
+      prepared(`DELETE FROM ${states} WHERE n = ?`).run(n);
+      children.remove(n);
+    },
+    row(n: number): StoredRow | undefined {
+      const row = prepared(`SELECT * FROM ${rows} WHERE n = ?`).get(n);
+      return row && stored(row);
+    },
+    count: (): number => Number(prepared(`SELECT count(*) AS n FROM ${rows}`).get()?.n ?? 0),
+  };
+}
+
+/** The SQL of a view's further tables. */
+function childRows(view: Projection, prepared: Prepared) {
+  const tables = Object.entries(view.tables).map(([name, { columns }]) => {
+    const named = Object.entries(columns as Columns);
+    const table = childTable(view.name, name);
+    const into = ["_n", "_at", ...named.map(([column]) => column)];
+    return {
+      name,
+      named,
+      table,
+      insert: `INSERT INTO ${table} (${into.map(q).join(", ")}) VALUES (${into.map(() => "?").join(", ")})`,
+    };
+  });
+  return {
+    write(n: number, rows: FullRow["tables"]): void {
+      for (const { name, named, table, insert } of tables) {
+        prepared(`DELETE FROM ${table} WHERE _n = ?`).run(n);
+        for (const [at, row] of (rows[name] ?? []).entries())
+          prepared(insert).run(n, at, ...named.map(([column, of]) => valueToSql(of, row[column])));
+      }
+    },
+    read: (n: number): FullRow["tables"] =>
+      Object.fromEntries(
+        tables.map(({ name, named, table }) => [
+          name,
+          prepared(`SELECT * FROM ${table} WHERE _n = ? ORDER BY _at`)
+            .all(n)
+            .map((row) => Object.fromEntries(named.map(([column, of]) => [column, valueFromSql(of, row[column])]))),
+        ]),
+      ),
+    remove(n: number): void {
+      for (const { table } of tables) prepared(`DELETE FROM ${table} WHERE _n = ?`).run(n);
+    },
+  };
+}

@@ -1,0 +1,100 @@
+/** The views that a device folds: their tables are made when they are first seen, and made and filled anew when their declaration changes, or the versions of schemas that they read with. */
+import { canonicalize } from "../../core/index.ts";
+import type { Gate, Pins } from "../../gate/index.ts";
+import { entityViews, type Projection, shapeDigest, type View } from "../../merge/engine.ts";
+import type { Store } from "../store.ts";
+import type { OpenView } from "./entities.ts";
+import { preparer } from "./prepared.ts";
+import type { ReplicaRows, ViewRow } from "./rows.ts";
+import { dropTables, makeTables, openViewRows } from "./view-rows.ts";
+
+export interface Views {
+  all(): readonly OpenView[];
+  of(type: string): readonly OpenView[];
+  named(name: string): OpenView | undefined;
+  /** Opens all views, inside the caller's transaction; returns those whose rows must be folded again. */
+  open(): readonly OpenView[];
+  /** Notes by which declarations the hub folds. Returns whether that is news. */
+  compare(shapes: Readonly<Record<string, string>>): boolean;
+}
+
+/** Entities of views that count or compare more than a device holds are not folded on it. */
+const foldedHere = (views: readonly View[]): readonly Projection[] => entityViews(views).filter(({ hubOnly }) => !hubOnly);
+
+/** The versions that a view reads its events in: the newest that the device knows. */
+function readersOf(gate: Pick<Gate, "pins" | "store">, { eventTypes }: Projection): Pins {
+  const pins = gate.pins();
+  const feeds = (subject: string): boolean =>
+    gate.store.versions(subject).some(({ annotations }) => annotations.events.some((type) => eventTypes.has(type)));
+  return Object.fromEntries(Object.entries(pins).filter(([subject]) => feeds(subject)));
+}
+
+export function openViews(
+  { store, rows, gate }: { readonly store: Store; readonly rows: ReplicaRows; readonly gate: Pick<Gate, "pins" | "store"> },
+  views: readonly View[],
+): Views {
+  const folded = foldedHere(views);
+  let open: readonly OpenView[] = [];
+  let byType = new Map<string, OpenView[]>();
+  const set = (all: readonly OpenView[]): void => {
+    open = all;
+    byType = Map.groupBy(all, ({ view }) => view.entity) as Map<string, OpenView[]>;
+  };
+  return {
+    all: () => open,
+    of: (type) => byType.get(type) ?? [],
+    named: (name) => open.find(({ view }) => view.name === name),
+    open() {
+      const before = new Map(rows.views().map((row) => [row.name, row]));
+      for (const name of before.keys())
+        if (!folded.some((view) => view.name === name)) {
+          dropTables(store.db, name);
+          rows.removeView(name);
+        }
+      const anew: OpenView[] = [];
+      const all = folded.map((view): OpenView => {
+        const known = before.get(view.name);
+        const readers = readersOf(gate, view);
+        const now: ViewRow = {
+          name: view.name,
+          shape: shapeDigest(view),
+          readers: canonicalize(readers),
+          isOlder: known?.isOlder ?? false,
+        };
+        const isSame = known !== undefined && known.shape === now.shape && known.readers === now.readers;
+        if (!isSame) {
+          makeTables(store.db, view);
+          rows.setView(now);
+        }
+        const there = isSame ? open.find((each) => each.view === view) : undefined;
+        const opened = there ?? {
+          view,
+          readers,
+          shape: now.shape,
+          isOlder: now.isOlder,
+          rows: openViewRows(view, preparer(store.db)),
+        };
+        if (!isSame) anew.push(opened);
+        return opened;
+      });
+      set(all);
+      return anew;
+    },
+    compare(shapes) {
+      let isNews = false;
+      set(
+        open.map((each) => {
+          const theirs = shapes[each.view.name];
+          // Pages name the shapes of what they bring.
+          if (theirs === undefined) return each;
+          const isOlder = theirs !== each.shape;
+          if (isOlder === each.isOlder) return each;
+          isNews = true;
+          rows.setView({ name: each.view.name, shape: each.shape, readers: canonicalize(each.readers), isOlder });
+          return { ...each, isOlder };
+        }),
+      );
+      return isNews;
+    },
+  };
+}
