@@ -12,6 +12,11 @@ const MAX_ASKED = 32;
 
 export interface DoorViews {
   readonly fits: Fits;
+  /**
+   * The views as they are live: those that were declared when all that is declared was last built, and all that is built was declared. A file that somebody is just editing changes nothing here.
+   * `null`: that has not been so since this process began.
+   */
+  live(): readonly View[] | null;
   /** What became of quarantined events, as far as the database can tell. */
   readonly settled: Settled;
   close(): Promise<void>;
@@ -39,6 +44,7 @@ export async function followViews({
   let check = fitsViews(declared ?? [], gate.read);
   let standing = "";
   let unchecked: readonly string[] = [];
+  let whole: readonly View[] | null = null;
   let db: Db | null = null;
 
   const look = async (): Promise<void> => {
@@ -53,6 +59,7 @@ export async function followViews({
       const views = (declared ?? []).filter((view) => isBuiltAs(view, live));
       const before = unchecked.join();
       unchecked = (declared ?? []).filter((view) => !views.includes(view)).map(({ name }) => name);
+      if (unchecked.length === 0 && views.length === live.size) whole = views;
       if (!isNews && unchecked.join() === before) return;
       check = fitsViews(views, gate.read);
       say({ event: "door-views", checked: views.length, unchecked });
@@ -74,6 +81,7 @@ export async function followViews({
 
   return {
     fits: (head, data) => check(head, data),
+    live: () => whole,
     settled: settledIn(() => db),
     async close() {
       clearInterval(timer);

@@ -9,6 +9,7 @@ import { type AnchorKeeper, keepAnchor } from "./anchor.ts";
 import { anchorLocation, anchorMemory } from "./anchor-location.ts";
 import type { Command } from "./args.ts";
 import { NATS_OPTIONS, streamSettings, useNatsFiles } from "./broker.ts";
+import { openPulls } from "./door-pulls.ts";
 import { followViews } from "./door-views.ts";
 import { FOLDER_OPTIONS, foldersOf, loadViews } from "./folders.ts";
 import { viewParts } from "./health.ts";
@@ -90,6 +91,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
     if (added.length > 0) say({ event: "schemas-registered", schemas: added });
     const unannounce = keepAnnounced(registry, say);
     const views = await followViews({ folders, postgresUrl, gate, say });
+    const pulls = openPulls({ postgresUrl, log, gate, views: views.live, say });
     const health = viewParts(postgresUrl, log);
     const ring = await hubRing(dir);
     // Before any batch is taken: a log that was set back must not go on as if nothing had happened.
@@ -113,6 +115,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
       registry,
       fits: views.fits,
       settled: views.settled,
+      pulls,
       also: (keeper) => [registrySurface(registry, authorizeBy(keeper))],
       keys: ring,
       requireKeys: flag("require-keys"),
@@ -130,6 +133,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
       registry.close();
       await running.close();
       await anchor?.close();
+      await pulls.close();
       await views.close();
       await health.close();
       await log.close();

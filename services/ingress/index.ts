@@ -156,8 +156,8 @@ interface Trust {
   readonly seal: ReturnType<typeof seal>;
   /** Signs this hub's notes on a run; `null`: it has no key. */
   readonly note: (written: readonly Appendable[], logId: IncarnationId | null) => Noted | null;
-  /** Signs a text in the hub's name; `null`: it has no key. */
-  readonly sign: (text: string) => Signature | null;
+  /** How a text is signed in the hub's name at present; `null`: it has no key. */
+  readonly signing: () => ((text: string) => Signature) | null;
   /** Whether a message in the hub's name has its signature. */
   readonly isOwn: (message: Reply) => boolean;
 }
@@ -179,7 +179,7 @@ async function openTrust(options: IngressOptions, say: (event: Record<string, un
     vouch: vouch({ book, ring, keeper, requireKeys }),
     seal: seal(ring),
     note: (written, logId) => signNotes(ring.state().signer, logId, written),
-    sign: (text) => ring.state().signer?.sign(text) ?? null,
+    signing: () => ring.state().signer?.sign ?? null,
     isOwn: (message) => isSealed(ring.state(), message),
   };
 }

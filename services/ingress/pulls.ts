@@ -38,7 +38,7 @@ export interface Puller {
   /** The door carries no more, whatever is asked for. */
   readonly maxBytes: number;
   /** Signs a text in the hub's name; `null`: the hub has no key. */
-  readonly sign: (text: string) => Signature | null;
+  readonly sign: ((text: string) => Signature) | null;
 }
 
 /** What makes the pages, behind the door. The door has found out who asks; what is asked for is handed on as it came. */
@@ -83,12 +83,13 @@ export function pullAnswers({
   pulls,
   vouch,
   standing,
-  sign,
+  signing,
 }: {
   readonly pulls: Pulls | null;
   readonly vouch: Pick<Vouch, "pull">;
   readonly standing: Pick<Standing, "logId" | "incarnation">;
-  readonly sign: Puller["sign"];
+  /** How the hub signs at present. */
+  readonly signing: () => Puller["sign"];
 }): PullDoor {
   const turn = turns(PULL_BOUNDS);
   const page = async ({ asks: { request, raw }, atMs: nowMs, maxBytes }: PullQuestion): Promise<Uint8Array> => {
@@ -102,7 +103,7 @@ export function pullAnswers({
       );
     const { org, site } = partsOf(`${request.device}.x`);
     const frame = await pulls.page(raw, {
-      ...{ org, site, device: request.device, hub, incarnation: life.id, nowMs, maxBytes, sign },
+      ...{ org, site, device: request.device, hub, incarnation: life.id, nowMs, maxBytes, sign: signing() },
     });
     if (frame.length > maxBytes) throw pageTooLarge(frame.length, maxBytes);
     return frame;

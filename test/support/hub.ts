@@ -2,6 +2,7 @@ import { chmodSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Client } from "pg";
 import { registrySurface } from "../../services/api/index.ts";
+import { type DoorPulls, openPulls } from "../../services/cli/door-pulls.ts";
 import { settledIn } from "../../services/cli/door-views.ts";
 import { OWN_SUBJECTS } from "../../services/cli/program.ts";
 import { loadProjections } from "../../services/cli/projections.ts";
@@ -78,6 +79,7 @@ export interface TestHub {
  * `schemas`: a folder to register at the start; then the hub's gate is over its registry, and `hub.registry` is there. `views`: beside the project's own.
  * `isNarrow`: the door looks at what the views' columns can hold, as a hub's door does; without it, the fold meets what they cannot.
  * `announces`: what is registered becomes events, as at a hub that was started by command.
+ * `servesPulls`: its doors answer pulls from PostgreSQL, for the views that it folds.
  * `isStoreHere`: the event store runs in this process, which spares the start of one; for tests that neither kill it nor block this process.
  */
 export async function openTestHub({
@@ -86,12 +88,14 @@ export async function openTestHub({
   isNarrow = false,
   isStoreHere = false,
   announces = false,
+  servesPulls = false,
 }: {
   readonly schemas?: string;
   readonly views?: readonly View[];
   readonly isNarrow?: boolean;
   readonly isStoreHere?: boolean;
   readonly announces?: boolean;
+  readonly servesPulls?: boolean;
 } = {}): Promise<TestHub> {
   const dir = newDir("hub");
   // As root, PostgreSQL runs as another user, who must reach its folder.
@@ -116,6 +120,9 @@ export async function openTestHub({
   const fields: Field[] = [];
   const ingresses: Ingress[] = [];
   const projectors: Projector[] = [];
+  const pulls: DoorPulls | null = servesPulls
+    ? openPulls({ postgresUrl: backends.postgres.url, log, gate: hubGate, views: () => projections, say })
+    : null;
   const begin = async (requireKeys = false): Promise<Ingress> => {
     const ingress = await startIngress({
       org: "relief",
@@ -130,6 +137,7 @@ export async function openTestHub({
         : {}),
       requireKeys,
       settled: settledIn(() => hub?.db ?? null),
+      ...(pulls === null ? {} : { pulls }),
       listen: { host: "127.0.0.1", port: 0 },
       say,
     });
@@ -205,6 +213,7 @@ export async function openTestHub({
       for (const field of fields) field.close();
       await Promise.all(projectors.map((projector) => projector.close()));
       await Promise.all(ingresses.map((ingress) => ingress.close()));
+      await pulls?.close();
       await made.db.end();
       registry?.close();
       await log.close();
