@@ -36,7 +36,8 @@ export interface Device {
   write(event: NewEvent): Appendable;
 }
 
-export function openDevice(site: string): Device {
+/** `clock`: the wall clock at each event, by its seq; left out, an event a millisecond. */
+export function openDevice(site: string, clock = (seq: number): number => BEGAN_MS + seq): Device {
   const origin = originId({ org: "bench", site, device: "t1", epoch: "bench" });
   const seen = new Map<string, Vector>();
   let prev: Hash = GENESIS;
@@ -46,7 +47,7 @@ export function openDevice(site: string): Device {
     write({ type, entity, data, actor }) {
       const { subject, version } = gate.subjectFor(type)!;
       const name = `${entity.type}/${entity.id}`;
-      const wallMs = BEGAN_MS + seq;
+      const wallMs = clock(seq);
       const body = {
         type,
         origin,

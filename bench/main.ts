@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild] [--only-fair] [--only-hello] [--hello-gb N] [--bad-link]`: what each stretch of the way does, beside what the bare servers do with the same
+ * `npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild] [--only-fair] [--only-hello] [--hello-gb N] [--only-down] [--bad-link]`: what each stretch of the way does, beside what the bare servers do with the same
  * events in the same run. Every server and worker is a process of its own on this machine, as a hub runs them.
  */
 import { mkdirSync, rmSync } from "node:fs";
@@ -22,6 +22,7 @@ import { connectAs } from "../test/support/broker.ts";
 import { benchBadLink } from "./bad-link.ts";
 import { bareViews } from "./bare.ts";
 import { fillLog } from "./device.ts";
+import { benchDown } from "./down.ts";
 import { benchFair } from "./fair.ts";
 import { benchFold } from "./fold.ts";
 import { benchGate } from "./gate.ts";
@@ -54,6 +55,8 @@ const OPTIONS = {
     "only-fair": { type: "boolean" },
     /** Hellos on a long origin alone. */
     "only-hello": { type: "boolean" },
+    /** The bytes of an event on its way down alone: no server is started. */
+    "only-down": { type: "boolean" },
     /** How long that origin is, in GB; with 2 it takes some minutes. */
     "hello-gb": { type: "string", default: "0.2" },
     /** The sync over a bad link alone: it takes minutes, whatever the machine. */
@@ -61,7 +64,7 @@ const OPTIONS = {
   },
 } as const;
 const USAGE =
-  "npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild | --only-fair | --only-hello [--hello-gb N] | --bad-link]";
+  "npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild | --only-fair | --only-hello [--hello-gb N] | --only-down | --bad-link]";
 
 function fail(problem: string): never {
   process.stderr.write(`bench: ${problem}\nUse: ${USAGE}\n`);
@@ -382,6 +385,10 @@ async function run(number: number): Promise<void> {
     step("sync over a bad link");
     return withHub(`${number}-bad-link`, overBadLink);
   }
+  if (values["only-down"]) {
+    step("pages of a hundred events");
+    return benchDown(note);
+  }
   if (values["only-hello"]) {
     step(`hellos on an origin of ${HELLO_GB} GB`);
     return withHub(`${number}-hello`, hellos);
@@ -394,6 +401,7 @@ async function run(number: number): Promise<void> {
   if (!values["only-rebuild"]) {
     step("gate and fold");
     benchGate(note);
+    benchDown(note);
     await benchFold(note);
     await withHub(`${number}`, (bench) => wholeWay(bench, step));
     for (const percent of CONTESTED_PERCENT) {

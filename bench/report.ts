@@ -33,6 +33,8 @@ const ROWS: readonly (readonly [name: string, unit: string, ceiling?: string])[]
   ["single-event-p50", "ms"],
   ["single-event-p99", "ms"],
   ["wire-bytes-per-event", "bytes"],
+  ["down-bytes-per-event", "bytes"],
+  ["down-bytes-per-event-people", "bytes"],
   ["fair-sync-p99", "×"],
   ["fair-sync-p99-gaps", "×"],
   ["fair-sync-p99-large", "×"],

@@ -10,7 +10,7 @@ import type { Transport } from "../../services/field/way.ts";
 import { scopesOf } from "../../services/merge/engine.ts";
 import { newDir } from "../support/home.ts";
 import { number, ORG, openTestHub, registration, type TestHub } from "../support/hub.ts";
-import { reading } from "../support/pages.ts";
+import { reading } from "../support/page-of.ts";
 import { WAIT_MS } from "../support/patience.ts";
 import { eventually } from "../support/temp.ts";
 
