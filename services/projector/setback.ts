@@ -20,6 +20,7 @@ import {
   foldedIncarnations,
   furthest,
   incarnationOf,
+  inTransaction,
   lastAudited,
   lastOfOrigins,
   noteIncarnation,
@@ -216,7 +217,10 @@ async function newLife({ db, log }: KeepUpDeps, folded: Position | null): Promis
 /** Sets shards back where no folded event is lost but the log ends before the position that it had been read to: new events may stand before that position. */
 async function positionsBack({ db, say }: KeepUpDeps): Promise<void> {
   const to = (await lastAudited(db, null, null))?.position ?? null;
-  if ((await setPositionsBack(db, to)) === 0) return;
-  await clearFeedBeyond(db, to);
-  say({ event: "positions-set-back", to: to?.toString() ?? null });
+  const shards = await inTransaction(db, async () => {
+    const moved = await setPositionsBack(db, to);
+    if (moved > 0) await clearFeedBeyond(db, to);
+    return moved;
+  });
+  if (shards > 0) say({ event: "positions-set-back", to: to?.toString() ?? null });
 }

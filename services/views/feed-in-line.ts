@@ -26,12 +26,14 @@ const MOVES_AT_ONCE = 5_000;
 export async function isFeedInLine(db: Db, views: readonly View[]): Promise<boolean> {
   const made = await scopesMade(db);
   const homes = scopedViews(views);
-  return (
-    made.has(OTHERS) && made.size === homes.size + 1 && [...homes].every(([type, home]) => made.get(type) === columnsOf(home))
-  );
+  const isMade = ([type, home]: [string, Projection]): boolean => made.get(type)?.columns === columnsOf(home);
+  return made.has(OTHERS) && made.size === homes.size + 1 && [...homes].every(isMade);
 }
 
-/** Brings the feed in line. `views`: all that are declared; `rebuilt`: those whose rows may have changed otherwise than by events. Returns how many entities were in another bucket, or in none. */
+/**
+ * Brings the feed in line. `views`: all that are declared; `rebuilt`: those whose rows may have changed otherwise than by events. A process that does not declare the live view by which lines were made
+ * leaves them as they are. Returns how many entities were in another bucket, or in none.
+ */
 export async function bringFeedInLine(
   db: Db,
   views: readonly View[],
@@ -39,24 +41,31 @@ export async function bringFeedInLine(
 ): Promise<number> {
   const made = await scopesMade(db);
   const live = await generationsOf(db, "live");
-  const homes = [...scopedViews(views).values()];
-  const gone = [...made.keys()].filter((type) => type !== OTHERS && !homes.some(({ entity }) => entity === type));
-  const due = homes.filter(
-    (home) => isBuiltAs(home, live) && (rebuilt.has(home.name) || made.get(home.entity) !== columnsOf(home)),
+  const isOthers = (type: string): boolean => {
+    const by = made.get(type)?.view ?? "";
+    return live.has(by) && !views.some(({ name }) => name === by);
+  };
+  const homes = scopedViews(views);
+  const gone = [...made.keys()].filter((type) => type !== OTHERS && !homes.has(type) && !isOthers(type));
+  const due = [...homes.values()].filter(
+    (home) =>
+      isBuiltAs(home, live) &&
+      !isOthers(home.entity) &&
+      (rebuilt.has(home.name) || made.get(home.entity)?.columns !== columnsOf(home)),
   );
   if (due.length + gone.length === 0 && made.has(OTHERS)) return 0;
   await lockFeed(db);
   let entities = 0;
   for (const home of due) {
-    const before = made.get(home.entity);
+    const before = made.get(home.entity)?.columns;
     entities += await bringHome(db, { home, isNew: before === undefined, isSame: before === columnsOf(home), positions });
-    await noteScope(db, home.entity, columnsOf(home));
+    await noteScope(db, home.entity, { view: home.name, columns: columnsOf(home) });
   }
   for (const type of gone) entities += await letGo(db, type, positions);
   if (!made.has(OTHERS)) {
     await enterQuarantined(db);
     await takeCaseNotes(db);
-    await noteScope(db, OTHERS, "[]");
+    await noteScope(db, OTHERS, { view: "", columns: "[]" });
   }
   return entities;
 }
@@ -79,18 +88,25 @@ export async function clearFeedBeyond(db: Db, to: Position | null): Promise<void
 
 const columnsOf = ({ scopeBy }: Projection): string => JSON.stringify(scopeBy ?? []);
 
-/** The scope columns that the lines of each entity type were made for, as JSON. */
-async function scopesMade(db: Db): Promise<Map<string, string>> {
-  const { rows } = await db.query<{ type: string; columns: string }>(
-    "SELECT entity_type AS type, columns::text AS columns FROM tributary.feed_scope",
-  );
-  return new Map(rows.map(({ type, columns }) => [type, columns]));
+/** By which view lines were made, and for which scope columns, as JSON. */
+interface Made {
+  readonly view: string;
+  readonly columns: string;
 }
 
-async function noteScope(db: Db, type: string, columns: string): Promise<void> {
+/** How the lines of each entity type were made. */
+async function scopesMade(db: Db): Promise<Map<string, Made>> {
+  const { rows } = await db.query<Made & { type: string }>(
+    "SELECT entity_type AS type, view, columns::text AS columns FROM tributary.feed_scope",
+  );
+  return new Map(rows.map(({ type, ...made }) => [type, made]));
+}
+
+async function noteScope(db: Db, type: string, { view, columns }: Made): Promise<void> {
   await db.query(
-    "INSERT INTO tributary.feed_scope (entity_type, columns) VALUES ($1, $2) ON CONFLICT (entity_type) DO UPDATE SET columns = excluded.columns",
-    [type, columns],
+    `INSERT INTO tributary.feed_scope (entity_type, view, columns) VALUES ($1, $2, $3)
+     ON CONFLICT (entity_type) DO UPDATE SET view = excluded.view, columns = excluded.columns`,
+    [type, view, columns],
   );
 }
 

@@ -129,6 +129,7 @@ TABLE tributary.feed_note COLUMN "position" bigint NOT NULL
 TABLE tributary.feed_note COLUMN seq bigint NOT NULL
 TABLE tributary.feed_scope COLUMN columns json NOT NULL
 TABLE tributary.feed_scope COLUMN entity_type text NOT NULL
+TABLE tributary.feed_scope COLUMN view text NOT NULL
 TABLE tributary.fork_case COLUMN about json NOT NULL
 TABLE tributary.fork_case COLUMN device text NOT NULL
 TABLE tributary.fork_case COLUMN id text NOT NULL

@@ -47,9 +47,10 @@ CREATE TABLE tributary.feed_note (
   seq bigint NOT NULL
 );
 
--- For which scope columns the lines of an entity type were made. A type that is not here has none yet, as in a database of an earlier version.
+-- By which view, and for which scope columns, the lines of an entity type were made. A type that is not here has none yet, as in a database of an earlier version.
 CREATE TABLE tributary.feed_scope (
   entity_type text PRIMARY KEY,
+  view text NOT NULL,
   columns json NOT NULL
 );
 
