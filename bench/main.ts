@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild] [--only-fair] [--only-hello] [--hello-gb N] [--only-down] [--bad-link]`: what each stretch of the way does, beside what the bare servers do with the same
+ * `npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild] [--only-fair] [--only-hello] [--hello-gb N] [--only-down] [--only-pulls] [--bad-link]`: what each stretch of the way does, beside what the bare servers do with the same
  * events in the same run. Every server and worker is a process of its own on this machine, as a hub runs them.
  */
 import { mkdirSync, rmSync } from "node:fs";
@@ -29,6 +29,7 @@ import { benchGate } from "./gate.ts";
 import { benchHello } from "./hello.ts";
 import { benchEmmett, installPeer, type PeerEvent, type PeerFigures } from "./peers/emmett.ts";
 import { checkpointReaches, foldedBy, rebuildView, startProjector, stopProjector } from "./projectors.ts";
+import { benchChanges, benchIdle } from "./pulls.ts";
 import { report } from "./report.ts";
 import { CONTESTED_PERCENT, contestedWork, eventsOf, openSite, peopleOf } from "./workload.ts";
 
@@ -59,12 +60,14 @@ const OPTIONS = {
     "only-down": { type: "boolean" },
     /** How long that origin is, in GB; with 2 it takes some minutes. */
     "hello-gb": { type: "string", default: "0.2" },
+    /** Pulls alone. */
+    "only-pulls": { type: "boolean" },
     /** The sync over a bad link alone: it takes minutes, whatever the machine. */
     "bad-link": { type: "boolean" },
   },
 } as const;
 const USAGE =
-  "npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild | --only-fair | --only-hello [--hello-gb N] | --only-down | --bad-link]";
+  "npm run bench [-- --json] [--runs N] [--events N] [--rebuild-events N] [--no-peers] [--only-rebuild | --only-fair | --only-hello [--hello-gb N] | --only-down | --only-pulls | --bad-link]";
 
 function fail(problem: string): never {
   process.stderr.write(`bench: ${problem}\nUse: ${USAGE}\n`);
@@ -379,6 +382,9 @@ async function overBadLink({ hub, dir }: Bench): Promise<void> {
 const hellos = ({ hub, dir, log }: Bench): Promise<void> =>
   benchHello({ hub, log, gigabytes: HELLO_GB }, (site) => tokenFor(dir, site), note);
 
+const pulls = ({ hub, dir, db, log }: Bench): Promise<void> =>
+  benchChanges({ dir, db, log, views, postgresUrl: hub.state.postgresUrl, events: EVENTS }, note);
+
 async function run(number: number): Promise<void> {
   const step = (what: string): void => progress(`run ${number} of ${RUNS}: ${what}`);
   if (values["bad-link"]) {
@@ -393,11 +399,17 @@ async function run(number: number): Promise<void> {
     step(`hellos on an origin of ${HELLO_GB} GB`);
     return withHub(`${number}-hello`, hellos);
   }
-  if (!values["only-rebuild"]) {
+  if (!values["only-rebuild"] && !values["only-pulls"]) {
     step("a good site beside a bad one");
     await withHub(`${number}-fair`, fair);
   }
   if (values["only-fair"]) return;
+  if (!values["only-rebuild"]) {
+    step("pulls");
+    await benchIdle(note);
+    await withHub(`${number}-pulls`, pulls);
+    if (values["only-pulls"]) return;
+  }
   if (!values["only-rebuild"]) {
     step("gate and fold");
     benchGate(note);
@@ -413,7 +425,7 @@ async function run(number: number): Promise<void> {
   await withHub(`${number}-rebuild`, rebuilds);
 }
 
-await loadProjections(PROJECTIONS_DIR);
+const views = await loadProjections(PROJECTIONS_DIR);
 for (let number = 1; number <= RUNS; number++) await run(number);
 report(figures, RUNS, values.json === true);
 process.exit(0);

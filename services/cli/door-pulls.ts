@@ -2,7 +2,7 @@ import { z } from "zod";
 import { isTributaryError, type JsonObject, TributaryError } from "../core/index.ts";
 import { sha256Hex, zstd } from "../core/node.ts";
 import { openPostgresFeed, type PostgresFeed, type Server, serve } from "../exchange/index.ts";
-import { encodePage, type PullRequest, pageText, pullRequestSchema } from "../exchange/protocol/index.ts";
+import { encodePage, type Page, type PullRequest, pageText, pullRequestSchema } from "../exchange/protocol/index.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Puller, Pulls } from "../ingress/index.ts";
 import type { Log } from "../log/index.ts";
@@ -58,7 +58,7 @@ export function openPulls({ postgresUrl, log, gate, views, say }: DoorPullsOptio
     const holder = { kind: "site", org, site, roles: [] } as const;
     const page = await current().answer(request, { holder, device, hub, incarnation, nowMs });
     return encodePage(page, {
-      compression: zstd,
+      compression: isEmpty(page) ? null : zstd,
       sha256: sha256Hex,
       ...(sign === null ? {} : { sign: (digest) => sign(pageText(request.nonce, digest)) }),
     });
@@ -89,6 +89,10 @@ export function openPulls({ postgresUrl, log, gate, views, say }: DoorPullsOptio
     close: async () => serving?.feed.close(),
   };
 }
+
+/** Whether a page only says that nothing has changed: a hundred bytes, which packing would not make fewer. */
+const isEmpty = ({ holding, ends, withdrawn, sections }: Page): boolean =>
+  holding === null && ends === null && withdrawn.length === 0 && sections.length === 0;
 
 const smaller = (request: PullRequest): PullRequest => ({
   ...request,

@@ -4,6 +4,8 @@ import { MAX_PAGE_EVENTS } from "./protocol/index.ts";
 const MAX_QUESTIONS = 1_000;
 /** What a single line or entity may weigh that comes alone in a page, whatever size of page is asked for. */
 const LONE_BYTES = 1_000_000;
+/** The same as a multiple of what was asked for: a way that carries little must get on, too. */
+const LONE_TIMES = 4;
 
 /** What a page still has room for. Bytes are counted by the lengths of texts, before packing. */
 export interface Room {
@@ -23,7 +25,7 @@ export interface Room {
 
 export function roomFor({ maxEvents, maxBytes }: { readonly maxEvents: number; readonly maxBytes: number }): Room {
   let [events, bytes, questions, isEmpty] = [maxEvents, maxBytes, MAX_QUESTIONS, true];
-  const loneBytes = Math.max(maxBytes, LONE_BYTES);
+  const loneBytes = Math.max(maxBytes, Math.min(LONE_BYTES, LONE_TIMES * maxBytes));
   return {
     get events() {
       return events;

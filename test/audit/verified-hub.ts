@@ -20,6 +20,7 @@ import { dayOf, handout, random } from "../support/books.ts";
 import { number, openTestHub, registration, type TestHub, update } from "../support/hub.ts";
 import { change, oldWriter, person } from "../support/oldlog.ts";
 import { startStore } from "../support/servers.ts";
+import { eventually } from "../support/temp.ts";
 
 export const SEED = Number(process.env.TRIBUTARY_TEST_SEED ?? Date.now() % 100_000);
 export const PERSON = number(900);
@@ -101,6 +102,8 @@ export async function rewritten<T>(change: (files: DatabaseSync) => void, work: 
     what(files);
     files.close();
     store = await startStore(hub.dir, port);
+    // Whoever asked while it was away has left the client waiting before it connects again.
+    await eventually("an answer of the store", async () => (await hub.log.end()) !== null);
   };
   await withFiles((files) => {
     files.exec("CREATE TABLE kept_event AS SELECT * FROM event; CREATE TABLE kept_stream AS SELECT * FROM stream");

@@ -1,4 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { headers, type NatsConnection } from "nats";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from "vitest";
 import { revokeDevice } from "../../services/cli/hub-keys.ts";
@@ -457,6 +459,32 @@ it("a login at the broker that may not pull is told so, and may send and ask all
   });
   expect(await link.ask({ any: "question" }, () => true)).toEqual({ said: "hello" });
 });
+
+it.each([
+  [413, "too large", { code: "batch-too-large", hint: "Ask for fewer buckets at a time." }],
+  [502, "<html>no gateway</html>", { code: "backend-unreachable", message: expect.stringContaining("the pull was not taken") }],
+  [302, "", { code: "hub-unproven", message: expect.stringContaining("does not answer as this device's hub would") }],
+  [
+    403,
+    '{"code":"revoked","detail":"somebody says so"}',
+    { code: "hub-unproven", message: expect.stringContaining("somebody says so") },
+  ],
+  [200, '{"kind":"refusal","code":"revoked"}', { code: "hub-unproven" }],
+])(
+  "what something on the way answers a pull with, status %i and %j, is not taken for the hub's word",
+  async (status, body, expected) => {
+    const server = createServer((request, response) => {
+      request.resume();
+      request.on("end", () => response.writeHead(status).end(body));
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    onTestFinished(() => void server.close());
+    const field = door.field("on-the-way", `s${status}`);
+    pinHub(field.store, [publicKeySchema.parse(door.key)]);
+    const link = await transport(field, `http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    await expect(link.pull(QUESTION)).rejects.toMatchObject(expected);
+  },
+);
 
 it("a page over HTTP says what it is", async () => {
   const field = await device("typed");

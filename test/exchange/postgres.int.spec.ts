@@ -1,4 +1,8 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { inputOf } from "../../services/cli/args.ts";
+import { replicaList } from "../../services/cli/commands-replica.ts";
+import { hubOrg } from "../../services/cli/config.ts";
+import { writeState } from "../../services/cli/state.ts";
 import {
   type Appendable,
   bucketIdOf,
@@ -19,7 +23,7 @@ import { chainHash } from "../../services/core/node.ts";
 import { replicas } from "../../services/desk/index.ts";
 import { type EventRef, openPostgresFeed, type PostgresFeed } from "../../services/exchange/index.ts";
 import { unpackState } from "../../services/merge/engine.ts";
-import { number, openTestHub, registration, SCHEMAS, type TestHub, update } from "../support/hub.ts";
+import { number, ORG, openTestHub, registration, SCHEMAS, stateOf, type TestHub, update } from "../support/hub.ts";
 import { newOrigin } from "../support/log-runs.ts";
 import { HEAD } from "../support/ranges.ts";
 import { eventually } from "../support/temp.ts";
@@ -238,6 +242,34 @@ describe("a replica that was told to delete entities", () => {
     expect(Object.values((await replicas(hub, 30))[0]!.owes[0]!.where)).toEqual(["Kampala"]);
     expect(await replicas(hub, 32)).toEqual([]);
     await expect(replicas(hub, -1)).rejects.toMatchObject({ code: "usage" });
+  });
+
+  it("is told by `tributary replica list`, in words and as JSON", async () => {
+    hubOrg(hub.dir, ORG);
+    writeState(hub.dir, stateOf(hub.backends));
+    let text = "";
+    const write = vi.spyOn(process.stdout, "write").mockImplementation((chunk) => {
+      text += String(chunk);
+      return true;
+    });
+    const run = async (...args: string[]): Promise<string> => {
+      text = "";
+      expect(await replicaList.run(inputOf(replicaList, [...args, "--data", hub.dir]))).toBe(0);
+      return text;
+    };
+    try {
+      expect(await run("--unconfirmed", "30")).toMatch(/relief\.kampala\.t2 +3 of beneficiary, district Kampala +\d{4}-/);
+      expect(await run()).toMatch(/relief\.kampala\.t1 +nothing/);
+      expect(await run("--unconfirmed", "99")).toBe("No device has owed a purge for 99 days or more.\n");
+      expect(JSON.parse(await run("--json"))).toMatchObject({
+        replicas: [
+          { device: T1, owes: [], purges: 3 },
+          { device: T2, owes: [{ where: { district: "Kampala" } }, { entities: null }] },
+        ],
+      });
+    } finally {
+      write.mockRestore();
+    }
   });
 });
 

@@ -107,8 +107,11 @@ describe("a replica that pulls", () => {
     expect(told).not.toContain("+254700000000");
     const owed = [{ device: TABLET, bucket: KAMPALA, seal: 2, entityIds: [personNo(1)] }];
     expect(hub.feed.debts).toEqual(owed);
-    for (const server of [serve(hub.store, { views: hub.views }), serve(hub.store, { views: hub.views })])
+    const { store, calls } = counted(hub.store);
+    const server = serve(store, { views: hub.views });
+    for (let i = 0; i < 3; i++)
       await server.answer(requestOf(TABLET, { buckets: { [KAMPALA]: { kind: "follow", at } } }), askerOf(hub, TABLET));
+    expect(calls.filter((name) => name === "owes")).toHaveLength(1);
     expect(hub.feed.debts).toEqual(owed);
   });
 
@@ -361,6 +364,21 @@ describe("a replica of states only", () => {
         .some(({ sections }) => sections.some((each) => each.kind === "members" && each.gone.includes(personNo(2)))),
     ).toBe(true);
     expect(hub.feed.debts.map(({ entityIds }) => entityIds)).toEqual([[personNo(2)]]);
+  });
+
+  it("gets events all the same where another policy gives them, with the first priority of the two", async () => {
+    const hub = await hubWith(
+      districtPolicy("states", "everyone", ["Kampala"], { statesOnly: true, priority: 2 }),
+      districtPolicy("events", { orgs: ["relief"] }, ["Kampala"], { priority: 4 }),
+    );
+    await hub.device("nairobi").write(registered(personNo(1), "Kampala"));
+    await hub.seal();
+    const holdingOf = async (device: string) =>
+      (await serve(hub.store, { views: hub.views }).answer(requestOf(device), askerOf(hub, device))).holding!.buckets.find(
+        ({ bucket }) => bucket === KAMPALA,
+      );
+    expect(await holdingOf(TABLET)).toMatchObject({ statesOnly: false, priority: 2 });
+    expect(await holdingOf("shelter.kampala.t1")).toMatchObject({ statesOnly: true, priority: 2 });
   });
 
   it("is not shown the state of somebody who has moved away, before that is sealed", async () => {

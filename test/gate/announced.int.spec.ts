@@ -56,7 +56,7 @@ async function asTool(method: string, path: string, body?: object): Promise<{ re
   return { status: answer.status, body: await answer.json() };
 }
 
-describe("a schema that a tool registers at a hub (I38)", () => {
+describe("a schema that a tool registers at a hub (I39)", () => {
   it("is an event of the hub's own in its log when the tool has its answer, and a row of the view that everybody may hold", async () => {
     const { text } = visit("place");
     expect(await asTool("POST", "/subjects/visit/versions", { schemaType: "JSON", schema: text })).toMatchObject({ status: 200 });

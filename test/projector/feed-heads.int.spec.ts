@@ -95,7 +95,7 @@ async function eventOf(ref: EventName): Promise<{ readonly hash: Hash }> {
   return (await known.get(name)!)[0]!;
 }
 
-describe("the heads of buckets", () => {
+describe("the heads of buckets (I38)", () => {
   it("are what a reader of their lines comes to, though several projectors fold and seal at the same time", async () => {
     const other = await hub.startProjector(hub.projections);
     try {

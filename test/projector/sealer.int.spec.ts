@@ -107,7 +107,7 @@ async function expectProven(bucket = KAMPALA): Promise<void> {
   expect(await rangeOf(db, id, "")).toEqual({ count: entities.size, fingerprint: fingerprintOf(entities) });
 }
 
-describe("sealing", () => {
+describe("sealing (I38)", () => {
   it("gives each bucket a head that whoever reads its lines computes too, whatever moves", async () => {
     const next = random(20261128);
     const below = (n: number): number => Math.floor(next() * n);
@@ -224,7 +224,7 @@ async function expectWrittenDown(): Promise<void> {
   for (const { bucket, seal, head } of await headsAfter(db, 0)) expect(written.get(seal)).toMatchObject([{ [bucket]: head }]);
 }
 
-describe("a sealer that ends", () => {
+describe("a sealer that ends (I38)", () => {
   it("between the fact and the database leaves a number that nobody saw; the next seal takes another", async () => {
     await feed.place(placed(1, "K-1", "Kampala"));
     await feed.fold(1);

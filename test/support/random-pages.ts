@@ -81,6 +81,8 @@ const told = fc.record({
   ),
   seen: fc.dictionary(origin, fc.nat(100), { maxKeys: 3 }),
   data,
+  /** Whether its data says what its head says already. */
+  isEcho: fc.boolean(),
   isOwn: fc.oneof({ weight: 4, arbitrary: fc.constant(false) }, fc.constant(true)),
   position,
   recordedAtMs: wallMs,
@@ -101,7 +103,7 @@ type Told = typeof told extends fc.Arbitrary<infer T> ? T : never;
 /** A chain of events of one origin, from some seq on. */
 function chainOf(of: OriginId, first: number, before: Hash, events: readonly Told[]): PagedEvent[] {
   let prev = first === 0 ? GENESIS : before;
-  return events.map(({ head: given, seen, data: said, isOwn, clips: clipped, ...rest }, i): PagedEvent => {
+  return events.map(({ head: given, seen, data: own, isEcho, isOwn, clips: clipped, ...rest }, i): PagedEvent => {
     const seq = (first + i) as Seq;
     const basis = Object.fromEntries(
       Object.entries(seen)
@@ -109,6 +111,8 @@ function chainOf(of: OriginId, first: number, before: Hash, events: readonly Tol
         .filter(([, n]) => Number(n) >= 0),
     );
     const head: Omit<EventBody, "data"> = { ...given, origin: of, seq, org: "relief", basis };
+    const day = given.occurredAt.slice(0, 10);
+    const said = isEcho ? canonicalize({ id: given.entity.id, day, signs: "=", at: "@", list: [day] }) : own;
     const hashed = chainHash(prev, eventText(head, said));
     const event = {
       ...rest,
