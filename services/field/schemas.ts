@@ -21,7 +21,7 @@ export interface FieldSchemas extends SchemaStore {
   /** Keeps the schemas that the hub has sent. Returns how many versions are new here. */
   learn(news: readonly SchemaNews[]): number;
   /**
-   * Keeps what events of a hub's registry say (`schema.registered`), later ones instead of earlier ones: a replica hands over those of a page before it reads what is written with them.
+   * Keeps what events of a hub's registry say (`schema.registered`), later ones instead of earlier ones: a pull hands over those of a page before it is read, since other events of it may be written with them.
    * Returns how many versions are new here, or say something else than before. Events of other types, and of origins that speak for no hub, say nothing. The caller has them from a
    * page that its own hub has signed.
    */

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { verify } from "../../services/audit/index.ts";
-import { type LogEntry, OPEN_ENTITIES, type OriginId, publicKeySchema } from "../../services/core/index.ts";
+import { bucketIdOf, type LogEntry, OPEN_ENTITIES, type OriginId, publicKeySchema } from "../../services/core/index.ts";
 import type { Registry, SchemaText } from "../../services/gate/index.ts";
 import { openRegistry } from "../../services/gate/node.ts";
 import { issueToken, keyring, SCOPE_APPEND, SCOPE_ENROL, SCOPE_SCHEMAS } from "../../services/http/index.ts";
@@ -56,7 +56,7 @@ async function asTool(method: string, path: string, body?: object): Promise<{ re
   return { status: answer.status, body: await answer.json() };
 }
 
-describe("a schema that a tool registers at a hub", () => {
+describe("a schema that a tool registers at a hub (I39)", () => {
   it("is an event of the hub's own in its log when the tool has its answer, and a row of the view that everybody may hold", async () => {
     const { text } = visit("place");
     expect(await asTool("POST", "/subjects/visit/versions", { schemaType: "JSON", schema: text })).toMatchObject({ status: 200 });
@@ -73,6 +73,15 @@ describe("a schema that a tool registers at a hub", () => {
     expect(await row("visit")).toMatchObject({ versions: 2, hidden: [1] });
     const scopes = scopesOf(hub.projections);
     expect(OPEN_ENTITIES.map((type) => scopes.get(type))).toEqual([[], []]);
+    // Its bucket's feed has a line for each of these events, in their order.
+    const bucket = bucketIdOf({ entityType: "schema", values: [] });
+    const lines = await hub.db.query<{ kind: string; seq: number }>(
+      "SELECT kind, seq::int FROM tributary.feed WHERE bucket = $1 AND entity_id = 'visit' ORDER BY position, ordinal",
+      [bucket],
+    );
+    const ofVisit = (await events()).filter(({ head }) => head.entity.id === "visit").map(({ head }) => head.seq);
+    expect(lines.rows).toEqual(ofVisit.map((seq, i) => ({ kind: i === 0 ? "enter" : "event", seq })));
+    expect(ofVisit).toHaveLength(3);
   });
 
   it("stands in the log beside all that was registered when the hub started, and an auditor finds nothing wrong with either", async () => {

@@ -74,7 +74,7 @@ const isChained = (): boolean =>
     }),
   );
 
-describe("what a hub registers", () => {
+describe("what a hub registers (I39)", () => {
   it("becomes an event of the hub's own, the forms of such events first, each in a form that its gate lets through", async () => {
     const silent = await process("relief", { isSilent: true });
     await silent.register("visit", visit(), by);

@@ -14,6 +14,7 @@ import type { SyncProgress } from "../push/pass.ts";
 import type { FieldSchemas } from "../schemas.ts";
 import type { Store } from "../store.ts";
 import type { Transport } from "../way.ts";
+import { schemasTold } from "./told.ts";
 import type { Refused, Replica, Taken } from "./types.ts";
 
 /** What is wanted of a page, before anything is known of the link, and at least. */
@@ -178,7 +179,7 @@ async function exchanged(
   } finally {
     tally.receivedBytes += transport.receivedBytes - before;
   }
-  if (schemas !== null) tally.schemasLearnt += schemas.learn(page.schemas);
+  if (schemas !== null) tally.schemasLearnt += schemas.learn(page.schemas) + schemas.learnEvents(schemasTold(page));
   const taken = replica.take(page);
   size.carried();
   tally.pages++;
