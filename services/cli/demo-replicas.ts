@@ -33,6 +33,11 @@ const DEVICE = "tablet-2";
 const HOUSEHOLD = { type: "beneficiary", id: "NBO-200001" } as const;
 const GIVEN_NAME = "Nyakim";
 const PHONE = "+256770200001";
+/** Its size after the newborn that Kampala writes down. */
+const NEWBORN_SIZE = 5;
+/** How long what one tablet sends may take to come to another: it is folded and sealed first. */
+const COMES_TIMEOUT_MS = 30_000;
+const SYNC_PAUSE_MS = 200;
 
 /** What the chapter of the replicas found. */
 export interface ReplicaFacts {
@@ -90,7 +95,7 @@ export async function tellReplicas(stage: Stage, deps: ReplicaDeps): Promise<Rep
       await sync();
       const people = field.query("beneficiaries").length;
       out.line(
-        `   ${office.title}: ${people} people, ${kilobytes(down.bytes)}. That is ${Math.round(down.bytes / Math.max(1, down.events))} bytes for each event, with all that is needed to check and fold it.`,
+        `   ${office.title}: ${people} people, the policies and the hub's forms, in ${kilobytes(down.bytes)}: ${down.events} events, with all that is needed to check and fold them.`,
       );
     }
     step(out, "A household moves, and the tablets follow it");
@@ -173,7 +178,7 @@ async function arrives({ out }: Stage, { db }: ReplicaDeps, kampala: Player, nai
     actor: nairobi.office.actor,
   });
   await nairobi.sync();
-  await kampala.sync();
+  await syncUntil(kampala, () => rowIn(kampala) !== null);
   const shown = rowOf(kampala);
   out.line(
     `   26 May: Nairobi registers the household ${HOUSEHOLD.id}, which goes to Makindye. Kampala's tablet pulls, and the network goes. It shows the household all the same: ${told(shown)}.`,
@@ -182,14 +187,14 @@ async function arrives({ out }: Stage, { db }: ReplicaDeps, kampala: Player, nai
   await kampala.field.append({
     type: "beneficiary.updated",
     entity: HOUSEHOLD,
-    data: { household_size: 5 },
+    data: { household_size: NEWBORN_SIZE },
     actor: kampala.office.actor,
   });
   const pending = rowOf(kampala);
   out.line(
     `   27 May: Kampala writes down a newborn, still without a network. Its tablet shows ${said(pending.household_size)} at once, marked as ${said(pending.own)}, and what it writes builds on what Nairobi wrote.`,
   );
-  await kampala.sync();
+  await syncUntil(kampala, () => rowIn(kampala)?.own === "confirmed");
   const confirmed = rowOf(kampala);
   const conflicts = Number((await rows(db, { view: "beneficiaries", id: HOUSEHOLD.id, page: { limit: 1 } })).rows[0]?.conflicts);
   out.line(
@@ -207,11 +212,13 @@ async function leaves({ out }: Stage, deps: ReplicaDeps, kampala: Player, nairob
     data: { district: "Kamukunji", village: "Eastleigh North" },
     actor: kampala.office.actor,
   });
-  const { pulled } = await kampala.sync();
-  // The first sync hands over the move. What comes of it is there once the hub has folded and sealed it.
-  const left = pulled?.purged.entities === 0 ? (await kampala.sync()).pulled : pulled;
-  await nairobi.sync();
-  const gone = rowIn(kampala) === null && left?.purged.entities === 1;
+  let purged = 0;
+  await syncUntil(kampala, ({ pulled }) => {
+    purged += pulled?.purged.entities ?? 0;
+    return rowIn(kampala) === null;
+  });
+  await syncUntil(nairobi, () => rowIn(nairobi)?.household_size === NEWBORN_SIZE);
+  const gone = rowIn(kampala) === null && purged === 1;
   const after = rowOf(nairobi);
   out.line(
     `   29 May: Kampala notes that the household has gone back to Kamukunji, and syncs. ${gone ? "Its tablet may not hold it any more: it deletes the household, overwrites its bytes, and confirms the purge to the hub." : "Its tablet did NOT delete it."}`,
@@ -219,6 +226,12 @@ async function leaves({ out }: Stage, deps: ReplicaDeps, kampala: Player, nairob
   out.line(`   Nairobi's tablet pulls, and shows it with what Kampala wrote: ${told(after)}.`);
   await deps.projected();
   return after;
+}
+
+/** Syncs again until something has come, or long enough. */
+async function syncUntil({ sync }: Player, hasCome: (result: SyncResult) => boolean): Promise<void> {
+  for (const until = Date.now() + COMES_TIMEOUT_MS; !hasCome(await sync()) && Date.now() < until; )
+    await new Promise((resolve) => setTimeout(resolve, SYNC_PAUSE_MS));
 }
 
 const told = (row: JsonObject): string =>

@@ -1,4 +1,4 @@
-import { TributaryError } from "../core/index.ts";
+import { seq as seqOf, TributaryError } from "../core/index.ts";
 import { type FieldEvent, openField } from "../field/index.ts";
 import { createGate } from "../gate/index.ts";
 import { openLog } from "../log/index.ts";
@@ -39,12 +39,14 @@ export async function reconcileField(file: string, data: string | undefined, out
       const head = await log.head(origin as never);
       const inLog = head === null ? 0 : head.through + 1;
       let comparisons = 0;
+      // Events whose content was purged are not among them, so an event's number in the list is not its seq.
       const agrees = async (at: number): Promise<boolean> => {
         comparisons++;
-        if (at >= inLog) return false;
+        const mine = events[at];
+        if (mine === undefined || mine.seq >= inLog) return false;
         let hash: string | null = null;
-        for await (const entry of log.readOrigin(origin as never, { from: at as never, maxCount: 1 })) hash = entry.head.hash;
-        return hash === events[at]!.hash;
+        for await (const entry of log.readOrigin(origin as never, { from: seqOf(mine.seq), maxCount: 1 })) hash = entry.head.hash;
+        return hash === mine.hash;
       };
       let differsAt: number | null = null;
       if (events.length > 0 && !(await agrees(events.length - 1))) {
@@ -54,7 +56,7 @@ export async function reconcileField(file: string, data: string | undefined, out
           if (await agrees(middle)) low = middle + 1;
           else high = middle;
         }
-        differsAt = low;
+        differsAt = events[low]?.seq ?? null;
       }
       reports.push({ origin, confirmed: events.length, inLog, comparisons, differsAt });
     }
