@@ -1,6 +1,7 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { copyFileSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { covers } from "../../services/core/index.ts";
 import { carve } from "../../services/field/carve.ts";
@@ -156,6 +157,20 @@ describe("a device whose outbox holds what cannot be sent", () => {
   });
 });
 
+/** The numbers of the pages that hold events, in their order. */
+function eventPages(path: string): readonly number[] {
+  const bytes = readFileSync(path);
+  const pages = Array.from({ length: Math.floor(bytes.length / 4096) }, (_, i) => i + 1);
+  return pages.filter((page) => bytes.subarray((page - 1) * 4096, page * 4096).includes('{"type":"'));
+}
+
+function rootAnd(path: string, some: readonly number[]): readonly number[] {
+  const [db, pages] = [new DatabaseSync(path, { readOnly: true }), eventPages(path)];
+  const root = Number(db.prepare("SELECT rootpage FROM sqlite_master WHERE name = 'event'").get()?.rootpage);
+  db.close();
+  return [root, ...some.map((at) => pages[at]!)];
+}
+
 describe("tributary field salvage", () => {
   /** The command, as a person runs it. */
   const command = (db: string, out: string): { code: number | null; words: string; lines: Record<string, unknown>[] } => {
@@ -213,8 +228,9 @@ describe("tributary field salvage", () => {
   it.each([
     ["whose first page is gone", (path: string) => spoilPage(path, 1)],
     ["whose header is overwritten", (path: string) => spoilPage(path, 1, 100)],
-    ["that was cut short", (path: string) => truncateSync(path, 4096 * 20 + 100)],
-    ["with three pages overwritten", (path: string) => [9, 14, 23].forEach((page) => void spoilPage(path, page))],
+    ["that was cut short", (path: string) => truncateSync(path, 4096 * eventPages(path)[22]! + 100)],
+    // The root, by which SQLite finds the others, is among them.
+    ["with three pages overwritten", (path: string) => rootAnd(path, [8, 17]).forEach((page) => void spoilPage(path, page))],
     // Nothing of the events themselves is lost: all are found.
     [
       "whose inner pages are overwritten",
