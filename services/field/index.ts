@@ -214,6 +214,7 @@ function schemasOf(store: Store, dir: string): FieldSchemas {
 }
 
 export type { CellHabit, DayOrder, DecimalMark } from "../gate/index.ts";
+export type { Author, Decision, Reason, RegisterStory, Sibling, Step } from "../merge/engine.ts";
 export type { EnrolResult } from "./enrol.ts";
 export type { Follower, FollowOptions } from "./follow.ts";
 export { type FailedRow, type ImportOptions, type ImportResult, type Misfit, PROBLEM_COLUMN } from "./import/options.ts";
@@ -221,8 +222,10 @@ export { fieldLog, type LoggedEvent, type PulledEvent, pulledLog } from "./log.t
 export type { AsideNote } from "./move.ts";
 export type { Appended, AppendOptions, NewEvent } from "./outbox.ts";
 export type { PushOptions, RejectedNote, SyncProgress } from "./push/pass.ts";
+export type { OwnState } from "./replica/event-rows.ts";
 export type { PullOptions, PullResult } from "./replica/pull.ts";
-export type { Comparison, Condition, Order, Query, ReplicaRow, RowFacts } from "./replica/query.ts";
+export type { Comparison, Condition, Order, Query, ReplicaRow, RowFacts, Scalar } from "./replica/query.ts";
+export type { Phase } from "./replica/rows.ts";
 export type { EntityEvent, Explained, OpenConflict } from "./replica/stories.ts";
 export type { BucketStatus, HistoryEvent, Refused, Replica, Taken, ViewStatus } from "./replica/types.ts";
 export type { OriginRow } from "./rows.ts";

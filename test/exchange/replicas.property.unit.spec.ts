@@ -2,7 +2,8 @@ import { rmSync } from "node:fs";
 import { afterAll, expect, it } from "vitest";
 import { newDir } from "../support/home.ts";
 import { SEED } from "../support/random.ts";
-import { type Counts, NOTHING, simulate } from "../support/simulation.ts";
+import { simulate } from "../support/simulation.ts";
+import { type Counts, NOTHING } from "../support/simulation-world.ts";
 
 const IS_QUICK = process.env.TRIBUTARY_TEST_QUICK === "1";
 const SEEDS = IS_QUICK ? 30 : 300;

@@ -1,35 +1,17 @@
-/**
- * A hub in memory and devices with their real databases, over a network that loses messages and answers; drawn from a seed. People write, households move between districts, policies come and go,
- * the hub's projector lags, its tables are lost, devices have wrong clocks and end in the middle of a transaction. At the end all is quiet, and what must hold is looked at.
- */
-import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { isDeepStrictEqual } from "node:util";
 import beneficiaries from "../../projections/beneficiaries.ts";
 import policies from "../../projections/policies.ts";
-import {
-  type Bucket,
-  bucketIdOf,
-  coversBucket,
-  type EntityRef,
-  grantsOf,
-  isTributaryError,
-  type JsonObject,
-  OPEN_ENTITIES,
-  policySchema,
-  QUARANTINE_ENTITY,
-  TributaryError,
-} from "../../services/core/index.ts";
+import { type EntityRef, isTributaryError, type JsonObject, TributaryError } from "../../services/core/index.ts";
 import { sha256Hex, zstd } from "../../services/core/node.ts";
-import { type Server, serve } from "../../services/exchange/index.ts";
-import { encodePage, PURGED } from "../../services/exchange/protocol/index.ts";
+import { serve } from "../../services/exchange/index.ts";
+import { encodePage } from "../../services/exchange/protocol/index.ts";
 import { type Field, openField } from "../../services/field/index.ts";
 import { openOutbox } from "../../services/field/outbox.ts";
 import { emptyTally } from "../../services/field/push/pass.ts";
 import { emptyPull, inTurns } from "../../services/field/replica/pull.ts";
 import { syncOver } from "../../services/field/sync.ts";
 import type { Transport } from "../../services/field/way.ts";
-import { type Columns, entityViews, type Projection, scopesOf } from "../../services/merge/engine.ts";
+import type { Columns, Projection } from "../../services/merge/engine.ts";
 import {
   boolean,
   date,
@@ -44,11 +26,12 @@ import {
   set,
   text,
 } from "../../services/merge/index.ts";
-import { entityName } from "../../services/views/index.ts";
-import { type MemoryHub, openMemoryHub } from "./memory-hub.ts";
+import { openMemoryHub } from "./memory-hub.ts";
 import { type Mishap, memoryTransport } from "./memory-push.ts";
 import { askerOf, requestOf } from "./memory-replica.ts";
 import { type Chooser, chooser } from "./random.ts";
+import { problemsIn } from "./simulation-checks.ts";
+import { type Counts, type Device, type Found, NOTHING, type World } from "./simulation-world.ts";
 
 const DISTRICTS = ["Kamukunji", "Makindye", "Rubaga", "Rejaf"] as const;
 const SITES = ["kampala", "nairobi", "juba"] as const;
@@ -99,61 +82,7 @@ const byDistrictAndSex = defineProjection({
 const FIRST: readonly Projection[] = [beneficiaries, contested, policies];
 const SECOND: readonly Projection[] = [byDistrictAndSex, contested, policies];
 
-export interface Found {
-  readonly seed: number;
-  /** What does not hold, in words; empty: all does. */
-  readonly problems: readonly string[];
-  readonly counts: Counts;
-}
-
-/** How much happened, so that a test can see that its seeds reach everything. */
-export interface Counts {
-  written: number;
-  moved: number;
-  synced: number;
-  lost: number;
-  crashed: number;
-  quarantined: number;
-  released: number;
-  policies: number;
-  rescoped: number;
-  tablesLost: number;
-  purges: number;
-  rows: number;
-}
-export const NOTHING: Counts = {
-  ...{ written: 0, moved: 0, synced: 0, lost: 0, crashed: 0, quarantined: 0, released: 0 },
-  ...{ policies: 0, rescoped: 0, tablesLost: 0, purges: 0, rows: 0 },
-};
-
 class Crash extends Error {}
-
-interface Device {
-  readonly site: string;
-  readonly path: string;
-  /** How far its clock is off. */
-  readonly offMs: number;
-  field: Field;
-  views: readonly Projection[];
-  /** Entities that it wrote about. */
-  readonly wrote: Set<string>;
-}
-
-interface World {
-  readonly choose: Chooser;
-  readonly hub: MemoryHub;
-  readonly devices: Device[];
-  readonly dir: string;
-  readonly counts: Counts;
-  server: Server;
-  views: readonly Projection[];
-  nowMs: number;
-  /** Texts that stand in the data of one household only, by its id. */
-  readonly marks: Map<string, Set<string>>;
-  /** Names of the events that people were told are durable: `origin/seq`. */
-  readonly durable: string[];
-  households: number;
-}
 
 /** Plays a seed to its end. */
 export async function simulate(seed: number, dir: string): Promise<Found> {
@@ -438,115 +367,4 @@ async function beQuiet(world: World): Promise<void> {
   }
   await world.hub.seal();
   for (const device of world.devices) await sync(world, device, false);
-}
-
-/** What must hold, and does not. */
-async function problemsIn(world: World): Promise<string[]> {
-  const problems: string[] = [];
-  problems.push(...lostOrTwice(world));
-  const known = (await world.hub.store.policies()).map((policy) => policySchema.parse(policy));
-  const scopes = scopesOf(world.hub.views);
-  for (const device of world.devices) {
-    const grants = grantsOf(known, { kind: "site", org: "relief", site: device.site, roles: [] });
-    const may = (bucket: Bucket): boolean =>
-      OPEN_ENTITIES.includes(bucket.entityType) ||
-      (bucket.entityType === QUARANTINE_ENTITY && bucket.values[0] === `relief.${device.site}`) ||
-      grants.some((grant) => grant.direction !== "up" && coversBucket(grant, bucket, scopes.get(bucket.entityType) ?? []));
-    problems.push(...differing(world, device, may), ...beyondScope(world, device, may));
-  }
-  problems.push(...unconfirmed(world));
-  return problems;
-}
-
-/** Every event that people were told is durable is in the log, once. */
-function lostOrTwice({ hub, durable }: World): string[] {
-  const times = new Map<string, number>();
-  for (const { head } of hub.log.entries)
-    times.set(`${head.origin}/${head.seq}`, (times.get(`${head.origin}/${head.seq}`) ?? 0) + 1);
-  return durable.filter((name) => times.get(name) !== 1).map((name) => `${name} is in the log ${times.get(name) ?? 0} times`);
-}
-
-/** Whether the device holds exactly the buckets that it may hold, and shows each as the hub does. */
-function differing(world: World, { site, field }: Device, may: (bucket: Bucket) => boolean): string[] {
-  const { hub, counts } = world;
-  const { name } = field.store;
-  const who = `${site}.${name.device}`;
-  const replica = field.replica;
-  if (replica === null) return [`${who} has no replica`];
-  const problems: string[] = [];
-  const held = new Map(replica.buckets().map((bucket) => [bucket.bucket, bucket]));
-  for (const { bucket, entityType, values, isCurrent } of held.values()) {
-    if (!may({ entityType, values })) problems.push(`${who} holds ${entityType} ${values.join(", ")}, which it may not`);
-    if (!isCurrent) problems.push(`${who} is behind with ${entityType} ${values.join(", ")}`);
-    if (bucketIdOf({ entityType, values }) !== bucket) problems.push(`${who}: a bucket of another name`);
-  }
-  for (const view of entityViews(hub.views)) {
-    for (const [id, bucket] of hub.bucketsOf(view.entity)) {
-      if (!may(bucket) || view.hubOnly) continue;
-      const rows = hub.rows(view.name, id);
-      if (rows.length === 0) continue;
-      counts.rows += rows.length;
-      if (!held.has(id)) problems.push(`${who} lacks ${view.entity} ${bucket.values.join(", ")}`);
-      else if (replica.rowsHash(view.name, id) !== hub.rowsHash(view.name, id))
-        problems.push(
-          `${who} shows other rows of ${view.name} in ${bucket.values.join(", ")} than the hub: ${difference(hub, field, view, id)}`,
-        );
-    }
-  }
-  return problems;
-}
-
-/** Which rows differ, for whoever plays the seed again. */
-function difference(hub: MemoryHub, { replica }: Field, { name }: Projection, bucket: Parameters<MemoryHub["rows"]>[1]): string {
-  const mine = replica?.rowHashes(name, bucket) ?? new Map<string, string>();
-  const theirs = hub.rows(name, bucket);
-  const lacks = theirs.filter(({ id }) => !mine.has(id)).map(({ id }) => id);
-  const more = [...mine.keys()].filter((id) => !theirs.some((row) => row.id === id));
-  const other = theirs.filter(({ id, row }) => {
-    const shown = replica?.row(name, id);
-    return shown !== null && shown !== undefined && !isDeepStrictEqual(shown, row);
-  });
-  return `lacks ${lacks.join(", ") || "none"}, has ${more.join(", ") || "none"} more, ${other.length} of ${theirs.length} to compare`;
-}
-
-/** Whether texts of households that the device may not hold stand in its files. What it wrote itself and never held may. */
-function beyondScope(world: World, { field, path, wrote, site }: Device, may: (bucket: Bucket) => boolean): string[] {
-  const { hub, marks } = world;
-  const allowed = new Set<string>();
-  for (const [id, bucket] of hub.bucketsOf("beneficiary"))
-    if (may(bucket)) for (const row of hub.rows("beneficiaries", id)) allowed.add(row.id);
-  for (const id of heldBack(world, site)) allowed.add(id);
-  const content = [path, `${path}-wal`].flatMap((file) => (existsSync(file) ? [readFileSync(file)] : []));
-  return [...marks].flatMap(([id, texts]) =>
-    allowed.has(id) || wrote.has(id)
-      ? []
-      : [...texts]
-          .filter((text) => content.some((bytes) => bytes.includes(text)))
-          .map((text) => `${text} stands in the files of ${site}.${field.store.name.device}, which may not hold ${id}`),
-  );
-}
-
-/** The households of quarantined events of a site, which its devices may hold until these are settled. */
-function heldBack({ hub }: World, site: string): string[] {
-  const mine = bucketIdOf({ entityType: QUARANTINE_ENTITY, values: [`relief.${site}`] });
-  return hub.log.entries.flatMap(({ head }) =>
-    hub.feed.placed.get(entityName(QUARANTINE_ENTITY, `${head.origin}/${head.seq}`)) === mine ? [head.entity.id] : [],
-  );
-}
-
-/** What a device was told to delete is confirmed by an event of it. */
-function unconfirmed({ hub, counts }: World): string[] {
-  const purges = hub.log.entries.flatMap(({ head, content }) =>
-    head.type === PURGED && content.kind === "accepted" ? [{ device: head.entity.id, ...content.data }] : [],
-  ) as { device: string; bucket?: string; seal?: number }[];
-  counts.purges += purges.length;
-  return hub.feed.debts
-    .filter(
-      ({ device, bucket, seal }) =>
-        !purges.some((each) => each.device === device && each.bucket === bucket && Number(each.seal) >= seal),
-    )
-    .map(
-      ({ device, bucket, seal, entityIds }) =>
-        `${device} has not confirmed a purge of ${bucket} at ${seal}: ${entityIds?.join(", ") ?? "all"}`,
-    );
 }

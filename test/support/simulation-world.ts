@@ -1,0 +1,60 @@
+/** What a simulated run knows: its hub, its devices, what they wrote, and how much happened. */
+import type { Server } from "../../services/exchange/index.ts";
+import type { Field } from "../../services/field/index.ts";
+import type { Projection } from "../../services/merge/engine.ts";
+import type { MemoryHub } from "./memory-hub.ts";
+import type { Chooser } from "./random.ts";
+
+export interface Found {
+  readonly seed: number;
+  /** What does not hold, in words; empty: all does. */
+  readonly problems: readonly string[];
+  readonly counts: Counts;
+}
+
+/** How much happened, so that a test can see that its seeds reach everything. */
+export interface Counts {
+  written: number;
+  moved: number;
+  synced: number;
+  lost: number;
+  crashed: number;
+  quarantined: number;
+  released: number;
+  policies: number;
+  rescoped: number;
+  tablesLost: number;
+  purges: number;
+  rows: number;
+}
+export const NOTHING: Counts = {
+  ...{ written: 0, moved: 0, synced: 0, lost: 0, crashed: 0, quarantined: 0, released: 0 },
+  ...{ policies: 0, rescoped: 0, tablesLost: 0, purges: 0, rows: 0 },
+};
+
+export interface Device {
+  readonly site: string;
+  readonly path: string;
+  /** How far its clock is off. */
+  readonly offMs: number;
+  field: Field;
+  views: readonly Projection[];
+  /** Entities that it wrote about. */
+  readonly wrote: Set<string>;
+}
+
+export interface World {
+  readonly choose: Chooser;
+  readonly hub: MemoryHub;
+  readonly devices: Device[];
+  readonly dir: string;
+  readonly counts: Counts;
+  server: Server;
+  views: readonly Projection[];
+  nowMs: number;
+  /** Texts that stand in the data of one household only, by its id. */
+  readonly marks: Map<string, Set<string>>;
+  /** Names of the events that people were told are durable: `origin/seq`. */
+  readonly durable: string[];
+  households: number;
+}
