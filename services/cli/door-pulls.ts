@@ -3,7 +3,7 @@ import { isTributaryError, type JsonObject, TributaryError } from "../core/index
 import { sha256Hex, zstd } from "../core/node.ts";
 import { openPostgresFeed, type PostgresFeed, type Server, serve } from "../exchange/index.ts";
 import { encodePage, type Page, type PullRequest, pageText, pullRequestSchema } from "../exchange/protocol/index.ts";
-import type { Gate } from "../gate/index.ts";
+import type { Gate, Pins } from "../gate/index.ts";
 import type { Puller, Pulls } from "../ingress/index.ts";
 import type { Log } from "../log/index.ts";
 import type { View } from "../merge/engine.ts";
@@ -18,6 +18,8 @@ export interface DoorPullsOptions {
   readonly gate: Pick<Gate, "store">;
   /** The views as they are live; `null`: that is not known yet. */
   readonly views: () => readonly View[] | null;
+  /** The versions in which the live views read events, by view. */
+  readonly readers?: () => Readonly<Record<string, Pins>>;
   readonly say: (event: Record<string, unknown>) => void;
 }
 
@@ -35,7 +37,7 @@ const LEAST_BYTES = 1_000;
  * Makes pages of what the hub's PostgreSQL holds, for the views that are live. While it is not known which these are, pulls are refused: by the buckets of other
  * views, replicas would delete what they may hold. When other views are swapped in, serving begins anew.
  */
-export function openPulls({ postgresUrl, log, gate, views, say }: DoorPullsOptions): DoorPulls {
+export function openPulls({ postgresUrl, log, gate, views, readers = () => ({}), say }: DoorPullsOptions): DoorPulls {
   let serving: Serving | null = null;
   const current = (): Server => {
     const live = views();
@@ -48,7 +50,11 @@ export function openPulls({ postgresUrl, log, gate, views, say }: DoorPullsOptio
     if (serving?.views !== live) {
       const before = serving;
       const feed = openPostgresFeed({ postgresUrl, views: live, entryAt: (origin, seq) => log.at(origin, seq) });
-      serving = { views: live, feed, server: serve(feed, { views: live, schemas: () => gate.store, say }) };
+      serving = {
+        views: live,
+        feed,
+        server: serve(feed, { views: live, schemas: () => gate.store, readers: () => olderThanNewest(gate, readers()), say }),
+      };
       void before?.feed.close();
     }
     return serving.server;
@@ -103,3 +109,12 @@ const smaller = (request: PullRequest): PullRequest => ({
 /** A driver's words name addresses and users. They go into the hub's log, and the asker is told that it is the hub. */
 const unreadable = (error: unknown): TributaryError =>
   new TributaryError("backend-failed", "the hub's views cannot be read now", "Pull again in a few seconds.", { cause: error });
+
+/** Of the versions in which views read, those that are older than the newest. */
+function olderThanNewest({ store }: Pick<Gate, "store">, readers: Readonly<Record<string, Pins>>): Record<string, Pins> {
+  const older = Object.entries(readers).map(([view, pins]): [string, Pins] => [
+    view,
+    Object.fromEntries(Object.entries(pins).filter(([subject, version]) => version < store.versions(subject).length)),
+  ]);
+  return Object.fromEntries(older.filter(([, pins]) => Object.keys(pins).length > 0));
+}

@@ -1,5 +1,5 @@
 import { messageOf } from "../core/index.ts";
-import type { Fits, Gate } from "../gate/index.ts";
+import type { Fits, Gate, Pins } from "../gate/index.ts";
 import type { Settled } from "../ingress/index.ts";
 import { fitsViews, type View } from "../merge/engine.ts";
 import { connectViews, type Db, generationsOf, isBuiltAs, settledEvents } from "../views/index.ts";
@@ -17,6 +17,8 @@ export interface DoorViews {
    * `null`: that has not been so since this process began.
    */
   live(): readonly View[] | null;
+  /** The versions in which the live views read events, by view. */
+  readers(): Readonly<Record<string, Pins>>;
   /** What became of quarantined events, as far as the database can tell. */
   readonly settled: Settled;
   close(): Promise<void>;
@@ -45,12 +47,14 @@ export async function followViews({
   let standing = "";
   let unchecked: readonly string[] = [];
   let whole: readonly View[] | null = null;
+  let readers: Readonly<Record<string, Pins>> = {};
   let db: Db | null = null;
 
   const look = async (): Promise<void> => {
     try {
       db ??= await connectViews(postgresUrl, "tributary-door");
       const live = await generationsOf(db, "live");
+      readers = Object.fromEntries([...live].flatMap(([name, of]) => (of.readers === null ? [] : [[name, of.readers]])));
       const now = JSON.stringify([...live].map(([name, { shape }]) => [name, shape]).sort());
       const isNews = now !== standing;
       if ((!isNews && unchecked.length === 0) || live.size === 0) return;
@@ -82,6 +86,7 @@ export async function followViews({
   return {
     fits: (head, data) => check(head, data),
     live: () => whole,
+    readers: () => readers,
     settled: settledIn(() => db),
     async close() {
       clearInterval(timer);

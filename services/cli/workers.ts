@@ -91,7 +91,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
     if (added.length > 0) say({ event: "schemas-registered", schemas: added });
     const unannounce = keepAnnounced(registry, say);
     const views = await followViews({ folders, postgresUrl, gate, say });
-    const pulls = openPulls({ postgresUrl, log, gate, views: views.live, say });
+    const pulls = openPulls({ postgresUrl, log, gate, views: views.live, readers: views.readers, say });
     const health = viewParts(postgresUrl, log);
     const ring = await hubRing(dir);
     // Before any batch is taken: a log that was set back must not go on as if nothing had happened.

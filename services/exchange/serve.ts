@@ -22,6 +22,8 @@ export interface ServeDeps {
   readonly views: readonly View[];
   /** The schemas that the hub has. Without them, pages bring none. */
   readonly schemas?: () => SchemaStore;
+  /** The versions in which views read events, where these are older than the newest; by view and subject. Default: all read in the newest. */
+  readonly readers?: () => Readonly<Record<string, Readonly<Record<string, number>>>>;
   readonly say?: (event: Record<string, unknown>) => void;
 }
 
@@ -49,7 +51,7 @@ const WITHDRAWN_BYTES = 120;
 
 type Parts = Pick<Page, "withdrawn" | "sections" | "more"> & { readonly known: Known; readonly held: Held };
 
-export function serve(store: FeedStore, { views, schemas, say }: ServeDeps): Server {
+export function serve(store: FeedStore, { views, schemas, readers = () => ({}), say }: ServeDeps): Server {
   const memory = memoryOf(store);
   const held = holdings(scopesOf(views), say);
   const homes = scopedViews(views);
@@ -97,7 +99,7 @@ export function serve(store: FeedStore, { views, schemas, say }: ServeDeps): Ser
         holding: isNews ? holding : null,
         ends: request.summary === undefined || isSame ? null : parts.held.ends(parts.known),
         withdrawn: parts.withdrawn,
-        shapes: isNews || parts.sections.length > 0 ? shapesFor(views, holding.buckets) : {},
+        ...(isNews || parts.sections.length > 0 ? declaredAs(views, holding.buckets, readers()) : { shapes: {} }),
         schemas: schemas === undefined ? [] : schemaNews(schemas(), request.schemas, parts.sections),
         sections: parts.sections,
         more: parts.more,
@@ -196,6 +198,17 @@ async function withdraw(
     withdrawn.push({ bucket, why });
   }
   return { withdrawn, isAll: true };
+}
+
+/** How the views are declared and read that a replica folds of what it may hold. */
+function declaredAs(
+  views: readonly View[],
+  buckets: readonly HeldBucket[],
+  readers: NonNullable<Page["readers"]>,
+): Pick<Page, "shapes" | "readers"> {
+  const shapes = shapesFor(views, buckets);
+  const older = Object.entries(readers).filter(([view]) => Object.hasOwn(shapes, view));
+  return { shapes, ...(older.length === 0 ? {} : { readers: Object.fromEntries(older) }) };
 }
 
 /** The digests of the views that a replica folds of what it may hold. */

@@ -5,6 +5,7 @@ import { type BucketId, bucketIdOf, type ScopeValue } from "../../services/core/
 import { serve } from "../../services/exchange/index.ts";
 import { type Page, pullRequestSchema } from "../../services/exchange/protocol/index.ts";
 import type { Field, Replica, Taken } from "../../services/field/index.ts";
+import type { Pins } from "../../services/gate/index.ts";
 import { entityViews, type View } from "../../services/merge/engine.ts";
 import type { MemoryHub } from "./memory-hub.ts";
 
@@ -24,8 +25,8 @@ export interface PullOptions {
 }
 
 /** Who answers a device's pulls. One server serves all pulls of a test, as it remembers between them. */
-export function pulling(hub: MemoryHub, views: readonly View[] = hub.views) {
-  const server = serve(hub.store, { views });
+export function pulling(hub: MemoryHub, views: readonly View[] = hub.views, readers: Readonly<Record<string, Pins>> = {}) {
+  const server = serve(hub.store, { views, readers: () => readers });
   const ask = async (field: Field, options: PullOptions, withBuckets: boolean): Promise<Page> => {
     const replica = replicaOf(field);
     const { org, site, device } = field.store.name;

@@ -4,6 +4,7 @@ import {
   type Compression,
   type IncarnationId,
   isIncarnationId,
+  isJsonObject,
   pick,
   type Reader,
   reader,
@@ -16,7 +17,7 @@ import { type Found, readSection } from "./decode-sections.ts";
 import { openFrame, readable } from "./frame.ts";
 import type { HeldBucket, Holding, Page, SignedPage } from "./page.ts";
 import { END_BYTES, HALF_BYTES, SCHEMA_KINDS } from "./parts.ts";
-import { MAX_PAGE_ITEMS, MAX_PAGE_LIST } from "./schema.ts";
+import { MAX_PAGE_ITEMS, MAX_PAGE_LIST, PAGE_MORE } from "./schema.ts";
 
 /** What the reader of a page is given. */
 export interface PageReading extends EventReading {
@@ -57,10 +58,11 @@ function readPage(from: Reader, reading: PageReading): Page {
   };
   const sections = from.array(MAX_PAGE_ITEMS, () => readSection(from, found));
   if (found.mentioned !== events.length) throw new RangeError("an event is in no section");
-  // What stands here, and behind it, is of a form to come, and is passed over.
-  from.array(MAX_PAGE_LIST, () => [from.long(), from.bytes()]);
+  // What has another tag, and what stands behind, is of a form to come, and is passed over.
+  const more = from.array(MAX_PAGE_LIST, () => ({ tag: from.long(), value: from.bytes() }));
+  const told = more.find(({ tag }) => tag === PAGE_MORE.readers);
   const { buckets: _, ...page } = front;
-  return { ...page, sections };
+  return { ...page, ...(told === undefined ? {} : { readers: readersIn(told.value) }), sections };
 }
 
 function readFront(from: Reader): Omit<Page, "sections"> & { readonly buckets: readonly BucketId[] } {
@@ -78,6 +80,14 @@ function readFront(from: Reader): Omit<Page, "sections"> & { readonly buckets: r
   const shapes = Object.fromEntries(from.array(MAX_PAGE_LIST, () => [from.string(), readHexText(from)] as const));
   const schemas = from.array(MAX_PAGE_LIST, () => readNews(from));
   return { hub, incarnation, nowMs, seal, through, more, buckets, holding, ends, withdrawn, shapes, schemas };
+}
+
+/** The versions that views read in. Throws where it is not that. */
+function readersIn(bytes: Uint8Array): NonNullable<Page["readers"]> {
+  const said: unknown = JSON.parse(new TextDecoder().decode(bytes));
+  const isPins = (value: unknown): boolean => isJsonObject(value) && Object.values(value).every(Number.isSafeInteger);
+  if (!isJsonObject(said) || !Object.values(said).every(isPins)) throw new RangeError("its views' versions are not numbers");
+  return said as NonNullable<Page["readers"]>;
 }
 
 function readIncarnation(from: Reader): IncarnationId {

@@ -13,7 +13,7 @@ import { writeSection } from "./encode-sections.ts";
 import { sealFrame, tooMany } from "./frame.ts";
 import type { HeldBucket, Page, SignedPage } from "./page.ts";
 import { END_BYTES, HALF_BYTES, SCHEMA_KINDS } from "./parts.ts";
-import { MAX_PAGE_ITEMS } from "./schema.ts";
+import { MAX_PAGE_ITEMS, PAGE_MORE } from "./schema.ts";
 import { eventTable, numberOf, type Pack, writeEvents, writeHex } from "./table.ts";
 
 /** What the writer of a page is given. */
@@ -60,9 +60,16 @@ function bodyOf(page: Page, pack: Pack | undefined, sha256: PageWriting["sha256"
   if (names.list.length > MAX_PAGE_ITEMS) throw tooMany("names", names.list.length, MAX_PAGE_ITEMS);
   out.array(names.list, (name) => writeTextOrUuid(out, name));
   out.fixed(written.finish());
-  out.array([], out.long);
+  out.array(moreOf(page), ({ tag, value }) => {
+    out.long(tag);
+    out.bytes(value);
+  });
   return out.finish();
 }
+
+/** What a page holds beside its columns, by tag. */
+const moreOf = ({ readers }: Page): readonly { readonly tag: number; readonly value: Uint8Array }[] =>
+  readers === undefined ? [] : [{ tag: PAGE_MORE.readers, value: new TextEncoder().encode(JSON.stringify(readers)) }];
 
 function writeFront(out: Writer, page: Page, buckets: Dictionary): void {
   const { holding, ends } = page;

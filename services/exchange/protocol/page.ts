@@ -141,6 +141,11 @@ export interface Page {
   readonly withdrawn: readonly { readonly bucket: BucketId; readonly why: string }[];
   /** The digest of each view's shape (`shapeDigest`), as the hub folds it. */
   readonly shapes: Readonly<Record<string, string>>;
+  /**
+   * Where the hub's views read events in an older version of a subject than the newest, because they were built before that was registered: the version, by view and subject. A replica reads in the
+   * same versions, or defaults of newer forms would stand in its rows only. Said with `shapes`; left out: all views read in the newest.
+   */
+  readonly readers?: Readonly<Record<string, Readonly<Record<string, number>>>>;
   /** Schemas that the replica lacks and that events of this page are written in. */
   readonly schemas: readonly SchemaNews[];
   readonly sections: readonly Section[];

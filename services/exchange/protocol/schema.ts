@@ -11,6 +11,8 @@ export const PAGE_FORMS = { oldest: 1, newest: 1 } as const;
 export const PAGE_MAGIC = [0x54, 0x50] as const;
 /** Lines, members, names, references to events, at most so many of each. */
 export const MAX_PAGE_ITEMS = 100_000;
+/** What `more` holds, by tag. Tags are never used again for anything else. `readers`: JSON. */
+export const PAGE_MORE = { readers: 1 } as const;
 /** At most so many buckets, views and schemas; and members of `more`. */
 export const MAX_PAGE_LIST = 10_000;
 

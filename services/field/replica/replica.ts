@@ -14,7 +14,7 @@ import {
   REPLICA_ENTITY,
   summaryText,
 } from "../../exchange/protocol/index.ts";
-import type { Gate } from "../../gate/index.ts";
+import type { Gate, Pins } from "../../gate/index.ts";
 import { rowsHash, scopedViews, unpackState, type View } from "../../merge/engine.ts";
 import type { NewEvent } from "../outbox.ts";
 import { headOf } from "../reading.ts";
@@ -44,6 +44,8 @@ export interface ReplicaOptions {
 
 const HUB = "replica_hub";
 const SEAL = "replica_seal";
+/** In which older versions the hub's views read, as JSON. */
+const READERS = "replica_readers";
 /** Set while what was deleted may still stand in the files. */
 const DELETED = "replica_deleted";
 /** So many buckets are asked for at a time, unless the caller chooses. */
@@ -55,7 +57,7 @@ const REFOLDED_AT_ONCE = 1_000;
 export function openReplica({ store, gate, views: declared, now, append }: ReplicaOptions): Replica {
   const rows = openReplicaRows(store.db);
   rows.makeRoom();
-  const views = openViews({ store, rows, gate }, declared);
+  const views = openViews({ store, rows, gate, told: () => toldReaders(store) }, declared);
   const entities = openEntities({ store, rows, gate, viewsOf: views.of });
   const homes = scopedViews(declared);
   const deps = { store, rows, entities };
@@ -169,7 +171,7 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
       asked = {};
       return working(() => {
         refreshOwn(deps);
-        if (JSON.stringify(gate.pins()) !== pins) openAll();
+        if (noteReaders(store, page) || JSON.stringify(gate.pins()) !== pins) openAll();
         const shape = new Map(views.all().map(({ view, shape: of }) => [view.name, of]));
         if (views.compare(page.shapes)) for (const bucket of rows.buckets()) statesAnew(bucket);
         const isSame = (view: string): boolean => page.shapes[view] === shape.get(view);
@@ -285,4 +287,16 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
 function inOrder(buckets: readonly BucketRow[]): readonly BucketRow[] {
   const isLate = ({ phase }: BucketRow): number => (phase === "events" ? 1 : 0);
   return buckets.toSorted((a, b) => isLate(a) - isLate(b) || a.priority - b.priority);
+}
+
+const toldReaders = (store: Store): Readonly<Record<string, Pins>> =>
+  JSON.parse(store.meta(READERS) ?? "{}") as Record<string, Pins>;
+
+/** Notes in which versions the hub's views read, as far as a page tells; returns whether that is news. */
+function noteReaders(store: Store, { shapes, readers = {} }: Page): boolean {
+  if (Object.keys(shapes).length === 0) return false;
+  const told = JSON.stringify(readers);
+  if (told === (store.meta(READERS) ?? "{}")) return false;
+  store.setMeta(READERS, told);
+  return true;
 }

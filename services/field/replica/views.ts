@@ -21,16 +21,33 @@ export interface Views {
 /** Entities of views that count or compare more than a device holds are not folded on it. */
 const foldedHere = (views: readonly View[]): readonly Projection[] => entityViews(views).filter(({ hubOnly }) => !hubOnly);
 
-/** The versions that a view reads its events in: the newest that the device knows. */
-function readersOf(gate: Pick<Gate, "pins" | "store">, { eventTypes }: Projection): Pins {
-  const pins = gate.pins();
+/** The versions in which the hub's views read events where these are older than the newest, as a page told them; by view. */
+export type ToldReaders = () => Readonly<Record<string, Pins>>;
+
+/** The versions that a view reads its events in: the newest that the device knows, unless its hub reads in older ones. */
+function readersOf(
+  gate: Pick<Gate, "pins" | "store">,
+  { name, eventTypes }: Projection,
+  told: Readonly<Record<string, Pins>>,
+): Pins {
+  const pins = { ...gate.pins(), ...told[name] };
   const feeds = (subject: string): boolean =>
     gate.store.versions(subject).some(({ annotations }) => annotations.events.some((type) => eventTypes.has(type)));
   return Object.fromEntries(Object.entries(pins).filter(([subject]) => feeds(subject)));
 }
 
 export function openViews(
-  { store, rows, gate }: { readonly store: Store; readonly rows: ReplicaRows; readonly gate: Pick<Gate, "pins" | "store"> },
+  {
+    store,
+    rows,
+    gate,
+    told,
+  }: {
+    readonly store: Store;
+    readonly rows: ReplicaRows;
+    readonly gate: Pick<Gate, "pins" | "store">;
+    readonly told: ToldReaders;
+  },
   views: readonly View[],
 ): Views {
   const folded = foldedHere(views);
@@ -54,7 +71,7 @@ export function openViews(
       const anew: OpenView[] = [];
       const all = folded.map((view): OpenView => {
         const known = before.get(view.name);
-        const readers = readersOf(gate, view);
+        const readers = readersOf(gate, view, told());
         const now: ViewRow = {
           name: view.name,
           shape: shapeDigest(view),
