@@ -17,6 +17,8 @@ import { type HeldBucket, type Holding, MAX_BUCKETS, summaryText } from "./proto
 
 /** So many holders are remembered, each with what it may hold. */
 const MAX_HOLDERS = 10_000;
+/** Earlier holdings of one holder that are remembered: a replica that comes with one deletes what is not given any more, and owes a word about it. */
+const MAX_EARLIER = 2;
 
 /** What a holder may hold, as of a seal. */
 export interface Held {
@@ -25,6 +27,10 @@ export interface Held {
   find(bucket: BucketId): HeldBucket | undefined;
   /** The ends of its buckets, in their order. */
   ends(known: Known): readonly string[];
+  /** What the holder might hold before, by the digest of that holding; the last few. */
+  readonly earlier: ReadonlyMap<string, readonly BucketId[]>;
+  /** The buckets of an earlier holding that are not in this one; none where it is not remembered. */
+  lostSince(digest: string): readonly BucketId[];
   /** The digest of the ends, as a replica that stands at all of them computes it. */
   summary(known: Known): string;
 }
@@ -107,7 +113,8 @@ export function holdings(
     const all = [...open, ...[...rest, ...fresh].filter(({ bucket }) => !isOpen.has(bucket)).sort(inOrder)];
     if (all.length > MAX_BUCKETS)
       say({ event: "holding-too-large", holder: nameOf(holder), buckets: all.length, sent: MAX_BUCKETS });
-    return { ...heldOf(all.slice(0, MAX_BUCKETS)), life: known.life, policies: known.policies, grants, seen };
+    const now = heldOf(all.slice(0, MAX_BUCKETS), before);
+    return { ...now, life: known.life, policies: known.policies, grants, seen };
   };
 
   return {
@@ -134,11 +141,18 @@ export function holdings(
   };
 }
 
-function heldOf(buckets: readonly HeldBucket[]): Held {
+/** `before`: what the holder might hold before, if that is remembered. */
+function heldOf(buckets: readonly HeldBucket[], before: Held | undefined): Held {
   const digest = sha256Hex(canonicalize(buckets.map(({ bucket, priority, statesOnly }) => [bucket, priority, statesOnly])));
   let byId: ReadonlyMap<BucketId, HeldBucket> | null = null;
   let as: Known | null = null;
   let summary = "";
+  const earlier = new Map(before === undefined ? [] : [...before.earlier].slice(-(MAX_EARLIER - 1)));
+  if (before !== undefined)
+    earlier.set(
+      before.holding.digest,
+      before.holding.buckets.map(({ bucket }) => bucket),
+    );
   const ends = (known: Known): string[] => buckets.map(({ bucket }) => known.heads.get(bucket)?.end ?? "");
   return {
     holding: { digest, buckets },
@@ -147,6 +161,11 @@ function heldOf(buckets: readonly HeldBucket[]): Held {
       return byId.get(bucket);
     },
     ends,
+    earlier,
+    lostSince(of) {
+      const ids = new Set(buckets.map(({ bucket }) => bucket));
+      return (earlier.get(of) ?? []).filter((bucket) => !ids.has(bucket));
+    },
     summary(known) {
       if (as !== known) [as, summary] = [known, sha256Hex(summaryText(digest, ends(known)))];
       return summary;

@@ -6,6 +6,7 @@ import {
   type IncarnationId,
   POLICY_ENTITY,
   type Policy,
+  TributaryError,
 } from "../core/index.ts";
 import type { FeedStore, Seal } from "./store.ts";
 
@@ -88,9 +89,12 @@ export function memoryOf(store: FeedStore) {
         const look = async (from: FeedStore): Promise<{ readonly value: T } | null> => {
           const seen = await advance(from);
           const { number } = await from.newest();
+          // The feed is being made again: whoever were answered from it now would be told that there is nothing.
+          if (number === 0) throw inTheMaking();
+          if (number >= seen.seal.number && seen.life === life) return { value: await work(from, seen) };
           // Somebody who began later has seen more already, or all was forgotten meanwhile.
-          if ((number < seen.seal.number || seen.life !== life) && looks < MAX_LOOKS) return null;
-          return { value: await work(from, seen) };
+          if (looks >= MAX_LOOKS) throw inTheMaking();
+          return null;
         };
         const done = store.atOnce === undefined ? await look(store) : await store.atOnce(look);
         if (done !== null) return done.value;
@@ -113,3 +117,10 @@ async function later(from: FeedStore, base: Known, seal: Seal): Promise<Known> {
     life: base.life,
   };
 }
+
+const inTheMaking = (): TributaryError =>
+  new TributaryError(
+    "backend-unreachable",
+    "the hub is putting the feeds of its buckets in order",
+    "Pull again in a few seconds. What is on this device stays.",
+  );

@@ -90,6 +90,8 @@ export function serve(store: FeedStore, { views, schemas, readers = () => ({}), 
         Object.keys(request.buckets).length === 0
           ? { known, held: held.of(known, asker.holder), withdrawn: [], sections: [], more: false }
           : await made(request, asker);
+      if (parts.known.seal.number === 0) return unready(asker);
+      await oweLost(store, once, request, { device: asker.device, ...parts });
       const isSame = request.summary !== undefined && request.summary === parts.held.summary(parts.known);
       const { holding } = parts.held;
       const { number: seal, through } = parts.known.seal;
@@ -167,6 +169,22 @@ interface Withdrawing {
   readonly device: string;
   readonly store: Pick<FeedStore, "owes" | "hasHead">;
   readonly once: Once;
+}
+
+/** A replica that comes with an earlier list of buckets deletes those that are not on the present one, and confirms it. */
+async function oweLost(
+  store: Pick<FeedStore, "owes">,
+  once: Once,
+  request: PullRequest,
+  { device, known, held }: Pick<Parts, "known" | "held"> & { readonly device: string },
+): Promise<void> {
+  const { digest } = held.holding;
+  if (request.holding === null || request.holding === digest) return;
+  for (const bucket of held.lostSince(request.holding)) {
+    const seal = known.heads.get(bucket)?.seal;
+    if (seal !== undefined)
+      await once(`${device} ${bucket} ${seal} ${digest}`, () => store.owes({ device, bucket, seal, entityIds: null }));
+  }
 }
 
 /** Whether an ask shows that the replica may hold something of the bucket. */

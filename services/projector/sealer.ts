@@ -52,7 +52,8 @@ export async function keepSealing({ postgresUrl, log, say = () => {}, signal }: 
       db ??= await connectViews(postgresUrl, "tributary-projector seals");
       const lines = await sealer.seal(db);
       pauseMs = MIN_PAUSE_MS;
-      if (lines === 0) await pause(LOOK_MS, signal);
+      // Not at once after a few: each seal is a fact in the log.
+      if (lines < MAX_LINES) await pause(LOOK_MS, signal);
     } catch (error) {
       await db?.end().catch(() => {});
       db = null;
@@ -94,7 +95,9 @@ export function sealerOver(
     if (!canSeal(standing)) return 0;
     await placeCaseNotes(db, standing.common);
     const doesKnow = !standing.isNew && standing.revision !== null && !isOvertaken;
-    facts = doesKnow ? null : (facts ?? (await readHeads(log.journal)));
+    // What the database knows of the facts need not be read again: there may be very many.
+    const from = standing.isNew || standing.revision === null ? 0 : standing.revision + 1;
+    facts = doesKnow ? null : (facts ?? (await readHeads(log.journal, from)));
     // The log or the database has seals, and there are none to be seen.
     if (standing.isNew && facts !== null && (facts.seal > 0 || standing.number > 0)) return sealAnew(db, deps, standing, facts);
     return (await sealNext(db, deps, standing, nextAfter(standing, facts))).lines;
@@ -143,7 +146,8 @@ async function sealAnew(db: Db, deps: Deps, standing: Ready, facts: HeadsSoFar):
     next = await note(db, deps, next, { ...begun, heads: await writeBeginning(db, facts.heads, begun) });
   }
   for (let lines = 0; ; ) {
-    const sealed = await sealNext(db, deps, standing, next);
+    // What was sealed before may go beyond a log that was set back.
+    const sealed = await sealNext(db, deps, { ...standing, through: null }, next);
     if (sealed.lines === 0) return lines;
     [lines, next] = [lines + sealed.lines, sealed.next];
   }

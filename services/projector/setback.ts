@@ -219,7 +219,11 @@ async function positionsBack({ db, say }: KeepUpDeps): Promise<void> {
   const to = (await lastAudited(db, null, null))?.position ?? null;
   const shards = await inTransaction(db, async () => {
     const moved = await setPositionsBack(db, to);
-    if (moved > 0) await clearFeedBeyond(db, to);
+    if (moved > 0) {
+      // A page that another process wrote before the feed is made again would be all that the feed says of its entities.
+      await takeShardsFromAll(db);
+      await clearFeedBeyond(db, to);
+    }
     return moved;
   });
   if (shards > 0) say({ event: "positions-set-back", to: to?.toString() ?? null });

@@ -131,7 +131,8 @@ async function bringHome(db: Db, work: HomeWork): Promise<number> {
   const moved = isNew ? 0 : await place(await misplaced(db, work, scopes));
   const lacking = await unplaced(db, home, scopes);
   const entered = isNew || lacking.length > 0 ? await enterWithEvents(db, work, scopes, lacking) : 0;
-  const alone = entered < lacking.length ? await place(await unplaced(db, home, scopes)) : 0;
+  // Entities whose events all have lines already enter without one.
+  const alone = lacking.length > 0 ? await place(await unplaced(db, home, scopes)) : 0;
   return moved + entered + alone;
 }
 

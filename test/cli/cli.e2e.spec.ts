@@ -131,7 +131,7 @@ it("a hub that is lost comes back from its backup, and a device gives it what th
 it("the demo tells the chapters that are asked for, and names those that there are", async () => {
   const wrong = await runHere("demo", "--chapters", "agencies,nowhere");
   expect(wrong.code).toBe(2);
-  expect(wrong.stderr).toMatch(/no chapter nowhere[\s\S]*sites, agencies, form, restore/);
+  expect(wrong.stderr).toMatch(/no chapter nowhere[\s\S]*sites, replicas, agencies, form, restore/);
 });
 
 function tempDirForServers(): string {

@@ -26,8 +26,11 @@ export interface OwnDeps {
   readonly entities: Entities;
 }
 
-/** Notes and shows an event in the transaction that writes it. Events before it which were written without the replica are left to `refreshOwn`. */
-export function noteWritten({ rows, entities }: OwnDeps, { origin, head, data }: Written): void {
+/** Notes and shows an event in the transaction that writes it. */
+export function noteWritten(deps: OwnDeps, { origin, head, data }: Written): void {
+  const { rows, entities } = deps;
+  // Another process wrote events without the replica.
+  if (rows.ownThrough(origin.id) < head.seq - 1) refreshOwn(deps);
   if (rows.ownThrough(origin.id) !== head.seq - 1) return;
   const n = entities.entityOf(head.entity).n;
   rows.addOwn({ origin: origin.id, seq: head.seq, entity: n, state: "pending" });

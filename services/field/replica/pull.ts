@@ -123,13 +123,16 @@ export async function pullAll(deps: PullDeps, transport: Pulls, options: PullOpt
   try {
     await exchange(() => ({ ...replica.summary(), buckets: {} }));
     let idle = 0;
-    let before = "";
+    const seen = new Set<string>();
     for (let asks = replica.asks(options.buckets); Object.keys(asks).length > 0; asks = replica.asks(options.buckets)) {
       if (options.signal?.aborted) return;
       const taken = await exchange(() => ({ holding: replica.summary().holding, buckets: replica.asks(options.buckets) }));
       const asked = JSON.stringify(asks);
-      idle = asked === before && taken.events + taken.entities + taken.purged.length === 0 ? idle + 1 : 0;
-      before = asked;
+      if (taken.events + taken.entities + taken.purged.length > 0) {
+        seen.clear();
+        idle = 0;
+      } else if (seen.has(asked)) idle++;
+      seen.add(asked);
       if (idle >= MAX_IDLE_PAGES) throw noProgress(taken);
     }
     store.transaction(() => store.setMeta(META_AT, new Date().toISOString()));

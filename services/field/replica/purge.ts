@@ -56,11 +56,11 @@ export function purgeMembers(
   return purge;
 }
 
-/** Takes what is left of an entity as far as it may go. */
-function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow): void {
+/** Takes what is left of an entity as far as it may go. Returns whether anything was deleted. */
+function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow): boolean {
   const { n, type, id } = entity;
   const origins = new Map(store.origins().map((origin) => [origin.id, origin]));
-  let [waits, stays] = [false, false];
+  let [waits, stays, hasDeleted] = [false, false, false];
   const types = new Set<string>();
   for (const { origin: number, seq, state } of rows.ownOf(n)) {
     const origin = origins.get(number);
@@ -74,6 +74,7 @@ function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow):
       if (head !== null) types.add(head.type);
       rows.purgeOwn(number, seq);
       rows.removeOwn(number, seq);
+      hasDeleted = true;
     }
   }
   for (const each of types) rows.forgetImported(each, id);
@@ -81,11 +82,12 @@ function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow):
   if (waits || stays) {
     if (!waits) rows.setLeaving(n, 0);
     entities.reshow(n, entity);
-    return;
+    return hasDeleted;
   }
   entities.remove(n, entity);
   rows.forgetSeen(type, id);
   rows.removeEntity(n);
+  return true;
 }
 
 const isMember = (rows: ReplicaRows, type: string, id: string): boolean => {
@@ -106,13 +108,13 @@ function releaseOwn(deps: PurgeDeps, name: string): void {
 /** Looks again at entities that left while own events of them had no receipt, inside the caller's transaction. Returns whether anything was deleted. */
 export function purgeLeaving(deps: PurgeDeps): boolean {
   const { rows } = deps;
-  const leaving = rows.leaving();
-  for (const entity of leaving) {
+  let hasDeleted = false;
+  for (const entity of rows.leaving()) {
     // It came back meanwhile.
     if (rows.membershipsOf(entity.n).length > 0) rows.setLeaving(entity.n, null);
-    else finishLeaving(deps, entity);
+    else if (finishLeaving(deps, entity)) hasDeleted = true;
   }
-  return leaving.length > 0;
+  return hasDeleted;
 }
 
 /** Deletes all own events that the hub has, and all that is known of their entities: for a device that may hold nothing any more. */

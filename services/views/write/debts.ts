@@ -14,11 +14,11 @@ export interface OwedPurge {
   readonly entityIds: readonly string[] | null;
 }
 
-/** Notes that a replica was told to delete entities. Told again of the same, it owes no more, and since no later time. */
+/** Notes that a replica was told to delete entities. Told again of the same, it owes no more, and since no later time; unless it has confirmed that, and was given them again meanwhile. */
 export async function noteDebt(db: Db, { device, bucket, seal, entityIds }: OwedPurge): Promise<void> {
   await db.query(
     `INSERT INTO tributary.debt (device, bucket, seal, entity_id) SELECT $1, $2, $3::bigint, x.id FROM unnest($4::text[]) AS x (id)
-     ON CONFLICT DO NOTHING`,
+     ON CONFLICT (device, bucket, seal, coalesce(entity_id, '')) DO UPDATE SET position = NULL, since = now() WHERE debt.position IS NOT NULL`,
     [device, bucket, seal, entityIds === null ? [null] : [...new Set(entityIds.map(withoutNul))]],
   );
 }
