@@ -2,6 +2,7 @@ import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { hubOrg } from "../../services/cli/config.ts";
+import { writeHubKeys } from "../../services/cli/keys.ts";
 import { writeState } from "../../services/cli/state.ts";
 import { startIngress } from "../../services/ingress/index.ts";
 import { type Ended, runHere } from "../support/here.ts";
@@ -17,6 +18,8 @@ const file = join(dir, "a-file");
 beforeAll(async () => {
   hub = await openTestHub({ schemas: SCHEMAS });
   hubOrg(hub.dir, "relief");
+  // Commands that sign for the hub do it with its key.
+  writeHubKeys(hub.dir, [...hub.keys]);
   await hub.ingress.close();
   hub.ingress = await startIngress({
     org: "relief",

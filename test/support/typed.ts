@@ -42,7 +42,7 @@ export async function follow(
   symlinkSync(join(ROOT, "services"), join(dir, "services"));
   mkdirSync(join(dir, "test"));
   symlinkSync(join(ROOT, "test/data"), join(dir, "test/data"));
-  for (const name of ["schemas", "projections"]) cpSync(join(ROOT, name), join(dir, name), { recursive: true });
+  for (const name of ["schemas", "projections", "policies"]) cpSync(join(ROOT, name), join(dir, name), { recursive: true });
   const port = String(await freePort());
   const env = {
     ...process.env,
