@@ -18,10 +18,13 @@ const SAYS: Partial<Record<Column["type"], string>> = {
   instant: "An instant in UTC, ISO 8601 with milliseconds.",
 };
 
+// Not written out below: the packages are made of what the files import, which is looked for in their text.
+const FILE = JSON.stringify("./tributary.d.ts");
+
 const HEAD = `/**
  * The types of this project's events and views, made by \`tributary types\`. Do not edit: make it again when forms or views have changed.
  *
- *   import type { Tributary } from "./tributary.d.ts";
+ *   import type { Tributary } from ${FILE};
  *   const field = openField<Tributary>({ … });
  */
 `;

@@ -61,7 +61,7 @@ const versions = Array.from({ length: PROTOCOL.newest - PROTOCOL.oldest + 1 }, (
  * of its own among the vectors; a change that older sides pass over (an optional member) changes the hash of the newest version here, and nothing else.
  */
 const HASHES: Readonly<Record<number, string>> = {
-  2: "708122ea5dd6f048",
+  2: "36e227fbcfdaae07",
 };
 
 describe("the wire", () => {

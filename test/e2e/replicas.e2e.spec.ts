@@ -69,13 +69,20 @@ it(`nine devices hold what their sites may hold, although the hub's door and pro
     if (victim !== null) signal(victim, "SIGKILL");
     await Promise.all(syncs);
   }
+  let quiet = 0;
   await eventually("all devices have all that they may hold", async () => {
     const results: SyncResult[] = [];
     for (const field of fields) results.push(await syncNow(field));
-    return results.every(
+    // The projector may have been killed a moment ago, and what it folds is sealed a little later.
+    const lag = await command(["lag", "--json", "--data", world.data]);
+    const isFolded = lag.code === 0 && (JSON.parse(lag.stdout) as { events: number }).events === 0;
+    const isStill = results.every(
       ({ pending, pulled, pullProblem }) =>
         pending === 0 && pullProblem === null && pulled?.events === 0 && pulled.purged.entities === 0,
     );
+    quiet = isFolded && isStill ? quiet + 1 : 0;
+    await sleep(500);
+    return quiet >= 3;
   });
   let rows = 0;
   for (const field of fields) {

@@ -198,7 +198,11 @@ function sealedTables(last: SealFact | null, buckets: ReadonlyMap<BucketId, Buck
     headsAfter: async (after) =>
       [...heads.values()]
         .filter((head) => head.seal > after)
-        .map((head) => ({ ...head, of: buckets.get(head.bucket) ?? { entityType: "", values: [] } })),
+        // Nobody knows what a bucket is that nothing has entered since the feed was lost.
+        .flatMap((head) => {
+          const of = buckets.get(head.bucket);
+          return of === undefined ? [] : [{ ...head, of }];
+        }),
     hasHead: async (bucket, at, head) => (at === 0 ? head === GENESIS : past.get(`${bucket} ${at}`) === head),
     lines: async (bucket, { seal: after, skip }, limit) =>
       (lines.get(bucket) ?? [])

@@ -118,15 +118,17 @@ type Pulls = Pick<Transport, "pull" | "receivedBytes">;
 export async function pullAll(deps: PullDeps, transport: Pulls, options: PullOptions, tally: PullTally): Promise<void> {
   const { store, replica } = deps;
   const size = pageSize(store);
-  const exchange = (question: () => Omit<PullQuestion, "own" | "schemas" | "maxBytes" | "maxEvents">): Promise<Taken> =>
+  const exchange = (question: () => Omit<PullQuestion, "own" | "schemas" | "maxBytes" | "maxEvents">): Promise<Answered> =>
     deps.turns(() => exchanged(deps, transport, { question, size, options, tally }));
   try {
-    await exchange(() => ({ ...replica.summary(), buckets: {} }));
+    if (!(await exchange(() => ({ ...replica.summary(), buckets: {} }))).isReady) return;
     let idle = 0;
     const seen = new Set<string>();
     for (let asks = replica.asks(options.buckets); Object.keys(asks).length > 0; asks = replica.asks(options.buckets)) {
       if (options.signal?.aborted) return;
       const taken = await exchange(() => ({ holding: replica.summary().holding, buckets: replica.asks(options.buckets) }));
+      // The hub's feeds are being made again. What is here stays, and the next pull goes on.
+      if (!taken.isReady) return;
       const asked = JSON.stringify(asks);
       if (taken.events + taken.entities + taken.purged.length > 0) {
         seen.clear();
@@ -148,6 +150,11 @@ const noProgress = ({ refused }: Taken): TributaryError =>
     "Pull again later; if it stays so, tell whoever runs the hub. What is here already is whole.",
   );
 
+/** What an answer has changed. `isReady`: whether the hub has sealed anything; if not, it says nothing of what there is. */
+interface Answered extends Taken {
+  readonly isReady: boolean;
+}
+
 /** One question and its answer, which is kept when this returns. */
 async function exchanged(
   { gate, schemas, replica, onTaken }: PullDeps,
@@ -163,7 +170,7 @@ async function exchanged(
     readonly options: PullOptions;
     readonly tally: PullTally;
   },
-): Promise<Taken> {
+): Promise<Answered> {
   const before = transport.receivedBytes;
   let page: Page;
   try {
@@ -197,7 +204,7 @@ async function exchanged(
     const { events, entities, current, buckets } = pullResultOf(tally, replica);
     options.onProgress({ kind: "pulled", events, entities, current, buckets });
   }
-  return taken;
+  return { ...taken, isReady: page.seal > 0 };
 }
 
 /** How large pages are asked for: half after a failure, twice as large again after each that came. */
