@@ -36,6 +36,7 @@ function readersOf(
   return Object.fromEntries(Object.entries(pins).filter(([subject]) => feeds(subject)));
 }
 
+// Long because its five ways of looking at the open views share them, and opening replaces them.
 export function openViews(
   {
     store,
