@@ -1,14 +1,13 @@
 import { rmSync } from "node:fs";
 import { afterAll, expect, it } from "vitest";
 import { newDir } from "../support/home.ts";
-import { SEED } from "../support/random.ts";
 import { simulate } from "../support/simulation.ts";
 import { type Counts, NOTHING } from "../support/simulation-world.ts";
 
 const IS_QUICK = process.env.TRIBUTARY_TEST_QUICK === "1";
 const SEEDS = IS_QUICK ? 30 : 300;
-/** The first seed. `TRIBUTARY_TEST_SEED` plays others; the failing one is named in what fails. */
-const FIRST = SEED % 1_000_000;
+/** The first seed: the same each time, so that a change that breaks nothing is not held up by a history that nobody has seen yet. `TRIBUTARY_TEST_SEED` plays others; what fails names its seed. */
+const FIRST = Number(process.env.TRIBUTARY_TEST_SEED ?? 1);
 
 const dir = newDir("simulation");
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
