@@ -1,5 +1,6 @@
-import type { DatabaseSync, SQLOutputValue, StatementSync } from "node:sqlite";
+import type { DatabaseSync, SQLOutputValue } from "node:sqlite";
 import { type Hash, type IncarnationId, type OriginId, type Position, positionFromText, positionToText } from "../core/index.ts";
+import { type Prepared, preparer } from "./replica/prepared.ts";
 
 /**
  * All of the device's SQL: one function for each statement, which is prepared when it is first used and then kept. The caller knows what a statement
@@ -55,20 +56,6 @@ export function openRows(db: DatabaseSync, isOld = false) {
     ...importRows(prepared),
     ...schemaRows(prepared),
     ...headRows(db, prepared),
-  };
-}
-
-type Prepared = (sql: string) => StatementSync;
-
-function preparer(db: DatabaseSync): Prepared {
-  const statements = new Map<string, StatementSync>();
-  return (sql) => {
-    let statement = statements.get(sql);
-    if (statement === undefined) {
-      statement = db.prepare(sql);
-      statements.set(sql, statement);
-    }
-    return statement;
   };
 }
 
