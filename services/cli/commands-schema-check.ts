@@ -159,7 +159,8 @@ async function comparedWithViews(
     const views = await load();
     // Another folder may hold a part of the project's forms.
     const isProjects = resolve(dir) === resolve(schemasHere());
-    const narrow: CheckResult[] = narrowColumns(views, formsOf(loadSchemas(dir, { trusted: true }))).map(
+    const forms = formsOf(loadSchemas(dir, { trusted: true }));
+    const narrow: CheckResult[] = narrowColumns(views, forms).map(
       ({ subject, version, view, column, member, message, problem }) => ({
         subject,
         version,
@@ -172,7 +173,7 @@ async function comparedWithViews(
         file: fileOf(dir, { subject, version }),
       }),
     );
-    const personal: CheckResult[] = personalScopes(views, formsOf(loadSchemas(dir, { trusted: true }))).map((found) => ({
+    const personal: CheckResult[] = personalScopes(views, forms).map((found) => ({
       subject: found.subject,
       version: found.version,
       severity: "error",

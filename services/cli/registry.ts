@@ -182,17 +182,15 @@ export const registerProjectSchemas = (
   onProposed?: (subject: string, authority: string) => void,
 ): Promise<string[]> => registerFolder(registry, loadForms(folders), actor, onProposed);
 
-/** How many columns of the project's views hold less than their forms let through; 0 where files cannot be read, which the projector reports. */
+/**
+ * Compares the project's views with the hub's forms: how many columns hold less than their forms let through; 0 where files cannot be read, which the projector reports. Throws
+ * `projection-malformed` where a view tells buckets apart by personal data.
+ */
 export async function narrowerThan(store: SchemaStore, folders: Folders): Promise<number> {
   const views = await loadViews(folders).catch(() => []);
-  return narrowColumns(views, formsOf(store)).length;
-}
-
-/** Throws `projection-malformed` where a view tells buckets apart by personal data. Where files cannot be read, the projector reports it. */
-export async function mustKeepScopesImpersonal(store: SchemaStore, folders: Folders): Promise<void> {
-  const views = await loadViews(folders).catch(() => []);
-  const [found] = personalScopes(views, formsOf(store));
-  if (found === undefined) return;
+  const forms = formsOf(store);
+  const [found] = personalScopes(views, forms);
+  if (found === undefined) return narrowColumns(views, forms).length;
   const { view, column, subject, member } = found;
   throw new TributaryError(
     "projection-malformed",

@@ -15,7 +15,7 @@ import { followLogins } from "./logins.ts";
 import { counted } from "./output.ts";
 import { settingsFile } from "./paths.ts";
 import { MAIN } from "./program.ts";
-import { mustKeepScopesImpersonal, narrowerThan, openHubGate, registerProjectSchemas, type Speaker } from "./registry.ts";
+import { narrowerThan, openHubGate, registerProjectSchemas, type Speaker } from "./registry.ts";
 import { takeUpLog } from "./restore.ts";
 import { type HubState, type Listen, writeState } from "./state.ts";
 import { outliveTold } from "./told.ts";
@@ -116,7 +116,6 @@ export async function startHub(options: HubOptions): Promise<Hub> {
     // Somebody else's broker has its logins from its owner.
     if (backends.nats.how !== "environment") logins = await followLogins(dataDir, state.eventstoreUrl, say);
     // This runs while the workers start, which takes longer.
-    await mustKeepScopesImpersonal(schemas, folders);
     const narrow = await narrowerThan(schemas, folders);
     if (narrow > 0) say(narrowWords(narrow));
     await Promise.race([Promise.all([ingress.ready(), projector.ready()]), failure.promise]);
