@@ -15,6 +15,7 @@ export {
   orderedList,
   removeWinsSet,
   sequencedText,
+  sequencedTextOf,
 } from "../services/merge/crdt/index.ts";
 export {
   type Column,

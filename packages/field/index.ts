@@ -18,6 +18,8 @@ export {
   type NatsSettings,
   type OriginId,
   type PackedEvent,
+  type Place,
+  type Places,
   type Position,
   type PublicKey,
   type QuarantineNote,

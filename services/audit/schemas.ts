@@ -1,7 +1,7 @@
 import {
   canonicalize,
   type Fact,
-  isRegistryOrigin,
+  isOwnOrigin,
   type Journal,
   type JsonObject,
   type LogEntry,
@@ -44,7 +44,7 @@ export function schemaCheck(journal: Pick<Journal, "read">, report: (where: stri
   };
   return {
     entry({ head: { origin, seq, type, entity }, content }) {
-      if (entity.type !== SCHEMA_ENTITY || content.kind !== "accepted" || !isRegistryOrigin(origin, null)) return;
+      if (entity.type !== SCHEMA_ENTITY || content.kind !== "accepted" || !isOwnOrigin(origin, null)) return;
       const where = `${origin}/${seq}`;
       const key = announcedBy(type, content.data);
       const before = told.get(key);

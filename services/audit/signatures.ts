@@ -3,7 +3,7 @@ import {
   type EnrolledKey,
   type Fact,
   hubSignatureOf,
-  isRegistryOrigin,
+  isOwnOrigin,
   KEYS_STREAM,
   keyFactOf,
   keyRecord,
@@ -77,7 +77,7 @@ export async function signatureCheck(
   );
   const hubs = (await hubDeclarations(log.journal)).map(({ org }) => org);
   /** The hub's own processes append there: what they sign is their notes, which cover the end of the run. */
-  const isHubs = (origin: OriginId): boolean => hubs.some((org) => isRegistryOrigin(origin, org));
+  const isHubs = (origin: OriginId): boolean => hubs.some((org) => isOwnOrigin(origin, org));
   const tails = new Map<OriginId, Tail>();
   const good = new Map<OriginId, Seq>();
   let runs = 0;

@@ -25,6 +25,7 @@ export const OWN_SUBJECTS: readonly string[] = [
   "case-assignment",
   "case-comment",
   "conflict-resolution",
+  "order-note",
   "policy",
   "policy-removal",
   "quarantine-rejection",

@@ -9,6 +9,7 @@ import { CASE_ENTITY } from "./case.ts";
 import { deviceOf } from "./enrolled.ts";
 import type { EntityRef } from "./event.ts";
 import { type OriginId, type Position, partsOf } from "./ids.ts";
+import { ORDER_DEVICE, ORDER_ENTITY } from "./order.ts";
 import { POLICY_ENTITY } from "./policy.ts";
 import { QUARANTINE_ENTITY } from "./release.ts";
 import { REPLICA_ENTITY } from "./replica.ts";
@@ -42,9 +43,12 @@ export function speaksForHub(origin: OriginId, hub: HubOrg): boolean {
   return site === HUB_SITE && (hub === null || org === hub);
 }
 
+/** The devices of origins that the hub's own processes write. */
+const OWN_DEVICES: readonly string[] = [REGISTRY_DEVICE, ORDER_DEVICE];
+
 /** Whether only a hub's own processes append to an origin, straight to the log. What comes to the door in its name is not theirs. */
-export const isRegistryOrigin = (origin: OriginId, hub: HubOrg): boolean =>
-  speaksForHub(origin, hub) && partsOf(origin).device === REGISTRY_DEVICE;
+export const isOwnOrigin = (origin: OriginId, hub: HubOrg): boolean =>
+  speaksForHub(origin, hub) && OWN_DEVICES.includes(partsOf(origin).device);
 
 /** What only the hub's own people write, each in the words that follow "only the hub's operators may". */
 const HUB_ONLY: ReadonlyMap<string, string> = new Map([
@@ -53,6 +57,7 @@ const HUB_ONLY: ReadonlyMap<string, string> = new Map([
   [QUARANTINE_ENTITY, "settle what is in quarantine"],
   [POLICY_ENTITY, "say what sites may hold"],
   [SCHEMA_ENTITY, "say which schemas there are"],
+  [ORDER_ENTITY, "note places in the hub's order"],
 ]);
 
 /** Entity types that only events of the hub's own origins may be about, or whose names the types of such events begin with. */
@@ -77,6 +82,8 @@ export function forbidden(
   { hub, types }: Grant,
 ): Forbidden | null {
   if (isOfReplica(type, entity)) return ofAnother(origin, entity);
+  if (entity.type === ORDER_ENTITY && !isOwnOrigin(origin, hub))
+    return { code: "type-not-allowed", message: "only the hub itself may note places in its order", path: null };
   if (speaksForHub(origin, hub)) return null;
   const { org, site } = partsOf(origin);
   const what = HUB_ONLY.get(entity.type) ?? HUB_ONLY.get(type.slice(0, type.indexOf(".")));

@@ -13,7 +13,7 @@ export {
   hubOrgAt,
   isAt,
   isOneOf,
-  isRegistryOrigin,
+  isOwnOrigin,
   SITE_ENTITY,
   speaksForHub,
   type Who,
@@ -168,6 +168,21 @@ export {
   withoutLogin,
 } from "./nats.ts";
 export {
+  comparePlaces,
+  joinPlaces,
+  ORDER_DEVICE,
+  ORDER_ENTITY,
+  ORDER_FORM,
+  ORDER_NOTED,
+  type OrderedRun,
+  orderedRunOf,
+  type Place,
+  type PlacedRun,
+  type Places,
+  placesOf,
+  type TakenIn,
+} from "./order.ts";
+export {
   coversBucket,
   type Grant as PolicyGrant,
   grantsOf,
@@ -244,7 +259,6 @@ export {
   settledBy,
 } from "./release.ts";
 export { type ConfirmedPurge, PURGED, type Purge, purgeConfirmed, REPLICA_ENTITY } from "./replica.ts";
-
 export { deviceRevokedWords, saysRevoked, siteRevokedWords } from "./revoked.ts";
 export {
   CHANGE_FORM,
@@ -257,7 +271,6 @@ export {
   type SchemaRegistration,
   schemaRegistrationOf,
 } from "./schema-event.ts";
-
 export { sha256 } from "./sha256.ts";
 export {
   type KeyId,

@@ -1,8 +1,8 @@
-import { type HubOrg, isRegistryOrigin, type OriginId, TributaryError } from "../core/index.ts";
+import { type HubOrg, isOwnOrigin, type OriginId, TributaryError } from "../core/index.ts";
 
 /** Throws `not-permitted` for an origin that only the hub's own processes append to: they write straight to the log. */
 export function refuseOwn(origin: OriginId, hub: HubOrg): void {
-  if (!isRegistryOrigin(origin, hub)) return;
+  if (!isOwnOrigin(origin, hub)) return;
   throw new TributaryError(
     "not-permitted",
     `${origin} is the hub's own: only its processes append to it, and not through the door`,

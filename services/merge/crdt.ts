@@ -1,4 +1,4 @@
-import type { JsonValue, Vector } from "../core/index.ts";
+import type { IncarnationId, JsonValue, Vector } from "../core/index.ts";
 import type { ColumnType } from "./columns.ts";
 import type { Author } from "./register.ts";
 
@@ -18,6 +18,8 @@ export interface CrdtWrite {
 export interface Crdt {
   readonly name: string;
   readonly version: number;
+  /** The hub in whose order it takes writes, where it names one: the id of its log's first incarnation. */
+  readonly hub?: IncarnationId;
   /** The types of columns that can show what `read` returns. */
   readonly columns: readonly ColumnType[];
   /** Why a value is not a write of this kind; `null` when it is one. */

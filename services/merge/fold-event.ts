@@ -3,6 +3,7 @@ import {
   type EntityRef,
   type Hlc,
   type OriginId,
+  type Places,
   type Position,
   partsOf,
   type Seq,
@@ -26,6 +27,8 @@ export interface KeptEvent {
   readonly clockWrong: boolean;
   /** `null`: the hub's log has no place for it yet. */
   readonly position: Position | null;
+  /** Its places in the orders of hubs, as far as they are known. */
+  readonly places?: Places | undefined;
 }
 
 /** An event made ready for folding, except for its data, which each caller reads in its own way. */
@@ -40,5 +43,6 @@ export const foldHeadOf = (event: KeptEvent): Omit<FoldEvent, "data"> => ({
   hlc: event.hlc,
   clockWrong: event.clockWrong,
   position: event.position === null ? null : Number(event.position),
+  ...(event.places === undefined ? {} : { places: event.places }),
   ...seenOf(event.basis, event.clips),
 });

@@ -5,6 +5,7 @@ import {
   type JsonValue,
   join,
   type OriginId,
+  type Places,
   type Seq,
   TributaryError,
   type Vector,
@@ -102,6 +103,7 @@ export function fold(
     actor: event.actor,
     clockWrong: event.clockWrong,
     position: event.position,
+    ...placesIn(projection, event.places),
   };
   const registers: Record<string, Register> = { ...state?.registers };
   let merged: Record<string, JsonValue> | null = null;
@@ -142,6 +144,13 @@ export function fold(
     },
     written: [...writes.keys()],
   };
+}
+
+/** Of an event's places those that some rule of the view looks at. */
+function placesIn({ orderHubs }: Projection, places: Places | undefined): Pick<Author, "places"> {
+  if (places === undefined || orderHubs.size === 0) return {};
+  const named = Object.entries(places).filter(([hub]) => orderHubs.has(hub));
+  return named.length === 0 ? {} : { places: Object.fromEntries(named) };
 }
 
 function referredBy(state: EntityState | undefined, reach: Vector, clipped: FoldEvent["clipped"]): Vector {

@@ -123,6 +123,8 @@ export interface Projection {
   readonly eventTypes: ReadonlySet<string>;
   /** Whether some rule counts what authors had seen: states then keep the entity's events by name. */
   readonly keepsDots: boolean;
+  /** The hubs in whose orders its rules look, by the ids of their logs' first incarnations. Empty: they look in the home hub's only, or in none. */
+  readonly orderHubs: ReadonlySet<string>;
   readonly keepsHistory: boolean;
   /** The columns that say which bucket an entity is in. `null`: this view does not say. */
   readonly scopeBy: readonly string[] | null;
@@ -216,6 +218,7 @@ export function defineProjection<const C extends Columns>(declared: Declaration<
     registers,
     eventTypes: new Set([...Object.keys(declared.events), RESOLVED]),
     keepsDots: [...registers.values()].some((rule) => rule.kind === "decided" && rule.resolver.needsHistory === true),
+    orderHubs: new Set([...registers.values()].flatMap((rule) => hubOf(rule) ?? [])),
     keepsHistory: declared.history !== false,
     scopeBy: declared.scopeBy ?? null,
     hubOnly: declared.hubOnly === true,
@@ -225,6 +228,8 @@ export function defineProjection<const C extends Columns>(declared: Declaration<
     writesOf: (event, isLenient = false) => (event.entity.type === declared.entity ? writesOf(writing, event, isLenient) : null),
   };
 }
+
+const hubOf = (rule: RegisterRule): string | undefined => (rule.kind === "decided" ? rule.resolver : rule.crdt).hub;
 
 /** Checks names, and what each derived column, table and invariant says of itself. */
 function checkMembers<C extends Columns>(declared: Declaration<C>): void {

@@ -1,4 +1,15 @@
-import { covers, type Hlc, type JsonObject, type JsonValue, join, type OriginId, type Seq, type Vector } from "../core/index.ts";
+import {
+  covers,
+  type Hlc,
+  type JsonObject,
+  type JsonValue,
+  join,
+  joinPlaces,
+  type OriginId,
+  type Places,
+  type Seq,
+  type Vector,
+} from "../core/index.ts";
 
 /** Who wrote a value, and when by the writer's own account: all that a resolver may look at besides the value. */
 export interface Author {
@@ -10,6 +21,8 @@ export interface Author {
   readonly clockWrong: boolean;
   /** Where the hub's log has the write: its commit position, exact below 2^53. `null`: not in the log yet, as far as this replica knows. */
   readonly position: number | null;
+  /** Its places in the orders of the hubs that the view's rules name; a hub that is not there has not placed it yet, as far as this replica knows. */
+  readonly places?: Places;
 }
 
 /** A value that no other known write of its register covers. */
@@ -76,14 +89,16 @@ export function applyKnowing(register: Register | undefined, write: Write, conte
 }
 
 /**
- * An author, with what a repetition of the event adds. A device folds its own event before the hub has given it a position and checked the clock. What is
- * known of either never becomes unknown.
+ * An author, with what a repetition of the event adds. A device folds its own event before the hub has given it a position and checked the clock, and a hub one that
+ * another hub has not placed yet. What is known of these never becomes unknown.
  */
 function withNotes(by: Author, again: Author): Author {
   const clockWrong = by.clockWrong || again.clockWrong;
   const position =
     by.position === null || again.position === null ? (by.position ?? again.position) : Math.min(by.position, again.position);
-  return clockWrong === by.clockWrong && position === by.position ? by : { ...by, clockWrong, position };
+  const places = joinPlaces(by.places, again.places);
+  if (clockWrong === by.clockWrong && position === by.position && places === by.places) return by;
+  return { ...by, clockWrong, position, ...(places === undefined ? {} : { places }) };
 }
 
 const sibling = ({ by, value, read, basis, keepsBasis }: Write): Sibling =>

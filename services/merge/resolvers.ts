@@ -1,8 +1,10 @@
 import {
   canonicalize,
+  comparePlaces,
   compareStamps,
   covers,
   HUB_SITE,
+  type IncarnationId,
   isAt,
   isOneOf,
   type JsonObject,
@@ -10,6 +12,7 @@ import {
   TributaryError,
   type Who,
 } from "../core/index.ts";
+import { type InOrderOf, namedHub, nameInOrderOf, placeIn } from "./hub-order.ts";
 import type { Author, Sibling } from "./register.ts";
 
 /** What decided between siblings. `docs/conflicts.md` explains each to people. */
@@ -71,6 +74,8 @@ export interface Resolver {
   /** Members of the event's data that each sibling keeps for the rule to look at. */
   readonly reads?: readonly string[];
   readonly needsHistory?: boolean;
+  /** The hub in whose order the rule looks, where it names one. */
+  readonly hub?: IncarnationId;
   /** The rule is only for a register of this kind; a declaration that uses it elsewhere is refused. */
   readonly onlyFor?: "deleted" | "json";
   resolve(siblings: readonly Sibling[], context: ResolveContext): Resolution;
@@ -138,26 +143,27 @@ export const lastWriteWins: Resolver = byStamp("lastWriteWins", laterThan, "late
 /** The write with the earliest stamp wins: first come, first served, by the devices' clocks. Wrong clocks lose as with `lastWriteWins`. */
 export const firstWriteWins: Resolver = byStamp("firstWriteWins", earlierThan, "earlier-stamp");
 
-/** A write's position in the hub's log. A write that is not there yet comes after all that are. */
-const positionOf = ({ by }: Sibling): number => by.position ?? Number.POSITIVE_INFINITY;
-
 /**
  * The hub's log decides: the write that came in last wins, or with `"first"` the one that came first. Until the receipt comes, a device shows its own
  * pending value, because that will be the last. With `"first"`, pending values lose.
+ *
+ * `options`: the hub whose order counts. Without it, it is the home hub: the one whose log the view is folded from. Where several hubs exchange events, name one, so that all of them show the
+ * same. What another hub took in is unplaced, and so comes last, until the named hub has noted its place.
  */
-export const logOrder = (which: "last" | "first" = "last"): Resolver => ({
-  name: which === "last" ? "logOrder" : "firstInLog",
-  version: 1,
-  resolve: (siblings) =>
-    ranked(
-      siblings,
-      (a, b) => {
-        const [x, y] = [positionOf(a), positionOf(b)];
-        return x === y ? 0 : x > y === (which === "last") ? 1 : -1;
-      },
-      which === "last" ? "later-in-log" : "earlier-in-log",
-    ),
-});
+export function logOrder(which: "last" | "first" = "last", options?: InOrderOf): Resolver {
+  const hub = namedHub("logOrder", options);
+  return {
+    name: nameInOrderOf(which === "last" ? "logOrder" : "firstInLog", hub),
+    version: 1,
+    ...(hub === undefined ? {} : { hub }),
+    resolve: (siblings) =>
+      ranked(
+        siblings,
+        (a, b) => comparePlaces(placeIn(hub, a.by), placeIn(hub, b.by)) * (which === "last" ? 1 : -1),
+        which === "last" ? "later-in-log" : "earlier-in-log",
+      ),
+  };
+}
 
 /** The write whose author had seen most of this entity's events wins; if two had seen equally many, the later stamp wins. */
 export const versionCompare: Resolver = {
@@ -264,11 +270,12 @@ export { isOneOf, type Who };
 
 /** Writes of those who have the say win over all others; among equals, `otherwise` decides. */
 export const authorityOf = (who: Who, otherwise: Resolver = lastWriteWins): Resolver => ({
-  name: "authority",
+  name: otherwise.hub === undefined ? "authority" : `authority, then ${otherwise.name}`,
   version: 1,
   settings: { who: who as JsonObject, otherwise: settingsOf(otherwise) },
   ...(otherwise.reads === undefined ? {} : { reads: otherwise.reads }),
   ...(otherwise.needsHistory === undefined ? {} : { needsHistory: otherwise.needsHistory }),
+  ...(otherwise.hub === undefined ? {} : { hub: otherwise.hub }),
   ...(otherwise.onlyFor === undefined ? {} : { onlyFor: otherwise.onlyFor }),
   resolve(siblings, context) {
     const having = siblings.filter(({ by }) => isOneOf(who, by));

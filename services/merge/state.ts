@@ -1,4 +1,4 @@
-import type { Hlc, JsonObject, JsonValue, OriginId, Seq, Vector } from "../core/index.ts";
+import type { Hlc, JsonObject, JsonValue, OriginId, Places, Seq, Vector } from "../core/index.ts";
 import type { Dots, EntityState } from "./fold.ts";
 import type { Author, Register, Sibling } from "./register.ts";
 
@@ -7,11 +7,11 @@ type PackedSibling = [number, JsonValue, (JsonObject | 0)?, number?];
 
 /**
  * An entity's state as compact JSON. Authors and vectors, which many registers share, stand there only once.
- * `a`: authors [origin, seq, hlc, actor, clockWrong, position]; `v`: vectors; `r`: register → [context, sibling …];
+ * `a`: authors [origin, seq, hlc, actor, clockWrong, position, places if any]; `v`: vectors; `r`: register → [context, sibling …];
  * `m`: registers that merge by themselves; `d`: the entity's events.
  */
 interface Packed {
-  readonly a: [OriginId, Seq, Hlc, string, 0 | 1, number | null][];
+  readonly a: [OriginId, Seq, Hlc, string, 0 | 1, number | null, Places?][];
   readonly v: Vector[];
   readonly r: Record<string, [number, ...PackedSibling[]]>;
   readonly s: number;
@@ -44,7 +44,9 @@ export function packState(state: EntityState): string {
     const key = `${by.origin}/${by.seq}`;
     let at = authors.get(key);
     if (at === undefined) {
-      at = packed.a.push([by.origin, by.seq, by.hlc, by.actor, by.clockWrong ? 1 : 0, by.position]) - 1;
+      const author: Packed["a"][number] = [by.origin, by.seq, by.hlc, by.actor, by.clockWrong ? 1 : 0, by.position];
+      if (by.places !== undefined) author.push(by.places);
+      at = packed.a.push(author) - 1;
       authors.set(key, at);
     }
     byIdentity.set(by, at);
@@ -73,7 +75,10 @@ export function packState(state: EntityState): string {
 export function unpackState(text: string): EntityState {
   const { a, v, r, s, f, m, d } = JSON.parse(text) as Packed;
   const authors = a.map(
-    ([origin, seq, hlc, actor, wrong, position]): Author => ({ origin, seq, hlc, actor, clockWrong: wrong === 1, position }),
+    ([origin, seq, hlc, actor, wrong, position, places]): Author => ({
+      ...{ origin, seq, hlc, actor, clockWrong: wrong === 1, position },
+      ...(places === undefined ? {} : { places }),
+    }),
   );
   const registers: Record<string, Register> = {};
   for (const name in r) {

@@ -124,7 +124,7 @@ export default defineProjection({ name: "clinics", entity: "clinic", columns: { 
     const subjects = loadForms({ schemas: join(dir, "schemas") }).subjects();
     expect(subjects).toEqual([
       ...["case-acceptance", "case-assignment", "case-comment", "clinic", "conflict-resolution"],
-      ...["policy", "policy-removal", "quarantine-rejection", "quarantine-release", "replica-purge"],
+      ...["order-note", "policy", "policy-removal", "quarantine-rejection", "quarantine-release", "replica-purge"],
       ...["schema-change", "schema-registration", "site"],
     ]);
     const views = await loadViews({ projections: join(dir, "projections") });

@@ -26,7 +26,20 @@ describe("who may write what", () => {
       expect(forbidden(event(type, entity), { hub: "relief", types: [entity] })?.code).toBe("type-not-allowed");
       expect(forbidden(event(type, entity, HUB), { hub: "relief", types: null })).toBeNull();
     }
-    expect(HUB_ENTITIES).toEqual(["site", "case", "quarantine", "policy", "schema"]);
+    expect(HUB_ENTITIES).toEqual(["site", "case", "quarantine", "policy", "schema", "order-note"]);
+  });
+
+  it("lets only the hub's own processes note places in its order, not its people, nor another organisation's hub", () => {
+    const noted = (origin: string) => event("order.noted", "order-note", origin as OriginId);
+    expect(forbidden(noted("relief.hub.order.abc"), { hub: "relief", types: null })).toBeNull();
+    for (const origin of [SITE, HUB, "shelter.hub.order.abc", "relief.juba.order.abc"])
+      expect(forbidden(noted(origin), { hub: "relief", types: null })).toEqual({
+        code: "type-not-allowed",
+        message: "only the hub itself may note places in its order",
+        path: null,
+      });
+    // A team's own orders are none of these.
+    expect(forbidden(event("order.noted", "order"), { hub: "relief", types: null })).toBeNull();
   });
 
   it("lets a site write everything else, or what it was let in for; names that every JavaScript object has are names like others", () => {

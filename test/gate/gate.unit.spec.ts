@@ -344,6 +344,7 @@ describe("a schema file", () => {
       "case-comment": 1,
       "conflict-resolution": 1,
       distribution: 2,
+      "order-note": 1,
       policy: 1,
       "policy-removal": 1,
       "quarantine-rejection": 1,

@@ -103,6 +103,20 @@ examples("logOrder", {
   },
 });
 
+it("logOrder names the hub that it follows in what a decision says, and is another rule only where it names one", () => {
+  const hub = "coastaaaaaaa";
+  expect(logOrder("last", { hub })).toMatchObject({ name: "logOrder of hub coastaaaaaaa", version: 1 });
+  expect(logOrder("first", { hub }).name).toBe("firstInLog of hub coastaaaaaaa");
+  expect(authorityOf({ orgs: ["relief"] }, logOrder("last", { hub })).name).toBe("authority, then logOrder of hub coastaaaaaaa");
+  expect([logOrder().name, logOrder("first").name, authorityOf({ orgs: ["relief"] }, logOrder()).name]).toEqual([
+    "logOrder",
+    "firstInLog",
+    "authority",
+  ]);
+  for (const wrong of ["kampala", "", "COASTAAAAAAA"])
+    expect(() => logOrder("last", { hub: wrong })).toThrow(expect.objectContaining({ code: "projection-malformed" }));
+});
+
 const historyOf = (counts: Readonly<Record<string, number>>): ResolveContext => ({
   historyOf: ({ value }) => counts[String(value)] ?? 0,
 });

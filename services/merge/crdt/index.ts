@@ -5,5 +5,5 @@
 export { counter } from "./counter.ts";
 export { addWinsSet, lwwMap, removeWinsSet } from "./keyed.ts";
 export { type ListEntry, listEntries, orderedList } from "./list.ts";
-export { composeEdit, sequencedText } from "./text-ot.ts";
+export { composeEdit, sequencedText, sequencedTextOf } from "./text-ot.ts";
 export { collaborativeText, type EditableText, editText } from "./text-yjs.ts";

@@ -1,6 +1,15 @@
 import { type TextOp, type as textType } from "ot-text-unicode";
-import { isJsonObject, type JsonValue, type OriginId, type Seq } from "../../core/index.ts";
-import type { Crdt } from "../crdt.ts";
+import {
+  comparePlaces,
+  type IncarnationId,
+  isJsonObject,
+  type JsonValue,
+  type OriginId,
+  type Place,
+  type Seq,
+} from "../../core/index.ts";
+import type { Crdt, CrdtWrite } from "../crdt.ts";
+import { type InOrderOf, namedHub, nameInOrderOf, placeIn } from "../hub-order.ts";
 import { findRow, refuseProblem } from "./dots.ts";
 
 /** Most parts (skip, insert, delete) of one op. */
@@ -21,10 +30,12 @@ interface State {
 type Written = readonly [
   origin: OriginId,
   seq: Seq,
-  position: number | null,
+  rank: Rank,
   basis: readonly (readonly [OriginId, Seq])[],
   op: readonly Part[],
 ];
+/** Where the order has a write: a position in the home hub's log, or a place in the order of the hub that is named. */
+type Rank = number | Place | null;
 type Part = number | string | { readonly d: number };
 
 const SHAPE =
@@ -66,8 +77,9 @@ const lengthBefore = (op: TextOp): number =>
     0,
   );
 
-/** One of a write's two positions: the known one. If both are known and differ, which should not happen, the first. */
-const knownPosition = (a: number | null, b: number | null): number | null => (a === null ? b : b === null ? a : Math.min(a, b));
+const placeOf = (rank: Rank): Place | null => (typeof rank === "number" ? [rank, 0] : rank);
+/** One of a write's two ranks: the known one. If both are known and differ, the first. */
+const knownRank = (a: Rank, b: Rank): Rank => (comparePlaces(placeOf(a), placeOf(b)) <= 0 ? a : b);
 
 /**
  * A text that several edit at once, by operational transformation in the order of the hub's log: what came first stays where its author put
@@ -83,33 +95,45 @@ const knownPosition = (a: number | null, b: number | null): number | null => (a 
  * given them positions still end with the same text, but an edit may land beside its neighbour if that neighbour's rank in the order changed.
  * Source: Nichols et al., "High-Latency, Low-Bandwidth Windowing in the Jupiter Collaboration System", 1995.
  */
-export const sequencedText: Crdt = {
-  name: "sequencedText",
-  version: 1,
-  columns: ["text"],
-  leftOut: (state) =>
-    textProblems(state).map(({ origin, seq, reason }) =>
-      reason === "does-not-fit"
-        ? `the edit ${origin}/${seq} does not fit the text it says it was made on`
-        : `the edit ${origin}/${seq} was made beside too many others`,
-    ),
-  problem: problemOf,
-  join(state, { by, basis, value }) {
-    refuseProblem("sequencedText", problemOf(value));
-    const { w } = (state ?? { w: [] }) as unknown as State;
-    const at = findRow(w, by);
-    if (at >= 0) {
-      const [origin, seq, position, ...rest] = w[at]!;
-      const known = knownPosition(position, by.position);
-      return known === position ? state! : ({ w: w.with(at, [origin, seq, known, ...rest]) } as unknown as JsonValue);
-    }
-    const others = (Object.keys(basis) as OriginId[]).filter((origin) => origin !== by.origin).sort();
-    const op = textType.normalize(plainOf(value)) as Part[];
-    const write: Written = [by.origin, by.seq, by.position, others.map((origin) => [origin, basis[origin]!]), op];
-    return { w: w.toSpliced(-1 - at, 0, write) } as unknown as JsonValue;
-  },
-  read: (state) => played(state).text,
-};
+export const sequencedText: Crdt = sequenced(undefined);
+
+/** `sequencedText` in the order of the hub that is named, wherever it is folded. What another hub took in is unplaced until the named hub has noted its place. */
+export const sequencedTextOf = (options: InOrderOf): Crdt => sequenced(namedHub("sequencedText", options));
+
+function sequenced(hub: IncarnationId | undefined): Crdt {
+  return {
+    name: nameInOrderOf("sequencedText", hub),
+    version: 1,
+    ...(hub === undefined ? {} : { hub }),
+    columns: ["text"],
+    leftOut: (state) =>
+      textProblems(state).map(({ origin, seq, reason }) =>
+        reason === "does-not-fit"
+          ? `the edit ${origin}/${seq} does not fit the text it says it was made on`
+          : `the edit ${origin}/${seq} was made beside too many others`,
+      ),
+    problem: problemOf,
+    join(state, { by, basis, value }) {
+      refuseProblem("sequencedText", problemOf(value));
+      const { w } = (state ?? { w: [] }) as unknown as State;
+      const at = findRow(w, by);
+      if (at >= 0) {
+        const [origin, seq, rank, ...rest] = w[at]!;
+        const known = knownRank(rank, rankOf(by));
+        return known === rank ? state! : ({ w: w.with(at, [origin, seq, known, ...rest]) } as unknown as JsonValue);
+      }
+      const others = (Object.keys(basis) as OriginId[]).filter((origin) => origin !== by.origin).sort();
+      const op = textType.normalize(plainOf(value)) as Part[];
+      const write: Written = [by.origin, by.seq, rankOf(by), others.map((origin) => [origin, basis[origin]!]), op];
+      return { w: w.toSpliced(-1 - at, 0, write) } as unknown as JsonValue;
+    },
+    read: (state) => played(state).text,
+  };
+
+  function rankOf(by: CrdtWrite["by"]): Rank {
+    return hub === undefined ? by.position : placeIn(hub, by);
+  }
+}
 
 /** A write that changes nothing in the text, and why. */
 export interface TextProblem {
@@ -156,10 +180,10 @@ interface Ranked {
   op: TextOp;
 }
 
-/** Orders writes by position; those without a position come last, by dot. */
+/** Orders writes by their ranks; those without one come last, by dot. */
 const comesBefore = (a: Written, b: Written): boolean => {
-  const [p, q] = [a[2] ?? Number.POSITIVE_INFINITY, b[2] ?? Number.POSITIVE_INFINITY];
-  if (p !== q) return p < q;
+  const order = comparePlaces(placeOf(a[2]), placeOf(b[2]));
+  if (order !== 0) return order < 0;
   return a[0] === b[0] ? a[1] < b[1] : a[0] < b[0];
 };
 
