@@ -13,7 +13,7 @@ import {
 import { chainHash, heapKeeper } from "../core/node.ts";
 import { type Log, textOf } from "../log/index.ts";
 import { entityViews } from "../merge/engine.ts";
-import { counting, shardOfEntry } from "../projector/index.ts";
+import { counting, fullPlacing, namingHubs, type Placing, shardOfEntry } from "../projector/index.ts";
 import { type AuditDifference, type Expected, shardOf } from "../views/index.ts";
 import type { Anchored } from "./anchored.ts";
 import { type Compared, PROGRESS_EVERY, type VerifyDeps } from "./compared.ts";
@@ -56,7 +56,9 @@ export async function readLog(deps: VerifyDeps, besides: Compared | null, checks
   const { log, onProgress, onEntry } = deps;
   const { report, signatures, schemas, anchored } = checks;
   const read: Read = { origins: new Map(), events: 0, expected: 0, through: null, parkedMet: new Set() };
-  const page = besides === null ? null : openPage(log, besides, read, checks);
+  const placing =
+    besides === null || namingHubs(entityViews(besides.declared)).length === 0 ? null : await fullPlacing(besides.db, null);
+  const page = besides === null ? null : openPage(log, { ...besides, placing }, read, checks);
   // Asked after the moment of the database that is compared, so that the log has all that the database has.
   const end = await log.end();
   for await (const entry of log.readAll(end === null ? {} : { to: end })) {
@@ -87,8 +89,13 @@ export async function readLog(deps: VerifyDeps, besides: Compared | null, checks
 }
 
 /** Gathers events, and compares them with the audit page by page. */
-function openPage(log: Log, besides: Compared, read: Read, { report, signatures }: Checks) {
-  const { db: _, books, spill, shards, declared, parked } = besides;
+function openPage(
+  log: Log,
+  besides: Compared & { readonly placing: Placing | null },
+  read: Read,
+  { report, signatures }: Checks,
+) {
+  const { placing, books, spill, shards, declared, parked } = besides;
   const wanted = new Set(entityViews(declared).map(({ entity }) => entity));
   const parkedAt = new Set(parked.map(({ event }) => event));
   const counts = counting(log);
@@ -137,7 +144,7 @@ function openPage(log: Log, besides: Compared, read: Read, { report, signatures 
           wanted.has(counted.head.entity.type) &&
           isFolded(shardOf(counted.head.entity), position)
         )
-          spill.put(counted, counted.content.data);
+          spill.put(placing === null ? counted : { ...counted, places: placing.places(entry) }, counted.content.data);
       }
       if (page.length >= PAGE_EVENTS || bytes >= PAGE_BYTES) await flush();
     },

@@ -1,5 +1,5 @@
 import { DatabaseSync } from "node:sqlite";
-import type { JsonObject, LogEntry } from "../core/index.ts";
+import type { CountedEntry, JsonObject, LogEntry } from "../core/index.ts";
 
 /** How much SQLite keeps of the file in memory and sorts at a time. */
 const CACHE_KIB = 4_096;
@@ -8,13 +8,13 @@ const BATCH = 5_000;
 
 /** An event that counts for views, as it is read back. */
 export interface SpilledEvent {
-  readonly entry: Pick<LogEntry, "head" | "clock" | "clips" | "position" | "recordedAtMs">;
+  readonly entry: Pick<CountedEntry, "head" | "clock" | "clips" | "position" | "recordedAtMs" | "places">;
   readonly data: JsonObject;
 }
 
 /** The log's events, written in log order and read entity by entity. They are on disk, so that the log may have any size. */
 export interface Spill {
-  put(entry: LogEntry, data: JsonObject): void;
+  put(entry: CountedEntry, data: JsonObject): void;
   /** All events about entities of a type: the entities in the byte order of their ids, the events of each in log order. `key`: the id as PostgreSQL has it. */
   byEntity(type: string): Generator<{ readonly key: string; readonly event: SpilledEvent }>;
   [Symbol.dispose](): void;
@@ -35,9 +35,9 @@ export function openSpill(): Spill {
     inBatch = 0;
   };
   return {
-    put({ head, clock, clips, position, recordedAtMs }, data) {
+    put({ head, clock, clips, position, recordedAtMs, places }, data) {
       if (inBatch === 0) db.exec("BEGIN");
-      const body = JSON.stringify({ entry: { head, clock, clips, position: position.toString(), recordedAtMs }, data });
+      const body = JSON.stringify({ entry: { head, clock, clips, position: position.toString(), recordedAtMs, places }, data });
       insert.run(head.entity.type, asKept(head.entity.id), body);
       if (++inBatch >= BATCH) commit();
     },

@@ -3,6 +3,7 @@ import type { Clips } from "./clip.ts";
 import type { ClockNote, EventBody } from "./event.ts";
 import type { EventId, Hash, IncarnationId, Position, Seq } from "./ids.ts";
 import type { JsonObject } from "./json.ts";
+import type { Places, TakenIn } from "./order.ts";
 import type { Signature } from "./signing.ts";
 
 export type EventHead = Omit<EventBody, "data"> & { readonly id: EventId; readonly prev: Hash; readonly hash: Hash };
@@ -40,6 +41,8 @@ export interface Appendable {
   readonly clips?: Clips;
   /** The hub's signature of its notes on the run that ends here. */
   readonly noted?: Noted;
+  /** Which hub let the event in, where that is another than the one whose log this is. Its notes and their signature came with the event. */
+  readonly taken?: TakenIn;
 }
 
 /**
@@ -55,6 +58,12 @@ export interface LogEntry extends Appendable {
   readonly recordedAtMs: number;
   /** The last quarantined event of this origin before this one. */
   readonly lastQuarantined?: QuarantineMark;
+}
+
+/** An event of the log as views count it. */
+export interface CountedEntry extends LogEntry {
+  /** Its places in hubs' orders, where some view asks for them. */
+  readonly places?: Places | undefined;
 }
 
 /** Where an origin stands in the log. */

@@ -72,7 +72,17 @@ export {
   type SiteRevocation,
   siteOfDevice,
 } from "./enrolled.ts";
-export type { Appendable, Content, EventHead, LogEntry, Noted, OriginHead, QuarantineMark, QuarantineReason } from "./entry.ts";
+export type {
+  Appendable,
+  Content,
+  CountedEntry,
+  EventHead,
+  LogEntry,
+  Noted,
+  OriginHead,
+  QuarantineMark,
+  QuarantineReason,
+} from "./entry.ts";
 export { assert, ERROR_CODES, type ErrorCode, isTributaryError, listenFailure, messageOf, TributaryError } from "./errors.ts";
 export {
   type ClockNote,

@@ -92,7 +92,9 @@ export async function tryRules(
   return inSnapshot(db, async () => {
     const trial = await openTrial(db, projection, options);
     const pins = gate.pins();
-    for await (const entity of entitiesOf(db, projection.entity, (schema, data) => gate.read(schema, data, pins).data))
+    for await (const entity of entitiesOf(db, projection.entity, (schema, data) => gate.read(schema, data, pins).data, {
+      placed: projection.orderHubs.size > 0,
+    }))
       await trial.take(entity);
     const tried = await trial.end();
     if (tried.entities === 0) mustBeDeclared(gate, projection);

@@ -12,6 +12,7 @@ import {
   type Hlc,
   isHash,
   isHlc,
+  isIncarnationId,
   isJsonObject,
   isOriginId,
   type JsonObject,
@@ -19,10 +20,12 @@ import {
   type Noted,
   notedOf,
   type OriginId,
+  position,
   type QuarantineMark,
   type QuarantineReason,
   type Seq,
   type Signature,
+  type TakenIn,
   type Vector,
 } from "../core/index.ts";
 
@@ -43,6 +46,7 @@ export interface Envelope {
   readonly clock: ClockNote | null;
   readonly signed: Signature | undefined;
   readonly noted: Noted | undefined;
+  readonly taken: TakenIn | undefined;
   /** As `clipsFromStored` reads it. */
   readonly clipped: unknown;
   readonly lastQuarantined: QuarantineMark;
@@ -78,6 +82,7 @@ export function readEnvelope(metadata: unknown): Envelope | null {
     clock: metadata.clock === undefined ? null : clockOf(objectOf(metadata.clock, "clock")),
     signed: metadata.signed === undefined ? undefined : signatureOf(objectOf(metadata.signed, "signed")),
     noted: metadata.noted === undefined ? undefined : notedIn(metadata.noted),
+    taken: metadata.taken === undefined ? undefined : takenIn(objectOf(metadata.taken, "taken")),
     clipped: metadata.clipped,
     lastQuarantined: markOf(metadata.lastQuarantined),
     held,
@@ -162,6 +167,16 @@ function notedIn(value: unknown): Noted {
   if (noted === null) throw new Malformed("noted is not a hub's signature of its notes");
   return noted;
 }
+
+/** Reads which other hub let an event in, and where its log has it. */
+function takenIn({ hub, position: at }: JsonObject): TakenIn {
+  if (typeof hub !== "string" || !isIncarnationId(hub))
+    throw new Malformed("taken.hub is not the id of a log's first incarnation");
+  if (at === undefined) return { hub, position: null };
+  if (typeof at !== "string" || !POSITION.test(at)) throw new Malformed("taken.position is not a position");
+  return { hub, position: position(BigInt(at)) };
+}
+const POSITION = /^\d{1,20}$/;
 
 /** Reads the seq of the last quarantined event before. `undefined`: the log is from before this was kept; −1 in the log: there was none. */
 function markOf(value: unknown): QuarantineMark {

@@ -25,6 +25,7 @@ import {
   position,
   positionToText,
   type QuarantineMark,
+  type TakenIn,
   TributaryError,
   type Vector,
 } from "../core/index.ts";
@@ -72,6 +73,7 @@ function metadataOf(item: Appendable, lastQuarantined: QuarantineMark): Record<s
     ...(item.clock === null ? {} : { clock: item.clock }),
     ...(item.signed === undefined ? {} : { signed: item.signed }),
     ...(item.noted === undefined ? {} : { noted: item.noted }),
+    ...(item.taken === undefined ? {} : { taken: storedTaken(item.taken) }),
     ...(item.clips === undefined ? {} : { clipped: clipsToStored(item.clips) }),
     ...(correlationId === undefined ? {} : { $correlationId: correlationId }),
     ...(causationId === undefined ? {} : { $causationId: causationId }),
@@ -79,6 +81,11 @@ function metadataOf(item: Appendable, lastQuarantined: QuarantineMark): Record<s
     ...(quarantined === undefined ? {} : { quarantined }),
   };
 }
+
+const storedTaken = ({ hub, position: at }: TakenIn): Record<string, unknown> => ({
+  hub,
+  ...(at === null ? {} : { position: positionToText(at) }),
+});
 
 /** Whether the event store takes an event. For nearly all events, an upper estimate is enough to tell. */
 export function fitsStore(item: Appendable): boolean {
@@ -137,7 +144,7 @@ export function positionIn(event: RecordedEvent): Position {
 function entryOf(event: RecordedEvent): LogEntry | null {
   const envelope = readEnvelope(event.metadata);
   if (envelope === null) return null;
-  const { signed, noted, lastQuarantined } = envelope;
+  const { signed, noted, taken, lastQuarantined } = envelope;
   const kept = event.isJson ? readable(event.type, event.data) : bytesOf(event.data, envelope.held);
   const clips = clipsFromStored(kept.clipped ?? envelope.clipped);
   const basis = kept.basis ?? envelope.basis;
@@ -149,6 +156,7 @@ function entryOf(event: RecordedEvent): LogEntry | null {
     clock: envelope.clock,
     ...(signed === undefined ? {} : { signed }),
     ...(noted === undefined ? {} : { noted }),
+    ...(taken === undefined ? {} : { taken }),
     ...(clips === undefined ? {} : { clips }),
     position: positionIn(event),
     recordedAtMs: event.created.getTime(),

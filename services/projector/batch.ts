@@ -7,12 +7,14 @@ import { isOfData } from "./failures.ts";
 import { narrow } from "./narrow.ts";
 import { type Outcome, outcomeOf } from "./outcome.ts";
 import { type FoldedPage, foldPage, type ViewTarget, type Waiting } from "./page.ts";
+import type { Placing } from "./placing.ts";
 import { historyOf, refoldOne } from "./refold.ts";
 
 /** What batches are folded into. */
 export interface Batching {
   readonly deps: RebuildDeps;
   readonly counts: Counting;
+  readonly placing: Placing;
   /** The builds, with what is known of their entities; read again after a batch was narrowed down. */
   targets: readonly ViewTarget[];
   /** The builds as the database has them now, read over the connection that is given. */
@@ -31,16 +33,16 @@ export interface Batch {
 
 /** Folds a batch on top of what is known now. Writes nothing. */
 export async function foldBatch(
-  { deps: { gate }, counts, targets }: Batching,
+  { deps: { gate }, counts, placing, targets }: Batching,
   page: readonly LogEntry[],
   through: Position,
 ): Promise<Batch> {
-  return { page, through, folded: await outcomeOf(foldPage({ gate, counts }, targets, page, through)) };
+  return { page, through, folded: await outcomeOf(foldPage({ gate, counts, placing }, targets, page, through)) };
 }
 
 /** Writes a batch. Where the database refuses it for its data, narrows it down to the events that are to blame. */
 export async function writeBatch(build: Batching, { page, through, folded }: Batch, scope: Scope): Promise<void> {
-  const { deps, counts, targets } = build;
+  const { deps, counts, placing, targets } = build;
   const { db, gate, say = () => {} } = deps;
   const mend = (waiting: readonly Waiting[], upTo: Position): Promise<void> => mendWaiting(deps, waiting, upTo, scope);
   try {
@@ -52,12 +54,23 @@ export async function writeBatch(build: Batching, { page, through, folded }: Bat
     if ("value" in folded) folded.value.dropped();
     if (!(await isOfData(db, targets, error))) throw error;
     say({ event: "batch-narrowed", events: page.length, message: messageOf(error) });
-    const io = { db, deps: { gate, counts }, targets: () => build.targetsOver(db), scope, mend, live: null, insists: false, say };
+    const io = {
+      db,
+      deps: { gate, counts, placing },
+      targets: () => build.targetsOver(db),
+      scope,
+      mend,
+      live: null,
+      insists: false,
+      say,
+    };
     await narrow(io, page, through);
     build.targets = await build.targetsOver(db);
     return;
   }
   await mend(folded.value.waiting, through);
+  // The batch after this one may have been folded on top of states without the places that have just been noted.
+  if ((folded.value.ordering?.noted.length ?? 0) > 0) build.targets = await build.targetsOver(db);
 }
 
 /** Folds again the parked entities that a batch has brought events for. */

@@ -2,7 +2,7 @@
  * A build while it is folded. In come builds that were begun, and the log; out go their tables, and how far the log is folded into them. A batch is folded
  * while the one before is written. A batch is never written in part: its rows and the build's position are written in one transaction.
  */
-import { type LogEntry, type Position, QUARANTINE_ENTITY } from "../core/index.ts";
+import { type LogEntry, ORDER_ENTITY, type Position, QUARANTINE_ENTITY } from "../core/index.ts";
 import type { Projection, Totals } from "../merge/engine.ts";
 import {
   furthestOf,
@@ -16,9 +16,10 @@ import {
   settledAt,
 } from "../views/index.ts";
 import { type Batching, foldBatch, type Scope, writeBatch } from "./batch.ts";
-import type { RebuildDeps } from "./building.ts";
+import { type RebuildDeps, standing } from "./building.ts";
 import { targetsFor } from "./builds.ts";
 import { counting } from "./counts.ts";
+import { fullPlacing, namingHubs } from "./placing.ts";
 import { shardOfEntry } from "./shards.ts";
 
 /** How many bytes of the log a batch may span: one event may have a megabyte. */
@@ -62,7 +63,11 @@ export async function openBuild(
     ...{ deps, builds, targets, targetsOver },
     // The live tables are ahead of the build, so they know which settlement of an event came first.
     counts: counting(log, (event) => settledAt(reader, event)),
-    wanted: new Set(targets.map(({ projection }) => projection.entity)),
+    placing: await fullPlacing(reader, furthestOf(await standing(deps))),
+    wanted: new Set([
+      ...targets.map(({ projection }) => projection.entity),
+      ...(namingHubs(targets.map(({ projection }) => projection)).length > 0 ? [ORDER_ENTITY] : []),
+    ]),
     positions: builds[0]?.positions ?? [],
     events: builds[0]?.events ?? 0,
   };

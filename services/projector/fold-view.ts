@@ -5,7 +5,14 @@
  *   an entity's entry ─▶ folded ─▶ shown ─▶ what it decided, added and claimed is noted
  *                           └─────────┴ it throws ─▶ the entity is parked at it; entries after it wait
  */
-import { type Bucket, type LogEntry, messageOf, type Position, position as positionOf } from "../core/index.ts";
+import {
+  type Bucket,
+  type CountedEntry,
+  type LogEntry,
+  messageOf,
+  type Position,
+  position as positionOf,
+} from "../core/index.ts";
 import type { Gate, Pins } from "../gate/index.ts";
 import {
   bucketOf,
@@ -62,7 +69,7 @@ export interface FoldInput {
   readonly target: FoldTarget;
   readonly states: KnownStates;
   /** The entries that count for the view, in log order. `index`: the number of the entry in its page. */
-  readonly entries: readonly { readonly entry: LogEntry; readonly index: number }[];
+  readonly entries: readonly { readonly entry: CountedEntry; readonly index: number }[];
   readonly gate: Pick<Gate, "read">;
   /**
    * An entity that is folded from its first event, and the row shown so far, which the result replaces. A version that cannot be shown is

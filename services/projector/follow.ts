@@ -1,12 +1,25 @@
 import { type LogEntry, messageOf, type Position } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import { INCARNATION_STREAM, type Log } from "../log/index.ts";
-import { inTransaction, isAsked, least, moveShards, SHARDS, settledAt, TEND_MS, tend, writePage } from "../views/index.ts";
+import {
+  askedEntities,
+  homeHub,
+  inTransaction,
+  isAsked,
+  least,
+  moveShards,
+  SHARDS,
+  settledAt,
+  TEND_MS,
+  tend,
+  writePage,
+} from "../views/index.ts";
 import { type Counting, counting } from "./counts.ts";
 import { isOfData } from "./failures.ts";
 import { type Narrowing, narrow } from "./narrow.ts";
 import { type Outcome, outcomeOf } from "./outcome.ts";
 import { type FoldedPage, foldPage, type ViewTarget, type Waiting } from "./page.ts";
+import { livePlacing, namingHubs, type Placing } from "./placing.ts";
 import { StaleViewError } from "./readable.ts";
 import { mend } from "./refold.ts";
 import type { Session } from "./session.ts";
@@ -14,6 +27,8 @@ import { shardOfEntry } from "./shards.ts";
 
 /** The most events in one transaction: more of them gain nothing (measured: 44 k/s with 500, 45 k/s with 2,000) and are seen later. */
 const PAGE_EVENTS = 500;
+/** The most entities that are folded again right after a page; more of them end the session, and are folded when it is opened again. */
+const MAX_ASKED = 10_000;
 
 export interface FollowOptions {
   readonly log: Log;
@@ -36,7 +51,7 @@ export async function follow(session: Session, options: FollowOptions): Promise<
   const { leases } = session;
   const { log, quietMs, signal, say } = options;
   const watch = watchShards(session, signal);
-  const line = pipeline(session, options, watch.end);
+  const line = pipeline(session, { ...options, placing: livePlacing(await homeHub(session.reader)) }, watch.end);
   const interrupted = interruptionWatch(options, watch);
   try {
     // A life may be declared while the link stands: another log may have taken this one's place all the same.
@@ -79,16 +94,16 @@ export async function follow(session: Session, options: FollowOptions): Promise<
 }
 
 /** Folds pages, each while the one before is being written. `onFailure` is called when a page could not be written: no more pages may come. */
-function pipeline(session: Session, options: FollowOptions, onFailure: () => void) {
+function pipeline(session: Session, options: FollowOptions & { readonly placing: Placing }, onFailure: () => void) {
   const { reader } = session;
-  const { log, gate } = options;
+  const { log, gate, placing } = options;
   const counts = counting(log, (event) => settledAt(reader, event));
   const write = pageWriter(session, options, counts);
   let targets = session.targets;
   let writing: Promise<void> = Promise.resolve();
   let inFlight: Promise<unknown> | null = null;
   const fold = (entries: readonly LogEntry[], through: Position): Promise<Outcome<FoldedPage>> =>
-    outcomeOf(foldPage({ gate, counts }, targets, entries, through));
+    outcomeOf(foldPage({ gate, counts, placing }, targets, entries, through));
   return {
     /** Folds a page, and begins to write it once the page before is written. Throws why the page before could not be written. */
     async put(entries: readonly LogEntry[], through: Position): Promise<void> {
@@ -118,23 +133,44 @@ function pipeline(session: Session, options: FollowOptions, onFailure: () => voi
   };
 }
 
+/** The entities of a session's shards that somebody has asked to be folded again. */
+async function askedOf({ reader, leases, targets }: Session): Promise<Waiting[]> {
+  const waiting: Waiting[] = [];
+  for (const { view, id } of await askedEntities(reader, leases, MAX_ASKED)) {
+    const target = targets.find(({ projection }) => projection.name === view);
+    if (target !== undefined) waiting.push({ target, id });
+  }
+  return waiting;
+}
+
 interface Page {
   readonly entries: readonly LogEntry[];
   readonly through: Position;
 }
 
-/** Returns a function that writes a page. It returns whether the page was written as it was folded; `false`: it was narrowed down, and entities' states must be read again. */
-function pageWriter(session: Session, { log, gate, insists, say, onProgress }: FollowOptions, counts: Counting) {
+/** Returns a function that writes a page. It returns whether the page was written as it was folded; `false`: it was narrowed down, or entities were folded again, and their states must be read again. */
+function pageWriter(
+  session: Session,
+  { log, gate, placing, insists, say, onProgress }: FollowOptions & { readonly placing: Placing },
+  counts: Counting,
+) {
   const { writer, reader, leases, layout, membership } = session;
   const hold = { leases, layout, member: membership.member };
   const standsAt = (through: Position): void => {
     for (const lease of leases) if (lease.position === null || lease.position < through) lease.position = through;
   };
-  const mended = (waiting: readonly Waiting[], through: Position): Promise<void> =>
-    mend({ db: writer, reader, log, gate }, waiting, hold, through);
+  const refolding = { db: writer, reader, log, gate };
+  const isNaming = namingHubs(session.targets.map(({ projection }) => projection)).length > 0;
+  /** Returns whether entities were folded again that pages go on folding meanwhile. */
+  const mended = async (waiting: readonly Waiting[], through: Position): Promise<boolean> => {
+    await mend(refolding, waiting, hold, through);
+    const asked = isNaming ? await askedOf(session) : [];
+    await mend(refolding, asked, hold, through);
+    return asked.length > 0;
+  };
   const narrowing: Narrowing = {
     db: writer,
-    deps: { gate, counts },
+    deps: { gate, counts, placing },
     targets: () => session.targetsNow(writer),
     async scope(_, through, work) {
       const done = await inTransaction(writer, async () => {
@@ -144,7 +180,9 @@ function pageWriter(session: Session, { log, gate, insists, say, onProgress }: F
       standsAt(through);
       return done;
     },
-    mend: mended,
+    async mend(waiting, through) {
+      await mended(waiting, through);
+    },
     live: { alone: leases.length === SHARDS, by: membership.member.number },
     insists,
     say,
@@ -167,7 +205,7 @@ function pageWriter(session: Session, { log, gate, insists, say, onProgress }: F
       say({ event: "page-narrowed", events: entries.length, message: messageOf(error) });
       await narrow(narrowing, entries, through);
     }
-    if (whole !== null) await mended(whole.waiting, through);
+    const isAnew = whole !== null && (await mended(whole.waiting, through));
     onProgress();
     say({
       event: "page-projected",
@@ -175,7 +213,8 @@ function pageWriter(session: Session, { log, gate, insists, say, onProgress }: F
       through: through.toString(),
       ms: Math.round(performance.now() - startedMs),
     });
-    return whole !== null;
+    // If so, the page after this one may have been folded on top of states without the places that have just been noted.
+    return whole !== null && !isAnew;
   };
 }
 

@@ -9,6 +9,7 @@ export { toFoldEvent } from "./fold-event.ts";
 export { checkFunctions, eventsIn } from "./fold-view.ts";
 export { type ProjectorHealth, projectorHealth } from "./health.ts";
 export type { ViewTarget } from "./page.ts";
+export { fullPlacing, namingHubs, type Placing } from "./placing.ts";
 export { rebuild } from "./rebuild.ts";
 export { reconcile } from "./reconcile.ts";
 export { eventsOf, type Rehearsed, rehearseRefold } from "./refold.ts";

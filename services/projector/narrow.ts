@@ -10,6 +10,7 @@
 import { type LogEntry, messageOf, type Position } from "../core/index.ts";
 import { packState } from "../merge/engine.ts";
 import {
+  askPlaced,
   askWaiting,
   confirmPurges,
   type Db,
@@ -34,6 +35,7 @@ import type { Judged } from "./counts.ts";
 import { isOfData } from "./failures.ts";
 import { foldPage, originsOf, type PageDeps, type ViewTarget, type Waiting } from "./page.ts";
 import { placementsOf } from "./placements.ts";
+import { orderingOf, withPlaces } from "./placing.ts";
 
 export interface Narrowing {
   readonly db: Db;
@@ -139,6 +141,10 @@ async function writeParts(io: Narrowing, entry: LogEntry, through: Position): Pr
     if ((await rehearsed(io, targets, () => writeCanary(db))) !== null) throw unaudited;
     notes.push(`audit: ${messageOf(unaudited)}; it has no row of the event`);
   }
+  const views = targets.map(({ projection }) => projection);
+  const { placing } = io.deps;
+  const ordering = orderingOf(placing, views, [entry], withPlaces(placing, views, [entry], [judged.counted]));
+  if (ordering !== null) await part("places", () => askPlaced(db, ordering, live.by));
   io.say({ event: "event-narrowed", of: `${entry.head.origin}/${entry.head.seq}`, position: entry.position.toString(), notes });
   return waiting;
 }

@@ -2,12 +2,13 @@
  * A page of the log, folded into all views: which entries count, what each view makes of them, and what the page says of origins, quarantine and cases. Nothing
  * is written. The states of entities move on with `written`, once the page stands in the database; pages that are folded meanwhile see them already.
  */
-import { type LogEntry, type Position, partsOf } from "../core/index.ts";
+import { type CountedEntry, type LogEntry, type Position, partsOf } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import type { OriginRow, PageChanges, ViewChanges } from "../views/index.ts";
 import type { Counting, Judged } from "./counts.ts";
 import { type FoldTarget, foldView } from "./fold-view.ts";
 import { placementsOf } from "./placements.ts";
+import { orderingOf, type Placing, withPlaces } from "./placing.ts";
 import { isReadable, StaleViewError } from "./readable.ts";
 import type { Staged, States } from "./states.ts";
 
@@ -33,21 +34,29 @@ export interface FoldedPage extends PageChanges {
 export interface PageDeps {
   readonly gate: Gate;
   readonly counts: Counting;
+  readonly placing: Placing;
 }
 
 /** Folds a page of the log. Reads states from the database where they are not hot; writes nothing. */
 export async function foldPage(
-  { gate, counts }: PageDeps,
+  { gate, counts, placing }: PageDeps,
   targets: readonly ViewTarget[],
   entries: readonly LogEntry[],
   through: Position,
 ): Promise<FoldedPage> {
   const judged: Judged[] = [];
   for (const entry of entries) judged.push(await counts.judge(entry));
-  const counted = judged.map((each) => each.counted);
+  const views = targets.map(({ projection }) => projection);
+  const counted = withPlaces(
+    placing,
+    views,
+    entries,
+    judged.map((each) => each.counted),
+  );
+  const ordering = orderingOf(placing, views, entries, counted);
   await gate.ensure(counted.flatMap((entry) => (entry === null ? [] : [entry.head.schema])));
   const projectionErrors = new Map<number, string>();
-  const views: ViewChanges[] = [];
+  const changed: ViewChanges[] = [];
   const waiting: Waiting[] = [];
   const staged: Staged[] = [];
   try {
@@ -59,7 +68,7 @@ export async function foldPage(
       await states.load(new Set(mine.map(({ entry }) => entry.head.entity.id)));
       const { changes, errors, moved } = foldView({ target, states, entries: mine, gate });
       staged.push(states.stage(moved));
-      views.push(changes);
+      changed.push(changes);
       for (const { index, error } of errors) noteError(projectionErrors, index, error);
       for (const id of changes.waiting) waiting.push({ target, id });
     }
@@ -67,10 +76,20 @@ export async function foldPage(
     for (const each of staged) each.dropped();
     throw error;
   }
+  const concerned =
+    ordering === null
+      ? []
+      : await placing.concerned(
+          ordering.noted,
+          ordering.views.map(({ entity }) => entity),
+        );
+  for (const { type, id } of concerned)
+    for (const target of targets)
+      if (target.projection.entity === type && target.projection.orderHubs.size > 0) waiting.push({ target, id });
   return {
-    ...{ entries, through, projectionErrors, views, waiting },
+    ...{ entries, through, projectionErrors, views: changed, waiting, ordering },
     origins: originsOf(entries),
-    placements: placementsOf(entries, judged, targets, views),
+    placements: placementsOf(entries, judged, targets, changed),
     settlements: judged.flatMap(({ settlement }) => settlement ?? []),
     caseNotes: entries.filter((_, index) => judged[index]!.isCaseNote),
     written: () => {
@@ -83,8 +102,8 @@ export async function foldPage(
 }
 
 /** The entries of a page that are folded into one view, and the parked entities that the page is about. Throws `StaleViewError` where the view cannot read an entry. */
-function partOf({ projection, pins, states }: ViewTarget, counted: readonly (LogEntry | null)[], gate: Gate) {
-  const mine: { readonly entry: LogEntry; readonly index: number }[] = [];
+function partOf({ projection, pins, states }: ViewTarget, counted: readonly (CountedEntry | null)[], gate: Gate) {
+  const mine: { readonly entry: CountedEntry; readonly index: number }[] = [];
   const waits = new Set<string>();
   for (const [index, entry] of counted.entries()) {
     if (entry?.head.entity.type !== projection.entity) continue;

@@ -1,4 +1,4 @@
-import { type EntityRef, type JsonObject, type LogEntry, messageOf, type Position } from "../core/index.ts";
+import { type CountedEntry, type EntityRef, type JsonObject, type LogEntry, messageOf, type Position } from "../core/index.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Log } from "../log/index.ts";
 import { type Anew, type FullRow, foldAnew, rowWith, unpackState } from "../merge/engine.ts";
@@ -17,6 +17,7 @@ import {
   notePassedOver,
   type ParkedRow,
   type PassedOver,
+  placesAt,
   type Refolded,
   rehearse,
   replaceEntity,
@@ -132,20 +133,29 @@ export async function eventsOf(
   return out;
 }
 
-/** All events of an entity that a view folds. Read them before the transaction that folds them. */
-export const historyOf = (
+/** All events of an entity that a view folds, with their places where it asks for them. Read them before the transaction that folds them. */
+export async function historyOf(
   deps: { readonly log: Log; readonly reader: Db },
-  target: ViewTarget,
+  { projection }: ViewTarget,
   id: string,
   upTo: Position,
-): Promise<LogEntry[]> => eventsOf(deps, { type: target.projection.entity, id }, upTo);
+): Promise<CountedEntry[]> {
+  const entries = await eventsOf(deps, { type: projection.entity, id }, upTo);
+  if (projection.orderHubs.size === 0) return entries;
+  const places = await placesAt(
+    deps.reader,
+    entries.map(({ position }) => position),
+    upTo,
+  );
+  return entries.map((entry) => ({ ...entry, places: places.get(entry.position) }));
+}
 
 /** An entity to fold again. */
 export interface ToRefold {
   readonly target: ViewTarget;
   readonly id: string;
   /** Its history, as `historyOf` gives it. */
-  readonly entries: readonly LogEntry[];
+  readonly entries: readonly CountedEntry[];
   /** The position up to which the history goes. */
   readonly upTo: Position;
 }
@@ -257,7 +267,7 @@ export async function rehearseRefold(
 /** What folding an entity again changes in its view, and where its fold stops. */
 function changesOf(
   { target, gate }: { readonly target: ViewTarget; readonly gate: Gate },
-  { id, entries, shown }: { readonly id: string; readonly entries: readonly LogEntry[]; readonly shown: FullRow | null },
+  { id, entries, shown }: { readonly id: string; readonly entries: readonly CountedEntry[]; readonly shown: FullRow | null },
 ): Refolded {
   const { projection, pins } = target;
   const reads = entries.map((entry) => () => toFoldEvent(entry, dataOf(entry), gate, pins));

@@ -1,8 +1,9 @@
 /** What the fold hands to the database: plain data. A file of `write/` writes each kind. */
 
-import type { Bucket, LogEntry, Position, Settlement } from "../core/index.ts";
+import type { Bucket, LogEntry, OrderedRun, Position, Settlement } from "../core/index.ts";
 import type { Decision, FullRow, Projection, Totals } from "../merge/engine.ts";
 import type { Addition } from "./additions.ts";
+import type { EventName } from "./events-of.ts";
 import type { Placement } from "./feed/lines.ts";
 
 /** One build of an entity view, as the database has it. */
@@ -133,6 +134,16 @@ export interface WaitingEntity {
 }
 
 /** All that one transaction writes for a page of the log. */
+/** What a page says of the orders of hubs that views name. */
+export interface Ordering {
+  /** The runs that its notes place. */
+  readonly noted: readonly OrderedRun[];
+  /** Its events that some named hub has not placed, as far as the page was folded with. */
+  readonly unplaced: readonly EventName[];
+  /** The views that name a hub. */
+  readonly views: readonly { readonly view: string; readonly entity: string }[];
+}
+
 export interface PageChanges {
   readonly entries: readonly LogEntry[];
   readonly through: Position;
@@ -147,4 +158,6 @@ export interface PageChanges {
   readonly waiting: readonly WaitingEntity[];
   /** What the page says of the buckets of entities, in log order. */
   readonly placements: readonly Placement[];
+  /** `null`: no view names a hub, or the page says nothing of any order. */
+  readonly ordering: Ordering | null;
 }

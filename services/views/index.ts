@@ -14,6 +14,7 @@ export type {
   DecisionRow,
   EndedDecision,
   HistoryRow,
+  Ordering,
   OriginRow,
   PageChanges,
   ParkedRow,
@@ -147,6 +148,7 @@ export {
   refoldsAsked,
   whereParked,
 } from "./read/parked.ts";
+export { homeHub, placedRuns, placesAt } from "./read/places.ts";
 export { type PolicyRow, policiesThatHold, policyIn, policyRows } from "./read/policies.ts";
 export { upToCommon } from "./read/position.ts";
 export {
@@ -218,6 +220,7 @@ export {
 export { type Hold, writeChanges, writePage } from "./write/page.ts";
 export { writeParked } from "./write/parked.ts";
 export { withPlaceholders } from "./write/placeholders.ts";
+export { askPlaced, entitiesPlaced } from "./write/places.ts";
 export { writeQuarantine } from "./write/quarantine.ts";
 export { notePassedOver, type Refolded, replaceEntity, stayParked } from "./write/replace.ts";
 export {

@@ -25,6 +25,8 @@ TABLE tributary.audit COLUMN schema_subject text NOT NULL
 TABLE tributary.audit COLUMN schema_version double precision NOT NULL
 TABLE tributary.audit COLUMN seq bigint NOT NULL
 TABLE tributary.audit COLUMN site text NOT NULL
+TABLE tributary.audit COLUMN taken_at bigint
+TABLE tributary.audit COLUMN taken_by text
 TABLE tributary.audit COLUMN type text NOT NULL
 TABLE tributary.audit_beyond COLUMN actor text NOT NULL
 TABLE tributary.audit_beyond COLUMN basis json NOT NULL
@@ -54,6 +56,8 @@ TABLE tributary.audit_beyond COLUMN schema_subject text NOT NULL
 TABLE tributary.audit_beyond COLUMN schema_version double precision NOT NULL
 TABLE tributary.audit_beyond COLUMN seq bigint NOT NULL
 TABLE tributary.audit_beyond COLUMN site text NOT NULL
+TABLE tributary.audit_beyond COLUMN taken_at bigint
+TABLE tributary.audit_beyond COLUMN taken_by text
 TABLE tributary.audit_beyond COLUMN type text NOT NULL
 TABLE tributary.bucket COLUMN entity_type text NOT NULL
 TABLE tributary.bucket COLUMN id text NOT NULL

@@ -4,6 +4,7 @@ import { packState } from "../../services/merge/engine.ts";
 import { defineProjection, set, text } from "../../services/merge/index.ts";
 import { counting } from "../../services/projector/index.ts";
 import { foldPage, originsOf, type ViewTarget } from "../../services/projector/page.ts";
+import { livePlacing } from "../../services/projector/placing.ts";
 import { openStates } from "../../services/projector/states.ts";
 import { fakeLog } from "../support/fake-log.ts";
 import { type OldEvent, oldWriter } from "../support/oldlog.ts";
@@ -40,7 +41,7 @@ async function world(...events: readonly OldEvent[]) {
   } as never; // only states are asked for
   const states = openStates(db, people, { maxHot: 100 });
   const target: ViewTarget = { projection: people, generation: 1, namespace: "views", totals: [], pins: {}, states };
-  const deps = { gate, counts: counting(log) };
+  const deps = { gate, counts: counting(log), placing: livePlacing(null) };
   const fold = (some: readonly LogEntry[]) => foldPage(deps, [target], some, some.at(-1)!.position);
   return { entries, states, fold, asked, kept };
 }

@@ -3,6 +3,7 @@ import type { JsonObject, LogEntry } from "../../services/core/index.ts";
 import { defineProjection, set, text } from "../../services/merge/index.ts";
 import { counting } from "../../services/projector/index.ts";
 import { foldPage, type ViewTarget } from "../../services/projector/page.ts";
+import { livePlacing } from "../../services/projector/placing.ts";
 import { openStates } from "../../services/projector/states.ts";
 import { fakeLog } from "../support/fake-log.ts";
 import { type OldEvent, oldWriter } from "../support/oldlog.ts";
@@ -43,7 +44,7 @@ function world(isHome = true) {
   );
   const counts = counting(log);
   const fold = async (...some: readonly LogEntry[]): Promise<string[]> => {
-    const page = await foldPage({ gate, counts }, targets, some, some.at(-1)!.position);
+    const page = await foldPage({ gate, counts, placing: livePlacing(null) }, targets, some, some.at(-1)!.position);
     page.written();
     return page.placements.map(({ entityType, entityId, position, bucket, stays, events }) => {
       const to = bucket === null ? "none" : JSON.stringify(bucket.values);

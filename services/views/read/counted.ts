@@ -5,6 +5,7 @@ import {
   type Hlc,
   type JsonObject,
   type OriginId,
+  type Places,
   type Position,
   type SchemaRef,
   type Seq,
@@ -15,6 +16,7 @@ import type { Db } from "../connect.ts";
 import { withoutNul } from "../copy.ts";
 import { positionOf } from "../shards.ts";
 import { COUNTED_AT, COUNTED_DATA, COUNTED_FROM, countedOf } from "./counts.ts";
+import { placesAt } from "./places.ts";
 import { anyMillis, heldIn, millis } from "./sql.ts";
 
 /** An event of the audit as views count it, with what people want to see of it. Its data are read when they are asked for; that throws where the view cannot read them. */
@@ -62,13 +64,13 @@ interface CountedRow {
   readonly recordedAt: string;
 }
 
-function asEvent(row: CountedRow, entityType: string, read: ReadData): CountedEvent {
+function asEvent(row: CountedRow, entityType: string, read: ReadData, places?: Places): CountedEvent {
   const { entityId, seq, position, basis, clipped, data: stored, subject, version, recordedAt, device, ...plain } = row;
   const clips = clipsFromStored(clipped);
   const kept = { ...plain, entity: { type: entityType, id: entityId }, seq: Number(seq) as Seq, basis, clips };
   let data: JsonObject | undefined;
   return {
-    ...foldHeadOf({ ...kept, position: positionOf(position) }),
+    ...foldHeadOf({ ...kept, position: positionOf(position), places }),
     ...{ recordedAt, device },
     get data() {
       data ??= read({ subject, version: Number(version) }, stored);
@@ -89,7 +91,9 @@ export async function countedEvents(
     `${COUNTED} AND ${countedOf("$3")} ORDER BY ${COUNTED_AT}`,
     [type, withoutNul(id), upTo],
   );
-  return rows.map((row) => asEvent(row, type, read));
+  const at = rows.map(({ position }) => positionOf(position));
+  const places = at.length === 0 ? undefined : await placesAt(db, at, upTo);
+  return rows.map((row, i) => asEvent(row, type, read, places?.get(at[i]!)));
 }
 
 const PAGE_ROWS = 2_000;
@@ -100,15 +104,22 @@ export interface EntityEvents {
   readonly events: readonly CountedEvent[];
 }
 
-/** All entities of a type, one after the other, as they are now. Each belongs to one shard, so none is read in part. Runs inside the caller's transaction, so that all is of one moment. */
-export async function* entitiesOf(db: Db, type: string, read: ReadData): AsyncGenerator<EntityEvents> {
+/** All entities of a type, one after the other, as they are now. Each belongs to one shard, so none is read in part. Runs inside the caller's transaction, so that all is of one moment. `placed`: with their places in hubs' orders. */
+export async function* entitiesOf(
+  db: Db,
+  type: string,
+  read: ReadData,
+  { placed }: { readonly placed: boolean },
+): AsyncGenerator<EntityEvents> {
   await db.query(`DECLARE entities NO SCROLL CURSOR FOR ${COUNTED} AND ${OF_TYPE} ORDER BY 1, ${COUNTED_AT}`, [type]);
   let id: string | null = null;
   let events: CountedEvent[] = [];
   for (;;) {
     const { rows } = await db.query<CountedRow & Record<string, unknown>>(`FETCH ${PAGE_ROWS} FROM entities`);
+    const at = placed ? rows.map(({ position }) => positionOf(position)) : [];
+    const places = at.length === 0 ? undefined : await placesAt(db, at, null);
     for (const row of rows) {
-      const event = asEvent(row, type, read);
+      const event = asEvent(row, type, read, places?.get(positionOf(row.position)));
       if (event.entity.id !== id) {
         if (id !== null) yield { id, events };
         id = event.entity.id;

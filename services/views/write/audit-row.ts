@@ -35,6 +35,8 @@ export const COLUMNS = [
   "schema_version",
   "basis",
   "clipped",
+  "taken_by",
+  "taken_at",
   "data",
   "correlation_id",
   "causation_id",
@@ -64,7 +66,7 @@ export const noteCell = (clips: Clips | undefined): Cell => (clips === undefined
 
 /** The cells of an event's audit row. */
 export function cellsOf(entry: LogEntry, projectionError: string | undefined): Cell[] {
-  const { head, content, clock, clips, recordedAtMs } = entry;
+  const { head, content, clock, clips, taken, recordedAtMs } = entry;
   const { org, site, device } = partsOf(head.origin);
   const cells: Record<Column, Cell> = {
     ...named(entry),
@@ -80,6 +82,8 @@ export function cellsOf(entry: LogEntry, projectionError: string | undefined): C
     schema_version: head.schema.version,
     basis: JSON.stringify(head.basis),
     clipped: noteCell(clips),
+    taken_by: taken?.hub,
+    taken_at: taken?.position,
     data: content.kind === "accepted" ? JSON.stringify(content.data) : null,
     correlation_id: head.correlationId,
     causation_id: head.causationId,

@@ -73,6 +73,8 @@ export async function writeCanary(db: Db): Promise<void> {
     schema_version: 1,
     basis: "{}",
     clipped: "{}",
+    taken_by: null,
+    taken_at: null,
     data: "{}",
   };
   await copyText(db, COPY, line(COLUMNS.map((column) => cells[column])));

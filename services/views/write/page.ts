@@ -8,6 +8,7 @@ import { writeCaseNotes } from "./case-notes.ts";
 import { confirmPurges } from "./debts.ts";
 import { writeFeed } from "./feed.ts";
 import { writeOrigins } from "./origins.ts";
+import { askPlaced } from "./places.ts";
 import { writeQuarantine } from "./quarantine.ts";
 import { settleQuarantine } from "./settlement.ts";
 import { writeViews } from "./view.ts";
@@ -45,4 +46,6 @@ export async function writeChanges(
   await confirmPurges(db, page.entries);
   await writeFeed(db, page.placements, page.caseNotes);
   await askWaiting(db, page.waiting, by);
+  // Last: it waits for other processes that do the same, and none of those waits for anything that this one holds.
+  if (page.ordering !== null) await askPlaced(db, page.ordering, by);
 }

@@ -44,7 +44,7 @@ const INSTANT = /^\d{4}-\d\d-\d\dT\d\d:\d\d/;
  * refuses. The row also says what the columns were to hold, unless `says` is false.
  */
 export function placeholders(entry: LogEntry, note: string | undefined, isBare: boolean, says = true): string {
-  const { head, content, clock, clips, position, recordedAtMs } = entry;
+  const { head, content, clock, clips, taken, position, recordedAtMs } = entry;
   const { org, site, device } = partsOf(head.origin);
   const otherwise: Record<string, string> = {};
   const recordedAt = Number.isFinite(recordedAtMs) ? new Date(recordedAtMs).toISOString() : new Date(0).toISOString();
@@ -84,6 +84,9 @@ export function placeholders(entry: LogEntry, note: string | undefined, isBare: 
     basis: json("basis", head.basis, "{}"),
     // Never a placeholder: any json column takes the hub's own words, and the fold needs them also where the basis is a placeholder.
     clipped: noteCell(clips),
+    // Checked when it was read from the log, and needed for the fold.
+    taken_by: taken?.hub,
+    taken_at: taken?.position,
     data: json("data", content.kind === "accepted" ? content.data : null, null),
     correlation_id: textOrNone("correlation_id", head.correlationId),
     causation_id: textOrNone("causation_id", head.causationId),

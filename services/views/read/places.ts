@@ -1,0 +1,91 @@
+/** Where events stand in the orders of hubs, by the hub that let them in and by the notes of places that the audit has. */
+import {
+  type IncarnationId,
+  ORDER_ENTITY,
+  ORDER_NOTED,
+  type OriginId,
+  type PlacedRun,
+  type Places,
+  type Position,
+  placesOf,
+  type Seq,
+  type TakenIn,
+} from "../../core/index.ts";
+import type { Db } from "../connect.ts";
+import { asPosition, positionOf } from "../shards.ts";
+
+/** This hub, by the id of its log's first incarnation. */
+const HOME = "(SELECT id FROM tributary.incarnation ORDER BY number LIMIT 1)";
+/** Which hub let an event in, and where its log has it. */
+const takenBy = (a: string): string => `coalesce(${a}.taken_by, ${HOME})`;
+const takenAt = (a: string): string => `CASE WHEN ${a}.taken_by IS NULL THEN ${a}.position ELSE ${a}.taken_at END`;
+/** A bound of the run that a note names; NULL: it names none. */
+const bound = (n: string, name: "from" | "through"): string =>
+  `CASE WHEN ${n}.data ->> '${name}' ~ '^[0-9]{1,16}$' THEN (${n}.data ->> '${name}')::bigint END`;
+const isNote = (n: string): string => `${n}.entity_type = '${ORDER_ENTITY}' AND ${n}.type = '${ORDER_NOTED}'`;
+/** The condition that a note places an event. */
+export const isPlacedBy = (n: string, a: string): string =>
+  `${isNote(n)} AND ${n}.entity_id = ${a}.origin AND ${a}.seq BETWEEN ${bound(n, "from")} AND ${bound(n, "through")}`;
+
+/** The hub whose events the audit has, by the id of its log's first incarnation; `null`: none was noted yet. */
+export async function homeHub(db: Db): Promise<IncarnationId | null> {
+  const { rows } = await db.query<{ id: IncarnationId | null }>(`SELECT ${HOME} AS id`);
+  return rows[0]?.id ?? null;
+}
+
+/** All runs that notes up to a position place (`null`: any position), by origin. */
+export async function placedRuns(db: Db, upTo: Position | null): Promise<Map<OriginId, PlacedRun[]>> {
+  const { rows } = await db.query<{ origin: OriginId; from: string; through: string; hub: IncarnationId; at: string }>(
+    `SELECT n.entity_id AS origin, ${bound("n", "from")} AS from, ${bound("n", "through")} AS through, ${takenBy("n")} AS hub, ${takenAt("n")} AS at
+     FROM tributary.audit n WHERE ${isNote("n")} AND ($1::bigint IS NULL OR n.position <= $1) AND ${bound("n", "from")} <= ${bound("n", "through")}
+       AND ${takenBy("n")} IS NOT NULL AND ${takenAt("n")} IS NOT NULL
+     ORDER BY n.position`,
+    [upTo],
+  );
+  const runs = new Map<OriginId, PlacedRun[]>();
+  for (const { origin, from, through, hub, at } of rows) {
+    const run: PlacedRun = { origin, hub, from: Number(from) as Seq, through: Number(through) as Seq, position: positionOf(at) };
+    runs.set(origin, [...(runs.get(origin) ?? []), run]);
+  }
+  return runs;
+}
+
+interface PlacedRow {
+  readonly position: string;
+  readonly origin: OriginId;
+  readonly seq: string;
+  readonly hub: IncarnationId | null;
+  readonly at: string | null;
+  readonly noteHub: IncarnationId | null;
+  readonly noteAt: string | null;
+}
+
+/** The places of the events at these positions, by what notes up to a position say (`null`: any position). What has no known place is not there. */
+export async function placesAt(
+  db: Db,
+  positions: readonly Position[],
+  upTo: Position | null,
+): Promise<ReadonlyMap<Position, Places>> {
+  const { rows } = await db.query<PlacedRow & Record<string, unknown>>(
+    `SELECT a.position, a.origin, a.seq, ${takenBy("a")} AS hub, ${takenAt("a")} AS at, ${takenBy("n")} AS "noteHub", ${takenAt("n")} AS "noteAt"
+     FROM unnest($1::bigint[]) AS x (position) JOIN tributary.audit a USING (position)
+     LEFT JOIN tributary.audit n ON ${isPlacedBy("n", "a")} AND ($2::bigint IS NULL OR n.position <= $2)`,
+    [positions, upTo],
+  );
+  const known = new Map<Position, { readonly taken: TakenIn | null; readonly name: PlacedRow; readonly runs: PlacedRun[] }>();
+  for (const row of rows) {
+    const at = positionOf(row.position);
+    const taken = row.hub === null ? null : { hub: row.hub, position: asPosition(row.at) };
+    const one = known.get(at) ?? { taken, name: row, runs: [] };
+    known.set(at, one);
+    const [from, position] = [Number(row.seq) as Seq, asPosition(row.noteAt)];
+    if (row.noteHub !== null && position !== null)
+      one.runs.push({ hub: row.noteHub, position, origin: row.origin, from, through: from });
+  }
+  const places = new Map<Position, Places>();
+  for (const [at, { taken, name, runs }] of known) {
+    const found = placesOf({ origin: name.origin, seq: Number(name.seq) as Seq }, taken, runs);
+    if (found !== undefined) places.set(at, found);
+  }
+  return places;
+}

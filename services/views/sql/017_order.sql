@@ -1,0 +1,3 @@
+-- Which other hub let an event in (the id of its log's first incarnation), and where that hub's log has it. NULL: this hub did.
+ALTER TABLE tributary.audit ADD COLUMN taken_by text, ADD COLUMN taken_at bigint;
+ALTER TABLE tributary.audit_beyond ADD COLUMN taken_by text, ADD COLUMN taken_at bigint;

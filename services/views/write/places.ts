@@ -1,0 +1,49 @@
+/** Asks for entities to be folded again whose events have got a place in a hub's order. */
+import type { EntityRef, OrderedRun } from "../../core/index.ts";
+import { askRefold } from "../asked.ts";
+import type { Ordering } from "../changes.ts";
+import type { Db } from "../connect.ts";
+import { isPlacedBy } from "../read/places.ts";
+
+/** Whoever writes a note of places, or an event that a note may place, holds this lock; an arbitrary number of ours. */
+const ORDER_LOCK = 7_401_117;
+/** What an event is about for views: a release from quarantine, what it releases. */
+const ABOUT = `LEFT JOIN tributary.quarantine q ON q.settled_position = a.position AND q.state = 'released'`;
+const [TYPE, ID] = ["coalesce(q.entity_type, a.entity_type)", "coalesce(q.entity_id, a.entity_id)"];
+
+/**
+ * Asks for what a page's notes of places and what it has of unplaced events concern, once both are in the audit. Of a note and an event that two processes write at the same time, whoever is second finds
+ * what the first has written. `by`: the projector that asks, and folds what is its own right after the page.
+ */
+export async function askPlaced(db: Db, { noted, unplaced, views }: Ordering, by: number): Promise<void> {
+  if (noted.length === 0 && unplaced.length === 0) return;
+  await db.query(`SELECT pg_advisory_xact_lock${noted.length > 0 ? "" : "_shared"}($1)`, [ORDER_LOCK]);
+  const types = [...new Set(views.map(({ entity }) => entity))];
+  const concerned = [...(await entitiesPlaced(db, noted, types)), ...(await entitiesNoted(db, unplaced, types))];
+  for (const { view, entity } of views) {
+    const mine = new Map(concerned.filter(({ type }) => type === entity).map((each) => [each.id, each]));
+    if (mine.size > 0) await askRefold(db, view, [...mine.values()], by);
+  }
+}
+
+/** The entities of these types that events of runs are about, as far as the audit has them. */
+export async function entitiesPlaced(db: Db, runs: readonly OrderedRun[], types: readonly string[]): Promise<EntityRef[]> {
+  if (runs.length === 0) return [];
+  const { rows } = await db.query<{ type: string; id: string }>(
+    `SELECT DISTINCT ${TYPE} AS type, ${ID} AS id FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS x (origin, lower, upper)
+     JOIN tributary.audit a ON a.origin = x.origin AND a.seq BETWEEN x.lower AND x.upper ${ABOUT} WHERE ${TYPE} = ANY($4) ORDER BY 1, 2`,
+    [runs.map(({ origin }) => origin), runs.map(({ from }) => from), runs.map(({ through }) => through), types],
+  );
+  return rows;
+}
+
+/** The entities of these types of those events that some note places already. */
+async function entitiesNoted(db: Db, events: Ordering["unplaced"], types: readonly string[]): Promise<EntityRef[]> {
+  if (events.length === 0) return [];
+  const { rows } = await db.query<{ type: string; id: string }>(
+    `SELECT DISTINCT ${TYPE} AS type, ${ID} AS id FROM unnest($1::text[], $2::bigint[]) AS x (origin, seq) JOIN tributary.audit a USING (origin, seq) ${ABOUT}
+     WHERE ${TYPE} = ANY($3) AND EXISTS (SELECT 1 FROM tributary.audit n WHERE ${isPlacedBy("n", "a")}) ORDER BY 1, 2`,
+    [events.map(({ origin }) => origin), events.map(({ seq }) => seq), types],
+  );
+  return rows;
+}
