@@ -8,15 +8,12 @@
 import { CASE_ENTITY } from "./case.ts";
 import { deviceOf } from "./enrolled.ts";
 import type { EntityRef } from "./event.ts";
-import { type OriginId, type Position, partsOf } from "./ids.ts";
+import { HUB_SITE, type OriginId, type Position, partsOf } from "./ids.ts";
 import { ORDER_DEVICE, ORDER_ENTITY } from "./order.ts";
 import { POLICY_ENTITY } from "./policy.ts";
 import { QUARANTINE_ENTITY } from "./release.ts";
 import { REPLICA_ENTITY } from "./replica.ts";
 import { REGISTRY_DEVICE, SCHEMA_ENTITY } from "./schema-event.ts";
-
-/** The site whose origins speak for a hub, in the hub's own organisation. */
-export const HUB_SITE = "hub";
 
 /** The entity that a site's registration is about: `site/<org>.<site>`. */
 export const SITE_ENTITY = "site";

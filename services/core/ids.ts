@@ -124,3 +124,6 @@ export function eventIdOf(wallMs: number, hash: Hash): EventId {
   const variant = ((Number.parseInt(hash[3]!, 16) & 0x3) | 0x8).toString(16);
   return `${time.slice(0, 8)}-${time.slice(8)}-7${hash.slice(0, 3)}-${variant}${hash.slice(4, 7)}-${hash.slice(7, 19)}` as EventId;
 }
+
+/** The site whose origins speak for a hub, in the hub's own organisation. */
+export const HUB_SITE = "hub";

@@ -7,7 +7,7 @@
  */
 import { z } from "zod";
 import type { EntityRef } from "./event.ts";
-import { type IncarnationId, isOriginId, type OriginId, type Position, type Seq } from "./ids.ts";
+import { HUB_SITE, type IncarnationId, isOriginId, type OriginId, type Position, partsOf, type Seq } from "./ids.ts";
 import type { JsonObject } from "./json.ts";
 
 /** The entity that a note of places is about: `order-note/<origin>`, the origin whose run it places. */
@@ -43,12 +43,14 @@ const runSchema = z.object({
   through: z.int().min(0) as unknown as z.ZodType<Seq>,
 });
 
-/** The run that an event places; `null`: the event is no note of places. Whether its author may write one was asked by whoever let it in. */
+/** The run that an event places; `null`: it is no note of places of a hub's own. Which organisation's hub that is was asked by whoever let it in. */
 export function orderedRunOf(
-  { type, entity }: { readonly type: string; readonly entity: EntityRef },
+  { type, entity, origin }: { readonly type: string; readonly entity: EntityRef; readonly origin: OriginId },
   data: JsonObject,
 ): OrderedRun | null {
   if (type !== ORDER_NOTED || entity.type !== ORDER_ENTITY) return null;
+  const { site, device } = partsOf(origin);
+  if (site !== HUB_SITE || device !== ORDER_DEVICE) return null;
   const run = runSchema.safeParse(data).data ?? null;
   return run !== null && run.origin === entity.id && run.from <= run.through ? run : null;
 }

@@ -1,7 +1,7 @@
 /** A batch of a build: it is folded and written, and a batch that is refused is narrowed down to the events to blame. */
 import { type LogEntry, messageOf, type Position } from "../core/index.ts";
-import { type Db, writeViews } from "../views/index.ts";
-import type { RebuildDeps } from "./building.ts";
+import { type Db, furthestOf, writeViews } from "../views/index.ts";
+import { type RebuildDeps, standing } from "./building.ts";
 import type { Counting } from "./counts.ts";
 import { isOfData } from "./failures.ts";
 import { narrow } from "./narrow.ts";
@@ -75,8 +75,10 @@ export async function writeBatch(build: Batching, { page, through, folded }: Bat
 
 /** Folds again the parked entities that a batch has brought events for. */
 async function mendWaiting(deps: RebuildDeps, waiting: readonly Waiting[], upTo: Position, scope: Scope): Promise<void> {
+  if (waiting.length === 0) return;
+  const placedUpTo = deps.setBack === undefined ? null : furthestOf(await standing(deps));
   for (const { target, id } of waiting) {
-    const entries = await historyOf(deps, target, id, upTo);
+    const entries = await historyOf({ ...deps, placedUpTo }, target, id, upTo);
     const keepState = await scope([], upTo, () => refoldOne(deps, { target, id, entries, upTo }, { isLive: false }));
     keepState();
   }

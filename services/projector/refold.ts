@@ -133,9 +133,12 @@ export async function eventsOf(
   return out;
 }
 
-/** All events of an entity that a view folds, with their places where it asks for them. Read them before the transaction that folds them. */
+/**
+ * All events of an entity that a view folds, with their places where it asks for them. Read them before the transaction that folds them. What is asked for because of a note is folded by a process that may not
+ * have come to the note: all notes in the audit count. `placedUpTo`: those up to there only, where the log no longer has the others.
+ */
 export async function historyOf(
-  deps: { readonly log: Log; readonly reader: Db },
+  deps: { readonly log: Log; readonly reader: Db; readonly placedUpTo?: Position | null },
   { projection }: ViewTarget,
   id: string,
   upTo: Position,
@@ -145,7 +148,7 @@ export async function historyOf(
   const places = await placesAt(
     deps.reader,
     entries.map(({ position }) => position),
-    upTo,
+    deps.placedUpTo ?? null,
   );
   return entries.map((entry) => ({ ...entry, places: places.get(entry.position) }));
 }

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { moveOn } from "../../services/field/move.ts";
-import { defineProjection, set, text } from "../../services/merge/index.ts";
+import { defineProjection, logOrder, set, text } from "../../services/merge/index.ts";
 import { pushToMemory } from "../support/memory-push.ts";
 import { expectSame, pulling, replicaOf } from "../support/pull.ts";
 import { hubWith, KAMPALA, number, openAt, policyOf, registered, updated } from "../support/replicas.ts";
@@ -91,6 +91,48 @@ describe("a device's replica", () => {
     expect(replica.row("people", number(1))).toMatchObject({ own: "confirmed", row: { values: { phone: "+254712345678" } } });
     expect(replica.row("people", number(2))?.lastPosition).not.toBeNull();
     expect(expectSame(hub, field, "beneficiary")).toBe(2);
+  });
+});
+
+describe("a device's replica of a view whose rule names the hub whose order counts", () => {
+  it("shows what the hub shows; an own event comes last until the hub has it, whatever the clocks say", async () => {
+    const hub = await hubWith(policyOf("kampala", ["kampala"], { district: "Kampala" }));
+    const views = [
+      defineProjection({
+        name: "people",
+        entity: "beneficiary",
+        columns: { given_name: text(), district: text({ index: true }), village: text(), phone: text() },
+        resolve: { phone: logOrder("last", { hub: hub.id }), village: logOrder("first", { hub: hub.id }) },
+        scopeBy: ["district"],
+        events: {
+          "beneficiary.registered": set("given_name", "district"),
+          "beneficiary.updated": set("district", "village", "phone"),
+        },
+      }),
+    ];
+    await hub.setViews(views);
+    const juba = hub.device("juba");
+    await juba.write(registered(1, "Kampala"));
+    await hub.seal();
+    using field = openAt(hub, "kampala", { views });
+    const { pull } = pulling(hub, views);
+    await pull(field);
+    // Written before Juba's, and later in the hub's log.
+    await field.append(updated(1, { phone: "+254700000002", village: "Kampala" }));
+    await juba.write(updated(1, { phone: "+254700000001", village: "Juba" }));
+    await hub.seal();
+    await pull(field);
+    const shown = () => replicaOf(field).row("people", number(1))?.row.values;
+    expect(shown()).toMatchObject({ phone: "+254700000002", village: "Juba" });
+    await pushToMemory(hub, field);
+    await hub.seal();
+    await pull(field);
+    expect(shown()).toMatchObject({ phone: "+254700000002", village: "Juba" });
+    expect(expectSame(hub, field, "beneficiary")).toBe(1);
+    const rule = `logOrder of hub ${hub.id}`;
+    expect(field.explain({ type: "beneficiary", id: number(1) }, { field: "phone" })).toMatchObject([
+      { registers: [{ rule, value: "+254700000002", decision: { rule, reason: "later-in-log" } }] },
+    ]);
   });
 });
 

@@ -1,6 +1,7 @@
 import {
   type Bucket,
   canonicalize,
+  type IncarnationId,
   type JsonObject,
   type LogEntry,
   POLICY_ENTITY,
@@ -26,6 +27,7 @@ import {
 } from "../../services/merge/engine.ts";
 import { pinsFor } from "../../services/projector/builds.ts";
 import { toFoldEvent } from "../../services/projector/fold-event.ts";
+import { livePlacing } from "../../services/projector/placing.ts";
 import { entityName } from "../../services/views/feed/lines.ts";
 import { caseIdOf } from "../../services/views/write/case-of.ts";
 
@@ -54,7 +56,8 @@ export interface Counted {
 export const refOf = ({ head: { origin, seq } }: LogEntry): EventRef => ({ origin, seq });
 
 /** What is folded of the log, in memory. */
-export function memoryFold(views: readonly View[], gate: Gate) {
+export function memoryFold(views: readonly View[], gate: Gate, home: IncarnationId) {
+  const placing = livePlacing(home);
   const entities = entityViews(views);
   const homes = scopedViews(views);
   const states = new Map<string, Map<string, EntityState>>(entities.map(({ name }) => [name, new Map()]));
@@ -67,7 +70,7 @@ export function memoryFold(views: readonly View[], gate: Gate) {
   const pins = new Map(entities.map((view) => [view.name, pinsFor(gate, view)]));
   const read = (view: Projection, { entry }: Counted) => {
     if (entry.content.kind !== "accepted") throw new Error("what counts was accepted");
-    return toFoldEvent(entry, entry.content.data, gate, pins.get(view.name) ?? {});
+    return toFoldEvent({ ...entry, places: placing.places(entry) }, entry.content.data, gate, pins.get(view.name) ?? {});
   };
   const noteCases = (view: Projection, id: string, state: EntityState): void => {
     for (const { register } of decisionsOf(view, state))

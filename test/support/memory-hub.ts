@@ -118,7 +118,7 @@ export async function openMemoryHub({
   let incarnation = first;
   let views = withPolicies(given);
   let fits = fitsViews(views, gate.read);
-  let folded = memoryFold(views, gate);
+  let folded = memoryFold(views, gate, first);
   let counts = counting(log);
   let feed = memoryFeed();
   let seals: SealFact[] = [];
@@ -189,7 +189,7 @@ export async function openMemoryHub({
   };
   /** All is folded from the log. Each entity enters the bucket that it is in now, with its first event. */
   const fromLog = async (): Promise<void> => {
-    folded = memoryFold(views, gate);
+    folded = memoryFold(views, gate, first);
     counts = counting(log);
     const placements: Parameters<typeof feed.place>[0][number][] = [];
     for (const entry of log.entries.slice(0, done)) await judge(entry, (made) => void placements.push(...made));
@@ -318,7 +318,7 @@ export async function openMemoryHub({
       views = withPolicies(changed);
       fits = fitsViews(views, gate.read);
       const before = folded;
-      folded = memoryFold(views, gate);
+      folded = memoryFold(views, gate, first);
       counts = counting(log);
       for (const entry of log.entries.slice(0, done)) await judge(entry, () => {});
       for (const name of [...feed.placed.keys()]) {

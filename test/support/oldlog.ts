@@ -7,14 +7,16 @@ import {
   formatHlc,
   GENESIS,
   type Hash,
+  type IncarnationId,
   type JsonObject,
   type OriginId,
+  type Position,
   type Seq,
   type Vector,
   withDot,
 } from "../../services/core/index.ts";
-import { chainHash, randomEpoch } from "../../services/core/node.ts";
-import type { Log } from "../../services/log/index.ts";
+import { chainHash, type LocalSigner, randomEpoch } from "../../services/core/node.ts";
+import { type Log, signNotes } from "../../services/log/index.ts";
 
 /** An event as an older hub took it: whatever its envelope says. */
 export interface OldEvent extends Partial<Omit<EventBody, "data" | "origin" | "seq">> {
@@ -31,11 +33,12 @@ const SUBJECTS: Readonly<Record<string, string>> = {
   "beneficiary.registered": "beneficiary",
   "beneficiary.updated": "beneficiary-update",
   "distribution.recorded": "distribution",
+  "order.noted": "order-note",
 };
 
 /** Writes events into the log past today's door, chained as a device chains them. `append` puts them there in one run. */
-export function oldWriter(log: Pick<Log, "append">, site: string, org = "relief") {
-  const origin = `${org}.${site}.old.${randomEpoch()}` as OriginId;
+export function oldWriter(log: Pick<Log, "append">, site: string, org = "relief", device = "old") {
+  const origin = `${org}.${site}.${device}.${randomEpoch()}` as OriginId;
   let seq = 0;
   let prev: Hash = GENESIS;
   const seen = new Map<string, Vector>();
@@ -75,11 +78,24 @@ export function oldWriter(log: Pick<Log, "append">, site: string, org = "relief"
     origin,
     /** The hash of the last event. */
     head: (): Hash => prev,
+    /** Appends what another hub let in: it stood at these positions of that hub's log, one after the other, and that hub has signed its notes. */
+    async appendTaken({ hub, signer }: OtherHub, position: number, ...events: readonly OldEvent[]): Promise<void> {
+      const run = events.map((event, i) => ({ ...made(event), taken: { hub, position: BigInt(position + i) as Position } }));
+      const noted = signNotes(signer, hub, run);
+      const outcome = await log.append(run.map((item, i) => (i < run.length - 1 || noted === null ? item : { ...item, noted })));
+      if (outcome.kind !== "appended") throw new Error(`the log did not take them: ${outcome.kind}`);
+    },
     async append(...events: readonly OldEvent[]): Promise<void> {
       const outcome = await log.append(events.map(made));
       if (outcome.kind !== "appended") throw new Error(`the log did not take them: ${outcome.kind}`);
     },
   };
+}
+
+/** Another hub, whose events and notes come into this hub's log as they come from a peer. */
+export interface OtherHub {
+  readonly hub: IncarnationId;
+  readonly signer: LocalSigner;
 }
 
 export const person = (id: string, data: JsonObject = {}, more: Partial<OldEvent> = {}): OldEvent => ({

@@ -3,6 +3,7 @@ import {
   isJsonObject,
   type JsonObject,
   messageOf,
+  type Places,
   positionFromNumber,
   QUARANTINE_ENTITY,
   RELEASED,
@@ -37,6 +38,8 @@ export interface Counted {
 export interface Target {
   readonly view: Projection;
   readonly readers: Pins;
+  /** The hub whose positions events have here, by the id of its log's first incarnation; `null`: no page has come yet. */
+  readonly home: () => string | null;
 }
 
 export type Reader = Pick<Gate, "read">;
@@ -95,10 +98,20 @@ export function ownCounted(head: EventHead, text: string): Counted | null {
 
 const NOWHERE = positionFromNumber(0);
 
-function foldEventOf({ readers }: Target, { head, data, clock, clips, position }: Counted, gate: Reader): FoldEvent {
-  const kept = foldHeadOf({ ...head, clips, clockWrong: clock !== null, position: position ?? NOWHERE });
-  return { ...kept, position: position === null ? null : kept.position, data: gate.read(head.schema, data, readers).data };
+function foldEventOf({ view, readers, home }: Target, { head, data, clock, clips, position }: Counted, gate: Reader): FoldEvent {
+  // Most views ask for no places.
+  const places = view.orderHubs.size === 0 ? undefined : placesAtHome(home(), position);
+  const kept = foldHeadOf({ ...head, clips, clockWrong: clock !== null, position: position ?? NOWHERE, places });
+  return {
+    ...kept,
+    position: position === null ? null : kept.position,
+    data: gate.read(head.schema, data, readers).data,
+  };
 }
+
+/** An event's place in the home hub's order. An own event has none until the hub's feed has brought it. */
+export const placesAtHome = (home: string | null, position: Counted["position"]): Places | undefined =>
+  home === null || position === null ? undefined : { [home]: [Number(position), 0] };
 
 /** What folding has made of an entity. */
 export interface Folding {

@@ -29,7 +29,7 @@ import { type BucketRow, openReplicaRows } from "./rows.ts";
 import { takePage } from "./take.ts";
 import type { HistoryEvent, Replica } from "./types.ts";
 import { addIndex } from "./view-rows.ts";
-import { openViews } from "./views.ts";
+import { HUB, openViews } from "./views.ts";
 
 export interface ReplicaOptions {
   readonly store: Store;
@@ -42,7 +42,6 @@ export interface ReplicaOptions {
   readonly append: (events: readonly NewEvent[]) => void;
 }
 
-const HUB = "replica_hub";
 const SEAL = "replica_seal";
 /** In which older versions the hub's views read, as JSON. */
 const READERS = "replica_readers";
@@ -175,6 +174,8 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
         const shape = new Map(views.all().map(({ view, shape: of }) => [view.name, of]));
         if (views.compare(page.shapes)) for (const bucket of rows.buckets()) statesAnew(bucket);
         const isSame = (view: string): boolean => page.shapes[view] === shape.get(view);
+        // Folding looks at it, where a rule names the hub whose order counts.
+        if (store.meta(HUB) !== page.hub) store.setMeta(HUB, page.hub);
         const taken = takePage({ ...holdingDeps(page.seal), now, isSame }, page, answered);
         const hasLeft = purgeLeaving(deps);
         noteHub(page);
@@ -242,9 +243,8 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
   };
   return replica;
 
-  function noteHub({ hub, incarnation, seal }: Page): void {
+  function noteHub({ incarnation, seal }: Page): void {
     for (const [key, value] of [
-      [HUB, hub],
       ["replica_incarnation", incarnation],
       [SEAL, String(seal)],
     ] as const)

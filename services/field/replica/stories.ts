@@ -25,7 +25,7 @@ import {
   tell,
 } from "../../merge/engine.ts";
 import type { HubNote, OwnState, PlacedEvent } from "./event-rows.ts";
-import { type Counted, countedOf, ownCounted } from "./fold.ts";
+import { type Counted, countedOf, ownCounted, placesAtHome } from "./fold.ts";
 import type { HistoryEvent, Replica } from "./types.ts";
 
 /** An event of an entity as a device knows it. */
@@ -65,7 +65,7 @@ export interface OpenConflict extends Decision {
 }
 
 export interface StoriesDeps {
-  readonly replica: Pick<Replica, "history" | "state">;
+  readonly replica: Pick<Replica, "history" | "state" | "hub">;
   readonly gate: Pick<Gate, "read">;
   /** The views that this device folds. */
   readonly views: readonly Projection[];
@@ -150,7 +150,7 @@ export function openStories({ replica, gate, views, isOlder }: StoriesDeps): Sto
           `There are: ${[...new Set(having.flatMap(({ columns }) => Object.keys(columns))), DELETED].join(", ")}.`,
         );
       const { entity, events } = found(given);
-      const counted = storyEvents(entity, events, gate);
+      const counted = storyEvents(entity, events, { gate, home: replica.hub() });
       const out = chosen.flatMap((each): Explained[] => {
         const name = { entity: `${entity.type}/${entity.id}`, view: each.name, olderRules: isOlder(each.name) };
         const state = replica.state(each.name, entity.id);
@@ -178,8 +178,14 @@ export function openStories({ replica, gate, views, isOlder }: StoriesDeps): Sto
   };
 }
 
+interface ToldAt {
+  readonly gate: Pick<Gate, "read">;
+  /** The hub whose positions events have. */
+  readonly home: string | null;
+}
+
 /** The events that count for views, as a story tells them: placed ones in the hub's order, then own ones on top. */
-function storyEvents(entity: EntityRef, events: readonly HistoryEvent[], gate: Pick<Gate, "read">): StoryEvent[] {
+function storyEvents(entity: EntityRef, events: readonly HistoryEvent[], at: ToldAt): StoryEvent[] {
   const recorded = new Map<bigint, number>();
   const placed: PlacedEvent[] = [];
   const own: Counted[] = [];
@@ -192,18 +198,18 @@ function storyEvents(entity: EntityRef, events: readonly HistoryEvent[], gate: P
       if (counted !== null) own.push(counted);
     }
   }
-  return [...countedOf(entity, placed), ...own].map((counted) => storyEvent(counted, recorded, gate));
+  return [...countedOf(entity, placed), ...own].map((counted) => storyEvent(counted, recorded, at));
 }
 
 function storyEvent(
   { head, data, clock, clips, position }: Counted,
   recorded: ReadonlyMap<bigint, number>,
-  gate: Pick<Gate, "read">,
+  { gate, home }: ToldAt,
 ): StoryEvent {
   const at = position === null ? undefined : recorded.get(position);
   let read: JsonObject | undefined;
   return {
-    ...foldHeadOf({ ...head, clips, clockWrong: clock !== null, position }),
+    ...foldHeadOf({ ...head, clips, clockWrong: clock !== null, position, places: placesAtHome(home, position) }),
     recordedAt: at === undefined ? null : new Date(at).toISOString(),
     notes: clipWords(head.basis, clips),
     // Data that the view cannot read are told as an event that could not be folded.

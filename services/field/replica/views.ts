@@ -36,6 +36,9 @@ function readersOf(
   return Object.fromEntries(Object.entries(pins).filter(([subject]) => feeds(subject)));
 }
 
+/** Where the store notes which hub the replica is of, by the id of its log's first incarnation. */
+export const HUB = "replica_hub";
+
 // Long because its five ways of looking at the open views share them, and opening replaces them.
 export function openViews(
   {
@@ -88,6 +91,7 @@ export function openViews(
         const opened = there ?? {
           view,
           readers,
+          home: () => store.meta(HUB),
           shape: now.shape,
           isOlder: now.isOlder,
           rows: openViewRows(view, preparer(store.db)),

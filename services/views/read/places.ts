@@ -1,6 +1,8 @@
 /** Where events stand in the orders of hubs, by the hub that let them in and by the notes of places that the audit has. */
 import {
+  HUB_SITE,
   type IncarnationId,
+  ORDER_DEVICE,
   ORDER_ENTITY,
   ORDER_NOTED,
   type OriginId,
@@ -22,7 +24,9 @@ const takenAt = (a: string): string => `CASE WHEN ${a}.taken_by IS NULL THEN ${a
 /** A bound of the run that a note names; NULL: it names none. */
 const bound = (n: string, name: "from" | "through"): string =>
   `CASE WHEN ${n}.data ->> '${name}' ~ '^[0-9]{1,16}$' THEN (${n}.data ->> '${name}')::bigint END`;
-const isNote = (n: string): string => `${n}.entity_type = '${ORDER_ENTITY}' AND ${n}.type = '${ORDER_NOTED}'`;
+/** The condition that an event is a note of places, as `orderedRunOf` says it. */
+const isNote = (n: string): string =>
+  `${n}.entity_type = '${ORDER_ENTITY}' AND ${n}.type = '${ORDER_NOTED}' AND ${n}.site = '${HUB_SITE}' AND ${n}.device = '${ORDER_DEVICE}' AND ${n}.data ->> 'origin' = ${n}.entity_id`;
 /** The condition that a note places an event. */
 export const isPlacedBy = (n: string, a: string): string =>
   `${isNote(n)} AND ${n}.entity_id = ${a}.origin AND ${a}.seq BETWEEN ${bound(n, "from")} AND ${bound(n, "through")}`;

@@ -1,0 +1,178 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { explainEntity, verify } from "../../services/audit/index.ts";
+import { type IncarnationId, ORDER_ENTITY, ORDER_NOTED, type OriginId, publicKeySchema } from "../../services/core/index.ts";
+import { signerOf } from "../../services/core/node.ts";
+import { makeKey } from "../../services/http/index.ts";
+import { currentIncarnation } from "../../services/log/index.ts";
+import type { Projection } from "../../services/merge/engine.ts";
+import { authorityOf, defineProjection, logOrder, set, text } from "../../services/merge/index.ts";
+import { rebuild, reconcile } from "../../services/projector/index.ts";
+import { alone, connectViews } from "../../services/views/index.ts";
+import { number, openTestHub, type TestHub } from "../support/hub.ts";
+import { change, type OldEvent, type OtherHub, oldWriter, person } from "../support/oldlog.ts";
+
+const HILLS = "hillsaaaaaaa" as IncarnationId;
+
+let hub: TestHub;
+let home: IncarnationId;
+let view: Projection;
+let hills: OtherHub;
+let hillsKey: ReturnType<typeof publicKeySchema.parse>;
+
+const viewOf = (coast: string): Projection =>
+  defineProjection({
+    name: "people",
+    entity: "beneficiary",
+    columns: { given_name: text(), phone: text(), village: text(), district: text() },
+    resolve: {
+      phone: logOrder("last", { hub: coast }),
+      village: logOrder("first", { hub: coast }),
+      district: logOrder("last", { hub: HILLS }),
+      given_name: authorityOf({ orgs: ["shelter"] }, logOrder("last", { hub: HILLS })),
+    },
+    events: { "beneficiary.registered": set("given_name"), "beneficiary.updated": set("phone", "village", "district") },
+  });
+
+beforeAll(async () => {
+  hub = await openTestHub({ isStoreHere: true });
+  await hub.projector.close();
+  home = (await currentIncarnation(hub.log.journal)).id;
+  const key = await makeKey("hills");
+  hills = { hub: HILLS, signer: signerOf({ ...publicKeySchema.parse(key), d: key.d! }) };
+  hillsKey = publicKeySchema.parse(key);
+  view = viewOf(home);
+  // Two processes share the work: a note may come to another one than what it places.
+  hub.projector = await hub.startProjector([view]);
+  await hub.startProjector([view]);
+});
+afterAll(() => hub?.close());
+
+/** What a hub says of a run of another hub's. */
+const noteOf = (origin: OriginId, from: number, through: number): OldEvent => ({
+  type: ORDER_NOTED,
+  entity: { type: ORDER_ENTITY, id: origin },
+  data: { origin, from, through },
+});
+const says = (id: string, name: string): OldEvent => change(id, { phone: name, village: name, district: name });
+
+interface Shown {
+  readonly phone: string;
+  readonly village: string;
+  readonly district: string;
+}
+const row = async (id: string): Promise<Shown> => {
+  await hub.projected();
+  const { rows } = await hub.db.query<Shown>("SELECT phone, village, district FROM views.people WHERE id = $1", [id]);
+  return rows[0]!;
+};
+/** Waits until the view shows it: another process may be the one that folds the entity again. */
+const shows = (id: string, wanted: Shown): Promise<void> =>
+  expect.poll(() => row(id), { timeout: 60_000, interval: 50 }).toEqual(wanted);
+
+const verified = () =>
+  verify({
+    log: hub.log,
+    views: { db: hub.db, gate: hub.gate, projections: [view] },
+    hubKeys: [publicKeySchema.parse(hub.key), hillsKey],
+  });
+
+describe("a field that goes by the order of a named hub", () => {
+  const [id, late] = [number(1), number(2)];
+
+  it("shows what the hub has not placed last; from its note on, what came into its log after the note", async () => {
+    const [coastal, hilly, second] = [oldWriter(hub.log, "lamu"), oldWriter(hub.log, "nyeri"), oldWriter(hub.log, "malindi")];
+    await coastal.append(person(id), says(id, "lamu"));
+    await hilly.appendTaken(hills, 500, says(id, "nyeri"));
+    await second.append(says(id, "malindi"));
+    // The coast has not placed Nyeri's, and the hills have placed nothing else: of that, Lamu's has the later stamp.
+    await shows(id, { phone: "nyeri", village: "lamu", district: "lamu" });
+    const notes = oldWriter(hub.log, "hub", "relief", "order");
+    await notes.append(noteOf(hilly.origin, 0, 0));
+    await oldWriter(hub.log, "kilifi").append(says(id, "kilifi"));
+    await shows(id, { phone: "kilifi", village: "lamu", district: "lamu" });
+    const { rows } = await hub.db.query(
+      "SELECT register, rule FROM tributary.decision WHERE view = 'people' AND entity_id = $1",
+      [id],
+    );
+    expect(new Set(rows.map(({ register, rule }) => `${register}: ${rule}`))).toEqual(
+      new Set([`phone: logOrder of hub ${home}`, `village: firstInLog of hub ${home}`, `district: logOrder of hub ${HILLS}`]),
+    );
+  });
+
+  it("follows the notes of another hub, where these come before what they place and where they come after", async () => {
+    const [coastal, early] = [oldWriter(hub.log, "lamu"), oldWriter(hub.log, "nyeri")];
+    const notes = oldWriter(hub.log, "hub", "relief", "order");
+    const theirs = oldWriter(hub.log, "hub", "uplands", "order");
+    // The hills have placed the coast's, and their note comes before the coast's events do.
+    await theirs.appendTaken(hills, 900, noteOf(coastal.origin, 0, 1));
+    await coastal.append(person(late), says(late, "lamu"));
+    await early.appendTaken(hills, 950, says(late, "nyeri"));
+    await shows(late, { phone: "nyeri", village: "lamu", district: "nyeri" });
+    const third = oldWriter(hub.log, "thika");
+    await third.appendTaken(hills, 870, says(late, "thika"));
+    await shows(late, { phone: "thika", village: "lamu", district: "nyeri" });
+    // Of two notes of one hub the first holds.
+    await notes.append(noteOf(third.origin, 0, 0), noteOf(early.origin, 0, 0), noteOf(third.origin, 0, 0));
+    await shows(late, { phone: "nyeri", village: "lamu", district: "nyeri" });
+  });
+
+  it("is not moved by a note that the door has quarantined, nor by one of a site or about another origin than it says", async () => {
+    const one = number(3);
+    const [coastal, hilly, forged] = [oldWriter(hub.log, "lamu"), oldWriter(hub.log, "nyeri"), oldWriter(hub.log, "juba")];
+    await hilly.appendTaken(hills, 20, says(one, "nyeri"));
+    await forged.append({ ...noteOf(hilly.origin, 0, 0), quarantined: "type-not-allowed" });
+    await forged.append(noteOf(hilly.origin, 0, 0));
+    await oldWriter(hub.log, "hub", "relief", "order").append({
+      ...noteOf(coastal.origin, 0, 0),
+      entity: { type: ORDER_ENTITY, id: hilly.origin },
+    });
+    await coastal.append(says(one, "lamu"));
+    await shows(one, { phone: "nyeri", village: "lamu", district: "lamu" });
+  });
+
+  it("stays the same for many records, whichever process has folded them, and when views are built again, balanced and verified", async () => {
+    const ids = Array.from({ length: 40 }, (_, i) => number(100 + i));
+    const [coastal, hilly, notes] = [
+      oldWriter(hub.log, "lamu"),
+      oldWriter(hub.log, "nyeri"),
+      oldWriter(hub.log, "hub", "relief", "order"),
+    ];
+    for (let turn = 0; turn < 4; turn++) {
+      const some = ids.slice(turn * 10, turn * 10 + 10);
+      await hilly.appendTaken(hills, 2_000 + turn * 100, ...some.map((each) => says(each, `nyeri ${turn}`)));
+      if (turn % 2 === 0) await notes.append(noteOf(hilly.origin, turn * 10, turn * 10 + 9));
+      await coastal.append(...some.map((each) => says(each, `lamu ${turn}`)));
+    }
+    for (const [i, each] of ids.entries()) {
+      const turn = Math.floor(i / 10);
+      const isNoted = turn % 2 === 0;
+      await shows(each, {
+        phone: isNoted ? `lamu ${turn}` : `nyeri ${turn}`,
+        village: isNoted ? `nyeri ${turn}` : `lamu ${turn}`,
+        district: `lamu ${turn}`,
+      });
+    }
+    await expect.poll(async () => (await hub.db.query("SELECT 1 FROM tributary.refold")).rowCount, { timeout: 60_000 }).toBe(0);
+    const before = (await hub.db.query("SELECT id, phone, village, district, conflicts FROM views.people ORDER BY id")).rows;
+    expect((await verified()).problems).toEqual([]);
+    const db = await connectViews(hub.backends.postgres.url, "tributary-test-order");
+    try {
+      const deps = { db, reader: hub.db, log: hub.log, gate: hub.gate, views: [view] };
+      const [balanced] = await alone(db, true, () => reconcile(deps, { names: ["people"], repair: false }));
+      expect(balanced).toMatchObject({ differing: 0 });
+      await alone(db, true, () => rebuild(deps, { names: ["people"], fresh: true }));
+    } finally {
+      await db.end();
+    }
+    const after = (await hub.db.query("SELECT id, phone, village, district, conflicts FROM views.people ORDER BY id")).rows;
+    expect(after).toEqual(before);
+    expect((await verified()).problems).toEqual([]);
+  });
+
+  it("is explained by what the hub that is named has noted", async () => {
+    const [told] = await explainEntity({ db: hub.db, gate: hub.gate, projections: [view] }, `beneficiary/${id}`, "phone");
+    const [phone] = told!.registers;
+    expect(phone).toMatchObject({ rule: `logOrder of hub ${home}`, value: "kilifi" });
+    expect(phone!.decision).toMatchObject({ rule: `logOrder of hub ${home}`, value: "kilifi", reason: "later-in-log" });
+  });
+});
