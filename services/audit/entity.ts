@@ -49,6 +49,8 @@ export interface RowAsOf {
   readonly incarnation: string | null;
   readonly values: JsonObject;
   readonly deleted: boolean;
+  /** Columns whose values this hub may not see; they are `null`. */
+  readonly withheld: readonly string[];
   readonly waitingFor: Vector;
   readonly decisions: readonly Decision[];
   readonly events: number;
@@ -85,7 +87,7 @@ export async function rowAsOf(
       "`tributary parked list` shows what stopped at which event.",
     );
   }
-  const { values, deleted } = last.row;
+  const { values, deleted, withheld = [] } = last.row;
   const { state } = last.folded;
   return {
     view: projection.name,
@@ -94,6 +96,7 @@ export async function rowAsOf(
     incarnation: await incarnationOf(deps.db),
     values,
     deleted,
+    withheld,
     waitingFor: waitingFor(state),
     decisions: decisionsOf(projection, state),
     events: events.length,

@@ -81,7 +81,13 @@ After a restore the log gives positions out again, so a position that names anot
         out.line(
           table(
             ["column", "value"],
-            [...Object.entries(row.values).map(([name, value]) => [name, value as string]), ["deleted", row.deleted]],
+            [
+              ...Object.entries(row.values).map(([name, value]) => [
+                name,
+                row.withheld.includes(name) ? "withheld" : (value as string),
+              ]),
+              ["deleted", row.withheld.includes("deleted") ? "withheld" : row.deleted],
+            ],
             "  ",
           ),
         );
