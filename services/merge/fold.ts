@@ -19,6 +19,7 @@ import {
   type DecidedRule,
   type ProjectedEvent,
   type Projection,
+  RESOLVED,
   type RegisterRule,
   WITHHELD,
 } from "./projection.ts";
@@ -171,7 +172,9 @@ function writeOf({ resolver }: DecidedRule, by: Author, event: FoldEvent, given:
   const value = given === WITHHELD ? null : given;
   const { withheld } = event;
   if (reads === undefined && needsHistory === undefined && withheld === undefined) return { by, value, basis: event.basis };
-  const lacks = reads !== undefined && withheld !== undefined && [...reads, ALL_WITHHELD].some((name) => withheld.includes(name));
+  // A person's decision has nothing of what rules look at: what is withheld of it are values.
+  const lacks =
+    reads !== undefined && withheld?.some((name) => name === ALL_WITHHELD || (event.type !== RESOLVED && reads.includes(name)));
   const read = reads === undefined ? undefined : Object.fromEntries(reads.map((name) => [name, event.data[name] ?? null]));
   return {
     by,
@@ -180,7 +183,7 @@ function writeOf({ resolver }: DecidedRule, by: Author, event: FoldEvent, given:
     keepsBasis: needsHistory === true,
     ...(read === undefined ? {} : { read }),
     ...(given === WITHHELD ? { withheld: true } : {}),
-    ...(lacks ? { unread: true } : {}),
+    ...(lacks === true ? { unread: true } : {}),
   };
 }
 
