@@ -134,7 +134,7 @@ function checkRow(
     met.again++;
 }
 
-it(`a replica that may not see some fields shows all others as one that sees all, whatever the rule (seed ${SEED})`, () => {
+it(`a replica that may not see some fields shows all others as one that sees all, whatever the rule (I40, seed ${SEED})`, () => {
   const met: Met = { resolved: 0, unresolved: 0, again: 0 };
   fc.assert(
     fc.property(histories, (history) => checkHistory(history, met)),
@@ -189,7 +189,7 @@ const event = (data: JsonObject, more: Partial<FoldEvent> & { readonly site?: st
 const stateOf = (...events: readonly FoldEvent[]): EntityState => foldAll(people, events).get("p")!;
 const shown = (...events: readonly FoldEvent[]) => rowWith(people, "p", stateOf(...events));
 
-describe("a value that is withheld", () => {
+describe("a value that is withheld (I40)", () => {
   it("cannot be forged: whatever an author writes is shown as it was written", () => {
     const forged = { withheld: true, "*": ["name"], value: null };
     const row = shown(event({ extra: forged, name: "*", phone: null }));

@@ -99,15 +99,17 @@ function castOpened(cast: Caster, opened: Opened): Opened {
   return { data: result as JsonObject, withheld: followed.kind === "same" ? NONE_WITHHELD : followed.withheld };
 }
 
+/** An event's data as they were written, as far as an opener may see them. */
+export function openWith(opener: Opener, head: SealedHead, data: JsonObject): Opened {
+  const release = releaseOf(head.type, data);
+  if (release === null) return opener.open(head, data);
+  // A release carries the data of another event, which are sealed as that one's are.
+  const inner = opener.open(release, release.data);
+  return { data: { ...data, data: inner.data }, withheld: inner.withheld.map((name) => `data.${name}`) };
+}
+
 /** Opens values with an opener, and reads them. */
 export function opening({ read, readOpened }: Pick<Reading, "read" | "readOpened">, opener: Opener): Opening {
-  const open = (head: SealedHead, data: JsonObject): Opened => {
-    const release = releaseOf(head.type, data);
-    if (release === null) return opener.open(head, data);
-    // A release carries the data of another event, which are sealed as that one's are.
-    const inner = opener.open(release, release.data);
-    return { data: { ...data, data: inner.data }, withheld: inner.withheld.map((name) => `data.${name}`) };
-  };
   if (opener === OPENS_ALL)
     return {
       rights: "",
@@ -116,7 +118,7 @@ export function opening({ read, readOpened }: Pick<Reading, "read" | "readOpened
     };
   return {
     rights: opener.rights,
-    open,
+    open: (head, data) => openWith(opener, head, data),
     openAs(head, data, pins) {
       const opened = opener.open(head, data);
       return opened.withheld.length === 0
