@@ -104,6 +104,7 @@ export {
   type Fits,
   type FitsHead,
   type Gate,
+  type GateOptions,
   type Kind,
   loadSchemas,
   type Pins,

@@ -114,12 +114,7 @@ function compileJson(schema: SchemaVersion): Compiled {
     encode: unsupported,
     decode: unsupported,
     readFrom,
-    readOpened(_, { data, withheld }) {
-      if (withheld.includes(ALL_WITHHELD)) return { data: {}, withheld };
-      // They are there, so that no default is filled in, and left out where the reader does not know them.
-      const filled = readFrom(_, { ...data, ...Object.fromEntries(withheld.map((name) => [name, null])) });
-      return without(filled, withheld);
-    },
+    readOpened: (from, opened) => readAround((data) => readFrom(from, data), opened),
   };
 }
 
@@ -176,12 +171,14 @@ function compileAvro(schema: SchemaVersion): Compiled {
   };
 }
 
-/** Data without the members that are withheld, and which of these there are. */
-function without(data: JsonObject, withheld: readonly string[]): Opened {
-  const members = Object.entries(data);
+/** Reads data around members that are withheld. */
+function readAround(read: (data: JsonObject) => JsonObject, { data, withheld }: Opened): Opened {
+  if (withheld.includes(ALL_WITHHELD)) return { data: {}, withheld };
+  // While it is read something stands for each, so that no default is filled in; where the reader does not know them, it is left out.
+  const filled = read({ ...data, ...Object.fromEntries(withheld.map((name) => [name, null])) });
   return {
-    data: Object.fromEntries(members.filter(([name]) => !withheld.includes(name))),
-    withheld: withheld.filter((name) => Object.hasOwn(data, name)),
+    data: Object.fromEntries(Object.entries(filled).filter(([name]) => !withheld.includes(name))),
+    withheld: withheld.filter((name) => Object.hasOwn(filled, name)),
   };
 }
 
