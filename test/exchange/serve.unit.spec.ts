@@ -3,7 +3,17 @@ import type { Hash, JsonObject } from "../../services/core/index.ts";
 import { serve } from "../../services/exchange/index.ts";
 import type { MemoryHub } from "../support/memory-hub.ts";
 import { askerOf, memoryReplica, requestOf } from "../support/memory-replica.ts";
-import { districtPolicy, inDistrict, inQuarantineOf, people, personNo, phoneNo, registered, updated } from "../support/people.ts";
+import {
+  districtPolicy,
+  inDistrict,
+  inQuarantineOf,
+  inVillage,
+  people,
+  personNo,
+  phoneNo,
+  registered,
+  updated,
+} from "../support/people.ts";
 import { chooser } from "../support/random.ts";
 import { counted, eventsOf, hubWith, kampalaOnly, saidIn, TABLET } from "../support/serving.ts";
 
@@ -311,8 +321,8 @@ describe("a replica that pulls", () => {
     await moved.pull();
     await replica.pull();
     for (const each of [moved, replica]) {
-      await expectSame(hub, each, inDistrict("Katwe"));
-      await expectSame(hub, each, inDistrict("Kisenyi"));
+      await expectSame(hub, each, inVillage("Katwe"));
+      await expectSame(hub, each, inVillage("Kisenyi"));
       await expectSame(hub, each, KAMPALA);
     }
   });

@@ -22,13 +22,12 @@ export async function problemsIn(world: World): Promise<string[]> {
   const problems: string[] = [];
   problems.push(...lostOrTwice(world));
   const known = (await world.hub.store.policies()).map((policy) => policySchema.parse(policy));
-  const scopes = scopesOf(world.hub.views);
   for (const device of world.devices) {
     const grants = grantsOf(known, { kind: "site", org: "relief", site: device.site, roles: [] });
     const may = (bucket: Bucket): boolean =>
       OPEN_ENTITIES.includes(bucket.entityType) ||
       (bucket.entityType === QUARANTINE_ENTITY && bucket.values[0] === `relief.${device.site}`) ||
-      grants.some((grant) => grant.direction !== "up" && coversBucket(grant, bucket, scopes.get(bucket.entityType) ?? []));
+      grants.some((grant) => grant.direction !== "up" && coversBucket(grant, bucket));
     problems.push(...differing(world, device, may), ...beyondScope(world, device, may));
   }
   problems.push(...unconfirmed(world));
@@ -52,10 +51,12 @@ function differing(world: World, { site, field }: Device, may: (bucket: Bucket) 
   if (replica === null) return [`${who} has no replica`];
   const problems: string[] = [];
   const held = new Map(replica.buckets().map((bucket) => [bucket.bucket, bucket]));
+  const scopes = scopesOf(hub.views);
   for (const { bucket, entityType, values, isCurrent } of held.values()) {
-    if (!may({ entityType, values })) problems.push(`${who} holds ${entityType} ${values.join(", ")}, which it may not`);
+    const named = { entityType, columns: entityType === QUARANTINE_ENTITY ? [] : (scopes.get(entityType) ?? []), values };
+    if (!may(named)) problems.push(`${who} holds ${entityType} ${values.join(", ")}, which it may not`);
     if (!isCurrent) problems.push(`${who} is behind with ${entityType} ${values.join(", ")}`);
-    if (bucketIdOf({ entityType, values }) !== bucket) problems.push(`${who}: a bucket of another name`);
+    if (bucketIdOf(named) !== bucket) problems.push(`${who}: a bucket of another name`);
   }
   for (const view of entityViews(hub.views)) {
     for (const [id, bucket] of hub.bucketsOf(view.entity)) {
