@@ -162,9 +162,9 @@ async function beginAnew(db: Db, deps: Deps, standing: Ready, facts: HeadsSoFar)
   const { common } = standing;
   if (await isBehind(deps.log, common, facts.through)) return 0;
   let next = nextAfter(standing, facts);
+  await shutFeed(db);
+  await boundShut(db);
   if (facts.heads.size > 0) {
-    await shutFeed(db);
-    await boundShut(db);
     const begun = { number: next.seal + 1, through: common };
     next = await note(db, deps, next, { ...begun, heads: await writeBeginning(db, facts.heads, begun) });
   }

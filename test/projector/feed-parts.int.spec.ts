@@ -245,7 +245,7 @@ describe("a scope that is changed at a hub with servers", () => {
     await sealed();
     await expectFeedWhole(hub);
     expect(await answer(before)).toMatchObject({ seal: 0, holding: null, withdrawn: [] });
-    expect(await held(after)).toEqual([["V0"], ["V1"], ["V2"], ["V3"], [null]]);
+    expect(await held(after)).toEqual([[null], ["V0"], ["V1"], ["V2"], ["V3"]]);
     await Promise.all([before.feed.close(), after.feed.close()]);
   });
 });
