@@ -36,11 +36,6 @@ export async function makeFeed(
     const sum = (entities.get(entityType) ?? 0) + done.entities;
     entities.set(entityType, sum);
     if (once) after.add(entityType);
-    say({
-      event: doneTo === null ? "feed-made" : "feed-making",
-      entityType,
-      entities: sum,
-      ...(doneTo === null ? {} : { doneTo }),
-    });
+    say({ event: doneTo === null ? "feed-made" : "feed-making", entityType, entities: sum });
   }
 }
