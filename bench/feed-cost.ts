@@ -25,7 +25,10 @@ function spentBy(pid: number, all = false): number {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, "utf8");
     // The name in brackets may hold blanks: utime is the 12th word after it.
-    const words = text.slice(text.lastIndexOf(")") + 2).split(" ").map(Number);
+    const words = text
+      .slice(text.lastIndexOf(")") + 2)
+      .split(" ")
+      .map(Number);
     return words.slice(11, all ? 15 : 13).reduce((sum, each) => sum + each, 0) * TICK_MICROS;
   } catch {
     return 0;

@@ -21,6 +21,9 @@ registerHooks({
     if (!text.includes(opening)) throw new Error(`the bench does not find ${opening} in ${url}`);
     // The function's name goes to one that does nothing; the real one stays beside it, unused.
     const name = /function (\w+)\($/.exec(opening)?.[1] ?? "";
-    return { ...loaded, source: `${text.replace(opening, `async function ${name}Left(`)}\nexport async function ${name}(...args: unknown[]): Promise<void> { void ${name}Left; void args; }\n` };
+    return {
+      ...loaded,
+      source: `${text.replace(opening, `async function ${name}Left(`)}\nexport async function ${name}(...args: unknown[]): Promise<void> { void ${name}Left; void args; }\n`,
+    };
   },
 });

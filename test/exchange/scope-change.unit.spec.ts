@@ -8,7 +8,15 @@ import { hubWith, kampalaOnly, saidIn, TABLET } from "../support/serving.ts";
 const byVillage = { ...people, scopeBy: ["village"] };
 
 /** A page that says nothing: the replica that gets it leaves all as it is. */
-const SAYS_NOTHING: Partial<Page> = { seal: 0, through: null, holding: null, ends: null, withdrawn: [], sections: [], more: false };
+const SAYS_NOTHING: Partial<Page> = {
+  seal: 0,
+  through: null,
+  holding: null,
+  ends: null,
+  withdrawn: [],
+  sections: [],
+  more: false,
+};
 
 /** A hub that tells people apart by district, whose Kampala a tablet holds. Nobody of the village Kampala, in another district, may come to it. */
 async function hubOfDistricts() {
@@ -58,7 +66,10 @@ describe("while a view's scope is being changed", () => {
     const none = memoryReplica(hub, TABLET, { server });
     await none.pull();
     expect(saidIn(none.pages)).not.toContain(personNo(1));
-    await hub.setPolicy({ ...districtPolicy("villages", { sites: ["relief.kampala"] }, []), entities: { beneficiary: { where: { village: "Katwe" } } } });
+    await hub.setPolicy({
+      ...districtPolicy("villages", { sites: ["relief.kampala"] }, []),
+      entities: { beneficiary: { where: { village: "Katwe" } } },
+    });
     await hub.seal();
     const replica = memoryReplica(hub, TABLET, { server });
     await replica.pull();

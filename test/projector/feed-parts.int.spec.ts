@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { formatHlc, type OriginId, POLICY_ENTITY } from "../../services/core/index.ts";
 import { openPostgresFeed, type Server, serve } from "../../services/exchange/index.ts";
-import { defineProjection, set, text } from "../../services/merge/index.ts";
 import type { Projection, View } from "../../services/merge/engine.ts";
+import { defineProjection, set, text } from "../../services/merge/index.ts";
 import { makeFeed } from "../../services/projector/feed-maker.ts";
 import { beginFeed, connectViews, type Db, holdShards, inTransaction, lockFeed } from "../../services/views/index.ts";
 import { expectFeedWhole, linesOf } from "../support/feed.ts";
@@ -57,7 +57,9 @@ const madeNow = async (): Promise<unknown> => {
       `SELECT position, bucket, kind, entity_type, entity_id, origin, seq, row_number() OVER (PARTITION BY entity_type, entity_id ORDER BY position, ordinal) AS n
        FROM tributary.feed ORDER BY entity_type, entity_id, n`,
     ),
-    members: await of("SELECT entity_type, entity_id, bucket, since, until FROM tributary.member ORDER BY entity_type, entity_id, since, until"),
+    members: await of(
+      "SELECT entity_type, entity_id, bucket, since, until FROM tributary.member ORDER BY entity_type, entity_id, since, until",
+    ),
     notes: await of("SELECT position, case_id, origin, seq FROM tributary.feed_note ORDER BY position"),
     scopes: await of("SELECT * FROM tributary.feed_scope ORDER BY entity_type"),
   };
@@ -185,12 +187,17 @@ describe("a feed that is made in parts", () => {
       );
       expect(await count("SELECT count(*) FROM tributary.feed_scope WHERE due IS NOT NULL")).toBeGreaterThan(0);
       expect(await linesOf(hub.db, "beneficiary", "H-39")).toEqual([]);
-      expect((await linesOf(hub.db, "beneficiary", "H-00")).slice(-2)).toEqual([expect.stringContaining("exit"), "Lira: enter 0"]);
+      expect((await linesOf(hub.db, "beneficiary", "H-00")).slice(-2)).toEqual([
+        expect.stringContaining("exit"),
+        "Lira: enter 0",
+      ]);
     });
     await other.end();
     await sealed();
     await expectFeedWhole(hub);
-    expect(new Set((await linesOf(hub.db, "beneficiary", "Z-9")).map((line) => line.split(":")[0]))).toEqual(new Set(["Kampala"]));
+    expect(new Set((await linesOf(hub.db, "beneficiary", "Z-9")).map((line) => line.split(":")[0]))).toEqual(
+      new Set(["Kampala"]),
+    );
   });
 });
 
@@ -200,7 +207,12 @@ describe("a scope that is changed at a hub with servers", () => {
     ...{ hub: "0123456789ab", incarnation: "0123456789ab", nowMs: 1 },
   } as unknown as Parameters<Server["answer"]>[1];
   const open = () => {
-    const feed = openPostgresFeed({ postgresUrl: hub.backends.postgres.url, views: hub.projections, entryAt: hub.log.at, nowMs: tick });
+    const feed = openPostgresFeed({
+      postgresUrl: hub.backends.postgres.url,
+      views: hub.projections,
+      entryAt: hub.log.at,
+      nowMs: tick,
+    });
     return { feed, server: serve(feed, { views: hub.projections }) };
   };
   // Each look is a new one.
@@ -217,7 +229,10 @@ describe("a scope that is changed at a hub with servers", () => {
     await write({
       type: "policy.set",
       entity: { type: POLICY_ENTITY, id: "all" },
-      data: { for: { sites: ["relief.kampala"] }, entities: { beneficiary: { where: {}, direction: "both", priority: 5, statesOnly: false } } },
+      data: {
+        for: { sites: ["relief.kampala"] },
+        entities: { beneficiary: { where: {}, direction: "both", priority: 5, statesOnly: false } },
+      },
       schema: { subject: "policy", version: 1 },
     });
     await sealed();
