@@ -173,6 +173,8 @@ export {
   type Grant as PolicyGrant,
   grantsOf,
   type Holder,
+  isRole,
+  MAX_ROLES,
   OPEN_ENTITIES,
   POLICY_ENTITY,
   POLICY_REMOVED,
@@ -180,6 +182,8 @@ export {
   type Policy,
   policyProblems,
   policySchema,
+  rolesIn,
+  SITE_ROLES_SET,
 } from "./policy.ts";
 export {
   type Enrolled,
