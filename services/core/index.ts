@@ -48,7 +48,7 @@ export {
 } from "./batch/heads.ts";
 export { BATCH_SCHEMA, HEAD_FIELDS, HEADS_SCHEMA, MORE } from "./batch/schema.ts";
 export { base64urlBytes, bytesBase64url, bytesHex, hexBytes, quoted } from "./batch/texts.ts";
-export { type Bucket, bucketIdOf, isBucketId, isSameBucket, quarantineBucket, type ScopeValue } from "./bucket.ts";
+export { type Bucket, bucketIdOf, isBucketId, isOfColumns, isSameBucket, quarantineBucket, type ScopeValue } from "./bucket.ts";
 export { CASE_ENTITY, CASE_NOTES, RESOLVED } from "./case.ts";
 export { type ChainHash, eventText, hashOf } from "./chain.ts";
 export { type Clip, type ClipCode, type Clips, clippedBasis, clipsFromStored, clipsToStored, clipWords } from "./clip.ts";
@@ -167,6 +167,7 @@ export {
   withLogin,
   withoutLogin,
 } from "./nats.ts";
+export type { PagedEvent } from "./paged-event.ts";
 export {
   coversBucket,
   type Grant as PolicyGrant,

@@ -100,11 +100,11 @@ export function grantsOf(policies: readonly Policy[], holder: Holder): readonly 
   return grants.sort((a, b) => a.priority - b.priority || (a.policy < b.policy ? -1 : 1));
 }
 
-/** Whether a grant covers a bucket. `columns`: the names of the bucket's values. A column that is not part of the scope covers nothing. */
-export const coversBucket = (grant: Grant, bucket: Bucket, columns: readonly string[]): boolean =>
+/** Whether a grant covers a bucket, by the names of the bucket's values. A column that is not part of the scope covers nothing. */
+export const coversBucket = (grant: Grant, bucket: Bucket): boolean =>
   grant.entityType === bucket.entityType &&
   Object.entries(grant.where).every(([column, allowed]) => {
-    const at = columns.indexOf(column);
+    const at = bucket.columns?.indexOf(column) ?? -1;
     return at >= 0 && allowed.includes(bucket.values[at]!);
   });
 

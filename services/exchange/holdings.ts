@@ -6,6 +6,7 @@ import {
   coversBucket,
   grantsOf,
   type Holder,
+  isOfColumns,
   OPEN_ENTITIES,
   type Policy,
   type PolicyGrant,
@@ -97,15 +98,16 @@ export function holdings(
 
   const given = (grants: Remembered["grants"], { id, bucket }: KnownBucket): HeldBucket[] => {
     const columns = scopes.get(bucket.entityType);
-    if (columns === undefined) return [];
-    const covering = (grants.get(bucket.entityType) ?? []).filter((grant) => coversBucket(grant, bucket, columns));
+    // Buckets of other columns are left over from before the scope was changed: nobody is in them any more.
+    if (columns === undefined || !isOfColumns(bucket, columns)) return [];
+    const covering = (grants.get(bucket.entityType) ?? []).filter((grant) => coversBucket(grant, bucket));
     if (covering.length === 0) return [];
     const priority = Math.min(...covering.map((grant) => grant.priority));
     const statesOnly = covering.every((grant) => grant.statesOnly);
     const name = `${id} ${priority} ${statesOnly}`;
     let held = shared.get(name);
     if (held === undefined) {
-      held = { bucket: id, ...bucket, priority, statesOnly };
+      held = { bucket: id, entityType: bucket.entityType, values: bucket.values, priority, statesOnly };
       shared.set(name, held);
     }
     return [held];

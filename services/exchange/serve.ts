@@ -9,6 +9,7 @@ import { entityViews, scopedViews, scopesOf, shapeDigest, type View } from "../m
 import { compare } from "./compare.ts";
 import { follow } from "./follow.ts";
 import { type Caller, type Held, holdings } from "./holdings.ts";
+import { inLine } from "./in-line.ts";
 import { type Known, memoryOf } from "./known.ts";
 import { members } from "./members.ts";
 import type { BucketAsk, HeldBucket, Page, PullRequest } from "./protocol/index.ts";
@@ -51,9 +52,11 @@ const WITHDRAWN_BYTES = 120;
 
 type Parts = Pick<Page, "withdrawn" | "sections" | "more"> & { readonly known: Known; readonly held: Held };
 
-export function serve(store: FeedStore, { views, schemas, readers = () => ({}), say }: ServeDeps): Server {
+export function serve(from: FeedStore, { views, schemas, readers = () => ({}), say }: ServeDeps): Server {
+  const scopes = scopesOf(views);
+  const store = inLine(from, scopes);
   const memory = memoryOf(store);
-  const held = holdings(scopesOf(views), say);
+  const held = holdings(scopes, say);
   const homes = scopedViews(views);
   const once = noting();
 

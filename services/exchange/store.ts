@@ -21,6 +21,8 @@ export interface Seal {
   /** 0: nothing is sealed yet. */
   readonly number: number;
   readonly through: Position | null;
+  /** The scope columns for which the feed of each entity type is made. Left out: those of the views that it is served by. */
+  readonly scopes?: Readonly<Record<string, readonly string[]>>;
 }
 
 /** A line as the hub keeps it. */

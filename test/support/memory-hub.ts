@@ -39,7 +39,16 @@ import { createGate, type Gate } from "../../services/gate/index.ts";
 import { loadSchemas } from "../../services/gate/node.ts";
 import { type Acceptor, acceptor } from "../../services/ingress/accept.ts";
 import { beginIncarnation, currentIncarnation, declareHubOrg, type Log } from "../../services/log/index.ts";
-import { entityViews, fitsViews, packState, rowWith, type View, type Withheld, waitingFor } from "../../services/merge/engine.ts";
+import {
+  entityViews,
+  fitsViews,
+  packState,
+  rowWith,
+  scopesOf,
+  type View,
+  type Withheld,
+  waitingFor,
+} from "../../services/merge/engine.ts";
 import { counting } from "../../services/projector/counts.ts";
 import { entityName } from "../../services/views/feed/lines.ts";
 import { type MemoryDevice, memoryDevice } from "./memory-device.ts";
@@ -261,7 +270,7 @@ export async function openMemoryHub({
     );
   const hub: MemoryHub = {
     store: {
-      newest: () => feed.newest(),
+      newest: async () => ({ ...(await feed.newest()), scopes: Object.fromEntries(scopesOf(views)) }),
       headsAfter: (after) => feed.headsAfter(after),
       hasHead: (bucket, at, head) => feed.hasHead(bucket, at, head),
       lines: (bucket, after, limit) => feed.lines(bucket, after, limit),
@@ -339,6 +348,11 @@ export async function openMemoryHub({
           move(type, id);
         }
       }
+      const scopes = new Map([...before.homes].map(([type, { scopeBy }]) => [type, JSON.stringify(scopeBy ?? [])]));
+      if (
+        [...scopesOf(views)].some(([type, columns]) => (scopes.get(type) ?? JSON.stringify(columns)) !== JSON.stringify(columns))
+      )
+        feed.shut();
     },
     async retry(entityType, entityId) {
       await project();

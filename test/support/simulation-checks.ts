@@ -22,7 +22,6 @@ export async function problemsIn(world: World): Promise<string[]> {
   const problems: string[] = [];
   problems.push(...lostOrTwice(world));
   const known = (await world.hub.store.policies()).map((policy) => policySchema.parse(policy));
-  const scopes = scopesOf(world.hub.views);
   const given = await world.hub.store.roles();
   for (const device of world.devices) {
     const roles = given.get(`relief.${device.site}`) ?? [];
@@ -30,7 +29,7 @@ export async function problemsIn(world: World): Promise<string[]> {
     const may = (bucket: Bucket): boolean =>
       OPEN_ENTITIES.includes(bucket.entityType) ||
       (bucket.entityType === QUARANTINE_ENTITY && bucket.values[0] === `relief.${device.site}`) ||
-      grants.some((grant) => grant.direction !== "up" && coversBucket(grant, bucket, scopes.get(bucket.entityType) ?? []));
+      grants.some((grant) => grant.direction !== "up" && coversBucket(grant, bucket));
     problems.push(...differing(world, device, may), ...beyondScope(world, device, may), ...beyondRights(world, device));
   }
   problems.push(...unconfirmed(world));
@@ -54,10 +53,12 @@ function differing(world: World, { site, field, hidden }: Device, may: (bucket: 
   if (replica === null) return [`${who} has no replica`];
   const problems: string[] = [];
   const held = new Map(replica.buckets().map((bucket) => [bucket.bucket, bucket]));
+  const scopes = scopesOf(hub.views);
   for (const { bucket, entityType, values, isCurrent } of held.values()) {
-    if (!may({ entityType, values })) problems.push(`${who} holds ${entityType} ${values.join(", ")}, which it may not`);
+    const named = { entityType, columns: entityType === QUARANTINE_ENTITY ? [] : (scopes.get(entityType) ?? []), values };
+    if (!may(named)) problems.push(`${who} holds ${entityType} ${values.join(", ")}, which it may not`);
     if (!isCurrent) problems.push(`${who} is behind with ${entityType} ${values.join(", ")}`);
-    if (bucketIdOf({ entityType, values }) !== bucket) problems.push(`${who}: a bucket of another name`);
+    if (bucketIdOf(named) !== bucket) problems.push(`${who}: a bucket of another name`);
   }
   for (const view of entityViews(hub.views)) {
     for (const [id, bucket] of hub.bucketsOf(view.entity)) {

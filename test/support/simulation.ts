@@ -376,12 +376,14 @@ async function rescope(world: World): Promise<void> {
   world.counts.rescoped++;
   world.views = world.views === FIRST ? SECOND : FIRST;
   await world.hub.setViews(world.views);
-  world.server = serve(world.hub.store, { views: world.hub.views });
+  // The door may notice it only later.
+  if (world.choose.chance(0.5)) world.server = serve(world.hub.store, { views: world.hub.views });
 }
 
 /** No faults any more: all devices have the hub's declarations, and sync until nothing moves. */
 async function beQuiet(world: World): Promise<void> {
   world.hub.isBehind = false;
+  restartHub(world);
   for (const device of world.devices) {
     device.views = world.views;
     device.field.close();
