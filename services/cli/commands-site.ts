@@ -4,13 +4,12 @@ import { TributaryError, withoutLogin } from "../core/index.ts";
 import { silentSites } from "../desk/index.ts";
 import { hasOwnBroker, userLine } from "../local/index.ts";
 import { sites as siteStatuses } from "../views/index.ts";
+import { addressesOf } from "./addresses.ts";
 import { type Command, DAY_COUNT } from "./args.ts";
-import { addressesOf } from "./commands-hub.ts";
 import { writeWhole } from "./files.ts";
 import { counted, table } from "./output.ts";
 import { hubDir } from "./paths.ts";
 import { runningHub } from "./reach.ts";
-import { addSite, entityTypes } from "./sites.ts";
 import { withViews } from "./with-views.ts";
 
 const DEFAULT_TOKEN_DAYS = 90;
@@ -53,6 +52,7 @@ shown only once: keep them safe. If a tablet is lost, revoke it with \`tributary
     const device = text("device");
     const org = text("org");
     const types = text("types");
+    const { addSite, entityTypes } = await import("./sites.ts");
     const added = await addSite(dir, state, {
       site,
       days: number("days", DEFAULT_TOKEN_DAYS, DAY_COUNT),
