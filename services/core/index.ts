@@ -172,6 +172,8 @@ export {
   type Grant as PolicyGrant,
   grantsOf,
   type Holder,
+  isRole,
+  MAX_ROLES,
   OPEN_ENTITIES,
   POLICY_ENTITY,
   POLICY_REMOVED,
@@ -179,6 +181,8 @@ export {
   type Policy,
   policyProblems,
   policySchema,
+  rolesIn,
+  SITE_ROLES_SET,
 } from "./policy.ts";
 export {
   type Enrolled,
@@ -279,3 +283,14 @@ export {
 export { dataAsSeen, forTerminal, jsonForTerminal, keyAsSeen, textAsSeen } from "./text.ts";
 export { compareVectors, covers, type Dot, EMPTY_VECTOR, includes, join, type Vector, withDot } from "./vector.ts";
 export { WAYS, type Way, wayOf } from "./ways.ts";
+export {
+  ALL_WITHHELD,
+  type Followed,
+  followWithheld,
+  NONE_WITHHELD,
+  OPENS_ALL,
+  type Opened,
+  type Opener,
+  type SealedHead,
+  watched,
+} from "./withheld.ts";
