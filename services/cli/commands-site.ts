@@ -4,14 +4,12 @@ import { TributaryError, withoutLogin } from "../core/index.ts";
 import { rolesOfSite, setSiteRoles, silentSites } from "../desk/index.ts";
 import { hasOwnBroker, userLine } from "../local/index.ts";
 import { sites as siteStatuses } from "../views/index.ts";
+import { addressesOf } from "./addresses.ts";
 import { type Command, DAY_COUNT } from "./args.ts";
-import { addressesOf } from "./commands-hub.ts";
-import { withDesk } from "./desk.ts";
 import { writeWhole } from "./files.ts";
 import { counted, table } from "./output.ts";
 import { hubDir } from "./paths.ts";
 import { runningHub } from "./reach.ts";
-import { addSite, entityTypes, roleNames, siteNamed } from "./sites.ts";
 import { withViews } from "./with-views.ts";
 
 const DEFAULT_TOKEN_DAYS = 90;
@@ -57,6 +55,7 @@ shown only once: keep them safe. If a tablet is lost, revoke it with \`tributary
     const org = text("org");
     const types = text("types");
     const roles = text("roles");
+    const { addSite, entityTypes, roleNames } = await import("./sites.ts");
     const added = await addSite(dir, state, {
       site,
       days: number("days", DEFAULT_TOKEN_DAYS, DAY_COUNT),
@@ -132,6 +131,7 @@ which role, and when. It takes effect within seconds, like a changed policy: wha
   async run({ positionals, text, flag, out }) {
     const [name, ...rest] = positionals;
     if (name === undefined) throw new TributaryError("usage", "the site's name is missing", `Use: ${siteRoles.usage}`);
+    const [{ roleNames, siteNamed }, { withDesk }] = await Promise.all([import("./sites.ts"), import("./desk.ts")]);
     const given = roleNames(rest.join(","));
     if (flag("none") && given.length > 0)
       throw new TributaryError("usage", "--none and roles say two things", `Use: ${siteRoles.usage}`);

@@ -15,7 +15,7 @@ const db = join(dir, "kampala.db");
 const KEBA = number(1);
 
 beforeAll(async () => {
-  hub = await openTestHub({ isStoreHere: true, servesPulls: true });
+  hub = await openTestHub({ servesPulls: true });
   writeState(hub.dir, stateOf(hub.backends));
   await hub.settle([
     {

@@ -32,7 +32,7 @@ let hub: TestHub;
 let feed: PostgresFeed;
 const asked: EventRef[] = [];
 beforeAll(async () => {
-  hub = await openTestHub({ schemas: SCHEMAS, isStoreHere: true });
+  hub = await openTestHub({ schemas: SCHEMAS });
   feed = openPostgresFeed({
     postgresUrl: hub.backends.postgres.url,
     views: hub.projections,
@@ -300,7 +300,7 @@ describe("the feed of a hub at work", () => {
   it("answers again after its connections were lost", async () => {
     await feed.policies();
     await hub.db.query(
-      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'tributary-exchange%'",
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'tributary-exchange%'",
     );
     expect(await eventually("an answer", () => feed.policies())).toEqual([]);
     expect(await eventually("an answer", () => feed.headsAfter(0))).toBeDefined();

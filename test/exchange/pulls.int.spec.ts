@@ -20,7 +20,7 @@ const GULU = bucketIdOf({ entityType: "beneficiary", columns: ["district"], valu
 const people = [1, 2, 3].map((n) => registration(number(n), { district: "Kampala" }));
 
 beforeAll(async () => {
-  hub = await openTestHub({ isStoreHere: true, servesPulls: true });
+  hub = await openTestHub({ servesPulls: true });
   await hub.settle([
     {
       type: POLICY_SET,

@@ -22,7 +22,7 @@ const by = { actor: "Rose" };
 const SITE = `${ORG}.kampala`;
 
 beforeAll(async () => {
-  hub = await openTestHub({ isStoreHere: true, servesPulls: true });
+  hub = await openTestHub({ servesPulls: true });
   const write: Desk["write"] = async (events) => ({ appended: [], sync: await hub.settle(events) });
   desk = { db: hub.db, org: ORG, projections: hub.projections, write };
   await hub.settle([

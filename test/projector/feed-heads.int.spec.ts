@@ -21,7 +21,7 @@ const households = defineProjection({
 let hub: TestHub;
 let feed: PostgresFeed;
 beforeAll(async () => {
-  hub = await openTestHub({ schemas: SCHEMAS, isStoreHere: true });
+  hub = await openTestHub({ schemas: SCHEMAS });
   await hub.projector.close();
   const others = hub.projections.filter((view) => view.kind === "entity" && view.entity !== "beneficiary");
   Object.assign(hub, { projections: [...others, households] });

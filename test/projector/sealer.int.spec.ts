@@ -272,9 +272,15 @@ describe("a sealer that ends (I38)", () => {
     const stop = new AbortController();
     const sealing = keepSealing({ postgresUrl: server.url, log, signal: stop.signal, say: (event) => void said.push(event) });
     const connections = async () =>
-      (await db.query("SELECT pid FROM pg_stat_activity WHERE application_name = 'tributary-projector seals'")).rows;
+      (
+        await db.query(
+          "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'tributary-projector seals'",
+        )
+      ).rows;
     await eventually("a sealer", async () => (await connections()).length === 1);
-    await db.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tributary-projector seals'");
+    await db.query(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'tributary-projector seals'",
+    );
     await feed.place(placed(1, "K-1", "Kampala"));
     await feed.fold(1);
     await eventually("the seal", async () => (await newestSeal(db)).number > 0);
