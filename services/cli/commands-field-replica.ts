@@ -40,8 +40,9 @@ does the same after it has sent. An interrupted pull resumes. ${FOLDERS_HELP} ${
       onProgress: (progress) => tellProgress(out, progress),
     });
     if (process.stderr.isTTY) out.progress("");
-    out.result({ ...result, status: field.status() });
-    tellPulled(out, result);
+    const status = field.status();
+    out.result({ ...result, status });
+    tellPulled(out, result, status.replica);
     return 0;
   },
 };
