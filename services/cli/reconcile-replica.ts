@@ -14,7 +14,7 @@ import {
 } from "../merge/engine.ts";
 import { type Db, headsAfter, membersOf, newestSeal, packedStates } from "../views/index.ts";
 import { foldersOf, loadForms, viewsOf } from "./folders.ts";
-import type { Output } from "./output.ts";
+import { counted, type Output } from "./output.ts";
 import { fieldPath } from "./paths.ts";
 import { withViews } from "./with-views.ts";
 
@@ -127,7 +127,7 @@ export function tellCompared(all: readonly Compared[], out: Output): void {
   for (const { entityType, values, view, rows, rowsEqual, differing, why } of all) {
     const name = `${view} of ${entityType}${values.length === 0 ? "" : ` (${values.map(String).join(", ")})`}`;
     if (rowsEqual === null) out.line(`${name}: not compared: ${why}.`);
-    else if (rowsEqual) out.line(`${name}: ${rows} rows, the same as the hub's.`);
+    else if (rowsEqual) out.line(`${name}: ${counted(rows, "row")}, the same as the hub's.`);
     else out.line(`${name}: these rows differ from the hub's: ${differing.join(", ")}.`);
   }
 }
