@@ -53,7 +53,7 @@ export function readPolicy(given: unknown): Policy {
 const wrongRoles = ({ for: whom }: Policy): string[] =>
   whom === "everyone"
     ? []
-    : whom.roles.filter((role) => !isRole(role)).map((role) => `for.roles names ${JSON.stringify(role)}, which is no role`);
+    : whom.roles.filter((role) => !isRole(role)).map((role) => `for.roles names ${JSON.stringify(role)}, which cannot be a role`);
 
 /** What a policy names and the hub does not have: sites that were never registered, and roles that no site has. */
 export interface Absent {

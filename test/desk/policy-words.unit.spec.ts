@@ -11,7 +11,7 @@ it("what is wrong with a policy's file is told by member, with what the member m
     [{ ...GOOD, name: "X Y" }, "name is a name of small letters"],
     [{ ...GOOD, for: "all" }, 'for must be "everyone", or lists of names like { "sites": ["juba"]'],
     [{ ...GOOD, for: { site: ["juba"] } }, 'for must be "everyone", or lists of names'],
-    [{ ...GOOD, for: { roles: ["a nurse"] } }, 'for.roles names "a nurse", which is no role'],
+    [{ ...GOOD, for: { roles: ["a nurse"] } }, 'for.roles names "a nurse", which cannot be a role'],
     [{ ...GOOD, extra: 1 }, "the policy has no member extra"],
     [of({ priority: 77 }), "entities.beneficiary.priority must be at most 9"],
     [of({ priority: 1.5 }), "entities.beneficiary.priority must be a whole number"],
