@@ -283,3 +283,14 @@ export {
 export { dataAsSeen, forTerminal, jsonForTerminal, keyAsSeen, textAsSeen } from "./text.ts";
 export { compareVectors, covers, type Dot, EMPTY_VECTOR, includes, join, type Vector, withDot } from "./vector.ts";
 export { WAYS, type Way, wayOf } from "./ways.ts";
+export {
+  ALL_WITHHELD,
+  type Followed,
+  followWithheld,
+  NONE_WITHHELD,
+  OPENS_ALL,
+  type Opened,
+  type Opener,
+  type SealedHead,
+  watched,
+} from "./withheld.ts";

@@ -22,9 +22,11 @@ import {
   fold,
   foldAnew,
   type Projection,
+  rowText,
   rowWith,
   scopedViews,
   type View,
+  type Withheld,
 } from "../../services/merge/engine.ts";
 import { pinsFor } from "../../services/projector/builds.ts";
 import { toFoldEvent } from "../../services/projector/fold-event.ts";
@@ -38,11 +40,15 @@ export interface ShownRow {
   readonly waitingFor: Vector;
 }
 
-/** A hash over rows, in any order: two that show the same have the same. */
-export const hashOfRows = (rows: readonly ShownRow[]): string =>
+/** A hash over rows, in any order: two that show the same have the same. `there`: what is withheld from a replica, by id; it is left out. */
+export const hashOfRows = (rows: readonly ShownRow[], there: ReadonlyMap<string, Withheld> = new Map()): string =>
   sha256Hex(
     rows
-      .map(({ id, row, waitingFor }) => canonicalize([id, row as unknown as JsonObject, waitingFor]))
+      .map(({ id, row, waitingFor }) =>
+        there.has(id)
+          ? rowText(id, row, waitingFor, there.get(id))
+          : canonicalize([id, row as unknown as JsonObject, waitingFor]),
+      )
       .sort()
       .join("\n"),
   );

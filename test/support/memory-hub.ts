@@ -39,7 +39,7 @@ import { createGate, type Gate } from "../../services/gate/index.ts";
 import { loadSchemas } from "../../services/gate/node.ts";
 import { type Acceptor, acceptor } from "../../services/ingress/accept.ts";
 import { beginIncarnation, currentIncarnation, declareHubOrg, type Log } from "../../services/log/index.ts";
-import { entityViews, fitsViews, packState, rowWith, type View, waitingFor } from "../../services/merge/engine.ts";
+import { entityViews, fitsViews, packState, rowWith, type View, type Withheld, waitingFor } from "../../services/merge/engine.ts";
 import { counting } from "../../services/projector/counts.ts";
 import { entityName } from "../../services/views/feed/lines.ts";
 import { type MemoryDevice, memoryDevice } from "./memory-device.ts";
@@ -105,7 +105,8 @@ export interface MemoryHub {
   bucketsOf(entityType: string): ReadonlyMap<BucketId, Bucket>;
   /** The rows that a view shows of a bucket's entities. Seal first to compare them with a replica's. */
   rows(view: string, bucket: BucketId): readonly ShownRow[];
-  rowsHash(view: string, bucket: BucketId): string;
+  /** `there`: what is withheld from a replica, by id; it is left out. */
+  rowsHash(view: string, bucket: BucketId, there?: ReadonlyMap<string, Withheld>): string;
   hashOf(ref: EventRef): Hash;
 }
 
@@ -372,7 +373,7 @@ export async function openMemoryHub({
         .filter(([id]) => feed.placed.get(entityName(view.entity, id)) === bucket)
         .map(([id, state]) => ({ id, row: rowWith(view, id, state), waitingFor: waitingFor(state) }));
     },
-    rowsHash: (view, bucket) => hashOfRows(hub.rows(view, bucket)),
+    rowsHash: (view, bucket, there) => hashOfRows(hub.rows(view, bucket), there),
     hashOf,
   };
   return hub;
