@@ -40,8 +40,9 @@ does the same after it has sent. An interrupted pull resumes. ${FOLDERS_HELP} ${
       onProgress: (progress) => tellProgress(out, progress),
     });
     if (process.stderr.isTTY) out.progress("");
-    out.result({ ...result, status: field.status() });
-    tellPulled(out, result);
+    const status = field.status();
+    out.result({ ...result, status });
+    tellPulled(out, result, status);
     return 0;
   },
 };
@@ -67,7 +68,7 @@ export const fieldView: Command = {
   name: "field view",
   summary: "show a view's rows on a device, offline",
   usage:
-    "tributary field view VIEW [--where CONDITION]… [--order COLUMN[:desc]]… [--limit N] [--after ID] [--schemas DIR] [--projections DIR] [--db FILE]",
+    "tributary field view [VIEW] [--where CONDITION]… [--order COLUMN[:desc]]… [--limit N] [--after ID] [--schemas DIR] [--projections DIR] [--db FILE]",
   help: `Shows what this device holds: what the hub has sent it, with its own events on top. Without a VIEW it lists the views. After a view's own columns come conflicts (how many of its
 registers are contested) and _own: pending (the hub has not confirmed what this device wrote), confirmed, quarantined, or nothing (this device wrote none of it).
 Deleted rows are left out; --where deleted=true shows them. A value that this device may not see stands as "withheld"; no condition on it holds.

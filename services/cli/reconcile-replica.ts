@@ -15,7 +15,7 @@ import {
 } from "../merge/engine.ts";
 import { type Db, headsAfter, membersOf, newestSeal, packedStates } from "../views/index.ts";
 import { foldersOf, loadForms, viewsOf } from "./folders.ts";
-import type { Output } from "./output.ts";
+import { counted, type Output } from "./output.ts";
 import { fieldPath } from "./paths.ts";
 import { withViews } from "./with-views.ts";
 
@@ -156,7 +156,7 @@ export function tellCompared(all: readonly Compared[], out: Output): void {
     const but = withheld.length === 0 ? "" : ` Not compared where they are withheld: ${withheld.join(", ")}.`;
     const name = `${view} of ${entityType}${values.length === 0 ? "" : ` (${values.map(String).join(", ")})`}`;
     if (rowsEqual === null) out.line(`${name}: not compared: ${why}.`);
-    else if (rowsEqual) out.line(`${name}: ${rows} rows, the same as the hub's.${but}`);
+    else if (rowsEqual) out.line(`${name}: ${counted(rows, "row")}, the same as the hub's.${but}`);
     else out.line(`${name}: these rows differ from the hub's: ${differing.join(", ")}.${but}`);
   }
 }

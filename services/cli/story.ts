@@ -29,7 +29,9 @@ const where = ({ org, site }: Pick<Step, "org" | "site">): string => (site === "
 
 /** Where a write stands in the hub's log, as far as that is known. */
 const placeWords = ({ recordedAt, position }: Step): string =>
-  recordedAt === null || position === null ? "not in the hub's log yet" : `recorded ${when(recordedAt)}, position ${position}`;
+  recordedAt === null || position === null
+    ? "its position in the hub's log is not known here yet"
+    : `recorded ${when(recordedAt)}, position ${position}`;
 
 const worded = (register: string, value: unknown, withheld?: true): string =>
   withheld === true ? "a withheld value" : register === DELETED ? (value === true ? "deleted" : "there") : shown(value);

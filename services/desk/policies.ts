@@ -1,4 +1,3 @@
-import type { z } from "zod";
 import {
   grantsOf,
   type Holder,
@@ -17,6 +16,7 @@ import type { NewEvent } from "../field/index.ts";
 import { scopedViews, scopesOf, type View } from "../merge/engine.ts";
 import { lastSeen, type PolicyRow, policyIn, policyRows, type ScopeSize, scopeSize, siteRoles } from "../views/index.ts";
 import { type By, type Desk, noted } from "./desk.ts";
+import { wrongMembers } from "./policy-words.ts";
 import { writeAccepted } from "./quarantine.ts";
 
 /** A policy that holds, with who set it and when. */
@@ -49,14 +49,11 @@ export function readPolicy(given: unknown): Policy {
   throw new TributaryError("usage", `this is not a policy: ${problems.join("; ")}`, "`tributary policy set --help` shows one.");
 }
 
-const wrongMembers = ({ issues }: z.ZodError): string[] =>
-  issues.map(({ path, message }) => `${path.length === 0 ? "the policy" : path.join(".")} ${message}`);
-
 /** No site can have a role of another form, so a policy that names one would silently give nothing. */
 const wrongRoles = ({ for: whom }: Policy): string[] =>
   whom === "everyone"
     ? []
-    : whom.roles.filter((role) => !isRole(role)).map((role) => `for.roles names ${JSON.stringify(role)}, which is no role`);
+    : whom.roles.filter((role) => !isRole(role)).map((role) => `for.roles names ${JSON.stringify(role)}, which cannot be a role`);
 
 /** What a policy names and the hub does not have: sites that were never registered, and roles that no site has. */
 export interface Absent {
@@ -111,12 +108,16 @@ async function write(desk: Pick<Desk, "db" | "write">, event: NewEvent): Promise
 }
 
 function mustFit(policy: Policy, views: readonly View[]): void {
-  const problems = policyProblems(policy, scopesOf(views));
+  const scopes = scopesOf(views);
+  const problems = policyProblems(policy, scopes);
   if (problems.length === 0) return;
   throw new TributaryError(
     "usage",
     `policy ${policy.name} does not fit the hub's views: ${problems.join("; ")}`,
-    "Name the columns in scopeBy of the view in projections/, or take them out of the policy.",
+    `Policies choose by scopeBy of the views in projections/. These are: ${[...scopes]
+      .filter(([type]) => !HUB_ENTITIES.includes(type))
+      .map(([type, columns]) => `${type} by ${columns.join(", ") || "nothing, so all or none"}`)
+      .join("; ")}.`,
   );
 }
 

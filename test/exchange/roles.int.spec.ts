@@ -94,7 +94,9 @@ it("roles that no site can have, and sites that nobody registered, are refused i
   await expect(setSiteRoles(desk, `${ORG}.gulu`, ["nurse"], by)).rejects.toThrow(`there is no site ${ORG}.gulu`);
   const named = { name: "typo", for: { sites: ["gulu", "kampala"], roles: ["nurses", "clerk"] }, entities: {} };
   expect(await absentHolders(desk, await setPolicy(desk, named, by))).toEqual({ sites: [`${ORG}.gulu`], roles: ["nurses"] });
-  expect(() => readPolicy({ ...named, for: { roles: ["a nurse"] } })).toThrow('for.roles names "a nurse", which is no role');
+  expect(() => readPolicy({ ...named, for: { roles: ["a nurse"] } })).toThrow(
+    'for.roles names "a nurse", which cannot be a role',
+  );
   const holder = { kind: "site", org: ORG, site: "kampala", roles: ["nurse"] } as const;
   expect((await previewPolicies(desk, holder)).grants).toMatchObject([{ entities: 2 }]);
 });

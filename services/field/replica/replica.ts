@@ -223,6 +223,11 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
       const packed = known?.shown ?? known?.placed;
       return packed == null ? null : unpackState(packed);
     },
+    isSent(view, id) {
+      const open = views.named(view);
+      const n = open === undefined ? undefined : rows.entityBy(open.view.entity, id)?.n;
+      return n !== undefined && open?.rows.known(n)?.placed != null;
+    },
     history({ type, id }) {
       const n = rows.entityBy(type, id)?.n;
       return n === undefined ? [] : historyOf(n);

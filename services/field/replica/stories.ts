@@ -69,7 +69,7 @@ export interface OpenConflict extends Decision {
 }
 
 export interface StoriesDeps {
-  readonly replica: Pick<Replica, "history" | "state">;
+  readonly replica: Pick<Replica, "history" | "state" | "isSent">;
   readonly gate: Pick<Gate, "open" | "openAs">;
   /** The views that this device folds. */
   readonly views: readonly Projection[];
@@ -160,7 +160,7 @@ export function openStories({ replica, gate, views, isOlder }: StoriesDeps): Sto
       const out = chosen.flatMap((each): Explained[] => {
         const name = { entity: `${entity.type}/${entity.id}`, view: each.name, olderRules: isOlder(each.name) };
         const state = replica.state(each.name, entity.id);
-        const isWhole = events.some(({ position }) => position !== null) || state === null;
+        const isWhole = events.some(({ position }) => position !== null) || !replica.isSent(each.name, entity.id);
         const story = isWhole ? tell(each, entity.id, counted, field ?? null) : null;
         if (story !== null) return [{ ...name, hasEvents: true, ...story }];
         return state === null ? [] : [{ ...name, hasEvents: false, ...stateStory(each, entity.id, state, field ?? null) }];

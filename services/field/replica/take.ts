@@ -31,7 +31,7 @@ export function takePage(deps: PageDeps, page: Page, asked: Asked): PageTaken {
     const change = takeHolding(deps, page.holding);
     added = change.added;
     purged.push(...change.purges);
-    withdrawn.push(...change.removed.map((bucket) => ({ bucket, why: "the policies do not give it any more" })));
+    withdrawn.push(...change.removed.map(withdrawnOf));
   }
   for (const each of page.withdrawn) {
     const bucket = rows.bucketBy(each.bucket);
@@ -118,3 +118,9 @@ function ownEvents({ store, rows }: PageDeps): OwnEvents {
     },
   };
 }
+
+/** A bucket that is gone from what this device may hold, as people know it. */
+const withdrawnOf = ({ id, entityType, values }: Pick<BucketRow, "id" | "entityType" | "values">) => {
+  const which = values.length === 0 ? "" : ` of ${values.map((value) => value ?? "none").join(", ")}`;
+  return { bucket: id, why: `the policies do not give ${entityType}${which} any more` };
+};

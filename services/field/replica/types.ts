@@ -93,6 +93,8 @@ export interface Replica {
   row(view: string, id: string): StoredRow | null;
   /** The state that a row shows; `null`: there is none. */
   state(view: string, id: string): EntityState | null;
+  /** Whether a row stands on what the hub has sent, be it a state or events. Otherwise all of it comes from this device's own events. */
+  isSent(view: string, id: string): boolean;
   /** An entity's events, in the hub's order; own ones that it has not placed come last. */
   history(entity: EntityRef): readonly HistoryEvent[];
   /**
