@@ -1,4 +1,16 @@
 /** What a replica lacks, and how a hub serves it from its feed. */
 export { openPostgresFeed, type PostgresFeed, type PostgresFeedOptions } from "./postgres.ts";
 export { type Asker, type ServeDeps, type Server, serve } from "./serve.ts";
-export type { Debt, EventRef, FeedStore, Member, Seal, StoredLine } from "./store.ts";
+export type {
+  AfterLine,
+  Debt,
+  EventRef,
+  FeedStore,
+  HistoryAsk,
+  LeftEntity,
+  LinePlace,
+  Member,
+  Seal,
+  StoredLine,
+  ToldHolding,
+} from "./store.ts";

@@ -7,16 +7,21 @@ import {
   hasHead,
   headsAfter,
   historiesOf,
+  historiesUpTo,
+  holdingOf,
   inSnapshot,
+  leftSince,
   linesAfter,
   membersOf,
   namedMembers,
   newestSeal,
-  noteDebt,
+  noteDebts,
   notedEvents,
+  noteHolding,
   openConnections,
   packedStates,
   partsOfRange,
+  placeOf,
   policiesThatHold,
   rangeOf,
 } from "../views/index.ts";
@@ -27,6 +32,8 @@ const NEWEST_MS = 250;
 /** How many pulls are answered at a time, and how many statements run beside them. */
 const MAX_PULLS = 4;
 const MAX_BESIDE = 2;
+/** So long a statement may take. The doors wait a little longer for a page. */
+const STATEMENT_MS = 8_000;
 
 export interface PostgresFeedOptions {
   readonly postgresUrl: string;
@@ -49,9 +56,9 @@ export function openPostgresFeed({
   entryAt,
   nowMs = () => performance.now(),
 }: PostgresFeedOptions): PostgresFeed {
-  const pulls = openConnections(postgresUrl, "tributary-exchange", MAX_PULLS);
+  const pulls = openConnections(postgresUrl, { name: "tributary-exchange", size: MAX_PULLS, timeoutMs: STATEMENT_MS });
   // Nobody who has one of these waits for another connection, so those who have one of the others may wait for these.
-  const beside = openConnections(postgresUrl, "tributary-exchange beside", MAX_BESIDE);
+  const beside = openConnections(postgresUrl, { name: "tributary-exchange beside", size: MAX_BESIDE, timeoutMs: STATEMENT_MS });
   const newest = rarely(() => pulls.use(newestSeal), nowMs);
   const apart = apartFrom(beside, entityViews(views));
   return {
@@ -73,12 +80,15 @@ const feedOver = (ask: Ask, entryAt: EntryAt) =>
     newest: () => ask(newestSeal),
     headsAfter: (seal) => ask((db) => headsAfter(db, seal)),
     hasHead: (bucket, seal, head) => ask((db) => hasHead(db, bucket, seal, head)),
+    placeOf: (bucket, at) => ask((db) => placeOf(db, bucket, at)),
     lines: (bucket, after, limit) => ask((db) => linesAfter(db, bucket, after, limit)),
+    left: (bucket, of, limit) => ask((db) => leftSince(db, bucket, of, limit)),
     members: (bucket, of, limit) => ask((db) => membersOf(db, bucket, of, limit)),
     named: (bucket, entityIds) => ask((db) => namedMembers(db, bucket, entityIds)),
     parts: (bucket, prefix) => ask((db) => partsOfRange(db, bucket, prefix)),
     range: (bucket, prefix) => ask((db) => rangeOf(db, bucket, prefix)),
-    histories: (bucket, entityIds) => ask((db) => historiesOf(db, bucket, entityIds)),
+    histories: (bucket, entities, most) => ask((db) => historiesOf(db, bucket, entities, most)),
+    historiesUpTo: (bucket, lines, most) => ask((db) => historiesUpTo(db, bucket, lines, most)),
     events: (refs) => ask((db) => notedEvents(db, refs, entryAt)),
   }) satisfies Partial<FeedStore>;
 
@@ -92,7 +102,9 @@ const apartFrom = ({ use }: Connections, views: readonly Projection[]) =>
       return use((db) => packedStates(db, asked, entityIds));
     },
     policies: () => use(policiesThatHold),
-    owes: (debt) => use((db) => noteDebt(db, debt)),
+    owes: (debts) => use((db) => noteDebts(db, debts)),
+    noteHolding: (told) => use((db) => noteHolding(db, told)),
+    holdingOf: (holder, digest) => use((db) => holdingOf(db, holder, digest)),
   }) satisfies Partial<FeedStore>;
 
 /** Asks at most once in a while, whoever asks; those who ask meanwhile get the same answer. */
