@@ -38,7 +38,8 @@ export async function follow(serving: Serving, held: HeldBucket, at: Cursor): Pr
   const head = known.heads.get(bucket);
   if (at.line === 0 && at.head === (head?.head ?? GENESIS)) return true;
   if (!room.ask()) return false;
-  const isKnown = head !== undefined && at.seal > 0 && at.seal <= known.seal.number && (await store.hasHead(bucket, at.seal, at.head));
+  const isKnown =
+    head !== undefined && at.seal > 0 && at.seal <= known.seal.number && (await store.hasHead(bucket, at.seal, at.head));
   if (isKnown) {
     const line = at.line === 0 ? null : await store.placeOf(bucket, at);
     const after = { seal: at.seal, line };

@@ -147,7 +147,10 @@ async function later(from: FeedStore, base: Remembered, seal: Seal): Promise<Rem
   const isMuch = base.newer.size + next.length > MAX_NEWER;
   const older = isMuch ? new Map([...base.older, ...base.newer, ...next]) : base.older;
   const newer = isMuch ? new Map<BucketId, KnownHead>() : new Map([...base.newer, ...next]);
-  const recent = recently(base, next.map(([bucket]) => bucket));
+  const recent = recently(
+    base,
+    next.map(([bucket]) => bucket),
+  );
   return {
     seal,
     heads: {

@@ -41,6 +41,8 @@ export interface PostgresFeedOptions {
   readonly views: readonly View[];
   /** One event of the log: for what the audit cannot hold as it is. */
   readonly entryAt: EntryAt;
+  /** So long a statement may take. Milliseconds. */
+  readonly statementMs?: number;
   /** Milliseconds that only go forward. */
   readonly nowMs?: () => number;
 }
@@ -54,11 +56,12 @@ export function openPostgresFeed({
   postgresUrl,
   views,
   entryAt,
+  statementMs = STATEMENT_MS,
   nowMs = () => performance.now(),
 }: PostgresFeedOptions): PostgresFeed {
-  const pulls = openConnections(postgresUrl, { name: "tributary-exchange", size: MAX_PULLS, timeoutMs: STATEMENT_MS });
+  const pulls = openConnections(postgresUrl, { name: "tributary-exchange", size: MAX_PULLS, timeoutMs: statementMs });
   // Nobody who has one of these waits for another connection, so those who have one of the others may wait for these.
-  const beside = openConnections(postgresUrl, { name: "tributary-exchange beside", size: MAX_BESIDE, timeoutMs: STATEMENT_MS });
+  const beside = openConnections(postgresUrl, { name: "tributary-exchange beside", size: MAX_BESIDE, timeoutMs: statementMs });
   const newest = rarely(() => pulls.use(newestSeal), nowMs);
   const apart = apartFrom(beside, entityViews(views));
   return {

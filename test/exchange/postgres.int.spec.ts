@@ -191,7 +191,9 @@ describe("a replica that was told to delete entities", () => {
     await hub.db.query("INSERT INTO tributary.bucket VALUES ($1, 'beneficiary', '[\"Kampala\"]') ON CONFLICT DO NOTHING", [
       bucket,
     ]);
-    await hub.db.query("INSERT INTO tributary.seal (number, through) SELECT n, 0 FROM generate_series(1, 5) n ON CONFLICT DO NOTHING");
+    await hub.db.query(
+      "INSERT INTO tributary.seal (number, through) SELECT n, 0 FROM generate_series(1, 5) n ON CONFLICT DO NOTHING",
+    );
     for (const _ of ["once", "again, since the answer was lost"])
       for (const device of [T1, T2]) {
         await feed.owes([

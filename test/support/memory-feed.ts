@@ -15,16 +15,7 @@ import {
   rangeKey,
 } from "../../services/core/index.ts";
 import { sha256Hex } from "../../services/core/node.ts";
-import type {
-  AfterLine,
-  Debt,
-  EventRef,
-  FeedStore,
-  LinePlace,
-  Member,
-  Seal,
-  StoredLine,
-} from "../../services/exchange/index.ts";
+import type { AfterLine, Debt, EventRef, FeedStore, LinePlace, Member, Seal, StoredLine } from "../../services/exchange/index.ts";
 import { entityName, type FeedRow, feedChanges, type Placement } from "../../services/views/feed/lines.ts";
 import { type SealedRow, seal } from "../../services/views/feed/sealing.ts";
 
@@ -101,7 +92,8 @@ export function memoryFeed(last: SealFact | null = null): MemoryFeed {
         const { device, bucket, seal: at, entityIds } = debt;
         const key = `${device} ${bucket}`;
         if (entityIds === null && !debts.has(`${key} all`)) debts.set(`${key} all`, debt);
-        for (const id of entityIds ?? []) if (!debts.has(`${key} ${at} ${id}`)) debts.set(`${key} ${at} ${id}`, { ...debt, entityIds: [id] });
+        for (const id of entityIds ?? [])
+          if (!debts.has(`${key} ${at} ${id}`)) debts.set(`${key} ${at} ${id}`, { ...debt, entityIds: [id] });
       }
     },
     async noteHolding({ holder, digest, buckets: ids }) {
@@ -237,7 +229,10 @@ function sealedTables(last: SealFact | null, buckets: ReadonlyMap<BucketId, Buck
     left: async (bucket, { had, after }, limit) =>
       rowsAfter(bucket, after)
         .filter(({ kind, entityId }) => kind === "exit" && !isHere(bucket, entityId))
-        .filter((exit) => !rowsAfter(bucket, had).some((row) => isSameEntity(row, exit) && row.kind === "enter" && comesAfter(exit, row)))
+        .filter(
+          (exit) =>
+            !rowsAfter(bucket, had).some((row) => isSameEntity(row, exit) && row.kind === "enter" && comesAfter(exit, row)),
+        )
         .slice(0, limit),
     members: async (bucket, { prefix, after }, limit) =>
       within(bucket, prefix)
