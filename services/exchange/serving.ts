@@ -47,8 +47,8 @@ export const ENTITY_BYTES = 60;
 const FIRST_AHEAD = 32;
 const MAX_AHEAD = 500;
 /** So many histories are read at first, to see how long they are; then as many as have about so many events. A history has 2,001 names at most, so no more than some ten thousand are in memory. */
-const FIRST_HISTORIES = 10;
-const MAX_HISTORIES = 200;
+const FIRST_HISTORIES = 20;
+const MAX_HISTORIES = 500;
 const NAMES_AT_A_TIME = 2_000;
 
 const weightOf = ({ text, head, held }: PagedEvent): number =>
