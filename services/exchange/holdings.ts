@@ -15,6 +15,11 @@ import { sha256Hex } from "../core/node.ts";
 import type { Known, KnownBucket } from "./known.ts";
 import { type HeldBucket, MAX_BUCKETS, summaryText } from "./protocol/index.ts";
 
+/** Who asks, by name. Which roles a site has, the hub's events say, never the site. */
+export type Caller =
+  | { readonly kind: "site"; readonly org: string; readonly site: string }
+  | { readonly kind: "hub"; readonly org: string };
+
 /** So many holders are remembered, each with the digest of what it may hold. */
 const MAX_HOLDERS = 10_000;
 /** So many buckets stand in the lists that are remembered, in all. Beyond, lists are forgotten, and made again when they are needed. */
@@ -54,6 +59,7 @@ interface Given {
 /** What is remembered of a holder: nothing that grows with the number of its buckets. */
 interface Remembered {
   readonly policies: readonly Policy[];
+  readonly roles: readonly string[];
   /** By what the list is found that its grants give. */
   readonly key: string;
   readonly grants: Grants;
@@ -67,11 +73,17 @@ interface Remembered {
   summary: { readonly seal: number; readonly digest: string; readonly text: string } | null;
 }
 
-/** Without its roles: when these change, what the holder might hold before is still known. */
-const nameOf = (holder: Holder): string => (holder.kind === "hub" ? `hub ${holder.org}` : `${holder.org}.${holder.site}`);
+/** Without its roles: when these change, what the holder might hold before is still known, and what it has to delete. */
+const nameOf = (caller: Caller): string => (caller.kind === "hub" ? `hub ${caller.org}` : `${caller.org}.${caller.site}`);
+
+const NO_ROLES: readonly string[] = [];
+const rolesOf = ({ roles }: Known, caller: Caller): readonly string[] =>
+  (caller.kind === "site" ? roles.get(nameOf(caller)) : undefined) ?? NO_ROLES;
+const areSame = (a: readonly string[], b: readonly string[]): boolean =>
+  a === b || (a.length === b.length && a.every((role, i) => role === b[i]));
 
 /** What everybody may hold: what is needed to read all the rest, and what one's own site has in quarantine. */
-function openTo(holder: Holder): HeldBucket[] {
+function openTo(holder: Caller): HeldBucket[] {
   const open: Bucket[] = OPEN_ENTITIES.map((entityType) => ({ entityType, values: [] }));
   if (holder.kind === "site") open.push({ entityType: QUARANTINE_ENTITY, values: [`${holder.org}.${holder.site}`] });
   return open.map((bucket) => ({ bucket: bucketIdOf(bucket), ...bucket, priority: 0, statesOnly: false }));
@@ -97,7 +109,7 @@ const inOrder = (a: HeldBucket, b: HeldBucket): number =>
 const NOT_GIVEN = new Set([...OPEN_ENTITIES, QUARANTINE_ENTITY]);
 
 /**
- * What holders may hold, by the policies and the buckets that are known. `scopes`: the scope columns of each entity type that has a view. Where several policies give a bucket, the first priority
+ * What holders may hold, by the policies, the sites' roles and the buckets that are known. `scopes`: the scope columns of each entity type that has a view. Where several policies give a bucket, the first priority
  * counts, and events are sent unless all give states only. A holder that would have too many buckets has the first ones, and `say` is told.
  */
 export function holdings(
@@ -108,13 +120,16 @@ export function holdings(
   const lists = listsOver(scopes);
   let life = 0;
 
-  const remember = (known: Known, holder: Holder): Remembered => {
-    const name = nameOf(holder);
+  const remember = (known: Known, caller: Caller): Remembered => {
+    const name = nameOf(caller);
     const before = remembered.get(name);
-    if (before?.policies === known.policies) return before;
+    const { policies } = known;
+    const roles = rolesOf(known, caller);
+    if (before?.policies === policies && areSame(before.roles, roles)) return before;
+    const holder: Holder = caller.kind === "site" ? { ...caller, roles } : caller;
     const grants = downward(grantsOf(known.policies, holder));
     const key = sha256Hex(JSON.stringify([...grants]));
-    const now = { policies: known.policies, key, grants: lists.sharing(key, grants), open: before?.open ?? openTo(holder) };
+    const now = { policies, roles, key, grants: lists.sharing(key, grants), open: before?.open ?? openTo(caller) };
     const fresh: Remembered = { ...now, seen: -1, version: 0, digest: "", isCut: false, summary: null };
     remembered.delete(name);
     if (remembered.size >= MAX_HOLDERS) remembered.delete(remembered.keys().next().value!);
@@ -135,7 +150,7 @@ export function holdings(
   };
 
   return {
-    of(known: Known, holder: Holder): Held {
+    of(known: Known, holder: Caller): Held {
       if (known.life !== life) {
         life = known.life;
         remembered.clear();

@@ -6,6 +6,7 @@ import {
   type IncarnationId,
   POLICY_ENTITY,
   type Policy,
+  SITE_ENTITY,
   TributaryError,
 } from "../core/index.ts";
 import type { FeedStore, Seal } from "./store.ts";
@@ -37,6 +38,8 @@ export interface Known {
   readonly policies: readonly Policy[];
   /** The buckets that have changed after a seal; `null`: that is not remembered any more, or they are many. */
   changedAfter(seal: number): readonly BucketId[] | null;
+  /** The roles of sites, by `org.site`. */
+  readonly roles: ReadonlyMap<string, readonly string[]>;
   /** What is remembered was forgotten so many times. */
   readonly life: number;
 }
@@ -59,6 +62,7 @@ const NOTHING: Remembered = {
   buckets: [],
   policies: [],
   changedAfter: () => null,
+  roles: new Map(),
   life: 0,
   ...{ newer: new Map(), older: new Map(), recent: [] },
 };
@@ -66,7 +70,7 @@ const NOTHING: Remembered = {
 /**
  * What is remembered of a feed between pulls. While the newest seal is the same, nothing is asked for but its number.
  *
- *   the same seal ─▶ as before        a later one ─▶ the heads since, and the policies if their bucket is among them        an earlier one, another incarnation ─▶ all anew
+ *   the same seal ─▶ as before        a later one ─▶ the heads since, and the policies and the sites' roles if their buckets are among them        an earlier one, another incarnation ─▶ all anew
  */
 export function memoryOf(store: FeedStore) {
   let known = NOTHING;
@@ -142,6 +146,7 @@ interface Change {
 async function later(from: FeedStore, base: Remembered, seal: Seal): Promise<Remembered> {
   const heads = await from.headsAfter(base.seal.number);
   const policies = heads.some(({ bucket }) => bucket === POLICIES) ? await from.policies() : base.policies;
+  const roles = heads.some(({ of }) => of.entityType === SITE_ENTITY) ? await from.roles() : base.roles;
   const added = heads.filter(({ bucket }) => !base.heads.has(bucket)).map(({ bucket: id, of: bucket }) => ({ id, bucket }));
   const next = heads.map((head): [BucketId, KnownHead] => [head.bucket, { ...head, end: head.head.slice(0, END_DIGITS) }]);
   const isMuch = base.newer.size + next.length > MAX_NEWER;
@@ -160,6 +165,7 @@ async function later(from: FeedStore, base: Remembered, seal: Seal): Promise<Rem
     buckets: added.length === 0 ? base.buckets : [...base.buckets, ...added],
     policies,
     changedAfter: (number) => changedSince(recent, seal.number, number),
+    roles,
     life: base.life,
     ...{ newer, older, recent },
   };

@@ -155,7 +155,7 @@ function bucketsOnly(policies: readonly Policy[]) {
     },
   };
 }
-const SITES = Array.from({ length: 1_000 }, (_, n) => ({ kind: "site", org: "relief", site: `site-${n}`, roles: [] }) as const);
+const SITES = Array.from({ length: 1_000 }, (_, n) => ({ kind: "site", org: "relief", site: `site-${n}` }) as const);
 const scopes = new Map([["beneficiary", ["district"]]]);
 
 describe("a thousand sites, each with two hundred buckets", () => {
