@@ -114,18 +114,25 @@ export {
   type VersionRow,
 } from "./read/entity-tables.ts";
 export {
+  type AfterLine,
   hasHead,
   headsAfter,
   historiesOf,
+  historiesUpTo,
   type KnownHead,
+  type LeftEntity,
+  type LinePlace,
+  leftSince,
   linesAfter,
   type NewestSeal,
   newestSeal,
+  placeOf,
   type SealedLine,
 } from "./read/feed.ts";
 export { type EntryAt, notedEvents } from "./read/feed-events.ts";
 export { type HeldEntity, membersOf, namedMembers, partsOfRange, type RangeSum, rangeOf } from "./read/feed-members.ts";
 export { packedStates } from "./read/feed-states.ts";
+export { holdingOf } from "./read/holding.ts";
 export { type Lag, lag } from "./read/lag.ts";
 export {
   type Due,
@@ -196,9 +203,10 @@ export { changeLayout, prepareSwap, type Swap, swap } from "./swap.ts";
 export { createIndexes, shapeOf } from "./tables.ts";
 export { copyAudit, writeAuditRow, writeCanary } from "./write/audit.ts";
 export { writeCaseNotes } from "./write/case-notes.ts";
-export { confirmPurges, noteDebt, type OwedPurge } from "./write/debts.ts";
+export { confirmPurges, noteDebts, type OwedPurge } from "./write/debts.ts";
 export { lockFeed, placeCaseNotes, writeFeed } from "./write/feed.ts";
 export { writeHistory } from "./write/history.ts";
+export { type NotedHolding, noteHolding } from "./write/holding.ts";
 export { writeOrigins } from "./write/origins.ts";
 export {
   type Attempted,

@@ -23,6 +23,7 @@ import { chainHash } from "../../services/core/node.ts";
 import { replicas } from "../../services/desk/index.ts";
 import { type EventRef, openPostgresFeed, type PostgresFeed } from "../../services/exchange/index.ts";
 import { unpackState } from "../../services/merge/engine.ts";
+import { confirmPurges } from "../../services/views/index.ts";
 import { number, ORG, openTestHub, registration, SCHEMAS, stateOf, type TestHub, update } from "../support/hub.ts";
 import { newOrigin } from "../support/log-runs.ts";
 import { HEAD } from "../support/ranges.ts";
@@ -190,11 +191,16 @@ describe("a replica that was told to delete entities", () => {
     await hub.db.query("INSERT INTO tributary.bucket VALUES ($1, 'beneficiary', '[\"Kampala\"]') ON CONFLICT DO NOTHING", [
       bucket,
     ]);
+    await hub.db.query(
+      "INSERT INTO tributary.seal (number, through) SELECT n, 0 FROM generate_series(1, 5) n ON CONFLICT DO NOTHING",
+    );
     for (const _ of ["once", "again, since the answer was lost"])
       for (const device of [T1, T2]) {
-        await feed.owes({ device, bucket, seal: 3, entityIds: ["K-1", "K-2", "K-1"] });
-        await feed.owes({ device, bucket, seal: 5, entityIds: ["K-3"] });
-        await feed.owes({ device, bucket: other, seal: 5, entityIds: null });
+        await feed.owes([
+          { device, bucket, seal: 3, entityIds: ["K-1", "K-2", "K-1"] },
+          { device, bucket, seal: 5, entityIds: ["K-3"] },
+          { device, bucket: other, seal: 5, entityIds: null },
+        ]);
       }
     expect(await owed()).toEqual(
       [T1, T2].flatMap((device) => [
@@ -271,6 +277,32 @@ describe("a replica that was told to delete entities", () => {
       write.mockRestore();
     }
   });
+
+  it("confirms by its purge no more than what was sealed when it wrote that, whichever seal it names", async () => {
+    const tablet = "relief.kampala.t9";
+    const field = hub.field("kampala", "t9", { schemas: SCHEMAS });
+    await field.append(purge(tablet, bucket, Number.MAX_SAFE_INTEGER));
+    await field.sync({ url: hub.backends.nats.url, token: await hub.token("kampala", { device: "t9" }) });
+    await hub.projected();
+    const { rows } = await hub.db.query<{ number: number; position: string }>(
+      `SELECT (SELECT max(number) FROM tributary.seal)::float8 AS number, position FROM tributary.audit WHERE type = 'replica.purged' AND entity_id = $1`,
+      [tablet],
+    );
+    const { number: newest, position } = rows[0]!;
+    // One that was told before the event was written, and one of a seal that was made afterwards.
+    await hub.db.query("INSERT INTO tributary.seal (number, through) VALUES ($1, $2)", [newest + 100, position]);
+    await feed.owes([
+      { device: tablet, bucket, seal: 1, entityIds: ["K-1"] },
+      { device: tablet, bucket, seal: newest + 100, entityIds: ["K-2", "K-3"] },
+    ]);
+    const entries = [];
+    for await (const entry of hub.log.readAll()) if (entry.head.entity.id === tablet) entries.push(entry);
+    expect(entries).toHaveLength(1);
+    await confirmPurges(hub.db, entries);
+    expect((await owed()).filter(([device]) => device === tablet)).toEqual([[tablet, bucket, 2]]);
+    await hub.db.query("DELETE FROM tributary.debt WHERE device = $1", [tablet]);
+    await hub.db.query("DELETE FROM tributary.seal WHERE number = $1", [newest + 100]);
+  });
 });
 
 describe("the feed of a hub at work", () => {
@@ -314,12 +346,8 @@ describe("the feed of a hub at work", () => {
       await sealAs(before.number + 1_000);
       expect(await store.newest()).toEqual(before);
       // What is written, and what is not read of that moment, goes beside it.
-      await store.owes({
-        device: "relief.moment.t1",
-        bucket: bucketIdOf({ entityType: "x", values: [] }),
-        seal: 1,
-        entityIds: null,
-      });
+      const moved = bucketIdOf({ entityType: "x", values: [] });
+      await store.owes([{ device: "relief.moment.t1", bucket: moved, seal: 1, entityIds: null }]);
       expect(await store.policies()).toEqual([]);
     });
     expect(await hub.db.query("DELETE FROM tributary.segment WHERE bucket = 'x'")).toMatchObject({ rowCount: 1 });

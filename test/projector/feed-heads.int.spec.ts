@@ -84,9 +84,10 @@ async function namesOf(bucket: BucketId): Promise<readonly EventName[]> {
   ]);
   const histories = await feed.histories(
     bucket,
-    rows.map(({ entity_id }) => entity_id),
+    rows.map(({ entity_id }) => ({ entityId: entity_id, skip: 0 })),
+    10_000,
   );
-  return [...histories.values()].flat();
+  return histories.flat();
 }
 const known = new Map<string, Promise<readonly { readonly hash: Hash }[]>>();
 async function eventOf(ref: EventName): Promise<{ readonly hash: Hash }> {

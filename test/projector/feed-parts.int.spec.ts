@@ -114,7 +114,7 @@ async function makeKilled(part: number): Promise<number> {
 }
 
 beforeAll(async () => {
-  hub = await openTestHub({ isStoreHere: true });
+  hub = await openTestHub();
   own = await connectViews(hub.backends.postgres.url, "tributary-test-feed");
   shipped = hub.projections.filter(({ name }) => name !== "beneficiaries" && name !== "handouts");
   await declare(households(["district"]));
