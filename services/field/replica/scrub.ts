@@ -20,8 +20,8 @@ export function openScrubber(rows: ReplicaRows, now: () => number): Scrubber {
   return {
     isClean: rows.isClean,
     scrub(isNow) {
-      if (rows.isClean() || (!isNow && !isDue())) return;
       try {
+        if (rows.isClean() || (!isNow && !isDue())) return;
         lastMs = now();
         rows.vacuum();
         if (rows.truncate()) rows.setClean(true);
