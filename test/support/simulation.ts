@@ -149,17 +149,17 @@ function open(
 async function play(world: World): Promise<void> {
   const { choose, devices, hub } = world;
   const what = choose.int(0, 99);
-  if (what < 44) await write(world, choose.pick(devices));
-  else if (what < 73) await sync(world, choose.pick(devices), true);
-  else if (what < 80) await hub.seal();
-  else if (what < 84) hub.isBehind = !hub.isBehind;
-  else if (what < 88) await changePolicy(world);
-  else if (what < 91) await settle(world);
-  else if (what < 92) restartHub(world);
-  else if (what < 93) await loseTables(world);
-  else if (what < 94) await rescope(world);
-  else if (what < 95) await setBackLog(world);
-  else if (what < 99) copyOrPutBack(world, choose.pick(devices));
+  if (what < 43) await write(world, choose.pick(devices));
+  else if (what < 71) await sync(world, choose.pick(devices), true);
+  else if (what < 78) await hub.seal();
+  else if (what < 81) hub.isBehind = !hub.isBehind;
+  else if (what < 85) await changePolicy(world);
+  else if (what < 88) await settle(world);
+  else if (what < 89) restartHub(world);
+  else if (what < 90) await loseTables(world);
+  else if (what < 91) await rescope(world);
+  else if (what < 94) await setBackLog(world);
+  else if (what < 98) copyOrPutBack(world, choose.pick(devices));
   else reopen(world, choose.pick(devices));
 }
 
@@ -325,7 +325,7 @@ async function changePolicy(world: World): Promise<void> {
   const isNothing = "district" in where && where.district?.length === 0;
   const statesOnly = choose.chance(0.15);
   // A second policy gives the site only states of some districts.
-  const second = choose.chance(0.25);
+  const second = choose.chance(0.35);
   return hub.setPolicy({
     name: second ? `${site}-states` : site,
     for: choose.chance(0.1) ? "everyone" : { sites: [`relief.${site}`] },
