@@ -3,6 +3,7 @@ import { DatabaseSync } from "node:sqlite";
 import { describe, expect, it, vi } from "vitest";
 import { type Field, salvage } from "../../services/field/index.ts";
 import { moveOn, takeBack } from "../../services/field/move.ts";
+import { defineProjection, lastWriteWins, logOrder, set, text } from "../../services/merge/index.ts";
 import { openMemoryHub } from "../support/memory-hub.ts";
 import { pushToMemory } from "../support/memory-push.ts";
 import { linkLost, memoryWay } from "../support/memory-way.ts";
@@ -354,5 +355,35 @@ describe("a pull that was cut off while it compared", () => {
     const asked = way.asked.filter(({ buckets }) => Object.keys(buckets).length > 0);
     expect(asked[1]?.buckets[KAMPALA]).toEqual(asked[0]?.buckets[KAMPALA]);
     expect(expectSame(hub, field, "beneficiary")).toBe(70);
+  });
+});
+
+describe("an own event about an entity of which only states are given", () => {
+  it("counts as placed once the hub's state has it, so what others write later is shown", async () => {
+    const byOrder = defineProjection({
+      ...{ name: "people", entity: "beneficiary", scopeBy: ["district"] },
+      columns: { given_name: text(), district: text(), village: text() },
+      resolve: { village: logOrder(), others: lastWriteWins },
+      events: {
+        "beneficiary.registered": set("given_name", "district", "village"),
+        "beneficiary.updated": set("district", "village"),
+      },
+    });
+    const hub = await openMemoryHub({ views: [byOrder] });
+    await hub.setPolicy(policyOf("kampala", ["kampala"], { district: "Kampala" }, { statesOnly: true }));
+    const juba = hub.device("juba");
+    await juba.write(registered(1, "Kampala"));
+    await hub.seal();
+    using field = openAt(hub, "kampala", { views: [byOrder] });
+    const { pull } = pulling(hub);
+    await pull(field);
+    await field.append(updated(1, { village: "Own" }));
+    await pushToMemory(hub, field);
+    await juba.write(updated(1, { village: "Later" }));
+    await hub.seal();
+    await pull(field);
+    expect(replicaOf(field).row("people", number(1))).toMatchObject({ own: "confirmed", row: { values: { village: "Later" } } });
+    expect(replicaOf(field).history(person(1))).toMatchObject([{ own: "confirmed", text: '{"village":"Own"}' }]);
+    expect(expectSame(hub, field, "beneficiary")).toBe(1);
   });
 });

@@ -272,9 +272,11 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
       const note = { held, clock, ...(clips === undefined ? {} : { clips }) };
       return { head, hash, text, position, recordedAtMs, note, own: stateOf(head.origin, head.seq) };
     });
-    const rest = own.flatMap(({ origin: id, seq, state, isPlaced }): HistoryEvent[] => {
+    // An own event that only the hub's state has brought back is not among them.
+    const here = new Set(placed.map(({ head: { origin, seq } }) => `${origin}/${seq}`));
+    const rest = own.flatMap(({ origin: id, seq, state }): HistoryEvent[] => {
       const name = origins.find((each) => each.id === id)?.name;
-      const stored = isPlaced || name === undefined ? undefined : rows.ownText(id, seq);
+      const stored = name === undefined || here.has(`${name}/${seq}`) ? undefined : rows.ownText(id, seq);
       const head = stored === undefined || name === undefined ? null : headOf(stored.head, name, seq);
       if (stored === undefined || head === null) return [];
       return [
