@@ -159,7 +159,7 @@ async function play(world: World): Promise<void> {
   else if (what < 90) await loseTables(world);
   else if (what < 91) await rescope(world);
   else if (what < 94) await setBackLog(world);
-  else if (what < 98) copyOrPutBack(world, choose.pick(devices));
+  else if (what < 98) await copyOrPutBack(world, choose.pick(devices));
   else reopen(world, choose.pick(devices));
 }
 
@@ -378,12 +378,13 @@ async function setBackLog(world: World): Promise<void> {
 }
 
 /** Somebody puts a device's database by, or puts the copy back in its place: the device goes on as if nothing had been since. */
-function copyOrPutBack(world: World, device: Device): void {
+async function copyOrPutBack(world: World, device: Device): Promise<void> {
   const { choose, durable, hub, counts } = world;
   const { path, field } = device;
   const own = `relief.${device.site}.${field.store.name.device} `;
   field.close();
-  if (device.copy === null || choose.chance(0.2)) device.copy = readFileSync(path);
+  const isKept = device.copy === null || choose.chance(0.2);
+  if (device.copy === null || isKept) device.copy = readFileSync(path);
   else {
     counts.putBack++;
     writeFileSync(path, device.copy);
@@ -392,6 +393,8 @@ function copyOrPutBack(world: World, device: Device): void {
     for (const mark of durable) if (mark.startsWith(own) && !there.has(mark)) durable.delete(mark);
   }
   device.field = open(world, device);
+  // What it writes now stands where the log may have others of it already.
+  if (!isKept) await write(world, device);
 }
 
 /** The envelope of an event that a device has written; `null`: it is not there, or its content was deleted. */
