@@ -172,6 +172,8 @@ export {
   type Grant as PolicyGrant,
   grantsOf,
   type Holder,
+  isRole,
+  MAX_ROLES,
   OPEN_ENTITIES,
   POLICY_ENTITY,
   POLICY_REMOVED,
@@ -179,6 +181,8 @@ export {
   type Policy,
   policyProblems,
   policySchema,
+  rolesIn,
+  SITE_ROLES_SET,
 } from "./policy.ts";
 export {
   type Enrolled,

@@ -3,12 +3,12 @@
  *
  *   nothing changed ─▶ an empty page, from memory        else ─▶ each bucket that is asked for, in the order of its priority, until the page is full
  */
-import type { BucketId, Holder, IncarnationId } from "../core/index.ts";
+import type { BucketId, IncarnationId } from "../core/index.ts";
 import type { SchemaStore } from "../gate/index.ts";
 import { entityViews, scopedViews, scopesOf, shapeDigest, type View } from "../merge/engine.ts";
 import { compare } from "./compare.ts";
 import { follow } from "./follow.ts";
-import { type Held, holdings } from "./holdings.ts";
+import { type Caller, type Held, holdings } from "./holdings.ts";
 import { type Known, memoryOf } from "./known.ts";
 import { members } from "./members.ts";
 import type { BucketAsk, HeldBucket, Page, PullRequest } from "./protocol/index.ts";
@@ -29,7 +29,7 @@ export interface ServeDeps {
 
 /** Who asks, as the door has found out, and what the page says of the hub. */
 export interface Asker {
-  readonly holder: Holder;
+  readonly holder: Caller;
   /** `org.site.device`. */
   readonly device: string;
   /** The hub whose log gives the positions, by the id of its log's first incarnation; and the log's present incarnation. */
@@ -165,7 +165,7 @@ function serveBucket(serving: Serving, bucket: HeldBucket, ask: BucketAsk): Prom
 interface Withdrawing {
   readonly known: Known;
   readonly room: Room;
-  readonly holder: Holder;
+  readonly holder: Caller;
   readonly device: string;
   readonly store: Pick<FeedStore, "owes" | "hasHead">;
   readonly once: Once;

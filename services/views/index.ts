@@ -174,7 +174,7 @@ export {
 } from "./read/rows.ts";
 export { type ScopeSize, scopeSize } from "./read/scope-size.ts";
 export { settledEvents } from "./read/settled.ts";
-export { type SiteStatus, sites } from "./read/sites.ts";
+export { type SiteStatus, siteRoles, sites } from "./read/sites.ts";
 export { inComparison, inSnapshot } from "./read/snapshot.ts";
 export { type Trail, trail } from "./read/trail.ts";
 export {

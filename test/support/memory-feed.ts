@@ -34,7 +34,7 @@ interface Sealed extends SealedRow {
 }
 
 /** The tables of a hub's feed, in memory. */
-export interface MemoryFeed extends Omit<FeedStore, "states" | "events" | "policies"> {
+export interface MemoryFeed extends Omit<FeedStore, "states" | "events" | "policies" | "roles"> {
   readonly debts: readonly Debt[];
   /** The bucket that each entity is in, sealed or not, by `entityName`. */
   readonly placed: ReadonlyMap<string, BucketId>;

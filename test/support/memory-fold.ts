@@ -6,6 +6,8 @@ import {
   POLICY_ENTITY,
   type Policy,
   policySchema,
+  rolesIn,
+  SITE_ENTITY,
   type Vector,
 } from "../../services/core/index.ts";
 import { sha256Hex } from "../../services/core/node.ts";
@@ -138,4 +140,10 @@ export function policiesIn({ homes, states }: ReturnType<typeof memoryFold>): Po
     const read = policySchema.safeParse({ name, for: values.holders, entities: values.entities });
     return deleted || !read.success ? [] : [read.data];
   });
+}
+
+/** The roles of sites, by `org.site`. */
+export function rolesOfSites({ homes, states }: ReturnType<typeof memoryFold>): ReadonlyMap<string, readonly string[]> {
+  const view = homes.get(SITE_ENTITY)!;
+  return new Map([...states.get(view.name)!].map(([name, state]) => [name, rolesIn(rowWith(view, name, state).values.roles)]));
 }

@@ -44,7 +44,7 @@ export function pulling(hub: MemoryHub, views: readonly View[] = hub.views, read
       ...(options.maxEvents === undefined ? {} : { maxEvents: options.maxEvents }),
       ...(options.maxBytes === undefined ? {} : { maxBytes: options.maxBytes }),
     });
-    const holder = { kind: "site" as const, org, site, roles: [] };
+    const holder = { kind: "site" as const, org, site };
     const { id, incarnation } = hub;
     return server.answer(request, { holder, device: request.device, hub: id, incarnation, nowMs: hub.now() });
   };

@@ -23,8 +23,10 @@ export async function problemsIn(world: World): Promise<string[]> {
   problems.push(...lostOrTwice(world));
   const known = (await world.hub.store.policies()).map((policy) => policySchema.parse(policy));
   const scopes = scopesOf(world.hub.views);
+  const given = await world.hub.store.roles();
   for (const device of world.devices) {
-    const grants = grantsOf(known, { kind: "site", org: "relief", site: device.site, roles: [] });
+    const roles = given.get(`relief.${device.site}`) ?? [];
+    const grants = grantsOf(known, { kind: "site", org: "relief", site: device.site, roles });
     const may = (bucket: Bucket): boolean =>
       OPEN_ENTITIES.includes(bucket.entityType) ||
       (bucket.entityType === QUARANTINE_ENTITY && bucket.values[0] === `relief.${device.site}`) ||

@@ -23,6 +23,7 @@ export interface Counts {
   quarantined: number;
   released: number;
   policies: number;
+  roles: number;
   rescoped: number;
   tablesLost: number;
   setBack: number;
@@ -35,7 +36,7 @@ export interface Counts {
 }
 export const NOTHING: Counts = {
   ...{ written: 0, moved: 0, synced: 0, lost: 0, crashed: 0, quarantined: 0, released: 0 },
-  ...{ policies: 0, rescoped: 0, tablesLost: 0, purges: 0, rows: 0 },
+  ...{ policies: 0, roles: 0, rescoped: 0, tablesLost: 0, purges: 0, rows: 0 },
   ...{ setBack: 0, putBack: 0, writtenAgain: 0, inParts: 0, withoutHistory: 0 },
 };
 

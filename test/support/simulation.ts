@@ -36,6 +36,7 @@ import { problemsIn } from "./simulation-checks.ts";
 import { type Counts, type Device, type Found, markOf, NOTHING, type World } from "./simulation-world.ts";
 
 const DISTRICTS = ["Kamukunji", "Makindye", "Rubaga", "Rejaf"] as const;
+const ROLES = ["nurse", "clerk"] as const;
 const SITES = ["kampala", "nairobi", "juba"] as const;
 const STEPS = 36;
 const START_MS = Date.UTC(2026, 4, 3);
@@ -153,7 +154,7 @@ async function play(world: World): Promise<void> {
   else if (what < 71) await sync(world, choose.pick(devices), true);
   else if (what < 78) await hub.seal();
   else if (what < 81) hub.isBehind = !hub.isBehind;
-  else if (what < 85) await changePolicy(world);
+  else if (what < 85) await (choose.chance(0.7) ? changePolicy(world) : changeRoles(world));
   else if (what < 88) await settle(world);
   else if (what < 89) restartHub(world);
   else if (what < 90) await loseTables(world);
@@ -328,9 +329,18 @@ async function changePolicy(world: World): Promise<void> {
   const second = choose.chance(0.35);
   return hub.setPolicy({
     name: second ? `${site}-states` : site,
-    for: choose.chance(0.1) ? "everyone" : { sites: [`relief.${site}`] },
+    for: choose.chance(0.1) ? "everyone" : choose.chance(0.3) ? { roles: [choose.pick(ROLES)] } : { sites: [`relief.${site}`] },
     entities: isNothing ? {} : { beneficiary: { where, priority: choose.int(0, 9), statesOnly: statesOnly || second } },
   });
+}
+
+/** A site has other roles from now on. */
+async function changeRoles({ choose, hub, counts }: World): Promise<void> {
+  counts.roles++;
+  await hub.setRoles(
+    `relief.${choose.pick(SITES)}`,
+    ROLES.filter(() => choose.chance(0.5)),
+  );
 }
 
 /** Somebody at the hub releases a quarantined event with data that fit, or turns it down. */
