@@ -383,7 +383,8 @@ async function setBackLog(world: World): Promise<void> {
     lost.add(markOf(head));
     const author = devices.find(({ field }) => field.store.origins().some(({ name }) => name === head.origin));
     // It was put back to before it wrote this, or may not hold it any more.
-    if (author === undefined || headAt(author, head) === null) durable.delete(markOf(head));
+    const own = author === undefined ? null : headAt(author, head);
+    if (own === null || markOf(own) !== markOf(head)) durable.delete(markOf(head));
   }
 }
 
