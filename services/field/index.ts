@@ -156,6 +156,7 @@ export function openField(options: FieldOptions): Field {
   const close = (): void => {
     appender.flush();
     reader?.close();
+    if (store.db.isOpen) replica?.close();
     store.close();
   };
   return {

@@ -240,9 +240,10 @@ export async function openMemoryHub({
     index();
     return byEntity.get(entityName(type, id)) ?? {};
   };
+  let lives = 0;
   const device = (site: string, name = "t1", of = org): MemoryDevice =>
     memoryDevice({
-      origin: originId({ org: of, site, device: name, epoch: "memory" }),
+      origin: originId({ org: of, site, device: name, epoch: `memory${lives === 0 ? "" : lives}` }),
       gate,
       now,
       take,
@@ -377,6 +378,7 @@ export async function openMemoryHub({
       seals = seals.filter(({ through }) => through <= to);
       done = log.entries.length;
       console_ = null;
+      lives++;
       incarnation = (await beginIncarnation(log.journal, incarnation, { how: "restored", by: "test" })).id;
       accepts = opened();
       await fromLog();

@@ -40,7 +40,7 @@ export function pulling(hub: MemoryHub, views: readonly View[] = hub.views, read
       holding,
       ...(summary === undefined ? {} : { summary }),
       own: replica.own(),
-      buckets: withBuckets ? replica.asks(options.limit) : {},
+      buckets: replica.asks(withBuckets ? options.limit : 0),
       ...(options.maxEvents === undefined ? {} : { maxEvents: options.maxEvents }),
       ...(options.maxBytes === undefined ? {} : { maxBytes: options.maxBytes }),
     });

@@ -25,7 +25,7 @@ export interface Taken {
   /** Buckets that the device may hold from now on, and those that it may not any more. */
   readonly added: readonly BucketId[];
   readonly withdrawn: readonly { readonly bucket: BucketId; readonly why: string }[];
-  /** Whether own events were written that are to be sent: confirmations of purges. */
+  /** Whether own events were written since the page before that are to be sent: confirmations of purges. */
   readonly hasWritten: boolean;
   /** Whether there is more to ask for at once. */
   readonly hasMore: boolean;
@@ -86,6 +86,8 @@ export interface Replica {
   refresh(): void;
   /** Deletes all that came from the hub, and the content of own events that the hub has. Own events without a receipt stay until they have one. */
   purgeAll(reason: Purge["reason"]): readonly Purge[];
+  /** Takes out of the files what was deleted, and confirms it, where that had to wait: before the database is closed. */
+  close(): void;
   /** The ids of entities whose rows have changed since this was called last, by view. */
   changes(): ReadonlyMap<string, ReadonlySet<string>>;
   buckets(): readonly BucketStatus[];
