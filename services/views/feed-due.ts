@@ -11,7 +11,7 @@ import { lockFeed } from "./write/feed.ts";
 /** Under this name stands that the feed has the quarantined events and the notes on cases. No entity type has it. */
 export const OTHERS = "";
 
-/** What is to be done to an entity type's lines: 019_scopes.sql says it of each. */
+/** What is to be done to an entity type's lines: 018_scopes.sql says it of each. */
 export type Due = "new" | "moved" | "same" | "gone";
 
 /** How an entity type's lines are made. */
