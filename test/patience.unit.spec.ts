@@ -25,7 +25,6 @@ const ALLOWED: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     "i < 4 || Date.now() < nowMs + 3_000":
       "A key turns meanwhile: the loop goes on at least so long, and has a least number of rounds.",
   },
-  "soak.ts": { "performance.now() - startedMs < minutes * 60_000": "It is told how long to go on." },
   "support/faults/hub.ts": {
     "Date.now() < until": "It is as long as WAIT_MS.",
     "timeout: 2_000": "Where the broker is away, the fault is left out.",

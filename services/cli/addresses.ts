@@ -1,6 +1,7 @@
 /** Addresses as people give them, on the command line, in the environment or in a configuration file. */
-import { TributaryError, wayOf } from "../core/index.ts";
-import type { Listen } from "./state.ts";
+import { networkInterfaces } from "node:os";
+import { isNatsUrl, parseNatsUrl, TributaryError, wayOf, withoutLogin } from "../core/index.ts";
+import type { HubState, Listen } from "./state.ts";
 
 /** Splits `host:port`; an IPv6 host stands in brackets. */
 export function parseListen(text: string): Listen {
@@ -32,3 +33,33 @@ export function publicUrl(url: string, what: string): string {
     );
   return url.replace(/\/+$/, "");
 }
+
+const isOnlyHere = (url: string): boolean =>
+  (isNatsUrl(url) ? parseNatsUrl(url).servers : [URL.parse(url)?.host ?? ""]).every((host) =>
+    /^(127\.|localhost(:|$)|\[::1\])/.test(host),
+  );
+
+/**
+ * Where devices reach the hub: the addresses that its operator gave; else those of this machine at which a door is open; else the hub's own, which work on this machine only.
+ */
+export function addressesOf(state: HubState): { readonly urls: readonly string[]; readonly isReachable: boolean } {
+  if (state.publicUrls !== undefined && state.publicUrls.length > 0) return { urls: state.publicUrls, isReachable: true };
+  const open = state.listen !== undefined && isEverywhere(state.listen.host) ? outsideAddresses(state.listen) : [];
+  const own = [withoutLogin(state.natsUrl), state.httpUrl].filter((url) => url !== "");
+  const urls = [...own.filter((url) => !isOnlyHere(url)), ...open];
+  return urls.length > 0 ? { urls, isReachable: true } : { urls: own, isReachable: false };
+}
+
+/** A door's addresses on this machine's networks. */
+function outsideAddresses({ host, port }: NonNullable<HubState["listen"]>): string[] {
+  return Object.values(networkInterfaces())
+    .flatMap((addresses) => addresses ?? [])
+    .filter(({ internal, family, scopeid }) => !internal && !scopeid && (host === "::" || family === "IPv4"))
+    .map(({ address }) => `http://${bracketed(address)}:${port}`);
+}
+
+/** A host as it stands in an address. */
+export const bracketed = (host: string): string => (host.includes(":") ? `[${host}]` : host);
+
+/** Whether a door that listens there is open to all of this machine's addresses. */
+export const isEverywhere = (host: string): boolean => host === "0.0.0.0" || host === "::";

@@ -203,9 +203,10 @@ what cannot be pulled does not undo what was sent. TRIBUTARY_HUB and TRIBUTARY_T
       onProgress: (progress) => tellProgress(out, progress),
     });
     if (process.stderr.isTTY) out.progress("");
-    out.result({ ...result, status: field.status() });
+    const status = field.status();
+    out.result({ ...result, status });
     tellResult(out, result);
-    if (result.pulled !== null) tellPulled(out, result.pulled);
+    if (result.pulled !== null) tellPulled(out, result.pulled, status);
     if (result.pullProblem !== null)
       out.notice(`Not all came down that the hub has for this device: ${result.pullProblem.message}\n${result.pullProblem.hint}`);
     return 0;

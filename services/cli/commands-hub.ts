@@ -1,6 +1,5 @@
-import { networkInterfaces } from "node:os";
-import { isNatsUrl, isTributaryError, parseNatsUrl, TributaryError, withoutLogin } from "../core/index.ts";
-import { parseListen, publicUrl } from "./addresses.ts";
+import { isTributaryError, TributaryError, withoutLogin } from "../core/index.ts";
+import { addressesOf, parseListen, publicUrl } from "./addresses.ts";
 import type { Command, Input } from "./args.ts";
 import { NATS_OPTIONS, useNatsFiles } from "./broker.ts";
 import { told } from "./commands-backup.ts";
@@ -9,8 +8,7 @@ import { FOLDER_OPTIONS } from "./folders.ts";
 import { table } from "./output.ts";
 import { hubDir } from "./paths.ts";
 import { PROJECTOR_COUNT, settingOf } from "./settings.ts";
-import type { HubState } from "./state.ts";
-import { bracketed, type Hub, type HubOptions, isEverywhere, startHub } from "./supervise.ts";
+import { type Hub, type HubOptions, startHub } from "./supervise.ts";
 
 const PORTS = { nats: "nats-port", eventstore: "eventstore-port", postgres: "postgres-port" } as const;
 const VARIABLES = {
@@ -174,28 +172,4 @@ function tell({ state, backends, incarnation }: Hub, { out }: Input): void {
       "The log holds less than it held before. If you know why, confirm it with `tributary restore --confirm`; docs/operations.md says what to check first.",
     );
   out.line(`\nRegister a site with \`tributary site add NAME\`; Ctrl-C stops the hub.`);
-}
-
-const isOnlyHere = (url: string): boolean =>
-  (isNatsUrl(url) ? parseNatsUrl(url).servers : [URL.parse(url)?.host ?? ""]).every((host) =>
-    /^(127\.|localhost(:|$)|\[::1\])/.test(host),
-  );
-
-/**
- * Where devices reach the hub: the addresses that its operator gave; else those of this machine at which a door is open; else the hub's own, which work on this machine only.
- */
-export function addressesOf(state: HubState): { readonly urls: readonly string[]; readonly isReachable: boolean } {
-  if (state.publicUrls !== undefined && state.publicUrls.length > 0) return { urls: state.publicUrls, isReachable: true };
-  const open = state.listen !== undefined && isEverywhere(state.listen.host) ? outsideAddresses(state.listen) : [];
-  const own = [withoutLogin(state.natsUrl), state.httpUrl].filter((url) => url !== "");
-  const urls = [...own.filter((url) => !isOnlyHere(url)), ...open];
-  return urls.length > 0 ? { urls, isReachable: true } : { urls: own, isReachable: false };
-}
-
-/** A door's addresses on this machine's networks. */
-function outsideAddresses({ host, port }: NonNullable<HubState["listen"]>): string[] {
-  return Object.values(networkInterfaces())
-    .flatMap((addresses) => addresses ?? [])
-    .filter(({ internal, family, scopeid }) => !internal && !scopeid && (host === "::" || family === "IPv4"))
-    .map(({ address }) => `http://${bracketed(address)}:${port}`);
 }

@@ -3,7 +3,7 @@ import { type FieldEvent, openField } from "../field/index.ts";
 import { createGate } from "../gate/index.ts";
 import { openLog } from "../log/index.ts";
 import { foldersOf, loadForms } from "./folders.ts";
-import type { Output } from "./output.ts";
+import { counted, type Output } from "./output.ts";
 import { fieldPath } from "./paths.ts";
 import { runningHub } from "./reach.ts";
 import { compareReplica, tellCompared } from "./reconcile-replica.ts";
@@ -67,7 +67,7 @@ export async function reconcileField(file: string, data: string | undefined, out
   out.result({ origins: reports, replica });
   for (const { origin, confirmed, inLog, comparisons, differsAt } of reports)
     out.line(
-      `${origin}: ${confirmed} events confirmed, ${inLog} in the log; ${differsAt === null ? "the same" : `they differ from event ${differsAt} on`} (${comparisons} hashes compared).`,
+      `${origin}: ${counted(confirmed, "event")} confirmed, ${inLog} in the log; ${differsAt === null ? "the same" : `they differ from event ${differsAt} on`} (${counted(comparisons, "hash", "hashes")} compared).`,
     );
   tellCompared(replica, out);
   const wrong = reports.find(({ differsAt }) => differsAt !== null);

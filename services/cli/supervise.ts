@@ -4,6 +4,7 @@ import { type Incarnation, TributaryError } from "../core/index.ts";
 import type { SchemaStore } from "../gate/index.ts";
 import { type Backend, type Backends, choosePort, portOf, startBackends } from "../local/index.ts";
 import { currentIncarnation, type Log, openLog } from "../log/index.ts";
+import { bracketed } from "./addresses.ts";
 import { anchorSays, checkAnchor } from "./anchor.ts";
 import { type AnchorLocation, anchorLocation, anchorMemory } from "./anchor-location.ts";
 import { hubOrg, keepConfig, readConfig } from "./config.ts";
@@ -150,11 +151,6 @@ function startMore(
   if (reconcileEveryHours !== undefined) more.push(start("reconciler", ["--every", String(reconcileEveryHours)]));
   return more;
 }
-
-/** A host as it stands in an address. */
-export const bracketed = (host: string): string => (host.includes(":") ? `[${host}]` : host);
-/** Whether a door that listens there is open to all of this machine's addresses. */
-export const isEverywhere = (host: string): boolean => host === "0.0.0.0" || host === "::";
 
 /** Where everything is. It is kept, so that the next start finds the same ports and addresses. */
 async function stateOf(

@@ -3,7 +3,7 @@ import { connectViews } from "../views/index.ts";
 import type { Command } from "./args.ts";
 import { settingsFile } from "./paths.ts";
 import { hubHere } from "./reach.ts";
-import { ended, logger } from "./workers.ts";
+import { ended, logger } from "./worker-log.ts";
 
 export const notifier: Command = {
   name: "notifier",

@@ -5,7 +5,7 @@ import type { Command } from "./args.ts";
 import { withBuilder } from "./commands-rebuild.ts";
 import { checkEvery, DAY_HOURS, EVERY_HOURS } from "./every.ts";
 import { FOLDER_OPTIONS, viewsOf } from "./folders.ts";
-import { ended, logger } from "./workers.ts";
+import { ended, logger } from "./worker-log.ts";
 
 const HOUR_MS = 3_600_000;
 /** At most this many events a second, so that the hub's own work comes first. */

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { type HubOrg, isTributaryError, type NatsSettings, TributaryError } from "../core/index.ts";
-import { type Appended, openField } from "../field/index.ts";
+import type { Appended } from "../field/index.ts";
 import type { Gate } from "../gate/index.ts";
 import type { Write } from "./desk.ts";
 import { checkMayWrite } from "./may-write.ts";
@@ -47,6 +47,8 @@ export function consoleWriter({ dir, org, hub, gate, url, nats, mustAnswer, toke
     const name: ConsoleName = { org, site: "hub", device: "console" };
     const path = join(dir, "console.db");
     const owner = await hub();
+    // Only who writes needs it: commands that only read start without.
+    const { openField } = await import("../field/index.ts");
     using field = openField({ path, name, schemas: gate });
     checkMayWrite(field.store.current().name, owner, events);
     for (const { entity, seen } of shown) field.noteSeen(entity, seen);

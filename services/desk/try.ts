@@ -92,7 +92,7 @@ export async function tryRules(
   return inSnapshot(db, async () => {
     const trial = await openTrial(db, projection, options);
     const pins = gate.pins();
-    for await (const entity of entitiesOf(db, projection.entity, (schema, data) => gate.read(schema, data, pins).data, {
+    for await (const entity of entitiesOf(db, projection.entity, (head, data) => gate.openAs(head, data, pins), {
       placed: projection.orderHubs.size > 0,
     }))
       await trial.take(entity);

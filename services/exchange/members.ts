@@ -2,7 +2,15 @@
 
 import { lengthOf } from "./follow.ts";
 import type { HeldBucket, PagedMember, Section } from "./protocol/index.ts";
-import { ENTITY_BYTES, type EventSource, eventSource, type Serving, statesHere } from "./serving.ts";
+import {
+  ENTITY_BYTES,
+  type EventSource,
+  eventSource,
+  historiesAtATime,
+  type Serving,
+  sawHistories,
+  statesHere,
+} from "./serving.ts";
 import type { EventRef, Member } from "./store.ts";
 
 /** Entities that are read at a time. */
@@ -15,20 +23,40 @@ interface Contents {
   readonly source: EventSource;
 }
 
+interface Asked {
+  readonly asStates: boolean;
+  readonly have: Readonly<Record<string, number>>;
+}
+
 const NO_HISTORIES: Contents["histories"] = new Map();
 
-async function contentsOf(
+/** What is sent of some entities, one after the other. Of histories only a few are read at a time, and of each only what a page may have. */
+async function* withContents(
   serving: Serving,
   held: HeldBucket,
   found: readonly Member[],
-  { asStates, have }: { readonly asStates: boolean; readonly have: Readonly<Record<string, number>> },
-): Promise<Contents> {
-  const ids = found.map(({ entityId }) => entityId);
-  if (asStates)
-    return { states: await statesHere(serving, held, ids), histories: NO_HISTORIES, source: eventSource(serving, []) };
-  const whole = ids.length === 0 ? NO_HISTORIES : await serving.store.histories(held.bucket, ids);
-  const histories = new Map(ids.map((id) => [id, (whole.get(id) ?? []).slice(Object.hasOwn(have, id) ? have[id] : 0)] as const));
-  return { states: null, histories, source: eventSource(serving, [...histories.values()].flat()) };
+  { asStates, have }: Asked,
+): AsyncGenerator<readonly [Member, Contents]> {
+  const { store, room, pace } = serving;
+  if (asStates) {
+    const ids = found.map(({ entityId }) => entityId);
+    const states = await statesHere(serving, held, ids);
+    const contents = { states, histories: NO_HISTORIES, source: eventSource(serving, []) };
+    for (const member of found) yield [member, contents];
+    return;
+  }
+  for (let from = 0; from < found.length; ) {
+    const some = found.slice(from, from + historiesAtATime(pace));
+    const asks = some.map(({ entityId }) => ({ entityId, skip: Object.hasOwn(have, entityId) ? (have[entityId] ?? 0) : 0 }));
+    room.ask();
+    // One more than there is room for shows that a history goes on.
+    const names = await store.histories(held.bucket, asks, Math.max(0, room.events) + 1);
+    sawHistories(pace, names);
+    const histories = new Map(some.map(({ entityId }, i) => [entityId, names[i] ?? []] as const));
+    const contents = { states: null, histories, source: eventSource(serving, names.flat()) };
+    for (const member of some) yield [member, contents];
+    from += some.length;
+  }
 }
 
 interface Sent {
@@ -73,15 +101,14 @@ export async function members(
   for (;;) {
     if (room.isFull || !room.ask()) return end(false);
     const found = await store.members(held.bucket, { prefix: "", after: at }, MEMBERS_AT_A_TIME);
-    const contents = await contentsOf(serving, held, found, asked);
-    for (const [i, member] of found.entries()) {
+    for await (const [member, contents] of withContents(serving, held, found, asked)) {
       const sent = await sentOf(serving, member, contents);
       if (sent === null) return end(false);
       out.push(sent.member);
       at = member.key;
       // The asker fetches the rest of this one by name.
       if (!sent.isWhole) {
-        end(i === found.length - 1 && found.length < MEMBERS_AT_A_TIME);
+        end(member === found.at(-1) && found.length < MEMBERS_AT_A_TIME);
         return false;
       }
     }
@@ -109,8 +136,7 @@ export async function fetchNamed(
     if (room.isFull || !room.ask()) return end(false);
     const found = await store.named(held.bucket, some);
     const there = new Set(found.map(({ entityId }) => entityId));
-    const contents = await contentsOf(serving, held, found, { asStates: held.statesOnly, have });
-    for (const member of found) {
+    for await (const [member, contents] of withContents(serving, held, found, { asStates: held.statesOnly, have })) {
       const sent = await sentOf(serving, member, contents);
       if (sent === null) return end(false);
       out.push(sent.member);

@@ -7,18 +7,24 @@ import {
   hasHead,
   headsAfter,
   historiesOf,
+  historiesUpTo,
+  holdingOf,
   inSnapshot,
+  leftSince,
   linesAfter,
   membersOf,
   namedMembers,
   newestSeal,
-  noteDebt,
+  noteDebts,
   notedEvents,
+  noteHolding,
   openConnections,
   packedStates,
   partsOfRange,
+  placeOf,
   policiesThatHold,
   rangeOf,
+  siteRoles,
 } from "../views/index.ts";
 import type { FeedStore, Seal } from "./store.ts";
 
@@ -27,6 +33,8 @@ const NEWEST_MS = 250;
 /** How many pulls are answered at a time, and how many statements run beside them. */
 const MAX_PULLS = 4;
 const MAX_BESIDE = 2;
+/** So long a statement may take. The doors wait a little longer for a page. */
+const STATEMENT_MS = 8_000;
 
 export interface PostgresFeedOptions {
   readonly postgresUrl: string;
@@ -34,6 +42,8 @@ export interface PostgresFeedOptions {
   readonly views: readonly View[];
   /** One event of the log: for what the audit cannot hold as it is. */
   readonly entryAt: EntryAt;
+  /** So long a statement may take. Milliseconds. */
+  readonly statementMs?: number;
   /** Milliseconds that only go forward. */
   readonly nowMs?: () => number;
 }
@@ -47,11 +57,12 @@ export function openPostgresFeed({
   postgresUrl,
   views,
   entryAt,
+  statementMs = STATEMENT_MS,
   nowMs = () => performance.now(),
 }: PostgresFeedOptions): PostgresFeed {
-  const pulls = openConnections(postgresUrl, "tributary-exchange", MAX_PULLS);
+  const pulls = openConnections(postgresUrl, { name: "tributary-exchange", size: MAX_PULLS, timeoutMs: statementMs });
   // Nobody who has one of these waits for another connection, so those who have one of the others may wait for these.
-  const beside = openConnections(postgresUrl, "tributary-exchange beside", MAX_BESIDE);
+  const beside = openConnections(postgresUrl, { name: "tributary-exchange beside", size: MAX_BESIDE, timeoutMs: statementMs });
   const newest = rarely(() => pulls.use(newestSeal), nowMs);
   const apart = apartFrom(beside, entityViews(views));
   return {
@@ -73,17 +84,20 @@ const feedOver = (ask: Ask, entryAt: EntryAt) =>
     newest: () => ask(newestSeal),
     headsAfter: (seal) => ask((db) => headsAfter(db, seal)),
     hasHead: (bucket, seal, head) => ask((db) => hasHead(db, bucket, seal, head)),
+    placeOf: (bucket, at) => ask((db) => placeOf(db, bucket, at)),
     lines: (bucket, after, limit) => ask((db) => linesAfter(db, bucket, after, limit)),
+    left: (bucket, of, limit) => ask((db) => leftSince(db, bucket, of, limit)),
     members: (bucket, of, limit) => ask((db) => membersOf(db, bucket, of, limit)),
     named: (bucket, entityIds) => ask((db) => namedMembers(db, bucket, entityIds)),
     parts: (bucket, prefix) => ask((db) => partsOfRange(db, bucket, prefix)),
     range: (bucket, prefix) => ask((db) => rangeOf(db, bucket, prefix)),
-    histories: (bucket, entityIds) => ask((db) => historiesOf(db, bucket, entityIds)),
+    histories: (bucket, entities, most) => ask((db) => historiesOf(db, bucket, entities, most)),
+    historiesUpTo: (bucket, lines, most) => ask((db) => historiesUpTo(db, bucket, lines, most)),
     events: (refs) => ask((db) => notedEvents(db, refs, entryAt)),
   }) satisfies Partial<FeedStore>;
 
 /**
- * What is never read in a snapshot that began earlier: a view that was swapped in since would have no rows there. Without rows, policies would give nobody anything, and replicas would delete all that they have.
+ * What is never read in a snapshot that began earlier: a view that was swapped in since would have no rows there. Without rows, policies would give nobody anything and sites would have no roles, and replicas would delete all that they have.
  */
 const apartFrom = ({ use }: Connections, views: readonly Projection[]) =>
   ({
@@ -92,7 +106,10 @@ const apartFrom = ({ use }: Connections, views: readonly Projection[]) =>
       return use((db) => packedStates(db, asked, entityIds));
     },
     policies: () => use(policiesThatHold),
-    owes: (debt) => use((db) => noteDebt(db, debt)),
+    roles: () => use(siteRoles),
+    owes: (debts) => use((db) => noteDebts(db, debts)),
+    noteHolding: (told) => use((db) => noteHolding(db, told)),
+    holdingOf: (holder, digest) => use((db) => holdingOf(db, holder, digest)),
   }) satisfies Partial<FeedStore>;
 
 /** Asks at most once in a while, whoever asks; those who ask meanwhile get the same answer. */

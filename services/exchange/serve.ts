@@ -3,19 +3,20 @@
  *
  *   nothing changed ─▶ an empty page, from memory        else ─▶ each bucket that is asked for, in the order of its priority, until the page is full
  */
-import type { BucketId, Holder, IncarnationId } from "../core/index.ts";
+import type { BucketId, IncarnationId } from "../core/index.ts";
 import type { SchemaStore } from "../gate/index.ts";
 import { entityViews, scopedViews, scopesOf, shapeDigest, type View } from "../merge/engine.ts";
 import { compare } from "./compare.ts";
 import { follow } from "./follow.ts";
-import { type Held, holdings } from "./holdings.ts";
+import { type Caller, type Held, holdings } from "./holdings.ts";
+import { inLine } from "./in-line.ts";
 import { type Known, memoryOf } from "./known.ts";
 import { members } from "./members.ts";
 import type { BucketAsk, HeldBucket, Page, PullRequest } from "./protocol/index.ts";
 import { type Room, roomFor } from "./room.ts";
 import { schemaNews } from "./schemas.ts";
-import { ownOf, type Serving } from "./serving.ts";
-import type { FeedStore } from "./store.ts";
+import { freshPace, ownOf, type Serving } from "./serving.ts";
+import type { FeedStore, ToldHolding } from "./store.ts";
 
 export interface ServeDeps {
   /** The hub's views, as it folds them. */
@@ -29,7 +30,7 @@ export interface ServeDeps {
 
 /** Who asks, as the door has found out, and what the page says of the hub. */
 export interface Asker {
-  readonly holder: Holder;
+  readonly holder: Caller;
   /** `org.site.device`. */
   readonly device: string;
   /** The hub whose log gives the positions, by the id of its log's first incarnation; and the log's present incarnation. */
@@ -46,16 +47,21 @@ export interface Server {
 
 /** So many cursors are remembered at which it was noted what replicas have to delete. */
 const MAX_NOTED = 50_000;
+/** Of so many holders it is remembered what they were told last. */
+const MAX_TOLD = 10_000;
 /** About what a bucket that is withdrawn takes in a page. */
 const WITHDRAWN_BYTES = 120;
 
 type Parts = Pick<Page, "withdrawn" | "sections" | "more"> & { readonly known: Known; readonly held: Held };
 
-export function serve(store: FeedStore, { views, schemas, readers = () => ({}), say }: ServeDeps): Server {
+export function serve(from: FeedStore, { views, schemas, readers = () => ({}), say }: ServeDeps): Server {
+  const scopes = scopesOf(views);
+  const store = inLine(from, scopes);
   const memory = memoryOf(store);
-  const held = holdings(scopesOf(views), say);
+  const held = holdings(scopes, say);
   const homes = scopedViews(views);
   const once = noting();
+  const tell = telling(store);
 
   const made = (request: PullRequest, { holder, device }: Asker): Promise<Parts> =>
     memory.atOnce(async (from, known) => {
@@ -69,6 +75,7 @@ export function serve(store: FeedStore, { views, schemas, readers = () => ({}), 
         room,
         sections,
         homes,
+        pace: freshPace(),
         isOwn: ownOf(device, request.own),
         owe: owing(from, device, once),
       };
@@ -91,17 +98,21 @@ export function serve(store: FeedStore, { views, schemas, readers = () => ({}), 
           ? { known, held: held.of(known, asker.holder), withdrawn: [], sections: [], more: false }
           : await made(request, asker);
       if (parts.known.seal.number === 0) return unready(asker);
-      await oweLost(store, once, request, { device: asker.device, ...parts });
-      const isSame = request.summary !== undefined && request.summary === parts.held.summary(parts.known);
-      const { holding } = parts.held;
+      const isSame = request.summary !== undefined && request.summary === parts.held.summary();
+      const { digest } = parts.held;
       const { number: seal, through } = parts.known.seal;
-      const isNews = holding.digest !== request.holding;
+      const isNews = digest !== request.holding;
+      const buckets = isNews || parts.sections.length > 0 ? parts.held.list() : [];
+      if (isNews) {
+        await tell({ holder: parts.held.holder, digest, buckets: buckets.map(({ bucket }) => bucket) });
+        await oweLost(store, once, request, { device: asker.device, ...parts });
+      }
       return {
         ...{ hub: asker.hub, incarnation: asker.incarnation, nowMs: asker.nowMs, seal, through },
-        holding: isNews ? holding : null,
-        ends: request.summary === undefined || isSame ? null : parts.held.ends(parts.known),
+        holding: isNews ? { digest, buckets } : null,
+        ends: request.summary === undefined || isSame ? null : parts.held.ends(),
         withdrawn: parts.withdrawn,
-        ...(isNews || parts.sections.length > 0 ? declaredAs(views, holding.buckets, readers()) : { shapes: {} }),
+        ...(isNews || parts.sections.length > 0 ? declaredAs(views, buckets, readers()) : { shapes: {} }),
         schemas: schemas === undefined ? [] : schemaNews(schemas(), request.schemas, parts.sections),
         sections: parts.sections,
         more: parts.more,
@@ -134,9 +145,32 @@ function noting(): Once {
 const owing =
   (store: Pick<FeedStore, "owes">, device: string, once: Once): Serving["owe"] =>
   async (at, bucket, left) => {
-    for (const [seal, entityIds] of left)
-      await once(`${device} ${bucket} ${at} ${seal} ${entityIds.length}`, () => store.owes({ device, bucket, seal, entityIds }));
+    if (left.length === 0) return;
+    const bySeal = new Map<number, string[]>();
+    for (const { entityId, seal } of left) {
+      const ids = bySeal.get(seal);
+      if (ids === undefined) bySeal.set(seal, [entityId]);
+      else ids.push(entityId);
+    }
+    const debts = [...bySeal].map(([seal, entityIds]) => ({ device, bucket, seal, entityIds }));
+    await once(`${device} ${bucket} ${at} ${Math.max(...bySeal.keys())} ${left.length}`, () => store.owes(debts));
   };
+
+type Tell = (told: ToldHolding) => Promise<void>;
+
+/** Notes what holders are told that they may hold, before they are told, and once: whoever comes with that list later, perhaps to another process, deletes what it may not hold then. */
+function telling(store: Pick<FeedStore, "noteHolding">): Tell {
+  const last = new Map<string, string>();
+  return async (told) => {
+    const { holder, digest } = told;
+    if (last.get(holder) === digest) return;
+    const isNoted = await store.noteHolding(told);
+    last.delete(holder);
+    if (!isNoted) return;
+    if (last.size >= MAX_TOLD) last.delete(last.keys().next().value!);
+    last.set(holder, digest);
+  };
+}
 
 /** What is asked for: of buckets that the asker may hold in the order in which they are served, and of others. */
 function byPriority({ buckets }: PullRequest, held: Held) {
@@ -165,7 +199,7 @@ function serveBucket(serving: Serving, bucket: HeldBucket, ask: BucketAsk): Prom
 interface Withdrawing {
   readonly known: Known;
   readonly room: Room;
-  readonly holder: Holder;
+  readonly holder: Caller;
   readonly device: string;
   readonly store: Pick<FeedStore, "owes" | "hasHead">;
   readonly once: Once;
@@ -173,18 +207,20 @@ interface Withdrawing {
 
 /** A replica that comes with an earlier list of buckets deletes those that are not on the present one, and confirms it. */
 async function oweLost(
-  store: Pick<FeedStore, "owes">,
+  store: Pick<FeedStore, "owes" | "holdingOf">,
   once: Once,
-  request: PullRequest,
+  { holding }: PullRequest,
   { device, known, held }: Pick<Parts, "known" | "held"> & { readonly device: string },
 ): Promise<void> {
-  const { digest } = held.holding;
-  if (request.holding === null || request.holding === digest) return;
-  for (const bucket of held.lostSince(request.holding)) {
-    const seal = known.heads.get(bucket)?.seal;
-    if (seal !== undefined)
-      await once(`${device} ${bucket} ${seal} ${digest}`, () => store.owes({ device, bucket, seal, entityIds: null }));
-  }
+  if (holding === null) return;
+  await once(`${device} ${holding} ${held.digest} ${known.seal.number}`, async () => {
+    const before = (await store.holdingOf(held.holder, holding)) ?? [];
+    const debts = before.flatMap((bucket) => {
+      const seal = held.find(bucket) === undefined ? known.heads.get(bucket)?.seal : undefined;
+      return seal === undefined ? [] : [{ device, bucket, seal, entityIds: null }];
+    });
+    if (debts.length > 0) await store.owes(debts);
+  });
 }
 
 /** Whether an ask shows that the replica may hold something of the bucket. */
@@ -211,7 +247,7 @@ async function withdraw(
       if (!room.ask()) return { withdrawn, isAll: false };
       const seal = ask.kind === "follow" ? ask.at.seal : 0;
       if (ask.kind !== "follow" || (await store.hasHead(bucket, seal, ask.at.head)))
-        await once(`${device} ${bucket} ${seal}`, () => store.owes({ device, bucket, seal, entityIds: null }));
+        await once(`${device} ${bucket} ${seal}`, () => store.owes([{ device, bucket, seal, entityIds: null }]));
     }
     withdrawn.push({ bucket, why });
   }

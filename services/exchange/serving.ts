@@ -5,18 +5,37 @@ import type { HeldBucket, PagedEvent, Section } from "./protocol/index.ts";
 import type { Room } from "./room.ts";
 import type { EventRef, FeedStore } from "./store.ts";
 
+/** What was read for a page so far: by it, as much is read at a time as is likely to be sent. */
+export interface Pace {
+  events: number;
+  /** What these events weigh. */
+  weight: number;
+  histories: number;
+  /** The names of events in these histories. */
+  names: number;
+}
+
+export const freshPace = (): Pace => ({ events: 0, weight: 0, histories: 0, names: 0 });
+
+/** An entity that left a bucket, and the seal under which it did. */
+export interface Leaving {
+  readonly entityId: string;
+  readonly seal: number;
+}
+
 /** What the parts of a page share while it is made. */
 export interface Serving {
   readonly store: FeedStore;
   readonly known: Known;
   readonly room: Room;
+  readonly pace: Pace;
   readonly sections: Section[];
   /** The views that say which bucket an entity is in. */
   readonly homes: ReadonlyMap<string, Projection>;
   /** Whether the asker holds an event itself. */
   isOwn(event: EventRef): boolean;
-  /** Notes what the asker is told to delete; once for all that it asks at one cursor. */
-  owe(at: string, bucket: BucketId, left: ReadonlyMap<number, readonly string[]>): Promise<void>;
+  /** Notes which entities the asker is told to delete, and the seals under which they left; once for all that it asks at one cursor. */
+  owe(at: string, bucket: BucketId, left: readonly Leaving[]): Promise<void>;
 }
 
 /** About what an event, a line, an entity takes besides its texts. */
@@ -27,6 +46,10 @@ export const ENTITY_BYTES = 60;
 /** So many events are read at first, to see how long they are; and so many at a time, at most. */
 const FIRST_AHEAD = 32;
 const MAX_AHEAD = 500;
+/** So many histories are read at first, to see how long they are; then as many as have about so many events. A history has 2,001 names at most, so no more than some ten thousand are in memory. */
+const FIRST_HISTORIES = 20;
+const MAX_HISTORIES = 500;
+const NAMES_AT_A_TIME = 2_000;
 
 const weightOf = ({ text, head, held }: PagedEvent): number =>
   EVENT_BYTES +
@@ -49,14 +72,13 @@ export interface EventSource {
 }
 
 export function eventSource(
-  { store, room, isOwn }: Pick<Serving, "store" | "room" | "isOwn">,
+  { store, room, pace, isOwn }: Pick<Serving, "store" | "room" | "pace" | "isOwn">,
   refs: readonly EventRef[],
 ): EventSource {
   let ready: PagedEvent[] = [];
   let next = 0;
-  let [read, weight] = [0, 0];
   const fill = async (needed: number, left: number): Promise<void> => {
-    const fitting = read === 0 ? FIRST_AHEAD : Math.ceil(Math.max(0, left) / (weight / read));
+    const fitting = pace.events === 0 ? FIRST_AHEAD : Math.ceil(Math.max(0, left) / (pace.weight / pace.events));
     const ahead = Math.min(Math.max(1, fitting), MAX_AHEAD, Math.max(needed, room.events));
     const asked = refs.slice(next, next + ahead);
     const found = await store.events(asked);
@@ -67,8 +89,8 @@ export function eventSource(
         "Run `tributary audit verify`: it tells what is missing.",
       );
     next += asked.length;
-    read += found.length;
-    weight += found.reduce((sum, event) => sum + weightOf(event), 0);
+    pace.events += found.length;
+    pace.weight += found.reduce((sum, event) => sum + weightOf(event), 0);
     ready = found.map((event) => (isOwn({ origin: event.head.origin, seq: event.head.seq }) ? { ...event, text: null } : event));
   };
   return {
@@ -94,6 +116,18 @@ export function eventSource(
       return { events, bytes, isWhole: missing === 0 };
     },
   };
+}
+
+/** How many histories are read next. */
+export const historiesAtATime = ({ histories, names }: Pace): number =>
+  histories === 0
+    ? FIRST_HISTORIES
+    : Math.max(1, Math.min(MAX_HISTORIES, Math.floor((NAMES_AT_A_TIME * histories) / Math.max(1, names))));
+
+/** Notes how long histories were. */
+export function sawHistories(pace: Pace, found: readonly (readonly EventRef[])[]): void {
+  pace.histories += found.length;
+  pace.names += found.reduce((sum, names) => sum + names.length, 0);
 }
 
 /** The events that an asker holds itself: of its own device, up to the seq that it says. */

@@ -21,25 +21,53 @@ export interface Seal {
   /** 0: nothing is sealed yet. */
   readonly number: number;
   readonly through: Position | null;
+  /** The scope columns for which the feed of each entity type is made. Left out: those of the views that it is served by. */
+  readonly scopes?: Readonly<Record<string, readonly string[]>>;
+}
+
+/** Where a line stands in its bucket's feed. */
+export interface LinePlace {
+  /** The seal of its segment. */
+  readonly seal: number;
+  readonly position: Position;
+  /** Which of the lines of its position it is. */
+  readonly ordinal: number;
+}
+
+/** After which lines of a bucket others come: after all lines of a seal and those before it, or, where `line` is one, after that line. */
+export interface AfterLine {
+  readonly seal: number;
+  readonly line: LinePlace | null;
 }
 
 /** A line as the hub keeps it. */
-export interface StoredLine {
+export interface StoredLine extends LinePlace {
   readonly kind: LineKind;
-  readonly position: Position;
   readonly entityId: string;
   readonly digest: Hash;
-  /** The seal of its segment, and the position that this seal goes to. */
-  readonly seal: number;
+  /** The position that its seal goes to. */
   readonly through: Position;
-  /** The events that are sent with it: for an `enter` the entity's history up to this line. */
-  readonly events: readonly EventRef[];
+  /** The event that it comes from; `null`: none. With an `enter`, the entity's history up to this line is sent (`historiesUpTo`). */
+  readonly event: EventRef | null;
+  /** Whether its entity is in the bucket as of the newest seal. Told of an `enter`; of others it is `true`. */
+  readonly isHere: boolean;
+}
+
+/** An entity that has left a bucket, and where its line stands that says so. */
+export interface LeftEntity extends LinePlace {
+  readonly entityId: string;
 }
 
 /** An event by name. */
 export interface EventRef {
   readonly origin: OriginId;
   readonly seq: Seq;
+}
+
+/** Whose history is asked for, and how many of its first events are not. */
+export interface HistoryAsk {
+  readonly entityId: string;
+  readonly skip: number;
 }
 
 export interface Member {
@@ -58,6 +86,14 @@ export interface Debt {
   readonly entityIds: readonly string[] | null;
 }
 
+/** What a holder is told that it may hold. */
+export interface ToldHolding {
+  /** The holder's name. */
+  readonly holder: string;
+  readonly digest: string;
+  readonly buckets: readonly BucketId[];
+}
+
 export interface FeedStore {
   /** The newest seal. Called for each pull: it must cost nothing while nothing changes (the implementation looks at most every 250 ms, or is told). */
   newest(): Promise<Seal>;
@@ -65,8 +101,16 @@ export interface FeedStore {
   headsAfter(seal: number): Promise<readonly (BucketHead & { readonly of: Bucket })[]>;
   /** Whether the bucket had this head at the end of the segment of this seal. */
   hasHead(bucket: BucketId, seal: number, head: Hash): Promise<boolean>;
-  /** The lines after the segment of a seal, without the first `skip` of them, at most `limit`, in order. */
-  lines(bucket: BucketId, after: { readonly seal: number; readonly skip: number }, limit: number): Promise<readonly StoredLine[]>;
+  /** Where the line stands that was read last of a segment: `line`: how many of the first segment after a seal were read, at least one. `null`: it has no line after these, so nobody stands there. */
+  placeOf(bucket: BucketId, at: { readonly seal: number; readonly line: number }): Promise<LinePlace | null>;
+  /** The lines after a place, at most `limit`, in order. Fewer: there are no more. */
+  lines(bucket: BucketId, after: AfterLine, limit: number): Promise<readonly StoredLine[]>;
+  /** The entities that were in a bucket at `had`, and are in it no more, in the order in which they left; at most `limit`, after a place. Who came after `had`, and left again, is not among them. */
+  left(
+    bucket: BucketId,
+    of: { readonly had: AfterLine; readonly after: AfterLine },
+    limit: number,
+  ): Promise<readonly LeftEntity[]>;
   /** Entities of a bucket by range key, after one (`null`: from the first), whose key begins with `prefix`; at most `limit`. */
   members(
     bucket: BucketId,
@@ -79,19 +123,27 @@ export interface FeedStore {
   parts(bucket: BucketId, prefix: string): Promise<readonly KeyRange[]>;
   /** A range: how many entities, and their fingerprint. */
   range(bucket: BucketId, prefix: string): Promise<{ readonly count: number; readonly fingerprint: Fingerprint }>;
-  /** The histories of entities, as of the newest seal, each in the order in which its digest counts them. */
-  histories(bucket: BucketId, entityIds: readonly string[]): Promise<ReadonlyMap<string, readonly EventRef[]>>;
+  /** The histories of entities, as of the newest seal, in the order in which their digests count them; of each at most `most` events, without its first `skip` ones. They come in the order of the entities. */
+  histories(bucket: BucketId, entities: readonly HistoryAsk[], most: number): Promise<readonly (readonly EventRef[])[]>;
+  /** The same of the entities of lines, each up to its line, from its first event on. */
+  historiesUpTo(bucket: BucketId, lines: readonly StoredLine[], most: number): Promise<readonly (readonly EventRef[])[]>;
   /** Packed states of entities, by entity and view. */
   states(entityType: string, entityIds: readonly string[]): Promise<ReadonlyMap<string, Readonly<Record<string, string>>>>;
   /** The events by name, in the given order. */
   events(refs: readonly EventRef[]): Promise<readonly PagedEvent[]>;
   /** The policies that hold. */
   policies(): Promise<readonly Policy[]>;
+  /** The roles of sites, by `org.site`. A site without roles may be left out. */
+  roles(): Promise<ReadonlyMap<string, readonly string[]>>;
   /**
    * Runs `work` with a store that shows one moment throughout: digests, histories, heads and `newest` belong together there, however much is sealed meanwhile. A store that does not have it
-   * does not change while it is read. Policies, states and `owes` are as without it.
+   * does not change while it is read. Policies, roles, states and `owes` are as without it.
    */
   atOnce?<T>(work: (store: FeedStore) => Promise<T>): Promise<T>;
   /** Notes that a replica was told to delete entities of a bucket, as of a seal: it owes a `replica.purged` for them. */
-  owes(debt: Debt): Promise<void>;
+  owes(debts: readonly Debt[]): Promise<void>;
+  /** Notes which buckets a holder is told that it may hold, in place of what it was told before. `false`: somebody else noted another list at the same time. */
+  noteHolding(told: ToldHolding): Promise<boolean>;
+  /** The buckets of a list that a holder was told once, by its digest; `null`: none of the last ones has it. */
+  holdingOf(holder: string, digest: string): Promise<readonly BucketId[] | null>;
 }

@@ -12,7 +12,7 @@ import {
   withDot,
 } from "../core/index.ts";
 import { chainHash } from "../core/node.ts";
-import { asideCode, type EventHead, type EventReader, eventReader } from "./reading.ts";
+import { asideCode, type EventHead, type EventReader, eventReader, PURGED_HEAD } from "./reading.ts";
 import type { OriginRow } from "./rows.ts";
 import type { Store } from "./store.ts";
 
@@ -65,7 +65,7 @@ interface Plan {
  *
  *   sent A:0…9 │ A:10 A:11 │ B:0 (never sent)   ── A is shared through 9 ──▶   A:0…9 │ C:0 C:1 │ C:2
  *
- * Events that turn out to be damaged are set aside.
+ * Events that turn out to be damaged are set aside. The old rows of those that were written again keep their hashes only: what is to be deleted later stands in one place.
  */
 export function moveOn(store: Store, { originId, keptThrough, aside, isShared }: Move): Moved {
   const rows = eventReader(store);
@@ -92,7 +92,10 @@ export function moveOn(store: Store, { originId, keptThrough, aside, isShared }:
     const { events, aside: set } = writeAgain(store, { rows, plans, target, damage });
     const rename = renaming(plans, target.name);
     renameSeen(store, plans, rename);
-    for (const { origin, after } of plans) store.rows.keepTo(origin.id, after, origin === from && isShared);
+    for (const { origin, after } of plans) {
+      store.rows.keepTo(origin.id, after, origin === from && isShared);
+      store.rows.emptyMoved(origin.id, PURGED_HEAD);
+    }
     return { name: target.name, events, aside: set };
   });
 }
@@ -263,7 +266,8 @@ export function takeBack(store: Store): number {
   return store.transaction(() => {
     const target = store.current();
     let [prev, next] = [target.head, target.nextSeq];
-    for (const { origin: id, seq } of store.rows.refused()) {
+    const refused = store.rows.refused();
+    for (const { origin: id, seq } of refused) {
       const origin = store.origin(id);
       const found = rows.at(origin, seq);
       if (found.kind === "damaged") continue;
@@ -283,6 +287,7 @@ export function takeBack(store: Store): number {
       next++;
     }
     store.rows.setEnd(target.id, next, prev);
+    for (const id of new Set(refused.map(({ origin }) => origin))) store.rows.emptyMoved(id, PURGED_HEAD);
     return next - target.nextSeq;
   });
 }

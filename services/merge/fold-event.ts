@@ -2,6 +2,7 @@ import {
   type Clips,
   type EntityRef,
   type Hlc,
+  type Opened,
   type OriginId,
   type Places,
   type Position,
@@ -46,3 +47,7 @@ export const foldHeadOf = (event: KeptEvent): Omit<FoldEvent, "data"> => ({
   ...(event.places === undefined ? {} : { places: event.places }),
   ...seenOf(event.basis, event.clips),
 });
+
+/** The event with its data, as far as this replica may see them. */
+export const seenEvent = <T extends Omit<FoldEvent, "data">>(event: T, { data, withheld }: Opened): T & FoldEvent =>
+  withheld.length === 0 ? { ...event, data } : { ...event, data, withheld };

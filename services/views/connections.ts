@@ -1,5 +1,6 @@
 /** A few connections that are used in turns, for a service that answers many at a time. They are made when they are needed, and made again when they were lost. */
 import { connectViews, type Db } from "./connect.ts";
+import { limitQueries } from "./read/connection.ts";
 
 export interface Connections {
   /** Runs `work` with a connection that nobody else has meanwhile; waits until one is free. Throws `backend-unreachable`, and what `work` throws. */
@@ -7,8 +8,16 @@ export interface Connections {
   close(): Promise<void>;
 }
 
-/** `size`: how many there are at most. `name`: shown in pg_stat_activity. */
-export function openConnections(url: string, name: string, size: number): Connections {
+export interface ConnectionsOptions {
+  /** Shown in pg_stat_activity. */
+  readonly name: string;
+  /** How many there are at most. */
+  readonly size: number;
+  /** A statement that takes longer fails. Milliseconds. */
+  readonly timeoutMs: number;
+}
+
+export function openConnections(url: string, { name, size, timeoutMs }: ConnectionsOptions): Connections {
   const idle: Db[] = [];
   const waiting: (() => void)[] = [];
   const lost = new WeakSet<Db>();
@@ -18,6 +27,12 @@ export function openConnections(url: string, name: string, size: number): Connec
     const db = await connectViews(url, name);
     db.on("end", () => lost.add(db));
     db.on("error", () => lost.add(db));
+    try {
+      await limitQueries(db, timeoutMs);
+    } catch (error) {
+      await db.end().catch(() => {});
+      throw error;
+    }
     return db;
   };
   const take = async (): Promise<Db> => {

@@ -50,7 +50,8 @@ export {
 } from "./failures.ts";
 export { bucketIds, entityName, type FeedChanges, type FeedRow, feedChanges, type Move, type Placement } from "./feed/lines.ts";
 export { type BeforeSealing, type Sealed, type SealedEntity, type SealedRow, seal, type UnsealedRow } from "./feed/sealing.ts";
-export { bringFeedInLine, clearFeedBeyond, isFeedInLine } from "./feed-in-line.ts";
+export { beginFeed, clearFeedBeyond, isFeedInLine, shutFeed } from "./feed-due.ts";
+export { type FeedPart, nextFeedPart } from "./feed-in-line.ts";
 export { dropForkCasesBut, type ForkCase, nextForkRevision, writeForkCase } from "./fork-cases.ts";
 export { parkedCounts, type ShardsNow, shardsNow } from "./health.ts";
 export { type FoldedIncarnation, foldedIncarnations, incarnationOf, noteIncarnation } from "./incarnations.ts";
@@ -114,18 +115,25 @@ export {
   type VersionRow,
 } from "./read/entity-tables.ts";
 export {
+  type AfterLine,
   hasHead,
   headsAfter,
   historiesOf,
+  historiesUpTo,
   type KnownHead,
+  type LeftEntity,
+  type LinePlace,
+  leftSince,
   linesAfter,
   type NewestSeal,
   newestSeal,
+  placeOf,
   type SealedLine,
 } from "./read/feed.ts";
-export { type EntryAt, type NotedEvent, notedEvents } from "./read/feed-events.ts";
+export { type EntryAt, notedEvents } from "./read/feed-events.ts";
 export { type HeldEntity, membersOf, namedMembers, partsOfRange, type RangeSum, rangeOf } from "./read/feed-members.ts";
 export { packedStates } from "./read/feed-states.ts";
+export { holdingOf } from "./read/holding.ts";
 export { type Lag, lag } from "./read/lag.ts";
 export {
   type Due,
@@ -176,7 +184,7 @@ export {
 } from "./read/rows.ts";
 export { type ScopeSize, scopeSize } from "./read/scope-size.ts";
 export { settledEvents } from "./read/settled.ts";
-export { type SiteStatus, sites } from "./read/sites.ts";
+export { type SiteStatus, siteRoles, sites } from "./read/sites.ts";
 export { inComparison, inSnapshot } from "./read/snapshot.ts";
 export { type Trail, trail } from "./read/trail.ts";
 export {
@@ -197,9 +205,10 @@ export { changeLayout, prepareSwap, type Swap, swap } from "./swap.ts";
 export { createIndexes, shapeOf } from "./tables.ts";
 export { copyAudit, writeAuditRow, writeCanary } from "./write/audit.ts";
 export { writeCaseNotes } from "./write/case-notes.ts";
-export { confirmPurges, noteDebt, type OwedPurge } from "./write/debts.ts";
+export { confirmPurges, noteDebts, type OwedPurge } from "./write/debts.ts";
 export { lockFeed, placeCaseNotes, writeFeed } from "./write/feed.ts";
 export { writeHistory } from "./write/history.ts";
+export { type NotedHolding, noteHolding } from "./write/holding.ts";
 export { writeOrigins } from "./write/origins.ts";
 export {
   type Attempted,
@@ -225,11 +234,13 @@ export { writeQuarantine } from "./write/quarantine.ts";
 export { notePassedOver, type Refolded, replaceEntity, stayParked } from "./write/replace.ts";
 export {
   beforeSealing,
+  boundShut,
   type FeedStanding,
   feedStanding,
   type LinesToSeal,
   linesToSeal,
   lockSealing,
+  openFeedAgain,
   writeBeginning,
   writeSeal,
   writeSealed,

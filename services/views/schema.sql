@@ -59,6 +59,7 @@ TABLE tributary.audit_beyond COLUMN site text NOT NULL
 TABLE tributary.audit_beyond COLUMN taken_at bigint
 TABLE tributary.audit_beyond COLUMN taken_by text
 TABLE tributary.audit_beyond COLUMN type text NOT NULL
+TABLE tributary.bucket COLUMN columns json
 TABLE tributary.bucket COLUMN entity_type text NOT NULL
 TABLE tributary.bucket COLUMN id text NOT NULL
 TABLE tributary.bucket COLUMN scope jsonb NOT NULL
@@ -132,8 +133,12 @@ TABLE tributary.feed_note COLUMN origin text NOT NULL
 TABLE tributary.feed_note COLUMN "position" bigint NOT NULL
 TABLE tributary.feed_note COLUMN seq bigint NOT NULL
 TABLE tributary.feed_scope COLUMN columns json NOT NULL
+TABLE tributary.feed_scope COLUMN done_to text
+TABLE tributary.feed_scope COLUMN due text
 TABLE tributary.feed_scope COLUMN entity_type text NOT NULL
 TABLE tributary.feed_scope COLUMN view text NOT NULL
+TABLE tributary.feed_shut COLUMN one boolean NOT NULL DEFAULT true
+TABLE tributary.feed_shut COLUMN through bigint
 TABLE tributary.fork_case COLUMN about json NOT NULL
 TABLE tributary.fork_case COLUMN device text NOT NULL
 TABLE tributary.fork_case COLUMN id text NOT NULL
@@ -160,6 +165,13 @@ TABLE tributary.held COLUMN digest text NOT NULL
 TABLE tributary.held COLUMN entity_id text NOT NULL
 TABLE tributary.held COLUMN entity_type text NOT NULL
 TABLE tributary.held COLUMN key text NOT NULL
+TABLE tributary.holding COLUMN at timestamp with time zone NOT NULL DEFAULT now()
+TABLE tributary.holding COLUMN buckets text[]
+TABLE tributary.holding COLUMN come text[]
+TABLE tributary.holding COLUMN digest text NOT NULL
+TABLE tributary.holding COLUMN gone text[]
+TABLE tributary.holding COLUMN holder text NOT NULL
+TABLE tributary.holding COLUMN n bigint NOT NULL GENERATED ALWAYS AS IDENTITY
 TABLE tributary.incarnation COLUMN beyond bigint NOT NULL DEFAULT 0
 TABLE tributary.incarnation COLUMN common_position bigint
 TABLE tributary.incarnation COLUMN how text NOT NULL
@@ -300,9 +312,12 @@ TABLE tributary.decision_row CONSTRAINT decision_row_pkey PRIMARY KEY (view, gen
 TABLE tributary.feed CONSTRAINT feed_pkey PRIMARY KEY ("position", ordinal)
 TABLE tributary.feed_note CONSTRAINT feed_note_pkey PRIMARY KEY ("position")
 TABLE tributary.feed_scope CONSTRAINT feed_scope_pkey PRIMARY KEY (entity_type)
+TABLE tributary.feed_shut CONSTRAINT feed_shut_one_check CHECK (one)
+TABLE tributary.feed_shut CONSTRAINT feed_shut_pkey PRIMARY KEY (one)
 TABLE tributary.fork_case CONSTRAINT fork_case_pkey PRIMARY KEY (id)
 TABLE tributary.generation CONSTRAINT generation_pkey PRIMARY KEY (view, generation)
 TABLE tributary.held CONSTRAINT held_pkey PRIMARY KEY (entity_type, entity_id)
+TABLE tributary.holding CONSTRAINT holding_pkey PRIMARY KEY (n)
 TABLE tributary.incarnation CONSTRAINT incarnation_id_key UNIQUE (id)
 TABLE tributary.incarnation CONSTRAINT incarnation_pkey PRIMARY KEY (number)
 TABLE tributary.migration CONSTRAINT migration_pkey PRIMARY KEY (name)
@@ -326,11 +341,14 @@ CREATE INDEX case_open ON tributary.case_row USING btree (view, generation) WHER
 CREATE UNIQUE INDEX debt_once ON tributary.debt USING btree (device, bucket, seal, COALESCE(entity_id, ''::text))
 CREATE INDEX debt_open ON tributary.debt USING btree (since) WHERE ("position" IS NULL)
 CREATE INDEX decision_open ON tributary.decision_row USING btree (view, generation, entity_id, register) WHERE ((settled_position IS NULL) AND (superseded_at = '9223372036854775807'::bigint))
+CREATE INDEX feed_exits ON tributary.feed USING btree (bucket, seal, "position", ordinal) WHERE ((seal IS NOT NULL) AND (kind = 'exit'::text))
 CREATE INDEX feed_of_bucket ON tributary.feed USING btree (bucket, seal, "position", ordinal) WHERE (seal IS NOT NULL)
-CREATE INDEX feed_of_entity ON tributary.feed USING btree (entity_type, entity_id, "position", ordinal) WHERE (seal IS NOT NULL)
+CREATE INDEX feed_of_entity ON tributary.feed USING btree (entity_type, entity_id, seal, "position", ordinal) WHERE (seal IS NOT NULL)
 CREATE INDEX feed_unsealed ON tributary.feed USING btree ("position", ordinal) WHERE (seal IS NULL)
 CREATE UNIQUE INDEX generation_live ON tributary.generation USING btree (view) WHERE (state = 'live'::text)
 CREATE INDEX held_in_bucket ON tributary.held USING btree (bucket, key)
+CREATE UNIQUE INDEX holding_now ON tributary.holding USING btree (holder) WHERE (buckets IS NOT NULL)
+CREATE INDEX holding_of ON tributary.holding USING btree (holder, n)
 CREATE UNIQUE INDEX member_now ON tributary.member USING btree (entity_type, entity_id) WHERE (until IS NULL)
 CREATE INDEX member_past ON tributary.member USING btree (entity_type, entity_id) WHERE (until IS NOT NULL)
 CREATE INDEX notification_waiting ON tributary.notification USING btree (next_try_at) WHERE (state = 'waiting'::text)

@@ -20,7 +20,7 @@ const TEXT_BYTES = 4_000;
 
 let hub: TestHub;
 beforeAll(async () => {
-  hub = await openTestHub({ isStoreHere: true });
+  hub = await openTestHub();
   const writer = oldWriter(hub.log, "large");
   const text = (): string => randomBytes(TEXT_BYTES / 2).toString("hex");
   for (let from = 0; from < PEOPLE; from += 100) {

@@ -37,7 +37,7 @@ export let held: OriginId;
 /** One hub for all tests of a file: a day's distributions, a person with a history, and three origins. */
 export function useVerifiedHub(): void {
   beforeAll(async () => {
-    hub = await openTestHub({ isStoreHere: true });
+    hub = await openTestHub();
     store = hub.backends.eventstore;
     const field = hub.field("juba");
     await field.appendMany([

@@ -61,7 +61,7 @@ async function inBash(lines: readonly (readonly string[])[]): Promise<string[][]
 describe("completion in bash", () => {
   it.each<[string, readonly string[], readonly string[]]>([
     ["first words", ["s"], ["site", "schema"]],
-    ["the words of a group", ["site", ""], ["add", "revoke", "list"]],
+    ["the words of a group", ["site", ""], ["add", "revoke", "roles", "list"]],
     ["a part of such a word", ["quarantine", "re"], ["release", "reject"]],
     ["options of a command of two words", ["site", "add", "--de"], ["--device"]],
     ["options of a command of one word", ["rebuild", "--no"], ["--no-swap"]],
@@ -118,7 +118,7 @@ describe("completion in other shells", () => {
         .stdout.split("\n")
         .map((each) => each.split("\t")[0] ?? "")
         .filter((each) => each !== "");
-    expect(offered("tributary site ").sort()).toEqual(["add", "list", "revoke"]);
+    expect(offered("tributary site ").sort()).toEqual(["add", "list", "revoke", "roles"]);
     expect(offered("tributary site add --de")).toEqual(["--device"]);
     expect(offered("tributary quarantine list --state re").sort()).toEqual(["rejected", "released"]);
   });

@@ -39,7 +39,9 @@ describe("a hub's health, where it lies in PostgreSQL", () => {
     const { parts, close } = viewParts(hub.backends.postgres.url, hub.log);
     try {
       expect(await parts.postgres!()).toEqual({ state: "ok" });
-      await hub.db.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tributary-health'");
+      await hub.db.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'tributary-health'",
+      );
       await eventually("a new connection", async () => (await parts.postgres!()).state === "ok");
     } finally {
       await close();

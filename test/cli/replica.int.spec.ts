@@ -4,6 +4,7 @@ import { DatabaseSync } from "node:sqlite";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { writeState } from "../../services/cli/state.ts";
 import { POLICY_ENTITY, POLICY_SET } from "../../services/core/index.ts";
+import { type Desk, setSiteRoles } from "../../services/desk/index.ts";
 import { runHere } from "../support/here.ts";
 import { newDir } from "../support/home.ts";
 import { number, ORG, openTestHub, registration, stateOf, type TestHub, update } from "../support/hub.ts";
@@ -15,7 +16,7 @@ const db = join(dir, "kampala.db");
 const KEBA = number(1);
 
 beforeAll(async () => {
-  hub = await openTestHub({ isStoreHere: true, servesPulls: true });
+  hub = await openTestHub({ servesPulls: true });
   writeState(hub.dir, stateOf(hub.backends));
   await hub.settle([
     {
@@ -38,6 +39,7 @@ beforeAll(async () => {
 });
 afterAll(() => hub?.close());
 
+const write: Desk["write"] = async (events) => ({ appended: [], sync: await hub.settle(events) });
 /** What a command that succeeds prints with --json. */
 async function json<T>(...args: string[]): Promise<T> {
   const { code, stdout, stderr } = await runHere(...args, "--json");
@@ -120,4 +122,63 @@ it("the types of the project are written to a file, and a file that is out of da
   expect(await json("types", "--check", "--out", file)).toEqual({ file, isSame: true });
   const other = join(dir, "none.d.ts");
   expect(await runHere("types", "--check", "--out", other)).toMatchObject({ code: 3 });
+});
+
+it("a person gives a site roles and takes them, sees them listed, and hears what its tablets have still to delete", async () => {
+  await hub.settle([
+    { type: "site.registered", entity: { type: "site", id: `${ORG}.gulu` }, actor: "x", data: { org: ORG, site: "gulu" } },
+    {
+      type: POLICY_SET,
+      entity: { type: POLICY_ENTITY, id: "nurses" },
+      actor: "coordinator",
+      data: { for: { roles: ["nurse"] }, entities: { beneficiary: { where: { district: "Gulu" } } } },
+    },
+  ]);
+  await hub.projected();
+  const [at, tablet] = [["--data", hub.dir], join(dir, "gulu.db")];
+  const preview = () =>
+    json<{ grants: unknown[]; roles: string[]; isRegistered: boolean }>("policy", "preview", "--as", "gulu", ...at);
+  expect(await preview()).toMatchObject({ grants: [], roles: [], isRegistered: true });
+  expect(await json("policy", "preview", "--as", "gulu", "--role", "nurse", ...at)).toMatchObject({
+    roles: ["nurse"],
+    grants: [{ entities: 1, grant: { policy: "nurses" } }],
+  });
+  for (const [args, code, says] of [
+    [["gulu", "nurse", "--none"], 2, "--none and roles say two things"],
+    [["gulu", "a/b"], 2, '"a/b" is not a role'],
+    [["gulo", "nurse"], 4, `there is no site ${ORG}.gulo`],
+    [["msf.gulu", "--org", "shelter"], 2, "msf.gulu names another organisation than --org shelter"],
+    [[], 2, "the site's name is missing"],
+  ] as const)
+    expect(await runHere("site", "roles", ...args, ...at)).toMatchObject({ code, stderr: expect.stringContaining(says) });
+
+  const set = (...roles: string[]) => setSiteRoles({ db: hub.db, write }, `${ORG}.gulu`, roles, { actor: "Rose" });
+  await set("nurse", "clerk");
+  await hub.projected();
+  expect((await runHere("site", "roles", "gulu", ...at)).stdout).toBe(`${ORG}.gulu has 2 roles: clerk, nurse.\n`);
+  expect((await runHere("site", "list", ...at)).stdout).toMatch(/gulu +– +clerk, nurse /);
+  expect((await preview()).grants).toMatchObject([{ entities: 1 }]);
+
+  await runHere("field", "init", "--org", ORG, "--site", "gulu", "--device", "t1", "--db", tablet);
+  const link = ["--hub", hub.backends.nats.url, "--token", await hub.token("gulu"), "--db", tablet];
+  const pullOf = async (...args: string[]) => (await runHere("field", "pull", ...args)).code === 0;
+  await eventually(
+    "the person whom the role gives",
+    async () =>
+      (await pullOf(...link)) &&
+      (await json<{ rows: unknown[] }>("field", "view", "beneficiaries", "--db", tablet)).rows.length === 1,
+  );
+  await set();
+  const told = await eventually("the person to be withdrawn", async () => {
+    const { stdout } = await runHere("field", "pull", ...link);
+    return stdout.includes("withdrawn") ? stdout : null;
+  });
+  expect(told).toContain("withdrawn: the policies do not give beneficiary of Gulu any more");
+  expect(told).toContain(
+    "1 entity that this device may not hold any more was deleted, with 1 event; the next `field sync` tells the hub.",
+  );
+  expect((await runHere("replica", "list", ...at)).stdout).toMatch(/relief\.gulu\.t1 +all of beneficiary, district Gulu/);
+  expect((await runHere("field", "sync", ...link)).code).toBe(0);
+  await hub.projected();
+  expect(await json("replica", "list", ...at)).toMatchObject({ replicas: [{ device: `${ORG}.gulu.t1`, purges: 1, owes: [] }] });
 });

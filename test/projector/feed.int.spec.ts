@@ -42,7 +42,7 @@ const households = (scopeBy: readonly string[]): Projection =>
 let hub: TestHub;
 let shipped: readonly View[];
 beforeAll(async () => {
-  hub = await openTestHub({ isStoreHere: true });
+  hub = await openTestHub();
   // One view of a type says where its entities are.
   shipped = hub.projections.filter(({ name }) => name !== "beneficiaries" && name !== "handouts");
   await declare(households(["district"]));

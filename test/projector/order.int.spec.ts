@@ -34,7 +34,7 @@ const viewOf = (coast: string): Projection =>
   });
 
 beforeAll(async () => {
-  hub = await openTestHub({ isStoreHere: true });
+  hub = await openTestHub();
   await hub.projector.close();
   home = (await currentIncarnation(hub.log.journal)).id;
   const key = await makeKey("hills");

@@ -129,7 +129,7 @@ describe("the projector", () => {
 
   it("goes on after its database connection was cut", async () => {
     await hub.db.query(
-      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'tributary-projector%'",
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'tributary-projector%'",
     );
     const field = hub.field("five");
     await field.append(registration(number(5_000)));

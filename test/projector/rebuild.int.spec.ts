@@ -47,7 +47,7 @@ const declared = (rule: (data: Data) => string): readonly View[] => [...shipped,
 const declare = (views: readonly View[]): void => void Object.assign(hub, { projections: views });
 
 beforeAll(async () => {
-  hub = await openTestHub({ isStoreHere: true });
+  hub = await openTestHub();
   shipped = hub.projections;
   const field = hub.field("base");
   await field.appendMany(Array.from({ length: PEOPLE }, (_, i) => registration(number(i), { village: `V${i % VILLAGES}` })));

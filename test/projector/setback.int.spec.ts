@@ -23,7 +23,7 @@ let port: number;
 let fields: Field[];
 
 beforeEach(async () => {
-  hub = await openTestHub({ isStoreHere: true });
+  hub = await openTestHub();
   store = hub.backends.eventstore;
   port = portOf(store.url);
   fields = ["juba", "nairobi"].map((site) => hub.field(site));

@@ -66,7 +66,7 @@ it("a parked entity's history is read before the transaction that folds it again
           states.push(
             ...(
               await hub.db.query(
-                "SELECT xact_start::text AS begun FROM pg_stat_activity WHERE application_name = 'tributary-projector writes' AND state LIKE 'idle in transaction%'",
+                "SELECT xact_start::text AS begun FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'tributary-projector writes' AND state LIKE 'idle in transaction%'",
               )
             ).rows,
           );

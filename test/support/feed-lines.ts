@@ -21,9 +21,12 @@ import {
   type EventName,
   entityName,
   feedChanges,
+  historiesUpTo,
+  type LinePlace,
   linesAfter,
   migrate,
   type Placement,
+  type SealedLine,
   SHARDS,
   shardOf,
 } from "../../services/views/index.ts";
@@ -102,7 +105,8 @@ export async function readFeed(
   const entities = new Map<string, Hash>();
   const wrong: string[] = [];
   let { seal, head } = from;
-  let open: { seal: number; through: Position; digest: Hash; lines: number } | null = null;
+  let open: { seal: number; through: Position; digest: Hash } | null = null;
+  let last: LinePlace | null = null;
   const close = (): void => {
     if (open === null) return;
     head = headAfter(head, open, sha256Hex);
@@ -110,17 +114,22 @@ export async function readFeed(
     open = null;
   };
   for (;;) {
-    const lines = await linesAfter(db, id, { seal, skip: open?.lines ?? 0 }, 3);
+    const lines: readonly SealedLine[] = await linesAfter(db, id, { seal, line: last }, 3);
     if (lines.length === 0) break;
+    const entered = lines.filter(({ kind }) => kind === "enter");
+    const histories = await historiesUpTo(db, id, entered, 10_000);
+    const eventsOf = (line: SealedLine): readonly EventName[] =>
+      line.kind === "enter" ? (histories[entered.indexOf(line)] ?? []) : line.event === null ? [] : [line.event];
+    last = lines.at(-1) ?? null;
     for (const line of lines) {
       if (open !== null && open.seal !== line.seal) close();
-      open ??= { seal: line.seal, through: line.through, digest: GENESIS, lines: 0 };
+      open ??= { seal: line.seal, through: line.through, digest: GENESIS };
       const before = line.kind === "event" ? (entities.get(line.entityId) ?? GENESIS) : GENESIS;
-      const after = line.events.reduce((digest, event) => entityDigest(digest, hashOf(event), sha256Hex), before);
+      const after = eventsOf(line).reduce((digest, event) => entityDigest(digest, hashOf(event), sha256Hex), before);
       if (line.kind === "exit") entities.delete(line.entityId);
       else entities.set(line.entityId, after);
       if (line.kind !== "exit" && after !== line.digest) wrong.push(`${line.kind} ${line.entityId} at ${line.position}`);
-      open = { ...open, digest: segmentDigest(open.digest, line, sha256Hex), lines: open.lines + 1 };
+      open = { ...open, digest: segmentDigest(open.digest, line, sha256Hex) };
     }
   }
   close();

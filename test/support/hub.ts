@@ -24,12 +24,11 @@ import {
   SCOPE_ENROL,
 } from "../../services/http/index.ts";
 import { type Ingress, startIngress } from "../../services/ingress/index.ts";
-import { type Backends, startBackends } from "../../services/local/index.ts";
+import type { Backends } from "../../services/local/index.ts";
 import { type Log, openHubOrigin, openLog, signNotes } from "../../services/log/index.ts";
 import { fitsViews, type View } from "../../services/merge/engine.ts";
 import { type Projector, startProjector } from "../../services/projector/index.ts";
 import { connectViews } from "../../services/views/index.ts";
-import { withCluster } from "./cluster.ts";
 import { newDir } from "./home.ts";
 import { startServers } from "./servers.ts";
 import { eventually } from "./temp.ts";
@@ -80,28 +79,25 @@ export interface TestHub {
  * `isNarrow`: the door looks at what the views' columns can hold, as a hub's door does; without it, the fold meets what they cannot.
  * `announces`: what is registered becomes events, as at a hub that was started by command.
  * `servesPulls`: its doors answer pulls from PostgreSQL, for the views that it folds.
- * `isStoreHere`: the event store runs in this process, which spares the start of one; for tests that neither kill it nor block this process.
+ * Its event store runs in this process, and its database stands in a server that other tests use too (`servers.ts`): tests that kill either start servers of their own.
  */
 export async function openTestHub({
   schemas,
   views = [],
   isNarrow = false,
-  isStoreHere = false,
   announces = false,
   servesPulls = false,
 }: {
   readonly schemas?: string;
   readonly views?: readonly View[];
   readonly isNarrow?: boolean;
-  readonly isStoreHere?: boolean;
   readonly announces?: boolean;
   readonly servesPulls?: boolean;
 } = {}): Promise<TestHub> {
   const dir = newDir("hub");
   // As root, PostgreSQL runs as another user, who must reach its folder.
   chmodSync(dir, 0o755);
-  withCluster(dir);
-  const backends = isStoreHere ? await startServers(dir) : await startBackends({ dataDir: dir });
+  const backends = await startServers(dir);
   const key = await makeKey("test");
   const log = openLog(backends.eventstore.url);
   const casters = schemas === undefined ? NO_CASTERS : await loadCasters(schemas);

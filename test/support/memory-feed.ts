@@ -15,7 +15,7 @@ import {
   rangeKey,
 } from "../../services/core/index.ts";
 import { sha256Hex } from "../../services/core/node.ts";
-import type { Debt, EventRef, FeedStore, Member, Seal, StoredLine } from "../../services/exchange/index.ts";
+import type { AfterLine, Debt, EventRef, FeedStore, LinePlace, Member, Seal, StoredLine } from "../../services/exchange/index.ts";
 import { entityName, type FeedRow, feedChanges, type Placement } from "../../services/views/feed/lines.ts";
 import { type SealedRow, seal } from "../../services/views/feed/sealing.ts";
 
@@ -34,7 +34,7 @@ interface Sealed extends SealedRow {
 }
 
 /** The tables of a hub's feed, in memory. */
-export interface MemoryFeed extends Omit<FeedStore, "states" | "events" | "policies"> {
+export interface MemoryFeed extends Omit<FeedStore, "states" | "events" | "policies" | "roles"> {
   readonly debts: readonly Debt[];
   /** The bucket that each entity is in, sealed or not, by `entityName`. */
   readonly placed: ReadonlyMap<string, BucketId>;
@@ -42,6 +42,8 @@ export interface MemoryFeed extends Omit<FeedStore, "states" | "events" | "polic
   /** All lines, sealed or not. */
   readonly rows: readonly FeedRow[];
   place(placements: readonly Placement[]): void;
+  /** Until the next seal, readers are shown a feed in which nothing was sealed: what is placed is of other columns. */
+  shut(): void;
   /** Seals the lines up to a position. `null`: there was nothing to seal. */
   seal(through: Position, hashOf: (ref: EventRef) => Hash): SealFact | null;
 }
@@ -57,6 +59,7 @@ export function memoryFeed(last: SealFact | null = null): MemoryFeed {
   let unsealed: FeedRow[] = [];
   const taken = new Map<Position, number>();
   const debts = new Map<string, Debt>();
+  const told = new Map<string, readonly BucketId[]>();
   const tables = sealedTables(last, buckets);
   return {
     placed,
@@ -81,25 +84,33 @@ export function memoryFeed(last: SealFact | null = null): MemoryFeed {
     },
     seal(through, hashOf) {
       const ready = unsealed.filter((row) => row.position <= through).sort(byPosition);
+      tables.open();
       if (ready.length === 0 && !tables.isAnew()) return null;
       unsealed = unsealed.filter((row) => row.position > through);
       return tables.seal(ready, through, hashOf);
     },
+    shut: tables.shut,
     ...tables.reads,
-    async owes(debt) {
-      const { device, bucket, seal: at, entityIds } = debt;
-      if (entityIds === null) {
-        const key = `${device} ${bucket} all`;
-        if (!debts.has(key)) debts.set(key, debt);
-        return;
-      }
-      for (const id of entityIds) {
-        const key = `${device} ${bucket} ${at} ${id}`;
-        if (!debts.has(key)) debts.set(key, { ...debt, entityIds: [id] });
+    async owes(all) {
+      for (const debt of all) {
+        const { device, bucket, seal: at, entityIds } = debt;
+        const key = `${device} ${bucket}`;
+        if (entityIds === null && !debts.has(`${key} all`)) debts.set(`${key} all`, debt);
+        for (const id of entityIds ?? [])
+          if (!debts.has(`${key} ${at} ${id}`)) debts.set(`${key} ${at} ${id}`, { ...debt, entityIds: [id] });
       }
     },
+    async noteHolding({ holder, digest, buckets: ids }) {
+      told.set(`${holder} ${digest}`, [...ids]);
+      return true;
+    },
+    holdingOf: async (holder, digest) => told.get(`${holder} ${digest}`) ?? null,
   };
 }
+
+const comesAfter = (a: LinePlace, b: LinePlace): boolean =>
+  a.seal !== b.seal ? a.seal > b.seal : a.position !== b.position ? a.position > b.position : a.ordinal > b.ordinal;
+const isSameEntity = (a: FeedRow, b: FeedRow): boolean => a.entityType === b.entityType && a.entityId === b.entityId;
 
 /** What readers see: only what is sealed. */
 function sealedTables(last: SealFact | null, buckets: ReadonlyMap<BucketId, Bucket>) {
@@ -112,6 +123,7 @@ function sealedTables(last: SealFact | null, buckets: ReadonlyMap<BucketId, Buck
   const sorted = new Map<BucketId, readonly Member[]>();
   // Until something is sealed again, readers are shown a feed in which nothing was.
   let newest: Seal = { number: 0, through: null };
+  let isShut = false;
   let numbered = last?.seal ?? 0;
   let anew: Record<BucketId, Hash> | null = last === null ? null : { ...last.heads };
 
@@ -175,26 +187,32 @@ function sealedTables(last: SealFact | null, buckets: ReadonlyMap<BucketId, Buck
   const typeOf = (bucket: BucketId): string => buckets.get(bucket)?.entityType ?? "";
   const historyOf = (bucket: BucketId, entityId: string): readonly EventRef[] =>
     histories.get(entityName(typeOf(bucket), entityId)) ?? [];
+  const isHere = (bucket: BucketId, entityId: string): boolean => held.get(bucket)?.has(entityId) === true;
   const asLine = (bucket: BucketId, row: Sealed): StoredLine => ({
-    kind: row.kind,
-    position: row.position,
-    entityId: row.entityId,
-    digest: row.digest,
-    seal: row.seal,
-    through: row.through,
-    events:
-      row.kind === "enter"
-        ? historyOf(bucket, row.entityId).slice(0, row.history)
-        : row.kind === "event" && row.event !== null
-          ? [row.event]
-          : [],
+    ...{ kind: row.kind, seal: row.seal, position: row.position, ordinal: row.ordinal },
+    ...{ entityId: row.entityId, digest: row.digest, through: row.through },
+    event: row.kind === "exit" ? null : row.event,
+    isHere: row.kind !== "enter" || isHere(bucket, row.entityId),
   });
+  const rowsAfter = (bucket: BucketId, after: AfterLine): readonly Sealed[] =>
+    (lines.get(bucket) ?? []).filter((row) => (after.line === null ? row.seal > after.seal : comesAfter(row, after.line)));
 
   const reads: Pick<
     FeedStore,
-    "newest" | "headsAfter" | "hasHead" | "lines" | "members" | "named" | "parts" | "range" | "histories"
+    | "newest"
+    | "headsAfter"
+    | "hasHead"
+    | "placeOf"
+    | "lines"
+    | "left"
+    | "members"
+    | "named"
+    | "parts"
+    | "range"
+    | "histories"
+    | "historiesUpTo"
   > = {
-    newest: async () => newest,
+    newest: async () => (isShut ? { number: 0, through: null } : newest),
     headsAfter: async (after) =>
       [...heads.values()]
         .filter((head) => head.seal > after)
@@ -204,11 +222,23 @@ function sealedTables(last: SealFact | null, buckets: ReadonlyMap<BucketId, Buck
           return of === undefined ? [] : [{ ...head, of }];
         }),
     hasHead: async (bucket, at, head) => (at === 0 ? head === GENESIS : past.get(`${bucket} ${at}`) === head),
-    lines: async (bucket, { seal: after, skip }, limit) =>
-      (lines.get(bucket) ?? [])
-        .filter((row) => row.seal > after)
-        .slice(skip, skip + limit)
+    placeOf: async (bucket, { seal: after, line }) => {
+      const rows = rowsAfter(bucket, { seal: after, line: null });
+      const segment = rows.filter((row) => row.seal === rows[0]?.seal);
+      return segment.length > line ? (segment[line - 1] ?? null) : null;
+    },
+    lines: async (bucket, after, limit) =>
+      rowsAfter(bucket, after)
+        .slice(0, limit)
         .map((row) => asLine(bucket, row)),
+    left: async (bucket, { had, after }, limit) =>
+      rowsAfter(bucket, after)
+        .filter(({ kind, entityId }) => kind === "exit" && !isHere(bucket, entityId))
+        .filter(
+          (exit) =>
+            !rowsAfter(bucket, had).some((row) => isSameEntity(row, exit) && row.kind === "enter" && comesAfter(exit, row)),
+        )
+        .slice(0, limit),
     members: async (bucket, { prefix, after }, limit) =>
       within(bucket, prefix)
         .filter(({ key }) => after === null || key > after)
@@ -220,10 +250,27 @@ function sealedTables(last: SealFact | null, buckets: ReadonlyMap<BucketId, Buck
     parts: async (bucket, prefix) =>
       [..."0123456789abcdef"].map((digit) => ({ prefix: prefix + digit, ...rangeOf(within(bucket, prefix + digit)) })),
     range: async (bucket, prefix) => rangeOf(within(bucket, prefix)),
-    histories: async (bucket, entityIds) =>
-      new Map(entityIds.filter((id) => held.get(bucket)?.has(id)).map((id) => [id, [...historyOf(bucket, id)]] as const)),
+    histories: async (bucket, entities, most) =>
+      entities.map(({ entityId, skip }) =>
+        isHere(bucket, entityId) ? historyOf(bucket, entityId).slice(skip, skip + most) : [],
+      ),
+    historiesUpTo: async (bucket, entered, most) =>
+      entered.map(({ entityId, ...place }) => {
+        const row = (lines.get(bucket) ?? []).find((each) => !comesAfter(each, place) && !comesAfter(place, each));
+        return historyOf(bucket, entityId).slice(0, Math.min(most, row?.history ?? 0));
+      }),
   };
-  return { seal: seal_, isAnew: () => anew !== null, reads };
+  return {
+    seal: seal_,
+    isAnew: () => anew !== null,
+    shut: () => {
+      isShut = true;
+    },
+    open: () => {
+      isShut = false;
+    },
+    reads,
+  };
 }
 
 /** The digest that a history has, as the contract says it. */

@@ -1,7 +1,6 @@
 import { chmodSync, rmSync } from "node:fs";
-import { startPostgres } from "../../services/local/index.ts";
 import { connectViews, type Db } from "../../services/views/index.ts";
-import { withCluster } from "./cluster.ts";
+import { startDatabase } from "./cluster.ts";
 import { newDir } from "./home.ts";
 
 /** An empty PostgreSQL for one test. */
@@ -14,8 +13,7 @@ export async function openPostgres(): Promise<{
   const dir = newDir("views");
   // As root, PostgreSQL runs as another user, who must reach its folder.
   chmodSync(dir, 0o755);
-  withCluster(dir);
-  const server = await startPostgres({ dataDir: dir });
+  const server = await startDatabase(dir, { isEmpty: true });
   const db = await connectViews(server.url, "tributary-test");
   const empty = async (): Promise<void> => {
     const { rows } = await db.query<{ name: string }>(

@@ -10,6 +10,7 @@ import {
   startPostgres,
 } from "../../services/local/index.ts";
 import { startNode } from "../../services/log/node/index.ts";
+import { startDatabase } from "./cluster.ts";
 
 /** A test's nodes keep their secret when they are started again. */
 const SECRET = "of-a-test";
@@ -37,10 +38,14 @@ export async function startStore(dataDir: string, port?: number): Promise<Backen
   };
 }
 
-/** A hub's servers, all or none. */
-export async function startServers(dataDir: string): Promise<Backends> {
+/** A hub's servers, all or none. `isEnded`: the test ends PostgreSQL, and has one of its own. */
+export async function startServers(dataDir: string, { isEnded = false }: { readonly isEnded?: boolean } = {}): Promise<Backends> {
   const unlock = lockDirectory(dataDir, () => {});
-  const started = await Promise.allSettled([startNats({ dataDir }), startStore(dataDir), startPostgres({ dataDir })]);
+  const started = await Promise.allSettled([
+    startNats({ dataDir }),
+    startStore(dataDir),
+    isEnded ? startPostgres({ dataDir }) : startDatabase(dataDir),
+  ]);
   const close = async (): Promise<void> => {
     await Promise.allSettled(started.map(async (result) => result.status === "fulfilled" && result.value.close()));
     unlock();

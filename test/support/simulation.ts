@@ -1,3 +1,4 @@
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import beneficiaries from "../../projections/beneficiaries.ts";
 import policies from "../../projections/policies.ts";
@@ -8,6 +9,7 @@ import { encodePage } from "../../services/exchange/protocol/index.ts";
 import { type Field, openField } from "../../services/field/index.ts";
 import { openOutbox } from "../../services/field/outbox.ts";
 import { emptyTally } from "../../services/field/push/pass.ts";
+import { type EventHead, headOf } from "../../services/field/reading.ts";
 import { emptyPull, inTurns } from "../../services/field/replica/pull.ts";
 import { syncOver } from "../../services/field/sync.ts";
 import type { Transport } from "../../services/field/way.ts";
@@ -29,17 +31,19 @@ import {
 import { openMemoryHub } from "./memory-hub.ts";
 import { type Mishap, memoryTransport } from "./memory-push.ts";
 import { askerOf, requestOf } from "./memory-replica.ts";
+import { withholding } from "./opener.ts";
 import { type Chooser, chooser } from "./random.ts";
 import { problemsIn } from "./simulation-checks.ts";
-import { type Counts, type Device, type Found, NOTHING, type World } from "./simulation-world.ts";
+import { type Counts, type Device, type Found, markOf, NOTHING, type World } from "./simulation-world.ts";
 
 const DISTRICTS = ["Kamukunji", "Makindye", "Rubaga", "Rejaf"] as const;
+const ROLES = ["nurse", "clerk"] as const;
 const SITES = ["kampala", "nairobi", "juba"] as const;
 const STEPS = 36;
 const START_MS = Date.UTC(2026, 4, 3);
 const YEAR_MS = 365 * 86_400_000;
 /** Rounds in which all is quiet: a move is sealed after one, its purge sent after the next. */
-const QUIET_ROUNDS = 4;
+const QUIET_ROUNDS = 6;
 
 const COLUMNS = {
   given_name: text(),
@@ -91,7 +95,10 @@ export async function simulate(seed: number, dir: string): Promise<Found> {
   const clock = { nowMs: START_MS };
   const hub = await openMemoryHub({ views: FIRST, now: () => clock.nowMs });
   const world: World = {
-    ...{ choose, hub, dir, counts, devices: [], views: FIRST, marks: new Map(), durable: [], households: 0 },
+    // Chosen by itself, so that a seed is the same history whether fields are withheld or not.
+    hides: seed % 3 === 0 ? chooser(seed + 0x5ea1) : null,
+    ...{ choose, hub, dir, counts, devices: [], views: FIRST, marks: new Map(), households: 0 },
+    ...{ durable: new Set<string>(), lost: new Set<string>() },
     server: serve(hub.store, { views: hub.views }),
     get nowMs() {
       return clock.nowMs;
@@ -122,19 +129,30 @@ function newDevice(world: World, seed: number): Device {
   const n = devices.length;
   const offMs = choose.chance(0.3) ? choose.pick([-3 * YEAR_MS, YEAR_MS, 600_000, -60_000]) : 0;
   const path = join(dir, `${seed}-${n}.db`);
-  const device = { site, path, offMs, views: FIRST, wrote: new Set<string>() };
+  const device = { site, path, offMs, views: FIRST, copy: null, hidden: hiddenOf(world) };
   return { ...device, field: open(world, { ...device, name: { org: "relief", site, device: `t${n}` } }) };
 }
 
+/** What a device may not see from now on. */
+const hiddenOf = ({ hides }: World): readonly string[] =>
+  hides === null ? [] : ["phone", "household_size", "given_name"].filter(() => hides.chance(0.4));
+
 function open(
   world: World,
-  { path, offMs, views, name }: Pick<Device, "path" | "offMs" | "views"> & { readonly name?: Field["store"]["name"] },
+  {
+    path,
+    offMs,
+    views,
+    hidden,
+    name,
+  }: Pick<Device, "path" | "offMs" | "views" | "hidden"> & { readonly name?: Field["store"]["name"] },
 ): Field {
   const field = openField({
     path,
     ...(name === undefined ? {} : { name }),
     schemas: world.hub.gate,
     views,
+    ...(hidden.length === 0 ? {} : { opener: withholding(hidden) }),
     now: () => world.nowMs + offMs,
     randomEpoch: () => `e${world.choose.int(0, 2 ** 40).toString(36)}`,
   });
@@ -146,15 +164,17 @@ function open(
 async function play(world: World): Promise<void> {
   const { choose, devices, hub } = world;
   const what = choose.int(0, 99);
-  if (what < 45) await write(world, choose.pick(devices));
-  else if (what < 75) await sync(world, choose.pick(devices), true);
-  else if (what < 83) await hub.seal();
-  else if (what < 87) hub.isBehind = !hub.isBehind;
-  else if (what < 90) await changePolicy(world);
-  else if (what < 93) await settle(world);
-  else if (what < 95) restartHub(world);
-  else if (what < 96) await loseTables(world);
-  else if (what < 97) await rescope(world);
+  if (what < 43) await write(world, choose.pick(devices));
+  else if (what < 71) await sync(world, choose.pick(devices), true);
+  else if (what < 78) await hub.seal();
+  else if (what < 81) hub.isBehind = !hub.isBehind;
+  else if (what < 85) await (choose.chance(0.7) ? changePolicy(world) : changeRoles(world));
+  else if (what < 88) await settle(world);
+  else if (what < 89) restartHub(world);
+  else if (what < 90) await loseTables(world);
+  else if (what < 91) await rescope(world);
+  else if (what < 94) await setBackLog(world);
+  else if (what < 98) await copyOrPutBack(world, choose.pick(devices));
   else reopen(world, choose.pick(devices));
 }
 
@@ -166,7 +186,8 @@ const phoneOf = (world: World, household: number): string =>
 async function write(world: World, device: Device): Promise<void> {
   const { choose, counts, durable, marks } = world;
   const isNew = world.households === 0 || choose.chance(0.4);
-  const n = isNew ? world.households++ : choose.int(0, world.households - 1);
+  // Some are written about again and again, so that their histories are longer than a page.
+  const n = isNew ? world.households++ : choose.int(0, choose.chance(0.4) ? 0 : world.households - 1);
   const entity: EntityRef = { type: "beneficiary", id: idOf(n) };
   const phone = phoneOf(world, n);
   const where = { district: choose.pick(DISTRICTS), village: `Village ${choose.int(1, 5)}` };
@@ -198,8 +219,9 @@ async function write(world: World, device: Device): Promise<void> {
         : data;
   const [appended] = await device.field.appendMany([{ type, entity, data: said, actor: device.site }], { onInvalid: "keep" });
   if (appended === undefined) throw new Error("nothing was appended");
-  device.wrote.add(entity.id);
-  durable.push(`${appended.origin}/${appended.seq}`);
+  const head = headAt(device, appended);
+  if (head === null) throw new Error("what was appended is not there");
+  durable.add(markOf(head));
   counts.written++;
   if (appended.problem !== null) counts.quarantined++;
 }
@@ -230,10 +252,11 @@ async function sync(world: World, device: Device, isRough: boolean): Promise<voi
     await syncOver(
       deps,
       wayTo(world, device, befalls),
-      { url: "nats://memory", maxEvents: choose.pick([3, 20, 1_000]) } as never,
+      { url: "nats://memory", maxEvents: choose.pick([2, 4, 20, 1_000]) } as never,
       tally,
     );
     counts.synced++;
+    counts.writtenAgain += tally.total.moved;
     if (tally.pulled.refused.length > 0) throw new Error(`refused: ${JSON.stringify(tally.pulled.refused)}`);
   } catch (error) {
     if (!isRough || !(crash?.hasCrashed() || isLost(error))) throw error;
@@ -242,6 +265,8 @@ async function sync(world: World, device: Device, isRough: boolean): Promise<voi
   }
   if (crash?.hasCrashed()) {
     counts.crashed++;
+    // Nobody is there to tidy up.
+    field.store.close();
     reopen(world, device);
   }
 }
@@ -284,6 +309,7 @@ function wayTo(world: World, { field }: Device, befalls: () => Mishap): Transpor
     async pull(question) {
       const mishap = befalls();
       if (mishap === "lost") throw gone();
+      if (Object.values(question.buckets).some((ask) => ask.kind === "compare" && ask.have !== undefined)) world.counts.inParts++;
       const page = await server.answer(requestOf(name, question as never), askerOf(hub, name));
       if (mishap === "unanswered") throw gone();
       return encodePage(page, {
@@ -299,6 +325,7 @@ function wayTo(world: World, { field }: Device, befalls: () => Mishap): Transpor
 function reopen(world: World, device: Device): void {
   device.field.close();
   if (device.views !== world.views && world.choose.chance(0.5)) device.views = world.views;
+  if (world.hides?.chance(0.3)) device.hidden = hiddenOf(world);
   device.field = open(world, device);
 }
 
@@ -312,12 +339,24 @@ async function changePolicy(world: World): Promise<void> {
   }
   const where = choose.chance(0.2) ? {} : { district: DISTRICTS.filter(() => choose.chance(0.5)) };
   const isNothing = "district" in where && where.district?.length === 0;
-  const statesOnly = choose.chance(0.15);
+  // The hub packs states of what it sees itself.
+  const statesOnly = choose.chance(0.15) && world.hides === null;
+  // A second policy gives the site only states of some districts.
+  const second = choose.chance(0.35) && world.hides === null;
   return hub.setPolicy({
-    name: site,
-    for: choose.chance(0.1) ? "everyone" : { sites: [`relief.${site}`] },
-    entities: isNothing ? {} : { beneficiary: { where, priority: choose.int(0, 9), statesOnly } },
+    name: second ? `${site}-states` : site,
+    for: choose.chance(0.1) ? "everyone" : choose.chance(0.3) ? { roles: [choose.pick(ROLES)] } : { sites: [`relief.${site}`] },
+    entities: isNothing ? {} : { beneficiary: { where, priority: choose.int(0, 9), statesOnly: statesOnly || second } },
   });
+}
+
+/** A site has other roles from now on. */
+async function changeRoles({ choose, hub, counts }: World): Promise<void> {
+  counts.roles++;
+  await hub.setRoles(
+    `relief.${choose.pick(SITES)}`,
+    ROLES.filter(() => choose.chance(0.5)),
+  );
 }
 
 /** Somebody at the hub releases a quarantined event with data that fit, or turns it down. */
@@ -346,16 +385,67 @@ async function loseTables(world: World): Promise<void> {
   world.server = serve(world.hub.store, { views: world.hub.views });
 }
 
+/** The hub's log is set back to a backup. What devices still have of the rest, they send again. */
+async function setBackLog(world: World): Promise<void> {
+  const { choose, hub, devices, durable, lost } = world;
+  const { entries } = hub.log;
+  const kept = Math.max(0, entries.length - choose.int(1, 8));
+  const [last, gone] = [entries[kept - 1], entries.slice(kept)];
+  if (last === undefined) return;
+  world.counts.setBack++;
+  await hub.restore(last.position);
+  world.server = serve(hub.store, { views: hub.views });
+  for (const { head } of gone) {
+    lost.add(markOf(head));
+    const author = devices.find(({ field }) => field.store.origins().some(({ name }) => name === head.origin));
+    // It was put back to before it wrote this, or may not hold it any more.
+    const own = author === undefined ? null : headAt(author, head);
+    if (own === null || markOf(own) !== markOf(head)) durable.delete(markOf(head));
+  }
+}
+
+/** Somebody puts a device's database by, or puts the copy back in its place: the device goes on as if nothing had been since. */
+async function copyOrPutBack(world: World, device: Device): Promise<void> {
+  const { choose, durable, hub, counts } = world;
+  const { path, field } = device;
+  const own = `relief.${device.site}.${field.store.name.device} `;
+  field.close();
+  const isKept = device.copy === null || choose.chance(0.2);
+  if (device.copy === null || isKept) device.copy = readFileSync(path);
+  else {
+    counts.putBack++;
+    writeFileSync(path, device.copy);
+    for (const end of ["-wal", "-shm"]) rmSync(`${path}${end}`, { force: true });
+    const there = new Set(hub.log.entries.map(({ head }) => markOf(head)));
+    for (const mark of durable) if (mark.startsWith(own) && !there.has(mark)) durable.delete(mark);
+  }
+  device.field = open(world, device);
+  // What it writes now stands where the log may have others of it already.
+  if (!isKept) await write(world, device);
+}
+
+/** The envelope of an event that a device has written; `null`: it is not there, or its content was deleted. */
+function headAt(
+  { field: { store } }: Device,
+  { origin, seq }: { readonly origin: string; readonly seq: number },
+): EventHead | null {
+  const epoch = store.origins().find(({ name }) => name === origin);
+  const row = epoch === undefined ? undefined : store.rows.eventAt(epoch.id, seq);
+  return epoch === undefined || row === undefined ? null : headOf(String(row.head), epoch.name, seq);
+}
+
 async function rescope(world: World): Promise<void> {
   world.counts.rescoped++;
   world.views = world.views === FIRST ? SECOND : FIRST;
   await world.hub.setViews(world.views);
-  world.server = serve(world.hub.store, { views: world.hub.views });
+  // The door may notice it only later.
+  if (world.choose.chance(0.5)) world.server = serve(world.hub.store, { views: world.hub.views });
 }
 
 /** No faults any more: all devices have the hub's declarations, and sync until nothing moves. */
 async function beQuiet(world: World): Promise<void> {
   world.hub.isBehind = false;
+  restartHub(world);
   for (const device of world.devices) {
     device.views = world.views;
     device.field.close();

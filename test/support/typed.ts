@@ -4,6 +4,8 @@ import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "nod
 import { dirname, join } from "node:path";
 import { expect, onTestFinished } from "vitest";
 import { freePort } from "../../services/local/index.ts";
+import { withCluster } from "./cluster.ts";
+import { runHereWith } from "./here.ts";
 import { openDir } from "./hub-process.ts";
 import { eventually } from "./temp.ts";
 
@@ -44,19 +46,21 @@ export async function follow(
   symlinkSync(join(ROOT, "test/data"), join(dir, "test/data"));
   for (const name of ["schemas", "projections", "policies"]) cpSync(join(ROOT, name), join(dir, name), { recursive: true });
   const port = String(await freePort());
-  const env = {
-    ...process.env,
-    TRIBUTARY_DATA: join(dir, ".tributary/hub"),
+  const data = join(dir, ".tributary/hub");
+  const ours = {
+    TRIBUTARY_DATA: data,
     TRIBUTARY_SCHEMAS: join(dir, "schemas"),
     TRIBUTARY_PROJECTIONS: join(dir, "projections"),
   };
+  const env = { ...process.env, ...ours };
+  withCluster(data);
   const paths: string[] = [];
   const said: string[] = [];
   let hub: ChildProcess | null = null;
   const type = (commands: readonly string[]): Promise<string> => typed([...paths, ...commands], dir, env);
   const caughtUp = async (): Promise<boolean> => {
-    const text = await type(["tributary lag --json 2>/dev/null"]);
-    return (JSON.parse(text) as { events: number }).events === 0;
+    const { stdout } = await runHereWith(ours, ["lag", "--json"]);
+    return (JSON.parse(stdout) as { events: number }).events === 0;
   };
   for (const block of blocksOf(document)) {
     if (block.does === "file") {

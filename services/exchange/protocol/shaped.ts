@@ -45,11 +45,12 @@ export function shapedData(): ShapedData {
       chars += text.length;
       if (chars > MAX_BATCH_BYTES) throw tooMany("characters of data", chars, MAX_BATCH_BYTES);
       const list = said.map(([name]) => members.of(name));
+      const [id, day] = [JSON.stringify(head.entity.id), dayOf(head)];
       while (values.length < members.list.length) values.push([]);
       const index = objects.of(list.join());
       if (index === lists.length) lists.push(list);
       object.push(index);
-      for (const [name, value] of said) pick(values, members.of(name)).push(shortened(value, head) + END);
+      for (const [i, [, value]] of said.entries()) pick(values, pick(list, i)).push(shortened(value, id, day) + END);
       return true;
     },
     write(out) {
@@ -79,11 +80,11 @@ const textOf = (members: readonly (readonly [name: string, value: string])[]): s
 
 const dayOf = ({ occurredAt }: Head): string => `"${occurredAt.slice(0, DAY_CHARS)}"`;
 
-/** A text's closing quotation mark goes without saying. */
-function shortened(value: string, head: Head): string {
+/** A text's closing quotation mark goes without saying. `id` and `day`: what the head says, as JSON. */
+function shortened(value: string, id: string, day: string): string {
   if (!value.startsWith('"')) return value;
-  if (value === JSON.stringify(head.entity.id)) return ID;
-  return value === dayOf(head) ? DAY : value.slice(0, -1);
+  if (value === id) return ID;
+  return value === day ? DAY : value.slice(0, -1);
 }
 
 function lengthened(value: string, head: Head): string {

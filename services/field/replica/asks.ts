@@ -85,8 +85,22 @@ function partsHere(rows: ReplicaRows, bucket: number, fetch: readonly string[]):
 /** Begins to compare a bucket, from all of it on. */
 export function compareAll(rows: ReplicaRows, bucket: number): void {
   rows.clearTodo(bucket);
-  rows.removeParts(bucket);
+  dropParts(rows, bucket);
   rows.setPhase(bucket, "compare", null);
+}
+
+/** Deletes the parts of histories of which the rest will not come: of a bucket, or of one entity. */
+export function dropParts(rows: ReplicaRows, bucket: number, entityId?: string): void {
+  const had = entityId === undefined ? rows.removeParts(bucket) : rows.removePartsOf(bucket, entityId);
+  if (had) rows.setClean(false);
+}
+
+/** Fetches all of a bucket once more, whatever is here: what its hub says of each entity beside the history is another now. */
+export function fillAnew(rows: ReplicaRows, { n, statesOnly }: BucketRow): void {
+  rows.staleMembers(n, GENESIS);
+  rows.clearTodo(n);
+  dropParts(rows, n);
+  rows.setPhase(n, statesOnly ? "states" : "events", null);
 }
 
 /** The next phase once all members have come. */
@@ -102,5 +116,5 @@ export function fillOrCompare(rows: ReplicaRows, bucket: number): void {
 
 /** A bucket that the hub has nothing of is followed from its beginning. */
 export function begun(rows: ReplicaRows, { n, phase, after, hubEnd }: BucketRow): void {
-  if (phase === "states" && after === null && hubEnd === "") rows.setCursor(n, FEED_START);
+  if (phase === "states" && after === null && hubEnd === "" && rows.countMembers(n) === 0) rows.setCursor(n, FEED_START);
 }

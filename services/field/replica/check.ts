@@ -14,15 +14,20 @@ import type { PagedEvent, PagedLine, PagedMember, Section } from "../../exchange
 import type { OriginRow } from "../rows.ts";
 import type { CheckedEvent } from "./entities.ts";
 
-/** A section does not come out: nothing of it is kept, and its bucket is compared. */
+/** A section does not come out: nothing of it is kept, and its bucket is compared. `lacks`: an own event whose content is damaged here, so that the hub has to send it. */
 export class Mismatch extends Error {
   override readonly name = "Mismatch";
+  readonly lacks: { readonly origin: OriginRow; readonly seq: number } | null;
+  constructor(message: string, lacks: Mismatch["lacks"] = null) {
+    super(message);
+    this.lacks = lacks;
+  }
 }
 
 /** What this device wrote itself. */
 export interface OwnEvents {
   origin(name: OriginId): OriginRow | undefined;
-  /** The text of an own event's data, and its hash; `undefined`: it is not there, or was purged. */
+  /** The text of an own event's data, and its hash; `undefined`: it is not there, was purged, or is damaged. */
   text(origin: OriginRow, seq: number): { readonly data: string; readonly hash: Hash } | undefined;
 }
 
@@ -33,13 +38,16 @@ export function checked(event: PagedEvent, own: OwnEvents): CheckedEvent {
   const { head, prev, hash, text, position, recordedAtMs, held, clock, clips } = event;
   const origin = own.origin(head.origin) ?? null;
   const mine = origin === null ? undefined : own.text(origin, head.seq);
+  const lacks = text !== null || origin === null ? null : { origin, seq: head.seq };
   const data = text ?? mine?.data;
-  if (data === undefined) throw new Mismatch(`${named(event)} came without its text`);
-  if (chainHash(prev, eventText(head, data)) !== hash) throw new Mismatch(`the hash of ${named(event)} does not follow from it`);
-  const isMine = origin !== null && mine !== undefined && mine.hash === hash;
-  if (text === null && !isMine) throw new Mismatch(`${named(event)} is not the one that this device wrote`);
+  if (data === undefined) throw new Mismatch(`${named(event)} came without its text`, lacks);
+  if (chainHash(prev, eventText(head, data)) !== hash)
+    throw new Mismatch(`the hash of ${named(event)} does not follow from it`, lacks);
+  const isMine = mine === undefined || mine.hash === hash;
+  if (text === null && !isMine) throw new Mismatch(`${named(event)} is not the one that this device wrote`, lacks);
   const note = { held, clock, ...(clips === undefined ? {} : { clips }) };
-  return { head, prev, hash, position, recordedAtMs, ...note, text: data, own: isMine ? origin : null };
+  const isHere = isMine && mine?.data === data;
+  return { head, prev, hash, position, recordedAtMs, ...note, text: data, own: isMine ? origin : null, isHere };
 }
 
 /** The digest of an entity's history after more events. */

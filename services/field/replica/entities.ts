@@ -35,9 +35,10 @@ export interface OpenView extends Target {
   readonly isOlder: boolean;
 }
 
-/** An event that was checked. `own`: the epoch of this device that wrote it, where its text stands in the table `event` too. */
+/** An event that was checked. `own`: the epoch of this device that wrote it. `isHere`: its text stands in the table `event`, as it was written. */
 export interface CheckedEvent extends PlacedEvent {
   readonly own: OriginRow | null;
+  readonly isHere: boolean;
 }
 
 export interface Entities {
@@ -119,6 +120,19 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
       return counted === null ? [] : [counted];
     });
     return { own: ownOf(n), events };
+  };
+  /** Of an entity whose events do not come, its states say which own events the hub has placed. */
+  const placeSeen = (n: number, states: Readonly<Record<string, string>>): void => {
+    if (Object.keys(states).length === 0) return;
+    rows.unplaceOwn(n);
+    const own = rows.unplacedOf(n);
+    if (own.length === 0) return;
+    const seen = Object.values(states).reduce<Vector>((all, packed) => join(all, unpackState(packed).seen), {});
+    const names = new Map(store.origins().map(({ id, name }) => [id, name]));
+    for (const { origin, seq } of own) {
+      const name = names.get(origin);
+      if (name !== undefined && seq <= (seen[name] ?? -1)) rows.placeOwn(origin, seq, n);
+    }
   };
   /** Writes what a view shows of an entity, or takes its row away where nothing is known of it any more. */
   const show = (
@@ -209,7 +223,7 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
       const added = events.filter((event) => {
         const isNew = rows.addPlaced(
           { entity: n, origin: originNumber(event.head.origin) },
-          event.own === null ? event : { ...event, text: null },
+          event.isHere ? { ...event, text: null } : event,
         );
         if (event.own !== null) rows.placeOwn(event.own.id, event.head.seq, n);
         return isNew;
@@ -225,6 +239,7 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
     },
 
     takeStates(n, entity, states, isSame) {
+      placeSeen(n, states);
       const top = onTopOf(n);
       for (const open of viewsOf(entity.type)) {
         const packed = states[open.view.name];
@@ -288,6 +303,7 @@ export function openEntities({ store, rows, gate, viewsOf }: EntitiesDeps): Enti
         note(open.view, entity.id);
       }
       rows.removePlaced(n);
+      rows.unplaceOwn(n);
     },
 
     seen({ type, id }) {

@@ -127,9 +127,8 @@ export const eventRows = (prepared: Prepared) => ({
     const all = prepared(`${PLACED} GROUP BY r.origin, r.seq ORDER BY r.position, r.origin, r.seq`);
     for (const row of all.iterate()) yield placedEvent(row);
   },
-  removePlaced(entity: number): void {
-    prepared("DELETE FROM replica_event WHERE entity = ?").run(entity);
-  },
+  /** Returns whether there were any. */
+  removePlaced: (entity: number): boolean => prepared("DELETE FROM replica_event WHERE entity = ?").run(entity).changes > 0,
 });
 
 const OWN_STATES: readonly OwnState[] = ["pending", "confirmed", "quarantined", "settled", "aside"];
@@ -208,7 +207,16 @@ const OWN_CHANGES = `
     WHERE g.kept_through IS NOT NULL AND NOT EXISTS (SELECT 1 FROM aside a WHERE a.origin = o.origin AND a.seq = o.seq)
 `;
 
+function noteLacking(prepared: Prepared, origin: number, seq: number): void {
+  prepared(
+    `INSERT INTO replica_own_through VALUES (?1, -1, ?2)
+     ON CONFLICT DO UPDATE SET purged_from = min(coalesce(purged_from, ?2), ?2)`,
+  ).run(origin, seq);
+}
+
 export const ownContentRows = (prepared: Prepared) => ({
+  /** Notes that an own event's content is not here any more, so that the hub sends it with the event. */
+  noteLacking: (origin: number, seq: number): void => noteLacking(prepared, origin, seq),
   ownText(origin: number, seq: number): { readonly head: string; readonly data: string; readonly hash: string } | undefined {
     const row = prepared("SELECT head, data, hash FROM event WHERE origin = ? AND seq = ?").get(origin, seq);
     return row && { head: String(row.head), data: String(row.data), hash: String(row.hash) };
@@ -216,10 +224,7 @@ export const ownContentRows = (prepared: Prepared) => ({
   /** Takes the content out of an own event; its hash stays, since the next one's follows from it. */
   purgeOwn(origin: number, seq: number): void {
     prepared("UPDATE event SET head = ?, data = '', fingerprint = '' WHERE origin = ? AND seq = ?").run(PURGED_HEAD, origin, seq);
-    prepared(
-      `INSERT INTO replica_own_through VALUES (?1, -1, ?2)
-       ON CONFLICT DO UPDATE SET purged_from = min(coalesce(purged_from, ?2), ?2)`,
-    ).run(origin, seq);
+    noteLacking(prepared, origin, seq);
     prepared("UPDATE quarantined SET reason = '', settled_reason = NULL WHERE origin = ? AND seq = ?").run(origin, seq);
   },
   purgedFrom: (origin: number): number | null =>

@@ -20,6 +20,7 @@ import {
   foldHeadOf,
   type Projection,
   rowWith,
+  seenEvent,
 } from "../../merge/engine.ts";
 import type { EventHead } from "../reading.ts";
 import type { PlacedEvent } from "./event-rows.ts";
@@ -42,7 +43,7 @@ export interface Target {
   readonly home: () => string | null;
 }
 
-export type Reader = Pick<Gate, "read">;
+export type Reader = Pick<Gate, "openAs">;
 
 const dataOf = (text: string): JsonObject | null => {
   try {
@@ -102,11 +103,8 @@ function foldEventOf({ view, readers, home }: Target, { head, data, clock, clips
   // Most views ask for no places.
   const places = view.orderHubs.size === 0 ? undefined : placesAtHome(home(), position);
   const kept = foldHeadOf({ ...head, clips, clockWrong: clock !== null, position: position ?? NOWHERE, places });
-  return {
-    ...kept,
-    position: position === null ? null : kept.position,
-    data: gate.read(head.schema, data, readers).data,
-  };
+  const opened = gate.openAs(head, data, readers);
+  return seenEvent({ ...kept, position: position === null ? null : kept.position }, opened);
 }
 
 /** An event's place in the home hub's order. An own event has none until the hub's feed has brought it. */

@@ -17,7 +17,7 @@ export interface HoldingDeps extends PurgeDeps {
 
 export interface HoldingChange {
   readonly added: readonly BucketId[];
-  readonly removed: readonly BucketId[];
+  readonly removed: readonly Pick<BucketRow, "id" | "entityType" | "values">[];
   readonly purges: readonly Purge[];
 }
 
@@ -45,7 +45,7 @@ export function takeHolding(deps: HoldingDeps, { digest, buckets }: NonNullable<
   store.setMeta(HOLDING, digest);
   return {
     added,
-    removed: gone.filter(({ id }) => !anew.has(id)).map(({ id }) => id),
+    removed: gone.filter(({ id }) => !anew.has(id)).map(({ id, entityType, values }) => ({ id, entityType, values })),
     purges,
   };
 }

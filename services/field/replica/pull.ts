@@ -121,7 +121,7 @@ export async function pullAll(deps: PullDeps, transport: Pulls, options: PullOpt
   const exchange = (question: () => Omit<PullQuestion, "own" | "schemas" | "maxBytes" | "maxEvents">): Promise<Answered> =>
     deps.turns(() => exchanged(deps, transport, { question, size, options, tally }));
   try {
-    if (!(await exchange(() => ({ ...replica.summary(), buckets: {} }))).isReady) return;
+    if (!(await exchange(() => ({ ...replica.summary(), buckets: replica.asks(0) }))).isReady) return;
     let idle = 0;
     const seen = new Set<string>();
     for (let asks = replica.asks(options.buckets); Object.keys(asks).length > 0; asks = replica.asks(options.buckets)) {

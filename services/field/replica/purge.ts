@@ -2,15 +2,16 @@
  * Deletes what a device may not hold any more: rows, states, events, what it has seen, what it imported, and the content of its own events that the hub has. Own events that have no receipt yet
  * stay until they do. Once nothing is left, `replica.purged` says so to the hub.
  *
- *   left the bucket ─┬─ in another bucket of the device ─▶ stays
- *                    └─ deleted ─┬──────────────────────────────────────────────▶ confirmed by an event
+ *   left the bucket ─┬─ in another bucket of the device ─▶ stays; without its history, where that one has states only
+ *                    └─ deleted ─┬────────────────────────────────────────────▶ the files are written anew ─▶ confirmed by an event
  *                                └─ own events without receipt ─ receipt ─▶ deleted ─▲
  */
-import { fingerprintOf, partOf, QUARANTINE_ENTITY } from "../../core/index.ts";
+import { fingerprintOf, GENESIS, partOf, QUARANTINE_ENTITY } from "../../core/index.ts";
 import { sha256Hex } from "../../core/node.ts";
 import type { Purge } from "../../exchange/protocol/index.ts";
 import { headOf } from "../reading.ts";
 import type { Store } from "../store.ts";
+import { compareAll, dropParts } from "./asks.ts";
 import type { Entities } from "./entities.ts";
 import type { BucketRow, EntityRow, MemberRow, ReplicaRows } from "./rows.ts";
 
@@ -39,8 +40,15 @@ export function purgeMembers(
   for (const { key, entity: n, digest, passedOver = 0 } of leaving) {
     rows.removeMember(bucket.n, key, n);
     const entity = rows.entity(n);
+    if (entity === undefined) continue;
+    dropParts(rows, bucket.n, entity.id);
     // What another bucket of this device has stays.
-    if (entity === undefined || rows.membershipsOf(n).length > 0) continue;
+    const others = rows.membershipsOf(n);
+    if (others.length > 0) {
+      events += keepStatesOnly(deps, entity, others);
+      continue;
+    }
+    rows.setClean(false);
     count++;
     events += rows.countPlaced(n) + passedOver;
     sum += partOf(entity.id, digest, sha256Hex);
@@ -56,11 +64,27 @@ export function purgeMembers(
   return purge;
 }
 
-/** Takes what is left of an entity as far as it may go. Returns whether anything was deleted. */
-function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow): boolean {
+/** Deletes the history of an entity that is only in buckets of states any more, and what that history gave: its states are fetched. Returns how many events there were. */
+function keepStatesOnly({ rows, entities }: PurgeDeps, entity: EntityRow, members: readonly MemberRow[]): number {
+  const { n } = entity;
+  const events = rows.countPlaced(n);
+  const whole = new Set(rows.buckets().flatMap((bucket) => (bucket.statesOnly ? [] : [bucket.n])));
+  if (events === 0 || members.some(({ bucket }) => whole.has(bucket))) return 0;
+  entities.remove(n, entity);
+  entities.reshow(n, entity);
+  rows.setClean(false);
+  for (const member of members) {
+    rows.setMember(member.bucket, { ...member, digest: GENESIS, hasEvents: false });
+    compareAll(rows, member.bucket);
+  }
+  return events;
+}
+
+/** Takes what is left of an entity as far as it may go. */
+function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow): void {
   const { n, type, id } = entity;
   const origins = new Map(store.origins().map((origin) => [origin.id, origin]));
-  let [waits, stays, hasDeleted] = [false, false, false];
+  let [waits, stays] = [false, false];
   const types = new Set<string>();
   for (const { origin: number, seq, state } of rows.ownOf(n)) {
     const origin = origins.get(number);
@@ -74,7 +98,7 @@ function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow):
       if (head !== null) types.add(head.type);
       rows.purgeOwn(number, seq);
       rows.removeOwn(number, seq);
-      hasDeleted = true;
+      rows.setClean(false);
     }
   }
   for (const each of types) rows.forgetImported(each, id);
@@ -82,12 +106,12 @@ function finishLeaving({ store, rows, entities }: PurgeDeps, entity: EntityRow):
   if (waits || stays) {
     if (!waits) rows.setLeaving(n, 0);
     entities.reshow(n, entity);
-    return hasDeleted;
+    return;
   }
   entities.remove(n, entity);
   rows.forgetSeen(type, id);
   rows.removeEntity(n);
-  return true;
+  rows.setClean(false);
 }
 
 const isMember = (rows: ReplicaRows, type: string, id: string): boolean => {
@@ -105,16 +129,14 @@ function releaseOwn(deps: PurgeDeps, name: string): void {
   if (row !== undefined && row.leaving !== null) finishLeaving(deps, row);
 }
 
-/** Looks again at entities that left while own events of them had no receipt, inside the caller's transaction. Returns whether anything was deleted. */
-export function purgeLeaving(deps: PurgeDeps): boolean {
+/** Looks again at entities that left while own events of them had no receipt, inside the caller's transaction. */
+export function purgeLeaving(deps: PurgeDeps): void {
   const { rows } = deps;
-  let hasDeleted = false;
   for (const entity of rows.leaving()) {
     // It came back meanwhile.
     if (rows.membershipsOf(entity.n).length > 0) rows.setLeaving(entity.n, null);
-    else if (finishLeaving(deps, entity)) hasDeleted = true;
+    else finishLeaving(deps, entity);
   }
-  return hasDeleted;
 }
 
 /** Deletes all own events that the hub has, and all that is known of their entities: for a device that may hold nothing any more. */

@@ -3,7 +3,7 @@
  *
  *   asks ─▶ the hub's page ─▶ take: each section is checked, and written or refused as a whole ─▶ changed rows, and what was deleted
  */
-import { type BucketId, GENESIS, type JsonObject, type OriginId, type Seq } from "../../core/index.ts";
+import { type BucketId, isTributaryError, type JsonObject, type OriginId, type Seq } from "../../core/index.ts";
 import { sha256Hex } from "../../core/node.ts";
 import {
   type BucketAsk,
@@ -17,23 +17,24 @@ import {
 import type { Gate, Pins } from "../../gate/index.ts";
 import { rowsHash, scopedViews, unpackState, type View } from "../../merge/engine.ts";
 import type { NewEvent } from "../outbox.ts";
-import { headOf } from "../reading.ts";
+import { headOf, PURGED_HEAD } from "../reading.ts";
 import type { Store } from "../store.ts";
-import { askOf, endOf } from "./asks.ts";
+import { askOf, endOf, fillAnew } from "./asks.ts";
 import { type OpenView, openEntities } from "./entities.ts";
-import { rowHashesOf, rowTexts } from "./hash.ts";
+import { rowHashesOf, rowTexts, withheldIn } from "./hash.ts";
 import { HOLDING, type HoldingDeps, withdraw } from "./holding.ts";
 import { noteWritten, refreshOwn } from "./own.ts";
 import { purgeLeaving, purgeOwn } from "./purge.ts";
 import { type BucketRow, openReplicaRows } from "./rows.ts";
-import { takePage } from "./take.ts";
+import { openScrubber } from "./scrub.ts";
+import { ownEvents, type PageTaken, takePage } from "./take.ts";
 import type { HistoryEvent, Replica } from "./types.ts";
 import { addIndex } from "./view-rows.ts";
 import { HUB, openViews } from "./views.ts";
 
 export interface ReplicaOptions {
   readonly store: Store;
-  readonly gate: Pick<Gate, "read" | "pins" | "store" | "subjectFor">;
+  readonly gate: Pick<Gate, "openAs" | "rights" | "pins" | "store" | "subjectFor">;
   /** The hub's views, as far as this device knows them. */
   readonly views: readonly View[];
   /** The device's wall clock, milliseconds. */
@@ -45,8 +46,7 @@ export interface ReplicaOptions {
 const SEAL = "replica_seal";
 /** In which older versions the hub's views read, as JSON. */
 const READERS = "replica_readers";
-/** Set while what was deleted may still stand in the files. */
-const DELETED = "replica_deleted";
+const INCARNATION = "replica_incarnation";
 /** So many buckets are asked for at a time, unless the caller chooses. */
 const ASKED_AT_ONCE = 64;
 const REFOLDED_AT_ONCE = 1_000;
@@ -60,6 +60,9 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
   const entities = openEntities({ store, rows, gate, viewsOf: views.of });
   const homes = scopedViews(declared);
   const deps = { store, rows, entities };
+  const scrubber = openScrubber(rows, now);
+  /** Whether confirmations were written since a page was taken. */
+  let hasWritten = false;
   let pins = "";
   let asked: Readonly<Record<BucketId, BucketAsk>> = {};
 
@@ -82,11 +85,8 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
     }
   };
   /** States that came packed are asked for again: they are of other rules now. */
-  const statesAnew = ({ n, statesOnly }: BucketRow): void => {
-    if (!statesOnly) return;
-    rows.staleMembers(n, GENESIS);
-    rows.clearTodo(n);
-    rows.setPhase(n, "states", null);
+  const statesAnew = (bucket: BucketRow): void => {
+    if (bucket.statesOnly) fillAnew(rows, bucket);
   };
   const homeOf = (type: string): OpenView | undefined => {
     const open = views.named(homes.get(type)?.name ?? "");
@@ -94,47 +94,47 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
   };
   const holdingDeps = (seal: number): HoldingDeps => ({ ...deps, seal, homeOf });
 
-  /** Writes what is confirmed of purges, as far as this device has the form for it. Returns how many. */
-  const confirmPurges = (): number => {
-    if (gate.subjectFor(PURGED) === undefined) return 0;
-    const done = rows.donePurges();
+  /** Writes what is confirmed of purges, as far as this device has the form for it, and none of what was deleted stands in the files any more. */
+  const confirmPurges = (): void => {
+    if (!scrubber.isClean() || gate.subjectFor(PURGED) === undefined || rows.donePurges().length === 0) return;
     const { org, site, device } = store.name;
     const entity = { type: REPLICA_ENTITY, id: `${org}.${site}.${device}` };
-    for (const { n, ...purge } of done) {
-      append([{ type: PURGED, entity, actor: device, data: purge as unknown as JsonObject }]);
-      rows.removePurge(n);
+    store.transaction(() => {
+      for (const { n, ...purge } of rows.donePurges()) {
+        append([{ type: PURGED, entity, actor: device, data: purge as unknown as JsonObject }]);
+        rows.removePurge(n);
+      }
+    });
+    hasWritten = true;
+  };
+  /** Takes what was deleted out of the files, and then confirms it. What fails of that is tried again later: after the next page, and when the replica is opened. */
+  const finishPurges = (isNow: boolean): void => {
+    scrubber.scrub(isNow);
+    try {
+      confirmPurges();
+    } catch (error) {
+      entities.forget();
+      if (!isTributaryError(error)) throw error;
     }
-    return done.length;
   };
   /** Runs work on the replica in one transaction. What it deleted is taken out of the files afterwards, unless more is to come. */
-  const working = <T>(work: () => { readonly result: T; readonly hasDeleted: boolean }, hasMore = false): T => {
+  const working = <T>(work: () => T, { hasMore = false, isLast = false } = {}): T => {
+    let result: T;
     try {
-      const result = store.transaction(() => {
-        const { result: made, hasDeleted } = work();
-        if (hasDeleted) store.setMeta(DELETED, "1");
-        return made;
-      });
-      if (!hasMore) scrub();
-      return result;
+      result = store.transaction(work);
     } catch (error) {
       entities.forget();
       throw error;
     }
-  };
-  const scrub = (): void => {
-    if ((store.meta(DELETED) ?? "0") !== "1") return;
-    try {
-      rows.scrub();
-      if (rows.truncate()) store.setMeta(DELETED, "0");
-    } catch {
-      // All else is durable already: the disk is full, or another program reads. It is tried again after the next page, and when the replica is opened.
-    }
+    if (!hasMore) finishPurges(isLast);
+    return result;
   };
 
+  emptyMoved(store);
   working(() => {
     openAll();
     refreshOwn(deps);
-    return { result: null, hasDeleted: purgeLeaving(deps) };
+    purgeLeaving(deps);
   });
 
   const replica: Replica = {
@@ -166,42 +166,53 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
         }),
       ),
     take(page) {
-      const answered = asked;
+      const isSetBack = isFromBackup(store, page);
+      // What was asked about the log that was lost is not answered any more.
+      const answered = isSetBack ? {} : asked;
       asked = {};
-      return working(() => {
-        refreshOwn(deps);
-        if (noteReaders(store, page) || JSON.stringify(gate.pins()) !== pins) openAll();
-        const shape = new Map(views.all().map(({ view, shape: of }) => [view.name, of]));
-        if (views.compare(page.shapes)) for (const bucket of rows.buckets()) statesAnew(bucket);
-        const isSame = (view: string): boolean => page.shapes[view] === shape.get(view);
-        // Folding looks at it, where a rule names the hub whose order counts.
-        if (store.meta(HUB) !== page.hub) store.setMeta(HUB, page.hub);
-        const taken = takePage({ ...holdingDeps(page.seal), now, isSame }, page, answered);
-        const hasLeft = purgeLeaving(deps);
-        noteHub(page);
-        const written = confirmPurges();
-        const hasDeleted = hasLeft || taken.purged.length > 0;
-        return { result: { ...taken, hasWritten: written > 0 }, hasDeleted };
-      }, page.more);
+      const own = ownEvents(deps, page);
+      const taken = working(
+        (): PageTaken => {
+          if (isSetBack) for (const bucket of rows.buckets()) fillAnew(rows, bucket);
+          refreshOwn(deps);
+          if (noteReaders(store, page) || JSON.stringify(gate.pins()) !== pins) openAll();
+          const shape = new Map(views.all().map(({ view, shape: of }) => [view.name, of]));
+          if (views.compare(page.shapes)) for (const bucket of rows.buckets()) statesAnew(bucket);
+          // The hub packs what it sees itself. A device that may not see all of that waits for the events.
+          const isSame = (view: string): boolean => gate.rights === "" && page.shapes[view] === shape.get(view);
+          // Folding looks at it, where a rule names the hub whose order counts.
+          if (store.meta(HUB) !== page.hub) store.setMeta(HUB, page.hub);
+          const made = takePage({ ...holdingDeps(page.seal), now, isSame, own }, page, answered);
+          purgeLeaving(deps);
+          noteHub(page);
+          return made;
+        },
+        { hasMore: page.more },
+      );
+      const wrote = hasWritten;
+      hasWritten = false;
+      return { ...taken, hasWritten: wrote };
     },
     refresh() {
       working(() => {
         refreshOwn(deps);
-        const hasDeleted = purgeLeaving(deps);
-        confirmPurges();
-        return { result: null, hasDeleted };
+        purgeLeaving(deps);
       });
     },
     purgeAll: (reason) =>
-      working(() => {
-        refreshOwn(deps);
-        const of = holdingDeps(Number(store.meta(SEAL) ?? 0));
-        const purges = rows.buckets().map((bucket): Purge => withdraw(of, bucket, reason));
-        if (reason === "revoked") purgeOwn(deps);
-        store.setMeta(HOLDING, "");
-        confirmPurges();
-        return { result: purges, hasDeleted: true };
-      }),
+      working(
+        () => {
+          refreshOwn(deps);
+          const of = holdingDeps(Number(store.meta(SEAL) ?? 0));
+          const purges = rows.buckets().map((bucket): Purge => withdraw(of, bucket, reason));
+          if (reason === "revoked") purgeOwn(deps);
+          store.setMeta(HOLDING, "");
+          rows.setClean(false);
+          return purges;
+        },
+        { isLast: true },
+      ),
+    close: () => finishPurges(true),
     changes: entities.changes,
     buckets: () =>
       rows.buckets().map((bucket) => {
@@ -223,19 +234,28 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
       const packed = known?.shown ?? known?.placed;
       return packed == null ? null : unpackState(packed);
     },
+    isSent(view, id) {
+      const open = views.named(view);
+      const n = open === undefined ? undefined : rows.entityBy(open.view.entity, id)?.n;
+      return n !== undefined && open?.rows.known(n)?.placed != null;
+    },
     history({ type, id }) {
       const n = rows.entityBy(type, id)?.n;
       return n === undefined ? [] : historyOf(n);
     },
-    rowsHash(view, bucket) {
+    rowsHash(view, bucket, there) {
       const open = views.named(view);
       const row = rows.bucketBy(bucket);
       if (open === undefined || open.isOlder || row === undefined || row.phase !== "follow") return null;
-      return rowsHash([...rowTexts(deps, open, bucket).values()], sha256Hex);
+      return rowsHash([...rowTexts(deps, open, bucket, there).values()], sha256Hex);
     },
-    rowHashes(view, bucket) {
+    rowHashes(view, bucket, there) {
       const open = views.named(view);
-      return open === undefined ? new Map() : rowHashesOf(rowTexts(deps, open, bucket));
+      return open === undefined ? new Map() : rowHashesOf(rowTexts(deps, open, bucket, there));
+    },
+    withheld(view, bucket) {
+      const open = views.named(view);
+      return open === undefined ? new Map() : withheldIn(deps, open, bucket);
     },
     index: (view, columns) => views.named(view) !== undefined && store.transaction(() => addIndex(store.db, view, columns)),
     written: (event) => noteWritten(deps, event),
@@ -244,10 +264,7 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
   return replica;
 
   function noteHub({ incarnation, seal }: Page): void {
-    for (const [key, value] of [
-      ["replica_incarnation", incarnation],
-      [SEAL, String(seal)],
-    ] as const)
+    for (const [key, value] of [[INCARNATION, incarnation], ...(seal === 0 ? [] : [[SEAL, String(seal)] as const])] as const)
       if (store.meta(key) !== value) store.setMeta(key, value);
   }
 
@@ -262,9 +279,11 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
       const note = { held, clock, ...(clips === undefined ? {} : { clips }) };
       return { head, hash, text, position, recordedAtMs, note, own: stateOf(head.origin, head.seq) };
     });
-    const rest = own.flatMap(({ origin: id, seq, state, isPlaced }): HistoryEvent[] => {
+    // An own event that only the hub's state has brought back is not among them.
+    const here = new Set(placed.map(({ head: { origin, seq } }) => `${origin}/${seq}`));
+    const rest = own.flatMap(({ origin: id, seq, state }): HistoryEvent[] => {
       const name = origins.find((each) => each.id === id)?.name;
-      const stored = isPlaced || name === undefined ? undefined : rows.ownText(id, seq);
+      const stored = name === undefined || here.has(`${name}/${seq}`) ? undefined : rows.ownText(id, seq);
       const head = stored === undefined || name === undefined ? null : headOf(stored.head, name, seq);
       if (stored === undefined || head === null) return [];
       return [
@@ -280,6 +299,27 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
       ];
     });
     return [...placed, ...rest];
+  }
+}
+
+/**
+ * Whether the hub's log was set back since the last page. It gives positions again that it gave before, and events that it took once more have others than the replica has, though their histories are the
+ * same.
+ */
+function isFromBackup(store: Store, { incarnation, seal }: Page): boolean {
+  const before = store.meta(INCARNATION);
+  return (before !== null && before !== incarnation) || (seal > 0 && seal < Number(store.meta(SEAL) ?? 0));
+}
+
+/** Empties rows of events that were written again under another name, as programs before this one left them. */
+function emptyMoved(store: Store): void {
+  try {
+    store.transaction(() => {
+      for (const { id, keptThrough } of store.origins()) if (keptThrough !== null) store.rows.emptyMoved(id, PURGED_HEAD);
+    });
+  } catch (error) {
+    if (!isTributaryError(error) || error.code !== "data-corrupt") throw error;
+    // A page of them is damaged. The events themselves stand elsewhere.
   }
 }
 

@@ -67,7 +67,16 @@ export function openReplicaRows(db: DatabaseSync) {
     /**
      * Writes the file anew. What was deleted is overwritten where it stood (`secure_delete`), but when SQLite moves rows between pages, copies stay behind in the room that becomes free.
      */
-    scrub: (): void => db.exec("VACUUM"),
+    vacuum: (): void => db.exec("VACUUM"),
+    fileBytes: (): number =>
+      Number(prepared("PRAGMA page_count").get()?.page_count) * Number(prepared("PRAGMA page_size").get()?.page_size),
+    /** Whether nothing that was deleted may still stand in the files. It is noted in the transaction that deletes. */
+    isClean: (): boolean => prepared("SELECT 1 FROM meta WHERE key = 'replica_deleted' AND value = '1'").get() === undefined,
+    setClean(isClean: boolean): void {
+      prepared("INSERT INTO meta VALUES ('replica_deleted', ?) ON CONFLICT DO UPDATE SET value = excluded.value").run(
+        isClean ? "0" : "1",
+      );
+    },
     /** A number that is another one after another connection has written. */
     version: (): number => Number(prepared("PRAGMA data_version").get()?.data_version ?? 0),
     /** Empties the write-ahead log, so that nothing that was deleted stays in it; `false`: another program is reading. */
@@ -178,12 +187,11 @@ const partRows = (prepared: Prepared) => ({
       event,
     );
   },
-  removePartsOf(bucket: number, id: string): void {
-    prepared("DELETE FROM replica_part WHERE bucket = ? AND id = ?").run(bucket, id);
-  },
-  removeParts(bucket: number): void {
-    prepared("DELETE FROM replica_part WHERE bucket = ?").run(bucket);
-  },
+  hasParts: (): boolean => prepared("SELECT 1 FROM replica_part LIMIT 1").get() !== undefined,
+  /** Returns whether there were any. */
+  removePartsOf: (bucket: number, id: string): boolean =>
+    prepared("DELETE FROM replica_part WHERE bucket = ? AND id = ?").run(bucket, id).changes > 0,
+  removeParts: (bucket: number): boolean => prepared("DELETE FROM replica_part WHERE bucket = ?").run(bucket).changes > 0,
 });
 
 const entityRow = (r: Row): EntityRow => ({

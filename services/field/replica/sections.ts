@@ -2,7 +2,7 @@
 import { GENESIS, type Hash, positionFromNumber, positionFromText, positionToText, rangeKey } from "../../core/index.ts";
 import { sha256Hex } from "../../core/node.ts";
 import type { BucketAsk, PagedEvent, Section } from "../../exchange/protocol/index.ts";
-import { compareAll, endOf, filled, fillOrCompare, partsOf, rangeOf } from "./asks.ts";
+import { compareAll, dropParts, endOf, filled, fillOrCompare, partsOf, rangeOf } from "./asks.ts";
 import { type CheckedLine, type CheckedMember, checkedLines, checkedMember, Mismatch, type OwnEvents } from "./check.ts";
 import type { CheckedEvent } from "./entities.ts";
 import type { Leaving, PurgeDeps } from "./purge.ts";
@@ -181,6 +181,7 @@ function takeMembers(deps: TakeDeps, bucket: BucketRow, section: Of<"members">, 
   if (isByName) {
     for (const { member, isWhole } of members) if (isWhole) rows.removeTodo(bucket.n, "fetch", member.entityId);
     for (const entityId of section.gone) rows.removeTodo(bucket.n, "fetch", entityId);
+    for (const entityId of section.gone) dropParts(rows, bucket.n, entityId);
   } else if (section.after === null) filled(rows, bucket);
   else rows.setPhase(bucket.n, bucket.phase, section.after);
   const left = section.gone.length > 0 ? leaving : null;
@@ -212,7 +213,7 @@ function takeMember(deps: TakeDeps, bucket: BucketRow, { member, events, isWhole
   rows.setMember(bucket.n, { key: keyOf(entityId), entity: n, digest, hasEvents: false });
   // The state that its events give is worth more than one that came packed.
   if (hasEvents) return 0;
-  rows.removePlaced(n);
+  if (rows.removePlaced(n)) rows.setClean(false);
   entities.takeStates(n, entity, states, deps.isSame);
   return 0;
 }
@@ -254,13 +255,13 @@ function adopted({ rows }: TakeDeps, bucket: BucketRow, entityId: string, digest
   if (n === undefined) return false;
   if (!rows.membershipsOf(n).some((other) => other.bucket !== bucket.n && other.hasEvents && other.digest === digest))
     return false;
-  rows.setMember(bucket.n, { key: keyOf(entityId), entity: n, digest, hasEvents: true });
+  rows.setMember(bucket.n, { key: keyOf(entityId), entity: n, digest, hasEvents: !bucket.statesOnly });
   return true;
 }
 
 /** A part of a history as it is kept until the rest has come. */
 const partText = (event: PagedEvent): string => JSON.stringify({ ...event, position: positionToText(event.position) });
-function partIn(text: string): PagedEvent {
+export function partIn(text: string): PagedEvent {
   // Written by `partText`.
   const { position, ...event } = JSON.parse(text) as Omit<PagedEvent, "position"> & { readonly position: string };
   return { ...event, position: positionFromText(position) ?? positionFromNumber(0) };
@@ -274,6 +275,7 @@ function takeSame({ rows }: TakeDeps, bucket: BucketRow, { at }: Of<"same">): vo
   }
   const bare = bucket.statesOnly ? [] : rows.membersWithoutEvents(bucket.n, Number.MAX_SAFE_INTEGER);
   rows.clearTodo(bucket.n);
+  dropParts(rows, bucket.n);
   if (bare.length > 0) {
     for (const entityId of bare) rows.addTodo(bucket.n, "fetch", entityId);
     return;

@@ -1,20 +1,23 @@
 /** Takes a page, inside the caller's transaction. */
-import { type BucketId, type Hash, isHash, type OriginId, parseHlc } from "../../core/index.ts";
-import type { BucketAsk, Page, Purge, Section } from "../../exchange/protocol/index.ts";
+import { type BucketId, type OriginId, parseHlc } from "../../core/index.ts";
+import type { BucketAsk, Page, PagedEvent, Purge, Section } from "../../exchange/protocol/index.ts";
 import { hear } from "../clock.ts";
-import { PURGED_HEAD } from "../reading.ts";
+import { eventReader } from "../reading.ts";
+import type { OriginRow } from "../rows.ts";
+import type { Store } from "../store.ts";
 import { begun, compareAll } from "./asks.ts";
 import { Mismatch, type OwnEvents } from "./check.ts";
 import type { CheckedEvent } from "./entities.ts";
 import { type HoldingDeps, takeEnds, takeHolding, withdraw } from "./holding.ts";
 import { type Leaving, purgeMembers } from "./purge.ts";
-import type { BucketRow } from "./rows.ts";
-import { takeSection } from "./sections.ts";
+import type { BucketRow, ReplicaRows } from "./rows.ts";
+import { partIn, takeSection } from "./sections.ts";
 import type { Refused, Taken } from "./types.ts";
 
 export interface PageDeps extends HoldingDeps {
   readonly now: () => number;
   readonly isSame: (view: string) => boolean;
+  readonly own: OwnEvents;
 }
 
 type Asked = Readonly<Record<BucketId, BucketAsk>>;
@@ -31,7 +34,7 @@ export function takePage(deps: PageDeps, page: Page, asked: Asked): PageTaken {
     const change = takeHolding(deps, page.holding);
     added = change.added;
     purged.push(...change.purges);
-    withdrawn.push(...change.removed.map((bucket) => ({ bucket, why: "the policies do not give it any more" })));
+    withdrawn.push(...change.removed.map(withdrawnOf));
   }
   for (const each of page.withdrawn) {
     const bucket = rows.bucketBy(each.bucket);
@@ -58,7 +61,6 @@ interface SectionsTaken {
 
 function takeSections(deps: PageDeps, page: Page, asked: Asked): SectionsTaken {
   const { rows } = deps;
-  const own = ownEvents(deps);
   const refused: Refused[] = [];
   const leaving = new Map<BucketId, { readonly bucket: BucketRow; readonly members: Leaving[]; seal: number }>();
   const taken: CheckedEvent[] = [];
@@ -79,11 +81,12 @@ function takeSections(deps: PageDeps, page: Page, asked: Asked): SectionsTaken {
       leaving.set(bucket.id, known);
     };
     try {
-      takeSection({ ...deps, own, hasMore: page.more, note }, bucket, section, ask);
+      takeSection({ ...deps, hasMore: page.more, note }, bucket, section, ask);
     } catch (error) {
       if (!(error instanceof Mismatch)) throw error;
       refused.push({ bucket: section.bucket, why: error.message });
       broken.add(section.bucket);
+      if (error.lacks !== null) rows.noteLacking(error.lacks.origin.id, error.lacks.seq);
       compareAll(rows, bucket.n);
     }
   }
@@ -106,15 +109,41 @@ function answered({ rows }: PageDeps, page: Page, id: BucketId, ask: BucketAsk):
   for (const { prefix } of ask.ranges) rows.removeTodo(bucket.n, "range", prefix);
 }
 
-/** What this device wrote itself, for the checks of one page. */
-function ownEvents({ store, rows }: PageDeps): OwnEvents {
+/**
+ * What this device wrote itself of the events that a page brings, for its checks. Read before the page's transaction: once SQLite has met a damaged page inside one, it writes nothing more in it.
+ */
+export function ownEvents({ store, rows }: { readonly store: Store; readonly rows: ReplicaRows }, page: Page): OwnEvents {
   const origins = new Map(store.origins().map((origin) => [origin.name, origin]));
-  return {
-    origin: (name: OriginId) => origins.get(name),
-    text(origin, seq) {
-      const stored = rows.ownText(origin.id, seq);
-      if (stored === undefined || stored.head === PURGED_HEAD || !isHash(stored.hash)) return undefined;
-      return { data: stored.data, hash: stored.hash as Hash };
-    },
-  };
+  const reader = eventReader(store);
+  const texts = new Map<string, ReturnType<OwnEvents["text"]>>();
+  const nameOf = ({ id }: OriginRow, seq: number): string => `${id}/${seq}`;
+  for (const { head } of [...eventsIn(page), ...partsFor(rows, page)]) {
+    const origin = origins.get(head.origin);
+    if (origin === undefined) continue;
+    const found = reader.at(origin, head.seq);
+    if (found.kind === "event") texts.set(nameOf(origin, head.seq), { data: found.row.data, hash: found.row.hash });
+  }
+  return { origin: (name: OriginId) => origins.get(name), text: (origin, seq) => texts.get(nameOf(origin, seq)) };
 }
+
+function* eventsIn({ sections }: Page): Generator<PagedEvent> {
+  for (const section of sections)
+    for (const { events } of section.kind === "lines" ? section.lines : section.kind === "members" ? section.members : [])
+      yield* events;
+}
+
+/** The parts of histories that a page goes on with. */
+function* partsFor(rows: ReplicaRows, { sections }: Page): Generator<PagedEvent> {
+  if (!rows.hasParts()) return;
+  for (const section of sections) {
+    const bucket = section.kind === "members" ? rows.bucketBy(section.bucket) : undefined;
+    if (section.kind !== "members" || bucket === undefined) continue;
+    for (const { entityId } of section.members) yield* rows.partsOf(bucket.n, entityId).map(partIn);
+  }
+}
+
+/** A bucket that is gone from what this device may hold, as people know it. */
+const withdrawnOf = ({ id, entityType, values }: Pick<BucketRow, "id" | "entityType" | "values">) => {
+  const which = values.length === 0 ? "" : ` of ${values.map((value) => value ?? "none").join(", ")}`;
+  return { bucket: id, why: `the policies do not give ${entityType}${which} any more` };
+};

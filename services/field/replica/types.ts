@@ -1,7 +1,7 @@
 /** What the parts of a device that pull, query and explain ask of its replica. Plain data. */
 import type { BucketId, EntityRef, Hash, OriginId, ScopeValue, Seq, Vector } from "../../core/index.ts";
 import type { BucketAsk, Page, Purge } from "../../exchange/protocol/index.ts";
-import type { EntityState } from "../../merge/engine.ts";
+import type { EntityState, Withheld } from "../../merge/engine.ts";
 import type { EventHead } from "../reading.ts";
 import type { HubNote, OwnState } from "./event-rows.ts";
 import type { Written } from "./own.ts";
@@ -25,7 +25,7 @@ export interface Taken {
   /** Buckets that the device may hold from now on, and those that it may not any more. */
   readonly added: readonly BucketId[];
   readonly withdrawn: readonly { readonly bucket: BucketId; readonly why: string }[];
-  /** Whether own events were written that are to be sent: confirmations of purges. */
+  /** Whether own events were written since the page before that are to be sent: confirmations of purges. */
   readonly hasWritten: boolean;
   /** Whether there is more to ask for at once. */
   readonly hasMore: boolean;
@@ -86,6 +86,8 @@ export interface Replica {
   refresh(): void;
   /** Deletes all that came from the hub, and the content of own events that the hub has. Own events without a receipt stay until they have one. */
   purgeAll(reason: Purge["reason"]): readonly Purge[];
+  /** Takes out of the files what was deleted, and confirms it, where that had to wait: before the database is closed. */
+  close(): void;
   /** The ids of entities whose rows have changed since this was called last, by view. */
   changes(): ReadonlyMap<string, ReadonlySet<string>>;
   buckets(): readonly BucketStatus[];
@@ -93,15 +95,19 @@ export interface Replica {
   row(view: string, id: string): StoredRow | null;
   /** The state that a row shows; `null`: there is none. */
   state(view: string, id: string): EntityState | null;
+  /** Whether a row stands on what the hub has sent, be it a state or events. Otherwise all of it comes from this device's own events. */
+  isSent(view: string, id: string): boolean;
   /** An entity's events, in the hub's order; own ones that it has not placed come last. */
   history(entity: EntityRef): readonly HistoryEvent[];
   /**
    * A hash over what a view shows of a bucket's entities, without own events that the feed has not brought yet: equal to the hub's for the same events. `null`: it cannot be compared, since the
-   * view is folded by other rules, or the bucket is not current.
+   * view is folded by other rules, or the bucket is not current. What is withheld here, or at the hub (`there`, by id), is left out.
    */
-  rowsHash(view: string, bucket: BucketId): string | null;
+  rowsHash(view: string, bucket: BucketId, there?: ReadonlyMap<string, Withheld>): string | null;
   /** The hash of each row by itself, by id. */
-  rowHashes(view: string, bucket: BucketId): ReadonlyMap<string, string>;
+  rowHashes(view: string, bucket: BucketId, there?: ReadonlyMap<string, Withheld>): ReadonlyMap<string, string>;
+  /** What is withheld from this device of the rows of a bucket, by id. Rows of which it may see all are not in it. */
+  withheld(view: string, bucket: BucketId): ReadonlyMap<string, Withheld>;
   /** Makes an index over columns in quotes (or expressions over them, each with its direction) of a view's rows; `true`: it is new. */
   index(view: string, columns: readonly string[]): boolean;
   /** What the outbox calls in the transaction that writes an own event. */

@@ -1,7 +1,5 @@
 /** Events as they travel to replicas: each with the text that its hash covers, and with what the hub says of it. */
 import {
-  type Clips,
-  type ClockNote,
   canonicalize,
   clipsFromStored,
   type EventBody,
@@ -10,9 +8,8 @@ import {
   type LogEntry,
   type OriginId,
   orgOf,
-  type Position,
+  type PagedEvent,
   parseCanonical,
-  type QuarantineReason,
   type Seq,
   TributaryError,
   type Vector,
@@ -21,23 +18,6 @@ import { chainHash } from "../../core/node.ts";
 import type { Db } from "../connect.ts";
 import type { EventName } from "../events-of.ts";
 import { positionOf } from "../shards.ts";
-import { anyMillis } from "./sql.ts";
-
-/** An event with its hub's note and its position in the hub's log. */
-export interface NotedEvent {
-  readonly head: Omit<EventBody, "data">;
-  readonly prev: Hash;
-  readonly position: Position;
-  /** When the hub's log recorded it, by the hub's clock. */
-  readonly recordedAtMs: number;
-  /** `null`: accepted. */
-  readonly held: QuarantineReason | null;
-  readonly clock: ClockNote | null;
-  readonly clips?: Clips;
-  /** The text of the data that the event's hash covers: canonical JSON where the event was accepted. */
-  readonly text: string;
-  readonly hash: Hash;
-}
 
 /** One event of the log; `null`: the log has none of this name. */
 export type EntryAt = (origin: OriginId, seq: Seq) => Promise<LogEntry | null>;
@@ -49,7 +29,7 @@ interface AuditRow {
   readonly entity_type: string;
   readonly entity_id: string;
   readonly actor: string;
-  readonly occurred_at: string;
+  readonly occurred_ms: number;
   readonly recorded_ms: number;
   readonly hlc: EventBody["hlc"];
   readonly clock_offset_ms: number | null;
@@ -68,17 +48,17 @@ interface AuditRow {
  * The events of these names, in the order of the names. The audit says them where it holds what their hashes cover: each hash is computed again from what is returned. Where it does not (placeholders, quarantined
  * texts, rows that somebody changed), the log says them. Throws `data-corrupt` where neither has one.
  */
-export async function notedEvents(db: Db, names: readonly EventName[], entryAt: EntryAt): Promise<readonly NotedEvent[]> {
+export async function notedEvents(db: Db, names: readonly EventName[], entryAt: EntryAt): Promise<readonly PagedEvent[]> {
   if (names.length === 0) return [];
   const { rows } = await db.query<AuditRow & Record<string, unknown>>({
     name: "noted-events",
-    text: `SELECT x.n::int AS n, a.position, a.type, a.entity_type, a.entity_id, a.actor, ${anyMillis("a.occurred_at")} AS occurred_at,
-        (extract(epoch FROM a.recorded_at) * 1000)::float8 AS recorded_ms, a.hlc, a.clock_offset_ms::float8 AS clock_offset_ms, a.schema_subject,
+    text: `SELECT x.n::int AS n, a.position, a.type, a.entity_type, a.entity_id, a.actor, date_part('epoch', a.occurred_at) * 1000 AS occurred_ms,
+        date_part('epoch', a.recorded_at) * 1000 AS recorded_ms, a.hlc, a.clock_offset_ms::float8 AS clock_offset_ms, a.schema_subject,
         a.schema_version, a.basis, a.clipped, a.data::text AS data, a.correlation_id, a.causation_id, a.prev, a.hash
       FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS x (origin, seq, n) JOIN tributary.audit a USING (origin, seq)`,
     values: [names.map(({ origin }) => origin), names.map(({ seq }) => seq)],
   });
-  const found = new Map<number, NotedEvent>();
+  const found = new Map<number, PagedEvent>();
   for (const row of rows) {
     const name = names[row.n - 1];
     const event = name === undefined ? null : eventIn(row, name);
@@ -88,7 +68,7 @@ export async function notedEvents(db: Db, names: readonly EventName[], entryAt: 
 }
 
 /** An audit row as the event that it holds; `null`: it does not hold what the event's hash covers. */
-function eventIn(row: AuditRow, { origin, seq }: EventName): NotedEvent | null {
+function eventIn(row: AuditRow, { origin, seq }: EventName): PagedEvent | null {
   if (row.position === null || row.data === null) return null;
   const text = canonicalIn(row.data);
   const head: Omit<EventBody, "data"> = {
@@ -99,7 +79,8 @@ function eventIn(row: AuditRow, { origin, seq }: EventName): NotedEvent | null {
     schema: { subject: row.schema_subject, version: row.schema_version },
     actor: row.actor,
     org: orgOf(origin),
-    occurredAt: row.occurred_at,
+    // PostgreSQL takes longer to write an instant than all else of an event.
+    occurredAt: new Date(Math.round(row.occurred_ms)).toISOString(),
     hlc: row.hlc,
     basis: row.basis,
     ...(row.correlation_id === null ? {} : { correlationId: row.correlation_id }),
@@ -130,7 +111,7 @@ function canonicalIn(data: string): string | null {
   }
 }
 
-async function fromLog({ origin, seq }: EventName, entryAt: EntryAt): Promise<NotedEvent> {
+async function fromLog({ origin, seq }: EventName, entryAt: EntryAt): Promise<PagedEvent> {
   const entry = await entryAt(origin, seq);
   if (entry === null)
     throw new TributaryError(

@@ -1,9 +1,7 @@
-import pino from "pino";
 import { registrySurface } from "../api/index.ts";
 import { startIngress } from "../ingress/index.ts";
-import { natsSettings, openLogFile } from "../local/index.ts";
+import { natsSettings } from "../local/index.ts";
 import { openLog } from "../log/index.ts";
-import { startProjector } from "../projector/index.ts";
 import { parseListen } from "./addresses.ts";
 import { type AnchorKeeper, keepAnchor } from "./anchor.ts";
 import { anchorLocation, anchorMemory } from "./anchor-location.ts";
@@ -11,53 +9,14 @@ import type { Command } from "./args.ts";
 import { NATS_OPTIONS, streamSettings, useNatsFiles } from "./broker.ts";
 import { openPulls } from "./door-pulls.ts";
 import { followViews } from "./door-views.ts";
-import { FOLDER_OPTIONS, foldersOf, loadViews } from "./folders.ts";
+import { FOLDER_OPTIONS, foldersOf } from "./folders.ts";
 import { viewParts } from "./health.ts";
 import { noteHubKeys, publicPartOf } from "./hub-keys.ts";
 import { hubRing, readHubKeys } from "./keys.ts";
 import { hubDir } from "./paths.ts";
 import { hubHere } from "./reach.ts";
 import { authorizeBy, keepAnnounced, openHubGate, registerProjectSchemas } from "./registry.ts";
-
-/** A worker's log: events with fields, to a file or stderr. What cannot be written there is dropped: a full disk must not end a worker. */
-export function logger(name: string, file: string | undefined): (event: Record<string, unknown>) => void {
-  const log = pino(
-    { name, base: { pid: process.pid } },
-    file === undefined ? stderrLines() : openLogFile(file, (lines) => lostLine(name, lines)),
-  );
-  return ({ event, error, ...fields }) => {
-    const level = error === undefined && !String(event).includes("interrupted") ? "info" : "warn";
-    log[level](error === undefined ? fields : { ...fields, err: error }, String(event));
-  };
-}
-
-const WARN = 40;
-/** As pino would write it. */
-const lostLine = (name: string, lines: number): string =>
-  `${JSON.stringify({ level: WARN, time: Date.now(), pid: process.pid, name, lines, msg: "log-lines-lost" })}\n`;
-
-function stderrLines(): pino.DestinationStream {
-  const lines = pino.destination({ dest: 2, sync: true });
-  return {
-    write(line) {
-      try {
-        lines.write(line);
-      } catch {
-        // The log is a file on a full disk.
-      }
-    },
-  };
-}
-
-const BUSY_SIGN_MS = 10_000;
-
-export const ended = (): Promise<void> =>
-  new Promise((resolve) => {
-    process.once("SIGINT", resolve);
-    process.once("SIGTERM", resolve);
-    // A worker whose hub is gone has nobody to stop it.
-    process.once("disconnect", resolve);
-  });
+import { ended, logger } from "./worker-log.ts";
 
 export const ingress: Command = {
   name: "ingress",
@@ -138,42 +97,6 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
       await health.close();
       await log.close();
     }
-    return 0;
-  },
-};
-
-export const projector: Command = {
-  name: "projector",
-  summary: "run the projector alone (the hub starts one itself)",
-  usage: "tributary projector [--data DIR] [--schemas DIR] [--projections DIR] [--log FILE] [--again]",
-  help: "Folds the log into PostgreSQL. Several may run: they share the work, and take over the work of one that ends. All must have the same projections. If projections have changed, it rebuilds their views first, except with --again, which the hub uses to restart a projector that has ended.",
-  options: { data: { type: "string" }, ...FOLDER_OPTIONS, log: { type: "string" }, again: { type: "boolean" } },
-  async run({ text, flag, out }) {
-    const { eventstoreUrl, postgresUrl } = hubHere(text("data"));
-    const say = logger("projector", text("log"));
-    const folders = foldersOf(text("data"));
-    const log = openLog(eventstoreUrl);
-    const { registry, gate } = await openHubGate(log, folders, say);
-    // Building views takes as long as their history is long: whoever waits for this process is told that it is at work.
-    const signs = setInterval(
-      () => process.send?.({ busy: "it is building views whose declarations have changed" }),
-      BUSY_SIGN_MS,
-    );
-    const running = await startProjector({
-      postgresUrl,
-      log,
-      gate,
-      projections: await loadViews(folders),
-      mayBuild: !flag("again"),
-      say,
-    }).finally(() => clearInterval(signs));
-    say({ event: "projector-started" });
-    process.send?.({ ready: true });
-    out.line("The projector follows the log.");
-    await Promise.race([ended(), running.done]);
-    registry.close();
-    await running.close();
-    await log.close();
     return 0;
   },
 };
