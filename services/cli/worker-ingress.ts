@@ -13,6 +13,7 @@ import { FOLDER_OPTIONS, foldersOf } from "./folders.ts";
 import { viewParts } from "./health.ts";
 import { noteHubKeys, publicPartOf } from "./hub-keys.ts";
 import { hubRing, readHubKeys } from "./keys.ts";
+import { keepNotingPlaces } from "./order-notes.ts";
 import { hubDir } from "./paths.ts";
 import { hubHere } from "./reach.ts";
 import { authorizeBy, keepAnnounced, openHubGate, registerProjectSchemas } from "./registry.ts";
@@ -49,6 +50,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
     );
     if (added.length > 0) say({ event: "schemas-registered", schemas: added });
     const unannounce = keepAnnounced(registry, say);
+    const endNoting = await keepNotingPlaces({ dir, org }, { postgresUrl, log, registry, say });
     const views = await followViews({ folders, postgresUrl, gate, say });
     const pulls = openPulls({ postgresUrl, log, gate, views: views.live, readers: views.readers, say });
     const health = viewParts(postgresUrl, log);
@@ -89,6 +91,7 @@ keep the log's end there (see \`tributary hub --help\`); only one process of a h
       await Promise.race([ended(), running.failed]);
     } finally {
       unannounce();
+      await endNoting();
       registry.close();
       await running.close();
       await anchor?.close();

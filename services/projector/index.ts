@@ -8,6 +8,7 @@ export { type Counting, counting, type Judged } from "./counts.ts";
 export { toFoldEvent } from "./fold-event.ts";
 export { checkFunctions, eventsIn } from "./fold-view.ts";
 export { type ProjectorHealth, projectorHealth } from "./health.ts";
+export { keepNoting, noterOver } from "./noting.ts";
 export type { ViewTarget } from "./page.ts";
 export { fullPlacing, namingHubs, type Placing } from "./placing.ts";
 export { rebuild } from "./rebuild.ts";

@@ -336,6 +336,7 @@ CREATE INDEX audit_by_entity ON tributary.audit USING btree (entity_type, entity
 CREATE INDEX audit_by_position ON tributary.audit USING btree ("position")
 CREATE INDEX audit_clipped ON tributary.audit USING btree ("position") WHERE (clipped IS NOT NULL)
 CREATE INDEX audit_held_otherwise ON tributary.audit USING btree (((held_otherwise ->> 'entity_id'::text))) WHERE (held_otherwise IS NOT NULL)
+CREATE INDEX audit_taken ON tributary.audit USING btree ("position") WHERE (taken_by IS NOT NULL)
 CREATE INDEX audit_beyond_by_event ON tributary.audit_beyond USING btree (origin, seq)
 CREATE INDEX case_open ON tributary.case_row USING btree (view, generation) WHERE (closed_position IS NULL)
 CREATE UNIQUE INDEX debt_once ON tributary.debt USING btree (device, bucket, seal, COALESCE(entity_id, ''::text))

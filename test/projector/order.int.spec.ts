@@ -1,12 +1,19 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { explainEntity, verify } from "../../services/audit/index.ts";
-import { type IncarnationId, ORDER_ENTITY, ORDER_NOTED, type OriginId, publicKeySchema } from "../../services/core/index.ts";
+import {
+  type IncarnationId,
+  ORDER_DEVICE,
+  ORDER_ENTITY,
+  ORDER_NOTED,
+  type OriginId,
+  publicKeySchema,
+} from "../../services/core/index.ts";
 import { signerOf } from "../../services/core/node.ts";
 import { makeKey } from "../../services/http/index.ts";
-import { currentIncarnation } from "../../services/log/index.ts";
+import { currentIncarnation, openHubOrigin, signNotes } from "../../services/log/index.ts";
 import type { Projection } from "../../services/merge/engine.ts";
 import { authorityOf, defineProjection, logOrder, set, text } from "../../services/merge/index.ts";
-import { rebuild, reconcile } from "../../services/projector/index.ts";
+import { keepNoting, noterOver, rebuild, reconcile } from "../../services/projector/index.ts";
 import { alone, connectViews } from "../../services/views/index.ts";
 import { number, openTestHub, type TestHub } from "../support/hub.ts";
 import { change, type OldEvent, type OtherHub, oldWriter, person } from "../support/oldlog.ts";
@@ -68,6 +75,10 @@ const row = async (id: string): Promise<Shown> => {
 /** Waits until the view shows it: another process may be the one that folds the entity again. */
 const shows = (id: string, wanted: Shown): Promise<void> =>
   expect.poll(() => row(id), { timeout: 60_000, interval: 50 }).toEqual(wanted);
+
+/** Waits until all is folded again that notes have asked for. */
+const refolded = (): Promise<void> =>
+  expect.poll(async () => (await hub.db.query("SELECT 1 FROM tributary.refold")).rowCount, { timeout: 60_000 }).toBe(0);
 
 const verified = () =>
   verify({
@@ -152,7 +163,7 @@ describe("a field that goes by the order of a named hub", () => {
         district: `lamu ${turn}`,
       });
     }
-    await expect.poll(async () => (await hub.db.query("SELECT 1 FROM tributary.refold")).rowCount, { timeout: 60_000 }).toBe(0);
+    await refolded();
     const before = (await hub.db.query("SELECT id, phone, village, district, conflicts FROM views.people ORDER BY id")).rows;
     expect((await verified()).problems).toEqual([]);
     const db = await connectViews(hub.backends.postgres.url, "tributary-test-order");
@@ -174,5 +185,79 @@ describe("a field that goes by the order of a named hub", () => {
     const [phone] = told!.registers;
     expect(phone).toMatchObject({ rule: `logOrder of hub ${home}`, value: "kilifi" });
     expect(phone!.decision).toMatchObject({ rule: `logOrder of hub ${home}`, value: "kilifi", reason: "later-in-log" });
+  });
+});
+
+describe("what another hub let in", () => {
+  const [first, second] = [number(500), number(501)];
+  const ownOrigin = () => {
+    const signer = signerOf({ ...publicKeySchema.parse(hub.key), d: hub.key.d! });
+    return openHubOrigin({ log: hub.log, org: "relief", device: ORDER_DEVICE, sign: (of, run) => signNotes(signer, of, run) });
+  };
+  /** The notes of this hub's own about some origins, in their order. */
+  const notesOf = async (...origins: readonly OriginId[]): Promise<string[]> => {
+    const out: string[] = [];
+    for await (const { head, content } of hub.log.readOrigin(`relief.hub.order.${home}` as OriginId))
+      if (content.kind === "accepted" && origins.includes(head.entity.id as OriginId))
+        out.push(`${String(content.data.origin)} ${String(content.data.from)}-${String(content.data.through)}`);
+    return out;
+  };
+
+  it("is placed by one note for each run, whichever process writes it and however often it looks", async () => {
+    const [hilly, other, coastal] = [oldWriter(hub.log, "nyeri"), oldWriter(hub.log, "thika"), oldWriter(hub.log, "lamu")];
+    const theirs = oldWriter(hub.log, "hub", "uplands", "order");
+    await coastal.append(person(first), person(second));
+    await hilly.appendTaken(hills, 10_000, says(first, "nyeri"), says(second, "nyeri"));
+    await other.appendTaken(hills, 10_100, says(first, "thika"));
+    await theirs.appendTaken(hills, 10_200, noteOf(hilly.origin, 0, 1));
+    await hilly.appendTaken(hills, 10_300, says(second, "nyeri again"));
+    await coastal.append(says(second, "lamu"));
+    await shows(second, { phone: "nyeri again", village: "lamu", district: "lamu" });
+    const noters = [1, 2, 3].map(() => noterOver(hub.db, ownOrigin()));
+    await Promise.all(noters.map((noter) => noter.note()));
+    const notes = [`${hilly.origin} 0-1`, `${other.origin} 0-0`, `${hilly.origin} 2-2`];
+    expect(await notesOf(hilly.origin, other.origin, theirs.origin, coastal.origin)).toEqual(notes);
+    await hub.projected();
+    // Whoever looks again, and whoever begins now, finds nothing more.
+    expect(await Promise.all([...noters, noterOver(hub.db, ownOrigin())].map((noter) => noter.note()))).toEqual([0, 0, 0, 0]);
+    // All that came into the log after the coast's notes comes after what they place.
+    await coastal.append(says(first, "lamu again"));
+    await shows(first, { phone: "lamu again", village: "nyeri", district: "lamu again" });
+    const isLate = oldWriter(hub.log, "nakuru");
+    await isLate.appendTaken(hills, 10_400, ...["one", "two", "three", "four", "five"].map((name) => says(first, name)));
+    await hub.projected();
+    // A process that looks at few events at a time notes each once all the same, and so does one that was not there when they were.
+    await noterOver(hub.db, ownOrigin(), { eventsAtOnce: 2 }).note();
+    expect(await notesOf(isLate.origin)).toEqual([`${isLate.origin} 0-1`, `${isLate.origin} 2-3`, `${isLate.origin} 4-4`]);
+    expect(await noters[0]!.note()).toBe(0);
+    await shows(first, { phone: "five", village: "nyeri", district: "lamu again" });
+    await hub.projected();
+    await refolded();
+    expect((await verified()).problems).toEqual([]);
+  });
+
+  it("is placed while a process keeps noting, and not before anybody could read the notes", async () => {
+    const late = oldWriter(hub.log, "naivasha");
+    const stop = new AbortController();
+    let isReady = false;
+    const said: Record<string, unknown>[] = [];
+    const noting = keepNoting({
+      postgresUrl: hub.backends.postgres.url,
+      origin: ownOrigin(),
+      isReady: () => isReady,
+      say: (event) => void said.push(event),
+      signal: stop.signal,
+    });
+    try {
+      await late.appendTaken(hills, 20_000, says(second, "naivasha"));
+      await hub.projected();
+      expect(await notesOf(late.origin)).toEqual([]);
+      isReady = true;
+      await expect.poll(() => notesOf(late.origin), { timeout: 60_000, interval: 50 }).toEqual([`${late.origin} 0-0`]);
+      await expect.poll(() => said, { timeout: 60_000, interval: 50 }).toEqual([{ event: "places-noted", runs: 1 }]);
+    } finally {
+      stop.abort();
+      await noting;
+    }
   });
 });

@@ -93,3 +93,37 @@ export async function placesAt(
   }
   return places;
 }
+
+/** An event that another hub let in, and where this hub's log has it. */
+export interface TakenEvent {
+  readonly origin: OriginId;
+  readonly seq: Seq;
+  readonly position: Position;
+}
+
+/**
+ * The first events after a position (`null`: from the beginning) that another hub let in, in the order of this hub's log, as far as all shards have come. Other hubs' own notes of places are not
+ * among them: hubs that noted places of one another's notes would never come to an end.
+ */
+export async function takenAfter(db: Db, after: Position | null, limit: number): Promise<TakenEvent[]> {
+  const { rows } = await db.query<{ origin: OriginId; seq: string; position: string }>(
+    `SELECT origin, seq, position FROM tributary.audit
+     WHERE taken_by IS NOT NULL AND taken_by <> ${HOME} AND NOT (site = '${HUB_SITE}' AND device = '${ORDER_DEVICE}')
+       AND position > coalesce($1, -1) AND position <= (SELECT position FROM tributary.checkpoint)
+     ORDER BY position LIMIT $2`,
+    [after, limit],
+  );
+  return rows.map(({ origin, seq, position }) => ({ origin, seq: Number(seq) as Seq, position: positionOf(position) }));
+}
+
+/** Where the audit has an event; `null`: it has none of this name. */
+export async function positionAt(
+  db: Db,
+  { origin, seq }: { readonly origin: OriginId; readonly seq: Seq },
+): Promise<Position | null> {
+  const { rows } = await db.query<{ position: string | null }>(
+    "SELECT position FROM tributary.audit WHERE origin = $1 AND seq = $2",
+    [origin, seq],
+  );
+  return asPosition(rows[0]?.position);
+}
