@@ -15,7 +15,7 @@ export interface Counted {
    * How many parked entities could not be tried; how many would no longer be parked and are about to be folded by a projector; and how many versions are not kept,
    * as notes in the audit say.
    */
-  readonly untold: { parked: number; waiting: number; version: number };
+  readonly untold: { parked: number; waiting: number; placing: number; version: number };
 }
 
 /** Compares views, what they keep of the past, and totals with what folding the log gives. */
@@ -33,7 +33,7 @@ export async function compareAll({ onProgress }: VerifyDeps, besides: Compared, 
   );
   const books = await openTotals(db, totals);
   let rows = 0;
-  const untold = { parked: 0, waiting: 0, version: 0 };
+  const untold = { parked: 0, waiting: 0, placing: 0, version: 0 };
   const keepHeap = heapKeeper();
   const onEntity = (): void => {
     if (++rows % PROGRESS_EVERY !== 0) return;
@@ -54,7 +54,7 @@ export async function compareAll({ onProgress }: VerifyDeps, besides: Compared, 
 }
 
 interface Shared extends Pick<ViewDeps, "books" | "totals" | "report" | "onEntity"> {
-  readonly untold: Record<"parked" | "waiting" | "version", number>;
+  readonly untold: Record<"parked" | "waiting" | "placing" | "version", number>;
 }
 
 /** What the comparison of one view needs. */
@@ -71,12 +71,7 @@ function viewDeps(besides: Compared, projection: Projection, { totals, untold, .
     pins: pins.get(name) ?? {},
     totals: totals.filter(({ sources }) => sources.has(name)),
     parked: parkedIn(parked, name),
-    waiting: new Map(
-      parked.flatMap(({ entity }) => {
-        const asked = besides.waiting.get(`${name}/${entity}`);
-        return asked === undefined ? [] : [[entity, asked] as const];
-      }),
-    ),
+    waiting: waitingIn(besides.waiting, name),
     rehearse: (id, entries, mark) => rehearseRefold({ db, gate }, { target, id, entries, mark }),
     untold: (what) => {
       untold[what]++;
@@ -87,3 +82,9 @@ function viewDeps(besides: Compared, projection: Projection, { totals, untold, .
 /** The entities that are parked in a view, by their names in the database, each with the event that it is parked at. */
 const parkedIn = (parked: readonly Parked[], view: string): ReadonlyMap<string, string> =>
   new Map(parked.filter((each) => each.view === view).map(({ entity, event }) => [entity, event]));
+
+/** The entities of a view that wait to be folded again, by their names in the database. */
+const waitingIn = (waiting: Compared["waiting"], view: string): ViewDeps["waiting"] =>
+  new Map(
+    [...waiting].flatMap(([name, asked]) => (name.startsWith(`${view}/`) ? [[name.slice(view.length + 1), asked] as const] : [])),
+  );

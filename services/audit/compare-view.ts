@@ -42,13 +42,13 @@ export interface ViewDeps {
   readonly books: TotalsBooks;
   /** The entities that are parked in the view, by their names in the database, each with the event that it is parked at, as `origin/seq`. */
   readonly parked: ReadonlyMap<string, string>;
-  /** Those of them that somebody has asked to be folded again. */
+  /** Entities that somebody has asked to be folded again. */
   readonly waiting: ReadonlyMap<string, Asked>;
   /** What would become of a parked entity if it were folded again. */
   readonly rehearse: (id: string, entries: readonly LogEntry[], mark: string) => Promise<Rehearsed>;
   readonly report: Report;
   /** Counts what could not be compared. */
-  readonly untold: (what: "parked" | "waiting" | "version") => void;
+  readonly untold: (what: "parked" | "waiting" | "placing" | "version") => void;
   readonly onEntity?: () => void;
 }
 
@@ -274,7 +274,7 @@ interface Found {
 
 /** Compares what a view shows of an entity. Returns whether it has a row. */
 async function compareEntity(deps: ViewDeps, tables: EntityTables, key: string, folded: Folded): Promise<boolean> {
-  const { projection, report, books } = deps;
+  const { projection, report, books, waiting, untold } = deps;
   const where = `${projection.name}/${key}`;
   const at = await tables.rows.peek();
   const children = new Map<string, ChildRow[]>();
@@ -294,8 +294,12 @@ async function compareEntity(deps: ViewDeps, tables: EntityTables, key: string, 
   else if (state !== null && shown === null)
     report("views", where, "what folding the log gives cannot be shown, and it is not parked");
   if (stop !== null || (state !== null && shown === null)) return isShown;
-  if (shown !== null) await books.add(projection.name, key, shown.row);
-  for (const what of differences(projection, key, shown, found)) report("views", where, what);
+  const wrong = differences(projection, key, shown, found);
+  // What places its events has just come: until it is folded again, it shows what it showed before.
+  const isPlacing = wrong.length > 0 && projection.orderHubs.size > 0 && isAwaited(projection, key, waiting.get(key));
+  if (shown !== null) await books.add(projection.name, key, isPlacing ? rowBefore(shown.row, found) : shown.row);
+  if (isPlacing) untold("placing");
+  else for (const what of wrong) report("views", where, what);
   return isShown;
 }
 
@@ -351,6 +355,15 @@ function isAwaited({ entity: type }: Projection, id: string, asked: Asked | unde
   // A parked entity is listed, and asked for, by a name that PostgreSQL can hold.
   const shards = [id, asKept(id)].map((name) => shardOf({ type, id: name }));
   return asked?.isFresh === true && shards.includes(asked.shard);
+}
+
+/** The row as the view has it, for totals: they add up that one until the entity is folded again. */
+function rowBefore(row: FullRow, { shown, children }: Found): FullRow {
+  if (shown === null) return row;
+  const has = { ...shown } as JsonObject;
+  const values = Object.fromEntries(Object.keys(row.values).map((column) => [column, has[column] ?? null]));
+  const tables = Object.fromEntries([...children].map(([name, rows]) => [name, rows.map(({ id: _, n: __, ...each }) => each)]));
+  return { ...row, values, deleted: shown.deleted, tables: tables as FullRow["tables"] };
 }
 
 /** How a view's rows of an entity differ from what it should show (`null`: nothing), in words. */

@@ -53,6 +53,9 @@ export const viewsSay = ({ rows, views, untold }: Counted, { notCompared }: Comp
     notCompared.length === 0
       ? ""
       : `; not compared, because they were built by another declaration or are not declared at all: ${notCompared.join(", ")}`,
+    untold.placing === 0
+      ? ""
+      : `; ${untold.placing} of them could not be compared: their events have just got places in a hub's order, and a projector is about to fold them again`,
     untold.version === 0 ? "" : `; ${untold.version} versions are not kept, as a note in the audit says`,
   ].join("");
 
