@@ -128,7 +128,7 @@ const KNOWN_BUCKETS = 200;
 /** A feed of many buckets, of which each seal changes one. */
 function bucketsOnly(policies: readonly Policy[]) {
   const heads = Array.from({ length: KNOWN_BUCKETS }, (_, n) => {
-    const of: Bucket = { entityType: "beneficiary", values: [`District ${n}`] };
+    const of: Bucket = { entityType: "beneficiary", columns: ["district"], values: [`District ${n}`] };
     return {
       bucket: bucketIdOf(of),
       of,
@@ -168,7 +168,7 @@ describe("a thousand sites, each with two hundred buckets", () => {
         const known = await memory.now(LOG);
         for (const site of SITES.slice(from, to)) {
           const of = held.of(known, site);
-          expect(of.find(bucketIdOf({ entityType: "beneficiary", values: ["District 7"] }))).toBeDefined();
+          expect(of.find(inDistrict("District 7"))).toBeDefined();
           of.summary();
         }
         change(round);
