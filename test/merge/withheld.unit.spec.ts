@@ -18,7 +18,18 @@ import {
   tell,
   unpackState,
 } from "../../services/merge/engine.ts";
-import { byField, defineProjection, integer, json, manual, map, remove, set, text } from "../../services/merge/index.ts";
+import {
+  byField,
+  defineProjection,
+  integer,
+  json,
+  logOrder,
+  manual,
+  map,
+  remove,
+  set,
+  text,
+} from "../../services/merge/index.ts";
 import { type History, histories, play, projectionOf, SPECS, shuffled } from "../support/histories.ts";
 import { runs } from "../support/runs.ts";
 
@@ -243,6 +254,37 @@ describe("a value that is withheld (I40)", () => {
     expect(decisionsOf(people, stateOf(one, other))).toEqual([]);
     expect(shown(other)).toMatchObject({ values: { name: "Awel" } });
     expect(unpackState(packState(stateOf(one, other)))).toEqual(stateOf(one, other));
+  });
+
+  it("keeps its place in the order of the hub that a rule names, as the values beside it do, until it is opened and decided by it", () => {
+    const ordered = defineProjection({
+      name: "people",
+      entity: "person",
+      columns: { phone: text() },
+      resolve: { phone: logOrder("last", { hub: "coastaaaaaaa" }) },
+      events: { "person.noted": set() },
+    });
+    const beside = event({ phone: "1" }, { site: "yei", places: { coastaaaaaaa: [4, 0] } });
+    const hidden = event({}, { withheld: ["phone"], places: { coastaaaaaaa: [3, 7] } });
+    const state = [hidden, beside].reduce<EntityState | undefined>(
+      (before, each) => fold(ordered, before, each)?.state,
+      undefined,
+    );
+    assert(state !== undefined);
+    const kept = unpackState(packState(state));
+    expect(kept).toEqual(state);
+    expect(kept.registers.phone?.siblings.map(({ by, withheld }) => [by.places?.coastaaaaaaa, withheld])).toEqual(
+      expect.arrayContaining([
+        [[3, 7], true],
+        [[4, 0], undefined],
+      ]),
+    );
+    expect(rowWith(ordered, "p", kept)).toMatchObject({ values: { phone: null }, withheld: ["phone"] });
+    const { withheld: _, ...opened } = { ...hidden, data: { phone: "2" } };
+    const now = fold(ordered, kept, opened)?.state;
+    assert(now !== undefined);
+    expect(rowWith(ordered, "p", now)).toMatchObject({ values: { phone: "1" } });
+    expect(decisionsOf(ordered, now)).toMatchObject([{ value: "1", reason: "later-in-log" }]);
   });
 
   it("is handed on by a declaration that only copies, and hides all that one writes which may have looked at it", () => {

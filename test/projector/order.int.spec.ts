@@ -14,7 +14,7 @@ import { currentIncarnation, openHubOrigin, signNotes } from "../../services/log
 import type { Projection } from "../../services/merge/engine.ts";
 import { authorityOf, defineProjection, logOrder, set, text } from "../../services/merge/index.ts";
 import { keepNoting, noterOver, type Projector, rebuild, reconcile } from "../../services/projector/index.ts";
-import { alone, askRefold, connectViews } from "../../services/views/index.ts";
+import { alone, askRefold, connectViews, type Db } from "../../services/views/index.ts";
 import { number, openTestHub, type TestHub } from "../support/hub.ts";
 import { change, type OldEvent, type OtherHub, oldWriter, person } from "../support/oldlog.ts";
 
@@ -53,7 +53,11 @@ beforeAll(async () => {
   hub.projector = await hub.startProjector([view]);
   second = await hub.startProjector([view]);
 });
-afterAll(() => hub?.close());
+const open: Db[] = [];
+afterAll(async () => {
+  await Promise.all(open.map((db) => db.end()));
+  await hub?.close();
+});
 
 /** What a hub says of a run of another hub's. */
 const noteOf = (origin: OriginId, from: number, through: number): OldEvent => ({
@@ -214,7 +218,13 @@ describe("what another hub let in", () => {
     await hilly.appendTaken(hills, 10_300, says(another, "nyeri again"));
     await coastal.append(says(another, "lamu"));
     await shows(another, { phone: "nyeri again", village: "lamu", district: "lamu" });
-    const noters = [1, 2, 3].map(() => noterOver(hub.db, ownOrigin()));
+    const noters = await Promise.all(
+      [1, 2, 3].map(async (n) => {
+        const db = await connectViews(hub.backends.postgres.url, `tributary-test-notes-${n}`);
+        open.push(db);
+        return noterOver(db, ownOrigin());
+      }),
+    );
     await Promise.all(noters.map((noter) => noter.note()));
     const notes = [`${hilly.origin} 0-1`, `${other.origin} 0-0`, `${hilly.origin} 2-2`];
     expect(await notesOf(hilly.origin, other.origin, theirs.origin, coastal.origin)).toEqual(notes);
