@@ -193,7 +193,7 @@ describe("a field that goes by the order of a named hub", () => {
   });
 });
 
-describe("what another hub let in", () => {
+describe("what another hub let in (I41)", () => {
   const [first, another] = [number(500), number(501)];
   const ownOrigin = () => {
     const signer = signerOf({ ...publicKeySchema.parse(hub.key), d: hub.key.d! });
