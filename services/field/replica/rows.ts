@@ -232,12 +232,14 @@ export interface NamedMember extends MemberRow {
 
 const NAMED =
   "m.bucket, m.key, m.entity, m.digest, m.has_events, e.id FROM replica_member m JOIN replica_entity e ON e.n = m.entity";
+const MEMBER =
+  "SELECT m.* FROM replica_entity e JOIN replica_member m ON m.entity = e.n AND m.bucket = ? WHERE e.type = ? AND e.id = ?";
 /** The end of the keys that begin with a prefix: no digit sorts after it. */
 const endOf = (prefix: string): string => `${prefix}g`;
 
 const memberRows = (db: DatabaseSync, prepared: Prepared) => ({
-  memberBy(bucket: number, entity: number): MemberRow | undefined {
-    const row = prepared("SELECT * FROM replica_member WHERE entity = ? AND bucket = ?").get(entity, bucket);
+  memberNamed(bucket: number, type: string, id: string): MemberRow | undefined {
+    const row = prepared(MEMBER).get(bucket, type, id);
     return row && memberRow(row);
   },
   /** The buckets that an entity is in. */
