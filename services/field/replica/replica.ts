@@ -109,6 +109,8 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
   };
   /** Runs work on the replica in one transaction. What it deleted is taken out of the files afterwards, unless more is to come. */
   const working = <T>(work: () => { readonly result: T; readonly hasDeleted: boolean }, hasMore = false): T => {
+    const before = { open: views.all(), pins };
+    const damaged = rows.countDamaged();
     try {
       const result = store.transaction(() => {
         const { result: made, hasDeleted } = work();
@@ -118,7 +120,12 @@ export function openReplica({ store, gate, views: declared, now, append }: Repli
       if (!hasMore) scrub();
       return result;
     } catch (error) {
+      // What is in memory is as the database is again: else the tables of new views would be missed.
+      views.restore(before.open);
+      pins = before.pins;
       entities.forget();
+      // It met own events that cannot be read, and does without them now.
+      if (rows.countDamaged() > damaged) return working(work, hasMore);
       throw error;
     }
   };

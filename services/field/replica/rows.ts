@@ -1,7 +1,7 @@
 import type { DatabaseSync, SQLOutputValue } from "node:sqlite";
 import type { BucketId, Cursor, Hash, ScopeValue } from "../../core/index.ts";
 import type { HeldBucket, Purge } from "../../exchange/protocol/index.ts";
-import { eventRows, ownContentRows, ownRows } from "./event-rows.ts";
+import { eventRows, ownContentRows, ownRows, ownTexts } from "./event-rows.ts";
 import { numberOrNull, type Prepared, preparer, type Row, textOrNull } from "./prepared.ts";
 
 /** The SQL of the replica's own tables, one function a statement. The tables of views have theirs in `view-rows.ts`. `migrations.ts` makes the tables. */
@@ -59,6 +59,7 @@ const CHECKPOINT_PAGES = 8_000;
 
 export function openReplicaRows(db: DatabaseSync) {
   const prepared = preparer(db);
+  const texts = ownTexts(prepared);
   return {
     /** Room for a replica: pages in memory, and a write-ahead log that is written back less often, since the events of a page go all over the file. */
     makeRoom(): void {
@@ -77,7 +78,8 @@ export function openReplicaRows(db: DatabaseSync) {
     ...partRows(prepared),
     ...entityRows(prepared),
     ...memberRows(db, prepared),
-    ...eventRows(prepared),
+    ...texts,
+    ...eventRows(prepared, texts),
     ...ownRows(prepared),
     ...ownContentRows(prepared),
     ...purgeRows(prepared),
